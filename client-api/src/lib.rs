@@ -1,0 +1,1 @@
+//! What reaches users: client endpoints, sync, WebSocket

@@ -1,0 +1,1 @@
+//! Server-to-server: discovery, keys, inbound and outbound

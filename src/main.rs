@@ -1,0 +1,2 @@
+//! The `rhizome` binary.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The database, the commit queue and the log
