@@ -1,1 +1,60 @@
-//! The Matrix room model as pure functions: events, hashes, signatures, auth rules, state resolution
+//! The Matrix room model as pure functions: events, hashes, signatures, auth rules, state resolution.
+//!
+//! Nothing here does I/O, waits, reads a clock or draws a random number. What a function needs, it
+//! is given; what it lacks, it names in its answer ([`resolve::Missing`], [`receive::Refusal`]), so
+//! that the caller fetches it and asks again.
+//!
+//! The life of a PDU that another server sent:
+//!
+//! 1. [`canonical::parse_object`] reads bytes from a stranger into a bounded JSON object.
+//! 2. [`receive::verify`] checks format, signatures and content hash and gives a [`Pdu`].
+//! 3. [`auth::check_auth_events`] looks at the auth events that it names.
+//! 4. [`auth::authorize`] decides against a state; [`resolve::resolve`] makes that state from forks.
+//!
+//! The life of an event of ours: a [`draft::Draft`], its auth events from [`auth::auth_keys`],
+//! [`draft::build`], then [`auth::authorize`] as above.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod auth;
+pub mod canonical;
+pub mod content;
+pub mod draft;
+pub mod hash;
+pub mod pdu;
+pub mod power;
+pub mod receive;
+pub mod redact;
+pub mod reject;
+pub mod resolve;
+pub mod rules;
+pub mod server_keys;
+pub mod sign;
+pub mod visibility;
+
+pub use content::Membership;
+pub use pdu::Pdu;
+pub use reject::Rejection;
+pub use rules::RoomRules;
+
+/// A JSON object.
+pub type Object = serde_json::Map<String, serde_json::Value>;
+
+/// What distinguishes the entries of a room's state: event type and state key.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StateKey {
+    /// The event type, e.g. `m.room.member`.
+    pub kind: String,
+    /// The state key, often empty.
+    pub key: String,
+}
+
+impl StateKey {
+    /// A state key from its two halves.
+    pub fn new(kind: impl Into<String>, key: impl Into<String>) -> Self {
+        Self {
+            kind: kind.into(),
+            key: key.into(),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Why an event is refused.
+
+/// The reason why an event is invalid or not allowed.
+///
+/// `Display` is fit for an operator's log and for the `error` field of an answer: it names the event's
+/// fault, never a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} ({rule})")]
+pub struct Rejection {
+    /// Where the specification demands it, e.g. `auth 5.3.1` or `PDU format`.
+    pub rule: &'static str,
+    /// A sentence that says what is wrong.
+    pub reason: String,
+}
+
+impl Rejection {
+    /// A rejection by `rule` for `reason`.
+    pub fn new(rule: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            rule,
+            reason: reason.into(),
+        }
+    }
+}
