@@ -1,0 +1,1 @@
+//! History from other servers, when a client pages past ours.

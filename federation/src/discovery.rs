@@ -1,0 +1,1 @@
+//! From a server name to where its federation API listens.

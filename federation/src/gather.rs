@@ -1,0 +1,1 @@
+//! Fetching what a received event needs before it can be decided.

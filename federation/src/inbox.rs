@@ -1,0 +1,8 @@
+//! The durable inbox: received events that couldn't be decided yet.
+
+use crate::Federation;
+
+/// Works through the inbox until it is dropped.
+pub async fn run(_fed: &Federation) -> Result<(), crate::pending::Error> {
+    std::future::pending().await
+}

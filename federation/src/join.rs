@@ -1,0 +1,1 @@
+//! Joining rooms through other servers.

@@ -1,0 +1,1 @@
+//! Leaving rooms through other servers, and rejecting their invites.
