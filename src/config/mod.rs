@@ -1,0 +1,276 @@
+//! The configuration: one TOML file, every key of it also settable by environment.
+//!
+//! 1. Parse the file ([`source`]); a wrong type or an unknown key is refused with its line.
+//! 2. Lay the environment over it: `RHIZOME__SECTION__KEY`, lists and tables as TOML or JSON.
+//! 3. Read the secrets that `…_file` keys name.
+//! 4. Check what a type can't say; every problem is reported at once, with line and remedy.
+//!
+//! One struct per section, one file each, the defaults beside the fields.
+
+mod database;
+mod federation;
+mod listeners;
+mod logging;
+mod media;
+mod rate_limits;
+mod registration;
+mod server;
+mod source;
+mod units;
+mod well_known;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+pub use self::database::Database;
+pub use self::federation::Federation;
+pub use self::listeners::{Api, Http, Listener, Tls};
+pub use self::logging::{LogFormat, Logging};
+pub use self::media::Media;
+pub use self::rate_limits::{Rate, RateLimits};
+pub use self::registration::{Registration, RegistrationMode};
+pub use self::server::Server;
+use self::source::Source;
+pub use self::units::{Secret, Size, Span, server_name};
+pub use self::well_known::WellKnown;
+
+/// The commented example with every setting, printed by `rhizome config example`.
+pub const EXAMPLE: &str = include_str!("example.toml");
+
+/// The prefix of environment variables that set keys.
+pub const ENV_PREFIX: &str = "RHIZOME__";
+
+/// Read from the environment only: the name of the point at which a test wants the process to die.
+const CRASH_POINT: &str = "RHIZOME__TESTING__CRASH_POINT";
+
+/// Everything that can be set.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Who this server is.
+    pub server: Server,
+    /// Where it is, when it isn't at its name.
+    pub well_known: WellKnown,
+    /// Where the truth lies.
+    pub database: Database,
+    /// Where we listen.
+    pub listeners: Vec<Listener>,
+    /// What a peer may cost.
+    pub http: Http,
+    /// Who may make an account.
+    pub registration: Registration,
+    /// How often a user may do what costs.
+    pub rate_limits: RateLimits,
+    /// Other servers.
+    pub federation: Federation,
+    /// Uploaded files.
+    pub media: Media,
+    /// Log lines.
+    pub logging: Logging,
+    /// For tests: where to die. Only from the environment.
+    #[serde(skip)]
+    pub crash_point: Option<String>,
+    /// The file that was read, for messages.
+    #[serde(skip)]
+    pub file: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            server: Server::default(),
+            well_known: WellKnown::default(),
+            database: Database::default(),
+            listeners: listeners::default_listeners(),
+            http: Http::default(),
+            registration: Registration::default(),
+            rate_limits: RateLimits::default(),
+            federation: Federation::default(),
+            media: Media::default(),
+            logging: Logging::default(),
+            crash_point: None,
+            file: None,
+        }
+    }
+}
+
+impl Config {
+    /// Reads `file` (or none) and the process's environment.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
+        let text = match file {
+            None => None,
+            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+                ConfigError::one(
+                    path.display().to_string(),
+                    format!("the configuration can't be read: {error}"),
+                    "check the path after --config; `rhizome config example > rhizome.toml` makes a file to start from",
+                )
+            })?),
+        };
+        let name = file.map(|path| path.display().to_string());
+        let mut variables = BTreeMap::new();
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            if name.starts_with(ENV_PREFIX) {
+                let value = value.into_string().map_err(|_| {
+                    ConfigError::one(
+                        name.clone(),
+                        "the value is not UTF-8",
+                        "set it to UTF-8 text",
+                    )
+                })?;
+                variables.insert(name, value);
+            }
+        }
+        let mut config = Self::from_parts(name.as_deref().zip(text.as_deref()), variables)?;
+        config.file = file.map(Path::to_owned);
+        Ok(config)
+    }
+
+    /// The same from values: `file` is its name and text, `environment` the variables that start
+    /// with [`ENV_PREFIX`].
+    pub fn from_parts(
+        file: Option<(&str, &str)>,
+        mut environment: BTreeMap<String, String>,
+    ) -> Result<Self, ConfigError> {
+        let crash_point = environment
+            .remove(CRASH_POINT)
+            .filter(|point| !point.is_empty());
+        let source = Source::parse(file)?;
+        let (mut config, from_env) = source.read(&environment)?;
+        let mut problems = Problems::default();
+        config.read_secrets(&mut problems);
+        config.check(&mut problems);
+        config.crash_point = crash_point;
+        if problems.0.is_empty() {
+            return Ok(config);
+        }
+        let problems = problems.0.into_iter().map(|(path, what, remedy)| Problem {
+            place: source.place(&path, &from_env),
+            what,
+            remedy,
+        });
+        Err(ConfigError(problems.collect()))
+    }
+
+    fn read_secrets(&mut self, problems: &mut Problems) {
+        read_secret(
+            "database.url",
+            &mut self.database.url,
+            self.database.url_file.as_deref(),
+            problems,
+        );
+        read_secret(
+            "registration.shared_secret",
+            &mut self.registration.shared_secret,
+            self.registration.shared_secret_file.as_deref(),
+            problems,
+        );
+    }
+
+    fn check(&self, problems: &mut Problems) {
+        self.server.check(problems);
+        self.well_known.check(problems);
+        self.database.check(problems);
+        listeners::check(&self.listeners, &self.http, problems);
+        self.registration.check(problems);
+        self.rate_limits.check(problems);
+        self.federation.check(problems);
+        self.media.check(problems);
+        self.logging.check(problems);
+    }
+}
+
+fn read_secret(
+    key: &str,
+    value: &mut Option<Secret>,
+    file: Option<&Path>,
+    problems: &mut Problems,
+) {
+    let Some(path) = file else { return };
+    let file_key = format!("{key}_file");
+    if value.is_some() {
+        problems.add(
+            file_key,
+            format!("both `{key}` and `{key}_file` are set"),
+            "keep one of them",
+        );
+        return;
+    }
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => {
+            problems.add(
+                file_key,
+                format!("{} is empty", path.display()),
+                "write the secret into it",
+            );
+        }
+        Ok(text) => *value = Some(Secret::new(text.trim())),
+        Err(error) => problems.add(
+            file_key,
+            format!("{} can't be read: {error}", path.display()),
+            "create the file and let the server's user read it",
+        ),
+    }
+}
+
+/// Collects what is wrong: (key's path, what, remedy).
+#[derive(Default)]
+struct Problems(Vec<(String, String, String)>);
+
+impl Problems {
+    fn add(&mut self, path: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) {
+        self.0.push((path.into(), what.into(), remedy.into()));
+    }
+}
+
+/// One mistake in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// `file:line: key`, or the environment variable.
+    pub place: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// The configuration is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<Problem>);
+
+impl ConfigError {
+    fn one(place: impl Into<String>, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self(vec![Problem {
+            place: place.into(),
+            what: what.into(),
+            remedy: remedy.into(),
+        }])
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(
+                f,
+                "{}: {}\n  to fix it: {}",
+                problem.place, problem.what, problem.remedy
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests;

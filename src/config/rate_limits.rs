@@ -1,0 +1,74 @@
+//! `[rate_limits]`: how often a user or an address may do what costs.
+
+use serde::Deserialize;
+
+use super::Problems;
+
+/// How often a user or an address may do what costs.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RateLimits {
+    /// The off switch, for load tests.
+    pub enabled: bool,
+    /// Events sent, per user.
+    pub messages: Rate,
+    /// Attempts to log in, per address and per account.
+    pub login: Rate,
+    /// Attempts to register, per address.
+    pub registration: Rate,
+    /// Rooms created, joined and invited to, per user.
+    pub rooms: Rate,
+}
+
+/// A bucket of `burst` actions that refills at `per_second`.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// Actions per second in the long run.
+    pub per_second: f64,
+    /// Actions at once after a pause.
+    pub burst: u32,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            messages: Rate {
+                per_second: 10.0,
+                burst: 100,
+            },
+            login: Rate {
+                per_second: 0.2,
+                burst: 10,
+            },
+            registration: Rate {
+                per_second: 0.2,
+                burst: 10,
+            },
+            rooms: Rate {
+                per_second: 1.0,
+                burst: 30,
+            },
+        }
+    }
+}
+
+impl RateLimits {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        for (name, rate) in [
+            ("messages", self.messages),
+            ("login", self.login),
+            ("registration", self.registration),
+            ("rooms", self.rooms),
+        ] {
+            if !(rate.per_second.is_finite() && rate.per_second > 0.0) || rate.burst == 0 {
+                problems.add(
+                    format!("rate_limits.{name}"),
+                    "a rate needs `per_second` above 0 and `burst` of at least 1",
+                    "write e.g. { per_second = 10, burst = 100 }; to switch all limits off set rate_limits.enabled = false",
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! `[server]`: who this server is and where its files lie.
+
+use std::path::PathBuf;
+
+use rhizome_protocol::RoomRules;
+use ruma::{OwnedServerName, RoomVersionId, server_name};
+use serde::Deserialize;
+
+use super::Problems;
+use super::units::de_server_name;
+
+/// Who this server is and where its files lie.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// The part after the colon in `@user:example.org`. Can't change once users exist.
+    #[serde(deserialize_with = "de_server_name")]
+    pub name: OwnedServerName,
+    /// Where everything lies that has no path of its own.
+    pub data_dir: PathBuf,
+    /// The ed25519 key that signs our events; made on first start. Default: `signing.key` in `data_dir`.
+    pub signing_key_path: Option<PathBuf>,
+    /// The version of rooms whose creator asks for none.
+    pub default_room_version: RoomVersionId,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            name: server_name!("localhost").to_owned(),
+            data_dir: PathBuf::from("rhizome-data"),
+            signing_key_path: None,
+            default_room_version: RoomVersionId::V12,
+        }
+    }
+}
+
+impl Server {
+    /// The signing key's file.
+    pub fn signing_key_path(&self) -> PathBuf {
+        self.signing_key_path
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("signing.key"))
+    }
+
+    pub(super) fn check(&self, problems: &mut Problems) {
+        if RoomRules::get(&self.default_room_version).is_none() {
+            let known: Vec<_> = RoomRules::supported().map(RoomRules::id).collect();
+            problems.add(
+                "server.default_room_version",
+                format!(
+                    "room version `{}` is not supported",
+                    self.default_room_version
+                ),
+                format!("choose one of {} (12 is the default)", known.join(", ")),
+            );
+        }
+    }
+}

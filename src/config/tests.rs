@@ -1,0 +1,497 @@
+//! Every mistake gets its line and a remedy; the example says what the structs say.
+
+use super::*;
+
+fn read(text: &str) -> Result<Config, ConfigError> {
+    Config::from_parts(Some(("rhizome.toml", text)), BTreeMap::new())
+}
+
+fn read_env(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let variables = variables
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+        .collect();
+    Config::from_parts(Some(("rhizome.toml", text)), variables)
+}
+
+#[test]
+fn nothing_set_gives_the_defaults() {
+    assert_eq!(
+        Config::from_parts(None, BTreeMap::new()).unwrap(),
+        Config::default()
+    );
+    assert_eq!(read("").unwrap(), Config::default());
+    assert_eq!(Config::default().server.default_room_version.as_str(), "12");
+}
+
+/// (text, place, part of what is wrong, part of the remedy)
+const MISTAKES: &[(&str, &str, &str, &str)] = &[
+    ("[server\n", "rhizome.toml:1", "not valid TOML", "[section]"),
+    (
+        "\n[server]\nname = example.org\n",
+        "rhizome.toml:3",
+        "not valid TOML",
+        "text needs quotes",
+    ),
+    (
+        "[server]\nnmae = \"a.org\"\n",
+        "rhizome.toml:2",
+        "unknown field `nmae`",
+        "did you mean `name`?",
+    ),
+    (
+        "[sevrer]\n",
+        "rhizome.toml:1",
+        "unknown field `sevrer`",
+        "did you mean `server`?",
+    ),
+    (
+        "[zebra]\n",
+        "rhizome.toml:1",
+        "unknown field `zebra`",
+        "rhizome config example",
+    ),
+    (
+        "[server]\n\nname = \"https://a.org\"\n",
+        "rhizome.toml:3: server.name",
+        "not a Matrix server name",
+        "without https://",
+    ),
+    (
+        "[server]\nname = 5\n",
+        "rhizome.toml:2: server.name",
+        "invalid type: integer `5`, expected a string",
+        "config example",
+    ),
+    (
+        "[server]\ndefault_room_version = \"99\"\n",
+        "rhizome.toml:2: server.default_room_version",
+        "`99` is not supported",
+        "choose one of 10, 11, 12",
+    ),
+    (
+        "[well_known]\nclient = \"matrix.a.org\"\n",
+        "rhizome.toml:2: well_known.client",
+        "not the base URL",
+        "https://matrix.example.org",
+    ),
+    (
+        "[well_known]\nserver = \"https://m.a.org\"\n",
+        "rhizome.toml:2: well_known.server",
+        "not a Matrix server name",
+        "without https://",
+    ),
+    (
+        "[database]\nurl = \"mysql://x\"\n",
+        "rhizome.toml:2: database.url",
+        "scheme",
+        "postgres://",
+    ),
+    (
+        "[database]\nmax_connections = 0\n",
+        "rhizome.toml:2: database.max_connections",
+        "at least one",
+        "10",
+    ),
+    (
+        "[database]\nmax_connections = -1\n",
+        "rhizome.toml:2: database.max_connections",
+        "invalid value",
+        "config example",
+    ),
+    (
+        "[database]\nurl_file = \"/nonexistent/url\"\n",
+        "rhizome.toml:2: database.url_file",
+        "can't be read",
+        "create the file",
+    ),
+    (
+        "[database]\nurl = \"sqlite:x\"\nurl_file = \"/x\"\n",
+        "rhizome.toml:3: database.url_file",
+        "both",
+        "keep one",
+    ),
+    (
+        "[registration]\n# anyone\nmode = \"open\"\n",
+        "rhizome.toml:3: registration.mode",
+        "spammers",
+        "strangers_may_register_and_i_accept_the_abuse = true",
+    ),
+    (
+        "[registration]\nmode = \"opne\"\n",
+        "rhizome.toml:2: registration.mode",
+        "unknown variant `opne`",
+        "did you mean `open`?",
+    ),
+    (
+        "[registration]\nshared_secret = \"abc\"\n",
+        "rhizome.toml:2: registration.shared_secret",
+        "shorter than 8",
+        "openssl rand",
+    ),
+    (
+        "listeners = []\n",
+        "rhizome.toml:1: listeners",
+        "no listener",
+        "[[listeners]]",
+    ),
+    (
+        "[[listeners]]\naddress = \"8008\"\n",
+        "rhizome.toml:2: listeners.0.address",
+        "not an address",
+        "127.0.0.1:8008",
+    ),
+    (
+        "[[listeners]]\napis = [\"client\"]\n",
+        "rhizome.toml:1",
+        "missing field `address`",
+        "add the line `address` =",
+    ),
+    (
+        "[[listeners]]\naddress = \"[::]:80\"\napis = [\"clinet\"]\n",
+        "rhizome.toml:3: listeners.0.apis.0",
+        "unknown variant `clinet`",
+        "did you mean `client`?",
+    ),
+    (
+        "[[listeners]]\naddress = \"[::]:80\"\napis = []\n",
+        "rhizome.toml:3: listeners.0.apis",
+        "serves nothing",
+        "\"federation\"",
+    ),
+    (
+        "[[listeners]]\naddress = \"[::]:80\"\n[[listeners]]\naddress = \"[::]:80\"\n",
+        "rhizome.toml:4: listeners.1.address",
+        "share the address",
+        "merge",
+    ),
+    (
+        "[[listeners]]\naddress = \"[::]:80\"\n[listeners.tls]\ncertificate = \"/nonexistent.pem\"\nkey = \"k\"\n",
+        "rhizome.toml:4: listeners.0.tls.certificate",
+        "can't be read",
+        "check the path",
+    ),
+    (
+        "[[listeners]]\naddress = \"[::]:80\"\ntls = { certificate = \"x\" }\n",
+        "rhizome.toml:3: listeners.0.tls",
+        "missing field `key`",
+        "add the line `key` =",
+    ),
+    (
+        "[http]\nmax_request_size = \"1 KiB\"\n",
+        "rhizome.toml:2: http.max_request_size",
+        "would not fit",
+        "12 MiB",
+    ),
+    (
+        "[http]\nmax_request_size = \"1 MB\"\n",
+        "rhizome.toml:2: http.max_request_size",
+        "not a size",
+        "\"50 MiB\"",
+    ),
+    (
+        "[http]\nheader_timeout = 30\n",
+        "rhizome.toml:2: http.header_timeout",
+        "invalid type",
+        "config example",
+    ),
+    (
+        "[http]\nheader_timeout = \"30\"\n",
+        "rhizome.toml:2: http.header_timeout",
+        "not a span of time",
+        "\"30s\"",
+    ),
+    (
+        "[http]\nbody_timeout = \"0s\"\n",
+        "rhizome.toml:2: http.body_timeout",
+        "no time",
+        "60s",
+    ),
+    (
+        "[http]\nmax_connections = 0\n",
+        "rhizome.toml:2: http.max_connections",
+        "no connection",
+        "10000",
+    ),
+    (
+        "[http]\ntrusted_proxies = [\"localhost\"]\n",
+        "rhizome.toml:2: http.trusted_proxies",
+        "invalid IP address",
+        "config example",
+    ),
+    (
+        "[rate_limits]\nmessages = { per_second = 0, burst = 3 }\n",
+        "rhizome.toml:2: rate_limits.messages",
+        "above 0",
+        "enabled = false",
+    ),
+    (
+        "[rate_limits]\nmessages = { burst = 3 }\n",
+        "rhizome.toml:2: rate_limits.messages",
+        "missing field `per_second`",
+        "add the line",
+    ),
+    (
+        "[federation]\ndenied_ranges = [\"10.0.0.0/99\"]\n",
+        "rhizome.toml:2: federation.denied_ranges",
+        "invalid IP address",
+        "config example",
+    ),
+    (
+        "[federation]\nextra_ca_certificates = [\n  \"/nonexistent/ca.pem\",\n]\n",
+        "rhizome.toml:3: federation.extra_ca_certificates.0",
+        "can't be read",
+        "check the path",
+    ),
+    (
+        "[federation]\ntrusted_key_servers = [\"https://matrix.org\"]\n",
+        "rhizome.toml:2: federation.trusted_key_servers",
+        "not a Matrix server name",
+        "without https://",
+    ),
+    (
+        "[federation]\nrequest_timeout = \"0s\"\n",
+        "rhizome.toml:2: federation.request_timeout",
+        "no time",
+        "federation.enabled = false",
+    ),
+    (
+        "[media]\npath = \"/dev/null\"\n",
+        "rhizome.toml:2: media.path",
+        "not a directory",
+        "name a directory",
+    ),
+    (
+        "[logging]\nlevel = \"a=b=c\"\n",
+        "rhizome.toml:2: logging.level",
+        "not a log level",
+        "info",
+    ),
+    (
+        "[logging]\nformat = \"xml\"\n",
+        "rhizome.toml:2: logging.format",
+        "unknown variant `xml`",
+        "config example",
+    ),
+];
+
+#[test]
+fn each_mistake_is_refused_with_its_line_and_a_remedy() {
+    for (text, place, what, remedy) in MISTAKES {
+        let error = read(text).expect_err(text);
+        let problem = &error.0[0];
+        assert!(problem.place.starts_with(place), "{text}\n{problem:?}");
+        assert!(problem.what.contains(what), "{text}\n{problem:?}");
+        assert!(problem.remedy.contains(remedy), "{text}\n{problem:?}");
+        assert_eq!(error.0.len(), 1, "{text}\n{error}");
+    }
+}
+
+#[test]
+fn all_mistakes_of_meaning_are_told_at_once() {
+    let error =
+        read("[registration]\nmode = \"open\"\n[database]\nmax_connections = 0\n").unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("rhizome.toml:2: registration.mode: "),
+        "{text}"
+    );
+    assert!(
+        text.contains("rhizome.toml:4: database.max_connections: "),
+        "{text}"
+    );
+    assert!(text.contains("\n  to fix it: "), "{text}");
+}
+
+#[test]
+fn the_environment_wins_and_takes_every_type() {
+    let config = read_env(
+        "[server]\nname = \"a.org\"\n[rate_limits]\nmessages = { per_second = 3, burst = 4 }\n",
+        &[
+            ("RHIZOME__SERVER__NAME", "b.org"),
+            ("RHIZOME__SERVER__DATA_DIR", "12"),
+            ("RHIZOME__RATE_LIMITS__ENABLED", "false"),
+            ("RHIZOME__RATE_LIMITS__MESSAGES__BURST", "9"),
+            ("RHIZOME__DATABASE__MAX_CONNECTIONS", "7"),
+            ("RHIZOME__HTTP__MAX_REQUEST_SIZE", "1 MiB"),
+            (
+                "RHIZOME__FEDERATION__ALLOWED_RANGES",
+                "[\"10.0.0.0/8\", \"::1/128\"]",
+            ),
+            ("RHIZOME__FEDERATION__TRUSTED_KEY_SERVERS", "[]"),
+            (
+                "RHIZOME__LISTENERS",
+                r#"[{"address": "127.0.0.1:0", "apis": ["client"]}, {"address": "[::1]:1"}]"#,
+            ),
+            ("RHIZOME__REGISTRATION__SHARED_SECRET", "12345678"),
+            ("RHIZOME__TESTING__CRASH_POINT", "before-commit"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.server.name, "b.org");
+    assert_eq!(config.server.data_dir, PathBuf::from("12"));
+    assert!(!config.rate_limits.enabled);
+    assert_eq!(
+        config.rate_limits.messages,
+        Rate {
+            per_second: 3.0,
+            burst: 9
+        }
+    );
+    assert_eq!(config.database.max_connections, 7);
+    assert_eq!(config.http.max_request_size, Size::mib(1));
+    assert_eq!(config.federation.allowed_ranges.len(), 2);
+    assert!(config.federation.trusted_key_servers.is_empty());
+    assert_eq!(config.listeners.len(), 2);
+    assert_eq!(config.listeners[0].apis, [Api::Client]);
+    assert_eq!(
+        config.registration.shared_secret.unwrap().expose(),
+        "12345678"
+    );
+    assert_eq!(config.crash_point.as_deref(), Some("before-commit"));
+
+    let toml_list = "[{ address = \"127.0.0.1:0\", apis = [\"federation\"] }]";
+    let config = read_env("", &[("RHIZOME__LISTENERS", toml_list)]).unwrap();
+    assert_eq!(config.listeners[0].apis, [Api::Federation]);
+}
+
+#[test]
+fn a_mistake_in_the_environment_names_the_variable() {
+    for (variable, value, what) in [
+        ("RHIZOME__SERVER__NMAE", "a.org", "unknown field `nmae`"),
+        (
+            "RHIZOME__SERVER__NAME",
+            "https://a.org",
+            "not a Matrix server name",
+        ),
+        ("RHIZOME__DATABASE__MAX_CONNECTIONS", "many", "invalid type"),
+        ("RHIZOME__DATABASE__MAX_CONNECTIONS", "0", "at least one"),
+        ("RHIZOME__REGISTRATION__MODE", "open", "spammers"),
+        (
+            "RHIZOME__LISTENERS",
+            "[{\"address\": \"x\"}]",
+            "not an address",
+        ),
+        ("RHIZOME__HTTP__DRAIN_TIMEOUT", "soon", "not a span of time"),
+        ("RHIZOME__SERVER__NAME__X", "1", "invalid type"),
+    ] {
+        let error = read_env("[server]\nname = \"a.org\"\n", &[(variable, value)]).unwrap_err();
+        assert_eq!(
+            error.0[0].place,
+            format!("environment variable {variable}"),
+            "{error}"
+        );
+        assert!(error.0[0].what.contains(what), "{variable}: {error}");
+    }
+}
+
+#[test]
+fn secrets_come_from_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = dir.path().join("url");
+    std::fs::write(
+        &url,
+        "postgres://me:hunter2@db:5432/matrix?sslmode=require\n",
+    )
+    .unwrap();
+    let config = read(&format!("[database]\nurl_file = {url:?}\n")).unwrap();
+    assert_eq!(
+        config.database.url(Path::new("d")),
+        "postgres://me:hunter2@db:5432/matrix?sslmode=require"
+    );
+    assert_eq!(
+        config.database.url_for_display(Path::new("d")),
+        "postgres://db:5432/matrix"
+    );
+    assert!(!format!("{config:?}").contains("hunter2"));
+
+    std::fs::write(&url, " \n").unwrap();
+    let error = read(&format!("[database]\nurl_file = {url:?}\n")).unwrap_err();
+    assert!(error.0[0].what.contains("is empty"), "{error}");
+}
+
+/// Settings that have no default: the example shows a value that is not theirs.
+const WITHOUT_DEFAULT: &[&str] = &[
+    "server.signing_key_path",
+    "well_known.client",
+    "well_known.server",
+    "database.url",
+    "database.url_file",
+    "registration.shared_secret",
+    "registration.shared_secret_file",
+    "media.path",
+    "listeners.tls",
+];
+
+/// The example with its settings switched on: a single `#` without a space hides each.
+fn example_switched_on() -> String {
+    let line = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(|c: char| c.is_ascii_alphabetic() || c == '[') => {
+            rest.to_owned()
+        }
+        _ => line.to_owned(),
+    };
+    EXAMPLE.lines().map(|l| line(l) + "\n").collect()
+}
+
+#[test]
+fn the_example_is_the_defaults() {
+    assert_eq!(read(EXAMPLE).unwrap(), Config::default());
+    let mut table: toml::Table = toml::from_str(&example_switched_on()).unwrap();
+    for path in WITHOUT_DEFAULT {
+        let (section, key) = path.split_once('.').unwrap();
+        let section = match &mut table[section] {
+            toml::Value::Array(items) => &mut items[0],
+            section => section,
+        };
+        assert!(
+            section.as_table_mut().unwrap().remove(key).is_some(),
+            "{path} is not in the example"
+        );
+    }
+    let config = read(&toml::to_string(&table).unwrap()).unwrap();
+    assert_eq!(config, Config::default());
+}
+
+/// The keys that a section accepts, as its own deserialiser names them.
+fn known_keys(prefix: &str) -> Vec<String> {
+    let error = toml::from_str::<Config>(&format!("{prefix}zzz = 1\n")).unwrap_err();
+    let names = error
+        .message()
+        .split("expected ")
+        .nth(1)
+        .unwrap_or_default()
+        .to_owned();
+    names
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_example_and_the_handbook_name_every_setting() {
+    let handbook = include_str!("../../docs/configuration.md");
+    let example: toml::Table = toml::from_str(&example_switched_on()).unwrap();
+    let sections = known_keys("");
+    assert_eq!(sections.len(), 10, "{sections:?}");
+    for section in sections {
+        let (prefix, table) = match &example[&section] {
+            toml::Value::Array(items) => (format!("[[{section}]]\n"), items[0].as_table().unwrap()),
+            value => (format!("[{section}]\n"), value.as_table().unwrap()),
+        };
+        let keys = known_keys(&prefix);
+        assert!(!keys.is_empty());
+        for key in keys {
+            assert!(
+                table.contains_key(&key),
+                "the example lacks {section}.{key}"
+            );
+            assert!(
+                handbook.contains(&format!("`{key}`")),
+                "docs/configuration.md lacks {section}.{key}"
+            );
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! The `rhizome` binary's parts, with a library face for its tests: configuration, listeners,
+//! wiring, supervised tasks and the demo.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod config;
+mod tls;
