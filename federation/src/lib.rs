@@ -12,6 +12,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod acl;
 pub mod backfill;
 pub mod client;
 mod config;
@@ -25,10 +26,12 @@ pub mod join;
 pub mod keys;
 pub mod leave;
 pub mod local;
+mod order;
 pub mod query;
 pub mod ruma;
 pub mod sender;
 pub mod typing;
+mod verify;
 pub mod xmatrix;
 
 use std::{future::Future, sync::Arc};

@@ -1,0 +1,166 @@
+//! Checks 1 to 3 on received events: format, signatures, content hash
+//! (<https://spec.matrix.org/v1.19/server-server-api/#checks-performed-on-receipt-of-a-pdu>).
+//!
+//! All keys of a batch are fetched first, in parallel; then the core checks each event. Large batches
+//! (the state of a room) are checked on the blocking pool, so that they don't stop the executor.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rhizome_protocol::{
+    Object, Pdu, Rejection, RoomRules, canonical,
+    receive::{self, Refusal},
+};
+use ruma::{OwnedEventId, OwnedServerName, RoomId};
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    Federation,
+    keys::{Gathered, Wanted},
+};
+
+/// The most signatures of one server on one event that are looked at.
+const MAX_SIGNATURES: usize = 4;
+/// Up to this many events are checked right where they are.
+const INLINE: usize = 8;
+/// How many events one blocking task checks.
+const CHUNK: usize = 256;
+
+/// What became of one received event.
+pub(crate) type Checked = Result<Arc<Pdu>, Rejection>;
+
+/// Parses one received event strictly; nothing of it is believed yet.
+pub(crate) fn parse(raw: &RawValue) -> Result<Object, Rejection> {
+    canonical::parse_object(raw.get().as_bytes())
+        .map_err(|error| Rejection::new("PDU format", error.to_string()))
+}
+
+/// The id that an event would have, if its format is right. For naming events that were refused.
+pub(crate) fn event_id(rules: &'static RoomRules, object: &Object) -> Option<OwnedEventId> {
+    Pdu::parse(rules, object.clone())
+        .ok()
+        .map(|pdu| pdu.event_id().to_owned())
+}
+
+/// Checks received events of one room, in order. An event whose content hash differs comes back redacted.
+pub(crate) async fn objects(
+    fed: &Federation,
+    rules: &'static RoomRules,
+    objects: Vec<Object>,
+) -> Vec<Checked> {
+    let keys = Arc::new(fed.keys().prefetch(&wanted(rules, &objects)).await);
+    if objects.len() <= INLINE {
+        return objects
+            .into_iter()
+            .map(|object| check(rules, object, &keys))
+            .collect();
+    }
+    let mut tasks = Vec::with_capacity(objects.len().div_ceil(CHUNK));
+    let mut objects = objects.into_iter();
+    loop {
+        let chunk: Vec<Object> = objects.by_ref().take(CHUNK).collect();
+        if chunk.is_empty() {
+            break;
+        }
+        let keys = Arc::clone(&keys);
+        let size = chunk.len();
+        let work = move || {
+            chunk
+                .into_iter()
+                .map(|object| check(rules, object, &keys))
+                .collect::<Vec<_>>()
+        };
+        tasks.push((size, tokio::task::spawn_blocking(work)));
+    }
+    let mut checked = Vec::new();
+    for (size, task) in tasks {
+        match task.await {
+            Ok(chunk) => checked.extend(chunk),
+            // The core doesn't panic; if it did, these events are refused and the others stand.
+            Err(error) => {
+                tracing::error!(%error, "checking received events failed");
+                checked.extend(
+                    (0..size).map(|_| Err(Rejection::new("PDU format", "it couldn't be checked"))),
+                );
+            }
+        }
+    }
+    checked
+}
+
+/// [`objects`] for raw events that must all belong to `room`: those that pass, each id once. The others
+/// leave a line in the log.
+pub(crate) async fn batch(
+    fed: &Federation,
+    rules: &'static RoomRules,
+    room: &RoomId,
+    raws: &[Box<RawValue>],
+) -> Vec<Arc<Pdu>> {
+    let parsed = raws.iter().filter_map(|raw| parse(raw).ok()).collect();
+    let mut seen = std::collections::HashSet::new();
+    let mut passed = Vec::with_capacity(raws.len());
+    for checked in objects(fed, rules, parsed).await {
+        match checked {
+            Ok(pdu) if pdu.room_id() != room => {
+                tracing::info!(event = %pdu.event_id(), %room, "dropped an event of another room");
+            }
+            Ok(pdu) => {
+                if seen.insert(pdu.event_id().to_owned()) {
+                    passed.push(pdu);
+                }
+            }
+            Err(rejection) => tracing::info!(%room, %rejection, "dropped a received event"),
+        }
+    }
+    passed
+}
+
+fn check(rules: &'static RoomRules, object: Object, keys: &Gathered) -> Checked {
+    match receive::verify(rules, object, keys) {
+        Ok(pdu) => Ok(Arc::new(pdu)),
+        Err(Refusal::Invalid(rejection)) => Err(rejection),
+        Err(Refusal::NeedKeys(keys)) => {
+            let names: Vec<String> = keys
+                .iter()
+                .map(|(server, key)| format!("{key} of {server}"))
+                .collect();
+            Err(Rejection::new(
+                "PDU signatures",
+                format!("signing keys can't be had: {}", names.join(", ")),
+            ))
+        }
+    }
+}
+
+/// The keys that the signatures of these events name, each once.
+fn wanted(rules: &RoomRules, objects: &[Object]) -> Vec<Wanted> {
+    let mut keys: BTreeMap<(OwnedServerName, String), i64> = BTreeMap::new();
+    for object in objects {
+        let made_at = object
+            .get("origin_server_ts")
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
+        for server in receive::servers_to_sign(rules, object) {
+            let signatures = object
+                .get("signatures")
+                .and_then(|all| all.get(server.as_str()))
+                .and_then(Value::as_object);
+            for key_id in signatures
+                .into_iter()
+                .flat_map(|by_key| by_key.keys())
+                .take(MAX_SIGNATURES)
+            {
+                let latest = keys
+                    .entry((server.clone(), key_id.clone()))
+                    .or_insert(made_at);
+                *latest = made_at.max(*latest);
+            }
+        }
+    }
+    keys.into_iter()
+        .map(|((server, key_id), valid_at)| Wanted {
+            server,
+            key_id,
+            valid_at,
+        })
+        .collect()
+}
