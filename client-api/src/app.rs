@@ -1,0 +1,67 @@
+//! What every handler gets.
+
+use std::{ops::Deref, sync::Arc};
+
+use rhizome_federation::Federation;
+use rhizome_rooms::Rooms;
+use rhizome_storage::Store;
+use tokio_util::sync::CancellationToken;
+
+use crate::{auth::TokenCache, config::ClientConfig, limits::Limits, password::Passwords};
+
+/// The context of the client API. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// The parts of an [`App`].
+pub struct Parts {
+    /// The database and the log.
+    pub store: Store,
+    /// Everything that makes or admits an event.
+    pub rooms: Rooms,
+    /// Other servers; every local event enters through it.
+    pub federation: Federation,
+    /// What the operator decided.
+    pub config: Arc<ClientConfig>,
+    /// Cancelled when the server stops: long polls answer at once.
+    pub shutdown: CancellationToken,
+    /// Access tokens seen lately.
+    pub(crate) tokens: TokenCache,
+    /// Rate limits.
+    pub(crate) limits: Limits,
+    /// Password hashing.
+    pub(crate) passwords: Passwords,
+}
+
+impl App {
+    /// The client API over a store, its rooms and its federation.
+    pub fn new(
+        store: Store,
+        rooms: Rooms,
+        federation: Federation,
+        config: Arc<ClientConfig>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let limits = Limits::new(&config.rate_limits);
+        let passwords = Passwords::new(config.password_cost);
+        let tokens = TokenCache::default();
+        Self(Arc::new(Parts {
+            store,
+            rooms,
+            federation,
+            config,
+            shutdown,
+            tokens,
+            limits,
+            passwords,
+        }))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,1 @@
+//! The client form of events.

@@ -1,0 +1,118 @@
+//! What the operator decides about the client API. Parsed and validated by the binary.
+
+use ruma::{OwnedServerName, RoomVersionId};
+
+/// Settings of the client API.
+#[derive(Debug, Clone)]
+pub struct ClientConfig {
+    /// The name after the colon in our users' ids.
+    pub server_name: OwnedServerName,
+    /// `m.homeserver.base_url` of `/.well-known/matrix/client`; also sent with a login. `None`: 404.
+    pub well_known_client: Option<String>,
+    /// `m.server` of `/.well-known/matrix/server` (`host:port`). `None`: 404.
+    pub well_known_server: Option<String>,
+    /// The version of rooms whose creator names none.
+    pub default_room_version: RoomVersionId,
+    /// Who may register.
+    pub registration: Registration,
+    /// Enables `/_synapse/admin/v1/register` for whoever knows the secret.
+    pub registration_shared_secret: Option<String>,
+    /// Requests per user or address.
+    pub rate_limits: RateLimits,
+    /// How long an access token lives that came with a refresh token.
+    pub access_token_lifetime_ms: u64,
+    /// Largest request body in bytes.
+    pub max_body_bytes: usize,
+    /// Take a client's address from `X-Forwarded-For` (only behind a proxy that sets it).
+    pub trust_forwarded_for: bool,
+    /// The cost of hashing a password.
+    pub password_cost: PasswordCost,
+}
+
+impl ClientConfig {
+    /// Sensible defaults for a server of this name: registration closed, rate limits on.
+    pub fn new(server_name: OwnedServerName) -> Self {
+        Self {
+            server_name,
+            well_known_client: None,
+            well_known_server: None,
+            default_room_version: RoomVersionId::V12,
+            registration: Registration::Closed,
+            registration_shared_secret: None,
+            rate_limits: RateLimits::default(),
+            access_token_lifetime_ms: 60 * 60 * 1000,
+            max_body_bytes: 1024 * 1024,
+            trust_forwarded_for: false,
+            password_cost: PasswordCost::default(),
+        }
+    }
+}
+
+/// Who may make an account over `/register`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Nobody.
+    Closed,
+    /// Anyone who can reach the server.
+    Open,
+}
+
+/// The memory and passes of argon2id.
+#[derive(Debug, Clone, Copy)]
+pub struct PasswordCost {
+    /// KiB of memory.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub passes: u32,
+    /// How many hashes may run at once.
+    pub concurrency: usize,
+}
+
+impl Default for PasswordCost {
+    fn default() -> Self {
+        Self { memory_kib: 19 * 1024, passes: 2, concurrency: 4 }
+    }
+}
+
+/// A token bucket.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// Requests per second in the long run.
+    pub per_second: f64,
+    /// Requests that may come at once.
+    pub burst: u32,
+}
+
+/// Rate limits by kind of request.
+#[derive(Debug, Clone)]
+pub struct RateLimits {
+    /// `false` switches all of them off (load tests).
+    pub enabled: bool,
+    /// Events sent, per user.
+    pub message: Rate,
+    /// Registrations, per address.
+    pub registration: Rate,
+    /// Logins and refreshes, per address and per account.
+    pub login: Rate,
+    /// Joins and created rooms, per user.
+    pub join: Rate,
+    /// Invites, per user.
+    pub invite: Rate,
+    /// Everything else that the specification calls rate-limited, per user or address.
+    pub other: Rate,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        let rate = |per_second, burst| Rate { per_second, burst };
+        Self {
+            enabled: true,
+            message: rate(10.0, 50),
+            registration: rate(0.2, 5),
+            login: rate(0.5, 10),
+            join: rate(1.0, 20),
+            invite: rate(1.0, 50),
+            other: rate(20.0, 100),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Paging through a room's history.
