@@ -3,8 +3,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use rhizome_federation::Federation;
-use rhizome_rooms::Rooms;
-use rhizome_storage::Store;
+use rhizome_federation::pending::{Rooms, Store};
 use tokio_util::sync::CancellationToken;
 
 use crate::{auth::TokenCache, config::ClientConfig, limits::Limits, password::Passwords};
@@ -63,5 +62,12 @@ impl Deref for App {
 
     fn deref(&self) -> &Parts {
         &self.0
+    }
+}
+
+impl Parts {
+    /// Milliseconds of the monotonic clock.
+    pub(crate) fn now_monotonic_ms(&self) -> u64 {
+        unimplemented!()
     }
 }

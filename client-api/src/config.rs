@@ -70,7 +70,11 @@ pub struct PasswordCost {
 
 impl Default for PasswordCost {
     fn default() -> Self {
-        Self { memory_kib: 19 * 1024, passes: 2, concurrency: 4 }
+        Self {
+            memory_kib: 19 * 1024,
+            passes: 2,
+            concurrency: 4,
+        }
     }
 }
 

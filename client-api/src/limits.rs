@@ -55,19 +55,26 @@ impl Bucket {
 impl Limits {
     /// Empty buckets with these rates.
     pub fn new(rates: &RateLimits) -> Self {
-        Self { rates: rates.clone(), hasher: RandomState::new(), buckets: Mutex::default() }
+        Self {
+            rates: rates.clone(),
+            hasher: RandomState::new(),
+            buckets: Mutex::default(),
+        }
     }
 
     /// Takes one token from the bucket of `kind` and `who` at `now_ms` (monotonic milliseconds).
     /// When it is empty: the milliseconds after which to try again.
     pub fn take(&self, kind: Kind, who: impl Hash, now_ms: u64) -> Result<(), u64> {
-        let Some(rate) = self.rate(kind) else { return Ok(()) };
+        let Some(rate) = self.rate(kind) else {
+            return Ok(());
+        };
         // 64 bits of a randomly keyed hash stand for the caller: fixed memory, and nobody can aim
         // for another's bucket.
         let key = self.hasher.hash_one((kind, who));
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= MAX_BUCKETS && !buckets.contains_key(&key) {
-            buckets.retain(|_, bucket| bucket.tokens_at(now_ms) + 0.5 < f64::from(bucket.rate.burst));
+            buckets
+                .retain(|_, bucket| bucket.tokens_at(now_ms) + 0.5 < f64::from(bucket.rate.burst));
             if buckets.len() >= MAX_BUCKETS {
                 buckets.clear();
             }
@@ -89,7 +96,9 @@ impl Limits {
             clippy::cast_sign_loss,
             reason = "clamped to a day and positive"
         )]
-        let wait = ((1.0 - tokens) / rate.per_second.max(1e-9) * 1000.0).clamp(1.0, 86_400_000.0).ceil() as u64;
+        let wait = ((1.0 - tokens) / rate.per_second.max(1e-9) * 1000.0)
+            .clamp(1.0, 86_400_000.0)
+            .ceil() as u64;
         Err(wait)
     }
 
@@ -115,7 +124,11 @@ mod tests {
 
     fn limits(per_second: f64, burst: u32, enabled: bool) -> Limits {
         let rate = Rate { per_second, burst };
-        Limits::new(&RateLimits { enabled, message: rate, ..RateLimits::default() })
+        Limits::new(&RateLimits {
+            enabled,
+            message: rate,
+            ..RateLimits::default()
+        })
     }
 
     #[test]
@@ -125,7 +138,11 @@ mod tests {
             assert_eq!(limits.take(Kind::Message, "a", 1000), Ok(()));
         }
         assert_eq!(limits.take(Kind::Message, "a", 1000), Err(500));
-        assert_eq!(limits.take(Kind::Message, "b", 1000), Ok(()), "others have their own bucket");
+        assert_eq!(
+            limits.take(Kind::Message, "b", 1000),
+            Ok(()),
+            "others have their own bucket"
+        );
         assert_eq!(limits.take(Kind::Message, "a", 1500), Ok(()));
         assert_eq!(limits.take(Kind::Message, "a", 1500), Err(500));
     }

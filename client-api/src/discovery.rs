@@ -1,0 +1,1 @@
+//! What the server can do: versions, well-known, capabilities.

@@ -1,0 +1,3 @@
+//! The one error of the edge.
+
+pub use rhizome_federation::MatrixError;

@@ -1,0 +1,1 @@
+//! Join, invite, leave, kick, ban, unban, forget.

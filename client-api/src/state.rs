@@ -1,0 +1,1 @@
+//! Room state, read and written.

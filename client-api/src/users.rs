@@ -1,0 +1,1 @@
+//! Making accounts, for the binary as well.
