@@ -1,0 +1,10 @@
+//! Tests with real `rhizome` processes: killed, crashed at named points, and several on one database.
+//!
+//! Each runs on SQLite and on PostgreSQL (`RHIZOME_TEST_POSTGRES`, see `scripts/with-postgres`).
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod client;
+mod cluster;
+mod crash;
+mod database;
+mod process;

@@ -1,0 +1,112 @@
+//! One `rhizome` process on a port and database of its own.
+
+use std::{
+    io::Write as _,
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use crate::database::Database;
+
+pub(crate) struct Process {
+    child: Child,
+    /// Where its client API answers.
+    pub(crate) base: String,
+    log: PathBuf,
+}
+
+/// Starts a process on `database` and waits until it answers. `crash_point` names a point of
+/// `RHIZOME_CRASH_POINT` at which it ends itself.
+pub(crate) async fn start(database: &Database, crash_point: Option<&str>) -> Process {
+    // Another process may take the port between our asking and rhizome's binding: try again.
+    for _ in 0..5 {
+        if let Some(process) = try_start(database, crash_point).await {
+            return process;
+        }
+    }
+    panic!("rhizome did not start; its log is above");
+}
+
+async fn try_start(database: &Database, crash_point: Option<&str>) -> Option<Process> {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let folder = database.folder();
+    let config = folder.join(format!("{port}.toml"));
+    let text = format!(
+        r#"
+[server]
+name = "crash.test"
+data_directory = "{folder}"
+
+[database]
+url = "{url}"
+
+[[listeners]]
+address = "127.0.0.1:{port}"
+apis = ["client"]
+
+[registration]
+mode = "open"
+allow_open_registration_without_verification = true
+
+[rate_limits]
+enabled = false
+"#,
+        folder = folder.display(),
+        url = database.url(),
+    );
+    std::fs::write(&config, text).unwrap();
+    let log = folder.join(format!("{port}.log"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rhizome"));
+    command.arg("serve").arg("--config").arg(&config);
+    command.stdin(Stdio::null());
+    command.stdout(std::fs::File::create(&log).unwrap());
+    command.stderr(std::fs::OpenOptions::new().append(true).open(&log).unwrap());
+    command.env_remove("RHIZOME_CRASH_POINT");
+    if let Some(point) = crash_point {
+        command.env("RHIZOME_CRASH_POINT", point);
+    }
+    let child = command.spawn().unwrap();
+    let mut process = Process { child, base: format!("http://127.0.0.1:{port}"), log };
+    let until = Instant::now() + Duration::from_mins(1);
+    while Instant::now() < until && process.child.try_wait().unwrap().is_none() {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Some(process);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    process.print_log();
+    None
+}
+
+impl Process {
+    /// `kill -9`, and the end of the process awaited.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) async fn ended(&mut self) {
+        let until = Instant::now() + Duration::from_secs(30);
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "the process was to end itself and did not");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn print_log(&self) {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            self.print_log();
+        }
+    }
+}
