@@ -38,32 +38,32 @@ async fn kill_9_under_load_loses_nothing_on_postgres() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_before_commit_loses_nothing_on_sqlite() {
-    crash_at(Database::sqlite().await, "before_commit").await;
+    crash_at(Database::sqlite().await, "before-commit").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_before_commit_loses_nothing_on_postgres() {
-    crash_at(Database::postgres().await, "before_commit").await;
+    crash_at(Database::postgres().await, "before-commit").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_after_commit_loses_nothing_on_sqlite() {
-    crash_at(Database::sqlite().await, "after_commit").await;
+    crash_at(Database::sqlite().await, "after-commit").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_after_commit_loses_nothing_on_postgres() {
-    crash_at(Database::postgres().await, "after_commit").await;
+    crash_at(Database::postgres().await, "after-commit").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_before_the_answer_loses_nothing_on_sqlite() {
-    crash_at(Database::sqlite().await, "before_answer").await;
+    crash_at(Database::sqlite().await, "before-answer").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_before_the_answer_loses_nothing_on_postgres() {
-    crash_at(Database::postgres().await, "before_answer").await;
+    crash_at(Database::postgres().await, "before-answer").await;
 }
 
 async fn kill_under_load(database: Database) {

@@ -18,7 +18,7 @@ pub(crate) struct Process {
 }
 
 /// Starts a process on `database` and waits until it answers. `crash_point` names a point of
-/// `RHIZOME_CRASH_POINT` at which it ends itself.
+/// `RHIZOME__TESTING__CRASH_POINT` at which it ends itself.
 pub(crate) async fn start(database: &Database, crash_point: Option<&str>) -> Process {
     // Another process may take the port between our asking and rhizome's binding: try again.
     for _ in 0..5 {
@@ -37,7 +37,7 @@ async fn try_start(database: &Database, crash_point: Option<&str>) -> Option<Pro
         r#"
 [server]
 name = "crash.test"
-data_directory = "{folder}"
+data_dir = "{folder}"
 
 [database]
 url = "{url}"
@@ -48,7 +48,7 @@ apis = ["client"]
 
 [registration]
 mode = "open"
-allow_open_registration_without_verification = true
+strangers_may_register_and_i_accept_the_abuse = true
 
 [rate_limits]
 enabled = false
@@ -63,9 +63,9 @@ enabled = false
     command.stdin(Stdio::null());
     command.stdout(std::fs::File::create(&log).unwrap());
     command.stderr(std::fs::OpenOptions::new().append(true).open(&log).unwrap());
-    command.env_remove("RHIZOME_CRASH_POINT");
+    command.env_remove("RHIZOME__TESTING__CRASH_POINT");
     if let Some(point) = crash_point {
-        command.env("RHIZOME_CRASH_POINT", point);
+        command.env("RHIZOME__TESTING__CRASH_POINT", point);
     }
     let child = command.spawn().unwrap();
     let mut process = Process { child, base: format!("http://127.0.0.1:{port}"), log };

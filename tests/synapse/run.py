@@ -130,7 +130,7 @@ def start_rhizome(binary, folder, ca):
         f"""
 [server]
 name = "{server.name}"
-data_directory = "{folder}/data"
+data_dir = "{folder}/data"
 
 [database]
 url = "sqlite:{folder}/rhizome.db"
