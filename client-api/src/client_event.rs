@@ -1,1 +1,162 @@
-//! The client form of events.
+//! The form of an event that clients see (client-server API, "Room event format").
+//!
+//! What is the same for every reader is made once and kept with the event in memory
+//! (`StoredEvent::client`); what depends on the reader or the moment (`room_id` or not, and the
+//! members of `unsigned`) is spliced on by concatenation. Nothing is parsed for it again.
+
+use std::{fmt::Write as _, sync::Arc};
+
+use rhizome_storage::StoredEvent;
+use ruma::{RoomVersionId, UserId};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::json::push_string;
+
+/// What a reader's copy of an event says beside the event itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unsigned<'a> {
+    /// Now, in milliseconds since 1970; gives `age`.
+    pub now_ms: i64,
+    /// The transaction id with which this very device sent the event.
+    pub transaction_id: Option<&'a str>,
+    /// The reader's membership at the time of the event.
+    pub membership: Option<&'a str>,
+    /// The state event that this one replaced.
+    pub replaced: Option<&'a StoredEvent>,
+    /// The redaction of this event.
+    pub redaction: Option<&'a StoredEvent>,
+}
+
+/// In which form an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// With its `room_id`: `/messages`, `/event`, `/state`, …
+    Room,
+    /// Without: inside a room's part of `/sync`.
+    Sync,
+    /// As other servers see it (a filter's `event_format: federation`).
+    Federation,
+}
+
+#[derive(Deserialize)]
+struct Slices<'a> {
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+/// The content of an event as it stands in its stored bytes.
+pub fn raw_content(event: &StoredEvent) -> &str {
+    serde_json::from_str::<Slices<'_>>(event.pdu.json()).map_or("{}", |slices| slices.content.get())
+}
+
+/// The shared part: an object that is still open, without `room_id` and `unsigned`.
+fn shared(event: &StoredEvent) -> &Arc<str> {
+    event.client.get_or_init(|| make_shared(event).into())
+}
+
+fn make_shared(event: &StoredEvent) -> String {
+    let pdu = &event.pdu;
+    let content = raw_content(event);
+    let mut out = String::with_capacity(content.len() + 256);
+    out.push_str("{\"content\":");
+    match pdu.redacts() {
+        // "Servers SHOULD add a `redacts` property to the `content`" of rooms before version 11,
+        // whose redactions name their target at the top.
+        Some(target) if !pdu.content().contains_key("redacts") => {
+            out.push_str("{\"redacts\":");
+            push_string(&mut out, target.as_str());
+            let rest = &content[1..];
+            if rest.trim_start() != "}" {
+                out.push(',');
+            }
+            out.push_str(rest);
+        }
+        _ => out.push_str(content),
+    }
+    out.push_str(",\"event_id\":");
+    push_string(&mut out, pdu.event_id().as_str());
+    // Writing into a String cannot fail.
+    let _ = write!(out, ",\"origin_server_ts\":{}", pdu.origin_server_ts());
+    if let Some(target) = pdu.redacts() {
+        // … and the other way round from version 11 on, for older clients.
+        out.push_str(",\"redacts\":");
+        push_string(&mut out, target.as_str());
+    }
+    out.push_str(",\"sender\":");
+    push_string(&mut out, pdu.sender().as_str());
+    if let Some(key) = pdu.state_key() {
+        out.push_str(",\"state_key\":");
+        push_string(&mut out, key);
+    }
+    out.push_str(",\"type\":");
+    push_string(&mut out, pdu.kind());
+    out
+}
+
+/// Appends an event in the form that one reader is to see.
+pub fn write(out: &mut String, event: &StoredEvent, form: Form, unsigned: &Unsigned<'_>) {
+    match form {
+        Form::Room | Form::Sync => out.push_str(shared(event)),
+        Form::Federation => {
+            let json = event.pdu.json();
+            out.push_str(json.strip_suffix('}').unwrap_or(json));
+            if !matches!(event.pdu.rules().version, RoomVersionId::V1 | RoomVersionId::V2) {
+                out.push_str(",\"event_id\":");
+                push_string(out, event.pdu.event_id().as_str());
+            }
+        }
+    }
+    if form == Form::Room {
+        out.push_str(",\"room_id\":");
+        push_string(out, event.pdu.room_id().as_str());
+    }
+    out.push_str(",\"unsigned\":");
+    write_unsigned(out, event, unsigned);
+    out.push('}');
+}
+
+fn write_unsigned(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'_>) {
+    let _ = write!(out, "{{\"age\":{}", unsigned.now_ms.saturating_sub(event.pdu.origin_server_ts()));
+    if let Some(membership) = unsigned.membership {
+        out.push_str(",\"membership\":");
+        push_string(out, membership);
+    }
+    if let Some(replaced) = unsigned.replaced {
+        out.push_str(",\"prev_content\":");
+        out.push_str(raw_content(replaced));
+        out.push_str(",\"prev_sender\":");
+        push_string(out, replaced.pdu.sender().as_str());
+        out.push_str(",\"replaces_state\":");
+        push_string(out, replaced.pdu.event_id().as_str());
+    }
+    if let Some(redaction) = unsigned.redaction {
+        out.push_str(",\"redacted_because\":");
+        let plain = Unsigned { now_ms: unsigned.now_ms, ..Unsigned::default() };
+        write(out, redaction, Form::Room, &plain);
+    }
+    if let Some(transaction) = unsigned.transaction_id {
+        out.push_str(",\"transaction_id\":");
+        push_string(out, transaction);
+    }
+    out.push('}');
+}
+
+/// Appends stripped state: what an invited user may know of a room.
+pub fn write_stripped(out: &mut String, event: &StoredEvent) {
+    out.push_str("{\"content\":");
+    out.push_str(raw_content(event));
+    let _ = write!(out, ",\"origin_server_ts\":{}", event.pdu.origin_server_ts());
+    out.push_str(",\"sender\":");
+    push_string(out, event.pdu.sender().as_str());
+    out.push_str(",\"state_key\":");
+    push_string(out, event.pdu.state_key().unwrap_or_default());
+    out.push_str(",\"type\":");
+    push_string(out, event.pdu.kind());
+    out.push('}');
+}
+
+/// Whether an event is the membership of this user.
+pub fn is_own_membership(event: &StoredEvent, user: &UserId) -> bool {
+    event.pdu.is_state("m.room.member", user.as_str())
+}

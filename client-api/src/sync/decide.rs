@@ -1,0 +1,248 @@
+//! Which state a client must be told beside a timeline: pure functions over the changes of a
+//! room's current state.
+//!
+//! A client that was told everything up to `after` is now told a timeline that ends at `upto`.
+//! Changes of current state and events are different things: a merge of forks changes state
+//! without an event, a state event that loses to another changes nothing, and a gap or a filter
+//! keeps events out of the timeline. So what the client needs is computed from the changes:
+//!
+//! - `state_after` (from v1.16): each changed key with its value at the end.
+//! - `state` (older clients, which apply the timeline's state events on top): the value at the
+//!   *start* of the timeline where the timeline brings the final value, else the final value.
+
+use std::collections::{BTreeMap, HashSet};
+
+use rhizome_storage::{EventNo, KeyNo, Pos};
+
+/// One change of a room's current state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its place in the log.
+    pub pos: Pos,
+    /// What changed.
+    pub key: KeyNo,
+    /// The event that was there before.
+    pub old: Option<EventNo>,
+    /// The event that is there since.
+    pub new: Option<EventNo>,
+}
+
+/// The timeline as far as state is concerned.
+#[derive(Debug, Default)]
+pub struct TimelineView {
+    /// The events that the client is shown.
+    pub shown: HashSet<EventNo>,
+    /// The position of the first of them; `None` for an empty timeline.
+    pub start: Option<Pos>,
+}
+
+impl TimelineView {
+    fn has(&self, event: EventNo) -> bool {
+        self.shown.contains(&event)
+    }
+
+    /// Whether a change happened before the timeline starts.
+    fn precedes(&self, change: &Change) -> bool {
+        self.start.is_none_or(|start| change.pos < start) && !change.new.is_some_and(|new| self.has(new))
+    }
+}
+
+/// What happened to one key within a window.
+struct Course {
+    /// Its value when the timeline starts; the outer `None`: as before the window.
+    at_start: Option<Option<EventNo>>,
+    /// What it was just before the first change that isn't before the timeline.
+    before_timeline: Option<Option<EventNo>>,
+    /// Its value in the end.
+    last: Option<EventNo>,
+}
+
+fn courses(changes: &[Change], timeline: &TimelineView) -> BTreeMap<KeyNo, Course> {
+    let mut courses: BTreeMap<KeyNo, Course> = BTreeMap::new();
+    for change in changes {
+        let course = courses
+            .entry(change.key)
+            .or_insert(Course { at_start: None, before_timeline: None, last: None });
+        course.last = change.new;
+        if timeline.precedes(change) {
+            course.at_start = Some(change.new);
+        } else if course.before_timeline.is_none() {
+            course.before_timeline = Some(change.old);
+        }
+    }
+    courses
+}
+
+/// `state_after` of an incremental answer: every key that changed, with its last value.
+///
+/// `changes` are those of the window, ascending by position.
+pub fn delta_after(changes: &[Change]) -> BTreeMap<KeyNo, EventNo> {
+    let mut delta = BTreeMap::new();
+    for change in changes {
+        match change.new {
+            Some(new) => delta.insert(change.key, new),
+            None => delta.remove(&change.key),
+        };
+    }
+    delta
+}
+
+/// `state` of an incremental answer: what a client applies before the timeline.
+///
+/// `changes` are those of the window, ascending by position.
+pub fn delta_before(changes: &[Change], timeline: &TimelineView) -> BTreeMap<KeyNo, EventNo> {
+    let mut delta = BTreeMap::new();
+    for (key, course) in courses(changes, timeline) {
+        let Some(last) = course.last else { continue };
+        if !timeline.has(last) {
+            delta.insert(key, last);
+        } else if let Some(Some(before)) = course.at_start
+            && !timeline.has(before)
+        {
+            delta.insert(key, before);
+        }
+    }
+    delta
+}
+
+/// `state` of an initial answer: the whole state as it must be before the timeline is applied.
+///
+/// `full` is the state at the end of the window, `changes` at least those from the start of the
+/// timeline on, ascending by position.
+pub fn full_before(
+    full: BTreeMap<KeyNo, EventNo>,
+    changes: &[Change],
+    timeline: &TimelineView,
+) -> BTreeMap<KeyNo, EventNo> {
+    let mut state = full;
+    for (key, course) in courses(changes, timeline) {
+        let Some(last) = state.get(&key).copied() else { continue };
+        if !timeline.has(last) {
+            continue;
+        }
+        match course.before_timeline.flatten() {
+            Some(before) if !timeline.has(before) => state.insert(key, before),
+            _ => state.remove(&key),
+        };
+    }
+    state
+}
+
+/// The state at a position from a later one: `full` with every change after that position undone.
+///
+/// It does no harm when `full` holds only some of `undo`: each key gets the value that it had
+/// before its first change after the position.
+pub fn rewound(
+    full: BTreeMap<KeyNo, EventNo>,
+    undo: &[Change],
+) -> BTreeMap<KeyNo, EventNo> {
+    let mut state = full;
+    for change in undo.iter().rev() {
+        match change.old {
+            Some(old) => state.insert(change.key, old),
+            None => state.remove(&change.key),
+        };
+    }
+    state
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(pos: i64, key: i64, old: Option<i64>, new: Option<i64>) -> Change {
+        Change { pos: Pos(pos), key: KeyNo(key), old: old.map(EventNo), new: new.map(EventNo) }
+    }
+
+    fn timeline(start: Option<i64>, shown: &[i64]) -> TimelineView {
+        TimelineView { start: start.map(Pos), shown: shown.iter().copied().map(EventNo).collect() }
+    }
+
+    fn map(entries: &[(i64, i64)]) -> BTreeMap<KeyNo, EventNo> {
+        entries.iter().map(|&(key, event)| (KeyNo(key), EventNo(event))).collect()
+    }
+
+    #[test]
+    fn a_change_in_the_gap_is_told_and_one_in_the_timeline_is_left_to_it() {
+        let changes = [change(1, 7, None, Some(10)), change(5, 8, None, Some(11))];
+        let shown = timeline(Some(4), &[11]);
+        assert_eq!(delta_before(&changes, &shown), map(&[(7, 10)]));
+        assert_eq!(delta_after(&changes), map(&[(7, 10), (8, 11)]));
+    }
+
+    #[test]
+    fn a_key_that_changes_in_the_gap_and_again_in_the_timeline_starts_from_the_gaps_value() {
+        let changes = [change(1, 7, Some(9), Some(10)), change(5, 7, Some(10), Some(11))];
+        assert_eq!(delta_before(&changes, &timeline(Some(4), &[11])), map(&[(7, 10)]));
+    }
+
+    #[test]
+    fn a_change_without_a_shown_event_wins_over_the_timeline() {
+        // A merge of forks after the timeline's event, or an event that the filter hides.
+        let changes = [change(5, 7, None, Some(11)), change(6, 7, Some(11), Some(12))];
+        assert_eq!(delta_before(&changes, &timeline(Some(4), &[11])), map(&[(7, 12)]));
+    }
+
+    #[test]
+    fn initial_state_is_what_preceded_the_timeline() {
+        let full = map(&[(1, 1), (7, 12), (8, 20)]);
+        let changes = [
+            change(3, 7, Some(9), Some(11)),
+            change(5, 7, Some(11), Some(12)),
+            change(6, 8, None, Some(20)),
+        ];
+        let shown = timeline(Some(3), &[11, 12, 20]);
+        assert_eq!(full_before(full.clone(), &changes, &shown), map(&[(1, 1), (7, 9)]));
+        assert_eq!(full_before(full.clone(), &changes, &timeline(None, &[])), full);
+    }
+
+    #[test]
+    fn rewinding_gives_the_state_of_then_whichever_changes_were_in_it() {
+        let undo = [change(5, 7, Some(9), Some(11)), change(6, 7, Some(11), Some(12)), change(7, 8, None, Some(20))];
+        let then = map(&[(1, 1), (7, 9)]);
+        assert_eq!(rewound(map(&[(1, 1), (7, 12), (8, 20)]), &undo), then);
+        assert_eq!(rewound(map(&[(1, 1), (7, 11)]), &undo), then);
+        assert_eq!(rewound(then.clone(), &undo), then);
+    }
+
+    /// A client that applies what it is told ends with the server's state, whatever is hidden.
+    #[test]
+    fn a_model_client_ends_with_the_servers_state() {
+        let mut seed = 12_345_u64;
+        let mut random = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        for _ in 0..500 {
+            let mut server: BTreeMap<KeyNo, EventNo> = BTreeMap::new();
+            let mut history: Vec<Change> = Vec::new();
+            for pos in 0..i64::try_from(3 + random(12)).unwrap() {
+                let key = KeyNo(i64::try_from(random(4)).unwrap());
+                let new = EventNo(100 + pos);
+                history.push(Change { pos: Pos(pos), key, old: server.get(&key).copied(), new: Some(new) });
+                server.insert(key, new);
+            }
+            let seen = usize::try_from(random(history.len() as u64)).unwrap();
+            let mut client: BTreeMap<KeyNo, EventNo> = BTreeMap::new();
+            for change in &history[..seen] {
+                client.insert(change.key, change.new.unwrap());
+            }
+            let window = &history[seen..];
+            let first = usize::try_from(random(window.len() as u64 + 1)).unwrap();
+            let shown: Vec<&Change> = window[first..].iter().filter(|c| c.new.unwrap().0 % 3 != 0).collect();
+            let view = TimelineView {
+                start: shown.first().map(|c| c.pos),
+                shown: shown.iter().map(|c| c.new.unwrap()).collect(),
+            };
+            let mut older = client.clone();
+            older.extend(delta_before(window, &view));
+            older.extend(shown.iter().map(|c| (c.key, c.new.unwrap())));
+            assert_eq!(older, server, "{history:?} {seen} {view:?}");
+            let mut initial = full_before(server.clone(), window, &view);
+            initial.extend(shown.iter().map(|c| (c.key, c.new.unwrap())));
+            assert_eq!(initial, server);
+            client.extend(delta_after(window));
+            assert_eq!(client, server);
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Sync tokens: `s<epoch>_<position>_<ephemeral>`, opaque to clients.
+
+use std::fmt;
+
+use rhizome_storage::Pos;
+
+/// A point in the log and in the ephemeral stream up to which a client has been told everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Which life of the database the position belongs to (renewed by a restore).
+    pub epoch: i64,
+    /// The last log position that the client has seen.
+    pub pos: Pos,
+    /// The last position of the ephemeral stream (typing) that it has seen. Streams of different
+    /// process lives don't compare: see [`Token::ephemeral_after`].
+    pub ephemeral: i64,
+}
+
+/// What a client sent as a token is not one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotAToken;
+
+impl Token {
+    /// Reads a token; fails when the text was never one of ours.
+    pub fn parse(text: &str) -> Result<Token, NotAToken> {
+        let mut parts = text.strip_prefix('s').ok_or(NotAToken)?.split('_');
+        let mut number = || -> Result<i64, NotAToken> {
+            let part = parts.next().ok_or(NotAToken)?;
+            let plain = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+            if plain { part.parse().map_err(|_| NotAToken) } else { Err(NotAToken) }
+        };
+        let token = Token { epoch: number()?, pos: Pos(number()?), ephemeral: number()? };
+        if parts.next().is_some() { Err(NotAToken) } else { Ok(token) }
+    }
+
+    /// Where to go on in the ephemeral stream whose newest position is `head`: a position from the
+    /// future is one of another process or an earlier life, so everything counts as unseen.
+    pub fn ephemeral_after(&self, head: i64) -> i64 {
+        if self.ephemeral > head { 0 } else { self.ephemeral }
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}_{}_{}", self.epoch, self.pos.0, self.ephemeral)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_as_itself() {
+        let token = Token { epoch: 3, pos: Pos(72_594), ephemeral: 12 };
+        assert_eq!(Token::parse(&token.to_string()), Ok(token));
+    }
+
+    #[test]
+    fn what_is_not_a_token_is_told_apart() {
+        for text in [
+            "", "s", "s1", "s1_2", "s1_2_3_4", "t1_2_3", "s_1_2", "s1__2", "s-1_2_3", "s1_+2_3",
+            "s1_2_99999999999999999999", "s1_2_3\u{0}", " s1_2_3",
+        ] {
+            assert_eq!(Token::parse(text), Err(NotAToken), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_ephemeral_position_from_the_future_is_forgotten() {
+        let token = Token { epoch: 0, pos: Pos(0), ephemeral: 9 };
+        assert_eq!(token.ephemeral_after(20), 9);
+        assert_eq!(token.ephemeral_after(8), 0);
+    }
+}
