@@ -1,1 +1,78 @@
-//! The database, the commit queue and the log
+//! The database, the commit queue and the log.
+//!
+//! # How anything is written
+//!
+//! What has a position in the log or belongs to a room goes through [`Store::commit`], as a
+//! [`WriteSet`] that stands or falls whole. One task takes whatever write sets are waiting and makes
+//! one transaction (one fsync) of them:
+//!
+//! 1. lock the rooms' rows by ascending number and check their state versions; look for client
+//!    transactions and events that are there already; hand back what is refused;
+//! 2. insert the rows without positions;
+//! 3. take the counter (in PostgreSQL its row lock puts the processes in order);
+//! 4. insert the rows with positions, bring rooms, members and counts up to date; COMMIT;
+//! 5. append to the log's tail in memory, wake those whom it concerns, answer.
+//!
+//! Everything else (accounts, keys, filters, …) is a plain statement of its own module.
+//!
+//! # How it is read
+//!
+//! One module per kind of data, each an `impl Store` block; absence is `Ok(None)`. Caches are
+//! bounded, and true as of [`Log::head`]; [`Log::refresh`] first asks what other processes have
+//! committed.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod cache;
+pub mod clock;
+mod commit;
+mod counters;
+mod db;
+mod dialect;
+mod entry;
+pub mod ephemeral;
+mod error;
+mod ids;
+mod intern;
+mod leases;
+mod log;
+mod migrate;
+mod snapshot;
+mod store;
+mod tail;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod write;
+
+mod account_data;
+mod events;
+mod history;
+mod invites;
+mod members;
+mod outbound;
+mod receipts;
+mod rooms;
+mod state;
+mod transactions;
+
+pub use clock::Clock;
+pub use counters::{Counters, Counts};
+pub use dialect::Dialect;
+pub use entry::{AccountData, Entry, EntryKind, Receipt, StoredEvent, TxnOwner};
+pub use ephemeral::Ephemeral;
+pub use error::{Error, Result};
+pub use history::{Direction, HistoryToken};
+pub use ids::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
+pub use invites::RemoteInvite;
+pub use log::Log;
+pub use members::{Member, MemberCounts, MembershipRow};
+pub use outbound::{DestinationRoom, Outbound};
+pub use rooms::{Extremity, RoomHead};
+pub use snapshot::NewSnapshot;
+pub use state::{StateDiff, StateEntry};
+pub use store::{CrashAt, CrashPoint, OpenError, Options, Store};
+pub use tail::Interest;
+pub use write::{
+    CommitError, Committed, CurrentState, Fact, NewEvent, NewRoom, Placement, Redacts, RoomWrite,
+    StateChange, Status, TxnKey, WriteSet,
+};

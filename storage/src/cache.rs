@@ -1,0 +1,136 @@
+//! A bounded map that forgets what was not used lately.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Two generations: what is used moves to the young one; when that is full, the old one is dropped
+/// and the young one becomes old. Constant time, and close enough to least-recently-used.
+#[derive(Debug)]
+pub(crate) struct Cache<K, V> {
+    capacity: usize,
+    inner: Mutex<Generations<K, V>>,
+}
+
+#[derive(Debug)]
+struct Generations<K, V> {
+    young: HashMap<K, (V, usize)>,
+    old: HashMap<K, (V, usize)>,
+    weight: usize,
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
+    /// Holds entries of at most about `capacity` in weight (both generations together).
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            capacity: capacity / 2,
+            inner: Mutex::new(Generations {
+                young: HashMap::new(),
+                old: HashMap::new(),
+                weight: 0,
+            }),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Generations<K, V>> {
+        // No user code runs under the lock, so the maps are whole even after a panic.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn get<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let mut inner = self.lock();
+        if let Some((value, _)) = inner.young.get(key) {
+            return Some(value.clone());
+        }
+        let (key, (value, weight)) = inner.old.remove_entry(key)?;
+        let found = value.clone();
+        inner.put(self.capacity, key, value, weight);
+        Some(found)
+    }
+
+    pub(crate) fn insert(&self, key: K, value: V) {
+        self.insert_weighing(key, value, 1);
+    }
+
+    pub(crate) fn insert_weighing(&self, key: K, value: V, weight: usize) {
+        let mut inner = self.lock();
+        inner.old.remove(&key);
+        inner.put(self.capacity, key, value, weight);
+    }
+
+    /// Puts `value` there unless the key has one already; gives the one that is there now.
+    pub(crate) fn get_or_insert(&self, key: K, value: V, weight: usize) -> V {
+        if let Some(found) = self.get(&key) {
+            return found;
+        }
+        self.insert_weighing(key, value.clone(), weight);
+        value
+    }
+
+    pub(crate) fn remove<Q>(&self, key: &Q)
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let mut inner = self.lock();
+        if let Some((_, weight)) = inner.young.remove(key) {
+            inner.weight -= weight;
+        }
+        inner.old.remove(key);
+    }
+
+    pub(crate) fn clear(&self) {
+        let mut inner = self.lock();
+        inner.young.clear();
+        inner.old.clear();
+        inner.weight = 0;
+    }
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Generations<K, V> {
+    fn put(&mut self, capacity: usize, key: K, value: V, weight: usize) {
+        if self.weight + weight > capacity && !self.young.is_empty() {
+            self.old = std::mem::take(&mut self.young);
+            self.weight = 0;
+        }
+        if let Some((_, before)) = self.young.insert(key, (value, weight)) {
+            self.weight -= before;
+        }
+        self.weight += weight;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_stays_bounded_and_keeps_what_is_used() {
+        let cache = Cache::new(10);
+        cache.insert(0, "kept");
+        for n in 1..100 {
+            cache.insert(n, "passing");
+            assert_eq!(cache.get(&0), Some("kept"));
+        }
+        let held = (0..100).filter(|n| cache.get(n).is_some()).count();
+        assert!(held <= 10, "{held} entries are held");
+    }
+
+    #[test]
+    fn weights_are_given_back() {
+        let cache = Cache::new(20);
+        for _ in 0..100 {
+            cache.insert_weighing(1, (), 9);
+            cache.remove(&1);
+        }
+        cache.insert_weighing(2, (), 9);
+        assert!(cache.get(&2).is_some());
+        cache.insert_weighing(2, (), 9);
+        assert!(cache.get(&1).is_none());
+    }
+}

@@ -1,0 +1,76 @@
+//! What the store has done so far, for tests that assert costs and for metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Counts since the store was opened. Relaxed: each is exact, two need not fit together.
+#[derive(Debug, Default)]
+pub struct Counters {
+    queries: AtomicU64,
+    transactions: AtomicU64,
+    groups: AtomicU64,
+    write_sets: AtomicU64,
+    refused: AtomicU64,
+    wake_ups: AtomicU64,
+    event_reads: AtomicU64,
+}
+
+/// The counts at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Statements sent to the database, `BEGIN` and `COMMIT` not counted.
+    pub queries: u64,
+    /// Transactions committed, each at least one fsync: groups and the plain writes beside them.
+    pub transactions: u64,
+    /// Transactions that the commit queue has committed.
+    pub groups: u64,
+    /// Write sets that these groups held.
+    pub write_sets: u64,
+    /// Write sets refused.
+    pub refused: u64,
+    /// Waiters woken because of a log entry or a typing change.
+    pub wake_ups: u64,
+    /// Events that were read from the database because no cache had them.
+    pub event_reads: u64,
+}
+
+impl std::ops::Sub for Counts {
+    type Output = Self;
+
+    fn sub(self, before: Self) -> Self {
+        Self {
+            queries: self.queries - before.queries,
+            transactions: self.transactions - before.transactions,
+            groups: self.groups - before.groups,
+            write_sets: self.write_sets - before.write_sets,
+            refused: self.refused - before.refused,
+            wake_ups: self.wake_ups - before.wake_ups,
+            event_reads: self.event_reads - before.event_reads,
+        }
+    }
+}
+
+macro_rules! add {
+    ($($name:ident),*) => {
+        $(pub(crate) fn $name(&self, count: usize) {
+            self.$name.fetch_add(count as u64, Ordering::Relaxed);
+        })*
+    };
+}
+
+impl Counters {
+    add!(queries, transactions, groups, write_sets, refused, wake_ups, event_reads);
+
+    /// The counts now; subtract two to get what happened between.
+    pub fn now(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            queries: read(&self.queries),
+            transactions: read(&self.transactions),
+            groups: read(&self.groups),
+            write_sets: read(&self.write_sets),
+            refused: read(&self.refused),
+            wake_ups: read(&self.wake_ups),
+            event_reads: read(&self.event_reads),
+        }
+    }
+}

@@ -1,0 +1,425 @@
+//! Opening and closing, and what everything else hangs on.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use ring::rand::SecureRandom as _;
+use rhizome_protocol::StateKey;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
+use sqlx::AnyPool;
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AssertSqlSafe, Executor as _};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::commit::{self, Job};
+use crate::counters::Counters;
+use crate::db::Columns as _;
+use crate::ephemeral::Ephemeral;
+use crate::leases::Leases;
+use crate::log::Log;
+use crate::members::{MemberCounts, MembershipRow};
+use crate::rooms::RoomHead;
+use crate::snapshot::Nodes;
+use crate::tail::Tail;
+use crate::{
+    Dialect, EventNo, KeyNo, Result, RoomNo, ServerNo, SetNo, SnapshotNo, StoredEvent, UserNo,
+    migrate,
+};
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `sqlite:path` or `postgres://…`.
+    pub url: String,
+    /// How many connections at most, readers and writers together.
+    pub max_connections: u32,
+    /// The time.
+    pub clock: Clock,
+    /// How often to ask what other processes have committed. `None` is the dialect's default: 100 ms on
+    /// PostgreSQL, never on SQLite, where there are no others.
+    pub poll_interval: Option<Duration>,
+    /// How many events the caches hold besides the log's tail.
+    pub cached_events: usize,
+    /// How many of the log's last entries stay in memory.
+    pub tail_entries: usize,
+    /// How many bytes these may have together.
+    pub tail_bytes: usize,
+    /// How many write sets one transaction takes at most.
+    pub group_limit: usize,
+    /// For tests: where to end the process.
+    pub crash_point: Option<CrashPoint>,
+}
+
+impl Options {
+    /// The defaults with this URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            max_connections: 16,
+            clock: Clock::system(),
+            poll_interval: None,
+            cached_events: 20_000,
+            tail_entries: 20_000,
+            tail_bytes: 64 << 20,
+            group_limit: 256,
+            crash_point: None,
+        }
+    }
+}
+
+/// A place in the commit at which the process ends at once, as if its machine had lost power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrashPoint {
+    /// Where.
+    pub at: CrashAt,
+    /// After how many groups that got there unharmed.
+    pub after: u64,
+}
+
+/// Where a process may end itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashAt {
+    /// Everything is written, COMMIT is not sent.
+    BeforeCommit,
+    /// COMMIT has returned; nobody knows.
+    AfterCommit,
+    /// The tail has the entries and readers were woken; the senders have no answer.
+    BeforeAnswer,
+}
+
+impl std::str::FromStr for CrashPoint {
+    type Err = String;
+
+    /// `before-commit`, `after-commit` or `before-answer`, with `:N` to let N groups pass.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (at, after) = text.split_once(':').unwrap_or((text, "0"));
+        let at = match at {
+            "before-commit" => CrashAt::BeforeCommit,
+            "after-commit" => CrashAt::AfterCommit,
+            "before-answer" => CrashAt::BeforeAnswer,
+            _ => {
+                return Err(format!(
+                    "{at:?} is none of before-commit, after-commit, before-answer"
+                ));
+            }
+        };
+        let after = after
+            .parse()
+            .map_err(|_| format!("{after:?} is not a number of commits"))?;
+        Ok(Self { at, after })
+    }
+}
+
+/// Why a store can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL names neither database.
+    #[error("the database URL must begin with sqlite: or postgres://")]
+    Url,
+    /// The database can't be reached or opened.
+    #[error("the database can't be opened: {0}")]
+    Connect(String),
+    /// The schema can't be brought up to date.
+    #[error("the database's schema can't be brought up to date: {0}")]
+    Migration(String),
+    /// A newer version has been here and took something away that this one needs.
+    #[error(
+        "the database was upgraded: it needs a version that knows schema {needs}, this one knows {knows}"
+    )]
+    TooNew {
+        /// The lowest schema number to know.
+        needs: i64,
+        /// The highest that this binary knows.
+        knows: i64,
+    },
+}
+
+impl From<sqlx::Error> for OpenError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Connect(error.to_string())
+    }
+}
+
+impl From<crate::Error> for OpenError {
+    fn from(error: crate::Error) -> Self {
+        Self::Connect(error.to_string())
+    }
+}
+
+/// The database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) core: Arc<Core>,
+    /// `None` in the store's own tasks, so that they end when the last outside handle is dropped.
+    queue: Option<mpsc::Sender<Job>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) dialect: Dialect,
+    pub(crate) readers: AnyPool,
+    pub(crate) writers: AnyPool,
+    pub(crate) options: Options,
+    pub(crate) epoch: Mutex<Arc<str>>,
+    pub(crate) counters: Counters,
+    pub(crate) leases: Leases,
+    pub(crate) tail: Tail,
+    pub(crate) ephemeral: Ephemeral,
+    pub(crate) caches: Caches,
+    pub(crate) groups_done: AtomicU64,
+    closing: CancellationToken,
+    queue_ended: CancellationToken,
+}
+
+/// What is remembered; all bounded.
+#[derive(Debug)]
+pub(crate) struct Caches {
+    pub(crate) events: Cache<EventNo, Arc<StoredEvent>>,
+    pub(crate) event_ids: Cache<OwnedEventId, EventNo>,
+    pub(crate) rooms: Cache<RoomNo, Arc<RoomHead>>,
+    pub(crate) room_ids: Cache<OwnedRoomId, RoomNo>,
+    pub(crate) room_names: Cache<RoomNo, OwnedRoomId>,
+    pub(crate) users: Cache<OwnedUserId, UserNo>,
+    pub(crate) user_names: Cache<UserNo, OwnedUserId>,
+    pub(crate) servers: Cache<OwnedServerName, ServerNo>,
+    pub(crate) server_names: Cache<ServerNo, OwnedServerName>,
+    pub(crate) keys: Cache<StateKey, KeyNo>,
+    pub(crate) key_names: Cache<KeyNo, Arc<StateKey>>,
+    pub(crate) snapshots: Cache<SnapshotNo, Arc<Nodes>>,
+    /// Snapshots that were derived and may not be committed yet.
+    pub(crate) pending: Mutex<HashMap<SnapshotNo, Weak<Nodes>>>,
+    pub(crate) memberships: Cache<UserNo, Arc<[MembershipRow]>>,
+    pub(crate) joined_servers: Cache<RoomNo, Arc<[OwnedServerName]>>,
+    pub(crate) member_counts: Cache<RoomNo, MemberCounts>,
+    pub(crate) sets: Cache<Arc<str>, SetNo>,
+    pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
+}
+
+impl Caches {
+    fn new(events: usize) -> Self {
+        Self {
+            events: Cache::new(events),
+            event_ids: Cache::new(events * 2),
+            rooms: Cache::new(10_000),
+            room_ids: Cache::new(20_000),
+            room_names: Cache::new(20_000),
+            users: Cache::new(50_000),
+            user_names: Cache::new(50_000),
+            servers: Cache::new(20_000),
+            server_names: Cache::new(20_000),
+            keys: Cache::new(100_000),
+            key_names: Cache::new(100_000),
+            // In nodes.
+            snapshots: Cache::new(200_000),
+            pending: Mutex::default(),
+            // In rows.
+            memberships: Cache::new(100_000),
+            joined_servers: Cache::new(100_000),
+            member_counts: Cache::new(20_000),
+            sets: Cache::new(5_000),
+            auth: Cache::new(100_000),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the database, brings its schema up to date and starts the store's own tasks (the commit
+    /// queue, the poll for other processes, the end of typing).
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        let dialect = Dialect::of(&options.url).ok_or(OpenError::Url)?;
+        sqlx::any::install_default_drivers();
+        let writers = dialect.writers(options.max_connections);
+        let writers = connect(&options.url, dialect, writers).await?;
+        migrate::run(&writers, dialect).await?;
+        let readers = options.max_connections.saturating_sub(dialect.writers(options.max_connections));
+        let readers = connect(&options.url, dialect, readers.max(2)).await?;
+        let epoch = load_epoch(&writers).await?;
+        let head = load_head(&writers).await?;
+        let (queue, jobs) = mpsc::channel(1_024);
+        let core = Arc::new(Core {
+            dialect,
+            readers,
+            writers,
+            epoch: Mutex::new(epoch),
+            counters: Counters::default(),
+            leases: Leases::default(),
+            tail: Tail::new(head, options.tail_entries, options.tail_bytes),
+            ephemeral: Ephemeral::new(options.clock.clone()),
+            caches: Caches::new(options.cached_events),
+            groups_done: AtomicU64::new(0),
+            closing: CancellationToken::new(),
+            queue_ended: CancellationToken::new(),
+            options,
+        });
+        let own = Self { core: core.clone(), queue: None };
+        tokio::spawn(commit::run(own, jobs, core.queue_ended.clone()));
+        spawn_poll(&core);
+        spawn_typing(&core);
+        Ok(Self { core, queue: Some(queue) })
+    }
+
+    /// The log.
+    pub fn log(&self) -> Log {
+        Log { store: self.clone() }
+    }
+
+    /// Typing, and later presence.
+    pub fn ephemeral(&self) -> &Ephemeral {
+        &self.core.ephemeral
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Clock {
+        &self.core.options.clock
+    }
+
+    /// Which database this is.
+    pub fn dialect(&self) -> Dialect {
+        self.core.dialect
+    }
+
+    /// What sync tokens carry: a token of another epoch counts as absent.
+    pub fn epoch(&self) -> Arc<str> {
+        lock(&self.core.epoch).clone()
+    }
+
+    /// Makes all sync tokens void: after a restore, or the promotion of a replica.
+    pub async fn renew_epoch(&self) -> Result<Arc<str>> {
+        let epoch = new_epoch()?;
+        let query = self
+            .sql("UPDATE meta SET value = $1 WHERE name = 'epoch'")
+            .bind(epoch.clone());
+        self.execute(query).await?;
+        let epoch: Arc<str> = epoch.into();
+        *lock(&self.core.epoch) = epoch.clone();
+        Ok(epoch)
+    }
+
+    /// Lets what is queued finish, then closes every connection. Later calls fail.
+    pub async fn close(&self) {
+        self.core.closing.cancel();
+        self.core.queue_ended.cancelled().await;
+        self.core.readers.close().await;
+        self.core.writers.close().await;
+    }
+
+    pub(crate) fn queue(&self) -> Option<&mpsc::Sender<Job>> {
+        self.queue.as_ref()
+    }
+
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.core.closing
+    }
+
+    /// Ends the process if this is the place and the time that a test asked for.
+    pub(crate) fn crash_if(&self, at: CrashAt) {
+        if let Some(point) = self.core.options.crash_point
+            && point.at == at
+            && self.core.groups_done.load(Ordering::Relaxed) >= point.after
+        {
+            tracing::error!(?at, "crash point reached");
+            std::process::abort();
+        }
+    }
+}
+
+/// Locks a mutex whose holder never runs foreign code.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+async fn connect(url: &str, dialect: Dialect, connections: u32) -> Result<AnyPool, OpenError> {
+    let url = match dialect {
+        Dialect::Sqlite if !url.contains("mode=") => {
+            format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' })
+        }
+        _ => url.to_owned(),
+    };
+    let setup = dialect.setup();
+    let pool = AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(30))
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                connection.execute(sqlx::raw_sql(AssertSqlSafe(setup))).await?;
+                Ok(())
+            })
+        })
+        .connect(&url)
+        .await?;
+    Ok(pool)
+}
+
+async fn load_epoch(pool: &AnyPool) -> Result<Arc<str>, OpenError> {
+    // Two processes may start at once: the first insert wins for both.
+    sqlx::query("INSERT INTO meta (name, value) VALUES ('epoch', $1) ON CONFLICT (name) DO NOTHING")
+        .bind(new_epoch()?)
+        .execute(pool)
+        .await?;
+    let row = sqlx::query("SELECT value FROM meta WHERE name = 'epoch'")
+        .fetch_one(pool)
+        .await?;
+    Ok(row.raw(0)?.into())
+}
+
+async fn load_head(pool: &AnyPool) -> Result<crate::Pos, OpenError> {
+    let row = sqlx::query("SELECT pos FROM counter WHERE id = 1")
+        .fetch_one(pool)
+        .await?;
+    Ok(crate::Pos(row.int(0)?))
+}
+
+fn new_epoch() -> Result<String> {
+    let mut bytes = [0; 6];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| crate::Error::broken("the system gives no random numbers"))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Asks now and then what other processes have committed.
+fn spawn_poll(core: &Arc<Core>) {
+    let default = core.dialect.is_shared().then_some(Duration::from_millis(100));
+    let Some(interval) = core.options.poll_interval.or(default) else {
+        return;
+    };
+    let weak = Arc::downgrade(core);
+    let closing = core.closing.clone();
+    tokio::spawn(async move {
+        while closing.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+            let Some(core) = weak.upgrade() else { return };
+            let log = Log { store: Store { core, queue: None } };
+            if let Err(error) = log.refresh().await {
+                tracing::warn!(%error, "can't read the log's head");
+            }
+        }
+    });
+}
+
+/// Ends typing when its time is over.
+fn spawn_typing(core: &Arc<Core>) {
+    let weak = Arc::downgrade(core);
+    let closing = core.closing.clone();
+    let clock = core.options.clock.clone();
+    tokio::spawn(async move {
+        let tick = Duration::from_millis(500);
+        while closing.run_until_cancelled(clock.sleep(tick)).await.is_some() {
+            let Some(core) = weak.upgrade() else { return };
+            let rooms = core.ephemeral.expire();
+            core.tail.wake_rooms(&rooms, &core.counters);
+        }
+    });
+}

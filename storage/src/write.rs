@@ -1,0 +1,319 @@
+//! What [`Store::commit`](crate::Store::commit) takes and gives.
+
+use std::sync::Arc;
+
+use rhizome_protocol::visibility::HistoryVisibility;
+use rhizome_protocol::{Pdu, RoomRules};
+use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName};
+
+use crate::{Error, EventNo, KeyNo, NewSnapshot, Pos, RoomNo, SnapshotNo, UserNo};
+
+/// Everything that stands or falls together.
+#[derive(Debug, Clone, Default)]
+pub struct WriteSet {
+    /// Changes of rooms, at most one [`RoomWrite`] per room.
+    pub rooms: Vec<RoomWrite>,
+    /// What else has a position or must be written in the same moment.
+    pub facts: Vec<Fact>,
+}
+
+/// A change of one room.
+#[derive(Debug, Clone, Default)]
+pub struct RoomWrite {
+    /// Which room.
+    pub room: RoomNo,
+    /// The first write of a room. The others are refused until it is there.
+    pub create: Option<NewRoom>,
+    /// The state version that this was decided on. `None` admits anything; then `current` must be `None`.
+    pub expect: Option<i64>,
+    /// In the order in which they get their positions, parents first.
+    pub events: Vec<NewEvent>,
+    /// Snapshots that `events` or `current` refer to.
+    pub snapshots: Vec<NewSnapshot>,
+    /// The new current state; bumps the state version.
+    pub current: Option<CurrentState>,
+    /// Exactly these become the forward extremities. Otherwise they merge: each accepted live event
+    /// takes the place of its `prev_events`.
+    pub reset_extremities: Option<Vec<EventNo>>,
+    /// Extremities to drop beside the merge (ancestors reached through events that are not accepted).
+    pub drop_extremities: Vec<EventNo>,
+}
+
+/// A room that we take part in from now on.
+#[derive(Debug, Clone)]
+pub struct NewRoom {
+    /// Its id.
+    pub room_id: OwnedRoomId,
+    /// The rules of its version.
+    pub rules: &'static RoomRules,
+}
+
+/// An event to store. If its id is stored already as an outlier or as rejected, with the same
+/// number, it takes that row's place; if with another number, or accepted, the write set is refused
+/// ([`CommitError::DuplicateEvent`]).
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// From [`Store::next_event_no`](crate::Store::next_event_no), or what the stored outlier has.
+    pub no: EventNo,
+    /// The event.
+    pub pdu: Arc<Pdu>,
+    /// What became of it.
+    pub status: Status,
+    /// Why it is not accepted.
+    pub reason: Option<String>,
+    /// The state before it; `None` for outliers.
+    pub state_before: Option<SnapshotNo>,
+    /// The state after it: another one than before only for accepted state events.
+    pub state_after: Option<SnapshotNo>,
+    /// The room's history visibility at the event; `None` for outliers.
+    pub visibility: Option<HistoryVisibility>,
+    /// Where it belongs.
+    pub placement: Placement,
+    /// If this is an accepted redaction that may be applied: to what. Its target is redacted in the
+    /// same commit, or as soon as it is stored.
+    pub redacts: Option<Redacts>,
+    /// The client transaction that made it.
+    pub txn: Option<TxnKey>,
+    /// Made here: the servers that must get it, computed from the state before it (ours excluded).
+    pub send_to: Option<Vec<OwnedServerName>>,
+}
+
+impl NewEvent {
+    /// An accepted live event with nothing else known about it.
+    pub fn new(no: EventNo, pdu: Arc<Pdu>) -> Self {
+        Self {
+            no,
+            pdu,
+            status: Status::Accepted,
+            reason: None,
+            state_before: None,
+            state_after: None,
+            visibility: None,
+            placement: Placement::Live,
+            redacts: None,
+            txn: None,
+            send_to: None,
+        }
+    }
+
+    /// An accepted outlier.
+    pub fn outlier(no: EventNo, pdu: Arc<Pdu>) -> Self {
+        Self {
+            placement: Placement::Outlier,
+            ..Self::new(no, pdu)
+        }
+    }
+
+    /// Whether it joins the room's history and gets an order.
+    pub(crate) fn is_history(&self) -> bool {
+        self.status == Status::Accepted && self.placement != Placement::Outlier
+    }
+
+    /// Whether it gets a log position.
+    pub(crate) fn is_live(&self) -> bool {
+        self.status == Status::Accepted && self.placement == Placement::Live
+    }
+}
+
+/// The target of a redaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redacts {
+    /// The event to redact.
+    pub target: OwnedEventId,
+    /// `None`: the sender has the power to redact anything. `Some`: applied only if the target was
+    /// sent from this server.
+    pub only_from: Option<OwnedServerName>,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Allowed.
+    Accepted,
+    /// Allowed by the state before it, not by the room's current state: kept, but nobody sees it.
+    SoftFailed,
+    /// Not allowed.
+    Rejected,
+}
+
+/// Where an event belongs in its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// Happened while we were there: gets a log position if accepted.
+    Live,
+    /// History from before we were there: gets a falling negative order if accepted.
+    Backfilled,
+    /// Known, but not placed: state and auth events of other servers.
+    Outlier,
+}
+
+/// The new current state of a room.
+#[derive(Debug, Clone)]
+pub struct CurrentState {
+    /// The whole of it.
+    pub snapshot: SnapshotNo,
+    /// How it differs from the one before. Each change gets a position.
+    pub changes: Vec<StateChange>,
+}
+
+/// One entry of a room's state that changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateChange {
+    /// Which entry.
+    pub key: KeyNo,
+    /// The event that was there.
+    pub old: Option<EventNo>,
+    /// The event that is there from now on.
+    pub new: Option<EventNo>,
+}
+
+/// A client's transaction. Unique; the same key again means the same event.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TxnKey {
+    /// The user.
+    pub user: UserNo,
+    /// The device (or whatever stands for it: a token's identity).
+    pub device: OwnedDeviceId,
+    /// Endpoint and path, e.g. `send/!room:here/m.room.message`.
+    pub path: String,
+    /// The client's transaction id.
+    pub txn_id: String,
+}
+
+/// What isn't a room's event or state.
+#[derive(Debug, Clone)]
+pub enum Fact {
+    /// A read receipt. The newest per (room, user, kind, thread) stays.
+    Receipt {
+        /// Where.
+        room: RoomNo,
+        /// Whose.
+        user: UserNo,
+        /// `m.read`, `m.read.private`.
+        kind: String,
+        /// `thread_id`, if the receipt has one.
+        thread: Option<String>,
+        /// Up to here.
+        event_id: OwnedEventId,
+        /// When, in milliseconds since 1970.
+        ts: i64,
+    },
+    /// Account data of a user, global or of a room.
+    AccountData {
+        /// Whose.
+        user: UserNo,
+        /// Of which room, or global.
+        room: Option<RoomNo>,
+        /// Its type.
+        kind: String,
+        /// The content's JSON text, as received.
+        content: Arc<str>,
+    },
+    /// A user's devices or their keys changed.
+    DeviceListChanged {
+        /// Whose.
+        user: UserNo,
+    },
+    /// A local user is invited to a room that this server is not in. Also makes their membership
+    /// `invite`.
+    RemoteInvite {
+        /// Who is invited.
+        user: UserNo,
+        /// To which room.
+        room_id: OwnedRoomId,
+        /// Who invites.
+        sender: UserNo,
+        /// The room's version.
+        rules: &'static RoomRules,
+        /// The invite event's JSON.
+        event: Arc<str>,
+        /// The stripped state: the text of a JSON array.
+        stripped_state: Arc<str>,
+    },
+    /// The invite is rejected or withdrawn. Their membership becomes `leave`, unless they joined.
+    RemoteInviteGone {
+        /// Who was invited.
+        user: UserNo,
+        /// To which room.
+        room_id: OwnedRoomId,
+    },
+    /// The user forgets a room that they have left.
+    Forget {
+        /// Who.
+        user: UserNo,
+        /// What.
+        room: RoomNo,
+    },
+    /// Access tokens have ended: caches of them are stale from here on.
+    TokenRevoked {
+        /// Whose.
+        user: UserNo,
+        /// Of which device; `None` is all of them.
+        device: Option<OwnedDeviceId>,
+    },
+    /// A new alias; refused with [`CommitError::AliasTaken`] if it exists. No position.
+    Alias {
+        /// The alias.
+        alias: OwnedRoomAliasId,
+        /// What it names.
+        room: RoomNo,
+        /// Who made it.
+        creator: UserNo,
+    },
+    /// Whether the room is in this server's public directory. No position.
+    Directory {
+        /// The room.
+        room: RoomNo,
+        /// Whether it is listed.
+        public: bool,
+    },
+}
+
+/// What the log got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// The first position of this write set, or the log's head if it had none.
+    pub first: Pos,
+    /// The last one.
+    pub last: Pos,
+}
+
+/// Why nothing of a write set was written.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The room's current state isn't what this was decided on: decide again.
+    #[error("the state of room {room} has moved on to version {now}")]
+    StateMoved {
+        /// The room.
+        room: RoomNo,
+        /// Its state version now.
+        now: i64,
+    },
+    /// The client transaction has its event already.
+    #[error("the transaction was done before, as {event_id}")]
+    DuplicateTxn {
+        /// Which transaction.
+        key: TxnKey,
+        /// What it made.
+        event_id: OwnedEventId,
+    },
+    /// The event is stored already: accepted, or with another number.
+    #[error("{event_id} is stored already")]
+    DuplicateEvent {
+        /// The event.
+        event_id: OwnedEventId,
+        /// Its number.
+        no: EventNo,
+        /// Whether it is done: accepted and no outlier. Otherwise it can be written with that number.
+        done: bool,
+    },
+    /// The room to create exists, or the room to write to doesn't.
+    #[error("room {0} exists already, or doesn't exist yet")]
+    RoomExists(RoomNo),
+    /// The alias names a room already.
+    #[error("the alias is taken")]
+    AliasTaken(OwnedRoomAliasId),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
