@@ -28,6 +28,16 @@ pub struct Pdu {
     json: Arc<str>,
 }
 
+impl std::fmt::Debug for Pdu {
+    /// The id and the type; the rest is in the JSON and would drown a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pdu")
+            .field("event_id", &self.event_id)
+            .field("kind", &self.kind)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Pdu {
     /// Checks the format and limits of a received event and computes its id. `unsigned` (and, where the
     /// id is a hash, `event_id`) is dropped; hashes and signatures are not verified: [`crate::receive::verify`] does.
