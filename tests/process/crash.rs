@@ -28,7 +28,7 @@ fn rounds() -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_under_load_loses_nothing_on_sqlite() {
-    kill_under_load(Database::sqlite().await).await;
+    kill_under_load(Database::sqlite()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +38,7 @@ async fn kill_9_under_load_loses_nothing_on_postgres() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_before_commit_loses_nothing_on_sqlite() {
-    crash_at(Database::sqlite().await, "before-commit").await;
+    crash_at(Database::sqlite(), "before-commit").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -48,7 +48,7 @@ async fn crash_before_commit_loses_nothing_on_postgres() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_after_commit_loses_nothing_on_sqlite() {
-    crash_at(Database::sqlite().await, "after-commit").await;
+    crash_at(Database::sqlite(), "after-commit").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,7 +58,7 @@ async fn crash_after_commit_loses_nothing_on_postgres() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn crash_before_the_answer_loses_nothing_on_sqlite() {
-    crash_at(Database::sqlite().await, "before-answer").await;
+    crash_at(Database::sqlite(), "before-answer").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,4 +7,5 @@ mod client;
 mod cluster;
 mod crash;
 mod database;
+mod load;
 mod process;

@@ -96,6 +96,16 @@ impl Process {
         }
     }
 
+    /// CPU time that the process has used so far, all threads, user and system.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // After the command's name in parentheses: fields 14 and 15 of the line are 12 and 13 here.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+        // Linux counts in hundredths of a second for user programs, whatever its own tick.
+        ticks / 100.0
+    }
+
     fn print_log(&self) {
         let text = std::fs::read_to_string(&self.log).unwrap_or_default();
         let _ = std::io::stderr().write_all(text.as_bytes());
