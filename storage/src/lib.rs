@@ -52,6 +52,8 @@ mod members;
 mod outbound;
 mod receipts;
 mod rooms;
+mod scratch;
+mod settings;
 mod state;
 mod transactions;
 
@@ -68,6 +70,7 @@ pub use log::Log;
 pub use members::{Member, MemberCounts, MembershipRow};
 pub use outbound::{DestinationRoom, Outbound};
 pub use rooms::{Extremity, RoomHead};
+pub use scratch::Scratch;
 pub use snapshot::NewSnapshot;
 pub use state::{StateDiff, StateEntry};
 pub use store::{CrashAt, CrashPoint, OpenError, Options, Store};

@@ -313,6 +313,12 @@ impl Store {
         self.core.writers.close().await;
     }
 
+    /// Resolves when the commit queue has ended: after [`Store::close`], or because it failed, in
+    /// which case nothing can be written any more and the process should end.
+    pub async fn queue_ended(&self) {
+        self.core.queue_ended.cancelled().await;
+    }
+
     pub(crate) fn queue(&self) -> Option<&mpsc::Sender<Job>> {
         self.queue.as_ref()
     }
