@@ -45,20 +45,29 @@ pub mod testing;
 mod write;
 
 mod account_data;
+mod accounts;
+mod aliases;
+mod devices;
 mod events;
 mod history;
 mod invites;
 mod members;
 mod outbound;
+mod profiles;
 mod receipts;
 mod rooms;
 mod scratch;
 mod settings;
 mod state;
+mod tokens;
 mod transactions;
+mod uia;
 
+pub use accounts::{Account, NewAccount};
+pub use aliases::StoredAlias;
 pub use clock::Clock;
 pub use counters::{Counters, Counts};
+pub use devices::StoredDevice;
 pub use dialect::Dialect;
 pub use entry::{AccountData, Entry, EntryKind, Receipt, StoredEvent, TxnOwner};
 pub use ephemeral::Ephemeral;
@@ -75,6 +84,7 @@ pub use snapshot::NewSnapshot;
 pub use state::{StateDiff, StateEntry};
 pub use store::{CrashAt, CrashPoint, OpenError, Options, Store};
 pub use tail::Interest;
+pub use tokens::{NewLogin, NewTokens, Refreshed, Token};
 pub use write::{
     CommitError, Committed, CurrentState, Fact, NewEvent, NewRoom, Placement, Redacts, RoomWrite,
     StateChange, Status, TxnKey, WriteSet,
