@@ -1,25 +1,58 @@
 //! Outbound requests: one server is asked one thing.
+//!
+//! [`Outbound`] signs a request (X-Matrix), finds the server (discovery), connects where the egress
+//! rules allow it, and reads an answer of bounded size in bounded time. It never follows redirects.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::body::Bytes;
-use http::{Method, StatusCode};
-use ruma::{
-    ServerName,
-    api::{IncomingResponse, OutgoingRequest, path_builder::PathBuilder},
+use axum::body::{Body, Bytes};
+use http::{Method, Request, Response, StatusCode, header};
+use hyper_util::{
+    client::legacy::Client,
+    rt::{TokioExecutor, TokioTimer},
 };
-use serde_json::value::RawValue;
+use rhizome_protocol::{canonical, sign::KeyPair};
+use ruma::{
+    OwnedServerName, ServerName,
+    api::{
+        IncomingResponse, IncomingResponseExt as _, OutgoingBody, OutgoingRequest,
+        path_builder::PathBuilder,
+    },
+};
+use serde_json::{Map, Value, value::RawValue};
 use thiserror::Error;
 
-use crate::MatrixError;
+use crate::{
+    FederationConfig, MatrixError,
+    config::ConfigError,
+    connect::{Dialer, ServerConnector},
+    discovery::Discovery,
+    wellknown::NetworkLookup,
+    xmatrix::{Signed, canonical_text},
+};
 
-/// Requests to other servers: discovery, X-Matrix, egress rules and limits in one place. Cheap to clone.
+/// How we call ourselves.
+pub(crate) const USER_AGENT: &str = concat!("Rhizome/", env!("CARGO_PKG_VERSION"));
+
+/// Requests to other servers: discovery, X-Matrix, egress rules and limits in one place. Cheap to
+/// clone.
 #[derive(Clone)]
 pub struct Outbound {
     inner: Arc<Inner>,
 }
 
-struct Inner {}
+struct Inner {
+    server_name: OwnedServerName,
+    key: KeyPair,
+    timeout: Duration,
+    transport: Transport,
+}
+
+enum Transport {
+    Network { client: Client<ServerConnector, Body>, discovery: Arc<Discovery<NetworkLookup>> },
+    #[cfg(any(test, feature = "testing"))]
+    InProcess(crate::testing::Network),
+}
 
 /// The limits of one call.
 #[derive(Debug, Clone, Copy)]
@@ -32,22 +65,22 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            timeout: None,
-            max_body: 8 << 20,
-        }
+        Self { timeout: None, max_body: 8 << 20 }
     }
 }
 
 /// Why a request to another server has no answer.
 #[derive(Debug, Clone, Error)]
 pub enum OutboundError {
-    /// The name doesn't resolve to anything we may connect to.
+    /// The name doesn't resolve.
     #[error("can't find server: {0}")]
     Discovery(String),
-    /// Connecting, TLS or the transfer failed, or took too long.
+    /// Connecting (or the egress rules), TLS or the transfer failed.
     #[error("can't reach server: {0}")]
     Transport(String),
+    /// It took longer than allowed.
+    #[error("the server took too long to answer")]
+    Timeout,
     /// The server refused.
     #[error("the server answered {0}")]
     Remote(MatrixError),
@@ -67,18 +100,78 @@ impl OutboundError {
             _ => None,
         }
     }
+
+    /// Whether the other server is not there at all, rather than unwilling.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Discovery(_) | Self::Transport(_) | Self::Timeout)
+    }
+}
+
+/// For an endpoint that passes a question on: what the asker is told.
+impl From<OutboundError> for MatrixError {
+    fn from(error: OutboundError) -> Self {
+        match error {
+            // A refusal with a reason is passed on; what concerns our own standing with that
+            // server (bad signature, unknown token) isn't the asker's business.
+            OutboundError::Remote(error)
+                if matches!(error.status.as_u16(), 400 | 403 | 404 | 409 | 413 | 429) =>
+            {
+                error
+            }
+            OutboundError::Timeout => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "M_UNKNOWN", error.to_string())
+            }
+            error => Self::bad_gateway(error.to_string()),
+        }
+    }
 }
 
 impl Outbound {
-    /// The client of a server.
+    /// The client of a server with this name and key.
+    ///
+    /// # Errors
+    /// The configuration can't be used.
     pub fn new(
-        _rooms: &crate::pending::Rooms,
-        _config: &crate::FederationConfig,
-    ) -> Result<Self, crate::config::ConfigError> {
-        unimplemented!()
+        server_name: OwnedServerName,
+        key: KeyPair,
+        config: &FederationConfig,
+    ) -> Result<Self, ConfigError> {
+        let dialer = Arc::new(Dialer::new(config)?);
+        let discovery = Arc::new(Discovery::new(NetworkLookup::new(dialer.clone())));
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_max_idle_per_host(4)
+            .build(ServerConnector { dialer, discovery: discovery.clone() });
+        let transport = Transport::Network { client, discovery };
+        Ok(Self::over(server_name, key, config, transport))
+    }
+
+    /// A client that reaches the servers of an in-process network.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn in_process(
+        server_name: OwnedServerName,
+        key: KeyPair,
+        config: &FederationConfig,
+        network: crate::testing::Network,
+    ) -> Self {
+        Self::over(server_name, key, config, Transport::InProcess(network))
+    }
+
+    fn over(
+        server_name: OwnedServerName,
+        key: KeyPair,
+        config: &FederationConfig,
+        transport: Transport,
+    ) -> Self {
+        let inner = Inner { server_name, key, timeout: config.request_timeout, transport };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Sends a request of a ruma type and decodes the answer.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
     pub async fn send<R>(
         &self,
         destination: &ServerName,
@@ -88,35 +181,254 @@ impl Outbound {
         R: OutgoingRequest,
         for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
     {
-        self.send_limited(destination, request, Limits::default())
-            .await
+        self.send_limited(destination, request, Limits::default()).await
     }
 
     /// [`Outbound::send`] with limits of its own.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
     pub async fn send_limited<R>(
         &self,
-        _destination: &ServerName,
-        _request: R,
-        _limits: Limits,
+        destination: &ServerName,
+        request: R,
+        limits: Limits,
     ) -> Result<R::IncomingResponse, OutboundError>
     where
         R: OutgoingRequest,
         R::IncomingResponse: IncomingResponse,
         for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
     {
-        unimplemented!()
+        let (method, target, body) = encode(request)?;
+        let body = if body.is_empty() { None } else { Some(canonical_body(&body)?) };
+        let answer = self.exchange(destination, method, &target, body, limits).await?;
+        let answer = answer.map(|body| body.to_vec());
+        let mut borrowed = Response::new(answer.body().as_slice());
+        *borrowed.status_mut() = answer.status();
+        *borrowed.headers_mut() = answer.headers().clone();
+        R::IncomingResponse::try_from_http_response(borrowed)
+            .map_err(|_| OutboundError::Answer("it isn't of the specified form".to_owned()))
     }
 
     /// A signed request whose body and answer are JSON text: for large or room-version dependent
-    /// bodies that our own core parses. `path_and_query` is percent-encoded.
+    /// bodies that our own core parses. `target` is the percent-encoded path and query.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
     pub async fn call(
         &self,
-        _destination: &ServerName,
-        _method: Method,
-        _path_and_query: &str,
-        _body: Option<&RawValue>,
-        _limits: Limits,
+        destination: &ServerName,
+        method: Method,
+        target: &str,
+        body: Option<&RawValue>,
+        limits: Limits,
     ) -> Result<Bytes, OutboundError> {
-        unimplemented!()
+        let body = body.map(|body| canonical_body(body.get().as_bytes())).transpose()?;
+        self.call_canonical(destination, method, target, body, limits).await
+    }
+
+    /// [`Outbound::call`] with a body that is canonical JSON already.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub async fn call_canonical(
+        &self,
+        destination: &ServerName,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+        limits: Limits,
+    ) -> Result<Bytes, OutboundError> {
+        Ok(self.exchange(destination, method, target, body, limits).await?.into_body())
+    }
+
+    /// One exchange within the limits. An answer of status 300 or more is an error.
+    async fn exchange(
+        &self,
+        destination: &ServerName,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        if destination == self.inner.server_name {
+            return Err(OutboundError::Request("a server doesn't ask itself".to_owned()));
+        }
+        let time = limits.timeout.unwrap_or(self.inner.timeout);
+        let exchange = async {
+            let request = self.request(destination, method, target, body)?;
+            let response = self.transport(destination, request).await?;
+            let (parts, body) = response.into_parts();
+            let body = axum::body::to_bytes(body, limits.max_body)
+                .await
+                .map_err(|error| OutboundError::Answer(cause(&error)))?;
+            Ok(Response::from_parts(parts, body))
+        };
+        let response =
+            tokio::time::timeout(time, exchange).await.map_err(|_| OutboundError::Timeout)??;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        if response.status().is_client_error() || response.status().is_server_error() {
+            return Err(OutboundError::Remote(remote_error(&response)));
+        }
+        Err(OutboundError::Answer(format!("its status is {}", response.status())))
+    }
+
+    fn request(
+        &self,
+        destination: &ServerName,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+    ) -> Result<Request<Body>, OutboundError> {
+        let signed = Signed::canonical(method.as_str(), target, body);
+        let authorization = signed.header(&self.inner.server_name, destination, &self.inner.key);
+        let body = signed.into_content();
+        // The authority is the server name: discovery turns it into an address when connecting.
+        let mut builder = Request::builder()
+            .method(method)
+            .uri(format!("https://{destination}{target}"))
+            .header(header::USER_AGENT, USER_AGENT)
+            .header(header::AUTHORIZATION, authorization);
+        if body.is_some() {
+            builder = builder.header(header::CONTENT_TYPE, "application/json");
+        }
+        builder
+            .body(body.map_or_else(Body::empty, Body::from))
+            .map_err(|error| OutboundError::Request(error.to_string()))
+    }
+
+    async fn transport(
+        &self,
+        destination: &ServerName,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, OutboundError> {
+        match &self.inner.transport {
+            Transport::Network { client, discovery } => {
+                let route =
+                    discovery.route(destination).await.map_err(OutboundError::Discovery)?;
+                let host = header::HeaderValue::from_str(&route.host_header)
+                    .map_err(|error| OutboundError::Request(error.to_string()))?;
+                request.headers_mut().insert(header::HOST, host);
+                let response = client.request(request).await;
+                Ok(response.map_err(|e| OutboundError::Transport(cause(&e)))?.map(Body::new))
+            }
+            #[cfg(any(test, feature = "testing"))]
+            Transport::InProcess(network) => {
+                network.deliver(destination, request).await.map_err(OutboundError::Transport)
+            }
+        }
+    }
+}
+
+/// Method, target and body of a ruma request.
+fn encode<R>(request: R) -> Result<(Method, String, Vec<u8>), OutboundError>
+where
+    R: OutgoingRequest,
+    for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
+{
+    let bad = |error: &dyn std::fmt::Display| OutboundError::Request(error.to_string());
+    let request = request.try_into_http_request_inner("", ()).map_err(|error| bad(&error))?;
+    let (parts, body) = request.into_parts();
+    let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let body = body.try_into_buf::<Vec<u8>>().map_err(|error| bad(&error.into()))?;
+    Ok((parts.method, target, body))
+}
+
+/// The canonical form of a body of ours, which is what gets signed and sent.
+fn canonical_body(body: &[u8]) -> Result<String, OutboundError> {
+    let object = canonical::parse_object(body)
+        .map_err(|error| OutboundError::Request(error.to_string()))?;
+    Ok(canonical_text(&Value::Object(object)))
+}
+
+/// The error in an answer, with bounded texts; further keys are kept (`room_version`, …).
+fn remote_error(response: &Response<Bytes>) -> MatrixError {
+    let body: Map<String, Value> = match response.body() {
+        body if body.len() <= 64 << 10 => serde_json::from_slice(body).unwrap_or_default(),
+        _ => Map::new(),
+    };
+    let text = |key: &str, limit: usize| {
+        let text = body.get(key).and_then(Value::as_str)?;
+        Some(text.chars().take(limit).collect::<String>())
+    };
+    let errcode = text("errcode", 64).unwrap_or_else(|| "M_UNKNOWN".to_owned());
+    let message = text("error", 500).unwrap_or_else(|| "no reason given".to_owned());
+    let mut error = MatrixError::new(response.status(), errcode, message);
+    error.extra = body;
+    error.extra.remove("errcode");
+    error.extra.remove("error");
+    let retry_after = response.headers().get(header::RETRY_AFTER);
+    if let Some(seconds) = retry_after.and_then(|value| value.to_str().ok()?.parse::<u64>().ok()) {
+        error.extra.insert("retry_after_ms".to_owned(), seconds.saturating_mul(1000).into());
+    }
+    error
+}
+
+/// An error with its causes, which hyper hides behind the first.
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let inner = error.to_string();
+        if !text.ends_with(&inner) {
+            text.push_str(": ");
+            text.push_str(&inner);
+        }
+        next = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::api::federation::query::get_room_information;
+
+    use super::*;
+
+    #[test]
+    fn requests_are_encoded_without_a_base_url() {
+        let alias = ruma::room_alias_id!("#ä b:x.example").to_owned();
+        let (method, target, body) = encode(get_room_information::v1::Request::new(alias)).unwrap();
+        assert_eq!(method, Method::GET);
+        assert_eq!(target, "/_matrix/federation/v1/query/directory?room_alias=%23%C3%A4+b%3Ax.example");
+        assert!(body.is_empty());
+    }
+
+    fn answer(status: u16, body: &str) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap();
+        response
+    }
+
+    #[test]
+    fn remote_errors_are_read_and_bounded() {
+        let error = remote_error(&answer(
+            400,
+            r#"{"errcode":"M_INCOMPATIBLE_ROOM_VERSION","error":"no","room_version":"99"}"#,
+        ));
+        assert_eq!(error.errcode, "M_INCOMPATIBLE_ROOM_VERSION");
+        assert_eq!(error.extra["room_version"], "99");
+        let long = format!(r#"{{"errcode":"{}","error":"{}"}}"#, "M".repeat(9999), "x".repeat(9999));
+        let error = remote_error(&answer(500, &long));
+        assert_eq!((error.errcode.len(), error.message.len()), (64, 500));
+        for odd in ["", "<html>", "[]", r#"{"errcode":1}"#] {
+            assert_eq!(remote_error(&answer(502, odd)).errcode, "M_UNKNOWN", "{odd}");
+        }
+    }
+
+    #[test]
+    fn only_refusals_that_concern_the_asker_are_passed_on() {
+        let pass = |status, errcode: &'static str| {
+            let status = StatusCode::from_u16(status).unwrap();
+            MatrixError::from(OutboundError::Remote(MatrixError::new(status, errcode, "why")))
+        };
+        assert_eq!(pass(403, "M_FORBIDDEN").status, StatusCode::FORBIDDEN);
+        assert_eq!(pass(404, "M_NOT_FOUND").errcode, "M_NOT_FOUND");
+        assert_eq!(pass(401, "M_UNKNOWN_TOKEN").errcode, "M_UNKNOWN");
+        assert_eq!(pass(401, "M_UNAUTHORIZED").status, StatusCode::BAD_GATEWAY);
+        assert_eq!(pass(500, "M_UNKNOWN").status, StatusCode::BAD_GATEWAY);
+        assert_eq!(MatrixError::from(OutboundError::Timeout).status, StatusCode::GATEWAY_TIMEOUT);
     }
 }
