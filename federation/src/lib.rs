@@ -16,6 +16,7 @@ mod acl;
 pub mod backfill;
 pub mod client;
 mod config;
+mod connect;
 pub mod discovery;
 pub mod error;
 pub mod gather;
@@ -30,8 +31,11 @@ mod order;
 pub mod query;
 pub mod ruma;
 pub mod sender;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod typing;
 mod verify;
+mod wellknown;
 pub mod xmatrix;
 
 use std::{future::Future, sync::Arc};
@@ -97,7 +101,7 @@ impl Federation {
         store: Store,
         config: FederationConfig,
     ) -> Result<Self, config::ConfigError> {
-        let outbound = Outbound::new(&rooms, &config)?;
+        let outbound = Outbound::new(rooms.server_name().to_owned(), rooms.key().clone(), &config)?;
         let keys = KeyRing::new(&rooms, &store, &config, outbound.clone());
         let inner = Inner {
             rooms,

@@ -1,0 +1,142 @@
+//! Other servers' signing keys.
+
+use ruma::{OwnedServerName, ServerName};
+
+use crate::db::{Columns as _, json_rows};
+use crate::{Result, Store};
+
+/// A signing key that a server has, or has had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredKey {
+    /// `ed25519:…`
+    pub key_id: String,
+    /// The public key in unpadded base64.
+    pub public: String,
+    /// In use until then as far as we know, milliseconds since 1970.
+    pub valid_until: Option<i64>,
+    /// Out of use since then, milliseconds since 1970.
+    pub expired: Option<i64>,
+}
+
+/// What a server answered about its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyResponse {
+    /// The server.
+    pub server: OwnedServerName,
+    /// The JSON object that it signed.
+    pub response: String,
+    /// Until when it is valid, milliseconds since 1970.
+    pub valid_until: i64,
+    /// When we got it, milliseconds since 1970.
+    pub fetched: i64,
+}
+
+impl Store {
+    /// All keys of a server that we have seen, and when we last asked (ms; 0 is never).
+    pub async fn server_keys(&self, server: &ServerName) -> Result<(Vec<StoredKey>, i64)> {
+        let query = self
+            .sql(
+                "SELECT k.key_id, k.public, k.valid_until, k.expired, COALESCE(r.fetched, 0) \
+                 FROM server_key k LEFT JOIN server_key_response r ON r.server = k.server \
+                 WHERE k.server = $1 ORDER BY k.key_id LIMIT 200",
+            )
+            .bind(server.as_str().to_owned());
+        let mut keys = Vec::new();
+        let mut fetched = 0;
+        for row in self.rows(query).await? {
+            fetched = row.int(4)?;
+            keys.push(StoredKey {
+                key_id: row.raw(0)?,
+                public: row.raw(1)?,
+                valid_until: row.int_opt(2)?,
+                expired: row.int_opt(3)?,
+            });
+        }
+        Ok((keys, fetched))
+    }
+
+    /// What a server last answered about its keys.
+    pub async fn key_response(&self, server: &ServerName) -> Result<Option<KeyResponse>> {
+        let query = self
+            .sql("SELECT response, valid_until, fetched FROM server_key_response WHERE server = $1")
+            .bind(server.as_str().to_owned());
+        let Some(row) = self.row(query).await? else { return Ok(None) };
+        Ok(Some(KeyResponse {
+            server: server.to_owned(),
+            response: row.raw(0)?,
+            valid_until: row.int(1)?,
+            fetched: row.int(2)?,
+        }))
+    }
+
+    /// Stores an answer and the keys in it. Keys seen before and absent now are kept as they are: they
+    /// may still be needed for old events.
+    pub async fn store_server_keys(&self, answer: &KeyResponse, keys: &[StoredKey]) -> Result<()> {
+        let rows: Vec<_> =
+            keys.iter().map(|k| (&k.key_id, &k.public, k.valid_until, k.expired)).collect();
+        let mut tx = self.begin().await?;
+        let query = tx
+            .sql(
+                "INSERT INTO server_key (server, key_id, public, valid_until, expired) \
+                 SELECT $1, value ->> 0, value ->> 1, CAST(value ->> 2 AS BIGINT), \
+                 CAST(value ->> 3 AS BIGINT) FROM EACH($2) WHERE 1 = 1 \
+                 ON CONFLICT (server, key_id) DO UPDATE SET public = excluded.public, \
+                 valid_until = excluded.valid_until, expired = excluded.expired",
+            )
+            .bind(answer.server.as_str().to_owned())
+            .bind(json_rows(&rows)?);
+        tx.execute(query).await?;
+        let query = tx
+            .sql(
+                "INSERT INTO server_key_response (server, response, valid_until, fetched) \
+                 VALUES ($1, $2, $3, $4) ON CONFLICT (server) DO UPDATE SET \
+                 response = excluded.response, valid_until = excluded.valid_until, \
+                 fetched = excluded.fetched",
+            )
+            .bind(answer.server.as_str().to_owned())
+            .bind(answer.response.clone())
+            .bind(answer.valid_until)
+            .bind(answer.fetched);
+        tx.execute(query).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+
+    use super::*;
+    use crate::testing::each_database;
+
+    fn key(id: &str, valid_until: Option<i64>, expired: Option<i64>) -> StoredKey {
+        StoredKey { key_id: id.to_owned(), public: format!("public of {id}"), valid_until, expired }
+    }
+
+    #[tokio::test]
+    async fn keys_are_replaced_and_old_ones_kept() {
+        each_database(async |store: Store| {
+            let server = server_name!("a.example:8448");
+            assert_eq!(store.server_keys(server).await.unwrap(), (vec![], 0));
+            assert_eq!(store.key_response(server).await.unwrap(), None);
+            let mut answer = KeyResponse {
+                server: server.to_owned(),
+                response: r#"{"hostile":"\u0000 ' \" é"}"#.to_owned(),
+                valid_until: 50,
+                fetched: 10,
+            };
+            let keys = [key("ed25519:1", Some(50), None), key("ed25519:2", None, Some(5))];
+            store.store_server_keys(&answer, &keys).await.unwrap();
+            assert_eq!(store.server_keys(server).await.unwrap(), (keys.to_vec(), 10));
+            assert_eq!(store.key_response(server).await.unwrap(), Some(answer.clone()));
+            answer.fetched = 20;
+            let newer = [key("ed25519:1", None, Some(15)), key("ed25519:3", Some(90), None)];
+            store.store_server_keys(&answer, &newer).await.unwrap();
+            let all = vec![newer[0].clone(), keys[1].clone(), newer[1].clone()];
+            assert_eq!(store.server_keys(server).await.unwrap(), (all, 20));
+            assert_eq!(store.server_keys(server_name!("b.example")).await.unwrap().0, vec![]);
+        })
+        .await;
+    }
+}
