@@ -1,6 +1,6 @@
 //! How far each destination of the outbound sender has got. What it must get is in `outbound.rs`.
 
-use ruma::{OwnedServerName, OwnedUserId, OwnedRoomId, OwnedEventId, ServerName};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 
 use crate::db::{Columns as _, json_rows};
 use crate::{Pos, Result, Store};
@@ -39,7 +39,9 @@ impl Store {
         let query = self
             .sql("SELECT sent_pos, failures, retry_at FROM destination_state WHERE server = $1")
             .bind(server.as_str().to_owned());
-        let Some(row) = self.row(query).await? else { return Ok(DestinationState::default()) };
+        let Some(row) = self.row(query).await? else {
+            return Ok(DestinationState::default());
+        };
         Ok(DestinationState {
             sent: Pos(row.int(0)?),
             failures: u32::try_from(row.int(1)?).unwrap_or(u32::MAX),
@@ -55,8 +57,10 @@ impl Store {
         if states.is_empty() {
             return Ok(());
         }
-        let mut rows: Vec<_> =
-            states.iter().map(|(server, s)| (server, s.sent, s.failures, s.retry_at)).collect();
+        let mut rows: Vec<_> = states
+            .iter()
+            .map(|(server, s)| (server, s.sent, s.failures, s.retry_at))
+            .collect();
         // One order for all processes, so that they don't wait for each other crosswise.
         rows.sort_unstable();
         let query = self
@@ -82,7 +86,11 @@ impl Store {
              LEFT JOIN destination_state s ON s.server = n.name \
              WHERE s.sent_pos IS NULL OR s.sent_pos < d.last_pos",
         );
-        self.rows(query).await?.iter().map(|row| row.id(0)).collect()
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| row.id(0))
+            .collect()
     }
 
     /// The destinations that share a room with a public read receipt, of a user of `ours`, that they
@@ -103,7 +111,11 @@ impl Store {
                  WHERE s.sent_pos IS NULL OR s.sent_pos < d.pos",
             )
             .bind(ours.as_str().to_owned());
-        self.rows(query).await?.iter().map(|row| row.id(0)).collect()
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| row.id(0))
+            .collect()
     }
 
     /// Public read receipts of users of `ours` with `after < pos ≤ upto`, in rooms that `destination`
@@ -161,8 +173,9 @@ impl Store {
 
     /// Gives the lease back, so that another process needn't wait for its end.
     pub async fn release_sender_lease(&self, owner: &str) -> Result<()> {
-        let query =
-            self.sql("DELETE FROM sender_lease WHERE owner = $1").bind(owner.to_owned());
+        let query = self
+            .sql("DELETE FROM sender_lease WHERE owner = $1")
+            .bind(owner.to_owned());
         self.execute(query).await?;
         Ok(())
     }
@@ -179,7 +192,10 @@ mod tests {
     async fn states_are_kept_and_never_go_back() {
         each_database(async |store: Store| {
             let (a, b) = (server_name!("a.example"), server_name!("b.example"));
-            assert_eq!(store.destination_state(a).await.unwrap(), DestinationState::default());
+            assert_eq!(
+                store.destination_state(a).await.unwrap(),
+                DestinationState::default()
+            );
             let state = |sent, failures, retry_at| DestinationState {
                 sent: Pos(sent),
                 failures,
@@ -193,13 +209,28 @@ mod tests {
                 .await
                 .unwrap();
             assert_eq!(store.destination_state(a).await.unwrap(), state(5, 2, 99));
-            store.store_destination_states(&[(a.to_owned(), state(3, 0, 0))]).await.unwrap();
+            store
+                .store_destination_states(&[(a.to_owned(), state(3, 0, 0))])
+                .await
+                .unwrap();
             assert_eq!(store.destination_state(a).await.unwrap(), state(5, 0, 0));
             assert_eq!(store.destination_state(b).await.unwrap(), state(7, 0, 0));
             store.store_destination_states(&[]).await.unwrap();
             assert!(store.destinations_behind().await.unwrap().is_empty());
-            assert!(store.destinations_behind_in_receipts(a).await.unwrap().is_empty());
-            assert!(store.receipts_to(a, b, Pos(0), Pos(9), 9).await.unwrap().is_empty());
+            assert!(
+                store
+                    .destinations_behind_in_receipts(a)
+                    .await
+                    .unwrap()
+                    .is_empty()
+            );
+            assert!(
+                store
+                    .receipts_to(a, b, Pos(0), Pos(9), 9)
+                    .await
+                    .unwrap()
+                    .is_empty()
+            );
         })
         .await;
     }

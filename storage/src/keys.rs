@@ -60,7 +60,9 @@ impl Store {
         let query = self
             .sql("SELECT response, valid_until, fetched FROM server_key_response WHERE server = $1")
             .bind(server.as_str().to_owned());
-        let Some(row) = self.row(query).await? else { return Ok(None) };
+        let Some(row) = self.row(query).await? else {
+            return Ok(None);
+        };
         Ok(Some(KeyResponse {
             server: server.to_owned(),
             response: row.raw(0)?,
@@ -72,8 +74,10 @@ impl Store {
     /// Stores an answer and the keys in it. Keys seen before and absent now are kept as they are: they
     /// may still be needed for old events.
     pub async fn store_server_keys(&self, answer: &KeyResponse, keys: &[StoredKey]) -> Result<()> {
-        let rows: Vec<_> =
-            keys.iter().map(|k| (&k.key_id, &k.public, k.valid_until, k.expired)).collect();
+        let rows: Vec<_> = keys
+            .iter()
+            .map(|k| (&k.key_id, &k.public, k.valid_until, k.expired))
+            .collect();
         let mut tx = self.begin().await?;
         let query = tx
             .sql(
@@ -111,7 +115,12 @@ mod tests {
     use crate::testing::each_database;
 
     fn key(id: &str, valid_until: Option<i64>, expired: Option<i64>) -> StoredKey {
-        StoredKey { key_id: id.to_owned(), public: format!("public of {id}"), valid_until, expired }
+        StoredKey {
+            key_id: id.to_owned(),
+            public: format!("public of {id}"),
+            valid_until,
+            expired,
+        }
     }
 
     #[tokio::test]
@@ -126,16 +135,35 @@ mod tests {
                 valid_until: 50,
                 fetched: 10,
             };
-            let keys = [key("ed25519:1", Some(50), None), key("ed25519:2", None, Some(5))];
+            let keys = [
+                key("ed25519:1", Some(50), None),
+                key("ed25519:2", None, Some(5)),
+            ];
             store.store_server_keys(&answer, &keys).await.unwrap();
-            assert_eq!(store.server_keys(server).await.unwrap(), (keys.to_vec(), 10));
-            assert_eq!(store.key_response(server).await.unwrap(), Some(answer.clone()));
+            assert_eq!(
+                store.server_keys(server).await.unwrap(),
+                (keys.to_vec(), 10)
+            );
+            assert_eq!(
+                store.key_response(server).await.unwrap(),
+                Some(answer.clone())
+            );
             answer.fetched = 20;
-            let newer = [key("ed25519:1", None, Some(15)), key("ed25519:3", Some(90), None)];
+            let newer = [
+                key("ed25519:1", None, Some(15)),
+                key("ed25519:3", Some(90), None),
+            ];
             store.store_server_keys(&answer, &newer).await.unwrap();
             let all = vec![newer[0].clone(), keys[1].clone(), newer[1].clone()];
             assert_eq!(store.server_keys(server).await.unwrap(), (all, 20));
-            assert_eq!(store.server_keys(server_name!("b.example")).await.unwrap().0, vec![]);
+            assert_eq!(
+                store
+                    .server_keys(server_name!("b.example"))
+                    .await
+                    .unwrap()
+                    .0,
+                vec![]
+            );
         })
         .await;
     }

@@ -1,0 +1,149 @@
+//! Asking for keys: the server itself, and notaries.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use http::Method;
+use rhizome_protocol::{canonical, receive::KeyLookup, server_keys, sign};
+use ruma::ServerName;
+use serde_json::{Map, Value, json};
+
+use super::{Answer, KeyRing, Known};
+use crate::client::Limits;
+
+/// The limits of one question about keys.
+const LIMITS: Limits = Limits { timeout: Some(Duration::from_secs(12)), max_body: 1 << 20 };
+/// Servers in one question to a notary.
+const BATCH: usize = 50;
+
+impl KeyRing {
+    /// `GET /_matrix/key/v2/server` at the server itself.
+    pub(super) async fn ask_server(&self, server: &ServerName) -> Result<Answer, String> {
+        let body = self
+            .inner
+            .outbound
+            .call(server, Method::GET, "/_matrix/key/v2/server", None, LIMITS)
+            .await
+            .map_err(|error| error.to_string())?;
+        let object = canonical::parse_object(&body).map_err(|error| error.to_string())?;
+        verified(&object, server)
+    }
+
+    /// `POST /_matrix/key/v2/query` at each notary until all is known. What comes back is admitted if
+    /// its server has signed it; the notary's own signature must hold too.
+    pub(super) async fn ask_notaries(&self, wanted: &[(&ServerName, BTreeSet<(&str, i64)>)]) {
+        for notary in &self.inner.notaries {
+            let mut open = Vec::new();
+            for (server, keys) in wanted {
+                if *server != notary && !self.at_hand(server).await.satisfies(keys) {
+                    open.push((*server, keys));
+                }
+            }
+            if open.is_empty() {
+                return;
+            }
+            let Some(keys_of_notary) = self.notary_keys(notary).await else {
+                tracing::debug!(%notary, "the notary's own keys can't be had");
+                continue;
+            };
+            for batch in open.chunks(BATCH) {
+                match self.ask_notary(notary, &keys_of_notary, batch).await {
+                    Ok(answers) => {
+                        for (server, answer) in answers {
+                            self.admit(server, answer).await;
+                        }
+                    }
+                    Err(reason) => {
+                        tracing::debug!(%notary, reason, "the notary didn't answer");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// A notary's keys: at hand, or asked for at itself.
+    async fn notary_keys(&self, notary: &ServerName) -> Option<std::sync::Arc<Known>> {
+        let now = self.inner.store.clock().now_ms();
+        let known = self.at_hand(notary).await;
+        if known.has_current(now) || !self.may_ask(notary, &known) {
+            return Some(known);
+        }
+        match self.ask_server(notary).await {
+            Ok(answer) => Some(self.admit(notary, answer).await),
+            Err(_) => {
+                self.note_outcome(notary, false);
+                None
+            }
+        }
+    }
+
+    async fn ask_notary<'a>(
+        &self,
+        notary: &ServerName,
+        keys_of_notary: &Known,
+        batch: &[(&'a ServerName, &BTreeSet<(&str, i64)>)],
+    ) -> Result<Vec<(&'a ServerName, Answer)>, String> {
+        let mut servers = Map::new();
+        for (server, keys) in batch {
+            let criteria: Map<String, Value> = keys
+                .iter()
+                .map(|(id, at)| ((*id).to_owned(), json!({ "minimum_valid_until_ts": *at })))
+                .collect();
+            servers.insert(server.to_string(), Value::Object(criteria));
+        }
+        let body = crate::xmatrix::canonical_text(&json!({ "server_keys": servers }));
+        let limits = Limits { max_body: 8 << 20, ..LIMITS };
+        let answer = self
+            .inner
+            .outbound
+            .call_canonical(notary, Method::POST, "/_matrix/key/v2/query", Some(body), limits)
+            .await
+            .map_err(|error| error.to_string())?;
+        let answer = canonical::parse_object(&answer).map_err(|error| error.to_string())?;
+        let list = answer.get("server_keys").and_then(Value::as_array).ok_or("no server_keys")?;
+        let now = self.inner.store.clock().now_ms();
+        let mut found = Vec::new();
+        for object in list.iter().filter_map(Value::as_object).take(4 * BATCH) {
+            let name = object.get("server_name").and_then(Value::as_str);
+            let Some((server, _)) = batch.iter().find(|(server, _)| name == Some(server.as_str()))
+            else {
+                continue;
+            };
+            if !signed_by(object, notary, keys_of_notary, now) {
+                tracing::info!(%notary, %server, "a notary's answer isn't signed by it");
+                continue;
+            }
+            match verified(object, server) {
+                Ok(answer) => found.push((*server, answer)),
+                Err(reason) => tracing::info!(%notary, %server, reason, "a notary passed on bad keys"),
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether one of a server's current keys has signed the object.
+fn signed_by(object: &Map<String, Value>, server: &ServerName, known: &Known, now: i64) -> bool {
+    let signatures = object
+        .get("signatures")
+        .and_then(|all| all.get(server.as_str()))
+        .and_then(Value::as_object);
+    signatures.into_iter().flat_map(|by_key| by_key.keys()).take(8).any(|key_id| {
+        match known.lookup(key_id, now) {
+            KeyLookup::Found(public) => {
+                sign::verify_json(object, server, key_id, &public).is_ok()
+            }
+            KeyLookup::Unknown | KeyLookup::Expired => false,
+        }
+    })
+}
+
+/// An answer that its server has signed itself, reduced to that server's signatures.
+fn verified(object: &Map<String, Value>, server: &ServerName) -> Result<Answer, String> {
+    let keys = server_keys::verify(object, server).map_err(|error| error.to_string())?;
+    let mut own = object.clone();
+    if let Some(Value::Object(signatures)) = own.get_mut("signatures") {
+        signatures.retain(|name, _| name == server.as_str());
+    }
+    Ok(Answer { keys, json: crate::xmatrix::canonical_text(&Value::Object(own)) })
+}

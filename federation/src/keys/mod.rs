@@ -1,0 +1,324 @@
+//! Other servers' signing keys, and ours for them.
+//!
+//! Keys are looked for in memory, in the database, at the server itself, and last at the configured
+//! notaries. Whatever brings them, they count only if the server has signed them itself. One request
+//! per server is under way at a time; servers that fail are left alone for a while.
+
+mod fetch;
+mod known;
+mod publish;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream};
+use rhizome_protocol::{
+    receive::{KeyLookup, Keys},
+    server_keys::ServerKeys,
+    sign::KeyPair,
+};
+use rhizome_storage::Store;
+use ruma::{OwnedServerName, ServerName};
+
+use crate::{FederationConfig, Outbound, config::OldVerifyKey};
+use known::Known;
+pub(crate) use publish::routes;
+
+/// Servers whose keys are kept in memory.
+const CACHE_SIZE: usize = 10_000;
+/// Servers that are asked at the same time for one gathering.
+const PARALLEL: usize = 24;
+/// Servers of one gathering from which on the notaries are asked first, in batches.
+const MANY: usize = 12;
+/// All the time that one gathering may take.
+const GATHER_TIMEOUT: Duration = Duration::from_secs(60);
+/// A server that has just told its keys isn't asked again for another one before this.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// How long a server that failed is left alone at first, and at most.
+const BACK_OFF_MIN: Duration = Duration::from_secs(1);
+const BACK_OFF_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// A key that is needed: whose, which, and when it must have been valid (ms).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wanted {
+    /// The server.
+    pub server: OwnedServerName,
+    /// `ed25519:…`
+    pub key_id: String,
+    /// Milliseconds since 1970.
+    pub valid_at: i64,
+}
+
+/// Keys gathered for the core by [`KeyRing::prefetch`]. A server that was asked for and a key that
+/// couldn't be had counts as [`KeyLookup::Expired`]: asking again at once is of no use.
+#[derive(Debug, Default, Clone)]
+pub struct Gathered {
+    servers: HashMap<OwnedServerName, Arc<Known>>,
+}
+
+impl Keys for Gathered {
+    fn key(&self, server: &ServerName, key_id: &str, valid_at_ms: i64) -> KeyLookup {
+        match self.servers.get(server).map(|known| known.lookup(key_id, valid_at_ms)) {
+            None => KeyLookup::Unknown,
+            Some(KeyLookup::Unknown) => KeyLookup::Expired,
+            Some(answer) => answer,
+        }
+    }
+}
+
+/// Keys of other servers: cached, stored, fetched. Cheap to clone.
+#[derive(Clone)]
+pub struct KeyRing {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    outbound: Outbound,
+    server_name: OwnedServerName,
+    key: KeyPair,
+    old: Vec<OldVerifyKey>,
+    ours: Arc<Known>,
+    notaries: Vec<OwnedServerName>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    known: HashMap<OwnedServerName, Cached>,
+    /// Fetches under way: who wants the same server's keys waits for this lock, then looks again.
+    fetching: HashMap<OwnedServerName, Weak<tokio::sync::Mutex<()>>>,
+    failing: HashMap<OwnedServerName, Failing>,
+    /// Counts uses, for finding the entries that weren't used for longest.
+    uses: u64,
+}
+
+struct Cached {
+    known: Arc<Known>,
+    used: u64,
+}
+
+/// A server that didn't answer, or not with what was wanted. Times are the store's clock's.
+#[derive(Debug, Clone, Copy)]
+struct Failing {
+    failures: u32,
+    until: Duration,
+}
+
+impl KeyRing {
+    /// The ring of the server `server_name` with this signing key.
+    ///
+    /// # Errors
+    /// An old key in the configuration isn't valid.
+    pub fn new(
+        server_name: OwnedServerName,
+        key: KeyPair,
+        store: Store,
+        config: &FederationConfig,
+        outbound: Outbound,
+    ) -> Result<Self, crate::ConfigError> {
+        let ours = Arc::new(known::ours(&key, &config.old_verify_keys)?);
+        let notaries =
+            config.trusted_key_servers.iter().filter(|name| **name != server_name).cloned().collect();
+        let inner = Inner {
+            store,
+            outbound,
+            server_name,
+            key,
+            old: config.old_verify_keys.clone(),
+            ours,
+            notaries,
+            state: Mutex::default(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The key with which a server signs a request now, or `None` if it can't be had.
+    pub async fn current_key(&self, server: &ServerName, key_id: &str) -> Option<[u8; 32]> {
+        let now = self.inner.store.clock().now_ms();
+        let wanted =
+            Wanted { server: server.to_owned(), key_id: key_id.to_owned(), valid_at: now };
+        match self.prefetch(&[wanted]).await.key(server, key_id, now) {
+            KeyLookup::Found(key) => Some(key),
+            KeyLookup::Unknown | KeyLookup::Expired => None,
+        }
+    }
+
+    /// Gathers the wanted keys, at most a minute long. What can't be had is absent from the answer.
+    pub async fn prefetch(&self, wanted: &[Wanted]) -> Gathered {
+        let mut by_server: BTreeMap<&ServerName, BTreeSet<(&str, i64)>> = BTreeMap::new();
+        for want in wanted {
+            let keys = by_server.entry(&want.server).or_default();
+            keys.insert((&want.key_id, want.valid_at));
+        }
+        let mut gathered = Gathered::default();
+        let mut missing = Vec::new();
+        for (server, keys) in by_server {
+            let known = self.at_hand(server).await;
+            if !known.satisfies(&keys) {
+                missing.push((server, keys));
+            }
+            gathered.servers.insert(server.to_owned(), known);
+        }
+        if missing.is_empty() {
+            return gathered;
+        }
+        let fetched = Mutex::new(Vec::new());
+        let work = async {
+            if missing.len() >= MANY {
+                self.ask_notaries(&missing).await;
+            }
+            stream::iter(&missing)
+                .for_each_concurrent(PARALLEL, async |(server, keys)| {
+                    let known = self.fetch(server, keys).await;
+                    lock(&fetched).push(((*server).to_owned(), known));
+                })
+                .await;
+        };
+        if tokio::time::timeout(GATHER_TIMEOUT, work).await.is_err() {
+            tracing::info!(servers = missing.len(), "gathering keys took too long");
+        }
+        let fetched = std::mem::take(&mut *lock(&fetched));
+        gathered.servers.extend(fetched);
+        gathered
+    }
+
+    /// What is in memory or in the database.
+    async fn at_hand(&self, server: &ServerName) -> Arc<Known> {
+        if server == self.inner.server_name {
+            return self.inner.ours.clone();
+        }
+        if let Some(known) = self.cached(server) {
+            return known;
+        }
+        let known = match self.inner.store.server_keys(server).await {
+            Ok((keys, fetched)) => Arc::new(Known::stored(&keys, fetched)),
+            Err(error) => {
+                tracing::warn!(%server, %error, "stored keys can't be read");
+                return Arc::default();
+            }
+        };
+        self.remember(server, known.clone());
+        known
+    }
+
+    fn cached(&self, server: &ServerName) -> Option<Arc<Known>> {
+        let mut state = lock(&self.inner.state);
+        state.uses += 1;
+        let uses = state.uses;
+        let cached = state.known.get_mut(server)?;
+        cached.used = uses;
+        Some(cached.known.clone())
+    }
+
+    fn remember(&self, server: &ServerName, known: Arc<Known>) {
+        let mut state = lock(&self.inner.state);
+        if state.known.len() >= CACHE_SIZE {
+            // The older half goes at once, so that this is seldom done.
+            let oldest = state.uses.saturating_sub(CACHE_SIZE as u64 / 2);
+            state.known.retain(|_, cached| cached.used > oldest);
+        }
+        let used = state.uses;
+        state.known.insert(server.to_owned(), Cached { known, used });
+    }
+
+    /// Asks a server, then the notaries, unless somebody else has just done so.
+    async fn fetch(&self, server: &ServerName, keys: &BTreeSet<(&str, i64)>) -> Arc<Known> {
+        let turn = self.turn(server);
+        let _turn = turn.lock().await;
+        let known = self.at_hand(server).await;
+        if known.satisfies(keys) || !self.may_ask(server, &known) {
+            return known;
+        }
+        let mut best = known;
+        match self.ask_server(server).await {
+            Ok(answer) => best = self.admit(server, answer).await,
+            Err(reason) => tracing::debug!(%server, reason, "a server didn't tell its keys"),
+        }
+        if !best.satisfies(keys) && !self.inner.notaries.is_empty() {
+            self.ask_notaries(&[(server, keys.clone())]).await;
+            best = self.at_hand(server).await;
+        }
+        self.note_outcome(server, best.satisfies(keys));
+        best
+    }
+
+    fn turn(&self, server: &ServerName) -> Arc<tokio::sync::Mutex<()>> {
+        let mut state = lock(&self.inner.state);
+        if state.fetching.len() > CACHE_SIZE {
+            state.fetching.retain(|_, turn| turn.strong_count() > 0);
+        }
+        if let Some(turn) = state.fetching.get(server).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::default();
+        state.fetching.insert(server.to_owned(), Arc::downgrade(&turn));
+        turn
+    }
+
+    /// Whether asking now may be of use: neither failing nor asked a moment ago.
+    fn may_ask(&self, server: &ServerName, known: &Known) -> bool {
+        let clock = self.inner.store.clock();
+        let now = clock.monotonic();
+        let failing = lock(&self.inner.state).failing.get(server).copied();
+        if let Some(failing) = failing {
+            return failing.until <= now;
+        }
+        let age = clock.now_ms().saturating_sub(known.fetched);
+        age < 0 || age >= i64::try_from(ASK_AGAIN.as_millis()).unwrap_or(i64::MAX)
+    }
+
+    fn note_outcome(&self, server: &ServerName, satisfied: bool) {
+        let now = self.inner.store.clock().monotonic();
+        let mut state = lock(&self.inner.state);
+        if satisfied {
+            state.failing.remove(server);
+            return;
+        }
+        if state.failing.len() >= CACHE_SIZE {
+            state.failing.retain(|_, failing| failing.until > now);
+            if state.failing.len() >= CACHE_SIZE {
+                state.failing.clear();
+            }
+        }
+        let failing =
+            state.failing.entry(server.to_owned()).or_insert(Failing { failures: 0, until: now });
+        failing.failures = failing.failures.saturating_add(1);
+        let wait = BACK_OFF_MIN.saturating_mul(1 << failing.failures.saturating_sub(1).min(16));
+        failing.until = now + wait.min(BACK_OFF_MAX);
+    }
+
+    /// Stores what a server (or a notary for it) has answered, and joins it with what we knew.
+    async fn admit(&self, server: &ServerName, answer: Answer) -> Arc<Known> {
+        let now = self.inner.store.clock().now_ms();
+        let before = self.at_hand(server).await;
+        let known = Arc::new(before.joined_with(&answer.keys, now));
+        if *known == *before {
+            return before;
+        }
+        let response = rhizome_storage::KeyResponse {
+            server: server.to_owned(),
+            response: answer.json,
+            valid_until: answer.keys.valid_until_ts,
+            fetched: now,
+        };
+        if let Err(error) = self.inner.store.store_server_keys(&response, &known.rows()).await {
+            tracing::warn!(%server, %error, "keys can't be stored");
+        }
+        self.remember(server, known.clone());
+        known
+    }
+}
+
+/// A verified answer about a server's keys, with the JSON that the server has signed.
+pub(crate) struct Answer {
+    pub(crate) keys: ServerKeys,
+    pub(crate) json: String,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,151 @@
+//! Publishing our keys, and passing on those of others as a notary
+//! (<https://spec.matrix.org/v1.19/server-server-api/#retrieving-server-keys>).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures_util::{StreamExt as _, stream};
+use rhizome_protocol::{Object, canonical, server_keys, sign};
+use ruma::{
+    OwnedServerName, ServerName,
+    api::federation::discovery::{
+        get_remote_server_keys, get_remote_server_keys_batch, get_server_keys,
+    },
+};
+use serde_json::{Value, json};
+
+use super::{KeyRing, known::public_key};
+use crate::{Federation, MatrixError, RawJson, Reply as _, Ruma, RumaRoute as _};
+
+/// For how long our answer may be used, ms.
+const VALIDITY: i64 = 24 * 60 * 60 * 1000;
+/// Servers that a notary question may name.
+const MAX_QUERIED: usize = 100;
+/// Servers that are asked at once for one notary question.
+const PARALLEL: usize = 8;
+
+/// `/_matrix/key/v2/…`
+pub(crate) fn routes() -> Router<Federation> {
+    Router::new()
+        .ruma_route(own)
+        .ruma_route(query)
+        .ruma_route(query_batch)
+        // Deprecated spellings that name a key; the answer is the same.
+        .route("/_matrix/key/v2/server/", get(own_with_key_id))
+        .route("/_matrix/key/v2/server/{key_id}", get(own_with_key_id))
+        .route("/_matrix/key/v2/query/{server_name}/{key_id}", get(query_with_key_id))
+}
+
+/// `GET /_matrix/key/v2/server`
+async fn own(
+    State(fed): State<Federation>,
+    _: Ruma<get_server_keys::v2::Request>,
+) -> Result<RawJson, MatrixError> {
+    Ok(RawJson::from_text(fed.keys().our_answer()?))
+}
+
+async fn own_with_key_id(State(fed): State<Federation>) -> Response {
+    match fed.keys().our_answer() {
+        Ok(text) => RawJson::from_text(text).reply(),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// `GET /_matrix/key/v2/query/{serverName}`
+async fn query(
+    State(fed): State<Federation>,
+    Ruma { req, .. }: Ruma<get_remote_server_keys::v2::Request>,
+) -> Result<RawJson, MatrixError> {
+    let at = i64::try_from(u64::from(req.minimum_valid_until_ts.get())).unwrap_or(i64::MAX);
+    fed.keys().notarised(BTreeMap::from([(req.server_name, at)])).await
+}
+
+async fn query_with_key_id(
+    State(fed): State<Federation>,
+    Path((server, _)): Path<(String, String)>,
+) -> Response {
+    let now = fed.store().clock().now_ms();
+    let answer = match OwnedServerName::try_from(server) {
+        Ok(server) => fed.keys().notarised(BTreeMap::from([(server, now)])).await,
+        Err(error) => Err(MatrixError::invalid_param(error.to_string())),
+    };
+    match answer {
+        Ok(answer) => answer.reply(),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// `POST /_matrix/key/v2/query`
+async fn query_batch(
+    State(fed): State<Federation>,
+    Ruma { req, .. }: Ruma<get_remote_server_keys_batch::v2::Request>,
+) -> Result<RawJson, MatrixError> {
+    if req.server_keys.len() > MAX_QUERIED {
+        return Err(MatrixError::too_large(format!("At most {MAX_QUERIED} servers at a time")));
+    }
+    let now = fed.store().clock().now_ms();
+    let wanted = req.server_keys.into_iter().map(|(server, keys)| {
+        let at = keys.values().filter_map(|key| key.minimum_valid_until_ts).max();
+        (server, at.map_or(now, |at| i64::from(at.get())))
+    });
+    fed.keys().notarised(wanted.collect()).await
+}
+
+impl KeyRing {
+    /// Our own keys, signed.
+    fn our_answer(&self) -> Result<String, MatrixError> {
+        let inner = &self.inner;
+        let old: Vec<_> = inner
+            .old
+            .iter()
+            .filter_map(|old| Some((old.key_id.clone(), public_key(&old.public)?, old.expired_ts)))
+            .collect();
+        let until = inner.store.clock().now_ms().saturating_add(VALIDITY);
+        let object = server_keys::build(&inner.server_name, &[&inner.key], &old, until);
+        object.and_then(|object| canonical::to_canonical(&object)).map_err(|error| {
+            tracing::error!(%error, "our own keys can't be encoded");
+            MatrixError::internal()
+        })
+    }
+
+    /// The answers of the servers, valid at the given times (ms) if possible, with our signature
+    /// added. A server whose keys can't be had is left out.
+    async fn notarised(
+        &self,
+        wanted: BTreeMap<OwnedServerName, i64>,
+    ) -> Result<RawJson, MatrixError> {
+        let answers: Vec<_> = stream::iter(wanted)
+            .map(async |(server, at)| self.signed_answer(&server, at).await)
+            .buffered(PARALLEL)
+            .collect()
+            .await;
+        let answers: Vec<Object> = answers.into_iter().flatten().collect();
+        RawJson::of(&json!({ "server_keys": answers }))
+    }
+
+    async fn signed_answer(&self, server: &ServerName, at: i64) -> Option<Object> {
+        let inner = &self.inner;
+        if server == inner.server_name {
+            return canonical::parse_object(self.our_answer().ok()?.as_bytes()).ok();
+        }
+        let stored = inner.store.key_response(server).await.ok().flatten();
+        let fresh = stored.as_ref().is_some_and(|stored| stored.valid_until >= at);
+        if !fresh {
+            // A key that no server has: whatever is known, the server itself is asked.
+            self.fetch(server, &BTreeSet::from([("", at)])).await;
+        }
+        let stored = match stored {
+            Some(stored) if fresh => stored,
+            _ => inner.store.key_response(server).await.ok().flatten()?,
+        };
+        let mut object = canonical::parse_object(stored.response.as_bytes()).ok()?;
+        sign::sign_json(&mut object, &inner.server_name, &inner.key).ok()?;
+        debug_assert!(matches!(object.get("signatures"), Some(Value::Object(_))));
+        Some(object)
+    }
+}
