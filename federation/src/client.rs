@@ -49,7 +49,10 @@ struct Inner {
 }
 
 enum Transport {
-    Network { client: Client<ServerConnector, Body>, discovery: Arc<Discovery<NetworkLookup>> },
+    Network {
+        client: Client<ServerConnector, Body>,
+        discovery: Arc<Discovery<NetworkLookup>>,
+    },
     #[cfg(any(test, feature = "testing"))]
     InProcess(crate::testing::Network),
 }
@@ -65,7 +68,10 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { timeout: None, max_body: 8 << 20 }
+        Self {
+            timeout: None,
+            max_body: 8 << 20,
+        }
     }
 }
 
@@ -103,7 +109,10 @@ impl OutboundError {
 
     /// Whether the other server is not there at all, rather than unwilling.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Discovery(_) | Self::Transport(_) | Self::Timeout)
+        matches!(
+            self,
+            Self::Discovery(_) | Self::Transport(_) | Self::Timeout
+        )
     }
 }
 
@@ -142,7 +151,10 @@ impl Outbound {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(60))
             .pool_max_idle_per_host(4)
-            .build(ServerConnector { dialer, discovery: discovery.clone() });
+            .build(ServerConnector {
+                dialer,
+                discovery: discovery.clone(),
+            });
         let transport = Transport::Network { client, discovery };
         Ok(Self::over(server_name, key, config, transport))
     }
@@ -164,8 +176,15 @@ impl Outbound {
         config: &FederationConfig,
         transport: Transport,
     ) -> Self {
-        let inner = Inner { server_name, key, timeout: config.request_timeout, transport };
-        Self { inner: Arc::new(inner) }
+        let inner = Inner {
+            server_name,
+            key,
+            timeout: config.request_timeout,
+            transport,
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
     }
 
     /// Sends a request of a ruma type and decodes the answer.
@@ -181,7 +200,8 @@ impl Outbound {
         R: OutgoingRequest,
         for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
     {
-        self.send_limited(destination, request, Limits::default()).await
+        self.send_limited(destination, request, Limits::default())
+            .await
     }
 
     /// [`Outbound::send`] with limits of its own.
@@ -200,8 +220,14 @@ impl Outbound {
         for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
     {
         let (method, target, body) = encode(request)?;
-        let body = if body.is_empty() { None } else { Some(canonical_body(&body)?) };
-        let answer = self.exchange(destination, method, &target, body, limits).await?;
+        let body = if body.is_empty() {
+            None
+        } else {
+            Some(canonical_body(&body)?)
+        };
+        let answer = self
+            .exchange(destination, method, &target, body, limits)
+            .await?;
         let answer = answer.map(|body| body.to_vec());
         let mut borrowed = Response::new(answer.body().as_slice());
         *borrowed.status_mut() = answer.status();
@@ -223,8 +249,11 @@ impl Outbound {
         body: Option<&RawValue>,
         limits: Limits,
     ) -> Result<Bytes, OutboundError> {
-        let body = body.map(|body| canonical_body(body.get().as_bytes())).transpose()?;
-        self.call_canonical(destination, method, target, body, limits).await
+        let body = body
+            .map(|body| canonical_body(body.get().as_bytes()))
+            .transpose()?;
+        self.call_canonical(destination, method, target, body, limits)
+            .await
     }
 
     /// [`Outbound::call`] with a body that is canonical JSON already.
@@ -239,7 +268,10 @@ impl Outbound {
         body: Option<String>,
         limits: Limits,
     ) -> Result<Bytes, OutboundError> {
-        Ok(self.exchange(destination, method, target, body, limits).await?.into_body())
+        Ok(self
+            .exchange(destination, method, target, body, limits)
+            .await?
+            .into_body())
     }
 
     /// One exchange within the limits. An answer of status 300 or more is an error.
@@ -252,7 +284,9 @@ impl Outbound {
         limits: Limits,
     ) -> Result<Response<Bytes>, OutboundError> {
         if destination == self.inner.server_name {
-            return Err(OutboundError::Request("a server doesn't ask itself".to_owned()));
+            return Err(OutboundError::Request(
+                "a server doesn't ask itself".to_owned(),
+            ));
         }
         let time = limits.timeout.unwrap_or(self.inner.timeout);
         let exchange = async {
@@ -264,15 +298,19 @@ impl Outbound {
                 .map_err(|error| OutboundError::Answer(cause(&error)))?;
             Ok(Response::from_parts(parts, body))
         };
-        let response =
-            tokio::time::timeout(time, exchange).await.map_err(|_| OutboundError::Timeout)??;
+        let response = tokio::time::timeout(time, exchange)
+            .await
+            .map_err(|_| OutboundError::Timeout)??;
         if response.status().is_success() {
             return Ok(response);
         }
         if response.status().is_client_error() || response.status().is_server_error() {
             return Err(OutboundError::Remote(remote_error(&response)));
         }
-        Err(OutboundError::Answer(format!("its status is {}", response.status())))
+        Err(OutboundError::Answer(format!(
+            "its status is {}",
+            response.status()
+        )))
     }
 
     fn request(
@@ -306,18 +344,23 @@ impl Outbound {
     ) -> Result<Response<Body>, OutboundError> {
         match &self.inner.transport {
             Transport::Network { client, discovery } => {
-                let route =
-                    discovery.route(destination).await.map_err(OutboundError::Discovery)?;
+                let route = discovery
+                    .route(destination)
+                    .await
+                    .map_err(OutboundError::Discovery)?;
                 let host = header::HeaderValue::from_str(&route.host_header)
                     .map_err(|error| OutboundError::Request(error.to_string()))?;
                 request.headers_mut().insert(header::HOST, host);
                 let response = client.request(request).await;
-                Ok(response.map_err(|e| OutboundError::Transport(cause(&e)))?.map(Body::new))
+                Ok(response
+                    .map_err(|e| OutboundError::Transport(cause(&e)))?
+                    .map(Body::new))
             }
             #[cfg(any(test, feature = "testing"))]
-            Transport::InProcess(network) => {
-                network.deliver(destination, request).await.map_err(OutboundError::Transport)
-            }
+            Transport::InProcess(network) => network
+                .deliver(destination, request)
+                .await
+                .map_err(OutboundError::Transport),
         }
     }
 }
@@ -329,17 +372,25 @@ where
     for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
 {
     let bad = |error: &dyn std::fmt::Display| OutboundError::Request(error.to_string());
-    let request = request.try_into_http_request_inner("", ()).map_err(|error| bad(&error))?;
+    let request = request
+        .try_into_http_request_inner("", ())
+        .map_err(|error| bad(&error))?;
     let (parts, body) = request.into_parts();
-    let target = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-    let body = body.try_into_buf::<Vec<u8>>().map_err(|error| bad(&error.into()))?;
+    let target = parts
+        .uri
+        .path_and_query()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let body = body
+        .try_into_buf::<Vec<u8>>()
+        .map_err(|error| bad(&error.into()))?;
     Ok((parts.method, target, body))
 }
 
 /// The canonical form of a body of ours, which is what gets signed and sent.
 fn canonical_body(body: &[u8]) -> Result<String, OutboundError> {
-    let object = canonical::parse_object(body)
-        .map_err(|error| OutboundError::Request(error.to_string()))?;
+    let object =
+        canonical::parse_object(body).map_err(|error| OutboundError::Request(error.to_string()))?;
     Ok(canonical_text(&Value::Object(object)))
 }
 
@@ -361,7 +412,10 @@ fn remote_error(response: &Response<Bytes>) -> MatrixError {
     error.extra.remove("error");
     let retry_after = response.headers().get(header::RETRY_AFTER);
     if let Some(seconds) = retry_after.and_then(|value| value.to_str().ok()?.parse::<u64>().ok()) {
-        error.extra.insert("retry_after_ms".to_owned(), seconds.saturating_mul(1000).into());
+        error.extra.insert(
+            "retry_after_ms".to_owned(),
+            seconds.saturating_mul(1000).into(),
+        );
     }
     error
 }
@@ -392,7 +446,10 @@ mod tests {
         let alias = ruma::room_alias_id!("#ä b:x.example").to_owned();
         let (method, target, body) = encode(get_room_information::v1::Request::new(alias)).unwrap();
         assert_eq!(method, Method::GET);
-        assert_eq!(target, "/_matrix/federation/v1/query/directory?room_alias=%23%C3%A4+b%3Ax.example");
+        assert_eq!(
+            target,
+            "/_matrix/federation/v1/query/directory?room_alias=%23%C3%A4+b%3Ax.example"
+        );
         assert!(body.is_empty());
     }
 
@@ -410,11 +467,19 @@ mod tests {
         ));
         assert_eq!(error.errcode, "M_INCOMPATIBLE_ROOM_VERSION");
         assert_eq!(error.extra["room_version"], "99");
-        let long = format!(r#"{{"errcode":"{}","error":"{}"}}"#, "M".repeat(9999), "x".repeat(9999));
+        let long = format!(
+            r#"{{"errcode":"{}","error":"{}"}}"#,
+            "M".repeat(9999),
+            "x".repeat(9999)
+        );
         let error = remote_error(&answer(500, &long));
         assert_eq!((error.errcode.len(), error.message.len()), (64, 500));
         for odd in ["", "<html>", "[]", r#"{"errcode":1}"#] {
-            assert_eq!(remote_error(&answer(502, odd)).errcode, "M_UNKNOWN", "{odd}");
+            assert_eq!(
+                remote_error(&answer(502, odd)).errcode,
+                "M_UNKNOWN",
+                "{odd}"
+            );
         }
     }
 
@@ -422,13 +487,18 @@ mod tests {
     fn only_refusals_that_concern_the_asker_are_passed_on() {
         let pass = |status, errcode: &'static str| {
             let status = StatusCode::from_u16(status).unwrap();
-            MatrixError::from(OutboundError::Remote(MatrixError::new(status, errcode, "why")))
+            MatrixError::from(OutboundError::Remote(MatrixError::new(
+                status, errcode, "why",
+            )))
         };
         assert_eq!(pass(403, "M_FORBIDDEN").status, StatusCode::FORBIDDEN);
         assert_eq!(pass(404, "M_NOT_FOUND").errcode, "M_NOT_FOUND");
         assert_eq!(pass(401, "M_UNKNOWN_TOKEN").errcode, "M_UNKNOWN");
         assert_eq!(pass(401, "M_UNAUTHORIZED").status, StatusCode::BAD_GATEWAY);
         assert_eq!(pass(500, "M_UNKNOWN").status, StatusCode::BAD_GATEWAY);
-        assert_eq!(MatrixError::from(OutboundError::Timeout).status, StatusCode::GATEWAY_TIMEOUT);
+        assert_eq!(
+            MatrixError::from(OutboundError::Timeout).status,
+            StatusCode::GATEWAY_TIMEOUT
+        );
     }
 }

@@ -50,12 +50,12 @@ pub enum ConfigError {
     /// A CA certificate couldn't be read.
     #[error("an extra CA certificate for federation isn't valid PEM: {0}")]
     Certificate(String),
+    /// A retired signing key isn't one.
+    #[error("federation.old_verify_keys: {0}")]
+    OldKey(String),
     /// The HTTP client couldn't be made.
     #[error("the HTTP client for federation couldn't be made: {0}")]
     Client(String),
-    /// There is no usable DNS configuration.
-    #[error("the DNS resolver couldn't be made: {0}")]
-    Resolver(String),
 }
 
 impl Default for FederationConfig {

@@ -76,9 +76,15 @@ impl Dns {
                 Some(resolver) => {
                     // Rooted, so that no search domain is tried. Single labels (as in container
                     // networks) are left to the system's ways.
-                    let rooted =
-                        if host.contains('.') { format!("{host}.") } else { host.to_owned() };
-                    let found = resolver.lookup_ip(rooted).await.map_err(|e| e.to_string())?;
+                    let rooted = if host.contains('.') {
+                        format!("{host}.")
+                    } else {
+                        host.to_owned()
+                    };
+                    let found = resolver
+                        .lookup_ip(rooted)
+                        .await
+                        .map_err(|e| e.to_string())?;
                     Ok(found.iter().collect())
                 }
                 None => Ok(tokio::net::lookup_host((host, 0))
@@ -94,7 +100,9 @@ impl Dns {
     }
 
     pub(crate) async fn srv(&self, name: &str) -> Result<Vec<Srv>, Reason> {
-        let Some(resolver) = &self.resolver else { return Ok(Vec::new()) };
+        let Some(resolver) = &self.resolver else {
+            return Ok(Vec::new());
+        };
         let lookup = tokio::time::timeout(DNS_TIMEOUT, resolver.lookup(name, RecordType::SRV));
         let found = match lookup.await {
             Err(_) => return Err(format!("the lookup of {name} took too long")),
@@ -104,15 +112,18 @@ impl Dns {
             Ok(Err(error)) => return Err(format!("the lookup of {name} failed: {error}")),
             Ok(Ok(found)) => found,
         };
-        let records = found.answers().iter().filter_map(|record| match &record.data {
-            RData::SRV(srv) => Some(Srv {
-                priority: srv.priority,
-                weight: srv.weight,
-                target: srv.target.to_ascii(),
-                port: srv.port,
-            }),
-            _ => None,
-        });
+        let records = found
+            .answers()
+            .iter()
+            .filter_map(|record| match &record.data {
+                RData::SRV(srv) => Some(Srv {
+                    priority: srv.priority,
+                    weight: srv.weight,
+                    target: srv.target.to_ascii(),
+                    port: srv.port,
+                }),
+                _ => None,
+            });
         Ok(records.collect())
     }
 }
@@ -127,7 +138,11 @@ pub(crate) struct Dialer {
 impl Dialer {
     pub(crate) fn new(config: &FederationConfig) -> Result<Self, ConfigError> {
         let tls = TlsConnector::from(Arc::new(tls_config(config)?));
-        Ok(Self { dns: Dns::system(), tls, config: config.clone() })
+        Ok(Self {
+            dns: Dns::system(),
+            tls,
+            config: config.clone(),
+        })
     }
 
     pub(crate) fn dns(&self) -> &Dns {
@@ -165,8 +180,14 @@ impl Dialer {
         let found = match target {
             Target::Address(address) => vec![*address],
             Target::Host(host, port) => {
-                let ips = self.dns.addresses(host).await.map_err(|why| format!("{host}: {why}"))?;
-                ips.into_iter().map(|ip| SocketAddr::new(ip, *port)).collect()
+                let ips = self
+                    .dns
+                    .addresses(host)
+                    .await
+                    .map_err(|why| format!("{host}: {why}"))?;
+                ips.into_iter()
+                    .map(|ip| SocketAddr::new(ip, *port))
+                    .collect()
             }
         };
         let mut allowed = found.clone();
@@ -215,7 +236,9 @@ fn tls_config(config: &FederationConfig) -> Result<rustls::ClientConfig, ConfigE
                 .map_err(|error| ConfigError::Certificate(error.to_string()))?;
         }
         if roots.len() == before {
-            return Err(ConfigError::Certificate("it holds no certificate".to_owned()));
+            return Err(ConfigError::Certificate(
+                "it holds no certificate".to_owned(),
+            ));
         }
     }
     if roots.is_empty() {
@@ -290,7 +313,10 @@ impl tower::Service<Uri> for ServerConnector {
     fn call(&mut self, uri: Uri) -> Connecting {
         let Self { dialer, discovery } = self.clone();
         Box::pin(async move {
-            let authority = uri.authority().map(http::uri::Authority::as_str).unwrap_or_default();
+            let authority = uri
+                .authority()
+                .map(http::uri::Authority::as_str)
+                .unwrap_or_default();
             let name = OwnedServerName::try_from(authority).map_err(io::Error::other)?;
             let route = discovery.route(&name).await.map_err(io::Error::other)?;
             let stream = dialer.dial(&route.targets, &route.certificate_name).await;
@@ -320,13 +346,20 @@ impl tower::Service<Uri> for WebConnector {
     fn call(&mut self, uri: Uri) -> Connecting {
         let dialer = self.dialer.clone();
         Box::pin(async move {
-            let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+            let host = uri
+                .host()
+                .unwrap_or_default()
+                .trim_matches(['[', ']'])
+                .to_owned();
             let port = uri.port_u16().unwrap_or(443);
             let target = match host.parse() {
                 Ok(ip) => Target::Address(SocketAddr::new(ip, port)),
                 Err(_) => Target::Host(host.clone(), port),
             };
-            let stream = dialer.dial(&[target], &host).await.map_err(io::Error::other)?;
+            let stream = dialer
+                .dial(&[target], &host)
+                .await
+                .map_err(io::Error::other)?;
             Ok(TokioIo::new(stream))
         })
     }

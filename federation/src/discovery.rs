@@ -94,7 +94,10 @@ pub trait Lookup: Send + Sync {
 /// An IP literal with its port, if the name is one.
 fn literal(name: &ServerName) -> Option<(IpAddr, Option<u16>)> {
     let host = name.host();
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|h| h.strip_suffix(']'))
+        .unwrap_or(host);
     Some((bare.parse().ok()?, name.port()))
 }
 
@@ -102,7 +105,10 @@ fn literal(name: &ServerName) -> Option<(IpAddr, Option<u16>)> {
 fn explicit(name: &ServerName) -> Option<Route> {
     if let Some((ip, port)) = literal(name) {
         return Some(Route {
-            targets: vec![Target::Address(SocketAddr::new(ip, port.unwrap_or(DEFAULT_PORT)))],
+            targets: vec![Target::Address(SocketAddr::new(
+                ip,
+                port.unwrap_or(DEFAULT_PORT),
+            ))],
             host_header: name.as_str().to_owned(),
             certificate_name: ip.to_string(),
         });
@@ -144,7 +150,11 @@ pub fn by_srv(host: &str, mut records: Vec<Srv>) -> Route {
     if targets.is_empty() {
         targets.push(Target::Host(host.to_owned(), DEFAULT_PORT));
     }
-    Route { targets, host_header: host.to_owned(), certificate_name: host.to_owned() }
+    Route {
+        targets,
+        host_header: host.to_owned(),
+        certificate_name: host.to_owned(),
+    }
 }
 
 /// The whole procedure. Also says how long `.well-known` holds, if it was asked.
@@ -176,9 +186,14 @@ pub async fn resolve(
 /// failure in a row for longer each time.
 pub fn cache_for(answer: &WellKnown, failures: u32) -> Duration {
     if answer.server.is_some() {
-        answer.max_age.unwrap_or(WELL_KNOWN_DEFAULT).clamp(WELL_KNOWN_MIN, WELL_KNOWN_MAX)
+        answer
+            .max_age
+            .unwrap_or(WELL_KNOWN_DEFAULT)
+            .clamp(WELL_KNOWN_MIN, WELL_KNOWN_MAX)
     } else {
-        ERROR_MIN.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(ERROR_MAX)
+        ERROR_MIN
+            .saturating_mul(1 << failures.saturating_sub(1).min(10))
+            .min(ERROR_MAX)
     }
 }
 
@@ -195,7 +210,9 @@ pub fn max_age(cache_control: Option<&str>, expires: Option<i64>, now: i64) -> O
             }
         }
     }
-    Some(Duration::from_secs(u64::try_from(expires?.saturating_sub(now)).unwrap_or(0)))
+    Some(Duration::from_secs(
+        u64::try_from(expires?.saturating_sub(now)).unwrap_or(0),
+    ))
 }
 
 /// Discovery with its caches; cheap to clone.
@@ -216,7 +233,11 @@ struct CachedWellKnown {
 impl<L: Lookup> Discovery<L> {
     /// Discovery that asks `lookup`.
     pub fn new(lookup: L) -> Self {
-        Self { lookup, well_known: Mutex::default(), routes: Mutex::default() }
+        Self {
+            lookup,
+            well_known: Mutex::default(),
+            routes: Mutex::default(),
+        }
     }
 
     /// What it asks.
@@ -235,7 +256,10 @@ impl<L: Lookup> Discovery<L> {
         {
             return Ok(route.clone());
         }
-        let route = resolve(name, &self.lookup, async |host| self.well_known(&host).await).await?;
+        let route = resolve(name, &self.lookup, async |host| {
+            self.well_known(&host).await
+        })
+        .await?;
         let route = Arc::new(route);
         let mut routes = lock(&self.routes);
         make_room(&mut routes, |(_, until)| *until);
@@ -264,7 +288,14 @@ impl<L: Lookup> Discovery<L> {
         let until = Instant::now() + cache_for(&answer, failures);
         let mut cache = lock(&self.well_known);
         make_room(&mut cache, |known| known.until);
-        cache.insert(host.to_owned(), CachedWellKnown { answer: answer.clone(), until, failures });
+        cache.insert(
+            host.to_owned(),
+            CachedWellKnown {
+                answer: answer.clone(),
+                until,
+                failures,
+            },
+        );
         answer
     }
 }
@@ -308,13 +339,20 @@ mod tests {
         async fn well_known(&self, host: &str) -> WellKnown {
             self.asked.fetch_add(1, Ordering::Relaxed);
             WellKnown {
-                server: self.well_known.get(host).and_then(|name| (*name).try_into().ok()),
+                server: self
+                    .well_known
+                    .get(host)
+                    .and_then(|name| (*name).try_into().ok()),
                 max_age: None,
             }
         }
 
         async fn srv(&self, name: &str) -> Result<Vec<Srv>, String> {
-            let records = self.srv.get(name.trim_end_matches('.')).cloned().unwrap_or_default();
+            let records = self
+                .srv
+                .get(name.trim_end_matches('.'))
+                .cloned()
+                .unwrap_or_default();
             Ok(records
                 .into_iter()
                 .zip(0..)
@@ -337,7 +375,12 @@ mod tests {
                 Target::Host(host, port) => format!("{host}:{port}"),
             })
             .collect();
-        format!("{} | {} | {}", targets.join(" "), route.host_header, route.certificate_name)
+        format!(
+            "{} | {} | {}",
+            targets.join(" "),
+            route.host_header,
+            route.certificate_name
+        )
     }
 
     #[tokio::test]
@@ -353,11 +396,20 @@ mod tests {
                 ("wk-bad.example", "not a name"),
             ]),
             srv: HashMap::from([
-                ("_matrix-fed._tcp.hosted.example", vec![("a.host.example.", 1000), ("b.host.example", 2000)]),
+                (
+                    "_matrix-fed._tcp.hosted.example",
+                    vec![("a.host.example.", 1000), ("b.host.example", 2000)],
+                ),
                 ("_matrix._tcp.hosted.example", vec![("wrong.example", 1)]),
                 ("_matrix._tcp.old.example", vec![("old.host.example", 3000)]),
-                ("_matrix-fed._tcp.srv.example", vec![("s.host.example", 4000)]),
-                ("_matrix._tcp.srv-old.example", vec![("so.host.example", 5000)]),
+                (
+                    "_matrix-fed._tcp.srv.example",
+                    vec![("s.host.example", 4000)],
+                ),
+                (
+                    "_matrix._tcp.srv-old.example",
+                    vec![("so.host.example", 5000)],
+                ),
                 ("_matrix-fed._tcp.none.example", vec![(".", 0)]),
                 // Explicit ports and literals never ask for SRV.
                 ("_matrix-fed._tcp.port.example", vec![("wrong.example", 1)]),
@@ -368,33 +420,74 @@ mod tests {
             // Step 1
             ("1.2.3.4", "1.2.3.4:8448 | 1.2.3.4 | 1.2.3.4"),
             ("1.2.3.4:80", "1.2.3.4:80 | 1.2.3.4:80 | 1.2.3.4"),
-            ("[2001:db8::2]", "[2001:db8::2]:8448 | [2001:db8::2] | 2001:db8::2"),
-            ("[2001:db8::2]:81", "[2001:db8::2]:81 | [2001:db8::2]:81 | 2001:db8::2"),
+            (
+                "[2001:db8::2]",
+                "[2001:db8::2]:8448 | [2001:db8::2] | 2001:db8::2",
+            ),
+            (
+                "[2001:db8::2]:81",
+                "[2001:db8::2]:81 | [2001:db8::2]:81 | 2001:db8::2",
+            ),
             // Step 2
-            ("port.example:99", "port.example:99 | port.example:99 | port.example"),
+            (
+                "port.example:99",
+                "port.example:99 | port.example:99 | port.example",
+            ),
             // Step 3.1
             ("wk-ip.example", "10.0.0.1:8448 | 10.0.0.1 | 10.0.0.1"),
-            ("wk-ip6-port.example", "[2001:db8::1]:444 | [2001:db8::1]:444 | 2001:db8::1"),
+            (
+                "wk-ip6-port.example",
+                "[2001:db8::1]:444 | [2001:db8::1]:444 | 2001:db8::1",
+            ),
             // Step 3.2
-            ("wk-port.example", "matrix.wk.example:443 | matrix.wk.example:443 | matrix.wk.example"),
+            (
+                "wk-port.example",
+                "matrix.wk.example:443 | matrix.wk.example:443 | matrix.wk.example",
+            ),
             // Step 3.3
-            ("wk-srv.example", "a.host.example:1000 b.host.example:2000 | hosted.example | hosted.example"),
+            (
+                "wk-srv.example",
+                "a.host.example:1000 b.host.example:2000 | hosted.example | hosted.example",
+            ),
             // Step 3.4
-            ("wk-srv-old.example", "old.host.example:3000 | old.example | old.example"),
+            (
+                "wk-srv-old.example",
+                "old.host.example:3000 | old.example | old.example",
+            ),
             // Step 3.5
-            ("wk-plain.example", "plain-delegate.example:8448 | plain-delegate.example | plain-delegate.example"),
+            (
+                "wk-plain.example",
+                "plain-delegate.example:8448 | plain-delegate.example | plain-delegate.example",
+            ),
             // An invalid answer counts as none: step 6
-            ("wk-bad.example", "wk-bad.example:8448 | wk-bad.example | wk-bad.example"),
+            (
+                "wk-bad.example",
+                "wk-bad.example:8448 | wk-bad.example | wk-bad.example",
+            ),
             // Step 4
-            ("srv.example", "s.host.example:4000 | srv.example | srv.example"),
+            (
+                "srv.example",
+                "s.host.example:4000 | srv.example | srv.example",
+            ),
             // Step 5
-            ("srv-old.example", "so.host.example:5000 | srv-old.example | srv-old.example"),
+            (
+                "srv-old.example",
+                "so.host.example:5000 | srv-old.example | srv-old.example",
+            ),
             // Step 6
-            ("plain.example", "plain.example:8448 | plain.example | plain.example"),
-            ("none.example", "none.example:8448 | none.example | none.example"),
+            (
+                "plain.example",
+                "plain.example:8448 | plain.example | plain.example",
+            ),
+            (
+                "none.example",
+                "none.example:8448 | none.example | none.example",
+            ),
         ] {
             let name: OwnedServerName = name.try_into().unwrap();
-            let route = resolve(&name, &fake, async |host| fake.well_known(&host).await).await.unwrap();
+            let route = resolve(&name, &fake, async |host| fake.well_known(&host).await)
+                .await
+                .unwrap();
             assert_eq!(describe(&route), expected, "{name}");
         }
     }
@@ -409,7 +502,13 @@ mod tests {
         };
         let route = by_srv(
             "h",
-            vec![srv(20, 9, "d"), srv(10, 1, "c"), srv(10, 5, "b"), srv(0, 0, "a"), srv(30, 0, "e")],
+            vec![
+                srv(20, 9, "d"),
+                srv(10, 1, "c"),
+                srv(10, 5, "b"),
+                srv(0, 0, "a"),
+                srv(30, 0, "e"),
+            ],
         );
         assert_eq!(describe(&route), "a:1 b:1 c:1 d:1 | h | h");
     }
@@ -433,12 +532,21 @@ mod tests {
     #[test]
     fn cache_times_are_bounded() {
         let hours = |h: u64| Duration::from_secs(h * 3600);
-        let good = |max_age| WellKnown { server: Some("b.example".try_into().unwrap()), max_age };
+        let good = |max_age| WellKnown {
+            server: Some("b.example".try_into().unwrap()),
+            max_age,
+        };
         assert_eq!(cache_for(&good(None), 0), hours(24));
         assert_eq!(cache_for(&good(Some(hours(1))), 0), hours(1));
         assert_eq!(cache_for(&good(Some(hours(1000))), 0), hours(48));
-        assert_eq!(cache_for(&good(Some(Duration::ZERO)), 0), Duration::from_secs(300));
-        let bad = WellKnown { server: None, max_age: Some(hours(48)) };
+        assert_eq!(
+            cache_for(&good(Some(Duration::ZERO)), 0),
+            Duration::from_secs(300)
+        );
+        let bad = WellKnown {
+            server: None,
+            max_age: Some(hours(48)),
+        };
         assert_eq!(cache_for(&bad, 1), Duration::from_secs(60));
         assert_eq!(cache_for(&bad, 3), Duration::from_secs(240));
         assert_eq!(cache_for(&bad, 1000), hours(1));

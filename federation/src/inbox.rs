@@ -3,6 +3,6 @@
 use crate::Federation;
 
 /// Works through the inbox until it is dropped.
-pub async fn run(_fed: &Federation) -> Result<(), crate::pending::Error> {
+pub async fn run(_fed: &Federation) -> Result<(), rhizome_storage::Error> {
     std::future::pending().await
 }

@@ -41,15 +41,14 @@ pub mod xmatrix;
 use std::{future::Future, sync::Arc};
 
 use ::ruma::ServerName;
-use pending::{Rooms, Store};
+use pending::Rooms;
+use rhizome_storage::Store;
 use rhizome_protocol::sign::KeyPair;
 
 /// Stands in until the crates to the left are there.
 #[allow(missing_docs)]
 pub mod pending {
     use super::{KeyPair, ServerName};
-    #[derive(Clone)]
-    pub struct Store;
     #[derive(Clone)]
     pub struct Rooms {
         pub server_name: ::ruma::OwnedServerName,
@@ -63,13 +62,11 @@ pub mod pending {
             &self.key
         }
     }
-    #[derive(Debug)]
-    pub struct Error;
 }
 
 pub use crate::{
     client::Outbound,
-    config::FederationConfig,
+    config::{ConfigError, FederationConfig, OldVerifyKey, non_public_ranges},
     error::MatrixError,
     keys::KeyRing,
     ruma::{Decoded, RawJson, Reply, Ruma, RumaRoute, Scheme},
@@ -100,9 +97,15 @@ impl Federation {
         rooms: Rooms,
         store: Store,
         config: FederationConfig,
-    ) -> Result<Self, config::ConfigError> {
+    ) -> Result<Self, ConfigError> {
         let outbound = Outbound::new(rooms.server_name().to_owned(), rooms.key().clone(), &config)?;
-        let keys = KeyRing::new(&rooms, &store, &config, outbound.clone());
+        let keys = KeyRing::new(
+            rooms.server_name().to_owned(),
+            rooms.key().clone(),
+            store.clone(),
+            &config,
+            outbound.clone(),
+        )?;
         let inner = Inner {
             rooms,
             store,
@@ -179,7 +182,7 @@ impl Federation {
     pub async fn run(
         &self,
         shutdown: impl Future<Output = ()> + Send,
-    ) -> Result<(), pending::Error> {
+    ) -> Result<(), rhizome_storage::Error> {
         tokio::select! {
             () = shutdown => Ok(()),
             ended = sender::run(self) => ended,

@@ -171,6 +171,11 @@ impl<R: OutgoingResponse> Reply for R {
 pub struct RawJson(pub Bytes);
 
 impl RawJson {
+    /// JSON text that is there already.
+    pub fn from_text(text: impl Into<Bytes>) -> Self {
+        Self(text.into())
+    }
+
     /// The JSON of a value.
     pub fn of(value: &impl serde::Serialize) -> Result<Self, MatrixError> {
         let bytes = serde_json::to_vec(value).map_err(|error| {

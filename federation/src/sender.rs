@@ -13,6 +13,6 @@ impl Wake {
 }
 
 /// Delivers until it is dropped.
-pub async fn run(_fed: &Federation) -> Result<(), crate::pending::Error> {
+pub async fn run(_fed: &Federation) -> Result<(), rhizome_storage::Error> {
     std::future::pending().await
 }

@@ -56,16 +56,27 @@ impl Network {
         let target = request.uri().path_and_query().cloned();
         let router = {
             let mut state = self.state();
-            let line = format!("{} {}", request.method(), target.as_ref().map_or("", |t| t.as_str()));
+            let line = format!(
+                "{} {}",
+                request.method(),
+                target.as_ref().map_or("", |t| t.as_str())
+            );
             state.requests.push((to.to_owned(), line));
             if state.down.contains(to) {
                 return Err(format!("{to} is cut off"));
             }
-            state.routers.get(to).cloned().ok_or(format!("{to} isn't in this network"))?
+            state
+                .routers
+                .get(to)
+                .cloned()
+                .ok_or(format!("{to} isn't in this network"))?
         };
         let mut parts = http::uri::Parts::default();
         parts.path_and_query = target;
         *request.uri_mut() = http::Uri::from_parts(parts).map_err(|error| error.to_string())?;
-        router.oneshot(request).await.map_err(|never| match never {})
+        router
+            .oneshot(request)
+            .await
+            .map_err(|never| match never {})
     }
 }

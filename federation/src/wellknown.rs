@@ -33,7 +33,9 @@ impl NetworkLookup {
         let web = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_max_idle_per_host(0)
-            .build(WebConnector { dialer: dialer.clone() });
+            .build(WebConnector {
+                dialer: dialer.clone(),
+            });
         Self { dialer, web }
     }
 
@@ -47,7 +49,11 @@ impl NetworkLookup {
                 .header(header::ACCEPT, "application/json")
                 .body(Body::empty())
                 .map_err(|error| error.to_string())?;
-            let response = self.web.request(request).await.map_err(|e| crate::client::cause(&e))?;
+            let response = self
+                .web
+                .request(request)
+                .await
+                .map_err(|e| crate::client::cause(&e))?;
             if response.status().is_redirection() {
                 uri = redirect(&uri, &response)?;
                 continue;
@@ -73,8 +79,15 @@ fn parse(body: &Bytes, max_age: Option<Duration>) -> Result<WellKnown, Reason> {
         server: String,
     }
     let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-    let server = answer.server.as_str().try_into().map_err(|_| "m.server is no name".to_owned())?;
-    Ok(WellKnown { server: Some(server), max_age })
+    let server = answer
+        .server
+        .as_str()
+        .try_into()
+        .map_err(|_| "m.server is no name".to_owned())?;
+    Ok(WellKnown {
+        server: Some(server),
+        max_age,
+    })
 }
 
 /// Where a redirect leads: absolute `https` URLs and absolute paths.
@@ -84,7 +97,9 @@ fn redirect<B>(from: &Uri, response: &Response<B>) -> Result<Uri, Reason> {
         .get(header::LOCATION)
         .and_then(|value| value.to_str().ok())
         .ok_or("a redirect without Location")?;
-    let location: Uri = location.parse().map_err(|_| "a redirect to nowhere".to_owned())?;
+    let location: Uri = location
+        .parse()
+        .map_err(|_| "a redirect to nowhere".to_owned())?;
     match (location.scheme_str(), from.authority()) {
         (Some("https"), _) if location.host().is_some_and(|host| !host.is_empty()) => Ok(location),
         (None, Some(authority)) if location.authority().is_none() => Uri::builder()
@@ -98,29 +113,47 @@ fn redirect<B>(from: &Uri, response: &Response<B>) -> Result<Uri, Reason> {
 }
 
 fn caching(headers: &http::HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+    let text = |name| {
+        headers
+            .get(name)
+            .and_then(|value: &http::HeaderValue| value.to_str().ok())
+    };
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()?;
     let expires = text(header::EXPIRES).map(|date| http_date(date).unwrap_or(0));
-    max_age(text(header::CACHE_CONTROL), expires, i64::try_from(now.as_secs()).ok()?)
+    max_age(
+        text(header::CACHE_CONTROL),
+        expires,
+        i64::try_from(now.as_secs()).ok()?,
+    )
 }
 
 /// Seconds since 1970 of an HTTP date in its preferred form, `Sun, 06 Nov 1994 08:49:37 GMT`.
 fn http_date(text: &str) -> Option<i64> {
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
     let mut words = text.split_once(", ")?.1.split(' ');
     let day: i64 = words.next()?.parse().ok()?;
     let month_name = words.next()?;
     let month = i64::try_from(MONTHS.iter().position(|name| *name == month_name)?).ok()? + 1;
     let year: i64 = words.next()?.parse().ok()?;
     let mut clock = words.next()?.splitn(3, ':').map(str::parse::<i64>);
-    let (hour, minute, second) =
-        (clock.next()?.ok()?, clock.next()?.ok()?, clock.next()?.ok()?);
+    let (hour, minute, second) = (
+        clock.next()?.ok()?,
+        clock.next()?.ok()?,
+        clock.next()?.ok()?,
+    );
     if !(1970..10_000).contains(&year) || !(1..=31).contains(&day) {
         return None;
     }
     // Days from the civil calendar, counted from March so that a leap day ends the year.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (y, m) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1 - 719_468;
     Some(days * 86_400 + hour * 3600 + minute * 60 + second)
 }
@@ -128,10 +161,15 @@ fn http_date(text: &str) -> Option<i64> {
 impl Lookup for NetworkLookup {
     async fn well_known(&self, host: &str) -> WellKnown {
         let answer = tokio::time::timeout(TIMEOUT, self.fetch(host)).await;
-        answer.unwrap_or_else(|_| Err("it took too long".to_owned())).unwrap_or_else(|reason| {
-            tracing::debug!(host, reason, "no .well-known");
-            WellKnown { server: None, max_age: None }
-        })
+        answer
+            .unwrap_or_else(|_| Err("it took too long".to_owned()))
+            .unwrap_or_else(|reason| {
+                tracing::debug!(host, reason, "no .well-known");
+                WellKnown {
+                    server: None,
+                    max_age: None,
+                }
+            })
     }
 
     async fn srv(&self, name: &str) -> Result<Vec<Srv>, String> {
@@ -145,23 +183,49 @@ mod tests {
 
     #[test]
     fn http_dates() {
-        assert_eq!(http_date("Sun, 06 Nov 1994 08:49:37 GMT"), Some(784_111_777));
-        assert_eq!(http_date("Thu, 29 Feb 2024 00:00:00 GMT"), Some(1_709_164_800));
-        for bad in ["", "0", "Sun, 06 Foo 1994 08:49:37 GMT", "Sun, 06 Nov", "x, 1 Jan 99999 1:1:1 G"] {
+        assert_eq!(
+            http_date("Sun, 06 Nov 1994 08:49:37 GMT"),
+            Some(784_111_777)
+        );
+        assert_eq!(
+            http_date("Thu, 29 Feb 2024 00:00:00 GMT"),
+            Some(1_709_164_800)
+        );
+        for bad in [
+            "",
+            "0",
+            "Sun, 06 Foo 1994 08:49:37 GMT",
+            "Sun, 06 Nov",
+            "x, 1 Jan 99999 1:1:1 G",
+        ] {
             assert_eq!(http_date(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn redirects_stay_on_https() {
-        let from: Uri = "https://a.example/.well-known/matrix/server".parse().unwrap();
+        let from: Uri = "https://a.example/.well-known/matrix/server"
+            .parse()
+            .unwrap();
         let to = |location: &str| {
-            let response = Response::builder().header(header::LOCATION, location).body(()).unwrap();
+            let response = Response::builder()
+                .header(header::LOCATION, location)
+                .body(())
+                .unwrap();
             redirect(&from, &response).map(|uri| uri.to_string())
         };
         assert_eq!(to("/x?y").unwrap(), "https://a.example/x?y");
-        assert_eq!(to("https://b.example:1/x").unwrap(), "https://b.example:1/x");
-        for bad in ["http://b.example/x", "file:///etc/passwd", "//b.example/x y", "", "gopher://x"] {
+        assert_eq!(
+            to("https://b.example:1/x").unwrap(),
+            "https://b.example:1/x"
+        );
+        for bad in [
+            "http://b.example/x",
+            "file:///etc/passwd",
+            "//b.example/x y",
+            "",
+            "gopher://x",
+        ] {
             assert!(to(bad).is_err(), "{bad}");
         }
     }
@@ -170,7 +234,14 @@ mod tests {
     fn answers() {
         let parse = |text: &str| super::parse(&Bytes::copy_from_slice(text.as_bytes()), None);
         assert!(parse(r#"{"m.server": "b.example:443", "x": 1}"#).is_ok());
-        for bad in ["", "[]", "{}", r#"{"m.server": 1}"#, r#"{"m.server": ""}"#, r#"{"m.server": "a/b"}"#] {
+        for bad in [
+            "",
+            "[]",
+            "{}",
+            r#"{"m.server": 1}"#,
+            r#"{"m.server": ""}"#,
+            r#"{"m.server": "a/b"}"#,
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -49,7 +49,9 @@ impl XMatrix {
         if header.len() > MAX_HEADER {
             return Err("the header is too long");
         }
-        let Some((scheme, rest)) = header.split_once(' ') else { return Ok(None) };
+        let Some((scheme, rest)) = header.split_once(' ') else {
+            return Ok(None);
+        };
         if !scheme.eq_ignore_ascii_case("X-Matrix") {
             return Ok(None);
         }
@@ -66,9 +68,8 @@ impl XMatrix {
                 return Err("a parameter is given twice");
             }
         }
-        let server = |name: String| {
-            OwnedServerName::try_from(name).map_err(|_| "a server name isn't valid")
-        };
+        let server =
+            |name: String| OwnedServerName::try_from(name).map_err(|_| "a server name isn't valid");
         let key_id = key.ok_or("`key` is missing")?;
         if !is_key_id(&key_id) {
             return Err("`key` is no ed25519 key id");
@@ -111,7 +112,11 @@ fn parameters(text: &str) -> Result<Vec<(&str, String)>, &'static str> {
     while !rest.is_empty() {
         let (name, after) = rest.split_once('=').ok_or("a parameter has no value")?;
         let name = name.trim_matches([' ', '\t']);
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+        if name.is_empty()
+            || !name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+        {
             return Err("a parameter's name isn't valid");
         }
         let after = after.trim_start_matches([' ', '\t']);
@@ -167,21 +172,27 @@ impl<'a> Signed<'a> {
     ///
     /// # Errors
     /// The body isn't an acceptable JSON object.
-    pub fn new(
-        method: &'a str,
-        uri: &'a str,
-        body: &[u8],
-    ) -> Result<Self, canonical::JsonError> {
+    pub fn new(method: &'a str, uri: &'a str, body: &[u8]) -> Result<Self, canonical::JsonError> {
         let content = match body {
             [] => None,
-            body => Some(canonical_text(&Value::Object(canonical::parse_object(body)?))),
+            body => Some(canonical_text(&Value::Object(canonical::parse_object(
+                body,
+            )?))),
         };
-        Ok(Self { method, uri, content })
+        Ok(Self {
+            method,
+            uri,
+            content,
+        })
     }
 
     /// A request whose body is canonical JSON already.
     pub fn canonical(method: &'a str, uri: &'a str, content: Option<String>) -> Self {
-        Self { method, uri, content }
+        Self {
+            method,
+            uri,
+            content,
+        }
     }
 
     /// The canonical body.
@@ -267,7 +278,10 @@ impl Scheme<Federation> for ServerSignatures {
         request: &http::Request<Bytes>,
     ) -> Result<OwnedServerName, MatrixError> {
         let headers = signatures(request.headers(), fed.server_name())?;
-        let uri = request.uri().path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let uri = request
+            .uri()
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str);
         let signed = Signed::new(request.method().as_str(), uri, request.body())
             .map_err(|error| MatrixError::not_json(error.to_string()))?;
         let mut reason = "The request's signature doesn't verify".to_owned();
@@ -291,7 +305,11 @@ fn signatures(
     our_name: &ServerName,
 ) -> Result<Vec<XMatrix>, MatrixError> {
     let mut found: Vec<XMatrix> = Vec::new();
-    for value in headers.get_all(http::header::AUTHORIZATION).iter().take(MAX_SIGNATURES) {
+    for value in headers
+        .get_all(http::header::AUTHORIZATION)
+        .iter()
+        .take(MAX_SIGNATURES)
+    {
         let text = value
             .to_str()
             .map_err(|_| MatrixError::unauthorized("The Authorization header isn't ASCII"))?;
@@ -304,18 +322,33 @@ fn signatures(
             .as_ref()
             .is_some_and(|name| !name.as_str().eq_ignore_ascii_case(our_name.as_str()))
         {
-            return Err(MatrixError::unauthorized("The request is meant for another server"));
+            return Err(MatrixError::unauthorized(
+                "The request is meant for another server",
+            ));
         }
-        if header.origin.as_str().eq_ignore_ascii_case(our_name.as_str()) {
-            return Err(MatrixError::unauthorized("The request says to come from ourselves"));
+        if header
+            .origin
+            .as_str()
+            .eq_ignore_ascii_case(our_name.as_str())
+        {
+            return Err(MatrixError::unauthorized(
+                "The request says to come from ourselves",
+            ));
         }
-        if found.first().is_some_and(|first| first.origin != header.origin) {
-            return Err(MatrixError::unauthorized("The signatures are of different servers"));
+        if found
+            .first()
+            .is_some_and(|first| first.origin != header.origin)
+        {
+            return Err(MatrixError::unauthorized(
+                "The signatures are of different servers",
+            ));
         }
         found.push(header);
     }
     if found.is_empty() {
-        return Err(MatrixError::unauthorized("The request has no X-Matrix Authorization header"));
+        return Err(MatrixError::unauthorized(
+            "The request has no X-Matrix Authorization header",
+        ));
     }
     Ok(found)
 }
@@ -411,7 +444,11 @@ mod tests {
             r#"origin="a.example",destination="b.example:8448""#,
             r#"origin="b.example",destination="b.example""#,
         ] {
-            assert_eq!(with(bad).unwrap_err().status, http::StatusCode::UNAUTHORIZED, "{bad}");
+            assert_eq!(
+                with(bad).unwrap_err().status,
+                http::StatusCode::UNAUTHORIZED,
+                "{bad}"
+            );
         }
         assert!(signatures(&request(&[]), us).is_err());
         assert!(signatures(&request(&["Bearer x"]), us).is_err());
@@ -421,7 +458,10 @@ mod tests {
     fn several_keys_but_one_origin() {
         let us = server_name!("b.example");
         let header = |origin: &str, key: &str| {
-            format!("X-Matrix origin=\"{origin}\",key=\"ed25519:{key}\",sig=\"{}\"", sig())
+            format!(
+                "X-Matrix origin=\"{origin}\",key=\"ed25519:{key}\",sig=\"{}\"",
+                sig()
+            )
         };
         let (one, two) = (header("a.example", "1"), header("a.example", "2"));
         assert_eq!(signatures(&request(&[&one, &two]), us).unwrap().len(), 2);
@@ -454,7 +494,10 @@ mod tests {
         let public = key.public();
         assert!(header.verifies(&public, b, &signed));
         // Without a destination in the header, the receiver's own name is what was signed.
-        let bare = XMatrix { destination: None, ..header.clone() };
+        let bare = XMatrix {
+            destination: None,
+            ..header.clone()
+        };
         assert!(bare.verifies(&public, b, &signed));
         assert!(!bare.verifies(&public, a, &signed));
         for other in [

@@ -11,7 +11,10 @@ use super::{Answer, KeyRing, Known};
 use crate::client::Limits;
 
 /// The limits of one question about keys.
-const LIMITS: Limits = Limits { timeout: Some(Duration::from_secs(12)), max_body: 1 << 20 };
+const LIMITS: Limits = Limits {
+    timeout: Some(Duration::from_secs(12)),
+    max_body: 1 << 20,
+};
 /// Servers in one question to a notary.
 const BATCH: usize = 50;
 
@@ -92,20 +95,34 @@ impl KeyRing {
             servers.insert(server.to_string(), Value::Object(criteria));
         }
         let body = crate::xmatrix::canonical_text(&json!({ "server_keys": servers }));
-        let limits = Limits { max_body: 8 << 20, ..LIMITS };
+        let limits = Limits {
+            max_body: 8 << 20,
+            ..LIMITS
+        };
         let answer = self
             .inner
             .outbound
-            .call_canonical(notary, Method::POST, "/_matrix/key/v2/query", Some(body), limits)
+            .call_canonical(
+                notary,
+                Method::POST,
+                "/_matrix/key/v2/query",
+                Some(body),
+                limits,
+            )
             .await
             .map_err(|error| error.to_string())?;
         let answer = canonical::parse_object(&answer).map_err(|error| error.to_string())?;
-        let list = answer.get("server_keys").and_then(Value::as_array).ok_or("no server_keys")?;
+        let list = answer
+            .get("server_keys")
+            .and_then(Value::as_array)
+            .ok_or("no server_keys")?;
         let now = self.inner.store.clock().now_ms();
         let mut found = Vec::new();
         for object in list.iter().filter_map(Value::as_object).take(4 * BATCH) {
             let name = object.get("server_name").and_then(Value::as_str);
-            let Some((server, _)) = batch.iter().find(|(server, _)| name == Some(server.as_str()))
+            let Some((server, _)) = batch
+                .iter()
+                .find(|(server, _)| name == Some(server.as_str()))
             else {
                 continue;
             };
@@ -115,7 +132,9 @@ impl KeyRing {
             }
             match verified(object, server) {
                 Ok(answer) => found.push((*server, answer)),
-                Err(reason) => tracing::info!(%notary, %server, reason, "a notary passed on bad keys"),
+                Err(reason) => {
+                    tracing::info!(%notary, %server, reason, "a notary passed on bad keys")
+                }
             }
         }
         Ok(found)
@@ -128,14 +147,14 @@ fn signed_by(object: &Map<String, Value>, server: &ServerName, known: &Known, no
         .get("signatures")
         .and_then(|all| all.get(server.as_str()))
         .and_then(Value::as_object);
-    signatures.into_iter().flat_map(|by_key| by_key.keys()).take(8).any(|key_id| {
-        match known.lookup(key_id, now) {
-            KeyLookup::Found(public) => {
-                sign::verify_json(object, server, key_id, &public).is_ok()
-            }
+    signatures
+        .into_iter()
+        .flat_map(|by_key| by_key.keys())
+        .take(8)
+        .any(|key_id| match known.lookup(key_id, now) {
+            KeyLookup::Found(public) => sign::verify_json(object, server, key_id, &public).is_ok(),
             KeyLookup::Unknown | KeyLookup::Expired => false,
-        }
-    })
+        })
 }
 
 /// An answer that its server has signed itself, reduced to that server's signatures.
@@ -145,5 +164,8 @@ fn verified(object: &Map<String, Value>, server: &ServerName) -> Result<Answer, 
     if let Some(Value::Object(signatures)) = own.get_mut("signatures") {
         signatures.retain(|name, _| name == server.as_str());
     }
-    Ok(Answer { keys, json: crate::xmatrix::canonical_text(&Value::Object(own)) })
+    Ok(Answer {
+        keys,
+        json: crate::xmatrix::canonical_text(&Value::Object(own)),
+    })
 }

@@ -41,25 +41,33 @@ impl Known {
     pub(crate) fn lookup(&self, key_id: &str, valid_at: i64) -> KeyLookup {
         match self.keys.get(key_id) {
             None => KeyLookup::Unknown,
-            Some(Key { public, until: Until::Valid(until) | Until::Expired(until) })
-                if valid_at <= *until =>
-            {
-                KeyLookup::Found(*public)
-            }
+            Some(Key {
+                public,
+                until: Until::Valid(until) | Until::Expired(until),
+            }) if valid_at <= *until => KeyLookup::Found(*public),
             // It may have been renewed since.
-            Some(Key { until: Until::Valid(_), .. }) => KeyLookup::Unknown,
-            Some(Key { until: Until::Expired(_), .. }) => KeyLookup::Expired,
+            Some(Key {
+                until: Until::Valid(_),
+                ..
+            }) => KeyLookup::Unknown,
+            Some(Key {
+                until: Until::Expired(_),
+                ..
+            }) => KeyLookup::Expired,
         }
     }
 
     /// Whether asking again can't add anything.
     pub(crate) fn satisfies(&self, keys: &BTreeSet<(&str, i64)>) -> bool {
-        keys.iter().all(|(key_id, at)| self.lookup(key_id, *at) != KeyLookup::Unknown)
+        keys.iter()
+            .all(|(key_id, at)| self.lookup(key_id, *at) != KeyLookup::Unknown)
     }
 
     /// Whether some key is valid now.
     pub(crate) fn has_current(&self, now: i64) -> bool {
-        self.keys.values().any(|key| matches!(key.until, Until::Valid(until) if now <= until))
+        self.keys
+            .values()
+            .any(|key| matches!(key.until, Until::Valid(until) if now <= until))
     }
 
     /// As the database has it.
@@ -70,9 +78,18 @@ impl Known {
                 (Some(valid), None) => Until::Valid(valid),
                 (None, None) => return None,
             };
-            Some((row.key_id.clone(), Key { public: public_key(&row.public)?, until }))
+            Some((
+                row.key_id.clone(),
+                Key {
+                    public: public_key(&row.public)?,
+                    until,
+                },
+            ))
         });
-        Self { keys: keys.collect(), fetched }
+        Self {
+            keys: keys.collect(),
+            fetched,
+        }
     }
 
     /// For the database.
@@ -94,11 +111,19 @@ impl Known {
 
     /// With a newer answer of the server. Keys that it no longer names stay, valid as long as was said.
     pub(crate) fn joined_with(&self, answer: &ServerKeys, now: i64) -> Self {
-        let mut joined = Self { keys: self.keys.clone(), fetched: now };
+        let mut joined = Self {
+            keys: self.keys.clone(),
+            fetched: now,
+        };
         let until = answer.valid_until_ts.min(now.saturating_add(MAX_VALIDITY));
-        let current = answer.verify_keys.iter().map(|(id, key)| (id, *key, Until::Valid(until)));
-        let old =
-            answer.old_verify_keys.iter().map(|(id, (key, at))| (id, *key, Until::Expired(*at)));
+        let current = answer
+            .verify_keys
+            .iter()
+            .map(|(id, key)| (id, *key, Until::Valid(until)));
+        let old = answer
+            .old_verify_keys
+            .iter()
+            .map(|(id, (key, at))| (id, *key, Until::Expired(*at)));
         // Keys in use come last: they win over an old one with the same id.
         for (id, public, until) in old.chain(current) {
             let full = joined.keys.len() >= MAX_KEYS && !joined.keys.contains_key(id);
@@ -107,11 +132,13 @@ impl Known {
             }
             // An older answer, passed on late by a notary, takes nothing back.
             let until = match (joined.keys.get(id), until) {
-                (Some(Key { until: Until::Valid(known), public: same }), Until::Valid(new))
-                    if *same == public =>
-                {
-                    Until::Valid(new.max(*known))
-                }
+                (
+                    Some(Key {
+                        until: Until::Valid(known),
+                        public: same,
+                    }),
+                    Until::Valid(new),
+                ) if *same == public => Until::Valid(new.max(*known)),
                 _ => until,
             };
             joined.keys.insert(id.clone(), Key { public, until });
@@ -130,16 +157,29 @@ pub(crate) fn ours(key: &KeyPair, old: &[OldVerifyKey]) -> Result<Known, ConfigE
         if !crate::xmatrix::is_key_id(&old.key_id) {
             return Err(ConfigError::OldKey(format!("{} is no key id", old.key_id)));
         }
-        keys.insert(old.key_id.clone(), Key { public, until: Until::Expired(old.expired_ts) });
+        keys.insert(
+            old.key_id.clone(),
+            Key {
+                public,
+                until: Until::Expired(old.expired_ts),
+            },
+        );
     }
-    let current = Key { public: key.public(), until: Until::Valid(i64::MAX) };
+    let current = Key {
+        public: key.public(),
+        until: Until::Valid(i64::MAX),
+    };
     keys.insert(key.key_id().to_owned(), current);
     Ok(Known { keys, fetched: 0 })
 }
 
 /// A public key from base64, padded or not.
 pub(crate) fn public_key(text: &str) -> Option<[u8; 32]> {
-    STANDARD_NO_PAD.decode(text.trim_end_matches('=')).ok()?.try_into().ok()
+    STANDARD_NO_PAD
+        .decode(text.trim_end_matches('='))
+        .ok()?
+        .try_into()
+        .ok()
 }
 
 #[cfg(test)]
@@ -152,7 +192,10 @@ mod tests {
         ServerKeys {
             server_name: "a.example".try_into().unwrap(),
             valid_until_ts,
-            verify_keys: current.iter().map(|(id, k)| ((*id).to_owned(), [*k; 32])).collect(),
+            verify_keys: current
+                .iter()
+                .map(|(id, k)| ((*id).to_owned(), [*k; 32]))
+                .collect(),
             old_verify_keys: old
                 .iter()
                 .map(|(id, k, at)| ((*id).to_owned(), ([*k; 32], *at)))
@@ -162,8 +205,10 @@ mod tests {
 
     #[test]
     fn validity_in_time() {
-        let known = Known::default()
-            .joined_with(&answer(DAY, &[("ed25519:a", 1)], &[("ed25519:o", 2, 500)]), 1000);
+        let known = Known::default().joined_with(
+            &answer(DAY, &[("ed25519:a", 1)], &[("ed25519:o", 2, 500)]),
+            1000,
+        );
         assert_eq!(known.lookup("ed25519:a", 0), KeyLookup::Found([1; 32]));
         assert_eq!(known.lookup("ed25519:a", DAY), KeyLookup::Found([1; 32]));
         assert_eq!(known.lookup("ed25519:a", DAY + 1), KeyLookup::Unknown);
@@ -175,29 +220,43 @@ mod tests {
     #[test]
     fn validity_is_capped_at_seven_days() {
         let known = Known::default().joined_with(&answer(i64::MAX, &[("ed25519:a", 1)], &[]), 0);
-        assert_eq!(known.lookup("ed25519:a", 7 * DAY), KeyLookup::Found([1; 32]));
+        assert_eq!(
+            known.lookup("ed25519:a", 7 * DAY),
+            KeyLookup::Found([1; 32])
+        );
         assert_eq!(known.lookup("ed25519:a", 7 * DAY + 1), KeyLookup::Unknown);
     }
 
     #[test]
     fn rotation_keeps_the_old_key_for_old_events() {
         let first = Known::default().joined_with(&answer(DAY, &[("ed25519:a", 1)], &[]), 0);
-        let second = first
-            .joined_with(&answer(2 * DAY, &[("ed25519:b", 2)], &[("ed25519:a", 1, 100)]), 200);
+        let second = first.joined_with(
+            &answer(2 * DAY, &[("ed25519:b", 2)], &[("ed25519:a", 1, 100)]),
+            200,
+        );
         assert_eq!(second.lookup("ed25519:a", 100), KeyLookup::Found([1; 32]));
         assert_eq!(second.lookup("ed25519:a", 101), KeyLookup::Expired);
         // One that vanished without a word stays valid as long as was said.
         let third = second.joined_with(&answer(3 * DAY, &[("ed25519:c", 3)], &[]), 300);
-        assert_eq!(third.lookup("ed25519:b", 2 * DAY), KeyLookup::Found([2; 32]));
+        assert_eq!(
+            third.lookup("ed25519:b", 2 * DAY),
+            KeyLookup::Found([2; 32])
+        );
         assert_eq!(third.lookup("ed25519:b", 2 * DAY + 1), KeyLookup::Unknown);
     }
 
     #[test]
     fn an_older_answer_takes_nothing_back_and_rows_come_back() {
         let known = Known::default()
-            .joined_with(&answer(3 * DAY, &[("ed25519:a", 1)], &[("ed25519:o", 2, 5)]), 0)
+            .joined_with(
+                &answer(3 * DAY, &[("ed25519:a", 1)], &[("ed25519:o", 2, 5)]),
+                0,
+            )
             .joined_with(&answer(DAY, &[("ed25519:a", 1)], &[]), 9);
-        assert_eq!(known.lookup("ed25519:a", 2 * DAY), KeyLookup::Found([1; 32]));
+        assert_eq!(
+            known.lookup("ed25519:a", 2 * DAY),
+            KeyLookup::Found([1; 32])
+        );
         assert_eq!(Known::stored(&known.rows(), 9), known);
     }
 

@@ -61,7 +61,11 @@ pub struct Gathered {
 
 impl Keys for Gathered {
     fn key(&self, server: &ServerName, key_id: &str, valid_at_ms: i64) -> KeyLookup {
-        match self.servers.get(server).map(|known| known.lookup(key_id, valid_at_ms)) {
+        match self
+            .servers
+            .get(server)
+            .map(|known| known.lookup(key_id, valid_at_ms))
+        {
             None => KeyLookup::Unknown,
             Some(KeyLookup::Unknown) => KeyLookup::Expired,
             Some(answer) => answer,
@@ -121,8 +125,12 @@ impl KeyRing {
         outbound: Outbound,
     ) -> Result<Self, crate::ConfigError> {
         let ours = Arc::new(known::ours(&key, &config.old_verify_keys)?);
-        let notaries =
-            config.trusted_key_servers.iter().filter(|name| **name != server_name).cloned().collect();
+        let notaries = config
+            .trusted_key_servers
+            .iter()
+            .filter(|name| **name != server_name)
+            .cloned()
+            .collect();
         let inner = Inner {
             store,
             outbound,
@@ -133,14 +141,19 @@ impl KeyRing {
             notaries,
             state: Mutex::default(),
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The key with which a server signs a request now, or `None` if it can't be had.
     pub async fn current_key(&self, server: &ServerName, key_id: &str) -> Option<[u8; 32]> {
         let now = self.inner.store.clock().now_ms();
-        let wanted =
-            Wanted { server: server.to_owned(), key_id: key_id.to_owned(), valid_at: now };
+        let wanted = Wanted {
+            server: server.to_owned(),
+            key_id: key_id.to_owned(),
+            valid_at: now,
+        };
         match self.prefetch(&[wanted]).await.key(server, key_id, now) {
             KeyLookup::Found(key) => Some(key),
             KeyLookup::Unknown | KeyLookup::Expired => None,
@@ -222,7 +235,9 @@ impl KeyRing {
             state.known.retain(|_, cached| cached.used > oldest);
         }
         let used = state.uses;
-        state.known.insert(server.to_owned(), Cached { known, used });
+        state
+            .known
+            .insert(server.to_owned(), Cached { known, used });
     }
 
     /// Asks a server, then the notaries, unless somebody else has just done so.
@@ -255,7 +270,9 @@ impl KeyRing {
             return turn;
         }
         let turn = Arc::default();
-        state.fetching.insert(server.to_owned(), Arc::downgrade(&turn));
+        state
+            .fetching
+            .insert(server.to_owned(), Arc::downgrade(&turn));
         turn
     }
 
@@ -284,8 +301,10 @@ impl KeyRing {
                 state.failing.clear();
             }
         }
-        let failing =
-            state.failing.entry(server.to_owned()).or_insert(Failing { failures: 0, until: now });
+        let failing = state.failing.entry(server.to_owned()).or_insert(Failing {
+            failures: 0,
+            until: now,
+        });
         failing.failures = failing.failures.saturating_add(1);
         let wait = BACK_OFF_MIN.saturating_mul(1 << failing.failures.saturating_sub(1).min(16));
         failing.until = now + wait.min(BACK_OFF_MAX);
@@ -305,7 +324,12 @@ impl KeyRing {
             valid_until: answer.keys.valid_until_ts,
             fetched: now,
         };
-        if let Err(error) = self.inner.store.store_server_keys(&response, &known.rows()).await {
+        if let Err(error) = self
+            .inner
+            .store
+            .store_server_keys(&response, &known.rows())
+            .await
+        {
             tracing::warn!(%server, %error, "keys can't be stored");
         }
         self.remember(server, known.clone());

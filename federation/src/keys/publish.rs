@@ -38,7 +38,10 @@ pub(crate) fn routes() -> Router<Federation> {
         // Deprecated spellings that name a key; the answer is the same.
         .route("/_matrix/key/v2/server/", get(own_with_key_id))
         .route("/_matrix/key/v2/server/{key_id}", get(own_with_key_id))
-        .route("/_matrix/key/v2/query/{server_name}/{key_id}", get(query_with_key_id))
+        .route(
+            "/_matrix/key/v2/query/{server_name}/{key_id}",
+            get(query_with_key_id),
+        )
 }
 
 /// `GET /_matrix/key/v2/server`
@@ -62,7 +65,9 @@ async fn query(
     Ruma { req, .. }: Ruma<get_remote_server_keys::v2::Request>,
 ) -> Result<RawJson, MatrixError> {
     let at = i64::try_from(u64::from(req.minimum_valid_until_ts.get())).unwrap_or(i64::MAX);
-    fed.keys().notarised(BTreeMap::from([(req.server_name, at)])).await
+    fed.keys()
+        .notarised(BTreeMap::from([(req.server_name, at)]))
+        .await
 }
 
 async fn query_with_key_id(
@@ -86,11 +91,16 @@ async fn query_batch(
     Ruma { req, .. }: Ruma<get_remote_server_keys_batch::v2::Request>,
 ) -> Result<RawJson, MatrixError> {
     if req.server_keys.len() > MAX_QUERIED {
-        return Err(MatrixError::too_large(format!("At most {MAX_QUERIED} servers at a time")));
+        return Err(MatrixError::too_large(format!(
+            "At most {MAX_QUERIED} servers at a time"
+        )));
     }
     let now = fed.store().clock().now_ms();
     let wanted = req.server_keys.into_iter().map(|(server, keys)| {
-        let at = keys.values().filter_map(|key| key.minimum_valid_until_ts).max();
+        let at = keys
+            .values()
+            .filter_map(|key| key.minimum_valid_until_ts)
+            .max();
         (server, at.map_or(now, |at| i64::from(at.get())))
     });
     fed.keys().notarised(wanted.collect()).await
@@ -107,10 +117,12 @@ impl KeyRing {
             .collect();
         let until = inner.store.clock().now_ms().saturating_add(VALIDITY);
         let object = server_keys::build(&inner.server_name, &[&inner.key], &old, until);
-        object.and_then(|object| canonical::to_canonical(&object)).map_err(|error| {
-            tracing::error!(%error, "our own keys can't be encoded");
-            MatrixError::internal()
-        })
+        object
+            .and_then(|object| canonical::to_canonical(&object))
+            .map_err(|error| {
+                tracing::error!(%error, "our own keys can't be encoded");
+                MatrixError::internal()
+            })
     }
 
     /// The answers of the servers, valid at the given times (ms) if possible, with our signature
@@ -134,7 +146,9 @@ impl KeyRing {
             return canonical::parse_object(self.our_answer().ok()?.as_bytes()).ok();
         }
         let stored = inner.store.key_response(server).await.ok().flatten();
-        let fresh = stored.as_ref().is_some_and(|stored| stored.valid_until >= at);
+        let fresh = stored
+            .as_ref()
+            .is_some_and(|stored| stored.valid_until >= at);
         if !fresh {
             // A key that no server has: whatever is known, the server itself is asked.
             self.fetch(server, &BTreeSet::from([("", at)])).await;
