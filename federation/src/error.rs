@@ -173,8 +173,11 @@ impl MatrixError {
     /// The body of the response.
     pub fn body(&self) -> Value {
         let mut body = self.extra.clone();
-        body.insert("errcode".to_owned(), Value::from(self.errcode.as_ref()));
-        body.insert("error".to_owned(), Value::from(self.message.as_str()));
+        // The first answer of user-interactive authentication is a 401 without a code.
+        if !self.errcode.is_empty() {
+            body.insert("errcode".to_owned(), Value::from(self.errcode.as_ref()));
+            body.insert("error".to_owned(), Value::from(self.message.as_str()));
+        }
         Value::Object(body)
     }
 
@@ -198,5 +201,20 @@ impl IntoResponse for MatrixError {
                 .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+impl From<rhizome_storage::Error> for MatrixError {
+    fn from(error: rhizome_storage::Error) -> Self {
+        match error {
+            rhizome_storage::Error::Busy(why) => {
+                tracing::warn!(%why, "the database is busy");
+                Self::busy()
+            }
+            rhizome_storage::Error::Failed(why) => {
+                tracing::error!(%why, "the database failed");
+                Self::internal()
+            }
+        }
     }
 }
