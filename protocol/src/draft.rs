@@ -1,8 +1,15 @@
 //! From an unsigned local event to a signed PDU.
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
+use serde_json::Value;
 
-use crate::{Object, Pdu, Rejection, RoomRules, sign::KeyPair};
+use crate::{
+    Object, Pdu, Rejection, RoomRules, hash,
+    pdu::{Limits, json_error},
+    redact,
+    rules::EventIdFormat,
+    sign::{KeyPair, add_signature},
+};
 
 /// What a local user wants to send: independent of where in the room's graph it lands.
 #[derive(Debug, Clone)]
@@ -34,29 +41,187 @@ pub struct Place {
     pub origin_server_ts: i64,
 }
 
-/// The object of a draft with `room_id`, `sender`, …, but without hashes and signatures: the template
-/// that `make_join` and its like hand out.
-pub fn template(_rules: &RoomRules, _draft: &Draft, _place: &Place) -> Object {
-    unimplemented!()
+/// The object of a draft without hashes and signatures: the template that `make_join` and its like
+/// hand out. A create event gets its `creator` where the version wants one.
+pub fn template(rules: &RoomRules, draft: &Draft, place: &Place) -> Object {
+    let ids =
+        |ids: &[OwnedEventId]| Value::Array(ids.iter().map(|id| id.as_str().into()).collect());
+    let mut object = Object::new();
+    let mut content = draft.content.clone();
+    if let Some(redacts) = &draft.redacts {
+        let place = if rules.format.redacts_in_content {
+            &mut content
+        } else {
+            &mut object
+        };
+        place.insert("redacts".into(), redacts.as_str().into());
+    }
+    if draft.kind == "m.room.create" && rules.format.creator_in_content {
+        content
+            .entry("creator")
+            .or_insert_with(|| draft.sender.as_str().into());
+    }
+    object.insert("type".into(), draft.kind.as_str().into());
+    object.insert("sender".into(), draft.sender.as_str().into());
+    if let Some(room_id) = &draft.room_id {
+        object.insert("room_id".into(), room_id.as_str().into());
+    }
+    if let Some(state_key) = &draft.state_key {
+        object.insert("state_key".into(), state_key.as_str().into());
+    }
+    object.insert("content".into(), content.into());
+    object.insert("prev_events".into(), ids(&place.prev_events));
+    object.insert("auth_events".into(), ids(&place.auth_events));
+    object.insert("depth".into(), place.depth.into());
+    object.insert("origin_server_ts".into(), place.origin_server_ts.into());
+    object
 }
 
 /// Hashes, signs and parses the event. Our own events count their string limits in bytes always.
 pub fn build(
-    _rules: &'static RoomRules,
-    _draft: &Draft,
-    _place: &Place,
-    _server: &ServerName,
-    _key: &KeyPair,
+    rules: &'static RoomRules,
+    draft: &Draft,
+    place: &Place,
+    server: &ServerName,
+    key: &KeyPair,
 ) -> Result<Pdu, Rejection> {
-    unimplemented!()
+    finish(rules, template(rules, draft, place), server, key)
 }
 
 /// Hashes and signs a finished object, e.g. the filled-in template of another server's `make_join`.
+/// Hashes, signatures, `unsigned` and an event id that it brings along are thrown away.
 pub fn finish(
-    _rules: &'static RoomRules,
-    _object: Object,
-    _server: &ServerName,
-    _key: &KeyPair,
+    rules: &'static RoomRules,
+    mut object: Object,
+    server: &ServerName,
+    key: &KeyPair,
 ) -> Result<Pdu, Rejection> {
-    unimplemented!()
+    for field in ["hashes", "signatures", "unsigned"] {
+        object.remove(field);
+    }
+    if rules.format.event_id != EventIdFormat::Explicit {
+        object.remove("event_id");
+    }
+    let mut hashes = Object::new();
+    hashes.insert(
+        "sha256".into(),
+        hash::to_base64(&hash::content_hash(&object).map_err(json_error)?).into(),
+    );
+    object.insert("hashes".into(), hashes.into());
+    let signed = redact::signed_text(rules, &object).map_err(json_error)?;
+    let signature = key.sign(signed.as_bytes());
+    add_signature(&mut object, server, key, &signature).map_err(json_error)?;
+    Pdu::assemble(rules, object, Limits::Bytes, Some(&signed))
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{event_id, room_id, server_name, user_id};
+    use serde_json::json;
+
+    use super::*;
+    use crate::canonical::parse_object;
+
+    fn draft(kind: &str) -> Draft {
+        Draft {
+            room_id: Some(room_id!("!r:example.org").to_owned()),
+            sender: user_id!("@alice:example.org").to_owned(),
+            kind: kind.into(),
+            state_key: None,
+            content: Object::new(),
+            redacts: None,
+        }
+    }
+
+    fn place() -> Place {
+        Place {
+            prev_events: vec![],
+            auth_events: vec![],
+            depth: 1,
+            origin_server_ts: 5,
+        }
+    }
+
+    #[test]
+    fn what_we_build_others_can_parse() {
+        let key = KeyPair::from_seed("a", &[3; 32]).unwrap();
+        for rules in RoomRules::supported() {
+            let mut redaction = draft("m.room.redaction");
+            redaction.redacts = Some(event_id!("$x").to_owned());
+            let built = build(
+                rules,
+                &redaction,
+                &place(),
+                server_name!("example.org"),
+                &key,
+            )
+            .unwrap();
+            assert_eq!(built.redacts().unwrap(), "$x");
+            assert_eq!(
+                built.content().contains_key("redacts"),
+                rules.format.redacts_in_content
+            );
+            let received =
+                Pdu::parse(rules, parse_object(built.json().as_bytes()).unwrap()).unwrap();
+            assert_eq!(received, built);
+        }
+    }
+
+    #[test]
+    fn creators_and_room_ids() {
+        let key = KeyPair::from_seed("a", &[3; 32]).unwrap();
+        let mut create = draft("m.room.create");
+        create.state_key = Some(String::new());
+        let server = server_name!("example.org");
+        let v10 = build(
+            RoomRules::named("10").unwrap(),
+            &create,
+            &place(),
+            server,
+            &key,
+        )
+        .unwrap();
+        assert_eq!(v10.content()["creator"], "@alice:example.org");
+        create.room_id = None;
+        let v12 = build(
+            RoomRules::named("12").unwrap(),
+            &create,
+            &place(),
+            server,
+            &key,
+        )
+        .unwrap();
+        assert!(v12.content().is_empty());
+        assert_eq!(v12.room_id().as_str()[1..], v12.event_id().as_str()[1..]);
+    }
+
+    #[test]
+    fn our_own_limits_are_bytes_in_every_version() {
+        let key = KeyPair::from_seed("a", &[3; 32]).unwrap();
+        let mut long = draft("x");
+        long.state_key = Some("é".repeat(200));
+        for rules in RoomRules::supported() {
+            assert!(build(rules, &long, &place(), server_name!("example.org"), &key).is_err());
+        }
+    }
+
+    #[test]
+    fn a_template_loses_what_its_maker_must_not_choose() {
+        let key = KeyPair::from_seed("a", &[3; 32]).unwrap();
+        let rules = RoomRules::named("11").unwrap();
+        let mut object = template(rules, &draft("x"), &place());
+        let clean = finish(rules, object.clone(), server_name!("example.org"), &key).unwrap();
+        for (field, value) in [
+            ("hashes", json!(1)),
+            ("signatures", json!([])),
+            ("unsigned", json!({})),
+            ("event_id", json!("$x")),
+        ] {
+            object.insert(field.into(), value);
+        }
+        assert_eq!(
+            finish(rules, object, server_name!("example.org"), &key).unwrap(),
+            clean
+        );
+    }
 }

@@ -1,8 +1,9 @@
 //! Power levels: of users, of events, of actions.
 
 use ruma::UserId;
+use serde_json::Value;
 
-use crate::{Object, Pdu, RoomRules, auth::StateView};
+use crate::{Object, Pdu, RoomRules, auth::StateView, content::text};
 
 /// A user's power. Creators in v12 and later have more than any number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,49 +27,206 @@ pub enum Action {
     Redact,
 }
 
+impl Action {
+    /// The field of `m.room.power_levels` that sets its level, and the level if that doesn't.
+    fn field(self) -> (&'static str, i64) {
+        match self {
+            Self::Ban => ("ban", 50),
+            Self::Kick => ("kick", 50),
+            Self::Invite => ("invite", 0),
+            Self::Redact => ("redact", 50),
+        }
+    }
+}
+
 /// The power levels of a room, read as needed from its create and power levels events.
 #[derive(Clone, Copy)]
 pub struct Power<'a> {
-    rules: &'static RoomRules,
+    rules: &'a RoomRules,
     create: Option<&'a Pdu>,
     levels: Option<&'a Object>,
 }
 
 impl<'a> Power<'a> {
     /// The levels that `state` sets, or the defaults where it sets none.
-    pub fn of(rules: &'static RoomRules, state: &'a (impl StateView + ?Sized)) -> Self {
+    pub fn of(rules: &'a RoomRules, state: &'a (impl StateView + ?Sized)) -> Self {
+        let levels = state
+            .get("m.room.power_levels", "")
+            .map(|event| event.content());
+        Self::new(
+            rules,
+            state.get("m.room.create", "").map(|event| &**event),
+            levels,
+        )
+    }
+
+    /// The levels that these events set: the create event and the content of the power levels event.
+    pub fn new(rules: &'a RoomRules, create: Option<&'a Pdu>, levels: Option<&'a Object>) -> Self {
         Self {
             rules,
-            create: state.get("m.room.create", "").map(|event| &**event),
-            levels: state
-                .get("m.room.power_levels", "")
-                .map(|event| event.content()),
+            create,
+            levels,
         }
     }
 
     /// The user's level.
-    pub fn user(&self, _user: &UserId) -> Level {
-        unimplemented!()
+    pub fn user(&self, user: &UserId) -> Level {
+        if self.is_creator(user) {
+            return Level::Infinite;
+        }
+        let Some(levels) = self.levels else {
+            // Without an m.room.power_levels event, the creator has 100 and everybody else 0.
+            let creator = self.create.and_then(|create| creator(self.rules, create));
+            return Level::Int(if creator == Some(user.as_str()) {
+                100
+            } else {
+                0
+            });
+        };
+        let own = levels
+            .get("users")
+            .and_then(|users| users.get(user.as_str()));
+        Level::Int(
+            own.and_then(|level| read_level(self.rules, level))
+                .or_else(|| self.field("users_default"))
+                .unwrap_or(0),
+        )
     }
 
     /// The level that sending an event of this type needs.
-    pub fn event(&self, _kind: &str, _is_state: bool) -> i64 {
-        unimplemented!()
+    pub fn event(&self, kind: &str, is_state: bool) -> i64 {
+        let own = self
+            .levels
+            .and_then(|levels| levels.get("events"))
+            .and_then(|events| events.get(kind));
+        own.and_then(|level| read_level(self.rules, level))
+            .unwrap_or_else(|| {
+                match (is_state, self.levels) {
+                    (true, Some(_)) => self.field("state_default").unwrap_or(50),
+                    // Without an m.room.power_levels event, anyone may set state.
+                    (true, None) => 0,
+                    (false, _) => self.field("events_default").unwrap_or(0),
+                }
+            })
     }
 
     /// The level that an action needs.
-    pub fn action(&self, _action: Action) -> i64 {
-        unimplemented!()
+    pub fn action(&self, action: Action) -> i64 {
+        let (field, default) = action.field();
+        self.field(field).unwrap_or(default)
     }
 
     /// The level that notifying by `key` needs (`room` for @room), 50 unless set.
-    pub fn notification(&self, _key: &str) -> i64 {
-        unimplemented!()
+    pub fn notification(&self, key: &str) -> i64 {
+        let levels = self.levels.and_then(|levels| levels.get("notifications"));
+        levels
+            .and_then(|levels| levels.get(key))
+            .and_then(|level| read_level(self.rules, level))
+            .unwrap_or(50)
+    }
+
+    /// Whether the user's level suffices for `action`.
+    pub fn may(&self, user: &UserId, action: Action) -> bool {
+        self.user(user) >= Level::Int(self.action(action))
+    }
+
+    /// Whether the user's level suffices to send events of this type.
+    pub fn may_send(&self, user: &UserId, kind: &str, is_state: bool) -> bool {
+        self.user(user) >= Level::Int(self.event(kind, is_state))
     }
 
     /// Whether `user` is a creator with infinite power (v12 and later).
-    pub fn is_creator(&self, _user: &UserId) -> bool {
-        let _ = (self.rules, self.create, self.levels);
-        unimplemented!()
+    pub fn is_creator(&self, user: &UserId) -> bool {
+        self.rules.auth.privileged_creators
+            && self.create.is_some_and(|create| {
+                create.sender() == user
+                    || additional_creators(create).any(|creator| creator == user.as_str())
+            })
+    }
+
+    fn field(&self, field: &str) -> Option<i64> {
+        read_level(self.rules, self.levels?.get(field)?)
+    }
+}
+
+/// The user who made the room: the create event's sender, up to v10 its `content.creator`.
+pub fn creator<'a>(rules: &RoomRules, create: &'a Pdu) -> Option<&'a str> {
+    if rules.format.creator_in_content {
+        text(create.content(), "creator")
+    } else {
+        Some(create.sender().as_str())
+    }
+}
+
+/// `content.additional_creators` of a create event, as far as they are strings.
+pub fn additional_creators(create: &Pdu) -> impl Iterator<Item = &str> {
+    let list = create
+        .content()
+        .get("additional_creators")
+        .and_then(Value::as_array);
+    list.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// A level: an integer, or before v10 also a string of an integer.
+pub(crate) fn read_level(rules: &RoomRules, value: &Value) -> Option<i64> {
+    match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) if !rules.auth.integer_levels => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn defaults_depend_on_whether_there_is_an_event() {
+        let rules = RoomRules::named("11").unwrap();
+        let none = Power::new(rules, None, None);
+        assert_eq!(
+            (
+                none.event("m.room.name", true),
+                none.event("m.room.message", false)
+            ),
+            (0, 0)
+        );
+        let empty = Object::new();
+        let empty = Power::new(rules, None, Some(&empty));
+        assert_eq!(
+            (
+                empty.event("m.room.name", true),
+                empty.event("m.room.message", false)
+            ),
+            (50, 0)
+        );
+        for power in [none, empty] {
+            assert_eq!(
+                [Action::Ban, Action::Kick, Action::Invite, Action::Redact]
+                    .map(|action| power.action(action)),
+                [50, 50, 0, 50]
+            );
+            assert_eq!(power.user(user_id!("@a:b")), Level::Int(0));
+            assert_eq!(power.notification("room"), 50);
+        }
+    }
+
+    #[test]
+    fn wrong_types_read_as_absent() {
+        let rules = RoomRules::named("11").unwrap();
+        for content in [
+            json!({"users": [], "events": 1, "ban": "x", "users_default": "5", "notifications": "x", "state_default": 1.5}),
+            json!({"users": {"@a:b": "50"}, "events": {"x": null}, "ban": [], "users_default": {}, "notifications": {"room": {}}}),
+        ] {
+            let power = Power::new(rules, None, content.as_object());
+            assert_eq!(power.user(user_id!("@a:b")), Level::Int(0));
+            assert_eq!(power.event("x", true), 50);
+            assert_eq!(power.action(Action::Ban), 50);
+            assert_eq!(power.notification("room"), 50);
+        }
+        assert!(Level::Infinite > Level::Int(i64::MAX));
     }
 }

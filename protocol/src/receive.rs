@@ -1,12 +1,27 @@
 //! The checks on a received PDU that need no room (server-server "Checks performed on receipt of a PDU", 1–3).
 
-use ruma::{OwnedServerName, ServerName};
+use ruma::{EventId, OwnedServerName, ServerName, UserId};
+use serde_json::Value;
 
-use crate::{Object, Pdu, Rejection, RoomRules};
+use crate::{
+    Membership, Object, Pdu, Rejection, RoomRules,
+    content::text,
+    hash,
+    pdu::{Limits, format_error, json_error},
+    redact,
+    rules::EventIdFormat,
+    sign,
+};
+
+/// How many of one server's signatures on one event are looked at.
+const MAX_SIGNATURES: usize = 16;
 
 /// The keys of other servers that are at hand.
 pub trait Keys {
-    /// The key `key_id` of `server` for an event made at `valid_at_ms`.
+    /// The key `key_id` of `server` for an event made at `valid_at_ms` (milliseconds since 1970).
+    ///
+    /// A key counts as valid up to the lesser of its `valid_until_ts` and 7 days after it was fetched
+    /// (room versions 5 and later).
     fn key(&self, server: &ServerName, key_id: &str, valid_at_ms: i64) -> KeyLookup;
 }
 
@@ -17,7 +32,7 @@ pub enum KeyLookup {
     Found([u8; 32]),
     /// Not at hand, or at hand but perhaps renewed since: fetch it and ask again.
     Unknown,
-    /// Known not to be valid at that time, or known not to exist.
+    /// Known not to be valid at that time, or not to be had even by fetching.
     Expired,
 }
 
@@ -26,21 +41,374 @@ pub enum KeyLookup {
 pub enum Refusal {
     /// The event is invalid: drop it.
     Invalid(Rejection),
-    /// Fetch these keys `(server, key id)` and ask again.
+    /// Fetch these keys `(server, key id)` and ask again; answer [`KeyLookup::Expired`] for what can't be had.
     NeedKeys(Vec<(OwnedServerName, String)>),
 }
 
-/// Checks format, signatures and content hash. An event whose content hash differs comes back redacted.
-pub fn verify(
-    _rules: &'static RoomRules,
-    _object: Object,
-    _keys: &impl Keys,
-) -> Result<Pdu, Refusal> {
-    unimplemented!()
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self::Invalid(rejection)
+    }
 }
 
-/// The servers whose signatures an event needs: the sender's, that of `join_authorised_via_users_server`
-/// for a restricted join, and in v1 and v2 the event id's.
-pub fn servers_to_sign(_rules: &RoomRules, _pdu: &Object) -> Vec<OwnedServerName> {
-    unimplemented!()
+/// Checks format (1), signatures (2) and content hash (3). An event whose content hash differs comes back redacted.
+pub fn verify(
+    rules: &'static RoomRules,
+    mut object: Object,
+    keys: &impl Keys,
+) -> Result<Pdu, Refusal> {
+    object.remove("unsigned");
+    // The text before anything else is known is bounded by what the transport let through.
+    let signed = redact::signed_text(rules, &object).map_err(json_error)?;
+    // Taking the event apart moves its content, so its hash is taken first.
+    let content_hash = hash::content_hash(&object).map_err(json_error)?;
+    let claimed_hash = claimed_hash(&object)?;
+    let servers = servers_to_sign(rules, &object);
+    let signatures = object.get("signatures").cloned();
+
+    // 1. The format.
+    let limits = if rules.format.limits_in_bytes {
+        Limits::Bytes
+    } else {
+        Limits::CodePoints
+    };
+    let pdu = Pdu::assemble(rules, object, limits, Some(&signed))?;
+    check_authoriser(&pdu)?;
+
+    // 2. The signatures.
+    let mut needed = Vec::new();
+    for server in servers {
+        check_signatures(
+            &pdu,
+            &server,
+            signatures.as_ref(),
+            &signed,
+            keys,
+            &mut needed,
+        )?;
+    }
+    if !needed.is_empty() {
+        return Err(Refusal::NeedKeys(needed));
+    }
+
+    // 3. The content hash.
+    Ok(if claimed_hash == content_hash {
+        pdu
+    } else {
+        pdu.redacted()
+    })
+}
+
+/// The servers whose signatures an event needs: the sender's (unless it is an invite that comes of a
+/// third-party invite), that of `join_authorised_via_users_server` (auth rule 5.2), and in v1 and v2 the
+/// event id's. Names that aren't valid are left out; [`verify`] refuses such events.
+pub fn servers_to_sign(rules: &RoomRules, pdu: &Object) -> Vec<OwnedServerName> {
+    let mut servers = Vec::with_capacity(2);
+    let mut add = |server: Option<OwnedServerName>| {
+        if let Some(server) = server
+            && !servers.contains(&server)
+        {
+            servers.push(server);
+        }
+    };
+    let empty = Object::new();
+    let content = pdu
+        .get("content")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
+    let is_member = text(pdu, "type") == Some("m.room.member");
+    let third_party = is_member
+        && Membership::of(content) == Some(Membership::Invite)
+        && content
+            .get("third_party_invite")
+            .is_some_and(Value::is_object);
+    if !third_party {
+        add(text(pdu, "sender").and_then(server_of));
+    }
+    if is_member && rules.auth.restricted {
+        add(text(content, "join_authorised_via_users_server").and_then(server_of));
+    }
+    if rules.format.event_id == EventIdFormat::Explicit {
+        let id = text(pdu, "event_id").and_then(|id| EventId::parse(id).ok());
+        add(id.and_then(|id| id.server_name().map(ToOwned::to_owned)));
+    }
+    servers
+}
+
+fn server_of(user: &str) -> Option<OwnedServerName> {
+    UserId::parse(user)
+        .ok()
+        .map(|user| user.server_name().to_owned())
+}
+
+/// Auth rule 5.2 demands a signature of the server of a user id, so it must be one.
+fn check_authoriser(pdu: &Pdu) -> Result<(), Rejection> {
+    if !pdu.rules().auth.restricted || pdu.kind() != "m.room.member" {
+        return Ok(());
+    }
+    match pdu.content().get("join_authorised_via_users_server") {
+        Some(value) if value.as_str().and_then(server_of).is_none() => Err(Rejection::new(
+            "auth 5.2",
+            "`join_authorised_via_users_server` must be a user id",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn claimed_hash(object: &Object) -> Result<[u8; 32], Rejection> {
+    let hash = object
+        .get("hashes")
+        .and_then(|hashes| hashes.get("sha256"))
+        .and_then(Value::as_str);
+    hash.and_then(hash::from_base64_exact)
+        .ok_or_else(|| format_error("`hashes` must hold 32 bytes of `sha256` in base64"))
+}
+
+/// Whether `server` signed the event: all of its signatures with known valid keys hold, and there is one.
+fn check_signatures(
+    pdu: &Pdu,
+    server: &ServerName,
+    signatures: Option<&Value>,
+    signed: &str,
+    keys: &impl Keys,
+    needed: &mut Vec<(OwnedServerName, String)>,
+) -> Result<(), Rejection> {
+    const RULE: &str = "PDU signatures";
+    let signatures = signatures
+        .and_then(|all| all.get(server.as_str()))
+        .and_then(Value::as_object);
+    let mut valid = false;
+    let mut unknown = Vec::new();
+    let ed25519 = signatures
+        .into_iter()
+        .flatten()
+        .filter(|(id, _)| id.starts_with("ed25519:"));
+    for (key_id, signature) in ed25519.take(MAX_SIGNATURES) {
+        match keys.key(server, key_id, pdu.origin_server_ts()) {
+            KeyLookup::Found(public) => {
+                let signature = signature.as_str().and_then(hash::from_base64_exact);
+                if !signature.is_some_and(|signature| {
+                    sign::verify_bytes(&public, signed.as_bytes(), &signature)
+                }) {
+                    return Err(Rejection::new(
+                        RULE,
+                        format!("the signature of {server} with {key_id} is wrong"),
+                    ));
+                }
+                valid = true;
+            }
+            KeyLookup::Unknown => unknown.push((server.to_owned(), key_id.clone())),
+            KeyLookup::Expired => {}
+        }
+    }
+    if !valid && unknown.is_empty() {
+        return Err(Rejection::new(
+            RULE,
+            format!("{server} has not signed the event with a valid key"),
+        ));
+    }
+    if !valid {
+        needed.append(&mut unknown);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use ruma::server_name;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        canonical::parse_object,
+        sign::{KeyPair, hash_and_sign_pdu, sign_pdu},
+    };
+
+    #[derive(Default)]
+    struct Ring(HashMap<(String, String), KeyLookup>);
+
+    impl Ring {
+        fn with(mut self, server: &str, key: &KeyPair) -> Self {
+            self.0.insert(
+                (server.into(), key.key_id().into()),
+                KeyLookup::Found(key.public()),
+            );
+            self
+        }
+    }
+
+    impl Keys for Ring {
+        fn key(&self, server: &ServerName, key_id: &str, _: i64) -> KeyLookup {
+            self.0
+                .get(&(server.to_string(), key_id.to_owned()))
+                .copied()
+                .unwrap_or(KeyLookup::Unknown)
+        }
+    }
+
+    fn key(version: &str) -> KeyPair {
+        KeyPair::from_seed(version, &[version.len() as u8; 32]).unwrap()
+    }
+
+    fn rules() -> &'static RoomRules {
+        RoomRules::named("11").unwrap()
+    }
+
+    fn unsigned(kind: &str, content: Value) -> Object {
+        let event = json!({"type": kind, "sender": "@a:one.org", "room_id": "!r:one.org", "state_key": "@a:one.org",
+            "content": content, "depth": 1, "origin_server_ts": 1, "prev_events": [], "auth_events": []});
+        parse_object(event.to_string().as_bytes()).unwrap()
+    }
+
+    fn signed(kind: &str, content: Value) -> Object {
+        let mut event = unsigned(kind, content);
+        hash_and_sign_pdu(rules(), &mut event, server_name!("one.org"), &key("a")).unwrap();
+        event
+    }
+
+    fn invalid(result: Result<Pdu, Refusal>) -> String {
+        match result {
+            Err(Refusal::Invalid(rejection)) => rejection.to_string(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_good_event_and_what_forgers_do_to_it() {
+        let ring = Ring::default().with("one.org", &key("a"));
+        let good = signed("x", json!({"body": "hi"}));
+        let pdu = verify(rules(), good.clone(), &ring).unwrap();
+        assert_eq!(pdu.content()["body"], "hi");
+
+        let mut changed = good.clone();
+        changed["content"]["body"] = json!("bye");
+        let changed = verify(rules(), changed, &ring).unwrap();
+        assert!(
+            changed.content().is_empty(),
+            "another content: the event comes redacted"
+        );
+        assert_eq!(changed.event_id(), pdu.event_id());
+        assert_eq!(
+            verify(
+                rules(),
+                parse_object(pdu.redacted().json().as_bytes()).unwrap(),
+                &ring
+            )
+            .unwrap(),
+            changed
+        );
+
+        for (field, value) in [
+            ("depth", json!(2)),
+            ("sender", json!("@b:one.org")),
+            ("prev_events", json!(["$x"])),
+            ("type", json!("y")),
+        ] {
+            let mut forged = good.clone();
+            forged.insert(field.into(), value);
+            assert!(
+                invalid(verify(rules(), forged, &ring)).contains("is wrong"),
+                "{field}"
+            );
+        }
+        let mut stolen = good.clone();
+        stolen.insert("sender".into(), json!("@a:two.org"));
+        assert!(invalid(verify(rules(), stolen, &ring)).contains("two.org has not signed"));
+        let mut bare = good.clone();
+        bare.insert("signatures".into(), json!({}));
+        assert!(invalid(verify(rules(), bare, &ring)).contains("has not signed"));
+        let mut hashless = good;
+        hashless.insert("hashes".into(), json!({"sha256": "!"}));
+        assert!(invalid(verify(rules(), hashless, &ring)).contains("hashes"));
+    }
+
+    #[test]
+    fn unknown_keys_are_asked_for_and_expired_ones_are_skipped() {
+        let mut event = signed("x", json!({}));
+        assert_eq!(
+            verify(rules(), event.clone(), &Ring::default()),
+            Err(Refusal::NeedKeys(vec![(
+                server_name!("one.org").to_owned(),
+                "ed25519:a".into()
+            )]))
+        );
+        let mut ring = Ring::default();
+        ring.0
+            .insert(("one.org".into(), "ed25519:a".into()), KeyLookup::Expired);
+        assert!(invalid(verify(rules(), event.clone(), &ring)).contains("valid key"));
+
+        // A second, valid key is enough, whatever else is there.
+        sign_pdu(rules(), &mut event, server_name!("one.org"), &key("bb")).unwrap();
+        event["signatures"]["one.org"]["curve:x"] = json!("?");
+        event["signatures"]["one.org"]["ed25519:zzz"] = json!("?");
+        let ring = ring.with("one.org", &key("bb"));
+        assert!(verify(rules(), event.clone(), &ring).is_ok());
+        // But a wrong signature by a known key is not.
+        event["signatures"]["one.org"]["ed25519:zzz"] = json!("AAAA");
+        assert!(
+            invalid(verify(rules(), event, &ring.with("one.org", &key("zzz"))))
+                .contains("is wrong")
+        );
+    }
+
+    #[test]
+    fn restricted_joins_need_the_authorising_server() {
+        let content =
+            json!({"membership": "join", "join_authorised_via_users_server": "@b:two.org"});
+        let mut join = signed("m.room.member", content);
+        let ring = Ring::default()
+            .with("one.org", &key("a"))
+            .with("two.org", &key("bb"));
+        assert_eq!(servers_to_sign(rules(), &join), ["one.org", "two.org"]);
+        assert!(invalid(verify(rules(), join.clone(), &ring)).contains("two.org has not signed"));
+        sign_pdu(rules(), &mut join, server_name!("two.org"), &key("bb")).unwrap();
+        assert!(verify(rules(), join, &ring).is_ok());
+        let odd = signed(
+            "m.room.member",
+            json!({"membership": "join", "join_authorised_via_users_server": "nobody"}),
+        );
+        assert!(invalid(verify(rules(), odd, &ring)).contains("auth 5.2"));
+    }
+
+    #[test]
+    fn third_party_invites_may_come_from_elsewhere() {
+        let invite = json!({"membership": "invite", "third_party_invite": {"signed": {}}});
+        assert!(servers_to_sign(rules(), &unsigned("m.room.member", invite.clone())).is_empty());
+        assert_eq!(
+            servers_to_sign(rules(), &unsigned("x", invite)),
+            ["one.org"]
+        );
+    }
+
+    #[test]
+    fn wrong_types_in_every_field_never_panic() {
+        let ring = Ring::default().with("one.org", &key("a"));
+        let good = signed("m.room.member", json!({"membership": "join"}));
+        for field in good.keys().cloned().collect::<Vec<_>>() {
+            for wrong in [
+                json!(null),
+                json!(0),
+                json!([]),
+                json!({}),
+                json!("\u{0}"),
+                json!({"one.org": 1}),
+                json!({"one.org": {"ed25519:a": []}}),
+                json!(1e300),
+            ] {
+                let mut bad = good.clone();
+                bad.insert(field.clone(), wrong.clone());
+                if bad == good {
+                    continue;
+                }
+                // Another content is but redacted; all else is refused.
+                let result = verify(rules(), bad, &ring);
+                assert!(
+                    result.is_err() || (field == "content" && wrong == json!({})),
+                    "{field} {wrong}"
+                );
+            }
+        }
+    }
 }

@@ -1,0 +1,324 @@
+//! Rule 5: `m.room.member`.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{StateView, allow_if, deny, membership, third_party_token};
+use crate::{
+    Membership, Object, Pdu, Rejection,
+    content::{JoinRule, text},
+    hash,
+    power::{self, Action, Power},
+    sign,
+};
+
+/// How many signatures by how many keys one third-party invite may make us verify.
+const MAX_THIRD_PARTY_KEYS: usize = 32;
+
+/// An `m.room.member` event that is to be checked, with what the rules look at.
+struct Change<'a, S: ?Sized> {
+    event: &'a Pdu,
+    target: &'a str,
+    create: &'a Pdu,
+    power: Power<'a>,
+    state: &'a S,
+}
+
+/// 5. Memberships.
+pub(super) fn check<S: StateView + ?Sized>(
+    event: &Pdu,
+    create: &Pdu,
+    power: Power<'_>,
+    state: &S,
+) -> Result<(), Rejection> {
+    // 5.1. Target and membership are there.
+    let Some(target) = event.state_key() else {
+        return deny("auth 5.1", "a membership needs a `state_key`");
+    };
+    if !event.content().contains_key("membership") {
+        return deny("auth 5.1", "a membership needs `membership`");
+    }
+    // 5.2. `join_authorised_via_users_server`: the signature is checked on receipt.
+    let change = Change {
+        event,
+        target,
+        create,
+        power,
+        state,
+    };
+    match event.membership() {
+        Some(Membership::Join) => change.join(),
+        Some(Membership::Invite) => match event.content().get("third_party_invite") {
+            Some(invite) => change.third_party_invite(invite),
+            None => change.invite(),
+        },
+        Some(Membership::Leave) => change.leave(),
+        Some(Membership::Ban) => change.ban(),
+        Some(Membership::Knock) if event.rules().auth.knock => change.knock(),
+        // 5.8. Unknown.
+        _ => deny("auth 5.8", "the membership is not known"),
+    }
+}
+
+impl<S: StateView + ?Sized> Change<'_, S> {
+    fn is_own(&self) -> bool {
+        self.event.sender().as_str() == self.target
+    }
+
+    fn sender_membership(&self) -> Option<Membership> {
+        membership(self.state, self.event.sender().as_str())
+    }
+
+    fn target_membership(&self) -> Option<Membership> {
+        membership(self.state, self.target)
+    }
+
+    /// The room's join rule; one that the version doesn't have lets nobody in.
+    fn join_rule(&self) -> JoinRule {
+        let rules = &self.event.rules().auth;
+        let rule = JoinRule::of(
+            self.state
+                .get("m.room.join_rules", "")
+                .map(|event| event.content()),
+        );
+        let known = match rule {
+            JoinRule::Knock => rules.knock,
+            JoinRule::Restricted => rules.restricted,
+            JoinRule::KnockRestricted => rules.knock_restricted,
+            JoinRule::Public | JoinRule::Invite | JoinRule::Private => true,
+        };
+        if known { rule } else { JoinRule::Private }
+    }
+
+    /// Whether the sender's power level is at least the action's and above the target's.
+    fn outranks(&self, action: Action) -> bool {
+        let sender = self.event.sender();
+        // A target that is no user id has nobody's power.
+        let target = ruma::UserId::parse(self.target).map(|target| self.power.user(&target));
+        self.power.may(sender, action)
+            && target.is_ok_and(|target| target < self.power.user(sender))
+    }
+
+    /// 5.3. Joins.
+    fn join(&self) -> Result<(), Rejection> {
+        let (event, sender) = (self.event, self.event.sender());
+        // 5.3.1. The creator's own, right after the create event.
+        if let [previous] = event.prev_events()
+            && previous == self.create.event_id()
+            && power::creator(event.rules(), self.create) == Some(self.target)
+        {
+            return Ok(());
+        }
+        // 5.3.2. Nobody joins for others.
+        if !self.is_own() {
+            return deny(
+                "auth 5.3.2",
+                format!("{sender} can't join for {}", self.target),
+            );
+        }
+        let current = self.sender_membership();
+        // 5.3.3. Not while banned.
+        if current == Some(Membership::Ban) {
+            return deny("auth 5.3.3", format!("{sender} is banned"));
+        }
+        let invited = matches!(current, Some(Membership::Invite | Membership::Join));
+        match self.join_rule() {
+            // 5.3.4. By invitation.
+            JoinRule::Invite | JoinRule::Knock => {
+                allow_if(invited, "auth 5.3.4", || format!("{sender} is not invited"))
+            }
+            // 5.3.5. By invitation, or by leave of a member who may invite.
+            JoinRule::Restricted | JoinRule::KnockRestricted => {
+                allow_if(invited || self.is_authorised(), "auth 5.3.5", || {
+                    format!("{sender} is neither invited nor authorised by a member who may invite")
+                })
+            }
+            // 5.3.6. Open to all.
+            JoinRule::Public => Ok(()),
+            // 5.3.7. Otherwise, reject.
+            JoinRule::Private => deny("auth 5.3.7", "nobody may join the room"),
+        }
+    }
+
+    /// 5.3.5.2. Whether `join_authorised_via_users_server` is a joined member who may invite.
+    fn is_authorised(&self) -> bool {
+        text(self.event.content(), "join_authorised_via_users_server")
+            .and_then(|authoriser| ruma::UserId::parse(authoriser).ok())
+            .is_some_and(|authoriser| {
+                membership(self.state, authoriser.as_str()) == Some(Membership::Join)
+                    && self.power.may(&authoriser, Action::Invite)
+            })
+    }
+
+    /// 5.4. Invites.
+    fn invite(&self) -> Result<(), Rejection> {
+        let sender = self.event.sender();
+        // 5.4.2. By a member,
+        if self.sender_membership() != Some(Membership::Join) {
+            return deny("auth 5.4.2", format!("{sender} is not in the room"));
+        }
+        // 5.4.3. of somebody who is neither in nor banned,
+        match self.target_membership() {
+            Some(Membership::Join) => {
+                return deny(
+                    "auth 5.4.3",
+                    format!("{} is in the room already", self.target),
+                );
+            }
+            Some(Membership::Ban) => {
+                return deny("auth 5.4.3", format!("{} is banned", self.target));
+            }
+            _ => {}
+        }
+        // 5.4.4. with the invite level.
+        allow_if(self.power.may(sender, Action::Invite), "auth 5.4.5", || {
+            format!("{sender} may not invite")
+        })
+    }
+
+    /// 5.4.1. Invites that come of a third-party invite.
+    fn third_party_invite(&self, invite: &Value) -> Result<(), Rejection> {
+        // 5.4.1.1. Not of somebody who is banned.
+        if self.target_membership() == Some(Membership::Ban) {
+            return deny("auth 5.4.1.1", format!("{} is banned", self.target));
+        }
+        // 5.4.1.2. It is signed,
+        let Some(Value::Object(signed)) = invite.get("signed") else {
+            return deny("auth 5.4.1.2", "the third-party invite has no `signed`");
+        };
+        // 5.4.1.3. with `mxid` and `token`,
+        let (Some(mxid), Some(token)) = (
+            text(signed, "mxid"),
+            third_party_token(self.event.content()),
+        ) else {
+            return deny(
+                "auth 5.4.1.3",
+                "the third-party invite lacks `mxid` or `token`",
+            );
+        };
+        // 5.4.1.4. for the target,
+        if mxid != self.target {
+            return deny(
+                "auth 5.4.1.4",
+                "the third-party invite is for somebody else",
+            );
+        }
+        // 5.4.1.5. known to the room,
+        let Some(known) = self.state.get("m.room.third_party_invite", token) else {
+            return deny(
+                "auth 5.4.1.5",
+                "the room knows no third-party invite with this token",
+            );
+        };
+        // 5.4.1.6. by the same sender,
+        if known.sender() != self.event.sender() {
+            return deny("auth 5.4.1.6", "somebody else made the third-party invite");
+        }
+        // 5.4.1.7. and one of its signatures is by one of the room's keys for it.
+        allow_if(
+            signed_by_any(signed, known.content()),
+            "auth 5.4.1.8",
+            || "the third-party invite is not signed by a key that the room knows".into(),
+        )
+    }
+
+    /// 5.5. Leaving, kicks and unbans.
+    fn leave(&self) -> Result<(), Rejection> {
+        let sender = self.event.sender();
+        let current = self.sender_membership();
+        // 5.5.1. One's own.
+        if self.is_own() {
+            let can_leave = matches!(
+                current,
+                Some(Membership::Invite | Membership::Join | Membership::Knock)
+            );
+            return allow_if(can_leave, "auth 5.5.1", || {
+                format!("{sender} is not in the room")
+            });
+        }
+        // 5.5.2. Others' by a member,
+        if current != Some(Membership::Join) {
+            return deny("auth 5.5.2", format!("{sender} is not in the room"));
+        }
+        // 5.5.3. who may ban, if it is to unban,
+        if self.target_membership() == Some(Membership::Ban) && !self.power.may(sender, Action::Ban)
+        {
+            return deny("auth 5.5.3", format!("{sender} may not unban"));
+        }
+        // 5.5.4. and may kick, and has more power than the target.
+        allow_if(self.outranks(Action::Kick), "auth 5.5.5", || {
+            format!("{sender} may not kick {}", self.target)
+        })
+    }
+
+    /// 5.6. Bans.
+    fn ban(&self) -> Result<(), Rejection> {
+        let sender = self.event.sender();
+        // 5.6.1. By a member,
+        if self.sender_membership() != Some(Membership::Join) {
+            return deny("auth 5.6.1", format!("{sender} is not in the room"));
+        }
+        // 5.6.2. who may ban and has more power than the target.
+        allow_if(self.outranks(Action::Ban), "auth 5.6.3", || {
+            format!("{sender} may not ban {}", self.target)
+        })
+    }
+
+    /// 5.7. Knocks.
+    fn knock(&self) -> Result<(), Rejection> {
+        let sender = self.event.sender();
+        // 5.7.1. Where one can knock,
+        if !matches!(
+            self.join_rule(),
+            JoinRule::Knock | JoinRule::KnockRestricted
+        ) {
+            return deny("auth 5.7.1", "the room doesn't take knocks");
+        }
+        // 5.7.2. for oneself,
+        if !self.is_own() {
+            return deny(
+                "auth 5.7.2",
+                format!("{sender} can't knock for {}", self.target),
+            );
+        }
+        // 5.7.3. unless banned, invited or in.
+        match self.sender_membership() {
+            None | Some(Membership::Leave | Membership::Knock) => Ok(()),
+            Some(current) => deny(
+                "auth 5.7.4",
+                format!("{sender} can't knock: the membership is {current}"),
+            ),
+        }
+    }
+}
+
+/// Whether any signature in `signed` is by any key of the third-party invite with content `known`.
+fn signed_by_any(signed: &Object, known: &Object) -> bool {
+    let listed = known.get("public_keys").and_then(Value::as_array);
+    let listed = listed
+        .into_iter()
+        .flatten()
+        .filter_map(|key| key.get("public_key"));
+    let keys: BTreeSet<[u8; 32]> = known
+        .get("public_key")
+        .into_iter()
+        .chain(listed)
+        .filter_map(Value::as_str)
+        // Identity servers have been seen to publish keys in either alphabet.
+        .filter_map(|key| hash::from_base64_exact(&key.replace('-', "+").replace('_', "/")))
+        .take(MAX_THIRD_PARTY_KEYS)
+        .collect();
+    let signatures = signed.get("signatures").and_then(Value::as_object);
+    signatures
+        .into_iter()
+        .flatten()
+        .filter_map(|(signer, signatures)| Some((signer, signatures.as_object()?)))
+        .flat_map(|(signer, signatures)| signatures.keys().map(move |id| (signer, id)))
+        .filter(|(_, id)| id.starts_with("ed25519:"))
+        .take(MAX_THIRD_PARTY_KEYS)
+        .any(|(signer, id)| {
+            keys.iter()
+                .any(|key| sign::verify_named(signed, signer, id, key).is_ok())
+        })
+}
