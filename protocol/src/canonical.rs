@@ -176,7 +176,7 @@ pub(crate) fn write_value(
 fn write_number(out: &mut String, number: &Number, numbers: Numbers) -> Result<(), JsonError> {
     let integer = match (number.as_i64(), number.as_f64()) {
         (Some(integer), _) => Some(integer),
-        (None, Some(float)) if float == 0.0 => Some(0),
+        (None, Some(0.0)) => Some(0),
         (None, Some(float)) if numbers == Numbers::Relaxed => whole(float),
         _ => None,
     };

@@ -139,9 +139,10 @@ impl Pdu {
         let sender = take_string(&mut object, "sender", limits)?;
         let sender = UserId::parse(&sender)
             .map_err(|error| format_error(format!("`sender` {sender:?} is no user id: {error}")))?;
-        let state_key = match object.contains_key("state_key") {
-            true => Some(take_string(&mut object, "state_key", limits)?),
-            false => None,
+        let state_key = if object.contains_key("state_key") {
+            Some(take_string(&mut object, "state_key", limits)?)
+        } else {
+            None
         };
         let room_id = Self::take_room_id(rules, &mut object, &kind, &event_id, limits)?;
         let prev_events =
@@ -334,6 +335,7 @@ pub(crate) fn format_error(reason: impl Into<String>) -> Rejection {
     Rejection::new("PDU format", reason)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 pub(crate) fn json_error(error: JsonError) -> Rejection {
     let rule = match error {
         JsonError::BadNumber(_) => "canonical JSON",

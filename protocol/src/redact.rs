@@ -59,7 +59,7 @@ pub(crate) fn signed_text(rules: &RoomRules, object: &Object) -> Result<String, 
         event.key(key);
         match value {
             Value::Object(content) if key == "content" => {
-                write_kept_content(rules, kind, content, event.out)?
+                write_kept_content(rules, kind, content, event.out)?;
             }
             value => write_value(event.out, value, Numbers::Strict, 1)?,
         }
@@ -117,22 +117,22 @@ fn keeps_top_level(rules: &RoomRules, key: &str) -> bool {
 fn keeps_content(rules: &RoomRules, kind: &str, key: &str, value: &Value) -> bool {
     let rules = &rules.redaction;
     match (kind, key) {
-        ("m.room.member", "membership") => true,
-        ("m.room.member", "join_authorised_via_users_server") => rules.keep_authorised_via,
-        ("m.room.member", "third_party_invite") => {
-            rules.keep_third_party_signed && value.is_object()
-        }
-        ("m.room.create", "creator") => true,
-        ("m.room.create", _) => rules.keep_create,
-        ("m.room.join_rules", "join_rule") => true,
-        ("m.room.join_rules", "allow") => rules.keep_allow,
-        (
+        ("m.room.member", "membership")
+        | ("m.room.create", "creator")
+        | ("m.room.join_rules", "join_rule")
+        | ("m.room.history_visibility", "history_visibility")
+        | (
             "m.room.power_levels",
             "ban" | "events" | "events_default" | "kick" | "redact" | "state_default" | "users"
             | "users_default",
         ) => true,
+        ("m.room.member", "join_authorised_via_users_server") => rules.keep_authorised_via,
+        ("m.room.member", "third_party_invite") => {
+            rules.keep_third_party_signed && value.is_object()
+        }
+        ("m.room.create", _) => rules.keep_create,
+        ("m.room.join_rules", "allow") => rules.keep_allow,
         ("m.room.power_levels", "invite") => rules.keep_invite_level,
-        ("m.room.history_visibility", "history_visibility") => true,
         ("m.room.aliases", "aliases") => rules.keep_aliases,
         ("m.room.redaction", "redacts") => rules.keep_redacts,
         _ => false,

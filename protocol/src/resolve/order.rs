@@ -1,0 +1,206 @@
+//! The two orders in which conflicted events are applied.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, BinaryHeap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use ruma::{EventId, OwnedEventId};
+
+use super::{
+    Events, Missing,
+    graph::{Graph, Node, none_missing},
+};
+use crate::{
+    Pdu, RoomRules,
+    power::{Level, Power},
+};
+
+/// Reverse topological power ordering: auth events first; among those that may come next, the sender
+/// with the most power, then the earlier timestamp, then the smaller event id.
+pub(super) fn by_power(
+    graph: &Graph,
+    events: &impl Events,
+    rules: &RoomRules,
+    set: &HashSet<Node>,
+) -> Result<Vec<Node>, Missing> {
+    type Rank<'a> = (Reverse<Level>, i64, &'a EventId);
+
+    let mut missing = BTreeSet::new();
+    let mut ranks: HashMap<Node, Rank<'_>> = HashMap::with_capacity(set.len());
+    for &node in set {
+        let event = graph.event(node);
+        let level = sender_level(graph, events, rules, node, &mut missing);
+        ranks.insert(
+            node,
+            (Reverse(level), event.origin_server_ts(), event.event_id()),
+        );
+    }
+    none_missing(missing)?;
+
+    let mut waits_for: HashMap<Node, usize> = HashMap::with_capacity(set.len());
+    let mut referrers: HashMap<Node, Vec<Node>> = HashMap::new();
+    for &node in set {
+        // A stranger's event may name an auth event twice.
+        let auth: BTreeSet<Node> = graph
+            .auth(node)
+            .iter()
+            .copied()
+            .filter(|next| set.contains(next))
+            .collect();
+        waits_for.insert(node, auth.len());
+        for next in auth {
+            referrers.entry(next).or_default().push(node);
+        }
+    }
+    let mut ready: BinaryHeap<Reverse<(Rank<'_>, Node)>> = set
+        .iter()
+        .filter(|node| waits_for[*node] == 0)
+        .map(|&node| Reverse((ranks[&node], node)))
+        .collect();
+    let mut sorted = Vec::with_capacity(set.len());
+    while let Some(Reverse((_, node))) = ready.pop() {
+        sorted.push(node);
+        for referrer in referrers.get(&node).into_iter().flatten() {
+            if let Some(count) = waits_for.get_mut(referrer) {
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(Reverse((ranks[referrer], *referrer)));
+                }
+            }
+        }
+    }
+    // Only events in a cycle, which hashes rule out, could be left over: they are never applied.
+    Ok(sorted)
+}
+
+/// The power level of an event's sender by that event's own auth events.
+fn sender_level(
+    graph: &Graph,
+    events: &impl Events,
+    rules: &RoomRules,
+    node: Node,
+    missing: &mut BTreeSet<OwnedEventId>,
+) -> Level {
+    let event = graph.event(node);
+    let named = |kind: &str| {
+        graph
+            .auth(node)
+            .iter()
+            .map(|&auth| graph.event(auth))
+            .find(|auth| auth.is_state(kind, ""))
+    };
+    let create = match event.implied_create() {
+        Some(id) => {
+            let create = graph
+                .find(&id)
+                .map(|node| graph.event(node).clone())
+                .or_else(|| events.event(&id));
+            if create.is_none() {
+                missing.insert(id);
+            }
+            create
+        }
+        None if event.is_state("m.room.create", "") => Some(event.clone()),
+        None => named("m.room.create").cloned(),
+    };
+    let levels = named("m.room.power_levels").map(|levels| levels.content());
+    Power::new(rules, create.as_deref(), levels).user(event.sender())
+}
+
+/// Mainline ordering based on the power levels event `levels`: events that rest on the oldest power
+/// levels first, then by timestamp, then by event id.
+pub(super) fn by_mainline(
+    graph: &Graph,
+    events: &impl Events,
+    levels: Option<&EventId>,
+    mut nodes: Vec<Node>,
+) -> Result<Vec<Node>, Missing> {
+    let mut walk = Walk {
+        graph,
+        events,
+        missing: BTreeSet::new(),
+    };
+    // The mainline's power levels events by their distance from the newest.
+    let mut positions: HashMap<OwnedEventId, usize> = HashMap::new();
+    let mut next = levels.and_then(|id| walk.event(id));
+    while let Some(event) = next {
+        if positions.contains_key(event.event_id()) {
+            break;
+        }
+        positions.insert(event.event_id().to_owned(), positions.len());
+        next = walk.power_levels_before(&event);
+    }
+    let mainline = positions.len();
+
+    // Events off the mainline get their position from where their own line meets it, remembered for all
+    // events on the way; `mainline` stands for infinity.
+    let mut position_of: HashMap<Node, usize> = HashMap::with_capacity(nodes.len());
+    for &node in &nodes {
+        let mut passed = Vec::new();
+        let mut next = walk.power_levels_before(graph.event(node));
+        let mut position = mainline;
+        while let Some(event) = next {
+            if let Some(&known) = positions.get(event.event_id()) {
+                position = known;
+                break;
+            }
+            // Against going in circles; overwritten below.
+            positions.insert(event.event_id().to_owned(), mainline);
+            passed.push(event.event_id().to_owned());
+            next = walk.power_levels_before(&event);
+        }
+        for id in passed {
+            positions.insert(id, position);
+        }
+        position_of.insert(node, position);
+    }
+    none_missing(walk.missing)?;
+
+    nodes.sort_unstable_by_key(|node| {
+        let event = graph.event(*node);
+        (
+            Reverse(position_of[node]),
+            event.origin_server_ts(),
+            event.event_id(),
+        )
+    });
+    Ok(nodes)
+}
+
+/// Finds events in the graph or else outside of it, and collects those that are nowhere.
+struct Walk<'a, E> {
+    graph: &'a Graph,
+    events: &'a E,
+    missing: BTreeSet<OwnedEventId>,
+}
+
+impl<E: Events> Walk<'_, E> {
+    fn event(&mut self, id: &EventId) -> Option<Arc<Pdu>> {
+        let known = self
+            .graph
+            .find(id)
+            .map(|node| self.graph.event(node).clone());
+        let event = known.or_else(|| self.events.event(id));
+        if event.is_none() {
+            self.missing.insert(id.to_owned());
+        }
+        event
+    }
+
+    /// The power levels event among an event's auth events. All of these are looked at, so that all
+    /// that are missing are named.
+    fn power_levels_before(&mut self, event: &Pdu) -> Option<Arc<Pdu>> {
+        let mut found = None;
+        for id in event.auth_events() {
+            if let Some(event) = self.event(id)
+                && found.is_none()
+                && event.is_state("m.room.power_levels", "")
+            {
+                found = Some(event);
+            }
+        }
+        found
+    }
+}
