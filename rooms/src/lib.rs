@@ -1,1 +1,85 @@
-//! Everything that makes or admits an event
+//! Everything that makes or admits an event.
+//!
+//! A room changes in one way only: **gather → decide → commit**. This crate gathers from `storage`
+//! (what other servers have to give is gathered by `federation` before it calls), decides with the pure
+//! functions of `protocol`, and commits one [`rhizome_storage::WriteSet`].
+//!
+//! | the event comes from | door |
+//! |---|---|
+//! | a local user | [`send::send`], or [`create::create`] for a new room |
+//! | a local user, but others sign it first (an invite to another server) | [`send::prepare`], then [`join::admit_signed`] |
+//! | another server by a template of ours (`send_join`, `send_leave`) | [`join::admit_signed`] |
+//! | another server's transaction | [`receive::receive`] |
+//! | another server's answer: state and auth chain | [`receive::outliers`], [`join::adopt`] |
+//! | another server's answer: history | [`receive::backfilled`] |
+//!
+//! Every commit is conditional on the room's state version that it was decided on. When the version
+//! moved, a draft is decided again; an event that is signed already is checked again but never rebuilt.
+//! The locks of this process only keep it from racing with itself.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod chain;
+pub mod create;
+pub mod error;
+pub mod join;
+pub mod membership;
+pub mod plan;
+mod queue;
+pub mod read;
+pub mod receive;
+pub mod send;
+pub mod state_at;
+mod view;
+
+use std::sync::Arc;
+
+use rhizome_protocol::sign::KeyPair;
+use rhizome_storage::Store;
+use ruma::{OwnedServerName, ServerName, UserId};
+
+pub use error::Error;
+
+/// What the functions of this crate work with. Cheap to clone; clones share queues and caches.
+#[derive(Clone)]
+pub struct Rooms {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    server: OwnedServerName,
+    key: Arc<KeyPair>,
+    queues: queue::Queues,
+}
+
+impl Rooms {
+    /// The rooms of `server`, whose events `key` signs.
+    pub fn new(store: Store, server: OwnedServerName, key: Arc<KeyPair>) -> Self {
+        Self { inner: Arc::new(Inner { store, server, key, queues: queue::Queues::default() }) }
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Our server name.
+    pub fn server(&self) -> &ServerName {
+        &self.inner.server
+    }
+
+    /// The key that signs our events.
+    pub fn key(&self) -> &Arc<KeyPair> {
+        &self.inner.key
+    }
+
+    /// Whether `user` is one of this server's.
+    pub fn is_local(&self, user: &UserId) -> bool {
+        user.server_name() == self.server()
+    }
+
+    fn queues(&self) -> &queue::Queues {
+        &self.inner.queues
+    }
+}

@@ -1,0 +1,247 @@
+//! Local events decided one upon the other, to be stored by one commit.
+//!
+//! A chain starts at a room's head, or at nothing for a new room. Each event that is added follows the
+//! one before it, is authorised by the state after it, and moves that state on. Nothing is written:
+//! [`Chain::into_write`] gives the room's part of a [`rhizome_storage::WriteSet`].
+
+use std::{collections::HashMap, sync::Arc};
+
+use rhizome_protocol::{
+    Object, Pdu, RoomRules, auth, draft,
+    draft::{Draft, Place},
+    pdu::MAX_BYTES,
+};
+use rhizome_storage::{
+    CurrentState, EventNo, KeyNo, NewEvent, NewSnapshot, Placement, RoomHead, RoomNo, RoomWrite,
+    SnapshotNo, Status, TxnKey,
+};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, UserId};
+
+use crate::{
+    Error, Rooms,
+    error::Result,
+    view::{ALWAYS, Held, View, keys_of},
+};
+
+/// How many events one of ours may follow: the specification's limit on `prev_events`.
+const MAX_PREVS: usize = 20;
+/// The greatest depth that canonical JSON can carry.
+const MAX_DEPTH: i64 = (1 << 53) - 1;
+
+/// See the module.
+pub(crate) struct Chain<'a> {
+    rooms: &'a Rooms,
+    room: RoomNo,
+    rules: &'static RoomRules,
+    room_id: Option<OwnedRoomId>,
+    prevs: Vec<OwnedEventId>,
+    depth: i64,
+    /// The state after the last event, as far as anybody asked for it.
+    pub(crate) view: View,
+    snapshot: Option<SnapshotNo>,
+    events: Vec<NewEvent>,
+    snapshots: Vec<NewSnapshot>,
+    changes: Vec<(KeyNo, Option<EventNo>, Option<EventNo>)>,
+    changed: HashMap<KeyNo, usize>,
+}
+
+/// An event that was decided, but isn't stored yet.
+#[derive(Clone)]
+pub(crate) struct Added {
+    pub(crate) no: EventNo,
+    pub(crate) pdu: Arc<Pdu>,
+}
+
+impl<'a> Chain<'a> {
+    /// A chain upon the room's head; `view` must be of its current state.
+    pub(crate) fn upon(rooms: &'a Rooms, head: &RoomHead, view: View) -> Self {
+        let (prevs, depth) = place(head);
+        Self {
+            rooms,
+            room: head.room,
+            rules: head.rules,
+            room_id: Some(head.room_id.clone()),
+            prevs,
+            depth,
+            view,
+            snapshot: head.snapshot,
+            events: Vec::new(),
+            snapshots: Vec::new(),
+            changes: Vec::new(),
+            changed: HashMap::new(),
+        }
+    }
+
+    /// The chain that a new room begins with. `room_id` is `None` where the create event makes it.
+    pub(crate) fn new_room(
+        rooms: &'a Rooms,
+        room: RoomNo,
+        rules: &'static RoomRules,
+        room_id: Option<OwnedRoomId>,
+    ) -> Self {
+        Self {
+            rooms,
+            room,
+            rules,
+            room_id,
+            prevs: Vec::new(),
+            depth: 1,
+            view: View::default(),
+            snapshot: None,
+            events: Vec::new(),
+            snapshots: Vec::new(),
+            changes: Vec::new(),
+            changed: HashMap::new(),
+        }
+    }
+
+    /// The room's id, once it is known.
+    pub(crate) fn room_id(&self) -> Option<&OwnedRoomId> {
+        self.room_id.as_ref()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Loads what deciding an event like this one looks at into the view.
+    pub(crate) async fn look_at(
+        &mut self,
+        kind: &str,
+        sender: &UserId,
+        state_key: Option<&str>,
+        content: &Object,
+    ) -> Result<()> {
+        let keys = keys_of(self.rules, kind, sender, state_key, content);
+        let mut wanted: Vec<(&str, &str)> = ALWAYS.to_vec();
+        wanted.extend(keys.iter().map(|(kind, key)| (kind.as_str(), key.as_str())));
+        if let Some(key) = state_key {
+            wanted.push((kind, key));
+        }
+        // Only the state that is stored can be loaded; what this chain changed is in the view already.
+        let stored = if self.snapshots.is_empty() { self.snapshot } else { self.base() };
+        self.view.load(self.rooms.store(), stored, &wanted).await
+    }
+
+    fn base(&self) -> Option<SnapshotNo> {
+        self.events.first().and_then(|event| event.state_before)
+    }
+
+    /// Builds, signs and authorises the next event, without adding it. The view must have been loaded.
+    pub(crate) fn decide(&self, draft: &Draft, origin_server_ts: i64) -> Result<Pdu> {
+        let keys = auth::auth_keys(
+            self.rules,
+            &draft.kind,
+            &draft.sender,
+            draft.state_key.as_deref(),
+            &draft.content,
+        );
+        let place = Place {
+            prev_events: self.prevs.clone(),
+            auth_events: keys
+                .iter()
+                .filter_map(|(kind, key)| self.view.held(kind, key))
+                .map(|held| held.pdu.event_id().to_owned())
+                .collect(),
+            depth: self.depth,
+            origin_server_ts,
+        };
+        let pdu = draft::build(self.rules, draft, &place, self.rooms.server(), self.rooms.key())
+            .map_err(|rejection| {
+                // The one limit that has a status of its own.
+                if rejection.rule == "PDU size" || rejection.reason.contains(&MAX_BYTES.to_string())
+                {
+                    Error::TooLarge(rejection.reason)
+                } else {
+                    Error::Invalid(rejection.reason)
+                }
+            })?;
+        auth::authorize(&pdu, &self.view).map_err(Error::Forbidden)?;
+        Ok(pdu)
+    }
+
+    /// Adds a decided event. `redacts` is an event that it may redact; `send_to` the servers that it
+    /// must go to.
+    pub(crate) async fn push(
+        &mut self,
+        pdu: Pdu,
+        txn: Option<TxnKey>,
+        redacts: Option<OwnedEventId>,
+        send_to: Option<Vec<OwnedServerName>>,
+    ) -> Result<Added> {
+        let store = self.rooms.store();
+        let pdu = Arc::new(pdu);
+        let no = store.event_no().await?;
+        let before = self.snapshot;
+        let visibility = self.view.visibility();
+        if let Some(state_key) = pdu.state_key() {
+            let key = store.key_no(pdu.kind(), state_key).await?;
+            let old = self.view.held(pdu.kind(), state_key).map(|held| held.no);
+            let snapshot = store
+                .derive_snapshot(self.room, before, &self.snapshots, &[(key, Some(no))])
+                .await?;
+            self.snapshot = Some(snapshot.no);
+            self.snapshots.push(snapshot);
+            if let Some(&at) = self.changed.get(&key) {
+                self.changes[at].2 = Some(no);
+            } else {
+                self.changed.insert(key, self.changes.len());
+                self.changes.push((key, old, Some(no)));
+            }
+            self.view.put(pdu.kind(), state_key, Some(Held { no, pdu: pdu.clone() }));
+        }
+        if self.room_id.is_none() {
+            self.room_id = Some(pdu.room_id().to_owned());
+        }
+        self.prevs = vec![pdu.event_id().to_owned()];
+        self.depth = (self.depth + 1).min(MAX_DEPTH);
+        self.events.push(NewEvent {
+            no,
+            pdu: pdu.clone(),
+            status: Status::Accepted,
+            reason: None,
+            state_before: before,
+            state_after: self.snapshot,
+            placement: Placement::Live,
+            visibility: Some(visibility),
+            redacts,
+            txn,
+            send_to,
+        });
+        Ok(Added { no, pdu })
+    }
+
+    /// The room's part of the write set, and the view of the state after it.
+    pub(crate) fn into_write(self, expect: Option<i64>) -> (RoomWrite, View, Option<SnapshotNo>) {
+        let current = match (self.changes.is_empty(), self.snapshot) {
+            (false, Some(snapshot)) => Some(CurrentState { snapshot, changes: self.changes }),
+            _ => None,
+        };
+        let write = RoomWrite {
+            room: self.room,
+            expect,
+            events: self.events,
+            snapshots: self.snapshots,
+            current,
+            ..RoomWrite::default()
+        };
+        (write, self.view, self.snapshot)
+    }
+}
+
+/// Which events a new one follows, and its depth.
+///
+/// All forward extremities, if they aren't too many; otherwise the deepest ten and the shallowest ten,
+/// so that old loose ends get tied up as well.
+pub(crate) fn place(head: &RoomHead) -> (Vec<OwnedEventId>, i64) {
+    let mut ends: Vec<_> = head.extremities.iter().collect();
+    ends.sort_by(|a, b| b.depth.cmp(&a.depth).then_with(|| a.event_id.cmp(&b.event_id)));
+    let depth = ends.first().map_or(0, |end| end.depth);
+    if ends.len() > MAX_PREVS {
+        let oldest = ends.split_off(ends.len() - MAX_PREVS / 2);
+        ends.truncate(MAX_PREVS / 2);
+        ends.extend(oldest);
+    }
+    let prevs = ends.into_iter().map(|end| end.event_id.clone()).collect();
+    (prevs, depth.saturating_add(1).min(MAX_DEPTH))
+}

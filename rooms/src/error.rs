@@ -1,0 +1,93 @@
+//! What can go wrong with a room, and which answer the edge gives for it.
+//!
+//! Every variant maps to one `(status, errcode)`; the table is [`Error::status`] and
+//! [`Error::errcode`], and the tests at the foot read it back.
+
+use rhizome_protocol::Rejection;
+use ruma::{OwnedEventId, OwnedRoomId};
+
+/// Why a room operation was not done. Nothing of it was written.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The authorisation rules (or a rule of ours for our own users) refuse the event.
+    #[error("{0}")]
+    Forbidden(Rejection),
+    /// The user may not do or see this; the sentence says why.
+    #[error("{0}")]
+    Denied(String),
+    /// We know no such room.
+    #[error("This server does not know the room {0}")]
+    UnknownRoom(OwnedRoomId),
+    /// There is no such event, or the asker may not see it (the two must look the same).
+    #[error("Event not found: {0}")]
+    UnknownEvent(OwnedEventId),
+    /// There is no such piece of state.
+    #[error("{0}")]
+    NotFound(String),
+    /// The room version is not one we speak, or not one that the other server speaks.
+    #[error("Room version {0:?} is not supported here")]
+    UnsupportedVersion(String),
+    /// A server asked for a join template without naming the room's version among its own.
+    #[error("Your homeserver does not support room version {0:?} of this room")]
+    IncompatibleVersion(String),
+    /// The request cannot mean anything: a malformed event or parameter.
+    #[error("{0}")]
+    Invalid(String),
+    /// The request is well formed but impossible in the room's state (unbanning who isn't banned).
+    #[error("{0}")]
+    BadState(String),
+    /// The room to be created would contradict its own rules.
+    #[error("{0}")]
+    InvalidRoomState(String),
+    /// The alias is taken.
+    #[error("The alias {0} is already in use")]
+    AliasTaken(String),
+    /// The event is over a size limit.
+    #[error("{0}")]
+    TooLarge(String),
+    /// The room's state kept changing underneath; nothing was written, asking again may help.
+    #[error("The room is changing too fast; try again")]
+    Contended,
+    /// The database.
+    #[error("{0}")]
+    Store(#[from] rhizome_storage::Error),
+}
+
+impl Error {
+    /// The HTTP status that both APIs answer with.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Forbidden(_) | Self::Denied(_) => 403,
+            Self::UnknownRoom(_) | Self::UnknownEvent(_) | Self::NotFound(_) => 404,
+            Self::UnsupportedVersion(_)
+            | Self::IncompatibleVersion(_)
+            | Self::Invalid(_)
+            | Self::BadState(_)
+            | Self::InvalidRoomState(_)
+            | Self::AliasTaken(_) => 400,
+            Self::TooLarge(_) => 413,
+            Self::Contended => 503,
+            Self::Store(rhizome_storage::Error::Busy(_)) => 503,
+            Self::Store(_) => 500,
+        }
+    }
+
+    /// The Matrix error code.
+    pub fn errcode(&self) -> &'static str {
+        match self {
+            Self::Forbidden(_) | Self::Denied(_) => "M_FORBIDDEN",
+            Self::UnknownRoom(_) | Self::UnknownEvent(_) | Self::NotFound(_) => "M_NOT_FOUND",
+            Self::UnsupportedVersion(_) => "M_UNSUPPORTED_ROOM_VERSION",
+            Self::IncompatibleVersion(_) => "M_INCOMPATIBLE_ROOM_VERSION",
+            Self::Invalid(_) => "M_BAD_JSON",
+            Self::BadState(_) => "M_BAD_STATE",
+            Self::InvalidRoomState(_) => "M_INVALID_ROOM_STATE",
+            Self::AliasTaken(_) => "M_ROOM_IN_USE",
+            Self::TooLarge(_) => "M_TOO_LARGE",
+            Self::Contended | Self::Store(_) => "M_UNKNOWN",
+        }
+    }
+}
+
+/// Shorthand of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,147 @@
+//! The few entries of a room's state that a decision looks at, held in memory.
+//!
+//! A [`View`] is loaded from a snapshot key by key, remembers absence too, and can be advanced by an
+//! event that is decided but not stored yet. A warm room keeps the view of its current state, so that
+//! deciding one more message reads nothing.
+
+use std::{collections::HashMap, sync::Arc};
+
+use rhizome_protocol::{
+    Pdu, RoomRules, auth::StateView, visibility::HistoryVisibility,
+};
+use rhizome_storage::{EventNo, SnapshotNo, Store};
+use ruma::UserId;
+
+use crate::error::Result;
+
+/// An event of the state with its number.
+#[derive(Clone)]
+pub(crate) struct Held {
+    pub(crate) no: EventNo,
+    pub(crate) pdu: Arc<Pdu>,
+}
+
+/// What is known of one state: entries by type and state key; `None` is known to be absent.
+#[derive(Clone, Default)]
+pub(crate) struct View {
+    entries: HashMap<String, HashMap<String, Option<Held>>>,
+    len: usize,
+}
+
+/// More entries than this and the view of a warm room starts again from nothing.
+const MAX_ENTRIES: usize = 2_000;
+
+impl View {
+    pub(crate) fn held(&self, kind: &str, key: &str) -> Option<&Held> {
+        self.entries.get(kind)?.get(key)?.as_ref()
+    }
+
+    fn knows(&self, kind: &str, key: &str) -> bool {
+        self.entries.get(kind).is_some_and(|keys| keys.contains_key(key))
+    }
+
+    pub(crate) fn put(&mut self, kind: &str, key: &str, held: Option<Held>) {
+        let keys = match self.entries.get_mut(kind) {
+            Some(keys) => keys,
+            None => self.entries.entry(kind.to_owned()).or_default(),
+        };
+        if keys.insert(key.to_owned(), held).is_none() {
+            self.len += 1;
+        }
+    }
+
+    /// Advances the view by a state event.
+    pub(crate) fn apply(&mut self, no: EventNo, pdu: &Arc<Pdu>) {
+        if let Some(key) = pdu.state_key() {
+            self.put(pdu.kind(), key, Some(Held { no, pdu: pdu.clone() }));
+        }
+    }
+
+    /// Loads those of `keys` that are not known yet from the snapshot `at` (`None`: the empty state).
+    pub(crate) async fn load(
+        &mut self,
+        store: &Store,
+        at: Option<SnapshotNo>,
+        keys: &[(&str, &str)],
+    ) -> Result<()> {
+        if self.len > MAX_ENTRIES {
+            *self = Self::default();
+        }
+        let mut wanted: Vec<(&str, &str)> =
+            keys.iter().copied().filter(|(kind, key)| !self.knows(kind, key)).collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        wanted.sort_unstable();
+        wanted.dedup();
+        let nos = match at {
+            Some(at) => store.state_entries(at, &wanted).await?,
+            None => vec![None; wanted.len()],
+        };
+        let found: Vec<EventNo> = nos.iter().flatten().copied().collect();
+        let events = store.events_by_no(&found).await?;
+        for ((kind, key), no) in wanted.into_iter().zip(nos) {
+            let held = no.and_then(|no| {
+                let event = events.iter().find(|event| event.no == no)?;
+                Some(Held { no, pdu: event.pdu.clone() })
+            });
+            self.put(kind, key, held);
+        }
+        Ok(())
+    }
+
+    /// The history visibility that the state sets; its entry must have been loaded.
+    pub(crate) fn visibility(&self) -> HistoryVisibility {
+        HistoryVisibility::of(
+            self.held("m.room.history_visibility", "").map(|held| held.pdu.content()),
+        )
+    }
+}
+
+impl StateView for View {
+    fn get(&self, kind: &str, state_key: &str) -> Option<&Arc<Pdu>> {
+        self.held(kind, state_key).map(|held| &held.pdu)
+    }
+}
+
+/// What every decision looks at, whatever the event.
+pub(crate) const ALWAYS: [(&str, &str); 4] = [
+    ("m.room.create", ""),
+    ("m.room.power_levels", ""),
+    ("m.room.join_rules", ""),
+    ("m.room.history_visibility", ""),
+];
+
+/// The keys that authorising an event looks at, [`ALWAYS`] apart.
+pub(crate) fn keys_of(
+    rules: &RoomRules,
+    kind: &str,
+    sender: &UserId,
+    state_key: Option<&str>,
+    content: &rhizome_protocol::Object,
+) -> Vec<(String, String)> {
+    rhizome_protocol::auth::auth_keys(rules, kind, sender, state_key, content)
+}
+
+/// The view of the state `at` that authorising `pdu` needs.
+pub(crate) async fn view_for(store: &Store, at: Option<SnapshotNo>, pdu: &Pdu) -> Result<View> {
+    let mut view = View::default();
+    extend_for(&mut view, store, at, pdu).await?;
+    Ok(view)
+}
+
+/// Extends a view of the state `at` by what authorising `pdu` needs, and by the entry that it replaces.
+pub(crate) async fn extend_for(
+    view: &mut View,
+    store: &Store,
+    at: Option<SnapshotNo>,
+    pdu: &Pdu,
+) -> Result<()> {
+    let keys = keys_of(pdu.rules(), pdu.kind(), pdu.sender(), pdu.state_key(), pdu.content());
+    let mut wanted: Vec<(&str, &str)> = ALWAYS.to_vec();
+    wanted.extend(keys.iter().map(|(kind, key)| (kind.as_str(), key.as_str())));
+    if let Some(key) = pdu.state_key() {
+        wanted.push((pdu.kind(), key));
+    }
+    view.load(store, at, &wanted).await
+}
