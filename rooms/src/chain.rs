@@ -4,7 +4,7 @@
 //! one before it, is authorised by the state after it, and moves that state on. Nothing is written:
 //! [`Chain::into_write`] gives the room's part of a [`rhizome_storage::WriteSet`].
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use rhizome_protocol::{
     Object, Pdu, RoomRules, auth, draft,
@@ -12,8 +12,8 @@ use rhizome_protocol::{
     pdu::MAX_BYTES,
 };
 use rhizome_storage::{
-    CurrentState, EventNo, KeyNo, NewEvent, NewSnapshot, Placement, RoomHead, RoomNo, RoomWrite,
-    SnapshotNo, Status, TxnKey,
+    CurrentState, EventNo, NewEvent, NewSnapshot, Redacts, RoomHead, RoomNo, RoomWrite, SnapshotNo,
+    StateChange, TxnKey,
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, UserId};
 
@@ -41,15 +41,7 @@ pub(crate) struct Chain<'a> {
     snapshot: Option<SnapshotNo>,
     events: Vec<NewEvent>,
     snapshots: Vec<NewSnapshot>,
-    changes: Vec<(KeyNo, Option<EventNo>, Option<EventNo>)>,
-    changed: HashMap<KeyNo, usize>,
-}
-
-/// An event that was decided, but isn't stored yet.
-#[derive(Clone)]
-pub(crate) struct Added {
-    pub(crate) no: EventNo,
-    pub(crate) pdu: Arc<Pdu>,
+    changes: Vec<StateChange>,
 }
 
 impl<'a> Chain<'a> {
@@ -68,7 +60,6 @@ impl<'a> Chain<'a> {
             events: Vec::new(),
             snapshots: Vec::new(),
             changes: Vec::new(),
-            changed: HashMap::new(),
         }
     }
 
@@ -91,7 +82,6 @@ impl<'a> Chain<'a> {
             events: Vec::new(),
             snapshots: Vec::new(),
             changes: Vec::new(),
-            changed: HashMap::new(),
         }
     }
 
@@ -119,7 +109,11 @@ impl<'a> Chain<'a> {
             wanted.push((kind, key));
         }
         // Only the state that is stored can be loaded; what this chain changed is in the view already.
-        let stored = if self.snapshots.is_empty() { self.snapshot } else { self.base() };
+        let stored = if self.snapshots.is_empty() {
+            self.snapshot
+        } else {
+            self.base()
+        };
         self.view.load(self.rooms.store(), stored, &wanted).await
     }
 
@@ -146,16 +140,21 @@ impl<'a> Chain<'a> {
             depth: self.depth,
             origin_server_ts,
         };
-        let pdu = draft::build(self.rules, draft, &place, self.rooms.server(), self.rooms.key())
-            .map_err(|rejection| {
-                // The one limit that has a status of its own.
-                if rejection.rule == "PDU size" || rejection.reason.contains(&MAX_BYTES.to_string())
-                {
-                    Error::TooLarge(rejection.reason)
-                } else {
-                    Error::Invalid(rejection.reason)
-                }
-            })?;
+        let pdu = draft::build(
+            self.rules,
+            draft,
+            &place,
+            self.rooms.server(),
+            self.rooms.key(),
+        )
+        .map_err(|rejection| {
+            // The one limit that has a status of its own.
+            if rejection.rule == "PDU size" || rejection.reason.contains(&MAX_BYTES.to_string()) {
+                Error::TooLarge(rejection.reason)
+            } else {
+                Error::Invalid(rejection.reason)
+            }
+        })?;
         auth::authorize(&pdu, &self.view).map_err(Error::Forbidden)?;
         Ok(pdu)
     }
@@ -164,31 +163,40 @@ impl<'a> Chain<'a> {
     /// must go to.
     pub(crate) async fn push(
         &mut self,
-        pdu: Pdu,
+        pdu: Arc<Pdu>,
         txn: Option<TxnKey>,
-        redacts: Option<OwnedEventId>,
+        redacts: Option<Redacts>,
         send_to: Option<Vec<OwnedServerName>>,
-    ) -> Result<Added> {
+    ) -> Result<()> {
         let store = self.rooms.store();
-        let pdu = Arc::new(pdu);
-        let no = store.event_no().await?;
+        let no = store.next_event_no().await?;
         let before = self.snapshot;
         let visibility = self.view.visibility();
         if let Some(state_key) = pdu.state_key() {
             let key = store.key_no(pdu.kind(), state_key).await?;
             let old = self.view.held(pdu.kind(), state_key).map(|held| held.no);
             let snapshot = store
-                .derive_snapshot(self.room, before, &self.snapshots, &[(key, Some(no))])
+                .derive_snapshot(self.room, before, &[(key, Some(no))])
                 .await?;
-            self.snapshot = Some(snapshot.no);
+            self.snapshot = Some(snapshot.no());
             self.snapshots.push(snapshot);
-            if let Some(&at) = self.changed.get(&key) {
-                self.changes[at].2 = Some(no);
-            } else {
-                self.changed.insert(key, self.changes.len());
-                self.changes.push((key, old, Some(no)));
+            // One change per entry: a second one within the chain goes on from the first.
+            match self.changes.iter_mut().find(|change| change.key == key) {
+                Some(change) => change.new = Some(no),
+                None => self.changes.push(StateChange {
+                    key,
+                    old,
+                    new: Some(no),
+                }),
             }
-            self.view.put(pdu.kind(), state_key, Some(Held { no, pdu: pdu.clone() }));
+            self.view.put(
+                pdu.kind(),
+                state_key,
+                Some(Held {
+                    no,
+                    pdu: pdu.clone(),
+                }),
+            );
         }
         if self.room_id.is_none() {
             self.room_id = Some(pdu.room_id().to_owned());
@@ -196,25 +204,24 @@ impl<'a> Chain<'a> {
         self.prevs = vec![pdu.event_id().to_owned()];
         self.depth = (self.depth + 1).min(MAX_DEPTH);
         self.events.push(NewEvent {
-            no,
-            pdu: pdu.clone(),
-            status: Status::Accepted,
-            reason: None,
             state_before: before,
             state_after: self.snapshot,
-            placement: Placement::Live,
             visibility: Some(visibility),
             redacts,
             txn,
             send_to,
+            ..NewEvent::new(no, pdu)
         });
-        Ok(Added { no, pdu })
+        Ok(())
     }
 
     /// The room's part of the write set, and the view of the state after it.
     pub(crate) fn into_write(self, expect: Option<i64>) -> (RoomWrite, View, Option<SnapshotNo>) {
         let current = match (self.changes.is_empty(), self.snapshot) {
-            (false, Some(snapshot)) => Some(CurrentState { snapshot, changes: self.changes }),
+            (false, Some(snapshot)) => Some(CurrentState {
+                snapshot,
+                changes: self.changes,
+            }),
             _ => None,
         };
         let write = RoomWrite {
@@ -235,7 +242,11 @@ impl<'a> Chain<'a> {
 /// so that old loose ends get tied up as well.
 pub(crate) fn place(head: &RoomHead) -> (Vec<OwnedEventId>, i64) {
     let mut ends: Vec<_> = head.extremities.iter().collect();
-    ends.sort_by(|a, b| b.depth.cmp(&a.depth).then_with(|| a.event_id.cmp(&b.event_id)));
+    ends.sort_by(|a, b| {
+        b.depth
+            .cmp(&a.depth)
+            .then_with(|| a.event_id.cmp(&b.event_id))
+    });
     let depth = ends.first().map_or(0, |end| end.depth);
     if ends.len() > MAX_PREVS {
         let oldest = ends.split_off(ends.len() - MAX_PREVS / 2);

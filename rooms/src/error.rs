@@ -66,8 +66,7 @@ impl Error {
             | Self::InvalidRoomState(_)
             | Self::AliasTaken(_) => 400,
             Self::TooLarge(_) => 413,
-            Self::Contended => 503,
-            Self::Store(rhizome_storage::Error::Busy(_)) => 503,
+            Self::Contended | Self::Store(rhizome_storage::Error::Busy(_)) => 503,
             Self::Store(_) => 500,
         }
     }

@@ -56,7 +56,14 @@ struct Inner {
 impl Rooms {
     /// The rooms of `server`, whose events `key` signs.
     pub fn new(store: Store, server: OwnedServerName, key: Arc<KeyPair>) -> Self {
-        Self { inner: Arc::new(Inner { store, server, key, queues: queue::Queues::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                server,
+                key,
+                queues: queue::Queues::default(),
+            }),
+        }
     }
 
     /// The database.
@@ -65,7 +72,12 @@ impl Rooms {
     }
 
     /// Our server name.
-    pub fn server(&self) -> &ServerName {
+    pub fn server_name(&self) -> &ServerName {
+        &self.inner.server
+    }
+
+    /// The same, for within.
+    pub(crate) fn server(&self) -> &ServerName {
         &self.inner.server
     }
 

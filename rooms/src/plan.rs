@@ -79,15 +79,24 @@ pub struct Planned {
 
 impl Planned {
     fn new(kind: &str, state_key: &str, content: Value) -> Self {
-        let content = if let Value::Object(content) = content { content } else { Object::new() };
-        Self { key: StateKey::new(kind, state_key), content }
+        let content = if let Value::Object(content) = content {
+            content
+        } else {
+            Object::new()
+        };
+        Self {
+            key: StateKey::new(kind, state_key),
+            content,
+        }
     }
 }
 
 /// All events of the new room in order, without the invites (see [`invite`]).
 pub fn events(rules: &RoomRules, request: &CreateRoom) -> Result<Vec<Planned>> {
     if request.invite.len() > MAX_INVITES {
-        return Err(Error::Invalid(format!("At most {MAX_INVITES} users can be invited at once")));
+        return Err(Error::Invalid(format!(
+            "At most {MAX_INVITES} users can be invited at once"
+        )));
     }
     if request.initial_state.len() > MAX_INITIAL_STATE {
         return Err(Error::Invalid(format!(
@@ -105,7 +114,11 @@ pub fn events(rules: &RoomRules, request: &CreateRoom) -> Result<Vec<Planned>> {
 
     let mut plan = vec![
         // 1. The create event.
-        Planned::new("m.room.create", "", Value::Object(create_content(rules, request)?)),
+        Planned::new(
+            "m.room.create",
+            "",
+            Value::Object(create_content(rules, request)?),
+        ),
         // 2. The creator joins.
         Planned::new("m.room.member", request.creator.as_str(), {
             let mut content = request.creator_profile.clone();
@@ -113,15 +126,27 @@ pub fn events(rules: &RoomRules, request: &CreateRoom) -> Result<Vec<Planned>> {
             Value::Object(content)
         }),
         // 3. Power levels.
-        Planned::new("m.room.power_levels", "", Value::Object(power_levels(rules, request))),
+        Planned::new(
+            "m.room.power_levels",
+            "",
+            Value::Object(power_levels(rules, request)),
+        ),
     ];
     // 4. The canonical alias.
     if let Some(alias) = &request.alias {
-        plan.push(Planned::new("m.room.canonical_alias", "", json!({ "alias": alias })));
+        plan.push(Planned::new(
+            "m.room.canonical_alias",
+            "",
+            json!({ "alias": alias }),
+        ));
     }
     // 5. The preset, unless initial_state sets the same.
     for (kind, content) in preset_state(request.preset) {
-        if !request.initial_state.iter().any(|set| set.kind == kind && set.state_key.is_empty()) {
+        if !request
+            .initial_state
+            .iter()
+            .any(|set| set.kind == kind && set.state_key.is_empty())
+        {
             plan.push(Planned::new(kind, "", content));
         }
     }
@@ -168,7 +193,9 @@ fn create_content(rules: &RoomRules, request: &CreateRoom) -> Result<Object> {
             None => {}
             Some(Value::Array(given)) => {
                 for user in given {
-                    let user = user.as_str().and_then(|user| <&UserId>::try_from(user).ok());
+                    let user = user
+                        .as_str()
+                        .and_then(|user| <&UserId>::try_from(user).ok());
                     let Some(user) = user else {
                         return Err(Error::InvalidRoomState(
                             "additional_creators must be a list of user ids".into(),
@@ -202,12 +229,25 @@ fn power_levels(rules: &RoomRules, request: &CreateRoom) -> Object {
     if !rules.auth.privileged_creators {
         users.insert(request.creator.to_string(), 100.into());
         if request.preset == Preset::TrustedPrivateChat {
-            users.extend(request.invite.iter().map(|user| (user.to_string(), 100.into())));
+            users.extend(
+                request
+                    .invite
+                    .iter()
+                    .map(|user| (user.to_string(), 100.into())),
+            );
         }
     }
     // Creators of v12 can do what a tombstone at the level of other state would let any admin do.
-    let tombstone = if rules.auth.privileged_creators { 150 } else { 100 };
-    let invite = if request.preset == Preset::PublicChat { 50 } else { 0 };
+    let tombstone = if rules.auth.privileged_creators {
+        150
+    } else {
+        100
+    };
+    let invite = if request.preset == Preset::PublicChat {
+        50
+    } else {
+        0
+    };
     let Value::Object(mut content) = json!({
         "users": users,
         "users_default": 0,
@@ -241,7 +281,10 @@ fn preset_state(preset: Preset) -> [(&'static str, Value); 3] {
     };
     [
         ("m.room.join_rules", json!({ "join_rule": join_rule })),
-        ("m.room.history_visibility", json!({ "history_visibility": "shared" })),
+        (
+            "m.room.history_visibility",
+            json!({ "history_visibility": "shared" }),
+        ),
         ("m.room.guest_access", json!({ "guest_access": guests })),
     ]
 }
@@ -271,7 +314,9 @@ mod tests {
     }
 
     fn kinds(plan: &[Planned]) -> Vec<&str> {
-        plan.iter().map(|planned| planned.key.kind.as_str()).collect()
+        plan.iter()
+            .map(|planned| planned.key.kind.as_str())
+            .collect()
     }
 
     #[test]
@@ -312,9 +357,13 @@ mod tests {
     fn creators_of_v12_stand_in_the_create_event_only() {
         let rules = RoomRules::named("12").unwrap();
         let mut request = request(Preset::TrustedPrivateChat);
-        request.invite =
-            vec![user_id!("@bob:two").to_owned(), user_id!("@carol:three").to_owned()];
-        request.creation_content.insert("additional_creators".into(), json!(["@bob:two"]));
+        request.invite = vec![
+            user_id!("@bob:two").to_owned(),
+            user_id!("@carol:three").to_owned(),
+        ];
+        request
+            .creation_content
+            .insert("additional_creators".into(), json!(["@bob:two"]));
         let plan = events(rules, &request).unwrap();
         assert_eq!(
             plan[0].content["additional_creators"],
@@ -323,8 +372,13 @@ mod tests {
         assert_eq!(plan[2].content["users"], json!({}));
         assert_eq!(plan[2].content["events"]["m.room.tombstone"], 150);
 
-        request.creation_content.insert("additional_creators".into(), json!(["bob"]));
-        assert!(matches!(events(rules, &request), Err(Error::InvalidRoomState(_))));
+        request
+            .creation_content
+            .insert("additional_creators".into(), json!(["bob"]));
+        assert!(matches!(
+            events(rules, &request),
+            Err(Error::InvalidRoomState(_))
+        ));
     }
 
     #[test]
@@ -334,6 +388,9 @@ mod tests {
         request.invite = vec![user_id!("@bob:two").to_owned()];
         let plan = events(rules, &request).unwrap();
         assert_eq!(plan[0].content["creator"], "@alice:one");
-        assert_eq!(plan[2].content["users"], json!({ "@alice:one": 100, "@bob:two": 100 }));
+        assert_eq!(
+            plan[2].content["users"],
+            json!({ "@alice:one": 100, "@bob:two": 100 })
+        );
     }
 }

@@ -98,7 +98,10 @@ impl Warm {
     /// Makes sure that what is remembered belongs to this state version.
     pub(crate) fn at(&mut self, version: i64) -> &mut Self {
         if self.version != Some(version) {
-            *self = Self { version: Some(version), ..Self::default() };
+            *self = Self {
+                version: Some(version),
+                ..Self::default()
+            };
         }
         self
     }

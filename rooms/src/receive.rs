@@ -19,13 +19,12 @@ use std::{
 
 use rhizome_protocol::{
     Pdu, Rejection, RoomRules, StateKey, auth,
-    auth::StateView,
     power::{Action, Level, Power},
     resolve::StateMap,
 };
 use rhizome_storage::{
-    CommitError, CurrentState, EventNo, KeyNo, NewEvent, NewSnapshot, Placement, Redacts, RoomHead, RoomNo,
-    RoomWrite, StateChange, Status, StoredEvent, WriteSet,
+    CommitError, CurrentState, EventNo, KeyNo, NewEvent, NewSnapshot, Placement, Redacts, RoomHead,
+    RoomNo, RoomWrite, StateChange, Status, StoredEvent, WriteSet,
 };
 use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId};
 
@@ -85,8 +84,11 @@ pub struct Need {
 /// [`Error::UnknownRoom`] if we don't take part in the room; otherwise those of the database. What is
 /// wrong with the event itself is no error, but [`Received`].
 pub async fn receive(rooms: &Rooms, pdu: Arc<Pdu>, gathered: &Gathered) -> Result<Received> {
-    let how = How { placement: Placement::Live, relay: false };
-    Ok(admit(rooms, pdu, gathered, how).await?.outcome)
+    let how = How {
+        placement: Placement::Live,
+        relay: false,
+    };
+    admit(rooms, pdu, gathered, how).await
 }
 
 /// How an event is admitted.
@@ -95,12 +97,6 @@ pub(crate) struct How {
     pub(crate) placement: Placement,
     /// Whether we send it to the room's other servers: it came to us as the room's door.
     pub(crate) relay: bool,
-}
-
-/// An event and what became of it.
-pub(crate) struct Admitted {
-    pub(crate) outcome: Received,
-    pub(crate) no: Option<EventNo>,
 }
 
 /// What was found out about an event before anything is decided.
@@ -124,16 +120,20 @@ pub(crate) async fn admit(
     pdu: Arc<Pdu>,
     gathered: &Gathered,
     how: How,
-) -> Result<Admitted> {
+) -> Result<Received> {
     let head = known_room(rooms, pdu.room_id()).await?;
     if head.rules != pdu.rules() {
-        return Err(Error::Invalid("The event is of another room version than its room".into()));
+        return Err(Error::Invalid(
+            "The event is of another room version than its room".into(),
+        ));
     }
     let found = match gather(rooms, &head, &pdu, gathered).await? {
         Gather::Known(event) => {
-            return Ok(Admitted { outcome: Received::Known, no: Some(event.no) });
+            return Ok(Received::Known);
         }
-        Gather::Need(need) => return Ok(Admitted { outcome: Received::Need(need), no: None }),
+        Gather::Need(need) => {
+            return Ok(Received::Need(need));
+        }
         Gather::Found(found) => found,
     };
     let placed = match place(rooms, &head, &pdu, found, how).await? {
@@ -142,13 +142,13 @@ pub(crate) async fn admit(
             let outcome = Received::Rejected(rejected.rejection);
             let no = rejected.event.no;
             store_alone(rooms, head.room, rejected.event, rejected.snapshots).await?;
-            return Ok(Admitted { outcome, no: Some(no) });
+            return Ok(outcome);
         }
     };
     let no = placed.event.no;
     if how.placement != Placement::Live {
         store_alone(rooms, head.room, placed.event, placed.after.new).await?;
-        return Ok(Admitted { outcome: Received::Accepted, no: Some(no) });
+        return Ok(Received::Accepted);
     }
 
     // From here on the room's current state matters: keep the rest of this process out of the way.
@@ -168,17 +168,24 @@ pub(crate) async fn admit(
             drop_extremities: decided.drop,
             ..RoomWrite::default()
         };
-        match rooms.store().commit(WriteSet { rooms: vec![write], ..WriteSet::default() }).await {
+        match rooms
+            .store()
+            .commit(WriteSet {
+                rooms: vec![write],
+                ..WriteSet::default()
+            })
+            .await
+        {
             Ok(_) => {
                 if moves {
                     *warm = Warm::default();
                 }
-                return Ok(Admitted { outcome, no: Some(no) });
+                return Ok(outcome);
             }
             Err(CommitError::StateMoved { .. }) => {}
             Err(CommitError::DuplicateEvent { no, .. }) => {
                 // Another process was faster.
-                return Ok(Admitted { outcome: Received::Known, no: Some(no) });
+                return Ok(Received::Known);
             }
             Err(error) => return Err(commit_error(error)),
         }
@@ -215,8 +222,10 @@ async fn gather(
         }
     };
     let found = store.events(pdu.prev_events()).await?;
-    let by_id: HashMap<&EventId, &Arc<StoredEvent>> =
-        found.iter().map(|event| (event.pdu.event_id(), event)).collect();
+    let by_id: HashMap<&EventId, &Arc<StoredEvent>> = found
+        .iter()
+        .map(|event| (event.pdu.event_id(), event))
+        .collect();
     let mut prevs = Vec::new();
     let mut forks = Vec::new();
     let mut rejection = None;
@@ -251,13 +260,24 @@ async fn gather(
     }
     // A room begins once. (Its create event may come again as history.)
     if pdu.is_state("m.room.create", "") {
-        let at = Resolved { snapshot: head.snapshot, ..Resolved::default() };
+        let at = Resolved {
+            snapshot: head.snapshot,
+            ..Resolved::default()
+        };
         let create = at.entries(store, &[("m.room.create", "")]).await?;
         if no.is_none() || create.first() != Some(&no) {
-            rejection.get_or_insert(Rejection::new("auth 1", "the room has a create event already"));
+            rejection.get_or_insert(Rejection::new(
+                "auth 1",
+                "the room has a create event already",
+            ));
         }
     }
-    Ok(Gather::Found(Found { no, prevs, forks, rejection }))
+    Ok(Gather::Found(Found {
+        no,
+        prevs,
+        forks,
+        rejection,
+    }))
 }
 
 /// The auth events that an event names (and the create event that it implies) with whether each was
@@ -273,11 +293,16 @@ async fn auth_events_of(
             ids.push(create);
         }
     }
-    let absent: Vec<OwnedEventId> =
-        ids.iter().filter(|id| !at_hand.contains_key(*id)).cloned().collect();
+    let absent: Vec<OwnedEventId> = ids
+        .iter()
+        .filter(|id| !at_hand.contains_key(*id))
+        .cloned()
+        .collect();
     let stored = rooms.store().events(&absent).await?;
-    let stored: HashMap<&EventId, &Arc<StoredEvent>> =
-        stored.iter().map(|event| (event.pdu.event_id(), event)).collect();
+    let stored: HashMap<&EventId, &Arc<StoredEvent>> = stored
+        .iter()
+        .map(|event| (event.pdu.event_id(), event))
+        .collect();
     let mut found = Vec::with_capacity(ids.len());
     let mut missing = Vec::new();
     for id in ids {
@@ -289,7 +314,11 @@ async fn auth_events_of(
             missing.push(id);
         }
     }
-    Ok(if missing.is_empty() { Ok(found) } else { Err(missing) })
+    Ok(if missing.is_empty() {
+        Ok(found)
+    } else {
+        Err(missing)
+    })
 }
 
 /// The create event that the room id of a v12 event names.
@@ -316,8 +345,10 @@ async fn given(
 ) -> Result<Result<BTreeMap<KeyNo, EventNo>, Vec<OwnedEventId>>> {
     let ids: Vec<OwnedEventId> = state.values().cloned().collect();
     let stored = rooms.store().events(&ids).await?;
-    let by_id: HashMap<&EventId, &Arc<StoredEvent>> =
-        stored.iter().map(|event| (event.pdu.event_id(), event)).collect();
+    let by_id: HashMap<&EventId, &Arc<StoredEvent>> = stored
+        .iter()
+        .map(|event| (event.pdu.event_id(), event))
+        .collect();
     let mut map = BTreeMap::new();
     let mut missing = Vec::new();
     for (key, id) in state {
@@ -331,7 +362,11 @@ async fn given(
             None => missing.push(id.clone()),
         }
     }
-    Ok(if missing.is_empty() { Ok(map) } else { Err(missing) })
+    Ok(if missing.is_empty() {
+        Ok(map)
+    } else {
+        Err(missing)
+    })
 }
 
 /// An event with the states around it, allowed by the one before it.
@@ -360,7 +395,7 @@ async fn place(
     let store = rooms.store();
     let no = match found.no {
         Some(no) => no,
-        None => store.event_no().await?,
+        None => store.next_event_no().await?,
     };
     let before = state_at::resolve(rooms, head, found.forks, None).await?;
     let view = view_of(rooms, &before, pdu).await?;
@@ -378,8 +413,16 @@ async fn place(
     };
     if let Err(rejection) = allowed {
         let reason = Some(rejection.to_string());
-        let event = NewEvent { status: Status::Rejected, reason, ..event };
-        return Ok(Err(Refused { event, snapshots: before.new, rejection }));
+        let event = NewEvent {
+            status: Status::Rejected,
+            reason,
+            ..event
+        };
+        return Ok(Err(Refused {
+            event,
+            snapshots: before.new,
+            rejection,
+        }));
     }
     let after = match pdu.state_key() {
         Some(key) => {
@@ -388,9 +431,17 @@ async fn place(
         }
         None => before.clone(),
     };
-    let event =
-        NewEvent { state_after: after.snapshot, redacts: redacts(pdu, &view), ..event };
-    Ok(Ok(Placed { event, prevs: found.prevs, before, after }))
+    let event = NewEvent {
+        state_after: after.snapshot,
+        redacts: redacts(pdu, &view),
+        ..event
+    };
+    Ok(Ok(Placed {
+        event,
+        prevs: found.prevs,
+        before,
+        after,
+    }))
 }
 
 struct Decided {
@@ -415,14 +466,23 @@ async fn decide(
 
     // 6. Passes authorisation rules based on the current state, otherwise it is "soft failed".
     if placed.before.snapshot != head.snapshot {
-        let current = Resolved { snapshot: head.snapshot, ..Resolved::default() };
+        let current = Resolved {
+            snapshot: head.snapshot,
+            ..Resolved::default()
+        };
         let current = view_of(rooms, &current, pdu).await?;
         if let Err(rejection) = auth::authorize(pdu, &current) {
             event.status = Status::SoftFailed;
             event.reason = Some(rejection.to_string());
             event.redacts = None;
             let outcome = Received::SoftFailed(rejection);
-            return Ok(Decided { outcome, event, snapshots, current: None, drop: Vec::new() });
+            return Ok(Decided {
+                outcome,
+                event,
+                snapshots,
+                current: None,
+                drop: Vec::new(),
+            });
         }
     }
 
@@ -434,8 +494,13 @@ async fn decide(
         placed.after.clone()
     } else {
         let now = merge(rooms, head, placed, forks).await?;
-        let known: HashSet<_> = snapshots.iter().map(|snapshot| snapshot.no).collect();
-        snapshots.extend(now.new.iter().filter(|new| !known.contains(&new.no)).cloned());
+        let known: HashSet<_> = snapshots.iter().map(|snapshot| snapshot.no()).collect();
+        snapshots.extend(
+            now.new
+                .iter()
+                .filter(|new| !known.contains(&new.no()))
+                .cloned(),
+        );
         now
     };
     let mut changes = Vec::new();
@@ -448,7 +513,13 @@ async fn decide(
         .snapshot
         .filter(|_| !changes.is_empty())
         .map(|snapshot| CurrentState { snapshot, changes });
-    Ok(Decided { outcome: Received::Accepted, event, snapshots, current, drop })
+    Ok(Decided {
+        outcome: Received::Accepted,
+        event,
+        snapshots,
+        current,
+        drop,
+    })
 }
 
 /// The servers that we, as the room's door, pass an event on to: all in the room but its own.
@@ -499,7 +570,10 @@ async fn extremities(
     }
     let nos: Vec<EventNo> = left.iter().map(|end| end.no).collect();
     let ends = rooms.store().events_by_no(&nos).await?;
-    let forks = ends.iter().filter_map(|end| end.state_after.map(Fork::Snapshot)).collect();
+    let forks = ends
+        .iter()
+        .filter_map(|end| end.state_after.map(Fork::Snapshot))
+        .collect();
     Ok((forks, drop))
 }
 
@@ -537,7 +611,13 @@ async fn merge(
 /// What authorising `pdu` looks at, in a state that may not be stored yet. The event itself may not be
 /// stored, so the view holds stored events only: the state before `pdu` never names it.
 async fn view_of(rooms: &Rooms, state: &Resolved, pdu: &Pdu) -> Result<View> {
-    let keys = keys_of(pdu.rules(), pdu.kind(), pdu.sender(), pdu.state_key(), pdu.content());
+    let keys = keys_of(
+        pdu.rules(),
+        pdu.kind(),
+        pdu.sender(),
+        pdu.state_key(),
+        pdu.content(),
+    );
     let mut wanted: Vec<(&str, &str)> = ALWAYS.to_vec();
     wanted.extend(keys.iter().map(|(kind, key)| (kind.as_str(), key.as_str())));
     wanted.sort_unstable();
@@ -549,7 +629,10 @@ async fn view_of(rooms: &Rooms, state: &Resolved, pdu: &Pdu) -> Result<View> {
     for ((kind, key), no) in wanted.into_iter().zip(entries) {
         let held = no.and_then(|no| {
             let event = events.iter().find(|event| event.no == no)?;
-            Some(Held { no, pdu: event.pdu.clone() })
+            Some(Held {
+                no,
+                pdu: event.pdu.clone(),
+            })
         });
         view.put(kind, key, held);
     }
@@ -562,7 +645,10 @@ fn redacts(pdu: &Pdu, state: &View) -> Option<Redacts> {
     let target = pdu.redacts()?.to_owned();
     let power = Power::of(pdu.rules(), state);
     let any = power.user(pdu.sender()) >= Level::Int(power.action(Action::Redact));
-    Some(Redacts { target, only_from: (!any).then(|| pdu.sender().server_name().to_owned()) })
+    Some(Redacts {
+        target,
+        only_from: (!any).then(|| pdu.sender().server_name().to_owned()),
+    })
 }
 
 /// Stores an event that changes nothing.
@@ -572,8 +658,20 @@ async fn store_alone(
     event: NewEvent,
     snapshots: Vec<NewSnapshot>,
 ) -> Result<()> {
-    let write = RoomWrite { room, events: vec![event], snapshots, ..RoomWrite::default() };
-    match rooms.store().commit(WriteSet { rooms: vec![write], ..WriteSet::default() }).await {
+    let write = RoomWrite {
+        room,
+        events: vec![event],
+        snapshots,
+        ..RoomWrite::default()
+    };
+    match rooms
+        .store()
+        .commit(WriteSet {
+            rooms: vec![write],
+            ..WriteSet::default()
+        })
+        .await
+    {
         Ok(_) | Err(CommitError::DuplicateEvent { .. }) => Ok(()),
         Err(error) => Err(commit_error(error)),
     }
@@ -617,7 +715,9 @@ pub(crate) async fn store_outliers(
         let rejected = event.status == Status::Rejected;
         if rejected {
             let reason = event.reason.clone().unwrap_or_default();
-            report.rejected.insert(id.clone(), Rejection::new("rejected before", reason));
+            report
+                .rejected
+                .insert(id.clone(), Rejection::new("rejected before", reason));
         } else {
             report.accepted.insert(id.clone());
         }
@@ -636,7 +736,7 @@ pub(crate) async fn store_outliers(
                 continue;
             }
         };
-        let mut event = NewEvent::outlier(store.event_no().await?, pdu.clone());
+        let mut event = NewEvent::outlier(store.next_event_no().await?, pdu.clone());
         let rejected = match allowed_by_auth_events(&pdu, &auth_events) {
             Ok(()) => {
                 report.accepted.insert(id.clone());
@@ -666,8 +766,19 @@ async fn store_batch(rooms: &Rooms, room: RoomNo, mut batch: Vec<NewEvent>) -> R
         if batch.is_empty() {
             return Ok(());
         }
-        let write = RoomWrite { room, events: batch.clone(), ..RoomWrite::default() };
-        match rooms.store().commit(WriteSet { rooms: vec![write], ..WriteSet::default() }).await {
+        let write = RoomWrite {
+            room,
+            events: batch.clone(),
+            ..RoomWrite::default()
+        };
+        match rooms
+            .store()
+            .commit(WriteSet {
+                rooms: vec![write],
+                ..WriteSet::default()
+            })
+            .await
+        {
             Ok(_) => return Ok(()),
             Err(CommitError::DuplicateEvent { event_id, .. }) => {
                 let before = batch.len();
@@ -691,10 +802,7 @@ pub(crate) fn parents_first(pdus: Vec<Arc<Pdu>>) -> Vec<Arc<Pdu>> {
 }
 
 /// Parents, as `parents_of` names them, before their children; each event once.
-fn order_by(
-    pdus: Vec<Arc<Pdu>>,
-    parents_of: impl Fn(&Pdu) -> Vec<OwnedEventId>,
-) -> Vec<Arc<Pdu>> {
+fn order_by(pdus: Vec<Arc<Pdu>>, parents_of: impl Fn(&Pdu) -> Vec<OwnedEventId>) -> Vec<Arc<Pdu>> {
     let mut by_id: BTreeMap<OwnedEventId, Arc<Pdu>> = BTreeMap::new();
     let mut waits: HashMap<OwnedEventId, usize> = HashMap::new();
     let mut children: HashMap<OwnedEventId, Vec<OwnedEventId>> = HashMap::new();
@@ -703,8 +811,10 @@ fn order_by(
     }
     let mut ready: Vec<OwnedEventId> = Vec::new();
     for (id, pdu) in &by_id {
-        let mut parents: Vec<OwnedEventId> =
-            parents_of(pdu).into_iter().filter(|parent| by_id.contains_key(parent)).collect();
+        let mut parents: Vec<OwnedEventId> = parents_of(pdu)
+            .into_iter()
+            .filter(|parent| by_id.contains_key(parent))
+            .collect();
         parents.sort_unstable();
         parents.dedup();
         if parents.is_empty() {
@@ -753,13 +863,16 @@ pub async fn backfilled(
 ) -> Result<Backfilled> {
     known_room(rooms, room_id).await?;
     let mut report = Backfilled::default();
-    let how = How { placement: Placement::Backfilled, relay: false };
+    let how = How {
+        placement: Placement::Backfilled,
+        relay: false,
+    };
     for pdu in order_by(pdus, |pdu| pdu.prev_events().to_vec()) {
         if pdu.room_id() != room_id {
             continue;
         }
         let id = pdu.event_id().to_owned();
-        match admit(rooms, pdu, gathered, how).await?.outcome {
+        match admit(rooms, pdu, gathered, how).await? {
             Received::Accepted => report.accepted.push(id),
             Received::Rejected(_) | Received::SoftFailed(_) => report.rejected.push(id),
             Received::Known => {}
@@ -771,17 +884,26 @@ pub async fn backfilled(
     Ok(report)
 }
 
-/// The state map that `state` (e.g. the events of a `/state` answer) makes after `event`.
+/// The state that these events make up, e.g. those of a `/state` answer.
+pub fn state_map(state: &[Arc<Pdu>]) -> StateMap {
+    let entry = |pdu: &Arc<Pdu>| {
+        Some((
+            StateKey::new(pdu.kind(), pdu.state_key()?),
+            pdu.event_id().to_owned(),
+        ))
+    };
+    state.iter().filter_map(entry).collect()
+}
+
+/// The state after `event`, if these make up the state before it: what [`Gathered`] wants to know of a
+/// prev that isn't here.
 pub fn state_after(state: &[Arc<Pdu>], event: &Pdu) -> StateMap {
-    let mut map: StateMap = state
-        .iter()
-        .filter_map(|pdu| {
-            let key = StateKey::new(pdu.kind(), pdu.state_key()?);
-            Some((key, pdu.event_id().to_owned()))
-        })
-        .collect();
+    let mut map = state_map(state);
     if let Some(key) = event.state_key() {
-        map.insert(StateKey::new(event.kind(), key), event.event_id().to_owned());
+        map.insert(
+            StateKey::new(event.kind(), key),
+            event.event_id().to_owned(),
+        );
     }
     map
 }

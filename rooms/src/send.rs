@@ -15,10 +15,13 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use rhizome_protocol::{Pdu, auth::StateView, draft::Draft, power::{Action, Level, Power}};
-use rhizome_storage::{
-    CommitError, Fact, Redacts, RoomHead, RoomNo, TxnKey, WriteSet,
+use rhizome_protocol::{
+    Pdu,
+    auth::StateView,
+    draft::Draft,
+    power::{Action, Level, Power},
 };
+use rhizome_storage::{CommitError, Fact, Redacts, RoomHead, RoomNo, TxnKey, WriteSet};
 use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId};
 use tokio::sync::oneshot;
 
@@ -64,9 +67,15 @@ pub(crate) struct Job {
 /// A state event that says what its sender said last (same type, state key and content) isn't repeated:
 /// the answer is the event that stands.
 pub async fn send(rooms: &Rooms, draft: Draft, options: SendOptions) -> Result<Sent> {
-    let room_id = draft.room_id.clone().ok_or_else(|| Error::Invalid("No room given".into()))?;
+    let room_id = draft
+        .room_id
+        .clone()
+        .ok_or_else(|| Error::Invalid("No room given".into()))?;
     if !rooms.is_local(&draft.sender) {
-        return Err(Error::Denied(format!("{} is not a user of this server", draft.sender)));
+        return Err(Error::Denied(format!(
+            "{} is not a user of this server",
+            draft.sender
+        )));
     }
     if draft.kind == "m.room.create" {
         return Err(Error::Denied("A room is created once only".into()));
@@ -74,23 +83,37 @@ pub async fn send(rooms: &Rooms, draft: Draft, options: SendOptions) -> Result<S
     let head = known_room(rooms, &room_id).await?;
     let queue = rooms.queues().of(head.room);
     let (reply, answer) = oneshot::channel();
-    if queue.add(Job { draft, options, reply }) {
+    if queue.add(Job {
+        draft,
+        options,
+        reply,
+    }) {
         // A task of its own: it works for all who wait, so it must not end with this caller's patience.
         tokio::spawn(work(rooms.clone(), room_id, head.room, queue));
     }
     answer.await.unwrap_or_else(|_| {
-        Err(Error::Store(rhizome_storage::Error::Failed("the sender of this room failed".into())))
+        Err(Error::Store(rhizome_storage::Error::Failed(
+            "the sender of this room failed".into(),
+        )))
     })
 }
 
 /// Decides and signs an event without storing it, for an event that another server has to sign too.
 /// [`crate::join::admit_signed`] stores it.
 pub async fn prepare(rooms: &Rooms, draft: &Draft) -> Result<Pdu> {
-    let room_id = draft.room_id.as_deref().ok_or_else(|| Error::Invalid("No room given".into()))?;
+    let room_id = draft
+        .room_id
+        .as_deref()
+        .ok_or_else(|| Error::Invalid("No room given".into()))?;
     let head = known_room(rooms, room_id).await?;
     let mut chain = Chain::upon(rooms, &head, crate::view::View::default());
     chain
-        .look_at(&draft.kind, &draft.sender, draft.state_key.as_deref(), &draft.content)
+        .look_at(
+            &draft.kind,
+            &draft.sender,
+            draft.state_key.as_deref(),
+            &draft.content,
+        )
         .await?;
     chain.decide(draft, rooms.store().clock().now_ms())
 }
@@ -118,7 +141,10 @@ impl Drop for Worker {
 }
 
 async fn work(rooms: Rooms, room_id: ruma::OwnedRoomId, room: RoomNo, queue: Arc<Queue>) {
-    let mut worker = Worker { queue: queue.clone(), done: false };
+    let mut worker = Worker {
+        queue: queue.clone(),
+        done: false,
+    };
     loop {
         let mut warm = queue.gate.lock().await;
         let mut jobs = queue.take(MAX_BATCH);
@@ -155,13 +181,21 @@ async fn round(
             Ok(decided) => decided,
             Err(error) => return fail_all(jobs, &error),
         };
-        let Decided { chain, version, outcomes, servers } = decided;
+        let Decided {
+            chain,
+            version,
+            outcomes,
+            servers,
+        } = decided;
         let written = if chain.is_empty() {
             Ok(())
         } else {
             let (write, view, _) = chain.into_write(Some(version));
             let moved = write.current.is_some();
-            let set = WriteSet { rooms: vec![write], facts: Vec::<Fact>::new() };
+            let set = WriteSet {
+                rooms: vec![write],
+                facts: Vec::<Fact>::new(),
+            };
             rooms.store().commit(set).await.map(|_| {
                 warm.version = Some(if moved { version + 1 } else { version });
                 warm.view = view;
@@ -179,12 +213,17 @@ async fn round(
             }
             Err(CommitError::DuplicateTxn { key, event_id }) => {
                 *warm = Warm::default();
-                let Some(at) = jobs.iter().position(|job| job.options.txn.as_ref() == Some(&key))
+                let Some(at) = jobs
+                    .iter()
+                    .position(|job| job.options.txn.as_ref() == Some(&key))
                 else {
                     return fail_all(jobs, &Error::Contended);
                 };
                 if let Some(job) = jobs.remove(at) {
-                    let _ = job.reply.send(Ok(Sent { event_id, fresh: false }));
+                    let _ = job.reply.send(Ok(Sent {
+                        event_id,
+                        fresh: false,
+                    }));
                 }
                 if jobs.is_empty() {
                     return;
@@ -241,7 +280,9 @@ async fn decide<'a>(
     for (at, job) in jobs.iter().enumerate() {
         // The same transaction twice in one chain: the second gets the first one's event.
         let twin = job.options.txn.as_ref().and_then(|txn| {
-            jobs.iter().take(at).position(|other| other.options.txn.as_ref() == Some(txn))
+            jobs.iter()
+                .take(at)
+                .position(|other| other.options.txn.as_ref() == Some(txn))
         });
         if let Some(Outcome::Added(id) | Outcome::Stands(id)) =
             twin.and_then(|twin| decided.outcomes.get(twin))
@@ -276,7 +317,12 @@ async fn one(
 ) -> Result<Outcome> {
     let draft = &job.draft;
     chain
-        .look_at(&draft.kind, &draft.sender, draft.state_key.as_deref(), &draft.content)
+        .look_at(
+            &draft.kind,
+            &draft.sender,
+            draft.state_key.as_deref(),
+            &draft.content,
+        )
         .await?;
     if let Some(key) = &draft.state_key {
         if let Some(stands) = chain.view.get(&draft.kind, key) {
@@ -285,15 +331,21 @@ async fn one(
             }
         }
     }
-    let ts = job.options.origin_server_ts.unwrap_or_else(|| rooms.store().clock().now_ms());
+    let ts = job
+        .options
+        .origin_server_ts
+        .unwrap_or_else(|| rooms.store().clock().now_ms());
     let pdu = chain.decide(draft, ts)?;
     let redacts = match pdu.redacts() {
         Some(target) => Some(may_redact(rooms, chain, &pdu, target).await?),
         None => None,
     };
     let send_to = send_to(rooms, servers, &pdu);
-    let added = chain.push(pdu, job.options.txn.clone(), redacts, send_to).await?;
-    Ok(Outcome::Added(added.pdu.event_id().to_owned()))
+    let event_id = pdu.event_id().to_owned();
+    chain
+        .push(Arc::new(pdu), job.options.txn.clone(), redacts, send_to)
+        .await?;
+    Ok(Outcome::Added(event_id))
 }
 
 /// The servers that must get an event: those in the room before it, and the target's.
@@ -304,7 +356,9 @@ pub(crate) fn send_to(
 ) -> Option<Vec<OwnedServerName>> {
     let mut to = servers.to_vec();
     if pdu.kind() == "m.room.member" {
-        let target = pdu.state_key().and_then(|key| <&ruma::UserId>::try_from(key).ok());
+        let target = pdu
+            .state_key()
+            .and_then(|key| <&ruma::UserId>::try_from(key).ok());
         if let Some(target) = target.map(|user| user.server_name().to_owned()) {
             if target != rooms.server() && !to.contains(&target) {
                 to.push(target);
@@ -350,10 +404,19 @@ async fn answer(rooms: &Rooms, jobs: &mut VecDeque<Job>, outcomes: Vec<Outcome>)
     for outcome in outcomes {
         let Some(job) = jobs.pop_front() else { return };
         let told = match outcome {
-            Outcome::Added(event_id) => Ok(Sent { event_id, fresh: true }),
-            Outcome::Stands(event_id) => Ok(Sent { event_id, fresh: false }),
+            Outcome::Added(event_id) => Ok(Sent {
+                event_id,
+                fresh: true,
+            }),
+            Outcome::Stands(event_id) => Ok(Sent {
+                event_id,
+                fresh: false,
+            }),
             Outcome::Refused(error) => match done_before(rooms, &job.options).await {
-                Some(event_id) => Ok(Sent { event_id, fresh: false }),
+                Some(event_id) => Ok(Sent {
+                    event_id,
+                    fresh: false,
+                }),
                 None => Err(error),
             },
         };
@@ -364,7 +427,7 @@ async fn answer(rooms: &Rooms, jobs: &mut VecDeque<Job>, outcomes: Vec<Outcome>)
 
 async fn done_before(rooms: &Rooms, options: &SendOptions) -> Option<OwnedEventId> {
     let txn = options.txn.as_ref()?;
-    rooms.store().txn_event(txn).await.ok().flatten()
+    rooms.store().transaction(txn).await.ok().flatten()
 }
 
 fn fail_all(jobs: &mut VecDeque<Job>, error: &Error) {

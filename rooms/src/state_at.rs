@@ -53,7 +53,11 @@ pub(crate) struct Derived {
 
 impl Resolved {
     pub(crate) fn stored(snapshot: SnapshotNo) -> Self {
-        Self { snapshot: Some(snapshot), new: Vec::new(), derived: None }
+        Self {
+            snapshot: Some(snapshot),
+            new: Vec::new(),
+            derived: None,
+        }
     }
 
     /// Entries of this state, asked for by their keys.
@@ -62,7 +66,10 @@ impl Resolved {
         store: &Store,
         keys: &[(&str, &str)],
     ) -> Result<Vec<Option<EventNo>>> {
-        let base = self.derived.as_ref().map_or(self.snapshot, |derived| derived.base);
+        let base = self
+            .derived
+            .as_ref()
+            .map_or(self.snapshot, |derived| derived.base);
         let mut entries = match base {
             Some(base) => store.state_entries(base, keys).await?,
             None => vec![None; keys.len()],
@@ -86,21 +93,35 @@ impl Resolved {
         key: KeyNo,
         event: EventNo,
     ) -> Result<Self> {
-        let snapshot =
-            store.derive_snapshot(room, self.snapshot, &self.new, &[(key, Some(event))]).await?;
-        let mut changes = self.derived.as_ref().map_or_else(Vec::new, |d| d.changes.clone());
+        let snapshot = store
+            .derive_snapshot(room, self.snapshot, &[(key, Some(event))])
+            .await?;
+        let mut changes = self
+            .derived
+            .as_ref()
+            .map_or_else(Vec::new, |d| d.changes.clone());
         changes.retain(|(changed, _)| *changed != key);
         changes.push((key, Some(event)));
-        let base = self.derived.as_ref().map_or(self.snapshot, |derived| derived.base);
-        let no = snapshot.no;
+        let base = self
+            .derived
+            .as_ref()
+            .map_or(self.snapshot, |derived| derived.base);
+        let no = snapshot.no();
         let mut new = self.new.clone();
         new.push(snapshot);
-        Ok(Self { snapshot: Some(no), new, derived: Some(Derived { base, changes }) })
+        Ok(Self {
+            snapshot: Some(no),
+            new,
+            derived: Some(Derived { base, changes }),
+        })
     }
 
     /// The whole state.
     pub(crate) async fn all(&self, store: &Store) -> Result<BTreeMap<KeyNo, EventNo>> {
-        let base = self.derived.as_ref().map_or(self.snapshot, |derived| derived.base);
+        let base = self
+            .derived
+            .as_ref()
+            .map_or(self.snapshot, |derived| derived.base);
         let mut all: BTreeMap<KeyNo, EventNo> = match base {
             Some(base) => store.state_all(base).await?.into_iter().collect(),
             None => BTreeMap::new(),
@@ -120,14 +141,17 @@ impl Resolved {
         store: &Store,
         from: Option<SnapshotNo>,
     ) -> Result<Vec<(KeyNo, Option<EventNo>, Option<EventNo>)>> {
-        let base = self.derived.as_ref().map_or(self.snapshot, |derived| derived.base);
+        let base = self
+            .derived
+            .as_ref()
+            .map_or(self.snapshot, |derived| derived.base);
         let mut diff: BTreeMap<KeyNo, (Option<EventNo>, Option<EventNo>)> = match (from, base) {
             (from, base) if from == base => BTreeMap::new(),
             (Some(from), Some(base)) => store
                 .state_diff(from, base)
                 .await?
                 .into_iter()
-                .map(|change| (change.key, (change.old, change.new)))
+                .map(|(key, old, new)| (key, (old, new)))
                 .collect(),
             (None, Some(base)) => store
                 .state_all(base)
@@ -173,13 +197,17 @@ async fn entries_by_no(
     at: Option<SnapshotNo>,
     keys: &[KeyNo],
 ) -> Result<Vec<Option<EventNo>>> {
-    let Some(at) = at else { return Ok(vec![None; keys.len()]) };
+    let Some(at) = at else {
+        return Ok(vec![None; keys.len()]);
+    };
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let names = store.keys_of(keys).await?;
-    let pairs: Vec<(&str, &str)> =
-        names.iter().map(|name| (name.kind.as_str(), name.key.as_str())).collect();
+    let names = store.keys(keys).await?;
+    let pairs: Vec<(&str, &str)> = names
+        .iter()
+        .map(|name| (name.kind.as_str(), name.key.as_str()))
+        .collect();
     Ok(store.state_entries(at, &pairs).await?)
 }
 
@@ -222,7 +250,7 @@ pub(crate) async fn resolve(
                 .state_diff(base, *no)
                 .await?
                 .into_iter()
-                .map(|change| (change.key, change.new))
+                .map(|(key, _, new)| (key, new))
                 .collect(),
             _ => HashMap::new(),
         };
@@ -241,10 +269,16 @@ pub(crate) async fn resolve(
         forks.push((None, diff));
     }
 
-    let conflicted: BTreeSet<KeyNo> =
-        forks.iter().flat_map(|(_, diff)| diff.keys().copied()).collect();
+    let conflicted: BTreeSet<KeyNo> = forks
+        .iter()
+        .flat_map(|(_, diff)| diff.keys().copied())
+        .collect();
     let resolution: BTreeMap<KeyNo, Option<EventNo>> = if forks.len() == 1 {
-        forks[0].1.iter().map(|(key, event)| (*key, *event)).collect()
+        forks[0]
+            .1
+            .iter()
+            .map(|(key, event)| (*key, *event))
+            .collect()
     } else if conflicted.is_empty() {
         BTreeMap::new()
     } else {
@@ -255,8 +289,14 @@ pub(crate) async fn resolve(
     for (no, diff) in &forks {
         let Some(no) = no else { continue };
         let same = conflicted.iter().all(|key| {
-            let here = diff.get(key).copied().unwrap_or_else(|| base_all.get(key).copied());
-            let there = resolution.get(key).copied().unwrap_or_else(|| base_all.get(key).copied());
+            let here = diff
+                .get(key)
+                .copied()
+                .unwrap_or_else(|| base_all.get(key).copied());
+            let there = resolution
+                .get(key)
+                .copied()
+                .unwrap_or_else(|| base_all.get(key).copied());
             here == there
         });
         if same {
@@ -278,11 +318,14 @@ pub(crate) async fn derive(
     changes: Vec<(KeyNo, Option<EventNo>)>,
 ) -> Result<Resolved> {
     if changes.is_empty() && base.is_some() {
-        return Ok(Resolved { snapshot: base, ..Resolved::default() });
+        return Ok(Resolved {
+            snapshot: base,
+            ..Resolved::default()
+        });
     }
-    let snapshot = store.derive_snapshot(room, base, &[], &changes).await?;
+    let snapshot = store.derive_snapshot(room, base, &changes).await?;
     Ok(Resolved {
-        snapshot: Some(snapshot.no),
+        snapshot: Some(snapshot.no()),
         new: vec![snapshot],
         derived: Some(Derived { base, changes }),
     })
@@ -298,7 +341,11 @@ async fn settle(
     pending: Option<(EventNo, &Arc<Pdu>)>,
 ) -> Result<BTreeMap<KeyNo, Option<EventNo>>> {
     let mut nos: Vec<EventNo> = base_all.values().copied().collect();
-    nos.extend(forks.iter().flat_map(|(_, diff)| diff.values().flatten().copied()));
+    nos.extend(
+        forks
+            .iter()
+            .flat_map(|(_, diff)| diff.values().flatten().copied()),
+    );
     nos.sort_unstable();
     nos.dedup();
     let mut loaded = Loaded::default();
@@ -310,13 +357,17 @@ async fn settle(
     }
     loaded.add(&store.events_by_no(&nos).await?);
     loaded.add(&store.events(&of).await?);
-    let mut keys: Vec<KeyNo> = base_all.keys().copied().chain(conflicted.iter().copied()).collect();
+    let mut keys: Vec<KeyNo> = base_all
+        .keys()
+        .copied()
+        .chain(conflicted.iter().copied())
+        .collect();
     keys.sort_unstable();
     keys.dedup();
     let names: HashMap<KeyNo, StateKey> = keys
         .iter()
         .copied()
-        .zip(store.keys_of(&keys).await?)
+        .zip(store.keys(&keys).await?)
         .map(|(no, name)| (no, StateKey::new(&*name.kind, &*name.key)))
         .collect();
 
@@ -324,7 +375,10 @@ async fn settle(
     for (_, diff) in forks {
         let mut map = StateMap::new();
         for key in &keys {
-            let event = diff.get(key).copied().unwrap_or_else(|| base_all.get(key).copied());
+            let event = diff
+                .get(key)
+                .copied()
+                .unwrap_or_else(|| base_all.get(key).copied());
             if let (Some(event), Some(name)) = (event, names.get(key)) {
                 let id = loaded.ids.get(&event).ok_or_else(|| missing_row(event))?;
                 map.insert(name.clone(), id.clone());
@@ -350,8 +404,11 @@ async fn settle(
                 return Ok(settled);
             }
             Err(missing) => {
-                let wanted: Vec<OwnedEventId> =
-                    missing.0.into_iter().filter(|id| asked.insert(id.clone())).collect();
+                let wanted: Vec<OwnedEventId> = missing
+                    .0
+                    .into_iter()
+                    .filter(|id| asked.insert(id.clone()))
+                    .collect();
                 if wanted.is_empty() {
                     break;
                 }
@@ -366,7 +423,9 @@ async fn settle(
 }
 
 fn missing_row(no: EventNo) -> Error {
-    Error::Store(rhizome_storage::Error::Failed(format!("the state names event {no}, which is gone")))
+    Error::Store(rhizome_storage::Error::Failed(format!(
+        "the state names event {no}, which is gone"
+    )))
 }
 
 /// The events that resolution may look at.
@@ -379,7 +438,11 @@ struct Loaded {
 impl Loaded {
     fn add(&mut self, events: &[Arc<StoredEvent>]) {
         for event in events {
-            self.put(event.no, event.pdu.clone(), event.status == Status::Rejected);
+            self.put(
+                event.no,
+                event.pdu.clone(),
+                event.status == Status::Rejected,
+            );
         }
     }
 
@@ -423,8 +486,10 @@ pub async fn before(rooms: &Rooms, event: &StoredEvent) -> Result<Option<StateBe
         None if event.pdu.prev_events().is_empty() => Vec::new(),
         None => return Ok(None),
     };
-    let ids: Vec<OwnedEventId> =
-        state.iter().map(|event| event.pdu.event_id().to_owned()).collect();
+    let ids: Vec<OwnedEventId> = state
+        .iter()
+        .map(|event| event.pdu.event_id().to_owned())
+        .collect();
     let auth_chain = rooms.store().auth_chain(&ids).await?;
     Ok(Some(StateBefore { state, auth_chain }))
 }

@@ -6,9 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use rhizome_protocol::{
-    Pdu, RoomRules, auth::StateView, visibility::HistoryVisibility,
-};
+use rhizome_protocol::{Pdu, RoomRules, auth::StateView, visibility::HistoryVisibility};
 use rhizome_storage::{EventNo, SnapshotNo, Store};
 use ruma::UserId;
 
@@ -37,7 +35,9 @@ impl View {
     }
 
     fn knows(&self, kind: &str, key: &str) -> bool {
-        self.entries.get(kind).is_some_and(|keys| keys.contains_key(key))
+        self.entries
+            .get(kind)
+            .is_some_and(|keys| keys.contains_key(key))
     }
 
     pub(crate) fn put(&mut self, kind: &str, key: &str, held: Option<Held>) {
@@ -47,13 +47,6 @@ impl View {
         };
         if keys.insert(key.to_owned(), held).is_none() {
             self.len += 1;
-        }
-    }
-
-    /// Advances the view by a state event.
-    pub(crate) fn apply(&mut self, no: EventNo, pdu: &Arc<Pdu>) {
-        if let Some(key) = pdu.state_key() {
-            self.put(pdu.kind(), key, Some(Held { no, pdu: pdu.clone() }));
         }
     }
 
@@ -67,8 +60,11 @@ impl View {
         if self.len > MAX_ENTRIES {
             *self = Self::default();
         }
-        let mut wanted: Vec<(&str, &str)> =
-            keys.iter().copied().filter(|(kind, key)| !self.knows(kind, key)).collect();
+        let mut wanted: Vec<(&str, &str)> = keys
+            .iter()
+            .copied()
+            .filter(|(kind, key)| !self.knows(kind, key))
+            .collect();
         if wanted.is_empty() {
             return Ok(());
         }
@@ -83,7 +79,10 @@ impl View {
         for ((kind, key), no) in wanted.into_iter().zip(nos) {
             let held = no.and_then(|no| {
                 let event = events.iter().find(|event| event.no == no)?;
-                Some(Held { no, pdu: event.pdu.clone() })
+                Some(Held {
+                    no,
+                    pdu: event.pdu.clone(),
+                })
             });
             self.put(kind, key, held);
         }
@@ -93,7 +92,8 @@ impl View {
     /// The history visibility that the state sets; its entry must have been loaded.
     pub(crate) fn visibility(&self) -> HistoryVisibility {
         HistoryVisibility::of(
-            self.held("m.room.history_visibility", "").map(|held| held.pdu.content()),
+            self.held("m.room.history_visibility", "")
+                .map(|held| held.pdu.content()),
         )
     }
 }
@@ -121,27 +121,4 @@ pub(crate) fn keys_of(
     content: &rhizome_protocol::Object,
 ) -> Vec<(String, String)> {
     rhizome_protocol::auth::auth_keys(rules, kind, sender, state_key, content)
-}
-
-/// The view of the state `at` that authorising `pdu` needs.
-pub(crate) async fn view_for(store: &Store, at: Option<SnapshotNo>, pdu: &Pdu) -> Result<View> {
-    let mut view = View::default();
-    extend_for(&mut view, store, at, pdu).await?;
-    Ok(view)
-}
-
-/// Extends a view of the state `at` by what authorising `pdu` needs, and by the entry that it replaces.
-pub(crate) async fn extend_for(
-    view: &mut View,
-    store: &Store,
-    at: Option<SnapshotNo>,
-    pdu: &Pdu,
-) -> Result<()> {
-    let keys = keys_of(pdu.rules(), pdu.kind(), pdu.sender(), pdu.state_key(), pdu.content());
-    let mut wanted: Vec<(&str, &str)> = ALWAYS.to_vec();
-    wanted.extend(keys.iter().map(|(kind, key)| (kind.as_str(), key.as_str())));
-    if let Some(key) = pdu.state_key() {
-        wanted.push((pdu.kind(), key));
-    }
-    view.load(store, at, &wanted).await
 }

@@ -1,0 +1,490 @@
+//! Joining, leaving and inviting across servers.
+//!
+//! As the room's door for another server: [`template`] gives an unsigned event, and [`admit_signed`]
+//! takes it back signed. Going through another server's door: [`adopt`] takes the room as that server
+//! described it. [`remote_invite`] is an invite that reaches us from outside.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use rhizome_protocol::{
+    Membership, Object, Pdu, Rejection, RoomRules, StateKey, auth,
+    draft::{self, Draft, Place},
+};
+use rhizome_storage::{
+    CommitError, CurrentState, EventNo, Fact, KeyNo, NewEvent, NewRoom, Placement, RoomHead,
+    RoomNo, RoomWrite, StateChange, Status, StoredEvent, WriteSet,
+};
+use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, UserId};
+
+use crate::{
+    Error, Rooms,
+    chain::Chain,
+    error::Result,
+    receive::{self, Gathered, How, Received, store_outliers},
+    send::{commit_error, known_room},
+    state_at::{self, Resolved, StateBefore},
+    view::View,
+};
+
+const MAX_ATTEMPTS: usize = 20;
+
+/// An unsigned event for another server to sign.
+#[derive(Debug, Clone)]
+pub struct Template {
+    /// The room's rules.
+    pub rules: &'static RoomRules,
+    /// The event without hashes and signatures.
+    pub event: Object,
+}
+
+/// The answer of `make_join`, `make_leave`: a member event of `user` that would be allowed now.
+/// `versions` are the room versions that the other server speaks; empty means any.
+///
+/// # Errors
+///
+/// [`Error::UnknownRoom`], [`Error::IncompatibleVersion`], [`Error::Forbidden`].
+pub async fn template(
+    rooms: &Rooms,
+    room_id: &RoomId,
+    user: &UserId,
+    membership: Membership,
+    versions: &[RoomVersionId],
+) -> Result<Template> {
+    let head = known_room(rooms, room_id).await?;
+    require_resident(rooms, &head).await?;
+    if !versions.is_empty() && !versions.contains(&head.rules.version) {
+        return Err(Error::IncompatibleVersion(head.rules.id().to_owned()));
+    }
+    let mut content = Object::new();
+    content.insert("membership".into(), membership.as_str().into());
+    let draft = Draft {
+        room_id: Some(room_id.to_owned()),
+        sender: user.to_owned(),
+        kind: "m.room.member".into(),
+        state_key: Some(user.to_string()),
+        content,
+        redacts: None,
+    };
+    let mut chain = Chain::upon(rooms, &head, View::default());
+    chain
+        .look_at(
+            &draft.kind,
+            user,
+            draft.state_key.as_deref(),
+            &draft.content,
+        )
+        .await?;
+    // Signed by us it is good for nothing but this check.
+    let checked = chain.decide(&draft, rooms.store().clock().now_ms())?;
+    let place = Place {
+        prev_events: checked.prev_events().to_vec(),
+        auth_events: checked.auth_events().to_vec(),
+        depth: checked.depth(),
+        origin_server_ts: checked.origin_server_ts(),
+    };
+    Ok(Template {
+        rules: head.rules,
+        event: draft::template(head.rules, &draft, &place),
+    })
+}
+
+/// Other servers may come in through us only while we are in the room ourselves.
+async fn require_resident(rooms: &Rooms, head: &RoomHead) -> Result<()> {
+    let servers = rooms.store().joined_servers(head.room).await?;
+    if servers.iter().any(|server| server == rooms.server()) {
+        return Ok(());
+    }
+    Err(Error::UnknownRoom(head.room_id.clone()))
+}
+
+/// An event that came in through us, and the room before it.
+#[derive(Debug, Clone)]
+pub struct AdmittedEvent {
+    /// The event.
+    pub event: Arc<StoredEvent>,
+    /// The state before it with its auth chain: what `send_join` answers.
+    pub before: StateBefore,
+}
+
+/// Admits an event that is signed and so can't be built again: `send_join`, `send_leave`, or an invite of
+/// ours that the invited user's server has signed. It goes on to the room's other servers.
+///
+/// # Errors
+///
+/// [`Error::Forbidden`] if the room doesn't allow it, then or now; [`Error::BadState`] if it follows
+/// events that we don't have (its template was not ours).
+pub async fn admit_signed(rooms: &Rooms, pdu: Arc<Pdu>) -> Result<AdmittedEvent> {
+    let head = known_room(rooms, pdu.room_id()).await?;
+    require_resident(rooms, &head).await?;
+    let how = How {
+        placement: Placement::Live,
+        relay: true,
+    };
+    let id = pdu.event_id().to_owned();
+    let admitted = receive::admit(rooms, pdu, &Gathered::default(), how).await?;
+    match admitted {
+        Received::Accepted | Received::Known => {}
+        Received::SoftFailed(rejection) | Received::Rejected(rejection) => {
+            return Err(Error::Forbidden(rejection));
+        }
+        Received::Need(need) => {
+            let lacks: Vec<String> = need
+                .prev
+                .iter()
+                .chain(&need.auth)
+                .map(ToString::to_string)
+                .collect();
+            return Err(Error::BadState(format!(
+                "The event refers to events that are unknown here: {}",
+                lacks.join(", ")
+            )));
+        }
+    }
+    let event = rooms
+        .store()
+        .event(&id)
+        .await?
+        .ok_or_else(|| Error::UnknownEvent(id.clone()))?;
+    if event.status != Status::Accepted {
+        let reason = event.reason.clone().unwrap_or_default();
+        return Err(Error::Forbidden(Rejection::new("decided before", reason)));
+    }
+    let before = state_at::before(rooms, &event)
+        .await?
+        .ok_or(Error::UnknownEvent(id))?;
+    Ok(AdmittedEvent { event, before })
+}
+
+/// A room as another server's `send_join` answer describes it. All events have passed
+/// [`rhizome_protocol::receive::verify`].
+#[derive(Debug, Clone)]
+pub struct RemoteJoin {
+    /// The rules of the version that the template named.
+    pub rules: &'static RoomRules,
+    /// The state before the join.
+    pub state: Vec<Arc<Pdu>>,
+    /// The auth chain of `state` and of the join.
+    pub auth_chain: Vec<Arc<Pdu>>,
+    /// The join, as we signed it (and the other server, if it had to).
+    pub event: Arc<Pdu>,
+}
+
+/// Takes a room as it was given, with the join of a local user as its newest event.
+///
+/// The state and auth chain are stored first, in bounded batches that nothing refers to; then one commit
+/// links them: join, current state, extremity. If the room was known already (we had left it), its state
+/// becomes the given one; if a local user is in it already, the join is received like any other event.
+///
+/// # Errors
+///
+/// [`Error::BadState`] if what was given doesn't make a room: no create event, one of another version,
+/// events missing from the auth chain; [`Error::Forbidden`] if the join isn't allowed by it.
+pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> {
+    let RemoteJoin {
+        rules,
+        state,
+        auth_chain,
+        event,
+    } = join;
+    let room_id = event.room_id().to_owned();
+    let user = event.sender().to_owned();
+    if event.membership() != Some(Membership::Join) || event.state_key() != Some(user.as_str()) {
+        return Err(Error::BadState("That is no join".into()));
+    }
+    check_create(rules, &state)?;
+
+    let store = rooms.store();
+    let room = store.room_no(&room_id).await?;
+    if store.room_by_no(room).await?.is_none() {
+        let write = RoomWrite {
+            room,
+            create: Some(NewRoom {
+                room_id: room_id.clone(),
+                rules,
+            }),
+            ..RoomWrite::default()
+        };
+        match store
+            .commit(WriteSet {
+                rooms: vec![write],
+                ..WriteSet::default()
+            })
+            .await
+        {
+            Ok(_) | Err(CommitError::RoomExists(_)) => {}
+            Err(error) => return Err(commit_error(error)),
+        }
+    }
+
+    let mut pdus = auth_chain;
+    pdus.extend(state.iter().cloned());
+    pdus.retain(|pdu| pdu.event_id() != event.event_id());
+    let report = store_outliers(rooms, room, rules, &room_id, pdus).await?;
+    if let Some((id, missing)) = report.incomplete.iter().next() {
+        return Err(Error::BadState(format!(
+            "The other server's answer lacks auth events of {id}: {}",
+            missing
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        )));
+    }
+    for (id, rejection) in &report.rejected {
+        tracing::warn!(room.id = %room_id, event.id = %id, %rejection, "state of a remote join refused");
+    }
+
+    // What was accepted of the state is the state.
+    let accepted: Vec<&Arc<Pdu>> = state
+        .iter()
+        .filter(|pdu| report.accepted.contains(pdu.event_id()))
+        .collect();
+    let ids: Vec<OwnedEventId> = accepted
+        .iter()
+        .map(|pdu| pdu.event_id().to_owned())
+        .collect();
+    let nos = store.event_nos(&ids).await?;
+    let mut map: BTreeMap<KeyNo, EventNo> = BTreeMap::new();
+    let mut by_key: HashMap<StateKey, Arc<Pdu>> = HashMap::new();
+    let keys: Vec<(&str, &str)> = accepted
+        .iter()
+        .map(|pdu| (pdu.kind(), pdu.state_key().unwrap_or_default()))
+        .collect();
+    for (pdu, key) in accepted.iter().zip(store.key_nos(&keys).await?) {
+        let Some(state_key) = pdu.state_key() else {
+            continue;
+        };
+        if let Some(no) = nos.get(pdu.event_id()) {
+            map.insert(key, *no);
+            by_key.insert(StateKey::new(pdu.kind(), state_key), (*pdu).clone());
+        }
+    }
+    auth::authorize(&event, &by_key).map_err(Error::Forbidden)?;
+    let visibility = rhizome_protocol::visibility::HistoryVisibility::of(
+        by_key
+            .get(&StateKey::new("m.room.history_visibility", ""))
+            .map(|event| event.content()),
+    );
+
+    for _ in 0..MAX_ATTEMPTS {
+        let Some(head) = store.room_by_no(room).await? else {
+            return Err(Error::UnknownRoom(room_id));
+        };
+        let resident = store
+            .joined_servers(room)
+            .await?
+            .iter()
+            .any(|s| s == rooms.server());
+        if resident && head.snapshot.is_some() {
+            return receive_join(rooms, &event, &state).await;
+        }
+        let queue = rooms.queues().of(room);
+        let mut warm = queue.gate.lock().await;
+        let known = store.event(event.event_id()).await?;
+        let no = match &known {
+            Some(known) if known.placement != Placement::Outlier => return Ok(known.clone()),
+            Some(known) => known.no,
+            None => store.next_event_no().await?,
+        };
+        let before = snapshot_of(rooms, &head, &map).await?;
+        let key = store.key_no("m.room.member", user.as_str()).await?;
+        let after = before.with(store, room, key, no).await?;
+        let Some(snapshot) = after.snapshot else {
+            return Err(Error::Contended);
+        };
+        let changes = after
+            .diff_from(store, head.snapshot)
+            .await?
+            .into_iter()
+            .map(|(key, old, new)| StateChange { key, old, new })
+            .collect();
+        let write = RoomWrite {
+            room,
+            expect: Some(head.state_version),
+            events: vec![NewEvent {
+                state_before: before.snapshot,
+                state_after: after.snapshot,
+                visibility: Some(visibility),
+                ..NewEvent::new(no, event.clone())
+            }],
+            snapshots: after.new.clone(),
+            current: Some(CurrentState { snapshot, changes }),
+            reset_extremities: Some(vec![no]),
+            ..RoomWrite::default()
+        };
+        let facts = invite_gone(rooms, room, &room_id, &user).await?;
+        match store
+            .commit(WriteSet {
+                rooms: vec![write],
+                facts,
+            })
+            .await
+        {
+            Ok(_) => {
+                *warm = crate::queue::Warm::default();
+                drop(warm);
+                let id: &EventId = event.event_id();
+                let stored = store.event(id).await?;
+                return stored.ok_or_else(|| Error::UnknownEvent(id.to_owned()));
+            }
+            Err(CommitError::StateMoved { .. } | CommitError::DuplicateEvent { .. }) => {}
+            Err(error) => return Err(commit_error(error)),
+        }
+    }
+    Err(Error::Contended)
+}
+
+/// The state before the join, upon what we had of the room before.
+async fn snapshot_of(
+    rooms: &Rooms,
+    head: &RoomHead,
+    map: &BTreeMap<KeyNo, EventNo>,
+) -> Result<Resolved> {
+    let store = rooms.store();
+    let old: BTreeMap<KeyNo, EventNo> = match head.snapshot {
+        Some(at) => store.state_all(at).await?.into_iter().collect(),
+        None => BTreeMap::new(),
+    };
+    let mut changes: Vec<(KeyNo, Option<EventNo>)> = Vec::new();
+    for (key, event) in map {
+        if old.get(key) != Some(event) {
+            changes.push((*key, Some(*event)));
+        }
+    }
+    changes.extend(
+        old.keys()
+            .filter(|key| !map.contains_key(key))
+            .map(|key| (*key, None)),
+    );
+    state_at::derive(store, head.room, head.snapshot, changes).await
+}
+
+/// The join of a second local user: the room goes on from what we have, with the given state on the
+/// join's side of it.
+async fn receive_join(
+    rooms: &Rooms,
+    event: &Arc<Pdu>,
+    state: &[Arc<Pdu>],
+) -> Result<Arc<StoredEvent>> {
+    let map = receive::state_map(state);
+    let states_after = event
+        .prev_events()
+        .iter()
+        .map(|id| (id.clone(), map.clone()))
+        .collect();
+    let gathered = Gathered { states_after };
+    match receive::receive(rooms, event.clone(), &gathered).await? {
+        Received::Accepted | Received::Known => {}
+        Received::SoftFailed(rejection) | Received::Rejected(rejection) => {
+            return Err(Error::Forbidden(rejection));
+        }
+        Received::Need(_) => {
+            return Err(Error::BadState("The other server's answer has gaps".into()));
+        }
+    }
+    let id = event.event_id();
+    rooms
+        .store()
+        .event(id)
+        .await?
+        .ok_or_else(|| Error::UnknownEvent(id.to_owned()))
+}
+
+fn check_create(rules: &RoomRules, state: &[Arc<Pdu>]) -> Result<()> {
+    let mut creates = state.iter().filter(|pdu| pdu.is_state("m.room.create", ""));
+    let (Some(create), None) = (creates.next(), creates.next()) else {
+        return Err(Error::BadState(
+            "The other server's answer has no create event".into(),
+        ));
+    };
+    // An absent version means version 1.
+    let version = create
+        .content()
+        .get("room_version")
+        .map_or(Some("1"), |v| v.as_str());
+    if version != Some(rules.id()) {
+        return Err(Error::BadState(
+            "The room's create event is of another version than the join".into(),
+        ));
+    }
+    Ok(())
+}
+
+async fn invite_gone(
+    rooms: &Rooms,
+    room: RoomNo,
+    room_id: &RoomId,
+    user: &UserId,
+) -> Result<Vec<Fact>> {
+    let user = rooms.store().user_no(user).await?;
+    let invite = rooms.store().remote_invite(user, room).await?;
+    Ok(invite
+        .map(|_| Fact::RemoteInviteGone {
+            user,
+            room_id: room_id.to_owned(),
+        })
+        .into_iter()
+        .collect())
+}
+
+/// An invite of a local user to a room that we are not in: kept with the stripped state, the text of a
+/// JSON array, so that the user can be shown it.
+///
+/// If we are in the room, nothing is stored: the invite comes as an event of the room.
+pub async fn remote_invite(rooms: &Rooms, pdu: &Pdu, stripped_state: Arc<str>) -> Result<()> {
+    let store = rooms.store();
+    let target = pdu
+        .state_key()
+        .and_then(|key| <&UserId>::try_from(key).ok());
+    let Some(target) = target.filter(|user| rooms.is_local(user)) else {
+        return Err(Error::Invalid(
+            "The invited user is not one of this server's".into(),
+        ));
+    };
+    if pdu.membership() != Some(Membership::Invite) {
+        return Err(Error::Invalid("That is no invite".into()));
+    }
+    if let Some(head) = store.room(pdu.room_id()).await? {
+        let servers = store.joined_servers(head.room).await?;
+        if servers.iter().any(|server| server == rooms.server()) {
+            return Ok(());
+        }
+    }
+    let fact = Fact::RemoteInvite {
+        user: store.user_no(target).await?,
+        room_id: pdu.room_id().to_owned(),
+        sender: store.user_no(pdu.sender()).await?,
+        rules: pdu.rules(),
+        event: pdu.json().clone(),
+        stripped_state,
+    };
+    store
+        .commit(WriteSet {
+            facts: vec![fact],
+            ..WriteSet::default()
+        })
+        .await
+        .map_err(commit_error)?;
+    Ok(())
+}
+
+/// The invite to a room that we are not in is gone: rejected by the user, or taken back.
+pub async fn remote_invite_gone(rooms: &Rooms, room_id: &RoomId, user: &UserId) -> Result<()> {
+    let store = rooms.store();
+    let user = store.user_no(user).await?;
+    let fact = Fact::RemoteInviteGone {
+        user,
+        room_id: room_id.to_owned(),
+    };
+    store
+        .commit(WriteSet {
+            facts: vec![fact],
+            ..WriteSet::default()
+        })
+        .await
+        .map_err(commit_error)?;
+    Ok(())
+}
