@@ -12,7 +12,7 @@ use rhizome_protocol::{
     pdu::MAX_BYTES,
 };
 use rhizome_storage::{
-    CurrentState, EventNo, NewEvent, NewSnapshot, Redacts, RoomHead, RoomNo, RoomWrite, SnapshotNo,
+    CurrentState, NewEvent, NewSnapshot, Redacts, RoomHead, RoomNo, RoomWrite, SnapshotNo,
     StateChange, TxnKey,
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, UserId};

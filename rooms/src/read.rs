@@ -93,15 +93,14 @@ pub async fn require_can_see_state(
             left: None,
         });
     }
-    if let Some(row) = row.filter(|row| !row.forgotten) {
-        if let Some(left) = last_left(rooms, user, row).await? {
+    if let Some(row) = row.filter(|row| !row.forgotten)
+        && let Some(left) = last_left(rooms, user, row).await? {
             return Ok(StateSeen {
                 head,
                 snapshot: left.state,
                 left: Some(left.pos),
             });
         }
-    }
     Err(not_in_room())
 }
 
@@ -266,13 +265,10 @@ pub async fn server_can_see(
             seen.push(own);
             continue;
         };
-        let (joined, invited) = match known.get(&at) {
-            Some(found) => *found,
-            None => {
-                let found = members_of_server(rooms, server, at).await?;
-                known.insert(at, found);
-                found
-            }
+        let (joined, invited) = if let Some(found) = known.get(&at) { *found } else {
+            let found = members_of_server(rooms, server, at).await?;
+            known.insert(at, found);
+            found
         };
         seen.push(joined || (invited && visibility == HistoryVisibility::Invited));
     }

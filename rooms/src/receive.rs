@@ -128,7 +128,7 @@ pub(crate) async fn admit(
         ));
     }
     let found = match gather(rooms, &head, &pdu, gathered).await? {
-        Gather::Known(event) => {
+        Gather::Known(_event) => {
             return Ok(Received::Known);
         }
         Gather::Need(need) => {
@@ -140,12 +140,12 @@ pub(crate) async fn admit(
         Ok(placed) => placed,
         Err(rejected) => {
             let outcome = Received::Rejected(rejected.rejection);
-            let no = rejected.event.no;
+            let _no = rejected.event.no;
             store_alone(rooms, head.room, rejected.event, rejected.snapshots).await?;
             return Ok(outcome);
         }
     };
-    let no = placed.event.no;
+    let _no = placed.event.no;
     if how.placement != Placement::Live {
         store_alone(rooms, head.room, placed.event, placed.after.new).await?;
         return Ok(Received::Accepted);
@@ -183,7 +183,7 @@ pub(crate) async fn admit(
                 return Ok(outcome);
             }
             Err(CommitError::StateMoved { .. }) => {}
-            Err(CommitError::DuplicateEvent { no, .. }) => {
+            Err(CommitError::DuplicateEvent { no: _, .. }) => {
                 // Another process was faster.
                 return Ok(Received::Known);
             }
@@ -288,11 +288,10 @@ async fn auth_events_of(
     at_hand: &HashMap<OwnedEventId, (Arc<Pdu>, bool)>,
 ) -> Result<Result<Vec<(Arc<Pdu>, bool)>, Vec<OwnedEventId>>> {
     let mut ids: Vec<OwnedEventId> = pdu.auth_events().to_vec();
-    if let Some(create) = implied_create(pdu) {
-        if !ids.contains(&create) {
+    if let Some(create) = implied_create(pdu)
+        && !ids.contains(&create) {
             ids.push(create);
         }
-    }
     let absent: Vec<OwnedEventId> = ids
         .iter()
         .filter(|id| !at_hand.contains_key(*id))
@@ -494,7 +493,7 @@ async fn decide(
         placed.after.clone()
     } else {
         let now = merge(rooms, head, placed, forks).await?;
-        let known: HashSet<_> = snapshots.iter().map(|snapshot| snapshot.no()).collect();
+        let known: HashSet<_> = snapshots.iter().map(rhizome_storage::NewSnapshot::no).collect();
         snapshots.extend(
             now.new
                 .iter()
@@ -600,11 +599,10 @@ async fn merge(
     let pending = Some((placed.event.no, &placed.event.pdu));
     let now = state_at::resolve(rooms, head, forks, pending).await?;
     // The state after the event under the number that it gets anyway.
-    if let (Some(_), Some(all)) = (&now.derived, after_all) {
-        if now.all(rooms.store()).await? == all {
+    if let (Some(_), Some(all)) = (&now.derived, after_all)
+        && now.all(rooms.store()).await? == all {
             return Ok(after.clone());
         }
-    }
     Ok(now)
 }
 

@@ -324,13 +324,11 @@ async fn one(
             &draft.content,
         )
         .await?;
-    if let Some(key) = &draft.state_key {
-        if let Some(stands) = chain.view.get(&draft.kind, key) {
-            if stands.sender() == draft.sender && *stands.content() == draft.content {
+    if let Some(key) = &draft.state_key
+        && let Some(stands) = chain.view.get(&draft.kind, key)
+            && stands.sender() == draft.sender && *stands.content() == draft.content {
                 return Ok(Outcome::Stands(stands.event_id().to_owned()));
             }
-        }
-    }
     let ts = job
         .options
         .origin_server_ts
@@ -359,11 +357,10 @@ pub(crate) fn send_to(
         let target = pdu
             .state_key()
             .and_then(|key| <&ruma::UserId>::try_from(key).ok());
-        if let Some(target) = target.map(|user| user.server_name().to_owned()) {
-            if target != rooms.server() && !to.contains(&target) {
+        if let Some(target) = target.map(|user| user.server_name().to_owned())
+            && target != rooms.server() && !to.contains(&target) {
                 to.push(target);
             }
-        }
     }
     (!to.is_empty()).then_some(to)
 }
