@@ -1,14 +1,14 @@
 //! Sync tokens: `s<epoch>_<position>_<ephemeral>`, opaque to clients.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use rhizome_storage::Pos;
 
 /// A point in the log and in the ephemeral stream up to which a client has been told everything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
     /// Which life of the database the position belongs to (renewed by a restore).
-    pub epoch: i64,
+    pub epoch: Arc<str>,
     /// The last log position that the client has seen.
     pub pos: Pos,
     /// The last position of the ephemeral stream (typing) that it has seen. Streams of different
@@ -24,12 +24,16 @@ impl Token {
     /// Reads a token; fails when the text was never one of ours.
     pub fn parse(text: &str) -> Result<Token, NotAToken> {
         let mut parts = text.strip_prefix('s').ok_or(NotAToken)?.split('_');
+        let epoch = parts.next().ok_or(NotAToken)?;
+        if epoch.is_empty() || epoch.len() > 64 || !epoch.bytes().all(|b| b.is_ascii_alphanumeric()) {
+            return Err(NotAToken);
+        }
         let mut number = || -> Result<i64, NotAToken> {
             let part = parts.next().ok_or(NotAToken)?;
             let plain = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
             if plain { part.parse().map_err(|_| NotAToken) } else { Err(NotAToken) }
         };
-        let token = Token { epoch: number()?, pos: Pos(number()?), ephemeral: number()? };
+        let token = Token { epoch: epoch.into(), pos: Pos(number()?), ephemeral: number()? };
         if parts.next().is_some() { Err(NotAToken) } else { Ok(token) }
     }
 
@@ -52,14 +56,14 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_as_itself() {
-        let token = Token { epoch: 3, pos: Pos(72_594), ephemeral: 12 };
+        let token = Token { epoch: "0af3".into(), pos: Pos(72_594), ephemeral: 12 };
         assert_eq!(Token::parse(&token.to_string()), Ok(token));
     }
 
     #[test]
     fn what_is_not_a_token_is_told_apart() {
         for text in [
-            "", "s", "s1", "s1_2", "s1_2_3_4", "t1_2_3", "s_1_2", "s1__2", "s-1_2_3", "s1_+2_3",
+            "", "s", "s1", "s1_2", "s1_2_3_4", "t1_2_3", "s_1_2", "s1__2", "s-1_2_3", "s1_+2_3", "sé_1_2",
             "s1_2_99999999999999999999", "s1_2_3\u{0}", " s1_2_3",
         ] {
             assert_eq!(Token::parse(text), Err(NotAToken), "{text:?}");
@@ -68,7 +72,7 @@ mod tests {
 
     #[test]
     fn an_ephemeral_position_from_the_future_is_forgotten() {
-        let token = Token { epoch: 0, pos: Pos(0), ephemeral: 9 };
+        let token = Token { epoch: "0".into(), pos: Pos(0), ephemeral: 9 };
         assert_eq!(token.ephemeral_after(20), 9);
         assert_eq!(token.ephemeral_after(8), 0);
     }

@@ -1,0 +1,272 @@
+//! Events as one reader sees them: whether at all, and with what in `unsigned`.
+//!
+//! Shared by `/sync`, the WebSocket stream, `/messages`, `/context`, `/event` and `/state`.
+
+use std::{collections::HashMap, sync::Arc};
+
+use rhizome_protocol::{
+    Membership,
+    visibility::{HistoryVisibility, Moment, can_see},
+};
+use rhizome_storage::{EventNo, Pos, SnapshotNo, Store, StoredEvent, UserNo};
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+
+use crate::{
+    MatrixError,
+    client_event::{self, Form, Unsigned},
+    extract::Caller,
+    json::Json,
+};
+
+/// Who reads.
+#[derive(Clone, Debug)]
+pub struct Viewer {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// The user's number.
+    pub user: UserNo,
+    /// The device, to which alone its transaction ids are shown.
+    pub device_id: OwnedDeviceId,
+}
+
+impl Viewer {
+    /// The reader that an access token belongs to.
+    pub async fn of(store: &Store, caller: &Caller) -> Result<Viewer, MatrixError> {
+        Ok(Viewer {
+            user: store.user_no(&caller.user_id).await?,
+            user_id: caller.user_id.clone(),
+            device_id: caller.device_id.clone(),
+        })
+    }
+}
+
+/// How a reader stands to a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The reader's membership now.
+    pub membership: Option<Membership>,
+    /// Joined without a break since here.
+    pub joined_from: Option<Pos>,
+    /// When the reader's last stay ended, if it has ended.
+    pub left_at: Option<Pos>,
+}
+
+impl Standing {
+    /// Of someone who never was in the room.
+    pub const STRANGER: Standing = Standing { membership: None, joined_from: None, left_at: None };
+
+    /// Of a member who joined at `since`.
+    pub fn joined(since: Pos) -> Standing {
+        Standing { membership: Some(Membership::Join), joined_from: Some(since), left_at: None }
+    }
+
+    /// Whether the reader has been in the room at or after an event.
+    fn was_in_since(&self, event: &StoredEvent) -> bool {
+        match (self.membership, self.left_at) {
+            (Some(Membership::Join), _) => true,
+            // Backfilled events (no position) are from before the stay.
+            (_, Some(left)) => event.pos().is_none_or(|pos| pos <= left),
+            (_, None) => false,
+        }
+    }
+
+    /// Whether the event lies within the present, unbroken stay.
+    fn covers(&self, event: &StoredEvent) -> bool {
+        matches!((self.joined_from, event.pos()), (Some(from), Some(pos)) if pos >= from)
+    }
+}
+
+/// Where a reader stands in a room, from the index of memberships.
+pub async fn standing(store: &Store, viewer: &Viewer, room: rhizome_storage::RoomNo) -> Result<Standing, MatrixError> {
+    let rows = store.memberships_of(viewer.user).await?;
+    let Some(row) = rows.iter().find(|row| row.room == room) else { return Ok(Standing::STRANGER) };
+    if row.membership == Membership::Join {
+        return Ok(Standing::joined(row.since));
+    }
+    let left_at = match row.event {
+        Some(event) => end_of_stay(store, viewer, event).await?,
+        None => None,
+    };
+    Ok(Standing { membership: Some(row.membership), joined_from: None, left_at })
+}
+
+/// How far back through someone's memberships (leave, ban, unban, …) the last join is looked for.
+const MAX_MEMBERSHIPS: usize = 16;
+
+/// Where the last stay ended whose end, or a membership after it, is `event`.
+pub async fn end_of_stay(store: &Store, viewer: &Viewer, event: EventNo) -> Result<Option<Pos>, MatrixError> {
+    let mut at = event;
+    for _ in 0..MAX_MEMBERSHIPS {
+        let Some(event) = store.event_by_no(at).await? else { return Ok(None) };
+        let Some(before) = replaced_no(store, &event).await? else { return Ok(None) };
+        let Some(replaced) = store.event_by_no(before).await? else { return Ok(None) };
+        if !replaced.pdu.is_state("m.room.member", viewer.user_id.as_str()) {
+            return Ok(None);
+        }
+        if replaced.pdu.membership() == Some(Membership::Join) {
+            return Ok(event.pos());
+        }
+        at = before;
+    }
+    Ok(None)
+}
+
+/// The state event that this one replaced; looked up once.
+pub async fn replaced_no(store: &Store, event: &StoredEvent) -> Result<Option<EventNo>, MatrixError> {
+    if let Some(known) = event.replaces.get() {
+        return Ok(*known);
+    }
+    let (Some(key), Some(before)) = (event.pdu.state_key(), event.state_before) else { return Ok(None) };
+    let found = store.state_entry(before, event.pdu.kind(), key).await?;
+    Ok(*event.replaces.get_or_init(|| found))
+}
+
+/// An event with all that this reader's copy of it says.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The event.
+    pub event: Arc<StoredEvent>,
+    /// The reader's membership at the event.
+    pub membership: Option<Membership>,
+    replaced: Option<Arc<StoredEvent>>,
+    redaction: Option<Arc<StoredEvent>>,
+}
+
+impl Seen {
+    /// Writes the event as the next element.
+    pub fn write(&self, json: &mut Json, viewer: &Viewer, now_ms: i64, style: &Style) {
+        let unsigned = Unsigned {
+            now_ms,
+            transaction_id: self.transaction_of(viewer),
+            membership: self.membership.map(Membership::as_str),
+            replaced: self.replaced.as_deref(),
+            redaction: self.redaction.as_deref(),
+        };
+        json.with(|out| match &style.fields {
+            None => client_event::write(out, &self.event, style.form, &unsigned),
+            Some(fields) => {
+                let mut whole = String::new();
+                client_event::write(&mut whole, &self.event, style.form, &unsigned);
+                // Our own output: it parses.
+                let whole = serde_json::from_str(&whole).unwrap_or_default();
+                out.push_str(&crate::filter::keep_fields(&whole, fields).to_string());
+            }
+        });
+    }
+
+    fn transaction_of(&self, viewer: &Viewer) -> Option<&str> {
+        let txn = self.event.txn.as_ref()?;
+        let own = txn.device == viewer.device_id && self.event.pdu.sender() == viewer.user_id;
+        own.then_some(txn.txn_id.as_str())
+    }
+}
+
+/// In which form a reader wants events.
+#[derive(Clone, Debug)]
+pub struct Style {
+    /// Which members an event has.
+    pub form: Form,
+    /// Only these fields (a filter's `event_fields`).
+    pub fields: Option<Vec<String>>,
+}
+
+impl Style {
+    /// Whole events with their `room_id`.
+    pub const ROOM: Style = Style { form: Form::Room, fields: None };
+}
+
+/// Finds the reader's memberships at events, once per state.
+struct Memberships<'a> {
+    store: &'a Store,
+    user_id: &'a UserId,
+    known: HashMap<SnapshotNo, Option<Membership>>,
+}
+
+impl Memberships<'_> {
+    async fn before(&mut self, event: &StoredEvent) -> Result<Option<Membership>, MatrixError> {
+        let Some(before) = event.state_before else { return Ok(None) };
+        if let Some(known) = self.known.get(&before) {
+            return Ok(*known);
+        }
+        let found = match self.store.state_entry(before, "m.room.member", self.user_id.as_str()).await? {
+            Some(no) => self.store.event_by_no(no).await?.and_then(|event| event.pdu.membership()),
+            None => None,
+        };
+        self.known.insert(before, found);
+        Ok(found)
+    }
+}
+
+/// Those of `events` that the reader may see, in the same order.
+///
+/// Events within an unbroken stay need no look-up: the warm path of `/sync`.
+pub async fn visible(
+    store: &Store,
+    viewer: &Viewer,
+    standing: &Standing,
+    events: Vec<Arc<StoredEvent>>,
+) -> Result<Vec<Seen>, MatrixError> {
+    let mut memberships = Memberships { store, user_id: &viewer.user_id, known: HashMap::new() };
+    let mut seen = Vec::with_capacity(events.len());
+    for event in events {
+        let own = client_event::is_own_membership(&event, &viewer.user_id);
+        if standing.covers(&event) {
+            let membership = if own { event.pdu.membership() } else { Some(Membership::Join) };
+            seen.push(Seen { event, membership, replaced: None, redaction: None });
+            continue;
+        }
+        let before = memberships.before(&event).await?;
+        let after = if own { event.pdu.membership() } else { before };
+        if may_see(&event, before, after, standing.was_in_since(&event)) {
+            let membership = Some(after.unwrap_or(Membership::Leave));
+            seen.push(Seen { event, membership, replaced: None, redaction: None });
+        }
+    }
+    dress(store, &mut seen).await?;
+    Ok(seen)
+}
+
+fn may_see(event: &StoredEvent, before: Option<Membership>, after: Option<Membership>, joined_since: bool) -> bool {
+    let visibility = event.visibility.unwrap_or(HistoryVisibility::Shared);
+    let visibility_after = if event.pdu.is_state("m.room.history_visibility", "") {
+        HistoryVisibility::of(Some(event.pdu.content()))
+    } else {
+        visibility
+    };
+    // An invite is shown to whom it is for.
+    after == Some(Membership::Invite) && before != after
+        || can_see(
+            Moment { visibility, membership: before },
+            Moment { visibility: visibility_after, membership: after },
+            joined_since,
+        )
+}
+
+/// State events for a reader who may see the state as a whole.
+pub async fn as_state(store: &Store, events: Vec<Arc<StoredEvent>>) -> Result<Vec<Seen>, MatrixError> {
+    let mut seen: Vec<Seen> = events
+        .into_iter()
+        .map(|event| Seen { event, membership: None, replaced: None, redaction: None })
+        .collect();
+    dress_redactions(store, &mut seen).await?;
+    Ok(seen)
+}
+
+/// Looks up what `unsigned` quotes: replaced state and redactions.
+async fn dress(store: &Store, seen: &mut [Seen]) -> Result<(), MatrixError> {
+    for one in seen.iter_mut().filter(|one| one.event.pdu.state_key().is_some()) {
+        if let Some(no) = replaced_no(store, &one.event).await? {
+            one.replaced = store.event_by_no(no).await?;
+        }
+    }
+    dress_redactions(store, seen).await
+}
+
+async fn dress_redactions(store: &Store, seen: &mut [Seen]) -> Result<(), MatrixError> {
+    for one in seen.iter_mut() {
+        if let Some(no) = one.event.redacted_by {
+            one.redaction = store.event_by_no(no).await?;
+        }
+    }
+    Ok(())
+}

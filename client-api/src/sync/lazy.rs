@@ -1,0 +1,86 @@
+//! Which members a device has been told of: lazy loading without redundant members.
+//!
+//! Only a saving: forgetting an entry costs one membership event sent again. An entry counts only
+//! for requests that prove, by their `since`, that the answer which carried the member arrived.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use rhizome_storage::{Pos, RoomNo, UserNo};
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+
+/// Devices remembered; beyond it all are forgotten, which keeps memory bounded and the code short.
+const MAX_DEVICES: usize = 10_000;
+
+/// Members remembered of one device.
+const MAX_MEMBERS: usize = 5_000;
+
+type Sent = HashMap<RoomNo, HashMap<OwnedUserId, Pos>>;
+
+/// What devices have been told.
+#[derive(Default, Debug)]
+pub struct LazyMembers(Mutex<HashMap<(UserNo, OwnedDeviceId), (usize, Sent)>>);
+
+impl LazyMembers {
+    /// Whether a device that has seen everything up to `since` was told of this member.
+    pub fn knows(&self, device: &(UserNo, OwnedDeviceId), room: RoomNo, member: &UserId, since: Pos) -> bool {
+        let devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        devices
+            .get(device)
+            .and_then(|(_, sent)| sent.get(&room)?.get(member))
+            .is_some_and(|told| *told <= since)
+    }
+
+    /// Remembers that the answer which ends at `upto` tells the device of these members.
+    pub fn tell<'a>(
+        &self,
+        device: &(UserNo, OwnedDeviceId),
+        room: RoomNo,
+        members: impl Iterator<Item = &'a UserId>,
+        upto: Pos,
+    ) {
+        let mut devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if devices.len() >= MAX_DEVICES && !devices.contains_key(device) {
+            devices.clear();
+        }
+        let (count, sent) = devices.entry(device.clone()).or_default();
+        if *count >= MAX_MEMBERS {
+            sent.clear();
+            *count = 0;
+        }
+        let room = sent.entry(room).or_default();
+        for member in members {
+            if room.insert(member.to_owned(), upto).is_none() {
+                *count += 1;
+            }
+        }
+    }
+
+    /// Forgets a device: it starts again from nothing.
+    pub fn forget(&self, device: &(UserNo, OwnedDeviceId)) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(device);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{device_id, user_id};
+
+    use super::*;
+
+    #[test]
+    fn a_member_counts_as_known_only_once_the_answer_is_known_to_have_arrived() {
+        let lazy = LazyMembers::default();
+        let device = (UserNo(1), device_id!("A").to_owned());
+        let (room, bob) = (RoomNo(7), user_id!("@bob:here"));
+        assert!(!lazy.knows(&device, room, bob, Pos(9)));
+        lazy.tell(&device, room, [bob].into_iter(), Pos(5));
+        assert!(lazy.knows(&device, room, bob, Pos(5)));
+        assert!(!lazy.knows(&device, room, bob, Pos(4)), "the answer may have been lost");
+        assert!(!lazy.knows(&(UserNo(1), device_id!("B").to_owned()), room, bob, Pos(5)));
+        lazy.forget(&device);
+        assert!(!lazy.knows(&device, room, bob, Pos(5)));
+    }
+}

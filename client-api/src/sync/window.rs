@@ -1,0 +1,203 @@
+//! Gathering: what the log says between two positions, sorted by room.
+//!
+//! Inside the log's tail this is one pass over memory. A position below the tail is answered from
+//! SQL, room by room, for the rooms that changed.
+
+use std::{collections::HashMap, sync::Arc};
+
+use rhizome_protocol::Membership;
+use rhizome_storage::{
+    AccountData, Entry, EntryKind, MembershipRow, Pos, Receipt, RoomNo, Store, StoredEvent, UserNo,
+};
+
+use super::decide::Change;
+use crate::MatrixError;
+
+/// What happened in one room.
+#[derive(Default, Debug)]
+pub struct RoomWindow {
+    /// Accepted events, ascending. With `whole` unset only the newest of them.
+    pub events: Vec<Arc<StoredEvent>>,
+    /// Whether `events` is all there is in the window.
+    pub whole: bool,
+    /// Changes of current state, ascending.
+    pub changes: Vec<Change>,
+    /// Whose memberships changed, and into what.
+    pub members: Vec<(UserNo, Membership)>,
+    /// Receipts that moved.
+    pub receipts: Vec<Arc<Receipt>>,
+    /// The reader's account data of this room.
+    pub account_data: Vec<Arc<AccountData>>,
+}
+
+/// What happened between two positions, as far as one user is concerned.
+#[derive(Default, Debug)]
+pub struct Window {
+    /// By room, for the user's rooms.
+    pub rooms: HashMap<RoomNo, RoomWindow>,
+    /// The user's global account data.
+    pub account_data: Vec<Arc<AccountData>>,
+    /// Users whose devices or keys changed.
+    pub device_lists: Vec<UserNo>,
+}
+
+impl Window {
+    /// Reads `after < position <= upto` for a user with these rooms.
+    pub async fn read(
+        store: &Store,
+        user: UserNo,
+        rows: &[MembershipRow],
+        after: Pos,
+        upto: Pos,
+    ) -> Result<Window, MatrixError> {
+        if after >= upto {
+            return Ok(Window::default());
+        }
+        match store.log().tail(after, upto) {
+            Some(entries) => Ok(from_tail(&entries, user, rows)),
+            None => from_sql(store, user, rows, after, upto).await,
+        }
+    }
+}
+
+fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow]) -> Window {
+    let mut rooms: HashMap<RoomNo, Option<RoomWindow>> = rows.iter().map(|row| (row.room, None)).collect();
+    let mut window = Window::default();
+    for entry in entries {
+        match &entry.kind {
+            EntryKind::DeviceList { user } => window.device_lists.push(*user),
+            EntryKind::AccountData(data) if data.user == user && data.room.is_none() => {
+                replace(&mut window.account_data, data);
+            }
+            EntryKind::AccountData(data) if data.user != user => {}
+            _ => {
+                let Some(slot) = entry.room().and_then(|room| rooms.get_mut(&room)) else { continue };
+                let room = slot.get_or_insert_with(|| RoomWindow { whole: true, ..RoomWindow::default() });
+                room.add(entry);
+            }
+        }
+    }
+    window.rooms = rooms.into_iter().filter_map(|(room, slot)| Some((room, slot?))).collect();
+    window
+}
+
+/// Keeps only the newest of each type.
+fn replace(list: &mut Vec<Arc<AccountData>>, data: &Arc<AccountData>) {
+    list.retain(|older| older.kind != data.kind);
+    list.push(data.clone());
+}
+
+impl RoomWindow {
+    fn add(&mut self, entry: &Entry) {
+        match &entry.kind {
+            EntryKind::Event { event, .. } => self.events.push(event.clone()),
+            EntryKind::State { key, old, new, member, .. } => {
+                self.changes.push(Change { pos: entry.pos, key: *key, old: *old, new: *new });
+                self.members.extend(*member);
+            }
+            EntryKind::Receipt(receipt) => self.receipts.push(receipt.clone()),
+            EntryKind::AccountData(data) => replace(&mut self.account_data, data),
+            EntryKind::Invite { .. } | EntryKind::DeviceList { .. } | EntryKind::TokenRevoked { .. } => {}
+        }
+    }
+}
+
+/// Up to this many log entries below the tail are read as such; beyond, each room is asked.
+const MOST_ENTRIES: i64 = 5_000;
+
+/// Entries per query.
+const PAGE: usize = 1_000;
+
+/// Events per room and query.
+pub const CHUNK: usize = 100;
+
+async fn from_sql(
+    store: &Store,
+    user: UserNo,
+    rows: &[MembershipRow],
+    after: Pos,
+    upto: Pos,
+) -> Result<Window, MatrixError> {
+    if upto.0 - after.0 <= MOST_ENTRIES {
+        let mut entries = Vec::new();
+        let mut at = after;
+        loop {
+            let page = store.log().read(at, upto, PAGE).await?;
+            let full = page.len() == PAGE;
+            at = page.last().map_or(upto, |entry| entry.pos);
+            entries.extend(page);
+            if !full {
+                return Ok(from_tail(&entries, user, rows));
+            }
+        }
+    }
+    let mut window = Window::default();
+    for data in store.account_data_since(user, after, upto).await? {
+        match data.room {
+            None => window.account_data.push(data),
+            Some(room) => window.rooms.entry(room).or_default().account_data.push(data),
+        }
+    }
+    for row in rows.iter().filter(|row| row.membership == Membership::Join || row.since > after) {
+        let room = window.rooms.entry(row.room).or_default();
+        room.load(store, row.room, after, upto).await?;
+        if room.is_empty() {
+            window.rooms.remove(&row.room);
+        }
+    }
+    // Whose devices changed isn't kept by time: everybody whom the user shares a room with is named.
+    window.device_lists = store.users_sharing_rooms(user).await?;
+    Ok(window)
+}
+
+impl RoomWindow {
+    /// Loads what one room had between two positions.
+    pub async fn load(&mut self, store: &Store, room: RoomNo, after: Pos, upto: Pos) -> Result<(), MatrixError> {
+        self.events = store.room_timeline(room, after, upto, CHUNK).await?;
+        self.whole = self.events.len() < CHUNK;
+        self.changes = changes(store, room, after, upto).await?;
+        self.members = members_of(store, &self.changes).await?;
+        self.receipts = store.receipts_in(room, after, upto).await?;
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.events.is_empty()
+            && self.changes.is_empty()
+            && self.receipts.is_empty()
+            && self.account_data.is_empty()
+    }
+}
+
+/// The changes of a room's current state between two positions.
+pub async fn changes(store: &Store, room: RoomNo, after: Pos, upto: Pos) -> Result<Vec<Change>, MatrixError> {
+    let rows = match store.log().tail(after, upto) {
+        Some(entries) => entries
+            .iter()
+            .filter(|entry| entry.room() == Some(room))
+            .filter_map(|entry| match entry.kind {
+                EntryKind::State { key, old, new, .. } => Some((entry.pos, key, old, new)),
+                _ => None,
+            })
+            .collect(),
+        None => store.state_changes(room, after, upto).await?,
+    };
+    Ok(rows.into_iter().map(|(pos, key, old, new)| Change { pos, key, old, new }).collect())
+}
+
+async fn members_of(store: &Store, changes: &[Change]) -> Result<Vec<(UserNo, Membership)>, MatrixError> {
+    let mut members = Vec::new();
+    for change in changes {
+        let key = store.key(change.key).await?;
+        if key.kind != "m.room.member" {
+            continue;
+        }
+        let Ok(user) = ruma::OwnedUserId::try_from(key.key.as_str()) else { continue };
+        let membership = match change.new {
+            Some(no) => store.event_by_no(no).await?.and_then(|event| event.pdu.membership()),
+            None => None,
+        };
+        members.push((store.user_no(&user).await?, membership.unwrap_or(Membership::Leave)));
+    }
+    Ok(members)
+}
