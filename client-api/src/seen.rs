@@ -9,7 +9,7 @@ use rhizome_protocol::{
     visibility::{HistoryVisibility, Moment, can_see},
 };
 use rhizome_storage::{EventNo, Pos, SnapshotNo, Store, StoredEvent, UserNo};
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use ruma::{OwnedDeviceId, OwnedUserId};
 
 use crate::{
     MatrixError,
@@ -175,52 +175,63 @@ impl Style {
     pub const ROOM: Style = Style { form: Form::Room, fields: None };
 }
 
-/// Finds the reader's memberships at events, once per state.
-struct Memberships<'a> {
+/// Decides, event by event, what a reader may see in one room.
+pub struct Sight<'a> {
     store: &'a Store,
-    user_id: &'a UserId,
+    viewer: &'a Viewer,
+    standing: Standing,
+    /// The reader's membership in each state that was looked at.
     known: HashMap<SnapshotNo, Option<Membership>>,
 }
 
-impl Memberships<'_> {
-    async fn before(&mut self, event: &StoredEvent) -> Result<Option<Membership>, MatrixError> {
+impl<'a> Sight<'a> {
+    /// For one room, in which the reader stands like this.
+    pub fn new(store: &'a Store, viewer: &'a Viewer, standing: Standing) -> Sight<'a> {
+        Sight { store, viewer, standing, known: HashMap::new() }
+    }
+
+    async fn membership_before(&mut self, event: &StoredEvent) -> Result<Option<Membership>, MatrixError> {
         let Some(before) = event.state_before else { return Ok(None) };
         if let Some(known) = self.known.get(&before) {
             return Ok(*known);
         }
-        let found = match self.store.state_entry(before, "m.room.member", self.user_id.as_str()).await? {
-            Some(no) => self.store.event_by_no(no).await?.and_then(|event| event.pdu.membership()),
-            None => None,
-        };
+        let member = self.store.state_event(before, "m.room.member", self.viewer.user_id.as_str()).await?;
+        let found = member.and_then(|event| event.pdu.membership());
         self.known.insert(before, found);
         Ok(found)
     }
+
+    /// The event if the reader may see it, not [dressed](dress) yet.
+    ///
+    /// Events within an unbroken stay need no look-up: the warm path of `/sync`.
+    pub async fn see(&mut self, event: Arc<StoredEvent>) -> Result<Option<Seen>, MatrixError> {
+        let own = client_event::is_own_membership(&event, &self.viewer.user_id);
+        let (before, after);
+        if self.standing.covers(&event) {
+            after = if own { event.pdu.membership() } else { Some(Membership::Join) };
+        } else {
+            before = self.membership_before(&event).await?;
+            after = if own { event.pdu.membership() } else { before };
+            if !may_see(&event, before, after, self.standing.was_in_since(&event)) {
+                return Ok(None);
+            }
+        }
+        let membership = Some(after.unwrap_or(Membership::Leave));
+        Ok(Some(Seen { event, membership, replaced: None, redaction: None }))
+    }
 }
 
-/// Those of `events` that the reader may see, in the same order.
-///
-/// Events within an unbroken stay need no look-up: the warm path of `/sync`.
+/// Those of `events` that the reader may see, in the same order, dressed.
 pub async fn visible(
     store: &Store,
     viewer: &Viewer,
     standing: &Standing,
     events: Vec<Arc<StoredEvent>>,
 ) -> Result<Vec<Seen>, MatrixError> {
-    let mut memberships = Memberships { store, user_id: &viewer.user_id, known: HashMap::new() };
+    let mut sight = Sight::new(store, viewer, *standing);
     let mut seen = Vec::with_capacity(events.len());
     for event in events {
-        let own = client_event::is_own_membership(&event, &viewer.user_id);
-        if standing.covers(&event) {
-            let membership = if own { event.pdu.membership() } else { Some(Membership::Join) };
-            seen.push(Seen { event, membership, replaced: None, redaction: None });
-            continue;
-        }
-        let before = memberships.before(&event).await?;
-        let after = if own { event.pdu.membership() } else { before };
-        if may_see(&event, before, after, standing.was_in_since(&event)) {
-            let membership = Some(after.unwrap_or(Membership::Leave));
-            seen.push(Seen { event, membership, replaced: None, redaction: None });
-        }
+        seen.extend(sight.see(event).await?);
     }
     dress(store, &mut seen).await?;
     Ok(seen)
@@ -253,7 +264,7 @@ pub async fn as_state(store: &Store, events: Vec<Arc<StoredEvent>>) -> Result<Ve
 }
 
 /// Looks up what `unsigned` quotes: replaced state and redactions.
-async fn dress(store: &Store, seen: &mut [Seen]) -> Result<(), MatrixError> {
+pub async fn dress(store: &Store, seen: &mut [Seen]) -> Result<(), MatrixError> {
     for one in seen.iter_mut().filter(|one| one.event.pdu.state_key().is_some()) {
         if let Some(no) = replaced_no(store, &one.event).await? {
             one.replaced = store.event_by_no(no).await?;

@@ -1,1 +1,406 @@
-//! `/sync`.
+//! `/sync`: a reader of the log that answers over HTTP (client-server API, "Syncing").
+//!
+//! One pass is **gather → decide → write**:
+//!
+//! 1. *gather* ([`window`], [`room`]): fix the position at which the answer ends, then the reader's
+//!    rooms, then what happened between the reader's position and that one. Inside the log's tail
+//!    that needs no SQL.
+//! 2. *decide* ([`decide`]): which state goes with each timeline.
+//! 3. *write* ([`write`]): the answer, put together from bytes that exist already.
+//!
+//! An answer with nothing in it isn't given: the reader waits for what concerns it, and passes
+//! again from where it was. The WebSocket stream ([`crate::ws`]) is the same pass with frames in
+//! place of answers.
+
+pub mod decide;
+pub mod lazy;
+pub mod room;
+pub mod token;
+pub mod window;
+pub mod write;
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::extract::State;
+use rhizome_federation::RawJson;
+use rhizome_protocol::Membership;
+use rhizome_storage::{AccountData, Interest, MembershipRow, Pos, RoomNo, Store, UserNo};
+use ruma::{
+    OwnedRoomId, OwnedUserId,
+    api::client::{
+        filter::FilterDefinition,
+        sync::sync_events::v3::{self, Filter},
+    },
+};
+
+use self::{
+    lazy::LazyMembers,
+    room::{Loader, RoomPart},
+    token::Token,
+    window::Window,
+};
+use crate::{App, MatrixError, Ruma, filter, seen::Viewer};
+
+/// The longest that a request may wait.
+const MAX_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// What outlives a request: one of these is in the [`App`].
+#[derive(Default, Debug)]
+pub struct Shared {
+    /// What devices have been told of members.
+    pub lazy: LazyMembers,
+}
+
+/// How a reader wants its answers.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// What it wants to hear of.
+    pub filter: Arc<FilterDefinition>,
+    /// All state, not only what changed.
+    pub full_state: bool,
+    /// State at the end of the timeline (`state_after`) rather than at its start.
+    pub state_after: bool,
+}
+
+/// What one pass found.
+#[derive(Debug)]
+pub struct News {
+    /// Where the next pass goes on.
+    pub next: Token,
+    /// Rooms that the reader is in, …
+    pub join: Vec<(OwnedRoomId, RoomPart)>,
+    /// … is invited to, with their stripped state as JSON, …
+    pub invite: Vec<(OwnedRoomId, String)>,
+    /// … knocks on, …
+    pub knock: Vec<(OwnedRoomId, String)>,
+    /// … or has left.
+    pub leave: Vec<(OwnedRoomId, RoomPart)>,
+    /// Global account data.
+    pub account_data: Vec<Arc<AccountData>>,
+    /// Users whose devices changed, and users whom the reader shares no room with any more.
+    pub devices: (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>),
+}
+
+impl News {
+    /// Whether there is nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.join.is_empty()
+            && self.invite.is_empty()
+            && self.knock.is_empty()
+            && self.leave.is_empty()
+            && self.account_data.is_empty()
+            && self.devices.0.is_empty()
+            && self.devices.1.is_empty()
+    }
+}
+
+/// `GET /_matrix/client/v3/sync`
+pub async fn sync(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<v3::Request>,
+) -> Result<RawJson, MatrixError> {
+    let viewer = Viewer::of(&app.store, &who).await?;
+    let filter = match &req.filter {
+        None => Arc::default(),
+        Some(Filter::FilterDefinition(filter)) => Arc::new(filter.clone()),
+        Some(Filter::FilterId(id)) => Arc::new(stored_filter(&app.store, viewer.user, id).await?),
+        Some(_) => return Err(MatrixError::invalid_param("The filter is of an unknown kind")),
+    };
+    let ask = Ask { filter, full_state: req.full_state, state_after: req.use_state_after };
+    let since = match &req.since {
+        None => None,
+        Some(text) => position(&app.store, text).await?,
+    };
+    let timeout = req.timeout.unwrap_or_default().min(MAX_TIMEOUT);
+    let mut reader = Reader::new(app, viewer, ask, since);
+    let news = reader.next(timeout).await?;
+    Ok(RawJson(reader.write(&news, None).into()))
+}
+
+/// The filter with this id.
+pub async fn stored_filter(store: &Store, user: UserNo, id: &str) -> Result<FilterDefinition, MatrixError> {
+    let unknown = || MatrixError::invalid_param("There is no such filter");
+    let number = id.parse().map_err(|_| unknown())?;
+    let json = store.filter(user, number).await?.ok_or_else(unknown)?;
+    filter::parse(&json).map_err(MatrixError::invalid_param)
+}
+
+/// Where a client's token points to. `None`, as though the client had sent none, for a token of
+/// another epoch or from the future: it knows things that this database doesn't.
+pub async fn position(store: &Store, text: &str) -> Result<Option<Token>, MatrixError> {
+    let token = Token::parse(text)
+        .map_err(|_| MatrixError::invalid_param("`since` is not a token of this server"))?;
+    if token.epoch != store.epoch() {
+        return Ok(None);
+    }
+    let known = token.pos <= store.log().head() || token.pos <= store.log().refresh().await?;
+    Ok(known.then_some(token))
+}
+
+/// A reader of the log for one device, kept by a request or a socket.
+pub struct Reader {
+    app: App,
+    viewer: Viewer,
+    ask: Ask,
+    /// Up to where the client has been told everything.
+    since: Option<Token>,
+    interest: Option<Interest>,
+}
+
+impl Reader {
+    /// A reader that goes on from `since`.
+    pub fn new(app: App, viewer: Viewer, ask: Ask, since: Option<Token>) -> Reader {
+        Reader { app, viewer, ask, since, interest: None }
+    }
+
+    /// Who reads.
+    pub fn viewer(&self) -> &Viewer {
+        &self.viewer
+    }
+
+    /// The next news. Waits for some at most `timeout`; the first answer of all, one with
+    /// `full_state`, and one at the end of the server are given at once.
+    pub async fn next(&mut self, timeout: Duration) -> Result<News, MatrixError> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let at_once = self.since.is_none() || self.ask.full_state;
+        self.app.store.log().refresh().await?;
+        loop {
+            let news = self.pass().await?;
+            let over = at_once || tokio::time::Instant::now() >= deadline || self.app.shutdown.is_cancelled();
+            if !news.is_empty() || over {
+                return Ok(news);
+            }
+            tokio::select! {
+                () = self.woken() => {}
+                () = tokio::time::sleep_until(deadline) => return Ok(news),
+                () = self.app.shutdown.cancelled() => return Ok(news),
+            }
+        }
+    }
+
+    /// Waits until something may concern the reader. To be called after a pass.
+    pub async fn woken(&self) {
+        match &self.interest {
+            Some(interest) => interest.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Writes news as an answer, or, with `kind`, as a frame.
+    pub fn write(&self, news: &News, kind: Option<&str>) -> String {
+        write::answer(news, &self.viewer, &self.ask, self.app.store.clock().now_ms(), kind)
+    }
+
+    /// One pass: what is new since the reader's position, which moves on.
+    pub async fn pass(&mut self) -> Result<News, MatrixError> {
+        let (upto, ephemeral, rows) = self.moment().await?;
+        let store = &self.app.store;
+        let after = self.since.as_ref().map(|token| token.pos);
+        let heard = self.since.as_ref().map_or(0, |token| token.ephemeral_after(ephemeral));
+        let next = Token { epoch: store.epoch(), pos: upto, ephemeral };
+        let window = match after {
+            Some(after) => Window::read(store, self.viewer.user, &rows, after, upto).await?,
+            None => {
+                self.app.sync.lazy.forget(&(self.viewer.user, self.viewer.device_id.clone()));
+                Window::default()
+            }
+        };
+        let ignored = crate::account_data::ignored_users(store, self.viewer.user).await?;
+        let loader = Loader {
+            store,
+            lazy: &self.app.sync.lazy,
+            viewer: &self.viewer,
+            ask: &self.ask,
+            ignored: &ignored,
+            after,
+            upto,
+            ephemeral: (heard, ephemeral),
+            all_account_data: tokio::sync::OnceCell::new(),
+        };
+        let mut news = loader.rooms(&rows, &window, next.clone()).await?;
+        news.account_data = loader.global_account_data(&window).await?;
+        news.devices = loader.devices(&rows, &window).await?;
+        self.since = Some(next);
+        Ok(news)
+    }
+
+    /// The position at which this pass ends, and the reader's memberships as of it; from here on
+    /// wakes what comes later.
+    async fn moment(&mut self) -> Result<(Pos, i64, Arc<[MembershipRow]>), MatrixError> {
+        let store = &self.app.store;
+        let log = store.log();
+        loop {
+            let upto = log.head();
+            let ephemeral = store.ephemeral().head();
+            let rows = store.memberships_of(self.viewer.user).await?;
+            let joined: Vec<RoomNo> =
+                rows.iter().filter(|row| row.membership == Membership::Join).map(|row| row.room).collect();
+            match &mut self.interest {
+                Some(interest) => interest.set_rooms(&joined),
+                None => self.interest = Some(log.interest(&joined, Some(self.viewer.user))),
+            }
+            // A membership or an event from beyond the position would be told with the wrong
+            // neighbours; what came between making the interest and here must not be slept over.
+            if log.head() == upto && rows.iter().all(|row| row.pos <= upto && row.since <= upto) {
+                return Ok((upto, ephemeral, rows));
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Loader<'_> {
+    async fn rooms(&self, rows: &[MembershipRow], window: &Window, next: Token) -> Result<News, MatrixError> {
+        let mut news = News {
+            next,
+            join: Vec::new(),
+            invite: Vec::new(),
+            knock: Vec::new(),
+            leave: Vec::new(),
+            account_data: Vec::new(),
+            devices: Default::default(),
+        };
+        let typing: HashSet<RoomNo> = match self.after {
+            Some(_) => {
+                let joined: Vec<RoomNo> = rows.iter().map(|row| row.room).collect();
+                self.store.ephemeral().changed(&joined, self.ephemeral.0).into_iter().collect()
+            }
+            None => HashSet::new(),
+        };
+        for row in rows.iter().filter(|row| !row.forgotten) {
+            let fresh = self.after.is_none_or(|after| row.since > after);
+            let touched = fresh || window.rooms.contains_key(&row.room) || typing.contains(&row.room);
+            match row.membership {
+                Membership::Join if touched || self.ask.full_state => {
+                    let Some(room_id) = self.wanted(row.room).await? else { continue };
+                    let part = self.joined(row, window.rooms.get(&row.room)).await?;
+                    if !part.is_empty() {
+                        news.join.push((room_id, part));
+                    }
+                }
+                Membership::Invite | Membership::Knock if fresh => {
+                    let Some(room_id) = self.wanted(row.room).await? else { continue };
+                    let Some(stripped) = self.stripped(row).await? else { continue };
+                    let list = if row.membership == Membership::Invite { &mut news.invite } else { &mut news.knock };
+                    list.push((room_id, stripped));
+                }
+                Membership::Leave | Membership::Ban if fresh || window.rooms.contains_key(&row.room) => {
+                    let tell = match self.after {
+                        None => self.ask.filter.room.include_leave,
+                        Some(after) => row.pos > after,
+                    };
+                    if !tell {
+                        continue;
+                    }
+                    let Some(room_id) = self.wanted(row.room).await? else { continue };
+                    news.leave.push((room_id, self.left(row).await?));
+                }
+                _ => {}
+            }
+        }
+        Ok(news)
+    }
+
+    async fn wanted(&self, room: RoomNo) -> Result<Option<OwnedRoomId>, MatrixError> {
+        let room_id = self.store.room_id(room).await?;
+        Ok(filter::room_wanted(&self.ask.filter.room, &room_id).then_some(room_id))
+    }
+
+    async fn global_account_data(&self, window: &Window) -> Result<Vec<Arc<AccountData>>, MatrixError> {
+        let mut data = match self.after {
+            Some(_) => window.account_data.clone(),
+            None => {
+                let load = || self.store.account_data_since(self.viewer.user, Pos(0), self.upto);
+                let all = self.all_account_data.get_or_try_init(load).await?;
+                all.iter().filter(|data| data.room.is_none()).cloned().collect()
+            }
+        };
+        data.retain(|data| filter::wants_global(&self.ask.filter.account_data, &data.kind));
+        Ok(data)
+    }
+
+    /// Users whose devices the reader must look at again, and those it may forget
+    /// ("Tracking the device list for a user"). An initial answer names nobody: the client knows
+    /// nothing yet.
+    async fn devices(
+        &self,
+        rows: &[MembershipRow],
+        window: &Window,
+    ) -> Result<(BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>), MatrixError> {
+        let (mut changed, mut left) = (BTreeSet::new(), BTreeSet::new());
+        let Some(after) = self.after else { return Ok((changed, left)) };
+        let mut met: HashSet<UserNo> = HashSet::new();
+        let mut parted: HashSet<UserNo> = HashSet::new();
+        for row in rows {
+            let here = row.membership == Membership::Join;
+            if (row.since > after) && (here || matches!(row.membership, Membership::Leave | Membership::Ban)) {
+                let members = self.store.members(row.room, Some(Membership::Join)).await?;
+                let group = if here { &mut met } else { &mut parted };
+                group.extend(members.into_iter().map(|member| member.user));
+            } else if here && let Some(room) = window.rooms.get(&row.room) {
+                for (user, membership) in &room.members {
+                    let group = if *membership == Membership::Join { &mut met } else { &mut parted };
+                    group.insert(*user);
+                }
+            }
+        }
+        if met.is_empty() && parted.is_empty() && window.device_lists.is_empty() {
+            return Ok((changed, left));
+        }
+        let sharing: HashSet<UserNo> = self.store.users_sharing_rooms(self.viewer.user).await?.into_iter().collect();
+        for user in met.iter().chain(&window.device_lists).chain(&parted) {
+            if *user == self.viewer.user && !window.device_lists.contains(user) {
+                continue;
+            }
+            let shares = sharing.contains(user) || *user == self.viewer.user;
+            let name = self.store.user(*user).await?;
+            if shares && !parted.contains(user) {
+                changed.insert(name);
+            } else if !shares && parted.contains(user) {
+                left.insert(name);
+            }
+        }
+        Ok((changed, left))
+    }
+
+    /// The stripped state of a room that the reader is invited to or knocks on, as a JSON array.
+    /// `None` for someone's invite that isn't wanted.
+    async fn stripped(&self, row: &MembershipRow) -> Result<Option<String>, MatrixError> {
+        if let Some(invite) = self.store.remote_invite(self.viewer.user, row.room).await? {
+            let hidden = self.ignored.contains(&invite.sender);
+            return Ok((!hidden).then(|| write::remote_stripped(&invite)));
+        }
+        let Some(own) = row.event else { return Ok(None) };
+        let Some(own) = self.store.event_by_no(own).await? else { return Ok(None) };
+        if self.ignored.contains(own.pdu.sender()) {
+            return Ok(None);
+        }
+        let mut events = Vec::new();
+        if let Some(at) = own.state_before.or(own.state_after) {
+            let sender = own.pdu.sender().as_str();
+            let mut keys: Vec<(&str, &str)> = STRIPPED.iter().map(|kind| (*kind, "")).collect();
+            keys.push(("m.room.member", sender));
+            let nos: Vec<_> = self.store.state_entries(at, &keys).await?.into_iter().flatten().collect();
+            events = self.store.events_by_no(&nos).await?;
+        }
+        events.retain(|event| event.no != own.no);
+        events.push(own);
+        Ok(Some(write::stripped(&events)))
+    }
+}
+
+/// The state that an invited user is shown ("Stripped state").
+const STRIPPED: [&str; 8] = [
+    "m.room.create",
+    "m.room.name",
+    "m.room.avatar",
+    "m.room.topic",
+    "m.room.join_rules",
+    "m.room.canonical_alias",
+    "m.room.encryption",
+    "m.room.history_visibility",
+];

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     MatrixError,
     filter::{self, DEFAULT_TIMELINE},
-    seen::{self, Seen, Standing, Viewer},
+    seen::{self, Seen, Sight, Standing, Viewer},
 };
 
 /// Events looked through for one timeline when the filter or the history's visibility hides most.
@@ -45,6 +45,8 @@ pub struct Loader<'a> {
     pub upto: Pos,
     /// What the client has seen of the ephemeral stream; where the answer ends there.
     pub ephemeral: (i64, i64),
+    /// All of the reader's account data, loaded once if a room is told as a whole.
+    pub all_account_data: tokio::sync::OnceCell<Vec<Arc<AccountData>>>,
 }
 
 /// A timeline.
@@ -251,14 +253,14 @@ impl Loader<'_> {
         known: &[Arc<StoredEvent>],
         complete: bool,
     ) -> Result<Timeline, MatrixError> {
-        let section = &self.ask.filter.room.timeline;
-        let limit = filter::limit(section, DEFAULT_TIMELINE);
+        let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
+        let mut sight = Sight::new(self.store, self.viewer, *standing);
         let mut newest_first: Vec<Seen> = Vec::new();
         let (mut chunk, mut complete) = (known.to_vec(), complete);
         let (mut scanned, mut end) = (0, upto);
         loop {
             if chunk.is_empty() && !complete {
-                let size = if newest_first.is_empty() && scanned == 0 { CHUNK.min(limit + 1) } else { CHUNK };
+                let size = if scanned == 0 { CHUNK.min(limit + 1) } else { CHUNK };
                 chunk = self.store.room_timeline(room, after, end, size).await?;
                 complete = chunk.len() < size;
             }
@@ -266,10 +268,11 @@ impl Loader<'_> {
             if let Some(pos) = chunk.first().and_then(|event| event.pos()) {
                 end = Pos(pos.0 - 1);
             }
-            let wanted: Vec<_> = chunk.drain(..).filter(|event| self.wants(event)).collect();
-            let missing = (limit + 1).saturating_sub(newest_first.len());
-            let wanted = wanted[wanted.len().saturating_sub(missing.max(1) * 2).min(wanted.len())..].to_vec();
-            newest_first.extend(seen::visible(self.store, self.viewer, standing, wanted).await?.into_iter().rev());
+            while let Some(event) = chunk.pop() {
+                if newest_first.len() <= limit && self.wants(&event) {
+                    newest_first.extend(sight.see(event).await?);
+                }
+            }
             if newest_first.len() > limit || complete || scanned >= MAX_SCAN {
                 break;
             }
@@ -278,12 +281,9 @@ impl Loader<'_> {
         let limited = newest_first.len() > limit || !complete;
         newest_first.truncate(limit);
         newest_first.reverse();
+        seen::dress(self.store, &mut newest_first).await?;
         let first = newest_first.first().and_then(|seen| seen.event.pos());
-        let before = match first {
-            Some(pos) => Pos(pos.0 - 1),
-            None if limited => upto,
-            None => after.max(Pos(0)),
-        };
+        let before = first.map_or(upto, |pos| Pos(pos.0 - 1));
         Ok(Timeline { events: newest_first, limited, before })
     }
 
@@ -503,8 +503,9 @@ impl Loader<'_> {
         part.account_data = match extent {
             Extent::Since(_) => window.account_data.clone(),
             Extent::Whole => {
-                let all = self.store.account_data_since(self.viewer.user, Pos(0), self.upto).await?;
-                all.into_iter().filter(|data| data.room == Some(room)).collect()
+                let load = || self.store.account_data_since(self.viewer.user, Pos(0), self.upto);
+                let all = self.all_account_data.get_or_try_init(load).await?;
+                all.iter().filter(|data| data.room == Some(room)).cloned().collect()
             }
         };
         part.account_data.retain(|data| filter::wants_kind(section, &data.kind));

@@ -1,0 +1,240 @@
+//! Writing: an answer put together from shared bytes.
+
+use std::collections::BTreeMap;
+
+use rhizome_storage::{AccountData, RemoteInvite, StoredEvent};
+use ruma::{OwnedRoomId, OwnedUserId};
+
+use super::{Ask, News, room::{RoomPart, Summary}};
+use crate::{
+    client_event::{self, Form},
+    json::Json,
+    messages::HistoryPoint,
+    seen::{Seen, Style, Viewer},
+};
+
+/// The answer's JSON; with `kind`, a frame of that `type`.
+pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option<&str>) -> String {
+    let mut json = Json::with_capacity(1_024);
+    let writer = Writer { viewer, ask, now_ms, style: style_of(ask) };
+    json.open();
+    if let Some(kind) = kind {
+        json.key("type").string(kind);
+    }
+    json.key("next_batch").string(&news.next.to_string());
+    if !news.account_data.is_empty() {
+        json.key("account_data");
+        account_data(&mut json, &news.account_data);
+    }
+    let (changed, left) = &news.devices;
+    if !changed.is_empty() || !left.is_empty() {
+        json.key("device_lists").open();
+        users(json.key("changed"), changed);
+        users(json.key("left"), left);
+        json.close();
+    }
+    // Nobody can upload keys yet, so there are none.
+    json.key("device_one_time_keys_count").open().close();
+    json.key("device_unused_fallback_key_types").open_list().close_list();
+    if !(news.join.is_empty() && news.invite.is_empty() && news.knock.is_empty() && news.leave.is_empty()) {
+        json.key("rooms").open();
+        writer.rooms(&mut json, "join", &news.join);
+        stripped_rooms(&mut json, "invite", "invite_state", &news.invite);
+        stripped_rooms(&mut json, "knock", "knock_state", &news.knock);
+        writer.rooms(&mut json, "leave", &news.leave);
+        json.close();
+    }
+    json.close();
+    json.finish()
+}
+
+fn style_of(ask: &Ask) -> Style {
+    let federation = ask.filter.event_format == ruma::api::client::filter::EventFormat::Federation;
+    Style {
+        form: if federation { Form::Federation } else { Form::Sync },
+        fields: ask.filter.event_fields.clone(),
+    }
+}
+
+struct Writer<'a> {
+    viewer: &'a Viewer,
+    ask: &'a Ask,
+    now_ms: i64,
+    style: Style,
+}
+
+impl Writer<'_> {
+    fn rooms(&self, json: &mut Json, section: &str, rooms: &[(OwnedRoomId, RoomPart)]) {
+        if rooms.is_empty() {
+            return;
+        }
+        json.key(section).open();
+        for (room_id, part) in rooms {
+            json.key(room_id.as_str());
+            self.room(json, part);
+        }
+        json.close();
+    }
+
+    fn room(&self, json: &mut Json, part: &RoomPart) {
+        json.open();
+        if let Some(summary) = &part.summary {
+            json.key("summary");
+            write_summary(json, summary);
+        }
+        json.key(if self.ask.state_after { "state_after" } else { "state" }).open();
+        self.events(json, &part.state);
+        json.close();
+        json.key("timeline").open();
+        self.events(json, &part.timeline.events);
+        json.key("limited").boolean(part.timeline.limited);
+        json.key("prev_batch").string(&HistoryPoint::at(part.timeline.before).to_string());
+        json.close();
+        json.key("ephemeral").open().key("events").open_list();
+        write_typing(json, part);
+        write_receipts(json, part);
+        json.close_list().close();
+        json.key("account_data");
+        account_data(json, &part.account_data);
+        json.close();
+    }
+
+    fn events(&self, json: &mut Json, events: &[Seen]) {
+        json.key("events").open_list();
+        for event in events {
+            event.write(json, self.viewer, self.now_ms, &self.style);
+        }
+        json.close_list();
+    }
+}
+
+fn write_summary(json: &mut Json, summary: &Summary) {
+    json.open();
+    if let Some(heroes) = &summary.heroes {
+        users(json.key("m.heroes"), heroes);
+    }
+    json.key("m.joined_member_count").number(summary.joined);
+    json.key("m.invited_member_count").number(summary.invited);
+    json.close();
+}
+
+fn write_typing(json: &mut Json, part: &RoomPart) {
+    let Some(typing) = &part.typing else { return };
+    json.open().key("type").string("m.typing").key("content").open();
+    users(json.key("user_ids"), typing);
+    json.close().close();
+}
+
+/// Event id → kind → user → receipt. Of several receipts of a user at one event (in several
+/// threads) the form holds only one: the last.
+fn write_receipts(json: &mut Json, part: &RoomPart) {
+    if part.receipts.is_empty() {
+        return;
+    }
+    let mut sorted: BTreeMap<&str, BTreeMap<&str, BTreeMap<&str, _>>> = BTreeMap::new();
+    for (user, receipt) in &part.receipts {
+        let kinds = sorted.entry(receipt.event_id.as_str()).or_default();
+        kinds.entry(&receipt.kind).or_default().insert(user.as_str(), receipt);
+    }
+    json.open().key("type").string("m.receipt").key("content").open();
+    for (event_id, kinds) in sorted {
+        json.key(event_id).open();
+        for (kind, users) in kinds {
+            json.key(kind).open();
+            for (user, receipt) in users {
+                json.key(user).open().key("ts").number(receipt.ts);
+                if let Some(thread) = &receipt.thread {
+                    json.key("thread_id").string(thread);
+                }
+                json.close();
+            }
+            json.close();
+        }
+        json.close();
+    }
+    json.close().close();
+}
+
+fn users<'a>(json: &mut Json, users: impl IntoIterator<Item = &'a OwnedUserId>) {
+    json.open_list();
+    for user in users {
+        json.string(user.as_str());
+    }
+    json.close_list();
+}
+
+fn account_data(json: &mut Json, data: &[std::sync::Arc<AccountData>]) {
+    json.open().key("events").open_list();
+    for one in data {
+        json.open().key("type").string(&one.kind).key("content").raw(&one.content).close();
+    }
+    json.close_list().close();
+}
+
+fn stripped_rooms(json: &mut Json, section: &str, state: &str, rooms: &[(OwnedRoomId, String)]) {
+    if rooms.is_empty() {
+        return;
+    }
+    json.key(section).open();
+    for (room_id, events) in rooms {
+        json.key(room_id.as_str()).open();
+        json.key(state).open().key("events").raw(events).close().close();
+    }
+    json.close();
+}
+
+/// Stripped state as a JSON array.
+pub fn stripped(events: &[std::sync::Arc<StoredEvent>]) -> String {
+    let mut json = Json::default();
+    json.open_list();
+    for event in events {
+        json.with(|out| client_event::write_stripped(out, event));
+    }
+    json.close_list();
+    json.finish()
+}
+
+/// The stripped state that came with another server's invite, the invite itself included.
+pub fn remote_stripped(invite: &RemoteInvite) -> String {
+    #[derive(serde::Deserialize)]
+    struct Parts<'a> {
+        #[serde(borrow)]
+        content: &'a serde_json::value::RawValue,
+        #[serde(borrow)]
+        sender: &'a serde_json::value::RawValue,
+        #[serde(borrow)]
+        state_key: &'a serde_json::value::RawValue,
+        #[serde(borrow)]
+        origin_server_ts: Option<&'a serde_json::value::RawValue>,
+    }
+    // Whatever isn't an object with a type was the other server's mistake, and would break clients.
+    let state: Vec<Box<serde_json::value::RawValue>> = serde_json::from_str(&invite.stripped_state).unwrap_or_default();
+    let mut json = Json::default();
+    json.open_list();
+    let own = serde_json::from_str::<Parts<'_>>(&invite.event).ok();
+    for event in state {
+        #[derive(serde::Deserialize)]
+        struct Head {
+            r#type: String,
+            state_key: Option<String>,
+        }
+        let Ok(head) = serde_json::from_str::<Head>(event.get()) else { continue };
+        let is_invite = own.as_ref().is_some_and(|own| {
+            head.r#type == "m.room.member"
+                && serde_json::from_str::<String>(own.state_key.get()).ok() == head.state_key
+        });
+        if !is_invite {
+            json.raw(event.get());
+        }
+    }
+    if let Some(own) = own {
+        json.open().key("content").raw(own.content.get());
+        if let Some(ts) = own.origin_server_ts {
+            json.key("origin_server_ts").raw(ts.get());
+        }
+        json.key("sender").raw(own.sender.get()).key("state_key").raw(own.state_key.get());
+        json.key("type").string("m.room.member").close();
+    }
+    json.close_list();
+    json.finish()
+}
