@@ -1,1 +1,85 @@
-//! Members of a room.
+//! Who is in a room.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use rhizome_federation::RawJson;
+use rhizome_protocol::Membership;
+use rhizome_storage::EventNo;
+use ruma::{
+    OwnedUserId,
+    api::client::membership::{get_member_events, joined_members},
+};
+
+use crate::{
+    App, MatrixError, Ruma,
+    json::Json,
+    messages::{Reading, point, write_list},
+    seen,
+    sync::room::state_at,
+};
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/members`
+pub async fn members(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<get_member_events::v3::Request>,
+) -> Result<RawJson, MatrixError> {
+    let reading = Reading::of(&app, &who, &req.room_id).await?;
+    let end = reading.end(&app).await?;
+    let at = match req.at.as_deref().map(point).transpose()?.and_then(|point| point.position()) {
+        Some(pos) => pos.min(end),
+        None => end,
+    };
+    let entries = state_at(&app.store, reading.head.room, at).await?;
+    let keys: Vec<_> = entries.keys().copied().collect();
+    let mut nos: Vec<EventNo> = Vec::new();
+    for (key, no) in app.store.keys(&keys).await?.iter().zip(entries.values()) {
+        if key.kind == "m.room.member" {
+            nos.push(*no);
+        }
+    }
+    let mut events = app.store.events_by_no(&nos).await?;
+    events.retain(|event| {
+        let membership = event.pdu.membership().map_or("leave", Membership::as_str);
+        req.membership.as_ref().is_none_or(|wanted| wanted.as_str() == membership)
+            && req.not_membership.as_ref().is_none_or(|unwanted| unwanted.as_str() != membership)
+    });
+    let events = seen::as_state(&app.store, events).await?;
+    let mut json = Json::with_capacity(512 * events.len() + 64);
+    json.open();
+    write_list(&mut json, "chunk", &events, &reading.viewer, app.store.clock().now_ms());
+    json.close();
+    Ok(RawJson(json.finish().into()))
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/joined_members`
+pub async fn joined(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<joined_members::v3::Request>,
+) -> Result<RawJson, MatrixError> {
+    let reading = Reading::of(&app, &who, &req.room_id).await?;
+    if !reading.is_member() {
+        return Err(MatrixError::forbidden("You aren't a member of the room"));
+    }
+    let members = app.store.members(reading.head.room, Some(Membership::Join)).await?;
+    let nos: Vec<EventNo> = members.iter().filter_map(|member| member.event).collect();
+    let mut profiles: BTreeMap<OwnedUserId, (Option<String>, Option<String>)> = BTreeMap::new();
+    for event in app.store.events_by_no(&nos).await? {
+        let text = |field: &str| event.pdu.content().get(field)?.as_str().map(str::to_owned);
+        let Some(Ok(user)) = event.pdu.state_key().map(OwnedUserId::try_from) else { continue };
+        profiles.insert(user, (text("displayname"), text("avatar_url")));
+    }
+    let mut json = Json::with_capacity(128 * profiles.len() + 64);
+    json.open().key("joined").open();
+    for (user, (name, avatar)) in profiles {
+        json.key(user.as_str()).open();
+        for (key, value) in [("avatar_url", avatar), ("display_name", name)] {
+            if let Some(value) = value {
+                json.key(key).string(&value);
+            }
+        }
+        json.close();
+    }
+    json.close().close();
+    Ok(RawJson(json.finish().into()))
+}

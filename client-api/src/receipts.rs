@@ -1,1 +1,99 @@
-//! Read receipts.
+//! Read receipts and the fully-read marker.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use rhizome_storage::{Fact, RoomNo, WriteSet};
+use ruma::{
+    EventId, RoomId,
+    api::client::{read_marker::set_read_marker, receipt::create_receipt},
+};
+
+use crate::{App, Caller, MatrixError, Ruma, json::Json, messages::Reading};
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/receipt/{receiptType}/{eventId}`
+pub async fn receipt(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<create_receipt::v3::Request>,
+) -> Result<create_receipt::v3::Response, MatrixError> {
+    let kind = req.receipt_type.as_str();
+    let thread = match req.thread.as_str() {
+        None => None,
+        Some(_) if kind == "m.fully_read" => {
+            return Err(MatrixError::invalid_param("A fully-read marker belongs to no thread"));
+        }
+        Some("main") => Some("main".to_owned()),
+        Some(root) if root.starts_with('$') && root.len() <= 255 => Some(root.to_owned()),
+        Some(_) => return Err(MatrixError::invalid_param("`thread_id` must be \"main\" or an event id")),
+    };
+    let room = joined(&app, &who, &req.room_id).await?;
+    let fact = mark(&app, &who, room, kind, thread, &req.event_id).await?;
+    write(&app, vec![fact]).await?;
+    Ok(create_receipt::v3::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/read_markers`
+pub async fn read_markers(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<set_read_marker::v3::Request>,
+) -> Result<set_read_marker::v3::Response, MatrixError> {
+    let room = joined(&app, &who, &req.room_id).await?;
+    let mut facts = Vec::new();
+    let marks = [
+        ("m.fully_read", &req.fully_read),
+        ("m.read", &req.read_receipt),
+        ("m.read.private", &req.private_read_receipt),
+    ];
+    for (kind, event_id) in marks {
+        if let Some(event_id) = event_id {
+            facts.push(mark(&app, &who, room, kind, None, event_id).await?);
+        }
+    }
+    write(&app, facts).await?;
+    Ok(set_read_marker::v3::Response::new())
+}
+
+async fn joined(app: &App, who: &Caller, room_id: &RoomId) -> Result<RoomNo, MatrixError> {
+    let reading = Reading::of(app, who, room_id).await?;
+    if reading.is_member() {
+        Ok(reading.head.room)
+    } else {
+        Err(MatrixError::forbidden("You aren't a member of the room"))
+    }
+}
+
+/// What a mark writes: a receipt, or for `m.fully_read` account data of the room.
+async fn mark(
+    app: &App,
+    who: &Caller,
+    room: RoomNo,
+    kind: &str,
+    thread: Option<String>,
+    event_id: &EventId,
+) -> Result<Fact, MatrixError> {
+    let user = app.store.user_no(&who.user_id).await?;
+    match kind {
+        "m.fully_read" => {
+            let mut content = Json::default();
+            content.open().key("event_id").string(event_id.as_str()).close();
+            let content: Arc<str> = content.finish().into();
+            Ok(Fact::AccountData { user, room: Some(room), kind: kind.to_owned(), content })
+        }
+        "m.read" | "m.read.private" => Ok(Fact::Receipt {
+            room,
+            user,
+            kind: kind.to_owned(),
+            thread,
+            event_id: event_id.to_owned(),
+            ts: app.store.clock().now_ms(),
+        }),
+        _ => Err(MatrixError::invalid_param("The receipt type must be m.read, m.read.private or m.fully_read")),
+    }
+}
+
+async fn write(app: &App, facts: Vec<Fact>) -> Result<(), MatrixError> {
+    if !facts.is_empty() {
+        app.store.commit(WriteSet { facts, ..WriteSet::default() }).await?;
+    }
+    Ok(())
+}

@@ -13,6 +13,7 @@
 //! place of answers.
 
 pub mod decide;
+pub mod ignored;
 pub mod lazy;
 pub mod room;
 pub mod token;
@@ -38,6 +39,7 @@ use ruma::{
 };
 
 use self::{
+    ignored::Ignored,
     lazy::LazyMembers,
     room::{Loader, RoomPart},
     token::Token,
@@ -53,6 +55,8 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(180);
 pub struct Shared {
     /// What devices have been told of members.
     pub lazy: LazyMembers,
+    /// Whose messages users don't want to see.
+    pub ignored: Ignored,
 }
 
 /// How a reader wants its answers.
@@ -209,7 +213,7 @@ impl Reader {
                 Window::default()
             }
         };
-        let ignored = crate::account_data::ignored_users(store, self.viewer.user).await?;
+        let ignored = self.app.sync.ignored.of(store, self.viewer.user, after, upto, &window).await?;
         let loader = Loader {
             store,
             lazy: &self.app.sync.lazy,
@@ -234,18 +238,19 @@ impl Reader {
         let store = &self.app.store;
         let log = store.log();
         loop {
-            let upto = log.head();
-            let ephemeral = store.ephemeral().head();
             let rows = store.memberships_of(self.viewer.user).await?;
             let joined: Vec<RoomNo> =
                 rows.iter().filter(|row| row.membership == Membership::Join).map(|row| row.room).collect();
+            // Interest first: what comes between it and reading the head must not be slept over.
             match &mut self.interest {
                 Some(interest) => interest.set_rooms(&joined),
                 None => self.interest = Some(log.interest(&joined, Some(self.viewer.user))),
             }
-            // A membership or an event from beyond the position would be told with the wrong
-            // neighbours; what came between making the interest and here must not be slept over.
-            if log.head() == upto && rows.iter().all(|row| row.pos <= upto && row.since <= upto) {
+            let ephemeral = store.ephemeral().head();
+            let upto = log.head();
+            let again = store.memberships_of(self.viewer.user).await?;
+            // Nothing may have moved beyond the position, or before it but after `rows` was read.
+            if again == rows && rows.iter().all(|row| row.pos <= upto && row.since <= upto) {
                 return Ok((upto, ephemeral, rows));
             }
             tokio::task::yield_now().await;

@@ -156,7 +156,7 @@ impl Loader<'_> {
         }
         let view = view_of(&part.timeline);
         let keys = if whole {
-            let full = self.state_at(row.room, self.upto).await?;
+            let full = state_at(self.store, row.room, self.upto).await?;
             let changes = match extent {
                 Extent::Since(_) => window.changes.clone(),
                 Extent::Whole => match view.start {
@@ -292,17 +292,6 @@ impl Loader<'_> {
             && (self.ignored.is_empty()
                 || event.pdu.state_key().is_some()
                 || !self.ignored.contains(event.pdu.sender()))
-    }
-
-    /// A room's current state as it was at a position.
-    async fn state_at(&self, room: RoomNo, at: Pos) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
-        let Some(head) = self.store.room_by_no(room).await? else { return Ok(BTreeMap::new()) };
-        let Some(snapshot) = head.snapshot else { return Ok(BTreeMap::new()) };
-        let full = self.store.state_all(snapshot).await?.into_iter().collect();
-        // Read after the head: whatever it holds beyond `at` is among these.
-        let now = self.store.log().head();
-        let later = if now > at { changes(self.store, room, at, now).await? } else { Vec::new() };
-        Ok(decide::rewound(full, &later))
     }
 
     /// The state events to send: those decided on, narrowed by the filter and by lazy loading, and
@@ -511,6 +500,17 @@ impl Loader<'_> {
         part.account_data.retain(|data| filter::wants_kind(section, &data.kind));
         Ok(())
     }
+}
+
+/// A room's current state as it was at a position.
+pub async fn state_at(store: &Store, room: RoomNo, at: Pos) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
+    let Some(head) = store.room_by_no(room).await? else { return Ok(BTreeMap::new()) };
+    let Some(snapshot) = head.snapshot else { return Ok(BTreeMap::new()) };
+    let full = store.state_all(snapshot).await?.into_iter().collect();
+    // Read after the head: whatever it holds beyond `at` is among these.
+    let now = store.log().head();
+    let later = if now > at { changes(store, room, at, now).await? } else { Vec::new() };
+    Ok(decide::rewound(full, &later))
 }
 
 /// How many users a nameless room is named by.
