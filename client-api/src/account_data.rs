@@ -78,7 +78,7 @@ fn absent() -> MatrixError {
 }
 
 async fn read(app: &App, who: &Caller, room: Option<RoomNo>, kind: &str) -> Result<RawJson, MatrixError> {
-    let user = app.store.user_no(&who.user_id).await?;
+    let user = who.user;
     let data = app.store.account_data(user, room, kind).await?.ok_or_else(absent)?;
     Ok(RawJson(Bytes::copy_from_slice(data.content.as_bytes())))
 }
@@ -104,7 +104,7 @@ async fn write(
         return Err(MatrixError::too_large(format!("Account data has at most {MAX_BYTES} bytes")));
     }
     let content: Arc<str> = object_text(body)?.into();
-    let user = app.store.user_no(&who.user_id).await?;
+    let user = who.user;
     let fact = Fact::AccountData { user, room, kind: kind.to_owned(), content };
     app.store.commit(WriteSet { facts: vec![fact], ..WriteSet::default() }).await?;
     Ok(())

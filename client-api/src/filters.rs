@@ -18,7 +18,7 @@ pub async fn create(
     own(&who, &req.user_id)?;
     let text = std::str::from_utf8(&body).map_err(|_| MatrixError::not_json("The body isn't UTF-8"))?;
     filter::parse(text).map_err(MatrixError::bad_json)?;
-    let user = app.store.user_no(&who.user_id).await?;
+    let user = who.user;
     let id = app.store.add_filter(user, text.trim()).await?;
     Ok(create_filter::v3::Response::new(id.to_string()))
 }
@@ -31,7 +31,7 @@ pub async fn get(
     own(&who, &req.user_id)?;
     let absent = || MatrixError::not_found("There is no such filter");
     let id = req.filter_id.parse().map_err(|_| absent())?;
-    let user = app.store.user_no(&who.user_id).await?;
+    let user = who.user;
     let json = app.store.filter(user, id).await?.ok_or_else(absent)?;
     Ok(RawJson(Bytes::copy_from_slice(json.as_bytes())))
 }

@@ -133,7 +133,7 @@ pub struct Reading {
 impl Reading {
     /// Refuses whoever was never in the room, unless anyone may read it.
     pub async fn of(app: &App, caller: &crate::Caller, room_id: &RoomId) -> Result<Reading, MatrixError> {
-        let viewer = Viewer::of(&app.store, caller).await?;
+        let viewer = Viewer::of(caller);
         app.store.log().refresh().await?;
         let denied = || MatrixError::forbidden("You aren't a member of the room");
         let head = app.store.room(room_id).await?.ok_or_else(denied)?;

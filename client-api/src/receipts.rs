@@ -71,7 +71,7 @@ async fn mark(
     thread: Option<String>,
     event_id: &EventId,
 ) -> Result<Fact, MatrixError> {
-    let user = app.store.user_no(&who.user_id).await?;
+    let user = who.user;
     match kind {
         "m.fully_read" => {
             let mut content = Json::default();

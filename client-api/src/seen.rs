@@ -31,12 +31,12 @@ pub struct Viewer {
 
 impl Viewer {
     /// The reader that an access token belongs to.
-    pub async fn of(store: &Store, caller: &Caller) -> Result<Viewer, MatrixError> {
-        Ok(Viewer {
-            user: store.user_no(&caller.user_id).await?,
+    pub fn of(caller: &Caller) -> Viewer {
+        Viewer {
+            user: caller.user,
             user_id: caller.user_id.clone(),
             device_id: caller.device_id.clone(),
-        })
+        }
     }
 }
 

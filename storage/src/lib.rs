@@ -50,6 +50,7 @@ mod aliases;
 mod devices;
 mod destinations;
 mod events;
+mod filters;
 mod history;
 mod invites;
 mod keys;

@@ -21,8 +21,8 @@ pub mod window;
 pub mod write;
 
 use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -50,6 +50,9 @@ use crate::{App, MatrixError, Ruma, filter, seen::Viewer};
 /// The longest that a request may wait.
 const MAX_TIMEOUT: Duration = Duration::from_secs(180);
 
+/// Stored filters remembered; beyond it all are forgotten.
+const MAX_FILTERS: usize = 10_000;
+
 /// What outlives a request: one of these is in the [`App`].
 #[derive(Default, Debug)]
 pub struct Shared {
@@ -57,6 +60,8 @@ pub struct Shared {
     pub lazy: LazyMembers,
     /// Whose messages users don't want to see.
     pub ignored: Ignored,
+    /// Stored filters that were used; they never change.
+    filters: Mutex<HashMap<(UserNo, i64), Arc<FilterDefinition>>>,
 }
 
 /// How a reader wants its answers.
@@ -107,11 +112,11 @@ pub async fn sync(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<v3::Request>,
 ) -> Result<RawJson, MatrixError> {
-    let viewer = Viewer::of(&app.store, &who).await?;
+    let viewer = Viewer::of(&who);
     let filter = match &req.filter {
         None => Arc::default(),
         Some(Filter::FilterDefinition(filter)) => Arc::new(filter.clone()),
-        Some(Filter::FilterId(id)) => Arc::new(stored_filter(&app.store, viewer.user, id).await?),
+        Some(Filter::FilterId(id)) => stored_filter(&app, viewer.user, id).await?,
         Some(_) => return Err(MatrixError::invalid_param("The filter is of an unknown kind")),
     };
     let ask = Ask { filter, full_state: req.full_state, state_after: req.use_state_after };
@@ -126,11 +131,21 @@ pub async fn sync(
 }
 
 /// The filter with this id.
-pub async fn stored_filter(store: &Store, user: UserNo, id: &str) -> Result<FilterDefinition, MatrixError> {
+pub async fn stored_filter(app: &App, user: UserNo, id: &str) -> Result<Arc<FilterDefinition>, MatrixError> {
     let unknown = || MatrixError::invalid_param("There is no such filter");
     let number = id.parse().map_err(|_| unknown())?;
-    let json = store.filter(user, number).await?.ok_or_else(unknown)?;
-    filter::parse(&json).map_err(MatrixError::invalid_param)
+    let known = app.sync.filters.lock().unwrap_or_else(PoisonError::into_inner).get(&(user, number)).cloned();
+    if let Some(filter) = known {
+        return Ok(filter);
+    }
+    let json = app.store.filter(user, number).await?.ok_or_else(unknown)?;
+    let filter = Arc::new(filter::parse(&json).map_err(MatrixError::invalid_param)?);
+    let mut filters = app.sync.filters.lock().unwrap_or_else(PoisonError::into_inner);
+    if filters.len() >= MAX_FILTERS {
+        filters.clear();
+    }
+    filters.insert((user, number), filter.clone());
+    Ok(filter)
 }
 
 /// Where a client's token points to. `None`, as though the client had sent none, for a token of
