@@ -26,6 +26,8 @@ pub struct Parts {
     pub shutdown: CancellationToken,
     /// Access tokens seen lately.
     pub(crate) tokens: TokenCache,
+    /// What readers of the log share.
+    pub(crate) sync: crate::sync::Shared,
     /// Rate limits.
     pub(crate) limits: Limits,
     /// Password hashing.
@@ -51,6 +53,7 @@ impl App {
             config,
             shutdown,
             tokens,
+            sync: crate::sync::Shared::default(),
             limits,
             passwords,
         }))
