@@ -110,7 +110,7 @@ impl Pdu {
         check_shape(&object)?;
         let json = canonical::to_canonical(&object).map_err(json_error)?;
         if json.len() > MAX_BYTES {
-            return Err(format_error(format!(
+            return Err(size_error(format!(
                 "the event has {} bytes, more than {MAX_BYTES}",
                 json.len()
             )));
@@ -377,6 +377,10 @@ fn event_id(rules: &RoomRules, object: &Object, signed: &str) -> Result<OwnedEve
     EventId::parse(&id).map_err(|error| format_error(format!("{id:?} is no event id: {error}")))
 }
 
+fn size_error(reason: String) -> Rejection {
+    Rejection::new(Rejection::SIZE, reason)
+}
+
 fn check_length(field: &str, text: &str, limits: Limits) -> Result<(), Rejection> {
     let (length, unit) = match limits {
         Limits::Trusted => return Ok(()),
@@ -384,7 +388,7 @@ fn check_length(field: &str, text: &str, limits: Limits) -> Result<(), Rejection
         Limits::CodePoints => (text.chars().count(), "code points"),
     };
     if length > MAX_STRING {
-        return Err(format_error(format!(
+        return Err(size_error(format!(
             "`{field}` has {length} {unit}, more than {MAX_STRING}"
         )));
     }

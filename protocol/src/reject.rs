@@ -14,6 +14,9 @@ pub struct Rejection {
 }
 
 impl Rejection {
+    /// The rule of an event that is over a limit on sizes: callers answer it in a way of its own.
+    pub const SIZE: &'static str = "size limits";
+
     /// A rejection by `rule` for `reason`.
     pub fn new(rule: &'static str, reason: impl Into<String>) -> Self {
         Self {

@@ -7,9 +7,8 @@
 use std::sync::Arc;
 
 use rhizome_protocol::{
-    Object, Pdu, RoomRules, auth, draft,
+    Object, Pdu, Rejection, RoomRules, auth, draft,
     draft::{Draft, Place},
-    pdu::MAX_BYTES,
 };
 use rhizome_storage::{
     CurrentState, NewEvent, NewSnapshot, Redacts, RoomHead, RoomNo, RoomWrite, SnapshotNo,
@@ -148,8 +147,7 @@ impl<'a> Chain<'a> {
             self.rooms.key(),
         )
         .map_err(|rejection| {
-            // The one limit that has a status of its own.
-            if rejection.rule == "PDU size" || rejection.reason.contains(&MAX_BYTES.to_string()) {
+            if rejection.rule == Rejection::SIZE {
                 Error::TooLarge(rejection.reason)
             } else {
                 Error::Invalid(rejection.reason)

@@ -12,6 +12,7 @@ use std::{
 use rhizome_protocol::{
     Membership, Object, Pdu, Rejection, RoomRules, StateKey, auth,
     draft::{self, Draft, Place},
+    visibility::HistoryVisibility,
 };
 use rhizome_storage::{
     CommitError, CurrentState, EventNo, Fact, KeyNo, NewEvent, NewRoom, Placement, RoomHead,
@@ -143,11 +144,7 @@ pub async fn admit_signed(rooms: &Rooms, pdu: Arc<Pdu>) -> Result<AdmittedEvent>
             )));
         }
     }
-    let event = rooms
-        .store()
-        .event(&id)
-        .await?
-        .ok_or_else(|| Error::UnknownEvent(id.clone()))?;
+    let event = stored(rooms, &id).await?;
     if event.status != Status::Accepted {
         let reason = event.reason.clone().unwrap_or_default();
         return Err(Error::Forbidden(Rejection::new("decided before", reason)));
@@ -189,152 +186,186 @@ pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> 
         auth_chain,
         event,
     } = join;
-    let room_id = event.room_id().to_owned();
-    let user = event.sender().to_owned();
+    let user = event.sender();
     if event.membership() != Some(Membership::Join) || event.state_key() != Some(user.as_str()) {
         return Err(Error::BadState("That is no join".into()));
     }
     check_create(rules, &state)?;
+    let room = known_or_new(rooms, event.room_id(), rules).await?;
+    let given = store_given(rooms, room, &event, &state, auth_chain).await?;
+    auth::authorize(&event, &given.by_key).map_err(Error::Forbidden)?;
 
     let store = rooms.store();
-    let room = store.room_no(&room_id).await?;
-    if store.room_by_no(room).await?.is_none() {
-        let write = RoomWrite {
-            room,
-            create: Some(NewRoom {
-                room_id: room_id.clone(),
-                rules,
-            }),
-            ..RoomWrite::default()
-        };
-        match store
-            .commit(WriteSet {
-                rooms: vec![write],
-                ..WriteSet::default()
-            })
-            .await
-        {
-            Ok(_) | Err(CommitError::RoomExists(_)) => {}
-            Err(error) => return Err(commit_error(error)),
-        }
-    }
-
-    let mut pdus = auth_chain;
-    pdus.extend(state.iter().cloned());
-    pdus.retain(|pdu| pdu.event_id() != event.event_id());
-    let report = store_outliers(rooms, room, rules, &room_id, pdus).await?;
-    if let Some((id, missing)) = report.incomplete.iter().next() {
-        return Err(Error::BadState(format!(
-            "The other server's answer lacks auth events of {id}: {}",
-            missing
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", ")
-        )));
-    }
-    for (id, rejection) in &report.rejected {
-        tracing::warn!(room.id = %room_id, event.id = %id, %rejection, "state of a remote join refused");
-    }
-
-    // What was accepted of the state is the state.
-    let accepted: Vec<&Arc<Pdu>> = state
-        .iter()
-        .filter(|pdu| report.accepted.contains(pdu.event_id()))
-        .collect();
-    let ids: Vec<OwnedEventId> = accepted
-        .iter()
-        .map(|pdu| pdu.event_id().to_owned())
-        .collect();
-    let nos = store.event_nos(&ids).await?;
-    let mut map: BTreeMap<KeyNo, EventNo> = BTreeMap::new();
-    let mut by_key: HashMap<StateKey, Arc<Pdu>> = HashMap::new();
-    let keys: Vec<(&str, &str)> = accepted
-        .iter()
-        .map(|pdu| (pdu.kind(), pdu.state_key().unwrap_or_default()))
-        .collect();
-    for (pdu, key) in accepted.iter().zip(store.key_nos(&keys).await?) {
-        let Some(state_key) = pdu.state_key() else {
-            continue;
-        };
-        if let Some(no) = nos.get(pdu.event_id()) {
-            map.insert(key, *no);
-            by_key.insert(StateKey::new(pdu.kind(), state_key), (*pdu).clone());
-        }
-    }
-    auth::authorize(&event, &by_key).map_err(Error::Forbidden)?;
-    let visibility = rhizome_protocol::visibility::HistoryVisibility::of(
-        by_key
-            .get(&StateKey::new("m.room.history_visibility", ""))
-            .map(|event| event.content()),
-    );
-
     for _ in 0..MAX_ATTEMPTS {
         let Some(head) = store.room_by_no(room).await? else {
-            return Err(Error::UnknownRoom(room_id));
+            return Err(Error::UnknownRoom(event.room_id().to_owned()));
         };
-        let resident = store
-            .joined_servers(room)
-            .await?
-            .iter()
-            .any(|s| s == rooms.server());
+        let servers = store.joined_servers(room).await?;
+        let resident = servers.iter().any(|server| server == rooms.server());
         if resident && head.snapshot.is_some() {
             return receive_join(rooms, &event, &state).await;
         }
         let queue = rooms.queues().of(room);
         let mut warm = queue.gate.lock().await;
-        let known = store.event(event.event_id()).await?;
-        let no = match &known {
-            Some(known) if known.placement != Placement::Outlier => return Ok(known.clone()),
+        let no = match store.event(event.event_id()).await? {
+            Some(known) if known.placement != Placement::Outlier => return Ok(known),
             Some(known) => known.no,
             None => store.next_event_no().await?,
         };
-        let before = snapshot_of(rooms, &head, &map).await?;
-        let key = store.key_no("m.room.member", user.as_str()).await?;
-        let after = before.with(store, room, key, no).await?;
-        let Some(snapshot) = after.snapshot else {
-            return Err(Error::Contended);
+        let write = link(rooms, &head, &event, no, &given).await?;
+        let facts = invite_gone(rooms, room, &event).await?;
+        let set = WriteSet {
+            rooms: vec![write],
+            facts,
         };
-        let changes = after
-            .diff_from(store, head.snapshot)
-            .await?
-            .into_iter()
-            .map(|(key, old, new)| StateChange { key, old, new })
-            .collect();
-        let write = RoomWrite {
-            room,
-            expect: Some(head.state_version),
-            events: vec![NewEvent {
-                state_before: before.snapshot,
-                state_after: after.snapshot,
-                visibility: Some(visibility),
-                ..NewEvent::new(no, event.clone())
-            }],
-            snapshots: after.new.clone(),
-            current: Some(CurrentState { snapshot, changes }),
-            reset_extremities: Some(vec![no]),
-            ..RoomWrite::default()
-        };
-        let facts = invite_gone(rooms, room, &room_id, &user).await?;
-        match store
-            .commit(WriteSet {
-                rooms: vec![write],
-                facts,
-            })
-            .await
-        {
+        match store.commit(set).await {
             Ok(_) => {
                 *warm = crate::queue::Warm::default();
-                drop(warm);
-                let id: &EventId = event.event_id();
-                let stored = store.event(id).await?;
-                return stored.ok_or_else(|| Error::UnknownEvent(id.to_owned()));
+                return stored(rooms, event.event_id()).await;
             }
             Err(CommitError::StateMoved { .. } | CommitError::DuplicateEvent { .. }) => {}
             Err(error) => return Err(commit_error(error)),
         }
     }
     Err(Error::Contended)
+}
+
+/// The state that another server gave, stored.
+struct Given {
+    map: BTreeMap<KeyNo, EventNo>,
+    by_key: HashMap<StateKey, Arc<Pdu>>,
+}
+
+async fn known_or_new(
+    rooms: &Rooms,
+    room_id: &RoomId,
+    rules: &'static RoomRules,
+) -> Result<RoomNo> {
+    let store = rooms.store();
+    let room = store.room_no(room_id).await?;
+    if let Some(head) = store.room_by_no(room).await? {
+        if head.rules != rules {
+            return Err(Error::BadState("The room is of another version".into()));
+        }
+        return Ok(room);
+    }
+    let write = RoomWrite {
+        room,
+        create: Some(NewRoom {
+            room_id: room_id.to_owned(),
+            rules,
+        }),
+        ..RoomWrite::default()
+    };
+    let set = WriteSet {
+        rooms: vec![write],
+        ..WriteSet::default()
+    };
+    match store.commit(set).await {
+        Ok(_) | Err(CommitError::RoomExists(_)) => Ok(room),
+        Err(error) => Err(commit_error(error)),
+    }
+}
+
+/// Stores state and auth chain as outliers. What of the state its auth events allow is the state.
+async fn store_given(
+    rooms: &Rooms,
+    room: RoomNo,
+    join: &Pdu,
+    state: &[Arc<Pdu>],
+    auth_chain: Vec<Arc<Pdu>>,
+) -> Result<Given> {
+    let mut pdus = auth_chain;
+    pdus.extend(state.iter().cloned());
+    pdus.retain(|pdu| pdu.event_id() != join.event_id());
+    let report = store_outliers(rooms, room, join.rules(), join.room_id(), pdus).await?;
+    if let Some((id, missing)) = report.incomplete.iter().next() {
+        let missing: Vec<&str> = missing.iter().map(|id| id.as_str()).collect();
+        return Err(Error::BadState(format!(
+            "The other server's answer lacks auth events of {id}: {}",
+            missing.join(", ")
+        )));
+    }
+    for (id, rejection) in &report.rejected {
+        tracing::warn!(room.id = %join.room_id(), event.id = %id, %rejection, "state of a remote join refused");
+    }
+    let accepted: Vec<(&Arc<Pdu>, &str)> = state
+        .iter()
+        .filter(|pdu| report.accepted.contains(pdu.event_id()))
+        .filter_map(|pdu| Some((pdu, pdu.state_key()?)))
+        .collect();
+    let store = rooms.store();
+    let ids: Vec<OwnedEventId> = accepted
+        .iter()
+        .map(|(pdu, _)| pdu.event_id().to_owned())
+        .collect();
+    let nos = store.event_nos(&ids).await?;
+    let names: Vec<(&str, &str)> = accepted
+        .iter()
+        .map(|(pdu, key)| (pdu.kind(), *key))
+        .collect();
+    let keys = store.key_nos(&names).await?;
+    let mut given = Given {
+        map: BTreeMap::new(),
+        by_key: HashMap::new(),
+    };
+    for ((pdu, state_key), key) in accepted.into_iter().zip(keys) {
+        if let Some(no) = nos.get(pdu.event_id()) {
+            given.map.insert(key, *no);
+            given
+                .by_key
+                .insert(StateKey::new(pdu.kind(), state_key), pdu.clone());
+        }
+    }
+    Ok(given)
+}
+
+/// The write that makes the given state, with the join upon it, the room's.
+async fn link(
+    rooms: &Rooms,
+    head: &RoomHead,
+    event: &Arc<Pdu>,
+    no: EventNo,
+    given: &Given,
+) -> Result<RoomWrite> {
+    let store = rooms.store();
+    let visibility = given
+        .by_key
+        .get(&StateKey::new("m.room.history_visibility", ""))
+        .map(|event| event.content());
+    let before = snapshot_of(rooms, head, &given.map).await?;
+    let key = store
+        .key_no("m.room.member", event.sender().as_str())
+        .await?;
+    let after = before.with(store, head.room, key, no).await?;
+    let changes = after
+        .diff_from(store, head.snapshot)
+        .await?
+        .into_iter()
+        .map(|(key, old, new)| StateChange { key, old, new })
+        .collect();
+    let current = after
+        .snapshot
+        .map(|snapshot| CurrentState { snapshot, changes });
+    Ok(RoomWrite {
+        room: head.room,
+        expect: Some(head.state_version),
+        events: vec![NewEvent {
+            state_before: before.snapshot,
+            state_after: after.snapshot,
+            visibility: Some(HistoryVisibility::of(visibility)),
+            ..NewEvent::new(no, event.clone())
+        }],
+        snapshots: after.new,
+        current,
+        reset_extremities: Some(vec![no]),
+        ..RoomWrite::default()
+    })
+}
+
+async fn stored(rooms: &Rooms, id: &EventId) -> Result<Arc<StoredEvent>> {
+    let event = rooms.store().event(id).await?;
+    event.ok_or_else(|| Error::UnknownEvent(id.to_owned()))
 }
 
 /// The state before the join, upon what we had of the room before.
@@ -385,12 +416,7 @@ async fn receive_join(
             return Err(Error::BadState("The other server's answer has gaps".into()));
         }
     }
-    let id = event.event_id();
-    rooms
-        .store()
-        .event(id)
-        .await?
-        .ok_or_else(|| Error::UnknownEvent(id.to_owned()))
+    stored(rooms, event.event_id()).await
 }
 
 fn check_create(rules: &RoomRules, state: &[Arc<Pdu>]) -> Result<()> {
@@ -413,21 +439,15 @@ fn check_create(rules: &RoomRules, state: &[Arc<Pdu>]) -> Result<()> {
     Ok(())
 }
 
-async fn invite_gone(
-    rooms: &Rooms,
-    room: RoomNo,
-    room_id: &RoomId,
-    user: &UserId,
-) -> Result<Vec<Fact>> {
-    let user = rooms.store().user_no(user).await?;
+/// A join answers the invite that came from outside.
+async fn invite_gone(rooms: &Rooms, room: RoomNo, join: &Pdu) -> Result<Vec<Fact>> {
+    let user = rooms.store().user_no(join.sender()).await?;
     let invite = rooms.store().remote_invite(user, room).await?;
-    Ok(invite
-        .map(|_| Fact::RemoteInviteGone {
-            user,
-            room_id: room_id.to_owned(),
-        })
-        .into_iter()
-        .collect())
+    let gone = invite.map(|_| Fact::RemoteInviteGone {
+        user,
+        room_id: join.room_id().to_owned(),
+    });
+    Ok(gone.into_iter().collect())
 }
 
 /// An invite of a local user to a room that we are not in: kept with the stripped state, the text of a

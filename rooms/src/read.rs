@@ -94,13 +94,14 @@ pub async fn require_can_see_state(
         });
     }
     if let Some(row) = row.filter(|row| !row.forgotten)
-        && let Some(left) = last_left(rooms, user, row).await? {
-            return Ok(StateSeen {
-                head,
-                snapshot: left.state,
-                left: Some(left.pos),
-            });
-        }
+        && let Some(left) = last_left(rooms, user, row).await?
+    {
+        return Ok(StateSeen {
+            head,
+            snapshot: left.state,
+            left: Some(left.pos),
+        });
+    }
     Err(not_in_room())
 }
 
@@ -265,7 +266,9 @@ pub async fn server_can_see(
             seen.push(own);
             continue;
         };
-        let (joined, invited) = if let Some(found) = known.get(&at) { *found } else {
+        let (joined, invited) = if let Some(found) = known.get(&at) {
+            *found
+        } else {
             let found = members_of_server(rooms, server, at).await?;
             known.insert(at, found);
             found

@@ -101,7 +101,7 @@ pub(crate) struct How {
 
 /// What was found out about an event before anything is decided.
 enum Gather {
-    Known(Arc<StoredEvent>),
+    Known,
     Need(Need),
     Found(Found),
 }
@@ -121,34 +121,42 @@ pub(crate) async fn admit(
     gathered: &Gathered,
     how: How,
 ) -> Result<Received> {
+    // Again only if the same event was stored as an outlier in the meantime.
+    for _ in 0..MAX_ATTEMPTS {
+        if let Some(outcome) = admit_once(rooms, &pdu, gathered, how).await? {
+            return Ok(outcome);
+        }
+    }
+    Err(Error::Contended)
+}
+
+async fn admit_once(
+    rooms: &Rooms,
+    pdu: &Arc<Pdu>,
+    gathered: &Gathered,
+    how: How,
+) -> Result<Option<Received>> {
     let head = known_room(rooms, pdu.room_id()).await?;
     if head.rules != pdu.rules() {
         return Err(Error::Invalid(
             "The event is of another room version than its room".into(),
         ));
     }
-    let found = match gather(rooms, &head, &pdu, gathered).await? {
-        Gather::Known(_event) => {
-            return Ok(Received::Known);
-        }
-        Gather::Need(need) => {
-            return Ok(Received::Need(need));
-        }
+    let found = match gather(rooms, &head, pdu, gathered).await? {
+        Gather::Known => return Ok(Some(Received::Known)),
+        Gather::Need(need) => return Ok(Some(Received::Need(need))),
         Gather::Found(found) => found,
     };
-    let placed = match place(rooms, &head, &pdu, found, how).await? {
+    let placed = match place(rooms, &head, pdu, found, how).await? {
         Ok(placed) => placed,
-        Err(rejected) => {
-            let outcome = Received::Rejected(rejected.rejection);
-            let _no = rejected.event.no;
-            store_alone(rooms, head.room, rejected.event, rejected.snapshots).await?;
-            return Ok(outcome);
+        Err(refused) => {
+            let outcome = Received::Rejected(refused.rejection);
+            return store_alone(rooms, head.room, refused.event, refused.snapshots, outcome).await;
         }
     };
-    let _no = placed.event.no;
     if how.placement != Placement::Live {
-        store_alone(rooms, head.room, placed.event, placed.after.new).await?;
-        return Ok(Received::Accepted);
+        let outcome = Received::Accepted;
+        return store_alone(rooms, head.room, placed.event, placed.after.new, outcome).await;
     }
 
     // From here on the room's current state matters: keep the rest of this process out of the way.
@@ -156,8 +164,7 @@ pub(crate) async fn admit(
     let mut warm = queue.gate.lock().await;
     for _ in 0..MAX_ATTEMPTS {
         let head = known_room(rooms, pdu.room_id()).await?;
-        let decided = decide(rooms, &head, &pdu, &placed, how).await?;
-        let outcome = decided.outcome;
+        let decided = decide(rooms, &head, pdu, &placed, how).await?;
         let moves = decided.current.is_some();
         let write = RoomWrite {
             room: head.room,
@@ -168,29 +175,28 @@ pub(crate) async fn admit(
             drop_extremities: decided.drop,
             ..RoomWrite::default()
         };
-        match rooms
-            .store()
-            .commit(WriteSet {
-                rooms: vec![write],
-                ..WriteSet::default()
-            })
-            .await
-        {
+        match rooms.store().commit(only(write)).await {
             Ok(_) => {
                 if moves {
                     *warm = Warm::default();
                 }
-                return Ok(outcome);
+                return Ok(Some(decided.outcome));
             }
             Err(CommitError::StateMoved { .. }) => {}
-            Err(CommitError::DuplicateEvent { no: _, .. }) => {
-                // Another process was faster.
-                return Ok(Received::Known);
+            Err(CommitError::DuplicateEvent { done, .. }) => {
+                return Ok(done.then_some(Received::Known));
             }
             Err(error) => return Err(commit_error(error)),
         }
     }
     Err(Error::Contended)
+}
+
+fn only(write: RoomWrite) -> WriteSet {
+    WriteSet {
+        rooms: vec![write],
+        ..WriteSet::default()
+    }
 }
 
 /// Looks for what the event refers to, and checks it against its auth events.
@@ -207,7 +213,7 @@ async fn gather(
         // A rejection holds unless what it was decided on was given by somebody since.
         let again = known.status == Status::Rejected && !gathered.states_after.is_empty();
         if settled || (known.status == Status::Rejected && !again) {
-            return Ok(Gather::Known(known.clone()));
+            return Ok(Gather::Known);
         }
     }
     let no = known.map(|known| known.no);
@@ -288,10 +294,11 @@ async fn auth_events_of(
     at_hand: &HashMap<OwnedEventId, (Arc<Pdu>, bool)>,
 ) -> Result<Result<Vec<(Arc<Pdu>, bool)>, Vec<OwnedEventId>>> {
     let mut ids: Vec<OwnedEventId> = pdu.auth_events().to_vec();
-    if let Some(create) = implied_create(pdu)
-        && !ids.contains(&create) {
-            ids.push(create);
-        }
+    if let Some(create) = pdu.implied_create()
+        && !ids.contains(&create)
+    {
+        ids.push(create);
+    }
     let absent: Vec<OwnedEventId> = ids
         .iter()
         .filter(|id| !at_hand.contains_key(*id))
@@ -318,15 +325,6 @@ async fn auth_events_of(
     } else {
         Err(missing)
     })
-}
-
-/// The create event that the room id of a v12 event names.
-fn implied_create(pdu: &Pdu) -> Option<OwnedEventId> {
-    if !pdu.rules().format.room_id_is_create_hash || pdu.is_state("m.room.create", "") {
-        return None;
-    }
-    let hash = pdu.room_id().as_str().strip_prefix('!')?;
-    EventId::parse(format!("${hash}")).ok()
 }
 
 fn allowed_by_auth_events(pdu: &Pdu, auth_events: &[(Arc<Pdu>, bool)]) -> Result<(), Rejection> {
@@ -493,7 +491,7 @@ async fn decide(
         placed.after.clone()
     } else {
         let now = merge(rooms, head, placed, forks).await?;
-        let known: HashSet<_> = snapshots.iter().map(rhizome_storage::NewSnapshot::no).collect();
+        let known: HashSet<_> = snapshots.iter().map(NewSnapshot::no).collect();
         snapshots.extend(
             now.new
                 .iter()
@@ -584,25 +582,23 @@ async fn merge(
     mut forks: Vec<Fork>,
 ) -> Result<Resolved> {
     let after = &placed.after;
-    let after_all = match (&after.derived, after.snapshot) {
-        (None, Some(snapshot)) => {
-            forks.push(Fork::Snapshot(snapshot));
-            None
-        }
+    let mut after_all = None;
+    if let (None, Some(snapshot)) = (&after.derived, after.snapshot) {
+        forks.push(Fork::Snapshot(snapshot));
+    } else {
         // Not stored yet: by its entries.
-        _ => {
-            let all = after.all(rooms.store()).await?;
-            forks.push(Fork::Given(all.clone()));
-            Some(all)
-        }
-    };
+        let all = after.all(rooms.store()).await?;
+        forks.push(Fork::Given(all.clone()));
+        after_all = Some(all);
+    }
     let pending = Some((placed.event.no, &placed.event.pdu));
     let now = state_at::resolve(rooms, head, forks, pending).await?;
     // The state after the event under the number that it gets anyway.
     if let (Some(_), Some(all)) = (&now.derived, after_all)
-        && now.all(rooms.store()).await? == all {
-            return Ok(after.clone());
-        }
+        && now.all(rooms.store()).await? == all
+    {
+        return Ok(after.clone());
+    }
     Ok(now)
 }
 
@@ -649,28 +645,23 @@ fn redacts(pdu: &Pdu, state: &View) -> Option<Redacts> {
     })
 }
 
-/// Stores an event that changes nothing.
+/// Stores an event that doesn't change the room's current state.
 async fn store_alone(
     rooms: &Rooms,
     room: RoomNo,
     event: NewEvent,
     snapshots: Vec<NewSnapshot>,
-) -> Result<()> {
+    outcome: Received,
+) -> Result<Option<Received>> {
     let write = RoomWrite {
         room,
         events: vec![event],
         snapshots,
         ..RoomWrite::default()
     };
-    match rooms
-        .store()
-        .commit(WriteSet {
-            rooms: vec![write],
-            ..WriteSet::default()
-        })
-        .await
-    {
-        Ok(_) | Err(CommitError::DuplicateEvent { .. }) => Ok(()),
+    match rooms.store().commit(only(write)).await {
+        Ok(_) => Ok(Some(outcome)),
+        Err(CommitError::DuplicateEvent { done, .. }) => Ok(done.then_some(Received::Known)),
         Err(error) => Err(commit_error(error)),
     }
 }
@@ -769,14 +760,7 @@ async fn store_batch(rooms: &Rooms, room: RoomNo, mut batch: Vec<NewEvent>) -> R
             events: batch.clone(),
             ..RoomWrite::default()
         };
-        match rooms
-            .store()
-            .commit(WriteSet {
-                rooms: vec![write],
-                ..WriteSet::default()
-            })
-            .await
-        {
+        match rooms.store().commit(only(write)).await {
             Ok(_) => return Ok(()),
             Err(CommitError::DuplicateEvent { event_id, .. }) => {
                 let before = batch.len();
@@ -794,7 +778,7 @@ async fn store_batch(rooms: &Rooms, room: RoomNo, mut batch: Vec<NewEvent>) -> R
 pub(crate) fn parents_first(pdus: Vec<Arc<Pdu>>) -> Vec<Arc<Pdu>> {
     order_by(pdus, |pdu| {
         let mut parents = pdu.auth_events().to_vec();
-        parents.extend(implied_create(pdu));
+        parents.extend(pdu.implied_create());
         parents
     })
 }

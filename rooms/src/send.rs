@@ -326,9 +326,11 @@ async fn one(
         .await?;
     if let Some(key) = &draft.state_key
         && let Some(stands) = chain.view.get(&draft.kind, key)
-            && stands.sender() == draft.sender && *stands.content() == draft.content {
-                return Ok(Outcome::Stands(stands.event_id().to_owned()));
-            }
+        && stands.sender() == draft.sender
+        && *stands.content() == draft.content
+    {
+        return Ok(Outcome::Stands(stands.event_id().to_owned()));
+    }
     let ts = job
         .options
         .origin_server_ts
@@ -358,9 +360,11 @@ pub(crate) fn send_to(
             .state_key()
             .and_then(|key| <&ruma::UserId>::try_from(key).ok());
         if let Some(target) = target.map(|user| user.server_name().to_owned())
-            && target != rooms.server() && !to.contains(&target) {
-                to.push(target);
-            }
+            && target != rooms.server()
+            && !to.contains(&target)
+        {
+            to.push(target);
+        }
     }
     (!to.is_empty()).then_some(to)
 }

@@ -241,20 +241,82 @@ pub(crate) async fn resolve(
         Some(base) => store.state_all(base).await?.into_iter().collect(),
         None => BTreeMap::new(),
     };
+    let branches = branches(store, base, &base_all, &stored, given).await?;
+    let conflicted: BTreeSet<KeyNo> = branches
+        .iter()
+        .flat_map(|branch| branch.diff.keys().copied())
+        .collect();
+    let resolution: BTreeMap<KeyNo, Option<EventNo>> = match branches.as_slice() {
+        _ if conflicted.is_empty() => BTreeMap::new(),
+        [only] => only
+            .diff
+            .iter()
+            .map(|(key, event)| (*key, *event))
+            .collect(),
+        _ => {
+            settle(
+                store,
+                head.rules,
+                &base_all,
+                &branches,
+                &conflicted,
+                pending,
+            )
+            .await?
+        }
+    };
+    // Is it one of the forks after all?
+    for branch in &branches {
+        let Some(no) = branch.stored else { continue };
+        let same = conflicted.iter().all(|key| {
+            let settled = resolution.get(key).copied().flatten();
+            branch.entry(&base_all, *key) == settled
+        });
+        if same {
+            return Ok(Resolved::stored(no));
+        }
+    }
+    let changes: Vec<(KeyNo, Option<EventNo>)> = resolution
+        .into_iter()
+        .filter(|(key, event)| base_all.get(key) != event.as_ref())
+        .collect();
+    derive(store, head.room, base, changes).await
+}
 
-    // Each fork as its difference from the base.
-    let mut forks: Vec<(Option<SnapshotNo>, HashMap<KeyNo, Option<EventNo>>)> = Vec::new();
-    for no in &stored {
-        let diff = match base {
-            Some(base) if base != *no => store
-                .state_diff(base, *no)
-                .await?
-                .into_iter()
-                .map(|(key, _, new)| (key, new))
-                .collect(),
-            _ => HashMap::new(),
-        };
-        forks.push((Some(*no), diff));
+/// A fork as its difference from the base.
+struct Branch {
+    stored: Option<SnapshotNo>,
+    diff: HashMap<KeyNo, Option<EventNo>>,
+}
+
+impl Branch {
+    fn entry(&self, base: &BTreeMap<KeyNo, EventNo>, key: KeyNo) -> Option<EventNo> {
+        match self.diff.get(&key) {
+            Some(event) => *event,
+            None => base.get(&key).copied(),
+        }
+    }
+}
+
+async fn branches(
+    store: &Store,
+    base: Option<SnapshotNo>,
+    base_all: &BTreeMap<KeyNo, EventNo>,
+    stored: &[SnapshotNo],
+    given: Vec<BTreeMap<KeyNo, EventNo>>,
+) -> Result<Vec<Branch>> {
+    let mut branches = Vec::new();
+    for no in stored {
+        let mut diff = HashMap::new();
+        if let Some(base) = base.filter(|base| base != no) {
+            for (key, _, new) in store.state_diff(base, *no).await? {
+                diff.insert(key, new);
+            }
+        }
+        branches.push(Branch {
+            stored: Some(*no),
+            diff,
+        });
     }
     for map in given {
         let mut diff = HashMap::new();
@@ -266,48 +328,9 @@ pub(crate) async fn resolve(
         for key in base_all.keys().filter(|key| !map.contains_key(key)) {
             diff.insert(*key, None);
         }
-        forks.push((None, diff));
+        branches.push(Branch { stored: None, diff });
     }
-
-    let conflicted: BTreeSet<KeyNo> = forks
-        .iter()
-        .flat_map(|(_, diff)| diff.keys().copied())
-        .collect();
-    let resolution: BTreeMap<KeyNo, Option<EventNo>> = if forks.len() == 1 {
-        forks[0]
-            .1
-            .iter()
-            .map(|(key, event)| (*key, *event))
-            .collect()
-    } else if conflicted.is_empty() {
-        BTreeMap::new()
-    } else {
-        settle(store, head.rules, &base_all, &forks, &conflicted, pending).await?
-    };
-
-    // Is it one of the forks after all?
-    for (no, diff) in &forks {
-        let Some(no) = no else { continue };
-        let same = conflicted.iter().all(|key| {
-            let here = diff
-                .get(key)
-                .copied()
-                .unwrap_or_else(|| base_all.get(key).copied());
-            let there = resolution
-                .get(key)
-                .copied()
-                .unwrap_or_else(|| base_all.get(key).copied());
-            here == there
-        });
-        if same {
-            return Ok(Resolved::stored(*no));
-        }
-    }
-    let changes: Vec<(KeyNo, Option<EventNo>)> = resolution
-        .into_iter()
-        .filter(|(key, event)| base_all.get(key) != event.as_ref())
-        .collect();
-    derive(store, head.room, base, changes).await
+    Ok(branches)
 }
 
 /// A new snapshot upon a stored one.
@@ -336,84 +359,78 @@ async fn settle(
     store: &Store,
     rules: &'static RoomRules,
     base_all: &BTreeMap<KeyNo, EventNo>,
-    forks: &[(Option<SnapshotNo>, HashMap<KeyNo, Option<EventNo>>)],
+    branches: &[Branch],
     conflicted: &BTreeSet<KeyNo>,
     pending: Option<(EventNo, &Arc<Pdu>)>,
 ) -> Result<BTreeMap<KeyNo, Option<EventNo>>> {
-    let mut nos: Vec<EventNo> = base_all.values().copied().collect();
-    nos.extend(
-        forks
-            .iter()
-            .flat_map(|(_, diff)| diff.values().flatten().copied()),
-    );
-    nos.sort_unstable();
-    nos.dedup();
     let mut loaded = Loaded::default();
     let mut of: Vec<OwnedEventId> = Vec::new();
+    let mut nos: BTreeSet<EventNo> = base_all.values().copied().collect();
+    nos.extend(
+        branches
+            .iter()
+            .flat_map(|branch| branch.diff.values().flatten().copied()),
+    );
     if let Some((no, pdu)) = pending {
-        nos.retain(|other| *other != no);
+        nos.remove(&no);
         of.extend(pdu.auth_events().iter().cloned());
         loaded.put(no, pdu.clone(), false);
     }
+    let nos: Vec<EventNo> = nos.into_iter().collect();
     loaded.add(&store.events_by_no(&nos).await?);
-    loaded.add(&store.events(&of).await?);
-    let mut keys: Vec<KeyNo> = base_all
-        .keys()
-        .copied()
-        .chain(conflicted.iter().copied())
-        .collect();
-    keys.sort_unstable();
-    keys.dedup();
-    let names: HashMap<KeyNo, StateKey> = keys
-        .iter()
-        .copied()
-        .zip(store.keys(&keys).await?)
-        .map(|(no, name)| (no, StateKey::new(&*name.kind, &*name.key)))
-        .collect();
+    let keys: BTreeSet<KeyNo> = base_all.keys().chain(conflicted).copied().collect();
+    let keys: Vec<KeyNo> = keys.into_iter().collect();
+    let names: HashMap<KeyNo, Arc<StateKey>> =
+        keys.iter().copied().zip(store.keys(&keys).await?).collect();
 
-    let mut maps: Vec<StateMap> = Vec::with_capacity(forks.len());
-    for (_, diff) in forks {
+    let mut maps: Vec<StateMap> = Vec::with_capacity(branches.len());
+    for branch in branches {
         let mut map = StateMap::new();
-        for key in &keys {
-            let event = diff
-                .get(key)
-                .copied()
-                .unwrap_or_else(|| base_all.get(key).copied());
-            if let (Some(event), Some(name)) = (event, names.get(key)) {
-                let id = loaded.ids.get(&event).ok_or_else(|| missing_row(event))?;
-                map.insert(name.clone(), id.clone());
+        for (key, name) in &names {
+            let Some(event) = branch.entry(base_all, *key) else {
+                continue;
+            };
+            let id = loaded.ids.get(&event).ok_or_else(|| missing_row(event))?;
+            if conflicted.contains(key) {
+                of.push(id.clone());
             }
+            map.insert(StateKey::clone(name), id.clone());
         }
         maps.push(map);
     }
-    // Whoever resolves walks the auth chains: give them at once rather than asked for level by level.
-    of.extend(loaded.events.keys().cloned());
-    let chain = store.auth_chain(&of).await?;
-    loaded.add(&store.events(&chain).await?);
+    let state = run(store, rules, &maps, of, &mut loaded).await?;
+    let mut settled = BTreeMap::new();
+    for key in conflicted {
+        let id = names.get(key).and_then(|name| state.get(&**name));
+        let no = id.and_then(|id| loaded.events.get(id)).map(|(no, ..)| *no);
+        settled.insert(*key, no);
+    }
+    Ok(settled)
+}
 
+/// Resolves, and loads what that asks for with its whole auth chains; `of` is what it will ask for first.
+async fn run(
+    store: &Store,
+    rules: &'static RoomRules,
+    maps: &[StateMap],
+    of: Vec<OwnedEventId>,
+    loaded: &mut Loaded,
+) -> Result<StateMap> {
+    let mut wanted = of;
     let mut asked: HashSet<OwnedEventId> = HashSet::new();
     for _ in 0..MAX_ROUNDS {
-        match resolve::resolve(rules, &maps, &loaded) {
-            Ok(state) => {
-                let mut settled = BTreeMap::new();
-                for key in conflicted {
-                    let id = names.get(key).and_then(|name| state.get(name));
-                    let no = id.and_then(|id| loaded.events.get(id)).map(|(no, ..)| *no);
-                    settled.insert(*key, no);
-                }
-                return Ok(settled);
-            }
+        let mut chain = store.auth_chain(&wanted).await?;
+        chain.append(&mut wanted);
+        chain.retain(|id| !loaded.events.contains_key(id));
+        loaded.add(&store.events(&chain).await?);
+        match resolve::resolve(rules, maps, loaded) {
+            Ok(state) => return Ok(state),
             Err(missing) => {
-                let wanted: Vec<OwnedEventId> = missing
-                    .0
-                    .into_iter()
-                    .filter(|id| asked.insert(id.clone()))
-                    .collect();
+                wanted = missing.0;
+                wanted.retain(|id| asked.insert(id.clone()));
                 if wanted.is_empty() {
                     break;
                 }
-                let found = store.events(&wanted).await?;
-                loaded.add(&found);
             }
         }
     }
