@@ -1,0 +1,28 @@
+//! When a destination that failed is tried again.
+
+use std::time::Duration;
+
+/// The wait after the `failures`-th failure in a row: doubled each time between `min` and `max`, then
+/// moved by up to a fifth either way, so that many servers don't come back at the same moment.
+/// `random`: any byte.
+pub(crate) fn wait(failures: u32, min: Duration, max: Duration, random: u8) -> Duration {
+    let doubled = min.saturating_mul(1 << failures.saturating_sub(1).min(30)).min(max);
+    // 0.8 … 1.2 in 256 steps.
+    doubled.mul_f64(0.8 + 0.4 * f64::from(random) / 255.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubles_within_bounds_and_jitters() {
+        let (min, max) = (Duration::from_secs(2), Duration::from_secs(3600));
+        let mid = |failures| wait(failures, min, max, 127).as_secs_f64().round();
+        assert_eq!([1, 2, 3, 4].map(mid), [2.0, 4.0, 8.0, 16.0]);
+        assert_eq!(mid(1000), 3599.0);
+        assert_eq!(wait(1, min, max, 0), Duration::from_millis(1600));
+        assert_eq!(wait(1, min, max, 255), Duration::from_millis(2400));
+        assert_eq!(wait(0, min, max, 255), Duration::from_millis(2400));
+    }
+}

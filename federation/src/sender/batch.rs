@@ -1,0 +1,179 @@
+//! What one transaction holds
+//! (<https://spec.matrix.org/v1.19/server-server-api/#transactions>).
+
+use std::collections::BTreeMap;
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use rhizome_storage::{OutboundReceipt, Pos, StoredEvent};
+use ruma::{OwnedRoomId, OwnedUserId, ServerName};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+
+use crate::xmatrix::canonical_text;
+
+/// The most events of a transaction.
+pub(crate) const MAX_PDUS: usize = 50;
+/// The most ephemeral data units of a transaction.
+pub(crate) const MAX_EDUS: usize = 100;
+/// Of these, for receipts: more than one is only needed for one user's receipts in several threads.
+pub(crate) const MAX_RECEIPT_EDUS: usize = 40;
+
+/// One transaction's content.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// Events, in log order.
+    pub(crate) events: Vec<Arc<StoredEvent>>,
+    /// Canonical JSON of ephemeral data units.
+    pub(crate) edus: Vec<String>,
+    /// When this is delivered, everything up to here is.
+    pub(crate) upto: Pos,
+}
+
+impl Batch {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.events.is_empty() && self.edus.is_empty()
+    }
+
+    /// The body, canonical as it stands here. `now` in ms.
+    pub(crate) fn body(&self, origin: &ServerName, now: i64) -> String {
+        let size: usize = self.events.iter().map(|event| event.pdu.json().len() + 1).sum();
+        let mut body = String::with_capacity(size + 1024);
+        body.push_str("{\"edus\":[");
+        join(&mut body, self.edus.iter().map(String::as_str));
+        body.push_str("],\"origin\":");
+        body.push_str(&Value::from(origin.as_str()).to_string());
+        body.push_str(",\"origin_server_ts\":");
+        body.push_str(&now.to_string());
+        body.push_str(",\"pdus\":[");
+        join(&mut body, self.events.iter().map(|event| &**event.pdu.json()));
+        body.push_str("]}");
+        body
+    }
+
+    /// A transaction id: the same for the same content as long as `round` is the same, so that a
+    /// repeated attempt is known as such.
+    pub(crate) fn id(&self, round: &str) -> String {
+        let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
+        digest.update(round.as_bytes());
+        for event in &self.events {
+            digest.update(b"\0");
+            digest.update(event.pdu.event_id().as_bytes());
+        }
+        for edu in &self.edus {
+            digest.update(b"\0");
+            digest.update(edu.as_bytes());
+        }
+        URL_SAFE_NO_PAD.encode(&digest.finish().as_ref()[..16])
+    }
+}
+
+fn join<'a>(out: &mut String, parts: impl Iterator<Item = &'a str>) {
+    for (at, part) in parts.enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        out.push_str(part);
+    }
+}
+
+/// An ephemeral data unit as canonical JSON.
+pub(crate) fn edu(kind: &str, content: &Value) -> String {
+    canonical_text(&json!({ "content": content, "edu_type": kind }))
+}
+
+/// Receipts as few `m.receipt` units: each holds one receipt per room and user. If there is no room for
+/// all, says before which position it stopped.
+pub(crate) fn receipt_edus(receipts: &[OutboundReceipt], max: usize) -> (Vec<String>, Option<Pos>) {
+    let mut units: Vec<BTreeMap<OwnedRoomId, BTreeMap<OwnedUserId, Value>>> = Vec::new();
+    let mut stopped = None;
+    for receipt in receipts {
+        let mut data = Map::from_iter([("ts".to_owned(), Value::from(receipt.ts))]);
+        if let Some(thread) = &receipt.thread {
+            data.insert("thread_id".to_owned(), Value::from(thread.as_str()));
+        }
+        let value = json!({ "data": data, "event_ids": [receipt.event_id] });
+        let free = units.iter().position(|unit| {
+            !unit.get(&receipt.room_id).is_some_and(|users| users.contains_key(&receipt.user_id))
+        });
+        let index = match free {
+            Some(index) => index,
+            None if units.len() < max => {
+                units.push(BTreeMap::new());
+                units.len() - 1
+            }
+            None => {
+                stopped = Some(receipt.pos);
+                break;
+            }
+        };
+        units[index]
+            .entry(receipt.room_id.clone())
+            .or_default()
+            .insert(receipt.user_id.clone(), value);
+    }
+    let edus = units.into_iter().map(|unit| {
+        let rooms: Map<String, Value> = unit
+            .into_iter()
+            .map(|(room, users)| (room.to_string(), json!({ "m.read": users })))
+            .collect();
+        edu("m.receipt", &Value::Object(rooms))
+    });
+    (edus.collect(), stopped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt(pos: i64, room: &str, user: &str, thread: Option<&str>) -> OutboundReceipt {
+        OutboundReceipt {
+            pos: Pos(pos),
+            room_id: room.try_into().unwrap(),
+            user_id: user.try_into().unwrap(),
+            event_id: "$e".try_into().unwrap(),
+            thread: thread.map(str::to_owned),
+            ts: 7,
+        }
+    }
+
+    #[test]
+    fn receipts_are_joined_and_threads_kept_apart() {
+        let receipts = [
+            receipt(1, "!a:x", "@u:x", None),
+            receipt(2, "!a:x", "@v:x", None),
+            receipt(3, "!b:x", "@u:x", None),
+            receipt(4, "!a:x", "@u:x", Some("main")),
+        ];
+        let (edus, stopped) = receipt_edus(&receipts, 10);
+        assert_eq!(stopped, None);
+        assert_eq!(
+            edus,
+            [
+                concat!(
+                    r#"{"content":{"!a:x":{"m.read":{"@u:x":{"data":{"ts":7},"event_ids":["$e"]},"#,
+                    r#""@v:x":{"data":{"ts":7},"event_ids":["$e"]}}},"!b:x":{"m.read":{"@u:x":"#,
+                    r#"{"data":{"ts":7},"event_ids":["$e"]}}}},"edu_type":"m.receipt"}"#
+                ),
+                concat!(
+                    r#"{"content":{"!a:x":{"m.read":{"@u:x":{"data":{"thread_id":"main","ts":7},"#,
+                    r#""event_ids":["$e"]}}}},"edu_type":"m.receipt"}"#
+                ),
+            ]
+        );
+        let (edus, stopped) = receipt_edus(&receipts, 1);
+        assert_eq!((edus.len(), stopped), (1, Some(Pos(4))));
+    }
+
+    #[test]
+    fn the_body_is_canonical_and_the_id_follows_the_content() {
+        let mut batch = Batch { edus: vec![edu("m.typing", &json!({"b": 1, "a": 2}))], ..Batch::default() };
+        let body = batch.body("a.example".try_into().unwrap(), 5);
+        let object = rhizome_protocol::canonical::parse_object(body.as_bytes()).unwrap();
+        assert_eq!(rhizome_protocol::canonical::to_canonical(&object).unwrap(), body);
+        let id = batch.id("r1");
+        assert_eq!(id, batch.id("r1"));
+        assert_ne!(id, batch.id("r2"));
+        batch.edus.push(edu("m.x", &json!({})));
+        assert_ne!(id, batch.id("r1"));
+    }
+}

@@ -1,0 +1,257 @@
+//! One destination's work: gather, send, move the cursor, until there is nothing left or it fails.
+
+use std::time::Duration;
+
+use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rhizome_storage::{DestinationState, Error, Pos};
+use ring::rand::SecureRandom as _;
+use ruma::ServerName;
+use serde_json::Value;
+
+use super::{
+    backoff,
+    batch::{Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, receipt_edus},
+    typing_edu,
+};
+use crate::{Federation, MatrixError, client::{Limits, OutboundError}};
+
+/// A receiver may take its time over a transaction.
+const LIMITS: Limits = Limits { timeout: Some(Duration::from_secs(60)), max_body: 1 << 20 };
+/// Receipts that are looked at for one transaction.
+const MAX_RECEIPTS: usize = 500;
+
+/// Works until the destination is up to date or has failed. `log`: whether this process is the one
+/// that sends what is in the log.
+///
+/// # Errors
+/// The database failed.
+pub(super) async fn deliver(fed: &Federation, to: &ServerName, log: bool) -> Result<(), Error> {
+    let mut stand = load(fed, to).await?;
+    if stand.failures > 0 && stand.retry_at > fed.store().clock().now_ms() {
+        // Read from the database just now: it is still being left alone.
+        return Ok(());
+    }
+    let round = nonce();
+    let mut sent = 0_u64;
+    loop {
+        let batch = gather(fed, to, stand, log).await?;
+        if batch.is_empty() {
+            if batch.upto > stand.sent {
+                // Nothing there was for this destination: worth knowing, not worth a write.
+                stand.sent = batch.upto;
+                remember(fed, to, stand);
+            }
+            return Ok(());
+        }
+        match send(fed, to, &batch, &format!("{round}.{sent}")).await {
+            Ok(()) => {
+                sent += 1;
+                stand = DestinationState { sent: batch.upto, failures: 0, retry_at: 0 };
+                settled(fed, to, stand, None);
+            }
+            Err(error) if refuses_content(&error) && batch.events.len() > 1 => {
+                tracing::info!(%to, %error, "a transaction was refused for what it holds: halved");
+                settled(fed, to, stand, Some(batch.events.len() / 2));
+                remember_log(fed, to);
+            }
+            Err(error) if refuses_content(&error) && batch.events.len() == 1 => {
+                let event = batch.events[0].pdu.event_id();
+                tracing::warn!(%to, %event, %error, "an event was refused and is left out");
+                let last = batch.events[0].pos().unwrap_or(batch.upto);
+                stand = DestinationState { sent: last.max(stand.sent), failures: 0, retry_at: 0 };
+                settled(fed, to, stand, None);
+                remember_log(fed, to);
+            }
+            Err(error) => {
+                failed(fed, to, stand, &error);
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Where the destination stands, from memory or the database.
+async fn load(fed: &Federation, to: &ServerName) -> Result<DestinationState, Error> {
+    let known = fed.sender().stand(to);
+    if let Some(stand) = known {
+        return Ok(stand);
+    }
+    let dirty = fed.sender().state().dirty.get(to).copied();
+    let stand = match dirty {
+        Some(stand) => stand,
+        None => fed.store().destination_state(to).await?,
+    };
+    remember(fed, to, stand);
+    Ok(stand)
+}
+
+fn remember(fed: &Federation, to: &ServerName, stand: DestinationState) {
+    if let Some(queue) = fed.sender().state().queues.get_mut(to) {
+        queue.stand = Some(stand);
+    }
+}
+
+/// What comes next for the destination: from the log after its cursor, and ephemeral data.
+async fn gather(
+    fed: &Federation,
+    to: &ServerName,
+    stand: DestinationState,
+    log: bool,
+) -> Result<Batch, Error> {
+    let mut batch = Batch { upto: stand.sent, ..Batch::default() };
+    let (wanted, limit) = {
+        let mut state = fed.sender().state();
+        match state.queues.get_mut(to) {
+            Some(queue) => {
+                let wanted = log && queue.log;
+                // Set again by whoever adds to the log from now on.
+                queue.log = false;
+                (wanted, queue.batch_limit.unwrap_or(MAX_PDUS))
+            }
+            None => (false, MAX_PDUS),
+        }
+    };
+    if wanted {
+        let head = fed.store().log().head();
+        if let Err(error) = gather_log(fed, to, stand.sent, head, limit, &mut batch).await {
+            remember_log(fed, to);
+            return Err(error);
+        }
+        if batch.upto < head {
+            remember_log(fed, to);
+        }
+    }
+    let mut state = fed.sender().state();
+    if let Some(queue) = state.queues.get_mut(to) {
+        while batch.edus.len() < MAX_EDUS
+            && let Some(((room, user), typing)) = queue.typing.pop_first()
+        {
+            batch.edus.push(typing_edu(&room, &user, typing));
+        }
+        while batch.edus.len() < MAX_EDUS
+            && let Some(edu) = queue.edus.pop_front()
+        {
+            batch.edus.push(edu);
+        }
+    }
+    Ok(batch)
+}
+
+fn remember_log(fed: &Federation, to: &ServerName) {
+    if let Some(queue) = fed.sender().state().queues.get_mut(to) {
+        queue.log = true;
+    }
+}
+
+/// Events and receipts with `after < pos ≤ head`, as many as fit.
+async fn gather_log(
+    fed: &Federation,
+    to: &ServerName,
+    after: Pos,
+    head: Pos,
+    limit: usize,
+    batch: &mut Batch,
+) -> Result<(), Error> {
+    batch.upto = head;
+    batch.events = fed.store().outbound_to(to, after, head, limit).await?;
+    if batch.events.len() >= limit
+        && let Some(last) = batch.events.last().and_then(|event| event.pos())
+    {
+        batch.upto = last;
+    }
+    let ours = fed.server_name();
+    let receipts = fed.store().receipts_to(to, ours, after, batch.upto, MAX_RECEIPTS).await?;
+    let (edus, stopped) = receipt_edus(&receipts, MAX_RECEIPT_EDUS);
+    batch.edus = edus;
+    let cut = match (stopped, receipts.last()) {
+        (Some(at), _) => Some(Pos(at.0 - 1)),
+        (None, Some(last)) if receipts.len() >= MAX_RECEIPTS => Some(last.pos),
+        _ => None,
+    };
+    if let Some(cut) = cut {
+        batch.upto = cut;
+        batch.events.retain(|event| event.pos().is_none_or(|pos| pos <= cut));
+    }
+    Ok(())
+}
+
+/// `PUT /_matrix/federation/v1/send/{txnId}`
+async fn send(
+    fed: &Federation,
+    to: &ServerName,
+    batch: &Batch,
+    round: &str,
+) -> Result<(), OutboundError> {
+    let id = batch.id(round);
+    let target =
+        format!("/_matrix/federation/v1/send/{}", utf8_percent_encode(&id, NON_ALPHANUMERIC));
+    let body = batch.body(fed.server_name(), fed.store().clock().now_ms());
+    let answer =
+        fed.outbound().call_canonical(to, Method::PUT, &target, Some(body), LIMITS).await?;
+    let answer: Value = serde_json::from_slice(&answer)
+        .map_err(|error| OutboundError::Answer(error.to_string()))?;
+    let refused = answer.get("pdus").and_then(Value::as_object).into_iter().flatten();
+    for (event, outcome) in refused.take(MAX_PDUS) {
+        if let Some(reason) = outcome.get("error").and_then(Value::as_str) {
+            let reason: String = reason.chars().take(200).collect();
+            tracing::info!(%to, %event, reason, "an event wasn't accepted");
+        }
+    }
+    Ok(())
+}
+
+/// Whether the destination refuses a transaction because of what is in it, rather than being unwell.
+fn refuses_content(error: &OutboundError) -> bool {
+    match error {
+        OutboundError::Remote(MatrixError { status, errcode, .. }) => {
+            matches!(status.as_u16(), 400 | 413)
+                && matches!(
+                    errcode.as_ref(),
+                    "M_BAD_JSON" | "M_NOT_JSON" | "M_TOO_LARGE" | "M_INVALID_PARAM"
+                )
+        }
+        _ => false,
+    }
+}
+
+/// After success, and after a refusal that lets us go on with fewer events at a time.
+fn settled(fed: &Federation, to: &ServerName, stand: DestinationState, limit: Option<usize>) {
+    fed.sender().note(to, stand);
+    let now = fed.store().clock().now_ms();
+    if let Some(queue) = fed.sender().state().queues.get_mut(to) {
+        queue.attempted = now;
+        queue.batch_limit = limit;
+    }
+}
+
+fn failed(fed: &Federation, to: &ServerName, stand: DestinationState, error: &OutboundError) {
+    let config = fed.config();
+    let failures = stand.failures.saturating_add(1);
+    let mut random = [0];
+    // Without randomness there is no jitter.
+    let _ = ring::rand::SystemRandom::new().fill(&mut random);
+    let mut wait = backoff::wait(failures, config.retry_min, config.retry_max, random[0]);
+    if let OutboundError::Remote(error) = error
+        && let Some(asked) = error.extra.get("retry_after_ms").and_then(Value::as_u64)
+    {
+        wait = wait.max(Duration::from_millis(asked).min(config.retry_max));
+    }
+    let now = fed.store().clock().now_ms();
+    let retry_at = now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+    tracing::info!(%to, failures, ?wait, %error, "a destination failed and is left alone for a while");
+    fed.sender().note(to, DestinationState { failures, retry_at, ..stand });
+    if let Some(queue) = fed.sender().state().queues.get_mut(to) {
+        queue.attempted = now;
+        // Ephemeral data was only worth something at the time; what is in the log stays there.
+        queue.log = true;
+    }
+}
+
+/// What tells one run of attempts from another.
+fn nonce() -> String {
+    let mut bytes = [0; 8];
+    // Without randomness, ids may repeat after a restart for the same content only.
+    let _ = ring::rand::SystemRandom::new().fill(&mut bytes);
+    format!("{:016x}", u64::from_ne_bytes(bytes))
+}
