@@ -218,3 +218,87 @@ impl From<rhizome_storage::Error> for MatrixError {
         }
     }
 }
+
+impl From<rhizome_rooms::Error> for MatrixError {
+    fn from(error: rhizome_rooms::Error) -> Self {
+        use rhizome_rooms::Error as Rooms;
+        let status =
+            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mapped = Self::new(status, error.errcode(), error.to_string());
+        match error {
+            Rooms::Store(error) => error.into(),
+            Rooms::Contended => mapped.with("retry_after_ms", 1000),
+            Rooms::IncompatibleVersion(version) => mapped.with("room_version", version),
+            _ => mapped,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhizome_protocol::Rejection;
+    use rhizome_rooms::Error as Rooms;
+    use rhizome_storage::Error as Storage;
+
+    use super::*;
+
+    /// What every error of the layers below becomes at the edge.
+    #[test]
+    fn the_table() {
+        let text = || "why".to_owned();
+        let rejection = Rejection::new("rule", "why");
+        for (error, status, errcode) in [
+            (Rooms::Forbidden(rejection), 403, "M_FORBIDDEN"),
+            (Rooms::Denied(text()), 403, "M_FORBIDDEN"),
+            (
+                Rooms::UnknownRoom("!r:x".try_into().unwrap()),
+                404,
+                "M_NOT_FOUND",
+            ),
+            (
+                Rooms::UnknownEvent("$e".try_into().unwrap()),
+                404,
+                "M_NOT_FOUND",
+            ),
+            (Rooms::NotFound(text()), 404, "M_NOT_FOUND"),
+            (
+                Rooms::UnsupportedVersion(text()),
+                400,
+                "M_UNSUPPORTED_ROOM_VERSION",
+            ),
+            (
+                Rooms::IncompatibleVersion(text()),
+                400,
+                "M_INCOMPATIBLE_ROOM_VERSION",
+            ),
+            (Rooms::Invalid(text()), 400, "M_BAD_JSON"),
+            (Rooms::BadState(text()), 400, "M_BAD_STATE"),
+            (Rooms::InvalidRoomState(text()), 400, "M_INVALID_ROOM_STATE"),
+            (Rooms::AliasTaken(text()), 400, "M_ROOM_IN_USE"),
+            (Rooms::TooLarge(text()), 413, "M_TOO_LARGE"),
+            (Rooms::Contended, 503, "M_UNKNOWN"),
+            (Rooms::Store(Storage::Busy(text())), 503, "M_UNKNOWN"),
+            (Rooms::Store(Storage::Failed(text())), 500, "M_UNKNOWN"),
+        ] {
+            let name = format!("{error:?}");
+            let mapped = MatrixError::from(error);
+            assert_eq!(
+                (mapped.status.as_u16(), &*mapped.errcode),
+                (status, errcode),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn causes_stay_in_the_log_and_hints_reach_the_client() {
+        let secret = MatrixError::from(Storage::Failed("password of postgres".to_owned()));
+        assert!(!secret.body().to_string().contains("postgres"));
+        let version = MatrixError::from(Rooms::IncompatibleVersion("12".to_owned()));
+        assert_eq!(version.body()["room_version"], "12");
+        let limited = MatrixError::limit_exceeded(1500).into_response();
+        assert_eq!(limited.status().as_u16(), 429);
+        assert_eq!(limited.headers()[header::RETRY_AFTER], "2");
+        assert_eq!(limited.headers()[header::CONTENT_TYPE], "application/json");
+    }
+}

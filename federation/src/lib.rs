@@ -41,28 +41,10 @@ pub mod xmatrix;
 use std::{future::Future, sync::Arc};
 
 use ::ruma::ServerName;
-use pending::Rooms;
+use rhizome_rooms::Rooms;
 use rhizome_storage::Store;
+use tokio_util::sync::CancellationToken;
 use rhizome_protocol::sign::KeyPair;
-
-/// Stands in until the crates to the left are there.
-#[allow(missing_docs)]
-pub mod pending {
-    use super::{KeyPair, ServerName};
-    #[derive(Clone)]
-    pub struct Rooms {
-        pub server_name: ::ruma::OwnedServerName,
-        pub key: std::sync::Arc<KeyPair>,
-    }
-    impl Rooms {
-        pub fn server_name(&self) -> &ServerName {
-            &self.server_name
-        }
-        pub fn key(&self) -> &KeyPair {
-            &self.key
-        }
-    }
-}
 
 pub use crate::{
     client::Outbound,
@@ -70,6 +52,7 @@ pub use crate::{
     error::MatrixError,
     keys::KeyRing,
     ruma::{Decoded, RawJson, Reply, Ruma, RumaRoute, Scheme},
+    sender::Sender,
 };
 
 /// Everything that federation needs; cheap to clone, the state of its router.
@@ -84,7 +67,7 @@ struct Inner {
     config: FederationConfig,
     outbound: Outbound,
     keys: KeyRing,
-    sender: sender::Wake,
+    sender: Sender,
     inbound: inbound::Shared,
 }
 
@@ -98,26 +81,45 @@ impl Federation {
         store: Store,
         config: FederationConfig,
     ) -> Result<Self, ConfigError> {
-        let outbound = Outbound::new(rooms.server_name().to_owned(), rooms.key().clone(), &config)?;
-        let keys = KeyRing::new(
-            rooms.server_name().to_owned(),
-            rooms.key().clone(),
-            store.clone(),
-            &config,
-            outbound.clone(),
-        )?;
+        let outbound = Outbound::new(own_name(&rooms), own_key(&rooms), &config)?;
+        Self::with(rooms, store, config, outbound)
+    }
+
+    /// Federation over an in-process network instead of sockets; [`testing::Network::attach`] its
+    /// router to let others reach it.
+    ///
+    /// # Errors
+    /// As [`Federation::new`].
+    #[cfg(any(test, feature = "testing"))]
+    pub fn in_process(
+        rooms: Rooms,
+        store: Store,
+        config: FederationConfig,
+        network: &testing::Network,
+    ) -> Result<Self, ConfigError> {
+        let network = network.clone();
+        let outbound = Outbound::in_process(own_name(&rooms), own_key(&rooms), &config, network);
+        Self::with(rooms, store, config, outbound)
+    }
+
+    fn with(
+        rooms: Rooms,
+        store: Store,
+        config: FederationConfig,
+        outbound: Outbound,
+    ) -> Result<Self, ConfigError> {
+        let (name, key) = (own_name(&rooms), own_key(&rooms));
+        let keys = KeyRing::new(name, key, store.clone(), &config, outbound.clone())?;
         let inner = Inner {
+            sender: Sender::new(store.clock().clone()),
+            inbound: inbound::Shared::default(),
             rooms,
             store,
             config,
             outbound,
             keys,
-            sender: sender::Wake::default(),
-            inbound: inbound::Shared::default(),
         };
-        Ok(Self {
-            inner: Arc::new(inner),
-        })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The room layer.
@@ -155,8 +157,8 @@ impl Federation {
         &self.inner.keys
     }
 
-    /// Wakes the sender's queue to a server.
-    pub fn sender(&self) -> &sender::Wake {
+    /// The queues of the outbound sender.
+    pub fn sender(&self) -> &Sender {
         &self.inner.sender
     }
 
@@ -183,10 +185,23 @@ impl Federation {
         &self,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), rhizome_storage::Error> {
+        let stop = CancellationToken::new();
+        let mut sender = std::pin::pin!(sender::run(self, &stop));
         tokio::select! {
-            () = shutdown => Ok(()),
-            ended = sender::run(self) => ended,
-            ended = inbox::run(self) => ended,
+            () = shutdown => {}
+            ended = &mut sender => return ended,
+            ended = inbox::run(self) => return ended,
         }
+        // The sender writes down how far it has got.
+        stop.cancel();
+        sender.await
     }
+}
+
+fn own_name(rooms: &Rooms) -> ::ruma::OwnedServerName {
+    rooms.server_name().to_owned()
+}
+
+fn own_key(rooms: &Rooms) -> KeyPair {
+    KeyPair::clone(rooms.key())
 }

@@ -22,13 +22,19 @@ use crate::{
 };
 
 /// Somebody waits for the answer.
-const LIMITS: Limits = Limits { timeout: Some(Duration::from_secs(15)), max_body: 1 << 20 };
+const LIMITS: Limits = Limits {
+    timeout: Some(Duration::from_secs(15)),
+    max_body: 1 << 20,
+};
 /// Servers that are told, or believed, to know a room.
 const MAX_SERVERS: usize = 100;
 
 /// `/_matrix/federation/v1/query/…` and `/version`.
 pub(crate) fn routes() -> Router<Federation> {
-    Router::new().ruma_route(profile_of_ours).ruma_route(alias_of_ours).ruma_route(version_of_ours)
+    Router::new()
+        .ruma_route(profile_of_ours)
+        .ruma_route(alias_of_ours)
+        .ruma_route(version_of_ours)
 }
 
 /// The profile of a user of another server: all of its fields, or the one that is asked for.
@@ -41,14 +47,19 @@ pub async fn profile(
     field: Option<&str>,
 ) -> Result<Object, MatrixError> {
     let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let mut target =
-        format!("/_matrix/federation/v1/query/profile?user_id={}", encode(user.as_str()));
+    let mut target = format!(
+        "/_matrix/federation/v1/query/profile?user_id={}",
+        encode(user.as_str())
+    );
     if let Some(field) = field {
         target.push_str("&field=");
         target.push_str(&encode(field));
     }
     let to = user.server_name();
-    let answer = fed.outbound().call(to, Method::GET, &target, None, LIMITS).await?;
+    let answer = fed
+        .outbound()
+        .call(to, Method::GET, &target, None, LIMITS)
+        .await?;
     Ok(canonical::parse_object(&answer)
         .map_err(|error| OutboundError::Answer(error.to_string()))?)
 }
@@ -62,8 +73,10 @@ pub async fn alias(
     alias: &RoomAliasId,
 ) -> Result<(OwnedRoomId, Vec<OwnedServerName>), MatrixError> {
     let request = get_room_information::v1::Request::new(alias.to_owned());
-    let mut answer =
-        fed.outbound().send_limited(alias.server_name(), request, LIMITS).await?;
+    let mut answer = fed
+        .outbound()
+        .send_limited(alias.server_name(), request, LIMITS)
+        .await?;
     answer.servers.retain(|server| server != fed.server_name());
     answer.servers.truncate(MAX_SERVERS);
     if answer.servers.is_empty() {
@@ -82,7 +95,9 @@ pub async fn version(
 ) -> Result<(Option<String>, Option<String>), MatrixError> {
     let request = get_server_version::v1::Request::new();
     let answer = fed.outbound().send_limited(server, request, LIMITS).await?;
-    Ok(answer.server.map_or((None, None), |server| (server.name, server.version)))
+    Ok(answer
+        .server
+        .map_or((None, None), |server| (server.name, server.version)))
 }
 
 /// `GET /_matrix/federation/v1/query/profile`
@@ -94,7 +109,11 @@ async fn profile_of_ours(
         return Err(MatrixError::invalid_param("The user isn't of this server"));
     }
     let no_user = || MatrixError::not_found("There is no such user");
-    let mut profile = fed.store().profile(&req.user_id).await?.ok_or_else(no_user)?;
+    let mut profile = fed
+        .store()
+        .profile(&req.user_id)
+        .await?
+        .ok_or_else(no_user)?;
     if let Some(field) = req.field {
         profile.retain(|name, _| name == field.as_str());
     }
@@ -110,7 +129,11 @@ async fn alias_of_ours(
     if req.room_alias.server_name() != fed.server_name() {
         return Err(no_alias());
     }
-    let alias = fed.store().alias(&req.room_alias).await?.ok_or_else(no_alias)?;
+    let alias = fed
+        .store()
+        .alias(&req.room_alias)
+        .await?
+        .ok_or_else(no_alias)?;
     let members = fed.store().joined_servers(alias.room).await?;
     // Ourselves first: we have just been reachable.
     let us = members.iter().find(|name| *name == fed.server_name());

@@ -36,7 +36,11 @@ impl Batch {
 
     /// The body, canonical as it stands here. `now` in ms.
     pub(crate) fn body(&self, origin: &ServerName, now: i64) -> String {
-        let size: usize = self.events.iter().map(|event| event.pdu.json().len() + 1).sum();
+        let size: usize = self
+            .events
+            .iter()
+            .map(|event| event.pdu.json().len() + 1)
+            .sum();
         let mut body = String::with_capacity(size + 1024);
         body.push_str("{\"edus\":[");
         join(&mut body, self.edus.iter().map(String::as_str));
@@ -45,7 +49,10 @@ impl Batch {
         body.push_str(",\"origin_server_ts\":");
         body.push_str(&now.to_string());
         body.push_str(",\"pdus\":[");
-        join(&mut body, self.events.iter().map(|event| &**event.pdu.json()));
+        join(
+            &mut body,
+            self.events.iter().map(|event| &**event.pdu.json()),
+        );
         body.push_str("]}");
         body
     }
@@ -93,7 +100,9 @@ pub(crate) fn receipt_edus(receipts: &[OutboundReceipt], max: usize) -> (Vec<Str
         }
         let value = json!({ "data": data, "event_ids": [receipt.event_id] });
         let free = units.iter().position(|unit| {
-            !unit.get(&receipt.room_id).is_some_and(|users| users.contains_key(&receipt.user_id))
+            !unit
+                .get(&receipt.room_id)
+                .is_some_and(|users| users.contains_key(&receipt.user_id))
         });
         let index = match free {
             Some(index) => index,
@@ -166,10 +175,16 @@ mod tests {
 
     #[test]
     fn the_body_is_canonical_and_the_id_follows_the_content() {
-        let mut batch = Batch { edus: vec![edu("m.typing", &json!({"b": 1, "a": 2}))], ..Batch::default() };
+        let mut batch = Batch {
+            edus: vec![edu("m.typing", &json!({"b": 1, "a": 2}))],
+            ..Batch::default()
+        };
         let body = batch.body("a.example".try_into().unwrap(), 5);
         let object = rhizome_protocol::canonical::parse_object(body.as_bytes()).unwrap();
-        assert_eq!(rhizome_protocol::canonical::to_canonical(&object).unwrap(), body);
+        assert_eq!(
+            rhizome_protocol::canonical::to_canonical(&object).unwrap(),
+            body
+        );
         let id = batch.id("r1");
         assert_eq!(id, batch.id("r1"));
         assert_ne!(id, batch.id("r2"));

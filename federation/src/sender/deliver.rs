@@ -14,10 +14,16 @@ use super::{
     batch::{Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, receipt_edus},
     typing_edu,
 };
-use crate::{Federation, MatrixError, client::{Limits, OutboundError}};
+use crate::{
+    Federation, MatrixError,
+    client::{Limits, OutboundError},
+};
 
 /// A receiver may take its time over a transaction.
-const LIMITS: Limits = Limits { timeout: Some(Duration::from_secs(60)), max_body: 1 << 20 };
+const LIMITS: Limits = Limits {
+    timeout: Some(Duration::from_secs(60)),
+    max_body: 1 << 20,
+};
 /// Receipts that are looked at for one transaction.
 const MAX_RECEIPTS: usize = 500;
 
@@ -47,7 +53,11 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName, log: bool) -> Res
         match send(fed, to, &batch, &format!("{round}.{sent}")).await {
             Ok(()) => {
                 sent += 1;
-                stand = DestinationState { sent: batch.upto, failures: 0, retry_at: 0 };
+                stand = DestinationState {
+                    sent: batch.upto,
+                    failures: 0,
+                    retry_at: 0,
+                };
                 settled(fed, to, stand, None);
             }
             Err(error) if refuses_content(&error) && batch.events.len() > 1 => {
@@ -59,7 +69,11 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName, log: bool) -> Res
                 let event = batch.events[0].pdu.event_id();
                 tracing::warn!(%to, %event, %error, "an event was refused and is left out");
                 let last = batch.events[0].pos().unwrap_or(batch.upto);
-                stand = DestinationState { sent: last.max(stand.sent), failures: 0, retry_at: 0 };
+                stand = DestinationState {
+                    sent: last.max(stand.sent),
+                    failures: 0,
+                    retry_at: 0,
+                };
                 settled(fed, to, stand, None);
                 remember_log(fed, to);
             }
@@ -99,7 +113,10 @@ async fn gather(
     stand: DestinationState,
     log: bool,
 ) -> Result<Batch, Error> {
-    let mut batch = Batch { upto: stand.sent, ..Batch::default() };
+    let mut batch = Batch {
+        upto: stand.sent,
+        ..Batch::default()
+    };
     let (wanted, limit) = {
         let mut state = fed.sender().state();
         match state.queues.get_mut(to) {
@@ -161,7 +178,10 @@ async fn gather_log(
         batch.upto = last;
     }
     let ours = fed.server_name();
-    let receipts = fed.store().receipts_to(to, ours, after, batch.upto, MAX_RECEIPTS).await?;
+    let receipts = fed
+        .store()
+        .receipts_to(to, ours, after, batch.upto, MAX_RECEIPTS)
+        .await?;
     let (edus, stopped) = receipt_edus(&receipts, MAX_RECEIPT_EDUS);
     batch.edus = edus;
     let cut = match (stopped, receipts.last()) {
@@ -171,7 +191,9 @@ async fn gather_log(
     };
     if let Some(cut) = cut {
         batch.upto = cut;
-        batch.events.retain(|event| event.pos().is_none_or(|pos| pos <= cut));
+        batch
+            .events
+            .retain(|event| event.pos().is_none_or(|pos| pos <= cut));
     }
     Ok(())
 }
@@ -184,14 +206,22 @@ async fn send(
     round: &str,
 ) -> Result<(), OutboundError> {
     let id = batch.id(round);
-    let target =
-        format!("/_matrix/federation/v1/send/{}", utf8_percent_encode(&id, NON_ALPHANUMERIC));
+    let target = format!(
+        "/_matrix/federation/v1/send/{}",
+        utf8_percent_encode(&id, NON_ALPHANUMERIC)
+    );
     let body = batch.body(fed.server_name(), fed.store().clock().now_ms());
-    let answer =
-        fed.outbound().call_canonical(to, Method::PUT, &target, Some(body), LIMITS).await?;
+    let answer = fed
+        .outbound()
+        .call_canonical(to, Method::PUT, &target, Some(body), LIMITS)
+        .await?;
     let answer: Value = serde_json::from_slice(&answer)
         .map_err(|error| OutboundError::Answer(error.to_string()))?;
-    let refused = answer.get("pdus").and_then(Value::as_object).into_iter().flatten();
+    let refused = answer
+        .get("pdus")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten();
     for (event, outcome) in refused.take(MAX_PDUS) {
         if let Some(reason) = outcome.get("error").and_then(Value::as_str) {
             let reason: String = reason.chars().take(200).collect();
@@ -204,7 +234,9 @@ async fn send(
 /// Whether the destination refuses a transaction because of what is in it, rather than being unwell.
 fn refuses_content(error: &OutboundError) -> bool {
     match error {
-        OutboundError::Remote(MatrixError { status, errcode, .. }) => {
+        OutboundError::Remote(MatrixError {
+            status, errcode, ..
+        }) => {
             matches!(status.as_u16(), 400 | 413)
                 && matches!(
                     errcode.as_ref(),
@@ -240,7 +272,14 @@ fn failed(fed: &Federation, to: &ServerName, stand: DestinationState, error: &Ou
     let now = fed.store().clock().now_ms();
     let retry_at = now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
     tracing::info!(%to, failures, ?wait, %error, "a destination failed and is left alone for a while");
-    fed.sender().note(to, DestinationState { failures, retry_at, ..stand });
+    fed.sender().note(
+        to,
+        DestinationState {
+            failures,
+            retry_at,
+            ..stand
+        },
+    );
     if let Some(queue) = fed.sender().state().queues.get_mut(to) {
         queue.attempted = now;
         // Ephemeral data was only worth something at the time; what is in the log stays there.

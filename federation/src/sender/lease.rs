@@ -34,7 +34,12 @@ impl Lease {
             Ok(()) => format!("{:016x}", u64::from_ne_bytes(bytes)),
             Err(_) => format!("process {}", std::process::id()),
         };
-        Self { store: store.clone(), owner, until: None, due: shared.then(Instant::now) }
+        Self {
+            store: store.clone(),
+            owner,
+            until: None,
+            due: shared.then(Instant::now),
+        }
     }
 
     /// Renews the lease, or asks for it, if that is due. Gives the time to call this again.
@@ -46,9 +51,15 @@ impl Lease {
         }
         let wall = self.store.clock().now_ms();
         let length = i64::try_from(LENGTH.as_millis()).unwrap_or(i64::MAX);
-        let got = self.store.take_sender_lease(&self.owner, wall, wall + length).await?;
+        let got = self
+            .store
+            .take_sender_lease(&self.owner, wall, wall + length)
+            .await?;
         if got != self.until.is_some() {
-            tracing::info!(held = got, "the lease on sending to other servers changed hands");
+            tracing::info!(
+                held = got,
+                "the lease on sending to other servers changed hands"
+            );
         }
         self.until = got.then_some(now + LENGTH);
         self.due = Some(now + RENEWAL);
