@@ -176,9 +176,9 @@ impl Reader {
         Reader { app, viewer, ask, since, interest: None }
     }
 
-    /// Who reads.
-    pub fn viewer(&self) -> &Viewer {
-        &self.viewer
+    /// Whether the client has been told anything yet.
+    pub fn has_position(&self) -> bool {
+        self.since.is_some()
     }
 
     /// The next news. Waits for some at most `timeout`; the first answer of all, one with
