@@ -1,0 +1,353 @@
+//! What other servers sent: transactions that were done, and events that can't be decided yet.
+//!
+//! An event comes into the inbox with its form, signatures and hash checked, and leaves it when it is
+//! decided or given up. Rows are claimed by moving their due time into the future: whoever dies with
+//! a claim only delays.
+
+use std::sync::Arc;
+
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName};
+
+use crate::db::{Columns as _, json_rows};
+use crate::dialect::escaped;
+use crate::{Result, Store};
+
+/// An event that waits to be decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboxEvent {
+    /// The event.
+    pub event_id: OwnedEventId,
+    /// The server that gave it to us.
+    pub origin: OwnedServerName,
+    /// Its room, which we may still be joining.
+    pub room_id: OwnedRoomId,
+    /// The version whose rules it was checked by.
+    pub room_version: String,
+    /// Its canonical JSON.
+    pub event: Arc<str>,
+    /// When it arrived, milliseconds since 1970.
+    pub received_ts: i64,
+    /// How often it was tried in vain.
+    pub attempts: i64,
+}
+
+impl Store {
+    /// The answer that a transaction of another server got, if it was done.
+    pub async fn inbound_txn(&self, origin: &ServerName, txn_id: &str) -> Result<Option<String>> {
+        let query = self
+            .sql("SELECT response FROM inbound_txn WHERE origin = $1 AND txn_id = $2")
+            .bind(origin.to_string())
+            .bind(escaped(txn_id).into_owned());
+        Ok(self.row(query).await?.map(|row| row.raw(0)).transpose()?)
+    }
+
+    /// Remembers the answer of a transaction; the first answer stays.
+    pub async fn inbound_txn_done(
+        &self,
+        origin: &ServerName,
+        txn_id: &str,
+        response: &str,
+    ) -> Result<()> {
+        let query = self
+            .sql(
+                "INSERT INTO inbound_txn (origin, txn_id, response, received_ts) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (origin, txn_id) DO NOTHING",
+            )
+            .bind(origin.to_string())
+            .bind(escaped(txn_id).into_owned())
+            .bind(response.to_owned())
+            .bind(self.clock().now_ms());
+        self.execute(query).await?;
+        Ok(())
+    }
+
+    /// Forgets transactions that were done before `before` (milliseconds since 1970).
+    pub async fn forget_inbound_txns(&self, before: i64) -> Result<u64> {
+        let query = self
+            .sql("DELETE FROM inbound_txn WHERE received_ts < $1")
+            .bind(before);
+        self.execute(query).await
+    }
+
+    /// Puts events into the inbox, in order, due at once. Of one origin at most `limit` are kept: gives
+    /// the number of those that were (or had been) taken in, from the front.
+    pub async fn inbox_add(&self, events: &[InboxEvent], limit: usize) -> Result<usize> {
+        let Some(first) = events.first() else {
+            return Ok(0);
+        };
+        let waiting = usize::try_from(self.inbox_size(&first.origin).await?).unwrap_or(usize::MAX);
+        let taken = events.len().min(limit.saturating_sub(waiting));
+        if taken == 0 {
+            return Ok(0);
+        }
+        let rows: Vec<_> = events[..taken]
+            .iter()
+            .enumerate()
+            .map(|(place, event)| {
+                (
+                    escaped(event.event_id.as_str()),
+                    event.origin.as_str(),
+                    escaped(event.room_id.as_str()),
+                    &event.room_version,
+                    &event.event,
+                    event.received_ts,
+                    place,
+                )
+            })
+            .collect();
+        let query = self
+            .sql(
+                "INSERT INTO inbox (event_id, origin, room_id, room_version, event, received_ts, place, \
+                                    attempts, due_ts) \
+                 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, \
+                        CAST(value ->> 5 AS BIGINT), CAST(value ->> 6 AS BIGINT), 0, 0 \
+                 FROM EACH($1) WHERE 1 = 1 \
+                 ON CONFLICT (event_id, origin) DO NOTHING",
+            )
+            .bind(json_rows(&rows)?);
+        self.execute(query).await?;
+        Ok(taken)
+    }
+
+    /// How many events of a server wait.
+    pub async fn inbox_size(&self, origin: &ServerName) -> Result<i64> {
+        let query = self
+            .sql("SELECT COUNT(*) FROM inbox WHERE origin = $1")
+            .bind(origin.to_string());
+        Ok(self
+            .row(query)
+            .await?
+            .map(|row| row.int(0))
+            .transpose()?
+            .unwrap_or(0))
+    }
+
+    /// The rooms with events due at `now`, those that wait longest first.
+    pub async fn inbox_rooms(&self, now: i64, limit: usize) -> Result<Vec<OwnedRoomId>> {
+        let query = self
+            .sql(
+                "SELECT room_id, MIN(due_ts) AS first FROM inbox WHERE due_ts <= $1 \
+                 GROUP BY room_id ORDER BY first, room_id LIMIT $2",
+            )
+            .bind(now)
+            .bind(count(limit));
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| row.id(0))
+            .collect()
+    }
+
+    /// When the next event that isn't due at `now` comes due.
+    pub async fn inbox_next_due(&self, now: i64) -> Result<Option<i64>> {
+        let query = self
+            .sql("SELECT MIN(due_ts) FROM inbox WHERE due_ts > $1")
+            .bind(now);
+        match self.row(query).await? {
+            Some(row) => Ok(row.int_opt(0)?),
+            None => Ok(None),
+        }
+    }
+
+    /// Claims the room's oldest events that are due at `now`, until `until`, in order of arrival.
+    pub async fn inbox_claim(
+        &self,
+        room_id: &RoomId,
+        now: i64,
+        until: i64,
+        limit: usize,
+    ) -> Result<Vec<InboxEvent>> {
+        let query = self
+            .sql(
+                "UPDATE inbox SET due_ts = $3 WHERE (event_id, origin) IN ( \
+                     SELECT event_id, origin FROM inbox WHERE room_id = $1 AND due_ts <= $2 \
+                     ORDER BY received_ts, place LIMIT $4) \
+                 RETURNING event_id, origin, room_id, room_version, event, received_ts, attempts, place",
+            )
+            .bind(escaped(room_id.as_str()).into_owned())
+            .bind(now)
+            .bind(until)
+            .bind(count(limit));
+        let mut claimed = Vec::new();
+        for row in self.execute_returning(query).await? {
+            let event = InboxEvent {
+                event_id: row.id(0)?,
+                origin: row.id(1)?,
+                room_id: row.id(2)?,
+                room_version: row.raw(3)?,
+                event: row.raw(4)?.into(),
+                received_ts: row.int(5)?,
+                attempts: row.int(6)?,
+            };
+            claimed.push((event.received_ts, row.int(7)?, event));
+        }
+        // What RETURNING gives has no order.
+        claimed.sort_by_key(|(received, place, _)| (*received, *place));
+        Ok(claimed.into_iter().map(|(_, _, event)| event).collect())
+    }
+
+    /// Takes an event out, whoever gave it to us: it is decided.
+    pub async fn inbox_done(&self, event_id: &EventId) -> Result<()> {
+        let query = self
+            .sql("DELETE FROM inbox WHERE event_id = $1")
+            .bind(escaped(event_id.as_str()).into_owned());
+        self.execute(query).await?;
+        Ok(())
+    }
+
+    /// Takes one server's copy of an event out: it is given up.
+    pub async fn inbox_give_up(&self, event_id: &EventId, origin: &ServerName) -> Result<()> {
+        let query = self
+            .sql("DELETE FROM inbox WHERE event_id = $1 AND origin = $2")
+            .bind(escaped(event_id.as_str()).into_owned())
+            .bind(origin.to_string());
+        self.execute(query).await?;
+        Ok(())
+    }
+
+    /// Notes that an event was tried in vain, and when to try again.
+    pub async fn inbox_later(
+        &self,
+        event_id: &EventId,
+        origin: &ServerName,
+        due: i64,
+    ) -> Result<()> {
+        let query = self
+            .sql("UPDATE inbox SET due_ts = $3, attempts = attempts + 1 WHERE event_id = $1 AND origin = $2")
+            .bind(escaped(event_id.as_str()).into_owned())
+            .bind(origin.to_string())
+            .bind(due);
+        self.execute(query).await?;
+        Ok(())
+    }
+
+    /// Makes all that waits in a room due: something has come that it may have waited for. Gives the
+    /// number of events that wait there.
+    pub async fn inbox_wake(&self, room_id: &RoomId) -> Result<u64> {
+        let query = self
+            .sql("UPDATE inbox SET due_ts = 0 WHERE room_id = $1")
+            .bind(escaped(room_id.as_str()).into_owned());
+        self.execute(query).await
+    }
+}
+
+fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{owned_event_id, owned_room_id, owned_server_name, room_id, server_name};
+
+    use super::*;
+    use crate::testing::TestDatabase;
+
+    fn event(name: &str, room: &str, received_ts: i64) -> InboxEvent {
+        InboxEvent {
+            event_id: format!("${name}").try_into().unwrap(),
+            origin: owned_server_name!("far.org"),
+            room_id: room.try_into().unwrap(),
+            room_version: "12".to_owned(),
+            event: r#"{"a":"\u0000'\"","b":9007199254740991}"#.into(),
+            received_ts,
+            attempts: 0,
+        }
+    }
+
+    fn names(events: &[InboxEvent]) -> Vec<&str> {
+        events
+            .iter()
+            .map(|event| &event.event_id.as_str()[1..])
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn a_transaction_keeps_its_first_answer() {
+        for database in TestDatabase::both().await {
+            let store = database.open().await;
+            let (origin, txn) = (server_name!("far.org"), "a\u{0}b");
+            assert_eq!(store.inbound_txn(origin, txn).await.unwrap(), None);
+            store
+                .inbound_txn_done(origin, txn, r#"{"pdus":{}}"#)
+                .await
+                .unwrap();
+            store.inbound_txn_done(origin, txn, "{}").await.unwrap();
+            assert_eq!(
+                store.inbound_txn(origin, txn).await.unwrap().as_deref(),
+                Some(r#"{"pdus":{}}"#)
+            );
+            assert_eq!(
+                store
+                    .inbound_txn(server_name!("near.org"), txn)
+                    .await
+                    .unwrap(),
+                None
+            );
+            assert_eq!(store.forget_inbound_txns(i64::MAX).await.unwrap(), 1);
+            assert_eq!(store.inbound_txn(origin, txn).await.unwrap(), None);
+            store.close().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn events_wait_in_order_and_are_claimed_once() {
+        for database in TestDatabase::both().await {
+            let store = database.open().await;
+            let room = room_id!("!room:far.org");
+            let added = [event("b", room.as_str(), 5), event("a", room.as_str(), 5)];
+            assert_eq!(store.inbox_add(&added, 3).await.unwrap(), 2);
+            // Again: kept once.
+            assert_eq!(store.inbox_add(&added[..1], 3).await.unwrap(), 1);
+            assert_eq!(
+                store
+                    .inbox_add(&[event("c", "!other:far.org", 9), event("d", "!x:y", 9)], 3)
+                    .await
+                    .unwrap(),
+                1
+            );
+            assert_eq!(store.inbox_size(server_name!("far.org")).await.unwrap(), 3);
+            assert_eq!(
+                store.inbox_rooms(100, 10).await.unwrap(),
+                [owned_room_id!("!other:far.org"), room.to_owned()]
+            );
+
+            let claimed = store.inbox_claim(room, 100, 200, 10).await.unwrap();
+            assert_eq!(names(&claimed), ["b", "a"]);
+            assert_eq!(claimed[0], added[0]);
+            assert!(
+                store
+                    .inbox_claim(room, 100, 200, 10)
+                    .await
+                    .unwrap()
+                    .is_empty()
+            );
+            assert_eq!(store.inbox_next_due(100).await.unwrap(), Some(200));
+
+            // One is decided, one is put off, then woken.
+            store.inbox_done(&owned_event_id!("$b")).await.unwrap();
+            store
+                .inbox_later(&owned_event_id!("$a"), server_name!("far.org"), 500)
+                .await
+                .unwrap();
+            assert!(
+                store
+                    .inbox_claim(room, 300, 400, 10)
+                    .await
+                    .unwrap()
+                    .is_empty()
+            );
+            assert_eq!(store.inbox_wake(room).await.unwrap(), 1);
+            let again = store.inbox_claim(room, 300, 400, 10).await.unwrap();
+            assert_eq!((names(&again), again[0].attempts), (vec!["a"], 1));
+            store
+                .inbox_give_up(&again[0].event_id, &again[0].origin)
+                .await
+                .unwrap();
+            assert_eq!(
+                store.inbox_rooms(1_000, 10).await.unwrap(),
+                [owned_room_id!("!other:far.org")]
+            );
+            store.close().await;
+        }
+    }
+}
