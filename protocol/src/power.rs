@@ -99,15 +99,14 @@ impl<'a> Power<'a> {
             .levels
             .and_then(|levels| levels.get("events"))
             .and_then(|events| events.get(kind));
+        let (field, default) = if is_state {
+            ("state_default", 50)
+        } else {
+            ("events_default", 0)
+        };
         own.and_then(|level| read_level(self.rules, level))
-            .unwrap_or_else(|| {
-                match (is_state, self.levels) {
-                    (true, Some(_)) => self.field("state_default").unwrap_or(50),
-                    // Without an m.room.power_levels event, anyone may set state.
-                    (true, None) => 0,
-                    (false, _) => self.field("events_default").unwrap_or(0),
-                }
-            })
+            .or_else(|| self.field(field))
+            .unwrap_or(default)
     }
 
     /// The level that an action needs.
@@ -184,26 +183,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn defaults_depend_on_whether_there_is_an_event() {
+    fn defaults_with_and_without_an_event() {
         let rules = RoomRules::named("11").unwrap();
         let none = Power::new(rules, None, None);
-        assert_eq!(
-            (
-                none.event("m.room.name", true),
-                none.event("m.room.message", false)
-            ),
-            (0, 0)
-        );
         let empty = Object::new();
         let empty = Power::new(rules, None, Some(&empty));
-        assert_eq!(
-            (
-                empty.event("m.room.name", true),
-                empty.event("m.room.message", false)
-            ),
-            (50, 0)
-        );
         for power in [none, empty] {
+            assert_eq!(
+                (
+                    power.event("m.room.name", true),
+                    power.event("m.room.message", false)
+                ),
+                (50, 0)
+            );
             assert_eq!(
                 [Action::Ban, Action::Kick, Action::Invite, Action::Redact]
                     .map(|action| power.action(action)),

@@ -96,10 +96,6 @@ impl Graph {
         &self.events[node]
     }
 
-    pub(super) fn id(&self, node: Node) -> &EventId {
-        self.events[node].event_id()
-    }
-
     pub(super) fn auth(&self, node: Node) -> &[Node] {
         &self.auth[node]
     }

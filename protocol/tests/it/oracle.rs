@@ -1,0 +1,162 @@
+//! ruma's room model, to compare ours with.
+
+use std::collections::{HashMap, HashSet};
+
+use rhizome_protocol::{
+    Pdu, StateKey,
+    resolve::{Events, StateMap},
+};
+use ruma::{
+    EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, RoomId, UInt, UserId,
+    events::{StateEventType, TimelineEventType},
+};
+use ruma_state_res::{Event, check_state_dependent_auth_rules, utils::event_id_set::EventIdSet};
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::room::Room;
+
+/// An event as ruma wants it.
+#[derive(Clone)]
+pub struct RumaEvent {
+    pdu: std::sync::Arc<Pdu>,
+    id: OwnedEventId,
+    kind: TimelineEventType,
+    content: Box<RawValue>,
+    rejected: bool,
+}
+
+impl RumaEvent {
+    pub fn new(pdu: &std::sync::Arc<Pdu>, rejected: bool) -> Self {
+        Self {
+            pdu: pdu.clone(),
+            id: pdu.event_id().to_owned(),
+            kind: pdu.kind().into(),
+            content: to_raw_value(pdu.content()).unwrap(),
+            rejected,
+        }
+    }
+}
+
+impl Event for RumaEvent {
+    type Id = OwnedEventId;
+
+    fn event_id(&self) -> &OwnedEventId {
+        &self.id
+    }
+    fn room_id(&self) -> Option<&RoomId> {
+        let absent =
+            self.pdu.rules().format.room_id_is_create_hash && self.pdu.kind() == "m.room.create";
+        (!absent).then(|| self.pdu.room_id())
+    }
+    fn sender(&self) -> &UserId {
+        self.pdu.sender()
+    }
+    fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
+        MilliSecondsSinceUnixEpoch(UInt::try_from(self.pdu.origin_server_ts()).unwrap())
+    }
+    fn event_type(&self) -> &TimelineEventType {
+        &self.kind
+    }
+    fn content(&self) -> &RawValue {
+        &self.content
+    }
+    fn state_key(&self) -> Option<&str> {
+        self.pdu.state_key()
+    }
+    fn prev_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
+        Box::new(self.pdu.prev_events().iter())
+    }
+    fn auth_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
+        Box::new(self.pdu.auth_events().iter())
+    }
+    fn redacts(&self) -> Option<&OwnedEventId> {
+        None
+    }
+    fn rejected(&self) -> bool {
+        self.rejected
+    }
+}
+
+impl Room {
+    fn ruma_event(&self, id: &EventId) -> Option<RumaEvent> {
+        self.events
+            .get(id)
+            .map(|pdu| RumaEvent::new(pdu, self.rejected(id)))
+    }
+
+    /// Whether ruma allows the event in this state.
+    pub fn ruma_allows(&self, event: &std::sync::Arc<Pdu>, state: &StateMap) -> Result<(), String> {
+        let rules = self.rules.version.rules().unwrap().authorization;
+        check_state_dependent_auth_rules(
+            &rules,
+            RumaEvent::new(event, false),
+            |kind: &StateEventType, key: &str| {
+                self.ruma_event(state.get(&StateKey::new(kind.to_string(), key))?)
+            },
+        )
+    }
+
+    /// What ruma resolves these forks to.
+    pub fn ruma_resolves(&self, forks: &[StateMap]) -> StateMap {
+        let rules = self.rules.version.rules().unwrap();
+        let maps: Vec<ruma_state_res::StateMap<OwnedEventId>> = forks
+            .iter()
+            .map(|fork| {
+                fork.iter()
+                    .map(|(key, id)| ((key.kind.as_str().into(), key.key.clone()), id.clone()))
+                    .collect()
+            })
+            .collect();
+        let chains = forks.iter().map(|fork| {
+            self.chain_of(fork.values())
+                .into_iter()
+                .collect::<EventIdSet<_>>()
+        });
+        let resolved = ruma_state_res::resolve(
+            &rules.authorization,
+            rules.state_res.v2_rules().unwrap(),
+            &maps,
+            chains.collect(),
+            |id| self.ruma_event(id),
+            |conflicted| {
+                Some(
+                    self.subgraph(&conflicted.values().flatten().cloned().collect())
+                        .into_iter()
+                        .collect(),
+                )
+            },
+        );
+        resolved
+            .unwrap()
+            .into_iter()
+            .map(|((kind, key), id)| (StateKey::new(kind.to_string(), key), id))
+            .collect()
+    }
+
+    /// These events and all in their auth chains.
+    fn chain_of<'a>(&self, ids: impl Iterator<Item = &'a OwnedEventId>) -> HashSet<OwnedEventId> {
+        let mut todo: Vec<_> = ids.cloned().collect();
+        let mut chain = HashSet::new();
+        while let Some(id) = todo.pop() {
+            if chain.insert(id.clone()) {
+                todo.extend(self.events[&id].auth_events().iter().cloned());
+            }
+        }
+        chain
+    }
+
+    /// The conflicted state subgraph, found the slow way: by trying every event.
+    fn subgraph(&self, conflicted: &HashSet<OwnedEventId>) -> HashSet<OwnedEventId> {
+        let below: HashMap<&OwnedEventId, HashSet<OwnedEventId>> = self
+            .events
+            .keys()
+            .map(|id| (id, self.chain_of(std::iter::once(id))))
+            .collect();
+        self.events
+            .keys()
+            .filter(|id| conflicted.iter().any(|end| below[end].contains(*id)))
+            .filter(|id| conflicted.iter().any(|end| below[id].contains(end)))
+            .cloned()
+            .collect()
+    }
+}
