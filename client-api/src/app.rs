@@ -3,7 +3,8 @@
 use std::{ops::Deref, sync::Arc};
 
 use rhizome_federation::Federation;
-use rhizome_federation::pending::{Rooms, Store};
+use rhizome_federation::pending::Rooms;
+use rhizome_storage::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::{auth::TokenCache, config::ClientConfig, limits::Limits, password::Passwords};
@@ -71,6 +72,6 @@ impl Deref for App {
 impl Parts {
     /// Milliseconds of the monotonic clock.
     pub(crate) fn now_monotonic_ms(&self) -> u64 {
-        unimplemented!()
+        u64::try_from(self.store.clock().monotonic().as_millis()).unwrap_or(u64::MAX)
     }
 }

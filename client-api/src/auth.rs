@@ -23,8 +23,6 @@ const GENERATION: usize = 8192;
 /// How long an entry is trusted, in milliseconds: bounds what a revocation may miss that another
 /// process of a cluster wrote just before it died.
 const TRUSTED_MS: i64 = 5 * 60 * 1000;
-/// Log entries that are applied at once; a cache that is further behind is emptied instead.
-const MAX_BEHIND: i64 = 4096;
 
 /// What an endpoint wants to know about its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +60,7 @@ pub fn token_of<B>(request: &http::Request<B>) -> Result<Option<String>, MatrixE
 pub async fn authenticate(app: &App, token: &str) -> Result<Caller, MatrixError> {
     let hash = hash_of(token);
     let now = app.store.clock().now_ms();
-    let head = follow_log(app).await?;
+    let head = follow_log(app);
     let known = match app.tokens.get(&hash, now) {
         Some(known) => known,
         None => load(app, hash, now, head).await?,
@@ -86,26 +84,23 @@ async fn load(app: &App, hash: String, now: i64, head: Pos) -> Result<Known, Mat
     Ok(known)
 }
 
-/// Applies the revocations up to the log's head. Memory only, unless the cache is new or far
-/// behind.
-async fn follow_log(app: &App) -> Result<Pos, MatrixError> {
+/// Applies the revocations up to the log's head. Reads memory only.
+fn follow_log(app: &App) -> Pos {
     let head = app.store.log().head();
     let applied = app.tokens.applied();
-    if applied >= head {
-        return Ok(head);
+    if applied < head {
+        match app.store.log().tail(applied, head) {
+            Some(entries) => {
+                let revoked = entries.iter().filter_map(|entry| match &entry.kind {
+                    EntryKind::TokenRevoked { user, device } => Some((*user, device.as_deref())),
+                    _ => None,
+                });
+                app.tokens.revoke(revoked, head);
+            }
+            None => app.tokens.restart(head),
+        }
     }
-    if head.0 - applied.0 > MAX_BEHIND {
-        app.tokens.restart(head);
-        return Ok(head);
-    }
-    let limit = usize::try_from(MAX_BEHIND).unwrap_or(usize::MAX);
-    let entries = app.store.log().read(applied, head, limit).await?;
-    let revoked = entries.iter().filter_map(|entry| match &entry.kind {
-        EntryKind::TokenRevoked { user, device } => Some((*user, device.as_deref())),
-        _ => None,
-    });
-    app.tokens.revoke(revoked, head);
-    Ok(head)
+    head
 }
 
 #[derive(Debug, Clone)]

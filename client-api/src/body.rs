@@ -34,3 +34,44 @@ impl<T: IncomingRequest, B: DeserializeOwned> IncomingRequest for Body<T, B> {
         Ok(Self { body: serde_json::from_slice(bytes)?, endpoint: PhantomData })
     }
 }
+
+/// The endpoint of `T`, undecoded: for the hot endpoints, whose body is parsed once, by ourselves.
+pub struct Undecoded<T> {
+    /// The variable parts of the path, percent-decoded. There are as many as `T`'s path has, but for
+    /// an absent state key.
+    pub path: Vec<String>,
+    /// The query.
+    pub query: Option<String>,
+    endpoint: PhantomData<fn() -> T>,
+}
+
+impl<T> Undecoded<T> {
+    /// The part of the path with this index; empty if it is absent.
+    pub fn part(&self, index: usize) -> &str {
+        self.path.get(index).map_or("", String::as_str)
+    }
+}
+
+impl<T: Metadata> Metadata for Undecoded<T> {
+    const METHOD: http::Method = T::METHOD;
+    const RATE_LIMITED: bool = T::RATE_LIMITED;
+    type Authentication = T::Authentication;
+    type PathBuilder = T::PathBuilder;
+    const PATH_BUILDER: Self::PathBuilder = T::PATH_BUILDER;
+}
+
+impl<T: IncomingRequest> IncomingRequest for Undecoded<T> {
+    type EndpointError = T::EndpointError;
+    type OutgoingResponse = T::OutgoingResponse;
+
+    fn try_from_http_request_inner(
+        request: http::Request<&[u8]>,
+        path_args: &[&str],
+    ) -> Result<Self, DeserializationError> {
+        Ok(Self {
+            path: path_args.iter().map(|&part| part.to_owned()).collect(),
+            query: request.uri().query().map(str::to_owned),
+            endpoint: PhantomData,
+        })
+    }
+}

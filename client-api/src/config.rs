@@ -23,8 +23,6 @@ pub struct ClientConfig {
     pub access_token_lifetime_ms: u64,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
-    /// Take a client's address from `X-Forwarded-For` (only behind a proxy that sets it).
-    pub trust_forwarded_for: bool,
     /// The cost of hashing a password.
     pub password_cost: PasswordCost,
 }
@@ -42,7 +40,6 @@ impl ClientConfig {
             rate_limits: RateLimits::default(),
             access_token_lifetime_ms: 60 * 60 * 1000,
             max_body_bytes: 1024 * 1024,
-            trust_forwarded_for: false,
             password_cost: PasswordCost::default(),
         }
     }

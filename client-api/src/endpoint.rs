@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::Arc,
     time::Duration,
@@ -22,6 +23,7 @@ use axum::{
     routing::any,
 };
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use rhizome_federation::{MatrixError, Reply};
 use ruma::api::{IncomingRequest, path_builder::PathBuilder as _};
@@ -95,9 +97,8 @@ impl Table {
         R: Reply + 'static,
     {
         let run: Box<dyn Fn(App, Raw) -> Answer + Send + Sync> = Box::new(move |app, raw| {
-            let decoded = Ruma::<T>::decode(raw);
             Box::pin(async move {
-                match decoded {
+                match Ruma::<T>::decode(raw) {
                     Ok(ruma) => match handler(State(app), ruma).await {
                         Ok(response) => response.reply(),
                         Err(error) => error.into_response(),
@@ -192,23 +193,33 @@ async fn dispatch(
         return MatrixError::method_not_allowed().into_response();
     };
     match admit(&app, endpoint, request).await {
-        Ok(raw) => (endpoint.run)(app, raw).await,
+        Ok(raw) => {
+            let answer = AssertUnwindSafe((endpoint.run)(app, raw)).catch_unwind().await;
+            answer.unwrap_or_else(|_| {
+                tracing::error!("an endpoint panicked");
+                MatrixError::internal().into_response()
+            })
+        }
         Err(error) => error.into_response(),
     }
 }
 
 /// Authentication and rate limit first, from the head alone; then the body.
 async fn admit(app: &App, endpoint: &Endpoint, request: Request) -> Result<Raw, MatrixError> {
+    let token = match endpoint.needs {
+        Needs::Nothing => None,
+        Needs::Token | Needs::TokenIfAny => token_of(&request)?,
+    };
     let (mut parts, body) = request.into_parts();
     let params = RawPathParams::from_request_parts(&mut parts, &())
         .await
         .map_err(|error| MatrixError::invalid_param(error.to_string()))?;
     let path_args = params.iter().map(|(_, value)| value.to_owned()).collect();
-    let peer = peer_of(app, &parts);
-    let caller = match (endpoint.needs, token_of(&parts)?) {
-        (Needs::Nothing, _) | (Needs::TokenIfAny, None) => None,
-        (_, Some(token)) => Some(authenticate(app, &token).await?),
-        (Needs::Token, None) => return Err(MatrixError::missing_token()),
+    let peer = peer_of(&parts);
+    let caller = match token {
+        Some(token) => Some(authenticate(app, &token).await?),
+        None if endpoint.needs == Needs::Token => return Err(MatrixError::missing_token()),
+        None => None,
     };
     let now = app.now_monotonic_ms();
     match &caller {
@@ -216,7 +227,11 @@ async fn admit(app: &App, endpoint: &Endpoint, request: Request) -> Result<Raw, 
         None => app.limits.take(endpoint.kind, peer, now),
     }
     .map_err(MatrixError::limit_exceeded)?;
-    let body = read_body(body, app.config.max_body_bytes).await?;
+    let mut body = read_body(body, app.config.max_body_bytes).await?;
+    if body.is_empty() && parts.method == Method::POST {
+        // Clients leave out a body in which everything is optional.
+        body = Bytes::from_static(b"{}");
+    }
     Ok(Raw {
         request: http::Request::from_parts(parts, body),
         path_args,
@@ -253,26 +268,10 @@ fn is_length_limit(error: &axum::Error) -> bool {
     false
 }
 
-/// The address a request came from: the socket's, or the last of `X-Forwarded-For` if we're told
-/// to trust the proxy that wrote it.
-fn peer_of(app: &App, parts: &http::request::Parts) -> IpAddr {
-    let forwarded = || {
-        let value = parts
-            .headers
-            .get_all("x-forwarded-for")
-            .iter()
-            .next_back()?;
-        value.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
-    };
-    let socket = || Some(parts.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip());
-    let forwarded = if app.config.trust_forwarded_for {
-        forwarded()
-    } else {
-        None
-    };
-    forwarded
-        .or_else(socket)
-        .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+/// The address a request came from; who serves the router puts it there.
+fn peer_of(parts: &http::request::Parts) -> IpAddr {
+    let socket = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    socket.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |info| info.0.ip())
 }
 
 /// <https://spec.matrix.org/v1.19/client-server-api/#web-browser-clients>

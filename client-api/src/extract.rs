@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use rhizome_federation::{MatrixError, ruma::decode};
+use rhizome_storage::UserNo;
 use ruma::{
     OwnedDeviceId, OwnedUserId,
     api::{
@@ -22,6 +23,8 @@ use crate::{auth::Needs, endpoint::Raw};
 pub struct Caller {
     /// The user.
     pub user_id: OwnedUserId,
+    /// The user's number.
+    pub user: UserNo,
     /// The device.
     pub device_id: OwnedDeviceId,
 }

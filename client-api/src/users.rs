@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use rhizome_federation::MatrixError;
-use rhizome_storage::{Fact, NewAccount, NewLogin, UserNo, WriteSet};
+use rhizome_storage::{CommitError, Fact, NewAccount, NewLogin, UserNo, WriteSet};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
 use crate::{App, auth::hash_of, random};
@@ -120,8 +120,19 @@ pub async fn remove_devices(
 /// Writes facts to the log.
 pub async fn publish(app: &App, facts: Vec<Fact>) -> Result<(), MatrixError> {
     let set = WriteSet { facts, ..WriteSet::default() };
-    app.store.commit(set).await.map_err(rhizome_rooms::Error::from)?;
-    Ok(())
+    match app.store.commit(set).await {
+        Ok(_) => Ok(()),
+        Err(CommitError::Store(error)) => Err(error.into()),
+        Err(CommitError::AliasTaken(alias)) => Err(MatrixError::new(
+            StatusCode::CONFLICT,
+            "M_UNKNOWN",
+            format!("The alias {alias} is taken"),
+        )),
+        Err(error) => {
+            tracing::error!(%error, "facts can't be written");
+            Err(MatrixError::internal())
+        }
+    }
 }
 
 /// What a client asks for when it logs in.
