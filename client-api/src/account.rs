@@ -34,7 +34,7 @@ pub async fn change_password(
     let hash = app.passwords.hash(&req.new_password).await?;
     app.store.set_password_hash(who.user, Some(&hash)).await?;
     if req.logout_devices {
-        users::end_sessions(&app, who.user, Some(&who.device_id)).await?;
+        users::end_sessions(&app.store, who.user, Some(&who.device_id)).await?;
     }
     Ok(change_password::Response::new())
 }
@@ -47,7 +47,7 @@ pub async fn deactivate(
     let who = who.ok_or_else(MatrixError::missing_token)?;
     uia::require(&app, "deactivate", Stage::Password(&who), req.auth.as_ref()).await?;
     app.store.deactivate_account(who.user).await?;
-    users::end_sessions(&app, who.user, None).await?;
+    users::end_sessions(&app.store, who.user, None).await?;
     membership::leave_all(&app, &who.user_id, who.user).await?;
     // No third-party identifiers are ever bound here.
     Ok(deactivate::Response::new(ThirdPartyIdRemovalStatus::Success))

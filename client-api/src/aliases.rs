@@ -53,7 +53,7 @@ pub async fn put(
     require_ours(&app, &req.room_alias)?;
     let head = read::require_joined(&app.rooms, &who.user_id, &req.room_id).await?;
     let fact = Fact::Alias { alias: req.room_alias, room: head.room, creator: who.user };
-    users::publish(&app, vec![fact]).await?;
+    users::publish(&app.store, vec![fact]).await?;
     Ok(put::Response::new())
 }
 

@@ -50,7 +50,7 @@ pub async fn update(
     if !app.store.rename_device(who.user, &req.device_id, &name).await? {
         return Err(no_such_device());
     }
-    users::publish(&app, vec![Fact::DeviceListChanged { user: who.user }]).await?;
+    users::publish(&app.store, vec![Fact::DeviceListChanged { user: who.user }]).await?;
     Ok(update::Response::new())
 }
 
@@ -61,7 +61,7 @@ pub async fn delete(
 ) -> Result<delete::Response, MatrixError> {
     let purpose = format!("delete_device {}", req.device_id);
     uia::require(&app, &purpose, Stage::Password(&who), req.auth.as_ref()).await?;
-    users::remove_devices(&app, who.user, &[req.device_id]).await?;
+    users::remove_devices(&app.store, who.user, &[req.device_id]).await?;
     Ok(delete::Response::new())
 }
 
@@ -74,7 +74,7 @@ pub async fn delete_many(
     let named: BTreeSet<_> = req.devices.into_iter().collect();
     let devices = app.store.devices(who.user).await?.into_iter().map(|device| device.device_id);
     let devices: Vec<_> = devices.filter(|device| named.contains(device)).collect();
-    users::remove_devices(&app, who.user, &devices).await?;
+    users::remove_devices(&app.store, who.user, &devices).await?;
     Ok(delete_many::Response::new())
 }
 

@@ -59,7 +59,7 @@ pub async fn set_visibility(
     if !may_send_state(&app, &head, &who.user_id, "m.room.canonical_alias").await? {
         return Err(MatrixError::forbidden("You don't have the power to list this room"));
     }
-    users::publish(&app, vec![Fact::Directory { room: head.room, public }]).await?;
+    users::publish(&app.store, vec![Fact::Directory { room: head.room, public }]).await?;
     Ok(set_visibility::Response::new())
 }
 

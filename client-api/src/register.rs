@@ -38,7 +38,7 @@ pub async fn register(
     }
     require_open(&app)?;
     if let Some(username) = &req.username {
-        users::require_free(&app, &users::user_id(&app, username)?).await?;
+        users::require_free(&app.store, &users::user_id(&app.config.server_name, username)?).await?;
     }
     uia::require(&app, "register", Stage::Dummy, req.auth.as_ref()).await?;
     let Some(password) = &req.password else {
@@ -90,7 +90,7 @@ pub async fn available(
     Ruma { req, .. }: Ruma<availability::Request>,
 ) -> Result<availability::Response, MatrixError> {
     require_open(&app)?;
-    users::require_free(&app, &users::user_id(&app, &req.username)?).await?;
+    users::require_free(&app.store, &users::user_id(&app.config.server_name, &req.username)?).await?;
     Ok(availability::Response::new(true))
 }
 

@@ -29,7 +29,7 @@ pub async fn refresh(
         return Err(MatrixError::unknown_token(false));
     };
     let device = Some(refreshed.device_id);
-    users::publish(&app, vec![Fact::TokenRevoked { user: refreshed.user, device }]).await?;
+    users::publish(&app.store, vec![Fact::TokenRevoked { user: refreshed.user, device }]).await?;
     let mut response = refresh::Response::new(tokens.access);
     response.refresh_token = tokens.refresh;
     response.expires_in_ms = tokens.expires_in_ms.map(Duration::from_millis);
@@ -44,7 +44,7 @@ pub(crate) async fn confirm_refresh(
 ) -> Result<(), MatrixError> {
     app.store.confirm_refresh(access_hash).await?;
     let device = Some(token.device_id.clone());
-    users::publish(app, vec![Fact::TokenRevoked { user: token.user, device }]).await
+    users::publish(&app.store, vec![Fact::TokenRevoked { user: token.user, device }]).await
 }
 
 /// `POST /_matrix/client/v3/logout`
@@ -52,7 +52,7 @@ pub async fn logout(
     State(app): State<App>,
     Ruma { who, .. }: Ruma<logout::Request>,
 ) -> Result<logout::Response, MatrixError> {
-    users::remove_devices(&app, who.user, &[who.device_id]).await?;
+    users::remove_devices(&app.store, who.user, &[who.device_id]).await?;
     Ok(logout::Response::new())
 }
 
@@ -61,6 +61,6 @@ pub async fn logout_all(
     State(app): State<App>,
     Ruma { who, .. }: Ruma<logout_all::Request>,
 ) -> Result<logout_all::Response, MatrixError> {
-    users::end_sessions(&app, who.user, None).await?;
+    users::end_sessions(&app.store, who.user, None).await?;
     Ok(logout_all::Response::new())
 }

@@ -18,8 +18,10 @@ use serde_json::Value;
 use crate::{
     App, Ruma,
     body::Undecoded,
-    client_event::{self, Form, Unsigned},
+    client_event::raw_content,
     content,
+    json::Json,
+    seen::{self, Style, Viewer},
 };
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/state`
@@ -28,17 +30,15 @@ pub async fn list(
     Ruma { who, req, .. }: Ruma<list::Request>,
 ) -> Result<RawJson, MatrixError> {
     let events = read::state(&app.rooms, &who.user_id, &req.room_id).await?;
-    let unsigned = Unsigned { now_ms: app.store.clock().now_ms(), ..Unsigned::default() };
-    let mut out = String::with_capacity(512 * events.len() + 2);
-    out.push('[');
-    for (index, event) in events.iter().enumerate() {
-        if index > 0 {
-            out.push(',');
-        }
-        client_event::write(&mut out, event, Form::Room, &unsigned);
+    let mut json = Json::with_capacity(512 * events.len() + 2);
+    json.open_list();
+    let viewer = Viewer::of(&who);
+    let now = app.store.clock().now_ms();
+    for event in seen::as_state(&app.store, events).await? {
+        event.write(&mut json, &viewer, now, &Style::ROOM);
     }
-    out.push(']');
-    Ok(RawJson(out.into()))
+    json.close_list();
+    Ok(RawJson(json.finish().into()))
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`
@@ -50,12 +50,14 @@ pub async fn get(
     let event =
         read::state_event(&app.rooms, &who.user_id, &req.room_id, &kind, &req.state_key).await?;
     if req.format != get::StateEventFormat::Event {
-        return Ok(RawJson(client_event::raw_content(&event).to_owned().into()));
+        return Ok(RawJson(raw_content(&event).to_owned().into()));
     }
-    let mut out = String::new();
-    let unsigned = Unsigned { now_ms: app.store.clock().now_ms(), ..Unsigned::default() };
-    client_event::write(&mut out, &event, Form::Room, &unsigned);
-    Ok(RawJson(out.into()))
+    let mut json = Json::with_capacity(1024);
+    let now = app.store.clock().now_ms();
+    for event in seen::as_state(&app.store, vec![event]).await? {
+        event.write(&mut json, &Viewer::of(&who), now, &Style::ROOM);
+    }
+    Ok(RawJson(json.finish().into()))
 }
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`

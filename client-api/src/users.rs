@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use rhizome_federation::MatrixError;
-use rhizome_storage::{CommitError, Fact, NewAccount, NewLogin, UserNo, WriteSet};
-use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use rhizome_storage::{CommitError, Fact, NewAccount, NewLogin, Store, UserNo, WriteSet};
+use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
 
-use crate::{App, auth::hash_of, random};
+use crate::{App, auth::hash_of, config::PasswordCost, password::Passwords, random};
 
 /// A user id is at most this long, in bytes (<https://spec.matrix.org/v1.19/appendices/#user-identifiers>).
 const MAX_USER_ID: usize = 255;
@@ -16,16 +16,15 @@ const MAX_DEVICE_NAME: usize = 1024;
 /// The longest id of a device, in bytes.
 const MAX_DEVICE_ID: usize = 255;
 
-/// The id that an account of this name would have. Capitals are taken for small letters.
+/// The id that an account of this name would have on `server`. Capitals are taken for small letters.
 ///
 /// # Errors
 /// `M_INVALID_USERNAME` outside the grammar of new user ids.
-pub fn user_id(app: &App, username: &str) -> Result<OwnedUserId, MatrixError> {
+pub fn user_id(server: &ServerName, username: &str) -> Result<OwnedUserId, MatrixError> {
     let invalid = |message: String| {
         MatrixError::new(StatusCode::BAD_REQUEST, "M_INVALID_USERNAME", message)
     };
     let name = username.to_ascii_lowercase();
-    let server = &app.config.server_name;
     if name.len() + server.as_str().len() + 2 > MAX_USER_ID {
         return Err(invalid(format!(
             "A user id must not be longer than {MAX_USER_ID} bytes, the server's name included"
@@ -38,89 +37,120 @@ pub fn user_id(app: &App, username: &str) -> Result<OwnedUserId, MatrixError> {
     UserId::parse(format!("@{name}:{server}")).map_err(|error| invalid(error.to_string()))
 }
 
-/// Makes an account.
+/// Makes an account, in the database alone: for the binary's command line.
 ///
 /// # Errors
 /// `M_INVALID_USERNAME`, `M_USER_IN_USE`, `M_WEAK_PASSWORD`.
-pub async fn create_user(
+pub async fn create(
+    store: &Store,
+    server: &ServerName,
+    username: &str,
+    password: &str,
+    admin: bool,
+    cost: PasswordCost,
+) -> Result<OwnedUserId, MatrixError> {
+    create_with(store, server, username, password, admin, &Passwords::new(cost)).await
+}
+
+/// Makes an account.
+pub(crate) async fn create_user(
     app: &App,
     username: &str,
     password: &str,
     admin: bool,
 ) -> Result<OwnedUserId, MatrixError> {
-    let user_id = user_id(app, username)?;
-    require_free(app, &user_id).await?;
-    let password_hash = app.passwords.hash(password).await?;
+    let server = &app.config.server_name;
+    create_with(&app.store, server, username, password, admin, &app.passwords).await
+}
+
+async fn create_with(
+    store: &Store,
+    server: &ServerName,
+    username: &str,
+    password: &str,
+    admin: bool,
+    passwords: &Passwords,
+) -> Result<OwnedUserId, MatrixError> {
+    let user_id = user_id(server, username)?;
+    require_free(store, &user_id).await?;
     let account = NewAccount {
-        password_hash: Some(password_hash),
+        password_hash: Some(passwords.hash(password).await?),
         admin,
-        created_ms: app.store.clock().now_ms(),
+        created_ms: store.clock().now_ms(),
     };
-    match app.store.create_account(&user_id, account).await? {
+    match store.create_account(&user_id, account).await? {
         Some(_) => Ok(user_id),
         None => Err(in_use()),
     }
 }
 
 /// `M_USER_IN_USE` if there is an account of this id.
-pub async fn require_free(app: &App, user_id: &UserId) -> Result<(), MatrixError> {
-    if app.store.account(user_id).await?.is_some() { Err(in_use()) } else { Ok(()) }
+pub(crate) async fn require_free(store: &Store, user_id: &UserId) -> Result<(), MatrixError> {
+    if store.account(user_id).await?.is_some() { Err(in_use()) } else { Ok(()) }
 }
 
 fn in_use() -> MatrixError {
     MatrixError::new(StatusCode::BAD_REQUEST, "M_USER_IN_USE", "The user name is taken")
 }
 
-/// Sets an account's password and ends all its sessions.
+/// Sets an account's password and ends all its sessions, in the database alone: for the binary's
+/// command line.
 ///
 /// # Errors
 /// `M_NOT_FOUND` if there is no such account, `M_WEAK_PASSWORD`.
-pub async fn set_password(app: &App, username: &str, password: &str) -> Result<(), MatrixError> {
-    let user_id = user_id(app, username)?;
-    let Some(account) = app.store.account(&user_id).await? else {
+pub async fn set_password(
+    store: &Store,
+    server: &ServerName,
+    username: &str,
+    password: &str,
+    cost: PasswordCost,
+) -> Result<(), MatrixError> {
+    let user_id = user_id(server, username)?;
+    let account = store.account(&user_id).await?.filter(|account| !account.deactivated);
+    let Some(account) = account else {
         return Err(MatrixError::not_found(format!("There is no account {user_id}")));
     };
-    let hash = app.passwords.hash(password).await?;
-    app.store.set_password_hash(account.user, Some(&hash)).await?;
-    end_sessions(app, account.user, None).await
+    let hash = Passwords::new(cost).hash(password).await?;
+    store.set_password_hash(account.user, Some(&hash)).await?;
+    end_sessions(store, account.user, None).await
 }
 
 /// Ends sessions of a user: removes all devices but `except`, and their tokens with them.
 pub async fn end_sessions(
-    app: &App,
+    store: &Store,
     user: UserNo,
     except: Option<&OwnedDeviceId>,
 ) -> Result<(), MatrixError> {
     let mut devices: Vec<OwnedDeviceId> = Vec::new();
-    for device in app.store.devices(user).await? {
+    for device in store.devices(user).await? {
         if Some(&device.device_id) != except {
             devices.push(device.device_id);
         }
     }
-    remove_devices(app, user, &devices).await
+    remove_devices(store, user, &devices).await
 }
 
 /// Removes devices and their tokens.
 pub async fn remove_devices(
-    app: &App,
+    store: &Store,
     user: UserNo,
     devices: &[OwnedDeviceId],
 ) -> Result<(), MatrixError> {
     if devices.is_empty() {
         return Ok(());
     }
-    app.store.delete_devices(user, devices).await?;
+    store.delete_devices(user, devices).await?;
     let mut facts = vec![Fact::DeviceListChanged { user }];
     facts.extend(
         devices.iter().map(|device| Fact::TokenRevoked { user, device: Some(device.clone()) }),
     );
-    publish(app, facts).await
+    publish(store, facts).await
 }
 
 /// Writes facts to the log.
-pub async fn publish(app: &App, facts: Vec<Fact>) -> Result<(), MatrixError> {
+pub async fn publish(store: &Store, facts: Vec<Fact>) -> Result<(), MatrixError> {
     let set = WriteSet { facts, ..WriteSet::default() };
-    match app.store.commit(set).await {
+    match store.commit(set).await {
         Ok(_) => Ok(()),
         Err(CommitError::Store(error)) => Err(error.into()),
         Err(CommitError::AliasTaken(alias)) => Err(MatrixError::new(
@@ -187,7 +217,7 @@ pub async fn begin_session(
     };
     let was_known = app.store.add_login(login).await?;
     publish(
-        app,
+        &app.store,
         vec![if was_known {
             Fact::TokenRevoked { user, device: Some(device_id.clone()) }
         } else {
