@@ -3,7 +3,7 @@
 use std::{ops::Deref, sync::Arc};
 
 use rhizome_federation::Federation;
-use rhizome_federation::pending::Rooms;
+use rhizome_rooms::Rooms;
 use rhizome_storage::Store;
 use tokio_util::sync::CancellationToken;
 

@@ -2,10 +2,7 @@
 
 use http::StatusCode;
 use rhizome_federation::MatrixError;
-use rhizome_protocol::{
-    Object,
-    canonical::{JsonError, parse_object},
-};
+use rhizome_protocol::{Object, canonical::parse_object};
 use rhizome_storage::TxnKey;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 
@@ -17,14 +14,12 @@ const MAX_TXN_ID: usize = 255;
 /// The content of an event from a request's body.
 ///
 /// # Errors
-/// `M_NOT_JSON` for what is no JSON (or nested too deep, or ambiguous), `M_BAD_JSON` for what is no
-/// object or has numbers that events can't have.
+/// `M_NOT_JSON` for what is no JSON, `M_BAD_JSON` for JSON that is no object, has a key twice or is
+/// nested too deep.
 pub fn parse(body: &[u8]) -> Result<Object, MatrixError> {
-    parse_object(body).map_err(|error| match error {
-        JsonError::Syntax(_) | JsonError::TooDeep => MatrixError::not_json(error.to_string()),
-        JsonError::NotAnObject | JsonError::BadNumber(_) | JsonError::WrongType(_) => {
-            MatrixError::bad_json(error.to_string())
-        }
+    parse_object(body).map_err(|error| {
+        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+        if is_json { MatrixError::bad_json(error.to_string()) } else { MatrixError::not_json(error.to_string()) }
     })
 }
 

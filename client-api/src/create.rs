@@ -9,7 +9,7 @@ use rhizome_rooms::{
     send::SendOptions,
 };
 use ruma::{
-    RoomAliasId,
+    OwnedUserId, RoomAliasId,
     api::client::room::{
         Visibility,
         create_room::v3::{self as create_room, RoomPreset},
@@ -24,9 +24,8 @@ pub async fn create(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<create_room::Request>,
 ) -> Result<create_room::Response, MatrixError> {
-    let mut request = decoded(&app, req)?;
-    request.creator_profile = profile::member_content(&app, &who.user_id).await?;
-    request.creator = who.user_id;
+    let creator_profile = profile::member_content(&app, &who.user_id).await?;
+    let request = decoded(&app, who.user_id, creator_profile, req)?;
     let created = create::create(&app.rooms, &request).await?;
     for invite in created.remote_invites {
         // The room stands; an unreachable guest doesn't unmake it.
@@ -37,7 +36,12 @@ pub async fn create(
     Ok(create_room::Response::new(created.room_id))
 }
 
-fn decoded(app: &App, req: create_room::Request) -> Result<CreateRoom, MatrixError> {
+fn decoded(
+    app: &App,
+    creator: OwnedUserId,
+    creator_profile: Object,
+    req: create_room::Request,
+) -> Result<CreateRoom, MatrixError> {
     if !req.invite_3pid.is_empty() {
         return Err(MatrixError::invalid_param(
             "This server has no identity server: invite by user id",
@@ -59,9 +63,8 @@ fn decoded(app: &App, req: create_room::Request) -> Result<CreateRoom, MatrixErr
     let initial_state =
         req.initial_state.iter().map(|raw| initial(content::parse_raw(raw)?)).collect::<Result<_, _>>()?;
     Ok(CreateRoom {
-        // Both are filled in by the caller.
-        creator: ruma::UserId::new(&app.config.server_name),
-        creator_profile: Object::new(),
+        creator,
+        creator_profile,
         version: req.room_version.unwrap_or_else(|| app.config.default_room_version.clone()),
         public,
         preset,

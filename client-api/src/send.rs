@@ -15,21 +15,21 @@ pub async fn send(
     Ruma { who, req, body, .. }: Ruma<Undecoded<send::Request>>,
 ) -> Result<send::Response, MatrixError> {
     let room_id = content::room_id(req.part(0))?;
-    let content = content::parse(&body)?;
-    let sent = send_message(&app, &who, &room_id, req.part(1), req.part(2), content).await?;
+    let sent = message(&app, &who, &room_id, req.part(1), req.part(2), &body).await?;
     Ok(send::Response::new(sent))
 }
 
 /// Sends a message event for a client, by `/send` or by WebSocket: the same transaction id of the same
 /// device is the same event.
-pub async fn send_message(
+pub async fn message(
     app: &App,
     who: &Caller,
     room_id: &RoomId,
     kind: &str,
     txn_id: &str,
-    content: Object,
+    content: &[u8],
 ) -> Result<OwnedEventId, MatrixError> {
+    let content = content::parse(content)?;
     let txn = content::txn_key(who, format!("send/{room_id}/{kind}"), txn_id)?;
     let redacts = match kind {
         "m.room.redaction" => Some(target_of(&content)?),

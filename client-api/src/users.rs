@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use rhizome_federation::MatrixError;
-use rhizome_storage::{CommitError, Fact, NewAccount, NewLogin, Store, UserNo, WriteSet};
+use rhizome_storage::{Fact, NewAccount, NewLogin, Store, UserNo, WriteSet};
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
 
 use crate::{App, auth::hash_of, config::PasswordCost, password::Passwords, random};
@@ -150,19 +150,8 @@ pub async fn remove_devices(
 /// Writes facts to the log.
 pub async fn publish(store: &Store, facts: Vec<Fact>) -> Result<(), MatrixError> {
     let set = WriteSet { facts, ..WriteSet::default() };
-    match store.commit(set).await {
-        Ok(_) => Ok(()),
-        Err(CommitError::Store(error)) => Err(error.into()),
-        Err(CommitError::AliasTaken(alias)) => Err(MatrixError::new(
-            StatusCode::CONFLICT,
-            "M_UNKNOWN",
-            format!("The alias {alias} is taken"),
-        )),
-        Err(error) => {
-            tracing::error!(%error, "facts can't be written");
-            Err(MatrixError::internal())
-        }
-    }
+    store.commit(set).await?;
+    Ok(())
 }
 
 /// What a client asks for when it logs in.

@@ -219,6 +219,24 @@ impl From<rhizome_storage::Error> for MatrixError {
     }
 }
 
+impl From<rhizome_storage::CommitError> for MatrixError {
+    /// For write sets of facts alone: only the database, or a taken alias, can refuse those.
+    fn from(error: rhizome_storage::CommitError) -> Self {
+        match error {
+            rhizome_storage::CommitError::Store(error) => error.into(),
+            rhizome_storage::CommitError::AliasTaken(alias) => Self::new(
+                StatusCode::CONFLICT,
+                "M_UNKNOWN",
+                format!("The alias {alias} is taken"),
+            ),
+            other => {
+                tracing::error!(error = %other, "a commit was refused");
+                Self::internal()
+            }
+        }
+    }
+}
+
 impl From<rhizome_rooms::Error> for MatrixError {
     fn from(error: rhizome_rooms::Error) -> Self {
         use rhizome_rooms::Error as Rooms;
