@@ -4,7 +4,7 @@ use axum::extract::State;
 use rhizome_federation::{MatrixError, local};
 use rhizome_protocol::{Object, draft::Draft};
 use rhizome_rooms::send::SendOptions;
-use ruma::{OwnedEventId, RoomId, api::client::message::send_message_event::v3 as send};
+use ruma::{OwnedEventId, api::client::message::send_message_event::v3 as send};
 use serde_json::Value;
 
 use crate::{App, Caller, Ruma, body::Undecoded, content, redact};
@@ -14,8 +14,7 @@ pub async fn send(
     State(app): State<App>,
     Ruma { who, req, body, .. }: Ruma<Undecoded<send::Request>>,
 ) -> Result<send::Response, MatrixError> {
-    let room_id = content::room_id(req.part(0))?;
-    let sent = message(&app, &who, &room_id, req.part(1), req.part(2), &body).await?;
+    let sent = message(&app, &who, req.part(0), req.part(1), req.part(2), &body).await?;
     Ok(send::Response::new(sent))
 }
 
@@ -24,11 +23,12 @@ pub async fn send(
 pub async fn message(
     app: &App,
     who: &Caller,
-    room_id: &RoomId,
+    room_id: &str,
     kind: &str,
     txn_id: &str,
     content: &[u8],
 ) -> Result<OwnedEventId, MatrixError> {
+    let room_id = content::room_id(room_id)?;
     let content = content::parse(content)?;
     let txn = content::txn_key(who, format!("send/{room_id}/{kind}"), txn_id)?;
     let redacts = match kind {
@@ -36,11 +36,11 @@ pub async fn message(
         _ => None,
     };
     if let Some(target) = redacts {
-        let (sender, room_id) = (who.user_id.clone(), room_id.to_owned());
+        let sender = who.user_id.clone();
         return redact::send(app, sender, room_id, target, content, txn).await;
     }
     let draft = Draft {
-        room_id: Some(room_id.to_owned()),
+        room_id: Some(room_id),
         sender: who.user_id.clone(),
         kind: kind.to_owned(),
         state_key: None,
