@@ -249,20 +249,20 @@ mod tests {
     }
 
     fn key(version: &str) -> KeyPair {
-        KeyPair::from_seed(version, &[version.len() as u8; 32]).unwrap()
+        KeyPair::from_seed(version, &[version.as_bytes()[0]; 32]).unwrap()
     }
 
     fn rules() -> &'static RoomRules {
         RoomRules::named("11").unwrap()
     }
 
-    fn unsigned(kind: &str, content: Value) -> Object {
+    fn unsigned(kind: &str, content: &Value) -> Object {
         let event = json!({"type": kind, "sender": "@a:one.org", "room_id": "!r:one.org", "state_key": "@a:one.org",
             "content": content, "depth": 1, "origin_server_ts": 1, "prev_events": [], "auth_events": []});
         parse_object(event.to_string().as_bytes()).unwrap()
     }
 
-    fn signed(kind: &str, content: Value) -> Object {
+    fn signed(kind: &str, content: &Value) -> Object {
         let mut event = unsigned(kind, content);
         hash_and_sign_pdu(rules(), &mut event, server_name!("one.org"), &key("a")).unwrap();
         event
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn a_good_event_and_what_forgers_do_to_it() {
         let ring = Ring::default().with("one.org", &key("a"));
-        let good = signed("x", json!({"body": "hi"}));
+        let good = signed("x", &json!({"body": "hi"}));
         let pdu = verify(rules(), good.clone(), &ring).unwrap();
         assert_eq!(pdu.content()["body"], "hi");
 
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_asked_for_and_expired_ones_are_skipped() {
-        let mut event = signed("x", json!({}));
+        let mut event = signed("x", &json!({}));
         assert_eq!(
             verify(rules(), event.clone(), &Ring::default()),
             Err(Refusal::NeedKeys(vec![(
@@ -357,7 +357,7 @@ mod tests {
     fn restricted_joins_need_the_authorising_server() {
         let content =
             json!({"membership": "join", "join_authorised_via_users_server": "@b:two.org"});
-        let mut join = signed("m.room.member", content);
+        let mut join = signed("m.room.member", &content);
         let ring = Ring::default()
             .with("one.org", &key("a"))
             .with("two.org", &key("bb"));
@@ -367,7 +367,7 @@ mod tests {
         assert!(verify(rules(), join, &ring).is_ok());
         let odd = signed(
             "m.room.member",
-            json!({"membership": "join", "join_authorised_via_users_server": "nobody"}),
+            &json!({"membership": "join", "join_authorised_via_users_server": "nobody"}),
         );
         assert!(invalid(verify(rules(), odd, &ring)).contains("auth 5.2"));
     }
@@ -375,9 +375,9 @@ mod tests {
     #[test]
     fn third_party_invites_may_come_from_elsewhere() {
         let invite = json!({"membership": "invite", "third_party_invite": {"signed": {}}});
-        assert!(servers_to_sign(rules(), &unsigned("m.room.member", invite.clone())).is_empty());
+        assert!(servers_to_sign(rules(), &unsigned("m.room.member", &invite)).is_empty());
         assert_eq!(
-            servers_to_sign(rules(), &unsigned("x", invite)),
+            servers_to_sign(rules(), &unsigned("x", &invite)),
             ["one.org"]
         );
     }
@@ -385,7 +385,7 @@ mod tests {
     #[test]
     fn wrong_types_in_every_field_never_panic() {
         let ring = Ring::default().with("one.org", &key("a"));
-        let good = signed("m.room.member", json!({"membership": "join"}));
+        let good = signed("m.room.member", &json!({"membership": "join"}));
         for field in good.keys().cloned().collect::<Vec<_>>() {
             for wrong in [
                 json!(null),
