@@ -105,7 +105,7 @@ struct Cached {
     used: u64,
 }
 
-/// A server that didn't answer, or not with what was wanted. Times are the store's clock's.
+/// A server that didn't answer. Times are the store's clock's.
 #[derive(Debug, Clone, Copy)]
 struct Failing {
     failures: u32,
@@ -249,15 +249,21 @@ impl KeyRing {
             return known;
         }
         let mut best = known;
+        let mut answered = false;
         match self.ask_server(server).await {
-            Ok(answer) => best = self.admit(server, answer).await,
+            Ok(answer) => {
+                answered = true;
+                best = self.admit(server, answer).await;
+            }
             Err(reason) => tracing::debug!(%server, reason, "a server didn't tell its keys"),
         }
         if !best.satisfies(keys) && !self.inner.notaries.is_empty() {
             self.ask_notaries(&[(server, keys.clone())]).await;
             best = self.at_hand(server).await;
         }
-        self.note_outcome(server, best.satisfies(keys));
+        // A server that answers, but knows no such key, isn't failing: anybody can name keys that don't
+        // exist. `ASK_AGAIN` bounds how often it is asked for such.
+        self.note_outcome(server, answered || best.satisfies(keys));
         best
     }
 
@@ -288,10 +294,10 @@ impl KeyRing {
         age < 0 || age >= i64::try_from(ASK_AGAIN.as_millis()).unwrap_or(i64::MAX)
     }
 
-    fn note_outcome(&self, server: &ServerName, satisfied: bool) {
+    fn note_outcome(&self, server: &ServerName, well: bool) {
         let now = self.inner.store.clock().monotonic();
         let mut state = lock(&self.inner.state);
-        if satisfied {
+        if well {
             state.failing.remove(server);
             return;
         }

@@ -1,0 +1,10 @@
+//! Flows between servers, in one process.
+//!
+//! - `transport`: real sockets and TLS on 127.0.0.1 with a throwaway CA.
+//! - `sender`: transactions over an in-process network, on both databases.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod sender;
+mod support;
+mod transport;

@@ -1,0 +1,337 @@
+//! Two servers over TLS: keys, signatures, notaries, egress rules, limits.
+
+use std::time::Duration;
+
+use axum::{Router, routing::get};
+use http::{Method, StatusCode, header};
+use rhizome_federation::{
+    FederationConfig, Outbound,
+    client::{Limits, OutboundError},
+    keys::Wanted,
+    query,
+};
+use rhizome_protocol::receive::{KeyLookup, Keys as _};
+use ruma::OwnedServerName;
+
+use crate::support::{Ca, Server, bind, config, key, listen};
+
+const VERSION: &str = "/_matrix/federation/v1/version";
+
+#[tokio::test]
+async fn two_servers_fetch_each_others_keys_and_sign_their_requests() {
+    let ca = Ca::new();
+    let a = Server::start("localhost", 1, &ca, config(Some(&ca))).await;
+    let b = Server::start("127.0.0.1", 2, &ca, config(Some(&ca))).await;
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        let found = from.fed.keys().current_key(&to.name, to.key.key_id()).await;
+        assert_eq!(found, Some(to.key.public()));
+        assert_eq!(
+            from.fed.keys().current_key(&to.name, "ed25519:other").await,
+            None
+        );
+        // A signed request gets through to the handler, which knows no such user.
+        let user = ruma::UserId::parse(format!("@nobody:{}", to.name)).unwrap();
+        let error = query::profile(&from.fed, &user, None).await.unwrap_err();
+        assert_eq!(
+            (error.status, &*error.errcode),
+            (StatusCode::NOT_FOUND, "M_NOT_FOUND")
+        );
+        let (name, version) = query::version(&from.fed, &to.name).await.unwrap();
+        assert_eq!(name.as_deref(), Some("Rhizome"));
+        assert!(version.is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_forged_signature_is_refused() {
+    let ca = Ca::new();
+    let a = Server::start("localhost", 1, &ca, config(Some(&ca))).await;
+    let b = Server::start("127.0.0.1", 2, &ca, config(Some(&ca))).await;
+    let target = format!(
+        "/_matrix/federation/v1/query/profile?user_id=%40nobody%3A{}",
+        b.name
+    );
+    let ask = async |name: &OwnedServerName, seed| {
+        let forger = Outbound::new(name.clone(), key(seed), &config(Some(&ca))).unwrap();
+        forger
+            .call(&b.name, Method::GET, &target, None, Limits::default())
+            .await
+            .unwrap_err()
+    };
+    // A's name with A's key id, but another seed.
+    let forged = rhizome_protocol::sign::KeyPair::from_seed("k1", &[9; 32]).unwrap();
+    let forger = Outbound::new(a.name.clone(), forged, &config(Some(&ca))).unwrap();
+    let error = forger
+        .call(&b.name, Method::GET, &target, None, Limits::default())
+        .await;
+    assert_eq!(error.unwrap_err().status(), Some(StatusCode::UNAUTHORIZED));
+    // A's name with a key that A doesn't have.
+    assert_eq!(
+        ask(&a.name, 7).await.status(),
+        Some(StatusCode::UNAUTHORIZED)
+    );
+    // B's own name.
+    let (listener, address) = bind().await;
+    drop(listener);
+    let nobody: OwnedServerName = format!("localhost:{}", address.port()).try_into().unwrap();
+    assert_eq!(
+        ask(&nobody, 7).await.status(),
+        Some(StatusCode::UNAUTHORIZED)
+    );
+    // The true one.
+    assert_eq!(ask(&a.name, 1).await.status(), Some(StatusCode::NOT_FOUND));
+}
+
+#[tokio::test]
+async fn keys_come_from_a_notary_when_the_server_is_gone() {
+    let ca = Ca::new();
+    let notary = Server::start("localhost", 3, &ca, config(Some(&ca))).await;
+    let mut gone = Server::start("127.0.0.1", 2, &ca, config(Some(&ca))).await;
+    assert!(
+        notary
+            .fed
+            .keys()
+            .current_key(&gone.name, gone.key.key_id())
+            .await
+            .is_some()
+    );
+    gone.listening = None;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+
+    let alone = Server::start("localhost", 4, &ca, config(Some(&ca))).await;
+    assert_eq!(
+        alone
+            .fed
+            .keys()
+            .current_key(&gone.name, gone.key.key_id())
+            .await,
+        None
+    );
+
+    let trusting = FederationConfig {
+        trusted_key_servers: vec![notary.name.clone()],
+        ..config(Some(&ca))
+    };
+    let asking = Server::start("localhost", 5, &ca, trusting).await;
+    let wanted = Wanted {
+        server: gone.name.clone(),
+        key_id: gone.key.key_id().to_owned(),
+        valid_at: 1000,
+    };
+    let gathered = asking.fed.keys().prefetch(&[wanted]).await;
+    let found = gathered.key(&gone.name, gone.key.key_id(), 1000);
+    assert_eq!(found, KeyLookup::Found(gone.key.public()));
+    assert_eq!(
+        gathered.key(&gone.name, "ed25519:other", 1000),
+        KeyLookup::Expired
+    );
+    assert_eq!(
+        gathered.key(&notary.name, "ed25519:k3", 1000),
+        KeyLookup::Unknown
+    );
+}
+
+#[tokio::test]
+async fn every_notary_spelling_answers_with_both_signatures() {
+    let ca = Ca::new();
+    let notary = Server::start("localhost", 3, &ca, config(Some(&ca))).await;
+    let other = Server::start("127.0.0.1", 2, &ca, config(Some(&ca))).await;
+    let asker = Outbound::new(
+        "localhost:1".try_into().unwrap(),
+        key(6),
+        &config(Some(&ca)),
+    )
+    .unwrap();
+    let batch = format!(r#"{{"server_keys":{{"{}":{{}}}}}}"#, other.name);
+    for (method, target, body) in [
+        (
+            Method::GET,
+            format!("/_matrix/key/v2/query/{}", other.name),
+            None,
+        ),
+        (
+            Method::GET,
+            format!("/_matrix/key/v2/query/{}/ed25519:k2", other.name),
+            None,
+        ),
+        (
+            Method::POST,
+            "/_matrix/key/v2/query".to_owned(),
+            Some(batch),
+        ),
+    ] {
+        let answer = asker
+            .call_canonical(&notary.name, method, &target, body, Limits::default())
+            .await
+            .unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        let keys = &answer["server_keys"][0];
+        assert_eq!(keys["server_name"], other.name.as_str(), "{target}");
+        for signer in [&other, &notary] {
+            rhizome_protocol::sign::verify_json(
+                keys.as_object().unwrap(),
+                &signer.name,
+                signer.key.key_id(),
+                &signer.key.public(),
+            )
+            .unwrap();
+        }
+    }
+    // Our own keys, in both spellings.
+    for target in [
+        "/_matrix/key/v2/server",
+        "/_matrix/key/v2/server/ed25519:k3",
+    ] {
+        let answer = asker
+            .call(&notary.name, Method::GET, target, None, Limits::default())
+            .await;
+        let object = rhizome_protocol::canonical::parse_object(&answer.unwrap()).unwrap();
+        let keys = rhizome_protocol::server_keys::verify(&object, &notary.name).unwrap();
+        assert_eq!(keys.verify_keys["ed25519:k3"], notary.key.public());
+    }
+}
+
+#[tokio::test]
+async fn unknown_endpoints_and_bad_requests_get_matrix_errors() {
+    let ca = Ca::new();
+    let a = Server::start("localhost", 1, &ca, config(Some(&ca))).await;
+    let b = Server::start("127.0.0.1", 2, &ca, config(Some(&ca))).await;
+    let call = async |method: Method, target: &str| {
+        let answer = a
+            .fed
+            .outbound()
+            .call(&b.name, method, target, None, Limits::default())
+            .await;
+        match answer.unwrap_err() {
+            OutboundError::Remote(error) => (error.status.as_u16(), error.errcode.to_string()),
+            other => panic!("{other}"),
+        }
+    };
+    let unrecognized = |status| (status, "M_UNRECOGNIZED".to_owned());
+    assert_eq!(
+        call(Method::GET, "/_matrix/federation/v1/nothing").await,
+        unrecognized(404)
+    );
+    assert_eq!(call(Method::DELETE, VERSION).await, unrecognized(405));
+    let profile = "/_matrix/federation/v1/query/profile";
+    assert_eq!(
+        call(Method::GET, profile).await,
+        (400, "M_MISSING_PARAM".to_owned())
+    );
+    let bad = format!("{profile}?user_id=nobody");
+    assert_eq!(
+        call(Method::GET, &bad).await,
+        (400, "M_INVALID_PARAM".to_owned())
+    );
+    let foreign = format!("{profile}?user_id=%40a%3Aelsewhere.example");
+    assert_eq!(call(Method::GET, &foreign).await.0, 400);
+}
+
+#[tokio::test]
+async fn private_ranges_are_denied_by_default() {
+    let ca = Ca::new();
+    let b = Server::start("127.0.0.1", 2, &ca, config(Some(&ca))).await;
+    let port = b.name.port().unwrap();
+    let closed = FederationConfig {
+        allowed_ranges: Vec::new(),
+        ..config(Some(&ca))
+    };
+    let outbound = Outbound::new("a.example".try_into().unwrap(), key(1), &closed).unwrap();
+    for name in [
+        format!("127.0.0.1:{port}"),
+        format!("localhost:{port}"),
+        format!("[::1]:{port}"),
+    ] {
+        let name: OwnedServerName = name.try_into().unwrap();
+        let error = outbound
+            .call(&name, Method::GET, VERSION, None, Limits::default())
+            .await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("range"), "{name}: {error}");
+    }
+    let open = Outbound::new("a.example".try_into().unwrap(), key(1), &config(Some(&ca))).unwrap();
+    open.call(&b.name, Method::GET, VERSION, None, Limits::default())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn an_unknown_authority_and_a_wrong_name_are_refused() {
+    let (ca, other) = (Ca::new(), Ca::new());
+    let b = Server::start("127.0.0.1", 2, &ca, config(Some(&ca))).await;
+    let outbound = Outbound::new(
+        "a.example".try_into().unwrap(),
+        key(1),
+        &config(Some(&other)),
+    )
+    .unwrap();
+    let error = outbound
+        .call(&b.name, Method::GET, VERSION, None, Limits::default())
+        .await;
+    assert!(error.unwrap_err().is_unreachable());
+
+    // A certificate of the right authority for another name.
+    let (listener, address) = bind().await;
+    let _listening = listen(listener, ca.acceptor(&["elsewhere.example"]), Router::new());
+    let outbound =
+        Outbound::new("a.example".try_into().unwrap(), key(1), &config(Some(&ca))).unwrap();
+    let name: OwnedServerName = address.to_string().try_into().unwrap();
+    let error = outbound
+        .call(&name, Method::GET, VERSION, None, Limits::default())
+        .await;
+    assert!(error.unwrap_err().is_unreachable());
+}
+
+#[tokio::test]
+async fn answers_are_bounded_in_size_and_time_and_redirects_are_not_followed() {
+    let ca = Ca::new();
+    let (listener, address) = bind().await;
+    let router = Router::new()
+        .route("/big", get(async || "x".repeat(100_000)))
+        .route(
+            "/slow",
+            get(async || tokio::time::sleep(Duration::from_secs(60)).await),
+        )
+        .route(
+            "/redirect",
+            get(async || (StatusCode::FOUND, [(header::LOCATION, "/big")], "")),
+        )
+        .route(
+            "/host",
+            get(async |headers: http::HeaderMap| {
+                headers[header::HOST].to_str().unwrap().to_owned()
+            }),
+        );
+    let _listening = listen(listener, ca.acceptor(&["localhost"]), router);
+    let outbound =
+        Outbound::new("a.example".try_into().unwrap(), key(1), &config(Some(&ca))).unwrap();
+    let name: OwnedServerName = format!("localhost:{}", address.port()).try_into().unwrap();
+    let call = async |target: &str, timeout, max_body| {
+        let limits = Limits {
+            timeout: Some(Duration::from_millis(timeout)),
+            max_body,
+        };
+        outbound
+            .call(&name, Method::GET, target, None, limits)
+            .await
+    };
+    assert_eq!(call("/big", 5000, 100_000).await.unwrap().len(), 100_000);
+    assert!(matches!(
+        call("/big", 5000, 99_999).await,
+        Err(OutboundError::Answer(_))
+    ));
+    assert!(matches!(
+        call("/slow", 200, 1000).await,
+        Err(OutboundError::Timeout)
+    ));
+    assert!(matches!(
+        call("/redirect", 5000, 1 << 20).await,
+        Err(OutboundError::Answer(_))
+    ));
+    assert_eq!(call("/host", 5000, 1000).await.unwrap(), name.as_str());
+    let itself = Outbound::new(name.clone(), key(1), &config(Some(&ca))).unwrap();
+    let error = itself
+        .call(&name, Method::GET, "/host", None, Limits::default())
+        .await;
+    assert!(matches!(error, Err(OutboundError::Request(_))));
+}
