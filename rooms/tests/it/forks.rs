@@ -1,0 +1,338 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use rhizome_protocol::StateKey;
+use rhizome_rooms::{
+    Rooms,
+    membership::Action,
+    receive::{self, Gathered, Received},
+    send::{self, SendOptions},
+};
+use rhizome_storage::{SnapshotNo, Status};
+use ruma::{EventId, OwnedEventId, RoomId};
+use serde_json::json;
+
+use crate::rig::*;
+
+#[tokio::test]
+async fn a_fork_merges_with_the_next_event() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let left = say(&one, &room, "@alice:one", "left").await;
+        let right = say(&two, &room, "@bob:two", "right").await;
+        carry(&one, &two, &left).await;
+        carry(&two, &one, &right).await;
+        let mut both = vec![left, right];
+        both.sort();
+        assert_eq!(ends(&one, &room).await, both);
+        assert_eq!(ends(&two, &room).await, both);
+        let next = say(&two, &room, "@bob:two", "both").await;
+        let mut prevs = pdu(&two, &next).await.prev_events().to_vec();
+        prevs.sort();
+        assert_eq!(prevs, both);
+        assert_eq!(carry(&two, &one, &next).await, Received::Accepted);
+        assert_eq!(ends(&one, &room).await, [next]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_banned_user_on_an_old_fork_is_not_heard() {
+    each(|[one, two, three]: [_; 3]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let joined = join_via(&one, &three, &room, "@carol:three").await.unwrap();
+        assert_eq!(carry(&one, &two, &joined).await, Received::Accepted);
+        // Bob goes on from before the ban.
+        let ban = changed(&one, &room, "@alice:one", "@bob:two", Action::Ban).await;
+        let evasion = say(&two, &room, "@bob:two", "you can't stop me").await;
+        let at = one.store().log().head();
+        let outcome = carry(&two, &one, &evasion).await;
+        assert!(matches!(outcome, Received::SoftFailed(_)), "{outcome:?}");
+        assert_eq!(one.store().log().head(), at, "nobody is told");
+        assert_eq!(ends(&one, &room).await, [ban.clone()]);
+        assert_eq!(stored(&one, &evasion).await.status, Status::SoftFailed);
+
+        // Carol heard him first; her event follows both, and is fine.
+        assert_eq!(carry(&two, &three, &evasion).await, Received::Accepted);
+        assert_eq!(carry(&one, &three, &ban).await, Received::Accepted);
+        let both = say(&three, &room, "@carol:three", "what happened?").await;
+        assert_eq!(pdu(&three, &both).await.prev_events().len(), 2);
+        assert_eq!(carry(&three, &one, &both).await, Received::Accepted);
+        assert_eq!(ends(&one, &room).await, [both]);
+        let bob = content(&one, &room, "m.room.member", "@bob:two")
+            .await
+            .unwrap();
+        assert_eq!(bob["membership"], "ban");
+        assert_eq!(current(&one, &room).await, current(&three, &room).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn conflicting_changes_resolve_alike_wherever_they_meet() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let mut levels = content(&one, &room, "m.room.power_levels", "")
+            .await
+            .unwrap();
+        levels["users"] = json!({ "@bob:two": 60 });
+        let levels = set(&one, &room, "@alice:one", "m.room.power_levels", "", levels).await;
+        carry(&one, &two, &levels).await;
+        // Alice demotes Bob while he sets the topic, and both set the name.
+        let mut demoted = content(&one, &room, "m.room.power_levels", "")
+            .await
+            .unwrap();
+        demoted["users"] = json!({});
+        let topic = json!({ "topic": "Bob's" });
+        let a = set(
+            &one,
+            &room,
+            "@alice:one",
+            "m.room.power_levels",
+            "",
+            demoted,
+        )
+        .await;
+        let b = set(
+            &one,
+            &room,
+            "@alice:one",
+            "m.room.name",
+            "",
+            json!({ "name": "hers" }),
+        )
+        .await;
+        let c = set(&two, &room, "@bob:two", "m.room.topic", "", topic).await;
+        let d = set(
+            &two,
+            &room,
+            "@bob:two",
+            "m.room.name",
+            "",
+            json!({ "name": "his" }),
+        )
+        .await;
+        for id in [&a, &b] {
+            carry(&one, &two, id).await;
+        }
+        for id in [&c, &d] {
+            let outcome = carry(&two, &one, id).await;
+            assert!(matches!(outcome, Received::SoftFailed(_)), "{outcome:?}");
+        }
+        // Whoever is right, they agree once an event follows both.
+        let merge = say(&two, &room, "@bob:two", "?").await;
+        assert_eq!(carry(&two, &one, &merge).await, Received::Accepted);
+        assert_eq!(current(&one, &room).await, current(&two, &room).await);
+        let name = content(&one, &room, "m.room.name", "").await.unwrap();
+        assert_eq!(name["name"], "hers");
+        assert_eq!(content(&one, &room, "m.room.topic", "").await, None);
+    })
+    .await;
+}
+
+/// A small generator, so that a failing story can be told again by its number.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % sides
+    }
+}
+
+/// Carries an event and, first, whatever it needs.
+async fn carry_all(from: &Rooms, to: &Rooms, id: &EventId) -> Received {
+    let mut stack = vec![id.to_owned()];
+    let mut last = Received::Known;
+    while let Some(id) = stack.pop() {
+        let pdu = pdu(from, &id).await;
+        last = receive::receive(to, pdu.clone(), &Gathered::default())
+            .await
+            .unwrap();
+        if let Received::Need(need) = &last {
+            stack.push(id);
+            if need.prev.is_empty() {
+                let mut auth = Vec::new();
+                let chain = from
+                    .store()
+                    .auth_chain(&[pdu.event_id().to_owned()])
+                    .await
+                    .unwrap();
+                for event in from.store().events(&chain).await.unwrap() {
+                    auth.push(event.pdu.clone());
+                }
+                receive::outliers(to, pdu.room_id(), auth).await.unwrap();
+            }
+            stack.extend(need.prev.iter().cloned());
+        }
+    }
+    last
+}
+
+async fn state_map(rooms: &Rooms, at: Option<SnapshotNo>) -> BTreeMap<StateKey, OwnedEventId> {
+    let mut map = BTreeMap::new();
+    let Some(at) = at else { return map };
+    for (key, event) in rooms.store().state_all(at).await.unwrap() {
+        let event = rooms.store().event_by_no(event).await.unwrap().unwrap();
+        let key = rooms.store().key(key).await.unwrap();
+        map.insert(StateKey::clone(&key), event.pdu.event_id().to_owned());
+    }
+    map
+}
+
+/// Something random that one of a server's users tries to do.
+async fn act(rooms: &Rooms, room: &RoomId, who: &str, dice: &mut Dice) -> Option<OwnedEventId> {
+    let others = [
+        "@alice:one",
+        "@bob:two",
+        "@carol:three",
+        "@dave:one",
+        "@erin:two",
+    ];
+    let other = others[dice.roll(others.len())];
+    let value = dice.roll(1_000);
+    let draft = match dice.roll(9) {
+        0 | 1 => message(room, who, &format!("{value}")),
+        2 => state(
+            room,
+            who,
+            "m.room.topic",
+            "",
+            json!({ "topic": value.to_string() }),
+        ),
+        3 => state(
+            room,
+            who,
+            "m.room.name",
+            "",
+            json!({ "name": value.to_string() }),
+        ),
+        4 => {
+            let mut levels = content(rooms, room, "m.room.power_levels", "")
+                .await
+                .unwrap();
+            levels["users"][other] = [0, 50, 60, 100][dice.roll(4)].into();
+            state(room, who, "m.room.power_levels", "", levels)
+        }
+        5 => {
+            let rule = ["public", "invite"][dice.roll(2)];
+            state(
+                room,
+                who,
+                "m.room.join_rules",
+                "",
+                json!({ "join_rule": rule }),
+            )
+        }
+        6 => state(
+            room,
+            who,
+            "m.room.member",
+            other,
+            json!({ "membership": "ban" }),
+        ),
+        7 => state(
+            room,
+            who,
+            "m.room.member",
+            other,
+            json!({ "membership": "leave" }),
+        ),
+        _ => state(
+            room,
+            who,
+            "m.room.member",
+            who,
+            json!({ "membership": "join", "n": value }),
+        ),
+    };
+    send::send(rooms, draft, SendOptions::default())
+        .await
+        .ok()
+        .map(|sent| sent.event_id)
+}
+
+/// Three servers whose users act and whose events cross in random order: every event that two of them
+/// hold has the same state before it, the same outcome, and in the end they agree.
+async fn converge(servers: &[Rooms; 3], version: &str, seed: u64) {
+    let [one, two, three] = servers;
+    let mut dice = Dice(seed);
+    let room = public_room_of(one, "@alice:one", version).await;
+    let mut levels = content(one, &room, "m.room.power_levels", "")
+        .await
+        .unwrap();
+    levels["users"]["@bob:two"] = 100.into();
+    levels["users"]["@carol:three"] = 60.into();
+    set(one, &room, "@alice:one", "m.room.power_levels", "", levels).await;
+    join_via(one, two, &room, "@bob:two").await.unwrap();
+    let carol = join_via(one, three, &room, "@carol:three").await.unwrap();
+    carry_all(one, two, &carol).await;
+
+    let users = [
+        vec!["@alice:one", "@dave:one"],
+        vec!["@bob:two", "@erin:two"],
+        vec!["@carol:three"],
+    ];
+    // Events on their way: (from, to, event).
+    let mut under_way: Vec<(usize, usize, OwnedEventId)> = Vec::new();
+    let mut all: BTreeSet<OwnedEventId> = BTreeSet::new();
+    for _ in 0..24 {
+        let server = dice.roll(3);
+        let who = users[server][dice.roll(users[server].len())];
+        if let Some(id) = act(&servers[server], &room, who, &mut dice).await {
+            all.insert(id.clone());
+            for to in (0..3).filter(|to| *to != server) {
+                under_way.push((server, to, id.clone()));
+            }
+        }
+        while !under_way.is_empty() && dice.roll(3) == 0 {
+            let at = dice.roll(under_way.len());
+            let (from, to, id) = under_way.swap_remove(at);
+            carry_all(&servers[from], &servers[to], &id).await;
+        }
+    }
+    while !under_way.is_empty() {
+        let at = dice.roll(under_way.len());
+        let (from, to, id) = under_way.swap_remove(at);
+        carry_all(&servers[from], &servers[to], &id).await;
+    }
+    // Whoever still may speaks once, the creator last.
+    for (server, who) in [(2, "@carol:three"), (1, "@bob:two"), (0, "@alice:one")] {
+        let draft = message(&room, who, "the end");
+        if let Ok(sent) = send::send(&servers[server], draft, SendOptions::default()).await {
+            for to in (0..3).filter(|to| *to != server) {
+                carry_all(&servers[server], &servers[to], &sent.event_id).await;
+            }
+            all.insert(sent.event_id);
+        }
+    }
+    for id in &all {
+        let mut seen = Vec::new();
+        for server in servers {
+            let event = stored(server, id).await;
+            let rejected = event.status == Status::Rejected;
+            seen.push((rejected, state_map(server, event.state_before).await));
+        }
+        assert_eq!(seen[0], seen[1], "version {version}, seed {seed}, {id}");
+        assert_eq!(seen[0], seen[2], "version {version}, seed {seed}, {id}");
+    }
+}
+
+#[tokio::test]
+async fn servers_converge_whatever_the_order() {
+    each(|servers: [_; 3]| async move {
+        let stories = std::env::var("RHIZOME_TEST_STORIES")
+            .ok()
+            .and_then(|n| n.parse().ok());
+        for seed in 0..stories.unwrap_or(6) {
+            let version = ["10", "11", "12"][usize::try_from(seed % 3).unwrap()];
+            converge(&servers, version, seed).await;
+        }
+    })
+    .await;
+}

@@ -1,0 +1,620 @@
+use std::{collections::HashMap, sync::Arc};
+
+use rhizome_protocol::{Membership, draft::Draft, sign};
+use rhizome_rooms::{
+    Error, create,
+    join::{self, RemoteJoin},
+    membership::{self, Action},
+    plan::Preset,
+    read::{self, From, PageRequest},
+    receive::{self, Gathered, Received},
+    send, state_at,
+};
+use rhizome_storage::{Direction, Placement, Status};
+use ruma::RoomVersionId;
+use serde_json::json;
+
+use crate::rig::*;
+
+#[tokio::test]
+async fn two_servers_share_a_room_of_each_version() {
+    each(|[one, two]: [_; 2]| async move {
+        for version in ["10", "11", "12"] {
+            let room = public_room_of(&one, "@alice:one", version).await;
+            say(&one, &room, "@alice:one", "before").await;
+            let joined = join_via(&one, &two, &room, "@bob:two").await.unwrap();
+            assert_eq!(current(&one, &room).await, current(&two, &room).await);
+            assert_eq!(ends(&two, &room).await, [joined.clone()]);
+            assert_eq!(stored(&two, &joined).await.placement, Placement::Live);
+            let head = two.store().room(&room).await.unwrap().unwrap();
+            assert_eq!(head.joined, 2);
+            let servers = two.store().joined_servers(head.room).await.unwrap();
+            assert_eq!(servers.len(), 2);
+
+            let hers = say(&one, &room, "@alice:one", "hello").await;
+            assert_eq!(carry(&one, &two, &hers).await, Received::Accepted);
+            assert_eq!(carry(&one, &two, &hers).await, Received::Known);
+            let his = say(&two, &room, "@bob:two", "hi").await;
+            assert_eq!(carry(&two, &one, &his).await, Received::Accepted);
+            let topic = set(
+                &one,
+                &room,
+                "@alice:one",
+                "m.room.topic",
+                "",
+                json!({ "topic": "t" }),
+            );
+            assert_eq!(carry(&one, &two, &topic.await).await, Received::Accepted);
+            assert_eq!(current(&one, &room).await, current(&two, &room).await);
+            assert_eq!(ends(&one, &room).await, ends(&two, &room).await);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_user_and_a_return() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        // Carol's server is in the room, but she takes the other door.
+        join_via(&one, &two, &room, "@carol:two").await.unwrap();
+        assert_eq!(current(&one, &room).await, current(&two, &room).await);
+        for who in ["@bob:two", "@carol:two"] {
+            let left = changed(&two, &room, who, who, Action::Leave).await;
+            assert_eq!(carry(&two, &one, &left).await, Received::Accepted);
+        }
+        // The room goes on without them.
+        set(
+            &one,
+            &room,
+            "@alice:one",
+            "m.room.topic",
+            "",
+            json!({ "topic": "gone" }),
+        )
+        .await;
+        changed(&one, &room, "@dave:one", "@dave:one", Action::Join).await;
+        let again = join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        assert_eq!(current(&one, &room).await, current(&two, &room).await);
+        assert_eq!(ends(&two, &room).await, [again]);
+        let dave = two.store().user_no(uid("@dave:one")).await.unwrap();
+        let head = two.store().room(&room).await.unwrap().unwrap();
+        let row = two
+            .store()
+            .membership(dave, head.room)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(row.membership, Membership::Join);
+        let hers = say(&one, &room, "@alice:one", "welcome back").await;
+        assert_eq!(carry(&one, &two, &hers).await, Received::Accepted);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_makes_no_room_is_refused() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room_of(&one, "@alice:one", "11").await;
+        let bob = user("@bob:two");
+        let template = join::template(&one, &room, &bob, Membership::Join, &[])
+            .await
+            .unwrap();
+        let event = rhizome_protocol::draft::finish(
+            template.rules,
+            template.event,
+            two.server_name(),
+            two.key(),
+        );
+        let event = Arc::new(event.unwrap());
+        let admitted = join::admit_signed(&one, event.clone()).await.unwrap();
+        let state: Vec<_> = admitted
+            .before
+            .state
+            .iter()
+            .map(|event| event.pdu.clone())
+            .collect();
+        let chain = one
+            .store()
+            .events(&admitted.before.auth_chain)
+            .await
+            .unwrap();
+        let chain: Vec<_> = chain.iter().map(|event| event.pdu.clone()).collect();
+        let answer = || RemoteJoin {
+            rules: template.rules,
+            state: state.clone(),
+            auth_chain: chain.clone(),
+            event: event.clone(),
+        };
+
+        let mut headless = answer();
+        headless
+            .state
+            .retain(|pdu| !pdu.is_state("m.room.create", ""));
+        let refused = join::adopt(&two, headless).await.unwrap_err();
+        assert!(matches!(refused, Error::BadState(_)), "{refused}");
+
+        let mut gappy = answer();
+        gappy.auth_chain.clear();
+        gappy
+            .state
+            .retain(|pdu| !pdu.is_state("m.room.power_levels", ""));
+        let refused = join::adopt(&two, gappy).await.unwrap_err();
+        assert!(matches!(refused, Error::BadState(_)), "{refused}");
+
+        let mut closed = answer();
+        closed
+            .state
+            .retain(|pdu| !pdu.is_state("m.room.join_rules", ""));
+        let refused = join::adopt(&two, closed).await.unwrap_err();
+        assert!(matches!(refused, Error::Forbidden(_)), "{refused}");
+        assert!(
+            read::require_joined(&two, &bob, &room).await.is_err(),
+            "what was stored on the way is no room yet"
+        );
+
+        join::adopt(&two, answer()).await.unwrap();
+        assert_eq!(current(&one, &room).await, current(&two, &room).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_door_is_closed_to_the_banned_and_the_incompatible() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room_of(&one, "@alice:one", "11").await;
+        let bob = user("@bob:two");
+        let old = [RoomVersionId::V9, RoomVersionId::V10];
+        let refused = join::template(&one, &room, &bob, Membership::Join, &old)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (refused.status(), refused.errcode()),
+            (400, "M_INCOMPATIBLE_ROOM_VERSION")
+        );
+        let never = join::template(&one, &room, &bob, Membership::Leave, &[])
+            .await
+            .unwrap_err();
+        assert_eq!(never.status(), 403);
+        changed(&one, &room, "@alice:one", "@bob:two", Action::Ban).await;
+        let banned = join_via(&one, &two, &room, "@bob:two").await.unwrap_err();
+        assert_eq!((banned.status(), banned.errcode()), (403, "M_FORBIDDEN"));
+        // Not even with a template from before the ban.
+        changed(&one, &room, "@alice:one", "@bob:two", Action::Unban).await;
+        let template = join::template(&one, &room, &bob, Membership::Join, &[])
+            .await
+            .unwrap();
+        changed(&one, &room, "@alice:one", "@bob:two", Action::Ban).await;
+        let event = rhizome_protocol::draft::finish(
+            template.rules,
+            template.event,
+            two.server_name(),
+            two.key(),
+        );
+        let late = join::admit_signed(&one, Arc::new(event.unwrap()))
+            .await
+            .unwrap_err();
+        assert_eq!(late.status(), 403);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_invite_goes_to_another_server_and_is_answered() {
+    each(|[one, two]: [_; 2]| async move {
+        for version in ["11", "12"] {
+            let mut request = request("@alice:one", version, Preset::PrivateChat);
+            request.invite = vec![user("@bob:two")];
+            let created = create::create(&one, &request).await.unwrap();
+            let room = created.room_id;
+            let draft = &created.remote_invites[0];
+            let pdu = send::prepare(&one, draft).await.unwrap();
+            let signed = sign::countersign(&pdu, two.server_name(), two.key()).unwrap();
+            join::remote_invite(&two, &signed, "[]".into())
+                .await
+                .unwrap();
+            let now = membership::current(&two, &room, uid("@bob:two"))
+                .await
+                .unwrap();
+            assert_eq!(now, Some(Membership::Invite));
+            let admitted = join::admit_signed(&one, Arc::new(signed)).await.unwrap();
+            assert_eq!(admitted.event.status, Status::Accepted);
+            assert!(
+                content(&one, &room, "m.room.member", "@bob:two")
+                    .await
+                    .is_some()
+            );
+
+            join_via(&one, &two, &room, "@bob:two").await.unwrap();
+            assert_eq!(current(&one, &room).await, current(&two, &room).await);
+            let bob = two.store().user_no(uid("@bob:two")).await.unwrap();
+            let head = two.store().room(&room).await.unwrap().unwrap();
+            assert!(
+                two.store()
+                    .remote_invite(bob, head.room)
+                    .await
+                    .unwrap()
+                    .is_none()
+            );
+            let now = membership::current(&two, &room, uid("@bob:two"))
+                .await
+                .unwrap();
+            assert_eq!(now, Some(Membership::Join));
+        }
+
+        // One that is declined: the other server takes the leave.
+        let mut request = request("@alice:one", "12", Preset::PrivateChat);
+        request.invite = vec![user("@bob:two")];
+        let created = create::create(&one, &request).await.unwrap();
+        let room = created.room_id;
+        let pdu = send::prepare(&one, &created.remote_invites[0])
+            .await
+            .unwrap();
+        let signed = sign::countersign(&pdu, two.server_name(), two.key()).unwrap();
+        join::remote_invite(&two, &signed, "[]".into())
+            .await
+            .unwrap();
+        join::admit_signed(&one, Arc::new(signed)).await.unwrap();
+        let bob = user("@bob:two");
+        let template = join::template(&one, &room, &bob, Membership::Leave, &[])
+            .await
+            .unwrap();
+        let leave = rhizome_protocol::draft::finish(
+            template.rules,
+            template.event,
+            two.server_name(),
+            two.key(),
+        );
+        join::admit_signed(&one, Arc::new(leave.unwrap()))
+            .await
+            .unwrap();
+        join::remote_invite_gone(&two, &room, &bob).await.unwrap();
+        let now = membership::current(&two, &room, &bob).await.unwrap();
+        assert_eq!(now, Some(Membership::Leave));
+        let now = membership::current(&one, &room, &bob).await.unwrap();
+        assert_eq!(now, Some(Membership::Leave));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn events_that_arrive_before_their_parents_wait_for_them() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let first = say(&one, &room, "@alice:one", "1").await;
+        let topic = set(
+            &one,
+            &room,
+            "@alice:one",
+            "m.room.topic",
+            "",
+            json!({ "topic": "2" }),
+        )
+        .await;
+        let third = say(&one, &room, "@alice:one", "3").await;
+        let Received::Need(need) = carry(&one, &two, &third).await else {
+            panic!("a gap")
+        };
+        assert_eq!(need.prev, [topic.clone()]);
+        let Received::Need(need) = carry(&one, &two, &topic).await else {
+            panic!("a gap")
+        };
+        assert_eq!(need.prev, [first.clone()]);
+        for id in [&first, &topic, &third] {
+            assert_eq!(carry(&one, &two, id).await, Received::Accepted);
+        }
+        assert_eq!(current(&one, &room).await, current(&two, &room).await);
+        assert_eq!(ends(&two, &room).await, [third]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hole_is_bridged_by_the_state_after_it_and_filled_later() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let lost = say(&one, &room, "@alice:one", "lost").await;
+        let topic = set(
+            &one,
+            &room,
+            "@alice:one",
+            "m.room.topic",
+            "",
+            json!({ "topic": "lost too" }),
+        );
+        let topic = topic.await;
+        let last = say(&one, &room, "@alice:one", "heard").await;
+
+        // What `/state_ids` and `/event` give about the event that we lack.
+        let state = state_at::before(&one, &*stored(&one, &topic).await)
+            .await
+            .unwrap()
+            .unwrap();
+        let state: Vec<_> = state.state.iter().map(|event| event.pdu.clone()).collect();
+        let prev = pdu(&one, &topic).await;
+        let mut gathered = Gathered::default();
+        gathered
+            .states_after
+            .insert(topic.clone(), receive::state_after(&state, &prev));
+        let event = pdu(&one, &last).await;
+        let need = receive::receive(&two, event.clone(), &gathered)
+            .await
+            .unwrap();
+        let Received::Need(need) = need else {
+            panic!("the topic itself is not here yet")
+        };
+        assert_eq!((need.prev.len(), need.auth), (0, vec![topic.clone()]));
+        let report = receive::outliers(&two, &room, vec![prev]).await.unwrap();
+        assert!(report.accepted.contains(&topic));
+        assert_eq!(
+            receive::receive(&two, event, &gathered).await.unwrap(),
+            Received::Accepted
+        );
+        assert_eq!(current(&one, &room).await, current(&two, &room).await);
+
+        // Paging back comes to the hole and says so; then it is filled.
+        let page = |from| PageRequest {
+            from,
+            to: None,
+            direction: Direction::Backward,
+            limit: 10,
+            filter: &|_| true,
+        };
+        let seen = read::messages(&two, uid("@bob:two"), &room, page(From::End))
+            .await
+            .unwrap();
+        assert!(seen.gap.contains(&topic), "{:?}", seen.gap);
+        let history = vec![pdu(&one, &topic).await, pdu(&one, &lost).await];
+        let filled = receive::backfilled(&two, &room, history, &Gathered::default())
+            .await
+            .unwrap();
+        assert_eq!(
+            filled.accepted,
+            [lost.clone(), topic.clone()],
+            "{:?}",
+            filled.needs
+        );
+        let seen = read::messages(&two, uid("@bob:two"), &room, page(From::End))
+            .await
+            .unwrap();
+        let ids: Vec<_> = seen
+            .events
+            .iter()
+            .map(|event| event.pdu.event_id().to_owned())
+            .collect();
+        assert_eq!(ids[..3], [last.clone(), topic, lost]);
+        assert_eq!(ends(&two, &room).await, ends(&one, &room).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn history_from_before_the_join_is_backfilled() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        for turn in 0..5 {
+            say(&one, &room, "@alice:one", &format!("{turn}")).await;
+        }
+        join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let before = current(&two, &room).await;
+        let log = log_of(&one, &room).await;
+        // All of it, newest first as `/backfill` gives it. The create event needs no state before it.
+        let history: Vec<_> = log.iter().rev().skip(1).cloned().collect();
+        let report = receive::backfilled(&two, &room, history, &Gathered::default())
+            .await
+            .unwrap();
+        assert!(report.needs.is_empty(), "{:?}", report.needs);
+        assert_eq!(report.accepted.len(), log.len() - 1);
+        assert_eq!(
+            current(&two, &room).await,
+            before,
+            "the present doesn't change"
+        );
+
+        let mut from = From::End;
+        let mut read = Vec::new();
+        loop {
+            let request = PageRequest {
+                from,
+                to: None,
+                direction: Direction::Backward,
+                limit: 4,
+                filter: &|_| true,
+            };
+            let page = read::messages(&two, uid("@bob:two"), &room, request)
+                .await
+                .unwrap();
+            assert!(page.gap.is_empty(), "{:?}", page.gap);
+            read.extend(page.events);
+            let Some(end) = page.end else { break };
+            from = From::Token(end);
+        }
+        let read: Vec<_> = read
+            .iter()
+            .rev()
+            .map(|event| event.pdu.event_id())
+            .collect();
+        let log: Vec<_> = log.iter().map(|pdu| pdu.event_id()).collect();
+        assert_eq!(read, log);
+
+        // And forward again.
+        let request = PageRequest {
+            from: From::End,
+            to: None,
+            direction: Direction::Forward,
+            limit: 100,
+            filter: &|_| true,
+        };
+        let page = read::messages(&two, uid("@bob:two"), &room, request)
+            .await
+            .unwrap();
+        let read: Vec<_> = page
+            .events
+            .iter()
+            .map(|event| event.pdu.event_id())
+            .collect();
+        assert_eq!(read, log);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn history_without_a_state_before_it_needs_one() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let mut said = Vec::new();
+        for turn in 0..5 {
+            said.push(say(&one, &room, "@alice:one", &format!("{turn}")).await);
+        }
+        join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let some = vec![pdu(&one, &said[4]).await, pdu(&one, &said[3]).await];
+        let report = receive::backfilled(&two, &room, some.clone(), &Gathered::default())
+            .await
+            .unwrap();
+        assert!(report.accepted.is_empty());
+        assert_eq!(report.needs[&said[3]].prev, [said[2].clone()]);
+
+        let third = stored(&one, &said[2]).await;
+        let state = state_at::before(&one, &third).await.unwrap().unwrap();
+        let state: Vec<_> = state.state.iter().map(|event| event.pdu.clone()).collect();
+        let states_after =
+            HashMap::from([(said[2].clone(), receive::state_after(&state, &third.pdu))]);
+        let gathered = Gathered { states_after };
+        let report = receive::backfilled(&two, &room, some, &gathered)
+            .await
+            .unwrap();
+        assert_eq!(
+            report.accepted,
+            [said[3].clone(), said[4].clone()],
+            "{:?}",
+            report.needs
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_not_allowed_is_kept_with_the_reason_and_not_shown() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let joined = join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let tip = pdu(&one, &joined).await;
+        let grab = state(
+            &room,
+            "@bob:two",
+            "m.room.topic",
+            "",
+            json!({ "topic": "mine" }),
+        );
+        let auth = auth_of(&two, &room, &grab).await;
+        let grab = forged(&two, &grab, &[tip], &auth, 1);
+        let at = one.store().log().head();
+        let outcome = receive::receive(&one, grab.clone(), &Gathered::default())
+            .await
+            .unwrap();
+        assert!(matches!(outcome, Received::Rejected(_)), "{outcome:?}");
+        assert_eq!(one.store().log().head(), at, "nobody is told");
+        let kept = stored(&one, grab.event_id()).await;
+        assert_eq!(kept.status, Status::Rejected);
+        assert!(kept.reason.is_some());
+        assert_eq!(content(&one, &room, "m.room.topic", "").await, None);
+        assert_eq!(ends(&one, &room).await, [joined.clone()]);
+
+        // Later events may follow it.
+        let after = message(&room, "@bob:two", "sorry");
+        let auth = auth_of(&two, &room, &after).await;
+        let after = forged(&two, &after, &[grab.clone()], &auth, 2);
+        let outcome = receive::receive(&one, after.clone(), &Gathered::default())
+            .await
+            .unwrap();
+        assert_eq!(outcome, Received::Accepted);
+        assert_eq!(
+            ends(&one, &room).await,
+            [after.event_id().to_owned()],
+            "through the rejected"
+        );
+
+        // But none may be allowed by it.
+        let claim = message(&room, "@bob:two", "by my topic");
+        let mut auth = auth_of(&two, &room, &claim).await;
+        auth.push(grab);
+        let claim = forged(&two, &claim, &[after], &auth, 3);
+        let outcome = receive::receive(&one, claim, &Gathered::default())
+            .await
+            .unwrap();
+        assert!(matches!(outcome, Received::Rejected(_)), "{outcome:?}");
+        // The room lives.
+        say(&one, &room, "@alice:one", "still here").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_redaction_may_come_before_its_target() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let target = say(&one, &room, "@alice:one", "secret").await;
+        // A fork that doesn't descend from the target, so that it can arrive first.
+        let tip = pdu(&one, &pdu(&one, &target).await.prev_events()[0]).await;
+        let redaction = Draft {
+            kind: "m.room.redaction".into(),
+            content: object(json!({})),
+            redacts: Some(target.clone()),
+            ..message(&room, "@alice:one", "")
+        };
+        let auth = auth_of(&one, &room, &redaction).await;
+        let redaction = forged(&one, &redaction, &[tip], &auth, 5);
+        let outcome = receive::receive(&two, redaction, &Gathered::default())
+            .await
+            .unwrap();
+        assert_eq!(outcome, Received::Accepted);
+        assert_eq!(carry(&one, &two, &target).await, Received::Accepted);
+        let event = stored(&two, &target).await;
+        assert!(event.pdu.content().is_empty(), "{:?}", event.pdu.content());
+        assert!(event.redacted_by.is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_beginning_is_refused() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room_of(&one, "@alice:one", "11").await;
+        let joined = join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let tip = pdu(&one, &joined).await;
+        let draft = Draft {
+            sender: user("@alice:one"),
+            ..state(
+                &room,
+                "@alice:one",
+                "m.room.create",
+                "",
+                json!({ "room_version": "11" }),
+            )
+        };
+        let place = rhizome_protocol::draft::Place {
+            prev_events: vec![],
+            auth_events: vec![],
+            depth: 1,
+            origin_server_ts: 77,
+        };
+        let second = rhizome_protocol::draft::build(
+            tip.rules(),
+            &draft,
+            &place,
+            one.server_name(),
+            one.key(),
+        );
+        let second = Arc::new(second.unwrap());
+        let outcome = receive::receive(&two, second, &Gathered::default())
+            .await
+            .unwrap();
+        assert!(matches!(outcome, Received::Rejected(_)), "{outcome:?}");
+        assert_eq!(current(&one, &room).await, current(&two, &room).await);
+    })
+    .await;
+}

@@ -1,0 +1,378 @@
+use std::{collections::HashSet, sync::Arc};
+
+use rhizome_protocol::{StateKey, draft::Draft};
+use rhizome_rooms::{
+    Error, Rooms,
+    membership::Action,
+    send::{self, SendOptions},
+};
+use rhizome_storage::TxnKey;
+use ruma::OwnedEventId;
+use serde_json::json;
+
+use crate::rig::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_two_senders_make_one_order_and_one_state() {
+    each(|[one]: [_; 1]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let before = log_of(&one, &room).await.len();
+        let at = one.store().counters().now();
+        let mut tasks = Vec::new();
+        for sender in 0..32 {
+            let (one, room) = (one.clone(), room.clone());
+            tasks.push(tokio::spawn(async move {
+                let mut ids = Vec::new();
+                for turn in 0..10 {
+                    let draft = if turn % 3 == 2 {
+                        let value = json!({ "by": sender, "turn": turn });
+                        state(
+                            &room,
+                            "@alice:one",
+                            "org.example.note",
+                            &format!("{}", turn % 4),
+                            value,
+                        )
+                    } else {
+                        message(&room, "@alice:one", &format!("{sender}/{turn}"))
+                    };
+                    ids.push(sent(&one, draft).await);
+                }
+                ids
+            }));
+        }
+        let mut answered: Vec<OwnedEventId> = Vec::new();
+        for task in tasks {
+            answered.extend(task.await.unwrap());
+        }
+        let distinct: HashSet<_> = answered.iter().cloned().collect();
+        assert_eq!(distinct.len(), 320);
+
+        // Every answered event is in the log once, and nothing else is.
+        let log = log_of(&one, &room).await;
+        let logged: Vec<OwnedEventId> = log[before..]
+            .iter()
+            .map(|pdu| pdu.event_id().to_owned())
+            .collect();
+        assert_eq!(logged.len(), 320);
+        assert_eq!(logged.into_iter().collect::<HashSet<_>>(), distinct);
+
+        // The history is a line, and its replay is the state.
+        let mut replay = std::collections::BTreeMap::new();
+        for pdu in &log {
+            if let Some(key) = pdu.state_key() {
+                replay.insert(StateKey::new(pdu.kind(), key), pdu.event_id().to_owned());
+            }
+        }
+        for pair in log.windows(2) {
+            assert_eq!(pair[1].prev_events(), [pair[0].event_id().to_owned()]);
+        }
+        assert_eq!(current(&one, &room).await, replay);
+
+        // Those who wait share a commit.
+        let commits = one.store().counters().now().transactions - at.transactions;
+        assert!(commits < 160, "{commits} transactions for 320 events");
+    })
+    .await;
+}
+
+fn txn(user: rhizome_storage::UserNo, id: &str) -> SendOptions {
+    SendOptions {
+        txn: Some(TxnKey {
+            user,
+            device: "PHONE".into(),
+            path: "send/m.room.message".into(),
+            txn_id: id.into(),
+        }),
+        origin_server_ts: None,
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_makes_one_event_whoever_asks_again() {
+    each(|[one]: [_; 1]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        changed(&one, &room, "@bob:one", "@bob:one", Action::Join).await;
+        let bob = one.store().user_no(uid("@bob:one")).await.unwrap();
+        let mut tasks = Vec::new();
+        for _ in 0..8 {
+            let (one, draft) = (one.clone(), message(&room, "@bob:one", "once"));
+            tasks.push(tokio::spawn(async move {
+                send::send(&one, draft, txn(bob, "m1")).await
+            }));
+        }
+        let mut ids = HashSet::new();
+        let mut fresh = 0;
+        for task in tasks {
+            let sent = task.await.unwrap().unwrap();
+            fresh += usize::from(sent.fresh);
+            ids.insert(sent.event_id);
+        }
+        assert_eq!((ids.len(), fresh), (1, 1));
+        let id = ids.into_iter().next().unwrap();
+
+        // Another process, with nothing in its memory; other transactions go on around it.
+        let other = server(one.store().clone(), 0);
+        let (again, new) = tokio::join!(
+            send::send(&other, message(&room, "@bob:one", "once"), txn(bob, "m1")),
+            send::send(&other, message(&room, "@bob:one", "twice"), txn(bob, "m2")),
+        );
+        assert_eq!(again.unwrap().event_id, id);
+        assert!(new.unwrap().fresh);
+
+        // Also when the sender may not speak any more.
+        changed(&one, &room, "@alice:one", "@bob:one", Action::Ban).await;
+        let again = send::send(&one, message(&room, "@bob:one", "once"), txn(bob, "m1")).await;
+        assert_eq!(again.unwrap().event_id, id);
+        let new = send::send(&one, message(&room, "@bob:one", "thrice"), txn(bob, "m3")).await;
+        assert_eq!(new.unwrap_err().status(), 403);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn state_that_says_the_same_is_not_repeated() {
+    each(|[one]: [_; 1]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let topic = || {
+            state(
+                &room,
+                "@alice:one",
+                "m.room.topic",
+                "",
+                json!({ "topic": "foxes" }),
+            )
+        };
+        let first = send::send(&one, topic(), SendOptions::default())
+            .await
+            .unwrap();
+        let second = send::send(&one, topic(), SendOptions::default())
+            .await
+            .unwrap();
+        assert_eq!(first.event_id, second.event_id);
+        assert!(first.fresh && !second.fresh);
+        let at = one.store().log().head();
+        change(&one, &room, "@alice:one", "@alice:one", Action::Join)
+            .await
+            .unwrap();
+        assert_eq!(one.store().log().head(), at, "joined already");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_into_a_warm_room_reads_no_database() {
+    each(|[one]: [_; 1]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        say(&one, &room, "@alice:one", "warm").await;
+        let cold = one.store().counters().now();
+        let mut taken = Vec::new();
+        for turn in 0..10 {
+            say(&one, &room, "@alice:one", &format!("{turn}")).await;
+            taken.push(one.store().counters().now().queries - cold.queries);
+        }
+        // Whatever a commit costs, it costs the same each time; nothing is read beside it.
+        let each: HashSet<_> = taken.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(each.len(), 1, "{taken:?}");
+        let commits = one.store().counters().now().transactions - cold.transactions;
+        assert_eq!(commits, 10);
+        println!("statements per message: {each:?}");
+    })
+    .await;
+}
+
+async fn refused(rooms: &Rooms, draft: Draft) -> Error {
+    send::send(rooms, draft, SendOptions::default())
+        .await
+        .unwrap_err()
+}
+
+#[tokio::test]
+async fn what_may_not_be_sent_is_refused_with_a_reason() {
+    each(|[one]: [_; 1]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let at = one.store().log().head();
+        let stranger = refused(&one, message(&room, "@mallory:one", "hi")).await;
+        assert_eq!(
+            (stranger.status(), stranger.errcode()),
+            (403, "M_FORBIDDEN")
+        );
+        let unknown: ruma::OwnedRoomId = "!nowhere:one".try_into().unwrap();
+        let nowhere = refused(&one, message(&unknown, "@alice:one", "hi")).await;
+        assert_eq!(nowhere.status(), 404);
+        let foreign = refused(&one, message(&room, "@alice:two", "hi")).await;
+        assert_eq!(foreign.status(), 403);
+        let second = state(&room, "@alice:one", "m.room.create", "", json!({}));
+        assert_eq!(refused(&one, second).await.status(), 403);
+
+        let mut huge = message(&room, "@alice:one", "");
+        huge.content
+            .insert("body".into(), "x".repeat(65_536).into());
+        let huge = refused(&one, huge).await;
+        assert_eq!((huge.status(), huge.errcode()), (413, "M_TOO_LARGE"));
+        let mut long = message(&room, "@alice:one", "");
+        long.kind = "k".repeat(256);
+        assert_eq!(refused(&one, long).await.status(), 413);
+        for number in [json!(1.5), json!(9_007_199_254_740_992_i64), json!(1e300)] {
+            let mut odd = message(&room, "@alice:one", "");
+            odd.content.insert("n".into(), number);
+            let odd = refused(&one, odd).await;
+            assert_eq!((odd.status(), odd.errcode()), (400, "M_BAD_JSON"));
+        }
+        assert_eq!(one.store().log().head(), at, "nothing was stored");
+
+        // Strange but allowed: stored as it is.
+        let strange = "\u{0}\u{1f600}\u{202e}\u{fffd}\\u0000";
+        let mut odd = message(&room, "@alice:one", strange);
+        odd.kind = format!("t{strange}");
+        let id = sent(&one, odd).await;
+        assert_eq!(stored(&one, &id).await.pdu.content()["body"], strange);
+        let mut odd = state(
+            &room,
+            "@alice:one",
+            "s",
+            strange,
+            json!({ strange: [strange] }),
+        );
+        odd.kind = format!("s{strange}");
+        let id = sent(&one, odd).await;
+        let read = server(one.store().clone(), 0);
+        assert_eq!(pdu(&read, &id).await.state_key(), Some(strange));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn memberships_change_as_asked_or_say_why_not() {
+    each(|[one]: [_; 1]| async move {
+        let room = public_room_of(&one, "@alice:one", "11").await;
+        let alice = "@alice:one";
+        let bob = "@bob:one";
+        changed(&one, &room, alice, bob, Action::Invite).await;
+        changed(&one, &room, bob, bob, Action::Join).await;
+        let again = change(&one, &room, alice, bob, Action::Invite)
+            .await
+            .unwrap_err();
+        assert_eq!(again.status(), 403);
+        let lowly = change(&one, &room, bob, alice, Action::Kick)
+            .await
+            .unwrap_err();
+        assert!(matches!(lowly, Error::Forbidden(_)), "{lowly}");
+        changed(&one, &room, alice, bob, Action::Kick).await;
+        let gone = change(&one, &room, alice, bob, Action::Kick)
+            .await
+            .unwrap_err();
+        assert_eq!(gone.status(), 403);
+        changed(&one, &room, alice, bob, Action::Ban).await;
+        let banned = change(&one, &room, bob, bob, Action::Join)
+            .await
+            .unwrap_err();
+        assert_eq!(banned.status(), 403);
+        changed(&one, &room, alice, bob, Action::Unban).await;
+        assert!(
+            change(&one, &room, alice, bob, Action::Unban)
+                .await
+                .is_err()
+        );
+        changed(&one, &room, bob, bob, Action::Join).await;
+        let early = rhizome_rooms::membership::forget(&one, &room, uid(bob))
+            .await
+            .unwrap_err();
+        assert_eq!(early.status(), 400);
+        changed(&one, &room, bob, bob, Action::Leave).await;
+        assert!(
+            change(&one, &room, bob, bob, Action::Leave)
+                .await
+                .unwrap()
+                .is_none()
+        );
+        rhizome_rooms::membership::forget(&one, &room, uid(bob))
+            .await
+            .unwrap();
+        let now = rhizome_rooms::membership::current(&one, &room, uid(bob))
+            .await
+            .unwrap();
+        assert_eq!(now, Some(rhizome_protocol::Membership::Leave));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_redaction_empties_its_target_if_the_sender_may() {
+    each(|[one]: [_; 1]| async move {
+        for version in ["10", "11", "12"] {
+            let room = public_room_of(&one, "@alice:one", version).await;
+            changed(&one, &room, "@bob:one", "@bob:one", Action::Join).await;
+            let of_alice = say(&one, &room, "@alice:one", "hers").await;
+            let of_bob = say(&one, &room, "@bob:one", "his").await;
+            let redaction = |sender: &str, target: &OwnedEventId| Draft {
+                kind: "m.room.redaction".into(),
+                content: object(json!({ "reason": "tidy" })),
+                redacts: Some(target.clone()),
+                ..message(&room, sender, "")
+            };
+            let not_his = refused(&one, redaction("@bob:one", &of_alice)).await;
+            assert_eq!(not_his.status(), 403);
+            sent(&one, redaction("@bob:one", &of_bob)).await;
+            sent(&one, redaction("@alice:one", &of_alice)).await;
+            for id in [&of_alice, &of_bob] {
+                let event = stored(&one, id).await;
+                assert!(event.pdu.content().is_empty());
+                assert!(event.redacted_by.is_some());
+                assert_eq!(event.pdu.event_id(), id);
+            }
+            let create = log_of(&one, &room).await[0].event_id().to_owned();
+            assert_eq!(
+                refused(&one, redaction("@alice:one", &create))
+                    .await
+                    .status(),
+                403
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_of_two_processes_share_a_room() {
+    each(|[one]: [_; 1]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let nodes = [one.clone(), server(one.store().clone(), 0)];
+        let mut tasks = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            for sender in 0..4 {
+                let (node, room) = (node.clone(), room.clone());
+                tasks.push(tokio::spawn(async move {
+                    let mut ids = Vec::new();
+                    for turn in 0..10 {
+                        let value = json!({ "by": [index, sender, turn] });
+                        let draft = if turn % 2 == 0 {
+                            state(&room, "@alice:one", "org.example.note", "", value)
+                        } else {
+                            message(&room, "@alice:one", &value.to_string())
+                        };
+                        ids.push(sent(&node, draft).await);
+                    }
+                    ids
+                }));
+            }
+        }
+        let mut answered = HashSet::new();
+        for task in tasks {
+            answered.extend(task.await.unwrap());
+        }
+        assert_eq!(answered.len(), 80);
+        let log = log_of(&one, &room).await;
+        let logged: HashSet<_> = log.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+        assert!(answered.is_subset(&logged));
+        // The last note in the log is the one that stands.
+        let last: &Arc<_> = log
+            .iter()
+            .rev()
+            .find(|pdu| pdu.is_state("org.example.note", ""))
+            .unwrap();
+        let stands = &current(&one, &room).await[&StateKey::new("org.example.note", "")];
+        assert_eq!(last.event_id(), stands);
+    })
+    .await;
+}
