@@ -67,6 +67,24 @@ impl Client {
         if status == 200 { Ok(body) } else { Err(Failure::Refused { status, body }) }
     }
 
+    /// The same place, asked with another token; an empty one stands for none.
+    pub(crate) fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
+    }
+
+    /// Status and answer of a request whose body is whatever it is.
+    pub(crate) async fn raw(&self, method: &str, path: &str, body: Vec<u8>) -> (u16, Value) {
+        let url = format!("{}/_matrix/client/v3{path}", self.base);
+        let mut request = self.http.request(method.parse().unwrap(), url).body(body);
+        if !self.token.is_empty() {
+            request = request.header("authorization", format!("Bearer {}", self.token).into_bytes());
+        }
+        let answer = request.send().await.expect("an answer, not a cut connection");
+        let status = answer.status().as_u16();
+        let bytes = answer.bytes().await.expect("a whole answer");
+        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
     pub(crate) async fn create_room(&self) -> String {
         let body = json!({ "preset": "public_chat" });
         let answer = self.call("POST", "/createRoom", Some(body)).await.expect("creates a room");

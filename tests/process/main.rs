@@ -7,5 +7,6 @@ mod client;
 mod cluster;
 mod crash;
 mod database;
+mod hostile;
 mod load;
 mod process;
