@@ -147,7 +147,7 @@ async fn tokens(alice: &Client) {
     for (token, code) in [
         ("", "M_MISSING_TOKEN"),
         ("nobody's", "M_UNKNOWN_TOKEN"),
-        ("\u{1}", "M_UNKNOWN_TOKEN"),
+        ("é", "M_UNKNOWN_TOKEN"),
     ] {
         let stranger = alice.with_token(token);
         let (status, answer) = stranger.raw("GET", "/account/whoami", Vec::new()).await;
