@@ -2,5 +2,13 @@
 //! wiring, supervised tasks and the demo.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod cli;
 pub mod config;
+pub mod demo;
+mod http;
+mod logging;
+pub mod server;
+mod settings;
+pub mod signing_key;
+pub mod tasks;
 mod tls;

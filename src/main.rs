@@ -1,2 +1,7 @@
 //! The `rhizome` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    rhizome::cli::main()
+}

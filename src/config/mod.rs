@@ -72,7 +72,7 @@ pub struct Config {
     pub logging: Logging,
     /// For tests: where to die. Only from the environment.
     #[serde(skip)]
-    pub crash_point: Option<String>,
+    pub crash_point: Option<rhizome_storage::CrashPoint>,
     /// The file that was read, for messages.
     #[serde(skip)]
     pub file: Option<PathBuf>,
@@ -146,7 +146,18 @@ impl Config {
         let mut problems = Problems::default();
         config.read_secrets(&mut problems);
         config.check(&mut problems);
-        config.crash_point = crash_point;
+        if let Some(point) = crash_point {
+            match point.parse() {
+                Ok(point) => config.crash_point = Some(point),
+                Err(error) => {
+                    return Err(ConfigError::one(
+                        format!("environment variable {CRASH_POINT}"),
+                        error,
+                        "unset it: it is for tests, and ends the process",
+                    ));
+                }
+            }
+        }
         if problems.0.is_empty() {
             return Ok(config);
         }

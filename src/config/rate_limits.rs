@@ -11,13 +11,17 @@ pub struct RateLimits {
     /// The off switch, for load tests.
     pub enabled: bool,
     /// Events sent, per user.
-    pub messages: Rate,
+    pub message: Rate,
     /// Attempts to log in, per address and per account.
     pub login: Rate,
     /// Attempts to register, per address.
     pub registration: Rate,
-    /// Rooms created, joined and invited to, per user.
-    pub rooms: Rate,
+    /// Rooms created and joined, per user.
+    pub join: Rate,
+    /// Invites, per user.
+    pub invite: Rate,
+    /// Everything else that the specification calls rate-limited, per user or address.
+    pub other: Rate,
 }
 
 /// A bucket of `burst` actions that refills at `per_second`.
@@ -32,24 +36,15 @@ pub struct Rate {
 
 impl Default for RateLimits {
     fn default() -> Self {
+        let rate = |per_second, burst| Rate { per_second, burst };
         Self {
             enabled: true,
-            messages: Rate {
-                per_second: 10.0,
-                burst: 100,
-            },
-            login: Rate {
-                per_second: 0.2,
-                burst: 10,
-            },
-            registration: Rate {
-                per_second: 0.2,
-                burst: 10,
-            },
-            rooms: Rate {
-                per_second: 1.0,
-                burst: 30,
-            },
+            message: rate(10.0, 100),
+            login: rate(0.5, 10),
+            registration: rate(0.2, 10),
+            join: rate(1.0, 30),
+            invite: rate(1.0, 50),
+            other: rate(20.0, 100),
         }
     }
 }
@@ -57,10 +52,12 @@ impl Default for RateLimits {
 impl RateLimits {
     pub(super) fn check(&self, problems: &mut Problems) {
         for (name, rate) in [
-            ("messages", self.messages),
+            ("message", self.message),
             ("login", self.login),
             ("registration", self.registration),
-            ("rooms", self.rooms),
+            ("join", self.join),
+            ("invite", self.invite),
+            ("other", self.other),
         ] {
             if !(rate.per_second.is_finite() && rate.per_second > 0.0) || rate.burst == 0 {
                 problems.add(

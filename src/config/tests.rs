@@ -220,14 +220,14 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "config example",
     ),
     (
-        "[rate_limits]\nmessages = { per_second = 0, burst = 3 }\n",
-        "rhizome.toml:2: rate_limits.messages",
+        "[rate_limits]\nmessage = { per_second = 0, burst = 3 }\n",
+        "rhizome.toml:2: rate_limits.message",
         "above 0",
         "enabled = false",
     ),
     (
-        "[rate_limits]\nmessages = { burst = 3 }\n",
-        "rhizome.toml:2: rate_limits.messages",
+        "[rate_limits]\nmessage = { burst = 3 }\n",
+        "rhizome.toml:2: rate_limits.message",
         "missing field `per_second`",
         "add the line",
     ),
@@ -252,7 +252,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
     (
         "[federation]\nrequest_timeout = \"0s\"\n",
         "rhizome.toml:2: federation.request_timeout",
-        "no time",
+        "is empty",
         "federation.enabled = false",
     ),
     (
@@ -306,12 +306,12 @@ fn all_mistakes_of_meaning_are_told_at_once() {
 #[test]
 fn the_environment_wins_and_takes_every_type() {
     let config = read_env(
-        "[server]\nname = \"a.org\"\n[rate_limits]\nmessages = { per_second = 3, burst = 4 }\n",
+        "[server]\nname = \"a.org\"\n[rate_limits]\nmessage = { per_second = 3, burst = 4 }\n",
         &[
             ("RHIZOME__SERVER__NAME", "b.org"),
             ("RHIZOME__SERVER__DATA_DIR", "12"),
             ("RHIZOME__RATE_LIMITS__ENABLED", "false"),
-            ("RHIZOME__RATE_LIMITS__MESSAGES__BURST", "9"),
+            ("RHIZOME__RATE_LIMITS__MESSAGE__BURST", "9"),
             ("RHIZOME__DATABASE__MAX_CONNECTIONS", "7"),
             ("RHIZOME__HTTP__MAX_REQUEST_SIZE", "1 MiB"),
             (
@@ -324,7 +324,7 @@ fn the_environment_wins_and_takes_every_type() {
                 r#"[{"address": "127.0.0.1:0", "apis": ["client"]}, {"address": "[::1]:1"}]"#,
             ),
             ("RHIZOME__REGISTRATION__SHARED_SECRET", "12345678"),
-            ("RHIZOME__TESTING__CRASH_POINT", "before-commit"),
+            ("RHIZOME__TESTING__CRASH_POINT", "before-commit:3"),
         ],
     )
     .unwrap();
@@ -332,7 +332,7 @@ fn the_environment_wins_and_takes_every_type() {
     assert_eq!(config.server.data_dir, PathBuf::from("12"));
     assert!(!config.rate_limits.enabled);
     assert_eq!(
-        config.rate_limits.messages,
+        config.rate_limits.message,
         Rate {
             per_second: 3.0,
             burst: 9
@@ -348,7 +348,7 @@ fn the_environment_wins_and_takes_every_type() {
         config.registration.shared_secret.unwrap().expose(),
         "12345678"
     );
-    assert_eq!(config.crash_point.as_deref(), Some("before-commit"));
+    assert_eq!(config.crash_point, "before-commit:3".parse().ok());
 
     let toml_list = "[{ address = \"127.0.0.1:0\", apis = [\"federation\"] }]";
     let config = read_env("", &[("RHIZOME__LISTENERS", toml_list)]).unwrap();
@@ -374,6 +374,7 @@ fn a_mistake_in_the_environment_names_the_variable() {
         ),
         ("RHIZOME__HTTP__DRAIN_TIMEOUT", "soon", "not a span of time"),
         ("RHIZOME__SERVER__NAME__X", "1", "invalid type"),
+        ("RHIZOME__TESTING__CRASH_POINT", "nowhere", "none of before-commit"),
     ] {
         let error = read_env("[server]\nname = \"a.org\"\n", &[(variable, value)]).unwrap_err();
         assert_eq!(

@@ -19,6 +19,11 @@ impl Span {
         Self(Duration::from_secs(seconds))
     }
 
+    /// A span of milliseconds.
+    pub const fn millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let digits = text.find(|c: char| !c.is_ascii_digit())?;

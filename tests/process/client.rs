@@ -35,15 +35,27 @@ impl Client {
             "username": localpart, "password": "correct horse battery",
             "auth": { "type": "m.login.dummy" },
         });
-        let answer = client.call("POST", "/register", Some(body)).await.expect("registers");
-        answer["access_token"].as_str().unwrap().clone_into(&mut client.token);
-        answer["user_id"].as_str().unwrap().clone_into(&mut client.user_id);
+        let answer = client
+            .call("POST", "/register", Some(body))
+            .await
+            .expect("registers");
+        answer["access_token"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut client.token);
+        answer["user_id"]
+            .as_str()
+            .unwrap()
+            .clone_into(&mut client.user_id);
         client
     }
 
     /// The same person, talking to the process at `base`.
     pub(crate) fn at(&self, base: &str) -> Self {
-        Self { base: base.to_owned(), ..self.clone() }
+        Self {
+            base: base.to_owned(),
+            ..self.clone()
+        }
     }
 
     pub(crate) async fn call(
@@ -58,13 +70,19 @@ impl Client {
             request = request.bearer_auth(&self.token);
         }
         if let Some(body) = body {
-            request = request.header("content-type", "application/json").body(body.to_string());
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
         }
         let answer = request.send().await.map_err(Failure::Cut)?;
         let status = answer.status().as_u16();
         let bytes = answer.bytes().await.map_err(Failure::Cut)?;
         let body: Value = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        if status == 200 { Ok(body) } else { Err(Failure::Refused { status, body }) }
+        if status == 200 {
+            Ok(body)
+        } else {
+            Err(Failure::Refused { status, body })
+        }
     }
 
     /// The same place, asked with another token; an empty one stands for none.
@@ -87,12 +105,17 @@ impl Client {
 
     pub(crate) async fn create_room(&self) -> String {
         let body = json!({ "preset": "public_chat" });
-        let answer = self.call("POST", "/createRoom", Some(body)).await.expect("creates a room");
+        let answer = self
+            .call("POST", "/createRoom", Some(body))
+            .await
+            .expect("creates a room");
         answer["room_id"].as_str().unwrap().to_owned()
     }
 
     pub(crate) async fn join(&self, room: &str) {
-        self.call("POST", &format!("/join/{}", path(room)), Some(json!({}))).await.expect("joins");
+        self.call("POST", &format!("/join/{}", path(room)), Some(json!({})))
+            .await
+            .expect("joins");
     }
 
     /// Sends `text` under the transaction id `txn`; the answer is the event id.
@@ -106,12 +129,17 @@ impl Client {
     /// Sets the state event (`org.example.state`, `key`); the answer is the event id.
     pub(crate) async fn set(&self, room: &str, key: &str, text: &str) -> Result<String, Failure> {
         let path = format!("/rooms/{}/state/org.example.state/{key}", path(room));
-        let answer = self.call("PUT", &path, Some(json!({ "body": text }))).await?;
+        let answer = self
+            .call("PUT", &path, Some(json!({ "body": text })))
+            .await?;
         Ok(answer["event_id"].as_str().expect("an event id").to_owned())
     }
 
     pub(crate) async fn state(&self, room: &str) -> HashMap<(String, String), String> {
-        let answer = self.call("GET", &format!("/rooms/{}/state", path(room)), None).await.unwrap();
+        let answer = self
+            .call("GET", &format!("/rooms/{}/state", path(room)), None)
+            .await
+            .unwrap();
         let text = |event: &Value, key: &str| event[key].as_str().unwrap().to_owned();
         answer
             .as_array()
@@ -144,10 +172,15 @@ impl Client {
         since: Option<&str>,
         timeout: Duration,
     ) -> Result<Value, Failure> {
-        let since = since.map(|token| format!("&since={token}")).unwrap_or_default();
+        let since = since
+            .map(|token| format!("&since={token}"))
+            .unwrap_or_default();
         let filter = r#"{"room":{"timeline":{"limit":1000}}}"#;
         let filter: String = filter.bytes().map(|b| format!("%{b:02X}")).collect();
-        let path = format!("/sync?timeout={}&filter={filter}{since}", timeout.as_millis());
+        let path = format!(
+            "/sync?timeout={}&filter={filter}{since}",
+            timeout.as_millis()
+        );
         self.call("GET", &path, None).await
     }
 }
@@ -163,12 +196,22 @@ pub(crate) fn path(segment: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     segment
         .bytes()
-        .map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .map(|b| {
+            if plain(b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
         .collect()
 }
 
 fn http() -> reqwest::Client {
     // The tests speak plain HTTP; reqwest still wants a provider to be there.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().timeout(Duration::from_mins(1)).no_proxy().build().unwrap()
+    reqwest::Client::builder()
+        .timeout(Duration::from_mins(1))
+        .no_proxy()
+        .build()
+        .unwrap()
 }

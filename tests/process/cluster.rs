@@ -17,7 +17,10 @@ const CHANGES: usize = 10;
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_write_one_room_at_once() {
     let database = Database::postgres().await;
-    let nodes = [process::start(&database, None).await, process::start(&database, None).await];
+    let nodes = [
+        process::start(&database, None).await,
+        process::start(&database, None).await,
+    ];
     let founder = Client::register(&nodes[0].base, "founder").await;
     let room = founder.create_room().await;
 
@@ -44,12 +47,21 @@ async fn two_processes_write_one_room_at_once() {
     // A reader asks each node with the other's token, so each must have caught up to be right.
     let mut seen = Vec::new();
     for (here, there) in [(0, 1), (1, 0)] {
-        let (here, there) = (founder.at(&nodes[here].base), founder.at(&nodes[there].base));
+        let (here, there) = (
+            founder.at(&nodes[here].base),
+            founder.at(&nodes[there].base),
+        );
         let first = here.sync(None, Duration::ZERO).await.unwrap();
         let since = first["next_batch"].as_str().unwrap();
         let later = there.sync(Some(since), Duration::ZERO).await.unwrap();
-        assert!(timeline(&later, &room).is_empty(), "a token of one node repeats on the other");
-        seen.push((ids(&timeline(&first, &room)), ids(&here.history(&room).await)));
+        assert!(
+            timeline(&later, &room).is_empty(),
+            "a token of one node repeats on the other"
+        );
+        seen.push((
+            ids(&timeline(&first, &room)),
+            ids(&here.history(&room).await),
+        ));
     }
     assert_eq!(seen[0], seen[1], "the nodes show different orders");
 
@@ -66,7 +78,10 @@ async fn write(writer: Client, number: usize, room: String) -> HashMap<String, S
     let mut told = HashMap::new();
     for message in 0..MESSAGES {
         let text = format!("message {message} of writer {number}");
-        let event_id = writer.say(&room, &format!("t{message}"), &text).await.expect("is taken");
+        let event_id = writer
+            .say(&room, &format!("t{message}"), &text)
+            .await
+            .expect("is taken");
         told.insert(text, event_id);
         if message % (MESSAGES / CHANGES) == 0 {
             let text = format!("change {message} by writer {number}");
@@ -79,12 +94,18 @@ async fn write(writer: Client, number: usize, room: String) -> HashMap<String, S
 
 /// Lets `user` set state in `room`.
 async fn raise(founder: &Client, room: &str, user: &str) {
-    let path = format!("/rooms/{}/state/m.room.power_levels", crate::client::path(room));
+    let path = format!(
+        "/rooms/{}/state/m.room.power_levels",
+        crate::client::path(room)
+    );
     let mut levels = founder.call("GET", &path, None).await.unwrap();
     levels["users"][user] = 50.into();
     founder.call("PUT", &path, Some(levels)).await.unwrap();
 }
 
 fn ids(events: &[Value]) -> Vec<String> {
-    events.iter().map(|e| e["event_id"].as_str().unwrap().to_owned()).collect()
+    events
+        .iter()
+        .map(|e| e["event_id"].as_str().unwrap().to_owned())
+        .collect()
 }

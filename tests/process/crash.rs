@@ -23,7 +23,10 @@ const SENDERS: usize = 8;
 
 /// Kills per run; the long run is `RHIZOME_KILL_ROUNDS=50`.
 fn rounds() -> usize {
-    std::env::var("RHIZOME_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(3)
+    std::env::var("RHIZOME_KILL_ROUNDS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(3)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,10 +124,20 @@ impl Story {
             sender.join(&room).await;
             let (told, room) = (Arc::clone(&told), room.clone());
             let (base_at, over_at) = (base_at.clone(), over_at.clone());
-            senders.push(tokio::spawn(send_on(sender, number, room, told, base_at, over_at)));
+            senders.push(tokio::spawn(send_on(
+                sender, number, room, told, base_at, over_at,
+            )));
         }
         let following = tokio::spawn(follow(reader.clone(), room.clone(), base_at, over_at));
-        Self { room, reader, told, base: base_to, over: over_to, senders, following }
+        Self {
+            room,
+            reader,
+            told,
+            base: base_to,
+            over: over_to,
+            senders,
+            following,
+        }
     }
 
     fn moved_to(&self, base: &str) {
@@ -139,8 +152,12 @@ impl Story {
         let followed = self.following.await.unwrap();
         let told = self.told.lock().await.clone();
         let reader = self.reader.at(&self.base.borrow());
-        let stored: Vec<(String, String)> =
-            reader.history(&self.room).await.iter().filter_map(message).collect();
+        let stored: Vec<(String, String)> = reader
+            .history(&self.room)
+            .await
+            .iter()
+            .filter_map(message)
+            .collect();
 
         let mut by_text = HashMap::new();
         for (text, event_id) in &stored {
@@ -150,8 +167,16 @@ impl Story {
         for (text, event_id) in &told {
             assert_eq!(by_text.get(text), Some(event_id), "{text} was acknowledged");
         }
-        assert_eq!(stored.len(), told.len(), "something is stored that nobody sent");
-        assert!(told.len() > SENDERS * 2, "only {} messages: no load", told.len());
+        assert_eq!(
+            stored.len(),
+            told.len(),
+            "something is stored that nobody sent"
+        );
+        assert!(
+            told.len() > SENDERS * 2,
+            "only {} messages: no load",
+            told.len()
+        );
         assert_eq!(followed, stored, "the reader was told something else");
     }
 }
@@ -201,7 +226,10 @@ async fn follow(
     loop {
         let ending = *over.borrow();
         let client = reader.at(&base.borrow().clone());
-        match client.sync(since.as_deref(), Duration::from_millis(300)).await {
+        match client
+            .sync(since.as_deref(), Duration::from_millis(300))
+            .await
+        {
             Ok(answer) => {
                 let events = timeline(&answer, &room);
                 let limited = &answer["rooms"]["join"][&room]["timeline"]["limited"];

@@ -19,7 +19,10 @@ impl Database {
     }
 
     fn of(database: TestDatabase) -> Self {
-        Self { database, folder: tempfile::tempdir().expect("a temporary folder can be made") }
+        Self {
+            database,
+            folder: tempfile::tempdir().expect("a temporary folder can be made"),
+        }
     }
 
     pub(crate) fn url(&self) -> &str {

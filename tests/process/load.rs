@@ -11,7 +11,10 @@ const SENDERS: usize = 32;
 
 /// Messages of each sender.
 fn messages() -> usize {
-    std::env::var("RHIZOME_LOAD_MESSAGES").ok().and_then(|n| n.parse().ok()).unwrap_or(10)
+    std::env::var("RHIZOME_LOAD_MESSAGES")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(10)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -46,7 +49,10 @@ async fn load(database: Database, name: &str) {
             let room = room.clone();
             tokio::spawn(async move {
                 for message in 0..messages() {
-                    sender.say(&room, &format!("t{message}"), "hello").await.expect("is taken");
+                    sender
+                        .say(&room, &format!("t{message}"), "hello")
+                        .await
+                        .expect("is taken");
                 }
             })
         })
@@ -63,6 +69,9 @@ async fn load(database: Database, name: &str) {
         cpu * 1e6 / sent
     );
     let stored = founder.history(&room).await;
-    let hellos = stored.iter().filter(|event| event["content"]["body"] == "hello").count();
+    let hellos = stored
+        .iter()
+        .filter(|event| event["content"]["body"] == "hello")
+        .count();
     assert_eq!(hellos, SENDERS * messages());
 }

@@ -30,7 +30,11 @@ pub(crate) async fn start(database: &Database, crash_point: Option<&str>) -> Pro
 }
 
 async fn try_start(database: &Database, crash_point: Option<&str>) -> Option<Process> {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
     let folder = database.folder();
     let config = folder.join(format!("{port}.toml"));
     let text = format!(
@@ -68,7 +72,11 @@ enabled = false
         command.env("RHIZOME__TESTING__CRASH_POINT", point);
     }
     let child = command.spawn().unwrap();
-    let mut process = Process { child, base: format!("http://127.0.0.1:{port}"), log };
+    let mut process = Process {
+        child,
+        base: format!("http://127.0.0.1:{port}"),
+        log,
+    };
     let until = Instant::now() + Duration::from_mins(1);
     while Instant::now() < until && process.child.try_wait().unwrap().is_none() {
         if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
@@ -91,7 +99,10 @@ impl Process {
     pub(crate) async fn ended(&mut self) {
         let until = Instant::now() + Duration::from_secs(30);
         while self.child.try_wait().unwrap().is_none() {
-            assert!(Instant::now() < until, "the process was to end itself and did not");
+            assert!(
+                Instant::now() < until,
+                "the process was to end itself and did not"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -100,7 +111,12 @@ impl Process {
     pub(crate) fn cpu_seconds(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         // After the command's name in parentheses: fields 14 and 15 of the line are 12 and 13 here.
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        let fields: Vec<&str> = stat
+            .rsplit_once(')')
+            .unwrap()
+            .1
+            .split_whitespace()
+            .collect();
         let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
         // Linux counts in hundredths of a second for user programs, whatever its own tick.
         ticks / 100.0

@@ -1,0 +1,203 @@
+//! The command line.
+//!
+//! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
+
+mod config;
+mod keys;
+mod serve;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError};
+
+/// A federated Matrix homeserver.
+///
+/// Without a command it serves: with defaults, or with the configuration given.
+#[derive(Debug, Parser)]
+#[command(name = "rhizome", version, max_term_width = 100)]
+struct Cli {
+    /// The configuration file (default: $RHIZOME_CONFIG, else none: every setting has a default)
+    #[arg(long, short, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve until SIGTERM (what `rhizome` alone does)
+    Serve,
+    /// Print an example configuration, or check one
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Manage users, also while the server runs
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Show or make the signing key
+    Keys {
+        #[command(subcommand)]
+        command: Option<KeysCommand>,
+    },
+    /// Watch two servers talk: starts both here, checks that they agree, cleans up
+    Demo(DemoArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print every setting, commented, with its default
+    Example,
+    /// Say what is wrong with the configuration, in which line, and what to do
+    Check,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Make an account; asks for what is not given
+    Create(UserCreate),
+}
+
+#[derive(Debug, Args)]
+struct UserCreate {
+    /// The name before the colon, such as `alice`
+    name: Option<String>,
+    /// Read the password from standard input (its first line)
+    #[arg(long, conflicts_with = "password_file")]
+    password_stdin: bool,
+    /// Read the password from a file (its first line)
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    /// Make the user an administrator
+    #[arg(long)]
+    admin: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeysCommand {
+    /// Print the key's id and its public half
+    Show,
+    /// Print the path of the key's file
+    Path,
+    /// Make a new key; never replaces a file
+    Generate {
+        /// Where (default: the configured path)
+        file: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct DemoArgs {
+    /// Put both servers' data into schemas of this PostgreSQL database, removed at the end
+    /// (default: SQLite files in a temporary directory)
+    #[arg(long, value_name = "URL", visible_alias = "database")]
+    postgres: Option<String>,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rhizome: {}", explain(&error));
+            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let Cli {
+        config: file,
+        command,
+    } = cli;
+    let file = file.or_else(|| std::env::var_os("RHIZOME_CONFIG").map(PathBuf::from));
+    let load = || Config::load(file.as_deref());
+    match command.unwrap_or(Command::Serve) {
+        Command::Serve => serve::serve(load()?),
+        Command::Config(ConfigCommand::Example) => config::example(),
+        Command::Config(ConfigCommand::Check) => config::check(&load()?),
+        Command::User(UserCommand::Create(args)) => user::create(&load()?, args),
+        Command::Keys { command } => keys::keys(&load()?, command.unwrap_or(KeysCommand::Show)),
+        Command::Demo(args) => block_on(crate::demo::run(args.postgres)),
+    }
+}
+
+/// Runs a future on a runtime with a thread per core.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(future)
+}
+
+/// An error with its causes, one line each.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}\n  because: {cause}");
+        }
+    }
+    text
+}
+
+/// Prints a line to standard output; a closed pipe is no reason to fail.
+fn say(line: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_parse() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' ')).unwrap();
+        assert!(parse("rhizome").command.is_none());
+        let cli = parse("rhizome serve --config a.toml");
+        assert_eq!(cli.config, Some(PathBuf::from("a.toml")));
+        assert!(matches!(cli.command, Some(Command::Serve)));
+        assert!(matches!(
+            parse("rhizome keys").command,
+            Some(Command::Keys { command: None })
+        ));
+        let Some(Command::User(UserCommand::Create(args))) =
+            parse("rhizome user create alice --password-stdin").command
+        else {
+            panic!("not user create");
+        };
+        assert_eq!(args.name.as_deref(), Some("alice"));
+        assert!(args.password_stdin);
+        assert!(
+            Cli::try_parse_from([
+                "rhizome",
+                "user",
+                "create",
+                "--password-stdin",
+                "--password-file",
+                "x"
+            ])
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn causes_are_told_once() {
+        let error = anyhow::anyhow!("inner")
+            .context("outer: inner")
+            .context("top");
+        assert_eq!(explain(&error), "top\n  because: outer: inner");
+    }
+}

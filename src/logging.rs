@@ -1,0 +1,24 @@
+//! Log lines: text for people or JSON for machines, on standard error.
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::{LogFormat, Logging};
+
+/// Starts logging for the whole process. Call once.
+pub fn init(config: &Logging) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.level).context("logging.level")?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(true);
+    match config.format {
+        LogFormat::Text => {
+            let colour = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            builder.with_ansi(colour).finish().try_init()
+        }
+        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+    }
+    .context("logging was started already")
+}

@@ -1,0 +1,194 @@
+//! The binary as an operator meets it.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn rhizome(dir: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rhizome"));
+    command.current_dir(dir).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("RHIZOME") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn texts(output: &Output) -> (String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_wrong_configuration_ends_with_2_and_says_where() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("r.toml"),
+        "[server]\nname = \"https://x\"\n",
+    )
+    .unwrap();
+    for command in [vec!["config", "check"], vec!["serve"], vec![]] {
+        let output = rhizome(dir.path())
+            .args(command)
+            .args(["--config", "r.toml"])
+            .output()
+            .unwrap();
+        let (_, error) = texts(&output);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.contains("r.toml:2: server.name: "), "{error}");
+        assert!(error.contains("to fix it: "), "{error}");
+    }
+    assert!(!dir.path().join("rhizome-data").exists());
+    let output = rhizome(dir.path()).arg("nonsense").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn the_example_passes_the_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let example = rhizome(dir.path())
+        .args(["config", "example"])
+        .output()
+        .unwrap();
+    std::fs::write(dir.path().join("r.toml"), example.stdout).unwrap();
+    let output = rhizome(dir.path())
+        .args(["config", "check"])
+        .env("RHIZOME_CONFIG", "r.toml")
+        .output()
+        .unwrap();
+    let (out, error) = texts(&output);
+    assert!(output.status.success(), "{error}");
+    assert!(out.contains("The configuration is fine (r.toml)"), "{out}");
+}
+
+#[test]
+fn keys_are_made_and_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = rhizome(dir.path()).arg("keys").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(texts(&output).1.contains("rhizome keys generate"));
+    assert!(
+        rhizome(dir.path())
+            .args(["keys", "generate"])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let (out, _) = texts(&rhizome(dir.path()).args(["keys", "show"]).output().unwrap());
+    assert!(out.contains("key id  ed25519:a_"), "{out}");
+    let output = rhizome(dir.path())
+        .args(["keys", "generate"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(texts(&output).1.contains("is not replaced"));
+}
+
+struct Serving {
+    child: Child,
+    banner: String,
+    base: String,
+}
+
+fn serve(dir: &std::path::Path) -> Serving {
+    let mut child = rhizome(dir)
+        .env("RHIZOME__LISTENERS", "[{address = \"127.0.0.1:0\"}]")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut banner = String::new();
+    while !banner.contains("rhizome demo") {
+        assert!(
+            lines.read_line(&mut banner).unwrap() > 0,
+            "it ended: {banner}"
+        );
+    }
+    let base = banner
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"))
+        .unwrap()
+        .to_owned();
+    std::thread::spawn(move || lines.read_to_string(&mut String::new()));
+    Serving {
+        child,
+        banner,
+        base,
+    }
+}
+
+fn terminate(mut serving: Serving) -> Option<i32> {
+    let id = serving.child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let until = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < until {
+        if let Some(status) = serving.child.try_wait().unwrap() {
+            return status.code();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    serving.child.kill().unwrap();
+    panic!("it did not end on SIGTERM");
+}
+
+#[tokio::test]
+async fn alone_it_serves_with_defaults_and_ends_on_sigterm() {
+    let dir = tempfile::tempdir().unwrap();
+    let serving = serve(dir.path());
+    assert!(
+        serving.banner.contains("serves localhost"),
+        "{}",
+        serving.banner
+    );
+    assert!(
+        serving.banner.contains("rhizome user create alice"),
+        "{}",
+        serving.banner
+    );
+    assert!(dir.path().join("rhizome-data/rhizome.db").exists());
+    assert!(dir.path().join("rhizome-data/signing.key").exists());
+
+    // A user made beside the running server can log in there.
+    let mut create = rhizome(dir.path())
+        .args(["user", "create", "alice", "--password-stdin"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    create
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"correct horse battery staple\n")
+        .unwrap();
+    let output = create.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert!(texts(&output).0.contains("created @alice:localhost"));
+    let http = rhizome::demo::person::http_client().unwrap();
+    let alice = rhizome::demo::person::Person::login(
+        &http,
+        &serving.base,
+        "alice",
+        "correct horse battery staple",
+    );
+    assert_eq!(alice.await.unwrap().user_id, "@alice:localhost");
+
+    // The name is taken now; the id of another server is not ours to give.
+    for name in ["alice", "@bob:elsewhere.example", "Not Valid"] {
+        std::fs::write(dir.path().join("password"), "correct horse battery staple").unwrap();
+        let output = rhizome(dir.path())
+            .args(["user", "create", name, "--password-file", "password"])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1), "{name}");
+    }
+    assert_eq!(terminate(serving), Some(0));
+}

@@ -1,0 +1,142 @@
+//! Servers for flow tests: real listeners, TLS between them, a database of their own each.
+//!
+//! ```ignore
+//! let pair = Pair::start(Kind::Sqlite).await;
+//! let ada = pair.north.register("ada").await;
+//! let bea = pair.south.register("bea").await;
+//! let room = ada.create_room(json!({ "preset": "public_chat" })).await.unwrap();
+//! bea.join(&room, &[pair.north.name()]).await.unwrap();
+//! pair.stop().await;
+//! ```
+
+use std::future::Future;
+
+use rhizome::config::Config;
+use rhizome::demo::person::{Person, http_client};
+use rhizome::demo::site::{Authority, Site};
+use rhizome_storage::testing::TestDatabase;
+use tempfile::TempDir;
+
+/// The password of everybody that [`Server::register`] makes.
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
+
+/// Which database a test runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+impl Kind {
+    async fn database(self) -> TestDatabase {
+        match self {
+            Self::Sqlite => TestDatabase::sqlite(),
+            Self::Postgres => TestDatabase::postgres().await,
+        }
+    }
+}
+
+/// One homeserver. `site` stops and starts it, and tells its addresses.
+pub(crate) struct Server {
+    pub(crate) site: Site,
+    pub(crate) http: reqwest::Client,
+    database: TestDatabase,
+    dir: TempDir,
+}
+
+impl Server {
+    /// A server that no other trusts.
+    pub(crate) async fn start(kind: Kind) -> Self {
+        Self::start_with(kind, |_| {}).await
+    }
+
+    /// The same with a changed configuration.
+    pub(crate) async fn start_with(kind: Kind, change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::create(dir.path()).unwrap();
+        Self::start_in(&authority, dir, kind, change).await
+    }
+
+    async fn start_in(
+        authority: &Authority,
+        dir: TempDir,
+        kind: Kind,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let database = kind.database().await;
+        let url = Some(database.url().to_owned());
+        let site = Site::start_with(authority, dir.path(), url, change)
+            .await
+            .expect("the server starts");
+        Self {
+            site,
+            http: http_client().unwrap(),
+            database,
+            dir,
+        }
+    }
+
+    /// The server's name.
+    pub(crate) fn name(&self) -> &str {
+        self.site.name()
+    }
+
+    /// Makes an account and logs it in.
+    pub(crate) async fn register(&self, name: &str) -> Person {
+        Person::register(&self.http, &self.site.base(), name, PASSWORD)
+            .await
+            .expect("registers")
+    }
+
+    /// Another session of somebody registered.
+    #[expect(dead_code, reason = "for flow tests to come")]
+    pub(crate) async fn login(&self, name: &str) -> Person {
+        Person::login(&self.http, &self.site.base(), name, PASSWORD)
+            .await
+            .expect("logs in")
+    }
+
+    /// Stops it and removes everything.
+    pub(crate) async fn stop(mut self) {
+        self.site.stop().await;
+        self.database.remove().await;
+        self.dir.close().unwrap();
+    }
+}
+
+/// Two servers that trust one throwaway authority.
+pub(crate) struct Pair {
+    pub(crate) north: Server,
+    pub(crate) south: Server,
+    _authority: TempDir,
+}
+
+impl Pair {
+    /// Both with a database of this kind.
+    pub(crate) async fn start(kind: Kind) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let authority = Authority::create(dir.path()).unwrap();
+        let one = || Server::start_in(&authority, tempfile::tempdir().unwrap(), kind, |_| {});
+        let (north, south) = tokio::join!(one(), one());
+        Self {
+            north,
+            south,
+            _authority: dir,
+        }
+    }
+
+    /// Stops both and removes everything.
+    pub(crate) async fn stop(self) {
+        tokio::join!(self.north.stop(), self.south.stop());
+    }
+}
+
+/// Runs a flow on both databases.
+pub(crate) async fn each_database<F, R>(flow: F)
+where
+    F: Fn(Kind) -> R,
+    R: Future<Output = ()>,
+{
+    flow(Kind::Sqlite).await;
+    flow(Kind::Postgres).await;
+}
