@@ -22,8 +22,6 @@ pub struct RoomRules {
 pub struct FormatRules {
     /// How the event id comes about.
     pub event_id: EventIdFormat,
-    /// Canonical JSON is enforced strictly: integers within ±(2^53−1), nothing else (v6+).
-    pub strict_json: bool,
     /// The string limits of received events count bytes (v11+), not code points.
     pub limits_in_bytes: bool,
     /// The room id is the create event's id with `!` for `$`; the create event has none (v12+).
@@ -92,8 +90,6 @@ pub struct AuthRules {
 /// A state resolution algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
-    /// Version 1's.
-    V1,
     /// Versions 2 to 11.
     V2,
     /// Version 12: starts from the empty state and adds the conflicted state subgraph.
@@ -102,7 +98,6 @@ pub enum Resolution {
 
 const FORMAT_V10: FormatRules = FormatRules {
     event_id: EventIdFormat::UrlSafeHash,
-    strict_json: true,
     limits_in_bytes: false,
     room_id_is_create_hash: false,
     create_in_auth_events: true,

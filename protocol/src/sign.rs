@@ -111,7 +111,7 @@ pub fn verify_bytes(public: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> 
 }
 
 /// The text that a signature of JSON is over: canonical, without `signatures` and `unsigned`.
-fn json_text(object: &Object) -> Result<String, JsonError> {
+pub(crate) fn json_text(object: &Object) -> Result<String, JsonError> {
     let mut text = String::with_capacity(512);
     write_object(&mut text, object, Numbers::Relaxed, 1, |key| {
         key != "signatures" && key != "unsigned"
@@ -132,20 +132,10 @@ pub fn verify_json(
     key_id: &str,
     public: &[u8; 32],
 ) -> Result<(), SignatureError> {
-    verify_named(object, server.as_str(), key_id, public)
-}
-
-/// [`verify_json`] for signers that are no homeservers.
-pub(crate) fn verify_named(
-    object: &Object,
-    signer: &str,
-    key_id: &str,
-    public: &[u8; 32],
-) -> Result<(), SignatureError> {
-    let named = || format!("{signer} with {key_id}");
+    let named = || format!("{server} with {key_id}");
     let signature = object
         .get("signatures")
-        .and_then(|signatures| signatures.get(signer))
+        .and_then(|signatures| signatures.get(server.as_str()))
         .and_then(|signatures| signatures.get(key_id))
         .ok_or_else(|| SignatureError::Missing(named()))?;
     let signature = signature

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use ruma::UserId;
 use serde_json::Value;
 
 use super::{StateView, allow_if, deny, membership, third_party_token};
@@ -36,6 +37,13 @@ pub(super) fn check<S: StateView + ?Sized>(
     let Some(target) = event.state_key() else {
         return deny("auth 5.1", "a membership needs a `state_key`");
     };
+    // No membership but a user's: what other servers take for granted here.
+    if UserId::parse(target).is_err() {
+        return deny(
+            "auth 5.1",
+            "the `state_key` of a membership must be a user id",
+        );
+    }
     if !event.content().contains_key("membership") {
         return deny("auth 5.1", "a membership needs `membership`");
     }
@@ -95,7 +103,7 @@ impl<S: StateView + ?Sized> Change<'_, S> {
     fn outranks(&self, action: Action) -> bool {
         let sender = self.event.sender();
         // A target that is no user id has nobody's power.
-        let target = ruma::UserId::parse(self.target).map(|target| self.power.user(&target));
+        let target = UserId::parse(self.target).map(|target| self.power.user(&target));
         self.power.may(sender, action)
             && target.is_ok_and(|target| target < self.power.user(sender))
     }
@@ -144,7 +152,7 @@ impl<S: StateView + ?Sized> Change<'_, S> {
     /// 5.3.5.2. Whether `join_authorised_via_users_server` is a joined member who may invite.
     fn is_authorised(&self) -> bool {
         text(self.event.content(), "join_authorised_via_users_server")
-            .and_then(|authoriser| ruma::UserId::parse(authoriser).ok())
+            .and_then(|authoriser| UserId::parse(authoriser).ok())
             .is_some_and(|authoriser| {
                 membership(self.state, authoriser.as_str()) == Some(Membership::Join)
                     && self.power.may(&authoriser, Action::Invite)
@@ -309,16 +317,20 @@ fn signed_by_any(signed: &Object, known: &Object) -> bool {
         .filter_map(|key| hash::from_base64_exact(&key.replace('-', "+").replace('_', "/")))
         .take(MAX_THIRD_PARTY_KEYS)
         .collect();
+    let Ok(text) = sign::json_text(signed) else {
+        return false;
+    };
     let signatures = signed.get("signatures").and_then(Value::as_object);
     signatures
         .into_iter()
+        .flat_map(Object::values)
+        .filter_map(Value::as_object)
         .flatten()
-        .filter_map(|(signer, signatures)| Some((signer, signatures.as_object()?)))
-        .flat_map(|(signer, signatures)| signatures.keys().map(move |id| (signer, id)))
-        .filter(|(_, id)| id.starts_with("ed25519:"))
+        .filter(|(id, _)| id.starts_with("ed25519:"))
+        .filter_map(|(_, signature)| hash::from_base64_exact(signature.as_str()?))
         .take(MAX_THIRD_PARTY_KEYS)
-        .any(|(signer, id)| {
+        .any(|signature| {
             keys.iter()
-                .any(|key| sign::verify_named(signed, signer, id, key).is_ok())
+                .any(|key| sign::verify_bytes(key, text.as_bytes(), &signature))
         })
 }
