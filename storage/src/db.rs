@@ -137,6 +137,11 @@ pub(crate) fn json_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result
     json_rows(&rows)
 }
 
+/// A number of rows for `LIMIT`.
+pub(crate) fn limit(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 /// Typed columns of a row, by index.
 pub(crate) trait Columns {
     fn int(&self, index: usize) -> sqlx::Result<i64>;

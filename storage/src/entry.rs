@@ -20,6 +20,8 @@ pub struct StoredEvent {
     /// Its place in the room's history: the log position (positive) or, backfilled, a negative number.
     /// `None` for outliers, rejected and soft-failed events.
     pub order: Option<i64>,
+    /// Its depth for history tokens: the event's own, unless that was clamped.
+    pub depth: i64,
     /// What became of it.
     pub status: Status,
     /// Why it is not accepted.

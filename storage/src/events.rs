@@ -1,57 +1,409 @@
 //! Stored events.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
+use rhizome_protocol::visibility::HistoryVisibility;
+use rhizome_protocol::{Pdu, RoomRules};
 use ruma::{EventId, OwnedEventId};
+use sqlx::any::AnyRow;
 
-use crate::{EventNo, Result, RoomNo, Store, StoredEvent};
+use crate::db::{Columns as _, json_numbers, json_texts};
+use crate::{
+    Error, EventNo, Placement, Result, RoomNo, SnapshotNo, Status, Store, StoredEvent, TxnOwner,
+};
+
+/// Everything of events, for [`event_of`]; what follows chooses which.
+macro_rules! concat_events {
+    ($which:literal) => {
+        concat!(
+            "SELECT e.no, e.event_id, e.room, e.ord, e.depth, e.status, e.placement, e.state_before, \
+             e.state_after, e.visibility, e.redacted_by, e.reason, e.txn, e.json, r.version \
+             FROM event e JOIN room r ON r.no = e.room ",
+            $which
+        )
+    };
+}
 
 impl Store {
     /// The event with this id, whatever became of it.
-    pub async fn event(&self, _id: &EventId) -> Result<Option<Arc<StoredEvent>>> {
-        unimplemented!()
+    pub async fn event(&self, id: &EventId) -> Result<Option<Arc<StoredEvent>>> {
+        match self.core.caches.event_ids.get(id) {
+            Some(no) => self.event_by_no(no).await,
+            None => Ok(self.events(&[id.to_owned()]).await?.pop()),
+        }
     }
-    /// Those of the events that are stored, in no particular order.
-    pub async fn events(&self, _ids: &[OwnedEventId]) -> Result<Vec<Arc<StoredEvent>>> {
-        unimplemented!()
+
+    /// Those of the events that are stored, in no particular order, each once.
+    pub async fn events(&self, ids: &[OwnedEventId]) -> Result<Vec<Arc<StoredEvent>>> {
+        let mut found = Vec::with_capacity(ids.len());
+        let mut left = BTreeSet::new();
+        for id in ids.iter().collect::<BTreeSet<_>>() {
+            let no = self.core.caches.event_ids.get(id);
+            match no.and_then(|no| self.remembered_event(no)) {
+                Some(event) => found.push(event),
+                None => drop(left.insert(id)),
+            }
+        }
+        if !left.is_empty() {
+            let query = self
+                .sql(concat_events!(
+                    "WHERE e.event_id IN (SELECT value ->> 0 FROM EACH($1))"
+                ))
+                .bind(json_texts(left.iter().map(|id| id.as_str()))?);
+            for row in self.rows(query).await? {
+                found.push(self.read_event(&row)?);
+            }
+        }
+        Ok(found)
     }
+
     /// The event with this number.
-    pub async fn event_by_no(&self, _no: EventNo) -> Result<Option<Arc<StoredEvent>>> {
-        unimplemented!()
+    pub async fn event_by_no(&self, no: EventNo) -> Result<Option<Arc<StoredEvent>>> {
+        match self.remembered_event(no) {
+            Some(event) => Ok(Some(event)),
+            None => Ok(self.load_events(&[no]).await?.pop()),
+        }
     }
-    /// The events with these numbers, in their order; missing ones are an error.
-    pub async fn events_by_no(&self, _nos: &[EventNo]) -> Result<Vec<Arc<StoredEvent>>> {
-        unimplemented!()
+
+    /// The events with these numbers, in their order; a missing one is an error.
+    pub async fn events_by_no(&self, nos: &[EventNo]) -> Result<Vec<Arc<StoredEvent>>> {
+        let mut found: HashMap<EventNo, Arc<StoredEvent>> = HashMap::with_capacity(nos.len());
+        let mut left = Vec::new();
+        for no in nos {
+            match self.remembered_event(*no) {
+                Some(event) => drop(found.insert(*no, event)),
+                None => left.push(*no),
+            }
+        }
+        for event in self.load_events(&left).await? {
+            found.insert(event.no, event);
+        }
+        nos.iter()
+            .map(|no| found.get(no).cloned())
+            .collect::<Option<_>>()
+            .ok_or_else(|| Error::broken("an event that is referred to is not stored"))
     }
+
     /// The numbers of those of the events that are stored.
-    pub async fn event_nos(&self, _ids: &[OwnedEventId]) -> Result<HashMap<OwnedEventId, EventNo>> {
-        unimplemented!()
+    pub async fn event_nos(&self, ids: &[OwnedEventId]) -> Result<HashMap<OwnedEventId, EventNo>> {
+        let mut found = HashMap::with_capacity(ids.len());
+        let mut left = Vec::new();
+        for id in ids {
+            match self.core.caches.event_ids.get(id) {
+                Some(no) => drop(found.insert(id.clone(), no)),
+                None => left.push(id.as_str()),
+            }
+        }
+        if !left.is_empty() {
+            let query = self
+                .sql(
+                    "SELECT no, event_id FROM event WHERE event_id IN \
+                     (SELECT value ->> 0 FROM EACH($1))",
+                )
+                .bind(json_texts(left)?);
+            for row in self.rows(query).await? {
+                let (no, id) = (EventNo(row.int(0)?), row.id::<OwnedEventId>(1)?);
+                self.core.caches.event_ids.insert(id.clone(), no);
+                found.insert(id, no);
+            }
+        }
+        Ok(found)
     }
+
+    /// The ids of stored events, in no particular order.
+    pub async fn event_ids(&self, nos: &[EventNo]) -> Result<Vec<(EventNo, OwnedEventId)>> {
+        let mut found = Vec::with_capacity(nos.len());
+        let mut left = Vec::new();
+        for no in nos {
+            match self.remembered_event(*no) {
+                Some(event) => found.push((*no, event.pdu.event_id().to_owned())),
+                None => left.push(no.0),
+            }
+        }
+        if !left.is_empty() {
+            let query = self
+                .sql(
+                    "SELECT no, event_id FROM event WHERE no IN \
+                     (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
+                )
+                .bind(json_numbers(left));
+            for row in self.rows(query).await? {
+                found.push((EventNo(row.int(0)?), row.id(1)?));
+            }
+        }
+        Ok(found)
+    }
+
     /// Those of the events that are stored (outliers and rejected ones too).
-    pub async fn known_event_ids(&self, _ids: &[OwnedEventId]) -> Result<HashSet<OwnedEventId>> {
-        unimplemented!()
+    pub async fn known_event_ids(&self, ids: &[OwnedEventId]) -> Result<HashSet<OwnedEventId>> {
+        Ok(self.event_nos(ids).await?.into_keys().collect())
     }
-    /// Everything that the events' auth events lead to, parents after children; `of` itself only if
-    /// it can be reached from another of them. Follows what is stored.
-    pub async fn auth_chain(&self, _of: &[OwnedEventId]) -> Result<Vec<OwnedEventId>> {
-        unimplemented!()
+
+    /// Everything that the events' auth events lead to, in no particular order; `of` itself only if it
+    /// can be reached from another of them. Follows what is stored.
+    pub async fn auth_chain(&self, of: &[OwnedEventId]) -> Result<Vec<OwnedEventId>> {
+        let mut first = HashSet::new();
+        for event in self.events(of).await? {
+            first.extend(event.pdu.auth_events().iter().cloned());
+        }
+        let first: Vec<_> = first.into_iter().collect();
+        let first: Vec<_> = self.event_nos(&first).await?.into_values().collect();
+        let edges = self.auth_edges(&first).await?;
+        let nos: Vec<_> = reach(&first, &edges).into_iter().collect();
+        let ids = self.event_ids(&nos).await?;
+        Ok(ids.into_iter().map(|(_, id)| id).collect())
     }
-    /// The same by number, in no particular order.
-    pub async fn auth_chain_nos(&self, _of: &[EventNo]) -> Result<HashSet<EventNo>> {
-        unimplemented!()
+
+    /// What the auth events of the state events `of` lead to, by number; `of` itself only if it can be
+    /// reached from another of them.
+    pub async fn auth_chain_nos(&self, of: &[EventNo]) -> Result<HashSet<EventNo>> {
+        let edges = self.auth_edges(of).await?;
+        let first: Vec<_> = of
+            .iter()
+            .flat_map(|no| edges.get(no).into_iter().flat_map(|auth| auth.iter().copied()))
+            .collect();
+        Ok(reach(&first, &edges))
     }
-    /// The events that are in the auth chains (each taken with its own start) of some, not of all of
-    /// the sets: the auth difference of state resolution.
-    pub async fn auth_difference(&self, _sets: &[Vec<EventNo>]) -> Result<Vec<EventNo>> {
-        unimplemented!()
+
+    /// The state events that are in the full auth chains (each with its own start) of some of the sets,
+    /// not of all: the auth difference of state resolution.
+    pub async fn auth_difference(&self, sets: &[Vec<EventNo>]) -> Result<Vec<EventNo>> {
+        let all: Vec<_> = sets.iter().flatten().copied().collect();
+        let edges = self.auth_edges(&all).await?;
+        let mut seen: HashMap<EventNo, usize> = HashMap::new();
+        for set in sets {
+            for no in reach(set, &edges) {
+                *seen.entry(no).or_default() += 1;
+            }
+        }
+        let differ = seen.into_iter().filter(|(_, count)| *count < sets.len());
+        Ok(differ.map(|(no, _)| no).collect())
     }
-    /// The room's backward extremities: events that we lack and the stored event that names them.
+
+    /// The auth events, by number, of everything that can be reached from `of`.
+    async fn auth_edges(&self, of: &[EventNo]) -> Result<HashMap<EventNo, Arc<[EventNo]>>> {
+        let mut edges: HashMap<EventNo, Arc<[EventNo]>> = HashMap::new();
+        let mut left = of.to_vec();
+        let mut unknown = Vec::new();
+        let mut seen: HashSet<EventNo> = of.iter().copied().collect();
+        while let Some(no) = left.pop() {
+            match self.core.caches.auth.get(&no) {
+                Some(auth) => {
+                    left.extend(auth.iter().filter(|no| seen.insert(**no)));
+                    edges.insert(no, auth);
+                }
+                None => unknown.push(no.0),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(edges);
+        }
+        // One question for all that is below what the cache doesn't know.
+        let query = self
+            .sql(
+                "WITH RECURSIVE chain (no) AS (\
+                 SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1) \
+                 UNION SELECT a.auth FROM chain JOIN event_auth a ON a.event = chain.no) \
+                 SELECT chain.no, a.auth FROM chain LEFT JOIN event_auth a ON a.event = chain.no",
+            )
+            .bind(json_numbers(unknown));
+        let mut found: HashMap<EventNo, Vec<EventNo>> = HashMap::new();
+        for row in self.rows(query).await? {
+            let auth = found.entry(EventNo(row.int(0)?)).or_default();
+            auth.extend(row.int_opt(1)?.map(EventNo));
+        }
+        for (no, auth) in found {
+            let auth: Arc<[EventNo]> = auth.into();
+            // Without edges it is a create event, or one whose auth events may still come.
+            if !auth.is_empty() {
+                self.core.caches.auth.insert(no, auth.clone());
+            }
+            edges.insert(no, auth);
+        }
+        Ok(edges)
+    }
+
+    /// The room's backward extremities: events that we lack, and the stored event that names them.
     pub async fn missing_prev_events(
         &self,
-        _room: RoomNo,
-        _limit: usize,
+        room: RoomNo,
+        limit: usize,
     ) -> Result<Vec<(OwnedEventId, EventNo)>> {
-        unimplemented!()
+        let query = self
+            .sql(
+                "SELECT m.missing, m.event FROM missing_prev m JOIN event e ON e.no = m.event \
+                 WHERE m.room = $1 ORDER BY e.depth DESC, m.missing LIMIT $2",
+            )
+            .bind(room.0)
+            .bind(crate::db::limit(limit));
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| Ok((row.id(0)?, EventNo(row.int(1)?)))).collect()
+    }
+
+    /// Which of the events have `prev_events` that we lack: there the stored history has a gap.
+    pub async fn gaps_before(&self, nos: &[EventNo]) -> Result<HashSet<EventNo>> {
+        let query = self
+            .sql(
+                "SELECT DISTINCT event FROM missing_prev WHERE event IN \
+                 (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
+            )
+            .bind(json_numbers(nos.iter().map(|no| no.0)));
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| Ok(EventNo(row.int(0)?))).collect()
+    }
+
+    /// The event, if the tail or a cache has it.
+    pub(crate) fn remembered_event(&self, no: EventNo) -> Option<Arc<StoredEvent>> {
+        let cached = self.core.caches.events.get(&no);
+        cached.or_else(|| self.core.tail.event(no))
+    }
+
+    pub(crate) fn remember_event(&self, event: &Arc<StoredEvent>) {
+        let caches = &self.core.caches;
+        caches.events.insert(event.no, event.clone());
+        caches.event_ids.insert(event.pdu.event_id().to_owned(), event.no);
+    }
+
+    async fn load_events(&self, nos: &[EventNo]) -> Result<Vec<Arc<StoredEvent>>> {
+        if nos.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.event_rows(nos).await?;
+        rows.iter().map(|row| self.read_event(row)).collect()
+    }
+
+    /// Reads events from the database past every cache, and puts what is there into them.
+    pub(crate) async fn reload_events(&self, nos: &[EventNo]) -> Result<Vec<Arc<StoredEvent>>> {
+        let mut events = Vec::with_capacity(nos.len());
+        for row in self.event_rows(nos).await? {
+            let event = Arc::new(event_of(&row)?);
+            self.remember_event(&event);
+            self.core.tail.replace_event(&event);
+            events.push(event);
+        }
+        Ok(events)
+    }
+
+    async fn event_rows(&self, nos: &[EventNo]) -> Result<Vec<AnyRow>> {
+        let query = self
+            .sql(concat_events!(
+                "WHERE e.no IN (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))"
+            ))
+            .bind(json_numbers(nos.iter().map(|no| no.0)));
+        self.rows(query).await
+    }
+
+    /// The event of a row of [`concat_events!`], the one in the cache if there is one by now.
+    fn read_event(&self, row: &AnyRow) -> Result<Arc<StoredEvent>> {
+        self.core.counters.event_reads(1);
+        let event = Arc::new(event_of(row)?);
+        let caches = &self.core.caches;
+        caches.event_ids.insert(event.pdu.event_id().to_owned(), event.no);
+        Ok(caches.events.get_or_insert(event.no, event, 1))
+    }
+}
+
+fn event_of(row: &AnyRow) -> Result<StoredEvent> {
+    let rules = rules(row.raw_opt(14)?.as_deref())?;
+    let pdu = Pdu::from_stored(rules, row.id(1)?, row.raw(13)?.into())
+        .map_err(|error| Error::broken(format!("event {} is damaged: {error}", row.int(0).unwrap_or(0))))?;
+    let redacted_by = row.int_opt(10)?.map(EventNo);
+    let pdu = if redacted_by.is_some() { pdu.redacted() } else { pdu };
+    let txn = match row.raw_opt(12)? {
+        Some(text) => {
+            let (device, txn_id): (String, String) = serde_json::from_str(&text)?;
+            Some(TxnOwner { device: device.into(), txn_id })
+        }
+        None => None,
+    };
+    Ok(StoredEvent {
+        no: EventNo(row.int(0)?),
+        room: RoomNo(row.int(2)?),
+        pdu: Arc::new(pdu),
+        order: row.int_opt(3)?,
+        depth: row.int(4)?,
+        status: Status::from_code(row.int(5)?),
+        reason: row.text_opt(11)?,
+        placement: Placement::from_code(row.int(6)?),
+        state_before: row.int_opt(7)?.map(SnapshotNo),
+        state_after: row.int_opt(8)?.map(SnapshotNo),
+        visibility: row.int_opt(9)?.map(visibility_from_code),
+        redacted_by,
+        txn,
+        client: OnceLock::new(),
+        replaces: OnceLock::new(),
+    })
+}
+
+/// The rules of a stored room version.
+pub(crate) fn rules(version: Option<&str>) -> Result<&'static RoomRules> {
+    version
+        .and_then(RoomRules::named)
+        .ok_or_else(|| Error::broken(format!("a stored room has the unknown version {version:?}")))
+}
+
+fn reach(from: &[EventNo], edges: &HashMap<EventNo, Arc<[EventNo]>>) -> HashSet<EventNo> {
+    let mut seen: HashSet<_> = from.iter().copied().collect();
+    let mut left: Vec<_> = seen.iter().copied().collect();
+    while let Some(no) = left.pop() {
+        let auth = edges.get(&no).into_iter().flat_map(|auth| auth.iter());
+        left.extend(auth.filter(|no| seen.insert(**no)));
+    }
+    seen
+}
+
+impl Status {
+    pub(crate) fn code(self) -> i64 {
+        match self {
+            Self::Accepted => 0,
+            Self::SoftFailed => 1,
+            Self::Rejected => 2,
+        }
+    }
+
+    pub(crate) fn from_code(code: i64) -> Self {
+        match code {
+            0 => Self::Accepted,
+            1 => Self::SoftFailed,
+            _ => Self::Rejected,
+        }
+    }
+}
+
+impl Placement {
+    pub(crate) fn code(self) -> i64 {
+        match self {
+            Self::Live => 0,
+            Self::Backfilled => 1,
+            Self::Outlier => 2,
+        }
+    }
+
+    pub(crate) fn from_code(code: i64) -> Self {
+        match code {
+            0 => Self::Live,
+            1 => Self::Backfilled,
+            _ => Self::Outlier,
+        }
+    }
+}
+
+pub(crate) fn visibility_code(visibility: HistoryVisibility) -> i64 {
+    match visibility {
+        HistoryVisibility::WorldReadable => 0,
+        HistoryVisibility::Shared => 1,
+        HistoryVisibility::Invited => 2,
+        HistoryVisibility::Joined => 3,
+    }
+}
+
+fn visibility_from_code(code: i64) -> HistoryVisibility {
+    match code {
+        0 => HistoryVisibility::WorldReadable,
+        1 => HistoryVisibility::Shared,
+        2 => HistoryVisibility::Invited,
+        // The strictest is the safe reading of anything else.
+        _ => HistoryVisibility::Joined,
     }
 }

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use sqlx::any::AnyRow;
+
+use crate::db::{Columns as _, limit as rows};
 use crate::{EventNo, KeyNo, Pos, Result, RoomNo, Store, StoredEvent};
 
 /// A place between events: right after the event with this depth and order.
@@ -15,9 +18,31 @@ pub struct HistoryToken {
 
 impl HistoryToken {
     /// After everything.
-    pub const END: Self = Self { depth: i64::MAX, order: i64::MAX };
+    pub const END: Self = Self {
+        depth: i64::MAX,
+        order: i64::MAX,
+    };
     /// Before everything.
-    pub const START: Self = Self { depth: i64::MIN, order: i64::MIN };
+    pub const START: Self = Self {
+        depth: i64::MIN,
+        order: i64::MIN,
+    };
+
+    /// Right after `event`; `None` if it is no part of the history.
+    pub fn after(event: &StoredEvent) -> Option<Self> {
+        Some(Self {
+            depth: event.depth,
+            order: event.order?,
+        })
+    }
+
+    /// Right before `event`; `None` if it is no part of the history.
+    pub fn before(event: &StoredEvent) -> Option<Self> {
+        Some(Self {
+            depth: event.depth,
+            order: event.order?.saturating_sub(1),
+        })
+    }
 }
 
 /// Which way to page.
@@ -34,34 +59,77 @@ impl Store {
     /// order). Live events after `upto` are left out.
     pub async fn history(
         &self,
-        _room: RoomNo,
-        _from: HistoryToken,
-        _direction: Direction,
-        _limit: usize,
-        _upto: Pos,
+        room: RoomNo,
+        from: HistoryToken,
+        direction: Direction,
+        limit: usize,
+        upto: Pos,
     ) -> Result<Vec<Arc<StoredEvent>>> {
-        unimplemented!()
+        let query = self.sql(match direction {
+            Direction::Backward => {
+                "SELECT no FROM event WHERE room = $1 AND ord IS NOT NULL \
+                 AND (depth, ord) <= ($2, $3) AND ord <= $4 \
+                 ORDER BY depth DESC, ord DESC LIMIT $5"
+            }
+            Direction::Forward => {
+                "SELECT no FROM event WHERE room = $1 AND ord IS NOT NULL \
+                 AND (depth, ord) > ($2, $3) AND ord <= $4 \
+                 ORDER BY depth, ord LIMIT $5"
+            }
+        });
+        let query = query.bind(room.0).bind(from.depth).bind(from.order);
+        let found = self.rows(query.bind(upto.0).bind(rows(limit))).await?;
+        self.events_by_no(&numbers(&found)?).await
     }
 
     /// The newest `limit` live events with `after < pos ≤ upto`, ascending by position.
     pub async fn room_timeline(
         &self,
-        _room: RoomNo,
-        _after: Pos,
-        _upto: Pos,
-        _limit: usize,
+        room: RoomNo,
+        after: Pos,
+        upto: Pos,
+        limit: usize,
     ) -> Result<Vec<Arc<StoredEvent>>> {
-        unimplemented!()
+        let query = self
+            .sql(
+                "SELECT no FROM event WHERE room = $1 AND ord IS NOT NULL \
+                 AND ord > $2 AND ord <= $3 ORDER BY ord DESC LIMIT $4",
+            )
+            .bind(room.0)
+            .bind(after.0.max(0))
+            .bind(upto.0)
+            .bind(rows(limit));
+        let mut nos = numbers(&self.rows(query).await?)?;
+        nos.reverse();
+        self.events_by_no(&nos).await
     }
 
     /// The changes of the room's current state with `after < pos ≤ upto`, ascending: position, entry,
     /// old and new event.
     pub async fn state_changes(
         &self,
-        _room: RoomNo,
-        _after: Pos,
-        _upto: Pos,
+        room: RoomNo,
+        after: Pos,
+        upto: Pos,
     ) -> Result<Vec<(Pos, KeyNo, Option<EventNo>, Option<EventNo>)>> {
-        unimplemented!()
+        let query = self
+            .sql(
+                "SELECT pos, state_key, old_event, new_event FROM state_change \
+                 WHERE room = $1 AND pos > $2 AND pos <= $3 ORDER BY pos",
+            )
+            .bind(room.0)
+            .bind(after.0)
+            .bind(upto.0);
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| {
+                let event = |index| Ok::<_, sqlx::Error>(row.int_opt(index)?.map(EventNo));
+                Ok((Pos(row.int(0)?), KeyNo(row.int(1)?), event(2)?, event(3)?))
+            })
+            .collect()
     }
+}
+
+fn numbers(rows: &[AnyRow]) -> Result<Vec<EventNo>> {
+    rows.iter().map(|row| Ok(EventNo(row.int(0)?))).collect()
 }

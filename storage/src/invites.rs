@@ -5,6 +5,8 @@ use std::sync::Arc;
 use rhizome_protocol::RoomRules;
 use ruma::OwnedUserId;
 
+use crate::db::Columns as _;
+use crate::events::rules;
 use crate::{Pos, Result, RoomNo, Store, UserNo};
 
 /// An invite from outside.
@@ -22,13 +24,31 @@ pub struct RemoteInvite {
     pub event: Arc<str>,
     /// The stripped state: the text of a JSON array.
     pub stripped_state: Arc<str>,
-    /// When it came or went.
+    /// When it came.
     pub pos: Pos,
 }
 
 impl Store {
     /// The invite, unless it is gone.
-    pub async fn remote_invite(&self, _user: UserNo, _room: RoomNo) -> Result<Option<RemoteInvite>> {
-        unimplemented!()
+    pub async fn remote_invite(&self, user: UserNo, room: RoomNo) -> Result<Option<RemoteInvite>> {
+        let query = self
+            .sql(
+                "SELECT sender, version, event, stripped_state, pos FROM invite \
+                 WHERE user_no = $1 AND room = $2 AND gone = 0",
+            )
+            .bind(user.0)
+            .bind(room.0);
+        let Some(row) = self.row(query).await? else {
+            return Ok(None);
+        };
+        Ok(Some(RemoteInvite {
+            user,
+            room,
+            sender: self.user(UserNo(row.int(0)?)).await?,
+            rules: rules(Some(&row.raw(1)?))?,
+            event: row.text(2)?.into(),
+            stripped_state: row.text(3)?.into(),
+            pos: Pos(row.int(4)?),
+        }))
     }
 }

@@ -69,6 +69,8 @@ pub struct NewEvent {
     pub visibility: Option<HistoryVisibility>,
     /// Where it belongs.
     pub placement: Placement,
+    /// Its place in history: the event's own depth, clamped where a stranger's is out of reason.
+    pub depth: i64,
     /// If this is an accepted redaction that may be applied: to what. Its target is redacted in the
     /// same commit, or as soon as it is stored.
     pub redacts: Option<Redacts>,
@@ -83,6 +85,7 @@ impl NewEvent {
     pub fn new(no: EventNo, pdu: Arc<Pdu>) -> Self {
         Self {
             no,
+            depth: pdu.depth(),
             pdu,
             status: Status::Accepted,
             reason: None,
