@@ -168,7 +168,7 @@ CREATE TABLE membership (
     forgotten BIGINT NOT NULL,
     PRIMARY KEY (user_no, room)
 );
-CREATE INDEX membership_room ON membership (room, membership);
+CREATE INDEX membership_room ON membership (room, membership, user_no);
 
 -- How many users of each server are joined.
 CREATE TABLE room_server (

@@ -18,6 +18,8 @@ struct Generations<K, V> {
     young: HashMap<K, (V, usize)>,
     old: HashMap<K, (V, usize)>,
     weight: usize,
+    /// How often something was removed: what was read before that may be stale.
+    removals: u64,
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
@@ -29,6 +31,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
                 young: HashMap::new(),
                 old: HashMap::new(),
                 weight: 0,
+                removals: 0,
             }),
         }
     }
@@ -65,11 +68,30 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
 
     /// Puts `value` there unless the key has one already; gives the one that is there now.
     pub(crate) fn get_or_insert(&self, key: K, value: V, weight: usize) -> V {
-        if let Some(found) = self.get(&key) {
-            return found;
+        let mut inner = self.lock();
+        let found = inner.young.get(&key).or_else(|| inner.old.get(&key));
+        if let Some((found, _)) = found {
+            return found.clone();
         }
-        self.insert_weighing(key, value.clone(), weight);
+        inner.put(self.capacity, key, value.clone(), weight);
         value
+    }
+
+    /// A moment to give to [`Cache::insert_since`]: take it before the value is read.
+    pub(crate) fn moment(&self) -> u64 {
+        self.lock().removals
+    }
+
+    /// Puts there what was read after `moment`, unless anything was removed since (the value may be
+    /// older than what made the removal necessary) or the key has a value.
+    pub(crate) fn insert_since(&self, moment: u64, key: K, value: V, weight: usize) {
+        let mut inner = self.lock();
+        if inner.removals == moment
+            && !inner.young.contains_key(&key)
+            && !inner.old.contains_key(&key)
+        {
+            inner.put(self.capacity, key, value, weight);
+        }
     }
 
     pub(crate) fn remove<Q>(&self, key: &Q)
@@ -78,6 +100,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         Q: Hash + Eq + ?Sized,
     {
         let mut inner = self.lock();
+        inner.removals += 1;
         if let Some((_, weight)) = inner.young.remove(key) {
             inner.weight -= weight;
         }
@@ -86,6 +109,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
 
     pub(crate) fn clear(&self) {
         let mut inner = self.lock();
+        inner.removals += 1;
         inner.young.clear();
         inner.old.clear();
         inner.weight = 0;
@@ -119,6 +143,17 @@ mod tests {
         }
         let held = (0..100).filter(|n| cache.get(n).is_some()).count();
         assert!(held <= 10, "{held} entries are held");
+    }
+
+    #[test]
+    fn what_was_read_before_a_removal_is_not_kept() {
+        let cache = Cache::new(10);
+        let moment = cache.moment();
+        cache.remove(&1);
+        cache.insert_since(moment, 1, "stale", 1);
+        assert_eq!(cache.get(&1), None);
+        cache.insert_since(cache.moment(), 1, "fresh", 1);
+        assert_eq!(cache.get(&1), Some("fresh"));
     }
 
     #[test]

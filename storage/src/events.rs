@@ -47,9 +47,7 @@ impl Store {
         }
         if !left.is_empty() {
             let query = self
-                .sql(concat_events!(
-                    "WHERE e.event_id IN (SELECT value ->> 0 FROM EACH($1))"
-                ))
+                .sql(BY_IDS)
                 .bind(json_texts(left.iter().map(|id| id.as_str()))?);
             for row in self.rows(query).await? {
                 found.push(self.read_event(&row)?);
@@ -304,7 +302,12 @@ impl Store {
     }
 }
 
-fn event_of(row: &AnyRow) -> Result<StoredEvent> {
+/// Events by id, for [`event_of`].
+pub(crate) const BY_IDS: &str =
+    concat_events!("WHERE e.event_id IN (SELECT value ->> 0 FROM EACH($1))");
+
+/// The event of a row of [`concat_events!`].
+pub(crate) fn event_of(row: &AnyRow) -> Result<StoredEvent> {
     let rules = rules(row.raw_opt(14)?.as_deref())?;
     let pdu = Pdu::from_stored(rules, row.id(1)?, row.raw(13)?.into())
         .map_err(|error| Error::broken(format!("event {} is damaged: {error}", row.int(0).unwrap_or(0))))?;

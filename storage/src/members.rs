@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use rhizome_protocol::Membership;
 use ruma::{OwnedServerName, ServerName};
+use sqlx::any::AnyRow;
 
-use crate::{EventNo, Pos, Result, RoomNo, Store, UserNo};
+use crate::db::{Columns as _, limit};
+use crate::{Error, EventNo, Pos, Result, RoomNo, Store, UserNo};
 
 /// A user's membership in a room, seen from the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,40 +48,184 @@ pub struct MemberCounts {
 
 impl Store {
     /// The user's memberships in all rooms, cached while they don't change.
-    pub async fn memberships_of(&self, _user: UserNo) -> Result<Arc<[MembershipRow]>> {
-        unimplemented!()
+    pub async fn memberships_of(&self, user: UserNo) -> Result<Arc<[MembershipRow]>> {
+        let cache = &self.core.caches.memberships;
+        if let Some(rows) = cache.get(&user) {
+            return Ok(rows);
+        }
+        let moment = cache.moment();
+        let query = self
+            .sql(
+                "SELECT room, membership, event, pos, since, forgotten FROM membership \
+                 WHERE user_no = $1 ORDER BY room",
+            )
+            .bind(user.0);
+        let rows = self.rows(query).await?;
+        let rows: Arc<[_]> = rows.iter().map(membership_row).collect::<Result<_>>()?;
+        cache.insert_since(moment, user, rows.clone(), rows.len() + 1);
+        Ok(rows)
     }
+
     /// The user's membership in one room.
-    pub async fn membership(&self, _user: UserNo, _room: RoomNo) -> Result<Option<MembershipRow>> {
-        unimplemented!()
+    pub async fn membership(&self, user: UserNo, room: RoomNo) -> Result<Option<MembershipRow>> {
+        if let Some(rows) = self.core.caches.memberships.get(&user) {
+            let found = rows.binary_search_by_key(&room, |row| row.room);
+            return Ok(found.ok().map(|index| rows[index]));
+        }
+        let query = self
+            .sql(
+                "SELECT room, membership, event, pos, since, forgotten FROM membership \
+                 WHERE user_no = $1 AND room = $2",
+            )
+            .bind(user.0)
+            .bind(room.0);
+        self.row(query).await?.as_ref().map(membership_row).transpose()
     }
+
     /// The room's members with this membership, or all, by user number.
     pub async fn members(
         &self,
-        _room: RoomNo,
-        _membership: Option<Membership>,
+        room: RoomNo,
+        membership: Option<Membership>,
     ) -> Result<Vec<Member>> {
-        unimplemented!()
+        let query = match membership {
+            Some(membership) => self
+                .sql(
+                    "SELECT user_no, membership, event FROM membership \
+                     WHERE room = $1 AND membership = $2 ORDER BY user_no",
+                )
+                .bind(room.0)
+                .bind(code(membership)),
+            None => self
+                .sql(
+                    "SELECT user_no, membership, event FROM membership \
+                     WHERE room = $1 ORDER BY user_no",
+                )
+                .bind(room.0),
+        };
+        self.rows(query).await?.iter().map(member).collect()
     }
+
     /// How many members the room has now.
-    pub async fn member_counts(&self, _room: RoomNo) -> Result<MemberCounts> {
-        unimplemented!()
+    pub async fn member_counts(&self, room: RoomNo) -> Result<MemberCounts> {
+        let head = self.room_by_no(room).await?;
+        Ok(head.map_or_else(MemberCounts::default, |head| MemberCounts {
+            joined: head.joined,
+            invited: head.invited,
+        }))
     }
-    /// The first `count` joined or invited members besides `except`, by user number; if there are none,
-    /// those who left or are banned.
-    pub async fn heroes(&self, _room: RoomNo, _except: UserNo, _count: usize) -> Result<Vec<Member>> {
-        unimplemented!()
+
+    /// The first `count` members besides `except`, joined before invited, by user number; if there are
+    /// none, those who left or are banned.
+    pub async fn heroes(&self, room: RoomNo, except: UserNo, count: usize) -> Result<Vec<Member>> {
+        let present = self
+            .sql(
+                "SELECT user_no, membership, event FROM membership \
+                 WHERE room = $1 AND membership IN (1, 2) AND user_no <> $2 \
+                 ORDER BY membership, user_no LIMIT $3",
+            )
+            .bind(room.0)
+            .bind(except.0)
+            .bind(limit(count));
+        let mut rows = self.rows(present).await?;
+        if rows.is_empty() {
+            let gone = self
+                .sql(
+                    "SELECT user_no, membership, event FROM membership \
+                     WHERE room = $1 AND membership IN (3, 4) AND user_no <> $2 \
+                     ORDER BY membership, user_no LIMIT $3",
+                )
+                .bind(room.0)
+                .bind(except.0)
+                .bind(limit(count));
+            rows = self.rows(gone).await?;
+        }
+        rows.iter().map(member).collect()
     }
+
     /// The servers with joined members.
-    pub async fn joined_servers(&self, _room: RoomNo) -> Result<Arc<[OwnedServerName]>> {
-        unimplemented!()
+    pub async fn joined_servers(&self, room: RoomNo) -> Result<Arc<[OwnedServerName]>> {
+        let cache = &self.core.caches.joined_servers;
+        if let Some(servers) = cache.get(&room) {
+            return Ok(servers);
+        }
+        let moment = cache.moment();
+        let query = self
+            .sql(
+                "SELECT s.name FROM room_server r JOIN server_name s ON s.no = r.server \
+                 WHERE r.room = $1 AND r.joined > 0 ORDER BY s.no",
+            )
+            .bind(room.0);
+        let rows = self.rows(query).await?;
+        let servers: Arc<[_]> = rows.iter().map(|row| row.id(0)).collect::<Result<_>>()?;
+        cache.insert_since(moment, room, servers.clone(), servers.len() + 1);
+        Ok(servers)
     }
+
     /// The rooms in which the server has a joined member.
-    pub async fn rooms_of_server(&self, _server: &ServerName) -> Result<Vec<RoomNo>> {
-        unimplemented!()
+    pub async fn rooms_of_server(&self, server: &ServerName) -> Result<Vec<RoomNo>> {
+        let Some(server) = self.known_server(server).await? else {
+            return Ok(Vec::new());
+        };
+        let query = self
+            .sql("SELECT room FROM room_server WHERE server = $1 AND joined > 0 ORDER BY room")
+            .bind(server.0);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| Ok(RoomNo(row.int(0)?))).collect()
     }
-    /// The users who share a room (both joined) with `user`.
-    pub async fn users_sharing_rooms(&self, _user: UserNo) -> Result<Vec<UserNo>> {
-        unimplemented!()
+
+    /// The users who share a room (both joined) with `user`, themselves included.
+    pub async fn users_sharing_rooms(&self, user: UserNo) -> Result<Vec<UserNo>> {
+        let query = self
+            .sql(
+                "SELECT DISTINCT b.user_no FROM membership a \
+                 JOIN membership b ON b.room = a.room AND b.membership = 1 \
+                 WHERE a.user_no = $1 AND a.membership = 1",
+            )
+            .bind(user.0);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| Ok(UserNo(row.int(0)?))).collect()
     }
+}
+
+fn membership_row(row: &AnyRow) -> Result<MembershipRow> {
+    Ok(MembershipRow {
+        room: RoomNo(row.int(0)?),
+        membership: from_code(row.int(1)?)?,
+        event: row.int_opt(2)?.map(EventNo),
+        pos: Pos(row.int(3)?),
+        since: Pos(row.int(4)?),
+        forgotten: row.int(5)? != 0,
+    })
+}
+
+fn member(row: &AnyRow) -> Result<Member> {
+    Ok(Member {
+        user: UserNo(row.int(0)?),
+        membership: from_code(row.int(1)?)?,
+        event: row.int_opt(2)?.map(EventNo),
+    })
+}
+
+/// The number that stands for a membership in the database; joined sorts before invited.
+pub(crate) fn code(membership: Membership) -> i64 {
+    match membership {
+        Membership::Join => 1,
+        Membership::Invite => 2,
+        Membership::Leave => 3,
+        Membership::Ban => 4,
+        Membership::Knock => 5,
+    }
+}
+
+/// The inverse of [`code`].
+pub(crate) fn from_code(code: i64) -> Result<Membership> {
+    Ok(match code {
+        1 => Membership::Join,
+        2 => Membership::Invite,
+        3 => Membership::Leave,
+        4 => Membership::Ban,
+        5 => Membership::Knock,
+        _ => return Err(Error::broken(format!("{code} stands for no membership"))),
+    })
 }

@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use rhizome_protocol::RoomRules;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
+use sqlx::any::AnyRow;
 
+use crate::db::{Columns as _, limit as rows};
+use crate::dialect::{escaped, unescaped};
+use crate::events::rules;
 use crate::{EventNo, Result, RoomNo, SnapshotNo, Store};
 
 /// Where a room stands. True as of [`crate::Log::head`], and for this process as soon as a commit has
@@ -19,7 +23,7 @@ pub struct RoomHead {
     pub rules: &'static RoomRules,
     /// Bumped by every change of its current state.
     pub state_version: i64,
-    /// The current state; `None` before the first event.
+    /// The current state; `None` before the first event, and while a join is under way.
     pub snapshot: Option<SnapshotNo>,
     /// The forward extremities.
     pub extremities: Vec<Extremity>,
@@ -44,15 +48,79 @@ pub struct Extremity {
 
 impl Store {
     /// The room, if we take (or took) part in it.
-    pub async fn room(&self, _id: &RoomId) -> Result<Option<Arc<RoomHead>>> {
-        unimplemented!()
+    pub async fn room(&self, id: &RoomId) -> Result<Option<Arc<RoomHead>>> {
+        match self.known_room(id).await? {
+            Some(room) => self.room_by_no(room).await,
+            None => Ok(None),
+        }
     }
+
     /// The same by number.
-    pub async fn room_by_no(&self, _room: RoomNo) -> Result<Option<Arc<RoomHead>>> {
-        unimplemented!()
+    pub async fn room_by_no(&self, room: RoomNo) -> Result<Option<Arc<RoomHead>>> {
+        let cache = &self.core.caches.rooms;
+        if let Some(head) = cache.get(&room) {
+            return Ok(Some(head));
+        }
+        let moment = cache.moment();
+        let query = self
+            .sql(
+                "SELECT no, room_id, version, state_version, snapshot, extremities, joined, invited, \
+                 public FROM room WHERE no = $1 AND version IS NOT NULL",
+            )
+            .bind(room.0);
+        let Some(row) = self.row(query).await? else {
+            return Ok(None);
+        };
+        let head = Arc::new(head_of(&row)?);
+        cache.insert_since(moment, room, head.clone(), 1);
+        Ok(Some(head))
     }
+
     /// Rooms in the public directory, by number, after `after`.
-    pub async fn public_rooms(&self, _after: RoomNo, _limit: usize) -> Result<Vec<RoomNo>> {
-        unimplemented!()
+    pub async fn public_rooms(&self, after: RoomNo, limit: usize) -> Result<Vec<RoomNo>> {
+        let query = self
+            .sql("SELECT no FROM room WHERE public = 1 AND no > $1 ORDER BY no LIMIT $2")
+            .bind(after.0)
+            .bind(rows(limit));
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| Ok(RoomNo(row.int(0)?))).collect()
     }
+}
+
+/// Reads a row of number, id, version, state version, snapshot, extremities, joined, invited, public.
+pub(crate) fn head_of(row: &AnyRow) -> Result<RoomHead> {
+    Ok(RoomHead {
+        room: RoomNo(row.int(0)?),
+        room_id: row.id(1)?,
+        rules: rules(row.raw_opt(2)?.as_deref())?,
+        state_version: row.int(3)?,
+        snapshot: row.int_opt(4)?.map(SnapshotNo),
+        extremities: extremities_of(&row.raw(5)?)?,
+        joined: row.int(6)?,
+        invited: row.int(7)?,
+        public: row.int(8)? != 0,
+    })
+}
+
+/// Extremities as JSON; the ids escaped.
+pub(crate) fn extremities_text(extremities: &[Extremity]) -> Result<String> {
+    let rows: Vec<_> = extremities
+        .iter()
+        .map(|extremity| {
+            let id = escaped(extremity.event_id.as_str());
+            (extremity.no, id, extremity.depth)
+        })
+        .collect();
+    Ok(serde_json::to_string(&rows)?)
+}
+
+fn extremities_of(text: &str) -> Result<Vec<Extremity>> {
+    let rows: Vec<(EventNo, String, i64)> = serde_json::from_str(text)?;
+    rows.into_iter()
+        .map(|(no, id, depth)| {
+            let event_id = OwnedEventId::try_from(unescaped(id))
+                .map_err(|_| crate::Error::broken("a stored extremity is no event id"))?;
+            Ok(Extremity { no, event_id, depth })
+        })
+        .collect()
 }

@@ -22,7 +22,7 @@ use crate::db::Columns as _;
 use crate::ephemeral::Ephemeral;
 use crate::leases::Leases;
 use crate::log::Log;
-use crate::members::{MemberCounts, MembershipRow};
+use crate::members::MembershipRow;
 use crate::rooms::RoomHead;
 use crate::snapshot::Nodes;
 use crate::tail::Tail;
@@ -195,7 +195,6 @@ pub(crate) struct Caches {
     pub(crate) pending: Mutex<HashMap<SnapshotNo, Weak<Nodes>>>,
     pub(crate) memberships: Cache<UserNo, Arc<[MembershipRow]>>,
     pub(crate) joined_servers: Cache<RoomNo, Arc<[OwnedServerName]>>,
-    pub(crate) member_counts: Cache<RoomNo, MemberCounts>,
     pub(crate) sets: Cache<Arc<str>, SetNo>,
     pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
 }
@@ -220,7 +219,6 @@ impl Caches {
             // In rows.
             memberships: Cache::new(100_000),
             joined_servers: Cache::new(100_000),
-            member_counts: Cache::new(20_000),
             sets: Cache::new(5_000),
             auth: Cache::new(100_000),
         }

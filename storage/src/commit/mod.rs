@@ -1,33 +1,169 @@
-//! The commit queue.
+//! The commit queue: many write sets, one transaction.
+//!
+//! [`gather`] looks up, in the caller's task and outside of any transaction, the numbers that the rows
+//! will need. [`group`] then makes a transaction of what waits: it reads what the decision needs
+//! under the rooms' locks, [`decide`]s in memory which write sets stand, lets [`rows`] turn them into
+//! rows, and writes those with one statement per table. [`publish`] brings caches and tail up to date.
+
+mod decide;
+mod gather;
+mod group;
+mod publish;
+mod rows;
+mod write;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::store::CrashAt;
 use crate::{CommitError, Committed, Error, Store, WriteSet};
+use gather::Gathered;
+use group::Trouble;
+
+type Answer = Result<Committed, CommitError>;
 
 /// A write set on its way, and who waits for it.
 #[derive(Debug)]
 pub(crate) struct Job {
-    pub(crate) set: WriteSet,
-    pub(crate) answer: oneshot::Sender<Result<Committed, CommitError>>,
+    set: WriteSet,
+    gathered: Gathered,
+    answer: oneshot::Sender<Answer>,
+    /// A COMMIT that held this came to an unknown end: it may be stored already.
+    maybe_done: bool,
 }
 
 impl Store {
     /// Writes everything in `set`, or nothing. When this returns `Ok`, it is durable and the log's tail
     /// has it. When the caller stops waiting, it may be written all the same.
     pub async fn commit(&self, set: WriteSet) -> Result<Committed, CommitError> {
+        let gathered = gather::gather(self, &set).await?;
         let (answer, answered) = oneshot::channel();
         let queue = self.queue().ok_or_else(|| Error::broken("no queue"))?;
-        queue
-            .send(Job { set, answer })
-            .await
-            .map_err(|_| Error::Busy("the store is closing".into()))?;
-        answered
-            .await
-            .map_err(|_| Error::Busy("the store is closing".into()))?
+        let job = Job {
+            set,
+            gathered,
+            answer,
+            maybe_done: false,
+        };
+        queue.send(job).await.map_err(|_| closing())?;
+        answered.await.map_err(|_| closing())?
     }
 }
 
-pub(crate) async fn run(_store: Store, _jobs: mpsc::Receiver<Job>, _ended: CancellationToken) {
-    unimplemented!()
+fn closing() -> Error {
+    Error::Busy("the store is closing".into())
+}
+
+/// Ends the process if the queue panics: nobody could tell any more what is written.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!("the commit queue has panicked: ending the process");
+            std::process::abort();
+        }
+    }
+}
+
+/// The queue's task: ends when the store is closed or its last handle is gone, and nothing waits.
+pub(crate) async fn run(store: Store, mut jobs: mpsc::Receiver<Job>, ended: CancellationToken) {
+    let _ended = ended.drop_guard();
+    let _abort = AbortOnPanic;
+    let closing = store.closing().clone();
+    let mut group = Vec::new();
+    loop {
+        tokio::select! {
+            biased;
+            first = jobs.recv() => match first {
+                Some(first) => group.push(first),
+                None => return,
+            },
+            () = closing.cancelled(), if !jobs.is_closed() => {
+                jobs.close();
+                continue;
+            }
+        }
+        // Whoever is about to send gets the chance to come along.
+        tokio::task::yield_now().await;
+        while group.len() < store.core.options.group_limit
+            && let Ok(next) = jobs.try_recv()
+        {
+            group.push(next);
+        }
+        commit_group(&store, std::mem::take(&mut group)).await;
+    }
+}
+
+/// How often a group is tried again when the trouble is not in what it writes.
+const TRIES: u32 = 6;
+
+/// Writes a group. One that fails for a row's sake is tried in halves, until the culprit stands alone.
+async fn commit_group(store: &Store, group: Vec<Job>) {
+    let mut parts = vec![(group, 0)];
+    while let Some((part, tries)) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        let outcome = group::attempt(store, part).await;
+        let (mut left, trouble) = match outcome {
+            Ok(answered) => {
+                store.crash_if(CrashAt::BeforeAnswer);
+                store.core.groups_done.fetch_add(1, Ordering::Relaxed);
+                for (job, answer) in answered.answers {
+                    // Nobody may be waiting any more.
+                    let _ = job.answer.send(answer);
+                }
+                parts.push((answered.deferred, 0));
+                continue;
+            }
+            Err(failed) => (failed.jobs, failed.trouble),
+        };
+        match trouble {
+            Trouble::Row(error) if left.len() == 1 => {
+                tracing::error!(%error, "a write set can't be written");
+                refuse(left, || Error::Failed(error.to_string()));
+            }
+            Trouble::Row(error) => {
+                tracing::warn!(%error, write_sets = left.len(), "a group failed: trying its halves");
+                let second = left.split_off(left.len() / 2);
+                parts.push((second, 0));
+                parts.push((left, 0));
+            }
+            Trouble::Passing(error) | Trouble::AtCommit(error) if tries + 1 >= TRIES => {
+                tracing::error!(%error, write_sets = left.len(), "giving a group up");
+                refuse(left, || Error::Busy(error.to_string()));
+            }
+            Trouble::Passing(error) => {
+                tracing::warn!(%error, write_sets = left.len(), "trying a group again");
+                pause(tries).await;
+                parts.push((left, tries + 1));
+            }
+            Trouble::AtCommit(error) => {
+                if !store.core.dialect.survives_commit_error() {
+                    tracing::error!(%error, "COMMIT has failed: ending the process, to recover at start");
+                    std::process::abort();
+                }
+                tracing::warn!(%error, write_sets = left.len(), "COMMIT has an unknown outcome: looking it up");
+                for job in &mut left {
+                    job.maybe_done = true;
+                }
+                pause(tries).await;
+                parts.push((left, tries + 1));
+            }
+        }
+    }
+}
+
+fn refuse(jobs: Vec<Job>, error: impl Fn() -> Error) {
+    for job in jobs {
+        let _ = job.answer.send(Err(error().into()));
+    }
+}
+
+async fn pause(tries: u32) {
+    tokio::time::sleep(Duration::from_millis(20 << tries.min(6))).await;
 }

@@ -1,0 +1,228 @@
+//! Which write sets of a group stand. In memory, under the rooms' locks, in the order of their coming:
+//! a later one sees what an earlier one of the same group has changed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedServerName};
+
+use super::Job;
+use super::gather::{GatheredRoom, extremity};
+use crate::{
+    CommitError, Error, EventNo, Fact, NewEvent, RoomHead, RoomNo, RoomWrite, TxnKey,
+};
+
+/// What the database says about everything that the group touches.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// Rooms that exist for us, by number; `None` where only the name is interned.
+    pub(super) rooms: BTreeMap<RoomNo, Option<RoomHead>>,
+    /// Rooms whose row must be inserted or updated.
+    pub(super) created: HashSet<RoomNo>,
+    pub(super) changed: HashSet<RoomNo>,
+    /// The group's events and their `prev_events`, as far as they are stored.
+    pub(super) events: HashMap<OwnedEventId, KnownEvent>,
+    pub(super) txns: HashMap<TxnKey, (EventNo, OwnedEventId)>,
+    /// Redactions that came before their target, by target.
+    pub(super) redactions: HashMap<OwnedEventId, Vec<PendingRedaction>>,
+    /// Events that a stored one names as `prev_event`, and that weren't there.
+    pub(super) wanted_prevs: HashSet<OwnedEventId>,
+    /// Events that a stored one names as auth event, and that weren't there.
+    pub(super) wanted_auth: HashSet<OwnedEventId>,
+    pub(super) aliases: HashSet<OwnedRoomAliasId>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KnownEvent {
+    pub(super) no: EventNo,
+    /// Accepted and no outlier: nothing can be changed any more.
+    pub(super) done: bool,
+    /// Stored as more than an outlier, so that it closes a gap in the history.
+    pub(super) placed: bool,
+    pub(super) order: Option<i64>,
+    /// Written by this very group.
+    pub(super) in_group: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct PendingRedaction {
+    pub(super) by: EventNo,
+    pub(super) room: RoomNo,
+    pub(super) only_from: Option<OwnedServerName>,
+}
+
+#[derive(Debug)]
+pub(super) enum Decision {
+    Accept,
+    Refuse(CommitError),
+    /// A COMMIT with an unknown outcome had written it, its last event at this order.
+    Done(Option<i64>),
+    /// It changes rows that this group writes: it goes into the next.
+    Defer,
+}
+
+pub(super) fn decide(job: &Job, known: &mut Known) -> Decision {
+    if let Some(decision) = check(job, known) {
+        return decision;
+    }
+    for (write, gathered) in job.set.rooms.iter().zip(&job.gathered.rooms) {
+        apply(write, gathered, known);
+    }
+    for fact in &job.set.facts {
+        match fact {
+            Fact::Alias { alias, .. } => drop(known.aliases.insert(alias.clone())),
+            Fact::Directory { room, public } => {
+                if let Some(Some(head)) = known.rooms.get_mut(room) {
+                    head.public = *public;
+                    known.changed.insert(*room);
+                }
+            }
+            _ => {}
+        }
+    }
+    Decision::Accept
+}
+
+/// `None` if it can be accepted.
+fn check(job: &Job, known: &Known) -> Option<Decision> {
+    for write in &job.set.rooms {
+        for event in &write.events {
+            if let Some(decision) = check_event(job, event, known) {
+                return Some(decision);
+            }
+        }
+    }
+    let mut rooms = HashSet::new();
+    for write in &job.set.rooms {
+        if !rooms.insert(write.room) {
+            return Some(broken("a write set names a room twice"));
+        }
+        if let Err(error) = check_room(write, known) {
+            return Some(Decision::Refuse(error));
+        }
+    }
+    for fact in &job.set.facts {
+        if let Fact::Alias { alias, .. } = fact
+            && known.aliases.contains(alias)
+        {
+            return Some(Decision::Refuse(CommitError::AliasTaken(alias.clone())));
+        }
+    }
+    None
+}
+
+fn check_event(job: &Job, event: &NewEvent, known: &Known) -> Option<Decision> {
+    if let Some(key) = &event.txn
+        && let Some((no, event_id)) = known.txns.get(key)
+        && *no != event.no
+    {
+        return Some(Decision::Refuse(CommitError::DuplicateTxn {
+            key: key.clone(),
+            event_id: event_id.clone(),
+        }));
+    }
+    let stored = known.events.get(event.pdu.event_id())?;
+    if job.maybe_done && stored.no == event.no && !stored.in_group {
+        let is_ours = stored.done || !event.is_history();
+        return is_ours.then_some(Decision::Done(stored.order));
+    }
+    if stored.in_group && stored.no == event.no {
+        return Some(Decision::Defer);
+    }
+    if stored.no == event.no && !stored.done {
+        return None;
+    }
+    Some(Decision::Refuse(CommitError::DuplicateEvent {
+        event_id: event.pdu.event_id().to_owned(),
+        no: stored.no,
+        done: stored.done,
+    }))
+}
+
+fn check_room(write: &RoomWrite, known: &Known) -> Result<(), CommitError> {
+    let head = known.rooms.get(&write.room).and_then(Option::as_ref);
+    let version = match (&write.create, head) {
+        (None, Some(head)) => head.state_version,
+        (Some(_), None) => 0,
+        // A join that was begun and not finished may begin again.
+        (Some(new), Some(head)) if head.snapshot.is_none() && head.rules == new.rules => {
+            head.state_version
+        }
+        (None, None) | (Some(_), Some(_)) => return Err(CommitError::RoomExists(write.room)),
+    };
+    match write.expect {
+        Some(expect) if expect != version => Err(CommitError::StateMoved {
+            room: write.room,
+            now: version,
+        }),
+        None if write.current.is_some() && write.create.is_none() => Err(CommitError::Store(
+            Error::broken("a change of state must say which version it was decided on"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut Known) {
+    if let Some(new) = &write.create
+        && known.rooms.get(&write.room).is_none_or(Option::is_none)
+    {
+        known.created.insert(write.room);
+        let head = RoomHead {
+            room: write.room,
+            room_id: new.room_id.clone(),
+            rules: new.rules,
+            state_version: 0,
+            snapshot: None,
+            extremities: Vec::new(),
+            joined: 0,
+            invited: 0,
+            public: false,
+        };
+        known.rooms.insert(write.room, Some(head));
+    }
+    let Some(Some(head)) = known.rooms.get_mut(&write.room) else {
+        return;
+    };
+    let changes_head = write.create.is_some()
+        || write.current.is_some()
+        || gathered.reset.is_some()
+        || !write.drop_extremities.is_empty()
+        || write.events.iter().any(NewEvent::is_live);
+    if changes_head {
+        known.changed.insert(write.room);
+    }
+    if let Some(current) = &write.current {
+        head.state_version += 1;
+        head.snapshot = Some(current.snapshot);
+    }
+    for event in write.events.iter().filter(|event| event.is_live()) {
+        let prevs = event.pdu.prev_events();
+        head.extremities.retain(|known| !prevs.contains(&known.event_id));
+        // One that came late and has a child already is no extremity.
+        if !known.wanted_prevs.contains(event.pdu.event_id()) {
+            head.extremities.push(extremity(event));
+        }
+    }
+    if let Some(reset) = &gathered.reset {
+        head.extremities.clone_from(reset);
+    }
+    let dropped = &write.drop_extremities;
+    head.extremities.retain(|known| !dropped.contains(&known.no));
+    for event in &write.events {
+        let stored = KnownEvent {
+            no: event.no,
+            done: event.is_history(),
+            placed: event.placement != crate::Placement::Outlier,
+            order: None,
+            in_group: true,
+        };
+        let id = event.pdu.event_id().to_owned();
+        if let Some(key) = &event.txn {
+            known.txns.insert(key.clone(), (event.no, id.clone()));
+        }
+        known.events.insert(id, stored);
+    }
+}
+
+fn broken(what: &str) -> Decision {
+    Decision::Refuse(CommitError::Store(Error::broken(what)))
+}

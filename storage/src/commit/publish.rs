@@ -1,0 +1,242 @@
+//! After COMMIT: caches and tail, in position order, before any answer.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::Job;
+use super::group::Written;
+use super::rows::{Planned, lost, txn_owner};
+use crate::{
+    AccountData, Entry, EntryKind, Fact, NewEvent, Pos, Receipt, Result, RoomNo, Store, StoredEvent,
+};
+
+/// How often reading other processes' entries is tried before the tail is left behind.
+const TRIES: u32 = 20;
+
+pub(super) async fn publish(store: &Store, jobs: &[Job], written: &mut Written) -> Result<()> {
+    let tail = &store.core.tail;
+    let positions = written.plan.log.len() as i64;
+    let _filling = tail.filling.lock().await;
+    if positions > 0 && tail.head() < written.base {
+        pull(store, written.base).await?;
+    }
+    // Somebody has read our entries from the database already, and maybe later ones of others: what we
+    // know about rooms may be older than what they have brought.
+    let overtaken = positions > 0 && tail.head() > written.base;
+    let last = Pos(written.base.0 + positions);
+    let events = events(jobs, written);
+    remember(store, &events, written, overtaken);
+    forget(store, jobs, written);
+    let mut entries = Vec::with_capacity(written.plan.log.len());
+    for (planned, pos) in written.plan.log.iter().zip(written.base.0 + 1..) {
+        let kind = entry(jobs, planned, Pos(pos), &events)?;
+        entries.push(Arc::new(Entry { pos: Pos(pos), kind }));
+    }
+    if positions > 0 && !overtaken {
+        tail.append(entries, last, &store.core.counters);
+    } else if tail.head() < last && positions > 0 {
+        pull(store, last).await?;
+    }
+    Ok(())
+}
+
+/// Brings the tail up to `upto`, which is committed. Call with `filling` held.
+async fn pull(store: &Store, upto: Pos) -> Result<()> {
+    let mut tries = 0;
+    loop {
+        match store.pull(upto).await {
+            Err(error) if tries < TRIES => {
+                tracing::warn!(%error, "can't read other processes' entries: trying again");
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// The stored form of the accepted write sets' events.
+fn events(jobs: &[Job], written: &Written) -> Vec<Vec<Vec<Arc<StoredEvent>>>> {
+    let mut orders = written.plan.offsets.clone();
+    for order in orders.values_mut() {
+        *order += written.back;
+    }
+    for (planned, pos) in written.plan.log.iter().zip(written.base.0 + 1..) {
+        if let Planned::Event { job, room, event } = planned {
+            orders.insert(jobs[*job].set.rooms[*room].events[*event].no, pos);
+        }
+    }
+    let stored = |room: RoomNo, event: &NewEvent| {
+        let stored = StoredEvent {
+            no: event.no,
+            room,
+            pdu: event.pdu.clone(),
+            order: orders.get(&event.no).copied(),
+            depth: event.depth,
+            status: event.status,
+            reason: event.reason.clone(),
+            placement: event.placement,
+            state_before: event.state_before,
+            state_after: event.state_after,
+            visibility: event.visibility,
+            redacted_by: None,
+            txn: txn_owner(event),
+            client: OnceLock::new(),
+            replaces: OnceLock::new(),
+        };
+        Arc::new(match written.plan.redacted.get(&event.no) {
+            Some(by) => stored.redacted(*by),
+            None => stored,
+        })
+    };
+    let mut all = Vec::with_capacity(jobs.len());
+    for (job, decision) in jobs.iter().zip(&written.decisions) {
+        let accepted = matches!(decision, super::decide::Decision::Accept);
+        let rooms = job.set.rooms.iter().filter(|_| accepted);
+        all.push(
+            rooms
+                .map(|write| write.events.iter().map(|event| stored(write.room, event)).collect())
+                .collect(),
+        );
+    }
+    all
+}
+
+fn remember(
+    store: &Store,
+    events: &[Vec<Vec<Arc<StoredEvent>>>],
+    written: &mut Written,
+    overtaken: bool,
+) {
+    let caches = &store.core.caches;
+    for event in events.iter().flatten().flatten() {
+        // A join's state would push out what is in use; what is there already must not stay as it was.
+        if event.placement != crate::Placement::Outlier || caches.events.get(&event.no).is_some() {
+            store.remember_event(event);
+        }
+    }
+    for (_, target) in std::mem::take(&mut written.found.targets) {
+        if let Some(by) = written.plan.redacted.get(&target.no) {
+            let redacted = match store.remembered_event(target.no) {
+                Some(known) => known.redacted(*by),
+                None => target.redacted(*by),
+            };
+            let redacted = Arc::new(redacted);
+            store.remember_event(&redacted);
+            store.core.tail.replace_event(&redacted);
+        }
+    }
+    for (room, head) in std::mem::take(&mut written.known.rooms) {
+        if let Some(head) = head.filter(|_| !overtaken) {
+            caches.room_ids.insert(head.room_id.clone(), room);
+            caches.room_names.insert(room, head.room_id.clone());
+            caches.rooms.insert(room, Arc::new(head));
+        } else {
+            caches.rooms.remove(&room);
+        }
+    }
+}
+
+/// What the write sets have made stale, and the snapshots that are stored from now on.
+fn forget(store: &Store, jobs: &[Job], written: &Written) {
+    let caches = &store.core.caches;
+    for (job, decision) in jobs.iter().zip(&written.decisions) {
+        if !matches!(decision, super::decide::Decision::Accept) {
+            continue;
+        }
+        for (write, gathered) in job.set.rooms.iter().zip(&job.gathered.rooms) {
+            for new in &write.snapshots {
+                store.remember_snapshot(new.no, &new.nodes);
+            }
+            for member in gathered.members.iter().flatten() {
+                caches.memberships.remove(&member.user);
+                caches.joined_servers.remove(&write.room);
+            }
+        }
+        for fact in &job.set.facts {
+            if let Fact::RemoteInvite { user, .. }
+            | Fact::RemoteInviteGone { user, .. }
+            | Fact::Forget { user, .. } = fact
+            {
+                caches.memberships.remove(user);
+            }
+        }
+    }
+    // Events whose auth events have come.
+    if !written.known.wanted_auth.is_empty() {
+        caches.auth.clear();
+    }
+}
+
+fn entry(
+    jobs: &[Job],
+    planned: &Planned,
+    pos: Pos,
+    events: &[Vec<Vec<Arc<StoredEvent>>>],
+) -> Result<EntryKind> {
+    Ok(match *planned {
+        Planned::Event { job, room, event } => {
+            let event = events[job][room][event].clone();
+            EntryKind::Event { room: event.room, event }
+        }
+        Planned::State { job, room, change } => {
+            let write = &jobs[job].set.rooms[room];
+            let current = write.current.as_ref().ok_or_else(lost)?;
+            let member = jobs[job].gathered.rooms[room].members[change];
+            let change = current.changes[change];
+            EntryKind::State {
+                room: write.room,
+                key: change.key,
+                old: change.old,
+                new: change.new,
+                member: member.map(|member| (member.user, member.membership)),
+            }
+        }
+        Planned::Fact { job, fact } => {
+            let room = jobs[job].gathered.fact_rooms[fact];
+            fact_entry(&jobs[job].set.facts[fact], room, pos).ok_or_else(lost)?
+        }
+    })
+}
+
+/// `None` for facts without a position.
+fn fact_entry(fact: &Fact, room_of_invite: Option<RoomNo>, pos: Pos) -> Option<EntryKind> {
+    Some(match fact {
+        Fact::Receipt { room, user, kind, thread, event_id, ts } => {
+            EntryKind::Receipt(Arc::new(Receipt {
+                pos,
+                room: *room,
+                user: *user,
+                kind: kind.clone(),
+                thread: thread.clone().filter(|thread| !thread.is_empty()),
+                event_id: event_id.clone(),
+                ts: *ts,
+            }))
+        }
+        Fact::AccountData { user, room, kind, content } => {
+            EntryKind::AccountData(Arc::new(AccountData {
+                pos,
+                user: *user,
+                room: *room,
+                kind: kind.clone(),
+                content: content.clone(),
+            }))
+        }
+        Fact::DeviceListChanged { user } => EntryKind::DeviceList { user: *user },
+        Fact::TokenRevoked { user, device } => EntryKind::TokenRevoked {
+            user: *user,
+            device: device.clone(),
+        },
+        Fact::RemoteInvite { user, .. } => EntryKind::Invite {
+            user: *user,
+            room: room_of_invite?,
+            gone: false,
+        },
+        Fact::RemoteInviteGone { user, .. } => EntryKind::Invite {
+            user: *user,
+            room: room_of_invite?,
+            gone: true,
+        },
+        Fact::Forget { .. } | Fact::Alias { .. } | Fact::Directory { .. } => return None,
+    })
+}
