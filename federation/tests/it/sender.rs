@@ -1,1 +1,436 @@
-//! Transactions.
+//! The outbound sender, on both databases: order, catching up, back-off, nothing lost nor repeated.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    extract::{Path, State},
+    routing::put,
+};
+use http::StatusCode;
+use rhizome_federation::{Federation, FederationConfig, testing::Network};
+use rhizome_protocol::{
+    Membership, Object,
+    draft::{self, Draft},
+};
+use rhizome_rooms::{
+    create::create,
+    join,
+    plan::{CreateRoom, Preset},
+    send::{SendOptions, send},
+};
+use rhizome_storage::{Clock, Fact, Options, Store, WriteSet, testing::TestDatabase};
+use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId, ServerName, UserId, server_name, user_id};
+use serde_json::{Value, json};
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use crate::support::{key, rooms};
+
+const START: i64 = 1_800_000_000_000;
+
+fn us() -> &'static ServerName {
+    server_name!("a.example")
+}
+
+fn them() -> &'static ServerName {
+    server_name!("b.example")
+}
+
+fn alice() -> &'static UserId {
+    user_id!("@alice:a.example")
+}
+
+/// The other server: it writes down what it gets.
+#[derive(Clone, Default)]
+struct Peer {
+    got: Arc<Mutex<Vec<(String, Value)>>>,
+    /// Refuses transactions that contain this text.
+    refuses: Arc<Mutex<Option<String>>>,
+}
+
+impl Peer {
+    fn attach(&self, network: &Network) {
+        let router = Router::new()
+            .route("/_matrix/federation/v1/send/{txn}", put(Self::transaction))
+            .with_state(self.clone());
+        network.attach(them(), router);
+    }
+
+    async fn transaction(
+        State(peer): State<Self>,
+        Path(id): Path<String>,
+        body: String,
+    ) -> (StatusCode, Json<Value>) {
+        let refuses = peer.refuses.lock().unwrap().clone();
+        if refuses.is_some_and(|text| body.contains(&text)) {
+            let error = json!({ "errcode": "M_BAD_JSON", "error": "I don't like it" });
+            return (StatusCode::BAD_REQUEST, Json(error));
+        }
+        let body = serde_json::from_str(&body).unwrap();
+        peer.got.lock().unwrap().push((id, body));
+        (StatusCode::OK, Json(json!({ "pdus": {} })))
+    }
+
+    /// The texts of all messages so far, in order.
+    fn messages(&self) -> Vec<String> {
+        let got = self.got.lock().unwrap();
+        let pdus = got
+            .iter()
+            .flat_map(|(_, body)| body["pdus"].as_array().unwrap().clone());
+        pdus.filter_map(|pdu| Some(pdu["content"]["body"].as_str()?.to_owned()))
+            .collect()
+    }
+
+    fn edus(&self, kind: &str) -> Vec<Value> {
+        let got = self.got.lock().unwrap();
+        let edus = got
+            .iter()
+            .flat_map(|(_, body)| body["edus"].as_array().unwrap().clone());
+        edus.filter(|edu| edu["edu_type"] == kind)
+            .map(|edu| edu["content"].clone())
+            .collect()
+    }
+
+    async fn wait_for(&self, messages: usize) -> Vec<String> {
+        wait(|| self.messages().len() >= messages).await;
+        self.messages()
+    }
+}
+
+async fn wait(mut condition: impl FnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(tokio::time::Instant::now() < deadline, "it took too long");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Our server, running.
+struct Us {
+    fed: Federation,
+    store: Store,
+    stop: Option<oneshot::Sender<()>>,
+    running: Option<JoinHandle<()>>,
+}
+
+impl Us {
+    async fn start(database: &TestDatabase, network: &Network, clock: &Clock) -> Self {
+        let options = Options {
+            clock: clock.clone(),
+            ..database.options()
+        };
+        let store = Store::open(options).await.unwrap();
+        let config = FederationConfig {
+            retry_min: Duration::from_secs(60),
+            ..FederationConfig::default()
+        };
+        let rooms = rooms(&store, us().as_str(), key(1));
+        let fed = Federation::in_process(rooms, store.clone(), config, network).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let task = fed.clone();
+        let running = tokio::spawn(async move {
+            task.run(async { drop(stopped.await) }).await.unwrap();
+        });
+        Self {
+            fed,
+            store,
+            stop: Some(stop),
+            running: Some(running),
+        }
+    }
+
+    /// An orderly end.
+    async fn stop(mut self) {
+        drop(self.stop.take());
+        self.running.take().unwrap().await.unwrap();
+        self.store.close().await;
+    }
+
+    async fn say(&self, room: &OwnedRoomId, text: &str) -> OwnedEventId {
+        let Value::Object(content) = json!({ "msgtype": "m.text", "body": text }) else {
+            unreachable!()
+        };
+        let draft = Draft {
+            room_id: Some(room.clone()),
+            sender: alice().to_owned(),
+            kind: "m.room.message".to_owned(),
+            state_key: None,
+            content,
+            redacts: None,
+        };
+        send(self.fed.rooms(), draft, SendOptions::default())
+            .await
+            .unwrap()
+            .event_id
+    }
+
+    /// A room of Alice's that Bob of the other server has joined.
+    async fn shared_room(&self) -> OwnedRoomId {
+        let room = create(self.fed.rooms(), &public_room())
+            .await
+            .unwrap()
+            .room_id;
+        let bob = user_id!("@bob:b.example");
+        let template = join::template(self.fed.rooms(), &room, bob, Membership::Join, &[])
+            .await
+            .unwrap();
+        let joined = draft::finish(template.rules, template.event, them(), &key(2)).unwrap();
+        join::admit_signed(self.fed.rooms(), Arc::new(joined))
+            .await
+            .unwrap();
+        room
+    }
+
+    fn failures(&self) -> u32 {
+        self.fed
+            .sender()
+            .stand(them())
+            .map_or(0, |stand| stand.failures)
+    }
+}
+
+fn public_room() -> CreateRoom {
+    CreateRoom {
+        creator: alice().to_owned(),
+        creator_profile: Object::new(),
+        version: RoomVersionId::V12,
+        public: false,
+        preset: Preset::PublicChat,
+        name: None,
+        topic: None,
+        alias: None,
+        creation_content: Object::new(),
+        initial_state: Vec::new(),
+        power_level_content_override: Object::new(),
+        invite: Vec::new(),
+        is_direct: false,
+    }
+}
+
+/// Runs a scenario on both databases.
+async fn scenario<F, R>(run: F)
+where
+    F: Fn(Arc<TestDatabase>, Network, Peer, Clock) -> R,
+    R: Future<Output = ()>,
+{
+    for database in TestDatabase::both().await {
+        let database = Arc::new(database);
+        let (network, peer) = (Network::default(), Peer::default());
+        peer.attach(&network);
+        run(database.clone(), network, peer, Clock::manual(START)).await;
+        Arc::into_inner(database).unwrap().remove().await;
+    }
+}
+
+fn texts(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| format!("message {n}")).collect()
+}
+
+#[tokio::test]
+async fn messages_arrive_in_order_once_and_in_transactions_of_at_most_fifty() {
+    scenario(async |database, network, peer, clock| {
+        let a = Us::start(&database, &network, &clock).await;
+        let room = a.shared_room().await;
+        network.cut(them());
+        for text in texts(0..120) {
+            a.say(&room, &text).await;
+        }
+        wait(|| a.failures() > 0).await;
+        network.mend(them());
+        clock.advance(Duration::from_secs(100));
+        assert_eq!(peer.wait_for(120).await, texts(0..120));
+        a.say(&room, "message 120").await;
+        assert_eq!(peer.wait_for(121).await, texts(0..121));
+        let sizes: Vec<usize> = {
+            let got = peer.got.lock().unwrap();
+            got.iter()
+                .map(|(_, body)| body["pdus"].as_array().unwrap().len())
+                .collect()
+        };
+        assert!(sizes.iter().all(|size| *size <= 50), "{sizes:?}");
+        let mut ids: Vec<String> = peer
+            .got
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(id, _)| id.clone())
+            .collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), sizes.len());
+        a.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_restart_loses_and_repeats_nothing_and_keeps_the_back_off() {
+    scenario(async |database, network, peer, clock| {
+        let a = Us::start(&database, &network, &clock).await;
+        let room = a.shared_room().await;
+        for text in texts(0..3) {
+            a.say(&room, &text).await;
+        }
+        peer.wait_for(3).await;
+        network.cut(them());
+        for text in texts(3..6) {
+            a.say(&room, &text).await;
+        }
+        wait(|| a.failures() > 0).await;
+        a.stop().await;
+
+        // After the restart the other server is still left alone …
+        network.mend(them());
+        let before = network.requests().len();
+        let a = Us::start(&database, &network, &clock).await;
+        wait(|| a.failures() > 0).await;
+        a.say(&room, "message 6").await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(network.requests().len(), before);
+        // … until its time has come.
+        clock.advance(Duration::from_secs(100));
+        assert_eq!(peer.wait_for(7).await, texts(0..7));
+        wait(|| a.failures() == 0).await;
+        a.stop().await;
+
+        let a = Us::start(&database, &network, &clock).await;
+        a.say(&room, "message 7").await;
+        assert_eq!(peer.wait_for(8).await, texts(0..8));
+        a.stop().await;
+        assert_eq!(peer.messages(), texts(0..8));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_from_the_other_server_ends_its_back_off() {
+    scenario(async |database, network, peer, clock| {
+        let a = Us::start(&database, &network, &clock).await;
+        let room = a.shared_room().await;
+        network.cut(them());
+        a.say(&room, "message 0").await;
+        wait(|| a.failures() > 0).await;
+        network.mend(them());
+        a.fed.sender().seen(them());
+        clock.advance(Duration::from_secs(2));
+        a.fed.sender().seen(them());
+        assert_eq!(peer.wait_for(1).await, texts(0..1));
+        a.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn receipts_and_typing_are_sent() {
+    scenario(async |database, network, peer, clock| {
+        let a = Us::start(&database, &network, &clock).await;
+        let room = a.shared_room().await;
+        let event_id = a.say(&room, "message 0").await;
+        let fact = |kind: &str, room, user| Fact::Receipt {
+            room,
+            user,
+            kind: kind.to_owned(),
+            thread: None,
+            event_id: event_id.clone(),
+            ts: 5,
+        };
+        let no = a.store.room(&room).await.unwrap().unwrap().room;
+        let user = a.store.user_no(alice()).await.unwrap();
+        let private = fact("m.read.private", no, user);
+        let facts = vec![private, fact("m.read", no, user)];
+        a.store
+            .commit(WriteSet {
+                facts,
+                ..WriteSet::default()
+            })
+            .await
+            .unwrap();
+        wait(|| !peer.edus("m.receipt").is_empty()).await;
+        let expected = json!({ "data": { "ts": 5 }, "event_ids": [event_id] });
+        let receipts = peer.edus("m.receipt");
+        assert_eq!(
+            receipts,
+            [json!({ &*room: { "m.read": { alice(): expected } } })]
+        );
+
+        a.fed.sender().typing([them()], &room, alice(), true);
+        wait(|| !peer.edus("m.typing").is_empty()).await;
+        let expected = json!({ "room_id": room, "user_id": alice(), "typing": true });
+        assert_eq!(peer.edus("m.typing"), [expected]);
+        a.stop().await;
+
+        // A receipt that was made while nothing was sent isn't forgotten.
+        network.cut(them());
+        let a = Us::start(&database, &network, &clock).await;
+        let facts = vec![Fact::Receipt {
+            room: no,
+            user,
+            kind: "m.read".to_owned(),
+            thread: Some("main".to_owned()),
+            event_id: event_id.clone(),
+            ts: 6,
+        }];
+        a.store
+            .commit(WriteSet {
+                facts,
+                ..WriteSet::default()
+            })
+            .await
+            .unwrap();
+        wait(|| a.failures() > 0).await;
+        a.stop().await;
+        network.mend(them());
+        clock.advance(Duration::from_secs(100));
+        let a = Us::start(&database, &network, &clock).await;
+        wait(|| peer.edus("m.receipt").len() >= 2).await;
+        let second = peer.edus("m.receipt")[1].clone();
+        let data = &second[room.as_str()]["m.read"][alice().as_str()]["data"];
+        assert_eq!(data, &json!({ "ts": 6, "thread_id": "main" }));
+        assert_eq!(peer.messages(), texts(0..1));
+        a.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_event_that_is_refused_does_not_hold_up_the_others() {
+    scenario(async |database, network, peer, clock| {
+        let a = Us::start(&database, &network, &clock).await;
+        let room = a.shared_room().await;
+        *peer.refuses.lock().unwrap() = Some("poison".to_owned());
+        network.cut(them());
+        for text in ["message 0", "message 1", "poison", "message 2", "message 3"] {
+            a.say(&room, text).await;
+        }
+        wait(|| a.failures() > 0).await;
+        network.mend(them());
+        clock.advance(Duration::from_secs(100));
+        assert_eq!(peer.wait_for(4).await, texts(0..4));
+        a.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn only_the_servers_of_the_room_are_sent_to() {
+    scenario(async |database, network, peer, clock| {
+        let a = Us::start(&database, &network, &clock).await;
+        let shared = a.shared_room().await;
+        peer.got.lock().unwrap().clear();
+        let own = create(a.fed.rooms(), &public_room()).await.unwrap().room_id;
+        a.say(&own, "to myself").await;
+        a.say(&shared, "message 0").await;
+        assert_eq!(peer.wait_for(1).await, texts(0..1));
+        let others: Vec<_> = network
+            .requests()
+            .into_iter()
+            .filter(|(to, _)| to != them())
+            .collect();
+        assert_eq!(others, []);
+        a.stop().await;
+    })
+    .await;
+}
