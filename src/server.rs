@@ -197,7 +197,9 @@ impl Running {
         if !self.tasks.wait(limit).await {
             tracing::warn!("some tasks had not ended after {limit:?}");
         }
-        self.store.close().await;
+        if tokio::time::timeout(limit, self.store.close()).await.is_err() {
+            tracing::warn!("the database was not closed after {limit:?}");
+        }
     }
 }
 

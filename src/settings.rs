@@ -36,8 +36,6 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         invite: rate(limits.invite),
         other: rate(limits.other),
     };
-    // `http` has put the real address in place of the proxy's.
-    out.trust_forwarded_for = false;
     out
 }
 

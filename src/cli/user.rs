@@ -43,8 +43,9 @@ pub(super) fn create(config: &Config, args: UserCreate) -> anyhow::Result<()> {
     super::block_on(async {
         std::fs::create_dir_all(&config.server.data_dir)?;
         let store = server::open_store(config).await?;
-        let settings = server::client_config(config);
-        let made = users::create(&store, &settings, name, &password, args.admin).await;
+        let cost = server::client_config(config).password_cost;
+        let made =
+            users::create(&store, &config.server.name, name, &password, args.admin, cost).await;
         store.close().await;
         let user =
             made.map_err(|error| anyhow::anyhow!("{name} was not created: {}", error.message))?;

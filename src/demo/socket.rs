@@ -87,7 +87,7 @@ impl Socket {
     pub async fn say(&mut self, room: &str, id: &str, body: &str) -> anyhow::Result<String> {
         let frame = json!({
             "type": "send",
-            "id": id,
+            "txn_id": id,
             "room_id": room,
             "event_type": "m.room.message",
             "content": { "msgtype": "m.text", "body": body },
@@ -96,7 +96,7 @@ impl Socket {
         loop {
             let frame = self.frame(Duration::from_secs(10)).await?;
             match frame["type"].as_str() {
-                Some("ack") if frame["id"] == id => return text(&frame, "event_id"),
+                Some("ack") if frame["txn_id"] == id => return text(&frame, "event_id"),
                 Some("error") => bail!("the WebSocket refused the message: {frame}"),
                 Some("sync") => self.waiting.push_back(frame),
                 _ => {}
@@ -139,4 +139,4 @@ impl Socket {
 }
 
 /// Where the stream is served.
-const PATH: &str = "/_matrix/client/unstable/org.rhizome/stream";
+const PATH: &str = "/_matrix/client/unstable/org.rhizome.stream";
