@@ -214,7 +214,7 @@ impl<'a> Chain<'a> {
     }
 
     /// The room's part of the write set, and the view of the state after it.
-    pub(crate) fn into_write(self, expect: Option<i64>) -> (RoomWrite, View, Option<SnapshotNo>) {
+    pub(crate) fn into_write(self, expect: Option<i64>) -> (RoomWrite, View) {
         let current = match (self.changes.is_empty(), self.snapshot) {
             (false, Some(snapshot)) => Some(CurrentState {
                 snapshot,
@@ -230,7 +230,7 @@ impl<'a> Chain<'a> {
             current,
             ..RoomWrite::default()
         };
-        (write, self.view, self.snapshot)
+        (write, self.view)
     }
 }
 

@@ -80,7 +80,7 @@ pub async fn create(rooms: &Rooms, request: &CreateRoom) -> Result<Created> {
         .room_id()
         .cloned()
         .ok_or_else(|| Error::InvalidRoomState("The room has no create event".into()))?;
-    let (mut write, ..) = chain.into_write(None);
+    let (mut write, _) = chain.into_write(None);
     write.create = Some(NewRoom {
         room_id: room_id.clone(),
         rules,

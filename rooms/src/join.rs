@@ -24,7 +24,7 @@ use crate::{
     Error, Rooms,
     chain::Chain,
     error::Result,
-    receive::{self, Gathered, How, Received, store_outliers},
+    receive::{self, Gathered, How, Received, require_resident, store_outliers},
     send::{commit_error, known_room},
     state_at::{self, Resolved, StateBefore},
     view::View,
@@ -92,15 +92,6 @@ pub async fn template(
     })
 }
 
-/// Other servers may come in through us only while we are in the room ourselves.
-async fn require_resident(rooms: &Rooms, head: &RoomHead) -> Result<()> {
-    let servers = rooms.store().joined_servers(head.room).await?;
-    if servers.iter().any(|server| server == rooms.server()) {
-        return Ok(());
-    }
-    Err(Error::UnknownRoom(head.room_id.clone()))
-}
-
 /// An event that came in through us, and the room before it.
 #[derive(Debug, Clone)]
 pub struct AdmittedEvent {
@@ -118,8 +109,6 @@ pub struct AdmittedEvent {
 /// [`Error::Forbidden`] if the room doesn't allow it, then or now; [`Error::BadState`] if it follows
 /// events that we don't have (its template was not ours).
 pub async fn admit_signed(rooms: &Rooms, pdu: Arc<Pdu>) -> Result<AdmittedEvent> {
-    let head = known_room(rooms, pdu.room_id()).await?;
-    require_resident(rooms, &head).await?;
     let how = How {
         placement: Placement::Live,
         relay: true,

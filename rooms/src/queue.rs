@@ -97,7 +97,7 @@ impl Queue {
 impl Warm {
     /// Makes sure that what is remembered belongs to this state version.
     pub(crate) fn at(&mut self, version: i64) -> &mut Self {
-        if self.version != Some(version) {
+        if self.version != Some(version) || self.view.is_large() {
             *self = Self {
                 version: Some(version),
                 ..Self::default()

@@ -81,7 +81,7 @@ pub struct Need {
 ///
 /// # Errors
 ///
-/// [`Error::UnknownRoom`] if we don't take part in the room; otherwise those of the database. What is
+/// [`Error::UnknownRoom`] if none of our users is in the room; otherwise those of the database. What is
 /// wrong with the event itself is no error, but [`Received`].
 pub async fn receive(rooms: &Rooms, pdu: Arc<Pdu>, gathered: &Gathered) -> Result<Received> {
     let how = How {
@@ -142,6 +142,9 @@ async fn admit_once(
             "The event is of another room version than its room".into(),
         ));
     }
+    if how.placement == Placement::Live {
+        require_resident(rooms, &head).await?;
+    }
     let found = match gather(rooms, &head, pdu, gathered).await? {
         Gather::Known => return Ok(Some(Received::Known)),
         Gather::Need(need) => return Ok(Some(Received::Need(need))),
@@ -192,6 +195,16 @@ async fn admit_once(
     Err(Error::Contended)
 }
 
+/// Events happen to us in rooms that we are in; of others we know neither extremities nor state, and
+/// nobody else comes in through us.
+pub(crate) async fn require_resident(rooms: &Rooms, head: &RoomHead) -> Result<()> {
+    let servers = rooms.store().joined_servers(head.room).await?;
+    if servers.iter().any(|server| server == rooms.server()) {
+        return Ok(());
+    }
+    Err(Error::UnknownRoom(head.room_id.clone()))
+}
+
 fn only(write: RoomWrite) -> WriteSet {
     WriteSet {
         rooms: vec![write],
@@ -209,10 +222,9 @@ async fn gather(
     let store = rooms.store();
     let known = store.event(pdu.event_id()).await?;
     if let Some(known) = &known {
-        let settled = known.placement != Placement::Outlier && known.status != Status::Rejected;
-        // A rejection holds unless what it was decided on was given by somebody since.
+        // A rejection may be lifted only by what somebody has told since.
         let again = known.status == Status::Rejected && !gathered.states_after.is_empty();
-        if settled || (known.status == Status::Rejected && !again) {
+        if known.placement != Placement::Outlier && !again {
             return Ok(Gather::Known);
         }
     }

@@ -21,7 +21,7 @@ use rhizome_protocol::{
     draft::Draft,
     power::{Action, Level, Power},
 };
-use rhizome_storage::{CommitError, Fact, Redacts, RoomHead, RoomNo, TxnKey, WriteSet};
+use rhizome_storage::{CommitError, Redacts, RoomHead, RoomNo, TxnKey, WriteSet};
 use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId};
 use tokio::sync::oneshot;
 
@@ -187,20 +187,22 @@ async fn round(
             outcomes,
             servers,
         } = decided;
-        let written = if chain.is_empty() {
+        let nothing = chain.is_empty();
+        let (write, view) = chain.into_write(Some(version));
+        let after = Warm {
+            version: Some(version + i64::from(write.current.is_some())),
+            view,
+            servers,
+        };
+        let written = if nothing {
+            *warm = after;
             Ok(())
         } else {
-            let (write, view, _) = chain.into_write(Some(version));
-            let moved = write.current.is_some();
             let set = WriteSet {
                 rooms: vec![write],
-                facts: Vec::<Fact>::new(),
+                ..WriteSet::default()
             };
-            rooms.store().commit(set).await.map(|_| {
-                warm.version = Some(if moved { version + 1 } else { version });
-                warm.view = view;
-                warm.servers = servers;
-            })
+            rooms.store().commit(set).await.map(|_| *warm = after)
         };
         match written {
             Ok(()) => {

@@ -34,6 +34,11 @@ impl View {
         self.entries.get(kind)?.get(key)?.as_ref()
     }
 
+    /// Whether it has grown so large that a warm room should forget it.
+    pub(crate) fn is_large(&self) -> bool {
+        self.len > MAX_ENTRIES
+    }
+
     fn knows(&self, kind: &str, key: &str) -> bool {
         self.entries
             .get(kind)
@@ -57,9 +62,6 @@ impl View {
         at: Option<SnapshotNo>,
         keys: &[(&str, &str)],
     ) -> Result<()> {
-        if self.len > MAX_ENTRIES {
-            *self = Self::default();
-        }
         let mut wanted: Vec<(&str, &str)> = keys
             .iter()
             .copied()
