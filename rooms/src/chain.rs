@@ -254,3 +254,52 @@ pub(crate) fn place(head: &RoomHead) -> (Vec<OwnedEventId>, i64) {
     let prevs = ends.into_iter().map(|end| end.event_id.clone()).collect();
     (prevs, depth.saturating_add(1).min(MAX_DEPTH))
 }
+
+#[cfg(test)]
+mod tests {
+    use rhizome_storage::{EventNo, Extremity};
+
+    use super::*;
+
+    fn head(depths: impl Iterator<Item = i64>) -> RoomHead {
+        RoomHead {
+            room: RoomNo(1),
+            room_id: "!r:one".try_into().unwrap(),
+            rules: RoomRules::named("11").unwrap(),
+            state_version: 1,
+            snapshot: None,
+            extremities: depths
+                .map(|depth| Extremity {
+                    no: EventNo(depth),
+                    event_id: format!("${depth:04}").try_into().unwrap(),
+                    depth,
+                })
+                .collect(),
+            joined: 1,
+            invited: 0,
+            public: false,
+        }
+    }
+
+    #[test]
+    fn all_loose_ends_are_tied_up_if_they_are_few() {
+        let (prevs, depth) = place(&head([3, 7, 5].into_iter()));
+        assert_eq!(prevs, ["$0007", "$0005", "$0003"]);
+        assert_eq!(depth, 8);
+    }
+
+    #[test]
+    fn of_many_the_newest_and_the_oldest() {
+        let (prevs, depth) = place(&head(1..=50));
+        assert_eq!((prevs.len(), depth), (MAX_PREVS, 51));
+        assert!(prevs.contains(&"$0050".try_into().unwrap()));
+        assert!(prevs.contains(&"$0001".try_into().unwrap()));
+        assert!(!prevs.contains(&"$0025".try_into().unwrap()));
+    }
+
+    #[test]
+    fn the_depth_stays_within_canonical_json() {
+        let (_, depth) = place(&head([i64::MAX].into_iter()));
+        assert_eq!(depth, MAX_DEPTH);
+    }
+}

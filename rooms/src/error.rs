@@ -90,3 +90,49 @@ impl Error {
 
 /// Shorthand of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_edge_answers() {
+        let text = || String::from("why");
+        let rejection = Rejection::new("auth 8", "too little power");
+        let table = [
+            (Error::Forbidden(rejection), 403, "M_FORBIDDEN"),
+            (Error::Denied(text()), 403, "M_FORBIDDEN"),
+            (Error::NotFound(text()), 404, "M_NOT_FOUND"),
+            (
+                Error::UnsupportedVersion(text()),
+                400,
+                "M_UNSUPPORTED_ROOM_VERSION",
+            ),
+            (
+                Error::IncompatibleVersion(text()),
+                400,
+                "M_INCOMPATIBLE_ROOM_VERSION",
+            ),
+            (Error::Invalid(text()), 400, "M_BAD_JSON"),
+            (Error::BadState(text()), 400, "M_BAD_STATE"),
+            (Error::InvalidRoomState(text()), 400, "M_INVALID_ROOM_STATE"),
+            (Error::AliasTaken(text()), 400, "M_ROOM_IN_USE"),
+            (Error::TooLarge(text()), 413, "M_TOO_LARGE"),
+            (Error::Contended, 503, "M_UNKNOWN"),
+            (
+                Error::Store(rhizome_storage::Error::Busy(text())),
+                503,
+                "M_UNKNOWN",
+            ),
+            (
+                Error::Store(rhizome_storage::Error::Failed(text())),
+                500,
+                "M_UNKNOWN",
+            ),
+        ];
+        for (error, status, errcode) in table {
+            assert_eq!((error.status(), error.errcode()), (status, errcode));
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}
