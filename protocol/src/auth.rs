@@ -1,7 +1,7 @@
 //! The authorization rules.
 //!
-//! Step numbers are those of room version 12; in versions 10 and 11, which lack its step 2, the
-//! numbers from 3 on are one lower, and there is no 10.4.
+//! Step numbers are those of room version 12. Versions up to 11 lack its steps 2 and 10.4, so that
+//! later steps have lower numbers there.
 //!
 //! Three of the rules are checked elsewhere, with what they need: a create event's absent `room_id` (1.2 of
 //! v12) by [`Pdu::parse`], the signature for `join_authorised_via_users_server` (5.2) by
