@@ -104,6 +104,27 @@ impl Store {
         self.events_by_no(&nos).await
     }
 
+    /// The oldest `limit` live events with `after < pos ≤ upto`, in order.
+    pub async fn live_after(
+        &self,
+        room: RoomNo,
+        after: Pos,
+        upto: Pos,
+        limit: usize,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
+        let query = self
+            .sql(
+                "SELECT no FROM event WHERE room = $1 AND ord IS NOT NULL \
+                 AND ord > $2 AND ord <= $3 ORDER BY ord LIMIT $4",
+            )
+            .bind(room.0)
+            .bind(after.0.max(0))
+            .bind(upto.0)
+            .bind(rows(limit));
+        let nos = numbers(&self.rows(query).await?)?;
+        self.events_by_no(&nos).await
+    }
+
     /// The changes of the room's current state with `after < pos ≤ upto`, ascending: position, entry,
     /// old and new event.
     pub async fn state_changes(
