@@ -103,6 +103,13 @@ pub struct RateLimits {
     pub other: Rate,
 }
 
+impl RateLimits {
+    /// No limits: for load tests.
+    pub fn off() -> Self {
+        Self { enabled: false, ..Self::default() }
+    }
+}
+
 impl Default for RateLimits {
     fn default() -> Self {
         let rate = |per_second, burst| Rate { per_second, burst };

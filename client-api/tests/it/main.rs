@@ -1,7 +1,12 @@
 //! Stories of clients, told to the whole client API over a real store. Each runs on both databases.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
+mod accounts;
+mod asking;
 mod harness;
+mod http;
+mod profiles;
 mod reading;
+mod rooms;
 mod stream;
 mod sync;
