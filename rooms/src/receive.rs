@@ -154,12 +154,24 @@ async fn admit_once(
         Ok(placed) => placed,
         Err(refused) => {
             let outcome = Received::Rejected(refused.rejection);
-            return store_alone(rooms, head.room, refused.event, refused.snapshots, outcome).await;
+            let write = RoomWrite {
+                room: head.room,
+                events: vec![refused.event],
+                snapshots: refused.snapshots,
+                ..RoomWrite::default()
+            };
+            return store_alone(rooms, write, outcome).await;
         }
     };
     if how.placement != Placement::Live {
-        let outcome = Received::Accepted;
-        return store_alone(rooms, head.room, placed.event, placed.after.new, outcome).await;
+        let write = RoomWrite {
+            room: head.room,
+            events: vec![placed.event],
+            snapshots: placed.after.new,
+            drop_extremities: bridged(&head, pdu),
+            ..RoomWrite::default()
+        };
+        return store_alone(rooms, write, Received::Accepted).await;
     }
 
     // From here on the room's current state matters: keep the rest of this process out of the way.
@@ -657,20 +669,27 @@ fn redacts(pdu: &Pdu, state: &View) -> Option<Redacts> {
     })
 }
 
+/// The extremities that an event which fills a hole follows: what lies beyond the hole follows them too,
+/// though nobody could see it before.
+fn bridged(head: &RoomHead, pdu: &Pdu) -> Vec<EventNo> {
+    let followed = head
+        .extremities
+        .iter()
+        .filter(|end| pdu.prev_events().contains(&end.event_id));
+    let followed: Vec<EventNo> = followed.map(|end| end.no).collect();
+    if followed.len() == head.extremities.len() {
+        // Nothing is beyond it.
+        return Vec::new();
+    }
+    followed
+}
+
 /// Stores an event that doesn't change the room's current state.
 async fn store_alone(
     rooms: &Rooms,
-    room: RoomNo,
-    event: NewEvent,
-    snapshots: Vec<NewSnapshot>,
+    write: RoomWrite,
     outcome: Received,
 ) -> Result<Option<Received>> {
-    let write = RoomWrite {
-        room,
-        events: vec![event],
-        snapshots,
-        ..RoomWrite::default()
-    };
     match rooms.store().commit(only(write)).await {
         Ok(_) => Ok(Some(outcome)),
         Err(CommitError::DuplicateEvent { done, .. }) => Ok(done.then_some(Received::Known)),
