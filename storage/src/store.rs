@@ -281,6 +281,11 @@ impl Store {
         &self.core.options.clock
     }
 
+    /// How it was opened.
+    pub fn options(&self) -> &Options {
+        &self.core.options
+    }
+
     /// Which database this is.
     pub fn dialect(&self) -> Dialect {
         self.core.dialect

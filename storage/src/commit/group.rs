@@ -74,6 +74,11 @@ pub(super) async fn attempt(store: &Store, jobs: Vec<Job>) -> Result<Answered, F
             tracing::error!(%error, "the log's tail is behind");
         }
     }
+    if written.decisions.iter().any(|decision| matches!(decision, Decision::Done(_)))
+        && let Err(error) = store.log().refresh().await
+    {
+        tracing::error!(%error, "the log's tail is behind");
+    }
     Ok(answer(store, jobs, written))
 }
 

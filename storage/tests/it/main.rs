@@ -1,0 +1,12 @@
+//! The store on both databases.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod commit;
+mod factory;
+mod facts;
+mod hostile;
+mod log;
+mod processes;
+mod redaction;
+mod state;
