@@ -1,1 +1,175 @@
-//! Invites across servers.
+//! Inviting users of other servers: their server signs the event before the room gets it
+//! (<https://spec.matrix.org/v1.19/server-server-api/#inviting-to-a-room>).
+
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+use rhizome_protocol::{Membership, Pdu, canonical, draft::Draft, rules::EventIdFormat};
+use rhizome_rooms::{
+    join as admission,
+    send::{self, Sent},
+};
+use ruma::{
+    OwnedUserId, RoomId, ServerName, UserId,
+    api::federation::membership::{RawStrippedState, create_invite},
+};
+use serde_json::{Value, value::RawValue};
+
+use crate::{Federation, MatrixError, client::OutboundError, handshake};
+
+/// The time limit of the other server: the inviting user waits.
+const TIME: Duration = Duration::from_secs(30);
+
+/// The state that tells an invited user what the room is.
+const STRIPPED: [(&str, &str); 7] = [
+    ("m.room.create", ""),
+    ("m.room.join_rules", ""),
+    ("m.room.name", ""),
+    ("m.room.topic", ""),
+    ("m.room.avatar", ""),
+    ("m.room.canonical_alias", ""),
+    ("m.room.encryption", ""),
+];
+
+/// The user of another server whom the draft invites, if that is what it does.
+pub(crate) fn remote_target(fed: &Federation, draft: &Draft) -> Option<OwnedUserId> {
+    if draft.kind != "m.room.member"
+        || draft.content.get("membership").and_then(Value::as_str)
+            != Some(Membership::Invite.as_str())
+    {
+        return None;
+    }
+    let target = OwnedUserId::try_from(draft.state_key.as_deref()?).ok()?;
+    (target.server_name() != fed.server_name()).then_some(target)
+}
+
+/// Invites `target`: signed here, then there, then admitted as it is.
+///
+/// # Errors
+/// What the room or the other server has against it; 502 if that server can't be reached.
+pub(crate) async fn send(
+    fed: &Federation,
+    draft: &Draft,
+    target: &UserId,
+) -> Result<Sent, MatrixError> {
+    let ours = send::prepare(fed.rooms(), draft).await?;
+    let server = target.server_name();
+    let stripped = stripped_state(fed, ours.room_id(), ours.sender()).await?;
+    let theirs = ask(fed, server, &ours, stripped)
+        .await
+        .map_err(for_the_inviter)?;
+    let signed = with_signature(&ours, &theirs, server)?;
+    let admitted = admission::admit_signed(fed.rooms(), Arc::new(signed)).await?;
+    Ok(Sent {
+        event_id: admitted.event.pdu.event_id().to_owned(),
+        fresh: true,
+    })
+}
+
+/// The other server's copy of the event, v2 first.
+async fn ask(
+    fed: &Federation,
+    server: &ServerName,
+    ours: &Pdu,
+    stripped: Vec<Box<RawValue>>,
+) -> Result<Box<RawValue>, OutboundError> {
+    let unusable = |error: serde_json::Error| OutboundError::Request(error.to_string());
+    let event = RawValue::from_string(ours.json().to_string()).map_err(unusable)?;
+    let request = create_invite::v2::Request::new(
+        ours.room_id().to_owned(),
+        ours.event_id().to_owned(),
+        ours.rules().version.clone(),
+        event,
+        stripped.into_iter().map(RawStrippedState::Pdu).collect(),
+    );
+    match fed
+        .outbound()
+        .send_limited(server, request, handshake::step(TIME))
+        .await
+    {
+        Ok(answer) => Ok(answer.event),
+        // Old servers know v1 only; it can only be about rooms of versions 1 and 2.
+        Err(error)
+            if ours.rules().format.event_id == EventIdFormat::Explicit
+                && matches!(
+                    error.status(),
+                    Some(StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND)
+                ) =>
+        {
+            handshake::invite_v1(fed, server, ours, handshake::step(TIME)).await
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What the inviting user is told. Faults of ours in the other server's eyes aren't the user's.
+fn for_the_inviter(error: OutboundError) -> MatrixError {
+    match error {
+        OutboundError::Remote(error)
+            if error.status.is_client_error()
+                && !matches!(
+                    error.errcode.as_ref(),
+                    "M_MISSING_PARAM" | "M_INVALID_PARAM"
+                ) =>
+        {
+            // 401 is about the servers' own relation, and would log the user out.
+            if error.status == StatusCode::UNAUTHORIZED {
+                return MatrixError::bad_gateway(format!(
+                    "The invited user's server answered {error}"
+                ));
+            }
+            error
+        }
+        other => MatrixError::bad_gateway(format!("The invited user's server: {other}")),
+    }
+}
+
+/// Our event with the other server's signature. Nothing else of its copy is taken.
+fn with_signature(ours: &Pdu, theirs: &RawValue, server: &ServerName) -> Result<Pdu, MatrixError> {
+    let unusable = || MatrixError::bad_gateway("The invited user's server gave back another event");
+    let theirs = canonical::parse_object(theirs.get().as_bytes()).map_err(|_| unusable())?;
+    let signature = theirs
+        .get("signatures")
+        .and_then(|signatures| signatures.get(server.as_str()))
+        .filter(|of_server| of_server.as_object().is_some_and(|keys| !keys.is_empty()))
+        .cloned()
+        .ok_or_else(|| {
+            MatrixError::bad_gateway("The invited user's server didn't sign the invite")
+        })?;
+    let given = Pdu::parse(ours.rules(), theirs).map_err(|_| unusable())?;
+    if given.event_id() != ours.event_id() {
+        return Err(unusable());
+    }
+    let mut event =
+        canonical::parse_object(ours.json().as_bytes()).map_err(|_| MatrixError::internal())?;
+    if let Some(signatures) = event.get_mut("signatures").and_then(Value::as_object_mut) {
+        signatures.insert(server.to_string(), signature);
+    }
+    Pdu::parse(ours.rules(), event)
+        .map_err(|rejection| MatrixError::bad_gateway(rejection.to_string()))
+}
+
+/// What the invited user's server is told about the room, as full events.
+async fn stripped_state(
+    fed: &Federation,
+    room_id: &RoomId,
+    inviter: &UserId,
+) -> Result<Vec<Box<RawValue>>, MatrixError> {
+    let store = fed.store();
+    let Some(snapshot) = store.room(room_id).await?.and_then(|head| head.snapshot) else {
+        return Ok(Vec::new());
+    };
+    let mut keys = STRIPPED.to_vec();
+    keys.push(("m.room.member", inviter.as_str()));
+    let numbers: Vec<_> = store
+        .state_entries(snapshot, &keys)
+        .await?
+        .into_iter()
+        .flatten()
+        .collect();
+    let events = store.events_by_no(&numbers).await?;
+    Ok(events
+        .iter()
+        .filter_map(|event| RawValue::from_string(event.pdu.json().to_string()).ok())
+        .collect())
+}

@@ -1,1 +1,331 @@
-//! Joining rooms through other servers.
+//! Joining rooms, through other servers where we aren't in the room ourselves
+//! (<https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>).
+//!
+//! 1. An alias becomes a room id and servers to ask.
+//! 2. Joins of one room go one after the other: whoever comes second finds us in the room.
+//! 3. In the room already: the join is a local event like any other.
+//! 4. Otherwise each candidate server is asked: template (`make_join`), sign, hand in (`send_join`).
+//! 5. The answer's events are checked (format, signatures, hash; keys fetched in parallel), then
+//!    [`rhizome_rooms::join::adopt`] checks that they authorise each other and the join, and takes the room.
+//! 6. Events that arrived meanwhile wait in the inbox; they are decided now.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rhizome_protocol::{Membership, Object, Pdu, RoomRules, draft::Draft};
+use rhizome_rooms::{
+    join::{self as admission, RemoteJoin},
+    membership, read,
+    send::SendOptions,
+};
+use ruma::{
+    OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomOrAliasId, ServerName, UserId,
+    api::federation::membership::prepare_join_event,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{
+    Federation, MatrixError,
+    client::{Limits, OutboundError},
+    handshake, local, query, verify,
+};
+
+/// How many servers are tried.
+const MAX_CANDIDATES: usize = 10;
+/// The time limit of `make_join`.
+const TEMPLATE_TIME: Duration = Duration::from_secs(20);
+/// The time limit of `send_join`, whose answer holds the whole state.
+const ANSWER_TIME: Duration = Duration::from_secs(180);
+/// The most bytes of that answer.
+const ANSWER_BODY: usize = 512 << 20;
+
+/// Rooms that we are joining now, with their rules once a template has told them.
+#[derive(Debug, Default)]
+pub(crate) struct Joining {
+    rooms: Mutex<HashMap<OwnedRoomId, &'static RoomRules>>,
+}
+
+impl Joining {
+    /// The rules of the room, if we are just joining it.
+    pub(crate) fn rules(&self, room_id: &RoomId) -> Option<&'static RoomRules> {
+        self.rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(room_id)
+            .copied()
+    }
+
+    fn begin<'a>(&'a self, room_id: &RoomId, rules: &'static RoomRules) -> JoiningRoom<'a> {
+        self.rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(room_id.to_owned(), rules);
+        JoiningRoom {
+            joining: self,
+            room_id: room_id.to_owned(),
+        }
+    }
+}
+
+/// Ends the joining when dropped.
+struct JoiningRoom<'a> {
+    joining: &'a Joining,
+    room_id: OwnedRoomId,
+}
+
+impl Drop for JoiningRoom<'_> {
+    fn drop(&mut self) {
+        self.joining
+            .rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.room_id);
+    }
+}
+
+/// Lets a local user join a room.
+///
+/// `via`: servers to go through, the best first. `content` is what the member event says besides the
+/// membership: `displayname`, `avatar_url`, `reason`.
+///
+/// # Errors
+/// What the room, or the last of the servers, has against it; 404 if there is nobody to ask.
+pub async fn join(
+    fed: &Federation,
+    user: &UserId,
+    target: &RoomOrAliasId,
+    via: &[OwnedServerName],
+    content: Object,
+) -> Result<OwnedRoomId, MatrixError> {
+    let (room_id, via) = resolve(fed, target, via).await?;
+    let (fed, user) = (fed.clone(), user.to_owned());
+    // A task of its own: between `send_join` and the room's adoption nobody's patience may end it.
+    let joining = tokio::spawn(async move {
+        join_room(&fed, &user, &room_id, via, content)
+            .await
+            .map(|()| room_id)
+    });
+    joining.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "joining a room failed");
+        Err(MatrixError::internal())
+    })
+}
+
+/// Step 1.
+async fn resolve(
+    fed: &Federation,
+    target: &RoomOrAliasId,
+    via: &[OwnedServerName],
+) -> Result<(OwnedRoomId, Vec<OwnedServerName>), MatrixError> {
+    let alias = match <&RoomId>::try_from(target) {
+        Ok(room_id) => return Ok((room_id.to_owned(), via.to_vec())),
+        Err(alias) => alias,
+    };
+    if alias.server_name() == fed.server_name() {
+        let stored = fed.store().alias(alias).await?;
+        let stored =
+            stored.ok_or_else(|| MatrixError::not_found(format!("There is no alias {alias}")))?;
+        return Ok((stored.room_id, via.to_vec()));
+    }
+    let (room_id, servers) = query::alias(fed, alias).await?;
+    Ok((
+        room_id,
+        servers.into_iter().chain(via.iter().cloned()).collect(),
+    ))
+}
+
+async fn join_room(
+    fed: &Federation,
+    user: &UserId,
+    room_id: &RoomId,
+    via: Vec<OwnedServerName>,
+    content: Object,
+) -> Result<(), MatrixError> {
+    // Step 2. Events of the room are no part of this: the lock is about joining only.
+    let _only = fed.inbound().joins.lock(room_id.to_owned()).await;
+    // Step 3.
+    if read::server_in_room(fed.rooms(), room_id, fed.server_name()).await? {
+        return join_locally(fed, user, room_id, content).await;
+    }
+    // Step 4.
+    let candidates = candidates(fed, user, room_id, via).await?;
+    let mut refusal: Option<MatrixError> = None;
+    for server in candidates {
+        match through(fed, &server, user, room_id, &content).await {
+            Ok(()) => {
+                // Step 6.
+                fed.store().inbox_wake(room_id).await?;
+                fed.inbound().inbox.notify_one();
+                return Ok(());
+            }
+            Err(error) => {
+                tracing::info!(%server, room = %room_id, %error, "can't join through this server");
+                // A refusal says more to the user than a server that can't be reached.
+                if refusal
+                    .as_ref()
+                    .is_none_or(|known| known.status.is_server_error())
+                {
+                    refusal = Some(error);
+                }
+            }
+        }
+    }
+    Err(refusal.unwrap_or_else(|| {
+        MatrixError::not_found(
+            "This server is not in the room and knows no server that could be joined through",
+        )
+    }))
+}
+
+async fn join_locally(
+    fed: &Federation,
+    user: &UserId,
+    room_id: &RoomId,
+    content: Object,
+) -> Result<(), MatrixError> {
+    if membership::current(fed.rooms(), room_id, user).await? == Some(Membership::Join) {
+        return Ok(());
+    }
+    let mut content = content;
+    content.insert("membership".to_owned(), Membership::Join.as_str().into());
+    let draft = Draft {
+        room_id: Some(room_id.to_owned()),
+        sender: user.to_owned(),
+        kind: "m.room.member".to_owned(),
+        state_key: Some(user.to_string()),
+        content,
+        redacts: None,
+    };
+    local::send(fed, draft, SendOptions::default()).await?;
+    Ok(())
+}
+
+/// Whom to ask: those the user named, the server of who invited them, the one in the room's id.
+async fn candidates(
+    fed: &Federation,
+    user: &UserId,
+    room_id: &RoomId,
+    via: Vec<OwnedServerName>,
+) -> Result<Vec<OwnedServerName>, MatrixError> {
+    let mut candidates = via;
+    if let Some(inviter) = inviter(fed, user, room_id).await? {
+        candidates.push(inviter.server_name().to_owned());
+    }
+    // We may have been in the room: those who were there with us.
+    if let Some(head) = fed.store().room(room_id).await? {
+        candidates.extend(
+            fed.store()
+                .joined_servers(head.room)
+                .await?
+                .iter()
+                .take(3)
+                .cloned(),
+        );
+    }
+    candidates.extend(room_id.server_name().map(ToOwned::to_owned));
+    let mut seen = std::collections::HashSet::new();
+    candidates.retain(|server| server != fed.server_name() && seen.insert(server.clone()));
+    candidates.truncate(MAX_CANDIDATES);
+    Ok(candidates)
+}
+
+/// Who invited the user to a room that we aren't in.
+pub(crate) async fn inviter(
+    fed: &Federation,
+    user: &UserId,
+    room_id: &RoomId,
+) -> Result<Option<OwnedUserId>, MatrixError> {
+    let (Some(user), Some(room)) = (
+        fed.store().known_user(user).await?,
+        fed.store().known_room(room_id).await?,
+    ) else {
+        return Ok(None);
+    };
+    Ok(fed
+        .store()
+        .remote_invite(user, room)
+        .await?
+        .map(|invite| invite.sender))
+}
+
+/// Steps 4 and 5 with one server.
+async fn through(
+    fed: &Federation,
+    server: &ServerName,
+    user: &UserId,
+    room_id: &RoomId,
+    content: &Object,
+) -> Result<(), MatrixError> {
+    let mut request = prepare_join_event::v1::Request::new(room_id.to_owned(), user.to_owned());
+    request.ver = RoomRules::supported()
+        .map(|rules| rules.version.clone())
+        .collect();
+    let template = fed
+        .outbound()
+        .send_limited(server, request, handshake::step(TEMPLATE_TIME))
+        .await?;
+    let rules = handshake::rules_of(template.room_version.as_ref())?;
+    let join = handshake::finish(
+        fed,
+        rules,
+        &template.event,
+        room_id,
+        user,
+        Membership::Join,
+        content.clone(),
+    )?;
+
+    // From here on the other server may send us the room's events.
+    let _joining = fed.inbound().joining.begin(room_id, rules);
+    let limits = Limits {
+        timeout: Some(ANSWER_TIME),
+        max_body: ANSWER_BODY,
+    };
+    let answer = handshake::submit(fed, server, "send_join", &join, limits).await?;
+    let answer: Answer = serde_json::from_str(answer.get())
+        .map_err(|error| OutboundError::Answer(error.to_string()))?;
+    let event = countersigned(fed, rules, &join, answer.event).await;
+    let state = verify::batch(fed, rules, room_id, answer.state).await;
+    let auth_chain = verify::batch(fed, rules, room_id, answer.auth_chain).await;
+    admission::adopt(
+        fed.rooms(),
+        RemoteJoin {
+            rules,
+            state,
+            auth_chain,
+            event,
+        },
+    )
+    .await?;
+    Ok(())
+}
+
+/// What of a `send_join` answer matters.
+#[derive(Deserialize)]
+struct Answer {
+    auth_chain: Vec<Box<RawValue>>,
+    state: Vec<Box<RawValue>>,
+    event: Option<Box<RawValue>>,
+}
+
+/// Our join with the other server's signature, if it gave one that is right and the event is the same.
+async fn countersigned(
+    fed: &Federation,
+    rules: &'static RoomRules,
+    join: &Arc<Pdu>,
+    given: Option<Box<RawValue>>,
+) -> Arc<Pdu> {
+    let Some(given) = given else {
+        return Arc::clone(join);
+    };
+    let given = verify::batch(fed, rules, join.room_id(), vec![given])
+        .await
+        .pop();
+    given
+        .filter(|given| given.event_id() == join.event_id() && given.content() == join.content())
+        .unwrap_or_else(|| Arc::clone(join))
+}

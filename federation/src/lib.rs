@@ -20,10 +20,12 @@ mod connect;
 pub mod discovery;
 pub mod error;
 pub mod gather;
+mod handshake;
 mod inbound;
 pub mod inbox;
 pub mod invite;
 pub mod join;
+mod keyed;
 pub mod keys;
 pub mod leave;
 pub mod local;
@@ -41,10 +43,10 @@ pub mod xmatrix;
 use std::{future::Future, sync::Arc};
 
 use ::ruma::ServerName;
+use rhizome_protocol::sign::KeyPair;
 use rhizome_rooms::Rooms;
 use rhizome_storage::Store;
 use tokio_util::sync::CancellationToken;
-use rhizome_protocol::sign::KeyPair;
 
 pub use crate::{
     client::Outbound,
@@ -76,11 +78,7 @@ impl Federation {
     ///
     /// # Errors
     /// When the configuration can't be used: bad CA certificates, no resolver.
-    pub fn new(
-        rooms: Rooms,
-        store: Store,
-        config: FederationConfig,
-    ) -> Result<Self, ConfigError> {
+    pub fn new(rooms: Rooms, store: Store, config: FederationConfig) -> Result<Self, ConfigError> {
         let outbound = Outbound::new(own_name(&rooms), own_key(&rooms), &config)?;
         Self::with(rooms, store, config, outbound)
     }
@@ -119,7 +117,9 @@ impl Federation {
             outbound,
             keys,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
     }
 
     /// The room layer.

@@ -93,11 +93,21 @@ pub(crate) async fn batch(
     fed: &Federation,
     rules: &'static RoomRules,
     room: &RoomId,
-    raws: &[Box<RawValue>],
+    raws: Vec<Box<RawValue>>,
 ) -> Vec<Arc<Pdu>> {
-    let parsed = raws.iter().filter_map(|raw| parse(raw).ok()).collect();
+    let parsed = if raws.len() <= INLINE {
+        parse_all(&raws)
+    } else {
+        match tokio::task::spawn_blocking(move || parse_all(&raws)).await {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                tracing::error!(%error, "parsing received events failed");
+                Vec::new()
+            }
+        }
+    };
     let mut seen = std::collections::HashSet::new();
-    let mut passed = Vec::with_capacity(raws.len());
+    let mut passed = Vec::with_capacity(parsed.len());
     for checked in objects(fed, rules, parsed).await {
         match checked {
             Ok(pdu) if pdu.room_id() != room => {
@@ -112,6 +122,10 @@ pub(crate) async fn batch(
         }
     }
     passed
+}
+
+fn parse_all(raws: &[Box<RawValue>]) -> Vec<Object> {
+    raws.iter().filter_map(|raw| parse(raw).ok()).collect()
 }
 
 fn check(rules: &'static RoomRules, object: Object, keys: &Gathered) -> Checked {

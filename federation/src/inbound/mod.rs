@@ -1,14 +1,65 @@
-//! The endpoints that other servers call about rooms.
+//! The endpoints that other servers call about rooms: a table of contents.
+
+mod edus;
+mod event;
+mod guard;
+mod invite;
+mod join;
+mod leave;
+mod member;
+mod state;
+mod transaction;
+mod v1;
+mod wire;
 
 use axum::Router;
+use ruma::{OwnedRoomId, OwnedServerName, OwnedTransactionId};
+use tokio::sync::Notify;
 
-use crate::Federation;
+use crate::{Federation, RumaRoute, keyed::Keyed};
 
-/// What the inbound endpoints share in memory.
+/// What the inbound endpoints and remote joins share in memory. Nothing of it is truth: the database
+/// decides, this only saves work.
 #[derive(Debug, Default)]
-pub struct Shared {}
+pub struct Shared {
+    /// Transactions being worked on: a repetition waits for the first.
+    pub(crate) transactions: Keyed<(OwnedServerName, OwnedTransactionId)>,
+    /// Remote joins and leaves under way: one at a time per room.
+    pub(crate) joins: Keyed<OwnedRoomId>,
+    /// Rooms whose history is being fetched: one request at a time.
+    pub(crate) backfills: Keyed<OwnedRoomId>,
+    /// Rooms that we are joining: events that arrive meanwhile wait in the inbox.
+    pub(crate) joining: crate::join::Joining,
+    /// Something was put into the inbox, or something that it may wait for has come.
+    pub(crate) inbox: Notify,
+}
 
-/// The routes of this module.
+/// 50 events of 64 KiB and 100 EDUs, with room for escapes.
+const TRANSACTION_LIMIT: usize = 16 << 20;
+
+/// The routes of this module, by section of the specification.
 pub fn routes() -> Router<Federation> {
     Router::new()
+        // Transactions
+        .ruma_route_sized(Some(TRANSACTION_LIMIT), transaction::send)
+        // Retrieving event authorisation information
+        .ruma_route(state::event_auth)
+        // Backfilling and retrieving missing events
+        .ruma_route(event::backfill)
+        .ruma_route(event::get_missing_events)
+        // Retrieving events
+        .ruma_route(state::state)
+        .ruma_route(state::state_ids)
+        .ruma_route(event::event)
+        // Joining rooms
+        .ruma_route(join::make_join)
+        .ruma_route(join::send_join)
+        .ruma_route(join::send_join_v1)
+        // Inviting to a room
+        .ruma_route(invite::invite)
+        .ruma_route(invite::invite_v1)
+        // Leaving rooms
+        .ruma_route(leave::make_leave)
+        .ruma_route(leave::send_leave)
+        .ruma_route(leave::send_leave_v1)
 }

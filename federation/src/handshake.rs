@@ -1,0 +1,171 @@
+//! What remote joins and leaves share: a template from another server becomes an event of ours.
+
+use std::{sync::Arc, time::Duration};
+
+use http::Method;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rhizome_protocol::{Membership, Object, Pdu, RoomRules, canonical, draft};
+use ruma::{RoomId, RoomVersionId, ServerName, UserId, api::error::ErrorKind};
+use serde_json::{Value, value::RawValue};
+
+use crate::{
+    Federation, MatrixError,
+    client::{Limits, OutboundError},
+};
+
+/// What stays as it is in a path segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// The fields of a template that are kept; what else it has is none of ours.
+const FROM_TEMPLATE: [&str; 7] = [
+    "room_id",
+    "sender",
+    "type",
+    "state_key",
+    "auth_events",
+    "prev_events",
+    "depth",
+];
+
+/// The rules of the version that a template names; without one it is version 1.
+pub(crate) fn rules_of(version: Option<&RoomVersionId>) -> Result<&'static RoomRules, MatrixError> {
+    let version = version.unwrap_or(&RoomVersionId::V1);
+    RoomRules::get(version).ok_or_else(|| {
+        MatrixError::new(
+            http::StatusCode::BAD_REQUEST,
+            "M_INCOMPATIBLE_ROOM_VERSION",
+            format!("This server does not support room version {version} of that room"),
+        )
+        .with("room_version", version.as_str())
+    })
+}
+
+/// Checks a template, fills in `content` (the membership is set here) and signs the event.
+///
+/// # Errors
+/// A template for something else than this membership of this user in this room.
+pub(crate) fn finish(
+    fed: &Federation,
+    rules: &'static RoomRules,
+    template: &RawValue,
+    room_id: &RoomId,
+    user: &UserId,
+    membership: Membership,
+    content: Object,
+) -> Result<Arc<Pdu>, MatrixError> {
+    let unusable = |what: String| {
+        MatrixError::bad_gateway(format!("The other server's template is unusable: {what}"))
+    };
+    let template = canonical::parse_object(template.get().as_bytes())
+        .map_err(|error| unusable(error.to_string()))?;
+    let text = |key: &str| template.get(key).and_then(Value::as_str);
+    let of_template = template.get("content").and_then(Value::as_object);
+    let same = text("type") == Some("m.room.member")
+        && text("room_id") == Some(room_id.as_str())
+        && text("sender") == Some(user.as_str())
+        && text("state_key") == Some(user.as_str())
+        && of_template
+            .and_then(|content| content.get("membership"))
+            .and_then(Value::as_str)
+            == Some(membership.as_str());
+    if !same {
+        return Err(unusable("it is not for what was asked".to_owned()));
+    }
+    let mut content = content;
+    content.insert("membership".to_owned(), membership.as_str().into());
+    // Only the resident server knows who of its users may let the user in.
+    content.remove("join_authorised_via_users_server");
+    if let Some(by) =
+        of_template.and_then(|content| content.get("join_authorised_via_users_server"))
+    {
+        content.insert("join_authorised_via_users_server".to_owned(), by.clone());
+    }
+    let mut event: Object = template
+        .iter()
+        .filter(|(key, _)| FROM_TEMPLATE.contains(&key.as_str()))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    event.insert("content".to_owned(), Value::Object(content));
+    event.insert("origin".to_owned(), fed.server_name().as_str().into());
+    event.insert(
+        "origin_server_ts".to_owned(),
+        fed.store().clock().now_ms().into(),
+    );
+    draft::finish(rules, event, fed.server_name(), fed.signing_key())
+        .map(Arc::new)
+        .map_err(|rejection| unusable(rejection.to_string()))
+}
+
+/// Sends the finished event to `send_join` or `send_leave`: v2, or v1 where that doesn't exist. v1 answers
+/// come without their `[200, …]`.
+pub(crate) async fn submit(
+    fed: &Federation,
+    server: &ServerName,
+    endpoint: &str,
+    event: &Pdu,
+    limits: Limits,
+) -> Result<Box<RawValue>, OutboundError> {
+    let room = utf8_percent_encode(event.room_id().as_str(), SEGMENT);
+    let id = utf8_percent_encode(event.event_id().as_str(), SEGMENT);
+    let unusable = |error: serde_json::Error| OutboundError::Answer(error.to_string());
+    let body = RawValue::from_string(event.json().to_string()).map_err(unusable)?;
+    let path = |version: &str| format!("/_matrix/federation/{version}/{endpoint}/{room}/{id}");
+    match fed
+        .outbound()
+        .call(server, Method::PUT, &path("v2"), Some(&body), limits)
+        .await
+    {
+        Err(OutboundError::Remote(error)) if is_unknown_endpoint(&error) => {
+            let answer = fed
+                .outbound()
+                .call(server, Method::PUT, &path("v1"), Some(&body), limits)
+                .await?;
+            let (_, body): (u16, Box<RawValue>) =
+                serde_json::from_slice(&answer).map_err(unusable)?;
+            Ok(body)
+        }
+        Ok(answer) => serde_json::from_slice(&answer).map_err(unusable),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_unknown_endpoint(error: &MatrixError) -> bool {
+    matches!(error.status.as_u16(), 404 | 405)
+        && error.errcode == ErrorKind::Unrecognized.errcode().as_str()
+}
+
+/// Limits for one step of a handshake with an answer of ordinary size.
+pub(crate) fn step(timeout: Duration) -> Limits {
+    Limits {
+        timeout: Some(timeout),
+        ..Limits::default()
+    }
+}
+
+/// `PUT /_matrix/federation/v1/invite`: the event is the body; the answer is `[200, {"event": …}]`.
+pub(crate) async fn invite_v1(
+    fed: &Federation,
+    server: &ServerName,
+    event: &Pdu,
+    limits: Limits,
+) -> Result<Box<RawValue>, OutboundError> {
+    #[derive(serde::Deserialize)]
+    struct Answer {
+        event: Box<RawValue>,
+    }
+    let room = utf8_percent_encode(event.room_id().as_str(), SEGMENT);
+    let id = utf8_percent_encode(event.event_id().as_str(), SEGMENT);
+    let unusable = |error: serde_json::Error| OutboundError::Answer(error.to_string());
+    let body = RawValue::from_string(event.json().to_string()).map_err(unusable)?;
+    let path = format!("/_matrix/federation/v1/invite/{room}/{id}");
+    let answer = fed
+        .outbound()
+        .call(server, Method::PUT, &path, Some(&body), limits)
+        .await?;
+    let (_, answer): (u16, Answer) = serde_json::from_slice(&answer).map_err(unusable)?;
+    Ok(answer.event)
+}

@@ -1,0 +1,201 @@
+//! Users of ours are invited by other servers: the invite is checked, signed and kept
+//! (<https://spec.matrix.org/v1.19/server-server-api/#inviting-to-a-room>).
+
+use axum::extract::State;
+use http::StatusCode;
+use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
+use rhizome_rooms::join;
+use ruma::{
+    EventId, RoomId, RoomVersionId, ServerName,
+    api::federation::membership::{RawStrippedState, create_invite},
+};
+use serde_json::{Value, json, value::RawValue};
+
+use super::{guard, member, v1, wire};
+use crate::{Federation, MatrixError, RawJson, Ruma, verify};
+
+/// The most entries of stripped state that are kept, and the most bytes of all of them.
+const MAX_STRIPPED: usize = 100;
+const MAX_STRIPPED_BYTES: usize = 512 << 10;
+
+/// `PUT /_matrix/federation/v2/invite/{roomId}/{eventId}`
+pub(super) async fn invite(
+    State(fed): State<Federation>,
+    Ruma { who, req }: Ruma<create_invite::v2::Request>,
+) -> Result<create_invite::v2::Response, MatrixError> {
+    let stripped: Vec<Box<RawValue>> = req
+        .invite_room_state
+        .into_iter()
+        .filter_map(|entry| match entry {
+            RawStrippedState::Pdu(raw) => Some(raw),
+            #[expect(deprecated, reason = "servers before 1.16 still send it")]
+            RawStrippedState::Stripped(raw) => Some(raw.into_json()),
+            _ => None,
+        })
+        .collect();
+    let signed = accept(
+        &fed,
+        &who,
+        &req.room_id,
+        &req.event_id,
+        &req.room_version,
+        &req.event,
+        &stripped,
+    )
+    .await?;
+    Ok(create_invite::v2::Response::new(wire::raw(&signed)?))
+}
+
+/// `PUT /_matrix/federation/v1/invite/{roomId}/{eventId}`: of rooms of version 1 or 2, which nothing else
+/// can be told from.
+pub(super) async fn invite_v1(
+    State(fed): State<Federation>,
+    Ruma { who, req }: Ruma<v1::Invite>,
+) -> Result<RawJson, MatrixError> {
+    let v1::Invite(req) = req;
+    let body = verify::parse(&req.pdu)
+        .map_err(|rejection| MatrixError::bad_json(rejection.to_string()))?;
+    let stripped: Vec<Box<RawValue>> = body
+        .get("unsigned")
+        .and_then(|unsigned| unsigned.get("invite_room_state"))
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| serde_json::value::to_raw_value(entry).ok())
+        .collect();
+    let signed = accept(
+        &fed,
+        &who,
+        &req.room_id,
+        &req.event_id,
+        &RoomVersionId::V1,
+        &req.pdu,
+        &stripped,
+    )
+    .await?;
+    Ok(RawJson(
+        format!("[200,{{\"event\":{}}}]", signed.json()).into(),
+    ))
+}
+
+async fn accept(
+    fed: &Federation,
+    origin: &ServerName,
+    room_id: &RoomId,
+    event_id: &EventId,
+    version: &RoomVersionId,
+    event: &RawValue,
+    stripped: &[Box<RawValue>],
+) -> Result<Pdu, MatrixError> {
+    let rules = RoomRules::get(version).ok_or_else(|| unsupported(version))?;
+    let pdu = member::checked(fed, rules, event).await?;
+    require_invite(fed, origin, &pdu, room_id, event_id)?;
+    if let Some(head) = fed.store().room(room_id).await? {
+        guard::require_allowed(fed, origin, &head).await?;
+    }
+    let stripped = stripped_state(fed, rules, room_id, stripped).await?;
+    let signed =
+        sign::countersign(&pdu, fed.server_name(), fed.signing_key()).map_err(|rejection| {
+            tracing::warn!(%rejection, event = %pdu.event_id(), "an invite can't be signed");
+            MatrixError::invalid_param(rejection.to_string())
+        })?;
+    join::remote_invite(fed.rooms(), &signed, stripped.into()).await?;
+    Ok(signed)
+}
+
+/// The checks that keep us from signing what is no invite of ours.
+fn require_invite(
+    fed: &Federation,
+    origin: &ServerName,
+    pdu: &Pdu,
+    room_id: &RoomId,
+    event_id: &EventId,
+) -> Result<(), MatrixError> {
+    let wrong = |what: &str| Err(MatrixError::invalid_param(what));
+    if pdu.kind() != "m.room.member" {
+        return wrong("The event is not an m.room.member event");
+    }
+    if pdu.membership() != Some(Membership::Invite) {
+        return wrong("The event's membership is not invite");
+    }
+    if pdu.room_id() != room_id || pdu.event_id() != event_id {
+        return wrong("The event is not the one that the path says");
+    }
+    if pdu.sender().server_name() != origin {
+        return wrong("The inviting user is not of the inviting server");
+    }
+    match member::target(pdu) {
+        Some(user) if user.server_name() == fed.server_name() => Ok(()),
+        _ => wrong("The invited user is not of this server"),
+    }
+}
+
+/// Checks `invite_room_state` and turns it into stripped state for clients: the text of a JSON array.
+///
+/// Versions whose room id is the create event's hash get all checks; in the others, servers that still
+/// send the stripped form are put up with.
+async fn stripped_state(
+    fed: &Federation,
+    rules: &'static RoomRules,
+    room_id: &RoomId,
+    entries: &[Box<RawValue>],
+) -> Result<String, MatrixError> {
+    let size: usize = entries.iter().map(|entry| entry.get().len()).sum();
+    if entries.len() > MAX_STRIPPED || size > MAX_STRIPPED_BYTES {
+        return Err(MatrixError::invalid_param("invite_room_state is too large"));
+    }
+    let strict = rules.format.room_id_is_create_hash;
+    let mut objects = Vec::with_capacity(entries.len());
+    for entry in entries {
+        match verify::parse(entry) {
+            Ok(object) => objects.push(object),
+            Err(rejection) if strict => {
+                return Err(MatrixError::invalid_param(rejection.to_string()));
+            }
+            Err(rejection) => {
+                tracing::info!(%room_id, %rejection, "dropped an entry of invite_room_state")
+            }
+        }
+    }
+    if strict {
+        let mut has_create = false;
+        for checked in verify::objects(fed, rules, objects.clone()).await {
+            let pdu = checked.map_err(|rejection| {
+                MatrixError::invalid_param(format!("invite_room_state: {rejection}"))
+            })?;
+            if pdu.room_id() != room_id {
+                return Err(MatrixError::invalid_param(
+                    "invite_room_state has an event of another room",
+                ));
+            }
+            has_create |= pdu.is_state("m.room.create", "");
+        }
+        if !has_create {
+            return Err(MatrixError::missing_param(
+                "invite_room_state lacks the m.room.create event",
+            ));
+        }
+    }
+    let stripped: Vec<Value> = objects
+        .into_iter()
+        .filter_map(|mut object| {
+            Some(json!({
+                "type": object.remove("type")?,
+                "state_key": object.remove("state_key")?,
+                "sender": object.remove("sender")?,
+                "content": object.remove("content")?,
+            }))
+        })
+        .collect();
+    Ok(Value::Array(stripped).to_string())
+}
+
+fn unsupported(version: &RoomVersionId) -> MatrixError {
+    let message = format!("This server does not support room version {version}");
+    MatrixError::new(
+        StatusCode::BAD_REQUEST,
+        "M_INCOMPATIBLE_ROOM_VERSION",
+        message,
+    )
+    .with("room_version", version.as_str())
+}

@@ -1,0 +1,104 @@
+//! What `send_join` and `send_leave` share: another server hands us its user's signed membership event,
+//! made from a template of ours.
+
+use std::sync::Arc;
+
+use rhizome_protocol::{Membership, Pdu, RoomRules};
+use rhizome_rooms::join::{self, AdmittedEvent, Template};
+use rhizome_storage::RoomHead;
+use ruma::{EventId, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId};
+use serde_json::value::RawValue;
+
+use super::guard;
+use crate::{Federation, MatrixError, verify};
+
+/// An event template for a user of `origin`, as JSON text, and the room's version.
+pub(super) async fn template(
+    fed: &Federation,
+    origin: &ServerName,
+    room_id: &RoomId,
+    user: &UserId,
+    membership: Membership,
+    versions: &[RoomVersionId],
+) -> Result<(Box<RawValue>, &'static RoomRules), MatrixError> {
+    require_own_user(origin, user)?;
+    guard::known(fed, origin, room_id).await?;
+    let Template { rules, event } =
+        join::template(fed.rooms(), room_id, user, membership, versions).await?;
+    let raw = serde_json::value::to_raw_value(&event).map_err(|error| {
+        tracing::error!(%error, "a template can't be encoded");
+        MatrixError::internal()
+    })?;
+    Ok((raw, rules))
+}
+
+/// Takes the finished event into the room and sends it on to the room's other servers.
+pub(super) async fn admit(
+    fed: &Federation,
+    origin: &ServerName,
+    room_id: &RoomId,
+    event_id: &EventId,
+    raw: &RawValue,
+    membership: Membership,
+) -> Result<(Arc<RoomHead>, AdmittedEvent), MatrixError> {
+    let head = guard::known(fed, origin, room_id).await?;
+    let pdu = checked(fed, head.rules, raw).await?;
+    require_membership_of(origin, &pdu, room_id, event_id, membership)?;
+    let admitted = join::admit_signed(fed.rooms(), pdu).await?;
+    Ok((head, admitted))
+}
+
+/// Format, signatures and hash of one event that came as a request's body.
+pub(super) async fn checked(
+    fed: &Federation,
+    rules: &'static RoomRules,
+    raw: &RawValue,
+) -> Result<Arc<Pdu>, MatrixError> {
+    let object =
+        verify::parse(raw).map_err(|rejection| MatrixError::bad_json(rejection.to_string()))?;
+    let checked = verify::objects(fed, rules, vec![object]).await.pop();
+    match checked {
+        Some(Ok(pdu)) => Ok(pdu),
+        Some(Err(rejection)) => Err(MatrixError::invalid_param(rejection.to_string())),
+        None => Err(MatrixError::internal()),
+    }
+}
+
+fn require_membership_of(
+    origin: &ServerName,
+    pdu: &Pdu,
+    room_id: &RoomId,
+    event_id: &EventId,
+    membership: Membership,
+) -> Result<(), MatrixError> {
+    let wrong = |what: &str| Err(MatrixError::invalid_param(what));
+    if pdu.room_id() != room_id {
+        return wrong("The event belongs to another room than the path says");
+    }
+    if pdu.event_id() != event_id {
+        return wrong("The event's id is not the one that the path says");
+    }
+    if pdu.kind() != "m.room.member" || pdu.membership() != Some(membership) {
+        return wrong("The event is not of the membership that this endpoint is for");
+    }
+    if pdu.state_key() != Some(pdu.sender().as_str()) {
+        return wrong("The event's sender and state_key differ");
+    }
+    require_own_user(origin, pdu.sender())
+}
+
+/// # Errors
+/// 403 `M_FORBIDDEN` for another server's users.
+pub(super) fn require_own_user(origin: &ServerName, user: &UserId) -> Result<(), MatrixError> {
+    if user.server_name() == origin {
+        return Ok(());
+    }
+    Err(MatrixError::forbidden(format!(
+        "{user} is not a user of {origin}"
+    )))
+}
+
+/// The state key as the user whom a membership event is about.
+pub(super) fn target(pdu: &Pdu) -> Option<OwnedUserId> {
+    OwnedUserId::try_from(pdu.state_key()?).ok()
+}

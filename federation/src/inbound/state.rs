@@ -1,0 +1,81 @@
+//! The state of a room at an event, and what authorises an event.
+
+use axum::extract::State;
+use rhizome_rooms::state_at::{self, StateBefore};
+use rhizome_storage::Placement;
+use ruma::{
+    EventId, RoomId, ServerName,
+    api::federation::{
+        authorization::get_event_authorization,
+        event::{get_room_state, get_room_state_ids},
+    },
+};
+
+use super::{guard, wire::Writer};
+use crate::{Federation, MatrixError, RawJson, Ruma};
+
+/// `GET /_matrix/federation/v1/state/{roomId}`: the state before an event, with its auth chain.
+pub(super) async fn state(
+    State(fed): State<Federation>,
+    Ruma { who, req }: Ruma<get_room_state::v1::Request>,
+) -> Result<RawJson, MatrixError> {
+    let before = state_before(&fed, &who, &req.room_id, &req.event_id).await?;
+    let chain = fed.store().events(&before.auth_chain).await?;
+    Ok(Writer::new()
+        .events("auth_chain", &chain)
+        .events("pdus", &before.state)
+        .finish())
+}
+
+/// `GET /_matrix/federation/v1/state_ids/{roomId}`: the same as ids.
+pub(super) async fn state_ids(
+    State(fed): State<Federation>,
+    Ruma { who, req }: Ruma<get_room_state_ids::v1::Request>,
+) -> Result<get_room_state_ids::v1::Response, MatrixError> {
+    let before = state_before(&fed, &who, &req.room_id, &req.event_id).await?;
+    let ids = before
+        .state
+        .iter()
+        .map(|event| event.pdu.event_id().to_owned())
+        .collect();
+    Ok(get_room_state_ids::v1::Response::new(
+        before.auth_chain,
+        ids,
+    ))
+}
+
+/// `GET /_matrix/federation/v1/event_auth/{roomId}/{eventId}`: everything that an event rests on.
+pub(super) async fn event_auth(
+    State(fed): State<Federation>,
+    Ruma { who, req }: Ruma<get_event_authorization::v1::Request>,
+) -> Result<RawJson, MatrixError> {
+    let head = guard::resident(&fed, &who, &req.room_id).await?;
+    let event = guard::event(&fed, &head, &req.event_id).await?;
+    let chain = fed
+        .store()
+        .auth_chain(&[event.pdu.event_id().to_owned()])
+        .await?;
+    let chain = fed.store().events(&chain).await?;
+    Ok(Writer::new().events("auth_chain", &chain).finish())
+}
+
+/// The state right before an event of the room, for a server that may know it.
+///
+/// # Errors
+/// 404 for events that we don't have, or have without a place in the room's history.
+async fn state_before(
+    fed: &Federation,
+    origin: &ServerName,
+    room_id: &RoomId,
+    event_id: &EventId,
+) -> Result<StateBefore, MatrixError> {
+    let head = guard::resident(fed, origin, room_id).await?;
+    let event = guard::event(fed, &head, event_id).await?;
+    let before = match event.placement {
+        Placement::Outlier => None,
+        _ => state_at::before(fed.rooms(), &event).await?,
+    };
+    before.ok_or_else(|| {
+        MatrixError::not_found(format!("The state at event {event_id} is not known here"))
+    })
+}

@@ -1,0 +1,272 @@
+//! `PUT /_matrix/federation/v1/send/{txnId}`: another server tells what happened.
+//!
+//! 1. A transaction that was done gets the answer that it got then.
+//! 2. Its events are grouped by room. Rooms are worked on side by side, a room's events in order; what is
+//!    wrong with one event concerns no other.
+//! 3. Events are checked (format, signatures, hash), then decided. What can't be decided yet goes to the
+//!    durable inbox and counts as taken.
+//! 4. Ephemeral data is applied, and the answer remembered.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use rhizome_protocol::{Membership, Object, Pdu, RoomRules};
+use rhizome_rooms::{
+    Error, join, read,
+    receive::{self, Gathered, Received},
+};
+use rhizome_storage::{InboxEvent, RoomHead};
+use ruma::{
+    OwnedEventId, OwnedRoomId, RoomId, ServerName, UserId,
+    api::federation::transactions::send_transaction_message,
+};
+use serde_json::{Value, json, value::RawValue};
+
+use super::{edus, guard};
+use crate::{Federation, MatrixError, RawJson, Ruma, verify};
+
+/// The most events of one transaction.
+const MAX_PDUS: usize = 50;
+/// The most ephemeral data units of one transaction.
+const MAX_EDUS: usize = 100;
+/// How many rooms of one transaction are worked on at the same time.
+const ROOMS_AT_ONCE: usize = 8;
+/// How many events of one server may wait in the inbox.
+const INBOX_PER_ORIGIN: usize = 5_000;
+
+/// An event's id and what the other server is told about it.
+type Told = (OwnedEventId, Result<(), String>);
+
+/// `PUT /_matrix/federation/v1/send/{txnId}`
+pub(super) async fn send(
+    State(fed): State<Federation>,
+    Ruma { who, req }: Ruma<send_transaction_message::v1::Request>,
+) -> Result<RawJson, MatrixError> {
+    if req.pdus.len() > MAX_PDUS || req.edus.len() > MAX_EDUS {
+        let message = format!("A transaction has at most {MAX_PDUS} PDUs and {MAX_EDUS} EDUs");
+        return Err(MatrixError::bad_json(message));
+    }
+    let store = fed.store();
+    let txn = req.transaction_id;
+    // A repetition that comes while the first is being worked on waits for it.
+    let _only = fed
+        .inbound()
+        .transactions
+        .lock((who.clone(), txn.clone()))
+        .await;
+    if let Some(answer) = store.inbound_txn(&who, txn.as_str()).await? {
+        return Ok(RawJson(answer.into()));
+    }
+    let told = events(&fed, &who, &req.pdus).await?;
+    edus::apply(&fed, &who, &req.edus).await?;
+    let answer = answer(told);
+    store.inbound_txn_done(&who, txn.as_str(), &answer).await?;
+    Ok(RawJson(answer.into()))
+}
+
+fn answer(told: Vec<Told>) -> String {
+    let pdus: BTreeMap<OwnedEventId, Value> = told
+        .into_iter()
+        .map(|(id, outcome)| match outcome {
+            Ok(()) => (id, json!({})),
+            Err(error) => (id, json!({ "error": error })),
+        })
+        .collect();
+    json!({ "pdus": pdus }).to_string()
+}
+
+async fn events(
+    fed: &Federation,
+    origin: &ServerName,
+    pdus: &[Box<RawValue>],
+) -> Result<Vec<Told>, MatrixError> {
+    let mut by_room: BTreeMap<OwnedRoomId, Vec<Object>> = BTreeMap::new();
+    for raw in pdus {
+        let room = verify::parse(raw).and_then(|object| Ok((room_of(&object)?, object)));
+        match room {
+            Ok((room, object)) => by_room.entry(room).or_default().push(object),
+            // Without its room's version an event has no id to name it by.
+            Err(rejection) => tracing::info!(%origin, %rejection, "dropped a received event"),
+        }
+    }
+    let told: Vec<Vec<Told>> = stream::iter(by_room)
+        .map(|(room, objects)| in_room(fed, origin, room, objects))
+        .buffer_unordered(ROOMS_AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(told.into_iter().flatten().collect())
+}
+
+fn room_of(object: &Object) -> Result<OwnedRoomId, rhizome_protocol::Rejection> {
+    let room = object
+        .get("room_id")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    RoomId::parse(room).map_err(|_| {
+        rhizome_protocol::Rejection::new("PDU format", "room_id is missing or malformed")
+    })
+}
+
+/// The events of one room, in order.
+async fn in_room(
+    fed: &Federation,
+    origin: &ServerName,
+    room_id: OwnedRoomId,
+    objects: Vec<Object>,
+) -> Result<Vec<Told>, MatrixError> {
+    let head = fed.store().room(&room_id).await?;
+    let resident = read::server_in_room(fed.rooms(), &room_id, fed.server_name()).await?;
+    match (head, fed.inbound().joining.rules(&room_id)) {
+        (Some(head), _) if resident => {
+            // ACLs are applied to each event by itself.
+            if !guard::is_allowed(fed, origin, &head).await? {
+                let denied = format!("{origin} is denied access to this room by its server ACL");
+                return Ok(refuse_all(head.rules, &objects, &denied));
+            }
+            decide_all(fed, origin, &head, objects).await
+        }
+        // We are just coming in: these follow our join.
+        (_, Some(rules)) => put_aside_all(fed, origin, rules, objects).await,
+        (head, None) => {
+            for object in &objects {
+                withdrawn_invite(fed, origin, &room_id, object).await?;
+            }
+            tracing::debug!(%origin, room = %room_id, "events of a room that we aren't in");
+            let rules = head.map(|head| head.rules);
+            Ok(rules.map_or_else(Vec::new, |rules| {
+                refuse_all(rules, &objects, "This server is not in the room")
+            }))
+        }
+    }
+}
+
+fn refuse_all(rules: &'static RoomRules, objects: &[Object], reason: &str) -> Vec<Told> {
+    let ids = objects
+        .iter()
+        .filter_map(|object| verify::event_id(rules, object));
+    ids.map(|id| (id, Err(reason.to_owned()))).collect()
+}
+
+/// Checks events and gives each a sink for what becomes of it.
+async fn checked(
+    fed: &Federation,
+    origin: &ServerName,
+    rules: &'static RoomRules,
+    objects: Vec<Object>,
+) -> (Vec<std::sync::Arc<Pdu>>, Vec<Told>) {
+    let (mut passed, mut told) = (Vec::new(), Vec::new());
+    let outcomes = verify::objects(fed, rules, objects.clone()).await;
+    for (object, outcome) in objects.into_iter().zip(outcomes) {
+        match outcome {
+            Ok(pdu) => passed.push(pdu),
+            Err(rejection) => {
+                let id = verify::event_id(rules, &object);
+                tracing::info!(%origin, event = ?id, %rejection, "dropped a received event");
+                told.extend(id.map(|id| (id, Err(rejection.to_string()))));
+            }
+        }
+    }
+    (passed, told)
+}
+
+async fn decide_all(
+    fed: &Federation,
+    origin: &ServerName,
+    head: &RoomHead,
+    objects: Vec<Object>,
+) -> Result<Vec<Told>, MatrixError> {
+    let (passed, mut told) = checked(fed, origin, head.rules, objects).await;
+    for pdu in passed {
+        let id = pdu.event_id().to_owned();
+        let outcome = match receive::receive(fed.rooms(), pdu.clone(), &Gathered::default()).await {
+            Ok(Received::Accepted | Received::Known | Received::SoftFailed(_)) => Ok(()),
+            Ok(Received::Rejected(rejection)) => Err(rejection.to_string()),
+            Ok(Received::Need(_)) | Err(Error::Contended) => put_aside(fed, origin, &pdu).await?,
+            // The database's trouble is not the event's fault: the other server tries again.
+            Err(error @ Error::Store(_)) => return Err(error.into()),
+            Err(error) => Err(error.to_string()),
+        };
+        told.push((id, outcome));
+    }
+    Ok(told)
+}
+
+async fn put_aside_all(
+    fed: &Federation,
+    origin: &ServerName,
+    rules: &'static RoomRules,
+    objects: Vec<Object>,
+) -> Result<Vec<Told>, MatrixError> {
+    let (passed, mut told) = checked(fed, origin, rules, objects).await;
+    for pdu in passed {
+        told.push((
+            pdu.event_id().to_owned(),
+            put_aside(fed, origin, &pdu).await?,
+        ));
+    }
+    Ok(told)
+}
+
+/// Keeps an event in the inbox.
+async fn put_aside(
+    fed: &Federation,
+    origin: &ServerName,
+    pdu: &Pdu,
+) -> Result<Result<(), String>, MatrixError> {
+    let event = InboxEvent {
+        event_id: pdu.event_id().to_owned(),
+        origin: origin.to_owned(),
+        room_id: pdu.room_id().to_owned(),
+        room_version: pdu.rules().id().to_owned(),
+        event: pdu.json().clone(),
+        received_ts: fed.store().clock().now_ms(),
+        attempts: 0,
+    };
+    if fed.store().inbox_add(&[event], INBOX_PER_ORIGIN).await? == 0 {
+        tracing::warn!(%origin, event = %pdu.event_id(), "the inbox of this server is full: event dropped");
+        return Ok(Err(
+            "Too many events of your server wait to be decided".to_owned()
+        ));
+    }
+    fed.inbound().inbox.notify_one();
+    Ok(Ok(()))
+}
+
+/// An invite that we keep for a user of ours ends when a later event of the room, resting on it, makes the
+/// user leave or bans them. We aren't in the room, so nobody else tells.
+async fn withdrawn_invite(
+    fed: &Federation,
+    origin: &ServerName,
+    room_id: &RoomId,
+    object: &Object,
+) -> Result<(), MatrixError> {
+    let text = |key: &str| object.get(key).and_then(Value::as_str);
+    let Some(user) = text("state_key").and_then(|key| <&UserId>::try_from(key).ok()) else {
+        return Ok(());
+    };
+    if text("type") != Some("m.room.member") || user.server_name() != fed.server_name() {
+        return Ok(());
+    }
+    let (Some(user_no), Some(room)) = (
+        fed.store().known_user(user).await?,
+        fed.store().known_room(room_id).await?,
+    ) else {
+        return Ok(());
+    };
+    let Some(invite) = fed.store().remote_invite(user_no, room).await? else {
+        return Ok(());
+    };
+    let (mut passed, _) = checked(fed, origin, invite.rules, vec![object.clone()]).await;
+    let Some(pdu) = passed.pop() else {
+        return Ok(());
+    };
+    let ends = matches!(pdu.membership(), Some(Membership::Leave | Membership::Ban));
+    let invited_by = rhizome_protocol::canonical::parse_object(invite.event.as_bytes())
+        .ok()
+        .and_then(|object| verify::event_id(invite.rules, &object));
+    if ends && invited_by.is_some_and(|invite| pdu.auth_events().contains(&invite)) {
+        join::remote_invite_gone(fed.rooms(), room_id, user).await?;
+    }
+    Ok(())
+}
