@@ -116,8 +116,9 @@ impl Store {
         let mut differences = Vec::new();
         for level in 0.. {
             let mut next = Vec::new();
-            let both = pairs.iter().flat_map(|(a, b)| [*a, *b]).flatten();
-            self.load(both, &mut loaded).await?;
+            // Collected: a closure over references inside an await keeps the future from being `Send`.
+            let both: Vec<Slot> = pairs.iter().flat_map(|(a, b)| [*a, *b]).flatten().collect();
+            self.load(both.into_iter(), &mut loaded).await?;
             for pair in pairs {
                 compare(&loaded, pair, level, &mut differences, &mut next)?;
             }
