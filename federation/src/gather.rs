@@ -136,7 +136,7 @@ async fn settle(
         if !need.prev.is_empty() {
             if chase {
                 chase = false;
-                came |= missing_events(fed, search, head, &pdu).await?;
+                missing_events(fed, search, head, &pdu).await?;
                 // The core says which prevs are missing even so.
                 continue;
             }
@@ -160,13 +160,13 @@ async fn settle(
     Ok(Outcome::Undecided(need))
 }
 
-/// Step 3: what lies between our newest events and this one. Whether anything came.
+/// Step 3: what lies between our newest events and this one.
 async fn missing_events(
     fed: &Federation,
     search: &mut Search,
     head: &RoomHead,
     pdu: &Pdu,
-) -> Result<bool, Error> {
+) -> Result<(), Error> {
     // The head as it is now: what was fetched before may have moved it.
     let now = fed.store().room_by_no(head.room).await?;
     let earliest: Vec<OwnedEventId> = now
@@ -182,7 +182,7 @@ async fn missing_events(
     );
     request.limit = UInt::from(MISSING_LIMIT);
     let Some(answer) = ask(fed, search, &request, |answer| !answer.events.is_empty()).await else {
-        return Ok(false);
+        return Ok(());
     };
     let raws = take_some(answer.events, MISSING_LIMIT as usize);
     let events = verify::batch(fed, head.rules, &head.room_id, raws).await;
@@ -193,7 +193,6 @@ async fn missing_events(
         |event| event.depth(),
         |event| event.prev_events().to_vec(),
     );
-    let mut came = false;
     for event in events {
         if event.event_id() == pdu.event_id() || is_placed(fed, &known, event.event_id()).await? {
             continue;
@@ -201,15 +200,14 @@ async fn missing_events(
         let id = event.event_id().to_owned();
         match Box::pin(settle(fed, search, head, event, false)).await? {
             Outcome::Decided(outcome) => {
-                came = true;
                 tracing::debug!(event = %id, ?outcome, "fetched a missing event");
             }
             Outcome::Undecided(_) => {
-                tracing::info!(event = %id, "a missing event can't be decided")
+                tracing::info!(event = %id, "a missing event can't be decided");
             }
         }
     }
-    Ok(came)
+    Ok(())
 }
 
 /// Whether we have the event as part of the room's history, not just as an outlier.

@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use futures_util::future::BoxFuture;
 use rhizome_protocol::{
     Object, Pdu, Rejection, RoomRules, canonical,
     receive::{self, Refusal},
@@ -47,7 +48,7 @@ pub(crate) async fn objects(
     rules: &'static RoomRules,
     objects: Vec<Object>,
 ) -> Vec<Checked> {
-    let keys = Arc::new(fed.keys().prefetch(&wanted(rules, &objects)).await);
+    let keys = Arc::new(prefetch(fed, &wanted(rules, &objects)).await);
     if objects.len() <= INLINE {
         return objects
             .into_iter()
@@ -126,6 +127,11 @@ pub(crate) async fn batch(
 
 fn parse_all(raws: &[Box<RawValue>]) -> Vec<Object> {
     raws.iter().filter_map(|raw| parse(raw).ok()).collect()
+}
+
+/// Boxed: the compiler can't see through the key ring's streams that the whole is `Send`.
+fn prefetch<'a>(fed: &'a Federation, wanted: &'a [Wanted]) -> BoxFuture<'a, Gathered> {
+    Box::pin(fed.keys().prefetch(wanted))
 }
 
 fn check(rules: &'static RoomRules, object: Object, keys: &Gathered) -> Checked {
