@@ -1,6 +1,7 @@
 //! From a socket to a handler: what a listener serves, limits against slow and greedy peers, the
 //! request's span.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,13 +19,14 @@ use futures_util::FutureExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ipnet::IpNet;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument;
 
 use crate::config::{Api, Http};
@@ -81,13 +83,16 @@ pub(crate) async fn accept(listener: Arc<TcpListener>, serving: Arc<Serving>) {
         match accepted {
             (Ok(slot), Ok((stream, peer))) => {
                 let serving = serving.clone();
-                let tracker = serving.connections.clone();
-                tracker.spawn(async move {
+                let held = Held {
+                    stream,
+                    _slot: slot,
+                    _token: serving.connections.token(),
+                };
+                tokio::spawn(async move {
                     tokio::select! {
                         () = serving.kill.cancelled() => {}
-                        () = connection(stream, peer, &serving) => {}
+                        () = connection(held, peer, &serving) => {}
                     }
-                    drop(slot);
                 });
             }
             (_, Err(error)) => {
@@ -100,8 +105,8 @@ pub(crate) async fn accept(listener: Arc<TcpListener>, serving: Arc<Serving>) {
     }
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, serving: &Arc<Serving>) {
-    let _ = stream.set_nodelay(true);
+async fn connection(stream: Held, peer: SocketAddr, serving: &Arc<Serving>) {
+    let _ = stream.stream.set_nodelay(true);
     let Some(tls) = &serving.tls else {
         return serve(stream, peer, serving).await;
     };
@@ -110,6 +115,54 @@ async fn connection(stream: TcpStream, peer: SocketAddr, serving: &Arc<Serving>)
         Ok(Ok(stream)) => serve(stream, peer, serving).await,
         Ok(Err(error)) => tracing::debug!(%peer, "TLS handshake failed: {error}"),
         Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+    }
+}
+
+/// A peer's socket. However long it lives, also as a WebSocket that has left the HTTP server, it holds
+/// its place among the connections and is waited for when the server stops.
+struct Held {
+    stream: TcpStream,
+    _slot: OwnedSemaphorePermit,
+    _token: TaskTrackerToken,
+}
+
+impl AsyncRead for Held {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Held {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

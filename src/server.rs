@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rhizome_client_api as client_api;
@@ -19,9 +20,6 @@ use crate::http::{self, Routers, Serving};
 use crate::tasks::Tasks;
 use crate::tls::{self, Certificate};
 use crate::{settings, signing_key};
-
-/// Accept loops per listener: one is enough for connections that live long.
-const ACCEPTORS: usize = 1;
 
 /// A server that runs. [`Running::shutdown`] stops it; a mere drop leaves its tasks running.
 pub struct Running {
@@ -105,16 +103,13 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             )),
         });
         let listener = Arc::new(listener);
-        for _ in 0..ACCEPTORS {
+        tasks.supervise("listener", move |_| {
             let (listener, serving) = (listener.clone(), serving.clone());
-            tasks.supervise("listener", move |_| {
-                let (listener, serving) = (listener.clone(), serving.clone());
-                async move {
-                    http::accept(listener, serving).await;
-                    Ok(())
-                }
-            });
-        }
+            async move {
+                http::accept(listener, serving).await;
+                Ok(())
+            }
+        });
     }
     Ok(Running {
         addresses,
@@ -193,11 +188,14 @@ impl Running {
             );
         }
         self.kill.cancel();
-        self.connections.wait().await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.connections.wait()).await;
         if !self.tasks.wait(limit).await {
             tracing::warn!("some tasks had not ended after {limit:?}");
         }
-        if tokio::time::timeout(limit, self.store.close()).await.is_err() {
+        if tokio::time::timeout(limit, self.store.close())
+            .await
+            .is_err()
+        {
             tracing::warn!("the database was not closed after {limit:?}");
         }
     }

@@ -136,7 +136,9 @@ mod tests {
         let path = dir.path().join("signing.key");
         fs::write(&path, "\n").unwrap();
         assert!(
-            load(&path).err().unwrap()
+            load(&path)
+                .err()
+                .unwrap()
                 .to_string()
                 .contains("is empty; restore it")
         );

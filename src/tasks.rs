@@ -59,12 +59,6 @@ impl Tasks {
         });
     }
 
-    /// Runs `task` once, beside the others.
-    pub fn once(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let _ = name;
-        self.tracker.spawn(task);
-    }
-
     /// Waits until every task has ended, at most `limit`; `false` when some had not.
     pub async fn wait(&self, limit: Duration) -> bool {
         self.tracker.close();

@@ -44,8 +44,15 @@ pub(super) fn create(config: &Config, args: UserCreate) -> anyhow::Result<()> {
         std::fs::create_dir_all(&config.server.data_dir)?;
         let store = server::open_store(config).await?;
         let cost = server::client_config(config).password_cost;
-        let made =
-            users::create(&store, &config.server.name, name, &password, args.admin, cost).await;
+        let made = users::create(
+            &store,
+            &config.server.name,
+            name,
+            &password,
+            args.admin,
+            cost,
+        )
+        .await;
         store.close().await;
         let user =
             made.map_err(|error| anyhow::anyhow!("{name} was not created: {}", error.message))?;

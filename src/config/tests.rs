@@ -374,7 +374,11 @@ fn a_mistake_in_the_environment_names_the_variable() {
         ),
         ("RHIZOME__HTTP__DRAIN_TIMEOUT", "soon", "not a span of time"),
         ("RHIZOME__SERVER__NAME__X", "1", "invalid type"),
-        ("RHIZOME__TESTING__CRASH_POINT", "nowhere", "none of before-commit"),
+        (
+            "RHIZOME__TESTING__CRASH_POINT",
+            "nowhere",
+            "none of before-commit",
+        ),
     ] {
         let error = read_env("[server]\nname = \"a.org\"\n", &[(variable, value)]).unwrap_err();
         assert_eq!(

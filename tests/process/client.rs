@@ -87,7 +87,10 @@ impl Client {
 
     /// The same place, asked with another token; an empty one stands for none.
     pub(crate) fn with_token(&self, token: &str) -> Self {
-        Self { token: token.to_owned(), ..self.clone() }
+        Self {
+            token: token.to_owned(),
+            ..self.clone()
+        }
     }
 
     /// Status and answer of a request whose body is whatever it is.
@@ -95,12 +98,21 @@ impl Client {
         let url = format!("{}/_matrix/client/v3{path}", self.base);
         let mut request = self.http.request(method.parse().unwrap(), url).body(body);
         if !self.token.is_empty() {
-            request = request.header("authorization", format!("Bearer {}", self.token).into_bytes());
+            request = request.header(
+                "authorization",
+                format!("Bearer {}", self.token).into_bytes(),
+            );
         }
-        let answer = request.send().await.expect("an answer, not a cut connection");
+        let answer = request
+            .send()
+            .await
+            .expect("an answer, not a cut connection");
         let status = answer.status().as_u16();
         let bytes = answer.bytes().await.expect("a whole answer");
-        (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+        (
+            status,
+            serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+        )
     }
 
     pub(crate) async fn create_room(&self) -> String {

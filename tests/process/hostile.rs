@@ -53,13 +53,25 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, &'static [&'static str])> {
         ("an array", b"[]".to_vec(), bad_json),
         ("a string", b"\"text\"".to_vec(), bad_json),
         ("null", b"null".to_vec(), bad_json),
-        ("a lone surrogate", b"{\"body\":\"\\ud800\"}".to_vec(), either),
-        ("the same key twice", b"{\"body\":\"a\",\"body\":\"b\"}".to_vec(), either),
+        (
+            "a lone surrogate",
+            b"{\"body\":\"\\ud800\"}".to_vec(),
+            either,
+        ),
+        (
+            "the same key twice",
+            b"{\"body\":\"a\",\"body\":\"b\"}".to_vec(),
+            either,
+        ),
         ("depth 200", deep.into_bytes(), either),
         ("2^53", b"{\"n\":9007199254740992}".to_vec(), bad_json),
         ("-2^53", b"{\"n\":-9007199254740992}".to_vec(), bad_json),
         ("a fraction", b"{\"n\":1.5}".to_vec(), bad_json),
-        ("beyond 64 bits", b"{\"n\":18446744073709551616}".to_vec(), bad_json),
+        (
+            "beyond 64 bits",
+            b"{\"n\":18446744073709551616}".to_vec(),
+            bad_json,
+        ),
     ]
 }
 
@@ -86,7 +98,10 @@ async fn hostile(database: Database) {
     }
 
     // The room still works, and a process that starts on this database reads the same.
-    let event_id = alice.say(&room, "last", "still here").await.expect("the room still works");
+    let event_id = alice
+        .say(&room, "last", "still here")
+        .await
+        .expect("the room still works");
     let before = (alice.state(&room).await, alice.history(&room).await);
     drop(server);
     let server = process::start(&database, None).await;
@@ -94,10 +109,23 @@ async fn hostile(database: Database) {
     let after = (alice.state(&room).await, alice.history(&room).await);
     assert_eq!(before.0, after.0, "the state is another after a restart");
     let plain = |events: Vec<Value>| -> Vec<Value> {
-        events.into_iter().map(|event| json!([event["event_id"], event["content"]])).collect()
+        events
+            .into_iter()
+            .map(|event| json!([event["event_id"], event["content"]]))
+            .collect()
     };
-    assert_eq!(plain(before.1), plain(after.1), "the history is another after a restart");
-    assert!(alice.history(&room).await.iter().any(|e| e["event_id"] == event_id.as_str()));
+    assert_eq!(
+        plain(before.1),
+        plain(after.1),
+        "the history is another after a restart"
+    );
+    assert!(
+        alice
+            .history(&room)
+            .await
+            .iter()
+            .any(|e| e["event_id"] == event_id.as_str())
+    );
 }
 
 /// Each body through a send, a state event and account data: refused with the right code, and no trace.
@@ -123,7 +151,11 @@ async fn refused_bodies(alice: &Client, room: &str) {
             assert!(codes.contains(&code), "{name} to {target}: {answer}");
         }
     }
-    assert_eq!(alice.history(room).await.len(), before, "a refused body left an event");
+    assert_eq!(
+        alice.history(room).await.len(),
+        before,
+        "a refused body left an event"
+    );
     assert_eq!(alice.state(room).await, state, "a refused body left state");
 }
 
@@ -135,12 +167,23 @@ async fn sizes(alice: &Client, room: &str) {
     assert_eq!(status, 200);
     for (txn, n) in [("larger", 65_536), ("huge", 1_000_000)] {
         let (status, answer) = alice.raw("PUT", &target(txn), body(n)).await;
-        assert_eq!((status, answer["errcode"].as_str()), (413, Some("M_TOO_LARGE")), "{n} bytes");
+        assert_eq!(
+            (status, answer["errcode"].as_str()),
+            (413, Some("M_TOO_LARGE")),
+            "{n} bytes"
+        );
     }
     // Keys of an event count bytes: 255 of them.
-    let long = format!("/rooms/{}/state/org.example.long/{}", path(room), path(&"é".repeat(128)));
+    let long = format!(
+        "/rooms/{}/state/org.example.long/{}",
+        path(room),
+        path(&"é".repeat(128))
+    );
     let (status, answer) = alice.raw("PUT", &long, b"{}".to_vec()).await;
-    assert!(status == 400 || status == 413, "a state key of 256 bytes: {status} {answer}");
+    assert!(
+        status == 400 || status == 413,
+        "a state key of 256 bytes: {status} {answer}"
+    );
 }
 
 async fn tokens(alice: &Client) {
@@ -151,7 +194,11 @@ async fn tokens(alice: &Client) {
     ] {
         let stranger = alice.with_token(token);
         let (status, answer) = stranger.raw("GET", "/account/whoami", Vec::new()).await;
-        assert_eq!((status, answer["errcode"].as_str()), (401, Some(code)), "token {token:?}");
+        assert_eq!(
+            (status, answer["errcode"].as_str()),
+            (401, Some(code)),
+            "token {token:?}"
+        );
     }
 }
 
@@ -177,50 +224,124 @@ async fn stored_texts(alice: &Client, room: &str, text: &str) {
         let (status, answer) = alice.raw("PUT", put, body.to_string().into_bytes()).await;
         if taken(status, &answer, put, text) && !(text.is_empty() && put == &profile) {
             let (status, read) = alice.raw("GET", get, Vec::new()).await;
-            assert_eq!((status, &read), (200, &body), "{text:?} read back from {get}");
+            assert_eq!(
+                (status, &read),
+                (200, &body),
+                "{text:?} read back from {get}"
+            );
         }
     }
 
     // Message types, transaction ids and bodies: read back by event id.
     let message = format!("{in_room}/send/{seg}/t{seg}");
-    let (status, answer) = alice.raw("PUT", &message, content.to_string().into_bytes()).await;
+    let (status, answer) = alice
+        .raw("PUT", &message, content.to_string().into_bytes())
+        .await;
     if taken(status, &answer, &message, text) {
-        let (again, same) = alice.raw("PUT", &message, content.to_string().into_bytes()).await;
-        assert_eq!((again, &same), (200, &answer), "{text:?} as a transaction id");
+        let (again, same) = alice
+            .raw("PUT", &message, content.to_string().into_bytes())
+            .await;
+        assert_eq!(
+            (again, &same),
+            (200, &answer),
+            "{text:?} as a transaction id"
+        );
         let event_id = path(answer["event_id"].as_str().unwrap());
-        let (_, event) = alice.raw("GET", &format!("{in_room}/event/{event_id}"), vec![]).await;
+        let (_, event) = alice
+            .raw("GET", &format!("{in_room}/event/{event_id}"), vec![])
+            .await;
         assert_eq!(event["content"], content, "{text:?} in a message");
         assert_eq!(event["type"], text, "{text:?} as a type");
     }
 
     // The rest need only be answered.
     for (method, target, body) in [
-        ("POST", "/createRoom".to_owned(), json!({ "name": text, "topic": text })),
-        ("POST", "/createRoom".to_owned(), json!({ "room_alias_name": text })),
-        ("POST", "/createRoom".to_owned(), json!({ "room_version": text })),
+        (
+            "POST",
+            "/createRoom".to_owned(),
+            json!({ "name": text, "topic": text }),
+        ),
+        (
+            "POST",
+            "/createRoom".to_owned(),
+            json!({ "room_alias_name": text }),
+        ),
+        (
+            "POST",
+            "/createRoom".to_owned(),
+            json!({ "room_version": text }),
+        ),
         ("POST", "/createRoom".to_owned(), json!({ "preset": text })),
-        ("POST", "/createRoom".to_owned(), json!({ "invite": [text] })),
-        ("POST", "/publicRooms".to_owned(), json!({ "filter": { "generic_search_term": text } })),
+        (
+            "POST",
+            "/createRoom".to_owned(),
+            json!({ "invite": [text] }),
+        ),
+        (
+            "POST",
+            "/publicRooms".to_owned(),
+            json!({ "filter": { "generic_search_term": text } }),
+        ),
         ("POST", "/publicRooms".to_owned(), json!({ "since": text })),
-        ("POST", format!("/user/{user}/filter"), json!({ "room": { "rooms": [text] } })),
+        (
+            "POST",
+            format!("/user/{user}/filter"),
+            json!({ "room": { "rooms": [text] } }),
+        ),
         ("GET", format!("/user/{user}/filter/{seg}"), json!({})),
         ("GET", format!("/sync?since={seg}"), json!({})),
         ("GET", format!("/sync?filter={seg}"), json!({})),
-        ("GET", format!("{in_room}/messages?dir=b&from={seg}"), json!({})),
+        (
+            "GET",
+            format!("{in_room}/messages?dir=b&from={seg}"),
+            json!({}),
+        ),
         ("GET", format!("{in_room}/event/{seg}"), json!({})),
         ("GET", format!("{in_room}/context/{seg}"), json!({})),
         ("GET", format!("/rooms/{seg}/state"), json!({})),
         ("GET", format!("/directory/room/{seg}"), json!({})),
-        ("PUT", format!("/directory/room/{seg}"), json!({ "room_id": room })),
+        (
+            "PUT",
+            format!("/directory/room/{seg}"),
+            json!({ "room_id": room }),
+        ),
         ("GET", format!("/profile/{seg}"), json!({})),
         ("POST", format!("/join/{seg}"), json!({})),
-        ("POST", format!("{in_room}/invite"), json!({ "user_id": text })),
-        ("POST", format!("{in_room}/kick"), json!({ "user_id": text, "reason": text })),
-        ("POST", format!("{in_room}/receipt/m.read/{seg}"), json!({ "thread_id": text })),
-        ("PUT", format!("{in_room}/typing/{seg}"), json!({ "typing": true })),
-        ("PUT", format!("{in_room}/redact/{seg}/{seg}"), json!({ "reason": text })),
-        ("PUT", format!("/devices/{seg}"), json!({ "display_name": text })),
-        ("GET", format!("/register/available?username={seg}"), json!({})),
+        (
+            "POST",
+            format!("{in_room}/invite"),
+            json!({ "user_id": text }),
+        ),
+        (
+            "POST",
+            format!("{in_room}/kick"),
+            json!({ "user_id": text, "reason": text }),
+        ),
+        (
+            "POST",
+            format!("{in_room}/receipt/m.read/{seg}"),
+            json!({ "thread_id": text }),
+        ),
+        (
+            "PUT",
+            format!("{in_room}/typing/{seg}"),
+            json!({ "typing": true }),
+        ),
+        (
+            "PUT",
+            format!("{in_room}/redact/{seg}/{seg}"),
+            json!({ "reason": text }),
+        ),
+        (
+            "PUT",
+            format!("/devices/{seg}"),
+            json!({ "display_name": text }),
+        ),
+        (
+            "GET",
+            format!("/register/available?username={seg}"),
+            json!({}),
+        ),
         (
             "POST",
             "/register".to_owned(),
@@ -241,7 +362,11 @@ async fn stored_texts(alice: &Client, room: &str, text: &str) {
                     "identifier": { "type": "m.id.user", "user": "alice" } }),
         ),
     ] {
-        let body = if method == "GET" { Vec::new() } else { body.to_string().into_bytes() };
+        let body = if method == "GET" {
+            Vec::new()
+        } else {
+            body.to_string().into_bytes()
+        };
         let (status, answer) = alice.raw(method, &target, body).await;
         taken(status, &answer, &target, text);
     }
@@ -249,13 +374,19 @@ async fn stored_texts(alice: &Client, room: &str, text: &str) {
 
 /// Whether it was taken; if not, it must have been refused as the specification refuses things.
 fn taken(status: u16, answer: &Value, target: &str, text: &str) -> bool {
-    assert!((200..500).contains(&status), "{text:?} to {target}: {status} {answer}");
+    assert!(
+        (200..500).contains(&status),
+        "{text:?} to {target}: {status} {answer}"
+    );
     if status == 200 {
         return true;
     }
     // 401 with flows is how user-interactive authentication asks for more.
     let code = answer["errcode"].as_str();
     let asks = status == 401 && answer["flows"].is_array();
-    assert!(asks || code.is_some(), "{text:?} to {target}: {status} without errcode: {answer}");
+    assert!(
+        asks || code.is_some(),
+        "{text:?} to {target}: {status} without errcode: {answer}"
+    );
     false
 }
