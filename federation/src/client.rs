@@ -50,7 +50,7 @@ struct Inner {
 
 enum Transport {
     Network {
-        client: Client<ServerConnector, Body>,
+        client: Box<Client<ServerConnector, Body>>,
         discovery: Arc<Discovery<NetworkLookup>>,
     },
     #[cfg(any(test, feature = "testing"))]
@@ -149,13 +149,16 @@ impl Outbound {
         let discovery = Arc::new(Discovery::new(NetworkLookup::new(dialer.clone())));
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_idle_timeout(Duration::from_mins(1))
             .pool_max_idle_per_host(4)
             .build(ServerConnector {
                 dialer,
                 discovery: discovery.clone(),
             });
-        let transport = Transport::Network { client, discovery };
+        let transport = Transport::Network {
+            client: Box::new(client),
+            discovery,
+        };
         Ok(Self::over(server_name, key, config, transport))
     }
 

@@ -68,7 +68,7 @@ impl Default for FederationConfig {
             old_verify_keys: Vec::new(),
             request_timeout: Duration::from_secs(30),
             retry_min: Duration::from_secs(2),
-            retry_max: Duration::from_secs(60 * 60),
+            retry_max: Duration::from_hours(1),
             software_name: "Rhizome".to_owned(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -136,8 +136,8 @@ fn embedded_v4(address: std::net::IpAddr) -> std::net::IpAddr {
     let nat64 = s[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
     let compatible = s[..6] == [0; 6] && (s[6] != 0 || s[7] > 1);
     if v6.to_ipv4_mapped().is_some() || nat64 || compatible {
-        let [.., a, b, c, d] = v6.octets();
-        return IpAddr::V4(Ipv4Addr::new(a, b, c, d));
+        let [.., high, low] = s;
+        return IpAddr::V4(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
     }
     address
 }

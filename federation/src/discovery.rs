@@ -17,16 +17,16 @@ use ruma::{OwnedServerName, ServerName};
 /// The port of the federation API where nothing else is said.
 const DEFAULT_PORT: u16 = 8448;
 /// How long a `.well-known` answer without caching headers holds.
-pub const WELL_KNOWN_DEFAULT: Duration = Duration::from_secs(24 * 60 * 60);
+pub const WELL_KNOWN_DEFAULT: Duration = Duration::from_hours(24);
 /// The longest that any `.well-known` answer holds.
-const WELL_KNOWN_MAX: Duration = Duration::from_secs(48 * 60 * 60);
+const WELL_KNOWN_MAX: Duration = Duration::from_hours(48);
 /// The shortest, so that `max-age=0` doesn't cost a request per request.
-const WELL_KNOWN_MIN: Duration = Duration::from_secs(5 * 60);
+const WELL_KNOWN_MIN: Duration = Duration::from_mins(5);
 /// How long the first failure is remembered; doubled with each further one, up to an hour.
-const ERROR_MIN: Duration = Duration::from_secs(60);
-const ERROR_MAX: Duration = Duration::from_secs(60 * 60);
+const ERROR_MIN: Duration = Duration::from_mins(1);
+const ERROR_MAX: Duration = Duration::from_hours(1);
 /// A route isn't trusted for longer, as DNS may change underneath it.
-const ROUTE_MAX: Duration = Duration::from_secs(5 * 60);
+const ROUTE_MAX: Duration = Duration::from_mins(5);
 /// SRV targets that are tried.
 const MAX_TARGETS: usize = 4;
 /// Names whose discovery is remembered.
@@ -204,10 +204,10 @@ pub fn max_age(cache_control: Option<&str>, expires: Option<i64>, now: i64) -> O
         if directive == "no-store" || directive == "no-cache" {
             return Some(Duration::ZERO);
         }
-        if let Some(seconds) = directive.strip_prefix("max-age=") {
-            if let Ok(seconds) = seconds.trim_matches('"').parse() {
-                return Some(Duration::from_secs(seconds));
-            }
+        if let Some(seconds) = directive.strip_prefix("max-age=")
+            && let Ok(seconds) = seconds.trim_matches('"').parse()
+        {
+            return Some(Duration::from_secs(seconds));
         }
     }
     Some(Duration::from_secs(
@@ -541,14 +541,14 @@ mod tests {
         assert_eq!(cache_for(&good(Some(hours(1000))), 0), hours(48));
         assert_eq!(
             cache_for(&good(Some(Duration::ZERO)), 0),
-            Duration::from_secs(300)
+            Duration::from_mins(5)
         );
         let bad = WellKnown {
             server: None,
             max_age: Some(hours(48)),
         };
-        assert_eq!(cache_for(&bad, 1), Duration::from_secs(60));
-        assert_eq!(cache_for(&bad, 3), Duration::from_secs(240));
+        assert_eq!(cache_for(&bad, 1), Duration::from_mins(1));
+        assert_eq!(cache_for(&bad, 3), Duration::from_mins(4));
         assert_eq!(cache_for(&bad, 1000), hours(1));
     }
 

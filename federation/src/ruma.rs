@@ -27,7 +27,7 @@ use ruma::api::{
 use crate::{Federation, MatrixError};
 
 /// How long a request's body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How a server with state `S` finds out who makes a request of an authentication scheme.
 pub trait Scheme<S>: AuthScheme {

@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn answers() {
-        let parse = |text: &str| super::parse(&Bytes::copy_from_slice(text.as_bytes()), None);
+        let parse = |text: &str| parse(&Bytes::copy_from_slice(text.as_bytes()), None);
         assert!(parse(r#"{"m.server": "b.example:443", "x": 1}"#).is_ok());
         for bad in [
             "",

@@ -120,16 +120,15 @@ fn parameters(text: &str) -> Result<Vec<(&str, String)>, &'static str> {
             return Err("a parameter's name isn't valid");
         }
         let after = after.trim_start_matches([' ', '\t']);
-        let (value, after) = match after.strip_prefix('"') {
-            Some(quoted) => unquote(quoted)?,
-            None => {
-                let end = after.find(',').unwrap_or(after.len());
-                let value = after[..end].trim_end_matches([' ', '\t']);
-                if value.is_empty() || value.contains(|c: char| c.is_whitespace() || c == '"') {
-                    return Err("a parameter's value isn't valid");
-                }
-                (value.to_owned(), &after[end..])
+        let (value, after) = if let Some(quoted) = after.strip_prefix('"') {
+            unquote(quoted)?
+        } else {
+            let end = after.find(',').unwrap_or(after.len());
+            let value = after[..end].trim_end_matches([' ', '\t']);
+            if value.is_empty() || value.contains(|c: char| c.is_whitespace() || c == '"') {
+                return Err("a parameter's value isn't valid");
             }
+            (value.to_owned(), &after[end..])
         };
         found.push((name, value));
         rest = after.trim_start_matches([' ', '\t']);
@@ -378,7 +377,7 @@ mod tests {
         for spelling in [
             r#"origin="a.example:8448",destination="b.example",key="ed25519:key1",sig="SIG""#,
             r#"origin=a.example:8448,destination=b.example,key=ed25519:key1,sig="SIG""#,
-            r#"origin=a.example:8448,destination=b.example,key=ed25519:key1,sig=SIG"#,
+            r"origin=a.example:8448,destination=b.example,key=ed25519:key1,sig=SIG",
             "  sig=\"SIG\" ,\t key=\"ed25519:key1\"\t,DESTINATION=\"b.example\", Origin=\"a.example:8448\"  ",
             r#"origin="a\.example:8448",destination="b.exampl\e",key="ed25519:key1",sig="SIG""#,
             r#"origin="a.example:8448",destination="b.example",key="ed25519:key1",sig="SIG==",x="y",z=1"#,
@@ -421,7 +420,7 @@ mod tests {
         assert_eq!(XMatrix::parse("X-Matrix"), Ok(None));
     }
 
-    fn request<'a>(headers: &[&'a str]) -> http::HeaderMap {
+    fn request(headers: &[&str]) -> http::HeaderMap {
         let mut map = http::HeaderMap::new();
         for header in headers {
             map.append(http::header::AUTHORIZATION, header.parse().unwrap());

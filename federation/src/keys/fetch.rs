@@ -71,12 +71,11 @@ impl KeyRing {
         if known.has_current(now) || !self.may_ask(notary, &known) {
             return Some(known);
         }
-        match self.ask_server(notary).await {
-            Ok(answer) => Some(self.admit(notary, answer).await),
-            Err(_) => {
-                self.note_outcome(notary, false);
-                None
-            }
+        if let Ok(answer) = self.ask_server(notary).await {
+            Some(self.admit(notary, answer).await)
+        } else {
+            self.note_outcome(notary, false);
+            None
         }
     }
 
@@ -133,7 +132,7 @@ impl KeyRing {
             match verified(object, server) {
                 Ok(answer) => found.push((*server, answer)),
                 Err(reason) => {
-                    tracing::info!(%notary, %server, reason, "a notary passed on bad keys")
+                    tracing::info!(%notary, %server, reason, "a notary passed on bad keys");
                 }
             }
         }

@@ -39,21 +39,16 @@ enum Until {
 impl Known {
     /// Whether the key counts for something signed at `valid_at` (ms).
     pub(crate) fn lookup(&self, key_id: &str, valid_at: i64) -> KeyLookup {
-        match self.keys.get(key_id) {
-            None => KeyLookup::Unknown,
-            Some(Key {
-                public,
-                until: Until::Valid(until) | Until::Expired(until),
-            }) if valid_at <= *until => KeyLookup::Found(*public),
+        let Some(Key { public, until }) = self.keys.get(key_id) else {
+            return KeyLookup::Unknown;
+        };
+        match *until {
+            Until::Valid(until) | Until::Expired(until) if valid_at <= until => {
+                KeyLookup::Found(*public)
+            }
             // It may have been renewed since.
-            Some(Key {
-                until: Until::Valid(_),
-                ..
-            }) => KeyLookup::Unknown,
-            Some(Key {
-                until: Until::Expired(_),
-                ..
-            }) => KeyLookup::Expired,
+            Until::Valid(_) => KeyLookup::Unknown,
+            Until::Expired(_) => KeyLookup::Expired,
         }
     }
 

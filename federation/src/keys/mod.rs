@@ -34,12 +34,12 @@ const PARALLEL: usize = 24;
 /// Servers of one gathering from which on the notaries are asked first, in batches.
 const MANY: usize = 12;
 /// All the time that one gathering may take.
-const GATHER_TIMEOUT: Duration = Duration::from_secs(60);
+const GATHER_TIMEOUT: Duration = Duration::from_mins(1);
 /// A server that has just told its keys isn't asked again for another one before this.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// How long a server that failed is left alone at first, and at most.
 const BACK_OFF_MIN: Duration = Duration::from_secs(1);
-const BACK_OFF_MAX: Duration = Duration::from_secs(5 * 60);
+const BACK_OFF_MAX: Duration = Duration::from_mins(5);
 
 /// A key that is needed: whose, which, and when it must have been valid (ms).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

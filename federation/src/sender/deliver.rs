@@ -21,7 +21,7 @@ use crate::{
 
 /// A receiver may take its time over a transaction.
 const LIMITS: Limits = Limits {
-    timeout: Some(Duration::from_secs(60)),
+    timeout: Some(Duration::from_mins(1)),
     max_body: 1 << 20,
 };
 /// Receipts that are looked at for one transaction.

@@ -59,6 +59,7 @@ impl Peer {
         network.attach(them(), router);
     }
 
+    #[expect(clippy::unused_async, reason = "a handler")]
     async fn transaction(
         State(peer): State<Self>,
         Path(id): Path<String>,
@@ -124,7 +125,7 @@ impl Us {
         };
         let store = Store::open(options).await.unwrap();
         let config = FederationConfig {
-            retry_min: Duration::from_secs(60),
+            retry_min: Duration::from_mins(1),
             ..FederationConfig::default()
         };
         let rooms = rooms(&store, us().as_str(), key(1));

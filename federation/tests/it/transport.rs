@@ -290,7 +290,7 @@ async fn answers_are_bounded_in_size_and_time_and_redirects_are_not_followed() {
         .route("/big", get(async || "x".repeat(100_000)))
         .route(
             "/slow",
-            get(async || tokio::time::sleep(Duration::from_secs(60)).await),
+            get(async || tokio::time::sleep(Duration::from_mins(1)).await),
         )
         .route(
             "/redirect",
