@@ -421,6 +421,7 @@ async fn only_the_servers_of_the_room_are_sent_to() {
         let a = Us::start(&database, &network, &clock).await;
         let shared = a.shared_room().await;
         peer.got.lock().unwrap().clear();
+        clock.advance(Duration::from_secs(1));
         let own = create(a.fed.rooms(), &public_room()).await.unwrap().room_id;
         a.say(&own, "to myself").await;
         a.say(&shared, "message 0").await;
