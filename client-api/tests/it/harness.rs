@@ -46,7 +46,7 @@ impl Server {
             Federation::in_process(rooms.clone(), store.clone(), FederationConfig::default(), &Network::default()).unwrap();
         let mut config = ClientConfig::new(name);
         config.registration = Registration::Open;
-        config.rate_limits = rhizome_client_api::config::RateLimits::off();
+        config.rate_limits.enabled = false;
         config.password_cost.memory_kib = 64;
         config.password_cost.passes = 1;
         let shutdown = CancellationToken::new();
