@@ -7,7 +7,7 @@
 use std::{fmt::Write as _, sync::Arc};
 
 use rhizome_storage::StoredEvent;
-use ruma::{RoomVersionId, UserId};
+use ruma::UserId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -96,17 +96,10 @@ fn make_shared(event: &StoredEvent) -> String {
 
 /// Appends an event in the form that one reader is to see.
 pub fn write(out: &mut String, event: &StoredEvent, form: Form, unsigned: &Unsigned<'_>) {
-    match form {
-        Form::Room | Form::Sync => out.push_str(shared(event)),
-        Form::Federation => {
-            let json = event.pdu.json();
-            out.push_str(json.strip_suffix('}').unwrap_or(json));
-            if !matches!(event.pdu.rules().version, RoomVersionId::V1 | RoomVersionId::V2) {
-                out.push_str(",\"event_id\":");
-                push_string(out, event.pdu.event_id().as_str());
-            }
-        }
+    if form == Form::Federation {
+        return write_federation(out, event, unsigned);
     }
+    out.push_str(shared(event));
     if form == Form::Room {
         out.push_str(",\"room_id\":");
         push_string(out, event.pdu.room_id().as_str());
@@ -114,6 +107,19 @@ pub fn write(out: &mut String, event: &StoredEvent, form: Form, unsigned: &Unsig
     out.push_str(",\"unsigned\":");
     write_unsigned(out, event, unsigned);
     out.push('}');
+}
+
+/// As other servers see it, with the event's own id over whatever a stranger may have put there.
+/// Rarely asked for, so it may cost a parse.
+fn write_federation(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'_>) {
+    let mut extra = String::new();
+    write_unsigned(&mut extra, event, unsigned);
+    let mut object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(event.pdu.json()).unwrap_or_default();
+    object.insert("event_id".to_owned(), event.pdu.event_id().as_str().into());
+    object.insert("room_id".to_owned(), event.pdu.room_id().as_str().into());
+    object.insert("unsigned".to_owned(), serde_json::from_str(&extra).unwrap_or_default());
+    out.push_str(&serde_json::Value::Object(object).to_string());
 }
 
 fn write_unsigned(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'_>) {

@@ -62,6 +62,7 @@ impl HistoryPoint {
     }
 
     /// Right before an event, in the same view of history.
+    #[must_use]
     pub fn just_before(&self, event: &StoredEvent) -> HistoryPoint {
         HistoryPoint::before(event, self.upto)
     }

@@ -27,7 +27,7 @@ pub async fn receipt(
         Some(_) => return Err(MatrixError::invalid_param("`thread_id` must be \"main\" or an event id")),
     };
     let room = joined(&app, &who, &req.room_id).await?;
-    let fact = mark(&app, &who, room, kind, thread, &req.event_id).await?;
+    let fact = mark(&app, &who, room, kind, thread, &req.event_id)?;
     write(&app, vec![fact]).await?;
     Ok(create_receipt::v3::Response::new())
 }
@@ -46,7 +46,7 @@ pub async fn read_markers(
     ];
     for (kind, event_id) in marks {
         if let Some(event_id) = event_id {
-            facts.push(mark(&app, &who, room, kind, None, event_id).await?);
+            facts.push(mark(&app, &who, room, kind, None, event_id)?);
         }
     }
     write(&app, facts).await?;
@@ -63,7 +63,7 @@ async fn joined(app: &App, who: &Caller, room_id: &RoomId) -> Result<RoomNo, Mat
 }
 
 /// What a mark writes: a receipt, or for `m.fully_read` account data of the room.
-async fn mark(
+fn mark(
     app: &App,
     who: &Caller,
     room: RoomNo,

@@ -20,8 +20,6 @@ pub async fn typing(
     let timeout = match req.state {
         Typing::Yes(info) => Some(info.timeout),
         Typing::No => None,
-        // A newer kind of typing than we know is typing all the same.
-        _ => Some(std::time::Duration::from_secs(30)),
     };
     app.store.set_typing(reading.head.room, &who.user_id, timeout);
     rhizome_federation::typing::local(&app.federation, &req.room_id, &who.user_id, timeout.is_some()).await;

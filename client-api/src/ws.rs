@@ -55,7 +55,7 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a token that may expire by time is looked at again.
-const RECHECK: Duration = Duration::from_secs(60);
+const RECHECK: Duration = Duration::from_mins(1);
 
 /// The largest frame that is taken: an event of the largest size, and some.
 const MAX_FRAME: usize = 128 * 1024;
@@ -169,7 +169,7 @@ fn first_frame(text: &str) -> Option<(String, Start)> {
 async fn prepare(app: &App, token: String, start: Start) -> Result<Session, MatrixError> {
     let who = authenticate(app, &token).await?;
     let filter = match start.filter.as_deref() {
-        None => Default::default(),
+        None => std::sync::Arc::default(),
         Some(json) if json.starts_with('{') => filter::parse(json).map_err(MatrixError::invalid_param)?.into(),
         Some(id) => stored_filter(app, who.user, id).await?,
     };

@@ -48,7 +48,7 @@ use self::{
 use crate::{App, MatrixError, Ruma, filter, seen::Viewer};
 
 /// The longest that a request may wait.
-const MAX_TIMEOUT: Duration = Duration::from_secs(180);
+const MAX_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// Stored filters remembered; beyond it all are forgotten.
 const MAX_FILTERS: usize = 10_000;
@@ -221,12 +221,11 @@ impl Reader {
         let after = self.since.as_ref().map(|token| token.pos);
         let heard = self.since.as_ref().map_or(0, |token| token.ephemeral_after(ephemeral));
         let next = Token { epoch: store.epoch(), pos: upto, ephemeral };
-        let window = match after {
-            Some(after) => Window::read(store, self.viewer.user, &rows, after, upto).await?,
-            None => {
-                self.app.sync.lazy.forget(&(self.viewer.user, self.viewer.device_id.clone()));
-                Window::default()
-            }
+        let window = if let Some(after) = after {
+            Window::read(store, self.viewer.user, &rows, after, upto).await?
+        } else {
+            self.app.sync.lazy.forget(&(self.viewer.user, self.viewer.device_id.clone()));
+            Window::default()
         };
         let ignored = self.app.sync.ignored.of(store, self.viewer.user, after, upto, &window).await?;
         let loader = Loader {
@@ -331,13 +330,12 @@ impl Loader<'_> {
     }
 
     async fn global_account_data(&self, window: &Window) -> Result<Vec<Arc<AccountData>>, MatrixError> {
-        let mut data = match self.after {
-            Some(_) => window.account_data.clone(),
-            None => {
-                let load = || self.store.account_data_since(self.viewer.user, Pos(0), self.upto);
-                let all = self.all_account_data.get_or_try_init(load).await?;
-                all.iter().filter(|data| data.room.is_none()).cloned().collect()
-            }
+        let mut data: Vec<_> = if self.after.is_some() {
+            window.account_data.clone()
+        } else {
+            let load = || self.store.account_data_since(self.viewer.user, Pos(0), self.upto);
+            let all = self.all_account_data.get_or_try_init(load).await?;
+            all.iter().filter(|data| data.room.is_none()).cloned().collect()
         };
         data.retain(|data| filter::wants_global(&self.ask.filter.account_data, &data.kind));
         Ok(data)

@@ -194,13 +194,12 @@ impl Loader<'_> {
         let upto = row.pos.min(self.upto);
         let after = self.after.unwrap_or(Pos(0)).min(upto);
         if filter::section_wants_room(&self.ask.filter.room.timeline, &room_id) {
-            part.timeline = match left_at {
-                Some(_) => self.timeline(row.room, &standing, after, upto, &[], false).await?,
+            part.timeline = if left_at.is_some() {
+                self.timeline(row.room, &standing, after, upto, &[], false).await?
+            } else {
                 // Whoever was never in the room is told only what happened to them.
-                None => {
-                    let events = seen::visible(self.store, self.viewer, &standing, vec![own.clone()]).await?;
-                    Timeline { events, limited: false, before: Pos(upto.0 - 1) }
-                }
+                let events = seen::visible(self.store, self.viewer, &standing, vec![own.clone()]).await?;
+                Timeline { events, limited: false, before: Pos(upto.0 - 1) }
             };
         }
         let Some(left_at) = left_at.filter(|_| filter::section_wants_room(&self.ask.filter.room.state, &room_id)) else {
@@ -212,17 +211,16 @@ impl Loader<'_> {
             Some(after) if !self.ask.full_state => self.was_joined_at(row, after).await?.then_some(after),
             _ => None,
         };
-        let keys = match known {
-            Some(after) => self.state_delta(&changes(self.store, row.room, after, end).await?, &view),
-            None => {
-                let full = match own.state_after.or(own.state_before) {
-                    Some(at) => self.store.state_all(at).await?.into_iter().collect(),
-                    None => BTreeMap::new(),
-                };
-                let start = view.start.map_or(end, |start| Pos(start.0 - 1));
-                let changes = changes(self.store, row.room, start, row.pos).await?;
-                self.whole_state(full, &changes, &view)
+        let keys = if let Some(after) = known {
+            self.state_delta(&changes(self.store, row.room, after, end).await?, &view)
+        } else {
+            let mut full = BTreeMap::new();
+            if let Some(at) = own.state_after.or(own.state_before) {
+                full.extend(self.store.state_all(at).await?);
             }
+            let start = view.start.map_or(end, |start| Pos(start.0 - 1));
+            let changes = changes(self.store, row.room, start, row.pos).await?;
+            self.whole_state(full, &changes, &view)
         };
         part.state = self.state_events(row.room, keys, known.is_none(), &part.timeline, &[]).await?;
         if self.after.is_none() {
