@@ -3,8 +3,8 @@
 use axum::extract::State;
 use rhizome_federation::MatrixError;
 use ruma::api::client::account::{
-    ThirdPartyIdRemovalStatus, change_password::v3 as change_password, deactivate::v3 as deactivate,
-    whoami::v3 as whoami,
+    ThirdPartyIdRemovalStatus, change_password::v3 as change_password,
+    deactivate::v3 as deactivate, whoami::v3 as whoami,
 };
 
 use crate::{
@@ -30,7 +30,13 @@ pub async fn change_password(
 ) -> Result<change_password::Response, MatrixError> {
     // Without a token this would need an e-mail flow.
     let who = who.ok_or_else(MatrixError::missing_token)?;
-    uia::require(&app, "change_password", Stage::Password(&who), req.auth.as_ref()).await?;
+    uia::require(
+        &app,
+        "change_password",
+        Stage::Password(&who),
+        req.auth.as_ref(),
+    )
+    .await?;
     let hash = app.passwords.hash(&req.new_password).await?;
     app.store.set_password_hash(who.user, Some(&hash)).await?;
     if req.logout_devices {
@@ -50,5 +56,7 @@ pub async fn deactivate(
     users::end_sessions(&app.store, who.user, None).await?;
     membership::leave_all(&app, &who.user_id, who.user).await?;
     // No third-party identifiers are ever bound here.
-    Ok(deactivate::Response::new(ThirdPartyIdRemovalStatus::Success))
+    Ok(deactivate::Response::new(
+        ThirdPartyIdRemovalStatus::Success,
+    ))
 }

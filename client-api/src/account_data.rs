@@ -9,7 +9,8 @@ use rhizome_storage::{Fact, RoomNo, WriteSet};
 use ruma::{
     RoomId, UserId,
     api::client::config::{
-        get_global_account_data, get_room_account_data, set_global_account_data, set_room_account_data,
+        get_global_account_data, get_room_account_data, set_global_account_data,
+        set_room_account_data,
     },
 };
 
@@ -60,12 +61,22 @@ pub async fn get_in_room(
     Ruma { who, req, .. }: Ruma<get_room_account_data::v3::Request>,
 ) -> Result<RawJson, MatrixError> {
     own(&who, &req.user_id)?;
-    let room = app.store.known_room(&req.room_id).await?.ok_or_else(absent)?;
+    let room = app
+        .store
+        .known_room(&req.room_id)
+        .await?
+        .ok_or_else(absent)?;
     read(&app, &who, Some(room), &req.event_type.to_string()).await
 }
 
 fn own(who: &Caller, user: &UserId) -> Result<(), MatrixError> {
-    if who.user_id == user { Ok(()) } else { Err(MatrixError::forbidden("This is another user's account data")) }
+    if who.user_id == user {
+        Ok(())
+    } else {
+        Err(MatrixError::forbidden(
+            "This is another user's account data",
+        ))
+    }
 }
 
 async fn room_of(app: &App, who: &Caller, room_id: &RoomId) -> Result<RoomNo, MatrixError> {
@@ -77,9 +88,18 @@ fn absent() -> MatrixError {
     MatrixError::not_found("There is no account data of this type")
 }
 
-async fn read(app: &App, who: &Caller, room: Option<RoomNo>, kind: &str) -> Result<RawJson, MatrixError> {
+async fn read(
+    app: &App,
+    who: &Caller,
+    room: Option<RoomNo>,
+    kind: &str,
+) -> Result<RawJson, MatrixError> {
     let user = who.user;
-    let data = app.store.account_data(user, room, kind).await?.ok_or_else(absent)?;
+    let data = app
+        .store
+        .account_data(user, room, kind)
+        .await?
+        .ok_or_else(absent)?;
     Ok(RawJson(Bytes::copy_from_slice(data.content.as_bytes())))
 }
 
@@ -98,21 +118,36 @@ async fn write(
         ));
     }
     if kind.len() > MAX_KIND {
-        return Err(MatrixError::invalid_param(format!("A type has at most {MAX_KIND} bytes")));
+        return Err(MatrixError::invalid_param(format!(
+            "A type has at most {MAX_KIND} bytes"
+        )));
     }
     if body.len() > MAX_BYTES {
-        return Err(MatrixError::too_large(format!("Account data has at most {MAX_BYTES} bytes")));
+        return Err(MatrixError::too_large(format!(
+            "Account data has at most {MAX_BYTES} bytes"
+        )));
     }
     let content: Arc<str> = object_text(body)?.into();
     let user = who.user;
-    let fact = Fact::AccountData { user, room, kind: kind.to_owned(), content };
-    app.store.commit(WriteSet { facts: vec![fact], ..WriteSet::default() }).await?;
+    let fact = Fact::AccountData {
+        user,
+        room,
+        kind: kind.to_owned(),
+        content,
+    };
+    app.store
+        .commit(WriteSet {
+            facts: vec![fact],
+            ..WriteSet::default()
+        })
+        .await?;
     Ok(())
 }
 
 /// The body as it came, made sure to be a JSON object that every reader of it can take.
 fn object_text(body: &[u8]) -> Result<String, MatrixError> {
-    let text = std::str::from_utf8(body).map_err(|_| MatrixError::not_json("The body isn't UTF-8"))?;
+    let text =
+        std::str::from_utf8(body).map_err(|_| MatrixError::not_json("The body isn't UTF-8"))?;
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(serde_json::Value::Object(_)) => Ok(text.trim().to_owned()),
         Ok(_) => Err(MatrixError::bad_json("Account data is a JSON object")),

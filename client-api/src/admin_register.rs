@@ -95,7 +95,9 @@ pub async fn nonce(
     secret_of(&app)?;
     let nonce = random::secret()?;
     let now = app.store.clock().now_ms();
-    app.store.begin_uia_session(&nonce, PURPOSE, now, now + LIFETIME_MS).await?;
+    app.store
+        .begin_uia_session(&nonce, PURPOSE, now, now + LIFETIME_MS)
+        .await?;
     RawJson::of(&json!({ "nonce": nonce }))
 }
 
@@ -109,7 +111,10 @@ pub async fn register(
     let now = app.store.clock().now_ms();
     let purpose = app.store.uia_session(&user.nonce, now).await?;
     if purpose.as_deref() != Some(PURPOSE) || !app.store.end_uia_session(&user.nonce).await? {
-        return Err(refused(StatusCode::BAD_REQUEST, "The nonce is unknown or was used"));
+        return Err(refused(
+            StatusCode::BAD_REQUEST,
+            "The nonce is unknown or was used",
+        ));
     }
     if !proves(secret, &user) {
         return Err(MatrixError::forbidden("The HMAC is wrong"));
@@ -122,9 +127,15 @@ pub async fn register(
 }
 
 fn secret_of(app: &App) -> Result<&str, MatrixError> {
-    app.config.registration_shared_secret.as_deref().ok_or_else(|| {
-        refused(StatusCode::BAD_REQUEST, "Registration by shared secret isn't enabled")
-    })
+    app.config
+        .registration_shared_secret
+        .as_deref()
+        .ok_or_else(|| {
+            refused(
+                StatusCode::BAD_REQUEST,
+                "Registration by shared secret isn't enabled",
+            )
+        })
 }
 
 fn refused(status: StatusCode, message: &str) -> MatrixError {
@@ -149,7 +160,9 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
         return None;
     }
     let pairs = (0..text.len()).step_by(2);
-    pairs.map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+    pairs
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
 }
 
 #[cfg(test)]

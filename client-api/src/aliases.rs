@@ -41,7 +41,10 @@ async fn servers_of(
 ) -> Result<Vec<OwnedServerName>, MatrixError> {
     let joined = app.store.joined_servers(room).await?;
     let ours = &app.config.server_name;
-    let others = joined.iter().filter(|server| *server != ours).take(MAX_SERVERS);
+    let others = joined
+        .iter()
+        .filter(|server| *server != ours)
+        .take(MAX_SERVERS);
     Ok(std::iter::once(ours).chain(others).cloned().collect())
 }
 
@@ -52,7 +55,11 @@ pub async fn put(
 ) -> Result<put::Response, MatrixError> {
     require_ours(&app, &req.room_alias)?;
     let head = read::require_joined(&app.rooms, &who.user_id, &req.room_id).await?;
-    let fact = Fact::Alias { alias: req.room_alias, room: head.room, creator: who.user };
+    let fact = Fact::Alias {
+        alias: req.room_alias,
+        room: head.room,
+        creator: who.user,
+    };
     users::publish(&app.store, vec![fact]).await?;
     Ok(put::Response::new())
 }
@@ -66,12 +73,14 @@ pub async fn delete(
     Ruma { who, req, .. }: Ruma<delete::Request>,
 ) -> Result<delete::Response, MatrixError> {
     require_ours(&app, &req.room_alias)?;
-    let found = app.store.alias(&req.room_alias).await?.ok_or_else(no_such_alias)?;
+    let found = app
+        .store
+        .alias(&req.room_alias)
+        .await?
+        .ok_or_else(no_such_alias)?;
     let head = app.store.room_by_no(found.room).await?;
     let may_update = match &head {
-        Some(head) => {
-            may_send_state(&app, head, &who.user_id, "m.room.canonical_alias").await?
-        }
+        Some(head) => may_send_state(&app, head, &who.user_id, "m.room.canonical_alias").await?,
         None => false,
     };
     if found.creator != who.user && !may_update {
@@ -93,9 +102,13 @@ async fn unname(
     head: &RoomHead,
     alias: &RoomAliasId,
 ) -> Result<(), MatrixError> {
-    let Some(at) = head.snapshot else { return Ok(()) };
+    let Some(at) = head.snapshot else {
+        return Ok(());
+    };
     let kind = "m.room.canonical_alias";
-    let Some(event) = app.store.state_event(at, kind, "").await? else { return Ok(()) };
+    let Some(event) = app.store.state_event(at, kind, "").await? else {
+        return Ok(());
+    };
     let names_it = |value: &Value| value.as_str() == Some(alias.as_str());
     let mut content = event.pdu.content().clone();
     if content.get("alias").is_some_and(names_it) {
@@ -127,14 +140,18 @@ pub async fn list(
     Ruma { who, req, .. }: Ruma<list::Request>,
 ) -> Result<list::Response, MatrixError> {
     let seen = read::require_can_see_state(&app.rooms, &who.user_id, &req.room_id).await?;
-    Ok(list::Response::new(app.store.aliases_of(seen.head.room).await?))
+    Ok(list::Response::new(
+        app.store.aliases_of(seen.head.room).await?,
+    ))
 }
 
 fn require_ours(app: &App, alias: &RoomAliasId) -> Result<(), MatrixError> {
     if alias.server_name() == app.config.server_name {
         Ok(())
     } else {
-        Err(MatrixError::invalid_param("The alias belongs to another server"))
+        Err(MatrixError::invalid_param(
+            "The alias belongs to another server",
+        ))
     }
 }
 

@@ -78,8 +78,16 @@ async fn load(app: &App, hash: String, now: i64, head: Pos) -> Result<Known, Mat
     if token.confirms_refresh {
         crate::session::confirm_refresh(app, &hash, &token).await?;
     }
-    let caller = Caller { user_id: token.user_id, user: token.user, device_id: token.device_id };
-    let known = Known { caller, expires_ms: token.expires_ms, until_ms: now + TRUSTED_MS };
+    let caller = Caller {
+        user_id: token.user_id,
+        user: token.user,
+        device_id: token.device_id,
+    };
+    let known = Known {
+        caller,
+        expires_ms: token.expires_ms,
+        until_ms: now + TRUSTED_MS,
+    };
     app.tokens.put(hash, known.clone(), head);
     Ok(known)
 }
@@ -137,7 +145,10 @@ impl TokenCache {
         if let Some(known) = cache.young.get(hash).filter(fresh) {
             return Some(known.clone());
         }
-        let known = cache.old.remove(hash).filter(|known| known.until_ms > now_ms)?;
+        let known = cache
+            .old
+            .remove(hash)
+            .filter(|known| known.until_ms > now_ms)?;
         cache.insert(hash.to_owned(), known.clone());
         Some(known)
     }
@@ -150,11 +161,7 @@ impl TokenCache {
         }
     }
 
-    fn revoke<'a>(
-        &self,
-        revoked: impl Iterator<Item = (UserNo, Option<&'a DeviceId>)>,
-        head: Pos,
-    ) {
+    fn revoke<'a>(&self, revoked: impl Iterator<Item = (UserNo, Option<&'a DeviceId>)>, head: Pos) {
         let mut cache = self.lock();
         for (user, device) in revoked {
             let stays = |_: &String, known: &mut Known| {
@@ -168,7 +175,10 @@ impl TokenCache {
     }
 
     fn restart(&self, head: Pos) {
-        *self.lock() = Generations { applied: head, ..Generations::default() };
+        *self.lock() = Generations {
+            applied: head,
+            ..Generations::default()
+        };
     }
 }
 
@@ -187,8 +197,16 @@ mod tests {
 
     fn known(user: i64, device: &str) -> Known {
         let user_id = ruma::UserId::parse(format!("@u{user}:here")).unwrap();
-        let caller = Caller { user_id, user: UserNo(user), device_id: device.into() };
-        Known { caller, expires_ms: None, until_ms: 100 }
+        let caller = Caller {
+            user_id,
+            user: UserNo(user),
+            device_id: device.into(),
+        };
+        Known {
+            caller,
+            expires_ms: None,
+            until_ms: 100,
+        }
     }
 
     #[test]
@@ -197,7 +215,10 @@ mod tests {
         cache.put("1a".into(), known(1, "A"), Pos(0));
         cache.put("1b".into(), known(1, "B"), Pos(0));
         cache.put("2a".into(), known(2, "A"), Pos(0));
-        cache.revoke([(UserNo(1), Some(<&DeviceId>::from("A")))].into_iter(), Pos(5));
+        cache.revoke(
+            [(UserNo(1), Some(<&DeviceId>::from("A")))].into_iter(),
+            Pos(5),
+        );
         assert!(cache.get("1a", 0).is_none());
         assert!(cache.get("1b", 0).is_some());
         cache.revoke([(UserNo(1), None)].into_iter(), Pos(6));

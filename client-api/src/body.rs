@@ -30,8 +30,15 @@ impl<T: IncomingRequest, B: DeserializeOwned> IncomingRequest for Body<T, B> {
         request: http::Request<&[u8]>,
         _: &[&str],
     ) -> Result<Self, DeserializationError> {
-        let bytes: &[u8] = if request.body().is_empty() { b"{}" } else { request.body() };
-        Ok(Self { body: serde_json::from_slice(bytes)?, endpoint: PhantomData })
+        let bytes: &[u8] = if request.body().is_empty() {
+            b"{}"
+        } else {
+            request.body()
+        };
+        Ok(Self {
+            body: serde_json::from_slice(bytes)?,
+            endpoint: PhantomData,
+        })
     }
 }
 

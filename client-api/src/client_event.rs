@@ -118,12 +118,19 @@ fn write_federation(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'
         serde_json::from_str(event.pdu.json()).unwrap_or_default();
     object.insert("event_id".to_owned(), event.pdu.event_id().as_str().into());
     object.insert("room_id".to_owned(), event.pdu.room_id().as_str().into());
-    object.insert("unsigned".to_owned(), serde_json::from_str(&extra).unwrap_or_default());
+    object.insert(
+        "unsigned".to_owned(),
+        serde_json::from_str(&extra).unwrap_or_default(),
+    );
     out.push_str(&serde_json::Value::Object(object).to_string());
 }
 
 fn write_unsigned(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'_>) {
-    let _ = write!(out, "{{\"age\":{}", unsigned.now_ms.saturating_sub(event.pdu.origin_server_ts()));
+    let _ = write!(
+        out,
+        "{{\"age\":{}",
+        unsigned.now_ms.saturating_sub(event.pdu.origin_server_ts())
+    );
     if let Some(membership) = unsigned.membership {
         out.push_str(",\"membership\":");
         push_string(out, membership);
@@ -138,7 +145,10 @@ fn write_unsigned(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'_>
     }
     if let Some(redaction) = unsigned.redaction {
         out.push_str(",\"redacted_because\":");
-        let plain = Unsigned { now_ms: unsigned.now_ms, ..Unsigned::default() };
+        let plain = Unsigned {
+            now_ms: unsigned.now_ms,
+            ..Unsigned::default()
+        };
         write(out, redaction, Form::Room, &plain);
     }
     if let Some(transaction) = unsigned.transaction_id {
@@ -152,7 +162,11 @@ fn write_unsigned(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'_>
 pub fn write_stripped(out: &mut String, event: &StoredEvent) {
     out.push_str("{\"content\":");
     out.push_str(raw_content(event));
-    let _ = write!(out, ",\"origin_server_ts\":{}", event.pdu.origin_server_ts());
+    let _ = write!(
+        out,
+        ",\"origin_server_ts\":{}",
+        event.pdu.origin_server_ts()
+    );
     out.push_str(",\"sender\":");
     push_string(out, event.pdu.sender().as_str());
     out.push_str(",\"state_key\":");

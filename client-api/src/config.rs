@@ -106,7 +106,10 @@ pub struct RateLimits {
 impl RateLimits {
     /// No limits: for load tests.
     pub fn off() -> Self {
-        Self { enabled: false, ..Self::default() }
+        Self {
+            enabled: false,
+            ..Self::default()
+        }
     }
 }
 

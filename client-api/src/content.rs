@@ -19,7 +19,11 @@ const MAX_TXN_ID: usize = 255;
 pub fn parse(body: &[u8]) -> Result<Object, MatrixError> {
     parse_object(body).map_err(|error| {
         let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
-        if is_json { MatrixError::bad_json(error.to_string()) } else { MatrixError::not_json(error.to_string()) }
+        if is_json {
+            MatrixError::bad_json(error.to_string())
+        } else {
+            MatrixError::not_json(error.to_string())
+        }
     })
 }
 

@@ -22,10 +22,18 @@ pub async fn context(
 ) -> Result<RawJson, MatrixError> {
     let reading = Reading::of(&app, &who, &req.room_id).await?;
     let middle = visible_event(&app, &reading, &req.event_id).await?;
-    let limit = usize::try_from(u64::from(req.limit)).unwrap_or(MAX_TIMELINE).min(MAX_TIMELINE);
+    let limit = usize::try_from(u64::from(req.limit))
+        .unwrap_or(MAX_TIMELINE)
+        .min(MAX_TIMELINE);
     let ignored = ignored::read(&app.store, reading.viewer.user).await?;
     let end = reading.end(&app).await?;
-    let pager = Pager { app: &app, reading: &reading, filter: &req.filter, ignored: &ignored, end };
+    let pager = Pager {
+        app: &app,
+        reading: &reading,
+        filter: &req.filter,
+        ignored: &ignored,
+        end,
+    };
     let start = HistoryPoint::before(&middle.event, end);
     let stop = HistoryPoint::after(&middle.event, Pos(i64::MAX));
     let before = page(&pager, start, limit / 2, true).await?;
@@ -38,22 +46,48 @@ pub async fn context(
 
     let now = app.store.clock().now_ms();
     let mut json = Json::with_capacity(1_024 * shown.len() + 256);
-    json.open().key("start").string(&first(&before, start).to_string());
+    json.open()
+        .key("start")
+        .string(&first(&before, start).to_string());
     json.key("end").string(&last(&after, stop).to_string());
-    write_list(&mut json, "events_before", &before.events, &reading.viewer, now);
+    write_list(
+        &mut json,
+        "events_before",
+        &before.events,
+        &reading.viewer,
+        now,
+    );
     json.key("event");
     middle.write(&mut json, &reading.viewer, now, &Style::ROOM);
-    write_list(&mut json, "events_after", &after.events, &reading.viewer, now);
+    write_list(
+        &mut json,
+        "events_after",
+        &after.events,
+        &reading.viewer,
+        now,
+    );
     write_list(&mut json, "state", &state, &reading.viewer, now);
     json.close();
     Ok(RawJson(json.finish().into()))
 }
 
-async fn page(pager: &Pager<'_>, from: HistoryPoint, limit: usize, back: bool) -> Result<Page, MatrixError> {
+async fn page(
+    pager: &Pager<'_>,
+    from: HistoryPoint,
+    limit: usize,
+    back: bool,
+) -> Result<Page, MatrixError> {
     if limit == 0 {
-        return Ok(Page { events: Vec::new(), next: None });
+        return Ok(Page {
+            events: Vec::new(),
+            next: None,
+        });
     }
-    if back { pager.backward(from, None, limit).await } else { pager.forward(from, None, limit).await }
+    if back {
+        pager.backward(from, None, limit).await
+    } else {
+        pager.forward(from, None, limit).await
+    }
 }
 
 fn first(before: &Page, start: HistoryPoint) -> HistoryPoint {
@@ -73,8 +107,15 @@ fn last(after: &Page, stop: HistoryPoint) -> HistoryPoint {
 }
 
 /// "The state of the room at the last event returned."
-async fn state_at_end(app: &App, pager: &Pager<'_>, shown: &[Seen]) -> Result<Vec<Seen>, MatrixError> {
-    let Some(at) = shown.last().and_then(|seen| seen.event.state_after.or(seen.event.state_before)) else {
+async fn state_at_end(
+    app: &App,
+    pager: &Pager<'_>,
+    shown: &[Seen],
+) -> Result<Vec<Seen>, MatrixError> {
+    let Some(at) = shown
+        .last()
+        .and_then(|seen| seen.event.state_after.or(seen.event.state_before))
+    else {
         return Ok(Vec::new());
     };
     let lazy = filter::lazy_members(pager.filter).is_some();
@@ -82,7 +123,11 @@ async fn state_at_end(app: &App, pager: &Pager<'_>, shown: &[Seen]) -> Result<Ve
     let entries = app.store.state_all(at).await?;
     let keys: Vec<_> = entries.iter().map(|(key, _)| *key).collect();
     for ((_, no), key) in entries.iter().zip(app.store.keys(&keys).await?) {
-        let shown_sender = || shown.iter().any(|seen| seen.event.pdu.sender().as_str() == key.key);
+        let shown_sender = || {
+            shown
+                .iter()
+                .any(|seen| seen.event.pdu.sender().as_str() == key.key)
+        };
         if !lazy || key.kind != "m.room.member" || shown_sender() {
             nos.push(*no);
         }

@@ -60,12 +60,17 @@ fn decoded(
         Some(name) => Some(alias_of(app, &name)?),
         None => None,
     };
-    let initial_state =
-        req.initial_state.iter().map(|raw| initial(content::parse_raw(raw)?)).collect::<Result<_, _>>()?;
+    let initial_state = req
+        .initial_state
+        .iter()
+        .map(|raw| initial(content::parse_raw(raw)?))
+        .collect::<Result<_, _>>()?;
     Ok(CreateRoom {
         creator,
         creator_profile,
-        version: req.room_version.unwrap_or_else(|| app.config.default_room_version.clone()),
+        version: req
+            .room_version
+            .unwrap_or_else(|| app.config.default_room_version.clone()),
         public,
         preset,
         name: req.name,
@@ -96,11 +101,19 @@ fn initial(mut event: Object) -> Result<InitialState, MatrixError> {
     let mut text = |key: &str| match event.remove(key) {
         Some(Value::String(text)) => Ok(Some(text)),
         None => Ok(None),
-        Some(_) => Err(MatrixError::bad_json(format!("initial_state: {key} must be a string"))),
+        Some(_) => Err(MatrixError::bad_json(format!(
+            "initial_state: {key} must be a string"
+        ))),
     };
     let missing = || MatrixError::bad_json("initial_state: each entry has a type and a content");
     let kind = text("type")?.ok_or_else(missing)?;
     let state_key = text("state_key")?.unwrap_or_default();
-    let Some(Value::Object(content)) = event.remove("content") else { return Err(missing()) };
-    Ok(InitialState { kind, state_key, content })
+    let Some(Value::Object(content)) = event.remove("content") else {
+        return Err(missing());
+    };
+    Ok(InitialState {
+        kind,
+        state_key,
+        content,
+    })
 }

@@ -25,7 +25,9 @@ pub async fn list(
     Ruma { who, .. }: Ruma<list::Request>,
 ) -> Result<list::Response, MatrixError> {
     let devices = app.store.devices(who.user).await?;
-    Ok(list::Response::new(devices.into_iter().map(shown).collect()))
+    Ok(list::Response::new(
+        devices.into_iter().map(shown).collect(),
+    ))
 }
 
 /// `GET /_matrix/client/v3/devices/{deviceId}`
@@ -33,7 +35,11 @@ pub async fn get(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<get::Request>,
 ) -> Result<get::Response, MatrixError> {
-    let device = app.store.device(who.user, &req.device_id).await?.ok_or_else(no_such_device)?;
+    let device = app
+        .store
+        .device(who.user, &req.device_id)
+        .await?
+        .ok_or_else(no_such_device)?;
     Ok(get::Response::new(shown(device)))
 }
 
@@ -43,11 +49,18 @@ pub async fn update(
     Ruma { who, req, .. }: Ruma<update::Request>,
 ) -> Result<update::Response, MatrixError> {
     let Some(name) = req.display_name else {
-        app.store.device(who.user, &req.device_id).await?.ok_or_else(no_such_device)?;
+        app.store
+            .device(who.user, &req.device_id)
+            .await?
+            .ok_or_else(no_such_device)?;
         return Ok(update::Response::new());
     };
     users::check_device_name(&name)?;
-    if !app.store.rename_device(who.user, &req.device_id, &name).await? {
+    if !app
+        .store
+        .rename_device(who.user, &req.device_id, &name)
+        .await?
+    {
         return Err(no_such_device());
     }
     users::publish(&app.store, vec![Fact::DeviceListChanged { user: who.user }]).await?;
@@ -70,9 +83,20 @@ pub async fn delete_many(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<delete_many::Request>,
 ) -> Result<delete_many::Response, MatrixError> {
-    uia::require(&app, "delete_devices", Stage::Password(&who), req.auth.as_ref()).await?;
+    uia::require(
+        &app,
+        "delete_devices",
+        Stage::Password(&who),
+        req.auth.as_ref(),
+    )
+    .await?;
     let named: BTreeSet<_> = req.devices.into_iter().collect();
-    let devices = app.store.devices(who.user).await?.into_iter().map(|device| device.device_id);
+    let devices = app
+        .store
+        .devices(who.user)
+        .await?
+        .into_iter()
+        .map(|device| device.device_id);
     let devices: Vec<_> = devices.filter(|device| named.contains(device)).collect();
     users::remove_devices(&app.store, who.user, &devices).await?;
     Ok(delete_many::Response::new())
@@ -82,7 +106,9 @@ fn shown(stored: StoredDevice) -> Device {
     let mut device = Device::new(stored.device_id);
     device.display_name = stored.name;
     device.last_seen_ip = stored.last_seen_ip;
-    device.last_seen_ts = UInt::try_from(stored.last_seen_ms).ok().map(MilliSecondsSinceUnixEpoch);
+    device.last_seen_ts = UInt::try_from(stored.last_seen_ms)
+        .ok()
+        .map(MilliSecondsSinceUnixEpoch);
     device
 }
 

@@ -36,8 +36,16 @@ pub async fn visibility(
     State(app): State<App>,
     Ruma { req, .. }: Ruma<get_visibility::Request>,
 ) -> Result<get_visibility::Response, MatrixError> {
-    let head = app.store.room(&req.room_id).await?.ok_or_else(no_such_room)?;
-    let visibility = if head.public { Visibility::Public } else { Visibility::Private };
+    let head = app
+        .store
+        .room(&req.room_id)
+        .await?
+        .ok_or_else(no_such_room)?;
+    let visibility = if head.public {
+        Visibility::Public
+    } else {
+        Visibility::Private
+    };
     Ok(get_visibility::Response::new(visibility))
 }
 
@@ -49,17 +57,34 @@ pub async fn set_visibility(
     let public = match req.visibility {
         Visibility::Public => true,
         Visibility::Private => false,
-        _ => return Err(MatrixError::bad_json("visibility is either public or private")),
+        _ => {
+            return Err(MatrixError::bad_json(
+                "visibility is either public or private",
+            ));
+        }
     };
-    let head = app.store.room(&req.room_id).await?.ok_or_else(no_such_room)?;
+    let head = app
+        .store
+        .room(&req.room_id)
+        .await?
+        .ok_or_else(no_such_room)?;
     let now = membership::current(&app.rooms, &req.room_id, &who.user_id).await?;
     if now != Some(Membership::Join) {
         return Err(MatrixError::forbidden("You are not in this room"));
     }
     if !may_send_state(&app, &head, &who.user_id, "m.room.canonical_alias").await? {
-        return Err(MatrixError::forbidden("You don't have the power to list this room"));
+        return Err(MatrixError::forbidden(
+            "You don't have the power to list this room",
+        ));
     }
-    users::publish(&app.store, vec![Fact::Directory { room: head.room, public }]).await?;
+    users::publish(
+        &app.store,
+        vec![Fact::Directory {
+            room: head.room,
+            public,
+        }],
+    )
+    .await?;
     Ok(set_visibility::Response::new())
 }
 
@@ -70,7 +95,9 @@ pub(crate) async fn may_send_state(
     user_id: &UserId,
     kind: &str,
 ) -> Result<bool, MatrixError> {
-    let Some(at) = head.snapshot else { return Ok(false) };
+    let Some(at) = head.snapshot else {
+        return Ok(false);
+    };
     let joined = membership::current(&app.rooms, &head.room_id, user_id).await?;
     let mut state: HashMap<StateKey, Arc<Pdu>> = HashMap::new();
     for looked_at in ["m.room.create", "m.room.power_levels"] {
@@ -90,7 +117,10 @@ pub async fn get(
 ) -> Result<RawJson, MatrixError> {
     require_here(&app, req.server.as_ref())?;
     let limit = req.limit.and_then(|limit| usize::try_from(limit).ok());
-    let page = Page { limit, since: req.since.as_deref() };
+    let page = Page {
+        limit,
+        since: req.since.as_deref(),
+    };
     listed(&app, page, |_| true).await
 }
 
@@ -100,14 +130,26 @@ pub async fn search(
     Ruma { req, .. }: Ruma<search::Request>,
 ) -> Result<RawJson, MatrixError> {
     require_here(&app, req.server.as_ref())?;
-    let term = req.filter.generic_search_term.unwrap_or_default().to_lowercase();
+    let term = req
+        .filter
+        .generic_search_term
+        .unwrap_or_default()
+        .to_lowercase();
     let types = req.filter.room_types;
     let wanted = |listing: &Listing| {
         (types.is_empty() || types.iter().any(|wanted| listing.is_of(wanted)))
             && listing.mentions(&term)
     };
     let limit = req.limit.and_then(|limit| usize::try_from(limit).ok());
-    listed(&app, Page { limit, since: req.since.as_deref() }, wanted).await
+    listed(
+        &app,
+        Page {
+            limit,
+            since: req.since.as_deref(),
+        },
+        wanted,
+    )
+    .await
 }
 
 fn require_here(app: &App, server: Option<&OwnedServerName>) -> Result<(), MatrixError> {
@@ -150,8 +192,12 @@ async fn listed(
     listings.sort_by_key(|listing| (Reverse(listing.joined), listing.room.0));
     let limit = page.limit.unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);
     let end = start.saturating_add(limit);
-    let chunk: Vec<&Value> =
-        listings.iter().skip(start).take(limit).map(|listing| &listing.shown).collect();
+    let chunk: Vec<&Value> = listings
+        .iter()
+        .skip(start)
+        .take(limit)
+        .map(|listing| &listing.shown)
+        .collect();
     let mut answer = json!({ "chunk": chunk, "total_room_count_estimate": listings.len() });
     if end < listings.len() {
         answer["next_batch"] = end.to_string().into();
@@ -178,7 +224,9 @@ impl Listing {
         let fields = ["name", "topic", "canonical_alias"];
         term.is_empty()
             || fields.iter().any(|field| {
-                self.shown[field].as_str().is_some_and(|text| text.to_lowercase().contains(term))
+                self.shown[field]
+                    .as_str()
+                    .is_some_and(|text| text.to_lowercase().contains(term))
             })
     }
 }
@@ -194,12 +242,19 @@ const SHOWN: [(&str, &str, &str); 6] = [
 ];
 
 async fn listing(app: &App, room: RoomNo) -> Result<Option<Listing>, MatrixError> {
-    let Some(head) = app.store.room_by_no(room).await? else { return Ok(None) };
-    let Some(at) = head.snapshot else { return Ok(None) };
+    let Some(head) = app.store.room_by_no(room).await? else {
+        return Ok(None);
+    };
+    let Some(at) = head.snapshot else {
+        return Ok(None);
+    };
     let keys: Vec<(&str, &str)> = SHOWN
         .iter()
         .map(|(kind, ..)| (*kind, ""))
-        .chain([("m.room.history_visibility", ""), ("m.room.guest_access", "")])
+        .chain([
+            ("m.room.history_visibility", ""),
+            ("m.room.guest_access", ""),
+        ])
         .collect();
     let nos = app.store.state_entries(at, &keys).await?;
     let known: Vec<_> = nos.iter().flatten().copied().collect();
@@ -221,7 +276,11 @@ async fn listing(app: &App, room: RoomNo) -> Result<Option<Listing>, MatrixError
             shown[name] = text.into();
         }
     }
-    Ok(Some(Listing { room, joined: head.joined, shown }))
+    Ok(Some(Listing {
+        room,
+        joined: head.joined,
+        shown,
+    }))
 }
 
 fn no_such_room() -> MatrixError {

@@ -6,7 +6,9 @@ use axum::extract::State;
 use rhizome_federation::{MatrixError, RawJson};
 use rhizome_protocol::RoomRules;
 use ruma::api::{
-    client::discovery::{discover_homeserver, get_capabilities::v3 as capabilities, get_supported_versions},
+    client::discovery::{
+        discover_homeserver, get_capabilities::v3 as capabilities, get_supported_versions,
+    },
     federation::discovery::discover_homeserver as discover_server,
 };
 use serde_json::json;
@@ -24,8 +26,7 @@ pub async fn versions(
     State(_): State<App>,
     Ruma { .. }: Ruma<get_supported_versions::Request>,
 ) -> Result<get_supported_versions::Response, MatrixError> {
-    let mut response =
-        get_supported_versions::Response::new(VERSIONS.map(str::to_owned).to_vec());
+    let mut response = get_supported_versions::Response::new(VERSIONS.map(str::to_owned).to_vec());
     response.unstable_features = FEATURES.map(|name| (name.to_owned(), true)).into();
     Ok(response)
 }
@@ -35,8 +36,9 @@ pub async fn capabilities(
     State(app): State<App>,
     Ruma { .. }: Ruma<capabilities::Request>,
 ) -> Result<RawJson, MatrixError> {
-    let available: BTreeMap<&str, &str> =
-        RoomRules::supported().map(|rules| (rules.version.as_str(), "stable")).collect();
+    let available: BTreeMap<&str, &str> = RoomRules::supported()
+        .map(|rules| (rules.version.as_str(), "stable"))
+        .collect();
     RawJson::of(&json!({ "capabilities": {
         "m.room_versions": { "default": app.config.default_room_version, "available": available },
         "m.change_password": { "enabled": true },
@@ -53,7 +55,11 @@ pub async fn well_known_client(
     State(app): State<App>,
     Ruma { .. }: Ruma<discover_homeserver::Request>,
 ) -> Result<RawJson, MatrixError> {
-    let base_url = app.config.well_known_client.as_ref().ok_or_else(none_configured)?;
+    let base_url = app
+        .config
+        .well_known_client
+        .as_ref()
+        .ok_or_else(none_configured)?;
     RawJson::of(&json!({ "m.homeserver": { "base_url": base_url } }))
 }
 
@@ -62,7 +68,11 @@ pub async fn well_known_server(
     State(app): State<App>,
     Ruma { .. }: Ruma<discover_server::Request>,
 ) -> Result<RawJson, MatrixError> {
-    let server = app.config.well_known_server.as_ref().ok_or_else(none_configured)?;
+    let server = app
+        .config
+        .well_known_server
+        .as_ref()
+        .ok_or_else(none_configured)?;
     RawJson::of(&json!({ "m.server": server }))
 }
 

@@ -194,7 +194,9 @@ async fn dispatch(
     };
     match admit(&app, endpoint, request).await {
         Ok(raw) => {
-            let answer = AssertUnwindSafe((endpoint.run)(app, raw)).catch_unwind().await;
+            let answer = AssertUnwindSafe((endpoint.run)(app, raw))
+                .catch_unwind()
+                .await;
             answer.unwrap_or_else(|_| {
                 tracing::error!("an endpoint panicked");
                 MatrixError::internal().into_response()

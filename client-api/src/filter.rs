@@ -6,7 +6,9 @@
 use rhizome_storage::StoredEvent;
 use ruma::{
     RoomId,
-    api::client::filter::{Filter, FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter, UrlFilter},
+    api::client::filter::{
+        Filter, FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter, UrlFilter,
+    },
 };
 
 /// The longest filter that is accepted, in bytes.
@@ -20,8 +22,12 @@ pub const MAX_TIMELINE: usize = 1_000;
 
 /// Whether a type matches a filter's pattern, in which `*` stands for any run of characters.
 pub fn type_matches(pattern: &str, kind: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == kind };
-    let Some(mut left) = kind.strip_prefix(start) else { return false };
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == kind;
+    };
+    let Some(mut left) = kind.strip_prefix(start) else {
+        return false;
+    };
     let mut parts: Vec<&str> = rest.split('*').collect();
     let end = parts.pop().unwrap_or_default();
     for part in parts {
@@ -62,11 +68,18 @@ pub fn wants_event(filter: &RoomEventFilter, event: &StoredEvent) -> bool {
     }
     let sender = pdu.sender();
     if filter.not_senders.iter().any(|s| s == sender)
-        || filter.senders.as_ref().is_some_and(|senders| !senders.iter().any(|s| s == sender))
+        || filter
+            .senders
+            .as_ref()
+            .is_some_and(|senders| !senders.iter().any(|s| s == sender))
     {
         return false;
     }
-    let has_url = || pdu.content().get("url").is_some_and(serde_json::Value::is_string);
+    let has_url = || {
+        pdu.content()
+            .get("url")
+            .is_some_and(serde_json::Value::is_string)
+    };
     match filter.url_filter {
         None => true,
         Some(UrlFilter::EventsWithUrl) => has_url(),
@@ -96,21 +109,30 @@ pub fn is_open(filter: &RoomEventFilter) -> bool {
 
 /// How many events a section may hold, between 0 and [`MAX_TIMELINE`].
 pub fn limit(filter: &RoomEventFilter, default: usize) -> usize {
-    filter.limit.map_or(default, |limit| usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)).min(MAX_TIMELINE)
+    filter
+        .limit
+        .map_or(default, |limit| {
+            usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)
+        })
+        .min(MAX_TIMELINE)
 }
 
 /// Lazy loading of members: `None` when off, else whether redundant ones are wanted.
 pub fn lazy_members(filter: &RoomEventFilter) -> Option<bool> {
     match filter.lazy_load_options {
         LazyLoadOptions::Disabled => None,
-        LazyLoadOptions::Enabled { include_redundant_members } => Some(include_redundant_members),
+        LazyLoadOptions::Enabled {
+            include_redundant_members,
+        } => Some(include_redundant_members),
     }
 }
 
 /// Reads a filter. `Err` holds a sentence for the client.
 pub fn parse(json: &str) -> Result<FilterDefinition, String> {
     if json.len() > MAX_FILTER_BYTES {
-        return Err(format!("the filter is longer than {MAX_FILTER_BYTES} bytes"));
+        return Err(format!(
+            "the filter is longer than {MAX_FILTER_BYTES} bytes"
+        ));
     }
     serde_json::from_str(json).map_err(|error| format!("the filter is not valid: {error}"))
 }
@@ -139,8 +161,14 @@ fn split_path(field: &str) -> Vec<String> {
     path
 }
 
-fn copy_path(from: &serde_json::Value, path: &[String], into: &mut serde_json::Map<String, serde_json::Value>) {
-    let Some((first, rest)) = path.split_first() else { return };
+fn copy_path(
+    from: &serde_json::Value,
+    path: &[String],
+    into: &mut serde_json::Map<String, serde_json::Value>,
+) {
+    let Some((first, rest)) = path.split_first() else {
+        return;
+    };
     let Some(value) = from.get(first) else { return };
     if rest.is_empty() {
         into.insert(first.clone(), value.clone());
@@ -149,7 +177,9 @@ fn copy_path(from: &serde_json::Value, path: &[String], into: &mut serde_json::M
     if !value.is_object() {
         return;
     }
-    let below = into.entry(first.clone()).or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
+    let below = into
+        .entry(first.clone())
+        .or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
     if let Some(below) = below.as_object_mut() {
         copy_path(value, rest, below);
     }
@@ -183,13 +213,24 @@ mod tests {
         let none: Option<&[String]> = None;
         assert!(types_allow(none, &[], "m.x"));
         assert!(!types_allow(Some(&[]), &[], "m.x"));
-        assert!(!types_allow(Some(&["m.*".to_owned()]), &["m.x".to_owned()], "m.x"));
+        assert!(!types_allow(
+            Some(&["m.*".to_owned()]),
+            &["m.x".to_owned()],
+            "m.x"
+        ));
     }
 
     #[test]
     fn fields_are_picked_by_path_with_escaped_dots() {
-        let event = json!({"type": "m.x", "content": {"body": "hi", "m.relates_to": {"a": 1}, "other": 2}});
-        let fields = ["type", "content.body", "content.m\\.relates_to.a", "content.absent", "type.x"];
+        let event =
+            json!({"type": "m.x", "content": {"body": "hi", "m.relates_to": {"a": 1}, "other": 2}});
+        let fields = [
+            "type",
+            "content.body",
+            "content.m\\.relates_to.a",
+            "content.absent",
+            "type.x",
+        ];
         let fields: Vec<String> = fields.iter().map(|&f| f.to_owned()).collect();
         assert_eq!(
             keep_fields(&event, &fields),

@@ -16,7 +16,8 @@ pub async fn create(
     Ruma { who, req, body, .. }: Ruma<create_filter::v3::Request>,
 ) -> Result<create_filter::v3::Response, MatrixError> {
     own(&who, &req.user_id)?;
-    let text = std::str::from_utf8(&body).map_err(|_| MatrixError::not_json("The body isn't UTF-8"))?;
+    let text =
+        std::str::from_utf8(&body).map_err(|_| MatrixError::not_json("The body isn't UTF-8"))?;
     filter::parse(text).map_err(MatrixError::bad_json)?;
     let user = who.user;
     let id = app.store.add_filter(user, text.trim()).await?;
@@ -37,5 +38,9 @@ pub async fn get(
 }
 
 fn own(who: &Caller, user: &UserId) -> Result<(), MatrixError> {
-    if who.user_id == user { Ok(()) } else { Err(MatrixError::forbidden("This is another user's filter")) }
+    if who.user_id == user {
+        Ok(())
+    } else {
+        Err(MatrixError::forbidden("This is another user's filter"))
+    }
 }

@@ -17,7 +17,10 @@ pub struct Json {
 impl Json {
     /// An empty writer with room for `capacity` bytes.
     pub fn with_capacity(capacity: usize) -> Json {
-        Json { buf: String::with_capacity(capacity), comma: false }
+        Json {
+            buf: String::with_capacity(capacity),
+            comma: false,
+        }
     }
 
     /// What was written.
@@ -164,14 +167,35 @@ mod tests {
     fn commas_fall_where_they_should() {
         let mut json = Json::default();
         json.open().key("a").number(1).key("b").open_list();
-        json.string("x").boolean(true).raw("{}").open().close().close_list();
-        json.key("c").open().key("d").open_list().close_list().close().close();
-        assert_eq!(json.finish(), r#"{"a":1,"b":["x",true,{},{}],"c":{"d":[]}}"#);
+        json.string("x")
+            .boolean(true)
+            .raw("{}")
+            .open()
+            .close()
+            .close_list();
+        json.key("c")
+            .open()
+            .key("d")
+            .open_list()
+            .close_list()
+            .close()
+            .close();
+        assert_eq!(
+            json.finish(),
+            r#"{"a":1,"b":["x",true,{},{}],"c":{"d":[]}}"#
+        );
     }
 
     #[test]
     fn hostile_strings_survive_a_round_trip() {
-        for hostile in ["", "\"", "\\", "a\u{0}b", "\n\r\t\u{8}\u{1f}\u{7f}", "π\"\u{1f600}\\"] {
+        for hostile in [
+            "",
+            "\"",
+            "\\",
+            "a\u{0}b",
+            "\n\r\t\u{8}\u{1f}\u{7f}",
+            "π\"\u{1f600}\\",
+        ] {
             let mut out = String::new();
             push_string(&mut out, hostile);
             assert_eq!(serde_json::from_str::<String>(&out).unwrap(), hostile);

@@ -10,13 +10,7 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{
-    App, Ruma,
-    body::Body,
-    limits::Kind,
-    register::begun,
-    users::SessionRequest,
-};
+use crate::{App, Ruma, body::Body, limits::Kind, register::begun, users::SessionRequest};
 
 /// `GET /_matrix/client/v3/login`
 pub async fn flows(
@@ -56,7 +50,11 @@ pub async fn login(
     let login = req.body;
     if login.kind != "m.login.password" {
         let message = "The login type isn't one of this server's flows";
-        return Err(MatrixError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", message));
+        return Err(MatrixError::new(
+            StatusCode::BAD_REQUEST,
+            "M_UNKNOWN",
+            message,
+        ));
     }
     let Some(password) = login.password.as_deref() else {
         return Err(MatrixError::missing_param("A password is required"));
@@ -80,7 +78,11 @@ fn named_user(login: &Login) -> Result<String, MatrixError> {
         Some(identifier) if identifier.kind == "m.id.user" => identifier.user.clone(),
         Some(_) => {
             let message = "Users of this server are identified by m.id.user only";
-            return Err(MatrixError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", message));
+            return Err(MatrixError::new(
+                StatusCode::BAD_REQUEST,
+                "M_UNKNOWN",
+                message,
+            ));
         }
         None => login.user.clone(),
     };
@@ -95,14 +97,24 @@ async fn by_password(app: &App, name: &str, password: &str) -> Result<OwnedUserI
         .map_err(MatrixError::limit_exceeded)?;
     let mut found = None;
     if let Some(exact) = local_user(app, name) {
-        found = app.store.account(&exact).await?.map(|account| (exact.clone(), account));
+        found = app
+            .store
+            .account(&exact)
+            .await?
+            .map(|account| (exact.clone(), account));
         // Accounts are made with small letters, and typed with others.
         let small = UserId::parse(exact.as_str().to_lowercase());
         if let (None, Ok(small)) = (&found, small) {
-            found = app.store.account(&small).await?.map(|account| (small, account));
+            found = app
+                .store
+                .account(&small)
+                .await?
+                .map(|account| (small, account));
         }
     }
-    let hash = found.as_ref().and_then(|(_, account)| account.password_hash.clone());
+    let hash = found
+        .as_ref()
+        .and_then(|(_, account)| account.password_hash.clone());
     let right = app.passwords.verify(password, hash).await?;
     match found {
         Some((_, account)) if account.deactivated => Err(MatrixError::new(

@@ -26,7 +26,13 @@ pub async fn members(
 ) -> Result<RawJson, MatrixError> {
     let reading = Reading::of(&app, &who, &req.room_id).await?;
     let end = reading.end(&app).await?;
-    let at = match req.at.as_deref().map(point).transpose()?.and_then(|point| point.position()) {
+    let at = match req
+        .at
+        .as_deref()
+        .map(point)
+        .transpose()?
+        .and_then(|point| point.position())
+    {
         Some(pos) => pos.min(end),
         None => end,
     };
@@ -41,13 +47,24 @@ pub async fn members(
     let mut events = app.store.events_by_no(&nos).await?;
     events.retain(|event| {
         let membership = event.pdu.membership().map_or("leave", Membership::as_str);
-        req.membership.as_ref().is_none_or(|wanted| wanted.as_str() == membership)
-            && req.not_membership.as_ref().is_none_or(|unwanted| unwanted.as_str() != membership)
+        req.membership
+            .as_ref()
+            .is_none_or(|wanted| wanted.as_str() == membership)
+            && req
+                .not_membership
+                .as_ref()
+                .is_none_or(|unwanted| unwanted.as_str() != membership)
     });
     let events = seen::as_state(&app.store, events).await?;
     let mut json = Json::with_capacity(512 * events.len() + 64);
     json.open();
-    write_list(&mut json, "chunk", &events, &reading.viewer, app.store.clock().now_ms());
+    write_list(
+        &mut json,
+        "chunk",
+        &events,
+        &reading.viewer,
+        app.store.clock().now_ms(),
+    );
     json.close();
     Ok(RawJson(json.finish().into()))
 }
@@ -61,12 +78,17 @@ pub async fn joined(
     if !reading.is_member() {
         return Err(MatrixError::forbidden("You aren't a member of the room"));
     }
-    let members = app.store.members(reading.head.room, Some(Membership::Join)).await?;
+    let members = app
+        .store
+        .members(reading.head.room, Some(Membership::Join))
+        .await?;
     let nos: Vec<EventNo> = members.iter().filter_map(|member| member.event).collect();
     let mut profiles: BTreeMap<OwnedUserId, (Option<String>, Option<String>)> = BTreeMap::new();
     for event in app.store.events_by_no(&nos).await? {
         let text = |field: &str| event.pdu.content().get(field)?.as_str().map(str::to_owned);
-        let Some(Ok(user)) = event.pdu.state_key().map(OwnedUserId::try_from) else { continue };
+        let Some(Ok(user)) = event.pdu.state_key().map(OwnedUserId::try_from) else {
+            continue;
+        };
         profiles.insert(user, (text("displayname"), text("avatar_url")));
     }
     let mut json = Json::with_capacity(128 * profiles.len() + 64);

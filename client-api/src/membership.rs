@@ -12,10 +12,14 @@ use rhizome_storage::UserNo;
 use ruma::{
     OwnedRoomId, OwnedUserId, RoomOrAliasId, ServerName, UserId,
     api::client::membership::{
-        ban_user::v3 as ban, forget_room::v3 as forget,
+        ban_user::v3 as ban,
+        forget_room::v3 as forget,
         invite_user::v3::{self as invite, InvitationRecipient},
-        join_room_by_id::v3 as join_by_id, join_room_by_id_or_alias::v3 as join_by_any,
-        joined_rooms::v3 as joined_rooms, kick_user::v3 as kick, leave_room::v3 as leave_room,
+        join_room_by_id::v3 as join_by_id,
+        join_room_by_id_or_alias::v3 as join_by_any,
+        joined_rooms::v3 as joined_rooms,
+        kick_user::v3 as kick,
+        leave_room::v3 as leave_room,
         unban_user::v3 as unban,
     },
 };
@@ -72,9 +76,15 @@ async fn inviting_server(
     who: &Caller,
     room: &RoomOrAliasId,
 ) -> Result<Option<ruma::OwnedServerName>, MatrixError> {
-    let Ok(room_id) = <&ruma::RoomId>::try_from(room) else { return Ok(None) };
-    let Some(no) = app.store.known_room(room_id).await? else { return Ok(None) };
-    let Some(invite) = app.store.remote_invite(who.user, no).await? else { return Ok(None) };
+    let Ok(room_id) = <&ruma::RoomId>::try_from(room) else {
+        return Ok(None);
+    };
+    let Some(no) = app.store.known_room(room_id).await? else {
+        return Ok(None);
+    };
+    let Some(invite) = app.store.remote_invite(who.user, no).await? else {
+        return Ok(None);
+    };
     Ok(Some(invite.sender.server_name().to_owned()))
 }
 
@@ -92,7 +102,11 @@ pub async fn invite(
     if is_ours(&app, invited.user_id.server_name()) {
         extra = profile::member_content(&app, &invited.user_id).await?;
     }
-    let wish = Wish { action: Action::Invite, reason: invited.reason, extra };
+    let wish = Wish {
+        action: Action::Invite,
+        reason: invited.reason,
+        extra,
+    };
     change(&app, &who, req.room_id, invited.user_id, wish).await?;
     Ok(invite::Response::new())
 }
@@ -167,7 +181,11 @@ struct Wish {
 
 impl Wish {
     fn new(action: Action, reason: Option<String>) -> Self {
-        Self { action, reason, extra: Object::new() }
+        Self {
+            action,
+            reason,
+            extra: Object::new(),
+        }
     }
 }
 
@@ -178,9 +196,20 @@ async fn change(
     target: OwnedUserId,
     wish: Wish,
 ) -> Result<(), MatrixError> {
-    let Wish { action, reason, extra } = wish;
+    let Wish {
+        action,
+        reason,
+        extra,
+    } = wish;
     let sender = who.user_id.clone();
-    let change = Change { room_id, sender, target, action, reason, extra };
+    let change = Change {
+        room_id,
+        sender,
+        target,
+        action,
+        reason,
+        extra,
+    };
     if let Some(draft) = membership::prepare(&app.rooms, change).await? {
         local::send(&app.federation, draft, SendOptions::default()).await?;
     }
@@ -199,7 +228,10 @@ pub(crate) async fn leave_all(
 ) -> Result<(), MatrixError> {
     let memberships = app.store.memberships_of(user).await?;
     let held = memberships.iter().filter(|row| {
-        matches!(row.membership, Membership::Join | Membership::Invite | Membership::Knock)
+        matches!(
+            row.membership,
+            Membership::Join | Membership::Invite | Membership::Knock
+        )
     });
     stream::iter(held.copied())
         .for_each_concurrent(ROOMS_AT_ONCE, |row| async move {

@@ -43,22 +43,40 @@ pub struct HistoryPoint {
 impl HistoryPoint {
     /// Right after everything up to a log position.
     pub fn at(pos: Pos) -> HistoryPoint {
-        HistoryPoint { place: None, upto: pos }
+        HistoryPoint {
+            place: None,
+            upto: pos,
+        }
     }
 
     /// Before everything.
-    pub const START: HistoryPoint = HistoryPoint { place: Some(HistoryToken::START), upto: Pos(i64::MAX) };
+    pub const START: HistoryPoint = HistoryPoint {
+        place: Some(HistoryToken::START),
+        upto: Pos(i64::MAX),
+    };
 
     /// Right after an event.
     pub fn after(event: &StoredEvent, upto: Pos) -> HistoryPoint {
         let order = event.order.unwrap_or(i64::MIN);
-        HistoryPoint { place: Some(HistoryToken { depth: event.pdu.depth(), order }), upto }
+        HistoryPoint {
+            place: Some(HistoryToken {
+                depth: event.pdu.depth(),
+                order,
+            }),
+            upto,
+        }
     }
 
     /// Right before an event.
     pub fn before(event: &StoredEvent, upto: Pos) -> HistoryPoint {
         let order = event.order.unwrap_or(i64::MIN).saturating_sub(1);
-        HistoryPoint { place: Some(HistoryToken { depth: event.pdu.depth(), order }), upto }
+        HistoryPoint {
+            place: Some(HistoryToken {
+                depth: event.pdu.depth(),
+                order,
+            }),
+            upto,
+        }
     }
 
     /// Right before an event, in the same view of history.
@@ -80,17 +98,25 @@ impl HistoryPoint {
             if plain { text.parse().ok() } else { None }
         };
         if let Some(pos) = text.strip_prefix('p') {
-            return number(pos).filter(|pos| *pos >= 0).map(|pos| HistoryPoint::at(Pos(pos)));
+            return number(pos)
+                .filter(|pos| *pos >= 0)
+                .map(|pos| HistoryPoint::at(Pos(pos)));
         }
         if let Some(rest) = text.strip_prefix('t') {
             let mut parts = rest.split('_');
-            let (depth, order, upto) = (number(parts.next()?)?, number(parts.next()?)?, number(parts.next()?)?);
+            let (depth, order, upto) = (
+                number(parts.next()?)?,
+                number(parts.next()?)?,
+                number(parts.next()?)?,
+            );
             return parts.next().is_none().then_some(HistoryPoint {
                 place: Some(HistoryToken { depth, order }),
                 upto: Pos(upto),
             });
         }
-        Token::parse(text).ok().map(|token| HistoryPoint::at(token.pos))
+        Token::parse(text)
+            .ok()
+            .map(|token| HistoryPoint::at(token.pos))
     }
 
     fn token(&self) -> HistoryToken {
@@ -99,10 +125,17 @@ impl HistoryPoint {
 
     /// Whether an event lies at or before this place.
     fn reaches(&self, event: &StoredEvent) -> bool {
-        let Some(order) = event.order else { return true };
+        let Some(order) = event.order else {
+            return true;
+        };
         match self.place {
             None => Pos(order) <= self.upto,
-            Some(place) => HistoryToken { depth: event.pdu.depth(), order } <= place,
+            Some(place) => {
+                HistoryToken {
+                    depth: event.pdu.depth(),
+                    order,
+                } <= place
+            }
         }
     }
 }
@@ -118,7 +151,8 @@ impl fmt::Display for HistoryPoint {
 
 /// Reads a `from`, `to` or `at`.
 pub fn point(text: &str) -> Result<HistoryPoint, MatrixError> {
-    HistoryPoint::parse(text).ok_or_else(|| MatrixError::invalid_param("This is not a token of this server"))
+    HistoryPoint::parse(text)
+        .ok_or_else(|| MatrixError::invalid_param("This is not a token of this server"))
 }
 
 /// A room that a reader asks about, and how the two stand to each other.
@@ -133,13 +167,21 @@ pub struct Reading {
 
 impl Reading {
     /// Refuses whoever was never in the room, unless anyone may read it.
-    pub async fn of(app: &App, caller: &crate::Caller, room_id: &RoomId) -> Result<Reading, MatrixError> {
+    pub async fn of(
+        app: &App,
+        caller: &crate::Caller,
+        room_id: &RoomId,
+    ) -> Result<Reading, MatrixError> {
         let viewer = Viewer::of(caller);
         app.store.log().refresh().await?;
         let denied = || MatrixError::forbidden("You aren't a member of the room");
         let head = app.store.room(room_id).await?.ok_or_else(denied)?;
         let standing = seen::standing(&app.store, &viewer, head.room).await?;
-        let reading = Reading { viewer, head, standing };
+        let reading = Reading {
+            viewer,
+            head,
+            standing,
+        };
         if reading.was_member() || reading.is_world_readable(app).await? {
             Ok(reading)
         } else {
@@ -158,8 +200,13 @@ impl Reading {
     }
 
     async fn is_world_readable(&self, app: &App) -> Result<bool, MatrixError> {
-        let Some(snapshot) = self.head.snapshot else { return Ok(false) };
-        let event = app.store.state_event(snapshot, "m.room.history_visibility", "").await?;
+        let Some(snapshot) = self.head.snapshot else {
+            return Ok(false);
+        };
+        let event = app
+            .store
+            .state_event(snapshot, "m.room.history_visibility", "")
+            .await?;
         let visibility = HistoryVisibility::of(event.as_ref().map(|event| event.pdu.content()));
         Ok(visibility == HistoryVisibility::WorldReadable)
     }
@@ -168,7 +215,9 @@ impl Reading {
     pub async fn end(&self, app: &App) -> Result<Pos, MatrixError> {
         let head = app.store.log().head();
         match self.standing.left_at {
-            Some(left) if !self.is_member() && !self.is_world_readable(app).await? => Ok(left.min(head)),
+            Some(left) if !self.is_member() && !self.is_world_readable(app).await? => {
+                Ok(left.min(head))
+            }
             _ => Ok(head),
         }
     }
@@ -188,9 +237,17 @@ pub async fn messages(
     };
     let to = req.to.as_deref().map(point).transpose()?;
     let asked = u64::from(req.limit).min(MAX_TIMELINE as u64);
-    let limit = usize::try_from(asked).unwrap_or(MAX_TIMELINE).min(filter::limit(&req.filter, MAX_TIMELINE));
+    let limit = usize::try_from(asked)
+        .unwrap_or(MAX_TIMELINE)
+        .min(filter::limit(&req.filter, MAX_TIMELINE));
     let ignored = ignored::read(&app.store, reading.viewer.user).await?;
-    let pager = Pager { app: &app, reading: &reading, filter: &req.filter, ignored: &ignored, end };
+    let pager = Pager {
+        app: &app,
+        reading: &reading,
+        filter: &req.filter,
+        ignored: &ignored,
+        end,
+    };
     let page = match req.dir {
         Asked::Backward => pager.backward(from, to, limit).await?,
         Asked::Forward => pager.forward(from, to, limit).await?,
@@ -255,7 +312,10 @@ impl Pager<'_> {
         limit: usize,
     ) -> Result<Page, MatrixError> {
         let upto = from.upto.min(self.end);
-        let mut at = HistoryPoint { place: from.place, upto };
+        let mut at = HistoryPoint {
+            place: from.place,
+            upto,
+        };
         let mut sight = Sight::new(&self.app.store, &self.reading.viewer, self.reading.standing);
         let mut events: Vec<Seen> = Vec::new();
         let (mut scanned, mut asked_others) = (0, false);
@@ -273,7 +333,10 @@ impl Pager<'_> {
                 if events.len() == limit {
                     // One more than fits: there is a next page.
                     seen::dress(&self.app.store, &mut events).await?;
-                    return Ok(Page { events, next: Some(at) });
+                    return Ok(Page {
+                        events,
+                        next: Some(at),
+                    });
                 }
                 at = HistoryPoint::before(&event, upto);
                 if self.wants(&event) {
@@ -285,7 +348,11 @@ impl Pager<'_> {
             }
             if ended {
                 // What others give sorts before what we have, so the page simply goes on.
-                if to.is_none() && !asked_others && events.len() < limit && self.ask_others(limit).await? {
+                if to.is_none()
+                    && !asked_others
+                    && events.len() < limit
+                    && self.ask_others(limit).await?
+                {
                     asked_others = true;
                     continue;
                 }
@@ -296,7 +363,10 @@ impl Pager<'_> {
             }
         };
         seen::dress(&self.app.store, &mut events).await?;
-        Ok(Page { events, next: more.then_some(at) })
+        Ok(Page {
+            events,
+            next: more.then_some(at),
+        })
     }
 
     /// A page towards the present.
@@ -339,7 +409,10 @@ impl Pager<'_> {
             }
         };
         seen::dress(&self.app.store, &mut events).await?;
-        Ok(Page { events, next: more.then_some(at) })
+        Ok(Page {
+            events,
+            next: more.then_some(at),
+        })
     }
 
     async fn store_page(
@@ -351,8 +424,16 @@ impl Pager<'_> {
         let (store, room) = (&self.app.store, self.reading.head.room);
         Ok(match (direction, at.place) {
             (Direction::Forward, None) => store.live_after(room, at.upto, self.end, size).await?,
-            (Direction::Forward, Some(_)) => store.history(room, at.token(), direction, size, self.end).await?,
-            (Direction::Backward, _) => store.history(room, at.token(), direction, size, at.upto).await?,
+            (Direction::Forward, Some(_)) => {
+                store
+                    .history(room, at.token(), direction, size, self.end)
+                    .await?
+            }
+            (Direction::Backward, _) => {
+                store
+                    .history(room, at.token(), direction, size, at.upto)
+                    .await?
+            }
         })
     }
 
@@ -362,11 +443,20 @@ impl Pager<'_> {
         if !self.reading.is_member() {
             return Ok(false);
         }
-        let missing = self.app.store.missing_prev_events(self.reading.head.room, 1).await?;
+        let missing = self
+            .app
+            .store
+            .missing_prev_events(self.reading.head.room, 1)
+            .await?;
         if missing.is_empty() {
             return Ok(false);
         }
-        rhizome_federation::backfill::before(&self.app.federation, &self.reading.head.room_id, limit).await
+        rhizome_federation::backfill::before(
+            &self.app.federation,
+            &self.reading.head.room_id,
+            limit,
+        )
+        .await
     }
 
     /// With lazy loading: the members who sent these events, as they were at their first event here.
@@ -377,8 +467,15 @@ impl Pager<'_> {
         let (mut done, mut nos) = (HashSet::new(), Vec::new());
         for seen in events {
             let sender = seen.event.pdu.sender();
-            let (true, Some(before)) = (done.insert(sender), seen.event.state_before) else { continue };
-            nos.extend(self.app.store.state_entry(before, "m.room.member", sender.as_str()).await?);
+            let (true, Some(before)) = (done.insert(sender), seen.event.state_before) else {
+                continue;
+            };
+            nos.extend(
+                self.app
+                    .store
+                    .state_entry(before, "m.room.member", sender.as_str())
+                    .await?,
+            );
         }
         let members = self.app.store.events_by_no(&nos).await?;
         seen::as_state(&self.app.store, members).await
@@ -394,17 +491,28 @@ mod tests {
         let places = [
             HistoryPoint::at(Pos(7)),
             HistoryPoint::START,
-            HistoryPoint { place: Some(HistoryToken { depth: 3, order: -4 }), upto: Pos(9) },
+            HistoryPoint {
+                place: Some(HistoryToken {
+                    depth: 3,
+                    order: -4,
+                }),
+                upto: Pos(9),
+            },
         ];
         for place in places {
             assert_eq!(HistoryPoint::parse(&place.to_string()), Some(place));
         }
-        assert_eq!(HistoryPoint::parse("sab_7_3"), Some(HistoryPoint::at(Pos(7))));
+        assert_eq!(
+            HistoryPoint::parse("sab_7_3"),
+            Some(HistoryPoint::at(Pos(7)))
+        );
     }
 
     #[test]
     fn what_is_not_a_place_is_told_apart() {
-        for text in ["", "p", "p-1", "p1_2", "t1_2", "t1_2_3_4", "t_1_2", "t1_+2_3", "x7", "p\u{0}", "s1_2"] {
+        for text in [
+            "", "p", "p-1", "p1_2", "t1_2", "t1_2_3_4", "t_1_2", "t1_+2_3", "x7", "p\u{0}", "s1_2",
+        ] {
             assert_eq!(HistoryPoint::parse(text), None, "{text:?}");
         }
     }

@@ -31,7 +31,10 @@ impl Passwords {
     pub async fn hash(&self, password: &str) -> Result<String, MatrixError> {
         if password.is_empty() {
             let message = "The password must not be empty";
-            return Err(MatrixError { errcode: "M_WEAK_PASSWORD".into(), ..MatrixError::bad_json(message) });
+            return Err(MatrixError {
+                errcode: "M_WEAK_PASSWORD".into(),
+                ..MatrixError::bad_json(message)
+            });
         }
         if password.len() > MAX_PASSWORD {
             return Err(MatrixError::invalid_param(format!(
@@ -42,7 +45,8 @@ impl Passwords {
         let password = password.to_owned();
         self.run(move |argon2| {
             let hash = argon2.hash_password_with_salt(password.as_bytes(), &salt);
-            hash.map(|hash| hash.to_string()).map_err(|error| error.to_string())
+            hash.map(|hash| hash.to_string())
+                .map_err(|error| error.to_string())
         })
         .await?
         .map_err(|error| {
@@ -96,15 +100,32 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_right_password_verifies() {
-        let cost = PasswordCost { memory_kib: 64, passes: 1, concurrency: 1 };
+        let cost = PasswordCost {
+            memory_kib: 64,
+            passes: 1,
+            concurrency: 1,
+        };
         let passwords = Passwords::new(cost);
         let hash = passwords.hash("a\u{0}ü 🙂").await.unwrap();
         assert!(hash.starts_with("$argon2id$"), "{hash}");
-        assert!(passwords.verify("a\u{0}ü 🙂", Some(hash.clone())).await.unwrap());
+        assert!(
+            passwords
+                .verify("a\u{0}ü 🙂", Some(hash.clone()))
+                .await
+                .unwrap()
+        );
         assert!(!passwords.verify("a", Some(hash)).await.unwrap());
         assert!(!passwords.verify("a", None).await.unwrap());
-        assert!(!passwords.verify("a", Some("nonsense".into())).await.unwrap());
-        assert_eq!(passwords.hash("").await.unwrap_err().errcode, "M_WEAK_PASSWORD");
+        assert!(
+            !passwords
+                .verify("a", Some("nonsense".into()))
+                .await
+                .unwrap()
+        );
+        assert_eq!(
+            passwords.hash("").await.unwrap_err().errcode,
+            "M_WEAK_PASSWORD"
+        );
         assert!(passwords.hash(&"a".repeat(600)).await.is_err());
     }
 }

@@ -65,7 +65,10 @@ pub async fn set_avatar(
     Ruma { who, req, .. }: Ruma<set_avatar::Request>,
 ) -> Result<RawJson, MatrixError> {
     require_own(&who, &req.user_id)?;
-    let avatar = req.avatar_url.map(|uri| uri.as_str().to_owned()).filter(|uri| !uri.is_empty());
+    let avatar = req
+        .avatar_url
+        .map(|uri| uri.as_str().to_owned())
+        .filter(|uri| !uri.is_empty());
     change(&app, &who, "avatar_url", avatar.map(Value::from)).await
 }
 
@@ -92,7 +95,9 @@ fn require_own(who: &Caller, user_id: &UserId) -> Result<(), MatrixError> {
     if who.user_id == user_id {
         Ok(())
     } else {
-        Err(MatrixError::forbidden("You can't change the profile of somebody else"))
+        Err(MatrixError::forbidden(
+            "You can't change the profile of somebody else",
+        ))
     }
 }
 
@@ -183,7 +188,9 @@ pub(crate) async fn member_content(app: &App, user_id: &UserId) -> Result<Object
 async fn tell_rooms(app: &App, user_id: &UserId, user: UserNo) -> Result<(), MatrixError> {
     let profile = member_content(app, user_id).await?;
     let memberships = app.store.memberships_of(user).await?;
-    let joined = memberships.iter().filter(|row| row.membership == Membership::Join);
+    let joined = memberships
+        .iter()
+        .filter(|row| row.membership == Membership::Join);
     stream::iter(joined.copied())
         .for_each_concurrent(ROOMS_AT_ONCE, |row| {
             let profile = &profile;

@@ -20,11 +20,17 @@ pub async fn receipt(
     let thread = match req.thread.as_str() {
         None => None,
         Some(_) if kind == "m.fully_read" => {
-            return Err(MatrixError::invalid_param("A fully-read marker belongs to no thread"));
+            return Err(MatrixError::invalid_param(
+                "A fully-read marker belongs to no thread",
+            ));
         }
         Some("main") => Some("main".to_owned()),
         Some(root) if root.starts_with('$') && root.len() <= 255 => Some(root.to_owned()),
-        Some(_) => return Err(MatrixError::invalid_param("`thread_id` must be \"main\" or an event id")),
+        Some(_) => {
+            return Err(MatrixError::invalid_param(
+                "`thread_id` must be \"main\" or an event id",
+            ));
+        }
     };
     let room = joined(&app, &who, &req.room_id).await?;
     let fact = mark(&app, &who, room, kind, thread, &req.event_id)?;
@@ -75,9 +81,18 @@ fn mark(
     match kind {
         "m.fully_read" => {
             let mut content = Json::default();
-            content.open().key("event_id").string(event_id.as_str()).close();
+            content
+                .open()
+                .key("event_id")
+                .string(event_id.as_str())
+                .close();
             let content: Arc<str> = content.finish().into();
-            Ok(Fact::AccountData { user, room: Some(room), kind: kind.to_owned(), content })
+            Ok(Fact::AccountData {
+                user,
+                room: Some(room),
+                kind: kind.to_owned(),
+                content,
+            })
         }
         "m.read" | "m.read.private" => Ok(Fact::Receipt {
             room,
@@ -87,13 +102,20 @@ fn mark(
             event_id: event_id.to_owned(),
             ts: app.store.clock().now_ms(),
         }),
-        _ => Err(MatrixError::invalid_param("The receipt type must be m.read, m.read.private or m.fully_read")),
+        _ => Err(MatrixError::invalid_param(
+            "The receipt type must be m.read, m.read.private or m.fully_read",
+        )),
     }
 }
 
 async fn write(app: &App, facts: Vec<Fact>) -> Result<(), MatrixError> {
     if !facts.is_empty() {
-        app.store.commit(WriteSet { facts, ..WriteSet::default() }).await?;
+        app.store
+            .commit(WriteSet {
+                facts,
+                ..WriteSet::default()
+            })
+            .await?;
     }
     Ok(())
 }

@@ -44,6 +44,9 @@ pub(crate) async fn send(
         content,
         redacts: Some(target),
     };
-    let options = SendOptions { txn: Some(txn), ..SendOptions::default() };
+    let options = SendOptions {
+        txn: Some(txn),
+        ..SendOptions::default()
+    };
     Ok(local::send(&app.federation, draft, options).await?.event_id)
 }

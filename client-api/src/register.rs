@@ -34,11 +34,17 @@ pub async fn register(
         _ => return Err(MatrixError::invalid_param("kind is either user or guest")),
     }
     if req.login_type.is_some() {
-        return Err(MatrixError::forbidden("This server has no application services"));
+        return Err(MatrixError::forbidden(
+            "This server has no application services",
+        ));
     }
     require_open(&app)?;
     if let Some(username) = &req.username {
-        users::require_free(&app.store, &users::user_id(&app.config.server_name, username)?).await?;
+        users::require_free(
+            &app.store,
+            &users::user_id(&app.config.server_name, username)?,
+        )
+        .await?;
     }
     uia::require(&app, "register", Stage::Dummy, req.auth.as_ref()).await?;
     let Some(password) = &req.password else {
@@ -90,7 +96,11 @@ pub async fn available(
     Ruma { req, .. }: Ruma<availability::Request>,
 ) -> Result<availability::Response, MatrixError> {
     require_open(&app)?;
-    users::require_free(&app.store, &users::user_id(&app.config.server_name, &req.username)?).await?;
+    users::require_free(
+        &app.store,
+        &users::user_id(&app.config.server_name, &req.username)?,
+    )
+    .await?;
     Ok(availability::Response::new(true))
 }
 

@@ -53,11 +53,19 @@ pub struct Standing {
 
 impl Standing {
     /// Of someone who never was in the room.
-    pub const STRANGER: Standing = Standing { membership: None, joined_from: None, left_at: None };
+    pub const STRANGER: Standing = Standing {
+        membership: None,
+        joined_from: None,
+        left_at: None,
+    };
 
     /// Of a member who joined at `since`.
     pub fn joined(since: Pos) -> Standing {
-        Standing { membership: Some(Membership::Join), joined_from: Some(since), left_at: None }
+        Standing {
+            membership: Some(Membership::Join),
+            joined_from: Some(since),
+            left_at: None,
+        }
     }
 
     /// Whether the reader has been in the room at or after an event.
@@ -77,9 +85,15 @@ impl Standing {
 }
 
 /// Where a reader stands in a room, from the index of memberships.
-pub async fn standing(store: &Store, viewer: &Viewer, room: rhizome_storage::RoomNo) -> Result<Standing, MatrixError> {
+pub async fn standing(
+    store: &Store,
+    viewer: &Viewer,
+    room: rhizome_storage::RoomNo,
+) -> Result<Standing, MatrixError> {
     let rows = store.memberships_of(viewer.user).await?;
-    let Some(row) = rows.iter().find(|row| row.room == room) else { return Ok(Standing::STRANGER) };
+    let Some(row) = rows.iter().find(|row| row.room == room) else {
+        return Ok(Standing::STRANGER);
+    };
     if row.membership == Membership::Join {
         return Ok(Standing::joined(row.since));
     }
@@ -87,20 +101,37 @@ pub async fn standing(store: &Store, viewer: &Viewer, room: rhizome_storage::Roo
         Some(event) => end_of_stay(store, viewer, event).await?,
         None => None,
     };
-    Ok(Standing { membership: Some(row.membership), joined_from: None, left_at })
+    Ok(Standing {
+        membership: Some(row.membership),
+        joined_from: None,
+        left_at,
+    })
 }
 
 /// How far back through someone's memberships (leave, ban, unban, …) the last join is looked for.
 const MAX_MEMBERSHIPS: usize = 16;
 
 /// Where the last stay ended whose end, or a membership after it, is `event`.
-pub async fn end_of_stay(store: &Store, viewer: &Viewer, event: EventNo) -> Result<Option<Pos>, MatrixError> {
+pub async fn end_of_stay(
+    store: &Store,
+    viewer: &Viewer,
+    event: EventNo,
+) -> Result<Option<Pos>, MatrixError> {
     let mut at = event;
     for _ in 0..MAX_MEMBERSHIPS {
-        let Some(event) = store.event_by_no(at).await? else { return Ok(None) };
-        let Some(before) = replaced_no(store, &event).await? else { return Ok(None) };
-        let Some(replaced) = store.event_by_no(before).await? else { return Ok(None) };
-        if !replaced.pdu.is_state("m.room.member", viewer.user_id.as_str()) {
+        let Some(event) = store.event_by_no(at).await? else {
+            return Ok(None);
+        };
+        let Some(before) = replaced_no(store, &event).await? else {
+            return Ok(None);
+        };
+        let Some(replaced) = store.event_by_no(before).await? else {
+            return Ok(None);
+        };
+        if !replaced
+            .pdu
+            .is_state("m.room.member", viewer.user_id.as_str())
+        {
             return Ok(None);
         }
         if replaced.pdu.membership() == Some(Membership::Join) {
@@ -112,11 +143,16 @@ pub async fn end_of_stay(store: &Store, viewer: &Viewer, event: EventNo) -> Resu
 }
 
 /// The state event that this one replaced; looked up once.
-pub async fn replaced_no(store: &Store, event: &StoredEvent) -> Result<Option<EventNo>, MatrixError> {
+pub async fn replaced_no(
+    store: &Store,
+    event: &StoredEvent,
+) -> Result<Option<EventNo>, MatrixError> {
     if let Some(known) = event.replaces.get() {
         return Ok(*known);
     }
-    let (Some(key), Some(before)) = (event.pdu.state_key(), event.state_before) else { return Ok(None) };
+    let (Some(key), Some(before)) = (event.pdu.state_key(), event.state_before) else {
+        return Ok(None);
+    };
     let found = store.state_entry(before, event.pdu.kind(), key).await?;
     Ok(*event.replaces.get_or_init(|| found))
 }
@@ -172,7 +208,10 @@ pub struct Style {
 
 impl Style {
     /// Whole events with their `room_id`.
-    pub const ROOM: Style = Style { form: Form::Room, fields: None };
+    pub const ROOM: Style = Style {
+        form: Form::Room,
+        fields: None,
+    };
 }
 
 /// Decides, event by event, what a reader may see in one room.
@@ -187,15 +226,28 @@ pub struct Sight<'a> {
 impl<'a> Sight<'a> {
     /// For one room, in which the reader stands like this.
     pub fn new(store: &'a Store, viewer: &'a Viewer, standing: Standing) -> Sight<'a> {
-        Sight { store, viewer, standing, known: HashMap::new() }
+        Sight {
+            store,
+            viewer,
+            standing,
+            known: HashMap::new(),
+        }
     }
 
-    async fn membership_before(&mut self, event: &StoredEvent) -> Result<Option<Membership>, MatrixError> {
-        let Some(before) = event.state_before else { return Ok(None) };
+    async fn membership_before(
+        &mut self,
+        event: &StoredEvent,
+    ) -> Result<Option<Membership>, MatrixError> {
+        let Some(before) = event.state_before else {
+            return Ok(None);
+        };
         if let Some(known) = self.known.get(&before) {
             return Ok(*known);
         }
-        let member = self.store.state_event(before, "m.room.member", self.viewer.user_id.as_str()).await?;
+        let member = self
+            .store
+            .state_event(before, "m.room.member", self.viewer.user_id.as_str())
+            .await?;
         let found = member.and_then(|event| event.pdu.membership());
         self.known.insert(before, found);
         Ok(found)
@@ -208,16 +260,26 @@ impl<'a> Sight<'a> {
         let own = client_event::is_own_membership(&event, &self.viewer.user_id);
         let (before, after);
         if self.standing.covers(&event) {
-            after = if own { event.pdu.membership() } else { Some(Membership::Join) };
+            after = if own {
+                event.pdu.membership()
+            } else {
+                Some(Membership::Join)
+            };
         } else {
             before = self.membership_before(&event).await?;
             after = if own { event.pdu.membership() } else { before };
-            if !may_see(&event, before, after, self.standing.was_in_since(&event)) {
+            // What happened to the reader themselves is always theirs to know.
+            if !own && !may_see(&event, before, self.standing.was_in_since(&event)) {
                 return Ok(None);
             }
         }
         let membership = Some(after.unwrap_or(Membership::Leave));
-        Ok(Some(Seen { event, membership, replaced: None, redaction: None }))
+        Ok(Some(Seen {
+            event,
+            membership,
+            replaced: None,
+            redaction: None,
+        }))
     }
 }
 
@@ -237,27 +299,39 @@ pub async fn visible(
     Ok(seen)
 }
 
-fn may_see(event: &StoredEvent, before: Option<Membership>, after: Option<Membership>, joined_since: bool) -> bool {
+fn may_see(event: &StoredEvent, membership: Option<Membership>, joined_since: bool) -> bool {
     let visibility = event.visibility.unwrap_or(HistoryVisibility::Shared);
     let visibility_after = if event.pdu.is_state("m.room.history_visibility", "") {
         HistoryVisibility::of(Some(event.pdu.content()))
     } else {
         visibility
     };
-    // An invite is shown to whom it is for.
-    after == Some(Membership::Invite) && before != after
-        || can_see(
-            Moment { visibility, membership: before },
-            Moment { visibility: visibility_after, membership: after },
-            joined_since,
-        )
+    can_see(
+        Moment {
+            visibility,
+            membership,
+        },
+        Moment {
+            visibility: visibility_after,
+            membership,
+        },
+        joined_since,
+    )
 }
 
 /// State events for a reader who may see the state as a whole.
-pub async fn as_state(store: &Store, events: Vec<Arc<StoredEvent>>) -> Result<Vec<Seen>, MatrixError> {
+pub async fn as_state(
+    store: &Store,
+    events: Vec<Arc<StoredEvent>>,
+) -> Result<Vec<Seen>, MatrixError> {
     let mut seen: Vec<Seen> = events
         .into_iter()
-        .map(|event| Seen { event, membership: None, replaced: None, redaction: None })
+        .map(|event| Seen {
+            event,
+            membership: None,
+            replaced: None,
+            redaction: None,
+        })
         .collect();
     dress_redactions(store, &mut seen).await?;
     Ok(seen)
@@ -265,7 +339,10 @@ pub async fn as_state(store: &Store, events: Vec<Arc<StoredEvent>>) -> Result<Ve
 
 /// Looks up what `unsigned` quotes: replaced state and redactions.
 pub async fn dress(store: &Store, seen: &mut [Seen]) -> Result<(), MatrixError> {
-    for one in seen.iter_mut().filter(|one| one.event.pdu.state_key().is_some()) {
+    for one in seen
+        .iter_mut()
+        .filter(|one| one.event.pdu.state_key().is_some())
+    {
         if let Some(no) = replaced_no(store, &one.event).await? {
             one.replaced = store.event_by_no(no).await?;
         }

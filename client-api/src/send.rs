@@ -47,7 +47,10 @@ pub async fn message(
         content,
         redacts: None,
     };
-    let options = SendOptions { txn: Some(txn), ..SendOptions::default() };
+    let options = SendOptions {
+        txn: Some(txn),
+        ..SendOptions::default()
+    };
     Ok(local::send(&app.federation, draft, options).await?.event_id)
 }
 
@@ -55,7 +58,9 @@ pub async fn message(
 /// (<https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>).
 fn target_of(content: &Object) -> Result<OwnedEventId, MatrixError> {
     let Some(target) = content.get("redacts").and_then(Value::as_str) else {
-        return Err(MatrixError::bad_json("content.redacts names the event to redact"));
+        return Err(MatrixError::bad_json(
+            "content.redacts names the event to redact",
+        ));
     };
     content::event_id(target)
 }

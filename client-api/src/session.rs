@@ -29,7 +29,14 @@ pub async fn refresh(
         return Err(MatrixError::unknown_token(false));
     };
     let device = Some(refreshed.device_id);
-    users::publish(&app.store, vec![Fact::TokenRevoked { user: refreshed.user, device }]).await?;
+    users::publish(
+        &app.store,
+        vec![Fact::TokenRevoked {
+            user: refreshed.user,
+            device,
+        }],
+    )
+    .await?;
     let mut response = refresh::Response::new(tokens.access);
     response.refresh_token = tokens.refresh;
     response.expires_in_ms = tokens.expires_in_ms.map(Duration::from_millis);
@@ -44,7 +51,14 @@ pub(crate) async fn confirm_refresh(
 ) -> Result<(), MatrixError> {
     app.store.confirm_refresh(access_hash).await?;
     let device = Some(token.device_id.clone());
-    users::publish(&app.store, vec![Fact::TokenRevoked { user: token.user, device }]).await
+    users::publish(
+        &app.store,
+        vec![Fact::TokenRevoked {
+            user: token.user,
+            device,
+        }],
+    )
+    .await
 }
 
 /// `POST /_matrix/client/v3/logout`

@@ -10,7 +10,8 @@ use rhizome_rooms::{read, send::SendOptions};
 use ruma::{
     OwnedRoomAliasId, RoomAliasId, RoomId,
     api::client::state::{
-        get_state_event_for_key::v3 as get, get_state_events::v3 as list, send_state_event::v3 as put,
+        get_state_event_for_key::v3 as get, get_state_events::v3 as list,
+        send_state_event::v3 as put,
     },
 };
 use serde_json::Value;
@@ -47,8 +48,14 @@ pub async fn get(
     Ruma { who, req, .. }: Ruma<get::Request>,
 ) -> Result<RawJson, MatrixError> {
     let kind = req.event_type.to_string();
-    let event =
-        read::state_event(&app.rooms, &who.user_id, &req.room_id, &kind, &req.state_key).await?;
+    let event = read::state_event(
+        &app.rooms,
+        &who.user_id,
+        &req.room_id,
+        &kind,
+        &req.state_key,
+    )
+    .await?;
     if req.format != get::StateEventFormat::Event {
         return Ok(RawJson(raw_content(&event).to_owned().into()));
     }
@@ -94,7 +101,10 @@ async fn check_canonical_alias(
     let mut stands = BTreeSet::new();
     if let Some(head) = app.store.room(room_id).await? {
         if let Some(at) = head.snapshot {
-            let event = app.store.state_event(at, "m.room.canonical_alias", "").await?;
+            let event = app
+                .store
+                .state_event(at, "m.room.canonical_alias", "")
+                .await?;
             if let Some(event) = event {
                 stands = named_aliases(event.pdu.content()).unwrap_or_default();
             }
@@ -122,7 +132,9 @@ async fn leads_to(app: &App, alias: &RoomAliasId) -> Result<ruma::OwnedRoomId, M
         return Ok(query::alias(&app.federation, alias).await?.0);
     }
     let found = app.store.alias(alias).await?;
-    found.map(|found| found.room_id).ok_or_else(|| MatrixError::not_found("No such alias"))
+    found
+        .map(|found| found.room_id)
+        .ok_or_else(|| MatrixError::not_found("No such alias"))
 }
 
 /// `alias` and `alt_aliases`. An empty or absent alias is none.
@@ -154,7 +166,9 @@ mod tests {
     use super::*;
 
     fn named(content: Value) -> Result<usize, MatrixError> {
-        let Value::Object(content) = content else { unreachable!() };
+        let Value::Object(content) = content else {
+            unreachable!()
+        };
         named_aliases(&content).map(|named| named.len())
     }
 
@@ -162,8 +176,15 @@ mod tests {
     fn aliases_are_found_or_refused() {
         assert_eq!(named(json!({})), Ok(0));
         assert_eq!(named(json!({ "alias": "", "alt_aliases": null })), Ok(0));
-        assert_eq!(named(json!({ "alias": "#a:b", "alt_aliases": ["#a:b", "#c:d"] })), Ok(2));
-        for wrong in [json!({ "alias": 1 }), json!({ "alt_aliases": ["x"] }), json!({ "alt_aliases": {} })] {
+        assert_eq!(
+            named(json!({ "alias": "#a:b", "alt_aliases": ["#a:b", "#c:d"] })),
+            Ok(2)
+        );
+        for wrong in [
+            json!({ "alias": 1 }),
+            json!({ "alt_aliases": ["x"] }),
+            json!({ "alt_aliases": {} }),
+        ] {
             assert_eq!(named(wrong).unwrap_err().errcode, "M_INVALID_PARAM");
         }
     }

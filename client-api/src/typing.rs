@@ -11,7 +11,9 @@ pub async fn typing(
     Ruma { who, req, .. }: Ruma<Request>,
 ) -> Result<Response, MatrixError> {
     if req.user_id != who.user_id {
-        return Err(MatrixError::forbidden("You can only say that you are typing yourself"));
+        return Err(MatrixError::forbidden(
+            "You can only say that you are typing yourself",
+        ));
     }
     let reading = Reading::of(&app, &who, &req.room_id).await?;
     if !reading.is_member() {
@@ -21,7 +23,14 @@ pub async fn typing(
         Typing::Yes(info) => Some(info.timeout),
         Typing::No => None,
     };
-    app.store.set_typing(reading.head.room, &who.user_id, timeout);
-    rhizome_federation::typing::local(&app.federation, &req.room_id, &who.user_id, timeout.is_some()).await;
+    app.store
+        .set_typing(reading.head.room, &who.user_id, timeout);
+    rhizome_federation::typing::local(
+        &app.federation,
+        &req.room_id,
+        &who.user_id,
+        timeout.is_some(),
+    )
+    .await;
     Ok(Response::new())
 }

@@ -53,9 +53,15 @@ pub async fn require(
         return Err(challenge(app, &purpose, stage, None).await?);
     };
     if let Some(session) = auth.session() {
-        let begun_for = app.store.uia_session(session, app.store.clock().now_ms()).await?;
+        let begun_for = app
+            .store
+            .uia_session(session, app.store.clock().now_ms())
+            .await?;
         if begun_for.as_deref() != Some(purpose.as_str()) {
-            let refusal = ("M_UNKNOWN", "The session has expired or belongs to another request");
+            let refusal = (
+                "M_UNKNOWN",
+                "The session has expired or belongs to another request",
+            );
             return Err(challenge(app, &purpose, stage, Some(refusal)).await?);
         }
     }
@@ -93,17 +99,25 @@ async fn complete(
                 .map_err(MatrixError::limit_exceeded)?;
             let account = app.store.account(&caller.user_id).await?;
             let hash = account.and_then(|account| account.password_hash);
-            if app.passwords.verify(&given.password, hash).await? { Ok(Ok(())) } else { wrong }
+            if app.passwords.verify(&given.password, hash).await? {
+                Ok(Ok(()))
+            } else {
+                wrong
+            }
         }
         (_, AuthData::FallbackAcknowledgement(_)) => {
             Ok(Err(("M_FORBIDDEN", "No stage has been completed yet")))
         }
-        _ => Ok(Err(("M_UNRECOGNIZED", "The stage isn't part of a flow of this request"))),
+        _ => Ok(Err((
+            "M_UNRECOGNIZED",
+            "The stage isn't part of a flow of this request",
+        ))),
     }
 }
 
 fn names(app: &App, given: &str, user: &UserId) -> bool {
-    local_user(app, given).is_some_and(|given| given == user || given.localpart().to_lowercase() == user.localpart())
+    local_user(app, given)
+        .is_some_and(|given| given == user || given.localpart().to_lowercase() == user.localpart())
 }
 
 /// A new session and the 401 that tells of it.
@@ -115,7 +129,9 @@ async fn challenge(
 ) -> Result<MatrixError, MatrixError> {
     let session = random::secret()?;
     let now = app.store.clock().now_ms();
-    app.store.begin_uia_session(&session, purpose, now, now + LIFETIME_MS).await?;
+    app.store
+        .begin_uia_session(&session, purpose, now, now + LIFETIME_MS)
+        .await?;
     let (errcode, message) = refusal.unwrap_or(("", ""));
     Ok(MatrixError::new(StatusCode::UNAUTHORIZED, errcode, message)
         .with("session", session)

@@ -21,9 +21,8 @@ const MAX_DEVICE_ID: usize = 255;
 /// # Errors
 /// `M_INVALID_USERNAME` outside the grammar of new user ids.
 pub fn user_id(server: &ServerName, username: &str) -> Result<OwnedUserId, MatrixError> {
-    let invalid = |message: String| {
-        MatrixError::new(StatusCode::BAD_REQUEST, "M_INVALID_USERNAME", message)
-    };
+    let invalid =
+        |message: String| MatrixError::new(StatusCode::BAD_REQUEST, "M_INVALID_USERNAME", message);
     let name = username.to_ascii_lowercase();
     if name.len() + server.as_str().len() + 2 > MAX_USER_ID {
         return Err(invalid(format!(
@@ -32,7 +31,9 @@ pub fn user_id(server: &ServerName, username: &str) -> Result<OwnedUserId, Matri
     }
     let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'=' | b'-' | b'/' | b'+');
     if name.is_empty() || !name.bytes().all(allowed) {
-        return Err(invalid("A user name consists of a-z, 0-9 and ._=-/+".into()));
+        return Err(invalid(
+            "A user name consists of a-z, 0-9 and ._=-/+".into(),
+        ));
     }
     UserId::parse(format!("@{name}:{server}")).map_err(|error| invalid(error.to_string()))
 }
@@ -49,7 +50,15 @@ pub async fn create(
     admin: bool,
     cost: PasswordCost,
 ) -> Result<OwnedUserId, MatrixError> {
-    create_with(store, server, username, password, admin, &Passwords::new(cost)).await
+    create_with(
+        store,
+        server,
+        username,
+        password,
+        admin,
+        &Passwords::new(cost),
+    )
+    .await
 }
 
 /// Makes an account.
@@ -60,7 +69,15 @@ pub(crate) async fn create_user(
     admin: bool,
 ) -> Result<OwnedUserId, MatrixError> {
     let server = &app.config.server_name;
-    create_with(&app.store, server, username, password, admin, &app.passwords).await
+    create_with(
+        &app.store,
+        server,
+        username,
+        password,
+        admin,
+        &app.passwords,
+    )
+    .await
 }
 
 async fn create_with(
@@ -86,11 +103,19 @@ async fn create_with(
 
 /// `M_USER_IN_USE` if there is an account of this id.
 pub(crate) async fn require_free(store: &Store, user_id: &UserId) -> Result<(), MatrixError> {
-    if store.account(user_id).await?.is_some() { Err(in_use()) } else { Ok(()) }
+    if store.account(user_id).await?.is_some() {
+        Err(in_use())
+    } else {
+        Ok(())
+    }
 }
 
 fn in_use() -> MatrixError {
-    MatrixError::new(StatusCode::BAD_REQUEST, "M_USER_IN_USE", "The user name is taken")
+    MatrixError::new(
+        StatusCode::BAD_REQUEST,
+        "M_USER_IN_USE",
+        "The user name is taken",
+    )
 }
 
 /// Sets an account's password and ends all its sessions, in the database alone: for the binary's
@@ -106,9 +131,14 @@ pub async fn set_password(
     cost: PasswordCost,
 ) -> Result<(), MatrixError> {
     let user_id = user_id(server, username)?;
-    let account = store.account(&user_id).await?.filter(|account| !account.deactivated);
+    let account = store
+        .account(&user_id)
+        .await?
+        .filter(|account| !account.deactivated);
     let Some(account) = account else {
-        return Err(MatrixError::not_found(format!("There is no account {user_id}")));
+        return Err(MatrixError::not_found(format!(
+            "There is no account {user_id}"
+        )));
     };
     let hash = Passwords::new(cost).hash(password).await?;
     store.set_password_hash(account.user, Some(&hash)).await?;
@@ -141,15 +171,19 @@ pub async fn remove_devices(
     }
     store.delete_devices(user, devices).await?;
     let mut facts = vec![Fact::DeviceListChanged { user }];
-    facts.extend(
-        devices.iter().map(|device| Fact::TokenRevoked { user, device: Some(device.clone()) }),
-    );
+    facts.extend(devices.iter().map(|device| Fact::TokenRevoked {
+        user,
+        device: Some(device.clone()),
+    }));
     publish(store, facts).await
 }
 
 /// Writes facts to the log.
 pub async fn publish(store: &Store, facts: Vec<Fact>) -> Result<(), MatrixError> {
-    let set = WriteSet { facts, ..WriteSet::default() };
+    let set = WriteSet {
+        facts,
+        ..WriteSet::default()
+    };
     store.commit(set).await?;
     Ok(())
 }
@@ -208,7 +242,10 @@ pub async fn begin_session(
     publish(
         &app.store,
         vec![if was_known {
-            Fact::TokenRevoked { user, device: Some(device_id.clone()) }
+            Fact::TokenRevoked {
+                user,
+                device: Some(device_id.clone()),
+            }
         } else {
             Fact::DeviceListChanged { user }
         }],
@@ -257,7 +294,11 @@ impl Tokens {
         let ends = i64::try_from(lifetime).unwrap_or(i64::MAX);
         Ok(Self {
             access: random::secret()?,
-            refresh: if refreshable { Some(random::secret()?) } else { None },
+            refresh: if refreshable {
+                Some(random::secret()?)
+            } else {
+                None
+            },
             expires_in_ms: refreshable.then_some(lifetime),
             expires_ms: refreshable.then(|| app.store.clock().now_ms().saturating_add(ends)),
         })

@@ -119,7 +119,9 @@ async fn connect(
     upgrade: WebSocketUpgrade,
     request: http::Request<axum::body::Body>,
 ) -> Response {
-    let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
+    let upgrade = upgrade
+        .max_message_size(MAX_FRAME)
+        .max_frame_size(MAX_FRAME);
     let token = match token_of(&request) {
         Ok(token) => token.or_else(|| start.access_token.clone()),
         Err(error) => return error.into_response(),
@@ -143,7 +145,11 @@ async fn authenticate_first(app: App, mut socket: WebSocket) {
                 Ok(session) => return session.run(app, socket).await,
                 Err(error) => {
                     let _ = socket.send(Message::text(error_frame(None, &error))).await;
-                    if error.status == http::StatusCode::UNAUTHORIZED { End::Unauthorized } else { End::BadStart }
+                    if error.status == http::StatusCode::UNAUTHORIZED {
+                        End::Unauthorized
+                    } else {
+                        End::BadStart
+                    }
                 }
             },
         },
@@ -170,15 +176,26 @@ async fn prepare(app: &App, token: String, start: Start) -> Result<Session, Matr
     let who = authenticate(app, &token).await?;
     let filter = match start.filter.as_deref() {
         None => std::sync::Arc::default(),
-        Some(json) if json.starts_with('{') => filter::parse(json).map_err(MatrixError::invalid_param)?.into(),
+        Some(json) if json.starts_with('{') => filter::parse(json)
+            .map_err(MatrixError::invalid_param)?
+            .into(),
         Some(id) => stored_filter(app, who.user, id).await?,
     };
     let since = match start.since.as_deref() {
         None => None,
         Some(text) => position(&app.store, text).await?,
     };
-    let ask = Ask { filter, full_state: false, state_after: start.use_state_after };
-    Ok(Session { who, token, ask, since })
+    let ask = Ask {
+        filter,
+        full_state: false,
+        state_after: start.use_state_after,
+    };
+    Ok(Session {
+        who,
+        token,
+        ask,
+        since,
+    })
 }
 
 struct Session {
@@ -194,7 +211,12 @@ impl Session {
         let (out, frames) = mpsc::channel(QUEUE);
         let heard = Heard(Mutex::new(Instant::now()));
         let sink = tokio::sync::Mutex::new(sink);
-        let reader = Reader::new(app.clone(), Viewer::of(&self.who), self.ask.clone(), self.since.clone());
+        let reader = Reader::new(
+            app.clone(),
+            Viewer::of(&self.who),
+            self.ask.clone(),
+            self.since.clone(),
+        );
         let end = tokio::select! {
             end = updates(&app, reader, &self.token, &out) => end,
             end = incoming(&app, &self.who, stream, &out, &heard) => end,
@@ -216,7 +238,10 @@ impl Heard {
     }
 
     fn silent_for(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
     }
 }
 
@@ -231,7 +256,9 @@ async fn updates(app: &App, mut reader: Reader, token: &str, out: &mpsc::Sender<
             return End::Unauthorized;
         }
         // A place in the queue first: what happens while a slow client makes us wait is in the news.
-        let Ok(place) = out.reserve().await else { return End::Gone };
+        let Ok(place) = out.reserve().await else {
+            return End::Gone;
+        };
         match reader.pass().await {
             Ok(news) if first || !news.is_empty() => {
                 first = false;
@@ -262,7 +289,9 @@ async fn incoming(
         heard.now();
         let answer = match message {
             Message::Text(text) => answer(app, who, &text).await,
-            Message::Binary(_) => Some(error_frame(None, &MatrixError::not_json("Frames are text"))),
+            Message::Binary(_) => {
+                Some(error_frame(None, &MatrixError::not_json("Frames are text")))
+            }
             Message::Ping(_) | Message::Pong(_) => None,
             Message::Close(_) => return End::Gone,
         };
@@ -293,7 +322,9 @@ async fn outgoing(
                 Some(Message::Ping(bytes::Bytes::new()))
             }
         };
-        let Some(message) = message else { return End::Gone };
+        let Some(message) = message else {
+            return End::Gone;
+        };
         match tokio::time::timeout(WRITE_TIMEOUT, sink.send(message)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return End::Gone,
@@ -311,7 +342,12 @@ async fn answer(app: &App, who: &Caller, text: &str) -> Option<String> {
     }
     let typed: Typed = match serde_json::from_str(text) {
         Ok(typed) => typed,
-        Err(error) => return Some(error_frame(None, &MatrixError::bad_json(format!("The frame isn't valid: {error}")))),
+        Err(error) => {
+            return Some(error_frame(
+                None,
+                &MatrixError::bad_json(format!("The frame isn't valid: {error}")),
+            ));
+        }
     };
     let result = match typed.r#type.as_str() {
         "ping" => return Some(r#"{"type":"pong"}"#.to_owned()),
@@ -338,14 +374,27 @@ struct Send<'a> {
 }
 
 async fn send(app: &App, who: &Caller, text: &str) -> Result<String, MatrixError> {
-    let frame: Send<'_> =
-        serde_json::from_str(text).map_err(|error| MatrixError::bad_json(format!("The frame isn't valid: {error}")))?;
-    app.limits.take(Kind::Message, &who.user_id, app.now_monotonic_ms()).map_err(MatrixError::limit_exceeded)?;
+    let frame: Send<'_> = serde_json::from_str(text)
+        .map_err(|error| MatrixError::bad_json(format!("The frame isn't valid: {error}")))?;
+    app.limits
+        .take(Kind::Message, &who.user_id, app.now_monotonic_ms())
+        .map_err(MatrixError::limit_exceeded)?;
     let content = frame.content.get().as_bytes();
-    let event_id =
-        crate::send::message(app, who, &frame.room_id, &frame.event_type, &frame.txn_id, content).await?;
+    let event_id = crate::send::message(
+        app,
+        who,
+        &frame.room_id,
+        &frame.event_type,
+        &frame.txn_id,
+        content,
+    )
+    .await?;
     let mut json = Json::default();
-    json.open().key("type").string("ack").key("txn_id").string(&frame.txn_id);
+    json.open()
+        .key("type")
+        .string("ack")
+        .key("txn_id")
+        .string(&frame.txn_id);
     json.key("event_id").string(event_id.as_str()).close();
     Ok(json.finish())
 }
@@ -365,5 +414,8 @@ fn error_frame(txn_id: Option<&str>, error: &MatrixError) -> String {
 
 fn close_frame(end: End) -> Message {
     let (code, reason) = end.code();
-    Message::Close(Some(CloseFrame { code, reason: Utf8Bytes::from_static(reason) }))
+    Message::Close(Some(CloseFrame {
+        code,
+        reason: Utf8Bytes::from_static(reason),
+    }))
 }

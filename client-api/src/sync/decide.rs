@@ -43,7 +43,8 @@ impl TimelineView {
 
     /// Whether a change happened before the timeline starts.
     fn precedes(&self, change: &Change) -> bool {
-        self.start.is_none_or(|start| change.pos < start) && !change.new.is_some_and(|new| self.has(new))
+        self.start.is_none_or(|start| change.pos < start)
+            && !change.new.is_some_and(|new| self.has(new))
     }
 }
 
@@ -62,9 +63,12 @@ struct Course {
 fn courses(changes: &[Change], timeline: &TimelineView) -> BTreeMap<KeyNo, Course> {
     let mut courses: BTreeMap<KeyNo, Course> = BTreeMap::new();
     for change in changes {
-        let course = courses
-            .entry(change.key)
-            .or_insert(Course { at_start: None, before_timeline: None, in_timeline: false, last: None });
+        let course = courses.entry(change.key).or_insert(Course {
+            at_start: None,
+            before_timeline: None,
+            in_timeline: false,
+            last: None,
+        });
         course.last = change.new;
         if timeline.precedes(change) {
             course.at_start = change.new;
@@ -119,7 +123,9 @@ pub fn full_before(
 ) -> BTreeMap<KeyNo, EventNo> {
     let mut state = full;
     for (key, course) in courses(changes, timeline) {
-        let Some(last) = state.get(&key).copied() else { continue };
+        let Some(last) = state.get(&key).copied() else {
+            continue;
+        };
         if !timeline.has(last) {
             continue;
         }
@@ -135,10 +141,7 @@ pub fn full_before(
 ///
 /// It does no harm when `full` holds only some of `undo`: each key gets the value that it had
 /// before its first change after the position.
-pub fn rewound(
-    full: BTreeMap<KeyNo, EventNo>,
-    undo: &[Change],
-) -> BTreeMap<KeyNo, EventNo> {
+pub fn rewound(full: BTreeMap<KeyNo, EventNo>, undo: &[Change]) -> BTreeMap<KeyNo, EventNo> {
     let mut state = full;
     for change in undo.iter().rev() {
         match change.old {
@@ -154,15 +157,26 @@ mod tests {
     use super::*;
 
     fn change(pos: i64, key: i64, old: Option<i64>, new: Option<i64>) -> Change {
-        Change { pos: Pos(pos), key: KeyNo(key), old: old.map(EventNo), new: new.map(EventNo) }
+        Change {
+            pos: Pos(pos),
+            key: KeyNo(key),
+            old: old.map(EventNo),
+            new: new.map(EventNo),
+        }
     }
 
     fn timeline(start: Option<i64>, shown: &[i64]) -> TimelineView {
-        TimelineView { start: start.map(Pos), shown: shown.iter().copied().map(EventNo).collect() }
+        TimelineView {
+            start: start.map(Pos),
+            shown: shown.iter().copied().map(EventNo).collect(),
+        }
     }
 
     fn map(entries: &[(i64, i64)]) -> BTreeMap<KeyNo, EventNo> {
-        entries.iter().map(|&(key, event)| (KeyNo(key), EventNo(event))).collect()
+        entries
+            .iter()
+            .map(|&(key, event)| (KeyNo(key), EventNo(event)))
+            .collect()
     }
 
     #[test]
@@ -175,15 +189,27 @@ mod tests {
 
     #[test]
     fn a_key_that_changes_in_the_gap_and_again_in_the_timeline_starts_from_the_gaps_value() {
-        let changes = [change(1, 7, Some(9), Some(10)), change(5, 7, Some(10), Some(11))];
-        assert_eq!(delta_before(&changes, &timeline(Some(4), &[11])), map(&[(7, 10)]));
+        let changes = [
+            change(1, 7, Some(9), Some(10)),
+            change(5, 7, Some(10), Some(11)),
+        ];
+        assert_eq!(
+            delta_before(&changes, &timeline(Some(4), &[11])),
+            map(&[(7, 10)])
+        );
     }
 
     #[test]
     fn a_change_without_a_shown_event_wins_over_the_timeline() {
         // A merge of forks after the timeline's event, or an event that the filter hides.
-        let changes = [change(5, 7, None, Some(11)), change(6, 7, Some(11), Some(12))];
-        assert_eq!(delta_before(&changes, &timeline(Some(4), &[11])), map(&[(7, 12)]));
+        let changes = [
+            change(5, 7, None, Some(11)),
+            change(6, 7, Some(11), Some(12)),
+        ];
+        assert_eq!(
+            delta_before(&changes, &timeline(Some(4), &[11])),
+            map(&[(7, 12)])
+        );
     }
 
     #[test]
@@ -195,13 +221,23 @@ mod tests {
             change(6, 8, None, Some(20)),
         ];
         let shown = timeline(Some(3), &[11, 12, 20]);
-        assert_eq!(full_before(full.clone(), &changes, &shown), map(&[(1, 1), (7, 9)]));
-        assert_eq!(full_before(full.clone(), &changes, &timeline(None, &[])), full);
+        assert_eq!(
+            full_before(full.clone(), &changes, &shown),
+            map(&[(1, 1), (7, 9)])
+        );
+        assert_eq!(
+            full_before(full.clone(), &changes, &timeline(None, &[])),
+            full
+        );
     }
 
     #[test]
     fn rewinding_gives_the_state_of_then_whichever_changes_were_in_it() {
-        let undo = [change(5, 7, Some(9), Some(11)), change(6, 7, Some(11), Some(12)), change(7, 8, None, Some(20))];
+        let undo = [
+            change(5, 7, Some(9), Some(11)),
+            change(6, 7, Some(11), Some(12)),
+            change(7, 8, None, Some(20)),
+        ];
         let then = map(&[(1, 1), (7, 9)]);
         assert_eq!(rewound(map(&[(1, 1), (7, 12), (8, 20)]), &undo), then);
         assert_eq!(rewound(map(&[(1, 1), (7, 11)]), &undo), then);
@@ -224,7 +260,12 @@ mod tests {
             for pos in 0..i64::try_from(3 + random(12)).unwrap() {
                 let key = KeyNo(i64::try_from(random(4)).unwrap());
                 let new = EventNo(100 + pos);
-                history.push(Change { pos: Pos(pos), key, old: server.get(&key).copied(), new: Some(new) });
+                history.push(Change {
+                    pos: Pos(pos),
+                    key,
+                    old: server.get(&key).copied(),
+                    new: Some(new),
+                });
                 server.insert(key, new);
             }
             let seen = usize::try_from(random(history.len() as u64)).unwrap();
@@ -234,7 +275,10 @@ mod tests {
             }
             let window = &history[seen..];
             let first = usize::try_from(random(window.len() as u64 + 1)).unwrap();
-            let shown: Vec<&Change> = window[first..].iter().filter(|c| c.key != KeyNo(3)).collect();
+            let shown: Vec<&Change> = window[first..]
+                .iter()
+                .filter(|c| c.key != KeyNo(3))
+                .collect();
             let view = TimelineView {
                 start: shown.first().map(|c| c.pos),
                 shown: shown.iter().map(|c| c.new.unwrap()).collect(),

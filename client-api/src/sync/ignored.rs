@@ -34,10 +34,17 @@ impl Ignored {
         upto: Pos,
         window: &Window,
     ) -> Result<List, MatrixError> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&user).cloned();
+        let known = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&user)
+            .cloned();
         let list = match known {
             Some((as_of, list)) if unchanged(store, user, as_of, after, upto, window) => list,
-            _ => Arc::new(parse(store.account_data(user, None, KIND).await?.as_deref())),
+            _ => Arc::new(parse(
+                store.account_data(user, None, KIND).await?.as_deref(),
+            )),
         };
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if lists.len() >= MAX_USERS {
@@ -49,7 +56,14 @@ impl Ignored {
 }
 
 /// Whether the list that was true at `as_of` is true at `upto`.
-fn unchanged(store: &Store, user: UserNo, as_of: Pos, after: Option<Pos>, upto: Pos, window: &Window) -> bool {
+fn unchanged(
+    store: &Store,
+    user: UserNo,
+    as_of: Pos,
+    after: Option<Pos>,
+    upto: Pos,
+    window: &Window,
+) -> bool {
     if as_of >= upto {
         // A list from later may hold less than the reader's moment; only a moment's difference.
         return true;
@@ -57,9 +71,7 @@ fn unchanged(store: &Store, user: UserNo, as_of: Pos, after: Option<Pos>, upto: 
     if after.is_some_and(|after| after <= as_of) {
         return !window.account_data.iter().any(|data| data.kind == KIND);
     }
-    let changes = |kind: &EntryKind| {
-        matches!(kind, EntryKind::AccountData(data) if data.user == user && data.room.is_none() && data.kind == KIND)
-    };
+    let changes = |kind: &EntryKind| matches!(kind, EntryKind::AccountData(data) if data.user == user && data.room.is_none() && data.kind == KIND);
     store
         .log()
         .tail(as_of, upto)
@@ -67,12 +79,24 @@ fn unchanged(store: &Store, user: UserNo, as_of: Pos, after: Option<Pos>, upto: 
 }
 
 fn parse(data: Option<&AccountData>) -> HashSet<OwnedUserId> {
-    let content: Option<serde_json::Value> = data.and_then(|data| serde_json::from_str(&data.content).ok());
-    let users = content.as_ref().and_then(|content| content.get("ignored_users")?.as_object());
-    users.map(|users| users.keys().filter_map(|user| user.as_str().try_into().ok()).collect()).unwrap_or_default()
+    let content: Option<serde_json::Value> =
+        data.and_then(|data| serde_json::from_str(&data.content).ok());
+    let users = content
+        .as_ref()
+        .and_then(|content| content.get("ignored_users")?.as_object());
+    users
+        .map(|users| {
+            users
+                .keys()
+                .filter_map(|user| user.as_str().try_into().ok())
+                .collect()
+        })
+        .unwrap_or_default()
 }
 
 /// A user's list, read from the database.
 pub async fn read(store: &Store, user: UserNo) -> Result<HashSet<OwnedUserId>, MatrixError> {
-    Ok(parse(store.account_data(user, None, KIND).await?.as_deref()))
+    Ok(parse(
+        store.account_data(user, None, KIND).await?.as_deref(),
+    ))
 }

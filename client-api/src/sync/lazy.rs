@@ -25,7 +25,13 @@ pub struct LazyMembers(Mutex<HashMap<(UserNo, OwnedDeviceId), (usize, Sent)>>);
 
 impl LazyMembers {
     /// Whether a device that has seen everything up to `since` was told of this member.
-    pub fn knows(&self, device: &(UserNo, OwnedDeviceId), room: RoomNo, member: &UserId, since: Pos) -> bool {
+    pub fn knows(
+        &self,
+        device: &(UserNo, OwnedDeviceId),
+        room: RoomNo,
+        member: &UserId,
+        since: Pos,
+    ) -> bool {
         let devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         devices
             .get(device)
@@ -60,7 +66,10 @@ impl LazyMembers {
 
     /// Forgets a device: it starts again from nothing.
     pub fn forget(&self, device: &(UserNo, OwnedDeviceId)) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(device);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(device);
     }
 }
 
@@ -78,7 +87,10 @@ mod tests {
         assert!(!lazy.knows(&device, room, bob, Pos(9)));
         lazy.tell(&device, room, [bob].into_iter(), Pos(5));
         assert!(lazy.knows(&device, room, bob, Pos(5)));
-        assert!(!lazy.knows(&device, room, bob, Pos(4)), "the answer may have been lost");
+        assert!(
+            !lazy.knows(&device, room, bob, Pos(4)),
+            "the answer may have been lost"
+        );
         assert!(!lazy.knows(&(UserNo(1), device_id!("B").to_owned()), room, bob, Pos(5)));
         lazy.forget(&device);
         assert!(!lazy.knows(&device, room, bob, Pos(5)));

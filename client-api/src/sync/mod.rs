@@ -45,7 +45,10 @@ use self::{
     token::Token,
     window::Window,
 };
-use crate::{App, MatrixError, Ruma, filter, seen::Viewer};
+use crate::{
+    App, MatrixError, Ruma, filter,
+    seen::{self, Viewer},
+};
 
 /// The longest that a request may wait.
 const MAX_TIMEOUT: Duration = Duration::from_mins(3);
@@ -117,9 +120,17 @@ pub async fn sync(
         None => Arc::default(),
         Some(Filter::FilterDefinition(filter)) => Arc::new(filter.clone()),
         Some(Filter::FilterId(id)) => stored_filter(&app, viewer.user, id).await?,
-        Some(_) => return Err(MatrixError::invalid_param("The filter is of an unknown kind")),
+        Some(_) => {
+            return Err(MatrixError::invalid_param(
+                "The filter is of an unknown kind",
+            ));
+        }
     };
-    let ask = Ask { filter, full_state: req.full_state, state_after: req.use_state_after };
+    let ask = Ask {
+        filter,
+        full_state: req.full_state,
+        state_after: req.use_state_after,
+    };
     let since = match &req.since {
         None => None,
         Some(text) => position(&app.store, text).await?,
@@ -131,16 +142,30 @@ pub async fn sync(
 }
 
 /// The filter with this id.
-pub async fn stored_filter(app: &App, user: UserNo, id: &str) -> Result<Arc<FilterDefinition>, MatrixError> {
+pub async fn stored_filter(
+    app: &App,
+    user: UserNo,
+    id: &str,
+) -> Result<Arc<FilterDefinition>, MatrixError> {
     let unknown = || MatrixError::invalid_param("There is no such filter");
     let number = id.parse().map_err(|_| unknown())?;
-    let known = app.sync.filters.lock().unwrap_or_else(PoisonError::into_inner).get(&(user, number)).cloned();
+    let known = app
+        .sync
+        .filters
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&(user, number))
+        .cloned();
     if let Some(filter) = known {
         return Ok(filter);
     }
     let json = app.store.filter(user, number).await?.ok_or_else(unknown)?;
     let filter = Arc::new(filter::parse(&json).map_err(MatrixError::invalid_param)?);
-    let mut filters = app.sync.filters.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut filters = app
+        .sync
+        .filters
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if filters.len() >= MAX_FILTERS {
         filters.clear();
     }
@@ -173,7 +198,13 @@ pub struct Reader {
 impl Reader {
     /// A reader that goes on from `since`.
     pub fn new(app: App, viewer: Viewer, ask: Ask, since: Option<Token>) -> Reader {
-        Reader { app, viewer, ask, since, interest: None }
+        Reader {
+            app,
+            viewer,
+            ask,
+            since,
+            interest: None,
+        }
     }
 
     /// Whether the client has been told anything yet.
@@ -189,7 +220,9 @@ impl Reader {
         self.app.store.log().refresh().await?;
         loop {
             let news = self.pass().await?;
-            let over = at_once || tokio::time::Instant::now() >= deadline || self.app.shutdown.is_cancelled();
+            let over = at_once
+                || tokio::time::Instant::now() >= deadline
+                || self.app.shutdown.is_cancelled();
             if !news.is_empty() || over {
                 return Ok(news);
             }
@@ -211,7 +244,13 @@ impl Reader {
 
     /// Writes news as an answer, or, with `kind`, as a frame.
     pub fn write(&self, news: &News, kind: Option<&str>) -> String {
-        write::answer(news, &self.viewer, &self.ask, self.app.store.clock().now_ms(), kind)
+        write::answer(
+            news,
+            &self.viewer,
+            &self.ask,
+            self.app.store.clock().now_ms(),
+            kind,
+        )
     }
 
     /// One pass: what is new since the reader's position, which moves on.
@@ -219,15 +258,30 @@ impl Reader {
         let (upto, ephemeral, rows) = self.moment().await?;
         let store = &self.app.store;
         let after = self.since.as_ref().map(|token| token.pos);
-        let heard = self.since.as_ref().map_or(0, |token| token.ephemeral_after(ephemeral));
-        let next = Token { epoch: store.epoch(), pos: upto, ephemeral };
+        let heard = self
+            .since
+            .as_ref()
+            .map_or(0, |token| token.ephemeral_after(ephemeral));
+        let next = Token {
+            epoch: store.epoch(),
+            pos: upto,
+            ephemeral,
+        };
         let window = if let Some(after) = after {
             Window::read(store, self.viewer.user, &rows, after, upto).await?
         } else {
-            self.app.sync.lazy.forget(&(self.viewer.user, self.viewer.device_id.clone()));
+            self.app
+                .sync
+                .lazy
+                .forget(&(self.viewer.user, self.viewer.device_id.clone()));
             Window::default()
         };
-        let ignored = self.app.sync.ignored.of(store, self.viewer.user, after, upto, &window).await?;
+        let ignored = self
+            .app
+            .sync
+            .ignored
+            .of(store, self.viewer.user, after, upto, &window)
+            .await?;
         let loader = Loader {
             store,
             lazy: &self.app.sync.lazy,
@@ -253,8 +307,11 @@ impl Reader {
         let log = store.log();
         loop {
             let rows = store.memberships_of(self.viewer.user).await?;
-            let joined: Vec<RoomNo> =
-                rows.iter().filter(|row| row.membership == Membership::Join).map(|row| row.room).collect();
+            let joined: Vec<RoomNo> = rows
+                .iter()
+                .filter(|row| row.membership == Membership::Join)
+                .map(|row| row.room)
+                .collect();
             // Interest first: what comes between it and reading the head must not be slept over.
             match &mut self.interest {
                 Some(interest) => interest.set_rooms(&joined),
@@ -273,7 +330,12 @@ impl Reader {
 }
 
 impl Loader<'_> {
-    async fn rooms(&self, rows: &[MembershipRow], window: &Window, next: Token) -> Result<News, MatrixError> {
+    async fn rooms(
+        &self,
+        rows: &[MembershipRow],
+        window: &Window,
+        next: Token,
+    ) -> Result<News, MatrixError> {
         let mut news = News {
             next,
             join: Vec::new(),
@@ -286,28 +348,45 @@ impl Loader<'_> {
         let typing: HashSet<RoomNo> = match self.after {
             Some(_) => {
                 let joined: Vec<RoomNo> = rows.iter().map(|row| row.room).collect();
-                self.store.ephemeral().changed(&joined, self.ephemeral.0).into_iter().collect()
+                self.store
+                    .ephemeral()
+                    .changed(&joined, self.ephemeral.0)
+                    .into_iter()
+                    .collect()
             }
             None => HashSet::new(),
         };
         for row in rows.iter().filter(|row| !row.forgotten) {
             let fresh = self.after.is_none_or(|after| row.since > after);
-            let touched = fresh || window.rooms.contains_key(&row.room) || typing.contains(&row.room);
+            let touched =
+                fresh || window.rooms.contains_key(&row.room) || typing.contains(&row.room);
             match row.membership {
                 Membership::Join if touched || self.ask.full_state => {
-                    let Some(room_id) = self.wanted(row.room).await? else { continue };
+                    let Some(room_id) = self.wanted(row.room).await? else {
+                        continue;
+                    };
                     let part = self.joined(row, window.rooms.get(&row.room)).await?;
                     if !part.is_empty() {
                         news.join.push((room_id, part));
                     }
                 }
                 Membership::Invite | Membership::Knock if fresh => {
-                    let Some(room_id) = self.wanted(row.room).await? else { continue };
-                    let Some(stripped) = self.stripped(row).await? else { continue };
-                    let list = if row.membership == Membership::Invite { &mut news.invite } else { &mut news.knock };
+                    let Some(room_id) = self.wanted(row.room).await? else {
+                        continue;
+                    };
+                    let Some(stripped) = self.stripped(row).await? else {
+                        continue;
+                    };
+                    let list = if row.membership == Membership::Invite {
+                        &mut news.invite
+                    } else {
+                        &mut news.knock
+                    };
                     list.push((room_id, stripped));
                 }
-                Membership::Leave | Membership::Ban if fresh || window.rooms.contains_key(&row.room) => {
+                Membership::Leave | Membership::Ban
+                    if fresh || window.rooms.contains_key(&row.room) =>
+                {
                     let tell = match self.after {
                         None => self.ask.filter.room.include_leave,
                         Some(after) => row.pos > after,
@@ -315,7 +394,9 @@ impl Loader<'_> {
                     if !tell {
                         continue;
                     }
-                    let Some(room_id) = self.wanted(row.room).await? else { continue };
+                    let Some(room_id) = self.wanted(row.room).await? else {
+                        continue;
+                    };
                     news.leave.push((room_id, self.left(row).await?));
                 }
                 _ => {}
@@ -329,13 +410,22 @@ impl Loader<'_> {
         Ok(filter::room_wanted(&self.ask.filter.room, &room_id).then_some(room_id))
     }
 
-    async fn global_account_data(&self, window: &Window) -> Result<Vec<Arc<AccountData>>, MatrixError> {
+    async fn global_account_data(
+        &self,
+        window: &Window,
+    ) -> Result<Vec<Arc<AccountData>>, MatrixError> {
         let mut data: Vec<_> = if self.after.is_some() {
             window.account_data.clone()
         } else {
-            let load = || self.store.account_data_since(self.viewer.user, Pos(0), self.upto);
+            let load = || {
+                self.store
+                    .account_data_since(self.viewer.user, Pos(0), self.upto)
+            };
             let all = self.all_account_data.get_or_try_init(load).await?;
-            all.iter().filter(|data| data.room.is_none()).cloned().collect()
+            all.iter()
+                .filter(|data| data.room.is_none())
+                .cloned()
+                .collect()
         };
         data.retain(|data| filter::wants_global(&self.ask.filter.account_data, &data.kind));
         Ok(data)
@@ -350,18 +440,24 @@ impl Loader<'_> {
         window: &Window,
     ) -> Result<(BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>), MatrixError> {
         let (mut changed, mut left) = (BTreeSet::new(), BTreeSet::new());
-        let Some(after) = self.after else { return Ok((changed, left)) };
+        let Some(after) = self.after else {
+            return Ok((changed, left));
+        };
         let mut met: HashSet<UserNo> = HashSet::new();
         let mut parted: HashSet<UserNo> = HashSet::new();
         for row in rows {
             let here = row.membership == Membership::Join;
-            if (row.since > after) && (here || matches!(row.membership, Membership::Leave | Membership::Ban)) {
+            if row.since > after && (here || self.was_joined_after(row, after).await?) {
                 let members = self.store.members(row.room, Some(Membership::Join)).await?;
                 let group = if here { &mut met } else { &mut parted };
                 group.extend(members.into_iter().map(|member| member.user));
             } else if here && let Some(room) = window.rooms.get(&row.room) {
                 for (user, membership) in &room.members {
-                    let group = if *membership == Membership::Join { &mut met } else { &mut parted };
+                    let group = if *membership == Membership::Join {
+                        &mut met
+                    } else {
+                        &mut parted
+                    };
                     group.insert(*user);
                 }
             }
@@ -369,7 +465,12 @@ impl Loader<'_> {
         if met.is_empty() && parted.is_empty() && window.device_lists.is_empty() {
             return Ok((changed, left));
         }
-        let sharing: HashSet<UserNo> = self.store.users_sharing_rooms(self.viewer.user).await?.into_iter().collect();
+        let sharing: HashSet<UserNo> = self
+            .store
+            .users_sharing_rooms(self.viewer.user)
+            .await?
+            .into_iter()
+            .collect();
         for user in met.iter().chain(&window.device_lists).chain(&parted) {
             if *user == self.viewer.user && !window.device_lists.contains(user) {
                 continue;
@@ -385,6 +486,15 @@ impl Loader<'_> {
         Ok((changed, left))
     }
 
+    /// Whether the reader, who isn't in the room now, was joined at or after a position.
+    async fn was_joined_after(&self, row: &MembershipRow, after: Pos) -> Result<bool, MatrixError> {
+        let (Membership::Leave | Membership::Ban, Some(event)) = (row.membership, row.event) else {
+            return Ok(false);
+        };
+        let left_at = seen::end_of_stay(self.store, self.viewer, event).await?;
+        Ok(left_at.is_some_and(|left| left > after))
+    }
+
     /// The stripped state of a room that the reader is invited to or knocks on, as a JSON array.
     /// `None` for someone's invite that isn't wanted.
     async fn stripped(&self, row: &MembershipRow) -> Result<Option<String>, MatrixError> {
@@ -392,8 +502,12 @@ impl Loader<'_> {
             let hidden = self.ignored.contains(&invite.sender);
             return Ok((!hidden).then(|| write::remote_stripped(&invite)));
         }
-        let Some(own) = row.event else { return Ok(None) };
-        let Some(own) = self.store.event_by_no(own).await? else { return Ok(None) };
+        let Some(own) = row.event else {
+            return Ok(None);
+        };
+        let Some(own) = self.store.event_by_no(own).await? else {
+            return Ok(None);
+        };
         if self.ignored.contains(own.pdu.sender()) {
             return Ok(None);
         }
@@ -402,7 +516,13 @@ impl Loader<'_> {
             let sender = own.pdu.sender().as_str();
             let mut keys: Vec<(&str, &str)> = STRIPPED.iter().map(|kind| (*kind, "")).collect();
             keys.push(("m.room.member", sender));
-            let nos: Vec<_> = self.store.state_entries(at, &keys).await?.into_iter().flatten().collect();
+            let nos: Vec<_> = self
+                .store
+                .state_entries(at, &keys)
+                .await?
+                .into_iter()
+                .flatten()
+                .collect();
             events = self.store.events_by_no(&nos).await?;
         }
         events.retain(|event| event.no != own.no);

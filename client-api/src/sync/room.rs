@@ -115,27 +115,51 @@ enum Extent {
 
 impl Loader<'_> {
     /// A room that the reader is joined to. `window` is what happened since the reader's position.
-    pub async fn joined(&self, row: &MembershipRow, window: Option<&RoomWindow>) -> Result<RoomPart, MatrixError> {
+    pub async fn joined(
+        &self,
+        row: &MembershipRow,
+        window: Option<&RoomWindow>,
+    ) -> Result<RoomPart, MatrixError> {
         let extent = match self.after {
             Some(after) if row.since <= after => Extent::Since(after),
             _ => Extent::Whole,
         };
         let room_id = self.store.room_id(row.room).await?;
-        let nothing = RoomWindow { whole: true, ..RoomWindow::default() };
+        let nothing = RoomWindow {
+            whole: true,
+            ..RoomWindow::default()
+        };
         let window = window.unwrap_or(&nothing);
         let standing = Standing::joined(row.since);
-        let mut part = RoomPart { always: extent == Extent::Whole || self.ask.full_state, ..RoomPart::default() };
+        let mut part = RoomPart {
+            always: extent == Extent::Whole || self.ask.full_state,
+            ..RoomPart::default()
+        };
         if filter::section_wants_room(&self.ask.filter.room.timeline, &room_id) {
             part.timeline = match extent {
                 Extent::Since(after) => {
-                    self.timeline(row.room, &standing, after, self.upto, &window.events, window.whole).await?
+                    self.timeline(
+                        row.room,
+                        &standing,
+                        after,
+                        self.upto,
+                        &window.events,
+                        window.whole,
+                    )
+                    .await?
                 }
-                Extent::Whole => self.timeline(row.room, &standing, Pos(0), self.upto, &[], false).await?,
+                Extent::Whole => {
+                    self.timeline(row.room, &standing, Pos(0), self.upto, &[], false)
+                        .await?
+                }
             };
         }
-        self.joined_state(row, &room_id, extent, window, &mut part).await?;
-        self.ephemeral(row.room, &room_id, extent, window, &mut part).await?;
-        self.account_data(row.room, &room_id, extent, window, &mut part).await?;
+        self.joined_state(row, &room_id, extent, window, &mut part)
+            .await?;
+        self.ephemeral(row.room, &room_id, extent, window, &mut part)
+            .await?;
+        self.account_data(row.room, &room_id, extent, window, &mut part)
+            .await?;
         Ok(part)
     }
 
@@ -160,7 +184,9 @@ impl Loader<'_> {
             let changes = match extent {
                 Extent::Since(_) => window.changes.clone(),
                 Extent::Whole => match view.start {
-                    Some(start) => changes(self.store, row.room, Pos(start.0 - 1), self.upto).await?,
+                    Some(start) => {
+                        changes(self.store, row.room, Pos(start.0 - 1), self.upto).await?
+                    }
                     None => Vec::new(),
                 },
             };
@@ -168,47 +194,87 @@ impl Loader<'_> {
         } else {
             self.state_delta(&window.changes, &view)
         };
-        let heroes = part.summary.as_ref().and_then(|summary| summary.heroes.as_deref()).unwrap_or_default();
-        part.state = self.state_events(row.room, keys, whole, &part.timeline, heroes).await?;
+        let heroes = part
+            .summary
+            .as_ref()
+            .and_then(|summary| summary.heroes.as_deref())
+            .unwrap_or_default();
+        part.state = self
+            .state_events(row.room, keys, whole, &part.timeline, heroes)
+            .await?;
         Ok(())
     }
 
-    fn whole_state(&self, full: BTreeMap<KeyNo, EventNo>, changes: &[Change], view: &TimelineView) -> BTreeMap<KeyNo, EventNo> {
-        if self.ask.state_after { full } else { decide::full_before(full, changes, view) }
+    fn whole_state(
+        &self,
+        full: BTreeMap<KeyNo, EventNo>,
+        changes: &[Change],
+        view: &TimelineView,
+    ) -> BTreeMap<KeyNo, EventNo> {
+        if self.ask.state_after {
+            full
+        } else {
+            decide::full_before(full, changes, view)
+        }
     }
 
     fn state_delta(&self, changes: &[Change], view: &TimelineView) -> BTreeMap<KeyNo, EventNo> {
-        if self.ask.state_after { decide::delta_after(changes) } else { decide::delta_before(changes, view) }
+        if self.ask.state_after {
+            decide::delta_after(changes)
+        } else {
+            decide::delta_before(changes, view)
+        }
     }
 
     /// A room that the reader was in, or was invited to, and is no more.
     ///
     /// Told once, up to the moment of leaving; nothing that came later.
     pub async fn left(&self, row: &MembershipRow) -> Result<RoomPart, MatrixError> {
-        let mut part = RoomPart { always: true, ..RoomPart::default() };
-        let Some(own_no) = row.event else { return Ok(part) };
-        let Some(own) = self.store.event_by_no(own_no).await? else { return Ok(part) };
+        let mut part = RoomPart {
+            always: true,
+            ..RoomPart::default()
+        };
+        let Some(own_no) = row.event else {
+            return Ok(part);
+        };
+        let Some(own) = self.store.event_by_no(own_no).await? else {
+            return Ok(part);
+        };
         let room_id = self.store.room_id(row.room).await?;
         let left_at = seen::end_of_stay(self.store, self.viewer, own_no).await?;
-        let standing = Standing { membership: Some(row.membership), joined_from: None, left_at };
+        let standing = Standing {
+            membership: Some(row.membership),
+            joined_from: None,
+            left_at,
+        };
         let upto = row.pos.min(self.upto);
         let after = self.after.unwrap_or(Pos(0)).min(upto);
         if filter::section_wants_room(&self.ask.filter.room.timeline, &room_id) {
             part.timeline = if left_at.is_some() {
-                self.timeline(row.room, &standing, after, upto, &[], false).await?
+                self.timeline(row.room, &standing, after, upto, &[], false)
+                    .await?
             } else {
                 // Whoever was never in the room is told only what happened to them.
-                let events = seen::visible(self.store, self.viewer, &standing, vec![own.clone()]).await?;
-                Timeline { events, limited: false, before: Pos(upto.0 - 1) }
+                let events =
+                    seen::visible(self.store, self.viewer, &standing, vec![own.clone()]).await?;
+                Timeline {
+                    events,
+                    limited: false,
+                    before: Pos(upto.0 - 1),
+                }
             };
         }
-        let Some(left_at) = left_at.filter(|_| filter::section_wants_room(&self.ask.filter.room.state, &room_id)) else {
+        let Some(left_at) =
+            left_at.filter(|_| filter::section_wants_room(&self.ask.filter.room.state, &room_id))
+        else {
             return Ok(part);
         };
         let view = view_of(&part.timeline);
         let end = left_at.min(upto);
         let known = match self.after {
-            Some(after) if !self.ask.full_state => self.was_joined_at(row, after).await?.then_some(after),
+            Some(after) if !self.ask.full_state => {
+                self.was_joined_at(row, after).await?.then_some(after)
+            }
             _ => None,
         };
         let keys = if let Some(after) = known {
@@ -222,20 +288,28 @@ impl Loader<'_> {
             let changes = changes(self.store, row.room, start, row.pos).await?;
             self.whole_state(full, &changes, &view)
         };
-        part.state = self.state_events(row.room, keys, known.is_none(), &part.timeline, &[]).await?;
+        part.state = self
+            .state_events(row.room, keys, known.is_none(), &part.timeline, &[])
+            .await?;
         if self.after.is_none() {
             let nothing = RoomWindow::default();
-            self.account_data(row.room, &room_id, Extent::Whole, &nothing, &mut part).await?;
+            self.account_data(row.room, &room_id, Extent::Whole, &nothing, &mut part)
+                .await?;
         }
         Ok(part)
     }
 
     /// Whether the reader, who has left since, was joined at a position.
     async fn was_joined_at(&self, row: &MembershipRow, at: Pos) -> Result<bool, MatrixError> {
-        let member = self.store.known_key("m.room.member", self.viewer.user_id.as_str()).await?;
+        let member = self
+            .store
+            .known_key("m.room.member", self.viewer.user_id.as_str())
+            .await?;
         let changes = changes(self.store, row.room, at, self.upto).await?;
         let first = changes.iter().find(|change| Some(change.key) == member);
-        let Some(old) = first.and_then(|change| change.old) else { return Ok(false) };
+        let Some(old) = first.and_then(|change| change.old) else {
+            return Ok(false);
+        };
         let event = self.store.event_by_no(old).await?;
         Ok(event.and_then(|event| event.pdu.membership()) == Some(Membership::Join))
     }
@@ -258,7 +332,11 @@ impl Loader<'_> {
         let (mut scanned, mut end) = (0, upto);
         loop {
             if chunk.is_empty() && !complete {
-                let size = if scanned == 0 { CHUNK.min(limit + 1) } else { CHUNK };
+                let size = if scanned == 0 {
+                    CHUNK.min(limit + 1)
+                } else {
+                    CHUNK
+                };
                 chunk = self.store.room_timeline(room, after, end, size).await?;
                 complete = chunk.len() < size;
             }
@@ -282,7 +360,11 @@ impl Loader<'_> {
         seen::dress(self.store, &mut newest_first).await?;
         let first = newest_first.first().and_then(|seen| seen.event.pos());
         let before = first.map_or(upto, |pos| Pos(pos.0 - 1));
-        Ok(Timeline { events: newest_first, limited, before })
+        Ok(Timeline {
+            events: newest_first,
+            limited,
+            before,
+        })
     }
 
     fn wants(&self, event: &StoredEvent) -> bool {
@@ -310,7 +392,9 @@ impl Loader<'_> {
             if whole {
                 self.keep_members(&mut keys, &wanted).await?;
             } else {
-                owed = self.owed_members(room, &keys, timeline, wanted, redundant).await?;
+                owed = self
+                    .owed_members(room, &keys, timeline, wanted, redundant)
+                    .await?;
             }
         }
         let mut nos: Vec<EventNo> = keys.into_values().chain(owed).collect();
@@ -332,10 +416,18 @@ impl Loader<'_> {
 
     /// The users whose membership matters to a reader who loads members lazily, with the first
     /// event of the timeline that makes each of them matter.
-    fn lazy_members<'t>(&self, timeline: &'t Timeline, whole: bool, heroes: &'t [OwnedUserId]) -> LazyWanted<'t> {
+    fn lazy_members<'t>(
+        &self,
+        timeline: &'t Timeline,
+        whole: bool,
+        heroes: &'t [OwnedUserId],
+    ) -> LazyWanted<'t> {
         let mut wanted = LazyWanted::default();
         for seen in &timeline.events {
-            wanted.senders.entry(seen.event.pdu.sender()).or_insert(&seen.event);
+            wanted
+                .senders
+                .entry(seen.event.pdu.sender())
+                .or_insert(&seen.event);
         }
         wanted.others.extend(heroes.iter().map(|hero| &**hero));
         if whole {
@@ -345,7 +437,11 @@ impl Loader<'_> {
     }
 
     /// Drops the members that aren't wanted from a whole state.
-    async fn keep_members(&self, keys: &mut BTreeMap<KeyNo, EventNo>, wanted: &LazyWanted<'_>) -> Result<(), MatrixError> {
+    async fn keep_members(
+        &self,
+        keys: &mut BTreeMap<KeyNo, EventNo>,
+        wanted: &LazyWanted<'_>,
+    ) -> Result<(), MatrixError> {
         let nos: Vec<KeyNo> = keys.keys().copied().collect();
         for (no, key) in nos.iter().zip(self.store.keys(&nos).await?) {
             if key.kind == "m.room.member" && !wanted.has(&key.key) {
@@ -369,28 +465,44 @@ impl Loader<'_> {
         let mut owed = Vec::new();
         let shown: HashSet<EventNo> = timeline.events.iter().map(|seen| seen.event.no).collect();
         for (sender, event) in wanted.senders {
-            let known = self.after.is_some_and(|after| self.lazy.knows(&device, room, sender, after));
+            let known = self
+                .after
+                .is_some_and(|after| self.lazy.knows(&device, room, sender, after));
             if known && !redundant {
                 continue;
             }
             if self.ask.state_after {
-                let key = self.store.known_key("m.room.member", sender.as_str()).await?;
+                let key = self
+                    .store
+                    .known_key("m.room.member", sender.as_str())
+                    .await?;
                 if key.is_some_and(|key| changed.contains_key(&key)) {
                     continue;
                 }
             }
-            let Some(before) = event.state_before else { continue };
-            let found = self.store.state_entry(before, "m.room.member", sender.as_str()).await?;
+            let Some(before) = event.state_before else {
+                continue;
+            };
+            let found = self
+                .store
+                .state_entry(before, "m.room.member", sender.as_str())
+                .await?;
             owed.extend(found.filter(|no| !shown.contains(no)));
         }
-        if let (Some(head), false) = (self.store.room_by_no(room).await?, wanted.others.is_empty()) {
+        if let (Some(head), false) = (self.store.room_by_no(room).await?, wanted.others.is_empty())
+        {
             for hero in wanted.others {
-                let known = self.after.is_some_and(|after| self.lazy.knows(&device, room, hero, after));
+                let known = self
+                    .after
+                    .is_some_and(|after| self.lazy.knows(&device, room, hero, after));
                 if known && !redundant {
                     continue;
                 }
                 let Some(snapshot) = head.snapshot else { break };
-                let found = self.store.state_entry(snapshot, "m.room.member", hero.as_str()).await?;
+                let found = self
+                    .store
+                    .state_entry(snapshot, "m.room.member", hero.as_str())
+                    .await?;
                 owed.extend(found.filter(|no| !shown.contains(no)));
             }
         }
@@ -399,7 +511,9 @@ impl Loader<'_> {
 
     /// Remembers which members this answer tells the device of.
     fn note_members(&self, room: RoomNo, state: &[Arc<StoredEvent>], timeline: &Timeline) {
-        let told = state.iter().chain(timeline.events.iter().map(|seen| &seen.event));
+        let told = state
+            .iter()
+            .chain(timeline.events.iter().map(|seen| &seen.event));
         let members = told
             .filter(|event| event.pdu.kind() == "m.room.member")
             .filter_map(|event| <&UserId>::try_from(event.pdu.state_key()?).ok());
@@ -409,7 +523,12 @@ impl Loader<'_> {
 
     async fn summary(&self, room: RoomNo) -> Result<Summary, MatrixError> {
         let counts = self.store.member_counts(room).await?;
-        let named = match self.store.room_by_no(room).await?.and_then(|head| head.snapshot) {
+        let named = match self
+            .store
+            .room_by_no(room)
+            .await?
+            .and_then(|head| head.snapshot)
+        {
             Some(snapshot) => self.is_named(snapshot).await?,
             None => false,
         };
@@ -420,14 +539,20 @@ impl Loader<'_> {
             let users: Vec<_> = members.iter().map(|member| member.user).collect();
             Some(self.store.users(&users).await?)
         };
-        Ok(Summary { heroes, joined: counts.joined, invited: counts.invited })
+        Ok(Summary {
+            heroes,
+            joined: counts.joined,
+            invited: counts.invited,
+        })
     }
 
     /// Whether the room has a name or a canonical alias that isn't empty.
     async fn is_named(&self, snapshot: rhizome_storage::SnapshotNo) -> Result<bool, MatrixError> {
         for (kind, field) in [("m.room.name", "name"), ("m.room.canonical_alias", "alias")] {
             let event = self.store.state_event(snapshot, kind, "").await?;
-            let text = event.as_ref().and_then(|event| event.pdu.content().get(field)?.as_str());
+            let text = event
+                .as_ref()
+                .and_then(|event| event.pdu.content().get(field)?.as_str());
             if text.is_some_and(|text| !text.is_empty()) {
                 return Ok(true);
             }
@@ -490,24 +615,43 @@ impl Loader<'_> {
         part.account_data = match extent {
             Extent::Since(_) => window.account_data.clone(),
             Extent::Whole => {
-                let load = || self.store.account_data_since(self.viewer.user, Pos(0), self.upto);
+                let load = || {
+                    self.store
+                        .account_data_since(self.viewer.user, Pos(0), self.upto)
+                };
                 let all = self.all_account_data.get_or_try_init(load).await?;
-                all.iter().filter(|data| data.room == Some(room)).cloned().collect()
+                all.iter()
+                    .filter(|data| data.room == Some(room))
+                    .cloned()
+                    .collect()
             }
         };
-        part.account_data.retain(|data| filter::wants_kind(section, &data.kind));
+        part.account_data
+            .retain(|data| filter::wants_kind(section, &data.kind));
         Ok(())
     }
 }
 
 /// A room's current state as it was at a position.
-pub async fn state_at(store: &Store, room: RoomNo, at: Pos) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
-    let Some(head) = store.room_by_no(room).await? else { return Ok(BTreeMap::new()) };
-    let Some(snapshot) = head.snapshot else { return Ok(BTreeMap::new()) };
+pub async fn state_at(
+    store: &Store,
+    room: RoomNo,
+    at: Pos,
+) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
+    let Some(head) = store.room_by_no(room).await? else {
+        return Ok(BTreeMap::new());
+    };
+    let Some(snapshot) = head.snapshot else {
+        return Ok(BTreeMap::new());
+    };
     let full = store.state_all(snapshot).await?.into_iter().collect();
     // Read after the head: whatever it holds beyond `at` is among these.
     let now = store.log().head();
-    let later = if now > at { changes(store, room, at, now).await? } else { Vec::new() };
+    let later = if now > at {
+        changes(store, room, at, now).await?
+    } else {
+        Vec::new()
+    };
     Ok(decide::rewound(full, &later))
 }
 

@@ -25,22 +25,39 @@ impl Token {
     pub fn parse(text: &str) -> Result<Token, NotAToken> {
         let mut parts = text.strip_prefix('s').ok_or(NotAToken)?.split('_');
         let epoch = parts.next().ok_or(NotAToken)?;
-        if epoch.is_empty() || epoch.len() > 64 || !epoch.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        if epoch.is_empty() || epoch.len() > 64 || !epoch.bytes().all(|b| b.is_ascii_alphanumeric())
+        {
             return Err(NotAToken);
         }
         let mut number = || -> Result<i64, NotAToken> {
             let part = parts.next().ok_or(NotAToken)?;
             let plain = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-            if plain { part.parse().map_err(|_| NotAToken) } else { Err(NotAToken) }
+            if plain {
+                part.parse().map_err(|_| NotAToken)
+            } else {
+                Err(NotAToken)
+            }
         };
-        let token = Token { epoch: epoch.into(), pos: Pos(number()?), ephemeral: number()? };
-        if parts.next().is_some() { Err(NotAToken) } else { Ok(token) }
+        let token = Token {
+            epoch: epoch.into(),
+            pos: Pos(number()?),
+            ephemeral: number()?,
+        };
+        if parts.next().is_some() {
+            Err(NotAToken)
+        } else {
+            Ok(token)
+        }
     }
 
     /// Where to go on in the ephemeral stream whose newest position is `head`: a position from the
     /// future is one of another process or an earlier life, so everything counts as unseen.
     pub fn ephemeral_after(&self, head: i64) -> i64 {
-        if self.ephemeral > head { 0 } else { self.ephemeral }
+        if self.ephemeral > head {
+            0
+        } else {
+            self.ephemeral
+        }
     }
 }
 
@@ -56,15 +73,31 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_as_itself() {
-        let token = Token { epoch: "0af3".into(), pos: Pos(72_594), ephemeral: 12 };
+        let token = Token {
+            epoch: "0af3".into(),
+            pos: Pos(72_594),
+            ephemeral: 12,
+        };
         assert_eq!(Token::parse(&token.to_string()), Ok(token));
     }
 
     #[test]
     fn what_is_not_a_token_is_told_apart() {
         for text in [
-            "", "s", "s1", "s1_2", "s1_2_3_4", "t1_2_3", "s_1_2", "s1__2", "s-1_2_3", "s1_+2_3", "sé_1_2",
-            "s1_2_99999999999999999999", "s1_2_3\u{0}", " s1_2_3",
+            "",
+            "s",
+            "s1",
+            "s1_2",
+            "s1_2_3_4",
+            "t1_2_3",
+            "s_1_2",
+            "s1__2",
+            "s-1_2_3",
+            "s1_+2_3",
+            "sé_1_2",
+            "s1_2_99999999999999999999",
+            "s1_2_3\u{0}",
+            " s1_2_3",
         ] {
             assert_eq!(Token::parse(text), Err(NotAToken), "{text:?}");
         }
@@ -72,7 +105,11 @@ mod tests {
 
     #[test]
     fn an_ephemeral_position_from_the_future_is_forgotten() {
-        let token = Token { epoch: "0".into(), pos: Pos(0), ephemeral: 9 };
+        let token = Token {
+            epoch: "0".into(),
+            pos: Pos(0),
+            ephemeral: 9,
+        };
         assert_eq!(token.ephemeral_after(20), 9);
         assert_eq!(token.ephemeral_after(8), 0);
     }

@@ -61,7 +61,8 @@ impl Window {
 }
 
 fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow]) -> Window {
-    let mut rooms: HashMap<RoomNo, Option<RoomWindow>> = rows.iter().map(|row| (row.room, None)).collect();
+    let mut rooms: HashMap<RoomNo, Option<RoomWindow>> =
+        rows.iter().map(|row| (row.room, None)).collect();
     let mut window = Window::default();
     for entry in entries {
         match &entry.kind {
@@ -71,13 +72,21 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow]) -> Wi
             }
             EntryKind::AccountData(data) if data.user != user => {}
             _ => {
-                let Some(slot) = entry.room().and_then(|room| rooms.get_mut(&room)) else { continue };
-                let room = slot.get_or_insert_with(|| RoomWindow { whole: true, ..RoomWindow::default() });
+                let Some(slot) = entry.room().and_then(|room| rooms.get_mut(&room)) else {
+                    continue;
+                };
+                let room = slot.get_or_insert_with(|| RoomWindow {
+                    whole: true,
+                    ..RoomWindow::default()
+                });
                 room.add(entry);
             }
         }
     }
-    window.rooms = rooms.into_iter().filter_map(|(room, slot)| Some((room, slot?))).collect();
+    window.rooms = rooms
+        .into_iter()
+        .filter_map(|(room, slot)| Some((room, slot?)))
+        .collect();
     window
 }
 
@@ -91,13 +100,26 @@ impl RoomWindow {
     fn add(&mut self, entry: &Entry) {
         match &entry.kind {
             EntryKind::Event { event, .. } => self.events.push(event.clone()),
-            EntryKind::State { key, old, new, member, .. } => {
-                self.changes.push(Change { pos: entry.pos, key: *key, old: *old, new: *new });
+            EntryKind::State {
+                key,
+                old,
+                new,
+                member,
+                ..
+            } => {
+                self.changes.push(Change {
+                    pos: entry.pos,
+                    key: *key,
+                    old: *old,
+                    new: *new,
+                });
                 self.members.extend(*member);
             }
             EntryKind::Receipt(receipt) => self.receipts.push(receipt.clone()),
             EntryKind::AccountData(data) => replace(&mut self.account_data, data),
-            EntryKind::Invite { .. } | EntryKind::DeviceList { .. } | EntryKind::TokenRevoked { .. } => {}
+            EntryKind::Invite { .. }
+            | EntryKind::DeviceList { .. }
+            | EntryKind::TokenRevoked { .. } => {}
         }
     }
 }
@@ -135,10 +157,18 @@ async fn from_sql(
     for data in store.account_data_since(user, after, upto).await? {
         match data.room {
             None => window.account_data.push(data),
-            Some(room) => window.rooms.entry(room).or_default().account_data.push(data),
+            Some(room) => window
+                .rooms
+                .entry(room)
+                .or_default()
+                .account_data
+                .push(data),
         }
     }
-    for row in rows.iter().filter(|row| row.membership == Membership::Join || row.since > after) {
+    for row in rows
+        .iter()
+        .filter(|row| row.membership == Membership::Join || row.since > after)
+    {
         let room = window.rooms.entry(row.room).or_default();
         room.load(store, row.room, after, upto).await?;
         if room.is_empty() {
@@ -152,7 +182,13 @@ async fn from_sql(
 
 impl RoomWindow {
     /// Loads what one room had between two positions.
-    pub async fn load(&mut self, store: &Store, room: RoomNo, after: Pos, upto: Pos) -> Result<(), MatrixError> {
+    pub async fn load(
+        &mut self,
+        store: &Store,
+        room: RoomNo,
+        after: Pos,
+        upto: Pos,
+    ) -> Result<(), MatrixError> {
         self.events = store.room_timeline(room, after, upto, CHUNK).await?;
         self.whole = self.events.len() < CHUNK;
         self.changes = changes(store, room, after, upto).await?;
@@ -170,7 +206,12 @@ impl RoomWindow {
 }
 
 /// The changes of a room's current state between two positions.
-pub async fn changes(store: &Store, room: RoomNo, after: Pos, upto: Pos) -> Result<Vec<Change>, MatrixError> {
+pub async fn changes(
+    store: &Store,
+    room: RoomNo,
+    after: Pos,
+    upto: Pos,
+) -> Result<Vec<Change>, MatrixError> {
     let rows = match store.log().tail(after, upto) {
         Some(entries) => entries
             .iter()
@@ -182,22 +223,36 @@ pub async fn changes(store: &Store, room: RoomNo, after: Pos, upto: Pos) -> Resu
             .collect(),
         None => store.state_changes(room, after, upto).await?,
     };
-    Ok(rows.into_iter().map(|(pos, key, old, new)| Change { pos, key, old, new }).collect())
+    Ok(rows
+        .into_iter()
+        .map(|(pos, key, old, new)| Change { pos, key, old, new })
+        .collect())
 }
 
-async fn members_of(store: &Store, changes: &[Change]) -> Result<Vec<(UserNo, Membership)>, MatrixError> {
+async fn members_of(
+    store: &Store,
+    changes: &[Change],
+) -> Result<Vec<(UserNo, Membership)>, MatrixError> {
     let mut members = Vec::new();
     for change in changes {
         let key = store.key(change.key).await?;
         if key.kind != "m.room.member" {
             continue;
         }
-        let Ok(user) = ruma::OwnedUserId::try_from(key.key.as_str()) else { continue };
+        let Ok(user) = ruma::OwnedUserId::try_from(key.key.as_str()) else {
+            continue;
+        };
         let membership = match change.new {
-            Some(no) => store.event_by_no(no).await?.and_then(|event| event.pdu.membership()),
+            Some(no) => store
+                .event_by_no(no)
+                .await?
+                .and_then(|event| event.pdu.membership()),
             None => None,
         };
-        members.push((store.user_no(&user).await?, membership.unwrap_or(Membership::Leave)));
+        members.push((
+            store.user_no(&user).await?,
+            membership.unwrap_or(Membership::Leave),
+        ));
     }
     Ok(members)
 }

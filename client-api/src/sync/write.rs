@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use rhizome_storage::{AccountData, RemoteInvite, StoredEvent};
 use ruma::{OwnedRoomId, OwnedUserId};
 
-use super::{Ask, News, room::{RoomPart, Summary}};
+use super::{
+    Ask, News,
+    room::{RoomPart, Summary},
+};
 use crate::{
     client_event::{self, Form},
     json::Json,
@@ -16,7 +19,12 @@ use crate::{
 /// The answer's JSON; with `kind`, a frame of that `type`.
 pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option<&str>) -> String {
     let mut json = Json::with_capacity(1_024);
-    let writer = Writer { viewer, ask, now_ms, style: style_of(ask) };
+    let writer = Writer {
+        viewer,
+        ask,
+        now_ms,
+        style: style_of(ask),
+    };
     json.open();
     if let Some(kind) = kind {
         json.key("type").string(kind);
@@ -35,8 +43,14 @@ pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option
     }
     // Nobody can upload keys yet, so there are none.
     json.key("device_one_time_keys_count").open().close();
-    json.key("device_unused_fallback_key_types").open_list().close_list();
-    if !(news.join.is_empty() && news.invite.is_empty() && news.knock.is_empty() && news.leave.is_empty()) {
+    json.key("device_unused_fallback_key_types")
+        .open_list()
+        .close_list();
+    if !(news.join.is_empty()
+        && news.invite.is_empty()
+        && news.knock.is_empty()
+        && news.leave.is_empty())
+    {
         json.key("rooms").open();
         writer.rooms(&mut json, "join", &news.join);
         stripped_rooms(&mut json, "invite", "invite_state", &news.invite);
@@ -51,7 +65,11 @@ pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option
 fn style_of(ask: &Ask) -> Style {
     let federation = ask.filter.event_format == ruma::api::client::filter::EventFormat::Federation;
     Style {
-        form: if federation { Form::Federation } else { Form::Sync },
+        form: if federation {
+            Form::Federation
+        } else {
+            Form::Sync
+        },
         fields: ask.filter.event_fields.clone(),
     }
 }
@@ -82,18 +100,26 @@ impl Writer<'_> {
             json.key("summary");
             write_summary(json, summary);
         }
-        json.key(if self.ask.state_after { "state_after" } else { "state" }).open();
+        json.key(if self.ask.state_after {
+            "state_after"
+        } else {
+            "state"
+        })
+        .open();
         self.events(json, &part.state);
         json.close();
         json.key("timeline").open();
         self.events(json, &part.timeline.events);
         json.key("limited").boolean(part.timeline.limited);
-        json.key("prev_batch").string(&HistoryPoint::at(part.timeline.before).to_string());
+        json.key("prev_batch")
+            .string(&HistoryPoint::at(part.timeline.before).to_string());
         json.close();
-        json.key("ephemeral").open().key("events").open_list();
-        write_typing(json, part);
-        write_receipts(json, part);
-        json.close_list().close();
+        if part.typing.is_some() || !part.receipts.is_empty() {
+            json.key("ephemeral").open().key("events").open_list();
+            write_typing(json, part);
+            write_receipts(json, part);
+            json.close_list().close();
+        }
         json.key("account_data");
         account_data(json, &part.account_data);
         json.close();
@@ -120,7 +146,11 @@ fn write_summary(json: &mut Json, summary: &Summary) {
 
 fn write_typing(json: &mut Json, part: &RoomPart) {
     let Some(typing) = &part.typing else { return };
-    json.open().key("type").string("m.typing").key("content").open();
+    json.open()
+        .key("type")
+        .string("m.typing")
+        .key("content")
+        .open();
     users(json.key("user_ids"), typing);
     json.close().close();
 }
@@ -134,9 +164,16 @@ fn write_receipts(json: &mut Json, part: &RoomPart) {
     let mut sorted: BTreeMap<&str, BTreeMap<&str, BTreeMap<&str, _>>> = BTreeMap::new();
     for (user, receipt) in &part.receipts {
         let kinds = sorted.entry(receipt.event_id.as_str()).or_default();
-        kinds.entry(&receipt.kind).or_default().insert(user.as_str(), receipt);
+        kinds
+            .entry(&receipt.kind)
+            .or_default()
+            .insert(user.as_str(), receipt);
     }
-    json.open().key("type").string("m.receipt").key("content").open();
+    json.open()
+        .key("type")
+        .string("m.receipt")
+        .key("content")
+        .open();
     for (event_id, kinds) in sorted {
         json.key(event_id).open();
         for (kind, users) in kinds {
@@ -166,7 +203,12 @@ fn users<'a>(json: &mut Json, users: impl IntoIterator<Item = &'a OwnedUserId>) 
 fn account_data(json: &mut Json, data: &[std::sync::Arc<AccountData>]) {
     json.open().key("events").open_list();
     for one in data {
-        json.open().key("type").string(&one.kind).key("content").raw(&one.content).close();
+        json.open()
+            .key("type")
+            .string(&one.kind)
+            .key("content")
+            .raw(&one.content)
+            .close();
     }
     json.close_list().close();
 }
@@ -178,7 +220,12 @@ fn stripped_rooms(json: &mut Json, section: &str, state: &str, rooms: &[(OwnedRo
     json.key(section).open();
     for (room_id, events) in rooms {
         json.key(room_id.as_str()).open();
-        json.key(state).open().key("events").raw(events).close().close();
+        json.key(state)
+            .open()
+            .key("events")
+            .raw(events)
+            .close()
+            .close();
     }
     json.close();
 }
@@ -208,7 +255,8 @@ pub fn remote_stripped(invite: &RemoteInvite) -> String {
         origin_server_ts: Option<&'a serde_json::value::RawValue>,
     }
     // Whatever isn't an object with a type was the other server's mistake, and would break clients.
-    let state: Vec<Box<serde_json::value::RawValue>> = serde_json::from_str(&invite.stripped_state).unwrap_or_default();
+    let state: Vec<Box<serde_json::value::RawValue>> =
+        serde_json::from_str(&invite.stripped_state).unwrap_or_default();
     let mut json = Json::default();
     json.open_list();
     let own = serde_json::from_str::<Parts<'_>>(&invite.event).ok();
@@ -218,7 +266,9 @@ pub fn remote_stripped(invite: &RemoteInvite) -> String {
             r#type: String,
             state_key: Option<String>,
         }
-        let Ok(head) = serde_json::from_str::<Head>(event.get()) else { continue };
+        let Ok(head) = serde_json::from_str::<Head>(event.get()) else {
+            continue;
+        };
         let is_invite = own.as_ref().is_some_and(|own| {
             head.r#type == "m.room.member"
                 && serde_json::from_str::<String>(own.state_key.get()).ok() == head.state_key
@@ -232,7 +282,10 @@ pub fn remote_stripped(invite: &RemoteInvite) -> String {
         if let Some(ts) = own.origin_server_ts {
             json.key("origin_server_ts").raw(ts.get());
         }
-        json.key("sender").raw(own.sender.get()).key("state_key").raw(own.state_key.get());
+        json.key("sender")
+            .raw(own.sender.get())
+            .key("state_key")
+            .raw(own.state_key.get());
         json.key("type").string("m.room.member").close();
     }
     json.close_list();

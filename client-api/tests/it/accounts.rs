@@ -11,7 +11,9 @@ use rhizome_client_api::{
 use ring::hmac;
 use serde_json::{Value, json};
 
-use crate::asking::{HOSTILE, SERVER, Server, config, each_server, each_server_with, encoded, text};
+use crate::asking::{
+    HOSTILE, SERVER, Server, config, each_server, each_server_with, encoded, text,
+};
 
 const REGISTER: &str = "/_matrix/client/v3/register";
 const LOGIN: &str = "/_matrix/client/v3/login";
@@ -34,7 +36,10 @@ async fn registration_by_the_book() {
     each_server(async |server| {
         let flows = register(&server, json!({ "username": "ada", "password": "p" })).await;
         assert_eq!(flows.status, 401);
-        assert_eq!(flows.body["flows"], json!([{ "stages": ["m.login.dummy"] }]));
+        assert_eq!(
+            flows.body["flows"],
+            json!([{ "stages": ["m.login.dummy"] }])
+        );
         assert_eq!(flows.body.get("errcode"), None);
         let session = &flows.body["session"];
         let done = register(
@@ -63,12 +68,19 @@ async fn registration_by_the_book() {
         });
         assert_eq!(register(&server, body).await.status, 401);
         // Nothing is made without a password; no login without a wish for it; a name if none is given.
-        register(&server, json!({ "auth": dummy })).await.fails(400, "M_MISSING_PARAM");
+        register(&server, json!({ "auth": dummy }))
+            .await
+            .fails(400, "M_MISSING_PARAM");
         let quiet = json!({ "password": "p", "inhibit_login": true, "auth": dummy });
         let made = register(&server, quiet).await.ok();
         assert_eq!(made.get("access_token"), None);
-        server.ask(Method::POST, LOGIN, password(&text(&made["user_id"]), "p")).await.ok();
-        let guest = server.ask(Method::POST, &format!("{REGISTER}?kind=guest"), json!({})).await;
+        server
+            .ask(Method::POST, LOGIN, password(&text(&made["user_id"]), "p"))
+            .await
+            .ok();
+        let guest = server
+            .ask(Method::POST, &format!("{REGISTER}?kind=guest"), json!({}))
+            .await;
         guest.fails(403, "M_GUEST_ACCESS_FORBIDDEN");
     })
     .await;
@@ -79,20 +91,31 @@ async fn names_that_cannot_be() {
     each_server(async |server| {
         let long = "x".repeat(250);
         let names = ["", "a b", "a:b", "@a", "ä", "a\u{0}", long.as_str()];
-        for name in names.into_iter().chain(HOSTILE.into_iter().filter(|name| *name != "null")) {
+        for name in names
+            .into_iter()
+            .chain(HOSTILE.into_iter().filter(|name| *name != "null"))
+        {
             let body = json!({
                 "username": name, "password": "p", "auth": { "type": "m.login.dummy" },
             });
-            register(&server, body).await.fails(400, "M_INVALID_USERNAME");
+            register(&server, body)
+                .await
+                .fails(400, "M_INVALID_USERNAME");
             let path = format!("{REGISTER}/available?username={}", encoded(name));
-            server.ask(Method::GET, &path, Value::Null).await.fails(400, "M_INVALID_USERNAME");
+            server
+                .ask(Method::GET, &path, Value::Null)
+                .await
+                .fails(400, "M_INVALID_USERNAME");
         }
         server.register("a.b_c=d-e/f+1").await;
         let path = format!("{REGISTER}/available?username=free");
         let free = server.ask(Method::GET, &path, Value::Null).await.ok();
         assert_eq!(free["available"], true);
         let path = format!("{REGISTER}/available?username=A.b_c%3Dd-e/f%2B1");
-        server.ask(Method::GET, &path, Value::Null).await.fails(400, "M_USER_IN_USE");
+        server
+            .ask(Method::GET, &path, Value::Null)
+            .await
+            .fails(400, "M_USER_IN_USE");
     })
     .await;
 }
@@ -112,7 +135,10 @@ async fn closed_registration_and_the_shared_secret() {
         let mac = |secret: &str, message: &str| {
             let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
             let tag = hmac::sign(&key, message.as_bytes());
-            tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            tag.as_ref()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
         };
         let body = |nonce: &str, mac: String| {
             json!({
@@ -121,34 +147,65 @@ async fn closed_registration_and_the_shared_secret() {
             })
         };
         let message = format!("{nonce}\0ada\0p\0notadmin");
-        let made = server.ask(Method::POST, ADMIN, body(&nonce, mac("shared", &message))).await.ok();
+        let made = server
+            .ask(Method::POST, ADMIN, body(&nonce, mac("shared", &message)))
+            .await
+            .ok();
         assert_eq!(made["user_id"], "@ada:here.test");
         let ada = server.user_of(&made);
         let name = ada.get("/profile/@ada:here.test/displayname").await.ok();
         assert_eq!(name["displayname"], "Ada");
-        let again = server.ask(Method::POST, ADMIN, body(&nonce, mac("shared", &message))).await;
+        let again = server
+            .ask(Method::POST, ADMIN, body(&nonce, mac("shared", &message)))
+            .await;
         again.fails(400, "M_UNKNOWN");
         let nonce = text(&server.ask(Method::GET, ADMIN, Value::Null).await.ok()["nonce"]);
         let message = format!("{nonce}\0ada\0p\0notadmin");
-        let wrong = server.ask(Method::POST, ADMIN, body(&nonce, mac("guess", &message))).await;
+        let wrong = server
+            .ask(Method::POST, ADMIN, body(&nonce, mac("guess", &message)))
+            .await;
         wrong.fails(403, "M_FORBIDDEN");
         // A session of another kind is no nonce.
         let body = body("x", mac("shared", "x\0ada\0p\0notadmin"));
-        server.ask(Method::POST, ADMIN, body).await.fails(400, "M_UNKNOWN");
+        server
+            .ask(Method::POST, ADMIN, body)
+            .await
+            .fails(400, "M_UNKNOWN");
 
         // The operator can always make accounts.
         let server_name = SERVER.try_into().unwrap();
-        let cost = PasswordCost { memory_kib: 64, passes: 1, concurrency: 1 };
+        let cost = PasswordCost {
+            memory_kib: 64,
+            passes: 1,
+            concurrency: 1,
+        };
         let store = &server.app.store;
-        users::create(store, server_name, "bob", "p", true, cost).await.unwrap();
-        let taken = users::create(store, server_name, "bob", "p", true, cost).await.unwrap_err();
+        users::create(store, server_name, "bob", "p", true, cost)
+            .await
+            .unwrap();
+        let taken = users::create(store, server_name, "bob", "p", true, cost)
+            .await
+            .unwrap_err();
         assert_eq!(taken.errcode, "M_USER_IN_USE");
-        let bob = server.ask(Method::POST, LOGIN, password("bob", "p")).await.ok();
+        let bob = server
+            .ask(Method::POST, LOGIN, password("bob", "p"))
+            .await
+            .ok();
         let bob = server.user_of(&bob);
-        users::set_password(store, server_name, "bob", "q", cost).await.unwrap();
-        bob.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
-        server.ask(Method::POST, LOGIN, password("bob", "p")).await.fails(403, "M_FORBIDDEN");
-        server.ask(Method::POST, LOGIN, password("bob", "q")).await.ok();
+        users::set_password(store, server_name, "bob", "q", cost)
+            .await
+            .unwrap();
+        bob.get("/account/whoami")
+            .await
+            .fails(401, "M_UNKNOWN_TOKEN");
+        server
+            .ask(Method::POST, LOGIN, password("bob", "p"))
+            .await
+            .fails(403, "M_FORBIDDEN");
+        server
+            .ask(Method::POST, LOGIN, password("bob", "q"))
+            .await
+            .ok();
     })
     .await;
 }
@@ -160,7 +217,10 @@ async fn logins() {
         let flows = server.ask(Method::GET, LOGIN, Value::Null).await.ok();
         assert_eq!(flows["flows"], json!([{ "type": "m.login.password" }]));
         for name in ["ada", "ADA", "@ada:here.test", "@Ada:here.test"] {
-            let session = server.ask(Method::POST, LOGIN, password(name, "secret")).await.ok();
+            let session = server
+                .ask(Method::POST, LOGIN, password(name, "secret"))
+                .await
+                .ok();
             assert_eq!(session["user_id"], ada.id.as_str());
         }
         let deprecated = json!({ "type": "m.login.password", "user": "ada", "password": "secret" });
@@ -172,12 +232,21 @@ async fn logins() {
             ("", "secret"),
             ("a\u{0}da", "secret"),
         ] {
-            server.ask(Method::POST, LOGIN, password(name, guess)).await.fails(403, "M_FORBIDDEN");
+            server
+                .ask(Method::POST, LOGIN, password(name, guess))
+                .await
+                .fails(403, "M_FORBIDDEN");
         }
         let other = json!({ "type": "m.login.token", "token": "x" });
-        server.ask(Method::POST, LOGIN, other).await.fails(400, "M_UNKNOWN");
+        server
+            .ask(Method::POST, LOGIN, other)
+            .await
+            .fails(400, "M_UNKNOWN");
         let nobody = json!({ "type": "m.login.password", "password": "x" });
-        server.ask(Method::POST, LOGIN, nobody).await.fails(400, "M_MISSING_PARAM");
+        server
+            .ask(Method::POST, LOGIN, nobody)
+            .await
+            .fails(400, "M_MISSING_PARAM");
 
         // The same device again: its older token ends, its name stays.
         let mut login = password("ada", "secret");
@@ -187,13 +256,22 @@ async fn logins() {
         first.get("/account/whoami").await.ok();
         login["initial_device_display_name"] = "second".into();
         let second = server.user_of(&server.ask(Method::POST, LOGIN, login.clone()).await.ok());
-        first.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
-        let device = second.get(&format!("/devices/{}", encoded("D\u{fc}"))).await.ok();
+        first
+            .get("/account/whoami")
+            .await
+            .fails(401, "M_UNKNOWN_TOKEN");
+        let device = second
+            .get(&format!("/devices/{}", encoded("D\u{fc}")))
+            .await
+            .ok();
         assert_eq!(device["display_name"], "first");
         ada.get("/account/whoami").await.ok();
         for device in ["", "a\u{0}b", "\n", &"x".repeat(256)] {
             login["device_id"] = device.into();
-            server.ask(Method::POST, LOGIN, login.clone()).await.fails(400, "M_INVALID_PARAM");
+            server
+                .ask(Method::POST, LOGIN, login.clone())
+                .await
+                .fails(400, "M_INVALID_PARAM");
         }
     })
     .await;
@@ -213,7 +291,10 @@ async fn tokens_expire_and_are_refreshed() {
         let event = ada.say(&room, "hello").await;
 
         server.advance(Duration::from_secs(3601));
-        let expired = ada.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
+        let expired = ada
+            .get("/account/whoami")
+            .await
+            .fails(401, "M_UNKNOWN_TOKEN");
         assert_eq!(expired["soft_logout"], true);
 
         let refresh = "/_matrix/client/v3/refresh";
@@ -223,11 +304,19 @@ async fn tokens_expire_and_are_refreshed() {
         let renewed = server.ask(Method::POST, refresh, old.clone()).await.ok();
         let whoami = "/_matrix/client/v3/account/whoami";
         let lost_token = text(&lost["access_token"]);
-        let answer = server.text(Method::GET, whoami, Some(&lost_token), Body::empty()).await;
+        let answer = server
+            .text(Method::GET, whoami, Some(&lost_token), Body::empty())
+            .await;
         answer.fails(401, "M_UNKNOWN_TOKEN");
         ada.token = text(&renewed["access_token"]);
-        assert_eq!(ada.get("/account/whoami").await.ok()["device_id"], session["device_id"]);
-        server.ask(Method::POST, refresh, old).await.fails(401, "M_UNKNOWN_TOKEN");
+        assert_eq!(
+            ada.get("/account/whoami").await.ok()["device_id"],
+            session["device_id"]
+        );
+        server
+            .ask(Method::POST, refresh, old)
+            .await
+            .fails(401, "M_UNKNOWN_TOKEN");
 
         // The transaction is the device's, not the token's.
         assert_eq!(ada.say(&room, "hello").await, event);
@@ -238,10 +327,16 @@ async fn tokens_expire_and_are_refreshed() {
         ada.token = text(&next["access_token"]);
         ada.get("/account/whoami").await.ok();
         let nonsense = json!({ "refresh_token": "\u{0}" });
-        server.ask(Method::POST, refresh, nonsense).await.fails(401, "M_UNKNOWN_TOKEN");
+        server
+            .ask(Method::POST, refresh, nonsense)
+            .await
+            .fails(401, "M_UNKNOWN_TOKEN");
         ada.post("/logout", json!({})).await.ok();
         let gone = json!({ "refresh_token": next["refresh_token"] });
-        server.ask(Method::POST, refresh, gone).await.fails(401, "M_UNKNOWN_TOKEN");
+        server
+            .ask(Method::POST, refresh, gone)
+            .await
+            .fails(401, "M_UNKNOWN_TOKEN");
     })
     .await;
 }
@@ -253,13 +348,21 @@ async fn logging_out() {
         let [second, third] = [server.login("ada").await, server.login("ada").await];
         let bob = server.register("bob").await;
         second.post("/logout", Value::Null).await.ok();
-        let out = second.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
+        let out = second
+            .get("/account/whoami")
+            .await
+            .fails(401, "M_UNKNOWN_TOKEN");
         assert_eq!(out["soft_logout"], false);
         let devices = ada.get("/devices").await.ok();
         assert_eq!(devices["devices"].as_array().unwrap().len(), 2);
         third.post("/logout/all", json!({})).await.ok();
-        ada.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
-        third.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
+        ada.get("/account/whoami")
+            .await
+            .fails(401, "M_UNKNOWN_TOKEN");
+        third
+            .get("/account/whoami")
+            .await
+            .fails(401, "M_UNKNOWN_TOKEN");
         bob.get("/account/whoami").await.ok();
     })
     .await;
@@ -276,31 +379,52 @@ async fn devices_are_named_and_removed() {
             assert_eq!(ada.get(&path).await.ok()["display_name"], name);
         }
         let long = json!({ "display_name": "x".repeat(5000) });
-        ada.put(&format!("/devices/{}", phone.device), long).await.fails(400, "M_INVALID_PARAM");
+        ada.put(&format!("/devices/{}", phone.device), long)
+            .await
+            .fails(400, "M_INVALID_PARAM");
         ada.get("/devices/NONE").await.fails(404, "M_NOT_FOUND");
-        ada.put("/devices/NONE", json!({ "display_name": "x" })).await.fails(404, "M_NOT_FOUND");
+        ada.put("/devices/NONE", json!({ "display_name": "x" }))
+            .await
+            .fails(404, "M_NOT_FOUND");
         let bob = server.register("bob").await;
-        bob.get(&format!("/devices/{}", phone.device)).await.fails(404, "M_NOT_FOUND");
+        bob.get(&format!("/devices/{}", phone.device))
+            .await
+            .fails(404, "M_NOT_FOUND");
 
         let path = format!("/devices/{}", phone.device);
         let challenge = ada.delete(&path, json!({})).await;
         assert_eq!(challenge.status, 401);
-        assert_eq!(challenge.body["flows"], json!([{ "stages": ["m.login.password"] }]));
+        assert_eq!(
+            challenge.body["flows"],
+            json!([{ "stages": ["m.login.password"] }])
+        );
         let auth = |user: &str, password: &str| {
             json!({ "auth": {
                 "type": "m.login.password", "session": challenge.body["session"],
                 "identifier": { "type": "m.id.user", "user": user }, "password": password,
             }})
         };
-        let wrong = ada.delete(&path, auth("ada", "guess")).await.fails(401, "M_FORBIDDEN");
+        let wrong = ada
+            .delete(&path, auth("ada", "guess"))
+            .await
+            .fails(401, "M_FORBIDDEN");
         assert!(wrong["session"].is_string());
-        ada.delete(&path, auth("bob", "secret")).await.fails(401, "M_FORBIDDEN");
+        ada.delete(&path, auth("bob", "secret"))
+            .await
+            .fails(401, "M_FORBIDDEN");
         // The session was begun for this device, by this user.
         let other = format!("/devices/{}", ada.device);
-        ada.delete(&other, auth("ada", "secret")).await.fails(401, "M_UNKNOWN");
-        bob.delete(&path, auth("bob", "secret")).await.fails(401, "M_UNKNOWN");
+        ada.delete(&other, auth("ada", "secret"))
+            .await
+            .fails(401, "M_UNKNOWN");
+        bob.delete(&path, auth("bob", "secret"))
+            .await
+            .fails(401, "M_UNKNOWN");
         ada.delete(&path, auth("ada", "secret")).await.ok();
-        phone.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
+        phone
+            .get("/account/whoami")
+            .await
+            .fails(401, "M_UNKNOWN_TOKEN");
 
         let [a, b] = [server.login("ada").await, server.login("ada").await];
         let mut body = json!({ "auth": {
@@ -332,20 +456,35 @@ async fn passwords_change_and_accounts_end() {
             })
         };
         let new = json!({ "new_password": "changed", "auth": auth("guess") });
-        ada.post("/account/password", new).await.fails(401, "M_FORBIDDEN");
+        ada.post("/account/password", new)
+            .await
+            .fails(401, "M_FORBIDDEN");
         let new = json!({ "new_password": "changed", "auth": auth("secret") });
         ada.post("/account/password", new).await.ok();
         ada.get("/account/whoami").await.ok();
-        phone.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
-        server.ask(Method::POST, LOGIN, password("ada", "secret")).await.fails(403, "M_FORBIDDEN");
+        phone
+            .get("/account/whoami")
+            .await
+            .fails(401, "M_UNKNOWN_TOKEN");
+        server
+            .ask(Method::POST, LOGIN, password("ada", "secret"))
+            .await
+            .fails(403, "M_FORBIDDEN");
         let path = "/_matrix/client/v3/account/password";
-        server.ask(Method::POST, path, json!({ "new_password": "x" })).await.fails(401, "M_MISSING_TOKEN");
+        server
+            .ask(Method::POST, path, json!({ "new_password": "x" }))
+            .await
+            .fails(401, "M_MISSING_TOKEN");
 
         let end = json!({ "auth": auth("changed") });
         let ended = ada.post("/account/deactivate", end).await.ok();
         assert_eq!(ended["id_server_unbind_result"], "success");
-        ada.get("/account/whoami").await.fails(401, "M_UNKNOWN_TOKEN");
-        let login = server.ask(Method::POST, LOGIN, password("ada", "changed")).await;
+        ada.get("/account/whoami")
+            .await
+            .fails(401, "M_UNKNOWN_TOKEN");
+        let login = server
+            .ask(Method::POST, LOGIN, password("ada", "changed"))
+            .await;
         login.fails(403, "M_USER_DEACTIVATED");
         let member = bob.state(&room, "m.room.member", &ada.id).await.ok();
         assert_eq!(member["membership"], "leave");

@@ -35,7 +35,11 @@ pub fn config() -> ClientConfig {
     let mut config = ClientConfig::new(SERVER.try_into().expect("a server name"));
     config.registration = Registration::Open;
     config.registration_shared_secret = Some("shared".into());
-    config.password_cost = PasswordCost { memory_kib: 64, passes: 1, concurrency: 4 };
+    config.password_cost = PasswordCost {
+        memory_kib: 64,
+        passes: 1,
+        concurrency: 4,
+    };
     config.rate_limits = RateLimits::off();
     config
 }
@@ -49,7 +53,10 @@ pub async fn each_server(test: impl AsyncFn(Server)) {
 pub async fn each_server_with(config: impl Fn() -> ClientConfig, test: impl AsyncFn(Server)) {
     for database in TestDatabase::both().await {
         let clock = Clock::manual(START_MS);
-        let options = Options { clock: clock.clone(), ..database.options() };
+        let options = Options {
+            clock: clock.clone(),
+            ..database.options()
+        };
         let store = Store::open(options).await.expect("the store opens");
         test(Server::new(store.clone(), clock, config())).await;
         store.close().await;
@@ -72,7 +79,11 @@ impl Server {
         .expect("federation can be made");
         let shutdown = CancellationToken::new();
         let app = App::new(store, rooms, federation, Arc::new(config), shutdown);
-        Self { router: rhizome_client_api::router(app.clone()), app, clock }
+        Self {
+            router: rhizome_client_api::router(app.clone()),
+            app,
+            clock,
+        }
     }
 
     /// Moves the clock on.
@@ -83,11 +94,23 @@ impl Server {
     /// Any request.
     pub async fn raw(&self, request: Request<Body>) -> Answer {
         let what = format!("{} {}", request.method(), request.uri());
-        let response = self.router.clone().oneshot(request).await.expect("infallible");
+        let response = self
+            .router
+            .clone()
+            .oneshot(request)
+            .await
+            .expect("infallible");
         let (parts, body) = response.into_parts();
-        let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("the body is in memory");
+        let bytes = axum::body::to_bytes(body, usize::MAX)
+            .await
+            .expect("the body is in memory");
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { what, status: parts.status, headers: parts.headers, body }
+        Answer {
+            what,
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
     }
 
     /// A request with a body that needn't be JSON.
@@ -102,12 +125,17 @@ impl Server {
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        self.raw(request.body(body.into()).expect("a request")).await
+        self.raw(request.body(body.into()).expect("a request"))
+            .await
     }
 
     /// A request without a token.
     pub async fn ask(&self, method: Method, path: &str, body: Value) -> Answer {
-        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let body = if body.is_null() {
+            Body::empty()
+        } else {
+            Body::from(body.to_string())
+        };
         self.text(method, path, None, body).await
     }
 
@@ -116,7 +144,10 @@ impl Server {
         let body = json!({
             "username": name, "password": "secret", "auth": { "type": "m.login.dummy" },
         });
-        let session = self.ask(Method::POST, "/_matrix/client/v3/register", body).await.ok();
+        let session = self
+            .ask(Method::POST, "/_matrix/client/v3/register", body)
+            .await
+            .ok();
         self.user_of(&session)
     }
 
@@ -127,7 +158,10 @@ impl Server {
             "identifier": { "type": "m.id.user", "user": name },
             "password": "secret",
         });
-        let session = self.ask(Method::POST, "/_matrix/client/v3/login", body).await.ok();
+        let session = self
+            .ask(Method::POST, "/_matrix/client/v3/login", body)
+            .await
+            .ok();
         self.user_of(&session)
     }
 
@@ -155,9 +189,15 @@ impl User {
     /// A request with the user's token; `path` is what follows `/_matrix/client/v3`, `Null` sends no
     /// body.
     pub async fn ask(&self, method: Method, path: &str, body: Value) -> Answer {
-        let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
+        let body = if body.is_null() {
+            Body::empty()
+        } else {
+            Body::from(body.to_string())
+        };
         let path = format!("/_matrix/client/v3{path}");
-        self.server.text(method, &path, Some(&self.token), body).await
+        self.server
+            .text(method, &path, Some(&self.token), body)
+            .await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -183,19 +223,30 @@ impl User {
 
     /// Joins a room.
     pub async fn join(&self, room: &str) {
-        self.post(&format!("/join/{}", encoded(room)), json!({})).await.ok();
+        self.post(&format!("/join/{}", encoded(room)), json!({}))
+            .await
+            .ok();
     }
 
     /// Sends a text message and gives its event id. The transaction id is the text.
     pub async fn say(&self, room: &str, body: &str) -> String {
-        let path = format!("/rooms/{}/send/m.room.message/{}", encoded(room), encoded(body));
+        let path = format!(
+            "/rooms/{}/send/m.room.message/{}",
+            encoded(room),
+            encoded(body)
+        );
         let content = json!({ "msgtype": "m.text", "body": body });
         text(&self.put(&path, content).await.ok()["event_id"])
     }
 
     /// The content of a state event.
     pub async fn state(&self, room: &str, kind: &str, key: &str) -> Answer {
-        self.get(&format!("/rooms/{}/state/{kind}/{}", encoded(room), encoded(key))).await
+        self.get(&format!(
+            "/rooms/{}/state/{kind}/{}",
+            encoded(room),
+            encoded(key)
+        ))
+        .await
     }
 
     /// Sets state and gives the event id.
@@ -225,9 +276,16 @@ impl Answer {
     /// The body of a failure with this status and code.
     #[track_caller]
     pub fn fails(self, status: u16, errcode: &str) -> Value {
-        let got = (self.status.as_u16(), self.body["errcode"].as_str().unwrap_or(""));
+        let got = (
+            self.status.as_u16(),
+            self.body["errcode"].as_str().unwrap_or(""),
+        );
         assert_eq!(got, (status, errcode), "{}: {}", self.what, self.body);
-        assert!(self.body["error"].as_str().is_some_and(|error| !error.is_empty()));
+        assert!(
+            self.body["error"]
+                .as_str()
+                .is_some_and(|error| !error.is_empty())
+        );
         self.body
     }
 }
@@ -235,7 +293,10 @@ impl Answer {
 /// A JSON value that is a string.
 #[track_caller]
 pub fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no string")).to_owned()
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no string"))
+        .to_owned()
 }
 
 /// A path segment.

@@ -42,28 +42,58 @@ impl Server {
         let name: OwnedServerName = server_name!("here").to_owned();
         let key = Arc::new(KeyPair::from_seed("test", &[7; 32]).unwrap());
         let rooms = Rooms::new(store.clone(), name.clone(), key);
-        let federation =
-            Federation::in_process(rooms.clone(), store.clone(), FederationConfig::default(), &Network::default()).unwrap();
+        let federation = Federation::in_process(
+            rooms.clone(),
+            store.clone(),
+            FederationConfig::default(),
+            &Network::default(),
+        )
+        .unwrap();
         let mut config = ClientConfig::new(name);
         config.registration = Registration::Open;
         config.rate_limits.enabled = false;
         config.password_cost.memory_kib = 64;
         config.password_cost.passes = 1;
         let shutdown = CancellationToken::new();
-        let app = App::new(store.clone(), rooms, federation, Arc::new(config), shutdown.clone());
-        Server { store, router: router(app.clone()), app, shutdown, txn: Arc::default() }
+        let app = App::new(
+            store.clone(),
+            rooms,
+            federation,
+            Arc::new(config),
+            shutdown.clone(),
+        );
+        Server {
+            store,
+            router: router(app.clone()),
+            app,
+            shutdown,
+            txn: Arc::default(),
+        }
     }
 
     /// Makes a request and reads its answer.
-    pub async fn request(&self, method: Method, path: &str, token: Option<&str>, body: Option<Value>) -> (StatusCode, Value) {
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let body = body.map_or_else(Body::empty, |body| Body::from(body.to_string()));
-        let response = self.router.clone().oneshot(request.body(body).unwrap()).await.unwrap();
+        let response = self
+            .router
+            .clone()
+            .oneshot(request.body(body).unwrap())
+            .await
+            .unwrap();
         let status = response.status();
-        let bytes = axum::body::to_bytes(response.into_body(), 1 << 26).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 26)
+            .await
+            .unwrap();
         let value = serde_json::from_slice(&bytes)
             .unwrap_or_else(|error| panic!("{path}: {error}: {}", String::from_utf8_lossy(&bytes)));
         (status, value)
@@ -72,7 +102,14 @@ impl Server {
     /// A new user, logged in.
     pub async fn register(&self, name: &str) -> User {
         let body = json!({"username": name, "password": "a good password", "auth": {"type": "m.login.dummy"}});
-        let (status, answer) = self.request(Method::POST, "/_matrix/client/v3/register", None, Some(body)).await;
+        let (status, answer) = self
+            .request(
+                Method::POST,
+                "/_matrix/client/v3/register",
+                None,
+                Some(body),
+            )
+            .await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         User {
             server: self.clone(),
@@ -98,8 +135,20 @@ pub fn esc(text: &str) -> String {
 }
 
 impl User {
-    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
-        self.server.request(method, &format!("/_matrix/client/v3{path}"), Some(&self.token), body).await
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        self.server
+            .request(
+                method,
+                &format!("/_matrix/client/v3{path}"),
+                Some(&self.token),
+                body,
+            )
+            .await
     }
 
     pub async fn get(&self, path: &str) -> (StatusCode, Value) {
@@ -124,7 +173,10 @@ impl User {
     pub async fn another_device(&self) -> User {
         let body = json!({"type": "m.login.password", "password": "a good password",
             "identifier": {"type": "m.id.user", "user": self.id}});
-        let (status, answer) = self.server.request(Method::POST, "/_matrix/client/v3/login", None, Some(body)).await;
+        let (status, answer) = self
+            .server
+            .request(Method::POST, "/_matrix/client/v3/login", None, Some(body))
+            .await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         User {
             token: answer["access_token"].as_str().unwrap().to_owned(),
@@ -135,7 +187,10 @@ impl User {
 
     /// A new room; gives its id.
     pub async fn create(&self, body: Value) -> String {
-        self.ok(Method::POST, "/createRoom", body).await["room_id"].as_str().unwrap().to_owned()
+        self.ok(Method::POST, "/createRoom", body).await["room_id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// A new room that anyone may join.
@@ -144,41 +199,74 @@ impl User {
     }
 
     pub async fn join(&self, room: &str) {
-        self.ok(Method::POST, &format!("/rooms/{}/join", esc(room)), json!({})).await;
+        self.ok(
+            Method::POST,
+            &format!("/rooms/{}/join", esc(room)),
+            json!({}),
+        )
+        .await;
     }
 
     pub async fn leave(&self, room: &str) {
-        self.ok(Method::POST, &format!("/rooms/{}/leave", esc(room)), json!({})).await;
+        self.ok(
+            Method::POST,
+            &format!("/rooms/{}/leave", esc(room)),
+            json!({}),
+        )
+        .await;
     }
 
     pub async fn forget(&self, room: &str) {
-        self.ok(Method::POST, &format!("/rooms/{}/forget", esc(room)), json!({})).await;
+        self.ok(
+            Method::POST,
+            &format!("/rooms/{}/forget", esc(room)),
+            json!({}),
+        )
+        .await;
     }
 
     pub async fn invite(&self, room: &str, user: &User) {
-        self.ok(Method::POST, &format!("/rooms/{}/invite", esc(room)), json!({"user_id": user.id})).await;
+        self.ok(
+            Method::POST,
+            &format!("/rooms/{}/invite", esc(room)),
+            json!({"user_id": user.id}),
+        )
+        .await;
     }
 
     /// Sends an event; gives its id.
     pub async fn send(&self, room: &str, kind: &str, content: Value) -> String {
         let txn = self.server.txn.fetch_add(1, Ordering::Relaxed);
         let path = format!("/rooms/{}/send/{kind}/harness{txn}", esc(room));
-        self.ok(Method::PUT, &path, content).await["event_id"].as_str().unwrap().to_owned()
+        self.ok(Method::PUT, &path, content).await["event_id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Sends a text message; gives its event's id.
     pub async fn say(&self, room: &str, text: &str) -> String {
-        self.send(room, "m.room.message", json!({"msgtype": "m.text", "body": text})).await
+        self.send(
+            room,
+            "m.room.message",
+            json!({"msgtype": "m.text", "body": text}),
+        )
+        .await
     }
 
     pub async fn set_state(&self, room: &str, kind: &str, key: &str, content: Value) -> String {
         let path = format!("/rooms/{}/state/{kind}/{}", esc(room), esc(key));
-        self.ok(Method::PUT, &path, content).await["event_id"].as_str().unwrap().to_owned()
+        self.ok(Method::PUT, &path, content).await["event_id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// `/sync` with a further query such as `&timeout=1000`.
     pub async fn sync(&self, since: Option<&str>, more: &str) -> Value {
-        let since = since.map(|since| format!("&since={since}")).unwrap_or_default();
+        let since = since
+            .map(|since| format!("&since={since}"))
+            .unwrap_or_default();
         self.read(&format!("/sync?x=y{since}{more}")).await
     }
 }
@@ -191,15 +279,23 @@ pub fn next(sync: &Value) -> String {
 /// The events under a path of an answer.
 pub fn events<'a>(answer: &'a Value, pointer: &[&str]) -> Vec<&'a Value> {
     let list = pointer.iter().fold(answer, |value, part| &value[*part]);
-    list.as_array().map(|list| list.iter().collect()).unwrap_or_default()
+    list.as_array()
+        .map(|list| list.iter().collect())
+        .unwrap_or_default()
 }
 
 /// The ids of a room's timeline.
 pub fn timeline(sync: &Value, room: &str) -> Vec<String> {
-    ids(&events(sync, &["rooms", "join", room, "timeline", "events"]))
+    ids(&events(
+        sync,
+        &["rooms", "join", room, "timeline", "events"],
+    ))
 }
 
 /// The ids of events.
 pub fn ids(events: &[&Value]) -> Vec<String> {
-    events.iter().map(|event| event["event_id"].as_str().unwrap().to_owned()).collect()
+    events
+        .iter()
+        .map(|event| event["event_id"].as_str().unwrap().to_owned())
+        .collect()
 }

@@ -12,14 +12,24 @@ use crate::asking::{config, each_server, each_server_with};
 #[tokio::test]
 async fn unknown_paths_methods_and_preflights() {
     each_server(async |server| {
-        let nothing = server.ask(Method::GET, "/_matrix/client/v3/nothing", Value::Null).await;
+        let nothing = server
+            .ask(Method::GET, "/_matrix/client/v3/nothing", Value::Null)
+            .await;
         assert_eq!(nothing.headers["access-control-allow-origin"], "*");
         nothing.fails(404, "M_UNRECOGNIZED");
-        let keys = server.ask(Method::POST, "/_matrix/client/v3/keys/upload", json!({})).await;
+        let keys = server
+            .ask(Method::POST, "/_matrix/client/v3/keys/upload", json!({}))
+            .await;
         keys.fails(404, "M_UNRECOGNIZED");
-        let login = server.ask(Method::PUT, "/_matrix/client/v3/login", json!({})).await;
+        let login = server
+            .ask(Method::PUT, "/_matrix/client/v3/login", json!({}))
+            .await;
         login.fails(405, "M_UNRECOGNIZED");
-        for path in ["/_matrix/client/v3/login", "/_matrix/client/v3/sync", "/_matrix/client/v3/x"] {
+        for path in [
+            "/_matrix/client/v3/login",
+            "/_matrix/client/v3/sync",
+            "/_matrix/client/v3/x",
+        ] {
             let preflight = server.ask(Method::OPTIONS, path, Value::Null).await;
             assert!(preflight.status.is_success());
             assert_eq!(
@@ -39,12 +49,20 @@ async fn discovery_tells_what_is_there() {
         config
     };
     each_server_with(settings, async |server| {
-        let versions = server.ask(Method::GET, "/_matrix/client/versions", Value::Null).await.ok();
+        let versions = server
+            .ask(Method::GET, "/_matrix/client/versions", Value::Null)
+            .await
+            .ok();
         assert_eq!(versions["versions"], json!(["v1.1"]));
         let client = "/.well-known/matrix/client";
         let well_known = server.ask(Method::GET, client, Value::Null).await.ok();
-        assert_eq!(well_known["m.homeserver"]["base_url"], "https://matrix.here.test");
-        let delegated = server.ask(Method::GET, "/.well-known/matrix/server", Value::Null).await;
+        assert_eq!(
+            well_known["m.homeserver"]["base_url"],
+            "https://matrix.here.test"
+        );
+        let delegated = server
+            .ask(Method::GET, "/.well-known/matrix/server", Value::Null)
+            .await;
         delegated.fails(404, "M_NOT_FOUND");
         let ada = server.register("ada").await;
         let capabilities = ada.get("/capabilities").await.ok();
@@ -63,20 +81,37 @@ async fn bodies_that_are_not_what_they_should_be() {
         let ada = server.register("ada").await;
         let post = async |path: &str, body: &str| {
             let path = format!("/_matrix/client/v3{path}");
-            server.text(Method::POST, &path, Some(&ada.token), body.to_owned()).await
+            server
+                .text(Method::POST, &path, Some(&ada.token), body.to_owned())
+                .await
         };
         post("/createRoom", "{").await.fails(400, "M_NOT_JSON");
-        post("/createRoom", "\"\\ud800\"").await.fails(400, "M_NOT_JSON");
-        post("/createRoom", "[]").await.fails(400, "M_BAD_JSON");
-        post("/createRoom", "{\"name\": 1}").await.fails(400, "M_BAD_JSON");
-        post("/createRoom", &format!("{}1{}", "[".repeat(200), "]".repeat(200)))
+        post("/createRoom", "\"\\ud800\"")
             .await
             .fails(400, "M_NOT_JSON");
+        post("/createRoom", "[]").await.fails(400, "M_BAD_JSON");
+        post("/createRoom", "{\"name\": 1}")
+            .await
+            .fails(400, "M_BAD_JSON");
+        post(
+            "/createRoom",
+            &format!("{}1{}", "[".repeat(200), "]".repeat(200)),
+        )
+        .await
+        .fails(400, "M_NOT_JSON");
         post("/login", "{}").await.fails(400, "M_BAD_JSON");
-        post("/login", "{\"type\": 7}").await.fails(400, "M_BAD_JSON");
-        post("/register", "{\"auth\": {\"session\": 5}}").await.fails(400, "M_BAD_JSON");
-        post("/rooms/nonsense/leave", "{}").await.fails(400, "M_BAD_JSON");
-        post("/rooms/%ff/leave", "{}").await.fails(400, "M_INVALID_PARAM");
+        post("/login", "{\"type\": 7}")
+            .await
+            .fails(400, "M_BAD_JSON");
+        post("/register", "{\"auth\": {\"session\": 5}}")
+            .await
+            .fails(400, "M_BAD_JSON");
+        post("/rooms/nonsense/leave", "{}")
+            .await
+            .fails(400, "M_BAD_JSON");
+        post("/rooms/%ff/leave", "{}")
+            .await
+            .fails(400, "M_INVALID_PARAM");
         let large = format!("{{\"name\": \"{}\"}}", "x".repeat(1024 * 1024));
         post("/createRoom", &large).await.fails(413, "M_TOO_LARGE");
     })
@@ -91,15 +126,26 @@ async fn tokens_in_headers_and_queries() {
         let me = ada.get("/account/whoami").await.ok();
         assert_eq!(me["user_id"], "@ada:here.test");
         assert_eq!(me["device_id"], ada.device.as_str());
-        server.ask(Method::GET, whoami, Value::Null).await.fails(401, "M_MISSING_TOKEN");
+        server
+            .ask(Method::GET, whoami, Value::Null)
+            .await
+            .fails(401, "M_MISSING_TOKEN");
         let query = format!("{whoami}?access_token={}", ada.token);
         server.ask(Method::GET, &query, Value::Null).await.ok();
-        let r0 = format!("/_matrix/client/r0/account/whoami?access_token={}", ada.token);
+        let r0 = format!(
+            "/_matrix/client/r0/account/whoami?access_token={}",
+            ada.token
+        );
         server.ask(Method::GET, &r0, Value::Null).await.ok();
-        let wrong = server.text(Method::GET, whoami, Some("nobody's"), Body::empty()).await;
+        let wrong = server
+            .text(Method::GET, whoami, Some("nobody's"), Body::empty())
+            .await;
         assert_eq!(wrong.fails(401, "M_UNKNOWN_TOKEN")["soft_logout"], false);
         let basic = Request::get(whoami).header("authorization", "Basic YTpi");
-        server.raw(basic.body(Body::empty()).unwrap()).await.fails(401, "M_MISSING_TOKEN");
+        server
+            .raw(basic.body(Body::empty()).unwrap())
+            .await
+            .fails(401, "M_MISSING_TOKEN");
     })
     .await;
 }
@@ -125,7 +171,10 @@ async fn too_many_requests_are_told_when_to_come_back() {
         let mut config = config();
         config.rate_limits = RateLimits {
             enabled: true,
-            login: Rate { per_second: 0.1, burst: 3 },
+            login: Rate {
+                per_second: 0.1,
+                burst: 3,
+            },
             ..RateLimits::default()
         };
         config
@@ -135,13 +184,23 @@ async fn too_many_requests_are_told_when_to_come_back() {
         let guess = json!({ "type": "m.login.password", "user": "ada", "password": "guess" });
         for _ in 0..3 {
             let path = "/_matrix/client/v3/login";
-            server.ask(Method::POST, path, guess.clone()).await.fails(403, "M_FORBIDDEN");
+            server
+                .ask(Method::POST, path, guess.clone())
+                .await
+                .fails(403, "M_FORBIDDEN");
         }
-        let limited = server.ask(Method::POST, "/_matrix/client/v3/login", guess.clone()).await;
+        let limited = server
+            .ask(Method::POST, "/_matrix/client/v3/login", guess.clone())
+            .await;
         assert_eq!(limited.headers["retry-after"], "10");
-        assert_eq!(limited.fails(429, "M_LIMIT_EXCEEDED")["retry_after_ms"], 10_000);
+        assert_eq!(
+            limited.fails(429, "M_LIMIT_EXCEEDED")["retry_after_ms"],
+            10_000
+        );
         server.advance(Duration::from_secs(10));
-        let again = server.ask(Method::POST, "/_matrix/client/v3/login", guess).await;
+        let again = server
+            .ask(Method::POST, "/_matrix/client/v3/login", guess)
+            .await;
         again.fails(403, "M_FORBIDDEN");
     })
     .await;

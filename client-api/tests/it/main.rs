@@ -1,5 +1,10 @@
 //! Stories of clients, told to the whole client API over a real store. Each runs on both databases.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "tests"
+)]
 
 mod accounts;
 mod asking;

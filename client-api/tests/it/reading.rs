@@ -17,15 +17,31 @@ async fn context_stands_in_the_middle_and_its_ends_page_on() {
         let path = format!("/rooms/{}/context/{}?limit=4", esc(&room), esc(&said[5]));
         let context = alice.read(&path).await;
         assert_eq!(context["event"]["event_id"], said[5].as_str());
-        assert_eq!(ids(&events(&context, &["events_before"])), [said[4].clone(), said[3].clone()]);
+        assert_eq!(
+            ids(&events(&context, &["events_before"])),
+            [said[4].clone(), said[3].clone()]
+        );
         assert_eq!(ids(&events(&context, &["events_after"])), said[6..8]);
-        assert!(events(&context, &["state"]).iter().any(|event| event["type"] == "m.room.create"));
+        assert!(
+            events(&context, &["state"])
+                .iter()
+                .any(|event| event["type"] == "m.room.create")
+        );
         let page = |dir: &str, from: &str| {
-            let (alice, path) = (alice.clone(), format!("/rooms/{}/messages?dir={dir}&limit=2&from={from}", esc(&room)));
+            let (alice, path) = (
+                alice.clone(),
+                format!(
+                    "/rooms/{}/messages?dir={dir}&limit=2&from={from}",
+                    esc(&room)
+                ),
+            );
             async move { alice.read(&path).await }
         };
         let back = page("b", context["start"].as_str().unwrap()).await;
-        assert_eq!(ids(&events(&back, &["chunk"])), [said[2].clone(), said[1].clone()]);
+        assert_eq!(
+            ids(&events(&back, &["chunk"])),
+            [said[2].clone(), said[1].clone()]
+        );
         let forward = page("f", context["end"].as_str().unwrap()).await;
         assert_eq!(ids(&events(&forward, &["chunk"])), said[8..10]);
     })
@@ -44,9 +60,16 @@ async fn pages_run_from_either_end_of_the_room() {
         for (dir, all) in ["f", "b"].into_iter().zip(&mut whole) {
             let mut from = String::new();
             loop {
-                let page = alice.read(&format!("/rooms/{}/messages?dir={dir}&limit=7{from}", esc(&room))).await;
+                let page = alice
+                    .read(&format!(
+                        "/rooms/{}/messages?dir={dir}&limit=7{from}",
+                        esc(&room)
+                    ))
+                    .await;
                 all.extend(ids(&events(&page, &["chunk"])));
-                let Some(end) = page["end"].as_str() else { break };
+                let Some(end) = page["end"].as_str() else {
+                    break;
+                };
                 from = format!("&from={end}");
             }
         }
@@ -54,7 +77,9 @@ async fn pages_run_from_either_end_of_the_room() {
         backward.reverse();
         assert_eq!(forward, backward);
         assert!(forward.len() > 30);
-        let create = alice.read(&format!("/rooms/{}/event/{}", esc(&room), esc(&forward[0]))).await;
+        let create = alice
+            .read(&format!("/rooms/{}/event/{}", esc(&room), esc(&forward[0])))
+            .await;
         assert_eq!(create["type"], "m.room.create");
         assert_eq!(create["room_id"], room.as_str());
     })
@@ -76,11 +101,22 @@ async fn strangers_read_nothing_and_those_who_left_read_to_their_leaving() {
         assert!(page.contains(&seen) && !page.contains(&unseen));
         for what in ["messages?dir=b", "members", "joined_members", "state"] {
             let (status, error) = eve.get(&format!("/rooms/{}/{what}", esc(&room))).await;
-            assert_eq!((status, &error["errcode"]), (StatusCode::FORBIDDEN, &json!("M_FORBIDDEN")), "{what}");
+            assert_eq!(
+                (status, &error["errcode"]),
+                (StatusCode::FORBIDDEN, &json!("M_FORBIDDEN")),
+                "{what}"
+            );
         }
-        let (status, _) = eve.get(&format!("/rooms/{}/event/{}", esc(&room), esc(&seen))).await;
+        let (status, _) = eve
+            .get(&format!("/rooms/{}/event/{}", esc(&room), esc(&seen)))
+            .await;
         assert_eq!(status, StatusCode::NOT_FOUND);
-        let (status, _) = alice.get(&format!("/rooms/{}/messages?dir=b&from=rubbish", esc(&room))).await;
+        let (status, _) = alice
+            .get(&format!(
+                "/rooms/{}/messages?dir=b&from=rubbish",
+                esc(&room)
+            ))
+            .await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
     })
     .await;
@@ -111,7 +147,9 @@ async fn members_now_and_then() {
         bob.leave(&room).await;
         assert_eq!(who("membership=join").await, [alice.id.clone()]);
         assert_eq!(who("not_membership=join").await, [bob.id.clone()]);
-        let joined = alice.read(&format!("/rooms/{}/joined_members", esc(&room))).await;
+        let joined = alice
+            .read(&format!("/rooms/{}/joined_members", esc(&room)))
+            .await;
         assert_eq!(joined["joined"].as_object().unwrap().len(), 1);
     })
     .await;

@@ -60,18 +60,40 @@ async fn rooms_that_cannot_be_made() {
     each_server(async |server| {
         let ada = server.register("ada").await;
         let create = async |body: Value| ada.post("/createRoom", body).await;
-        create(json!({ "room_version": "99" })).await.fails(400, "M_UNSUPPORTED_ROOM_VERSION");
-        create(json!({ "room_alias_name": "a:b" })).await.fails(400, "M_INVALID_PARAM");
-        create(json!({ "room_alias_name": "" })).await.fails(400, "M_INVALID_PARAM");
-        create(json!({ "room_alias_name": "\u{0}" })).await.fails(400, "M_INVALID_PARAM");
-        create(json!({ "preset": "nonsense" })).await.fails(400, "M_BAD_JSON");
-        create(json!({ "invite": ["nobody"] })).await.fails(400, "M_BAD_JSON");
-        create(json!({ "initial_state": [{ "type": "x" }] })).await.fails(400, "M_BAD_JSON");
-        create(json!({ "creation_content": 7 })).await.fails(400, "M_BAD_JSON");
+        create(json!({ "room_version": "99" }))
+            .await
+            .fails(400, "M_UNSUPPORTED_ROOM_VERSION");
+        create(json!({ "room_alias_name": "a:b" }))
+            .await
+            .fails(400, "M_INVALID_PARAM");
+        create(json!({ "room_alias_name": "" }))
+            .await
+            .fails(400, "M_INVALID_PARAM");
+        create(json!({ "room_alias_name": "\u{0}" }))
+            .await
+            .fails(400, "M_INVALID_PARAM");
+        create(json!({ "preset": "nonsense" }))
+            .await
+            .fails(400, "M_BAD_JSON");
+        create(json!({ "invite": ["nobody"] }))
+            .await
+            .fails(400, "M_BAD_JSON");
+        create(json!({ "initial_state": [{ "type": "x" }] }))
+            .await
+            .fails(400, "M_BAD_JSON");
+        create(json!({ "creation_content": 7 }))
+            .await
+            .fails(400, "M_BAD_JSON");
         let twice = json!({ "room_alias_name": "den" });
         create(twice.clone()).await.ok();
         create(twice).await.fails(400, "M_ROOM_IN_USE");
-        assert_eq!(ada.get("/joined_rooms").await.ok()["joined_rooms"].as_array().unwrap().len(), 1);
+        assert_eq!(
+            ada.get("/joined_rooms").await.ok()["joined_rooms"]
+                .as_array()
+                .unwrap()
+                .len(),
+            1
+        );
     })
     .await;
 }
@@ -86,28 +108,52 @@ async fn people_come_and_go() {
         let path = |what: &str| format!("/rooms/{}/{what}", encoded(&room));
         let who = |user: &User| json!({ "user_id": user.id, "reason": "because \u{0}" });
 
-        bob.post(&path("join"), json!({})).await.fails(403, "M_FORBIDDEN");
-        bob.post(&path("invite"), who(&eve)).await.fails(403, "M_FORBIDDEN");
+        bob.post(&path("join"), json!({}))
+            .await
+            .fails(403, "M_FORBIDDEN");
+        bob.post(&path("invite"), who(&eve))
+            .await
+            .fails(403, "M_FORBIDDEN");
         ada.post(&path("invite"), who(&bob)).await.ok();
         let invite = ada.state(&room, "m.room.member", &bob.id).await.ok();
         assert_eq!(invite["reason"], "because \u{0}");
         bob.post(&path("join"), Value::Null).await.ok();
-        assert_eq!(bob.get("/joined_rooms").await.ok()["joined_rooms"], json!([room]));
-        ada.post(&path("invite"), who(&bob)).await.fails(403, "M_FORBIDDEN");
-        ada.post(&path("invite"), json!({ "user_id": 1 })).await.fails(400, "M_BAD_JSON");
-        ada.post(&path("invite"), json!({ "medium": "email", "address": "a@b",
-            "id_server": "x", "id_access_token": "y" })).await.fails(400, "M_INVALID_PARAM");
+        assert_eq!(
+            bob.get("/joined_rooms").await.ok()["joined_rooms"],
+            json!([room])
+        );
+        ada.post(&path("invite"), who(&bob))
+            .await
+            .fails(403, "M_FORBIDDEN");
+        ada.post(&path("invite"), json!({ "user_id": 1 }))
+            .await
+            .fails(400, "M_BAD_JSON");
+        ada.post(
+            &path("invite"),
+            json!({ "medium": "email", "address": "a@b",
+            "id_server": "x", "id_access_token": "y" }),
+        )
+        .await
+        .fails(400, "M_INVALID_PARAM");
 
-        bob.post(&path("kick"), who(&ada)).await.fails(403, "M_FORBIDDEN");
-        ada.post(&path("kick"), who(&eve)).await.fails(403, "M_FORBIDDEN");
+        bob.post(&path("kick"), who(&ada))
+            .await
+            .fails(403, "M_FORBIDDEN");
+        ada.post(&path("kick"), who(&eve))
+            .await
+            .fails(403, "M_FORBIDDEN");
         ada.post(&path("kick"), who(&bob)).await.ok();
         assert_eq!(membership(&ada, &room, &bob.id).await, "leave");
         bob.post(&path("forget"), json!({})).await.ok();
 
-        ada.post(&path("unban"), who(&bob)).await.fails(403, "M_FORBIDDEN");
+        ada.post(&path("unban"), who(&bob))
+            .await
+            .fails(403, "M_FORBIDDEN");
         ada.post(&path("ban"), who(&eve)).await.ok();
         assert_eq!(membership(&ada, &room, &eve.id).await, "ban");
-        ada.post(&path("invite"), who(&eve)).await.fails(403, "M_FORBIDDEN");
+        ada.post(&path("invite"), who(&eve))
+            .await
+            .fails(403, "M_FORBIDDEN");
         ada.post(&path("unban"), who(&eve)).await.ok();
         assert_eq!(membership(&ada, &room, &eve.id).await, "leave");
 
@@ -116,7 +162,9 @@ async fn people_come_and_go() {
         assert_eq!(membership(&ada, &room, &eve.id).await, "leave");
         let forget = ada.post(&path("forget"), json!({})).await;
         assert!(forget.status.is_client_error(), "{forget:?}");
-        ada.post(&path("leave"), json!({ "reason": "done" })).await.ok();
+        ada.post(&path("leave"), json!({ "reason": "done" }))
+            .await
+            .ok();
         ada.post(&path("leave"), json!({})).await.ok();
         ada.post(&path("forget"), json!({})).await.ok();
         let nowhere = format!("/rooms/{}/leave", encoded("!nowhere:here.test"));
@@ -191,11 +239,21 @@ async fn state_is_written_and_read() {
         let room = ada.create_room(json!({})).await;
         for key in HOSTILE.into_iter().chain([""]) {
             let content = json!({ "key": key });
-            let sent = ada.set_state(&room, "org.x", key, content.clone()).await.ok();
-            let same = ada.set_state(&room, "org.x", key, content.clone()).await.ok();
+            let sent = ada
+                .set_state(&room, "org.x", key, content.clone())
+                .await
+                .ok();
+            let same = ada
+                .set_state(&room, "org.x", key, content.clone())
+                .await
+                .ok();
             assert_eq!(sent, same, "unchanged state isn't repeated");
             assert_eq!(ada.state(&room, "org.x", key).await.ok(), content);
-            let path = format!("/rooms/{}/state/org.x/{}?format=event", encoded(&room), encoded(key));
+            let path = format!(
+                "/rooms/{}/state/org.x/{}?format=event",
+                encoded(&room),
+                encoded(key)
+            );
             let event = ada.get(&path).await.ok();
             assert_eq!(event["event_id"], sent["event_id"]);
             assert_eq!(event["state_key"], key);
@@ -206,26 +264,56 @@ async fn state_is_written_and_read() {
         ada.put(&without_key, json!({ "key": "new" })).await.ok();
         assert_eq!(ada.state(&room, "org.x", "").await.ok()["key"], "new");
 
-        let all = ada.get(&format!("/rooms/{}/state", encoded(&room))).await.ok();
+        let all = ada
+            .get(&format!("/rooms/{}/state", encoded(&room)))
+            .await
+            .ok();
         let all = all.as_array().unwrap();
-        assert_eq!(all.iter().filter(|event| event["type"] == "org.x").count(), HOSTILE.len() + 1);
+        assert_eq!(
+            all.iter().filter(|event| event["type"] == "org.x").count(),
+            HOSTILE.len() + 1
+        );
         assert!(all.iter().all(|event| event["event_id"].is_string()));
 
-        ada.state(&room, "org.none", "").await.fails(404, "M_NOT_FOUND");
-        eve.state(&room, "org.x", "").await.fails(403, "M_FORBIDDEN");
-        eve.get(&format!("/rooms/{}/state", encoded(&room))).await.fails(403, "M_FORBIDDEN");
-        eve.set_state(&room, "org.x", "", json!({})).await.fails(403, "M_FORBIDDEN");
-        ada.set_state(&room, "m.room.member", "@x:here.test", json!({ "membership": 7 }))
+        ada.state(&room, "org.none", "")
+            .await
+            .fails(404, "M_NOT_FOUND");
+        eve.state(&room, "org.x", "")
             .await
             .fails(403, "M_FORBIDDEN");
-        ada.set_state(&room, "m.room.create", "", json!({})).await.fails(403, "M_FORBIDDEN");
+        eve.get(&format!("/rooms/{}/state", encoded(&room)))
+            .await
+            .fails(403, "M_FORBIDDEN");
+        eve.set_state(&room, "org.x", "", json!({}))
+            .await
+            .fails(403, "M_FORBIDDEN");
+        ada.set_state(
+            &room,
+            "m.room.member",
+            "@x:here.test",
+            json!({ "membership": 7 }),
+        )
+        .await
+        .fails(403, "M_FORBIDDEN");
+        ada.set_state(&room, "m.room.create", "", json!({}))
+            .await
+            .fails(403, "M_FORBIDDEN");
 
         // Who has left sees the state as it was then.
         let bob = server.register("bob").await;
-        ada.post(&format!("/rooms/{}/invite", encoded(&room)), json!({ "user_id": bob.id })).await.ok();
+        ada.post(
+            &format!("/rooms/{}/invite", encoded(&room)),
+            json!({ "user_id": bob.id }),
+        )
+        .await
+        .ok();
         bob.join(&room).await;
-        bob.post(&format!("/rooms/{}/leave", encoded(&room)), json!({})).await.ok();
-        ada.set_state(&room, "org.x", "", json!({ "key": "later" })).await.ok();
+        bob.post(&format!("/rooms/{}/leave", encoded(&room)), json!({}))
+            .await
+            .ok();
+        ada.set_state(&room, "org.x", "", json!({ "key": "later" }))
+            .await
+            .ok();
         assert_eq!(bob.state(&room, "org.x", "").await.ok()["key"], "new");
     })
     .await;
@@ -237,19 +325,29 @@ async fn redactions() {
         let ada = server.register("ada").await;
         let bob = server.register("bob").await;
         for version in ["10", "12"] {
-            let room = ada.create_room(json!({ "preset": "public_chat", "room_version": version })).await;
+            let room = ada
+                .create_room(json!({ "preset": "public_chat", "room_version": version }))
+                .await;
             bob.join(&room).await;
             let said = ada.say(&room, "regret").await;
             let path = |event: &str, txn: &str| {
                 format!("/rooms/{}/redact/{}/{txn}", encoded(&room), encoded(event))
             };
-            bob.put(&path(&said, "1"), json!({})).await.fails(403, "M_FORBIDDEN");
-            let done = ada.put(&path(&said, "1"), json!({ "reason": "r \u{0}" })).await.ok();
+            bob.put(&path(&said, "1"), json!({}))
+                .await
+                .fails(403, "M_FORBIDDEN");
+            let done = ada
+                .put(&path(&said, "1"), json!({ "reason": "r \u{0}" }))
+                .await
+                .ok();
             assert_eq!(ada.put(&path(&said, "1"), json!({})).await.ok(), done);
             let event = format!("/rooms/{}/event/{}", encoded(&room), encoded(&said));
             let redacted = bob.get(&event).await.ok();
             assert_eq!(redacted["content"], json!({}));
-            assert_eq!(redacted["unsigned"]["redacted_because"]["event_id"], done["event_id"]);
+            assert_eq!(
+                redacted["unsigned"]["redacted_because"]["event_id"],
+                done["event_id"]
+            );
 
             // As an event, in any version.
             let said = bob.say(&room, "again").await;
@@ -257,8 +355,12 @@ async fn redactions() {
             bob.put(&send, json!({ "redacts": said })).await.ok();
             let event = format!("/rooms/{}/event/{}", encoded(&room), encoded(&said));
             assert_eq!(ada.get(&event).await.ok()["content"], json!({}));
-            bob.put(&send.replace("/2", "/3"), json!({})).await.fails(400, "M_BAD_JSON");
-            bob.put(&path("nonsense", "4"), json!({})).await.fails(400, "M_BAD_JSON");
+            bob.put(&send.replace("/2", "/3"), json!({}))
+                .await
+                .fails(400, "M_BAD_JSON");
+            bob.put(&path("nonsense", "4"), json!({}))
+                .await
+                .fails(400, "M_BAD_JSON");
         }
     })
     .await;
@@ -274,15 +376,29 @@ async fn aliases_lead_to_rooms() {
         let path = |alias: &str| format!("/directory/room/{}", encoded(alias));
         let to = |room: &str| json!({ "room_id": room });
 
-        ada.get(&path("#den:here.test")).await.fails(404, "M_NOT_FOUND");
-        bob.put(&path("#den:here.test"), to(&room)).await.fails(403, "M_FORBIDDEN");
+        ada.get(&path("#den:here.test"))
+            .await
+            .fails(404, "M_NOT_FOUND");
+        bob.put(&path("#den:here.test"), to(&room))
+            .await
+            .fails(403, "M_FORBIDDEN");
         bob.join(&room).await;
         bob.put(&path("#den:here.test"), to(&room)).await.ok();
-        ada.put(&path("#den:here.test"), to(&room)).await.fails(409, "M_UNKNOWN");
-        ada.put(&path("#den:elsewhere.test"), to(&room)).await.fails(400, "M_INVALID_PARAM");
-        ada.put(&path("nonsense"), to(&room)).await.fails(400, "M_BAD_JSON");
+        ada.put(&path("#den:here.test"), to(&room))
+            .await
+            .fails(409, "M_UNKNOWN");
+        ada.put(&path("#den:elsewhere.test"), to(&room))
+            .await
+            .fails(400, "M_INVALID_PARAM");
+        ada.put(&path("nonsense"), to(&room))
+            .await
+            .fails(400, "M_BAD_JSON");
         let found = server
-            .ask(Method::GET, &format!("/_matrix/client/v3{}", path("#den:here.test")), Value::Null)
+            .ask(
+                Method::GET,
+                &format!("/_matrix/client/v3{}", path("#den:here.test")),
+                Value::Null,
+            )
             .await
             .ok();
         assert_eq!(found["room_id"], room.as_str());
@@ -298,24 +414,38 @@ async fn aliases_lead_to_rooms() {
             }
         }
         let list = format!("/rooms/{}/aliases", encoded(&room));
-        assert_eq!(ada.get(&list).await.ok()["aliases"], json!(["#den:here.test"]));
+        assert_eq!(
+            ada.get(&list).await.ok()["aliases"],
+            json!(["#den:here.test"])
+        );
 
         // The canonical alias must lead to its room.
         let canonical = |alias: &str| json!({ "alias": alias, "alt_aliases": [alias] });
         let set = async |room: &str, content: Value| {
-            ada.set_state(room, "m.room.canonical_alias", "", content).await
+            ada.set_state(room, "m.room.canonical_alias", "", content)
+                .await
         };
-        set(&other, canonical("#den:here.test")).await.fails(400, "M_BAD_ALIAS");
-        set(&room, canonical("#none:here.test")).await.fails(400, "M_BAD_ALIAS");
-        set(&room, json!({ "alias": 1 })).await.fails(400, "M_INVALID_PARAM");
+        set(&other, canonical("#den:here.test"))
+            .await
+            .fails(400, "M_BAD_ALIAS");
+        set(&room, canonical("#none:here.test"))
+            .await
+            .fails(400, "M_BAD_ALIAS");
+        set(&room, json!({ "alias": 1 }))
+            .await
+            .fails(400, "M_INVALID_PARAM");
         set(&room, canonical("#den:here.test")).await.ok();
 
         // Only its maker, or who may name the room, removes an alias; the room's name follows.
         let eve = server.register("eve").await;
         eve.join(&room).await;
-        eve.delete(&path("#den:here.test"), Value::Null).await.fails(403, "M_FORBIDDEN");
+        eve.delete(&path("#den:here.test"), Value::Null)
+            .await
+            .fails(403, "M_FORBIDDEN");
         ada.delete(&path("#den:here.test"), Value::Null).await.ok();
-        ada.delete(&path("#den:here.test"), Value::Null).await.fails(404, "M_NOT_FOUND");
+        ada.delete(&path("#den:here.test"), Value::Null)
+            .await
+            .fails(404, "M_NOT_FOUND");
         let named = ada.state(&room, "m.room.canonical_alias", "").await.ok();
         assert_eq!(named, json!({ "alt_aliases": [] }));
     })
@@ -329,7 +459,10 @@ async fn the_public_directory() {
         let bob = server.register("bob").await;
         let mut rooms = Vec::new();
         for name in ["Alpha", "Beta \u{0}", "Gamma"] {
-            rooms.push(ada.create_room(json!({ "name": name, "visibility": "public" })).await);
+            rooms.push(
+                ada.create_room(json!({ "name": name, "visibility": "public" }))
+                    .await,
+            );
         }
         ada.create_room(json!({ "name": "Hidden" })).await;
         bob.join(&rooms[1]).await;
@@ -344,23 +477,40 @@ async fn the_public_directory() {
         let first = bob.get("/publicRooms?limit=2").await.ok();
         assert_eq!(first["chunk"].as_array().unwrap().len(), 2);
         let next = text(&first["next_batch"]);
-        let second = bob.get(&format!("/publicRooms?limit=2&since={next}")).await.ok();
+        let second = bob
+            .get(&format!("/publicRooms?limit=2&since={next}"))
+            .await
+            .ok();
         assert_eq!(second["chunk"].as_array().unwrap().len(), 1);
         assert_eq!(second.get("next_batch"), None);
-        bob.get("/publicRooms?since=nonsense").await.fails(400, "M_INVALID_PARAM");
+        bob.get("/publicRooms?since=nonsense")
+            .await
+            .fails(400, "M_INVALID_PARAM");
         let search = json!({ "filter": { "generic_search_term": "gAMM" } });
         let found = bob.post("/publicRooms", search).await.ok();
         assert_eq!(found["chunk"][0]["room_id"], rooms[2].as_str());
         assert_eq!(found["total_room_count_estimate"], 1);
         let spaces = json!({ "filter": { "room_types": ["m.space"] } });
-        assert_eq!(bob.post("/publicRooms", spaces).await.ok()["chunk"], json!([]));
+        assert_eq!(
+            bob.post("/publicRooms", spaces).await.ok()["chunk"],
+            json!([])
+        );
         let plain = json!({ "filter": { "room_types": [null] } });
-        assert_eq!(bob.post("/publicRooms", plain).await.ok()["total_room_count_estimate"], 3);
+        assert_eq!(
+            bob.post("/publicRooms", plain).await.ok()["total_room_count_estimate"],
+            3
+        );
 
         let listing = format!("/directory/list/room/{}", encoded(&rooms[1]));
-        bob.put(&listing, json!({ "visibility": "private" })).await.fails(403, "M_FORBIDDEN");
-        ada.put(&listing, json!({ "visibility": "nonsense" })).await.fails(400, "M_BAD_JSON");
-        ada.put(&listing, json!({ "visibility": "private" })).await.ok();
+        bob.put(&listing, json!({ "visibility": "private" }))
+            .await
+            .fails(403, "M_FORBIDDEN");
+        ada.put(&listing, json!({ "visibility": "nonsense" }))
+            .await
+            .fails(400, "M_BAD_JSON");
+        ada.put(&listing, json!({ "visibility": "private" }))
+            .await
+            .ok();
         assert_eq!(bob.get(&listing).await.ok()["visibility"], "private");
         let all = server.ask(Method::GET, path, Value::Null).await.ok();
         assert_eq!(all["total_room_count_estimate"], 2);

@@ -24,7 +24,9 @@ async fn listen(server: &Server) -> SocketAddr {
 }
 
 async fn connect(address: SocketAddr, user: &User, since: Option<&str>) -> Socket {
-    let since = since.map(|since| format!("&since={since}")).unwrap_or_default();
+    let since = since
+        .map(|since| format!("&since={since}"))
+        .unwrap_or_default();
     let url = format!(
         "ws://{address}/_matrix/client/unstable/org.rhizome.stream?access_token={}{since}",
         esc(&user.token)
@@ -36,7 +38,10 @@ async fn connect(address: SocketAddr, user: &User, since: Option<&str>) -> Socke
 async fn frame(socket: &mut Socket, kind: &str) -> Value {
     loop {
         let next = tokio::time::timeout(Duration::from_secs(10), socket.next()).await;
-        let message = next.unwrap_or_else(|_| panic!("no frame of type {kind} came")).unwrap().unwrap();
+        let message = next
+            .unwrap_or_else(|_| panic!("no frame of type {kind} came"))
+            .unwrap()
+            .unwrap();
         if let Message::Text(text) = message {
             let value: Value = serde_json::from_str(&text).unwrap();
             if value["type"] == kind {
@@ -97,7 +102,13 @@ async fn updates_come_as_they_happen_and_a_cut_loses_and_repeats_nothing() {
         let mut again = connect(address, &alice, Some(&next(&first))).await;
         assert_eq!(timeline(&frame(&mut again, "sync").await, &room), said);
         // The tokens are those of /sync.
-        assert!(alice.sync(Some(&next(&last)), "").await.get("rooms").is_none());
+        assert!(
+            alice
+                .sync(Some(&next(&last)), "")
+                .await
+                .get("rooms")
+                .is_none()
+        );
     })
     .await;
 }
@@ -115,15 +126,36 @@ async fn sending_is_acknowledged_and_shares_transactions_with_http() {
         send(&mut socket, message(&room, "t1", "hello")).await;
         assert_eq!(frame(&mut socket, "ack").await["event_id"], ack["event_id"]);
         let path = format!("/rooms/{}/send/m.room.message/t1", esc(&room));
-        let http = alice.ok(Method::PUT, &path, json!({"msgtype": "m.text", "body": "hello"})).await;
+        let http = alice
+            .ok(
+                Method::PUT,
+                &path,
+                json!({"msgtype": "m.text", "body": "hello"}),
+            )
+            .await;
         assert_eq!(http["event_id"], ack["event_id"]);
 
-        send(&mut socket, message("!elsewhere:here", "t2", "x")).await;
+        let foreign = server.register("bob").await.create_public().await;
+        send(&mut socket, message(&foreign, "t2", "x")).await;
         let error = frame(&mut socket, "error").await;
-        assert_eq!((&error["txn_id"], &error["errcode"]), (&json!("t2"), &json!("M_FORBIDDEN")), "{error}");
-        for bad in ["", "[]", "{\"type\":3}", "{\"type\":\"send\",\"txn_id\":\"t3\"}", "{\"type\":\"nope\"}", "\u{0}"] {
+        assert_eq!(
+            (&error["txn_id"], &error["errcode"]),
+            (&json!("t2"), &json!("M_FORBIDDEN")),
+            "{error}"
+        );
+        for bad in [
+            "",
+            "[]",
+            "{\"type\":3}",
+            "{\"type\":\"send\",\"txn_id\":\"t3\"}",
+            "{\"type\":\"nope\"}",
+            "\u{0}",
+        ] {
             socket.send(Message::text(bad)).await.unwrap();
-            assert!(frame(&mut socket, "error").await["errcode"].is_string(), "{bad}");
+            assert!(
+                frame(&mut socket, "error").await["errcode"].is_string(),
+                "{bad}"
+            );
         }
         send(&mut socket, json!({"type": "ping"})).await;
         frame(&mut socket, "pong").await;
@@ -139,12 +171,27 @@ async fn a_token_may_come_in_the_first_frame_and_a_wrong_one_is_refused() {
         let room = alice.create_public().await;
         let url = format!("ws://{address}/_matrix/client/unstable/org.rhizome.stream");
         let (mut socket, _) = connect_async(&url).await.unwrap();
-        send(&mut socket, json!({"type": "auth", "access_token": alice.token})).await;
-        assert!(frame(&mut socket, "sync").await["rooms"]["join"].get(&room).is_some());
+        send(
+            &mut socket,
+            json!({"type": "auth", "access_token": alice.token}),
+        )
+        .await;
+        assert!(
+            frame(&mut socket, "sync").await["rooms"]["join"]
+                .get(&room)
+                .is_some()
+        );
 
         let (mut socket, _) = connect_async(&url).await.unwrap();
-        send(&mut socket, json!({"type": "auth", "access_token": "wrong"})).await;
-        assert_eq!(frame(&mut socket, "error").await["errcode"], "M_UNKNOWN_TOKEN");
+        send(
+            &mut socket,
+            json!({"type": "auth", "access_token": "wrong"}),
+        )
+        .await;
+        assert_eq!(
+            frame(&mut socket, "error").await["errcode"],
+            "M_UNKNOWN_TOKEN"
+        );
         assert_eq!(close_code(&mut socket).await, 4401);
         let (mut socket, _) = connect_async(&url).await.unwrap();
         send(&mut socket, message(&room, "t", "too soon")).await;
@@ -152,7 +199,11 @@ async fn a_token_may_come_in_the_first_frame_and_a_wrong_one_is_refused() {
 
         let refused = connect_async(format!("{url}?access_token=wrong")).await;
         assert!(matches!(refused, Err(Error::Http(response)) if response.status() == 401));
-        let refused = connect_async(format!("{url}?access_token={}&since=rubbish", esc(&alice.token))).await;
+        let refused = connect_async(format!(
+            "{url}?access_token={}&since=rubbish",
+            esc(&alice.token)
+        ))
+        .await;
         assert!(matches!(refused, Err(Error::Http(response)) if response.status() == 400));
     })
     .await;
@@ -205,7 +256,11 @@ async fn a_slow_client_gets_what_it_missed_merged() {
         }
         assert!(frames <= said.len());
         // In order and without repetition; what was left out can be paged to.
-        let order: Vec<_> = said.iter().filter(|id| seen.contains(id)).cloned().collect();
+        let order: Vec<_> = said
+            .iter()
+            .filter(|id| seen.contains(id))
+            .cloned()
+            .collect();
         assert_eq!(order, seen);
         assert!(seen.len() == said.len() || gap.is_some());
     })

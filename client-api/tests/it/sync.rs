@@ -19,14 +19,19 @@ fn filter(filter: &Value) -> String {
 async fn a_client_starts_and_is_told_what_follows_once() {
     story(|server| async move {
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);
-        let room = alice.create(json!({"preset": "public_chat", "name": "Garden"})).await;
+        let room = alice
+            .create(json!({"preset": "public_chat", "name": "Garden"}))
+            .await;
         bob.join(&room).await;
         let first = alice.sync(None, "").await;
         let here = &first["rooms"]["join"][&room];
         assert_eq!(here["summary"]["m.joined_member_count"], 2);
         assert!(here["timeline"]["prev_batch"].is_string());
         let event = &here["timeline"]["events"][0];
-        assert!(event.get("room_id").is_none() && event["unsigned"]["age"].is_i64(), "{event}");
+        assert!(
+            event.get("room_id").is_none() && event["unsigned"]["age"].is_i64(),
+            "{event}"
+        );
 
         let since = next(&first);
         let nothing = alice.sync(Some(&since), "").await;
@@ -36,7 +41,10 @@ async fn a_client_starts_and_is_told_what_follows_once() {
         let second = alice.sync(Some(&since), "").await;
         assert_eq!(timeline(&second, &room), [said.clone()]);
         assert_eq!(second["rooms"]["join"][&room]["timeline"]["limited"], false);
-        assert_eq!(events(&second, &["rooms", "join", &room, "state", "events"]).len(), 0);
+        assert_eq!(
+            events(&second, &["rooms", "join", &room, "state", "events"]).len(),
+            0
+        );
         let third = alice.sync(Some(&next(&second)), "").await;
         assert!(third.get("rooms").is_none(), "{third}");
         // The same question has the same answer.
@@ -51,17 +59,28 @@ async fn a_transaction_id_is_shown_to_its_device_alone() {
         let alice = server.register("alice").await;
         let other = alice.another_device().await;
         let room = alice.create_public().await;
-        let (mine, theirs) = (next(&alice.sync(None, "").await), next(&other.sync(None, "").await));
+        let (mine, theirs) = (
+            next(&alice.sync(None, "").await),
+            next(&other.sync(None, "").await),
+        );
         let path = format!("/rooms/{}/send/m.room.message/my-txn", esc(&room));
         let body = json!({"msgtype": "m.text", "body": "x"});
         let sent = alice.ok(Method::PUT, &path, body.clone()).await;
-        assert_eq!(alice.ok(Method::PUT, &path, body).await, sent, "a repetition is the same event");
+        assert_eq!(
+            alice.ok(Method::PUT, &path, body).await,
+            sent,
+            "a repetition is the same event"
+        );
         let at = ["rooms", "join", &room, "timeline", "events"];
         let own = alice.sync(Some(&mine), "").await;
         assert_eq!(events(&own, &at).len(), 1);
         assert_eq!(events(&own, &at)[0]["unsigned"]["transaction_id"], "my-txn");
         let foreign = other.sync(Some(&theirs), "").await;
-        assert!(events(&foreign, &at)[0]["unsigned"].get("transaction_id").is_none());
+        assert!(
+            events(&foreign, &at)[0]["unsigned"]
+                .get("transaction_id")
+                .is_none()
+        );
     })
     .await;
 }
@@ -87,7 +106,12 @@ async fn a_gap_is_closed_by_paging_back_without_hole_or_repetition() {
         let mut from = part["prev_batch"].as_str().unwrap().to_owned();
         let mut create_seen = false;
         for _ in 0..20 {
-            let page = alice.read(&format!("/rooms/{}/messages?dir=b&limit=3&from={from}", esc(&room))).await;
+            let page = alice
+                .read(&format!(
+                    "/rooms/{}/messages?dir=b&limit=3&from={from}",
+                    esc(&room)
+                ))
+                .await;
             let chunk = events(&page, &["chunk"]);
             create_seen |= chunk.iter().any(|event| event["type"] == "m.room.create");
             for id in ids(&chunk) {
@@ -116,9 +140,16 @@ async fn a_gap_is_closed_by_paging_back_without_hole_or_repetition() {
         let mut forward = Vec::new();
         let mut from = since.clone();
         loop {
-            let page = alice.read(&format!("/rooms/{}/messages?dir=f&limit=7&from={from}", esc(&room))).await;
+            let page = alice
+                .read(&format!(
+                    "/rooms/{}/messages?dir=f&limit=7&from={from}",
+                    esc(&room)
+                ))
+                .await;
             forward.extend(ids(&events(&page, &["chunk"])));
-            let Some(end) = page["end"].as_str() else { break };
+            let Some(end) = page["end"].as_str() else {
+                break;
+            };
             from = end.to_owned();
         }
         assert_eq!(forward[..25], said);
@@ -174,7 +205,9 @@ async fn a_long_poll_wakes_for_its_rooms_and_for_nothing_else() {
 async fn a_poll_wakes_for_an_invite_and_for_account_data() {
     story(|server| async move {
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);
-        let room = alice.create(json!({"preset": "private_chat", "name": "Secret"})).await;
+        let room = alice
+            .create(json!({"preset": "private_chat", "name": "Secret"}))
+            .await;
         let since = next(&bob.sync(None, "").await);
         let waiting = {
             let (bob, since) = (bob.clone(), since.clone());
@@ -183,22 +216,42 @@ async fn a_poll_wakes_for_an_invite_and_for_account_data() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         alice.invite(&room, &bob).await;
         let invited = waiting.await.unwrap();
-        let state = events(&invited, &["rooms", "invite", &room, "invite_state", "events"]);
+        let state = events(
+            &invited,
+            &["rooms", "invite", &room, "invite_state", "events"],
+        );
         let has = |kind: &str| state.iter().any(|event| event["type"] == kind);
-        assert!(has("m.room.name") && has("m.room.create") && has("m.room.join_rules"), "{state:?}");
-        let own = state.iter().find(|event| event["state_key"] == bob.id.as_str()).unwrap();
+        assert!(
+            has("m.room.name") && has("m.room.create") && has("m.room.join_rules"),
+            "{state:?}"
+        );
+        let own = state
+            .iter()
+            .find(|event| event["state_key"] == bob.id.as_str())
+            .unwrap();
         assert_eq!(own["content"]["membership"], "invite");
 
         let since = next(&invited);
-        assert!(bob.sync(Some(&since), "").await.get("rooms").is_none(), "an invite is told once");
+        assert!(
+            bob.sync(Some(&since), "").await.get("rooms").is_none(),
+            "an invite is told once"
+        );
         let waiting = {
             let (bob, since) = (bob.clone(), since.clone());
             tokio::spawn(async move { bob.sync(Some(&since), "&timeout=20000").await })
         };
         tokio::time::sleep(Duration::from_millis(100)).await;
-        bob.ok(Method::PUT, &format!("/user/{}/account_data/m.test", esc(&bob.id)), json!({"a": 1})).await;
+        bob.ok(
+            Method::PUT,
+            &format!("/user/{}/account_data/m.test", esc(&bob.id)),
+            json!({"a": 1}),
+        )
+        .await;
         let told = waiting.await.unwrap();
-        assert_eq!(told["account_data"]["events"], json!([{"type": "m.test", "content": {"a": 1}}]));
+        assert_eq!(
+            told["account_data"]["events"],
+            json!([{"type": "m.test", "content": {"a": 1}}])
+        );
     })
     .await;
 }
@@ -207,7 +260,9 @@ async fn a_poll_wakes_for_an_invite_and_for_account_data() {
 async fn invite_join_leave_rejoin_forget() {
     story(|server| async move {
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);
-        let room = alice.create(json!({"preset": "private_chat", "name": "Club"})).await;
+        let room = alice
+            .create(json!({"preset": "private_chat", "name": "Club"}))
+            .await;
         alice.say(&room, "before bob").await;
         alice.invite(&room, &bob).await;
         let invited = bob.sync(None, "").await;
@@ -220,7 +275,10 @@ async fn invite_join_leave_rejoin_forget() {
         let state: Vec<_> = events(&joined, &["rooms", "join", &room, "state", "events"]);
         let shown: Vec<_> = events(&joined, &["rooms", "join", &room, "timeline", "events"]);
         let all = || state.iter().chain(&shown);
-        assert!(all().any(|event| event["type"] == "m.room.name"), "a newly joined room is told whole");
+        assert!(
+            all().any(|event| event["type"] == "m.room.name"),
+            "a newly joined room is told whole"
+        );
         assert!(all().any(|event| event["type"] == "m.room.create"));
         assert_eq!(here["summary"]["m.joined_member_count"], 2);
 
@@ -232,7 +290,10 @@ async fn invite_join_leave_rejoin_forget() {
         assert!(!ids(&gone).contains(&unseen));
         assert!(left["rooms"].get("join").is_none());
         let again = bob.sync(Some(&next(&left)), "").await;
-        assert!(again.get("rooms").is_none(), "a room that was left is told once: {again}");
+        assert!(
+            again.get("rooms").is_none(),
+            "a room that was left is told once: {again}"
+        );
 
         // The initial answer has it only when asked.
         assert!(bob.sync(None, "").await.get("rooms").is_none());
@@ -275,18 +336,26 @@ async fn history_is_hidden_from_those_who_came_later() {
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);
         let hidden = json!([{"type": "m.room.history_visibility", "state_key": "",
             "content": {"history_visibility": "joined"}}]);
-        let room = alice.create(json!({"preset": "public_chat", "initial_state": hidden})).await;
+        let room = alice
+            .create(json!({"preset": "public_chat", "initial_state": hidden}))
+            .await;
         let secret = alice.say(&room, "before bob").await;
         bob.join(&room).await;
         let open = alice.say(&room, "after bob").await;
         let first = bob.sync(None, "").await;
         let shown = timeline(&first, &room);
         assert!(shown.contains(&open) && !shown.contains(&secret));
-        let page = bob.read(&format!("/rooms/{}/messages?dir=b&limit=50", esc(&room))).await;
+        let page = bob
+            .read(&format!("/rooms/{}/messages?dir=b&limit=50", esc(&room)))
+            .await;
         assert!(!ids(&events(&page, &["chunk"])).contains(&secret));
-        let (status, _) = bob.get(&format!("/rooms/{}/event/{}", esc(&room), esc(&secret))).await;
+        let (status, _) = bob
+            .get(&format!("/rooms/{}/event/{}", esc(&room), esc(&secret)))
+            .await;
         assert_eq!(status, StatusCode::NOT_FOUND);
-        let (status, _) = alice.get(&format!("/rooms/{}/event/{}", esc(&room), esc(&secret))).await;
+        let (status, _) = alice
+            .get(&format!("/rooms/{}/event/{}", esc(&room), esc(&secret)))
+            .await;
         assert_eq!(status, StatusCode::OK);
     })
     .await;
@@ -350,8 +419,16 @@ async fn filters_narrow_what_is_told() {
         bob.join(&room).await;
         let since = next(&alice.sync(None, "").await);
         let text = bob.say(&room, "text").await;
-        let image = bob.send(&room, "m.room.message", json!({"msgtype": "m.image", "body": "i", "url": "mxc://a/b"})).await;
-        let custom = alice.send(&room, "org.test.custom", json!({"body": "c"})).await;
+        let image = bob
+            .send(
+                &room,
+                "m.room.message",
+                json!({"msgtype": "m.image", "body": "i", "url": "mxc://a/b"}),
+            )
+            .await;
+        let custom = alice
+            .send(&room, "org.test.custom", json!({"body": "c"}))
+            .await;
         alice.say(&other, "elsewhere").await;
 
         let with = |section: Value| {
@@ -359,12 +436,14 @@ async fn filters_narrow_what_is_told() {
             let (alice, since) = (alice.clone(), since.clone());
             async move { alice.sync(Some(&since), &query).await }
         };
-        let only = with(json!({"timeline": {"types": ["m.room.*"], "limit": 20}, "rooms": [room]})).await;
+        let only =
+            with(json!({"timeline": {"types": ["m.room.*"], "limit": 20}, "rooms": [room]})).await;
         assert_eq!(timeline(&only, &room), [text.clone(), image.clone()]);
         assert!(only["rooms"]["join"].get(&other).is_none());
         let url = with(json!({"timeline": {"contains_url": true}})).await;
         assert_eq!(timeline(&url, &room), [image.clone()]);
-        let senders = with(json!({"timeline": {"not_senders": [bob.id]}, "not_rooms": [other]})).await;
+        let senders =
+            with(json!({"timeline": {"not_senders": [bob.id]}, "not_rooms": [other]})).await;
         assert_eq!(timeline(&senders, &room), [custom.clone()]);
         let none = with(json!({"rooms": []})).await;
         assert!(none.get("rooms").is_none(), "{none}");
@@ -377,12 +456,18 @@ async fn filters_narrow_what_is_told() {
         );
         let federation = filter(&json!({"event_format": "federation"}));
         let answer = alice.sync(Some(&since), &federation).await;
-        assert!(events(&answer, &["rooms", "join", &room, "timeline", "events"])[0]["hashes"].is_object());
+        assert!(
+            events(&answer, &["rooms", "join", &room, "timeline", "events"])[0]["hashes"]
+                .is_object()
+        );
 
         // Stored filters do the same.
         let path = format!("/user/{}/filter", esc(&alice.id));
         let stored = json!({"room": {"timeline": {"types": ["org.test.custom"]}}});
-        let id = alice.ok(Method::POST, &path, stored.clone()).await["filter_id"].as_str().unwrap().to_owned();
+        let id = alice.ok(Method::POST, &path, stored.clone()).await["filter_id"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         assert_eq!(alice.read(&format!("{path}/{id}")).await, stored);
         let answer = alice.sync(Some(&since), &format!("&filter={id}")).await;
         assert_eq!(timeline(&answer, &room), [custom]);
@@ -403,11 +488,18 @@ async fn a_token_of_another_epoch_counts_as_absent_and_garbage_is_refused() {
         let future = since.split('_').next().unwrap().to_owned() + "_99999999_0";
         for token in [future.as_str(), "sdeadbeef_1_0"] {
             let whole = alice.sync(Some(token), "").await;
-            assert!(whole["rooms"]["join"][&room]["summary"].is_object(), "{token}");
+            assert!(
+                whole["rooms"]["join"][&room]["summary"].is_object(),
+                "{token}"
+            );
         }
         for garbage in ["x", "s1", "17", "s_1_2", "%00", "s1_2_3_4"] {
             let (status, error) = alice.get(&format!("/sync?since={garbage}")).await;
-            assert_eq!((status, &error["errcode"]), (StatusCode::BAD_REQUEST, &json!("M_INVALID_PARAM")), "{garbage}");
+            assert_eq!(
+                (status, &error["errcode"]),
+                (StatusCode::BAD_REQUEST, &json!("M_INVALID_PARAM")),
+                "{garbage}"
+            );
         }
         server.store.renew_epoch().await.unwrap();
         let whole = alice.sync(Some(&since), "").await;
@@ -423,36 +515,71 @@ async fn typing_and_receipts_are_told_and_private_receipts_to_their_owner() {
         let room = alice.create_public().await;
         bob.join(&room).await;
         let said = alice.say(&room, "read me").await;
-        let (since, bobs) = (next(&alice.sync(None, "").await), next(&bob.sync(None, "").await));
+        let (since, bobs) = (
+            next(&alice.sync(None, "").await),
+            next(&bob.sync(None, "").await),
+        );
         let typing = format!("/rooms/{}/typing/{}", esc(&room), esc(&bob.id));
-        bob.ok(Method::PUT, &typing, json!({"typing": true, "timeout": 30000})).await;
+        bob.ok(
+            Method::PUT,
+            &typing,
+            json!({"typing": true, "timeout": 30000}),
+        )
+        .await;
         let told = alice.sync(Some(&since), "&timeout=5000").await;
         let ephemeral = |sync: &Value| sync["rooms"]["join"][&room]["ephemeral"]["events"].clone();
-        assert_eq!(ephemeral(&told), json!([{"type": "m.typing", "content": {"user_ids": [bob.id]}}]));
+        assert_eq!(
+            ephemeral(&told),
+            json!([{"type": "m.typing", "content": {"user_ids": [bob.id]}}])
+        );
         assert_eq!(alice.sync(Some(&next(&told)), "").await.get("rooms"), None);
         bob.ok(Method::PUT, &typing, json!({"typing": false})).await;
         let stopped = alice.sync(Some(&next(&told)), "").await;
-        assert_eq!(ephemeral(&stopped), json!([{"type": "m.typing", "content": {"user_ids": []}}]));
-        let (status, _) = alice.call(Method::PUT, &typing, Some(json!({"typing": true, "timeout": 1}))).await;
+        assert_eq!(
+            ephemeral(&stopped),
+            json!([{"type": "m.typing", "content": {"user_ids": []}}])
+        );
+        let (status, _) = alice
+            .call(
+                Method::PUT,
+                &typing,
+                Some(json!({"typing": true, "timeout": 1})),
+            )
+            .await;
         assert_eq!(status, StatusCode::FORBIDDEN);
 
         let receipt = |kind: &str| format!("/rooms/{}/receipt/{kind}/{}", esc(&room), esc(&said));
         bob.ok(Method::POST, &receipt("m.read"), json!({})).await;
-        bob.ok(Method::POST, &receipt("m.read.private"), json!({})).await;
-        bob.ok(Method::POST, &receipt("m.fully_read"), json!({})).await;
+        bob.ok(Method::POST, &receipt("m.read.private"), json!({}))
+            .await;
+        bob.ok(Method::POST, &receipt("m.fully_read"), json!({}))
+            .await;
         let told = ephemeral(&alice.sync(Some(&next(&stopped)), "").await);
-        assert!(told[0]["content"][&said]["m.read"][&bob.id]["ts"].is_i64(), "{told}");
+        assert!(
+            told[0]["content"][&said]["m.read"][&bob.id]["ts"].is_i64(),
+            "{told}"
+        );
         assert!(told[0]["content"][&said].get("m.read.private").is_none());
         let own = bob.sync(Some(&bobs), "").await;
         let seen = ephemeral(&own);
-        let receipts = seen.as_array().unwrap().iter().find(|event| event["type"] == "m.receipt").unwrap();
+        let receipts = seen
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|event| event["type"] == "m.receipt")
+            .unwrap();
         assert!(receipts["content"][&said]["m.read.private"][&bob.id].is_object());
         let marker = json!([{"type": "m.fully_read", "content": {"event_id": said}}]);
-        assert_eq!(own["rooms"]["join"][&room]["account_data"]["events"], marker);
+        assert_eq!(
+            own["rooms"]["join"][&room]["account_data"]["events"],
+            marker
+        );
         // A new client is told where everybody has got to.
         let whole = alice.sync(None, "").await;
         assert!(ephemeral(&whole)[0]["content"][&said]["m.read"][&bob.id].is_object());
-        let (status, _) = bob.call(Method::POST, &receipt("m.unknown"), Some(json!({}))).await;
+        let (status, _) = bob
+            .call(Method::POST, &receipt("m.unknown"), Some(json!({})))
+            .await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
     })
     .await;
@@ -466,14 +593,21 @@ async fn ignored_users_are_not_heard() {
         bob.join(&room).await;
         let since = next(&alice.sync(None, "").await);
         let path = format!("/user/{}/account_data/m.ignored_user_list", esc(&alice.id));
-        alice.ok(Method::PUT, &path, json!({"ignored_users": {&bob.id: {}}})).await;
+        alice
+            .ok(Method::PUT, &path, json!({"ignored_users": {&bob.id: {}}}))
+            .await;
         bob.say(&room, "unheard").await;
         let told = alice.sync(Some(&since), "").await;
         assert_eq!(timeline(&told, &room), Vec::<String>::new());
         assert!(told["account_data"]["events"].is_array());
-        alice.ok(Method::PUT, &path, json!({"ignored_users": {}})).await;
+        alice
+            .ok(Method::PUT, &path, json!({"ignored_users": {}}))
+            .await;
         let heard = bob.say(&room, "heard").await;
-        assert_eq!(timeline(&alice.sync(Some(&next(&told)), "").await, &room), [heard]);
+        assert_eq!(
+            timeline(&alice.sync(Some(&next(&told)), "").await, &room),
+            [heard]
+        );
     })
     .await;
 }
@@ -486,10 +620,19 @@ async fn account_data_of_a_room_and_forbidden_types() {
         let since = next(&alice.sync(None, "").await);
         let base = format!("/user/{}", esc(&alice.id));
         let tags = format!("{base}/rooms/{}/account_data/org.test.note", esc(&room));
-        alice.ok(Method::PUT, &tags, json!({"n": 1, "deep": {"\u{0}": "\u{0}"}})).await;
+        alice
+            .ok(
+                Method::PUT,
+                &tags,
+                json!({"n": 1, "deep": {"\u{0}": "\u{0}"}}),
+            )
+            .await;
         assert_eq!(alice.read(&tags).await["deep"]["\u{0}"], "\u{0}");
         let told = alice.sync(Some(&since), "").await;
-        assert_eq!(told["rooms"]["join"][&room]["account_data"]["events"][0]["content"]["n"], 1);
+        assert_eq!(
+            told["rooms"]["join"][&room]["account_data"]["events"][0]["content"]["n"],
+            1
+        );
         assert!(told.get("account_data").is_none());
         for forbidden in ["m.fully_read", "m.push_rules"] {
             let path = format!("{base}/account_data/{forbidden}");
@@ -500,7 +643,13 @@ async fn account_data_of_a_room_and_forbidden_types() {
         assert_eq!(status, StatusCode::FORBIDDEN);
         let (status, _) = alice.get(&format!("{base}/account_data/absent")).await;
         assert_eq!(status, StatusCode::NOT_FOUND);
-        let (status, _) = alice.call(Method::PUT, &format!("{base}/account_data/x"), Some(json!([1]))).await;
+        let (status, _) = alice
+            .call(
+                Method::PUT,
+                &format!("{base}/account_data/x"),
+                Some(json!([1])),
+            )
+            .await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
     })
     .await;
@@ -510,20 +659,34 @@ async fn account_data_of_a_room_and_forbidden_types() {
 async fn replaced_and_redacted_events_say_so() {
     story(|server| async move {
         let alice = server.register("alice").await;
-        let room = alice.create(json!({"preset": "public_chat", "name": "One"})).await;
+        let room = alice
+            .create(json!({"preset": "public_chat", "name": "One"}))
+            .await;
         let since = next(&alice.sync(None, "").await);
-        alice.set_state(&room, "m.room.name", "", json!({"name": "Two"})).await;
+        alice
+            .set_state(&room, "m.room.name", "", json!({"name": "Two"}))
+            .await;
         let told = alice.sync(Some(&since), "").await;
         let renamed = events(&told, &["rooms", "join", &room, "timeline", "events"])[0].clone();
         assert_eq!(renamed["unsigned"]["prev_content"], json!({"name": "One"}));
         assert_eq!(renamed["unsigned"]["membership"], "join");
         let said = alice.say(&room, "oops").await;
         let path = format!("/rooms/{}/redact/{}/r1", esc(&room), esc(&said));
-        alice.ok(Method::PUT, &path, json!({"reason": "typo"})).await;
-        let event = alice.read(&format!("/rooms/{}/event/{}", esc(&room), esc(&said))).await;
+        alice
+            .ok(Method::PUT, &path, json!({"reason": "typo"}))
+            .await;
+        let event = alice
+            .read(&format!("/rooms/{}/event/{}", esc(&room), esc(&said)))
+            .await;
         assert_eq!(event["content"], json!({}));
-        assert_eq!(event["unsigned"]["redacted_because"]["redacts"], said.as_str());
-        assert_eq!(event["unsigned"]["redacted_because"]["content"]["redacts"], said.as_str());
+        assert_eq!(
+            event["unsigned"]["redacted_because"]["redacts"],
+            said.as_str()
+        );
+        assert_eq!(
+            event["unsigned"]["redacted_because"]["content"]["redacts"],
+            said.as_str()
+        );
         let told = alice.sync(Some(&next(&told)), "").await;
         let shown = events(&told, &["rooms", "join", &room, "timeline", "events"]);
         assert_eq!(shown[0]["content"], json!({}));
@@ -548,12 +711,17 @@ impl Model {
         for (room, part) in sync["rooms"]["join"].as_object().unwrap_or(&empty) {
             let after = part.get("state_after");
             let mut apply = |event: &Value| {
-                let Some(key) = event["state_key"].as_str() else { return };
+                let Some(key) = event["state_key"].as_str() else {
+                    return;
+                };
                 let key = (event["type"].as_str().unwrap().to_owned(), key.to_owned());
                 let state = self.state.entry(room.clone()).or_default();
                 state.insert(key, event["event_id"].as_str().unwrap().to_owned());
             };
-            for event in after.or(part.get("state")).unwrap()["events"].as_array().unwrap() {
+            for event in after.or(part.get("state")).unwrap()["events"]
+                .as_array()
+                .unwrap()
+            {
                 apply(event);
             }
             for event in part["timeline"]["events"].as_array().unwrap() {
@@ -591,7 +759,8 @@ async fn whatever_happens_a_client_ends_with_the_servers_state() {
         let carol = server.register("carol").await;
         let rooms = [alice.create_public().await, alice.create_public().await];
         let narrow = filter(&json!({"room": {"timeline": {"limit": 2}}}));
-        let hiding = filter(&json!({"room": {"timeline": {"limit": 3, "not_types": ["m.room.topic"]}}}));
+        let hiding =
+            filter(&json!({"room": {"timeline": {"limit": 3, "not_types": ["m.room.topic"]}}}));
         let queries = [
             (narrow.clone(), Model::default()),
             (hiding, Model::default()),
@@ -604,7 +773,9 @@ async fn whatever_happens_a_client_ends_with_the_servers_state() {
         }
         let mut seed = 4711_u64;
         let mut random = move |below: u64| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (seed >> 33) % below
         };
         let mut inside = [false; 2];
@@ -620,16 +791,40 @@ async fn whatever_happens_a_client_ends_with_the_servers_state() {
                     bob.join(room).await;
                     inside[at] = true;
                 }
-                2 => drop(alice.set_state(room, "m.room.topic", "", json!({"topic": step.to_string()})).await),
-                3 => drop(alice.set_state(room, "org.test", &random(3).to_string(), json!({"n": step})).await),
+                2 => drop(
+                    alice
+                        .set_state(room, "m.room.topic", "", json!({"topic": step.to_string()}))
+                        .await,
+                ),
+                3 => drop(
+                    alice
+                        .set_state(room, "org.test", &random(3).to_string(), json!({"n": step}))
+                        .await,
+                ),
                 4 => {
-                    let (status, _) = carol.call(Method::POST, &format!("/rooms/{}/join", esc(room)), Some(json!({}))).await;
+                    let (status, _) = carol
+                        .call(
+                            Method::POST,
+                            &format!("/rooms/{}/join", esc(room)),
+                            Some(json!({})),
+                        )
+                        .await;
                     assert!(status == StatusCode::OK);
                 }
-                5 => drop(carol.call(Method::POST, &format!("/rooms/{}/leave", esc(room)), Some(json!({}))).await),
+                5 => drop(
+                    carol
+                        .call(
+                            Method::POST,
+                            &format!("/rooms/{}/leave", esc(room)),
+                            Some(json!({})),
+                        )
+                        .await,
+                ),
                 6 => {
                     let path = format!("/profile/{}/displayname", esc(&carol.id));
-                    carol.ok(Method::PUT, &path, json!({"displayname": step.to_string()})).await;
+                    carol
+                        .ok(Method::PUT, &path, json!({"displayname": step.to_string()}))
+                        .await;
                 }
                 _ => drop(alice.say(room, &step.to_string()).await),
             }
