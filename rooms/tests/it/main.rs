@@ -1,5 +1,14 @@
 //! Stories of rooms, on both databases.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::cloned_ref_to_slice_refs,
+    clippy::wildcard_imports,
+    clippy::too_many_lines,
+    reason = "stories"
+)]
+
 mod creating;
 mod forks;
 mod reading;

@@ -15,7 +15,9 @@ use rhizome_rooms::{
     receive::{self, Gathered, Received},
     send::{self, SendOptions, Sent},
 };
-use rhizome_storage::{EntryKind, Pos, Store, StoredEvent, testing::TestDatabase};
+use rhizome_storage::{
+    Direction, EntryKind, HistoryToken, Pos, Store, StoredEvent, testing::TestDatabase,
+};
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
 
@@ -244,6 +246,21 @@ pub async fn log_of(rooms: &Rooms, room: &RoomId) -> Vec<Arc<Pdu>> {
             }
             _ => None,
         })
+        .collect()
+}
+
+/// The room's history as it is paged through, oldest first.
+pub async fn history_of(rooms: &Rooms, room: &RoomId) -> Vec<OwnedEventId> {
+    let head = rooms.store().room(room).await.unwrap().unwrap();
+    let (from, upto) = (HistoryToken::START, Pos(i64::MAX));
+    let events = rooms
+        .store()
+        .history(head.room, from, Direction::Forward, 1_000, upto)
+        .await
+        .unwrap();
+    events
+        .iter()
+        .map(|event| event.pdu.event_id().to_owned())
         .collect()
 }
 
