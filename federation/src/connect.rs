@@ -41,7 +41,7 @@ use crate::{
 /// How long one TCP connect or one TLS handshake may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long a name lookup may take.
-const DNS_TIMEOUT: Duration = Duration::from_secs(10);
+const DNS_TIMEOUT: Duration = Duration::from_secs(6);
 /// Addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 4;
 
@@ -60,6 +60,7 @@ impl Dns {
             let options = builder.options_mut();
             options.use_hosts_file = ResolveHosts::Always;
             options.cache_size = 4096;
+            options.timeout = Duration::from_millis(2500);
             builder.build()
         });
         let resolver = resolver

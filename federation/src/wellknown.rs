@@ -20,7 +20,7 @@ const MAX_REDIRECTS: usize = 5;
 /// The most bytes of an answer.
 const MAX_BODY: usize = 50 * 1024;
 /// Time for the whole, redirects included.
-const TIMEOUT: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Discovery's questions, asked over the network.
 pub(crate) struct NetworkLookup {
@@ -173,7 +173,12 @@ impl Lookup for NetworkLookup {
     }
 
     async fn srv(&self, name: &str) -> Result<Vec<Srv>, String> {
-        self.dialer.dns().srv(name).await
+        // A name server that fails for SRV (as those of container networks do) is no reason to give up:
+        // whatever is reached instead must show the same certificate.
+        Ok(self.dialer.dns().srv(name).await.unwrap_or_else(|reason| {
+            tracing::debug!(name, reason, "SRV records can't be looked up");
+            Vec::new()
+        }))
     }
 }
 

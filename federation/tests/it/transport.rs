@@ -335,3 +335,96 @@ async fn answers_are_bounded_in_size_and_time_and_redirects_are_not_followed() {
         .await;
     assert!(matches!(error, Err(OutboundError::Request(_))));
 }
+
+#[tokio::test]
+async fn malformed_and_oversized_requests_get_the_specified_errors() {
+    let ca = Ca::new();
+    let a = Server::start("localhost", 1, &ca, config(Some(&ca))).await;
+    let post = async |body: String| {
+        let request = http::Request::post("/_matrix/key/v2/query")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(axum::body::Body::from(body))
+            .unwrap();
+        let response = tower::ServiceExt::oneshot(a.fed.router(), request)
+            .await
+            .unwrap();
+        let status = response.status().as_u16();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20).await;
+        let body: serde_json::Value = serde_json::from_slice(&body.unwrap()).unwrap();
+        (
+            status,
+            body["errcode"].as_str().unwrap_or_default().to_owned(),
+        )
+    };
+    let deep = format!(
+        r#"{{"server_keys":{}1{}}}"#,
+        "[".repeat(5000),
+        "]".repeat(5000)
+    );
+    let many: Vec<String> = (0..101)
+        .map(|n| format!(r#""s{n}.example":{{}}"#))
+        .collect();
+    for (body, status, errcode) in [
+        ("{".to_owned(), 400, "M_NOT_JSON"),
+        ("not json".to_owned(), 400, "M_NOT_JSON"),
+        ("[]".to_owned(), 400, "M_BAD_JSON"),
+        (r#"{"server_keys":1}"#.to_owned(), 400, "M_BAD_JSON"),
+        ("{}".to_owned(), 400, "M_BAD_JSON"),
+        (
+            r#"{"server_keys":{"not a name":{}}}"#.to_owned(),
+            400,
+            "M_BAD_JSON",
+        ),
+        (deep, 400, ""),
+        (
+            format!(r#"{{"server_keys":{{{}}}}}"#, many.join(",")),
+            413,
+            "M_TOO_LARGE",
+        ),
+        (" ".repeat(3 << 20), 413, "M_TOO_LARGE"),
+        (r#"{"server_keys":{}}"#.to_owned(), 200, ""),
+    ] {
+        let start: String = body.chars().take(60).collect();
+        let answer = post(body).await;
+        assert_eq!(answer.0, status, "{start}");
+        assert!(answer.1.starts_with(errcode), "{start}: {}", answer.1);
+    }
+}
+
+#[tokio::test]
+async fn hostile_authorization_headers_are_refused() {
+    let ca = Ca::new();
+    let a = Server::start("localhost", 1, &ca, config(Some(&ca))).await;
+    let get = async |authorization: Option<&[u8]>| {
+        let mut request =
+            http::Request::get("/_matrix/federation/v1/query/profile?user_id=%40a%3Ab");
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        let router = a.fed.router();
+        tower::ServiceExt::oneshot(router, request)
+            .await
+            .unwrap()
+            .status()
+    };
+    let huge = format!("X-Matrix origin=\"{}\"", "a".repeat(100_000));
+    let stranger = format!(
+        "X-Matrix origin=\"localhost:1\",destination=\"{}\",key=\"ed25519:a\",sig=\"{}\"",
+        a.name,
+        "A".repeat(86)
+    );
+    for value in [
+        None,
+        Some(&b""[..]),
+        Some(b"X-Matrix"),
+        Some(b"X-Matrix "),
+        Some(b"Bearer token"),
+        Some(b"X-Matrix \xff\xfe"),
+        Some(b"X-Matrix origin=\"\\\\\\"),
+        Some(huge.as_bytes()),
+        Some(stranger.as_bytes()),
+    ] {
+        assert_eq!(get(value).await, StatusCode::UNAUTHORIZED);
+    }
+}
