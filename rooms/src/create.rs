@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use rhizome_protocol::{RoomRules, draft::Draft};
-use rhizome_storage::{Fact, NewRoom, WriteSet};
+use rhizome_storage::{CommitError, Fact, NewRoom, WriteSet};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName};
 
@@ -18,6 +18,9 @@ use crate::{
     plan::{self, CreateRoom, Planned},
     send::commit_error,
 };
+
+/// How many rooms one user can make within one millisecond.
+const MAX_COLLISIONS: i64 = 50;
 
 /// A new room.
 #[derive(Debug, Clone)]
@@ -35,11 +38,22 @@ pub struct Created {
 /// [`Error::UnsupportedVersion`], [`Error::AliasTaken`], [`Error::InvalidRoomState`] when one of the
 /// events is not allowed by those before it.
 pub async fn create(rooms: &Rooms, request: &CreateRoom) -> Result<Created> {
+    let now = rooms.store().clock().now_ms();
+    // Where the room id is the create event's hash, the same request within the same millisecond would
+    // make the same room: then it was made a moment later.
+    for later in 0..MAX_COLLISIONS {
+        if let Some(created) = create_at(rooms, request, now + later).await? {
+            return Ok(created);
+        }
+    }
+    Err(Error::Contended)
+}
+
+async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Option<Created>> {
     let rules = RoomRules::get(&request.version)
         .ok_or_else(|| Error::UnsupportedVersion(request.version.to_string()))?;
     let planned = plan::events(rules, request)?;
     let store = rooms.store();
-    let now = store.clock().now_ms();
     let room = store.next_room_no().await?;
     let room_id = if rules.format.room_id_is_create_hash {
         None
@@ -98,18 +112,20 @@ pub async fn create(rooms: &Rooms, request: &CreateRoom) -> Result<Created> {
     if request.public {
         facts.push(Fact::Directory { room, public: true });
     }
-    store
-        .commit(WriteSet {
-            rooms: vec![write],
-            facts,
-        })
-        .await
-        .map_err(commit_error)?;
+    let set = WriteSet {
+        rooms: vec![write],
+        facts,
+    };
+    match store.commit(set).await {
+        Ok(_) => {}
+        Err(CommitError::DuplicateEvent { .. } | CommitError::RoomExists(_)) => return Ok(None),
+        Err(error) => return Err(commit_error(error)),
+    }
     tracing::info!(room.id = %room_id, room.version = rules.id(), "room created");
-    Ok(Created {
+    Ok(Some(Created {
         room_id,
         remote_invites,
-    })
+    }))
 }
 
 async fn add(chain: &mut Chain<'_>, request: &CreateRoom, event: Planned, now: i64) -> Result<()> {

@@ -2,7 +2,7 @@ use rhizome_rooms::{
     Error, create,
     plan::{InitialState, Preset},
 };
-use rhizome_storage::Pos;
+use rhizome_storage::{Clock, Options, Pos, Store, testing::TestDatabase};
 use serde_json::json;
 
 use crate::rig::*;
@@ -119,4 +119,23 @@ async fn an_alias_is_given_once_and_a_room_without_it_is_not_made() {
         assert_eq!(one.store().log().head(), before);
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_same_request_at_the_same_moment_makes_two_rooms() {
+    for database in TestDatabase::both().await {
+        let options = Options {
+            clock: Clock::manual(1_700_000_000_000),
+            ..database.options()
+        };
+        let one = server(Store::open(options).await.unwrap(), 0);
+        let request = request("@alice:one", "12", Preset::PublicChat);
+        let (first, second) = tokio::join!(
+            create::create(&one, &request),
+            create::create(&one, &request)
+        );
+        assert_ne!(first.unwrap().room_id, second.unwrap().room_id);
+        one.store().close().await;
+        database.remove().await;
+    }
 }

@@ -171,12 +171,10 @@ async fn a_message_into_a_warm_room_reads_no_database() {
             say(&one, &room, "@alice:one", &format!("{turn}")).await;
             taken.push(one.store().counters().now().queries - cold.queries);
         }
-        // Whatever a commit costs, it costs the same each time; nothing is read beside it. (A process
-        // that shares its database also looks at the log now and then.)
-        let mut each: Vec<u64> = taken.windows(2).map(|pair| pair[1] - pair[0]).collect();
-        each.sort_unstable();
-        assert_eq!(each[0], each[6], "{taken:?}");
-        assert!(each[0] <= 6, "{taken:?}");
+        // A commit's statements and nothing beside them. (A process that shares its database also looks
+        // at the log now and then.)
+        let least = taken.windows(2).map(|pair| pair[1] - pair[0]).min();
+        assert!(least <= Some(5), "{taken:?}");
         let reads = one.store().counters().now().event_reads - cold.event_reads;
         assert_eq!(reads, 0);
         let commits = one.store().counters().now().transactions - cold.transactions;
