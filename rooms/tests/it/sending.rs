@@ -6,7 +6,7 @@ use rhizome_rooms::{
     membership::Action,
     send::{self, SendOptions},
 };
-use rhizome_storage::TxnKey;
+use rhizome_storage::{TxnKey, testing::TestDatabase};
 use ruma::OwnedEventId;
 use serde_json::json;
 
@@ -335,46 +335,60 @@ async fn a_redaction_empties_its_target_if_the_sender_may() {
     .await;
 }
 
+/// Eight senders at two servers that share nothing but the database.
+async fn share_a_room(one: Rooms, other: Rooms) {
+    let room = public_room(&one, "@alice:one").await;
+    other.store().log().refresh().await.unwrap();
+    let mut tasks = Vec::new();
+    for (index, node) in [&one, &other].into_iter().enumerate() {
+        for sender in 0..4 {
+            let (node, room) = (node.clone(), room.clone());
+            tasks.push(tokio::spawn(async move {
+                let mut ids = Vec::new();
+                for turn in 0..10 {
+                    let value = json!({ "by": [index, sender, turn] });
+                    let draft = if turn % 2 == 0 {
+                        state(&room, "@alice:one", "org.example.note", "", value)
+                    } else {
+                        message(&room, "@alice:one", &value.to_string())
+                    };
+                    ids.push(sent(&node, draft).await);
+                }
+                ids
+            }));
+        }
+    }
+    let mut answered = HashSet::new();
+    for task in tasks {
+        answered.extend(task.await.unwrap());
+    }
+    assert_eq!(answered.len(), 80);
+    let log = log_of(&one, &room).await;
+    let logged: HashSet<_> = log.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+    assert!(answered.is_subset(&logged));
+    let same: Vec<_> = log_of(&other, &room).await;
+    let ids = |log: &[Arc<rhizome_protocol::Pdu>]| -> Vec<OwnedEventId> {
+        log.iter().map(|pdu| pdu.event_id().to_owned()).collect()
+    };
+    assert_eq!(ids(&log), ids(&same), "one order");
+    // The last note in the log is the one that stands.
+    let last = log
+        .iter()
+        .rev()
+        .find(|pdu| pdu.is_state("org.example.note", ""));
+    for node in [&one, &other] {
+        let state = current(node, &room).await;
+        let stands = &state[&StateKey::new("org.example.note", "")];
+        assert_eq!(last.unwrap().event_id(), stands);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn senders_of_two_processes_share_a_room() {
-    each(|[one]: [_; 1]| async move {
-        let room = public_room(&one, "@alice:one").await;
-        let nodes = [one.clone(), server(one.store().clone(), 0)];
-        let mut tasks = Vec::new();
-        for (index, node) in nodes.iter().enumerate() {
-            for sender in 0..4 {
-                let (node, room) = (node.clone(), room.clone());
-                tasks.push(tokio::spawn(async move {
-                    let mut ids = Vec::new();
-                    for turn in 0..10 {
-                        let value = json!({ "by": [index, sender, turn] });
-                        let draft = if turn % 2 == 0 {
-                            state(&room, "@alice:one", "org.example.note", "", value)
-                        } else {
-                            message(&room, "@alice:one", &value.to_string())
-                        };
-                        ids.push(sent(&node, draft).await);
-                    }
-                    ids
-                }));
-            }
-        }
-        let mut answered = HashSet::new();
-        for task in tasks {
-            answered.extend(task.await.unwrap());
-        }
-        assert_eq!(answered.len(), 80);
-        let log = log_of(&one, &room).await;
-        let logged: HashSet<_> = log.iter().map(|pdu| pdu.event_id().to_owned()).collect();
-        assert!(answered.is_subset(&logged));
-        // The last note in the log is the one that stands.
-        let last: &Arc<_> = log
-            .iter()
-            .rev()
-            .find(|pdu| pdu.is_state("org.example.note", ""))
-            .unwrap();
-        let stands = &current(&one, &room).await[&StateKey::new("org.example.note", "")];
-        assert_eq!(last.event_id(), stands);
-    })
-    .await;
+    let database = TestDatabase::postgres().await;
+    let (one, other) = (database.open().await, database.open().await);
+    share_a_room(server(one.clone(), 0), server(other.clone(), 0)).await;
+    one.close().await;
+    other.close().await;
+    database.remove().await;
 }
