@@ -11,13 +11,12 @@ use ruma::{
     UserId,
     api::client::profile::{
         delete_profile_field::v3 as delete, get_profile::v3 as get,
-        get_profile_field::v3 as get_field, set_avatar_url::v3 as set_avatar,
-        set_display_name::v3 as set_name, set_profile_field::v3 as set_field,
+        get_profile_field::v3 as get_field, set_profile_field::v3 as set_field,
     },
 };
 use serde_json::{Value, json};
 
-use crate::{App, Caller, Ruma};
+use crate::{App, Caller, Ruma, body::Undecoded, content};
 
 /// The longest display name, in bytes.
 const MAX_NAME: usize = 1024;
@@ -49,37 +48,23 @@ pub async fn get_field(
     RawJson::of(&json!({ field: value }))
 }
 
-/// `PUT /_matrix/client/v3/profile/{userId}/displayname`
-pub async fn set_name(
-    State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<set_name::Request>,
-) -> Result<RawJson, MatrixError> {
-    require_own(&who, &req.user_id)?;
-    let name = req.displayname.filter(|name| !name.is_empty());
-    change(&app, &who, "displayname", name.map(Value::from)).await
-}
-
-/// `PUT /_matrix/client/v3/profile/{userId}/avatar_url`
-pub async fn set_avatar(
-    State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<set_avatar::Request>,
-) -> Result<RawJson, MatrixError> {
-    require_own(&who, &req.user_id)?;
-    let avatar = req
-        .avatar_url
-        .map(|uri| uri.as_str().to_owned())
-        .filter(|uri| !uri.is_empty());
-    change(&app, &who, "avatar_url", avatar.map(Value::from)).await
-}
-
 /// `PUT /_matrix/client/v3/profile/{userId}/{keyName}`
+///
+/// An absent, empty or `null` name or picture is none, as deployed clients mean it.
 pub async fn set_field(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<set_field::Request>,
+    Ruma { who, req, body, .. }: Ruma<Undecoded<set_field::Request>>,
 ) -> Result<RawJson, MatrixError> {
-    require_own(&who, &req.user_id)?;
-    let value = req.value.value().into_owned();
-    change(&app, &who, req.value.field_name().as_str(), Some(value)).await
+    require_own(&who, req.part(0))?;
+    let field = req.part(1);
+    let mut body = content::parse(&body)?;
+    let value = match (field, body.remove(field)) {
+        ("displayname" | "avatar_url", None | Some(Value::Null)) => None,
+        ("displayname" | "avatar_url", Some(Value::String(text))) if text.is_empty() => None,
+        (_, None) => return Err(MatrixError::missing_param(format!("The body has no {field:?}"))),
+        (_, value) => value,
+    };
+    change(&app, &who, field, value).await
 }
 
 /// `DELETE /_matrix/client/v3/profile/{userId}/{keyName}`
@@ -87,11 +72,11 @@ pub async fn delete(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<delete::Request>,
 ) -> Result<RawJson, MatrixError> {
-    require_own(&who, &req.user_id)?;
+    require_own(&who, req.user_id.as_str())?;
     change(&app, &who, req.field.as_str(), None).await
 }
 
-fn require_own(who: &Caller, user_id: &UserId) -> Result<(), MatrixError> {
+fn require_own(who: &Caller, user_id: &str) -> Result<(), MatrixError> {
     if who.user_id == user_id {
         Ok(())
     } else {
@@ -141,10 +126,12 @@ fn check(field: &str, value: Option<&Value>) -> Result<(), MatrixError> {
         _ => return Ok(()),
     };
     match value {
-        Some(Value::String(text)) if text.len() > longest => Err(MatrixError::invalid_param(
-            format!("{field} must not be longer than {longest} bytes"),
-        )),
-        _ => Ok(()),
+        None => Ok(()),
+        Some(Value::String(text)) if text.len() <= longest => Ok(()),
+        Some(Value::String(_)) => Err(MatrixError::invalid_param(format!(
+            "{field} must not be longer than {longest} bytes"
+        ))),
+        Some(_) => Err(MatrixError::bad_json(format!("{field} must be a string"))),
     }
 }
 

@@ -48,8 +48,6 @@ fn accounts(table: Table) -> Table {
         // Profiles.
         .add(profile::get)
         .add(profile::get_field)
-        .add(profile::set_name)
-        .add(profile::set_avatar)
         .add(profile::set_field)
         .add(profile::delete)
 }
