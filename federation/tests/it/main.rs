@@ -1,10 +1,13 @@
 //! Flows between servers, in one process.
 //!
 //! - `transport`: real sockets and TLS on 127.0.0.1 with a throwaway CA.
+//! - `rooms`, `inbound`: stories of rooms on several servers (`world`), on both databases.
 //! - `sender`: transactions over an in-process network, on both databases.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod rooms;
 mod sender;
 mod support;
 mod transport;
+mod world;

@@ -1,0 +1,401 @@
+//! Several servers in one process, each with a database of its own, and what their users do.
+
+use std::{future::Future, time::Duration};
+
+use http::Method;
+use rhizome_federation::{
+    Federation, FederationConfig, MatrixError, backfill,
+    client::{Limits, OutboundError},
+    join, leave, local,
+    testing::Network,
+};
+use rhizome_protocol::{Membership, Object, Pdu, draft::Draft};
+use rhizome_rooms::{
+    create::create,
+    membership::{self, Action, Change},
+    plan::{CreateRoom, Preset},
+    send::SendOptions,
+};
+use rhizome_storage::{Pos, Store, StoredEvent, testing::TestDatabase};
+use ruma::{
+    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, UserId,
+};
+use serde_json::{Value, json, value::RawValue};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{key, rooms};
+
+/// The versions that every story about rooms is told in.
+pub const VERSIONS: [RoomVersionId; 3] =
+    [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12];
+
+/// Servers `a.example`, `b.example`, … on one network.
+pub struct World {
+    pub network: Network,
+    servers: Vec<Server>,
+}
+
+/// One of them.
+pub struct Server {
+    pub fed: Federation,
+    pub name: OwnedServerName,
+    stop: CancellationToken,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+/// Tells a story with `count` running servers, on SQLite and on PostgreSQL.
+pub async fn each<F, R>(count: usize, story: F)
+where
+    F: Fn(Arc<World>) -> R,
+    R: Future<Output = ()>,
+{
+    for postgres in [false, true] {
+        on(postgres, count, true, &story).await;
+    }
+}
+
+/// Tells a story with servers that send nothing and work on no inbox by themselves, on SQLite.
+pub async fn still<F, R>(count: usize, story: F)
+where
+    F: Fn(Arc<World>) -> R,
+    R: Future<Output = ()>,
+{
+    on(false, count, false, &story).await;
+}
+
+async fn on<F, R>(postgres: bool, count: usize, running: bool, story: &F)
+where
+    F: Fn(Arc<World>) -> R,
+    R: Future<Output = ()>,
+{
+    let network = Network::default();
+    let mut databases = Vec::new();
+    let mut servers = Vec::new();
+    for index in 0..count {
+        let database = if postgres {
+            TestDatabase::postgres().await
+        } else {
+            TestDatabase::sqlite()
+        };
+        let store = database.open().await;
+        let mut server = Server::new(&network, store, index);
+        if running {
+            server.run();
+        }
+        servers.push(server);
+        databases.push(database);
+    }
+    let world = Arc::new(World { network, servers });
+    story(Arc::clone(&world)).await;
+    for server in &world.servers {
+        server.stop.cancel();
+    }
+    let world = Arc::into_inner(world).expect("the story keeps nothing");
+    for server in world.servers {
+        if let Some(task) = server.task {
+            task.await.unwrap();
+        }
+        server.fed.store().close().await;
+    }
+    for database in databases {
+        database.remove().await;
+    }
+}
+
+impl World {
+    pub fn server(&self, index: usize) -> &Server {
+        &self.servers[index]
+    }
+
+    pub fn two(&self) -> (&Server, &Server) {
+        (&self.servers[0], &self.servers[1])
+    }
+}
+
+impl Server {
+    fn new(network: &Network, store: Store, index: usize) -> Self {
+        let letter = char::from(b'a' + u8::try_from(index).unwrap());
+        let name = format!("{letter}.example");
+        let rooms = rooms(&store, &name, key(u8::try_from(index).unwrap() + 1));
+        let config = FederationConfig {
+            retry_min: Duration::from_millis(50),
+            retry_max: Duration::from_millis(200),
+            request_timeout: Duration::from_secs(10),
+            ..FederationConfig::default()
+        };
+        let fed = Federation::in_process(rooms, store, config, network).unwrap();
+        let name: OwnedServerName = name.try_into().unwrap();
+        network.attach(&name, fed.router());
+        Self {
+            fed,
+            name,
+            stop: CancellationToken::new(),
+            task: None,
+        }
+    }
+
+    /// Starts the sender and the inbox.
+    pub fn run(&mut self) {
+        let (fed, stop) = (self.fed.clone(), self.stop.clone());
+        self.task = Some(tokio::spawn(async move {
+            fed.run(async move { stop.cancelled().await })
+                .await
+                .unwrap();
+        }));
+    }
+
+    pub fn store(&self) -> &Store {
+        self.fed.store()
+    }
+
+    pub fn user(&self, localpart: &str) -> OwnedUserId {
+        format!("@{localpart}:{}", self.name).try_into().unwrap()
+    }
+
+    /// A public room.
+    pub async fn create(&self, creator: &UserId, version: &RoomVersionId) -> OwnedRoomId {
+        self.create_with(creator, version, Preset::PublicChat).await
+    }
+
+    pub async fn create_with(
+        &self,
+        creator: &UserId,
+        version: &RoomVersionId,
+        preset: Preset,
+    ) -> OwnedRoomId {
+        let request = CreateRoom {
+            creator: creator.to_owned(),
+            creator_profile: Object::new(),
+            version: version.clone(),
+            public: false,
+            preset,
+            name: Some("A room".to_owned()),
+            topic: None,
+            alias: None,
+            creation_content: Object::new(),
+            initial_state: Vec::new(),
+            power_level_content_override: Object::new(),
+            invite: Vec::new(),
+            is_direct: false,
+        };
+        create(self.fed.rooms(), &request).await.unwrap().room_id
+    }
+
+    pub async fn join(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        via: &Server,
+    ) -> Result<OwnedRoomId, MatrixError> {
+        join::join(
+            &self.fed,
+            user,
+            room.into(),
+            &[via.name.clone()],
+            Object::new(),
+        )
+        .await
+    }
+
+    pub async fn leave(&self, user: &UserId, room: &RoomId) -> Result<(), MatrixError> {
+        leave::leave(&self.fed, user, room, Some("bye".to_owned())).await
+    }
+
+    /// Invite, kick, ban, unban.
+    pub async fn change(
+        &self,
+        sender: &UserId,
+        room: &RoomId,
+        target: &UserId,
+        action: Action,
+    ) -> Result<(), MatrixError> {
+        let change = Change {
+            room_id: room.to_owned(),
+            sender: sender.to_owned(),
+            target: target.to_owned(),
+            action,
+            reason: None,
+            extra: Object::new(),
+        };
+        if let Some(draft) = membership::prepare(self.fed.rooms(), change).await? {
+            local::send(&self.fed, draft, SendOptions::default()).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn send(
+        &self,
+        sender: &UserId,
+        room: &RoomId,
+        kind: &str,
+        state_key: Option<&str>,
+        content: Value,
+    ) -> Result<OwnedEventId, MatrixError> {
+        let draft = Draft {
+            room_id: Some(room.to_owned()),
+            sender: sender.to_owned(),
+            kind: kind.to_owned(),
+            state_key: state_key.map(ToOwned::to_owned),
+            content: content.as_object().unwrap().clone(),
+            redacts: None,
+        };
+        Ok(local::send(&self.fed, draft, SendOptions::default())
+            .await?
+            .event_id)
+    }
+
+    pub async fn say(&self, sender: &UserId, room: &RoomId, text: &str) -> OwnedEventId {
+        let content = json!({ "msgtype": "m.text", "body": text });
+        self.send(sender, room, "m.room.message", None, content)
+            .await
+            .unwrap()
+    }
+
+    pub async fn event(&self, id: &EventId) -> Option<Arc<StoredEvent>> {
+        self.store().event(id).await.unwrap()
+    }
+
+    /// The texts of the room's live messages, oldest first.
+    pub async fn heard(&self, room: &RoomId) -> Vec<String> {
+        let Some(head) = self.store().room(room).await.unwrap() else {
+            return Vec::new();
+        };
+        let upto = self.store().log().head();
+        let events = self
+            .store()
+            .room_timeline(head.room, Pos(0), upto, 1000)
+            .await
+            .unwrap();
+        events
+            .iter()
+            .filter_map(|event| Some(event.pdu.content().get("body")?.as_str()?.to_owned()))
+            .collect()
+    }
+
+    /// The current state: key → event.
+    pub async fn state(&self, room: &RoomId) -> BTreeMap<(String, String), OwnedEventId> {
+        let Some(head) = self.store().room(room).await.unwrap() else {
+            return BTreeMap::new();
+        };
+        let Some(snapshot) = head.snapshot else {
+            return BTreeMap::new();
+        };
+        let entries = self.store().state_all(snapshot).await.unwrap();
+        let numbers: Vec<_> = entries.iter().map(|(_, event)| *event).collect();
+        let events = self.store().events_by_no(&numbers).await.unwrap();
+        events
+            .iter()
+            .map(|event| {
+                let key = (
+                    event.pdu.kind().to_owned(),
+                    event.pdu.state_key().unwrap().to_owned(),
+                );
+                (key, event.pdu.event_id().to_owned())
+            })
+            .collect()
+    }
+
+    pub async fn membership(&self, room: &RoomId, user: &UserId) -> Option<Membership> {
+        let user = self.store().known_user(user).await.unwrap()?;
+        let room = self.store().known_room(room).await.unwrap()?;
+        Some(
+            self.store()
+                .membership(user, room)
+                .await
+                .unwrap()?
+                .membership,
+        )
+    }
+
+    pub async fn backfill(&self, room: &RoomId, limit: usize) -> bool {
+        backfill::before(&self.fed, room, limit).await.unwrap()
+    }
+
+    /// A signed request to another server; the answer's JSON.
+    pub async fn request(
+        &self,
+        to: &Server,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, MatrixError> {
+        let body = body.map(|body| RawValue::from_string(body.to_string()).unwrap());
+        let answer = self
+            .fed
+            .outbound()
+            .call(&to.name, method, path, body.as_deref(), Limits::default())
+            .await;
+        match answer {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap()),
+            Err(OutboundError::Remote(error)) => Err(error),
+            Err(error) => panic!("{path}: {error}"),
+        }
+    }
+
+    pub async fn get(&self, to: &Server, path: &str) -> Result<Value, MatrixError> {
+        self.request(to, Method::GET, path, None).await
+    }
+
+    /// A transaction of these events to another server; what it tells about each.
+    pub async fn transaction(
+        &self,
+        to: &Server,
+        txn: &str,
+        pdus: &[Value],
+        edus: &[Value],
+    ) -> Value {
+        let body = json!({
+            "origin": self.name,
+            "origin_server_ts": 1,
+            "pdus": pdus,
+            "edus": edus,
+        });
+        let path = format!("/_matrix/federation/v1/send/{txn}");
+        self.request(to, Method::PUT, &path, Some(body))
+            .await
+            .unwrap()["pdus"]
+            .clone()
+    }
+}
+
+/// An event's JSON.
+pub fn json_of(pdu: &Pdu) -> Value {
+    serde_json::from_str(pdu.json()).unwrap()
+}
+
+/// Waits until `condition` holds, or fails with `what`.
+pub async fn eventually<F, R>(what: &str, condition: F)
+where
+    F: Fn() -> R,
+    R: Future<Output = bool>,
+{
+    for _ in 0..500 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it never happened: {what}");
+}
+
+/// Waits until two servers have the same state of the room.
+pub async fn same_state(a: &Server, b: &Server, room: &RoomId) {
+    eventually("the same state", async || {
+        a.state(room).await == b.state(room).await
+    })
+    .await;
+}
+
+/// Percent-encodes an id for a path.
+pub fn enc(id: impl AsRef<str>) -> String {
+    let mut out = String::new();
+    for byte in id.as_ref().bytes() {
+        if byte.is_ascii_alphanumeric() {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
