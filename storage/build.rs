@@ -20,6 +20,7 @@ fn main() {
         let name = path.file_stem().expect("a file").to_string_lossy();
         let path = path.canonicalize().expect("it was just listed");
         println!("cargo::rerun-if-changed={}", path.display());
+        let path = path.to_str().expect("paths are UTF-8");
         writeln!(code, "    ({name:?}, include_str!({path:?})),").expect("memory");
     }
     code.push_str("];\n");

@@ -27,7 +27,11 @@ impl Store {
             .bind(user.0)
             .bind(room.map_or(GLOBAL, |room| room.0))
             .bind(escaped(kind).into_owned());
-        self.row(query).await?.as_ref().map(account_data).transpose()
+        self.row(query)
+            .await?
+            .as_ref()
+            .map(account_data)
+            .transpose()
     }
 
     /// All of the user's account data, of rooms and global, that changed with `after < pos ≤ upto`,

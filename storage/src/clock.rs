@@ -48,7 +48,7 @@ impl Clock {
         match &self.0 {
             Source::System { .. } => SystemTime::now()
                 .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| millis(since)),
+                .map_or(0, millis),
             Source::Manual(manual) => manual.start_ms + millis(*manual.elapsed.borrow()),
         }
     }

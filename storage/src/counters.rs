@@ -58,7 +58,15 @@ macro_rules! add {
 }
 
 impl Counters {
-    add!(queries, transactions, groups, write_sets, refused, wake_ups, event_reads);
+    add!(
+        queries,
+        transactions,
+        groups,
+        write_sets,
+        refused,
+        wake_ups,
+        event_reads
+    );
 
     /// The counts now; subtract two to get what happened between.
     pub fn now(&self) -> Counts {

@@ -54,15 +54,6 @@ impl Store {
             store: self.clone(),
         })
     }
-
-    /// A transaction that sees one moment of the database.
-    pub(crate) async fn begin_read(&self) -> Result<Tx> {
-        let begin = self.core.dialect.begin_read();
-        Ok(Tx {
-            inner: self.core.readers.begin_with(begin).await?,
-            store: self.clone(),
-        })
-    }
 }
 
 /// A transaction; dropping it undoes everything.
@@ -137,8 +128,19 @@ pub(crate) fn json_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result
     json_rows(&rows)
 }
 
-/// A number of rows for `LIMIT`.
-pub(crate) fn limit(count: usize) -> i64 {
+/// Bytes as text, for `UNHEX(x)` and for digests.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut out = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        out.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        out.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    out
+}
+
+/// A count as the databases have it.
+pub(crate) fn signed(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 

@@ -97,14 +97,6 @@ impl Dialect {
         }
     }
 
-    /// How a transaction that only reads begins: it sees one moment.
-    pub(crate) fn begin_read(self) -> &'static str {
-        match self {
-            Self::Sqlite => "BEGIN",
-            Self::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-        }
-    }
-
     /// What each new connection is told.
     pub(crate) fn setup(self) -> &'static str {
         match self {
@@ -148,10 +140,8 @@ pub(crate) fn is_transient(error: &dyn DatabaseError) -> bool {
         return false;
     };
     match code.as_ref() {
-        "5" | "6" | "261" | "262" | "517" => true,
-        "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "57014" | "25P03" | "53300" => {
-            true
-        }
+        "5" | "6" | "261" | "262" | "517" | "40001" | "40P01" | "55P03" | "57P01" | "57P02"
+        | "57P03" | "57014" | "25P03" | "53300" => true,
         code => code.len() == 5 && code.starts_with("08"),
     }
 }

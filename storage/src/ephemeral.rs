@@ -14,7 +14,7 @@ const MOST_ROOMS: usize = 20_000;
 /// How many users may be typing in one room; more than anybody wants to read of.
 const MOST_TYPING: usize = 100;
 /// The longest that a client may ask for.
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_mins(2);
 
 /// The stream of typing.
 #[derive(Debug)]
@@ -128,7 +128,8 @@ impl Inner {
         self.head += 1;
         let head = self.head;
         let state = self.rooms.entry(room).or_default();
-        self.order.remove(&std::mem::replace(&mut state.changed, head));
+        self.order
+            .remove(&std::mem::replace(&mut state.changed, head));
         self.order.insert(head, room);
         if self.order.len() > MOST_ROOMS
             && let Some((_, oldest)) = self.order.pop_first()

@@ -8,7 +8,7 @@ use rhizome_protocol::{Pdu, RoomRules};
 use ruma::{EventId, OwnedEventId};
 use sqlx::any::AnyRow;
 
-use crate::db::{Columns as _, json_numbers, json_texts};
+use crate::db::{Columns as _, json_numbers, json_texts, signed};
 use crate::{
     Error, EventNo, Placement, Result, RoomNo, SnapshotNo, Status, Store, StoredEvent, TxnOwner,
 };
@@ -159,7 +159,12 @@ impl Store {
         let edges = self.auth_edges(of).await?;
         let first: Vec<_> = of
             .iter()
-            .flat_map(|no| edges.get(no).into_iter().flat_map(|auth| auth.iter().copied()))
+            .flat_map(|no| {
+                edges
+                    .get(no)
+                    .into_iter()
+                    .flat_map(|auth| auth.iter().copied())
+            })
             .collect();
         Ok(reach(&first, &edges))
     }
@@ -234,9 +239,11 @@ impl Store {
                  WHERE m.room = $1 ORDER BY e.depth DESC, m.missing LIMIT $2",
             )
             .bind(room.0)
-            .bind(crate::db::limit(limit));
+            .bind(signed(limit));
         let rows = self.rows(query).await?;
-        rows.iter().map(|row| Ok((row.id(0)?, EventNo(row.int(1)?)))).collect()
+        rows.iter()
+            .map(|row| Ok((row.id(0)?, EventNo(row.int(1)?))))
+            .collect()
     }
 
     /// Which of the events have `prev_events` that we lack: there the stored history has a gap.
@@ -260,7 +267,9 @@ impl Store {
     pub(crate) fn remember_event(&self, event: &Arc<StoredEvent>) {
         let caches = &self.core.caches;
         caches.events.insert(event.no, event.clone());
-        caches.event_ids.insert(event.pdu.event_id().to_owned(), event.no);
+        caches
+            .event_ids
+            .insert(event.pdu.event_id().to_owned(), event.no);
     }
 
     async fn load_events(&self, nos: &[EventNo]) -> Result<Vec<Arc<StoredEvent>>> {
@@ -297,7 +306,9 @@ impl Store {
         self.core.counters.event_reads(1);
         let event = Arc::new(event_of(row)?);
         let caches = &self.core.caches;
-        caches.event_ids.insert(event.pdu.event_id().to_owned(), event.no);
+        caches
+            .event_ids
+            .insert(event.pdu.event_id().to_owned(), event.no);
         Ok(caches.events.get_or_insert(event.no, event, 1))
     }
 }
@@ -309,14 +320,25 @@ pub(crate) const BY_IDS: &str =
 /// The event of a row of [`concat_events!`].
 pub(crate) fn event_of(row: &AnyRow) -> Result<StoredEvent> {
     let rules = rules(row.raw_opt(14)?.as_deref())?;
-    let pdu = Pdu::from_stored(rules, row.id(1)?, row.raw(13)?.into())
-        .map_err(|error| Error::broken(format!("event {} is damaged: {error}", row.int(0).unwrap_or(0))))?;
+    let pdu = Pdu::from_stored(rules, row.id(1)?, row.raw(13)?.into()).map_err(|error| {
+        Error::broken(format!(
+            "event {} is damaged: {error}",
+            row.int(0).unwrap_or(0)
+        ))
+    })?;
     let redacted_by = row.int_opt(10)?.map(EventNo);
-    let pdu = if redacted_by.is_some() { pdu.redacted() } else { pdu };
+    let pdu = if redacted_by.is_some() {
+        pdu.redacted()
+    } else {
+        pdu
+    };
     let txn = match row.raw_opt(12)? {
         Some(text) => {
             let (device, txn_id): (String, String) = serde_json::from_str(&text)?;
-            Some(TxnOwner { device: device.into(), txn_id })
+            Some(TxnOwner {
+                device: device.into(),
+                txn_id,
+            })
         }
         None => None,
     };

@@ -40,7 +40,9 @@ impl Store {
                 return Ok(id);
             }
         }
-        Err(crate::Error::broken("no number could be found for a filter"))
+        Err(crate::Error::broken(
+            "no number could be found for a filter",
+        ))
     }
 
     /// The filter with this number.
@@ -65,8 +67,14 @@ mod tests {
             let first = store.add_filter(alice, r#"{"a":"\u0000"}"#).await.unwrap();
             let second = store.add_filter(alice, "{}").await.unwrap();
             assert_ne!(first, second);
-            assert_eq!(store.add_filter(alice, r#"{"a":"\u0000"}"#).await.unwrap(), first);
-            assert_eq!(store.filter(alice, first).await.unwrap().as_deref(), Some(r#"{"a":"\u0000"}"#));
+            assert_eq!(
+                store.add_filter(alice, r#"{"a":"\u0000"}"#).await.unwrap(),
+                first
+            );
+            assert_eq!(
+                store.filter(alice, first).await.unwrap().as_deref(),
+                Some(r#"{"a":"\u0000"}"#)
+            );
             assert_eq!(store.filter(bob, second).await.unwrap(), None);
             assert_eq!(store.filter(alice, 99).await.unwrap(), None);
         })

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 
-use crate::db::{Columns as _, limit as rows};
+use crate::db::{Columns as _, signed};
 use crate::{EventNo, KeyNo, Pos, Result, RoomNo, Store, StoredEvent};
 
 /// A place between events: right after the event with this depth and order.
@@ -78,7 +78,7 @@ impl Store {
             }
         });
         let query = query.bind(room.0).bind(from.depth).bind(from.order);
-        let found = self.rows(query.bind(upto.0).bind(rows(limit))).await?;
+        let found = self.rows(query.bind(upto.0).bind(signed(limit))).await?;
         self.events_by_no(&numbers(&found)?).await
     }
 
@@ -98,7 +98,7 @@ impl Store {
             .bind(room.0)
             .bind(after.0.max(0))
             .bind(upto.0)
-            .bind(rows(limit));
+            .bind(signed(limit));
         let mut nos = numbers(&self.rows(query).await?)?;
         nos.reverse();
         self.events_by_no(&nos).await
@@ -120,7 +120,7 @@ impl Store {
             .bind(room.0)
             .bind(after.0.max(0))
             .bind(upto.0)
-            .bind(rows(limit));
+            .bind(signed(limit));
         let nos = numbers(&self.rows(query).await?)?;
         self.events_by_no(&nos).await
     }

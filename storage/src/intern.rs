@@ -53,13 +53,16 @@ impl Store {
         if let Some(no) = self.core.caches.users.get(user) {
             return Ok(Some(no));
         }
-        let found = self.numbers(&self.core.caches.users, &[user.to_owned()]).await?;
+        let found = self
+            .numbers(&self.core.caches.users, &[user.to_owned()])
+            .await?;
         Ok(found.into_values().next())
     }
 
     /// The users with these numbers, in their order. A number that was never given is an error.
     pub async fn users(&self, nos: &[UserNo]) -> Result<Vec<OwnedUserId>> {
-        self.names(&self.core.caches.user_names, nos, |user| user).await
+        self.names(&self.core.caches.user_names, nos, |user| user)
+            .await
     }
 
     /// The user with this number.
@@ -77,7 +80,10 @@ impl Store {
 
     /// The numbers of these, in their order, given now where they have none.
     pub async fn key_nos(&self, keys: &[(&str, &str)]) -> Result<Vec<KeyNo>> {
-        let keys: Vec<_> = keys.iter().map(|(kind, key)| StateKey::new(*kind, *key)).collect();
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|(kind, key)| StateKey::new(*kind, *key))
+            .collect();
         let mut known = self.numbers(&self.core.caches.keys, &keys).await?;
         let new = missing(&keys, &known);
         if !new.is_empty() {
@@ -101,7 +107,10 @@ impl Store {
 
     /// The numbers of those that have one, in their order.
     pub async fn known_keys(&self, keys: &[(&str, &str)]) -> Result<Vec<Option<KeyNo>>> {
-        let keys: Vec<_> = keys.iter().map(|(kind, key)| StateKey::new(*kind, *key)).collect();
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|(kind, key)| StateKey::new(*kind, *key))
+            .collect();
         let known = self.numbers(&self.core.caches.keys, &keys).await?;
         Ok(keys.iter().map(|key| known.get(key).copied()).collect())
     }
@@ -116,7 +125,8 @@ impl Store {
 
     /// The entries with these numbers, in their order.
     pub async fn keys(&self, nos: &[KeyNo]) -> Result<Vec<Arc<StateKey>>> {
-        self.names::<_, StateKey, _>(&self.core.caches.key_names, nos, Arc::new).await
+        self.names::<_, StateKey, _>(&self.core.caches.key_names, nos, Arc::new)
+            .await
     }
 
     /// The servers' numbers, in their order, given now where they have none.
@@ -139,13 +149,16 @@ impl Store {
 
     /// The server's number, if it has one.
     pub async fn known_server(&self, server: &ServerName) -> Result<Option<ServerNo>> {
-        let found = self.numbers(&self.core.caches.servers, &[server.to_owned()]).await?;
+        let found = self
+            .numbers(&self.core.caches.servers, &[server.to_owned()])
+            .await?;
         Ok(found.into_values().next())
     }
 
     /// The servers with these numbers, in their order.
     pub async fn servers(&self, nos: &[ServerNo]) -> Result<Vec<OwnedServerName>> {
-        self.names(&self.core.caches.server_names, nos, |name| name).await
+        self.names(&self.core.caches.server_names, nos, |name| name)
+            .await
     }
 
     /// The room's number, given now if it has none: for rooms that we hear of. A room of our own
@@ -165,7 +178,9 @@ impl Store {
         if let Some(no) = self.core.caches.room_ids.get(room) {
             return Ok(Some(no));
         }
-        let found = self.numbers(&self.core.caches.room_ids, &[room.to_owned()]).await?;
+        let found = self
+            .numbers(&self.core.caches.room_ids, &[room.to_owned()])
+            .await?;
         Ok(found.into_values().next())
     }
 
@@ -179,7 +194,8 @@ impl Store {
 
     /// The ids of the rooms with these numbers, in their order.
     pub async fn room_ids(&self, nos: &[RoomNo]) -> Result<Vec<OwnedRoomId>> {
-        self.names(&self.core.caches.room_names, nos, |room| room).await
+        self.names(&self.core.caches.room_names, nos, |room| room)
+            .await
     }
 
     /// The numbers of those names that have one.
@@ -329,7 +345,11 @@ impl Name for StateKey {
 
 /// Those of `names` that have no number, each once.
 fn missing<N: Clone + Ord + Hash, No>(names: &[N], known: &HashMap<N, No>) -> Vec<N> {
-    let mut new: Vec<N> = names.iter().filter(|name| !known.contains_key(*name)).cloned().collect();
+    let mut new: Vec<N> = names
+        .iter()
+        .filter(|name| !known.contains_key(*name))
+        .cloned()
+        .collect();
     // In one order everywhere, so that two processes which insert the same names don't deadlock.
     new.sort();
     new.dedup();
@@ -345,5 +365,6 @@ fn in_order<K: Eq + Hash, V: Clone>(wanted: &[K], found: &HashMap<K, V>) -> Resu
 }
 
 fn only<T>(mut list: Vec<T>) -> Result<T> {
-    list.pop().ok_or_else(|| Error::broken("an interned name isn't there"))
+    list.pop()
+        .ok_or_else(|| Error::broken("an interned name isn't there"))
 }

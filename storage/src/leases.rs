@@ -30,7 +30,9 @@ const LARGEST_BLOCK: i64 = 16_384;
 impl Store {
     /// A number for a new event.
     pub async fn next_event_no(&self) -> Result<EventNo> {
-        Ok(EventNo(self.lease("event", &self.core.leases.event, 1).await?.start))
+        Ok(EventNo(
+            self.lease("event", &self.core.leases.event, 1).await?.start,
+        ))
     }
 
     /// Numbers for `count` new events.
@@ -41,16 +43,22 @@ impl Store {
 
     /// A number for a new room. Not interned before the room is created.
     pub async fn next_room_no(&self) -> Result<RoomNo> {
-        Ok(RoomNo(self.lease("room", &self.core.leases.room, 1).await?.start))
+        Ok(RoomNo(
+            self.lease("room", &self.core.leases.room, 1).await?.start,
+        ))
     }
 
     pub(crate) async fn next_snapshot_no(&self) -> Result<SnapshotNo> {
-        let range = self.lease("snapshot", &self.core.leases.snapshot, 1).await?;
+        let range = self
+            .lease("snapshot", &self.core.leases.snapshot, 1)
+            .await?;
         Ok(SnapshotNo(range.start))
     }
 
     pub(crate) async fn next_set_no(&self) -> Result<SetNo> {
-        Ok(SetNo(self.lease("set", &self.core.leases.set, 1).await?.start))
+        Ok(SetNo(
+            self.lease("set", &self.core.leases.set, 1).await?.start,
+        ))
     }
 
     pub(crate) async fn next_user_nos(&self, count: usize) -> Result<Vec<UserNo>> {
@@ -59,7 +67,9 @@ impl Store {
     }
 
     pub(crate) async fn next_server_nos(&self, count: usize) -> Result<Vec<ServerNo>> {
-        let range = self.lease("server", &self.core.leases.server, count).await?;
+        let range = self
+            .lease("server", &self.core.leases.server, count)
+            .await?;
         Ok(range.map(ServerNo).collect())
     }
 

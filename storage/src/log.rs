@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sqlx::any::AnyRow;
 use tokio::sync::watch;
 
-use crate::db::{Columns as _, json_numbers, limit as most};
+use crate::db::{Columns as _, json_numbers, signed};
 use crate::members::from_code;
 use crate::{
     AccountData, Entry, EntryKind, EventNo, Interest, KeyNo, Pos, Receipt, Result, RoomNo, Store,
@@ -76,14 +76,16 @@ impl Log {
 
 impl Store {
     async fn stored_head(&self) -> Result<Pos> {
-        let row = self.row(self.sql("SELECT pos FROM counter WHERE id = 1")).await?;
+        let row = self
+            .row(self.sql("SELECT pos FROM counter WHERE id = 1"))
+            .await?;
         Ok(row.map(|row| row.int(0)).transpose()?.map_or(Pos(0), Pos))
     }
 
     /// Takes everything up to `upto`, which is committed, into the tail. Call with `filling` held.
     pub(crate) async fn pull(&self, upto: Pos) -> Result<()> {
         let tail = &self.core.tail;
-        let most_entries = i64::try_from(self.core.options.tail_entries).unwrap_or(i64::MAX);
+        let most_entries = signed(self.core.options.tail_entries);
         if upto.0 - tail.head().0 > most_entries {
             // Further behind than the tail is long: nothing of what the caches hold can be trusted.
             self.forget_everything();
@@ -98,7 +100,7 @@ impl Store {
                 _ => upto,
             };
             self.absorb(&entries).await?;
-            tail.append(entries, head, &self.core.counters);
+            tail.append(&entries, head, &self.core.counters);
         }
         Ok(())
     }
@@ -153,7 +155,7 @@ impl Store {
         fresh: bool,
     ) -> Result<Vec<Arc<Entry>>> {
         // A window of N positions holds at most N entries, and fewer where facts have moved on.
-        let mut window = most(limit).clamp(1, 10_000);
+        let mut window = signed(limit).clamp(1, 10_000);
         let mut after = after;
         let mut entries = Vec::new();
         while after < upto && entries.len() < limit {
@@ -196,7 +198,10 @@ impl Store {
         }
         if !receipts.is_empty() {
             let receipts = self.receipts_at(json_numbers(receipts)).await?;
-            details.receipts = receipts.into_iter().map(|found| (found.pos, found)).collect();
+            details.receipts = receipts
+                .into_iter()
+                .map(|found| (found.pos, found))
+                .collect();
         }
         if !data.is_empty() {
             let data = self.account_data_at(json_numbers(data)).await?;

@@ -6,7 +6,7 @@ use rhizome_protocol::Membership;
 use ruma::{OwnedServerName, ServerName};
 use sqlx::any::AnyRow;
 
-use crate::db::{Columns as _, limit};
+use crate::db::{Columns as _, signed};
 use crate::{Error, EventNo, Pos, Result, RoomNo, Store, UserNo};
 
 /// A user's membership in a room, seen from the user.
@@ -79,7 +79,11 @@ impl Store {
             )
             .bind(user.0)
             .bind(room.0);
-        self.row(query).await?.as_ref().map(membership_row).transpose()
+        self.row(query)
+            .await?
+            .as_ref()
+            .map(membership_row)
+            .transpose()
     }
 
     /// The room's members with this membership, or all, by user number.
@@ -109,10 +113,12 @@ impl Store {
     /// How many members the room has now.
     pub async fn member_counts(&self, room: RoomNo) -> Result<MemberCounts> {
         let head = self.room_by_no(room).await?;
-        Ok(head.map_or_else(MemberCounts::default, |head| MemberCounts {
-            joined: head.joined,
-            invited: head.invited,
-        }))
+        Ok(
+            head.map_or_else(MemberCounts::default, |head| MemberCounts {
+                joined: head.joined,
+                invited: head.invited,
+            }),
+        )
     }
 
     /// The first `count` members besides `except`, joined before invited, by user number; if there are
@@ -126,7 +132,7 @@ impl Store {
             )
             .bind(room.0)
             .bind(except.0)
-            .bind(limit(count));
+            .bind(signed(count));
         let mut rows = self.rows(present).await?;
         if rows.is_empty() {
             let gone = self
@@ -137,7 +143,7 @@ impl Store {
                 )
                 .bind(room.0)
                 .bind(except.0)
-                .bind(limit(count));
+                .bind(signed(count));
             rows = self.rows(gone).await?;
         }
         rows.iter().map(member).collect()

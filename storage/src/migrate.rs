@@ -31,9 +31,9 @@ fn load(dialect: Dialect) -> Result<Vec<Migration>, OpenError> {
         .iter()
         .map(|(name, text)| {
             let (number, what) = name.split_once('_').unwrap_or((name, ""));
-            let version = number.parse().map_err(|_| {
-                OpenError::Migration(format!("{name}: expected NNNN_what.sql"))
-            })?;
+            let version = number
+                .parse()
+                .map_err(|_| OpenError::Migration(format!("{name}: expected NNNN_what.sql")))?;
             Ok(Migration::new(
                 version,
                 Cow::Borrowed(what),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ruma::{OwnedServerName, ServerName};
 
-use crate::db::{Columns as _, limit as most};
+use crate::db::{Columns as _, signed};
 use crate::{EventNo, Pos, Result, RoomNo, ServerNo, SetNo, Store, StoredEvent};
 
 /// An event that must be sent.
@@ -44,22 +44,22 @@ impl Store {
             )
             .bind(after.0)
             .bind(upto.0)
-            .bind(most(limit));
+            .bind(signed(limit));
         let rows = self.rows(query).await?;
         let mut sets: HashMap<SetNo, Arc<[OwnedServerName]>> = HashMap::new();
         let mut out = Vec::with_capacity(rows.len());
         let nos: Result<Vec<_>> = rows.iter().map(|row| Ok(EventNo(row.int(1)?))).collect();
         for (row, event) in rows.iter().zip(self.events_by_no(&nos?).await?) {
             let set = SetNo(row.int(2)?);
-            let destinations = match sets.get(&set) {
-                Some(known) => known.clone(),
-                None => {
-                    let nos: Vec<(ServerNo,)> = serde_json::from_str(&row.raw(3)?)?;
-                    let nos: Vec<_> = nos.into_iter().map(|(no,)| no).collect();
-                    let servers: Arc<[_]> = self.servers(&nos).await?.into();
-                    sets.insert(set, servers.clone());
-                    servers
-                }
+            let known = sets.get(&set).cloned();
+            let destinations = if let Some(known) = known {
+                known
+            } else {
+                let nos: Vec<(ServerNo,)> = serde_json::from_str(&row.raw(3)?)?;
+                let nos: Vec<_> = nos.into_iter().map(|(no,)| no).collect();
+                let servers: Arc<[_]> = self.servers(&nos).await?.into();
+                sets.insert(set, servers.clone());
+                servers
             };
             out.push(Outbound {
                 pos: Pos(row.int(0)?),
@@ -92,7 +92,7 @@ impl Store {
             .bind(server.0)
             .bind(after.0)
             .bind(upto.0)
-            .bind(most(limit));
+            .bind(signed(limit));
         let rows = self.rows(query).await?;
         let nos: Result<Vec<_>> = rows.iter().map(|row| Ok(EventNo(row.int(0)?))).collect();
         self.events_by_no(&nos?).await
@@ -115,7 +115,7 @@ impl Store {
             )
             .bind(server.0)
             .bind(after.0)
-            .bind(most(limit));
+            .bind(signed(limit));
         let rows = self.rows(query).await?;
         rows.iter()
             .map(|row| {

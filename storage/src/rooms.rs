@@ -6,7 +6,7 @@ use rhizome_protocol::RoomRules;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use sqlx::any::AnyRow;
 
-use crate::db::{Columns as _, limit as rows};
+use crate::db::{Columns as _, signed};
 use crate::dialect::{escaped, unescaped};
 use crate::events::rules;
 use crate::{EventNo, Result, RoomNo, SnapshotNo, Store};
@@ -81,7 +81,7 @@ impl Store {
         let query = self
             .sql("SELECT no FROM room WHERE public = 1 AND no > $1 ORDER BY no LIMIT $2")
             .bind(after.0)
-            .bind(rows(limit));
+            .bind(signed(limit));
         let rows = self.rows(query).await?;
         rows.iter().map(|row| Ok(RoomNo(row.int(0)?))).collect()
     }
@@ -120,7 +120,11 @@ fn extremities_of(text: &str) -> Result<Vec<Extremity>> {
         .map(|(no, id, depth)| {
             let event_id = OwnedEventId::try_from(unescaped(id))
                 .map_err(|_| crate::Error::broken("a stored extremity is no event id"))?;
-            Ok(Extremity { no, event_id, depth })
+            Ok(Extremity {
+                no,
+                event_id,
+                depth,
+            })
         })
         .collect()
 }

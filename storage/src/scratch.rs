@@ -22,13 +22,19 @@ impl Scratch {
         let mut bytes = [0; 8];
         ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
             .map_err(|_| Error::broken("the system gives no random numbers"))?;
-        let prefix: String =
-            prefix.chars().filter(|c| c.is_ascii_lowercase() || *c == '_').collect();
+        let prefix: String = prefix
+            .chars()
+            .filter(|c| c.is_ascii_lowercase() || *c == '_')
+            .collect();
         let schema = format!("{prefix}_{:016x}", u64::from_ne_bytes(bytes));
         execute(server, format!("CREATE SCHEMA {schema}")).await?;
         let separator = if server.contains('?') { '&' } else { '?' };
         let url = format!("{server}{separator}options=-c%20search_path%3D{schema}");
-        Ok(Self { server: server.to_owned(), schema, url })
+        Ok(Self {
+            server: server.to_owned(),
+            schema,
+            url,
+        })
     }
 
     /// The URL with which a store opens this schema.
@@ -47,7 +53,9 @@ async fn execute(server: &str, statement: String) -> Result<(), OpenError> {
     let mut connection = sqlx::AnyConnection::connect(server).await?;
     // Both parts are ours: the schema's name has only letters, digits and `_`.
     let statement = format!("SET client_min_messages = warning; {statement}");
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(statement))).await?;
+    connection
+        .execute(sqlx::raw_sql(AssertSqlSafe(statement)))
+        .await?;
     connection.close().await?;
     Ok(())
 }

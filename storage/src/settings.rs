@@ -12,7 +12,9 @@ impl Store {
             .bind(name.to_owned())
             .bind(value.to_owned());
         self.execute(insert).await?;
-        let select = self.sql("SELECT value FROM meta WHERE name = $1").bind(name.to_owned());
+        let select = self
+            .sql("SELECT value FROM meta WHERE name = $1")
+            .bind(name.to_owned());
         let row = self.row(select).await?;
         let row = row.ok_or_else(|| Error::broken("a setting that was just written is missing"))?;
         Ok(row.raw(0)?)
@@ -26,8 +28,14 @@ mod tests {
     #[tokio::test]
     async fn the_first_claim_stands() {
         each_database(|store| async move {
-            assert_eq!(store.claim_setting("server_name", "a.org").await.unwrap(), "a.org");
-            assert_eq!(store.claim_setting("server_name", "b.org").await.unwrap(), "a.org");
+            assert_eq!(
+                store.claim_setting("server_name", "a.org").await.unwrap(),
+                "a.org"
+            );
+            assert_eq!(
+                store.claim_setting("server_name", "b.org").await.unwrap(),
+                "a.org"
+            );
         })
         .await;
     }

@@ -72,6 +72,9 @@ const BITS: u32 = 4;
 const WIDTH: u32 = 1 << BITS;
 const FORMAT: u64 = 1;
 
+/// The sixteen places of a node.
+type Slots = [Option<Slot>; WIDTH as usize];
+
 /// Spreads keys evenly and maps no two to the same number (the finaliser of SplitMix64).
 fn mix(key: KeyNo) -> u64 {
     let mut bits = key.0.cast_unsigned();
@@ -82,7 +85,7 @@ fn mix(key: KeyNo) -> u64 {
 
 /// Which slot the key takes at `level`.
 fn slot_of(key: KeyNo, level: u32) -> u32 {
-    ((mix(key) >> (level * BITS)) & u64::from(WIDTH - 1)) as u32
+    u32::try_from((mix(key) >> (level * BITS)) & u64::from(WIDTH - 1)).unwrap_or(0)
 }
 
 impl Node {
@@ -95,12 +98,12 @@ impl Node {
         self.slots.get(index).copied()
     }
 
-    fn from_slots(slots: [Option<Slot>; WIDTH as usize]) -> Self {
+    fn from_slots(slots: &Slots) -> Self {
         let mut node = Self::default();
-        for (index, slot) in slots.into_iter().enumerate() {
+        for (index, slot) in slots.iter().enumerate() {
             if let Some(slot) = slot {
                 node.used |= 1 << index;
-                node.slots.push(slot);
+                node.slots.push(*slot);
             }
         }
         node
@@ -132,11 +135,7 @@ pub(crate) fn step(loaded: &Loaded, at: Ref, level: u32, key: KeyNo) -> Result<O
 }
 
 /// What one side of a comparison has in each slot on `level`.
-fn spread(
-    loaded: &Loaded,
-    slot: Option<Slot>,
-    level: u32,
-) -> Result<[Option<Slot>; WIDTH as usize]> {
+fn spread(loaded: &Loaded, slot: Option<Slot>, level: u32) -> Result<Slots> {
     let mut out = [None; WIDTH as usize];
     match slot {
         None => {}
@@ -235,7 +234,7 @@ impl Maker<'_> {
         if after == before {
             return Ok(Some(Slot::Child(at)));
         }
-        self.place(after)
+        self.place(&after)
     }
 
     /// A slot that holds `slot`, at most a leaf, and the changes.
@@ -277,11 +276,11 @@ impl Maker<'_> {
         for (place, part) in slots.iter_mut().zip(parts) {
             *place = self.grow(level + 1, part)?;
         }
-        self.place(slots)
+        self.place(&slots)
     }
 
     /// A node with these slots, or what takes its place: nothing, or the only leaf.
-    fn place(&mut self, slots: [Option<Slot>; WIDTH as usize]) -> Result<Option<Slot>> {
+    fn place(&mut self, slots: &Slots) -> Result<Option<Slot>> {
         let node = Node::from_slots(slots);
         if let [] | [Slot::Leaf(..)] = node.slots[..] {
             return Ok(node.slots.first().copied());
@@ -338,9 +337,13 @@ impl Nodes {
 
 impl Node {
     fn encode(&self, no: SnapshotNo, out: &mut Vec<u8>) {
-        let children = self.slots.iter().enumerate().fold(0_u64, |bits, (n, slot)| {
-            bits | (u64::from(matches!(slot, Slot::Child(_))) << n)
-        });
+        let children = self
+            .slots
+            .iter()
+            .enumerate()
+            .fold(0_u64, |bits, (n, slot)| {
+                bits | (u64::from(matches!(slot, Slot::Child(_))) << n)
+            });
         put(out, u64::from(self.used));
         put(out, children);
         for slot in &self.slots {
@@ -378,10 +381,14 @@ impl Node {
 
 fn put(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+        out.push(low_bits(value) | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push(low_bits(value));
+}
+
+fn low_bits(value: u64) -> u8 {
+    value.to_le_bytes()[0] & 0x7f
 }
 
 fn take(rest: &mut &[u8]) -> Option<u64> {
@@ -412,6 +419,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::db::signed;
 
     type Map = BTreeMap<KeyNo, EventNo>;
 
@@ -468,10 +476,10 @@ mod tests {
             .collect()
     }
 
-    fn add(loaded: &mut Loaded, no: i64, nodes: Nodes) {
+    fn add(loaded: &mut Loaded, no: i64, nodes: &Nodes) {
         let no = SnapshotNo(no);
         let again = Nodes::decode(no, &nodes.encode(no)).unwrap();
-        assert_eq!(again, nodes);
+        assert_eq!(&again, nodes);
         loaded.insert(no, Arc::new(again));
     }
 
@@ -487,7 +495,7 @@ mod tests {
         ) {
             let mut loaded = Loaded::new();
             let mut maps: Vec<Map> = vec![Map::new()];
-            add(&mut loaded, 0, Nodes::default());
+            add(&mut loaded, 0, &Nodes::default());
             for (n, batch) in batches.iter().enumerate() {
                 let parent = parents[n].index(maps.len());
                 let mut map = maps[parent].clone();
@@ -501,10 +509,10 @@ mod tests {
                         None => map.remove(key),
                     };
                 }
-                let root = loaded[&SnapshotNo(parent as i64)].root;
-                let no = maps.len() as i64;
+                let root = loaded[&SnapshotNo(signed(parent))].root;
+                let no = signed(maps.len());
                 let nodes = derive(SnapshotNo(no), root, &changes, &loaded).unwrap();
-                add(&mut loaded, no, nodes);
+                add(&mut loaded, no, &nodes);
                 prop_assert_eq!(read(&loaded, SnapshotNo(no)), map.clone());
                 for key in (0..60).map(KeyNo) {
                     prop_assert_eq!(get(&loaded, SnapshotNo(no), key), map.get(&key).copied());
@@ -514,7 +522,7 @@ mod tests {
             for (a, left) in maps.iter().enumerate() {
                 for (b, right) in maps.iter().enumerate() {
                     prop_assert_eq!(
-                        diff(&loaded, SnapshotNo(a as i64), SnapshotNo(b as i64)),
+                        diff(&loaded, SnapshotNo(signed(a)), SnapshotNo(signed(b))),
                         plain_diff(left, right)
                     );
                 }

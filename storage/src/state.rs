@@ -49,7 +49,9 @@ impl Store {
         let known = self.known_keys(keys).await?;
         let wanted: Vec<_> = known.iter().flatten().copied().collect();
         let mut found = self.state_lookup(at, &wanted).await?.into_iter();
-        let events = known.iter().map(|key| key.and_then(|_| found.next().flatten()));
+        let events = known
+            .iter()
+            .map(|key| key.and_then(|_| found.next().flatten()));
         Ok(events.collect())
     }
 
@@ -67,7 +69,8 @@ impl Store {
         });
         for level in 0.. {
             let mut next = Vec::new();
-            self.load(left.iter().map(|(_, slot)| *slot), &mut loaded).await?;
+            self.load(left.iter().map(|(_, slot)| *slot), &mut loaded)
+                .await?;
             for (index, slot) in left {
                 match slot {
                     Slot::Leaf(key, event) if key == keys[index] => found[index] = Some(event),
@@ -111,7 +114,10 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut loaded = Loaded::new();
-        let roots = (self.root(a, &mut loaded).await?, self.root(b, &mut loaded).await?);
+        let roots = (
+            self.root(a, &mut loaded).await?,
+            self.root(b, &mut loaded).await?,
+        );
         let mut pairs = vec![roots];
         let mut differences = Vec::new();
         for level in 0.. {
@@ -144,7 +150,12 @@ impl Store {
             Some(parent) => self.root(parent, &mut loaded).await?,
             None => None,
         };
-        let changes: Vec<_> = changes.iter().copied().collect::<BTreeMap<_, _>>().into_iter().collect();
+        let changes: Vec<_> = changes
+            .iter()
+            .copied()
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .collect();
         self.load_paths(root, &changes, &mut loaded).await?;
         let no = self.next_snapshot_no().await?;
         let nodes = Arc::new(derive(no, root, &changes, &loaded)?);
@@ -154,7 +165,12 @@ impl Store {
         }
         pending.insert(no, Arc::downgrade(&nodes));
         drop(pending);
-        Ok(NewSnapshot { no, room, parent, nodes })
+        Ok(NewSnapshot {
+            no,
+            room,
+            parent,
+            nodes,
+        })
     }
 
     /// Loads all nodes on the ways to the changed entries.
@@ -167,7 +183,8 @@ impl Store {
         let Some(root) = root else { return Ok(()) };
         let mut left: Vec<_> = changes.iter().map(|(key, _)| (*key, root)).collect();
         for level in 0.. {
-            self.load(left.iter().map(|(_, slot)| *slot), loaded).await?;
+            self.load(left.iter().map(|(_, slot)| *slot), loaded)
+                .await?;
             let mut next = Vec::new();
             for (key, slot) in left {
                 if let Slot::Child(node) = slot {
@@ -196,7 +213,11 @@ impl Store {
         self.load_snapshots(snapshots.collect(), loaded).await
     }
 
-    async fn load_snapshots(&self, wanted: BTreeSet<SnapshotNo>, loaded: &mut Loaded) -> Result<()> {
+    async fn load_snapshots(
+        &self,
+        wanted: BTreeSet<SnapshotNo>,
+        loaded: &mut Loaded,
+    ) -> Result<()> {
         let mut missing = BTreeSet::new();
         for no in wanted {
             if loaded.contains_key(&no) {
@@ -236,6 +257,9 @@ impl Store {
 
     pub(crate) fn remember_snapshot(&self, no: SnapshotNo, nodes: &Arc<Nodes>) {
         let weight = nodes.weight();
-        self.core.caches.snapshots.insert_weighing(no, nodes.clone(), weight);
+        self.core
+            .caches
+            .snapshots
+            .insert_weighing(no, nodes.clone(), weight);
     }
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use ring::rand::SecureRandom as _;
 use rhizome_protocol::StateKey;
+use ring::rand::SecureRandom as _;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cache::Cache;
 use crate::clock::Clock;
-use crate::commit::{self, Job};
+use crate::commit::{self, Destinations, Job};
 use crate::counters::Counters;
 use crate::db::Columns as _;
 use crate::ephemeral::Ephemeral;
@@ -27,8 +27,7 @@ use crate::rooms::RoomHead;
 use crate::snapshot::Nodes;
 use crate::tail::Tail;
 use crate::{
-    Dialect, EventNo, KeyNo, Result, RoomNo, ServerNo, SetNo, SnapshotNo, StoredEvent, UserNo,
-    migrate,
+    Dialect, EventNo, KeyNo, Result, RoomNo, ServerNo, SnapshotNo, StoredEvent, UserNo, migrate,
 };
 
 /// How to open a store.
@@ -195,7 +194,8 @@ pub(crate) struct Caches {
     pub(crate) pending: Mutex<HashMap<SnapshotNo, Weak<Nodes>>>,
     pub(crate) memberships: Cache<UserNo, Arc<[MembershipRow]>>,
     pub(crate) joined_servers: Cache<RoomNo, Arc<[OwnedServerName]>>,
-    pub(crate) sets: Cache<Arc<str>, SetNo>,
+    /// Sets of destinations, by their names in the order that they were given.
+    pub(crate) sets: Cache<Arc<[OwnedServerName]>, Destinations>,
     pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
 }
 
@@ -219,7 +219,8 @@ impl Caches {
             // In rows.
             memberships: Cache::new(100_000),
             joined_servers: Cache::new(100_000),
-            sets: Cache::new(5_000),
+            // In names.
+            sets: Cache::new(100_000),
             auth: Cache::new(100_000),
         }
     }
@@ -234,7 +235,9 @@ impl Store {
         let writers = dialect.writers(options.max_connections);
         let writers = connect(&options.url, dialect, writers).await?;
         migrate::run(&writers, dialect).await?;
-        let readers = options.max_connections.saturating_sub(dialect.writers(options.max_connections));
+        let readers = options
+            .max_connections
+            .saturating_sub(dialect.writers(options.max_connections));
         let readers = connect(&options.url, dialect, readers.max(2)).await?;
         let epoch = load_epoch(&writers).await?;
         let head = load_head(&writers).await?;
@@ -254,16 +257,24 @@ impl Store {
             queue_ended: CancellationToken::new(),
             options,
         });
-        let own = Self { core: core.clone(), queue: None };
+        let own = Self {
+            core: core.clone(),
+            queue: None,
+        };
         tokio::spawn(commit::run(own, jobs, core.queue_ended.clone()));
         spawn_poll(&core);
         spawn_typing(&core);
-        Ok(Self { core, queue: Some(queue) })
+        Ok(Self {
+            core,
+            queue: Some(queue),
+        })
     }
 
     /// The log.
     pub fn log(&self) -> Log {
-        Log { store: self.clone() }
+        Log {
+            store: self.clone(),
+        }
     }
 
     /// Typing, and later presence.
@@ -344,7 +355,9 @@ impl Store {
 
 /// Locks a mutex whose holder never runs foreign code.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 async fn connect(url: &str, dialect: Dialect, connections: u32) -> Result<AnyPool, OpenError> {
@@ -363,7 +376,9 @@ async fn connect(url: &str, dialect: Dialect, connections: u32) -> Result<AnyPoo
         .max_lifetime(None)
         .after_connect(move |connection, _| {
             Box::pin(async move {
-                connection.execute(sqlx::raw_sql(AssertSqlSafe(setup))).await?;
+                connection
+                    .execute(sqlx::raw_sql(AssertSqlSafe(setup)))
+                    .await?;
                 Ok(())
             })
         })
@@ -374,10 +389,12 @@ async fn connect(url: &str, dialect: Dialect, connections: u32) -> Result<AnyPoo
 
 async fn load_epoch(pool: &AnyPool) -> Result<Arc<str>, OpenError> {
     // Two processes may start at once: the first insert wins for both.
-    sqlx::query("INSERT INTO meta (name, value) VALUES ('epoch', $1) ON CONFLICT (name) DO NOTHING")
-        .bind(new_epoch()?)
-        .execute(pool)
-        .await?;
+    sqlx::query(
+        "INSERT INTO meta (name, value) VALUES ('epoch', $1) ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(new_epoch()?)
+    .execute(pool)
+    .await?;
     let row = sqlx::query("SELECT value FROM meta WHERE name = 'epoch'")
         .fetch_one(pool)
         .await?;
@@ -396,21 +413,30 @@ fn new_epoch() -> Result<String> {
     ring::rand::SystemRandom::new()
         .fill(&mut bytes)
         .map_err(|_| crate::Error::broken("the system gives no random numbers"))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(crate::db::hex(&bytes))
 }
 
 /// Asks now and then what other processes have committed.
 fn spawn_poll(core: &Arc<Core>) {
-    let default = core.dialect.is_shared().then_some(Duration::from_millis(100));
+    let default = core
+        .dialect
+        .is_shared()
+        .then_some(Duration::from_millis(100));
     let Some(interval) = core.options.poll_interval.or(default) else {
         return;
     };
     let weak = Arc::downgrade(core);
     let closing = core.closing.clone();
     tokio::spawn(async move {
-        while closing.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+        while closing
+            .run_until_cancelled(tokio::time::sleep(interval))
+            .await
+            .is_some()
+        {
             let Some(core) = weak.upgrade() else { return };
-            let log = Log { store: Store { core, queue: None } };
+            let log = Log {
+                store: Store { core, queue: None },
+            };
             if let Err(error) = log.refresh().await {
                 tracing::warn!(%error, "can't read the log's head");
             }
@@ -425,7 +451,11 @@ fn spawn_typing(core: &Arc<Core>) {
     let clock = core.options.clock.clone();
     tokio::spawn(async move {
         let tick = Duration::from_millis(500);
-        while closing.run_until_cancelled(clock.sleep(tick)).await.is_some() {
+        while closing
+            .run_until_cancelled(clock.sleep(tick))
+            .await
+            .is_some()
+        {
             let Some(core) = weak.upgrade() else { return };
             let rooms = core.ephemeral.expire();
             core.tail.wake_rooms(&rooms, &core.counters);

@@ -50,11 +50,15 @@ impl Tail {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Ring> {
-        self.ring.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.ring
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Ring> {
-        self.ring.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.ring
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     pub(crate) fn head(&self) -> Pos {
@@ -72,28 +76,22 @@ impl Tail {
         if after < ring.floor {
             return None;
         }
-        let start = ring.entries.partition_point(|(entry, _)| entry.pos <= after);
+        let start = ring
+            .entries
+            .partition_point(|(entry, _)| entry.pos <= after);
         let found = ring.entries.range(start..);
         let found = found.take_while(|(entry, _)| entry.pos <= upto).take(limit);
         Some(found.map(|(entry, _)| entry.clone()).collect())
-    }
-
-    /// Whether anything after `after` is in `room`; true also if the tail doesn't go back that far.
-    pub(crate) fn touches(&self, room: RoomNo, after: Pos) -> bool {
-        let ring = self.read();
-        if after < ring.floor {
-            return true;
-        }
-        let start = ring.entries.partition_point(|(entry, _)| entry.pos <= after);
-        let mut later = ring.entries.range(start..);
-        later.any(|(entry, _)| entry.room() == Some(room))
     }
 
     /// The event, if the tail holds it.
     pub(crate) fn event(&self, no: EventNo) -> Option<Arc<StoredEvent>> {
         let ring = self.read();
         let pos = *ring.events.get(&no)?;
-        let index = ring.entries.binary_search_by_key(&pos, |(entry, _)| entry.pos).ok()?;
+        let index = ring
+            .entries
+            .binary_search_by_key(&pos, |(entry, _)| entry.pos)
+            .ok()?;
         match &ring.entries.get(index)?.0.kind {
             EntryKind::Event { event, .. } => Some(event.clone()),
             _ => None,
@@ -106,22 +104,28 @@ impl Tail {
         let Some(pos) = ring.events.get(&event.no).copied() else {
             return;
         };
-        let Ok(index) = ring.entries.binary_search_by_key(&pos, |(entry, _)| entry.pos) else {
+        let Ok(index) = ring
+            .entries
+            .binary_search_by_key(&pos, |(entry, _)| entry.pos)
+        else {
             return;
         };
         if let Some((entry, _)) = ring.entries.get_mut(index) {
             *entry = Arc::new(Entry {
                 pos,
-                kind: EntryKind::Event { room: event.room, event: event.clone() },
+                kind: EntryKind::Event {
+                    room: event.room,
+                    event: event.clone(),
+                },
             });
         }
     }
 
     /// Adds `entries`, ascending and all after the head, which becomes `head`. Call with `filling` held.
-    pub(crate) fn append(&self, entries: Vec<Arc<Entry>>, head: Pos, counters: &Counters) {
+    pub(crate) fn append(&self, entries: &[Arc<Entry>], head: Pos, counters: &Counters) {
         {
             let mut ring = self.write();
-            for entry in &entries {
+            for entry in entries {
                 let bytes = weigh(entry);
                 if let EntryKind::Event { event, .. } = &entry.kind {
                     ring.events.insert(event.no, entry.pos);
@@ -130,7 +134,9 @@ impl Tail {
                 ring.entries.push_back((entry.clone(), bytes));
             }
             while ring.entries.len() > self.most_entries || ring.bytes > self.most_bytes {
-                let Some((dropped, bytes)) = ring.entries.pop_front() else { break };
+                let Some((dropped, bytes)) = ring.entries.pop_front() else {
+                    break;
+                };
                 ring.bytes -= bytes;
                 ring.floor = dropped.pos;
                 if let EntryKind::Event { event, .. } = &dropped.kind {
@@ -140,7 +146,7 @@ impl Tail {
             ring.head = head;
         }
         self.head.send_replace(head);
-        self.wake(&entries, counters);
+        self.wake(entries, counters);
     }
 
     /// Forgets everything up to `head` (a reader that fell too far behind starts from there).

@@ -1,6 +1,9 @@
 //! Stores for tests, on both databases.
 
-#![allow(clippy::expect_used, reason = "a test that can't be set up fails with these words")]
+#![allow(
+    clippy::expect_used,
+    reason = "a test that can't be set up fails with these words"
+)]
 
 use std::future::Future;
 use std::path::Path;

@@ -7,9 +7,7 @@ use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedServerName};
 
 use super::Job;
 use super::gather::{GatheredRoom, extremity};
-use crate::{
-    CommitError, Error, EventNo, Fact, NewEvent, RoomHead, RoomNo, RoomWrite, TxnKey,
-};
+use crate::{CommitError, Error, EventNo, Fact, NewEvent, RoomHead, RoomNo, RoomWrite, TxnKey};
 
 /// What the database says about everything that the group touches.
 #[derive(Debug, Default)]
@@ -196,7 +194,8 @@ fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut Known) {
     }
     for event in write.events.iter().filter(|event| event.is_live()) {
         let prevs = event.pdu.prev_events();
-        head.extremities.retain(|known| !prevs.contains(&known.event_id));
+        head.extremities
+            .retain(|known| !prevs.contains(&known.event_id));
         // One that came late and has a child already is no extremity.
         if !known.wanted_prevs.contains(event.pdu.event_id()) {
             head.extremities.push(extremity(event));
@@ -206,7 +205,8 @@ fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut Known) {
         head.extremities.clone_from(reset);
     }
     let dropped = &write.drop_extremities;
-    head.extremities.retain(|known| !dropped.contains(&known.no));
+    head.extremities
+        .retain(|known| !dropped.contains(&known.no));
     for event in &write.events {
         let stored = KnownEvent {
             no: event.no,

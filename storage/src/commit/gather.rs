@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use ring::digest::{SHA256, digest};
 use rhizome_protocol::Membership;
+use ring::digest::{SHA256, digest};
 use ruma::{OwnedServerName, ServerName, UserId};
 
-use crate::db::{Columns as _, json_numbers};
+use crate::db::{Columns as _, hex, json_numbers};
 use crate::{
     CommitError, Error, Extremity, Fact, NewEvent, Result, RoomNo, RoomWrite, ServerNo, SetNo,
     StateChange, Store, UserNo, WriteSet,
@@ -38,9 +38,9 @@ pub(super) struct MemberChange {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Destinations {
+pub(crate) struct Destinations {
     pub(super) set: SetNo,
-    pub(super) servers: Vec<ServerNo>,
+    pub(super) servers: Arc<[ServerNo]>,
 }
 
 pub(super) async fn gather(store: &Store, set: &WriteSet) -> Result<Gathered, CommitError> {
@@ -63,7 +63,9 @@ async fn gather_room(store: &Store, write: &RoomWrite) -> Result<GatheredRoom> {
     let mut gathered = GatheredRoom::default();
     if let Some(current) = &write.current {
         for change in &current.changes {
-            gathered.members.push(member_change(store, write, change).await?);
+            gathered
+                .members
+                .push(member_change(store, write, change).await?);
         }
     }
     for event in &write.events {
@@ -75,17 +77,16 @@ async fn gather_room(store: &Store, write: &RoomWrite) -> Result<GatheredRoom> {
     if let Some(nos) = &write.reset_extremities {
         let mut reset = Vec::with_capacity(nos.len());
         for no in nos {
-            reset.push(match write.events.iter().find(|event| event.no == *no) {
-                Some(event) => extremity(event),
-                None => {
-                    let event = store.event_by_no(*no).await?;
-                    let event = event.ok_or_else(|| Error::broken("an extremity isn't stored"))?;
-                    Extremity {
-                        no: *no,
-                        event_id: event.pdu.event_id().to_owned(),
-                        depth: event.depth,
-                    }
-                }
+            if let Some(event) = write.events.iter().find(|event| event.no == *no) {
+                reset.push(extremity(event));
+                continue;
+            }
+            let event = store.event_by_no(*no).await?;
+            let event = event.ok_or_else(|| Error::broken("an extremity isn't stored"))?;
+            reset.push(Extremity {
+                no: *no,
+                event_id: event.pdu.event_id().to_owned(),
+                depth: event.depth,
             });
         }
         gathered.reset = Some(reset);
@@ -135,19 +136,15 @@ async fn member_change(
 
 /// The interned set of these servers.
 async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<Destinations> {
-    let names: Vec<&ServerName> = servers.iter().map(|name| &**name).collect();
-    let mut servers = store.server_nos(&names).await?;
-    servers.sort();
-    servers.dedup();
-    let text = json_numbers(servers.iter().map(|no| no.0));
-    if let Some(set) = store.core.caches.sets.get(text.as_str()) {
-        return Ok(Destinations { set, servers });
+    if let Some(found) = store.core.caches.sets.get(servers) {
+        return Ok(found);
     }
-    let hash: String = digest(&SHA256, text.as_bytes())
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let names: Vec<&ServerName> = servers.iter().map(|name| &**name).collect();
+    let mut nos = store.server_nos(&names).await?;
+    nos.sort();
+    nos.dedup();
+    let text = json_numbers(nos.iter().map(|no| no.0));
+    let hash = hex(digest(&SHA256, text.as_bytes()).as_ref());
     let find = |store: &Store| {
         store
             .sql("SELECT no FROM destination_set WHERE digest = $1")
@@ -166,9 +163,14 @@ async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<Dest
         store.execute(query).await?;
         found = store.row(find(store)).await?;
     }
-    let row = found.ok_or_else(|| Error::broken("a destination set was inserted and isn't there"))?;
-    let set = SetNo(row.int(0)?);
-    let key: Arc<str> = text.into();
-    store.core.caches.sets.insert(key, set);
-    Ok(Destinations { set, servers })
+    let row =
+        found.ok_or_else(|| Error::broken("a destination set was inserted and isn't there"))?;
+    let destinations = Destinations {
+        set: SetNo(row.int(0)?),
+        servers: nos.into(),
+    };
+    let (key, weight) = (Arc::from(servers), servers.len());
+    let cache = &store.core.caches.sets;
+    cache.insert_weighing(key, destinations.clone(), weight);
+    Ok(destinations)
 }

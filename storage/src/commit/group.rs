@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::decide::{Decision, Known, KnownEvent, PendingRedaction, decide};
 use super::rows::{self, Found, OldMember, Plan};
 use super::{Answer, Job, publish, write};
-use crate::db::{Columns as _, Tx, json_numbers, json_rows, json_texts};
+use crate::db::{Columns as _, Tx, json_numbers, json_rows, json_texts, signed};
 use crate::dialect::escaped;
 use crate::error::is_busy;
 use crate::members::from_code;
@@ -74,7 +74,10 @@ pub(super) async fn attempt(store: &Store, jobs: Vec<Job>) -> Result<Answered, F
             tracing::error!(%error, "the log's tail is behind");
         }
     }
-    if written.decisions.iter().any(|decision| matches!(decision, Decision::Done(_)))
+    if written
+        .decisions
+        .iter()
+        .any(|decision| matches!(decision, Decision::Done(_)))
         && let Err(error) = store.log().refresh().await
     {
         tracing::error!(%error, "the log's tail is behind");
@@ -144,11 +147,17 @@ fn answer(store: &Store, jobs: Vec<Job>, written: Written) -> Answered {
         let answer = match decision {
             Decision::Accept => {
                 let span = spans.next().unwrap_or_default();
-                let at = |offset: usize| Pos(written.base.0 + offset as i64);
+                let at = |offset: usize| Pos(written.base.0 + signed(offset));
                 Ok(if span.is_empty() {
-                    Committed { first: head, last: head }
+                    Committed {
+                        first: head,
+                        last: head,
+                    }
                 } else {
-                    Committed { first: at(span.start + 1), last: at(span.end) }
+                    Committed {
+                        first: at(span.start + 1),
+                        last: at(span.end),
+                    }
                 })
             }
             Decision::Refuse(error) => {
@@ -161,7 +170,10 @@ fn answer(store: &Store, jobs: Vec<Job>, written: Written) -> Answered {
             }
             Decision::Done(order) => {
                 let pos = Pos(order.unwrap_or(head.0).max(0));
-                Ok(Committed { first: pos, last: pos })
+                Ok(Committed {
+                    first: pos,
+                    last: pos,
+                })
             }
             Decision::Defer => {
                 answered.deferred.push(job);
@@ -273,13 +285,21 @@ async fn look_up(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<(), Tro
         let prevs = event.pdu.prev_events().iter().map(|id| id.as_str());
         ids.extend(prevs.filter(|id| !extremities.contains(id)));
     }
-    let keys: Vec<_> = events_of(jobs).filter_map(|(_, event)| event.txn.as_ref()).collect();
+    let keys: Vec<_> = events_of(jobs)
+        .filter_map(|(_, event)| event.txn.as_ref())
+        .collect();
     let txns: Vec<_> = keys
         .iter()
         .enumerate()
         .map(|(index, key)| {
             let device = escaped(key.device.as_str());
-            (key.user, device, escaped(&key.path), escaped(&key.txn_id), index)
+            (
+                key.user,
+                device,
+                escaped(&key.path),
+                escaped(&key.txn_id),
+                index,
+            )
         })
         .collect();
     let query = tx
@@ -328,7 +348,11 @@ async fn look_up(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<(), Tro
                         None => None,
                     },
                 };
-                known.redactions.entry(row.id(5)?).or_default().push(pending);
+                known
+                    .redactions
+                    .entry(row.id(5)?)
+                    .or_default()
+                    .push(pending);
             }
             3 => drop(known.wanted_prevs.insert(row.id(5)?)),
             4 => drop(known.wanted_auth.insert(row.id(5)?)),
@@ -413,7 +437,12 @@ async fn find_targets(
         .flat_map(|(_, job)| &job.set.rooms)
         .flat_map(|write| &write.events)
         .filter_map(|event| event.redacts.as_ref())
-        .filter(|redacts| known.events.get(&redacts.target).is_none_or(|event| !event.in_group))
+        .filter(|redacts| {
+            known
+                .events
+                .get(&redacts.target)
+                .is_none_or(|event| !event.in_group)
+        })
         .map(|redacts| redacts.target.as_str())
         .collect();
     if targets.is_empty() {
@@ -472,6 +501,8 @@ pub(super) struct Statement {
     /// Whether it needs `$2`, the position before the group's first, and `$3`, the order after its
     /// last backfilled event.
     pub(super) uses: Uses,
+    /// How many rows it must touch.
+    pub(super) expect: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -491,6 +522,7 @@ impl Statement {
             sql,
             rows: json_rows(rows)?,
             uses,
+            expect: None,
         })
     }
 }

@@ -6,8 +6,11 @@
 //! rows, and writes those with one statement per table. [`publish`] brings caches and tail up to date.
 
 mod decide;
+mod event_rows;
+mod fact_rows;
 mod gather;
 mod group;
+mod member_rows;
 mod publish;
 mod rows;
 mod write;
@@ -22,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::CrashAt;
 use crate::{CommitError, Committed, Error, Store, WriteSet};
+pub(crate) use gather::Destinations;
 use gather::Gathered;
 use group::Trouble;
 
@@ -65,7 +69,11 @@ pub(crate) async fn run(store: Store, jobs: mpsc::Receiver<Job>, ended: Cancella
     let _ended = ended.drop_guard();
     // Caught here rather than seen by a guard's drop: when a test's thread panics, its runtime drops
     // this task, and that is no failure of the queue.
-    if AssertUnwindSafe(take_jobs(store, jobs)).catch_unwind().await.is_err() {
+    if AssertUnwindSafe(take_jobs(store, jobs))
+        .catch_unwind()
+        .await
+        .is_err()
+    {
         tracing::error!("the commit queue has panicked: ending the process");
         std::process::abort();
     }

@@ -4,10 +4,13 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::Job;
+use super::event_rows::txn_owner;
 use super::group::Written;
-use super::rows::{Planned, lost, txn_owner};
+use super::rows::Planned;
+use crate::db::signed;
 use crate::{
-    AccountData, Entry, EntryKind, Fact, NewEvent, Pos, Receipt, Result, RoomNo, Store, StoredEvent,
+    AccountData, Entry, EntryKind, Error, Fact, NewEvent, Pos, Receipt, Result, RoomNo, Store,
+    StoredEvent,
 };
 
 /// How often reading other processes' entries is tried before the tail is left behind.
@@ -15,7 +18,7 @@ const TRIES: u32 = 20;
 
 pub(super) async fn publish(store: &Store, jobs: &[Job], written: &mut Written) -> Result<()> {
     let tail = &store.core.tail;
-    let positions = written.plan.log.len() as i64;
+    let positions = signed(written.plan.log.len());
     let _filling = tail.filling.lock().await;
     if positions > 0 && tail.head() < written.base {
         pull(store, written.base).await?;
@@ -30,10 +33,13 @@ pub(super) async fn publish(store: &Store, jobs: &[Job], written: &mut Written) 
     let mut entries = Vec::with_capacity(written.plan.log.len());
     for (planned, pos) in written.plan.log.iter().zip(written.base.0 + 1..) {
         let kind = entry(jobs, planned, Pos(pos), &events)?;
-        entries.push(Arc::new(Entry { pos: Pos(pos), kind }));
+        entries.push(Arc::new(Entry {
+            pos: Pos(pos),
+            kind,
+        }));
     }
     if positions > 0 && !overtaken {
-        tail.append(entries, last, &store.core.counters);
+        tail.append(&entries, last, &store.core.counters);
     } else if tail.head() < last && positions > 0 {
         pull(store, last).await?;
     }
@@ -95,7 +101,13 @@ fn events(jobs: &[Job], written: &Written) -> Vec<Vec<Vec<Arc<StoredEvent>>>> {
         let rooms = job.set.rooms.iter().filter(|_| accepted);
         all.push(
             rooms
-                .map(|write| write.events.iter().map(|event| stored(write.room, event)).collect())
+                .map(|write| {
+                    write
+                        .events
+                        .iter()
+                        .map(|event| stored(write.room, event))
+                        .collect()
+                })
                 .collect(),
         );
     }
@@ -177,7 +189,10 @@ fn entry(
     Ok(match *planned {
         Planned::Event { job, room, event } => {
             let event = events[job][room][event].clone();
-            EntryKind::Event { room: event.room, event }
+            EntryKind::Event {
+                room: event.room,
+                event,
+            }
         }
         Planned::State { job, room, change } => {
             let write = &jobs[job].set.rooms[room];
@@ -202,26 +217,34 @@ fn entry(
 /// `None` for facts without a position.
 fn fact_entry(fact: &Fact, room_of_invite: Option<RoomNo>, pos: Pos) -> Option<EntryKind> {
     Some(match fact {
-        Fact::Receipt { room, user, kind, thread, event_id, ts } => {
-            EntryKind::Receipt(Arc::new(Receipt {
-                pos,
-                room: *room,
-                user: *user,
-                kind: kind.clone(),
-                thread: thread.clone().filter(|thread| !thread.is_empty()),
-                event_id: event_id.clone(),
-                ts: *ts,
-            }))
-        }
-        Fact::AccountData { user, room, kind, content } => {
-            EntryKind::AccountData(Arc::new(AccountData {
-                pos,
-                user: *user,
-                room: *room,
-                kind: kind.clone(),
-                content: content.clone(),
-            }))
-        }
+        Fact::Receipt {
+            room,
+            user,
+            kind,
+            thread,
+            event_id,
+            ts,
+        } => EntryKind::Receipt(Arc::new(Receipt {
+            pos,
+            room: *room,
+            user: *user,
+            kind: kind.clone(),
+            thread: thread.clone().filter(|thread| !thread.is_empty()),
+            event_id: event_id.clone(),
+            ts: *ts,
+        })),
+        Fact::AccountData {
+            user,
+            room,
+            kind,
+            content,
+        } => EntryKind::AccountData(Arc::new(AccountData {
+            pos,
+            user: *user,
+            room: *room,
+            kind: kind.clone(),
+            content: content.clone(),
+        })),
         Fact::DeviceListChanged { user } => EntryKind::DeviceList { user: *user },
         Fact::TokenRevoked { user, device } => EntryKind::TokenRevoked {
             user: *user,
@@ -239,4 +262,9 @@ fn fact_entry(fact: &Fact, room_of_invite: Option<RoomNo>, pos: Pos) -> Option<E
         },
         Fact::Forget { .. } | Fact::Alias { .. } | Fact::Directory { .. } => return None,
     })
+}
+
+/// A fact that can't be published is a bug of this module.
+fn lost() -> Error {
+    Error::broken("a planned log entry has no source")
 }

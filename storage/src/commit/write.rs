@@ -2,7 +2,7 @@
 
 use super::group::{Statement, Trouble, Uses};
 use super::rows::Plan;
-use crate::db::{Columns as _, Tx};
+use crate::db::{Columns as _, Tx, signed};
 use crate::{Error, Pos};
 
 /// Gives the position before the group's first and the order after its last backfilled event.
@@ -19,7 +19,7 @@ pub(super) async fn write(tx: &mut Tx, plan: &Plan) -> Result<(Pos, i64), Troubl
 
 /// From here to COMMIT no other process gets positions, so commit order is position order.
 async fn take_counter(tx: &mut Tx, plan: &Plan) -> Result<(Pos, i64), Trouble> {
-    let positions = plan.log.len() as i64;
+    let positions = signed(plan.log.len());
     if positions == 0 && plan.backfilled == 0 {
         return Ok((Pos(0), 0));
     }
@@ -40,6 +40,9 @@ async fn run(tx: &mut Tx, statement: &Statement, base: Pos, back: i64) -> Result
     if statement.uses == Uses::BaseAndBack {
         query = query.bind(back);
     }
-    tx.execute(query).await?;
+    let touched = tx.execute(query).await?;
+    if statement.expect.is_some_and(|expect| expect != touched) {
+        return Err(Error::broken("an event has the number of another").into());
+    }
     Ok(())
 }

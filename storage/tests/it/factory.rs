@@ -178,12 +178,23 @@ impl Room {
             kind,
             state_key,
             content,
-            prevs: head.extremities.iter().map(|ext| ext.event_id.clone()).collect(),
+            prevs: head
+                .extremities
+                .iter()
+                .take(20)
+                .map(|ext| ext.event_id.clone())
+                .collect(),
             auth: vec![
                 self.create.event_id().to_owned(),
                 self.join.event_id().to_owned(),
             ],
-            depth: head.extremities.iter().map(|ext| ext.depth).max().unwrap_or(0) + 1,
+            depth: head
+                .extremities
+                .iter()
+                .map(|ext| ext.depth)
+                .max()
+                .unwrap_or(0)
+                + 1,
             redacts: None,
         }
         .build()
@@ -191,7 +202,8 @@ impl Room {
 
     pub async fn message(&self, body: &str) -> Arc<Pdu> {
         let content = json!({"body": body, "msgtype": "m.text"});
-        self.event(&self.alice, "m.room.message", None, content).await
+        self.event(&self.alice, "m.room.message", None, content)
+            .await
     }
 
     /// The write of a message-like event.

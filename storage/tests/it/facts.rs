@@ -1,1 +1,195 @@
-//! 
+//! Facts that move, invites, aliases.
+
+use rhizome_protocol::Membership;
+use rhizome_storage::testing::each_database;
+use rhizome_storage::{CommitError, EntryKind, Fact, Pos, Store, WriteSet};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, event_id};
+
+use crate::factory::{Room, rules, user};
+
+async fn commit(store: &Store, facts: Vec<Fact>) -> Result<Pos, CommitError> {
+    let set = WriteSet {
+        rooms: vec![],
+        facts,
+    };
+    store.commit(set).await.map(|committed| committed.last)
+}
+
+#[tokio::test]
+async fn receipts_and_account_data_keep_the_last() {
+    each_database(|store| async move {
+        let room = Room::new(&store, "r").await;
+        let alice = store.user_no(&room.alice).await.unwrap();
+        let start = store.log().head();
+        let receipt = |id: &ruma::EventId, thread: Option<&str>| Fact::Receipt {
+            room: room.no,
+            user: alice,
+            kind: "m.read".to_owned(),
+            thread: thread.map(str::to_owned),
+            event_id: id.to_owned(),
+            ts: 5,
+        };
+        let data = |kind: &str, content: &str| Fact::AccountData {
+            user: alice,
+            room: Some(room.no).filter(|_| kind == "m.tag"),
+            kind: kind.to_owned(),
+            content: content.into(),
+        };
+        let (one, two) = (event_id!("$one"), event_id!("$two"));
+        // Twice in one write set, and once more.
+        let facts = vec![
+            receipt(one, None),
+            receipt(two, None),
+            receipt(one, Some("$t")),
+        ];
+        commit(&store, facts).await.unwrap();
+        commit(
+            &store,
+            vec![data("m.tag", "{\"a\":1}"), data("m.direct", "{}")],
+        )
+        .await
+        .unwrap();
+        let last = commit(&store, vec![data("m.tag", "{\"a\":2}")])
+            .await
+            .unwrap();
+        for store in [
+            store.clone(),
+            Store::open(store.options().clone()).await.unwrap(),
+        ] {
+            let receipts = store.receipts_in(room.no, start, last).await.unwrap();
+            let ids: Vec<_> = receipts
+                .iter()
+                .map(|receipt| (receipt.event_id.as_str(), receipt.thread.as_deref()))
+                .collect();
+            assert_eq!(ids, [("$two", None), ("$one", Some("$t"))]);
+            assert_eq!(store.receipts_of(room.no, alice).await.unwrap().len(), 2);
+            let tag = store
+                .account_data(alice, Some(room.no), "m.tag")
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!((&*tag.content, tag.pos), ("{\"a\":2}", last));
+            assert!(
+                store
+                    .account_data(alice, None, "m.tag")
+                    .await
+                    .unwrap()
+                    .is_none()
+            );
+            let since = store.account_data_since(alice, start, last).await.unwrap();
+            assert_eq!(since.len(), 2);
+        }
+        // The tail tells of every move, the database of the last ones.
+        assert_eq!(store.log().tail(start, last).unwrap().len(), 6);
+        let fresh = Store::open(store.options().clone()).await.unwrap();
+        assert_eq!(fresh.log().read(start, last, 100).await.unwrap().len(), 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn invites_from_outside_come_and_go() {
+    each_database(|store| async move {
+        let alice = store.user_no(&user("alice")).await.unwrap();
+        let bob = store
+            .user_no(ruma::user_id!("@bob:there.example"))
+            .await
+            .unwrap();
+        let room_id = OwnedRoomId::try_from("!far:there.example").unwrap();
+        let invite = Fact::RemoteInvite {
+            user: alice,
+            room_id: room_id.clone(),
+            sender: bob,
+            rules: rules(),
+            event: "{}".into(),
+            stripped_state: "[]".into(),
+        };
+        let pos = commit(&store, vec![invite.clone()]).await.unwrap();
+        let room = store.known_room(&room_id).await.unwrap().unwrap();
+        assert!(store.room(&room_id).await.unwrap().is_none());
+        let found = store.remote_invite(alice, room).await.unwrap().unwrap();
+        assert_eq!(
+            (found.pos, found.sender.as_str()),
+            (pos, "@bob:there.example")
+        );
+        let row = store.memberships_of(alice).await.unwrap()[0];
+        assert_eq!((row.membership, row.event), (Membership::Invite, None));
+        let gone = Fact::RemoteInviteGone {
+            user: alice,
+            room_id: room_id.clone(),
+        };
+        let pos = commit(&store, vec![gone.clone()]).await.unwrap();
+        assert!(store.remote_invite(alice, room).await.unwrap().is_none());
+        let row = store.memberships_of(alice).await.unwrap()[0];
+        assert_eq!((row.membership, row.since), (Membership::Leave, pos));
+        // Both in one write set.
+        commit(&store, vec![invite, gone]).await.unwrap();
+        assert!(store.remote_invite(alice, room).await.unwrap().is_none());
+        let fresh = Store::open(store.options().clone()).await.unwrap();
+        let entries = fresh
+            .log()
+            .read(Pos(0), fresh.log().head(), 10)
+            .await
+            .unwrap();
+        let EntryKind::Invite { gone: true, .. } = entries.last().unwrap().kind else {
+            panic!("{entries:?}")
+        };
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_alias_is_taken_once() {
+    each_database(|store| async move {
+        let room = Room::new(&store, "r").await;
+        let alice = store.user_no(&room.alice).await.unwrap();
+        let alias = OwnedRoomAliasId::try_from("#a:here.example").unwrap();
+        let fact = Fact::Alias {
+            alias: alias.clone(),
+            room: room.no,
+            creator: alice,
+        };
+        let directory = Fact::Directory {
+            room: room.no,
+            public: true,
+        };
+        commit(&store, vec![fact.clone(), directory]).await.unwrap();
+        let refused = commit(&store, vec![fact]).await.unwrap_err();
+        assert!(matches!(refused, CommitError::AliasTaken(taken) if taken == alias));
+        assert!(room.head().await.public);
+        let public = store
+            .public_rooms(rhizome_storage::RoomNo(0), 10)
+            .await
+            .unwrap();
+        assert_eq!(public, [room.no]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn devices_and_revocations_are_told() {
+    each_database(|store| async move {
+        let alice = store.user_no(&user("alice")).await.unwrap();
+        let facts = vec![
+            Fact::DeviceListChanged { user: alice },
+            Fact::TokenRevoked {
+                user: alice,
+                device: Some("PHONE".into()),
+            },
+            Fact::TokenRevoked {
+                user: alice,
+                device: None,
+            },
+        ];
+        commit(&store, facts).await.unwrap();
+        let fresh = Store::open(store.options().clone()).await.unwrap();
+        let entries = fresh
+            .log()
+            .read(Pos(0), fresh.log().head(), 10)
+            .await
+            .unwrap();
+        assert_eq!(entries.len(), 3);
+        assert!(entries.iter().all(|entry| entry.user() == Some(alice)));
+    })
+    .await;
+}

@@ -1,1 +1,142 @@
-//! 
+//! The log has no gaps, the tail is bounded, and wake-ups go to whom they concern.
+
+use std::time::Duration;
+
+use rhizome_storage::testing::TestDatabase;
+use rhizome_storage::testing::each_database;
+use rhizome_storage::{EntryKind, Fact, Options, Pos, Store, WriteSet};
+
+use crate::factory::{Room, user};
+
+/// Reads on as the head moves, and checks that nothing is left out or comes twice.
+async fn follow(store: Store, upto: Pos) -> Vec<String> {
+    let log = store.log();
+    let mut heads = log.subscribe();
+    let mut at = Pos(0);
+    let mut seen = Vec::new();
+    while at < upto {
+        let head = log.head();
+        loop {
+            let page = log.read(at, head, 7).await.unwrap();
+            for entry in &page {
+                assert_eq!(entry.pos.0, at.0 + 1, "a gap after {at}");
+                at = entry.pos;
+                if let EntryKind::Event { event, .. } = &entry.kind {
+                    seen.push(event.pdu.event_id().to_string());
+                }
+            }
+            if page.len() < 7 {
+                break;
+            }
+        }
+        assert_eq!(at, head, "everything up to the head can be read");
+        if at < upto {
+            tokio::time::timeout(Duration::from_secs(30), heads.changed())
+                .await
+                .expect("the head moves")
+                .unwrap();
+        }
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_see_everything_in_one_order() {
+    for database in TestDatabase::both().await {
+        // A short tail, so that slow readers need the database as well.
+        let store = Store::open(Options {
+            tail_entries: 16,
+            ..database.options()
+        })
+        .await
+        .unwrap();
+        let rooms = [Room::new(&store, "a").await, Room::new(&store, "b").await];
+        let upto = Pos(store.log().head().0 + 8 * 10);
+        let mut readers = Vec::new();
+        for _ in 0..3 {
+            readers.push(tokio::spawn(follow(store.clone(), upto)));
+        }
+        let mut writers = Vec::new();
+        for writer in 0..8 {
+            let room = rooms[writer % 2].clone();
+            writers.push(tokio::spawn(async move {
+                for n in 0..10 {
+                    let id = room.send(&format!("{writer} {n}")).await;
+                    // Our own commits are in the tail before they are answered.
+                    let event = room.store.event(&id).await.unwrap().unwrap();
+                    assert!(event.pos().unwrap() <= room.store.log().head());
+                }
+            }));
+        }
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let mut orders = Vec::new();
+        for reader in readers {
+            orders.push(reader.await.unwrap());
+        }
+        assert_eq!(orders[0].len(), 84);
+        assert!(orders.iter().all(|order| *order == orders[0]));
+        let behind = store.log().tail(Pos(0), upto);
+        assert!(behind.is_none(), "the tail holds more than it may");
+        store.close().await;
+        database.remove().await;
+    }
+}
+
+#[tokio::test]
+async fn only_those_concerned_are_woken() {
+    each_database(|store| async move {
+        let (one, two) = (
+            Room::new(&store, "one").await,
+            Room::new(&store, "two").await,
+        );
+        let bob = store.user_no(&user("bob")).await.unwrap();
+        let in_one = store.log().interest(&[one.no], None);
+        let mut in_both = store.log().interest(&[one.no, two.no], None);
+        let as_bob = store.log().interest(&[], Some(bob));
+        let before = store.counters().now();
+        one.send("hello").await;
+        in_one.changed().await;
+        in_both.changed().await;
+        assert_eq!((store.counters().now() - before).wake_ups, 2);
+        let data = Fact::AccountData {
+            user: bob,
+            room: Some(one.no),
+            kind: "m.tag".to_owned(),
+            content: "{}".into(),
+        };
+        store
+            .commit(WriteSet {
+                rooms: vec![],
+                facts: vec![data],
+            })
+            .await
+            .unwrap();
+        as_bob.changed().await;
+        assert_eq!((store.counters().now() - before).wake_ups, 3);
+        in_both.set_rooms(&[two.no]);
+        store.set_typing(one.no, &one.alice, Some(Duration::from_secs(5)));
+        in_one.changed().await;
+        assert_eq!((store.counters().now() - before).wake_ups, 4);
+        // Nobody is woken twice for the same, and a waiter that is gone costs nothing.
+        let idle = tokio::time::timeout(Duration::from_millis(20), in_both.changed()).await;
+        assert!(idle.is_err());
+        drop((in_one, in_both, as_bob));
+        one.send("nobody hears").await;
+        assert_eq!((store.counters().now() - before).wake_ups, 4);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_epoch_is_kept() {
+    each_database(|store| async move {
+        let first = store.epoch();
+        let second = store.renew_epoch().await.unwrap();
+        assert_ne!(first, second);
+        let fresh = Store::open(store.options().clone()).await.unwrap();
+        assert_eq!((fresh.epoch(), store.epoch()), (second.clone(), second));
+    })
+    .await;
+}

@@ -1,1 +1,182 @@
-//! 
+//! Several processes on one PostgreSQL (several stores: they share nothing else), and starting again.
+
+use std::time::Duration;
+
+use rhizome_storage::testing::TestDatabase;
+use rhizome_storage::{CommitError, EntryKind, Options, Pos, Store};
+use serde_json::json;
+
+use crate::factory::Room;
+
+/// The same room, through another store.
+fn seen_by(store: &Store, room: &Room) -> Room {
+    Room {
+        store: store.clone(),
+        ..room.clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_processes_write_one_room_in_one_order() {
+    let database = TestDatabase::postgres().await;
+    let (one, two) = (database.open().await, database.open().await);
+    let room = Room::new(&one, "r").await;
+    two.log().refresh().await.unwrap();
+    let mut tasks = Vec::new();
+    for (index, store) in [&one, &two].into_iter().enumerate() {
+        for writer in 0..4 {
+            let room = seen_by(store, &room);
+            tasks.push(tokio::spawn(async move {
+                for n in 0..10 {
+                    room.send(&format!("{index} {writer} {n}")).await;
+                }
+            }));
+        }
+        let room = seen_by(store, &room);
+        tasks.push(tokio::spawn(async move {
+            for n in 0..10 {
+                loop {
+                    let topic = json!({"topic": format!("{index} {n}")});
+                    let pdu = room
+                        .event(&room.alice, "m.room.topic", Some(""), topic)
+                        .await;
+                    match room.commit(room.state_write(pdu).await).await {
+                        Ok(_) => break,
+                        Err(CommitError::StateMoved { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            }
+        }));
+    }
+    for task in tasks {
+        tokio::time::timeout(Duration::from_mins(1), task)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    let mut orders = Vec::new();
+    for store in [&one, &two, &database.open().await] {
+        let head = store.log().refresh().await.unwrap();
+        let entries = store.log().read(Pos(0), head, 10_000).await.unwrap();
+        let order: Vec<_> = entries
+            .iter()
+            .map(|entry| match &entry.kind {
+                EntryKind::Event { event, .. } => event.pdu.event_id().to_string(),
+                other => format!("{} {other:?}", entry.pos),
+            })
+            .collect();
+        assert_eq!(entries.len(), usize::try_from(head.0).unwrap());
+        orders.push(order);
+        let head = store.room(&room.id).await.unwrap().unwrap();
+        assert_eq!(head.state_version, 21);
+    }
+    // 4 for the room, 80 messages, 20 topics with their changes.
+    assert_eq!(orders[0].len(), 4 + 80 + 40);
+    assert_eq!(orders[0], orders[1]);
+    assert_eq!(orders[0], orders[2]);
+    let heads = (
+        seen_by(&one, &room).head().await,
+        seen_by(&two, &room).head().await,
+    );
+    assert_eq!(heads.0.extremities, heads.1.extremities);
+    for store in [one, two] {
+        store.close().await;
+    }
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn another_process_hears_by_polling() {
+    let database = TestDatabase::postgres().await;
+    let one = database.open().await;
+    let two = Store::open(Options {
+        poll_interval: Some(Duration::from_millis(10)),
+        ..database.options()
+    })
+    .await
+    .unwrap();
+    let room = Room::new(&one, "r").await;
+    let interest = two.log().interest(&[room.no], None);
+    let id = room.send("across").await;
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while two.log().head() < one.log().head() {
+            interest.changed().await;
+        }
+    })
+    .await
+    .unwrap();
+    let there = seen_by(&two, &room);
+    assert_eq!(there.head().await.extremities[0].event_id, id);
+    // A head that was cached is forgotten when another process moves it.
+    let bob = ruma::user_id!("@bob:there.example");
+    let bob_no = two.user_no(bob).await.unwrap();
+    assert!(two.memberships_of(bob_no).await.unwrap().is_empty());
+    room.member(bob, "join").await;
+    two.log().refresh().await.unwrap();
+    assert_eq!(two.memberships_of(bob_no).await.unwrap().len(), 1);
+    assert_eq!(there.head().await.joined, 2);
+    assert_eq!(two.joined_servers(room.no).await.unwrap().len(), 2);
+    for store in [one, two] {
+        store.close().await;
+    }
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn one_that_fell_behind_starts_from_the_head() {
+    let database = TestDatabase::postgres().await;
+    let one = database.open().await;
+    let two = Store::open(Options {
+        poll_interval: Some(Duration::from_hours(1)),
+        tail_entries: 5,
+        ..database.options()
+    })
+    .await
+    .unwrap();
+    let room = Room::new(&one, "r").await;
+    let there = seen_by(&two, &room);
+    assert_eq!(there.head().await.state_version, 1);
+    for n in 0..10 {
+        room.send(&n.to_string()).await;
+    }
+    two.log().refresh().await.unwrap();
+    assert_eq!(two.log().head(), one.log().head());
+    assert_eq!(
+        there.head().await.extremities,
+        room.head().await.extremities
+    );
+    assert!(two.log().tail(Pos(0), two.log().head()).is_none());
+    let all = two.log().read(Pos(0), two.log().head(), 100).await.unwrap();
+    assert_eq!(all.len(), 14);
+    there.send("and on").await;
+    for store in [one, two] {
+        store.close().await;
+    }
+    database.remove().await;
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_restart() {
+    for database in TestDatabase::both().await {
+        let store = database.open().await;
+        let room = Room::new(&store, "r").await;
+        let mut ids = Vec::new();
+        for n in 0..5 {
+            ids.push(room.send(&n.to_string()).await);
+        }
+        let (head, epoch) = (store.log().head(), store.epoch());
+        // No close: as if the process had gone.
+        let again = database.open().await;
+        assert_eq!((again.log().head(), again.epoch()), (head, epoch));
+        assert_eq!(again.known_event_ids(&ids).await.unwrap().len(), 5);
+        // Numbers that the first had leased aren't given again.
+        seen_by(&again, &room).send("after").await;
+        let committed = store.log().refresh().await.unwrap();
+        assert!(committed >= head);
+        for store in [store, again] {
+            store.close().await;
+        }
+        database.remove().await;
+    }
+}
