@@ -72,8 +72,8 @@ pub(crate) fn check(certificate: &Path, key: &Path) -> Result<(), (&'static str,
 /// A certificate that can be read again while connections come in.
 #[derive(Debug)]
 pub(crate) struct Certificate {
-    certificate: PathBuf,
-    key: PathBuf,
+    chain_path: PathBuf,
+    key_path: PathBuf,
     current: RwLock<Arc<CertifiedKey>>,
 }
 
@@ -82,15 +82,15 @@ impl Certificate {
     pub(crate) fn load(certificate: &Path, key: &Path) -> anyhow::Result<Arc<Self>> {
         let pair = read_pair(certificate, key).map_err(|(_, what, _)| anyhow::anyhow!(what))?;
         Ok(Arc::new(Self {
-            certificate: certificate.to_owned(),
-            key: key.to_owned(),
+            chain_path: certificate.to_owned(),
+            key_path: key.to_owned(),
             current: RwLock::new(Arc::new(pair)),
         }))
     }
 
     /// Reads the files again; after an error the old certificate stays.
     pub(crate) fn reload(&self) -> anyhow::Result<()> {
-        let pair = read_pair(&self.certificate, &self.key)
+        let pair = read_pair(&self.chain_path, &self.key_path)
             .map_err(|(_, what, _)| anyhow::anyhow!(what))?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
         Ok(())

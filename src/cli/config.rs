@@ -4,14 +4,12 @@ use crate::config::{Config, EXAMPLE};
 
 use super::say;
 
-pub(super) fn example() -> anyhow::Result<()> {
+pub(super) fn example() {
     say(EXAMPLE.trim_end());
-    Ok(())
 }
 
 /// The configuration was read and found good; says what it amounts to.
-#[expect(clippy::unnecessary_wraps, reason = "every command has this form")]
-pub(super) fn check(config: &Config) -> anyhow::Result<()> {
+pub(super) fn check(config: &Config) {
     let file = config
         .file
         .as_ref()
@@ -22,5 +20,4 @@ pub(super) fn check(config: &Config) -> anyhow::Result<()> {
     for line in super::serve::summary(config, None) {
         say(format_args!("  {line}"));
     }
-    Ok(())
 }

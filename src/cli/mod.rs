@@ -117,8 +117,14 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let load = || Config::load(file.as_deref());
     match command.unwrap_or(Command::Serve) {
         Command::Serve => serve::serve(load()?),
-        Command::Config(ConfigCommand::Example) => config::example(),
-        Command::Config(ConfigCommand::Check) => config::check(&load()?),
+        Command::Config(ConfigCommand::Example) => {
+            config::example();
+            Ok(())
+        }
+        Command::Config(ConfigCommand::Check) => {
+            config::check(&load()?);
+            Ok(())
+        }
         Command::User(UserCommand::Create(args)) => user::create(&load()?, args),
         Command::Keys { command } => keys::keys(&load()?, command.unwrap_or(KeysCommand::Show)),
         Command::Demo(args) => block_on(crate::demo::run(args.postgres)),

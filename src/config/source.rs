@@ -158,11 +158,7 @@ fn inside(value: &Spanned<DeValue<'_>>, span: &Range<usize>) -> Option<String> {
 /// The line of a span, counted from 1.
 fn line(text: &str, span: Option<Range<usize>>) -> usize {
     let offset = span.map_or(0, |span| span.start).min(text.len());
-    text.as_bytes()[..offset]
-        .iter()
-        .filter(|&&byte| byte == b'\n')
-        .count()
-        + 1
+    text.get(..offset).unwrap_or_default().matches('\n').count() + 1
 }
 
 /// The value of a variable in the type that its key wants: text if that fits, else TOML, else JSON.

@@ -399,16 +399,12 @@ fn difference<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
     b: &BTreeMap<K, V>,
 ) -> String {
     let keys: BTreeSet<&K> = a.keys().chain(b.keys()).collect();
-    keys.into_iter()
-        .filter(|key| a.get(key) != b.get(key))
-        .map(|key| {
-            format!(
-                "\n  {key:?}: {name_a} sees {:?}, {name_b} {:?}",
-                a.get(key),
-                b.get(key)
-            )
-        })
-        .collect()
+    let mut text = String::new();
+    for key in keys.into_iter().filter(|key| a.get(key) != b.get(key)) {
+        let (one, other) = (a.get(key), b.get(key));
+        text += &format!("\n  {key:?}: {name_a} sees {one:?}, {name_b} {other:?}");
+    }
+    text
 }
 
 fn after(started: Instant) -> String {

@@ -132,7 +132,7 @@ fn config(authority: &Authority, dir: &Path, database: Option<String>) -> anyhow
     let mut config = Config::default();
     let name = format!("localhost:{}", federation.port());
     config.server.name = server_name(&name).map_err(anyhow::Error::msg)?;
-    config.server.data_dir = dir.to_owned();
+    dir.clone_into(&mut config.server.data_dir);
     config.database.url = database.map(Secret::new);
     config.listeners = vec![
         Listener {

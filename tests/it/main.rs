@@ -1,5 +1,8 @@
 //! The whole server, through its public face: starting and stopping, the command line, two servers
 //! that talk, and the demo.
+//!
+//! Flows run on SQLite and on PostgreSQL (`RHIZOME_TEST_POSTGRES`, see `scripts/with-postgres`).
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod cli;
 mod demo;
