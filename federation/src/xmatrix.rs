@@ -277,24 +277,31 @@ impl Scheme<Federation> for ServerSignatures {
         request: &http::Request<Bytes>,
     ) -> Result<OwnedServerName, MatrixError> {
         let headers = signatures(request.headers(), fed.server_name())?;
+        let mut keys = Vec::new();
+        for header in &headers {
+            keys.push(fed.keys().current_key(&header.origin, &header.key_id).await);
+        }
+        if keys.iter().all(Option::is_none) {
+            let XMatrix { origin, key_id, .. } = &headers[0];
+            let reason = format!("Can't get the key {key_id} of {origin}");
+            return Err(MatrixError::unauthorized(reason));
+        }
+        // Only now is the body worth parsing.
         let uri = request
             .uri()
             .path_and_query()
             .map_or("/", http::uri::PathAndQuery::as_str);
         let signed = Signed::new(request.method().as_str(), uri, request.body())
             .map_err(|error| MatrixError::not_json(error.to_string()))?;
-        let mut reason = "The request's signature doesn't verify".to_owned();
-        for header in headers {
-            let Some(public) = fed.keys().current_key(&header.origin, &header.key_id).await else {
-                reason = format!("Can't get the key {} of {}", header.key_id, header.origin);
-                continue;
-            };
-            if header.verifies(&public, fed.server_name(), &signed) {
+        for (header, key) in headers.into_iter().zip(keys) {
+            if key.is_some_and(|public| header.verifies(&public, fed.server_name(), &signed)) {
                 fed.sender().seen(&header.origin);
                 return Ok(header.origin);
             }
         }
-        Err(MatrixError::unauthorized(reason))
+        Err(MatrixError::unauthorized(
+            "The request's signature doesn't verify",
+        ))
     }
 }
 

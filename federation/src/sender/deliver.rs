@@ -63,7 +63,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName, log: bool) -> Res
             Err(error) if refuses_content(&error) && batch.events.len() > 1 => {
                 tracing::info!(%to, %error, "a transaction was refused for what it holds: halved");
                 settled(fed, to, stand, Some(batch.events.len() / 2));
-                remember_log(fed, to);
+                look_again(fed, to, true);
             }
             Err(error) if refuses_content(&error) && batch.events.len() == 1 => {
                 let event = batch.events[0].pdu.event_id();
@@ -75,7 +75,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName, log: bool) -> Res
                     retry_at: 0,
                 };
                 settled(fed, to, stand, None);
-                remember_log(fed, to);
+                look_again(fed, to, true);
             }
             Err(error) => {
                 failed(fed, to, stand, &error);
@@ -117,27 +117,32 @@ async fn gather(
         upto: stand.sent,
         ..Batch::default()
     };
-    let (wanted, limit) = {
+    // All in one step with how far the log has been looked at: what comes later sets `log` again.
+    let (wanted, receipts, limit, head) = {
         let mut state = fed.sender().state();
+        let head = state.looked_at.max(stand.sent);
         match state.queues.get_mut(to) {
             Some(queue) => {
                 let wanted = log && queue.log;
-                // Set again by whoever adds to the log from now on.
+                let receipts = !queue.no_receipts;
                 queue.log = false;
-                (wanted, queue.batch_limit.unwrap_or(MAX_PDUS))
+                queue.no_receipts |= wanted;
+                (
+                    wanted,
+                    receipts,
+                    queue.batch_limit.unwrap_or(MAX_PDUS),
+                    head,
+                )
             }
-            None => (false, MAX_PDUS),
+            None => (false, false, MAX_PDUS, head),
         }
     };
     if wanted {
-        let head = fed.store().log().head();
-        if let Err(error) = gather_log(fed, to, stand.sent, head, limit, &mut batch).await {
-            remember_log(fed, to);
-            return Err(error);
+        let gathered = gather_log(fed, to, stand.sent, head, (limit, receipts), &mut batch).await;
+        if gathered.is_err() || batch.upto < head {
+            look_again(fed, to, receipts);
         }
-        if batch.upto < head {
-            remember_log(fed, to);
-        }
+        gathered?;
     }
     let mut state = fed.sender().state();
     if let Some(queue) = state.queues.get_mut(to) {
@@ -155,19 +160,21 @@ async fn gather(
     Ok(batch)
 }
 
-fn remember_log(fed: &Federation, to: &ServerName) {
+/// The log still holds something; perhaps `receipts` too.
+fn look_again(fed: &Federation, to: &ServerName, receipts: bool) {
     if let Some(queue) = fed.sender().state().queues.get_mut(to) {
         queue.log = true;
+        queue.no_receipts &= !receipts;
     }
 }
 
-/// Events and receipts with `after < pos ≤ head`, as many as fit.
+/// Events and, if `receipts`, receipts with `after < pos ≤ head`, as many as fit.
 async fn gather_log(
     fed: &Federation,
     to: &ServerName,
     after: Pos,
     head: Pos,
-    limit: usize,
+    (limit, receipts): (usize, bool),
     batch: &mut Batch,
 ) -> Result<(), Error> {
     batch.upto = head;
@@ -176,6 +183,9 @@ async fn gather_log(
         && let Some(last) = batch.events.last().and_then(|event| event.pos())
     {
         batch.upto = last;
+    }
+    if !receipts {
+        return Ok(());
     }
     let ours = fed.server_name();
     let receipts = fed
@@ -284,6 +294,7 @@ fn failed(fed: &Federation, to: &ServerName, stand: DestinationState, error: &Ou
         queue.attempted = now;
         // Ephemeral data was only worth something at the time; what is in the log stays there.
         queue.log = true;
+        queue.no_receipts = false;
     }
 }
 

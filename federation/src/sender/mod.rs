@@ -62,6 +62,8 @@ struct State {
     queues: HashMap<OwnedServerName, Queue>,
     /// Those that may have something to do now.
     ready: BTreeSet<OwnedServerName>,
+    /// Up to here the log has been looked at and the queues know of it; nobody sends beyond.
+    looked_at: Pos,
     /// Positions of destinations that aren't written to the database yet.
     dirty: BTreeMap<OwnedServerName, DestinationState>,
 }
@@ -74,6 +76,8 @@ struct Queue {
     stand: Option<DestinationState>,
     /// The log may hold something for it.
     log: bool,
+    /// But no receipts: known since a look that found all there were.
+    no_receipts: bool,
     typing: BTreeMap<(OwnedRoomId, OwnedUserId), bool>,
     edus: VecDeque<String>,
     /// When the last attempt ended, ms.
@@ -88,13 +92,23 @@ impl Queue {
     }
 
     fn retry_at(&self) -> i64 {
-        self.stand.map_or(0, |stand| if stand.failures > 0 { stand.retry_at } else { 0 })
+        self.stand.map_or(0, |stand| {
+            if stand.failures > 0 {
+                stand.retry_at
+            } else {
+                0
+            }
+        })
     }
 }
 
 impl Sender {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { clock, state: Mutex::default(), changed: Notify::new() }
+        Self {
+            clock,
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -105,7 +119,9 @@ impl Sender {
     pub fn seen(&self, server: &ServerName) {
         let now = self.clock.now_ms();
         let mut state = self.state();
-        let Some(queue) = state.queues.get_mut(server) else { return };
+        let Some(queue) = state.queues.get_mut(server) else {
+            return;
+        };
         if queue.running || now.saturating_sub(queue.attempted) < SEEN_AFTER {
             return;
         }
@@ -158,9 +174,25 @@ impl Sender {
         self.state().queues.get(server)?.stand
     }
 
-    /// The log may hold something for these.
-    fn wake<'a>(&self, servers: impl IntoIterator<Item = &'a ServerName>) {
-        self.push(servers, |queue| queue.log = true);
+    /// The log has been looked at up to here. It may hold events for `events`, and receipts (or events)
+    /// for `receipts`. In one step, so that no task goes up to here without knowing.
+    fn looked_at<'a>(
+        &self,
+        upto: Pos,
+        events: impl IntoIterator<Item = &'a OwnedServerName>,
+        receipts: impl IntoIterator<Item = &'a OwnedServerName>,
+    ) {
+        let mut state = self.state();
+        state.looked_at = upto;
+        let events = events.into_iter().map(|server| (server, false));
+        let receipts = receipts.into_iter().map(|server| (server, true));
+        for (server, receipts) in events.chain(receipts) {
+            let queue = state.queues.entry(server.clone()).or_default();
+            queue.log = true;
+            queue.no_receipts &= !receipts;
+            state.ready.insert(server.clone());
+            self.changed.notify_one();
+        }
     }
 
     fn push<'a>(
@@ -188,7 +220,9 @@ impl Sender {
         let mut due = Vec::new();
         let mut next: Option<i64> = None;
         ready.retain(|server| {
-            let Some(queue) = queues.get_mut(server) else { return false };
+            let Some(queue) = queues.get_mut(server) else {
+                return false;
+            };
             // A running task looks again before it ends.
             if queue.running || !queue.has_work() {
                 return false;
@@ -235,15 +269,24 @@ impl Sender {
 
     /// What idle queues remember of the database: another process may have been sending.
     fn forget(&self) {
-        for queue in self.state().queues.values_mut().filter(|queue| !queue.running) {
+        for queue in self
+            .state()
+            .queues
+            .values_mut()
+            .filter(|queue| !queue.running)
+        {
             queue.stand = None;
+            queue.no_receipts = false;
         }
     }
 
     /// A destination stands here now; to be written down unless that is known.
     fn note(&self, server: &ServerName, stand: DestinationState) {
         let mut state = self.state();
-        let before = state.queues.get_mut(server).and_then(|queue| queue.stand.replace(stand));
+        let before = state
+            .queues
+            .get_mut(server)
+            .and_then(|queue| queue.stand.replace(stand));
         if before != Some(stand) {
             state.dirty.insert(server.to_owned(), stand);
         }
@@ -284,7 +327,7 @@ async fn dispatch(
             (true, None) => {
                 flush(fed).await?;
                 sender.forget();
-                look_at_everything(fed).await?;
+                look_at_everything(fed, head).await?;
                 read = Some(head);
             }
             (true, Some(before)) => {
@@ -356,11 +399,17 @@ async fn flush(fed: &Federation) -> Result<(), Error> {
 }
 
 /// Wakes every destination that isn't up to date.
-async fn look_at_everything(fed: &Federation) -> Result<(), Error> {
+async fn look_at_everything(fed: &Federation, upto: Pos) -> Result<(), Error> {
     let events = fed.store().destinations_behind().await?;
-    let receipts = fed.store().destinations_behind_in_receipts(fed.server_name()).await?;
-    let others = events.iter().chain(&receipts).filter(|name| **name != fed.server_name());
-    fed.sender().wake(others.map(AsRef::as_ref));
+    let receipts = fed
+        .store()
+        .destinations_behind_in_receipts(fed.server_name())
+        .await?;
+    let others = events
+        .iter()
+        .chain(&receipts)
+        .filter(|name| **name != fed.server_name());
+    fed.sender().looked_at(upto, [], others);
     Ok(())
 }
 
@@ -372,11 +421,11 @@ async fn look_at_log(fed: &Federation, after: Pos, upto: Pos) -> Result<(), Erro
     let store = fed.store();
     let entries = store.log().read(after, upto, SCAN_LIMIT + 1).await?;
     if entries.len() > SCAN_LIMIT {
-        return look_at_everything(fed).await;
+        return look_at_everything(fed, upto).await;
     }
     let mut events = false;
     let mut rooms = HashSet::new();
-    let mut wake: BTreeSet<OwnedServerName> = BTreeSet::new();
+    let mut readers: BTreeSet<OwnedServerName> = BTreeSet::new();
     for entry in &entries {
         match &entry.kind {
             // Who just left or is merely invited isn't among the room's servers.
@@ -388,24 +437,30 @@ async fn look_at_log(fed: &Federation, after: Pos, upto: Pos) -> Result<(), Erro
             EntryKind::Receipt(receipt) if receipt.kind == "m.read" => {
                 let user = store.user(receipt.user).await?;
                 if user.server_name() == fed.server_name() {
-                    wake.extend(store.joined_servers(receipt.room).await?.iter().cloned());
+                    readers.extend(store.joined_servers(receipt.room).await?.iter().cloned());
                 }
             }
             _ => {}
         }
     }
-    if events {
-        let behind = store.destinations_after(after).await?;
-        wake.extend(behind.into_iter().map(|(server, _)| server));
-    }
-    wake.remove(fed.server_name());
-    fed.sender().wake(wake.iter().map(AsRef::as_ref));
+    let behind = if events {
+        store.destinations_after(after).await?
+    } else {
+        Vec::new()
+    };
+    let others = |name: &&OwnedServerName| **name != fed.server_name();
+    let behind = behind.iter().map(|(server, _)| server).filter(others);
+    let readers = readers.iter().filter(others);
+    fed.sender().looked_at(upto, behind, readers);
     Ok(())
 }
 
 /// `m.typing` as an EDU.
 fn typing_edu(room: &RoomId, user: &UserId, typing: bool) -> String {
-    batch::edu("m.typing", &json!({ "room_id": room, "user_id": user, "typing": typing }))
+    batch::edu(
+        "m.typing",
+        &json!({ "room_id": room, "user_id": user, "typing": typing }),
+    )
 }
 
 #[cfg(test)]
@@ -438,14 +493,21 @@ mod tests {
         let clock = Clock::manual(1_000_000);
         let sender = Sender::new(clock.clone());
         let server = server_name!("b.example");
-        sender.wake([server]);
-        let failed = DestinationState { sent: Pos(0), failures: 5, retry_at: 9_000_000 };
+        sender.looked_at(Pos(1), [&server.to_owned()], []);
+        let failed = DestinationState {
+            sent: Pos(0),
+            failures: 5,
+            retry_at: 9_000_000,
+        };
         sender.note(server, failed);
         assert_eq!(sender.due(clock.now_ms(), 9), (vec![], Some(9_000_000)));
         sender.seen(server);
-        assert_eq!(sender.due(clock.now_ms(), 9), (vec![server.to_owned()], None));
+        assert_eq!(
+            sender.due(clock.now_ms(), 9),
+            (vec![server.to_owned()], None)
+        );
         // One at a time.
-        sender.wake([server]);
+        sender.looked_at(Pos(1), [&server.to_owned()], []);
         assert_eq!(sender.due(clock.now_ms(), 9), (vec![], None));
         sender.ended(server);
         assert_eq!(sender.due(clock.now_ms(), 9).0.len(), 1);
@@ -454,9 +516,10 @@ mod tests {
     #[test]
     fn only_so_many_at_a_time() {
         let sender = Sender::new(Clock::manual(0));
-        let names: Vec<OwnedServerName> =
-            (0..10).map(|n| format!("s{n}.example").try_into().unwrap()).collect();
-        sender.wake(names.iter().map(AsRef::as_ref));
+        let names: Vec<OwnedServerName> = (0..10)
+            .map(|n| format!("s{n}.example").try_into().unwrap())
+            .collect();
+        sender.looked_at(Pos(1), &names, []);
         assert_eq!(sender.due(0, 4).0.len(), 4);
         assert_eq!(sender.due(0, 4).0.len(), 4);
         assert_eq!(sender.due(0, 4).0.len(), 2);

@@ -428,3 +428,54 @@ async fn hostile_authorization_headers_are_refused() {
         assert_eq!(get(value).await, StatusCode::UNAUTHORIZED);
     }
 }
+
+/// A notary is believed only what the server has signed itself, and only under its own signature.
+#[tokio::test]
+async fn a_lying_notary_is_not_believed() {
+    use rhizome_protocol::{canonical, server_keys, sign};
+    use ruma::server_name;
+
+    let (victim, notary) = (
+        server_name!("victim.example"),
+        server_name!("notary.example"),
+    );
+    let until = 4_000_000_000_000;
+    let true_keys = server_keys::build(victim, &[&key(2)], &[], until).unwrap();
+    let forged_key = rhizome_protocol::sign::KeyPair::from_seed("k2", &[9; 32]).unwrap();
+    let mut stolen_name = true_keys.clone();
+    let forged = server_keys::build(victim, &[&forged_key], &[], until).unwrap();
+    stolen_name.insert("verify_keys".to_owned(), forged["verify_keys"].clone());
+
+    for (keys, signer, expected) in [
+        (&true_keys, Some(key(3)), Some(key(2).public())),
+        (&true_keys, None, None),
+        (&true_keys, Some(key(7)), None),
+        (&stolen_name, Some(key(3)), None),
+    ] {
+        let mut keys = keys.clone();
+        if let Some(signer) = &signer {
+            sign::sign_json(&mut keys, notary, signer).unwrap();
+        }
+        let answer = serde_json::json!({ "server_keys": [keys] }).to_string();
+        let own = server_keys::build(notary, &[&key(3)], &[], until).unwrap();
+        let own = canonical::to_canonical(&own).unwrap();
+        let router = Router::new()
+            .route("/_matrix/key/v2/server", get(async move || own.clone()))
+            .route(
+                "/_matrix/key/v2/query",
+                axum::routing::post(async move || answer.clone()),
+            );
+        let network = rhizome_federation::testing::Network::default();
+        network.attach(notary, router);
+        let database = rhizome_storage::testing::TestDatabase::sqlite();
+        let store = database.open().await;
+        let rooms = crate::support::rooms(&store, "a.example", key(1));
+        let config = FederationConfig {
+            trusted_key_servers: vec![notary.to_owned()],
+            ..FederationConfig::default()
+        };
+        let fed =
+            rhizome_federation::Federation::in_process(rooms, store, config, &network).unwrap();
+        assert_eq!(fed.keys().current_key(victim, "ed25519:k2").await, expected);
+    }
+}
