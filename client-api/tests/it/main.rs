@@ -15,3 +15,4 @@ mod reading;
 mod rooms;
 mod stream;
 mod sync;
+mod visibility;
