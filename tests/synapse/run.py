@@ -217,6 +217,8 @@ def start_synapse(folder, ca):
         "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
         "root": {"level": "INFO", "handlers": ["console"]},
+        # Every poll of ours is not worth a line.
+        "loggers": {"synapse.access": {"level": "WARNING"}},
     }
     # JSON is YAML.
     (folder / "homeserver.yaml").write_text(json.dumps(config))
@@ -270,6 +272,9 @@ class User:
         self.id = answer["user_id"]
         self.token = answer["access_token"]
         self.transaction = 0
+        self.since = None
+        self.seen = set()
+        self.invites = set()
 
     def call(self, method, path, body=None):
         return request(self.server, method, "/_matrix/client/v3" + path, body, self.token)
@@ -290,18 +295,26 @@ class User:
         )["event_id"]
 
     def sync(self):
-        return self.call("GET", "/sync?timeout=0")
+        """Takes what is new; what was seen once stays seen."""
+        since = f"&since={quote(self.since)}" if self.since else ""
+        answer = self.call("GET", f"/sync?timeout=0{since}")
+        self.since = answer["next_batch"]
+        rooms = answer.get("rooms", {})
+        self.invites.update(rooms.get("invite", {}))
+        for room, joined in rooms.get("join", {}).items():
+            for event in joined.get("timeline", {}).get("events", []):
+                self.seen.add((room, event["event_id"]))
 
     def invited_to(self, room):
-        return room in self.sync().get("rooms", {}).get("invite", {})
+        self.sync()
+        return room in self.invites
+
+    def sees(self, room, event_id):
+        self.sync()
+        return (room, event_id) in self.seen
 
     def recent(self, room):
         return self.call("GET", f"/rooms/{quote(room)}/messages?dir=b&limit=100")["chunk"]
-
-    def sees(self, room, event_id):
-        timeline = self.sync().get("rooms", {}).get("join", {}).get(room, {})
-        events = timeline.get("timeline", {}).get("events", [])
-        return any(event["event_id"] == event_id for event in events)
 
     def members(self, room):
         chunk = self.call("GET", f"/rooms/{quote(room)}/members")["chunk"]
