@@ -88,7 +88,31 @@ impl Table {
 
     /// The same, counted as `kind` by the rate limits.
     #[must_use]
-    pub fn add_as<T, H, F, R>(mut self, kind: Kind, handler: H) -> Self
+    pub fn add_as<T, H, F, R>(self, kind: Kind, handler: H) -> Self
+    where
+        T: IncomingRequest + Send + 'static,
+        T::Authentication: Access,
+        H: Fn(State<App>, Ruma<T>) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<R, MatrixError>> + Send + 'static,
+        R: Reply + 'static,
+    {
+        self.insert(T::Authentication::NEEDS, kind, handler)
+    }
+
+    /// An endpoint that may have a token but has no use for it: a stale one does no harm.
+    #[must_use]
+    pub fn add_public<T, H, F, R>(self, handler: H) -> Self
+    where
+        T: IncomingRequest + Send + 'static,
+        T::Authentication: Access<Who = Option<Caller>>,
+        H: Fn(State<App>, Ruma<T>) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<R, MatrixError>> + Send + 'static,
+        R: Reply + 'static,
+    {
+        self.insert(Needs::Nothing, Kind::Free, handler)
+    }
+
+    fn insert<T, H, F, R>(mut self, needs: Needs, kind: Kind, handler: H) -> Self
     where
         T: IncomingRequest + Send + 'static,
         T::Authentication: Access,
@@ -107,11 +131,7 @@ impl Table {
                 }
             })
         });
-        let endpoint = Arc::new(Endpoint {
-            needs: T::Authentication::NEEDS,
-            kind,
-            run,
-        });
+        let endpoint = Arc::new(Endpoint { needs, kind, run });
         for path in T::PATH_BUILDER.all_paths() {
             for path in spellings(path) {
                 let methods = self.paths.entry(path).or_default();

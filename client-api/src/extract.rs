@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use rhizome_federation::{MatrixError, ruma::decode};
+use rhizome_federation::{MatrixError, ruma::bad_request};
 use rhizome_storage::UserNo;
 use ruma::{
     OwnedDeviceId, OwnedUserId,
     api::{
-        IncomingRequest, Metadata,
+        IncomingRequest, IncomingRequestExt as _, Metadata,
         auth_scheme::{
             AccessToken, AccessTokenOptional, AppserviceTokenOptional, AuthScheme, NoAccessToken,
             NoAuthentication,
@@ -83,8 +83,6 @@ where
     pub req: T,
     /// The body as it came.
     pub body: Bytes,
-    /// The path and query as they came.
-    pub uri: http::Uri,
     /// Where the request came from.
     pub peer: IpAddr,
 }
@@ -96,13 +94,14 @@ where
 {
     pub(crate) fn decode(raw: Raw) -> Result<Self, MatrixError> {
         let who = T::Authentication::who(raw.caller)?;
-        let req = decode(&raw.request, &raw.path_args)?;
         let (parts, body) = raw.request.into_parts();
+        let args: Vec<&str> = raw.path_args.iter().map(String::as_str).collect();
+        let request = http::Request::from_parts(parts, body.as_ref());
+        let req = T::try_from_http_request(request, &args).map_err(|error| bad_request(&error))?;
         Ok(Self {
             who,
             req,
             body,
-            uri: parts.uri,
             peer: raw.peer,
         })
     }

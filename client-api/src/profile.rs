@@ -61,7 +61,11 @@ pub async fn set_field(
     let value = match (field, body.remove(field)) {
         ("displayname" | "avatar_url", None | Some(Value::Null)) => None,
         ("displayname" | "avatar_url", Some(Value::String(text))) if text.is_empty() => None,
-        (_, None) => return Err(MatrixError::missing_param(format!("The body has no {field:?}"))),
+        (_, None) => {
+            return Err(MatrixError::missing_param(format!(
+                "The body has no {field:?}"
+            )));
+        }
         (_, value) => value,
     };
     change(&app, &who, field, value).await

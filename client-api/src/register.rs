@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::{
     App, Ruma,
     config::Registration,
+    limits::Kind,
     random,
     uia::{self, Stage},
     users::{self, SessionRequest},
@@ -54,6 +55,10 @@ pub async fn register(
         Some(username) => username,
         None => random::name::<12>(b"abcdefghijklmnopqrstuvwxyz234567")?,
     };
+    // Only what makes an account counts, not the questions before it.
+    app.limits
+        .take(Kind::Registration, peer, app.now_monotonic_ms())
+        .map_err(MatrixError::limit_exceeded)?;
     let user_id = users::create_user(&app, &username, password, false).await?;
     if req.inhibit_login {
         return RawJson::of(&json!({ "user_id": user_id }));

@@ -20,15 +20,15 @@ pub fn router(app: App) -> Router {
 fn accounts(table: Table) -> Table {
     table
         // What the server can do.
-        .add(discovery::versions)
+        .add_public(discovery::versions)
         .add(discovery::capabilities)
         .add(discovery::well_known_client)
         .add(discovery::well_known_server)
         // Becoming a user.
-        .add_as(Kind::Registration, register::register)
+        .add(register::register)
         .add(register::available)
         .add(admin_register::nonce)
-        .add_as(Kind::Registration, admin_register::register)
+        .add(admin_register::register)
         // Sessions.
         .add(login::flows)
         .add_as(Kind::Login, login::login)

@@ -127,7 +127,7 @@ pub fn decode<T: IncomingRequest>(
 }
 
 /// Says what is wrong with a request that couldn't be decoded.
-fn bad_request(error: &FromHttpRequestError) -> MatrixError {
+pub fn bad_request(error: &FromHttpRequestError) -> MatrixError {
     let error = match error {
         FromHttpRequestError::Deserialization(error) => error,
         FromHttpRequestError::MethodMismatch { .. } => return MatrixError::method_not_allowed(),

@@ -8,11 +8,12 @@ use rhizome_client_api::{
     config::{PasswordCost, Registration},
     users,
 };
+use rhizome_storage::{Clock, Options, Store, testing::TestDatabase};
 use ring::hmac;
 use serde_json::{Value, json};
 
 use crate::asking::{
-    HOSTILE, SERVER, Server, config, each_server, each_server_with, encoded, text,
+    HOSTILE, SERVER, START_MS, Server, User, config, each_server, each_server_with, encoded, text,
 };
 
 const REGISTER: &str = "/_matrix/client/v3/register";
@@ -494,4 +495,48 @@ async fn passwords_change_and_accounts_end() {
         register(&server, again).await.fails(400, "M_USER_IN_USE");
     })
     .await;
+}
+
+#[tokio::test]
+async fn two_processes_are_one_server() {
+    let database = TestDatabase::postgres().await;
+    let clock = Clock::manual(START_MS);
+    let mut servers = Vec::new();
+    for _ in 0..2 {
+        let options = Options {
+            clock: clock.clone(),
+            ..database.options()
+        };
+        let store = Store::open(options).await.unwrap();
+        servers.push(Server::new(store, clock.clone(), config()));
+    }
+    let [one, two] = [servers[0].clone(), servers[1].clone()];
+    let challenge = register(&one, json!({ "username": "ada", "password": "secret" })).await;
+    let auth = json!({ "type": "m.login.dummy", "session": challenge.body["session"] });
+    let body = json!({ "username": "ada", "password": "secret", "auth": auth });
+    let ada = two.user_of(&register(&two, body).await.ok());
+    let elsewhere = User {
+        server: one.clone(),
+        ..ada.clone()
+    };
+    elsewhere.get("/account/whoami").await.ok();
+    ada.post("/logout", json!({})).await.ok();
+    ada.get("/account/whoami")
+        .await
+        .fails(401, "M_UNKNOWN_TOKEN");
+    // Without anybody asking the database: the log brings the revocation.
+    for _ in 0..100 {
+        if elsewhere.get("/account/whoami").await.status == 401 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    elsewhere
+        .get("/account/whoami")
+        .await
+        .fails(401, "M_UNKNOWN_TOKEN");
+    for server in servers {
+        server.app.store.close().await;
+    }
+    database.remove().await;
 }

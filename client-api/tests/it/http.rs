@@ -95,10 +95,14 @@ async fn bodies_that_are_not_what_they_should_be() {
             .fails(400, "M_BAD_JSON");
         post(
             "/createRoom",
-            &format!("{}1{}", "[".repeat(200), "]".repeat(200)),
+            &format!(
+                "{{\"creation_content\": {}1{}}}",
+                "[".repeat(200),
+                "]".repeat(200)
+            ),
         )
         .await
-        .fails(400, "M_NOT_JSON");
+        .fails(400, "M_BAD_JSON");
         post("/login", "{}").await.fails(400, "M_BAD_JSON");
         post("/login", "{\"type\": 7}")
             .await
@@ -108,7 +112,7 @@ async fn bodies_that_are_not_what_they_should_be() {
             .fails(400, "M_BAD_JSON");
         post("/rooms/nonsense/leave", "{}")
             .await
-            .fails(400, "M_BAD_JSON");
+            .fails(400, "M_INVALID_PARAM");
         post("/rooms/%ff/leave", "{}")
             .await
             .fails(400, "M_INVALID_PARAM");
@@ -161,6 +165,32 @@ async fn a_warm_request_reads_no_database() {
         }
         let after = server.app.store.counters().now();
         assert_eq!(after.queries, before.queries);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_warm_send_costs_one_commit() {
+    each_server(async |server| {
+        let ada = server.register("ada").await;
+        let room = ada.create_room(json!({})).await;
+        for n in 0..3 {
+            ada.say(&room, &format!("warm {n}")).await;
+        }
+        let before = server.app.store.counters().now();
+        for n in 0..10 {
+            ada.say(&room, &format!("hot {n}")).await;
+        }
+        let after = server.app.store.counters().now();
+        assert_eq!(after.transactions - before.transactions, 10);
+        // What one commit of one message needs, and nothing beside it.
+        let statements = (after.queries - before.queries) / 10;
+        assert!(statements <= 12, "{statements} statements for a message");
+        // Told again, it is looked up, not written.
+        let before = server.app.store.counters().now();
+        ada.say(&room, "hot 9").await;
+        let after = server.app.store.counters().now();
+        assert!(after.transactions - before.transactions <= 1);
     })
     .await;
 }
