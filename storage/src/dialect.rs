@@ -102,7 +102,7 @@ impl Dialect {
         match self {
             Self::Sqlite => {
                 "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                 PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000; \
+                 PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000; \
                  PRAGMA mmap_size = 268435456; PRAGMA wal_autocheckpoint = 2000;"
             }
             Self::Postgres => {

@@ -1,6 +1,6 @@
 //! Who is typing: in memory, with a position of its own, never on disk.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -29,6 +29,8 @@ struct Inner {
     rooms: HashMap<RoomNo, Room>,
     /// Position → room: each room once, at its last change.
     order: BTreeMap<i64, RoomNo>,
+    /// Where somebody is typing.
+    active: HashSet<RoomNo>,
 }
 
 #[derive(Debug, Default)]
@@ -108,8 +110,12 @@ impl Ephemeral {
     pub(crate) fn expire(&self) -> Vec<RoomNo> {
         let now = self.clock.monotonic();
         let mut inner = lock(&self.inner);
+        let inner = &mut *inner;
         let mut changed = Vec::new();
-        for (no, room) in &mut inner.rooms {
+        for no in &inner.active {
+            let Some(room) = inner.rooms.get_mut(no) else {
+                continue;
+            };
             let before = room.typing.len();
             room.typing.retain(|_, until| *until > now);
             if room.typing.len() != before {
@@ -128,6 +134,11 @@ impl Inner {
         self.head += 1;
         let head = self.head;
         let state = self.rooms.entry(room).or_default();
+        if state.typing.is_empty() {
+            self.active.remove(&room);
+        } else {
+            self.active.insert(room);
+        }
         self.order
             .remove(&std::mem::replace(&mut state.changed, head));
         self.order.insert(head, room);
@@ -135,6 +146,7 @@ impl Inner {
             && let Some((_, oldest)) = self.order.pop_first()
         {
             self.rooms.remove(&oldest);
+            self.active.remove(&oldest);
         }
     }
 }

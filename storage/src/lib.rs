@@ -89,7 +89,7 @@ pub use rooms::{Extremity, RoomHead};
 pub use scratch::Scratch;
 pub use snapshot::NewSnapshot;
 pub use state::{StateDiff, StateEntry};
-pub use store::{CrashAt, CrashPoint, OpenError, Options, Store};
+pub use store::{CrashAt, CrashPoint, LostAnswer, OpenError, Options, Store};
 pub use tail::Interest;
 pub use tokens::{NewLogin, NewTokens, Refreshed, Token};
 pub use write::{

@@ -52,6 +52,8 @@ pub struct Options {
     pub group_limit: usize,
     /// For tests: where to end the process.
     pub crash_point: Option<CrashPoint>,
+    /// For tests: COMMITs whose answer gets lost, in this order. Shared by clones of the options.
+    pub lost_answers: Arc<Mutex<Vec<LostAnswer>>>,
 }
 
 impl Options {
@@ -67,6 +69,7 @@ impl Options {
             tail_bytes: 64 << 20,
             group_limit: 256,
             crash_point: None,
+            lost_answers: Arc::default(),
         }
     }
 }
@@ -78,6 +81,15 @@ pub struct CrashPoint {
     pub at: CrashAt,
     /// After how many groups that got there unharmed.
     pub after: u64,
+}
+
+/// What really became of a COMMIT that didn't answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostAnswer {
+    /// It is durable.
+    Committed,
+    /// Nothing is.
+    RolledBack,
 }
 
 /// Where a process may end itself.
@@ -339,6 +351,11 @@ impl Store {
 
     pub(crate) fn closing(&self) -> &CancellationToken {
         &self.core.closing
+    }
+
+    /// What a test wants to become of the next COMMIT, if anything special.
+    pub(crate) fn next_lost_answer(&self) -> Option<LostAnswer> {
+        lock(&self.core.options.lost_answers).pop()
     }
 
     /// Ends the process if this is the place and the time that a test asked for.

@@ -15,8 +15,8 @@ use crate::members::from_code;
 use crate::rooms::head_of;
 use crate::store::CrashAt;
 use crate::{
-    CommitError, Committed, Error, EventNo, Fact, NewEvent, Placement, Pos, RoomNo, Status, Store,
-    UserNo,
+    CommitError, Committed, Error, EventNo, Fact, LostAnswer, NewEvent, Placement, Pos, RoomNo,
+    Status, Store, UserNo,
 };
 
 /// What became of a group that was committed, or that had nothing to commit.
@@ -121,9 +121,7 @@ async fn write_group(store: &Store, jobs: &[Job]) -> Result<Written, Trouble> {
     let plan = rows::plan(&accepted, &mut known, &found, store.clock().now_ms())?;
     let (base, back) = write::write(&mut tx, &plan).await?;
     store.crash_if(CrashAt::BeforeCommit);
-    tx.commit()
-        .await
-        .map_err(|error| Trouble::AtCommit(error.into()))?;
+    commit(store, tx).await?;
     store.crash_if(CrashAt::AfterCommit);
     Ok(Written {
         known,
@@ -134,6 +132,20 @@ async fn write_group(store: &Store, jobs: &[Job]) -> Result<Written, Trouble> {
         back,
         committed: true,
     })
+}
+
+async fn commit(store: &Store, tx: Tx) -> Result<(), Trouble> {
+    let lost = store.next_lost_answer();
+    if lost == Some(LostAnswer::RolledBack) {
+        tx.rollback().await;
+    } else {
+        let done = tx.commit().await;
+        done.map_err(|error| Trouble::AtCommit(error.into()))?;
+    }
+    match lost {
+        Some(_) => Err(Trouble::AtCommit(Error::Busy("the answer is lost".into()))),
+        None => Ok(()),
+    }
 }
 
 fn answer(store: &Store, jobs: Vec<Job>, written: Written) -> Answered {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rhizome_storage::testing::TestDatabase;
-use rhizome_storage::{CommitError, EntryKind, Options, Pos, Store};
+use rhizome_storage::{CommitError, EntryKind, LostAnswer, Options, Pos, Store, WriteSet};
 use serde_json::json;
 
 use crate::factory::Room;
@@ -179,4 +179,58 @@ async fn what_was_answered_is_there_after_a_restart() {
         }
         database.remove().await;
     }
+}
+
+#[tokio::test]
+async fn a_commit_of_unknown_outcome_is_looked_up() {
+    // On SQLite the process would end instead.
+    let database = TestDatabase::postgres().await;
+    let options = database.options();
+    let lost = options.lost_answers.clone();
+    let store = Store::open(options).await.unwrap();
+    let room = Room::new(&store, "r").await;
+    for answers in [
+        vec![LostAnswer::Committed],
+        vec![LostAnswer::RolledBack],
+        vec![
+            LostAnswer::Committed,
+            LostAnswer::RolledBack,
+            LostAnswer::RolledBack,
+        ],
+    ] {
+        let before = store.log().head();
+        let set = WriteSet {
+            rooms: vec![
+                room.write_of(room.message(&format!("{answers:?}")).await, None)
+                    .await,
+            ],
+            facts: vec![],
+        };
+        let topic = json!({"topic": format!("{answers:?}")});
+        let topic = room
+            .event(&room.alice, "m.room.topic", Some(""), topic)
+            .await;
+        let topic = room.state_write(topic).await;
+        lost.lock().unwrap().extend(answers);
+        // One group of two write sets.
+        let (message, topic) = tokio::join!(store.commit(set), room.commit(topic));
+        let (message, topic) = (message.unwrap(), topic.unwrap());
+        assert!(message.last > before && topic.last > before);
+        assert_eq!(store.log().head().0, before.0 + 3);
+        let entries = store
+            .log()
+            .read(before, store.log().head(), 10)
+            .await
+            .unwrap();
+        assert_eq!(entries.len(), 3, "{entries:?}");
+    }
+    let head = room.head().await;
+    let fresh = database.open().await;
+    let stored = fresh.room(&room.id).await.unwrap().unwrap();
+    assert_eq!((head.state_version, stored.state_version), (4, 4));
+    assert_eq!(head.extremities, stored.extremities);
+    for store in [store, fresh] {
+        store.close().await;
+    }
+    database.remove().await;
 }
