@@ -21,6 +21,9 @@ pub struct ClientConfig {
     pub rate_limits: RateLimits,
     /// How long an access token lives that came with a refresh token.
     pub access_token_lifetime_ms: u64,
+    /// How often the WebSocket stream pings; a peer that is silent for two and a half times as
+    /// long is given up.
+    pub stream_heartbeat: std::time::Duration,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
     /// The cost of hashing a password.
@@ -39,6 +42,7 @@ impl ClientConfig {
             registration_shared_secret: None,
             rate_limits: RateLimits::default(),
             access_token_lifetime_ms: 60 * 60 * 1000,
+            stream_heartbeat: std::time::Duration::from_secs(30),
             max_body_bytes: 1024 * 1024,
             password_cost: PasswordCost::default(),
         }

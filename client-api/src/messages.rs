@@ -57,24 +57,18 @@ impl HistoryPoint {
 
     /// Right after an event.
     pub fn after(event: &StoredEvent, upto: Pos) -> HistoryPoint {
-        let order = event.order.unwrap_or(i64::MIN);
+        let place = HistoryToken::after(event).unwrap_or(HistoryToken::START);
         HistoryPoint {
-            place: Some(HistoryToken {
-                depth: event.pdu.depth(),
-                order,
-            }),
+            place: Some(place),
             upto,
         }
     }
 
     /// Right before an event.
     pub fn before(event: &StoredEvent, upto: Pos) -> HistoryPoint {
-        let order = event.order.unwrap_or(i64::MIN).saturating_sub(1);
+        let place = HistoryToken::before(event).unwrap_or(HistoryToken::START);
         HistoryPoint {
-            place: Some(HistoryToken {
-                depth: event.pdu.depth(),
-                order,
-            }),
+            place: Some(place),
             upto,
         }
     }
@@ -130,12 +124,7 @@ impl HistoryPoint {
         };
         match self.place {
             None => Pos(order) <= self.upto,
-            Some(place) => {
-                HistoryToken {
-                    depth: event.pdu.depth(),
-                    order,
-                } <= place
-            }
+            Some(place) => HistoryToken::after(event).is_none_or(|at| at <= place),
         }
     }
 }

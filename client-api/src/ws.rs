@@ -42,15 +42,6 @@ use crate::{
 /// Where the stream is.
 pub const PATH: &str = "/_matrix/client/unstable/org.rhizome.stream";
 
-/// How often the server pings.
-const HEARTBEAT: Duration = Duration::from_secs(30);
-
-/// How long a peer may be silent: it has missed two pings.
-const SILENCE: Duration = Duration::from_secs(75);
-
-/// How long one frame may take to leave.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
-
 /// How long the first frame with the access token may take.
 const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -220,7 +211,7 @@ impl Session {
         let end = tokio::select! {
             end = updates(&app, reader, &self.token, &out) => end,
             end = incoming(&app, &self.who, stream, &out, &heard) => end,
-            end = outgoing(&sink, frames, &heard) => end,
+            end = outgoing(&sink, frames, &heard, app.config.stream_heartbeat) => end,
             () = app.shutdown.cancelled() => End::Restart,
         };
         // Whatever was writing has been dropped by now.
@@ -309,14 +300,16 @@ async fn outgoing(
     sink: &tokio::sync::Mutex<SplitSink<WebSocket, Message>>,
     mut frames: mpsc::Receiver<Message>,
     heard: &Heard,
+    heartbeat: Duration,
 ) -> End {
     let mut sink = sink.lock().await;
-    let mut beat = tokio::time::interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    let mut beat = tokio::time::interval_at(Instant::now() + heartbeat, heartbeat);
     loop {
         let message = tokio::select! {
             message = frames.recv() => message,
             _ = beat.tick() => {
-                if heard.silent_for() > SILENCE {
+                // Two pings have gone unanswered.
+                if heard.silent_for() > heartbeat * 5 / 2 {
                     return End::TooSlow;
                 }
                 Some(Message::Ping(bytes::Bytes::new()))
@@ -325,7 +318,7 @@ async fn outgoing(
         let Some(message) = message else {
             return End::Gone;
         };
-        match tokio::time::timeout(WRITE_TIMEOUT, sink.send(message)).await {
+        match tokio::time::timeout(heartbeat, sink.send(message)).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return End::Gone,
             Err(_) => return End::TooSlow,

@@ -42,8 +42,10 @@ struct Room {
 impl Ephemeral {
     pub(crate) fn new(clock: Clock) -> Self {
         Self {
+            // A later life of the process goes on above all positions of an earlier one, so that a
+            // token from then misses nothing.
+            inner: Mutex::new(Inner { head: clock.now_ms(), ..Inner::default() }),
             clock,
-            inner: Mutex::default(),
         }
     }
 

@@ -465,25 +465,53 @@ impl Loader<'_> {
         if met.is_empty() && parted.is_empty() && window.device_lists.is_empty() {
             return Ok((changed, left));
         }
-        let sharing: HashSet<UserNo> = self
-            .store
-            .users_sharing_rooms(self.viewer.user)
-            .await?
-            .into_iter()
-            .collect();
-        for user in met.iter().chain(&window.device_lists).chain(&parted) {
-            if *user == self.viewer.user && !window.device_lists.contains(user) {
-                continue;
-            }
-            let shares = sharing.contains(user) || *user == self.viewer.user;
-            let name = self.store.user(*user).await?;
-            if shares && !parted.contains(user) {
-                changed.insert(name);
-            } else if !shares && parted.contains(user) {
-                left.insert(name);
+        met.remove(&self.viewer.user);
+        parted.remove(&self.viewer.user);
+        met.extend(&window.device_lists);
+        let candidates: HashSet<UserNo> = met.union(&parted).copied().collect();
+        let sharing = self.sharing(&candidates, rows).await?;
+        for user in candidates {
+            if sharing.contains(&user) {
+                if met.contains(&user) {
+                    changed.insert(self.store.user(user).await?);
+                }
+            } else if parted.contains(&user) {
+                left.insert(self.store.user(user).await?);
             }
         }
         Ok((changed, left))
+    }
+
+    /// Those of some users who share a room with the reader; the reader counts as one of them.
+    async fn sharing(
+        &self,
+        users: &HashSet<UserNo>,
+        rows: &[MembershipRow],
+    ) -> Result<HashSet<UserNo>, MatrixError> {
+        if users.len() > MOST_ASKED {
+            let mut sharing = HashSet::from([self.viewer.user]);
+            sharing.extend(self.store.users_sharing_rooms(self.viewer.user).await?);
+            return Ok(sharing);
+        }
+        // A few are answered from the cache of memberships.
+        let here = |row: &MembershipRow| row.membership == Membership::Join;
+        let joined: HashSet<RoomNo> = rows
+            .iter()
+            .filter(|row| here(row))
+            .map(|row| row.room)
+            .collect();
+        let mut sharing = HashSet::new();
+        for user in users {
+            let theirs = self.store.memberships_of(*user).await?;
+            if *user == self.viewer.user
+                || theirs
+                    .iter()
+                    .any(|row| here(row) && joined.contains(&row.room))
+            {
+                sharing.insert(*user);
+            }
+        }
+        Ok(sharing)
     }
 
     /// Whether the reader, who isn't in the room now, was joined at or after a position.
@@ -530,6 +558,9 @@ impl Loader<'_> {
         Ok(Some(write::stripped(&events)))
     }
 }
+
+/// Up to this many users are asked one by one whether they share a room with the reader.
+const MOST_ASKED: usize = 16;
 
 /// The state that an invited user is shown ("Stripped state").
 const STRIPPED: [&str; 8] = [

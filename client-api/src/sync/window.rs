@@ -54,15 +54,19 @@ impl Window {
             return Ok(Window::default());
         }
         match store.log().tail(after, upto) {
-            Some(entries) => Ok(from_tail(&entries, user, rows)),
+            Some(entries) => Ok(from_tail(&entries, user, rows, after)),
             None => from_sql(store, user, rows, after, upto).await,
         }
     }
 }
 
-fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow]) -> Window {
-    let mut rooms: HashMap<RoomNo, Option<RoomWindow>> =
-        rows.iter().map(|row| (row.room, None)).collect();
+fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after: Pos) -> Window {
+    let concerns = |room: RoomNo| {
+        let row = rows.iter().find(|row| row.room == room);
+        row.is_some_and(|row| row.membership == Membership::Join || row.since > after)
+    };
+    // Whether a room is the reader's, asked once: `None` is no.
+    let mut rooms: HashMap<RoomNo, Option<RoomWindow>> = HashMap::new();
     let mut window = Window::default();
     for entry in entries {
         match &entry.kind {
@@ -72,14 +76,16 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow]) -> Wi
             }
             EntryKind::AccountData(data) if data.user != user => {}
             _ => {
-                let Some(slot) = entry.room().and_then(|room| rooms.get_mut(&room)) else {
-                    continue;
-                };
-                let room = slot.get_or_insert_with(|| RoomWindow {
-                    whole: true,
-                    ..RoomWindow::default()
+                let Some(room) = entry.room() else { continue };
+                let slot = rooms.entry(room).or_insert_with(|| {
+                    concerns(room).then(|| RoomWindow {
+                        whole: true,
+                        ..RoomWindow::default()
+                    })
                 });
-                room.add(entry);
+                if let Some(room) = slot {
+                    room.add(entry);
+                }
             }
         }
     }
@@ -149,35 +155,48 @@ async fn from_sql(
             at = page.last().map_or(upto, |entry| entry.pos);
             entries.extend(page);
             if !full {
-                return Ok(from_tail(&entries, user, rows));
+                return Ok(from_tail(&entries, user, rows, after));
             }
         }
     }
-    let mut window = Window::default();
-    for data in store.account_data_since(user, after, upto).await? {
-        match data.room {
-            None => window.account_data.push(data),
-            Some(room) => window
-                .rooms
-                .entry(room)
-                .or_default()
-                .account_data
-                .push(data),
+    Window::read_by_room(store, user, rows, after, upto).await
+}
+
+impl Window {
+    /// The same, asking each room: for a position from long ago.
+    pub async fn read_by_room(
+        store: &Store,
+        user: UserNo,
+        rows: &[MembershipRow],
+        after: Pos,
+        upto: Pos,
+    ) -> Result<Window, MatrixError> {
+        let mut window = Window::default();
+        for data in store.account_data_since(user, after, upto).await? {
+            match data.room {
+                None => window.account_data.push(data),
+                Some(room) => window
+                    .rooms
+                    .entry(room)
+                    .or_default()
+                    .account_data
+                    .push(data),
+            }
         }
-    }
-    for row in rows
-        .iter()
-        .filter(|row| row.membership == Membership::Join || row.since > after)
-    {
-        let room = window.rooms.entry(row.room).or_default();
-        room.load(store, row.room, after, upto).await?;
-        if room.is_empty() {
-            window.rooms.remove(&row.room);
+        for row in rows
+            .iter()
+            .filter(|row| row.membership == Membership::Join || row.since > after)
+        {
+            let room = window.rooms.entry(row.room).or_default();
+            room.load(store, row.room, after, upto).await?;
+            if room.is_empty() {
+                window.rooms.remove(&row.room);
+            }
         }
+        // Whose devices changed isn't kept by time: everybody whom the user shares a room with is named.
+        window.device_lists = store.users_sharing_rooms(user).await?;
+        Ok(window)
     }
-    // Whose devices changed isn't kept by time: everybody whom the user shares a room with is named.
-    window.device_lists = store.users_sharing_rooms(user).await?;
-    Ok(window)
 }
 
 impl RoomWindow {

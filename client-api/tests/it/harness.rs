@@ -31,7 +31,6 @@ where
 #[derive(Clone)]
 pub struct Server {
     pub store: Store,
-    pub app: App,
     pub router: Router,
     pub shutdown: CancellationToken,
     txn: Arc<AtomicU64>,
@@ -39,6 +38,11 @@ pub struct Server {
 
 impl Server {
     pub fn new(store: Store) -> Server {
+        Server::with(store, |_| {})
+    }
+
+    /// A server with some settings of its own.
+    pub fn with(store: Store, change: impl FnOnce(&mut ClientConfig)) -> Server {
         let name: OwnedServerName = server_name!("here").to_owned();
         let key = Arc::new(KeyPair::from_seed("test", &[7; 32]).unwrap());
         let rooms = Rooms::new(store.clone(), name.clone(), key);
@@ -54,6 +58,7 @@ impl Server {
         config.rate_limits.enabled = false;
         config.password_cost.memory_kib = 64;
         config.password_cost.passes = 1;
+        change(&mut config);
         let shutdown = CancellationToken::new();
         let app = App::new(
             store.clone(),
@@ -64,8 +69,7 @@ impl Server {
         );
         Server {
             store,
-            router: router(app.clone()),
-            app,
+            router: router(app),
             shutdown,
             txn: Arc::default(),
         }
@@ -115,7 +119,6 @@ impl Server {
             server: self.clone(),
             id: answer["user_id"].as_str().unwrap().to_owned(),
             token: answer["access_token"].as_str().unwrap().to_owned(),
-            device: answer["device_id"].as_str().unwrap().to_owned(),
         }
     }
 }
@@ -126,7 +129,6 @@ pub struct User {
     pub server: Server,
     pub id: String,
     pub token: String,
-    pub device: String,
 }
 
 /// Escapes a part of a path or query.
@@ -180,7 +182,6 @@ impl User {
         assert_eq!(status, StatusCode::OK, "{answer}");
         User {
             token: answer["access_token"].as_str().unwrap().to_owned(),
-            device: answer["device_id"].as_str().unwrap().to_owned(),
             ..self.clone()
         }
     }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::Method;
+use rhizome_storage::testing::TestDatabase;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
@@ -265,4 +266,35 @@ async fn a_slow_client_gets_what_it_missed_merged() {
         assert!(seen.len() == said.len() || gap.is_some());
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_silent_peer_is_given_up_and_one_that_answers_is_kept() {
+    for database in TestDatabase::both().await {
+        let store = database.open().await;
+        let server = Server::with(store.clone(), |config| {
+            config.stream_heartbeat = Duration::from_millis(150);
+        });
+        let alice = server.register("alice").await;
+        let address = listen(&server).await;
+        let mut alive = connect(address, &alice, None).await;
+        let mut dead = connect(address, &alice, None).await;
+        frame(&mut dead, "sync").await;
+        // Reading is what answers pings here.
+        let mut pings = 0;
+        let until = tokio::time::Instant::now() + Duration::from_millis(1_200);
+        while let Ok(Some(message)) = tokio::time::timeout_at(until, alive.next()).await {
+            pings += usize::from(matches!(message.unwrap(), Message::Ping(_)));
+        }
+        assert!(pings >= 4, "{pings}");
+        send(&mut alive, json!({"type": "ping"})).await;
+        frame(&mut alive, "pong").await;
+        // Its answers to the old pings break on the closed connection before it reads the reason.
+        let ended = async { while let Some(Ok(_)) = dead.next().await {} };
+        tokio::time::timeout(Duration::from_secs(5), ended)
+            .await
+            .expect("the silent one is given up");
+        store.close().await;
+        database.remove().await;
+    }
 }

@@ -2,13 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use http::{Method, StatusCode};
+use rhizome_client_api::sync::window::Window;
+use rhizome_storage::{Options, Store, StoredEvent, testing::TestDatabase};
 use serde_json::{Value, json};
 
-use crate::harness::{User, esc, events, ids, next, story, timeline};
+use crate::harness::{Server, User, esc, events, ids, next, story, timeline};
 
 /// A filter as a query parameter.
 fn filter(filter: &Value) -> String {
@@ -39,7 +42,7 @@ async fn a_client_starts_and_is_told_what_follows_once() {
 
         let said = bob.say(&room, "hello").await;
         let second = alice.sync(Some(&since), "").await;
-        assert_eq!(timeline(&second, &room), [said.clone()]);
+        assert_eq!(timeline(&second, &room), std::slice::from_ref(&said));
         assert_eq!(second["rooms"]["join"][&room]["timeline"]["limited"], false);
         assert_eq!(
             events(&second, &["rooms", "join", &room, "state", "events"]).len(),
@@ -396,13 +399,13 @@ async fn members_are_loaded_lazily_and_not_twice() {
         let unheard = others.iter().find(|user| !told.contains(&user.id)).unwrap();
         unheard.say(&room, "hello").await;
         let third = alice.sync(Some(&next(&second)), &lazy).await;
-        assert_eq!(members(&third), [unheard.id.clone()]);
+        assert_eq!(members(&third), std::slice::from_ref(&unheard.id));
         // The answer may have been lost: asked again, told again.
-        assert_eq!(members(&alice.sync(Some(&next(&second)), &lazy).await), [unheard.id.clone()]);
+        assert_eq!(members(&alice.sync(Some(&next(&second)), &lazy).await), std::slice::from_ref(&unheard.id));
         let redundant = filter(&json!({"room": {"state":
             {"lazy_load_members": true, "include_redundant_members": true}, "timeline": {"limit": 1}}}));
         unheard.say(&room, "hello again").await;
-        assert_eq!(members(&alice.sync(Some(&next(&third)), &redundant).await), [unheard.id.clone()]);
+        assert_eq!(members(&alice.sync(Some(&next(&third)), &redundant).await), std::slice::from_ref(&unheard.id));
 
         let lazy_page = esc(&json!({"lazy_load_members": true}).to_string());
         let page = alice.read(&format!("/rooms/{}/messages?dir=b&limit=2&filter={lazy_page}", esc(&room))).await;
@@ -441,10 +444,10 @@ async fn filters_narrow_what_is_told() {
         assert_eq!(timeline(&only, &room), [text.clone(), image.clone()]);
         assert!(only["rooms"]["join"].get(&other).is_none());
         let url = with(json!({"timeline": {"contains_url": true}})).await;
-        assert_eq!(timeline(&url, &room), [image.clone()]);
+        assert_eq!(timeline(&url, &room), std::slice::from_ref(&image));
         let senders =
             with(json!({"timeline": {"not_senders": [bob.id]}, "not_rooms": [other]})).await;
-        assert_eq!(timeline(&senders, &room), [custom.clone()]);
+        assert_eq!(timeline(&senders, &room), std::slice::from_ref(&custom));
         let none = with(json!({"rooms": []})).await;
         assert!(none.get("rooms").is_none(), "{none}");
 
@@ -754,94 +757,233 @@ async fn state_of(user: &User, room: &str) -> BTreeMap<(String, String), String>
 
 #[tokio::test]
 async fn whatever_happens_a_client_ends_with_the_servers_state() {
+    story(|server| live(server, 120)).await;
+}
+
+#[tokio::test]
+async fn the_same_when_the_log_has_left_memory() {
+    for database in TestDatabase::both().await {
+        let options = Options {
+            tail_entries: 5,
+            cached_events: 20,
+            ..database.options()
+        };
+        let store = Store::open(options).await.unwrap();
+        live(Server::new(store.clone()), 60).await;
+        store.close().await;
+        database.remove().await;
+    }
+}
+
+/// Random operations in two rooms, and clients that look now and then.
+async fn live(server: Server, steps: usize) {
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let carol = server.register("carol").await;
+    let rooms = [alice.create_public().await, alice.create_public().await];
+    let narrow = filter(&json!({"room": {"timeline": {"limit": 2}}}));
+    let hiding =
+        filter(&json!({"room": {"timeline": {"limit": 3, "not_types": ["m.room.topic"]}}}));
+    let queries = [
+        (narrow.clone(), Model::default()),
+        (hiding, Model::default()),
+        (format!("{narrow}&use_state_after=true"), Model::default()),
+    ];
+    // Three devices of bob, so that each has its own past.
+    let mut readers = Vec::new();
+    for (query, model) in queries {
+        readers.push((bob.another_device().await, query, model));
+    }
+    let mut seed = 4711_u64;
+    let mut random = move |below: u64| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut inside = [false; 2];
+    for step in 0..steps {
+        let at = usize::try_from(random(2)).unwrap();
+        let room = &rooms[at];
+        match random(8) {
+            0 if inside[at] => {
+                bob.leave(room).await;
+                inside[at] = false;
+            }
+            0 | 1 if !inside[at] => {
+                bob.join(room).await;
+                inside[at] = true;
+            }
+            2 => drop(
+                alice
+                    .set_state(room, "m.room.topic", "", json!({"topic": step.to_string()}))
+                    .await,
+            ),
+            3 => drop(
+                alice
+                    .set_state(room, "org.test", &random(3).to_string(), json!({"n": step}))
+                    .await,
+            ),
+            4 => {
+                let (status, _) = carol
+                    .call(
+                        Method::POST,
+                        &format!("/rooms/{}/join", esc(room)),
+                        Some(json!({})),
+                    )
+                    .await;
+                assert!(status == StatusCode::OK);
+            }
+            5 => drop(
+                carol
+                    .call(
+                        Method::POST,
+                        &format!("/rooms/{}/leave", esc(room)),
+                        Some(json!({})),
+                    )
+                    .await,
+            ),
+            6 => {
+                let path = format!("/profile/{}/displayname", esc(&carol.id));
+                carol
+                    .ok(Method::PUT, &path, json!({"displayname": step.to_string()}))
+                    .await;
+            }
+            _ => drop(alice.say(room, &step.to_string()).await),
+        }
+        let reader = usize::try_from(random(6)).unwrap();
+        if let Some((user, query, model)) = readers.get_mut(reader) {
+            model.catch_up(user, query).await;
+        }
+    }
+    for (user, query, model) in &mut readers {
+        model.catch_up(user, query).await;
+        for (room, inside) in rooms.iter().zip(inside) {
+            if inside {
+                assert_eq!(model.state[room], state_of(user, room).await, "{query}");
+            } else {
+                assert!(!model.state.contains_key(room), "{query}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_window_is_the_same_whichever_way_it_is_read() {
     story(|server| async move {
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);
-        let carol = server.register("carol").await;
+        let (room, other) = (alice.create_public().await, alice.create_public().await);
+        bob.create_public().await;
+        let store = &server.store;
+        let after = store.log().head();
+        bob.join(&room).await;
+        alice
+            .set_state(&room, "m.room.topic", "", json!({"topic": "x"}))
+            .await;
+        let said = bob.say(&room, "hello").await;
+        bob.ok(
+            Method::POST,
+            &format!("/rooms/{}/receipt/m.read/{}", esc(&room), esc(&said)),
+            json!({}),
+        )
+        .await;
+        alice
+            .ok(
+                Method::PUT,
+                &format!("/user/{}/account_data/a", esc(&alice.id)),
+                json!({}),
+            )
+            .await;
+        let in_room = format!(
+            "/user/{}/rooms/{}/account_data/b",
+            esc(&alice.id),
+            esc(&other)
+        );
+        alice.ok(Method::PUT, &in_room, json!({})).await;
+        let upto = store.log().head();
+        let user = store
+            .user_no(&ruma::UserId::parse(&alice.id).unwrap())
+            .await
+            .unwrap();
+        let rows = store.memberships_of(user).await.unwrap();
+        let tail = Window::read(store, user, &rows, after, upto).await.unwrap();
+        let rooms = Window::read_by_room(store, user, &rows, after, upto)
+            .await
+            .unwrap();
+        assert_eq!(tail.rooms.len(), 2);
+        for (room, part) in &tail.rooms {
+            let cold = &rooms.rooms[room];
+            let nos = |events: &[Arc<StoredEvent>]| {
+                events.iter().map(|event| event.no).collect::<Vec<_>>()
+            };
+            assert_eq!(nos(&part.events), nos(&cold.events));
+            assert_eq!(
+                (&part.changes, &part.members),
+                (&cold.changes, &cold.members)
+            );
+            assert_eq!(
+                (&part.receipts, &part.account_data),
+                (&cold.receipts, &cold.account_data)
+            );
+            assert!(part.whole && cold.whole);
+        }
+        assert_eq!(tail.account_data, rooms.account_data);
+        // Another process, whose tail begins now, reads the log from the database.
+        let fresh = store.log().read(after, upto, 1_000).await.unwrap();
+        assert_eq!(i64::try_from(fresh.len()).unwrap(), upto.0 - after.0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_told_twice_while_many_write() {
+    story(|server| async move {
+        let alice = server.register("alice").await;
         let rooms = [alice.create_public().await, alice.create_public().await];
-        let narrow = filter(&json!({"room": {"timeline": {"limit": 2}}}));
-        let hiding =
-            filter(&json!({"room": {"timeline": {"limit": 3, "not_types": ["m.room.topic"]}}}));
-        let queries = [
-            (narrow.clone(), Model::default()),
-            (hiding, Model::default()),
-            (format!("{narrow}&use_state_after=true"), Model::default()),
-        ];
-        // Three devices of bob, so that each has its own past.
-        let mut readers = Vec::new();
-        for (query, model) in queries {
-            readers.push((bob.another_device().await, query, model));
+        let since = next(&alice.sync(None, "").await);
+        let mut writers = Vec::new();
+        for n in 0..4 {
+            let (writer, rooms) = (server.register(&format!("writer{n}")).await, rooms.clone());
+            writers.push(tokio::spawn(async move {
+                let mut said = Vec::new();
+                for (at, room) in rooms.iter().cycle().take(30).enumerate() {
+                    if at < 2 {
+                        writer.join(room).await;
+                    }
+                    said.push((room.clone(), writer.say(room, &at.to_string()).await));
+                }
+                said
+            }));
         }
-        let mut seed = 4711_u64;
-        let mut random = move |below: u64| {
-            seed = seed
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (seed >> 33) % below
-        };
-        let mut inside = [false; 2];
-        for step in 0..120 {
-            let at = usize::try_from(random(2)).unwrap();
-            let room = &rooms[at];
-            match random(8) {
-                0 if inside[at] => {
-                    bob.leave(room).await;
-                    inside[at] = false;
-                }
-                0 | 1 if !inside[at] => {
-                    bob.join(room).await;
-                    inside[at] = true;
-                }
-                2 => drop(
-                    alice
-                        .set_state(room, "m.room.topic", "", json!({"topic": step.to_string()}))
-                        .await,
-                ),
-                3 => drop(
-                    alice
-                        .set_state(room, "org.test", &random(3).to_string(), json!({"n": step}))
-                        .await,
-                ),
-                4 => {
-                    let (status, _) = carol
-                        .call(
-                            Method::POST,
-                            &format!("/rooms/{}/join", esc(room)),
-                            Some(json!({})),
-                        )
-                        .await;
-                    assert!(status == StatusCode::OK);
-                }
-                5 => drop(
-                    carol
-                        .call(
-                            Method::POST,
-                            &format!("/rooms/{}/leave", esc(room)),
-                            Some(json!({})),
-                        )
-                        .await,
-                ),
-                6 => {
-                    let path = format!("/profile/{}/displayname", esc(&carol.id));
-                    carol
-                        .ok(Method::PUT, &path, json!({"displayname": step.to_string()}))
-                        .await;
-                }
-                _ => drop(alice.say(room, &step.to_string()).await),
-            }
-            let reader = usize::try_from(random(6)).unwrap();
-            if let Some((user, query, model)) = readers.get_mut(reader) {
-                model.catch_up(user, query).await;
+        let wide =
+            filter(&json!({"room": {"timeline": {"limit": 500, "types": ["m.room.message"]}}}));
+        let (mut since, mut seen) = (since, BTreeMap::<String, Vec<String>>::new());
+        let mut told = 0;
+        while told < 120 {
+            let sync = alice
+                .sync(Some(&since), &format!("&timeout=10000{wide}"))
+                .await;
+            since = next(&sync);
+            for room in &rooms {
+                let new = timeline(&sync, room);
+                told += new.len();
+                seen.entry(room.clone()).or_default().extend(new);
             }
         }
-        for (user, query, model) in &mut readers {
-            model.catch_up(user, query).await;
-            for (room, inside) in rooms.iter().zip(inside) {
-                if inside {
-                    assert_eq!(model.state[room], state_of(user, room).await, "{query}");
-                } else {
-                    assert!(!model.state.contains_key(room), "{query}");
-                }
+        for writer in writers {
+            for (room, said) in writer.await.unwrap() {
+                assert_eq!(seen[&room].iter().filter(|id| **id == said).count(), 1);
             }
+        }
+        // Each reader was told the order that the history has.
+        for room in &rooms {
+            let whole = alice
+                .sync(
+                    None,
+                    &filter(&json!({"room": {"timeline": {"limit": 60,
+                "types": ["m.room.message"]}, "rooms": [room]}})),
+                )
+                .await;
+            assert_eq!(timeline(&whole, room), seen[room]);
         }
     })
     .await;
