@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedServerName};
+use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName};
 
 use super::Job;
 use super::gather::{GatheredRoom, extremity};
@@ -27,6 +27,8 @@ pub(super) struct Known {
     /// Events that a stored one names as auth event, and that weren't there.
     pub(super) wanted_auth: HashSet<OwnedEventId>,
     pub(super) aliases: HashSet<OwnedRoomAliasId>,
+    /// The numbers that the ids of rooms to create have already.
+    pub(super) room_ids: HashMap<OwnedRoomId, RoomNo>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -138,6 +140,12 @@ fn check_event(job: &Job, event: &NewEvent, known: &Known) -> Option<Decision> {
 
 fn check_room(write: &RoomWrite, known: &Known) -> Result<(), CommitError> {
     let head = known.rooms.get(&write.room).and_then(Option::as_ref);
+    if let Some(new) = &write.create
+        && let Some(other) = known.room_ids.get(&new.room_id)
+        && *other != write.room
+    {
+        return Err(CommitError::RoomExists(*other));
+    }
     let version = match (&write.create, head) {
         (None, Some(head)) => head.state_version,
         (Some(_), None) => 0,
@@ -164,6 +172,7 @@ fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut Known) {
         && known.rooms.get(&write.room).is_none_or(Option::is_none)
     {
         known.created.insert(write.room);
+        known.room_ids.insert(new.room_id.clone(), write.room);
         let head = RoomHead {
             room: write.room,
             room_id: new.room_id.clone(),

@@ -209,6 +209,19 @@ async fn load(store: &Store, tx: &mut Tx, jobs: &[Job]) -> Result<Known, Trouble
     let mut known = Known::default();
     lock_rooms(store, tx, jobs, &mut known).await?;
     look_up(tx, jobs, &mut known).await?;
+    let new_rooms: Vec<&str> = jobs
+        .iter()
+        .flat_map(|job| &job.set.rooms)
+        .filter_map(|write| Some(write.create.as_ref()?.room_id.as_str()))
+        .collect();
+    if !new_rooms.is_empty() {
+        let query = tx
+            .sql("SELECT no, room_id FROM room WHERE room_id IN (SELECT value ->> 0 FROM EACH($1))")
+            .bind(json_texts(new_rooms)?);
+        for row in tx.rows(query).await? {
+            known.room_ids.insert(row.id(1)?, RoomNo(row.int(0)?));
+        }
+    }
     let aliases: Vec<&OwnedRoomAliasId> = jobs
         .iter()
         .flat_map(|job| &job.set.facts)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rhizome_protocol::Membership;
 use rhizome_storage::testing::each_database;
 use rhizome_storage::{
-    CommitError, Direction, EntryKind, Fact, HistoryToken, NewEvent, Placement, Pos, RoomWrite,
-    Status, Store, TxnKey, WriteSet,
+    CommitError, Direction, EntryKind, Fact, HistoryToken, NewEvent, NewRoom, Placement, Pos,
+    RoomWrite, Status, Store, TxnKey, WriteSet,
 };
 use ruma::{OwnedDeviceId, server_name};
 use serde_json::json;
@@ -72,6 +72,35 @@ async fn a_new_room_is_there_as_a_whole() {
             .unwrap();
         assert_eq!(again.len(), 4);
         other.close().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_room_is_created_once() {
+    each_database(|store| async move {
+        let room = Room::new(&store, "r").await;
+        for no in [room.no, store.next_room_no().await.unwrap()] {
+            let write = RoomWrite {
+                room: no,
+                create: Some(NewRoom {
+                    room_id: room.id.clone(),
+                    rules: crate::factory::rules(),
+                }),
+                ..RoomWrite::default()
+            };
+            let refused = room.commit(write).await.unwrap_err();
+            assert!(
+                matches!(refused, CommitError::RoomExists(no) if no == room.no),
+                "{refused:?}"
+            );
+        }
+        let unknown = RoomWrite {
+            room: store.next_room_no().await.unwrap(),
+            ..RoomWrite::default()
+        };
+        let refused = room.commit(unknown).await.unwrap_err();
+        assert!(matches!(refused, CommitError::RoomExists(_)), "{refused:?}");
     })
     .await;
 }
