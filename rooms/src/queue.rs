@@ -17,10 +17,12 @@ use rhizome_storage::RoomNo;
 use ruma::OwnedServerName;
 use tokio::sync::Mutex as AsyncMutex;
 
-use crate::{send::Job, view::View};
+use crate::{Error, error::Result, send::Job, view::View};
 
 /// How many rooms may be warm; idle ones beyond that are forgotten.
-const MAX_WARM: usize = 4_096;
+const MAX_WARM: usize = 2_048;
+/// How many senders may wait for one room.
+const MAX_WAITING: usize = 4_096;
 
 /// All queues, by room.
 #[derive(Default)]
@@ -68,11 +70,15 @@ impl Queues {
 }
 
 impl Queue {
-    /// Adds a job. `true`: nobody is working on them, so the caller must see to it that somebody does.
-    pub(crate) fn add(&self, job: Job) -> bool {
+    /// Adds a job. `Ok(true)`: nobody is working on them, so the caller must see to it that somebody
+    /// does.
+    pub(crate) fn add(&self, job: Job) -> Result<bool> {
         let mut waiting = lock(&self.waiting);
+        if waiting.jobs.len() >= MAX_WAITING {
+            return Err(Error::Contended);
+        }
         waiting.jobs.push_back(job);
-        !std::mem::replace(&mut waiting.busy, true)
+        Ok(!std::mem::replace(&mut waiting.busy, true))
     }
 
     /// The next jobs, at most `limit`. Empty: the worker must end.

@@ -83,11 +83,12 @@ pub async fn send(rooms: &Rooms, draft: Draft, options: SendOptions) -> Result<S
     let head = known_room(rooms, &room_id).await?;
     let queue = rooms.queues().of(head.room);
     let (reply, answer) = oneshot::channel();
-    if queue.add(Job {
+    let job = Job {
         draft,
         options,
         reply,
-    }) {
+    };
+    if queue.add(job)? {
         // A task of its own: it works for all who wait, so it must not end with this caller's patience.
         tokio::spawn(work(rooms.clone(), room_id, head.room, queue));
     }

@@ -364,6 +364,7 @@ async fn settle(
     pending: Option<(EventNo, &Arc<Pdu>)>,
 ) -> Result<BTreeMap<KeyNo, Option<EventNo>>> {
     let mut loaded = Loaded::default();
+    let mut ids: HashMap<EventNo, OwnedEventId> = HashMap::new();
     let mut of: Vec<OwnedEventId> = Vec::new();
     let mut nos: BTreeSet<EventNo> = base_all.values().copied().collect();
     nos.extend(
@@ -374,10 +375,12 @@ async fn settle(
     if let Some((no, pdu)) = pending {
         nos.remove(&no);
         of.extend(pdu.auth_events().iter().cloned());
-        loaded.put(no, pdu.clone(), false);
+        ids.insert(no, pdu.event_id().to_owned());
+        loaded.put(pdu.clone(), false);
     }
+    // What all agree about needs no more than its name; resolution says if it wants to look at it.
     let nos: Vec<EventNo> = nos.into_iter().collect();
-    loaded.add(&store.events_by_no(&nos).await?);
+    ids.extend(store.event_ids(&nos).await?);
     let keys: BTreeSet<KeyNo> = base_all.keys().chain(conflicted).copied().collect();
     let keys: Vec<KeyNo> = keys.into_iter().collect();
     let names: HashMap<KeyNo, Arc<StateKey>> =
@@ -390,7 +393,7 @@ async fn settle(
             let Some(event) = branch.entry(base_all, *key) else {
                 continue;
             };
-            let id = loaded.ids.get(&event).ok_or_else(|| missing_row(event))?;
+            let id = ids.get(&event).ok_or_else(|| missing_row(event))?;
             if conflicted.contains(key) {
                 of.push(id.clone());
             }
@@ -399,11 +402,11 @@ async fn settle(
         maps.push(map);
     }
     let state = run(store, rules, &maps, of, &mut loaded).await?;
+    let nos: HashMap<&EventId, EventNo> = ids.iter().map(|(no, id)| (&**id, *no)).collect();
     let mut settled = BTreeMap::new();
     for key in conflicted {
         let id = names.get(key).and_then(|name| state.get(&**name));
-        let no = id.and_then(|id| loaded.events.get(id)).map(|(no, ..)| *no);
-        settled.insert(*key, no);
+        settled.insert(*key, id.and_then(|id| nos.get(&**id)).copied());
     }
     Ok(settled)
 }
@@ -445,37 +448,31 @@ fn missing_row(no: EventNo) -> Error {
     )))
 }
 
-/// The events that resolution may look at.
+/// The events that resolution may look at, and whether each was rejected.
 #[derive(Default)]
 struct Loaded {
-    ids: HashMap<EventNo, OwnedEventId>,
-    events: HashMap<OwnedEventId, (EventNo, Arc<Pdu>, bool)>,
+    events: HashMap<OwnedEventId, (Arc<Pdu>, bool)>,
 }
 
 impl Loaded {
     fn add(&mut self, events: &[Arc<StoredEvent>]) {
         for event in events {
-            self.put(
-                event.no,
-                event.pdu.clone(),
-                event.status == Status::Rejected,
-            );
+            self.put(event.pdu.clone(), event.status == Status::Rejected);
         }
     }
 
-    fn put(&mut self, no: EventNo, pdu: Arc<Pdu>, rejected: bool) {
+    fn put(&mut self, pdu: Arc<Pdu>, rejected: bool) {
         let id = pdu.event_id().to_owned();
-        self.ids.insert(no, id.clone());
-        self.events.insert(id, (no, pdu, rejected));
+        self.events.insert(id, (pdu, rejected));
     }
 }
 
 impl Events for Loaded {
     fn event(&self, id: &EventId) -> Option<Arc<Pdu>> {
-        self.events.get(id).map(|(_, pdu, _)| pdu.clone())
+        self.events.get(id).map(|(pdu, _)| pdu.clone())
     }
     fn rejected(&self, id: &EventId) -> bool {
-        self.events.get(id).is_some_and(|(.., rejected)| *rejected)
+        self.events.get(id).is_some_and(|(_, rejected)| *rejected)
     }
 }
 

@@ -27,7 +27,7 @@ pub(crate) struct View {
 }
 
 /// More entries than this and the view of a warm room starts again from nothing.
-const MAX_ENTRIES: usize = 2_000;
+const MAX_ENTRIES: usize = 512;
 
 impl View {
     pub(crate) fn held(&self, kind: &str, key: &str) -> Option<&Held> {
