@@ -156,7 +156,7 @@ fn proves(secret: &str, user: &NewUser) -> bool {
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 || text.len() > 128 || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) || text.len() > 128 || !text.is_ascii() {
         return None;
     }
     let pairs = (0..text.len()).step_by(2);

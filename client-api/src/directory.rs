@@ -183,11 +183,8 @@ async fn listed(
     let rooms = app.store.public_rooms(RoomNo(0), MAX_ROOMS).await?;
     let mut listings = Vec::with_capacity(rooms.len());
     for room in rooms {
-        if let Some(listing) = listing(app, room).await? {
-            if wanted(&listing) {
-                listings.push(listing);
-            }
-        }
+        let listing = listing(app, room).await?;
+        listings.extend(listing.filter(&wanted));
     }
     listings.sort_by_key(|listing| (Reverse(listing.joined), listing.room.0));
     let limit = page.limit.unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);

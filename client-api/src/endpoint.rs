@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// How long a request's body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A request that has been read and authenticated, but not decoded.
 pub struct Raw {
@@ -68,7 +68,7 @@ impl Table {
     /// Adds `handler` at the method and all paths of its request type. Rate-limited as
     /// [`Kind::Other`] when the specification calls it rate-limited.
     #[must_use]
-    pub fn add<T, H, F, R>(self, handler: H) -> Self
+    pub fn serve<T, H, F, R>(self, handler: H) -> Self
     where
         T: IncomingRequest + Send + 'static,
         T::Authentication: Access,
@@ -76,7 +76,7 @@ impl Table {
         F: Future<Output = Result<R, MatrixError>> + Send + 'static,
         R: Reply + 'static,
     {
-        self.add_as(
+        self.serve_as(
             if T::RATE_LIMITED {
                 Kind::Other
             } else {
@@ -88,7 +88,7 @@ impl Table {
 
     /// The same, counted as `kind` by the rate limits.
     #[must_use]
-    pub fn add_as<T, H, F, R>(self, kind: Kind, handler: H) -> Self
+    pub fn serve_as<T, H, F, R>(self, kind: Kind, handler: H) -> Self
     where
         T: IncomingRequest + Send + 'static,
         T::Authentication: Access,
@@ -101,7 +101,7 @@ impl Table {
 
     /// An endpoint that may have a token but has no use for it: a stale one does no harm.
     #[must_use]
-    pub fn add_public<T, H, F, R>(self, handler: H) -> Self
+    pub fn serve_public<T, H, F, R>(self, handler: H) -> Self
     where
         T: IncomingRequest + Send + 'static,
         T::Authentication: Access<Who = Option<Caller>>,

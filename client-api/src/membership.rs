@@ -59,10 +59,10 @@ async fn join_room(
 ) -> Result<OwnedRoomId, MatrixError> {
     via.truncate(MAX_VIA);
     // Who invited us is in the room, or was.
-    if let Some(server) = inviting_server(app, who, room).await? {
-        if !via.contains(&server) {
-            via.push(server);
-        }
+    if let Some(server) = inviting_server(app, who, room).await?
+        && !via.contains(&server)
+    {
+        via.push(server);
     }
     let mut content = profile::member_content(app, &who.user_id).await?;
     if let Some(reason) = reason {

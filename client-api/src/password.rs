@@ -62,14 +62,14 @@ impl Passwords {
             return Ok(false);
         }
         let password = password.to_owned();
-        self.run(move |argon2| match hash {
-            Some(hash) => PasswordHash::new(&hash)
-                .is_ok_and(|hash| argon2.verify_password(password.as_bytes(), &hash).is_ok()),
-            None => {
+        self.run(move |argon2| {
+            let Some(hash) = hash else {
                 // The result is of no interest, only the time it took.
                 let _ = argon2.hash_password_with_salt(password.as_bytes(), &[0; 16]);
-                false
-            }
+                return false;
+            };
+            PasswordHash::new(&hash)
+                .is_ok_and(|hash| argon2.verify_password(password.as_bytes(), &hash).is_ok())
         })
         .await
     }

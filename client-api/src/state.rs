@@ -98,18 +98,18 @@ async fn check_canonical_alias(
     content: &Object,
 ) -> Result<(), MatrixError> {
     let wanted = named_aliases(content)?;
-    let mut stands = BTreeSet::new();
-    if let Some(head) = app.store.room(room_id).await? {
-        if let Some(at) = head.snapshot {
-            let event = app
-                .store
+    let head = app.store.room(room_id).await?;
+    let event = match head.and_then(|head| head.snapshot) {
+        Some(at) => {
+            app.store
                 .state_event(at, "m.room.canonical_alias", "")
-                .await?;
-            if let Some(event) = event {
-                stands = named_aliases(event.pdu.content()).unwrap_or_default();
-            }
+                .await?
         }
-    }
+        None => None,
+    };
+    let stands = event
+        .and_then(|event| named_aliases(event.pdu.content()).ok())
+        .unwrap_or_default();
     for alias in wanted.difference(&stands) {
         let leads_here = match leads_to(app, alias).await {
             Ok(leads) => leads == *room_id,

@@ -136,10 +136,8 @@ async fn closed_registration_and_the_shared_secret() {
         let mac = |secret: &str, message: &str| {
             let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
             let tag = hmac::sign(&key, message.as_bytes());
-            tag.as_ref()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
+            let hex = |out: String, byte: &u8| out + &format!("{byte:02x}");
+            tag.as_ref().iter().fold(String::new(), hex)
         };
         let body = |nonce: &str, mac: String| {
             json!({
