@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     fn acl(value: Value) -> Object {
-        value.as_object().unwrap().clone()
+        serde_json::from_value(value).unwrap()
     }
 
     #[test]

@@ -29,7 +29,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::{Federation, client::Limits, order::parents_first, verify};
 
 /// The longest that gathering for one event takes.
-const TIME: Duration = Duration::from_secs(120);
+const TIME: Duration = Duration::from_mins(2);
 /// The most requests for one event.
 const MAX_REQUESTS: usize = 2_000;
 /// How many missing events are asked for at once.
@@ -184,7 +184,11 @@ async fn missing_events(
     let Some(answer) = ask(fed, search, &request, |answer| !answer.events.is_empty()).await else {
         return Ok(());
     };
-    let raws = take_some(answer.events, MISSING_LIMIT as usize);
+    let raws = answer
+        .events
+        .into_iter()
+        .take(MISSING_LIMIT as usize)
+        .collect();
     let events = verify::batch(fed, head.rules, &head.room_id, raws).await;
     let known = fed.store().known_event_ids(&ids(&events)).await?;
     let events = parents_first(
@@ -459,7 +463,7 @@ async fn single_event(
         match timeout_at(until, fed.outbound().send(server, request)).await {
             Ok(Ok(answer)) => return Some(answer.pdu),
             Ok(Err(error)) => {
-                tracing::debug!(%server, event = %id, %error, "no event from this server")
+                tracing::debug!(%server, event = %id, %error, "no event from this server");
             }
             Err(_) => return None,
         }
@@ -493,7 +497,7 @@ where
             Ok(Ok(answer)) if useful(&answer) => return Some(answer),
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::debug!(%server, %error, "a server can't help with missing events")
+                tracing::debug!(%server, %error, "a server can't help with missing events");
             }
             Err(_) => return None,
         }
@@ -546,9 +550,4 @@ fn ids(events: &[Arc<Pdu>]) -> Vec<OwnedEventId> {
         .iter()
         .map(|event| event.event_id().to_owned())
         .collect()
-}
-
-fn take_some(mut raws: Vec<Box<RawValue>>, limit: usize) -> Vec<Box<RawValue>> {
-    raws.truncate(limit);
-    raws
 }

@@ -9,7 +9,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use rhizome_protocol::{Pdu, RoomRules};
 use rhizome_rooms::read;
-use rhizome_storage::{Error, InboxEvent};
+use rhizome_storage::{Dialect, Error, InboxEvent};
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 
 use crate::{
@@ -21,20 +21,22 @@ use crate::{
 const ROOMS_AT_ONCE: usize = 8;
 /// How many events a worker claims at once.
 const CLAIM: usize = 20;
-/// How long a claim lasts: longer than gathering for all that is claimed may take.
-const CLAIMED_FOR: Duration = Duration::from_secs(45 * 60);
+/// How long a claim lasts.
+const CLAIMED_FOR: Duration = Duration::from_mins(6);
+/// After this long nothing more of a claim is begun: gathering for one event may take the rest.
+const BEGUN_WITHIN: Duration = Duration::from_mins(3);
 /// The first wait after a vain attempt; doubled each time.
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// The longest wait between two attempts.
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 /// After so many vain attempts an event is given up.
 const MAX_ATTEMPTS: i64 = 14;
 /// How long the inbox sleeps at most: other processes may put something in.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 /// How long the answers of transactions are remembered.
-const REMEMBERED: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+const REMEMBERED: Duration = Duration::from_hours(3 * 24);
 /// How often old answers are forgotten.
-const TIDY_EVERY: Duration = Duration::from_secs(60 * 60);
+const TIDY_EVERY: Duration = Duration::from_hours(1);
 
 /// Works through the inbox until it is dropped.
 ///
@@ -42,6 +44,10 @@ const TIDY_EVERY: Duration = Duration::from_secs(60 * 60);
 /// The database's. What was claimed comes due again by itself.
 pub async fn run(fed: &Federation) -> Result<(), Error> {
     let store = fed.store();
+    if store.dialect() == Dialect::Sqlite {
+        // Nobody else has this database: what is claimed was claimed by a process that has ended.
+        store.inbox_wake_all().await?;
+    }
     let mut working: HashSet<OwnedRoomId> = HashSet::new();
     let mut workers = FuturesUnordered::new();
     let mut tidy_at = 0;
@@ -85,7 +91,11 @@ async fn work(fed: &Federation, room_id: &RoomId) -> Result<(), Error> {
         let mut progress = false;
         let empty = claimed.is_empty();
         for event in claimed {
-            progress |= one(fed, &event).await?;
+            if store.clock().now_ms() > now + millis(BEGUN_WITHIN) {
+                later(fed, &event, Duration::ZERO).await?;
+            } else {
+                progress |= one(fed, &event).await?;
+            }
         }
         if progress && !woken {
             // Others may have waited for what has come, even if their time hasn't.

@@ -48,18 +48,6 @@ impl<K: Eq + Hash + Clone> Keyed<K> {
         held.guard = Some(lock.lock_owned().await);
         held
     }
-
-    /// The lock of `key`, unless somebody holds it.
-    pub(crate) fn try_lock(&self, key: K) -> Option<Held<K>> {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        let lock = Arc::clone(locks.entry(key.clone()).or_default());
-        let guard = lock.try_lock_owned().ok()?;
-        Some(Held {
-            guard: Some(guard),
-            key,
-            locks: Arc::clone(&self.locks),
-        })
-    }
 }
 
 impl<K: Eq + Hash> Drop for Held<K> {
@@ -82,13 +70,23 @@ mod tests {
 
     #[tokio::test]
     async fn one_holder_per_key_and_nothing_left_behind() {
-        let keyed = Keyed::default();
+        let keyed = Arc::new(Keyed::default());
         let one = keyed.lock("a").await;
-        assert!(keyed.try_lock("a").is_none());
-        let other = keyed.try_lock("b").unwrap();
+        let other = keyed.lock("b").await;
+        let second = tokio::spawn({
+            let keyed = Arc::clone(&keyed);
+            async move { keyed.lock("a").await }
+        });
+        // Who gives up waiting leaves nothing behind either.
+        let third = keyed.lock("a");
+        assert!(
+            tokio::time::timeout(std::time::Duration::from_millis(20), third)
+                .await
+                .is_err()
+        );
+        assert!(!second.is_finished());
         drop(one);
-        let again = keyed.lock("a").await;
-        drop((other, again));
+        drop((second.await.unwrap(), other));
         assert!(keyed.locks.lock().unwrap().is_empty());
     }
 }

@@ -159,7 +159,7 @@ impl Store {
     ) -> Result<Vec<InboxEvent>> {
         let query = self
             .sql(
-                "UPDATE inbox SET due_ts = $3 WHERE (event_id, origin) IN ( \
+                "UPDATE inbox SET due_ts = $3 WHERE due_ts <= $2 AND (event_id, origin) IN ( \
                      SELECT event_id, origin FROM inbox WHERE room_id = $1 AND due_ts <= $2 \
                      ORDER BY received_ts, place LIMIT $4) \
                  RETURNING event_id, origin, room_id, room_version, event, received_ts, attempts, place",
@@ -219,6 +219,12 @@ impl Store {
             .bind(due);
         self.execute(query).await?;
         Ok(())
+    }
+
+    /// Ends every claim and wait: for a process that has just started and knows that it is the only one.
+    pub async fn inbox_wake_all(&self) -> Result<u64> {
+        let query = self.sql("UPDATE inbox SET due_ts = 0 WHERE due_ts > 0");
+        self.execute(query).await
     }
 
     /// Makes all that waits in a room due: something has come that it may have waited for. Gives the

@@ -16,6 +16,8 @@ use crate::{Federation, MatrixError};
 
 /// Typing of other servers' users ends by itself after this, unless it is repeated.
 const TYPING: Duration = Duration::from_secs(30);
+/// The most bytes of an id in a receipt.
+const MAX_TEXT: usize = 255;
 /// The most receipts of one transaction that are kept.
 const MAX_RECEIPTS: usize = 1_000;
 
@@ -27,10 +29,11 @@ struct Envelope<'a> {
 }
 
 #[derive(Deserialize)]
-struct Typing {
+struct TypingContent {
     room_id: OwnedRoomId,
     user_id: OwnedUserId,
-    typing: bool,
+    #[serde(rename = "typing")]
+    types: bool,
 }
 
 /// Room → receipt type → user → receipt.
@@ -91,7 +94,11 @@ pub(super) async fn apply(
 }
 
 /// <https://spec.matrix.org/v1.19/server-server-api/#typing-notifications>
-async fn typing(fed: &Federation, origin: &ServerName, typing: &Typing) -> Result<(), MatrixError> {
+async fn typing(
+    fed: &Federation,
+    origin: &ServerName,
+    typing: &TypingContent,
+) -> Result<(), MatrixError> {
     if typing.user_id.server_name() != origin {
         return Ok(());
     }
@@ -99,7 +106,7 @@ async fn typing(fed: &Federation, origin: &ServerName, typing: &Typing) -> Resul
         && joined(fed, &head, &typing.user_id).await?.is_some()
     {
         fed.store()
-            .set_typing(head.room, &typing.user_id, typing.typing.then_some(TYPING));
+            .set_typing(head.room, &typing.user_id, typing.types.then_some(TYPING));
     }
     Ok(())
 }
@@ -124,8 +131,16 @@ async fn receipts(
             if user_id.server_name() != origin || facts.len() >= MAX_RECEIPTS {
                 continue;
             }
+            let short = |text: &str| text.len() <= MAX_TEXT;
+            if !receipt.data.thread_id.as_deref().is_none_or(short) {
+                continue;
+            }
             let (Some(event_id), Some(user)) = (
-                receipt.event_ids.into_iter().next(),
+                receipt
+                    .event_ids
+                    .into_iter()
+                    .next()
+                    .filter(|id| short(id.as_str())),
                 joined(fed, &head, &user_id).await?,
             ) else {
                 continue;

@@ -153,7 +153,7 @@ async fn stripped_state(
                 return Err(MatrixError::invalid_param(rejection.to_string()));
             }
             Err(rejection) => {
-                tracing::info!(%room_id, %rejection, "dropped an entry of invite_room_state")
+                tracing::info!(%room_id, %rejection, "dropped an entry of invite_room_state");
             }
         }
     }

@@ -30,6 +30,8 @@ use crate::{Federation, MatrixError, RawJson, Ruma, verify};
 const MAX_PDUS: usize = 50;
 /// The most ephemeral data units of one transaction.
 const MAX_EDUS: usize = 100;
+/// The most bytes of a transaction id.
+const MAX_TXN_ID: usize = 255;
 /// How many rooms of one transaction are worked on at the same time.
 const ROOMS_AT_ONCE: usize = 8;
 /// How many events of one server may wait in the inbox.
@@ -49,6 +51,11 @@ pub(super) async fn send(
     }
     let store = fed.store();
     let txn = req.transaction_id;
+    if txn.as_str().len() > MAX_TXN_ID {
+        return Err(MatrixError::invalid_param(format!(
+            "A transaction id has at most {MAX_TXN_ID} bytes"
+        )));
+    }
     // A repetition that comes while the first is being worked on waits for it.
     let _only = fed
         .inbound()

@@ -16,6 +16,7 @@ use crate::{
 };
 
 /// An event of `server`'s user built by hand upon `prevs`, with the auth events of the server's current state.
+#[expect(clippy::too_many_arguments, reason = "an event has so many parts")]
 async fn forge(
     server: &Server,
     seed: u8,
@@ -109,6 +110,7 @@ async fn a_repeated_transaction_gets_the_same_answer_and_no_second_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one list of bad events")]
 async fn one_bad_event_never_holds_up_the_others() {
     each(2, async |world| {
         let (a, b) = world.two();
@@ -681,7 +683,7 @@ async fn typing_and_receipts() {
             receipt(&bob),
         ];
         b.transaction(a, "edus", &[], &edus).await;
-        assert_eq!(a.store().ephemeral().typing(no).1, [bob.clone()]);
+        assert_eq!(a.store().ephemeral().typing(no).1, std::slice::from_ref(&bob));
         let of = async |user: &UserId| {
             let user = a.store().known_user(user).await.unwrap().unwrap();
             a.store().receipts_of(no, user).await.unwrap()

@@ -1,12 +1,13 @@
 //! Flows between servers, in one process.
 //!
 //! - `transport`: real sockets and TLS on 127.0.0.1 with a throwaway CA.
-//! - `rooms`, `inbound`: stories of rooms on several servers (`world`), on both databases.
+//! - `rooms`, `inbound`, `inbox`: stories of rooms on several servers (`world`), on both databases.
 //! - `sender`: transactions over an in-process network, on both databases.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod inbound;
+mod inbox;
 mod rooms;
 mod sender;
 mod support;

@@ -1,6 +1,6 @@
 //! Several servers in one process, each with a database of its own, and what their users do.
 
-use std::{future::Future, time::Duration};
+use std::{fmt::Write as _, future::Future, time::Duration};
 
 use http::Method;
 use rhizome_federation::{
@@ -40,7 +40,7 @@ pub struct World {
 pub struct Server {
     pub fed: Federation,
     pub name: OwnedServerName,
-    stop: CancellationToken,
+    pub stop: CancellationToken,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -93,10 +93,7 @@ where
     }
     let world = Arc::into_inner(world).expect("the story keeps nothing");
     for server in world.servers {
-        if let Some(task) = server.task {
-            task.await.unwrap();
-        }
-        server.fed.store().close().await;
+        server.end().await;
     }
     for database in databases {
         database.remove().await;
@@ -114,7 +111,7 @@ impl World {
 }
 
 impl Server {
-    fn new(network: &Network, store: Store, index: usize) -> Self {
+    pub fn new(network: &Network, store: Store, index: usize) -> Self {
         let letter = char::from(b'a' + u8::try_from(index).unwrap());
         let name = format!("{letter}.example");
         let rooms = rooms(&store, &name, key(u8::try_from(index).unwrap() + 1));
@@ -135,6 +132,17 @@ impl Server {
         }
     }
 
+    /// The same server after a restart: new caches, new tasks, the same database.
+    pub async fn restart(&mut self, network: &Network, database: &TestDatabase, index: usize) {
+        self.stop.cancel();
+        if let Some(task) = self.task.take() {
+            task.await.unwrap();
+        }
+        self.fed.store().close().await;
+        *self = Self::new(network, database.open().await, index);
+        self.run();
+    }
+
     /// Starts the sender and the inbox.
     pub fn run(&mut self) {
         let (fed, stop) = (self.fed.clone(), self.stop.clone());
@@ -143,6 +151,15 @@ impl Server {
                 .await
                 .unwrap();
         }));
+    }
+
+    /// Stops what runs and closes the database.
+    pub async fn end(self) {
+        self.stop.cancel();
+        if let Some(task) = self.task {
+            task.await.unwrap();
+        }
+        self.fed.store().close().await;
     }
 
     pub fn store(&self) -> &Store {
@@ -158,13 +175,27 @@ impl Server {
         self.create_with(creator, version, Preset::PublicChat).await
     }
 
+    /// A public room in the directory.
+    pub async fn create_listed(&self, creator: &UserId, version: &RoomVersionId) -> OwnedRoomId {
+        let request = CreateRoom {
+            public: true,
+            ..Self::request_of(creator, version, Preset::PublicChat)
+        };
+        create(self.fed.rooms(), &request).await.unwrap().room_id
+    }
+
     pub async fn create_with(
         &self,
         creator: &UserId,
         version: &RoomVersionId,
         preset: Preset,
     ) -> OwnedRoomId {
-        let request = CreateRoom {
+        let request = Self::request_of(creator, version, preset);
+        create(self.fed.rooms(), &request).await.unwrap().room_id
+    }
+
+    fn request_of(creator: &UserId, version: &RoomVersionId, preset: Preset) -> CreateRoom {
+        CreateRoom {
             creator: creator.to_owned(),
             creator_profile: Object::new(),
             version: version.clone(),
@@ -178,8 +209,7 @@ impl Server {
             power_level_content_override: Object::new(),
             invite: Vec::new(),
             is_direct: false,
-        };
-        create(self.fed.rooms(), &request).await.unwrap().room_id
+        }
     }
 
     pub async fn join(
@@ -192,7 +222,7 @@ impl Server {
             &self.fed,
             user,
             room.into(),
-            &[via.name.clone()],
+            std::slice::from_ref(&via.name),
             Object::new(),
         )
         .await
@@ -394,7 +424,7 @@ pub fn enc(id: impl AsRef<str>) -> String {
         if byte.is_ascii_alphanumeric() {
             out.push(char::from(byte));
         } else {
-            out.push_str(&format!("%{byte:02X}"));
+            write!(out, "%{byte:02X}").unwrap();
         }
     }
     out

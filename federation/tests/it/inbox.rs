@@ -1,0 +1,139 @@
+//! Events that can't be decided when they arrive.
+
+use axum::{
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::Response,
+};
+use rhizome_federation::{Federation, testing::Network};
+use rhizome_rooms::receive::{self, Gathered, Received};
+use rhizome_storage::testing::TestDatabase;
+use ruma::RoomVersionId;
+use serde_json::json;
+
+use crate::world::{Server, each, eventually, json_of};
+
+/// Says something in the room that was just joined, before the joining server has got the answer.
+async fn say_during_join(State(fed): State<Federation>, request: Request, next: Next) -> Response {
+    let joins = request.uri().path().contains("/send_join/");
+    let response = next.run(request).await;
+    if joins {
+        let room = fed
+            .store()
+            .public_rooms(rhizome_storage::RoomNo(0), 1)
+            .await
+            .unwrap()[0];
+        let room = fed.store().room_id(room).await.unwrap();
+        let draft = rhizome_protocol::draft::Draft {
+            room_id: Some(room),
+            sender: "@alice:a.example".try_into().unwrap(),
+            kind: "m.room.message".to_owned(),
+            state_key: None,
+            content: json!({ "body": "welcome" }).as_object().unwrap().clone(),
+            redacts: None,
+        };
+        let said = rhizome_federation::local::send(
+            &fed,
+            draft,
+            rhizome_rooms::send::SendOptions::default(),
+        )
+        .await
+        .unwrap();
+        let event = fed.store().event(&said.event_id).await.unwrap().unwrap();
+        let body =
+            json!({ "origin": "a.example", "origin_server_ts": 1, "pdus": [json_of(&event.pdu)] });
+        let body = serde_json::value::to_raw_value(&body).unwrap();
+        let answer = fed
+            .outbound()
+            .call(
+                ruma::server_name!("b.example"),
+                http::Method::PUT,
+                "/_matrix/federation/v1/send/during",
+                Some(&body),
+                rhizome_federation::client::Limits::default(),
+            )
+            .await
+            .unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(answer, json!({ "pdus": { said.event_id: {} } }));
+    }
+    response
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrives_during_a_join_is_not_lost() {
+    each(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob) = (a.user("alice"), b.user("bob"));
+        let room = a.create_listed(&alice, &RoomVersionId::V12).await;
+        let talkative = a.fed.router().layer(middleware::from_fn_with_state(
+            a.fed.clone(),
+            say_during_join,
+        ));
+        world.network.attach(&a.name, talkative);
+        b.join(&bob, &room, a).await.unwrap();
+        eventually("the welcome is heard", async || {
+            b.heard(&room).await == ["welcome"]
+        })
+        .await;
+        world.network.attach(&a.name, a.fed.router());
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_survives_a_restart() {
+    let network = Network::default();
+    let databases = [TestDatabase::sqlite(), TestDatabase::sqlite()];
+    let a = Server::new(&network, databases[0].open().await, 0);
+    let mut b = Server::new(&network, databases[1].open().await, 1);
+    b.run();
+    let (alice, bob) = (a.user("alice"), b.user("bob"));
+    let room = a.create(&alice, &RoomVersionId::V12).await;
+    b.join(&bob, &room, &a).await.unwrap();
+    let (first, second) = (
+        a.say(&alice, &room, "first").await,
+        a.say(&alice, &room, "second").await,
+    );
+    let second = a.event(&second).await.unwrap();
+
+    // The first is missing, and nobody gives it.
+    network.cut(&a.name);
+    let told = a.transaction(&b, "gap", &[json_of(&second.pdu)], &[]).await;
+    assert_eq!(told, json!({ second.pdu.event_id(): {} }));
+    let origin = a.name.clone();
+    assert_eq!(b.store().inbox_size(&origin).await.unwrap(), 1);
+    assert!(b.heard(&room).await.is_empty());
+
+    b.restart(&network, &databases[1], 1).await;
+    assert_eq!(b.store().inbox_size(&origin).await.unwrap(), 1);
+    network.mend(&a.name);
+    eventually("both are there", async || {
+        b.heard(&room).await == ["first", "second"]
+    })
+    .await;
+    eventually("nothing waits", async || {
+        b.store().inbox_size(&origin).await.unwrap() == 0
+    })
+    .await;
+    assert!(b.event(&first).await.is_some());
+    b.end().await;
+    a.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_by_another_way_is_known() {
+    each(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob) = (a.user("alice"), b.user("bob"));
+        let room = a.create(&alice, &RoomVersionId::V11).await;
+        b.join(&bob, &room, a).await.unwrap();
+        let said = a.say(&alice, &room, "hello").await;
+        eventually("it arrives", async || b.event(&said).await.is_some()).await;
+        let event = a.event(&said).await.unwrap();
+        let again = receive::receive(b.fed.rooms(), event.pdu.clone(), &Gathered::default()).await;
+        assert_eq!(again.unwrap(), Received::Known);
+        assert_eq!(b.heard(&room).await, ["hello"]);
+    })
+    .await;
+}
