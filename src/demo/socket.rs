@@ -22,10 +22,15 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Connects and goes on from `since`.
+    /// Connects and goes on from `since`; empty: from an initial sync.
     pub async fn open(person: &Person, since: &str) -> anyhow::Result<Self> {
         let base = person.base().replacen("http", "ws", 1);
-        let url = format!("{base}{PATH}?since={}", escape(since));
+        let query = if since.is_empty() {
+            String::new()
+        } else {
+            format!("?since={}", escape(since))
+        };
+        let url = format!("{base}{PATH}{query}");
         let mut request = url.into_client_request()?;
         let bearer = format!("Bearer {}", person.token());
         request

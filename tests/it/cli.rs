@@ -92,10 +92,16 @@ struct Serving {
 }
 
 fn serve(dir: &std::path::Path) -> Serving {
+    serve_with(dir, &[])
+}
+
+fn serve_with(dir: &std::path::Path, variables: &[(&str, &str)]) -> Serving {
+    let log = std::fs::File::create(dir.join("log")).unwrap();
     let mut child = rhizome(dir)
+        .envs(variables.iter().copied())
         .env("RHIZOME__LISTENERS", "[{address = \"127.0.0.1:0\"}]")
         .stdout(Stdio::piped())
-        .stderr(Stdio::inherit())
+        .stderr(log)
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap());
@@ -191,4 +197,74 @@ async fn alone_it_serves_with_defaults_and_ends_on_sigterm() {
         assert_eq!(output.status.code(), Some(1), "{name}");
     }
     assert_eq!(terminate(serving), Some(0));
+}
+
+#[tokio::test]
+async fn the_log_has_requests_but_no_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let password = "hunter2-hunter2-hunter2";
+    let variables = [
+        ("RHIZOME__LOGGING__LEVEL", "trace"),
+        ("RHIZOME__REGISTRATION__MODE", "open"),
+        (
+            "RHIZOME__REGISTRATION__STRANGERS_MAY_REGISTER_AND_I_ACCEPT_THE_ABUSE",
+            "true",
+        ),
+    ];
+    let serving = serve_with(dir.path(), &variables);
+    let http = rhizome::demo::person::http_client().unwrap();
+    let ada = rhizome::demo::person::Person::register(&http, &serving.base, "ada", password)
+        .await
+        .unwrap();
+    let room = ada.create_room(serde_json::json!({})).await.unwrap();
+    ada.say(&room, "the words of a message").await.unwrap();
+    let url = format!(
+        "{}/_matrix/client/v3/account/whoami?access_token={}",
+        serving.base,
+        ada.token()
+    );
+    assert_eq!(http.get(url).send().await.unwrap().status(), 200);
+    let mut socket = rhizome::demo::socket::Socket::open(&ada, "").await.unwrap();
+    socket.next(Duration::from_secs(5)).await.unwrap();
+    drop(socket);
+    assert_eq!(terminate(serving), Some(0));
+    let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
+    assert!(
+        log.contains("/_matrix/client/v3/rooms/{room_id}/send/"),
+        "{log}"
+    );
+    for secret in [ada.token(), password, "the words of a message"] {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert!(line.is_none(), "the log tells a secret: {line:?}");
+    }
+}
+
+#[test]
+fn the_log_can_be_json() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = rhizome(dir.path())
+        .env("RHIZOME__LISTENERS", "[{address = \"127.0.0.1:0\"}]")
+        .env("RHIZOME__LOGGING__FORMAT", "json")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening") {
+        line.clear();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "it ended");
+        serde_json::from_str::<serde_json::Value>(&line).unwrap();
+    }
+    std::thread::spawn(move || lines.read_to_string(&mut String::new()));
+    let mut out = child.stdout.take().unwrap();
+    let serving = Serving {
+        child,
+        banner: String::new(),
+        base: String::new(),
+    };
+    assert_eq!(terminate(serving), Some(0));
+    let mut text = String::new();
+    out.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "", "the banner is for people");
 }
