@@ -44,7 +44,10 @@ impl Ephemeral {
         Self {
             // A later life of the process goes on above all positions of an earlier one, so that a
             // token from then misses nothing.
-            inner: Mutex::new(Inner { head: clock.now_ms(), ..Inner::default() }),
+            inner: Mutex::new(Inner {
+                head: clock.now_ms(),
+                ..Inner::default()
+            }),
             clock,
         }
     }

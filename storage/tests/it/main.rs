@@ -10,3 +10,4 @@ mod log;
 mod processes;
 mod redaction;
 mod state;
+mod throughput;
