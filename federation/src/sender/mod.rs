@@ -423,33 +423,37 @@ async fn look_at_log(fed: &Federation, after: Pos, upto: Pos) -> Result<(), Erro
     if entries.len() > SCAN_LIMIT {
         return look_at_everything(fed, upto).await;
     }
-    let mut events = false;
+    let mut members_changed = false;
     let mut rooms = HashSet::new();
+    let mut behind: BTreeSet<OwnedServerName> = BTreeSet::new();
     let mut readers: BTreeSet<OwnedServerName> = BTreeSet::new();
     for entry in &entries {
         match &entry.kind {
-            // Who just left or is merely invited isn't among the room's servers.
-            EntryKind::Event { event, .. } if event.pdu.membership().is_some() => events = true,
-            EntryKind::Event { room, .. } if !events && rooms.insert(*room) => {
-                let servers = store.joined_servers(*room).await?;
-                events = servers.iter().any(|name| name != fed.server_name());
+            // Who just left or is merely invited isn't among the room's servers; and such events of
+            // other servers' users may have come through us.
+            EntryKind::Event { event, .. } if event.pdu.membership().is_some() => {
+                members_changed = true;
             }
-            EntryKind::Receipt(receipt) if receipt.kind == "m.read" => {
-                let user = store.user(receipt.user).await?;
-                if user.server_name() == fed.server_name() {
-                    readers.extend(store.joined_servers(receipt.room).await?.iter().cloned());
-                }
+            EntryKind::Event { room, event }
+                if fed.rooms().is_local(event.pdu.sender()) && rooms.insert(*room) =>
+            {
+                behind.extend(store.joined_servers(*room).await?.iter().cloned());
+            }
+            EntryKind::Receipt(receipt)
+                if receipt.kind == "m.read"
+                    && fed.rooms().is_local(&store.user(receipt.user).await?) =>
+            {
+                readers.extend(store.joined_servers(receipt.room).await?.iter().cloned());
             }
             _ => {}
         }
     }
-    let behind = if events {
-        store.destinations_after(after).await?
-    } else {
-        Vec::new()
-    };
+    if members_changed {
+        let destinations = store.destinations_after(after).await?;
+        behind.extend(destinations.into_iter().map(|(server, _)| server));
+    }
     let others = |name: &&OwnedServerName| **name != fed.server_name();
-    let behind = behind.iter().map(|(server, _)| server).filter(others);
+    let behind = behind.iter().filter(others);
     let readers = readers.iter().filter(others);
     fed.sender().looked_at(upto, behind, readers);
     Ok(())

@@ -441,7 +441,7 @@ async fn a_lying_notary_is_not_believed() {
     );
     let until = 4_000_000_000_000;
     let true_keys = server_keys::build(victim, &[&key(2)], &[], until).unwrap();
-    let forged_key = rhizome_protocol::sign::KeyPair::from_seed("k2", &[9; 32]).unwrap();
+    let forged_key = sign::KeyPair::from_seed("k2", &[9; 32]).unwrap();
     let mut stolen_name = true_keys.clone();
     let forged = server_keys::build(victim, &[&forged_key], &[], until).unwrap();
     stolen_name.insert("verify_keys".to_owned(), forged["verify_keys"].clone());
