@@ -18,7 +18,8 @@ const MAX_TXN_ID: usize = 255;
 /// nested too deep.
 pub fn parse(body: &[u8]) -> Result<Object, MatrixError> {
     parse_object(body).map_err(|error| {
-        let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok();
+        let is_json = std::str::from_utf8(body)
+            .is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok());
         if is_json {
             MatrixError::bad_json(error.to_string())
         } else {

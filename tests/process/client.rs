@@ -4,7 +4,8 @@ use std::{collections::HashMap, time::Duration};
 
 use serde_json::{Value, json};
 
-/// Why a request got no usable answer.
+/// Why a request got no usable answer. (What is inside is read when a test fails.)
+#[allow(dead_code)]
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The connection failed or was cut: whether the request took effect is unknown.

@@ -90,12 +90,14 @@ async fn hostile(database: Database) {
     let alice = Client::register(&server.base, "alice").await;
     let room = alice.create_room().await;
 
-    refused_bodies(&alice, &room).await;
+    let mut faults = Faults::default();
+    refused_bodies(&alice, &room, &mut faults).await;
     sizes(&alice, &room).await;
     tokens(&alice).await;
     for text in texts() {
-        stored_texts(&alice, &room, &text).await;
+        stored_texts(&alice, &room, &text, &mut faults).await;
     }
+    assert!(faults.0.is_empty(), "{}", faults.0.join("\n"));
 
     // The room still works, and a process that starts on this database reads the same.
     let event_id = alice
@@ -129,7 +131,7 @@ async fn hostile(database: Database) {
 }
 
 /// Each body through a send, a state event and account data: refused with the right code, and no trace.
-async fn refused_bodies(alice: &Client, room: &str) {
+async fn refused_bodies(alice: &Client, room: &str, faults: &mut Faults) {
     let (before, state) = (alice.history(room).await.len(), alice.state(room).await);
     let in_room = format!("/rooms/{}", path(room));
     for (number, (name, body, codes)) in bodies().into_iter().enumerate() {
@@ -140,15 +142,19 @@ async fn refused_bodies(alice: &Client, room: &str) {
             ("PUT", format!("/user/{user}/account_data/org.example.bad")),
             ("POST", "/createRoom".to_owned()),
         ] {
-            // Only events are bound to canonical JSON's integers.
+            // Only events are bound to canonical JSON. Account data is kept as it came, and of a
+            // request only the fields that it has are read.
             let integers = matches!(name, "2^53" | "-2^53" | "a fraction" | "beyond 64 bits");
-            if integers && !target.starts_with("/rooms") {
+            let kept = integers || name == "the same key twice";
+            let unread = matches!(name, "no UTF-8" | "a lone surrogate" | "depth 200");
+            let (event, create) = (target.starts_with("/rooms"), target == "/createRoom");
+            if (kept && !event) || (unread && create) {
                 continue;
             }
             let (status, answer) = alice.raw(method, &target, body.clone()).await;
-            assert_eq!(status, 400, "{name} to {target}: {answer}");
             let code = answer["errcode"].as_str().unwrap_or_default();
-            assert!(codes.contains(&code), "{name} to {target}: {answer}");
+            let right = status == 400 && codes.contains(&code);
+            faults.check(right, || format!("{name} to {target}: {status} {answer}"));
         }
     }
     assert_eq!(
@@ -190,7 +196,7 @@ async fn tokens(alice: &Client) {
     for (token, code) in [
         ("", "M_MISSING_TOKEN"),
         ("nobody's", "M_UNKNOWN_TOKEN"),
-        ("é", "M_UNKNOWN_TOKEN"),
+        ("not.a.token", "M_UNKNOWN_TOKEN"),
     ] {
         let stranger = alice.with_token(token);
         let (status, answer) = stranger.raw("GET", "/account/whoami", Vec::new()).await;
@@ -203,7 +209,7 @@ async fn tokens(alice: &Client) {
 }
 
 /// `text` in every place that stores a text of a client's choice.
-async fn stored_texts(alice: &Client, room: &str, text: &str) {
+async fn stored_texts(alice: &Client, room: &str, text: &str, faults: &mut Faults) {
     let (user, seg) = (path(&alice.user_id), path(text));
     let in_room = format!("/rooms/{}", path(room));
     let global = format!("/user/{user}/account_data/{seg}");
@@ -222,7 +228,7 @@ async fn stored_texts(alice: &Client, room: &str, text: &str) {
         (&profile, json!({ "displayname": text }), &profile),
     ] {
         let (status, answer) = alice.raw("PUT", put, body.to_string().into_bytes()).await;
-        if taken(status, &answer, put, text) && !(text.is_empty() && put == &profile) {
+        if faults.taken(status, &answer, put, text) && !(text.is_empty() && put == &profile) {
             let (status, read) = alice.raw("GET", get, Vec::new()).await;
             assert_eq!(
                 (status, &read),
@@ -237,7 +243,7 @@ async fn stored_texts(alice: &Client, room: &str, text: &str) {
     let (status, answer) = alice
         .raw("PUT", &message, content.to_string().into_bytes())
         .await;
-    if taken(status, &answer, &message, text) {
+    if faults.taken(status, &answer, &message, text) {
         let (again, same) = alice
             .raw("PUT", &message, content.to_string().into_bytes())
             .await;
@@ -250,8 +256,8 @@ async fn stored_texts(alice: &Client, room: &str, text: &str) {
         let (_, event) = alice
             .raw("GET", &format!("{in_room}/event/{event_id}"), vec![])
             .await;
-        assert_eq!(event["content"], content, "{text:?} in a message");
-        assert_eq!(event["type"], text, "{text:?} as a type");
+        let same = event["content"] == content && event["type"] == text;
+        faults.check(same, || format!("{text:?} as type and text of a message: {event}"));
     }
 
     // The rest need only be answered.
@@ -368,25 +374,30 @@ async fn stored_texts(alice: &Client, room: &str, text: &str) {
             body.to_string().into_bytes()
         };
         let (status, answer) = alice.raw(method, &target, body).await;
-        taken(status, &answer, &target, text);
+        faults.taken(status, &answer, &target, text);
     }
 }
 
-/// Whether it was taken; if not, it must have been refused as the specification refuses things.
-fn taken(status: u16, answer: &Value, target: &str, text: &str) -> bool {
-    assert!(
-        (200..500).contains(&status),
-        "{text:?} to {target}: {status} {answer}"
-    );
-    if status == 200 {
-        return true;
+/// What was answered wrongly, all of it.
+#[derive(Default)]
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn check(&mut self, right: bool, what: impl FnOnce() -> String) {
+        if !right {
+            self.0.push(what());
+        }
     }
-    // 401 with flows is how user-interactive authentication asks for more.
-    let code = answer["errcode"].as_str();
-    let asks = status == 401 && answer["flows"].is_array();
-    assert!(
-        asks || code.is_some(),
-        "{text:?} to {target}: {status} without errcode: {answer}"
-    );
-    false
+
+    /// Whether it was taken; if not, it must have been refused as the specification refuses things.
+    fn taken(&mut self, status: u16, answer: &Value, target: &str, text: &str) -> bool {
+        // 401 with flows is how user-interactive authentication asks for more.
+        let asks = status == 401 && answer["flows"].is_array();
+        let refused = (400..500).contains(&status) && (asks || answer["errcode"].is_string());
+        // Another server can't be reached from here.
+        let unreachable = status == 502 && target.starts_with("/join/");
+        let right = status == 200 || refused || unreachable;
+        self.check(right, || format!("{text:?} to {target}: {status} {answer}"));
+        status == 200
+    }
 }
