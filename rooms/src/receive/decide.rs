@@ -1,0 +1,184 @@
+//! What becomes of the room when an event joins it.
+
+use std::{collections::HashSet, sync::Arc};
+
+use rhizome_protocol::{Pdu, auth};
+use rhizome_storage::{
+    CurrentState, EventNo, NewEvent, NewSnapshot, RoomHead, StateChange, Status, StoredEvent,
+};
+use ruma::{OwnedEventId, OwnedServerName};
+
+use super::{
+    How, Received,
+    place::{Placed, view_of},
+};
+use crate::{
+    Rooms,
+    error::Result,
+    send::send_to,
+    state_at::{self, Fork, Resolved},
+};
+
+/// More forward extremities than this are not kept: the shallowest go.
+const MAX_EXTREMITIES: usize = 100;
+
+pub(super) struct Decided {
+    pub(super) outcome: Received,
+    pub(super) event: NewEvent,
+    pub(super) snapshots: Vec<NewSnapshot>,
+    pub(super) current: Option<CurrentState>,
+    pub(super) drop: Vec<EventNo>,
+}
+
+/// Looks at the room's current state: whether it allows the event, and what becomes of it.
+pub(super) async fn decide(
+    rooms: &Rooms,
+    head: &RoomHead,
+    pdu: &Arc<Pdu>,
+    placed: &Placed,
+    how: How,
+) -> Result<Decided> {
+    let store = rooms.store();
+    let mut event = placed.event.clone();
+    let mut snapshots = placed.after.new.clone();
+
+    // 6. Passes authorisation rules based on the current state, otherwise it is "soft failed".
+    if placed.before.snapshot != head.snapshot {
+        let current = Resolved {
+            snapshot: head.snapshot,
+            ..Resolved::default()
+        };
+        let current = view_of(rooms, &current, pdu).await?;
+        if let Err(rejection) = auth::authorize(pdu, &current) {
+            event.status = Status::SoftFailed;
+            event.reason = Some(rejection.to_string());
+            event.redacts = None;
+            let outcome = Received::SoftFailed(rejection);
+            return Ok(Decided {
+                outcome,
+                event,
+                snapshots,
+                current: None,
+                drop: Vec::new(),
+            });
+        }
+    }
+
+    if how.relay {
+        event.send_to = relay_to(rooms, head, pdu).await?;
+    }
+    let (forks, drop) = extremities(rooms, head, pdu, &placed.prevs).await?;
+    let now = if forks.is_empty() {
+        placed.after.clone()
+    } else {
+        let now = merge(rooms, head, placed, forks).await?;
+        let known: HashSet<_> = snapshots.iter().map(NewSnapshot::no).collect();
+        snapshots.extend(
+            now.new
+                .iter()
+                .filter(|new| !known.contains(&new.no()))
+                .cloned(),
+        );
+        now
+    };
+    let mut changes = Vec::new();
+    if now.snapshot != head.snapshot {
+        for (key, old, new) in now.diff_from(store, head.snapshot).await? {
+            changes.push(StateChange { key, old, new });
+        }
+    }
+    let current = now
+        .snapshot
+        .filter(|_| !changes.is_empty())
+        .map(|snapshot| CurrentState { snapshot, changes });
+    Ok(Decided {
+        outcome: Received::Accepted,
+        event,
+        snapshots,
+        current,
+        drop,
+    })
+}
+
+/// The servers that we, as the room's door, pass an event on to: all in the room but its own.
+async fn relay_to(
+    rooms: &Rooms,
+    head: &RoomHead,
+    pdu: &Pdu,
+) -> Result<Option<Vec<OwnedServerName>>> {
+    let mut servers = rooms.store().joined_servers(head.room).await?.to_vec();
+    servers.retain(|server| server != rooms.server());
+    let mut to = send_to(rooms, &servers, pdu).unwrap_or_default();
+    to.retain(|server| server != pdu.sender().server_name());
+    Ok((!to.is_empty()).then_some(to))
+}
+
+/// The states of the extremities that stay beside the new event; and the extremities to drop, because
+/// the event descends from them through events that were not accepted, or because there are too many.
+async fn extremities(
+    rooms: &Rooms,
+    head: &RoomHead,
+    pdu: &Pdu,
+    prevs: &[Arc<StoredEvent>],
+) -> Result<(Vec<Fork>, Vec<EventNo>)> {
+    let mut covered: HashSet<OwnedEventId> = pdu.prev_events().iter().cloned().collect();
+    // Through refused events: a bounded walk, what it doesn't reach merely stays an extremity.
+    let mut walk: Vec<Arc<StoredEvent>> = prevs.to_vec();
+    let mut steps = 0;
+    while let Some(event) = walk.pop() {
+        steps += 1;
+        if event.status == Status::Accepted || steps > 100 {
+            continue;
+        }
+        covered.extend(event.pdu.prev_events().iter().cloned());
+        walk.extend(rooms.store().events(event.pdu.prev_events()).await?);
+    }
+    let mut drop = Vec::new();
+    let mut left = Vec::new();
+    for end in &head.extremities {
+        if !covered.contains(&end.event_id) {
+            left.push(end);
+        } else if !pdu.prev_events().contains(&end.event_id) {
+            drop.push(end.no);
+        }
+    }
+    if left.len() >= MAX_EXTREMITIES {
+        left.sort_by_key(|end| std::cmp::Reverse(end.depth));
+        drop.extend(left.drain(MAX_EXTREMITIES - 1..).map(|end| end.no));
+    }
+    let nos: Vec<EventNo> = left.iter().map(|end| end.no).collect();
+    let ends = rooms.store().events_by_no(&nos).await?;
+    let forks = ends
+        .iter()
+        .filter_map(|end| end.state_after.map(Fork::Snapshot))
+        .collect();
+    Ok((forks, drop))
+}
+
+/// The resolution of the other extremities' states with the state after the new event.
+async fn merge(
+    rooms: &Rooms,
+    head: &RoomHead,
+    placed: &Placed,
+    mut forks: Vec<Fork>,
+) -> Result<Resolved> {
+    let after = &placed.after;
+    let mut after_all = None;
+    if let (None, Some(snapshot)) = (&after.derived, after.snapshot) {
+        forks.push(Fork::Snapshot(snapshot));
+    } else {
+        // Not stored yet: by its entries.
+        let all = after.all(rooms.store()).await?;
+        forks.push(Fork::Given(all.clone()));
+        after_all = Some(all);
+    }
+    let pending = Some((placed.event.no, &placed.event.pdu));
+    let now = state_at::resolve(rooms, head, forks, pending).await?;
+    // The state after the event under the number that it gets anyway.
+    if let (Some(_), Some(all)) = (&now.derived, after_all)
+        && now.all(rooms.store()).await? == all
+    {
+        return Ok(after.clone());
+    }
+    Ok(now)
+}

@@ -1,0 +1,202 @@
+//! What an event refers to.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use rhizome_protocol::{Pdu, Rejection, auth, resolve::StateMap};
+use rhizome_storage::{EventNo, KeyNo, Placement, RoomHead, RoomNo, Status, StoredEvent};
+use ruma::{EventId, OwnedEventId};
+
+use super::{Gathered, Need};
+use crate::{
+    Rooms,
+    error::Result,
+    state_at::{Fork, Resolved},
+};
+
+/// What was found out about an event before anything is decided.
+pub(super) enum Gather {
+    Known,
+    Need(Need),
+    Found(Found),
+}
+
+pub(super) struct Found {
+    /// The number of the outlier or rejected event that we have already.
+    pub(super) no: Option<EventNo>,
+    pub(super) prevs: Vec<Arc<StoredEvent>>,
+    pub(super) forks: Vec<Fork>,
+    /// Why it can't be accepted, whatever the state.
+    pub(super) rejection: Option<Rejection>,
+}
+
+/// Looks for what the event refers to, and checks it against its auth events.
+pub(super) async fn gather(
+    rooms: &Rooms,
+    head: &RoomHead,
+    pdu: &Arc<Pdu>,
+    gathered: &Gathered,
+) -> Result<Gather> {
+    let store = rooms.store();
+    let known = store.event(pdu.event_id()).await?;
+    if let Some(known) = &known {
+        // A rejection may be lifted only by what somebody has told since.
+        let again = known.status == Status::Rejected && !gathered.states_after.is_empty();
+        if known.placement != Placement::Outlier && !again {
+            return Ok(Gather::Known);
+        }
+    }
+    let no = known.map(|known| known.no);
+
+    let mut need = Need::default();
+    let auth_events = auth_events_of(rooms, pdu, &HashMap::new()).await?;
+    let auth_events = match auth_events {
+        Ok(events) => events,
+        Err(missing) => {
+            need.auth = missing;
+            Vec::new()
+        }
+    };
+    let found = store.events(pdu.prev_events()).await?;
+    let by_id: HashMap<&EventId, &Arc<StoredEvent>> = found
+        .iter()
+        .map(|event| (event.pdu.event_id(), event))
+        .collect();
+    let mut prevs = Vec::new();
+    let mut forks = Vec::new();
+    let mut rejection = None;
+    for id in pdu.prev_events() {
+        match by_id.get(&**id) {
+            Some(event) if event.pdu.room_id() != pdu.room_id() => {
+                let reason = format!("prev event {id} is of another room");
+                rejection = Some(Rejection::new("PDU format", reason));
+            }
+            Some(event) if event.state_after.is_some() => {
+                prevs.push((*event).clone());
+                forks.extend(event.state_after.map(Fork::Snapshot));
+            }
+            _ => match gathered.states_after.get(id) {
+                Some(state) => match given(rooms, head.room, state).await? {
+                    Ok(map) => forks.push(Fork::Given(map)),
+                    Err(missing) => need.auth.extend(missing),
+                },
+                None => need.prev.push(id.clone()),
+            },
+        }
+    }
+    if !need.prev.is_empty() || !need.auth.is_empty() {
+        need.auth.sort_unstable();
+        need.auth.dedup();
+        return Ok(Gather::Need(need));
+    }
+
+    // 4. Passes authorisation rules based on the event's auth events, otherwise it is rejected.
+    if let Err(refused) = allowed_by_auth_events(pdu, &auth_events) {
+        rejection.get_or_insert(refused);
+    }
+    // A room begins once. (Its create event may come again as history.)
+    if pdu.is_state("m.room.create", "") {
+        let at = Resolved {
+            snapshot: head.snapshot,
+            ..Resolved::default()
+        };
+        let create = at.entries(store, &[("m.room.create", "")]).await?;
+        if no.is_none() || create.first() != Some(&no) {
+            rejection.get_or_insert(Rejection::new(
+                "auth 1",
+                "the room has a create event already",
+            ));
+        }
+    }
+    Ok(Gather::Found(Found {
+        no,
+        prevs,
+        forks,
+        rejection,
+    }))
+}
+
+/// The auth events that an event names (and the create event that it implies) with whether each was
+/// rejected; or those that we don't have. `at_hand` are some that aren't stored yet.
+pub(super) async fn auth_events_of(
+    rooms: &Rooms,
+    pdu: &Pdu,
+    at_hand: &HashMap<OwnedEventId, (Arc<Pdu>, bool)>,
+) -> Result<Result<Vec<(Arc<Pdu>, bool)>, Vec<OwnedEventId>>> {
+    let mut ids: Vec<OwnedEventId> = pdu.auth_events().to_vec();
+    if let Some(create) = pdu.implied_create()
+        && !ids.contains(&create)
+    {
+        ids.push(create);
+    }
+    let absent: Vec<OwnedEventId> = ids
+        .iter()
+        .filter(|id| !at_hand.contains_key(*id))
+        .cloned()
+        .collect();
+    let stored = rooms.store().events(&absent).await?;
+    let stored: HashMap<&EventId, &Arc<StoredEvent>> = stored
+        .iter()
+        .map(|event| (event.pdu.event_id(), event))
+        .collect();
+    let mut found = Vec::with_capacity(ids.len());
+    let mut missing = Vec::new();
+    for id in ids {
+        if let Some(event) = at_hand.get(&id) {
+            found.push(event.clone());
+        } else if let Some(event) = stored.get(&*id) {
+            found.push((event.pdu.clone(), event.status == Status::Rejected));
+        } else {
+            missing.push(id);
+        }
+    }
+    Ok(if missing.is_empty() {
+        Ok(found)
+    } else {
+        Err(missing)
+    })
+}
+
+pub(super) fn allowed_by_auth_events(
+    pdu: &Pdu,
+    auth_events: &[(Arc<Pdu>, bool)],
+) -> Result<(), Rejection> {
+    auth::check_auth_events(pdu, auth_events)?;
+    let state: Vec<Arc<Pdu>> = auth_events.iter().map(|(event, _)| event.clone()).collect();
+    auth::authorize(pdu, &state)
+}
+
+/// A state that another server told, in numbers; or those of its events that we don't have. Rejected
+/// events are left out of it.
+async fn given(
+    rooms: &Rooms,
+    room: RoomNo,
+    state: &StateMap,
+) -> Result<Result<BTreeMap<KeyNo, EventNo>, Vec<OwnedEventId>>> {
+    let ids: Vec<OwnedEventId> = state.values().cloned().collect();
+    let stored = rooms.store().events(&ids).await?;
+    let by_id: HashMap<&EventId, &Arc<StoredEvent>> = stored
+        .iter()
+        .map(|event| (event.pdu.event_id(), event))
+        .collect();
+    let mut map = BTreeMap::new();
+    let mut missing = Vec::new();
+    for (key, id) in state {
+        match by_id.get(&**id) {
+            Some(event) if event.room == room && event.status != Status::Rejected => {
+                if event.pdu.is_state(&key.kind, &key.key) {
+                    map.insert(rooms.store().key_no(&key.kind, &key.key).await?, event.no);
+                }
+            }
+            Some(_) => {}
+            None => missing.push(id.clone()),
+        }
+    }
+    Ok(if missing.is_empty() {
+        Ok(map)
+    } else {
+        Err(missing)
+    })
+}

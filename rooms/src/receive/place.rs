@@ -1,0 +1,135 @@
+//! The state before an event, and whether it allows the event.
+
+use std::sync::Arc;
+
+use rhizome_protocol::{
+    Pdu, Rejection, auth,
+    power::{Action, Level, Power},
+};
+use rhizome_storage::{EventNo, NewEvent, NewSnapshot, Redacts, RoomHead, Status, StoredEvent};
+
+use super::{How, gather::Found};
+use crate::{
+    Rooms,
+    error::Result,
+    state_at::{self, Resolved},
+    view::{ALWAYS, Held, View, keys_of},
+};
+
+/// An event with the states around it, allowed by the one before it.
+pub(super) struct Placed {
+    pub(super) event: NewEvent,
+    pub(super) prevs: Vec<Arc<StoredEvent>>,
+    pub(super) before: Resolved,
+    pub(super) after: Resolved,
+}
+
+/// An event that is not allowed by its auth events or by the state before it.
+pub(super) struct Refused {
+    pub(super) event: NewEvent,
+    pub(super) snapshots: Vec<NewSnapshot>,
+    pub(super) rejection: Rejection,
+}
+
+/// Finds the states before and after the event and checks it against the one before.
+pub(super) async fn place(
+    rooms: &Rooms,
+    head: &RoomHead,
+    pdu: &Arc<Pdu>,
+    found: Found,
+    how: How,
+) -> Result<Result<Placed, Refused>> {
+    let store = rooms.store();
+    let no = match found.no {
+        Some(no) => no,
+        None => store.next_event_no().await?,
+    };
+    let before = state_at::resolve(rooms, head, found.forks, None).await?;
+    let view = view_of(rooms, &before, pdu).await?;
+    let event = NewEvent {
+        placement: how.placement,
+        state_before: before.snapshot,
+        state_after: before.snapshot,
+        visibility: Some(view.visibility()),
+        ..NewEvent::new(no, pdu.clone())
+    };
+    // 5. Passes authorisation rules based on the state before the event, otherwise it is rejected.
+    let allowed = match found.rejection {
+        Some(rejection) => Err(rejection),
+        None => auth::authorize(pdu, &view),
+    };
+    if let Err(rejection) = allowed {
+        let reason = Some(rejection.to_string());
+        let event = NewEvent {
+            status: Status::Rejected,
+            reason,
+            ..event
+        };
+        return Ok(Err(Refused {
+            event,
+            snapshots: before.new,
+            rejection,
+        }));
+    }
+    let after = match pdu.state_key() {
+        Some(key) => {
+            let key = store.key_no(pdu.kind(), key).await?;
+            before.with(store, head.room, key, no).await?
+        }
+        None => before.clone(),
+    };
+    let event = NewEvent {
+        state_after: after.snapshot,
+        redacts: redacts(pdu, &view),
+        ..event
+    };
+    Ok(Ok(Placed {
+        event,
+        prevs: found.prevs,
+        before,
+        after,
+    }))
+}
+
+/// What authorising `pdu` looks at, in a state that may not be stored yet. The event itself may not be
+/// stored, so the view holds stored events only: the state before `pdu` never names it.
+pub(super) async fn view_of(rooms: &Rooms, state: &Resolved, pdu: &Pdu) -> Result<View> {
+    let keys = keys_of(
+        pdu.rules(),
+        pdu.kind(),
+        pdu.sender(),
+        pdu.state_key(),
+        pdu.content(),
+    );
+    let mut wanted: Vec<(&str, &str)> = ALWAYS.to_vec();
+    wanted.extend(keys.iter().map(|(kind, key)| (kind.as_str(), key.as_str())));
+    wanted.sort_unstable();
+    wanted.dedup();
+    let entries = state.entries(rooms.store(), &wanted).await?;
+    let nos: Vec<EventNo> = entries.iter().flatten().copied().collect();
+    let events = rooms.store().events_by_no(&nos).await?;
+    let mut view = View::default();
+    for ((kind, key), no) in wanted.into_iter().zip(entries) {
+        let held = no.and_then(|no| {
+            let event = events.iter().find(|event| event.no == no)?;
+            Some(Held {
+                no,
+                pdu: event.pdu.clone(),
+            })
+        });
+        view.put(kind, key, held);
+    }
+    Ok(view)
+}
+
+/// Whether and where a redaction takes effect (room versions "Handling redactions"): everywhere with
+/// the power for it, otherwise on events of the sender's own server.
+fn redacts(pdu: &Pdu, state: &View) -> Option<Redacts> {
+    let target = pdu.redacts()?.to_owned();
+    let power = Power::of(pdu.rules(), state);
+    let any = power.user(pdu.sender()) >= Level::Int(power.action(Action::Redact));
+    Some(Redacts {
+        target,
+        only_from: (!any).then(|| pdu.sender().server_name().to_owned()),
+    })
+}
