@@ -113,8 +113,7 @@ impl Store {
             match &entry.kind {
                 EntryKind::Event { room, event } => {
                     caches.rooms.remove(room);
-                    let target = event.pdu.redacts();
-                    redacted.extend(target.and_then(|target| caches.event_ids.get(target)));
+                    redacted.extend(event.pdu.redacts().map(ToOwned::to_owned));
                 }
                 EntryKind::State { room, member, .. } => {
                     caches.rooms.remove(room);
@@ -131,7 +130,11 @@ impl Store {
             }
         }
         if !redacted.is_empty() {
-            self.reload_events(&redacted).await?;
+            let targets = self.event_nos(&redacted).await?.into_values();
+            let held: Vec<_> = targets
+                .filter(|no| self.remembered_event(*no).is_some())
+                .collect();
+            self.reload_events(&held).await?;
         }
         Ok(())
     }

@@ -35,6 +35,8 @@ pub(super) struct Failed {
 pub(super) enum Trouble {
     /// A row of the group can't be written.
     Row(Error),
+    /// A row is there already. Another process may have written it after we looked.
+    Conflict(Error),
     /// Not the group's fault.
     Passing(Error),
     /// COMMIT didn't answer as it should.
@@ -43,8 +45,13 @@ pub(super) enum Trouble {
 
 impl From<sqlx::Error> for Trouble {
     fn from(error: sqlx::Error) -> Self {
+        let is_conflict = error
+            .as_database_error()
+            .is_some_and(sqlx::error::DatabaseError::is_unique_violation);
         if is_busy(&error) {
             Self::Passing(error.into())
+        } else if is_conflict {
+            Self::Conflict(error.into())
         } else {
             Self::Row(error.into())
         }

@@ -1,6 +1,6 @@
 //! Rows of current state and of what follows from it: members, and how many a server has.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rhizome_protocol::Membership;
 
@@ -75,6 +75,7 @@ impl Maker<'_> {
             old: self.found.members.clone(),
             rows: BTreeMap::new(),
             servers: BTreeMap::new(),
+            overtaken: BTreeSet::new(),
         };
         for (offset, (room, change, member)) in changes {
             if let Some(member) = member {
@@ -120,6 +121,13 @@ impl Maker<'_> {
             &rows,
             Uses::Base,
         )?;
+        let overtaken: Vec<_> = members.overtaken.iter().collect();
+        self.after(
+            "UPDATE invite SET gone = 1 WHERE (user_no, room) IN (\
+             SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT) FROM EACH($1))",
+            &overtaken,
+            Uses::Rows,
+        )?;
         let servers: Vec<_> = members
             .servers
             .iter()
@@ -155,6 +163,8 @@ struct Members {
     old: HashMap<(UserNo, RoomNo), OldMember>,
     rows: BTreeMap<(UserNo, RoomNo), MemberRow>,
     servers: BTreeMap<(RoomNo, ServerNo), i64>,
+    /// Whose invite from outside is over: the room's own state speaks now.
+    overtaken: BTreeSet<(UserNo, RoomNo)>,
 }
 
 struct MemberRow {
@@ -177,6 +187,9 @@ impl Members {
     ) -> (i64, i64) {
         let key = (new.user, room);
         let before = self.old.get(&key).copied();
+        if before.is_some_and(|old| !old.counted) {
+            self.overtaken.insert(key);
+        }
         let counted = before.filter(|old| old.counted).map(|old| old.membership);
         let delta = |which| i64::from(new.membership == which) - i64::from(counted == Some(which));
         let (joined, invited) = (delta(Membership::Join), delta(Membership::Invite));

@@ -130,11 +130,12 @@ async fn commit_group(store: &Store, group: Vec<Job>) {
             Err(failed) => (failed.jobs, failed.trouble),
         };
         match trouble {
-            Trouble::Row(error) if left.len() == 1 => {
+            Trouble::Conflict(_) if tries == 0 => parts.push((left, 1)),
+            Trouble::Row(error) | Trouble::Conflict(error) if left.len() == 1 => {
                 tracing::error!(%error, "a write set can't be written");
                 refuse(left, || Error::Failed(error.to_string()));
             }
-            Trouble::Row(error) => {
+            Trouble::Row(error) | Trouble::Conflict(error) => {
                 tracing::warn!(%error, write_sets = left.len(), "a group failed: trying its halves");
                 let second = left.split_off(left.len() / 2);
                 parts.push((second, 0));

@@ -120,8 +120,36 @@ async fn invites_from_outside_come_and_go() {
         };
         let pos = commit(&store, vec![gone.clone()]).await.unwrap();
         assert!(store.remote_invite(alice, room).await.unwrap().is_none());
-        let row = store.memberships_of(alice).await.unwrap()[0];
+        let row = store.membership(alice, room).await.unwrap().unwrap();
         assert_eq!((row.membership, row.since), (Membership::Leave, pos));
+        // A room that we come to take part in speaks for itself.
+        let room_of_ours = Room::new(&store, "ours").await;
+        let carol = store.user_no(&user("carol")).await.unwrap();
+        let early = Fact::RemoteInvite {
+            user: carol,
+            room_id: room_of_ours.id.clone(),
+            sender: bob,
+            rules: rules(),
+            event: "{}".into(),
+            stripped_state: "[]".into(),
+        };
+        commit(&store, vec![early]).await.unwrap();
+        assert!(
+            store
+                .remote_invite(carol, room_of_ours.no)
+                .await
+                .unwrap()
+                .is_some()
+        );
+        room_of_ours.member(&user("carol"), "join").await;
+        assert!(
+            store
+                .remote_invite(carol, room_of_ours.no)
+                .await
+                .unwrap()
+                .is_none()
+        );
+        assert_eq!(room_of_ours.head().await.joined, 2);
         // Both in one write set.
         commit(&store, vec![invite, gone]).await.unwrap();
         assert!(store.remote_invite(alice, room).await.unwrap().is_none());

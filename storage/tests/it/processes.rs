@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use rhizome_storage::testing::TestDatabase;
-use rhizome_storage::{CommitError, EntryKind, LostAnswer, Options, Pos, Store, WriteSet};
+use rhizome_storage::{
+    CommitError, EntryKind, Fact, LostAnswer, Options, Pos, Redacts, Store, WriteSet,
+};
 use serde_json::json;
 
 use crate::factory::Room;
@@ -230,6 +232,72 @@ async fn a_commit_of_unknown_outcome_is_looked_up() {
     assert_eq!((head.state_version, stored.state_version), (4, 4));
     assert_eq!(head.extremities, stored.extremities);
     for store in [store, fresh] {
+        store.close().await;
+    }
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_processes_one_gets_the_alias() {
+    let database = TestDatabase::postgres().await;
+    let stores = [database.open().await, database.open().await];
+    let room = Room::new(&stores[0], "r").await;
+    let alice = stores[0].user_no(&room.alice).await.unwrap();
+    for n in 0..10 {
+        let alias = ruma::OwnedRoomAliasId::try_from(format!("#a{n}:here.example")).unwrap();
+        let set = || WriteSet {
+            rooms: vec![],
+            facts: vec![Fact::Alias {
+                alias: alias.clone(),
+                room: room.no,
+                creator: alice,
+            }],
+        };
+        let (one, two) = tokio::join!(stores[0].commit(set()), stores[1].commit(set()));
+        match (one, two) {
+            (Ok(_), Err(CommitError::AliasTaken(_))) | (Err(CommitError::AliasTaken(_)), Ok(_)) => {
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // What another process redacts is redacted here, in the tail as well.
+    let target = room.message("secret").await;
+    room.commit(room.write_of(target.clone(), None).await)
+        .await
+        .unwrap();
+    stores[1].log().refresh().await.unwrap();
+    let there = seen_by(&stores[1], &room);
+    let head = there.head().await;
+    let redaction = crate::factory::Event {
+        room: &room.id,
+        sender: &room.alice,
+        kind: "m.room.redaction",
+        state_key: None,
+        content: json!({}),
+        prevs: head
+            .extremities
+            .iter()
+            .map(|ext| ext.event_id.clone())
+            .collect(),
+        auth: vec![],
+        depth: 10,
+        redacts: Some(target.event_id().to_owned()),
+    }
+    .build();
+    let mut write = there.write_of(redaction, None).await;
+    write.events[0].redacts = Some(Redacts {
+        target: target.event_id().to_owned(),
+        only_from: None,
+    });
+    there.commit(write).await.unwrap();
+    let head = stores[0].log().refresh().await.unwrap();
+    for entry in stores[0].log().tail(Pos(0), head).unwrap() {
+        if let EntryKind::Event { event, .. } = &entry.kind {
+            let is_target = event.pdu.event_id() == target.event_id();
+            assert!(!is_target || event.redacted_by.is_some());
+        }
+    }
+    for store in stores {
         store.close().await;
     }
     database.remove().await;
