@@ -41,6 +41,9 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName, log: bool) -> Res
     let round = nonce();
     let mut sent = 0_u64;
     loop {
+        if fed.sender().state().stopping {
+            return Ok(());
+        }
         let batch = gather(fed, to, stand, log).await?;
         if batch.is_empty() {
             if batch.upto > stand.sent {

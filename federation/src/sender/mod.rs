@@ -47,6 +47,8 @@ const MAX_TYPING: usize = 500;
 const MAX_EDUS: usize = 500;
 /// Queues kept in memory although there is nothing to do (their cursors spare a read).
 const MAX_IDLE: usize = 5000;
+/// How long to wait, when stopping, for answers to what is under way.
+const STOP_GRACE: Duration = Duration::from_secs(5);
 /// An inbound request ends the back-off of its server, but not sooner than this after an attempt.
 const SEEN_AFTER: i64 = 1000;
 
@@ -64,6 +66,8 @@ struct State {
     ready: BTreeSet<OwnedServerName>,
     /// Up to here the log has been looked at and the queues know of it; nobody sends beyond.
     looked_at: Pos,
+    /// Tasks are to end after the transaction that is under way.
+    stopping: bool,
     /// Positions of destinations that aren't written to the database yet.
     dirty: BTreeMap<OwnedServerName, DestinationState>,
 }
@@ -260,6 +264,7 @@ impl Sender {
     /// After tasks were aborted: nothing runs, and everything is looked at once more.
     fn restart(&self) {
         let mut state = self.state();
+        state.stopping = false;
         let State { queues, ready, .. } = &mut *state;
         for (server, queue) in queues {
             queue.running = false;
@@ -303,6 +308,15 @@ pub async fn run(fed: &Federation, stop: &CancellationToken) -> Result<(), Error
     let mut lease = Lease::new(fed.store());
     let mut workers = JoinSet::new();
     let outcome = dispatch(fed, stop, &mut lease, &mut workers).await;
+    // What is under way may have arrived already: wait for the answers, so that nothing is repeated.
+    sender.state().stopping = true;
+    let answers = async { while workers.join_next().await.is_some() {} };
+    if tokio::time::timeout(STOP_GRACE, answers).await.is_err() {
+        tracing::info!(
+            workers = workers.len(),
+            "transactions under way were given up"
+        );
+    }
     workers.shutdown().await;
     let flushed = flush(fed).await;
     lease.release().await?;

@@ -683,7 +683,10 @@ async fn typing_and_receipts() {
             receipt(&bob),
         ];
         b.transaction(a, "edus", &[], &edus).await;
-        assert_eq!(a.store().ephemeral().typing(no).1, std::slice::from_ref(&bob));
+        assert_eq!(
+            a.store().ephemeral().typing(no).1,
+            std::slice::from_ref(&bob)
+        );
         let of = async |user: &UserId| {
             let user = a.store().known_user(user).await.unwrap().unwrap();
             a.store().receipts_of(no, user).await.unwrap()

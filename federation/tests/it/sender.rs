@@ -49,6 +49,8 @@ struct Peer {
     got: Arc<Mutex<Vec<(String, Value)>>>,
     /// Refuses transactions that contain this text.
     refuses: Arc<Mutex<Option<String>>>,
+    /// Answers so much later than it has noted a transaction.
+    delay: Arc<Mutex<Duration>>,
 }
 
 impl Peer {
@@ -59,7 +61,6 @@ impl Peer {
         network.attach(them(), router);
     }
 
-    #[expect(clippy::unused_async, reason = "a handler")]
     async fn transaction(
         State(peer): State<Self>,
         Path(id): Path<String>,
@@ -72,6 +73,8 @@ impl Peer {
         }
         let body = serde_json::from_str(&body).unwrap();
         peer.got.lock().unwrap().push((id, body));
+        let delay = *peer.delay.lock().unwrap();
+        tokio::time::sleep(delay).await;
         (StatusCode::OK, Json(json!({ "pdus": {} })))
     }
 
@@ -432,6 +435,26 @@ async fn only_the_servers_of_the_room_are_sent_to() {
             .filter(|(to, _)| to != them())
             .collect();
         assert_eq!(others, []);
+        a.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_orderly_stop_waits_for_what_is_under_way() {
+    scenario(async |database, network, peer, clock| {
+        *peer.delay.lock().unwrap() = Duration::from_millis(300);
+        let a = Us::start(&database, &network, &clock).await;
+        let room = a.shared_room().await;
+        let before = network.requests().len();
+        a.say(&room, "message 0").await;
+        wait(|| network.requests().len() > before).await;
+        a.stop().await;
+        let a = Us::start(&database, &network, &clock).await;
+        a.say(&room, "message 1").await;
+        assert_eq!(peer.wait_for(2).await, texts(0..2));
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        assert_eq!(peer.messages(), texts(0..2));
         a.stop().await;
     })
     .await;
