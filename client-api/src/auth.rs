@@ -24,6 +24,9 @@ const GENERATION: usize = 8192;
 /// process of a cluster wrote just before it died.
 const TRUSTED_MS: i64 = 5 * 60 * 1000;
 
+/// How often it is recorded that a device was seen, in milliseconds.
+const SEEN_EVERY_MS: i64 = 60 * 60 * 1000;
+
 /// What an endpoint wants to know about its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
@@ -75,6 +78,11 @@ async fn load(app: &App, hash: String, now: i64, head: Pos) -> Result<Known, Mat
     let Some(token) = app.store.token(&hash).await? else {
         return Err(MatrixError::unknown_token(false));
     };
+    if now - token.last_seen_ms > SEEN_EVERY_MS {
+        app.store
+            .see_device(token.user, &token.device_id, now)
+            .await?;
+    }
     if token.confirms_refresh {
         crate::session::confirm_refresh(app, &hash, &token).await?;
     }

@@ -3,7 +3,6 @@
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
 use axum::extract::State;
-use http::StatusCode;
 use rhizome_federation::{MatrixError, RawJson};
 use rhizome_protocol::{
     Membership, Pdu, StateKey,
@@ -12,7 +11,7 @@ use rhizome_protocol::{
 use rhizome_rooms::membership;
 use rhizome_storage::{Fact, RoomHead, RoomNo};
 use ruma::{
-    OwnedServerName, UserId,
+    OwnedServerName, UInt, UserId,
     api::client::{
         directory::{
             get_public_rooms::v3 as get, get_public_rooms_filtered::v3 as search,
@@ -116,12 +115,13 @@ pub async fn get(
     Ruma { req, .. }: Ruma<get::Request>,
 ) -> Result<RawJson, MatrixError> {
     require_here(&app, req.server.as_ref())?;
-    let limit = req.limit.and_then(|limit| usize::try_from(limit).ok());
-    let page = Page {
-        limit,
-        since: req.since.as_deref(),
-    };
-    listed(&app, page, |_| true).await
+    let page = Page::of(req.limit, req.since.as_deref())?;
+    let rooms = by_size(&app).await?;
+    let mut chunk = Vec::new();
+    for head in rooms.iter().skip(page.start).take(page.limit) {
+        chunk.push(shown(&app, head).await?);
+    }
+    page.answer(&chunk, rooms.len())
 }
 
 /// `POST /_matrix/client/v3/publicRooms`
@@ -130,102 +130,91 @@ pub async fn search(
     Ruma { req, .. }: Ruma<search::Request>,
 ) -> Result<RawJson, MatrixError> {
     require_here(&app, req.server.as_ref())?;
+    let page = Page::of(req.limit, req.since.as_deref())?;
     let term = req
         .filter
         .generic_search_term
         .unwrap_or_default()
         .to_lowercase();
     let types = req.filter.room_types;
-    let wanted = |listing: &Listing| {
-        (types.is_empty() || types.iter().any(|wanted| listing.is_of(wanted)))
-            && listing.mentions(&term)
-    };
-    let limit = req.limit.and_then(|limit| usize::try_from(limit).ok());
-    listed(
-        &app,
-        Page {
-            limit,
-            since: req.since.as_deref(),
-        },
-        wanted,
-    )
-    .await
+    let mut found = Vec::new();
+    for head in by_size(&app).await? {
+        let room = shown(&app, &head).await?;
+        if is_of(&room, &types) && mentions(&room, &term) {
+            found.push(room);
+        }
+    }
+    let end = page.start.saturating_add(page.limit).min(found.len());
+    page.answer(found.get(page.start..end).unwrap_or_default(), found.len())
 }
 
 fn require_here(app: &App, server: Option<&OwnedServerName>) -> Result<(), MatrixError> {
     match server {
-        Some(server) if *server != app.config.server_name => Err(MatrixError::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "M_UNRECOGNIZED",
+        Some(server) if *server != app.config.server_name => Err(MatrixError::invalid_param(
             "This server doesn't fetch the directories of others yet",
         )),
         _ => Ok(()),
     }
 }
 
-struct Page<'a> {
-    limit: Option<usize>,
-    since: Option<&'a str>,
+/// A part of the directory. Its tokens count rooms: cheap, and good enough for a list that moves.
+struct Page {
+    start: usize,
+    limit: usize,
 }
 
-/// The directory, rooms with many members first.
-async fn listed(
-    app: &App,
-    page: Page<'_>,
-    wanted: impl Fn(&Listing) -> bool,
-) -> Result<RawJson, MatrixError> {
-    let start = match page.since {
-        None | Some("") => 0,
-        Some(since) => since
-            .parse::<usize>()
-            .map_err(|_| MatrixError::invalid_param("since is no token of this server"))?,
+impl Page {
+    fn of(limit: Option<UInt>, since: Option<&str>) -> Result<Self, MatrixError> {
+        let start = match since {
+            None | Some("") => 0,
+            Some(since) => since
+                .parse()
+                .map_err(|_| MatrixError::invalid_param("since is no token of this server"))?,
+        };
+        let limit = limit.and_then(|limit| usize::try_from(limit).ok());
+        Ok(Self {
+            start,
+            limit: limit.unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT),
+        })
+    }
+
+    fn answer(&self, chunk: &[Value], total: usize) -> Result<RawJson, MatrixError> {
+        let mut answer = json!({ "chunk": chunk, "total_room_count_estimate": total });
+        let end = self.start.saturating_add(self.limit);
+        if end < total {
+            answer["next_batch"] = end.to_string().into();
+        }
+        if self.start > 0 {
+            answer["prev_batch"] = self.start.saturating_sub(self.limit).to_string().into();
+        }
+        RawJson::of(&answer)
+    }
+}
+
+/// The rooms of the directory, those with many members first.
+async fn by_size(app: &App) -> Result<Vec<Arc<RoomHead>>, MatrixError> {
+    let mut heads = Vec::new();
+    for room in app.store.public_rooms(RoomNo(0), MAX_ROOMS).await? {
+        heads.extend(app.store.room_by_no(room).await?);
+    }
+    heads.sort_by_key(|head| (Reverse(head.joined), head.room.0));
+    Ok(heads)
+}
+
+fn is_of(room: &Value, types: &[RoomTypeFilter]) -> bool {
+    types.is_empty()
+        || types
+            .iter()
+            .any(|wanted| wanted.as_str() == room["room_type"].as_str())
+}
+
+fn mentions(room: &Value, term: &str) -> bool {
+    let says = |field: &str| {
+        room[field]
+            .as_str()
+            .is_some_and(|text| text.to_lowercase().contains(term))
     };
-    let rooms = app.store.public_rooms(RoomNo(0), MAX_ROOMS).await?;
-    let mut listings = Vec::with_capacity(rooms.len());
-    for room in rooms {
-        let listing = listing(app, room).await?;
-        listings.extend(listing.filter(&wanted));
-    }
-    listings.sort_by_key(|listing| (Reverse(listing.joined), listing.room.0));
-    let limit = page.limit.unwrap_or(MAX_LIMIT).clamp(1, MAX_LIMIT);
-    let end = start.saturating_add(limit);
-    let chunk: Vec<&Value> = listings
-        .iter()
-        .skip(start)
-        .take(limit)
-        .map(|listing| &listing.shown)
-        .collect();
-    let mut answer = json!({ "chunk": chunk, "total_room_count_estimate": listings.len() });
-    if end < listings.len() {
-        answer["next_batch"] = end.to_string().into();
-    }
-    if start > 0 {
-        answer["prev_batch"] = start.saturating_sub(limit).to_string().into();
-    }
-    RawJson::of(&answer)
-}
-
-/// A room of the directory.
-struct Listing {
-    room: RoomNo,
-    joined: i64,
-    shown: Value,
-}
-
-impl Listing {
-    fn is_of(&self, wanted: &RoomTypeFilter) -> bool {
-        wanted.as_str() == self.shown["room_type"].as_str()
-    }
-
-    fn mentions(&self, term: &str) -> bool {
-        let fields = ["name", "topic", "canonical_alias"];
-        term.is_empty()
-            || fields.iter().any(|field| {
-                self.shown[field]
-                    .as_str()
-                    .is_some_and(|text| text.to_lowercase().contains(term))
-            })
-    }
+    term.is_empty() || ["name", "topic", "canonical_alias"].into_iter().any(says)
 }
 
 /// State events of which the directory shows a string: type, key in the content, key in the answer.
@@ -238,13 +227,8 @@ const SHOWN: [(&str, &str, &str); 6] = [
     ("m.room.create", "type", "room_type"),
 ];
 
-async fn listing(app: &App, room: RoomNo) -> Result<Option<Listing>, MatrixError> {
-    let Some(head) = app.store.room_by_no(room).await? else {
-        return Ok(None);
-    };
-    let Some(at) = head.snapshot else {
-        return Ok(None);
-    };
+/// What the directory shows of a room.
+async fn shown(app: &App, head: &RoomHead) -> Result<Value, MatrixError> {
     let keys: Vec<(&str, &str)> = SHOWN
         .iter()
         .map(|(kind, ..)| (*kind, ""))
@@ -253,7 +237,10 @@ async fn listing(app: &App, room: RoomNo) -> Result<Option<Listing>, MatrixError
             ("m.room.guest_access", ""),
         ])
         .collect();
-    let nos = app.store.state_entries(at, &keys).await?;
+    let nos = match head.snapshot {
+        Some(at) => app.store.state_entries(at, &keys).await?,
+        None => Vec::new(),
+    };
     let known: Vec<_> = nos.iter().flatten().copied().collect();
     let events = app.store.events_by_no(&known).await?;
     let text = |kind: &str, key: &str| {
@@ -261,7 +248,7 @@ async fn listing(app: &App, room: RoomNo) -> Result<Option<Listing>, MatrixError
         Some(event.pdu.content().get(key)?.as_str()?.to_owned())
     };
     let is = |kind, key, value: &str| text(kind, key).as_deref() == Some(value);
-    let mut shown = json!({
+    let mut room = json!({
         "room_id": head.room_id,
         "num_joined_members": head.joined,
         "world_readable":
@@ -270,14 +257,10 @@ async fn listing(app: &App, room: RoomNo) -> Result<Option<Listing>, MatrixError
     });
     for (kind, key, name) in SHOWN {
         if let Some(text) = text(kind, key).filter(|text| !text.is_empty()) {
-            shown[name] = text.into();
+            room[name] = text.into();
         }
     }
-    Ok(Some(Listing {
-        room,
-        joined: head.joined,
-        shown,
-    }))
+    Ok(room)
 }
 
 fn no_such_room() -> MatrixError {

@@ -25,10 +25,10 @@ fn accounts(table: Table) -> Table {
         .serve(discovery::well_known_client)
         .serve(discovery::well_known_server)
         // Becoming a user.
-        .serve(register::register)
+        .serve_as(Kind::Login, register::register)
         .serve(register::available)
-        .serve(admin_register::nonce)
-        .serve(admin_register::register)
+        .serve_as(Kind::Login, admin_register::nonce)
+        .serve_as(Kind::Login, admin_register::register)
         // Sessions.
         .serve(login::flows)
         .serve_as(Kind::Login, login::login)
@@ -79,8 +79,8 @@ fn writing(table: Table) -> Table {
         .serve(aliases::list)
         .serve(directory::visibility)
         .serve(directory::set_visibility)
-        .serve(directory::get)
-        .serve(directory::search)
+        .serve_as(Kind::Other, directory::get)
+        .serve_as(Kind::Other, directory::search)
 }
 
 fn reading(table: Table) -> Table {

@@ -66,6 +66,17 @@ impl Store {
         Ok(self.execute(query).await? == 1)
     }
 
+    /// Records that a device was seen.
+    pub async fn see_device(&self, user: UserNo, id: &DeviceId, now_ms: i64) -> Result<()> {
+        let query = self
+            .sql("UPDATE device SET last_seen_ms = $3 WHERE user_no = $1 AND device_id = $2")
+            .bind(user.0)
+            .bind(escaped(id.as_str()).into_owned())
+            .bind(now_ms);
+        self.execute(query).await?;
+        Ok(())
+    }
+
     /// Removes devices with their tokens. That their tokens ended and the device list changed is to be
     /// committed as facts.
     pub async fn delete_devices(&self, user: UserNo, ids: &[OwnedDeviceId]) -> Result<()> {

@@ -51,6 +51,8 @@ pub struct Token {
     pub expires_ms: Option<i64>,
     /// It came of a refresh and wasn't used yet: see [`Store::confirm_refresh`].
     pub confirms_refresh: bool,
+    /// When the device was seen last, as far as that was recorded, in milliseconds since 1970.
+    pub last_seen_ms: i64,
 }
 
 /// Whose tokens were refreshed.
@@ -114,8 +116,9 @@ impl Store {
     pub async fn token(&self, hash: &str) -> Result<Option<Token>> {
         let query = self
             .sql(
-                "SELECT t.user_no, u.user_id, t.device_id, t.expires_ms, r.replaces \
+                "SELECT t.user_no, u.user_id, t.device_id, t.expires_ms, r.replaces, d.last_seen_ms \
                  FROM access_token t JOIN user_name u ON u.no = t.user_no \
+                 JOIN device d ON d.user_no = t.user_no AND d.device_id = t.device_id \
                  LEFT JOIN refresh_token r ON r.hash = t.refresh_hash WHERE t.hash = $1",
             )
             .bind(hash.to_owned());
@@ -128,6 +131,7 @@ impl Store {
             device_id: row.text(2)?.into(),
             expires_ms: row.int_opt(3)?,
             confirms_refresh: row.raw_opt(4)?.is_some(),
+            last_seen_ms: row.int(5)?,
         }))
     }
 

@@ -354,6 +354,13 @@ async fn logging_out() {
         assert_eq!(out["soft_logout"], false);
         let devices = ada.get("/devices").await.ok();
         assert_eq!(devices["devices"].as_array().unwrap().len(), 2);
+        // Being seen is recorded, now and then.
+        server.advance(Duration::from_hours(2));
+        let path = format!("/devices/{}", ada.device);
+        assert_eq!(
+            ada.get(&path).await.ok()["last_seen_ts"],
+            START_MS + 2 * 3_600_000
+        );
         third.post("/logout/all", json!({})).await.ok();
         ada.get("/account/whoami")
             .await
