@@ -6,9 +6,15 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::{LogFormat, Logging};
 
+/// Libraries that at finer levels print what they carry: tokens, messages. Nobody gets to see that.
+const PAYLOAD_PRINTERS: [&str; 4] = ["h2", "hyper", "tokio_tungstenite", "tungstenite"];
+
 /// Starts logging for the whole process. Call once.
 pub fn init(config: &Logging) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.level).context("logging.level")?;
+    let mut filter = EnvFilter::try_new(&config.level).context("logging.level")?;
+    for library in PAYLOAD_PRINTERS {
+        filter = filter.add_directive(format!("{library}=info").parse()?);
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -6,6 +6,7 @@ pub mod site;
 pub mod socket;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -402,7 +403,10 @@ fn difference<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
     let mut text = String::new();
     for key in keys.into_iter().filter(|key| a.get(key) != b.get(key)) {
         let (one, other) = (a.get(key), b.get(key));
-        text += &format!("\n  {key:?}: {name_a} sees {one:?}, {name_b} {other:?}");
+        let _ = write!(
+            text,
+            "\n  {key:?}: {name_a} sees {one:?}, {name_b} {other:?}"
+        );
     }
     text
 }

@@ -230,8 +230,8 @@ async fn the_log_has_requests_but_no_secrets() {
     assert_eq!(terminate(serving), Some(0));
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
     assert!(
-        log.contains("/_matrix/client/v3/rooms/{room_id}/send/"),
-        "{log}"
+        log.contains("path=\"/_matrix/client/v3/rooms/{"),
+        "no span with a route"
     );
     for secret in [ada.token(), password, "the words of a message"] {
         let line = log.lines().find(|line| line.contains(secret));

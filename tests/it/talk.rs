@@ -48,9 +48,9 @@ fn membership(answer: &Value, section: &str, room: &str, user: &str) -> Option<S
     let room = &answer["rooms"][section][room];
     let lists = [&room["state"]["events"], &room["timeline"]["events"]];
     let events = lists.into_iter().filter_map(Value::as_array).flatten();
-    let of_user = events.filter(|e| e["type"] == "m.room.member" && e["state_key"] == user);
+    let mut of_user = events.filter(|e| e["type"] == "m.room.member" && e["state_key"] == user);
     Some(
-        of_user.last()?["content"]["membership"]
+        of_user.next_back()?["content"]["membership"]
             .as_str()?
             .to_owned(),
     )
