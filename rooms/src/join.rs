@@ -166,8 +166,8 @@ pub struct RemoteJoin {
 ///
 /// # Errors
 ///
-/// [`Error::BadState`] if what was given doesn't make a room: no create event, one of another version,
-/// events missing from the auth chain; [`Error::Forbidden`] if the join isn't allowed by it.
+/// [`Error::BadState`] if what was given doesn't make a room: no create event, or one of another version;
+/// [`Error::Forbidden`] if the join isn't allowed by it.
 pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> {
     let RemoteJoin {
         rules,
@@ -268,12 +268,10 @@ async fn store_given(
     pdus.extend(state.iter().cloned());
     pdus.retain(|pdu| pdu.event_id() != join.event_id());
     let report = store_outliers(rooms, room, join.rules(), join.room_id(), pdus).await?;
-    if let Some((id, missing)) = report.incomplete.iter().next() {
-        let missing: Vec<&str> = missing.iter().map(|id| id.as_str()).collect();
-        return Err(Error::BadState(format!(
-            "The other server's answer lacks auth events of {id}: {}",
-            missing.join(", ")
-        )));
+    // Old events whose keys nobody has any more leave holes in auth chains: what hangs on them is left
+    // out, and if the join does, it is refused.
+    for (id, missing) in &report.incomplete {
+        tracing::warn!(room.id = %join.room_id(), event.id = %id, ?missing, "state of a remote join without its auth events");
     }
     for (id, rejection) in &report.rejected {
         tracing::warn!(room.id = %join.room_id(), event.id = %id, %rejection, "state of a remote join refused");

@@ -141,7 +141,7 @@ async fn an_answer_that_makes_no_room_is_refused() {
             .state
             .retain(|pdu| !pdu.is_state("m.room.power_levels", ""));
         let refused = join::adopt(&two, gappy).await.unwrap_err();
-        assert!(matches!(refused, Error::BadState(_)), "{refused}");
+        assert!(matches!(refused, Error::Forbidden(_)), "{refused}");
 
         let mut closed = answer();
         closed
