@@ -459,3 +459,29 @@ async fn an_orderly_stop_waits_for_what_is_under_way() {
     })
     .await;
 }
+
+/// Two processes on one PostgreSQL: one of them sends, whoever an event was made by; when it goes, the
+/// other takes over.
+#[tokio::test]
+async fn of_two_processes_one_sends() {
+    let database = TestDatabase::postgres().await;
+    let (network, peer) = (Network::default(), Peer::default());
+    peer.attach(&network);
+    let clock = Clock::system();
+    let first = Us::start(&database, &network, &clock).await;
+    let second = Us::start(&database, &network, &clock).await;
+    let room = first.shared_room().await;
+    for pair in texts(0..20).chunks(2) {
+        first.say(&room, &pair[0]).await;
+        second.store.log().refresh().await.unwrap();
+        second.say(&room, &pair[1]).await;
+        first.store.log().refresh().await.unwrap();
+    }
+    assert_eq!(peer.wait_for(20).await, texts(0..20));
+    first.stop().await;
+    second.say(&room, "message 20").await;
+    assert_eq!(peer.wait_for(21).await, texts(0..21));
+    second.stop().await;
+    assert_eq!(peer.messages(), texts(0..21));
+    database.remove().await;
+}
