@@ -14,7 +14,7 @@ use ruma::{
     },
 };
 
-use crate::{App, Caller, MatrixError, Ruma, messages::Reading};
+use crate::{App, Caller, MatrixError, Ruma, pager::Reading};
 
 /// The most bytes that one type may hold.
 const MAX_BYTES: usize = 1 << 20;

@@ -9,8 +9,10 @@ use crate::{
     App, MatrixError, Ruma,
     event::visible_event,
     filter::{self, MAX_TIMELINE},
+    history_point::HistoryPoint,
     json::Json,
-    messages::{HistoryPoint, Page, Pager, Reading, write_list},
+    messages::write_list,
+    pager::{Page, Pager, Reading},
     seen::{self, Seen, Style},
     sync::ignored,
 };

@@ -8,7 +8,7 @@ use ruma::{EventId, api::client::room::get_room_event::v3};
 use crate::{
     App, MatrixError, Ruma,
     json::Json,
-    messages::Reading,
+    pager::Reading,
     seen::{self, Seen, Style},
 };
 

@@ -12,11 +12,8 @@ use ruma::{
 };
 
 use crate::{
-    App, MatrixError, Ruma,
-    json::Json,
-    messages::{Reading, point, write_list},
-    seen,
-    sync::room::state_at,
+    App, MatrixError, Ruma, history_point::point, json::Json, messages::write_list, pager::Reading,
+    seen, sync::state::state_at,
 };
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/members`

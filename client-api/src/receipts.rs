@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use rhizome_storage::{Fact, RoomNo, WriteSet};
+use rhizome_storage::{Fact, RoomNo, StoredEvent, WriteSet};
 use ruma::{
-    EventId, RoomId,
+    EventId, OwnedEventId, RoomId,
     api::client::{read_marker::set_read_marker, receipt::create_receipt},
 };
 
-use crate::{App, Caller, MatrixError, Ruma, json::Json, messages::Reading};
+use crate::{App, Caller, MatrixError, Ruma, json::Json, pager::Reading};
+
+/// The longest event id, in bytes.
+const MAX_EVENT_ID: usize = 255;
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/receipt/{receiptType}/{eventId}`
 pub async fn receipt(
@@ -34,7 +37,7 @@ pub async fn receipt(
     };
     let room = joined(&app, &who, &req.room_id).await?;
     let fact = mark(&app, &who, room, kind, thread, &req.event_id)?;
-    write(&app, vec![fact]).await?;
+    write(&app, &who, room, vec![fact]).await?;
     Ok(create_receipt::v3::Response::new())
 }
 
@@ -55,7 +58,7 @@ pub async fn read_markers(
             facts.push(mark(&app, &who, room, kind, None, event_id)?);
         }
     }
-    write(&app, facts).await?;
+    write(&app, &who, room, facts).await?;
     Ok(set_read_marker::v3::Response::new())
 }
 
@@ -78,6 +81,9 @@ fn mark(
     event_id: &EventId,
 ) -> Result<Fact, MatrixError> {
     let user = who.user;
+    if event_id.as_str().len() > MAX_EVENT_ID {
+        return Err(MatrixError::invalid_param("This is not an event id"));
+    }
     match kind {
         "m.fully_read" => {
             let mut content = Json::default();
@@ -108,14 +114,63 @@ fn mark(
     }
 }
 
-async fn write(app: &App, facts: Vec<Fact>) -> Result<(), MatrixError> {
-    if !facts.is_empty() {
-        app.store
-            .commit(WriteSet {
-                facts,
-                ..WriteSet::default()
-            })
-            .await?;
+async fn write(app: &App, who: &Caller, room: RoomNo, facts: Vec<Fact>) -> Result<(), MatrixError> {
+    let mut forward = Vec::new();
+    for fact in facts {
+        if !goes_back(app, who, room, &fact).await? {
+            forward.push(fact);
+        }
+    }
+    if !forward.is_empty() {
+        let set = WriteSet {
+            facts: forward,
+            ..WriteSet::default()
+        };
+        app.store.commit(set).await?;
     }
     Ok(())
+}
+
+/// Whether a mark would move back: a device that is behind says what it has read, too.
+async fn goes_back(
+    app: &App,
+    who: &Caller,
+    room: RoomNo,
+    fact: &Fact,
+) -> Result<bool, MatrixError> {
+    let (old, new) = match fact {
+        Fact::Receipt {
+            kind,
+            thread,
+            event_id,
+            ..
+        } => {
+            let receipts = app.store.receipts_of(room, who.user).await?;
+            let same = receipts
+                .iter()
+                .find(|old| old.kind == *kind && old.thread == *thread);
+            (same.map(|old| old.event_id.clone()), event_id.clone())
+        }
+        Fact::AccountData { kind, content, .. } => {
+            let old = app.store.account_data(who.user, Some(room), kind).await?;
+            let Some(new) = marked(content) else {
+                return Ok(false);
+            };
+            (old.and_then(|old| marked(&old.content)), new)
+        }
+        _ => return Ok(false),
+    };
+    let Some(old) = old else { return Ok(false) };
+    let (old, new) = (app.store.event(&old).await?, app.store.event(&new).await?);
+    let order = |event: Option<Arc<StoredEvent>>| event.filter(|event| event.room == room)?.order;
+    Ok(matches!((order(old), order(new)), (Some(old), Some(new)) if new < old))
+}
+
+/// The event that a fully-read marker names.
+fn marked(content: &str) -> Option<OwnedEventId> {
+    #[derive(serde::Deserialize)]
+    struct Marker {
+        event_id: OwnedEventId,
+    }
+    Some(serde_json::from_str::<Marker>(content).ok()?.event_id)
 }

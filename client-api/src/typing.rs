@@ -3,7 +3,7 @@
 use axum::extract::State;
 use ruma::api::client::typing::create_typing_event::v3::{Request, Response, Typing};
 
-use crate::{App, MatrixError, Ruma, messages::Reading};
+use crate::{App, MatrixError, Ruma, pager::Reading};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/typing/{userId}`
 pub async fn typing(

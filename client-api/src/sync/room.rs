@@ -1,21 +1,16 @@
 //! Loading one room's part of an answer. Every way in which a client is kept up to date (`/sync`,
 //! the WebSocket stream) loads rooms here; they differ in how they ask and in what they write.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use rhizome_protocol::Membership;
-use rhizome_storage::{
-    AccountData, EventNo, KeyNo, MembershipRow, Pos, Receipt, RoomNo, Store, StoredEvent,
-};
-use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use rhizome_storage::{AccountData, MembershipRow, Pos, Receipt, RoomNo, Store, StoredEvent};
+use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{
     Ask,
-    decide::{self, Change, TimelineView},
     lazy::LazyMembers,
+    state::view_of,
     window::{CHUNK, RoomWindow, changes},
 };
 use crate::{
@@ -106,7 +101,7 @@ impl RoomPart {
 
 /// How much of a joined room is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Extent {
+pub(super) enum Extent {
     /// Everything, as to someone who knows nothing of it.
     Whole,
     /// What changed since the client's position.
@@ -153,6 +148,8 @@ impl Loader<'_> {
                         .await?
                 }
             };
+            // A client that was in the room before may hold an older part of its history.
+            part.timeline.limited |= extent == Extent::Whole && self.after.is_some();
         }
         self.joined_state(row, &room_id, extent, window, &mut part)
             .await?;
@@ -161,69 +158,6 @@ impl Loader<'_> {
         self.account_data(row.room, &room_id, extent, window, &mut part)
             .await?;
         Ok(part)
-    }
-
-    async fn joined_state(
-        &self,
-        row: &MembershipRow,
-        room_id: &OwnedRoomId,
-        extent: Extent,
-        window: &RoomWindow,
-        part: &mut RoomPart,
-    ) -> Result<(), MatrixError> {
-        let whole = extent == Extent::Whole || self.ask.full_state;
-        if whole || !window.members.is_empty() {
-            part.summary = Some(self.summary(row.room).await?);
-        }
-        if !filter::section_wants_room(&self.ask.filter.room.state, room_id) {
-            return Ok(());
-        }
-        let view = view_of(&part.timeline);
-        let keys = if whole {
-            let full = state_at(self.store, row.room, self.upto).await?;
-            let changes = match extent {
-                Extent::Since(_) => window.changes.clone(),
-                Extent::Whole => match view.start {
-                    Some(start) => {
-                        changes(self.store, row.room, Pos(start.0 - 1), self.upto).await?
-                    }
-                    None => Vec::new(),
-                },
-            };
-            self.whole_state(full, &changes, &view)
-        } else {
-            self.state_delta(&window.changes, &view)
-        };
-        let heroes = part
-            .summary
-            .as_ref()
-            .and_then(|summary| summary.heroes.as_deref())
-            .unwrap_or_default();
-        part.state = self
-            .state_events(row.room, keys, whole, &part.timeline, heroes)
-            .await?;
-        Ok(())
-    }
-
-    fn whole_state(
-        &self,
-        full: BTreeMap<KeyNo, EventNo>,
-        changes: &[Change],
-        view: &TimelineView,
-    ) -> BTreeMap<KeyNo, EventNo> {
-        if self.ask.state_after {
-            full
-        } else {
-            decide::full_before(full, changes, view)
-        }
-    }
-
-    fn state_delta(&self, changes: &[Change], view: &TimelineView) -> BTreeMap<KeyNo, EventNo> {
-        if self.ask.state_after {
-            decide::delta_after(changes)
-        } else {
-            decide::delta_before(changes, view)
-        }
     }
 
     /// A room that the reader was in, or was invited to, and is no more.
@@ -280,7 +214,7 @@ impl Loader<'_> {
         let keys = if let Some(after) = known {
             self.state_delta(&changes(self.store, row.room, after, end).await?, &view)
         } else {
-            let mut full = BTreeMap::new();
+            let mut full = std::collections::BTreeMap::new();
             if let Some(at) = own.state_after.or(own.state_before) {
                 full.extend(self.store.state_all(at).await?);
             }
@@ -374,192 +308,6 @@ impl Loader<'_> {
                 || !self.ignored.contains(event.pdu.sender()))
     }
 
-    /// The state events to send: those decided on, narrowed by the filter and by lazy loading, and
-    /// widened by the members that lazy loading owes.
-    async fn state_events(
-        &self,
-        room: RoomNo,
-        mut keys: BTreeMap<KeyNo, EventNo>,
-        whole: bool,
-        timeline: &Timeline,
-        heroes: &[OwnedUserId],
-    ) -> Result<Vec<Seen>, MatrixError> {
-        let section = &self.ask.filter.room.state;
-        let mut owed = Vec::new();
-        let lazy = filter::lazy_members(section);
-        if let Some(redundant) = lazy {
-            let wanted = self.lazy_members(timeline, whole, heroes);
-            if whole {
-                self.keep_members(&mut keys, &wanted).await?;
-            } else {
-                owed = self
-                    .owed_members(room, &keys, timeline, wanted, redundant)
-                    .await?;
-            }
-        }
-        let mut nos: Vec<EventNo> = keys.into_values().chain(owed).collect();
-        nos.sort_unstable();
-        nos.dedup();
-        if nos.is_empty() && lazy.is_none() {
-            return Ok(Vec::new());
-        }
-        let mut events = self.store.events_by_no(&nos).await?;
-        events.retain(|event| filter::wants_event(section, event));
-        if section.limit.is_some() {
-            events.truncate(filter::limit(section, usize::MAX));
-        }
-        if lazy.is_some() {
-            self.note_members(room, &events, timeline);
-        }
-        seen::as_state(self.store, events).await
-    }
-
-    /// The users whose membership matters to a reader who loads members lazily, with the first
-    /// event of the timeline that makes each of them matter.
-    fn lazy_members<'t>(
-        &self,
-        timeline: &'t Timeline,
-        whole: bool,
-        heroes: &'t [OwnedUserId],
-    ) -> LazyWanted<'t> {
-        let mut wanted = LazyWanted::default();
-        for seen in &timeline.events {
-            wanted
-                .senders
-                .entry(seen.event.pdu.sender())
-                .or_insert(&seen.event);
-        }
-        wanted.others.extend(heroes.iter().map(|hero| &**hero));
-        if whole {
-            wanted.own = Some(self.viewer.user_id.clone());
-        }
-        wanted
-    }
-
-    /// Drops the members that aren't wanted from a whole state.
-    async fn keep_members(
-        &self,
-        keys: &mut BTreeMap<KeyNo, EventNo>,
-        wanted: &LazyWanted<'_>,
-    ) -> Result<(), MatrixError> {
-        let nos: Vec<KeyNo> = keys.keys().copied().collect();
-        for (no, key) in nos.iter().zip(self.store.keys(&nos).await?) {
-            if key.kind == "m.room.member" && !wanted.has(&key.key) {
-                keys.remove(no);
-            }
-        }
-        Ok(())
-    }
-
-    /// The members that an incremental answer owes beside what changed: those of the timeline's
-    /// senders, as of the sender's first event, unless the device knows them.
-    async fn owed_members(
-        &self,
-        room: RoomNo,
-        changed: &BTreeMap<KeyNo, EventNo>,
-        timeline: &Timeline,
-        wanted: LazyWanted<'_>,
-        redundant: bool,
-    ) -> Result<Vec<EventNo>, MatrixError> {
-        let device = (self.viewer.user, self.viewer.device_id.clone());
-        let mut owed = Vec::new();
-        let shown: HashSet<EventNo> = timeline.events.iter().map(|seen| seen.event.no).collect();
-        for (sender, event) in wanted.senders {
-            let known = self
-                .after
-                .is_some_and(|after| self.lazy.knows(&device, room, sender, after));
-            if known && !redundant {
-                continue;
-            }
-            if self.ask.state_after {
-                let key = self
-                    .store
-                    .known_key("m.room.member", sender.as_str())
-                    .await?;
-                if key.is_some_and(|key| changed.contains_key(&key)) {
-                    continue;
-                }
-            }
-            let Some(before) = event.state_before else {
-                continue;
-            };
-            let found = self
-                .store
-                .state_entry(before, "m.room.member", sender.as_str())
-                .await?;
-            owed.extend(found.filter(|no| !shown.contains(no)));
-        }
-        if let (Some(head), false) = (self.store.room_by_no(room).await?, wanted.others.is_empty())
-        {
-            for hero in wanted.others {
-                let known = self
-                    .after
-                    .is_some_and(|after| self.lazy.knows(&device, room, hero, after));
-                if known && !redundant {
-                    continue;
-                }
-                let Some(snapshot) = head.snapshot else { break };
-                let found = self
-                    .store
-                    .state_entry(snapshot, "m.room.member", hero.as_str())
-                    .await?;
-                owed.extend(found.filter(|no| !shown.contains(no)));
-            }
-        }
-        Ok(owed)
-    }
-
-    /// Remembers which members this answer tells the device of.
-    fn note_members(&self, room: RoomNo, state: &[Arc<StoredEvent>], timeline: &Timeline) {
-        let told = state
-            .iter()
-            .chain(timeline.events.iter().map(|seen| &seen.event));
-        let members = told
-            .filter(|event| event.pdu.kind() == "m.room.member")
-            .filter_map(|event| <&UserId>::try_from(event.pdu.state_key()?).ok());
-        let device = (self.viewer.user, self.viewer.device_id.clone());
-        self.lazy.tell(&device, room, members, self.upto);
-    }
-
-    async fn summary(&self, room: RoomNo) -> Result<Summary, MatrixError> {
-        let counts = self.store.member_counts(room).await?;
-        let named = match self
-            .store
-            .room_by_no(room)
-            .await?
-            .and_then(|head| head.snapshot)
-        {
-            Some(snapshot) => self.is_named(snapshot).await?,
-            None => false,
-        };
-        let heroes = if named {
-            None
-        } else {
-            let members = self.store.heroes(room, self.viewer.user, HEROES).await?;
-            let users: Vec<_> = members.iter().map(|member| member.user).collect();
-            Some(self.store.users(&users).await?)
-        };
-        Ok(Summary {
-            heroes,
-            joined: counts.joined,
-            invited: counts.invited,
-        })
-    }
-
-    /// Whether the room has a name or a canonical alias that isn't empty.
-    async fn is_named(&self, snapshot: rhizome_storage::SnapshotNo) -> Result<bool, MatrixError> {
-        for (kind, field) in [("m.room.name", "name"), ("m.room.canonical_alias", "alias")] {
-            let event = self.store.state_event(snapshot, kind, "").await?;
-            let text = event
-                .as_ref()
-                .and_then(|event| event.pdu.content().get(field)?.as_str());
-            if text.is_some_and(|text| !text.is_empty()) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     async fn ephemeral(
         &self,
         room: RoomNo,
@@ -629,57 +377,5 @@ impl Loader<'_> {
         part.account_data
             .retain(|data| filter::wants_kind(section, &data.kind));
         Ok(())
-    }
-}
-
-/// A room's current state as it was at a position.
-pub async fn state_at(
-    store: &Store,
-    room: RoomNo,
-    at: Pos,
-) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
-    let Some(head) = store.room_by_no(room).await? else {
-        return Ok(BTreeMap::new());
-    };
-    let Some(snapshot) = head.snapshot else {
-        return Ok(BTreeMap::new());
-    };
-    let full = store.state_all(snapshot).await?.into_iter().collect();
-    // Read after the head: whatever it holds beyond `at` is among these.
-    let now = store.log().head();
-    let later = if now > at {
-        changes(store, room, at, now).await?
-    } else {
-        Vec::new()
-    };
-    Ok(decide::rewound(full, &later))
-}
-
-/// How many users a nameless room is named by.
-const HEROES: usize = 5;
-
-/// Users whose membership matters.
-#[derive(Default)]
-struct LazyWanted<'t> {
-    /// Senders of the timeline, with the first event of each.
-    senders: BTreeMap<&'t UserId, &'t Arc<StoredEvent>>,
-    /// Heroes.
-    others: Vec<&'t UserId>,
-    /// The reader.
-    own: Option<OwnedUserId>,
-}
-
-impl LazyWanted<'_> {
-    fn has(&self, user: &str) -> bool {
-        self.own.as_ref().is_some_and(|own| own == user)
-            || self.others.iter().any(|other| *other == user)
-            || <&UserId>::try_from(user).is_ok_and(|user| self.senders.contains_key(user))
-    }
-}
-
-fn view_of(timeline: &Timeline) -> TimelineView {
-    TimelineView {
-        shown: timeline.events.iter().map(|seen| seen.event.no).collect(),
-        start: timeline.events.first().and_then(|seen| seen.event.pos()),
     }
 }

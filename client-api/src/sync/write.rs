@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     client_event::{self, Form},
+    history_point::HistoryPoint,
     json::Json,
-    messages::HistoryPoint,
     seen::{Seen, Style, Viewer},
 };
 

@@ -577,6 +577,16 @@ async fn typing_and_receipts_are_told_and_private_receipts_to_their_owner() {
             own["rooms"]["join"][&room]["account_data"]["events"],
             marker
         );
+        // A receipt doesn't go back.
+        let early = alice
+            .read(&format!("/rooms/{}/messages?dir=f&limit=1", esc(&room)))
+            .await;
+        let early = early["chunk"][0]["event_id"].as_str().unwrap();
+        for kind in ["m.read", "m.fully_read"] {
+            let path = format!("/rooms/{}/receipt/{kind}/{}", esc(&room), esc(early));
+            bob.ok(Method::POST, &path, json!({})).await;
+        }
+        assert!(bob.sync(Some(&next(&own)), "").await.get("rooms").is_none());
         // A new client is told where everybody has got to.
         let whole = alice.sync(None, "").await;
         assert!(ephemeral(&whole)[0]["content"][&said]["m.read"][&bob.id].is_object());
@@ -726,6 +736,9 @@ impl Model {
                 .unwrap()
             {
                 apply(event);
+            }
+            if part["timeline"]["limited"] == true {
+                self.timeline.remove(room);
             }
             for event in part["timeline"]["events"].as_array().unwrap() {
                 if after.is_none() {

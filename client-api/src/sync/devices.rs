@@ -1,0 +1,108 @@
+//! Whose devices a reader must look at again (client-server API, "Extensions to /sync" of
+//! end-to-end encryption).
+
+use std::collections::{BTreeSet, HashSet};
+
+use rhizome_protocol::Membership;
+use rhizome_storage::{MembershipRow, Pos, RoomNo, UserNo};
+use ruma::OwnedUserId;
+
+use super::{room::Loader, window::Window};
+use crate::{MatrixError, seen};
+
+/// Up to this many users are asked one by one whether they share a room with the reader.
+const MOST_ASKED: usize = 16;
+
+impl Loader<'_> {
+    /// Users whose devices the reader must look at again, and those it may forget
+    /// ("Tracking the device list for a user"). An initial answer names nobody: the client knows
+    /// nothing yet.
+    pub(super) async fn devices(
+        &self,
+        rows: &[MembershipRow],
+        window: &Window,
+    ) -> Result<(BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>), MatrixError> {
+        let (mut changed, mut left) = (BTreeSet::new(), BTreeSet::new());
+        let Some(after) = self.after else {
+            return Ok((changed, left));
+        };
+        let mut met: HashSet<UserNo> = HashSet::new();
+        let mut parted: HashSet<UserNo> = HashSet::new();
+        for row in rows {
+            let here = row.membership == Membership::Join;
+            if row.since > after && (here || self.was_joined_after(row, after).await?) {
+                let members = self.store.members(row.room, Some(Membership::Join)).await?;
+                let group = if here { &mut met } else { &mut parted };
+                group.extend(members.into_iter().map(|member| member.user));
+            } else if here && let Some(room) = window.rooms.get(&row.room) {
+                for (user, membership) in &room.members {
+                    let group = if *membership == Membership::Join {
+                        &mut met
+                    } else {
+                        &mut parted
+                    };
+                    group.insert(*user);
+                }
+            }
+        }
+        if met.is_empty() && parted.is_empty() && window.device_lists.is_empty() {
+            return Ok((changed, left));
+        }
+        met.remove(&self.viewer.user);
+        parted.remove(&self.viewer.user);
+        met.extend(&window.device_lists);
+        let candidates: HashSet<UserNo> = met.union(&parted).copied().collect();
+        let sharing = self.sharing(&candidates, rows).await?;
+        for user in candidates {
+            if sharing.contains(&user) {
+                if met.contains(&user) {
+                    changed.insert(self.store.user(user).await?);
+                }
+            } else if parted.contains(&user) {
+                left.insert(self.store.user(user).await?);
+            }
+        }
+        Ok((changed, left))
+    }
+
+    /// Those of some users who share a room with the reader; the reader counts as one of them.
+    async fn sharing(
+        &self,
+        users: &HashSet<UserNo>,
+        rows: &[MembershipRow],
+    ) -> Result<HashSet<UserNo>, MatrixError> {
+        if users.len() > MOST_ASKED {
+            let mut sharing = HashSet::from([self.viewer.user]);
+            sharing.extend(self.store.users_sharing_rooms(self.viewer.user).await?);
+            return Ok(sharing);
+        }
+        // A few are answered from the cache of memberships.
+        let here = |row: &MembershipRow| row.membership == Membership::Join;
+        let joined: HashSet<RoomNo> = rows
+            .iter()
+            .filter(|row| here(row))
+            .map(|row| row.room)
+            .collect();
+        let mut sharing = HashSet::new();
+        for user in users {
+            let theirs = self.store.memberships_of(*user).await?;
+            if *user == self.viewer.user
+                || theirs
+                    .iter()
+                    .any(|row| here(row) && joined.contains(&row.room))
+            {
+                sharing.insert(*user);
+            }
+        }
+        Ok(sharing)
+    }
+
+    /// Whether the reader, who isn't in the room now, was joined at or after a position.
+    async fn was_joined_after(&self, row: &MembershipRow, after: Pos) -> Result<bool, MatrixError> {
+        let (Membership::Leave | Membership::Ban, Some(event)) = (row.membership, row.event) else {
+            return Ok(false);
+        };
+        let left_at = seen::end_of_stay(self.store, self.viewer, event).await?;
+        Ok(left_at.is_some_and(|left| left > after))
+    }
+}

@@ -1,0 +1,153 @@
+//! A reader of the log for one device: what `/sync` asks once and a socket asks all the time.
+
+use std::{sync::Arc, time::Duration};
+
+use rhizome_protocol::Membership;
+use rhizome_storage::{Interest, MembershipRow, Pos, RoomNo};
+
+use super::{Ask, News, room::Loader, token::Token, window::Window, write};
+use crate::{App, MatrixError, seen::Viewer};
+
+/// A reader of the log for one device, kept by a request or a socket.
+pub struct Reader {
+    app: App,
+    viewer: Viewer,
+    ask: Ask,
+    /// Up to where the client has been told everything.
+    since: Option<Token>,
+    interest: Option<Interest>,
+}
+
+impl Reader {
+    /// A reader that goes on from `since`.
+    pub fn new(app: App, viewer: Viewer, ask: Ask, since: Option<Token>) -> Reader {
+        Reader {
+            app,
+            viewer,
+            ask,
+            since,
+            interest: None,
+        }
+    }
+
+    /// Whether the client has been told anything yet.
+    pub fn has_position(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// The next news. Waits for some at most `timeout`; the first answer of all, one with
+    /// `full_state`, and one at the end of the server are given at once.
+    pub async fn next(&mut self, timeout: Duration) -> Result<News, MatrixError> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let at_once = self.since.is_none() || self.ask.full_state;
+        self.app.store.log().refresh().await?;
+        loop {
+            let news = self.pass().await?;
+            let over = at_once
+                || tokio::time::Instant::now() >= deadline
+                || self.app.shutdown.is_cancelled();
+            if !news.is_empty() || over {
+                return Ok(news);
+            }
+            tokio::select! {
+                () = self.woken() => {}
+                () = tokio::time::sleep_until(deadline) => return Ok(news),
+                () = self.app.shutdown.cancelled() => return Ok(news),
+            }
+        }
+    }
+
+    /// Waits until something may concern the reader. To be called after a pass.
+    pub async fn woken(&self) {
+        match &self.interest {
+            Some(interest) => interest.changed().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Writes news as an answer, or, with `kind`, as a frame.
+    pub fn write(&self, news: &News, kind: Option<&str>) -> String {
+        write::answer(
+            news,
+            &self.viewer,
+            &self.ask,
+            self.app.store.clock().now_ms(),
+            kind,
+        )
+    }
+
+    /// One pass: what is new since the reader's position, which moves on.
+    pub async fn pass(&mut self) -> Result<News, MatrixError> {
+        let (upto, ephemeral, rows) = self.moment().await?;
+        let store = &self.app.store;
+        let after = self.since.as_ref().map(|token| token.pos);
+        let heard = self
+            .since
+            .as_ref()
+            .map_or(0, |token| token.ephemeral_after(ephemeral));
+        let next = Token {
+            epoch: store.epoch(),
+            pos: upto,
+            ephemeral,
+        };
+        let window = if let Some(after) = after {
+            Window::read(store, self.viewer.user, &rows, after, upto).await?
+        } else {
+            self.app
+                .sync
+                .lazy
+                .forget(&(self.viewer.user, self.viewer.device_id.clone()));
+            Window::default()
+        };
+        let ignored = self
+            .app
+            .sync
+            .ignored
+            .of(store, self.viewer.user, after, upto, &window)
+            .await?;
+        let loader = Loader {
+            store,
+            lazy: &self.app.sync.lazy,
+            viewer: &self.viewer,
+            ask: &self.ask,
+            ignored: &ignored,
+            after,
+            upto,
+            ephemeral: (heard, ephemeral),
+            all_account_data: tokio::sync::OnceCell::new(),
+        };
+        let mut news = loader.rooms(&rows, &window, next.clone()).await?;
+        news.account_data = loader.global_account_data(&window).await?;
+        news.devices = loader.devices(&rows, &window).await?;
+        self.since = Some(next);
+        Ok(news)
+    }
+
+    /// The position at which this pass ends, and the reader's memberships as of it; from here on
+    /// wakes what comes later.
+    async fn moment(&mut self) -> Result<(Pos, i64, Arc<[MembershipRow]>), MatrixError> {
+        let store = &self.app.store;
+        let log = store.log();
+        loop {
+            let rows = store.memberships_of(self.viewer.user).await?;
+            let joined: Vec<RoomNo> = rows
+                .iter()
+                .filter(|row| row.membership == Membership::Join)
+                .map(|row| row.room)
+                .collect();
+            // Interest first: what comes between it and reading the head must not be slept over.
+            match &mut self.interest {
+                Some(interest) => interest.set_rooms(&joined),
+                None => self.interest = Some(log.interest(&joined, Some(self.viewer.user))),
+            }
+            let ephemeral = store.ephemeral().head();
+            let upto = log.head();
+            let again = store.memberships_of(self.viewer.user).await?;
+            // Nothing may have moved beyond the position, or before it but after `rows` was read.
+            if again == rows && rows.iter().all(|row| row.pos <= upto && row.since <= upto) {
+                return Ok((upto, ephemeral, rows));
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Which rooms an answer has, and in which section.
+
+use std::{collections::HashSet, sync::Arc};
+
+use rhizome_protocol::Membership;
+use rhizome_storage::{AccountData, MembershipRow, Pos, RoomNo};
+use ruma::OwnedRoomId;
+
+use super::{News, room::Loader, token::Token, window::Window, write};
+use crate::{MatrixError, filter};
+
+/// The state that an invited user is shown ("Stripped state").
+const STRIPPED: [&str; 8] = [
+    "m.room.create",
+    "m.room.name",
+    "m.room.avatar",
+    "m.room.topic",
+    "m.room.join_rules",
+    "m.room.canonical_alias",
+    "m.room.encryption",
+    "m.room.history_visibility",
+];
+
+impl Loader<'_> {
+    pub(super) async fn rooms(
+        &self,
+        rows: &[MembershipRow],
+        window: &Window,
+        next: Token,
+    ) -> Result<News, MatrixError> {
+        let mut news = News {
+            next,
+            join: Vec::new(),
+            invite: Vec::new(),
+            knock: Vec::new(),
+            leave: Vec::new(),
+            account_data: Vec::new(),
+            devices: Default::default(),
+        };
+        let typing: HashSet<RoomNo> = match self.after {
+            Some(_) => {
+                let joined: Vec<RoomNo> = rows.iter().map(|row| row.room).collect();
+                self.store
+                    .ephemeral()
+                    .changed(&joined, self.ephemeral.0)
+                    .into_iter()
+                    .collect()
+            }
+            None => HashSet::new(),
+        };
+        for row in rows.iter().filter(|row| !row.forgotten) {
+            let fresh = self.after.is_none_or(|after| row.since > after);
+            let touched =
+                fresh || window.rooms.contains_key(&row.room) || typing.contains(&row.room);
+            match row.membership {
+                Membership::Join if touched || self.ask.full_state => {
+                    let Some(room_id) = self.wanted(row.room).await? else {
+                        continue;
+                    };
+                    let part = self.joined(row, window.rooms.get(&row.room)).await?;
+                    if !part.is_empty() {
+                        news.join.push((room_id, part));
+                    }
+                }
+                Membership::Invite | Membership::Knock if fresh => {
+                    let Some(room_id) = self.wanted(row.room).await? else {
+                        continue;
+                    };
+                    let Some(stripped) = self.stripped(row).await? else {
+                        continue;
+                    };
+                    let list = if row.membership == Membership::Invite {
+                        &mut news.invite
+                    } else {
+                        &mut news.knock
+                    };
+                    list.push((room_id, stripped));
+                }
+                Membership::Leave | Membership::Ban
+                    if fresh || window.rooms.contains_key(&row.room) =>
+                {
+                    let tell = match self.after {
+                        None => self.ask.filter.room.include_leave,
+                        Some(after) => row.pos > after,
+                    };
+                    if !tell {
+                        continue;
+                    }
+                    let Some(room_id) = self.wanted(row.room).await? else {
+                        continue;
+                    };
+                    news.leave.push((room_id, self.left(row).await?));
+                }
+                _ => {}
+            }
+        }
+        Ok(news)
+    }
+
+    async fn wanted(&self, room: RoomNo) -> Result<Option<OwnedRoomId>, MatrixError> {
+        let room_id = self.store.room_id(room).await?;
+        Ok(filter::room_wanted(&self.ask.filter.room, &room_id).then_some(room_id))
+    }
+
+    pub(super) async fn global_account_data(
+        &self,
+        window: &Window,
+    ) -> Result<Vec<Arc<AccountData>>, MatrixError> {
+        let mut data: Vec<_> = if self.after.is_some() {
+            window.account_data.clone()
+        } else {
+            let load = || {
+                self.store
+                    .account_data_since(self.viewer.user, Pos(0), self.upto)
+            };
+            let all = self.all_account_data.get_or_try_init(load).await?;
+            all.iter()
+                .filter(|data| data.room.is_none())
+                .cloned()
+                .collect()
+        };
+        data.retain(|data| filter::wants_global(&self.ask.filter.account_data, &data.kind));
+        Ok(data)
+    }
+
+    /// The stripped state of a room that the reader is invited to or knocks on, as a JSON array.
+    /// `None` for someone's invite that isn't wanted.
+    async fn stripped(&self, row: &MembershipRow) -> Result<Option<String>, MatrixError> {
+        if let Some(invite) = self.store.remote_invite(self.viewer.user, row.room).await? {
+            let hidden = self.ignored.contains(&invite.sender);
+            return Ok((!hidden).then(|| write::remote_stripped(&invite)));
+        }
+        let Some(own) = row.event else {
+            return Ok(None);
+        };
+        let Some(own) = self.store.event_by_no(own).await? else {
+            return Ok(None);
+        };
+        if self.ignored.contains(own.pdu.sender()) {
+            return Ok(None);
+        }
+        let mut events = Vec::new();
+        if let Some(at) = own.state_before.or(own.state_after) {
+            let sender = own.pdu.sender().as_str();
+            let mut keys: Vec<(&str, &str)> = STRIPPED.iter().map(|kind| (*kind, "")).collect();
+            keys.push(("m.room.member", sender));
+            let nos: Vec<_> = self
+                .store
+                .state_entries(at, &keys)
+                .await?
+                .into_iter()
+                .flatten()
+                .collect();
+            events = self.store.events_by_no(&nos).await?;
+        }
+        events.retain(|event| event.no != own.no);
+        events.push(own);
+        Ok(Some(write::stripped(&events)))
+    }
+}
