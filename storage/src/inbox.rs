@@ -32,33 +32,13 @@ pub struct InboxEvent {
 }
 
 impl Store {
-    /// The answer that a transaction of another server got, if it was done.
+    /// The answer that a transaction of another server got, if it was done ([`Fact::InboundTxn`](crate::Fact)).
     pub async fn inbound_txn(&self, origin: &ServerName, txn_id: &str) -> Result<Option<String>> {
         let query = self
             .sql("SELECT response FROM inbound_txn WHERE origin = $1 AND txn_id = $2")
             .bind(origin.to_string())
             .bind(escaped(txn_id).into_owned());
-        Ok(self.row(query).await?.map(|row| row.raw(0)).transpose()?)
-    }
-
-    /// Remembers the answer of a transaction; the first answer stays.
-    pub async fn inbound_txn_done(
-        &self,
-        origin: &ServerName,
-        txn_id: &str,
-        response: &str,
-    ) -> Result<()> {
-        let query = self
-            .sql(
-                "INSERT INTO inbound_txn (origin, txn_id, response, received_ts) VALUES ($1, $2, $3, $4) \
-                 ON CONFLICT (origin, txn_id) DO NOTHING",
-            )
-            .bind(origin.to_string())
-            .bind(escaped(txn_id).into_owned())
-            .bind(response.to_owned())
-            .bind(self.clock().now_ms());
-        self.execute(query).await?;
-        Ok(())
+        Ok(self.row(query).await?.map(|row| row.text(0)).transpose()?)
     }
 
     /// Forgets transactions that were done before `before` (milliseconds since 1970).
@@ -247,6 +227,7 @@ mod tests {
 
     use super::*;
     use crate::testing::TestDatabase;
+    use crate::{Fact, WriteSet};
 
     fn event(name: &str, room: &str, received_ts: i64) -> InboxEvent {
         InboxEvent {
@@ -273,11 +254,19 @@ mod tests {
             let store = database.open().await;
             let (origin, txn) = (server_name!("far.org"), "a\u{0}b");
             assert_eq!(store.inbound_txn(origin, txn).await.unwrap(), None);
-            store
-                .inbound_txn_done(origin, txn, r#"{"pdus":{}}"#)
-                .await
-                .unwrap();
-            store.inbound_txn_done(origin, txn, "{}").await.unwrap();
+            for response in [r#"{"pdus":{}}"#, "{}"] {
+                let fact = Fact::InboundTxn {
+                    origin: origin.to_owned(),
+                    txn_id: txn.to_owned(),
+                    response: response.to_owned(),
+                    received_ts: 5,
+                };
+                let set = WriteSet {
+                    facts: vec![fact],
+                    ..WriteSet::default()
+                };
+                store.commit(set).await.unwrap();
+            }
             assert_eq!(
                 store.inbound_txn(origin, txn).await.unwrap().as_deref(),
                 Some(r#"{"pdus":{}}"#)

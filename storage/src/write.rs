@@ -263,6 +263,17 @@ pub enum Fact {
         /// Who made it.
         creator: UserNo,
     },
+    /// The answer that another server's transaction got; the first one stays. No position.
+    InboundTxn {
+        /// Whose transaction.
+        origin: OwnedServerName,
+        /// Its id, at most 255 bytes.
+        txn_id: String,
+        /// The answer.
+        response: String,
+        /// Now, in milliseconds since 1970.
+        received_ts: i64,
+    },
     /// Whether the room is in this server's public directory. No position.
     Directory {
         /// The room.
@@ -270,6 +281,19 @@ pub enum Fact {
         /// Whether it is listed.
         public: bool,
     },
+}
+
+impl Fact {
+    /// Whether it gets a position in the log.
+    pub(crate) fn has_position(&self) -> bool {
+        !matches!(
+            self,
+            Self::Forget { .. }
+                | Self::Alias { .. }
+                | Self::Directory { .. }
+                | Self::InboundTxn { .. }
+        )
+    }
 }
 
 /// What the log got.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rhizome_protocol::Membership;
 use rhizome_rooms::read;
-use rhizome_storage::{Fact, RoomHead, UserNo, WriteSet};
+use rhizome_storage::{Fact, RoomHead, UserNo};
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId,
     api::federation::transactions::edu::Edu, serde::Raw,
@@ -52,7 +52,8 @@ struct ReceiptData {
     thread_id: Option<String>,
 }
 
-/// Applies what is understood and allowed; the rest leaves a line in the log.
+/// Applies what is understood and allowed, and gives what is to be written; the rest leaves a line in the
+/// log.
 ///
 /// # Errors
 /// Those of the database only.
@@ -60,7 +61,7 @@ pub(super) async fn apply(
     fed: &Federation,
     origin: &ServerName,
     edus: &[Raw<Edu>],
-) -> Result<(), MatrixError> {
+) -> Result<Vec<Fact>, MatrixError> {
     let mut facts = Vec::new();
     for edu in edus {
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(edu.json().get()) else {
@@ -78,19 +79,7 @@ pub(super) async fn apply(
             other => tracing::trace!(%origin, kind = other, "ignored an EDU"),
         }
     }
-    if !facts.is_empty() {
-        let written = fed
-            .store()
-            .commit(WriteSet {
-                facts,
-                ..WriteSet::default()
-            })
-            .await;
-        if let Err(error) = written {
-            tracing::warn!(%origin, %error, "receipts of another server couldn't be stored");
-        }
-    }
-    Ok(())
+    Ok(facts)
 }
 
 /// <https://spec.matrix.org/v1.19/server-server-api/#typing-notifications>

@@ -16,7 +16,7 @@ use rhizome_rooms::{
     Error, join, read,
     receive::{self, Gathered, Received},
 };
-use rhizome_storage::{InboxEvent, RoomHead};
+use rhizome_storage::{Fact, InboxEvent, RoomHead, WriteSet};
 use ruma::{
     OwnedEventId, OwnedRoomId, RoomId, ServerName, UserId,
     api::federation::transactions::send_transaction_message,
@@ -66,9 +66,19 @@ pub(super) async fn send(
         return Ok(RawJson(answer.into()));
     }
     let told = events(&fed, &who, &req.pdus).await?;
-    edus::apply(&fed, &who, &req.edus).await?;
     let answer = answer(told);
-    store.inbound_txn_done(&who, txn.as_str(), &answer).await?;
+    let mut facts = edus::apply(&fed, &who, &req.edus).await?;
+    facts.push(Fact::InboundTxn {
+        origin: who,
+        txn_id: txn.to_string(),
+        response: answer.clone(),
+        received_ts: store.clock().now_ms(),
+    });
+    let set = WriteSet {
+        facts,
+        ..WriteSet::default()
+    };
+    store.commit(set).await?;
     Ok(RawJson(answer.into()))
 }
 

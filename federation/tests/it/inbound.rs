@@ -819,3 +819,35 @@ async fn the_older_endpoints_give_the_same_in_their_own_form() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_transaction_with_one_message_costs() {
+    each(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob) = (a.user("alice"), b.user("bob"));
+        let room = a.create(&alice, &RoomVersionId::V12).await;
+        b.join(&bob, &room, a).await.unwrap();
+        let mut prev = newest(b, &room).await;
+        let mut costs = Vec::new();
+        for n in 0..6 {
+            let content = json!({ "body": format!("m{n}") });
+            let event = forge(b, 2, &bob, &room, &[&prev], "m.room.message", None, content).await;
+            prev = event.event_id().to_owned();
+            take(b, &event).await;
+            let before = a.store().counters().now();
+            b.transaction(a, &format!("t{n}"), &[json_of(&event)], &[])
+                .await;
+            let after = a.store().counters().now();
+            costs.push((
+                after.queries - before.queries,
+                after.transactions - before.transactions,
+            ));
+        }
+        // One look at the transactions that were done; the event's group; the answer's group. PostgreSQL's
+        // poll for other processes may come in between, so the cheapest counts.
+        let (queries, transactions) = costs.iter().min().unwrap();
+        assert!(*queries <= 12, "{costs:?}");
+        assert_eq!(*transactions, 2, "{costs:?}");
+    })
+    .await;
+}

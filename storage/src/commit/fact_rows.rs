@@ -27,7 +27,7 @@ impl Maker<'_> {
         }
         self.moved_facts(&rows)?;
         self.invites(&rows)?;
-        let (mut aliases, mut forgotten) = (Vec::new(), Vec::new());
+        let (mut aliases, mut forgotten, mut inbound) = (Vec::new(), Vec::new(), Vec::new());
         for fact in self.accepted.iter().flat_map(|(_, job)| &job.set.facts) {
             match fact {
                 Fact::Alias {
@@ -38,6 +38,15 @@ impl Maker<'_> {
                     aliases.push((escaped(alias.as_str()), room, creator));
                 }
                 Fact::Forget { user, room } => forgotten.push((user, room)),
+                Fact::InboundTxn {
+                    origin,
+                    txn_id,
+                    response,
+                    received_ts,
+                } => {
+                    let txn_id = escaped(txn_id);
+                    inbound.push((origin.as_str(), txn_id, escaped(response), received_ts));
+                }
                 _ => {}
             }
         }
@@ -46,6 +55,13 @@ impl Maker<'_> {
              SELECT value ->> 0, CAST(value ->> 1 AS BIGINT), CAST(value ->> 2 AS BIGINT) \
              FROM EACH($1)",
             &aliases,
+            Uses::Rows,
+        )?;
+        self.before(
+            "INSERT INTO inbound_txn (origin, txn_id, response, received_ts) \
+             SELECT value ->> 0, value ->> 1, value ->> 2, CAST(value ->> 3 AS BIGINT) \
+             FROM EACH($1) WHERE true ON CONFLICT (origin, txn_id) DO NOTHING",
+            &inbound,
             Uses::Rows,
         )?;
         self.after(
@@ -234,7 +250,10 @@ impl<'a> FactRows<'a> {
                     None => drop(self.gone.insert(key, offset)),
                 }
             }
-            Fact::Forget { .. } | Fact::Alias { .. } | Fact::Directory { .. } => {}
+            Fact::Forget { .. }
+            | Fact::Alias { .. }
+            | Fact::Directory { .. }
+            | Fact::InboundTxn { .. } => {}
         }
     }
 }

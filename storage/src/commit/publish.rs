@@ -260,7 +260,10 @@ fn fact_entry(fact: &Fact, room_of_invite: Option<RoomNo>, pos: Pos) -> Option<E
             room: room_of_invite?,
             gone: true,
         },
-        Fact::Forget { .. } | Fact::Alias { .. } | Fact::Directory { .. } => return None,
+        Fact::Forget { .. }
+        | Fact::Alias { .. }
+        | Fact::Directory { .. }
+        | Fact::InboundTxn { .. } => return None,
     })
 }
 

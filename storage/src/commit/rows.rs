@@ -18,7 +18,7 @@ use super::group::{Statement, Uses};
 use crate::db::{hex, signed};
 use crate::dialect::escaped;
 use crate::rooms::extremities_text;
-use crate::{EventNo, Fact, NewEvent, Result, RoomNo, RoomWrite, StoredEvent, UserNo};
+use crate::{EventNo, NewEvent, Result, RoomNo, RoomWrite, StoredEvent, UserNo};
 
 /// What was read for the rows.
 #[derive(Debug, Default)]
@@ -135,10 +135,7 @@ fn assign(accepted: &[(usize, &Job)], plan: &mut Plan) {
                 .extend(others.map(|change| Planned::State { job, room, change }));
         }
         for (fact, what) in held.set.facts.iter().enumerate() {
-            if !matches!(
-                what,
-                Fact::Forget { .. } | Fact::Alias { .. } | Fact::Directory { .. }
-            ) {
+            if what.has_position() {
                 plan.log.push(Planned::Fact { job, fact });
             }
         }
