@@ -1,7 +1,7 @@
 //! The commit queue: many write sets, one transaction.
 //!
 //! [`gather`] looks up, in the caller's task and outside of any transaction, the numbers that the rows
-//! will need. [`group`] then makes a transaction of what waits: it reads what the decision needs
+//! will need. [`group`] then makes a transaction of what waits: it [`load`]s what the decision needs
 //! under the rooms' locks, [`decide`]s in memory which write sets stand, lets [`rows`] turn them into
 //! rows, and writes those with one statement per table. [`publish`] brings caches and tail up to date.
 
@@ -10,6 +10,7 @@ mod event_rows;
 mod fact_rows;
 mod gather;
 mod group;
+mod load;
 mod member_rows;
 mod publish;
 mod rows;
@@ -23,8 +24,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::CrashAt;
-use crate::{CommitError, Committed, Error, Store, WriteSet};
+use crate::{CommitError, Committed, CrashAt, Error, Store, WriteSet};
 pub(crate) use gather::Destinations;
 use gather::Gathered;
 use group::Trouble;

@@ -1,0 +1,102 @@
+//! How to open a store, and the places at which tests break it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::Clock;
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `sqlite:path` or `postgres://…`.
+    pub url: String,
+    /// How many connections at most, readers and writers together.
+    pub max_connections: u32,
+    /// The time.
+    pub clock: Clock,
+    /// How often to ask what other processes have committed. `None` is the dialect's default: 100 ms on
+    /// PostgreSQL, never on SQLite, where there are no others.
+    pub poll_interval: Option<Duration>,
+    /// How many events the caches hold besides the log's tail.
+    pub cached_events: usize,
+    /// How many of the log's last entries stay in memory.
+    pub tail_entries: usize,
+    /// How many bytes these may have together.
+    pub tail_bytes: usize,
+    /// How many write sets one transaction takes at most.
+    pub group_limit: usize,
+    /// For tests: where to end the process.
+    pub crash_point: Option<CrashPoint>,
+    /// For tests: COMMITs whose answer gets lost, in this order. Shared by clones of the options.
+    pub lost_answers: Arc<Mutex<Vec<LostAnswer>>>,
+}
+
+impl Options {
+    /// The defaults with this URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            max_connections: 16,
+            clock: Clock::system(),
+            poll_interval: None,
+            cached_events: 20_000,
+            tail_entries: 20_000,
+            tail_bytes: 64 << 20,
+            group_limit: 256,
+            crash_point: None,
+            lost_answers: Arc::default(),
+        }
+    }
+}
+
+/// A place in the commit at which the process ends at once, as if its machine had lost power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CrashPoint {
+    /// Where.
+    pub at: CrashAt,
+    /// After how many groups that got there unharmed.
+    pub after: u64,
+}
+
+/// What really became of a COMMIT that didn't answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostAnswer {
+    /// It is durable.
+    Committed,
+    /// Nothing is.
+    RolledBack,
+}
+
+/// Where a process may end itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashAt {
+    /// Everything is written, COMMIT is not sent.
+    BeforeCommit,
+    /// COMMIT has returned; nobody knows.
+    AfterCommit,
+    /// The tail has the entries and readers were woken; the senders have no answer.
+    BeforeAnswer,
+}
+
+impl std::str::FromStr for CrashPoint {
+    type Err = String;
+
+    /// `before-commit`, `after-commit` or `before-answer`, with `:N` to let N groups pass.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (at, after) = text.split_once(':').unwrap_or((text, "0"));
+        let at = match at {
+            "before-commit" => CrashAt::BeforeCommit,
+            "after-commit" => CrashAt::AfterCommit,
+            "before-answer" => CrashAt::BeforeAnswer,
+            _ => {
+                return Err(format!(
+                    "{at:?} is none of before-commit, after-commit, before-answer"
+                ));
+            }
+        };
+        let after = after
+            .parse()
+            .map_err(|_| format!("{after:?} is not a number of commits"))?;
+        Ok(Self { at, after })
+    }
+}
