@@ -339,3 +339,56 @@ async fn servers_converge_whatever_the_order() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_received_and_what_is_sent_race_without_loss() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let mut levels = content(&one, &room, "m.room.power_levels", "")
+            .await
+            .unwrap();
+        levels["users"]["@bob:two"] = 100.into();
+        set(&one, &room, "@alice:one", "m.room.power_levels", "", levels).await;
+        join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let note = |who: &str, turn: usize| {
+            let key = (turn % 3).to_string();
+            let value = json!({ "by": who, "turn": turn });
+            state(&room, who, "org.example.note", &key, value)
+        };
+        let mut his = Vec::new();
+        for turn in 0..15 {
+            his.push(sent(&two, note("@bob:two", turn)).await);
+        }
+        let mut tasks = Vec::new();
+        for sender in 0..3 {
+            let (one, drafts) = (one.clone(), (0..10).map(|n| note("@alice:one", sender + n)));
+            let drafts: Vec<_> = drafts.collect();
+            tasks.push(tokio::spawn(async move {
+                let mut ids = Vec::new();
+                for draft in drafts {
+                    ids.push(sent(&one, draft).await);
+                }
+                ids
+            }));
+        }
+        for id in &his {
+            assert_eq!(carry(&two, &one, id).await, Received::Accepted);
+        }
+        let mut hers = Vec::new();
+        for task in tasks {
+            hers.extend(task.await.unwrap());
+        }
+        hers.push(say(&one, &room, "@alice:one", "done").await);
+        let log = log_of(&one, &room).await;
+        for id in hers.iter().chain(&his) {
+            let count = log.iter().filter(|pdu| pdu.event_id() == id).count();
+            assert_eq!(count, 1);
+        }
+        for pdu in log.iter().filter(|pdu| pdu.sender() == "@alice:one") {
+            carry_all(&one, &two, pdu.event_id()).await;
+        }
+        assert_eq!(current(&one, &room).await, current(&two, &room).await);
+        assert_eq!(ends(&one, &room).await, ends(&two, &room).await);
+    })
+    .await;
+}
