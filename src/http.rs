@@ -1,11 +1,12 @@
 //! From a socket to a handler: what a listener serves, limits against slow and greedy peers, the
 //! request's span.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -68,6 +69,58 @@ pub(crate) struct Serving {
     pub(crate) kill: CancellationToken,
     pub(crate) connections: TaskTracker,
     pub(crate) slots: Arc<Semaphore>,
+    pub(crate) peers: Arc<Peers>,
+}
+
+/// How many connections each address holds.
+#[derive(Debug, Default)]
+pub(crate) struct Peers(Mutex<HashMap<IpAddr, usize>>);
+
+impl Peers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more connection of `peer`; `None` when it has `limit` already.
+    fn enter(self: &Arc<Self>, peer: IpAddr, limit: usize) -> Option<Place> {
+        let block = block_of(peer);
+        let mut counts = self.lock();
+        let count = counts.entry(block).or_default();
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            peers: self.clone(),
+            block,
+        })
+    }
+}
+
+/// One counted connection.
+struct Place {
+    peers: Arc<Peers>,
+    block: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.peers.lock();
+        if let Some(count) = counts.get_mut(&self.block) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.block);
+            }
+        }
+    }
+}
+
+/// What one subscriber usually has: an IPv4 address or an IPv6 /64.
+fn block_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
 }
 
 /// Accepts connections until the server stops.
@@ -82,10 +135,24 @@ pub(crate) async fn accept(listener: Arc<TcpListener>, serving: Arc<Serving>) {
         };
         match accepted {
             (Ok(slot), Ok((stream, peer))) => {
+                let proxies = &serving.limits.trusted_proxies;
+                let place = if is_in(proxies, peer.ip()) {
+                    None
+                } else {
+                    let limit = serving.limits.max_connections_per_address;
+                    let Some(place) = serving.peers.enter(peer.ip(), limit) else {
+                        tracing::debug!(%peer, "too many connections from one address");
+                        continue;
+                    };
+                    Some(place)
+                };
                 let serving = serving.clone();
                 let held = Held {
                     stream,
+                    patience: serving.limits.body_timeout.0,
+                    stalled: None,
                     _slot: slot,
+                    _place: place,
                     _token: serving.connections.token(),
                 };
                 tokio::spawn(async move {
@@ -122,8 +189,35 @@ async fn connection(stream: Held, peer: SocketAddr, serving: &Arc<Serving>) {
 /// its place among the connections and is waited for when the server stops.
 struct Held {
     stream: TcpStream,
+    /// How long the peer may refuse to take what it is sent.
+    patience: Duration,
+    /// Made when it does.
+    stalled: Option<Pin<Box<Sleep>>>,
     _slot: OwnedSemaphorePermit,
+    _place: Option<Place>,
     _token: TaskTrackerToken,
+}
+
+impl Held {
+    /// Gives up on a peer that doesn't read.
+    fn not_forever(
+        &mut self,
+        cx: &mut Context<'_>,
+        wrote: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if wrote.is_ready() {
+            self.stalled = None;
+            return wrote;
+        }
+        let patience = self.patience;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
+        stalled
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 impl AsyncRead for Held {
@@ -142,7 +236,8 @@ impl AsyncWrite for Held {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.not_forever(cx, wrote)
     }
 
     fn poll_write_vectored(
@@ -150,7 +245,8 @@ impl AsyncWrite for Held {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, parts)
+        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
+        self.not_forever(cx, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -289,8 +385,7 @@ fn api_of(path: &str) -> Option<Api> {
 
 /// The address that a request came from: through trusted proxies, what the nearest one names.
 fn real_peer(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> SocketAddr {
-    let is_trusted = |address: IpAddr| trusted.iter().any(|range| range.contains(&address));
-    if !is_trusted(peer.ip().to_canonical()) {
+    if !is_in(trusted, peer.ip()) {
         return peer;
     }
     let hops = headers
@@ -307,11 +402,16 @@ fn real_peer(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Socket
             break;
         };
         real = SocketAddr::new(address, 0);
-        if !is_trusted(address.to_canonical()) {
+        if !is_in(trusted, address) {
             break;
         }
     }
     real
+}
+
+fn is_in(ranges: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    ranges.iter().any(|range| range.contains(&address))
 }
 
 fn refuse(status: StatusCode, errcode: &str, error: &str) -> Response {
@@ -427,6 +527,23 @@ mod tests {
         ] {
             assert_eq!(api_of(path), api, "{path}");
         }
+    }
+
+    #[test]
+    fn an_address_holds_so_many_connections() {
+        let peers = Arc::new(Peers::default());
+        let enter = |address: &str| peers.enter(address.parse().unwrap(), 2);
+        let (one, two) = (enter("192.0.2.1"), enter("::ffff:192.0.2.1"));
+        assert!(one.is_some() && two.is_some());
+        assert!(enter("192.0.2.1").is_none());
+        assert!(enter("192.0.2.2").is_some());
+        drop(one);
+        assert!(enter("192.0.2.1").is_some());
+        let (_a, _b) = (enter("2001:db8::1"), enter("2001:db8::2"));
+        assert!(enter("2001:db8::3").is_none());
+        assert!(enter("2001:db8:0:1::3").is_some());
+        drop((two, _a, _b));
+        assert!(peers.lock().is_empty());
     }
 
     #[test]

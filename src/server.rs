@@ -98,6 +98,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             stop: stop.clone(),
             kill: kill.clone(),
             connections: connections.clone(),
+            peers: Arc::default(),
             slots: Arc::new(Semaphore::new(
                 config.http.max_connections.min(Semaphore::MAX_PERMITS),
             )),

@@ -71,9 +71,11 @@ pub struct Tls {
 pub struct Http {
     /// Connections that one listener holds at a time; more wait in the system's backlog.
     pub max_connections: usize,
+    /// Of these, from one address (an IPv6 /64); trusted proxies are not counted.
+    pub max_connections_per_address: usize,
     /// Time for the TLS handshake, and for the headers of each request (so also how long a connection may idle).
     pub header_timeout: Span,
-    /// Time for the whole body of a request.
+    /// Time for the whole body of a request, and for a peer to take what it is sent.
     pub body_timeout: Span,
     /// The largest request body.
     pub max_request_size: Size,
@@ -87,6 +89,7 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
+            max_connections_per_address: 500,
             header_timeout: Span::secs(60),
             body_timeout: Span::secs(60),
             max_request_size: Size::mib(12),
@@ -150,12 +153,21 @@ pub(super) fn check(listeners: &[Listener], http: &Http, problems: &mut Problems
             problems.add(format!("listeners.{index}.tls.{key}"), what, remedy);
         }
     }
-    if http.max_connections == 0 {
-        problems.add(
-            "http.max_connections",
-            "no connection would be accepted",
-            "set it to 10000, or remove the line",
-        );
+    for (key, number, default) in [
+        ("max_connections", http.max_connections, 10_000),
+        (
+            "max_connections_per_address",
+            http.max_connections_per_address,
+            500,
+        ),
+    ] {
+        if number == 0 {
+            problems.add(
+                format!("http.{key}"),
+                "no connection would be accepted",
+                format!("set it to {default}, or remove the line"),
+            );
+        }
     }
     if http.max_request_size.0 < 128 * 1024 {
         problems.add(

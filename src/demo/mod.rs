@@ -32,7 +32,10 @@ const PAGE: u32 = 20;
 pub async fn run(postgres: Option<String>) -> anyhow::Result<()> {
     let mut teller = Teller::new();
     let mut stage = Stage::set(postgres).await?;
-    let told = story(&mut stage, &mut teller).await;
+    let told = tokio::select! {
+        told = story(&mut stage, &mut teller) => told,
+        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    };
     let cleared = stage.clear().await;
     told?;
     cleared?;
@@ -52,41 +55,54 @@ struct Stage {
 impl Stage {
     async fn set(postgres: Option<String>) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("rhizome-demo-").tempdir()?;
-        let authority = Authority::create(dir.path())?;
         let mut schemas = Vec::new();
-        let mut urls = [None, None];
-        if let Some(server) = postgres {
-            for url in &mut urls {
-                let schema = Scratch::create(&server, "rhizome_demo")
-                    .await
-                    .context("a schema for the demo can't be made in the PostgreSQL given")?;
-                *url = Some(schema.url().to_owned());
-                schemas.push(schema);
+        let sites = async {
+            let authority = Authority::create(dir.path())?;
+            let mut urls = [None, None];
+            if let Some(server) = postgres {
+                for url in &mut urls {
+                    let schema = Scratch::create(&server, "rhizome_demo")
+                        .await
+                        .context("a schema for the demo can't be made in the PostgreSQL given")?;
+                    *url = Some(schema.url().to_owned());
+                    schemas.push(schema);
+                }
+            }
+            let [first, second] = urls;
+            let (north, south) = (dir.path().join("north"), dir.path().join("south"));
+            let north = Site::start(&authority, &north, first);
+            let south = Site::start(&authority, &south, second);
+            tokio::try_join!(north, south)
+        };
+        match sites.await {
+            Ok((north, south)) => Ok(Self {
+                north,
+                south,
+                schemas,
+                dir,
+            }),
+            Err(error) => {
+                remove(schemas).await?;
+                Err(error)
             }
         }
-        let [first, second] = urls;
-        let (north, south) = (dir.path().join("north"), dir.path().join("south"));
-        let north = Site::start(&authority, &north, first);
-        let south = Site::start(&authority, &south, second);
-        let (north, south) = tokio::try_join!(north, south)?;
-        Ok(Self {
-            north,
-            south,
-            schemas,
-            dir,
-        })
     }
 
     async fn clear(mut self) -> anyhow::Result<()> {
         tokio::join!(self.north.stop(), self.south.stop());
-        for schema in self.schemas {
-            schema
-                .remove()
-                .await
-                .context("a schema of the demo is left in the PostgreSQL given")?;
-        }
+        remove(self.schemas).await?;
         self.dir.close().context("the demo's directory is left")
     }
+}
+
+async fn remove(schemas: Vec<Scratch>) -> anyhow::Result<()> {
+    for schema in schemas {
+        schema
+            .remove()
+            .await
+            .context("a schema of the demo is left in the PostgreSQL given")?;
+    }
+    Ok(())
 }
 
 /// Prints lines with the time since the start.

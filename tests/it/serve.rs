@@ -230,6 +230,9 @@ async fn slow_and_greedy_peers_are_cut_off() {
     assert_eq!(whole(Vec::new()).await, "");
     assert_eq!(whole(b"PRI * HT".to_vec()).await, "");
     whole(b"GET /_matrix/client/versions HTTP/1.1\r\nHost: x\r\n".to_vec()).await;
+    // Stays after its answer and says nothing more.
+    let answer = whole(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     // Promises a body that doesn't come.
     let login = "POST /_matrix/client/v3/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length:";
     let answer = whole(format!("{login} 100\r\n\r\n{{").into_bytes()).await;
@@ -241,6 +244,13 @@ async fn slow_and_greedy_peers_are_cut_off() {
     let answer = whole(format!("{login} 9999999\r\n\r\n").into_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert!(answer.contains("M_TOO_LARGE"), "{answer}");
+    // Asks and asks, and doesn't take the answers.
+    let mut greedy = TcpStream::connect(address).await.unwrap();
+    let questions = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000);
+    let asking = async { while greedy.write_all(&questions).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(10), asking)
+        .await
+        .expect("the server gives it up");
     // Headers without end.
     let endless = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "a".repeat(300_000));
     let answer = whole(endless.into_bytes()).await;

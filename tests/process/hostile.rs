@@ -257,7 +257,9 @@ async fn stored_texts(alice: &Client, room: &str, text: &str, faults: &mut Fault
             .raw("GET", &format!("{in_room}/event/{event_id}"), vec![])
             .await;
         let same = event["content"] == content && event["type"] == text;
-        faults.check(same, || format!("{text:?} as type and text of a message: {event}"));
+        faults.check(same, || {
+            format!("{text:?} as type and text of a message: {event}")
+        });
     }
 
     // The rest need only be answered.
