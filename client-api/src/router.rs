@@ -46,8 +46,8 @@ fn accounts(table: Table) -> Table {
         .serve(devices::delete)
         .serve(devices::delete_many)
         // Profiles.
-        .serve(profile::get)
-        .serve(profile::get_field)
+        .serve_as(Kind::Other, profile::get)
+        .serve_as(Kind::Other, profile::get_field)
         .serve(profile::set_field)
         .serve(profile::delete)
 }
@@ -73,7 +73,7 @@ fn writing(table: Table) -> Table {
         .serve(state::get)
         .serve(state::list)
         // Aliases and the directory.
-        .serve(aliases::get)
+        .serve_as(Kind::Other, aliases::get)
         .serve(aliases::put)
         .serve(aliases::delete)
         .serve(aliases::list)

@@ -15,4 +15,5 @@ mod reading;
 mod rooms;
 mod stream;
 mod sync;
+mod together;
 mod visibility;
