@@ -3,7 +3,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
+use rhizome_protocol::{Membership, Object, Pdu, RoomRules, sign};
 use rhizome_rooms::join;
 use ruma::{
     EventId, RoomId, RoomVersionId, ServerName,
@@ -132,8 +132,9 @@ fn require_invite(
 
 /// Checks `invite_room_state` and turns it into stripped state for clients: the text of a JSON array.
 ///
-/// Versions whose room id is the create event's hash get all checks; in the others, servers that still
-/// send the stripped form are put up with.
+/// In versions whose room id is the create event's hash, entries in the form of full events must hold, and
+/// the create event must be among the entries. Entries in the stripped form are put up with everywhere:
+/// widespread servers send nothing else, whatever the version.
 async fn stripped_state(
     fed: &Federation,
     rules: &'static RoomRules,
@@ -144,36 +145,33 @@ async fn stripped_state(
     if entries.len() > MAX_STRIPPED || size > MAX_STRIPPED_BYTES {
         return Err(MatrixError::invalid_param("invite_room_state is too large"));
     }
-    let strict = rules.format.room_id_is_create_hash;
     let mut objects = Vec::with_capacity(entries.len());
     for entry in entries {
-        match verify::parse(entry) {
-            Ok(object) => objects.push(object),
-            Err(rejection) if strict => {
-                return Err(MatrixError::invalid_param(rejection.to_string()));
-            }
-            Err(rejection) => {
-                tracing::info!(%room_id, %rejection, "dropped an entry of invite_room_state");
-            }
-        }
+        objects.push(verify::parse(entry).map_err(|rejection| {
+            MatrixError::invalid_param(format!("invite_room_state: {rejection}"))
+        })?);
     }
-    if strict {
-        let mut has_create = false;
-        for checked in verify::objects(fed, rules, objects.clone()).await {
+    if rules.format.room_id_is_create_hash {
+        let full = objects
+            .iter()
+            .filter(|object| is_full(object))
+            .cloned()
+            .collect();
+        for checked in verify::objects(fed, rules, full).await {
             let pdu = checked.map_err(|rejection| {
                 MatrixError::invalid_param(format!("invite_room_state: {rejection}"))
             })?;
             if pdu.room_id() != room_id {
-                return Err(MatrixError::invalid_param(
-                    "invite_room_state has an event of another room",
-                ));
+                let message = "invite_room_state has an event of another room";
+                return Err(MatrixError::invalid_param(message));
             }
-            has_create |= pdu.is_state("m.room.create", "");
         }
-        if !has_create {
-            return Err(MatrixError::missing_param(
-                "invite_room_state lacks the m.room.create event",
-            ));
+        if !objects
+            .iter()
+            .any(|object| object.get("type") == Some(&json!("m.room.create")))
+        {
+            let message = "invite_room_state lacks the m.room.create event";
+            return Err(MatrixError::missing_param(message));
         }
     }
     let stripped: Vec<Value> = objects
@@ -188,6 +186,13 @@ async fn stripped_state(
         })
         .collect();
     Ok(Value::Array(stripped).to_string())
+}
+
+/// Whether an entry has the form of a full event rather than the stripped one.
+fn is_full(object: &Object) -> bool {
+    ["auth_events", "prev_events", "hashes", "signatures"]
+        .iter()
+        .all(|key| object.contains_key(*key))
 }
 
 fn unsupported(version: &RoomVersionId) -> MatrixError {

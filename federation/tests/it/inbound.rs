@@ -771,6 +771,11 @@ async fn what_is_signed_as_an_invite() {
                 let refused = ask(&good, good.event_id(), v, json!([create, other])).await;
                 assert_eq!(errcode(refused), (400, "M_INVALID_PARAM".to_owned()));
             }
+            // The stripped form is put up with.
+            let stripped = json!([{
+                "type": "m.room.create", "state_key": "", "sender": alice, "content": {},
+            }]);
+            ask(&good, good.event_id(), v, stripped).await.unwrap();
             let signed = ask(&good, good.event_id(), v, with_create).await.unwrap();
             let signatures = signed["event"]["signatures"].as_object().unwrap();
             assert!(signatures.contains_key("a.example") && signatures.contains_key("b.example"));
