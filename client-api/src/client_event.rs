@@ -180,3 +180,156 @@ pub fn write_stripped(out: &mut String, event: &StoredEvent) {
 pub fn is_own_membership(event: &StoredEvent, user: &UserId) -> bool {
     event.pdu.is_state("m.room.member", user.as_str())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, OnceLock};
+
+    use rhizome_protocol::{Pdu, RoomRules};
+    use rhizome_storage::{EventNo, Placement, RoomNo, Status};
+    use ruma::user_id;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn stored(version: &str, id: &str, mut object: Value) -> StoredEvent {
+        let rules = RoomRules::get(&version.try_into().unwrap()).unwrap();
+        let defaults = json!({"room_id": "!r:here", "sender": "@a:here", "origin_server_ts": 1_000,
+            "depth": 3, "prev_events": [], "auth_events": [], "hashes": {}, "signatures": {}});
+        for (key, value) in defaults.as_object().unwrap() {
+            object
+                .as_object_mut()
+                .unwrap()
+                .entry(key)
+                .or_insert_with(|| value.clone());
+        }
+        let pdu =
+            Pdu::from_stored(rules, id.try_into().unwrap(), object.to_string().into()).unwrap();
+        StoredEvent {
+            no: EventNo(1),
+            room: RoomNo(1),
+            pdu: Arc::new(pdu),
+            order: Some(7),
+            depth: 3,
+            status: Status::Accepted,
+            reason: None,
+            placement: Placement::Live,
+            state_before: None,
+            state_after: None,
+            visibility: None,
+            redacted_by: None,
+            txn: None,
+            client: OnceLock::new(),
+            replaces: OnceLock::new(),
+        }
+    }
+
+    fn written(event: &StoredEvent, form: Form, unsigned: &Unsigned<'_>) -> Value {
+        let mut out = String::new();
+        write(&mut out, event, form, unsigned);
+        serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
+    }
+
+    #[test]
+    fn a_message_is_written_with_and_without_its_room() {
+        let event = stored(
+            "11",
+            "$e",
+            json!({"type": "m.room.message",
+            "content": {"body": "a \"quoted\"\u{0}\n text", "deep": {"x": [1, null]}}, "stranger": "!"}),
+        );
+        let plain = Unsigned {
+            now_ms: 1_500,
+            ..Unsigned::default()
+        };
+        let mut expected = json!({"type": "m.room.message", "event_id": "$e", "sender": "@a:here",
+            "origin_server_ts": 1_000, "unsigned": {"age": 500},
+            "content": {"body": "a \"quoted\"\u{0}\n text", "deep": {"x": [1, null]}}});
+        assert_eq!(written(&event, Form::Sync, &plain), expected);
+        expected["room_id"] = "!r:here".into();
+        assert_eq!(written(&event, Form::Room, &plain), expected);
+        assert_eq!(
+            Arc::strong_count(event.client.get().unwrap()),
+            1,
+            "made once and kept"
+        );
+        let federation = written(&event, Form::Federation, &plain);
+        assert_eq!(
+            (&federation["stranger"], &federation["event_id"]),
+            (&json!("!"), &json!("$e"))
+        );
+    }
+
+    #[test]
+    fn unsigned_quotes_what_was_replaced_and_why_it_is_empty() {
+        let old = stored(
+            "11",
+            "$old",
+            json!({"type": "m.room.topic", "state_key": "",
+            "sender": "@b:here", "content": {"topic": "old"}}),
+        );
+        let why = stored(
+            "11",
+            "$why",
+            json!({"type": "m.room.redaction",
+            "content": {"redacts": "$e", "reason": "r"}}),
+        );
+        let event = stored(
+            "11",
+            "$e",
+            json!({"type": "m.room.topic", "state_key": "", "content": {}}),
+        );
+        let unsigned = Unsigned {
+            now_ms: 0,
+            transaction_id: Some("t\"1"),
+            membership: Some("join"),
+            replaced: Some(&old),
+            redaction: Some(&why),
+        };
+        let value = written(&event, Form::Sync, &unsigned);
+        let said = &value["unsigned"];
+        assert_eq!(value["state_key"], "");
+        assert_eq!(said["age"], -1_000);
+        assert_eq!(said["transaction_id"], "t\"1");
+        assert_eq!(said["membership"], "join");
+        assert_eq!(said["prev_content"], json!({"topic": "old"}));
+        assert_eq!(
+            (&said["prev_sender"], &said["replaces_state"]),
+            (&json!("@b:here"), &json!("$old"))
+        );
+        assert_eq!(said["redacted_because"]["event_id"], "$why");
+        assert_eq!(said["redacted_because"]["room_id"], "!r:here");
+    }
+
+    #[test]
+    fn a_redaction_names_its_target_in_both_places_in_every_version() {
+        let newer = json!({"type": "m.room.redaction", "content": {"redacts": "$t"}});
+        let older = json!({"type": "m.room.redaction", "redacts": "$t", "content": {}});
+        let reason =
+            json!({"type": "m.room.redaction", "redacts": "$t", "content": {"reason": "r"}});
+        for (version, object) in [("11", newer), ("10", older), ("10", reason)] {
+            let value = written(
+                &stored(version, "$e", object),
+                Form::Sync,
+                &Unsigned::default(),
+            );
+            assert_eq!(value["redacts"], "$t", "{version}");
+            assert_eq!(value["content"]["redacts"], "$t", "{version}");
+        }
+    }
+
+    #[test]
+    fn stripped_state_has_no_more_than_it_should() {
+        let event = stored(
+            "11",
+            "$e",
+            json!({"type": "m.room.name", "state_key": "", "content": {"name": "N"}}),
+        );
+        let mut out = String::new();
+        write_stripped(&mut out, &event);
+        let expected = json!({"type": "m.room.name", "state_key": "", "sender": "@a:here",
+            "origin_server_ts": 1_000, "content": {"name": "N"}});
+        assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), expected);
+        assert!(!is_own_membership(&event, user_id!("@a:here")));
+    }
+}

@@ -291,3 +291,50 @@ pub fn remote_stripped(invite: &RemoteInvite) -> String {
     json.close_list();
     json.finish()
 }
+
+#[cfg(test)]
+mod tests {
+    use rhizome_protocol::RoomRules;
+    use rhizome_storage::{Pos, RoomNo, UserNo};
+    use ruma::user_id;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn stripped_of(event: &str, state: &str) -> Value {
+        let invite = RemoteInvite {
+            user: UserNo(1),
+            room: RoomNo(1),
+            sender: user_id!("@b:there").to_owned(),
+            rules: RoomRules::get(&ruma::RoomVersionId::V11).unwrap(),
+            event: event.into(),
+            stripped_state: state.into(),
+            pos: Pos(1),
+        };
+        serde_json::from_str(&remote_stripped(&invite)).unwrap()
+    }
+
+    const INVITE: &str = r#"{"type":"m.room.member","sender":"@b:there","state_key":"@a:here","content":{"membership":"invite"}}"#;
+
+    #[test]
+    fn a_foreign_invite_is_in_its_own_stripped_state_once() {
+        let name = json!({"type": "m.room.name", "state_key": "", "sender": "@b:there", "content": {"name": "N"}});
+        let own = json!({"type": "m.room.member", "state_key": "@a:here", "sender": "@b:there",
+            "content": {"membership": "invite"}});
+        let state = json!([name, own]).to_string();
+        assert_eq!(stripped_of(INVITE, &state), json!([name, own]));
+        assert_eq!(stripped_of(INVITE, "[]"), json!([own]));
+    }
+
+    #[test]
+    fn hostile_stripped_state_breaks_nothing() {
+        for state in ["", "{}", "[1,null,{\"type\":3}]", "not json"] {
+            assert_eq!(
+                stripped_of(INVITE, state).as_array().unwrap().len(),
+                1,
+                "{state}"
+            );
+        }
+        assert_eq!(stripped_of("rubbish", "[]"), json!([]));
+    }
+}

@@ -1024,3 +1024,57 @@ async fn a_warm_incremental_sync_reads_nothing_from_the_database() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_herd_of_readers_costs_the_database_nothing() {
+    story(|server| async move {
+        let alice = server.register("alice").await;
+        let room = alice.create_public().await;
+        let mut herd = Vec::new();
+        for n in 0..12 {
+            let user = server.register(&format!("user{n}")).await;
+            user.join(&room).await;
+            herd.push(user);
+        }
+        let mut told: Vec<String> = Vec::new();
+        for user in &herd {
+            told.push(next(&user.sync(None, "").await));
+        }
+        // What sending costs by itself.
+        alice.say(&room, "warms").await;
+        let before = server.store.counters().now();
+        alice.say(&room, "alone").await;
+        let alone = server.store.counters().now() - before;
+
+        let mut since = Vec::new();
+        for (user, token) in herd.iter().zip(&told) {
+            since.push(next(&user.sync(Some(token), "").await));
+        }
+        let mut polls = Vec::new();
+        for (user, since) in herd.iter().cloned().zip(since) {
+            polls.push(tokio::spawn(async move {
+                user.sync(Some(&since), "&timeout=20000").await
+            }));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let before = server.store.counters().now();
+        let said = alice.say(&room, "to all").await;
+        for poll in polls {
+            assert_eq!(
+                timeline(&poll.await.unwrap(), &room),
+                std::slice::from_ref(&said)
+            );
+        }
+        let cost = server.store.counters().now() - before;
+        assert_eq!(cost.wake_ups, 12);
+        assert_eq!(cost.event_reads, 0);
+        // Looking for what other processes wrote goes on by the clock, whoever reads.
+        let clock = if server.store.dialect() == rhizome_storage::Dialect::Postgres {
+            20
+        } else {
+            0
+        };
+        assert!(cost.queries <= alone.queries + clock, "{cost:?} {alone:?}");
+    })
+    .await;
+}
