@@ -1,36 +1,38 @@
 //! From a socket to a handler: what a listener serves, limits against slow and greedy peers, the
 //! request's span.
 
-use std::collections::HashMap;
-use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+mod body;
+mod peers;
+mod socket;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use hyper::body::{Body as _, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use ipnet::IpNet;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument;
 
 use crate::config::{Api, Http};
+
+use self::body::Guarded;
+pub(crate) use self::peers::Peers;
+use self::peers::{is_in, real_peer};
+use self::socket::Held;
 
 /// All endpoints of the server.
 #[derive(Clone)]
@@ -72,57 +74,6 @@ pub(crate) struct Serving {
     pub(crate) peers: Arc<Peers>,
 }
 
-/// How many connections each address holds.
-#[derive(Debug, Default)]
-pub(crate) struct Peers(Mutex<HashMap<IpAddr, usize>>);
-
-impl Peers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place for one more connection of `peer`; `None` when it has `limit` already.
-    fn enter(self: &Arc<Self>, peer: IpAddr, limit: usize) -> Option<Place> {
-        let block = block_of(peer);
-        let mut counts = self.lock();
-        let count = counts.entry(block).or_default();
-        if *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(Place {
-            peers: self.clone(),
-            block,
-        })
-    }
-}
-
-/// One counted connection.
-struct Place {
-    peers: Arc<Peers>,
-    block: IpAddr,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.peers.lock();
-        if let Some(count) = counts.get_mut(&self.block) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.block);
-            }
-        }
-    }
-}
-
-/// What one subscriber usually has: an IPv4 address or an IPv6 /64.
-fn block_of(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 /// Accepts connections until the server stops.
 pub(crate) async fn accept(listener: Arc<TcpListener>, serving: Arc<Serving>) {
     loop {
@@ -147,14 +98,9 @@ pub(crate) async fn accept(listener: Arc<TcpListener>, serving: Arc<Serving>) {
                     Some(place)
                 };
                 let serving = serving.clone();
-                let held = Held {
-                    stream,
-                    patience: serving.limits.body_timeout.0,
-                    stalled: None,
-                    _slot: slot,
-                    _place: place,
-                    _token: serving.connections.token(),
-                };
+                let token = serving.connections.token();
+                let patience = serving.limits.body_timeout.0;
+                let held = Held::new(stream, patience, slot, place, token);
                 tokio::spawn(async move {
                     tokio::select! {
                         () = serving.kill.cancelled() => {}
@@ -173,7 +119,6 @@ pub(crate) async fn accept(listener: Arc<TcpListener>, serving: Arc<Serving>) {
 }
 
 async fn connection(stream: Held, peer: SocketAddr, serving: &Arc<Serving>) {
-    let _ = stream.stream.set_nodelay(true);
     let Some(tls) = &serving.tls else {
         return serve(stream, peer, serving).await;
     };
@@ -182,83 +127,6 @@ async fn connection(stream: Held, peer: SocketAddr, serving: &Arc<Serving>) {
         Ok(Ok(stream)) => serve(stream, peer, serving).await,
         Ok(Err(error)) => tracing::debug!(%peer, "TLS handshake failed: {error}"),
         Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
-    }
-}
-
-/// A peer's socket. However long it lives, also as a WebSocket that has left the HTTP server, it holds
-/// its place among the connections and is waited for when the server stops.
-struct Held {
-    stream: TcpStream,
-    /// How long the peer may refuse to take what it is sent.
-    patience: Duration,
-    /// Made when it does.
-    stalled: Option<Pin<Box<Sleep>>>,
-    _slot: OwnedSemaphorePermit,
-    _place: Option<Place>,
-    _token: TaskTrackerToken,
-}
-
-impl Held {
-    /// Gives up on a peer that doesn't read.
-    fn not_forever(
-        &mut self,
-        cx: &mut Context<'_>,
-        wrote: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if wrote.is_ready() {
-            self.stalled = None;
-            return wrote;
-        }
-        let patience = self.patience;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        stalled
-            .as_mut()
-            .poll(cx)
-            .map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for Held {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl AsyncWrite for Held {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.not_forever(cx, wrote)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.stream).poll_write_vectored(cx, parts);
-        self.not_forever(cx, wrote)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -350,12 +218,7 @@ async fn handle(
     let body = if body.is_end_stream() {
         Body::empty()
     } else {
-        Body::new(Guarded {
-            inner: body,
-            left: limit,
-            time: serving.limits.body_timeout.0,
-            deadline: None,
-        })
+        Body::new(Guarded::new(body, limit, serving.limits.body_timeout.0))
     };
     let router = match api {
         Some(Api::Federation) => serving.routers.federation.clone(),
@@ -381,37 +244,6 @@ fn api_of(path: &str) -> Option<Api> {
         return Some(Api::Admin);
     }
     path.starts_with("/.well-known/").then_some(Api::WellKnown)
-}
-
-/// The address that a request came from: through trusted proxies, what the nearest one names.
-fn real_peer(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> SocketAddr {
-    if !is_in(trusted, peer.ip()) {
-        return peer;
-    }
-    let hops = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    let hops: Vec<&str> = hops
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .collect();
-    let mut real = peer;
-    for hop in hops.into_iter().rev().take(16) {
-        let Ok(address) = hop.parse::<IpAddr>() else {
-            break;
-        };
-        real = SocketAddr::new(address, 0);
-        if !is_in(trusted, address) {
-            break;
-        }
-    }
-    real
-}
-
-fn is_in(ranges: &[IpNet], address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    ranges.iter().any(|range| range.contains(&address))
 }
 
 fn refuse(status: StatusCode, errcode: &str, error: &str) -> Response {
@@ -456,59 +288,6 @@ async fn observe(request: Request, next: Next) -> Response {
     .await
 }
 
-/// A request's body with a limit on its size and on the time that it takes to arrive.
-struct Guarded {
-    inner: Incoming,
-    left: u64,
-    time: Duration,
-    /// Made when the body has to be waited for: most come with their headers.
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
-impl hyper::body::Body for Guarded {
-    type Data = Bytes;
-    type Error = axum::BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        let this = &mut *self;
-        match Pin::new(&mut this.inner).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                match this.left.checked_sub(length) {
-                    Some(left) => {
-                        this.left = left;
-                        Poll::Ready(Some(Ok(frame)))
-                    }
-                    None => Poll::Ready(Some(Err("the request is too large".into()))),
-                }
-            }
-            Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => {
-                let time = this.time;
-                let deadline = this
-                    .deadline
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep(time)));
-                deadline
-                    .as_mut()
-                    .poll(cx)
-                    .map(|()| Some(Err("the request's body took too long".into())))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -527,49 +306,5 @@ mod tests {
         ] {
             assert_eq!(api_of(path), api, "{path}");
         }
-    }
-
-    #[test]
-    fn an_address_holds_so_many_connections() {
-        let peers = Arc::new(Peers::default());
-        let enter = |address: &str| peers.enter(address.parse().unwrap(), 2);
-        let (one, two) = (enter("192.0.2.1"), enter("::ffff:192.0.2.1"));
-        assert!(one.is_some() && two.is_some());
-        assert!(enter("192.0.2.1").is_none());
-        assert!(enter("192.0.2.2").is_some());
-        drop(one);
-        assert!(enter("192.0.2.1").is_some());
-        let (_a, _b) = (enter("2001:db8::1"), enter("2001:db8::2"));
-        assert!(enter("2001:db8::3").is_none());
-        assert!(enter("2001:db8:0:1::3").is_some());
-        drop((two, _a, _b));
-        assert!(peers.lock().is_empty());
-    }
-
-    #[test]
-    fn forwarded_addresses_are_believed_from_trusted_proxies_only() {
-        let trusted: Vec<IpNet> = vec![
-            "127.0.0.0/8".parse().unwrap(),
-            "10.0.0.0/8".parse().unwrap(),
-        ];
-        let ip = |peer: &str, forwarded: &str| {
-            let mut headers = HeaderMap::new();
-            if !forwarded.is_empty() {
-                headers.insert("x-forwarded-for", forwarded.parse().unwrap());
-            }
-            real_peer(
-                SocketAddr::new(peer.parse().unwrap(), 9),
-                &headers,
-                &trusted,
-            )
-            .ip()
-            .to_string()
-        };
-        assert_eq!(ip("192.0.2.1", "8.8.8.8"), "192.0.2.1");
-        assert_eq!(ip("127.0.0.1", ""), "127.0.0.1");
-        assert_eq!(ip("127.0.0.1", "8.8.8.8"), "8.8.8.8");
-        assert_eq!(ip("127.0.0.1", "6.6.6.6, 8.8.8.8, 10.0.0.3"), "8.8.8.8");
-        assert_eq!(ip("127.0.0.1", "8.8.8.8, rubbish"), "127.0.0.1");
-        assert_eq!(ip("::ffff:127.0.0.1", "2001:db8::1"), "2001:db8::1");
     }
 }

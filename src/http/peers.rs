@@ -1,0 +1,139 @@
+//! Who is at the other end: how many connections an address holds, and who stands behind a proxy.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::http::HeaderMap;
+use ipnet::IpNet;
+
+/// How many connections each address holds.
+#[derive(Debug, Default)]
+pub(crate) struct Peers(Mutex<HashMap<IpAddr, usize>>);
+
+impl Peers {
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more connection of `peer`; `None` when it has `limit` already.
+    pub(super) fn enter(self: &Arc<Self>, peer: IpAddr, limit: usize) -> Option<Place> {
+        let block = block_of(peer);
+        let mut counts = self.lock();
+        let count = counts.entry(block).or_default();
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(Place {
+            peers: self.clone(),
+            block,
+        })
+    }
+}
+
+/// One counted connection.
+pub(super) struct Place {
+    peers: Arc<Peers>,
+    block: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut counts = self.peers.lock();
+        if let Some(count) = counts.get_mut(&self.block) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.block);
+            }
+        }
+    }
+}
+
+/// What one subscriber usually has: an IPv4 address or an IPv6 /64.
+fn block_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+/// The address that a request came from: through trusted proxies, what the nearest one names.
+pub(super) fn real_peer(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]) -> SocketAddr {
+    if !is_in(trusted, peer.ip()) {
+        return peer;
+    }
+    let hops = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    let hops: Vec<&str> = hops
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .collect();
+    let mut real = peer;
+    for hop in hops.into_iter().rev().take(16) {
+        let Ok(address) = hop.parse::<IpAddr>() else {
+            break;
+        };
+        real = SocketAddr::new(address, 0);
+        if !is_in(trusted, address) {
+            break;
+        }
+    }
+    real
+}
+
+pub(super) fn is_in(ranges: &[IpNet], address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    ranges.iter().any(|range| range.contains(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_holds_so_many_connections() {
+        let peers = Arc::new(Peers::default());
+        let enter = |address: &str| peers.enter(address.parse().unwrap(), 2);
+        let (one, two) = (enter("192.0.2.1"), enter("::ffff:192.0.2.1"));
+        assert!(one.is_some() && two.is_some());
+        assert!(enter("192.0.2.1").is_none());
+        assert!(enter("192.0.2.2").is_some());
+        drop(one);
+        assert!(enter("192.0.2.1").is_some());
+        let (three, four) = (enter("2001:db8::1"), enter("2001:db8::2"));
+        assert!(enter("2001:db8::3").is_none());
+        assert!(enter("2001:db8:0:1::3").is_some());
+        drop((two, three, four));
+        assert!(peers.lock().is_empty());
+    }
+
+    #[test]
+    fn forwarded_addresses_are_believed_from_trusted_proxies_only() {
+        let trusted: Vec<IpNet> = vec![
+            "127.0.0.0/8".parse().unwrap(),
+            "10.0.0.0/8".parse().unwrap(),
+        ];
+        let ip = |peer: &str, forwarded: &str| {
+            let mut headers = HeaderMap::new();
+            if !forwarded.is_empty() {
+                headers.insert("x-forwarded-for", forwarded.parse().unwrap());
+            }
+            real_peer(
+                SocketAddr::new(peer.parse().unwrap(), 9),
+                &headers,
+                &trusted,
+            )
+            .ip()
+            .to_string()
+        };
+        assert_eq!(ip("192.0.2.1", "8.8.8.8"), "192.0.2.1");
+        assert_eq!(ip("127.0.0.1", ""), "127.0.0.1");
+        assert_eq!(ip("127.0.0.1", "8.8.8.8"), "8.8.8.8");
+        assert_eq!(ip("127.0.0.1", "6.6.6.6, 8.8.8.8, 10.0.0.3"), "8.8.8.8");
+        assert_eq!(ip("127.0.0.1", "8.8.8.8, rubbish"), "127.0.0.1");
+        assert_eq!(ip("::ffff:127.0.0.1", "2001:db8::1"), "2001:db8::1");
+    }
+}
