@@ -9,6 +9,7 @@ use ruma::{EventId, OwnedEventId};
 use sqlx::any::AnyRow;
 
 use crate::db::{Columns as _, json_numbers, json_texts, signed};
+use crate::dialect::escaped;
 use crate::{
     Error, EventNo, Placement, Result, RoomNo, SnapshotNo, Status, Store, StoredEvent, TxnOwner,
 };
@@ -244,6 +245,15 @@ impl Store {
         rows.iter()
             .map(|row| Ok((row.id(0)?, EventNo(row.int(1)?))))
             .collect()
+    }
+
+    /// Whether a stored event has this one, which isn't part of the history yet, among its
+    /// `prev_events`: then it will be no extremity.
+    pub async fn is_missing_prev(&self, id: &EventId) -> Result<bool> {
+        let query = self
+            .sql("SELECT event FROM missing_prev WHERE missing = $1 LIMIT 1")
+            .bind(escaped(id.as_str()).into_owned());
+        Ok(self.row(query).await?.is_some())
     }
 
     /// Which of the events have `prev_events` that we lack: there the stored history has a gap.

@@ -44,10 +44,7 @@ pub(super) async fn decide(
 
     // 6. Passes authorisation rules based on the current state, otherwise it is "soft failed".
     if placed.before.snapshot != head.snapshot {
-        let current = Resolved {
-            snapshot: head.snapshot,
-            ..Resolved::default()
-        };
+        let current = Resolved::stored_or_empty(head.snapshot);
         let current = view_of(rooms, &current, pdu).await?;
         if let Err(rejection) = auth::authorize(pdu, &current) {
             event.status = Status::SoftFailed;
@@ -68,19 +65,24 @@ pub(super) async fn decide(
         event.send_to = relay_to(rooms, head, pdu).await?;
     }
     let (forks, drop) = extremities(rooms, head, pdu, &placed.prevs).await?;
-    let now = if forks.is_empty() {
+    // One that came late, after events that follow it, is no extremity.
+    let late = !forks.is_empty() && store.is_missing_prev(pdu.event_id()).await?;
+    let now = if late && forks.len() == head.extremities.len() {
+        Resolved::stored_or_empty(head.snapshot)
+    } else if late {
+        state_at::resolve(rooms, head, forks, None).await?
+    } else if forks.is_empty() {
         placed.after.clone()
     } else {
-        let now = merge(rooms, head, placed, forks).await?;
-        let known: HashSet<_> = snapshots.iter().map(NewSnapshot::no).collect();
-        snapshots.extend(
-            now.new
-                .iter()
-                .filter(|new| !known.contains(&new.no()))
-                .cloned(),
-        );
-        now
+        merge(rooms, head, placed, forks).await?
     };
+    let known: HashSet<_> = snapshots.iter().map(NewSnapshot::no).collect();
+    snapshots.extend(
+        now.new
+            .iter()
+            .filter(|new| !known.contains(&new.no()))
+            .cloned(),
+    );
     let mut changes = Vec::new();
     if now.snapshot != head.snapshot {
         for (key, old, new) in now.diff_from(store, head.snapshot).await? {

@@ -98,10 +98,7 @@ pub(super) async fn gather(
     }
     // A room begins once. (Its create event may come again as history.)
     if pdu.is_state("m.room.create", "") {
-        let at = Resolved {
-            snapshot: head.snapshot,
-            ..Resolved::default()
-        };
+        let at = Resolved::stored_or_empty(head.snapshot);
         let create = at.entries(store, &[("m.room.create", "")]).await?;
         if no.is_none() || create.first() != Some(&no) {
             rejection.get_or_insert(Rejection::new(

@@ -45,10 +45,7 @@ pub(crate) async fn resolve(
         }
     }
     if given.is_empty() && stored.len() <= 1 {
-        return Ok(Resolved {
-            snapshot: stored.first().copied(),
-            ..Resolved::default()
-        });
+        return Ok(Resolved::stored_or_empty(stored.first().copied()));
     }
     // A fixed base, so that the answer doesn't depend on the order of the prevs.
     stored.sort_unstable();
@@ -89,7 +86,7 @@ pub(crate) async fn resolve(
             branch.entry(&base_all, *key) == settled
         });
         if same {
-            return Ok(Resolved::stored(no));
+            return Ok(Resolved::stored_or_empty(Some(no)));
         }
     }
     let changes: Vec<(KeyNo, Option<EventNo>)> = resolution

@@ -25,11 +25,11 @@ pub(crate) struct Derived {
 }
 
 impl Resolved {
-    pub(crate) fn stored(snapshot: SnapshotNo) -> Self {
+    /// A stored state; `None` is the empty one.
+    pub(crate) fn stored_or_empty(snapshot: Option<SnapshotNo>) -> Self {
         Self {
-            snapshot: Some(snapshot),
-            new: Vec::new(),
-            derived: None,
+            snapshot,
+            ..Self::default()
         }
     }
 
@@ -192,10 +192,7 @@ pub(crate) async fn derive(
     changes: Vec<(KeyNo, Option<EventNo>)>,
 ) -> Result<Resolved> {
     if changes.is_empty() && base.is_some() {
-        return Ok(Resolved {
-            snapshot: base,
-            ..Resolved::default()
-        });
+        return Ok(Resolved::stored_or_empty(base));
     }
     let snapshot = store.derive_snapshot(room, base, &changes).await?;
     Ok(Resolved {

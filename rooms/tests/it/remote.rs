@@ -378,6 +378,53 @@ async fn a_hole_is_bridged_by_the_state_after_it_and_filled_later() {
 }
 
 #[tokio::test]
+async fn what_comes_after_its_children_is_no_loose_end() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let old = set(
+            &one,
+            &room,
+            "@alice:one",
+            "m.room.topic",
+            "",
+            json!({ "topic": "old" }),
+        )
+        .await;
+        let new = set(
+            &one,
+            &room,
+            "@alice:one",
+            "m.room.topic",
+            "",
+            json!({ "topic": "new" }),
+        )
+        .await;
+        let joined = join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        // Both topics come again as if they were news, with the state before the older one.
+        let first = stored(&one, &old).await;
+        let prev = first.pdu.prev_events()[0].clone();
+        let state = state_at::before(&one, &first).await.unwrap().unwrap();
+        let state: Vec<_> = state.state.iter().map(|event| event.pdu.clone()).collect();
+        let mut gathered = Gathered::default();
+        gathered
+            .states_after
+            .insert(prev, receive::state_map(&state));
+        let outcome = receive::receive(&two, first.pdu.clone(), &gathered).await;
+        assert_eq!(outcome.unwrap(), Received::Accepted);
+        let outcome = receive::receive(&two, pdu(&one, &new).await, &gathered).await;
+        assert_eq!(outcome.unwrap(), Received::Accepted);
+        assert!(ends(&two, &room).await.contains(&joined));
+        assert!(!ends(&two, &room).await.contains(&new));
+        let said = say(&two, &room, "@bob:two", "hello").await;
+        assert_eq!(carry(&two, &one, &said).await, Received::Accepted);
+        let topic = content(&two, &room, "m.room.topic", "").await.unwrap();
+        assert_eq!(topic["topic"], "new");
+        assert_eq!(current(&one, &room).await, current(&two, &room).await);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn history_from_before_the_join_is_backfilled() {
     each(|[one, two]: [_; 2]| async move {
         let room = public_room(&one, "@alice:one").await;

@@ -205,8 +205,9 @@ fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut Known) {
         let prevs = event.pdu.prev_events();
         head.extremities
             .retain(|known| !prevs.contains(&known.event_id));
-        // One that came late and has a child already is no extremity.
-        if !known.wanted_prevs.contains(event.pdu.event_id()) {
+        // One that came late and has a child already is no extremity. But a room never has none.
+        let wanted = known.wanted_prevs.contains(event.pdu.event_id());
+        if !wanted || head.extremities.is_empty() {
             head.extremities.push(extremity(event));
         }
     }
