@@ -143,7 +143,7 @@ impl<'a> Chain<'a> {
             self.rules,
             draft,
             &place,
-            self.rooms.server(),
+            self.rooms.server_name(),
             self.rooms.key(),
         )
         .map_err(|rejection| {

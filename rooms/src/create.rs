@@ -58,7 +58,7 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
     let room_id = if rules.format.room_id_is_create_hash {
         None
     } else {
-        Some(random_room_id(rooms.server())?)
+        Some(random_room_id(rooms.server_name())?)
     };
     let mut chain = Chain::new_room(rooms, room, rules, room_id);
     for event in planned {

@@ -190,7 +190,7 @@ pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> 
             return Err(Error::UnknownRoom(event.room_id().to_owned()));
         };
         let servers = store.joined_servers(room).await?;
-        let resident = servers.iter().any(|server| server == rooms.server());
+        let resident = servers.iter().any(|server| server == rooms.server_name());
         if resident && head.snapshot.is_some() {
             return receive_join(rooms, &event, &state).await;
         }
@@ -456,7 +456,7 @@ pub async fn remote_invite(rooms: &Rooms, pdu: &Pdu, stripped_state: Arc<str>) -
     }
     if let Some(head) = store.room(pdu.room_id()).await? {
         let servers = store.joined_servers(head.room).await?;
-        if servers.iter().any(|server| server == rooms.server()) {
+        if servers.iter().any(|server| server == rooms.server_name()) {
             return Ok(());
         }
     }

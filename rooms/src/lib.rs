@@ -76,11 +76,6 @@ impl Rooms {
         &self.inner.server
     }
 
-    /// The same, for within.
-    pub(crate) fn server(&self) -> &ServerName {
-        &self.inner.server
-    }
-
     /// The key that signs our events.
     pub fn key(&self) -> &Arc<KeyPair> {
         &self.inner.key
@@ -88,7 +83,7 @@ impl Rooms {
 
     /// Whether `user` is one of this server's.
     pub fn is_local(&self, user: &UserId) -> bool {
-        user.server_name() == self.server()
+        user.server_name() == self.server_name()
     }
 
     fn queues(&self) -> &queue::Queues {

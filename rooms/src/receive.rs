@@ -192,7 +192,7 @@ async fn admit_once(
 /// nobody else comes in through us.
 pub(crate) async fn require_resident(rooms: &Rooms, head: &RoomHead) -> Result<()> {
     let servers = rooms.store().joined_servers(head.room).await?;
-    if servers.iter().any(|server| server == rooms.server()) {
+    if servers.iter().any(|server| server == rooms.server_name()) {
         return Ok(());
     }
     Err(Error::UnknownRoom(head.room_id.clone()))
@@ -242,17 +242,4 @@ pub fn state_map(state: &[Arc<Pdu>]) -> StateMap {
         ))
     };
     state.iter().filter_map(entry).collect()
-}
-
-/// The state after `event`, if these make up the state before it: what [`Gathered`] wants to know of a
-/// prev that isn't here.
-pub fn state_after(state: &[Arc<Pdu>], event: &Pdu) -> StateMap {
-    let mut map = state_map(state);
-    if let Some(key) = event.state_key() {
-        map.insert(
-            StateKey::new(event.kind(), key),
-            event.event_id().to_owned(),
-        );
-    }
-    map
 }

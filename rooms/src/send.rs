@@ -270,7 +270,7 @@ async fn decide<'a>(
     let warm = warm.at(head.state_version);
     if warm.servers.is_none() {
         let mut servers = rooms.store().joined_servers(head.room).await?.to_vec();
-        servers.retain(|server| server != rooms.server());
+        servers.retain(|server| server != rooms.server_name());
         warm.servers = Some(servers);
     }
     let servers = warm.servers.clone().unwrap_or_default();
@@ -363,7 +363,7 @@ pub(crate) fn send_to(
             .state_key()
             .and_then(|key| <&ruma::UserId>::try_from(key).ok());
         if let Some(target) = target.map(|user| user.server_name().to_owned())
-            && target != rooms.server()
+            && target != rooms.server_name()
             && !to.contains(&target)
         {
             to.push(target);

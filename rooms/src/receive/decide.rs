@@ -109,7 +109,7 @@ async fn relay_to(
     pdu: &Pdu,
 ) -> Result<Option<Vec<OwnedServerName>>> {
     let mut servers = rooms.store().joined_servers(head.room).await?.to_vec();
-    servers.retain(|server| server != rooms.server());
+    servers.retain(|server| server != rooms.server_name());
     let mut to = send_to(rooms, &servers, pdu).unwrap_or_default();
     to.retain(|server| server != pdu.sender().server_name());
     Ok((!to.is_empty()).then_some(to))

@@ -338,7 +338,7 @@ async fn a_hole_is_bridged_by_the_state_after_it_and_filled_later() {
         let mut gathered = Gathered::default();
         gathered
             .states_after
-            .insert(topic.clone(), receive::state_after(&state, &prev));
+            .insert(topic.clone(), state_after(&state, &prev));
         let event = pdu(&one, &last).await;
         let need = receive::receive(&two, event.clone(), &gathered)
             .await
@@ -472,8 +472,7 @@ async fn history_without_a_state_before_it_needs_one() {
         let third = stored(&one, &said[2]).await;
         let state = state_at::before(&one, &third).await.unwrap().unwrap();
         let state: Vec<_> = state.state.iter().map(|event| event.pdu.clone()).collect();
-        let states_after =
-            HashMap::from([(said[2].clone(), receive::state_after(&state, &third.pdu))]);
+        let states_after = HashMap::from([(said[2].clone(), state_after(&state, &third.pdu))]);
         let gathered = Gathered { states_after };
         let report = receive::backfilled(&two, &room, some, &gathered)
             .await

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, future::Future, sync::Arc};
 use rhizome_protocol::{
     Membership, Object, Pdu, StateKey,
     draft::{self, Draft, Place},
+    resolve::StateMap,
     sign::KeyPair,
 };
 use rhizome_rooms::{
@@ -343,4 +344,16 @@ pub async fn auth_of(rooms: &Rooms, room: &RoomId, draft: &Draft) -> Vec<Arc<Pdu
 
 pub fn uid(name: &str) -> &UserId {
     <&UserId>::try_from(name).unwrap()
+}
+
+/// The state after `event`, if these make up the state before it.
+pub fn state_after(state: &[Arc<Pdu>], event: &Pdu) -> StateMap {
+    let mut map = receive::state_map(state);
+    if let Some(key) = event.state_key() {
+        map.insert(
+            StateKey::new(event.kind(), key),
+            event.event_id().to_owned(),
+        );
+    }
+    map
 }
