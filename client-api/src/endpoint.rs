@@ -141,6 +141,14 @@ impl Table {
         self
     }
 
+    /// Each path with its methods.
+    #[cfg(test)]
+    pub(crate) fn methods(&self) -> impl Iterator<Item = (&str, Vec<&'static str>)> {
+        self.paths
+            .iter()
+            .map(|(path, methods)| (path.as_str(), methods.keys().copied().collect()))
+    }
+
     /// The router of all endpoints, with CORS, 404 and 405 as the specification wants them.
     pub fn into_router(self, app: App) -> Router {
         let mut router = Router::new();

@@ -101,3 +101,35 @@ fn reading(table: Table) -> Table {
         .serve(account_data::get)
         .serve(account_data::get_in_room)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, path: &str) -> bool {
+        let (pattern, path): (Vec<_>, Vec<_>) =
+            (pattern.split('/').collect(), path.split('/').collect());
+        let fits = |(a, b): (&&str, &&str)| a.starts_with('{') && !b.is_empty() || a == b;
+        pattern.len() == path.len() && pattern.iter().zip(&path).all(fits)
+    }
+
+    /// A path that is spelled out hides the pattern that would match it as well: then it must serve all
+    /// of the pattern's methods itself.
+    #[test]
+    fn no_path_hides_methods_of_another() {
+        let table = reading(writing(accounts(Table::default())));
+        let served: Vec<_> = table.methods().collect();
+        assert!(served.len() > 100, "{} paths", served.len());
+        for (path, methods) in &served {
+            for (pattern, wanted) in &served {
+                if pattern != path && matches(pattern, path) {
+                    let hidden: Vec<_> = wanted
+                        .iter()
+                        .filter(|method| !methods.contains(method))
+                        .collect();
+                    assert!(hidden.is_empty(), "{path} hides {hidden:?} of {pattern}");
+                }
+            }
+        }
+    }
+}
