@@ -35,18 +35,33 @@ pub(crate) struct Held<K: Eq + Hash> {
 impl<K: Eq + Hash + Clone> Keyed<K> {
     /// Waits for the lock of `key`.
     pub(crate) async fn lock(&self, key: K) -> Held<K> {
-        let lock = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(locks.entry(key.clone()).or_default())
-        };
-        // Made before waiting, so that whoever gives up waiting tidies up as well.
-        let mut held = Held {
+        let (lock, mut held) = self.prepare(key);
+        held.guard = Some(lock.lock_owned().await);
+        held
+    }
+
+    /// The same, unless `most` hold it or wait for it already.
+    pub(crate) async fn lock_among(&self, key: K, most: usize) -> Option<Held<K>> {
+        let (lock, mut held) = self.prepare(key);
+        // One is the map's, one is ours.
+        if Arc::strong_count(&lock) > most + 1 {
+            drop(lock);
+            return None;
+        }
+        held.guard = Some(lock.lock_owned().await);
+        Some(held)
+    }
+
+    /// The holder is made before waiting, so that whoever gives up waiting tidies up as well.
+    fn prepare(&self, key: K) -> (Arc<tokio::sync::Mutex<()>>, Held<K>) {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = Arc::clone(locks.entry(key.clone()).or_default());
+        let held = Held {
             guard: None,
             key,
             locks: Arc::clone(&self.locks),
         };
-        held.guard = Some(lock.lock_owned().await);
-        held
+        (lock, held)
     }
 }
 
@@ -77,6 +92,10 @@ mod tests {
             let keyed = Arc::clone(&keyed);
             async move { keyed.lock("a").await }
         });
+        while !second.is_finished() && Arc::strong_count(&keyed.locks.lock().unwrap()["a"]) < 3 {
+            tokio::task::yield_now().await;
+        }
+        assert!(keyed.lock_among("a", 2).await.is_none());
         // Who gives up waiting leaves nothing behind either.
         let third = keyed.lock("a");
         assert!(

@@ -184,3 +184,27 @@ fn wanted(rules: &RoomRules, objects: &[Object]) -> Vec<Wanted> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_canonical_form_is_refused() {
+        let nested = format!("{{\"a\":{}1{}}}", "[".repeat(200), "]".repeat(200));
+        for text in [
+            "3",
+            "null",
+            "[]",
+            "\"x\"",
+            "{\"a\":1,\"a\":2}",
+            "{\"a\":\"\\ud800\"}",
+            &nested,
+        ] {
+            let raw = RawValue::from_string(text.to_owned()).unwrap();
+            assert!(parse(&raw).is_err(), "{text}");
+        }
+        let raw = RawValue::from_string("{\"a\":\"\\u0000\"}".to_owned()).unwrap();
+        assert_eq!(parse(&raw).unwrap()["a"], "\0");
+    }
+}

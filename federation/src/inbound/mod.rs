@@ -13,7 +13,7 @@ mod v1;
 mod wire;
 
 use axum::Router;
-use ruma::{OwnedRoomId, OwnedServerName, OwnedTransactionId};
+use ruma::{OwnedRoomId, OwnedServerName};
 use tokio::sync::Notify;
 
 use crate::{Federation, RumaRoute, keyed::Keyed};
@@ -22,8 +22,8 @@ use crate::{Federation, RumaRoute, keyed::Keyed};
 /// decides, this only saves work.
 #[derive(Debug, Default)]
 pub struct Shared {
-    /// Transactions being worked on: a repetition waits for the first.
-    pub(crate) transactions: Keyed<(OwnedServerName, OwnedTransactionId)>,
+    /// Servers whose transactions are being worked on, one of each at a time.
+    pub(crate) transactions: Keyed<OwnedServerName>,
     /// Remote joins and leaves under way: one at a time per room.
     pub(crate) joins: Keyed<OwnedRoomId>,
     /// Rooms whose history is being fetched: one request at a time.

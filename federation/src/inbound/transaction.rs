@@ -1,6 +1,6 @@
 //! `PUT /_matrix/federation/v1/send/{txnId}`: another server tells what happened.
 //!
-//! 1. A transaction that was done gets the answer that it got then.
+//! 1. One transaction of a server at a time. One that was done gets the answer that it got then.
 //! 2. Its events are grouped by room. Rooms are worked on side by side, a room's events in order; what is
 //!    wrong with one event concerns no other.
 //! 3. Events are checked (format, signatures, hash), then decided. What can't be decided yet goes to the
@@ -30,6 +30,8 @@ use crate::{Federation, MatrixError, RawJson, Ruma, verify};
 const MAX_PDUS: usize = 50;
 /// The most ephemeral data units of one transaction.
 const MAX_EDUS: usize = 100;
+/// How many transactions of one server may be worked on or wait for that.
+const MAX_WAITING: usize = 5;
 /// The most bytes of a transaction id.
 const MAX_TXN_ID: usize = 255;
 /// How many rooms of one transaction are worked on at the same time.
@@ -56,12 +58,14 @@ pub(super) async fn send(
             "A transaction id has at most {MAX_TXN_ID} bytes"
         )));
     }
-    // A repetition that comes while the first is being worked on waits for it.
-    let _only = fed
+    // A server sends one after the other; a repetition that comes too early waits for the first.
+    let lock = fed
         .inbound()
         .transactions
-        .lock((who.clone(), txn.clone()))
-        .await;
+        .lock_among(who.clone(), MAX_WAITING);
+    let Some(_only) = lock.await else {
+        return Err(MatrixError::limit_exceeded(1_000));
+    };
     if let Some(answer) = store.inbound_txn(&who, txn.as_str()).await? {
         return Ok(RawJson(answer.into()));
     }

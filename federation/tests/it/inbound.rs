@@ -856,3 +856,110 @@ async fn what_a_transaction_with_one_message_costs() {
     })
     .await;
 }
+
+/// What nobody sends who means well. Each is refused or stored as it is, and the rest goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_strings_and_numbers() {
+    each(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob) = (a.user("alice"), b.user("bob"));
+        for version in &VERSIONS {
+            let room = a.create(&alice, version).await;
+            b.join(&bob, &room, a).await.unwrap();
+            let levels = json!({ "users": { bob.as_str(): 100 }, "events_default": 0 });
+            if version != &RoomVersionId::V12 {
+                let levels = json!({ "users": { alice.as_str(): 100, bob.as_str(): 100 } });
+                a.send(&alice, &room, "m.room.power_levels", Some(""), levels)
+                    .await
+                    .unwrap();
+            } else {
+                a.send(&alice, &room, "m.room.power_levels", Some(""), levels)
+                    .await
+                    .unwrap();
+            }
+            same_state(a, b, &room).await;
+
+            // Strange, but right.
+            let strings = [
+                "\u{0}",
+                "a\u{0}b",
+                "\u{1}0\u{1}",
+                "'\"\\$1 --",
+                "\u{fffe}\u{10ffff}",
+                "🦊",
+            ];
+            for (n, text) in strings.iter().enumerate() {
+                let prev = newest(b, &room).await;
+                let content =
+                    json!({ "body": text, text.to_owned(): { "n": 9_007_199_254_740_991_i64 } });
+                let said =
+                    forge(b, 2, &bob, &room, &[&prev], "m.room.message", None, content).await;
+                take(b, &said).await;
+                let kind = format!("org.example.{text}");
+                let prev = said.event_id().to_owned();
+                let content = json!({ "x": text });
+                let state = forge(b, 2, &bob, &room, &[&prev], &kind, Some(text), content).await;
+                take(b, &state).await;
+                let told = b
+                    .transaction(
+                        a,
+                        &format!("{version}\u{0}{n}").replace('\u{0}', "%00"),
+                        &[json_of(&said), json_of(&state)],
+                        &[],
+                    )
+                    .await;
+                assert_eq!(
+                    told,
+                    json!({ said.event_id(): {}, state.event_id(): {} }),
+                    "{text:?}"
+                );
+                let stored = a.event(said.event_id()).await.unwrap();
+                assert_eq!(stored.pdu.json(), said.json());
+                assert_eq!(
+                    a.state(&room).await[&(kind, (*text).to_owned())],
+                    state.event_id()
+                );
+            }
+            same_state(a, b, &room).await;
+
+            // Wrong: each as the text of an event whose rest is right.
+            let prev = newest(b, &room).await;
+            let content = json!({ "body": "CONTENT" });
+            let bad = forge(b, 2, &bob, &room, &[&prev], "m.room.message", None, content).await;
+            let content = json!({ "body": "good" });
+            let good = forge(b, 2, &bob, &room, &[&prev], "m.room.message", None, content).await;
+            // (Nesting beyond 100 levels, doubled keys and lone surrogates have no canonical form: a body with
+            // them can't be signed, and is refused whole before anybody looks at its events.)
+            let nested = format!("{}1{}", "[".repeat(90), "]".repeat(90));
+            let wrong = [
+                bad.json().replace("\"CONTENT\"", &nested),
+                bad.json().replace("\"CONTENT\"", "9007199254740993"),
+                bad.json().replace("\"CONTENT\"", "1.5"),
+                bad.json()
+                    .replace("\"CONTENT\"", &format!("\"{}\"", "x".repeat(70_000))),
+                bad.json().replace("\"depth\":", "\"depth\":-"),
+                bad.json()
+                    .replace("\"prev_events\":[", "\"prev_events\":[[\"$x\"],"),
+            ];
+            for (n, text) in wrong.iter().enumerate() {
+                let body = format!(
+                    "{{\"origin\":\"b.example\",\"origin_server_ts\":1,\"pdus\":[{text},{}]}}",
+                    good.json()
+                );
+                let body = serde_json::value::RawValue::from_string(body).unwrap();
+                let path = format!("/_matrix/federation/v1/send/wrong-{version}-{n}");
+                let answer = b
+                    .fed
+                    .outbound()
+                    .call(&a.name, Method::PUT, &path, Some(&body), Default::default())
+                    .await
+                    .unwrap();
+                let answer: Value = serde_json::from_slice(&answer).unwrap();
+                assert_eq!(answer["pdus"][good.event_id().as_str()], json!({}), "{n}");
+            }
+            let stored = a.event(good.event_id()).await.unwrap();
+            assert_eq!(stored.pdu.content()["body"], "good");
+        }
+    })
+    .await;
+}
