@@ -33,7 +33,13 @@ pub async fn members(
         Some(pos) => pos.min(end),
         None => end,
     };
-    let entries = state_at(&app.store, reading.head.room, at).await?;
+    let entries = match reading.standing.left_state {
+        // The end of a stay is a moment within a commit, of which the log's positions know nothing.
+        Some(state) if at == end && Some(at) == reading.standing.left_at => {
+            app.store.state_all(state).await?.into_iter().collect()
+        }
+        _ => state_at(&app.store, reading.head.room, at).await?,
+    };
     let keys: Vec<_> = entries.keys().copied().collect();
     let mut nos: Vec<EventNo> = Vec::new();
     for (key, no) in app.store.keys(&keys).await?.iter().zip(entries.values()) {

@@ -49,6 +49,8 @@ pub struct Standing {
     pub joined_from: Option<Pos>,
     /// When the reader's last stay ended, if it has ended.
     pub left_at: Option<Pos>,
+    /// The room's state right after that.
+    pub left_state: Option<SnapshotNo>,
 }
 
 impl Standing {
@@ -57,6 +59,7 @@ impl Standing {
         membership: None,
         joined_from: None,
         left_at: None,
+        left_state: None,
     };
 
     /// Of a member who joined at `since`.
@@ -65,6 +68,17 @@ impl Standing {
             membership: Some(Membership::Join),
             joined_from: Some(since),
             left_at: None,
+            left_state: None,
+        }
+    }
+
+    /// Of someone whose membership is another than `join` now, and whose last stay ended with `end`.
+    pub fn left(membership: Membership, end: Option<&StoredEvent>) -> Standing {
+        Standing {
+            membership: Some(membership),
+            joined_from: None,
+            left_at: end.and_then(StoredEvent::pos),
+            left_state: end.and_then(|end| end.state_after),
         }
     }
 
@@ -97,26 +111,23 @@ pub async fn standing(
     if row.membership == Membership::Join {
         return Ok(Standing::joined(row.since));
     }
-    let left_at = match row.event {
-        Some(event) => end_of_stay(store, viewer, event).await?,
-        None => None,
+    let end = match row.event {
+        // Who has forgotten a room never was there.
+        Some(event) if !row.forgotten => end_of_stay(store, viewer, event).await?,
+        _ => None,
     };
-    Ok(Standing {
-        membership: Some(row.membership),
-        joined_from: None,
-        left_at,
-    })
+    Ok(Standing::left(row.membership, end.as_deref()))
 }
 
 /// How far back through someone's memberships (leave, ban, unban, …) the last join is looked for.
 const MAX_MEMBERSHIPS: usize = 16;
 
-/// Where the last stay ended whose end, or a membership after it, is `event`.
+/// What ended the last stay: the membership `event`, or one before it.
 pub async fn end_of_stay(
     store: &Store,
     viewer: &Viewer,
     event: EventNo,
-) -> Result<Option<Pos>, MatrixError> {
+) -> Result<Option<Arc<StoredEvent>>, MatrixError> {
     let mut at = event;
     for _ in 0..MAX_MEMBERSHIPS {
         let Some(event) = store.event_by_no(at).await? else {
@@ -135,7 +146,7 @@ pub async fn end_of_stay(
             return Ok(None);
         }
         if replaced.pdu.membership() == Some(Membership::Join) {
-            return Ok(event.pos());
+            return Ok(Some(event));
         }
         at = before;
     }

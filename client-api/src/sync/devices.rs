@@ -102,7 +102,9 @@ impl Loader<'_> {
         let (Membership::Leave | Membership::Ban, Some(event)) = (row.membership, row.event) else {
             return Ok(false);
         };
-        let left_at = seen::end_of_stay(self.store, self.viewer, event).await?;
-        Ok(left_at.is_some_and(|left| left > after))
+        let end = seen::end_of_stay(self.store, self.viewer, event).await?;
+        Ok(end
+            .and_then(|end| end.pos())
+            .is_some_and(|left| left > after))
     }
 }

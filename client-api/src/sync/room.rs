@@ -9,6 +9,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{
     Ask,
+    decide::Change,
     lazy::LazyMembers,
     state::view_of,
     window::{CHUNK, RoomWindow, changes},
@@ -83,6 +84,8 @@ pub struct RoomPart {
     pub account_data: Vec<Arc<AccountData>>,
     /// Whether the room is in the answer even with nothing in it.
     pub always: bool,
+    /// Whether the reader has left it.
+    pub left: bool,
 }
 
 impl RoomPart {
@@ -166,6 +169,7 @@ impl Loader<'_> {
     pub async fn left(&self, row: &MembershipRow) -> Result<RoomPart, MatrixError> {
         let mut part = RoomPart {
             always: true,
+            left: true,
             ..RoomPart::default()
         };
         let Some(own_no) = row.event else {
@@ -175,16 +179,12 @@ impl Loader<'_> {
             return Ok(part);
         };
         let room_id = self.store.room_id(row.room).await?;
-        let left_at = seen::end_of_stay(self.store, self.viewer, own_no).await?;
-        let standing = Standing {
-            membership: Some(row.membership),
-            joined_from: None,
-            left_at,
-        };
+        let ended = seen::end_of_stay(self.store, self.viewer, own_no).await?;
+        let standing = Standing::left(row.membership, ended.as_deref());
         let upto = row.pos.min(self.upto);
         let after = self.after.unwrap_or(Pos(0)).min(upto);
         if filter::section_wants_room(&self.ask.filter.room.timeline, &room_id) {
-            part.timeline = if left_at.is_some() {
+            part.timeline = if ended.is_some() {
                 self.timeline(row.room, &standing, after, upto, &[], false)
                     .await?
             } else {
@@ -198,39 +198,72 @@ impl Loader<'_> {
                 }
             };
         }
-        let Some(left_at) =
-            left_at.filter(|_| filter::section_wants_room(&self.ask.filter.room.state, &room_id))
-        else {
-            return Ok(part);
-        };
-        let view = view_of(&part.timeline);
-        let end = left_at.min(upto);
-        let known = match self.after {
-            Some(after) if !self.ask.full_state => {
-                self.was_joined_at(row, after).await?.then_some(after)
-            }
-            _ => None,
-        };
-        let keys = if let Some(after) = known {
-            self.state_delta(&changes(self.store, row.room, after, end).await?, &view)
-        } else {
-            let mut full = std::collections::BTreeMap::new();
-            if let Some(at) = own.state_after.or(own.state_before) {
-                full.extend(self.store.state_all(at).await?);
-            }
-            let start = view.start.map_or(end, |start| Pos(start.0 - 1));
-            let changes = changes(self.store, row.room, start, row.pos).await?;
-            self.whole_state(full, &changes, &view)
-        };
-        part.state = self
-            .state_events(row.room, keys, known.is_none(), &part.timeline, &[])
-            .await?;
+        let fresh = ended.filter(|end| self.after.is_none_or(|after| end.pos() > Some(after)));
+        if let Some(end) = fresh
+            && filter::section_wants_room(&self.ask.filter.room.state, &room_id)
+        {
+            part.state = self.left_state(row, &end, &part.timeline).await?;
+        }
         if self.after.is_none() {
             let nothing = RoomWindow::default();
             self.account_data(row.room, &room_id, Extent::Whole, &nothing, &mut part)
                 .await?;
         }
         Ok(part)
+    }
+
+    /// The state that goes with the timeline of a room whose reader's stay ended with `end`.
+    async fn left_state(
+        &self,
+        row: &MembershipRow,
+        end: &StoredEvent,
+        timeline: &Timeline,
+    ) -> Result<Vec<Seen>, MatrixError> {
+        let view = view_of(timeline);
+        let known = match self.after {
+            Some(after) if !self.ask.full_state => {
+                self.was_joined_at(row, after).await?.then_some(after)
+            }
+            _ => None,
+        };
+        let start = view.start.map_or(row.pos, |start| Pos(start.0 - 1));
+        let from = known.unwrap_or(start);
+        let changes = changes(self.store, row.room, from, row.pos).await?;
+        // A commit's changes come after its events: some may be of events after the end.
+        let within = self.not_after(&changes, end.pos()).await?;
+        let keys = if known.is_some() {
+            self.state_delta(&within, &view)
+        } else {
+            let mut full = std::collections::BTreeMap::new();
+            if let Some(at) = end.state_after {
+                full.extend(self.store.state_all(at).await?);
+            }
+            self.whole_state(full, &within, &view)
+        };
+        self.state_events(row.room, keys, known.is_none(), timeline, &[])
+            .await
+    }
+
+    /// Those of some changes whose new event isn't later than `end`.
+    async fn not_after(
+        &self,
+        changes: &[Change],
+        end: Option<Pos>,
+    ) -> Result<Vec<Change>, MatrixError> {
+        let mut within = Vec::with_capacity(changes.len());
+        for change in changes {
+            let event = match change.new {
+                Some(new) => self.store.event_by_no(new).await?,
+                None => None,
+            };
+            if event
+                .and_then(|event| event.pos())
+                .is_none_or(|pos| Some(pos) <= end)
+            {
+                within.push(*change);
+            }
+        }
+        Ok(within)
     }
 
     /// Whether the reader, who has left since, was joined at a position.

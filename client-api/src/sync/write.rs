@@ -114,7 +114,7 @@ impl Writer<'_> {
         json.key("prev_batch")
             .string(&HistoryPoint::at(part.timeline.before).to_string());
         json.close();
-        if part.typing.is_some() || !part.receipts.is_empty() {
+        if !part.left {
             json.key("ephemeral").open().key("events").open_list();
             write_typing(json, part);
             write_receipts(json, part);

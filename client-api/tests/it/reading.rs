@@ -99,6 +99,22 @@ async fn strangers_read_nothing_and_those_who_left_read_to_their_leaving() {
         let path = format!("/rooms/{}/messages?dir=b&limit=50", esc(&room));
         let page = ids(&events(&bob.read(&path).await, &["chunk"]));
         assert!(page.contains(&seen) && !page.contains(&unseen));
+        // Their list of members is of then, with their leaving.
+        let members = bob
+            .read(&format!("/rooms/{}/members?membership=leave", esc(&room)))
+            .await;
+        assert_eq!(members["chunk"][0]["state_key"], bob.id.as_str());
+        server.register("late").await.join(&room).await;
+        assert_eq!(
+            events(
+                &bob.read(&format!("/rooms/{}/members", esc(&room))).await,
+                &["chunk"]
+            )
+            .len(),
+            2
+        );
+        bob.forget(&room).await;
+        assert_eq!(bob.get(&path).await.0, StatusCode::FORBIDDEN);
         for what in ["messages?dir=b", "members", "joined_members", "state"] {
             let (status, error) = eve.get(&format!("/rooms/{}/{what}", esc(&room))).await;
             assert_eq!(

@@ -304,6 +304,24 @@ async fn invite_join_leave_rejoin_forget() {
         let archive = bob.sync(None, &with_left).await;
         assert!(archive["rooms"]["leave"].get(&room).is_some());
 
+        // What comes after leaving is told of nobody but themselves.
+        alice
+            .set_state(&room, "m.room.topic", "", json!({"topic": "secret"}))
+            .await;
+        let ban = |what: &str| {
+            let (alice, path) = (alice.clone(), format!("/rooms/{}/{what}", esc(&room)));
+            let body = json!({"user_id": bob.id});
+            async move { alice.ok(Method::POST, &path, body).await }
+        };
+        ban("ban").await;
+        for (since, query) in [(Some(next(&again)), ""), (None, with_left.as_str())] {
+            let banned = bob.sync(since.as_deref(), query).await;
+            let part = &banned["rooms"]["leave"][&room];
+            assert!(!part.to_string().contains("secret"), "{part}");
+            let shown = part["timeline"]["events"].as_array().unwrap();
+            assert_eq!(shown.last().unwrap()["content"]["membership"], "ban");
+        }
+        ban("unban").await;
         alice.invite(&room, &bob).await;
         bob.join(&room).await;
         let back = bob.sync(Some(&next(&again)), "").await;
