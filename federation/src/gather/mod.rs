@@ -1,0 +1,237 @@
+//! Fetching what a received event needs before it can be decided: missing prev events, the state where
+//! the gap stays open, missing auth events. Bounded in requests, events and time; no lock is held.
+//!
+//! 1. [`rhizome_rooms::receive::receive`] is asked. It decides, or says what it [`Need`]s.
+//! 2. Missing auth events: `/event_auth`, then `/event` for what is still missing.
+//! 3. Missing prev events: `/get_missing_events` once; what comes is received in order, each by 1–4.
+//! 4. Prevs that are missing even so stay a gap: the state after each comes by `/state_ids` and `/event`
+//!    (or `/state`, when most of it is unknown), as outliers.
+
+mod search;
+mod state;
+
+use std::{collections::HashSet, sync::Arc};
+
+use rhizome_protocol::{Pdu, resolve::StateMap};
+use rhizome_rooms::{
+    Error,
+    receive::{self, Gathered, Need, Received},
+};
+use rhizome_storage::{Placement, RoomHead};
+use ruma::{
+    EventId, OwnedEventId, RoomId, ServerName, UInt, api::federation::event::get_missing_events,
+};
+
+use self::{
+    search::{Search, ask},
+    state::{auth_events, fetch_with_auth, state_after},
+};
+use crate::{Federation, order::parents_first, verify};
+
+/// How many missing events are asked for at once.
+const MISSING_LIMIT: u32 = 50;
+/// How often the core is asked again after something came.
+const MAX_ROUNDS: usize = 6;
+
+/// What came of an event.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is decided, whichever way.
+    Decided(Received),
+    /// What it needs can't be had now.
+    Undecided(Need),
+}
+
+/// Decides a checked event that `origin` gave us, fetching what is missing.
+///
+/// # Errors
+/// Those of the database, and [`Error::UnknownRoom`]. What other servers fail to give is no error.
+pub(crate) async fn receive(
+    fed: &Federation,
+    origin: &ServerName,
+    pdu: Arc<Pdu>,
+) -> Result<Outcome, Error> {
+    let head = fed
+        .store()
+        .room(pdu.room_id())
+        .await?
+        .ok_or_else(|| Error::UnknownRoom(pdu.room_id().to_owned()))?;
+    let mut search = Search::new(fed, &head, origin, pdu.sender().server_name()).await?;
+    settle(fed, &mut search, &head, pdu, true).await
+}
+
+/// The procedure of this module for one event. `chase`: whether missing prevs may be asked for; those
+/// that are fetched themselves get the state at the gap instead, so that this doesn't go on for ever.
+async fn settle(
+    fed: &Federation,
+    search: &mut Search,
+    head: &RoomHead,
+    pdu: Arc<Pdu>,
+    chase: bool,
+) -> Result<Outcome, Error> {
+    let mut gathered = Gathered::default();
+    let mut chase = chase;
+    let mut need = Need::default();
+    for _ in 0..MAX_ROUNDS {
+        need = match receive::receive(fed.rooms(), Arc::clone(&pdu), &gathered).await? {
+            Received::Need(need) => need,
+            decided => return Ok(Outcome::Decided(decided)),
+        };
+        let mut came = false;
+        if !need.auth.is_empty() {
+            came |= auth_events(fed, search, head, pdu.event_id(), &need.auth).await?;
+        }
+        if !need.prev.is_empty() {
+            if chase {
+                chase = false;
+                missing_events(fed, search, head, &pdu).await?;
+                // The core says which prevs are missing even so.
+                continue;
+            }
+            for prev in need
+                .prev
+                .iter()
+                .filter(|prev| !gathered.states_after.contains_key(*prev))
+                .cloned()
+                .collect::<Vec<_>>()
+            {
+                if let Some(state) = state_after(fed, search, head, &prev).await? {
+                    gathered.states_after.insert(prev, state);
+                    came = true;
+                }
+            }
+        }
+        if !came {
+            break;
+        }
+    }
+    Ok(Outcome::Undecided(need))
+}
+
+/// Step 3: what lies between our newest events and this one.
+async fn missing_events(
+    fed: &Federation,
+    search: &mut Search,
+    head: &RoomHead,
+    pdu: &Pdu,
+) -> Result<(), Error> {
+    // The head as it is now: what was fetched before may have moved it.
+    let now = fed.store().room_by_no(head.room).await?;
+    let earliest: Vec<OwnedEventId> = now
+        .iter()
+        .flat_map(|head| head.extremities.iter())
+        .map(|extremity| extremity.event_id.clone())
+        .take(20)
+        .collect();
+    let mut request = get_missing_events::v1::Request::new(
+        head.room_id.clone(),
+        earliest,
+        vec![pdu.event_id().to_owned()],
+    );
+    request.limit = UInt::from(MISSING_LIMIT);
+    let Some(answer) = ask(fed, search, &request, |answer| !answer.events.is_empty()).await else {
+        return Ok(());
+    };
+    let raws = answer
+        .events
+        .into_iter()
+        .take(MISSING_LIMIT as usize)
+        .collect();
+    let events = verify::batch(fed, head.rules, &head.room_id, raws).await;
+    let known = fed.store().known_event_ids(&ids(&events)).await?;
+    let events = parents_first(
+        events,
+        |event| event.event_id(),
+        |event| event.depth(),
+        |event| event.prev_events().to_vec(),
+    );
+    for event in events {
+        if event.event_id() == pdu.event_id() || is_placed(fed, &known, event.event_id()).await? {
+            continue;
+        }
+        let id = event.event_id().to_owned();
+        match Box::pin(settle(fed, search, head, event, false)).await? {
+            Outcome::Decided(outcome) => {
+                tracing::debug!(event = %id, ?outcome, "fetched a missing event");
+            }
+            Outcome::Undecided(_) => {
+                tracing::info!(event = %id, "a missing event can't be decided");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether we have the event as part of the room's history, not just as an outlier.
+async fn is_placed(
+    fed: &Federation,
+    known: &HashSet<OwnedEventId>,
+    id: &EventId,
+) -> Result<bool, Error> {
+    if !known.contains(id) {
+        return Ok(false);
+    }
+    let event = fed.store().event(id).await?;
+    Ok(event.is_some_and(|event| event.placement != Placement::Outlier))
+}
+
+/// Step 4: the state after an event that stays unknown to the room's graph. `None` if it can't be had.
+///
+/// The event itself is fetched as well, as an outlier: its own effect on the state counts.
+pub(crate) async fn state_after_unknown(
+    fed: &Federation,
+    head: &RoomHead,
+    origin: &ServerName,
+    event_id: &EventId,
+) -> Result<Option<StateMap>, Error> {
+    let mut search = Search::new(fed, head, origin, origin).await?;
+    state_after(fed, &mut search, head, event_id).await
+}
+
+/// Fetches missing auth events of an event, for whoever doesn't come by [`receive`].
+pub(crate) async fn auth_of(
+    fed: &Federation,
+    head: &RoomHead,
+    origin: &ServerName,
+    event_id: &EventId,
+    missing: &[OwnedEventId],
+) -> Result<bool, Error> {
+    let mut search = Search::new(fed, head, origin, origin).await?;
+    auth_events(fed, &mut search, head, event_id, missing).await
+}
+
+/// One event by its id from the servers of the room, checked and stored as an outlier (or found stored).
+///
+/// # Errors
+/// Those of the database. An event that nobody gives is `Ok(false)`.
+pub async fn fetch_event(
+    fed: &Federation,
+    room_id: &RoomId,
+    event_id: &EventId,
+) -> Result<bool, Error> {
+    if !fed
+        .store()
+        .known_event_ids(&[event_id.to_owned()])
+        .await?
+        .is_empty()
+    {
+        return Ok(true);
+    }
+    let Some(head) = fed.store().room(room_id).await? else {
+        return Ok(false);
+    };
+    let mut search = Search::short(fed, &head).await?;
+    fetch_with_auth(fed, &mut search, &head, vec![event_id.to_owned()]).await?;
+    Ok(!fed
+        .store()
+        .known_event_ids(&[event_id.to_owned()])
+        .await?
+        .is_empty())
+}
+
+fn ids(events: &[Arc<Pdu>]) -> Vec<OwnedEventId> {
+    events
+        .iter()
+        .map(|event| event.event_id().to_owned())
+        .collect()
+}
