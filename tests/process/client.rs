@@ -189,12 +189,12 @@ impl Client {
             .map(|token| format!("&since={token}"))
             .unwrap_or_default();
         let filter = r#"{"room":{"timeline":{"limit":1000}}}"#;
-        let filter: String = filter.bytes().map(|b| format!("%{b:02X}")).collect();
-        let path = format!(
+        let filter = path(filter);
+        let target = format!(
             "/sync?timeout={}&filter={filter}{since}",
             timeout.as_millis()
         );
-        self.call("GET", &path, None).await
+        self.call("GET", &target, None).await
     }
 }
 

@@ -261,9 +261,26 @@ async fn stored_texts(alice: &Client, room: &str, text: &str, faults: &mut Fault
             format!("{text:?} as type and text of a message: {event}")
         });
     }
+    answered_texts(alice, room, text, faults).await;
+}
 
-    // The rest need only be answered.
-    for (method, target, body) in [
+/// `text` wherever else a client may name one: it need only be answered.
+async fn answered_texts(alice: &Client, room: &str, text: &str, faults: &mut Faults) {
+    for (method, target, body) in requests(&alice.user_id, room, text) {
+        let body = if method == "GET" {
+            Vec::new()
+        } else {
+            body.to_string().into_bytes()
+        };
+        let (status, answer) = alice.raw(method, &target, body).await;
+        faults.taken(status, &answer, &target, text);
+    }
+}
+
+#[expect(clippy::too_many_lines, reason = "one table")]
+fn requests(user: &str, room: &str, text: &str) -> Vec<(&'static str, String, Value)> {
+    let (user, seg, in_room) = (path(user), path(text), format!("/rooms/{}", path(room)));
+    vec![
         (
             "POST",
             "/createRoom".to_owned(),
@@ -369,15 +386,7 @@ async fn stored_texts(alice: &Client, room: &str, text: &str, faults: &mut Fault
                     "device_id": text, "initial_device_display_name": text,
                     "identifier": { "type": "m.id.user", "user": "alice" } }),
         ),
-    ] {
-        let body = if method == "GET" {
-            Vec::new()
-        } else {
-            body.to_string().into_bytes()
-        };
-        let (status, answer) = alice.raw(method, &target, body).await;
-        faults.taken(status, &answer, &target, text);
-    }
+    ]
 }
 
 /// What was answered wrongly, all of it.
