@@ -11,17 +11,29 @@ use std::{
 use rhizome_storage::{Pos, RoomNo, UserNo};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
-/// Devices remembered; beyond it all are forgotten, which keeps memory bounded and the code short.
-const MAX_DEVICES: usize = 10_000;
+/// Members remembered of all devices together; beyond it all are forgotten, which keeps memory
+/// bounded and the code short.
+const MAX_MEMBERS: usize = 500_000;
 
 /// Members remembered of one device.
-const MAX_MEMBERS: usize = 5_000;
+const MAX_OF_DEVICE: usize = 5_000;
 
-type Sent = HashMap<RoomNo, HashMap<OwnedUserId, Pos>>;
+/// What one device was told: members by room, each with the position where the answer ended.
+#[derive(Default, Debug)]
+struct Sent {
+    rooms: HashMap<RoomNo, HashMap<OwnedUserId, Pos>>,
+    count: usize,
+}
 
 /// What devices have been told.
 #[derive(Default, Debug)]
-pub struct LazyMembers(Mutex<HashMap<(UserNo, OwnedDeviceId), (usize, Sent)>>);
+pub struct LazyMembers(Mutex<Devices>);
+
+#[derive(Default, Debug)]
+struct Devices {
+    sent: HashMap<(UserNo, OwnedDeviceId), Sent>,
+    count: usize,
+}
 
 impl LazyMembers {
     /// Whether a device that has seen everything up to `since` was told of this member.
@@ -34,8 +46,9 @@ impl LazyMembers {
     ) -> bool {
         let devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         devices
+            .sent
             .get(device)
-            .and_then(|(_, sent)| sent.get(&room)?.get(member))
+            .and_then(|sent| sent.rooms.get(&room)?.get(member))
             .is_some_and(|told| *told <= since)
     }
 
@@ -47,29 +60,35 @@ impl LazyMembers {
         members: impl Iterator<Item = &'a UserId>,
         upto: Pos,
     ) {
+        let mut members = members.peekable();
+        if members.peek().is_none() {
+            return;
+        }
         let mut devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if devices.len() >= MAX_DEVICES && !devices.contains_key(device) {
-            devices.clear();
+        if devices.count >= MAX_MEMBERS {
+            *devices = Devices::default();
         }
-        let (count, sent) = devices.entry(device.clone()).or_default();
-        if *count >= MAX_MEMBERS {
-            sent.clear();
-            *count = 0;
+        let devices = &mut *devices;
+        let sent = devices.sent.entry(device.clone()).or_default();
+        if sent.count >= MAX_OF_DEVICE {
+            devices.count -= sent.count;
+            *sent = Sent::default();
         }
-        let room = sent.entry(room).or_default();
+        let room = sent.rooms.entry(room).or_default();
         for member in members {
             if room.insert(member.to_owned(), upto).is_none() {
-                *count += 1;
+                sent.count += 1;
+                devices.count += 1;
             }
         }
     }
 
     /// Forgets a device: it starts again from nothing.
     pub fn forget(&self, device: &(UserNo, OwnedDeviceId)) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(device);
+        let mut devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sent) = devices.sent.remove(device) {
+            devices.count -= sent.count;
+        }
     }
 }
 

@@ -147,6 +147,8 @@ impl Reader {
             if again == rows && rows.iter().all(|row| row.pos <= upto && row.since <= upto) {
                 return Ok((upto, ephemeral, rows));
             }
+            // Memberships read from the database may be ahead of what this process has heard of.
+            log.refresh().await?;
             tokio::task::yield_now().await;
         }
     }

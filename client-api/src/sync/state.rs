@@ -290,7 +290,7 @@ pub async fn state_at(
     };
     let full = store.state_all(snapshot).await?.into_iter().collect();
     // Read after the head: whatever it holds beyond `at` is among these.
-    let now = store.log().head();
+    let now = store.log().refresh().await?;
     let later = if now > at {
         changes(store, room, at, now).await?
     } else {
