@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// How many rooms are worked on at the same time.
-const ROOMS_AT_ONCE: usize = 8;
+const ROOMS_AT_ONCE: usize = 16;
 /// How many events a worker claims at once.
 const CLAIM: usize = 20;
 /// How long a claim lasts.

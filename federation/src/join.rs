@@ -41,7 +41,7 @@ const TEMPLATE_TIME: Duration = Duration::from_secs(20);
 /// The time limit of `send_join`, whose answer holds the whole state.
 const ANSWER_TIME: Duration = Duration::from_mins(3);
 /// The most bytes of that answer.
-const ANSWER_BODY: usize = 512 << 20;
+const ANSWER_BODY: usize = 256 << 20;
 
 /// Rooms that we are joining now, with their rules once a template has told them.
 #[derive(Debug, Default)]

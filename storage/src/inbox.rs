@@ -49,7 +49,7 @@ impl Store {
         self.execute(query).await
     }
 
-    /// Puts events into the inbox, in order, due at once. Of one origin at most `limit` are kept: gives
+    /// Puts events into the inbox, in order, due since they arrived. Of one origin at most `limit` are kept: gives
     /// the number of those that were (or had been) taken in, from the front.
     pub async fn inbox_add(&self, events: &[InboxEvent], limit: usize) -> Result<usize> {
         let Some(first) = events.first() else {
@@ -80,7 +80,8 @@ impl Store {
                 "INSERT INTO inbox (event_id, origin, room_id, room_version, event, received_ts, place, \
                                     attempts, due_ts) \
                  SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, \
-                        CAST(value ->> 5 AS BIGINT), CAST(value ->> 6 AS BIGINT), 0, 0 \
+                        CAST(value ->> 5 AS BIGINT), CAST(value ->> 6 AS BIGINT), 0, \
+                        CAST(value ->> 5 AS BIGINT) \
                  FROM EACH($1) WHERE 1 = 1 \
                  ON CONFLICT (event_id, origin) DO NOTHING",
             )
@@ -203,16 +204,19 @@ impl Store {
 
     /// Ends every claim and wait: for a process that has just started and knows that it is the only one.
     pub async fn inbox_wake_all(&self) -> Result<u64> {
-        let query = self.sql("UPDATE inbox SET due_ts = 0 WHERE due_ts > 0");
+        let query = self
+            .sql("UPDATE inbox SET due_ts = $1 WHERE due_ts > $1")
+            .bind(self.clock().now_ms());
         self.execute(query).await
     }
 
     /// Makes all that waits in a room due: something has come that it may have waited for. Gives the
-    /// number of events that wait there.
+    /// number of events that were not due.
     pub async fn inbox_wake(&self, room_id: &RoomId) -> Result<u64> {
         let query = self
-            .sql("UPDATE inbox SET due_ts = 0 WHERE room_id = $1")
-            .bind(escaped(room_id.as_str()).into_owned());
+            .sql("UPDATE inbox SET due_ts = $2 WHERE room_id = $1 AND due_ts > $2")
+            .bind(escaped(room_id.as_str()).into_owned())
+            .bind(self.clock().now_ms());
         self.execute(query).await
     }
 }
@@ -227,7 +231,7 @@ mod tests {
 
     use super::*;
     use crate::testing::TestDatabase;
-    use crate::{Fact, WriteSet};
+    use crate::{Clock, Fact, Options, WriteSet};
 
     fn event(name: &str, room: &str, received_ts: i64) -> InboxEvent {
         InboxEvent {
@@ -287,7 +291,11 @@ mod tests {
     #[tokio::test]
     async fn events_wait_in_order_and_are_claimed_once() {
         for database in TestDatabase::both().await {
-            let store = database.open().await;
+            let options = Options {
+                clock: Clock::manual(300),
+                ..database.options()
+            };
+            let store = Store::open(options).await.unwrap();
             let room = room_id!("!room:far.org");
             let added = [event("b", room.as_str(), 5), event("a", room.as_str(), 5)];
             assert_eq!(store.inbox_add(&added, 3).await.unwrap(), 2);
@@ -303,7 +311,7 @@ mod tests {
             assert_eq!(store.inbox_size(server_name!("far.org")).await.unwrap(), 3);
             assert_eq!(
                 store.inbox_rooms(100, 10).await.unwrap(),
-                [owned_room_id!("!other:far.org"), room.to_owned()]
+                [room.to_owned(), owned_room_id!("!other:far.org")]
             );
 
             let claimed = store.inbox_claim(room, 100, 200, 10).await.unwrap();
