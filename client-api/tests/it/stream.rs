@@ -38,7 +38,7 @@ async fn connect(address: SocketAddr, user: &User, since: Option<&str>) -> Socke
 /// The next frame of a type; others are skipped.
 async fn frame(socket: &mut Socket, kind: &str) -> Value {
     loop {
-        let next = tokio::time::timeout(Duration::from_secs(10), socket.next()).await;
+        let next = tokio::time::timeout(Duration::from_secs(30), socket.next()).await;
         let message = next
             .unwrap_or_else(|_| panic!("no frame of type {kind} came"))
             .unwrap()
@@ -55,7 +55,7 @@ async fn frame(socket: &mut Socket, kind: &str) -> Value {
 /// The code with which the server closes.
 async fn close_code(socket: &mut Socket) -> u16 {
     loop {
-        let next = tokio::time::timeout(Duration::from_secs(10), socket.next()).await;
+        let next = tokio::time::timeout(Duration::from_secs(30), socket.next()).await;
         match next.expect("the socket is closed in time") {
             Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
             Some(Ok(_)) => {}
@@ -273,7 +273,7 @@ async fn a_silent_peer_is_given_up_and_one_that_answers_is_kept() {
     for database in TestDatabase::both().await {
         let store = database.open().await;
         let server = Server::with(store.clone(), |config| {
-            config.stream_heartbeat = Duration::from_millis(150);
+            config.stream_heartbeat = Duration::from_secs(1);
         });
         let alice = server.register("alice").await;
         let address = listen(&server).await;
@@ -282,16 +282,16 @@ async fn a_silent_peer_is_given_up_and_one_that_answers_is_kept() {
         frame(&mut dead, "sync").await;
         // Reading is what answers pings here.
         let mut pings = 0;
-        let until = tokio::time::Instant::now() + Duration::from_millis(1_200);
+        let until = tokio::time::Instant::now() + Duration::from_secs(4);
         while let Ok(Some(message)) = tokio::time::timeout_at(until, alive.next()).await {
             pings += usize::from(matches!(message.unwrap(), Message::Ping(_)));
         }
-        assert!(pings >= 4, "{pings}");
+        assert!(pings >= 2, "{pings}");
         send(&mut alive, json!({"type": "ping"})).await;
         frame(&mut alive, "pong").await;
         // Its answers to the old pings break on the closed connection before it reads the reason.
         let ended = async { while let Some(Ok(_)) = dead.next().await {} };
-        tokio::time::timeout(Duration::from_secs(5), ended)
+        tokio::time::timeout(Duration::from_secs(30), ended)
             .await
             .expect("the silent one is given up");
         store.close().await;
