@@ -155,15 +155,13 @@ impl Pager<'_> {
             }
             if ended {
                 // What others give sorts before what we have, so the page simply goes on.
-                if to.is_none()
-                    && !asked_others
-                    && events.len() < limit
-                    && self.ask_others(limit).await?
-                {
+                let room = to.is_none() && events.len() < limit && !asked_others;
+                if room && self.ask_others(limit).await? {
                     asked_others = true;
                     continue;
                 }
-                break false;
+                // Asked in vain: that's the end. Otherwise the next page asks.
+                break to.is_none() && !room && self.is_incomplete().await?;
             }
             if scanned >= MAX_SCAN {
                 break true;
@@ -247,15 +245,7 @@ impl Pager<'_> {
     /// Asks other servers for what came before our history, if something did. Whether there is more
     /// now.
     async fn ask_others(&self, limit: usize) -> Result<bool, MatrixError> {
-        if !self.reading.is_member() {
-            return Ok(false);
-        }
-        let missing = self
-            .app
-            .store
-            .missing_prev_events(self.reading.head.room, 1)
-            .await?;
-        if missing.is_empty() {
+        if !self.is_incomplete().await? {
             return Ok(false);
         }
         rhizome_federation::backfill::before(
@@ -264,6 +254,15 @@ impl Pager<'_> {
             limit,
         )
         .await
+    }
+
+    /// Whether something came before our history that others may give.
+    async fn is_incomplete(&self) -> Result<bool, MatrixError> {
+        let missing = self
+            .app
+            .store
+            .missing_prev_events(self.reading.head.room, 1);
+        Ok(self.reading.is_member() && !missing.await?.is_empty())
     }
 
     /// With lazy loading: the members who sent these events, as they were at their first event here.
