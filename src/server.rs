@@ -2,6 +2,7 @@
 //! order; and its stop, in the other.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,12 +44,7 @@ pub struct Running {
 /// name than the database was made for.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
     let config = Arc::new(config);
-    std::fs::create_dir_all(&config.server.data_dir).with_context(|| {
-        format!(
-            "the data directory {} can't be made; set server.data_dir to a place that this user may write to",
-            config.server.data_dir.display()
-        )
-    })?;
+    make_data_dir(&config)?;
     let listeners = bind(&config).await?;
     let (key, new_key) = signing_key::load_or_create(&config.server.signing_key_path())?;
     let key = Arc::new(key);
@@ -124,6 +120,19 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         kill,
         connections,
         tasks,
+    })
+}
+
+/// Makes the data directory if it isn't there, closed to other users: it holds hashes of passwords
+/// and everybody's messages.
+pub(crate) fn make_data_dir(config: &Config) -> anyhow::Result<()> {
+    let path = &config.server.data_dir;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).with_context(|| {
+        format!(
+            "the data directory {} can't be made; set server.data_dir to a place that this user may write to",
+            path.display()
+        )
     })
 }
 

@@ -41,7 +41,7 @@ pub(super) fn create(config: &Config, args: UserCreate) -> anyhow::Result<()> {
         bail!("the password is empty");
     }
     super::block_on(async {
-        std::fs::create_dir_all(&config.server.data_dir)?;
+        server::make_data_dir(config)?;
         let store = server::open_store(config).await?;
         let cost = server::client_config(config).password_cost;
         let made = users::create(

@@ -161,6 +161,9 @@ async fn alone_it_serves_with_defaults_and_ends_on_sigterm() {
     );
     assert!(dir.path().join("rhizome-data/rhizome.db").exists());
     assert!(dir.path().join("rhizome-data/signing.key").exists());
+    let data = std::fs::metadata(dir.path().join("rhizome-data")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&data.permissions());
+    assert_eq!(mode & 0o777, 0o700, "the data is nobody else's");
 
     // A user made beside the running server can log in there.
     let mut create = rhizome(dir.path())
