@@ -1,21 +1,25 @@
 //! Leaving rooms, and rejecting invites to rooms that we aren't in
 //! (<https://spec.matrix.org/v1.19/server-server-api/#leaving-rooms-rejecting-invites>).
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use rhizome_protocol::{Membership, Object};
+use rhizome_protocol::{Membership, Object, Pdu};
 use rhizome_rooms::{
     join as admission,
     membership::{self, Action, Change},
     read,
     send::SendOptions,
 };
-use ruma::{RoomId, ServerName, UserId, api::federation::membership::prepare_leave_event};
+use ruma::{
+    OwnedServerName, RoomId, ServerName, UserId, api::federation::membership::prepare_leave_event,
+};
 
 use crate::{Federation, MatrixError, handshake, join, local};
 
 /// The time limit of one step with the other server: the user waits.
 const STEP_TIME: Duration = Duration::from_secs(8);
+/// How many servers are tried.
+const MAX_SERVERS: usize = 3;
 
 /// Lets a local user leave a room or reject an invite. Who is not there is done.
 ///
@@ -44,28 +48,63 @@ pub async fn leave(
         }
         return Ok(());
     }
-    let Some(inviter) = join::inviter(fed, user, room_id).await? else {
-        return not_there(fed, user, room_id).await;
-    };
-    if let Err(error) = reject(fed, inviter.server_name(), user, room_id, reason).await {
-        tracing::info!(server = %inviter.server_name(), room = %room_id, %error, "an invite is rejected here only");
+    if let Some(inviter) = join::inviter(fed, user, room_id).await? {
+        let mut servers = vec![inviter.server_name().to_owned()];
+        servers.extend(room_id.server_name().map(ToOwned::to_owned));
+        reject_through(fed, servers, user, room_id, reason).await;
+        admission::remote_invite_gone(fed.rooms(), room_id, user).await?;
+        return Ok(());
     }
-    admission::remote_invite_gone(fed.rooms(), room_id, user).await?;
+    leave_left_behind(fed, user, room_id, reason).await
+}
+
+/// Of a room that this server has left: an invite from before then is rejected; leaving what was left is
+/// done; leaving what never was, isn't.
+async fn leave_left_behind(
+    fed: &Federation,
+    user: &UserId,
+    room_id: &RoomId,
+    reason: Option<String>,
+) -> Result<(), MatrixError> {
+    let store = fed.store();
+    let user_no = store.known_user(user).await?;
+    let room = store.known_room(room_id).await?;
+    let row = match (user_no, room) {
+        (Some(user), Some(room)) => store.membership(user, room).await?,
+        _ => None,
+    };
+    let Some(row) = row else {
+        return Err(MatrixError::not_found(format!(
+            "You are not in the room {room_id}"
+        )));
+    };
+    if row.membership == Membership::Invite {
+        let servers = store.joined_servers(row.room).await?;
+        let servers = servers.iter().take(MAX_SERVERS).cloned().collect();
+        let signed = reject_through(fed, servers, user, room_id, reason).await;
+        admission::reject_left_behind(fed.rooms(), room_id, user, signed).await?;
+    }
     Ok(())
 }
 
-/// Leaving what was left is done; leaving what never was, isn't.
-async fn not_there(fed: &Federation, user: &UserId, room_id: &RoomId) -> Result<(), MatrixError> {
-    if let (Some(user), Some(room)) = (
-        fed.store().known_user(user).await?,
-        fed.store().known_room(room_id).await?,
-    ) && fed.store().membership(user, room).await?.is_some()
-    {
-        return Ok(());
+/// Rejects an invite at the first of these servers that takes it; gives the leave event then.
+async fn reject_through(
+    fed: &Federation,
+    mut servers: Vec<OwnedServerName>,
+    user: &UserId,
+    room_id: &RoomId,
+    reason: Option<String>,
+) -> Option<Arc<Pdu>> {
+    servers.dedup();
+    for server in servers.iter().filter(|server| *server != fed.server_name()) {
+        match reject(fed, server, user, room_id, reason.clone()).await {
+            Ok(event) => return Some(event),
+            Err(error) => {
+                tracing::info!(%server, room = %room_id, %error, "an invite can't be rejected at this server");
+            }
+        }
     }
-    Err(MatrixError::not_found(format!(
-        "You are not in the room {room_id}"
-    )))
+    None
 }
 
 async fn reject(
@@ -74,7 +113,7 @@ async fn reject(
     user: &UserId,
     room_id: &RoomId,
     reason: Option<String>,
-) -> Result<(), MatrixError> {
+) -> Result<Arc<Pdu>, MatrixError> {
     let request = prepare_leave_event::v1::Request::new(room_id.to_owned(), user.to_owned());
     let template = fed
         .outbound()
@@ -102,5 +141,5 @@ async fn reject(
         handshake::step(STEP_TIME),
     )
     .await?;
-    Ok(())
+    Ok(event)
 }

@@ -495,3 +495,86 @@ pub async fn remote_invite_gone(rooms: &Rooms, room_id: &RoomId, user: &UserId) 
         .map_err(commit_error)?;
     Ok(())
 }
+
+/// A local user rejects an invite to a room that this server has left since: nobody else of ours is there,
+/// so no other server tells us of the room's events any more. `signed` is the leave event, if one of the
+/// room's servers took it; otherwise one is made that stays here. It isn't part of the history that we know:
+/// only the membership follows it.
+///
+/// # Errors
+///
+/// [`Error::Forbidden`] if the room, as we knew it, doesn't allow it.
+pub async fn reject_left_behind(
+    rooms: &Rooms,
+    room_id: &RoomId,
+    user: &UserId,
+    signed: Option<Arc<Pdu>>,
+) -> Result<()> {
+    let store = rooms.store();
+    for _ in 0..MAX_ATTEMPTS {
+        let head = known_room(rooms, room_id).await?;
+        let event = match &signed {
+            Some(event) => event.clone(),
+            None => Arc::new(leave_event(rooms, &head, user).await?),
+        };
+        let no = match store.event(event.event_id()).await? {
+            Some(known) => known.no,
+            None => store.next_event_no().await?,
+        };
+        let before = Resolved {
+            snapshot: head.snapshot,
+            ..Resolved::default()
+        };
+        let key = store.key_no("m.room.member", user.as_str()).await?;
+        let after = before.with(store, head.room, key, no).await?;
+        let changes = after
+            .diff_from(store, head.snapshot)
+            .await?
+            .into_iter()
+            .map(|(key, old, new)| StateChange { key, old, new })
+            .collect();
+        let write = RoomWrite {
+            room: head.room,
+            expect: Some(head.state_version),
+            events: vec![NewEvent::outlier(no, event)],
+            current: after
+                .snapshot
+                .map(|snapshot| CurrentState { snapshot, changes }),
+            snapshots: after.new,
+            ..RoomWrite::default()
+        };
+        let set = WriteSet {
+            rooms: vec![write],
+            ..WriteSet::default()
+        };
+        match store.commit(set).await {
+            Ok(_) => return Ok(()),
+            Err(CommitError::StateMoved { .. } | CommitError::DuplicateEvent { .. }) => {}
+            Err(error) => return Err(commit_error(error)),
+        }
+    }
+    Err(Error::Contended)
+}
+
+async fn leave_event(rooms: &Rooms, head: &RoomHead, user: &UserId) -> Result<Pdu> {
+    let mut content = Object::new();
+    content.insert("membership".into(), Membership::Leave.as_str().into());
+    let draft = Draft {
+        room_id: Some(head.room_id.clone()),
+        sender: user.to_owned(),
+        kind: "m.room.member".into(),
+        state_key: Some(user.to_string()),
+        content,
+        redacts: None,
+    };
+    let mut chain = Chain::upon(rooms, head, View::default());
+    chain
+        .look_at(
+            &draft.kind,
+            user,
+            draft.state_key.as_deref(),
+            &draft.content,
+        )
+        .await?;
+    chain.decide(&draft, rooms.store().clock().now_ms())
+}

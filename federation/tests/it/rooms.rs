@@ -409,3 +409,41 @@ async fn nobody_to_join_through() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invite_outlives_the_last_member_of_its_server() {
+    each(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob, bea, ben) = (a.user("alice"), b.user("bob"), b.user("bea"), b.user("ben"));
+        for version in &VERSIONS {
+            let room = a.create(&alice, version).await;
+            b.join(&bob, &room, a).await.unwrap();
+            for invited in [&bea, &ben] {
+                a.change(&alice, &room, invited, Action::Invite)
+                    .await
+                    .unwrap();
+                eventually("the invite arrives", async || {
+                    b.membership(&room, invited).await == Some(Membership::Invite)
+                })
+                .await;
+            }
+            b.leave(&bob, &room).await.unwrap();
+            // b isn't in the room any more, but two of its users are invited. One rejects.
+            b.leave(&bea, &room).await.unwrap();
+            assert_eq!(b.membership(&room, &bea).await, Some(Membership::Leave));
+            assert_eq!(a.membership(&room, &bea).await, Some(Membership::Leave));
+            // The other does so while a can't be reached.
+            world.network.cut(&a.name);
+            b.leave(&ben, &room).await.unwrap();
+            assert_eq!(b.membership(&room, &ben).await, Some(Membership::Leave));
+            world.network.mend(&a.name);
+            assert_eq!(a.membership(&room, &ben).await, Some(Membership::Invite));
+            // And back in, all is as the room has it.
+            b.join(&bob, &room, a).await.unwrap();
+            same_state(a, b, &room).await;
+            let head = b.store().room(&room).await.unwrap().unwrap();
+            assert_eq!((head.joined, head.invited), (2, 1));
+        }
+    })
+    .await;
+}
