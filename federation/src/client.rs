@@ -7,10 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes};
 use http::{Method, Request, Response, StatusCode, header};
-use hyper_util::{
-    client::legacy::Client,
-    rt::{TokioExecutor, TokioTimer},
-};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use rhizome_protocol::{canonical, sign::KeyPair};
 use ruma::{
     OwnedServerName, ServerName,
@@ -25,11 +22,23 @@ use thiserror::Error;
 use crate::{
     FederationConfig, MatrixError,
     config::ConfigError,
-    connect::{Dialer, ServerConnector},
-    discovery::Discovery,
-    wellknown::NetworkLookup,
+    connect::Connections,
     xmatrix::{Signed, canonical_text},
 };
+
+/// What URLs would spell differently than targets may: it is encoded before the target gets signed.
+const SPELLED_OUT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'\'')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// How we call ourselves.
 pub(crate) const USER_AGENT: &str = concat!("Rhizome/", env!("CARGO_PKG_VERSION"));
@@ -49,10 +58,7 @@ struct Inner {
 }
 
 enum Transport {
-    Network {
-        client: Box<Client<ServerConnector, Body>>,
-        discovery: Arc<Discovery<NetworkLookup>>,
-    },
+    Network(Connections),
     #[cfg(any(test, feature = "testing"))]
     InProcess(crate::testing::Network),
 }
@@ -145,20 +151,7 @@ impl Outbound {
         key: KeyPair,
         config: &FederationConfig,
     ) -> Result<Self, ConfigError> {
-        let dialer = Arc::new(Dialer::new(config)?);
-        let discovery = Arc::new(Discovery::new(NetworkLookup::new(dialer.clone())));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_mins(1))
-            .pool_max_idle_per_host(4)
-            .build(ServerConnector {
-                dialer,
-                discovery: discovery.clone(),
-            });
-        let transport = Transport::Network {
-            client: Box::new(client),
-            discovery,
-        };
+        let transport = Transport::Network(Connections::new(config)?);
         Ok(Self::over(server_name, key, config, transport))
     }
 
@@ -316,52 +309,43 @@ impl Outbound {
         )))
     }
 
+    /// A signed request; its URI is the target alone.
     fn request(
         &self,
         destination: &ServerName,
         method: Method,
         target: &str,
         body: Option<String>,
-    ) -> Result<Request<Body>, OutboundError> {
-        let signed = Signed::canonical(method.as_str(), target, body);
+    ) -> Result<Request<Option<String>>, OutboundError> {
+        let target = utf8_percent_encode(target, SPELLED_OUT).to_string();
+        let signed = Signed::canonical(method.as_str(), &target, body);
         let authorization = signed.header(&self.inner.server_name, destination, &self.inner.key);
         let body = signed.into_content();
-        // The authority is the server name: discovery turns it into an address when connecting.
         let mut builder = Request::builder()
             .method(method)
-            .uri(format!("https://{destination}{target}"))
-            .header(header::USER_AGENT, USER_AGENT)
+            .uri(target)
             .header(header::AUTHORIZATION, authorization);
         if body.is_some() {
             builder = builder.header(header::CONTENT_TYPE, "application/json");
         }
         builder
-            .body(body.map_or_else(Body::empty, Body::from))
+            .body(body)
             .map_err(|error| OutboundError::Request(error.to_string()))
     }
 
     async fn transport(
         &self,
         destination: &ServerName,
-        mut request: Request<Body>,
+        request: Request<Option<String>>,
     ) -> Result<Response<Body>, OutboundError> {
         match &self.inner.transport {
-            Transport::Network { client, discovery } => {
-                let route = discovery
-                    .route(destination)
-                    .await
-                    .map_err(OutboundError::Discovery)?;
-                let host = header::HeaderValue::from_str(&route.host_header)
-                    .map_err(|error| OutboundError::Request(error.to_string()))?;
-                request.headers_mut().insert(header::HOST, host);
-                let response = client.request(request).await;
-                Ok(response
-                    .map_err(|e| OutboundError::Transport(cause(&e)))?
-                    .map(Body::new))
-            }
+            Transport::Network(connections) => connections.send(destination, request).await,
             #[cfg(any(test, feature = "testing"))]
             Transport::InProcess(network) => network
-                .deliver(destination, request)
+                .deliver(
+                    destination,
+                    request.map(|body| body.map_or_else(Body::empty, Body::from)),
+                )
                 .await
                 .map_err(OutboundError::Transport),
         }
@@ -423,7 +407,7 @@ fn remote_error(response: &Response<Bytes>) -> MatrixError {
     error
 }
 
-/// An error with its causes, which hyper hides behind the first.
+/// An error with its causes, which `reqwest` hides behind the first.
 pub(crate) fn cause(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -454,6 +438,27 @@ mod tests {
             "/_matrix/federation/v1/query/directory?room_alias=%23%C3%A4+b%3Ax.example"
         );
         assert!(body.is_empty());
+    }
+
+    #[test]
+    fn targets_are_signed_as_urls_spell_them() {
+        let outbound = Outbound::in_process(
+            "a.example".try_into().unwrap(),
+            KeyPair::from_seed("k", &[1; 32]).unwrap(),
+            &FederationConfig::default(),
+            crate::testing::Network::default(),
+        );
+        let odd: String = ('!'..='~').filter(|c| !"%?#".contains(*c)).collect();
+        let target = format!("/x{odd}%2F%5c?y{odd}%2F");
+        let to = ruma::server_name!("b.example");
+        let request = outbound.request(to, Method::GET, &target, None).unwrap();
+        let sent = request.uri().to_string();
+        let url = reqwest::Url::parse(&format!("https://b.example{sent}")).unwrap();
+        assert_eq!(url.as_str(), format!("https://b.example{sent}"));
+        assert_eq!(
+            url.path().split('/').count(),
+            target.split_once('?').unwrap().0.split('/').count()
+        );
     }
 
     fn answer(status: u16, body: &str) -> Response<Bytes> {

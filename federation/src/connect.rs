@@ -1,147 +1,60 @@
-//! Opening connections: names to addresses, the egress rules, TCP, TLS.
+//! Opening connections: one `reqwest` client per destination, whose resolver knows discovery's answer
+//! and the egress rules.
 //!
-//! The rules are checked on the very address that is connected to, after name resolution, so no
-//! DNS answer gets around them.
+//! The rules are checked on the very addresses that the client connects to, after name resolution, so
+//! no DNS answer gets around them.
 
 use std::{
-    future::Future,
-    io,
+    collections::HashMap,
     net::{IpAddr, SocketAddr},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
-use hickory_resolver::{
-    TokioResolver,
-    config::ResolveHosts,
-    proto::rr::{RData, RecordType},
+use axum::body::Body;
+use futures_util::future::join_all;
+use http::{Request, Response, header};
+use reqwest::{
+    Client, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    redirect::Policy,
 };
-use http::Uri;
-use hyper_util::{
-    client::legacy::connect::{Connected, Connection},
-    rt::TokioIo,
-};
-use ruma::OwnedServerName;
-use rustls::pki_types::{CertificateDer, ServerName as TlsName, pem::PemObject as _};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use ruma::{OwnedServerName, ServerName};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::{
     FederationConfig,
+    client::{OutboundError, USER_AGENT, cause},
     config::ConfigError,
-    discovery::{Discovery, Srv, Target},
+    discovery::{Discovery, Route, Target},
+    dns::{Dns, Reason},
     wellknown::NetworkLookup,
 };
 
-/// How long one TCP connect or one TLS handshake may take.
-const STEP_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long a name lookup may take.
-const DNS_TIMEOUT: Duration = Duration::from_secs(6);
-/// Addresses of one name that are tried.
-const MAX_ADDRESSES: usize = 4;
+/// How long looking up, connecting and the TLS handshake may take together. Several addresses share
+/// it, so that one that never answers leaves time for the next.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection without requests is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Such connections per destination.
+const MAX_IDLE: usize = 4;
+/// Destinations whose clients are kept.
+const MAX_CLIENTS: usize = 1000;
+/// Addresses of one route that are tried.
+const MAX_ADDRESSES: usize = 8;
 
-/// A reason in words; the causes here are many and only ever shown or logged.
-pub(crate) type Reason = String;
-
-/// Name lookups: the system's resolvers and its hosts file.
-pub(crate) struct Dns {
-    /// Absent when the system has no usable configuration: then addresses come from the C library.
-    resolver: Option<TokioResolver>,
-}
-
-impl Dns {
-    pub(crate) fn system() -> Self {
-        let resolver = TokioResolver::builder_tokio().and_then(|mut builder| {
-            let options = builder.options_mut();
-            options.use_hosts_file = ResolveHosts::Always;
-            options.cache_size = 4096;
-            options.timeout = Duration::from_millis(2500);
-            builder.build()
-        });
-        let resolver = resolver
-            .inspect_err(|error| {
-                tracing::warn!(%error, "no DNS configuration: SRV records can't be looked up");
-            })
-            .ok();
-        Self { resolver }
-    }
-
-    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Reason> {
-        let lookup = async {
-            match &self.resolver {
-                Some(resolver) => {
-                    // Rooted, so that no search domain is tried. Single labels (as in container
-                    // networks) are left to the system's ways.
-                    let rooted = if host.contains('.') {
-                        format!("{host}.")
-                    } else {
-                        host.to_owned()
-                    };
-                    let found = resolver
-                        .lookup_ip(rooted)
-                        .await
-                        .map_err(|e| e.to_string())?;
-                    Ok(found.iter().collect())
-                }
-                None => Ok(tokio::net::lookup_host((host, 0))
-                    .await
-                    .map_err(|e| e.to_string())?
-                    .map(|address| address.ip())
-                    .collect()),
-            }
-        };
-        tokio::time::timeout(DNS_TIMEOUT, lookup)
-            .await
-            .unwrap_or_else(|_| Err("the lookup took too long".to_owned()))
-    }
-
-    pub(crate) async fn srv(&self, name: &str) -> Result<Vec<Srv>, Reason> {
-        let Some(resolver) = &self.resolver else {
-            return Ok(Vec::new());
-        };
-        let lookup = tokio::time::timeout(DNS_TIMEOUT, resolver.lookup(name, RecordType::SRV));
-        let found = match lookup.await {
-            Err(_) => return Err(format!("the lookup of {name} took too long")),
-            Ok(Err(error)) if error.is_no_records_found() || error.is_nx_domain() => {
-                return Ok(Vec::new());
-            }
-            Ok(Err(error)) => return Err(format!("the lookup of {name} failed: {error}")),
-            Ok(Ok(found)) => found,
-        };
-        let records = found
-            .answers()
-            .iter()
-            .filter_map(|record| match &record.data {
-                RData::SRV(srv) => Some(Srv {
-                    priority: srv.priority,
-                    weight: srv.weight,
-                    target: srv.target.to_ascii(),
-                    port: srv.port,
-                }),
-                _ => None,
-            });
-        Ok(records.collect())
-    }
-}
-
-/// Opens TLS connections to where the egress rules allow it.
+/// What all connections to the outside share: name lookups, egress rules, TLS.
 pub(crate) struct Dialer {
     dns: Dns,
-    tls: TlsConnector,
+    tls: rustls::ClientConfig,
     config: FederationConfig,
 }
 
 impl Dialer {
     pub(crate) fn new(config: &FederationConfig) -> Result<Self, ConfigError> {
-        let tls = TlsConnector::from(Arc::new(tls_config(config)?));
         Ok(Self {
             dns: Dns::system(),
-            tls,
+            tls: tls_config(config)?,
             config: config.clone(),
         })
     }
@@ -150,72 +63,197 @@ impl Dialer {
         &self.dns
     }
 
-    /// A TLS connection to the first target that gives one.
-    pub(crate) async fn dial(
-        &self,
-        targets: &[Target],
-        certificate_name: &str,
-    ) -> Result<Stream, Reason> {
-        let name = TlsName::try_from(certificate_name.to_owned())
-            .map_err(|_| format!("{certificate_name} is no host name"))?;
-        let mut reason = "there is nothing to connect to".to_owned();
-        for target in targets {
-            let addresses = match self.addresses(target).await {
-                Ok(addresses) => addresses,
-                Err(why) => {
-                    reason = why;
-                    continue;
-                }
-            };
-            for address in addresses {
-                match self.connect(address, name.clone()).await {
-                    Ok(stream) => return Ok(stream),
-                    Err(why) => reason = format!("{address}: {why}"),
+    /// A client whose URLs say which name the certificate must be valid for, while it connects to
+    /// the route's targets; without a route, to the URL's host. Only HTTP/1.1, since there the
+    /// `Host` header is ours to choose. URLs must have passed [`Dialer::check`].
+    pub(crate) fn client(self: &Arc<Self>, route: Option<Arc<Route>>) -> reqwest::Result<Client> {
+        Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .dns_resolver(Guide {
+                dialer: self.clone(),
+                route,
+            })
+            .user_agent(USER_AGENT)
+            .https_only(true)
+            .http1_only()
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .build()
+    }
+
+    /// The egress rules for a URL whose host is an address, which no resolver gets to see. Asks the
+    /// parsed URL, as `127.1` and `0x7f000001` are addresses to it, too.
+    pub(crate) fn check(&self, url: &Url) -> Result<(), Reason> {
+        let host = url.host_str().unwrap_or_default();
+        match host.trim_matches(['[', ']']).parse() {
+            Ok(ip) if !self.config.may_connect_to(ip) => Err(denied(ip)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The addresses of all targets, in their order, as far as the egress rules allow them.
+    async fn addresses(&self, targets: &[Target]) -> Result<Vec<SocketAddr>, Reason> {
+        let found = join_all(targets.iter().map(async |target| match target {
+            Target::Address(address) => Ok(vec![*address]),
+            Target::Host(host, port) => match self.dns.addresses(host).await {
+                Ok(ips) => Ok(ips.into_iter().map(|ip| (ip, *port).into()).collect()),
+                Err(why) => Err(format!("{host}: {why}")),
+            },
+        }));
+        let mut allowed: Vec<SocketAddr> = Vec::new();
+        let mut reason = "the name has no address".to_owned();
+        for found in found.await {
+            match found {
+                Err(why) => reason = why,
+                Ok(addresses) => {
+                    for address in addresses {
+                        if self.config.may_connect_to(address.ip()) {
+                            allowed.push(address);
+                        } else {
+                            reason = denied(address.ip());
+                        }
+                    }
                 }
             }
         }
-        Err(reason)
-    }
-
-    async fn addresses(&self, target: &Target) -> Result<Vec<SocketAddr>, Reason> {
-        let found = match target {
-            Target::Address(address) => vec![*address],
-            Target::Host(host, port) => {
-                let ips = self
-                    .dns
-                    .addresses(host)
-                    .await
-                    .map_err(|why| format!("{host}: {why}"))?;
-                ips.into_iter()
-                    .map(|ip| SocketAddr::new(ip, *port))
-                    .collect()
-            }
-        };
-        let mut allowed = found.clone();
-        allowed.retain(|address| self.config.may_connect_to(address.ip()));
         allowed.truncate(MAX_ADDRESSES);
-        match (allowed.is_empty(), found.first()) {
-            (false, _) => Ok(allowed),
-            (true, Some(address)) => Err(format!(
-                "{} is in a range that federation may not connect to",
-                address.ip()
-            )),
-            (true, None) => Err("the name has no address".to_owned()),
+        if allowed.is_empty() {
+            return Err(reason);
         }
+        Ok(allowed)
+    }
+}
+
+fn denied(ip: IpAddr) -> Reason {
+    format!("{ip} is in a range that federation may not connect to")
+}
+
+/// Tells a client where to connect to. The ports hold, too, for URLs that say none.
+struct Guide {
+    dialer: Arc<Dialer>,
+    route: Option<Arc<Route>>,
+}
+
+impl Resolve for Guide {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (dialer, route) = (self.dialer.clone(), self.route.clone());
+        Box::pin(async move {
+            let addresses = if let Some(route) = route {
+                dialer.addresses(&route.targets).await?
+            } else {
+                // Port 0 stands for the URL's.
+                let target = Target::Host(name.as_str().to_owned(), 0);
+                dialer.addresses(&[target]).await?
+            };
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Sends requests to Matrix servers, each over its own client.
+pub(crate) struct Connections {
+    dialer: Arc<Dialer>,
+    discovery: Discovery<NetworkLookup>,
+    clients: Mutex<HashMap<OwnedServerName, Kept>>,
+}
+
+/// The client for a route and when it was last asked for.
+struct Kept {
+    route: Arc<Route>,
+    client: Client,
+    used: Instant,
+}
+
+impl Connections {
+    pub(crate) fn new(config: &FederationConfig) -> Result<Self, ConfigError> {
+        let dialer = Arc::new(Dialer::new(config)?);
+        let lookup = NetworkLookup::new(dialer.clone())
+            .map_err(|error| ConfigError::Client(cause(&error)))?;
+        Ok(Self {
+            dialer,
+            discovery: Discovery::new(lookup),
+            clients: Mutex::default(),
+        })
     }
 
-    async fn connect(&self, address: SocketAddr, name: TlsName<'static>) -> Result<Stream, Reason> {
-        let tcp = tokio::time::timeout(STEP_TIMEOUT, TcpStream::connect(address))
+    /// Sends a request, whose URI is its target alone, to where discovery says.
+    pub(crate) async fn send(
+        &self,
+        destination: &ServerName,
+        request: Request<Option<String>>,
+    ) -> Result<Response<Body>, OutboundError> {
+        let route = self
+            .discovery
+            .route(destination)
             .await
-            .map_err(|_| "connecting took too long".to_owned())?
-            .map_err(|error| error.to_string())?;
-        tcp.set_nodelay(true).map_err(|error| error.to_string())?;
-        let tls = tokio::time::timeout(STEP_TIMEOUT, self.tls.connect(name, tcp))
-            .await
-            .map_err(|_| "the TLS handshake took too long".to_owned())?
-            .map_err(|error| error.to_string())?;
-        Ok(Stream(tls))
+            .map_err(OutboundError::Discovery)?;
+        let url = url(&route, &request.uri().to_string())?;
+        self.dialer.check(&url).map_err(OutboundError::Transport)?;
+        let client = self
+            .client(destination, &route)
+            .map_err(|error| OutboundError::Request(cause(&error)))?;
+        let (parts, body) = request.into_parts();
+        let mut request = client
+            .request(parts.method, url)
+            .headers(parts.headers)
+            .header(header::HOST, &route.host_header);
+        if let Some(body) = body {
+            request = request.body(body);
+        }
+        let response = request.send().await.map_err(|error| {
+            if error.is_connect() {
+                self.discovery.forget(destination);
+            }
+            OutboundError::Transport(cause(&error.without_url()))
+        })?;
+        Ok(Response::from(response).map(Body::new))
     }
+
+    /// The client of a destination, a new one when discovery's answer is another than before.
+    fn client(&self, destination: &ServerName, route: &Arc<Route>) -> reqwest::Result<Client> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = Instant::now();
+        if let Some(kept) = clients.get_mut(destination)
+            && kept.route == *route
+        {
+            kept.used = used;
+            return Ok(kept.client.clone());
+        }
+        let client = self.dialer.client(Some(route.clone()))?;
+        if clients.len() >= MAX_CLIENTS
+            && let Some(oldest) = clients.iter().min_by_key(|(_, kept)| kept.used)
+        {
+            let oldest = oldest.0.clone();
+            clients.remove(&oldest);
+        }
+        let kept = Kept {
+            route: route.clone(),
+            client: client.clone(),
+            used,
+        };
+        clients.insert(destination.to_owned(), kept);
+        Ok(client)
+    }
+}
+
+/// The URL of a target on a route. It says the certificate's name, and no port, as the targets have
+/// theirs; for an address, which needs no lookup, both.
+fn url(route: &Route, target: &str) -> Result<Url, OutboundError> {
+    let authority = match route.targets.first() {
+        Some(Target::Address(address)) => address.to_string(),
+        _ => route.certificate_name.clone(),
+    };
+    let url = Url::parse(&format!("https://{authority}{target}"))
+        .map_err(|error| OutboundError::Discovery(format!("{authority}: {error}")))?;
+    // What is sent must be what was signed.
+    if !url.as_str().ends_with(target) {
+        let why = "its path can't be part of a URL".to_owned();
+        return Err(OutboundError::Request(why));
+    }
+    Ok(url)
 }
 
 /// TLS with the platform's roots and the configured ones, offering HTTP/1.1 alone: its `Host`
@@ -255,113 +293,115 @@ fn tls_config(config: &FederationConfig) -> Result<rustls::ClientConfig, ConfigE
     Ok(tls)
 }
 
-/// A TLS connection, as the HTTP client wants it.
-pub(crate) struct Stream(TlsStream<TcpStream>);
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::PrivatePkcs8KeyDer;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
 
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
+    use super::*;
 
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
-}
-
-type Connecting = Pin<Box<dyn Future<Output = Result<TokioIo<Stream>, io::Error>> + Send>>;
-
-/// Connects to Matrix servers: the URI's authority is a *server name*, which discovery resolves. So
-/// the HTTP client's pool holds connections per server name.
-#[derive(Clone)]
-pub(crate) struct ServerConnector {
-    pub(crate) dialer: Arc<Dialer>,
-    pub(crate) discovery: Arc<Discovery<NetworkLookup>>,
-}
-
-impl tower::Service<Uri> for ServerConnector {
-    type Response = TokioIo<Stream>;
-    type Error = io::Error;
-    type Future = Connecting;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Connecting {
-        let Self { dialer, discovery } = self.clone();
-        Box::pin(async move {
-            let authority = uri
-                .authority()
-                .map(http::uri::Authority::as_str)
-                .unwrap_or_default();
-            let name = OwnedServerName::try_from(authority).map_err(io::Error::other)?;
-            let route = discovery.route(&name).await.map_err(io::Error::other)?;
-            let stream = dialer.dial(&route.targets, &route.certificate_name).await;
-            Ok(TokioIo::new(stream.map_err(|why| {
-                discovery.forget(&name);
-                io::Error::other(why)
-            })?))
-        })
-    }
-}
-
-/// Connects to web servers, for `.well-known`.
-#[derive(Clone)]
-pub(crate) struct WebConnector {
-    pub(crate) dialer: Arc<Dialer>,
-}
-
-impl tower::Service<Uri> for WebConnector {
-    type Response = TokioIo<Stream>;
-    type Error = io::Error;
-    type Future = Connecting;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Connecting {
-        let dialer = self.dialer.clone();
-        Box::pin(async move {
-            let host = uri
-                .host()
-                .unwrap_or_default()
-                .trim_matches(['[', ']'])
-                .to_owned();
-            let port = uri.port_u16().unwrap_or(443);
-            let target = match host.parse() {
-                Ok(ip) => Target::Address(SocketAddr::new(ip, port)),
-                Err(_) => Target::Host(host.clone(), port),
+    #[tokio::test]
+    async fn urls_name_the_certificate_and_clients_follow_the_route() {
+        let connections = Connections::new(&FederationConfig::default()).unwrap();
+        let name: OwnedServerName = "a.example".try_into().unwrap();
+        let route = |port| {
+            let srv = crate::discovery::Srv {
+                priority: 0,
+                weight: 0,
+                target: "host.example.".to_owned(),
+                port,
             };
-            let stream = dialer
-                .dial(&[target], &host)
-                .await
-                .map_err(io::Error::other)?;
-            Ok(TokioIo::new(stream))
-        })
+            Arc::new(crate::discovery::by_srv("a.example", vec![srv]))
+        };
+        assert_eq!(
+            url(&route(1), "/x?y").unwrap().as_str(),
+            "https://a.example/x?y"
+        );
+        for port in [1, 1, 2] {
+            connections.client(&name, &route(port)).unwrap();
+            let clients = connections.clients.lock().unwrap();
+            assert_eq!(clients.len(), 1);
+            assert_eq!(clients[&name].route, route(port));
+        }
+        for n in 0..=MAX_CLIENTS {
+            let name: OwnedServerName = format!("b{n}.example").try_into().unwrap();
+            connections.client(&name, &route(1)).unwrap();
+        }
+        let clients = connections.clients.lock().unwrap();
+        assert_eq!(clients.len(), MAX_CLIENTS);
+        assert!(!clients.contains_key(&name));
+    }
+
+    /// Where to connect, the certificate's name and `Host` are three things; of several targets, one
+    /// that isn't there doesn't matter.
+    #[tokio::test]
+    async fn target_certificate_and_host_header_are_three_things() {
+        let issued = rcgen::generate_simple_self_signed(["b.example".to_owned()]).unwrap();
+        let key = PrivatePkcs8KeyDer::from(issued.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![issued.cert.der().clone()], key.into())
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+            let mut stream = acceptor.accept(tcp).await.unwrap();
+            let name = stream.get_ref().1.server_name().map(str::to_owned);
+            let mut head = vec![0; 4096];
+            let length = stream.read(&mut head).await.unwrap();
+            let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
+            stream.write_all(answer).await.unwrap();
+            head.truncate(length);
+            (name, String::from_utf8(head).unwrap().to_lowercase())
+        });
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let gone = closed.local_addr().unwrap().port();
+        drop(closed);
+        let localhost = |port| Target::Host("localhost".to_owned(), port);
+        let route = Route {
+            targets: vec![localhost(gone), localhost(port)],
+            host_header: "c.example:7".to_owned(),
+            certificate_name: "b.example".to_owned(),
+        };
+        let config = FederationConfig {
+            extra_ca_pem: vec![issued.cert.pem()],
+            allowed_ranges: vec!["127.0.0.0/8".parse().unwrap()],
+            ..FederationConfig::default()
+        };
+        let dialer = Arc::new(Dialer::new(&config).unwrap());
+        let url = url(&route, "/x").unwrap();
+        let host = route.host_header.clone();
+        let client = dialer.client(Some(Arc::new(route))).unwrap();
+        let request = client.get(url).header(header::HOST, host);
+        assert_eq!(request.send().await.unwrap().status(), 204);
+        let (name, head) = server.await.unwrap();
+        assert_eq!(name.as_deref(), Some("b.example"));
+        assert!(head.starts_with("get /x http/1.1\r\n"), "{head}");
+        assert!(head.contains("\r\nhost: c.example:7\r\n"), "{head}");
+    }
+
+    #[test]
+    fn odd_spellings_of_addresses_and_paths_are_refused() {
+        let dialer = Dialer::new(&FederationConfig::default()).unwrap();
+        for denied in ["127.1", "0x7f000001", "2130706433", "[::1]", "10.0.0.1:80"] {
+            let url = Url::parse(&format!("https://{denied}/")).unwrap();
+            assert!(dialer.check(&url).is_err(), "{denied}");
+        }
+        for allowed in ["8.8.8.8", "localhost", "[2606:4700::1111]:1"] {
+            let url = Url::parse(&format!("https://{allowed}/")).unwrap();
+            assert!(dialer.check(&url).is_ok(), "{allowed}");
+        }
+        let route = crate::discovery::by_srv("a.example", Vec::new());
+        for path in ["/a/../b", "/a/%2E%2e", "/a/."] {
+            assert!(url(&route, path).is_err(), "{path}");
+        }
     }
 }

@@ -18,6 +18,7 @@ pub mod client;
 mod config;
 mod connect;
 pub mod discovery;
+mod dns;
 pub mod error;
 pub mod gather;
 mod handshake;

@@ -51,16 +51,11 @@ impl Network {
     pub(crate) async fn deliver(
         &self,
         to: &ServerName,
-        mut request: Request<Body>,
+        request: Request<Body>,
     ) -> Result<Response<Body>, String> {
-        let target = request.uri().path_and_query().cloned();
         let router = {
             let mut state = self.state();
-            let line = format!(
-                "{} {}",
-                request.method(),
-                target.as_ref().map_or("", |t| t.as_str())
-            );
+            let line = format!("{} {}", request.method(), request.uri());
             state.requests.push((to.to_owned(), line));
             if state.down.contains(to) {
                 return Err(format!("{to} is cut off"));
@@ -71,9 +66,6 @@ impl Network {
                 .cloned()
                 .ok_or(format!("{to} isn't in this network"))?
         };
-        let mut parts = http::uri::Parts::default();
-        parts.path_and_query = target;
-        *request.uri_mut() = http::Uri::from_parts(parts).map_err(|error| error.to_string())?;
         router
             .oneshot(request)
             .await

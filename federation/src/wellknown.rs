@@ -3,16 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes};
-use http::{Request, Response, StatusCode, Uri, header};
-use hyper_util::{
-    client::legacy::Client,
-    rt::{TokioExecutor, TokioTimer},
-};
+use http::{HeaderValue, StatusCode, header};
+use reqwest::{Client, Url};
 use serde::Deserialize;
 
 use crate::{
-    connect::{Dialer, Reason, WebConnector},
+    client::cause,
+    connect::Dialer,
     discovery::{Lookup, Srv, WellKnown, max_age},
+    dns::Reason,
 };
 
 /// Redirects that are followed.
@@ -25,44 +24,38 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Discovery's questions, asked over the network.
 pub(crate) struct NetworkLookup {
     dialer: Arc<Dialer>,
-    web: Client<WebConnector, Body>,
+    web: Client,
 }
 
 impl NetworkLookup {
-    pub(crate) fn new(dialer: Arc<Dialer>) -> Self {
-        let web = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(0)
-            .build(WebConnector {
-                dialer: dialer.clone(),
-            });
-        Self { dialer, web }
+    pub(crate) fn new(dialer: Arc<Dialer>) -> reqwest::Result<Self> {
+        let web = dialer.client(None)?;
+        Ok(Self { dialer, web })
     }
 
     async fn fetch(&self, host: &str) -> Result<WellKnown, Reason> {
-        let mut uri: Uri = format!("https://{host}/.well-known/matrix/server")
-            .parse()
-            .map_err(|_| "the host makes no URL".to_owned())?;
+        let mut url = Url::parse(&format!("https://{host}/.well-known/matrix/server"))
+            .map_err(|error| error.to_string())?;
+        // Redirects are followed here and not by the client, so that the egress rules are asked
+        // about each.
         for _ in 0..=MAX_REDIRECTS {
-            let request = Request::get(uri.clone())
-                .header(header::USER_AGENT, crate::client::USER_AGENT)
+            self.dialer.check(&url)?;
+            let request = self.web.get(url.clone());
+            let response = request
                 .header(header::ACCEPT, "application/json")
-                .body(Body::empty())
-                .map_err(|error| error.to_string())?;
-            let response = self
-                .web
-                .request(request)
+                .header(header::CONNECTION, "close")
+                .send()
                 .await
-                .map_err(|e| crate::client::cause(&e))?;
+                .map_err(|error| cause(&error))?;
             if response.status().is_redirection() {
-                uri = redirect(&uri, &response)?;
+                url = redirect(&url, response.headers().get(header::LOCATION))?;
                 continue;
             }
             if response.status() != StatusCode::OK {
                 return Err(format!("the answer is {}", response.status()));
             }
             let age = caching(response.headers());
-            let body = axum::body::to_bytes(Body::new(response.into_body()), MAX_BODY)
+            let body = axum::body::to_bytes(Body::new(reqwest::Body::from(response)), MAX_BODY)
                 .await
                 .map_err(|error| error.to_string())?;
             return parse(&body, age);
@@ -90,33 +83,23 @@ fn parse(body: &Bytes, max_age: Option<Duration>) -> Result<WellKnown, Reason> {
     })
 }
 
-/// Where a redirect leads: absolute `https` URLs and absolute paths.
-fn redirect<B>(from: &Uri, response: &Response<B>) -> Result<Uri, Reason> {
-    let location = response
-        .headers()
-        .get(header::LOCATION)
+/// Where a redirect leads: anywhere on `https`.
+fn redirect(from: &Url, location: Option<&HeaderValue>) -> Result<Url, Reason> {
+    let location = location
         .and_then(|value| value.to_str().ok())
         .ok_or("a redirect without Location")?;
-    let location: Uri = location
-        .parse()
-        .map_err(|_| "a redirect to nowhere".to_owned())?;
-    match (location.scheme_str(), from.authority()) {
-        (Some("https"), _) if location.host().is_some_and(|host| !host.is_empty()) => Ok(location),
-        (None, Some(authority)) if location.authority().is_none() => Uri::builder()
-            .scheme("https")
-            .authority(authority.clone())
-            .path_and_query(location.path_and_query().map_or("/", |path| path.as_str()))
-            .build()
-            .map_err(|error| error.to_string()),
-        _ => Err("a redirect to something else than https".to_owned()),
+    let url = from.join(location).map_err(|error| error.to_string())?;
+    if url.scheme() != "https" {
+        return Err("a redirect to something else than https".to_owned());
     }
+    Ok(url)
 }
 
 fn caching(headers: &http::HeaderMap) -> Option<Duration> {
     let text = |name| {
         headers
             .get(name)
-            .and_then(|value: &http::HeaderValue| value.to_str().ok())
+            .and_then(|value: &HeaderValue| value.to_str().ok())
     };
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
@@ -209,30 +192,28 @@ mod tests {
 
     #[test]
     fn redirects_stay_on_https() {
-        let from: Uri = "https://a.example/.well-known/matrix/server"
-            .parse()
-            .unwrap();
+        let from = Url::parse("https://a.example/.well-known/matrix/server").unwrap();
         let to = |location: &str| {
-            let response = Response::builder()
-                .header(header::LOCATION, location)
-                .body(())
-                .unwrap();
-            redirect(&from, &response).map(|uri| uri.to_string())
+            let location = HeaderValue::from_str(location).unwrap();
+            redirect(&from, Some(&location)).map(|url| url.to_string())
         };
-        assert_eq!(to("/x?y").unwrap(), "https://a.example/x?y");
-        assert_eq!(
-            to("https://b.example:1/x").unwrap(),
-            "https://b.example:1/x"
-        );
+        for (location, url) in [
+            ("/x?y", "https://a.example/x?y"),
+            ("other", "https://a.example/.well-known/matrix/other"),
+            ("https://b.example:1/x", "https://b.example:1/x"),
+            ("//b.example/x", "https://b.example/x"),
+        ] {
+            assert_eq!(to(location).unwrap(), url);
+        }
         for bad in [
             "http://b.example/x",
             "file:///etc/passwd",
-            "//b.example/x y",
-            "",
+            "https://",
             "gopher://x",
         ] {
             assert!(to(bad).is_err(), "{bad}");
         }
+        assert!(redirect(&from, None).is_err());
     }
 
     #[test]
