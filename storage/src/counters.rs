@@ -12,12 +12,13 @@ pub struct Counters {
     refused: AtomicU64,
     wake_ups: AtomicU64,
     event_reads: AtomicU64,
+    polls: AtomicU64,
 }
 
 /// The counts at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Statements sent to the database, `BEGIN` and `COMMIT` not counted.
+    /// Statements sent to the database, `BEGIN`, `COMMIT` and `polls` not counted.
     pub queries: u64,
     /// Transactions committed, each at least one fsync: groups and the plain writes beside them.
     pub transactions: u64,
@@ -31,6 +32,8 @@ pub struct Counts {
     pub wake_ups: u64,
     /// Events that were read from the database because no cache had them.
     pub event_reads: u64,
+    /// Looks for what other processes have committed: one small statement each, by the clock.
+    pub polls: u64,
 }
 
 impl std::ops::Sub for Counts {
@@ -45,6 +48,7 @@ impl std::ops::Sub for Counts {
             refused: self.refused - before.refused,
             wake_ups: self.wake_ups - before.wake_ups,
             event_reads: self.event_reads - before.event_reads,
+            polls: self.polls - before.polls,
         }
     }
 }
@@ -65,7 +69,8 @@ impl Counters {
         write_sets,
         refused,
         wake_ups,
-        event_reads
+        event_reads,
+        polls
     );
 
     /// The counts now; subtract two to get what happened between.
@@ -79,6 +84,7 @@ impl Counters {
             refused: read(&self.refused),
             wake_ups: read(&self.wake_ups),
             event_reads: read(&self.event_reads),
+            polls: read(&self.polls),
         }
     }
 }

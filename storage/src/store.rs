@@ -359,7 +359,7 @@ fn spawn_poll(core: &Arc<Core>) {
             let log = Log {
                 store: Store { core, queue: None },
             };
-            if let Err(error) = log.refresh().await {
+            if let Err(error) = log.poll().await {
                 tracing::warn!(%error, "can't read the log's head");
             }
         }
