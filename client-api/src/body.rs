@@ -3,7 +3,8 @@
 
 use std::marker::PhantomData;
 
-use ruma::api::{IncomingRequest, Metadata, error::DeserializationError};
+use rhizome_federation::{MatrixError, ruma::bad_request};
+use ruma::api::{IncomingRequest, IncomingRequestExt as _, Metadata, error::DeserializationError};
 use serde::de::DeserializeOwned;
 
 /// The endpoint of `T` with a body (a JSON object; nothing counts as `{}`) of type `B`. Path and
@@ -56,6 +57,20 @@ impl<T> Undecoded<T> {
     /// The part of the path with this index; empty if it is absent.
     pub fn part(&self, index: usize) -> &str {
         self.path.get(index).map_or("", String::as_str)
+    }
+}
+
+impl<T: IncomingRequest> Undecoded<T> {
+    /// Decodes a request that has no body.
+    pub fn decode(&self) -> Result<T, MatrixError> {
+        let query = self.query.as_deref().unwrap_or_default();
+        let request = http::Request::builder()
+            .method(T::METHOD)
+            .uri(format!("/?{query}"))
+            .body(&[][..])
+            .map_err(|error| MatrixError::invalid_param(error.to_string()))?;
+        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
+        T::try_from_http_request(request, &path).map_err(|error| bad_request(&error))
     }
 }
 

@@ -262,6 +262,9 @@ async fn admit(app: &App, endpoint: &Endpoint, request: Request) -> Result<Raw, 
         // Clients leave out a body in which everything is optional.
         body = Bytes::from_static(b"{}");
     }
+    if std::str::from_utf8(&body).is_err() {
+        return Err(MatrixError::not_json("The request's body is not UTF-8"));
+    }
     Ok(Raw {
         request: http::Request::from_parts(parts, body),
         path_args,

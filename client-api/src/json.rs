@@ -118,6 +118,11 @@ impl Json {
         self
     }
 
+    /// `null`.
+    pub fn null(&mut self) -> &mut Json {
+        self.raw("null")
+    }
+
     /// A value that is JSON already.
     pub fn raw(&mut self, json: &str) -> &mut Json {
         self.separate();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use rhizome_federation::RawJson;
 use rhizome_protocol::Membership;
-use rhizome_storage::EventNo;
+use rhizome_storage::{EventNo, KeyNo, Pos};
 use ruma::{
     OwnedUserId,
     api::client::membership::{get_member_events, joined_members},
@@ -15,6 +15,9 @@ use crate::{
     App, MatrixError, Ruma, history_point::point, json::Json, messages::write_list, pager::Reading,
     seen, sync::state::state_at,
 };
+
+/// Events of a room's beginning among which its first member's join is.
+const FIRST_EVENTS: usize = 10;
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/members`
 pub async fn members(
@@ -39,6 +42,11 @@ pub async fn members(
             app.store.state_all(state).await?.into_iter().collect()
         }
         _ => state_at(&app.store, reading.head.room, at).await?,
+    };
+    let entries = if entries.is_empty() {
+        first_state(&app, &reading, at, end).await?
+    } else {
+        entries
     };
     let keys: Vec<_> = entries.keys().copied().collect();
     let mut nos: Vec<EventNo> = Vec::new();
@@ -72,6 +80,25 @@ pub async fn members(
     Ok(RawJson(json.finish().into()))
 }
 
+/// The room's first state in which somebody is there. A timeline that reaches back to the room's
+/// beginning has a `prev_batch` from before it, when there was no room to tell of.
+async fn first_state(
+    app: &App,
+    reading: &Reading,
+    after: Pos,
+    end: Pos,
+) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
+    let room = reading.head.room;
+    let first = app.store.live_after(room, after, end, FIRST_EVENTS).await?;
+    let joined = first
+        .iter()
+        .find(|event| event.pdu.membership() == Some(Membership::Join));
+    Ok(match joined.and_then(|event| event.state_after) {
+        Some(state) => app.store.state_all(state).await?.into_iter().collect(),
+        None => BTreeMap::new(),
+    })
+}
+
 /// `GET /_matrix/client/v3/rooms/{roomId}/joined_members`
 pub async fn joined(
     State(app): State<App>,
@@ -99,9 +126,11 @@ pub async fn joined(
     for (user, (name, avatar)) in profiles {
         json.key(user.as_str()).open();
         for (key, value) in [("avatar_url", avatar), ("display_name", name)] {
-            if let Some(value) = value {
-                json.key(key).string(&value);
-            }
+            // Clients count on both keys, whether or not there is a value.
+            match value {
+                Some(value) => json.key(key).string(&value),
+                None => json.key(key).null(),
+            };
         }
         json.close();
     }

@@ -2,9 +2,11 @@
 
 use axum::extract::State;
 use futures_util::{StreamExt as _, stream};
+use http::StatusCode;
 use rhizome_federation::{MatrixError, join, leave, local};
 use rhizome_protocol::{Membership, Object};
 use rhizome_rooms::{
+    Error,
     membership::{self, Action, Change},
     send::SendOptions,
 };
@@ -24,29 +26,35 @@ use ruma::{
     },
 };
 
-use crate::{App, Caller, Ruma, profile};
+use crate::{App, Caller, Ruma, content, profile};
 
 /// How many servers a request may name to join through.
 const MAX_VIA: usize = 20;
+/// Members of a join's body that are no content, or content that only servers may set.
+const NOT_THE_CLIENTS: [&str; 3] = [
+    "membership",
+    "third_party_signed",
+    "join_authorised_via_users_server",
+];
 /// How many rooms are left at once when an account ends.
 const ROOMS_AT_ONCE: usize = 8;
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/join`
 pub async fn join_by_id(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<join_by_id::Request>,
+    Ruma { who, req, body, .. }: Ruma<join_by_id::Request>,
 ) -> Result<join_by_id::Response, MatrixError> {
     let room = <&RoomOrAliasId>::from(&*req.room_id);
-    let room_id = join_room(&app, &who, room, Vec::new(), req.reason).await?;
+    let room_id = join_room(&app, &who, room, Vec::new(), &body).await?;
     Ok(join_by_id::Response::new(room_id))
 }
 
 /// `POST /_matrix/client/v3/join/{roomIdOrAlias}`
 pub async fn join(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<join_by_any::Request>,
+    Ruma { who, req, body, .. }: Ruma<join_by_any::Request>,
 ) -> Result<join_by_any::Response, MatrixError> {
-    let room_id = join_room(&app, &who, &req.room_id_or_alias, req.via, req.reason).await?;
+    let room_id = join_room(&app, &who, &req.room_id_or_alias, req.via, &body).await?;
     Ok(join_by_any::Response::new(room_id))
 }
 
@@ -55,7 +63,7 @@ async fn join_room(
     who: &Caller,
     room: &RoomOrAliasId,
     mut via: Vec<ruma::OwnedServerName>,
-    reason: Option<String>,
+    body: &[u8],
 ) -> Result<OwnedRoomId, MatrixError> {
     via.truncate(MAX_VIA);
     // Who invited us is in the room, or was.
@@ -64,10 +72,10 @@ async fn join_room(
     {
         via.push(server);
     }
-    let mut content = profile::member_content(app, &who.user_id).await?;
-    if let Some(reason) = reason {
-        content.insert("reason".into(), reason.into());
-    }
+    // What else a client says of its joining, a reason among it, becomes part of the event.
+    let mut content = content::parse(body)?;
+    content.retain(|key, _| !NOT_THE_CLIENTS.contains(&key.as_str()));
+    content.append(&mut profile::member_content(app, &who.user_id).await?);
     join::join(&app.federation, &who.user_id, room, &via, content).await
 }
 
@@ -155,7 +163,13 @@ pub async fn forget(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<forget::Request>,
 ) -> Result<forget::Response, MatrixError> {
-    membership::forget(&app.rooms, &req.room_id, &who.user_id).await?;
+    // The code is the specification's for this endpoint.
+    membership::forget(&app.rooms, &req.room_id, &who.user_id)
+        .await
+        .map_err(|error| match error {
+            Error::BadState(text) => MatrixError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", text),
+            error => error.into(),
+        })?;
     Ok(forget::Response::new())
 }
 

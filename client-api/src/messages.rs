@@ -6,6 +6,8 @@ use ruma::api::{Direction as Asked, client::message::get_message_events::v3};
 
 use crate::{
     App, MatrixError, Ruma,
+    body::Undecoded,
+    content::room_id,
     filter::{self, MAX_TIMELINE},
     history_point::{HistoryPoint, point},
     json::Json,
@@ -17,9 +19,11 @@ use crate::{
 /// `GET /_matrix/client/v3/rooms/{roomId}/messages`
 pub async fn messages(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<v3::Request>,
+    Ruma { who, req, .. }: Ruma<Undecoded<v3::Request>>,
 ) -> Result<RawJson, MatrixError> {
-    let reading = Reading::of(&app, &who, &req.room_id).await?;
+    // Who may not read learns nothing else, not even what is wrong with the question.
+    let reading = Reading::of(&app, &who, &room_id(req.part(0))?).await?;
+    let req = req.decode()?;
     let end = reading.end(&app).await?;
     let from = match (&req.from, req.dir) {
         (Some(text), _) => point(text)?,

@@ -91,7 +91,10 @@ async fn complete(
                 return wrong;
             };
             if !names(app, &identifier.user, &caller.user_id) {
-                return wrong;
+                // Not a failed attempt, which might be repeated: nobody confirms what others do.
+                return Err(MatrixError::forbidden(
+                    "Only the user who makes the request can confirm it",
+                ));
             }
             let now = app.now_monotonic_ms();
             app.limits

@@ -57,6 +57,7 @@ impl Error {
     /// The HTTP status that both APIs answer with.
     pub fn status(&self) -> u16 {
         match self {
+            Self::Forbidden(rejection) if is_nonsense(rejection) => 400,
             Self::Forbidden(_) | Self::Denied(_) => 403,
             Self::UnknownRoom(_) | Self::UnknownEvent(_) | Self::NotFound(_) => 404,
             Self::UnsupportedVersion(_)
@@ -74,6 +75,7 @@ impl Error {
     /// The Matrix error code.
     pub fn errcode(&self) -> &'static str {
         match self {
+            Self::Forbidden(rejection) if is_nonsense(rejection) => "M_BAD_JSON",
             Self::Forbidden(_) | Self::Denied(_) => "M_FORBIDDEN",
             Self::UnknownRoom(_) | Self::UnknownEvent(_) | Self::NotFound(_) => "M_NOT_FOUND",
             Self::UnsupportedVersion(_) => "M_UNSUPPORTED_ROOM_VERSION",
@@ -86,6 +88,11 @@ impl Error {
             Self::Contended | Self::Store(_) => "M_UNKNOWN",
         }
     }
+}
+
+/// Whether a rule was broken that nobody may break, whatever their power: a creator's power level.
+fn is_nonsense(rejection: &Rejection) -> bool {
+    rejection.rule == "auth 10.4"
 }
 
 /// Shorthand of this crate.
@@ -101,6 +108,11 @@ mod tests {
         let rejection = Rejection::new("auth 8", "too little power");
         let table = [
             (Error::Forbidden(rejection), 403, "M_FORBIDDEN"),
+            (
+                Error::Forbidden(Rejection::new("auth 10.4", "a creator's level")),
+                400,
+                "M_BAD_JSON",
+            ),
             (Error::Denied(text()), 403, "M_FORBIDDEN"),
             (Error::NotFound(text()), 404, "M_NOT_FOUND"),
             (

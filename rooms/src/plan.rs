@@ -274,19 +274,24 @@ fn power_levels(rules: &RoomRules, request: &CreateRoom) -> Object {
     content
 }
 
-fn preset_state(preset: Preset) -> [(&'static str, Value); 3] {
+/// The preset's part of the state. Guests are kept out by saying nothing.
+fn preset_state(preset: Preset) -> Vec<(&'static str, Value)> {
     let (join_rule, guests) = match preset {
-        Preset::PrivateChat | Preset::TrustedPrivateChat => ("invite", "can_join"),
-        Preset::PublicChat => ("public", "forbidden"),
+        Preset::PrivateChat | Preset::TrustedPrivateChat => ("invite", true),
+        Preset::PublicChat => ("public", false),
     };
-    [
+    let mut state = vec![
         ("m.room.join_rules", json!({ "join_rule": join_rule })),
         (
             "m.room.history_visibility",
             json!({ "history_visibility": "shared" }),
         ),
-        ("m.room.guest_access", json!({ "guest_access": guests })),
-    ]
+    ];
+    if guests {
+        let guests = json!({ "guest_access": "can_join" });
+        state.push(("m.room.guest_access", guests));
+    }
+    state
 }
 
 #[cfg(test)]

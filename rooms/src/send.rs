@@ -78,7 +78,7 @@ pub async fn send(rooms: &Rooms, draft: Draft, options: SendOptions) -> Result<S
         )));
     }
     if draft.kind == "m.room.create" {
-        return Err(Error::Denied("A room is created once only".into()));
+        return Err(Error::Invalid("A room is created once only".into()));
     }
     let head = known_room(rooms, &room_id).await?;
     let queue = rooms.queues().of(head.room);

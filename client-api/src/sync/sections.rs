@@ -48,7 +48,12 @@ impl Loader<'_> {
             }
             None => HashSet::new(),
         };
-        for row in rows.iter().filter(|row| !row.forgotten) {
+        for row in rows {
+            // Other devices of the user still have to hear that a forgotten room was left.
+            let recent = self.after.is_some_and(|after| row.pos > after);
+            if row.forgotten && !recent {
+                continue;
+            }
             let fresh = self.after.is_none_or(|after| row.since > after);
             let touched =
                 fresh || window.rooms.contains_key(&row.room) || typing.contains(&row.room);

@@ -417,7 +417,7 @@ async fn devices_are_named_and_removed() {
         assert!(wrong["session"].is_string());
         ada.delete(&path, auth("bob", "secret"))
             .await
-            .fails(401, "M_FORBIDDEN");
+            .fails(403, "M_FORBIDDEN");
         // The session was begun for this device, by this user.
         let other = format!("/devices/{}", ada.device);
         ada.delete(&other, auth("ada", "secret"))

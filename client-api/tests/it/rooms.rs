@@ -224,7 +224,7 @@ async fn what_is_sent_is_stored_once_and_as_it_was() {
         let long = "t".repeat(256);
         ada.put(&path(&long, "kind"), json!({})).await.fails(413, "M_TOO_LARGE");
         ada.put(&path("m.x", &long), json!({})).await.fails(400, "M_INVALID_PARAM");
-        ada.put(&path("m.room.create", "c"), json!({})).await.fails(403, "M_FORBIDDEN");
+        ada.put(&path("m.room.create", "c"), json!({})).await.fails(400, "M_BAD_JSON");
         let nowhere = format!("/rooms/{}/send/m.x/1", encoded("!nowhere:here.test"));
         assert!(ada.put(&nowhere, json!({})).await.status.is_client_error());
     })
@@ -297,7 +297,7 @@ async fn state_is_written_and_read() {
         .fails(403, "M_FORBIDDEN");
         ada.set_state(&room, "m.room.create", "", json!({}))
             .await
-            .fails(403, "M_FORBIDDEN");
+            .fails(400, "M_BAD_JSON");
 
         // Who has left sees the state as it was then.
         let bob = server.register("bob").await;
@@ -516,6 +516,87 @@ async fn the_public_directory() {
         assert_eq!(all["total_room_count_estimate"], 2);
         let nowhere = format!("/directory/list/room/{}", encoded("!x:here.test"));
         bob.get(&nowhere).await.fails(404, "M_NOT_FOUND");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_clients_rely_on_at_the_edges() {
+    each_server(async |server| {
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let room = ada
+            .create_room(json!({ "preset": "public_chat", "room_version": "11" }))
+            .await;
+        let path = |verb: &str| format!("/rooms/{}/{verb}", encoded(&room));
+
+        // What a client says of its joining is part of the event, but for what only servers say.
+        let body = json!({ "org.test.from": "a link", "reason": "curious", "membership": "ban" });
+        bob.post(&path("join"), body).await.ok();
+        let member = format!("state/m.room.member/{}", encoded(&bob.id));
+        let content = ada.get(&path(&member)).await.ok();
+        assert_eq!(content["membership"], "join");
+        assert_eq!(content["org.test.from"], "a link");
+        assert_eq!(content["reason"], "curious");
+
+        // Both keys are there for who has neither.
+        let joined = ada.get(&path("joined_members")).await.ok();
+        let bobs = joined["joined"][&bob.id].as_object().unwrap();
+        assert!(bobs.contains_key("display_name") && bobs.contains_key("avatar_url"));
+
+        // A timeline from the room's beginning has a `prev_batch` with which members can be asked for.
+        let sync = ada.get("/sync").await.ok();
+        let before = text(&sync["rooms"]["join"][&room]["timeline"]["prev_batch"]);
+        let members = ada.get(&path(&format!("members?at={before}"))).await.ok();
+        let members = members["chunk"].as_array().unwrap();
+        assert_eq!(members.len(), 1, "{members:?}");
+        assert_eq!(members[0]["state_key"], ada.id);
+
+        // Who can't read the room isn't told first that the question is wrong.
+        ada.get(&path("messages"))
+            .await
+            .fails(400, "M_MISSING_PARAM");
+        let since = text(&bob.get("/sync").await.ok()["next_batch"]);
+        ada.post(&path("forget"), json!({}))
+            .await
+            .fails(400, "M_UNKNOWN");
+        bob.post(&path("leave"), json!({})).await.ok();
+        bob.post(&path("forget"), json!({})).await.ok();
+        bob.get(&path("messages")).await.fails(403, "M_FORBIDDEN");
+        // Bob's other devices hear that he left; who comes later doesn't.
+        let news = bob.get(&format!("/sync?since={since}")).await.ok();
+        assert!(news["rooms"]["leave"][&room].is_object(), "{news}");
+        let leavers = encoded(r#"{"room":{"include_leave":true}}"#);
+        let all = bob.get(&format!("/sync?filter={leavers}")).await.ok();
+        assert!(all["rooms"]["leave"][&room].is_null());
+
+        // Nobody has the power for these.
+        let create = json!({ "room_version": "11", "more": true });
+        ada.put(&path("state/m.room.create/"), create)
+            .await
+            .fails(400, "M_BAD_JSON");
+        let room = ada.create_room(json!({ "room_version": "12" })).await;
+        let levels = format!("/rooms/{}/state/m.room.power_levels/", encoded(&room));
+        ada.put(&levels, json!({ "users": { ada.id.as_str(): 100 } }))
+            .await
+            .fails(400, "M_BAD_JSON");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_invite_outlives_the_room_and_can_be_rejected() {
+    each_server(async |server| {
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let room = ada.create_room(json!({ "invite": [bob.id] })).await;
+        let since = text(&bob.get("/sync").await.ok()["next_batch"]);
+        let leave = format!("/rooms/{}/leave", encoded(&room));
+        ada.post(&leave, json!({})).await.ok();
+        bob.post(&leave, json!({})).await.ok();
+        let news = bob.get(&format!("/sync?since={since}")).await.ok();
+        let events = news["rooms"]["leave"][&room]["timeline"]["events"].as_array();
+        let own = events.unwrap().last().unwrap();
+        assert_eq!(own["content"]["membership"], "leave");
+        assert_eq!(own["state_key"], bob.id);
     })
     .await;
 }
