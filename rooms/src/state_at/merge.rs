@@ -194,13 +194,34 @@ async fn settle(
         maps.push(map);
     }
     let state = run(store, rules, &maps, of, &mut loaded).await?;
-    let nos: HashMap<&EventId, EventNo> = ids.iter().map(|(no, id)| (&**id, *no)).collect();
-    let mut settled = BTreeMap::new();
-    for key in conflicted {
-        let id = names.get(key).and_then(|name| state.get(&**name));
-        settled.insert(*key, id.and_then(|id| nos.get(&**id)).copied());
+    let mut nos: HashMap<OwnedEventId, EventNo> =
+        ids.into_iter().map(|(no, id)| (id, no)).collect();
+    let values: Vec<(KeyNo, Option<&OwnedEventId>)> = conflicted
+        .iter()
+        .map(|key| (*key, names.get(key).and_then(|name| state.get(&**name))))
+        .collect();
+    // The value of a key may be an event that stands in none of the forks, but in their auth chains.
+    let elsewhere: Vec<OwnedEventId> = values
+        .iter()
+        .filter_map(|(_, id)| *id)
+        .filter(|id| !nos.contains_key(*id))
+        .cloned()
+        .collect();
+    if !elsewhere.is_empty() {
+        nos.extend(store.event_nos(&elsewhere).await?);
     }
-    Ok(settled)
+    values
+        .into_iter()
+        .map(|(key, id)| match id {
+            None => Ok((key, None)),
+            Some(id) => match nos.get(id) {
+                Some(no) => Ok((key, Some(*no))),
+                None => Err(Error::Store(rhizome_storage::Error::Failed(format!(
+                    "the settled state names {id}, which isn't stored"
+                )))),
+            },
+        })
+        .collect()
 }
 
 /// Resolves, and loads what that asks for with its whole auth chains; `of` is what it will ask for first.

@@ -70,6 +70,41 @@ async fn a_banned_user_on_an_old_fork_is_not_heard() {
 }
 
 #[tokio::test]
+async fn a_fork_may_settle_on_an_event_that_stands_in_neither_state() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let joined = join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let at = pdu(&one, &joined).await.origin_server_ts();
+        let aside = say(&one, &room, "@alice:one", "meanwhile").await;
+        // Bob's clock goes back between his two names: where the forks meet, the first one is the newer.
+        let mut names = Vec::new();
+        for (name, later) in [("Bob the First", 2_000), ("Bob the Second", 1_000)] {
+            let profile = json!({ "membership": "join", "displayname": name });
+            let draft = state(&room, "@bob:two", "m.room.member", "@bob:two", profile);
+            let options = SendOptions {
+                origin_server_ts: Some(at + later),
+                ..SendOptions::default()
+            };
+            let sent = send::send(&two, draft, options).await.unwrap();
+            names.push(sent.event_id);
+        }
+        for name in &names {
+            assert_eq!(carry(&two, &one, name).await, Received::Accepted);
+        }
+        assert_eq!(carry(&one, &two, &aside).await, Received::Accepted);
+        let bob = StateKey::new("m.room.member", "@bob:two");
+        for server in [&one, &two] {
+            assert_eq!(current(server, &room).await.get(&bob), Some(&names[0]));
+        }
+        // He is still heard.
+        let word = say(&two, &room, "@bob:two", "which one am I?").await;
+        assert_eq!(carry(&two, &one, &word).await, Received::Accepted);
+        assert_eq!(current(&one, &room).await, current(&two, &room).await);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn conflicting_changes_resolve_alike_wherever_they_meet() {
     each(|[one, two]: [_; 2]| async move {
         let room = public_room(&one, "@alice:one").await;
