@@ -359,6 +359,20 @@ mod tests {
     }
 
     #[test]
+    fn a_preset_says_only_what_an_absent_event_would_not() {
+        let rules = RoomRules::named("11").unwrap();
+        let guests = |preset| {
+            let plan = events(rules, &request(preset)).unwrap();
+            plan.into_iter()
+                .find(|planned| planned.key.kind == "m.room.guest_access")
+                .map(|planned| planned.content["guest_access"].clone())
+        };
+        assert_eq!(guests(Preset::PublicChat), None);
+        assert_eq!(guests(Preset::PrivateChat), Some(json!("can_join")));
+        assert_eq!(guests(Preset::TrustedPrivateChat), Some(json!("can_join")));
+    }
+
+    #[test]
     fn creators_of_v12_stand_in_the_create_event_only() {
         let rules = RoomRules::named("12").unwrap();
         let mut request = request(Preset::TrustedPrivateChat);
