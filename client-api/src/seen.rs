@@ -2,13 +2,19 @@
 //!
 //! Shared by `/sync`, the WebSocket stream, `/messages`, `/context`, `/event` and `/state`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use rhizome_protocol::{
-    Membership,
+    Membership, Pdu,
+    canonical::parse_object,
     visibility::{HistoryVisibility, Moment, can_see},
 };
-use rhizome_storage::{EventNo, Pos, SnapshotNo, Store, StoredEvent, UserNo};
+use rhizome_storage::{
+    EventNo, Placement, Pos, RemoteInvite, SnapshotNo, Status, Store, StoredEvent, UserNo,
+};
 use ruma::{OwnedDeviceId, OwnedUserId};
 
 use crate::{
@@ -328,6 +334,32 @@ fn may_see(event: &StoredEvent, membership: Option<Membership>, joined_since: bo
         },
         joined_since,
     )
+}
+
+/// The membership event that ended an invite to a room that this server isn't in. It stands outside any
+/// history that we have: it has no number, no place, and no state around it.
+pub fn of_ended_invite(invite: &RemoteInvite) -> Option<Arc<StoredEvent>> {
+    let object = parse_object(invite.event.as_bytes()).ok()?;
+    let pdu = Pdu::parse(invite.rules, object).ok()?;
+    matches!(pdu.membership()?, Membership::Leave | Membership::Ban).then(|| {
+        Arc::new(StoredEvent {
+            no: EventNo(0),
+            room: invite.room,
+            depth: pdu.depth(),
+            pdu: Arc::new(pdu),
+            order: None,
+            status: Status::Accepted,
+            reason: None,
+            placement: Placement::Outlier,
+            state_before: None,
+            state_after: None,
+            visibility: None,
+            redacted_by: None,
+            txn: None,
+            client: OnceLock::new(),
+            replaces: OnceLock::from(None),
+        })
+    })
 }
 
 /// State events for a reader who may see the state as a whole.

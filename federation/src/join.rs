@@ -21,8 +21,9 @@ use rhizome_rooms::{
     membership, read,
     send::SendOptions,
 };
+use rhizome_storage::RemoteInvite;
 use ruma::{
-    OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomOrAliasId, ServerName, UserId,
+    OwnedRoomId, OwnedServerName, RoomId, RoomOrAliasId, ServerName, UserId,
     api::federation::membership::prepare_join_event,
 };
 use serde::Deserialize;
@@ -212,8 +213,8 @@ async fn candidates(
     via: Vec<OwnedServerName>,
 ) -> Result<Vec<OwnedServerName>, MatrixError> {
     let mut candidates = via;
-    if let Some(inviter) = inviter(fed, user, room_id).await? {
-        candidates.push(inviter.server_name().to_owned());
+    if let Some(invite) = invite(fed, user, room_id).await? {
+        candidates.push(invite.sender.server_name().to_owned());
     }
     // We may have been in the room: those who were there with us.
     if let Some(head) = fed.store().room(room_id).await? {
@@ -233,23 +234,19 @@ async fn candidates(
     Ok(candidates)
 }
 
-/// Who invited the user to a room that we aren't in.
-pub(crate) async fn inviter(
+/// The user's invite to a room that we aren't in.
+pub(crate) async fn invite(
     fed: &Federation,
     user: &UserId,
     room_id: &RoomId,
-) -> Result<Option<OwnedUserId>, MatrixError> {
+) -> Result<Option<RemoteInvite>, MatrixError> {
     let (Some(user), Some(room)) = (
         fed.store().known_user(user).await?,
         fed.store().known_room(room_id).await?,
     ) else {
         return Ok(None);
     };
-    Ok(fed
-        .store()
-        .remote_invite(user, room)
-        .await?
-        .map(|invite| invite.sender))
+    Ok(fed.store().remote_invite(user, room).await?)
 }
 
 /// Steps 4 and 5 with one server.

@@ -48,11 +48,14 @@ pub async fn leave(
         }
         return Ok(());
     }
-    if let Some(inviter) = join::inviter(fed, user, room_id).await? {
-        let mut servers = vec![inviter.server_name().to_owned()];
+    if let Some(invite) = join::invite(fed, user, room_id).await? {
+        let mut servers = vec![invite.sender.server_name().to_owned()];
         servers.extend(room_id.server_name().map(ToOwned::to_owned));
-        reject_through(fed, servers, user, room_id, reason).await;
-        admission::remote_invite_gone(fed.rooms(), room_id, user).await?;
+        let event = match reject_through(fed, servers, user, room_id, reason.clone()).await {
+            Some(signed) => signed,
+            None => Arc::new(admission::lone_rejection(fed.rooms(), &invite, reason)?),
+        };
+        admission::remote_invite_gone(fed.rooms(), &event).await?;
         return Ok(());
     }
     leave_left_behind(fed, user, room_id, reason).await

@@ -11,12 +11,13 @@ use std::{
 
 use rhizome_protocol::{
     Membership, Object, Pdu, Rejection, RoomRules, StateKey, auth,
+    canonical::parse_object,
     draft::{self, Draft, Place},
     visibility::HistoryVisibility,
 };
 use rhizome_storage::{
-    CommitError, CurrentState, EventNo, Fact, KeyNo, NewEvent, NewRoom, Placement, RoomHead,
-    RoomNo, RoomWrite, StateChange, Status, StoredEvent, WriteSet,
+    CommitError, CurrentState, EventNo, Fact, KeyNo, NewEvent, NewRoom, Placement, RemoteInvite,
+    RoomHead, RoomNo, RoomWrite, StateChange, Status, StoredEvent, WriteSet,
 };
 use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, UserId};
 
@@ -433,6 +434,7 @@ async fn invite_gone(rooms: &Rooms, room: RoomNo, join: &Pdu) -> Result<Vec<Fact
     let gone = invite.map(|_| Fact::RemoteInviteGone {
         user,
         room_id: join.room_id().to_owned(),
+        event: join.json().clone(),
     });
     Ok(gone.into_iter().collect())
 }
@@ -478,13 +480,22 @@ pub async fn remote_invite(rooms: &Rooms, pdu: &Pdu, stripped_state: Arc<str>) -
     Ok(())
 }
 
-/// The invite to a room that we are not in is gone: rejected by the user, or taken back.
-pub async fn remote_invite_gone(rooms: &Rooms, room_id: &RoomId, user: &UserId) -> Result<()> {
+/// The invite to a room that we are not in is gone: `by` is the membership event of its user with which
+/// they rejected it, or others took it back. The user is shown that event.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] if that is no membership event.
+pub async fn remote_invite_gone(rooms: &Rooms, by: &Pdu) -> Result<()> {
     let store = rooms.store();
-    let user = store.user_no(user).await?;
+    let user = by.state_key().and_then(|key| <&UserId>::try_from(key).ok());
+    let (Some(user), Some(_)) = (user, by.membership()) else {
+        return Err(Error::Invalid("That is no membership event".into()));
+    };
     let fact = Fact::RemoteInviteGone {
-        user,
-        room_id: room_id.to_owned(),
+        user: store.user_no(user).await?,
+        room_id: by.room_id().to_owned(),
+        event: by.json().clone(),
     };
     store
         .commit(WriteSet {
@@ -494,6 +505,50 @@ pub async fn remote_invite_gone(rooms: &Rooms, room_id: &RoomId, user: &UserId) 
         .await
         .map_err(commit_error)?;
     Ok(())
+}
+
+/// The leave event of a user whose rejection of an invite no other server takes: it stays here. Of the room
+/// only the invite is known, so it follows that and rests on it.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] if what is kept is no invite.
+pub fn lone_rejection(rooms: &Rooms, invite: &RemoteInvite, reason: Option<String>) -> Result<Pdu> {
+    let parsed = parse_object(invite.event.as_bytes())
+        .map_err(|error| Error::Invalid(error.to_string()))
+        .and_then(|object| {
+            Pdu::parse(invite.rules, object).map_err(|error| Error::Invalid(error.reason))
+        })?;
+    let Some(user) = parsed.state_key().and_then(|key| key.try_into().ok()) else {
+        return Err(Error::Invalid("That is no invite".into()));
+    };
+    let mut content = Object::new();
+    content.insert("membership".into(), Membership::Leave.as_str().into());
+    if let Some(reason) = reason {
+        content.insert("reason".into(), reason.into());
+    }
+    let draft = Draft {
+        room_id: Some(parsed.room_id().to_owned()),
+        sender: user,
+        kind: "m.room.member".into(),
+        state_key: parsed.state_key().map(ToOwned::to_owned),
+        content,
+        redacts: None,
+    };
+    let place = Place {
+        prev_events: vec![parsed.event_id().to_owned()],
+        auth_events: vec![parsed.event_id().to_owned()],
+        depth: parsed.depth().saturating_add(1).min((1 << 53) - 1),
+        origin_server_ts: rooms.store().clock().now_ms(),
+    };
+    draft::build(
+        invite.rules,
+        &draft,
+        &place,
+        rooms.server_name(),
+        rooms.key(),
+    )
+    .map_err(|rejection| Error::Invalid(rejection.reason))
 }
 
 /// A local user rejects an invite to a room that this server has left since: nobody else of ours is there,

@@ -20,7 +20,7 @@ pub struct RemoteInvite {
     pub sender: OwnedUserId,
     /// The room's version.
     pub rules: &'static RoomRules,
-    /// The invite event's JSON.
+    /// The invite event's JSON; of an invite that is gone, what ended it.
     pub event: Arc<str>,
     /// The stripped state: the text of a JSON array.
     pub stripped_state: Arc<str>,
@@ -31,13 +31,27 @@ pub struct RemoteInvite {
 impl Store {
     /// The invite, unless it is gone.
     pub async fn remote_invite(&self, user: UserNo, room: RoomNo) -> Result<Option<RemoteInvite>> {
+        self.invite(user, room, false).await
+    }
+
+    /// An invite that is gone, with the event that ended it: the user rejected it, or it was taken back.
+    pub async fn ended_remote_invite(
+        &self,
+        user: UserNo,
+        room: RoomNo,
+    ) -> Result<Option<RemoteInvite>> {
+        self.invite(user, room, true).await
+    }
+
+    async fn invite(&self, user: UserNo, room: RoomNo, gone: bool) -> Result<Option<RemoteInvite>> {
         let query = self
             .sql(
                 "SELECT sender, version, event, stripped_state, pos FROM invite \
-                 WHERE user_no = $1 AND room = $2 AND gone = 0",
+                 WHERE user_no = $1 AND room = $2 AND gone = $3",
             )
             .bind(user.0)
-            .bind(room.0);
+            .bind(room.0)
+            .bind(i64::from(gone));
         let Some(row) = self.row(query).await? else {
             return Ok(None);
         };

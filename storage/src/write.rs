@@ -239,6 +239,8 @@ pub enum Fact {
         user: UserNo,
         /// To which room.
         room_id: OwnedRoomId,
+        /// The event's JSON that ended it: the room itself is unknown here, so nothing else tells of it.
+        event: Arc<str>,
     },
     /// The user forgets a room that they have left.
     Forget {

@@ -132,7 +132,10 @@ async fn an_invite_can_be_rejected_and_a_private_room_stays_shut() {
         ada.sync_until(&ada_since, PATIENCE, rejected)
             .await
             .unwrap();
-        let gone = |answer: &Value| answer["rooms"]["leave"].get(&room).map(|_| ());
+        // She is told by her own leaving, the one event of the room that her server has.
+        let gone = |answer: &Value| {
+            (membership(answer, "leave", &room, &bea.user_id)? == "leave").then_some(())
+        };
         bea.sync_until(&since, PATIENCE, gone).await.unwrap();
         let fresh = bea.sync(None, Duration::ZERO).await.unwrap();
         assert!(fresh["rooms"]["invite"].get(&room).is_none(), "{fresh}");

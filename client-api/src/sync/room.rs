@@ -173,6 +173,7 @@ impl Loader<'_> {
             ..RoomPart::default()
         };
         let Some(own_no) = row.event else {
+            part.timeline = self.ended_invite(row).await?;
             return Ok(part);
         };
         let Some(own) = self.store.event_by_no(own_no).await? else {
@@ -210,6 +211,25 @@ impl Loader<'_> {
                 .await?;
         }
         Ok(part)
+    }
+
+    /// What ended an invite to a room that this server isn't in, as the timeline: nothing else of it is known.
+    async fn ended_invite(&self, row: &MembershipRow) -> Result<Timeline, MatrixError> {
+        let mut timeline = Timeline {
+            before: Pos(row.pos.min(self.upto).0 - 1),
+            ..Timeline::default()
+        };
+        let ended = self
+            .store
+            .ended_remote_invite(self.viewer.user, row.room)
+            .await?;
+        let room_id = self.store.room_id(row.room).await?;
+        if let Some(event) = ended.as_ref().and_then(seen::of_ended_invite)
+            && filter::section_wants_room(&self.ask.filter.room.timeline, &room_id)
+        {
+            timeline.events = seen::as_state(self.store, vec![event]).await?;
+        }
+        Ok(timeline)
     }
 
     /// The state that goes with the timeline of a room whose reader's stay ended with `end`.

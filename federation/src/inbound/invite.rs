@@ -174,18 +174,25 @@ async fn stripped_state(
             return Err(MatrixError::missing_param(message));
         }
     }
-    let stripped: Vec<Value> = objects
-        .into_iter()
-        .filter_map(|mut object| {
-            Some(json!({
-                "type": object.remove("type")?,
-                "state_key": object.remove("state_key")?,
-                "sender": object.remove("sender")?,
-                "content": object.remove("content")?,
-            }))
-        })
-        .collect();
+    let stripped: Vec<Value> = objects.into_iter().filter_map(for_clients).collect();
     Ok(Value::Array(stripped).to_string())
+}
+
+/// The stripped form of an entry, with its time if it tells one: clients date a room by its create event.
+fn for_clients(mut object: Object) -> Option<Value> {
+    let mut stripped = json!({
+        "type": object.remove("type")?,
+        "state_key": object.remove("state_key")?,
+        "sender": object.remove("sender")?,
+        "content": object.remove("content")?,
+    });
+    if let Some(ts) = object
+        .remove("origin_server_ts")
+        .filter(|ts| ts.as_i64().is_some())
+    {
+        stripped["origin_server_ts"] = ts;
+    }
+    Some(stripped)
 }
 
 /// Whether an entry has the form of a full event rather than the stripped one.

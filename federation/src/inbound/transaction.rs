@@ -254,8 +254,9 @@ async fn put_aside(
     Ok(Ok(()))
 }
 
-/// An invite that we keep for a user of ours ends when a later event of the room, resting on it, makes the
-/// user leave or bans them. We aren't in the room, so nobody else tells.
+/// An invite that we keep for a user of ours ends when whoever invited takes it back: by a later event that
+/// rests on the invite and makes the user leave, or bans them. We aren't in the room, so nobody else tells;
+/// and we don't know its powers, so that we can't tell whether anybody else was allowed to.
 async fn withdrawn_invite(
     fed: &Federation,
     origin: &ServerName,
@@ -286,8 +287,9 @@ async fn withdrawn_invite(
     let invited_by = rhizome_protocol::canonical::parse_object(invite.event.as_bytes())
         .ok()
         .and_then(|object| verify::event_id(invite.rules, &object));
-    if ends && invited_by.is_some_and(|invite| pdu.auth_events().contains(&invite)) {
-        join::remote_invite_gone(fed.rooms(), room_id, user).await?;
+    let rests_on_it = invited_by.is_some_and(|invite| pdu.auth_events().contains(&invite));
+    if ends && rests_on_it && pdu.sender() == invite.sender {
+        join::remote_invite_gone(fed.rooms(), &pdu).await?;
     }
     Ok(())
 }

@@ -778,6 +778,13 @@ async fn what_is_signed_as_an_invite() {
             }]);
             ask(&good, good.event_id(), v, stripped).await.unwrap();
             let signed = ask(&good, good.event_id(), v, with_create).await.unwrap();
+            // Clients are told when the room was made.
+            let (user, room) = (
+                b.store().known_user(&bob).await.unwrap().unwrap(),
+                b.store().known_room(&room).await.unwrap().unwrap(),
+            );
+            let kept = b.store().remote_invite(user, room).await.unwrap().unwrap();
+            assert!(kept.stripped_state.contains("origin_server_ts"));
             let signatures = signed["event"]["signatures"].as_object().unwrap();
             assert!(signatures.contains_key("a.example") && signatures.contains_key("b.example"));
         }

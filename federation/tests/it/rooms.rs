@@ -1,10 +1,10 @@
 //! Stories of rooms on several servers: joining, inviting, leaving, being cut off.
 
-use rhizome_protocol::Membership;
+use rhizome_protocol::{Membership, Pdu, canonical::parse_object};
 use rhizome_rooms::{membership::Action, plan::Preset};
-use rhizome_storage::Status;
+use rhizome_storage::{RemoteInvite, Status};
 use ruma::{RoomVersionId, room_id};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::world::{VERSIONS, each, eventually, same_state};
 
@@ -111,7 +111,12 @@ async fn an_invite_is_accepted_rejected_or_taken_back() {
             assert!(invite.event.contains("b.example"), "signed by both");
 
             // Rejected.
+            let ended = async || {
+                let invite = b.store().ended_remote_invite(user, no).await.unwrap();
+                serde_json::from_str::<Value>(&invite.unwrap().event).unwrap()
+            };
             b.leave(&bob, &room).await.unwrap();
+            assert_eq!(ended().await["sender"], bob.as_str());
             assert_eq!(a.membership(&room, &bob).await, Some(Membership::Leave));
             assert_eq!(b.membership(&room, &bob).await, Some(Membership::Leave));
             assert!(b.store().remote_invite(user, no).await.unwrap().is_none());
@@ -124,6 +129,7 @@ async fn an_invite_is_accepted_rejected_or_taken_back() {
                 b.membership(&room, &bob).await == Some(Membership::Leave)
             })
             .await;
+            assert_eq!(ended().await["sender"], alice.as_str());
 
             // Accepted, without being told through whom.
             a.change(&alice, &room, &bob, Action::Invite).await.unwrap();
@@ -143,6 +149,40 @@ async fn an_invite_is_accepted_rejected_or_taken_back() {
     .await;
 }
 
+/// The event that an invite is kept with.
+fn pdu_of(invite: &RemoteInvite) -> Pdu {
+    let object = parse_object(invite.event.as_bytes()).unwrap();
+    Pdu::parse(invite.rules, object).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_invited_takes_an_invite_back() {
+    each(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, anna, bob) = (a.user("alice"), a.user("anna"), b.user("bob"));
+        let room = a
+            .create_with(&alice, &RoomVersionId::V12, Preset::PrivateChat)
+            .await;
+        // A room that both are in shows when everything has been sent.
+        let shared = a.create(&alice, &RoomVersionId::V12).await;
+        b.join(&bob, &shared, a).await.unwrap();
+        a.change(&alice, &room, &anna, Action::Invite)
+            .await
+            .unwrap();
+        a.join(&anna, &room, a).await.unwrap();
+        a.change(&anna, &room, &bob, Action::Invite).await.unwrap();
+        // The creator may, but b doesn't know the room's powers.
+        a.change(&alice, &room, &bob, Action::Kick).await.unwrap();
+        a.say(&alice, &shared, "All is sent").await;
+        eventually("what came after has arrived", async || {
+            b.heard(&shared).await == ["All is sent"]
+        })
+        .await;
+        assert_eq!(b.membership(&room, &bob).await, Some(Membership::Invite));
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invite_from_a_server_that_is_gone_is_rejected_here() {
     each(2, async |world| {
@@ -153,8 +193,18 @@ async fn an_invite_from_a_server_that_is_gone_is_rejected_here() {
             .await;
         a.change(&alice, &room, &bob, Action::Invite).await.unwrap();
         world.network.cut(&a.name);
+        let (user, no) = (
+            b.store().known_user(&bob).await.unwrap().unwrap(),
+            b.store().known_room(&room).await.unwrap().unwrap(),
+        );
+        let invite = b.store().remote_invite(user, no).await.unwrap().unwrap();
         b.leave(&bob, &room).await.unwrap();
         assert_eq!(b.membership(&room, &bob).await, Some(Membership::Leave));
+        // By an event of ours that follows the invite.
+        let ended = b.store().ended_remote_invite(user, no).await.unwrap();
+        let leave = pdu_of(&ended.unwrap());
+        assert_eq!(leave.membership(), Some(Membership::Leave));
+        assert_eq!(leave.prev_events(), [pdu_of(&invite).event_id().to_owned()]);
         // Leaving what was left is done; what never was, isn't.
         b.leave(&bob, &room).await.unwrap();
         let nowhere = room_id!("!nowhere:a.example");

@@ -266,10 +266,9 @@ async fn an_invite_goes_to_another_server_and_is_answered() {
             two.server_name(),
             two.key(),
         );
-        join::admit_signed(&one, Arc::new(leave.unwrap()))
-            .await
-            .unwrap();
-        join::remote_invite_gone(&two, &room, &bob).await.unwrap();
+        let leave = Arc::new(leave.unwrap());
+        join::admit_signed(&one, leave.clone()).await.unwrap();
+        join::remote_invite_gone(&two, &leave).await.unwrap();
         let now = membership::current(&two, &room, &bob).await.unwrap();
         assert_eq!(now, Some(Membership::Leave));
         let now = membership::current(&one, &room, &bob).await.unwrap();

@@ -156,11 +156,13 @@ impl Maker<'_> {
             Uses::Base,
         )?;
         self.after(
-            "UPDATE invite SET gone = 1, pos = x.pos FROM (\
+            "UPDATE invite SET gone = 1, event = x.event, pos = x.pos FROM (\
              SELECT CAST(value ->> 0 AS BIGINT) AS user_no, CAST(value ->> 1 AS BIGINT) AS room, \
-             CAST(value ->> 2 AS BIGINT) + $2 AS pos FROM EACH($1)) AS x \
+             value ->> 2 AS event, CAST(value ->> 3 AS BIGINT) + $2 AS pos FROM EACH($1)) AS x \
              WHERE invite.user_no = x.user_no AND invite.room = x.room",
-            &values(&rows.gone, |(user, room), offset| (*user, *room, *offset)),
+            &values(&rows.gone, |(user, room), (event, offset)| {
+                (*user, *room, event.clone(), *offset)
+            }),
             Uses::Base,
         )
     }
@@ -179,8 +181,8 @@ struct FactRows<'a> {
     device_lists: BTreeMap<UserNo, i64>,
     revocations: Vec<(i64, UserNo, Option<Cow<'a, str>>)>,
     invites: BTreeMap<(UserNo, RoomNo), InviteRow<'a>>,
-    /// Invites from earlier groups that are gone.
-    gone: BTreeMap<(UserNo, RoomNo), i64>,
+    /// Invites from earlier groups that are gone, with what ended them.
+    gone: BTreeMap<(UserNo, RoomNo), (Cow<'a, str>, i64)>,
 }
 
 struct InviteRow<'a> {
@@ -243,11 +245,14 @@ impl<'a> FactRows<'a> {
                 self.gone.remove(&key);
                 self.invites.insert(key, invite);
             }
-            Fact::RemoteInviteGone { user, .. } => {
+            Fact::RemoteInviteGone { user, event, .. } => {
                 let key = (*user, room_of_invite.unwrap_or_default());
+                let event = escaped(event);
                 match self.invites.get_mut(&key) {
-                    Some(invite) => (invite.gone, invite.offset) = (true, offset),
-                    None => drop(self.gone.insert(key, offset)),
+                    Some(invite) => {
+                        (invite.gone, invite.event, invite.offset) = (true, event, offset);
+                    }
+                    None => drop(self.gone.insert(key, (event, offset))),
                 }
             }
             Fact::Forget { .. }

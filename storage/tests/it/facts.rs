@@ -117,9 +117,12 @@ async fn invites_from_outside_come_and_go() {
         let gone = Fact::RemoteInviteGone {
             user: alice,
             room_id: room_id.clone(),
+            event: "{\"left\":\"\\u0000\"}".into(),
         };
         let pos = commit(&store, vec![gone.clone()]).await.unwrap();
         assert!(store.remote_invite(alice, room).await.unwrap().is_none());
+        let ended = store.ended_remote_invite(alice, room).await.unwrap();
+        assert_eq!(&*ended.unwrap().event, "{\"left\":\"\\u0000\"}");
         let row = store.membership(alice, room).await.unwrap().unwrap();
         assert_eq!((row.membership, row.since), (Membership::Leave, pos));
         // A room that we come to take part in speaks for itself.
