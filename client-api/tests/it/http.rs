@@ -86,8 +86,8 @@ async fn bodies_that_are_not_what_they_should_be() {
                 .await
         };
         // Also where the members that aren't UTF-8 mean nothing, and nobody has logged in.
-        let request = http::Request::post("/_matrix/client/v3/register")
-            .body(axum::body::Body::from(&b"{\"test\": \"\x81\"}"[..]))
+        let request = Request::post("/_matrix/client/v3/register")
+            .body(Body::from(&b"{\"test\": \"\x81\"}"[..]))
             .unwrap();
         server.raw(request).await.fails(400, "M_NOT_JSON");
         post("/createRoom", "{").await.fails(400, "M_NOT_JSON");
