@@ -1,8 +1,9 @@
 //! Local events decided one upon the other, to be stored by one commit.
 //!
-//! A chain starts at a room's head, or at nothing for a new room. Each event that is added follows the
-//! one before it, is authorised by the state after it, and moves that state on. Nothing is written:
-//! [`Chain::into_write`] gives the room's part of a [`rhizome_storage::WriteSet`].
+//! A chain starts at a room's [`Tip`]: its head, the end of another chain that isn't stored yet, or
+//! nothing for a new room. Each event that is added follows the one before it, is authorised by the state
+//! after it, and moves that state on. Nothing is written: [`Chain::into_write`] gives the room's part of
+//! a [`rhizome_storage::WriteSet`] and the tip from which the next chain may go on.
 
 use std::sync::Arc;
 
@@ -27,57 +28,76 @@ const MAX_PREVS: usize = 20;
 /// The greatest depth that canonical JSON can carry.
 const MAX_DEPTH: i64 = (1 << 53) - 1;
 
-/// See the module.
-pub(crate) struct Chain<'a> {
-    rooms: &'a Rooms,
-    room: RoomNo,
+/// Where a room's next event goes.
+pub(crate) struct Tip {
+    pub(crate) room: RoomNo,
     rules: &'static RoomRules,
     room_id: Option<OwnedRoomId>,
     prevs: Vec<OwnedEventId>,
     depth: i64,
-    /// The state after the last event, as far as anybody asked for it.
-    pub(crate) view: View,
     snapshot: Option<SnapshotNo>,
+    /// The state there, as far as anybody asked for it.
+    pub(crate) view: View,
+    /// The event that made this tip, if it was decided here and may not be stored yet.
+    pending: Option<OwnedEventId>,
+}
+
+impl Tip {
+    /// The room's head; `view` must be of its current state.
+    pub(crate) fn of(head: &RoomHead, view: View) -> Self {
+        let (prevs, depth) = place(head);
+        Self {
+            room: head.room,
+            rules: head.rules,
+            room_id: Some(head.room_id.clone()),
+            prevs,
+            depth,
+            snapshot: head.snapshot,
+            view,
+            pending: None,
+        }
+    }
+
+    /// Where a new room begins. `room_id` is `None` where the create event makes it.
+    pub(crate) fn new_room(
+        room: RoomNo,
+        rules: &'static RoomRules,
+        room_id: Option<OwnedRoomId>,
+    ) -> Self {
+        Self {
+            room,
+            rules,
+            room_id,
+            prevs: Vec::new(),
+            depth: 1,
+            snapshot: None,
+            view: View::default(),
+            pending: None,
+        }
+    }
+}
+
+/// See the module.
+pub(crate) struct Chain<'a> {
+    rooms: &'a Rooms,
+    /// After the last event.
+    tip: Tip,
+    /// The state before the first event, and the event that it was decided upon.
+    base: Option<SnapshotNo>,
+    follows: Option<OwnedEventId>,
     events: Vec<NewEvent>,
     snapshots: Vec<NewSnapshot>,
     changes: Vec<StateChange>,
 }
 
 impl<'a> Chain<'a> {
-    /// A chain upon the room's head; `view` must be of its current state.
-    pub(crate) fn upon(rooms: &'a Rooms, head: &RoomHead, view: View) -> Self {
-        let (prevs, depth) = place(head);
+    /// A chain that goes on from `tip`.
+    pub(crate) fn upon(rooms: &'a Rooms, tip: Tip) -> Self {
         Self {
             rooms,
-            room: head.room,
-            rules: head.rules,
-            room_id: Some(head.room_id.clone()),
-            prevs,
-            depth,
-            view,
-            snapshot: head.snapshot,
-            events: Vec::new(),
-            snapshots: Vec::new(),
-            changes: Vec::new(),
-        }
-    }
-
-    /// The chain that a new room begins with. `room_id` is `None` where the create event makes it.
-    pub(crate) fn new_room(
-        rooms: &'a Rooms,
-        room: RoomNo,
-        rules: &'static RoomRules,
-        room_id: Option<OwnedRoomId>,
-    ) -> Self {
-        Self {
-            rooms,
-            room,
-            rules,
-            room_id,
-            prevs: Vec::new(),
-            depth: 1,
-            view: View::default(),
-            snapshot: None,
+            base: tip.snapshot,
+            follows: tip.pending.clone(),
+            tip,
             events: Vec::new(),
             snapshots: Vec::new(),
             changes: Vec::new(),
@@ -86,11 +106,17 @@ impl<'a> Chain<'a> {
 
     /// The room's id, once it is known.
     pub(crate) fn room_id(&self) -> Option<&OwnedRoomId> {
-        self.room_id.as_ref()
+        self.tip.room_id.as_ref()
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty()
+    /// The state after the last event.
+    pub(crate) fn view(&self) -> &View {
+        &self.tip.view
+    }
+
+    /// How many events it has.
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
     }
 
     /// Loads what deciding an event like this one looks at into the view.
@@ -101,46 +127,40 @@ impl<'a> Chain<'a> {
         state_key: Option<&str>,
         content: &Object,
     ) -> Result<()> {
-        let keys = keys_of(self.rules, kind, sender, state_key, content);
+        let keys = keys_of(self.tip.rules, kind, sender, state_key, content);
         let mut wanted: Vec<(&str, &str)> = ALWAYS.to_vec();
         wanted.extend(keys.iter().map(|(kind, key)| (kind.as_str(), key.as_str())));
         if let Some(key) = state_key {
             wanted.push((kind, key));
         }
-        // Only the state that is stored can be loaded; what this chain changed is in the view already.
-        let stored = if self.snapshots.is_empty() {
-            self.snapshot
-        } else {
-            self.base()
-        };
-        self.view.load(self.rooms.store(), stored, &wanted).await
-    }
-
-    fn base(&self) -> Option<SnapshotNo> {
-        self.events.first().and_then(|event| event.state_before)
+        // Entries that this chain, or one that isn't stored yet, has changed are in the view already; of
+        // the others the state before the chain knows as much as the one after it.
+        let view = &mut self.tip.view;
+        view.load(self.rooms.store(), self.base, &wanted).await
     }
 
     /// Builds, signs and authorises the next event, without adding it. The view must have been loaded.
     pub(crate) fn decide(&self, draft: &Draft, origin_server_ts: i64) -> Result<Pdu> {
+        let tip = &self.tip;
         let keys = auth::auth_keys(
-            self.rules,
+            tip.rules,
             &draft.kind,
             &draft.sender,
             draft.state_key.as_deref(),
             &draft.content,
         );
         let place = Place {
-            prev_events: self.prevs.clone(),
+            prev_events: tip.prevs.clone(),
             auth_events: keys
                 .iter()
-                .filter_map(|(kind, key)| self.view.held(kind, key))
+                .filter_map(|(kind, key)| tip.view.held(kind, key))
                 .map(|held| held.pdu.event_id().to_owned())
                 .collect(),
-            depth: self.depth,
+            depth: tip.depth,
             origin_server_ts,
         };
         let pdu = draft::build(
-            self.rules,
+            tip.rules,
             draft,
             &place,
             self.rooms.server_name(),
@@ -153,7 +173,7 @@ impl<'a> Chain<'a> {
                 Error::Invalid(rejection.reason)
             }
         })?;
-        auth::authorize(&pdu, &self.view).map_err(Error::Forbidden)?;
+        auth::authorize(&pdu, &tip.view).map_err(Error::Forbidden)?;
         Ok(pdu)
     }
 
@@ -168,15 +188,16 @@ impl<'a> Chain<'a> {
     ) -> Result<()> {
         let store = self.rooms.store();
         let no = store.next_event_no().await?;
-        let before = self.snapshot;
-        let visibility = self.view.visibility();
+        let tip = &mut self.tip;
+        let before = tip.snapshot;
+        let visibility = tip.view.visibility();
         if let Some(state_key) = pdu.state_key() {
             let key = store.key_no(pdu.kind(), state_key).await?;
-            let old = self.view.held(pdu.kind(), state_key).map(|held| held.no);
+            let old = tip.view.held(pdu.kind(), state_key).map(|held| held.no);
             let snapshot = store
-                .derive_snapshot(self.room, before, &[(key, Some(no))])
+                .derive_snapshot(tip.room, before, &[(key, Some(no))])
                 .await?;
-            self.snapshot = Some(snapshot.no());
+            tip.snapshot = Some(snapshot.no());
             self.snapshots.push(snapshot);
             // One change per entry: a second one within the chain goes on from the first.
             match self.changes.iter_mut().find(|change| change.key == key) {
@@ -187,7 +208,7 @@ impl<'a> Chain<'a> {
                     new: Some(no),
                 }),
             }
-            self.view.put(
+            tip.view.put(
                 pdu.kind(),
                 state_key,
                 Some(Held {
@@ -196,14 +217,15 @@ impl<'a> Chain<'a> {
                 }),
             );
         }
-        if self.room_id.is_none() {
-            self.room_id = Some(pdu.room_id().to_owned());
+        if tip.room_id.is_none() {
+            tip.room_id = Some(pdu.room_id().to_owned());
         }
-        self.prevs = vec![pdu.event_id().to_owned()];
-        self.depth = (self.depth + 1).min(MAX_DEPTH);
+        tip.prevs = vec![pdu.event_id().to_owned()];
+        tip.depth = (tip.depth + 1).min(MAX_DEPTH);
+        tip.pending = Some(pdu.event_id().to_owned());
         self.events.push(NewEvent {
             state_before: before,
-            state_after: self.snapshot,
+            state_after: tip.snapshot,
             visibility: Some(visibility),
             redacts,
             txn,
@@ -213,9 +235,9 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    /// The room's part of the write set, and the view of the state after it.
-    pub(crate) fn into_write(self, expect: Option<i64>) -> (RoomWrite, View) {
-        let current = match (self.changes.is_empty(), self.snapshot) {
+    /// The room's part of the write set, and the tip after it.
+    pub(crate) fn into_write(self, expect: Option<i64>) -> (RoomWrite, Tip) {
+        let current = match (self.changes.is_empty(), self.tip.snapshot) {
             (false, Some(snapshot)) => Some(CurrentState {
                 snapshot,
                 changes: self.changes,
@@ -223,14 +245,15 @@ impl<'a> Chain<'a> {
             _ => None,
         };
         let write = RoomWrite {
-            room: self.room,
+            room: self.tip.room,
             expect,
+            follows: self.follows,
             events: self.events,
             snapshots: self.snapshots,
             current,
             ..RoomWrite::default()
         };
-        (write, self.view)
+        (write, self.tip)
     }
 }
 

@@ -13,7 +13,7 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName};
 
 use crate::{
     Error, Rooms,
-    chain::Chain,
+    chain::{Chain, Tip},
     error::Result,
     plan::{self, CreateRoom, Planned},
     send::commit_error,
@@ -60,7 +60,7 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
     } else {
         Some(random_room_id(rooms.server_name())?)
     };
-    let mut chain = Chain::new_room(rooms, room, rules, room_id);
+    let mut chain = Chain::upon(rooms, Tip::new_room(room, rules, room_id));
     for event in planned {
         add(&mut chain, request, event, now).await?;
     }

@@ -23,7 +23,7 @@ use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, UserId};
 
 use crate::{
     Error, Rooms,
-    chain::Chain,
+    chain::{Chain, Tip},
     error::Result,
     receive::{self, Gathered, How, Received, require_resident, store_outliers},
     send::{commit_error, known_room},
@@ -70,7 +70,7 @@ pub async fn template(
         content,
         redacts: None,
     };
-    let mut chain = Chain::upon(rooms, &head, View::default());
+    let mut chain = Chain::upon(rooms, Tip::of(&head, View::default()));
     chain
         .look_at(
             &draft.kind,
@@ -196,7 +196,7 @@ pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> 
             return receive_join(rooms, &event, &state).await;
         }
         let queue = rooms.queues().of(room);
-        let mut warm = queue.gate.lock().await;
+        let mut warm = queue.enter().await;
         let no = match store.event(event.event_id()).await? {
             Some(known) if known.placement != Placement::Outlier => return Ok(known),
             Some(known) => known.no,
@@ -622,7 +622,7 @@ async fn leave_event(rooms: &Rooms, head: &RoomHead, user: &UserId) -> Result<Pd
         content,
         redacts: None,
     };
-    let mut chain = Chain::upon(rooms, head, View::default());
+    let mut chain = Chain::upon(rooms, Tip::of(head, View::default()));
     chain
         .look_at(
             &draft.kind,

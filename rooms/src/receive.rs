@@ -157,7 +157,7 @@ async fn admit_once(
 
     // From here on the room's current state matters: keep the rest of this process out of the way.
     let queue = rooms.queues().of(head.room);
-    let mut warm = queue.gate.lock().await;
+    let mut warm = queue.enter().await;
     for _ in 0..MAX_ATTEMPTS {
         let head = known_room(rooms, pdu.room_id()).await?;
         let decided = decide::decide(rooms, &head, pdu, &placed, how).await?;

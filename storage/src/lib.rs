@@ -71,6 +71,7 @@ mod uia;
 pub use accounts::{Account, NewAccount};
 pub use aliases::StoredAlias;
 pub use clock::Clock;
+pub use commit::Submitted;
 pub use counters::{Counters, Counts};
 pub use destinations::{DestinationState, OutboundReceipt};
 pub use devices::StoredDevice;

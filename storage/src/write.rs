@@ -26,6 +26,9 @@ pub struct RoomWrite {
     pub create: Option<NewRoom>,
     /// The state version that this was decided on. `None` admits anything; then `current` must be `None`.
     pub expect: Option<i64>,
+    /// An event that this was decided upon before it was stored. If it isn't stored by now, nor written
+    /// by an earlier write set, the write set is refused ([`CommitError::Orphaned`]).
+    pub follows: Option<OwnedEventId>,
     /// In the order in which they get their positions, parents first.
     pub events: Vec<NewEvent>,
     /// Snapshots that `events` or `current` refer to.
@@ -318,6 +321,9 @@ pub enum CommitError {
         /// Its state version now.
         now: i64,
     },
+    /// The event that this was decided upon ([`RoomWrite::follows`]) was not stored: decide again.
+    #[error("the event that this follows in room {0} was not stored")]
+    Orphaned(RoomNo),
     /// The client transaction has its event already.
     #[error("the transaction was done before, as {event_id}")]
     DuplicateTxn {

@@ -130,6 +130,62 @@ async fn a_transaction_makes_one_event_whoever_asks_again() {
     .await;
 }
 
+/// Senders of one process run ahead of the disk while another process takes the ground from under
+/// them: it has done some of their transactions already, and moves the state.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_decided_ahead_is_decided_again_when_it_does_not_land() {
+    each(|[one]: [_; 1]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let alice = one.store().user_no(uid("@alice:one")).await.unwrap();
+        let before = log_of(&one, &room).await.len();
+        let other = server(one.store().clone(), 0);
+        let send_all = async |node: &Rooms, sender: usize| {
+            let mut ids = Vec::new();
+            for turn in 0..10 {
+                let (draft, options) = if turn % 5 == 4 {
+                    let note = json!({ "by": sender, "turn": turn });
+                    let note = state(&room, "@alice:one", "org.example.note", "", note);
+                    (note, SendOptions::default())
+                } else {
+                    let body = format!("{sender}/{turn}");
+                    (message(&room, "@alice:one", &body), txn(alice, &body))
+                };
+                let sent = send::send(node, draft, options).await.unwrap();
+                ids.push((sender, turn, sent.event_id));
+            }
+            ids
+        };
+        // Eight senders whose transactions both processes are asked for.
+        let mine = futures_util::future::join_all((0..8).map(|sender| send_all(&one, sender)));
+        let theirs = futures_util::future::join_all((0..8).map(|sender| send_all(&other, sender)));
+        let (mine, theirs) = tokio::join!(mine, theirs);
+
+        let mine: Vec<_> = mine.into_iter().flatten().collect();
+        let theirs: Vec<_> = theirs.into_iter().flatten().collect();
+        for (mine, theirs) in mine.iter().zip(&theirs) {
+            if mine.1 % 5 != 4 {
+                assert_eq!(mine, theirs, "one transaction, one event");
+            }
+        }
+        let answered = mine.into_iter().chain(theirs).map(|(_, _, id)| id);
+        let answered: HashSet<OwnedEventId> = answered.collect();
+        let log = log_of(&one, &room).await;
+        let logged: Vec<_> = log[before..]
+            .iter()
+            .map(|pdu| pdu.event_id().to_owned())
+            .collect();
+        assert_eq!(logged.iter().cloned().collect::<HashSet<_>>(), answered);
+        assert_eq!(logged.len(), answered.len(), "nothing twice");
+        // Nothing follows an event that was not stored.
+        let mut stored = HashSet::new();
+        for pdu in &log {
+            assert!(pdu.prev_events().iter().all(|prev| stored.contains(prev)));
+            stored.insert(pdu.event_id().to_owned());
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn state_that_says_the_same_is_not_repeated() {
     each(|[one]: [_; 1]| async move {

@@ -139,6 +139,11 @@ fn check_event(job: &Job, event: &NewEvent, known: &Known) -> Option<Decision> {
 }
 
 fn check_room(write: &RoomWrite, known: &Known) -> Result<(), CommitError> {
+    if let Some(follows) = &write.follows
+        && known.events.get(follows).is_none_or(|event| !event.done)
+    {
+        return Err(CommitError::Orphaned(write.room));
+    }
     let head = known.rooms.get(&write.room).and_then(Option::as_ref);
     if let Some(new) = &write.create
         && let Some(other) = known.room_ids.get(&new.room_id)

@@ -125,6 +125,9 @@ async fn look_up(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<(), Tro
         let prevs = event.pdu.prev_events().iter().map(|id| id.as_str());
         ids.extend(prevs.filter(|id| !extremities.contains(id)));
     }
+    let writes = jobs.iter().flat_map(|job| &job.set.rooms);
+    let followed = writes.filter_map(|write| Some(write.follows.as_ref()?.as_str()));
+    ids.extend(followed.filter(|id| !extremities.contains(id)));
     let keys: Vec<_> = events_of(jobs)
         .filter_map(|(_, event)| event.txn.as_ref())
         .collect();

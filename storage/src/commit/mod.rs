@@ -16,8 +16,11 @@ mod publish;
 mod rows;
 mod write;
 
+use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -41,10 +44,32 @@ pub(crate) struct Job {
     maybe_done: bool,
 }
 
+/// A write set that has its place in the queue. Resolves when it is durable and the log's tail has it,
+/// or when nothing of it was written. Dropping it doesn't take the write set back.
+#[derive(Debug)]
+pub struct Submitted(oneshot::Receiver<Answer>);
+
+impl Future for Submitted {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+        let answered = ready!(Pin::new(&mut self.0).poll(context));
+        Poll::Ready(answered.unwrap_or_else(|_| Err(closing().into())))
+    }
+}
+
 impl Store {
     /// Writes everything in `set`, or nothing. When this returns `Ok`, it is durable and the log's tail
     /// has it. When the caller stops waiting, it may be written all the same.
     pub async fn commit(&self, set: WriteSet) -> Result<Committed, CommitError> {
+        self.submit(set).await?.await
+    }
+
+    /// Puts `set` into the commit queue. Write sets are written in the order in which they were
+    /// submitted, so that one may build on another that isn't durable yet ([`RoomWrite::follows`]).
+    ///
+    /// [`RoomWrite::follows`]: crate::RoomWrite::follows
+    pub async fn submit(&self, set: WriteSet) -> Result<Submitted, CommitError> {
         let gathered = gather::gather(self, &set).await?;
         let (answer, answered) = oneshot::channel();
         let queue = self.queue().ok_or_else(|| Error::broken("no queue"))?;
@@ -55,7 +80,7 @@ impl Store {
             maybe_done: false,
         };
         queue.send(job).await.map_err(|_| closing())?;
-        answered.await.map_err(|_| closing())?
+        Ok(Submitted(answered))
     }
 }
 

@@ -227,6 +227,88 @@ async fn a_transaction_makes_one_event() {
 }
 
 #[tokio::test]
+async fn what_follows_an_event_that_was_not_stored_is_refused() {
+    each_database(|store| async move {
+        let room = Room::new(&store, "r").await;
+        let alice = store.user_no(&room.alice).await.unwrap();
+        let done = room.message("done before").await;
+        let done = room.write_of(done, Some(txn(alice, "t"))).await;
+        room.commit(done).await.unwrap();
+
+        // Three events decided one upon the other, ahead of the disk.
+        let mut chain = Vec::new();
+        for body in ["1", "2", "3"] {
+            let mut event = Event {
+                room: &room.id,
+                sender: &room.alice,
+                kind: "m.room.message",
+                state_key: None,
+                content: json!({"body": body}),
+                prevs: vec![room.join.event_id().to_owned()],
+                auth: vec![],
+                depth: 3,
+                redacts: None,
+            };
+            let follows = chain
+                .last()
+                .map(|pdu: &Arc<rhizome_protocol::Pdu>| pdu.event_id());
+            event.prevs.extend(follows.map(ToOwned::to_owned));
+            chain.push(event.build());
+        }
+        let submit = async |at: usize, txn: Option<TxnKey>| {
+            let mut write = room.write_of(chain[at].clone(), txn).await;
+            write.follows = (at > 0).then(|| chain[at - 1].event_id().to_owned());
+            let set = WriteSet {
+                rooms: vec![write],
+                ..WriteSet::default()
+            };
+            store.submit(set).await.unwrap()
+        };
+        // The first is refused: so are the others, in its group or in a later one.
+        let first = submit(0, Some(txn(alice, "t"))).await;
+        let second = submit(1, None).await;
+        let refused = first.await.unwrap_err();
+        assert!(
+            matches!(refused, CommitError::DuplicateTxn { .. }),
+            "{refused:?}"
+        );
+        let third = submit(2, None).await;
+        for orphan in [second, third] {
+            let refused = orphan.await.unwrap_err();
+            assert!(
+                matches!(refused, CommitError::Orphaned(no) if no == room.no),
+                "{refused:?}"
+            );
+        }
+        // The first is stored: so are the others.
+        let all = [
+            submit(0, None).await,
+            submit(1, None).await,
+            submit(2, None).await,
+        ];
+        let mut last = Pos(0);
+        for stored in all {
+            let stored = stored.await.unwrap();
+            assert!(stored.first > last, "in the order of their coming");
+            last = stored.last;
+        }
+        let head = room.head().await;
+        assert!(
+            head.extremities
+                .iter()
+                .any(|end| end.event_id == *chain[2].event_id())
+        );
+        assert!(
+            !head
+                .extremities
+                .iter()
+                .any(|end| end.event_id == *chain[1].event_id())
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_event_is_stored_once_and_an_outlier_can_be_placed() {
     each_database(|store| async move {
         let room = Room::new(&store, "r").await;
