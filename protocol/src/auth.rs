@@ -1,7 +1,7 @@
 //! The authorization rules.
 //!
 //! Step numbers are those of room version 12. Versions up to 11 lack its steps 2 and 10.4, so that
-//! later steps have lower numbers there.
+//! later steps have lower numbers there; the rules that versions 1 to 5 have beyond it are named `of v1`.
 //!
 //! Three of the rules are checked elsewhere, with what they need: a create event's absent `room_id` (1.2 of
 //! v12) by [`Pdu::parse`], the signature for `join_authorised_via_users_server` (5.2) by
@@ -338,7 +338,8 @@ fn check_aliases(event: &Pdu) -> Result<(), Rejection> {
 
 /// 11 of versions 1 and 2: redactions.
 fn check_redaction(event: &Pdu, power: Power<'_>) -> Result<(), Rejection> {
-    let own = event.redacts().and_then(|id| id.server_name()) == Some(event.sender().server_name());
+    // Event ids of these versions have domains, always.
+    let own = event.redacts().and_then(|id| id.server_name()) == event.event_id().server_name();
     allow_if(
         own || power.may(event.sender(), Action::Redact),
         "auth 11 of v1",

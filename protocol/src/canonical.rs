@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
-use crate::Object;
+use crate::{Object, RoomRules};
 
 /// How deep objects and arrays may nest in what we accept; the outermost object is level 1.
 pub const MAX_DEPTH: usize = 100;
@@ -54,6 +54,27 @@ pub fn to_canonical(object: &Object) -> Result<String, JsonError> {
     Ok(out)
 }
 
+/// The canonical form of an event in a room of this version. Up to version 5, numbers that aren't
+/// integers in range are written as in [`to_canonical_tolerant`].
+pub(crate) fn to_canonical_of(rules: &RoomRules, object: &Object) -> Result<String, JsonError> {
+    let mut out = String::with_capacity(512);
+    write_object(&mut out, object, Numbers::of(rules), 1, |_| true)?;
+    Ok(out)
+}
+
+/// The form that events of room versions 1 to 5 have on the wire (appendices "Canonical JSON", warning):
+/// numbers that canonical JSON doesn't have stay as they are.
+///
+/// Integers of up to 64 bits stay exact. A number with a fraction or an exponent, and a larger integer, is
+/// written in its shortest decimal form with at least one digit after the point, or with an exponent of
+/// at least two digits from 1e+16 on and below 1e-04: that is how the servers write it on which such events
+/// were made, so hashes and signatures over it hold.
+pub fn to_canonical_tolerant(object: &Object) -> Result<String, JsonError> {
+    let mut out = String::with_capacity(512);
+    write_object(&mut out, object, Numbers::Tolerant, 1, |_| true)?;
+    Ok(out)
+}
+
 /// The canonical form of JSON that is no event, such as requests that servers sign.
 ///
 /// Numbers with exponents are written as the integers that they are; where they are none, in their
@@ -67,8 +88,23 @@ pub fn to_canonical_relaxed(object: &Object) -> Result<String, JsonError> {
 /// What becomes of numbers that are no integers in range.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Numbers {
+    /// They are refused.
     Strict,
+    /// They are written as the integers that they are, if they are.
     Relaxed,
+    /// They stay.
+    Tolerant,
+}
+
+impl Numbers {
+    /// What the events of a room version may hold.
+    pub(crate) fn of(rules: &RoomRules) -> Self {
+        if rules.format.strict_json {
+            Self::Strict
+        } else {
+            Self::Tolerant
+        }
+    }
 }
 
 /// Writes the entries of `object` whose key passes `keep`. `depth` is the level of this object.
@@ -174,15 +210,19 @@ pub(crate) fn write_value(
 }
 
 fn write_number(out: &mut String, number: &Number, numbers: Numbers) -> Result<(), JsonError> {
+    if numbers == Numbers::Tolerant {
+        write_tolerant(out, number);
+        return Ok(());
+    }
     let integer = match (number.as_i64(), number.as_f64()) {
         (Some(integer), _) => Some(integer),
         (None, Some(0.0)) => Some(0),
         (None, Some(float)) if numbers == Numbers::Relaxed => whole(float),
         _ => None,
     };
+    // Writing to a string can't fail.
     match integer {
         Some(integer) if (-MAX_INT..=MAX_INT).contains(&integer) => {
-            // Writing to a string can't fail.
             let _ = write!(out, "{integer}");
         }
         _ if numbers == Numbers::Relaxed => {
@@ -191,6 +231,26 @@ fn write_number(out: &mut String, number: &Number, numbers: Numbers) -> Result<(
         _ => return Err(JsonError::BadNumber(number.to_string())),
     }
     Ok(())
+}
+
+/// See [`to_canonical_tolerant`].
+fn write_tolerant(out: &mut String, number: &Number) {
+    let (Some(float), false, false) = (number.as_f64(), number.is_i64(), number.is_u64()) else {
+        let _ = write!(out, "{number}");
+        return;
+    };
+    // The shortest digits, and an exponent from the same magnitudes on.
+    let shortest = format!("{float:?}");
+    match shortest.split_once('e') {
+        None => out.push_str(&shortest),
+        Some((digits, exponent)) => {
+            let (sign, exponent) = match exponent.strip_prefix('-') {
+                Some(exponent) => ('-', exponent),
+                None => ('+', exponent),
+            };
+            let _ = write!(out, "{digits}e{sign}{exponent:0>2}");
+        }
+    }
 }
 
 /// The integer that `float` is, if it is one in canonical JSON's range.
@@ -409,6 +469,45 @@ mod tests {
         }
     }
 
+    /// What is tolerated up to room version 5 comes out as it went in, so that hashes over it hold.
+    #[test]
+    fn tolerated_numbers_stay_as_they_are() {
+        for same in [
+            "0",
+            "-1",
+            "9007199254740991",
+            "9007199254740992",
+            "-9007199254740993",
+            "9223372036854775807",
+            "-9223372036854775808",
+            "18446744073709551615",
+            "1.0",
+            "-0.0",
+            "50.57",
+            "0.0001",
+            "1e-05",
+            "1.5e-07",
+            "1000000000000000.0",
+            "1e+16",
+            "1.2345678901234568e+20",
+            "1e+100",
+            "1.7976931348623157e+308",
+            "5e-324",
+            "0.8888888888888888",
+            "0.30000000000000004",
+            "2.220446049250313e-16",
+        ] {
+            let text = format!(r#"{{"a":[{same}]}}"#);
+            let object = parse_object(text.as_bytes()).unwrap();
+            assert_eq!(to_canonical_tolerant(&object).unwrap(), text);
+        }
+        let object = parse_object(br#"{"a": [1E2, 0.10, 12e20, 5.114698E4]}"#).unwrap();
+        assert_eq!(
+            to_canonical_tolerant(&object).unwrap(),
+            r#"{"a":[100.0,0.1,1.2e+21,51146.98]}"#
+        );
+    }
+
     #[test]
     fn what_strangers_send() {
         for (bad, says) in [
@@ -499,6 +598,34 @@ mod tests {
 
     proptest! {
         #[test]
+        fn integers_out_of_range_are_refused_from_v6_on_and_tolerated_before(
+            beyond in prop_oneof![(MAX_INT + 1)..=i64::MAX, i64::MIN..=(-MAX_INT - 1)],
+            deep in 0..5_usize,
+        ) {
+            let nested = (0..deep).fold(json!(beyond), |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({ "a": inner }) });
+            let object = Object::from_iter([("content".to_owned(), nested)]);
+            for rules in RoomRules::supported() {
+                let text = to_canonical_of(rules, &object);
+                if ["1", "2", "3", "4", "5"].contains(&rules.id()) {
+                    let text = text.unwrap();
+                    prop_assert!(text.contains(&beyond.to_string()));
+                    prop_assert_eq!(parse_object(text.as_bytes()).unwrap(), object.clone());
+                } else {
+                    prop_assert_eq!(text, Err(JsonError::BadNumber(beyond.to_string())));
+                }
+            }
+        }
+
+        #[test]
+        fn any_number_comes_back_the_same_before_v6(float in any::<f64>().prop_filter("finite", |float| float.is_finite())) {
+            let object = Object::from_iter([("a".to_owned(), json!(float))]);
+            let text = to_canonical_tolerant(&object).unwrap();
+            let again = parse_object(text.as_bytes()).unwrap();
+            prop_assert_eq!(again["a"].as_f64().map(f64::to_bits), Some(float.to_bits()));
+            prop_assert_eq!(to_canonical_tolerant(&again).unwrap(), text);
+        }
+
+        #[test]
         fn canonical_form_is_a_fixed_point_and_loses_nothing(map in prop::collection::hash_map(any::<String>(), value(), 0..8)) {
             let object: Object = map.into_iter().collect();
             let once = to_canonical(&object).unwrap();
@@ -507,6 +634,7 @@ mod tests {
             prop_assert!(keys_sorted(&Value::Object(again.clone())));
             prop_assert_eq!(to_canonical(&again).unwrap(), once.clone());
             prop_assert_eq!(to_canonical_relaxed(&again).unwrap(), once.clone());
+            prop_assert_eq!(to_canonical_tolerant(&again).unwrap(), once.clone());
             // Another JSON library agrees about the text.
             prop_assert_eq!(serde_json::to_string(&object).unwrap(), once);
         }

@@ -1,10 +1,13 @@
 //! From an unsigned local event to a signed PDU.
 
+use std::collections::BTreeMap;
+
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
 use serde_json::Value;
 
 use crate::{
-    Object, Pdu, Rejection, RoomRules, hash,
+    Object, Pdu, Rejection, RoomRules, canonical,
+    hash::{self, ReferenceHash},
     pdu::{Limits, json_error},
     redact,
     rules::EventIdFormat,
@@ -29,12 +32,15 @@ pub struct Draft {
 }
 
 /// Where in the room's graph the event stands.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Place {
     /// The forward extremities that it follows.
     pub prev_events: Vec<OwnedEventId>,
     /// The events that allow it (without the create event in v12).
     pub auth_events: Vec<OwnedEventId>,
+    /// The reference hashes of all these events, which v1 and v2 write beside the ids. Left empty in other
+    /// versions.
+    pub hashes: BTreeMap<OwnedEventId, ReferenceHash>,
     /// One more than the deepest of `prev_events`.
     pub depth: i64,
     /// Milliseconds since 1970.
@@ -44,8 +50,10 @@ pub struct Place {
 /// The object of a draft without hashes and signatures: the template that `make_join` and its like
 /// hand out. A create event gets its `creator` where the version wants one.
 pub fn template(rules: &RoomRules, draft: &Draft, place: &Place) -> Object {
-    let ids =
-        |ids: &[OwnedEventId]| Value::Array(ids.iter().map(|id| id.as_str().into()).collect());
+    let ids = |ids: &[OwnedEventId]| {
+        let reference = |id| reference(rules, id, place);
+        Value::Array(ids.iter().map(reference).collect())
+    };
     let mut object = Object::new();
     let mut content = draft.content.clone();
     if let Some(redacts) = &draft.redacts {
@@ -77,7 +85,20 @@ pub fn template(rules: &RoomRules, draft: &Draft, place: &Place) -> Object {
     object
 }
 
-/// Hashes, signs and parses the event. Our own events count their string limits in bytes always.
+/// How `prev_events` and `auth_events` name an event.
+fn reference(rules: &RoomRules, id: &OwnedEventId, place: &Place) -> Value {
+    if rules.format.event_id != EventIdFormat::Explicit {
+        return id.as_str().into();
+    }
+    let mut hashes = Object::new();
+    if let Some(hash) = place.hashes.get(id) {
+        hashes.insert("sha256".into(), hash::to_base64(hash).into());
+    }
+    Value::Array(vec![id.as_str().into(), hashes.into()])
+}
+
+/// Hashes, signs and parses the event. Our own events count their string limits in bytes always, and their
+/// contents are strict canonical JSON.
 pub fn build(
     rules: &'static RoomRules,
     draft: &Draft,
@@ -99,14 +120,22 @@ pub fn finish(
     for field in ["hashes", "signatures", "unsigned"] {
         object.remove(field);
     }
-    if rules.format.event_id != EventIdFormat::Explicit {
-        object.remove("event_id");
+    object.remove("event_id");
+    if !rules.format.strict_json
+        && let Some(Value::Object(content)) = object.get("content")
+    {
+        // What older versions tolerate, we don't add to.
+        canonical::to_canonical(content).map_err(json_error)?;
+    }
+    if rules.format.event_id == EventIdFormat::Explicit {
+        // Chosen by what the event says: two that say the same at the same place and time are one.
+        let said = hash::content_hash(rules, &object).map_err(json_error)?;
+        let id = format!("${}:{server}", hash::to_url_base64(&said));
+        object.insert("event_id".into(), id.into());
     }
     let mut hashes = Object::new();
-    hashes.insert(
-        "sha256".into(),
-        hash::to_base64(&hash::content_hash(&object).map_err(json_error)?).into(),
-    );
+    let content_hash = hash::content_hash(rules, &object).map_err(json_error)?;
+    hashes.insert("sha256".into(), hash::to_base64(&content_hash).into());
     object.insert("hashes".into(), hashes.into());
     let signed = redact::signed_text(rules, &object).map_err(json_error)?;
     let signature = key.sign(signed.as_bytes());
@@ -135,10 +164,9 @@ mod tests {
 
     fn place() -> Place {
         Place {
-            prev_events: vec![],
-            auth_events: vec![],
             depth: 1,
             origin_server_ts: 5,
+            ..Place::default()
         }
     }
 

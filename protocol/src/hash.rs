@@ -20,6 +20,9 @@ const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT);
 
+/// A reference hash: what an event's id is made of, or in v1 and v2 what stands beside it.
+pub type ReferenceHash = [u8; 32];
+
 /// Unpadded base64.
 pub fn to_base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
@@ -53,17 +56,17 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 /// SHA-256 over the canonical event without `unsigned`, `signatures`, `hashes` (server-server
 /// "Calculating the content hash for an event").
-pub fn content_hash(object: &Object) -> Result<[u8; 32], JsonError> {
+pub fn content_hash(rules: &RoomRules, object: &Object) -> Result<[u8; 32], JsonError> {
     let mut text = String::with_capacity(512);
-    write_object(&mut text, object, Numbers::Strict, 1, |key| {
+    write_object(&mut text, object, Numbers::of(rules), 1, |key| {
         !matches!(key, "unsigned" | "signatures" | "hashes")
     })?;
     Ok(sha256(text.as_bytes()))
 }
 
-/// SHA-256 over the redacted canonical event without `signatures` and `unsigned`: what the event id is
-/// made of (server-server "Calculating the reference hash for an event").
-pub fn reference_hash(rules: &RoomRules, object: &Object) -> Result<[u8; 32], JsonError> {
+/// SHA-256 over the redacted canonical event without `signatures` and `unsigned` (server-server
+/// "Calculating the reference hash for an event").
+pub fn reference_hash(rules: &RoomRules, object: &Object) -> Result<ReferenceHash, JsonError> {
     Ok(sha256(redact::signed_text(rules, object)?.as_bytes()))
 }
 

@@ -9,7 +9,8 @@ use crate::{
     Membership, Object, Rejection, RoomRules,
     canonical::{self, JsonError},
     content::text,
-    hash, redact,
+    hash::{self, ReferenceHash},
+    redact,
     rules::EventIdFormat,
 };
 
@@ -108,7 +109,7 @@ impl Pdu {
     ) -> Result<Self, Rejection> {
         object.remove("unsigned");
         check_shape(&object)?;
-        let json = canonical::to_canonical(&object).map_err(json_error)?;
+        let json = canonical::to_canonical_of(rules, &object).map_err(json_error)?;
         if json.len() > MAX_BYTES {
             return Err(size_error(format!(
                 "the event has {} bytes, more than {MAX_BYTES}",
@@ -305,13 +306,19 @@ impl Pdu {
         &self.json
     }
 
+    /// The reference hash, the same before and after a redaction. In v3 and later the event id says it.
+    pub fn reference_hash(&self) -> Option<ReferenceHash> {
+        let object: Object = serde_json::from_str(&self.json).ok()?;
+        hash::reference_hash(self.rules, &object).ok()
+    }
+
     /// The redacted form, with the same event id.
     #[must_use]
     pub fn redacted(&self) -> Self {
         let redact = || {
             let mut object: Object = serde_json::from_str(&self.json).ok()?;
             redact::redact(self.rules, &mut object);
-            let json = canonical::to_canonical(&object).ok()?;
+            let json = canonical::to_canonical_of(self.rules, &object).ok()?;
             Self::extract(
                 self.rules,
                 object,
@@ -365,16 +372,21 @@ fn check_shape(object: &Object) -> Result<(), Rejection> {
 
 /// The event's id: chosen by its server, or made of the hash of `signed`.
 fn event_id(rules: &RoomRules, object: &Object, signed: &str) -> Result<OwnedEventId, Rejection> {
+    let hash = || hash::sha256(signed.as_bytes());
     let id = match rules.format.event_id {
         EventIdFormat::Explicit => text(object, "event_id")
             .ok_or_else(|| format_error("`event_id` must be a string"))?
             .to_owned(),
-        EventIdFormat::Hash => format!("${}", hash::to_base64(&hash::sha256(signed.as_bytes()))),
-        EventIdFormat::UrlSafeHash => {
-            format!("${}", hash::to_url_base64(&hash::sha256(signed.as_bytes())))
-        }
+        EventIdFormat::Hash => format!("${}", hash::to_base64(&hash())),
+        EventIdFormat::UrlSafeHash => format!("${}", hash::to_url_base64(&hash())),
     };
-    EventId::parse(&id).map_err(|error| format_error(format!("{id:?} is no event id: {error}")))
+    let id = EventId::parse(&id)
+        .map_err(|error| format_error(format!("{id:?} is no event id: {error}")))?;
+    // That domain's signature is what keeps others from choosing the same id.
+    if rules.format.event_id == EventIdFormat::Explicit && id.server_name().is_none() {
+        return Err(format_error(format!("the event id {id} lacks its server")));
+    }
+    Ok(id)
 }
 
 fn size_error(reason: String) -> Rejection {
@@ -523,7 +535,7 @@ mod tests {
                 json!({"x": 1}),
                 json!([1]),
                 json!([null, {}]),
-                json!([["$a"]]),
+                json!([[5]]),
                 json!(12),
                 json!("x\u{0}"),
             ] {

@@ -1,5 +1,7 @@
 //! Power levels: of users, of events, of actions.
 
+use std::num::IntErrorKind;
+
 use ruma::UserId;
 use serde_json::Value;
 
@@ -166,12 +168,34 @@ pub fn additional_creators(create: &Pdu) -> impl Iterator<Item = &str> {
     list.into_iter().flatten().filter_map(Value::as_str)
 }
 
-/// A level: an integer, or before v10 also a string of an integer.
+/// A level: an integer, or before v10 also a string of an integer, or a number that is cut at its point
+/// (v1 "Deprecated event content schemas"). What no 64 bits hold counts as the nearest that they do.
 pub(crate) fn read_level(rules: &RoomRules, value: &Value) -> Option<i64> {
     match value {
-        Value::Number(number) => number.as_i64(),
-        Value::String(text) if !rules.auth.integer_levels => text.trim().parse().ok(),
+        Value::Number(number) if rules.auth.integer_levels => number.as_i64(),
+        Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(truncate)),
+        Value::String(text) if !rules.auth.integer_levels => read_digits(text.trim()),
         _ => None,
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "that is the rule, and `as` saturates"
+)]
+fn truncate(level: f64) -> i64 {
+    level as i64
+}
+
+/// One optional sign, then decimal digits.
+fn read_digits(text: &str) -> Option<i64> {
+    match text.parse::<i64>() {
+        Ok(level) => Some(level),
+        Err(error) => match error.kind() {
+            IntErrorKind::PosOverflow => Some(i64::MAX),
+            IntErrorKind::NegOverflow => Some(i64::MIN),
+            _ => None,
+        },
     }
 }
 
@@ -203,6 +227,51 @@ mod tests {
             );
             assert_eq!(power.user(user_id!("@a:b")), Level::Int(0));
             assert_eq!(power.notification("room"), 50);
+        }
+    }
+
+    /// The forms that the specification lists as tolerated before v10.
+    #[test]
+    fn old_levels_may_be_strings_and_fractions() {
+        let old = RoomRules::named("1").unwrap();
+        let new = RoomRules::named("10").unwrap();
+        for (written, level) in [
+            (json!("100"), 100),
+            (json!("000100"), 100),
+            (json!("+100"), 100),
+            (json!("-100"), -100),
+            (json!(" 100 "), 100),
+            (json!(" 00100 "), 100),
+            (json!(" +100\n"), 100),
+            (json!("\t-100 "), -100),
+            (json!(50.57), 50),
+            (json!(-50.57), -50),
+            (json!(5.114_698E4), 51146),
+            (json!(1e300), i64::MAX),
+            (json!(-1e300), i64::MIN),
+            (json!(u64::MAX), i64::MAX),
+            (json!("99999999999999999999"), i64::MAX),
+        ] {
+            assert_eq!(read_level(old, &written), Some(level), "{written}");
+            assert_eq!(read_level(new, &written), None, "{written}");
+        }
+        for none in [
+            json!(""),
+            json!(" "),
+            json!("1.5"),
+            json!("1e2"),
+            json!("0x10"),
+            json!("1_000"),
+            json!("+-1"),
+            json!("- 1"),
+            json!("1 0"),
+            json!("١"),
+            json!(null),
+            json!(true),
+            json!([1]),
+            json!({}),
+        ] {
+            assert_eq!(read_level(old, &none), None, "{none}");
         }
     }
 

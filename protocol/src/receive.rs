@@ -20,8 +20,8 @@ const MAX_SIGNATURES: usize = 16;
 pub trait Keys {
     /// The key `key_id` of `server` for an event made at `valid_at_ms` (milliseconds since 1970).
     ///
-    /// A key counts as valid up to the lesser of its `valid_until_ts` and 7 days after it was fetched
-    /// (room versions 5 and later).
+    /// A key counts as valid up to the lesser of its `valid_until_ts` and 7 days after it was fetched. For
+    /// events of room versions 1 to 4, which any key of their server may have signed, the time is 0.
     fn key(&self, server: &ServerName, key_id: &str, valid_at_ms: i64) -> KeyLookup;
 }
 
@@ -61,7 +61,7 @@ pub fn verify(
     // The text before anything else is known is bounded by what the transport let through.
     let signed = redact::signed_text(rules, &object).map_err(json_error)?;
     // Taking the event apart moves its content, so its hash is taken first.
-    let content_hash = hash::content_hash(&object).map_err(json_error)?;
+    let content_hash = hash::content_hash(rules, &object).map_err(json_error)?;
     let claimed_hash = claimed_hash(&object)?;
     let servers = servers_to_sign(rules, &object);
     let signatures = object.get("signatures").cloned();
@@ -135,6 +135,16 @@ pub fn servers_to_sign(rules: &RoomRules, pdu: &Object) -> Vec<OwnedServerName> 
     servers
 }
 
+/// The time at which the keys that signed an event made at `origin_server_ts` must have been valid: any
+/// time will do up to v4 (v5 "Signing key validity period").
+pub fn keys_valid_at(rules: &RoomRules, origin_server_ts: i64) -> i64 {
+    if rules.format.key_validity {
+        origin_server_ts
+    } else {
+        0
+    }
+}
+
 fn server_of(user: &str) -> Option<OwnedServerName> {
     UserId::parse(user)
         .ok()
@@ -183,8 +193,9 @@ fn check_signatures(
         .into_iter()
         .flatten()
         .filter(|(id, _)| id.starts_with("ed25519:"));
+    let valid_at = keys_valid_at(pdu.rules(), pdu.origin_server_ts());
     for (key_id, signature) in ed25519.take(MAX_SIGNATURES) {
-        match keys.key(server, key_id, pdu.origin_server_ts()) {
+        match keys.key(server, key_id, valid_at) {
             KeyLookup::Found(public) => {
                 let signature = signature.as_str().and_then(hash::from_base64_exact);
                 if !signature.is_some_and(|signature| {

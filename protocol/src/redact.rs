@@ -61,7 +61,7 @@ pub(crate) fn signed_text(rules: &RoomRules, object: &Object) -> Result<String, 
             Value::Object(content) if key == "content" => {
                 write_kept_content(rules, kind, content, event.out)?;
             }
-            value => write_value(event.out, value, Numbers::Strict, 1)?,
+            value => write_value(event.out, value, Numbers::of(rules), 1)?,
         }
     }
     event.end();
@@ -84,11 +84,11 @@ fn write_kept_content(
         object.key(key);
         match value {
             Value::Object(invite) if kind == "m.room.member" && key == "third_party_invite" => {
-                write_object(object.out, invite, Numbers::Strict, 3, |key| {
+                write_object(object.out, invite, Numbers::of(rules), 3, |key| {
                     key == "signed"
                 })?;
             }
-            value => write_value(object.out, value, Numbers::Strict, 2)?,
+            value => write_value(object.out, value, Numbers::of(rules), 2)?,
         }
     }
     object.end();

@@ -1,4 +1,4 @@
-//! State resolution, versions 2 and 2.1.
+//! State resolution: version 1 in `v1`, versions 2 and 2.1 here.
 //!
 //! 1. Split the forks' states into what all agree about and the conflicted state set.
 //! 2. Widen that to the full conflicted set: the auth difference and, in 2.1, the conflicted state subgraph.
@@ -17,6 +17,7 @@
 
 mod graph;
 mod order;
+mod v1;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -60,6 +61,9 @@ pub fn resolve(
     forks: &[StateMap],
     events: &impl Events,
 ) -> Result<StateMap, Missing> {
+    if rules.resolution == Resolution::V1 {
+        return v1::resolve(forks, events);
+    }
     let Split { agreed, conflicted } = split(forks);
     if conflicted.is_empty() {
         return Ok(agreed

@@ -2,6 +2,8 @@
 
 use ruma::RoomVersionId;
 
+use crate::{Object, canonical};
+
 /// Everything that distinguishes one room version from another.
 #[derive(Debug)]
 pub struct RoomRules {
@@ -20,24 +22,34 @@ pub struct RoomRules {
 /// How events of a version look on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FormatRules {
-    /// How the event id comes about.
+    /// How the event id comes about ([v1], [v3] and [v4] "Event IDs"). With ids of the servers' own choosing,
+    /// `prev_events` and `auth_events` are pairs of an id and hashes ([v1] "Event format").
+    ///
+    /// [v1]: https://spec.matrix.org/v1.19/rooms/v1/
+    /// [v3]: https://spec.matrix.org/v1.19/rooms/v3/
+    /// [v4]: https://spec.matrix.org/v1.19/rooms/v4/
     pub event_id: EventIdFormat,
-    /// The string limits of received events count bytes (v11+), not code points.
+    /// Numbers are integers within ±(2^53−1) (v6+, "Canonical JSON"); before, others are tolerated.
+    pub strict_json: bool,
+    /// A signing key counts only up to its `valid_until_ts` (v5+, "Signing key validity period").
+    pub key_validity: bool,
+    /// The string limits of received events count bytes (v11+, server-server "Size limits"), not code points.
     pub limits_in_bytes: bool,
-    /// The room id is the create event's id with `!` for `$`; the create event has none (v12+).
+    /// The room id is the create event's id with `!` for `$`; the create event has none (v12+, "Room IDs").
     pub room_id_is_create_hash: bool,
-    /// `auth_events` names the create event (up to v11).
+    /// `auth_events` names the create event (up to v11; v12 "Event format").
     pub create_in_auth_events: bool,
-    /// `redacts` stands in `content` (v11+), not at the top level.
+    /// `redacts` stands in `content` (v11+, "Event format"), not at the top level.
     pub redacts_in_content: bool,
-    /// The create event's `content.creator` names the creator (up to v10); later it is the sender.
+    /// The create event's `content.creator` names the creator (up to v10); later it is the sender
+    /// (v11 "Event format").
     pub creator_in_content: bool,
 }
 
 /// How event ids are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EventIdFormat {
-    /// Chosen by the sending server, in the event (v1, v2).
+    /// `$opaque:server`, chosen by the sending server, in the event (v1, v2).
     Explicit,
     /// `$` and the reference hash in standard base64 (v3).
     Hash,
@@ -45,7 +57,7 @@ pub enum EventIdFormat {
     UrlSafeHash,
 }
 
-/// What survives a redaction, beyond what survives in every version.
+/// What survives a redaction, beyond what survives in every version (each version's "Redactions").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RedactionRules {
     /// The top-level fields `membership`, `origin` and `prev_state` survive (up to v10).
@@ -66,49 +78,72 @@ pub struct RedactionRules {
     pub keep_third_party_signed: bool,
 }
 
-/// The differences between the versions' authorization rules.
+/// The differences between the versions' authorization rules (each version's "Authorisation rules").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuthRules {
-    /// `m.room.aliases` has a rule of its own (up to v5).
+    /// `m.room.aliases` has a rule of its own (rule 4, up to v5).
     pub special_aliases: bool,
-    /// Redactions are checked by domain here (v1, v2).
+    /// Redactions are judged by the domains of event ids (rule 11 of v1 and v2); later by who wrote what,
+    /// when they are applied (v3 "Handling redactions").
     pub special_redaction: bool,
-    /// The limits on `notifications` levels are checked (v6+).
+    /// The limits on `notifications` levels are checked (rules 9.4 and 9.5 of v6+).
     pub limit_notifications: bool,
-    /// The join rule and membership `knock` exist (v7+).
+    /// The join rule and membership `knock` exist (rules 4.2.4, 4.4.1 and 4.6 of v7+).
     pub knock: bool,
-    /// The join rule `restricted` exists (v8+).
+    /// The join rule `restricted` exists (rules 4.2 and 4.3.5 of v8+).
     pub restricted: bool,
-    /// The join rule `knock_restricted` exists (v10+).
+    /// The join rule `knock_restricted` exists (rules 4.3.5 and 4.7.1 of v10+).
     pub knock_restricted: bool,
-    /// Power levels must be integers, not strings of digits (v10+).
+    /// Power levels must be integers (rules 9.1 to 9.3 of v10+); before, also strings of digits, and up to
+    /// v5 fractions ("Deprecated event content schemas").
     pub integer_levels: bool,
-    /// Creators (the create event's sender and `additional_creators`) have infinite power (v12+).
+    /// Creators (the create event's sender and `additional_creators`) have infinite power (rules 1.4 and
+    /// 10.4 of v12+).
     pub privileged_creators: bool,
 }
 
-/// A state resolution algorithm.
+/// A state resolution algorithm (each version's "State resolution").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Resolution {
+    /// Version 1: the deepest allowed event wins.
+    V1,
     /// Versions 2 to 11.
     V2,
     /// Version 12: starts from the empty state and adds the conflicted state subgraph.
     V2_1,
 }
 
-const FORMAT_V10: FormatRules = FormatRules {
-    event_id: EventIdFormat::UrlSafeHash,
+const FORMAT_V1: FormatRules = FormatRules {
+    event_id: EventIdFormat::Explicit,
+    strict_json: false,
+    key_validity: false,
     limits_in_bytes: false,
     room_id_is_create_hash: false,
     create_in_auth_events: true,
     redacts_in_content: false,
     creator_in_content: true,
 };
+const FORMAT_V3: FormatRules = FormatRules {
+    event_id: EventIdFormat::Hash,
+    ..FORMAT_V1
+};
+const FORMAT_V4: FormatRules = FormatRules {
+    event_id: EventIdFormat::UrlSafeHash,
+    ..FORMAT_V3
+};
+const FORMAT_V5: FormatRules = FormatRules {
+    key_validity: true,
+    ..FORMAT_V4
+};
+const FORMAT_V6: FormatRules = FormatRules {
+    strict_json: true,
+    ..FORMAT_V5
+};
 const FORMAT_V11: FormatRules = FormatRules {
     limits_in_bytes: true,
     redacts_in_content: true,
     creator_in_content: false,
-    ..FORMAT_V10
+    ..FORMAT_V6
 };
 const FORMAT_V12: FormatRules = FormatRules {
     room_id_is_create_hash: true,
@@ -116,15 +151,27 @@ const FORMAT_V12: FormatRules = FormatRules {
     ..FORMAT_V11
 };
 
-const REDACTION_V10: RedactionRules = RedactionRules {
+const REDACTION_V1: RedactionRules = RedactionRules {
     keep_old_top_level: true,
-    keep_aliases: false,
-    keep_allow: true,
-    keep_authorised_via: true,
+    keep_aliases: true,
+    keep_allow: false,
+    keep_authorised_via: false,
     keep_create: false,
     keep_redacts: false,
     keep_invite_level: false,
     keep_third_party_signed: false,
+};
+const REDACTION_V6: RedactionRules = RedactionRules {
+    keep_aliases: false,
+    ..REDACTION_V1
+};
+const REDACTION_V8: RedactionRules = RedactionRules {
+    keep_allow: true,
+    ..REDACTION_V6
+};
+const REDACTION_V9: RedactionRules = RedactionRules {
+    keep_authorised_via: true,
+    ..REDACTION_V8
 };
 const REDACTION_V11: RedactionRules = RedactionRules {
     keep_old_top_level: false,
@@ -132,47 +179,117 @@ const REDACTION_V11: RedactionRules = RedactionRules {
     keep_redacts: true,
     keep_invite_level: true,
     keep_third_party_signed: true,
-    ..REDACTION_V10
+    ..REDACTION_V9
 };
 
-const AUTH_V10: AuthRules = AuthRules {
-    special_aliases: false,
+const AUTH_V1: AuthRules = AuthRules {
+    special_aliases: true,
+    special_redaction: true,
+    limit_notifications: false,
+    knock: false,
+    restricted: false,
+    knock_restricted: false,
+    integer_levels: false,
+    privileged_creators: false,
+};
+const AUTH_V3: AuthRules = AuthRules {
     special_redaction: false,
+    ..AUTH_V1
+};
+const AUTH_V6: AuthRules = AuthRules {
+    special_aliases: false,
     limit_notifications: true,
+    ..AUTH_V3
+};
+const AUTH_V7: AuthRules = AuthRules {
     knock: true,
+    ..AUTH_V6
+};
+const AUTH_V8: AuthRules = AuthRules {
     restricted: true,
+    ..AUTH_V7
+};
+const AUTH_V10: AuthRules = AuthRules {
     knock_restricted: true,
     integer_levels: true,
-    privileged_creators: false,
+    ..AUTH_V8
 };
 const AUTH_V12: AuthRules = AuthRules {
     privileged_creators: true,
     ..AUTH_V10
 };
 
-static V10: RoomRules = RoomRules {
-    version: RoomVersionId::V10,
-    format: FORMAT_V10,
-    redaction: REDACTION_V10,
-    auth: AUTH_V10,
-    resolution: Resolution::V2,
+const V1: RoomRules = RoomRules {
+    version: RoomVersionId::V1,
+    format: FORMAT_V1,
+    redaction: REDACTION_V1,
+    auth: AUTH_V1,
+    resolution: Resolution::V1,
 };
-static V11: RoomRules = RoomRules {
+const V2: RoomRules = RoomRules {
+    version: RoomVersionId::V2,
+    resolution: Resolution::V2,
+    ..V1
+};
+const V3: RoomRules = RoomRules {
+    version: RoomVersionId::V3,
+    format: FORMAT_V3,
+    auth: AUTH_V3,
+    ..V2
+};
+const V4: RoomRules = RoomRules {
+    version: RoomVersionId::V4,
+    format: FORMAT_V4,
+    ..V3
+};
+const V5: RoomRules = RoomRules {
+    version: RoomVersionId::V5,
+    format: FORMAT_V5,
+    ..V4
+};
+const V6: RoomRules = RoomRules {
+    version: RoomVersionId::V6,
+    format: FORMAT_V6,
+    redaction: REDACTION_V6,
+    auth: AUTH_V6,
+    ..V5
+};
+const V7: RoomRules = RoomRules {
+    version: RoomVersionId::V7,
+    auth: AUTH_V7,
+    ..V6
+};
+const V8: RoomRules = RoomRules {
+    version: RoomVersionId::V8,
+    redaction: REDACTION_V8,
+    auth: AUTH_V8,
+    ..V7
+};
+const V9: RoomRules = RoomRules {
+    version: RoomVersionId::V9,
+    redaction: REDACTION_V9,
+    ..V8
+};
+const V10: RoomRules = RoomRules {
+    version: RoomVersionId::V10,
+    auth: AUTH_V10,
+    ..V9
+};
+const V11: RoomRules = RoomRules {
     version: RoomVersionId::V11,
     format: FORMAT_V11,
     redaction: REDACTION_V11,
-    auth: AUTH_V10,
-    resolution: Resolution::V2,
+    ..V10
 };
-static V12: RoomRules = RoomRules {
+const V12: RoomRules = RoomRules {
     version: RoomVersionId::V12,
     format: FORMAT_V12,
-    redaction: REDACTION_V11,
     auth: AUTH_V12,
     resolution: Resolution::V2_1,
+    ..V11
 };
 
-static SUPPORTED: [&RoomRules; 3] = [&V10, &V11, &V12];
+static SUPPORTED: [RoomRules; 12] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12];
 
 impl RoomRules {
     /// The rules of `version`, or `None` if it is unknown or not supported.
@@ -187,12 +304,30 @@ impl RoomRules {
 
     /// All supported versions, oldest first.
     pub fn supported() -> impl Iterator<Item = &'static RoomRules> {
-        SUPPORTED.iter().copied()
+        SUPPORTED.iter()
+    }
+
+    /// The rules that a create event's content names; an absent `room_version` means version 1
+    /// (client-server `m.room.create`).
+    pub fn of_create(content: &Object) -> Option<&'static RoomRules> {
+        match content.get("room_version") {
+            None => Self::named("1"),
+            Some(version) => version.as_str().and_then(Self::named),
+        }
     }
 
     /// The identifier as text.
     pub fn id(&self) -> &str {
         self.version.as_str()
+    }
+
+    /// The greatest `depth` that an event may have; deeper ones than that stay there.
+    pub fn max_depth(&self) -> i64 {
+        if self.format.strict_json {
+            canonical::MAX_INT
+        } else {
+            i64::MAX
+        }
     }
 }
 

@@ -156,7 +156,7 @@ pub fn hash_and_sign_pdu(
     server: &ServerName,
     key: &KeyPair,
 ) -> Result<(), JsonError> {
-    let hash = hash::to_base64(&hash::content_hash(object)?);
+    let hash = hash::to_base64(&hash::content_hash(rules, object)?);
     let hashes = object
         .entry("hashes")
         .or_insert_with(|| Value::Object(Object::new()));

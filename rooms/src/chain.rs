@@ -5,11 +5,13 @@
 //! after it, and moves that state on. Nothing is written: [`Chain::into_write`] gives the room's part of
 //! a [`rhizome_storage::WriteSet`] and the tip from which the next chain may go on.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rhizome_protocol::{
     Object, Pdu, Rejection, RoomRules, auth, draft,
     draft::{Draft, Place},
+    hash::ReferenceHash,
+    rules::EventIdFormat,
 };
 use rhizome_storage::{
     CurrentState, NewEvent, NewSnapshot, Redacts, RoomHead, RoomNo, RoomWrite, SnapshotNo,
@@ -25,8 +27,6 @@ use crate::{
 
 /// How many events one of ours may follow: the specification's limit on `prev_events`.
 const MAX_PREVS: usize = 20;
-/// The greatest depth that canonical JSON can carry.
-const MAX_DEPTH: i64 = (1 << 53) - 1;
 
 /// Where a room's next event goes.
 pub(crate) struct Tip {
@@ -34,6 +34,8 @@ pub(crate) struct Tip {
     rules: &'static RoomRules,
     room_id: Option<OwnedRoomId>,
     prevs: Vec<OwnedEventId>,
+    /// Those of `prevs`, in the versions that write them beside the ids.
+    hashes: BTreeMap<OwnedEventId, ReferenceHash>,
     depth: i64,
     snapshot: Option<SnapshotNo>,
     /// The state there, as far as anybody asked for it.
@@ -51,6 +53,7 @@ impl Tip {
             rules: head.rules,
             room_id: Some(head.room_id.clone()),
             prevs,
+            hashes: BTreeMap::new(),
             depth,
             snapshot: head.snapshot,
             view,
@@ -69,11 +72,17 @@ impl Tip {
             rules,
             room_id,
             prevs: Vec::new(),
+            hashes: BTreeMap::new(),
             depth: 1,
             snapshot: None,
             view: View::default(),
             pending: None,
         }
+    }
+
+    /// Whether events of this room name others with their hashes.
+    fn names_hashes(&self) -> bool {
+        self.rules.format.event_id == EventIdFormat::Explicit
     }
 }
 
@@ -136,11 +145,29 @@ impl<'a> Chain<'a> {
         // Entries that this chain, or one that isn't stored yet, has changed are in the view already; of
         // the others the state before the chain knows as much as the one after it.
         let view = &mut self.tip.view;
-        view.load(self.rooms.store(), self.base, &wanted).await
+        view.load(self.rooms.store(), self.base, &wanted).await?;
+        self.load_hashes().await
     }
 
-    /// Builds, signs and authorises the next event, without adding it. The view must have been loaded.
-    pub(crate) fn decide(&self, draft: &Draft, origin_server_ts: i64) -> Result<Pdu> {
+    /// The reference hashes of the events that the next one follows, if it has to name them.
+    async fn load_hashes(&mut self) -> Result<()> {
+        let tip = &mut self.tip;
+        let unknown: Vec<OwnedEventId> = tip
+            .prevs
+            .iter()
+            .filter(|id| tip.names_hashes() && !tip.hashes.contains_key(*id))
+            .cloned()
+            .collect();
+        if !unknown.is_empty() {
+            let prevs = self.rooms.store().events(&unknown).await?;
+            let hashes = prevs.iter().filter_map(|prev| hash_of(&prev.pdu));
+            tip.hashes.extend(hashes);
+        }
+        Ok(())
+    }
+
+    /// Where the next event stands. The view must have been loaded.
+    pub(crate) fn place(&self, draft: &Draft, origin_server_ts: i64) -> Place {
         let tip = &self.tip;
         let keys = auth::auth_keys(
             tip.rules,
@@ -149,16 +176,31 @@ impl<'a> Chain<'a> {
             draft.state_key.as_deref(),
             &draft.content,
         );
-        let place = Place {
+        let auth_events: Vec<&Pdu> = keys
+            .iter()
+            .filter_map(|(kind, key)| tip.view.held(kind, key))
+            .map(|held| &*held.pdu)
+            .collect();
+        let mut hashes = tip.hashes.clone();
+        if tip.names_hashes() {
+            hashes.extend(auth_events.iter().filter_map(|event| hash_of(event)));
+        }
+        Place {
             prev_events: tip.prevs.clone(),
-            auth_events: keys
+            auth_events: auth_events
                 .iter()
-                .filter_map(|(kind, key)| tip.view.held(kind, key))
-                .map(|held| held.pdu.event_id().to_owned())
+                .map(|event| event.event_id().to_owned())
                 .collect(),
+            hashes,
             depth: tip.depth,
             origin_server_ts,
-        };
+        }
+    }
+
+    /// Builds, signs and authorises the next event, without adding it. The view must have been loaded.
+    pub(crate) fn decide(&self, draft: &Draft, origin_server_ts: i64) -> Result<Pdu> {
+        let tip = &self.tip;
+        let place = self.place(draft, origin_server_ts);
         let pdu = draft::build(
             tip.rules,
             draft,
@@ -221,7 +263,10 @@ impl<'a> Chain<'a> {
             tip.room_id = Some(pdu.room_id().to_owned());
         }
         tip.prevs = vec![pdu.event_id().to_owned()];
-        tip.depth = (tip.depth + 1).min(MAX_DEPTH);
+        if tip.names_hashes() {
+            tip.hashes = hash_of(&pdu).into_iter().collect();
+        }
+        tip.depth = tip.depth.saturating_add(1).min(tip.rules.max_depth());
         tip.pending = Some(pdu.event_id().to_owned());
         self.events.push(NewEvent {
             state_before: before,
@@ -275,7 +320,11 @@ pub(crate) fn place(head: &RoomHead) -> (Vec<OwnedEventId>, i64) {
         ends.extend(oldest);
     }
     let prevs = ends.into_iter().map(|end| end.event_id.clone()).collect();
-    (prevs, depth.saturating_add(1).min(MAX_DEPTH))
+    (prevs, depth.saturating_add(1).min(head.rules.max_depth()))
+}
+
+fn hash_of(pdu: &Pdu) -> Option<(OwnedEventId, ReferenceHash)> {
+    Some((pdu.event_id().to_owned(), pdu.reference_hash()?))
 }
 
 #[cfg(test)]
@@ -323,6 +372,6 @@ mod tests {
     #[test]
     fn the_depth_stays_within_canonical_json() {
         let (_, depth) = place(&head([i64::MAX].into_iter()));
-        assert_eq!(depth, MAX_DEPTH);
+        assert_eq!(depth, (1 << 53) - 1);
     }
 }

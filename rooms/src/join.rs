@@ -79,14 +79,10 @@ pub async fn template(
             &draft.content,
         )
         .await?;
+    let now = rooms.store().clock().now_ms();
     // Signed by us it is good for nothing but this check.
-    let checked = chain.decide(&draft, rooms.store().clock().now_ms())?;
-    let place = Place {
-        prev_events: checked.prev_events().to_vec(),
-        auth_events: checked.auth_events().to_vec(),
-        depth: checked.depth(),
-        origin_server_ts: checked.origin_server_ts(),
-    };
+    chain.decide(&draft, now)?;
+    let place = chain.place(&draft, now);
     Ok(Template {
         rules: head.rules,
         event: draft::template(head.rules, &draft, &place),
@@ -407,19 +403,14 @@ async fn receive_join(
     stored(rooms, event.event_id()).await
 }
 
-fn check_create(rules: &RoomRules, state: &[Arc<Pdu>]) -> Result<()> {
+fn check_create(rules: &'static RoomRules, state: &[Arc<Pdu>]) -> Result<()> {
     let mut creates = state.iter().filter(|pdu| pdu.is_state("m.room.create", ""));
     let (Some(create), None) = (creates.next(), creates.next()) else {
         return Err(Error::BadState(
             "The other server's answer has no create event".into(),
         ));
     };
-    // An absent version means version 1.
-    let version = create
-        .content()
-        .get("room_version")
-        .map_or(Some("1"), |v| v.as_str());
-    if version != Some(rules.id()) {
+    if RoomRules::of_create(create.content()) != Some(rules) {
         return Err(Error::BadState(
             "The room's create event is of another version than the join".into(),
         ));
@@ -538,7 +529,15 @@ pub fn lone_rejection(rooms: &Rooms, invite: &RemoteInvite, reason: Option<Strin
     let place = Place {
         prev_events: vec![parsed.event_id().to_owned()],
         auth_events: vec![parsed.event_id().to_owned()],
-        depth: parsed.depth().saturating_add(1).min((1 << 53) - 1),
+        hashes: parsed
+            .reference_hash()
+            .map(|hash| (parsed.event_id().to_owned(), hash))
+            .into_iter()
+            .collect(),
+        depth: parsed
+            .depth()
+            .saturating_add(1)
+            .min(invite.rules.max_depth()),
         origin_server_ts: rooms.store().clock().now_ms(),
     };
     draft::build(

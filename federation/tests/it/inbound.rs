@@ -47,6 +47,7 @@ async fn forge(
         auth_events,
         depth: depth + 1,
         origin_server_ts: server.store().clock().now_ms(),
+        ..Place::default()
     };
     let draft = Draft {
         room_id: Some(room.to_owned()),
@@ -205,6 +206,7 @@ async fn one_bad_event_never_holds_up_the_others() {
                 auth_events: forged.auth_events().to_vec(),
                 depth: forged.depth(),
                 origin_server_ts: forged.origin_server_ts(),
+                ..Place::default()
             };
             let draft = Draft {
                 room_id: Some(room.clone()),

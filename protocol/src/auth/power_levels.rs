@@ -67,11 +67,7 @@ pub(super) fn check(
             }
         }
     }
-    for field in ["events", "notifications"] {
-        // Versions before 6 leave notifications alone.
-        if field == "notifications" && !rules.auth.limit_notifications {
-            continue;
-        }
+    for field in maps(rules) {
         for (key, old, new) in changes(rules, current, new, field) {
             // 10.7. Nor an entry from more,
             if old.is_some_and(|old| Level::Int(old) > level) {
@@ -110,29 +106,33 @@ pub(super) fn check(
 }
 
 /// 10.1 to 10.3: levels are integers, in their places.
+///
+/// Before v10 the rules have only 10.3's checks; but what can't be read as a level can't be compared with
+/// one either, which other servers take for a rejection. `null` is absence to them.
 fn check_types(rules: &RoomRules, content: &Object) -> Result<(), Rejection> {
     let is_level = |value: &Value| read_level(rules, value).is_some();
-    // Before v10 there are only 10.3's checks.
-    if rules.auth.integer_levels {
-        // 10.1. Single levels.
-        if let Some(field) = FIELDS
-            .iter()
-            .find(|field| content.get(**field).is_some_and(|value| !is_level(value)))
+    let is_absent = |value: &Value| value.is_null() && !rules.auth.integer_levels;
+    // 10.1. Single levels.
+    if let Some(field) = FIELDS.iter().find(|field| {
+        content
+            .get(**field)
+            .is_some_and(|value| !is_level(value) && !is_absent(value))
+    }) {
+        return deny("auth 10.1", format!("`{field}` must be an integer"));
+    }
+    // 10.2. Levels of events and notifications.
+    for field in maps(rules) {
+        if let Some(value) = content.get(*field)
+            && !value.as_object().is_some_and(|levels| {
+                levels
+                    .values()
+                    .all(|value| is_level(value) || is_absent(value))
+            })
         {
-            return deny("auth 10.1", format!("`{field}` must be an integer"));
-        }
-        // 10.2. Levels of events and notifications.
-        for field in ["events", "notifications"] {
-            if let Some(value) = content.get(field)
-                && !value
-                    .as_object()
-                    .is_some_and(|levels| levels.values().all(is_level))
-            {
-                return deny(
-                    "auth 10.2",
-                    format!("`{field}` must be an object of integers"),
-                );
-            }
+            return deny(
+                "auth 10.2",
+                format!("`{field}` must be an object of integers"),
+            );
         }
     }
     // 10.3. Levels of users.
@@ -149,6 +149,15 @@ fn check_types(rules: &RoomRules, content: &Object) -> Result<(), Rejection> {
         );
     }
     Ok(())
+}
+
+/// The objects of levels that are not users'. Versions before 6 leave notifications alone.
+fn maps(rules: &RoomRules) -> &'static [&'static str] {
+    if rules.auth.limit_notifications {
+        &["events", "notifications"]
+    } else {
+        &["events"]
+    }
 }
 
 fn own_level(rules: &RoomRules, content: &Object, field: &str) -> Option<i64> {

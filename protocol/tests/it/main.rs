@@ -9,8 +9,10 @@
 )]
 
 mod auth;
+mod naive;
 mod oracle;
 mod random;
 mod resolve;
 mod room;
+mod scenario;
 mod signatures;

@@ -22,6 +22,7 @@ pub struct RumaEvent {
     id: OwnedEventId,
     kind: TimelineEventType,
     content: Box<RawValue>,
+    redacts: Option<OwnedEventId>,
     rejected: bool,
 }
 
@@ -32,6 +33,7 @@ impl RumaEvent {
             id: pdu.event_id().to_owned(),
             kind: pdu.kind().into(),
             content: to_raw_value(pdu.content()).unwrap(),
+            redacts: pdu.redacts().map(ToOwned::to_owned),
             rejected,
         }
     }
@@ -70,7 +72,7 @@ impl Event for RumaEvent {
         Box::new(self.pdu.auth_events().iter())
     }
     fn redacts(&self) -> Option<&OwnedEventId> {
-        None
+        self.redacts.as_ref()
     }
     fn rejected(&self) -> bool {
         self.rejected
@@ -96,9 +98,10 @@ impl Room {
         )
     }
 
-    /// What ruma resolves these forks to.
-    pub fn ruma_resolves(&self, forks: &[StateMap]) -> StateMap {
+    /// What ruma resolves these forks to; `None` for version 1, whose algorithm it lacks.
+    pub fn ruma_resolves(&self, forks: &[StateMap]) -> Option<StateMap> {
         let rules = self.rules.version.rules().unwrap();
+        let algorithm = rules.state_res.v2_rules()?;
         let maps: Vec<ruma_state_res::StateMap<OwnedEventId>> = forks
             .iter()
             .map(|fork| {
@@ -114,7 +117,7 @@ impl Room {
         });
         let resolved = ruma_state_res::resolve(
             &rules.authorization,
-            rules.state_res.v2_rules().unwrap(),
+            algorithm,
             &maps,
             chains.collect(),
             |id| self.ruma_event(id),
@@ -126,11 +129,12 @@ impl Room {
                 )
             },
         );
-        resolved
-            .unwrap()
-            .into_iter()
-            .map(|((kind, key), id)| (StateKey::new(kind.to_string(), key), id))
-            .collect()
+        let resolved = resolved.unwrap().into_iter();
+        Some(
+            resolved
+                .map(|((kind, key), id)| (StateKey::new(kind.to_string(), key), id))
+                .collect(),
+        )
     }
 
     /// These events and all in their auth chains.

@@ -12,8 +12,14 @@ use rhizome_protocol::{
     resolve::{Events, StateMap, resolve},
     sign::KeyPair,
 };
-use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId, server_name};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::{Value, json};
+
+use crate::naive;
+
+pub const VERSIONS: [&str; 12] = [
+    "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12",
+];
 
 pub const ALICE: &str = "@alice:one.org";
 pub const BOB: &str = "@bob:two.org";
@@ -27,6 +33,7 @@ pub struct Room {
     pub events: HashMap<OwnedEventId, Arc<Pdu>>,
     pub rejected: HashSet<OwnedEventId>,
     pub after: HashMap<OwnedEventId, StateMap>,
+    pub naive: naive::Events,
     pub create: OwnedEventId,
     key: KeyPair,
     clock: i64,
@@ -38,6 +45,7 @@ pub struct What {
     pub kind: &'static str,
     pub key: Option<String>,
     pub content: Value,
+    pub redacts: Option<String>,
 }
 
 pub fn state(kind: &'static str, key: &str, content: Value) -> What {
@@ -45,6 +53,7 @@ pub fn state(kind: &'static str, key: &str, content: Value) -> What {
         kind,
         key: Some(key.to_owned()),
         content,
+        redacts: None,
     }
 }
 
@@ -61,6 +70,7 @@ pub fn message() -> What {
         kind: "m.room.message",
         key: None,
         content: json!({"body": "hi"}),
+        redacts: None,
     }
 }
 
@@ -95,6 +105,7 @@ impl Room {
             events: HashMap::new(),
             rejected: HashSet::new(),
             after: HashMap::new(),
+            naive: naive::Events::new(),
             create: EventId::parse("$none").unwrap(),
             key: KeyPair::from_seed("a", &[1; 32]).unwrap(),
             clock: 1_000,
@@ -110,6 +121,8 @@ impl Room {
         room.create = create.event_id().to_owned();
         let id = room.create.clone();
         let after = StateMap::from([(StateKey::new("m.room.create", ""), id.clone())]);
+        room.naive
+            .insert(id.to_string(), Self::naive(&create, false));
         room.events.insert(id.clone(), create);
         room.after.insert(id, after);
         room
@@ -160,6 +173,18 @@ impl Room {
         sender: &str,
         what: &What,
     ) -> Arc<Pdu> {
+        self.build_with(|key| state.get(key).cloned(), prev, ts, sender, what)
+    }
+
+    /// Makes an event with the auth events that `choose` gives, and doesn't keep it.
+    pub fn build_with(
+        &self,
+        mut choose: impl FnMut(&StateKey) -> Option<OwnedEventId>,
+        prev: &[OwnedEventId],
+        ts: i64,
+        sender: &str,
+        what: &What,
+    ) -> Arc<Pdu> {
         let sender = user(sender);
         let is_create = what.kind == "m.room.create";
         let content = object(what.content.clone());
@@ -170,7 +195,10 @@ impl Room {
             kind: what.kind.to_owned(),
             state_key: what.key.clone(),
             content,
-            redacts: None,
+            redacts: what
+                .redacts
+                .as_deref()
+                .map(|id| EventId::parse(id).unwrap()),
         };
         let keys = auth_keys(
             self.rules,
@@ -181,10 +209,16 @@ impl Room {
         );
         let auth_events = keys
             .into_iter()
-            .filter_map(|(kind, key)| state.get(&StateKey { kind, key }).cloned());
+            .filter_map(|(kind, key)| choose(&StateKey { kind, key }));
+        let auth_events: Vec<_> = auth_events.collect();
+        let hashes = prev
+            .iter()
+            .chain(&auth_events)
+            .filter_map(|id| Some((id.clone(), self.events.get(id)?.reference_hash()?)));
         let place = Place {
             prev_events: prev.to_vec(),
-            auth_events: auth_events.collect(),
+            hashes: hashes.collect(),
+            auth_events,
             depth: 1 + prev
                 .iter()
                 .map(|id| self.events[id].depth())
@@ -197,11 +231,20 @@ impl Room {
                 self.rules,
                 &draft,
                 &place,
-                server_name!("one.org"),
+                draft.sender.server_name(),
                 &self.key,
             )
             .unwrap(),
         )
+    }
+
+    /// The event as the naive reading of the specification sees it.
+    pub fn naive(event: &Pdu, rejected: bool) -> naive::Event {
+        naive::Event {
+            id: event.event_id().to_string(),
+            json: serde_json::from_str(event.json()).unwrap(),
+            rejected,
+        }
     }
 
     /// Keeps an event and the state after it.
@@ -213,6 +256,8 @@ impl Room {
         } else if let Some(key) = event.state_key() {
             after.insert(StateKey::new(event.kind(), key), id.clone());
         }
+        self.naive
+            .insert(id.to_string(), Self::naive(&event, rejected));
         self.events.insert(id.clone(), event);
         self.after.insert(id.clone(), after);
         id

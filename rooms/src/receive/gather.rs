@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use rhizome_protocol::{Pdu, Rejection, auth, resolve::StateMap};
+use rhizome_protocol::{Pdu, Rejection, auth, resolve::StateMap, rules::EventIdFormat};
 use rhizome_storage::{EventNo, KeyNo, Placement, RoomHead, RoomNo, Status, StoredEvent};
 use ruma::{EventId, OwnedEventId};
 
@@ -42,6 +42,9 @@ pub(super) async fn gather(
     let store = rooms.store();
     let known = store.event(pdu.event_id()).await?;
     if let Some(known) = &known {
+        if !is_same(known, head.room, pdu) {
+            return Ok(Gather::Known);
+        }
         // A rejection may be lifted only by what somebody has told since.
         let again = known.status == Status::Rejected && !gathered.states_after.is_empty();
         if known.placement != Placement::Outlier && !again {
@@ -113,6 +116,13 @@ pub(super) async fn gather(
         forks,
         rejection,
     }))
+}
+
+/// Whether a stored event is this one. Where servers choose the ids, one may have signed two events with
+/// the same: the first that we saw has it, the other is nothing to us.
+pub(super) fn is_same(stored: &StoredEvent, room: RoomNo, pdu: &Pdu) -> bool {
+    pdu.rules().format.event_id != EventIdFormat::Explicit
+        || (stored.room == room && stored.pdu.reference_hash() == pdu.reference_hash())
 }
 
 /// The auth events that an event names (and the create event that it implies) with whether each was

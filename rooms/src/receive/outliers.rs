@@ -7,10 +7,10 @@ use std::{
 
 use rhizome_protocol::{Pdu, Rejection, RoomRules};
 use rhizome_storage::{CommitError, NewEvent, RoomNo, RoomWrite, Status};
-use ruma::{OwnedEventId, RoomId};
+use ruma::{EventId, OwnedEventId, RoomId};
 
 use super::{
-    gather::{allowed_by_auth_events, auth_events_of},
+    gather::{allowed_by_auth_events, auth_events_of, is_same},
     only,
 };
 use crate::{Error, Rooms, error::Result, send::commit_error};
@@ -51,10 +51,17 @@ pub(crate) async fn store_outliers(
     let mut report = Outliers::default();
     let mut checked: HashMap<OwnedEventId, (Arc<Pdu>, bool)> = HashMap::new();
     let ids: Vec<OwnedEventId> = pdus.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+    let given: HashMap<&EventId, &Arc<Pdu>> =
+        pdus.iter().map(|pdu| (pdu.event_id(), pdu)).collect();
     for event in store.events(&ids).await? {
         let id = event.pdu.event_id().to_owned();
-        let rejected = event.status == Status::Rejected;
-        if rejected {
+        let given = given.get(&*id);
+        let taken = given.is_some_and(|pdu| !is_same(&event, room, pdu));
+        let rejected = taken || event.status == Status::Rejected;
+        if taken {
+            let rejection = Rejection::new("event id", "another event has this id");
+            report.rejected.insert(id.clone(), rejection);
+        } else if rejected {
             let reason = event.reason.clone().unwrap_or_default();
             report
                 .rejected

@@ -1,6 +1,10 @@
 use std::{collections::HashMap, sync::Arc};
 
-use rhizome_protocol::{Membership, draft::Draft, sign};
+use rhizome_protocol::{
+    Membership,
+    draft::{Draft, Place},
+    sign,
+};
 use rhizome_rooms::{
     Error, create,
     join::{self, RemoteJoin},
@@ -586,11 +590,12 @@ async fn a_second_beginning_is_refused() {
                 json!({ "room_version": "11" }),
             )
         };
-        let place = rhizome_protocol::draft::Place {
+        let place = Place {
             prev_events: vec![],
             auth_events: vec![],
             depth: 1,
             origin_server_ts: 77,
+            ..Place::default()
         };
         let second = rhizome_protocol::draft::build(
             tip.rules(),

@@ -316,6 +316,11 @@ pub fn forged(
     let place = Place {
         prev_events: ids(prevs),
         auth_events: ids(auth),
+        hashes: prevs
+            .iter()
+            .chain(auth)
+            .filter_map(|pdu| Some((pdu.event_id().to_owned(), pdu.reference_hash()?)))
+            .collect(),
         depth: prevs.iter().map(|pdu| pdu.depth()).max().unwrap() + 1,
         origin_server_ts: ts,
     };

@@ -57,6 +57,7 @@ impl Event<'_> {
             auth_events: self.auth,
             depth: self.depth,
             origin_server_ts: 1_000,
+            ..Place::default()
         };
         Arc::new(build(rules(), &draft, &place, server, &key()).unwrap())
     }
