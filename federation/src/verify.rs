@@ -159,6 +159,7 @@ fn wanted(rules: &RoomRules, objects: &[Object]) -> Vec<Wanted> {
             .get("origin_server_ts")
             .and_then(Value::as_i64)
             .unwrap_or(0);
+        let made_at = receive::keys_valid_at(rules, made_at);
         for server in receive::servers_to_sign(rules, object) {
             let signatures = object
                 .get("signatures")

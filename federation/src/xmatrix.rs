@@ -261,6 +261,7 @@ pub(crate) fn canonical_text(value: &Value) -> String {
                 }
                 out.push(']');
             }
+            Value::Number(number) => canonical::push_tolerant(out, number),
             other => out.push_str(&other.to_string()),
         }
     }
@@ -480,12 +481,12 @@ mod tests {
         let signed = Signed::new(
             "PUT",
             "/_matrix/federation/v1/send/1?a=b%20c",
-            br#"{ "b": [1.5, {"z": 1, "a": "\u00e9\u0000"}], "a": null }"#,
+            br#"{ "b": [1.5, 1e16, {"z": 1, "a": "\u00e9\u0000"}], "a": null }"#,
         )
         .unwrap();
         assert_eq!(
             signed.text(server_name!("o"), server_name!("d")),
-            "{\"content\":{\"a\":null,\"b\":[1.5,{\"a\":\"é\\u0000\",\"z\":1}]},\"destination\":\"d\",\
+            "{\"content\":{\"a\":null,\"b\":[1.5,1e+16,{\"a\":\"é\\u0000\",\"z\":1}]},\"destination\":\"d\",\
              \"method\":\"PUT\",\"origin\":\"o\",\"uri\":\"/_matrix/federation/v1/send/1?a=b%20c\"}"
         );
     }

@@ -211,7 +211,7 @@ pub(crate) fn write_value(
 
 fn write_number(out: &mut String, number: &Number, numbers: Numbers) -> Result<(), JsonError> {
     if numbers == Numbers::Tolerant {
-        write_tolerant(out, number);
+        push_tolerant(out, number);
         return Ok(());
     }
     let integer = match (number.as_i64(), number.as_f64()) {
@@ -233,8 +233,8 @@ fn write_number(out: &mut String, number: &Number, numbers: Numbers) -> Result<(
     Ok(())
 }
 
-/// See [`to_canonical_tolerant`].
-fn write_tolerant(out: &mut String, number: &Number) {
+/// Writes a number as [`to_canonical_tolerant`] does.
+pub fn push_tolerant(out: &mut String, number: &Number) {
     let (Some(float), false, false) = (number.as_f64(), number.is_i64(), number.is_u64()) else {
         let _ = write!(out, "{number}");
         return;

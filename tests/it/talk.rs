@@ -366,12 +366,12 @@ async fn a_room_of_each_supported_version_crosses() {
     let pair = Pair::start(crate::harness::Kind::Sqlite).await;
     let ada = pair.north.register("ada").await;
     let bea = pair.south.register("bea").await;
-    for version in ["10", "11", "12"] {
+    for version in (1..=12).map(|version| version.to_string()) {
         let options = json!({ "preset": "public_chat", "room_version": version });
         let room = ada.create_room(options).await.unwrap();
         bea.join(&room, &[pair.north.name()]).await.unwrap();
         let since = ada.now().await.unwrap();
-        let event = bea.say(&room, version).await.unwrap();
+        let event = bea.say(&room, &version).await.unwrap();
         let since = ada.see(&since, &room, &event, PATIENCE).await.unwrap();
         assert!(!since.is_empty());
         let answer = ada.sync(None, Duration::ZERO).await.unwrap();

@@ -759,11 +759,16 @@ async fn what_is_signed_as_an_invite() {
             }
             let refused = ask(&good, bad[0].event_id(), v, with_create.clone()).await;
             assert_eq!(errcode(refused).0, 400);
-            let refused = ask(&good, good.event_id(), "1", with_create.clone())
-                .await
-                .unwrap_err();
+            let refused = ask(
+                &good,
+                good.event_id(),
+                "org.example.new",
+                with_create.clone(),
+            )
+            .await
+            .unwrap_err();
             assert_eq!(refused.errcode, "M_INCOMPATIBLE_ROOM_VERSION");
-            assert_eq!(refused.extra["room_version"], "1");
+            assert_eq!(refused.extra["room_version"], "org.example.new");
             if v == "12" {
                 let refused = ask(&good, good.event_id(), v, json!([])).await;
                 assert_eq!(errcode(refused), (400, "M_MISSING_PARAM".to_owned()));

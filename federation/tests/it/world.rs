@@ -26,9 +26,30 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{key, rooms};
 
-/// The versions that every story about rooms is told in.
-pub const VERSIONS: [RoomVersionId; 3] =
-    [RoomVersionId::V10, RoomVersionId::V11, RoomVersionId::V12];
+/// All room versions.
+pub const ALL_VERSIONS: [RoomVersionId; 12] = [
+    RoomVersionId::V1,
+    RoomVersionId::V2,
+    RoomVersionId::V3,
+    RoomVersionId::V4,
+    RoomVersionId::V5,
+    RoomVersionId::V6,
+    RoomVersionId::V7,
+    RoomVersionId::V8,
+    RoomVersionId::V9,
+    RoomVersionId::V10,
+    RoomVersionId::V11,
+    RoomVersionId::V12,
+];
+
+/// The versions that every story about rooms is told in: one of each form of events and ids.
+pub const VERSIONS: [RoomVersionId; 5] = [
+    RoomVersionId::V1,
+    RoomVersionId::V3,
+    RoomVersionId::V10,
+    RoomVersionId::V11,
+    RoomVersionId::V12,
+];
 
 /// Servers `a.example`, `b.example`, … on one network.
 pub struct World {

@@ -367,8 +367,8 @@ async fn servers_converge_whatever_the_order() {
         let stories = std::env::var("RHIZOME_TEST_STORIES")
             .ok()
             .and_then(|n| n.parse().ok());
-        for seed in 0..stories.unwrap_or(6) {
-            let version = ["10", "11", "12"][usize::try_from(seed % 3).unwrap()];
+        for seed in 0..stories.unwrap_or(12) {
+            let version = VERSIONS[usize::try_from(seed % 12).unwrap()];
             converge(&servers, version, seed).await;
         }
     })

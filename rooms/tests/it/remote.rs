@@ -23,7 +23,7 @@ use crate::rig::*;
 #[tokio::test]
 async fn two_servers_share_a_room_of_each_version() {
     each(|[one, two]: [_; 2]| async move {
-        for version in ["10", "11", "12"] {
+        for version in VERSIONS {
             let room = public_room_of(&one, "@alice:one", version).await;
             say(&one, &room, "@alice:one", "before").await;
             let joined = join_via(&one, &two, &room, "@bob:two").await.unwrap();
@@ -207,7 +207,7 @@ async fn the_door_is_closed_to_the_banned_and_the_incompatible() {
 #[tokio::test]
 async fn an_invite_goes_to_another_server_and_is_answered() {
     each(|[one, two]: [_; 2]| async move {
-        for version in ["11", "12"] {
+        for version in ["1", "3", "11", "12"] {
             let mut request = request("@alice:one", version, Preset::PrivateChat);
             request.invite = vec![user("@bob:two")];
             let created = create::create(&one, &request).await.unwrap();

@@ -72,6 +72,10 @@ pub fn object(value: Value) -> Object {
     }
 }
 
+pub const VERSIONS: [&str; 12] = [
+    "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12",
+];
+
 pub fn request(creator: &str, version: &str, preset: Preset) -> CreateRoom {
     CreateRoom {
         creator: user(creator),

@@ -358,7 +358,7 @@ async fn memberships_change_as_asked_or_say_why_not() {
 #[tokio::test]
 async fn a_redaction_empties_its_target_if_the_sender_may() {
     each(|[one]: [_; 1]| async move {
-        for version in ["10", "11", "12"] {
+        for version in VERSIONS {
             let room = public_room_of(&one, "@alice:one", version).await;
             changed(&one, &room, "@bob:one", "@bob:one", Action::Join).await;
             let of_alice = say(&one, &room, "@alice:one", "hers").await;
