@@ -195,6 +195,43 @@ mod tests {
         }
     }
 
+    /// Versions 1 and 2: an id of our server, no two alike, and the hashes of what the event follows.
+    #[test]
+    fn ids_and_hashes_where_servers_choose() {
+        let key = KeyPair::from_seed("a", &[3; 32]).unwrap();
+        let (server, rules) = (server_name!("example.org"), RoomRules::named("1").unwrap());
+        let first = build(rules, &draft("x"), &place(), server, &key).unwrap();
+        assert_eq!(first.event_id().server_name(), Some(server));
+        let after = Place {
+            prev_events: vec![first.event_id().to_owned()],
+            hashes: [(first.event_id().to_owned(), first.reference_hash().unwrap())].into(),
+            ..place()
+        };
+        let second = build(rules, &draft("x"), &after, server, &key).unwrap();
+        assert_ne!(second.event_id(), first.event_id());
+        let written = parse_object(second.json().as_bytes()).unwrap();
+        let hash = hash::to_base64(&first.reference_hash().unwrap());
+        assert_eq!(
+            written["prev_events"],
+            json!([[first.event_id(), {"sha256": hash}]])
+        );
+        assert_eq!(second.prev_events(), [first.event_id()]);
+    }
+
+    /// Where versions tolerate odd numbers, ours are right nevertheless.
+    #[test]
+    fn our_own_contents_are_strict() {
+        let key = KeyPair::from_seed("a", &[3; 32]).unwrap();
+        for rules in RoomRules::supported() {
+            for odd in [json!(1.5), json!(1_u64 << 53)] {
+                let mut draft = draft("x");
+                draft.content.insert("n".into(), json!({ "m": odd }));
+                let refused = build(rules, &draft, &place(), server_name!("example.org"), &key);
+                assert_eq!(refused.unwrap_err().rule, "canonical JSON");
+            }
+        }
+    }
+
     #[test]
     fn creators_and_room_ids() {
         let key = KeyPair::from_seed("a", &[3; 32]).unwrap();

@@ -664,6 +664,91 @@ mod tests {
         assert_eq!(parse("10", &redaction).unwrap().redacts(), None);
     }
 
+    /// Versions 1 and 2: the id is in the event, and events are named with hashes.
+    #[test]
+    fn ids_that_servers_choose() {
+        let mut old = event();
+        old["event_id"] = json!("$0:example.org");
+        old["prev_events"] =
+            json!([["$prev:example.org", {"sha256": "AAAA"}], ["$other:two.org", {}]]);
+        old["auth_events"] = json!([]);
+        for version in ["1", "2"] {
+            let pdu = parse(version, &old).unwrap();
+            assert_eq!(pdu.event_id(), "$0:example.org");
+            assert_eq!(pdu.prev_events(), ["$prev:example.org", "$other:two.org"]);
+            let stored =
+                Pdu::from_stored(pdu.rules(), pdu.event_id().to_owned(), pdu.json().clone())
+                    .unwrap();
+            assert_eq!(stored, pdu);
+            assert_eq!(pdu.redacted().event_id(), pdu.event_id());
+            assert_eq!(pdu.redacted().prev_events(), pdu.prev_events());
+            assert_eq!(pdu.redacted().reference_hash(), pdu.reference_hash());
+            assert!(pdu.reference_hash().is_some());
+            for (field, wrong) in [
+                ("event_id", json!("$0")),
+                ("event_id", json!("0:example.org")),
+                ("event_id", json!(null)),
+                (
+                    "event_id",
+                    json!(format!("${}:example.org", "x".repeat(255))),
+                ),
+                ("prev_events", json!(["$prev:example.org"])),
+                (
+                    "prev_events",
+                    json!([[{"sha256": "AAAA"}, "$prev:example.org"]]),
+                ),
+                ("prev_events", json!([[]])),
+                ("auth_events", json!(["$a:example.org"])),
+            ] {
+                let mut bad = old.clone();
+                bad[field] = wrong;
+                assert!(parse(version, &bad).is_err(), "{field} {}", bad[field]);
+            }
+        }
+        assert!(parse("3", &old).is_err(), "pairs in version 3");
+        let v3 = parse("3", &event()).unwrap();
+        let v4 = parse("4", &event()).unwrap();
+        let url_safe = v3.event_id().as_str().replace('+', "-").replace('/', "_");
+        assert_eq!(
+            v4.event_id(),
+            url_safe.as_str(),
+            "the same hash in another alphabet"
+        );
+    }
+
+    /// Versions 1 to 5 put up with numbers that canonical JSON doesn't have; depths go up to 64 bits.
+    #[test]
+    fn old_versions_tolerate_numbers() {
+        for rules in RoomRules::supported() {
+            let old = !rules.format.strict_json;
+            for number in [
+                json!(1.5),
+                json!(1_u64 << 60),
+                json!(u64::MAX),
+                json!(-1e300),
+            ] {
+                let mut event = event();
+                if rules.format.event_id == EventIdFormat::Explicit {
+                    event["event_id"] = json!("$0:b");
+                    event["prev_events"] = json!([]);
+                    event["auth_events"] = json!([]);
+                }
+                event["content"] = json!({"deep": [{"n": number}]});
+                let pdu = Pdu::parse(rules, event.as_object().unwrap().clone());
+                assert_eq!(pdu.is_ok(), old, "{number} in {}", rules.id());
+                if let Ok(pdu) = pdu {
+                    let again = parse_object(pdu.json().as_bytes()).unwrap();
+                    assert_eq!(Pdu::parse(rules, again).unwrap(), pdu);
+                }
+                event["content"] = json!({});
+                event["depth"] = json!(rules.max_depth());
+                assert!(Pdu::parse(rules, event.as_object().unwrap().clone()).is_ok());
+                event["depth"] = json!(rules.max_depth().unsigned_abs() + 1);
+                assert!(Pdu::parse(rules, event.as_object().unwrap().clone()).is_err());
+            }
+        }
+    }
+
     #[test]
     fn an_event_id_that_hashes_cover_stays() {
         let plain = parse("11", &event()).unwrap();

@@ -383,6 +383,49 @@ mod tests {
         assert!(invalid(verify(rules(), odd, &ring)).contains("auth 5.2"));
     }
 
+    /// Versions 1 and 2: the server that chose the id signs too, whoever sent the event.
+    #[test]
+    fn the_server_of_a_chosen_id_must_sign() {
+        let rules = RoomRules::named("1").unwrap();
+        let ring = Ring::default()
+            .with("one.org", &key("a"))
+            .with("two.org", &key("bb"));
+        let mut event = unsigned("x", &json!({}));
+        event.insert("event_id".into(), json!("$x:two.org"));
+        hash_and_sign_pdu(rules, &mut event, server_name!("one.org"), &key("a")).unwrap();
+        assert_eq!(servers_to_sign(rules, &event), ["one.org", "two.org"]);
+        assert!(invalid(verify(rules, event.clone(), &ring)).contains("two.org has not signed"));
+        sign_pdu(rules, &mut event, server_name!("two.org"), &key("bb")).unwrap();
+        assert!(verify(rules, event, &ring).is_ok());
+    }
+
+    /// Up to version 4 it doesn't matter when a key was valid.
+    #[test]
+    fn old_versions_take_any_key_of_the_server() {
+        struct Past(KeyPair);
+        impl Keys for Past {
+            fn key(&self, _: &ServerName, _: &str, valid_at: i64) -> KeyLookup {
+                if valid_at == 0 {
+                    KeyLookup::Found(self.0.public())
+                } else {
+                    KeyLookup::Expired
+                }
+            }
+        }
+        for rules in RoomRules::supported() {
+            let mut event = unsigned("x", &json!({}));
+            event.insert("event_id".into(), json!("$x:one.org"));
+            hash_and_sign_pdu(rules, &mut event, server_name!("one.org"), &key("a")).unwrap();
+            let any = ["1", "2", "3", "4"].contains(&rules.id());
+            assert_eq!(
+                verify(rules, event, &Past(key("a"))).is_ok(),
+                any,
+                "{}",
+                rules.id()
+            );
+        }
+    }
+
     #[test]
     fn third_party_invites_may_come_from_elsewhere() {
         let invite = json!({"membership": "invite", "third_party_invite": {"signed": {}}});

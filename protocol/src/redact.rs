@@ -251,10 +251,27 @@ mod tests {
             content("10", "m.room.join_rules", rules),
             json!({"join_rule": "restricted", "allow": []})
         );
-        assert_eq!(
-            content("12", "m.room.aliases", json!({"aliases": []})),
-            json!({})
-        );
+        for rules in RoomRules::supported() {
+            let number: u32 = rules.id().parse().unwrap();
+            let kept = |kind: &str, key: &str, since: u32, until: u32| {
+                let redacted = content(rules.id(), kind, json!({ key: ["x"] }));
+                let expected = (since..=until).contains(&number);
+                assert_eq!(
+                    redacted.get(key).is_some(),
+                    expected,
+                    "{kind} {key} in {number}"
+                );
+            };
+            kept("m.room.aliases", "aliases", 1, 5);
+            kept("m.room.join_rules", "allow", 8, 12);
+            kept("m.room.member", "join_authorised_via_users_server", 9, 12);
+            kept("m.room.create", "creator", 1, 12);
+            kept("m.room.create", "m.federate", 11, 12);
+            kept("m.room.power_levels", "invite", 11, 12);
+            kept("m.room.power_levels", "notifications", 13, 13);
+            kept("m.room.redaction", "redacts", 11, 12);
+            kept("m.room.history_visibility", "history_visibility", 1, 12);
+        }
         assert_eq!(
             content(
                 "12",

@@ -16,3 +16,4 @@ mod resolve;
 mod room;
 mod scenario;
 mod signatures;
+mod stories;

@@ -8,13 +8,14 @@ use rhizome_protocol::{
     canonical::{parse_object, to_canonical},
     hash,
     receive::{KeyLookup, Keys, verify},
+    rules::EventIdFormat,
     sign::{KeyPair, hash_and_sign_pdu, sign_json, verify_json},
 };
 use ruma::{CanonicalJsonObject, ServerName, server_name};
 use ruma_signatures::Ed25519KeyPair;
 use serde_json::{Value, json};
 
-use crate::room::object;
+use crate::room::{VERSIONS, object};
 
 const SEED: [u8; 32] = [9; 32];
 
@@ -124,10 +125,15 @@ fn event() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn events_are_hashed_and_signed_as_ruma_does(event in event(), version in prop::sample::select(vec!["10", "11", "12"])) {
+    fn events_are_hashed_and_signed_as_ruma_does(event in event(), version in prop::sample::select(&VERSIONS[..])) {
         let rules = RoomRules::named(version).unwrap();
         let ruma_rules = rules.version.rules().unwrap();
         let mut ours_signed = object(event);
+        let explicit = rules.format.event_id == EventIdFormat::Explicit;
+        if explicit {
+            ours_signed.insert("event_id".into(), json!("$x:one.org"));
+            ours_signed.insert("prev_events".into(), json!([["$p:one.org", {"sha256": "AAAA"}]]));
+        }
         if version == "12" && ours_signed["type"] == "m.room.create" {
             ours_signed.remove("room_id");
         }
@@ -136,12 +142,22 @@ proptest! {
         ruma_signatures::hash_and_sign_event("one.org", &theirs(), &mut theirs_signed, &ruma_rules.redaction).unwrap();
         prop_assert_eq!(&as_ruma(&ours_signed), &theirs_signed);
 
-        let reference = hash::to_url_base64(&hash::reference_hash(rules, &ours_signed).unwrap());
+        let reference = hash::reference_hash(rules, &ours_signed).unwrap();
+        let reference = if rules.format.event_id == EventIdFormat::UrlSafeHash {
+            hash::to_url_base64(&reference)
+        } else {
+            hash::to_base64(&reference)
+        };
         prop_assert_eq!(&reference, &ruma_signatures::reference_hash(&theirs_signed, &ruma_rules).unwrap());
 
         let text = to_canonical(&ours_signed).unwrap();
         let pdu = verify(rules, parse_object(text.as_bytes()).unwrap(), &One(ours())).unwrap();
-        prop_assert_eq!(pdu.event_id().as_str(), format!("${reference}"));
+        if explicit {
+            prop_assert_eq!(pdu.event_id().as_str(), "$x:one.org");
+            prop_assert_eq!(pdu.prev_events(), ["$p:one.org"]);
+        } else {
+            prop_assert_eq!(pdu.event_id().as_str(), format!("${reference}"));
+        }
         prop_assert!(!pdu.json().contains("unsigned") || text.matches("unsigned").count() > 1);
         // The redacted copy keeps id and signature.
         let redacted = parse_object(pdu.redacted().json().as_bytes()).unwrap();
@@ -164,7 +180,7 @@ proptest! {
 
     /// Whatever JSON comes, the answer is an event or a reason.
     #[test]
-    fn hostile_events_never_panic(event in event(), field in "[a-z_]{4,16}|type|content|sender|hashes|signatures|auth_events|depth|state_key", value in content(), version in prop::sample::select(vec!["10", "11", "12"])) {
+    fn hostile_events_never_panic(event in event(), field in "[a-z_]{4,16}|type|content|sender|hashes|signatures|auth_events|depth|state_key", value in content(), version in prop::sample::select(&VERSIONS[..])) {
         let rules = RoomRules::named(version).unwrap();
         let mut event = object(event);
         event.insert("hashes".into(), json!({"sha256": "x"}));
