@@ -1,9 +1,9 @@
-//! Join, invite, leave, kick, ban, unban, forget.
+//! Join, knock, invite, leave, kick, ban, unban, forget.
 
 use axum::extract::State;
 use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
-use rhizome_federation::{MatrixError, join, leave, local};
+use rhizome_federation::{MatrixError, join, knock, leave, local};
 use rhizome_protocol::{Membership, Object};
 use rhizome_rooms::{
     Error,
@@ -13,6 +13,7 @@ use rhizome_rooms::{
 use rhizome_storage::UserNo;
 use ruma::{
     OwnedRoomId, OwnedUserId, RoomOrAliasId, ServerName, UserId,
+    api::client::knock::knock_room::v3 as knock_room,
     api::client::membership::{
         ban_user::v3 as ban,
         forget_room::v3 as forget,
@@ -56,6 +57,28 @@ pub async fn join(
 ) -> Result<join_by_any::Response, MatrixError> {
     let room_id = join_room(&app, &who, &req.room_id_or_alias, req.via, &body).await?;
     Ok(join_by_any::Response::new(room_id))
+}
+
+/// `POST /_matrix/client/v3/knock/{roomIdOrAlias}`
+pub async fn knock(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<knock_room::Request>,
+) -> Result<knock_room::Response, MatrixError> {
+    let mut via = req.via;
+    via.truncate(MAX_VIA);
+    let mut content = profile::member_content(&app, &who.user_id).await?;
+    if let Some(reason) = req.reason {
+        content.insert("reason".to_owned(), reason.into());
+    }
+    let room_id = knock::knock(
+        &app.federation,
+        &who.user_id,
+        &req.room_id_or_alias,
+        &via,
+        content,
+    )
+    .await?;
+    Ok(knock_room::Response::new(room_id))
 }
 
 async fn join_room(

@@ -60,6 +60,7 @@ fn writing(table: Table) -> Table {
         // Membership.
         .serve_as(Kind::Join, membership::join)
         .serve_as(Kind::Join, membership::join_by_id)
+        .serve_as(Kind::Join, membership::knock)
         .serve_as(Kind::Invite, membership::invite)
         .serve(membership::leave)
         .serve_as(Kind::Other, membership::kick)

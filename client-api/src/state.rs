@@ -6,7 +6,7 @@ use axum::extract::State;
 use http::StatusCode;
 use rhizome_federation::{MatrixError, RawJson, local, query};
 use rhizome_protocol::{Object, draft::Draft};
-use rhizome_rooms::{read, send::SendOptions};
+use rhizome_rooms::{read, restricted::AUTHORISED_VIA, send::SendOptions};
 use ruma::{
     OwnedRoomAliasId, RoomAliasId, RoomId,
     api::client::state::{
@@ -74,7 +74,11 @@ pub async fn put(
 ) -> Result<put::Response, MatrixError> {
     let room_id = content::room_id(req.part(0))?;
     let (kind, state_key) = (req.part(1), req.part(2));
-    let content = content::parse(&body)?;
+    let mut content = content::parse(&body)?;
+    if kind == "m.room.member" {
+        // Who lets whom in, servers settle.
+        content.remove(AUTHORISED_VIA);
+    }
     if kind == "m.room.canonical_alias" && state_key.is_empty() {
         check_canonical_alias(&app, &room_id, &content).await?;
     }

@@ -1,7 +1,8 @@
-//! What remote joins and leaves share: a template from another server becomes an event of ours.
+//! What remote joins, knocks and leaves share: a template from another server becomes an event of ours.
 
 use std::{sync::Arc, time::Duration};
 
+use axum::body::Bytes;
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules, canonical, draft};
@@ -100,6 +101,24 @@ pub(crate) fn finish(
         .map_err(|rejection| unusable(rejection.to_string()))
 }
 
+/// Sends the finished event to an endpoint, as `v1/send_knock`.
+pub(crate) async fn put(
+    fed: &Federation,
+    server: &ServerName,
+    endpoint: &str,
+    event: &Pdu,
+    limits: Limits,
+) -> Result<Bytes, OutboundError> {
+    let room = utf8_percent_encode(event.room_id().as_str(), SEGMENT);
+    let id = utf8_percent_encode(event.event_id().as_str(), SEGMENT);
+    let body = RawValue::from_string(event.json().to_string())
+        .map_err(|error| OutboundError::Answer(error.to_string()))?;
+    let path = format!("/_matrix/federation/{endpoint}/{room}/{id}");
+    fed.outbound()
+        .call(server, Method::PUT, &path, Some(&body), limits)
+        .await
+}
+
 /// Sends the finished event to `send_join` or `send_leave`: v2, or v1 where that doesn't exist. v1 answers
 /// come without their `[200, …]`.
 pub(crate) async fn submit(
@@ -109,21 +128,10 @@ pub(crate) async fn submit(
     event: &Pdu,
     limits: Limits,
 ) -> Result<Box<RawValue>, OutboundError> {
-    let room = utf8_percent_encode(event.room_id().as_str(), SEGMENT);
-    let id = utf8_percent_encode(event.event_id().as_str(), SEGMENT);
     let unusable = |error: serde_json::Error| OutboundError::Answer(error.to_string());
-    let body = RawValue::from_string(event.json().to_string()).map_err(unusable)?;
-    let path = |version: &str| format!("/_matrix/federation/{version}/{endpoint}/{room}/{id}");
-    match fed
-        .outbound()
-        .call(server, Method::PUT, &path("v2"), Some(&body), limits)
-        .await
-    {
+    match put(fed, server, &format!("v2/{endpoint}"), event, limits).await {
         Err(OutboundError::Remote(error)) if is_unknown_endpoint(&error) => {
-            let answer = fed
-                .outbound()
-                .call(server, Method::PUT, &path("v1"), Some(&body), limits)
-                .await?;
+            let answer = put(fed, server, &format!("v1/{endpoint}"), event, limits).await?;
             let (_, body): (u16, Box<RawValue>) =
                 serde_json::from_slice(&answer).map_err(unusable)?;
             Ok(body)
@@ -157,15 +165,8 @@ pub(crate) async fn invite_v1(
     struct Answer {
         event: Box<RawValue>,
     }
-    let room = utf8_percent_encode(event.room_id().as_str(), SEGMENT);
-    let id = utf8_percent_encode(event.event_id().as_str(), SEGMENT);
     let unusable = |error: serde_json::Error| OutboundError::Answer(error.to_string());
-    let body = RawValue::from_string(event.json().to_string()).map_err(unusable)?;
-    let path = format!("/_matrix/federation/v1/invite/{room}/{id}");
-    let answer = fed
-        .outbound()
-        .call(server, Method::PUT, &path, Some(&body), limits)
-        .await?;
+    let answer = put(fed, server, "v1/invite", event, limits).await?;
     let (_, answer): (u16, Answer) = serde_json::from_slice(&answer).map_err(unusable)?;
     Ok(answer.event)
 }

@@ -10,26 +10,15 @@ use rhizome_rooms::{
     send::{self, Sent},
 };
 use ruma::{
-    OwnedUserId, RoomId, ServerName, UserId,
+    OwnedUserId, ServerName, UserId,
     api::federation::membership::{RawStrippedState, create_invite},
 };
 use serde_json::{Value, value::RawValue};
 
-use crate::{Federation, MatrixError, client::OutboundError, handshake};
+use crate::{Federation, MatrixError, client::OutboundError, handshake, inbound::stripped};
 
 /// The time limit of the other server: the inviting user waits.
 const TIME: Duration = Duration::from_secs(30);
-
-/// The state that tells an invited user what the room is.
-const STRIPPED: [(&str, &str); 7] = [
-    ("m.room.create", ""),
-    ("m.room.join_rules", ""),
-    ("m.room.name", ""),
-    ("m.room.topic", ""),
-    ("m.room.avatar", ""),
-    ("m.room.canonical_alias", ""),
-    ("m.room.encryption", ""),
-];
 
 /// The user of another server whom the draft invites, if that is what it does.
 pub(crate) fn remote_target(fed: &Federation, draft: &Draft) -> Option<OwnedUserId> {
@@ -54,7 +43,7 @@ pub(crate) async fn send(
 ) -> Result<Sent, MatrixError> {
     let ours = send::prepare(fed.rooms(), draft).await?;
     let server = target.server_name();
-    let stripped = stripped_state(fed, ours.room_id(), ours.sender()).await?;
+    let stripped = stripped::for_servers(fed, ours.room_id(), Some(ours.sender())).await?;
     let theirs = ask(fed, server, &ours, stripped)
         .await
         .map_err(for_the_inviter)?;
@@ -147,29 +136,4 @@ fn with_signature(ours: &Pdu, theirs: &RawValue, server: &ServerName) -> Result<
     }
     Pdu::parse(ours.rules(), event)
         .map_err(|rejection| MatrixError::bad_gateway(rejection.to_string()))
-}
-
-/// What the invited user's server is told about the room, as full events.
-async fn stripped_state(
-    fed: &Federation,
-    room_id: &RoomId,
-    inviter: &UserId,
-) -> Result<Vec<Box<RawValue>>, MatrixError> {
-    let store = fed.store();
-    let Some(snapshot) = store.room(room_id).await?.and_then(|head| head.snapshot) else {
-        return Ok(Vec::new());
-    };
-    let mut keys = STRIPPED.to_vec();
-    keys.push(("m.room.member", inviter.as_str()));
-    let numbers: Vec<_> = store
-        .state_entries(snapshot, &keys)
-        .await?
-        .into_iter()
-        .flatten()
-        .collect();
-    let events = store.events_by_no(&numbers).await?;
-    Ok(events
-        .iter()
-        .filter_map(|event| RawValue::from_string(event.pdu.json().to_string()).ok())
-        .collect())
 }

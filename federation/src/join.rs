@@ -18,7 +18,7 @@ use std::{
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules, draft::Draft};
 use rhizome_rooms::{
     join::{self as admission, RemoteJoin},
-    membership, read,
+    membership, read, restricted,
     send::SendOptions,
 };
 use rhizome_storage::RemoteInvite;
@@ -41,6 +41,10 @@ const MAX_CANDIDATES: usize = 10;
 const TEMPLATE_TIME: Duration = Duration::from_secs(20);
 /// The time limit of `send_join`, whose answer holds the whole state.
 const ANSWER_TIME: Duration = Duration::from_mins(3);
+/// What servers say that don't know whether the user is allowed into a restricted room.
+const UNABLE_TO_AUTHORISE: &str = "M_UNABLE_TO_AUTHORISE_JOIN";
+/// What servers say that know the user for allowed in, but can't let anybody in themselves.
+const UNABLE_TO_GRANT: &str = "M_UNABLE_TO_GRANT_JOIN";
 /// The most bytes of that answer.
 const ANSWER_BODY: usize = 256 << 20;
 
@@ -117,7 +121,7 @@ pub async fn join(
 }
 
 /// Step 1.
-async fn resolve(
+pub(crate) async fn resolve(
     fed: &Federation,
     target: &RoomOrAliasId,
     via: &[OwnedServerName],
@@ -150,7 +154,11 @@ async fn join_room(
     let _only = fed.inbound().joins.lock(room_id.to_owned()).await;
     // Step 3.
     if read::server_in_room(fed.rooms(), room_id, fed.server_name()).await? {
-        return join_locally(fed, user, room_id, content).await;
+        match join_locally(fed, user, room_id, content.clone()).await {
+            // None of our users may let this one in; another server's may.
+            Err(error) if is_unable(&error) => {}
+            done => return done,
+        }
     }
     // Step 4.
     let candidates = candidates(fed, user, room_id, via).await?;
@@ -165,21 +173,29 @@ async fn join_room(
             }
             Err(error) => {
                 tracing::info!(%server, room = %room_id, %error, "can't join through this server");
-                // A refusal says more to the user than a server that can't be reached.
+                // A refusal says more to the user than a server that can't be reached, or can't tell.
                 if refusal
                     .as_ref()
-                    .is_none_or(|known| known.status.is_server_error())
+                    .is_none_or(|known| known.status.is_server_error() || is_unable(known))
                 {
                     refusal = Some(error);
                 }
             }
         }
     }
-    Err(refusal.unwrap_or_else(|| {
-        MatrixError::not_found(
+    match refusal {
+        // Between servers that is a matter of asking another one; to the user, the door is shut.
+        Some(error) if is_unable(&error) => Err(MatrixError::forbidden(error.message)),
+        Some(error) => Err(error),
+        None => Err(MatrixError::not_found(
             "This server is not in the room and knows no server that could be joined through",
-        )
-    }))
+        )),
+    }
+}
+
+/// Whether a server merely can't let the user into a restricted room itself.
+fn is_unable(error: &MatrixError) -> bool {
+    [UNABLE_TO_AUTHORISE, UNABLE_TO_GRANT].contains(&&*error.errcode)
 }
 
 async fn join_locally(
@@ -193,6 +209,11 @@ async fn join_locally(
     }
     let mut content = content;
     content.insert("membership".to_owned(), Membership::Join.as_str().into());
+    if let Some(head) = fed.store().room(room_id).await?
+        && let Some(by) = restricted::authoriser(fed.rooms(), &head, user).await?
+    {
+        content.insert(restricted::AUTHORISED_VIA.to_owned(), by.as_str().into());
+    }
     let draft = Draft {
         room_id: Some(room_id.to_owned()),
         sender: user.to_owned(),
@@ -206,7 +227,7 @@ async fn join_locally(
 }
 
 /// Whom to ask: those the user named, the server of who invited them, the one in the room's id.
-async fn candidates(
+pub(crate) async fn candidates(
     fed: &Federation,
     user: &UserId,
     room_id: &RoomId,
@@ -223,6 +244,7 @@ async fn candidates(
                 .joined_servers(head.room)
                 .await?
                 .iter()
+                .filter(|server| *server != fed.server_name())
                 .take(3)
                 .cloned(),
         );

@@ -10,8 +10,10 @@ use rhizome_rooms::{
     read,
     send::SendOptions,
 };
+use rhizome_storage::RemoteInvite;
 use ruma::{
-    OwnedServerName, RoomId, ServerName, UserId, api::federation::membership::prepare_leave_event,
+    OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
+    api::federation::membership::prepare_leave_event,
 };
 
 use crate::{Federation, MatrixError, handshake, join, local};
@@ -49,8 +51,7 @@ pub async fn leave(
         return Ok(());
     }
     if let Some(invite) = join::invite(fed, user, room_id).await? {
-        let mut servers = vec![invite.sender.server_name().to_owned()];
-        servers.extend(room_id.server_name().map(ToOwned::to_owned));
+        let servers = servers_of(fed, &invite, room_id);
         let event = match reject_through(fed, servers, user, room_id, reason.clone()).await {
             Some(signed) => signed,
             None => Arc::new(admission::lone_rejection(fed.rooms(), &invite, reason)?),
@@ -59,6 +60,25 @@ pub async fn leave(
         return Ok(());
     }
     leave_left_behind(fed, user, room_id, reason).await
+}
+
+/// Who may take the news that an invite is rejected or a knock taken back: the inviting server, those that the
+/// room's state came from, the one in the room's id.
+fn servers_of(fed: &Federation, invite: &RemoteInvite, room_id: &RoomId) -> Vec<OwnedServerName> {
+    #[derive(serde::Deserialize)]
+    struct Sent {
+        sender: OwnedUserId,
+    }
+    let state: Vec<Sent> = serde_json::from_str(&invite.stripped_state).unwrap_or_default();
+    let mut servers: Vec<OwnedServerName> = std::iter::once(&invite.sender)
+        .chain(state.iter().map(|event| &event.sender))
+        .map(|user| user.server_name().to_owned())
+        .chain(room_id.server_name().map(ToOwned::to_owned))
+        .collect();
+    let mut seen = std::collections::HashSet::new();
+    servers.retain(|server| server != fed.server_name() && seen.insert(server.clone()));
+    servers.truncate(MAX_SERVERS);
+    servers
 }
 
 /// Of a room that this server has left: an invite from before then is rejected; leaving what was left is

@@ -28,6 +28,7 @@ pub mod invite;
 pub mod join;
 mod keyed;
 pub mod keys;
+pub mod knock;
 pub mod leave;
 pub mod local;
 mod order;

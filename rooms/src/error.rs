@@ -39,6 +39,12 @@ pub enum Error {
     /// The room to be created would contradict its own rules.
     #[error("{0}")]
     InvalidRoomState(String),
+    /// We can't tell whether the user meets a condition of a restricted room: another server may.
+    #[error("{0}")]
+    UnableToAuthorise(String),
+    /// Nobody of ours may let the user into a restricted room: another server's users may.
+    #[error("{0}")]
+    UnableToGrant(String),
     /// The alias is taken.
     #[error("The alias {0} is already in use")]
     AliasTaken(String),
@@ -65,6 +71,8 @@ impl Error {
             | Self::Invalid(_)
             | Self::BadState(_)
             | Self::InvalidRoomState(_)
+            | Self::UnableToAuthorise(_)
+            | Self::UnableToGrant(_)
             | Self::AliasTaken(_) => 400,
             Self::TooLarge(_) => 413,
             Self::Contended | Self::Store(rhizome_storage::Error::Busy(_)) => 503,
@@ -83,6 +91,8 @@ impl Error {
             Self::Invalid(_) => "M_BAD_JSON",
             Self::BadState(_) => "M_BAD_STATE",
             Self::InvalidRoomState(_) => "M_INVALID_ROOM_STATE",
+            Self::UnableToAuthorise(_) => "M_UNABLE_TO_AUTHORISE_JOIN",
+            Self::UnableToGrant(_) => "M_UNABLE_TO_GRANT_JOIN",
             Self::AliasTaken(_) => "M_ROOM_IN_USE",
             Self::TooLarge(_) => "M_TOO_LARGE",
             Self::Contended | Self::Store(_) => "M_UNKNOWN",
@@ -128,6 +138,12 @@ mod tests {
             (Error::Invalid(text()), 400, "M_BAD_JSON"),
             (Error::BadState(text()), 400, "M_BAD_STATE"),
             (Error::InvalidRoomState(text()), 400, "M_INVALID_ROOM_STATE"),
+            (
+                Error::UnableToAuthorise(text()),
+                400,
+                "M_UNABLE_TO_AUTHORISE_JOIN",
+            ),
+            (Error::UnableToGrant(text()), 400, "M_UNABLE_TO_GRANT_JOIN"),
             (Error::AliasTaken(text()), 400, "M_ROOM_IN_USE"),
             (Error::TooLarge(text()), 413, "M_TOO_LARGE"),
             (Error::Contended, 503, "M_UNKNOWN"),

@@ -26,6 +26,7 @@ use crate::{
     chain::{Chain, Tip},
     error::Result,
     receive::{self, Gathered, How, Received, require_resident, store_outliers},
+    restricted,
     send::{commit_error, known_room},
     state_at::{self, Resolved, StateBefore},
     view::View,
@@ -42,12 +43,13 @@ pub struct Template {
     pub event: Object,
 }
 
-/// The answer of `make_join`, `make_leave`: a member event of `user` that would be allowed now.
+/// The answer of `make_join`, `make_knock`, `make_leave`: a member event of `user` that would be allowed now.
 /// `versions` are the room versions that the other server speaks; empty means any.
 ///
 /// # Errors
 ///
-/// [`Error::UnknownRoom`], [`Error::IncompatibleVersion`], [`Error::Forbidden`].
+/// [`Error::UnknownRoom`], [`Error::IncompatibleVersion`], [`Error::Forbidden`]; for a restricted room those
+/// of [`restricted::authoriser`].
 pub async fn template(
     rooms: &Rooms,
     room_id: &RoomId,
@@ -62,6 +64,11 @@ pub async fn template(
     }
     let mut content = Object::new();
     content.insert("membership".into(), membership.as_str().into());
+    if membership == Membership::Join
+        && let Some(by) = restricted::authoriser(rooms, &head, user).await?
+    {
+        content.insert(restricted::AUTHORISED_VIA.into(), by.as_str().into());
+    }
     let draft = Draft {
         room_id: Some(room_id.to_owned()),
         sender: user.to_owned(),
@@ -430,8 +437,8 @@ async fn invite_gone(rooms: &Rooms, room: RoomNo, join: &Pdu) -> Result<Vec<Fact
     Ok(gone.into_iter().collect())
 }
 
-/// An invite of a local user to a room that we are not in: kept with the stripped state, the text of a
-/// JSON array, so that the user can be shown it.
+/// An invite of a local user to a room that we are not in, or the user's knock on it: kept with the stripped
+/// state, the text of a JSON array, so that the user can be shown it.
 ///
 /// If we are in the room, nothing is stored: the invite comes as an event of the room.
 pub async fn remote_invite(rooms: &Rooms, pdu: &Pdu, stripped_state: Arc<str>) -> Result<()> {
@@ -444,9 +451,9 @@ pub async fn remote_invite(rooms: &Rooms, pdu: &Pdu, stripped_state: Arc<str>) -
             "The invited user is not one of this server's".into(),
         ));
     };
-    if pdu.membership() != Some(Membership::Invite) {
+    let Some(membership @ (Membership::Invite | Membership::Knock)) = pdu.membership() else {
         return Err(Error::Invalid("That is no invite".into()));
-    }
+    };
     if let Some(head) = store.room(pdu.room_id()).await? {
         let servers = store.joined_servers(head.room).await?;
         if servers.iter().any(|server| server == rooms.server_name()) {
@@ -456,6 +463,7 @@ pub async fn remote_invite(rooms: &Rooms, pdu: &Pdu, stripped_state: Arc<str>) -
     let fact = Fact::RemoteInvite {
         user: store.user_no(target).await?,
         room_id: pdu.room_id().to_owned(),
+        membership,
         sender: store.user_no(pdu.sender()).await?,
         rules: pdu.rules(),
         event: pdu.json().clone(),
@@ -471,8 +479,8 @@ pub async fn remote_invite(rooms: &Rooms, pdu: &Pdu, stripped_state: Arc<str>) -
     Ok(())
 }
 
-/// The invite to a room that we are not in is gone: `by` is the membership event of its user with which
-/// they rejected it, or others took it back. The user is shown that event.
+/// The invite to a room that we are not in, or the knock on it, is gone: `by` is the membership event of its
+/// user with which they rejected it, or others took it back or denied it. The user is shown that event.
 ///
 /// # Errors
 ///

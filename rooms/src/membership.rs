@@ -19,6 +19,8 @@ use crate::{
 pub enum Action {
     /// Join the room (oneself).
     Join,
+    /// Ask to be invited (oneself).
+    Knock,
     /// Invite somebody.
     Invite,
     /// Leave, or reject an invite (oneself).
@@ -38,7 +40,7 @@ pub struct Change {
     pub room_id: OwnedRoomId,
     /// Who wants it.
     pub sender: OwnedUserId,
-    /// Whose membership; the sender's own for [`Action::Join`] and [`Action::Leave`].
+    /// Whose membership; the sender's own for [`Action::Join`], [`Action::Knock`] and [`Action::Leave`].
     pub target: OwnedUserId,
     /// What.
     pub action: Action,
@@ -71,6 +73,18 @@ pub async fn prepare(rooms: &Rooms, change: Change) -> Result<Option<Draft>> {
     let now = now.as_ref().and_then(|pdu| pdu.membership());
     let membership = match action {
         Action::Join => Membership::Join,
+        Action::Knock => match now {
+            Some(Membership::Join) => {
+                return Err(Error::Denied("You are in the room already".into()));
+            }
+            Some(Membership::Invite) => {
+                return Err(Error::Denied("You are invited to the room already".into()));
+            }
+            Some(Membership::Ban) => {
+                return Err(Error::Denied("You are banned from the room".into()));
+            }
+            Some(Membership::Leave | Membership::Knock) | None => Membership::Knock,
+        },
         Action::Invite => {
             match now {
                 Some(Membership::Join) => {

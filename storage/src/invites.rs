@@ -1,4 +1,4 @@
-//! Invites to rooms that this server is not in.
+//! Invites to rooms that this server is not in, and knocks on them.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use crate::db::Columns as _;
 use crate::events::rules;
 use crate::{Pos, Result, RoomNo, Store, UserNo};
 
-/// An invite from outside.
+/// An invite from outside, or a knock on a room outside.
 #[derive(Debug, Clone)]
 pub struct RemoteInvite {
-    /// Who is invited.
+    /// Who is invited, or knocks.
     pub user: UserNo,
     /// To which room.
     pub room: RoomNo,
-    /// Who invites.
+    /// Who invites; of a knock, the user.
     pub sender: OwnedUserId,
     /// The room's version.
     pub rules: &'static RoomRules,
-    /// The invite event's JSON; of an invite that is gone, what ended it.
+    /// The invite's or knock's JSON; of one that is gone, what ended it.
     pub event: Arc<str>,
     /// The stripped state: the text of a JSON array.
     pub stripped_state: Arc<str>,
@@ -29,7 +29,7 @@ pub struct RemoteInvite {
 }
 
 impl Store {
-    /// The invite, unless it is gone.
+    /// The invite or knock, unless it is gone.
     pub async fn remote_invite(&self, user: UserNo, room: RoomNo) -> Result<Option<RemoteInvite>> {
         self.invite(user, room, false).await
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rhizome_protocol::visibility::HistoryVisibility;
-use rhizome_protocol::{Pdu, RoomRules};
+use rhizome_protocol::{Membership, Pdu, RoomRules};
 use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName};
 
 use crate::{Error, EventNo, KeyNo, NewSnapshot, Pos, RoomNo, SnapshotNo, UserNo};
@@ -220,14 +220,16 @@ pub enum Fact {
         /// Whose.
         user: UserNo,
     },
-    /// A local user is invited to a room that this server is not in. Also makes their membership
-    /// `invite`.
+    /// A local user is invited to a room that this server is not in, or has knocked on it. Also makes that
+    /// their membership.
     RemoteInvite {
-        /// Who is invited.
+        /// Who is invited, or knocks.
         user: UserNo,
         /// To which room.
         room_id: OwnedRoomId,
-        /// Who invites.
+        /// `invite` or `knock`.
+        membership: Membership,
+        /// Who invites; of a knock, the user.
         sender: UserNo,
         /// The room's version.
         rules: &'static RoomRules,
@@ -236,7 +238,8 @@ pub enum Fact {
         /// The stripped state: the text of a JSON array.
         stripped_state: Arc<str>,
     },
-    /// The invite is rejected or withdrawn. Their membership becomes `leave`, unless they joined.
+    /// The invite is rejected or withdrawn, the knock denied or taken back. Their membership becomes `leave`,
+    /// unless they joined.
     RemoteInviteGone {
         /// Who was invited.
         user: UserNo,

@@ -3,20 +3,16 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use rhizome_protocol::{Membership, Object, Pdu, RoomRules, sign};
+use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
 use rhizome_rooms::join;
 use ruma::{
     EventId, RoomId, RoomVersionId, ServerName,
     api::federation::membership::{RawStrippedState, create_invite},
 };
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
-use super::{guard, member, v1, wire};
+use super::{guard, member, stripped, v1, wire};
 use crate::{Federation, MatrixError, RawJson, Ruma, verify};
-
-/// The most entries of stripped state that are kept, and the most bytes of all of them.
-const MAX_STRIPPED: usize = 100;
-const MAX_STRIPPED_BYTES: usize = 512 << 10;
 
 /// `PUT /_matrix/federation/v2/invite/{roomId}/{eventId}`
 pub(super) async fn invite(
@@ -93,7 +89,7 @@ async fn accept(
     if let Some(head) = fed.store().room(room_id).await? {
         guard::require_allowed(fed, origin, &head).await?;
     }
-    let stripped = stripped_state(fed, rules, room_id, stripped).await?;
+    let stripped = stripped::for_users(fed, rules, room_id, stripped).await?;
     let signed =
         sign::countersign(&pdu, fed.server_name(), fed.signing_key()).map_err(|rejection| {
             tracing::warn!(%rejection, event = %pdu.event_id(), "an invite can't be signed");
@@ -128,78 +124,6 @@ fn require_invite(
         Some(user) if user.server_name() == fed.server_name() => Ok(()),
         _ => wrong("The invited user is not of this server"),
     }
-}
-
-/// Checks `invite_room_state` and turns it into stripped state for clients: the text of a JSON array.
-///
-/// In versions whose room id is the create event's hash, entries in the form of full events must hold, and
-/// the create event must be among the entries. Entries in the stripped form are put up with everywhere:
-/// widespread servers send nothing else, whatever the version.
-async fn stripped_state(
-    fed: &Federation,
-    rules: &'static RoomRules,
-    room_id: &RoomId,
-    entries: &[Box<RawValue>],
-) -> Result<String, MatrixError> {
-    let size: usize = entries.iter().map(|entry| entry.get().len()).sum();
-    if entries.len() > MAX_STRIPPED || size > MAX_STRIPPED_BYTES {
-        return Err(MatrixError::invalid_param("invite_room_state is too large"));
-    }
-    let mut objects = Vec::with_capacity(entries.len());
-    for entry in entries {
-        objects.push(verify::parse(entry).map_err(|rejection| {
-            MatrixError::invalid_param(format!("invite_room_state: {rejection}"))
-        })?);
-    }
-    if rules.format.room_id_is_create_hash {
-        let full = objects
-            .iter()
-            .filter(|object| is_full(object))
-            .cloned()
-            .collect();
-        for checked in verify::objects(fed, rules, full).await {
-            let pdu = checked.map_err(|rejection| {
-                MatrixError::invalid_param(format!("invite_room_state: {rejection}"))
-            })?;
-            if pdu.room_id() != room_id {
-                let message = "invite_room_state has an event of another room";
-                return Err(MatrixError::invalid_param(message));
-            }
-        }
-        if !objects
-            .iter()
-            .any(|object| object.get("type") == Some(&json!("m.room.create")))
-        {
-            let message = "invite_room_state lacks the m.room.create event";
-            return Err(MatrixError::missing_param(message));
-        }
-    }
-    let stripped: Vec<Value> = objects.into_iter().filter_map(for_clients).collect();
-    Ok(Value::Array(stripped).to_string())
-}
-
-/// The stripped form of an entry, with its time if it tells one: clients date a room by its create event.
-fn for_clients(mut object: Object) -> Option<Value> {
-    let mut stripped = json!({
-        "type": object.remove("type")?,
-        "state_key": object.remove("state_key")?,
-        "sender": object.remove("sender")?,
-        "content": object.remove("content")?,
-    });
-    if let Some(ts) = object
-        .remove("origin_server_ts")
-        .filter(|ts| ts.as_i64().is_some())
-    {
-        stripped["origin_server_ts"] = ts;
-    }
-    Some(stripped)
-}
-
-/// Whether an entry has the form of a full event rather than the stripped one.
-fn is_full(object: &Object) -> bool {
-    ["auth_events", "prev_events", "hashes", "signatures"]
-        .iter()
-        .all(|key| object.contains_key(*key))
 }
 
 fn unsupported(version: &RoomVersionId) -> MatrixError {

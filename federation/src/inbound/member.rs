@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use rhizome_protocol::{Membership, Pdu, RoomRules};
-use rhizome_rooms::join::{self, AdmittedEvent, Template};
+use rhizome_protocol::{Membership, Object, Pdu, RoomRules, sign};
+use rhizome_rooms::{
+    join::{self, AdmittedEvent, Template},
+    restricted,
+};
 use rhizome_storage::RoomHead;
 use ruma::{EventId, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId};
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use super::guard;
 use crate::{Federation, MatrixError, verify};
@@ -42,7 +45,11 @@ pub(super) async fn admit(
     membership: Membership,
 ) -> Result<(Arc<RoomHead>, AdmittedEvent), MatrixError> {
     let head = guard::known(fed, origin, room_id).await?;
-    let pdu = checked(fed, head.rules, raw).await?;
+    let mut object = parsed(raw)?;
+    if membership == Membership::Join {
+        authorise(fed, origin, &head, &mut object).await?;
+    }
+    let pdu = checked_object(fed, head.rules, object).await?;
     require_membership_of(origin, &pdu, room_id, event_id, membership)?;
     let admitted = join::admit_signed(fed.rooms(), pdu).await?;
     Ok((head, admitted))
@@ -54,8 +61,53 @@ pub(super) async fn checked(
     rules: &'static RoomRules,
     raw: &RawValue,
 ) -> Result<Arc<Pdu>, MatrixError> {
-    let object =
-        verify::parse(raw).map_err(|rejection| MatrixError::bad_json(rejection.to_string()))?;
+    checked_object(fed, rules, parsed(raw)?).await
+}
+
+fn parsed(raw: &RawValue) -> Result<Object, MatrixError> {
+    verify::parse(raw).map_err(|rejection| MatrixError::bad_json(rejection.to_string()))
+}
+
+/// Signs a join that one of our users has authorised, which `make_join` named in its template (auth rule
+/// 5.2). Everything else about it is checked afterwards.
+async fn authorise(
+    fed: &Federation,
+    origin: &ServerName,
+    head: &RoomHead,
+    join: &mut Object,
+) -> Result<(), MatrixError> {
+    let by = join
+        .get("content")
+        .and_then(|content| content.get(restricted::AUTHORISED_VIA))
+        .and_then(Value::as_str)
+        .and_then(|by| <&UserId>::try_from(by).ok());
+    let Some(by) = by.filter(|_| head.rules.auth.restricted) else {
+        return Ok(());
+    };
+    if by.server_name() != fed.server_name() {
+        return Err(MatrixError::invalid_param(format!(
+            "This server can't authorise a join for {}",
+            by.server_name()
+        )));
+    }
+    let text = |key: &str| join.get(key).and_then(Value::as_str);
+    let of_origin = text("sender")
+        .and_then(|sender| <&UserId>::try_from(sender).ok())
+        .is_some_and(|sender| sender.server_name() == origin);
+    let is_join = text("type") == Some("m.room.member") && text("state_key") == text("sender");
+    if !of_origin || !is_join || text("room_id") != Some(head.room_id.as_str()) {
+        return Err(MatrixError::invalid_param("That is no join of this room"));
+    }
+    restricted::check_authorised(fed.rooms(), head, join).await?;
+    sign::sign_pdu(head.rules, join, fed.server_name(), fed.signing_key())
+        .map_err(|error| MatrixError::bad_json(error.to_string()))
+}
+
+async fn checked_object(
+    fed: &Federation,
+    rules: &'static RoomRules,
+    object: Object,
+) -> Result<Arc<Pdu>, MatrixError> {
     let checked = verify::objects(fed, rules, vec![object]).await.pop();
     match checked {
         Some(Ok(pdu)) => Ok(pdu),

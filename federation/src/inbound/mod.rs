@@ -5,9 +5,11 @@ mod event;
 mod guard;
 mod invite;
 mod join;
+mod knock;
 mod leave;
 mod member;
 mod state;
+pub(crate) mod stripped;
 mod transaction;
 mod v1;
 mod wire;
@@ -55,6 +57,9 @@ pub fn routes() -> Router<Federation> {
         .ruma_route(join::make_join)
         .ruma_route(join::send_join)
         .ruma_route(join::send_join_v1)
+        // Knocking upon a room
+        .ruma_route(knock::make_knock)
+        .ruma_route(knock::send_knock)
         // Inviting to a room
         .ruma_route(invite::invite)
         .ruma_route(invite::invite_v1)

@@ -256,7 +256,8 @@ async fn put_aside(
 
 /// An invite that we keep for a user of ours ends when whoever invited takes it back: by a later event that
 /// rests on the invite and makes the user leave, or bans them. We aren't in the room, so nobody else tells;
-/// and we don't know its powers, so that we can't tell whether anybody else was allowed to.
+/// and we don't know its powers, so that we can't tell whether anybody else was allowed to. A knock ends by
+/// such an event of anybody's: only the room's servers know its id.
 async fn withdrawn_invite(
     fed: &Federation,
     origin: &ServerName,
@@ -288,7 +289,8 @@ async fn withdrawn_invite(
         .ok()
         .and_then(|object| verify::event_id(invite.rules, &object));
     let rests_on_it = invited_by.is_some_and(|invite| pdu.auth_events().contains(&invite));
-    if ends && rests_on_it && pdu.sender() == invite.sender {
+    let is_knock = invite.sender == *user;
+    if ends && rests_on_it && (is_knock || pdu.sender() == invite.sender) {
         join::remote_invite_gone(fed.rooms(), &pdu).await?;
     }
     Ok(())

@@ -43,10 +43,9 @@ pub const ALL_VERSIONS: [RoomVersionId; 12] = [
 ];
 
 /// The versions that every story about rooms is told in: one of each form of events and ids.
-pub const VERSIONS: [RoomVersionId; 5] = [
+pub const VERSIONS: [RoomVersionId; 4] = [
     RoomVersionId::V1,
     RoomVersionId::V3,
-    RoomVersionId::V10,
     RoomVersionId::V11,
     RoomVersionId::V12,
 ];

@@ -87,8 +87,8 @@ impl Maker<'_> {
                 }
             }
         }
-        for (offset, (user, room, gone)) in self.planned(|planned| self.invite_of(planned)) {
-            members.invite(user, room, gone, offset);
+        for (offset, (user, room, new)) in self.planned(|planned| self.invite_of(planned)) {
+            members.invite(user, room, new, offset);
         }
         let rows: Vec<_> = members
             .rows
@@ -144,15 +144,18 @@ impl Maker<'_> {
         )
     }
 
-    fn invite_of(&self, planned: &Planned) -> Option<(UserNo, RoomNo, bool)> {
+    /// An invite or a knock that came or, as `None`, is gone.
+    fn invite_of(&self, planned: &Planned) -> Option<(UserNo, RoomNo, Option<Membership>)> {
         let Planned::Fact { job, fact } = planned else {
             return None;
         };
         let job = self.job(*job)?;
         let room = (*job.gathered.fact_rooms.get(*fact)?)?;
         match job.set.facts.get(*fact)? {
-            Fact::RemoteInvite { user, .. } => Some((*user, room, false)),
-            Fact::RemoteInviteGone { user, .. } => Some((*user, room, true)),
+            Fact::RemoteInvite {
+                user, membership, ..
+            } => Some((*user, room, Some(*membership))),
+            Fact::RemoteInviteGone { user, .. } => Some((*user, room, None)),
             _ => None,
         }
     }
@@ -198,22 +201,19 @@ impl Members {
         (joined, invited)
     }
 
-    fn invite(&mut self, user: UserNo, room: RoomNo, gone: bool, offset: i64) {
+    fn invite(&mut self, user: UserNo, room: RoomNo, new: Option<Membership>, offset: i64) {
         let key = (user, room);
         let before = self.old.get(&key).copied();
         // We are in the room: its state says what the user's membership is.
         let is_ours = before.is_some_and(|old| {
             old.counted && matches!(old.membership, Membership::Join | Membership::Invite)
         });
-        let is_invited = before.is_some_and(|old| old.membership == Membership::Invite);
-        if is_ours || (gone && !is_invited) {
+        let is_invited = before
+            .is_some_and(|old| matches!(old.membership, Membership::Invite | Membership::Knock));
+        if is_ours || (new.is_none() && !is_invited) {
             return;
         }
-        let membership = if gone {
-            Membership::Leave
-        } else {
-            Membership::Invite
-        };
+        let membership = new.unwrap_or(Membership::Leave);
         self.put(key, before, membership, None, offset, false);
     }
 

@@ -97,6 +97,7 @@ async fn invites_from_outside_come_and_go() {
             .unwrap();
         let room_id = OwnedRoomId::try_from("!far:there.example").unwrap();
         let invite = Fact::RemoteInvite {
+            membership: rhizome_protocol::Membership::Invite,
             user: alice,
             room_id: room_id.clone(),
             sender: bob,
@@ -129,6 +130,7 @@ async fn invites_from_outside_come_and_go() {
         let room_of_ours = Room::new(&store, "ours").await;
         let carol = store.user_no(&user("carol")).await.unwrap();
         let early = Fact::RemoteInvite {
+            membership: rhizome_protocol::Membership::Invite,
             user: carol,
             room_id: room_of_ours.id.clone(),
             sender: bob,

@@ -135,6 +135,7 @@ async fn facts_come_back() {
                     device: Some(text.as_str().into()),
                 },
                 Fact::RemoteInvite {
+                    membership: rhizome_protocol::Membership::Invite,
                     user: alice,
                     room_id: room.id.clone(),
                     sender: alice,
