@@ -1,11 +1,12 @@
 //! Flows between servers, in one process.
 //!
 //! - `transport`: real sockets and TLS on 127.0.0.1 with a throwaway CA.
-//! - `rooms`, `inbound`, `inbox`: stories of rooms on several servers (`world`), on both databases.
+//! - `rooms`, `doors`, `inbound`, `inbox`: stories of rooms on several servers (`world`), on both databases.
 //! - `sender`: transactions over an in-process network, on both databases.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod doors;
 mod inbound;
 mod inbox;
 mod rooms;
