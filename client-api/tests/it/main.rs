@@ -8,6 +8,7 @@
 
 mod accounts;
 mod asking;
+mod doors;
 mod harness;
 mod http;
 mod profiles;

@@ -97,7 +97,7 @@ async fn invites_from_outside_come_and_go() {
             .unwrap();
         let room_id = OwnedRoomId::try_from("!far:there.example").unwrap();
         let invite = Fact::RemoteInvite {
-            membership: rhizome_protocol::Membership::Invite,
+            membership: Membership::Invite,
             user: alice,
             room_id: room_id.clone(),
             sender: bob,
@@ -126,11 +126,42 @@ async fn invites_from_outside_come_and_go() {
         assert_eq!(&*ended.unwrap().event, "{\"left\":\"\\u0000\"}");
         let row = store.membership(alice, room).await.unwrap().unwrap();
         assert_eq!((row.membership, row.since), (Membership::Leave, pos));
+        // A knock is kept like an invite, until it becomes one, or is gone.
+        for membership in [Membership::Knock, Membership::Invite, Membership::Knock] {
+            let Fact::RemoteInvite {
+                user,
+                room_id,
+                sender,
+                rules,
+                event,
+                stripped_state,
+                ..
+            } = invite.clone()
+            else {
+                unreachable!()
+            };
+            let next = Fact::RemoteInvite {
+                user,
+                room_id,
+                membership,
+                sender,
+                rules,
+                event,
+                stripped_state,
+            };
+            let pos = commit(&store, vec![next]).await.unwrap();
+            let row = store.membership(alice, room).await.unwrap().unwrap();
+            assert_eq!((row.membership, row.since), (membership, pos));
+            assert!(store.remote_invite(alice, room).await.unwrap().is_some());
+        }
+        commit(&store, vec![gone.clone()]).await.unwrap();
+        let row = store.membership(alice, room).await.unwrap().unwrap();
+        assert_eq!(row.membership, Membership::Leave);
         // A room that we come to take part in speaks for itself.
         let room_of_ours = Room::new(&store, "ours").await;
         let carol = store.user_no(&user("carol")).await.unwrap();
         let early = Fact::RemoteInvite {
-            membership: rhizome_protocol::Membership::Invite,
+            membership: Membership::Invite,
             user: carol,
             room_id: room_of_ours.id.clone(),
             sender: bob,
