@@ -27,7 +27,7 @@ use ruma::{
     api::federation::membership::prepare_join_event,
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     Federation, MatrixError,
@@ -307,6 +307,11 @@ async fn through(
     let answer = handshake::submit(fed, server, "send_join", &join, limits).await?;
     let answer: Answer = serde_json::from_str(answer.get())
         .map_err(|error| OutboundError::Answer(error.to_string()))?;
+    let (rules, join) = if template.room_version.is_some() {
+        (rules, join)
+    } else {
+        of_unnamed_version(&answer.state, join)?
+    };
     let event = countersigned(fed, rules, &join, answer.event).await;
     let state = verify::batch(fed, rules, room_id, answer.state).await;
     let auth_chain = verify::batch(fed, rules, room_id, answer.auth_chain).await;
@@ -321,6 +326,32 @@ async fn through(
     )
     .await?;
     Ok(())
+}
+
+/// A template that names no room version is of a room of version 1 or 2, whose events look alike: which,
+/// the create event tells.
+fn of_unnamed_version(
+    state: &[Box<RawValue>],
+    join: Arc<Pdu>,
+) -> Result<(&'static RoomRules, Arc<Pdu>), MatrixError> {
+    let create = state
+        .iter()
+        .filter_map(|raw| verify::parse(raw).ok())
+        .find(|event| event.get("type").and_then(Value::as_str) == Some("m.room.create"));
+    let content = create.as_ref().and_then(|create| create.get("content"));
+    let told = content
+        .and_then(Value::as_object)
+        .and_then(RoomRules::of_create)
+        .filter(|rules| rules.format == join.rules().format);
+    match told {
+        Some(rules) if rules != join.rules() => {
+            let (id, json) = (join.event_id().to_owned(), join.json().clone());
+            let join = Pdu::from_stored(rules, id, json)
+                .map_err(|rejection| MatrixError::bad_gateway(rejection.to_string()))?;
+            Ok((rules, Arc::new(join)))
+        }
+        _ => Ok((join.rules(), join)),
+    }
 }
 
 /// What of a `send_join` answer matters.
@@ -347,4 +378,45 @@ async fn countersigned(
     given
         .filter(|given| given.event_id() == join.event_id() && given.content() == join.content())
         .unwrap_or_else(|| Arc::clone(join))
+}
+
+#[cfg(test)]
+mod tests {
+    use rhizome_protocol::draft;
+    use ruma::{server_name, user_id};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_create_event_tells_version_1_from_2() {
+        let key = rhizome_protocol::sign::KeyPair::from_seed("a", &[1; 32]).unwrap();
+        let rules = RoomRules::named("1").unwrap();
+        let draft = Draft {
+            room_id: Some(RoomId::parse("!r:a.example").unwrap()),
+            sender: user_id!("@bob:b.example").to_owned(),
+            kind: "m.room.member".into(),
+            state_key: Some("@bob:b.example".into()),
+            content: Object::new(),
+            redacts: None,
+        };
+        let place = draft::Place::default();
+        let join = draft::build(rules, &draft, &place, server_name!("b.example"), &key).unwrap();
+        let join = Arc::new(join);
+        for (content, version) in [
+            (json!({}), "1"),
+            (json!({ "room_version": "1" }), "1"),
+            (json!({ "room_version": "2" }), "2"),
+            // Such a room would have had to name its version.
+            (json!({ "room_version": "10" }), "1"),
+            (json!({ "room_version": 2 }), "1"),
+        ] {
+            let create = json!({ "type": "m.room.create", "content": content });
+            let state = [json!({ "type": "m.room.name" }), create]
+                .map(|event| RawValue::from_string(event.to_string()).unwrap());
+            let (rules, same) = of_unnamed_version(&state, Arc::clone(&join)).unwrap();
+            assert_eq!((rules.id(), same.rules().id()), (version, version));
+            assert_eq!(same.json(), join.json());
+        }
+    }
 }
