@@ -2,9 +2,9 @@
 //! (<https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>).
 //!
 //! 1. An alias becomes a room id and servers to ask.
-//! 2. Joins of one room go one after the other: whoever comes second finds us in the room.
-//! 3. In the room already: the join is a local event like any other.
-//! 4. Otherwise each candidate server is asked: template (`make_join`), sign, hand in (`send_join`).
+//! 2. In the room already: the join is a local event like any other.
+//! 3. If not, joins of one room go one after the other: whoever comes second finds us in the room.
+//! 4. Then each candidate server is asked: template (`make_join`), sign, hand in (`send_join`).
 //! 5. The answer's events are checked (format, signatures, hash; keys fetched in parallel), then
 //!    [`rhizome_rooms::join::adopt`] checks that they authorise each other and the join, and takes the room.
 //! 6. Events that arrived meanwhile wait in the inbox; they are decided now.
@@ -150,15 +150,14 @@ async fn join_room(
     via: Vec<OwnedServerName>,
     content: Object,
 ) -> Result<(), MatrixError> {
-    // Step 2. Events of the room are no part of this: the lock is about joining only.
+    // Step 2.
+    if as_residents(fed, user, room_id, &content).await? {
+        return Ok(());
+    }
+    // Step 3. Events of the room are no part of this: the lock is about joining only.
     let _only = fed.inbound().joins.lock(room_id.to_owned()).await;
-    // Step 3.
-    if read::server_in_room(fed.rooms(), room_id, fed.server_name()).await? {
-        match join_locally(fed, user, room_id, content.clone()).await {
-            // None of our users may let this one in; another server's may.
-            Err(error) if is_unable(&error) => {}
-            done => return done,
-        }
+    if as_residents(fed, user, room_id, &content).await? {
+        return Ok(());
     }
     // Step 4.
     let candidates = candidates(fed, user, room_id, via).await?;
@@ -196,6 +195,23 @@ async fn join_room(
 /// Whether a server merely can't let the user into a restricted room itself.
 fn is_unable(error: &MatrixError) -> bool {
     [UNABLE_TO_AUTHORISE, UNABLE_TO_GRANT].contains(&&*error.errcode)
+}
+
+/// Joins by a local event, if we are in the room and one of our users can let this one in.
+async fn as_residents(
+    fed: &Federation,
+    user: &UserId,
+    room_id: &RoomId,
+    content: &Object,
+) -> Result<bool, MatrixError> {
+    if !read::server_in_room(fed.rooms(), room_id, fed.server_name()).await? {
+        return Ok(false);
+    }
+    match join_locally(fed, user, room_id, content.clone()).await {
+        // None of our users may let this one in; another server's may.
+        Err(error) if is_unable(&error) => Ok(false),
+        done => done.map(|()| true),
+    }
 }
 
 async fn join_locally(

@@ -194,7 +194,10 @@ impl<'a> Run<'a> {
             servers,
         } = decided;
         let count = chain.len();
-        let (write, tip) = chain.into_write(Some(version));
+        let (write, tip) = match chain.finish(Some(version)).await {
+            Ok(finished) => finished,
+            Err(error) => return fail_all(jobs, &error),
+        };
         self.ahead += count;
         self.pending = servers.map(|servers| Pending {
             tip,

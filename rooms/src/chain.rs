@@ -2,7 +2,7 @@
 //!
 //! A chain starts at a room's [`Tip`]: its head, the end of another chain that isn't stored yet, or
 //! nothing for a new room. Each event that is added follows the one before it, is authorised by the state
-//! after it, and moves that state on. Nothing is written: [`Chain::into_write`] gives the room's part of
+//! after it, and moves that state on. Nothing is written: [`Chain::finish`] gives the room's part of
 //! a [`rhizome_storage::WriteSet`] and the tip from which the next chain may go on.
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -14,8 +14,8 @@ use rhizome_protocol::{
     rules::EventIdFormat,
 };
 use rhizome_storage::{
-    CurrentState, NewEvent, NewSnapshot, Redacts, RoomHead, RoomNo, RoomWrite, SnapshotNo,
-    StateChange, TxnKey,
+    CurrentState, EventNo, KeyNo, NewEvent, Redacts, RoomHead, RoomNo, RoomWrite, SnapshotNo,
+    StateChange, Store, TxnKey,
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, UserId};
 
@@ -94,9 +94,13 @@ pub(crate) struct Chain<'a> {
     /// The state before the first event, and the event that it was decided upon.
     base: Option<SnapshotNo>,
     follows: Option<OwnedEventId>,
-    events: Vec<NewEvent>,
-    snapshots: Vec<NewSnapshot>,
-    changes: Vec<StateChange>,
+    events: Vec<Pushed>,
+}
+
+/// An event of the chain, without the snapshots around it, and what it replaces in the state.
+struct Pushed {
+    event: NewEvent,
+    replaces: Option<EventNo>,
 }
 
 impl<'a> Chain<'a> {
@@ -108,8 +112,6 @@ impl<'a> Chain<'a> {
             follows: tip.pending.clone(),
             tip,
             events: Vec::new(),
-            snapshots: Vec::new(),
-            changes: Vec::new(),
         }
     }
 
@@ -228,36 +230,17 @@ impl<'a> Chain<'a> {
         redacts: Option<Redacts>,
         send_to: Option<Vec<OwnedServerName>>,
     ) -> Result<()> {
-        let store = self.rooms.store();
-        let no = store.next_event_no().await?;
+        let no = self.rooms.store().next_event_no().await?;
         let tip = &mut self.tip;
-        let before = tip.snapshot;
         let visibility = tip.view.visibility();
+        let mut replaces = None;
         if let Some(state_key) = pdu.state_key() {
-            let key = store.key_no(pdu.kind(), state_key).await?;
-            let old = tip.view.held(pdu.kind(), state_key).map(|held| held.no);
-            let snapshot = store
-                .derive_snapshot(tip.room, before, &[(key, Some(no))])
-                .await?;
-            tip.snapshot = Some(snapshot.no());
-            self.snapshots.push(snapshot);
-            // One change per entry: a second one within the chain goes on from the first.
-            match self.changes.iter_mut().find(|change| change.key == key) {
-                Some(change) => change.new = Some(no),
-                None => self.changes.push(StateChange {
-                    key,
-                    old,
-                    new: Some(no),
-                }),
-            }
-            tip.view.put(
-                pdu.kind(),
-                state_key,
-                Some(Held {
-                    no,
-                    pdu: pdu.clone(),
-                }),
-            );
+            replaces = tip.view.held(pdu.kind(), state_key).map(|held| held.no);
+            let held = Held {
+                no,
+                pdu: pdu.clone(),
+            };
+            tip.view.put(pdu.kind(), state_key, Some(held));
         }
         if tip.room_id.is_none() {
             tip.room_id = Some(pdu.room_id().to_owned());
@@ -268,37 +251,78 @@ impl<'a> Chain<'a> {
         }
         tip.depth = tip.depth.saturating_add(1).min(tip.rules.max_depth());
         tip.pending = Some(pdu.event_id().to_owned());
-        self.events.push(NewEvent {
-            state_before: before,
-            state_after: tip.snapshot,
+        let event = NewEvent {
             visibility: Some(visibility),
             redacts,
             txn,
             send_to,
             ..NewEvent::new(no, pdu)
-        });
+        };
+        self.events.push(Pushed { event, replaces });
         Ok(())
     }
 
     /// The room's part of the write set, and the tip after it.
-    pub(crate) fn into_write(self, expect: Option<i64>) -> (RoomWrite, Tip) {
-        let current = match (self.changes.is_empty(), self.tip.snapshot) {
-            (false, Some(snapshot)) => Some(CurrentState {
-                snapshot,
-                changes: self.changes,
-            }),
-            _ => None,
-        };
-        let write = RoomWrite {
+    pub(crate) async fn finish(self, expect: Option<i64>) -> Result<(RoomWrite, Tip)> {
+        let mut write = RoomWrite {
             room: self.tip.room,
             expect,
             follows: self.follows,
-            events: self.events,
-            snapshots: self.snapshots,
-            current,
             ..RoomWrite::default()
         };
-        (write, self.tip)
+        let mut tip = self.tip;
+        let mut changes = Vec::new();
+        let store = self.rooms.store();
+        let mut keys = state_keys(store, &self.events).await?.into_iter();
+        for Pushed {
+            mut event,
+            replaces,
+        } in self.events
+        {
+            event.state_before = tip.snapshot;
+            if event.pdu.state_key().is_some()
+                && let Some(key) = keys.next()
+            {
+                let entry = [(key, Some(event.no))];
+                let derived = store
+                    .derive_snapshot(write.room, tip.snapshot, &entry)
+                    .await?;
+                tip.snapshot = Some(derived.no());
+                write.snapshots.push(derived);
+                note(&mut changes, key, replaces, event.no);
+            }
+            event.state_after = tip.snapshot;
+            write.events.push(event);
+        }
+        if let (false, Some(snapshot)) = (changes.is_empty(), tip.snapshot) {
+            write.current = Some(CurrentState { snapshot, changes });
+        }
+        Ok((write, tip))
+    }
+}
+
+/// The numbers of the entries that the state events among these set. All at once: new ones cost a
+/// transaction.
+async fn state_keys(store: &Store, events: &[Pushed]) -> Result<Vec<KeyNo>> {
+    let keys: Vec<(&str, &str)> = events
+        .iter()
+        .filter_map(|pushed| Some((pushed.event.pdu.kind(), pushed.event.pdu.state_key()?)))
+        .collect();
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(store.key_nos(&keys).await?)
+}
+
+/// One change per entry: a second one within the chain goes on from the first.
+fn note(changes: &mut Vec<StateChange>, key: KeyNo, old: Option<EventNo>, new: EventNo) {
+    match changes.iter_mut().find(|change| change.key == key) {
+        Some(change) => change.new = Some(new),
+        None => changes.push(StateChange {
+            key,
+            old,
+            new: Some(new),
+        }),
     }
 }
 
@@ -329,7 +353,7 @@ fn hash_of(pdu: &Pdu) -> Option<(OwnedEventId, ReferenceHash)> {
 
 #[cfg(test)]
 mod tests {
-    use rhizome_storage::{EventNo, Extremity};
+    use rhizome_storage::Extremity;
 
     use super::*;
 

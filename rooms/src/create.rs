@@ -94,7 +94,7 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
         .room_id()
         .cloned()
         .ok_or_else(|| Error::InvalidRoomState("The room has no create event".into()))?;
-    let (mut write, _) = chain.into_write(None);
+    let (mut write, _) = chain.finish(None).await?;
     write.create = Some(NewRoom {
         room_id: room_id.clone(),
         rules,

@@ -42,7 +42,8 @@ impl Reader {
         let at_once = self.since.is_none() || self.ask.full_state;
         self.app.store.log().refresh().await?;
         loop {
-            let news = self.pass().await?;
+            // Boxed, so that a reader who waits doesn't hold the room that a pass needs.
+            let news = Box::pin(self.pass()).await?;
             let over = at_once
                 || tokio::time::Instant::now() >= deadline
                 || self.app.shutdown.is_cancelled();
@@ -144,7 +145,9 @@ impl Reader {
             let upto = log.head();
             let again = store.memberships_of(self.viewer.user).await?;
             // Nothing may have moved beyond the position, or before it but after `rows` was read.
-            if again == rows && rows.iter().all(|row| row.pos <= upto && row.since <= upto) {
+            if (Arc::ptr_eq(&again, &rows) || again == rows)
+                && rows.iter().all(|row| row.pos <= upto && row.since <= upto)
+            {
                 return Ok((upto, ephemeral, rows));
             }
             // Memberships read from the database may be ahead of what this process has heard of.

@@ -127,6 +127,10 @@ async fn member_change(
     };
     let user_no = store.user_no(user).await?;
     let server = store.server_nos(&[user.server_name()]).await?;
+    let names = &store.core.caches.server_names;
+    if let Some(no) = server.first().filter(|no| names.get(no).is_none()) {
+        names.insert(*no, user.server_name().to_owned());
+    }
     Ok(Some(MemberChange {
         user: user_no,
         server: server.first().copied().unwrap_or_default(),

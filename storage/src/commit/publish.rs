@@ -8,9 +8,11 @@ use super::event_rows::txn_owner;
 use super::group::Written;
 use super::rows::Planned;
 use crate::db::signed;
+use rhizome_protocol::Membership;
+
 use crate::{
-    AccountData, Entry, EntryKind, Error, Fact, NewEvent, Pos, Receipt, Result, RoomNo, Store,
-    StoredEvent,
+    AccountData, Entry, EntryKind, Error, Fact, NewEvent, Pos, Receipt, Result, RoomNo, ServerNo,
+    Store, StoredEvent,
 };
 
 /// How often reading other processes' entries is tried before the tail is left behind.
@@ -162,7 +164,11 @@ fn forget(store: &Store, jobs: &[Job], written: &Written) {
             }
             for member in gathered.members.iter().flatten() {
                 caches.memberships.remove(&member.user);
-                caches.joined_servers.remove(&write.room);
+                if member.membership != Membership::Join
+                    || !is_joined(store, write.room, member.server)
+                {
+                    caches.joined_servers.remove(&write.room);
+                }
             }
         }
         for fact in &job.set.facts {
@@ -178,6 +184,18 @@ fn forget(store: &Store, jobs: &[Job], written: &Written) {
     if !written.known.wanted_auth.is_empty() {
         caches.auth.clear();
     }
+}
+
+/// Whether the cache says that the server is in the room, so that one more of its users changes nothing.
+fn is_joined(store: &Store, room: RoomNo, server: ServerNo) -> bool {
+    let caches = &store.core.caches;
+    let (Some(servers), Some(name)) = (
+        caches.joined_servers.get(&room),
+        caches.server_names.get(&server),
+    ) else {
+        return false;
+    };
+    servers.contains(&name)
 }
 
 fn entry(
