@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 
-use crate::db::{Columns as _, signed};
+use crate::db::{Columns as _, json_numbers, signed};
 use crate::{EventNo, KeyNo, Pos, Result, RoomNo, Store, StoredEvent};
 
 /// A place between events: right after the event with this depth and order.
@@ -101,6 +101,28 @@ impl Store {
             .bind(signed(limit));
         let mut nos = numbers(&self.rows(query).await?)?;
         nos.reverse();
+        self.events_by_no(&nos).await
+    }
+
+    /// The newest `limit` live events up to `upto` of each of these rooms, in order, room by room.
+    pub async fn room_timelines(
+        &self,
+        rooms: &[RoomNo],
+        upto: Pos,
+        limit: usize,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
+        let query = self
+            .sql(
+                "SELECT e.no FROM EACH($1) JOIN event e \
+                 ON e.room = CAST(value ->> 0 AS BIGINT) AND e.ord IN (\
+                 SELECT n.ord FROM event n WHERE n.room = CAST(value ->> 0 AS BIGINT) \
+                 AND n.ord IS NOT NULL AND n.ord > 0 AND n.ord <= $2 ORDER BY n.ord DESC LIMIT $3) \
+                 ORDER BY e.room, e.ord",
+            )
+            .bind(json_numbers(rooms.iter().map(|room| room.0)))
+            .bind(upto.0)
+            .bind(signed(limit));
+        let nos = numbers(&self.rows(query).await?)?;
         self.events_by_no(&nos).await
     }
 

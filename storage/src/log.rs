@@ -74,6 +74,11 @@ impl Log {
         self.store.core.tail.range(after, upto, usize::MAX)
     }
 
+    /// The changes of a room's current state with `after < pos ≤ upto`, if the tail goes back that far.
+    pub fn state_changes(&self, room: RoomNo, after: Pos, upto: Pos) -> Option<Vec<Arc<Entry>>> {
+        self.store.core.tail.changes(room, after, upto)
+    }
+
     /// The first `limit` entries with `after < pos ≤ upto`: from memory if the tail goes back that far,
     /// else from the database. Fewer than `limit` means that there are no more up to `upto`. Give an
     /// `upto` that is not beyond [`Log::head`].

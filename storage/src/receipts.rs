@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 
-use crate::db::Columns as _;
+use crate::db::{Columns as _, json_numbers};
 use crate::{Pos, Receipt, Result, RoomNo, Store, UserNo};
 
 impl Store {
@@ -22,6 +22,23 @@ impl Store {
             )
             .bind(room.0)
             .bind(after.0)
+            .bind(upto.0);
+        self.rows(query).await?.iter().map(receipt).collect()
+    }
+
+    /// All receipts in these rooms up to a position, room by room.
+    pub async fn receipts_in_rooms(
+        &self,
+        rooms: &[RoomNo],
+        upto: Pos,
+    ) -> Result<Vec<Arc<Receipt>>> {
+        let query = self
+            .sql(
+                "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
+                 WHERE room IN (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1)) AND pos <= $2 \
+                 ORDER BY room, pos",
+            )
+            .bind(json_numbers(rooms.iter().map(|room| room.0)))
             .bind(upto.0);
         self.rows(query).await?.iter().map(receipt).collect()
     }

@@ -29,6 +29,8 @@ struct Ring {
     bytes: usize,
     /// Where in the log an event in the ring stands, to replace it when it is redacted.
     events: HashMap<EventNo, Pos>,
+    /// Where in the ring each room's current state changed.
+    changes: HashMap<RoomNo, VecDeque<Pos>>,
 }
 
 impl Tail {
@@ -42,6 +44,7 @@ impl Tail {
                 entries: VecDeque::new(),
                 bytes: 0,
                 events: HashMap::new(),
+                changes: HashMap::new(),
             }),
             head: watch::Sender::new(head),
             waiting: Mutex::default(),
@@ -82,6 +85,27 @@ impl Tail {
         let found = ring.entries.range(start..);
         let found = found.take_while(|(entry, _)| entry.pos <= upto).take(limit);
         Some(found.map(|(entry, _)| entry.clone()).collect())
+    }
+
+    /// The changes of a room's current state with `after < pos ≤ upto`; `None` if they go back further
+    /// than the tail does.
+    pub(crate) fn changes(&self, room: RoomNo, after: Pos, upto: Pos) -> Option<Vec<Arc<Entry>>> {
+        let ring = self.read();
+        if after < ring.floor {
+            return None;
+        }
+        let Some(places) = ring.changes.get(&room) else {
+            return Some(Vec::new());
+        };
+        let start = places.partition_point(|pos| *pos <= after);
+        let within = places.range(start..).take_while(|pos| **pos <= upto);
+        let entry = |pos: &Pos| {
+            let found = ring
+                .entries
+                .binary_search_by_key(pos, |(entry, _)| entry.pos);
+            Some(ring.entries.get(found.ok()?)?.0.clone())
+        };
+        Some(within.filter_map(entry).collect())
     }
 
     /// The event, if the tail holds it.
@@ -127,8 +151,14 @@ impl Tail {
             let mut ring = self.write();
             for entry in entries {
                 let bytes = weigh(entry);
-                if let EntryKind::Event { event, .. } = &entry.kind {
-                    ring.events.insert(event.no, entry.pos);
+                match &entry.kind {
+                    EntryKind::Event { event, .. } => {
+                        ring.events.insert(event.no, entry.pos);
+                    }
+                    EntryKind::State { room, .. } => {
+                        ring.changes.entry(*room).or_default().push_back(entry.pos);
+                    }
+                    _ => {}
                 }
                 ring.bytes += bytes;
                 ring.entries.push_back((entry.clone(), bytes));
@@ -139,9 +169,7 @@ impl Tail {
                 };
                 ring.bytes -= bytes;
                 ring.floor = dropped.pos;
-                if let EntryKind::Event { event, .. } = &dropped.kind {
-                    ring.events.remove(&event.no);
-                }
+                ring.forget(&dropped);
             }
             ring.head = head;
         }
@@ -155,12 +183,34 @@ impl Tail {
             let mut ring = self.write();
             ring.entries.clear();
             ring.events.clear();
+            ring.changes.clear();
             ring.bytes = 0;
             ring.floor = head;
             ring.head = head;
         }
         self.head.send_replace(head);
         lock(&self.waiting).waiters.values().for_each(Waiter::wake);
+    }
+}
+
+impl Ring {
+    /// Takes an entry that was dropped, the oldest, out of the indexes.
+    fn forget(&mut self, dropped: &Entry) {
+        match &dropped.kind {
+            EntryKind::Event { event, .. } => {
+                self.events.remove(&event.no);
+            }
+            EntryKind::State { room, .. } => {
+                let Some(places) = self.changes.get_mut(room) else {
+                    return;
+                };
+                places.pop_front();
+                if places.is_empty() {
+                    self.changes.remove(room);
+                }
+            }
+            _ => {}
+        }
     }
 }
 

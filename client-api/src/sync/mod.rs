@@ -14,6 +14,7 @@
 
 pub mod decide;
 mod devices;
+mod first;
 pub mod ignored;
 pub mod lazy;
 mod reader;

@@ -116,6 +116,7 @@ impl Reader {
             upto,
             ephemeral: (heard, ephemeral),
             all_account_data: tokio::sync::OnceCell::new(),
+            first: tokio::sync::OnceCell::new(),
         };
         let mut news = loader.rooms(&rows, &window, next.clone()).await?;
         news.account_data = loader.global_account_data(&window).await?;

@@ -10,6 +10,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use super::{
     Ask,
     decide::Change,
+    first::FirstLook,
     lazy::LazyMembers,
     state::view_of,
     window::{CHUNK, RoomWindow, changes},
@@ -43,6 +44,8 @@ pub struct Loader<'a> {
     pub ephemeral: (i64, i64),
     /// All of the reader's account data, loaded once if a room is told as a whole.
     pub all_account_data: tokio::sync::OnceCell<Vec<Arc<AccountData>>>,
+    /// Of a first answer: what was read of all its rooms at once.
+    pub first: tokio::sync::OnceCell<FirstLook>,
 }
 
 /// A timeline.
@@ -147,7 +150,10 @@ impl Loader<'_> {
                     .await?
                 }
                 Extent::Whole => {
-                    self.timeline(row.room, &standing, Pos(0), self.upto, &[], false)
+                    let first = self.first.get();
+                    let (known, complete) =
+                        first.map_or((&[][..], false), |first| first.timeline(row.room));
+                    self.timeline(row.room, &standing, Pos(0), self.upto, known, complete)
                         .await?
                 }
             };
@@ -354,6 +360,19 @@ impl Loader<'_> {
         })
     }
 
+    /// Reads what a first answer tells of each of these rooms.
+    pub(super) async fn look_first(&self, rows: &[MembershipRow]) -> Result<(), MatrixError> {
+        let joined = rows
+            .iter()
+            .filter(|row| row.membership == Membership::Join)
+            .map(|row| row.room);
+        let joined: Vec<RoomNo> = joined.collect();
+        let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
+        let read = || FirstLook::read(self.store, &joined, self.upto, CHUNK.min(limit + 1));
+        self.first.get_or_try_init(read).await?;
+        Ok(())
+    }
+
     fn wants(&self, event: &StoredEvent) -> bool {
         filter::wants_event(&self.ask.filter.room.timeline, event)
             && (self.ignored.is_empty()
@@ -376,7 +395,10 @@ impl Loader<'_> {
         if filter::wants_kind(section, "m.receipt") {
             let receipts = match extent {
                 Extent::Since(_) => window.receipts.clone(),
-                Extent::Whole => self.store.receipts_in(room, Pos(0), self.upto).await?,
+                Extent::Whole => match self.first.get() {
+                    Some(first) => first.receipts(room).to_vec(),
+                    None => self.store.receipts_in(room, Pos(0), self.upto).await?,
+                },
             };
             for receipt in receipts {
                 // Private receipts are their owner's alone.

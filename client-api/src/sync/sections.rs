@@ -48,6 +48,9 @@ impl Loader<'_> {
             }
             None => HashSet::new(),
         };
+        if self.after.is_none() {
+            self.look_first(rows).await?;
+        }
         for row in rows {
             // Other devices of the user still have to hear that a forgotten room was left.
             let recent = self.after.is_some_and(|after| row.pos > after);

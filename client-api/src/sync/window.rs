@@ -231,10 +231,9 @@ pub async fn changes(
     after: Pos,
     upto: Pos,
 ) -> Result<Vec<Change>, MatrixError> {
-    let rows = match store.log().tail(after, upto) {
+    let rows = match store.log().state_changes(room, after, upto) {
         Some(entries) => entries
             .iter()
-            .filter(|entry| entry.room() == Some(room))
             .filter_map(|entry| match entry.kind {
                 EntryKind::State { key, old, new, .. } => Some((entry.pos, key, old, new)),
                 _ => None,

@@ -140,3 +140,94 @@ async fn a_new_epoch_is_kept() {
     })
     .await;
 }
+
+/// What is read of many rooms at once is what each of them has.
+#[tokio::test]
+async fn many_rooms_are_read_like_each_of_them() {
+    each_database(|store| async move {
+        let rooms = [
+            Room::new(&store, "a").await,
+            Room::new(&store, "b").await,
+            Room::new(&store, "c").await,
+        ];
+        let alice = store.user_no(&rooms[0].alice).await.unwrap();
+        for turn in 0..6 {
+            for (index, room) in rooms.iter().enumerate().take(2) {
+                let event_id = room.send(&format!("{turn}")).await;
+                let receipt = Fact::Receipt {
+                    room: room.no,
+                    user: alice,
+                    kind: "m.read".to_owned(),
+                    thread: (index == 0).then(|| format!("$thread{turn}")),
+                    event_id,
+                    ts: turn,
+                };
+                let set = WriteSet {
+                    facts: vec![receipt],
+                    ..WriteSet::default()
+                };
+                store.commit(set).await.unwrap();
+            }
+        }
+        let upto = Pos(store.log().head().0 - 3);
+        let nos: Vec<_> = rooms.iter().map(|room| room.no).collect();
+        let (mut events, mut receipts) = (Vec::new(), Vec::new());
+        for no in &nos {
+            events.extend(store.room_timeline(*no, Pos(0), upto, 4).await.unwrap());
+            receipts.extend(store.receipts_in(*no, Pos(0), upto).await.unwrap());
+        }
+        let ids = |events: &[std::sync::Arc<rhizome_storage::StoredEvent>]| -> Vec<_> {
+            let ids = events.iter().map(|event| event.pdu.event_id().to_owned());
+            ids.collect()
+        };
+        let together = store.room_timelines(&nos, upto, 4).await.unwrap();
+        assert_eq!(ids(&together), ids(&events));
+        assert_eq!(events.len(), 4 + 4 + 2);
+        assert_eq!(store.receipts_in_rooms(&nos, upto).await.unwrap(), receipts);
+        assert!(receipts.len() > 4);
+    })
+    .await;
+}
+
+/// The changes of one room's state, found without looking at the others' entries, are those that the
+/// log has; also when the tail has dropped some.
+#[tokio::test]
+async fn the_tail_knows_where_each_rooms_state_changed() {
+    for database in TestDatabase::both().await {
+        let store = Store::open(Options {
+            tail_entries: 12,
+            ..database.options()
+        })
+        .await
+        .unwrap();
+        let rooms = [Room::new(&store, "a").await, Room::new(&store, "b").await];
+        for turn in 0..12 {
+            let room = &rooms[turn % 2];
+            room.member(&user(&format!("u{turn}")), "join").await;
+            room.send("between").await;
+        }
+        let log = store.log();
+        let head = log.head();
+        for after in 0..head.0 {
+            for room in &rooms {
+                let Some(changes) = log.state_changes(room.no, Pos(after), Pos(head.0 - 2)) else {
+                    assert!(log.tail(Pos(after), head).is_none(), "as far as the tail");
+                    continue;
+                };
+                let all = log.tail(Pos(after), Pos(head.0 - 2)).unwrap();
+                let expected: Vec<Pos> = all
+                    .iter()
+                    .filter(|entry| {
+                        matches!(entry.kind, EntryKind::State { room: of, .. } if of == room.no)
+                    })
+                    .map(|entry| entry.pos)
+                    .collect();
+                let found: Vec<Pos> = changes.iter().map(|entry| entry.pos).collect();
+                assert_eq!(found, expected);
+            }
+        }
+        assert!(log.state_changes(rooms[0].no, Pos(0), head).is_none());
+        store.close().await;
+        database.remove().await;
+    }
+}
