@@ -120,17 +120,20 @@ impl Table {
         F: Future<Output = Result<R, MatrixError>> + Send + 'static,
         R: Reply + 'static,
     {
-        let run: Box<dyn Fn(App, Raw) -> Answer + Send + Sync> = Box::new(move |app, raw| {
-            Box::pin(async move {
-                match Ruma::<T>::decode(raw) {
-                    Ok(ruma) => match handler(State(app), ruma).await {
-                        Ok(response) => response.reply(),
-                        Err(error) => error.into_response(),
-                    },
-                    Err(error) => error.into_response(),
+        // Decoded before the future is made: a long poll must not hold what it was decoded from.
+        let run: Box<dyn Fn(App, Raw) -> Answer + Send + Sync> =
+            Box::new(move |app, raw| match Ruma::<T>::decode(raw) {
+                Ok(ruma) => {
+                    let answer = handler(State(app), ruma);
+                    Box::pin(async move {
+                        match answer.await {
+                            Ok(response) => response.reply(),
+                            Err(error) => error.into_response(),
+                        }
+                    })
                 }
-            })
-        });
+                Err(error) => Box::pin(std::future::ready(error.into_response())),
+            });
         let endpoint = Arc::new(Endpoint { needs, kind, run });
         for path in T::PATH_BUILDER.all_paths() {
             for path in spellings(path) {
@@ -222,7 +225,7 @@ async fn dispatch(
     };
     match admit(&app, endpoint, request).await {
         Ok(raw) => {
-            let answer = AssertUnwindSafe((endpoint.run)(app, raw))
+            let answer = AssertUnwindSafe(async { (endpoint.run)(app, raw).await })
                 .catch_unwind()
                 .await;
             answer.unwrap_or_else(|_| {

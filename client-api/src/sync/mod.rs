@@ -44,7 +44,7 @@ use ruma::{
 
 pub use self::reader::Reader;
 use self::{ignored::Ignored, lazy::LazyMembers, room::RoomPart, token::Token};
-use crate::{App, MatrixError, Ruma, filter, seen::Viewer};
+use crate::{App, Caller, MatrixError, Ruma, filter, seen::Viewer};
 
 /// The longest that a request may wait.
 const MAX_TIMEOUT: Duration = Duration::from_mins(3);
@@ -107,15 +107,30 @@ impl News {
 }
 
 /// `GET /_matrix/client/v3/sync`
-pub async fn sync(
+pub fn sync(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<v3::Request>,
-) -> Result<RawJson, MatrixError> {
+) -> impl Future<Output = Result<RawJson, MatrixError>> + Send {
+    // Boxed and no part of this future, so that a poll doesn't hold the request while it waits.
+    let reader = Box::pin(reader_of(app, who, req));
+    async move {
+        let (mut reader, timeout) = reader.await?;
+        let news = reader.next(timeout).await?;
+        Ok(RawJson(reader.write(&news, None).into()))
+    }
+}
+
+/// The reader that a request asks for, and how long it may wait.
+async fn reader_of(
+    app: App,
+    who: Caller,
+    req: v3::Request,
+) -> Result<(Reader, Duration), MatrixError> {
     let viewer = Viewer::of(&who);
-    let filter = match &req.filter {
+    let filter = match req.filter {
         None => Arc::default(),
-        Some(Filter::FilterDefinition(filter)) => Arc::new(filter.clone()),
-        Some(Filter::FilterId(id)) => stored_filter(&app, viewer.user, id).await?,
+        Some(Filter::FilterDefinition(filter)) => Arc::new(filter),
+        Some(Filter::FilterId(id)) => stored_filter(&app, viewer.user, &id).await?,
         Some(_) => {
             return Err(MatrixError::invalid_param(
                 "The filter is of an unknown kind",
@@ -132,9 +147,7 @@ pub async fn sync(
         Some(text) => position(&app.store, text).await?,
     };
     let timeout = req.timeout.unwrap_or_default().min(MAX_TIMEOUT);
-    let mut reader = Reader::new(app, viewer, ask, since);
-    let news = reader.next(timeout).await?;
-    Ok(RawJson(reader.write(&news, None).into()))
+    Ok((Reader::new(app, viewer, ask, since), timeout))
 }
 
 /// The filter with this id.
