@@ -1,0 +1,206 @@
+"""What happens when a server, or the cable between the two, is down for a while.
+
+Each story is told once, for rooms of every version on either server at the same time.
+"""
+
+from api import request
+from servers import Failed
+from stories import agree, at_once, empower, powers, promote, same_history, talk
+
+BEFORE = "before the outage"
+
+
+class World:
+    """The two servers, and the pairs of people: for each room version one with the room on either
+    server."""
+
+    def __init__(self, rhizome, synapse, admin, lanes):
+        self.rhizome = rhizome
+        self.synapse = synapse
+        self.admin = admin
+        self.lanes = lanes
+
+    def meetings(self):
+        """New rooms with some history, in which both may do everything."""
+        meetings = []
+
+        def meet(pairs):
+            for pair in pairs:
+                room = pair.meet()
+                promote(pair.host, room, pair.guest)
+                pair.host.set_state(room, "m.room.name", {"name": BEFORE})
+                pair.host.set_state(room, "m.room.topic", {"topic": BEFORE})
+                talk(pair, room)
+                meetings.append(Meeting(pair, room))
+
+        at_once([lambda pairs=pairs: meet(pairs) for pairs in self.lanes])
+        return meetings
+
+    def side_by_side(self, meetings, act):
+        """Does something in every meeting; people who are in several do it one after the other."""
+
+        def all_of(version):
+            for meeting in meetings:
+                if meeting.pair.version == version:
+                    act(meeting)
+
+        versions = sorted({meeting.pair.version for meeting in meetings})
+        at_once([lambda version=version: all_of(version) for version in versions])
+
+    def until_synapse_gives_up(self):
+        """Until it doesn't try to reach Rhizome any more by itself, for hours."""
+        path = f"/_synapse/admin/v1/federation/destinations/{self.rhizome.name}"
+        self.admin.until(
+            "finds that it has given up",
+            lambda: request(self.synapse, "GET", path, token=self.admin.token)["retry_interval"],
+        )
+
+
+class Meeting:
+    """A room with `ours`, a person of Rhizome, and `theirs`, of Synapse."""
+
+    def __init__(self, pair, room):
+        self.pair = pair
+        self.room = room
+        people = (pair.host, pair.guest)
+        self.ours, self.theirs = sorted(people, key=lambda person: person.server.kind)
+        self.said = []
+
+    def monologue(self, person, count):
+        """Messages with a change of state amidst."""
+        for n in range(count):
+            text = f"{person.server.kind} {n}"
+            person.say(self.room, text)
+            self.said.append(text)
+            if n == count // 2:
+                person.set_state(self.room, "m.room.topic", {"topic": text})
+
+    def until_told_in_order(self, person):
+        """Until the person finds all that was said, in the order in which it was."""
+        def told():
+            return [text for text in person.texts(self.room) if text in self.said]
+
+        person.until("finds everything in order", lambda: told() == self.said)
+
+
+def synapse_was_down(world):
+    """Nobody there says a word: our own retry must find that it is back."""
+    meetings = world.meetings()
+    world.synapse.stop()
+    world.side_by_side(meetings, lambda meeting: meeting.monologue(meeting.ours, 30))
+    world.synapse.start()
+
+    def caught_up(meeting):
+        meeting.until_told_in_order(meeting.theirs)
+        agree(meeting.theirs, meeting.ours, meeting.room)
+        talk(meeting.pair, meeting.room)
+
+    world.side_by_side(meetings, caught_up)
+
+
+def rhizome_lost_power(world):
+    """What was acknowledged right before is told afterwards; what the others said meanwhile arrives."""
+    meetings = world.meetings()
+    world.side_by_side(meetings, lambda meeting: meeting.monologue(meeting.ours, 3))
+    world.rhizome.kill()
+    world.side_by_side(meetings, lambda meeting: meeting.monologue(meeting.theirs, 3))
+    world.rhizome.start()
+
+    def caught_up(meeting):
+        talk(meeting.pair, meeting.room)
+        meeting.until_told_in_order(meeting.theirs)
+        meeting.until_told_in_order(meeting.ours)
+        agree(meeting.ours, meeting.theirs, meeting.room)
+
+    world.side_by_side(meetings, caught_up)
+
+
+def rhizome_was_away_for_long(world):
+    """Synapse then sends the newest event of a room only, and we ask for the many before it."""
+    meetings = world.meetings()
+    world.rhizome.kill()
+    world.side_by_side(meetings, lambda meeting: meeting.monologue(meeting.theirs, 45))
+    world.until_synapse_gives_up()
+    world.side_by_side(meetings, lambda meeting: meeting.monologue(meeting.theirs, 1))
+    world.rhizome.start()
+    # One word of ours, and Synapse knows that we are back.
+    meetings[0].ours.say(meetings[0].room, "I am back")
+
+    def caught_up(meeting):
+        meeting.until_told_in_order(meeting.ours)
+        agree(meeting.ours, meeting.theirs, meeting.room)
+        same_history(meeting.ours, meeting.theirs, meeting.room)
+        talk(meeting.pair, meeting.room)
+
+    world.side_by_side(meetings, caught_up)
+
+
+def the_cable_was_cut(world):
+    """Both sides go on by themselves, and contradict each other."""
+    meetings = world.meetings()
+    cut(world)
+
+    def go_on(meeting):
+        for person in (meeting.ours, meeting.theirs):
+            meeting.monologue(person, 10)
+
+    world.side_by_side(meetings, go_on)
+    mend(world)
+
+    def healed(meeting):
+        one, other = meeting.ours, meeting.theirs
+        agree(one, other, meeting.room)
+        same_history(one, other, meeting.room)
+        talk(meeting.pair, meeting.room)
+        agree(one, other, meeting.room)
+
+    world.side_by_side(meetings, healed)
+
+
+def power_was_taken_behind_the_cut(world):
+    """The guest acts with powers that the host has taken away meanwhile: it was for nothing."""
+    meetings = world.meetings()
+    cut(world)
+
+    def go_on(meeting):
+        host, guest, room = meeting.pair.host, meeting.pair.guest, meeting.room
+        empower(host, room, guest, 0)
+        guest.set_state(room, "m.room.name", {"name": "of the guest"})
+        meeting.monologue(host, 2)
+
+    world.side_by_side(meetings, go_on)
+    mend(world)
+
+    def healed(meeting):
+        host, guest, room = meeting.pair.host, meeting.pair.guest, meeting.room
+        agree(host, guest, room)
+        for person in (host, guest):
+            person.until(
+                "has the name from before the cut",
+                lambda: person.state_content(room, "m.room.name") == {"name": BEFORE},
+            )
+            if powers(person, room)["users"][guest.id] != 0:
+                raise Failed(f"{guest.id} still has power, says {person.server.kind}")
+        talk(meeting.pair, room)
+        agree(host, guest, room)
+
+    world.side_by_side(meetings, healed)
+
+
+def cut(world):
+    for server in (world.rhizome, world.synapse):
+        server.cable.cut()
+
+
+def mend(world):
+    for server in (world.rhizome, world.synapse):
+        server.cable.mend()
+
+
+OUTAGES = [
+    synapse_was_down,
+    rhizome_lost_power,
+    rhizome_was_away_for_long,
+    the_cable_was_cut,
+    power_was_taken_behind_the_cut,
+]

@@ -1,0 +1,309 @@
+"""What people of two servers do with each other while both are up.
+
+Each story is told for every room version and with the room on either server: `host` is who made the
+room, `guest` a person of the other server.
+"""
+
+import threading
+
+from api import ApiError
+from servers import Failed
+
+
+class Pair:
+    """Two people of different servers, and how their rooms are made."""
+
+    def __init__(self, host, guest, version):
+        self.host = host
+        self.guest = guest
+        self.version = version
+
+    def both_ways(self):
+        return [(self.host, self.guest), (self.guest, self.host)]
+
+    def room(self, **more):
+        return self.host.create_room(self.version, **more)
+
+    def meet(self):
+        """A public room that both are in."""
+        room = self.room(preset="public_chat")
+        self.guest.join(room, via=self.host.server)
+        self.host.until_member(room, self.guest, "join")
+        self.guest.until_member(room, self.host, "join")
+        return room
+
+
+def talk(pair, room):
+    """Both write; each sees what the other wrote."""
+    for speaker, listener in pair.both_ways():
+        listener.until_seen(room, speaker.say(room, f"{speaker.id} says hello"))
+
+
+def agree(one, other, room):
+    """Both servers come to have the same state of the room."""
+    one.until(
+        f"has the same state of {room} as {other.id}", lambda: one.state(room) == other.state(room)
+    )
+
+
+def refused(what, act):
+    try:
+        act()
+    except ApiError as error:
+        if error.status == 403:
+            return
+        raise
+    raise Failed(f"should have been refused: {what}")
+
+
+# ---- coming in
+
+
+def joining_by_alias(pair):
+    host, guest = pair.host, pair.guest
+    alias = f"meet-{pair.version}"
+    room = pair.room(room_alias_name=alias, preset="public_chat", name="A room to meet in")
+    guest.join(f"#{alias}:{host.server.name}")
+    host.until_member(room, guest, "join")
+    talk(pair, room)
+    agree(host, guest, room)
+
+
+def an_invite_is_accepted(pair):
+    host, guest = pair.host, pair.guest
+    room = pair.room(preset="private_chat", name="A private room")
+    refused("joining without an invite", lambda: guest.join(room, via=host.server))
+    host.invite(room, guest)
+    guest.until("is invited", lambda: guest.rooms[room].membership == "invite")
+    guest.join(room)
+    host.until_member(room, guest, "join")
+    talk(pair, room)
+    agree(host, guest, room)
+
+
+def an_invite_is_declined(pair):
+    host, guest = pair.host, pair.guest
+    room = pair.room(preset="private_chat")
+    host.invite(room, guest)
+    guest.until("is invited", lambda: guest.rooms[room].membership == "invite")
+    guest.leave(room)
+    host.until_member(room, guest, "leave")
+    guest.until("has declined", lambda: guest.rooms[room].membership == "leave")
+
+
+def an_invite_is_withdrawn(pair):
+    host, guest = pair.host, pair.guest
+    room = pair.room(preset="private_chat")
+    host.invite(room, guest)
+    guest.until("is invited", lambda: guest.rooms[room].membership == "invite")
+    host.kick(room, guest)
+    guest.until("isn't invited any more", lambda: guest.rooms[room].membership == "leave")
+    refused("joining on a withdrawn invite", lambda: guest.join(room, via=host.server))
+
+
+def history_from_before_the_join(pair):
+    """Several pages of it."""
+    host, guest = pair.host, pair.guest
+    room = pair.room(preset="public_chat")
+    written = [f"before anybody came: {n}" for n in range(120)]
+    for text in written:
+        host.say(room, text)
+    guest.join(room, via=host.server)
+    guest.until("pages back to the beginning", lambda: guest.texts(room) == written)
+    first = guest.history(room)[0]
+    if first["type"] != "m.room.create":
+        raise Failed(f"the history begins with {first['type']}")
+
+
+# ---- being there
+
+
+def redactions(pair):
+    room = pair.meet()
+    for author, reader in pair.both_ways():
+        event = author.say(room, "something regrettable")
+        reader.until_seen(room, event)
+        author.redact(room, event)
+        reader.until("finds it empty", lambda: reader.event(room, event)["content"] == {})
+    # Who made the room may also redact what others wrote.
+    host, guest = pair.host, pair.guest
+    event = guest.say(room, "something offensive")
+    host.until_seen(room, event)
+    host.redact(room, event)
+    guest.until("finds it empty", lambda: guest.event(room, event)["content"] == {})
+    agree(host, guest, room)
+
+
+def receipts(pair):
+    room = pair.meet()
+    for author, reader in pair.both_ways():
+        event = author.say(room, "do you read me?")
+        reader.until_seen(room, event)
+        reader.read(room, event)
+        author.until("is told", lambda: (reader.id, event) in author.rooms[room].receipts)
+
+
+def typing(pair):
+    room = pair.meet()
+    for writer, watcher in pair.both_ways():
+        writer.types(room, True)
+        watcher.until("sees them type", lambda: writer.id in watcher.rooms[room].typing)
+        writer.types(room, False)
+        watcher.until("sees them stop", lambda: writer.id not in watcher.rooms[room].typing)
+
+
+def profiles(pair):
+    room = pair.meet()
+    for person, other in pair.both_ways():
+        wanted = {
+            "displayname": f"Somebody in a room of version {pair.version} on {pair.host.server.kind}",
+            "avatar_url": f"mxc://{person.server.name}/{pair.version}{pair.host.server.kind}",
+        }
+        for field, value in wanted.items():
+            person.set_profile(field, value)
+        other.until(
+            "finds the profile changed",
+            lambda: wanted.items() <= other.profile_of(person).items(),
+        )
+        other.until(
+            "finds the member changed",
+            lambda: wanted.items()
+            <= other.state_content(room, "m.room.member", person.id).items(),
+        )
+    agree(pair.host, pair.guest, room)
+
+
+def state_both_ways(pair):
+    """The guest may do what the room's powers say, and the host's server thinks so too."""
+    host, guest = pair.host, pair.guest
+    room = pair.meet()
+    refused("a topic of the guest", lambda: guest.set_state(room, "m.room.topic", {"topic": "x"}))
+    promote(host, room, guest)
+    for author, reader in pair.both_ways():
+        content = {"topic": f"what {author.id} wants"}
+        author.set_state(room, "m.room.topic", content)
+        reader.until(
+            "sees the topic",
+            lambda: reader.state_content(room, "m.room.topic")["topic"] == content["topic"],
+        )
+    agree(host, guest, room)
+
+
+def promote(owner, room, person, power=100):
+    """Gives somebody power, and waits until they know."""
+    empower(owner, room, person, power)
+    person.until(f"has power {power}", lambda: powers(person, room)["users"].get(person.id) == power)
+
+
+def empower(owner, room, person, power):
+    levels = powers(owner, room)
+    levels.setdefault("users", {})[person.id] = power
+    owner.set_state(room, "m.room.power_levels", levels)
+
+
+def powers(person, room):
+    return person.state_content(room, "m.room.power_levels")
+
+
+def everybody_talks_at_once(pair):
+    """Events cross each other all the time, and in the end both servers have all of them."""
+    host, guest = pair.host, pair.guest
+    room = pair.meet()
+    promote(host, room, guest)
+
+    def chatter(person):
+        for n in range(15):
+            person.say(room, f"{person.id} {n}")
+            if n % 5 == 0:
+                person.set_state(room, "m.room.name", {"name": f"{person.id} {n}"})
+                person.set_state(room, "org.example.own", {"n": n}, person.id)
+
+    at_once([lambda: chatter(host), lambda: chatter(guest)])
+    # Whoever is last ties the ends together.
+    talk(pair, room)
+    agree(host, guest, room)
+    same_history(host, guest, room)
+
+
+def at_once(acts):
+    """Does things side by side; fails with the first that failed."""
+    failures = []
+
+    def run(act):
+        try:
+            act()
+        except (ApiError, Failed, OSError) as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(act,)) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def same_history(one, other, room):
+    def ids(person):
+        return sorted(event["event_id"] for event in person.history(room))
+
+    one.until(f"has the same events as {other.id}", lambda: ids(one) == ids(other))
+
+
+# ---- going
+
+
+def leaving(pair):
+    host, guest = pair.host, pair.guest
+    room = pair.meet()
+    guest.leave(room)
+    host.until_member(room, guest, "leave")
+    guest.join(room, via=host.server)
+    host.until_member(room, guest, "join")
+    talk(pair, room)
+    agree(host, guest, room)
+    host.leave(room)
+    guest.until_member(room, host, "leave")
+
+
+def kicking(pair):
+    host, guest = pair.host, pair.guest
+    room = pair.meet()
+    host.kick(room, guest)
+    guest.until("is out", lambda: guest.rooms[room].membership == "leave")
+    refused("speaking after being kicked", lambda: guest.say(room, "but"))
+    guest.join(room, via=host.server)
+    host.until_member(room, guest, "join")
+    talk(pair, room)
+
+
+def banning(pair):
+    host, guest = pair.host, pair.guest
+    room = pair.meet()
+    host.ban(room, guest)
+    guest.until("is out", lambda: guest.rooms[room].membership == "leave")
+    refused("joining when banned", lambda: guest.join(room, via=host.server))
+    host.unban(room, guest)
+    guest.until("may come back", lambda: guest.join(room, via=host.server))
+    host.until_member(room, guest, "join")
+    talk(pair, room)
+    agree(host, guest, room)
+
+
+STORIES = [
+    joining_by_alias,
+    an_invite_is_accepted,
+    an_invite_is_declined,
+    an_invite_is_withdrawn,
+    history_from_before_the_join,
+    redactions,
+    receipts,
+    typing,
+    profiles,
+    state_both_ways,
+    everybody_talks_at_once,
+    leaving,
+    kicking,
+    banning,
+]
