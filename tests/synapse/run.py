@@ -5,7 +5,7 @@ usage: run.py PATH_TO_RHIZOME [PART_OF_A_STORY'S_NAME]
 
 The stories of stories.py are told for each room version with the room on either server, the versions
 side by side; those of outages.py after them, one at a time. Exits non-zero, with both servers' last log
-lines, when one fails; `RHIZOME_KEEP=1` keeps the servers' folders then.
+lines, when one fails. `RHIZOME_KEEP=1` keeps the servers' folders.
 """
 
 import os
@@ -55,9 +55,16 @@ class Report:
 
 
 def lane(rhizome, synapse, version):
-    """A room version's people: the same two, with the room on either server."""
-    ours, theirs = (Person(server, f"v{version}") for server in (rhizome, synapse))
-    return [Pair(ours, theirs, version), Pair(theirs, ours, version)]
+    """A room version's people: the same, with the room on either server."""
+    ours, theirs, our_friend, their_friend = (
+        Person(server, f"{name}{version}")
+        for name in ("person", "friend")
+        for server in (rhizome, synapse)
+    )
+    return [
+        Pair(ours, theirs, our_friend, their_friend, version),
+        Pair(theirs, ours, their_friend, our_friend, version),
+    ]
 
 
 def tell_lane(report, pairs):
@@ -108,7 +115,7 @@ def main(binary, wanted=""):
     if report.failed:
         for server in servers:
             print(f"\n---- {server.kind}: last lines\n{server.last_lines(60)}")
-    if report.failed and os.environ.get("RHIZOME_KEEP"):
+    if os.environ.get("RHIZOME_KEEP"):
         print(f"kept: {root}")
     else:
         shutil.rmtree(root, ignore_errors=True)

@@ -138,9 +138,9 @@ class Synapse(Server):
             "federation_custom_ca_list": [str(ca)],
             "ip_range_blacklist": [],
             "federation_ip_range_blacklist": [],
-            # It gives a transaction up after two attempts and then, for hours, only comes back when it
-            # is spoken to: so it is long outages that are tested here, in a short time.
-            "federation": {"max_long_retries": 1, "destination_min_retry_interval": "2h"},
+            # It gives up after two attempts and then, for more than an hour, only comes back when it is
+            # spoken to, with the newest event of each room: a long outage, in a short time.
+            "federation": {"max_long_retries": 1, "destination_min_retry_interval": "3602s"},
             "trusted_key_servers": [],
             "suppress_key_server_warning": True,
             "database": {"name": "sqlite3", "args": {"database": str(folder / "synapse.db")}},
@@ -179,6 +179,7 @@ NO_RATE_LIMITS = {
 }
 LOGGING = {
     "version": 1,
+    "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"level": "INFO", "handlers": ["console"]},

@@ -5,17 +5,21 @@ room, `guest` a person of the other server.
 """
 
 import threading
+from collections import Counter
 
 from api import ApiError
 from servers import Failed
 
 
 class Pair:
-    """Two people of different servers, and how their rooms are made."""
+    """Two people of different servers, each with a friend of the same server, and how their rooms are
+    made."""
 
-    def __init__(self, host, guest, version):
+    def __init__(self, host, guest, host_friend, guest_friend, version):
         self.host = host
         self.guest = guest
+        self.host_friend = host_friend
+        self.guest_friend = guest_friend
         self.version = version
 
     def both_ways(self):
@@ -41,9 +45,20 @@ def talk(pair, room):
 
 def agree(one, other, room):
     """Both servers come to have the same state of the room."""
-    one.until(
-        f"has the same state of {room} as {other.id}", lambda: one.state(room) == other.state(room)
-    )
+
+    def differing():
+        states = [person.state(room).items() for person in (one, other)]
+        return [sorted(a - b) for a, b in (states, states[::-1])]
+
+    until_nothing_differs(f"{one.id} and {other.id} have the same state of {room}", one, differing)
+
+
+def until_nothing_differs(what, person, differing):
+    """Until what only one and what only the other has is nothing; says what it is otherwise."""
+    try:
+        person.until(what, lambda: not any(differing()))
+    except Failed as failure:
+        raise Failed(f"{failure}; they differ in {differing()}") from None
 
 
 def refused(what, act):
@@ -99,6 +114,38 @@ def an_invite_is_withdrawn(pair):
     host.kick(room, guest)
     guest.until("isn't invited any more", lambda: guest.rooms[room].membership == "leave")
     refused("joining on a withdrawn invite", lambda: guest.join(room, via=host.server))
+
+
+def friends_are_invited(pair):
+    """To a room that their servers are in already, by people of the other server."""
+    host, guest = pair.host, pair.guest
+    room = pair.meet()
+    promote(host, room, guest)
+    for inviter, friend in [(guest, pair.host_friend), (host, pair.guest_friend)]:
+        inviter.invite(room, friend)
+        friend.until("is invited", lambda: friend.rooms[room].membership == "invite")
+        friend.join(room)
+        inviter.until_member(room, friend, "join")
+        inviter.until_seen(room, friend.say(room, "thank you"))
+    agree(host, guest, room)
+
+
+def history_that_is_not_shared(pair):
+    """Who comes later is not told what was said before."""
+    host, guest = pair.host, pair.guest
+    hidden = {
+        "type": "m.room.history_visibility",
+        "state_key": "",
+        "content": {"history_visibility": "joined"},
+    }
+    room = pair.room(preset="public_chat", initial_state=[hidden])
+    host.say(room, "a secret")
+    guest.join(room, via=host.server)
+    host.until_member(room, guest, "join")
+    talk(pair, room)
+    secret_is_out = "a secret" in guest.texts(room)
+    if secret_is_out or "a secret" not in host.texts(room):
+        raise Failed("the wrong ones know the secret")
 
 
 def history_from_before_the_join(pair):
@@ -210,15 +257,18 @@ def everybody_talks_at_once(pair):
     host, guest = pair.host, pair.guest
     room = pair.meet()
     promote(host, room, guest)
+    for friend in [pair.host_friend, pair.guest_friend]:
+        friend.join(room, via=host.server)
 
     def chatter(person):
-        for n in range(15):
+        for n in range(12):
             person.say(room, f"{person.id} {n}")
-            if n % 5 == 0:
+            if n % 4 == 0 and person in (host, guest):
                 person.set_state(room, "m.room.name", {"name": f"{person.id} {n}"})
                 person.set_state(room, "org.example.own", {"n": n}, person.id)
 
-    at_once([lambda: chatter(host), lambda: chatter(guest)])
+    people = [host, guest, pair.host_friend, pair.guest_friend]
+    at_once([lambda person=person: chatter(person) for person in people])
     # Whoever is last ties the ends together.
     talk(pair, room)
     agree(host, guest, room)
@@ -245,10 +295,16 @@ def at_once(acts):
 
 
 def same_history(one, other, room):
-    def ids(person):
-        return sorted(event["event_id"] for event in person.history(room))
+    """Both can page back through the same events, none of them twice."""
 
-    one.until(f"has the same events as {other.id}", lambda: ids(one) == ids(other))
+    def differing():
+        lines = [
+            [(event["event_id"], event["type"], event["sender"]) for event in person.history(room)]
+            for person in (one, other)
+        ]
+        return [sorted((Counter(a) - Counter(b)).elements()) for a, b in (lines, lines[::-1])]
+
+    until_nothing_differs(f"{one.id} and {other.id} find the same events", one, differing)
 
 
 # ---- going
@@ -292,15 +348,18 @@ def banning(pair):
 
 
 STORIES = [
+    # First: a new name is told to every room that somebody is in.
+    profiles,
     joining_by_alias,
     an_invite_is_accepted,
     an_invite_is_declined,
     an_invite_is_withdrawn,
+    friends_are_invited,
+    history_that_is_not_shared,
     history_from_before_the_join,
     redactions,
     receipts,
     typing,
-    profiles,
     state_both_ways,
     everybody_talks_at_once,
     leaving,
