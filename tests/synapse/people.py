@@ -17,12 +17,15 @@ class RoomView:
 
     def __init__(self):
         self.timeline = []
+        self.state = {}  # (type, key) → event id; of a server that tells the state after the timeline
         self.typing = set()
         self.receipts = set()  # (user, event)
         self.membership = None
 
     def take(self, section):
         self.timeline += section.get("timeline", {}).get("events", [])
+        for event in section.get("state_after", {}).get("events", []):
+            self.state[event["type"], event["state_key"]] = event["event_id"]
         for event in section.get("ephemeral", {}).get("events", []):
             if event["type"] == "m.typing":
                 self.typing = set(event["content"]["user_ids"])
@@ -62,7 +65,7 @@ class Person:
     def sync(self, wait=POLL):
         """Takes what is new, waiting for it up to `wait` ms; what was seen once stays seen."""
         since = f"&since={quote(self.since)}" if self.since else ""
-        answer = self.call("GET", f"/sync?timeout={wait}{since}")
+        answer = self.call("GET", f"/sync?use_state_after=true&timeout={wait}{since}")
         self.since = answer["next_batch"]
         for membership, rooms in answer.get("rooms", {}).items():
             for room, section in rooms.items():

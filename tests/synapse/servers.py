@@ -138,9 +138,9 @@ class Synapse(Server):
             "federation_custom_ca_list": [str(ca)],
             "ip_range_blacklist": [],
             "federation_ip_range_blacklist": [],
-            # It gives up after two attempts and then, for more than an hour, only comes back when it is
-            # spoken to, with the newest event of each room: a long outage, in a short time.
-            "federation": {"max_long_retries": 1, "destination_min_retry_interval": "3602s"},
+            # It gives up after two attempts within seconds, and then is silent for ten minutes unless it
+            # is spoken to.
+            "federation": {"max_long_retries": 1},
             "trusted_key_servers": [],
             "suppress_key_server_warning": True,
             "database": {"name": "sqlite3", "args": {"database": str(folder / "synapse.db")}},

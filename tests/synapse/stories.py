@@ -44,13 +44,18 @@ def talk(pair, room):
 
 
 def agree(one, other, room):
-    """Both servers come to have the same state of the room."""
+    """Both servers come to have the same state of the room, and a client that only follows its syncs
+    has it too."""
 
     def differing():
         states = [person.state(room).items() for person in (one, other)]
         return [sorted(a - b) for a, b in (states, states[::-1])]
 
     until_nothing_differs(f"{one.id} and {other.id} have the same state of {room}", one, differing)
+    for person in (one, other):
+        if person.server.kind == "Rhizome":
+            told = person.rooms[room].state
+            person.until("was told the state", lambda: told == person.state(room))
 
 
 def until_nothing_differs(what, person, differing):
