@@ -137,9 +137,12 @@ class Person:
         self.transaction += 1
         return f"t{self.transaction}"
 
+    def send(self, room, kind, content):
+        path = f"/send/{kind}/{self._transaction()}"
+        return self.in_room("PUT", room, path, content)["event_id"]
+
     def say(self, room, text):
-        path = f"/send/m.room.message/{self._transaction()}"
-        return self.in_room("PUT", room, path, {"msgtype": "m.text", "body": text})["event_id"]
+        return self.send(room, "m.room.message", {"msgtype": "m.text", "body": text})
 
     def redact(self, room, event_id):
         path = f"/redact/{quote(event_id)}/{self._transaction()}"

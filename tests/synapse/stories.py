@@ -4,6 +4,7 @@ Each story is told for every room version and with the room on either server: `h
 room, `guest` a person of the other server.
 """
 
+import json
 import threading
 from collections import Counter
 
@@ -186,6 +187,74 @@ def redactions(pair):
     agree(host, guest, room)
 
 
+def redacted_in(person, room):
+    """The events of the current state that the person finds redacted."""
+    state = person.in_room("GET", room, "/state")
+    return {event["event_id"] for event in state if "redacted_because" in event["unsigned"]}
+
+
+def redacted_state(pair):
+    """What is left of a state event is the same everywhere, and still the state."""
+    host, guest = pair.host, pair.guest
+    room = pair.meet()
+    promote(host, room, guest)
+    for author, reader in pair.both_ways():
+        own = f"of {author.id}"
+        alias = f"#none:{author.server.name}"
+        redacted = [
+            author.set_state(room, kind, content)
+            for kind, content in [
+                ("m.room.topic", {"topic": own}),
+                ("m.room.canonical_alias", {"alt_aliases": [], "org.example": alias}),
+                ("m.room.history_visibility", {"history_visibility": "shared", "x": own}),
+                ("m.room.guest_access", {"guest_access": "forbidden", "x": own}),
+                ("org.example.state", {"body": own, "nested": {"a": [1, None, True]}}),
+            ]
+        ]
+        member = author.state(room)["m.room.member", author.id]
+        for event in [*redacted, member]:
+            author.redact(room, event)
+            reader.until(f"finds {event} redacted", lambda: event in redacted_in(reader, room))
+        agree(host, guest, room)
+        same_history(host, guest, room)
+    talk(pair, room)
+
+
+ODD = [
+    {"body": "\u0000\u0001\b\t\n\f\r\u001f\u007f\u0080\u2028\u2029\ufeff\uffff \\ / \" \U0001f9a5 e\u0301"},
+    # Keys are sorted by code point, which is not the order of UTF-16.
+    {"body": "x", "\uff5e": 1, "\U0001f600": 2, "\ue000": 3, "": 4, "a": 5, "A": 6, "\u0000": 7},
+    {"body": "x", "numbers": [0, -1, 2**53 - 1, 1 - 2**53], "nothing": [None, {}, [], "", False]},
+    {"body": "x", "deep": [[[[[[[[[[{"a": {"b": {"c": {"d": {"e": [[]]}}}}}]]]]]]]]]]},
+    {"body": "x" * 60_000},
+    {"msgtype": 7, "body": {"not": "a text"}},
+    {},
+    {"m.relates_to": {"rel_type": "m.reference", "event_id": "$none"}, "body": "x"},
+    {"membership": "ban", "event_id": "$x", "hashes": {}, "signatures": {}, "body": "x"},
+]
+
+
+def odd_contents(pair):
+    """Whatever one server takes arrives at the other, unchanged."""
+    host, guest = pair.host, pair.guest
+    room = pair.meet()
+    promote(host, room, guest)
+    for author, reader in pair.both_ways():
+        for content in ODD:
+            event = author.send(room, "org.example.odd", content)
+            reader.until_seen(room, event)
+            arrived = reader.event(room, event)["content"]
+            if arrived != content:
+                raise Failed(f"{content} arrived as {arrived}")
+        for key in ["\U0001f600", "a/b?c#d%2f", " ", "x" * 255]:
+            event = author.set_state(room, "org.example", {"by": author.id}, key)
+            reader.until_seen(room, event)
+            if reader.state(room)["org.example", key] != event:
+                raise Failed(f"{key!r} is another state key at {reader.server.kind}")
+    agree(host, guest, room)
+    same_history(host, guest, room)
+
+
 def receipts(pair):
     room = pair.meet()
     for author, reader in pair.both_ways():
@@ -299,14 +368,17 @@ def at_once(acts):
         raise failures[0]
 
 
+def essence(event):
+    """What every server must say of an event, as text."""
+    fields = ["event_id", "type", "sender", "state_key", "origin_server_ts", "content"]
+    return json.dumps({field: event.get(field) for field in fields}, sort_keys=True)
+
+
 def same_history(one, other, room):
     """Both can page back through the same events, none of them twice."""
 
     def differing():
-        lines = [
-            [(event["event_id"], event["type"], event["sender"]) for event in person.history(room)]
-            for person in (one, other)
-        ]
+        lines = [[essence(event) for event in person.history(room)] for person in (one, other)]
         return [sorted((Counter(a) - Counter(b)).elements()) for a, b in (lines, lines[::-1])]
 
     until_nothing_differs(f"{one.id} and {other.id} find the same events", one, differing)
@@ -363,6 +435,8 @@ STORIES = [
     history_that_is_not_shared,
     history_from_before_the_join,
     redactions,
+    redacted_state,
+    odd_contents,
     receipts,
     typing,
     state_both_ways,
