@@ -10,7 +10,7 @@ import time
 from api import request
 from people import PATIENCE
 from servers import Failed
-from stories import agree, at_once, empower, powers, promote, same_history, talk
+from stories import agree, at_once, empower, powers, promote, refused, same_history, talk
 
 BEFORE = "before the outage"
 
@@ -96,14 +96,24 @@ class Meeting:
 def synapse_was_down(world):
     """Nobody there says a word: our own retry must find that it is back."""
     meetings = world.meetings()
+    read = {meeting: meeting.theirs.say(meeting.room, "the last word") for meeting in meetings}
+    for meeting, event in read.items():
+        meeting.ours.until_seen(meeting.room, event)
     world.synapse.stop()
-    world.side_by_side(meetings, lambda meeting: meeting.monologue(meeting.ours, 30))
+
+    def go_on(meeting):
+        meeting.monologue(meeting.ours, 30)
+        meeting.ours.read(meeting.room, read[meeting])
+
+    world.side_by_side(meetings, go_on)
     world.synapse.start()
 
     def caught_up(meeting):
-        meeting.until_told_in_order(meeting.theirs)
-        agree(meeting.theirs, meeting.ours, meeting.room)
-        talk(meeting.pair, meeting.room)
+        ours, theirs, room = meeting.ours, meeting.theirs, meeting.room
+        meeting.until_told_in_order(theirs)
+        agree(theirs, ours, room)
+        theirs.until("is told of the receipt", lambda: (ours.id, read[meeting]) in theirs.rooms[room].receipts)
+        talk(meeting.pair, room)
 
     world.side_by_side(meetings, caught_up)
 
@@ -129,7 +139,15 @@ def rhizome_was_away_for_long(world):
     """More was said than Synapse gives at once."""
     meetings = world.meetings()
     world.rhizome.kill()
-    world.side_by_side(meetings, lambda meeting: meeting.monologue(meeting.theirs, 45))
+    taken_back = {}
+
+    def go_on(meeting):
+        event = meeting.theirs.say(meeting.room, "something regrettable")
+        meeting.monologue(meeting.theirs, 45)
+        meeting.theirs.redact(meeting.room, event)
+        taken_back[meeting] = event
+
+    world.side_by_side(meetings, go_on)
     world.until_synapse_gives_up()
     world.rhizome.start()
     # One word of ours, and Synapse knows that we are back.
@@ -139,6 +157,8 @@ def rhizome_was_away_for_long(world):
         meeting.until_told_in_order(meeting.ours)
         agree(meeting.ours, meeting.theirs, meeting.room)
         same_history(meeting.ours, meeting.theirs, meeting.room)
+        if meeting.ours.event(meeting.room, taken_back[meeting])["content"]:
+            raise Failed("a redacted event isn't empty")
         talk(meeting.pair, meeting.room)
 
     world.side_by_side(meetings, caught_up)
@@ -169,15 +189,26 @@ def the_cable_was_cut(world):
 
 
 def power_was_taken_behind_the_cut(world):
-    """The guest acts with powers that the host has taken away meanwhile: it was for nothing."""
+    """The guest acts with powers that the host has taken away meanwhile, and the guest's friend is
+    banned without knowing: it was for nothing."""
     meetings = world.meetings()
+
+    def bring_friends(meeting):
+        for friend in (meeting.pair.host_friend, meeting.pair.guest_friend):
+            friend.join(meeting.room, via=meeting.pair.host.server)
+            for person in (meeting.ours, meeting.theirs):
+                person.until_member(meeting.room, friend, "join")
+
+    world.side_by_side(meetings, bring_friends)
     cut(world)
 
     def go_on(meeting):
         host, guest, room = meeting.pair.host, meeting.pair.guest, meeting.room
         empower(host, room, guest, 0)
+        host.ban(room, meeting.pair.guest_friend)
         guest.set_state(room, "m.room.name", {"name": "of the guest"})
-        meeting.monologue(host, 2)
+        meeting.pair.guest_friend.say(room, "I am not banned yet")
+        meeting.pair.host_friend.leave(room)
 
     world.side_by_side(meetings, go_on)
     mend(world)
@@ -192,6 +223,9 @@ def power_was_taken_behind_the_cut(world):
             )
             if powers(person, room)["users"][guest.id] != 0:
                 raise Failed(f"{guest.id} still has power, says {person.server.kind}")
+            person.until_member(room, meeting.pair.guest_friend, "ban")
+            person.until_member(room, meeting.pair.host_friend, "leave")
+        refused("speaking when banned", lambda: meeting.pair.guest_friend.say(room, "but"))
         talk(meeting.pair, room)
         agree(host, guest, room)
 

@@ -392,10 +392,15 @@ def leaving(pair):
     room = pair.meet()
     guest.leave(room)
     host.until_member(room, guest, "leave")
+    missed = [f"while {guest.id} was away: {n}" for n in range(25)]
+    for text in missed:
+        host.say(room, text)
+    host.set_state(room, "m.room.topic", {"topic": "a new one"})
     guest.join(room, via=host.server)
     host.until_member(room, guest, "join")
     talk(pair, room)
     agree(host, guest, room)
+    guest.until("finds what was missed", lambda: [t for t in guest.texts(room) if t in missed] == missed)
     host.leave(room)
     guest.until_member(room, host, "leave")
 
