@@ -73,24 +73,30 @@ class Meeting:
         people = (pair.host, pair.guest)
         self.ours, self.theirs = sorted(people, key=lambda person: person.server.kind)
         self.said = {self.ours: [], self.theirs: []}
+        self.events = set()
 
     def monologue(self, person, count):
         """Messages with a change of state amidst."""
         said = self.said[person]
         for n in range(count):
             text = f"{person.server.kind} {len(said)}"
-            person.say(self.room, text)
+            self.events.add(person.say(self.room, text))
             said.append(text)
             if n == count // 2:
                 person.set_state(self.room, "m.room.topic", {"topic": text})
 
     def until_told_in_order(self, reader):
-        """Until the reader finds all that either said, in the order in which they did."""
+        """Until the reader finds all that either said, in the order in which they did, and a client that
+        follows the syncs has it all."""
         for speaker, said in self.said.items():
             reader.until(
                 f"finds what {speaker.id} said, in order",
                 lambda: [text for text in reader.texts(self.room) if text in said] == said,
             )
+        reader.until(
+            "has been told of everything or of gaps",
+            lambda: self.events <= reader.followed(self.room),
+        )
 
 
 def synapse_was_down(world):

@@ -17,13 +17,17 @@ class RoomView:
 
     def __init__(self):
         self.timeline = []
+        self.gaps = []  # where to page back from, for what a sync left out
         self.state = {}  # (type, key) → event id; of a server that tells the state after the timeline
         self.typing = set()
         self.receipts = set()  # (user, event)
         self.membership = None
 
     def take(self, section):
-        self.timeline += section.get("timeline", {}).get("events", [])
+        timeline = section.get("timeline", {})
+        if self.timeline and timeline.get("limited"):
+            self.gaps.append(timeline["prev_batch"])
+        self.timeline += timeline.get("events", [])
         for event in section.get("state_after", {}).get("events", []):
             self.state[event["type"], event["state_key"]] = event["event_id"]
         for event in section.get("ephemeral", {}).get("events", []):
@@ -172,6 +176,21 @@ class Person:
             if "end" not in answer:
                 return events[::-1]
             start = f"&from={quote(answer['end'])}"
+
+    def followed(self, room):
+        """The ids of what a client has that follows its syncs and pages back where one says that it
+        left something out."""
+        known = {event["event_id"] for event in self.rooms[room].timeline}
+        for gap in self.rooms[room].gaps:
+            met, start = False, gap
+            while start and not met:
+                path = f"/messages?dir=b&limit=50&from={quote(start)}"
+                answer = self.in_room("GET", room, path)
+                ids = {event["event_id"] for event in answer["chunk"]}
+                met = not ids.isdisjoint(known)
+                known |= ids
+                start = answer.get("end")
+        return known
 
     def texts(self, room):
         """The texts of the room's messages, oldest first."""
