@@ -1,102 +1,16 @@
-"""What happens when a server, or the cable between the two, is down for a while.
+"""Stories of what happens when a server, or the cable between the two, is down for a while.
 
-Each story is told once, for rooms of every version on either server at the same time.
+Each is told once, for rooms of every version on either server at the same time.
 """
 
 import http.client
 import threading
 import time
 
-from api import request
+from pairs import agree, at_once, empower, powers, refused, same_history, talk
 from people import PATIENCE
 from servers import Failed
-from stories import agree, at_once, empower, powers, promote, refused, same_history, talk
-
-BEFORE = "before the outage"
-
-
-class World:
-    """The two servers, and the pairs of people: for each room version one with the room on either
-    server."""
-
-    def __init__(self, rhizome, synapse, admin, lanes):
-        self.rhizome = rhizome
-        self.synapse = synapse
-        self.admin = admin
-        self.lanes = lanes
-
-    def meetings(self):
-        """New rooms with some history, in which both may do everything."""
-        meetings = []
-
-        def meet(pairs):
-            for pair in pairs:
-                room = pair.meet()
-                promote(pair.host, room, pair.guest, power=50)
-                pair.host.set_state(room, "m.room.name", {"name": BEFORE})
-                pair.host.set_state(room, "m.room.topic", {"topic": BEFORE})
-                talk(pair, room)
-                meetings.append(Meeting(pair, room))
-
-        at_once([lambda pairs=pairs: meet(pairs) for pairs in self.lanes])
-        return meetings
-
-    def side_by_side(self, meetings, act):
-        """Does something in every meeting; people who are in several do it one after the other."""
-
-        def all_of(version):
-            for meeting in meetings:
-                if meeting.pair.version == version:
-                    act(meeting)
-
-        versions = sorted({meeting.pair.version for meeting in meetings})
-        at_once([lambda version=version: all_of(version) for version in versions])
-
-    def until_synapse_gives_up(self):
-        """Until it doesn't try to reach Rhizome any more unless it hears from it. Restarted then, it
-        tells only the newest event of each room, and what is before that must be asked for."""
-        path = f"/_synapse/admin/v1/federation/destinations/{self.rhizome.name}"
-        self.admin.until(
-            "finds that it has given up",
-            lambda: request(self.synapse, "GET", path, token=self.admin.token)["retry_interval"],
-        )
-        self.synapse.stop()
-        self.synapse.start()
-
-
-class Meeting:
-    """A room with `ours`, a person of Rhizome, and `theirs`, of Synapse."""
-
-    def __init__(self, pair, room):
-        self.pair = pair
-        self.room = room
-        people = (pair.host, pair.guest)
-        self.ours, self.theirs = sorted(people, key=lambda person: person.server.kind)
-        self.said = {self.ours: [], self.theirs: []}
-        self.events = set()
-
-    def monologue(self, person, count):
-        """Messages with a change of state amidst."""
-        said = self.said[person]
-        for n in range(count):
-            text = f"{person.server.kind} {len(said)}"
-            self.events.add(person.say(self.room, text))
-            said.append(text)
-            if n == count // 2:
-                person.set_state(self.room, "m.room.topic", {"topic": text})
-
-    def until_told_in_order(self, reader):
-        """Until the reader finds all that either said, in the order in which they did, and a client that
-        follows the syncs has it all."""
-        for speaker, said in self.said.items():
-            reader.until(
-                f"finds what {speaker.id} said, in order",
-                lambda: [text for text in reader.texts(self.room) if text in said] == said,
-            )
-        reader.until(
-            "has been told of everything or of gaps",
-            lambda: self.events <= reader.followed(self.room),
-        )
+from world import BEFORE
 
 
 def synapse_was_down(world):
@@ -118,7 +32,8 @@ def synapse_was_down(world):
         ours, theirs, room = meeting.ours, meeting.theirs, meeting.room
         meeting.until_told_in_order(theirs)
         agree(theirs, ours, room)
-        theirs.until("is told of the receipt", lambda: (ours.id, read[meeting]) in theirs.rooms[room].receipts)
+        receipt = (ours.id, read[meeting])
+        theirs.until("is told of the receipt", lambda: receipt in theirs.rooms[room].receipts)
         talk(meeting.pair, room)
 
     world.side_by_side(meetings, caught_up)
@@ -173,7 +88,7 @@ def rhizome_was_away_for_long(world):
 def the_cable_was_cut(world):
     """Both sides go on by themselves, and contradict each other."""
     meetings = world.meetings()
-    cut(world)
+    world.cut()
 
     def go_on(meeting):
         for person in (meeting.ours, meeting.theirs):
@@ -182,7 +97,7 @@ def the_cable_was_cut(world):
     world.side_by_side(meetings, go_on)
     world.until_synapse_gives_up()
     world.side_by_side(meetings, go_on)
-    mend(world)
+    world.mend()
 
     def healed(meeting):
         one, other = meeting.ours, meeting.theirs
@@ -206,7 +121,7 @@ def power_was_taken_behind_the_cut(world):
                 person.until_member(meeting.room, friend, "join")
 
     world.side_by_side(meetings, bring_friends)
-    cut(world)
+    world.cut()
 
     def go_on(meeting):
         host, guest, room = meeting.pair.host, meeting.pair.guest, meeting.room
@@ -217,7 +132,7 @@ def power_was_taken_behind_the_cut(world):
         meeting.pair.host_friend.leave(room)
 
     world.side_by_side(meetings, go_on)
-    mend(world)
+    world.mend()
 
     def healed(meeting):
         host, guest, room = meeting.pair.host, meeting.pair.guest, meeting.room
@@ -254,12 +169,12 @@ def everything_at_once(world):
                     acknowledged[meeting].add(person.say(meeting.room, f"{person.id} {n}"))
                     if n % 5 == 0:
                         person.set_state(meeting.room, "m.room.name", {"name": f"{person.id} {n}"})
-                except (OSError, http.client.HTTPException):
+                except (OSError, ValueError, http.client.HTTPException):
                     over.wait(0.1)
 
     def trouble():
         try:
-            for act in [lambda: cut(world), lambda: mend(world), world.rhizome.kill, world.rhizome.start] * 2:
+            for act in [world.cut, world.mend, world.rhizome.kill, world.rhizome.start] * 2:
                 act()
                 until_more_is_said(acknowledged)
         finally:
@@ -296,16 +211,6 @@ def until_more_is_said(acknowledged):
         if time.monotonic() > deadline:
             raise Failed("nobody says anything any more")
         time.sleep(0.05)
-
-
-def cut(world):
-    for server in (world.rhizome, world.synapse):
-        server.cable.cut()
-
-
-def mend(world):
-    for server in (world.rhizome, world.synapse):
-        server.cable.mend()
 
 
 OUTAGES = [

@@ -3,9 +3,9 @@
 usage: run.py PATH_TO_RHIZOME [PART_OF_A_STORY'S_NAME]
 (with a Python that has `matrix-synapse` installed)
 
-The stories of stories.py are told for each room version with the room on either server, the versions
-side by side; those of outages.py after them, one at a time. Exits non-zero, with both servers' last log
-lines, when one fails. `RHIZOME_KEEP=1` keeps the servers' folders.
+The stories of coming_and_going.py and being_there.py are told for each room version with the room on
+either server, the versions side by side; those of outages.py after them, one at a time. Exits non-zero,
+with both servers' last log lines, when one fails. `RHIZOME_KEEP=1` keeps the servers' folders.
 """
 
 import os
@@ -16,14 +16,18 @@ import tempfile
 import threading
 import time
 
-from api import ApiError
+import being_there
+import coming_and_going
 from certificates import certificate, write_pem
-from outages import OUTAGES, World
+from outages import OUTAGES
+from pairs import Pair
 from people import Person
 from servers import Failed, Rhizome, Synapse
-from stories import STORIES, Pair
+from world import World
 
 ROOM_VERSIONS = ["10", "11", "12"]
+# Profiles first: a new name is told to every room that somebody is in.
+STORIES = being_there.STORIES + coming_and_going.STORIES
 
 
 class Report:
@@ -38,11 +42,11 @@ class Report:
         if self.wanted not in story.__name__:
             return
         start = time.monotonic()
+        error = None
         try:
             story(*args)
-            error = None
-        except (ApiError, Failed, OSError) as failure:
-            error = failure
+        except Exception as failure:  # whatever it is, the next story is told
+            error = f"{type(failure).__name__}: {failure}"
         took = f"{time.monotonic() - start:.1f} s"
         name = story.__name__.replace("_", " ") + about
         with self.lock:

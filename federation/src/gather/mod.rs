@@ -3,21 +3,25 @@
 //!
 //! 1. [`rhizome_rooms::receive::receive`] is asked. It decides, or says what it [`Need`]s.
 //! 2. Missing auth events: `/event_auth`, then `/event` for what is still missing.
-//! 3. Missing prev events: `/get_missing_events` once; what comes is received in order, each by 1–4.
+//! 3. Missing prev events: `/get_missing_events` until it meets what we have, or enough came; what comes is
+//!    received in order, each by 1–4.
 //! 4. Prevs that are missing even so stay a gap: the state after each comes by `/state_ids` and `/event`
 //!    (or `/state`, when most of it is unknown), as outliers.
 
 mod search;
 mod state;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use rhizome_protocol::{Pdu, resolve::StateMap};
 use rhizome_rooms::{
     Error,
     receive::{self, Gathered, Need, Received},
 };
-use rhizome_storage::{Placement, RoomHead};
+use rhizome_storage::{Direction, HistoryToken, Placement, RoomHead};
 use ruma::{
     EventId, OwnedEventId, RoomId, ServerName, UInt, api::federation::event::get_missing_events,
 };
@@ -30,6 +34,12 @@ use crate::{Federation, order::parents_first, verify};
 
 /// How many missing events are asked for at once.
 const MISSING_LIMIT: u32 = 50;
+/// A shorter answer than this holds all that the other server has to give.
+const FULL_ANSWER: usize = 10;
+/// The most missing events that are fetched before an event; what is before those stays a gap.
+const MAX_MISSING: usize = 200;
+/// How many events are named as the ends of what is missing.
+const MAX_ENDS: usize = 20;
 /// How often the core is asked again after something came.
 const MAX_ROUNDS: usize = 6;
 
@@ -115,29 +125,7 @@ async fn missing_events(
     head: &RoomHead,
     pdu: &Pdu,
 ) -> Result<(), Error> {
-    // The head as it is now: what was fetched before may have moved it.
-    let now = fed.store().room_by_no(head.room).await?;
-    let earliest: Vec<OwnedEventId> = now
-        .iter()
-        .flat_map(|head| head.extremities.iter())
-        .map(|extremity| extremity.event_id.clone())
-        .take(20)
-        .collect();
-    let mut request = get_missing_events::v1::Request::new(
-        head.room_id.clone(),
-        earliest,
-        vec![pdu.event_id().to_owned()],
-    );
-    request.limit = UInt::from(MISSING_LIMIT);
-    let Some(answer) = ask(fed, search, &request, |answer| !answer.events.is_empty()).await else {
-        return Ok(());
-    };
-    let raws = answer
-        .events
-        .into_iter()
-        .take(MISSING_LIMIT as usize)
-        .collect();
-    let events = verify::batch(fed, head.rules, &head.room_id, raws).await;
+    let events = ask_for_missing(fed, search, head, pdu).await?;
     let known = fed.store().known_event_ids(&ids(&events)).await?;
     let events = parents_first(
         events,
@@ -146,7 +134,7 @@ async fn missing_events(
         |event| event.prev_events().to_vec(),
     );
     for event in events {
-        if event.event_id() == pdu.event_id() || is_placed(fed, &known, event.event_id()).await? {
+        if is_placed(fed, &known, event.event_id()).await? {
             continue;
         }
         let id = event.event_id().to_owned();
@@ -160,6 +148,89 @@ async fn missing_events(
         }
     }
     Ok(())
+}
+
+/// Asks for the events before this one until they meet what we have. One answer holds few (twenty, from
+/// Synapse), so the next question starts from those that came and whose prevs are unknown even so. What is
+/// before all of our history is no gap in it: of that, only what the first answer gave.
+async fn ask_for_missing(
+    fed: &Federation,
+    search: &mut Search,
+    head: &RoomHead,
+    pdu: &Pdu,
+) -> Result<Vec<Arc<Pdu>>, Error> {
+    // The head as it is now: what was fetched before may have moved it.
+    let now = fed.store().room_by_no(head.room).await?;
+    let earliest: Vec<OwnedEventId> = now
+        .iter()
+        .flat_map(|head| head.extremities.iter())
+        .map(|extremity| extremity.event_id.clone())
+        .take(MAX_ENDS)
+        .collect();
+    let upto = fed.store().log().head();
+    let start = HistoryToken::START;
+    let first = fed
+        .store()
+        .history(head.room, start, Direction::Forward, 1, upto)
+        .await?;
+    let floor = first.first().map_or(0, |event| event.depth);
+    let mut came: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::new();
+    let mut latest = vec![pdu.event_id().to_owned()];
+    while !latest.is_empty() && came.len() < MAX_MISSING {
+        let mut request = get_missing_events::v1::Request::new(
+            head.room_id.clone(),
+            earliest.clone(),
+            std::mem::take(&mut latest),
+        );
+        request.limit = UInt::from(MISSING_LIMIT);
+        let Some(answer) = ask(fed, search, &request, |answer| !answer.events.is_empty()).await
+        else {
+            break;
+        };
+        let is_full = answer.events.len() >= FULL_ANSWER;
+        let raws = answer.events.into_iter().take(MISSING_LIMIT as usize);
+        let mut events = verify::batch(fed, head.rules, &head.room_id, raws.collect()).await;
+        events.retain(|event| {
+            event.event_id() != pdu.event_id() && !came.contains_key(event.event_id())
+        });
+        came.extend(
+            events
+                .iter()
+                .map(|event| (event.event_id().to_owned(), Arc::clone(event))),
+        );
+        if is_full {
+            events.retain(|event| event.depth() > floor);
+            latest = resting_on_unknown(fed, &came, &events).await?;
+        }
+    }
+    Ok(came.into_values().collect())
+}
+
+/// Those of `events` with a prev that neither came nor is part of the room's history.
+async fn resting_on_unknown(
+    fed: &Federation,
+    came: &HashMap<OwnedEventId, Arc<Pdu>>,
+    events: &[Arc<Pdu>],
+) -> Result<Vec<OwnedEventId>, Error> {
+    let prevs: Vec<OwnedEventId> = events
+        .iter()
+        .flat_map(|event| event.prev_events())
+        .filter(|prev| !came.contains_key(*prev))
+        .cloned()
+        .collect();
+    let stored = fed.store().events(&prevs).await?;
+    let placed: HashSet<&EventId> = stored
+        .iter()
+        .filter(|event| event.placement != Placement::Outlier)
+        .map(|event| event.pdu.event_id())
+        .collect();
+    let is_unknown = |prev: &OwnedEventId| {
+        !came.contains_key(prev) && !placed.contains(prev.as_ref() as &EventId)
+    };
+    let mut resting = events.to_vec();
+    resting.retain(|event| event.prev_events().iter().any(is_unknown));
+    resting.truncate(MAX_ENDS);
+    Ok(ids(&resting))
 }
 
 /// Whether we have the event as part of the room's history, not just as an outlier.

@@ -18,7 +18,7 @@ use crate::{
 
 /// An event of `server`'s user built by hand upon `prevs`, with the auth events of the server's current state.
 #[expect(clippy::too_many_arguments, reason = "an event has so many parts")]
-async fn forge(
+pub async fn forge(
     server: &Server,
     seed: u8,
     sender: &UserId,
@@ -60,7 +60,7 @@ async fn forge(
     draft::build(rules, &draft, &place, &server.name, &key(seed)).unwrap()
 }
 
-async fn newest(server: &Server, room: &RoomId) -> OwnedEventId {
+pub async fn newest(server: &Server, room: &RoomId) -> OwnedEventId {
     server
         .store()
         .room(room)

@@ -1,5 +1,7 @@
 //! Events that can't be decided when they arrive.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     middleware::{self, Next},
@@ -11,7 +13,10 @@ use rhizome_storage::testing::TestDatabase;
 use ruma::RoomVersionId;
 use serde_json::json;
 
-use crate::world::{Server, each, eventually, json_of};
+use crate::{
+    inbound::{forge, newest},
+    world::{Server, each, eventually, json_of},
+};
 
 /// Says something in the room that was just joined, before the joining server has got the answer.
 async fn say_during_join(State(fed): State<Federation>, request: Request, next: Next) -> Response {
@@ -136,4 +141,68 @@ async fn what_came_by_another_way_is_known() {
         assert_eq!(b.heard(&room).await, ["hello"]);
     })
     .await;
+}
+
+/// A server that sends nothing by itself, and one that works on its inbox; who are to meet in a room.
+async fn silent_and_running(network: &Network, databases: &[TestDatabase]) -> (Server, Server) {
+    let a = Server::new(network, databases[0].open().await, 0);
+    let mut b = Server::new(network, databases[1].open().await, 1);
+    b.run();
+    (a, b)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_gap_is_filled_piece_by_piece() {
+    let network = Network::default();
+    let databases = [TestDatabase::sqlite(), TestDatabase::sqlite()];
+    let (a, b) = silent_and_running(&network, &databases).await;
+    let (alice, bob) = (a.user("alice"), b.user("bob"));
+    let room = a.create(&alice, &RoomVersionId::V12).await;
+    b.join(&bob, &room, &a).await.unwrap();
+
+    // More than one answer holds.
+    let said: Vec<String> = (0..120).map(|n| format!("message {n}")).collect();
+    for text in &said {
+        a.say(&alice, &room, text).await;
+    }
+    let last = a.event(&newest(&a, &room).await).await.unwrap();
+    a.transaction(&b, "the last", &[json_of(&last.pdu)], &[])
+        .await;
+    eventually("everything is heard, in order", async || {
+        b.heard(&room).await == said
+    })
+    .await;
+    b.end().await;
+    a.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_before_a_join_is_no_gap() {
+    let network = Network::default();
+    let databases = [TestDatabase::sqlite(), TestDatabase::sqlite()];
+    let (a, b) = silent_and_running(&network, &databases).await;
+    let (alice, bob) = (a.user("alice"), b.user("bob"));
+    let room = a.create(&alice, &RoomVersionId::V12).await;
+    let first = a.say(&alice, &room, "long ago").await;
+    for _ in 0..120 {
+        a.say(&alice, &room, "before the join").await;
+    }
+    let prev = newest(&a, &room).await;
+    b.join(&bob, &room, &a).await.unwrap();
+
+    // Who said this hadn't heard of the join.
+    let content = json!({ "body": "beside the join" });
+    let kind = "m.room.message";
+    let beside = forge(&a, 1, &alice, &room, &[&prev], kind, None, content).await;
+    let gathered = Gathered::default();
+    let received = receive::receive(a.fed.rooms(), Arc::new(beside.clone()), &gathered).await;
+    assert!(matches!(received.unwrap(), Received::Accepted));
+    a.transaction(&b, "beside", &[json_of(&beside)], &[]).await;
+    eventually("it is heard", async || {
+        b.heard(&room).await.last().map(String::as_str) == Some("beside the join")
+    })
+    .await;
+    assert!(b.event(&first).await.is_none());
+    b.end().await;
+    a.end().await;
 }
