@@ -113,8 +113,8 @@ def odd_contents(pair):
     room = pair.meet()
     promote(host, room, guest)
     for author, reader in pair.both_ways():
-        for content in ODD:
-            event = author.send(room, "org.example.odd", content)
+        sent = [author.send(room, "org.example.odd", content) for content in ODD]
+        for content, event in zip(ODD, sent):
             reader.until_seen(room, event)
             arrived = reader.event(room, event)["content"]
             if arrived != content:
@@ -155,7 +155,7 @@ def everybody_talks_at_once(pair):
         friend.join(room, via=host.server)
 
     def chatter(person):
-        for n in range(12):
+        for n in range(8):
             person.say(room, f"{person.id} {n}")
             if n % 4 == 0 and person in (host, guest):
                 person.set_state(room, "m.room.name", {"name": f"{person.id} {n}"})

@@ -86,7 +86,7 @@ def history_from_before_the_join(pair):
     """Several pages of it."""
     host, guest = pair.host, pair.guest
     room = pair.room(preset="public_chat")
-    written = [f"before anybody came: {n}" for n in range(120)]
+    written = [f"before anybody came: {n}" for n in range(105)]
     for text in written:
         host.say(room, text)
     guest.join(room, via=host.server)
