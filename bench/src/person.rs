@@ -1,0 +1,234 @@
+//! Accounts, and people who use them over a connection of their own.
+
+use bytes::Bytes;
+use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use ring::hmac;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{
+    http::{Connection, Failure},
+    server::Server,
+};
+
+const PASSWORD: &str = "correct horse battery staple";
+
+/// Somebody with an access token.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// Where the account is.
+    pub server: Server,
+    /// The user id.
+    pub id: String,
+    token: String,
+}
+
+impl Account {
+    /// Registers somebody new, by the shared secret if there is one.
+    pub async fn register(server: &Server) -> Result<Self, Failure> {
+        let name = server.fresh("u");
+        let mut connection = Connection::new(server.address, None)?;
+        let (path, body) = match server.secret.as_deref() {
+            Some(secret) => {
+                let path = "/_synapse/admin/v1/register";
+                let answer = connection.call(Method::GET, path, None).await?;
+                let nonce = text(&answer, "nonce")?;
+                (path, admin_registration(secret, &nonce, &name))
+            }
+            None => (
+                "/_matrix/client/v3/register",
+                json!({ "username": name, "password": PASSWORD, "auth": { "type": "m.login.dummy" } }),
+            ),
+        };
+        let answer = connection
+            .call(Method::POST, path, Some(body.to_string()))
+            .await?;
+        Ok(Self {
+            server: server.clone(),
+            id: text(&answer, "user_id")?,
+            token: text(&answer, "access_token")?,
+        })
+    }
+
+    /// The name of the account's server.
+    pub fn server_name(&self) -> &str {
+        self.id.split_once(':').map_or("", |(_, name)| name)
+    }
+}
+
+fn admin_registration(secret: &str, nonce: &str, name: &str) -> Value {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
+    let signed = [nonce, name, PASSWORD, "notadmin"].join("\0");
+    let mac: String = hmac::sign(&key, signed.as_bytes())
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    json!({ "nonce": nonce, "username": name, "password": PASSWORD, "admin": false, "mac": mac })
+}
+
+/// A string at the top of a JSON object.
+fn text(body: &[u8], key: &str) -> Result<String, Failure> {
+    let value: Value = serde_json::from_slice(body).map_err(Failure::of)?;
+    let text = value.get(key).and_then(Value::as_str);
+    text.map(str::to_owned)
+        .ok_or_else(|| Failure::of(format_args!("an answer without {key}")))
+}
+
+/// An account with a connection.
+pub struct Person {
+    /// Whose token is used.
+    pub account: Account,
+    /// The connection, opened when it is needed.
+    pub connection: Connection,
+}
+
+impl Person {
+    /// A new connection for `account`.
+    pub fn new(account: &Account) -> Result<Self, Failure> {
+        Ok(Self {
+            connection: Connection::new(account.server.address, Some(&account.token))?,
+            account: account.clone(),
+        })
+    }
+
+    /// Sends a message; the answer is not looked into.
+    pub async fn say(&mut self, room: &Room, text: &str) -> Result<(), Failure> {
+        let path = format!(
+            "/_matrix/client/v3/rooms/{}/send/m.room.message/{}",
+            room.segment,
+            self.account.server.fresh("t")
+        );
+        let body = format!(r#"{{"msgtype":"m.text","body":"{text}"}}"#);
+        self.connection.call(Method::PUT, &path, Some(body)).await?;
+        Ok(())
+    }
+
+    /// Joins a room, if need be through the server `via`.
+    pub async fn join(&mut self, room: &Room, via: Option<&str>) -> Result<(), Failure> {
+        let via = via.map_or(String::new(), |name| {
+            let name = encode(name);
+            format!("?via={name}&server_name={name}")
+        });
+        let path = format!("/_matrix/client/v3/join/{}{via}", room.segment);
+        self.connection
+            .call(Method::POST, &path, Some("{}".to_owned()))
+            .await?;
+        Ok(())
+    }
+
+    /// Creates a room that anybody may join.
+    pub async fn create_room(&mut self, name: &str) -> Result<Room, Failure> {
+        let body = json!({ "preset": "public_chat", "name": name }).to_string();
+        let answer = self
+            .connection
+            .call(Method::POST, "/_matrix/client/v3/createRoom", Some(body))
+            .await?;
+        text(&answer, "room_id").map(|id| Room::new(&id))
+    }
+
+    /// One `/sync`; `query` is what follows the question mark.
+    pub async fn sync(&mut self, query: &str) -> Result<Bytes, Failure> {
+        let path = format!("/_matrix/client/v3/sync?{query}");
+        self.connection.call(Method::GET, &path, None).await
+    }
+
+    /// The sync token of now, got with as little work for the server as its API allows.
+    pub async fn now(&mut self) -> Result<String, Failure> {
+        let answer = self
+            .sync(&format!("timeout=0&filter={}", encode(NOTHING)))
+            .await?;
+        next_batch(&answer)
+    }
+}
+
+/// A filter that leaves out all rooms.
+const NOTHING: &str = r#"{"room":{"rooms":[]}}"#;
+
+/// A room's id as it stands in a path.
+#[derive(Clone, Debug)]
+pub struct Room {
+    segment: String,
+}
+
+impl Room {
+    fn new(id: &str) -> Self {
+        Self {
+            segment: encode(id),
+        }
+    }
+
+    /// The path of one of the room's endpoints.
+    pub fn path(&self, rest: &str) -> String {
+        format!("/_matrix/client/v3/rooms/{}/{rest}", self.segment)
+    }
+}
+
+/// A text as a part of a path or query.
+pub fn encode(text: &str) -> String {
+    utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+/// The token at which the next `/sync` goes on.
+pub fn next_batch(answer: &[u8]) -> Result<String, Failure> {
+    // The rest is passed over, not built.
+    #[derive(Deserialize)]
+    struct Sync {
+        next_batch: String,
+    }
+    let sync: Sync = serde_json::from_slice(answer).map_err(Failure::of)?;
+    Ok(sync.next_batch)
+}
+
+/// The text of message `number`, of an ordinary length.
+pub fn message(number: u64) -> String {
+    format!("<{number}> and some words that people might say to each other")
+}
+
+/// The numbers of the messages in an answer, without reading it as JSON.
+pub fn messages_in(answer: &[u8]) -> impl Iterator<Item = u64> {
+    // Some servers escape what might be markup.
+    const STARTS: [&str; 2] = [r#""body":"<"#, r#""body":"\u003c"#];
+    let text = std::str::from_utf8(answer).unwrap_or_default();
+    text.match_indices(r#""body":"#).filter_map(|(at, _)| {
+        let rest = &text[at..];
+        let start = STARTS.iter().find(|start| rest.starts_with(**start))?;
+        let rest = &rest[start.len()..];
+        let digits = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        rest[..digits].parse().ok()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_found_in_an_answer() {
+        let event = |number| json!({ "content": { "body": message(number) } });
+        let answer = json!({ "events": [event(3), { "content": { "body": "<x> 5" } }, event(12)] });
+        let found: Vec<_> = messages_in(answer.to_string().as_bytes()).collect();
+        assert_eq!(found, [3, 12]);
+        assert_eq!(messages_in(b"\xff").count(), 0);
+        assert_eq!(messages_in(br#"{"body":"<"#).count(), 0);
+        let escaped = br#"{"body":"\u003c7> and"}"#;
+        assert_eq!(messages_in(escaped).collect::<Vec<_>>(), [7]);
+    }
+
+    #[test]
+    fn the_next_batch_is_the_outermost() {
+        let answer = br#"{"rooms":{"next_batch":"wrong"},"next_batch":"s1_2","more":[]}"#;
+        assert_eq!(next_batch(answer).unwrap(), "s1_2");
+        assert!(next_batch(b"{}").is_err());
+        assert!(next_batch(b"").is_err());
+    }
+
+    #[test]
+    fn the_registration_by_secret_is_signed() {
+        let body = admin_registration("secret", "nonce", "name");
+        assert_eq!(body["mac"], "2a5e5581feba406bba0038a7a645538ef1e42af7");
+    }
+}

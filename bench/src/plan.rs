@@ -1,0 +1,90 @@
+//! How much of everything.
+
+use std::time::Duration;
+
+/// Counts and times of all scenarios.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Senders side by side.
+    pub senders: usize,
+    /// Before anything counts.
+    pub warm: Duration,
+    /// The measured time of a closed loop.
+    pub measured: Duration,
+    /// No scenario measures longer.
+    pub limit: Duration,
+    /// No preparation takes longer.
+    pub setup_limit: Duration,
+    /// Accounts that `register` makes.
+    pub registrations: usize,
+    /// Members of the large room.
+    pub crowd: usize,
+    /// Listeners of the `seen-…` scenarios.
+    pub listeners: [usize; 3],
+    /// Messages whose latency is taken, where one is sent at a time.
+    pub latencies: usize,
+    /// The time between two of them.
+    pub every: Duration,
+    /// Rooms of the account that syncs.
+    pub rooms: usize,
+    /// Initial syncs.
+    pub initial_syncs: usize,
+    /// Events that are paged through.
+    pub history: usize,
+    /// Polls that wait.
+    pub idle: usize,
+    /// How long they are watched.
+    pub idle_time: Duration,
+    /// Messages of a burst, and bursts.
+    pub burst: (usize, usize),
+    /// Members of a room joined from outside, and such rooms.
+    pub remote_join: (usize, usize),
+}
+
+impl Plan {
+    /// The numbers that are quoted.
+    pub fn full() -> Self {
+        Self {
+            senders: 8,
+            warm: Duration::from_secs(1),
+            measured: Duration::from_secs(5),
+            limit: Duration::from_secs(60),
+            setup_limit: Duration::from_secs(300),
+            registrations: 40,
+            crowd: 1000,
+            listeners: [1, 50, 500],
+            latencies: 200,
+            every: Duration::from_millis(40),
+            rooms: 300,
+            initial_syncs: 30,
+            history: 20_000,
+            idle: 2000,
+            idle_time: Duration::from_secs(10),
+            burst: (200, 5),
+            remote_join: (100, 5),
+        }
+    }
+
+    /// Seconds, to see that everything works.
+    pub fn quick() -> Self {
+        Self {
+            senders: 3,
+            warm: Duration::from_millis(50),
+            measured: Duration::from_millis(200),
+            limit: Duration::from_secs(5),
+            setup_limit: Duration::from_secs(60),
+            registrations: 2,
+            crowd: 6,
+            listeners: [1, 2, 4],
+            latencies: 5,
+            every: Duration::from_millis(5),
+            rooms: 4,
+            initial_syncs: 2,
+            history: 100,
+            idle: 8,
+            idle_time: Duration::from_millis(200),
+            burst: (12, 2),
+            remote_join: (3, 2),
+        }
+    }
+}

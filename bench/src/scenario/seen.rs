@@ -1,0 +1,226 @@
+//! From sending a message to seeing it in somebody's `/sync`.
+//!
+//! One message at a time: the next isn't sent before all listeners have seen the last, and a pause as
+//! long as that took, so that slow servers too have all polls back before it. So these are the times of a
+//! server that has nothing else to do.
+
+use std::{
+    cell::Cell,
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::{
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    drive::Samples,
+    http::Failure,
+    outcome::Outcome,
+    person::{Account, Person, Room, encode, message, messages_in, next_batch},
+    plan::Plan,
+    probe::{Probe, Usage},
+    stats::Latencies,
+    world::{World, found},
+};
+
+/// What listeners tell: a message's number, and when it came.
+type Sighting = (u64, Instant);
+
+/// How long a poll waits.
+const POLL: Duration = Duration::from_secs(30);
+/// After this a message counts as lost.
+const LOST: Duration = Duration::from_secs(30);
+
+/// A room on the first server with `plan.listeners[size]` listeners.
+pub async fn local(world: &mut World, size: usize) -> anyhow::Result<Outcome> {
+    let listeners = world.plan.listeners.get(size).copied().unwrap_or(1);
+    let room = world.one.room(&world.plan, "seen", listeners + 1).await?;
+    let accounts = world.one.accounts(&world.plan, listeners + 1).await?;
+    let Some((sender, listeners)) = accounts.split_first() else {
+        anyhow::bail!("nobody to send");
+    };
+    let (samples, usage) = fan_out(&world.plan, &world.probe, sender, listeners, &room).await?;
+    let aim = ["2/-/4", "5/-/12", "40/-/100"].get(size).copied();
+    Ok(outcome(
+        samples,
+        &usage,
+        listeners.len(),
+        aim.unwrap_or("-"),
+    ))
+}
+
+/// The outcome of such a run.
+pub fn outcome(samples: Samples, usage: &Usage, listeners: usize, aim: &str) -> Outcome {
+    let what = format!(
+        "one message at a time, {listeners} listener{}",
+        if listeners == 1 { "" } else { "s" }
+    );
+    let outcome = Outcome::new(&samples, usage, what);
+    let latencies = Latencies::new(samples.latencies);
+    outcome.latency("sent to seen", &latencies).aim(aim).cost(
+        usage,
+        latencies.count(),
+        "per delivery",
+    )
+}
+
+/// Sends messages and waits for each until all listeners have it.
+pub async fn fan_out(
+    plan: &Plan,
+    probe: &Probe,
+    sender: &Account,
+    listeners: &[Account],
+    room: &Room,
+) -> anyhow::Result<(Samples, Usage)> {
+    let (tell, mut told) = unbounded_channel();
+    let ready = Cell::new(0);
+    let listening: FuturesUnordered<_> = listeners
+        .iter()
+        .map(|account| listen(account, tell.clone(), &ready))
+        .collect();
+    drop(tell);
+    let mut person = Person::new(sender)?;
+    let conduct = async {
+        let until = Instant::now() + plan.setup_limit;
+        while ready.get() < listeners.len() && Instant::now() < until {
+            sleep(Duration::from_millis(20)).await;
+        }
+        // Deliveries beyond this would only make the run longer.
+        let rounds = plan
+            .latencies
+            .min((20_000 / listeners.len().max(1)).max(20));
+        let mut number = 0;
+        let mut samples = Samples::default();
+        for _ in 0..5 {
+            number += 1;
+            round(
+                &mut person,
+                room,
+                number,
+                listeners.len(),
+                &mut told,
+                &mut samples,
+            )
+            .await;
+        }
+        samples = Samples::default();
+        let before = probe.read()?;
+        let start = Instant::now();
+        for _ in 0..rounds {
+            number += 1;
+            let begun = Instant::now();
+            round(
+                &mut person,
+                room,
+                number,
+                listeners.len(),
+                &mut told,
+                &mut samples,
+            )
+            .await;
+            let took = begun.elapsed();
+            if start.elapsed() > plan.limit {
+                break;
+            }
+            sleep(took.max(plan.every)).await;
+        }
+        anyhow::Ok((samples, probe.since(before)?))
+    };
+    tokio::select! {
+        done = conduct => done,
+        failure = first_failure(listening) => anyhow::bail!("a listener failed: {failure}"),
+    }
+}
+
+async fn first_failure(mut listening: FuturesUnordered<impl Future<Output = Failure>>) -> Failure {
+    match listening.next().await {
+        Some(failure) => failure,
+        None => std::future::pending().await,
+    }
+}
+
+/// Sends one message and gathers the sightings.
+async fn round(
+    person: &mut Person,
+    room: &Room,
+    number: u64,
+    listeners: usize,
+    told: &mut UnboundedReceiver<Sighting>,
+    samples: &mut Samples,
+) {
+    let start = Instant::now();
+    let wait = async {
+        let mut seen = 0;
+        while seen < listeners {
+            match told.recv().await {
+                Some((found, at)) if found == number => {
+                    samples.latencies.push(at - start);
+                    seen += 1;
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+    };
+    let text = message(number);
+    let (sent, seen) = tokio::join!(person.say(room, &text), timeout(LOST, wait));
+    if let Err(failure) = sent {
+        samples.fail(&failure);
+    }
+    if seen.is_err() {
+        samples.fail(&Failure::of("a message was not seen by all in time"));
+    }
+}
+
+/// Polls for ever; ends only with a failure.
+async fn listen(
+    account: &Account,
+    tell: UnboundedSender<Sighting>,
+    ready: &Cell<usize>,
+) -> Failure {
+    let poll = async {
+        let mut person = Person::new(account)?;
+        person.connection.wait_longer(POLL);
+        let mut since = person.now().await?;
+        ready.set(ready.get() + 1);
+        loop {
+            let answer = person.sync(&poll_from(&since, "")).await?;
+            let now = Instant::now();
+            for number in messages_in(&answer) {
+                // The other end goes away when the run is over.
+                let _ = tell.send((number, now));
+            }
+            since = next_batch(&answer)?;
+        }
+    };
+    let ended: Result<std::convert::Infallible, Failure> = poll.await;
+    match ended {
+        Err(failure) => failure,
+        Ok(never) => match never {},
+    }
+}
+
+/// The query of a long poll.
+pub fn poll_from(since: &str, more: &str) -> String {
+    format!("timeout={}&since={}{more}", POLL.as_millis(), encode(since))
+}
+
+/// Two rooms' worth of listening across servers: somebody on each, in a room of the first.
+pub async fn across(
+    plan: &Plan,
+    here: &[Account],
+    there: &Account,
+    name: &str,
+) -> anyhow::Result<Room> {
+    let (room, others) = found(here, name).await?;
+    for account in others {
+        Person::new(account)?.join(&room, None).await?;
+    }
+    let via = here.first().map(Account::server_name);
+    let joining = async { Person::new(there)?.join(&room, via).await };
+    timeout(plan.setup_limit, joining).await??;
+    Ok(room)
+}

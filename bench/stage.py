@@ -1,0 +1,210 @@
+"""Fresh servers for `rhizome-bench`, one pair after the other; run by scripts/bench.
+
+Each pair federates over TLS with a throwaway authority on loopback. Configurations are those of
+tests/synapse/run.py, with limits out of the way.
+"""
+
+import argparse
+import os
+import pathlib
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+
+HERE = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(HERE / "tests" / "synapse"))
+import run  # noqa: E402
+
+TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE / "target")).resolve()
+TICK = os.sysconf("SC_CLK_TCK")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(prog="scripts/bench")
+    parser.add_argument("--postgres", action="store_true", help="both servers on PostgreSQL")
+    parser.add_argument("--no-synapse", action="store_true", help="Rhizome alone")
+    parser.add_argument("--only", metavar="NAME,…", help="see `rhizome-bench list`")
+    parser.add_argument("--seconds", metavar="S", help="seconds that closed loops are measured for")
+    parser.add_argument("--time-limit", metavar="S", help="seconds after which a scenario stops")
+    parser.add_argument("--quick", action="store_true", help="small counts, to see that it works")
+    parser.add_argument("--rhizome", metavar="FILE", help="another binary of Rhizome")
+    parser.add_argument(
+        "--json", metavar="FILE", default=str(TARGET / "bench.json"), help="default: %(default)s"
+    )
+    return parser.parse_args()
+
+
+# ---- databases
+
+
+def database(name, locale):
+    """A new database in the throwaway cluster; its host, port and name."""
+    server = urllib.parse.urlsplit(os.environ["RHIZOME_TEST_POSTGRES"])
+    where = ["-h", server.hostname, "-p", str(server.port), "-U", "postgres"]
+    subprocess.run(
+        ["createdb", *where, "-T", "template0", "-E", "UTF8", "--locale", locale, name], check=True
+    )
+    return server.hostname, server.port, name
+
+
+def rhizome(binary, folder, ca, postgres):
+    url = None
+    if postgres:
+        host, port, name = database(f"bench_{folder.name.replace('-', '_')}", "C.UTF-8")
+        url = f"postgres://postgres@{host}:{port}/{name}"
+    limits = "\n[http]\nmax_connections = 20000\nmax_connections_per_address = 20000\n"
+    return run.start_rhizome(binary, folder, ca, url, limits)
+
+
+def synapse(folder, ca, postgres):
+    many = {"per_second": 1000000, "burst_count": 1000000}
+    more = {
+        # Hashing passwords isn't what is compared.
+        "bcrypt_rounds": 4,
+        "filter_timeline_limit": -1,
+        "rc_message": many,
+        "rc_registration": many,
+        "rc_joins": {"local": many, "remote": many},
+        "rc_joins_per_room": many,
+        "rc_room_creation": many,
+        "rc_federation": {
+            "window_size": 1,
+            "sleep_limit": 1000000,
+            "reject_limit": 1000000,
+            "concurrent": 100,
+        },
+    }
+    if postgres:
+        host, port, name = database(f"bench_{folder.name.replace('-', '_')}", "C")
+        more["database"] = {
+            "name": "psycopg2",
+            "args": {"user": "postgres", "host": host, "port": port, "dbname": name},
+        }
+    return run.start_synapse(folder, ca, more)
+
+
+# ---- the machine
+
+
+def busy():
+    """CPU seconds that the machine has spent working since it started."""
+    fields = pathlib.Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields)
+    return (user + nice + system + irq + softirq + steal) / TICK
+
+
+def ours(processes):
+    """CPU seconds of this process, its ended children, and `processes` with theirs."""
+    used = sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, [resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN])
+    )
+    parents = {}
+    ticks = {}
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(fields[1])
+            ticks[int(entry.name)] = sum(map(int, fields[11:15]))
+    for pid in ticks:
+        ancestor = pid
+        while ancestor and ancestor not in processes:
+            ancestor = parents.get(ancestor)
+        if ancestor:
+            used += ticks[pid] / TICK
+    return used
+
+
+# ---- one pair
+
+
+def measure(label, pair, options, out):
+    """Runs the tool against a pair; the share of the machine that others took meanwhile."""
+    command = [
+        str(TARGET / "release" / "rhizome-bench"),
+        *("run", "--label", label, "--json", str(out), "--secret", run.SECRET),
+        *("--server", pair[0].base, "--pid", str(pair[0].process.pid)),
+        *("--server2", pair[1].base, "--pid2", str(pair[1].process.pid)),
+    ]
+    processes = {server.process.pid for server in pair}
+    if options.postgres:
+        cluster = os.environ["RHIZOME_TEST_POSTGRES_PID"]
+        command += ["--database-pid", cluster]
+        processes.add(int(cluster))
+    for name in ["only", "seconds", "time_limit"]:
+        value = getattr(options, name)
+        if value:
+            command += [f"--{name.replace('_', '-')}", value]
+    if options.quick:
+        command.append("--quick")
+    start, before = time.monotonic(), busy() - ours(processes)
+    status = subprocess.run(command, stdout=subprocess.DEVNULL).returncode
+    others = busy() - ours(processes) - before
+    return status, others / (time.monotonic() - start) / os.cpu_count()
+
+
+def commit():
+    said = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True
+    )
+    return said.stdout.strip() or "unknown"
+
+
+def main():
+    options = arguments()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    binary = str(pathlib.Path(options.rhizome or TARGET / "release" / "rhizome").resolve())
+    kinds = {"Rhizome": lambda folder, ca: rhizome(binary, folder, ca, options.postgres)}
+    if not options.no_synapse:
+        kinds["Synapse"] = lambda folder, ca: synapse(folder, ca, options.postgres)
+
+    root = pathlib.Path(tempfile.mkdtemp(prefix="rhizome-bench."))
+    files, notes, failed = [], [], False
+    try:
+        ca_key, ca = run.certificate("Throwaway authority")
+        run.write_pem(root, "ca", ca_key, ca)
+        for kind, start in kinds.items():
+            pair = []
+            try:
+                for number in ["1", "2"]:
+                    folder = root / f"{kind.lower()}-{number}"
+                    folder.mkdir()
+                    run.write_pem(folder, "tls", *run.certificate("localhost", ca, ca_key))
+                    pair.append(start(folder, root / "ca.crt"))
+                files.append(root / f"{kind}.json")
+                status, others = measure(kind, pair, options, files[-1])
+                failed |= status != 0
+                notes.append(f"other processes took {others:.0%} of the machine during {kind}'s run")
+            finally:
+                for server in pair:
+                    server.stop()
+                if failed:
+                    for server in pair:
+                        log = (server.folder / "log").read_text(errors="replace")
+                        print("\n".join(log.splitlines()[-20:]), file=sys.stderr)
+        database_name = "PostgreSQL" if options.postgres else "SQLite"
+        print(
+            f"Commit {commit()}, {time.strftime('%Y-%m-%d')}, {database_name}, "
+            f"{os.cpu_count()} cores; " + "; ".join(notes) + ".\n",
+            flush=True,
+        )
+        table = [str(TARGET / "release" / "rhizome-bench"), "table", *map(str, files)]
+        failed |= subprocess.run([*table, "--json", options.json]).returncode != 0
+    except (run.Failed, OSError, subprocess.CalledProcessError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        failed = True
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
