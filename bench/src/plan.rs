@@ -71,7 +71,7 @@ impl Plan {
             senders: 3,
             warm: Duration::from_millis(50),
             measured: Duration::from_millis(200),
-            limit: Duration::from_secs(5),
+            limit: Duration::from_secs(60),
             setup_limit: Duration::from_secs(60),
             registrations: 2,
             crowd: 6,

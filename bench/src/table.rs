@@ -71,8 +71,8 @@ fn rows(all: &[Results]) -> Vec<Row> {
             .collect();
         rows.push(heading(scenario, &found));
         rows.extend(scenario.figures.iter().map(|figure| line(figure, &found)));
-        rows.extend(memory(&found));
     }
+    rows.extend(memory(all));
     rows
 }
 
@@ -101,48 +101,70 @@ fn line(figure: &Figure, found: &[Option<&Outcome>]) -> Row {
             same.map_or(&[][..], |figure| &figure.values)
         })
         .collect();
-    let ratio = match values.as_slice() {
-        [ours, theirs, ..] if figure.better != Better::Neither => {
-            let ratios = ours.iter().zip(*theirs).map(|(ours, theirs)| {
-                let ratio = match figure.better {
-                    Better::Higher => ours / theirs,
-                    Better::Lower | Better::Neither => theirs / ours,
-                };
-                if ratio.is_finite() {
-                    format!("{}×", number(ratio))
-                } else {
-                    "-".to_owned()
-                }
-            });
-            ratios.collect::<Vec<_>>().join(" / ")
-        }
-        _ => String::new(),
-    };
     Row {
         name: figure.name.clone(),
         aim: figure.aim.clone().unwrap_or_default(),
+        ratio: ratio(&values, figure.better),
         cells: values.into_iter().map(cell).collect(),
-        ratio,
     }
 }
 
-fn memory(found: &[Option<&Outcome>]) -> Option<Row> {
-    #[expect(clippy::cast_precision_loss, reason = "KiB far below 2^52")]
-    let values: Vec<Option<f64>> = found
-        .iter()
-        .map(|outcome| Some(outcome.as_ref()?.memory?.pss as f64 / 1024.0))
-        .collect();
-    values.iter().flatten().next()?;
-    let ratio = match values.as_slice() {
-        [Some(ours), Some(theirs), ..] => format!("{}×", number(theirs / ours)),
-        _ => String::new(),
+/// How much better the first is than the second, value by value.
+fn ratio(values: &[&[f64]], better: Better) -> String {
+    let [ours, theirs, ..] = values else {
+        return String::new();
     };
-    Some(Row {
-        name: "memory afterwards, PSS, MiB".to_owned(),
-        aim: String::new(),
-        cells: values.iter().map(|value| cell(value.as_slice())).collect(),
-        ratio,
-    })
+    let pairs = ours.iter().zip(*theirs);
+    let ratios: Vec<f64> = match better {
+        Better::Higher => pairs.map(|(ours, theirs)| ours / theirs).collect(),
+        Better::Lower => pairs.map(|(ours, theirs)| theirs / ours).collect(),
+        Better::Neither => Vec::new(),
+    };
+    let words = ratios.into_iter().map(|ratio| match ratio {
+        ratio if ratio.is_finite() => format!("{}×", number(ratio)),
+        _ => "-".to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" / ")
+}
+
+/// What the servers held after each scenario: the last and the largest.
+fn memory(all: &[Results]) -> Vec<Row> {
+    let mut last = Vec::new();
+    let mut largest = Vec::new();
+    for results in all {
+        let known: Vec<[f64; 2]> = results
+            .outcomes
+            .iter()
+            .filter_map(|outcome| outcome.memory)
+            .map(|memory| [memory.pss, memory.rss].map(mib))
+            .collect();
+        let most = known.iter().max_by(|a, b| a[0].total_cmp(&b[0]));
+        last.push(known.last().map(|pair| pair.to_vec()));
+        largest.push(most.map(|pair| pair.to_vec()));
+    }
+    if last.iter().all(Option::is_none) {
+        return Vec::new();
+    }
+    [("at the end", last), ("at most after a scenario", largest)]
+        .into_iter()
+        .map(|(when, values)| {
+            let values: Vec<&[f64]> = values
+                .iter()
+                .map(|pair| pair.as_deref().unwrap_or(&[]))
+                .collect();
+            Row {
+                name: format!("memory {when}: PSS / RSS, MiB"),
+                aim: String::new(),
+                ratio: ratio(&values, Better::Lower),
+                cells: values.into_iter().map(cell).collect(),
+            }
+        })
+        .collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "KiB far below 2^52")]
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
 }
 
 fn cell(values: &[f64]) -> String {
@@ -251,13 +273,14 @@ mod tests {
         theirs.outcomes[0].first_error = Some("500 no".to_owned());
         theirs.failed.push(("idle".to_owned(), "why".to_owned()));
         let wanted = "\
-|                             |   aim |           A |           B |     better by |
-|-----------------------------|------:|------------:|------------:|--------------:|
-| **send** (closed loop)      |       |             |    2 ERRORS |               |
-| messages/s                  | 3,000 |       3,000 |         100 |         30.0× |
-| p50 / p99, ms               |       | 1.00 / 2.00 | 10.0 / 30.0 | 10.0× / 15.0× |
-| members                     |       |        7.00 |        7.00 |               |
-| memory afterwards, PSS, MiB |       |        2.00 |        2.00 |         1.00× |
+|                                                 |   aim |           A |           B |     better by |
+|-------------------------------------------------|------:|------------:|------------:|--------------:|
+| **send** (closed loop)                          |       |             |    2 ERRORS |               |
+| messages/s                                      | 3,000 |       3,000 |         100 |         30.0× |
+| p50 / p99, ms                                   |       | 1.00 / 2.00 | 10.0 / 30.0 | 10.0× / 15.0× |
+| members                                         |       |        7.00 |        7.00 |               |
+| memory at the end: PSS / RSS, MiB               |       | 2.00 / 4.00 | 2.00 / 4.00 | 1.00× / 1.00× |
+| memory at most after a scenario: PSS / RSS, MiB |       | 2.00 / 4.00 | 2.00 / 4.00 | 1.00× / 1.00× |
 
 B: idle could not be run: why
 
