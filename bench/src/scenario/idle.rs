@@ -1,14 +1,18 @@
 //! What connections cost that wait.
 
-use std::{cell::Cell, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::sleep;
 
 use crate::{
     drive::{Samples, each},
+    http::Failure,
     outcome::{Better, Outcome},
-    person::{Person, encode},
+    person::{Account, Person, encode, next_batch},
     plan::Plan,
     probe::Probe,
     process::Memory,
@@ -32,25 +36,20 @@ pub async fn idle(world: &mut World) -> anyhow::Result<Outcome> {
 
     settled(plan, probe).await?;
     let before = probe.memory()?;
-    let ended = Cell::new(0);
+    let (answers, failures) = (Cell::new(0), RefCell::new(Samples::default()));
     let waiting: FuturesUnordered<_> = tokens
         .iter()
         .cycle()
         .take(plan.idle)
         .enumerate()
         .map(|(number, (account, since))| {
-            let ended = &ended;
+            let (answers, failures) = (&answers, &failures);
             async move {
                 // Not all in the same moment.
                 sleep(Duration::from_millis(number as u64)).await;
-                let query = format!("timeout={}&since={}", POLL.as_millis(), encode(since));
-                let poll = async {
-                    let mut person = Person::new(account)?;
-                    person.connection.wait_longer(POLL);
-                    person.sync(&query).await
-                };
-                let _ = poll.await;
-                ended.set(ended.get() + 1);
+                if let Err(failure) = wait(account, since.clone(), answers).await {
+                    failures.borrow_mut().fail(&failure);
+                }
             }
         })
         .collect();
@@ -59,6 +58,7 @@ pub async fn idle(world: &mut World) -> anyhow::Result<Outcome> {
         settled(plan, probe).await?;
         let after = probe.memory()?;
         let reading = probe.read()?;
+        answers.set(0);
         sleep(plan.idle_time).await;
         anyhow::Ok((after, probe.since(reading)?))
     };
@@ -67,14 +67,13 @@ pub async fn idle(world: &mut World) -> anyhow::Result<Outcome> {
         () = for_ever(waiting) => anyhow::bail!("all polls ended"),
     };
 
-    let mut samples = Samples {
-        errors: ended.get(),
-        ..Samples::default()
-    };
-    if ended.get() > 0 {
-        samples.first_error = Some("a poll ended early".to_owned());
-    }
-    let what = format!("{} polls of {} accounts", plan.idle, tokens.len());
+    let samples = failures.take();
+    let what = format!(
+        "{} polls of {} accounts, {} answered meanwhile",
+        plan.idle,
+        tokens.len(),
+        answers.get()
+    );
     let mut outcome = Outcome::new(&samples, &usage, what);
     outcome.operations = plan.idle;
     if let (Some(before), Some(after)) = (before, after) {
@@ -93,6 +92,18 @@ pub async fn idle(world: &mut World) -> anyhow::Result<Outcome> {
             .aim("0.02");
     }
     Ok(outcome)
+}
+
+/// Polls again and again, as a client does; ends only with a failure.
+async fn wait(account: &Account, mut since: String, answers: &Cell<usize>) -> Result<(), Failure> {
+    let mut person = Person::new(account)?;
+    person.connection.wait_longer(POLL);
+    loop {
+        let query = format!("timeout={}&since={}", POLL.as_millis(), encode(&since));
+        let answer = person.sync(&query).await?;
+        answers.set(answers.get() + 1);
+        since = next_batch(&answer)?;
+    }
 }
 
 async fn for_ever(waiting: FuturesUnordered<impl Future<Output = ()>>) {
