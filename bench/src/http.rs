@@ -53,7 +53,7 @@ pub struct Connection {
 }
 
 /// The longest that any request may take.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 impl Connection {
     /// A connection to `address` with an access token.

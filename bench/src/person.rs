@@ -1,5 +1,7 @@
 //! Accounts, and people who use them over a connection of their own.
 
+use std::fmt::Write as _;
+
 use bytes::Bytes;
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -60,11 +62,10 @@ impl Account {
 fn admin_registration(secret: &str, nonce: &str, name: &str) -> Value {
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
     let signed = [nonce, name, PASSWORD, "notadmin"].join("\0");
-    let mac: String = hmac::sign(&key, signed.as_bytes())
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let mut mac = String::new();
+    for byte in hmac::sign(&key, signed.as_bytes()).as_ref() {
+        let _ = write!(mac, "{byte:02x}");
+    }
     json!({ "nonce": nonce, "username": name, "password": PASSWORD, "admin": false, "mac": mac })
 }
 

@@ -26,7 +26,7 @@ pub async fn seen(world: &mut World) -> anyhow::Result<Outcome> {
     let room = across(plan, &here, listener, "far").await?;
     let (samples, usage) = fan_out(plan, probe, sender, &there, &room).await?;
     let mut outcome = outcome(samples, &usage, 1, "4/-/8");
-    outcome.what = "one message at a time; CPU of both servers".to_owned();
+    outcome.what += "; CPU of both servers";
     Ok(outcome)
 }
 

@@ -30,18 +30,15 @@ pub async fn backwards(world: &mut World) -> anyhow::Result<Outcome> {
         anyhow::bail!("nobody to read");
     };
     // More than a few pages, whatever ran before.
-    let fill = world.plan.history.min(2000);
-    each(
-        0..fill,
-        world.plan.senders,
-        world.plan.limit,
-        async |number| {
-            let Some(account) = accounts.get(number % accounts.len()) else {
-                return Ok(());
-            };
-            Person::new(account)?.say(&room, &message(0)).await
-        },
-    )
+    let share = world.plan.history.min(2000) / accounts.len();
+    let width = world.plan.senders;
+    each(&accounts, width, world.plan.limit, async |account| {
+        let mut person = Person::new(account)?;
+        for _ in 0..share {
+            person.say(&room, &message(0)).await?;
+        }
+        Ok(())
+    })
     .await;
 
     let mut person = Person::new(account)?;

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// How long the polls wait: longer than they are watched.
-const POLL: Duration = Duration::from_secs(180);
+const POLL: Duration = Duration::from_mins(3);
 
 /// `plan.idle` long polls, of at most `plan.crowd` accounts.
 pub async fn idle(world: &mut World) -> anyhow::Result<Outcome> {

@@ -52,7 +52,7 @@ pub async fn join(world: &mut World) -> anyhow::Result<Outcome> {
     .await;
     let usage = world.probe.since(before)?;
     let complete = done.results.len() == others.len();
-    let ends: Vec<Instant> = done.results.iter().map(|(_, end)| *end).collect();
+    let ends: Vec<Instant> = done.results.iter().map(|((), end)| *end).collect();
     let milliseconds: Vec<f64> = done
         .samples
         .latencies
