@@ -139,7 +139,7 @@ fn world(options: &Run) -> anyhow::Result<World> {
             .context("--seconds")?
             .min(Duration::from_secs(options.time_limit));
     }
-    let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let run = format!("{run:x}");
     let secret = options.secret.as_deref();
     let one = Server::new(&options.server, secret, &run)?;
