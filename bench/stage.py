@@ -168,6 +168,7 @@ def main():
 
     root = pathlib.Path(tempfile.mkdtemp(prefix="rhizome-bench."))
     files, notes, failed = [], [], False
+    measured = commit()
     try:
         ca_key, ca = run.certificate("Throwaway authority")
         run.write_pem(root, "ca", ca_key, ca)
@@ -182,7 +183,7 @@ def main():
                 files.append(root / f"{kind}.json")
                 status, others = measure(kind, pair, options, files[-1])
                 failed |= status != 0
-                notes.append(f"other processes took {others:.0%} of the machine during {kind}'s run")
+                notes.append(f"{others:.0%} (during {kind}'s run)")
             finally:
                 for server in pair:
                     server.stop()
@@ -192,8 +193,10 @@ def main():
                         print("\n".join(log.splitlines()[-20:]), file=sys.stderr)
         database_name = "PostgreSQL" if options.postgres else "SQLite"
         print(
-            f"Commit {commit()}, {time.strftime('%Y-%m-%d')}, {database_name}, "
-            f"{os.cpu_count()} cores; " + "; ".join(notes) + ".\n",
+            f"Commit {measured}, {time.strftime('%Y-%m-%d')}, {database_name}, "
+            f"{os.cpu_count()} cores. Other processes took "
+            + ", ".join(notes)
+            + " of the machine.\n",
             flush=True,
         )
         table = [str(TARGET / "release" / "rhizome-bench"), "table", *map(str, files)]
