@@ -3,7 +3,11 @@
 //! `cargo bench -p rhizome-protocol --bench message`
 #![allow(clippy::unwrap_used, missing_docs)]
 
-use std::{collections::HashMap, hint::black_box, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hint::black_box,
+    sync::Arc,
+};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use rhizome_protocol::{
@@ -101,6 +105,7 @@ impl Room {
             auth_events: auth.map(|event| event.event_id().to_owned()).collect(),
             depth: 10,
             origin_server_ts: 1_700_000_000_000,
+            hashes: BTreeMap::new(),
         };
         let server = server_name!("one.example");
         build(self.rules, draft, &place, server, &self.key).unwrap()
@@ -124,7 +129,7 @@ fn message(criterion: &mut Criterion) {
         b.iter(|| to_canonical(black_box(&parsed)).unwrap());
     });
     group.bench_function("content_hash", |b| {
-        b.iter(|| content_hash(black_box(&parsed)).unwrap());
+        b.iter(|| content_hash(room.rules, black_box(&parsed)).unwrap());
     });
     group.bench_function("reference_hash", |b| {
         b.iter(|| reference_hash(room.rules, black_box(&parsed)).unwrap());
