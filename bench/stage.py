@@ -1,7 +1,7 @@
 """Fresh servers for `rhizome-bench`, one pair after the other; run by scripts/bench.
 
 Each pair federates over TLS with a throwaway authority on loopback. Configurations are those of
-tests/synapse/run.py, with limits out of the way.
+tests/synapse/servers.py, with limits out of the way.
 """
 
 import argparse
@@ -17,7 +17,8 @@ import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(HERE / "tests" / "synapse"))
-import run  # noqa: E402
+from certificates import certificate, write_pem  # noqa: E402
+from servers import SECRET, Failed, Rhizome, Synapse  # noqa: E402
 
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE / "target")).resolve()
 TICK = os.sysconf("SC_CLK_TCK")
@@ -57,14 +58,12 @@ def rhizome(binary, folder, ca, postgres):
         host, port, name = database(f"bench_{folder.name.replace('-', '_')}", "C.UTF-8")
         url = f"postgres://postgres@{host}:{port}/{name}"
     limits = "\n[http]\nmax_connections = 20000\nmax_connections_per_address = 20000\n"
-    return run.start_rhizome(binary, folder, ca, url, limits)
+    return Rhizome(binary, folder, ca, cable=False, database=url, more=limits)
 
 
 def synapse(folder, ca, postgres):
     many = {"per_second": 1000000, "burst_count": 1000000}
     more = {
-        # Hashing passwords isn't what is compared.
-        "bcrypt_rounds": 4,
         "filter_timeline_limit": -1,
         "rc_message": many,
         "rc_registration": many,
@@ -84,7 +83,7 @@ def synapse(folder, ca, postgres):
             "name": "psycopg2",
             "args": {"user": "postgres", "host": host, "port": port, "dbname": name},
         }
-    return run.start_synapse(folder, ca, more)
+    return Synapse(folder, ca, cable=False, more=more)
 
 
 # ---- the machine
@@ -129,7 +128,7 @@ def measure(label, pair, options, out):
     """Runs the tool against a pair; the share of the machine that others took meanwhile."""
     command = [
         str(TARGET / "release" / "rhizome-bench"),
-        *("run", "--label", label, "--json", str(out), "--secret", run.SECRET),
+        *("run", "--label", label, "--json", str(out), "--secret", SECRET),
         *("--server", pair[0].base, "--pid", str(pair[0].process.pid)),
         *("--server2", pair[1].base, "--pid2", str(pair[1].process.pid)),
     ]
@@ -170,16 +169,17 @@ def main():
     files, notes, failed = [], [], False
     measured = commit()
     try:
-        ca_key, ca = run.certificate("Throwaway authority")
-        run.write_pem(root, "ca", ca_key, ca)
+        ca_key, ca = certificate("Throwaway authority")
+        write_pem(root, "ca", ca_key, ca)
         for kind, start in kinds.items():
             pair = []
             try:
                 for number in ["1", "2"]:
                     folder = root / f"{kind.lower()}-{number}"
                     folder.mkdir()
-                    run.write_pem(folder, "tls", *run.certificate("localhost", ca, ca_key))
+                    write_pem(folder, "tls", *certificate("localhost", ca, ca_key))
                     pair.append(start(folder, root / "ca.crt"))
+                    pair[-1].start()
                 files.append(root / f"{kind}.json")
                 status, others = measure(kind, pair, options, files[-1])
                 failed |= status != 0
@@ -201,7 +201,7 @@ def main():
         )
         table = [str(TARGET / "release" / "rhizome-bench"), "table", *map(str, files)]
         failed |= subprocess.run([*table, "--json", options.json]).returncode != 0
-    except (run.Failed, OSError, subprocess.CalledProcessError) as error:
+    except (Failed, OSError, subprocess.CalledProcessError) as error:
         print(f"bench: {error}", file=sys.stderr)
         failed = True
     finally:

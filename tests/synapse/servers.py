@@ -26,16 +26,16 @@ def free_port():
 
 class Server:
     """A homeserver process: `name` is its Matrix server name, `base` its client API, `cable` what
-    leads to it from other servers."""
+    leads to it from other servers; without one they come straight to it."""
 
     kind = command = None
 
-    def __init__(self, folder):
+    def __init__(self, folder, cable):
         self.folder = folder
         self.client_port = free_port()
         self.federation_port = free_port()
-        self.cable = Cable(self.federation_port)
-        self.name = f"localhost:{self.cable.port}"
+        self.cable = Cable(self.federation_port) if cable else None
+        self.name = f"localhost:{self.cable.port if cable else self.federation_port}"
         self.base = f"http://127.0.0.1:{self.client_port}"
         self.process = None
 
@@ -75,8 +75,9 @@ class Server:
 class Rhizome(Server):
     kind = "Rhizome"
 
-    def __init__(self, binary, folder, ca):
-        super().__init__(folder)
+    def __init__(self, binary, folder, ca, cable=True, database=None, more=""):
+        """`database`: a URL, else SQLite in `folder`; `more`: further sections of the settings."""
+        super().__init__(folder, cable)
         config = folder / "config.toml"
         config.write_text(
             f"""
@@ -85,7 +86,7 @@ name = "{self.name}"
 data_dir = "{folder}/data"
 
 [database]
-url = "sqlite:{folder}/rhizome.db"
+url = "{database or f'sqlite:{folder}/rhizome.db'}"
 
 [[listeners]]
 address = "127.0.0.1:{self.client_port}"
@@ -106,7 +107,7 @@ enabled = false
 extra_ca_certificates = ["{ca}"]
 allowed_ranges = ["127.0.0.0/8"]
 trusted_key_servers = []
-"""
+{more}"""
         )
         self.command = [binary, "serve", "--config", str(config)]
 
@@ -114,14 +115,17 @@ trusted_key_servers = []
 class Synapse(Server):
     kind = "Synapse"
 
-    def __init__(self, folder, ca):
-        super().__init__(folder)
+    def __init__(self, folder, ca, cable=True, more=None):
+        """`more`: settings that replace or add to those here."""
+        super().__init__(folder, cable)
         # JSON is YAML.
-        (folder / "homeserver.yaml").write_text(json.dumps(self._config(ca)))
+        settings = {**self._config(ca), **(more or {})}
+        (folder / "homeserver.yaml").write_text(json.dumps(settings))
         (folder / "log.yaml").write_text(json.dumps(LOGGING))
         config = str(folder / "homeserver.yaml")
         self.command = [sys.executable, "-m", "synapse.app.homeserver", "-c", config]
-        subprocess.run([*self.command, "--generate-keys"], cwd=folder, check=True)
+        generate = [*self.command, "--generate-keys"]
+        subprocess.run(generate, cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
     def _config(self, ca):
         folder = self.folder
