@@ -87,6 +87,42 @@ async fn receipts_and_account_data_keep_the_last() {
     .await;
 }
 
+/// A knock is kept like an invite, until it becomes one, or is gone.
+#[tokio::test]
+async fn knocks_on_rooms_outside_come_and_go() {
+    each_database(|store| async move {
+        let alice = store.user_no(&user("alice")).await.unwrap();
+        let room_id = OwnedRoomId::try_from("!far:there.example").unwrap();
+        for membership in [Membership::Knock, Membership::Invite, Membership::Knock] {
+            let next = Fact::RemoteInvite {
+                membership,
+                user: alice,
+                room_id: room_id.clone(),
+                sender: alice,
+                rules: rules(),
+                event: "{}".into(),
+                stripped_state: "[]".into(),
+            };
+            let pos = commit(&store, vec![next]).await.unwrap();
+            let room = store.known_room(&room_id).await.unwrap().unwrap();
+            let row = store.membership(alice, room).await.unwrap().unwrap();
+            assert_eq!((row.membership, row.since), (membership, pos));
+            assert!(store.remote_invite(alice, room).await.unwrap().is_some());
+        }
+        let gone = Fact::RemoteInviteGone {
+            user: alice,
+            room_id: room_id.clone(),
+            event: "{}".into(),
+        };
+        commit(&store, vec![gone]).await.unwrap();
+        let room = store.known_room(&room_id).await.unwrap().unwrap();
+        let row = store.membership(alice, room).await.unwrap().unwrap();
+        assert_eq!(row.membership, Membership::Leave);
+        assert!(store.remote_invite(alice, room).await.unwrap().is_none());
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn invites_from_outside_come_and_go() {
     each_database(|store| async move {
@@ -126,37 +162,6 @@ async fn invites_from_outside_come_and_go() {
         assert_eq!(&*ended.unwrap().event, "{\"left\":\"\\u0000\"}");
         let row = store.membership(alice, room).await.unwrap().unwrap();
         assert_eq!((row.membership, row.since), (Membership::Leave, pos));
-        // A knock is kept like an invite, until it becomes one, or is gone.
-        for membership in [Membership::Knock, Membership::Invite, Membership::Knock] {
-            let Fact::RemoteInvite {
-                user,
-                room_id,
-                sender,
-                rules,
-                event,
-                stripped_state,
-                ..
-            } = invite.clone()
-            else {
-                unreachable!()
-            };
-            let next = Fact::RemoteInvite {
-                user,
-                room_id,
-                membership,
-                sender,
-                rules,
-                event,
-                stripped_state,
-            };
-            let pos = commit(&store, vec![next]).await.unwrap();
-            let row = store.membership(alice, room).await.unwrap().unwrap();
-            assert_eq!((row.membership, row.since), (membership, pos));
-            assert!(store.remote_invite(alice, room).await.unwrap().is_some());
-        }
-        commit(&store, vec![gone.clone()]).await.unwrap();
-        let row = store.membership(alice, room).await.unwrap().unwrap();
-        assert_eq!(row.membership, Membership::Leave);
         // A room that we come to take part in speaks for itself.
         let room_of_ours = Room::new(&store, "ours").await;
         let carol = store.user_no(&user("carol")).await.unwrap();
