@@ -134,6 +134,7 @@ async fn write(
         room,
         kind: kind.to_owned(),
         content,
+        expect: None,
     };
     app.store
         .commit(WriteSet {

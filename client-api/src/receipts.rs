@@ -98,6 +98,7 @@ fn mark(
                 room: Some(room),
                 kind: kind.to_owned(),
                 content,
+                expect: None,
             })
         }
         "m.read" | "m.read.private" => Ok(Fact::Receipt {

@@ -214,6 +214,9 @@ pub enum Fact {
         kind: String,
         /// The content's JSON text, as received.
         content: Arc<str>,
+        /// The position of what this was decided on, 0 for nothing; refused with
+        /// [`CommitError::DataMoved`] if something else is there by now. `None` replaces whatever is there.
+        expect: Option<Pos>,
     },
     /// A user's devices or their keys changed.
     DeviceListChanged {
@@ -348,6 +351,14 @@ pub enum CommitError {
     /// The room to create exists, or the room to write to doesn't.
     #[error("room {0} exists already, or doesn't exist yet")]
     RoomExists(RoomNo),
+    /// The account data isn't what this was decided on: decide again.
+    #[error("the account data {kind} of user {user} has moved on")]
+    DataMoved {
+        /// Whose.
+        user: UserNo,
+        /// Of which type.
+        kind: String,
+    },
     /// The alias names a room already.
     #[error("the alias is taken")]
     AliasTaken(OwnedRoomAliasId),

@@ -7,7 +7,10 @@ use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName};
 
 use super::Job;
 use super::gather::{GatheredRoom, extremity};
-use crate::{CommitError, Error, EventNo, Fact, NewEvent, RoomHead, RoomNo, RoomWrite, TxnKey};
+use crate::account_data::GLOBAL;
+use crate::{
+    CommitError, Error, EventNo, Fact, NewEvent, Pos, RoomHead, RoomNo, RoomWrite, TxnKey, UserNo,
+};
 
 /// What the database says about everything that the group touches.
 #[derive(Debug, Default)]
@@ -27,8 +30,31 @@ pub(super) struct Known {
     /// Events that a stored one names as auth event, and that weren't there.
     pub(super) wanted_auth: HashSet<OwnedEventId>,
     pub(super) aliases: HashSet<OwnedRoomAliasId>,
+    /// Where the account data stands that is changed only as decided on; `None` once this group has
+    /// written it.
+    pub(super) data: HashMap<DataKey, Option<Pos>>,
     /// The numbers that the ids of rooms to create have already.
     pub(super) room_ids: HashMap<OwnedRoomId, RoomNo>,
+}
+
+/// User, room (0: global) and type of account data.
+pub(super) type DataKey = (UserNo, i64, String);
+
+/// The key of account data that must be what it was decided on, and its position then.
+pub(super) fn expected(fact: &Fact) -> Option<(DataKey, Pos)> {
+    match fact {
+        Fact::AccountData {
+            user,
+            room,
+            kind,
+            expect: Some(pos),
+            ..
+        } => Some((
+            (*user, room.map_or(GLOBAL, |room| room.0), kind.clone()),
+            *pos,
+        )),
+        _ => None,
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +96,12 @@ pub(super) fn decide(job: &Job, known: &mut Known) -> Decision {
     for fact in &job.set.facts {
         match fact {
             Fact::Alias { alias, .. } => drop(known.aliases.insert(alias.clone())),
+            Fact::AccountData {
+                user, room, kind, ..
+            } => {
+                let key = (*user, room.map_or(GLOBAL, |room| room.0), kind.clone());
+                known.data.insert(key, None);
+            }
             Fact::Directory { room, public } => {
                 if let Some(Some(head)) = known.rooms.get_mut(room) {
                     head.public = *public;
@@ -105,6 +137,13 @@ fn check(job: &Job, known: &Known) -> Option<Decision> {
             && known.aliases.contains(alias)
         {
             return Some(Decision::Refuse(CommitError::AliasTaken(alias.clone())));
+        }
+        if let Some((key, pos)) = expected(fact) {
+            let now = known.data.get(&key).copied().unwrap_or(Some(Pos(0)));
+            if now != Some(pos) {
+                let (user, _, kind) = key;
+                return Some(Decision::Refuse(CommitError::DataMoved { user, kind }));
+            }
         }
     }
     None

@@ -215,6 +215,7 @@ impl<'a> FactRows<'a> {
                 room,
                 kind,
                 content,
+                ..
             } => {
                 let room = room.map_or(GLOBAL, |room| room.0);
                 let key = (*user, room, escaped(kind));

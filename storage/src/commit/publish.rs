@@ -256,6 +256,7 @@ fn fact_entry(fact: &Fact, room_of_invite: Option<RoomNo>, pos: Pos) -> Option<E
             room,
             kind,
             content,
+            ..
         } => EntryKind::AccountData(Arc::new(AccountData {
             pos,
             user: *user,

@@ -34,6 +34,7 @@ async fn receipts_and_account_data_keep_the_last() {
             room: Some(room.no).filter(|_| kind == "m.tag"),
             kind: kind.to_owned(),
             content: content.into(),
+            expect: None,
         };
         let (one, two) = (event_id!("$one"), event_id!("$two"));
         // Twice in one write set, and once more.
@@ -119,6 +120,46 @@ async fn knocks_on_rooms_outside_come_and_go() {
         let row = store.membership(alice, room).await.unwrap().unwrap();
         assert_eq!(row.membership, Membership::Leave);
         assert!(store.remote_invite(alice, room).await.unwrap().is_none());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn account_data_that_moved_on_is_not_overwritten() {
+    each_database(|store| async move {
+        let alice = store.user_no(&user("alice")).await.unwrap();
+        let data = |expect: Option<Pos>, content: &str| Fact::AccountData {
+            user: alice,
+            room: None,
+            kind: "m.a\u{0}b".to_owned(),
+            content: content.into(),
+            expect,
+        };
+        let moved = |result: Result<Pos, CommitError>| {
+            let error = result.unwrap_err();
+            assert!(
+                matches!(&error, CommitError::DataMoved { user, .. } if *user == alice),
+                "{error:?}"
+            );
+        };
+        moved(commit(&store, vec![data(Some(Pos(7)), "{}")]).await);
+        let first = commit(&store, vec![data(Some(Pos(0)), "1")]).await.unwrap();
+        moved(commit(&store, vec![data(Some(Pos(0)), "2")]).await);
+        let second = commit(&store, vec![data(Some(first), "3")]).await.unwrap();
+        moved(commit(&store, vec![data(Some(first), "4")]).await);
+        let third = commit(&store, vec![data(None, "5")]).await.unwrap();
+        moved(commit(&store, vec![data(Some(second), "6")]).await);
+        // Of many at once, most likely in one group, one is decided on what is there.
+        let many = (0..8).map(|_| commit(&store, vec![data(Some(third), "7")]));
+        let answers = futures_util::future::join_all(many).await;
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+        let kept = store.account_data(alice, None, "m.a\u{0}b").await.unwrap();
+        assert_eq!(&*kept.unwrap().content, "7");
+        // Nothing of a refused write set is written.
+        let other = Fact::DeviceListChanged { user: alice };
+        let before = store.log().head();
+        moved(commit(&store, vec![other, data(Some(third), "8")]).await);
+        assert_eq!(store.log().head(), before);
     })
     .await;
 }

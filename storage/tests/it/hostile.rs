@@ -129,6 +129,7 @@ async fn facts_come_back() {
                     room: None,
                     kind: text.clone(),
                     content: json_text.as_str().into(),
+                    expect: None,
                 },
                 Fact::TokenRevoked {
                     user: alice,

@@ -105,6 +105,7 @@ async fn only_those_concerned_are_woken() {
             room: Some(one.no),
             kind: "m.tag".to_owned(),
             content: "{}".into(),
+            expect: None,
         };
         store
             .commit(WriteSet {

@@ -8,7 +8,7 @@ use rhizome_storage::{
 };
 use serde_json::json;
 
-use crate::factory::Room;
+use crate::factory::{Room, user};
 
 /// The same room, through another store.
 fn seen_by(store: &Store, room: &Room) -> Room {
@@ -232,6 +232,36 @@ async fn a_commit_of_unknown_outcome_is_looked_up() {
     assert_eq!((head.state_version, stored.state_version), (4, 4));
     assert_eq!(head.extremities, stored.extremities);
     for store in [store, fresh] {
+        store.close().await;
+    }
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_processes_one_changes_the_account_data() {
+    let database = TestDatabase::postgres().await;
+    let stores = [database.open().await, database.open().await];
+    let alice = stores[0].user_no(&user("alice")).await.unwrap();
+    let mut last = Pos(0);
+    for n in 0..10 {
+        let set = || WriteSet {
+            rooms: vec![],
+            facts: vec![Fact::AccountData {
+                user: alice,
+                room: None,
+                kind: "m.test".to_owned(),
+                content: format!("{{\"n\":{n}}}").into(),
+                expect: Some(last),
+            }],
+        };
+        let (one, two) = tokio::join!(stores[0].commit(set()), stores[1].commit(set()));
+        last = match (one, two) {
+            (Ok(done), Err(CommitError::DataMoved { .. }))
+            | (Err(CommitError::DataMoved { .. }), Ok(done)) => done.last,
+            other => panic!("{other:?}"),
+        };
+    }
+    for store in stores {
         store.close().await;
     }
     database.remove().await;
