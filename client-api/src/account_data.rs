@@ -14,16 +14,16 @@ use ruma::{
     },
 };
 
-use crate::{App, Caller, MatrixError, Ruma, pager::Reading};
+use crate::{App, Caller, MatrixError, Ruma, pager::Reading, push_rules};
 
 /// The most bytes that one type may hold.
-const MAX_BYTES: usize = 1 << 20;
+pub const MAX_BYTES: usize = 1 << 20;
 
 /// The longest name of a type.
 const MAX_KIND: usize = 255;
 
 /// Types that the server itself keeps: clients set them through other endpoints.
-const SERVERS_OWN: [&str; 2] = ["m.fully_read", "m.push_rules"];
+const SERVERS_OWN: [&str; 2] = ["m.fully_read", push_rules::KIND];
 
 /// `PUT /_matrix/client/v3/user/{userId}/account_data/{type}`
 pub async fn put(
@@ -52,7 +52,13 @@ pub async fn get(
     Ruma { who, req, .. }: Ruma<get_global_account_data::v3::Request>,
 ) -> Result<RawJson, MatrixError> {
     own(&who, &req.user_id)?;
-    read(&app, &who, None, &req.event_type.to_string()).await
+    let kind = req.event_type.to_string();
+    if kind == push_rules::KIND {
+        let stored = app.store.account_data(who.user, None, &kind).await?;
+        let content = push_rules::account_data(&who.user_id, stored.as_deref())?;
+        return Ok(RawJson(Bytes::copy_from_slice(content.as_bytes())));
+    }
+    read(&app, &who, None, &kind).await
 }
 
 /// `GET /_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type}`

@@ -24,6 +24,7 @@ pub mod discovery;
 pub mod login;
 pub mod password;
 pub mod profile;
+pub mod push_rules;
 pub mod random;
 pub mod register;
 pub mod session;

@@ -5,7 +5,7 @@ use axum::Router;
 use crate::{
     App, account, account_data, admin_register, aliases, context, create, devices, directory,
     discovery, endpoint::Table, event, filters, limits::Kind, login, members, membership, messages,
-    profile, receipts, redact, register, send, session, state, sync, typing, ws,
+    profile, push_rules, receipts, redact, register, send, session, state, sync, typing, ws,
 };
 
 /// Every client endpoint.
@@ -101,6 +101,16 @@ fn reading(table: Table) -> Table {
         .serve(account_data::put_in_room)
         .serve(account_data::get)
         .serve(account_data::get_in_room)
+        // Push rules.
+        .serve(push_rules::all)
+        .serve(push_rules::global)
+        .serve(push_rules::get)
+        .serve(push_rules::put)
+        .serve(push_rules::delete)
+        .serve(push_rules::enabled)
+        .serve(push_rules::set_enabled)
+        .serve(push_rules::actions)
+        .serve(push_rules::set_actions)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod doors;
 mod harness;
 mod http;
 mod profiles;
+mod push_rules;
 mod reading;
 mod rooms;
 mod stream;
