@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Logging};
 
 /// A federated Matrix homeserver.
 ///
@@ -94,6 +94,10 @@ struct DemoArgs {
     /// (default: SQLite files in a temporary directory)
     #[arg(long, value_name = "URL", visible_alias = "database")]
     postgres: Option<String>,
+    /// Tell no story: print as one line of JSON where the two servers are, and serve until stopped.
+    /// Anyone on this machine can register
+    #[arg(long)]
+    serve: bool,
 }
 
 /// Runs the command line of this process.
@@ -127,6 +131,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::User(UserCommand::Create(args)) => user::create(&load()?, args),
         Command::Keys { command } => keys::keys(&load()?, command.unwrap_or(KeysCommand::Show)),
+        Command::Demo(args) if args.serve => {
+            crate::logging::init(&Logging::default())?;
+            block_on(crate::demo::serve(args.postgres))
+        }
         Command::Demo(args) => block_on(crate::demo::run(args.postgres)),
     }
 }

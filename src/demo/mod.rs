@@ -4,6 +4,7 @@
 pub mod person;
 pub mod site;
 pub mod socket;
+mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -11,13 +12,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use futures_util::future::try_join_all;
-use rhizome_storage::Scratch;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use self::person::{Person, http_client};
-use self::site::{Authority, Site};
 use self::socket::Socket;
+use self::stage::{Stage, stopped};
 
 /// How long anything may take to reach the other server.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,7 +33,7 @@ pub async fn run(postgres: Option<String>) -> anyhow::Result<()> {
     let mut stage = Stage::set(postgres).await?;
     let told = tokio::select! {
         told = story(&mut stage, &mut teller) => told,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        stopped = stopped() => stopped.and_then(|()| bail!("interrupted")),
     };
     let cleared = stage.clear().await;
     told?;
@@ -43,66 +42,20 @@ pub async fn run(postgres: Option<String>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Two servers and what they need.
-struct Stage {
-    north: Site,
-    south: Site,
-    schemas: Vec<Scratch>,
-    /// Last, so that it goes last.
-    dir: TempDir,
+/// Only starts the two servers, prints as one line of JSON where they are, and serves until stopped:
+/// for clients to try.
+pub async fn serve(postgres: Option<String>) -> anyhow::Result<()> {
+    let stage = Stage::set(postgres).await?;
+    print(&stage.addresses());
+    let stopped = stopped().await;
+    stage.clear().await?;
+    stopped
 }
 
-impl Stage {
-    async fn set(postgres: Option<String>) -> anyhow::Result<Self> {
-        let dir = tempfile::Builder::new().prefix("rhizome-demo-").tempdir()?;
-        let mut schemas = Vec::new();
-        let sites = async {
-            let authority = Authority::create(dir.path())?;
-            let mut urls = [None, None];
-            if let Some(server) = postgres {
-                for url in &mut urls {
-                    let schema = Scratch::create(&server, "rhizome_demo")
-                        .await
-                        .context("a schema for the demo can't be made in the PostgreSQL given")?;
-                    *url = Some(schema.url().to_owned());
-                    schemas.push(schema);
-                }
-            }
-            let [first, second] = urls;
-            let (north, south) = (dir.path().join("north"), dir.path().join("south"));
-            let north = Site::start(&authority, &north, first);
-            let south = Site::start(&authority, &south, second);
-            tokio::try_join!(north, south)
-        };
-        match sites.await {
-            Ok((north, south)) => Ok(Self {
-                north,
-                south,
-                schemas,
-                dir,
-            }),
-            Err(error) => {
-                remove(schemas).await?;
-                Err(error)
-            }
-        }
-    }
-
-    async fn clear(mut self) -> anyhow::Result<()> {
-        tokio::join!(self.north.stop(), self.south.stop());
-        remove(self.schemas).await?;
-        self.dir.close().context("the demo's directory is left")
-    }
-}
-
-async fn remove(schemas: Vec<Scratch>) -> anyhow::Result<()> {
-    for schema in schemas {
-        schema
-            .remove()
-            .await
-            .context("a schema of the demo is left in the PostgreSQL given")?;
-    }
-    Ok(())
+/// Prints a line to standard output; a closed pipe is no reason to fail.
+fn print(line: &impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// Prints lines with the time since the start.
@@ -118,21 +71,13 @@ impl Teller {
     }
 
     fn say(&self, line: impl std::fmt::Display) {
-        use std::io::Write as _;
-        let _ = writeln!(
-            std::io::stdout(),
-            "{:6.2} s  {line}",
-            self.start.elapsed().as_secs_f64()
-        );
+        let seconds = self.start.elapsed().as_secs_f64();
+        print(&format_args!("{seconds:6.2} s  {line}"));
     }
 }
 
 async fn story(stage: &mut Stage, teller: &mut Teller) -> anyhow::Result<()> {
-    let database = if stage.schemas.is_empty() {
-        "SQLite"
-    } else {
-        "PostgreSQL"
-    };
+    let database = stage.database();
     teller.say(format_args!(
         "Two homeservers run: north is {}, south is {}. Each has its own {database} database; between them is TLS.",
         stage.north.name(),

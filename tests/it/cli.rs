@@ -242,6 +242,36 @@ async fn the_log_has_requests_but_no_secrets() {
     }
 }
 
+#[tokio::test]
+async fn the_demos_servers_can_be_used_and_leave_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = rhizome(dir.path())
+        .args(["demo", "--serve"])
+        .env("TMPDIR", dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = lines.next().unwrap().unwrap();
+    let servers: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let http = rhizome::demo::person::http_client().unwrap();
+    for name in ["north", "south"] {
+        let url = servers[name]["url"].as_str().unwrap();
+        let person = rhizome::demo::person::Person::register(&http, url, "ada", "a good password");
+        let domain = servers[name]["name"].as_str().unwrap();
+        assert_eq!(person.await.unwrap().user_id, format!("@ada:{domain}"));
+    }
+    let serving = Serving {
+        child,
+        banner: String::new(),
+        base: String::new(),
+    };
+    assert_eq!(terminate(serving), Some(0));
+    assert!(lines.next().is_none(), "one line");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn the_log_can_be_json() {
     let dir = tempfile::tempdir().unwrap();
