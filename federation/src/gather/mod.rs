@@ -4,9 +4,11 @@
 //! 1. [`rhizome_rooms::receive::receive`] is asked. It decides, or says what it [`Need`]s.
 //! 2. Missing auth events: `/event_auth`, then `/event` for what is still missing.
 //! 3. Missing prev events: `/get_missing_events` until it meets what we have, or enough came; what comes is
-//!    received in order, each by 1–4.
-//! 4. Prevs that are missing even so stay a gap: the state after each comes by `/state_ids` and `/event`
-//!    (or `/state`, when most of it is unknown), as outliers.
+//!    received in order, each by 1, 2 and 4. A server that pushes an event and doesn't give what it builds
+//!    on isn't believed: its event waits. One event that can't be had blocks nothing but the one after it:
+//!    when a third event builds on both, the second one comes by step 3 itself.
+//! 4. Where what came by step 3 has missing prevs, the history gets a gap: the state after each comes by
+//!    `/state_ids` and `/event` (or `/state`, when most of it is unknown), as outliers.
 
 mod search;
 mod state;
@@ -67,20 +69,29 @@ pub(crate) async fn receive(
         .await?
         .ok_or_else(|| Error::UnknownRoom(pdu.room_id().to_owned()))?;
     let mut search = Search::new(fed, &head, origin, pdu.sender().server_name()).await?;
-    settle(fed, &mut search, &head, pdu, true).await
+    settle(fed, &mut search, &head, pdu, Came::Pushed).await
 }
 
-/// The procedure of this module for one event. `chase`: whether missing prevs may be asked for; those
-/// that are fetched themselves get the state at the gap instead, so that this doesn't go on for ever.
+/// How an event came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// A server sent it: missing prevs are asked for, and it isn't decided without them. With a state of
+    /// the sender's choice before it, it could become the room's only end.
+    Pushed,
+    /// We asked for it as a missing prev: it gets the state at the gap, so that this doesn't go on for ever.
+    Fetched,
+}
+
+/// The procedure of this module for one event.
 async fn settle(
     fed: &Federation,
     search: &mut Search,
     head: &RoomHead,
     pdu: Arc<Pdu>,
-    chase: bool,
+    came_by: Came,
 ) -> Result<Outcome, Error> {
     let mut gathered = Gathered::default();
-    let mut chase = chase;
+    let mut chased = false;
     let mut need = Need::default();
     for _ in 0..MAX_ROUNDS {
         need = match receive::receive(fed.rooms(), Arc::clone(&pdu), &gathered).await? {
@@ -92,8 +103,11 @@ async fn settle(
             came |= auth_events(fed, search, head, pdu.event_id(), &need.auth).await?;
         }
         if !need.prev.is_empty() {
-            if chase {
-                chase = false;
+            if came_by == Came::Pushed {
+                if chased {
+                    break;
+                }
+                chased = true;
                 missing_events(fed, search, head, &pdu).await?;
                 // The core says which prevs are missing even so.
                 continue;
@@ -138,7 +152,7 @@ async fn missing_events(
             continue;
         }
         let id = event.event_id().to_owned();
-        match Box::pin(settle(fed, search, head, event, false)).await? {
+        match Box::pin(settle(fed, search, head, event, Came::Fetched)).await? {
             Outcome::Decided(outcome) => {
                 tracing::debug!(event = %id, ?outcome, "fetched a missing event");
             }

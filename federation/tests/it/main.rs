@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod doors;
+mod gaps;
 mod inbound;
 mod inbox;
 mod rooms;
