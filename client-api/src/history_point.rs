@@ -99,14 +99,12 @@ impl HistoryPoint {
         self.place.unwrap_or(HistoryToken::END)
     }
 
-    /// Whether an event lies at or before this place.
-    pub fn reaches(&self, event: &StoredEvent) -> bool {
-        let Some(order) = event.order else {
-            return true;
-        };
+    /// Whether an event lies at or before this place. `None` for a backfilled event and a mere position:
+    /// what lies around the event must say.
+    pub fn reaches(&self, event: &StoredEvent) -> Option<bool> {
         match self.place {
-            None => Pos(order) <= self.upto,
-            Some(place) => HistoryToken::after(event).is_none_or(|at| at <= place),
+            None => event.pos().map(|pos| pos <= self.upto),
+            Some(place) => Some(HistoryToken::after(event).is_none_or(|at| at <= place)),
         }
     }
 }

@@ -1,10 +1,15 @@
 //! Reading a room on behalf of a user: whether they may, and its history page by page.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use rhizome_protocol::{Membership, visibility::HistoryVisibility};
-use rhizome_storage::{Direction, Pos, RoomHead, StoredEvent};
-use ruma::{OwnedUserId, RoomId, api::client::filter::RoomEventFilter};
+use rhizome_storage::{Direction, EventNo, Pos, RoomHead, StoredEvent};
+use ruma::{OwnedEventId, OwnedUserId, RoomId, api::client::filter::RoomEventFilter};
+use tokio::time::Instant;
 
 use crate::{
     App, MatrixError, filter,
@@ -91,6 +96,27 @@ pub struct Page {
     pub next: Option<HistoryPoint>,
 }
 
+/// How often other servers are asked for one page, and for how long a first answer may have taken. Each
+/// page asks once, so that paging gets on.
+const MAX_ASKED: usize = 3;
+const ASKING: Duration = Duration::from_secs(10);
+
+/// How much was asked of other servers for one page.
+#[derive(Default)]
+struct Asking {
+    times: usize,
+    begun: Option<Instant>,
+}
+
+impl Asking {
+    /// Whether they may be asked once more; if not, the next page does it.
+    fn may_go_on(&mut self) -> bool {
+        self.times += 1;
+        let begun = *self.begun.get_or_insert_with(Instant::now);
+        self.times == 1 || (self.times <= MAX_ASKED && begun.elapsed() < ASKING)
+    }
+}
+
 /// Pages through one room for one reader.
 pub struct Pager<'a> {
     /// The context.
@@ -111,7 +137,8 @@ impl Pager<'_> {
             && (event.pdu.state_key().is_some() || !self.ignored.contains(event.pdu.sender()))
     }
 
-    /// A page towards the past. When our own history ends, other servers are asked for theirs.
+    /// A page towards the past. Where our own history has a gap, other servers are asked for what
+    /// belongs there.
     pub async fn backward(
         &self,
         from: HistoryPoint,
@@ -125,43 +152,47 @@ impl Pager<'_> {
         };
         let mut sight = Sight::new(&self.app.store, &self.reading.viewer, self.reading.standing);
         let mut events: Vec<Seen> = Vec::new();
-        let (mut scanned, mut asked_others) = (0, false);
-        let more = loop {
+        let mut scanned = 0;
+        let mut asking = Asking::default();
+        // What was read before may have ended right at a gap.
+        let mut holes = self.holes_at(at).await?;
+        let more = 'pages: loop {
+            if !holes.is_empty() {
+                if !asking.may_go_on() {
+                    break true;
+                }
+                self.ask_others(&std::mem::take(&mut holes), limit).await?;
+            }
             let size = limit.saturating_sub(events.len()).clamp(10, 100);
             let chunk = self.store_page(at, Direction::Backward, size).await?;
             let ended = chunk.len() < size;
             scanned += chunk.len();
+            let mut gaps = self.gaps_before(&chunk).await?;
             let mut reached = false;
             for event in chunk {
-                if to.is_some_and(|to| to.reaches(&event)) {
-                    reached = true;
+                reached |= to.and_then(|to| to.reaches(&event)) == Some(true);
+                if to.is_some_and(|to| to.reaches(&event).unwrap_or(reached)) {
                     continue;
                 }
                 if events.len() == limit {
                     // One more than fits: there is a next page.
-                    seen::dress(&self.app.store, &mut events).await?;
-                    return Ok(Page {
-                        events,
-                        next: Some(at),
-                    });
+                    break 'pages true;
                 }
                 at = HistoryPoint::before(&event, upto);
+                let no = event.no;
                 if self.wants(&event) {
                     events.extend(sight.see(event).await?);
                 }
-            }
-            if reached {
-                break false;
-            }
-            if ended {
-                // What others give sorts before what we have, so the page simply goes on.
-                let room = to.is_none() && events.len() < limit && !asked_others;
-                if room && self.ask_others(limit).await? {
-                    asked_others = true;
-                    continue;
+                if let Some(found) = gaps.remove(&no).filter(|_| !reached) {
+                    if events.len() == limit {
+                        break 'pages true;
+                    }
+                    holes = found;
+                    continue 'pages;
                 }
-                // Asked in vain: that's the end. Otherwise the next page asks.
-                break to.is_none() && !room && self.is_incomplete().await?;
+            }
+            if reached || ended {
+                break false;
             }
             if scanned >= MAX_SCAN {
                 break true;
@@ -191,7 +222,7 @@ impl Pager<'_> {
             let ended = chunk.len() < size;
             scanned += chunk.len();
             for event in chunk {
-                if to.is_some_and(|to| !to.reaches(&event)) {
+                if to.and_then(|to| to.reaches(&event)) == Some(false) {
                     break 'pages false;
                 }
                 if events.len() == limit {
@@ -242,27 +273,40 @@ impl Pager<'_> {
         })
     }
 
-    /// Asks other servers for what came before our history, if something did. Whether there is more
-    /// now.
-    async fn ask_others(&self, limit: usize) -> Result<bool, MatrixError> {
-        if !self.is_incomplete().await? {
-            return Ok(false);
-        }
-        rhizome_federation::backfill::before(
-            &self.app.federation,
-            &self.reading.head.room_id,
-            limit,
-        )
-        .await
+    /// What is missing right before the event that follows a place.
+    async fn holes_at(&self, at: HistoryPoint) -> Result<Vec<OwnedEventId>, MatrixError> {
+        let following = match at.place {
+            None if at.upto >= self.end => return Ok(Vec::new()),
+            None => {
+                let room = self.reading.head.room;
+                self.app
+                    .store
+                    .live_after(room, at.upto, self.end, 1)
+                    .await?
+            }
+            Some(_) => self.store_page(at, Direction::Forward, 1).await?,
+        };
+        let gaps = self.gaps_before(&following).await?;
+        Ok(gaps.into_values().flatten().collect())
     }
 
-    /// Whether something came before our history that others may give.
-    async fn is_incomplete(&self) -> Result<bool, MatrixError> {
-        let missing = self
-            .app
-            .store
-            .missing_prev_events(self.reading.head.room, 1);
-        Ok(self.reading.is_member() && !missing.await?.is_empty())
+    /// The gaps before some events that others may fill.
+    async fn gaps_before(
+        &self,
+        events: &[Arc<StoredEvent>],
+    ) -> Result<HashMap<EventNo, Vec<OwnedEventId>>, MatrixError> {
+        if self.reading.is_member() {
+            seen::gaps_before(&self.app.store, &self.reading.viewer, events).await
+        } else {
+            Ok(HashMap::new())
+        }
+    }
+
+    /// Asks other servers for what belongs into a gap. If it is in vain, the page goes on without it.
+    async fn ask_others(&self, holes: &[OwnedEventId], limit: usize) -> Result<(), MatrixError> {
+        let room_id = &self.reading.head.room_id;
+        rhizome_federation::backfill::before(&self.app.federation, room_id, holes, limit).await?;
+        Ok(())
     }
 
     /// With lazy loading: the members who sent these events, as they were at their first event here.

@@ -3,7 +3,7 @@
 //! Shared by `/sync`, the WebSocket stream, `/messages`, `/context`, `/event` and `/state`.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
@@ -15,7 +15,7 @@ use rhizome_protocol::{
 use rhizome_storage::{
     EventNo, Placement, Pos, RemoteInvite, SnapshotNo, Status, Store, StoredEvent, UserNo,
 };
-use ruma::{OwnedDeviceId, OwnedUserId};
+use ruma::{EventId, OwnedDeviceId, OwnedEventId, OwnedUserId};
 
 use crate::{
     MatrixError,
@@ -360,6 +360,37 @@ pub fn of_ended_invite(invite: &RemoteInvite) -> Option<Arc<StoredEvent>> {
             replaces: OnceLock::from(None),
         })
     })
+}
+
+/// Those of some events of a room's history before which the history that we have has a gap, with the
+/// events that we lack there.
+///
+/// Without a look at the database for what this server has built on its own history, or on what is
+/// among the events: the warm path of `/sync`.
+pub async fn gaps_before(
+    store: &Store,
+    viewer: &Viewer,
+    events: &[Arc<StoredEvent>],
+) -> Result<HashMap<EventNo, Vec<OwnedEventId>>, MatrixError> {
+    let Some(first) = events.first() else {
+        return Ok(HashMap::new());
+    };
+    let here: HashSet<&EventId> = events.iter().map(|event| event.pdu.event_id()).collect();
+    let suspects: Vec<EventNo> = events
+        .iter()
+        .filter(|event| {
+            // A join is built on what the server that let us in told.
+            let own = event.pdu.sender().server_name() == viewer.user_id.server_name()
+                && event.pdu.kind() != "m.room.member";
+            !own && !event
+                .pdu
+                .prev_events()
+                .iter()
+                .all(|prev| here.contains(&**prev))
+        })
+        .map(|event| event.no)
+        .collect();
+    Ok(store.gaps_before(first.room, &suspects).await?)
 }
 
 /// State events for a reader who may see the state as a whole.

@@ -1,4 +1,4 @@
-//! History from other servers, when a client pages past ours
+//! History from other servers, when a client pages to where ours has a gap
 //! (<https://spec.matrix.org/v1.19/server-server-api/#backfilling-and-retrieving-missing-events>).
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
@@ -27,23 +27,27 @@ const MAX_ROUNDS: usize = 3;
 /// The most bytes of an answer.
 const BODY: usize = 16 << 20;
 
-/// Fetches about `limit` events from before what we have of the room. Whether something new was stored.
+/// Fetches about `limit` events that end with these `holes`: events that we lack, though later ones of the
+/// room name them as their prevs. Whether something was stored that wasn't there.
 ///
 /// # Errors
 /// The database's. That no other server helps is `Ok(false)`.
-pub async fn before(fed: &Federation, room_id: &RoomId, limit: usize) -> Result<bool, MatrixError> {
+pub async fn before(
+    fed: &Federation,
+    room_id: &RoomId,
+    holes: &[OwnedEventId],
+    limit: usize,
+) -> Result<bool, MatrixError> {
     let Some(head) = fed.store().room(room_id).await? else {
         return Ok(false);
     };
-    // Who comes second finds the first one's events, and asks for what is before those.
+    // Who comes second finds the first one's events.
     let _only = fed.inbound().backfills.lock(room_id.to_owned()).await;
-    let holes: Vec<OwnedEventId> = fed
-        .store()
-        .missing_prev_events(head.room, MAX_HOLES)
-        .await?
-        .into_iter()
-        .map(|(id, _)| id)
-        .collect();
+    let stored = fed.store().events(holes).await?;
+    if stored.iter().any(|event| event.order.is_some()) {
+        return Ok(true);
+    }
+    let holes = &holes[..holes.len().min(MAX_HOLES)];
     if holes.is_empty() {
         return Ok(false);
     }
@@ -53,7 +57,7 @@ pub async fn before(fed: &Federation, room_id: &RoomId, limit: usize) -> Result<
             break;
         }
         // Cut short between two commits, it leaves whole events behind.
-        match timeout_at(until, from(fed, &server, &head, &holes, limit)).await {
+        match timeout_at(until, from(fed, &server, &head, holes, limit)).await {
             Ok(Ok(true)) => return Ok(true),
             Ok(Ok(false)) => {}
             Ok(Err(error)) => return Err(error),

@@ -256,16 +256,43 @@ impl Store {
         Ok(self.row(query).await?.is_some())
     }
 
-    /// Which of the events have `prev_events` that we lack: there the stored history has a gap.
-    pub async fn gaps_before(&self, nos: &[EventNo]) -> Result<HashSet<EventNo>> {
+    /// Those of the events of a room's history that have `prev_events` which we lack, with these: before
+    /// them the stored history has a gap.
+    ///
+    /// That an event has none is remembered: its `prev_events` stay.
+    pub async fn gaps_before(
+        &self,
+        room: RoomNo,
+        nos: &[EventNo],
+    ) -> Result<HashMap<EventNo, Vec<OwnedEventId>>> {
+        let gapless = &self.core.caches.gapless;
+        let asked: Vec<EventNo> = nos
+            .iter()
+            .copied()
+            .filter(|no| gapless.get(no).is_none())
+            .collect();
+        let mut gaps: HashMap<EventNo, Vec<OwnedEventId>> = HashMap::new();
+        if asked.is_empty() {
+            return Ok(gaps);
+        }
         let query = self
             .sql(
-                "SELECT DISTINCT event FROM missing_prev WHERE event IN \
-                 (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
+                "SELECT event, missing FROM missing_prev WHERE room = $1 AND event IN \
+                 (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($2))",
             )
-            .bind(json_numbers(nos.iter().map(|no| no.0)));
-        let rows = self.rows(query).await?;
-        rows.iter().map(|row| Ok(EventNo(row.int(0)?))).collect()
+            .bind(room.0)
+            .bind(json_numbers(asked.iter().map(|no| no.0)));
+        for row in self.rows(query).await? {
+            gaps.entry(EventNo(row.int(0)?))
+                .or_default()
+                .push(row.id(1)?);
+        }
+        for no in asked {
+            if !gaps.contains_key(&no) {
+                gapless.insert(no, ());
+            }
+        }
+        Ok(gaps)
     }
 
     /// The event, if the tail or a cache has it.

@@ -114,6 +114,8 @@ pub(crate) struct Caches {
     /// Sets of destinations, by their names in the order that they were given.
     pub(crate) sets: Cache<Arc<[OwnedServerName]>, Destinations>,
     pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
+    /// Events all of whose `prev_events` are part of the history.
+    pub(crate) gapless: Cache<EventNo, ()>,
 }
 
 impl Caches {
@@ -139,6 +141,7 @@ impl Caches {
             // In names.
             sets: Cache::new(100_000),
             auth: Cache::new(100_000),
+            gapless: Cache::new(events),
         }
     }
 }

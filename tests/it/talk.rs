@@ -362,6 +362,46 @@ async fn a_server_that_was_away_catches_up_also_both_ways() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_between_two_stays_is_paged_back_to() {
+    each_database(|kind| async move {
+        let Two {
+            pair,
+            ada,
+            bea,
+            room,
+            ada_since,
+            bea_since,
+        } = two(kind).await;
+        let mut said = vec![bea.say(&room, "goodbye").await.unwrap()];
+        ada.see(&ada_since, &room, &said[0], PATIENCE)
+            .await
+            .unwrap();
+        bea.leave(&room).await.unwrap();
+        let left = |answer: &Value| {
+            (membership(answer, "join", &room, &bea.user_id)? == "leave").then_some(())
+        };
+        ada.sync_until(&ada_since, PATIENCE, left).await.unwrap();
+        // Nobody on south is in the room: none of this gets there.
+        for number in 0..25 {
+            said.push(ada.say(&room, &format!("aside {number}")).await.unwrap());
+        }
+        ada.invite(&room, &bea.user_id).await.unwrap();
+        bea.see_invite(&bea_since, &room, PATIENCE).await.unwrap();
+        bea.join(&room, &[pair.north.name()]).await.unwrap();
+
+        for page in [4, 10, 100] {
+            let history = bea.history(&room, page, &mut 0).await.unwrap();
+            let texts = history.iter().rev();
+            let texts = texts.filter(|event| event["type"] == "m.room.message");
+            let ids: Vec<_> = texts.map(|event| event["event_id"].clone()).collect();
+            assert_eq!(ids, said, "{page} a page");
+        }
+        pair.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_room_of_each_supported_version_crosses() {
     let pair = Pair::start(crate::harness::Kind::Sqlite).await;
     let ada = pair.north.register("ada").await;

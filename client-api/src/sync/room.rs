@@ -308,7 +308,8 @@ impl Loader<'_> {
     }
 
     /// The timeline between two positions. `known` are the newest events of that span (`complete`:
-    /// all of them) if they have been read already.
+    /// all of them) if they have been read already. A gap in the history that we have is a gap in the
+    /// timeline: nothing from before it is told, and paging back from there asks other servers.
     async fn timeline(
         &self,
         room: RoomNo,
@@ -322,7 +323,7 @@ impl Loader<'_> {
         let mut sight = Sight::new(self.store, self.viewer, *standing);
         let mut newest_first: Vec<Seen> = Vec::new();
         let (mut chunk, mut complete) = (known.to_vec(), complete);
-        let (mut scanned, mut end) = (0, upto);
+        let (mut scanned, mut end, mut gap) = (0, upto, None);
         loop {
             if chunk.is_empty() && !complete {
                 let size = if scanned == 0 {
@@ -337,22 +338,32 @@ impl Loader<'_> {
             if let Some(pos) = chunk.first().and_then(|event| event.pos()) {
                 end = Pos(pos.0 - 1);
             }
+            let gaps = seen::gaps_before(self.store, self.viewer, &chunk).await?;
             while let Some(event) = chunk.pop() {
-                if newest_first.len() <= limit && self.wants(&event) {
+                if newest_first.len() > limit {
+                    break;
+                }
+                let (no, pos) = (event.no, event.pos());
+                if self.wants(&event) {
                     newest_first.extend(sight.see(event).await?);
                 }
+                if gaps.contains_key(&no) && newest_first.len() <= limit {
+                    gap = pos;
+                    break;
+                }
             }
-            if newest_first.len() > limit || complete || scanned >= MAX_SCAN {
+            let enough = newest_first.len() > limit || gap.is_some();
+            if enough || complete || scanned >= MAX_SCAN {
                 break;
             }
         }
         // More than was asked for, or not all of the span was looked through.
-        let limited = newest_first.len() > limit || !complete;
+        let limited = newest_first.len() > limit || gap.is_some() || !complete;
         newest_first.truncate(limit);
         newest_first.reverse();
         seen::dress(self.store, &mut newest_first).await?;
         let first = newest_first.first().and_then(|seen| seen.event.pos());
-        let before = first.map_or(upto, |pos| Pos(pos.0 - 1));
+        let before = gap.or(first).map_or(upto, |pos| Pos(pos.0 - 1));
         Ok(Timeline {
             events: newest_first,
             limited,

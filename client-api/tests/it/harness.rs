@@ -32,6 +32,7 @@ where
 pub struct Server {
     pub store: Store,
     pub router: Router,
+    pub federation: Federation,
     pub shutdown: CancellationToken,
     txn: Arc<AtomicU64>,
 }
@@ -43,6 +44,11 @@ impl Server {
 
     /// A server with some settings of its own.
     pub fn with(store: Store, change: impl FnOnce(&mut ClientConfig)) -> Server {
+        Server::on(store, &Network::default(), change)
+    }
+
+    /// The same on a network with others.
+    pub fn on(store: Store, network: &Network, change: impl FnOnce(&mut ClientConfig)) -> Server {
         let name: OwnedServerName = server_name!("here").to_owned();
         let key = Arc::new(KeyPair::from_seed("test", &[7; 32]).unwrap());
         let rooms = Rooms::new(store.clone(), name.clone(), key);
@@ -50,9 +56,10 @@ impl Server {
             rooms.clone(),
             store.clone(),
             FederationConfig::default(),
-            &Network::default(),
+            network,
         )
         .unwrap();
+        network.attach(&name, federation.router());
         let mut config = ClientConfig::new(name);
         config.registration = Registration::Open;
         config.rate_limits.enabled = false;
@@ -63,13 +70,14 @@ impl Server {
         let app = App::new(
             store.clone(),
             rooms,
-            federation,
+            federation.clone(),
             Arc::new(config),
             shutdown.clone(),
         );
         Server {
             store,
             router: router(app),
+            federation,
             shutdown,
             txn: Arc::default(),
         }

@@ -9,6 +9,7 @@
 mod accounts;
 mod asking;
 mod doors;
+mod gaps;
 mod harness;
 mod http;
 mod profiles;

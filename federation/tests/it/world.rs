@@ -359,7 +359,12 @@ impl Server {
     }
 
     pub async fn backfill(&self, room: &RoomId, limit: usize) -> bool {
-        backfill::before(&self.fed, room, limit).await.unwrap()
+        let no = self.store().known_room(room).await.unwrap().unwrap();
+        let missing = self.store().missing_prev_events(no, 10).await.unwrap();
+        let holes: Vec<_> = missing.into_iter().map(|(id, _)| id).collect();
+        backfill::before(&self.fed, room, &holes, limit)
+            .await
+            .unwrap()
     }
 
     /// A signed request to another server; the answer's JSON.

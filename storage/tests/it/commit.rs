@@ -446,12 +446,15 @@ async fn extremities_merge_and_late_parents_are_none() {
         // The create event has none, and alice's events are all there.
         assert_eq!(missing.len(), 1);
         assert_eq!(missing[0].0, parent.event_id());
-        assert_eq!(store.gaps_before(&[missing[0].1]).await.unwrap().len(), 1);
+        let gaps = store.gaps_before(room.no, &[missing[0].1]).await.unwrap();
+        assert_eq!(gaps[&missing[0].1], [parent.event_id().to_owned()]);
         let extremities = room.head().await.extremities.len();
         room.commit(room.write_of(parent, None).await)
             .await
             .unwrap();
         assert_eq!(room.head().await.extremities.len(), extremities);
+        let gaps = store.gaps_before(room.no, &[missing[0].1]).await.unwrap();
+        assert!(gaps.is_empty(), "{gaps:?}");
         assert!(
             store
                 .missing_prev_events(room.no, 10)
