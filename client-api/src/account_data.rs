@@ -1,4 +1,5 @@
-//! Account data: what clients store for their user, global and per room.
+//! Account data: what clients store for their user, global and per room. An empty object stands for
+//! nothing: a deletion is told to clients that follow, and neither found nor told otherwise.
 
 use std::sync::Arc;
 
@@ -24,6 +25,9 @@ const MAX_KIND: usize = 255;
 
 /// Types that the server itself keeps: clients set them through other endpoints.
 const SERVERS_OWN: [&str; 2] = ["m.fully_read", push_rules::KIND];
+
+/// The content of what was deleted.
+pub(crate) const DELETED: &str = "{}";
 
 /// `PUT /_matrix/client/v3/user/{userId}/account_data/{type}`
 pub async fn put(
@@ -75,7 +79,7 @@ pub async fn get_in_room(
     read(&app, &who, Some(room), &req.event_type.to_string()).await
 }
 
-fn own(who: &Caller, user: &UserId) -> Result<(), MatrixError> {
+pub(crate) fn own(who: &Caller, user: &UserId) -> Result<(), MatrixError> {
     if who.user_id == user {
         Ok(())
     } else {
@@ -85,7 +89,11 @@ fn own(who: &Caller, user: &UserId) -> Result<(), MatrixError> {
     }
 }
 
-async fn room_of(app: &App, who: &Caller, room_id: &RoomId) -> Result<RoomNo, MatrixError> {
+pub(crate) async fn room_of(
+    app: &App,
+    who: &Caller,
+    room_id: &RoomId,
+) -> Result<RoomNo, MatrixError> {
     // Whoever was in the room may keep notes on it.
     Ok(Reading::of(app, who, room_id).await?.head.room)
 }
@@ -105,8 +113,30 @@ async fn read(
         .store
         .account_data(user, room, kind)
         .await?
+        .filter(|data| *data.content != *DELETED)
         .ok_or_else(absent)?;
     Ok(RawJson(Bytes::copy_from_slice(data.content.as_bytes())))
+}
+
+/// Deletes a type; that there is none is fine.
+pub(crate) async fn delete(
+    app: &App,
+    who: &Caller,
+    room: Option<RoomNo>,
+    kind: &str,
+) -> Result<(), MatrixError> {
+    let known = app.store.account_data(who.user, room, kind).await?;
+    if known.is_none() && !SERVERS_OWN.contains(&kind) {
+        return Ok(());
+    }
+    write(
+        app,
+        who,
+        room,
+        kind,
+        &Bytes::from_static(DELETED.as_bytes()),
+    )
+    .await
 }
 
 async fn write(
@@ -156,6 +186,7 @@ fn object_text(body: &[u8]) -> Result<String, MatrixError> {
     let text =
         std::str::from_utf8(body).map_err(|_| MatrixError::not_json("The body isn't UTF-8"))?;
     match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(serde_json::Value::Object(object)) if object.is_empty() => Ok(DELETED.to_owned()),
         Ok(serde_json::Value::Object(_)) => Ok(text.trim().to_owned()),
         Ok(_) => Err(MatrixError::bad_json("Account data is a JSON object")),
         Err(_) => Err(MatrixError::not_json("The body isn't JSON")),

@@ -18,8 +18,8 @@ use crate::{App, Ruma};
 /// A client takes a version for all of its endpoints, and keys and media are not here yet; so this
 /// claims the oldest one that clients accept, which is what makes them use `v3` paths.
 const VERSIONS: [&str; 1] = ["v1.1"];
-/// What is here of newer versions, under the names that clients ask for.
-const FEATURES: [&str; 1] = ["uk.tcpip.msc4133.stable"];
+/// What is here of newer versions and of proposals, under the names that clients ask for.
+const FEATURES: [&str; 2] = ["org.matrix.msc3391", "uk.tcpip.msc4133.stable"];
 
 /// `GET /_matrix/client/versions`
 pub async fn versions(

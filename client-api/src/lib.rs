@@ -42,6 +42,7 @@ pub mod state;
 
 // Rooms: reading.
 pub mod account_data;
+mod account_data_delete;
 pub mod client_event;
 pub mod context;
 pub mod event;

@@ -3,9 +3,10 @@
 use axum::Router;
 
 use crate::{
-    App, account, account_data, admin_register, aliases, context, create, devices, directory,
-    discovery, endpoint::Table, event, filters, limits::Kind, login, members, membership, messages,
-    profile, push_rules, receipts, redact, register, send, session, state, sync, typing, ws,
+    App, account, account_data, account_data_delete, admin_register, aliases, context, create,
+    devices, directory, discovery, endpoint::Table, event, filters, limits::Kind, login, members,
+    membership, messages, profile, push_rules, receipts, redact, register, send, session, state,
+    sync, typing, ws,
 };
 
 /// Every client endpoint.
@@ -111,6 +112,8 @@ fn reading(table: Table) -> Table {
         .serve(push_rules::set_enabled)
         .serve(push_rules::actions)
         .serve(push_rules::set_actions)
+        .serve(account_data_delete::global)
+        .serve(account_data_delete::in_room)
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     MatrixError,
+    account_data::DELETED,
     filter::{self, DEFAULT_TIMELINE},
     seen::{self, Seen, Sight, Standing, Viewer},
 };
@@ -455,7 +456,7 @@ impl Loader<'_> {
                 };
                 let all = self.all_account_data.get_or_try_init(load).await?;
                 all.iter()
-                    .filter(|data| data.room == Some(room))
+                    .filter(|data| data.room == Some(room) && *data.content != *DELETED)
                     .cloned()
                     .collect()
             }

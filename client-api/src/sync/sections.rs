@@ -7,7 +7,7 @@ use rhizome_storage::{AccountData, MembershipRow, Pos, RoomNo};
 use ruma::OwnedRoomId;
 
 use super::{News, room::Loader, token::Token, window::Window, write};
-use crate::{MatrixError, filter, push_rules};
+use crate::{MatrixError, account_data::DELETED, filter, push_rules};
 
 /// The state that an invited user is shown ("Stripped state").
 const STRIPPED: [&str; 8] = [
@@ -133,7 +133,7 @@ impl Loader<'_> {
             };
             let all = self.all_account_data.get_or_try_init(load).await?;
             all.iter()
-                .filter(|data| data.room.is_none())
+                .filter(|data| data.room.is_none() && *data.content != *DELETED)
                 .cloned()
                 .collect()
         };

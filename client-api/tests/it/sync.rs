@@ -693,6 +693,55 @@ async fn account_data_of_a_room_and_forbidden_types() {
 }
 
 #[tokio::test]
+async fn deleted_account_data_is_told_once_and_gone() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = alice.create_public().await;
+        let base = format!("/user/{}", esc(&alice.id));
+        let unstable = "/_matrix/client/unstable/org.matrix.msc3391";
+        let delete = async |user: &User, path: &str| {
+            let path = format!("{unstable}{path}");
+            let (status, _) = server
+                .request(Method::DELETE, &path, Some(&user.token), None)
+                .await;
+            status
+        };
+        let in_room = format!("{base}/rooms/{}/account_data", esc(&room));
+        let global = format!("{base}/account_data");
+        for (folder, at) in [
+            (&global, vec!["account_data", "events"]),
+            (
+                &in_room,
+                vec!["rooms", "join", &room, "account_data", "events"],
+            ),
+        ] {
+            let path = format!("{folder}/org.test.note");
+            assert_eq!(delete(&alice, &path).await, StatusCode::OK, "nothing there");
+            for by_delete in [true, false] {
+                alice.ok(Method::PUT, &path, json!({"n": 1})).await;
+                let since = next(&alice.sync(None, "").await);
+                assert_eq!(delete(&bob, &path).await, StatusCode::FORBIDDEN);
+                if by_delete {
+                    assert_eq!(delete(&alice, &path).await, StatusCode::OK);
+                } else {
+                    alice.ok(Method::PUT, &path, json!({})).await;
+                }
+                let gone = json!({"type": "org.test.note", "content": {}});
+                let told = alice.sync(Some(&since), "").await;
+                assert_eq!(events(&told, &at), [&gone], "{told}");
+                let (status, _) = alice.get(&path).await;
+                assert_eq!(status, StatusCode::NOT_FOUND);
+                let fresh = alice.sync(None, "").await;
+                assert!(events(&fresh, &at).is_empty(), "{fresh}");
+            }
+        }
+        let path = format!("{global}/m.fully_read");
+        assert_eq!(delete(&alice, &path).await, StatusCode::METHOD_NOT_ALLOWED);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn replaced_and_redacted_events_say_so() {
     story(|server| async move {
         let alice = server.register("alice").await;
