@@ -17,6 +17,7 @@ pub mod backfill;
 pub mod client;
 mod config;
 mod connect;
+pub mod directory;
 pub mod discovery;
 mod dns;
 pub mod error;
@@ -174,6 +175,7 @@ impl Federation {
         inbound::routes()
             .merge(keys::routes())
             .merge(query::routes())
+            .merge(directory::routes())
             .unrecognized()
             .with_state(self.clone())
     }

@@ -402,6 +402,43 @@ async fn what_was_said_between_two_stays_is_paged_back_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_public_rooms_of_the_other_server_are_listed() {
+    each_database(|kind| async move {
+        let pair = Pair::start(kind).await;
+        let ada = pair.north.register("ada").await;
+        let bea = pair.south.register("bea").await;
+        let mut rooms = Vec::new();
+        for name in ["Pond", "Meadow"] {
+            let options = json!({ "name": name, "visibility": "public" });
+            rooms.push(ada.create_room(options).await.unwrap());
+        }
+        let own = json!({ "name": "Cellar", "visibility": "public" });
+        bea.create_room(own).await.unwrap();
+        let path = format!("/publicRooms?server={}", escape(pair.north.name()));
+
+        let mut found = Vec::new();
+        let mut since = String::new();
+        for _ in 0..2 {
+            let page = bea.get(&format!("{path}&limit=1{since}")).await.unwrap();
+            assert_eq!(page["total_room_count_estimate"], 2);
+            found.push(page["chunk"][0]["room_id"].clone());
+            if let Some(next) = page["next_batch"].as_str() {
+                since = format!("&since={}", escape(next));
+            }
+        }
+        assert_eq!(found, rooms);
+        let search = json!({ "filter": { "generic_search_term": "mead" } });
+        let meadow = bea.post(&path, search).await.unwrap();
+        assert_eq!(meadow["chunk"][0]["name"], "Meadow");
+        assert_eq!(meadow["chunk"].as_array().unwrap().len(), 1);
+        let error = bea.get(&format!("{path}&since=no")).await.unwrap_err();
+        assert_eq!(errcode(&error), "M_INVALID_PARAM", "{error:#}");
+        pair.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_room_of_each_supported_version_crosses() {
     let pair = Pair::start(crate::harness::Kind::Sqlite).await;
     let ada = pair.north.register("ada").await;
