@@ -1,6 +1,8 @@
 //! Fetching what a received event needs before it can be decided: missing prev events, the state where
 //! the gap stays open, missing auth events. Bounded in requests, events and time; no lock is held.
 //!
+//! 0. What comes before all that we have seen of the room, and is known to, is no news: it comes by
+//!    `/backfill` when somebody pages back to it.
 //! 1. [`rhizome_rooms::receive::receive`] is asked. It decides, or says what it [`Need`]s.
 //! 2. Missing auth events: `/event_auth`, then `/event` for what is still missing.
 //! 3. Missing prev events: `/get_missing_events` until it meets what we have, or enough came; what comes is
@@ -23,7 +25,7 @@ use rhizome_rooms::{
     Error,
     receive::{self, Gathered, Need, Received},
 };
-use rhizome_storage::{Direction, HistoryToken, Placement, RoomHead};
+use rhizome_storage::{Direction, HistoryToken, Placement, Pos, RoomHead};
 use ruma::{
     EventId, OwnedEventId, RoomId, ServerName, UInt, api::federation::event::get_missing_events,
 };
@@ -68,8 +70,19 @@ pub(crate) async fn receive(
         .room(pdu.room_id())
         .await?
         .ok_or_else(|| Error::UnknownRoom(pdu.room_id().to_owned()))?;
+    // Step 0.
+    if fed.store().is_missing_prev(pdu.event_id()).await? && is_before_us(fed, &head, &pdu).await? {
+        return Ok(Outcome::Decided(Received::Known));
+    }
     let mut search = Search::new(fed, &head, origin, pdu.sender().server_name()).await?;
     settle(fed, &mut search, &head, pdu, Came::Pushed).await
+}
+
+/// Whether an event lies before the first that was news here.
+async fn is_before_us(fed: &Federation, head: &RoomHead, pdu: &Pdu) -> Result<bool, Error> {
+    let (store, upto) = (fed.store(), fed.store().log().head());
+    let first = store.live_after(head.room, Pos(0), upto, 1).await?;
+    Ok(first.first().is_some_and(|first| pdu.depth() < first.depth))
 }
 
 /// How an event came.

@@ -8,7 +8,11 @@ use axum::{
     response::Response,
 };
 use rhizome_federation::{Federation, testing::Network};
-use rhizome_rooms::receive::{self, Gathered, Received};
+use rhizome_rooms::{
+    membership::Action,
+    plan::Preset,
+    receive::{self, Gathered, Received},
+};
 use rhizome_storage::testing::TestDatabase;
 use ruma::RoomVersionId;
 use serde_json::json;
@@ -82,6 +86,42 @@ async fn what_arrives_during_a_join_is_not_lost() {
         })
         .await;
         world.network.attach(&a.name, a.fed.router());
+    })
+    .await;
+}
+
+/// The invite is sent to the invited user's server by transaction as well. On a busy machine that comes
+/// after the join, and what was said before it must not be told as though it were new.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invite_that_comes_after_the_join_is_no_news() {
+    each(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob) = (a.user("alice"), b.user("bob"));
+        let room = a
+            .create_with(&alice, &RoomVersionId::V12, Preset::PrivateChat)
+            .await;
+        for n in 0..5 {
+            a.say(&alice, &room, &format!("before {n}")).await;
+        }
+        a.change(&alice, &room, &bob, Action::Invite).await.unwrap();
+        b.join(&bob, &room, a).await.unwrap();
+        let state = b.state(&room).await;
+        let join = &state[&("m.room.member".to_owned(), bob.to_string())];
+        let join = b.event(join).await.unwrap();
+        let invite = a.event(&join.pdu.prev_events()[0]).await.unwrap();
+        let told = a.transaction(b, "late", &[json_of(&invite.pdu)], &[]).await;
+        assert_eq!(told, json!({ invite.pdu.event_id(): {} }));
+        eventually("nothing waits", async || {
+            b.store().inbox_size(&a.name).await.unwrap() == 0
+        })
+        .await;
+        assert!(b.heard(&room).await.is_empty());
+        assert_eq!(b.state(&room).await, state);
+        // It is history, and comes as such.
+        while b.backfill(&room, 10).await {}
+        let invite = b.event(invite.pdu.event_id()).await.unwrap();
+        assert!(invite.order.unwrap() < 0, "history, not news");
+        assert!(b.heard(&room).await.is_empty());
     })
     .await;
 }
