@@ -76,7 +76,7 @@ pub(crate) async fn work(rooms: Rooms, room_id: OwnedRoomId, queue: Arc<Queue>) 
             failures: 0,
             ahead: 0,
         };
-        run.to_its_end().await;
+        run.until_idle().await;
         drop(warm);
         worker.done = queue.rest();
     }
@@ -128,7 +128,7 @@ struct Run<'a> {
 
 impl<'a> Run<'a> {
     /// Until nothing waits, or others want the room; nothing is in flight or handed back then.
-    async fn to_its_end(&mut self) {
+    async fn until_idle(&mut self) {
         loop {
             let may_decide = self.may_decide();
             if may_decide && let Some(jobs) = self.next_jobs() {

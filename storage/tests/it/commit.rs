@@ -255,24 +255,26 @@ async fn what_follows_an_event_that_was_not_stored_is_refused() {
             event.prevs.extend(follows.map(ToOwned::to_owned));
             chain.push(event.build());
         }
-        let submit = async |at: usize, txn: Option<TxnKey>| {
+        let set = async |at: usize, txn: Option<TxnKey>| {
             let mut write = room.write_of(chain[at].clone(), txn).await;
             write.follows = (at > 0).then(|| chain[at - 1].event_id().to_owned());
-            let set = WriteSet {
+            WriteSet {
                 rooms: vec![write],
                 ..WriteSet::default()
-            };
-            store.submit(set).await.unwrap()
+            }
         };
         // The first is refused: so are the others, in its group or in a later one.
-        let first = submit(0, Some(txn(alice, "t"))).await;
-        let second = submit(1, None).await;
+        let first = store
+            .submit(set(0, Some(txn(alice, "t"))).await)
+            .await
+            .unwrap();
+        let second = store.submit(set(1, None).await).await.unwrap();
         let refused = first.await.unwrap_err();
         assert!(
             matches!(refused, CommitError::DuplicateTxn { .. }),
             "{refused:?}"
         );
-        let third = submit(2, None).await;
+        let third = store.submit(set(2, None).await).await.unwrap();
         for orphan in [second, third] {
             let refused = orphan.await.unwrap_err();
             assert!(
@@ -282,9 +284,9 @@ async fn what_follows_an_event_that_was_not_stored_is_refused() {
         }
         // The first is stored: so are the others.
         let all = [
-            submit(0, None).await,
-            submit(1, None).await,
-            submit(2, None).await,
+            store.submit(set(0, None).await).await.unwrap(),
+            store.submit(set(1, None).await).await.unwrap(),
+            store.submit(set(2, None).await).await.unwrap(),
         ];
         let mut last = Pos(0);
         for stored in all {
