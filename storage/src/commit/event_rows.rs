@@ -265,6 +265,7 @@ impl<'a> Maker<'a> {
                 for prev in event.pdu.prev_events() {
                     if known.events.get(prev).is_none_or(|prev| !prev.placed) {
                         missing.push((escaped(prev.as_str()), event.no, room));
+                        self.plan.gapped.insert(event.no);
                     }
                 }
             }

@@ -128,6 +128,9 @@ fn remember(
         if event.placement != crate::Placement::Outlier || caches.events.get(&event.no).is_some() {
             store.remember_event(event);
         }
+        if event.is_history() && !written.plan.gapped.contains(&event.no) {
+            caches.gapless.insert(event.no, ());
+        }
     }
     for (_, target) in std::mem::take(&mut written.found.targets) {
         if let Some(by) = written.plan.redacted.get(&target.no) {

@@ -4,7 +4,7 @@
 //! statements add (`$2`), so that nothing is made while the counter is held. A backfilled event's offset
 //! is negative, from the lowest order so far (`$3`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use rhizome_protocol::Membership;
@@ -69,6 +69,8 @@ pub(super) struct Plan {
     pub(super) offsets: HashMap<EventNo, i64>,
     /// Events of this group, or stored before, that a redaction applies to: target → redaction.
     pub(super) redacted: HashMap<EventNo, EventNo>,
+    /// Events with `prev_events` that we lack.
+    pub(super) gapped: HashSet<EventNo>,
     pub(super) before: Vec<Statement>,
     pub(super) after: Vec<Statement>,
 }

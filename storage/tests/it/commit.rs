@@ -469,6 +469,38 @@ async fn extremities_merge_and_late_parents_are_none() {
 }
 
 #[tokio::test]
+async fn whether_there_is_a_gap_before_a_new_event_is_known_without_asking() {
+    each_database(|store| async move {
+        let room = Room::new(&store, "r").await;
+        let whole = room.send("whole").await;
+        let torn = Event {
+            room: &room.id,
+            sender: &room.alice,
+            kind: "m.room.message",
+            state_key: None,
+            content: json!({"body": "torn"}),
+            prevs: vec![whole.clone(), "$missing".try_into().unwrap()],
+            auth: vec![],
+            depth: 9,
+            redacts: None,
+        };
+        let torn = torn.build();
+        let write = room.write_of(torn.clone(), None).await;
+        room.commit(write).await.unwrap();
+        let whole = store.event(&whole).await.unwrap().unwrap().no;
+        let torn = store.event(torn.event_id()).await.unwrap().unwrap().no;
+        let before = store.counters().now();
+        let gaps = store.gaps_before(room.no, &[whole]).await.unwrap();
+        assert!(gaps.is_empty());
+        assert_eq!((store.counters().now() - before).queries, 0);
+        let gaps = store.gaps_before(room.no, &[whole, torn]).await.unwrap();
+        assert_eq!(gaps.len(), 1);
+        assert_eq!(gaps[&torn], ["$missing"]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn backfilled_events_stand_before_and_in_order() {
     each_database(|store| async move {
         let room = Room::new(&store, "r").await;
