@@ -67,7 +67,7 @@ const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "[server]\ndefault_room_version = \"99\"\n",
         "rhizome.toml:2: server.default_room_version",
         "`99` is not supported",
-        "choose one of 10, 11, 12",
+        "choose one of 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12",
     ),
     (
         "[well_known]\nclient = \"matrix.a.org\"\n",
