@@ -66,7 +66,8 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Caller, MatrixError>
     let head = follow_log(app);
     let known = match app.tokens.get(&hash, now) {
         Some(known) => known,
-        None => load(app, hash, now, head).await?,
+        // Boxed: warm requests, nearly all, needn't carry the room that this takes.
+        None => Box::pin(load(app, hash, now, head)).await?,
     };
     if known.expires_ms.is_some_and(|expires| expires <= now) {
         return Err(MatrixError::unknown_token(true));

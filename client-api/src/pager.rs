@@ -305,7 +305,12 @@ impl Pager<'_> {
     /// Asks other servers for what belongs into a gap. If it is in vain, the page goes on without it.
     async fn ask_others(&self, holes: &[OwnedEventId], limit: usize) -> Result<(), MatrixError> {
         let room_id = &self.reading.head.room_id;
-        rhizome_federation::backfill::before(&self.app.federation, room_id, holes, limit).await?;
+        // Boxed: most pages are all here.
+        let fed = &self.app.federation;
+        Box::pin(rhizome_federation::backfill::before(
+            fed, room_id, holes, limit,
+        ))
+        .await?;
         Ok(())
     }
 

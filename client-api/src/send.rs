@@ -37,7 +37,7 @@ pub async fn message(
     };
     if let Some(target) = redacts {
         let sender = who.user_id.clone();
-        return redact::send(app, sender, room_id, target, content, txn).await;
+        return Box::pin(redact::send(app, sender, room_id, target, content, txn)).await;
     }
     let draft = Draft {
         room_id: Some(room_id),

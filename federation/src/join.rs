@@ -249,6 +249,7 @@ pub(crate) async fn candidates(
     room_id: &RoomId,
     via: Vec<OwnedServerName>,
 ) -> Result<Vec<OwnedServerName>, MatrixError> {
+    let named = !via.is_empty();
     let mut candidates = via;
     if let Some(invite) = invite(fed, user, room_id).await? {
         candidates.push(invite.sender.server_name().to_owned());
@@ -265,7 +266,10 @@ pub(crate) async fn candidates(
                 .cloned(),
         );
     }
-    candidates.extend(room_id.server_name().map(ToOwned::to_owned));
+    // Whoever names servers wants to go through those.
+    if !named {
+        candidates.extend(room_id.server_name().map(ToOwned::to_owned));
+    }
     let mut seen = std::collections::HashSet::new();
     candidates.retain(|server| server != fed.server_name() && seen.insert(server.clone()));
     candidates.truncate(MAX_CANDIDATES);

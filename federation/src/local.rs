@@ -18,7 +18,8 @@ pub async fn send(
     options: SendOptions,
 ) -> Result<Sent, MatrixError> {
     match invite::remote_target(fed, &draft) {
-        Some(target) => invite::send(fed, &draft, &target).await,
+        // Boxed: most events go the other way, and needn't carry the room that this one takes.
+        Some(target) => Box::pin(invite::send(fed, &draft, &target)).await,
         None => Ok(send::send(fed.rooms(), draft, options).await?),
     }
 }

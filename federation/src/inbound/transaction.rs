@@ -7,7 +7,7 @@
 //!    durable inbox and counts as taken.
 //! 4. Ephemeral data is applied, and the answer remembered.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::extract::State;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -38,6 +38,8 @@ const MAX_TXN_ID: usize = 255;
 const ROOMS_AT_ONCE: usize = 8;
 /// How many events of one server may wait in the inbox.
 const INBOX_PER_ORIGIN: usize = 5_000;
+/// How long what may be the answer to a knock waits for the knock itself to be done.
+const KNOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An event's id and what the other server is told about it.
 type Told = (OwnedEventId, Result<(), String>);
@@ -271,6 +273,9 @@ async fn withdrawn_invite(
     if text("type") != Some("m.room.member") || user.server_name() != fed.server_name() {
         return Ok(());
     }
+    // The room may answer a knock before its door has told us that it was taken.
+    let knocks = fed.inbound().joins.lock(room_id.to_owned());
+    let _taken = tokio::time::timeout(KNOCK_PATIENCE, knocks).await;
     let (Some(user_no), Some(room)) = (
         fed.store().known_user(user).await?,
         fed.store().known_room(room_id).await?,

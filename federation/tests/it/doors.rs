@@ -1,10 +1,18 @@
 //! Rooms that let in whom their rules say: members of other rooms, and those who knock.
 
-use rhizome_federation::{MatrixError, knock};
-use rhizome_protocol::{Membership, Object};
-use rhizome_rooms::membership::Action;
-use ruma::{OwnedServerName, RoomId, RoomVersionId, UserId};
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::Response,
+};
+use rhizome_federation::{Federation, MatrixError, knock, local};
+use rhizome_protocol::{Membership, Object, draft::Draft};
+use rhizome_rooms::{membership::Action, send::SendOptions};
+use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::world::{Server, each, eventually, same_state};
 
@@ -288,6 +296,71 @@ async fn only_knocks_go_through_the_knocking_door() {
             (refused.status.as_u16(), &*refused.errcode),
             (400, "M_INVALID_PARAM")
         );
+    })
+    .await;
+}
+
+/// What a's side and b's side of [`deny_during_knock`] share.
+#[derive(Clone)]
+struct Denial {
+    fed: Federation,
+    room: OwnedRoomId,
+    arrived: Arc<Notify>,
+}
+
+/// Denies the knock that was just taken, before the knocking server has got the answer.
+async fn deny_during_knock(State(denial): State<Denial>, request: Request, next: Next) -> Response {
+    let knocks = request.uri().path().contains("/send_knock/");
+    let response = next.run(request).await;
+    if knocks {
+        let draft = Draft {
+            room_id: Some(denial.room),
+            sender: "@alice:a.example".try_into().unwrap(),
+            kind: "m.room.member".to_owned(),
+            state_key: Some("@bob:b.example".to_owned()),
+            content: json!({ "membership": "leave" })
+                .as_object()
+                .unwrap()
+                .clone(),
+            redacts: None,
+        };
+        local::send(&denial.fed, draft, SendOptions::default())
+            .await
+            .unwrap();
+        // The sender of the room's server tells: wait until it has begun to.
+        denial.arrived.notified().await;
+        tokio::task::yield_now().await;
+    }
+    response
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_knock_that_is_denied_at_once_is_over() {
+    each(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob) = (a.user("alice"), b.user("bob"));
+        let room = a.create(&alice, &RoomVersionId::V11).await;
+        rule(a, &alice, &room, "knock", &[]).await;
+        let denial = Denial {
+            fed: a.fed.clone(),
+            room: room.clone(),
+            arrived: Arc::new(Notify::new()),
+        };
+        let quick = middleware::from_fn_with_state(denial.clone(), deny_during_knock);
+        world.network.attach(&a.name, a.fed.router().layer(quick));
+        let arrived = denial.arrived.clone();
+        let hears = middleware::from_fn(move |request: Request, next: Next| {
+            if request.uri().path().contains("/send/") {
+                arrived.notify_one();
+            }
+            next.run(request)
+        });
+        world.network.attach(&b.name, b.fed.router().layer(hears));
+        knocks(b, &bob, &room, a).await.unwrap();
+        eventually("the knock is over", async || {
+            b.membership(&room, &bob).await == Some(Membership::Leave)
+        })
+        .await;
     })
     .await;
 }
