@@ -254,13 +254,20 @@ pub(crate) async fn candidates(
     if let Some(invite) = invite(fed, user, room_id).await? {
         candidates.push(invite.sender.server_name().to_owned());
     }
+    // We may have been in the room: those who were there with us.
+    if let Some(head) = fed.store().room(room_id).await? {
+        candidates.extend(
+            fed.store()
+                .joined_servers(head.room)
+                .await?
+                .iter()
+                .filter(|server| *server != fed.server_name())
+                .take(3)
+                .cloned(),
+        );
+    }
     // Whoever names servers wants to go through those.
     if !named {
-        // We may have been in the room: those who were there with us.
-        if let Some(head) = fed.store().room(room_id).await? {
-            let servers = fed.store().joined_servers(head.room).await?;
-            candidates.extend(servers.iter().take(3).cloned());
-        }
         candidates.extend(room_id.server_name().map(ToOwned::to_owned));
     }
     let mut seen = std::collections::HashSet::new();
