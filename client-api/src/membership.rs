@@ -8,6 +8,7 @@ use rhizome_protocol::{Membership, Object};
 use rhizome_rooms::{
     Error,
     membership::{self, Action, Change},
+    restricted::AUTHORISED_VIA,
     send::SendOptions,
 };
 use rhizome_storage::UserNo;
@@ -32,11 +33,7 @@ use crate::{App, Caller, Ruma, content, profile};
 /// How many servers a request may name to join through.
 const MAX_VIA: usize = 20;
 /// Members of a join's body that are no content, or content that only servers may set.
-const NOT_THE_CLIENTS: [&str; 3] = [
-    "membership",
-    "third_party_signed",
-    "join_authorised_via_users_server",
-];
+const NOT_THE_CLIENTS: [&str; 3] = ["membership", "third_party_signed", AUTHORISED_VIA];
 /// How many rooms are left at once when an account ends.
 const ROOMS_AT_ONCE: usize = 8;
 

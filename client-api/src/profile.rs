@@ -5,7 +5,7 @@ use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
 use rhizome_federation::{MatrixError, RawJson, local, query};
 use rhizome_protocol::{Membership, Object, draft::Draft};
-use rhizome_rooms::send::SendOptions;
+use rhizome_rooms::{restricted::AUTHORISED_VIA, send::SendOptions};
 use rhizome_storage::{MembershipRow, UserNo};
 use ruma::{
     UserId,
@@ -208,7 +208,7 @@ async fn tell_room(
     let Some(event) = event else { return Ok(()) };
     let mut content = event.pdu.content().clone();
     // These belong to the one act of joining, not to the membership.
-    content.remove("join_authorised_via_users_server");
+    content.remove(AUTHORISED_VIA);
     content.remove("reason");
     content.remove("displayname");
     content.remove("avatar_url");

@@ -59,10 +59,9 @@ pub async fn theirs(
     filter: Filter,
     room_network: RoomNetwork,
 ) -> Result<Value, MatrixError> {
-    let (limit, start) = (limit, since);
     let answer = if filter.is_empty() {
         let mut request = get_public_rooms::v1::Request::new();
-        (request.limit, request.since, request.room_network) = (limit, start, room_network);
+        (request.limit, request.since, request.room_network) = (limit, since, room_network);
         let answer = fed.outbound().send_limited(server, request, LIMITS).await?;
         (
             answer.chunk,
@@ -72,7 +71,7 @@ pub async fn theirs(
         )
     } else {
         let mut request = get_public_rooms_filtered::v1::Request::new();
-        (request.limit, request.since, request.room_network) = (limit, start, room_network);
+        (request.limit, request.since, request.room_network) = (limit, since, room_network);
         request.filter = filter;
         let answer = fed.outbound().send_limited(server, request, LIMITS).await?;
         (

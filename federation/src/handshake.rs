@@ -6,6 +6,7 @@ use axum::body::Bytes;
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules, canonical, draft};
+use rhizome_rooms::restricted::AUTHORISED_VIA;
 use ruma::{RoomId, RoomVersionId, ServerName, UserId, api::error::ErrorKind};
 use serde_json::{Value, value::RawValue};
 
@@ -79,11 +80,9 @@ pub(crate) fn finish(
     let mut content = content;
     content.insert("membership".to_owned(), membership.as_str().into());
     // Only the resident server knows who of its users may let the user in.
-    content.remove("join_authorised_via_users_server");
-    if let Some(by) =
-        of_template.and_then(|content| content.get("join_authorised_via_users_server"))
-    {
-        content.insert("join_authorised_via_users_server".to_owned(), by.clone());
+    content.remove(AUTHORISED_VIA);
+    if let Some(by) = of_template.and_then(|content| content.get(AUTHORISED_VIA)) {
+        content.insert(AUTHORISED_VIA.to_owned(), by.clone());
     }
     let mut event: Object = template
         .iter()

@@ -151,18 +151,21 @@ async fn join_room(
     content: Object,
 ) -> Result<(), MatrixError> {
     // Step 2.
-    if as_residents(fed, user, room_id, &content).await? {
+    let resident = read::server_in_room(fed.rooms(), room_id, fed.server_name()).await?;
+    if resident && as_resident(fed, user, room_id, &content).await? {
         return Ok(());
     }
     // Step 3. Events of the room are no part of this: the lock is about joining only.
     let _only = fed.inbound().joins.lock(room_id.to_owned()).await;
-    if as_residents(fed, user, room_id, &content).await? {
+    if !resident
+        && read::server_in_room(fed.rooms(), room_id, fed.server_name()).await?
+        && as_resident(fed, user, room_id, &content).await?
+    {
         return Ok(());
     }
     // Step 4.
-    let candidates = candidates(fed, user, room_id, via).await?;
-    let mut refusal: Option<MatrixError> = None;
-    for server in candidates {
+    let mut refusal = Refusal::default();
+    for server in candidates(fed, user, room_id, via).await? {
         match through(fed, &server, user, room_id, &content).await {
             Ok(()) => {
                 // Step 6.
@@ -170,25 +173,35 @@ async fn join_room(
                 fed.inbound().inbox.notify_one();
                 return Ok(());
             }
-            Err(error) => {
-                tracing::info!(%server, room = %room_id, %error, "can't join through this server");
-                // A refusal says more to the user than a server that can't be reached, or can't tell.
-                if refusal
-                    .as_ref()
-                    .is_none_or(|known| known.status.is_server_error() || is_unable(known))
-                {
-                    refusal = Some(error);
-                }
-            }
+            Err(error) => refusal.add(&server, room_id, error),
         }
     }
-    match refusal {
-        // Between servers that is a matter of asking another one; to the user, the door is shut.
-        Some(error) if is_unable(&error) => Err(MatrixError::forbidden(error.message)),
-        Some(error) => Err(error),
-        None => Err(MatrixError::not_found(
-            "This server is not in the room and knows no server that could be joined through",
-        )),
+    Err(refusal.into_error())
+}
+
+/// Of what several servers had against a user's wish, what says most to the user.
+#[derive(Default)]
+pub(crate) struct Refusal(Option<MatrixError>);
+
+impl Refusal {
+    /// A refusal says more than a server that can't be reached, or can't tell.
+    pub(crate) fn add(&mut self, server: &ServerName, room_id: &RoomId, error: MatrixError) {
+        tracing::info!(%server, room = %room_id, %error, "can't get into the room through this server");
+        let says_little = |known: &MatrixError| known.status.is_server_error() || is_unable(known);
+        if self.0.as_ref().is_none_or(says_little) {
+            self.0 = Some(error);
+        }
+    }
+
+    pub(crate) fn into_error(self) -> MatrixError {
+        match self.0 {
+            // Between servers that is a matter of asking another one; to the user, the door is shut.
+            Some(error) if is_unable(&error) => MatrixError::forbidden(error.message),
+            Some(error) => error,
+            None => MatrixError::not_found(
+                "This server is not in the room and knows no server that could be asked",
+            ),
+        }
     }
 }
 
@@ -197,16 +210,13 @@ fn is_unable(error: &MatrixError) -> bool {
     [UNABLE_TO_AUTHORISE, UNABLE_TO_GRANT].contains(&&*error.errcode)
 }
 
-/// Joins by a local event, if we are in the room and one of our users can let this one in.
-async fn as_residents(
+/// Joins by a local event of a room that we are in, if one of our users can let this one in.
+async fn as_resident(
     fed: &Federation,
     user: &UserId,
     room_id: &RoomId,
     content: &Object,
 ) -> Result<bool, MatrixError> {
-    if !read::server_in_room(fed.rooms(), room_id, fed.server_name()).await? {
-        return Ok(false);
-    }
     match join_locally(fed, user, room_id, content.clone()).await {
         // None of our users may let this one in; another server's may.
         Err(error) if is_unable(&error) => Ok(false),
@@ -242,32 +252,26 @@ async fn join_locally(
     Ok(())
 }
 
-/// Whom to ask: those the user named, the server of who invited them, the one in the room's id.
+/// Whom to ask: those the user named, and the server of who invited them. If the user named nobody but us:
+/// those who are, or were, in the room with us, and the one in the room's id.
 pub(crate) async fn candidates(
     fed: &Federation,
     user: &UserId,
     room_id: &RoomId,
     via: Vec<OwnedServerName>,
 ) -> Result<Vec<OwnedServerName>, MatrixError> {
-    let named = !via.is_empty();
     let mut candidates = via;
+    candidates.retain(|server| server != fed.server_name());
+    let named = !candidates.is_empty();
     if let Some(invite) = invite(fed, user, room_id).await? {
         candidates.push(invite.sender.server_name().to_owned());
     }
-    // We may have been in the room: those who were there with us.
-    if let Some(head) = fed.store().room(room_id).await? {
-        candidates.extend(
-            fed.store()
-                .joined_servers(head.room)
-                .await?
-                .iter()
-                .filter(|server| *server != fed.server_name())
-                .take(3)
-                .cloned(),
-        );
-    }
-    // Whoever names servers wants to go through those.
     if !named {
+        if let Some(head) = fed.store().room(room_id).await? {
+            let servers = fed.store().joined_servers(head.room).await?;
+            let others = servers.iter().filter(|server| *server != fed.server_name());
+            candidates.extend(others.take(3).cloned());
+        }
         candidates.extend(room_id.server_name().map(ToOwned::to_owned));
     }
     let mut seen = std::collections::HashSet::new();

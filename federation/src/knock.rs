@@ -54,26 +54,14 @@ pub async fn knock(
         }
         return Ok(room_id);
     }
-    let mut refusal: Option<MatrixError> = None;
+    let mut refusal = join::Refusal::default();
     for server in join::candidates(fed, user, &room_id, via).await? {
         match through(fed, &server, user, &room_id, &content).await {
             Ok(()) => return Ok(room_id),
-            Err(error) => {
-                tracing::info!(%server, room = %room_id, %error, "can't knock through this server");
-                if refusal
-                    .as_ref()
-                    .is_none_or(|known| known.status.is_server_error())
-                {
-                    refusal = Some(error);
-                }
-            }
+            Err(error) => refusal.add(&server, &room_id, error),
         }
     }
-    Err(refusal.unwrap_or_else(|| {
-        MatrixError::not_found(
-            "This server is not in the room and knows no server that could be asked",
-        )
-    }))
+    Err(refusal.into_error())
 }
 
 async fn through(

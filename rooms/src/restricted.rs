@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rhizome_protocol::{
     Membership, Object, Pdu, Rejection, RoomRules,
     content::{JoinRule, text},
-    power::{Action, Level, Power},
+    power::{self, Action, Level, Power},
 };
 use rhizome_storage::{RoomHead, SnapshotNo};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -15,6 +15,8 @@ use crate::{Error, Rooms, error::Result, membership, read};
 
 /// The member of a join's content that names who lets the user in.
 pub const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
+/// How many members without a level of their own are asked.
+const MAX_OTHERS: usize = 100;
 /// How many conditions of a room are looked at.
 const MAX_CONDITIONS: usize = 100;
 
@@ -128,13 +130,33 @@ async fn granter(rooms: &Rooms, head: &RoomHead, at: SnapshotNo) -> Result<Optio
         found.next().map(|event| &*event.pdu)
     };
     let levels = find("m.room.power_levels").map(Pdu::content);
-    let power = Power::new(head.rules, find("m.room.create"), levels);
+    let create = find("m.room.create");
+    let power = Power::new(head.rules, create, levels);
     let needed = Level::Int(power.action(Action::Invite));
-    for member in store.members(head.room, Some(Membership::Join)).await? {
-        let user = store.user(member.user).await?;
-        if rooms.is_local(&user) && power.user(&user) >= needed {
-            return Ok(Some(user));
+    let may = |user: &UserId| rooms.is_local(user) && power.user(user) >= needed;
+    // Who has a level of their own is asked first: there are few of them, and members may be many.
+    for user in named(head.rules, create, levels).filter(|user| may(user)) {
+        if membership::current(rooms, &head.room_id, user).await? == Some(Membership::Join) {
+            return Ok(Some(user.to_owned()));
         }
     }
-    Ok(None)
+    // All others have the same level, but for those whose own is too low.
+    let own = rooms.server_name();
+    let others = store.joined_of_server(head.room, own, MAX_OTHERS).await?;
+    let others = store.users(&others).await?;
+    Ok(others.into_iter().find(|user| may(user)))
+}
+
+/// The users whom create event and power levels name.
+fn named<'a>(
+    rules: &RoomRules,
+    create: Option<&'a Pdu>,
+    levels: Option<&'a Object>,
+) -> impl Iterator<Item = &'a UserId> {
+    let users = levels.and_then(|levels| levels.get("users")?.as_object());
+    let creator = create.and_then(|create| power::creator(rules, create));
+    let creators = create.into_iter().flat_map(power::additional_creators);
+    let names = users.into_iter().flatten().map(|(user, _)| user.as_str());
+    let names = names.chain(creator).chain(creators);
+    names.filter_map(|name| <&UserId>::try_from(name).ok())
 }

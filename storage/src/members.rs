@@ -110,6 +110,29 @@ impl Store {
         self.rows(query).await?.iter().map(member).collect()
     }
 
+    /// At most `limit` joined members of the room who are users of this server.
+    pub async fn joined_of_server(
+        &self,
+        room: RoomNo,
+        server: &ServerName,
+        limit: usize,
+    ) -> Result<Vec<UserNo>> {
+        let Some(server) = self.known_server(server).await? else {
+            return Ok(Vec::new());
+        };
+        let query = self
+            .sql(
+                "SELECT m.user_no FROM membership m JOIN user_name u ON u.no = m.user_no \
+                 WHERE m.room = $1 AND m.membership = 1 AND u.server = $2 \
+                 ORDER BY m.user_no LIMIT $3",
+            )
+            .bind(room.0)
+            .bind(server.0)
+            .bind(signed(limit));
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| Ok(UserNo(row.int(0)?))).collect()
+    }
+
     /// How many members the room has now.
     pub async fn member_counts(&self, room: RoomNo) -> Result<MemberCounts> {
         let head = self.room_by_no(room).await?;

@@ -4,7 +4,7 @@
 use axum::extract::State;
 use rhizome_protocol::Membership;
 use ruma::{
-    RoomVersionId, ServerName,
+    ServerName,
     api::federation::membership::{create_join_event, prepare_join_event},
 };
 
@@ -16,19 +16,13 @@ pub(super) async fn make_join(
     State(fed): State<Federation>,
     Ruma { who, req }: Ruma<prepare_join_event::v1::Request>,
 ) -> Result<prepare_join_event::v1::Response, MatrixError> {
-    // Without `ver` it is ["1"]: an empty list must not mean any.
-    let versions = if req.ver.is_empty() {
-        vec![RoomVersionId::V1]
-    } else {
-        req.ver
-    };
     let (event, rules) = member::template(
         &fed,
         &who,
         &req.room_id,
         &req.user_id,
         Membership::Join,
-        &versions,
+        &member::spoken(req.ver),
     )
     .await?;
     let mut response = prepare_join_event::v1::Response::new(event);

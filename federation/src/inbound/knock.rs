@@ -3,10 +3,7 @@
 
 use axum::extract::State;
 use rhizome_protocol::Membership;
-use ruma::{
-    RoomVersionId,
-    api::federation::membership::{create_knock_event, prepare_knock_event},
-};
+use ruma::api::federation::membership::{create_knock_event, prepare_knock_event};
 
 use super::{member, stripped};
 use crate::{Federation, MatrixError, RawJson, Ruma};
@@ -16,19 +13,13 @@ pub(super) async fn make_knock(
     State(fed): State<Federation>,
     Ruma { who, req }: Ruma<prepare_knock_event::v1::Request>,
 ) -> Result<prepare_knock_event::v1::Response, MatrixError> {
-    // Without `ver` it is ["1"]: an empty list must not mean any.
-    let versions = if req.ver.is_empty() {
-        vec![RoomVersionId::V1]
-    } else {
-        req.ver
-    };
     let (event, rules) = member::template(
         &fed,
         &who,
         &req.room_id,
         &req.user_id,
         Membership::Knock,
-        &versions,
+        &member::spoken(req.ver),
     )
     .await?;
     Ok(prepare_knock_event::v1::Response::new(

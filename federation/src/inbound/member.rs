@@ -15,6 +15,16 @@ use serde_json::{Value, value::RawValue};
 use super::guard;
 use crate::{Federation, MatrixError, verify};
 
+/// The room versions that the other server speaks, by the query's `ver`: without it, version 1. An empty
+/// list must not mean any.
+pub(super) fn spoken(ver: Vec<RoomVersionId>) -> Vec<RoomVersionId> {
+    if ver.is_empty() {
+        vec![RoomVersionId::V1]
+    } else {
+        ver
+    }
+}
+
 /// An event template for a user of `origin`, as JSON text, and the room's version.
 pub(super) async fn template(
     fed: &Federation,

@@ -7,7 +7,7 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use rhizome_federation::{Federation, MatrixError, knock, local};
+use rhizome_federation::{Federation, MatrixError, join, knock, local};
 use rhizome_protocol::{Membership, Object, draft::Draft};
 use rhizome_rooms::{membership::Action, send::SendOptions};
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};
@@ -102,7 +102,7 @@ async fn restricted_rooms_let_members_of_other_rooms_in() {
                 (400, "M_UNABLE_TO_GRANT_JOIN")
             );
             let via: [OwnedServerName; 2] = [b.name.clone(), a.name.clone()];
-            rhizome_federation::join::join(&c.fed, &carol, (&*den).into(), &via, Object::new())
+            join::join(&c.fed, &carol, (&*den).into(), &via, Object::new())
                 .await
                 .unwrap();
             // So for a user of its own, b goes through a, though it is in the room.
@@ -296,6 +296,42 @@ async fn only_knocks_go_through_the_knocking_door() {
             (refused.status.as_u16(), &*refused.errcode),
             (400, "M_INVALID_PARAM")
         );
+    })
+    .await;
+}
+
+/// Whoever names servers goes through those; who names nobody but us is taken to servers that we know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_goes_through_the_servers_that_were_named() {
+    each(3, async |world| {
+        let (a, b) = world.two();
+        let c = world.server(2);
+        let (alice, carol) = (a.user("alice"), c.user("carol"));
+        let room = a.create(&alice, &RoomVersionId::V11).await;
+        rule(a, &alice, &room, "public", &[]).await;
+        let through = async |via: &[OwnedServerName]| {
+            let content = Object::new();
+            join::join(&c.fed, &carol, (&*room).into(), via, content).await
+        };
+        let leaves = async || {
+            c.leave(&carol, &room).await.unwrap();
+            eventually("the room hears of it", async || {
+                a.membership(&room, &carol).await == Some(Membership::Leave)
+            })
+            .await;
+        };
+        through(std::slice::from_ref(&a.name)).await.unwrap();
+        leaves().await;
+        // The other server isn't in the room. That ours was, with one that is, is no way around it.
+        let refused = through(std::slice::from_ref(&b.name)).await.unwrap_err();
+        assert_eq!(refused.status, 404, "{refused:?}");
+        assert_eq!(a.membership(&room, &carol).await, Some(Membership::Leave));
+        through(&[b.name.clone(), a.name.clone()]).await.unwrap();
+        for nobody in [&[][..], std::slice::from_ref(&c.name)] {
+            leaves().await;
+            through(nobody).await.unwrap();
+        }
+        assert_eq!(a.membership(&room, &carol).await, Some(Membership::Join));
     })
     .await;
 }

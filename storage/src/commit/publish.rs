@@ -3,13 +3,13 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rhizome_protocol::Membership;
+
 use super::Job;
 use super::event_rows::txn_owner;
 use super::group::Written;
 use super::rows::Planned;
 use crate::db::signed;
-use rhizome_protocol::Membership;
-
 use crate::{
     AccountData, Entry, EntryKind, Error, Fact, NewEvent, Pos, Receipt, Result, RoomNo, ServerNo,
     Store, StoredEvent,

@@ -595,6 +595,9 @@ async fn memberships_counts_and_servers_follow_the_state() {
         assert_eq!(store.joined_servers(room.no).await.unwrap().len(), 2);
         let server = server_name!("there.example");
         assert_eq!(store.rooms_of_server(server).await.unwrap(), [room.no]);
+        let of_server = async |limit| store.joined_of_server(room.no, server, limit).await;
+        assert_eq!(of_server(5).await.unwrap(), [bob_no]);
+        assert_eq!(of_server(0).await.unwrap(), []);
         let heroes = store.heroes(room.no, bob_no, 5).await.unwrap();
         assert_eq!(heroes.len(), 1);
         room.member(bob, "leave").await;
@@ -610,6 +613,7 @@ async fn memberships_counts_and_servers_follow_the_state() {
         assert_eq!((row.membership, row.forgotten), (Membership::Leave, true));
         assert_eq!(store.joined_servers(room.no).await.unwrap().len(), 1);
         assert_eq!(store.rooms_of_server(server).await.unwrap(), []);
+        assert_eq!(of_server(5).await.unwrap(), []);
         let counts = store.member_counts(room.no).await.unwrap();
         assert_eq!((counts.joined, counts.invited), (1, 0));
         let members = store.members(room.no, None).await.unwrap();
