@@ -1,9 +1,13 @@
 //! What a first answer tells of every room, read for many rooms at a time: a query for each room would be
 //! most of what such an answer costs.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
-use rhizome_storage::{Pos, Receipt, RoomNo, Store, StoredEvent};
+use rhizome_storage::{EventNo, Pos, Receipt, RoomNo, Store, StoredEvent};
+use ruma::UserId;
 
 use crate::MatrixError;
 
@@ -17,6 +21,7 @@ pub struct FirstLook {
     size: usize,
     timelines: HashMap<RoomNo, Vec<Arc<StoredEvent>>>,
     receipts: HashMap<RoomNo, Vec<Arc<Receipt>>>,
+    put_out: HashSet<RoomNo>,
 }
 
 impl FirstLook {
@@ -40,6 +45,25 @@ impl FirstLook {
             }
         }
         Ok(look)
+    }
+
+    /// Notes which stays somebody else than `reader` has ended, by the events that ended them.
+    pub async fn note_ends(
+        &mut self,
+        store: &Store,
+        reader: &UserId,
+        ends: &[EventNo],
+    ) -> Result<(), MatrixError> {
+        let ends = store.events_by_no(ends).await?;
+        let by_others = ends.iter().filter(|end| end.pdu.sender() != reader);
+        self.put_out.extend(by_others.map(|end| end.room));
+        Ok(())
+    }
+
+    /// Whether somebody else ended the reader's stay in the room, or invite: a client that starts has to
+    /// learn of that like one that was listening. Where the reader left themselves, they know.
+    pub fn was_put_out(&self, room: RoomNo) -> bool {
+        self.put_out.contains(&room)
     }
 
     /// The room's newest events, and whether these are all.

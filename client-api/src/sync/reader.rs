@@ -1,6 +1,9 @@
 //! A reader of the log for one device: what `/sync` asks once and a socket asks all the time.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{Interest, MembershipRow, Pos, RoomNo};
@@ -116,7 +119,7 @@ impl Reader {
             upto,
             ephemeral: (heard, ephemeral),
             all_account_data: tokio::sync::OnceCell::new(),
-            first: tokio::sync::OnceCell::new(),
+            first: OnceLock::new(),
         };
         let mut news = loader.rooms(&rows, &window, next.clone()).await?;
         news.account_data = loader.global_account_data(&window).await?;

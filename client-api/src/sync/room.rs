@@ -1,7 +1,10 @@
 //! Loading one room's part of an answer. Every way in which a client is kept up to date (`/sync`,
 //! the WebSocket stream) loads rooms here; they differ in how they ask and in what they write.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::{Arc, OnceLock},
+};
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{AccountData, MembershipRow, Pos, Receipt, RoomNo, Store, StoredEvent};
@@ -46,7 +49,7 @@ pub struct Loader<'a> {
     /// All of the reader's account data, loaded once if a room is told as a whole.
     pub all_account_data: tokio::sync::OnceCell<Vec<Arc<AccountData>>>,
     /// Of a first answer: what was read of all its rooms at once.
-    pub first: tokio::sync::OnceCell<FirstLook>,
+    pub first: OnceLock<FirstLook>,
 }
 
 /// A timeline.
@@ -372,16 +375,26 @@ impl Loader<'_> {
         })
     }
 
-    /// Reads what a first answer tells of each of these rooms.
+    /// Reads what a first answer tells of the rooms that it tells of.
     pub(super) async fn look_first(&self, rows: &[MembershipRow]) -> Result<(), MatrixError> {
-        let joined = rows
-            .iter()
-            .filter(|row| row.membership == Membership::Join)
-            .map(|row| row.room);
-        let joined: Vec<RoomNo> = joined.collect();
+        let (mut joined, mut ends) = (Vec::new(), Vec::new());
+        for row in rows.iter().filter(|row| !row.forgotten) {
+            match (row.membership, row.event) {
+                (Membership::Join, _) if self.wanted(row.room).await?.is_some() => {
+                    joined.push(row.room);
+                }
+                (Membership::Leave | Membership::Ban, Some(end)) => ends.push(end),
+                _ => {}
+            }
+        }
         let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
-        let read = || FirstLook::read(self.store, &joined, self.upto, CHUNK.min(limit + 1));
-        self.first.get_or_try_init(read).await?;
+        let size = CHUNK.min(limit + 1);
+        let mut first = FirstLook::read(self.store, &joined, self.upto, size).await?;
+        first
+            .note_ends(self.store, &self.viewer.user_id, &ends)
+            .await?;
+        // Nobody else looks first.
+        let _ = self.first.set(first);
         Ok(())
     }
 

@@ -88,7 +88,11 @@ impl Loader<'_> {
                     if fresh || window.rooms.contains_key(&row.room) =>
                 {
                     let tell = match self.after {
-                        None => self.ask.filter.room.include_leave || self.was_put_out(row).await?,
+                        None => {
+                            let first = self.first.get();
+                            self.ask.filter.room.include_leave
+                                || first.is_some_and(|first| first.was_put_out(row.room))
+                        }
                         Some(after) => row.pos > after,
                     };
                     if !tell {
@@ -105,17 +109,7 @@ impl Loader<'_> {
         Ok(news)
     }
 
-    /// Whether somebody else ended the reader's stay, or invite: a client that starts has to learn of
-    /// that like one that was listening. Where the reader left themselves, they know.
-    async fn was_put_out(&self, row: &MembershipRow) -> Result<bool, MatrixError> {
-        let Some(no) = row.event else {
-            return Ok(false);
-        };
-        let event = self.store.event_by_no(no).await?;
-        Ok(event.is_some_and(|event| event.pdu.sender() != self.viewer.user_id))
-    }
-
-    async fn wanted(&self, room: RoomNo) -> Result<Option<OwnedRoomId>, MatrixError> {
+    pub(super) async fn wanted(&self, room: RoomNo) -> Result<Option<OwnedRoomId>, MatrixError> {
         let room_id = self.store.room_id(room).await?;
         Ok(filter::room_wanted(&self.ask.filter.room, &room_id).then_some(room_id))
     }
