@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use rhizome_protocol::{Membership, Object, RoomRules};
 use rhizome_rooms::{
-    join as admission,
     membership::{self, Action, Change},
-    read,
+    read, remote_invite,
     send::SendOptions,
 };
 use ruma::{
@@ -106,6 +105,6 @@ async fn through(
         tracing::info!(%server, room = %room_id, %error, "the state that came with a knock is unusable");
         "[]".to_owned()
     });
-    admission::remote_invite(fed.rooms(), &event, state.into()).await?;
+    remote_invite::keep(fed.rooms(), &event, state.into()).await?;
     Ok(())
 }

@@ -5,9 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use rhizome_protocol::{Membership, Object, Pdu};
 use rhizome_rooms::{
-    join as admission,
     membership::{self, Action, Change},
-    read,
+    read, remote_invite,
     send::SendOptions,
 };
 use rhizome_storage::RemoteInvite;
@@ -54,9 +53,9 @@ pub async fn leave(
         let servers = servers_of(fed, &invite, room_id);
         let event = match reject_through(fed, servers, user, room_id, reason.clone()).await {
             Some(signed) => signed,
-            None => Arc::new(admission::lone_rejection(fed.rooms(), &invite, reason)?),
+            None => Arc::new(remote_invite::lone_rejection(fed.rooms(), &invite, reason)?),
         };
-        admission::remote_invite_gone(fed.rooms(), &event).await?;
+        remote_invite::end(fed.rooms(), &event).await?;
         return Ok(());
     }
     leave_left_behind(fed, user, room_id, reason).await
@@ -105,7 +104,7 @@ async fn leave_left_behind(
         let servers = store.joined_servers(row.room).await?;
         let servers = servers.iter().take(MAX_SERVERS).cloned().collect();
         let signed = reject_through(fed, servers, user, room_id, reason).await;
-        admission::reject_left_behind(fed.rooms(), room_id, user, signed).await?;
+        remote_invite::reject_left_behind(fed.rooms(), room_id, user, signed).await?;
     }
     Ok(())
 }

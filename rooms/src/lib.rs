@@ -29,6 +29,7 @@ pub mod plan;
 mod queue;
 pub mod read;
 pub mod receive;
+pub mod remote_invite;
 pub mod restricted;
 pub mod send;
 pub mod state_at;

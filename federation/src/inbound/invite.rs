@@ -4,7 +4,7 @@
 use axum::extract::State;
 use http::StatusCode;
 use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
-use rhizome_rooms::join;
+use rhizome_rooms::remote_invite;
 use ruma::{
     EventId, RoomId, RoomVersionId, ServerName,
     api::federation::membership::{RawStrippedState, create_invite},
@@ -95,7 +95,7 @@ async fn accept(
             tracing::warn!(%rejection, event = %pdu.event_id(), "an invite can't be signed");
             MatrixError::invalid_param(rejection.to_string())
         })?;
-    join::remote_invite(fed.rooms(), &signed, stripped.into()).await?;
+    remote_invite::keep(fed.rooms(), &signed, stripped.into()).await?;
     Ok(signed)
 }
 

@@ -13,8 +13,9 @@ use axum::extract::State;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules};
 use rhizome_rooms::{
-    Error, join, read,
+    Error, read,
     receive::{self, Gathered, Received},
+    remote_invite,
 };
 use rhizome_storage::{Fact, InboxEvent, RoomHead, WriteSet};
 use ruma::{
@@ -296,7 +297,7 @@ async fn withdrawn_invite(
     let rests_on_it = invited_by.is_some_and(|invite| pdu.auth_events().contains(&invite));
     let is_knock = invite.sender == *user;
     if ends && rests_on_it && (is_knock || pdu.sender() == invite.sender) {
-        join::remote_invite_gone(fed.rooms(), &pdu).await?;
+        remote_invite::end(fed.rooms(), &pdu).await?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use rhizome_rooms::{
     plan::Preset,
     read,
     receive::{self, Gathered, Received},
-    send, state_at,
+    remote_invite, send, state_at,
 };
 use rhizome_storage::{Placement, Status};
 use ruma::RoomVersionId;
@@ -215,7 +215,7 @@ async fn an_invite_goes_to_another_server_and_is_answered() {
             let draft = &created.remote_invites[0];
             let pdu = send::prepare(&one, draft).await.unwrap();
             let signed = sign::countersign(&pdu, two.server_name(), two.key()).unwrap();
-            join::remote_invite(&two, &signed, "[]".into())
+            remote_invite::keep(&two, &signed, "[]".into())
                 .await
                 .unwrap();
             let now = membership::current(&two, &room, uid("@bob:two"))
@@ -256,7 +256,7 @@ async fn an_invite_goes_to_another_server_and_is_answered() {
             .await
             .unwrap();
         let signed = sign::countersign(&pdu, two.server_name(), two.key()).unwrap();
-        join::remote_invite(&two, &signed, "[]".into())
+        remote_invite::keep(&two, &signed, "[]".into())
             .await
             .unwrap();
         join::admit_signed(&one, Arc::new(signed)).await.unwrap();
@@ -272,7 +272,7 @@ async fn an_invite_goes_to_another_server_and_is_answered() {
         );
         let leave = Arc::new(leave.unwrap());
         join::admit_signed(&one, leave.clone()).await.unwrap();
-        join::remote_invite_gone(&two, &leave).await.unwrap();
+        remote_invite::end(&two, &leave).await.unwrap();
         let now = membership::current(&two, &room, &bob).await.unwrap();
         assert_eq!(now, Some(Membership::Leave));
         let now = membership::current(&one, &room, &bob).await.unwrap();
