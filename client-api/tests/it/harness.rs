@@ -285,6 +285,11 @@ pub fn next(sync: &Value) -> String {
     sync["next_batch"].as_str().unwrap().to_owned()
 }
 
+/// A filter as a query parameter.
+pub fn filter(filter: &Value) -> String {
+    format!("&filter={}", esc(&filter.to_string()))
+}
+
 /// The events under a path of an answer.
 pub fn events<'a>(answer: &'a Value, pointer: &[&str]) -> Vec<&'a Value> {
     let list = pointer.iter().fold(answer, |value, part| &value[*part]);

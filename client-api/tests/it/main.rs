@@ -6,6 +6,7 @@
     reason = "tests"
 )]
 
+mod account_data;
 mod accounts;
 mod asking;
 mod doors;
@@ -18,5 +19,6 @@ mod reading;
 mod rooms;
 mod stream;
 mod sync;
+mod sync_truth;
 mod together;
 mod visibility;

@@ -1,0 +1,387 @@
+//! What `/sync` tells is what happened, whichever way the log is read, whoever writes meanwhile, and without
+//! asking the database when it is warm.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use http::{Method, StatusCode};
+use rhizome_client_api::sync::window::Window;
+use rhizome_storage::{Options, Store, StoredEvent, testing::TestDatabase};
+use serde_json::{Value, json};
+
+use crate::harness::{Server, User, esc, filter, next, story, timeline};
+
+/// What a client believes of the rooms, from nothing but `/sync`.
+#[derive(Default)]
+struct Model {
+    since: Option<String>,
+    state: BTreeMap<String, BTreeMap<(String, String), String>>,
+    timeline: BTreeMap<String, Vec<String>>,
+}
+
+impl Model {
+    async fn catch_up(&mut self, user: &User, query: &str) {
+        let sync = user.sync(self.since.as_deref(), query).await;
+        self.since = Some(next(&sync));
+        let empty = serde_json::Map::new();
+        for (room, part) in sync["rooms"]["join"].as_object().unwrap_or(&empty) {
+            let after = part.get("state_after");
+            let mut apply = |event: &Value| {
+                let Some(key) = event["state_key"].as_str() else {
+                    return;
+                };
+                let key = (event["type"].as_str().unwrap().to_owned(), key.to_owned());
+                let state = self.state.entry(room.clone()).or_default();
+                state.insert(key, event["event_id"].as_str().unwrap().to_owned());
+            };
+            for event in after.or(part.get("state")).unwrap()["events"]
+                .as_array()
+                .unwrap()
+            {
+                apply(event);
+            }
+            if part["timeline"]["limited"] == true {
+                self.timeline.remove(room);
+            }
+            for event in part["timeline"]["events"].as_array().unwrap() {
+                if after.is_none() {
+                    apply(event);
+                }
+                let id = event["event_id"].as_str().unwrap().to_owned();
+                let seen = self.timeline.entry(room.clone()).or_default();
+                assert!(!seen.contains(&id), "an event was told twice");
+                seen.push(id);
+            }
+        }
+        for room in sync["rooms"]["leave"].as_object().unwrap_or(&empty).keys() {
+            self.state.remove(room);
+            self.timeline.remove(room);
+        }
+    }
+}
+
+async fn state_of(user: &User, room: &str) -> BTreeMap<(String, String), String> {
+    let state = user.read(&format!("/rooms/{}/state", esc(room))).await;
+    let events = state.as_array().unwrap().iter();
+    events
+        .map(|event| {
+            let text = |field: &str| event[field].as_str().unwrap().to_owned();
+            ((text("type"), text("state_key")), text("event_id"))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn whatever_happens_a_client_ends_with_the_servers_state() {
+    story(|server| live(server, 120)).await;
+}
+
+#[tokio::test]
+async fn the_same_when_the_log_has_left_memory() {
+    for database in TestDatabase::both().await {
+        let options = Options {
+            tail_entries: 5,
+            cached_events: 20,
+            ..database.options()
+        };
+        let store = Store::open(options).await.unwrap();
+        live(Server::new(store.clone()), 60).await;
+        store.close().await;
+        database.remove().await;
+    }
+}
+
+/// Random operations in two rooms, and clients that look now and then.
+async fn live(server: Server, steps: usize) {
+    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+    let carol = server.register("carol").await;
+    let rooms = [alice.create_public().await, alice.create_public().await];
+    let narrow = filter(&json!({"room": {"timeline": {"limit": 2}}}));
+    let hiding =
+        filter(&json!({"room": {"timeline": {"limit": 3, "not_types": ["m.room.topic"]}}}));
+    let queries = [
+        (narrow.clone(), Model::default()),
+        (hiding, Model::default()),
+        (format!("{narrow}&use_state_after=true"), Model::default()),
+    ];
+    // Three devices of bob, so that each has its own past.
+    let mut readers = Vec::new();
+    for (query, model) in queries {
+        readers.push((bob.another_device().await, query, model));
+    }
+    let mut seed = 4711_u64;
+    let mut random = move |below: u64| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % below
+    };
+    let mut inside = [false; 2];
+    for step in 0..steps {
+        let at = usize::try_from(random(2)).unwrap();
+        let room = &rooms[at];
+        match random(8) {
+            0 if inside[at] => {
+                bob.leave(room).await;
+                inside[at] = false;
+            }
+            0 | 1 if !inside[at] => {
+                bob.join(room).await;
+                inside[at] = true;
+            }
+            2 => drop(
+                alice
+                    .set_state(room, "m.room.topic", "", json!({"topic": step.to_string()}))
+                    .await,
+            ),
+            3 => drop(
+                alice
+                    .set_state(room, "org.test", &random(3).to_string(), json!({"n": step}))
+                    .await,
+            ),
+            4 => {
+                let (status, _) = carol
+                    .call(
+                        Method::POST,
+                        &format!("/rooms/{}/join", esc(room)),
+                        Some(json!({})),
+                    )
+                    .await;
+                assert!(status == StatusCode::OK);
+            }
+            5 => drop(
+                carol
+                    .call(
+                        Method::POST,
+                        &format!("/rooms/{}/leave", esc(room)),
+                        Some(json!({})),
+                    )
+                    .await,
+            ),
+            6 => {
+                let path = format!("/profile/{}/displayname", esc(&carol.id));
+                carol
+                    .ok(Method::PUT, &path, json!({"displayname": step.to_string()}))
+                    .await;
+            }
+            _ => drop(alice.say(room, &step.to_string()).await),
+        }
+        let reader = usize::try_from(random(6)).unwrap();
+        if let Some((user, query, model)) = readers.get_mut(reader) {
+            model.catch_up(user, query).await;
+        }
+    }
+    for (user, query, model) in &mut readers {
+        model.catch_up(user, query).await;
+        for (room, inside) in rooms.iter().zip(inside) {
+            if inside {
+                assert_eq!(model.state[room], state_of(user, room).await, "{query}");
+            } else {
+                assert!(!model.state.contains_key(room), "{query}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_window_is_the_same_whichever_way_it_is_read() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let (room, other) = (alice.create_public().await, alice.create_public().await);
+        bob.create_public().await;
+        let store = &server.store;
+        let after = store.log().head();
+        bob.join(&room).await;
+        alice
+            .set_state(&room, "m.room.topic", "", json!({"topic": "x"}))
+            .await;
+        let said = bob.say(&room, "hello").await;
+        bob.ok(
+            Method::POST,
+            &format!("/rooms/{}/receipt/m.read/{}", esc(&room), esc(&said)),
+            json!({}),
+        )
+        .await;
+        alice
+            .ok(
+                Method::PUT,
+                &format!("/user/{}/account_data/a", esc(&alice.id)),
+                json!({}),
+            )
+            .await;
+        let in_room = format!(
+            "/user/{}/rooms/{}/account_data/b",
+            esc(&alice.id),
+            esc(&other)
+        );
+        alice.ok(Method::PUT, &in_room, json!({})).await;
+        let upto = store.log().head();
+        let user = store
+            .user_no(&ruma::UserId::parse(&alice.id).unwrap())
+            .await
+            .unwrap();
+        let rows = store.memberships_of(user).await.unwrap();
+        let tail = Window::read(store, user, &rows, after, upto).await.unwrap();
+        let rooms = Window::read_by_room(store, user, &rows, after, upto)
+            .await
+            .unwrap();
+        assert_eq!(tail.rooms.len(), 2);
+        for (room, part) in &tail.rooms {
+            let cold = &rooms.rooms[room];
+            let nos = |events: &[Arc<StoredEvent>]| {
+                events.iter().map(|event| event.no).collect::<Vec<_>>()
+            };
+            assert_eq!(nos(&part.events), nos(&cold.events));
+            assert_eq!(
+                (&part.changes, &part.members),
+                (&cold.changes, &cold.members)
+            );
+            assert_eq!(
+                (&part.receipts, &part.account_data),
+                (&cold.receipts, &cold.account_data)
+            );
+            assert!(part.whole && cold.whole);
+        }
+        assert_eq!(tail.account_data, rooms.account_data);
+        // Another process, whose tail begins now, reads the log from the database.
+        let fresh = store.log().read(after, upto, 1_000).await.unwrap();
+        assert_eq!(i64::try_from(fresh.len()).unwrap(), upto.0 - after.0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_told_twice_while_many_write() {
+    story(|server| async move {
+        let alice = server.register("alice").await;
+        let rooms = [alice.create_public().await, alice.create_public().await];
+        let since = next(&alice.sync(None, "").await);
+        let mut writers = Vec::new();
+        for n in 0..4 {
+            let (writer, rooms) = (server.register(&format!("writer{n}")).await, rooms.clone());
+            writers.push(tokio::spawn(async move {
+                let mut said = Vec::new();
+                for (at, room) in rooms.iter().cycle().take(30).enumerate() {
+                    if at < 2 {
+                        writer.join(room).await;
+                    }
+                    said.push((room.clone(), writer.say(room, &at.to_string()).await));
+                }
+                said
+            }));
+        }
+        let wide =
+            filter(&json!({"room": {"timeline": {"limit": 500, "types": ["m.room.message"]}}}));
+        let (mut since, mut seen) = (since, BTreeMap::<String, Vec<String>>::new());
+        let mut told = 0;
+        while told < 120 {
+            let sync = alice
+                .sync(Some(&since), &format!("&timeout=60000{wide}"))
+                .await;
+            since = next(&sync);
+            for room in &rooms {
+                let new = timeline(&sync, room);
+                told += new.len();
+                seen.entry(room.clone()).or_default().extend(new);
+            }
+        }
+        for writer in writers {
+            for (room, said) in writer.await.unwrap() {
+                assert_eq!(seen[&room].iter().filter(|id| **id == said).count(), 1);
+            }
+        }
+        // Each reader was told the order that the history has.
+        for room in &rooms {
+            let whole = alice
+                .sync(
+                    None,
+                    &filter(&json!({"room": {"timeline": {"limit": 60,
+                "types": ["m.room.message"]}, "rooms": [room]}})),
+                )
+                .await;
+            assert_eq!(timeline(&whole, room), seen[room]);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_warm_incremental_sync_reads_nothing_from_the_database() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = alice.create_public().await;
+        bob.join(&room).await;
+        let lazy = filter(&json!({"room": {"state": {"lazy_load_members": true}}}));
+        let first = alice.sync(None, &lazy).await;
+        bob.say(&room, "warms").await;
+        let warm = alice.sync(Some(&next(&first)), &lazy).await;
+        let said = bob.say(&room, "hello").await;
+        let before = server.store.counters().now();
+        let told = alice.sync(Some(&next(&warm)), &lazy).await;
+        let cost = server.store.counters().now() - before;
+        assert_eq!(timeline(&told, &room), [said]);
+        // Asking what other processes have written, at each request and by the clock, is all that a
+        // shared database may cost.
+        let asking = if server.store.dialect() == rhizome_storage::Dialect::Postgres {
+            40
+        } else {
+            0
+        };
+        assert!(cost.queries <= asking, "{cost:?}");
+        assert_eq!(cost.event_reads, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_herd_of_readers_costs_the_database_nothing() {
+    story(|server| async move {
+        let alice = server.register("alice").await;
+        let room = alice.create_public().await;
+        let mut herd = Vec::new();
+        for n in 0..12 {
+            let user = server.register(&format!("user{n}")).await;
+            user.join(&room).await;
+            herd.push(user);
+        }
+        let mut told: Vec<String> = Vec::new();
+        for user in &herd {
+            told.push(next(&user.sync(None, "").await));
+        }
+        // What sending costs by itself.
+        alice.say(&room, "warms").await;
+        let before = server.store.counters().now();
+        alice.say(&room, "alone").await;
+        let alone = server.store.counters().now() - before;
+
+        let mut since = Vec::new();
+        for (user, token) in herd.iter().zip(&told) {
+            since.push(next(&user.sync(Some(token), "").await));
+        }
+        let mut polls = Vec::new();
+        for (user, since) in herd.iter().cloned().zip(since) {
+            polls.push(tokio::spawn(async move {
+                user.sync(Some(&since), "&timeout=60000").await
+            }));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let before = server.store.counters().now();
+        let said = alice.say(&room, "to all").await;
+        for poll in polls {
+            assert_eq!(
+                timeline(&poll.await.unwrap(), &room),
+                std::slice::from_ref(&said)
+            );
+        }
+        let cost = server.store.counters().now() - before;
+        assert!(cost.wake_ups <= 12, "{cost:?}");
+        assert_eq!(cost.event_reads, 0);
+        // Asking what other processes have written is all that a reader of a shared database costs.
+        let shared = server.store.dialect() == rhizome_storage::Dialect::Postgres;
+        let refreshes = if shared { 2 * 12 } else { 0 };
+        assert!(
+            cost.queries <= alone.queries + refreshes,
+            "{cost:?} {alone:?}"
+        );
+    })
+    .await;
+}
