@@ -372,21 +372,21 @@ pub async fn gaps_before(
     viewer: &Viewer,
     events: &[Arc<StoredEvent>],
 ) -> Result<HashMap<EventNo, Vec<OwnedEventId>>, MatrixError> {
-    let Some(first) = events.first() else {
+    // A join is built on what the server that let us in told.
+    let foreign = |event: &&Arc<StoredEvent>| {
+        event.pdu.sender().server_name() != viewer.user_id.server_name()
+            || event.pdu.kind() == "m.room.member"
+    };
+    let Some(first) = events.iter().find(foreign) else {
         return Ok(HashMap::new());
     };
     let here: HashSet<&EventId> = events.iter().map(|event| event.pdu.event_id()).collect();
     let suspects: Vec<EventNo> = events
         .iter()
+        .filter(foreign)
         .filter(|event| {
-            // A join is built on what the server that let us in told.
-            let own = event.pdu.sender().server_name() == viewer.user_id.server_name()
-                && event.pdu.kind() != "m.room.member";
-            !own && !event
-                .pdu
-                .prev_events()
-                .iter()
-                .all(|prev| here.contains(&**prev))
+            let mut prevs = event.pdu.prev_events().iter();
+            !prevs.all(|prev| here.contains(&**prev))
         })
         .map(|event| event.no)
         .collect();

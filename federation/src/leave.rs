@@ -80,7 +80,7 @@ fn servers_of(fed: &Federation, invite: &RemoteInvite, room_id: &RoomId) -> Vec<
     servers
 }
 
-/// Of a room that this server has left: an invite from before then is rejected; leaving what was left is
+/// Of a room that this server has left: an invite from before then is rejected, a knock taken back; leaving what was left is
 /// done; leaving what never was, isn't.
 async fn leave_left_behind(
     fed: &Federation,
@@ -100,7 +100,7 @@ async fn leave_left_behind(
             "You are not in the room {room_id}"
         )));
     };
-    if row.membership == Membership::Invite {
+    if matches!(row.membership, Membership::Invite | Membership::Knock) {
         let servers = store.joined_servers(row.room).await?;
         let servers = servers.iter().take(MAX_SERVERS).cloned().collect();
         let signed = reject_through(fed, servers, user, room_id, reason).await;
