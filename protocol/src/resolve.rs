@@ -32,7 +32,7 @@ use crate::{
     auth::{self, StateView},
     rules::Resolution,
 };
-use graph::{Graph, Node};
+use graph::{Graph, Node, Reach};
 
 /// A room's state as event ids.
 pub type StateMap = BTreeMap<StateKey, OwnedEventId>;
@@ -53,46 +53,102 @@ pub struct Missing(pub Vec<OwnedEventId>);
 
 /// Merges the states of `forks` into one. The order of `forks` doesn't matter.
 ///
-/// What the forks agree about is returned as it is, also where no event is at hand. Every entry of the
-/// others, and all that is reachable from those by `auth_events`, must be in `events`; the entries
-/// that they agree about only as far as the auth rules or the auth difference look at them.
+/// This is the way of the textbook: it looks at whole states, and walks the auth chains of all of it if
+/// it must. What the forks agree about is returned as it is, also where no event is at hand. Every entry of
+/// the others, and all that is reachable from those by `auth_events`, must be in `events`; the entries
+/// that they agree about only as far as the auth rules or the auth difference look at them. [`settle`]
+/// comes to the same from the difference alone.
 pub fn resolve(
     rules: &RoomRules,
     forks: &[StateMap],
     events: &impl Events,
 ) -> Result<StateMap, Missing> {
-    if rules.resolution == Resolution::V1 {
-        return v1::resolve(forks, events);
+    let (agreed, forks) = split(forks);
+    let mut conflict = Conflict {
+        forks,
+        agreed,
+        ..Conflict::default()
+    };
+    if conflict.forks.iter().any(|fork| !fork.is_empty()) {
+        if rules.resolution != Resolution::V1 {
+            widen(rules, &mut conflict, events)?;
+        }
+        let settled = settle(rules, &conflict, events)?;
+        conflict.agreed.extend(settled);
     }
-    let Split { agreed, conflicted } = split(forks);
-    if conflicted.is_empty() {
-        return Ok(agreed
-            .into_iter()
-            .map(|(key, id)| (key.clone(), id.clone()))
-            .collect());
-    }
+    Ok(conflict.agreed)
+}
 
-    // The full conflicted set.
-    let mut graph = Graph::load(events, conflicted.iter().copied())?;
-    let conflicted: Vec<Node> = conflicted.iter().filter_map(|id| graph.find(id)).collect();
-    let mut full: HashSet<Node> = conflicted.iter().copied().collect();
-    let difference = auth_difference(&mut graph, forks, &agreed, &full, events)?;
-    full.extend(difference);
-    if rules.resolution == Resolution::V2_1 {
-        full.extend(graph.between(&conflicted));
-    }
-    // State is all that can conflict; whatever else a stranger's graph names as auth events is left out.
-    full.retain(|&node| graph.event(node).state_key().is_some());
+/// How the states that meet differ, and what of the rest matters: what [`settle`] needs to know of a room.
+#[derive(Debug, Clone, Default)]
+pub struct Conflict {
+    /// Per fork: what it has for the keys for which not all forks have the same event.
+    pub forks: Vec<StateMap>,
+    /// Events that are in the full auth chains of some forks' states, but not of all. Those of `forks`
+    /// count anyway.
+    pub auth_difference: BTreeSet<OwnedEventId>,
+    /// Events on a path of `auth_events` between two events of `forks`. For version 2.1 only.
+    pub subgraph: BTreeSet<OwnedEventId>,
+    /// What all forks have: at least the entries of these keys that are among
+    /// [`keys_looked_at`] of all the events above.
+    pub agreed: StateMap,
+}
 
-    let mut state = Partial::new(
-        &graph,
-        events,
+impl Conflict {
+    /// The full conflicted set.
+    pub fn events(&self, rules: &RoomRules) -> BTreeSet<&OwnedEventId> {
+        let mut events: BTreeSet<&OwnedEventId> =
+            self.forks.iter().flat_map(StateMap::values).collect();
+        if rules.resolution != Resolution::V1 {
+            events.extend(&self.auth_difference);
+        }
         if rules.resolution == Resolution::V2_1 {
-            None
-        } else {
-            Some(&agreed)
-        },
+            events.extend(&self.subgraph);
+        }
+        events
+    }
+}
+
+/// The keys of state that settling a conflict about `event` may look at.
+pub fn keys_looked_at(event: &Pdu) -> BTreeSet<StateKey> {
+    let mut keys: BTreeSet<StateKey> = auth::auth_keys_of(event)
+        .into_iter()
+        .map(|(kind, key)| StateKey::new(kind, key))
+        .collect();
+    keys.insert(StateKey::new("m.room.create", ""));
+    keys.insert(StateKey::new("m.room.power_levels", ""));
+    keys.extend(
+        event
+            .state_key()
+            .map(|key| StateKey::new(event.kind(), key)),
     );
+    keys
+}
+
+/// What the forks' conflict comes to: the entries that are not agreed about. A key of `conflict.forks` that
+/// isn't there has no entry any more; keys that are in none of the forks may be there.
+///
+/// `events` must have the full conflicted set with all its auth events, the events of `conflict.agreed`
+/// that the auth rules look at, and lines of power levels as far as it asks for them.
+pub fn settle(
+    rules: &RoomRules,
+    conflict: &Conflict,
+    events: &impl Events,
+) -> Result<StateMap, Missing> {
+    if rules.resolution == Resolution::V1 {
+        return v1::resolve(&conflict.forks, &conflict.agreed, events);
+    }
+    let full = conflict.events(rules);
+    let graph = Graph::load(events, full.iter().copied(), Reach::Auth)?;
+    // State is all that can conflict; whatever else a stranger's graph names as auth events is left out.
+    let full: HashSet<Node> = full
+        .into_iter()
+        .filter_map(|id| graph.find(id))
+        .filter(|&node| graph.event(node).state_key().is_some())
+        .collect();
+
+    let base = (rules.resolution == Resolution::V2).then_some(&conflict.agreed);
+    let mut state = Partial::new(&graph, events, base);
     state.want(full.iter().copied())?;
 
     // 1. Power events and those in their auth chains, in reverse topological power ordering.
@@ -117,53 +173,54 @@ pub fn resolve(
     state.apply(&sorted)?;
 
     // 5. What all agree about stays as it is.
-    let mut resolved = state.into_map();
-    for (key, id) in agreed {
-        resolved.insert(key.clone(), id.clone());
-    }
-    Ok(resolved)
+    let mut settled = state.applied;
+    settled.retain(|key, _| !conflict.agreed.contains_key(key));
+    Ok(settled.into_iter().collect())
 }
 
-/// The unconflicted state map and the conflicted state set.
-struct Split<'a> {
-    agreed: BTreeMap<&'a StateKey, &'a OwnedEventId>,
-    conflicted: BTreeSet<&'a OwnedEventId>,
-}
-
-fn split(forks: &[StateMap]) -> Split<'_> {
-    /// The first fork's value of a key, how many forks have it, and whether others have other values.
-    struct Seen<'a> {
-        id: &'a OwnedEventId,
-        count: usize,
-        others: Vec<&'a OwnedEventId>,
-    }
-    let mut seen: BTreeMap<&StateKey, Seen<'_>> = BTreeMap::new();
-    for fork in forks {
-        for (key, id) in fork {
-            let entry = seen.entry(key).or_insert(Seen {
-                id,
-                count: 0,
-                others: Vec::new(),
-            });
-            entry.count += 1;
-            if entry.id != id {
-                entry.others.push(id);
-            }
-        }
-    }
-    let mut split = Split {
-        agreed: BTreeMap::new(),
-        conflicted: BTreeSet::new(),
+/// Finds the auth difference and the conflicted state subgraph by walking the auth chains.
+fn widen(rules: &RoomRules, conflict: &mut Conflict, events: &impl Events) -> Result<(), Missing> {
+    let conflicted = conflict.forks.iter().flat_map(StateMap::values);
+    let mut graph = Graph::load(events, conflicted, Reach::Everything)?;
+    let difference = auth_difference(&mut graph, conflict, events)?;
+    let ids = |nodes: &mut dyn Iterator<Item = Node>| {
+        nodes
+            .map(|node| graph.event(node).event_id().to_owned())
+            .collect()
     };
-    for (key, Seen { id, count, others }) in seen {
-        if count == forks.len() && others.is_empty() {
-            split.agreed.insert(key, id);
-        } else {
-            split.conflicted.insert(id);
-            split.conflicted.extend(others);
+    if rules.resolution == Resolution::V2_1 {
+        let ends: HashSet<Node> = conflict
+            .forks
+            .iter()
+            .flat_map(StateMap::values)
+            .filter_map(|id| graph.find(id))
+            .collect();
+        let ends: Vec<Node> = ends.into_iter().collect();
+        conflict.subgraph = ids(&mut graph.between(&ends).into_iter());
+    }
+    conflict.auth_difference = ids(&mut difference.into_iter());
+    Ok(())
+}
+
+/// The unconflicted state map, and what each fork has for the other keys.
+fn split(forks: &[StateMap]) -> (StateMap, Vec<StateMap>) {
+    let mut agreed = StateMap::new();
+    let Some((first, others)) = forks.split_first() else {
+        return (agreed, Vec::new());
+    };
+    for (key, id) in first {
+        if others.iter().all(|fork| fork.get(key) == Some(id)) {
+            agreed.insert(key.clone(), id.clone());
         }
     }
-    split
+    let own = |fork: &StateMap| {
+        fork.iter()
+            .filter(|(key, _)| !agreed.contains_key(*key))
+            .map(|(key, id)| (key.clone(), id.clone()))
+            .collect()
+    };
+    let forks = forks.iter().map(own).collect();
+    (agreed, forks)
 }
 
 /// The events that are in some fork's full auth chain but not in every fork's.
@@ -172,41 +229,35 @@ fn split(forks: &[StateMap]) -> Split<'_> {
 /// differ, and the (large) agreed state's chains are walked only if something does.
 fn auth_difference(
     graph: &mut Graph,
-    forks: &[StateMap],
-    agreed: &BTreeMap<&StateKey, &OwnedEventId>,
-    conflicted: &HashSet<Node>,
+    conflict: &Conflict,
     events: &impl Events,
 ) -> Result<Vec<Node>, Missing> {
+    let Conflict { forks, agreed, .. } = conflict;
     let is_agreed = |node: &Node| {
         let event = graph.event(*node);
         let key = event
             .state_key()
             .map(|key| StateKey::new(event.kind(), key));
-        key.and_then(|key| agreed.get(&key).copied())
+        key.and_then(|key| agreed.get(&key))
             .is_some_and(|id| id == event.event_id())
     };
     let everywhere = graph.reachable(graph.nodes().filter(is_agreed), |_| true);
 
     let mut reached_by = vec![0_usize; graph.len()];
     for fork in forks {
-        let own = fork
-            .iter()
-            .filter(|(key, _)| !agreed.contains_key(key))
-            .filter_map(|(_, id)| graph.find(id));
+        let own = fork.values().filter_map(|id| graph.find(id));
         for node in graph.reachable(own, |node| !everywhere.contains(&node)) {
             reached_by[node] += 1;
         }
     }
-    // The conflicted events themselves are in the full conflicted set anyway.
     let mut difference: Vec<Node> = graph
         .nodes()
         .filter(|node| (1..forks.len()).contains(&reached_by[*node]))
-        .filter(|node| !conflicted.contains(node))
         .collect();
     if difference.is_empty() {
         return Ok(difference);
     }
-    graph.extend(events, agreed.values().copied())?;
+    graph.extend(events, agreed.values(), Reach::Everything)?;
     let agreed: Vec<Node> = agreed.values().filter_map(|id| graph.find(id)).collect();
     let everywhere = graph.reachable(agreed, |_| true);
     difference.retain(|node| !everywhere.contains(node));
@@ -231,16 +282,12 @@ fn is_power_event(event: &Pdu) -> bool {
 struct Partial<'a, E> {
     graph: &'a Graph,
     events: &'a E,
-    base: Option<&'a BTreeMap<&'a StateKey, &'a OwnedEventId>>,
+    base: Option<&'a StateMap>,
     applied: HashMap<StateKey, OwnedEventId>,
 }
 
 impl<'a, E: Events> Partial<'a, E> {
-    fn new(
-        graph: &'a Graph,
-        events: &'a E,
-        base: Option<&'a BTreeMap<&'a StateKey, &'a OwnedEventId>>,
-    ) -> Self {
+    fn new(graph: &'a Graph, events: &'a E, base: Option<&'a StateMap>) -> Self {
         Self {
             graph,
             events,
@@ -252,7 +299,7 @@ impl<'a, E: Events> Partial<'a, E> {
     fn get_id(&self, kind: &str, key: &str) -> Option<&EventId> {
         let key = StateKey::new(kind, key);
         let applied = self.applied.get(&key).map(|id| &**id);
-        applied.or_else(|| self.base?.get(&key).map(|id| &***id))
+        applied.or_else(|| self.base?.get(&key).map(|id| &**id))
     }
 
     fn event(&self, id: &EventId) -> Option<Arc<Pdu>> {
@@ -317,9 +364,5 @@ impl<'a, E: Events> Partial<'a, E> {
             }
         }
         Ok(view)
-    }
-
-    fn into_map(self) -> StateMap {
-        self.applied.into_iter().collect()
     }
 }

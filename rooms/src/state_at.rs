@@ -5,6 +5,9 @@
 //! computed. Otherwise one of them is the base, the new snapshot shares all with it but the keys whose
 //! resolution turned out otherwise.
 
+mod difference;
+mod loaded;
+mod meeting;
 mod merge;
 mod resolved;
 
@@ -16,7 +19,8 @@ use ruma::OwnedEventId;
 use crate::{Rooms, error::Result};
 
 pub(crate) use {
-    merge::{Fork, resolve},
+    meeting::Fork,
+    merge::resolve,
     resolved::{Resolved, derive},
 };
 

@@ -148,7 +148,7 @@ impl Store {
         }
         let first: Vec<_> = first.into_iter().collect();
         let first: Vec<_> = self.event_nos(&first).await?.into_values().collect();
-        let edges = self.auth_edges(&first).await?;
+        let edges = self.auth_graph(&first).await?;
         let nos: Vec<_> = reach(&first, &edges).into_iter().collect();
         let ids = self.event_ids(&nos).await?;
         Ok(ids.into_iter().map(|(_, id)| id).collect())
@@ -157,7 +157,7 @@ impl Store {
     /// What the auth events of the state events `of` lead to, by number; `of` itself only if it can be
     /// reached from another of them.
     pub async fn auth_chain_nos(&self, of: &[EventNo]) -> Result<HashSet<EventNo>> {
-        let edges = self.auth_edges(of).await?;
+        let edges = self.auth_graph(of).await?;
         let first: Vec<_> = of
             .iter()
             .flat_map(|no| {
@@ -170,11 +170,63 @@ impl Store {
         Ok(reach(&first, &edges))
     }
 
+    /// The auth events, by number, of these state events; of one that has none, nothing.
+    pub async fn auth_events_of(&self, of: &[EventNo]) -> Result<HashMap<EventNo, Arc<[EventNo]>>> {
+        let mut edges = HashMap::with_capacity(of.len());
+        let mut unknown = Vec::new();
+        for no in of {
+            match self.core.caches.auth.get(no) {
+                Some(auth) => drop(edges.insert(*no, auth)),
+                None => unknown.push(no.0),
+            }
+        }
+        if unknown.is_empty() {
+            return Ok(edges);
+        }
+        let query = self
+            .sql(
+                "SELECT event, auth FROM event_auth WHERE event IN \
+                 (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
+            )
+            .bind(json_numbers(unknown));
+        let mut found: HashMap<EventNo, Vec<EventNo>> = HashMap::new();
+        for row in self.rows(query).await? {
+            let auth = found.entry(EventNo(row.int(0)?)).or_default();
+            auth.push(EventNo(row.int(1)?));
+        }
+        for (no, auth) in found {
+            let auth: Arc<[EventNo]> = auth.into();
+            self.core.caches.auth.insert(no, auth.clone());
+            edges.insert(no, auth);
+        }
+        Ok(edges)
+    }
+
+    /// State events that have this one among their auth events: at most `limit`, those with the greatest
+    /// numbers first, only such with numbers below `before`.
+    pub async fn auth_children(
+        &self,
+        of: EventNo,
+        before: Option<EventNo>,
+        limit: usize,
+    ) -> Result<Vec<EventNo>> {
+        let query = self
+            .sql(
+                "SELECT event FROM event_auth WHERE auth = $1 AND event < $2 \
+                 ORDER BY event DESC LIMIT $3",
+            )
+            .bind(of.0)
+            .bind(before.map_or(i64::MAX, |before| before.0))
+            .bind(signed(limit));
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| Ok(EventNo(row.int(0)?))).collect()
+    }
+
     /// The state events that are in the full auth chains (each with its own start) of some of the sets,
     /// not of all: the auth difference of state resolution.
     pub async fn auth_difference(&self, sets: &[Vec<EventNo>]) -> Result<Vec<EventNo>> {
         let all: Vec<_> = sets.iter().flatten().copied().collect();
-        let edges = self.auth_edges(&all).await?;
+        let edges = self.auth_graph(&all).await?;
         let mut seen: HashMap<EventNo, usize> = HashMap::new();
         for set in sets {
             for no in reach(set, &edges) {
@@ -186,7 +238,7 @@ impl Store {
     }
 
     /// The auth events, by number, of everything that can be reached from `of`.
-    async fn auth_edges(&self, of: &[EventNo]) -> Result<HashMap<EventNo, Arc<[EventNo]>>> {
+    pub async fn auth_graph(&self, of: &[EventNo]) -> Result<HashMap<EventNo, Arc<[EventNo]>>> {
         let mut edges: HashMap<EventNo, Arc<[EventNo]>> = HashMap::new();
         let mut left = of.to_vec();
         let mut unknown = Vec::new();

@@ -13,6 +13,15 @@ use crate::Pdu;
 /// An event's index in the graph.
 pub(super) type Node = usize;
 
+/// How far from its roots a graph goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// To their auth events.
+    Auth,
+    /// To all that they lead to.
+    Everything,
+}
+
 /// Events and their `auth_events` edges, as far as loaded.
 #[derive(Default)]
 pub(super) struct Graph {
@@ -31,26 +40,29 @@ pub(super) fn none_missing(missing: BTreeSet<OwnedEventId>) -> Result<(), Missin
 }
 
 impl Graph {
-    /// All that is reachable from `roots`, or everything that isn't at hand of it.
+    /// What is within `reach` of `roots`, or everything that isn't at hand of it.
     pub(super) fn load<'a>(
         events: &impl Events,
         roots: impl Iterator<Item = &'a OwnedEventId>,
+        reach: Reach,
     ) -> Result<Self, Missing> {
         let mut graph = Self::default();
-        graph.extend(events, roots)?;
+        graph.extend(events, roots, reach)?;
         Ok(graph)
     }
 
-    /// Adds all that is reachable from `roots`.
+    /// Adds what is within `reach` of `roots`.
     pub(super) fn extend<'a>(
         &mut self,
         events: &impl Events,
         roots: impl Iterator<Item = &'a OwnedEventId>,
+        reach: Reach,
     ) -> Result<(), Missing> {
         let first = self.events.len();
         let mut missing = BTreeSet::new();
-        let mut queue: VecDeque<OwnedEventId> = roots.cloned().collect();
-        while let Some(id) = queue.pop_front() {
+        let mut queue: VecDeque<(OwnedEventId, bool)> =
+            roots.map(|id| (id.clone(), true)).collect();
+        while let Some((id, goes_on)) = queue.pop_front() {
             if self.nodes.contains_key(&id) || missing.contains(&id) {
                 continue;
             }
@@ -58,13 +70,15 @@ impl Graph {
                 missing.insert(id);
                 continue;
             };
-            queue.extend(
-                event
-                    .auth_events()
-                    .iter()
-                    .filter(|id| !self.nodes.contains_key(*id))
-                    .cloned(),
-            );
+            if goes_on {
+                queue.extend(
+                    event
+                        .auth_events()
+                        .iter()
+                        .filter(|id| !self.nodes.contains_key(*id))
+                        .map(|id| (id.clone(), reach == Reach::Everything)),
+                );
+            }
             self.nodes.insert(id, self.events.len());
             self.events.push(event);
         }

@@ -122,51 +122,104 @@ pub(super) fn by_mainline(
         events,
         missing: BTreeSet::new(),
     };
-    // The mainline's power levels events by their distance from the newest.
-    let mut positions: HashMap<OwnedEventId, usize> = HashMap::new();
-    let mut next = levels.and_then(|id| walk.event(id));
-    while let Some(event) = next {
-        if positions.contains_key(event.event_id()) {
-            break;
-        }
-        positions.insert(event.event_id().to_owned(), positions.len());
-        next = walk.power_levels_before(&event);
-    }
-    let mainline = positions.len();
-
-    // Events off the mainline get their position from where their own line meets it, remembered for all
-    // events on the way; `mainline` stands for infinity.
+    let rests_on: Vec<Option<Arc<Pdu>>> = nodes
+        .iter()
+        .map(|&node| walk.power_levels_before(graph.event(node)))
+        .collect();
+    let id_of = |event: &Option<Arc<Pdu>>| event.as_ref().map(|event| event.event_id().to_owned());
+    // Where all rest on the same power levels, it doesn't matter how far from the newest those are.
+    let differ = rests_on
+        .windows(2)
+        .any(|pair| id_of(&pair[0]) != id_of(&pair[1]));
     let mut position_of: HashMap<Node, usize> = HashMap::with_capacity(nodes.len());
-    for &node in &nodes {
-        let mut passed = Vec::new();
-        let mut next = walk.power_levels_before(graph.event(node));
-        let mut position = mainline;
-        while let Some(event) = next {
-            if let Some(&known) = positions.get(event.event_id()) {
-                position = known;
-                break;
-            }
-            // Against going in circles; overwritten below.
-            positions.insert(event.event_id().to_owned(), mainline);
-            passed.push(event.event_id().to_owned());
-            next = walk.power_levels_before(&event);
+    if differ {
+        let mut mainline = Mainline::new(levels.and_then(|id| walk.event(id)));
+        for (&node, rests_on) in nodes.iter().zip(rests_on) {
+            position_of.insert(node, mainline.position(rests_on, &mut walk));
         }
-        for id in passed {
-            positions.insert(id, position);
-        }
-        position_of.insert(node, position);
     }
     none_missing(walk.missing)?;
 
     nodes.sort_unstable_by_key(|node| {
         let event = graph.event(*node);
         (
-            Reverse(position_of[node]),
+            Reverse(position_of.get(node).copied()),
             event.origin_server_ts(),
             event.event_id(),
         )
     });
     Ok(nodes)
+}
+
+/// Stands for the position of what never meets the mainline.
+const NOWHERE: usize = usize::MAX;
+
+/// The power levels events that led to the newest, found no further back than it takes.
+struct Mainline {
+    /// Of those on the mainline their distance from the newest, and the same of those whose own line is
+    /// known to meet it there.
+    positions: HashMap<OwnedEventId, usize>,
+    length: usize,
+    next: Option<Arc<Pdu>>,
+}
+
+impl Mainline {
+    fn new(newest: Option<Arc<Pdu>>) -> Self {
+        Self {
+            positions: HashMap::new(),
+            length: 0,
+            next: newest,
+        }
+    }
+
+    /// Goes back one event on the mainline, and gives that.
+    fn extend(&mut self, walk: &mut Walk<'_, impl Events>) -> Option<OwnedEventId> {
+        let event = self.next.take()?;
+        let id = event.event_id().to_owned();
+        // Lines off the mainline are entered only once they have met it, so this one is new, save in
+        // a circle.
+        if self.positions.contains_key(&id) {
+            return None;
+        }
+        self.positions.insert(id.clone(), self.length);
+        self.length += 1;
+        self.next = walk.power_levels_before(&event);
+        Some(id)
+    }
+
+    /// Where the line of power levels that begins with `line` meets the mainline. Both are followed in
+    /// step, so that neither is followed further than to where they meet.
+    fn position(&mut self, line: Option<Arc<Pdu>>, walk: &mut Walk<'_, impl Events>) -> usize {
+        let mut passed: HashMap<OwnedEventId, usize> = HashMap::new();
+        let mut next = line;
+        let (position, meets_at) = loop {
+            if let Some(event) = next.take() {
+                if let Some(&known) = self.positions.get(event.event_id()) {
+                    break (known, usize::MAX);
+                }
+                let at = passed.len();
+                if passed.insert(event.event_id().to_owned(), at).is_none() {
+                    next = walk.power_levels_before(&event);
+                }
+            }
+            match self.extend(walk) {
+                Some(id) => {
+                    if let Some(&at) = passed.get(&id) {
+                        break (self.length - 1, at);
+                    }
+                }
+                None if next.is_none() => break (NOWHERE, usize::MAX),
+                None => {}
+            }
+        };
+        // All on the way there meet it there.
+        for (id, at) in passed {
+            if at < meets_at {
+                self.positions.insert(id, position);
+            }
+        }
+        position
+    }
 }
 
 /// Finds events in the graph or else outside of it, and collects those that are nowhere.

@@ -18,11 +18,15 @@ use crate::{
     auth::{self, StateView},
 };
 
-/// Merges the states of `forks` into one.
-pub(super) fn resolve(forks: &[StateMap], events: &impl Events) -> Result<StateMap, Missing> {
+/// Merges what the forks don't agree about, upon what they do.
+pub(super) fn resolve(
+    forks: &[StateMap],
+    agreed: &StateMap,
+    events: &impl Events,
+) -> Result<StateMap, Missing> {
     let (mut resolved, conflicts) = split(forks);
     let candidates = load(&conflicts, events)?;
-    let mut state = Settled::load(&resolved, &candidates, events)?;
+    let mut state = Settled::load([agreed, &resolved], &candidates, events)?;
 
     // Power levels, then join rules, then memberships: what later ones are judged by.
     for kind in ["m.room.power_levels", "m.room.join_rules", "m.room.member"] {
@@ -122,7 +126,7 @@ impl StateView for With<'_> {
 impl Settled {
     /// What all agree about of the state that allows the candidates.
     fn load(
-        agreed: &StateMap,
+        agreed: [&StateMap; 2],
         candidates: &BTreeMap<&StateKey, Vec<Arc<Pdu>>>,
         events: &impl Events,
     ) -> Result<Self, Missing> {
@@ -134,7 +138,9 @@ impl Settled {
                 if state.contains_key(&key) {
                     continue;
                 }
-                let Some(id) = agreed.get(&key) else { continue };
+                let Some(id) = agreed.iter().find_map(|state| state.get(&key)) else {
+                    continue;
+                };
                 match events.event(id) {
                     Some(event) => drop(state.insert(key, event)),
                     None => drop(missing.insert(id.clone())),

@@ -1,6 +1,9 @@
 //! What becomes of the room when an event joins it.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use rhizome_protocol::{Pdu, auth};
 use rhizome_storage::{
@@ -164,23 +167,11 @@ async fn merge(
     placed: &Placed,
     mut forks: Vec<Fork>,
 ) -> Result<Resolved> {
-    let after = &placed.after;
-    let mut after_all = None;
-    if let (None, Some(snapshot)) = (&after.derived, after.snapshot) {
-        forks.push(Fork::Snapshot(snapshot));
-    } else {
-        // Not stored yet: by its entries.
-        let all = after.all(rooms.store()).await?;
-        forks.push(Fork::Given(all.clone()));
-        after_all = Some(all);
-    }
+    forks.push(match placed.after.snapshot {
+        // Perhaps not stored yet; `placed` holds it.
+        Some(snapshot) => Fork::Snapshot(snapshot),
+        None => Fork::Given(BTreeMap::new()),
+    });
     let pending = Some((placed.event.no, &placed.event.pdu));
-    let now = state_at::resolve(rooms, head, forks, pending).await?;
-    // The state after the event under the number that it gets anyway.
-    if let (Some(_), Some(all)) = (&now.derived, after_all)
-        && now.all(rooms.store()).await? == all
-    {
-        return Ok(after.clone());
-    }
-    Ok(now)
+    state_at::resolve(rooms, head, forks, pending).await
 }

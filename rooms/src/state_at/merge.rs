@@ -1,290 +1,212 @@
 //! Resolving forks: finding what differs, and letting `protocol` settle it.
+//!
+//! 1. Where do the states differ? A comparison of snapshots that skips what they share ([`Meeting`]).
+//! 2. What of the auth chains differs with that? ([`difference`])
+//! 3. What do all agree about, of what the auth rules will look at?
+//! 4. `protocol` settles the conflict from these, and asks for lines of old power levels if it needs them.
+//! 5. If the answer is one of the forks, that is it; otherwise a new snapshot shares all but the difference
+//!    with one of them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
 use rhizome_protocol::{
     Pdu, RoomRules, StateKey,
-    resolve::{self, Events, StateMap},
+    resolve::{self, Conflict, StateMap},
+    rules::Resolution,
 };
-use rhizome_storage::{EventNo, KeyNo, RoomHead, SnapshotNo, Status, Store, StoredEvent};
-use ruma::{EventId, OwnedEventId};
+use rhizome_storage::{EventNo, KeyNo, RoomHead, Store};
+use ruma::OwnedEventId;
 
-use super::{Resolved, derive};
+use super::{
+    Resolved, derive, difference,
+    loaded::Loaded,
+    meeting::{Fork, Meeting},
+};
 use crate::{Error, Rooms, error::Result};
 
-/// How often resolution may ask for more events before we take it for a loop.
-const MAX_ROUNDS: usize = 1_000;
+/// How often resolution may ask for more events before we take it for a loop. What is loaded at once doubles
+/// each time.
+const MAX_ROUNDS: usize = 64;
 
-/// One of the states that meet.
-#[derive(Debug, Clone)]
-pub(crate) enum Fork {
-    /// A stored one.
-    Snapshot(SnapshotNo),
-    /// One that another server gave us.
-    Given(BTreeMap<KeyNo, EventNo>),
-}
+/// An event that isn't stored yet.
+type Pending<'a> = Option<(EventNo, &'a Arc<Pdu>)>;
 
 /// The resolution of `forks`. `pending` is an event that they may name though it isn't stored yet.
 pub(crate) async fn resolve(
     rooms: &Rooms,
     head: &RoomHead,
     forks: Vec<Fork>,
-    pending: Option<(EventNo, &Arc<Pdu>)>,
+    pending: Pending<'_>,
 ) -> Result<Resolved> {
     let store = rooms.store();
-    let mut stored: Vec<SnapshotNo> = Vec::new();
-    let mut given: Vec<BTreeMap<KeyNo, EventNo>> = Vec::new();
-    for fork in forks {
-        match fork {
-            Fork::Snapshot(no) if !stored.contains(&no) => stored.push(no),
-            Fork::Given(map) if !given.contains(&map) => given.push(map),
-            _ => {}
-        }
-    }
-    if given.is_empty() && stored.len() <= 1 {
-        return Ok(Resolved::stored_or_empty(stored.first().copied()));
-    }
-    // A fixed base, so that the answer doesn't depend on the order of the prevs.
-    stored.sort_unstable();
-    let base = stored.first().copied().or(head.snapshot);
-    let base_all: BTreeMap<KeyNo, EventNo> = match base {
-        Some(base) => store.state_all(base).await?.into_iter().collect(),
-        None => BTreeMap::new(),
-    };
-    let branches = branches(store, base, &base_all, &stored, given).await?;
-    let conflicted: BTreeSet<KeyNo> = branches
-        .iter()
-        .flat_map(|branch| branch.diff.keys().copied())
-        .collect();
-    let resolution: BTreeMap<KeyNo, Option<EventNo>> = match branches.as_slice() {
+    let mut meeting = Meeting::of(store, head, forks).await?;
+    let conflicted = meeting.conflicted();
+    let settled: BTreeMap<KeyNo, Option<EventNo>> = match meeting.branches.as_slice() {
+        [] => return Ok(Resolved::stored_or_empty(None)),
+        [only] => only.diff.iter().map(|(k, event)| (*k, *event)).collect(),
         _ if conflicted.is_empty() => BTreeMap::new(),
-        [only] => only
-            .diff
-            .iter()
-            .map(|(key, event)| (*key, *event))
-            .collect(),
-        _ => {
-            settle(
-                store,
-                head.rules,
-                &base_all,
-                &branches,
-                &conflicted,
-                pending,
-            )
-            .await?
-        }
+        _ => settle(store, head.rules, &mut meeting, &conflicted, pending).await?,
     };
     // Is it one of the forks after all?
-    for branch in &branches {
-        let Some(no) = branch.stored else { continue };
-        let same = conflicted.iter().all(|key| {
-            let settled = resolution.get(key).copied().flatten();
-            branch.entry(&base_all, *key) == settled
-        });
-        if same {
-            return Ok(Resolved::stored_or_empty(Some(no)));
+    for branch in &meeting.branches {
+        let same = |(key, event): (&KeyNo, &Option<EventNo>)| meeting.entry(branch, *key) == *event;
+        if branch.stored.is_some() && settled.iter().all(same) {
+            return Ok(Resolved::stored_or_empty(branch.stored));
         }
     }
-    let changes: Vec<(KeyNo, Option<EventNo>)> = resolution
+    let changes: Vec<(KeyNo, Option<EventNo>)> = settled
         .into_iter()
-        .filter(|(key, event)| base_all.get(key) != event.as_ref())
+        .filter(|(key, event)| meeting.at_base(*key) != *event)
         .collect();
-    derive(store, head.room, base, changes).await
+    derive(store, head.room, meeting.base, changes).await
 }
 
-/// A fork as its difference from the base.
-struct Branch {
-    stored: Option<SnapshotNo>,
-    diff: HashMap<KeyNo, Option<EventNo>>,
-}
-
-impl Branch {
-    fn entry(&self, base: &BTreeMap<KeyNo, EventNo>, key: KeyNo) -> Option<EventNo> {
-        match self.diff.get(&key) {
-            Some(event) => *event,
-            None => base.get(&key).copied(),
-        }
-    }
-}
-
-async fn branches(
-    store: &Store,
-    base: Option<SnapshotNo>,
-    base_all: &BTreeMap<KeyNo, EventNo>,
-    stored: &[SnapshotNo],
-    given: Vec<BTreeMap<KeyNo, EventNo>>,
-) -> Result<Vec<Branch>> {
-    let mut branches = Vec::new();
-    for no in stored {
-        let mut diff = HashMap::new();
-        if let Some(base) = base.filter(|base| base != no) {
-            for (key, _, new) in store.state_diff(base, *no).await? {
-                diff.insert(key, new);
-            }
-        }
-        branches.push(Branch {
-            stored: Some(*no),
-            diff,
-        });
-    }
-    for map in given {
-        let mut diff = HashMap::new();
-        for (key, event) in &map {
-            if base_all.get(key) != Some(event) {
-                diff.insert(*key, Some(*event));
-            }
-        }
-        for key in base_all.keys().filter(|key| !map.contains_key(key)) {
-            diff.insert(*key, None);
-        }
-        branches.push(Branch { stored: None, diff });
-    }
-    Ok(branches)
-}
-
-/// Runs the room version's resolution and gives the settled value of each conflicted key.
-async fn settle(
-    store: &Store,
+/// Runs the room version's resolution and gives the settled value of each conflicted key, and of keys that
+/// none of the forks has, if it finds some.
+async fn settle<'a>(
+    store: &'a Store,
     rules: &'static RoomRules,
-    base_all: &BTreeMap<KeyNo, EventNo>,
-    branches: &[Branch],
-    conflicted: &BTreeSet<KeyNo>,
-    pending: Option<(EventNo, &Arc<Pdu>)>,
+    meeting: &mut Meeting<'a>,
+    keys: &BTreeSet<KeyNo>,
+    pending: Pending<'_>,
 ) -> Result<BTreeMap<KeyNo, Option<EventNo>>> {
-    let mut loaded = Loaded::default();
-    let mut ids: HashMap<EventNo, OwnedEventId> = HashMap::new();
-    let mut of: Vec<OwnedEventId> = Vec::new();
-    let mut nos: BTreeSet<EventNo> = base_all.values().copied().collect();
-    nos.extend(
-        branches
-            .iter()
-            .flat_map(|branch| branch.diff.values().flatten().copied()),
-    );
+    let mut events = Loaded::new(store);
     if let Some((no, pdu)) = pending {
-        nos.remove(&no);
-        of.extend(pdu.auth_events().iter().cloned());
-        ids.insert(no, pdu.event_id().to_owned());
-        loaded.put(pdu.clone(), false);
+        events.put(no, pdu.clone(), false);
     }
-    // What all agree about needs no more than its name; resolution says if it wants to look at it.
-    let nos: Vec<EventNo> = nos.into_iter().collect();
-    ids.extend(store.event_ids(&nos).await?);
-    let keys: BTreeSet<KeyNo> = base_all.keys().chain(conflicted).copied().collect();
-    let keys: Vec<KeyNo> = keys.into_iter().collect();
-    let names: HashMap<KeyNo, Arc<StateKey>> =
-        keys.iter().copied().zip(store.keys(&keys).await?).collect();
+    let keys: Vec<KeyNo> = keys.iter().copied().collect();
+    let names = store.keys(&keys).await?;
+    let mut conflicted: BTreeSet<EventNo> = BTreeSet::new();
+    for branch in &meeting.branches {
+        conflicted.extend(keys.iter().filter_map(|key| meeting.entry(branch, *key)));
+    }
+    events.load(conflicted.iter().copied()).await?;
+    let forks = meeting.branches.iter().map(|branch| {
+        let entries = keys.iter().zip(&names).filter_map(|(key, name)| {
+            let event = meeting.entry(branch, *key)?;
+            Some((StateKey::clone(name), events.id(event)?.clone()))
+        });
+        entries.collect()
+    });
+    let mut conflict = Conflict {
+        forks: forks.collect(),
+        ..Conflict::default()
+    };
+    let mut full = conflicted.clone();
+    if rules.resolution != Resolution::V1 {
+        let of = &conflicted;
+        let more = difference::auth_difference(store, meeting, &mut events, of, pending).await?;
+        events.load(more.iter().copied()).await?;
+        conflict.auth_difference = ids(&events, &more);
+        full.extend(more);
+    }
+    if rules.resolution == Resolution::V2_1 {
+        let more = difference::subgraph(store, &conflicted, pending).await?;
+        events.load(more.iter().copied()).await?;
+        conflict.subgraph = ids(&events, &more);
+        full.extend(more);
+    }
+    conflict.agreed = agreed(store, meeting, &mut events, &full, &keys).await?;
+    let settled = run(rules, &conflict, &mut events).await?;
 
-    let mut maps: Vec<StateMap> = Vec::with_capacity(branches.len());
-    for branch in branches {
-        let mut map = StateMap::new();
-        for (key, name) in &names {
-            let Some(event) = branch.entry(base_all, *key) else {
-                continue;
-            };
-            let id = ids.get(&event).ok_or_else(|| missing_row(event))?;
-            if conflicted.contains(key) {
-                of.push(id.clone());
-            }
-            map.insert(StateKey::clone(name), id.clone());
-        }
-        maps.push(map);
+    let mut values: BTreeMap<KeyNo, Option<EventNo>> = BTreeMap::new();
+    for (key, name) in keys.iter().zip(&names) {
+        let id = settled.get(&**name);
+        values.insert(*key, id.and_then(|id| events.no(id)));
     }
-    let state = run(store, rules, &maps, of, &mut loaded).await?;
-    let mut nos: HashMap<OwnedEventId, EventNo> =
-        ids.into_iter().map(|(no, id)| (id, no)).collect();
-    let values: Vec<(KeyNo, Option<&OwnedEventId>)> = conflicted
-        .iter()
-        .map(|key| (*key, names.get(key).and_then(|name| state.get(&**name))))
-        .collect();
-    // The value of a key may be an event that stands in none of the forks, but in their auth chains.
-    let elsewhere: Vec<OwnedEventId> = values
-        .iter()
-        .filter_map(|(_, id)| *id)
-        .filter(|id| !nos.contains_key(*id))
-        .cloned()
-        .collect();
-    if !elsewhere.is_empty() {
-        nos.extend(store.event_nos(&elsewhere).await?);
+    // An event of the auth difference may stand where none of the forks has anything.
+    let known: HashSet<&StateKey> = names.iter().map(|name| &**name).collect();
+    for (name, id) in settled.iter().filter(|(name, _)| !known.contains(*name)) {
+        let key = store.key_no(&name.kind, &name.key).await?;
+        meeting.look_up([key]).await?;
+        values.insert(key, events.no(id));
     }
-    values
-        .into_iter()
-        .map(|(key, id)| match id {
-            None => Ok((key, None)),
-            Some(id) => match nos.get(id) {
-                Some(no) => Ok((key, Some(*no))),
-                None => Err(Error::Store(rhizome_storage::Error::Failed(format!(
-                    "the settled state names {id}, which isn't stored"
-                )))),
-            },
-        })
+    Ok(values)
+}
+
+fn ids(events: &Loaded<'_>, nos: &BTreeSet<EventNo>) -> BTreeSet<OwnedEventId> {
+    nos.iter()
+        .filter_map(|no| events.id(*no).cloned())
         .collect()
 }
 
-/// Resolves, and loads what that asks for with its whole auth chains; `of` is what it will ask for first.
-async fn run(
+/// What all forks have, of what settling a conflict about `full` may look at.
+async fn agreed(
     store: &Store,
-    rules: &'static RoomRules,
-    maps: &[StateMap],
-    of: Vec<OwnedEventId>,
-    loaded: &mut Loaded,
+    meeting: &mut Meeting<'_>,
+    events: &mut Loaded<'_>,
+    full: &BTreeSet<EventNo>,
+    conflicted: &[KeyNo],
 ) -> Result<StateMap> {
-    let mut wanted = of;
+    let mut names: BTreeSet<StateKey> = BTreeSet::new();
+    for pdu in full.iter().filter_map(|no| events.pdu(*no)) {
+        names.extend(resolve::keys_looked_at(pdu));
+    }
+    let pairs: Vec<(&str, &str)> = names
+        .iter()
+        .map(|name| (name.kind.as_str(), name.key.as_str()))
+        .collect();
+    let keys = store.known_keys(&pairs).await?;
+    meeting.look_up(keys.iter().flatten().copied()).await?;
+    let mut entries: Vec<(StateKey, EventNo)> = Vec::new();
+    for (name, key) in names.into_iter().zip(keys) {
+        let Some(key) = key.filter(|key| conflicted.binary_search(key).is_err()) else {
+            continue;
+        };
+        entries.extend(meeting.at_base(key).map(|event| (name, event)));
+    }
+    events.load(entries.iter().map(|(_, event)| *event)).await?;
+    let agreed = entries
+        .into_iter()
+        .filter_map(|(name, event)| Some((name, events.id(event)?.clone())));
+    Ok(agreed.collect())
+}
+
+/// Settles, and loads what that asks for. It may follow a line of power levels far back: each time, what
+/// is loaded goes further beyond what it asks for.
+async fn run(
+    rules: &'static RoomRules,
+    conflict: &Conflict,
+    events: &mut Loaded<'_>,
+) -> Result<StateMap> {
+    let full = conflict.events(rules);
+    let auth: Vec<OwnedEventId> = full
+        .iter()
+        .filter_map(|id| resolve::Events::event(events, id))
+        .flat_map(|pdu| {
+            pdu.auth_events()
+                .to_vec()
+                .into_iter()
+                .chain(pdu.implied_create())
+        })
+        .collect();
+    events.load_ids(auth).await?;
     let mut asked: HashSet<OwnedEventId> = HashSet::new();
-    for _ in 0..MAX_ROUNDS {
-        let mut chain = store.auth_chain(&wanted).await?;
-        chain.append(&mut wanted);
-        chain.retain(|id| !loaded.events.contains_key(id));
-        loaded.add(&store.events(&chain).await?);
-        match resolve::resolve(rules, maps, loaded) {
-            Ok(state) => return Ok(state),
-            Err(missing) => {
-                wanted = missing.0;
-                wanted.retain(|id| asked.insert(id.clone()));
-                if wanted.is_empty() {
-                    break;
-                }
+    for round in 0..MAX_ROUNDS {
+        let missing = match resolve::settle(rules, conflict, events) {
+            Ok(settled) => return Ok(settled),
+            Err(missing) => missing.0,
+        };
+        if missing.iter().all(|id| !asked.insert(id.clone())) {
+            break;
+        }
+        let mut level = missing;
+        for _ in 0..1_usize << round.min(10) {
+            events.load_ids(level.iter().cloned()).await?;
+            let pdus = level
+                .iter()
+                .filter_map(|id| resolve::Events::event(events, id));
+            level = pdus.flat_map(|pdu| pdu.auth_events().to_vec()).collect();
+            level.retain(|id| resolve::Events::event(events, id).is_none());
+            if level.is_empty() {
+                break;
             }
         }
     }
     Err(Error::Store(rhizome_storage::Error::Failed(
         "state resolution needs events that were never received".into(),
     )))
-}
-
-fn missing_row(no: EventNo) -> Error {
-    Error::Store(rhizome_storage::Error::Failed(format!(
-        "the state names event {no}, which is gone"
-    )))
-}
-
-/// The events that resolution may look at, and whether each was rejected.
-#[derive(Default)]
-struct Loaded {
-    events: HashMap<OwnedEventId, (Arc<Pdu>, bool)>,
-}
-
-impl Loaded {
-    fn add(&mut self, events: &[Arc<StoredEvent>]) {
-        for event in events {
-            self.put(event.pdu.clone(), event.status == Status::Rejected);
-        }
-    }
-
-    fn put(&mut self, pdu: Arc<Pdu>, rejected: bool) {
-        let id = pdu.event_id().to_owned();
-        self.events.insert(id, (pdu, rejected));
-    }
-}
-
-impl Events for Loaded {
-    fn event(&self, id: &EventId) -> Option<Arc<Pdu>> {
-        self.events.get(id).map(|(pdu, _)| pdu.clone())
-    }
-    fn rejected(&self, id: &EventId) -> bool {
-        self.events.get(id).is_some_and(|(_, rejected)| *rejected)
-    }
 }

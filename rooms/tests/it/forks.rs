@@ -1,13 +1,16 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use rhizome_protocol::StateKey;
+use rhizome_protocol::{Pdu, StateKey, resolve};
 use rhizome_rooms::{
     Error, Rooms,
     membership::Action,
     receive::{self, Gathered, Received},
     send::{self, SendOptions},
 };
-use rhizome_storage::{Placement, SnapshotNo, Status};
+use rhizome_storage::{Placement, SnapshotNo, Status, StoredEvent};
 use ruma::{EventId, OwnedEventId, RoomId};
 use serde_json::json;
 
@@ -214,6 +217,45 @@ async fn state_map(rooms: &Rooms, at: Option<SnapshotNo>) -> BTreeMap<StateKey, 
     map
 }
 
+/// The state before an event as the textbook's algorithm makes it from the whole states after its prevs.
+async fn by_the_textbook(
+    rooms: &Rooms,
+    event: &StoredEvent,
+) -> Option<BTreeMap<StateKey, OwnedEventId>> {
+    let store = rooms.store();
+    let prevs = store.events(event.pdu.prev_events()).await.unwrap();
+    let mut forks = Vec::new();
+    let mut wanted = Vec::new();
+    for prev in &prevs {
+        let fork = state_map(rooms, Some(prev.state_after?)).await;
+        wanted.extend(fork.values().cloned());
+        forks.push(fork);
+    }
+    if forks.len() < event.pdu.prev_events().len() {
+        return None;
+    }
+    wanted.extend(store.auth_chain(&wanted).await.unwrap());
+    let events = store.events(&wanted).await.unwrap();
+    let events = events
+        .into_iter()
+        .map(|event| (event.pdu.event_id().to_owned(), event));
+    let whole = Whole(events.collect());
+    Some(resolve::resolve(event.pdu.rules(), &forks, &whole).unwrap())
+}
+
+struct Whole(BTreeMap<OwnedEventId, Arc<StoredEvent>>);
+
+impl resolve::Events for Whole {
+    fn event(&self, id: &EventId) -> Option<Arc<Pdu>> {
+        self.0.get(id).map(|event| event.pdu.clone())
+    }
+    fn rejected(&self, id: &EventId) -> bool {
+        self.0
+            .get(id)
+            .is_some_and(|event| event.status == Status::Rejected)
+    }
+}
+
 /// Something random that one of a server's users tries to do.
 async fn act(rooms: &Rooms, room: &RoomId, who: &str, dice: &mut Dice) -> Option<OwnedEventId> {
     let others = [
@@ -340,7 +382,7 @@ async fn converge(servers: &[Rooms; 3], version: &str, seed: u64) {
             all.insert(sent.event_id);
         }
     }
-    let mut compared = 0;
+    let (mut compared, mut resolved) = (0, 0);
     for id in &all {
         let mut seen = Vec::new();
         for server in servers {
@@ -350,7 +392,12 @@ async fn converge(servers: &[Rooms; 3], version: &str, seed: u64) {
             };
             if event.placement != Placement::Outlier {
                 let rejected = event.status == Status::Rejected;
-                seen.push((rejected, state_map(server, event.state_before).await));
+                let before = state_map(server, event.state_before).await;
+                if let Some(textbook) = by_the_textbook(server, &event).await {
+                    assert_eq!(before, textbook, "version {version}, seed {seed}, {id}");
+                    resolved += usize::from(event.pdu.prev_events().len() > 1);
+                }
+                seen.push((rejected, before));
             }
         }
         for pair in seen.windows(2) {
@@ -359,6 +406,7 @@ async fn converge(servers: &[Rooms; 3], version: &str, seed: u64) {
         }
     }
     assert!(compared > all.len() / 2, "the story fell apart");
+    assert!(resolved > 2, "the story has no forks");
 }
 
 #[tokio::test]
