@@ -15,7 +15,7 @@ use rhizome_protocol::{
 };
 use rhizome_storage::{
     CurrentState, EventNo, KeyNo, NewEvent, Redacts, RoomHead, RoomNo, RoomWrite, SnapshotNo,
-    StateChange, Store, TxnKey,
+    StateChange, Store, StoredEvent, TxnKey,
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, UserId};
 
@@ -36,7 +36,10 @@ pub(crate) struct Tip {
     prevs: Vec<OwnedEventId>,
     /// Those of `prevs`, in the versions that write them beside the ids.
     hashes: BTreeMap<OwnedEventId, ReferenceHash>,
+    /// What the next event says of its depth.
     depth: i64,
+    /// How deep it is by our own count; `None` until somebody looks at `prevs`.
+    rank: Option<i64>,
     snapshot: Option<SnapshotNo>,
     /// The state there, as far as anybody asked for it.
     pub(crate) view: View,
@@ -55,6 +58,7 @@ impl Tip {
             prevs,
             hashes: BTreeMap::new(),
             depth,
+            rank: None,
             snapshot: head.snapshot,
             view,
             pending: None,
@@ -74,6 +78,7 @@ impl Tip {
             prevs: Vec::new(),
             hashes: BTreeMap::new(),
             depth: 1,
+            rank: Some(1),
             snapshot: None,
             view: View::default(),
             pending: None,
@@ -230,8 +235,14 @@ impl<'a> Chain<'a> {
         redacts: Option<Redacts>,
         send_to: Option<Vec<OwnedServerName>>,
     ) -> Result<()> {
-        let no = self.rooms.store().next_event_no().await?;
+        let store = self.rooms.store();
+        let no = store.next_event_no().await?;
         let tip = &mut self.tip;
+        let rank = match tip.rank {
+            Some(rank) => rank,
+            None => above(&store.events(&tip.prevs).await?),
+        };
+        tip.rank = Some(rank.saturating_add(1));
         let visibility = tip.view.visibility();
         let mut replaces = None;
         if let Some(state_key) = pdu.state_key() {
@@ -252,6 +263,7 @@ impl<'a> Chain<'a> {
         tip.depth = tip.depth.saturating_add(1).min(tip.rules.max_depth());
         tip.pending = Some(pdu.event_id().to_owned());
         let event = NewEvent {
+            depth: rank,
             visibility: Some(visibility),
             redacts,
             txn,
@@ -345,6 +357,12 @@ pub(crate) fn place(head: &RoomHead) -> (Vec<OwnedEventId>, i64) {
     }
     let prevs = ends.into_iter().map(|end| end.event_id.clone()).collect();
     (prevs, depth.saturating_add(1).min(head.rules.max_depth()))
+}
+
+/// The depth by our own count of an event upon these.
+pub(crate) fn above(prevs: &[Arc<StoredEvent>]) -> i64 {
+    let deepest = prevs.iter().map(|event| event.depth).max();
+    deepest.unwrap_or_default().saturating_add(1)
 }
 
 fn hash_of(pdu: &Pdu) -> Option<(OwnedEventId, ReferenceHash)> {

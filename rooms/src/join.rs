@@ -115,6 +115,7 @@ pub async fn admit_signed(rooms: &Rooms, pdu: Arc<Pdu>) -> Result<AdmittedEvent>
     let how = How {
         placement: Placement::Live,
         relay: true,
+        depth: None,
     };
     let id = pdu.event_id().to_owned();
     let admitted = receive::admit(rooms, pdu, &Gathered::default(), how).await?;

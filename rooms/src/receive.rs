@@ -84,6 +84,7 @@ pub async fn receive(rooms: &Rooms, pdu: Arc<Pdu>, gathered: &Gathered) -> Resul
     let how = How {
         placement: Placement::Live,
         relay: false,
+        depth: None,
     };
     admit(rooms, pdu, gathered, how).await
 }
@@ -94,6 +95,8 @@ pub(crate) struct How {
     pub(crate) placement: Placement,
     /// Whether we send it to the room's other servers: it came to us as the room's door.
     pub(crate) relay: bool,
+    /// How deep it stands in the history; else its prevs tell.
+    pub(crate) depth: Option<i64>,
 }
 
 pub(crate) async fn admit(

@@ -13,7 +13,7 @@ mod resolved;
 
 use std::sync::Arc;
 
-use rhizome_storage::{EventNo, SnapshotNo, StoredEvent};
+use rhizome_storage::{EventNo, KeyNo, RoomHead, SnapshotNo, StoredEvent};
 use ruma::OwnedEventId;
 
 use crate::{Rooms, error::Result};
@@ -54,4 +54,18 @@ pub async fn before(rooms: &Rooms, event: &StoredEvent) -> Result<Option<StateBe
         .collect();
     let auth_chain = rooms.store().auth_chain(&ids).await?;
     Ok(Some(StateBefore { state, auth_chain }))
+}
+
+/// What the states of a room's snapshots resolve to, told as the difference from the first of them: entries
+/// that another event has there, or none. Nothing is stored.
+pub async fn resolution(
+    rooms: &Rooms,
+    head: &RoomHead,
+    states: &[SnapshotNo],
+) -> Result<Vec<(KeyNo, Option<EventNo>)>> {
+    let forks = states.iter().copied().map(Fork::Snapshot).collect();
+    let resolved = resolve(rooms, head, forks, None).await?;
+    let differing = resolved.diff_from(rooms.store(), states.first().copied());
+    let changes = differing.await?.into_iter();
+    Ok(changes.map(|(key, _, event)| (key, event)).collect())
 }

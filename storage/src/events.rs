@@ -308,6 +308,24 @@ impl Store {
         Ok(self.row(query).await?.is_some())
     }
 
+    /// Of events that we lack, or have outside of the history: the least depth of the stored events that
+    /// follow them.
+    pub async fn depths_after(
+        &self,
+        missing: &[OwnedEventId],
+    ) -> Result<HashMap<OwnedEventId, i64>> {
+        let query = self
+            .sql(
+                "SELECT m.missing, MIN(e.depth) FROM missing_prev m JOIN event e ON e.no = m.event \
+                 WHERE m.missing IN (SELECT value ->> 0 FROM EACH($1)) GROUP BY m.missing",
+            )
+            .bind(json_texts(missing.iter().map(|id| id.as_str()))?);
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| Ok((row.id(0)?, row.int(1)?)))
+            .collect()
+    }
+
     /// Those of the events of a room's history that have `prev_events` which we lack, with these: before
     /// them the stored history has a gap.
     ///

@@ -42,7 +42,7 @@ pub struct Extremity {
     pub no: EventNo,
     /// Its id.
     pub event_id: OwnedEventId,
-    /// Its depth.
+    /// The depth that it claims, on which the depth of what follows is based.
     pub depth: i64,
 }
 

@@ -32,15 +32,18 @@ pub async fn backfilled(
 ) -> Result<Backfilled> {
     known_room(rooms, room_id).await?;
     let mut report = Backfilled::default();
-    let how = How {
-        placement: Placement::Backfilled,
-        relay: false,
-    };
-    for pdu in order_by(pdus, |pdu| pdu.prev_events().to_vec()) {
+    let pdus = order_by(pdus, |pdu| pdu.prev_events().to_vec());
+    let depths = depths(rooms, &pdus).await?;
+    for pdu in pdus {
         if pdu.room_id() != room_id {
             continue;
         }
         let id = pdu.event_id().to_owned();
+        let how = How {
+            placement: Placement::Backfilled,
+            relay: false,
+            depth: depths.get(&id).copied(),
+        };
         match admit(rooms, pdu, gathered, how).await? {
             Received::Accepted => report.accepted.push(id),
             Received::Rejected(_) | Received::SoftFailed(_) => report.rejected.push(id),
@@ -51,4 +54,22 @@ pub async fn backfilled(
         }
     }
     Ok(report)
+}
+
+/// Where each of these belongs in the history: as deep as it says, but above what follows it, whatever it
+/// says. `pdus` have parents before their children.
+async fn depths(rooms: &Rooms, pdus: &[Arc<Pdu>]) -> Result<HashMap<OwnedEventId, i64>> {
+    let ids: Vec<OwnedEventId> = pdus.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+    let mut after = rooms.store().depths_after(&ids).await?;
+    let mut depths = HashMap::with_capacity(ids.len());
+    for (pdu, id) in pdus.iter().zip(ids).rev() {
+        let ceiling = after.get(&id).map(|depth| depth.saturating_sub(1));
+        let depth = ceiling.unwrap_or(i64::MAX).min(pdu.depth());
+        for prev in pdu.prev_events() {
+            let known = after.entry(prev.clone()).or_insert(depth);
+            *known = depth.min(*known);
+        }
+        depths.insert(id, depth);
+    }
+    Ok(depths)
 }

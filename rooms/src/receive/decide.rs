@@ -1,7 +1,7 @@
 //! What becomes of the room when an event joins it.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -9,7 +9,7 @@ use rhizome_protocol::{Pdu, auth};
 use rhizome_storage::{
     CurrentState, EventNo, NewEvent, NewSnapshot, RoomHead, StateChange, Status, StoredEvent,
 };
-use ruma::{OwnedEventId, OwnedServerName};
+use ruma::{OwnedEventId, OwnedServerName, ServerName};
 
 use super::{
     How, Received,
@@ -22,8 +22,8 @@ use crate::{
     state_at::{self, Fork, Resolved},
 };
 
-/// More forward extremities than this are not kept: the shallowest go.
-const MAX_EXTREMITIES: usize = 100;
+/// More forward extremities than this are not kept. An event of ours ties up twenty.
+const MAX_EXTREMITIES: usize = 50;
 
 pub(super) struct Decided {
     pub(super) outcome: Received,
@@ -142,22 +142,36 @@ async fn extremities(
     let mut left = Vec::new();
     for end in &head.extremities {
         if !covered.contains(&end.event_id) {
-            left.push(end);
+            left.push(end.no);
         } else if !pdu.prev_events().contains(&end.event_id) {
             drop.push(end.no);
         }
     }
-    if left.len() >= MAX_EXTREMITIES {
-        left.sort_by_key(|end| std::cmp::Reverse(end.depth));
-        drop.extend(left.drain(MAX_EXTREMITIES - 1..).map(|end| end.no));
+    let mut ends = rooms.store().events_by_no(&left).await?;
+    while ends.len() >= MAX_EXTREMITIES {
+        let at = worst_of(&ends, pdu.sender().server_name());
+        drop.push(ends.swap_remove(at).no);
     }
-    let nos: Vec<EventNo> = left.iter().map(|end| end.no).collect();
-    let ends = rooms.store().events_by_no(&nos).await?;
     let forks = ends
         .iter()
         .filter_map(|end| end.state_after.map(Fork::Snapshot))
         .collect();
     Ok((forks, drop))
+}
+
+/// Which of too many loose ends goes: the oldest to come here of the server that has the most of them,
+/// counting the new event's. Whoever makes too many forks undoes the own ones and nobody else's.
+fn worst_of(ends: &[Arc<StoredEvent>], newest: &ServerName) -> usize {
+    let mut count: HashMap<&ServerName, usize> = HashMap::from([(newest, 1)]);
+    for end in ends {
+        *count.entry(end.pdu.sender().server_name()).or_default() += 1;
+    }
+    let rank = |(_, end): &(usize, &Arc<StoredEvent>)| {
+        let of_server = count.get(end.pdu.sender().server_name()).copied();
+        (of_server, std::cmp::Reverse(end.order))
+    };
+    let worst = ends.iter().enumerate().max_by_key(rank);
+    worst.map_or(0, |(at, _)| at)
 }
 
 /// The resolution of the other extremities' states with the state after the new event.

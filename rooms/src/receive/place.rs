@@ -10,7 +10,7 @@ use rhizome_storage::{EventNo, NewEvent, NewSnapshot, Redacts, RoomHead, Status,
 
 use super::{How, gather::Found};
 use crate::{
-    Rooms,
+    Rooms, chain,
     error::Result,
     state_at::{self, Resolved},
     view::{ALWAYS, Held, View, keys_of},
@@ -47,6 +47,7 @@ pub(super) async fn place(
     let before = state_at::resolve(rooms, head, found.forks, None).await?;
     let view = view_of(rooms, &before, pdu).await?;
     let event = NewEvent {
+        depth: how.depth.unwrap_or_else(|| depth_of(pdu, &found.prevs)),
         placement: how.placement,
         state_before: before.snapshot,
         state_after: before.snapshot,
@@ -89,6 +90,16 @@ pub(super) async fn place(
         before,
         after,
     }))
+}
+
+/// How deep an event stands in the history: where we know what it follows, whatever it says.
+fn depth_of(pdu: &Pdu, prevs: &[Arc<StoredEvent>]) -> i64 {
+    let above = chain::above(prevs);
+    if prevs.len() == pdu.prev_events().len() {
+        above
+    } else {
+        pdu.depth().max(above)
+    }
 }
 
 /// What authorising `pdu` looks at, in a state that may not be stored yet. The event itself may not be

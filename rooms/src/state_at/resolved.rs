@@ -89,25 +89,6 @@ impl Resolved {
         })
     }
 
-    /// The whole state.
-    pub(crate) async fn all(&self, store: &Store) -> Result<BTreeMap<KeyNo, EventNo>> {
-        let base = self
-            .derived
-            .as_ref()
-            .map_or(self.snapshot, |derived| derived.base);
-        let mut all: BTreeMap<KeyNo, EventNo> = match base {
-            Some(base) => store.state_all(base).await?.into_iter().collect(),
-            None => BTreeMap::new(),
-        };
-        for (key, event) in self.derived.iter().flat_map(|derived| &derived.changes) {
-            match event {
-                Some(event) => all.insert(*key, *event),
-                None => all.remove(key),
-            };
-        }
-        Ok(all)
-    }
-
     /// How this state differs from the stored one at `from`: `(key, there, here)`.
     pub(crate) async fn diff_from(
         &self,

@@ -11,6 +11,7 @@
 
 mod creating;
 mod forks;
+mod hostile;
 mod reading;
 mod remote;
 mod rig;

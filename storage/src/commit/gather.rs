@@ -86,7 +86,7 @@ async fn gather_room(store: &Store, write: &RoomWrite) -> Result<GatheredRoom> {
             reset.push(Extremity {
                 no: *no,
                 event_id: event.pdu.event_id().to_owned(),
-                depth: event.depth,
+                depth: event.pdu.depth(),
             });
         }
         gathered.reset = Some(reset);
@@ -98,7 +98,7 @@ pub(super) fn extremity(event: &NewEvent) -> Extremity {
     Extremity {
         no: event.no,
         event_id: event.pdu.event_id().to_owned(),
-        depth: event.depth,
+        depth: event.pdu.depth(),
     }
 }
 

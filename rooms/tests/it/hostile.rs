@@ -1,0 +1,182 @@
+//! What servers may do to a room without harm.
+
+use std::sync::Arc;
+
+use rhizome_protocol::{
+    Pdu,
+    draft::{self, Draft, Place},
+};
+use rhizome_rooms::{
+    Rooms,
+    membership::Action,
+    receive::{self, Gathered, Received},
+};
+use ruma::{OwnedEventId, RoomId};
+
+use crate::rig::*;
+
+/// An event that claims to be so deep.
+async fn lying(
+    by: &Rooms,
+    room: &RoomId,
+    draft: &Draft,
+    prev: &OwnedEventId,
+    depth: i64,
+) -> Arc<Pdu> {
+    let ids = |pdus: &[Arc<Pdu>]| pdus.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+    let prevs = [pdu(by, prev).await];
+    let place = Place {
+        prev_events: ids(&prevs),
+        auth_events: ids(&auth_of(by, room, draft).await),
+        depth,
+        ..Place::default()
+    };
+    let rules = prevs[0].rules();
+    Arc::new(draft::build(rules, draft, &place, by.server_name(), by.key()).unwrap())
+}
+
+async fn receive(rooms: &Rooms, pdu: &Arc<Pdu>) -> Received {
+    receive::receive(rooms, pdu.clone(), &Gathered::default())
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_false_depth_moves_nothing_in_the_history() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let joined = join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let abyss = (1 << 53) - 1;
+        let draft = |text| message(&room, "@bob:two", text);
+        let deep = lying(&two, &room, &draft("so deep"), &joined, abyss).await;
+        assert_eq!(receive(&one, &deep).await, Received::Accepted);
+        // What others say beside it, and what is said upon it.
+        let beside = lying(&two, &room, &draft("beside it"), &joined, 1).await;
+        assert_eq!(receive(&one, &beside).await, Received::Accepted);
+        let upon = say(&one, &room, "@alice:one", "upon both").await;
+        assert_eq!(
+            pdu(&one, &upon).await.depth(),
+            abyss,
+            "as the specification wants it"
+        );
+        let last = say(&one, &room, "@alice:one", "and on").await;
+
+        let log = log_of(&one, &room).await;
+        let ids: Vec<_> = log.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+        assert_eq!(history_of(&one, &room).await, ids, "as it came");
+        assert_eq!(ids.last(), Some(&last));
+        let join_depth = stored(&one, &joined).await.depth;
+        assert_eq!(stored(&one, deep.event_id()).await.depth, join_depth + 1);
+        assert_eq!(stored(&one, beside.event_id()).await.depth, join_depth + 1);
+        assert_eq!(stored(&one, &last).await.depth, join_depth + 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn history_stays_above_what_follows_it_whatever_it_claims() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let first = say(&one, &room, "@alice:one", "first").await;
+        let draft = message(&room, "@alice:one", "so deep");
+        let deep = lying(&one, &room, &draft, &first, 1 << 40).await;
+        assert_eq!(receive(&one, &deep).await, Received::Accepted);
+        // Bob's own server claims less.
+        let join = state(
+            &room,
+            "@bob:two",
+            "m.room.member",
+            "@bob:two",
+            serde_json::json!({ "membership": "join" }),
+        );
+        let join = {
+            let auth = auth_of(&one, &room, &join).await;
+            let place = Place {
+                prev_events: vec![deep.event_id().to_owned()],
+                auth_events: auth.iter().map(|pdu| pdu.event_id().to_owned()).collect(),
+                depth: 100,
+                ..Place::default()
+            };
+            let built = draft::build(deep.rules(), &join, &place, two.server_name(), two.key());
+            Arc::new(built.unwrap())
+        };
+        let admitted = rhizome_rooms::join::admit_signed(&one, join.clone())
+            .await
+            .unwrap();
+        let chain = one
+            .store()
+            .events(&admitted.before.auth_chain)
+            .await
+            .unwrap();
+        let answer = rhizome_rooms::join::RemoteJoin {
+            rules: join.rules(),
+            state: admitted
+                .before
+                .state
+                .iter()
+                .map(|event| event.pdu.clone())
+                .collect(),
+            auth_chain: chain.iter().map(|event| event.pdu.clone()).collect(),
+            event: join.clone(),
+        };
+        rhizome_rooms::join::adopt(&two, answer).await.unwrap();
+
+        let log = log_of(&one, &room).await;
+        let history: Vec<_> = log.iter().rev().skip(1).cloned().collect();
+        receive::backfilled(&two, &room, history, &Gathered::default())
+            .await
+            .unwrap();
+        assert_eq!(stored(&two, join.event_id()).await.depth, 100);
+        assert_eq!(stored(&two, deep.event_id()).await.depth, 99);
+        let ids: Vec<_> = log.iter().map(|pdu| pdu.event_id().to_owned()).collect();
+        assert_eq!(history_of(&two, &room).await, ids);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_forks_without_end_undoes_nothing_of_others() {
+    each(|[one, two, three]: [_; 3]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let mallory = join_via(&one, &two, &room, "@mallory:two").await.unwrap();
+        let trent = join_via(&one, &three, &room, "@trent:three").await.unwrap();
+        assert_eq!(carry(&one, &two, &trent).await, Received::Accepted);
+        // A loose end of somebody else that matters, and one of our own.
+        let name = serde_json::json!({ "membership": "join", "displayname": "Trent" });
+        let named = set(
+            &three,
+            &room,
+            "@trent:three",
+            "m.room.member",
+            "@trent:three",
+            name,
+        )
+        .await;
+        assert_eq!(carry(&three, &one, &named).await, Received::Accepted);
+        changed(&one, &room, "@alice:one", "@eve:two", Action::Ban).await;
+
+        let mut ends_seen = 0;
+        for n in 0..150 {
+            let draft = message(&room, "@mallory:two", &format!("{n}"));
+            let depth = (1 << 53) - 1 - n;
+            let fork = lying(&two, &room, &draft, &mallory, depth).await;
+            assert_eq!(receive(&one, &fork).await, Received::Accepted);
+            ends_seen = ends_seen.max(ends(&one, &room).await.len());
+        }
+        assert_eq!(ends_seen, 50, "they stay bounded");
+        let trents = content(&one, &room, "m.room.member", "@trent:three")
+            .await
+            .unwrap();
+        assert_eq!(trents["displayname"], "Trent");
+        let eves = content(&one, &room, "m.room.member", "@eve:two")
+            .await
+            .unwrap();
+        assert_eq!(eves["membership"], "ban");
+        // A few words of ours tie up what is left.
+        for _ in 0..4 {
+            say(&one, &room, "@alice:one", "enough").await;
+        }
+        assert_eq!(ends(&one, &room).await.len(), 1);
+    })
+    .await;
+}
