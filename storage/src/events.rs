@@ -272,7 +272,8 @@ impl Store {
         for (no, auth) in found {
             let auth: Arc<[EventNo]> = auth.into();
             // Without edges it is a create event, or one whose auth events may still come.
-            if !auth.is_empty() {
+            let names_none = |event: Arc<StoredEvent>| event.pdu.auth_events().is_empty();
+            if !auth.is_empty() || self.remembered_event(no).is_some_and(names_none) {
                 self.core.caches.auth.insert(no, auth.clone());
             }
             edges.insert(no, auth);

@@ -11,11 +11,15 @@ use crate::{
     scenario::{AuthTrick, Count, Scenario, Step},
 };
 
-/// SplitMix64: a seed names a room for good.
-struct Dice(u64);
+/// SplitMix64: a seed names a room for good. Bytes go first, if there are any: a fuzzer's.
+struct Dice<'a>(u64, &'a [u8]);
 
-impl Dice {
+impl Dice<'_> {
     fn roll(&mut self, sides: usize) -> usize {
+        if let Some((first, rest)) = self.1.split_first() {
+            self.1 = rest;
+            return usize::from(*first) % sides;
+        }
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -31,16 +35,20 @@ impl Dice {
 const USERS: [&str; 5] = [ALICE, BOB, CARL, DORA, "@eve:five.org"];
 
 /// What a random room is made of.
-struct Maker {
-    dice: Dice,
+struct Maker<'a> {
+    dice: Dice<'a>,
     version: u32,
     /// Only what ruma reads as we do.
     tame: bool,
 }
 
-impl Maker {
-    fn scenario(version: &'static str, seed: u64) -> Scenario {
-        let mut dice = Dice(seed);
+/// The room that these bytes tell, and `seed` where they end.
+pub fn scenario(version: &'static str, seed: u64, bytes: &[u8]) -> Scenario {
+    Maker::scenario(version, Dice(seed, bytes))
+}
+
+impl<'a> Maker<'a> {
+    fn scenario(version: &'static str, mut dice: Dice<'a>) -> Scenario {
         let lively = dice.roll(4) > 0;
         let tame = dice.roll(4) > 0;
         let mut maker = Self {
@@ -186,7 +194,7 @@ fn play_all(version: &'static str) {
     let mut count = Count::default();
     let first_seed = version.parse::<u64>().unwrap() * 100_000_000;
     for seed in first_seed..first_seed + rooms() {
-        let scenario = Maker::scenario(version, seed);
+        let scenario = scenario(version, seed, &[]);
         let Ok(more) = scenario.play() else {
             panic!("seed {seed}: {}", scenario.shrink().tell());
         };

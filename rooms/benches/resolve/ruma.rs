@@ -127,13 +127,12 @@ impl Input {
             &self.maps,
             chains,
             |id| self.events.get(id).cloned(),
-            // What lies between them: each is in nobody's chain but its own here.
-            |conflicted| Some(self.between(conflicted.values().flatten().cloned().collect())),
+            |conflicted| Some(self.between(&conflicted.values().flatten().cloned().collect())),
         )
         .unwrap()
     }
 
-    fn between(&self, ends: HashSet<OwnedEventId>) -> EventIdSet<OwnedEventId> {
+    fn between(&self, ends: &HashSet<OwnedEventId>) -> EventIdSet<OwnedEventId> {
         let mut reaches: HashMap<OwnedEventId, bool> = HashMap::new();
         ends.iter()
             .flat_map(|end| self.chain(vec![end.clone()]))

@@ -365,6 +365,10 @@ async fn converge(servers: &[Rooms; 3], version: &str, seed: u64) {
             let at = dice.roll(under_way.len());
             let (from, to, id) = under_way.swap_remove(at);
             carry_all(&servers[from], &servers[to], &id).await;
+            if dice.roll(4) == 0 {
+                // Once more, at some other time.
+                under_way.push((from, to, id));
+            }
         }
     }
     while !under_way.is_empty() {
