@@ -108,6 +108,21 @@ impl Store {
         Ok(entries)
     }
 
+    /// What the states of a room take: how many entries the current one has, and the bytes of all stored
+    /// snapshots.
+    pub async fn state_size(&self, room: RoomNo) -> Result<(i64, i64)> {
+        let query = self
+            .sql(
+                "SELECT (SELECT COUNT(*) FROM current_state WHERE room = $1), \
+                 (SELECT CAST(COALESCE(SUM(LENGTH(body)), 0) AS BIGINT) FROM state_snapshot \
+                 WHERE room = $1)",
+            )
+            .bind(room.0);
+        let row = self.row(query).await?;
+        let row = row.ok_or_else(|| Error::broken("a count has no row"))?;
+        Ok((row.int(0)?, row.int(1)?))
+    }
+
     /// What differs: entry, event in `a`, event in `b`. Skips what the two share.
     pub async fn state_diff(&self, a: SnapshotNo, b: SnapshotNo) -> Result<Vec<StateDiff>> {
         if a == b {
