@@ -4,6 +4,7 @@
 //!
 //! `cargo bench -p rhizome-federation --bench join -- [members…] [--version 12] [--servers 10] [--changed 50]`
 #![allow(clippy::unwrap_used, clippy::print_stdout, dead_code, missing_docs)]
+#![allow(clippy::cast_precision_loss, reason = "a table of rounded numbers")]
 
 #[path = "../tests/it/crowd.rs"]
 mod crowd;
@@ -54,7 +55,7 @@ fn all(arguments: &[String]) {
     let mut rest = arguments.iter().filter(|argument| *argument != "--bench");
     while let Some(argument) = rest.next() {
         match options.iter_mut().find(|(name, _)| name == argument) {
-            Some((_, value)) => *value = rest.next().unwrap().clone(),
+            Some((_, value)) => value.clone_from(rest.next().unwrap()),
             None => sizes.push(argument.clone()),
         }
     }
@@ -62,7 +63,9 @@ fn all(arguments: &[String]) {
         sizes = ["1000", "10000", "100000"].map(ToOwned::to_owned).to_vec();
     }
     let [(_, version), (_, servers), (_, changed)] = &options;
-    println!("room version {version}, {servers} servers, {changed} % of the members with an older join");
+    println!(
+        "room version {version}, {servers} servers, {changed} % of the members with an older join"
+    );
     println!(
         "members | events | answer MiB | join s | CPU s | CPU µs/event | peak MiB | kept MiB | state bytes/event \
          | send µs, 10 members | here | ratio | /state CPU ms | peak MiB | /state_ids CPU ms | peak MiB"
@@ -225,7 +228,9 @@ async fn say(fed: &Federation, user: &OwnedUserId, room: &RoomId, number: usize)
         content: content.as_object().unwrap().clone(),
         redacts: None,
     };
-    local::send(fed, draft, SendOptions::default()).await.unwrap();
+    local::send(fed, draft, SendOptions::default())
+        .await
+        .unwrap();
 }
 
 /// One of the room's servers asks for the state at the newest event; the answer goes nowhere.
@@ -233,7 +238,11 @@ async fn serve(fed: &Federation, told: &Told, what: &str) -> Spent {
     let head = fed.store().room(&told.room_id).await.unwrap().unwrap();
     let event = &head.extremities[0].event_id;
     let (name, key) = crowd::server(0);
-    let room = told.room_id.as_str().replace('!', "%21").replace(':', "%3A");
+    let room = told
+        .room_id
+        .as_str()
+        .replace('!', "%21")
+        .replace(':', "%3A");
     let event = event.as_str().replace('$', "%24");
     let target = format!("/_matrix/federation/v1/{what}/{room}?event_id={event}");
     let signed = Signed::canonical("GET", &target, None);

@@ -119,24 +119,22 @@ pub(crate) async fn put(
 }
 
 /// Sends the finished event to `send_join` or `send_leave`: v2, or v1 where that doesn't exist. v1 answers
-/// come without their `[200, …]`.
+/// come without their `[200, …]`. The answer is some JSON.
 pub(crate) async fn submit(
     fed: &Federation,
     server: &ServerName,
     endpoint: &str,
     event: &Pdu,
     limits: Limits,
-) -> Result<Box<RawValue>, OutboundError> {
+) -> Result<Bytes, OutboundError> {
     let unusable = |error: serde_json::Error| OutboundError::Answer(error.to_string());
     match put(fed, server, &format!("v2/{endpoint}"), event, limits).await {
         Err(OutboundError::Remote(error)) if is_unknown_endpoint(&error) => {
             let answer = put(fed, server, &format!("v1/{endpoint}"), event, limits).await?;
-            let (_, body): (u16, Box<RawValue>) =
-                serde_json::from_slice(&answer).map_err(unusable)?;
-            Ok(body)
+            let (_, body): (u16, &RawValue) = serde_json::from_slice(&answer).map_err(unusable)?;
+            Ok(answer.slice_ref(body.get().as_bytes()))
         }
-        Ok(answer) => serde_json::from_slice(&answer).map_err(unusable),
-        Err(error) => Err(error),
+        answer => answer,
     }
 }
 

@@ -15,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules, draft::Draft};
 use rhizome_rooms::{
     join::{self as admission, RemoteJoin},
@@ -329,38 +330,32 @@ async fn through(
         max_body: ANSWER_BODY,
     };
     let answer = handshake::submit(fed, server, "send_join", &join, limits).await?;
-    let answer: Answer = serde_json::from_str(answer.get())
-        .map_err(|error| OutboundError::Answer(error.to_string()))?;
+    let answer = Answer::read(answer).await?;
     let (rules, join) = if template.room_version.is_some() {
         (rules, join)
     } else {
         of_unnamed_version(&answer.state, join)?
     };
     let event = countersigned(fed, rules, &join, answer.event).await;
-    let state = verify::batch(fed, rules, room_id, answer.state).await;
-    let auth_chain = verify::batch(fed, rules, room_id, answer.auth_chain).await;
-    admission::adopt(
-        fed.rooms(),
-        RemoteJoin {
-            rules,
-            state,
-            auth_chain,
-            event,
-        },
-    )
-    .await?;
+    let given = verify::pack(fed, rules, room_id, answer.state, answer.auth_chain).await;
+    let join = RemoteJoin {
+        rules,
+        given,
+        event,
+    };
+    admission::adopt(fed.rooms(), join).await?;
     Ok(())
 }
 
 /// A template that names no room version is of a room of version 1 or 2, whose events look alike: which,
 /// the create event tells.
 fn of_unnamed_version(
-    state: &[Box<RawValue>],
+    state: &[Bytes],
     join: Arc<Pdu>,
 ) -> Result<(&'static RoomRules, Arc<Pdu>), MatrixError> {
     let create = state
         .iter()
-        .filter_map(|raw| verify::parse(raw).ok())
+        .filter_map(|text| verify::parse_bytes(text).ok())
         .find(|event| event.get("type").and_then(Value::as_str) == Some("m.room.create"));
     let content = create.as_ref().and_then(|create| create.get("content"));
     let told = content
@@ -378,12 +373,44 @@ fn of_unnamed_version(
     }
 }
 
-/// What of a `send_join` answer matters.
-#[derive(Deserialize)]
+/// What of a `send_join` answer matters, as pieces of its text.
 struct Answer {
-    auth_chain: Vec<Box<RawValue>>,
-    state: Vec<Box<RawValue>>,
+    auth_chain: Vec<Bytes>,
+    state: Vec<Bytes>,
     event: Option<Box<RawValue>>,
+}
+
+impl Answer {
+    /// Takes the answer apart without reading the events. On the blocking pool: it may be large.
+    async fn read(text: Bytes) -> Result<Self, MatrixError> {
+        #[derive(Deserialize)]
+        struct Parts<'a> {
+            #[serde(borrow)]
+            auth_chain: Vec<&'a RawValue>,
+            #[serde(borrow)]
+            state: Vec<&'a RawValue>,
+            #[serde(borrow)]
+            event: Option<&'a RawValue>,
+        }
+        let read = move || {
+            let parts: Parts<'_> = serde_json::from_slice(&text)
+                .map_err(|error| OutboundError::Answer(error.to_string()))?;
+            let cut = |raws: Vec<&RawValue>| {
+                let pieces = raws.into_iter().map(|raw| raw.get().as_bytes());
+                pieces.map(|piece| text.slice_ref(piece)).collect()
+            };
+            Ok(Self {
+                auth_chain: cut(parts.auth_chain),
+                state: cut(parts.state),
+                event: parts.event.map(ToOwned::to_owned),
+            })
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        read.unwrap_or_else(|error| {
+            tracing::error!(%error, "reading an answer failed");
+            Err(MatrixError::internal())
+        })
+    }
 }
 
 /// Our join with the other server's signature, if it gave one that is right and the event is the same.
@@ -437,7 +464,7 @@ mod tests {
         ] {
             let create = json!({ "type": "m.room.create", "content": content });
             let state = [json!({ "type": "m.room.name" }), create]
-                .map(|event| RawValue::from_string(event.to_string()).unwrap());
+                .map(|event| Bytes::from(event.to_string()));
             let (rules, same) = of_unnamed_version(&state, Arc::clone(&join)).unwrap();
             assert_eq!((rules.id(), same.rules().id()), (version, version));
             assert_eq!(same.json(), join.json());

@@ -14,8 +14,9 @@ use ruma::{
     OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
     api::federation::membership::prepare_leave_event,
 };
+use serde::de::IgnoredAny;
 
-use crate::{Federation, MatrixError, handshake, join, local};
+use crate::{Federation, MatrixError, client::OutboundError, handshake, join, local};
 
 /// The time limit of one step with the other server: the user waits.
 const STEP_TIME: Duration = Duration::from_secs(8);
@@ -155,13 +156,9 @@ async fn reject(
         Membership::Leave,
         content,
     )?;
-    handshake::submit(
-        fed,
-        server,
-        "send_leave",
-        &event,
-        handshake::step(STEP_TIME),
-    )
-    .await?;
+    let limits = handshake::step(STEP_TIME);
+    let answer = handshake::submit(fed, server, "send_leave", &event, limits).await?;
+    serde_json::from_slice::<IgnoredAny>(&answer)
+        .map_err(|error| OutboundError::Answer(error.to_string()))?;
     Ok(event)
 }

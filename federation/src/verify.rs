@@ -4,13 +4,18 @@
 //! All keys of a batch are fetched first, in parallel; then the core checks each event. Large batches
 //! (the state of a room) are checked on the blocking pool, so that they don't stop the executor.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    sync::Arc,
+};
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use rhizome_protocol::{
     Object, Pdu, Rejection, RoomRules, canonical,
     receive::{self, Refusal},
 };
+use rhizome_rooms::packed::{Packed, PackedEvent, Part};
 use ruma::{OwnedEventId, OwnedServerName, RoomId};
 use serde_json::{Value, value::RawValue};
 
@@ -25,14 +30,20 @@ const MAX_SIGNATURES: usize = 4;
 const INLINE: usize = 8;
 /// How many events one blocking task checks.
 const CHUNK: usize = 256;
+/// How many such tasks of one answer there are at a time.
+const AT_ONCE: usize = 8;
 
 /// What became of one received event.
 pub(crate) type Checked = Result<Arc<Pdu>, Rejection>;
 
 /// Parses one received event strictly; nothing of it is believed yet.
 pub(crate) fn parse(raw: &RawValue) -> Result<Object, Rejection> {
-    canonical::parse_object(raw.get().as_bytes())
-        .map_err(|error| Rejection::new("PDU format", error.to_string()))
+    parse_bytes(raw.get().as_bytes())
+}
+
+/// [`parse`], of text that is no value of its own.
+pub(crate) fn parse_bytes(text: &[u8]) -> Result<Object, Rejection> {
+    canonical::parse_object(text).map_err(|error| Rejection::new("PDU format", error.to_string()))
 }
 
 /// The id that an event would have, if its format is right. For naming events that were refused.
@@ -107,7 +118,7 @@ pub(crate) async fn batch(
             }
         }
     };
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     let mut passed = Vec::with_capacity(parsed.len());
     for checked in objects(fed, rules, parsed).await {
         match checked {
@@ -151,32 +162,43 @@ fn check(rules: &'static RoomRules, object: Object, keys: &Gathered) -> Checked 
     }
 }
 
+/// The keys that are needed, and at what time at the latest.
+type Latest = BTreeMap<(OwnedServerName, String), i64>;
+
 /// The keys that the signatures of these events name, each once.
 fn wanted(rules: &RoomRules, objects: &[Object]) -> Vec<Wanted> {
-    let mut keys: BTreeMap<(OwnedServerName, String), i64> = BTreeMap::new();
+    let mut keys = Latest::new();
     for object in objects {
-        let made_at = object
-            .get("origin_server_ts")
-            .and_then(Value::as_i64)
-            .unwrap_or(0);
-        let made_at = receive::keys_valid_at(rules, made_at);
-        for server in receive::servers_to_sign(rules, object) {
-            let signatures = object
-                .get("signatures")
-                .and_then(|all| all.get(server.as_str()))
-                .and_then(Value::as_object);
-            for key_id in signatures
-                .into_iter()
-                .flat_map(|by_key| by_key.keys())
-                .take(MAX_SIGNATURES)
-            {
-                let latest = keys
-                    .entry((server.clone(), key_id.clone()))
-                    .or_insert(made_at);
-                *latest = made_at.max(*latest);
-            }
+        add_wanted(rules, object, &mut keys);
+    }
+    listed(keys)
+}
+
+fn add_wanted(rules: &RoomRules, object: &Object, keys: &mut Latest) {
+    let made_at = object
+        .get("origin_server_ts")
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
+    let made_at = receive::keys_valid_at(rules, made_at);
+    for server in receive::servers_to_sign(rules, object) {
+        let signatures = object
+            .get("signatures")
+            .and_then(|all| all.get(server.as_str()))
+            .and_then(Value::as_object);
+        for key_id in signatures
+            .into_iter()
+            .flat_map(|by_key| by_key.keys())
+            .take(MAX_SIGNATURES)
+        {
+            let latest = keys
+                .entry((server.clone(), key_id.clone()))
+                .or_insert(made_at);
+            *latest = made_at.max(*latest);
         }
     }
+}
+
+fn listed(keys: Latest) -> Vec<Wanted> {
     keys.into_iter()
         .map(|((server, key_id), valid_at)| Wanted {
             server,
@@ -184,6 +206,96 @@ fn wanted(rules: &RoomRules, objects: &[Object]) -> Vec<Wanted> {
             valid_at,
         })
         .collect()
+}
+
+/// [`objects`] for the state and the auth chain of a room, as pieces of one answer's text: those that pass,
+/// packed. However many they are, few are parsed at a time, on the blocking pool.
+pub(crate) async fn pack(
+    fed: &Federation,
+    rules: &'static RoomRules,
+    room: &RoomId,
+    state: Vec<Bytes>,
+    auth_chain: Vec<Bytes>,
+) -> Packed {
+    let (state, auth_chain) = each_once(state, auth_chain);
+    // Each server is asked once for all the keys that the whole answer needs, so it is read twice.
+    let mut keys = Latest::new();
+    for texts in [&state, &auth_chain] {
+        let read = move |texts: Vec<Bytes>| {
+            let mut keys = Latest::new();
+            for object in texts.iter().filter_map(|text| parse_bytes(text).ok()) {
+                add_wanted(rules, &object, &mut keys);
+            }
+            keys
+        };
+        let take = |part: Latest| {
+            for (key, at) in part {
+                let latest = keys.entry(key).or_insert(at);
+                *latest = at.max(*latest);
+            }
+        };
+        in_chunks(texts, read, take).await;
+    }
+    let keys = Arc::new(prefetch(fed, &listed(keys)).await);
+    let mut packed = Packed::new(rules, room);
+    for (texts, part) in [(state, Part::State), (auth_chain, Part::AuthChain)] {
+        let keys = Arc::clone(&keys);
+        let check = move |texts: Vec<Bytes>| {
+            let parsed = texts.iter().filter_map(|text| parse_bytes(text).ok());
+            let checked = parsed.map(|object| Ok(PackedEvent::of(&*check(rules, object, &keys)?)));
+            checked.collect::<Vec<Result<PackedEvent, Rejection>>>()
+        };
+        let take = |checked: Vec<Result<PackedEvent, Rejection>>| {
+            for event in checked {
+                match event {
+                    Ok(event) if event.room_id() != room => {
+                        tracing::info!(event = %event.id(), %room, "dropped an event of another room");
+                    }
+                    Ok(event) => packed.add(event, part),
+                    Err(rejection) => tracing::info!(%room, %rejection, "dropped a received event"),
+                }
+            }
+        };
+        in_chunks(&texts, check, take).await;
+    }
+    packed
+}
+
+/// The texts without those that came before: auth chains have much of the state once more.
+fn each_once(state: Vec<Bytes>, auth_chain: Vec<Bytes>) -> (Vec<Bytes>, Vec<Bytes>) {
+    let mut seen = HashSet::new();
+    let mut once = |texts: Vec<Bytes>| {
+        let fresh = texts.into_iter().filter(|text| seen.insert(text.clone()));
+        fresh.collect::<Vec<_>>()
+    };
+    (once(state), once(auth_chain))
+}
+
+/// Does `work` for chunks of the texts on the blocking pool, a few at a time, and gives what comes of each
+/// to `take`, in order.
+async fn in_chunks<T: Send + 'static>(
+    texts: &[Bytes],
+    work: impl Fn(Vec<Bytes>) -> T + Clone + Send + 'static,
+    mut take: impl FnMut(T),
+) {
+    let mut chunks = texts.chunks(CHUNK);
+    let mut working = VecDeque::new();
+    loop {
+        while working.len() < AT_ONCE
+            && let Some(chunk) = chunks.next()
+        {
+            let (chunk, work) = (chunk.to_vec(), work.clone());
+            working.push_back(tokio::task::spawn_blocking(move || work(chunk)));
+        }
+        let Some(next) = working.pop_front() else {
+            return;
+        };
+        match next.await {
+            Ok(done) => take(done),
+            // The core doesn't panic; if it did, these events are refused and the others stand.
+            Err(error) => tracing::error!(%error, "checking received events failed"),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub mod create;
 pub mod error;
 pub mod join;
 pub mod membership;
+pub mod packed;
 pub mod plan;
 mod queue;
 pub mod read;

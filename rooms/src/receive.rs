@@ -32,7 +32,7 @@ use crate::{
 };
 use gather::Gather;
 
-pub(crate) use outliers::store_outliers;
+pub(crate) use outliers::{Outcome, store_outliers};
 pub use {
     backfill::{Backfilled, backfilled},
     outliers::{Outliers, outliers},

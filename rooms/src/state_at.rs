@@ -11,10 +11,9 @@ mod meeting;
 mod merge;
 mod resolved;
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use rhizome_storage::{EventNo, KeyNo, RoomHead, SnapshotNo, StoredEvent};
-use ruma::OwnedEventId;
 
 use crate::{Rooms, error::Result};
 
@@ -31,29 +30,53 @@ pub async fn events_at(rooms: &Rooms, at: SnapshotNo) -> Result<Vec<Arc<StoredEv
     Ok(rooms.store().events_by_no(&nos).await?)
 }
 
-/// What `/state`, `/state_ids` and `send_join` answer: the state before an event, and its auth chain.
+/// How many events' auth events are looked up at once.
+const CHUNK: usize = 1_000;
+
+/// What `/state`, `/state_ids` and `send_join` answer: the state before an event, and its auth chain. As
+/// numbers: of a large room the events themselves are loaded piece by piece.
 #[derive(Debug, Clone)]
 pub struct StateBefore {
     /// The state events.
-    pub state: Vec<Arc<StoredEvent>>,
+    pub state: Vec<EventNo>,
     /// The auth chain of those, without those themselves unless one is in another's chain.
-    pub auth_chain: Vec<OwnedEventId>,
+    pub auth_chain: Vec<EventNo>,
 }
 
 /// The state before a stored event, with its auth chain. `None` if the state there isn't known
 /// (an outlier).
 pub async fn before(rooms: &Rooms, event: &StoredEvent) -> Result<Option<StateBefore>> {
-    let state = match event.state_before {
-        Some(at) => events_at(rooms, at).await?,
+    let entries = match event.state_before {
+        Some(at) => rooms.store().state_all(at).await?,
         None if event.pdu.prev_events().is_empty() => Vec::new(),
         None => return Ok(None),
     };
-    let ids: Vec<OwnedEventId> = state
-        .iter()
-        .map(|event| event.pdu.event_id().to_owned())
-        .collect();
-    let auth_chain = rooms.store().auth_chain(&ids).await?;
-    Ok(Some(StateBefore { state, auth_chain }))
+    let mut state: Vec<EventNo> = entries.into_iter().map(|(_, event)| event).collect();
+    // Stored one after the other, they are read quickest so.
+    state.sort_unstable();
+    let mut chain = HashSet::new();
+    for part in state.chunks(CHUNK) {
+        chain.extend(rooms.store().auth_chain_nos(part).await?);
+    }
+    Ok(Some(StateBefore {
+        state,
+        auth_chain: sorted(chain),
+    }))
+}
+
+/// The auth chain of any event, without itself.
+pub async fn auth_chain(rooms: &Rooms, event: &StoredEvent) -> Result<Vec<EventNo>> {
+    let first = rooms.store().event_nos(event.pdu.auth_events()).await?;
+    let first: Vec<EventNo> = first.into_values().collect();
+    let mut chain = rooms.store().auth_chain_nos(&first).await?;
+    chain.extend(first);
+    Ok(sorted(chain))
+}
+
+fn sorted(nos: HashSet<EventNo>) -> Vec<EventNo> {
+    let mut nos: Vec<EventNo> = nos.into_iter().collect();
+    nos.sort_unstable();
+    nos
 }
 
 /// What the states of a room's snapshots resolve to, told as the difference from the first of them: entries

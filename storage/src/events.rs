@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use rhizome_protocol::visibility::HistoryVisibility;
-use rhizome_protocol::{Pdu, RoomRules};
+use rhizome_protocol::{Membership, Pdu, RoomRules};
 use ruma::{EventId, OwnedEventId};
 use sqlx::any::AnyRow;
 
@@ -130,6 +130,38 @@ impl Store {
             for row in self.rows(query).await? {
                 found.push((EventNo(row.int(0)?), row.id(1)?));
             }
+        }
+        Ok(found)
+    }
+
+    /// What stored member events say; those that say nothing are left out. Reads no more of them than that.
+    pub(crate) async fn memberships_told(
+        &self,
+        nos: &[EventNo],
+    ) -> Result<HashMap<EventNo, Membership>> {
+        let mut found = HashMap::with_capacity(nos.len());
+        let mut left = Vec::new();
+        for no in nos {
+            match self.remembered_event(*no) {
+                Some(event) => found.extend(event.pdu.membership().map(|told| (*no, told))),
+                None => left.push(no.0),
+            }
+        }
+        if left.is_empty() {
+            return Ok(found);
+        }
+        let query = self
+            .sql(
+                "SELECT no, json FROM event WHERE no IN \
+                 (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
+            )
+            .bind(json_numbers(left));
+        for row in self.rows(query).await? {
+            let no = EventNo(row.int(0)?);
+            let event: MemberEvent = serde_json::from_str(&row.raw(1)?)?;
+            let told = event.content.membership;
+            let told = told.as_str().and_then(Membership::parse);
+            found.extend(told.map(|told| (no, told)));
         }
         Ok(found)
     }
@@ -419,6 +451,18 @@ impl Store {
             .insert(event.pdu.event_id().to_owned(), event.no);
         Ok(caches.events.get_or_insert(event.no, event, 1))
     }
+}
+
+/// As much of a stored event as tells a membership. A redaction leaves it.
+#[derive(serde::Deserialize)]
+struct MemberEvent {
+    content: MemberContent,
+}
+
+#[derive(serde::Deserialize)]
+struct MemberContent {
+    #[serde(default)]
+    membership: serde_json::Value,
 }
 
 /// Events by id, for [`event_of`].

@@ -64,6 +64,7 @@ mod rooms;
 mod scratch;
 mod settings;
 mod state;
+mod texts;
 mod tokens;
 mod transactions;
 mod uia;

@@ -8,8 +8,11 @@ use ruma::{
     api::federation::membership::{create_join_event, prepare_join_event},
 };
 
-use super::{member, v1, wire::Writer};
-use crate::{Federation, MatrixError, RawJson, Ruma};
+use super::{
+    member, v1,
+    wire::{Streamed, Writer},
+};
+use crate::{Federation, MatrixError, Ruma};
 
 /// `GET /_matrix/federation/v1/make_join/{roomId}/{userId}`
 pub(super) async fn make_join(
@@ -34,24 +37,25 @@ pub(super) async fn make_join(
 pub(super) async fn send_join(
     State(fed): State<Federation>,
     Ruma { who, req }: Ruma<create_join_event::v2::Request>,
-) -> Result<RawJson, MatrixError> {
-    accept(&fed, &who, req).await
+) -> Result<Streamed, MatrixError> {
+    let answer = accept(&fed, &who, req).await?;
+    answer.finish(fed.store()).await
 }
 
 /// `PUT /_matrix/federation/v1/send_join/{roomId}/{eventId}`: the same answer inside `[200, …]`.
 pub(super) async fn send_join_v1(
     State(fed): State<Federation>,
     Ruma { who, req }: Ruma<v1::SendJoin>,
-) -> Result<RawJson, MatrixError> {
-    let RawJson(body) = accept(&fed, &who, req.0).await?;
-    Ok(RawJson([b"[200,", body.as_ref(), b"]"].concat().into()))
+) -> Result<Streamed, MatrixError> {
+    let answer = accept(&fed, &who, req.0).await?;
+    answer.within("[200,", "]").finish(fed.store()).await
 }
 
 async fn accept(
     fed: &Federation,
     origin: &ServerName,
     req: create_join_event::v2::Request,
-) -> Result<RawJson, MatrixError> {
+) -> Result<Writer, MatrixError> {
     let (head, admitted) = member::admit(
         fed,
         origin,
@@ -61,14 +65,12 @@ async fn accept(
         Membership::Join,
     )
     .await?;
-    let chain = fed.store().events(&admitted.before.auth_chain).await?;
     let servers = fed.store().joined_servers(head.room).await?;
-    let body = Writer::new()
+    Ok(Writer::new()
         .value("origin", &fed.server_name())?
         .value("members_omitted", &false)?
         .value("servers_in_room", &servers)?
-        .events("auth_chain", &chain)
-        .events("state", &admitted.before.state)
-        .event("event", &admitted.event.pdu);
-    Ok(body.finish())
+        .events("auth_chain", admitted.before.auth_chain)
+        .events("state", admitted.before.state)
+        .event("event", &admitted.event.pdu))
 }

@@ -11,52 +11,48 @@ use ruma::{
     },
 };
 
-use super::{guard, wire::Writer};
-use crate::{Federation, MatrixError, RawJson, Ruma};
+use super::{
+    guard,
+    wire::{Streamed, Writer},
+};
+use crate::{Federation, MatrixError, Ruma};
 
 /// `GET /_matrix/federation/v1/state/{roomId}`: the state before an event, with its auth chain.
 pub(super) async fn state(
     State(fed): State<Federation>,
     Ruma { who, req }: Ruma<get_room_state::v1::Request>,
-) -> Result<RawJson, MatrixError> {
+) -> Result<Streamed, MatrixError> {
     let before = state_before(&fed, &who, &req.room_id, &req.event_id).await?;
-    let chain = fed.store().events(&before.auth_chain).await?;
-    Ok(Writer::new()
-        .events("auth_chain", &chain)
-        .events("pdus", &before.state)
-        .finish())
+    Writer::new()
+        .events("auth_chain", before.auth_chain)
+        .events("pdus", before.state)
+        .finish(fed.store())
+        .await
 }
 
 /// `GET /_matrix/federation/v1/state_ids/{roomId}`: the same as ids.
 pub(super) async fn state_ids(
     State(fed): State<Federation>,
     Ruma { who, req }: Ruma<get_room_state_ids::v1::Request>,
-) -> Result<get_room_state_ids::v1::Response, MatrixError> {
+) -> Result<Streamed, MatrixError> {
     let before = state_before(&fed, &who, &req.room_id, &req.event_id).await?;
-    let ids = before
-        .state
-        .iter()
-        .map(|event| event.pdu.event_id().to_owned())
-        .collect();
-    Ok(get_room_state_ids::v1::Response::new(
-        before.auth_chain,
-        ids,
-    ))
+    Writer::new()
+        .ids("auth_chain_ids", before.auth_chain)
+        .ids("pdu_ids", before.state)
+        .finish(fed.store())
+        .await
 }
 
 /// `GET /_matrix/federation/v1/event_auth/{roomId}/{eventId}`: everything that an event rests on.
 pub(super) async fn event_auth(
     State(fed): State<Federation>,
     Ruma { who, req }: Ruma<get_event_authorization::v1::Request>,
-) -> Result<RawJson, MatrixError> {
+) -> Result<Streamed, MatrixError> {
     let head = guard::resident(&fed, &who, &req.room_id).await?;
     let event = guard::event(&fed, &head, &req.event_id).await?;
-    let chain = fed
-        .store()
-        .auth_chain(&[event.pdu.event_id().to_owned()])
-        .await?;
-    let chain = fed.store().events(&chain).await?;
-    Ok(Writer::new().events("auth_chain", &chain).finish())
+    let chain = state_at::auth_chain(fed.rooms(), &event).await?;
+    let answer = Writer::new().events("auth_chain", chain);
+    answer.finish(fed.store()).await
 }
 
 /// The state right before an event of the room, for a server that may know it.

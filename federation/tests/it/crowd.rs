@@ -124,9 +124,8 @@ impl Crowd {
         let implied = rules.format.room_id_is_create_hash;
         let mut maker = Maker {
             rules,
-            room_id: (!implied).then(|| {
-                RoomId::parse(format!("!{}:s0.crowd.example", self.name)).unwrap()
-            }),
+            room_id: (!implied)
+                .then(|| RoomId::parse(format!("!{}:s0.crowd.example", self.name)).unwrap()),
             servers: (0..self.servers).map(server).collect(),
             last: Vec::new(),
             depth: 0,
@@ -222,7 +221,13 @@ impl Told {
 
     /// What the description says besides the events, for another process.
     pub fn head(&self) -> Value {
-        json!([self.version, self.room_id, self.auth_events, self.last, self.depth])
+        json!([
+            self.version,
+            self.room_id,
+            self.auth_events,
+            self.last,
+            self.depth
+        ])
     }
 
     /// The inverse of [`Told::head`]: without events.
@@ -259,14 +264,8 @@ where
         of(&room).map_or_else(Response::default, |(_, body)| Response::new(body()))
     };
     let joins = Router::new()
-        .route(
-            "/_matrix/federation/v1/make_join/{room}/{user}",
-            get(make),
-        )
-        .route(
-            "/_matrix/federation/v2/send_join/{room}/{event}",
-            put(send),
-        );
+        .route("/_matrix/federation/v1/make_join/{room}/{user}", get(make))
+        .route("/_matrix/federation/v2/send_join/{room}/{event}", put(send));
     for index in 0..servers {
         let (name, key) = server(index);
         let valid_until = now() + 24 * 3_600_000;

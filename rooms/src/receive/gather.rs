@@ -13,6 +13,7 @@ use super::{Gathered, Need};
 use crate::{
     Rooms,
     error::Result,
+    packed::parents,
     state_at::{Fork, Resolved},
 };
 
@@ -54,7 +55,7 @@ pub(super) async fn gather(
     let no = known.map(|known| known.no);
 
     let mut need = Need::default();
-    let auth_events = auth_events_of(rooms, pdu, &HashMap::new()).await?;
+    let auth_events = auth_events_of(rooms, pdu).await?;
     let auth_events = match auth_events {
         Ok(events) => events,
         Err(missing) => {
@@ -126,24 +127,13 @@ pub(super) fn is_same(stored: &StoredEvent, room: RoomNo, pdu: &Pdu) -> bool {
 }
 
 /// The auth events that an event names (and the create event that it implies) with whether each was
-/// rejected; or those that we don't have. `at_hand` are some that aren't stored yet.
-pub(super) async fn auth_events_of(
+/// rejected; or those that we don't have.
+async fn auth_events_of(
     rooms: &Rooms,
     pdu: &Pdu,
-    at_hand: &HashMap<OwnedEventId, (Arc<Pdu>, bool)>,
 ) -> Result<Result<Vec<(Arc<Pdu>, bool)>, Vec<OwnedEventId>>> {
-    let mut ids: Vec<OwnedEventId> = pdu.auth_events().to_vec();
-    if let Some(create) = pdu.implied_create()
-        && !ids.contains(&create)
-    {
-        ids.push(create);
-    }
-    let absent: Vec<OwnedEventId> = ids
-        .iter()
-        .filter(|id| !at_hand.contains_key(*id))
-        .cloned()
-        .collect();
-    let stored = rooms.store().events(&absent).await?;
+    let ids = parents(pdu);
+    let stored = rooms.store().events(&ids).await?;
     let stored: HashMap<&EventId, &Arc<StoredEvent>> = stored
         .iter()
         .map(|event| (event.pdu.event_id(), event))
@@ -151,12 +141,9 @@ pub(super) async fn auth_events_of(
     let mut found = Vec::with_capacity(ids.len());
     let mut missing = Vec::new();
     for id in ids {
-        if let Some(event) = at_hand.get(&id) {
-            found.push(event.clone());
-        } else if let Some(event) = stored.get(&*id) {
-            found.push((event.pdu.clone(), event.status == Status::Rejected));
-        } else {
-            missing.push(id);
+        match stored.get(&*id) {
+            Some(event) => found.push((event.pdu.clone(), event.status == Status::Rejected)),
+            None => missing.push(id),
         }
     }
     Ok(if missing.is_empty() {

@@ -1,22 +1,35 @@
 //! Events without a place in the room's history.
+//!
+//! However many they are, they are parsed, checked and stored in batches: one batch is decided while the
+//! one before it is written. Of what is behind, only the outcome is kept, and a few parsed events that
+//! later ones name as auth events.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use rhizome_protocol::{Pdu, Rejection, RoomRules};
-use rhizome_storage::{CommitError, NewEvent, RoomNo, RoomWrite, Status};
-use ruma::{EventId, OwnedEventId, RoomId};
+use rhizome_protocol::{Pdu, Rejection, rules::EventIdFormat};
+use rhizome_storage::{
+    CommitError, EventNo, NewEvent, RoomNo, RoomWrite, Status, StoredEvent, Submitted,
+};
+use ruma::{OwnedEventId, RoomId};
 
 use super::{
-    gather::{allowed_by_auth_events, auth_events_of, is_same},
+    gather::{allowed_by_auth_events, is_same},
     only,
 };
-use crate::{Error, Rooms, error::Result, send::commit_error};
+use crate::{
+    Error, Rooms,
+    error::Result,
+    packed::{Packed, Text},
+    send::commit_error,
+};
 
 /// How many outliers go into one write set.
-const OUTLIER_BATCH: usize = 200;
+const BATCH: usize = 500;
+/// How many parsed auth events are kept for later batches.
+const AT_HAND: usize = 1_000;
 
 /// What became of a batch of outliers.
 #[derive(Debug, Clone, Default)]
@@ -37,109 +50,346 @@ pub async fn outliers(rooms: &Rooms, room_id: &RoomId, pdus: Vec<Arc<Pdu>>) -> R
         .room(room_id)
         .await?
         .ok_or_else(|| Error::UnknownRoom(room_id.to_owned()))?;
-    store_outliers(rooms, head.room, head.rules, room_id, pdus).await
+    let packed = Packed::of(head.rules, room_id, [], &pdus);
+    drop(pdus);
+    let outcome = store_outliers(rooms, head.room, &packed).await?;
+    let accepted = (0..packed.names().len())
+        .filter(|at| packed.is_given(*at) && outcome.accepted(*at).is_some())
+        .map(|at| packed.name(at).clone());
+    let name = |at: usize| packed.name(at).clone();
+    Ok(Outliers {
+        accepted: accepted.collect(),
+        rejected: (outcome.rejected.into_iter())
+            .map(|(at, rejection)| (name(at), rejection))
+            .collect(),
+        incomplete: (outcome.incomplete.into_iter())
+            .map(|(at, missing)| (name(at), missing.into_iter().map(name).collect()))
+            .collect(),
+    })
 }
 
+/// What became of the events of a [`Packed`], by their indexes there.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    fates: Vec<Option<Fate>>,
+    /// Of those that were given.
+    pub(crate) rejected: BTreeMap<usize, Rejection>,
+    pub(crate) incomplete: BTreeMap<usize, Vec<usize>>,
+}
+
+/// What became of a stored event.
+#[derive(Debug, Clone, Copy)]
+struct Fate {
+    no: EventNo,
+    rejected: bool,
+    /// Stored before: what the database has counts, not the text that was given.
+    before: bool,
+}
+
+impl Outcome {
+    /// The number of an event that is stored and allowed by its auth events.
+    pub(crate) fn accepted(&self, at: usize) -> Option<EventNo> {
+        self.fates[at]
+            .filter(|fate| !fate.rejected)
+            .map(|fate| fate.no)
+    }
+}
+
+/// Stores what was given, each event after its auth events.
 pub(crate) async fn store_outliers(
     rooms: &Rooms,
     room: RoomNo,
-    rules: &'static RoomRules,
-    room_id: &RoomId,
-    pdus: Vec<Arc<Pdu>>,
-) -> Result<Outliers> {
-    let store = rooms.store();
-    let mut report = Outliers::default();
-    let mut checked: HashMap<OwnedEventId, (Arc<Pdu>, bool)> = HashMap::new();
-    let ids: Vec<OwnedEventId> = pdus.iter().map(|pdu| pdu.event_id().to_owned()).collect();
-    let given: HashMap<&EventId, &Arc<Pdu>> =
-        pdus.iter().map(|pdu| (pdu.event_id(), pdu)).collect();
-    for event in store.events(&ids).await? {
-        let id = event.pdu.event_id().to_owned();
-        let given = given.get(&*id);
-        let taken = given.is_some_and(|pdu| !is_same(&event, room, pdu));
-        let rejected = taken || event.status == Status::Rejected;
-        if taken {
-            let rejection = Rejection::new("event id", "another event has this id");
-            report.rejected.insert(id.clone(), rejection);
-        } else if rejected {
-            let reason = event.reason.clone().unwrap_or_default();
-            report
-                .rejected
-                .insert(id.clone(), Rejection::new("rejected before", reason));
-        } else {
-            report.accepted.insert(id.clone());
-        }
-        checked.insert(id, (event.pdu.clone(), rejected));
+    packed: &Packed,
+) -> Result<Outcome> {
+    let mut storing = Storing {
+        rooms,
+        room,
+        packed,
+        outcome: Outcome {
+            fates: vec![None; packed.names().len()],
+            rejected: BTreeMap::new(),
+            incomplete: BTreeMap::new(),
+        },
+        at_hand: Parsed::new(),
+        under_way: None,
+    };
+    storing.look_up().await?;
+    let mut order = packed.parents_first();
+    order.retain(|at| storing.outcome.fates[*at].is_none());
+    for batch in order.chunks(BATCH) {
+        storing.take(batch).await?;
     }
-    let mut fresh: Vec<NewEvent> = Vec::new();
-    for pdu in parents_first(pdus) {
-        let id = pdu.event_id().to_owned();
-        if checked.contains_key(&id) || pdu.room_id() != room_id || pdu.rules() != rules {
-            continue;
-        }
-        let auth_events = match auth_events_of(rooms, &pdu, &checked).await? {
-            Ok(events) => events,
-            Err(missing) => {
-                report.incomplete.insert(id, missing);
+    storing.settle().await?;
+    Ok(storing.outcome)
+}
+
+struct Storing<'a> {
+    rooms: &'a Rooms,
+    room: RoomNo,
+    packed: &'a Packed,
+    outcome: Outcome,
+    at_hand: Parsed,
+    /// The batch that is being written, with its events' indexes.
+    under_way: Option<(Vec<usize>, Vec<NewEvent>, Submitted)>,
+}
+
+/// An event of a batch before it is decided.
+struct Undecided {
+    at: usize,
+    text: Text,
+    parents: Vec<usize>,
+}
+
+/// Where a batch finds an auth event of an earlier one.
+enum Source {
+    Parsed(Arc<Pdu>),
+    Text(Text),
+}
+
+/// Parsed events by their indexes.
+type Parsed = HashMap<usize, Arc<Pdu>>;
+
+/// The decision on an event.
+type Decided = (usize, Arc<Pdu>, Option<Rejection>);
+
+impl Storing<'_> {
+    /// What of all this is stored already.
+    async fn look_up(&mut self) -> Result<()> {
+        let store = self.rooms.store();
+        let indexes: Vec<usize> = (0..self.packed.names().len()).collect();
+        for (ids, indexes) in self.packed.names().chunks(BATCH).zip(indexes.chunks(BATCH)) {
+            let nos = store.event_nos(ids).await?;
+            if nos.is_empty() {
                 continue;
             }
-        };
-        let mut event = NewEvent::outlier(store.next_event_no().await?, pdu.clone());
-        let rejected = match allowed_by_auth_events(&pdu, &auth_events) {
-            Ok(()) => {
-                report.accepted.insert(id.clone());
-                false
-            }
-            Err(rejection) => {
-                event.status = Status::Rejected;
-                event.reason = Some(rejection.to_string());
-                report.rejected.insert(id.clone(), rejection);
-                true
-            }
-        };
-        checked.insert(id, (pdu, rejected));
-        fresh.push(event);
-    }
-    while !fresh.is_empty() {
-        let rest = fresh.split_off(fresh.len().min(OUTLIER_BATCH));
-        let batch = std::mem::replace(&mut fresh, rest);
-        store_batch(rooms, room, batch).await?;
-    }
-    Ok(report)
-}
-
-/// Stores a batch; what another task stored in between is left out.
-async fn store_batch(rooms: &Rooms, room: RoomNo, mut batch: Vec<NewEvent>) -> Result<()> {
-    loop {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        let write = RoomWrite {
-            room,
-            events: batch.clone(),
-            ..RoomWrite::default()
-        };
-        match rooms.store().commit(only(write)).await {
-            Ok(_) => return Ok(()),
-            Err(CommitError::DuplicateEvent { event_id, .. }) => {
-                let before = batch.len();
-                batch.retain(|event| event.pdu.event_id() != event_id);
-                if batch.len() == before {
-                    return Err(Error::Contended);
+            let known: Vec<EventNo> = nos.values().copied().collect();
+            let events = store.events_by_no(&known).await?;
+            let by_no: HashMap<EventNo, Arc<StoredEvent>> =
+                events.into_iter().map(|event| (event.no, event)).collect();
+            for (id, at) in ids.iter().zip(indexes) {
+                if let Some(event) = nos.get(id).and_then(|no| by_no.get(no)) {
+                    self.stored_before(*at, event)?;
                 }
             }
-            Err(error) => return Err(commit_error(error)),
+        }
+        Ok(())
+    }
+
+    fn stored_before(&mut self, at: usize, event: &StoredEvent) -> Result<()> {
+        let mut rejected = event.status == Status::Rejected;
+        if self.packed.is_given(at) {
+            if !self.is_same(at, event)? {
+                rejected = true;
+                let rejection = Rejection::new("event id", "another event has this id");
+                self.outcome.rejected.insert(at, rejection);
+            } else if rejected {
+                let reason = event.reason.clone().unwrap_or_default();
+                let rejection = Rejection::new("rejected before", reason);
+                self.outcome.rejected.insert(at, rejection);
+            }
+        }
+        self.outcome.fates[at] = Some(Fate {
+            no: event.no,
+            rejected,
+            before: true,
+        });
+        Ok(())
+    }
+
+    /// Whether a stored event is the one that was given. Only where servers choose ids is that a question.
+    fn is_same(&self, at: usize, event: &StoredEvent) -> Result<bool> {
+        if self.packed.rules().format.event_id != EventIdFormat::Explicit {
+            return Ok(true);
+        }
+        let Some(text) = self.packed.text(at) else {
+            return Ok(true);
+        };
+        let given = text.parse().map_err(Error::Forbidden)?;
+        Ok(is_same(event, self.room, &given))
+    }
+
+    /// Decides a batch and hands it to the commit queue, when the one before it is stored.
+    async fn take(&mut self, batch: &[usize]) -> Result<()> {
+        let undecided = self.complete(batch);
+        if undecided.is_empty() {
+            return Ok(());
+        }
+        let sources = self.sources(&undecided).await?;
+        let fates = &self.outcome.fates;
+        let rejected: HashSet<usize> = (undecided.iter())
+            .flat_map(|event| &event.parents)
+            .filter(|at| fates[**at].is_some_and(|fate| fate.rejected))
+            .copied()
+            .collect();
+        let deciding = tokio::task::spawn_blocking(move || decide(undecided, sources, rejected));
+        let (decided, parsed) = deciding.await.map_err(|error| {
+            tracing::error!(%error, "checking the auth events of received events failed");
+            Error::Contended
+        })??;
+        self.keep(parsed);
+        let nos = self.rooms.store().next_event_nos(decided.len()).await?;
+        let (mut indexes, mut events) = (Vec::new(), Vec::new());
+        for ((at, pdu, rejection), no) in decided.into_iter().zip(nos) {
+            let mut event = NewEvent::outlier(no, pdu);
+            self.outcome.fates[at] = Some(Fate {
+                no,
+                rejected: rejection.is_some(),
+                before: false,
+            });
+            if let Some(rejection) = rejection {
+                event.status = Status::Rejected;
+                event.reason = Some(rejection.to_string());
+                self.outcome.rejected.insert(at, rejection);
+            }
+            indexes.push(at);
+            events.push(event);
+        }
+        self.settle().await?;
+        let submitted = submit(self.rooms, self.room, events.clone()).await?;
+        self.under_way = Some((indexes, events, submitted));
+        Ok(())
+    }
+
+    /// Those of a batch whose auth events are all there. The others are incomplete.
+    fn complete(&mut self, batch: &[usize]) -> Vec<Undecided> {
+        let mut there = HashSet::new();
+        let mut complete = Vec::with_capacity(batch.len());
+        for at in batch {
+            let parents = self.packed.parents(*at);
+            let missing: Vec<usize> = parents
+                .iter()
+                .filter(|parent| self.outcome.fates[**parent].is_none() && !there.contains(*parent))
+                .copied()
+                .collect();
+            if !missing.is_empty() {
+                self.outcome.incomplete.insert(*at, missing);
+            } else if let Some(text) = self.packed.text(*at) {
+                there.insert(*at);
+                complete.push(Undecided {
+                    at: *at,
+                    text,
+                    parents: parents.to_vec(),
+                });
+            }
+        }
+        complete
+    }
+
+    /// The auth events that a batch needs and doesn't hold itself.
+    async fn sources(&self, batch: &[Undecided]) -> Result<HashMap<usize, Source>> {
+        let own: HashSet<usize> = batch.iter().map(|event| event.at).collect();
+        let mut sources = HashMap::new();
+        let mut stored: Vec<(usize, EventNo)> = Vec::new();
+        for at in batch.iter().flat_map(|event| &event.parents) {
+            if own.contains(at) || sources.contains_key(at) {
+                continue;
+            }
+            match (self.at_hand.get(at), self.outcome.fates[*at]) {
+                (Some(pdu), _) => drop(sources.insert(*at, Source::Parsed(pdu.clone()))),
+                (None, Some(fate)) if fate.before => stored.push((*at, fate.no)),
+                (None, _) => {
+                    let text = self.packed.text(*at);
+                    sources.extend(text.map(|text| (*at, Source::Text(text))));
+                }
+            }
+        }
+        let nos: Vec<EventNo> = stored.iter().map(|(_, no)| *no).collect();
+        let events = self.rooms.store().events_by_no(&nos).await?;
+        for ((at, _), event) in stored.into_iter().zip(events) {
+            sources.insert(at, Source::Parsed(event.pdu.clone()));
+        }
+        Ok(sources)
+    }
+
+    /// Keeps what a batch had parsed as auth events, as far as there is room.
+    fn keep(&mut self, parsed: Parsed) {
+        if self.at_hand.len() + parsed.len() > AT_HAND {
+            self.at_hand.clear();
+        }
+        self.at_hand.extend(parsed.into_iter().take(AT_HAND));
+    }
+
+    /// Waits until the batch that is being written is stored. What another task stored in between is left
+    /// out of it.
+    async fn settle(&mut self) -> Result<()> {
+        let Some((indexes, mut events, mut submitted)) = self.under_way.take() else {
+            return Ok(());
+        };
+        let mut indexes: HashMap<OwnedEventId, usize> = (events.iter())
+            .map(|event| event.pdu.event_id().to_owned())
+            .zip(indexes)
+            .collect();
+        loop {
+            match submitted.await {
+                Ok(_) => return Ok(()),
+                Err(CommitError::DuplicateEvent { event_id, no, .. }) => {
+                    let Some(at) = indexes.remove(&event_id) else {
+                        return Err(Error::Contended);
+                    };
+                    if let Some(fate) = &mut self.outcome.fates[at] {
+                        fate.no = no;
+                    }
+                    events.retain(|event| event.pdu.event_id() != event_id);
+                }
+                Err(error) => return Err(commit_error(error)),
+            }
+            if events.is_empty() {
+                return Ok(());
+            }
+            submitted = submit(self.rooms, self.room, events.clone()).await?;
         }
     }
 }
 
-/// Auth events before what they allow. Events in a circle (which hashes make impossible) are dropped.
-fn parents_first(pdus: Vec<Arc<Pdu>>) -> Vec<Arc<Pdu>> {
-    order_by(pdus, |pdu| {
-        let mut parents = pdu.auth_events().to_vec();
-        parents.extend(pdu.implied_create());
-        parents
-    })
+async fn submit(rooms: &Rooms, room: RoomNo, events: Vec<NewEvent>) -> Result<Submitted> {
+    let write = RoomWrite {
+        room,
+        events,
+        ..RoomWrite::default()
+    };
+    let submitted = rooms.store().submit(only(write)).await;
+    submitted.map_err(commit_error)
+}
+
+/// Checks each event of a batch against its auth events (step 4); with the auth events, parsed, that were
+/// looked at.
+fn decide(
+    batch: Vec<Undecided>,
+    sources: HashMap<usize, Source>,
+    mut rejected: HashSet<usize>,
+) -> Result<(Vec<Decided>, Parsed)> {
+    let mut parsed = Parsed::with_capacity(sources.len());
+    for (at, source) in sources {
+        let pdu = match source {
+            Source::Parsed(pdu) => pdu,
+            Source::Text(text) => text.parse().map_err(Error::Forbidden)?,
+        };
+        parsed.insert(at, pdu);
+    }
+    let mut own = Parsed::with_capacity(batch.len());
+    let mut decided = Vec::with_capacity(batch.len());
+    for event in batch {
+        let pdu = event.text.parse().map_err(Error::Forbidden)?;
+        let mut auth_events = Vec::with_capacity(event.parents.len());
+        for at in event.parents {
+            let found = match own.get(&at) {
+                // Later batches may want it as well.
+                Some(parent) => parsed.entry(at).or_insert_with(|| parent.clone()).clone(),
+                None => match parsed.get(&at) {
+                    Some(parent) => parent.clone(),
+                    None => continue,
+                },
+            };
+            auth_events.push((found, rejected.contains(&at)));
+        }
+        let rejection = allowed_by_auth_events(&pdu, &auth_events).err();
+        if rejection.is_some() {
+            rejected.insert(event.at);
+        }
+        own.insert(event.at, pdu.clone());
+        decided.push((event.at, pdu, rejection));
+    }
+    Ok((decided, parsed))
 }
 
 /// Parents, as `parents_of` names them, before their children; each event once.

@@ -1,7 +1,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use rhizome_protocol::{
-    Membership,
+    Membership, Pdu,
     draft::{Draft, Place},
     sign,
 };
@@ -9,6 +9,7 @@ use rhizome_rooms::{
     Error, create,
     join::{self, RemoteJoin},
     membership::{self, Action},
+    packed::Packed,
     plan::Preset,
     read,
     receive::{self, Gathered, Received},
@@ -113,44 +114,26 @@ async fn an_answer_that_makes_no_room_is_refused() {
         );
         let event = Arc::new(event.unwrap());
         let admitted = join::admit_signed(&one, event.clone()).await.unwrap();
-        let state: Vec<_> = admitted
-            .before
-            .state
-            .iter()
-            .map(|event| event.pdu.clone())
-            .collect();
-        let chain = one
-            .store()
-            .events(&admitted.before.auth_chain)
-            .await
-            .unwrap();
-        let chain: Vec<_> = chain.iter().map(|event| event.pdu.clone()).collect();
-        let answer = || RemoteJoin {
+        let (state, chain) = told(&one, &admitted.before).await;
+        let answer = |state: &[Arc<Pdu>], chain: &[Arc<Pdu>]| RemoteJoin {
             rules: template.rules,
-            state: state.clone(),
-            auth_chain: chain.clone(),
+            given: Packed::of(template.rules, &room, state, chain),
             event: event.clone(),
         };
-
-        let mut headless = answer();
-        headless
-            .state
-            .retain(|pdu| !pdu.is_state("m.room.create", ""));
+        let without = |kind: &str| {
+            let mut state = state.clone();
+            state.retain(|pdu| !pdu.is_state(kind, ""));
+            state
+        };
+        let headless = answer(&without("m.room.create"), &chain);
         let refused = join::adopt(&two, headless).await.unwrap_err();
         assert!(matches!(refused, Error::BadState(_)), "{refused}");
 
-        let mut gappy = answer();
-        gappy.auth_chain.clear();
-        gappy
-            .state
-            .retain(|pdu| !pdu.is_state("m.room.power_levels", ""));
+        let gappy = answer(&without("m.room.power_levels"), &[]);
         let refused = join::adopt(&two, gappy).await.unwrap_err();
         assert!(matches!(refused, Error::Forbidden(_)), "{refused}");
 
-        let mut closed = answer();
-        closed
-            .state
-            .retain(|pdu| !pdu.is_state("m.room.join_rules", ""));
+        let closed = answer(&without("m.room.join_rules"), &chain);
         let refused = join::adopt(&two, closed).await.unwrap_err();
         assert!(matches!(refused, Error::Forbidden(_)), "{refused}");
         assert!(
@@ -158,7 +141,7 @@ async fn an_answer_that_makes_no_room_is_refused() {
             "what was stored on the way is no room yet"
         );
 
-        join::adopt(&two, answer()).await.unwrap();
+        join::adopt(&two, answer(&state, &chain)).await.unwrap();
         assert_eq!(current(&one, &room).await, current(&two, &room).await);
     })
     .await;
@@ -336,7 +319,7 @@ async fn a_hole_is_bridged_by_the_state_after_it_and_filled_later() {
             .await
             .unwrap()
             .unwrap();
-        let state: Vec<_> = state.state.iter().map(|event| event.pdu.clone()).collect();
+        let (state, _) = told(&one, &state).await;
         let prev = pdu(&one, &topic).await;
         let mut gathered = Gathered::default();
         gathered
@@ -407,7 +390,7 @@ async fn what_comes_after_its_children_is_no_loose_end() {
         let first = stored(&one, &old).await;
         let prev = first.pdu.prev_events()[0].clone();
         let state = state_at::before(&one, &first).await.unwrap().unwrap();
-        let state: Vec<_> = state.state.iter().map(|event| event.pdu.clone()).collect();
+        let (state, _) = told(&one, &state).await;
         let mut gathered = Gathered::default();
         gathered
             .states_after
@@ -474,7 +457,7 @@ async fn history_without_a_state_before_it_needs_one() {
 
         let third = stored(&one, &said[2]).await;
         let state = state_at::before(&one, &third).await.unwrap().unwrap();
-        let state: Vec<_> = state.state.iter().map(|event| event.pdu.clone()).collect();
+        let (state, _) = told(&one, &state).await;
         let states_after = HashMap::from([(said[2].clone(), state_after(&state, &third.pdu))]);
         let gathered = Gathered { states_after };
         let report = receive::backfilled(&two, &room, some, &gathered)

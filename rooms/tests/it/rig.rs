@@ -12,12 +12,14 @@ use rhizome_rooms::{
     Error, Rooms, create,
     join::{self, RemoteJoin},
     membership::{self, Action, Change},
+    packed::Packed,
     plan::{CreateRoom, Preset},
     receive::{self, Gathered, Received},
     send::{self, SendOptions, Sent},
+    state_at::StateBefore,
 };
 use rhizome_storage::{
-    Direction, EntryKind, HistoryToken, Pos, Store, StoredEvent, testing::TestDatabase,
+    Direction, EntryKind, EventNo, HistoryToken, Pos, Store, StoredEvent, testing::TestDatabase,
 };
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
@@ -206,20 +208,23 @@ pub async fn join_via(
     .unwrap();
     let event = Arc::new(event);
     let admitted = join::admit_signed(resident, event.clone()).await?;
-    let chain = resident.store().events(&admitted.before.auth_chain).await?;
+    let (state, chain) = told(resident, &admitted.before).await;
     let join = RemoteJoin {
         rules: template.rules,
-        state: admitted
-            .before
-            .state
-            .iter()
-            .map(|event| event.pdu.clone())
-            .collect(),
-        auth_chain: chain.iter().map(|event| event.pdu.clone()).collect(),
+        given: Packed::of(template.rules, room, &state, &chain),
         event,
     };
     let stored = join::adopt(joiner, join).await?;
     Ok(stored.pdu.event_id().to_owned())
+}
+
+/// The events of what `send_join` and `/state` answer: state and auth chain.
+pub async fn told(rooms: &Rooms, before: &StateBefore) -> (Vec<Arc<Pdu>>, Vec<Arc<Pdu>>) {
+    let load = async |nos: &[EventNo]| {
+        let events = rooms.store().events_by_no(nos).await.unwrap();
+        events.iter().map(|event| event.pdu.clone()).collect()
+    };
+    (load(&before.state).await, load(&before.auth_chain).await)
 }
 
 pub async fn stored(rooms: &Rooms, id: &EventId) -> Arc<StoredEvent> {

@@ -1,5 +1,6 @@
 //! What a write set's rows need to know and its transaction should not have to look up.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use rhizome_protocol::Membership;
@@ -8,9 +9,12 @@ use ruma::{OwnedServerName, ServerName, UserId};
 
 use crate::db::{Columns as _, hex, json_numbers};
 use crate::{
-    CommitError, Error, Extremity, Fact, NewEvent, Result, RoomNo, RoomWrite, ServerNo, SetNo,
-    StateChange, Store, UserNo, WriteSet,
+    CommitError, Error, EventNo, Extremity, Fact, NewEvent, Result, RoomNo, RoomWrite, ServerNo,
+    SetNo, StateChange, Store, UserNo, WriteSet,
 };
+
+/// How many changes of state are looked up at once.
+const CHANGES: usize = 1_000;
 
 /// Beside a [`WriteSet`], index for index.
 #[derive(Debug, Default)]
@@ -62,10 +66,9 @@ pub(super) async fn gather(store: &Store, set: &WriteSet) -> Result<Gathered, Co
 async fn gather_room(store: &Store, write: &RoomWrite) -> Result<GatheredRoom> {
     let mut gathered = GatheredRoom::default();
     if let Some(current) = &write.current {
-        for change in &current.changes {
-            gathered
-                .members
-                .push(member_change(store, write, change).await?);
+        for changes in current.changes.chunks(CHANGES) {
+            let members = member_changes(store, write, changes).await?;
+            gathered.members.extend(members);
         }
     }
     for event in &write.events {
@@ -102,40 +105,80 @@ pub(super) fn extremity(event: &NewEvent) -> Extremity {
     }
 }
 
-async fn member_change(
+/// Whose memberships these changes are, and what those become.
+async fn member_changes(
     store: &Store,
     write: &RoomWrite,
-    change: &StateChange,
-) -> Result<Option<MemberChange>> {
-    let key = store.key(change.key).await?;
-    if key.kind != "m.room.member" {
-        return Ok(None);
-    }
+    changes: &[StateChange],
+) -> Result<Vec<Option<MemberChange>>> {
+    let nos: Vec<_> = changes.iter().map(|change| change.key).collect();
+    let keys = store.keys(&nos).await?;
     // A state key that is no user id can't be anybody's membership.
-    let Ok(user) = <&UserId>::try_from(key.key.as_str()) else {
-        return Ok(None);
-    };
-    let membership = match change.new {
-        None => None,
-        Some(no) => match write.events.iter().find(|event| event.no == no) {
-            Some(event) => event.pdu.membership(),
-            None => store
-                .event_by_no(no)
-                .await?
-                .and_then(|event| event.pdu.membership()),
-        },
-    };
-    let user_no = store.user_no(user).await?;
-    let server = store.server_nos(&[user.server_name()]).await?;
-    let names = &store.core.caches.server_names;
-    if let Some(no) = server.first().filter(|no| names.get(no).is_none()) {
-        names.insert(*no, user.server_name().to_owned());
+    let users: Vec<Option<&UserId>> = keys
+        .iter()
+        .map(|key| match key.kind.as_str() {
+            "m.room.member" => <&UserId>::try_from(key.key.as_str()).ok(),
+            _ => None,
+        })
+        .collect();
+    let memberships = memberships(store, write, changes, &users).await?;
+    let named: Vec<&UserId> = users.iter().copied().flatten().collect();
+    let servers = numbers_of_servers(store, &named).await?;
+    let mut numbers = store.user_nos(&named).await?.into_iter();
+    let mut members = Vec::with_capacity(changes.len());
+    for (change, user) in changes.iter().zip(users) {
+        let Some((user, no)) = user.and_then(|user| Some((user, numbers.next()?))) else {
+            members.push(None);
+            continue;
+        };
+        let told = change.new.and_then(|new| memberships.get(&new).copied());
+        let server = servers.get(user.server_name()).copied();
+        members.push(Some(MemberChange {
+            user: no,
+            server: server.unwrap_or_default(),
+            membership: told.unwrap_or(Membership::Leave),
+        }));
     }
-    Ok(Some(MemberChange {
-        user: user_no,
-        server: server.first().copied().unwrap_or_default(),
-        membership: membership.unwrap_or(Membership::Leave),
-    }))
+    Ok(members)
+}
+
+/// What the events that users' entries change to say of them.
+async fn memberships(
+    store: &Store,
+    write: &RoomWrite,
+    changes: &[StateChange],
+    users: &[Option<&UserId>],
+) -> Result<HashMap<EventNo, Membership>> {
+    let own: HashMap<EventNo, &NewEvent> =
+        write.events.iter().map(|event| (event.no, event)).collect();
+    let mut found = HashMap::new();
+    let mut stored = Vec::new();
+    for (change, _) in changes.iter().zip(users).filter(|(_, user)| user.is_some()) {
+        let Some(no) = change.new else { continue };
+        match own.get(&no) {
+            Some(event) => found.extend(event.pdu.membership().map(|told| (no, told))),
+            None => stored.push(no),
+        }
+    }
+    found.extend(store.memberships_told(&stored).await?);
+    Ok(found)
+}
+
+/// The numbers of the users' servers, whose names are remembered for [`super::publish`].
+async fn numbers_of_servers<'a>(
+    store: &Store,
+    users: &[&'a UserId],
+) -> Result<HashMap<&'a ServerName, ServerNo>> {
+    let names: HashSet<&ServerName> = users.iter().map(|user| user.server_name()).collect();
+    let names: Vec<&ServerName> = names.into_iter().collect();
+    let nos = store.server_nos(&names).await?;
+    let remembered = &store.core.caches.server_names;
+    for (name, no) in names.iter().zip(&nos) {
+        if remembered.get(no).is_none() {
+            remembered.insert(*no, (*name).to_owned());
+        }
+    }
+    Ok(names.into_iter().zip(nos).collect())
 }
 
 /// The interned set of these servers.
