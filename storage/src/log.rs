@@ -126,6 +126,13 @@ impl Store {
     /// Forgets what the entries, made by other processes, have changed.
     async fn absorb(&self, entries: &[Arc<Entry>]) -> Result<()> {
         let caches = &self.core.caches;
+        let create = self.known_key("m.room.create", "").await?;
+        let live: HashSet<EventNo> = (entries.iter())
+            .filter_map(|entry| match &entry.kind {
+                EntryKind::Event { event, .. } => Some(event.no),
+                _ => None,
+            })
+            .collect();
         let mut redacted = Vec::new();
         for entry in entries {
             match &entry.kind {
@@ -133,10 +140,21 @@ impl Store {
                     caches.rooms.remove(room);
                     redacted.extend(event.pdu.redacts().map(ToOwned::to_owned));
                 }
-                EntryKind::State { room, member, .. } => {
+                EntryKind::State {
+                    room,
+                    key,
+                    new,
+                    member,
+                    ..
+                } => {
                     caches.rooms.remove(room);
                     if let Some((user, _)) = member {
                         caches.memberships.remove(user);
+                        caches.joined_servers.remove(room);
+                    }
+                    if new.is_some_and(|new| Some(*key) == create && !live.contains(&new)) {
+                        // The state of a room that the other process has joined: given, not told.
+                        caches.memberships.clear();
                         caches.joined_servers.remove(room);
                     }
                 }

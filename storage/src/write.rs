@@ -35,6 +35,10 @@ pub struct RoomWrite {
     pub snapshots: Vec<NewSnapshot>,
     /// The new current state; bumps the state version.
     pub current: Option<CurrentState>,
+    /// More that `current` changes, without positions of their own: the state of a room that we have just
+    /// come into, which no reader has seen before and which everybody who has come in reads as a whole.
+    /// They take effect at the write set's last position in this room; a live event must be there.
+    pub given: Vec<StateChange>,
     /// Exactly these become the forward extremities. Otherwise they merge: each accepted live event
     /// takes the place of its `prev_events`.
     pub reset_extremities: Option<Vec<EventNo>>,

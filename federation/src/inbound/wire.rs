@@ -249,7 +249,8 @@ mod tests {
 
     #[tokio::test]
     async fn members_are_separated() {
-        let store = TestDatabase::sqlite().open().await;
+        let database = TestDatabase::sqlite();
+        let store = database.open().await;
         let answer = || {
             Writer::new()
                 .events("state", Vec::new())
@@ -271,7 +272,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_fails_before_the_first_byte_is_an_error_and_later_a_broken_answer() {
-        let store = TestDatabase::sqlite().open().await;
+        let database = TestDatabase::sqlite();
+        let store = database.open().await;
         // Such an event isn't stored.
         let missing = vec![EventNo(77)];
         let early = Writer::new().events("state", missing.clone());
@@ -281,7 +283,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_fails_later_breaks_off() {
-        let store = TestDatabase::sqlite().open().await;
+        let database = TestDatabase::sqlite();
+        let store = database.open().await;
         let key = KeyPair::from_seed("a", &[1; 32]).unwrap();
         let here = server_name!("a.example").to_owned();
         let rooms = Rooms::new(store.clone(), here, Arc::new(key));

@@ -12,7 +12,7 @@ use rhizome_storage::{
     CommitError, CurrentState, EventNo, KeyNo, NewEvent, NewRoom, Placement, RoomHead, RoomNo,
     RoomWrite, StateChange, StoredEvent, WriteSet,
 };
-use ruma::RoomId;
+use ruma::{RoomId, UserId};
 
 use super::stored;
 use crate::{
@@ -108,6 +108,8 @@ pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> 
 #[derive(Default)]
 struct Given {
     map: BTreeMap<KeyNo, EventNo>,
+    /// Which entries readers must be told of: those of local users, and the one that says it's all new.
+    told: HashSet<KeyNo>,
     /// What of it the join and its place in history depend on.
     by_key: HashMap<StateKey, Arc<Pdu>>,
 }
@@ -162,6 +164,9 @@ async fn store_given(rooms: &Rooms, room: RoomNo, join: &Pdu, given: &Packed) ->
         let keys = store.key_nos(&names).await?;
         for ((at, name, no), key) in accepted.into_iter().zip(keys) {
             state.map.insert(key, no);
+            if is_told(rooms, name) {
+                state.told.insert(key);
+            }
             if looked_at.contains(name)
                 && let Some(text) = given.text(at)
             {
@@ -171,6 +176,16 @@ async fn store_given(rooms: &Rooms, room: RoomNo, join: &Pdu, given: &Packed) ->
         }
     }
     Ok(state)
+}
+
+/// Whether a change of this entry gets a position although nobody here has seen the room before.
+fn is_told(rooms: &Rooms, entry: &StateKey) -> bool {
+    let user = <&UserId>::try_from(entry.key.as_str());
+    match entry.kind.as_str() {
+        "m.room.create" => entry.key.is_empty(),
+        "m.room.member" => user.is_ok_and(|user| rooms.is_local(user)),
+        _ => false,
+    }
 }
 
 /// The entries of the state before the join that matter for it by themselves.
@@ -209,24 +224,27 @@ async fn link(
     head: &RoomHead,
     event: &Arc<Pdu>,
     no: EventNo,
-    given: &Given,
+    state: &Given,
 ) -> Result<RoomWrite> {
     let store = rooms.store();
-    let visibility = given
+    let visibility = state
         .by_key
         .get(&StateKey::new("m.room.history_visibility", ""))
         .map(|event| event.content());
-    let before = snapshot_of(rooms, head, &given.map).await?;
+    let before = snapshot_of(rooms, head, &state.map).await?;
     let key = store
         .key_no("m.room.member", event.sender().as_str())
         .await?;
     let after = before.with(store, head.room, key, no).await?;
-    let changes = after
+    // A room that nobody here has seen is read as a whole by whoever comes in: told one by one, its members
+    // would only push out of the log's tail what everybody else is reading.
+    let fresh = head.snapshot.is_none();
+    let (given, changes) = after
         .diff_from(store, head.snapshot)
         .await?
         .into_iter()
         .map(|(key, old, new)| StateChange { key, old, new })
-        .collect();
+        .partition(|change| fresh && change.key != key && !state.told.contains(&change.key));
     let current = after
         .snapshot
         .map(|snapshot| CurrentState { snapshot, changes });
@@ -241,6 +259,7 @@ async fn link(
         }],
         snapshots: after.new,
         current,
+        given,
         reset_extremities: Some(vec![no]),
         ..RoomWrite::default()
     })

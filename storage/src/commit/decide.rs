@@ -199,6 +199,13 @@ fn check_room(write: &RoomWrite, known: &Known) -> Result<(), CommitError> {
         }
         (None, None) | (Some(_), Some(_)) => return Err(CommitError::RoomExists(write.room)),
     };
+    if !write.given.is_empty()
+        && (write.current.is_none() || !write.events.iter().any(NewEvent::is_live))
+    {
+        return Err(CommitError::Store(Error::broken(
+            "given state must come with a live event and a current state",
+        )));
+    }
     match write.expect {
         Some(expect) if expect != version => Err(CommitError::StateMoved {
             room: write.room,

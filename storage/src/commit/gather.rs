@@ -28,10 +28,19 @@ pub(super) struct Gathered {
 pub(super) struct GatheredRoom {
     /// Per state change: whose membership it is and becomes.
     pub(super) members: Vec<Option<MemberChange>>,
+    /// The same of [`RoomWrite::given`].
+    pub(super) given: Vec<Option<MemberChange>>,
     /// Per event: where it goes.
     pub(super) sets: Vec<Option<Destinations>>,
     /// The extremities that it begins anew with.
     pub(super) reset: Option<Vec<Extremity>>,
+}
+
+impl GatheredRoom {
+    /// All memberships that change.
+    pub(super) fn all_members(&self) -> impl Iterator<Item = &MemberChange> {
+        self.members.iter().chain(&self.given).flatten()
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +79,10 @@ async fn gather_room(store: &Store, write: &RoomWrite) -> Result<GatheredRoom> {
             let members = member_changes(store, write, changes).await?;
             gathered.members.extend(members);
         }
+    }
+    for changes in write.given.chunks(CHANGES) {
+        let members = member_changes(store, write, changes).await?;
+        gathered.given.extend(members);
     }
     for event in &write.events {
         gathered.sets.push(match &event.send_to {

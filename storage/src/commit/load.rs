@@ -270,7 +270,7 @@ async fn find_members(
     let mut wanted: BTreeSet<(UserNo, RoomNo)> = BTreeSet::new();
     for (_, job) in accepted {
         for (write, gathered) in job.set.rooms.iter().zip(&job.gathered.rooms) {
-            let members = gathered.members.iter().flatten();
+            let members = gathered.all_members();
             wanted.extend(members.map(|member| (member.user, write.room)));
         }
         for (fact, room) in job.set.facts.iter().zip(&job.gathered.fact_rooms) {

@@ -26,12 +26,16 @@ impl Maker<'_> {
             }
             _ => None,
         });
+        let given = self.given();
         let mut rows = Vec::with_capacity(changes.len());
         let mut current: BTreeMap<(RoomNo, KeyNo), (Option<EventNo>, i64)> = BTreeMap::new();
         for (offset, (room, change, member)) in &changes {
             let user = member.map(|member| member.user);
             let what = member.map(|member| code(member.membership));
             rows.push((offset, room, change.key, change.old, change.new, user, what));
+            current.insert((*room, change.key), (change.new, *offset));
+        }
+        for (offset, (room, change, _)) in &given {
             current.insert((*room, change.key), (change.new, *offset));
         }
         self.after(
@@ -67,10 +71,39 @@ impl Maker<'_> {
             &gone,
             Uses::Rows,
         )?;
-        self.members(&changes, known)
+        self.members(changes.iter().chain(&given), known)
     }
 
-    pub(super) fn members(&mut self, changes: &[Change], known: &mut Known) -> Result<()> {
+    /// What is given without positions of its own, at the last offset of its write.
+    fn given(&self) -> Vec<Change> {
+        let mut last: BTreeMap<(usize, usize), i64> = BTreeMap::new();
+        for (offset, at) in self.planned(|planned| match planned {
+            Planned::Event { job, room, .. } | Planned::State { job, room, .. } => {
+                Some((*job, *room))
+            }
+            Planned::Fact { .. } => None,
+        }) {
+            last.insert(at, offset);
+        }
+        let mut given = Vec::new();
+        for (index, job) in self.accepted {
+            let writes = job.set.rooms.iter().zip(&job.gathered.rooms).enumerate();
+            for (room, (write, gathered)) in writes {
+                let offset = last.get(&(*index, room)).copied().unwrap_or_default();
+                let changes = write.given.iter().zip(&gathered.given);
+                given.extend(
+                    changes.map(|(change, member)| (offset, (write.room, *change, *member))),
+                );
+            }
+        }
+        given
+    }
+
+    fn members<'c>(
+        &mut self,
+        changes: impl Iterator<Item = &'c Change>,
+        known: &mut Known,
+    ) -> Result<()> {
         let mut members = Members {
             old: self.found.members.clone(),
             rows: BTreeMap::new(),

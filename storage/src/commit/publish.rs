@@ -165,7 +165,7 @@ fn forget(store: &Store, jobs: &[Job], written: &Written) {
             for new in &write.snapshots {
                 store.remember_snapshot(new.no, &new.nodes);
             }
-            for member in gathered.members.iter().flatten() {
+            for member in gathered.all_members() {
                 caches.memberships.remove(&member.user);
                 if member.membership != Membership::Join
                     || !is_joined(store, write.room, member.server)
