@@ -3,6 +3,9 @@
 //! nothing: the answer comes from a file which another process has made.
 //!
 //! `cargo bench -p rhizome-federation --bench join -- [members…] [--version 12] [--servers 10] [--changed 50]`
+//!
+//! `--postgres yes` uses the PostgreSQL that `RHIZOME_TEST_POSTGRES` names (`scripts/with-postgres` starts one);
+//! its own CPU and memory are not counted.
 #![allow(clippy::unwrap_used, clippy::print_stdout, dead_code, missing_docs)]
 #![allow(clippy::cast_precision_loss, reason = "a table of rounded numbers")]
 
@@ -42,7 +45,11 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
         Some("make") => make(&arguments[1..]),
-        Some("measure") => measure(Path::new(&arguments[1]), arguments[2].parse().unwrap()),
+        Some("measure") => measure(
+            Path::new(&arguments[1]),
+            arguments[2].parse().unwrap(),
+            arguments[3] == "yes",
+        ),
         _ => all(&arguments),
     }
 }
@@ -50,8 +57,13 @@ fn main() {
 /// Every size in processes of its own.
 fn all(arguments: &[String]) {
     let mut sizes = Vec::new();
-    let mut options = [("--version", "10"), ("--servers", "10"), ("--changed", "0")]
-        .map(|(name, value)| (name, value.to_owned()));
+    let mut options = [
+        ("--version", "10"),
+        ("--servers", "10"),
+        ("--changed", "0"),
+        ("--postgres", "no"),
+    ]
+    .map(|(name, value)| (name, value.to_owned()));
     let mut rest = arguments.iter().filter(|argument| *argument != "--bench");
     while let Some(argument) = rest.next() {
         match options.iter_mut().find(|(name, _)| name == argument) {
@@ -62,7 +74,7 @@ fn all(arguments: &[String]) {
     if sizes.is_empty() {
         sizes = ["1000", "10000", "100000"].map(ToOwned::to_owned).to_vec();
     }
-    let [(_, version), (_, servers), (_, changed)] = &options;
+    let [(_, version), (_, servers), (_, changed), (_, postgres)] = &options;
     println!(
         "room version {version}, {servers} servers, {changed} % of the members with an older join"
     );
@@ -81,7 +93,7 @@ fn all(arguments: &[String]) {
             assert!(made.unwrap().success());
         }
         let measured = Command::new(&own)
-            .args(["measure", at, servers])
+            .args(["measure", at, servers, postgres])
             .stderr(Stdio::inherit())
             .output()
             .unwrap();
@@ -109,13 +121,17 @@ fn make(arguments: &[String]) {
     fs::write(folder.join(format!("{what}.events")), events.to_string()).unwrap();
 }
 
-fn measure(folder: &Path, servers: usize) {
+fn measure(folder: &Path, servers: usize, postgres: bool) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .unwrap();
     runtime.block_on(async {
-        let database = TestDatabase::sqlite();
+        let database = if postgres {
+            TestDatabase::postgres().await
+        } else {
+            TestDatabase::sqlite()
+        };
         let store = Store::open(Options::new(database.url())).await.unwrap();
         run(folder, servers, &store).await;
         store.close().await;

@@ -2,14 +2,18 @@
 //!
 //! - `transport`: real sockets and TLS on 127.0.0.1 with a throwaway CA.
 //! - `rooms`, `doors`, `inbound`, `inbox`: stories of rooms on several servers (`world`), on both databases.
+//! - `large`: rooms of many members, made by `crowd`, on both databases.
 //! - `sender`: transactions over an in-process network, on both databases.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+#[allow(dead_code, reason = "the benchmark uses the rest")]
+mod crowd;
 mod doors;
 mod gaps;
 mod inbound;
 mod inbox;
+mod large;
 mod rooms;
 mod sender;
 mod support;

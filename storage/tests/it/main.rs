@@ -5,6 +5,7 @@
 mod commit;
 mod factory;
 mod facts;
+mod given;
 mod hostile;
 mod log;
 mod processes;
