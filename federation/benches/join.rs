@@ -16,7 +16,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -30,7 +33,7 @@ use rhizome_federation::{
 use rhizome_protocol::{Object, draft::Draft, sign::KeyPair};
 use rhizome_rooms::{Rooms, send::SendOptions};
 use rhizome_storage::{Options, Store, testing::TestDatabase};
-use ruma::{OwnedUserId, RoomId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt as _;
 use tower::ServiceExt as _;
@@ -79,7 +82,7 @@ fn all(arguments: &[String]) {
         "room version {version}, {servers} servers, {changed} % of the members with an older join"
     );
     println!(
-        "members | events | answer MiB | join s | CPU s | CPU µs/event | peak MiB | kept MiB | state bytes/event \
+        "members | events | answer MiB | join s | CPU s | CPU µs/event | peak MiB | kept MiB | slowest message meanwhile, ms | state bytes/event \
          | send µs, 10 members | here | ratio | /state CPU ms | peak MiB | /state_ids CPU ms | peak MiB"
     );
     let own = std::env::current_exe().unwrap();
@@ -167,8 +170,11 @@ async fn run(folder: &Path, servers: usize, store: &Store) {
         .parse()
         .unwrap();
     let cost = Cost::begin();
+    let meanwhile = tokio::spawn(chat(fed.clone(), user.clone(), small.room_id.clone()));
     enter(&large.room_id).await;
     let joined = cost.end();
+    JOINED.store(true, Ordering::Relaxed);
+    let waited = meanwhile.await.unwrap() * 1_000.0;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let kept = memory("VmRSS") - cost.rss;
     let no = store.room(&large.room_id).await.unwrap().unwrap().room;
@@ -190,13 +196,14 @@ async fn run(folder: &Path, servers: usize, store: &Store) {
     let state = serve(&fed, &large, "state").await;
     let ids = serve(&fed, &large, "state_ids").await;
     println!(
-        "{events} | {:.1} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} | {:.1} | {:.0} | {:.0} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0}",
+        "{events} | {:.1} | {:.2} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0} | {:.1} | {:.0} | {:.0} | {:.2} | {:.0} | {:.0} | {:.0} | {:.0}",
         size as f64 / 1_048_576.0,
         joined.wall,
         joined.cpu,
         joined.cpu * 1e6 / f64::from(events),
         joined.peak,
         kept,
+        waited,
         bytes as f64 / entries as f64,
         took[0],
         took[1],
@@ -247,6 +254,21 @@ async fn say(fed: &Federation, user: &OwnedUserId, room: &RoomId, number: usize)
     local::send(fed, draft, SendOptions::default())
         .await
         .unwrap();
+}
+
+static JOINED: AtomicBool = AtomicBool::new(false);
+
+/// Says something every now and then while the large room is joined; gives how long the slowest message
+/// took, in seconds.
+async fn chat(fed: Federation, user: OwnedUserId, room: OwnedRoomId) -> f64 {
+    let mut slowest: f64 = 0.0;
+    while !JOINED.load(Ordering::Relaxed) {
+        let start = Instant::now();
+        say(&fed, &user, &room, 0).await;
+        slowest = slowest.max(start.elapsed().as_secs_f64());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    slowest
 }
 
 /// One of the room's servers asks for the state at the newest event; the answer goes nowhere.
