@@ -9,6 +9,7 @@ use rhizome_protocol::{
 use rhizome_rooms::{
     Rooms,
     membership::Action,
+    packed::Packed,
     receive::{self, Gathered, Received},
 };
 use ruma::{OwnedEventId, RoomId};
@@ -103,20 +104,10 @@ async fn history_stays_above_what_follows_it_whatever_it_claims() {
         let admitted = rhizome_rooms::join::admit_signed(&one, join.clone())
             .await
             .unwrap();
-        let chain = one
-            .store()
-            .events(&admitted.before.auth_chain)
-            .await
-            .unwrap();
+        let (state, chain) = told(&one, &admitted.before).await;
         let answer = rhizome_rooms::join::RemoteJoin {
             rules: join.rules(),
-            state: admitted
-                .before
-                .state
-                .iter()
-                .map(|event| event.pdu.clone())
-                .collect(),
-            auth_chain: chain.iter().map(|event| event.pdu.clone()).collect(),
+            given: Packed::of(join.rules(), &room, &state, &chain),
             event: join.clone(),
         };
         rhizome_rooms::join::adopt(&two, answer).await.unwrap();
