@@ -1,10 +1,16 @@
 //! Users of ours are invited by other servers: the invite is checked, signed and kept
 //! (<https://spec.matrix.org/v1.19/server-server-api/#inviting-to-a-room>).
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use http::StatusCode;
 use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
-use rhizome_rooms::remote_invite;
+use rhizome_rooms::{
+    read,
+    receive::{Gathered, Received, receive},
+    remote_invite,
+};
 use ruma::{
     EventId, RoomId, RoomVersionId, ServerName,
     api::federation::membership::{RawStrippedState, create_invite},
@@ -95,8 +101,20 @@ async fn accept(
             tracing::warn!(%rejection, event = %pdu.event_id(), "an invite can't be signed");
             MatrixError::invalid_param(rejection.to_string())
         })?;
-    remote_invite::keep(fed.rooms(), &signed, stripped.into()).await?;
+    if !admitted(fed, &signed).await? {
+        remote_invite::keep(fed.rooms(), &signed, stripped.into()).await?;
+    }
     Ok(signed)
+}
+
+/// Whether the invite is part of a room that we are in: then the user may act on it at once. What we can't
+/// decide yet, or don't allow, is kept as an invite from outside; perhaps the others think that we have left.
+async fn admitted(fed: &Federation, signed: &Pdu) -> Result<bool, MatrixError> {
+    if !read::server_in_room(fed.rooms(), signed.room_id(), fed.server_name()).await? {
+        return Ok(false);
+    }
+    let outcome = receive(fed.rooms(), Arc::new(signed.clone()), &Gathered::default()).await?;
+    Ok(matches!(outcome, Received::Accepted | Received::Known))
 }
 
 /// The checks that keep us from signing what is no invite of ours.
