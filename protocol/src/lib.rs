@@ -20,6 +20,7 @@ pub mod auth;
 pub mod canonical;
 pub mod content;
 pub mod draft;
+pub mod explain;
 pub mod hash;
 pub mod pdu;
 pub mod power;

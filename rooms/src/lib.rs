@@ -23,6 +23,7 @@ mod ahead;
 mod chain;
 pub mod create;
 pub mod error;
+pub mod inspect;
 pub mod join;
 pub mod membership;
 pub mod packed;

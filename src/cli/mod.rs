@@ -4,6 +4,7 @@
 
 mod config;
 mod keys;
+mod room;
 mod serve;
 mod user;
 
@@ -37,6 +38,9 @@ enum Command {
     /// Manage users, also while the server runs
     #[command(subcommand)]
     User(UserCommand),
+    /// Look into rooms, also while the server runs
+    #[command(subcommand)]
+    Room(RoomCommand),
     /// Show or make the signing key
     Keys {
         #[command(subcommand)]
@@ -73,6 +77,40 @@ struct UserCreate {
     /// Make the user an administrator
     #[arg(long)]
     admin: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum RoomCommand {
+    /// Say what is stored of a room, and why it is so: its state, its refused events, its forks
+    Inspect(RoomInspect),
+}
+
+#[derive(Debug, Args)]
+struct RoomInspect {
+    /// The room's id, or an alias of this server
+    room: String,
+    /// Explain this event: what became of it, what it changed, how forks met in it
+    #[arg(long, value_name = "EVENT_ID", conflicts_with = "recompute")]
+    event: Option<String>,
+    /// How many generations of the graph to show before and after the event (or the heads)
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(..=1000))]
+    around: u16,
+    /// How many refused events and gaps to list
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(..=10000))]
+    limit: u16,
+    /// Draw the graph around the event (or the heads) for Graphviz: pipe it into `dot -Tsvg`
+    #[arg(long, conflicts_with_all = ["json", "recompute"])]
+    graphviz: bool,
+    /// With --graphviz: also draw auth events, dashed
+    #[arg(long, requires = "graphviz")]
+    auth: bool,
+    /// Compute every state of the room again, and say where the stored one is another; changes nothing,
+    /// ends with 1 if they disagree
+    #[arg(long)]
+    recompute: bool,
+    /// Write JSON, for programs
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -130,6 +168,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::User(UserCommand::Create(args)) => user::create(&load()?, args),
+        Command::Room(RoomCommand::Inspect(args)) => room::inspect(&load()?, args),
         Command::Keys { command } => keys::keys(&load()?, command.unwrap_or(KeysCommand::Show)),
         Command::Demo(args) if args.serve => {
             crate::logging::init(&Logging::default())?;
@@ -193,6 +232,19 @@ mod tests {
             panic!("not user create");
         };
         assert_eq!(args.name.as_deref(), Some("alice"));
+        for (line, fine) in [
+            (
+                "rhizome room inspect !a:b --graphviz --auth --event $x",
+                true,
+            ),
+            ("rhizome room inspect #a:b --recompute --json", true),
+            ("rhizome room inspect !a:b --auth", false),
+            ("rhizome room inspect !a:b --graphviz --json", false),
+            ("rhizome room inspect !a:b --around 1001", false),
+            ("rhizome room inspect", false),
+        ] {
+            assert_eq!(Cli::try_parse_from(line.split(' ')).is_ok(), fine, "{line}");
+        }
         assert!(args.password_stdin);
         assert!(
             Cli::try_parse_from([

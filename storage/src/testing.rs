@@ -10,7 +10,8 @@ use std::path::Path;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
-use crate::{Dialect, Options, Store};
+use crate::snapshot::{Loaded, derive};
+use crate::{Dialect, EventNo, KeyNo, Options, SnapshotNo, Store};
 
 /// Where the PostgreSQL for tests is named.
 pub const POSTGRES_VARIABLE: &str = "RHIZOME_TEST_POSTGRES";
@@ -97,6 +98,25 @@ impl TestDatabase {
             execute(server, format!("DROP SCHEMA {schema} CASCADE")).await;
         }
     }
+}
+
+/// Damages a stored snapshot: it then says what it said with `changes`. What shares nodes with it may become
+/// unreadable. Caches keep the truth, so open the store again.
+pub async fn spoil_snapshot(store: &Store, at: SnapshotNo, changes: &[(KeyNo, Option<EventNo>)]) {
+    let entries = store.state_all(at).await.expect("the snapshot is whole");
+    let mut entries: std::collections::BTreeMap<KeyNo, Option<EventNo>> = entries
+        .into_iter()
+        .map(|(key, event)| (key, Some(event)))
+        .collect();
+    entries.extend(changes.iter().copied());
+    let entries: Vec<_> = entries.into_iter().collect();
+    let nodes = derive(at, None, &entries, &Loaded::new()).expect("the keys are different");
+    let query = store
+        .sql("UPDATE state_snapshot SET body = UNHEX($1) WHERE no = $2")
+        .bind(crate::db::hex(&nodes.encode(at)))
+        .bind(at.0);
+    let touched = store.execute(query).await.expect("the row can be written");
+    assert_eq!(touched, 1, "the snapshot is stored");
 }
 
 async fn execute(server: &str, statement: String) {

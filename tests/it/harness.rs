@@ -81,6 +81,11 @@ impl Server {
         self.site.name()
     }
 
+    /// Where its database is.
+    pub(crate) fn database_url(&self) -> &str {
+        self.database.url()
+    }
+
     /// Makes an account and logs it in.
     pub(crate) async fn register(&self, name: &str) -> Person {
         Person::register(&self.http, &self.site.base(), name, PASSWORD)

@@ -8,5 +8,6 @@ mod bench;
 mod cli;
 mod demo;
 mod harness;
+mod inspect;
 mod serve;
 mod talk;

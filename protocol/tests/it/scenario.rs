@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use rhizome_protocol::{
     StateKey,
     auth::{authorize, check_auth_events},
+    explain::explain,
     resolve::{StateMap, resolve},
 };
 use ruma::OwnedEventId;
@@ -229,6 +230,10 @@ impl Player {
             return Ok(ours);
         }
         self.count.merges += 1;
+        let told = explain(room.rules, &forks, room).map_err(|missing| missing.to_string())?;
+        if !told.agrees || told.state != ours {
+            return Err(format!("the explanation is of another merge: {told:?}"));
+        }
         let text = |state: &StateMap| -> naive::State {
             let entry = |(key, id): (&StateKey, &OwnedEventId)| {
                 ((key.kind.clone(), key.key.clone()), id.to_string())

@@ -12,6 +12,7 @@
 mod creating;
 mod forks;
 mod hostile;
+mod inspecting;
 mod reading;
 mod remote;
 mod rig;
