@@ -5,7 +5,7 @@ use std::{
 
 use rhizome_protocol::{Pdu, StateKey, resolve};
 use rhizome_rooms::{
-    Error, Rooms,
+    Error, Rooms, inspect,
     membership::Action,
     receive::{self, Gathered, Received},
     send::{self, SendOptions},
@@ -410,6 +410,14 @@ async fn converge(servers: &[Rooms; 3], version: &str, seed: u64) {
         }
     }
     assert!(compared > all.len() / 2, "the story fell apart");
+    for server in servers {
+        let head = inspect::find(server.store(), room.as_str()).await.unwrap();
+        let done = inspect::recompute(server.store(), &head, |_| {})
+            .await
+            .unwrap();
+        let found = done.disagreement;
+        assert_eq!(found, None, "version {version}, seed {seed}");
+    }
     assert!(resolved > 2, "the story has no forks");
 }
 
