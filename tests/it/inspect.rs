@@ -50,8 +50,18 @@ async fn a_room_explains_itself() {
 
         let shown = inspect(&server, &[&alias]);
         assert!(shown.status.success(), "{}", text(&shown));
-        for part in [room.as_str(), "members    1 join", "events     accepted:", "heads      1", said.as_str()] {
-            assert!(text(&shown).contains(part), "{part} is missing in {}", text(&shown));
+        for part in [
+            room.as_str(),
+            "members    1 join",
+            "events     accepted:",
+            "heads      1",
+            said.as_str(),
+        ] {
+            assert!(
+                text(&shown).contains(part),
+                "{part} is missing in {}",
+                text(&shown)
+            );
         }
         let report = json_of(&inspect(&server, &[&room, "--json"]));
         assert_eq!(report["room_id"], room);
@@ -61,7 +71,11 @@ async fn a_room_explains_itself() {
         assert_eq!(report["event"]["type"], "m.room.message");
         assert_eq!(report["around"]["nodes"].as_array().unwrap().len(), 6);
         let shown = inspect(&server, &[&room, "--event", &said, "--around", "2"]);
-        assert!(text(&shown).contains(&format!("> {said}")), "{}", text(&shown));
+        assert!(
+            text(&shown).contains(&format!("> {said}")),
+            "{}",
+            text(&shown)
+        );
         let dot = inspect(&server, &[&room, "--graphviz"]);
         assert!(text(&dot).starts_with("digraph"), "{}", text(&dot));
 
