@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use rhizome_client_api as client_api;
 use rhizome_federation::{Federation, FederationConfig};
 use rhizome_rooms::Rooms;
+use rhizome_storage::collect::{self, Collecting};
 use rhizome_storage::{Options, Store};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -72,6 +73,12 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             async move { Ok(federation.run(stop.cancelled_owned()).await?) }
         });
     }
+
+    let collecting = store.clone();
+    tasks.supervise("snapshot collector", move |stop| {
+        let run = collect::run(collecting.clone(), Collecting::default(), stop);
+        async move { Ok(run.await?) }
+    });
 
     let connections = TaskTracker::new();
     let mut addresses = Vec::new();

@@ -13,6 +13,7 @@ pub struct Counters {
     wake_ups: AtomicU64,
     event_reads: AtomicU64,
     polls: AtomicU64,
+    collected: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -34,6 +35,8 @@ pub struct Counts {
     pub event_reads: u64,
     /// Looks for what other processes have committed: one small statement each, by the clock.
     pub polls: u64,
+    /// Snapshots of state that were deleted because nothing referred to them.
+    pub collected: u64,
 }
 
 impl std::ops::Sub for Counts {
@@ -49,6 +52,7 @@ impl std::ops::Sub for Counts {
             wake_ups: self.wake_ups - before.wake_ups,
             event_reads: self.event_reads - before.event_reads,
             polls: self.polls - before.polls,
+            collected: self.collected - before.collected,
         }
     }
 }
@@ -70,7 +74,8 @@ impl Counters {
         refused,
         wake_ups,
         event_reads,
-        polls
+        polls,
+        collected
     );
 
     /// The counts now; subtract two to get what happened between.
@@ -85,6 +90,7 @@ impl Counters {
             wake_ups: read(&self.wake_ups),
             event_reads: read(&self.event_reads),
             polls: read(&self.polls),
+            collected: read(&self.collected),
         }
     }
 }

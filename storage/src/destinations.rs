@@ -156,29 +156,6 @@ impl Store {
         }
         Ok(receipts)
     }
-
-    /// Takes or renews the lease on sending for `owner` until `until` (ms); says whether it has it.
-    pub async fn take_sender_lease(&self, owner: &str, now: i64, until: i64) -> Result<bool> {
-        let query = self
-            .sql(
-                "INSERT INTO sender_lease (id, owner, until) VALUES (1, $1, $3) \
-                 ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, until = excluded.until \
-                 WHERE sender_lease.owner = $1 OR sender_lease.until < $2",
-            )
-            .bind(owner.to_owned())
-            .bind(now)
-            .bind(until);
-        Ok(self.execute(query).await? > 0)
-    }
-
-    /// Gives the lease back, so that another process needn't wait for its end.
-    pub async fn release_sender_lease(&self, owner: &str) -> Result<()> {
-        let query = self
-            .sql("DELETE FROM sender_lease WHERE owner = $1")
-            .bind(owner.to_owned());
-        self.execute(query).await?;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -231,23 +208,6 @@ mod tests {
                     .unwrap()
                     .is_empty()
             );
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn the_lease_has_one_owner_at_a_time() {
-        each_database(async |store: Store| {
-            assert!(store.take_sender_lease("one", 0, 10).await.unwrap());
-            assert!(!store.take_sender_lease("two", 5, 15).await.unwrap());
-            assert!(store.take_sender_lease("one", 9, 20).await.unwrap());
-            assert!(!store.take_sender_lease("two", 20, 30).await.unwrap());
-            assert!(store.take_sender_lease("two", 21, 31).await.unwrap());
-            assert!(!store.take_sender_lease("one", 22, 40).await.unwrap());
-            store.release_sender_lease("one").await.unwrap();
-            assert!(!store.take_sender_lease("one", 22, 40).await.unwrap());
-            store.release_sender_lease("two").await.unwrap();
-            assert!(store.take_sender_lease("one", 22, 40).await.unwrap());
         })
         .await;
     }

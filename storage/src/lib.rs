@@ -25,10 +25,12 @@
 
 mod cache;
 pub mod clock;
+pub mod collect;
 mod commit;
 mod counters;
 mod db;
 mod dialect;
+mod duty;
 mod entry;
 pub mod ephemeral;
 mod error;
@@ -78,6 +80,7 @@ pub use counters::{Counters, Counts};
 pub use destinations::{DestinationState, OutboundReceipt};
 pub use devices::StoredDevice;
 pub use dialect::Dialect;
+pub use duty::Duty;
 pub use entry::{AccountData, Entry, EntryKind, Receipt, StoredEvent, TxnOwner};
 pub use ephemeral::Ephemeral;
 pub use error::{Error, Result};

@@ -10,7 +10,7 @@
 //! Everything here is pure. Functions that walk take the [`Nodes`] of all snapshots that they may
 //! meet; [`crate::state`] loads those first, level by level.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::{Error, EventNo, KeyNo, Result, RoomNo, SnapshotNo};
@@ -114,6 +114,16 @@ impl Nodes {
     /// How much room it takes in a cache.
     pub(crate) fn weight(&self) -> usize {
         self.nodes.len() + 1
+    }
+
+    /// The snapshots whose nodes these refer to, `no` itself left out.
+    pub(crate) fn refers_to(&self, no: SnapshotNo) -> BTreeSet<SnapshotNo> {
+        let slots = self.nodes.iter().flat_map(|node| &node.slots);
+        let children = slots.chain(&self.root).filter_map(|slot| match slot {
+            Slot::Child(at) => Some(at.snapshot),
+            Slot::Leaf(..) => None,
+        });
+        children.filter(|at| *at != no).collect()
     }
 }
 
@@ -469,7 +479,7 @@ mod tests {
 
     /// The differences by the plain way.
     fn plain_diff(a: &Map, b: &Map) -> Vec<(KeyNo, Option<EventNo>, Option<EventNo>)> {
-        let keys: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
+        let keys: BTreeSet<_> = a.keys().chain(b.keys()).collect();
         keys.into_iter()
             .map(|key| (*key, a.get(key).copied(), b.get(key).copied()))
             .filter(|(_, a, b)| a != b)

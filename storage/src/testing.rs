@@ -100,6 +100,11 @@ impl TestDatabase {
     }
 }
 
+/// Forgets every snapshot that is remembered, so that they are read from the database.
+pub fn forget_snapshots(store: &Store) {
+    store.core.caches.snapshots.clear();
+}
+
 /// Damages a stored snapshot: it then says what it said with `changes`. What shares nodes with it may become
 /// unreadable. Caches keep the truth, so open the store again.
 pub async fn spoil_snapshot(store: &Store, at: SnapshotNo, changes: &[(KeyNo, Option<EventNo>)]) {

@@ -46,6 +46,20 @@ pub struct RoomWrite {
     pub drop_extremities: Vec<EventNo>,
 }
 
+impl RoomWrite {
+    /// The snapshots that this refers to or builds on and doesn't bring itself.
+    pub(crate) fn outer_snapshots(&self) -> impl Iterator<Item = SnapshotNo> {
+        let of_events = self
+            .events
+            .iter()
+            .flat_map(|event| [event.state_before, event.state_after]);
+        let current = self.current.as_ref().map(|current| current.snapshot);
+        let parents = self.snapshots.iter().map(|new| new.parent);
+        let all = of_events.chain([current]).chain(parents).flatten();
+        all.filter(|no| self.snapshots.iter().all(|new| new.no != *no))
+    }
+}
+
 /// A room that we take part in from now on.
 #[derive(Debug, Clone)]
 pub struct NewRoom {
@@ -334,6 +348,15 @@ pub enum CommitError {
     /// The event that this was decided upon ([`RoomWrite::follows`]) was not stored: decide again.
     #[error("the event that this follows in room {0} was not stored")]
     Orphaned(RoomNo),
+    /// A snapshot that this refers to, or builds on, is not stored, nor written by this or an earlier write
+    /// set. It was collected because nothing referred to it for long: decide again, from what is there now.
+    #[error("the state snapshot {snapshot} of room {room}, which this builds on, is gone")]
+    SnapshotGone {
+        /// The room.
+        room: RoomNo,
+        /// The snapshot.
+        snapshot: SnapshotNo,
+    },
     /// The client transaction has its event already.
     #[error("the transaction was done before, as {event_id}")]
     DuplicateTxn {

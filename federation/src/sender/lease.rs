@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rhizome_storage::{Dialect, Error, Store};
+use rhizome_storage::{Dialect, Duty, Error, Store};
 use ring::rand::SecureRandom as _;
 use tokio::time::Instant;
 
@@ -53,7 +53,7 @@ impl Lease {
         let length = i64::try_from(LENGTH.as_millis()).unwrap_or(i64::MAX);
         let got = self
             .store
-            .take_sender_lease(&self.owner, wall, wall + length)
+            .take_duty(Duty::Sending, &self.owner, wall, wall + length)
             .await?;
         if got != self.until.is_some() {
             tracing::info!(
@@ -74,7 +74,7 @@ impl Lease {
     /// Gives it back.
     pub(crate) async fn release(&mut self) -> Result<(), Error> {
         if self.until.take().is_some() {
-            self.store.release_sender_lease(&self.owner).await?;
+            self.store.release_duty(Duty::Sending, &self.owner).await?;
         }
         Ok(())
     }

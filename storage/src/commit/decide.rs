@@ -1,7 +1,7 @@
 //! Which write sets of a group stand. In memory, under the rooms' locks, in the order of their coming:
 //! a later one sees what an earlier one of the same group has changed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName};
 
@@ -9,7 +9,8 @@ use super::Job;
 use super::gather::{GatheredRoom, extremity};
 use crate::account_data::GLOBAL;
 use crate::{
-    CommitError, Error, EventNo, Fact, NewEvent, Pos, RoomHead, RoomNo, RoomWrite, TxnKey, UserNo,
+    CommitError, Error, EventNo, Fact, NewEvent, Pos, RoomHead, RoomNo, RoomWrite, SnapshotNo,
+    TxnKey, UserNo,
 };
 
 /// What the database says about everything that the group touches.
@@ -33,6 +34,12 @@ pub(super) struct Known {
     /// Where the account data stands that is changed only as decided on; `None` once this group has
     /// written it.
     pub(super) data: HashMap<DataKey, Option<Pos>>,
+    /// Snapshots that are there: the rooms' current ones, those asked for, those of this group.
+    pub(super) snapshots: HashSet<SnapshotNo>,
+    /// Those of them that the collector has on its list.
+    pub(super) candidates: HashSet<SnapshotNo>,
+    /// Rooms in which something on that list is referred to again.
+    pub(super) revived: BTreeSet<RoomNo>,
     /// The numbers that the ids of rooms to create have already.
     pub(super) room_ids: HashMap<OwnedRoomId, RoomNo>,
 }
@@ -214,7 +221,19 @@ fn check_room(write: &RoomWrite, known: &Known) -> Result<(), CommitError> {
         None if write.current.is_some() && write.create.is_none() => Err(CommitError::Store(
             Error::broken("a change of state must say which version it was decided on"),
         )),
-        _ => Ok(()),
+        _ => check_snapshots(write, known),
+    }
+}
+
+/// Nothing may refer to nodes that aren't there: such a state could not be read any more.
+fn check_snapshots(write: &RoomWrite, known: &Known) -> Result<(), CommitError> {
+    let mut outer = write.outer_snapshots();
+    match outer.find(|no| !known.snapshots.contains(no)) {
+        None => Ok(()),
+        Some(snapshot) => Err(CommitError::SnapshotGone {
+            room: write.room,
+            snapshot,
+        }),
     }
 }
 
@@ -237,6 +256,15 @@ fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut Known) {
         };
         known.rooms.insert(write.room, Some(head));
     }
+    if write
+        .outer_snapshots()
+        .any(|no| known.candidates.contains(&no))
+    {
+        known.revived.insert(write.room);
+    }
+    known
+        .snapshots
+        .extend(write.snapshots.iter().map(|new| new.no));
     let Some(Some(head)) = known.rooms.get_mut(&write.room) else {
         return;
     };

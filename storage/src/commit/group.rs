@@ -206,6 +206,8 @@ pub(super) struct Statement {
     pub(super) uses: Uses,
     /// How many rows it must touch.
     pub(super) expect: Option<u64>,
+    /// What to do with the same rows when it touches fewer; without it, that is an error.
+    pub(super) otherwise: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,6 +228,7 @@ impl Statement {
             rows: json_rows(rows)?,
             uses,
             expect: None,
+            otherwise: None,
         })
     }
 }

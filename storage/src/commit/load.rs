@@ -12,7 +12,10 @@ use crate::db::{Columns as _, Tx, json_numbers, json_rows, json_texts};
 use crate::dialect::escaped;
 use crate::members::from_code;
 use crate::rooms::head_of;
-use crate::{Error, EventNo, Fact, NewEvent, Placement, Pos, RoomNo, Status, Store, UserNo};
+use crate::{
+    Error, EventNo, Fact, NewEvent, Placement, Pos, RoomNo, RoomWrite, SnapshotNo, Status, Store,
+    UserNo,
+};
 
 fn events_of(jobs: &[Job]) -> impl Iterator<Item = (RoomNo, &NewEvent)> {
     jobs.iter()
@@ -24,6 +27,7 @@ pub(super) async fn load(store: &Store, tx: &mut Tx, jobs: &[Job]) -> Result<Kno
     let mut known = Known::default();
     lock_rooms(store, tx, jobs, &mut known).await?;
     look_up(tx, jobs, &mut known).await?;
+    look_up_snapshots(tx, jobs, &mut known).await?;
     let new_rooms: Vec<&str> = jobs
         .iter()
         .flat_map(|job| &job.set.rooms)
@@ -122,6 +126,41 @@ async fn lock_rooms(
             None => None,
         };
         known.rooms.insert(RoomNo(row.int(0)?), head);
+    }
+    Ok(())
+}
+
+/// Whether the snapshots that the group builds on are there, and whether the collector has them on its list.
+/// Mostly they are the rooms' current ones, or new ones of this group: then there is nothing to ask.
+async fn look_up_snapshots(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<(), Trouble> {
+    let current = known.rooms.values().flatten();
+    known.snapshots = current.filter_map(|head| head.snapshot).collect();
+    let writes = || jobs.iter().flat_map(|job| &job.set.rooms);
+    let mut wanted: BTreeSet<SnapshotNo> = writes()
+        .flat_map(RoomWrite::outer_snapshots)
+        .filter(|no| !known.snapshots.contains(no))
+        .collect();
+    // What an earlier attempt has stored already is not written again, so it must be asked for.
+    if !jobs.iter().any(|job| job.maybe_done) {
+        for new in writes().flat_map(|write| &write.snapshots) {
+            wanted.remove(&new.no);
+        }
+    }
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let query = tx
+        .sql(
+            "SELECT s.no, c.no FROM state_snapshot s LEFT JOIN snapshot_candidate c ON c.no = s.no \
+             WHERE s.no IN (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
+        )
+        .bind(json_numbers(wanted.iter().map(|no| no.0)));
+    for row in tx.rows(query).await? {
+        let no = SnapshotNo(row.int(0)?);
+        known.snapshots.insert(no);
+        if row.int_opt(1)?.is_some() {
+            known.candidates.insert(no);
+        }
     }
     Ok(())
 }

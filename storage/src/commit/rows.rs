@@ -90,7 +90,7 @@ pub(super) fn plan(
         plan,
     };
     maker.rooms_created(known)?;
-    maker.snapshots()?;
+    maker.snapshots(known)?;
     maker.events()?;
     maker.transactions(now)?;
     maker.redactions(known)?;
@@ -225,7 +225,7 @@ impl<'a> Maker<'a> {
         )
     }
 
-    fn snapshots(&mut self) -> Result<()> {
+    fn snapshots(&mut self, known: &Known) -> Result<()> {
         let mut rows = Vec::new();
         for new in self.writes().flat_map(|write| &write.snapshots) {
             let body = new.nodes.encode(new.no);
@@ -237,6 +237,22 @@ impl<'a> Maker<'a> {
              CAST(value ->> 2 AS BIGINT), UNHEX(value ->> 3) FROM EACH($1) WHERE true \
              ON CONFLICT (no) DO NOTHING",
             &rows,
+            Uses::Rows,
+        )?;
+        if let Some(last) = self.plan.before.last_mut().filter(|_| !rows.is_empty()) {
+            // One that was stored before may be on the collector's list by now.
+            last.expect = Some(rows.len() as u64);
+            last.otherwise = Some(
+                "DELETE FROM snapshot_candidate WHERE room IN \
+                 (SELECT CAST(value ->> 1 AS BIGINT) FROM EACH($1))",
+            );
+        }
+        let revived: Vec<_> = known.revived.iter().map(|room| (*room,)).collect();
+        // All of the room's: whatever a revived one shares nodes with is needed again, too.
+        self.before(
+            "DELETE FROM snapshot_candidate WHERE room IN \
+             (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
+            &revived,
             Uses::Rows,
         )
     }

@@ -42,6 +42,11 @@ async fn run(tx: &mut Tx, statement: &Statement, base: Pos, back: i64) -> Result
     }
     let touched = tx.execute(query).await?;
     if statement.expect.is_some_and(|expect| expect != touched) {
+        if let Some(otherwise) = statement.otherwise {
+            let query = tx.sql(otherwise).bind(statement.rows.clone());
+            tx.execute(query).await?;
+            return Ok(());
+        }
         return Err(Error::broken("an event has the number of another").into());
     }
     Ok(())

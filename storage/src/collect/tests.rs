@@ -1,0 +1,231 @@
+//! What a collector does when something happens between its steps.
+
+use rhizome_protocol::RoomRules;
+use ruma::OwnedRoomId;
+
+use super::*;
+use crate::testing::TestDatabase;
+use crate::{
+    Clock, CommitError, CurrentState, EventNo, KeyNo, NewRoom, NewSnapshot, Options, RoomWrite,
+    SnapshotNo, WriteSet,
+};
+
+const NOW: Collecting = Collecting {
+    grace: Duration::ZERO,
+    interval: Duration::ZERO,
+    pause: Duration::ZERO,
+};
+
+/// Runs the story on both databases with a clock that stands.
+async fn each<R: Future<Output = ()>>(story: impl Fn(Store) -> R) {
+    for database in TestDatabase::both().await {
+        let options = Options {
+            clock: Clock::manual(1_000_000),
+            ..database.options()
+        };
+        let store = Store::open(options).await.unwrap();
+        story(store.clone()).await;
+        store.close().await;
+        database.remove().await;
+    }
+}
+
+async fn derive(store: &Store, parent: Option<SnapshotNo>, seed: i64) -> NewSnapshot {
+    let changes: Vec<_> = (0..40)
+        .map(|n| (KeyNo(n + seed), Some(EventNo(n + 100 * seed + 1))))
+        .collect();
+    store
+        .derive_snapshot(RoomNo(1), parent, &changes)
+        .await
+        .unwrap()
+}
+
+async fn commit(store: &Store, write: RoomWrite) -> Result<(), CommitError> {
+    let set = WriteSet {
+        rooms: vec![RoomWrite {
+            room: RoomNo(1),
+            ..write
+        }],
+        ..WriteSet::default()
+    };
+    store.commit(set).await.map(|_| ())
+}
+
+/// A room with these snapshots and no current state.
+async fn room_of(store: &Store, snapshots: Vec<NewSnapshot>) {
+    let create = NewRoom {
+        room_id: OwnedRoomId::try_from("!yard:here").unwrap(),
+        rules: RoomRules::named("12").unwrap(),
+    };
+    let write = RoomWrite {
+        create: Some(create),
+        snapshots,
+        ..RoomWrite::default()
+    };
+    commit(store, write).await.unwrap();
+}
+
+/// Makes a stored snapshot the room's current one.
+async fn refer_to(store: &Store, snapshot: SnapshotNo, expect: i64) -> Result<(), CommitError> {
+    let current = CurrentState {
+        snapshot,
+        changes: Vec::new(),
+    };
+    let write = RoomWrite {
+        expect: Some(expect),
+        current: Some(current),
+        ..RoomWrite::default()
+    };
+    commit(store, write).await
+}
+
+async fn stored(store: &Store) -> Vec<SnapshotNo> {
+    let query = store.sql("SELECT no FROM state_snapshot ORDER BY no");
+    let rows = store.rows(query).await.unwrap();
+    rows.iter()
+        .map(|row| SnapshotNo(row.int(0).unwrap()))
+        .collect()
+}
+
+async fn on_list(store: &Store) -> usize {
+    let query = store.sql("SELECT no FROM snapshot_candidate");
+    store.rows(query).await.unwrap().len()
+}
+
+fn pass<'a>(store: &'a Store, owner: &'a str) -> Pass<'a> {
+    Pass {
+        store,
+        owner,
+        how: NOW,
+    }
+}
+
+#[tokio::test]
+async fn what_is_referred_to_between_looking_and_deleting_stays_with_what_it_shares() {
+    each(|store| async move {
+        let (low, high) = {
+            let low = derive(&store, None, 1).await;
+            let high = derive(&store, Some(low.no()), 30).await;
+            let nos = (low.no(), high.no());
+            room_of(&store, vec![low, high]).await;
+            nos
+        };
+        let pass = pass(&store, "one");
+        let mut done = Collected::default();
+        assert!(pass.renew().await.unwrap());
+        assert_eq!(pass.room(RoomNo(1), &mut done).await.unwrap(), Swept::All);
+        assert_eq!((done.listed, done.deleted), (2, 0));
+
+        let marks = pass.marks(RoomNo(1), pass.cutoff()).await.unwrap().unwrap();
+        assert_eq!(marks.of(mark::Mark::Garbage).count(), 2);
+        // Only the higher one is named; both are needed.
+        refer_to(&store, high, 0).await.unwrap();
+        assert_eq!(on_list(&store).await, 0);
+        let swept = pass.sweep(RoomNo(1), &marks, &mut done).await.unwrap();
+        assert_eq!((swept, done.deleted), (Swept::Moved, 0));
+        assert_eq!(stored(&store).await, [low, high]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_lost_the_lease_writes_nothing() {
+    each(|store| async move {
+        let stray = derive(&store, None, 1).await;
+        let no = stray.no();
+        room_of(&store, vec![stray]).await;
+        let sleeper = pass(&store, "sleeper");
+        assert!(sleeper.renew().await.unwrap());
+        let mut done = Collected::default();
+        sleeper.room(RoomNo(1), &mut done).await.unwrap();
+        let marks = sleeper
+            .marks(RoomNo(1), sleeper.cutoff())
+            .await
+            .unwrap()
+            .unwrap();
+        store.clock().advance(LEASE + Duration::from_millis(1));
+        assert!(pass(&store, "other").renew().await.unwrap());
+        assert!(!sleeper.renew().await.unwrap());
+        let swept = sleeper.sweep(RoomNo(1), &marks, &mut done).await.unwrap();
+        assert_eq!((swept, done.deleted), (Swept::LeaseLost, 0));
+        // Nor does it touch the list.
+        let fresh = derive(&store, None, 2).await;
+        let write = RoomWrite {
+            snapshots: vec![fresh.clone()],
+            ..RoomWrite::default()
+        };
+        commit(&store, write).await.unwrap();
+        let marks = sleeper
+            .marks(RoomNo(1), sleeper.cutoff())
+            .await
+            .unwrap()
+            .unwrap();
+        let listed = sleeper.list(RoomNo(1), &marks, &mut done).await.unwrap();
+        assert_eq!((listed, on_list(&store).await), (Swept::LeaseLost, 1));
+        assert_eq!(stored(&store).await, [no, fresh.no()]);
+        assert!(
+            store
+                .collect_snapshots("sleeper", NOW)
+                .await
+                .unwrap()
+                .is_none()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_stored_twice_comes_off_the_list() {
+    each(|store| async move {
+        let stray = derive(&store, None, 1).await;
+        let no = stray.no();
+        room_of(&store, vec![stray.clone()]).await;
+        store.collect_snapshots("one", NOW).await.unwrap().unwrap();
+        assert_eq!(on_list(&store).await, 1);
+        let write = RoomWrite {
+            expect: Some(0),
+            snapshots: vec![stray],
+            current: Some(CurrentState {
+                snapshot: no,
+                changes: Vec::new(),
+            }),
+            ..RoomWrite::default()
+        };
+        commit(&store, write).await.unwrap();
+        assert_eq!(on_list(&store).await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_long_chain_goes_children_first_wherever_the_pass_ends() {
+    each(|store| async move {
+        let mut chain: Vec<NewSnapshot> = Vec::new();
+        for seed in 0..250 {
+            let parent = chain.last().map(NewSnapshot::no);
+            chain.push(derive(&store, parent, seed * 40).await);
+        }
+        room_of(&store, chain).await;
+        store.collect_snapshots("one", NOW).await.unwrap().unwrap();
+        let pass = pass(&store, "one");
+        assert!(pass.renew().await.unwrap());
+        let marks = pass.marks(RoomNo(1), pass.cutoff()).await.unwrap().unwrap();
+        // A pass that is dropped in its midst, at whatever step it is.
+        let mut done = Collected::default();
+        let sweep = pass.sweep(RoomNo(1), &marks, &mut done);
+        let _ = tokio::time::timeout(Duration::from_millis(15), sweep).await;
+        crate::testing::forget_snapshots(&store);
+        for no in stored(&store).await {
+            if let Err(error) = store.state_all(no).await {
+                // Its COMMIT was under way.
+                assert!(!stored(&store).await.contains(&no), "{error}");
+            }
+        }
+        while !stored(&store).await.is_empty() {
+            let done = store.collect_snapshots("one", NOW).await.unwrap().unwrap();
+            assert!(done.deleted > 0, "it doesn't get on: {done:?}");
+        }
+        assert_eq!(on_list(&store).await, 0);
+    })
+    .await;
+}

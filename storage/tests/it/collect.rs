@@ -1,0 +1,437 @@
+//! What is collected, and what is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rhizome_storage::collect::{self, Collected, Collecting};
+use rhizome_storage::testing::{TestDatabase, forget_snapshots};
+use rhizome_storage::{
+    Clock, CommitError, CurrentState, Duty, EventNo, KeyNo, NewEvent, NewSnapshot, Options,
+    RoomWrite, SnapshotNo, Status, Store,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::factory::Room;
+
+const HOUR: Duration = Duration::from_hours(1);
+/// A millisecond less.
+const ALMOST: Duration = Duration::from_millis(3_599_999);
+const HOW: Collecting = Collecting {
+    grace: HOUR,
+    interval: HOUR,
+    pause: Duration::ZERO,
+};
+
+/// Runs the story on both databases, with a clock that stands until it is moved.
+async fn each<R: Future<Output = ()>>(story: impl Fn(Store, Room) -> R) {
+    for database in TestDatabase::both().await {
+        let options = Options {
+            clock: Clock::manual(1_000_000),
+            ..database.options()
+        };
+        let store = Store::open(options).await.unwrap();
+        let room = Room::new(&store, "yard").await;
+        story(store.clone(), room).await;
+        store.close().await;
+        database.remove().await;
+    }
+}
+
+async fn pass(store: &Store) -> Collected {
+    let done = store.collect_snapshots("one", HOW).await.unwrap();
+    done.expect("the lease is free")
+}
+
+fn entries(seed: i64, count: i64) -> Vec<(KeyNo, Option<EventNo>)> {
+    (0..count)
+        .map(|n| (KeyNo(1_000 + n * 7 + seed), Some(EventNo(10_000 + seed))))
+        .collect()
+}
+
+async fn derive(room: &Room, parent: Option<SnapshotNo>, seed: i64, count: i64) -> NewSnapshot {
+    let changes = entries(seed, count);
+    let derived = room.store.derive_snapshot(room.no, parent, &changes).await;
+    derived.unwrap()
+}
+
+/// Stores snapshots that nothing refers to.
+async fn store_alone(room: &Room, snapshots: Vec<NewSnapshot>) -> Result<(), CommitError> {
+    let write = RoomWrite {
+        room: room.no,
+        snapshots,
+        ..RoomWrite::default()
+    };
+    room.commit(write).await.map(|_| ())
+}
+
+/// Stores a rejected event in this state, which may be new.
+async fn refer_to(
+    room: &Room,
+    at: SnapshotNo,
+    snapshots: Vec<NewSnapshot>,
+    note: &str,
+) -> Result<(), CommitError> {
+    let pdu = room.message(note).await;
+    let no = room.store.next_event_no().await.unwrap();
+    let write = RoomWrite {
+        room: room.no,
+        events: vec![NewEvent {
+            status: Status::Rejected,
+            state_before: Some(at),
+            state_after: Some(at),
+            ..NewEvent::new(no, pdu)
+        }],
+        snapshots,
+        ..RoomWrite::default()
+    };
+    room.commit(write).await.map(|_| ())
+}
+
+async fn is_stored(store: &Store, at: SnapshotNo) -> bool {
+    forget_snapshots(store);
+    store.state_all(at).await.is_ok()
+}
+
+#[tokio::test]
+async fn garbage_goes_after_the_grace_period_and_not_before() {
+    each(|store, room| async move {
+        let before = pass(&store).await;
+        let stray = derive(&room, None, 1, 50).await.no();
+        assert_eq!(before.rooms, 1);
+        // It was dropped: nothing came into the database, and nothing is left of it.
+        assert!(!is_stored(&store, stray).await);
+        let kept = room.head().await.snapshot.unwrap();
+        let stray = derive(&room, Some(kept), 2, 50).await;
+        let no = stray.no();
+        store_alone(&room, vec![stray]).await.unwrap();
+
+        assert_eq!(
+            (pass(&store).await.listed, is_stored(&store, no).await),
+            (1, true)
+        );
+        let counted = store.counters().now().collected;
+        store.clock().advance(ALMOST);
+        assert_eq!(
+            (pass(&store).await.deleted, is_stored(&store, no).await),
+            (0, true)
+        );
+        store.clock().advance(Duration::from_millis(1));
+        assert_eq!(
+            (pass(&store).await.deleted, is_stored(&store, no).await),
+            (1, false)
+        );
+        assert_eq!(store.counters().now().collected, counted + 1);
+        assert!(is_stored(&store, kept).await);
+        assert_eq!(pass(&store).await.deleted, 0);
+        room.send("all is well").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_parent_whose_nodes_are_shared_is_kept() {
+    each(|store, room| async move {
+        let parent = derive(&room, None, 1, 200).await;
+        let child = derive(&room, Some(parent.no()), 2, 1).await;
+        let aside = derive(&room, Some(child.no()), 3, 1).await;
+        let (parent_no, child_no, aside_no) = (parent.no(), child.no(), aside.no());
+        refer_to(&room, child_no, vec![parent, child], "here")
+            .await
+            .unwrap();
+        store_alone(&room, vec![aside]).await.unwrap();
+        for _ in 0..3 {
+            pass(&store).await;
+            store.clock().advance(HOUR);
+        }
+        assert!(!is_stored(&store, aside_no).await);
+        assert!(is_stored(&store, parent_no).await);
+        assert_eq!(store.state_all(child_no).await.unwrap().len(), 201);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_current_state_and_states_of_any_event_are_needed() {
+    each(|store, room| async move {
+        room.member(&crate::factory::user("bob"), "invite").await;
+        room.send("hello").await;
+        let rejected = derive(&room, None, 1, 30).await;
+        let (at, count) = (rejected.no(), 30);
+        refer_to(&room, at, vec![rejected], "refused")
+            .await
+            .unwrap();
+        for _ in 0..3 {
+            let done = pass(&store).await;
+            assert_eq!((done.listed, done.deleted, done.skipped), (0, 0, 0));
+            store.clock().advance(HOUR);
+        }
+        forget_snapshots(&store);
+        assert_eq!(store.state_all(at).await.unwrap().len(), count);
+        let head = room.head().await;
+        assert_eq!(
+            store.state_all(head.snapshot.unwrap()).await.unwrap().len(),
+            3
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_referred_to_again_starts_anew() {
+    each(|store, room| async move {
+        let low = derive(&room, None, 1, 200).await;
+        let high = derive(&room, Some(low.no()), 2, 1).await;
+        let (low_no, high_no) = (low.no(), high.no());
+        store_alone(&room, vec![low, high]).await.unwrap();
+        assert_eq!(pass(&store).await.listed, 2);
+        store.clock().advance(HOUR);
+        refer_to(&room, high_no, Vec::new(), "after all")
+            .await
+            .unwrap();
+        let done = pass(&store).await;
+        assert_eq!((done.listed, done.deleted), (0, 0));
+        assert!(is_stored(&store, high_no).await && is_stored(&store, low_no).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_commit_upon_what_is_gone_is_refused_and_harms_nothing() {
+    each(|store, room| async move {
+        let stray = derive(&room, None, 1, 200).await;
+        let gone = stray.no();
+        store_alone(&room, vec![stray]).await.unwrap();
+        // Somebody decides upon it, and takes very long.
+        let late = derive(&room, Some(gone), 2, 1).await;
+        pass(&store).await;
+        store.clock().advance(HOUR);
+        assert_eq!(pass(&store).await.deleted, 1);
+
+        let head = room.head().await;
+        let is_gone = |outcome: Result<(), CommitError>| {
+            let named = match &outcome {
+                Err(CommitError::SnapshotGone { snapshot, .. }) => Some(*snapshot),
+                _ => None,
+            };
+            assert_eq!(named, Some(gone), "{outcome:?}");
+        };
+        is_gone(refer_to(&room, late.no(), vec![late.clone()], "late").await);
+        is_gone(refer_to(&room, gone, Vec::new(), "later").await);
+        is_gone(store_alone(&room, vec![late.clone()]).await);
+        let current = RoomWrite {
+            room: room.no,
+            expect: Some(head.state_version),
+            current: Some(CurrentState {
+                snapshot: gone,
+                changes: Vec::new(),
+            }),
+            ..RoomWrite::default()
+        };
+        is_gone(room.commit(current).await.map(|_| ()));
+        assert!(!is_stored(&store, late.no()).await);
+        assert_eq!(room.head().await.state_version, head.state_version);
+        room.send("life goes on").await;
+        room.member(&crate::factory::user("bob"), "invite").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_runs_by_itself_until_it_is_stopped() {
+    each(|store, room| async move {
+        let stray = derive(&room, None, 1, 50).await;
+        store_alone(&room, vec![stray]).await.unwrap();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(collect::run(store.clone(), HOW, stop.clone()));
+        while store.counters().now().collected == 0 {
+            assert!(!task.is_finished());
+            store.clock().advance(HOUR);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        stop.cancel();
+        task.await.unwrap().unwrap();
+        let lease = store.take_duty(Duty::Collecting, "next", 0, 1).await;
+        assert!(lease.unwrap(), "the lease was given back");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_collectors_at_once_do_no_harm() {
+    for database in TestDatabase::both().await {
+        let options = Options {
+            clock: Clock::manual(1_000_000),
+            ..database.options()
+        };
+        let one = Store::open(options.clone()).await.unwrap();
+        let two = Store::open(options).await.unwrap();
+        let room = Room::new(&one, "yard").await;
+        let mut needed = Vec::new();
+        for seed in 0..30 {
+            let parent = derive(&room, None, seed, 60).await;
+            let child = derive(&room, Some(parent.no()), seed + 100, 1).await;
+            let stray = derive(&room, Some(child.no()), seed + 200, 1).await;
+            needed.push(child.no());
+            let (at, new) = (child.no(), vec![parent, child]);
+            refer_to(&room, at, new, &format!("{seed}")).await.unwrap();
+            store_alone(&room, vec![stray]).await.unwrap();
+        }
+        let work = |store: Store, owner: &'static str| async move {
+            let mut deleted = 0;
+            for _ in 0..20 {
+                // One of them has the lease, or loses it on its way.
+                if let Some(done) = store.collect_snapshots(owner, HOW).await.unwrap() {
+                    deleted += done.deleted;
+                }
+                store.clock().advance(HOUR);
+            }
+            deleted
+        };
+        let (first, second) = tokio::join!(
+            tokio::spawn(work(one.clone(), "one")),
+            tokio::spawn(work(two.clone(), "two"))
+        );
+        let in_full_passes = first.unwrap() + second.unwrap();
+        let deleted = one.counters().now().collected + two.counters().now().collected;
+        assert!(in_full_passes <= deleted);
+        assert_eq!(deleted, 30);
+        forget_snapshots(&one);
+        for at in needed {
+            assert_eq!(one.state_all(at).await.unwrap().len(), 61);
+        }
+        one.close().await;
+        two.close().await;
+        database.remove().await;
+    }
+}
+
+/// A small generator, so that a failing story can be told again by its number.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % sides
+    }
+}
+
+type Map = BTreeMap<KeyNo, EventNo>;
+
+/// What there should be.
+#[derive(Default)]
+struct Model {
+    /// Every snapshot that was ever stored, with its content.
+    states: BTreeMap<SnapshotNo, Map>,
+    /// Those that events refer to.
+    referred: BTreeSet<SnapshotNo>,
+    /// Derived and held, not stored yet.
+    held: Vec<(NewSnapshot, Map)>,
+}
+
+impl Model {
+    /// Every state that somebody refers to reads as it should.
+    async fn check(&self, store: &Store, story: &str) {
+        forget_snapshots(store);
+        for at in &self.referred {
+            let read = store.state_all(*at).await;
+            let read: Map = read
+                .unwrap_or_else(|error| panic!("{story}: {error}"))
+                .into_iter()
+                .collect();
+            assert_eq!(read, self.states[at], "{story}");
+        }
+    }
+}
+
+/// Derivations, references, held decisions and passes in random order.
+async fn random_story(store: &Store, room: &Room, seed: u64) -> u64 {
+    let mut dice = Dice(seed);
+    let mut model = Model::default();
+    let (mut deleted, mut refused) = (0, 0);
+    for step in 0..120 {
+        let story = format!("seed {seed}, step {step}");
+        match dice.roll(6) {
+            0 | 1 => {
+                let known: Vec<SnapshotNo> = model.states.keys().copied().collect();
+                let parent = (!known.is_empty() && dice.roll(5) > 0)
+                    .then(|| known[known.len() - 1 - dice.roll(known.len().min(8))]);
+                let mut map = parent
+                    .map(|at| model.states[&at].clone())
+                    .unwrap_or_default();
+                let mut changes = Vec::new();
+                for _ in 0..=dice.roll(30) {
+                    let key = KeyNo(i64::try_from(dice.roll(90)).unwrap() + 1_000);
+                    let event = (dice.roll(5) > 0).then_some(EventNo(step * 100 + 10_000));
+                    match event {
+                        Some(event) => map.insert(key, event),
+                        None => map.remove(&key),
+                    };
+                    changes.push((key, event));
+                }
+                // The parent may be gone: then nobody can build on it any more.
+                let derived = store.derive_snapshot(room.no, parent, &changes).await;
+                if let Ok(new) = derived {
+                    model.held.push((new, map));
+                }
+            }
+            2 | 3 if !model.held.is_empty() => {
+                let at = dice.roll(model.held.len());
+                let (new, map) = model.held.swap_remove(at);
+                let no = new.no();
+                let refers = dice.roll(2) == 0;
+                let outcome = if refers {
+                    refer_to(room, no, vec![new], &story).await
+                } else {
+                    store_alone(room, vec![new]).await
+                };
+                match outcome {
+                    Ok(()) => {
+                        model.states.insert(no, map);
+                        if refers {
+                            model.referred.insert(no);
+                        }
+                    }
+                    Err(CommitError::SnapshotGone { .. }) => refused += 1,
+                    Err(error) => panic!("{story}: {error}"),
+                }
+            }
+            4 if !model.states.is_empty() => {
+                let known: Vec<SnapshotNo> = model.states.keys().copied().collect();
+                let at = known[dice.roll(known.len())];
+                match refer_to(room, at, Vec::new(), &story).await {
+                    Ok(()) => drop(model.referred.insert(at)),
+                    Err(CommitError::SnapshotGone { .. }) => {
+                        assert!(!model.referred.contains(&at), "{story}");
+                        refused += 1;
+                    }
+                    Err(error) => panic!("{story}: {error}"),
+                }
+            }
+            5 => {
+                deleted += pass(store).await.deleted;
+                store.clock().advance(HOUR / 2);
+                model.check(store, &story).await;
+            }
+            _ => {}
+        }
+    }
+    println!("seed {seed}: {deleted} deleted, {refused} refused");
+    deleted + refused
+}
+
+#[tokio::test]
+async fn whatever_happens_nothing_that_is_referred_to_is_lost() {
+    let stories = std::env::var("RHIZOME_TEST_STORIES").map_or(8, |n| n.parse().unwrap());
+    for story in 0..stories {
+        each(|store, room| async move {
+            random_story(&store, &room, story).await;
+            // Without a pass that deletes, the story proves nothing.
+            assert!(store.counters().now().collected > 0, "seed {story}");
+        })
+        .await;
+    }
+}
