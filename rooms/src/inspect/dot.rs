@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use super::{EventLine, Graph, Node};
 
 /// The graph as a DOT file: what an event follows by solid lines, with `auth` what it rests on by dashed
-/// ones. Events that aren't stored are dotted circles.
+/// ones. Events that it names without having them, outside of
+/// the picture or not stored, are dotted circles.
 pub fn dot(graph: &Graph, auth: bool) -> String {
     let mut out = String::from(
         "digraph room {\n  rankdir=BT;\n  node [shape=box, style=\"rounded,filled\", fontname=\"sans-serif\", fontsize=10];\n",
