@@ -293,9 +293,14 @@ async fn two_collectors_at_once_do_no_harm() {
             tokio::spawn(work(two.clone(), "two"))
         );
         let in_full_passes = first.unwrap() + second.unwrap();
+        // The clock ran so fast that they may have taken the lease from each other all the time.
+        for _ in 0..3 {
+            one.clock().advance(HOUR);
+            pass(&one).await;
+        }
         let deleted = one.counters().now().collected + two.counters().now().collected;
         assert!(in_full_passes <= deleted);
-        assert_eq!(deleted, 30);
+        assert_eq!(deleted, 30, "every stray one, once");
         forget_snapshots(&one);
         for at in needed {
             assert_eq!(one.state_all(at).await.unwrap().len(), 61);
