@@ -254,6 +254,31 @@ impl Store {
         rows.iter().map(|row| Ok(EventNo(row.int(0)?))).collect()
     }
 
+    /// The same for many events at once: of each those with the greatest numbers, at most `limit`.
+    pub async fn auth_children_of(
+        &self,
+        of: &[EventNo],
+        limit: usize,
+    ) -> Result<HashMap<EventNo, Vec<EventNo>>> {
+        let query = self
+            .sql(
+                "SELECT x.no, a.event FROM \
+                 (SELECT CAST(value ->> 0 AS BIGINT) AS no FROM EACH($1)) AS x \
+                 JOIN event_auth a ON a.auth = x.no AND a.event >= COALESCE((\
+                 SELECT b.event FROM event_auth b WHERE b.auth = x.no \
+                 ORDER BY b.event DESC LIMIT 1 OFFSET $2), 0) \
+                 ORDER BY a.event DESC",
+            )
+            .bind(json_numbers(of.iter().map(|no| no.0)))
+            .bind(signed(limit.saturating_sub(1)));
+        let mut children: HashMap<EventNo, Vec<EventNo>> = HashMap::new();
+        for row in self.rows(query).await? {
+            let of_event = children.entry(EventNo(row.int(0)?)).or_default();
+            of_event.push(EventNo(row.int(1)?));
+        }
+        Ok(children)
+    }
+
     /// The state events that are in the full auth chains (each with its own start) of some of the sets,
     /// not of all: the auth difference of state resolution.
     pub async fn auth_difference(&self, sets: &[Vec<EventNo>]) -> Result<Vec<EventNo>> {

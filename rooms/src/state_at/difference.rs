@@ -25,6 +25,9 @@ use crate::error::Result;
 const MAX_STEPS: usize = 2_000;
 /// How many of the events that one allows are looked at at once.
 const PAGE: usize = 16;
+/// Of how many events it is read at once what they allow. Where one event differs, what it rests on often
+/// does too: a user's memberships are a chain.
+const BATCH: usize = 64;
 
 /// Some of the states that meet, as bits by the branches' indices.
 type Forks = u128;
@@ -36,6 +39,10 @@ pub(super) struct Search<'a, 'm> {
     events: &'m mut Loaded<'a>,
     /// Auth events of events that we went down from.
     edges: HashMap<EventNo, Arc<[EventNo]>>,
+    /// The newest of what events allow, as far as it was read.
+    children: HashMap<EventNo, Vec<EventNo>>,
+    /// In which states events stand themselves, as far as it was looked up.
+    stands_in: HashMap<EventNo, Forks>,
     /// Which states are known to rest on an event.
     below: HashMap<EventNo, Forks>,
     /// Which states don't rest on it, for sure.
@@ -59,6 +66,8 @@ pub(super) async fn auth_difference<'a>(
             meeting,
             events,
             edges,
+            children: HashMap::new(),
+            stands_in: HashMap::new(),
             below: HashMap::new(),
             never: HashMap::new(),
             steps: 0,
@@ -88,13 +97,12 @@ impl Search<'_, '_> {
     /// `None` if it takes too long.
     async fn run(mut self, conflicted: &BTreeSet<EventNo>) -> Result<Option<BTreeSet<EventNo>>> {
         let all = self.all_forks();
-        for no in conflicted {
-            let standing = self.standing(&[*no]).await?;
-            *self.below.entry(*no).or_default() |= standing.first().copied().unwrap_or_default();
-        }
+        let own: Vec<EventNo> = conflicted.iter().copied().collect();
+        let standing = self.standing(&own).await?;
+        self.below.extend(own.iter().copied().zip(standing));
         let mut difference = BTreeSet::new();
         let mut expanded: HashSet<EventNo> = HashSet::new();
-        let mut frontier: Vec<EventNo> = conflicted.iter().copied().collect();
+        let mut frontier = own;
         while !frontier.is_empty() {
             self.load_edges(&frontier).await?;
             expanded.extend(&frontier);
@@ -160,27 +168,36 @@ impl Search<'_, '_> {
 
     /// In which states the events themselves stand.
     async fn standing(&mut self, nos: &[EventNo]) -> Result<Vec<Forks>> {
+        let known = &self.stands_in;
+        let unknown = nos.iter().copied().filter(|no| !known.contains_key(no));
+        let unknown: Vec<EventNo> = unknown.collect();
+        if !unknown.is_empty() {
+            self.look_where_they_stand(&unknown).await?;
+        }
+        let found = nos.iter().map(|no| self.stands_in.get(no).copied());
+        Ok(found.map(Option::unwrap_or_default).collect())
+    }
+
+    async fn look_where_they_stand(&mut self, nos: &[EventNo]) -> Result<()> {
         self.events.load(nos.iter().copied()).await?;
-        let names: Vec<Option<(String, String)>> = nos
+        let mut names: Vec<(EventNo, String, String)> = Vec::with_capacity(nos.len());
+        for no in nos {
+            if let Some(pdu) = self.events.pdu(*no)
+                && let Some(key) = pdu.state_key()
+            {
+                names.push((*no, pdu.kind().to_owned(), key.to_owned()));
+            }
+        }
+        let pairs = names
             .iter()
-            .map(|no| {
-                let pdu = self.events.pdu(*no)?;
-                Some((pdu.kind().to_owned(), pdu.state_key()?.to_owned()))
-            })
-            .collect();
-        let known: Vec<(&str, &str)> = names
-            .iter()
-            .flatten()
-            .map(|(kind, key)| (kind.as_str(), key.as_str()))
-            .collect();
-        let keys = self.store.known_keys(&known).await?;
+            .map(|(_, kind, key)| (kind.as_str(), key.as_str()));
+        let keys = self.store.known_keys(&pairs.collect::<Vec<_>>()).await?;
         self.meeting.look_up(keys.iter().flatten().copied()).await?;
-        let mut keys = keys.into_iter();
-        let standing = nos.iter().zip(&names).map(|(no, name)| {
-            let key = name.as_ref().and_then(|_| keys.next().flatten());
-            key.map_or(0, |key| self.stands(*no, key))
-        });
-        Ok(standing.collect())
+        for ((no, ..), key) in names.iter().zip(keys) {
+            let forks = key.map_or(0, |key| self.stands(*no, key));
+            self.stands_in.insert(*no, forks);
+        }
+        Ok(())
     }
 
     fn stands(&self, no: EventNo, key: KeyNo) -> Forks {
@@ -198,7 +215,7 @@ impl Search<'_, '_> {
         let mut todo: BinaryHeap<(EventNo, EventNo, Option<EventNo>)> =
             BinaryHeap::from([(of, of, None)]);
         while let Some((_, no, before)) = todo.pop() {
-            let children = self.store.auth_children(no, before, PAGE).await?;
+            let children = self.children(no, before).await?;
             if let Some(last) = children.last().filter(|_| children.len() == PAGE) {
                 todo.push((*last, no, Some(*last)));
             }
@@ -223,6 +240,41 @@ impl Search<'_, '_> {
             *self.never.entry(no).or_default() |= missing;
         }
         Ok(missing)
+    }
+
+    /// The newest of what an event allows, older than `before`.
+    async fn children(&mut self, of: EventNo, before: Option<EventNo>) -> Result<Vec<EventNo>> {
+        if before.is_some() {
+            return Ok(self.store.auth_children(of, before, PAGE).await?);
+        }
+        if !self.children.contains_key(&of) {
+            let batch = self.with_what_it_rests_on(of).await?;
+            self.standing(&batch).await?;
+            let mut found = self.store.auth_children_of(&batch, PAGE).await?;
+            for no in batch {
+                let children = found.remove(&no).unwrap_or_default();
+                self.children.insert(no, children);
+            }
+        }
+        Ok(self.children.get(&of).cloned().unwrap_or_default())
+    }
+
+    /// The event, and the nearest of its auth chain whose children weren't read.
+    async fn with_what_it_rests_on(&self, of: EventNo) -> Result<Vec<EventNo>> {
+        let graph = self.store.auth_graph(&[of]).await?;
+        let mut seen: HashSet<EventNo> = HashSet::from([of]);
+        let mut batch = vec![of];
+        let mut at = 0;
+        while let Some(no) = batch.get(at)
+            && batch.len() < BATCH
+        {
+            let auth = graph.get(no).into_iter().flat_map(|auth| auth.iter());
+            let unread = auth.filter(|no| !self.children.contains_key(no) && seen.insert(**no));
+            batch.extend(unread.copied().collect::<Vec<_>>());
+            at += 1;
+        }
+        batch.truncate(BATCH);
+        Ok(batch)
     }
 
     fn never(&self, no: EventNo) -> Forks {

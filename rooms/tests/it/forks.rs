@@ -170,6 +170,47 @@ async fn conflicting_changes_resolve_alike_wherever_they_meet() {
     .await;
 }
 
+#[tokio::test]
+async fn a_long_line_beside_a_fork_costs_the_same_few_statements_per_event() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let joined = join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let mut levels = content(&one, &room, "m.room.power_levels", "")
+            .await
+            .unwrap();
+        levels["users"]["@bob:two"] = 50.into();
+        set(&one, &room, "@alice:one", "m.room.power_levels", "", levels).await;
+        // Bob's names rest on one another, and none of them is part of the other fork.
+        let mut last = pdu(&one, &joined).await;
+        let ts = last.origin_server_ts();
+        let mut statements = Vec::new();
+        for n in 0..60 {
+            let name = json!({ "membership": "join", "displayname": format!("Bob {n}") });
+            let draft = state(&room, "@bob:two", "m.room.member", "@bob:two", name);
+            let mut auth = auth_of(&two, &room, &draft).await;
+            auth.retain(|pdu| pdu.kind() != "m.room.member");
+            auth.push(last.clone());
+            let next = forged(&two, &draft, &[last], &auth, ts + n);
+            let before = one.store().counters().now().queries;
+            let outcome = receive::receive(&one, next.clone(), &Gathered::default()).await;
+            assert_eq!(outcome.unwrap(), Received::Accepted);
+            statements.push(one.store().counters().now().queries - before);
+            last = next;
+        }
+        assert_eq!(ends(&one, &room).await.len(), 2);
+        let bob = content(&one, &room, "m.room.member", "@bob:two")
+            .await
+            .unwrap();
+        assert_eq!(bob["displayname"], "Bob 59");
+        let (early, late) = (
+            statements[5..15].iter().sum::<u64>(),
+            statements[50..].iter().sum::<u64>(),
+        );
+        assert!(late <= early + 10, "{statements:?}");
+    })
+    .await;
+}
+
 /// A small generator, so that a failing story can be told again by its number.
 struct Dice(u64);
 

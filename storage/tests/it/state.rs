@@ -95,6 +95,25 @@ async fn auth_chains_and_their_difference() {
         assert_eq!(store.auth_difference(&sets).await.unwrap(), [nos[&invite]]);
         let fresh = Store::open(store.options().clone()).await.unwrap();
         assert_eq!(fresh.auth_chain_nos(&sets[0]).await.unwrap().len(), 2);
+        // What the creator's join allows, newest first.
+        let join = nos[&ids[1]];
+        let all = fresh.auth_children(join, None, 10).await.unwrap();
+        assert!(
+            all.contains(&nos[&invite]) && all.is_sorted_by(|a, b| a > b),
+            "{all:?}"
+        );
+        let newest = fresh.auth_children(join, None, 1).await.unwrap();
+        assert_eq!(newest, all[..1]);
+        let rest = fresh.auth_children(join, Some(all[0]), 10).await.unwrap();
+        assert_eq!(rest, all[1..]);
+        for limit in 1..=all.len() + 1 {
+            let of_both = fresh
+                .auth_children_of(&[join, nos[&invite]], limit)
+                .await
+                .unwrap();
+            assert_eq!(of_both[&join], all[..limit.min(all.len())]);
+            assert!(!of_both.contains_key(&nos[&invite]));
+        }
         assert_eq!(fresh.auth_difference(&sets).await.unwrap(), [nos[&invite]]);
         fresh.close().await;
     })
