@@ -185,7 +185,8 @@ fn resolve(criterion: &mut Criterion) {
                 criterion.benchmark_group(format!("version {version}, {members} members"));
             group
                 .sample_size(10)
-                .measurement_time(Duration::from_secs(3));
+                .warm_up_time(Duration::from_millis(500))
+                .measurement_time(Duration::from_secs(2));
             for (differing, levels) in [(10, false), (100, false), (1000, false), (10, true)] {
                 if differing > members {
                     continue;

@@ -67,10 +67,14 @@ pub(super) async fn decide(
     if how.relay {
         event.send_to = relay_to(rooms, head, pdu).await?;
     }
-    let (forks, drop) = extremities(rooms, head, pdu, &placed.prevs).await?;
+    let Ends {
+        forks,
+        drop,
+        as_before,
+    } = extremities(rooms, head, pdu, placed).await?;
     // One that came late, after events that follow it, is no extremity.
     let late = !forks.is_empty() && store.is_missing_prev(pdu.event_id()).await?;
-    let now = if late && forks.len() == head.extremities.len() {
+    let now = if as_before || (late && forks.len() == head.extremities.len()) {
         Resolved::stored_or_empty(head.snapshot)
     } else if late {
         state_at::resolve(rooms, head, forks, None).await?
@@ -79,18 +83,16 @@ pub(super) async fn decide(
     } else {
         merge(rooms, head, placed, forks).await?
     };
-    let known: HashSet<_> = snapshots.iter().map(NewSnapshot::no).collect();
-    snapshots.extend(
-        now.new
-            .iter()
-            .filter(|new| !known.contains(&new.no()))
-            .cloned(),
-    );
     let mut changes = Vec::new();
     if now.snapshot != head.snapshot {
         for (key, old, new) in now.diff_from(store, head.snapshot).await? {
             changes.push(StateChange { key, old, new });
         }
+    }
+    if !changes.is_empty() {
+        let known: HashSet<_> = snapshots.iter().map(NewSnapshot::no).collect();
+        let new = now.new.iter().filter(|new| !known.contains(&new.no()));
+        snapshots.extend(new.cloned());
     }
     let current = now
         .snapshot
@@ -118,17 +120,24 @@ async fn relay_to(
     Ok((!to.is_empty()).then_some(to))
 }
 
-/// The states of the extremities that stay beside the new event; and the extremities to drop, because
-/// the event descends from them through events that were not accepted, or because there are too many.
-async fn extremities(
-    rooms: &Rooms,
-    head: &RoomHead,
-    pdu: &Pdu,
-    prevs: &[Arc<StoredEvent>],
-) -> Result<(Vec<Fork>, Vec<EventNo>)> {
+/// What a new event leaves of the room's extremities.
+struct Ends {
+    /// The states of those that stay beside it.
+    forks: Vec<Fork>,
+    /// Those to drop, because the event descends from them through events that were not accepted, or because
+    /// there are too many.
+    drop: Vec<EventNo>,
+    /// The states that meet now are those that met before: the new event goes on from one of them and
+    /// changes nothing. So the current state stays as it is.
+    as_before: bool,
+}
+
+async fn extremities(rooms: &Rooms, head: &RoomHead, pdu: &Pdu, placed: &Placed) -> Result<Ends> {
+    let store = rooms.store();
+    let prevs = &placed.prevs;
     let mut covered: HashSet<OwnedEventId> = pdu.prev_events().iter().cloned().collect();
     // Through refused events: a bounded walk, what it doesn't reach merely stays an extremity.
-    let mut walk: Vec<Arc<StoredEvent>> = prevs.to_vec();
+    let mut walk: Vec<Arc<StoredEvent>> = prevs.clone();
     let mut steps = 0;
     while let Some(event) = walk.pop() {
         steps += 1;
@@ -136,7 +145,7 @@ async fn extremities(
             continue;
         }
         covered.extend(event.pdu.prev_events().iter().cloned());
-        walk.extend(rooms.store().events(event.pdu.prev_events()).await?);
+        walk.extend(store.events(event.pdu.prev_events()).await?);
     }
     let mut drop = Vec::new();
     let mut left = Vec::new();
@@ -147,16 +156,25 @@ async fn extremities(
             drop.push(end.no);
         }
     }
-    let mut ends = rooms.store().events_by_no(&left).await?;
+    let all: Vec<EventNo> = head.extremities.iter().map(|end| end.no).collect();
+    let mut ends = store.events_by_no(&all).await?;
+    let met: HashSet<_> = ends.iter().map(|end| end.state_after).collect();
+    ends.retain(|end| left.contains(&end.no));
     while ends.len() >= MAX_EXTREMITIES {
         let at = worst_of(&ends, pdu.sender().server_name());
         drop.push(ends.swap_remove(at).no);
     }
+    let stay = ends.iter().map(|end| end.state_after);
+    let meet: HashSet<_> = stay.chain([placed.after.snapshot]).collect();
     let forks = ends
         .iter()
         .filter_map(|end| end.state_after.map(Fork::Snapshot))
         .collect();
-    Ok((forks, drop))
+    Ok(Ends {
+        forks,
+        drop,
+        as_before: met == meet,
+    })
 }
 
 /// Which of too many loose ends goes: the oldest to come here of the server that has the most of them,
