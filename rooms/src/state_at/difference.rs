@@ -261,17 +261,15 @@ impl Search<'_, '_> {
 
     /// The event, and the nearest of its auth chain whose children weren't read.
     async fn with_what_it_rests_on(&self, of: EventNo) -> Result<Vec<EventNo>> {
-        let graph = self.store.auth_graph(&[of]).await?;
         let mut seen: HashSet<EventNo> = HashSet::from([of]);
         let mut batch = vec![of];
-        let mut at = 0;
-        while let Some(no) = batch.get(at)
-            && batch.len() < BATCH
-        {
-            let auth = graph.get(no).into_iter().flat_map(|auth| auth.iter());
-            let unread = auth.filter(|no| !self.children.contains_key(no) && seen.insert(**no));
-            batch.extend(unread.copied().collect::<Vec<_>>());
-            at += 1;
+        let mut level = vec![of];
+        while !level.is_empty() && batch.len() < BATCH {
+            let edges = self.store.auth_events_of(&level).await?;
+            let below = edges.values().flat_map(|auth| auth.iter().copied());
+            let unread = below.filter(|no| !self.children.contains_key(no) && seen.insert(*no));
+            level = unread.collect();
+            batch.extend(&level);
         }
         batch.truncate(BATCH);
         Ok(batch)
