@@ -11,6 +11,8 @@ mod oracle;
 mod random;
 #[path = "../../protocol/tests/it/room.rs"]
 mod room;
+#[path = "../../protocol/tests/it/ruma_event.rs"]
+mod ruma_event;
 #[path = "../../protocol/tests/it/scenario.rs"]
 mod scenario;
 

@@ -13,6 +13,8 @@
 
 #[path = "../tests/it/rig.rs"]
 mod rig;
+#[path = "../../protocol/tests/it/ruma_event.rs"]
+mod ruma_event;
 #[path = "resolve/ruma.rs"]
 mod ruma_input;
 

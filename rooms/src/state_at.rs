@@ -18,6 +18,7 @@ use rhizome_storage::{EventNo, KeyNo, RoomHead, SnapshotNo, StoredEvent};
 use crate::{Rooms, error::Result};
 
 pub(crate) use {
+    loaded::Loaded,
     meeting::Fork,
     merge::resolve,
     resolved::{Resolved, derive},

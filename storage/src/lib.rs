@@ -50,6 +50,7 @@ mod write;
 mod account_data;
 mod accounts;
 mod aliases;
+mod auth_graph;
 mod destinations;
 mod devices;
 mod events;

@@ -14,6 +14,7 @@ mod oracle;
 mod random;
 mod resolve;
 mod room;
+mod ruma_event;
 mod scenario;
 mod signatures;
 mod stories;

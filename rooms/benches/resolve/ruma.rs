@@ -1,68 +1,13 @@
 //! The same fork as ruma-state-res wants it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
-use rhizome_protocol::{Pdu, StateKey};
+use rhizome_protocol::StateKey;
 use rhizome_storage::{EventNo, KeyNo, SnapshotNo};
-use ruma::{
-    MilliSecondsSinceUnixEpoch, OwnedEventId, RoomId, UInt, UserId,
-    events::{StateEventType, TimelineEventType},
-    room_version_rules::RoomVersionRules,
-};
-use ruma_state_res::{Event, StateMap, utils::event_id_set::EventIdSet};
-use serde_json::value::{RawValue, to_raw_value};
+use ruma::{OwnedEventId, events::StateEventType, room_version_rules::RoomVersionRules};
+use ruma_state_res::{Event as _, StateMap, utils::event_id_set::EventIdSet};
 
-use crate::Hall;
-
-/// An event as ruma wants it.
-#[derive(Clone)]
-pub struct RumaEvent {
-    pdu: Arc<Pdu>,
-    id: OwnedEventId,
-    kind: TimelineEventType,
-    content: Box<RawValue>,
-}
-
-impl Event for RumaEvent {
-    type Id = OwnedEventId;
-
-    fn event_id(&self) -> &OwnedEventId {
-        &self.id
-    }
-    fn room_id(&self) -> Option<&RoomId> {
-        let absent =
-            self.pdu.rules().format.room_id_is_create_hash && self.pdu.kind() == "m.room.create";
-        (!absent).then(|| self.pdu.room_id())
-    }
-    fn sender(&self) -> &UserId {
-        self.pdu.sender()
-    }
-    fn origin_server_ts(&self) -> MilliSecondsSinceUnixEpoch {
-        MilliSecondsSinceUnixEpoch(UInt::try_from(self.pdu.origin_server_ts()).unwrap())
-    }
-    fn event_type(&self) -> &TimelineEventType {
-        &self.kind
-    }
-    fn content(&self) -> &RawValue {
-        &self.content
-    }
-    fn state_key(&self) -> Option<&str> {
-        self.pdu.state_key()
-    }
-    fn prev_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
-        Box::new(self.pdu.prev_events().iter())
-    }
-    fn auth_events(&self) -> Box<dyn DoubleEndedIterator<Item = &OwnedEventId> + '_> {
-        Box::new(self.pdu.auth_events().iter())
-    }
-    fn redacts(&self) -> Option<&OwnedEventId> {
-        None
-    }
-    fn rejected(&self) -> bool {
-        false
-    }
-}
+use crate::{Hall, ruma_event::RumaEvent};
 
 pub struct Input {
     rules: RoomVersionRules,
@@ -80,13 +25,8 @@ impl Input {
             events: HashMap::new(),
         };
         for pdu in hall.events.values() {
-            let event = RumaEvent {
-                pdu: pdu.clone(),
-                id: pdu.event_id().to_owned(),
-                kind: pdu.kind().into(),
-                content: to_raw_value(pdu.content()).unwrap(),
-            };
-            input.events.insert(event.id.clone(), event);
+            let event = RumaEvent::new(pdu, false);
+            input.events.insert(pdu.event_id().to_owned(), event);
         }
         for fork in forks {
             let all = hall.rooms.store().state_all(*fork).await.unwrap();
@@ -109,7 +49,7 @@ impl Input {
         let mut chain = HashSet::new();
         while let Some(id) = todo.pop() {
             if !chain.contains(&id) {
-                todo.extend(self.events[&id].pdu.auth_events().iter().cloned());
+                todo.extend(self.events[&id].auth_events().cloned());
                 chain.insert(id);
             }
         }

@@ -1,18 +1,15 @@
 //! Whole states as maps of ids, and the events that resolution asks for.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{HashMap, HashSet};
 
 use rhizome_protocol::{
-    Pdu, StateKey,
-    resolve::{Events, Missing, StateMap},
+    StateKey,
+    resolve::{Missing, StateMap},
 };
-use rhizome_storage::{EventNo, KeyNo, SnapshotNo, Status, Store};
-use ruma::{EventId, OwnedEventId};
+use rhizome_storage::{EventNo, KeyNo, SnapshotNo, Store};
+use ruma::OwnedEventId;
 
-use crate::error::Result;
+use crate::{error::Result, state_at::Loaded};
 
 /// How often resolution may ask for more events before we take it for a loop.
 const MAX_ROUNDS: usize = 1_000;
@@ -65,23 +62,18 @@ pub(super) fn conflicted(forks: &[StateMap]) -> Vec<OwnedEventId> {
 
 /// Runs `run` until it has all events that it asks for; `first` is what it will ask for first. `None` if it
 /// asks for events that aren't stored.
-pub(super) async fn with_events<T>(
-    store: &Store,
+pub(super) async fn with_events<'s, T>(
+    store: &'s Store,
     first: Vec<OwnedEventId>,
-    mut run: impl FnMut(&Loaded) -> Result<T, Missing>,
+    mut run: impl FnMut(&Loaded<'s>) -> Result<T, Missing>,
 ) -> Result<Option<T>> {
-    let mut loaded = Loaded::default();
+    let mut loaded = Loaded::new(store);
     let mut wanted = first;
     let mut asked: HashSet<OwnedEventId> = HashSet::new();
     for _ in 0..MAX_ROUNDS {
         let mut chain = store.auth_chain(&wanted).await?;
         chain.append(&mut wanted);
-        chain.retain(|id| !loaded.0.contains_key(id));
-        for event in store.events(&chain).await? {
-            let rejected = event.status == Status::Rejected;
-            let id = event.pdu.event_id().to_owned();
-            loaded.0.insert(id, (event.pdu.clone(), rejected));
-        }
+        loaded.load_ids(chain).await?;
         match run(&loaded) {
             Ok(done) => return Ok(Some(done)),
             Err(missing) => wanted = missing.0,
@@ -92,17 +84,4 @@ pub(super) async fn with_events<T>(
         }
     }
     Ok(None)
-}
-
-/// The events at hand, and whether each was rejected.
-#[derive(Default)]
-pub(super) struct Loaded(HashMap<OwnedEventId, (Arc<Pdu>, bool)>);
-
-impl Events for Loaded {
-    fn event(&self, id: &EventId) -> Option<Arc<Pdu>> {
-        self.0.get(id).map(|(pdu, _)| pdu.clone())
-    }
-    fn rejected(&self, id: &EventId) -> bool {
-        self.0.get(id).is_some_and(|(_, rejected)| *rejected)
-    }
 }

@@ -175,22 +175,24 @@ async fn given(
         .iter()
         .map(|event| (event.pdu.event_id(), event))
         .collect();
-    let mut map = BTreeMap::new();
+    let mut names: Vec<(&str, &str)> = Vec::with_capacity(state.len());
+    let mut nos: Vec<EventNo> = Vec::with_capacity(state.len());
     let mut missing = Vec::new();
     for (key, id) in state {
         match by_id.get(&**id) {
             Some(event) if event.room == room && event.status != Status::Rejected => {
                 if event.pdu.is_state(&key.kind, &key.key) {
-                    map.insert(rooms.store().key_no(&key.kind, &key.key).await?, event.no);
+                    names.push((&key.kind, &key.key));
+                    nos.push(event.no);
                 }
             }
             Some(_) => {}
             None => missing.push(id.clone()),
         }
     }
-    Ok(if missing.is_empty() {
-        Ok(map)
-    } else {
-        Err(missing)
-    })
+    if !missing.is_empty() {
+        return Ok(Err(missing));
+    }
+    let keys = rooms.store().key_nos(&names).await?;
+    Ok(Ok(keys.into_iter().zip(nos).collect()))
 }

@@ -9,14 +9,14 @@ use ruma::{EventId, OwnedEventId};
 use crate::error::Result;
 
 /// Events with whether each was rejected.
-pub(super) struct Loaded<'a> {
+pub(crate) struct Loaded<'a> {
     store: &'a Store,
     events: HashMap<OwnedEventId, (EventNo, Arc<Pdu>, bool)>,
     ids: HashMap<EventNo, OwnedEventId>,
 }
 
 impl<'a> Loaded<'a> {
-    pub(super) fn new(store: &'a Store) -> Self {
+    pub(crate) fn new(store: &'a Store) -> Self {
         Self {
             store,
             events: HashMap::new(),
@@ -54,7 +54,7 @@ impl<'a> Loaded<'a> {
     }
 
     /// Loads those of these that are stored.
-    pub(super) async fn load_ids(
+    pub(crate) async fn load_ids(
         &mut self,
         ids: impl IntoIterator<Item = OwnedEventId>,
     ) -> Result<()> {
