@@ -2,15 +2,17 @@
 
 use axum::extract::State;
 use rhizome_federation::MatrixError;
+use rhizome_storage::Ends;
 use ruma::api::client::account::{
     ThirdPartyIdRemovalStatus, change_password::v3 as change_password,
     deactivate::v3 as deactivate, whoami::v3 as whoami,
 };
 
 use crate::{
-    App, Ruma, membership,
+    App, Ruma,
+    finish::to_the_end,
+    membership,
     uia::{self, Stage},
-    users,
 };
 
 /// `GET /_matrix/client/v3/account/whoami`
@@ -38,10 +40,11 @@ pub async fn change_password(
     )
     .await?;
     let hash = app.passwords.hash(&req.new_password).await?;
-    app.store.set_password_hash(who.user, Some(&hash)).await?;
-    if req.logout_devices {
-        users::end_sessions(&app.store, who.user, Some(&who.device_id)).await?;
-    }
+    let ends = match req.logout_devices {
+        true => Ends::Others(&who.device_id),
+        false => Ends::Nothing,
+    };
+    app.store.set_password(who.user, &hash, ends).await?;
     Ok(change_password::Response::new())
 }
 
@@ -52,9 +55,11 @@ pub async fn deactivate(
 ) -> Result<deactivate::Response, MatrixError> {
     let who = who.ok_or_else(MatrixError::missing_token)?;
     uia::require(&app, "deactivate", Stage::Password(&who), req.auth.as_ref()).await?;
-    app.store.deactivate_account(who.user).await?;
-    users::end_sessions(&app.store, who.user, None).await?;
-    membership::leave_all(&app, &who.user_id, who.user).await?;
+    to_the_end(async move {
+        app.store.deactivate_account(who.user).await?;
+        membership::leave_all(&app, &who.user_id, who.user).await
+    })
+    .await?;
     // No third-party identifiers are ever bound here.
     Ok(deactivate::Response::new(
         ThirdPartyIdRemovalStatus::Success,

@@ -80,13 +80,13 @@ async fn load(app: &App, hash: String, now: i64, head: Pos) -> Result<Known, Mat
         return Err(MatrixError::unknown_token(false));
     };
     if now - token.last_seen_ms > SEEN_EVERY_MS {
-        app.store
-            .see_device(token.user, &token.device_id, now)
-            .await?;
+        // Who can't write, because the disk is full, can read all the same.
+        let seen = app.store.see_device(token.user, &token.device_id, now);
+        if let Err(error) = seen.await {
+            tracing::warn!(%error, "that a device was seen couldn't be recorded");
+        }
     }
-    if token.confirms_refresh {
-        crate::session::confirm_refresh(app, &hash, &token).await?;
-    }
+    app.store.confirm_refresh(&token).await?;
     let caller = Caller {
         user_id: token.user_id,
         user: token.user,

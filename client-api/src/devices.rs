@@ -1,10 +1,8 @@
 //! A user's devices.
 
-use std::collections::BTreeSet;
-
 use axum::extract::State;
 use rhizome_federation::MatrixError;
-use rhizome_storage::{Fact, StoredDevice};
+use rhizome_storage::StoredDevice;
 use ruma::{
     MilliSecondsSinceUnixEpoch, UInt,
     api::client::device::{
@@ -63,7 +61,6 @@ pub async fn update(
     {
         return Err(no_such_device());
     }
-    users::publish(&app.store, vec![Fact::DeviceListChanged { user: who.user }]).await?;
     Ok(update::Response::new())
 }
 
@@ -74,7 +71,7 @@ pub async fn delete(
 ) -> Result<delete::Response, MatrixError> {
     let purpose = format!("delete_device {}", req.device_id);
     uia::require(&app, &purpose, Stage::Password(&who), req.auth.as_ref()).await?;
-    users::remove_devices(&app.store, who.user, &[req.device_id]).await?;
+    app.store.remove_devices(who.user, &[req.device_id]).await?;
     Ok(delete::Response::new())
 }
 
@@ -90,15 +87,7 @@ pub async fn delete_many(
         req.auth.as_ref(),
     )
     .await?;
-    let named: BTreeSet<_> = req.devices.into_iter().collect();
-    let devices = app
-        .store
-        .devices(who.user)
-        .await?
-        .into_iter()
-        .map(|device| device.device_id);
-    let devices: Vec<_> = devices.filter(|device| named.contains(device)).collect();
-    users::remove_devices(&app.store, who.user, &devices).await?;
+    app.store.remove_devices(who.user, &req.devices).await?;
     Ok(delete_many::Response::new())
 }
 

@@ -10,6 +10,7 @@ pub mod config;
 pub mod endpoint;
 pub mod error;
 pub mod extract;
+mod finish;
 pub mod limits;
 pub mod router;
 

@@ -60,11 +60,12 @@ pub async fn login(
         return Err(MatrixError::missing_param("A password is required"));
     };
     let name = named_user(&login)?;
-    let user_id = by_password(&app, &name, password).await?;
+    let (user_id, proof) = by_password(&app, &name, password).await?;
     let request = SessionRequest {
         device_id: login.device_id,
         device_name: login.initial_device_display_name,
         refreshable: login.refresh_token,
+        proof,
     };
     let mut answer = begun(&app, &user_id, request, peer).await?;
     if let Some(base_url) = &app.config.well_known_client {
@@ -89,9 +90,13 @@ fn named_user(login: &Login) -> Result<String, MatrixError> {
     user.ok_or_else(|| MatrixError::missing_param("The user's name is missing"))
 }
 
-/// The account that this name and this password belong to. One answer for all that is wrong, after
+/// The account that this name and this password belong to, and what the password matches. One answer for all that is wrong, after
 /// one time.
-async fn by_password(app: &App, name: &str, password: &str) -> Result<OwnedUserId, MatrixError> {
+async fn by_password(
+    app: &App,
+    name: &str,
+    password: &str,
+) -> Result<(OwnedUserId, Option<String>), MatrixError> {
     app.limits
         .take(Kind::Login, name.to_lowercase(), app.now_monotonic_ms())
         .map_err(MatrixError::limit_exceeded)?;
@@ -122,7 +127,7 @@ async fn by_password(app: &App, name: &str, password: &str) -> Result<OwnedUserI
             "M_USER_DEACTIVATED",
             "The account has been deactivated",
         )),
-        Some((user_id, _)) if right => Ok(user_id),
+        Some((user_id, account)) if right => Ok((user_id, account.password_hash)),
         _ => Err(MatrixError::forbidden("The user or the password is wrong")),
     }
 }

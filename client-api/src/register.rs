@@ -67,6 +67,7 @@ pub async fn register(
         device_id: req.device_id,
         device_name: req.initial_device_display_name,
         refreshable: req.refresh_token,
+        proof: None,
     };
     RawJson::of(&begun(&app, &user_id, request, peer).await?)
 }

@@ -4,16 +4,11 @@ use std::time::Duration;
 
 use axum::extract::State;
 use rhizome_federation::MatrixError;
-use rhizome_storage::{Fact, Token};
 use ruma::api::client::session::{
     logout::v3 as logout, logout_all::v3 as logout_all, refresh_token::v3 as refresh,
 };
 
-use crate::{
-    App, Ruma,
-    auth::hash_of,
-    users::{self, Tokens},
-};
+use crate::{App, Ruma, auth::hash_of, users::Tokens};
 
 /// `POST /_matrix/client/v3/refresh`
 ///
@@ -25,40 +20,13 @@ pub async fn refresh(
 ) -> Result<refresh::Response, MatrixError> {
     let old = hash_of(&req.refresh_token);
     let tokens = Tokens::new(&app, true)?;
-    let Some(refreshed) = app.store.refresh(&old, tokens.hashes()).await? else {
+    if !app.store.refresh(&old, tokens.hashes()).await? {
         return Err(MatrixError::unknown_token(false));
-    };
-    let device = Some(refreshed.device_id);
-    users::publish(
-        &app.store,
-        vec![Fact::TokenRevoked {
-            user: refreshed.user,
-            device,
-        }],
-    )
-    .await?;
+    }
     let mut response = refresh::Response::new(tokens.access);
     response.refresh_token = tokens.refresh;
     response.expires_in_ms = tokens.expires_in_ms.map(Duration::from_millis);
     Ok(response)
-}
-
-/// A refreshed access token is used for the first time: what it came from ends.
-pub(crate) async fn confirm_refresh(
-    app: &App,
-    access_hash: &str,
-    token: &Token,
-) -> Result<(), MatrixError> {
-    app.store.confirm_refresh(access_hash).await?;
-    let device = Some(token.device_id.clone());
-    users::publish(
-        &app.store,
-        vec![Fact::TokenRevoked {
-            user: token.user,
-            device,
-        }],
-    )
-    .await
 }
 
 /// `POST /_matrix/client/v3/logout`
@@ -66,7 +34,7 @@ pub async fn logout(
     State(app): State<App>,
     Ruma { who, .. }: Ruma<logout::Request>,
 ) -> Result<logout::Response, MatrixError> {
-    users::remove_devices(&app.store, who.user, &[who.device_id]).await?;
+    app.store.remove_devices(who.user, &[who.device_id]).await?;
     Ok(logout::Response::new())
 }
 
@@ -75,6 +43,6 @@ pub async fn logout_all(
     State(app): State<App>,
     Ruma { who, .. }: Ruma<logout_all::Request>,
 ) -> Result<logout_all::Response, MatrixError> {
-    users::end_sessions(&app.store, who.user, None).await?;
+    app.store.end_sessions(who.user, None).await?;
     Ok(logout_all::Response::new())
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use rhizome_federation::MatrixError;
-use rhizome_storage::{Fact, NewAccount, NewLogin, Store, UserNo, WriteSet};
+use rhizome_storage::{Ends, Fact, NewAccount, NewLogin, Store, UserNo, WriteSet};
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
 
 use crate::{App, auth::hash_of, config::PasswordCost, password::Passwords, random};
@@ -141,41 +141,8 @@ pub async fn set_password(
         )));
     };
     let hash = Passwords::new(cost).hash(password).await?;
-    store.set_password_hash(account.user, Some(&hash)).await?;
-    end_sessions(store, account.user, None).await
-}
-
-/// Ends sessions of a user: removes all devices but `except`, and their tokens with them.
-pub async fn end_sessions(
-    store: &Store,
-    user: UserNo,
-    except: Option<&OwnedDeviceId>,
-) -> Result<(), MatrixError> {
-    let mut devices: Vec<OwnedDeviceId> = Vec::new();
-    for device in store.devices(user).await? {
-        if Some(&device.device_id) != except {
-            devices.push(device.device_id);
-        }
-    }
-    remove_devices(store, user, &devices).await
-}
-
-/// Removes devices and their tokens.
-pub async fn remove_devices(
-    store: &Store,
-    user: UserNo,
-    devices: &[OwnedDeviceId],
-) -> Result<(), MatrixError> {
-    if devices.is_empty() {
-        return Ok(());
-    }
-    store.delete_devices(user, devices).await?;
-    let mut facts = vec![Fact::DeviceListChanged { user }];
-    facts.extend(devices.iter().map(|device| Fact::TokenRevoked {
-        user,
-        device: Some(device.clone()),
-    }));
-    publish(store, facts).await
+    store.set_password(account.user, &hash, Ends::All).await?;
+    Ok(())
 }
 
 /// Writes facts to the log.
@@ -197,6 +164,8 @@ pub struct SessionRequest {
     pub device_name: Option<String>,
     /// Whether the client can refresh tokens.
     pub refreshable: bool,
+    /// What its password was found to match.
+    pub proof: Option<String>,
 }
 
 /// A session that has begun.
@@ -215,7 +184,7 @@ pub struct Session {
 /// Begins a session: makes or takes over the device, whose older tokens end, and gives it tokens.
 ///
 /// # Errors
-/// `M_INVALID_PARAM` for an impossible device id or name.
+/// `M_INVALID_PARAM` for an impossible device id or name, `M_FORBIDDEN` if the password has changed.
 pub async fn begin_session(
     app: &App,
     user: UserNo,
@@ -237,20 +206,11 @@ pub async fn begin_session(
         ip: peer.to_string(),
         now_ms: app.store.clock().now_ms(),
         tokens: tokens.hashes(),
+        proof: request.proof,
     };
-    let was_known = app.store.add_login(login).await?;
-    publish(
-        &app.store,
-        vec![if was_known {
-            Fact::TokenRevoked {
-                user,
-                device: Some(device_id.clone()),
-            }
-        } else {
-            Fact::DeviceListChanged { user }
-        }],
-    )
-    .await?;
+    if !app.store.log_in(&login).await? {
+        return Err(MatrixError::forbidden("The password was changed"));
+    }
     Ok(Session {
         device_id,
         access_token: tokens.access,

@@ -67,31 +67,6 @@ impl Store {
             deactivated: row.int(2)? == 1,
         }))
     }
-
-    /// Sets what the password must match; `None`: no password opens the account any more.
-    pub async fn set_password_hash(&self, user: UserNo, hash: Option<&str>) -> Result<()> {
-        let query = self
-            .sql("UPDATE account SET password_hash = $2 WHERE user_no = $1 AND deactivated = 0")
-            .bind(user.0)
-            .bind(hash.map(str::to_owned));
-        self.execute(query).await?;
-        Ok(())
-    }
-
-    /// Ends an account: its password and its profile go, its name stays taken.
-    pub async fn deactivate_account(&self, user: UserNo) -> Result<()> {
-        let mut tx = self.begin().await?;
-        let account = tx
-            .sql("UPDATE account SET deactivated = 1, password_hash = NULL WHERE user_no = $1")
-            .bind(user.0);
-        tx.execute(account).await?;
-        let profile = tx
-            .sql("DELETE FROM profile WHERE user_no = $1")
-            .bind(user.0);
-        tx.execute(profile).await?;
-        tx.commit().await?;
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -99,6 +74,7 @@ mod tests {
     use ruma::user_id;
 
     use super::*;
+    use crate::Ends;
     use crate::testing::each_database;
 
     #[tokio::test]
@@ -125,7 +101,7 @@ mod tests {
                 .await
                 .unwrap();
             store.deactivate_account(no).await.unwrap();
-            store.set_password_hash(no, Some("$y")).await.unwrap();
+            store.set_password(no, "$y", Ends::Nothing).await.unwrap();
             let account = store.account(ada).await.unwrap().unwrap();
             assert!(account.deactivated);
             assert_eq!(account.password_hash, None);

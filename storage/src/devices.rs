@@ -3,7 +3,7 @@
 use ruma::{DeviceId, OwnedDeviceId};
 use sqlx::any::AnyRow;
 
-use crate::db::{Columns as _, json_texts};
+use crate::db::Columns as _;
 use crate::dialect::escaped;
 use crate::{Result, Store, UserNo};
 
@@ -56,16 +56,6 @@ impl Store {
         self.row(query).await?.as_ref().map(device).transpose()
     }
 
-    /// Names a device; `false` if there is none.
-    pub async fn rename_device(&self, user: UserNo, id: &DeviceId, name: &str) -> Result<bool> {
-        let query = self
-            .sql("UPDATE device SET name = $3 WHERE user_no = $1 AND device_id = $2")
-            .bind(user.0)
-            .bind(escaped(id.as_str()).into_owned())
-            .bind(escaped(name).into_owned());
-        Ok(self.execute(query).await? == 1)
-    }
-
     /// Records that a device was seen.
     pub async fn see_device(&self, user: UserNo, id: &DeviceId, now_ms: i64) -> Result<()> {
         let query = self
@@ -74,26 +64,6 @@ impl Store {
             .bind(escaped(id.as_str()).into_owned())
             .bind(now_ms);
         self.execute(query).await?;
-        Ok(())
-    }
-
-    /// Removes devices with their tokens. That their tokens ended and the device list changed is to be
-    /// committed as facts.
-    pub async fn delete_devices(&self, user: UserNo, ids: &[OwnedDeviceId]) -> Result<()> {
-        let ids = json_texts(ids.iter().map(|id| id.as_str()))?;
-        let mut tx = self.begin().await?;
-        for text in [
-            "DELETE FROM access_token WHERE user_no = $1 \
-             AND device_id IN (SELECT value ->> 0 FROM EACH($2))",
-            "DELETE FROM refresh_token WHERE user_no = $1 \
-             AND device_id IN (SELECT value ->> 0 FROM EACH($2))",
-            "DELETE FROM device WHERE user_no = $1 \
-             AND device_id IN (SELECT value ->> 0 FROM EACH($2))",
-        ] {
-            let query = tx.sql(text).bind(user.0).bind(ids.clone());
-            tx.execute(query).await?;
-        }
-        tx.commit().await?;
         Ok(())
     }
 }

@@ -13,7 +13,8 @@
 //! 4. insert the rows with positions, bring rooms, members and counts up to date; COMMIT;
 //! 5. append to the log's tail in memory, wake those whom it concerns, answer.
 //!
-//! Everything else (accounts, keys, filters, …) is a plain statement of its own module.
+//! Rows without positions that belong to it (devices and tokens: [`Plain`]) are part of the write set.
+//! Everything else (keys, filters, …) is a plain statement of its own module.
 //!
 //! # How it is read
 //!
@@ -62,10 +63,12 @@ mod invites;
 mod keys;
 mod members;
 mod outbound;
+mod plain;
 mod profiles;
 mod receipts;
 mod rooms;
 mod scratch;
+mod sessions;
 mod settings;
 mod state;
 mod texts;
@@ -95,13 +98,15 @@ pub use log::Log;
 pub use members::{Member, MemberCounts, MembershipRow};
 pub use options::{CrashAt, CrashPoint, LostAnswer, Options};
 pub use outbound::{DestinationRoom, Outbound};
+pub use plain::Plain;
 pub use rooms::{Extremity, RoomHead};
 pub use scratch::Scratch;
+pub use sessions::Ends;
 pub use snapshot::NewSnapshot;
 pub use state::{StateDiff, StateEntry};
 pub use store::{OpenError, Store};
 pub use tail::Interest;
-pub use tokens::{NewLogin, NewTokens, Refreshed, Token};
+pub use tokens::{NewLogin, NewTokens, Token};
 pub use write::{
     CommitError, Committed, CurrentState, Fact, NewEvent, NewRoom, Placement, Redacts, RoomWrite,
     StateChange, Status, TxnKey, WriteSet,

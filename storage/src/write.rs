@@ -6,7 +6,7 @@ use rhizome_protocol::visibility::HistoryVisibility;
 use rhizome_protocol::{Membership, Pdu, RoomRules};
 use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName};
 
-use crate::{Error, EventNo, KeyNo, NewSnapshot, Pos, RoomNo, SnapshotNo, UserNo};
+use crate::{Error, EventNo, KeyNo, NewSnapshot, Plain, Pos, RoomNo, SnapshotNo, UserNo};
 
 /// Everything that stands or falls together.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,8 @@ pub struct WriteSet {
     pub rooms: Vec<RoomWrite>,
     /// What else has a position or must be written in the same moment.
     pub facts: Vec<Fact>,
+    /// Rows of accounts that belong to it.
+    pub plain: Vec<Plain>,
 }
 
 /// A change of one room.
@@ -207,7 +209,8 @@ pub struct TxnKey {
 /// What isn't a room's event or state.
 #[derive(Debug, Clone)]
 pub enum Fact {
-    /// A read receipt. The newest per (room, user, kind, thread) stays.
+    /// A read receipt. The newest per (room, user, kind, thread) stays: one that names the same event or an
+    /// earlier one of the room says nothing, and gets no position.
     Receipt {
         /// Where.
         room: RoomNo,
@@ -386,6 +389,9 @@ pub enum CommitError {
         /// Of which type.
         kind: String,
     },
+    /// The account isn't what its change was decided on: decide again.
+    #[error("the account of user {0} has moved on")]
+    AccountMoved(UserNo),
     /// The alias names a room already.
     #[error("the alias is taken")]
     AliasTaken(OwnedRoomAliasId),

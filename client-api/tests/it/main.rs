@@ -11,6 +11,7 @@ mod accounts;
 mod asking;
 mod doors;
 mod gaps;
+mod hangup;
 mod harness;
 mod http;
 mod profiles;

@@ -91,6 +91,7 @@ pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> 
         let set = WriteSet {
             rooms: vec![write],
             facts,
+            ..WriteSet::default()
         };
         match store.commit(set).await {
             Ok(_) => {

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName};
 
 use super::Job;
+use super::accounts::Accounts;
 use super::gather::{GatheredRoom, extremity};
+use super::receipts::Receipts;
 use crate::account_data::GLOBAL;
 use crate::{
     CommitError, Error, EventNo, Fact, NewEvent, Pos, RoomHead, RoomNo, RoomWrite, SnapshotNo,
@@ -42,6 +44,8 @@ pub(super) struct Known {
     pub(super) revived: BTreeSet<RoomNo>,
     /// The numbers that the ids of rooms to create have already.
     pub(super) room_ids: HashMap<OwnedRoomId, RoomNo>,
+    pub(super) accounts: Accounts,
+    pub(super) receipts: Receipts,
 }
 
 /// User, room (0: global) and type of account data.
@@ -93,10 +97,13 @@ pub(super) enum Decision {
     Defer,
 }
 
-pub(super) fn decide(job: &Job, known: &mut Known) -> Decision {
+/// `index`: the write set's place in the group.
+pub(super) fn decide(index: usize, job: &Job, known: &mut Known) -> Decision {
     if let Some(decision) = check(job, known) {
         return decision;
     }
+    known.accounts.apply(job);
+    known.receipts.apply(index, job);
     for (write, gathered) in job.set.rooms.iter().zip(&job.gathered.rooms) {
         apply(write, gathered, known);
     }
@@ -129,6 +136,9 @@ fn check(job: &Job, known: &Known) -> Option<Decision> {
                 return Some(decision);
             }
         }
+    }
+    if let Some(decision) = known.accounts.check(job) {
+        return Some(decision);
     }
     let mut rooms = HashSet::new();
     for write in &job.set.rooms {

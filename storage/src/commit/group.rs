@@ -99,7 +99,9 @@ pub(super) struct Written {
 async fn write_group(store: &Store, jobs: &[Job]) -> Result<Written, Trouble> {
     let mut tx = store.begin().await?;
     let mut known = load(store, &mut tx, jobs).await?;
-    let decisions: Vec<_> = jobs.iter().map(|job| decide(job, &mut known)).collect();
+    let decisions: Vec<_> = (jobs.iter().enumerate())
+        .map(|(index, job)| decide(index, job, &mut known))
+        .collect();
     let accepted: Vec<(usize, &Job)> = (jobs.iter().enumerate())
         .filter(|(index, _)| matches!(decisions[*index], Decision::Accept))
         .collect();

@@ -5,16 +5,16 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use ruma::{OwnedEventId, OwnedRoomAliasId};
 
 use super::Job;
-use super::decide::{DataKey, Known, KnownEvent, PendingRedaction, expected};
+use super::decide::{Known, KnownEvent, PendingRedaction};
 use super::group::Trouble;
 use super::rows::{Found, OldMember};
+use super::{accounts, receipts, users};
 use crate::db::{Columns as _, Tx, json_numbers, json_rows, json_texts};
 use crate::dialect::escaped;
 use crate::members::from_code;
 use crate::rooms::head_of;
 use crate::{
-    Error, EventNo, Fact, NewEvent, Placement, Pos, RoomNo, RoomWrite, SnapshotNo, Status, Store,
-    UserNo,
+    Error, EventNo, Fact, NewEvent, Placement, RoomNo, RoomWrite, SnapshotNo, Status, Store, UserNo,
 };
 
 fn events_of(jobs: &[Job]) -> impl Iterator<Item = (RoomNo, &NewEvent)> {
@@ -57,42 +57,11 @@ pub(super) async fn load(store: &Store, tx: &mut Tx, jobs: &[Job]) -> Result<Kno
             known.aliases.insert(row.id(0)?);
         }
     }
-    look_up_data(tx, jobs, &mut known).await?;
+    users::lock(tx, jobs).await?;
+    users::look_up_data(tx, jobs, &mut known).await?;
+    known.accounts = accounts::look_up(tx, jobs).await?;
+    known.receipts = receipts::look_up(tx, jobs).await?;
     Ok(known)
-}
-
-/// Where account data stands that must be what it was decided on. Its user's row is locked: of two
-/// processes only one changes it at a time, also when there is none yet.
-async fn look_up_data(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<(), Trouble> {
-    let facts = jobs.iter().flat_map(|job| &job.set.facts);
-    let wanted: BTreeSet<DataKey> = facts.filter_map(|fact| Some(expected(fact)?.0)).collect();
-    if wanted.is_empty() {
-        return Ok(());
-    }
-    let users: BTreeSet<i64> = wanted.iter().map(|(user, ..)| user.0).collect();
-    let lock = tx
-        .sql(
-            "SELECT no FROM user_name \
-             WHERE no IN (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1)) ORDER BY no FOR_UPDATE",
-        )
-        .bind(json_numbers(users));
-    tx.rows(lock).await?;
-    let rows: Vec<_> = wanted
-        .iter()
-        .map(|(user, room, kind)| (*user, *room, escaped(kind)))
-        .collect();
-    let query = tx
-        .sql(
-            "SELECT d.user_no, d.room, d.kind, d.pos FROM EACH($1) JOIN account_data d \
-             ON d.user_no = CAST(value ->> 0 AS BIGINT) AND d.room = CAST(value ->> 1 AS BIGINT) \
-             AND d.kind = value ->> 2",
-        )
-        .bind(json_rows(&rows)?);
-    for row in tx.rows(query).await? {
-        let key = (UserNo(row.int(0)?), row.int(1)?, row.text(2)?);
-        known.data.insert(key, Some(Pos(row.int(3)?)));
-    }
-    Ok(())
 }
 
 /// Locks the rows of all rooms by ascending number, and reads them.

@@ -5,6 +5,7 @@
 //! under the rooms' locks, [`decide`]s in memory which write sets stand, lets [`rows`] turn them into
 //! rows, and writes those with one statement per table. [`publish`] brings caches and tail up to date.
 
+mod accounts;
 mod decide;
 mod event_rows;
 mod fact_rows;
@@ -12,8 +13,11 @@ mod gather;
 mod group;
 mod load;
 mod member_rows;
+mod plain_rows;
 mod publish;
+mod receipts;
 mod rows;
+mod users;
 mod write;
 
 use std::future::Future;

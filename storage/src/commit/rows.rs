@@ -82,7 +82,7 @@ pub(super) fn plan(
     now: i64,
 ) -> Result<Plan> {
     let mut plan = Plan::default();
-    assign(accepted, &mut plan);
+    assign(accepted, known, &mut plan);
     plan.redacted = redacted(accepted, known, found);
     let mut maker = Maker {
         accepted,
@@ -97,6 +97,7 @@ pub(super) fn plan(
     maker.edges(known)?;
     maker.state(known)?;
     maker.facts()?;
+    maker.plain(&known.accounts)?;
     maker.outbound()?;
     maker.rooms(known)?;
     Ok(maker.plan)
@@ -104,7 +105,7 @@ pub(super) fn plan(
 
 /// Gives out offsets, in the order of the write sets: each event, its own change of state right after
 /// it, then the room's other changes; the facts last.
-fn assign(accepted: &[(usize, &Job)], plan: &mut Plan) {
+fn assign(accepted: &[(usize, &Job)], known: &Known, plan: &mut Plan) {
     let mut backfilled = Vec::new();
     for (job, held) in accepted {
         let (job, start) = (*job, plan.log.len());
@@ -137,7 +138,7 @@ fn assign(accepted: &[(usize, &Job)], plan: &mut Plan) {
                 .extend(others.map(|change| Planned::State { job, room, change }));
         }
         for (fact, what) in held.set.facts.iter().enumerate() {
-            if what.has_position() {
+            if what.has_position() && !known.receipts.is_stale(job, fact) {
                 plan.log.push(Planned::Fact { job, fact });
             }
         }

@@ -393,7 +393,7 @@ async fn a_write_set_over_rooms_stands_or_falls_whole() {
         second.expect = Some(99);
         let set = WriteSet {
             rooms: vec![one.write_of(a.clone(), None).await, second],
-            facts: vec![],
+            ..WriteSet::default()
         };
         let refused = store.commit(set.clone()).await.unwrap_err();
         assert!(
@@ -602,11 +602,11 @@ async fn memberships_counts_and_servers_follow_the_state() {
         assert_eq!(heroes.len(), 1);
         room.member(bob, "leave").await;
         let forget = WriteSet {
-            rooms: vec![],
             facts: vec![Fact::Forget {
                 user: bob_no,
                 room: room.no,
             }],
+            ..WriteSet::default()
         };
         store.commit(forget).await.unwrap();
         let row = store.membership(bob_no, room.no).await.unwrap().unwrap();

@@ -159,7 +159,7 @@ impl Room {
     pub async fn commit(&self, write: RoomWrite) -> Result<Committed, CommitError> {
         let set = WriteSet {
             rooms: vec![write],
-            facts: vec![],
+            ..WriteSet::default()
         };
         self.store.commit(set).await
     }

@@ -9,8 +9,8 @@ use crate::factory::{Room, rules, user};
 
 async fn commit(store: &Store, facts: Vec<Fact>) -> Result<Pos, CommitError> {
     let set = WriteSet {
-        rooms: vec![],
         facts,
+        ..WriteSet::default()
     };
     store.commit(set).await.map(|committed| committed.last)
 }

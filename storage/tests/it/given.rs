@@ -79,7 +79,7 @@ impl Told {
         };
         let set = WriteSet {
             rooms: vec![write],
-            facts: vec![],
+            ..WriteSet::default()
         };
         store.commit(set).await.unwrap();
         let mut stored = pdus.into_iter().zip(nos);
@@ -150,7 +150,7 @@ impl Told {
 async fn commit(store: &Store, write: RoomWrite) -> Result<(), CommitError> {
     let set = WriteSet {
         rooms: vec![write],
-        facts: vec![],
+        ..WriteSet::default()
     };
     store.commit(set).await.map(drop)
 }

@@ -147,8 +147,8 @@ async fn facts_come_back() {
             ];
             store
                 .commit(WriteSet {
-                    rooms: vec![],
                     facts,
+                    ..WriteSet::default()
                 })
                 .await
                 .unwrap();

@@ -109,8 +109,8 @@ async fn only_those_concerned_are_woken() {
         };
         store
             .commit(WriteSet {
-                rooms: vec![],
                 facts: vec![data],
+                ..WriteSet::default()
             })
             .await
             .unwrap();

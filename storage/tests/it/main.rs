@@ -11,5 +11,6 @@ mod hostile;
 mod log;
 mod processes;
 mod redaction;
+mod sessions;
 mod state;
 mod throughput;

@@ -206,7 +206,7 @@ async fn a_commit_of_unknown_outcome_is_looked_up() {
                 room.write_of(room.message(&format!("{answers:?}")).await, None)
                     .await,
             ],
-            facts: vec![],
+            ..WriteSet::default()
         };
         let topic = json!({"topic": format!("{answers:?}")});
         let topic = room
@@ -245,7 +245,6 @@ async fn of_two_processes_one_changes_the_account_data() {
     let mut last = Pos(0);
     for n in 0..10 {
         let set = || WriteSet {
-            rooms: vec![],
             facts: vec![Fact::AccountData {
                 user: alice,
                 room: None,
@@ -253,6 +252,7 @@ async fn of_two_processes_one_changes_the_account_data() {
                 content: format!("{{\"n\":{n}}}").into(),
                 expect: Some(last),
             }],
+            ..WriteSet::default()
         };
         let (one, two) = tokio::join!(stores[0].commit(set()), stores[1].commit(set()));
         last = match (one, two) {
@@ -276,12 +276,12 @@ async fn of_two_processes_one_gets_the_alias() {
     for n in 0..10 {
         let alias = ruma::OwnedRoomAliasId::try_from(format!("#a{n}:here.example")).unwrap();
         let set = || WriteSet {
-            rooms: vec![],
             facts: vec![Fact::Alias {
                 alias: alias.clone(),
                 room: room.no,
                 creator: alice,
             }],
+            ..WriteSet::default()
         };
         let (one, two) = tokio::join!(stores[0].commit(set()), stores[1].commit(set()));
         match (one, two) {

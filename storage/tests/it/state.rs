@@ -49,7 +49,7 @@ async fn a_chain_of_snapshots_reads_the_same_everywhere() {
         };
         let set = WriteSet {
             rooms: vec![write],
-            facts: vec![],
+            ..WriteSet::default()
         };
         store.commit(set).await.unwrap();
         let fresh = Store::open(store.options().clone()).await.unwrap();

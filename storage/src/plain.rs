@@ -1,0 +1,91 @@
+//! What a write set carries beside facts: rows without a position.
+//!
+//! Each kind belongs to one user. The commit locks that user, so that of all processes one changes an
+//! account at a time, and puts a second change of the same user off to the next group; what a kind was
+//! decided on is checked under that lock ([`CommitError::AccountMoved`](crate::CommitError::AccountMoved)).
+
+use ruma::OwnedDeviceId;
+
+use crate::{NewLogin, NewTokens, UserNo};
+
+/// A change of a user's account that has no position. Which facts go with it is its maker's to say
+/// (`sessions.rs`).
+#[derive(Debug, Clone)]
+pub enum Plain {
+    /// A device logs in.
+    Login {
+        /// What is written.
+        login: NewLogin,
+        /// Whether the device was there when this was decided.
+        known: bool,
+    },
+    /// A refresh token gives out new tokens, and is good until one of those is used.
+    Refresh {
+        /// Whose.
+        user: UserNo,
+        /// Of which device.
+        device: OwnedDeviceId,
+        /// Hash of the refresh token.
+        hash: String,
+        /// What it gives out.
+        tokens: NewTokens,
+    },
+    /// Tokens that came of a refresh are used: those before them end.
+    ConfirmRefresh {
+        /// Whose.
+        user: UserNo,
+        /// Hash of the refresh token that was given out.
+        hash: String,
+    },
+    /// A device gets another name.
+    RenameDevice {
+        /// Whose.
+        user: UserNo,
+        /// Which.
+        device: OwnedDeviceId,
+        /// Its name from now on.
+        name: String,
+    },
+    /// Devices go, with their tokens.
+    RemoveDevices {
+        /// Whose.
+        user: UserNo,
+        /// Which; those that are there.
+        devices: Vec<OwnedDeviceId>,
+    },
+    /// All devices go, with their tokens: also one that has come since this was decided.
+    EndSessions {
+        /// Whose.
+        user: UserNo,
+        /// This one stays.
+        except: Option<OwnedDeviceId>,
+    },
+    /// What the password must match from now on; nothing for an account that has ended.
+    Password {
+        /// Whose.
+        user: UserNo,
+        /// A PHC string; `None`: no password opens the account any more.
+        hash: Option<String>,
+    },
+    /// The account ends: its password and its profile go, its name stays taken.
+    Deactivate {
+        /// Whose.
+        user: UserNo,
+    },
+}
+
+impl Plain {
+    /// Whose account it changes.
+    pub(crate) fn user(&self) -> UserNo {
+        match self {
+            Self::Login { login, .. } => login.user,
+            Self::Refresh { user, .. }
+            | Self::ConfirmRefresh { user, .. }
+            | Self::RenameDevice { user, .. }
+            | Self::RemoveDevices { user, .. }
+            | Self::EndSessions { user, .. }
+            | Self::Password { user, .. }
+            | Self::Deactivate { user } => *user,
+        }
+    }
+}
