@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use rhizome_storage::{Fact, RoomNo, StoredEvent, WriteSet};
+use rhizome_rooms::thread;
+use rhizome_storage::{CommitError, Fact, Pos, RoomNo, WriteSet};
 use ruma::{
     EventId, OwnedEventId, RoomId,
     api::client::{read_marker::set_read_marker, receipt::create_receipt},
@@ -11,6 +12,10 @@ use ruma::{
 
 use crate::{App, Caller, MatrixError, Ruma, json::Json, pager::Reading};
 
+/// The account data that says up to where a room was read, as far as the user wants to remember.
+const FULLY_READ: &str = "m.fully_read";
+/// How often a mark is decided again when another device moves it at the same time.
+const ATTEMPTS: u32 = 10;
 /// The longest event id, in bytes.
 const MAX_EVENT_ID: usize = 255;
 
@@ -20,25 +25,41 @@ pub async fn receipt(
     Ruma { who, req, .. }: Ruma<create_receipt::v3::Request>,
 ) -> Result<create_receipt::v3::Response, MatrixError> {
     let kind = req.receipt_type.as_str();
-    let thread = match req.thread.as_str() {
-        None => None,
-        Some(_) if kind == "m.fully_read" => {
-            return Err(MatrixError::invalid_param(
-                "A fully-read marker belongs to no thread",
-            ));
-        }
-        Some("main") => Some("main".to_owned()),
-        Some(root) if root.starts_with('$') && root.len() <= 255 => Some(root.to_owned()),
-        Some(_) => {
-            return Err(MatrixError::invalid_param(
-                "`thread_id` must be \"main\" or an event id",
-            ));
-        }
-    };
+    let thread = req.thread.as_str().map(str::to_owned);
     let room = joined(&app, &who, &req.room_id).await?;
-    let fact = mark(&app, &who, room, kind, thread, &req.event_id)?;
-    write(&app, &who, room, vec![fact]).await?;
+    if let Some(thread) = &thread {
+        check_thread(&app, room, kind, &req.event_id, thread).await?;
+    }
+    let mark = mark(kind, thread, &req.event_id)?;
+    write(&app, &who, room, &[mark]).await?;
     Ok(create_receipt::v3::Response::new())
+}
+
+/// A receipt may name the thread that its event is in.
+async fn check_thread(
+    app: &App,
+    room: RoomNo,
+    kind: &str,
+    event_id: &EventId,
+    thread: &str,
+) -> Result<(), MatrixError> {
+    if kind == FULLY_READ {
+        return Err(MatrixError::invalid_param(
+            "A fully-read marker belongs to no thread",
+        ));
+    }
+    let event = app.store.event(event_id).await?;
+    let event = event.filter(|event| event.room == room && event.is_history());
+    let holds = match &event {
+        Some(event) => thread::holds(&app.store, event, thread).await?,
+        None => false,
+    };
+    if !holds {
+        return Err(MatrixError::invalid_param(
+            "`thread_id` must be \"main\" or the root of a thread of this room, and the event be in that thread",
+        ));
+    }
+    Ok(())
 }
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/read_markers`
@@ -47,7 +68,7 @@ pub async fn read_markers(
     Ruma { who, req, .. }: Ruma<set_read_marker::v3::Request>,
 ) -> Result<set_read_marker::v3::Response, MatrixError> {
     let room = joined(&app, &who, &req.room_id).await?;
-    let mut facts = Vec::new();
+    let mut wanted = Vec::new();
     let marks = [
         ("m.fully_read", &req.fully_read),
         ("m.read", &req.read_receipt),
@@ -55,10 +76,10 @@ pub async fn read_markers(
     ];
     for (kind, event_id) in marks {
         if let Some(event_id) = event_id {
-            facts.push(mark(&app, &who, room, kind, None, event_id)?);
+            wanted.push(mark(kind, None, event_id)?);
         }
     }
-    write(&app, &who, room, facts).await?;
+    write(&app, &who, room, &wanted).await?;
     Ok(set_read_marker::v3::Response::new())
 }
 
@@ -71,100 +92,103 @@ async fn joined(app: &App, who: &Caller, room_id: &RoomId) -> Result<RoomNo, Mat
     }
 }
 
-/// What a mark writes: a receipt, or for `m.fully_read` account data of the room.
-fn mark(
-    app: &App,
-    who: &Caller,
-    room: RoomNo,
-    kind: &str,
+/// What a client says that its user has read.
+struct Mark {
+    /// `m.fully_read`, or the receipt's type.
+    kind: String,
     thread: Option<String>,
-    event_id: &EventId,
-) -> Result<Fact, MatrixError> {
-    let user = who.user;
+    event_id: OwnedEventId,
+}
+
+fn mark(kind: &str, thread: Option<String>, event_id: &EventId) -> Result<Mark, MatrixError> {
     if event_id.as_str().len() > MAX_EVENT_ID {
         return Err(MatrixError::invalid_param("This is not an event id"));
     }
-    match kind {
-        "m.fully_read" => {
-            let mut content = Json::default();
-            content
-                .open()
-                .key("event_id")
-                .string(event_id.as_str())
-                .close();
-            let content: Arc<str> = content.finish().into();
-            Ok(Fact::AccountData {
-                user,
-                room: Some(room),
-                kind: kind.to_owned(),
-                content,
-                expect: None,
-            })
-        }
-        "m.read" | "m.read.private" => Ok(Fact::Receipt {
-            room,
-            user,
-            kind: kind.to_owned(),
-            thread,
-            event_id: event_id.to_owned(),
-            ts: app.store.clock().now_ms(),
-        }),
-        _ => Err(MatrixError::invalid_param(
+    if !matches!(kind, FULLY_READ | "m.read" | "m.read.private") {
+        return Err(MatrixError::invalid_param(
             "The receipt type must be m.read, m.read.private or m.fully_read",
-        )),
+        ));
     }
+    Ok(Mark {
+        kind: kind.to_owned(),
+        thread,
+        event_id: event_id.to_owned(),
+    })
 }
 
-async fn write(app: &App, who: &Caller, room: RoomNo, facts: Vec<Fact>) -> Result<(), MatrixError> {
-    let mut forward = Vec::new();
-    for fact in facts {
-        if !goes_back(app, who, room, &fact).await? {
-            forward.push(fact);
+/// Writes marks that don't go back: a device that is behind says what it has read, too. Of receipts the
+/// commit sees that, of the fully-read marker we do, and decide again if it has moved.
+async fn write(app: &App, who: &Caller, room: RoomNo, marks: &[Mark]) -> Result<(), MatrixError> {
+    for _ in 0..ATTEMPTS {
+        let mut facts = Vec::new();
+        for mark in marks {
+            facts.extend(match mark.kind.as_str() {
+                FULLY_READ => fully_read(app, who, room, &mark.event_id).await?,
+                _ => Some(Fact::Receipt {
+                    room,
+                    user: who.user,
+                    kind: mark.kind.clone(),
+                    thread: mark.thread.clone(),
+                    event_id: mark.event_id.clone(),
+                    ts: app.store.clock().now_ms(),
+                }),
+            });
         }
-    }
-    if !forward.is_empty() {
+        if facts.is_empty() {
+            return Ok(());
+        }
         let set = WriteSet {
-            facts: forward,
+            facts,
             ..WriteSet::default()
         };
-        app.store.commit(set).await?;
+        match app.store.commit(set).await {
+            Ok(_) => return Ok(()),
+            Err(CommitError::DataMoved { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
-    Ok(())
+    Err(MatrixError::busy())
 }
 
-/// Whether a mark would move back: a device that is behind says what it has read, too.
-async fn goes_back(
+/// The fully-read marker, as account data of the room; `None` if it wouldn't move forwards.
+async fn fully_read(
     app: &App,
     who: &Caller,
     room: RoomNo,
-    fact: &Fact,
-) -> Result<bool, MatrixError> {
-    let (old, new) = match fact {
-        Fact::Receipt {
-            kind,
-            thread,
-            event_id,
-            ..
-        } => {
-            let receipts = app.store.receipts_of(room, who.user).await?;
-            let same = receipts
-                .iter()
-                .find(|old| old.kind == *kind && old.thread == *thread);
-            (same.map(|old| old.event_id.clone()), event_id.clone())
+    event_id: &EventId,
+) -> Result<Option<Fact>, MatrixError> {
+    let stands = app
+        .store
+        .account_data(who.user, Some(room), FULLY_READ)
+        .await?;
+    if let Some(old) = stands.as_ref().and_then(|stands| marked(&stands.content)) {
+        let place = async |id: &EventId| {
+            let event = app.store.event(id).await?;
+            let order = event
+                .filter(|event| event.room == room)
+                .and_then(|event| event.order);
+            Ok::<_, MatrixError>(order)
+        };
+        if old == event_id
+            || matches!((place(&old).await?, place(event_id).await?), (Some(old), Some(new)) if new < old)
+        {
+            return Ok(None);
         }
-        Fact::AccountData { kind, content, .. } => {
-            let old = app.store.account_data(who.user, Some(room), kind).await?;
-            let Some(new) = marked(content) else {
-                return Ok(false);
-            };
-            (old.and_then(|old| marked(&old.content)), new)
-        }
-        _ => return Ok(false),
-    };
-    let Some(old) = old else { return Ok(false) };
-    let (old, new) = (app.store.event(&old).await?, app.store.event(&new).await?);
-    let order = |event: Option<Arc<StoredEvent>>| event.filter(|event| event.room == room)?.order;
-    Ok(matches!((order(old), order(new)), (Some(old), Some(new)) if new < old))
+    }
+    let mut content = Json::default();
+    content
+        .open()
+        .key("event_id")
+        .string(event_id.as_str())
+        .close();
+    let content: Arc<str> = content.finish().into();
+    Ok(Some(Fact::AccountData {
+        user: who.user,
+        room: Some(room),
+        kind: FULLY_READ.to_owned(),
+        content,
+        expect: Some(stands.map_or(Pos(0), |stands| stands.pos)),
+    }))
 }
 
 /// The event that a fully-read marker names.

@@ -35,6 +35,7 @@ pub mod remote_invite;
 pub mod restricted;
 pub mod send;
 pub mod state_at;
+pub mod thread;
 mod view;
 
 use std::sync::Arc;

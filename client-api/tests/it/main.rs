@@ -17,6 +17,7 @@ mod http;
 mod profiles;
 mod push_rules;
 mod reading;
+mod receipts;
 mod rooms;
 mod stream;
 mod sync;

@@ -1,10 +1,14 @@
 //! Ephemeral data of a transaction: typing and read receipts; other types are ignored.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use rhizome_protocol::Membership;
-use rhizome_rooms::read;
-use rhizome_storage::{Fact, RoomHead, UserNo};
+use rhizome_rooms::{read, thread};
+use rhizome_storage::{Fact, RoomHead, RoomNo, UserNo};
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId,
     api::federation::transactions::edu::Edu, serde::Raw,
@@ -18,7 +22,7 @@ use crate::{Federation, MatrixError};
 const TYPING: Duration = Duration::from_secs(30);
 /// The most bytes of an id in a receipt.
 const MAX_TEXT: usize = 255;
-/// The most receipts of one transaction that are kept.
+/// The most receipts, and rooms of receipts, of one transaction that are looked at.
 const MAX_RECEIPTS: usize = 1_000;
 
 #[derive(Deserialize)]
@@ -62,7 +66,7 @@ pub(super) async fn apply(
     origin: &ServerName,
     edus: &[Raw<Edu>],
 ) -> Result<Vec<Fact>, MatrixError> {
-    let mut facts = Vec::new();
+    let (mut budget, mut claims) = (MAX_RECEIPTS, Vec::new());
     for edu in edus {
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(edu.json().get()) else {
             continue;
@@ -73,13 +77,16 @@ pub(super) async fn apply(
                 Err(error) => tracing::debug!(%origin, %error, "malformed m.typing"),
             },
             "m.receipt" => match serde_json::from_str(envelope.content.get()) {
-                Ok(content) => receipts(fed, origin, content, &mut facts).await?,
+                Ok(content) => receipts(fed, origin, content, &mut budget, &mut claims).await?,
                 Err(error) => tracing::debug!(%origin, %error, "malformed m.receipt"),
             },
             other => tracing::trace!(%origin, kind = other, "ignored an EDU"),
         }
     }
-    Ok(facts)
+    if budget == 0 {
+        tracing::info!(%origin, "a transaction has more receipts than are looked at");
+    }
+    admit(fed, claims).await
 }
 
 /// <https://spec.matrix.org/v1.19/server-server-api/#typing-notifications>
@@ -100,54 +107,100 @@ async fn typing(
     Ok(())
 }
 
+/// A receipt of a user of the origin who is in the room.
+struct Claim {
+    room: RoomNo,
+    user: UserNo,
+    event_id: OwnedEventId,
+    thread: Option<String>,
+    ts: Option<i64>,
+}
+
+/// Takes from an EDU what the origin may say at all; `budget` is how much of it is still looked at.
 /// <https://spec.matrix.org/v1.19/server-server-api/#receipts>
 async fn receipts(
     fed: &Federation,
     origin: &ServerName,
     receipts: Receipts,
-    facts: &mut Vec<Fact>,
+    budget: &mut usize,
+    claims: &mut Vec<Claim>,
 ) -> Result<(), MatrixError> {
-    for (room_id, kinds) in receipts {
+    let mut spend = || {
+        let left = budget.checked_sub(1);
+        left.inspect(|left| *budget = *left).is_some()
+    };
+    for (room_id, mut kinds) in receipts {
+        // Only public read receipts go between servers.
+        let Some(of_users) = kinds.remove("m.read") else {
+            continue;
+        };
+        if !spend() {
+            break;
+        }
         let Some(head) = open_room(fed, origin, &room_id).await? else {
             continue;
         };
-        // Only public read receipts go between servers.
-        for (user_id, receipt) in kinds
-            .into_iter()
-            .filter(|(kind, _)| kind == "m.read")
-            .flat_map(|(_, of)| of)
-        {
-            if user_id.server_name() != origin || facts.len() >= MAX_RECEIPTS {
-                continue;
-            }
-            let short = |text: &str| text.len() <= MAX_TEXT;
-            if !receipt.data.thread_id.as_deref().is_none_or(short) {
-                continue;
-            }
-            let (Some(event_id), Some(user)) = (
-                receipt
-                    .event_ids
-                    .into_iter()
-                    .next()
-                    .filter(|id| short(id.as_str())),
-                joined(fed, &head, &user_id).await?,
-            ) else {
+        for (user_id, receipt) in of_users {
+            let Some(event_id) = receipt.event_ids.into_iter().next() else {
                 continue;
             };
-            facts.push(Fact::Receipt {
+            let thread = receipt.data.thread_id;
+            let short = |text: &str| text.len() <= MAX_TEXT;
+            if user_id.server_name() != origin
+                || !short(event_id.as_str())
+                || !thread.as_deref().is_none_or(short)
+            {
+                continue;
+            }
+            if !spend() {
+                break;
+            }
+            let Some(user) = joined(fed, &head, &user_id).await? else {
+                continue;
+            };
+            claims.push(Claim {
                 room: head.room,
                 user,
-                kind: "m.read".to_owned(),
-                thread: receipt.data.thread_id,
                 event_id,
-                ts: receipt
-                    .data
-                    .ts
-                    .unwrap_or_else(|| fed.store().clock().now_ms()),
+                thread,
+                ts: receipt.data.ts,
             });
         }
     }
     Ok(())
+}
+
+/// The claims that are about an event of the room's history, and about the thread that it is in.
+async fn admit(fed: &Federation, claims: Vec<Claim>) -> Result<Vec<Fact>, MatrixError> {
+    let ids: Vec<_> = claims.iter().map(|claim| claim.event_id.clone()).collect();
+    let events = fed.store().events(&ids).await?;
+    let events: HashMap<_, _> = (events.iter().filter(|event| event.is_history()))
+        .map(|event| (event.pdu.event_id(), event))
+        .collect();
+    let now = fed.store().clock().now_ms();
+    let mut facts = Vec::new();
+    for claim in claims {
+        let Some(event) = events.get(&*claim.event_id) else {
+            continue;
+        };
+        if event.room != claim.room {
+            continue;
+        }
+        if let Some(name) = &claim.thread
+            && !thread::holds(fed.store(), event, name).await?
+        {
+            continue;
+        }
+        facts.push(Fact::Receipt {
+            room: claim.room,
+            user: claim.user,
+            kind: "m.read".to_owned(),
+            thread: claim.thread,
+            event_id: claim.event_id,
+            ts: claim.ts.map_or(now, |ts| ts.clamp(0, now)),
+        });
+    }
+    Ok(facts)
 }
 
 /// The room, if we are in it and its ACL lets `origin` in.

@@ -14,6 +14,7 @@ mod gaps;
 mod inbound;
 mod inbox;
 mod large;
+mod receipts;
 mod rooms;
 mod sender;
 mod support;

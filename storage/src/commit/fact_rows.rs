@@ -1,7 +1,7 @@
 //! Rows of facts.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::group::Uses;
 use super::rows::{Maker, Planned, values};
@@ -96,6 +96,7 @@ impl Maker<'_> {
             ),
             Uses::Base,
         )?;
+        self.threads(rows)?;
         self.after(
             "INSERT INTO account_data (user_no, room, kind, content, pos) \
              SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT), value ->> 2, \
@@ -120,6 +121,26 @@ impl Maker<'_> {
              FROM EACH($1)",
             &rows.revocations,
             Uses::Base,
+        )
+    }
+
+    /// Of the threads that somebody has read, those that they have read last are remembered.
+    fn threads(&mut self, rows: &FactRows<'_>) -> Result<()> {
+        let in_threads = (rows.receipts.keys())
+            .filter(|(_, _, _, thread)| !thread.is_empty() && thread != "main");
+        let whose: BTreeSet<_> = in_threads
+            .map(|(room, user, kind, _)| (*room, *user, kind.clone(), KEPT_THREADS))
+            .collect();
+        let whose: Vec<_> = whose.into_iter().collect();
+        self.after(
+            "DELETE FROM receipt WHERE pos IN (SELECT pos FROM (\
+             SELECT r.pos AS pos, CAST(value ->> 3 AS BIGINT) AS kept, \
+             ROW_NUMBER() OVER (PARTITION BY r.room, r.user_no, r.kind ORDER BY r.pos DESC) AS n \
+             FROM EACH($1) JOIN receipt r ON r.room = CAST(value ->> 0 AS BIGINT) \
+             AND r.user_no = CAST(value ->> 1 AS BIGINT) AND r.kind = value ->> 2 \
+             AND r.thread NOT IN ('', 'main')) AS ranked WHERE n > kept)",
+            &whose,
+            Uses::Rows,
         )
     }
 
@@ -167,6 +188,9 @@ impl Maker<'_> {
         )
     }
 }
+
+/// How many threads of a room a user has receipts in, by kind.
+const KEPT_THREADS: i64 = 100;
 
 /// Room, user, kind, thread.
 type ReceiptKey<'a> = (RoomNo, UserNo, Cow<'a, str>, Cow<'a, str>);

@@ -10,6 +10,7 @@ mod given;
 mod hostile;
 mod log;
 mod processes;
+mod receipts;
 mod redaction;
 mod sessions;
 mod state;
