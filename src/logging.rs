@@ -18,6 +18,8 @@ pub fn init(config: &Logging) -> anyhow::Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Or a line that can't be written, because the disk is full, makes whoever wrote it panic.
+        .log_internal_errors(false)
         .with_target(true);
     match config.format {
         LogFormat::Text => {

@@ -7,6 +7,7 @@
 use std::panic::resume_unwind;
 
 use rhizome_federation::MatrixError;
+use tracing::Instrument as _;
 
 /// Runs `work` to its end, whoever still waits for it.
 ///
@@ -15,7 +16,7 @@ use rhizome_federation::MatrixError;
 pub async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, MatrixError>> + Send + 'static,
 ) -> Result<T, MatrixError> {
-    match tokio::spawn(work).await {
+    match tokio::spawn(work.in_current_span()).await {
         Ok(done) => done,
         Err(ended) => match ended.try_into_panic() {
             Ok(panic) => resume_unwind(panic),

@@ -126,23 +126,51 @@ impl Dialect {
         self == Self::Postgres
     }
 
-    /// Whether an unknown outcome of COMMIT can be looked up by this process. On SQLite an I/O
-    /// error at COMMIT leaves only one sound way on: to start again.
+    /// Whether an unknown outcome of COMMIT can be looked up by this process. SQLite always says what
+    /// became of it ([`Fault::Unwritable`]); anything else it could say is damage, which leaves only one
+    /// sound way on: to start again.
     pub(crate) fn survives_commit_error(self) -> bool {
         self == Self::Postgres
     }
 }
 
-/// SQLite: busy and locked. PostgreSQL: serialisation, deadlock, lock time-out, shutting down,
-/// connection trouble, too many connections.
-pub(crate) fn is_transient(error: &dyn DatabaseError) -> bool {
-    let Some(code) = error.code() else {
-        return false;
-    };
-    match code.as_ref() {
-        "5" | "6" | "261" | "262" | "517" | "40001" | "40P01" | "55P03" | "57P01" | "57P02"
-        | "57P03" | "57014" | "25P03" | "53300" => true,
-        code => code.len() == 5 && code.starts_with("08"),
+/// What a database's error says of the next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Others were in the way: in a moment it may be done.
+    Passing,
+    /// Nothing can be written, or kept in memory, until somebody makes room or gives leave. Nothing of it
+    /// was written, also if COMMIT says so.
+    Unwritable,
+    /// It is about what was asked, or damage.
+    Other,
+}
+
+/// What an error is about.
+pub(crate) fn fault(error: &dyn DatabaseError) -> Fault {
+    error.code().map_or(Fault::Other, |code| fault_of(&code))
+}
+
+/// SQLite has numbers, of which the lowest byte says what it is; PostgreSQL five characters.
+fn fault_of(code: &str) -> Fault {
+    match code {
+        // Serialisation, deadlock, lock time-out, shutting down, connection trouble, too many connections.
+        "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "57014" | "25P03" | "53300" => {
+            Fault::Passing
+        }
+        // Disk full, out of memory, a standby or read-only session, an I/O error.
+        "53000" | "53100" | "53200" | "25006" | "58030" => Fault::Unwritable,
+        code if code.len() == 5 && code.starts_with("08") => Fault::Passing,
+        code if code.len() == 5 => Fault::Other,
+        code => match code.parse::<u32>().map(|code| code & 0xff) {
+            // Busy, locked.
+            Ok(5 | 6) => Fault::Passing,
+            // No memory, read-only, an I/O error (a full disk also shows so), full, can't be opened.
+            // An error at COMMIT leaves the log of SQLite as it was: readers and the next writer go on
+            // from the last commit, whose place the failed one has not taken.
+            Ok(7 | 8 | 10 | 13 | 14) => Fault::Unwritable,
+            _ => Fault::Other,
+        },
     }
 }
 
@@ -201,6 +229,27 @@ mod tests {
             "INSERT INTO t SELECT decode(value ->> 1, 'hex') FROM \
              json_array_elements($1::json) AS each(value) WHERE F FOR UPDATE"
         );
+    }
+
+    #[test]
+    fn faults_are_told_apart() {
+        for (code, fault) in [
+            ("5", Fault::Passing),
+            ("517", Fault::Passing),
+            ("13", Fault::Unwritable),
+            ("8", Fault::Unwritable),
+            ("778", Fault::Unwritable),
+            ("1034", Fault::Unwritable),
+            ("11", Fault::Other),
+            ("1555", Fault::Other),
+            ("53100", Fault::Unwritable),
+            ("25006", Fault::Unwritable),
+            ("08006", Fault::Passing),
+            ("23505", Fault::Other),
+            ("", Fault::Other),
+        ] {
+            assert_eq!(fault_of(code), fault, "{code}");
+        }
     }
 
     proptest! {

@@ -1,9 +1,11 @@
 //! One opaque error. What a caller can act on is in [`crate::CommitError`] and in `Ok(None)`.
 
+use crate::dialect::{Fault, fault};
+
 /// The database could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Locked, out of connections or out of reach for longer than we wait: try again (503).
+    /// Locked, out of connections, out of reach for longer than we wait, or without room: try again (503).
     #[error("the database is busy: {0}")]
     Busy(String),
     /// Anything else (500).
@@ -46,7 +48,13 @@ pub(crate) fn is_busy(error: &sqlx::Error) -> bool {
         | sqlx::Error::Io(_)
         | sqlx::Error::Protocol(_)
         | sqlx::Error::Tls(_) => true,
-        sqlx::Error::Database(database) => crate::dialect::is_transient(database.as_ref()),
+        sqlx::Error::Database(database) => fault(database.as_ref()) != Fault::Other,
         _ => false,
     }
+}
+
+/// Whether nothing can be written for now.
+pub(crate) fn is_unwritable(error: &sqlx::Error) -> bool {
+    let database = error.as_database_error();
+    database.is_some_and(|database| fault(database) == Fault::Unwritable)
 }

@@ -1,7 +1,7 @@
 //! Opening and closing, and what everything else hangs on.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use ring::rand::SecureRandom as _;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
-use sqlx::{AssertSqlSafe, Executor as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -88,6 +88,8 @@ pub(crate) struct Core {
     pub(crate) ephemeral: Ephemeral,
     pub(crate) caches: Caches,
     pub(crate) groups_done: AtomicU64,
+    /// The last group that had something to write couldn't be written.
+    pub(crate) unwritable: AtomicBool,
     closing: CancellationToken,
     queue_ended: CancellationToken,
 }
@@ -173,6 +175,7 @@ impl Store {
             ephemeral: Ephemeral::new(options.clock.clone()),
             caches: Caches::new(options.cached_events),
             groups_done: AtomicU64::new(0),
+            unwritable: AtomicBool::new(false),
             closing: CancellationToken::new(),
             queue_ended: CancellationToken::new(),
             options,
@@ -299,6 +302,11 @@ async fn connect(url: &str, dialect: Dialect, connections: u32) -> Result<AnyPoo
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
+        // SQLite undoes a transaction by itself when the disk is full; the driver doesn't notice, and would
+        // begin no other on this connection.
+        .before_acquire(|connection, _| {
+            Box::pin(std::future::ready(Ok(!connection.is_in_transaction())))
+        })
         .after_connect(move |connection, _| {
             Box::pin(async move {
                 connection

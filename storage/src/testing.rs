@@ -124,6 +124,41 @@ pub async fn spoil_snapshot(store: &Store, at: SnapshotNo, changes: &[(KeyNo, Op
     assert_eq!(touched, 1, "the snapshot is stored");
 }
 
+/// Whether the database takes writes from now on; what is stored can be read all the same.
+pub async fn take_writes(store: &Store, takes: bool) {
+    let statement = match (store.dialect(), takes) {
+        (Dialect::Sqlite, true) => "PRAGMA query_only = OFF",
+        (Dialect::Sqlite, false) => "PRAGMA query_only = ON",
+        (Dialect::Postgres, true) => "SET default_transaction_read_only = off",
+        (Dialect::Postgres, false) => "SET default_transaction_read_only = on",
+    };
+    tell_writers(store, statement).await;
+}
+
+/// Whether the disk of an SQLite database is full from now on.
+pub async fn fill(store: &Store, full: bool) {
+    // Less than there are pages already means: as many as there are.
+    let statement = match full {
+        true => "PRAGMA max_page_count = 1",
+        false => "PRAGMA max_page_count = 1000000",
+    };
+    tell_writers(store, statement).await;
+}
+
+/// Runs a statement on every connection that writes.
+async fn tell_writers(store: &Store, statement: &'static str) {
+    let pool = &store.core.writers;
+    let mut connections = Vec::new();
+    for _ in 0..pool.options().get_max_connections() {
+        let connection = pool.acquire().await;
+        connections.push(connection.expect("a connection can be had"));
+    }
+    for connection in &mut connections {
+        let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(statement)));
+        done.await.expect("the statement is valid");
+    }
+}
+
 async fn execute(server: &str, statement: String) {
     sqlx::any::install_default_drivers();
     let mut connection = sqlx::AnyConnection::connect(server)

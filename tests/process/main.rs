@@ -7,6 +7,7 @@ mod client;
 mod cluster;
 mod crash;
 mod database;
+mod disk;
 mod hostile;
 mod load;
 mod process;

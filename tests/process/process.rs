@@ -62,8 +62,14 @@ enabled = false
     );
     std::fs::write(&config, text).unwrap();
     let log = folder.join(format!("{port}.log"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_rhizome"));
-    command.arg("serve").arg("--config").arg(&config);
+    // Without the signal that ends a process whose file may not grow: it gets an error instead.
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"trap "" XFSZ; exec "$0" "$@""#]);
+    command
+        .arg(env!("CARGO_BIN_EXE_rhizome"))
+        .arg("serve")
+        .arg("--config")
+        .arg(&config);
     command.stdin(Stdio::null());
     command.stdout(std::fs::File::create(&log).unwrap());
     command.stderr(std::fs::OpenOptions::new().append(true).open(&log).unwrap());
@@ -93,6 +99,16 @@ impl Process {
     pub(crate) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Whether files of the process may grow from now on, as on a disk that has no room.
+    pub(crate) fn let_files_grow(&self, grow: bool) {
+        let limit = if grow { "unlimited" } else { "1" };
+        let done = Command::new("prlimit")
+            .arg(format!("--pid={}", self.child.id()))
+            .arg(format!("--fsize={limit}:unlimited"))
+            .status();
+        assert!(done.expect("prlimit (util-linux) is there").success());
     }
 
     /// Waits until the process has ended by itself.

@@ -7,11 +7,13 @@ use super::load::{find, load};
 use super::rows::{self, Found, Plan};
 use super::{Answer, Job, publish, write};
 use crate::db::{Tx, json_rows, signed};
-use crate::error::is_busy;
+use crate::error::{is_busy, is_unwritable};
 use crate::{CommitError, Committed, CrashAt, Error, LostAnswer, Pos, Store};
 
 /// What became of a group that was committed, or that had nothing to commit.
 pub(super) struct Answered {
+    /// Whether there was something to commit.
+    pub(super) written: bool,
     pub(super) answers: Vec<(Job, Answer)>,
     pub(super) deferred: Vec<Job>,
 }
@@ -30,6 +32,8 @@ pub(super) enum Trouble {
     Conflict(Error),
     /// Not the group's fault.
     Passing(Error),
+    /// Nothing can be written until somebody makes room for it. Nothing of the group is.
+    Unwritable(Error),
     /// COMMIT didn't answer as it should.
     AtCommit(Error),
 }
@@ -39,7 +43,9 @@ impl From<sqlx::Error> for Trouble {
         let is_conflict = error
             .as_database_error()
             .is_some_and(sqlx::error::DatabaseError::is_unique_violation);
-        if is_busy(&error) {
+        if is_unwritable(&error) {
+            Self::Unwritable(error.into())
+        } else if is_busy(&error) {
             Self::Passing(error.into())
         } else if is_conflict {
             Self::Conflict(error.into())
@@ -140,7 +146,10 @@ async fn commit(store: &Store, tx: Tx) -> Result<(), Trouble> {
         tx.rollback().await;
     } else {
         let done = tx.commit().await;
-        done.map_err(|error| Trouble::AtCommit(error.into()))?;
+        done.map_err(|error| match is_unwritable(&error) {
+            true => Trouble::Unwritable(error.into()),
+            false => Trouble::AtCommit(error.into()),
+        })?;
     }
     match lost {
         Some(_) => Err(Trouble::AtCommit(Error::Busy("the answer is lost".into()))),
@@ -151,6 +160,7 @@ async fn commit(store: &Store, tx: Tx) -> Result<(), Trouble> {
 fn answer(store: &Store, jobs: Vec<Job>, written: Written) -> Answered {
     let head = store.core.tail.head();
     let mut answered = Answered {
+        written: written.committed,
         answers: Vec::with_capacity(jobs.len()),
         deferred: Vec::new(),
     };

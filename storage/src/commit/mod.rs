@@ -148,6 +148,9 @@ async fn commit_group(store: &Store, group: Vec<Job>) {
         let (mut left, trouble) = match outcome {
             Ok(answered) => {
                 store.crash_if(CrashAt::BeforeAnswer);
+                if answered.written && store.core.unwritable.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the database can be written again");
+                }
                 store.core.groups_done.fetch_add(1, Ordering::Relaxed);
                 for (job, answer) in answered.answers {
                     // Nobody may be waiting any more.
@@ -158,6 +161,7 @@ async fn commit_group(store: &Store, group: Vec<Job>) {
             }
             Err(failed) => (failed.jobs, failed.trouble),
         };
+        note(store, &trouble);
         match trouble {
             Trouble::Conflict(_) if tries == 0 => parts.push((left, 1)),
             Trouble::Row(error) | Trouble::Conflict(error) if left.len() == 1 => {
@@ -174,6 +178,8 @@ async fn commit_group(store: &Store, group: Vec<Job>) {
                 tracing::error!(%error, write_sets = left.len(), "giving a group up");
                 refuse(left, || Error::Busy(error.to_string()));
             }
+            // Whoever can, tries again later; others needn't wait for this.
+            Trouble::Unwritable(error) => refuse(left, || Error::Busy(error.to_string())),
             Trouble::Passing(error) => {
                 tracing::warn!(%error, write_sets = left.len(), "trying a group again");
                 pause(tries).await;
@@ -192,6 +198,15 @@ async fn commit_group(store: &Store, group: Vec<Job>) {
                 parts.push((left, tries + 1));
             }
         }
+    }
+}
+
+/// Says once that nothing can be written.
+fn note(store: &Store, trouble: &Trouble) {
+    if let Trouble::Unwritable(error) = trouble
+        && !store.core.unwritable.swap(true, Ordering::Relaxed)
+    {
+        tracing::error!(%error, "the database can't be written: requests that change something get a 503");
     }
 }
 

@@ -15,3 +15,4 @@ mod redaction;
 mod sessions;
 mod state;
 mod throughput;
+mod unwritable;
