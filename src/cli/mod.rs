@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
 
 mod config;
+mod database;
 mod keys;
 mod room;
 mod serve;
@@ -41,6 +42,9 @@ enum Command {
     /// Look into rooms, also while the server runs
     #[command(subcommand)]
     Room(RoomCommand),
+    /// Say what happened to the database
+    #[command(subcommand)]
+    Database(DatabaseCommand),
     /// Show or make the signing key
     Keys {
         #[command(subcommand)]
@@ -114,6 +118,13 @@ struct RoomInspect {
 }
 
 #[derive(Debug, Subcommand)]
+enum DatabaseCommand {
+    /// It was restored from a backup, or a standby took over: makes clients sync anew. Run it before
+    /// the server starts
+    Restored,
+}
+
+#[derive(Debug, Subcommand)]
 enum KeysCommand {
     /// Print the key's id and its public half
     Show,
@@ -169,6 +180,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::User(UserCommand::Create(args)) => user::create(&load()?, args),
         Command::Room(RoomCommand::Inspect(args)) => room::inspect(&load()?, args),
+        Command::Database(command) => database::database(&load()?, &command),
         Command::Keys { command } => keys::keys(&load()?, command.unwrap_or(KeysCommand::Show)),
         Command::Demo(args) if args.serve => {
             crate::logging::init(&Logging::default())?;

@@ -34,6 +34,7 @@ mod dialect;
 mod duty;
 mod entry;
 pub mod ephemeral;
+mod epoch;
 mod error;
 mod ids;
 mod intern;

@@ -40,17 +40,31 @@ impl Log {
             return Ok(self.head());
         }
         core.counters.queries(1);
-        self.catch_up().await
+        self.catch_up(self.store.stored_head().await?).await
     }
 
     /// What [`Log::refresh`] does, by the clock; counted apart from what requests cost.
     pub(crate) async fn poll(&self) -> Result<Pos> {
         self.store.core.counters.polls(1);
-        self.catch_up().await
+        let before = self.head();
+        let row = self
+            .store
+            .sql(POLL)
+            .fetch_optional(&self.store.core.readers);
+        let Some(row) = row.await? else {
+            return Ok(before);
+        };
+        if let Some(epoch) = row.raw_opt(1)? {
+            self.store.take_epoch(epoch);
+        }
+        let upto = Pos(row.int(0)?);
+        if upto < before {
+            self.store.check_went_back(before).await?;
+        }
+        self.catch_up(upto).await
     }
 
-    async fn catch_up(&self) -> Result<Pos> {
-        let upto = self.store.stored_head().await?;
+    async fn catch_up(&self, upto: Pos) -> Result<Pos> {
         if upto > self.head() {
             let _filling = self.store.core.tail.filling.lock().await;
             self.store.pull(upto).await?;
@@ -249,6 +263,10 @@ impl Store {
         Ok(details)
     }
 }
+
+/// What other processes have done, and whether one of them, or the command line, has renewed the epoch.
+const POLL: &str =
+    "SELECT pos, (SELECT value FROM meta WHERE name = 'epoch') FROM counter WHERE id = 1";
 
 const EVENT: i64 = 1;
 const STATE: i64 = 2;

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use rhizome_protocol::StateKey;
-use ring::rand::SecureRandom as _;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
@@ -20,6 +19,7 @@ use crate::commit::{self, Destinations, Job};
 use crate::counters::Counters;
 use crate::db::Columns as _;
 use crate::ephemeral::Ephemeral;
+use crate::epoch::Epoch;
 use crate::leases::Leases;
 use crate::log::Log;
 use crate::members::MembershipRow;
@@ -81,7 +81,7 @@ pub(crate) struct Core {
     pub(crate) readers: AnyPool,
     pub(crate) writers: AnyPool,
     pub(crate) options: Options,
-    pub(crate) epoch: Mutex<Arc<str>>,
+    pub(crate) epoch: Mutex<Epoch>,
     pub(crate) counters: Counters,
     pub(crate) leases: Leases,
     pub(crate) tail: Tail,
@@ -161,7 +161,7 @@ impl Store {
             .max_connections
             .saturating_sub(dialect.writers(options.max_connections));
         let readers = connect(&options.url, dialect, readers.max(2)).await?;
-        let epoch = load_epoch(&writers).await?;
+        let epoch = Epoch::load(&writers).await?;
         let head = load_head(&writers).await?;
         let (queue, jobs) = mpsc::channel(1_024);
         let core = Arc::new(Core {
@@ -223,23 +223,6 @@ impl Store {
     /// Which database this is.
     pub fn dialect(&self) -> Dialect {
         self.core.dialect
-    }
-
-    /// What sync tokens carry: a token of another epoch counts as absent.
-    pub fn epoch(&self) -> Arc<str> {
-        lock(&self.core.epoch).clone()
-    }
-
-    /// Makes all sync tokens void: after a restore, or the promotion of a replica.
-    pub async fn renew_epoch(&self) -> Result<Arc<str>> {
-        let epoch = new_epoch()?;
-        let query = self
-            .sql("UPDATE meta SET value = $1 WHERE name = 'epoch'")
-            .bind(epoch.clone());
-        self.execute(query).await?;
-        let epoch: Arc<str> = epoch.into();
-        *lock(&self.core.epoch) = epoch.clone();
-        Ok(epoch)
     }
 
     /// Lets what is queued finish, then closes every connection. Later calls fail.
@@ -320,33 +303,11 @@ async fn connect(url: &str, dialect: Dialect, connections: u32) -> Result<AnyPoo
     Ok(pool)
 }
 
-async fn load_epoch(pool: &AnyPool) -> Result<Arc<str>, OpenError> {
-    // Two processes may start at once: the first insert wins for both.
-    sqlx::query(
-        "INSERT INTO meta (name, value) VALUES ('epoch', $1) ON CONFLICT (name) DO NOTHING",
-    )
-    .bind(new_epoch()?)
-    .execute(pool)
-    .await?;
-    let row = sqlx::query("SELECT value FROM meta WHERE name = 'epoch'")
-        .fetch_one(pool)
-        .await?;
-    Ok(row.raw(0)?.into())
-}
-
 async fn load_head(pool: &AnyPool) -> Result<crate::Pos, OpenError> {
     let row = sqlx::query("SELECT pos FROM counter WHERE id = 1")
         .fetch_one(pool)
         .await?;
     Ok(crate::Pos(row.int(0)?))
-}
-
-fn new_epoch() -> Result<String> {
-    let mut bytes = [0; 6];
-    ring::rand::SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| crate::Error::broken("the system gives no random numbers"))?;
-    Ok(crate::db::hex(&bytes))
 }
 
 /// Asks now and then what other processes have committed.

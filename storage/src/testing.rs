@@ -145,6 +145,14 @@ pub async fn fill(store: &Store, full: bool) {
     tell_writers(store, statement).await;
 }
 
+/// Takes the log back, as a restored backup does.
+pub async fn go_back(store: &Store, positions: i64) {
+    let query = store
+        .sql("UPDATE counter SET pos = pos - $1 WHERE id = 1")
+        .bind(positions);
+    store.execute(query).await.expect("the row can be written");
+}
+
 /// Runs a statement on every connection that writes.
 async fn tell_writers(store: &Store, statement: &'static str) {
     let pool = &store.core.writers;

@@ -4,6 +4,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rhizome_storage::{Fact, Options, Store, WriteSet};
+
 fn rhizome(dir: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rhizome"));
     command.current_dir(dir).stdin(Stdio::null());
@@ -83,6 +85,45 @@ fn keys_are_made_and_shown() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(texts(&output).1.contains("is not replaced"));
+}
+
+/// After a restore: clients' tokens are made void, but not those of a database that was named by mistake.
+#[test]
+fn a_restored_database_begins_a_new_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("rhizome-data");
+    std::fs::create_dir(&data).unwrap();
+    let restored = || {
+        let output = rhizome(dir.path()).args(["database", "restored"]).output();
+        let output = output.unwrap();
+        (output.status.code(), texts(&output))
+    };
+    let (code, (_, error)) = restored();
+    assert_eq!(code, Some(1));
+    assert!(error.contains("nothing was ever written"), "{error}");
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = format!("sqlite:{}", data.join("rhizome.db").display());
+    let open = async || Store::open(Options::new(&url)).await.unwrap();
+    let before = runtime.block_on(async {
+        let store = open().await;
+        let user = store.user_no(ruma::user_id!("@a:localhost")).await.unwrap();
+        let set = WriteSet {
+            facts: vec![Fact::DeviceListChanged { user }],
+            ..WriteSet::default()
+        };
+        store.commit(set).await.unwrap();
+        store.close().await;
+        store.epoch()
+    });
+    let (code, (out, error)) = restored();
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("sync anew"), "{out}");
+    runtime.block_on(async {
+        let store = open().await;
+        assert_ne!(store.epoch(), before);
+        store.close().await;
+    });
 }
 
 struct Serving {

@@ -183,7 +183,8 @@ pub async fn stored_filter(
 }
 
 /// Where a client's token points to. `None`, as though the client had sent none, for a token of
-/// another epoch or from the future: it knows things that this database doesn't.
+/// another epoch or from the future: it knows things that this database doesn't. One that we gave out
+/// shows that others like it are about, which must not be believed later, when the log has passed them.
 pub async fn position(store: &Store, text: &str) -> Result<Option<Token>, MatrixError> {
     let token = Token::parse(text)
         .map_err(|_| MatrixError::invalid_param("`since` is not a token of this server"))?;
@@ -191,5 +192,8 @@ pub async fn position(store: &Store, text: &str) -> Result<Option<Token>, Matrix
         return Ok(None);
     }
     let known = token.pos <= store.log().head() || token.pos <= store.log().refresh().await?;
+    if !known && token.is_genuine(store) {
+        store.log_went_back(token.pos).await?;
+    }
     Ok(known.then_some(token))
 }

@@ -89,11 +89,7 @@ impl Reader {
             .since
             .as_ref()
             .map_or(0, |token| token.ephemeral_after(ephemeral));
-        let next = Token {
-            epoch: store.epoch(),
-            pos: upto,
-            ephemeral,
-        };
+        let next = Token::new(store, upto, ephemeral);
         let window = if let Some(after) = after {
             Window::read(store, self.viewer.user, &rows, after, upto).await?
         } else {

@@ -1,8 +1,9 @@
-//! Sync tokens: `s<epoch>_<position>_<ephemeral>`, opaque to clients.
+//! Sync tokens: `s<epoch><seal>_<position>_<ephemeral>`, opaque to clients.
 
 use std::{fmt, sync::Arc};
 
-use rhizome_storage::Pos;
+use rhizome_storage::{Pos, Store};
+use subtle::ConstantTimeEq as _;
 
 /// A point in the log and in the ephemeral stream up to which a client has been told everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +15,12 @@ pub struct Token {
     /// The last position of the ephemeral stream (typing) that it has seen. Streams of different
     /// process lives don't compare: see [`Token::ephemeral_after`].
     pub ephemeral: i64,
+    /// What shows that we gave it out; none in tokens from before there were seals.
+    pub seal: Option<String>,
 }
+
+/// How long an epoch is where a seal follows it.
+const EPOCH: usize = 12;
 
 /// What a client sent as a token is not one.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +35,10 @@ impl Token {
         {
             return Err(NotAToken);
         }
+        let (epoch, seal) = match epoch.split_at_checked(EPOCH) {
+            Some((epoch, seal)) if !seal.is_empty() => (epoch, Some(seal.to_owned())),
+            _ => (epoch, None),
+        };
         let mut number = || -> Result<i64, NotAToken> {
             let part = parts.next().ok_or(NotAToken)?;
             let plain = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
@@ -42,12 +52,32 @@ impl Token {
             epoch: epoch.into(),
             pos: Pos(number()?),
             ephemeral: number()?,
+            seal,
         };
         if parts.next().is_some() {
             Err(NotAToken)
         } else {
             Ok(token)
         }
+    }
+
+    /// A token for this point, sealed.
+    pub fn new(store: &Store, pos: Pos, ephemeral: i64) -> Token {
+        let epoch = store.epoch();
+        let seal = Some(store.seal(&epoch, pos));
+        Token {
+            epoch,
+            pos,
+            ephemeral,
+            seal,
+        }
+    }
+
+    /// Whether we gave it out: nobody else can seal a position.
+    pub fn is_genuine(&self, store: &Store) -> bool {
+        let seal = store.seal(&self.epoch, self.pos);
+        let given = self.seal.as_deref().unwrap_or_default();
+        given.as_bytes().ct_eq(seal.as_bytes()).into()
     }
 
     /// Where to go on in the ephemeral stream whose newest position is `head`: a position from the
@@ -63,7 +93,8 @@ impl Token {
 
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s{}_{}_{}", self.epoch, self.pos.0, self.ephemeral)
+        let seal = self.seal.as_deref().unwrap_or_default();
+        write!(f, "s{}{seal}_{}_{}", self.epoch, self.pos.0, self.ephemeral)
     }
 }
 
@@ -73,12 +104,19 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_as_itself() {
-        let token = Token {
-            epoch: "0af3".into(),
-            pos: Pos(72_594),
-            ephemeral: 12,
-        };
-        assert_eq!(Token::parse(&token.to_string()), Ok(token));
+        for (epoch, seal) in [
+            ("0af3", None),
+            ("0123456789ab", None),
+            ("0123456789ab", Some("0f".to_owned())),
+        ] {
+            let token = Token {
+                epoch: epoch.into(),
+                pos: Pos(72_594),
+                ephemeral: 12,
+                seal,
+            };
+            assert_eq!(Token::parse(&token.to_string()), Ok(token));
+        }
     }
 
     #[test]
@@ -109,6 +147,7 @@ mod tests {
             epoch: "0".into(),
             pos: Pos(0),
             ephemeral: 9,
+            seal: None,
         };
         assert_eq!(token.ephemeral_after(20), 9);
         assert_eq!(token.ephemeral_after(8), 0);

@@ -18,6 +18,7 @@ mod profiles;
 mod push_rules;
 mod reading;
 mod receipts;
+mod restored;
 mod rooms;
 mod stream;
 mod sync;

@@ -4,6 +4,7 @@
 
 mod collect;
 mod commit;
+mod epoch;
 mod factory;
 mod facts;
 mod given;
