@@ -40,9 +40,10 @@ pub async fn change_password(
     )
     .await?;
     let hash = app.passwords.hash(&req.new_password).await?;
-    let ends = match req.logout_devices {
-        true => Ends::Others(&who.device_id),
-        false => Ends::Nothing,
+    let ends = if req.logout_devices {
+        Ends::Others(&who.device_id)
+    } else {
+        Ends::Nothing
     };
     app.store.set_password(who.user, &hash, ends).await?;
     Ok(change_password::Response::new())

@@ -17,12 +17,13 @@ impl Store {
         for _ in 0..ATTEMPTS {
             let (user, device) = (login.user, &login.device_id);
             let known = self.device(user, device).await?.is_some();
-            let fact = match known {
-                true => Fact::TokenRevoked {
+            let fact = if known {
+                Fact::TokenRevoked {
                     user,
                     device: Some(device.clone()),
-                },
-                false => Fact::DeviceListChanged { user },
+                }
+            } else {
+                Fact::DeviceListChanged { user }
             };
             let login = login.clone();
             let plain = Plain::Login { login, known };
@@ -143,8 +144,8 @@ impl Store {
     /// `false` if the account isn't what this was decided on.
     async fn change(&self, plain: Vec<Plain>, facts: Vec<Fact>) -> Result<bool> {
         let set = WriteSet {
-            plain,
             facts,
+            plain,
             ..WriteSet::default()
         };
         match self.commit(set).await {

@@ -138,9 +138,10 @@ pub async fn take_writes(store: &Store, takes: bool) {
 /// Whether the disk of an SQLite database is full from now on.
 pub async fn fill(store: &Store, full: bool) {
     // Less than there are pages already means: as many as there are.
-    let statement = match full {
-        true => "PRAGMA max_page_count = 1",
-        false => "PRAGMA max_page_count = 1000000",
+    let statement = if full {
+        "PRAGMA max_page_count = 1"
+    } else {
+        "PRAGMA max_page_count = 1000000"
     };
     tell_writers(store, statement).await;
 }

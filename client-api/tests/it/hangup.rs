@@ -174,9 +174,10 @@ async fn a_login_is_whole() {
                 let old = ada.another_device().await;
                 let taken = device_of(&old).await;
                 assert_eq!(works(&old).await, (true, true));
-                let device: OwnedDeviceId = match is_new {
-                    true => format!("NEW{at}").into(),
-                    false => taken,
+                let device: OwnedDeviceId = if is_new {
+                    format!("NEW{at}").into()
+                } else {
+                    taken
                 };
                 let body = json!({"type": "m.login.password", "password": PASSWORD,
                     "device_id": device, "identifier": {"type": "m.id.user", "user": ada.id}});

@@ -146,9 +146,12 @@ async fn commit(store: &Store, tx: Tx) -> Result<(), Trouble> {
         tx.rollback().await;
     } else {
         let done = tx.commit().await;
-        done.map_err(|error| match is_unwritable(&error) {
-            true => Trouble::Unwritable(error.into()),
-            false => Trouble::AtCommit(error.into()),
+        done.map_err(|error| {
+            if is_unwritable(&error) {
+                Trouble::Unwritable(error.into())
+            } else {
+                Trouble::AtCommit(error.into())
+            }
         })?;
     }
     match lost {

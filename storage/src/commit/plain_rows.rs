@@ -10,6 +10,8 @@ use crate::{NewLogin, NewTokens, Plain, Result, UserNo};
 
 type Text<'a> = Cow<'a, str>;
 type Device<'a> = (UserNo, Text<'a>);
+/// Hash, user, device, end, hash of the refresh token.
+type Access<'a> = (&'a str, UserNo, Text<'a>, Option<i64>, Option<&'a str>);
 
 /// By table and kind of change.
 #[derive(Default)]
@@ -26,7 +28,7 @@ struct PlainRows<'a> {
     /// Hashes of refresh tokens that are used: what they gave out before, and wasn't used, ends.
     refreshed: Vec<(&'a str,)>,
     devices: Vec<(UserNo, Text<'a>, Option<Text<'a>>, &'a str, i64)>,
-    access: Vec<(&'a str, UserNo, Text<'a>, Option<i64>, Option<&'a str>)>,
+    access: Vec<Access<'a>>,
     refresh: Vec<(&'a str, UserNo, Text<'a>, Option<&'a str>)>,
 }
 

@@ -111,8 +111,8 @@ async fn what_rests_on_something_else_is_refused_whole() {
         let eve = store.user_no(&user("eve")).await.unwrap();
         let since = store.log().head();
         let set = |plain: Plain, user: UserNo| WriteSet {
-            plain: vec![plain],
             facts: vec![Fact::DeviceListChanged { user }],
+            plain: vec![plain],
             ..WriteSet::default()
         };
         let gone = Plain::Refresh {
