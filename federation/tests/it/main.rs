@@ -2,6 +2,7 @@
 //!
 //! - `transport`: real sockets and TLS on 127.0.0.1 with a throwaway CA.
 //! - `rooms`, `doors`, `inbound`, `inbox`: stories of rooms on several servers (`world`), on both databases.
+//! - `mean`: a peer that signs properly and lies as a script says; `mean_…` and `gaps` are its scripts.
 //! - `large`: rooms of many members, made by `crowd`, on both databases.
 //! - `sender`: transactions over an in-process network, on both databases.
 
@@ -14,6 +15,8 @@ mod gaps;
 mod inbound;
 mod inbox;
 mod large;
+#[allow(dead_code, reason = "each attack takes what it needs of it")]
+mod mean;
 mod receipts;
 mod rooms;
 mod sender;
