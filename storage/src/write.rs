@@ -209,8 +209,7 @@ pub struct TxnKey {
 /// What isn't a room's event or state.
 #[derive(Debug, Clone)]
 pub enum Fact {
-    /// A read receipt. The newest per (room, user, kind, thread) stays: one that names the same event or an
-    /// earlier one of the room says nothing, and gets no position.
+    /// A read receipt. The newest per (room, user, kind, thread) stays; others say nothing, without a position.
     Receipt {
         /// Where.
         room: RoomNo,
