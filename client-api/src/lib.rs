@@ -37,6 +37,7 @@ pub mod create;
 pub mod directory;
 pub mod membership;
 pub mod redact;
+mod redactions;
 pub mod send;
 pub mod state;
 

@@ -22,6 +22,7 @@ use crate::{
     client_event::{self, Form, Unsigned},
     extract::Caller,
     json::Json,
+    redactions,
 };
 
 /// Who reads.
@@ -270,10 +271,18 @@ impl<'a> Sight<'a> {
         Ok(found)
     }
 
-    /// The event if the reader may see it, not [dressed](dress) yet.
+    /// The event if the reader is to see it, not [dressed](dress) yet.
+    pub async fn see(&mut self, event: Arc<StoredEvent>) -> Result<Option<Seen>, MatrixError> {
+        if redactions::withheld(self.store, &event).await? {
+            return Ok(None);
+        }
+        self.look(event).await
+    }
+
+    /// The event if the history's visibility lets the reader see it, be it a redaction without effect.
     ///
     /// Events within an unbroken stay need no look-up: the warm path of `/sync`.
-    pub async fn see(&mut self, event: Arc<StoredEvent>) -> Result<Option<Seen>, MatrixError> {
+    pub async fn look(&mut self, event: Arc<StoredEvent>) -> Result<Option<Seen>, MatrixError> {
         let own = client_event::is_own_membership(&event, &self.viewer.user_id);
         let (before, after);
         if self.standing.covers(&event) {
@@ -398,15 +407,17 @@ pub async fn as_state(
     store: &Store,
     events: Vec<Arc<StoredEvent>>,
 ) -> Result<Vec<Seen>, MatrixError> {
-    let mut seen: Vec<Seen> = events
-        .into_iter()
-        .map(|event| Seen {
-            event,
-            membership: None,
-            replaced: None,
-            redaction: None,
-        })
-        .collect();
+    let mut seen: Vec<Seen> = Vec::with_capacity(events.len());
+    for event in events {
+        if !redactions::withheld(store, &event).await? {
+            seen.push(Seen {
+                event,
+                membership: None,
+                replaced: None,
+                redaction: None,
+            });
+        }
+    }
     dress_redactions(store, &mut seen).await?;
     Ok(seen)
 }
