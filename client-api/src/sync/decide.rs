@@ -8,7 +8,8 @@
 //!
 //! - `state_after` (from v1.16): each changed key with its value at the end.
 //! - `state` (older clients, which apply the timeline's state events on top): the value at the
-//!   *start* of the timeline where the timeline brings the final value, else the final value.
+//!   *start* of the timeline where the timeline brings the final value, else the final value. What
+//!   stands in the timeline and would undo that is left out of it ([`undone`]).
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -135,6 +136,19 @@ pub fn full_before(
         };
     }
     state
+}
+
+/// Those of a timeline's events which, applied after the state, leave an entry as it isn't in the end.
+///
+/// `last` is the timeline's last event for each entry that it has events for, `ends` what these are in the end.
+pub fn undone(
+    last: &BTreeMap<KeyNo, EventNo>,
+    ends: &BTreeMap<KeyNo, EventNo>,
+) -> HashSet<EventNo> {
+    last.iter()
+        .filter(|(key, event)| ends.get(key) != Some(event))
+        .map(|(_, event)| *event)
+        .collect()
 }
 
 /// The state at a position from a later one: `full` with every change after that position undone.

@@ -10,7 +10,8 @@ use ruma::{OwnedRoomId, OwnedUserId, UserId};
 
 use super::{
     decide::{self, Change, TimelineView},
-    room::{Extent, Loader, RoomPart, Summary, Timeline},
+    room::{Extent, Loader, RoomPart, Summary},
+    timeline::{Ends, Timeline},
     window::{RoomWindow, changes},
 };
 use crate::{
@@ -37,9 +38,11 @@ impl Loader<'_> {
         if !filter::section_wants_room(&self.ask.filter.room.state, room_id) {
             return Ok(());
         }
-        let view = view_of(&part.timeline);
         let keys = if whole {
             let full = state_at(self.store, row.room, self.upto).await?;
+            self.begin_truly(row.room, &mut part.timeline, Ends::Whole(&full))
+                .await?;
+            let view = view_of(&part.timeline);
             let changes = match extent {
                 Extent::Since(_) => window.changes.clone(),
                 Extent::Whole => match view.start {
@@ -51,7 +54,9 @@ impl Loader<'_> {
             };
             self.whole_state(full, &changes, &view)
         } else {
-            self.state_delta(&window.changes, &view)
+            let ends = Ends::of_changes(&window.changes, None);
+            self.begin_truly(row.room, &mut part.timeline, ends).await?;
+            self.state_delta(&window.changes, &view_of(&part.timeline))
         };
         let heroes = part
             .summary
@@ -186,14 +191,13 @@ impl Loader<'_> {
             if known && !redundant {
                 continue;
             }
-            if self.ask.state_after {
-                let key = self
-                    .store
-                    .known_key("m.room.member", sender.as_str())
-                    .await?;
-                if key.is_some_and(|key| changed.contains_key(&key)) {
-                    continue;
-                }
+            let key = self
+                .store
+                .known_key("m.room.member", sender.as_str())
+                .await?;
+            // Told already, and as it must be.
+            if key.is_some_and(|key| changed.contains_key(&key)) {
+                continue;
             }
             let Some(before) = event.state_before else {
                 continue;

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::{
     harness::{User, esc, events, filter, ids, next},
+    model::{Model, state_of},
     peer::{empower, room_of, story},
 };
 
@@ -114,6 +115,41 @@ async fn a_late_change_of_state_is_known_to_a_client_that_starts() {
             let name = told.iter().rfind(|event| event["type"] == "m.room.name");
             assert_eq!(name.unwrap()["event_id"], made, "{limit}: {answer}");
         }
+        peer
+    })
+    .await;
+}
+
+/// Of two changes that were made at once the later one stays. The other comes to be known after it, but no
+/// client takes it for the room's state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_lost_to_another_is_not_taken_for_the_state() {
+    story(async |ada, peer, room| {
+        empower(&ada, &peer, &room).await;
+        let mut following = Model::default();
+        following.catch_up(&ada, "").await;
+        let lost = json!({ "topic": "made first" });
+        let lost = peer
+            .send(&room_of(&room), "m.room.topic", Some(""), lost)
+            .await;
+        let stays = json!({ "topic": "made later" });
+        let stays = ada.set_state(&room, "m.room.topic", "", stays).await;
+        let since = following.since.clone();
+        peer.push(&lost).await;
+        for since in [since, None] {
+            let mut model = Model {
+                since,
+                ..Model::default()
+            };
+            model.state.clone_from(&following.state);
+            model.catch_up(&ada, "").await;
+            assert_eq!(model.state[&room], state_of(&ada, &room).await);
+            let topic = ("m.room.topic".to_owned(), String::new());
+            assert_eq!(model.state[&room][&topic], stays);
+        }
+        let path = format!("/rooms/{}/messages?dir=b&limit=50", esc(&room));
+        let page = ids(&events(&ada.read(&path).await, &["chunk"]));
+        assert!(page.contains(&lost) && page.contains(&stays));
         peer
     })
     .await;

@@ -6,6 +6,7 @@
     reason = "tests"
 )]
 
+mod absence;
 mod account_data;
 mod accounts;
 mod asking;

@@ -1,0 +1,251 @@
+//! A room's timeline: what is in it, and where it must begin.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rhizome_storage::{EventNo, KeyNo, Pos, RoomNo, SnapshotNo, StoredEvent};
+
+use super::{
+    decide::{self, Change},
+    room::Loader,
+    window::{CHUNK, changes},
+};
+use crate::{
+    MatrixError, client_event,
+    filter::{self, DEFAULT_TIMELINE},
+    redactions,
+    seen::{self, Seen, Sight, Standing},
+};
+
+/// Events looked through for one timeline when the filter or the history's visibility hides most.
+const MAX_SCAN: usize = 1_000;
+
+/// A timeline.
+#[derive(Default, Debug)]
+pub struct Timeline {
+    /// Its events, oldest first.
+    pub events: Vec<Seen>,
+    /// Whether something was left out before them.
+    pub limited: bool,
+    /// The position right before the first event: where paging backwards goes on.
+    pub before: Pos,
+}
+
+impl Timeline {
+    /// Leaves out the first `count` events.
+    fn begin_at(&mut self, count: usize) {
+        let left_out = self.events.drain(..count);
+        if let Some(last) = left_out.last() {
+            self.limited = true;
+            self.before = last.event.pos().unwrap_or(self.before);
+        }
+    }
+}
+
+/// What tells the state in the end, as far as a timeline's state events need it.
+pub(super) enum Ends<'a> {
+    /// All of it.
+    Whole(&'a BTreeMap<KeyNo, EventNo>),
+    /// What changed last, and where the rest is found; `None`: in the room's current state.
+    Changes(BTreeMap<KeyNo, Option<EventNo>>, Option<SnapshotNo>),
+}
+
+impl Ends<'_> {
+    /// What these changes, ascending by position, have come to; the rest is as in `at`.
+    pub fn of_changes(changes: &[Change], at: Option<SnapshotNo>) -> Self {
+        let last = changes.iter().map(|change| (change.key, change.new));
+        Ends::Changes(last.collect(), at)
+    }
+}
+
+impl Loader<'_> {
+    /// The timeline between two positions. `known` are the newest events of that span (`complete`:
+    /// all of them) if they have been read already. A gap in the history that we have is a gap in the
+    /// timeline: nothing from before it is told, and paging back from there asks other servers. So is a
+    /// change of state that is hidden from the reader, who was away: the state at the timeline's start
+    /// is one that holds for all of it.
+    pub(super) async fn timeline(
+        &self,
+        room: RoomNo,
+        standing: &Standing,
+        after: Pos,
+        upto: Pos,
+        known: &[Arc<StoredEvent>],
+        complete: bool,
+    ) -> Result<Timeline, MatrixError> {
+        let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
+        let mut sight = Sight::new(self.store, self.viewer, *standing);
+        let mut newest_first: Vec<Seen> = Vec::new();
+        let (mut chunk, mut complete) = (known.to_vec(), complete);
+        let (mut scanned, mut end) = (0, upto);
+        let (mut gap, mut hidden) = (None, false);
+        loop {
+            if chunk.is_empty() && !complete {
+                let size = if scanned == 0 {
+                    CHUNK.min(limit + 1)
+                } else {
+                    CHUNK
+                };
+                chunk = self.store.room_timeline(room, after, end, size).await?;
+                complete = chunk.len() < size;
+            }
+            scanned += chunk.len();
+            if let Some(pos) = chunk.first().and_then(|event| event.pos()) {
+                end = Pos(pos.0 - 1);
+            }
+            let gaps = seen::gaps_before(self.store, self.viewer, &chunk).await?;
+            while let Some(event) = chunk.pop() {
+                if newest_first.len() > limit {
+                    break;
+                }
+                let (no, pos) = (event.no, event.pos());
+                hidden = !self.take(event, &mut sight, &mut newest_first).await?;
+                if hidden {
+                    break;
+                }
+                if gaps.contains_key(&no) && newest_first.len() <= limit {
+                    gap = pos;
+                    break;
+                }
+            }
+            let enough = newest_first.len() > limit || gap.is_some() || hidden;
+            if enough || complete || scanned >= MAX_SCAN {
+                break;
+            }
+        }
+        // More than was asked for, or not all of the span was looked through.
+        let limited = newest_first.len() > limit || gap.is_some() || hidden || !complete;
+        newest_first.truncate(limit);
+        newest_first.reverse();
+        seen::dress(self.store, &mut newest_first).await?;
+        let first = newest_first.first().and_then(|seen| seen.event.pos());
+        let before = gap.or(first).map_or(upto, |pos| Pos(pos.0 - 1));
+        Ok(Timeline {
+            events: newest_first,
+            limited,
+            before,
+        })
+    }
+
+    /// Takes an event if the reader may see it and wants it. `false`: it is a change of state that the
+    /// reader may not see, so what has been taken can't go on to its past.
+    async fn take(
+        &self,
+        event: Arc<StoredEvent>,
+        sight: &mut Sight<'_>,
+        newest_first: &mut Vec<Seen>,
+    ) -> Result<bool, MatrixError> {
+        let wanted = self.wants(&event);
+        let change = event.pdu.state_key().is_some() && !newest_first.is_empty();
+        if !wanted && !change {
+            return Ok(true);
+        }
+        let Some(seen) = sight.look(event).await? else {
+            return Ok(!change);
+        };
+        if wanted && !redactions::withheld(self.store, &seen.event).await? {
+            newest_first.push(seen);
+        }
+        Ok(true)
+    }
+
+    fn wants(&self, event: &StoredEvent) -> bool {
+        filter::wants_event(&self.ask.filter.room.timeline, event)
+            && (self.ignored.is_empty()
+                || event.pdu.state_key().is_some()
+                || !self.ignored.contains(event.pdu.sender()))
+    }
+
+    /// Lets the timeline begin after the last of its state events that would undo what a client is told in
+    /// `state`, which it applies before them: one whose entry is another in the end, by a change that the
+    /// timeline doesn't show (hidden by the filter or the history's visibility, or made by a merge of
+    /// forks), or that never was the room's state, as it lost to another.
+    pub(super) async fn begin_truly(
+        &self,
+        room: RoomNo,
+        timeline: &mut Timeline,
+        ends: Ends<'_>,
+    ) -> Result<(), MatrixError> {
+        let state = |seen: &&Seen| {
+            // The reader's own is told up to the last one, whatever became of the room.
+            seen.event.pdu.state_key().is_some()
+                && !client_event::is_own_membership(&seen.event, &self.viewer.user_id)
+        };
+        let events: Vec<&StoredEvent> = timeline
+            .events
+            .iter()
+            .filter(state)
+            .map(|seen| &*seen.event)
+            .collect();
+        if self.ask.state_after || events.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<_> = events
+            .iter()
+            .map(|event| (event.pdu.kind(), event.pdu.state_key().unwrap_or_default()))
+            .collect();
+        let keys = self.store.known_keys(&names).await?;
+        let last: BTreeMap<KeyNo, EventNo> = keys
+            .iter()
+            .zip(&events)
+            .filter_map(|(key, event)| Some(((*key)?, event.no)))
+            .collect();
+        let ends = self.ends(room, ends, last.keys()).await?;
+        let stale = decide::undone(&last, &ends);
+        let count = timeline
+            .events
+            .iter()
+            .rposition(|seen| stale.contains(&seen.event.no));
+        timeline.begin_at(count.map_or(0, |at| at + 1));
+        Ok(())
+    }
+
+    /// What some entries are in the end.
+    async fn ends<'k>(
+        &self,
+        room: RoomNo,
+        ends: Ends<'_>,
+        keys: impl Iterator<Item = &'k KeyNo>,
+    ) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
+        let (changed, at) = match ends {
+            Ends::Whole(full) => {
+                return Ok(keys
+                    .filter_map(|key| Some((*key, *full.get(key)?)))
+                    .collect());
+            }
+            Ends::Changes(changed, at) => (changed, at),
+        };
+        let (told, rest): (Vec<KeyNo>, Vec<KeyNo>) =
+            keys.copied().partition(|key| changed.contains_key(key));
+        let mut found: BTreeMap<KeyNo, EventNo> = told
+            .into_iter()
+            .filter_map(|key| Some((key, (*changed.get(&key)?)?)))
+            .collect();
+        if rest.is_empty() {
+            return Ok(found);
+        }
+        // An event that changed nothing: rare.
+        let (now, later) = match at {
+            Some(at) => (Some(at), Vec::new()),
+            None => self.current(room).await?,
+        };
+        if let Some(now) = now {
+            let events = self.store.state_lookup(now, &rest).await?;
+            let entries = rest.into_iter().zip(events);
+            let entries = entries.filter_map(|(key, event)| Some((key, event?)));
+            found.extend(decide::rewound(entries.collect(), &later));
+        }
+        Ok(found)
+    }
+
+    /// The room's current state, and what of it is later than this answer.
+    async fn current(
+        &self,
+        room: RoomNo,
+    ) -> Result<(Option<SnapshotNo>, Vec<Change>), MatrixError> {
+        let head = self.store.room_by_no(room).await?;
+        // Read after the head: whatever it holds beyond this answer is among these.
+        let now = self.store.log().refresh().await?;
+        let later = changes(self.store, room, self.upto, now).await?;
+        Ok((head.and_then(|head| head.snapshot), later))
+    }
+}
