@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod app;
+mod asked;
 pub mod config;
 pub mod endpoint;
 pub mod error;

@@ -73,6 +73,11 @@ impl Reading {
         Ok(visibility == HistoryVisibility::WorldReadable)
     }
 
+    /// Whether more may come after `end`, the last position of which the reader may hear.
+    fn goes_on(&self, end: Pos) -> bool {
+        self.is_member() || self.standing.left_at.is_none_or(|left| left < end)
+    }
+
     /// The last position of which the reader may hear.
     pub async fn end(&self, app: &App) -> Result<Pos, MatrixError> {
         let head = app.store.log().head();
@@ -84,6 +89,10 @@ impl Reading {
         }
     }
 }
+
+/// Events asked of other servers where the history that we have has a gap, however few a page holds: each
+/// time costs about the same.
+const BACKFILL: usize = 100;
 
 /// Events looked through for one page when the filter or the history's visibility hides most.
 const MAX_SCAN: usize = 1_000;
@@ -161,7 +170,7 @@ impl Pager<'_> {
                 if !asking.may_go_on() {
                     break true;
                 }
-                self.ask_others(&std::mem::take(&mut holes), limit).await?;
+                self.ask_others(&std::mem::take(&mut holes)).await?;
             }
             let size = limit.saturating_sub(events.len()).clamp(10, 100);
             let chunk = self.store_page(at, Direction::Backward, size).await?;
@@ -191,8 +200,11 @@ impl Pager<'_> {
                     continue 'pages;
                 }
             }
-            if reached || ended {
+            if reached {
                 break false;
+            }
+            if ended {
+                break self.may_be_more_before(at, &mut sight).await?;
             }
             if scanned >= MAX_SCAN {
                 break true;
@@ -205,7 +217,7 @@ impl Pager<'_> {
         })
     }
 
-    /// A page towards the present.
+    /// A page towards the present. Where it ends, more may come: only when nothing has is there no more.
     pub async fn forward(
         &self,
         from: HistoryPoint,
@@ -238,7 +250,7 @@ impl Pager<'_> {
                 }
             }
             if ended {
-                break false;
+                break scanned > 0 && self.reading.goes_on(self.end);
             }
             if scanned >= MAX_SCAN {
                 break true;
@@ -275,19 +287,36 @@ impl Pager<'_> {
 
     /// What is missing right before the event that follows a place.
     async fn holes_at(&self, at: HistoryPoint) -> Result<Vec<OwnedEventId>, MatrixError> {
-        let following = match at.place {
-            None if at.upto >= self.end => return Ok(Vec::new()),
+        let gaps = self.gaps_before(&self.following(at).await?).await?;
+        Ok(gaps.into_values().flatten().collect())
+    }
+
+    /// The event that follows a place, if there is one.
+    async fn following(&self, at: HistoryPoint) -> Result<Vec<Arc<StoredEvent>>, MatrixError> {
+        match at.place {
+            None if at.upto >= self.end => Ok(Vec::new()),
             None => {
                 let room = self.reading.head.room;
-                self.app
-                    .store
-                    .live_after(room, at.upto, self.end, 1)
-                    .await?
+                let after = self.app.store.live_after(room, at.upto, self.end, 1);
+                Ok(after.await?)
             }
-            Some(_) => self.store_page(at, Direction::Forward, 1).await?,
-        };
-        let gaps = self.gaps_before(&following).await?;
-        Ok(gaps.into_values().flatten().collect())
+            Some(_) => self.store_page(at, Direction::Forward, 1).await,
+        }
+    }
+
+    /// Whether more may be found one day before a place where our own history begins: unless it is the room's
+    /// beginning, or what lies there isn't the reader's to see.
+    async fn may_be_more_before(
+        &self,
+        at: HistoryPoint,
+        sight: &mut Sight<'_>,
+    ) -> Result<bool, MatrixError> {
+        let first = self.following(at).await?;
+        let gaps = self.gaps_before(&first).await?;
+        match first.first() {
+            Some(first) if !gaps.is_empty() => sight.sees_before(first).await,
+            _ => Ok(false),
+        }
     }
 
     /// The gaps before some events that others may fill.
@@ -303,14 +332,22 @@ impl Pager<'_> {
     }
 
     /// Asks other servers for what belongs into a gap. If it is in vain, the page goes on without it.
-    async fn ask_others(&self, holes: &[OwnedEventId], limit: usize) -> Result<(), MatrixError> {
-        let room_id = &self.reading.head.room_id;
+    async fn ask_others(&self, holes: &[OwnedEventId]) -> Result<(), MatrixError> {
+        let head = &self.reading.head;
+        let (in_vain, clock) = (&self.app.in_vain, self.app.store.clock());
+        if in_vain.lately(head.room, clock.monotonic()) {
+            return Ok(());
+        }
         // Boxed: most pages are all here.
         let fed = &self.app.federation;
-        Box::pin(rhizome_federation::backfill::before(
-            fed, room_id, holes, limit,
+        let helped = Box::pin(rhizome_federation::backfill::before(
+            fed,
+            &head.room_id,
+            holes,
+            BACKFILL,
         ))
         .await?;
+        in_vain.note(head.room, clock.monotonic(), helped);
         Ok(())
     }
 

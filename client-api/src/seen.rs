@@ -309,6 +309,18 @@ impl<'a> Sight<'a> {
     }
 }
 
+impl Sight<'_> {
+    /// Whether the reader might see what lies right before an event, as far as that tells.
+    pub async fn sees_before(&mut self, event: &StoredEvent) -> Result<bool, MatrixError> {
+        let moment = Moment {
+            visibility: event.visibility.unwrap_or(HistoryVisibility::Shared),
+            membership: self.membership_before(event).await?,
+        };
+        let joined_since = self.standing.was_in_since(event);
+        Ok(can_see(moment, moment, joined_since))
+    }
+}
+
 /// Those of `events` that the reader may see, in the same order, dressed.
 pub async fn visible(
     store: &Store,

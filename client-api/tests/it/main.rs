@@ -13,6 +13,7 @@ mod asking;
 mod doors;
 mod gaps;
 mod harness;
+mod history;
 mod http;
 mod model;
 mod peer;
