@@ -16,6 +16,7 @@ use super::{
     first::FirstLook,
     lazy::LazyMembers,
     state::view_of,
+    summary::Summary,
     timeline::{Ends, Timeline},
     window::{CHUNK, RoomWindow, changes},
 };
@@ -48,17 +49,6 @@ pub struct Loader<'a> {
     pub all_account_data: tokio::sync::OnceCell<Vec<Arc<AccountData>>>,
     /// Of a first answer: what was read of all its rooms at once.
     pub first: OnceLock<FirstLook>,
-}
-
-/// Who is in a room.
-#[derive(Debug)]
-pub struct Summary {
-    /// Users to name a nameless room by.
-    pub heroes: Option<Vec<OwnedUserId>>,
-    /// How many are joined.
-    pub joined: i64,
-    /// How many are invited.
-    pub invited: i64,
 }
 
 /// A room's part of an answer.

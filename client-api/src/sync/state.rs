@@ -1,16 +1,16 @@
-//! The state that goes with a room's timeline, and who is in the room.
+//! The state that goes with a room's timeline.
 
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
-use rhizome_storage::{EventNo, KeyNo, MembershipRow, Pos, RoomNo, SnapshotNo, Store, StoredEvent};
+use rhizome_storage::{EventNo, KeyNo, MembershipRow, Pos, RoomNo, Store, StoredEvent};
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
 
 use super::{
     decide::{self, Change, TimelineView},
-    room::{Extent, Loader, RoomPart, Summary},
+    room::{Extent, Loader, RoomPart},
     timeline::{Ends, Timeline},
     window::{RoomWindow, changes},
 };
@@ -18,9 +18,6 @@ use crate::{
     MatrixError, filter,
     seen::{self, Seen},
 };
-
-/// How many users a nameless room is named by.
-const HEROES: usize = 5;
 
 impl Loader<'_> {
     pub(super) async fn joined_state(
@@ -32,9 +29,7 @@ impl Loader<'_> {
         part: &mut RoomPart,
     ) -> Result<(), MatrixError> {
         let whole = extent == Extent::Whole || self.ask.full_state;
-        if whole || !window.members.is_empty() {
-            part.summary = Some(self.summary(row.room).await?);
-        }
+        part.summary = self.summary(row.room, whole, window).await?;
         if !filter::section_wants_room(&self.ask.filter.room.state, room_id) {
             return Ok(());
         }
@@ -238,45 +233,6 @@ impl Loader<'_> {
             .filter_map(|event| <&UserId>::try_from(event.pdu.state_key()?).ok());
         let device = (self.viewer.user, self.viewer.device_id.clone());
         self.lazy.tell(&device, room, members, self.upto);
-    }
-
-    async fn summary(&self, room: RoomNo) -> Result<Summary, MatrixError> {
-        let counts = self.store.member_counts(room).await?;
-        let named = match self
-            .store
-            .room_by_no(room)
-            .await?
-            .and_then(|head| head.snapshot)
-        {
-            Some(snapshot) => self.is_named(snapshot).await?,
-            None => false,
-        };
-        let heroes = if named {
-            None
-        } else {
-            let members = self.store.heroes(room, self.viewer.user, HEROES).await?;
-            let users: Vec<_> = members.iter().map(|member| member.user).collect();
-            Some(self.store.users(&users).await?)
-        };
-        Ok(Summary {
-            heroes,
-            joined: counts.joined,
-            invited: counts.invited,
-        })
-    }
-
-    /// Whether the room has a name or a canonical alias that isn't empty.
-    async fn is_named(&self, snapshot: SnapshotNo) -> Result<bool, MatrixError> {
-        for (kind, field) in [("m.room.name", "name"), ("m.room.canonical_alias", "alias")] {
-            let event = self.store.state_event(snapshot, kind, "").await?;
-            let text = event
-                .as_ref()
-                .and_then(|event| event.pdu.content().get(field)?.as_str());
-            if text.is_some_and(|text| !text.is_empty()) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 

@@ -7,11 +7,23 @@ use std::{collections::HashMap, sync::Arc};
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{
-    AccountData, Entry, EntryKind, MembershipRow, Pos, Receipt, RoomNo, Store, StoredEvent, UserNo,
+    AccountData, Entry, EntryKind, EventNo, MembershipRow, Pos, Receipt, RoomNo, Store,
+    StoredEvent, UserNo,
 };
 
 use super::decide::Change;
 use crate::MatrixError;
+
+/// A membership that changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberChange {
+    /// Whose.
+    pub user: UserNo,
+    /// The member event that was there before.
+    pub old: Option<EventNo>,
+    /// What it is since.
+    pub membership: Membership,
+}
 
 /// What happened in one room.
 #[derive(Default, Debug)]
@@ -22,8 +34,8 @@ pub struct RoomWindow {
     pub whole: bool,
     /// Changes of current state, ascending.
     pub changes: Vec<Change>,
-    /// Whose memberships changed, and into what.
-    pub members: Vec<(UserNo, Membership)>,
+    /// Whose memberships changed, ascending.
+    pub members: Vec<MemberChange>,
     /// Receipts that moved.
     pub receipts: Vec<Arc<Receipt>>,
     /// The reader's account data of this room.
@@ -119,7 +131,12 @@ impl RoomWindow {
                     old: *old,
                     new: *new,
                 });
-                self.members.extend(*member);
+                self.members
+                    .extend(member.map(|(user, membership)| MemberChange {
+                        user,
+                        old: *old,
+                        membership,
+                    }));
             }
             EntryKind::Receipt(receipt) => self.receipts.push(receipt.clone()),
             EntryKind::AccountData(data) => replace(&mut self.account_data, data),
@@ -247,10 +264,7 @@ pub async fn changes(
         .collect())
 }
 
-async fn members_of(
-    store: &Store,
-    changes: &[Change],
-) -> Result<Vec<(UserNo, Membership)>, MatrixError> {
+async fn members_of(store: &Store, changes: &[Change]) -> Result<Vec<MemberChange>, MatrixError> {
     let mut members = Vec::new();
     for change in changes {
         let key = store.key(change.key).await?;
@@ -267,10 +281,11 @@ async fn members_of(
                 .and_then(|event| event.pdu.membership()),
             None => None,
         };
-        members.push((
-            store.user_no(&user).await?,
-            membership.unwrap_or(Membership::Leave),
-        ));
+        members.push(MemberChange {
+            user: store.user_no(&user).await?,
+            old: change.old,
+            membership: membership.unwrap_or(Membership::Leave),
+        });
     }
     Ok(members)
 }

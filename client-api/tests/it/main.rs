@@ -23,6 +23,7 @@ mod reading;
 mod redactions;
 mod rooms;
 mod stream;
+mod summary;
 mod sync;
 mod sync_truth;
 mod together;
