@@ -319,6 +319,25 @@ impl Sight<'_> {
         let joined_since = self.standing.was_in_since(event);
         Ok(can_see(moment, moment, joined_since))
     }
+
+    /// Whether the reader may know of the room as it was right after an event. What happened to themselves
+    /// is theirs to know, but not what else was so then.
+    pub async fn sees_after(&mut self, event: &StoredEvent) -> Result<bool, MatrixError> {
+        let own = client_event::is_own_membership(event, &self.viewer.user_id);
+        let membership = if own {
+            event.pdu.membership()
+        } else if self.standing.covers(event) {
+            return Ok(true);
+        } else {
+            self.membership_before(event).await?
+        };
+        let moment = Moment {
+            visibility: visibility_after(event),
+            membership,
+        };
+        let joined_since = self.standing.was_in_since(event);
+        Ok(can_see(moment, moment, joined_since))
+    }
 }
 
 /// Those of `events` that the reader may see, in the same order, dressed.
@@ -337,13 +356,17 @@ pub async fn visible(
     Ok(seen)
 }
 
-fn may_see(event: &StoredEvent, membership: Option<Membership>, joined_since: bool) -> bool {
-    let visibility = event.visibility.unwrap_or(HistoryVisibility::Shared);
-    let visibility_after = if event.pdu.is_state("m.room.history_visibility", "") {
+fn visibility_after(event: &StoredEvent) -> HistoryVisibility {
+    if event.pdu.is_state("m.room.history_visibility", "") {
         HistoryVisibility::of(Some(event.pdu.content()))
     } else {
-        visibility
-    };
+        event.visibility.unwrap_or(HistoryVisibility::Shared)
+    }
+}
+
+fn may_see(event: &StoredEvent, membership: Option<Membership>, joined_since: bool) -> bool {
+    let visibility = event.visibility.unwrap_or(HistoryVisibility::Shared);
+    let visibility_after = visibility_after(event);
     can_see(
         Moment {
             visibility,

@@ -33,8 +33,8 @@ pub struct Timeline {
 impl Timeline {
     /// Leaves out the first `count` events.
     fn begin_at(&mut self, count: usize) {
-        let left_out = self.events.drain(..count);
-        if let Some(last) = left_out.last() {
+        let mut left_out = self.events.drain(..count);
+        if let Some(last) = left_out.next_back() {
             self.limited = true;
             self.before = last.event.pos().unwrap_or(self.before);
         }

@@ -16,6 +16,7 @@ mod harness;
 mod history;
 mod http;
 mod model;
+mod peeking;
 mod peer;
 mod profiles;
 mod push_rules;
