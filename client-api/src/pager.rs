@@ -160,8 +160,9 @@ impl Pager<'_> {
             upto,
         };
         let mut sight = Sight::new(&self.app.store, &self.reading.viewer, self.reading.standing);
-        let mut events: Vec<Seen> = Vec::new();
+        let (mut events, mut bytes): (Vec<Seen>, usize) = (Vec::new(), 0);
         let mut scanned = 0;
+        let most = self.app.config.max_timeline_bytes;
         let mut asking = Asking::default();
         // What was read before may have ended right at a gap.
         let mut holes = self.holes_at(at).await?;
@@ -183,14 +184,17 @@ impl Pager<'_> {
                 if to.is_some_and(|to| to.reaches(&event).unwrap_or(reached)) {
                     continue;
                 }
-                if events.len() == limit {
+                if events.len() == limit || bytes > most {
                     // One more than fits: there is a next page.
                     break 'pages true;
                 }
                 at = HistoryPoint::before(&event, upto);
                 let no = event.no;
-                if self.wants(&event) {
-                    events.extend(sight.see(event).await?);
+                if self.wants(&event)
+                    && let Some(seen) = sight.see(event).await?
+                {
+                    bytes += seen.event.pdu.json().len();
+                    events.push(seen);
                 }
                 if let Some(found) = gaps.remove(&no).filter(|_| !reached) {
                     if events.len() == limit {
@@ -226,8 +230,9 @@ impl Pager<'_> {
     ) -> Result<Page, MatrixError> {
         let mut at = from;
         let mut sight = Sight::new(&self.app.store, &self.reading.viewer, self.reading.standing);
-        let mut events: Vec<Seen> = Vec::new();
+        let (mut events, mut bytes): (Vec<Seen>, usize) = (Vec::new(), 0);
         let mut scanned = 0;
+        let most = self.app.config.max_timeline_bytes;
         let more = 'pages: loop {
             let size = (limit - events.len()).clamp(10, 100);
             let chunk = self.store_page(at, Direction::Forward, size).await?;
@@ -237,7 +242,7 @@ impl Pager<'_> {
                 if to.and_then(|to| to.reaches(&event)) == Some(false) {
                     break 'pages false;
                 }
-                if events.len() == limit {
+                if events.len() == limit || bytes > most {
                     break 'pages true;
                 }
                 at = match at.place {
@@ -245,8 +250,11 @@ impl Pager<'_> {
                     None => HistoryPoint::at(event.pos().unwrap_or(at.upto)),
                     Some(_) => HistoryPoint::after(&event, Pos(i64::MAX)),
                 };
-                if self.wants(&event) {
-                    events.extend(sight.see(event).await?);
+                if self.wants(&event)
+                    && let Some(seen) = sight.see(event).await?
+                {
+                    bytes += seen.event.pdu.json().len();
+                    events.push(seen);
                 }
             }
             if ended {

@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
 };
 
 use rhizome_protocol::Membership;
@@ -18,7 +18,7 @@ use super::{
     state::view_of,
     summary::Summary,
     timeline::{Ends, Timeline},
-    window::{CHUNK, RoomWindow, changes},
+    window::{RoomWindow, changes},
 };
 use crate::{
     MatrixError,
@@ -26,6 +26,9 @@ use crate::{
     filter::{self, DEFAULT_TIMELINE},
     seen::{self, Seen, Standing, Viewer},
 };
+
+/// Events per room that a first answer reads for many rooms at once; whoever wants more waits for each room's.
+const FIRST: usize = 21;
 
 /// What every room of one answer shares.
 pub struct Loader<'a> {
@@ -45,6 +48,8 @@ pub struct Loader<'a> {
     pub upto: Pos,
     /// What the client has seen of the ephemeral stream; where the answer ends there.
     pub ephemeral: (i64, i64),
+    /// About how many bytes the timelines may hold, and hold already.
+    pub bytes: (usize, AtomicUsize),
     /// All of the reader's account data, loaded once if a room is told as a whole.
     pub all_account_data: tokio::sync::OnceCell<Vec<Arc<AccountData>>>,
     /// Of a first answer: what was read of all its rooms at once.
@@ -304,7 +309,7 @@ impl Loader<'_> {
             }
         }
         let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
-        let size = CHUNK.min(limit + 1);
+        let size = FIRST.min(limit + 1);
         let mut first = FirstLook::read(self.store, &joined, self.upto, size).await?;
         first
             .note_ends(self.store, &self.viewer.user_id, &ends)

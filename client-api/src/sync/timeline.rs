@@ -1,6 +1,9 @@
 //! A room's timeline: what is in it, and where it must begin.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use rhizome_storage::{EventNo, KeyNo, Pos, RoomNo, SnapshotNo, StoredEvent};
 
@@ -77,7 +80,7 @@ impl Loader<'_> {
         let mut newest_first: Vec<Seen> = Vec::new();
         let (mut chunk, mut complete) = (known.to_vec(), complete);
         let (mut scanned, mut end) = (0, upto);
-        let (mut gap, mut hidden) = (None, false);
+        let (mut gap, mut hidden, mut heavy) = (None, false, false);
         loop {
             if chunk.is_empty() && !complete {
                 let size = if scanned == 0 {
@@ -106,14 +109,18 @@ impl Loader<'_> {
                     gap = pos;
                     break;
                 }
+                heavy = self.is_heavy() && !newest_first.is_empty();
+                if heavy {
+                    break;
+                }
             }
-            let enough = newest_first.len() > limit || gap.is_some() || hidden;
+            let enough = newest_first.len() > limit || gap.is_some() || hidden || heavy;
             if enough || complete || scanned >= MAX_SCAN {
                 break;
             }
         }
         // More than was asked for, or not all of the span was looked through.
-        let limited = newest_first.len() > limit || gap.is_some() || hidden || !complete;
+        let limited = newest_first.len() > limit || gap.is_some() || hidden || heavy || !complete;
         newest_first.truncate(limit);
         newest_first.reverse();
         seen::dress(self.store, &mut newest_first).await?;
@@ -143,9 +150,16 @@ impl Loader<'_> {
             return Ok(!change);
         };
         if wanted && !redactions::withheld(self.store, &seen.event).await? {
+            let size = seen.event.pdu.json().len();
+            self.bytes.1.fetch_add(size, Ordering::Relaxed);
             newest_first.push(seen);
         }
         Ok(true)
+    }
+
+    /// Whether the answer is as large as it may be; each timeline still has its newest event.
+    fn is_heavy(&self) -> bool {
+        self.bytes.1.load(Ordering::Relaxed) > self.bytes.0
     }
 
     fn wants(&self, event: &StoredEvent) -> bool {

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use http::Method;
 use rhizome_federation::testing::Network;
-use rhizome_storage::{Clock, Options, Store, testing::TestDatabase};
+use rhizome_storage::{
+    Clock, Options, Store,
+    testing::{TestDatabase, each_database},
+};
 use ruma::server_name;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, User, esc, events, ids, story};
+use crate::harness::{Server, User, esc, events, filter, ids, story, timeline};
 
 /// A user of a server elsewhere, and Ada here, whose clock stands still.
 async fn far<F, R>(tell: F)
@@ -153,6 +156,58 @@ async fn paging_forward_goes_on_when_more_comes() {
         alice.say(&room, "after bob").await;
         let (chunk, end) = page(&bob, &room, "f", Some(&now)).await;
         assert_eq!((chunk.len(), end), (2, None));
+    })
+    .await;
+}
+
+/// However many events a client asks for at once, an answer holds only so much.
+#[tokio::test]
+async fn answers_stay_below_a_size() {
+    each_database(async |store: Store| {
+        let server = Server::with(store, |config| config.max_timeline_bytes = 200_000);
+        let alice = server.register("alice").await;
+        let rooms = [alice.create_public().await, alice.create_public().await];
+        let mut said = Vec::new();
+        let text = "x".repeat(50_000);
+        for room in &rooms {
+            for _ in 0..8 {
+                said.push(alice.say(room, &text).await);
+            }
+        }
+        let many = filter(&json!({"room": {"timeline": {"limit": 1000}}}));
+        let told = alice.sync(None, &many).await;
+        assert!(told.to_string().len() < 500_000);
+        let mut shown: Vec<_> = rooms
+            .iter()
+            .map(|room| timeline(&told, room).len())
+            .collect();
+        shown.sort_unstable();
+        assert_eq!(shown, [1, 4], "each has something");
+        for room in &rooms {
+            let part = &told["rooms"]["join"][room]["timeline"];
+            assert_eq!(part["limited"], true);
+        }
+        for (dir, newest_first) in [("f", false), ("b", true)] {
+            let (mut from, mut found) = (String::new(), Vec::new());
+            loop {
+                let path = format!(
+                    "/rooms/{}/messages?dir={dir}&limit=1000{from}",
+                    esc(&rooms[1])
+                );
+                let page = alice.read(&path).await;
+                assert!(page.to_string().len() < 350_000);
+                found.extend(ids(&events(&page, &["chunk"])));
+                match page["end"].as_str() {
+                    Some(end) => from = format!("&from={end}"),
+                    None => break,
+                }
+            }
+            found.retain(|id| said.contains(id));
+            if newest_first {
+                found.reverse();
+            }
+            assert_eq!(found, said[8..], "{dir}");
+        }
     })
     .await;
 }
