@@ -1,7 +1,7 @@
 //! Of which rooms other servers were asked for history in vain a moment ago.
 //!
 //! A page that ends where nobody helps says that there may be more, so a client may ask again at once, and
-//! again. It goes round in circles here then, not through other servers.
+//! again. It has to wait then: neither it nor other servers are to be kept busy by that.
 
 use std::{
     collections::HashMap,
@@ -22,11 +22,11 @@ const MAX_ROOMS: usize = 10_000;
 pub struct InVain(Mutex<HashMap<RoomNo, Duration>>);
 
 impl InVain {
-    /// Whether others were asked of the room in vain a moment ago.
-    pub fn lately(&self, room: RoomNo, now: Duration) -> bool {
+    /// If others were asked of the room in vain a moment ago: when they may be asked again.
+    pub fn pause(&self, room: RoomNo, now: Duration) -> Option<Duration> {
         let rooms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let asked = rooms.get(&room);
-        asked.is_some_and(|asked| now.saturating_sub(*asked) < PAUSE)
+        let left = PAUSE.saturating_sub(now.saturating_sub(*rooms.get(&room)?));
+        (!left.is_zero()).then_some(left)
     }
 
     /// Remembers whether somebody helped.

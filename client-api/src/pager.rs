@@ -171,7 +171,9 @@ impl Pager<'_> {
                 if !asking.may_go_on() {
                     break true;
                 }
-                self.ask_others(&std::mem::take(&mut holes)).await?;
+                let nothing_yet = scanned == 0;
+                self.ask_others(&std::mem::take(&mut holes), nothing_yet)
+                    .await?;
             }
             let size = limit.saturating_sub(events.len()).clamp(10, 100);
             let chunk = self.store_page(at, Direction::Backward, size).await?;
@@ -339,12 +341,26 @@ impl Pager<'_> {
         }
     }
 
-    /// Asks other servers for what belongs into a gap. If it is in vain, the page goes on without it.
-    async fn ask_others(&self, holes: &[OwnedEventId]) -> Result<(), MatrixError> {
+    /// Asks other servers for what belongs into a gap. If it is in vain, the page goes on without it. Where
+    /// that was so a moment ago, a page waits that has nothing else to tell.
+    async fn ask_others(
+        &self,
+        holes: &[OwnedEventId],
+        nothing_yet: bool,
+    ) -> Result<(), MatrixError> {
         let head = &self.reading.head;
         let (in_vain, clock) = (&self.app.in_vain, self.app.store.clock());
-        if in_vain.lately(head.room, clock.monotonic()) {
-            return Ok(());
+        if let Some(pause) = in_vain.pause(head.room, clock.monotonic()) {
+            if nothing_yet {
+                tokio::select! {
+                    () = clock.sleep(pause) => {}
+                    () = self.app.shutdown.cancelled() => {}
+                }
+            }
+            // Somebody else may have asked in the meantime.
+            if in_vain.pause(head.room, clock.monotonic()).is_some() {
+                return Ok(());
+            }
         }
         // Boxed: most pages are all here.
         let fed = &self.app.federation;
