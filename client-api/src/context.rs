@@ -13,7 +13,8 @@ use crate::{
     json::Json,
     messages::write_list,
     pager::{Page, Pager, Reading},
-    seen::{self, Seen, Sight, Style},
+    seen::{self, Seen, Style},
+    sight::Sight,
     sync::ignored,
 };
 

@@ -6,7 +6,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod app;
-mod asked;
 pub mod config;
 pub mod endpoint;
 pub mod error;
@@ -38,13 +37,13 @@ pub mod create;
 pub mod directory;
 pub mod membership;
 pub mod redact;
-mod redactions;
 pub mod send;
 pub mod state;
 
 // Rooms: reading.
 pub mod account_data;
 mod account_data_delete;
+mod asked;
 pub mod client_event;
 pub mod context;
 pub mod event;
@@ -56,7 +55,9 @@ pub mod members;
 pub mod messages;
 pub mod pager;
 pub mod receipts;
+mod redactions;
 pub mod seen;
+mod sight;
 pub mod sync;
 pub mod typing;
 pub mod ws;

@@ -12,13 +12,8 @@ use ruma::{
 };
 
 use crate::{
-    App, MatrixError, Ruma,
-    history_point::point,
-    json::Json,
-    messages::write_list,
-    pager::Reading,
-    seen::{self, Sight},
-    sync::state::state_at,
+    App, MatrixError, Ruma, history_point::point, json::Json, messages::write_list, pager::Reading,
+    seen, sight::Sight, sync::state::state_at,
 };
 
 /// Events of a room's beginning among which its first member's join is.

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use crate::{
     App, MatrixError, filter,
     history_point::HistoryPoint,
-    seen::{self, Seen, Sight, Standing, Viewer},
+    seen::{self, Seen, Standing, Viewer},
+    sight::Sight,
 };
 
 /// A room that a reader asks about, and how the two stand to each other.

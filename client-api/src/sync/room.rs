@@ -12,12 +12,12 @@ use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{
     Ask,
-    decide::Change,
+    decide::{self, Change},
     first::FirstLook,
     lazy::LazyMembers,
     state::view_of,
     summary::Summary,
-    timeline::{Ends, Timeline},
+    timeline::Timeline,
     window::{RoomWindow, changes},
 };
 use crate::{
@@ -243,16 +243,15 @@ impl Loader<'_> {
         // A commit's changes come after its events: some may be of events after the end.
         let within = self.not_after(&changes, end.pos()).await?;
         let keys = if known.is_some() {
-            let ends = Ends::of_changes(&within, end.state_after);
-            self.begin_truly(row.room, timeline, ends).await?;
+            let ends = decide::delta_after(&within).into_values();
+            self.begin_truly(timeline, ends);
             self.state_delta(&within, &view_of(timeline))
         } else {
             let mut full = BTreeMap::new();
             if let Some(at) = end.state_after {
                 full.extend(self.store.state_all(at).await?);
             }
-            self.begin_truly(row.room, timeline, Ends::Whole(&full))
-                .await?;
+            self.begin_truly(timeline, full.values().copied());
             self.whole_state(full, &within, &view_of(timeline))
         };
         self.state_events(row.room, keys, known.is_none(), timeline, &[])

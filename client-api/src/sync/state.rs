@@ -11,7 +11,7 @@ use ruma::{OwnedRoomId, OwnedUserId, UserId};
 use super::{
     decide::{self, Change, TimelineView},
     room::{Extent, Loader, RoomPart},
-    timeline::{Ends, Timeline},
+    timeline::Timeline,
     window::{RoomWindow, changes},
 };
 use crate::{
@@ -35,8 +35,7 @@ impl Loader<'_> {
         }
         let keys = if whole {
             let full = state_at(self.store, row.room, self.upto).await?;
-            self.begin_truly(row.room, &mut part.timeline, Ends::Whole(&full))
-                .await?;
+            self.begin_truly(&mut part.timeline, full.values().copied());
             let view = view_of(&part.timeline);
             let changes = match extent {
                 Extent::Since(_) => window.changes.clone(),
@@ -49,8 +48,8 @@ impl Loader<'_> {
             };
             self.whole_state(full, &changes, &view)
         } else {
-            let ends = Ends::of_changes(&window.changes, None);
-            self.begin_truly(row.room, &mut part.timeline, ends).await?;
+            let ends = decide::delta_after(&window.changes).into_values();
+            self.begin_truly(&mut part.timeline, ends);
             self.state_delta(&window.changes, &view_of(&part.timeline))
         };
         let heroes = part

@@ -1,22 +1,19 @@
 //! A room's timeline: what is in it, and where it must begin.
 
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
     sync::{Arc, atomic::Ordering},
 };
 
-use rhizome_storage::{EventNo, KeyNo, Pos, RoomNo, SnapshotNo, StoredEvent};
+use rhizome_storage::{EventNo, Pos, RoomNo, StoredEvent};
 
-use super::{
-    decide::{self, Change},
-    room::Loader,
-    window::{CHUNK, changes},
-};
+use super::{decide, room::Loader, window::CHUNK};
 use crate::{
     MatrixError, client_event,
     filter::{self, DEFAULT_TIMELINE},
     redactions,
-    seen::{self, Seen, Sight, Standing},
+    seen::{self, Seen, Standing},
+    sight::Sight,
 };
 
 /// Events looked through for one timeline when the filter or the history's visibility hides most.
@@ -41,22 +38,6 @@ impl Timeline {
             self.limited = true;
             self.before = last.event.pos().unwrap_or(self.before);
         }
-    }
-}
-
-/// What tells the state in the end, as far as a timeline's state events need it.
-pub(super) enum Ends<'a> {
-    /// All of it.
-    Whole(&'a BTreeMap<KeyNo, EventNo>),
-    /// What changed last, and where the rest is found; `None`: in the room's current state.
-    Changes(BTreeMap<KeyNo, Option<EventNo>>, Option<SnapshotNo>),
-}
-
-impl Ends<'_> {
-    /// What these changes, ascending by position, have come to; the rest is as in `at`.
-    pub fn of_changes(changes: &[Change], at: Option<SnapshotNo>) -> Self {
-        let last = changes.iter().map(|change| (change.key, change.new));
-        Ends::Changes(last.collect(), at)
     }
 }
 
@@ -172,94 +153,26 @@ impl Loader<'_> {
     /// Lets the timeline begin after the last of its state events that would undo what a client is told in
     /// `state`, which it applies before them: one whose entry is another in the end, by a change that the
     /// timeline doesn't show (hidden by the filter or the history's visibility, or made by a merge of
-    /// forks), or that never was the room's state, as it lost to another.
-    pub(super) async fn begin_truly(
-        &self,
-        room: RoomNo,
-        timeline: &mut Timeline,
-        ends: Ends<'_>,
-    ) -> Result<(), MatrixError> {
-        let state = |seen: &&Seen| {
+    /// forks), or that never was the room's state, as it lost to another. `ends` is the state in the end, at
+    /// least what has changed of it.
+    pub(super) fn begin_truly(&self, timeline: &mut Timeline, ends: impl Iterator<Item = EventNo>) {
+        if self.ask.state_after {
+            return;
+        }
+        let mut last: HashMap<(&str, &str), EventNo> = HashMap::new();
+        for event in timeline.events.iter().map(|seen| &seen.event) {
             // The reader's own is told up to the last one, whatever became of the room.
-            seen.event.pdu.state_key().is_some()
-                && !client_event::is_own_membership(&seen.event, &self.viewer.user_id)
-        };
-        let events: Vec<&StoredEvent> = timeline
-            .events
-            .iter()
-            .filter(state)
-            .map(|seen| &*seen.event)
-            .collect();
-        if self.ask.state_after || events.is_empty() {
-            return Ok(());
-        }
-        let names: Vec<_> = events
-            .iter()
-            .map(|event| (event.pdu.kind(), event.pdu.state_key().unwrap_or_default()))
-            .collect();
-        let keys = self.store.known_keys(&names).await?;
-        let last: BTreeMap<KeyNo, EventNo> = keys
-            .iter()
-            .zip(&events)
-            .filter_map(|(key, event)| Some(((*key)?, event.no)))
-            .collect();
-        let ends = self.ends(room, ends, last.keys()).await?;
-        let stale = decide::undone(&last, &ends);
-        let count = timeline
-            .events
-            .iter()
-            .rposition(|seen| stale.contains(&seen.event.no));
-        timeline.begin_at(count.map_or(0, |at| at + 1));
-        Ok(())
-    }
-
-    /// What some entries are in the end.
-    async fn ends<'k>(
-        &self,
-        room: RoomNo,
-        ends: Ends<'_>,
-        keys: impl Iterator<Item = &'k KeyNo>,
-    ) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
-        let (changed, at) = match ends {
-            Ends::Whole(full) => {
-                return Ok(keys
-                    .filter_map(|key| Some((*key, *full.get(key)?)))
-                    .collect());
+            let own = client_event::is_own_membership(event, &self.viewer.user_id);
+            if let (Some(key), false) = (event.pdu.state_key(), own) {
+                last.insert((event.pdu.kind(), key), event.no);
             }
-            Ends::Changes(changed, at) => (changed, at),
-        };
-        let (told, rest): (Vec<KeyNo>, Vec<KeyNo>) =
-            keys.copied().partition(|key| changed.contains_key(key));
-        let mut found: BTreeMap<KeyNo, EventNo> = told
-            .into_iter()
-            .filter_map(|key| Some((key, (*changed.get(&key)?)?)))
-            .collect();
-        if rest.is_empty() {
-            return Ok(found);
         }
-        // An event that changed nothing: rare.
-        let (now, later) = match at {
-            Some(at) => (Some(at), Vec::new()),
-            None => self.current(room).await?,
-        };
-        if let Some(now) = now {
-            let events = self.store.state_lookup(now, &rest).await?;
-            let entries = rest.into_iter().zip(events);
-            let entries = entries.filter_map(|(key, event)| Some((key, event?)));
-            found.extend(decide::rewound(entries.collect(), &later));
+        if last.is_empty() {
+            return;
         }
-        Ok(found)
-    }
-
-    /// The room's current state, and what of it is later than this answer.
-    async fn current(
-        &self,
-        room: RoomNo,
-    ) -> Result<(Option<SnapshotNo>, Vec<Change>), MatrixError> {
-        let head = self.store.room_by_no(room).await?;
-        // Read after the head: whatever it holds beyond this answer is among these.
-        let now = self.store.log().refresh().await?;
-        let later = changes(self.store, room, self.upto, now).await?;
-        Ok((head.and_then(|head| head.snapshot), later))
+        let undoing = decide::undoing(last.into_values(), ends);
+        let undoes = |seen: &Seen| undoing.contains(&seen.event.no);
+        let count = timeline.events.iter().rposition(undoes);
+        timeline.begin_at(count.map_or(0, |at| at + 1));
     }
 }
