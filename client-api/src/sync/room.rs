@@ -18,7 +18,7 @@ use super::{
     state::view_of,
     summary::Summary,
     timeline::Timeline,
-    window::{RoomWindow, changes},
+    window::{FIRST, RoomWindow, changes},
 };
 use crate::{
     MatrixError,
@@ -26,9 +26,6 @@ use crate::{
     filter::{self, DEFAULT_TIMELINE},
     seen::{self, Seen, Standing, Viewer},
 };
-
-/// Events per room that a first answer reads for many rooms at once; whoever wants more waits for each room's.
-const FIRST: usize = 21;
 
 /// What every room of one answer shares.
 pub struct Loader<'a> {

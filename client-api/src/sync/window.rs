@@ -151,10 +151,17 @@ impl RoomWindow {
 const MOST_ENTRIES: i64 = 5_000;
 
 /// Entries per query.
-const PAGE: usize = 1_000;
+const PAGE: usize = 250;
+
+/// When so many bytes of events have been read as log entries, each room is asked after all: for the newest
+/// of its events alone.
+const MOST_BYTES: usize = 8 << 20;
 
 /// Events per room and query.
 pub const CHUNK: usize = 100;
+
+/// Events of each room that are read beforehand, where many rooms are: whoever wants more asks for them.
+pub const FIRST: usize = 21;
 
 async fn from_sql(
     store: &Store,
@@ -164,11 +171,12 @@ async fn from_sql(
     upto: Pos,
 ) -> Result<Window, MatrixError> {
     if upto.0 - after.0 <= MOST_ENTRIES {
-        let mut entries = Vec::new();
+        let (mut entries, mut bytes) = (Vec::new(), 0);
         let mut at = after;
-        loop {
+        while bytes <= MOST_BYTES {
             let page = store.log().read(at, upto, PAGE).await?;
             let full = page.len() == PAGE;
+            bytes += page.iter().map(|entry| weight(entry)).sum::<usize>();
             at = page.last().map_or(upto, |entry| entry.pos);
             entries.extend(page);
             if !full {
@@ -177,6 +185,14 @@ async fn from_sql(
         }
     }
     Window::read_by_room(store, user, rows, after, upto).await
+}
+
+fn weight(entry: &Entry) -> usize {
+    match &entry.kind {
+        EntryKind::Event { event, .. } => event.pdu.json().len(),
+        EntryKind::AccountData(data) => data.content.len(),
+        _ => 0,
+    }
 }
 
 impl Window {
@@ -225,8 +241,8 @@ impl RoomWindow {
         after: Pos,
         upto: Pos,
     ) -> Result<(), MatrixError> {
-        self.events = store.room_timeline(room, after, upto, CHUNK).await?;
-        self.whole = self.events.len() < CHUNK;
+        self.events = store.room_timeline(room, after, upto, FIRST).await?;
+        self.whole = self.events.len() < FIRST;
         self.changes = changes(store, room, after, upto).await?;
         self.members = members_of(store, &self.changes).await?;
         self.receipts = store.receipts_in(room, after, upto).await?;

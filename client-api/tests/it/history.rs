@@ -11,7 +11,7 @@ use rhizome_storage::{
 use ruma::server_name;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, User, esc, events, filter, ids, story, timeline};
+use crate::harness::{Server, User, esc, events, filter, ids, next, story, timeline};
 
 /// A user of a server elsewhere, and Ada here, whose clock stands still.
 async fn far<F, R>(tell: F)
@@ -215,4 +215,34 @@ async fn answers_stay_below_a_size() {
         }
     })
     .await;
+}
+
+/// Who was away while much was said is told the end of it, and no more than that is read.
+#[tokio::test]
+async fn a_long_absence_is_not_read_as_a_whole() {
+    for database in TestDatabase::both().await {
+        let options = Options {
+            tail_entries: 5,
+            cached_events: 20,
+            ..database.options()
+        };
+        let store = Store::open(options).await.unwrap();
+        let server = Server::new(store.clone());
+        let alice = server.register("alice").await;
+        let room = alice.create_public().await;
+        let since = next(&alice.sync(None, "").await);
+        let text = "x".repeat(60_000);
+        let mut said = Vec::new();
+        for _ in 0..450 {
+            said.push(alice.say(&room, &text).await);
+        }
+        let before = store.counters().now();
+        let told = alice.sync(Some(&since), "").await;
+        let cost = store.counters().now() - before;
+        assert_eq!(timeline(&told, &room), said[440..]);
+        assert_eq!(told["rooms"]["join"][&room]["timeline"]["limited"], true);
+        assert!(cost.event_reads < 300, "{cost:?}");
+        store.close().await;
+        database.remove().await;
+    }
 }
