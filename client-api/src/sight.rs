@@ -52,7 +52,7 @@ impl<'a> Sight<'a> {
         Ok(found)
     }
 
-    /// The event if the reader is to see it, not [dressed](dress) yet.
+    /// The event if the reader is to see it, not [dressed](crate::seen::dress) yet.
     pub async fn see(&mut self, event: Arc<StoredEvent>) -> Result<Option<Seen>, MatrixError> {
         if redactions::withheld(self.store, &event).await? {
             return Ok(None);
