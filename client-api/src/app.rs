@@ -7,7 +7,9 @@ use rhizome_rooms::Rooms;
 use rhizome_storage::Store;
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth::TokenCache, config::ClientConfig, limits::Limits, password::Passwords};
+use crate::{
+    asked::InVain, auth::TokenCache, config::ClientConfig, limits::Limits, password::Passwords,
+};
 
 /// The context of the client API. Cheap to clone.
 #[derive(Clone)]
@@ -29,6 +31,8 @@ pub struct Parts {
     pub(crate) tokens: TokenCache,
     /// What readers of the log share.
     pub(crate) sync: crate::sync::Shared,
+    /// Where no other server has helped with history.
+    pub(crate) in_vain: InVain,
     /// Rate limits.
     pub(crate) limits: Limits,
     /// Password hashing.
@@ -55,6 +59,7 @@ impl App {
             shutdown,
             tokens,
             sync: crate::sync::Shared::default(),
+            in_vain: InVain::default(),
             limits,
             passwords,
         }))

@@ -26,6 +26,9 @@ pub struct ClientConfig {
     pub stream_heartbeat: std::time::Duration,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
+    /// About how many bytes of events the timelines of an answer, or a page of history, hold at most: the
+    /// rest is found by paging, however many the client asks for at once.
+    pub max_timeline_bytes: usize,
     /// The cost of hashing a password.
     pub password_cost: PasswordCost,
 }
@@ -44,6 +47,7 @@ impl ClientConfig {
             access_token_lifetime_ms: 60 * 60 * 1000,
             stream_heartbeat: std::time::Duration::from_secs(30),
             max_body_bytes: 1024 * 1024,
+            max_timeline_bytes: 32 << 20,
             password_cost: PasswordCost::default(),
         }
     }

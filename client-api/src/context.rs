@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use rhizome_federation::RawJson;
-use rhizome_storage::Pos;
+use rhizome_storage::{Pos, SnapshotNo};
 use ruma::api::client::context::get_context::v3;
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     messages::write_list,
     pager::{Page, Pager, Reading},
     seen::{self, Seen, Style},
+    sight::Sight,
     sync::ignored,
 };
 
@@ -114,10 +115,7 @@ async fn state_at_end(
     pager: &Pager<'_>,
     shown: &[Seen],
 ) -> Result<Vec<Seen>, MatrixError> {
-    let Some(at) = shown
-        .last()
-        .and_then(|seen| seen.event.state_after.or(seen.event.state_before))
-    else {
+    let Some(at) = visible_state(app, pager.reading, shown).await? else {
         return Ok(Vec::new());
     };
     let lazy = filter::lazy_members(pager.filter).is_some();
@@ -137,4 +135,24 @@ async fn state_at_end(
     let mut events = app.store.events_by_no(&nos).await?;
     events.retain(|event| filter::wants_event(pager.filter, event));
     seen::as_state(&app.store, events).await
+}
+
+/// The state at the last of some events, as far as it is the reader's to see: they are told what happened to
+/// themselves at any time, a ban long after they left or an invite, but not what else was so then.
+async fn visible_state(
+    app: &App,
+    reading: &Reading,
+    shown: &[Seen],
+) -> Result<Option<SnapshotNo>, MatrixError> {
+    let Some(last) = shown.last() else {
+        return Ok(None);
+    };
+    let mut sight = Sight::new(&app.store, &reading.viewer, reading.standing);
+    let event = &last.event;
+    // What the event changes is theirs to know like the event.
+    if sight.sees_after(event).await? || sight.sees_before(event).await? {
+        return Ok(event.state_after.or(event.state_before));
+    }
+    // Of who was there before, the state as of their leaving.
+    Ok(reading.standing.left_state)
 }

@@ -44,6 +44,7 @@ pub mod state;
 // Rooms: reading.
 pub mod account_data;
 mod account_data_delete;
+mod asked;
 pub mod client_event;
 pub mod context;
 pub mod event;
@@ -55,7 +56,9 @@ pub mod members;
 pub mod messages;
 pub mod pager;
 pub mod receipts;
+mod redactions;
 pub mod seen;
+mod sight;
 pub mod sync;
 pub mod typing;
 pub mod ws;

@@ -13,7 +13,7 @@ use ruma::{
 
 use crate::{
     App, MatrixError, Ruma, history_point::point, json::Json, messages::write_list, pager::Reading,
-    seen, sync::state::state_at,
+    seen, sight::Sight, sync::state::state_at,
 };
 
 /// Events of a room's beginning among which its first member's join is.
@@ -33,8 +33,8 @@ pub async fn members(
         .transpose()?
         .and_then(|point| point.position())
     {
-        Some(pos) => pos.min(end),
-        None => end,
+        Some(pos) if pos < end => visible_moment(&app, &reading, pos, end).await?,
+        _ => end,
     };
     let entries = match reading.standing.left_state {
         // The end of a stay is a moment within a commit, of which the log's positions know nothing.
@@ -78,6 +78,30 @@ pub async fn members(
     );
     json.close();
     Ok(RawJson(json.finish().into()))
+}
+
+/// The moment that a reader is told of who asks for this one: who wasn't there then and may not see it is told
+/// whom they found when they came.
+async fn visible_moment(
+    app: &App,
+    reading: &Reading,
+    at: Pos,
+    end: Pos,
+) -> Result<Pos, MatrixError> {
+    let (store, room) = (&app.store, reading.head.room);
+    let mut last = store.room_timeline(room, Pos(0), at, 1).await?;
+    if last.is_empty() {
+        last = store.live_after(room, at, end, 1).await?;
+    }
+    let mut sight = Sight::new(store, &reading.viewer, reading.standing);
+    match last.first() {
+        Some(last) if !sight.sees_after(last).await? => reading
+            .standing
+            .joined_from
+            .filter(|from| *from > at)
+            .ok_or_else(|| MatrixError::forbidden("You may not see the room as it was then")),
+        _ => Ok(at),
+    }
 }
 
 /// The room's first state in which somebody is there. A timeline that reaches back to the room's

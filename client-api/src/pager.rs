@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use crate::{
     App, MatrixError, filter,
     history_point::HistoryPoint,
-    seen::{self, Seen, Sight, Standing, Viewer},
+    seen::{self, Seen, Standing, Viewer},
+    sight::Sight,
 };
 
 /// A room that a reader asks about, and how the two stand to each other.
@@ -73,6 +74,11 @@ impl Reading {
         Ok(visibility == HistoryVisibility::WorldReadable)
     }
 
+    /// Whether more may come after `end`, the last position of which the reader may hear.
+    fn goes_on(&self, end: Pos) -> bool {
+        self.is_member() || self.standing.left_at.is_none_or(|left| left < end)
+    }
+
     /// The last position of which the reader may hear.
     pub async fn end(&self, app: &App) -> Result<Pos, MatrixError> {
         let head = app.store.log().head();
@@ -84,6 +90,10 @@ impl Reading {
         }
     }
 }
+
+/// Events asked of other servers where the history that we have has a gap, however few a page holds: each
+/// time costs about the same.
+const BACKFILL: usize = 100;
 
 /// Events looked through for one page when the filter or the history's visibility hides most.
 const MAX_SCAN: usize = 1_000;
@@ -151,8 +161,9 @@ impl Pager<'_> {
             upto,
         };
         let mut sight = Sight::new(&self.app.store, &self.reading.viewer, self.reading.standing);
-        let mut events: Vec<Seen> = Vec::new();
+        let (mut events, mut bytes): (Vec<Seen>, usize) = (Vec::new(), 0);
         let mut scanned = 0;
+        let most = self.app.config.max_timeline_bytes;
         let mut asking = Asking::default();
         // What was read before may have ended right at a gap.
         let mut holes = self.holes_at(at).await?;
@@ -161,7 +172,9 @@ impl Pager<'_> {
                 if !asking.may_go_on() {
                     break true;
                 }
-                self.ask_others(&std::mem::take(&mut holes), limit).await?;
+                let nothing_yet = scanned == 0;
+                self.ask_others(&std::mem::take(&mut holes), nothing_yet)
+                    .await?;
             }
             let size = limit.saturating_sub(events.len()).clamp(10, 100);
             let chunk = self.store_page(at, Direction::Backward, size).await?;
@@ -174,14 +187,17 @@ impl Pager<'_> {
                 if to.is_some_and(|to| to.reaches(&event).unwrap_or(reached)) {
                     continue;
                 }
-                if events.len() == limit {
+                if events.len() == limit || bytes > most {
                     // One more than fits: there is a next page.
                     break 'pages true;
                 }
                 at = HistoryPoint::before(&event, upto);
                 let no = event.no;
-                if self.wants(&event) {
-                    events.extend(sight.see(event).await?);
+                if self.wants(&event)
+                    && let Some(seen) = sight.see(event).await?
+                {
+                    bytes += seen.event.pdu.json().len();
+                    events.push(seen);
                 }
                 if let Some(found) = gaps.remove(&no).filter(|_| !reached) {
                     if events.len() == limit {
@@ -191,8 +207,11 @@ impl Pager<'_> {
                     continue 'pages;
                 }
             }
-            if reached || ended {
+            if reached {
                 break false;
+            }
+            if ended {
+                break self.may_be_more_before(at, &mut sight).await?;
             }
             if scanned >= MAX_SCAN {
                 break true;
@@ -205,7 +224,7 @@ impl Pager<'_> {
         })
     }
 
-    /// A page towards the present.
+    /// A page towards the present. Where it ends, more may come: only when nothing has is there no more.
     pub async fn forward(
         &self,
         from: HistoryPoint,
@@ -214,8 +233,9 @@ impl Pager<'_> {
     ) -> Result<Page, MatrixError> {
         let mut at = from;
         let mut sight = Sight::new(&self.app.store, &self.reading.viewer, self.reading.standing);
-        let mut events: Vec<Seen> = Vec::new();
+        let (mut events, mut bytes): (Vec<Seen>, usize) = (Vec::new(), 0);
         let mut scanned = 0;
+        let most = self.app.config.max_timeline_bytes;
         let more = 'pages: loop {
             let size = (limit - events.len()).clamp(10, 100);
             let chunk = self.store_page(at, Direction::Forward, size).await?;
@@ -225,7 +245,7 @@ impl Pager<'_> {
                 if to.and_then(|to| to.reaches(&event)) == Some(false) {
                     break 'pages false;
                 }
-                if events.len() == limit {
+                if events.len() == limit || bytes > most {
                     break 'pages true;
                 }
                 at = match at.place {
@@ -233,12 +253,15 @@ impl Pager<'_> {
                     None => HistoryPoint::at(event.pos().unwrap_or(at.upto)),
                     Some(_) => HistoryPoint::after(&event, Pos(i64::MAX)),
                 };
-                if self.wants(&event) {
-                    events.extend(sight.see(event).await?);
+                if self.wants(&event)
+                    && let Some(seen) = sight.see(event).await?
+                {
+                    bytes += seen.event.pdu.json().len();
+                    events.push(seen);
                 }
             }
             if ended {
-                break false;
+                break scanned > 0 && self.reading.goes_on(self.end);
             }
             if scanned >= MAX_SCAN {
                 break true;
@@ -275,19 +298,36 @@ impl Pager<'_> {
 
     /// What is missing right before the event that follows a place.
     async fn holes_at(&self, at: HistoryPoint) -> Result<Vec<OwnedEventId>, MatrixError> {
-        let following = match at.place {
-            None if at.upto >= self.end => return Ok(Vec::new()),
+        let gaps = self.gaps_before(&self.following(at).await?).await?;
+        Ok(gaps.into_values().flatten().collect())
+    }
+
+    /// The event that follows a place, if there is one.
+    async fn following(&self, at: HistoryPoint) -> Result<Vec<Arc<StoredEvent>>, MatrixError> {
+        match at.place {
+            None if at.upto >= self.end => Ok(Vec::new()),
             None => {
                 let room = self.reading.head.room;
-                self.app
-                    .store
-                    .live_after(room, at.upto, self.end, 1)
-                    .await?
+                let after = self.app.store.live_after(room, at.upto, self.end, 1);
+                Ok(after.await?)
             }
-            Some(_) => self.store_page(at, Direction::Forward, 1).await?,
-        };
-        let gaps = self.gaps_before(&following).await?;
-        Ok(gaps.into_values().flatten().collect())
+            Some(_) => self.store_page(at, Direction::Forward, 1).await,
+        }
+    }
+
+    /// Whether more may be found one day before a place where our own history begins: unless it is the room's
+    /// beginning, or what lies there isn't the reader's to see.
+    async fn may_be_more_before(
+        &self,
+        at: HistoryPoint,
+        sight: &mut Sight<'_>,
+    ) -> Result<bool, MatrixError> {
+        let first = self.following(at).await?;
+        let gaps = self.gaps_before(&first).await?;
+        match first.first() {
+            Some(first) if !gaps.is_empty() => sight.sees_before(first).await,
+            _ => Ok(false),
+        }
     }
 
     /// The gaps before some events that others may fill.
@@ -302,15 +342,37 @@ impl Pager<'_> {
         }
     }
 
-    /// Asks other servers for what belongs into a gap. If it is in vain, the page goes on without it.
-    async fn ask_others(&self, holes: &[OwnedEventId], limit: usize) -> Result<(), MatrixError> {
-        let room_id = &self.reading.head.room_id;
+    /// Asks other servers for what belongs into a gap. If it is in vain, the page goes on without it. Where
+    /// that was so a moment ago, a page waits that has nothing else to tell.
+    async fn ask_others(
+        &self,
+        holes: &[OwnedEventId],
+        nothing_yet: bool,
+    ) -> Result<(), MatrixError> {
+        let head = &self.reading.head;
+        let (in_vain, clock) = (&self.app.in_vain, self.app.store.clock());
+        if let Some(pause) = in_vain.pause(head.room, clock.monotonic()) {
+            if nothing_yet {
+                tokio::select! {
+                    () = clock.sleep(pause) => {}
+                    () = self.app.shutdown.cancelled() => {}
+                }
+            }
+            // Somebody else may have asked in the meantime.
+            if in_vain.pause(head.room, clock.monotonic()).is_some() {
+                return Ok(());
+            }
+        }
         // Boxed: most pages are all here.
         let fed = &self.app.federation;
-        Box::pin(rhizome_federation::backfill::before(
-            fed, room_id, holes, limit,
+        let helped = Box::pin(rhizome_federation::backfill::before(
+            fed,
+            &head.room_id,
+            holes,
+            BACKFILL,
         ))
         .await?;
+        in_vain.note(head.room, clock.monotonic(), helped);
         Ok(())
     }
 

@@ -7,11 +7,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use rhizome_protocol::{
-    Membership, Pdu,
-    canonical::parse_object,
-    visibility::{HistoryVisibility, Moment, can_see},
-};
+use rhizome_protocol::{Membership, Pdu, canonical::parse_object};
 use rhizome_storage::{
     EventNo, Placement, Pos, RemoteInvite, SnapshotNo, Status, Store, StoredEvent, UserNo,
 };
@@ -22,6 +18,8 @@ use crate::{
     client_event::{self, Form, Unsigned},
     extract::Caller,
     json::Json,
+    redactions,
+    sight::Sight,
 };
 
 /// Who reads.
@@ -89,7 +87,7 @@ impl Standing {
     }
 
     /// Whether the reader has been in the room at or after an event.
-    fn was_in_since(&self, event: &StoredEvent) -> bool {
+    pub fn was_in_since(&self, event: &StoredEvent) -> bool {
         match (self.membership, self.left_at) {
             (Some(Membership::Join), _) => true,
             // Backfilled events (no position) are from before the stay.
@@ -99,7 +97,7 @@ impl Standing {
     }
 
     /// Whether the event lies within the present, unbroken stay.
-    fn covers(&self, event: &StoredEvent) -> bool {
+    pub fn covers(&self, event: &StoredEvent) -> bool {
         matches!((self.joined_from, event.pos()), (Some(from), Some(pos)) if pos >= from)
     }
 }
@@ -186,6 +184,16 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// An event that isn't [dressed](dress) yet.
+    pub fn new(event: Arc<StoredEvent>, membership: Option<Membership>) -> Seen {
+        Seen {
+            event,
+            membership,
+            replaced: None,
+            redaction: None,
+        }
+    }
+
     /// Writes the event as the next element.
     pub fn write(&self, json: &mut Json, viewer: &Viewer, now_ms: i64, style: &Style) {
         let unsigned = Unsigned {
@@ -231,75 +239,6 @@ impl Style {
     };
 }
 
-/// Decides, event by event, what a reader may see in one room.
-pub struct Sight<'a> {
-    store: &'a Store,
-    viewer: &'a Viewer,
-    standing: Standing,
-    /// The reader's membership in each state that was looked at.
-    known: HashMap<SnapshotNo, Option<Membership>>,
-}
-
-impl<'a> Sight<'a> {
-    /// For one room, in which the reader stands like this.
-    pub fn new(store: &'a Store, viewer: &'a Viewer, standing: Standing) -> Sight<'a> {
-        Sight {
-            store,
-            viewer,
-            standing,
-            known: HashMap::new(),
-        }
-    }
-
-    async fn membership_before(
-        &mut self,
-        event: &StoredEvent,
-    ) -> Result<Option<Membership>, MatrixError> {
-        let Some(before) = event.state_before else {
-            return Ok(None);
-        };
-        if let Some(known) = self.known.get(&before) {
-            return Ok(*known);
-        }
-        let member = self
-            .store
-            .state_event(before, "m.room.member", self.viewer.user_id.as_str())
-            .await?;
-        let found = member.and_then(|event| event.pdu.membership());
-        self.known.insert(before, found);
-        Ok(found)
-    }
-
-    /// The event if the reader may see it, not [dressed](dress) yet.
-    ///
-    /// Events within an unbroken stay need no look-up: the warm path of `/sync`.
-    pub async fn see(&mut self, event: Arc<StoredEvent>) -> Result<Option<Seen>, MatrixError> {
-        let own = client_event::is_own_membership(&event, &self.viewer.user_id);
-        let (before, after);
-        if self.standing.covers(&event) {
-            after = if own {
-                event.pdu.membership()
-            } else {
-                Some(Membership::Join)
-            };
-        } else {
-            before = self.membership_before(&event).await?;
-            after = if own { event.pdu.membership() } else { before };
-            // What happened to the reader themselves is always theirs to know.
-            if !own && !may_see(&event, before, self.standing.was_in_since(&event)) {
-                return Ok(None);
-            }
-        }
-        let membership = Some(after.unwrap_or(Membership::Leave));
-        Ok(Some(Seen {
-            event,
-            membership,
-            replaced: None,
-            redaction: None,
-        }))
-    }
-}
-
 /// Those of `events` that the reader may see, in the same order, dressed.
 pub async fn visible(
     store: &Store,
@@ -314,26 +253,6 @@ pub async fn visible(
     }
     dress(store, &mut seen).await?;
     Ok(seen)
-}
-
-fn may_see(event: &StoredEvent, membership: Option<Membership>, joined_since: bool) -> bool {
-    let visibility = event.visibility.unwrap_or(HistoryVisibility::Shared);
-    let visibility_after = if event.pdu.is_state("m.room.history_visibility", "") {
-        HistoryVisibility::of(Some(event.pdu.content()))
-    } else {
-        visibility
-    };
-    can_see(
-        Moment {
-            visibility,
-            membership,
-        },
-        Moment {
-            visibility: visibility_after,
-            membership,
-        },
-        joined_since,
-    )
 }
 
 /// The membership event that ended an invite to a room that this server isn't in. It stands outside any
@@ -398,15 +317,12 @@ pub async fn as_state(
     store: &Store,
     events: Vec<Arc<StoredEvent>>,
 ) -> Result<Vec<Seen>, MatrixError> {
-    let mut seen: Vec<Seen> = events
-        .into_iter()
-        .map(|event| Seen {
-            event,
-            membership: None,
-            replaced: None,
-            redaction: None,
-        })
-        .collect();
+    let mut seen: Vec<Seen> = Vec::with_capacity(events.len());
+    for event in events {
+        if !redactions::withheld(store, &event).await? {
+            seen.push(Seen::new(event, None));
+        }
+    }
     dress_redactions(store, &mut seen).await?;
     Ok(seen)
 }

@@ -144,32 +144,25 @@ impl Store {
         )
     }
 
-    /// The first `count` members besides `except`, joined before invited, by user number; if there are
-    /// none, those who left or are banned.
+    /// The first `count` members besides `except`, joined or invited, in the order in which they became that;
+    /// if there are none, those who left or are banned.
     pub async fn heroes(&self, room: RoomNo, except: UserNo, count: usize) -> Result<Vec<Member>> {
-        let present = self
-            .sql(
-                "SELECT user_no, membership, event FROM membership \
-                 WHERE room = $1 AND membership IN (1, 2) AND user_no <> $2 \
-                 ORDER BY membership, user_no LIMIT $3",
-            )
-            .bind(room.0)
-            .bind(except.0)
-            .bind(signed(count));
-        let mut rows = self.rows(present).await?;
-        if rows.is_empty() {
-            let gone = self
-                .sql(
-                    "SELECT user_no, membership, event FROM membership \
-                     WHERE room = $1 AND membership IN (3, 4) AND user_no <> $2 \
-                     ORDER BY membership, user_no LIMIT $3",
-                )
+        let present = [Membership::Join, Membership::Invite];
+        let gone = [Membership::Leave, Membership::Ban];
+        for [one, other] in [present, gone] {
+            let query = self
+                .sql(FIRST_MEMBERS)
                 .bind(room.0)
+                .bind(code(one))
+                .bind(code(other))
                 .bind(except.0)
                 .bind(signed(count));
-            rows = self.rows(gone).await?;
+            let rows = self.rows(query).await?;
+            if !rows.is_empty() {
+                return rows.iter().map(member).collect();
+            }
         }
-        rows.iter().map(member).collect()
+        Ok(Vec::new())
     }
 
     /// The servers with joined members.
@@ -216,6 +209,20 @@ impl Store {
         rows.iter().map(|row| Ok(UserNo(row.int(0)?))).collect()
     }
 }
+
+/// Members of two kinds, in the order of their coming; each kind by the index. Those who were there when we
+/// came into the room have come at the same time: then in the order in which their events were numbered, each
+/// after what it rests on.
+const FIRST_MEMBERS: &str = "\
+    SELECT user_no, membership, event FROM (\
+    SELECT * FROM (SELECT user_no, membership, event, since FROM membership \
+    WHERE room = $1 AND membership = $2 AND user_no <> $4 \
+    ORDER BY since, event LIMIT $5) AS one \
+    UNION ALL \
+    SELECT * FROM (SELECT user_no, membership, event, since FROM membership \
+    WHERE room = $1 AND membership = $3 AND user_no <> $4 \
+    ORDER BY since, event LIMIT $5) AS other) AS members \
+    ORDER BY since, event, user_no LIMIT $5";
 
 fn membership_row(row: &AnyRow) -> Result<MembershipRow> {
     Ok(MembershipRow {

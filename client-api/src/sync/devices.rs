@@ -35,13 +35,13 @@ impl Loader<'_> {
                 let group = if here { &mut met } else { &mut parted };
                 group.extend(members.into_iter().map(|member| member.user));
             } else if here && let Some(room) = window.rooms.get(&row.room) {
-                for (user, membership) in &room.members {
-                    let group = if *membership == Membership::Join {
+                for one in self.moves(&room.members).await? {
+                    let group = if one.to == Membership::Join {
                         &mut met
                     } else {
                         &mut parted
                     };
-                    group.insert(*user);
+                    group.insert(one.user);
                 }
             }
         }

@@ -21,6 +21,8 @@ mod reader;
 pub mod room;
 mod sections;
 pub mod state;
+pub mod summary;
+mod timeline;
 pub mod token;
 pub mod window;
 pub mod write;

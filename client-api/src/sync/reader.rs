@@ -1,7 +1,7 @@
 //! A reader of the log for one device: what `/sync` asks once and a socket asks all the time.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -114,6 +114,7 @@ impl Reader {
             after,
             upto,
             ephemeral: (heard, ephemeral),
+            bytes: (self.app.config.max_timeline_bytes, AtomicUsize::new(0)),
             all_account_data: tokio::sync::OnceCell::new(),
             first: OnceLock::new(),
         };

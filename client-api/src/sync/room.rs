@@ -2,8 +2,8 @@
 //! the WebSocket stream) loads rooms here; they differ in how they ask and in what they write.
 
 use std::{
-    collections::HashSet,
-    sync::{Arc, OnceLock},
+    collections::{BTreeMap, HashSet},
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
 };
 
 use rhizome_protocol::Membership;
@@ -12,21 +12,20 @@ use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{
     Ask,
-    decide::Change,
+    decide::{self, Change},
     first::FirstLook,
     lazy::LazyMembers,
     state::view_of,
-    window::{CHUNK, RoomWindow, changes},
+    summary::Summary,
+    timeline::Timeline,
+    window::{FIRST, RoomWindow, changes},
 };
 use crate::{
     MatrixError,
     account_data::DELETED,
     filter::{self, DEFAULT_TIMELINE},
-    seen::{self, Seen, Sight, Standing, Viewer},
+    seen::{self, Seen, Standing, Viewer},
 };
-
-/// Events looked through for one timeline when the filter or the history's visibility hides most.
-const MAX_SCAN: usize = 1_000;
 
 /// What every room of one answer shares.
 pub struct Loader<'a> {
@@ -46,32 +45,12 @@ pub struct Loader<'a> {
     pub upto: Pos,
     /// What the client has seen of the ephemeral stream; where the answer ends there.
     pub ephemeral: (i64, i64),
+    /// About how many bytes the timelines may hold, and hold already.
+    pub bytes: (usize, AtomicUsize),
     /// All of the reader's account data, loaded once if a room is told as a whole.
     pub all_account_data: tokio::sync::OnceCell<Vec<Arc<AccountData>>>,
     /// Of a first answer: what was read of all its rooms at once.
     pub first: OnceLock<FirstLook>,
-}
-
-/// A timeline.
-#[derive(Default, Debug)]
-pub struct Timeline {
-    /// Its events, oldest first.
-    pub events: Vec<Seen>,
-    /// Whether something was left out before them.
-    pub limited: bool,
-    /// The position right before the first event: where paging backwards goes on.
-    pub before: Pos,
-}
-
-/// Who is in a room.
-#[derive(Debug)]
-pub struct Summary {
-    /// Users to name a nameless room by.
-    pub heroes: Option<Vec<OwnedUserId>>,
-    /// How many are joined.
-    pub joined: i64,
-    /// How many are invited.
-    pub invited: i64,
 }
 
 /// A room's part of an answer.
@@ -213,7 +192,7 @@ impl Loader<'_> {
         if let Some(end) = fresh
             && filter::section_wants_room(&self.ask.filter.room.state, &room_id)
         {
-            part.state = self.left_state(row, &end, &part.timeline).await?;
+            part.state = self.left_state(row, &end, &mut part.timeline).await?;
         }
         if self.after.is_none() {
             let nothing = RoomWindow::default();
@@ -247,28 +226,30 @@ impl Loader<'_> {
         &self,
         row: &MembershipRow,
         end: &StoredEvent,
-        timeline: &Timeline,
+        timeline: &mut Timeline,
     ) -> Result<Vec<Seen>, MatrixError> {
-        let view = view_of(timeline);
         let known = match self.after {
             Some(after) if !self.ask.full_state => {
                 self.was_joined_at(row, after).await?.then_some(after)
             }
             _ => None,
         };
-        let start = view.start.map_or(row.pos, |start| Pos(start.0 - 1));
-        let from = known.unwrap_or(start);
+        let start = view_of(timeline).start;
+        let from = known.unwrap_or_else(|| start.map_or(row.pos, |start| Pos(start.0 - 1)));
         let changes = changes(self.store, row.room, from, row.pos).await?;
         // A commit's changes come after its events: some may be of events after the end.
         let within = self.not_after(&changes, end.pos()).await?;
         let keys = if known.is_some() {
-            self.state_delta(&within, &view)
+            let ends = decide::delta_after(&within).into_values();
+            self.begin_truly(timeline, ends);
+            self.state_delta(&within, &view_of(timeline))
         } else {
-            let mut full = std::collections::BTreeMap::new();
+            let mut full = BTreeMap::new();
             if let Some(at) = end.state_after {
                 full.extend(self.store.state_all(at).await?);
             }
-            self.whole_state(full, &within, &view)
+            self.begin_truly(timeline, full.values().copied());
+            self.whole_state(full, &within, &view_of(timeline))
         };
         self.state_events(row.room, keys, known.is_none(), timeline, &[])
             .await
@@ -311,70 +292,6 @@ impl Loader<'_> {
         Ok(event.and_then(|event| event.pdu.membership()) == Some(Membership::Join))
     }
 
-    /// The timeline between two positions. `known` are the newest events of that span (`complete`:
-    /// all of them) if they have been read already. A gap in the history that we have is a gap in the
-    /// timeline: nothing from before it is told, and paging back from there asks other servers.
-    async fn timeline(
-        &self,
-        room: RoomNo,
-        standing: &Standing,
-        after: Pos,
-        upto: Pos,
-        known: &[Arc<StoredEvent>],
-        complete: bool,
-    ) -> Result<Timeline, MatrixError> {
-        let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
-        let mut sight = Sight::new(self.store, self.viewer, *standing);
-        let mut newest_first: Vec<Seen> = Vec::new();
-        let (mut chunk, mut complete) = (known.to_vec(), complete);
-        let (mut scanned, mut end, mut gap) = (0, upto, None);
-        loop {
-            if chunk.is_empty() && !complete {
-                let size = if scanned == 0 {
-                    CHUNK.min(limit + 1)
-                } else {
-                    CHUNK
-                };
-                chunk = self.store.room_timeline(room, after, end, size).await?;
-                complete = chunk.len() < size;
-            }
-            scanned += chunk.len();
-            if let Some(pos) = chunk.first().and_then(|event| event.pos()) {
-                end = Pos(pos.0 - 1);
-            }
-            let gaps = seen::gaps_before(self.store, self.viewer, &chunk).await?;
-            while let Some(event) = chunk.pop() {
-                if newest_first.len() > limit {
-                    break;
-                }
-                let (no, pos) = (event.no, event.pos());
-                if self.wants(&event) {
-                    newest_first.extend(sight.see(event).await?);
-                }
-                if gaps.contains_key(&no) && newest_first.len() <= limit {
-                    gap = pos;
-                    break;
-                }
-            }
-            let enough = newest_first.len() > limit || gap.is_some();
-            if enough || complete || scanned >= MAX_SCAN {
-                break;
-            }
-        }
-        // More than was asked for, or not all of the span was looked through.
-        let limited = newest_first.len() > limit || gap.is_some() || !complete;
-        newest_first.truncate(limit);
-        newest_first.reverse();
-        seen::dress(self.store, &mut newest_first).await?;
-        let first = newest_first.first().and_then(|seen| seen.event.pos());
-        let before = gap.or(first).map_or(upto, |pos| Pos(pos.0 - 1));
-        Ok(Timeline {
-            events: newest_first,
-            limited,
-            before,
-        })
-    }
-
     /// Reads what a first answer tells of the rooms that it tells of.
     pub(super) async fn look_first(&self, rows: &[MembershipRow]) -> Result<(), MatrixError> {
         let (mut joined, mut ends) = (Vec::new(), Vec::new());
@@ -388,7 +305,7 @@ impl Loader<'_> {
             }
         }
         let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
-        let size = CHUNK.min(limit + 1);
+        let size = FIRST.min(limit + 1);
         let mut first = FirstLook::read(self.store, &joined, self.upto, size).await?;
         first
             .note_ends(self.store, &self.viewer.user_id, &ends)
@@ -396,13 +313,6 @@ impl Loader<'_> {
         // Nobody else looks first.
         let _ = self.first.set(first);
         Ok(())
-    }
-
-    fn wants(&self, event: &StoredEvent) -> bool {
-        filter::wants_event(&self.ask.filter.room.timeline, event)
-            && (self.ignored.is_empty()
-                || event.pdu.state_key().is_some()
-                || !self.ignored.contains(event.pdu.sender()))
     }
 
     async fn ephemeral(

@@ -1,25 +1,23 @@
-//! The state that goes with a room's timeline, and who is in the room.
+//! The state that goes with a room's timeline.
 
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
 };
 
-use rhizome_storage::{EventNo, KeyNo, MembershipRow, Pos, RoomNo, SnapshotNo, Store, StoredEvent};
+use rhizome_storage::{EventNo, KeyNo, MembershipRow, Pos, RoomNo, Store, StoredEvent};
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
 
 use super::{
     decide::{self, Change, TimelineView},
-    room::{Extent, Loader, RoomPart, Summary, Timeline},
+    room::{Extent, Loader, RoomPart},
+    timeline::Timeline,
     window::{RoomWindow, changes},
 };
 use crate::{
     MatrixError, filter,
     seen::{self, Seen},
 };
-
-/// How many users a nameless room is named by.
-const HEROES: usize = 5;
 
 impl Loader<'_> {
     pub(super) async fn joined_state(
@@ -31,15 +29,14 @@ impl Loader<'_> {
         part: &mut RoomPart,
     ) -> Result<(), MatrixError> {
         let whole = extent == Extent::Whole || self.ask.full_state;
-        if whole || !window.members.is_empty() {
-            part.summary = Some(self.summary(row.room).await?);
-        }
+        part.summary = self.summary(row.room, whole, window).await?;
         if !filter::section_wants_room(&self.ask.filter.room.state, room_id) {
             return Ok(());
         }
-        let view = view_of(&part.timeline);
         let keys = if whole {
             let full = state_at(self.store, row.room, self.upto).await?;
+            self.begin_truly(&mut part.timeline, full.values().copied());
+            let view = view_of(&part.timeline);
             let changes = match extent {
                 Extent::Since(_) => window.changes.clone(),
                 Extent::Whole => match view.start {
@@ -51,7 +48,9 @@ impl Loader<'_> {
             };
             self.whole_state(full, &changes, &view)
         } else {
-            self.state_delta(&window.changes, &view)
+            let ends = decide::delta_after(&window.changes).into_values();
+            self.begin_truly(&mut part.timeline, ends);
+            self.state_delta(&window.changes, &view_of(&part.timeline))
         };
         let heroes = part
             .summary
@@ -186,14 +185,13 @@ impl Loader<'_> {
             if known && !redundant {
                 continue;
             }
-            if self.ask.state_after {
-                let key = self
-                    .store
-                    .known_key("m.room.member", sender.as_str())
-                    .await?;
-                if key.is_some_and(|key| changed.contains_key(&key)) {
-                    continue;
-                }
+            let key = self
+                .store
+                .known_key("m.room.member", sender.as_str())
+                .await?;
+            // Told already, and as it must be.
+            if key.is_some_and(|key| changed.contains_key(&key)) {
+                continue;
             }
             let Some(before) = event.state_before else {
                 continue;
@@ -234,45 +232,6 @@ impl Loader<'_> {
             .filter_map(|event| <&UserId>::try_from(event.pdu.state_key()?).ok());
         let device = (self.viewer.user, self.viewer.device_id.clone());
         self.lazy.tell(&device, room, members, self.upto);
-    }
-
-    async fn summary(&self, room: RoomNo) -> Result<Summary, MatrixError> {
-        let counts = self.store.member_counts(room).await?;
-        let named = match self
-            .store
-            .room_by_no(room)
-            .await?
-            .and_then(|head| head.snapshot)
-        {
-            Some(snapshot) => self.is_named(snapshot).await?,
-            None => false,
-        };
-        let heroes = if named {
-            None
-        } else {
-            let members = self.store.heroes(room, self.viewer.user, HEROES).await?;
-            let users: Vec<_> = members.iter().map(|member| member.user).collect();
-            Some(self.store.users(&users).await?)
-        };
-        Ok(Summary {
-            heroes,
-            joined: counts.joined,
-            invited: counts.invited,
-        })
-    }
-
-    /// Whether the room has a name or a canonical alias that isn't empty.
-    async fn is_named(&self, snapshot: SnapshotNo) -> Result<bool, MatrixError> {
-        for (kind, field) in [("m.room.name", "name"), ("m.room.canonical_alias", "alias")] {
-            let event = self.store.state_event(snapshot, kind, "").await?;
-            let text = event
-                .as_ref()
-                .and_then(|event| event.pdu.content().get(field)?.as_str());
-            if text.is_some_and(|text| !text.is_empty()) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
 

@@ -7,11 +7,23 @@ use std::{collections::HashMap, sync::Arc};
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{
-    AccountData, Entry, EntryKind, MembershipRow, Pos, Receipt, RoomNo, Store, StoredEvent, UserNo,
+    AccountData, Entry, EntryKind, EventNo, MembershipRow, Pos, Receipt, RoomNo, Store,
+    StoredEvent, UserNo,
 };
 
 use super::decide::Change;
 use crate::MatrixError;
+
+/// A membership that changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberChange {
+    /// Whose.
+    pub user: UserNo,
+    /// The member event that was there before.
+    pub old: Option<EventNo>,
+    /// What it is since.
+    pub membership: Membership,
+}
 
 /// What happened in one room.
 #[derive(Default, Debug)]
@@ -22,8 +34,8 @@ pub struct RoomWindow {
     pub whole: bool,
     /// Changes of current state, ascending.
     pub changes: Vec<Change>,
-    /// Whose memberships changed, and into what.
-    pub members: Vec<(UserNo, Membership)>,
+    /// Whose memberships changed, ascending.
+    pub members: Vec<MemberChange>,
     /// Receipts that moved.
     pub receipts: Vec<Arc<Receipt>>,
     /// The reader's account data of this room.
@@ -119,7 +131,12 @@ impl RoomWindow {
                     old: *old,
                     new: *new,
                 });
-                self.members.extend(*member);
+                self.members
+                    .extend(member.map(|(user, membership)| MemberChange {
+                        user,
+                        old: *old,
+                        membership,
+                    }));
             }
             EntryKind::Receipt(receipt) => self.receipts.push(receipt.clone()),
             EntryKind::AccountData(data) => replace(&mut self.account_data, data),
@@ -134,10 +151,17 @@ impl RoomWindow {
 const MOST_ENTRIES: i64 = 5_000;
 
 /// Entries per query.
-const PAGE: usize = 1_000;
+const PAGE: usize = 250;
+
+/// When so many bytes of events have been read as log entries, each room is asked after all: for the newest
+/// of its events alone.
+const MOST_BYTES: usize = 8 << 20;
 
 /// Events per room and query.
 pub const CHUNK: usize = 100;
+
+/// Events of each room that are read beforehand, where many rooms are: whoever wants more asks for them.
+pub const FIRST: usize = 21;
 
 async fn from_sql(
     store: &Store,
@@ -147,11 +171,12 @@ async fn from_sql(
     upto: Pos,
 ) -> Result<Window, MatrixError> {
     if upto.0 - after.0 <= MOST_ENTRIES {
-        let mut entries = Vec::new();
+        let (mut entries, mut bytes) = (Vec::new(), 0);
         let mut at = after;
-        loop {
+        while bytes <= MOST_BYTES {
             let page = store.log().read(at, upto, PAGE).await?;
             let full = page.len() == PAGE;
+            bytes += page.iter().map(|entry| weight(entry)).sum::<usize>();
             at = page.last().map_or(upto, |entry| entry.pos);
             entries.extend(page);
             if !full {
@@ -160,6 +185,14 @@ async fn from_sql(
         }
     }
     Window::read_by_room(store, user, rows, after, upto).await
+}
+
+fn weight(entry: &Entry) -> usize {
+    match &entry.kind {
+        EntryKind::Event { event, .. } => event.pdu.json().len(),
+        EntryKind::AccountData(data) => data.content.len(),
+        _ => 0,
+    }
 }
 
 impl Window {
@@ -208,8 +241,8 @@ impl RoomWindow {
         after: Pos,
         upto: Pos,
     ) -> Result<(), MatrixError> {
-        self.events = store.room_timeline(room, after, upto, CHUNK).await?;
-        self.whole = self.events.len() < CHUNK;
+        self.events = store.room_timeline(room, after, upto, FIRST).await?;
+        self.whole = self.events.len() < FIRST;
         self.changes = changes(store, room, after, upto).await?;
         self.members = members_of(store, &self.changes).await?;
         self.receipts = store.receipts_in(room, after, upto).await?;
@@ -247,10 +280,7 @@ pub async fn changes(
         .collect())
 }
 
-async fn members_of(
-    store: &Store,
-    changes: &[Change],
-) -> Result<Vec<(UserNo, Membership)>, MatrixError> {
+async fn members_of(store: &Store, changes: &[Change]) -> Result<Vec<MemberChange>, MatrixError> {
     let mut members = Vec::new();
     for change in changes {
         let key = store.key(change.key).await?;
@@ -267,10 +297,11 @@ async fn members_of(
                 .and_then(|event| event.pdu.membership()),
             None => None,
         };
-        members.push((
-            store.user_no(&user).await?,
-            membership.unwrap_or(Membership::Leave),
-        ));
+        members.push(MemberChange {
+            user: store.user_no(&user).await?,
+            old: change.old,
+            membership: membership.unwrap_or(Membership::Leave),
+        });
     }
     Ok(members)
 }

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use rhizome_storage::{AccountData, RemoteInvite, StoredEvent};
 use ruma::{OwnedRoomId, OwnedUserId};
 
-use super::{
-    Ask, News,
-    room::{RoomPart, Summary},
-};
+use super::{Ask, News, room::RoomPart, summary::Summary};
 use crate::{
     client_event::{self, Form},
     history_point::HistoryPoint,

@@ -13,7 +13,7 @@ use rhizome_federation::{Federation, FederationConfig, testing::Network};
 use rhizome_protocol::sign::KeyPair;
 use rhizome_rooms::Rooms;
 use rhizome_storage::{Store, testing::each_database};
-use ruma::{OwnedServerName, server_name};
+use ruma::{ServerName, server_name};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
@@ -49,8 +49,19 @@ impl Server {
 
     /// The same on a network with others.
     pub fn on(store: Store, network: &Network, change: impl FnOnce(&mut ClientConfig)) -> Server {
-        let name: OwnedServerName = server_name!("here").to_owned();
-        let key = Arc::new(KeyPair::from_seed("test", &[7; 32]).unwrap());
+        Server::named(server_name!("here"), 7, store, network, change)
+    }
+
+    /// One of several servers on a network.
+    pub fn named(
+        name: &ServerName,
+        seed: u8,
+        store: Store,
+        network: &Network,
+        change: impl FnOnce(&mut ClientConfig),
+    ) -> Server {
+        let name = name.to_owned();
+        let key = Arc::new(KeyPair::from_seed("test", &[seed; 32]).unwrap());
         let rooms = Rooms::new(store.clone(), name.clone(), key);
         let federation = Federation::in_process(
             rooms.clone(),

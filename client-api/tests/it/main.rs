@@ -6,6 +6,7 @@
     reason = "tests"
 )]
 
+mod absence;
 mod account_data;
 mod accounts;
 mod asking;
@@ -13,14 +14,20 @@ mod doors;
 mod gaps;
 mod hangup;
 mod harness;
+mod history;
 mod http;
+mod model;
+mod peeking;
+mod peer;
 mod profiles;
 mod push_rules;
 mod reading;
 mod receipts;
+mod redactions;
 mod restored;
 mod rooms;
 mod stream;
+mod summary;
 mod sync;
 mod sync_truth;
 mod together;

@@ -6,69 +6,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use http::{Method, StatusCode};
 use rhizome_client_api::sync::window::Window;
 use rhizome_storage::{Options, Store, StoredEvent, testing::TestDatabase};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::harness::{Server, User, esc, filter, next, story, timeline};
-
-/// What a client believes of the rooms, from nothing but `/sync`.
-#[derive(Default)]
-struct Model {
-    since: Option<String>,
-    state: BTreeMap<String, BTreeMap<(String, String), String>>,
-    timeline: BTreeMap<String, Vec<String>>,
-}
-
-impl Model {
-    async fn catch_up(&mut self, user: &User, query: &str) {
-        let sync = user.sync(self.since.as_deref(), query).await;
-        self.since = Some(next(&sync));
-        let empty = serde_json::Map::new();
-        for (room, part) in sync["rooms"]["join"].as_object().unwrap_or(&empty) {
-            let after = part.get("state_after");
-            let mut apply = |event: &Value| {
-                let Some(key) = event["state_key"].as_str() else {
-                    return;
-                };
-                let key = (event["type"].as_str().unwrap().to_owned(), key.to_owned());
-                let state = self.state.entry(room.clone()).or_default();
-                state.insert(key, event["event_id"].as_str().unwrap().to_owned());
-            };
-            for event in after.or(part.get("state")).unwrap()["events"]
-                .as_array()
-                .unwrap()
-            {
-                apply(event);
-            }
-            if part["timeline"]["limited"] == true {
-                self.timeline.remove(room);
-            }
-            for event in part["timeline"]["events"].as_array().unwrap() {
-                if after.is_none() {
-                    apply(event);
-                }
-                let id = event["event_id"].as_str().unwrap().to_owned();
-                let seen = self.timeline.entry(room.clone()).or_default();
-                assert!(!seen.contains(&id), "an event was told twice");
-                seen.push(id);
-            }
-        }
-        for room in sync["rooms"]["leave"].as_object().unwrap_or(&empty).keys() {
-            self.state.remove(room);
-            self.timeline.remove(room);
-        }
-    }
-}
-
-async fn state_of(user: &User, room: &str) -> BTreeMap<(String, String), String> {
-    let state = user.read(&format!("/rooms/{}/state", esc(room))).await;
-    let events = state.as_array().unwrap().iter();
-    events
-        .map(|event| {
-            let text = |field: &str| event[field].as_str().unwrap().to_owned();
-            ((text("type"), text("state_key")), text("event_id"))
-        })
-        .collect()
-}
+use crate::{
+    harness::{Server, esc, filter, next, story, timeline},
+    model::{Model, state_of},
+};
 
 #[tokio::test]
 async fn whatever_happens_a_client_ends_with_the_servers_state() {

@@ -573,6 +573,38 @@ async fn backfilled_events_stand_before_and_in_order() {
 }
 
 #[tokio::test]
+async fn heroes_stand_in_the_order_of_their_coming() {
+    each_database(|store| async move {
+        let room = Room::new(&store, "r").await;
+        let users: Vec<_> = (0..5)
+            .map(|n| ruma::UserId::parse(format!("@u{n}:there.example")).unwrap())
+            .collect();
+        let mut nos = Vec::new();
+        for user in &users {
+            nos.push(store.user_no(user).await.unwrap());
+        }
+        for (n, what) in [(4, "join"), (2, "invite"), (3, "leave"), (0, "join")] {
+            room.member(&users[n], what).await;
+        }
+        let heroes = async |except: usize, count| {
+            let found = store.heroes(room.no, nos[except], count).await.unwrap();
+            let place = |user| nos.iter().position(|no| *no == user);
+            let found = found.iter().filter_map(|member| place(member.user));
+            found.collect::<Vec<_>>()
+        };
+        assert_eq!(heroes(1, 9).await, [4, 2, 0]);
+        // The room's maker was first.
+        assert_eq!(heroes(1, 2).await, [4]);
+        assert_eq!(heroes(4, 9).await, [2, 0]);
+        // A change of profile is no coming; from invited to joined is.
+        room.member(&users[4], "join").await;
+        room.member(&users[2], "join").await;
+        assert_eq!(heroes(1, 9).await, [4, 0, 2]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn memberships_counts_and_servers_follow_the_state() {
     each_database(|store| async move {
         let room = Room::new(&store, "r").await;
