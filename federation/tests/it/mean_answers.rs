@@ -16,10 +16,11 @@ use rhizome_federation::{Federation, FederationConfig, directory, join, knock, q
 use rhizome_protocol::{
     Membership, Object,
     draft::{self, Draft, Place},
+    server_keys, sign,
 };
 use rhizome_rooms::{membership::Action, plan::Preset};
-use rhizome_storage::{Store, testing::TestDatabase};
-use ruma::{RoomId, RoomVersionId, UserId};
+use rhizome_storage::{Clock, Options, Store, testing::TestDatabase};
+use ruma::{OwnedServerName, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -548,6 +549,89 @@ async fn a_peer_without_second_versions_is_asked_by_the_first() {
             assert_eq!(a.membership(&room, &alice).await, Some(Membership::Invite));
         }
         mean.repents();
+    })
+    .await;
+}
+
+/// A notary goes on to answer for keys that a server has changed since and no longer tells of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notary_keeps_every_key_that_it_has_seen() {
+    still(2, async |world| {
+        let (a, b) = world.two();
+        let database = TestDatabase::sqlite();
+        let clock = Clock::manual(1_700_000_000_000);
+        let options = Options {
+            clock: clock.clone(),
+            ..database.options()
+        };
+        let store = Store::open(options).await.unwrap();
+        let z = apart(&world, store, FederationConfig::default()).await;
+        let mean = Mean::before(&world, 1);
+        let day = Duration::from_hours(24);
+        let tells = |keys: &[&sign::KeyPair], old: &[(String, [u8; 32], i64)]| {
+            let until = clock.now_ms() + 24 * 3_600_000;
+            let keys = server_keys::build(&b.name, keys, old, until).unwrap();
+            mean.says("/_matrix/key/v2/server", Value::Object(keys));
+        };
+        let (first, second) = (key(2), key(20));
+        let name: OwnedServerName = z.server_name().to_owned();
+        let ask = async |criteria: Value| -> Vec<Value> {
+            let body = json!({ "server_keys": { b.name.as_str(): criteria } }).to_string();
+            let answer = a.fed.outbound().call_canonical(
+                &name,
+                Method::POST,
+                "/_matrix/key/v2/query",
+                Some(body),
+                rhizome_federation::client::Limits::default(),
+            );
+            let answer: Value = serde_json::from_slice(&answer.await.unwrap()).unwrap();
+            answer["server_keys"].as_array().unwrap().clone()
+        };
+        let has = |answers: &[Value], key: &sign::KeyPair| {
+            answers.iter().any(|answer| {
+                let object = answer.as_object().unwrap();
+                let ours = z.signing_key();
+                sign::verify_json(object, &name, ours.key_id(), &ours.public()).unwrap();
+                let keys = server_keys::verify(object, &b.name).unwrap();
+                keys.verify_keys.get(key.key_id()) == Some(&key.public())
+            })
+        };
+        tells(&[&first], &[]);
+        assert!(has(&ask(json!({})).await, &first));
+        // The key is changed, and the new answer says nothing of the old one.
+        clock.advance(2 * day);
+        tells(&[&second], &[]);
+        let answers = ask(json!({})).await;
+        assert!(has(&answers, &second) && has(&answers, &first), "{answers:?}");
+        let by_id = |key: &sign::KeyPair, at: i64| {
+            json!({ key.key_id(): { "minimum_valid_until_ts": at } })
+        };
+        let then = clock.now_ms() - 2 * 24 * 3_600_000;
+        let answers = ask(by_id(&first, then)).await;
+        assert!(has(&answers, &first) && !has(&answers, &second), "{answers:?}");
+        let answers = ask(by_id(&second, clock.now_ms())).await;
+        assert!(has(&answers, &second) && !has(&answers, &first), "{answers:?}");
+        // For a key that isn't there, the server is asked; what it has is the answer.
+        clock.advance(day / 2);
+        let before = mean.count("/_matrix/key/v2/server");
+        ask(json!({ "ed25519:none": {} })).await;
+        assert_eq!(mean.count("/_matrix/key/v2/server"), before + 1);
+        // The server is gone, and forgot all: what was valid is kept, also over a restart.
+        world.network.cut(&b.name);
+        clock.advance(30 * day);
+        let answers = ask(by_id(&first, then)).await;
+        assert!(has(&answers, &first), "{answers:?}");
+        assert!(has(&ask(json!({})).await, &second));
+        world.network.mend(&b.name);
+        // A key that is named as an old one is answered for by the newest answer.
+        clock.advance(day);
+        tells(&[&second], &[(first.key_id().to_owned(), first.public(), then)]);
+        let answers = ask(by_id(&second, clock.now_ms())).await;
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        let answers = ask(by_id(&first, then)).await;
+        assert_eq!(answers.len(), 1, "{answers:?}");
+        assert!(answers[0]["old_verify_keys"][first.key_id()].is_object());
+        z.store().close().await;
     })
     .await;
 }
