@@ -84,15 +84,18 @@ async fn from(
     let limit = UInt::try_from(limit.clamp(1, MAX_EVENTS)).unwrap_or_default();
     let request = get_backfill::v1::Request::new(head.room_id.clone(), holes.to_vec(), limit);
     let sent = fed.outbound().pieces(server, request, &answer::BACKFILL);
-    let mut texts = match sent.await {
-        Ok(mut answer) => answer.take(0),
+    let mut answer = match sent.await {
+        Ok(answer) => answer,
         Err(error) => {
             tracing::info!(%server, room = %head.room_id, %error, "no history from this server");
             return Ok(false);
         }
     };
+    let mut texts = answer.take(0);
     texts.truncate(2 * MAX_EVENTS);
     let events = verify::texts(fed, head.rules, &head.room_id, texts).await;
+    // More may be asked for while these are stored.
+    drop(answer);
     store(fed, server, head, events).await
 }
 

@@ -264,10 +264,16 @@ impl Wish<'_> {
         let time = time_left(self.until, ANSWER_TIME);
         let mut answer = handshake::send_join(fed, server, &join, time).await?;
         let (state, auth_chain) = (answer.take(0), answer.take(1));
-        let (rules, join) = if template.room_version.is_some() {
-            (rules, join)
+        let (state, rules, join) = if template.room_version.is_some() {
+            (state, rules, join)
         } else {
-            of_unnamed_version(&state, join)?
+            // Nothing says that the create event is soon found.
+            let look = move || of_unnamed_version(&state, join).map(|(r, j)| (state, r, j));
+            let looked = tokio::task::spawn_blocking(look).await;
+            looked.unwrap_or_else(|error| {
+                tracing::error!(%error, "reading an answer failed");
+                Err(MatrixError::internal())
+            })?
         };
         // Step 5.
         let event = countersigned(fed, rules, &join, answer.single.take()).await;

@@ -90,6 +90,8 @@ pub(super) async fn state_after(
         return Ok(None);
     };
     let (pdu_ids, auth_chain_ids) = (ids_of(answer.take(0)).await, ids_of(answer.take(1)).await);
+    // Of the same server, the state itself is asked for next.
+    drop(answer);
     let mut wanted: Vec<OwnedEventId> = pdu_ids.iter().chain(&auth_chain_ids).cloned().collect();
     wanted.push(event_id.to_owned());
     let known = fed.store().known_event_ids(&wanted).await?;
