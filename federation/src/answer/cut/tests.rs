@@ -129,3 +129,68 @@ fn what_is_no_answer_is_refused() {
         assert!(pieces.lists.iter().all(Vec::is_empty), "{text}");
     }
 }
+
+/// Numbers that look random, the same at every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % end as u64).unwrap()
+    }
+}
+
+/// Damaged answers: whatever a parser makes of one, we make of it, or refuse it; and nothing panics.
+#[test]
+fn damaged_answers_are_cut_as_a_parser_does_or_refused() {
+    #[derive(serde::Deserialize)]
+    struct Parsed<'a> {
+        #[serde(borrow, default)]
+        state: Vec<&'a serde_json::value::RawValue>,
+        #[serde(borrow, default)]
+        auth_chain: Vec<&'a serde_json::value::RawValue>,
+    }
+    let whole = format!(
+        r#"{{"x":{{"state":[[]]}}, "state":[{}, {}],"n": 1.5, "auth_chain" :[{}], "y":["\\", "\""]}}"#,
+        event(1),
+        event(2),
+        event(3)
+    );
+    let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
+    let odd = br#"{}[]",:\ 0a"#;
+    let mut agreed = 0;
+    for _ in 0..20_000 {
+        let mut text = whole.clone().into_bytes();
+        for _ in 0..=dice.below(2) {
+            let at = dice.below(text.len());
+            match dice.below(3) {
+                0 => text[at] = odd[dice.below(odd.len())],
+                1 => drop(text.remove(at)),
+                _ => text.insert(at, odd[dice.below(odd.len())]),
+            }
+        }
+        let mut cutter = Cutter::new(&EVENTS);
+        let mut rest = &text[..];
+        let mut fed = Ok(());
+        while !rest.is_empty() && fed.is_ok() {
+            let (now, later) = rest.split_at(1 + dice.below(rest.len().min(50)));
+            fed = cutter.feed(now);
+            rest = later;
+        }
+        let cut = fed.and_then(|()| cutter.finish());
+        if let Ok(parsed) = serde_json::from_slice::<Parsed<'_>>(&text) {
+            let cut = cut.unwrap();
+            for (list, raws) in [(0, parsed.state), (1, parsed.auth_chain)] {
+                let texts = raws.iter().map(|raw| raw.get());
+                let fitting: Vec<&str> = texts
+                    .filter(|text| text.len() >= 100 && text.starts_with('{'))
+                    .collect();
+                assert_eq!(cut.lists[list], fitting);
+            }
+            agreed += 1;
+        }
+    }
+    assert!(agreed > 1_000, "{agreed}");
+}
