@@ -12,7 +12,7 @@ use ruma::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Federation, MatrixError, client::Limits, gather, verify};
+use crate::{Federation, MatrixError, answer, gather, verify};
 
 /// The longest that a client waits for other servers.
 const TIME: Duration = Duration::from_secs(25);
@@ -24,8 +24,6 @@ const MAX_EVENTS: usize = 100;
 const MAX_HOLES: usize = 20;
 /// How often the core is asked again after something came.
 const MAX_ROUNDS: usize = 3;
-/// The most bytes of an answer.
-const BODY: usize = 16 << 20;
 
 /// Fetches about `limit` events that end with these `holes`: events that we lack, though later ones of the
 /// room name them as their prevs. Whether something was stored that wasn't there.
@@ -85,19 +83,19 @@ async fn from(
 ) -> Result<bool, MatrixError> {
     let limit = UInt::try_from(limit.clamp(1, MAX_EVENTS)).unwrap_or_default();
     let request = get_backfill::v1::Request::new(head.room_id.clone(), holes.to_vec(), limit);
-    let limits = Limits {
-        max_body: BODY,
-        ..Limits::default()
-    };
-    let mut raws = match fed.outbound().send_limited(server, request, limits).await {
-        Ok(answer) => answer.pdus,
+    let sent = fed.outbound().pieces(server, request, &answer::BACKFILL);
+    let mut answer = match sent.await {
+        Ok(answer) => answer,
         Err(error) => {
             tracing::info!(%server, room = %head.room_id, %error, "no history from this server");
             return Ok(false);
         }
     };
-    raws.truncate(2 * MAX_EVENTS);
-    let events = verify::batch(fed, head.rules, &head.room_id, raws).await;
+    let mut texts = answer.take(0);
+    texts.truncate(2 * MAX_EVENTS);
+    let events = verify::texts(fed, head.rules, &head.room_id, texts).await;
+    // More may be asked for while these are stored.
+    drop(answer);
     store(fed, server, head, events).await
 }
 

@@ -3,7 +3,7 @@
 //! [`Outbound`] signs a request (X-Matrix), finds the server (discovery), connects where the egress
 //! rules allow it, and reads an answer of bounded size in bounded time. It never follows redirects.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes};
 use http::{Method, Request, Response, StatusCode, header};
@@ -16,13 +16,15 @@ use ruma::{
         path_builder::PathBuilder,
     },
 };
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Value, value::RawValue};
 use thiserror::Error;
 
 use crate::{
     FederationConfig, MatrixError,
+    answer::{self, Budgets, Pieces, Shape},
     config::ConfigError,
     connect::Connections,
+    refusal,
     xmatrix::{Signed, canonical_text},
 };
 
@@ -55,6 +57,7 @@ struct Inner {
     key: KeyPair,
     timeout: Duration,
     transport: Transport,
+    budgets: Budgets,
 }
 
 enum Transport {
@@ -76,7 +79,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             timeout: None,
-            max_body: 8 << 20,
+            max_body: 2 << 20,
         }
     }
 }
@@ -126,13 +129,7 @@ impl OutboundError {
 impl From<OutboundError> for MatrixError {
     fn from(error: OutboundError) -> Self {
         match error {
-            // A refusal with a reason is passed on; what concerns our own standing with that
-            // server (bad signature, unknown token) isn't the asker's business.
-            OutboundError::Remote(error)
-                if matches!(error.status.as_u16(), 400 | 403 | 404 | 409 | 413 | 429) =>
-            {
-                error
-            }
+            OutboundError::Remote(error) => refusal::for_client(error),
             OutboundError::Timeout => {
                 Self::new(StatusCode::GATEWAY_TIMEOUT, "M_UNKNOWN", error.to_string())
             }
@@ -177,6 +174,7 @@ impl Outbound {
             key,
             timeout: config.request_timeout,
             transport,
+            budgets: Budgets::default(),
         };
         Self {
             inner: Arc::new(inner),
@@ -215,21 +213,55 @@ impl Outbound {
         R::IncomingResponse: IncomingResponse,
         for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
     {
-        let (method, target, body) = encode(request)?;
-        let body = if body.is_empty() {
-            None
-        } else {
-            Some(canonical_body(&body)?)
-        };
+        let (method, target, body) = encode_canonical(request)?;
         let answer = self
             .exchange(destination, method, &target, body, limits)
             .await?;
-        let answer = answer.map(|body| body.to_vec());
-        let mut borrowed = Response::new(answer.body().as_slice());
+        let mut borrowed = Response::new(answer.body().as_ref());
         *borrowed.status_mut() = answer.status();
         *borrowed.headers_mut() = answer.headers().clone();
         R::IncomingResponse::try_from_http_response(borrowed)
             .map_err(|_| OutboundError::Answer("it isn't of the specified form".to_owned()))
+    }
+
+    /// Sends a request of a ruma type and cuts the answer, which may be large, into its events or ids.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub(crate) async fn pieces<R>(
+        &self,
+        destination: &ServerName,
+        request: R,
+        shape: &'static Shape,
+    ) -> Result<Pieces, OutboundError>
+    where
+        R: OutgoingRequest,
+        for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
+    {
+        let (method, target, body) = encode_canonical(request)?;
+        self.call_for_pieces(destination, method, &target, body, shape, None)
+            .await
+    }
+
+    /// [`Outbound::call_canonical`] with an answer that is cut as by [`Outbound::pieces`].
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub(crate) async fn call_for_pieces(
+        &self,
+        destination: &ServerName,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+        shape: &'static Shape,
+        timeout: Option<Duration>,
+    ) -> Result<Pieces, OutboundError> {
+        self.within(timeout, async {
+            let answer = self.open(destination, method, target, body).await?;
+            let body = answer.into_body();
+            answer::read(body, shape, destination, &self.inner.budgets).await
+        })
+        .await
     }
 
     /// A signed request whose body and answer are JSON text: for large or room-version dependent
@@ -270,7 +302,7 @@ impl Outbound {
             .into_body())
     }
 
-    /// One exchange within the limits. An answer of status 300 or more is an error.
+    /// One exchange within the limits.
     async fn exchange(
         &self,
         destination: &ServerName,
@@ -279,34 +311,54 @@ impl Outbound {
         body: Option<String>,
         limits: Limits,
     ) -> Result<Response<Bytes>, OutboundError> {
-        if destination == self.inner.server_name {
-            return Err(OutboundError::Request(
-                "a server doesn't ask itself".to_owned(),
-            ));
-        }
-        let time = limits.timeout.unwrap_or(self.inner.timeout);
-        let exchange = async {
-            let request = self.request(destination, method, target, body)?;
-            let response = self.transport(destination, request).await?;
+        self.within(limits.timeout, async {
+            let response = self.open(destination, method, target, body).await?;
             let (parts, body) = response.into_parts();
             let body = axum::body::to_bytes(body, limits.max_body)
                 .await
                 .map_err(|error| OutboundError::Answer(cause(&error)))?;
             Ok(Response::from_parts(parts, body))
-        };
-        let response = tokio::time::timeout(time, exchange)
-            .await
-            .map_err(|_| OutboundError::Timeout)??;
-        if response.status().is_success() {
+        })
+        .await
+    }
+
+    async fn within<T>(
+        &self,
+        timeout: Option<Duration>,
+        exchange: impl Future<Output = Result<T, OutboundError>>,
+    ) -> Result<T, OutboundError> {
+        let time = timeout.unwrap_or(self.inner.timeout);
+        let exchanged = tokio::time::timeout(time, exchange).await;
+        exchanged.map_err(|_| OutboundError::Timeout)?
+    }
+
+    /// An exchange up to the answer's body. An answer of status 300 or more is an error.
+    async fn open(
+        &self,
+        destination: &ServerName,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+    ) -> Result<Response<Body>, OutboundError> {
+        if destination == self.inner.server_name {
+            return Err(OutboundError::Request(
+                "a server doesn't ask itself".to_owned(),
+            ));
+        }
+        let request = self.request(destination, method, target, body)?;
+        let response = self.transport(destination, request).await?;
+        let status = response.status();
+        if status.is_success() {
             return Ok(response);
         }
-        if response.status().is_client_error() || response.status().is_server_error() {
-            return Err(OutboundError::Remote(remote_error(&response)));
+        if status.is_client_error() || status.is_server_error() {
+            let (parts, body) = response.into_parts();
+            // One that is too long has said enough by its status.
+            let body = axum::body::to_bytes(body, answer::REFUSAL).await;
+            let error = refusal::read(status, &parts.headers, &body.unwrap_or_default());
+            return Err(OutboundError::Remote(error));
         }
-        Err(OutboundError::Answer(format!(
-            "its status is {}",
-            response.status()
-        )))
+        Err(OutboundError::Answer(format!("its status is {status}")))
     }
 
     /// A signed request; its URI is the target alone.
@@ -374,37 +426,26 @@ where
     Ok((parts.method, target, body))
 }
 
+/// [`encode`] with the body in the form that is signed and sent; none where it is empty.
+fn encode_canonical<R>(request: R) -> Result<(Method, String, Option<String>), OutboundError>
+where
+    R: OutgoingRequest,
+    for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
+{
+    let (method, target, body) = encode(request)?;
+    let body = if body.is_empty() {
+        None
+    } else {
+        Some(canonical_body(&body)?)
+    };
+    Ok((method, target, body))
+}
+
 /// The canonical form of a body of ours, which is what gets signed and sent.
-fn canonical_body(body: &[u8]) -> Result<String, OutboundError> {
+pub(crate) fn canonical_body(body: &[u8]) -> Result<String, OutboundError> {
     let object =
         canonical::parse_object(body).map_err(|error| OutboundError::Request(error.to_string()))?;
     Ok(canonical_text(&Value::Object(object)))
-}
-
-/// The error in an answer, with bounded texts; further keys are kept (`room_version`, …).
-fn remote_error(response: &Response<Bytes>) -> MatrixError {
-    let body: Map<String, Value> = match response.body() {
-        body if body.len() <= 64 << 10 => serde_json::from_slice(body).unwrap_or_default(),
-        _ => Map::new(),
-    };
-    let text = |key: &str, limit: usize| {
-        let text = body.get(key).and_then(Value::as_str)?;
-        Some(text.chars().take(limit).collect::<String>())
-    };
-    let errcode = text("errcode", 64).unwrap_or_else(|| "M_UNKNOWN".to_owned());
-    let message = text("error", 500).unwrap_or_else(|| "no reason given".to_owned());
-    let mut error = MatrixError::new(response.status(), errcode, message);
-    error.extra = body;
-    error.extra.remove("errcode");
-    error.extra.remove("error");
-    let retry_after = response.headers().get(header::RETRY_AFTER);
-    if let Some(seconds) = retry_after.and_then(|value| value.to_str().ok()?.parse::<u64>().ok()) {
-        error.extra.insert(
-            "retry_after_ms".to_owned(),
-            seconds.saturating_mul(1000).into(),
-        );
-    }
-    error
 }
 
 /// An error with its causes, which `reqwest` hides behind the first.
@@ -461,52 +502,23 @@ mod tests {
         );
     }
 
-    fn answer(status: u16, body: &str) -> Response<Bytes> {
-        let mut response = Response::new(Bytes::copy_from_slice(body.as_bytes()));
-        *response.status_mut() = StatusCode::from_u16(status).unwrap();
-        response
-    }
-
     #[test]
-    fn remote_errors_are_read_and_bounded() {
-        let error = remote_error(&answer(
-            400,
-            r#"{"errcode":"M_INCOMPATIBLE_ROOM_VERSION","error":"no","room_version":"99"}"#,
-        ));
-        assert_eq!(error.errcode, "M_INCOMPATIBLE_ROOM_VERSION");
-        assert_eq!(error.extra["room_version"], "99");
-        let long = format!(
-            r#"{{"errcode":"{}","error":"{}"}}"#,
-            "M".repeat(9999),
-            "x".repeat(9999)
-        );
-        let error = remote_error(&answer(500, &long));
-        assert_eq!((error.errcode.len(), error.message.len()), (64, 500));
-        for odd in ["", "<html>", "[]", r#"{"errcode":1}"#] {
-            assert_eq!(
-                remote_error(&answer(502, odd)).errcode,
-                "M_UNKNOWN",
-                "{odd}"
-            );
+    fn who_passes_a_question_on_tells_what_became_of_it() {
+        let told = |error| MatrixError::from(error).status;
+        let refused = MatrixError::unauthorized("no");
+        for (error, status) in [
+            (OutboundError::Remote(refused), StatusCode::BAD_GATEWAY),
+            (
+                OutboundError::Remote(MatrixError::forbidden("no")),
+                StatusCode::FORBIDDEN,
+            ),
+            (OutboundError::Timeout, StatusCode::GATEWAY_TIMEOUT),
+            (
+                OutboundError::Answer(String::new()),
+                StatusCode::BAD_GATEWAY,
+            ),
+        ] {
+            assert_eq!(told(error), status);
         }
-    }
-
-    #[test]
-    fn only_refusals_that_concern_the_asker_are_passed_on() {
-        let pass = |status, errcode: &'static str| {
-            let status = StatusCode::from_u16(status).unwrap();
-            MatrixError::from(OutboundError::Remote(MatrixError::new(
-                status, errcode, "why",
-            )))
-        };
-        assert_eq!(pass(403, "M_FORBIDDEN").status, StatusCode::FORBIDDEN);
-        assert_eq!(pass(404, "M_NOT_FOUND").errcode, "M_NOT_FOUND");
-        assert_eq!(pass(401, "M_UNKNOWN_TOKEN").errcode, "M_UNKNOWN");
-        assert_eq!(pass(401, "M_UNAUTHORIZED").status, StatusCode::BAD_GATEWAY);
-        assert_eq!(pass(500, "M_UNKNOWN").status, StatusCode::BAD_GATEWAY);
-        assert_eq!(
-            MatrixError::from(OutboundError::Timeout).status,
-            StatusCode::GATEWAY_TIMEOUT
-        );
     }
 }

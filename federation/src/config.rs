@@ -23,6 +23,9 @@ pub struct FederationConfig {
     pub old_verify_keys: Vec<OldVerifyKey>,
     /// Time limit of one outbound request, discovery and connecting included.
     pub request_timeout: Duration,
+    /// How long joining a room through other servers may take, however many are tried. What has been taken of the
+    /// room by then is finished.
+    pub join_timeout: Duration,
     /// The first wait after a destination failed; doubled with each failure.
     pub retry_min: Duration,
     /// The longest wait between two attempts.
@@ -67,6 +70,7 @@ impl Default for FederationConfig {
             trusted_key_servers: Vec::new(),
             old_verify_keys: Vec::new(),
             request_timeout: Duration::from_secs(30),
+            join_timeout: Duration::from_mins(4),
             retry_min: Duration::from_secs(2),
             retry_max: Duration::from_hours(1),
             software_name: "Rhizome".to_owned(),

@@ -12,7 +12,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 
-use crate::{Federation, MatrixError, RawJson, Ruma, RumaRoute as _, client::Limits};
+use crate::{Federation, MatrixError, RawJson, Ruma, RumaRoute as _, answer, client::Limits};
 
 /// The most rooms that one answer has.
 const MAX_LIMIT: usize = 500;
@@ -21,7 +21,7 @@ const MAX_ROOMS: usize = 20_000;
 /// Somebody waits for the answer.
 const LIMITS: Limits = Limits {
     timeout: Some(Duration::from_secs(15)),
-    max_body: 4 << 20,
+    max_body: answer::PUBLIC_ROOMS,
 };
 
 /// `/_matrix/federation/v1/publicRooms`

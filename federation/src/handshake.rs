@@ -7,12 +7,14 @@ use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules, canonical, draft};
 use rhizome_rooms::restricted::AUTHORISED_VIA;
-use ruma::{RoomId, RoomVersionId, ServerName, UserId, api::error::ErrorKind};
+use ruma::{RoomId, RoomVersionId, ServerName, UserId};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
     Federation, MatrixError,
-    client::{Limits, OutboundError},
+    answer::{Pieces, SEND_JOIN},
+    client::{Limits, OutboundError, canonical_body},
+    refusal,
 };
 
 /// What stays as it is in a path segment.
@@ -100,6 +102,13 @@ pub(crate) fn finish(
         .map_err(|rejection| unusable(rejection.to_string()))
 }
 
+/// The target at which an endpoint, as `v1/send_knock`, takes the finished event.
+fn target(endpoint: &str, event: &Pdu) -> String {
+    let room = utf8_percent_encode(event.room_id().as_str(), SEGMENT);
+    let id = utf8_percent_encode(event.event_id().as_str(), SEGMENT);
+    format!("/_matrix/federation/{endpoint}/{room}/{id}")
+}
+
 /// Sends the finished event to an endpoint, as `v1/send_knock`.
 pub(crate) async fn put(
     fed: &Federation,
@@ -108,46 +117,59 @@ pub(crate) async fn put(
     event: &Pdu,
     limits: Limits,
 ) -> Result<Bytes, OutboundError> {
-    let room = utf8_percent_encode(event.room_id().as_str(), SEGMENT);
-    let id = utf8_percent_encode(event.event_id().as_str(), SEGMENT);
     let body = RawValue::from_string(event.json().to_string())
         .map_err(|error| OutboundError::Answer(error.to_string()))?;
-    let path = format!("/_matrix/federation/{endpoint}/{room}/{id}");
+    let path = target(endpoint, event);
     fed.outbound()
         .call(server, Method::PUT, &path, Some(&body), limits)
         .await
 }
 
-/// Sends the finished event to `send_join` or `send_leave`: v2, or v1 where that doesn't exist. v1 answers
-/// come without their `[200, …]`. The answer is some JSON.
-pub(crate) async fn submit(
+/// Hands in a join: by v2, or by v1 where that doesn't exist. The answer is the room.
+pub(crate) async fn send_join(
     fed: &Federation,
     server: &ServerName,
-    endpoint: &str,
+    event: &Pdu,
+    time: Duration,
+) -> Result<Pieces, OutboundError> {
+    let put = async |endpoint: &str| {
+        let body = canonical_body(event.json().as_bytes())?;
+        let (path, time) = (target(endpoint, event), Some(time));
+        fed.outbound()
+            .call_for_pieces(server, Method::PUT, &path, Some(body), &SEND_JOIN, time)
+            .await
+    };
+    match put("v2/send_join").await {
+        Err(error) if lacks_endpoint(&error) => put("v1/send_join").await,
+        answer => answer,
+    }
+}
+
+/// Hands in a leave: by v2, or by v1 where that doesn't exist. The answer is some JSON.
+pub(crate) async fn send_leave(
+    fed: &Federation,
+    server: &ServerName,
     event: &Pdu,
     limits: Limits,
 ) -> Result<Bytes, OutboundError> {
-    let unusable = |error: serde_json::Error| OutboundError::Answer(error.to_string());
-    match put(fed, server, &format!("v2/{endpoint}"), event, limits).await {
-        Err(OutboundError::Remote(error)) if is_unknown_endpoint(&error) => {
-            let answer = put(fed, server, &format!("v1/{endpoint}"), event, limits).await?;
-            let (_, body): (u16, &RawValue) = serde_json::from_slice(&answer).map_err(unusable)?;
-            Ok(answer.slice_ref(body.get().as_bytes()))
+    match put(fed, server, "v2/send_leave", event, limits).await {
+        Err(error) if lacks_endpoint(&error) => {
+            put(fed, server, "v1/send_leave", event, limits).await
         }
         answer => answer,
     }
 }
 
-fn is_unknown_endpoint(error: &MatrixError) -> bool {
-    matches!(error.status.as_u16(), 404 | 405)
-        && error.errcode == ErrorKind::Unrecognized.errcode().as_str()
+/// Whether the other server has no such endpoint, so that an older one is worth trying.
+pub(crate) fn lacks_endpoint(error: &OutboundError) -> bool {
+    matches!(error, OutboundError::Remote(error) if refusal::lacks_endpoint(error))
 }
 
-/// Limits for one step of a handshake with an answer of ordinary size.
-pub(crate) fn step(timeout: Duration) -> Limits {
+/// Limits for one step of a handshake.
+pub(crate) fn step(timeout: Duration, max_body: usize) -> Limits {
     Limits {
         timeout: Some(timeout),
-        ..Limits::default()
+        max_body,
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::StatusCode;
 use rhizome_protocol::{Membership, Pdu, canonical, draft::Draft, rules::EventIdFormat};
 use rhizome_rooms::{
     join as admission,
@@ -15,7 +14,9 @@ use ruma::{
 };
 use serde_json::{Value, value::RawValue};
 
-use crate::{Federation, MatrixError, client::OutboundError, handshake, inbound::stripped};
+use crate::{
+    Federation, MatrixError, answer, client::OutboundError, handshake, inbound::stripped, refusal,
+};
 
 /// The time limit of the other server: the inviting user waits.
 const TIME: Duration = Duration::from_secs(30);
@@ -73,19 +74,16 @@ async fn ask(
     );
     match fed
         .outbound()
-        .send_limited(server, request, handshake::step(TIME))
+        .send_limited(server, request, handshake::step(TIME, answer::EVENT))
         .await
     {
         Ok(answer) => Ok(answer.event),
         // Old servers know v1 only; it can only be about rooms of versions 1 and 2.
         Err(error)
             if ours.rules().format.event_id == EventIdFormat::Explicit
-                && matches!(
-                    error.status(),
-                    Some(StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND)
-                ) =>
+                && handshake::lacks_endpoint(&error) =>
         {
-            handshake::invite_v1(fed, server, ours, handshake::step(TIME)).await
+            handshake::invite_v1(fed, server, ours, handshake::step(TIME, answer::EVENT)).await
         }
         Err(error) => Err(error),
     }
@@ -94,20 +92,8 @@ async fn ask(
 /// What the inviting user is told. Faults of ours in the other server's eyes aren't the user's.
 fn for_the_inviter(error: OutboundError) -> MatrixError {
     match error {
-        OutboundError::Remote(error)
-            if error.status.is_client_error()
-                && !matches!(
-                    error.errcode.as_ref(),
-                    "M_MISSING_PARAM" | "M_INVALID_PARAM"
-                ) =>
-        {
-            // 401 is about the servers' own relation, and would log the user out.
-            if error.status == StatusCode::UNAUTHORIZED {
-                return MatrixError::bad_gateway(format!(
-                    "The invited user's server answered {error}"
-                ));
-            }
-            error
+        OutboundError::Remote(error) if error.errcode != "M_INVALID_PARAM" => {
+            refusal::for_client(error)
         }
         other => MatrixError::bad_gateway(format!("The invited user's server: {other}")),
     }

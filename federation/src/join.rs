@@ -3,8 +3,9 @@
 //!
 //! 1. An alias becomes a room id and servers to ask.
 //! 2. In the room already: the join is a local event like any other.
-//! 3. If not, joins of one room go one after the other: whoever comes second finds us in the room.
-//! 4. Then each candidate server is asked: template (`make_join`), sign, hand in (`send_join`).
+//! 3. If not, each candidate server is asked for a template (`make_join`), which is signed.
+//! 4. It is handed in (`send_join`) where it came from. That goes one after the other for the joins of one room:
+//!    whoever comes second finds us in the room. All candidates together have a bounded time.
 //! 5. The answer's events are checked (format, signatures, hash; keys fetched in parallel), then
 //!    [`rhizome_rooms::join::adopt`] checks that they authorise each other and the join, and takes the room.
 //! 6. Events that arrived meanwhile wait in the inbox; they are decided now.
@@ -16,38 +17,34 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules, draft::Draft};
 use rhizome_rooms::{
     join::{self as admission, RemoteJoin},
     membership, read, restricted,
     send::SendOptions,
 };
-use rhizome_storage::RemoteInvite;
 use ruma::{
     OwnedRoomId, OwnedServerName, RoomId, RoomOrAliasId, ServerName, UserId,
     api::federation::membership::prepare_join_event,
 };
-use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
-    Federation, MatrixError,
-    client::{Limits, OutboundError},
-    handshake, local, query, verify,
+    Federation, MatrixError, answer,
+    candidates::{Refusal, candidates, is_unable},
+    handshake,
+    keyed::Held,
+    local, query, verify,
 };
 
-/// How many servers are tried.
-const MAX_CANDIDATES: usize = 10;
 /// The time limit of `make_join`.
 const TEMPLATE_TIME: Duration = Duration::from_secs(20);
 /// The time limit of `send_join`, whose answer holds the whole state.
 const ANSWER_TIME: Duration = Duration::from_mins(3);
-/// What servers say that don't know whether the user is allowed into a restricted room.
-const UNABLE_TO_AUTHORISE: &str = "M_UNABLE_TO_AUTHORISE_JOIN";
-/// What servers say that know the user for allowed in, but can't let anybody in themselves.
-const UNABLE_TO_GRANT: &str = "M_UNABLE_TO_GRANT_JOIN";
-/// The most bytes of that answer.
-const ANSWER_BODY: usize = 256 << 20;
+/// How long a user waits for another one's join of the same room.
+const TURN_TIME: Duration = Duration::from_mins(1);
 
 /// Rooms that we are joining now, with their rules once a template has told them.
 #[derive(Debug, Default)]
@@ -156,18 +153,16 @@ async fn join_room(
     if resident && as_resident(fed, user, room_id, &content).await? {
         return Ok(());
     }
-    // Step 3. Events of the room are no part of this: the lock is about joining only.
-    let _only = fed.inbound().joins.lock(room_id.to_owned()).await;
-    if !resident
-        && read::server_in_room(fed.rooms(), room_id, fed.server_name()).await?
-        && as_resident(fed, user, room_id, &content).await?
-    {
-        return Ok(());
-    }
-    // Step 4.
+    let wish = Wish {
+        fed,
+        user,
+        room_id,
+        content: &content,
+        until: Instant::now() + fed.config().join_timeout,
+    };
     let mut refusal = Refusal::default();
     for server in candidates(fed, user, room_id, via).await? {
-        match through(fed, &server, user, room_id, &content).await {
+        match wish.through(&server).await {
             Ok(()) => {
                 // Step 6.
                 fed.store().inbox_wake(room_id).await?;
@@ -176,39 +171,11 @@ async fn join_room(
             }
             Err(error) => refusal.add(&server, room_id, error),
         }
+        if Instant::now() >= wish.until {
+            break;
+        }
     }
     Err(refusal.into_error())
-}
-
-/// Of what several servers had against a user's wish, what says most to the user.
-#[derive(Default)]
-pub(crate) struct Refusal(Option<MatrixError>);
-
-impl Refusal {
-    /// A refusal says more than a server that can't be reached, or can't tell.
-    pub(crate) fn add(&mut self, server: &ServerName, room_id: &RoomId, error: MatrixError) {
-        tracing::info!(%server, room = %room_id, %error, "can't get into the room through this server");
-        let says_little = |known: &MatrixError| known.status.is_server_error() || is_unable(known);
-        if self.0.as_ref().is_none_or(says_little) {
-            self.0 = Some(error);
-        }
-    }
-
-    pub(crate) fn into_error(self) -> MatrixError {
-        match self.0 {
-            // Between servers that is a matter of asking another one; to the user, the door is shut.
-            Some(error) if is_unable(&error) => MatrixError::forbidden(error.message),
-            Some(error) => error,
-            None => MatrixError::not_found(
-                "This server is not in the room and knows no server that could be asked",
-            ),
-        }
-    }
-}
-
-/// Whether a server merely can't let the user into a restricted room itself.
-fn is_unable(error: &MatrixError) -> bool {
-    [UNABLE_TO_AUTHORISE, UNABLE_TO_GRANT].contains(&&*error.errcode)
 }
 
 /// Joins by a local event of a room that we are in, if one of our users can let this one in.
@@ -253,98 +220,94 @@ async fn join_locally(
     Ok(())
 }
 
-/// Whom to ask: those the user named, and the server of who invited them. If the user named nobody but us:
-/// those who are, or were, in the room with us, and the one in the room's id.
-pub(crate) async fn candidates(
-    fed: &Federation,
-    user: &UserId,
-    room_id: &RoomId,
-    via: Vec<OwnedServerName>,
-) -> Result<Vec<OwnedServerName>, MatrixError> {
-    let mut candidates = via;
-    candidates.retain(|server| server != fed.server_name());
-    let named = !candidates.is_empty();
-    if let Some(invite) = invite(fed, user, room_id).await? {
-        candidates.push(invite.sender.server_name().to_owned());
-    }
-    if !named {
-        if let Some(head) = fed.store().room(room_id).await? {
-            let servers = fed.store().joined_servers(head.room).await?;
-            let others = servers.iter().filter(|server| *server != fed.server_name());
-            candidates.extend(others.take(3).cloned());
+/// Who wants to join what, and until when.
+struct Wish<'a> {
+    fed: &'a Federation,
+    user: &'a UserId,
+    room_id: &'a RoomId,
+    content: &'a Object,
+    until: Instant,
+}
+
+impl Wish<'_> {
+    /// Steps 3 to 5 with one server.
+    async fn through(&self, server: &ServerName) -> Result<(), MatrixError> {
+        let (fed, room_id) = (self.fed, self.room_id);
+        // Step 3.
+        let mut request =
+            prepare_join_event::v1::Request::new(room_id.to_owned(), self.user.to_owned());
+        request.ver = RoomRules::supported()
+            .map(|rules| rules.version.clone())
+            .collect();
+        let limits = handshake::step(time_left(self.until, TEMPLATE_TIME), answer::TEMPLATE);
+        let template = fed.outbound().send_limited(server, request, limits).await?;
+        let rules = handshake::rules_of(template.room_version.as_ref())?;
+        let join = handshake::finish(
+            fed,
+            rules,
+            &template.event,
+            room_id,
+            self.user,
+            Membership::Join,
+            self.content.clone(),
+        )?;
+
+        // Step 4. Events of the room are no part of this: the lock is about joining only.
+        let _only = turn(fed, room_id, self.until).await?;
+        if read::server_in_room(fed.rooms(), room_id, fed.server_name()).await?
+            && as_resident(fed, self.user, room_id, self.content).await?
+        {
+            return Ok(());
         }
-        candidates.extend(room_id.server_name().map(ToOwned::to_owned));
+        // From here on the other server may send us the room's events.
+        let _joining = fed.inbound().joining.begin(room_id, rules);
+        let time = time_left(self.until, ANSWER_TIME);
+        let mut answer = handshake::send_join(fed, server, &join, time).await?;
+        let (state, auth_chain) = (answer.take(0), answer.take(1));
+        let (state, rules, join) = if template.room_version.is_some() {
+            (state, rules, join)
+        } else {
+            // Nothing says that the create event is soon found.
+            let look = move || of_unnamed_version(&state, join).map(|(r, j)| (state, r, j));
+            let looked = tokio::task::spawn_blocking(look).await;
+            looked.unwrap_or_else(|error| {
+                tracing::error!(%error, "reading an answer failed");
+                Err(MatrixError::internal())
+            })?
+        };
+        // Step 5.
+        let event = countersigned(fed, rules, &join, answer.single.take()).await;
+        let given = verify::pack(fed, rules, room_id, state, auth_chain).await?;
+        let join = RemoteJoin {
+            rules,
+            given,
+            event,
+        };
+        admission::adopt(fed.rooms(), join).await?;
+        Ok(())
     }
-    let mut seen = std::collections::HashSet::new();
-    candidates.retain(|server| server != fed.server_name() && seen.insert(server.clone()));
-    candidates.truncate(MAX_CANDIDATES);
-    Ok(candidates)
 }
 
-/// The user's invite to a room that we aren't in.
-pub(crate) async fn invite(
-    fed: &Federation,
-    user: &UserId,
-    room_id: &RoomId,
-) -> Result<Option<RemoteInvite>, MatrixError> {
-    let (Some(user), Some(room)) = (
-        fed.store().known_user(user).await?,
-        fed.store().known_room(room_id).await?,
-    ) else {
-        return Ok(None);
-    };
-    Ok(fed.store().remote_invite(user, room).await?)
+/// How long a step may take, of which nothing may be left.
+pub(crate) fn time_left(until: Instant, most: Duration) -> Duration {
+    until.saturating_duration_since(Instant::now()).min(most)
 }
 
-/// Steps 4 and 5 with one server.
-async fn through(
+/// Waits for the joins of this room that are under way, though not for ever.
+pub(crate) async fn turn(
     fed: &Federation,
-    server: &ServerName,
-    user: &UserId,
     room_id: &RoomId,
-    content: &Object,
-) -> Result<(), MatrixError> {
-    let mut request = prepare_join_event::v1::Request::new(room_id.to_owned(), user.to_owned());
-    request.ver = RoomRules::supported()
-        .map(|rules| rules.version.clone())
-        .collect();
-    let template = fed
-        .outbound()
-        .send_limited(server, request, handshake::step(TEMPLATE_TIME))
-        .await?;
-    let rules = handshake::rules_of(template.room_version.as_ref())?;
-    let join = handshake::finish(
-        fed,
-        rules,
-        &template.event,
-        room_id,
-        user,
-        Membership::Join,
-        content.clone(),
-    )?;
-
-    // From here on the other server may send us the room's events.
-    let _joining = fed.inbound().joining.begin(room_id, rules);
-    let limits = Limits {
-        timeout: Some(ANSWER_TIME),
-        max_body: ANSWER_BODY,
-    };
-    let answer = handshake::submit(fed, server, "send_join", &join, limits).await?;
-    let answer = Answer::read(answer).await?;
-    let (rules, join) = if template.room_version.is_some() {
-        (rules, join)
-    } else {
-        of_unnamed_version(&answer.state, join)?
-    };
-    let event = countersigned(fed, rules, &join, answer.event).await;
-    let given = verify::pack(fed, rules, room_id, answer.state, answer.auth_chain).await;
-    let join = RemoteJoin {
-        rules,
-        given,
-        event,
-    };
-    admission::adopt(fed.rooms(), join).await?;
-    Ok(())
+    until: Instant,
+) -> Result<Held<OwnedRoomId>, MatrixError> {
+    let turn = fed.inbound().joins.lock(room_id.to_owned());
+    let turn = tokio::time::timeout(time_left(until, TURN_TIME), turn).await;
+    turn.map_err(|_| {
+        MatrixError::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "M_UNKNOWN",
+            "Another user of this server is joining the room, and the other server is slow",
+        )
+    })
 }
 
 /// A template that names no room version is of a room of version 1 or 2, whose events look alike: which,
@@ -373,57 +336,17 @@ fn of_unnamed_version(
     }
 }
 
-/// What of a `send_join` answer matters, as pieces of its text.
-struct Answer {
-    auth_chain: Vec<Bytes>,
-    state: Vec<Bytes>,
-    event: Option<Box<RawValue>>,
-}
-
-impl Answer {
-    /// Takes the answer apart without reading the events. On the blocking pool: it may be large.
-    async fn read(text: Bytes) -> Result<Self, MatrixError> {
-        #[derive(Deserialize)]
-        struct Parts<'a> {
-            #[serde(borrow)]
-            auth_chain: Vec<&'a RawValue>,
-            #[serde(borrow)]
-            state: Vec<&'a RawValue>,
-            #[serde(borrow)]
-            event: Option<&'a RawValue>,
-        }
-        let read = move || {
-            let parts: Parts<'_> = serde_json::from_slice(&text)
-                .map_err(|error| OutboundError::Answer(error.to_string()))?;
-            let cut = |raws: Vec<&RawValue>| {
-                let pieces = raws.into_iter().map(|raw| raw.get().as_bytes());
-                pieces.map(|piece| text.slice_ref(piece)).collect()
-            };
-            Ok(Self {
-                auth_chain: cut(parts.auth_chain),
-                state: cut(parts.state),
-                event: parts.event.map(ToOwned::to_owned),
-            })
-        };
-        let read = tokio::task::spawn_blocking(read).await;
-        read.unwrap_or_else(|error| {
-            tracing::error!(%error, "reading an answer failed");
-            Err(MatrixError::internal())
-        })
-    }
-}
-
 /// Our join with the other server's signature, if it gave one that is right and the event is the same.
 async fn countersigned(
     fed: &Federation,
     rules: &'static RoomRules,
     join: &Arc<Pdu>,
-    given: Option<Box<RawValue>>,
+    given: Option<Bytes>,
 ) -> Arc<Pdu> {
     let Some(given) = given else {
         return Arc::clone(join);
     };
-    let given = verify::batch(fed, rules, join.room_id(), vec![given])
+    let given = verify::texts(fed, rules, join.room_id(), vec![given])
         .await
         .pop();
     given

@@ -18,13 +18,21 @@ use ruma::{
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 
 use crate::{
-    Federation, MatrixError, client::OutboundError, handshake, inbound::stripped, join, local,
+    Federation, MatrixError, answer,
+    candidates::{Refusal, candidates},
+    client::OutboundError,
+    handshake,
+    inbound::stripped,
+    join, local,
 };
 
 /// The time limit of one step with the other server: the user waits.
 const STEP_TIME: Duration = Duration::from_secs(20);
+/// The same of all servers together.
+const TIME: Duration = Duration::from_mins(1);
 
 /// Knocks on a room for a local user. `content` is what the member event says besides the membership.
 ///
@@ -38,29 +46,45 @@ pub async fn knock(
     content: Object,
 ) -> Result<OwnedRoomId, MatrixError> {
     let (room_id, via) = join::resolve(fed, target, via).await?;
-    let _only = fed.inbound().joins.lock(room_id.clone()).await;
-    if read::server_in_room(fed.rooms(), &room_id, fed.server_name()).await? {
-        let change = Change {
-            room_id: room_id.clone(),
-            sender: user.to_owned(),
-            target: user.to_owned(),
-            action: Action::Knock,
-            reason: None,
-            extra: content,
-        };
-        if let Some(draft) = membership::prepare(fed.rooms(), change).await? {
-            local::send(fed, draft, SendOptions::default()).await?;
-        }
+    if as_resident(fed, user, &room_id, &content).await? {
         return Ok(room_id);
     }
-    let mut refusal = join::Refusal::default();
-    for server in join::candidates(fed, user, &room_id, via).await? {
-        match through(fed, &server, user, &room_id, &content).await {
+    let until = Instant::now() + TIME;
+    let mut refusal = Refusal::default();
+    for server in candidates(fed, user, &room_id, via).await? {
+        match through(fed, &server, user, &room_id, &content, until).await {
             Ok(()) => return Ok(room_id),
             Err(error) => refusal.add(&server, &room_id, error),
         }
+        if Instant::now() >= until {
+            break;
+        }
     }
     Err(refusal.into_error())
+}
+
+/// Knocks by a local event, if we are in the room.
+async fn as_resident(
+    fed: &Federation,
+    user: &UserId,
+    room_id: &RoomId,
+    content: &Object,
+) -> Result<bool, MatrixError> {
+    if !read::server_in_room(fed.rooms(), room_id, fed.server_name()).await? {
+        return Ok(false);
+    }
+    let change = Change {
+        room_id: room_id.to_owned(),
+        sender: user.to_owned(),
+        target: user.to_owned(),
+        action: Action::Knock,
+        reason: None,
+        extra: content.clone(),
+    };
+    if let Some(draft) = membership::prepare(fed.rooms(), change).await? {
+        local::send(fed, draft, SendOptions::default()).await?;
+    }
+    Ok(true)
 }
 
 async fn through(
@@ -69,6 +93,7 @@ async fn through(
     user: &UserId,
     room_id: &RoomId,
     content: &Object,
+    until: Instant,
 ) -> Result<(), MatrixError> {
     /// What of a `send_knock` answer matters.
     #[derive(Deserialize)]
@@ -81,10 +106,8 @@ async fn through(
         .filter(|rules| rules.auth.knock)
         .map(|rules| rules.version.clone())
         .collect();
-    let template = fed
-        .outbound()
-        .send_limited(server, request, handshake::step(STEP_TIME))
-        .await?;
+    let limits = handshake::step(join::time_left(until, STEP_TIME), answer::TEMPLATE);
+    let template = fed.outbound().send_limited(server, request, limits).await?;
     let rules = handshake::rules_of(Some(&template.room_version))?;
     let event = handshake::finish(
         fed,
@@ -95,7 +118,12 @@ async fn through(
         Membership::Knock,
         content.clone(),
     )?;
-    let limits = handshake::step(STEP_TIME);
+    // Nobody of ours joins the room meanwhile: what is kept of a knock is for rooms that we aren't in.
+    let _only = join::turn(fed, room_id, until).await?;
+    if as_resident(fed, user, room_id, content).await? {
+        return Ok(());
+    }
+    let limits = handshake::step(join::time_left(until, STEP_TIME), answer::STRIPPED);
     let answer = handshake::put(fed, server, "v1/send_knock", &event, limits).await?;
     let answer: Answer = serde_json::from_slice(&answer)
         .map_err(|error| OutboundError::Answer(error.to_string()))?;

@@ -9,14 +9,12 @@ use rhizome_rooms::{
     read, remote_invite,
     send::SendOptions,
 };
-use rhizome_storage::RemoteInvite;
 use ruma::{
-    OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
-    api::federation::membership::prepare_leave_event,
+    OwnedServerName, RoomId, ServerName, UserId, api::federation::membership::prepare_leave_event,
 };
 use serde::de::IgnoredAny;
 
-use crate::{Federation, MatrixError, client::OutboundError, handshake, join, local};
+use crate::{Federation, MatrixError, answer, candidates, client::OutboundError, handshake, local};
 
 /// The time limit of one step with the other server: the user waits.
 const STEP_TIME: Duration = Duration::from_secs(8);
@@ -50,8 +48,9 @@ pub async fn leave(
         }
         return Ok(());
     }
-    if let Some(invite) = join::invite(fed, user, room_id).await? {
-        let servers = servers_of(fed, &invite, room_id);
+    if let Some(invite) = candidates::invite(fed, user, room_id).await? {
+        let mut servers = candidates::of_invite(fed, &invite, room_id);
+        servers.truncate(MAX_SERVERS);
         let event = match reject_through(fed, servers, user, room_id, reason.clone()).await {
             Some(signed) => signed,
             None => Arc::new(remote_invite::lone_rejection(fed.rooms(), &invite, reason)?),
@@ -60,25 +59,6 @@ pub async fn leave(
         return Ok(());
     }
     leave_left_behind(fed, user, room_id, reason).await
-}
-
-/// Who may take the news that an invite is rejected or a knock taken back: the inviting server, those that the
-/// room's state came from, the one in the room's id.
-fn servers_of(fed: &Federation, invite: &RemoteInvite, room_id: &RoomId) -> Vec<OwnedServerName> {
-    #[derive(serde::Deserialize)]
-    struct Sent {
-        sender: OwnedUserId,
-    }
-    let state: Vec<Sent> = serde_json::from_str(&invite.stripped_state).unwrap_or_default();
-    let mut servers: Vec<OwnedServerName> = std::iter::once(&invite.sender)
-        .chain(state.iter().map(|event| &event.sender))
-        .map(|user| user.server_name().to_owned())
-        .chain(room_id.server_name().map(ToOwned::to_owned))
-        .collect();
-    let mut seen = std::collections::HashSet::new();
-    servers.retain(|server| server != fed.server_name() && seen.insert(server.clone()));
-    servers.truncate(MAX_SERVERS);
-    servers
 }
 
 /// Of a room that this server has left: an invite from before then is rejected, a knock taken back; leaving what was left is
@@ -138,10 +118,8 @@ async fn reject(
     reason: Option<String>,
 ) -> Result<Arc<Pdu>, MatrixError> {
     let request = prepare_leave_event::v1::Request::new(room_id.to_owned(), user.to_owned());
-    let template = fed
-        .outbound()
-        .send_limited(server, request, handshake::step(STEP_TIME))
-        .await?;
+    let limits = handshake::step(STEP_TIME, answer::TEMPLATE);
+    let template = fed.outbound().send_limited(server, request, limits).await?;
     let rules = handshake::rules_of(template.room_version.as_ref())?;
     let mut content = Object::new();
     if let Some(reason) = reason {
@@ -156,8 +134,8 @@ async fn reject(
         Membership::Leave,
         content,
     )?;
-    let limits = handshake::step(STEP_TIME);
-    let answer = handshake::submit(fed, server, "send_leave", &event, limits).await?;
+    let limits = handshake::step(STEP_TIME, answer::NOTHING);
+    let answer = handshake::send_leave(fed, server, &event, limits).await?;
     serde_json::from_slice::<IgnoredAny>(&answer)
         .map_err(|error| OutboundError::Answer(error.to_string()))?;
     Ok(event)

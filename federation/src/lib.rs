@@ -13,7 +13,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod acl;
+mod answer;
 pub mod backfill;
+mod candidates;
 pub mod client;
 mod config;
 mod connect;
@@ -34,6 +36,7 @@ pub mod leave;
 pub mod local;
 mod order;
 pub mod query;
+mod refusal;
 pub mod ruma;
 pub mod sender;
 #[cfg(any(test, feature = "testing"))]

@@ -17,15 +17,17 @@ use ruma::{
 use serde_json::{Value, json};
 
 use crate::{
-    Federation, MatrixError, RawJson, Ruma, RumaRoute as _,
+    Federation, MatrixError, RawJson, Ruma, RumaRoute as _, answer,
     client::{Limits, OutboundError},
 };
 
-/// Somebody waits for the answer.
-const LIMITS: Limits = Limits {
-    timeout: Some(Duration::from_secs(15)),
-    max_body: 1 << 20,
-};
+/// The limits of a question with an answer of this size. Somebody waits for it.
+const fn limits(max_body: usize) -> Limits {
+    Limits {
+        timeout: Some(Duration::from_secs(15)),
+        max_body,
+    }
+}
 /// Servers that are told, or believed, to know a room.
 const MAX_SERVERS: usize = 100;
 
@@ -58,7 +60,7 @@ pub async fn profile(
     let to = user.server_name();
     let answer = fed
         .outbound()
-        .call(to, Method::GET, &target, None, LIMITS)
+        .call(to, Method::GET, &target, None, limits(answer::PROFILE))
         .await?;
     Ok(canonical::parse_object(&answer)
         .map_err(|error| OutboundError::Answer(error.to_string()))?)
@@ -75,7 +77,7 @@ pub async fn alias(
     let request = get_room_information::v1::Request::new(alias.to_owned());
     let mut answer = fed
         .outbound()
-        .send_limited(alias.server_name(), request, LIMITS)
+        .send_limited(alias.server_name(), request, limits(answer::ALIAS))
         .await?;
     answer.servers.retain(|server| server != fed.server_name());
     answer.servers.truncate(MAX_SERVERS);
@@ -94,7 +96,8 @@ pub async fn version(
     server: &ServerName,
 ) -> Result<(Option<String>, Option<String>), MatrixError> {
     let request = get_server_version::v1::Request::new();
-    let answer = fed.outbound().send_limited(server, request, LIMITS).await?;
+    let limits = limits(answer::PROFILE);
+    let answer = fed.outbound().send_limited(server, request, limits).await?;
     Ok(answer
         .server
         .map_or((None, None), |server| (server.name, server.version)))

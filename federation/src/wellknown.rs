@@ -128,7 +128,9 @@ fn http_date(text: &str) -> Option<i64> {
         clock.next()?.ok()?,
         clock.next()?.ok()?,
     );
-    if !(1970..10_000).contains(&year) || !(1..=31).contains(&day) {
+    let is_time =
+        (0..24).contains(&hour) && (0..60).contains(&minute) && (0..=60).contains(&second);
+    if !(1970..10_000).contains(&year) || !(1..=31).contains(&day) || !is_time {
         return None;
     }
     // Days from the civil calendar, counted from March so that a leap day ends the year.
@@ -185,6 +187,12 @@ mod tests {
             "Sun, 06 Foo 1994 08:49:37 GMT",
             "Sun, 06 Nov",
             "x, 1 Jan 99999 1:1:1 G",
+            "x, 1 Jan 2024 9223372036854775807:0:0 G",
+            "x, 1 Jan 2024 -9223372036854775808:0:0 G",
+            "x, 1 Jan 2024 0:9223372036854775807:9223372036854775807 G",
+            "x, 1 Jan 2024 23:60:00 G",
+            "x, -9223372036854775808 Jan 2024 0:0:0 G",
+            "x, 1 Jan -9223372036854775808 0:0:0 G",
         ] {
             assert_eq!(http_date(bad), None, "{bad}");
         }

@@ -35,7 +35,7 @@ use gather::Gather;
 pub(crate) use outliers::{Outcome, store_outliers};
 pub use {
     backfill::{Backfilled, backfilled},
-    outliers::{Outliers, outliers},
+    outliers::{Outliers, outliers, packed_outliers},
 };
 
 /// How often an event is decided again because the room's state moved.

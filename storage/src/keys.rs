@@ -55,25 +55,42 @@ impl Store {
         Ok((keys, fetched))
     }
 
-    /// What a server last answered about its keys.
-    pub async fn key_response(&self, server: &ServerName) -> Result<Option<KeyResponse>> {
+    /// What a server last answered about its keys, then what it answered before, newest first, as far as that
+    /// was kept.
+    pub async fn key_responses(&self, server: &ServerName) -> Result<Vec<KeyResponse>> {
         let query = self
-            .sql("SELECT response, valid_until, fetched FROM server_key_response WHERE server = $1")
+            .sql(
+                "SELECT response, valid_until, fetched, -1 AS place FROM server_key_response \
+                 WHERE server = $1 UNION ALL \
+                 SELECT response, valid_until, fetched, place FROM server_key_former \
+                 WHERE server = $1 ORDER BY place",
+            )
             .bind(server.as_str().to_owned());
-        let Some(row) = self.row(query).await? else {
-            return Ok(None);
-        };
-        Ok(Some(KeyResponse {
-            server: server.to_owned(),
-            response: row.raw(0)?,
-            valid_until: row.int(1)?,
-            fetched: row.int(2)?,
-        }))
+        let mut responses = Vec::new();
+        for row in self.rows(query).await? {
+            responses.push(KeyResponse {
+                server: server.to_owned(),
+                response: row.raw(0)?,
+                valid_until: row.int(1)?,
+                fetched: row.int(2)?,
+            });
+        }
+        Ok(responses)
     }
 
-    /// Stores an answer and the keys in it. Keys seen before and absent now are kept as they are: they
-    /// may still be needed for old events.
-    pub async fn store_server_keys(&self, answer: &KeyResponse, keys: &[StoredKey]) -> Result<()> {
+    /// Stores an answer and the keys in it; `former` are the answers from before that are kept. Keys seen before
+    /// and absent now are kept as they are: they may still be needed for old events.
+    pub async fn store_server_keys(
+        &self,
+        answer: &KeyResponse,
+        former: &[KeyResponse],
+        keys: &[StoredKey],
+    ) -> Result<()> {
+        let former: Vec<_> = former
+            .iter()
+            .enumerate()
+            .map(|(place, former)| (place, &former.response, former.valid_until, former.fetched))
+            .collect();
         let rows: Vec<_> = keys
             .iter()
             .map(|k| (&k.key_id, &k.public, k.valid_until, k.expired))
@@ -102,6 +119,21 @@ impl Store {
             .bind(answer.valid_until)
             .bind(answer.fetched);
         tx.execute(query).await?;
+        let query = tx
+            .sql("DELETE FROM server_key_former WHERE server = $1")
+            .bind(answer.server.as_str().to_owned());
+        tx.execute(query).await?;
+        if !former.is_empty() {
+            let query = tx
+                .sql(
+                    "INSERT INTO server_key_former (server, place, response, valid_until, fetched) \
+                     SELECT $1, CAST(value ->> 0 AS BIGINT), value ->> 1, CAST(value ->> 2 AS BIGINT), \
+                     CAST(value ->> 3 AS BIGINT) FROM EACH($2)",
+                )
+                .bind(answer.server.as_str().to_owned())
+                .bind(json_rows(&former)?);
+            tx.execute(query).await?;
+        }
         tx.commit().await?;
         Ok(())
     }
@@ -128,7 +160,7 @@ mod tests {
         each_database(async |store: Store| {
             let server = server_name!("a.example:8448");
             assert_eq!(store.server_keys(server).await.unwrap(), (vec![], 0));
-            assert_eq!(store.key_response(server).await.unwrap(), None);
+            assert_eq!(store.key_responses(server).await.unwrap(), []);
             let mut answer = KeyResponse {
                 server: server.to_owned(),
                 response: r#"{"hostile":"\u0000 ' \" é"}"#.to_owned(),
@@ -139,21 +171,28 @@ mod tests {
                 key("ed25519:1", Some(50), None),
                 key("ed25519:2", None, Some(5)),
             ];
-            store.store_server_keys(&answer, &keys).await.unwrap();
+            store.store_server_keys(&answer, &[], &keys).await.unwrap();
             assert_eq!(
                 store.server_keys(server).await.unwrap(),
                 (keys.to_vec(), 10)
             );
-            assert_eq!(
-                store.key_response(server).await.unwrap(),
-                Some(answer.clone())
-            );
+            let first = answer.clone();
+            let responses = store.key_responses(server).await.unwrap();
+            assert_eq!(responses, std::slice::from_ref(&first));
             answer.fetched = 20;
             let newer = [
                 key("ed25519:1", None, Some(15)),
                 key("ed25519:3", Some(90), None),
             ];
-            store.store_server_keys(&answer, &newer).await.unwrap();
+            let former = [first.clone(), first.clone()];
+            let stored = store.store_server_keys(&answer, &former, &newer);
+            stored.await.unwrap();
+            let responses = store.key_responses(server).await.unwrap();
+            assert_eq!(responses, [answer.clone(), first.clone(), first.clone()]);
+            let stored = store.store_server_keys(&answer, &former[..1], &newer);
+            stored.await.unwrap();
+            let responses = store.key_responses(server).await.unwrap();
+            assert_eq!(responses, [answer.clone(), first]);
             let all = vec![newer[0].clone(), keys[1].clone(), newer[1].clone()];
             assert_eq!(store.server_keys(server).await.unwrap(), (all, 20));
             assert_eq!(

@@ -34,7 +34,7 @@ use self::{
     search::{Search, ask},
     state::{auth_events, fetch_with_auth, state_after},
 };
-use crate::{Federation, order::parents_first, verify};
+use crate::{Federation, answer, order::parents_first, verify};
 
 /// How many missing events are asked for at once.
 const MISSING_LIMIT: u32 = 50;
@@ -210,13 +210,13 @@ async fn ask_for_missing(
             std::mem::take(&mut latest),
         );
         request.limit = UInt::from(MISSING_LIMIT);
-        let Some(answer) = ask(fed, search, &request, |answer| !answer.events.is_empty()).await
-        else {
+        let Some(mut answer) = ask(fed, search, &request, &answer::MISSING_EVENTS).await else {
             break;
         };
-        let is_full = answer.events.len() >= FULL_ANSWER;
-        let raws = answer.events.into_iter().take(MISSING_LIMIT as usize);
-        let mut events = verify::batch(fed, head.rules, &head.room_id, raws.collect()).await;
+        let mut texts = answer.take(0);
+        let is_full = texts.len() >= FULL_ANSWER;
+        texts.truncate(MISSING_LIMIT as usize);
+        let mut events = verify::texts(fed, head.rules, &head.room_id, texts).await;
         events.retain(|event| {
             event.event_id() != pdu.event_id() && !came.contains_key(event.event_id())
         });

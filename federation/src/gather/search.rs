@@ -10,7 +10,12 @@ use ruma::{EventId, OwnedEventId, OwnedServerName, ServerName, api::federation::
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Federation, client::Limits, verify};
+use crate::{
+    Federation,
+    answer::{self, Pieces, Shape},
+    client::Limits,
+    verify,
+};
 
 /// The longest that gathering for one event takes.
 const TIME: Duration = Duration::from_mins(2);
@@ -21,8 +26,6 @@ const SHORT_TIME: Duration = Duration::from_secs(20);
 const SHORT_REQUESTS: usize = 50;
 /// How many single events are asked for at the same time.
 const PARALLEL: usize = 8;
-/// The most bytes of an answer that holds a whole state.
-const STATE_BODY: usize = 128 << 20;
 /// How many other servers are asked when the one that sent the event doesn't help.
 const OTHER_SERVERS: usize = 2;
 
@@ -122,7 +125,12 @@ async fn single_event(
 ) -> Option<Box<RawValue>> {
     for server in servers {
         let request = get_event::v1::Request::new(id.clone());
-        match timeout_at(until, fed.outbound().send(server, request)).await {
+        let limits = Limits {
+            max_body: answer::EVENT,
+            ..Limits::default()
+        };
+        let sent = fed.outbound().send_limited(server, request, limits);
+        match timeout_at(until, sent).await {
             Ok(Ok(answer)) => return Some(answer.pdu),
             Ok(Err(error)) => {
                 tracing::debug!(%server, event = %id, %error, "no event from this server");
@@ -133,30 +141,24 @@ async fn single_event(
     None
 }
 
-/// Asks one server after the other until one gives something useful.
+/// Asks one server after the other until one gives something.
 pub(super) async fn ask<R>(
     fed: &Federation,
     search: &mut Search,
     request: &R,
-    useful: impl Fn(&R::IncomingResponse) -> bool,
-) -> Option<R::IncomingResponse>
+    shape: &'static Shape,
+) -> Option<Pieces>
 where
     R: ruma::api::OutgoingRequest,
     for<'a> R::PathBuilder: ruma::api::path_builder::PathBuilder<Input<'a> = ()>,
 {
-    let limits = Limits {
-        max_body: STATE_BODY,
-        ..Limits::default()
-    };
     for server in search.servers.clone() {
         if !search.take() {
             return None;
         }
-        let sent = fed
-            .outbound()
-            .send_limited(&server, request.clone(), limits);
+        let sent = fed.outbound().pieces(&server, request.clone(), shape);
         match timeout_at(search.until, sent).await {
-            Ok(Ok(answer)) if useful(&answer) => return Some(answer),
+            Ok(Ok(answer)) if !answer.is_empty() => return Some(answer),
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
                 tracing::debug!(%server, %error, "a server can't help with missing events");

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use bytes::Bytes;
 use rhizome_protocol::{Pdu, RoomRules, StateKey, resolve::StateMap};
 use rhizome_rooms::{Error, receive};
 use rhizome_storage::{RoomHead, Status};
@@ -17,7 +18,11 @@ use super::{
     ids,
     search::{Search, ask, single_events},
 };
-use crate::{Federation, verify};
+use crate::{
+    Federation,
+    answer::{self, Pieces},
+    verify,
+};
 
 /// More missing events of a state than this, and the whole state is asked for in one answer.
 const SINGLY: usize = 100;
@@ -35,13 +40,8 @@ pub(super) async fn auth_events(
     let request =
         get_event_authorization::v1::Request::new(head.room_id.clone(), event_id.to_owned());
     let mut came = false;
-    if let Some(answer) = ask(fed, search, &request, |answer| {
-        !answer.auth_chain.is_empty()
-    })
-    .await
-    {
-        let events = verify::batch(fed, head.rules, &head.room_id, answer.auth_chain).await;
-        came |= store_outliers(fed, head, events).await?;
+    if let Some(answer) = ask(fed, search, &request, &answer::EVENT_AUTH).await {
+        came |= store_pieces(fed, head, answer).await?;
     }
     let known = fed.store().known_event_ids(missing).await?;
     let missing: Vec<OwnedEventId> = missing
@@ -86,15 +86,13 @@ pub(super) async fn state_after(
     event_id: &EventId,
 ) -> Result<Option<StateMap>, Error> {
     let request = get_room_state_ids::v1::Request::new(event_id.to_owned(), head.room_id.clone());
-    let Some(answer) = ask(fed, search, &request, |answer| !answer.pdu_ids.is_empty()).await else {
+    let Some(mut answer) = ask(fed, search, &request, &answer::STATE_IDS).await else {
         return Ok(None);
     };
-    let mut wanted: Vec<OwnedEventId> = answer
-        .pdu_ids
-        .iter()
-        .chain(&answer.auth_chain_ids)
-        .cloned()
-        .collect();
+    let (pdu_ids, auth_chain_ids) = (ids_of(answer.take(0)).await, ids_of(answer.take(1)).await);
+    // Of the same server, the state itself is asked for next.
+    drop(answer);
+    let mut wanted: Vec<OwnedEventId> = pdu_ids.iter().chain(&auth_chain_ids).cloned().collect();
     wanted.push(event_id.to_owned());
     let known = fed.store().known_event_ids(&wanted).await?;
     let missing: Vec<OwnedEventId> = wanted
@@ -112,7 +110,7 @@ pub(super) async fn state_after(
     } else if !missing.is_empty() {
         fetch_with_auth(fed, search, head, missing).await?;
     }
-    state_of_ids(fed, head.rules, &answer.pdu_ids, event_id).await
+    state_of_ids(fed, head.rules, &pdu_ids, event_id).await
 }
 
 /// The map of a state that was told as ids, after `event_id`. Entries that can't be had (they don't
@@ -163,12 +161,37 @@ async fn whole_state(
     event_id: &EventId,
 ) -> Result<(), Error> {
     let request = get_room_state::v1::Request::new(event_id.to_owned(), head.room_id.clone());
-    if let Some(answer) = ask(fed, search, &request, |answer| !answer.pdus.is_empty()).await {
-        let raws = answer.auth_chain.into_iter().chain(answer.pdus).collect();
-        let events = verify::batch(fed, head.rules, &head.room_id, raws).await;
-        store_outliers(fed, head, events).await?;
+    if let Some(answer) = ask(fed, search, &request, &answer::STATE).await {
+        store_pieces(fed, head, answer).await?;
     }
     Ok(())
+}
+
+/// Stores the events of an answer that may be large as outliers. Whether there was a new one.
+async fn store_pieces(
+    fed: &Federation,
+    head: &RoomHead,
+    mut answer: Pieces,
+) -> Result<bool, Error> {
+    let (events, more) = (answer.take(0), answer.take(1));
+    let packed = match verify::pack(fed, head.rules, &head.room_id, events, more).await {
+        Ok(packed) => packed,
+        Err(error) => {
+            tracing::info!(room = %head.room_id, %error, "an answer is of no use");
+            return Ok(false);
+        }
+    };
+    let stored = receive::packed_outliers(fed.rooms(), &head.room_id, packed).await?;
+    Ok(stored.fresh > 0)
+}
+
+/// The event ids among these strings.
+async fn ids_of(texts: Vec<Bytes>) -> Vec<OwnedEventId> {
+    let parse = move || {
+        let parsed = texts.iter().map(|text| serde_json::from_slice(text).ok());
+        parsed.flatten().collect()
+    };
+    tokio::task::spawn_blocking(parse).await.unwrap_or_default()
 }
 
 async fn store_outliers(

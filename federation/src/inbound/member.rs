@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rhizome_protocol::{Membership, Object, Pdu, RoomRules, sign};
+use rhizome_protocol::{Membership, Object, Pdu, RoomRules, canonical, sign};
 use rhizome_rooms::{
     join::{self, AdmittedEvent, Template},
     restricted,
@@ -55,7 +55,7 @@ pub(super) async fn admit(
     membership: Membership,
 ) -> Result<(Arc<RoomHead>, AdmittedEvent), MatrixError> {
     let head = guard::known(fed, origin, room_id).await?;
-    let mut object = parsed(raw)?;
+    let mut object = parsed(head.rules, raw)?;
     if membership == Membership::Join {
         authorise(fed, origin, &head, &mut object).await?;
     }
@@ -71,11 +71,19 @@ pub(super) async fn checked(
     rules: &'static RoomRules,
     raw: &RawValue,
 ) -> Result<Arc<Pdu>, MatrixError> {
-    checked_object(fed, rules, parsed(raw)?).await
+    checked_object(fed, rules, parsed(rules, raw)?).await
 }
 
-fn parsed(raw: &RawValue) -> Result<Object, MatrixError> {
-    verify::parse(raw).map_err(|rejection| MatrixError::bad_json(rejection.to_string()))
+fn parsed(rules: &RoomRules, raw: &RawValue) -> Result<Object, MatrixError> {
+    let mut object =
+        verify::parse(raw).map_err(|rejection| MatrixError::bad_json(rejection.to_string()))?;
+    // What is unsigned is none of the event, and may hold anything.
+    object.remove("unsigned");
+    if rules.format.strict_json {
+        canonical::to_canonical(&object)
+            .map_err(|error| MatrixError::bad_json(error.to_string()))?;
+    }
+    Ok(object)
 }
 
 /// Signs a join that one of our users has authorised, which `make_join` named in its template (auth rule

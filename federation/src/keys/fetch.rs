@@ -8,12 +8,12 @@ use ruma::ServerName;
 use serde_json::{Map, Value, json};
 
 use super::{Answer, KeyRing, Known};
-use crate::client::Limits;
+use crate::{answer, client::Limits};
 
 /// The limits of one question about keys.
 const LIMITS: Limits = Limits {
     timeout: Some(Duration::from_secs(12)),
-    max_body: 1 << 20,
+    max_body: answer::KEYS,
 };
 /// Servers in one question to a notary.
 const BATCH: usize = 50;
@@ -28,7 +28,7 @@ impl KeyRing {
             .await
             .map_err(|error| error.to_string())?;
         let object = canonical::parse_object(&body).map_err(|error| error.to_string())?;
-        verified(&object, server)
+        verified(&object, server, true)
     }
 
     /// `POST /_matrix/key/v2/query` at each notary until all is known. What comes back is admitted if
@@ -95,7 +95,7 @@ impl KeyRing {
         }
         let body = crate::xmatrix::canonical_text(&json!({ "server_keys": servers }));
         let limits = Limits {
-            max_body: 8 << 20,
+            max_body: answer::NOTARY,
             ..LIMITS
         };
         let answer = self
@@ -129,7 +129,7 @@ impl KeyRing {
                 tracing::info!(%notary, %server, "a notary's answer isn't signed by it");
                 continue;
             }
-            match verified(object, server) {
+            match verified(object, server, false) {
                 Ok(answer) => found.push((*server, answer)),
                 Err(reason) => {
                     tracing::info!(%notary, %server, reason, "a notary passed on bad keys");
@@ -157,14 +157,19 @@ fn signed_by(object: &Map<String, Value>, server: &ServerName, known: &Known, no
 }
 
 /// An answer that its server has signed itself, reduced to that server's signatures.
-fn verified(object: &Map<String, Value>, server: &ServerName) -> Result<Answer, String> {
+fn verified(
+    object: &Map<String, Value>,
+    server: &ServerName,
+    direct: bool,
+) -> Result<Answer, String> {
     let keys = server_keys::verify(object, server).map_err(|error| error.to_string())?;
     let mut own = object.clone();
     if let Some(Value::Object(signatures)) = own.get_mut("signatures") {
         signatures.retain(|name, _| name == server.as_str());
     }
-    Ok(Answer {
-        keys,
-        json: crate::xmatrix::canonical_text(&Value::Object(own)),
-    })
+    let json = crate::xmatrix::canonical_text(&Value::Object(own));
+    if json.len() > answer::KEYS {
+        return Err("it is too long".to_owned());
+    }
+    Ok(Answer { keys, json, direct })
 }

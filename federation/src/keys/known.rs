@@ -119,13 +119,18 @@ impl Known {
             .old_verify_keys
             .iter()
             .map(|(id, (key, at))| (id, *key, Until::Expired(*at)));
+        // An older answer, passed on late by a notary, takes nothing back.
+        let newest = self.keys.values().filter_map(|key| match key.until {
+            Until::Valid(until) => Some(until),
+            Until::Expired(_) => None,
+        });
+        let is_older = newest.max().is_some_and(|newest| until < newest);
         // Keys in use come last: they win over an old one with the same id.
         for (id, public, until) in old.chain(current) {
             let full = joined.keys.len() >= MAX_KEYS && !joined.keys.contains_key(id);
             if full || !crate::xmatrix::is_key_id(id) {
                 continue;
             }
-            // An older answer, passed on late by a notary, takes nothing back.
             let until = match (joined.keys.get(id), until) {
                 (
                     Some(Key {
@@ -134,6 +139,13 @@ impl Known {
                     }),
                     Until::Valid(new),
                 ) if *same == public => Until::Valid(new.max(*known)),
+                (
+                    Some(Key {
+                        until: Until::Expired(_),
+                        ..
+                    }),
+                    Until::Valid(_),
+                ) if is_older => continue,
                 _ => until,
             };
             joined.keys.insert(id.clone(), Key { public, until });
@@ -253,6 +265,11 @@ mod tests {
             KeyLookup::Found([1; 32])
         );
         assert_eq!(Known::stored(&known.rows(), 9), known);
+        // Nor does a key come back into use that a newer one says is out of it.
+        let late = known.joined_with(&answer(DAY, &[("ed25519:o", 2)], &[]), 10);
+        assert_eq!(late.lookup("ed25519:o", 6), KeyLookup::Expired);
+        let newer = known.joined_with(&answer(4 * DAY, &[("ed25519:o", 2)], &[]), 10);
+        assert_eq!(newer.lookup("ed25519:o", 6), KeyLookup::Found([2; 32]));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! per server is under way at a time; servers that fail are left alone for a while.
 
 mod fetch;
+mod former;
 mod known;
 mod publish;
 
@@ -20,7 +21,7 @@ use rhizome_protocol::{
     server_keys::ServerKeys,
     sign::KeyPair,
 };
-use rhizome_storage::Store;
+use rhizome_storage::{KeyResponse, Store};
 use ruma::{OwnedServerName, ServerName};
 
 use crate::{FederationConfig, Outbound, config::OldVerifyKey};
@@ -324,22 +325,38 @@ impl KeyRing {
         if *known == *before {
             return before;
         }
-        let response = rhizome_storage::KeyResponse {
+        let response = KeyResponse {
             server: server.to_owned(),
             response: answer.json,
             valid_until: answer.keys.valid_until_ts,
             fetched: now,
         };
-        if let Err(error) = self
-            .inner
-            .store
-            .store_server_keys(&response, &known.rows())
-            .await
-        {
+        if let Err(error) = self.store_answer(response, answer.direct, &known).await {
             tracing::warn!(%server, %error, "keys can't be stored");
         }
         self.remember(server, known.clone());
         known
+    }
+
+    /// Stores an answer beside those from before, as far as they have keys of their own.
+    async fn store_answer(
+        &self,
+        answer: KeyResponse,
+        direct: bool,
+        known: &Known,
+    ) -> Result<(), rhizome_storage::Error> {
+        let store = &self.inner.store;
+        let before = store.key_responses(&answer.server).await?;
+        let fetched = answer.fetched;
+        let mut kept = former::with(before, answer, direct);
+        // When the server was last asked.
+        if let Some(newest) = kept.first_mut() {
+            newest.fetched = fetched;
+        }
+        match kept.split_first() {
+            Some((newest, former)) => store.store_server_keys(newest, former, &known.rows()).await,
+            None => Ok(()),
+        }
     }
 }
 
@@ -347,6 +364,8 @@ impl KeyRing {
 pub(crate) struct Answer {
     pub(crate) keys: ServerKeys,
     pub(crate) json: String,
+    /// The server gave it itself: it is the newest.
+    pub(crate) direct: bool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,7 +1,7 @@
 //! Publishing our keys, and passing on those of others as a notary
 //! (<https://spec.matrix.org/v1.19/server-server-api/#retrieving-server-keys>).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use axum::{
     Router,
@@ -11,15 +11,20 @@ use axum::{
 };
 use futures_util::{StreamExt as _, stream};
 use rhizome_protocol::{Object, canonical, server_keys, sign};
+use rhizome_storage::KeyResponse;
 use ruma::{
-    OwnedServerName, ServerName,
+    MilliSecondsSinceUnixEpoch, OwnedServerName, ServerName,
     api::federation::discovery::{
         get_remote_server_keys, get_remote_server_keys_batch, get_server_keys,
     },
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{KeyRing, known::public_key};
+use super::{
+    KeyRing,
+    former::{self, Criteria},
+    known::public_key,
+};
 use crate::{Federation, MatrixError, RawJson, Reply as _, Ruma, RumaRoute as _};
 
 /// For how long our answer may be used, ms.
@@ -65,18 +70,20 @@ async fn query(
     Ruma { req, .. }: Ruma<get_remote_server_keys::v2::Request>,
 ) -> Result<RawJson, MatrixError> {
     let at = i64::try_from(u64::from(req.minimum_valid_until_ts.get())).unwrap_or(i64::MAX);
-    fed.keys()
-        .notarised(BTreeMap::from([(req.server_name, at)]))
-        .await
+    let wanted = (req.server_name, Criteria::new());
+    fed.keys().notarised(vec![wanted], at).await
 }
 
 async fn query_with_key_id(
     State(fed): State<Federation>,
-    Path((server, _)): Path<(String, String)>,
+    Path((server, key_id)): Path<(String, String)>,
 ) -> Response {
     let now = fed.store().clock().now_ms();
     let answer = match OwnedServerName::try_from(server) {
-        Ok(server) => fed.keys().notarised(BTreeMap::from([(server, now)])).await,
+        Ok(server) => {
+            let wanted = (server, Criteria::from([(key_id, now)]));
+            fed.keys().notarised(vec![wanted], now).await
+        }
         Err(error) => Err(MatrixError::invalid_param(error.to_string())),
     };
     match answer {
@@ -97,13 +104,14 @@ async fn query_batch(
     }
     let now = fed.store().clock().now_ms();
     let wanted = req.server_keys.into_iter().map(|(server, keys)| {
-        let at = keys
-            .values()
-            .filter_map(|key| key.minimum_valid_until_ts)
-            .max();
-        (server, at.map_or(now, |at| i64::from(at.get())))
+        let until =
+            |at: Option<MilliSecondsSinceUnixEpoch>| at.map_or(now, |at| i64::from(at.get()));
+        let criteria = keys
+            .into_iter()
+            .map(|(id, key)| (id.to_string(), until(key.minimum_valid_until_ts)));
+        (server, criteria.collect())
     });
-    fed.keys().notarised(wanted.collect()).await
+    fed.keys().notarised(wanted.collect(), now).await
 }
 
 impl KeyRing {
@@ -125,14 +133,15 @@ impl KeyRing {
             })
     }
 
-    /// The answers of the servers, valid at the given times (ms) if possible, with our signature
-    /// added. A server whose keys can't be had is left out.
+    /// The answers of the servers that have the wanted keys, with our signature added. Where no keys are named, all
+    /// that we have, the newest valid at `at` (ms) if possible. A server whose keys can't be had is left out.
     async fn notarised(
         &self,
-        wanted: BTreeMap<OwnedServerName, i64>,
+        wanted: Vec<(OwnedServerName, Criteria)>,
+        at: i64,
     ) -> Result<RawJson, MatrixError> {
         let answers: Vec<_> = stream::iter(wanted)
-            .map(async |(server, at)| self.signed_answer(&server, at).await)
+            .map(async |(server, keys)| self.signed_answers(&server, &keys, at).await)
             .buffered(PARALLEL)
             .collect()
             .await;
@@ -140,26 +149,35 @@ impl KeyRing {
         RawJson::of(&json!({ "server_keys": answers }))
     }
 
-    async fn signed_answer(&self, server: &ServerName, at: i64) -> Option<Object> {
+    async fn signed_answers(&self, server: &ServerName, wanted: &Criteria, at: i64) -> Vec<Object> {
         let inner = &self.inner;
         if server == inner.server_name {
-            return canonical::parse_object(self.our_answer().ok()?.as_bytes()).ok();
+            let ours = self.our_answer().ok();
+            let ours = ours.and_then(|text| canonical::parse_object(text.as_bytes()).ok());
+            return ours.into_iter().collect();
         }
-        let stored = inner.store.key_response(server).await.ok().flatten();
-        let fresh = stored
-            .as_ref()
-            .is_some_and(|stored| stored.valid_until >= at);
-        if !fresh {
+        let mut stored = self.answers(server).await;
+        let (mut chosen, met) = former::chosen(&stored, wanted, at);
+        if !met {
             // A key that no server has: whatever is known, the server itself is asked.
             self.fetch(server, &BTreeSet::from([("", at)])).await;
+            stored = self.answers(server).await;
+            chosen = former::chosen(&stored, wanted, at).0;
         }
-        let stored = match stored {
-            Some(stored) if fresh => stored,
-            _ => inner.store.key_response(server).await.ok().flatten()?,
+        let signed = |index: usize| {
+            let mut object = canonical::parse_object(stored[index].response.as_bytes()).ok()?;
+            sign::sign_json(&mut object, &inner.server_name, &inner.key).ok()?;
+            Some(object)
         };
-        let mut object = canonical::parse_object(stored.response.as_bytes()).ok()?;
-        sign::sign_json(&mut object, &inner.server_name, &inner.key).ok()?;
-        debug_assert!(matches!(object.get("signatures"), Some(Value::Object(_))));
-        Some(object)
+        chosen.into_iter().filter_map(signed).collect()
+    }
+
+    /// What a server has answered, the newest first.
+    async fn answers(&self, server: &ServerName) -> Vec<KeyResponse> {
+        let answers = self.inner.store.key_responses(server).await;
+        answers.unwrap_or_else(|error| {
+            tracing::warn!(%server, %error, "stored keys can't be read");
+            Vec::new()
+        })
     }
 }

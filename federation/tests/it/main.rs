@@ -17,6 +17,8 @@ mod inbox;
 mod large;
 #[allow(dead_code, reason = "each attack takes what it needs of it")]
 mod mean;
+mod mean_answers;
+mod mean_manners;
 mod receipts;
 mod rooms;
 mod sender;

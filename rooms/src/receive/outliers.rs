@@ -23,7 +23,7 @@ use crate::{
     Error, Rooms,
     error::Result,
     packed::{Packed, Text},
-    send::commit_error,
+    send::{commit_error, known_room},
 };
 
 /// How many outliers go into one write set.
@@ -40,24 +40,39 @@ pub struct Outliers {
     pub rejected: HashMap<OwnedEventId, Rejection>,
     /// Not stored: auth events of these are neither among them nor stored.
     pub incomplete: HashMap<OwnedEventId, Vec<OwnedEventId>>,
+    /// How many of them weren't stored before.
+    pub fresh: usize,
 }
 
 /// Stores events without a place in the room's history: state and auth chains that other servers gave.
 /// They may come in any order. Each is checked against its auth events (step 4).
 pub async fn outliers(rooms: &Rooms, room_id: &RoomId, pdus: Vec<Arc<Pdu>>) -> Result<Outliers> {
-    let head = rooms
-        .store()
-        .room(room_id)
-        .await?
-        .ok_or_else(|| Error::UnknownRoom(room_id.to_owned()))?;
+    let head = known_room(rooms, room_id).await?;
     let packed = Packed::of(head.rules, room_id, [], &pdus);
     drop(pdus);
+    packed_outliers(rooms, room_id, packed).await
+}
+
+/// The same of events that were never there in parsed form all at once.
+///
+/// # Errors
+///
+/// [`Error::UnknownRoom`], [`Error::Invalid`] for events of another version; those of the database.
+pub async fn packed_outliers(rooms: &Rooms, room_id: &RoomId, packed: Packed) -> Result<Outliers> {
+    let head = known_room(rooms, room_id).await?;
+    if head.rules != packed.rules() {
+        return Err(Error::Invalid(
+            "The events are of another room version than their room".into(),
+        ));
+    }
     let outcome = store_outliers(rooms, head.room, &packed).await?;
     let accepted = (0..packed.names().len())
         .filter(|at| packed.is_given(*at) && outcome.accepted(*at).is_some())
         .map(|at| packed.name(at).clone());
     let name = |at: usize| packed.name(at).clone();
+    let fresh = |fate: &&Option<Fate>| fate.is_some_and(|fate| !fate.before);
     Ok(Outliers {
+        fresh: outcome.fates.iter().filter(fresh).count(),
         accepted: accepted.collect(),
         rejected: (outcome.rejected.into_iter())
             .map(|(at, rejection)| (name(at), rejection))
