@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 use axum::body::{Body, Bytes};
 use http::{Method, Request, Response, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use rhizome_protocol::{canonical, sign::KeyPair};
+use rhizome_protocol::{
+    as_sent::{Numbers, canonical_text},
+    sign::KeyPair,
+};
 use ruma::{
     OwnedServerName, ServerName,
     api::{
@@ -20,10 +23,7 @@ use serde_json::{Map, Value, value::RawValue};
 use thiserror::Error;
 
 use crate::{
-    FederationConfig, MatrixError,
-    config::ConfigError,
-    connect::Connections,
-    xmatrix::{Signed, canonical_text},
+    FederationConfig, MatrixError, config::ConfigError, connect::Connections, xmatrix::Signed,
 };
 
 /// What URLs would spell differently than targets may: it is encoded before the target gets signed.
@@ -374,11 +374,9 @@ where
     Ok((parts.method, target, body))
 }
 
-/// The canonical form of a body of ours, which is what gets signed and sent.
+/// The canonical form of a body of ours, which is what gets signed and sent. Events in it stay what they are.
 fn canonical_body(body: &[u8]) -> Result<String, OutboundError> {
-    let object =
-        canonical::parse_object(body).map_err(|error| OutboundError::Request(error.to_string()))?;
-    Ok(canonical_text(&Value::Object(object)))
+    canonical_text(body, Numbers::AsRead).map_err(|error| OutboundError::Request(error.to_string()))
 }
 
 /// The error in an answer, with bounded texts; further keys are kept (`room_version`, …).
