@@ -73,6 +73,13 @@ pub fn verify(
     let pdu = Pdu::assemble(rules, event, Limits::of_strangers(rules), Some(&signed))?;
     check_authoriser(&pdu)?;
 
+    // 3. The content hash. It goes first: whose signatures are needed depends on what is kept of the event.
+    let pdu = if claimed_hash == content_hash {
+        pdu
+    } else {
+        pdu.redacted()
+    };
+
     // 2. The signatures.
     let mut needed = Vec::new();
     for server in must_sign(&pdu) {
@@ -88,13 +95,7 @@ pub fn verify(
     if !needed.is_empty() {
         return Err(Refusal::NeedKeys(needed));
     }
-
-    // 3. The content hash.
-    Ok(if claimed_hash == content_hash {
-        pdu
-    } else {
-        pdu.redacted()
-    })
+    Ok(pdu)
 }
 
 /// The servers whose signatures an event needs, as it is kept: the sender's (unless it is an invite that
@@ -428,6 +429,40 @@ mod tests {
                 "{}",
                 rules.id()
             );
+        }
+    }
+
+    /// An invite without its sender's signature stands only as what it was: one of a third party.
+    #[test]
+    fn third_party_invites_may_come_from_elsewhere() {
+        let invite = json!({"membership": "invite", "third_party_invite": {"signed": {}}});
+        for rules in RoomRules::supported() {
+            let explicit = rules.format.event_id == EventIdFormat::Explicit;
+            let ring = Ring::default().with("two.org", &key("bb"));
+            // Signed by whoever chose the id where that is a question.
+            let made = |kind: &str| {
+                let mut event = unsigned(kind, &invite);
+                event.insert("event_id".into(), json!("$x:two.org"));
+                hash_and_sign_pdu(rules, &mut event, server_name!("two.org"), &key("bb")).unwrap();
+                event
+            };
+            let event = made("m.room.member");
+            let asked = servers_to_sign(rules, &event);
+            assert_eq!(asked.len(), 1 + usize::from(explicit));
+            let pdu = verify(rules, event.clone(), &ring).unwrap();
+            assert!(pdu.content().contains_key("third_party_invite"));
+            assert!(invalid(verify(rules, made("x"), &ring)).contains("one.org has not signed"));
+
+            let mut mangled = event;
+            mangled["content"]["reason"] = json!("because");
+            match verify(rules, mangled, &ring) {
+                // What is kept must still say that it is such an invite.
+                Ok(pdu) => assert!(pdu.content()["third_party_invite"].is_object()),
+                refused => {
+                    assert!(!rules.redaction.keep_third_party_signed);
+                    assert!(invalid(refused).contains("one.org has not signed"));
+                }
+            }
         }
     }
 
