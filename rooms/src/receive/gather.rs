@@ -6,7 +6,9 @@ use std::{
 };
 
 use rhizome_protocol::{Pdu, Rejection, auth, resolve::StateMap, rules::EventIdFormat};
-use rhizome_storage::{EventNo, KeyNo, Placement, RoomHead, RoomNo, Status, StoredEvent};
+use rhizome_storage::{
+    EventNo, KeyNo, Placement, RoomHead, RoomNo, SnapshotNo, Status, StoredEvent,
+};
 use ruma::{EventId, OwnedEventId};
 
 use super::{Gathered, Need};
@@ -101,15 +103,9 @@ pub(super) async fn gather(
         rejection.get_or_insert(refused);
     }
     // A room begins once. (Its create event may come again as history.)
-    if pdu.is_state("m.room.create", "") {
-        let at = Resolved::stored_or_empty(head.snapshot);
-        let create = at.entries(store, &[("m.room.create", "")]).await?;
-        if no.is_none() || create.first() != Some(&no) {
-            rejection.get_or_insert(Rejection::new(
-                "auth 1",
-                "the room has a create event already",
-            ));
-        }
+    if pdu.kind() == "m.room.create" {
+        let own = own_create(rooms, head.snapshot).await?;
+        rejection = rejection.or_else(|| other_create(pdu, own.as_deref()));
     }
     Ok(Gather::Found(Found {
         no,
@@ -117,6 +113,32 @@ pub(super) async fn gather(
         forks,
         rejection,
     }))
+}
+
+/// What the room began with, if we know its state.
+pub(super) async fn own_create(
+    rooms: &Rooms,
+    snapshot: Option<SnapshotNo>,
+) -> Result<Option<OwnedEventId>> {
+    let at = Resolved::stored_or_empty(snapshot);
+    let create = at.entries(rooms.store(), &[("m.room.create", "")]).await?;
+    let own: Vec<EventNo> = create.into_iter().flatten().collect();
+    let own = rooms.store().event_ids(&own).await?;
+    Ok(own.into_iter().map(|(_, id)| id).next())
+}
+
+/// Why an event that would begin a room doesn't begin this one, which began with `own`. The authorisation rules
+/// alone allow any create event that nothing precedes, whatever its state key; the state after it has nothing else.
+pub(super) fn other_create(pdu: &Pdu, own: Option<&EventId>) -> Option<Rejection> {
+    let may_be = match own {
+        Some(own) => own == pdu.event_id(),
+        None => pdu.state_key() == Some(""),
+    };
+    if pdu.kind() != "m.room.create" || may_be {
+        return None;
+    }
+    let reason = "the room has a create event already";
+    Some(Rejection::new("auth 1", reason))
 }
 
 /// Whether a stored event is this one. Where servers choose the ids, one may have signed two events with

@@ -16,7 +16,7 @@ use rhizome_storage::{
 use ruma::{OwnedEventId, RoomId};
 
 use super::{
-    gather::{allowed_by_auth_events, is_same},
+    gather::{allowed_by_auth_events, is_same, other_create, own_create},
     only,
 };
 use crate::{
@@ -101,10 +101,13 @@ pub(crate) async fn store_outliers(
     room: RoomNo,
     packed: &Packed,
 ) -> Result<Outcome> {
+    let head = rooms.store().room_by_no(room).await?;
+    let snapshot = head.and_then(|head| head.snapshot);
     let mut storing = Storing {
         rooms,
         room,
         packed,
+        own_create: own_create(rooms, snapshot).await?,
         outcome: Outcome {
             fates: vec![None; packed.names().len()],
             rejected: BTreeMap::new(),
@@ -127,6 +130,8 @@ struct Storing<'a> {
     rooms: &'a Rooms,
     room: RoomNo,
     packed: &'a Packed,
+    /// What the room began with, if we know its state.
+    own_create: Option<OwnedEventId>,
     outcome: Outcome,
     at_hand: Parsed,
     /// The batch that is being written, with its events' indexes.
@@ -221,7 +226,9 @@ impl Storing<'_> {
             .filter(|at| fates[**at].is_some_and(|fate| fate.rejected))
             .copied()
             .collect();
-        let deciding = tokio::task::spawn_blocking(move || decide(undecided, sources, rejected));
+        let own = self.own_create.clone();
+        let deciding =
+            tokio::task::spawn_blocking(move || decide(undecided, sources, rejected, own));
         let (decided, parsed) = deciding.await.map_err(|error| {
             tracing::error!(%error, "checking the auth events of received events failed");
             Error::Contended
@@ -357,6 +364,7 @@ fn decide(
     batch: Vec<Undecided>,
     sources: HashMap<usize, Source>,
     mut rejected: HashSet<usize>,
+    own_create: Option<OwnedEventId>,
 ) -> Result<(Vec<Decided>, Parsed)> {
     let mut parsed = Parsed::with_capacity(sources.len());
     for (at, source) in sources {
@@ -383,6 +391,7 @@ fn decide(
             auth_events.push((found, rejected.contains(&at)));
         }
         let rejection = allowed_by_auth_events(&pdu, &auth_events).err();
+        let rejection = rejection.or_else(|| other_create(&pdu, own_create.as_deref()));
         if rejection.is_some() {
             rejected.insert(event.at);
         }
