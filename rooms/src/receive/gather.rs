@@ -11,7 +11,10 @@ use rhizome_storage::{
 };
 use ruma::{EventId, OwnedEventId};
 
-use super::{Gathered, Need};
+use super::{
+    Gathered, Need,
+    restore::{completes, is_whole_of},
+};
 use crate::{
     Rooms,
     error::Result,
@@ -22,11 +25,15 @@ use crate::{
 /// What was found out about an event before anything is decided.
 pub(super) enum Gather {
     Known,
+    /// It is stored and has its place, but without the content that the copy at hand has.
+    Mangled(Arc<StoredEvent>),
     Need(Need),
     Found(Found),
 }
 
 pub(super) struct Found {
+    /// The event: of the copy that came and the one that is stored, the whole one.
+    pub(super) pdu: Arc<Pdu>,
     /// The number of the outlier or rejected event that we have already.
     pub(super) no: Option<EventNo>,
     pub(super) prevs: Vec<Arc<StoredEvent>>,
@@ -44,17 +51,27 @@ pub(super) async fn gather(
 ) -> Result<Gather> {
     let store = rooms.store();
     let known = store.event(pdu.event_id()).await?;
+    let mut pdu = pdu;
     if let Some(known) = &known {
         if !is_same(known, head.room, pdu) {
             return Ok(Gather::Known);
         }
-        // A rejection may be lifted only by what somebody has told since.
-        let again = known.status == Status::Rejected && !gathered.states_after.is_empty();
+        // A rejection may be lifted only by what somebody has told since, or by what the event itself says.
+        let completed = completes(known, pdu);
+        let again =
+            known.status == Status::Rejected && (completed || !gathered.states_after.is_empty());
         if known.placement != Placement::Outlier && !again {
-            return Ok(Gather::Known);
+            return Ok(if completed {
+                Gather::Mangled(known.clone())
+            } else {
+                Gather::Known
+            });
+        }
+        if known.redacted_by.is_none() && is_whole_of(&known.pdu, pdu) {
+            pdu = &known.pdu;
         }
     }
-    let no = known.map(|known| known.no);
+    let no = known.as_ref().map(|known| known.no);
 
     let mut need = Need::default();
     let auth_events = auth_events_of(rooms, pdu).await?;
@@ -108,6 +125,7 @@ pub(super) async fn gather(
         rejection = rejection.or_else(|| other_create(pdu, own.as_deref()));
     }
     Ok(Gather::Found(Found {
+        pdu: pdu.clone(),
         no,
         prevs,
         forks,
@@ -150,7 +168,7 @@ pub(super) fn is_same(stored: &StoredEvent, room: RoomNo, pdu: &Pdu) -> bool {
 
 /// The auth events that an event names (and the create event that it implies) with whether each was
 /// rejected; or those that we don't have.
-async fn auth_events_of(
+pub(super) async fn auth_events_of(
     rooms: &Rooms,
     pdu: &Pdu,
 ) -> Result<Result<Vec<(Arc<Pdu>, bool)>, Vec<OwnedEventId>>> {

@@ -18,6 +18,7 @@ use ruma::{OwnedEventId, RoomId};
 use super::{
     gather::{allowed_by_auth_events, is_same, other_create, own_create},
     only,
+    restore::{completes, restore},
 };
 use crate::{
     Error, Rooms,
@@ -174,6 +175,7 @@ impl Storing<'_> {
             for (id, at) in ids.iter().zip(indexes) {
                 if let Some(event) = nos.get(id).and_then(|no| by_no.get(no)) {
                     self.stored_before(*at, event)?;
+                    self.complete_stored(*at, event).await?;
                 }
             }
         }
@@ -198,6 +200,20 @@ impl Storing<'_> {
             rejected,
             before: true,
         });
+        Ok(())
+    }
+
+    /// Gives a stored event the content that it came without, if what was given has it.
+    async fn complete_stored(&self, at: usize, event: &StoredEvent) -> Result<()> {
+        let given = (self.packed.text(at))
+            .filter(|text| text.json() != event.pdu.json() && event.status != Status::Rejected);
+        let Some(given) = given else {
+            return Ok(());
+        };
+        let given = given.parse().map_err(Error::Forbidden)?;
+        if is_same(event, self.room, &given) && completes(event, &given) {
+            restore(self.rooms, event, &given).await?;
+        }
         Ok(())
     }
 

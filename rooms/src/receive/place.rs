@@ -139,7 +139,7 @@ pub(super) async fn view_of(rooms: &Rooms, state: &Resolved, pdu: &Pdu) -> Resul
 /// have settled that already, by the ids' domains.
 ///
 /// The room's create event stays: without its content nobody could join any more.
-fn redacts(pdu: &Pdu, state: &View) -> Option<Redacts> {
+pub(super) fn redacts(pdu: &Pdu, state: &View) -> Option<Redacts> {
     let target = pdu.redacts()?.to_owned();
     if StateView::get(state, "m.room.create", "").is_some_and(|create| *create.event_id() == target)
     {

@@ -11,5 +11,6 @@ mod hostile;
 mod log;
 mod processes;
 mod redaction;
+mod restored;
 mod state;
 mod throughput;
