@@ -56,9 +56,10 @@ impl Incoming {
             return Ok(object.into());
         }
         let sent = as_sent::canonical_text(json, Numbers::AsSent)?;
-        // Larger than any event is: what its numbers are makes no difference.
+        // Escapes and spaces are gone: no event is so large, and its numbers are many.
         if sent.len() > 2 * MAX_BYTES {
-            return Ok(object.into());
+            let reason = format!("more than {} bytes", 2 * MAX_BYTES);
+            return Err(JsonError::Syntax(reason));
         }
         let (text, numbers) = LargeNumbers::take(&sent);
         Ok(Self {
