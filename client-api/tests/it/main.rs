@@ -13,6 +13,7 @@ mod doors;
 mod gaps;
 mod harness;
 mod http;
+mod mangled;
 mod profiles;
 mod push_rules;
 mod reading;

@@ -18,6 +18,7 @@ mod large;
 #[allow(dead_code, reason = "each attack takes what it needs of it")]
 mod mean;
 mod mean_events;
+mod mean_mangled;
 mod rooms;
 mod sender;
 mod support;
