@@ -8,7 +8,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use axum::body::{Body, Bytes};
 use http::{Method, Request, Response, StatusCode, header};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use rhizome_protocol::{canonical, sign::KeyPair};
+use rhizome_protocol::{
+    as_sent::{Numbers, canonical_text},
+    sign::KeyPair,
+};
 use ruma::{
     OwnedServerName, ServerName,
     api::{
@@ -16,7 +19,7 @@ use ruma::{
         path_builder::PathBuilder,
     },
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use thiserror::Error;
 
 use crate::{
@@ -25,7 +28,7 @@ use crate::{
     config::ConfigError,
     connect::Connections,
     refusal,
-    xmatrix::{Signed, canonical_text},
+    xmatrix::Signed,
 };
 
 /// What URLs would spell differently than targets may: it is encoded before the target gets signed.
@@ -441,11 +444,9 @@ where
     Ok((method, target, body))
 }
 
-/// The canonical form of a body of ours, which is what gets signed and sent.
+/// The canonical form of a body of ours, which is what gets signed and sent. Events in it stay what they are.
 pub(crate) fn canonical_body(body: &[u8]) -> Result<String, OutboundError> {
-    let object =
-        canonical::parse_object(body).map_err(|error| OutboundError::Request(error.to_string()))?;
-    Ok(canonical_text(&Value::Object(object)))
+    canonical_text(body, Numbers::AsRead).map_err(|error| OutboundError::Request(error.to_string()))
 }
 
 /// An error with its causes, which `reqwest` hides behind the first.

@@ -125,10 +125,16 @@ async fn one(fed: &Federation, event: &InboxEvent) -> Result<bool, Error> {
         }
         return Ok(false);
     }
+    let is_whole = pdu.is_whole();
     match gather::receive(fed, &event.origin, pdu).await {
         Ok(Outcome::Decided(outcome)) => {
             tracing::debug!(event = %event.event_id, ?outcome, "decided an event of the inbox");
-            store.inbox_done(&event.event_id).await?;
+            if is_whole {
+                store.inbox_done(&event.event_id).await?;
+            } else {
+                // The copy of another server may have the content that this one came without.
+                store.inbox_give_up(&event.event_id, &event.origin).await?;
+            }
             Ok(true)
         }
         Ok(Outcome::Undecided(need)) => {

@@ -1,13 +1,20 @@
 //! X-Matrix: every request between servers is signed by its origin
 //! (<https://spec.matrix.org/v1.19/server-server-api/#request-authentication>).
 //!
-//! What is signed is the canonical JSON of method, target, both names and the parsed body. The
+//! What is signed is the canonical JSON of method, target, both names and the body. The
 //! header may come in several spellings (quoted or not, spaces, one header per key); what must hold
 //! is: the destination is us, and one of the signatures verifies with a key that is valid now.
+//!
+//! Of the body only that is asked which makes it JSON: what is wrong with one event of a transaction must not
+//! cost the others.
 
 use axum::body::Bytes;
 use base64::Engine as _;
-use rhizome_protocol::{canonical, sign::KeyPair};
+use rhizome_protocol::{
+    as_sent::{self, Numbers},
+    canonical::{self, JsonError},
+    sign::KeyPair,
+};
 use ruma::{OwnedServerName, ServerName, api::federation::authentication::ServerSignatures};
 use serde_json::Value;
 
@@ -167,22 +174,43 @@ pub struct Signed<'a> {
 }
 
 impl<'a> Signed<'a> {
-    /// A request with a body; an empty body is no content.
+    /// A request with a body, in canonical form; an empty body is no content.
     ///
     /// # Errors
-    /// The body isn't an acceptable JSON object.
-    pub fn new(method: &'a str, uri: &'a str, body: &[u8]) -> Result<Self, canonical::JsonError> {
+    /// The body isn't a JSON object.
+    pub fn new(method: &'a str, uri: &'a str, body: &[u8]) -> Result<Self, JsonError> {
+        Self::read(method, uri, body, Numbers::AsSent)
+    }
+
+    /// What the sender of a request may have signed, the likeliest first: the very text, which nearly always is
+    /// canonical; its canonical form; and that with numbers written as they are read, by servers that read what
+    /// they send.
+    ///
+    /// The body isn't a JSON object where one of them is an error.
+    pub fn readings(
+        method: &'a str,
+        uri: &'a str,
+        body: &'a [u8],
+    ) -> impl Iterator<Item = Result<Self, JsonError>> {
+        let text = std::str::from_utf8(body).ok();
+        let text = text.filter(|text| !text.is_empty()).map(ToOwned::to_owned);
+        let as_it_came = text.map(|text| Ok(Self::canonical(method, uri, Some(text))));
+        let forms = [Numbers::AsSent, Numbers::AsRead];
+        let read = move |numbers| Self::read(method, uri, body, numbers);
+        as_it_came.into_iter().chain(forms.into_iter().map(read))
+    }
+
+    fn read(
+        method: &'a str,
+        uri: &'a str,
+        body: &[u8],
+        numbers: Numbers,
+    ) -> Result<Self, JsonError> {
         let content = match body {
             [] => None,
-            body => Some(canonical_text(&Value::Object(canonical::parse_object(
-                body,
-            )?))),
+            body => Some(as_sent::canonical_text(body, numbers)?),
         };
-        Ok(Self {
-            method,
-            uri,
-            content,
-        })
+        Ok(Self::canonical(method, uri, content))
     }
 
     /// A request whose body is canonical JSON already.
@@ -231,8 +259,7 @@ impl<'a> Signed<'a> {
     }
 }
 
-/// Canonical JSON, but lenient with numbers: a transaction may carry events of old room versions
-/// whose numbers have fractions, and one such event mustn't hold up the others.
+/// The canonical form of a value that we made or have parsed; lenient with numbers.
 pub(crate) fn canonical_text(value: &Value) -> String {
     fn write(value: &Value, out: &mut String) {
         match value {
@@ -277,7 +304,7 @@ impl Scheme<Federation> for ServerSignatures {
         fed: &Federation,
         request: &http::Request<Bytes>,
     ) -> Result<OwnedServerName, MatrixError> {
-        let headers = signatures(request.headers(), fed.server_name())?;
+        let mut headers = signatures(request.headers(), fed.server_name())?;
         let mut keys = Vec::new();
         for header in &headers {
             keys.push(fed.keys().current_key(&header.origin, &header.key_id).await);
@@ -292,12 +319,18 @@ impl Scheme<Federation> for ServerSignatures {
             .uri()
             .path_and_query()
             .map_or("/", http::uri::PathAndQuery::as_str);
-        let signed = Signed::new(request.method().as_str(), uri, request.body())
-            .map_err(|error| MatrixError::not_json(error.to_string()))?;
-        for (header, key) in headers.into_iter().zip(keys) {
-            if key.is_some_and(|public| header.verifies(&public, fed.server_name(), &signed)) {
-                fed.sender().seen(&header.origin);
-                return Ok(header.origin);
+        let by_one_of_them = |signed: &Signed<'_>| {
+            headers.iter().zip(&keys).any(|(header, key)| {
+                key.is_some_and(|public| header.verifies(&public, fed.server_name(), signed))
+            })
+        };
+        for signed in Signed::readings(request.method().as_str(), uri, request.body()) {
+            let signed = signed.map_err(|error| MatrixError::not_json(error.to_string()))?;
+            if by_one_of_them(&signed) {
+                // They are all of one origin.
+                let origin = headers.swap_remove(0).origin;
+                fed.sender().seen(&origin);
+                return Ok(origin);
             }
         }
         Err(MatrixError::unauthorized(
@@ -478,17 +511,50 @@ mod tests {
 
     #[test]
     fn the_signed_text_is_canonical() {
-        let signed = Signed::new(
-            "PUT",
-            "/_matrix/federation/v1/send/1?a=b%20c",
-            br#"{ "b": [1.5, 1e16, {"z": 1, "a": "\u00e9\u0000"}], "a": null }"#,
-        )
-        .unwrap();
+        let body = br#"{ "b": [1.5, 1e16, {"z": 1, "a": "\u00e9\u0000"}], "a": null }"#;
+        let uri = "/_matrix/federation/v1/send/1?a=b%20c";
+        let readings: Vec<String> = Signed::readings("PUT", uri, body)
+            .map(|signed| signed.unwrap().text(server_name!("o"), server_name!("d")))
+            .collect();
+        let expected = |content: &str| {
+            format!(
+                "{{\"content\":{content},\"destination\":\"d\",\"method\":\"PUT\",\"origin\":\"o\",\
+                 \"uri\":\"{uri}\"}}"
+            )
+        };
+        let with_number = |number: &str| {
+            let content = format!(r#"{{"a":null,"b":[1.5,{number},{{"a":"é\u0000","z":1}}]}}"#);
+            expected(&content)
+        };
+        let as_it_came = expected(std::str::from_utf8(body).unwrap());
         assert_eq!(
-            signed.text(server_name!("o"), server_name!("d")),
-            "{\"content\":{\"a\":null,\"b\":[1.5,1e+16,{\"a\":\"é\\u0000\",\"z\":1}]},\"destination\":\"d\",\
-             \"method\":\"PUT\",\"origin\":\"o\",\"uri\":\"/_matrix/federation/v1/send/1?a=b%20c\"}"
+            readings,
+            [as_it_came, with_number("1e16"), with_number("1e+16")]
         );
+        let without = Signed::readings("GET", uri, b"").next().unwrap().unwrap();
+        assert_eq!(without.into_content(), None);
+    }
+
+    /// What an event must not be is no matter of the request's signature.
+    #[test]
+    fn odd_events_are_signed_as_they_are() {
+        let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
+        for odd in [
+            &*deep,
+            "123456789012345678901234567890",
+            "1e400",
+            "\"\\ud800\"",
+            "-0.50",
+        ] {
+            let body = format!("{{\"pdus\":[{{\"a\":{odd}}}]}}");
+            let signed = Signed::new("PUT", "/", body.as_bytes()).unwrap();
+            assert_eq!(signed.into_content().unwrap(), body);
+        }
+        let twice = br#"{"pdus":[{"a":1,"a":2}]}"#;
+        assert!(Signed::new("PUT", "/", twice).is_ok());
+        for bad in [&b"[]"[..], b"1", b"{", b"{\"a\":\"\xff\"}"] {
+            assert!(Signed::new("PUT", "/", bad).is_err());
+        }
     }
 
     #[test]

@@ -5,10 +5,12 @@
 use libfuzzer_sys::fuzz_target;
 use rhizome_federation::xmatrix::Signed;
 use rhizome_protocol::{
-    RoomRules,
-    canonical::parse_object,
-    receive::{KeyLookup, Keys, servers_to_sign, verify},
+    Incoming, Membership, RoomRules,
+    receive::{KeyLookup, Keys, event_id, servers_to_sign, verify},
 };
+use serde_json::value::RawValue;
+
+const TARGET: &str = "/_matrix/federation/v1/send/1";
 
 struct AnyKey;
 
@@ -22,22 +24,40 @@ impl Keys for AnyKey {
     }
 }
 
+/// The texts of the events, as the server takes them out of the body.
+fn events(bytes: &[u8]) -> Vec<Box<RawValue>> {
+    let body: std::collections::BTreeMap<String, Box<RawValue>> =
+        serde_json::from_slice(bytes).unwrap_or_default();
+    let pdus = body.get("pdus").map_or("[]", |pdus| pdus.get());
+    serde_json::from_str(pdus).unwrap_or_default()
+}
+
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(signed) = Signed::new("PUT", "/_matrix/federation/v1/send/1", bytes) else {
+    let readings: Vec<_> = Signed::readings("PUT", TARGET, bytes).collect();
+    let Ok(signed) = Signed::new("PUT", TARGET, bytes) else {
         return;
     };
+    // No event makes the request around it unreadable.
+    assert!(readings.iter().all(Result::is_ok));
     let content = signed.into_content().unwrap_or_default();
-    let again = Signed::new("PUT", "/_matrix/federation/v1/send/1", content.as_bytes());
+    let again = Signed::new("PUT", TARGET, content.as_bytes());
     assert_eq!(again.unwrap().into_content().unwrap_or_default(), content);
-    let Ok(body) = parse_object(bytes) else {
-        return;
-    };
-    let pdus = body.get("pdus").and_then(|pdus| pdus.as_array());
-    let pdus = pdus.into_iter().flatten().take(50);
-    for pdu in pdus.filter_map(|pdu| pdu.as_object()) {
+    for raw in events(bytes).iter().take(50) {
+        let Ok(event) = Incoming::parse(raw.get().as_bytes()) else {
+            continue;
+        };
         for rules in RoomRules::supported() {
-            servers_to_sign(rules, pdu);
-            assert!(verify(rules, pdu.clone(), &AnyKey).is_err(), "nobody signed this");
+            servers_to_sign(rules, &event);
+            let id = event_id(rules, &event);
+            let Ok(pdu) = verify(rules, event.clone(), &AnyKey) else {
+                continue;
+            };
+            assert_eq!(id.as_deref(), Some(pdu.event_id()));
+            // Nobody signed this, so it must still say what excuses that.
+            assert_eq!(pdu.membership(), Some(Membership::Invite));
+            assert!(pdu.content()["third_party_invite"].is_object());
+            let again = Incoming::parse(pdu.json().as_bytes()).unwrap();
+            assert_eq!(verify(rules, again, &AnyKey), Ok(pdu));
         }
     }
 });

@@ -2,9 +2,11 @@
 //!
 //! Parsing and writing recurse at most [`MAX_DEPTH`] levels deep, whatever a stranger sends.
 
-use std::fmt::Write as _;
+use std::{cell::Cell, fmt::Write as _};
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::{Number, Value};
 
 use crate::{Object, RoomRules};
@@ -37,12 +39,31 @@ pub enum JsonError {
 /// Numbers may be of any form here; [`to_canonical`] is strict about them. The error says what is wrong
 /// and where.
 pub fn parse_object(bytes: &[u8]) -> Result<Object, JsonError> {
+    read_object(bytes, &Reading::default())
+}
+
+/// [`parse_object`], with what `reading` lets pass and notes.
+pub(crate) fn read_object(bytes: &[u8], reading: &Reading) -> Result<Object, JsonError> {
     let syntax = |error: serde_json::Error| JsonError::Syntax(error.to_string());
     let mut parser = serde_json::Deserializer::from_slice(bytes);
-    let object = ObjectSeed.deserialize(&mut parser).map_err(syntax)?;
+    let object = ObjectSeed { reading }
+        .deserialize(&mut parser)
+        .map_err(syntax)?;
     parser.end().map_err(syntax)?;
     Ok(object)
 }
+
+/// How an object is read, and what was seen in it.
+#[derive(Debug, Default)]
+pub(crate) struct Reading {
+    /// What is nested too deep becomes `null`; otherwise it is an error.
+    pub(crate) prune: bool,
+    /// A number lay beyond what 64 bits hold.
+    pub(crate) large_number: Cell<bool>,
+}
+
+/// From this magnitude on a number may be an integer of more than 64 bits.
+const LARGE: f64 = 9_223_372_036_854_775_808.0;
 
 /// The canonical form of `object`: sorted keys, shortest escapes, no spaces, integers only.
 ///
@@ -265,6 +286,12 @@ fn whole(float: f64) -> Option<i64> {
 
 fn write_string(out: &mut String, text: &str) {
     out.push('"');
+    push_escaped(out, text);
+    out.push('"');
+}
+
+/// Writes the inside of a string.
+pub(crate) fn push_escaped(out: &mut String, text: &str) {
     let mut written = 0;
     for (at, byte) in text.bytes().enumerate() {
         let escape = match byte {
@@ -287,13 +314,14 @@ fn write_string(out: &mut String, text: &str) {
         }
     }
     out.push_str(&text[written..]);
-    out.push('"');
 }
 
 /// Reads one object at level 1.
-struct ObjectSeed;
+struct ObjectSeed<'a> {
+    reading: &'a Reading,
+}
 
-impl<'de> DeserializeSeed<'de> for ObjectSeed {
+impl<'de> DeserializeSeed<'de> for ObjectSeed<'_> {
     type Value = Object;
 
     fn deserialize<D: Deserializer<'de>>(self, parser: D) -> Result<Object, D::Error> {
@@ -301,7 +329,7 @@ impl<'de> DeserializeSeed<'de> for ObjectSeed {
     }
 }
 
-impl<'de> Visitor<'de> for ObjectSeed {
+impl<'de> Visitor<'de> for ObjectSeed<'_> {
     type Value = Object;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -309,16 +337,31 @@ impl<'de> Visitor<'de> for ObjectSeed {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object, A::Error> {
-        read_map(map, 1)
+        read_map(map, self.reading, 1)
     }
 }
 
 /// Reads any value; `depth` is the level of what contains it.
-struct ValueSeed {
+#[derive(Clone, Copy)]
+struct ValueSeed<'a> {
+    reading: &'a Reading,
     depth: usize,
 }
 
-impl<'de> DeserializeSeed<'de> for ValueSeed {
+impl ValueSeed<'_> {
+    /// The level of what is read here, which holds others. `None`: it is left out.
+    fn deeper<E: serde::de::Error>(&self) -> Result<Option<usize>, E> {
+        if self.depth < MAX_DEPTH {
+            return Ok(Some(self.depth + 1));
+        }
+        if self.reading.prune {
+            return Ok(None);
+        }
+        Err(E::custom(JsonError::TooDeep))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for ValueSeed<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, parser: D) -> Result<Value, D::Error> {
@@ -326,7 +369,7 @@ impl<'de> DeserializeSeed<'de> for ValueSeed {
     }
 }
 
-impl<'de> Visitor<'de> for ValueSeed {
+impl<'de> Visitor<'de> for ValueSeed<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -350,6 +393,9 @@ impl<'de> Visitor<'de> for ValueSeed {
     }
 
     fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        if value.abs() >= LARGE {
+            self.reading.large_number.set(true);
+        }
         Ok(value.into())
     }
 
@@ -362,37 +408,73 @@ impl<'de> Visitor<'de> for ValueSeed {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let depth = deeper::<A::Error>(self.depth)?;
+        let reading = self.reading;
+        let Some(depth) = self.deeper()? else {
+            // Skipping doesn't recurse.
+            while seq.next_element::<IgnoredAny>()?.is_some() {}
+            return Ok(Value::Null);
+        };
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(ValueSeed { depth })? {
+        while let Some(item) = seq.next_element_seed(ValueSeed { reading, depth })? {
             items.push(item);
         }
         Ok(Value::Array(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
-        read_map(map, deeper::<A::Error>(self.depth)?).map(Value::Object)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let Some(depth) = self.deeper()? else {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(Value::Null);
+        };
+        read_map(map, self.reading, depth).map(Value::Object)
     }
 }
 
-fn deeper<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
-    if depth >= MAX_DEPTH {
-        return Err(E::custom(JsonError::TooDeep));
-    }
-    Ok(depth + 1)
-}
-
-fn read_map<'de, A: MapAccess<'de>>(mut map: A, depth: usize) -> Result<Object, A::Error> {
+fn read_map<'de, A: MapAccess<'de>>(
+    mut map: A,
+    reading: &Reading,
+    depth: usize,
+) -> Result<Object, A::Error> {
     let mut object = Object::new();
     while let Some(key) = map.next_key::<String>()? {
         if object.contains_key(&key) {
             let shown: String = key.chars().take(64).collect();
             return Err(A::Error::custom(format_args!("duplicate key {shown:?}")));
         }
-        let value = map.next_value_seed(ValueSeed { depth })?;
+        let value = map.next_value_seed(ValueSeed { reading, depth })?;
         object.insert(key, value);
     }
     Ok(object)
+}
+
+/// Objects that have a canonical form.
+#[cfg(test)]
+pub(crate) mod strategy {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::{MAX_INT, Object};
+
+    pub(crate) fn object() -> impl Strategy<Value = Object> {
+        prop::collection::hash_map(any::<String>(), value(), 0..8)
+            .prop_map(|map| map.into_iter().collect())
+    }
+
+    fn value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            (-MAX_INT..=MAX_INT).prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::hash_map(any::<String>(), inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
 }
 
 #[cfg(test)]
@@ -572,22 +654,6 @@ mod tests {
         );
     }
 
-    fn value() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            (-MAX_INT..=MAX_INT).prop_map(Value::from),
-            any::<String>().prop_map(Value::from),
-        ];
-        leaf.prop_recursive(4, 32, 6, |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-                prop::collection::hash_map(any::<String>(), inner, 0..6)
-                    .prop_map(|map| Value::Object(map.into_iter().collect())),
-            ]
-        })
-    }
-
     fn keys_sorted(value: &Value) -> bool {
         match value {
             Value::Array(items) => items.iter().all(keys_sorted),
@@ -626,8 +692,7 @@ mod tests {
         }
 
         #[test]
-        fn canonical_form_is_a_fixed_point_and_loses_nothing(map in prop::collection::hash_map(any::<String>(), value(), 0..8)) {
-            let object: Object = map.into_iter().collect();
+        fn canonical_form_is_a_fixed_point_and_loses_nothing(object in strategy::object()) {
             let once = to_canonical(&object).unwrap();
             let again = parse_object(once.as_bytes()).unwrap();
             prop_assert_eq!(&again, &object);

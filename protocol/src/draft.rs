@@ -140,7 +140,7 @@ pub fn finish(
     let signed = redact::signed_text(rules, &object).map_err(json_error)?;
     let signature = key.sign(signed.as_bytes());
     add_signature(&mut object, server, key, &signature).map_err(json_error)?;
-    Pdu::assemble(rules, object, Limits::Bytes, Some(&signed))
+    Pdu::assemble(rules, object.into(), Limits::Bytes, Some(&signed))
 }
 
 #[cfg(test)]

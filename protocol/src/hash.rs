@@ -54,14 +54,25 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
+/// The content hash that an event names.
+pub(crate) fn claimed(object: &Object) -> Option<Vec<u8>> {
+    let hash = object.get("hashes")?.get("sha256")?.as_str()?;
+    from_base64(hash)
+}
+
 /// SHA-256 over the canonical event without `unsigned`, `signatures`, `hashes` (server-server
 /// "Calculating the content hash for an event").
 pub fn content_hash(rules: &RoomRules, object: &Object) -> Result<[u8; 32], JsonError> {
+    Ok(sha256(hashed_text(rules, object)?.as_bytes()))
+}
+
+/// The text that [`content_hash`] is of.
+pub(crate) fn hashed_text(rules: &RoomRules, object: &Object) -> Result<String, JsonError> {
     let mut text = String::with_capacity(512);
     write_object(&mut text, object, Numbers::of(rules), 1, |key| {
         !matches!(key, "unsigned" | "signatures" | "hashes")
     })?;
-    Ok(sha256(text.as_bytes()))
+    Ok(text)
 }
 
 /// SHA-256 over the redacted canonical event without `signatures` and `unsigned` (server-server

@@ -6,7 +6,7 @@
 //!
 //! The life of a PDU that another server sent:
 //!
-//! 1. [`canonical::parse_object`] reads bytes from a stranger into a bounded JSON object.
+//! 1. [`Incoming::parse`] reads bytes from a stranger into a bounded JSON object.
 //! 2. [`receive::verify`] checks format, signatures and content hash and gives a [`Pdu`].
 //! 3. [`auth::check_auth_events`] looks at the auth events that it names.
 //! 4. [`auth::authorize`] decides against a state; [`resolve::resolve`] makes that state from forks.
@@ -16,12 +16,14 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod as_sent;
 pub mod auth;
 pub mod canonical;
 pub mod content;
 pub mod draft;
 pub mod explain;
 pub mod hash;
+pub mod incoming;
 pub mod pdu;
 pub mod power;
 pub mod receive;
@@ -34,6 +36,7 @@ pub mod sign;
 pub mod visibility;
 
 pub use content::Membership;
+pub use incoming::Incoming;
 pub use pdu::Pdu;
 pub use reject::Rejection;
 pub use rules::RoomRules;

@@ -6,7 +6,7 @@ use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use serde_json::Value;
 
 use crate::{
-    Membership, Object, Rejection, RoomRules,
+    Incoming, Membership, Object, Rejection, RoomRules,
     canonical::{self, JsonError},
     content::text,
     hash::{self, ReferenceHash},
@@ -72,19 +72,25 @@ pub(crate) enum Limits {
     Trusted,
 }
 
+impl Limits {
+    /// For events that others made.
+    pub(crate) fn of_strangers(rules: &RoomRules) -> Self {
+        if rules.format.limits_in_bytes {
+            Self::Bytes
+        } else {
+            Self::CodePoints
+        }
+    }
+}
+
 impl Pdu {
     /// Checks the format and limits of a received event and computes its id. `unsigned` is dropped; hashes
     /// and signatures are not verified: [`crate::receive::verify`] does.
     ///
     /// An `event_id` in an event whose id is its hash stays in [`Pdu::json`] (its hashes cover it), but
     /// means nothing.
-    pub fn parse(rules: &'static RoomRules, object: Object) -> Result<Self, Rejection> {
-        let limits = if rules.format.limits_in_bytes {
-            Limits::Bytes
-        } else {
-            Limits::CodePoints
-        };
-        Self::assemble(rules, object, limits, None)
+    pub fn parse(rules: &'static RoomRules, event: impl Into<Incoming>) -> Result<Self, Rejection> {
+        Self::assemble(rules, event.into(), Limits::of_strangers(rules), None)
     }
 
     /// An event from our own database: `json` is what [`Pdu::json`] gave. No limits are checked.
@@ -103,13 +109,18 @@ impl Pdu {
     /// caller has it already.
     pub(crate) fn assemble(
         rules: &'static RoomRules,
-        mut object: Object,
+        event: Incoming,
         limits: Limits,
         signed: Option<&str>,
     ) -> Result<Self, Rejection> {
+        let Incoming {
+            mut object,
+            numbers,
+        } = event;
         object.remove("unsigned");
         check_shape(&object)?;
         let json = canonical::to_canonical_of(rules, &object).map_err(json_error)?;
+        let json = numbers.restore(json);
         if json.len() > MAX_BYTES {
             return Err(size_error(format!(
                 "the event has {} bytes, more than {MAX_BYTES}",
@@ -118,12 +129,15 @@ impl Pdu {
         }
         let event_id = match signed {
             Some(signed) => event_id(rules, &object, signed)?,
-            None => event_id(
-                rules,
-                &object,
-                &redact::signed_text(rules, &object).map_err(json_error)?,
-            )?,
+            None => {
+                let signed = redact::signed_text(rules, &object).map_err(json_error)?;
+                event_id(rules, &object, &numbers.restore(signed))?
+            }
         };
+        if !numbers.is_empty() {
+            // What stood for them is nothing to read.
+            return Self::from_stored(rules, event_id, json.into());
+        }
         Self::extract(rules, object, limits, event_id, json.into())
     }
 
@@ -308,25 +322,38 @@ impl Pdu {
 
     /// The reference hash, the same before and after a redaction. In v3 and later the event id says it.
     pub fn reference_hash(&self) -> Option<ReferenceHash> {
-        let object: Object = serde_json::from_str(&self.json).ok()?;
-        hash::reference_hash(self.rules, &object).ok()
+        let event = Incoming::parse(self.json.as_bytes()).ok()?;
+        let signed = redact::signed_text(self.rules, &event).ok()?;
+        Some(hash::sha256(event.numbers.restore(signed).as_bytes()))
+    }
+
+    /// Whether its content is what its hash says. Of an event that came otherwise we have the redacted form.
+    pub fn is_whole(&self) -> bool {
+        let holds = || {
+            let event = Incoming::parse(self.json.as_bytes()).ok()?;
+            let hashed = hash::hashed_text(self.rules, &event).ok()?;
+            let hash = hash::sha256(event.numbers.restore(hashed).as_bytes());
+            Some(hash::claimed(&event)? == hash)
+        };
+        holds().unwrap_or(false)
     }
 
     /// The redacted form, with the same event id.
     #[must_use]
     pub fn redacted(&self) -> Self {
         let redact = || {
-            let mut object: Object = serde_json::from_str(&self.json).ok()?;
+            let Incoming {
+                mut object,
+                numbers,
+            } = Incoming::parse(self.json.as_bytes()).ok()?;
             redact::redact(self.rules, &mut object);
             let json = canonical::to_canonical_of(self.rules, &object).ok()?;
-            Self::extract(
-                self.rules,
-                object,
-                Limits::Trusted,
-                self.event_id.clone(),
-                json.into(),
-            )
-            .ok()
+            let json = numbers.restore(json);
+            let event_id = self.event_id.clone();
+            if !numbers.is_empty() {
+                return Self::from_stored(self.rules, event_id, json.into()).ok();
+            }
+            Self::extract(self.rules, object, Limits::Trusted, event_id, json.into()).ok()
         };
         // Redaction keeps every field that `extract` demands and only makes the text shorter, so it can't
         // fail on text that `extract` has read before; without it, no content is the safe answer.
@@ -371,7 +398,11 @@ fn check_shape(object: &Object) -> Result<(), Rejection> {
 }
 
 /// The event's id: chosen by its server, or made of the hash of `signed`.
-fn event_id(rules: &RoomRules, object: &Object, signed: &str) -> Result<OwnedEventId, Rejection> {
+pub(crate) fn event_id(
+    rules: &RoomRules,
+    object: &Object,
+    signed: &str,
+) -> Result<OwnedEventId, Rejection> {
     let hash = || hash::sha256(signed.as_bytes());
     let id = match rules.format.event_id {
         EventIdFormat::Explicit => text(object, "event_id")

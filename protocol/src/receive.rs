@@ -1,10 +1,10 @@
 //! The checks on a received PDU that need no room (server-server "Checks performed on receipt of a PDU", 1–3).
 
-use ruma::{EventId, OwnedServerName, ServerName, UserId};
+use ruma::{EventId, OwnedEventId, OwnedServerName, ServerName, UserId};
 use serde_json::Value;
 
 use crate::{
-    Membership, Object, Pdu, Rejection, RoomRules,
+    Incoming, Membership, Object, Pdu, Rejection, RoomRules,
     content::text,
     hash,
     pdu::{Limits, format_error, json_error},
@@ -54,30 +54,35 @@ impl From<Rejection> for Refusal {
 /// Checks format (1), signatures (2) and content hash (3). An event whose content hash differs comes back redacted.
 pub fn verify(
     rules: &'static RoomRules,
-    mut object: Object,
+    event: impl Into<Incoming>,
     keys: &impl Keys,
 ) -> Result<Pdu, Refusal> {
-    object.remove("unsigned");
+    let mut event: Incoming = event.into();
+    event.object.remove("unsigned");
     // The text before anything else is known is bounded by what the transport let through.
-    let signed = redact::signed_text(rules, &object).map_err(json_error)?;
+    let signed = redact::signed_text(rules, &event).map_err(json_error)?;
+    let signed = event.numbers.restore(signed);
     // Taking the event apart moves its content, so its hash is taken first.
-    let content_hash = hash::content_hash(rules, &object).map_err(json_error)?;
-    let claimed_hash = claimed_hash(&object)?;
-    let servers = servers_to_sign(rules, &object);
-    let signatures = object.get("signatures").cloned();
+    let hashed = hash::hashed_text(rules, &event).map_err(json_error)?;
+    let content_hash = hash::sha256(event.numbers.restore(hashed).as_bytes());
+    let claimed_hash = hash::claimed(&event)
+        .ok_or_else(|| format_error("`hashes` must hold `sha256` in base64"))?;
+    let signatures = event.get("signatures").cloned();
 
     // 1. The format.
-    let limits = if rules.format.limits_in_bytes {
-        Limits::Bytes
-    } else {
-        Limits::CodePoints
-    };
-    let pdu = Pdu::assemble(rules, object, limits, Some(&signed))?;
+    let pdu = Pdu::assemble(rules, event, Limits::of_strangers(rules), Some(&signed))?;
     check_authoriser(&pdu)?;
+
+    // 3. The content hash. It goes first: whose signatures are needed depends on what is kept of the event.
+    let pdu = if claimed_hash == content_hash {
+        pdu
+    } else {
+        pdu.redacted()
+    };
 
     // 2. The signatures.
     let mut needed = Vec::new();
-    for server in servers {
+    for server in must_sign(&pdu) {
         check_signatures(
             &pdu,
             &server,
@@ -90,49 +95,59 @@ pub fn verify(
     if !needed.is_empty() {
         return Err(Refusal::NeedKeys(needed));
     }
-
-    // 3. The content hash.
-    Ok(if claimed_hash == content_hash {
-        pdu
-    } else {
-        pdu.redacted()
-    })
+    Ok(pdu)
 }
 
-/// The servers whose signatures an event needs: the sender's (unless it is an invite that comes of a
-/// third-party invite), that of `join_authorised_via_users_server` (auth rule 5.2), and in v1 and v2 the
-/// event id's. Names that aren't valid are left out; [`verify`] refuses such events.
-pub fn servers_to_sign(rules: &RoomRules, pdu: &Object) -> Vec<OwnedServerName> {
-    let mut servers = Vec::with_capacity(2);
-    let mut add = |server: Option<OwnedServerName>| {
-        if let Some(server) = server
-            && !servers.contains(&server)
-        {
-            servers.push(server);
-        }
-    };
-    let empty = Object::new();
-    let content = pdu
-        .get("content")
-        .and_then(Value::as_object)
-        .unwrap_or(&empty);
-    let is_member = text(pdu, "type") == Some("m.room.member");
+/// The servers whose signatures an event needs, as it is kept: the sender's (unless it is an invite that
+/// comes of a third-party invite), that of `join_authorised_via_users_server` (auth rule 5.2), and in v1 and
+/// v2 the event id's.
+fn must_sign(pdu: &Pdu) -> Vec<OwnedServerName> {
+    let content = pdu.content();
+    let is_member = pdu.kind() == "m.room.member";
+    // What makes auth rule 5.4.1 ask for the signature of the third party instead.
     let third_party = is_member
-        && Membership::of(content) == Some(Membership::Invite)
+        && pdu.membership() == Some(Membership::Invite)
         && content
             .get("third_party_invite")
             .is_some_and(Value::is_object);
-    if !third_party {
-        add(text(pdu, "sender").and_then(server_of));
+    let sender = (!third_party).then(|| pdu.sender().server_name().to_owned());
+    let authoriser = (is_member && pdu.rules().auth.restricted)
+        .then(|| text(content, "join_authorised_via_users_server").and_then(server_of));
+    let explicit = pdu.rules().format.event_id == EventIdFormat::Explicit;
+    let of_id = explicit.then(|| pdu.event_id().server_name().map(ToOwned::to_owned));
+    each_once([sender, authoriser.flatten(), of_id.flatten()])
+}
+
+/// The servers whose signatures an event may need, so that their keys can be fetched: whether it needs the
+/// sender's can't be told before its hash is known. Names that aren't valid are left out; [`verify`] refuses such
+/// events.
+pub fn servers_to_sign(rules: &RoomRules, event: &Object) -> Vec<OwnedServerName> {
+    let sender = text(event, "sender").and_then(server_of);
+    let content = event.get("content").and_then(Value::as_object);
+    let authoriser = content
+        .filter(|_| rules.auth.restricted && text(event, "type") == Some("m.room.member"))
+        .and_then(|content| text(content, "join_authorised_via_users_server"));
+    let of_id = text(event, "event_id")
+        .filter(|_| rules.format.event_id == EventIdFormat::Explicit)
+        .and_then(|id| EventId::parse(id).ok())
+        .and_then(|id| id.server_name().map(ToOwned::to_owned));
+    each_once([sender, authoriser.and_then(server_of), of_id])
+}
+
+fn each_once(servers: [Option<OwnedServerName>; 3]) -> Vec<OwnedServerName> {
+    let mut once = Vec::with_capacity(2);
+    for server in servers.into_iter().flatten() {
+        if !once.contains(&server) {
+            once.push(server);
+        }
     }
-    if is_member && rules.auth.restricted {
-        add(text(content, "join_authorised_via_users_server").and_then(server_of));
-    }
-    if rules.format.event_id == EventIdFormat::Explicit {
-        let id = text(pdu, "event_id").and_then(|id| EventId::parse(id).ok());
-        add(id.and_then(|id| id.server_name().map(ToOwned::to_owned)));
-    }
-    servers
+    once
+}
+
+/// The id that an event has, whatever else is wrong with it: for naming what was refused.
+pub fn event_id(rules: &RoomRules, event: &Incoming) -> Option<OwnedEventId> {
+    let signed = redact::signed_text(rules, event).ok()?;
+    crate::pdu::event_id(rules, event, &event.numbers.restore(signed)).ok()
 }
 
 /// The time at which the keys that signed an event made at `origin_server_ts` must have been valid: any
@@ -163,15 +178,6 @@ fn check_authoriser(pdu: &Pdu) -> Result<(), Rejection> {
         )),
         _ => Ok(()),
     }
-}
-
-fn claimed_hash(object: &Object) -> Result<Vec<u8>, Rejection> {
-    let hash = object
-        .get("hashes")
-        .and_then(|hashes| hashes.get("sha256"))
-        .and_then(Value::as_str);
-    hash.and_then(hash::from_base64)
-        .ok_or_else(|| format_error("`hashes` must hold `sha256` in base64"))
 }
 
 /// Whether `server` signed the event: all of its signatures with known valid keys hold, and there is one.
@@ -426,14 +432,38 @@ mod tests {
         }
     }
 
+    /// An invite without its sender's signature stands only as what it was: one of a third party.
     #[test]
     fn third_party_invites_may_come_from_elsewhere() {
         let invite = json!({"membership": "invite", "third_party_invite": {"signed": {}}});
-        assert!(servers_to_sign(rules(), &unsigned("m.room.member", &invite)).is_empty());
-        assert_eq!(
-            servers_to_sign(rules(), &unsigned("x", &invite)),
-            ["one.org"]
-        );
+        for rules in RoomRules::supported() {
+            let explicit = rules.format.event_id == EventIdFormat::Explicit;
+            let ring = Ring::default().with("two.org", &key("bb"));
+            // Signed by whoever chose the id where that is a question.
+            let made = |kind: &str| {
+                let mut event = unsigned(kind, &invite);
+                event.insert("event_id".into(), json!("$x:two.org"));
+                hash_and_sign_pdu(rules, &mut event, server_name!("two.org"), &key("bb")).unwrap();
+                event
+            };
+            let event = made("m.room.member");
+            let asked = servers_to_sign(rules, &event);
+            assert_eq!(asked.len(), 1 + usize::from(explicit));
+            let pdu = verify(rules, event.clone(), &ring).unwrap();
+            assert!(pdu.content().contains_key("third_party_invite"));
+            assert!(invalid(verify(rules, made("x"), &ring)).contains("one.org has not signed"));
+
+            let mut mangled = event;
+            mangled["content"]["reason"] = json!("because");
+            match verify(rules, mangled, &ring) {
+                // What is kept must still say that it is such an invite.
+                Ok(pdu) => assert!(pdu.content()["third_party_invite"].is_object()),
+                refused => {
+                    assert!(!rules.redaction.keep_third_party_signed);
+                    assert!(invalid(refused).contains("one.org has not signed"));
+                }
+            }
+        }
     }
 
     #[test]

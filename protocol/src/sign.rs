@@ -5,8 +5,8 @@ use ruma::ServerName;
 use serde_json::Value;
 
 use crate::{
-    Object, Pdu, Rejection, RoomRules,
-    canonical::{JsonError, Numbers, parse_object, write_object},
+    Incoming, Object, Pdu, Rejection, RoomRules,
+    canonical::{JsonError, Numbers, write_object},
     hash, redact,
 };
 
@@ -181,9 +181,11 @@ pub fn sign_pdu(
 /// The same event with our signature added.
 pub fn countersign(pdu: &Pdu, server: &ServerName, key: &KeyPair) -> Result<Pdu, Rejection> {
     let invalid = |error: JsonError| Rejection::new("PDU format", error.to_string());
-    let mut object = parse_object(pdu.json().as_bytes()).map_err(invalid)?;
-    sign_pdu(pdu.rules(), &mut object, server, key).map_err(invalid)?;
-    Pdu::parse(pdu.rules(), object)
+    let mut event = Incoming::parse(pdu.json().as_bytes()).map_err(invalid)?;
+    let signed = redact::signed_text(pdu.rules(), &event).map_err(invalid)?;
+    let signature = key.sign(event.numbers.restore(signed).as_bytes());
+    add_signature(&mut event.object, server, key, &signature).map_err(invalid)?;
+    Pdu::parse(pdu.rules(), event)
 }
 
 pub(crate) fn add_signature(

@@ -254,6 +254,10 @@ pub(crate) struct Text {
 }
 
 impl Text {
+    pub(crate) fn json(&self) -> &Arc<str> {
+        &self.json
+    }
+
     /// The event, parsed again.
     pub(crate) fn parse(self) -> Result<Arc<Pdu>, Rejection> {
         Pdu::from_stored(self.rules, self.id, self.json).map(Arc::new)

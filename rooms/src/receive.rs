@@ -10,13 +10,15 @@
 //! 5. an accepted event joins the forward extremities, and their resolution is the new current state;
 //! 6. all of it is one commit, conditional on the state version; if that moved, again from 4.
 //!
-//! A rejected or soft-failed event is stored with the reason, and later events may descend from it.
+//! A rejected or soft-failed event is stored with the reason, and later events may descend from it. One whose
+//! content was not what its hash says came to us redacted; a whole copy takes its place (`restore`).
 
 mod backfill;
 mod decide;
 mod gather;
 mod outliers;
 mod place;
+mod restore;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -131,9 +133,15 @@ async fn admit_once(
     }
     let found = match gather::gather(rooms, &head, pdu, gathered).await? {
         Gather::Known => return Ok(Some(Received::Known)),
+        Gather::Mangled(stored) => {
+            restore::restore(rooms, &stored, pdu).await?;
+            return Ok(Some(Received::Known));
+        }
         Gather::Need(need) => return Ok(Some(Received::Need(need))),
         Gather::Found(found) => found,
     };
+    // The copy that came may be mangled where we have the whole one.
+    let pdu = &found.pdu.clone();
     let placed = match place::place(rooms, &head, pdu, found, how).await? {
         Ok(placed) => placed,
         Err(refused) => {

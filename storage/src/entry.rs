@@ -128,6 +128,13 @@ pub enum EntryKind {
         /// Whose.
         user: UserNo,
     },
+    /// An event got the content that it had come without.
+    Restored {
+        /// Its room.
+        room: RoomNo,
+        /// Which.
+        event: EventNo,
+    },
     /// Access tokens have ended.
     TokenRevoked {
         /// Whose.
@@ -146,7 +153,10 @@ impl Entry {
             | EntryKind::Invite { room, .. } => Some(*room),
             EntryKind::Receipt(receipt) => Some(receipt.room),
             EntryKind::AccountData(data) => data.room,
-            EntryKind::DeviceList { .. } | EntryKind::TokenRevoked { .. } => None,
+            // Whom it concerns in the room, a change of its state tells.
+            EntryKind::Restored { .. }
+            | EntryKind::DeviceList { .. }
+            | EntryKind::TokenRevoked { .. } => None,
         }
     }
 
@@ -159,7 +169,7 @@ impl Entry {
             EntryKind::Invite { user, .. }
             | EntryKind::DeviceList { user }
             | EntryKind::TokenRevoked { user, .. } => Some(*user),
-            EntryKind::Event { .. } | EntryKind::Receipt(_) => None,
+            EntryKind::Event { .. } | EntryKind::Restored { .. } | EntryKind::Receipt(_) => None,
         }
     }
 }

@@ -109,6 +109,6 @@ pub use store::{OpenError, Store};
 pub use tail::Interest;
 pub use tokens::{NewLogin, NewTokens, Token};
 pub use write::{
-    CommitError, Committed, CurrentState, Fact, NewEvent, NewRoom, Placement, Redacts, RoomWrite,
-    StateChange, Status, TxnKey, WriteSet,
+    CommitError, Committed, CurrentState, Fact, NewEvent, NewRoom, Placement, Redacts, Restored,
+    RoomWrite, StateChange, Status, TxnKey, WriteSet,
 };

@@ -148,6 +148,16 @@ impl Store {
             })
             .collect();
         let mut redacted = Vec::new();
+        let restored = restored(entries);
+        if !restored.is_empty() {
+            let events = self.reload_events(&restored).await?;
+            redacted.extend(
+                events
+                    .iter()
+                    .filter_map(|event| event.pdu.redacts())
+                    .map(ToOwned::to_owned),
+            );
+        }
         for entry in entries {
             match &entry.kind {
                 EntryKind::Event { room, event } => {
@@ -173,7 +183,8 @@ impl Store {
                     }
                 }
                 EntryKind::Invite { user, .. } => caches.memberships.remove(user),
-                EntryKind::Receipt(_)
+                EntryKind::Restored { .. }
+                | EntryKind::Receipt(_)
                 | EntryKind::AccountData(_)
                 | EntryKind::DeviceList { .. }
                 | EntryKind::TokenRevoked { .. } => {}
@@ -275,6 +286,16 @@ const ACCOUNT_DATA: i64 = 4;
 const INVITE: i64 = 5;
 const DEVICE_LIST: i64 = 6;
 const REVOCATION: i64 = 7;
+const RESTORED: i64 = 8;
+
+/// The events that these entries say have got their content.
+fn restored(entries: &[Arc<Entry>]) -> Vec<EventNo> {
+    let restored = entries.iter().filter_map(|entry| match entry.kind {
+        EntryKind::Restored { event, .. } => Some(event),
+        _ => None,
+    });
+    restored.collect()
+}
 
 /// (kind, position, and what this kind needs) of every table that has positions.
 const READ: &str = "\
@@ -294,7 +315,9 @@ const READ: &str = "\
     UNION ALL SELECT 6, pos, user_no, NULL, NULL, NULL, NULL, NULL, NULL \
     FROM device_list WHERE pos > $1 AND pos <= $2 \
     UNION ALL SELECT 7, pos, user_no, NULL, NULL, NULL, NULL, NULL, device \
-    FROM revocation WHERE pos > $1 AND pos <= $2\
+    FROM revocation WHERE pos > $1 AND pos <= $2 \
+    UNION ALL SELECT 8, pos, room, event, NULL, NULL, NULL, NULL, NULL \
+    FROM restored WHERE pos > $1 AND pos <= $2\
     ) AS entries ORDER BY pos";
 
 /// What the entries of one page refer to.
@@ -339,6 +362,10 @@ impl Details {
             REVOCATION => Some(EntryKind::TokenRevoked {
                 user: UserNo(row.int(2)?),
                 device: row.text_opt(8)?.map(Into::into),
+            }),
+            RESTORED => Some(EntryKind::Restored {
+                room: RoomNo(row.int(2)?),
+                event: EventNo(row.int(3)?),
             }),
             kind => return Err(crate::Error::broken(format!("log entry of kind {kind}"))),
         })

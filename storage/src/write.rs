@@ -33,6 +33,8 @@ pub struct RoomWrite {
     pub follows: Option<OwnedEventId>,
     /// In the order in which they get their positions, parents first.
     pub events: Vec<NewEvent>,
+    /// Stored events that get the content which they came without.
+    pub restored: Vec<Restored>,
     /// Snapshots that `events` or `current` refer to.
     pub snapshots: Vec<NewSnapshot>,
     /// The new current state; bumps the state version.
@@ -72,7 +74,7 @@ pub struct NewRoom {
 }
 
 /// An event to store. If its id is stored already as an outlier or as rejected, with the same
-/// number, it takes that row's place; if with another number, or accepted, the write set is refused
+/// number, it takes that row's place, its text too unless that is redacted; if with another number, or accepted, the write set is refused
 /// ([`CommitError::DuplicateEvent`]).
 #[derive(Debug, Clone)]
 pub struct NewEvent {
@@ -139,6 +141,22 @@ impl NewEvent {
     pub(crate) fn is_live(&self) -> bool {
         self.status == Status::Accepted && self.placement == Placement::Live
     }
+}
+
+/// The whole form of an event that is stored without its content, because of that another came with it first. The
+/// event keeps its number, its place and the states around it, and gets a position in the log from which on caches
+/// of it are stale. If a redaction has been applied to it, it stays as it is.
+///
+/// If it is an entry of the current state, `current` must say so with a change from the event to itself: what was
+/// decided upon its content is void, and readers are told.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// The number that it has.
+    pub no: EventNo,
+    /// All of it.
+    pub pdu: Arc<Pdu>,
+    /// As [`NewEvent::redacts`]: its content may be what names the target.
+    pub redacts: Option<Redacts>,
 }
 
 /// The target of a redaction.

@@ -141,6 +141,7 @@ impl RoomWindow {
             EntryKind::Receipt(receipt) => self.receipts.push(receipt.clone()),
             EntryKind::AccountData(data) => replace(&mut self.account_data, data),
             EntryKind::Invite { .. }
+            | EntryKind::Restored { .. }
             | EntryKind::DeviceList { .. }
             | EntryKind::TokenRevoked { .. } => {}
         }

@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use rhizome_rooms::read;
-use rhizome_storage::{RoomHead, StoredEvent};
+use rhizome_storage::{RoomHead, SnapshotNo, StoredEvent};
 use ruma::{EventId, RoomId, ServerName};
 
 use crate::{Federation, MatrixError, acl};
+
+/// How many mangled ACLs in a row are seen through.
+const MAX_MANGLED: usize = 10;
 
 /// A room that this server takes part in and whose ACL lets `origin` in.
 ///
@@ -68,17 +71,35 @@ pub(super) async fn is_allowed(
     origin: &ServerName,
     head: &RoomHead,
 ) -> Result<bool, MatrixError> {
-    let Some(snapshot) = head.snapshot else {
-        return Ok(true);
-    };
-    let event = fed
-        .store()
-        .state_event(snapshot, "m.room.server_acl", "")
-        .await?;
+    let event = acl_in_force(fed, head.snapshot).await?;
     Ok(acl::allows(
         event.as_ref().map(|event| event.pdu.content()),
         origin,
     ))
+}
+
+/// The room's ACL as far as we know it. One that came mangled says nothing (it would shut everybody out, the server
+/// too that has it whole): the one before it counts.
+async fn acl_in_force(
+    fed: &Federation,
+    mut at: Option<SnapshotNo>,
+) -> Result<Option<Arc<StoredEvent>>, MatrixError> {
+    for _ in 0..MAX_MANGLED {
+        let Some(snapshot) = at else { break };
+        let event = fed
+            .store()
+            .state_event(snapshot, "m.room.server_acl", "")
+            .await?;
+        let is_mangled = event.as_ref().is_some_and(|event| {
+            // Redaction leaves nothing of it, so that few are looked at closely.
+            event.pdu.content().is_empty() && event.redacted_by.is_none() && !event.pdu.is_whole()
+        });
+        if !is_mangled {
+            return Ok(event);
+        }
+        at = event.and_then(|event| event.state_before);
+    }
+    Ok(None)
 }
 
 /// An event of the room, however it is placed.

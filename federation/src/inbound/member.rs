@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rhizome_protocol::{Membership, Object, Pdu, RoomRules, canonical, sign};
+use rhizome_protocol::{Incoming, Membership, Object, Pdu, RoomRules, canonical, sign};
 use rhizome_rooms::{
     join::{self, AdmittedEvent, Template},
     restricted,
@@ -55,11 +55,14 @@ pub(super) async fn admit(
     membership: Membership,
 ) -> Result<(Arc<RoomHead>, AdmittedEvent), MatrixError> {
     let head = guard::known(fed, origin, room_id).await?;
-    let mut object = parsed(head.rules, raw)?;
-    if membership == Membership::Join {
+    let mut event = parsed(head.rules, raw)?;
+    // Versions with restricted rooms have no numbers that an object can't hold.
+    if membership == Membership::Join && head.rules.auth.restricted {
+        let mut object = event.into_object();
         authorise(fed, origin, &head, &mut object).await?;
+        event = object.into();
     }
-    let pdu = checked_object(fed, head.rules, object).await?;
+    let pdu = checked_event(fed, head.rules, event).await?;
     require_membership_of(origin, &pdu, room_id, event_id, membership)?;
     let admitted = join::admit_signed(fed.rooms(), pdu).await?;
     Ok((head, admitted))
@@ -71,19 +74,20 @@ pub(super) async fn checked(
     rules: &'static RoomRules,
     raw: &RawValue,
 ) -> Result<Arc<Pdu>, MatrixError> {
-    checked_object(fed, rules, parsed(rules, raw)?).await
+    checked_event(fed, rules, parsed(rules, raw)?).await
 }
 
-fn parsed(rules: &RoomRules, raw: &RawValue) -> Result<Object, MatrixError> {
-    let mut object =
+fn parsed(rules: &RoomRules, raw: &RawValue) -> Result<Incoming, MatrixError> {
+    let event =
         verify::parse(raw).map_err(|rejection| MatrixError::bad_json(rejection.to_string()))?;
+    if !rules.format.strict_json {
+        return Ok(event);
+    }
+    let mut object = event.into_object();
     // What is unsigned is none of the event, and may hold anything.
     object.remove("unsigned");
-    if rules.format.strict_json {
-        canonical::to_canonical(&object)
-            .map_err(|error| MatrixError::bad_json(error.to_string()))?;
-    }
-    Ok(object)
+    canonical::to_canonical(&object).map_err(|error| MatrixError::bad_json(error.to_string()))?;
+    Ok(object.into())
 }
 
 /// Signs a join that one of our users has authorised, which `make_join` named in its template (auth rule
@@ -99,7 +103,7 @@ async fn authorise(
         .and_then(|content| content.get(restricted::AUTHORISED_VIA))
         .and_then(Value::as_str)
         .and_then(|by| <&UserId>::try_from(by).ok());
-    let Some(by) = by.filter(|_| head.rules.auth.restricted) else {
+    let Some(by) = by else {
         return Ok(());
     };
     if by.server_name() != fed.server_name() {
@@ -121,12 +125,12 @@ async fn authorise(
         .map_err(|error| MatrixError::bad_json(error.to_string()))
 }
 
-async fn checked_object(
+async fn checked_event(
     fed: &Federation,
     rules: &'static RoomRules,
-    object: Object,
+    event: Incoming,
 ) -> Result<Arc<Pdu>, MatrixError> {
-    let checked = verify::objects(fed, rules, vec![object]).await.pop();
+    let checked = verify::objects(fed, rules, vec![event]).await.pop();
     match checked {
         Some(Ok(pdu)) => Ok(pdu),
         Some(Err(rejection)) => Err(MatrixError::invalid_param(rejection.to_string())),

@@ -1,6 +1,6 @@
 //! What a server outside of a room is told about it, with an invite or after a knock.
 
-use rhizome_protocol::{Object, RoomRules};
+use rhizome_protocol::{Incoming, Object, RoomRules};
 use ruma::{RoomId, UserId};
 use serde_json::{Value, json, value::RawValue};
 
@@ -91,7 +91,8 @@ pub(crate) async fn for_users(
             return Err(MatrixError::missing_param(message));
         }
     }
-    let stripped: Vec<Value> = objects.into_iter().filter_map(for_clients).collect();
+    let objects = objects.into_iter().map(Incoming::into_object);
+    let stripped: Vec<Value> = objects.filter_map(for_clients).collect();
     Ok(Value::Array(stripped).to_string())
 }
 

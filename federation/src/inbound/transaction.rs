@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use axum::extract::State;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use rhizome_protocol::{Membership, Object, Pdu, RoomRules};
+use rhizome_protocol::{Incoming, Membership, Object, Pdu, RoomRules, receive::event_id};
 use rhizome_rooms::{
     Error, read,
     receive::{self, Gathered, Received},
@@ -105,7 +105,7 @@ async fn events(
     origin: &ServerName,
     pdus: &[Box<RawValue>],
 ) -> Result<Vec<Told>, MatrixError> {
-    let mut by_room: BTreeMap<OwnedRoomId, Vec<Object>> = BTreeMap::new();
+    let mut by_room: BTreeMap<OwnedRoomId, Vec<Incoming>> = BTreeMap::new();
     for raw in pdus {
         let room = verify::parse(raw).and_then(|object| Ok((room_of(&object)?, object)));
         match room {
@@ -137,7 +137,7 @@ async fn in_room(
     fed: &Federation,
     origin: &ServerName,
     room_id: OwnedRoomId,
-    objects: Vec<Object>,
+    objects: Vec<Incoming>,
 ) -> Result<Vec<Told>, MatrixError> {
     let head = fed.store().room(&room_id).await?;
     let resident = read::server_in_room(fed.rooms(), &room_id, fed.server_name()).await?;
@@ -165,10 +165,8 @@ async fn in_room(
     }
 }
 
-fn refuse_all(rules: &'static RoomRules, objects: &[Object], reason: &str) -> Vec<Told> {
-    let ids = objects
-        .iter()
-        .filter_map(|object| verify::event_id(rules, object));
+fn refuse_all(rules: &'static RoomRules, objects: &[Incoming], reason: &str) -> Vec<Told> {
+    let ids = objects.iter().filter_map(|object| event_id(rules, object));
     ids.map(|id| (id, Err(reason.to_owned()))).collect()
 }
 
@@ -177,7 +175,7 @@ async fn checked(
     fed: &Federation,
     origin: &ServerName,
     rules: &'static RoomRules,
-    objects: Vec<Object>,
+    objects: Vec<Incoming>,
 ) -> (Vec<std::sync::Arc<Pdu>>, Vec<Told>) {
     let (mut passed, mut told) = (Vec::new(), Vec::new());
     let outcomes = verify::objects(fed, rules, objects.clone()).await;
@@ -185,7 +183,7 @@ async fn checked(
         match outcome {
             Ok(pdu) => passed.push(pdu),
             Err(rejection) => {
-                let id = verify::event_id(rules, &object);
+                let id = event_id(rules, &object);
                 tracing::info!(%origin, event = ?id, %rejection, "dropped a received event");
                 told.extend(id.map(|id| (id, Err(rejection.to_string()))));
             }
@@ -198,7 +196,7 @@ async fn decide_all(
     fed: &Federation,
     origin: &ServerName,
     head: &RoomHead,
-    objects: Vec<Object>,
+    objects: Vec<Incoming>,
 ) -> Result<Vec<Told>, MatrixError> {
     let (passed, mut told) = checked(fed, origin, head.rules, objects).await;
     for pdu in passed {
@@ -220,7 +218,7 @@ async fn put_aside_all(
     fed: &Federation,
     origin: &ServerName,
     rules: &'static RoomRules,
-    objects: Vec<Object>,
+    objects: Vec<Incoming>,
 ) -> Result<Vec<Told>, MatrixError> {
     let (passed, mut told) = checked(fed, origin, rules, objects).await;
     for pdu in passed {
@@ -265,7 +263,7 @@ async fn withdrawn_invite(
     fed: &Federation,
     origin: &ServerName,
     room_id: &RoomId,
-    object: &Object,
+    object: &Incoming,
 ) -> Result<(), MatrixError> {
     let text = |key: &str| object.get(key).and_then(Value::as_str);
     let Some(user) = text("state_key").and_then(|key| <&UserId>::try_from(key).ok()) else {
@@ -293,7 +291,7 @@ async fn withdrawn_invite(
     let ends = matches!(pdu.membership(), Some(Membership::Leave | Membership::Ban));
     let invited_by = rhizome_protocol::canonical::parse_object(invite.event.as_bytes())
         .ok()
-        .and_then(|object| verify::event_id(invite.rules, &object));
+        .and_then(|object| event_id(invite.rules, &object.into()));
     let rests_on_it = invited_by.is_some_and(|invite| pdu.auth_events().contains(&invite));
     let is_knock = invite.sender == *user;
     if ends && rests_on_it && (is_knock || pdu.sender() == invite.sender) {

@@ -46,7 +46,7 @@ fn parsed(version: &str, texts: &[String]) -> Vec<Arc<Pdu>> {
     texts
         .iter()
         .map(|text| {
-            let object = serde_json::from_str(text).unwrap();
+            let object: Object = serde_json::from_str(text).unwrap();
             Arc::new(Pdu::parse(rules, object).unwrap())
         })
         .collect()

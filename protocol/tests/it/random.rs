@@ -4,10 +4,12 @@
 //!
 //! `RHIZOME_RANDOM_ROOMS` sets how many rooms of each version are played (60 unless set).
 
+use rhizome_protocol::sign::{KeyPair, sign_json};
+use ruma::ServerName;
 use serde_json::{Value, json};
 
 use crate::{
-    room::{ALICE, BOB, CARL, DORA, VERSIONS, What, levels, member, message, state},
+    room::{ALICE, BOB, CARL, DORA, VERSIONS, What, levels, member, message, object, state},
     scenario::{AuthTrick, Count, Scenario, Step},
 };
 
@@ -33,6 +35,11 @@ impl Dice<'_> {
 }
 
 const USERS: [&str; 5] = [ALICE, BOB, CARL, DORA, "@eve:five.org"];
+
+/// Whoever signs for third parties.
+fn third_party() -> KeyPair {
+    KeyPair::from_seed("third", &[3; 32]).unwrap()
+}
 
 /// What a random room is made of.
 struct Maker<'a> {
@@ -70,8 +77,11 @@ impl<'a> Maker<'a> {
         // Old tips stay in reach, so that forks grow long and meet late.
         let reach = name.min(12);
         let after = (0..=self.dice.roll(4)).map(|_| name - 1 - self.dice.roll(reach));
-        let after = after.collect();
+        let mut after: Vec<usize> = after.collect();
         let (sender, what) = self.something();
+        if what.kind == "m.room.create" && self.dice.roll(3) > 0 {
+            after.clear();
+        }
         let auth = match self.dice.roll(12) {
             0 => AuthTrick::Omit(1 + self.dice.roll(4)),
             1 | 2 => AuthTrick::Stale(1 + self.dice.roll(4), self.dice.roll(name)),
@@ -85,13 +95,14 @@ impl<'a> Maker<'a> {
             sender,
             what,
             auth,
+            mangled: self.dice.roll(12) == 0,
             keep_rejected: self.dice.roll(5) == 0,
         }
     }
 
     fn something(&mut self) -> (&'static str, What) {
         let (sender, target) = (self.dice.pick(&USERS), self.dice.pick(&USERS));
-        let what = match self.dice.roll(14) {
+        let what = match self.dice.roll(17) {
             0..=2 => member(sender, "join"),
             3 => member(sender, self.dice.pick(&["leave", "knock", "invite"])),
             4 | 5 => {
@@ -130,6 +141,18 @@ impl<'a> Maker<'a> {
                 redacts: Some(format!("$x:{}", self.dice.pick(&["one.org", "two.org"]))),
                 ..message()
             },
+            13 => state(
+                "m.room.third_party_invite",
+                self.token(sender),
+                json!({"display_name": "x", "public_key": third_party().public_base64()}),
+            ),
+            14 => self.third_party_invite(sender, target),
+            15 => What {
+                kind: "m.room.create",
+                key: self.dice.pick(&[None, Some(""), Some("x")]).map(Into::into),
+                content: json!({"creator": sender, "room_version": self.version.to_string()}),
+                redacts: None,
+            },
             _ => state(
                 "org.example.own",
                 sender,
@@ -137,6 +160,36 @@ impl<'a> Maker<'a> {
             ),
         };
         (sender, what)
+    }
+
+    /// The token of a third-party invite: mostly the sender's own.
+    fn token(&mut self, sender: &'static str) -> &'static str {
+        if self.dice.roll(4) > 0 {
+            sender
+        } else {
+            self.dice.pick(&USERS)
+        }
+    }
+
+    /// An invite that comes of a third-party invite: rightly, or for somebody else, or by nobody.
+    fn third_party_invite(&mut self, sender: &'static str, target: &str) -> What {
+        let mxid = if self.dice.roll(4) > 0 {
+            target
+        } else {
+            self.dice.pick(&USERS)
+        };
+        let mut signed = object(json!({"mxid": mxid, "token": self.token(sender)}));
+        let server = ServerName::parse("third.org").unwrap();
+        sign_json(&mut signed, &server, &third_party()).unwrap();
+        if self.dice.roll(5) == 0 {
+            signed.insert("token".into(), self.token(sender).into());
+        }
+        let mut invite = member(target, "invite");
+        invite.content["third_party_invite"] = json!({"display_name": "x", "signed": signed});
+        if self.dice.roll(8) == 0 {
+            invite.content["third_party_invite"] = json!({});
+        }
+        invite
     }
 
     /// A level in one of the forms that the version knows.

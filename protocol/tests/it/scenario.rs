@@ -1,9 +1,9 @@
 //! A room's history as data: what it takes to play it again, to make it smaller, and to tell it.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::Arc};
 
 use rhizome_protocol::{
-    StateKey,
+    Pdu, StateKey,
     auth::{authorize, check_auth_events},
     explain::explain,
     resolve::{StateMap, resolve},
@@ -38,6 +38,8 @@ pub struct Step {
     pub sender: &'static str,
     pub what: What,
     pub auth: AuthTrick,
+    /// Its content isn't what its hash says: it goes on redacted.
+    pub mangled: bool,
     /// A rejected event is kept nevertheless, and others follow it.
     pub keep_rejected: bool,
 }
@@ -96,7 +98,8 @@ impl Scenario {
         for at in 0..self.steps.len() {
             let plain = |step: &mut Step| step.auth = AuthTrick::Honest;
             let straight = |step: &mut Step| step.after.truncate(1);
-            for change in [&plain as &dyn Fn(&mut Step), &straight] {
+            let whole = |step: &mut Step| step.mangled = false;
+            for change in [&plain as &dyn Fn(&mut Step), &straight, &whole] {
                 let mut simpler = self.clone();
                 change(&mut simpler.steps[at]);
                 if simpler.play().is_err() {
@@ -129,6 +132,9 @@ impl Scenario {
                 AuthTrick::Stale(which, of) => {
                     let _ = write!(story, ", auth event {which} as after {of}");
                 }
+            }
+            if step.mangled {
+                story.push_str(", mangled");
             }
             story.push('\n');
         }
@@ -213,6 +219,10 @@ impl Player {
         self.by_state(&event, &elsewhere)?;
         self.count.decisions += 3;
 
+        if event.kind() == "m.room.create" {
+            // The rules may allow it. No room takes a second one.
+            return Ok(());
+        }
         let allowed = by_auth && by_state;
         if by_auth && (allowed || step.keep_rejected) {
             let id = self.room.keep(event, before, !allowed);
@@ -275,12 +285,7 @@ impl Player {
         text
     }
 
-    fn build(
-        &self,
-        step: &Step,
-        before: &StateMap,
-        prev: &[OwnedEventId],
-    ) -> std::sync::Arc<rhizome_protocol::Pdu> {
+    fn build(&self, step: &Step, before: &StateMap, prev: &[OwnedEventId]) -> Arc<Pdu> {
         let mut at = 0;
         let choose = |key: &StateKey| {
             let honest = before.get(key).cloned();
@@ -301,14 +306,16 @@ impl Player {
                 _ => honest,
             }
         };
-        self.room
-            .build_with(choose, prev, step.ts, step.sender, &step.what)
+        let event = self
+            .room
+            .build_with(choose, prev, step.ts, step.sender, &step.what);
+        if step.mangled {
+            return Arc::new(event.redacted());
+        }
+        event
     }
 
-    fn by_auth_events(
-        &self,
-        event: &std::sync::Arc<rhizome_protocol::Pdu>,
-    ) -> Result<bool, String> {
+    fn by_auth_events(&self, event: &Arc<Pdu>) -> Result<bool, String> {
         let room = &self.room;
         let create = event.implied_create();
         let named = event.auth_events().iter().chain(&create);
@@ -328,11 +335,7 @@ impl Player {
     }
 
     /// Whether the state allows the event; `None` where ruma differs on purpose.
-    fn by_state(
-        &self,
-        event: &std::sync::Arc<rhizome_protocol::Pdu>,
-        state: &StateMap,
-    ) -> Result<Option<bool>, String> {
+    fn by_state(&self, event: &Arc<Pdu>, state: &StateMap) -> Result<Option<bool>, String> {
         let room = &self.room;
         let ours = authorize(event, &room.view(state));
         let naive_state = state
@@ -346,7 +349,8 @@ impl Player {
                 "by the state: ours {ours:?}, the naive reading {by_the_book}"
             ));
         }
-        if self.tame {
+        // It asks nothing of create events where there is a state.
+        if self.tame && event.kind() != "m.room.create" {
             let theirs = room.ruma_allows(event, state);
             // Merged forks may lose all join rules, too.
             if theirs

@@ -9,7 +9,7 @@ use rhizome_protocol::{
     hash,
     receive::{KeyLookup, Keys, verify},
     rules::EventIdFormat,
-    sign::{KeyPair, hash_and_sign_pdu, sign_json, verify_json},
+    sign::{KeyPair, hash_and_sign_pdu, sign_json, sign_pdu, verify_json},
 };
 use ruma::{CanonicalJsonObject, ServerName, server_name};
 use ruma_signatures::Ed25519KeyPair;
@@ -123,6 +123,64 @@ fn event() -> impl Strategy<Value = Value> {
         })
 }
 
+/// The sender's, the event id's, and that of whoever lets a user in.
+const SERVERS: [&str; 3] = ["one.org", "two.org", "three.org"];
+
+fn key_of(server: &str) -> KeyPair {
+    KeyPair::from_seed("k_1", &[server.as_bytes()[1]; 32]).unwrap()
+}
+
+struct All;
+
+impl Keys for All {
+    fn key(&self, server: &ServerName, _: &str, _: i64) -> KeyLookup {
+        KeyLookup::Found(key_of(server.as_str()).public())
+    }
+}
+
+/// What in a membership's content decides who signs it, or only changes its hash.
+#[derive(Debug, Clone)]
+struct Marks {
+    third_party: Option<Value>,
+    authoriser: Option<&'static str>,
+    reason: Option<&'static str>,
+}
+
+fn marks() -> impl Strategy<Value = Marks> {
+    let third_party = prop::sample::select(vec![
+        None,
+        None,
+        Some(json!({})),
+        Some(json!({"display_name": "x"})),
+        Some(json!({"display_name": "x", "signed": {"token": "x"}})),
+        Some(json!("x")),
+    ]);
+    let authoriser = prop::sample::select(vec![None, None, Some("@b:three.org")]);
+    let reason = prop::sample::select(vec![None, Some("x"), Some("y")]);
+    (third_party, authoriser, reason).prop_map(|(third_party, authoriser, reason)| Marks {
+        third_party,
+        authoriser,
+        reason,
+    })
+}
+
+impl Marks {
+    /// Makes the event's content have these and no others.
+    fn put(&self, event: &mut Object) {
+        let content = event["content"].as_object_mut().unwrap();
+        let mut set = |key: &str, value: Option<Value>| match value {
+            Some(value) => drop(content.insert(key.to_owned(), value)),
+            None => drop(content.remove(key)),
+        };
+        set("third_party_invite", self.third_party.clone());
+        set(
+            "join_authorised_via_users_server",
+            self.authoriser.map(Value::from),
+        );
+        set("reason", self.reason.map(Value::from));
+    }
+}
+
 proptest! {
     #[test]
     fn events_are_hashed_and_signed_as_ruma_does(event in event(), version in prop::sample::select(&VERSIONS[..])) {
@@ -176,6 +234,49 @@ proptest! {
         verify_json(&ours_signed, server_name!("one.org"), "ed25519:k_1", &ours().public()).unwrap();
         let keys = BTreeMap::from([("ed25519:k_1".to_owned(), ruma::serde::Base64::new(ours().public().to_vec()))]);
         ruma_signatures::verify_json(&BTreeMap::from([("one.org".to_owned(), keys)]), &as_ruma(&ours_signed)).unwrap();
+    }
+
+    /// Whoever signed, and whatever happened to it since: what is kept of an event would pass by itself, and
+    /// says nothing in the name of a server that didn't sign.
+    #[test]
+    fn what_is_kept_of_an_event_passes_by_itself(
+        membership in prop::sample::select(vec!["invite", "invite", "join", "leave"]),
+        signed_with in marks(),
+        came_with in prop_oneof![Just(None), marks().prop_map(Some)],
+        signers in prop::sample::subsequence(SERVERS.to_vec(), 0..=SERVERS.len()),
+        version in prop::sample::select(&VERSIONS[..]),
+    ) {
+        let rules = RoomRules::named(version).unwrap();
+        let mut event = object(json!({"type": "m.room.member", "content": {"membership": membership}, "sender": "@a:one.org",
+            "room_id": "!r:one.org", "event_id": "$x:two.org", "state_key": "@a:one.org", "depth": 1, "origin_server_ts": 1,
+            "prev_events": [], "auth_events": [], "signatures": {}}));
+        signed_with.put(&mut event);
+        let content_hash = hash::content_hash(rules, &event).unwrap();
+        event.insert("hashes".into(), json!({"sha256": hash::to_base64(&content_hash)}));
+        for server in &signers {
+            let name = ServerName::parse(*server).unwrap();
+            sign_pdu(rules, &mut event, &name, &key_of(server)).unwrap();
+        }
+        if let Some(marks) = &came_with {
+            marks.put(&mut event);
+        }
+        let Ok(kept) = verify(rules, event, &All) else {
+            return Ok(());
+        };
+        let again = parse_object(kept.json().as_bytes()).unwrap();
+        prop_assert_eq!(verify(rules, again, &All), Ok(kept.clone()));
+        let content = kept.content();
+        if !(membership == "invite" && content.contains_key("third_party_invite")) {
+            prop_assert!(signers.contains(&"one.org"), "{:?}", content);
+        }
+        if rules.auth.restricted && content.contains_key("join_authorised_via_users_server") {
+            prop_assert!(signers.contains(&"three.org"), "{:?}", content);
+        }
+        if rules.format.event_id == EventIdFormat::Explicit {
+            prop_assert!(signers.contains(&"two.org"));
+        }
+        // Whole it has all that was signed with it, and otherwise what a redaction leaves.
+        prop_assert_eq!(kept.redacted() == kept || kept.is_whole(), true);
     }
 
     /// Whatever JSON comes, the answer is an event or a reason.

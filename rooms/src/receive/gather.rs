@@ -6,10 +6,15 @@ use std::{
 };
 
 use rhizome_protocol::{Pdu, Rejection, auth, resolve::StateMap, rules::EventIdFormat};
-use rhizome_storage::{EventNo, KeyNo, Placement, RoomHead, RoomNo, Status, StoredEvent};
+use rhizome_storage::{
+    EventNo, KeyNo, Placement, RoomHead, RoomNo, SnapshotNo, Status, StoredEvent,
+};
 use ruma::{EventId, OwnedEventId};
 
-use super::{Gathered, Need};
+use super::{
+    Gathered, Need,
+    restore::{completes, is_whole_of},
+};
 use crate::{
     Rooms,
     error::Result,
@@ -20,11 +25,15 @@ use crate::{
 /// What was found out about an event before anything is decided.
 pub(super) enum Gather {
     Known,
+    /// It is stored and has its place, but without the content that the copy at hand has.
+    Mangled(Arc<StoredEvent>),
     Need(Need),
     Found(Found),
 }
 
 pub(super) struct Found {
+    /// The event: of the copy that came and the one that is stored, the whole one.
+    pub(super) pdu: Arc<Pdu>,
     /// The number of the outlier or rejected event that we have already.
     pub(super) no: Option<EventNo>,
     pub(super) prevs: Vec<Arc<StoredEvent>>,
@@ -42,17 +51,27 @@ pub(super) async fn gather(
 ) -> Result<Gather> {
     let store = rooms.store();
     let known = store.event(pdu.event_id()).await?;
+    let mut pdu = pdu;
     if let Some(known) = &known {
         if !is_same(known, head.room, pdu) {
             return Ok(Gather::Known);
         }
-        // A rejection may be lifted only by what somebody has told since.
-        let again = known.status == Status::Rejected && !gathered.states_after.is_empty();
+        // A rejection may be lifted only by what somebody has told since, or by what the event itself says.
+        let completed = completes(known, pdu);
+        let again =
+            known.status == Status::Rejected && (completed || !gathered.states_after.is_empty());
         if known.placement != Placement::Outlier && !again {
-            return Ok(Gather::Known);
+            return Ok(if completed {
+                Gather::Mangled(known.clone())
+            } else {
+                Gather::Known
+            });
+        }
+        if known.redacted_by.is_none() && is_whole_of(&known.pdu, pdu) {
+            pdu = &known.pdu;
         }
     }
-    let no = known.map(|known| known.no);
+    let no = known.as_ref().map(|known| known.no);
 
     let mut need = Need::default();
     let auth_events = auth_events_of(rooms, pdu).await?;
@@ -101,22 +120,43 @@ pub(super) async fn gather(
         rejection.get_or_insert(refused);
     }
     // A room begins once. (Its create event may come again as history.)
-    if pdu.is_state("m.room.create", "") {
-        let at = Resolved::stored_or_empty(head.snapshot);
-        let create = at.entries(store, &[("m.room.create", "")]).await?;
-        if no.is_none() || create.first() != Some(&no) {
-            rejection.get_or_insert(Rejection::new(
-                "auth 1",
-                "the room has a create event already",
-            ));
-        }
+    if pdu.kind() == "m.room.create" {
+        let own = own_create(rooms, head.snapshot).await?;
+        rejection = rejection.or_else(|| other_create(pdu, own.as_deref()));
     }
     Ok(Gather::Found(Found {
+        pdu: pdu.clone(),
         no,
         prevs,
         forks,
         rejection,
     }))
+}
+
+/// What the room began with, if we know its state.
+pub(super) async fn own_create(
+    rooms: &Rooms,
+    snapshot: Option<SnapshotNo>,
+) -> Result<Option<OwnedEventId>> {
+    let at = Resolved::stored_or_empty(snapshot);
+    let create = at.entries(rooms.store(), &[("m.room.create", "")]).await?;
+    let own: Vec<EventNo> = create.into_iter().flatten().collect();
+    let own = rooms.store().event_ids(&own).await?;
+    Ok(own.into_iter().map(|(_, id)| id).next())
+}
+
+/// Why an event that would begin a room doesn't begin this one, which began with `own`. The authorisation rules
+/// alone allow any create event that nothing precedes, whatever its state key; the state after it has nothing else.
+pub(super) fn other_create(pdu: &Pdu, own: Option<&EventId>) -> Option<Rejection> {
+    let may_be = match own {
+        Some(own) => own == pdu.event_id(),
+        None => pdu.state_key() == Some(""),
+    };
+    if pdu.kind() != "m.room.create" || may_be {
+        return None;
+    }
+    let reason = "the room has a create event already";
+    Some(Rejection::new("auth 1", reason))
 }
 
 /// Whether a stored event is this one. Where servers choose the ids, one may have signed two events with
@@ -128,7 +168,7 @@ pub(super) fn is_same(stored: &StoredEvent, room: RoomNo, pdu: &Pdu) -> bool {
 
 /// The auth events that an event names (and the create event that it implies) with whether each was
 /// rejected; or those that we don't have.
-async fn auth_events_of(
+pub(super) async fn auth_events_of(
     rooms: &Rooms,
     pdu: &Pdu,
 ) -> Result<Result<Vec<(Arc<Pdu>, bool)>, Vec<OwnedEventId>>> {

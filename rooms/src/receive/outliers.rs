@@ -16,8 +16,9 @@ use rhizome_storage::{
 use ruma::{OwnedEventId, RoomId};
 
 use super::{
-    gather::{allowed_by_auth_events, is_same},
+    gather::{allowed_by_auth_events, is_same, other_create, own_create},
     only,
+    restore::{completes, restore},
 };
 use crate::{
     Error, Rooms,
@@ -116,10 +117,13 @@ pub(crate) async fn store_outliers(
     room: RoomNo,
     packed: &Packed,
 ) -> Result<Outcome> {
+    let head = rooms.store().room_by_no(room).await?;
+    let snapshot = head.and_then(|head| head.snapshot);
     let mut storing = Storing {
         rooms,
         room,
         packed,
+        own_create: own_create(rooms, snapshot).await?,
         outcome: Outcome {
             fates: vec![None; packed.names().len()],
             rejected: BTreeMap::new(),
@@ -142,6 +146,8 @@ struct Storing<'a> {
     rooms: &'a Rooms,
     room: RoomNo,
     packed: &'a Packed,
+    /// What the room began with, if we know its state.
+    own_create: Option<OwnedEventId>,
     outcome: Outcome,
     at_hand: Parsed,
     /// The batch that is being written, with its events' indexes.
@@ -184,6 +190,7 @@ impl Storing<'_> {
             for (id, at) in ids.iter().zip(indexes) {
                 if let Some(event) = nos.get(id).and_then(|no| by_no.get(no)) {
                     self.stored_before(*at, event)?;
+                    self.complete_stored(*at, event).await?;
                 }
             }
         }
@@ -208,6 +215,20 @@ impl Storing<'_> {
             rejected,
             before: true,
         });
+        Ok(())
+    }
+
+    /// Gives a stored event the content that it came without, if what was given has it.
+    async fn complete_stored(&self, at: usize, event: &StoredEvent) -> Result<()> {
+        let given = (self.packed.text(at))
+            .filter(|text| text.json() != event.pdu.json() && event.status != Status::Rejected);
+        let Some(given) = given else {
+            return Ok(());
+        };
+        let given = given.parse().map_err(Error::Forbidden)?;
+        if is_same(event, self.room, &given) && completes(event, &given) {
+            restore(self.rooms, event, &given).await?;
+        }
         Ok(())
     }
 
@@ -236,7 +257,9 @@ impl Storing<'_> {
             .filter(|at| fates[**at].is_some_and(|fate| fate.rejected))
             .copied()
             .collect();
-        let deciding = tokio::task::spawn_blocking(move || decide(undecided, sources, rejected));
+        let own = self.own_create.clone();
+        let deciding =
+            tokio::task::spawn_blocking(move || decide(undecided, sources, rejected, own));
         let (decided, parsed) = deciding.await.map_err(|error| {
             tracing::error!(%error, "checking the auth events of received events failed");
             Error::Contended
@@ -372,6 +395,7 @@ fn decide(
     batch: Vec<Undecided>,
     sources: HashMap<usize, Source>,
     mut rejected: HashSet<usize>,
+    own_create: Option<OwnedEventId>,
 ) -> Result<(Vec<Decided>, Parsed)> {
     let mut parsed = Parsed::with_capacity(sources.len());
     for (at, source) in sources {
@@ -398,6 +422,7 @@ fn decide(
             auth_events.push((found, rejected.contains(&at)));
         }
         let rejection = allowed_by_auth_events(&pdu, &auth_events).err();
+        let rejection = rejection.or_else(|| other_create(&pdu, own_create.as_deref()));
         if rejection.is_some() {
             rejected.insert(event.at);
         }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use rhizome_protocol::{
-    Pdu, Rejection, auth,
+    Pdu, Rejection,
+    auth::{self, StateView},
     power::{Action, Level, Power},
 };
 use rhizome_storage::{EventNo, NewEvent, NewSnapshot, Redacts, RoomHead, Status, StoredEvent};
@@ -136,8 +137,14 @@ pub(super) async fn view_of(rooms: &Rooms, state: &Resolved, pdu: &Pdu) -> Resul
 /// Whether and where a redaction takes effect (room versions "Handling redactions"): everywhere with
 /// the power for it, otherwise on events of the sender's own server. In v1 and v2 the authorisation rules
 /// have settled that already, by the ids' domains.
-fn redacts(pdu: &Pdu, state: &View) -> Option<Redacts> {
+///
+/// The room's create event stays: without its content nobody could join any more.
+pub(super) fn redacts(pdu: &Pdu, state: &View) -> Option<Redacts> {
     let target = pdu.redacts()?.to_owned();
+    if StateView::get(state, "m.room.create", "").is_some_and(|create| *create.event_id() == target)
+    {
+        return None;
+    }
     let power = Power::of(pdu.rules(), state);
     let any = pdu.rules().auth.special_redaction
         || power.user(pdu.sender()) >= Level::Int(power.action(Action::Redact));

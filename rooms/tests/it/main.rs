@@ -13,6 +13,7 @@ mod creating;
 mod forks;
 mod hostile;
 mod inspecting;
+mod mangled;
 mod reading;
 mod remote;
 mod rig;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::Job;
 use super::decide::Known;
 use super::group::Uses;
-use super::rows::{Found, Maker, Planned, events_of, values};
+use super::rows::{Found, Maker, Planned, events_of, redactions_of, values};
 use crate::dialect::escaped;
 use crate::events::visibility_code;
 use crate::{EventNo, NewEvent, Placement, Result, RoomNo, ServerNo, SetNo, SnapshotNo, TxnOwner};
@@ -45,6 +45,7 @@ const INSERT_EVENT: &str = "\
     depth = excluded.depth, status = excluded.status, placement = excluded.placement, \
     state_before = excluded.state_before, state_after = excluded.state_after, \
     visibility = excluded.visibility, reason = excluded.reason, txn = excluded.txn, \
+    json = CASE WHEN event.redacted_by IS NULL THEN excluded.json ELSE event.json END, \
     redacted_by = COALESCE(event.redacted_by, excluded.redacted_by) \
     WHERE event.event_id = excluded.event_id";
 
@@ -69,10 +70,7 @@ pub(super) fn redacted(
             redacted.insert(event.no, redaction.by);
         }
     }
-    for (room, redaction) in events_of(accepted) {
-        let Some(redacts) = &redaction.redacts else {
-            continue;
-        };
+    for (room, redaction, redacts) in redactions_of(accepted) {
         let from = redacts.only_from.as_ref();
         let target = match (
             new.get(&*redacts.target),
@@ -85,7 +83,7 @@ pub(super) fn redacted(
         let (of, no, sender, before) = target;
         let allowed = from.is_none_or(|server| server == sender.server_name());
         if of == room && allowed && before.is_none() {
-            redacted.entry(no).or_insert(redaction.no);
+            redacted.entry(no).or_insert(redaction);
         }
     }
     redacted
@@ -136,6 +134,45 @@ impl<'a> Maker<'a> {
             last.expect = Some(count_placed);
         }
         Ok(())
+    }
+
+    /// Stored events that get their content.
+    pub(super) fn restored(&mut self) -> Result<()> {
+        let restored = self.planned(|planned| match planned {
+            Planned::Restored {
+                job,
+                room,
+                restored,
+            } => {
+                let write = self.job(*job)?.set.rooms.get(*room)?;
+                Some((write.room, write.restored.get(*restored)?))
+            }
+            _ => None,
+        });
+        let texts: Vec<_> = (restored.iter())
+            .map(|(_, (_, event))| {
+                let id = escaped(event.pdu.event_id().as_str());
+                (event.no, id, &**event.pdu.json())
+            })
+            .collect();
+        self.before(
+            "UPDATE event SET json = x.json FROM (\
+             SELECT CAST(value ->> 0 AS BIGINT) AS no, value ->> 1 AS event_id, \
+             value ->> 2 AS json FROM EACH($1)) AS x \
+             WHERE event.no = x.no AND event.event_id = x.event_id AND event.redacted_by IS NULL",
+            &texts,
+            Uses::Rows,
+        )?;
+        let rows: Vec<_> = (restored.iter())
+            .map(|(offset, (room, event))| (offset, room, event.no))
+            .collect();
+        self.after(
+            "INSERT INTO restored (pos, room, event) \
+             SELECT CAST(value ->> 0 AS BIGINT) + $2, CAST(value ->> 1 AS BIGINT), \
+             CAST(value ->> 2 AS BIGINT) FROM EACH($1)",
+            &rows,
+            Uses::Base,
+        )
     }
 
     fn event_row(
@@ -201,16 +238,15 @@ impl<'a> Maker<'a> {
             .map(|(_, event)| (event.pdu.event_id(), event.no))
             .collect();
         let mut pending = Vec::new();
-        for (room, event) in events_of(self.accepted) {
-            if let Some(redacts) = &event.redacts
-                && !new.contains_key(&*redacts.target)
+        for (room, redaction, redacts) in redactions_of(self.accepted) {
+            if !new.contains_key(&*redacts.target)
                 && !self.found.targets.contains_key(&redacts.target)
             {
                 let from = redacts
                     .only_from
                     .as_ref()
                     .map(|server| escaped(server.as_str()));
-                pending.push((escaped(redacts.target.as_str()), event.no, room, from));
+                pending.push((escaped(redacts.target.as_str()), redaction, room, from));
             }
         }
         self.before(

@@ -7,7 +7,7 @@ use ruma::{OwnedEventId, OwnedRoomAliasId};
 use super::Job;
 use super::decide::{Known, KnownEvent, PendingRedaction};
 use super::group::Trouble;
-use super::rows::{Found, OldMember};
+use super::rows::{Found, OldMember, redactions_of};
 use super::{accounts, receipts, users};
 use crate::db::{Columns as _, Tx, json_numbers, json_rows, json_texts};
 use crate::dialect::escaped;
@@ -318,11 +318,8 @@ async fn find_targets(
     known: &Known,
     found: &mut Found,
 ) -> Result<(), Trouble> {
-    let targets: BTreeSet<&str> = accepted
-        .iter()
-        .flat_map(|(_, job)| &job.set.rooms)
-        .flat_map(|write| &write.events)
-        .filter_map(|event| event.redacts.as_ref())
+    let targets: BTreeSet<&str> = redactions_of(accepted)
+        .map(|(_, _, redacts)| redacts)
         .filter(|redacts| {
             known
                 .events

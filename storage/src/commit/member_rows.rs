@@ -81,7 +81,7 @@ impl Maker<'_> {
             Planned::Event { job, room, .. } | Planned::State { job, room, .. } => {
                 Some((*job, *room))
             }
-            Planned::Fact { .. } => None,
+            Planned::Restored { .. } | Planned::Fact { .. } => None,
         }) {
             last.insert(at, offset);
         }

@@ -11,8 +11,8 @@ use super::group::Written;
 use super::rows::Planned;
 use crate::db::signed;
 use crate::{
-    AccountData, Entry, EntryKind, Error, Fact, NewEvent, Pos, Receipt, Result, RoomNo, ServerNo,
-    Store, StoredEvent,
+    AccountData, Entry, EntryKind, Error, EventNo, Fact, NewEvent, Pos, Receipt, Result, RoomNo,
+    ServerNo, Store, StoredEvent,
 };
 
 /// How often reading other processes' entries is tried before the tail is left behind.
@@ -32,6 +32,7 @@ pub(super) async fn publish(store: &Store, jobs: &[Job], written: &mut Written) 
     let events = events(jobs, written);
     remember(store, &events, written, overtaken);
     forget(store, jobs, written);
+    reread(store, jobs, written).await?;
     let mut entries = Vec::with_capacity(written.plan.log.len());
     for (planned, pos) in written.plan.log.iter().zip(written.base.0 + 1..) {
         let kind = entry(jobs, planned, Pos(pos), &events)?;
@@ -154,6 +155,28 @@ fn remember(
     }
 }
 
+/// What has got its content: there may have been a redaction of it before or in this group, so the database
+/// says what it is now.
+async fn reread(store: &Store, jobs: &[Job], written: &Written) -> Result<()> {
+    let restored = written
+        .plan
+        .log
+        .iter()
+        .filter_map(|planned| match *planned {
+            Planned::Restored {
+                job,
+                room,
+                restored,
+            } => Some(jobs[job].set.rooms[room].restored[restored].no),
+            _ => None,
+        });
+    let restored: Vec<EventNo> = restored.collect();
+    if !restored.is_empty() {
+        store.reload_events(&restored).await?;
+    }
+    Ok(())
+}
+
 /// What the write sets have made stale, and the snapshots that are stored from now on.
 fn forget(store: &Store, jobs: &[Job], written: &Written) {
     let caches = &store.core.caches;
@@ -226,6 +249,17 @@ fn entry(
                 old: change.old,
                 new: change.new,
                 member: member.map(|member| (member.user, member.membership)),
+            }
+        }
+        Planned::Restored {
+            job,
+            room,
+            restored,
+        } => {
+            let write = &jobs[job].set.rooms[room];
+            EntryKind::Restored {
+                room: write.room,
+                event: write.restored[restored].no,
             }
         }
         Planned::Fact { job, fact } => {

@@ -18,7 +18,7 @@ use super::group::{Statement, Uses};
 use crate::db::{hex, signed};
 use crate::dialect::escaped;
 use crate::rooms::extremities_text;
-use crate::{EventNo, NewEvent, Result, RoomNo, RoomWrite, StoredEvent, UserNo};
+use crate::{EventNo, NewEvent, Redacts, Result, RoomNo, RoomWrite, StoredEvent, UserNo};
 
 /// What was read for the rows.
 #[derive(Debug, Default)]
@@ -50,6 +50,11 @@ pub(super) enum Planned {
         job: usize,
         room: usize,
         change: usize,
+    },
+    Restored {
+        job: usize,
+        room: usize,
+        restored: usize,
     },
     Fact {
         job: usize,
@@ -92,6 +97,7 @@ pub(super) fn plan(
     maker.rooms_created(known)?;
     maker.snapshots(known)?;
     maker.events()?;
+    maker.restored()?;
     maker.transactions(now)?;
     maker.redactions(known)?;
     maker.edges(known)?;
@@ -104,7 +110,7 @@ pub(super) fn plan(
 }
 
 /// Gives out offsets, in the order of the write sets: each event, its own change of state right after
-/// it, then the room's other changes; the facts last.
+/// it, then the room's other changes and what is restored in it; the facts last.
 fn assign(accepted: &[(usize, &Job)], known: &Known, plan: &mut Plan) {
     let mut backfilled = Vec::new();
     for (job, held) in accepted {
@@ -136,6 +142,12 @@ fn assign(accepted: &[(usize, &Job)], known: &Known, plan: &mut Plan) {
             let others = left.into_iter();
             plan.log
                 .extend(others.map(|change| Planned::State { job, room, change }));
+            let restored = 0..write.restored.len();
+            plan.log.extend(restored.map(|restored| Planned::Restored {
+                job,
+                room,
+                restored,
+            }));
         }
         for (fact, what) in held.set.facts.iter().enumerate() {
             if what.has_position() && !known.receipts.is_stale(job, fact) {
@@ -156,6 +168,21 @@ pub(super) fn events_of<'a>(
         .iter()
         .flat_map(|(_, job)| &job.set.rooms)
         .flat_map(|write| write.events.iter().map(|event| (write.room, event)))
+}
+
+/// The group's redactions that may be applied, with their rooms: new ones, and those that tell only now what they
+/// redact.
+pub(super) fn redactions_of<'a>(
+    accepted: &'a [(usize, &'a Job)],
+) -> impl Iterator<Item = (RoomNo, EventNo, &'a Redacts)> {
+    let new = events_of(accepted)
+        .filter_map(|(room, event)| Some((room, event.no, event.redacts.as_ref()?)));
+    let writes = accepted.iter().flat_map(|(_, job)| &job.set.rooms);
+    let restored = writes.flat_map(|write| {
+        let restored = write.restored.iter();
+        restored.filter_map(|event| Some((write.room, event.no, event.redacts.as_ref()?)))
+    });
+    new.chain(restored)
 }
 
 /// Makes the rows, kind by kind.

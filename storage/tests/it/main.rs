@@ -13,6 +13,7 @@ mod log;
 mod processes;
 mod receipts;
 mod redaction;
+mod restored;
 mod sessions;
 mod state;
 mod throughput;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use ring::signature::{ED25519, UnparsedPublicKey};
+use ruma::serde::{Base64, base64::Standard};
 use serde_json::Value;
 
 use super::{Event, Events, Key, State, domain};
@@ -33,7 +35,7 @@ pub fn allowed(version: u32, event: &Event, state: &State, events: &Events) -> b
 /// Whether the event may name its `auth_events`, and whether these allow it.
 pub fn auth_events_allowed(version: u32, event: &Event, events: &Events) -> bool {
     if event.kind() == "m.room.create" {
-        return event.auth_events().is_empty();
+        return allowed(version, event, &State::new(), events);
     }
     let mut state = State::new();
     if version >= 12 {
@@ -256,8 +258,10 @@ impl<'a> Rules<'a> {
         let target_now = self.membership(target);
         match event.membership()? {
             "join" => self.join(target),
+            "invite" if event.content().get("third_party_invite").is_some() => {
+                self.third_party_invite(target)
+            }
             "invite" => {
-                // Those of third parties are told elsewhere.
                 let ok = now == "join" && target_now != "join" && target_now != "ban";
                 allow_if(ok && power >= self.field("invite", 0))
             }
@@ -280,6 +284,39 @@ impl<'a> Rules<'a> {
             }
             _ => None,
         }
+    }
+
+    fn third_party_invite(&self, target: &str) -> Verdict {
+        if self.membership(target) == "ban" {
+            return None;
+        }
+        let mut signed = self.event.content()["third_party_invite"]
+            .get("signed")?
+            .clone();
+        let (mxid, token) = (
+            signed.get("mxid")?.as_str()?,
+            signed.get("token")?.as_str()?,
+        );
+        let known = self.get("m.room.third_party_invite", token)?;
+        if mxid != target || known.sender() != self.event.sender() {
+            return None;
+        }
+        let base64 =
+            |text: &Value| Some(Base64::<Standard>::parse(text.as_str()?).ok()?.into_inner());
+        let key = base64(known.content().get("public_key")?)?;
+        let signatures = signed.as_object_mut()?.remove("signatures")?;
+        let text = signed.to_string();
+        let mut all = signatures
+            .as_object()?
+            .values()
+            .flat_map(Value::as_object)
+            .flat_map(|keys| keys.values());
+        let holds = |signature: &Value| {
+            let key = UnparsedPublicKey::new(&ED25519, &key);
+            base64(signature)
+                .is_some_and(|signature| key.verify(text.as_bytes(), &signature).is_ok())
+        };
+        allow_if(all.any(holds))
     }
 
     fn join(&self, target: &str) -> Verdict {
