@@ -14,8 +14,8 @@
 //!    when a chain can't be stored for another reason, its drafts are tried one by one.
 //!
 //! The worker lets the flight land and reads the head again when others wait at the room's gate, after
-//! [`MAX_AHEAD`] events (other processes may have added ends that a next event should tie up), and
-//! after a membership that changes which servers get the next event.
+//! [`MAX_AHEAD`] events (other processes may have added ends that a next event should tie up), after a
+//! membership that changes which servers get the next event, and after one that couldn't name all ends.
 //! Each time that it comes to the gate it decides one chain, whoever else waits there: both sides get their
 //! turn.
 
@@ -252,8 +252,9 @@ impl<'a> Run<'a> {
             Some(servers) => servers,
             None => self.other_servers(&head).await?,
         };
+        let view = std::mem::take(&mut self.warm.view);
         Ok(Pending {
-            tip: Tip::of(&head, std::mem::take(&mut self.warm.view)),
+            tip: Tip::of(self.rooms, &head, view).await?,
             version: head.state_version,
             servers,
         })
@@ -274,7 +275,7 @@ impl<'a> Run<'a> {
         if let Some(pending) = self.pending.take() {
             *self.warm = Warm {
                 version: Some(pending.version),
-                view: pending.tip.view,
+                view: pending.tip.into_current(),
                 servers: Some(pending.servers),
             };
         }
