@@ -17,6 +17,7 @@ mod inbox;
 mod large;
 #[allow(dead_code, reason = "each attack takes what it needs of it")]
 mod mean;
+mod mean_state;
 mod rooms;
 mod sender;
 mod support;
