@@ -79,7 +79,8 @@ impl Attack {
         );
         let one = page(b, &[&withheld]);
         mean.says(&format!("/event/{}", withheld.event_id()), one);
-        b.transaction(a, "third", &[json_of(&third)], &[]).await;
+        b.transaction(a, third.event_id().as_str(), &[json_of(&third)], &[])
+            .await;
         eventually("the third is heard", async || {
             a.heard(&room).await == ["second", "third"]
         })
@@ -105,16 +106,19 @@ impl Attack {
         assert_eq!(a.state(&self.room).await[&key], self.ban);
     }
 
-    /// Mallory goes on.
+    /// Mallory goes on from there, and changes something.
     async fn goes_on(&self, world: &World) {
         let (a, b) = world.two();
-        let content = json!({ "body": "fourth" });
+        let (mallory, room) = (&self.mallory, &self.room);
+        let content = json!({ "membership": "join", "displayname": "I am here" });
         let prev = [self.third.event_id()];
-        let kind = "m.room.message";
-        let fourth = forge(b, 2, &self.mallory, &self.room, &prev, kind, None, content).await;
-        b.transaction(a, "fourth", &[json_of(&fourth)], &[]).await;
-        eventually("the fourth is heard", async || {
-            a.heard(&self.room).await.contains(&"fourth".to_owned())
+        let (kind, key) = ("m.room.member", Some(mallory.as_str()));
+        let fourth = forge(b, 2, mallory, room, &prev, kind, key, content).await;
+        let txn = fourth.event_id().as_str();
+        b.transaction(a, txn, &[json_of(&fourth)], &[]).await;
+        let key = (kind.to_owned(), mallory.to_string());
+        eventually("the fourth has its effect", async || {
+            a.state(room).await[&key] == fourth.event_id()
         })
         .await;
         self.is_vain(world).await;
@@ -128,7 +132,8 @@ async fn a_ban_outlives_a_state_that_was_told_without_it() {
             let attack = Attack::begin(&world, &version).await;
             let (a, b) = world.two();
             let withheld = &attack.withheld;
-            b.transaction(a, "first", &[json_of(withheld)], &[]).await;
+            b.transaction(a, withheld.event_id().as_str(), &[json_of(withheld)], &[])
+                .await;
             eventually("the first came late", async || {
                 let event = a.event(withheld.event_id()).await.unwrap();
                 event.placement == Placement::Live && event.status == Status::Accepted
