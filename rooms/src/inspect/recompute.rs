@@ -21,8 +21,8 @@ use rhizome_protocol::{
     resolve::{StateMap, resolve},
 };
 use rhizome_storage::{
-    Direction, HistoryToken, KeyNo, OutsideToken, Placement, Pos, RoomHead, SnapshotNo, Status,
-    Store, StoredEvent,
+    Direction, HistoryToken, KeyNo, OutsideToken, Pos, RoomHead, SnapshotNo, Status, Store,
+    StoredEvent,
 };
 use ruma::OwnedEventId;
 use serde::Serialize;
@@ -309,8 +309,7 @@ fn may_be_later(prev: &StoredEvent, event: &StoredEvent) -> bool {
     match (prev.order, event.order) {
         (Some(prev), Some(event)) if prev > 0 => event > 0 && prev > event,
         (Some(prev), Some(event)) => event > 0 || prev < event,
-        (None, Some(_)) => prev.placement == Placement::Backfilled,
-        (_, None) => true,
+        _ => true,
     }
 }
 

@@ -123,10 +123,10 @@ impl<'a> Story<'a> {
             at = newest;
         }
         let (from, to, id) = self.under_way.swap_remove(at);
-        let how = self.dice.roll(3);
+        let how = self.dice.roll(5);
         match (self.mean && to == 2, how) {
-            (true, 0) => self.arrive_at_a_gap(from, &id).await,
-            (true, 1) => self.arrive_as_history(from, &id).await,
+            (true, 0 | 1) => self.arrive_at_a_gap(from, &id).await,
+            (true, 2 | 3) => self.arrive_as_history(from, &id).await,
             (true, _) => self.carry_checked(from, &id).await,
             (false, _) => carry_all(&self.servers[from], &self.servers[to], &id).await,
         }
@@ -240,7 +240,7 @@ async fn whatever_is_told_at_gaps_nothing_known_is_lost() {
             late += story.late as u64;
         }
         assert!(
-            told > stories && pages > stories / 2 && late > stories / 2,
+            told > stories / 2 && pages > stories / 12 && late > stories / 6,
             "the stories have few gaps: {told} states, {pages} pages, {late} came late"
         );
     })
