@@ -14,8 +14,10 @@
 //!    when a chain can't be stored for another reason, its drafts are tried one by one.
 //!
 //! The worker lets the flight land and reads the head again when others wait at the room's gate, after
-//! [`MAX_AHEAD`] events (other processes may have added ends that a next event should tie up), and
-//! after a membership that changes which servers get the next event.
+//! [`MAX_AHEAD`] events (other processes may have added ends that a next event should tie up), after a
+//! membership that changes which servers get the next event, and after one that couldn't name all ends.
+//! Each time that it comes to the gate it decides one chain, whoever else waits there: both sides get their
+//! turn.
 
 mod decide;
 
@@ -75,6 +77,7 @@ pub(crate) async fn work(rooms: Rooms, room_id: OwnedRoomId, queue: Arc<Queue>) 
             alone: 0,
             failures: 0,
             ahead: 0,
+            turn: true,
         };
         run.until_idle().await;
         drop(warm);
@@ -124,6 +127,8 @@ struct Run<'a> {
     failures: usize,
     /// How many events were decided since the head was read.
     ahead: usize,
+    /// Whether nothing was decided yet: so much it may, though others want the room.
+    turn: bool,
 }
 
 impl<'a> Run<'a> {
@@ -151,7 +156,7 @@ impl<'a> Run<'a> {
 
     fn may_decide(&self) -> bool {
         if self.flight.is_empty() {
-            return !self.again.is_empty() || !self.queue.is_wanted();
+            return self.turn || !self.again.is_empty() || !self.queue.is_wanted();
         }
         self.pending.is_some()
             && self.alone == 0
@@ -175,6 +180,7 @@ impl<'a> Run<'a> {
 
     /// Decides as many of `jobs` as go into one chain, and submits that; the others are next.
     async fn send_off(&mut self, mut jobs: VecDeque<Job>) {
+        self.turn = false;
         let decided = match self.decide(&jobs).await {
             Ok(decided) => decided,
             Err(error) => {
@@ -246,8 +252,9 @@ impl<'a> Run<'a> {
             Some(servers) => servers,
             None => self.other_servers(&head).await?,
         };
+        let view = std::mem::take(&mut self.warm.view);
         Ok(Pending {
-            tip: Tip::of(&head, std::mem::take(&mut self.warm.view)),
+            tip: Tip::of(self.rooms, &head, view).await?,
             version: head.state_version,
             servers,
         })
@@ -268,7 +275,7 @@ impl<'a> Run<'a> {
         if let Some(pending) = self.pending.take() {
             *self.warm = Warm {
                 version: Some(pending.version),
-                view: pending.tip.view,
+                view: pending.tip.into_current(),
                 servers: Some(pending.servers),
             };
         }

@@ -5,6 +5,8 @@
 //! after it, and moves that state on. Nothing is written: [`Chain::finish`] gives the room's part of
 //! a [`rhizome_storage::WriteSet`] and the tip from which the next chain may go on.
 
+mod crowd;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use rhizome_protocol::{
@@ -24,6 +26,7 @@ use crate::{
     error::Result,
     view::{ALWAYS, Held, View, keys_of},
 };
+use crowd::Crowd;
 
 /// How many events one of ours may follow: the specification's limit on `prev_events`.
 const MAX_PREVS: usize = 20;
@@ -45,13 +48,15 @@ pub(crate) struct Tip {
     pub(crate) view: View,
     /// The event that made this tip, if it was decided here and may not be stored yet.
     pending: Option<OwnedEventId>,
+    /// If the room has more ends than `prevs`: then this is the tip for one event only.
+    crowd: Option<Box<Crowd>>,
 }
 
 impl Tip {
     /// The room's head; `view` must be of its current state.
-    pub(crate) fn of(head: &RoomHead, view: View) -> Self {
+    pub(crate) async fn of(rooms: &Rooms, head: &RoomHead, view: View) -> Result<Self> {
         let (prevs, depth) = place(head);
-        Self {
+        let mut tip = Self {
             room: head.room,
             rules: head.rules,
             room_id: Some(head.room_id.clone()),
@@ -62,6 +67,22 @@ impl Tip {
             snapshot: head.snapshot,
             view,
             pending: None,
+            crowd: None,
+        };
+        if tip.prevs.len() < head.extremities.len() {
+            let view = std::mem::take(&mut tip.view);
+            let (crowd, before) = Crowd::of(rooms, head, &tip.prevs, view).await?;
+            tip.snapshot = before;
+            tip.crowd = Some(Box::new(crowd));
+        }
+        Ok(tip)
+    }
+
+    /// What is known of the room's current state, if nothing was added.
+    pub(crate) fn into_current(self) -> View {
+        match self.crowd {
+            Some(crowd) => crowd.view,
+            None => self.view,
         }
     }
 
@@ -82,6 +103,7 @@ impl Tip {
             snapshot: None,
             view: View::default(),
             pending: None,
+            crowd: None,
         }
     }
 
@@ -130,6 +152,18 @@ impl<'a> Chain<'a> {
         &self.tip.view
     }
 
+    /// The room's current state with these events: another one than that after the last of them where the
+    /// room has more ends than that one could name.
+    pub(crate) fn current(&self) -> &View {
+        let crowd = self.tip.crowd.as_ref();
+        crowd.map_or(&self.tip.view, |crowd| &crowd.view)
+    }
+
+    /// Whether it takes one event only.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.tip.crowd.is_some()
+    }
+
     /// How many events it has.
     pub(crate) fn len(&self) -> usize {
         self.events.len()
@@ -153,6 +187,9 @@ impl<'a> Chain<'a> {
         // the others the state before the chain knows as much as the one after it.
         let view = &mut self.tip.view;
         view.load(self.rooms.store(), self.base, &wanted).await?;
+        if let Some(crowd) = &mut self.tip.crowd {
+            crowd.load(self.rooms.store(), &wanted).await?;
+        }
         self.load_hashes().await
     }
 
@@ -223,6 +260,9 @@ impl<'a> Chain<'a> {
             }
         })?;
         auth::authorize(&pdu, &tip.view).map_err(Error::Forbidden)?;
+        if let Some(crowd) = &tip.crowd {
+            auth::authorize(&pdu, &crowd.view).map_err(Error::Forbidden)?;
+        }
         Ok(pdu)
     }
 
@@ -306,7 +346,10 @@ impl<'a> Chain<'a> {
             event.state_after = tip.snapshot;
             write.events.push(event);
         }
-        if let (false, Some(snapshot)) = (changes.is_empty(), tip.snapshot) {
+        if let (Some(crowd), Some(event)) = (&tip.crowd, write.events.last()) {
+            let event = event.clone();
+            crowd.settle(self.rooms, &event, &mut write).await?;
+        } else if let (false, Some(snapshot)) = (changes.is_empty(), tip.snapshot) {
             write.current = Some(CurrentState { snapshot, changes });
         }
         Ok((write, tip))

@@ -71,7 +71,7 @@ pub async fn template(
         content,
         redacts: None,
     };
-    let mut chain = Chain::upon(rooms, Tip::of(&head, View::default()));
+    let mut chain = Chain::upon(rooms, Tip::of(rooms, &head, View::default()).await?);
     chain
         .look_at(
             &draft.kind,
@@ -109,6 +109,7 @@ pub struct AdmittedEvent {
 pub async fn admit_signed(rooms: &Rooms, pdu: Arc<Pdu>) -> Result<AdmittedEvent> {
     let how = How {
         placement: Placement::Live,
+        counts: true,
         relay: true,
         depth: None,
     };

@@ -7,7 +7,8 @@
 //! 3. the state before it is the resolution of the states after its prevs (`state_at`); that must allow
 //!    it (step 5), or it is rejected;
 //! 4. the room's current state must allow it (step 6), or it is soft-failed;
-//! 5. an accepted event joins the forward extremities, and their resolution is the new current state;
+//! 5. an accepted event joins the forward extremities, and their resolution is the new current state
+//!    (`ends`);
 //! 6. all of it is one commit, conditional on the state version; if that moved, again from 4.
 //!
 //! A rejected or soft-failed event is stored with the reason, and later events may descend from it. One whose
@@ -15,7 +16,9 @@
 
 mod backfill;
 mod decide;
+mod ends;
 mod gather;
+mod late;
 mod outliers;
 mod place;
 mod restore;
@@ -23,7 +26,7 @@ mod restore;
 use std::{collections::HashMap, sync::Arc};
 
 use rhizome_protocol::{Pdu, Rejection, StateKey, resolve::StateMap};
-use rhizome_storage::{CommitError, EventNo, Placement, RoomHead, RoomWrite, WriteSet};
+use rhizome_storage::{CommitError, Placement, RoomHead, RoomWrite, StoredEvent, WriteSet};
 use ruma::OwnedEventId;
 
 use crate::{
@@ -85,6 +88,7 @@ pub struct Need {
 pub async fn receive(rooms: &Rooms, pdu: Arc<Pdu>, gathered: &Gathered) -> Result<Received> {
     let how = How {
         placement: Placement::Live,
+        counts: true,
         relay: false,
         depth: None,
     };
@@ -95,6 +99,8 @@ pub async fn receive(rooms: &Rooms, pdu: Arc<Pdu>, gathered: &Gathered) -> Resul
 #[derive(Clone, Copy)]
 pub(crate) struct How {
     pub(crate) placement: Placement,
+    /// Whether the room's current state takes notice of it.
+    pub(crate) counts: bool,
     /// Whether we send it to the room's other servers: it came to us as the room's door.
     pub(crate) relay: bool,
     /// How deep it stands in the history; else its prevs tell.
@@ -131,7 +137,14 @@ async fn admit_once(
     if how.placement == Placement::Live {
         require_resident(rooms, &head).await?;
     }
-    let found = match gather::gather(rooms, &head, pdu, gathered).await? {
+    let mut gather = gather::gather(rooms, &head, pdu, gathered, false).await?;
+    if matches!(gather, Gather::Known) && how.placement == Placement::Live {
+        if !late::is_rejected_as_told(rooms, &head, pdu).await? {
+            return late::known(rooms, &head, pdu).await.map(Some);
+        }
+        gather = gather::gather(rooms, &head, pdu, gathered, true).await?;
+    }
+    let found = match gather {
         Gather::Known => return Ok(Some(Received::Known)),
         Gather::Mangled(stored) => {
             restore::restore(rooms, &stored, pdu).await?;
@@ -142,7 +155,7 @@ async fn admit_once(
     };
     // The copy that came may be mangled where we have the whole one.
     let pdu = &found.pdu.clone();
-    let placed = match place::place(rooms, &head, pdu, found, how).await? {
+    let mut placed = match place::place(rooms, &head, pdu, found, how).await? {
         Ok(placed) => placed,
         Err(refused) => {
             let outcome = Received::Rejected(refused.rejection);
@@ -155,12 +168,16 @@ async fn admit_once(
             return store_alone(rooms, write, outcome).await;
         }
     };
-    if how.placement != Placement::Live {
+    if how.placement != Placement::Live
+        && let Some(redacts) = placed.event.redacts.take()
+    {
+        placed.event.redacts = Some(backfill::redacts_now(rooms, &head, pdu, redacts).await?);
+    }
+    if !how.counts {
         let write = RoomWrite {
             room: head.room,
             events: vec![placed.event],
             snapshots: placed.after.new,
-            drop_extremities: bridged(&head, pdu),
             ..RoomWrite::default()
         };
         return store_alone(rooms, write, Received::Accepted).await;
@@ -179,7 +196,9 @@ async fn admit_once(
             events: vec![decided.event],
             snapshots: decided.snapshots,
             current: decided.current,
-            drop_extremities: decided.drop,
+            drop_extremities: decided.ends.drop,
+            add_extremities: decided.ends.add,
+            told: told(pdu, &placed.prevs),
             ..RoomWrite::default()
         };
         match rooms.store().commit(only(write)).await {
@@ -216,19 +235,14 @@ fn only(write: RoomWrite) -> WriteSet {
     }
 }
 
-/// The extremities that an event which fills a hole follows: what lies beyond the hole follows them too,
-/// though nobody could see it before.
-fn bridged(head: &RoomHead, pdu: &Pdu) -> Vec<EventNo> {
-    let followed = head
-        .extremities
-        .iter()
-        .filter(|end| pdu.prev_events().contains(&end.event_id));
-    let followed: Vec<EventNo> = followed.map(|end| end.no).collect();
-    if followed.len() == head.extremities.len() {
-        // Nothing is beyond it.
+/// The `prev_events` of an event whose states were told, as they weren't known.
+fn told(pdu: &Pdu, known: &[Arc<StoredEvent>]) -> Vec<OwnedEventId> {
+    if known.len() == pdu.prev_events().len() {
         return Vec::new();
     }
-    followed
+    let mut told = pdu.prev_events().to_vec();
+    told.retain(|id| known.iter().all(|known| known.pdu.event_id() != id));
+    told
 }
 
 /// Stores an event that doesn't change the room's current state.

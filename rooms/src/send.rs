@@ -99,7 +99,7 @@ pub async fn prepare(rooms: &Rooms, draft: &Draft) -> Result<Pdu> {
         .as_deref()
         .ok_or_else(|| Error::Invalid("No room given".into()))?;
     let head = known_room(rooms, room_id).await?;
-    let mut chain = Chain::upon(rooms, Tip::of(&head, View::default()));
+    let mut chain = Chain::upon(rooms, Tip::of(rooms, &head, View::default()).await?);
     chain
         .look_at(
             &draft.kind,

@@ -190,27 +190,31 @@ impl Store {
             .collect()
     }
 
-    /// Whether a stored event has this one, which isn't part of the history yet, among its
-    /// `prev_events`: then it will be no extremity.
-    pub async fn is_missing_prev(&self, id: &EventId) -> Result<bool> {
+    /// Whether a stored event of the room has this one, which isn't part of the history yet, among its
+    /// `prev_events`: then it came late, and may be no extremity.
+    pub async fn is_missing_prev(&self, room: RoomNo, id: &EventId) -> Result<bool> {
         let query = self
-            .sql("SELECT event FROM missing_prev WHERE missing = $1 LIMIT 1")
-            .bind(escaped(id.as_str()).into_owned());
+            .sql("SELECT event FROM missing_prev WHERE missing = $1 AND room = $2 LIMIT 1")
+            .bind(escaped(id.as_str()).into_owned())
+            .bind(room.0);
         Ok(self.row(query).await?.is_some())
     }
 
-    /// Of events that we lack, or have outside of the history: the least depth of the stored events that
-    /// follow them.
+    /// Of events that a room's history lacks: the least depth of the stored events that follow them.
+    /// Those that nothing there follows are left out.
     pub async fn depths_after(
         &self,
+        room: RoomNo,
         missing: &[OwnedEventId],
     ) -> Result<HashMap<OwnedEventId, i64>> {
         let query = self
             .sql(
                 "SELECT m.missing, MIN(e.depth) FROM missing_prev m JOIN event e ON e.no = m.event \
-                 WHERE m.missing IN (SELECT value ->> 0 FROM EACH($1)) GROUP BY m.missing",
+                 WHERE m.missing IN (SELECT value ->> 0 FROM EACH($1)) AND m.room = $2 \
+                 GROUP BY m.missing",
             )
-            .bind(json_texts(missing.iter().map(|id| id.as_str()))?);
+            .bind(json_texts(missing.iter().map(|id| id.as_str()))?)
+            .bind(room.0);
         let rows = self.rows(query).await?;
         rows.iter()
             .map(|row| Ok((row.id(0)?, row.int(1)?)))

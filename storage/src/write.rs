@@ -46,8 +46,15 @@ pub struct RoomWrite {
     /// Exactly these become the forward extremities. Otherwise they merge: each accepted live event
     /// takes the place of its `prev_events`.
     pub reset_extremities: Option<Vec<EventNo>>,
-    /// Extremities to drop beside the merge (ancestors reached through events that are not accepted).
+    /// Extremities to drop beside the merge (ancestors reached through events that are not accepted). The
+    /// last one stays.
     pub drop_extremities: Vec<EventNo>,
+    /// Events, of this write set or stored, that become extremities although they came late, after events
+    /// that name them, or as history.
+    pub add_extremities: Vec<EventNo>,
+    /// `prev_events` of `events` that these take no place of: the state after them was told by another
+    /// server. Should they be there by now, they are extremities as before.
+    pub told: Vec<OwnedEventId>,
 }
 
 impl RoomWrite {

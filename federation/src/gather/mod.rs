@@ -71,7 +71,11 @@ pub(crate) async fn receive(
         .await?
         .ok_or_else(|| Error::UnknownRoom(pdu.room_id().to_owned()))?;
     // Step 0.
-    if fed.store().is_missing_prev(pdu.event_id()).await? && is_before_us(fed, &head, &pdu).await? {
+    let is_missing = fed
+        .store()
+        .is_missing_prev(head.room, pdu.event_id())
+        .await?;
+    if is_missing && is_before_us(fed, &head, &pdu).await? {
         return Ok(Outcome::Decided(Received::Known));
     }
     let mut search = Search::new(fed, &head, origin, pdu.sender().server_name()).await?;

@@ -21,6 +21,7 @@ mod mean_answers;
 mod mean_events;
 mod mean_mangled;
 mod mean_manners;
+mod mean_state;
 mod receipts;
 mod rooms;
 mod sender;

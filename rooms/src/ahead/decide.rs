@@ -39,7 +39,7 @@ pub(super) struct Decided<'a> {
 }
 
 /// Decides `jobs`: all of them, or up to the first that changes the membership of another server's
-/// user, since that may change where the next event goes.
+/// user, since that may change where the next event goes, or that couldn't follow all ends of the room.
 pub(super) async fn decide<'a>(
     rooms: &'a Rooms,
     mut chain: Chain<'a>,
@@ -59,7 +59,8 @@ pub(super) async fn decide<'a>(
             Err(Error::Store(error)) => return Err(Error::Store(error)),
             Err(refused) => Outcome::Refused(refused),
         };
-        moved = matches!(outcome, Outcome::Added(_)) && is_foreign_membership(rooms, &job.draft);
+        moved = matches!(outcome, Outcome::Added(_))
+            && (chain.is_crowded() || is_foreign_membership(rooms, &job.draft));
         outcomes.push(outcome);
         if moved {
             break;
@@ -105,7 +106,7 @@ async fn one(
         .look_at(&draft.kind, &draft.sender, key, &draft.content)
         .await?;
     if let Some(key) = key
-        && let Some(stands) = chain.view().get(&draft.kind, key)
+        && let Some(stands) = chain.current().get(&draft.kind, key)
         && stands.sender() == draft.sender
         && *stands.content() == draft.content
     {

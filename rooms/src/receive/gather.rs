@@ -42,12 +42,14 @@ pub(super) struct Found {
     pub(super) rejection: Option<Rejection>,
 }
 
-/// Looks for what the event refers to, and checks it against its auth events.
+/// Looks for what the event refers to, and checks it against its auth events. `once_more`: even if it was
+/// rejected before.
 pub(super) async fn gather(
     rooms: &Rooms,
     head: &RoomHead,
     pdu: &Arc<Pdu>,
     gathered: &Gathered,
+    once_more: bool,
 ) -> Result<Gather> {
     let store = rooms.store();
     let known = store.event(pdu.event_id()).await?;
@@ -58,8 +60,8 @@ pub(super) async fn gather(
         }
         // A rejection may be lifted only by what somebody has told since, or by what the event itself says.
         let completed = completes(known, pdu);
-        let again =
-            known.status == Status::Rejected && (completed || !gathered.states_after.is_empty());
+        let told = once_more || !gathered.states_after.is_empty();
+        let again = known.status == Status::Rejected && (completed || told);
         if known.placement != Placement::Outlier && !again {
             return Ok(if completed {
                 Gather::Mangled(known.clone())

@@ -18,6 +18,7 @@ use rhizome_storage::{
 
 use super::{
     MAX_ATTEMPTS,
+    backfill::redacts_now,
     gather::{allowed_by_auth_events, auth_events_of},
     only,
     place::{redacts, view_of},
@@ -97,7 +98,7 @@ pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>)
 async fn allowed(
     rooms: &Rooms,
     stored: &StoredEvent,
-    pdu: &Pdu,
+    pdu: &Arc<Pdu>,
 ) -> Result<std::result::Result<Option<Redacts>, Rejection>> {
     let Ok(auth_events) = auth_events_of(rooms, pdu).await? else {
         let rejection = Rejection::new("auth 3", "auth events are unknown here");
@@ -115,7 +116,14 @@ async fn allowed(
         return Ok(Err(rejection));
     }
     let takes_effect = stored.status == Status::Accepted;
-    Ok(Ok(redacts(pdu, &view).filter(|_| takes_effect)))
+    let Some(found) = redacts(pdu, &view).filter(|_| takes_effect) else {
+        return Ok(Ok(None));
+    };
+    if stored.placement == Placement::Live {
+        return Ok(Ok(Some(found)));
+    }
+    let head = known_room(rooms, pdu.room_id()).await?;
+    Ok(Ok(Some(redacts_now(rooms, &head, pdu, found).await?)))
 }
 
 /// The entry of the room's current state that the event is, if it is one.

@@ -89,6 +89,18 @@ impl Resolved {
         })
     }
 
+    /// Whether it says the same as another.
+    pub(crate) async fn is_same(&self, store: &Store, other: &Self) -> Result<bool> {
+        if self.snapshot == other.snapshot {
+            return Ok(true);
+        }
+        let from = other
+            .derived
+            .as_ref()
+            .map_or(other.snapshot, |derived| derived.base);
+        Ok(self.diff_from(store, from).await? == other.diff_from(store, from).await?)
+    }
+
     /// How this state differs from the stored one at `from`: `(key, there, here)`.
     pub(crate) async fn diff_from(
         &self,

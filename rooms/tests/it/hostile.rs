@@ -17,7 +17,7 @@ use ruma::{OwnedEventId, RoomId};
 use crate::rig::*;
 
 /// An event that claims to be so deep.
-async fn lying(
+pub async fn lying(
     by: &Rooms,
     room: &RoomId,
     draft: &Draft,

@@ -10,6 +10,7 @@
 )]
 
 mod creating;
+mod ends;
 mod forks;
 mod hostile;
 mod inspecting;
@@ -18,3 +19,4 @@ mod reading;
 mod remote;
 mod rig;
 mod sending;
+mod stories;

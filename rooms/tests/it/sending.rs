@@ -4,6 +4,7 @@ use rhizome_protocol::{StateKey, draft::Draft};
 use rhizome_rooms::{
     Error, Rooms,
     membership::Action,
+    receive::{self, Gathered, Received},
     send::{self, SendOptions},
 };
 use rhizome_storage::{TxnKey, testing::TestDatabase};
@@ -447,4 +448,42 @@ async fn senders_of_two_processes_share_a_room() {
     one.close().await;
     other.close().await;
     database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sender_gets_a_turn_however_much_is_received() {
+    each(|[one, two]: [_; 2]| async move {
+        let room = public_room(&one, "@alice:one").await;
+        let joined = join_via(&one, &two, &room, "@bob:two").await.unwrap();
+        let auth = auth_of(&one, &room, &message(&room, "@bob:two", "")).await;
+        let first = pdu(&one, &joined).await;
+        let mut left = Vec::new();
+        for line in 0..6 {
+            let (mut last, mut events) = (first.clone(), Vec::new());
+            for n in 0..40 {
+                let draft = message(&room, "@bob:two", &format!("{line}, {n}"));
+                let ts = last.origin_server_ts() + 1;
+                last = forged(&two, &draft, &[last], &auth, ts);
+                events.push(last.clone());
+            }
+            left.push(events);
+        }
+        // Somebody always waits at the room's gate until all are received.
+        let mut lines = tokio::task::JoinSet::new();
+        for events in left {
+            let one = one.clone();
+            lines.spawn(async move {
+                for event in events {
+                    let outcome = receive::receive(&one, event, &Gathered::default()).await;
+                    assert_eq!(outcome.unwrap(), Received::Accepted);
+                }
+            });
+        }
+        for n in 0..3 {
+            say(&one, &room, "@alice:one", &format!("{n}")).await;
+        }
+        assert!(lines.try_join_next().is_none(), "her turn came last");
+        lines.join_all().await;
+    })
+    .await;
 }

@@ -11,8 +11,8 @@ use super::gather::{GatheredRoom, extremity};
 use super::receipts::Receipts;
 use crate::account_data::GLOBAL;
 use crate::{
-    CommitError, Error, EventNo, Fact, NewEvent, Pos, RoomHead, RoomNo, RoomWrite, SnapshotNo,
-    TxnKey, UserNo,
+    CommitError, Error, EventNo, Extremity, Fact, NewEvent, Pos, RoomHead, RoomNo, RoomWrite,
+    SnapshotNo, TxnKey, UserNo,
 };
 
 /// What the database says about everything that the group touches.
@@ -281,6 +281,7 @@ fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut Known) {
     let changes_head = write.create.is_some()
         || write.current.is_some()
         || gathered.reset.is_some()
+        || !gathered.added.is_empty()
         || !write.drop_extremities.is_empty()
         || write.events.iter().any(NewEvent::is_live);
     if changes_head {
@@ -292,8 +293,9 @@ fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut Known) {
     }
     for event in write.events.iter().filter(|event| event.is_live()) {
         let prevs = event.pdu.prev_events();
-        head.extremities
-            .retain(|known| !prevs.contains(&known.event_id));
+        head.extremities.retain(|known| {
+            !prevs.contains(&known.event_id) || write.told.contains(&known.event_id)
+        });
         // One that came late and has a child already is no extremity. But a room never has none.
         let wanted = known.wanted_prevs.contains(event.pdu.event_id());
         if !wanted || head.extremities.is_empty() {
@@ -303,9 +305,15 @@ fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut Known) {
     if let Some(reset) = &gathered.reset {
         head.extremities.clone_from(reset);
     }
-    let dropped = &write.drop_extremities;
-    head.extremities
-        .retain(|known| !dropped.contains(&known.no));
+    for added in &gathered.added {
+        if head.extremities.iter().all(|known| known.no != added.no) {
+            head.extremities.push(added.clone());
+        }
+    }
+    let stays = |known: &Extremity| !write.drop_extremities.contains(&known.no);
+    if head.extremities.iter().any(stays) {
+        head.extremities.retain(stays);
+    }
     for event in &write.events {
         let stored = KnownEvent {
             no: event.no,

@@ -34,6 +34,8 @@ pub(super) struct GatheredRoom {
     pub(super) sets: Vec<Option<Destinations>>,
     /// The extremities that it begins anew with.
     pub(super) reset: Option<Vec<Extremity>>,
+    /// Those that are added beside the merge.
+    pub(super) added: Vec<Extremity>,
 }
 
 impl GatheredRoom {
@@ -91,23 +93,29 @@ async fn gather_room(store: &Store, write: &RoomWrite) -> Result<GatheredRoom> {
         });
     }
     if let Some(nos) = &write.reset_extremities {
-        let mut reset = Vec::with_capacity(nos.len());
-        for no in nos {
-            if let Some(event) = write.events.iter().find(|event| event.no == *no) {
-                reset.push(extremity(event));
-                continue;
-            }
-            let event = store.event_by_no(*no).await?;
-            let event = event.ok_or_else(|| Error::broken("an extremity isn't stored"))?;
-            reset.push(Extremity {
-                no: *no,
-                event_id: event.pdu.event_id().to_owned(),
-                depth: event.pdu.depth(),
-            });
-        }
-        gathered.reset = Some(reset);
+        gathered.reset = Some(extremities(store, write, nos).await?);
     }
+    gathered.added = extremities(store, write, &write.add_extremities).await?;
     Ok(gathered)
+}
+
+/// Events of the write or stored ones, as extremities.
+async fn extremities(store: &Store, write: &RoomWrite, nos: &[EventNo]) -> Result<Vec<Extremity>> {
+    let mut extremities = Vec::with_capacity(nos.len());
+    for no in nos {
+        if let Some(event) = write.events.iter().find(|event| event.no == *no) {
+            extremities.push(extremity(event));
+            continue;
+        }
+        let event = store.event_by_no(*no).await?;
+        let event = event.ok_or_else(|| Error::broken("an extremity isn't stored"))?;
+        extremities.push(Extremity {
+            no: *no,
+            event_id: event.pdu.event_id().to_owned(),
+            depth: event.pdu.depth(),
+        });
+    }
+    Ok(extremities)
 }
 
 pub(super) fn extremity(event: &NewEvent) -> Extremity {

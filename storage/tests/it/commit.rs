@@ -469,6 +469,80 @@ async fn extremities_merge_and_late_parents_are_none() {
 }
 
 #[tokio::test]
+async fn who_decides_says_what_becomes_of_told_and_late_extremities() {
+    each_database(|store| async move {
+        let room = Room::new(&store, "r").await;
+        let bob = ruma::user_id!("@bob:there.example");
+        let event = |prev: &rhizome_protocol::Pdu, depth| {
+            Event {
+                room: &room.id,
+                sender: bob,
+                kind: "m.room.message",
+                state_key: None,
+                content: json!({"body": depth}),
+                prevs: vec![prev.event_id().to_owned()],
+                auth: vec![],
+                depth,
+                redacts: None,
+            }
+            .build()
+        };
+        let ends = || async {
+            let head = room.head().await;
+            let mut ends: Vec<_> = head
+                .extremities
+                .iter()
+                .map(|end| end.event_id.clone())
+                .collect();
+            ends.sort();
+            ends
+        };
+        let sorted = |events: &[&rhizome_protocol::Pdu]| {
+            let mut ids: Vec<_> = events
+                .iter()
+                .map(|event| event.event_id().to_owned())
+                .collect();
+            ids.sort();
+            ids
+        };
+        let root = room.message("root").await;
+        room.commit(room.write_of(root.clone(), None).await)
+            .await
+            .unwrap();
+        let (late, other) = (event(&root, 4), event(&root, 5));
+        let child = event(&late, 5);
+        for pdu in [&other, &child] {
+            room.commit(room.write_of(pdu.clone(), None).await)
+                .await
+                .unwrap();
+        }
+        // It came late and is one all the same.
+        let mut write = room.write_of(late.clone(), None).await;
+        write.add_extremities = vec![write.events[0].no];
+        room.commit(write).await.unwrap();
+        assert_eq!(ends().await, sorted(&[&other, &child, &late]));
+        // Decided when `late` wasn't there yet.
+        let upon = event(&late, 6);
+        let mut write = room.write_of(upon.clone(), None).await;
+        write.told = vec![late.event_id().to_owned()];
+        room.commit(write).await.unwrap();
+        assert_eq!(ends().await, sorted(&[&other, &child, &late, &upon]));
+        // A stored one is added, others go; the last one can't.
+        let all: Vec<_> = room.head().await.extremities.iter().map(|e| e.no).collect();
+        let mut write = room.write_of(event(&upon, 7), None).await;
+        write.events.clear();
+        write.drop_extremities.clone_from(&all);
+        room.commit(write.clone()).await.unwrap();
+        assert_eq!(ends().await.len(), 4);
+        let root_no = store.event(root.event_id()).await.unwrap().unwrap().no;
+        write.add_extremities = vec![root_no];
+        room.commit(write).await.unwrap();
+        assert_eq!(ends().await, sorted(&[&root]));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn whether_there_is_a_gap_before_a_new_event_is_known_without_asking() {
     each_database(|store| async move {
         let room = Room::new(&store, "r").await;
