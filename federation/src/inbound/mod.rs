@@ -32,6 +32,8 @@ pub struct Shared {
     pub(crate) backfills: Keyed<OwnedRoomId>,
     /// Rooms that we are joining: events that arrive meanwhile wait in the inbox.
     pub(crate) joining: crate::join::Joining,
+    /// Servers that were asked for what is missing.
+    pub(crate) servers: crate::gather::Servers,
     /// Something was put into the inbox, or something that it may wait for has come.
     pub(crate) inbox: Notify,
 }

@@ -6,7 +6,7 @@ use rhizome_protocol::Pdu;
 use rhizome_storage::Placement;
 use ruma::{OwnedEventId, RoomId};
 
-use super::{Gathered, How, Need, Received, admit, outliers::order_by};
+use super::{Gathered, How, KeepRefused, Need, Received, admit, outliers::order_by};
 use crate::{Rooms, error::Result, send::known_room};
 
 /// What became of a page of history.
@@ -43,6 +43,7 @@ pub async fn backfilled(
             placement: Placement::Backfilled,
             relay: false,
             depth: depths.get(&id).copied(),
+            keep_refused: KeepRefused::Always,
         };
         match admit(rooms, pdu, gathered, how).await? {
             Received::Accepted => report.accepted.push(id),
