@@ -100,6 +100,7 @@ async fn tidy(fed: &Federation, now: i64) -> Result<(), Error> {
     if given_up > 0 {
         tracing::warn!(given_up, "events could not be decided for days");
     }
+    fed.keys().forget_strangers().await;
     Ok(())
 }
 

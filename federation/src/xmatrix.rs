@@ -7,11 +7,15 @@
 
 use axum::body::Bytes;
 use base64::Engine as _;
+use http::request::Parts;
 use rhizome_protocol::{canonical, sign::KeyPair};
 use ruma::{OwnedServerName, ServerName, api::federation::authentication::ServerSignatures};
 use serde_json::Value;
 
-use crate::{Federation, MatrixError, Scheme};
+use crate::{
+    Federation, MatrixError, Scheme,
+    budgets::{Held, peer_of},
+};
 
 /// The longest `Authorization` header that is read.
 const MAX_HEADER: usize = 4096;
@@ -270,24 +274,51 @@ pub(crate) fn canonical_text(value: &Value) -> String {
     out
 }
 
+/// The signatures that a request's head has, and the keys that they should verify with.
+pub struct Claim {
+    headers: Vec<XMatrix>,
+    keys: Vec<Option<[u8; 32]>>,
+    _body: Option<Held>,
+}
+
 impl Scheme<Federation> for ServerSignatures {
     type Who = OwnedServerName;
+    type Claim = Claim;
 
-    async fn identify(
-        fed: &Federation,
-        request: &http::Request<Bytes>,
-    ) -> Result<OwnedServerName, MatrixError> {
-        let headers = signatures(request.headers(), fed.server_name())?;
+    async fn admit(fed: &Federation, head: &Parts) -> Result<Claim, MatrixError> {
+        let headers = signatures(&head.headers, fed.server_name())?;
         let mut keys = Vec::new();
-        for header in &headers {
-            keys.push(fed.keys().current_key(&header.origin, &header.key_id).await);
+        for XMatrix { origin, key_id, .. } in &headers {
+            let mut key = fed.keys().key_at_hand(origin, key_id).await;
+            if key.is_none() {
+                fed.budgets().keys(peer_of(head), 1)?;
+                key = fed.keys().current_key(origin, key_id).await;
+            }
+            keys.push(key);
         }
         if keys.iter().all(Option::is_none) {
             let XMatrix { origin, key_id, .. } = &headers[0];
             let reason = format!("Can't get the key {key_id} of {origin}");
             return Err(MatrixError::unauthorized(reason));
         }
-        // Only now is the body worth parsing.
+        // Only now is the body worth reading.
+        let body = fed.budgets().body(head)?;
+        Ok(Claim {
+            headers,
+            keys,
+            _body: body,
+        })
+    }
+
+    async fn identify(
+        fed: &Federation,
+        Claim {
+            headers,
+            keys,
+            _body,
+        }: Claim,
+        request: &http::Request<Bytes>,
+    ) -> Result<OwnedServerName, MatrixError> {
         let uri = request
             .uri()
             .path_and_query()
@@ -297,6 +328,7 @@ impl Scheme<Federation> for ServerSignatures {
         for (header, key) in headers.into_iter().zip(keys) {
             if key.is_some_and(|public| header.verifies(&public, fed.server_name(), &signed)) {
                 fed.sender().seen(&header.origin);
+                fed.budgets().signed(&header.origin, request.uri().path())?;
                 return Ok(header.origin);
             }
         }

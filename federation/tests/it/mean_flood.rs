@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use rhizome_protocol::Pdu;
-use rhizome_rooms::receive::{self, Gathered, Received};
+use rhizome_rooms::{
+    membership::Action,
+    receive::{self, Gathered, Received},
+};
 use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, UserId};
 use serde_json::json;
 
 use crate::{
     inbound::{forge, newest},
     mean::Mean,
-    world::{Server, World, each, eventually, json_of},
+    world::{Server, World, each, eventually, json_of, still},
 };
 
 /// What is asked of a server when something is missing.
@@ -216,6 +219,73 @@ async fn an_odd_event_costs_others_little() {
         .await;
         let troubled = gathered_from(&world, c);
         assert!(troubled < 60, "{troubled} requests to a third server");
+    })
+    .await;
+}
+
+/// Whoever isn't in the room can't make us keep anything: what is refused of theirs, whether the room's past or
+/// its present doesn't allow it, is forgotten, and few events of theirs wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_kept_for_who_isnt_in_the_room() {
+    still(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob) = (a.user("alice"), b.user("bob"));
+        let room = b.create(&bob, &RoomVersionId::V11).await;
+        a.join(&alice, &room, b).await.unwrap();
+        let in_it = newest(b, &room).await;
+        b.change(&bob, &room, &alice, Action::Kick).await.unwrap();
+        let kicked = newest(b, &room).await;
+
+        let late = say(a, &alice, &room, &[&in_it], "beside the kick").await;
+        let after = say(a, &alice, &room, &[&kicked], "after the kick").await;
+        let told = a
+            .transaction(b, "refused", &[json_of(&late), json_of(&after)], &[])
+            .await;
+        for event in [&late, &after] {
+            assert!(b.event(event.event_id()).await.is_none(), "{told}");
+        }
+        assert!(told[after.event_id().as_str()]["error"].is_string());
+        assert_eq!(
+            b.store().inbound_txn(&a.name, "refused").await.unwrap(),
+            None
+        );
+
+        // Of others who aren't in it either we hear nothing, and ask nobody for their keys.
+        let mut others = json_of(&after);
+        others["sender"] = json!("@somebody:nowhere.example");
+        others["signatures"] = json!({ "nowhere.example": { "ed25519:k1": "A".repeat(86) } });
+        a.transaction(b, "others", &[others], &[]).await;
+        let asked = world.network.requests();
+        assert!(asked.iter().all(|(to, _)| to != "nowhere.example"));
+
+        push_loose(a, b, &alice, &room, 100).await;
+        let waiting = b.store().inbox_size(&a.name).await.unwrap();
+        assert!(waiting <= 20, "{waiting} events wait");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_did_nothing_is_forgotten() {
+    still(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob) = (a.user("alice"), b.user("bob"));
+        let room = a.create(&alice, &RoomVersionId::V11).await;
+        b.join(&bob, &room, a).await.unwrap();
+        a.transaction(b, "empty", &[], &[]).await;
+        let odd = json!({ "room_id": "!nowhere:a.example", "type": "m.room.message" });
+        a.transaction(b, "odd", &[odd], &[]).await;
+        let typing = json!({ "edu_type": "m.typing", "content": {
+            "room_id": room, "user_id": alice, "typing": true } });
+        a.transaction(b, "typing", &[], &[typing]).await;
+        for txn in ["empty", "odd", "typing"] {
+            let kept = b.store().inbound_txn(&a.name, txn).await.unwrap();
+            assert_eq!(kept, None, "{txn}");
+        }
+        let said = say(a, &alice, &room, &[&newest(b, &room).await], "hello").await;
+        a.transaction(b, "said", &[json_of(&said)], &[]).await;
+        let kept = b.store().inbound_txn(&a.name, "said").await.unwrap();
+        assert!(kept.is_some());
     })
     .await;
 }
