@@ -60,7 +60,21 @@ pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
     } else {
         (Vec::new(), everything())
     };
+    let limits = &config.rate_limits;
+    let rate = |rate: Rate| rhizome_federation::limits::Rate {
+        per_second: rate.per_second,
+        burst: rate.burst,
+    };
+    let rate_limits = rhizome_federation::RateLimits {
+        enabled: limits.enabled,
+        transaction: rate(limits.federation_transaction),
+        state: rate(limits.federation_state),
+        other: rate(limits.federation_other),
+        unsigned: rate(limits.federation_unsigned),
+        keys: rate(limits.federation_keys),
+    };
     Ok(FederationConfig {
+        rate_limits,
         extra_ca_pem,
         allowed_ranges,
         denied_ranges,

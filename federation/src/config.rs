@@ -6,6 +6,8 @@ use ::ruma::OwnedServerName;
 use ipnet::IpNet;
 use thiserror::Error;
 
+use crate::limits::Rate;
+
 /// Settings of federation.
 #[derive(Debug, Clone)]
 pub struct FederationConfig {
@@ -30,10 +32,43 @@ pub struct FederationConfig {
     pub retry_min: Duration,
     /// The longest wait between two attempts.
     pub retry_max: Duration,
+    /// How much other servers may ask of us.
+    pub rate_limits: RateLimits,
     /// The software name that `/version` tells.
     pub software_name: String,
     /// The software version that `/version` tells.
     pub software_version: String,
+}
+
+/// How much other servers may ask of us.
+#[derive(Debug, Clone)]
+pub struct RateLimits {
+    /// `false` switches all of them off.
+    pub enabled: bool,
+    /// Transactions of a server.
+    pub transaction: Rate,
+    /// What is much at once, for a server: states, auth chains, joins, room lists.
+    pub state: Rate,
+    /// Everything else that a server asks for.
+    pub other: Rate,
+    /// Requests that needn't be signed, per address.
+    pub unsigned: Rate,
+    /// Servers whose keys are asked for or have to be fetched, per address.
+    pub keys: Rate,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        let rate = |per_second, burst| Rate { per_second, burst };
+        Self {
+            enabled: true,
+            transaction: rate(100.0, 1_000),
+            state: rate(5.0, 200),
+            other: rate(50.0, 1_000),
+            unsigned: rate(20.0, 400),
+            keys: rate(5.0, 500),
+        }
+    }
 }
 
 /// A retired signing key of ours.
@@ -73,6 +108,7 @@ impl Default for FederationConfig {
             join_timeout: Duration::from_mins(4),
             retry_min: Duration::from_secs(2),
             retry_max: Duration::from_hours(1),
+            rate_limits: RateLimits::default(),
             software_name: "Rhizome".to_owned(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
         }

@@ -32,8 +32,9 @@ pub(crate) fn routes() -> Router<Federation> {
 /// `GET /_matrix/federation/v1/publicRooms`
 async fn get(
     State(fed): State<Federation>,
-    Ruma { req, .. }: Ruma<get_public_rooms::v1::Request>,
+    Ruma { who, req }: Ruma<get_public_rooms::v1::Request>,
 ) -> Result<RawJson, MatrixError> {
+    let _turn = fed.inbound().turn_of(&who).await?;
     let answer = ours(&fed, req.limit, req.since.as_deref(), Filter::new()).await?;
     RawJson::of(&answer)
 }
@@ -41,8 +42,9 @@ async fn get(
 /// `POST /_matrix/federation/v1/publicRooms`
 async fn search(
     State(fed): State<Federation>,
-    Ruma { req, .. }: Ruma<get_public_rooms_filtered::v1::Request>,
+    Ruma { who, req }: Ruma<get_public_rooms_filtered::v1::Request>,
 ) -> Result<RawJson, MatrixError> {
+    let _turn = fed.inbound().turn_of(&who).await?;
     let answer = ours(&fed, req.limit, req.since.as_deref(), req.filter).await?;
     RawJson::of(&answer)
 }

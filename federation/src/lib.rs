@@ -15,6 +15,7 @@
 mod acl;
 mod answer;
 pub mod backfill;
+mod budgets;
 mod candidates;
 pub mod client;
 mod config;
@@ -33,6 +34,7 @@ mod keyed;
 pub mod keys;
 pub mod knock;
 pub mod leave;
+pub mod limits;
 pub mod local;
 mod order;
 pub mod query;
@@ -56,7 +58,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::{
     client::Outbound,
-    config::{ConfigError, FederationConfig, OldVerifyKey, non_public_ranges},
+    config::{ConfigError, FederationConfig, OldVerifyKey, RateLimits, non_public_ranges},
     error::MatrixError,
     keys::KeyRing,
     ruma::{Decoded, RawJson, Reply, Ruma, RumaRoute, Scheme},
@@ -77,6 +79,7 @@ struct Inner {
     keys: KeyRing,
     sender: Sender,
     inbound: inbound::Shared,
+    budgets: budgets::Budgets,
 }
 
 impl Federation {
@@ -117,6 +120,7 @@ impl Federation {
         let inner = Inner {
             sender: Sender::new(store.clock().clone()),
             inbound: inbound::Shared::default(),
+            budgets: budgets::Budgets::new(config.rate_limits.clone(), store.clock().clone()),
             rooms,
             store,
             config,
@@ -171,6 +175,11 @@ impl Federation {
     /// What the inbound endpoints share.
     pub(crate) fn inbound(&self) -> &inbound::Shared {
         &self.inner.inbound
+    }
+
+    /// How much other servers may still ask of us.
+    pub(crate) fn budgets(&self) -> &budgets::Budgets {
+        &self.inner.budgets
     }
 
     /// Every federation endpoint, with 404 and 405 as the specification wants them.

@@ -7,7 +7,7 @@
 //! Both edges use this: here with `S = `[`Federation`] (X-Matrix), in the client API with its own
 //! state and an implementation of [`Scheme`] for access tokens.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, net::IpAddr, time::Duration};
 
 use axum::{
     Router,
@@ -16,15 +16,18 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{MethodFilter, on},
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header, request::Parts};
 use ruma::api::{
     IncomingRequest, IncomingRequestExt as _, Metadata, OutgoingResponse, OutgoingResponseExt as _,
-    auth_scheme::{AuthScheme, NoAccessToken, NoAuthentication},
+    auth_scheme::{AuthScheme, NoAuthentication},
     error::{DeserializationError, FromHttpRequestError},
     path_builder::PathBuilder as _,
 };
 
-use crate::{Federation, MatrixError};
+use crate::{
+    Federation, MatrixError,
+    budgets::{Held, peer_of},
+};
 
 /// How long a request's body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_mins(1);
@@ -33,27 +36,40 @@ const BODY_TIMEOUT: Duration = Duration::from_mins(1);
 pub trait Scheme<S>: AuthScheme {
     /// What the handler gets: the origin server, the user and device, or nothing.
     type Who: Send;
+    /// What the head alone says of that.
+    type Claim: Send;
+
+    /// Judges the head. Only if this succeeds is the body read.
+    fn admit(
+        state: &S,
+        head: &Parts,
+    ) -> impl Future<Output = Result<Self::Claim, MatrixError>> + Send;
 
     /// Authenticates the request. The whole body is there, as X-Matrix signs it.
     fn identify(
         state: &S,
+        claim: Self::Claim,
         request: &http::Request<Bytes>,
     ) -> impl Future<Output = Result<Self::Who, MatrixError>> + Send;
 }
 
-impl<S: Sync> Scheme<S> for NoAuthentication {
-    type Who = ();
+/// Who needn't prove anything is an address, if it isn't a part of this process.
+impl Scheme<Federation> for NoAuthentication {
+    type Who = Option<IpAddr>;
+    type Claim = (Option<IpAddr>, Option<Held>);
 
-    async fn identify(_: &S, _: &http::Request<Bytes>) -> Result<(), MatrixError> {
-        Ok(())
+    async fn admit(fed: &Federation, head: &Parts) -> Result<Self::Claim, MatrixError> {
+        let peer = peer_of(head);
+        fed.budgets().unsigned(peer)?;
+        Ok((peer, fed.budgets().body(head)?))
     }
-}
 
-impl<S: Sync> Scheme<S> for NoAccessToken {
-    type Who = ();
-
-    async fn identify(_: &S, _: &http::Request<Bytes>) -> Result<(), MatrixError> {
-        Ok(())
+    async fn identify(
+        _: &Federation,
+        (peer, _): Self::Claim,
+        _: &http::Request<Bytes>,
+    ) -> Result<Option<IpAddr>, MatrixError> {
+        Ok(peer)
     }
 }
 
@@ -86,6 +102,7 @@ where
             .await
             .map_err(|error| MatrixError::invalid_param(error.to_string()))?;
         let path_args: Vec<String> = params.iter().map(|(_, value)| value.to_owned()).collect();
+        let claim = <T::Authentication as Scheme<S>>::admit(state, &parts).await?;
         let whole = Request::from_parts(parts.clone(), body);
         let body = tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(whole, state))
             .await
@@ -107,7 +124,7 @@ where
             parts.uri = original.0.clone();
         }
         let request = http::Request::from_parts(parts, body);
-        let who = <T::Authentication as Scheme<S>>::identify(state, &request).await?;
+        let who = <T::Authentication as Scheme<S>>::identify(state, claim, &request).await?;
         let req = decode(&request, &path_args)?;
         Ok(Self { who, req })
     }

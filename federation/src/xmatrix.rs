@@ -10,6 +10,7 @@
 
 use axum::body::Bytes;
 use base64::Engine as _;
+use http::request::Parts;
 use rhizome_protocol::{
     as_sent::{self, Numbers},
     canonical::{self, JsonError},
@@ -18,7 +19,10 @@ use rhizome_protocol::{
 use ruma::{OwnedServerName, ServerName, api::federation::authentication::ServerSignatures};
 use serde_json::Value;
 
-use crate::{Federation, MatrixError, Scheme};
+use crate::{
+    Federation, MatrixError, Scheme,
+    budgets::{Held, peer_of},
+};
 
 /// The longest `Authorization` header that is read.
 const MAX_HEADER: usize = 4096;
@@ -297,24 +301,51 @@ pub(crate) fn canonical_text(value: &Value) -> String {
     out
 }
 
+/// The signatures that a request's head has, and the keys that they should verify with.
+pub struct Claim {
+    headers: Vec<XMatrix>,
+    keys: Vec<Option<[u8; 32]>>,
+    _body: Option<Held>,
+}
+
 impl Scheme<Federation> for ServerSignatures {
     type Who = OwnedServerName;
+    type Claim = Claim;
 
-    async fn identify(
-        fed: &Federation,
-        request: &http::Request<Bytes>,
-    ) -> Result<OwnedServerName, MatrixError> {
-        let mut headers = signatures(request.headers(), fed.server_name())?;
+    async fn admit(fed: &Federation, head: &Parts) -> Result<Claim, MatrixError> {
+        let headers = signatures(&head.headers, fed.server_name())?;
         let mut keys = Vec::new();
-        for header in &headers {
-            keys.push(fed.keys().current_key(&header.origin, &header.key_id).await);
+        for XMatrix { origin, key_id, .. } in &headers {
+            let mut key = fed.keys().key_at_hand(origin, key_id).await;
+            if key.is_none() {
+                fed.budgets().keys(peer_of(head), 1)?;
+                key = fed.keys().current_key(origin, key_id).await;
+            }
+            keys.push(key);
         }
         if keys.iter().all(Option::is_none) {
             let XMatrix { origin, key_id, .. } = &headers[0];
             let reason = format!("Can't get the key {key_id} of {origin}");
             return Err(MatrixError::unauthorized(reason));
         }
-        // Only now is the body worth parsing.
+        // Only now is the body worth reading.
+        let body = fed.budgets().body(head)?;
+        Ok(Claim {
+            headers,
+            keys,
+            _body: body,
+        })
+    }
+
+    async fn identify(
+        fed: &Federation,
+        Claim {
+            mut headers,
+            keys,
+            _body,
+        }: Claim,
+        request: &http::Request<Bytes>,
+    ) -> Result<OwnedServerName, MatrixError> {
         let uri = request
             .uri()
             .path_and_query()
@@ -330,6 +361,7 @@ impl Scheme<Federation> for ServerSignatures {
                 // They are all of one origin.
                 let origin = headers.swap_remove(0).origin;
                 fed.sender().seen(&origin);
+                fed.budgets().signed(&origin, request.uri().path())?;
                 return Ok(origin);
             }
         }

@@ -19,7 +19,7 @@ use crate::{
     Error, Rooms,
     chain::{Chain, Tip},
     error::Result,
-    receive::{self, Gathered, How, Received, require_resident},
+    receive::{self, Gathered, How, KeepRefused, Received, require_resident},
     restricted,
     send::known_room,
     state_at::{self, StateBefore},
@@ -112,6 +112,7 @@ pub async fn admit_signed(rooms: &Rooms, pdu: Arc<Pdu>) -> Result<AdmittedEvent>
         counts: true,
         relay: true,
         depth: None,
+        keep_refused: KeepRefused::OfMembers,
     };
     let id = pdu.event_id().to_owned();
     let admitted = receive::admit(rooms, pdu, &Gathered::default(), how).await?;

@@ -86,13 +86,37 @@ pub struct Need {
 /// [`Error::UnknownRoom`] if none of our users is in the room; otherwise those of the database. What is
 /// wrong with the event itself is no error, but [`Received`].
 pub async fn receive(rooms: &Rooms, pdu: Arc<Pdu>, gathered: &Gathered) -> Result<Received> {
+    admit(rooms, pdu, gathered, LIVE).await
+}
+
+/// [`receive`] for an event that a server gave us unasked: where the room doesn't allow it, it is kept only if its
+/// sender's server is in the room. Others can't fill our disk. If anybody builds on it, it is fetched.
+///
+/// # Errors
+///
+/// The same.
+pub async fn pushed(rooms: &Rooms, pdu: Arc<Pdu>, gathered: &Gathered) -> Result<Received> {
     let how = How {
-        placement: Placement::Live,
-        counts: true,
-        relay: false,
-        depth: None,
+        keep_refused: KeepRefused::OfMembers,
+        ..LIVE
     };
     admit(rooms, pdu, gathered, how).await
+}
+
+const LIVE: How = How {
+    placement: Placement::Live,
+    counts: true,
+    relay: false,
+    depth: None,
+    keep_refused: KeepRefused::Always,
+};
+
+/// Whether an event that isn't accepted is stored with the reason.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KeepRefused {
+    Always,
+    /// If its sender's server is in the room.
+    OfMembers,
 }
 
 /// How an event is admitted.
@@ -105,6 +129,18 @@ pub(crate) struct How {
     pub(crate) relay: bool,
     /// How deep it stands in the history; else its prevs tell.
     pub(crate) depth: Option<i64>,
+    pub(crate) keep_refused: KeepRefused,
+}
+
+impl How {
+    async fn keeps(self, rooms: &Rooms, head: &RoomHead, refused: &Pdu) -> Result<bool> {
+        if self.keep_refused == KeepRefused::Always {
+            return Ok(true);
+        }
+        let servers = rooms.store().joined_servers(head.room).await?;
+        let server = refused.sender().server_name();
+        Ok(servers.iter().any(|other| other == server))
+    }
 }
 
 pub(crate) async fn admit(
@@ -159,6 +195,9 @@ async fn admit_once(
         Ok(placed) => placed,
         Err(refused) => {
             let outcome = Received::Rejected(refused.rejection);
+            if !how.keeps(rooms, &head, pdu).await? {
+                return Ok(Some(outcome));
+            }
             let write = RoomWrite {
                 room: head.room,
                 events: vec![refused.event],
@@ -189,6 +228,10 @@ async fn admit_once(
     for _ in 0..MAX_ATTEMPTS {
         let head = known_room(rooms, pdu.room_id()).await?;
         let decided = decide::decide(rooms, &head, pdu, &placed, how).await?;
+        let is_refused = matches!(decided.outcome, Received::SoftFailed(_));
+        if is_refused && !how.keeps(rooms, &head, pdu).await? {
+            return Ok(Some(decided.outcome));
+        }
         let moves = decided.current.is_some();
         let write = RoomWrite {
             room: head.room,

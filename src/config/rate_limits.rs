@@ -1,10 +1,10 @@
-//! `[rate_limits]`: how often a user or an address may do what costs.
+//! `[rate_limits]`: how often a user, a server or an address may do what costs.
 
 use serde::Deserialize;
 
 use super::Problems;
 
-/// How often a user or an address may do what costs.
+/// How often a user, a server or an address may do what costs.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RateLimits {
@@ -22,6 +22,16 @@ pub struct RateLimits {
     pub invite: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
+    /// Transactions of another server.
+    pub federation_transaction: Rate,
+    /// What is much at once, for another server: states, auth chains, joins, room lists.
+    pub federation_state: Rate,
+    /// Everything else that another server asks for.
+    pub federation_other: Rate,
+    /// Requests of servers that needn't be signed, per address.
+    pub federation_unsigned: Rate,
+    /// Servers whose keys are asked for or have to be fetched, per address.
+    pub federation_keys: Rate,
 }
 
 /// A bucket of `burst` actions that refills at `per_second`.
@@ -45,6 +55,11 @@ impl Default for RateLimits {
             join: rate(1.0, 30),
             invite: rate(1.0, 50),
             other: rate(20.0, 100),
+            federation_transaction: rate(100.0, 1_000),
+            federation_state: rate(5.0, 200),
+            federation_other: rate(50.0, 1_000),
+            federation_unsigned: rate(20.0, 400),
+            federation_keys: rate(5.0, 500),
         }
     }
 }
@@ -58,6 +73,11 @@ impl RateLimits {
             ("join", self.join),
             ("invite", self.invite),
             ("other", self.other),
+            ("federation_transaction", self.federation_transaction),
+            ("federation_state", self.federation_state),
+            ("federation_other", self.federation_other),
+            ("federation_unsigned", self.federation_unsigned),
+            ("federation_keys", self.federation_keys),
         ] {
             if !(rate.per_second.is_finite() && rate.per_second > 0.0) || rate.burst == 0 {
                 problems.add(

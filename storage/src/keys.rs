@@ -137,6 +137,33 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
+
+    /// Forgets the keys of servers that never had a member in a room of ours: anybody can make us look for those.
+    /// The `kept` newest that were fetched at or after `since` (ms) are kept. Gives the number of servers.
+    pub async fn forget_strangers_keys(&self, kept: usize, since: i64) -> Result<u64> {
+        let mut tx = self.begin().await?;
+        let query = tx
+            .sql(
+                "DELETE FROM server_key_response WHERE server NOT IN ( \
+                     SELECT s.name FROM room_server r JOIN server_name s ON s.no = r.server) \
+                 AND server NOT IN ( \
+                     SELECT server FROM server_key_response WHERE fetched >= $1 AND server NOT IN ( \
+                         SELECT s.name FROM room_server r JOIN server_name s ON s.no = r.server) \
+                     ORDER BY fetched DESC, server LIMIT $2)",
+            )
+            .bind(since)
+            .bind(i64::try_from(kept).unwrap_or(i64::MAX));
+        let forgotten = tx.execute(query).await?;
+        for theirs in [
+            "DELETE FROM server_key WHERE server NOT IN (SELECT server FROM server_key_response)",
+            "DELETE FROM server_key_former WHERE server NOT IN (SELECT server FROM server_key_response)",
+        ] {
+            let query = tx.sql(theirs);
+            tx.execute(query).await?;
+        }
+        tx.commit().await?;
+        Ok(forgotten)
+    }
 }
 
 #[cfg(test)]
@@ -203,6 +230,50 @@ mod tests {
                     .0,
                 vec![]
             );
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn keys_of_strangers_are_forgotten() {
+        each_database(async |store: Store| {
+            let store_keys = async |server: &str, fetched| {
+                let answer = KeyResponse {
+                    server: server.try_into().unwrap(),
+                    response: "{}".to_owned(),
+                    valid_until: 50,
+                    fetched,
+                };
+                let keys = [key("ed25519:1", Some(50), None)];
+                let former = std::slice::from_ref(&answer);
+                let stored = store.store_server_keys(&answer, former, &keys);
+                stored.await.unwrap();
+            };
+            for (server, fetched) in [("old", 1), ("a", 10), ("b", 11), ("c", 12), ("member", 2)] {
+                store_keys(server, fetched).await;
+            }
+            // One of them had a member in a room.
+            let no = store.server_nos(&[server_name!("member")]).await.unwrap()[0];
+            let query = store
+                .sql("INSERT INTO room_server (room, server, joined) VALUES (1, $1, 0)")
+                .bind(no.0);
+            store.execute(query).await.unwrap();
+
+            assert_eq!(store.forget_strangers_keys(2, 5).await.unwrap(), 2);
+            for (server, is_there) in [
+                ("old", false),
+                ("a", false),
+                ("b", true),
+                ("c", true),
+                ("member", true),
+            ] {
+                let server: OwnedServerName = server.try_into().unwrap();
+                let (keys, _) = store.server_keys(&server).await.unwrap();
+                assert_eq!(!keys.is_empty(), is_there, "{server}");
+                let responses = store.key_responses(&server).await.unwrap();
+                assert_eq!(responses.len(), if is_there { 2 } else { 0 }, "{server}");
+            }
+            assert_eq!(store.forget_strangers_keys(9, 20).await.unwrap(), 2);
         })
         .await;
     }

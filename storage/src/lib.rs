@@ -91,7 +91,7 @@ pub use ephemeral::Ephemeral;
 pub use error::{Error, Result};
 pub use history::{Direction, HistoryToken};
 pub use ids::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
-pub use inbox::InboxEvent;
+pub use inbox::{InboxEvent, InboxLane};
 pub use inspect::{EventCount, OutsideToken, SnapshotSizes};
 pub use invites::RemoteInvite;
 pub use keys::{KeyResponse, StoredKey};

@@ -13,11 +13,13 @@
 //!    `/state_ids` and `/event` (or `/state`, when most of it is unknown), as outliers.
 
 mod search;
+mod servers;
 mod state;
 
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use rhizome_protocol::{Pdu, resolve::StateMap};
@@ -30,6 +32,7 @@ use ruma::{
     EventId, OwnedEventId, RoomId, ServerName, UInt, api::federation::event::get_missing_events,
 };
 
+pub(crate) use self::servers::Servers;
 use self::{
     search::{Search, ask},
     state::{auth_events, fetch_with_auth, state_after},
@@ -54,6 +57,17 @@ pub(crate) enum Outcome {
     Decided(Received),
     /// What it needs can't be had now.
     Undecided(Need),
+    /// Nobody could be asked for what it needs: to be tried after this time.
+    NotNow(Duration),
+}
+
+/// How much time there is for an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Haste {
+    /// A first try: who doesn't answer soon isn't waited for.
+    Quick,
+    /// Servers have the time that they need.
+    Patient,
 }
 
 /// Decides a checked event that `origin` gave us, fetching what is missing.
@@ -64,7 +78,29 @@ pub(crate) async fn receive(
     fed: &Federation,
     origin: &ServerName,
     pdu: Arc<Pdu>,
+    haste: Haste,
 ) -> Result<Outcome, Error> {
+    let outcome = look(fed, Arc::clone(&pdu)).await?;
+    let (Outcome::Undecided(_), Some(head)) = (&outcome, fed.store().room(pdu.room_id()).await?)
+    else {
+        return Ok(outcome);
+    };
+    let sender = pdu.sender().server_name();
+    let mut search = Search::new(fed, &head, origin, sender, haste).await?;
+    let outcome = settle(fed, &mut search, &head, Arc::clone(&pdu), Came::Pushed).await?;
+    Ok(match outcome {
+        Outcome::Undecided(need) => search
+            .not_now(fed)
+            .map_or(Outcome::Undecided(need), Outcome::NotNow),
+        decided => decided,
+    })
+}
+
+/// [`receive`] without asking anybody: steps 0 and 1.
+///
+/// # Errors
+/// The same.
+pub(crate) async fn look(fed: &Federation, pdu: Arc<Pdu>) -> Result<Outcome, Error> {
     let head = fed
         .store()
         .room(pdu.room_id())
@@ -78,8 +114,11 @@ pub(crate) async fn receive(
     if is_missing && is_before_us(fed, &head, &pdu).await? {
         return Ok(Outcome::Decided(Received::Known));
     }
-    let mut search = Search::new(fed, &head, origin, pdu.sender().server_name()).await?;
-    settle(fed, &mut search, &head, pdu, Came::Pushed).await
+    let received = receive::pushed(fed.rooms(), pdu, &Gathered::default()).await?;
+    Ok(match received {
+        Received::Need(need) => Outcome::Undecided(need),
+        decided => Outcome::Decided(decided),
+    })
 }
 
 /// Whether an event lies before the first that was news here.
@@ -111,7 +150,11 @@ async fn settle(
     let mut chased = false;
     let mut need = Need::default();
     for _ in 0..MAX_ROUNDS {
-        need = match receive::receive(fed.rooms(), Arc::clone(&pdu), &gathered).await? {
+        let received = match came_by {
+            Came::Pushed => receive::pushed(fed.rooms(), Arc::clone(&pdu), &gathered).await?,
+            Came::Fetched => receive::receive(fed.rooms(), Arc::clone(&pdu), &gathered).await?,
+        };
+        need = match received {
             Received::Need(need) => need,
             decided => return Ok(Outcome::Decided(decided)),
         };
@@ -173,7 +216,7 @@ async fn missing_events(
             Outcome::Decided(outcome) => {
                 tracing::debug!(event = %id, ?outcome, "fetched a missing event");
             }
-            Outcome::Undecided(_) => {
+            Outcome::Undecided(_) | Outcome::NotNow(_) => {
                 tracing::info!(event = %id, "a missing event can't be decided");
             }
         }
@@ -286,7 +329,9 @@ pub(crate) async fn state_after_unknown(
     origin: &ServerName,
     event_id: &EventId,
 ) -> Result<Option<StateMap>, Error> {
-    let mut search = Search::new(fed, head, origin, origin).await?;
+    // It has just told us of the event.
+    fed.inbound().servers.answered(origin);
+    let mut search = Search::new(fed, head, origin, origin, Haste::Patient).await?;
     state_after(fed, &mut search, head, event_id).await
 }
 
@@ -298,7 +343,9 @@ pub(crate) async fn auth_of(
     event_id: &EventId,
     missing: &[OwnedEventId],
 ) -> Result<bool, Error> {
-    let mut search = Search::new(fed, head, origin, origin).await?;
+    // It has just told us of the event.
+    fed.inbound().servers.answered(origin);
+    let mut search = Search::new(fed, head, origin, origin, Haste::Patient).await?;
     auth_events(fed, &mut search, head, event_id, missing).await
 }
 

@@ -18,7 +18,10 @@ use axum::Router;
 use ruma::{OwnedRoomId, OwnedServerName};
 use tokio::sync::Notify;
 
-use crate::{Federation, RumaRoute, keyed::Keyed};
+use crate::{
+    Federation, MatrixError, RumaRoute,
+    keyed::{Held, Keyed},
+};
 
 /// What the inbound endpoints and remote joins share in memory. Nothing of it is truth: the database
 /// decides, this only saves work.
@@ -26,14 +29,35 @@ use crate::{Federation, RumaRoute, keyed::Keyed};
 pub struct Shared {
     /// Servers whose transactions are being worked on, one of each at a time.
     pub(crate) transactions: Keyed<OwnedServerName>,
+    /// Servers that are being told something large, one answer of each at a time.
+    states: Keyed<OwnedServerName>,
     /// Remote joins and leaves under way: one at a time per room.
     pub(crate) joins: Keyed<OwnedRoomId>,
     /// Rooms whose history is being fetched: one request at a time.
     pub(crate) backfills: Keyed<OwnedRoomId>,
     /// Rooms that we are joining: events that arrive meanwhile wait in the inbox.
     pub(crate) joining: crate::join::Joining,
+    /// Servers that were asked for what is missing.
+    pub(crate) servers: crate::gather::Servers,
     /// Something was put into the inbox, or something that it may wait for has come.
     pub(crate) inbox: Notify,
+}
+
+/// How many questions of one server for something large may be worked on or wait for that.
+const MAX_WAITING_STATES: usize = 20;
+
+impl Shared {
+    /// A server's turn to have a large answer looked together.
+    ///
+    /// # Errors
+    /// 429 `M_LIMIT_EXCEEDED` if too many of its questions wait already.
+    pub(crate) async fn turn_of(
+        &self,
+        who: &OwnedServerName,
+    ) -> Result<Held<OwnedServerName>, MatrixError> {
+        let turn = self.states.lock_among(who.clone(), MAX_WAITING_STATES);
+        turn.await.ok_or_else(|| MatrixError::limit_exceeded(1_000))
+    }
 }
 
 /// 50 events of 64 KiB and 100 EDUs, with room for escapes.
@@ -67,4 +91,30 @@ pub fn routes() -> Router<Federation> {
         .ruma_route(leave::make_leave)
         .ruma_route(leave::send_leave)
         .ruma_route(leave::send_leave_v1)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::poll_immediate;
+    use ruma::owned_server_name;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_has_one_large_answer_at_a_time() {
+        let (shared, who) = (Shared::default(), owned_server_name!("a.example"));
+        let turn = shared.turn_of(&who).await.unwrap();
+        let mut waiting: Vec<_> = (1..MAX_WAITING_STATES)
+            .map(|_| Box::pin(shared.turn_of(&who)))
+            .collect();
+        for turn in &mut waiting {
+            assert!(poll_immediate(turn).await.is_none());
+        }
+        let refused = shared.turn_of(&who).await.unwrap_err();
+        assert_eq!(refused, MatrixError::limit_exceeded(1_000));
+        let other = owned_server_name!("b.example");
+        assert!(shared.turn_of(&other).await.is_ok());
+        drop(turn);
+        assert!(waiting.swap_remove(0).await.is_ok());
+    }
 }

@@ -22,6 +22,7 @@ pub(super) async fn state(
     State(fed): State<Federation>,
     Ruma { who, req }: Ruma<get_room_state::v1::Request>,
 ) -> Result<Streamed, MatrixError> {
+    let _turn = fed.inbound().turn_of(&who).await?;
     let before = state_before(&fed, &who, &req.room_id, &req.event_id).await?;
     Writer::new()
         .events("auth_chain", before.auth_chain)
@@ -35,6 +36,7 @@ pub(super) async fn state_ids(
     State(fed): State<Federation>,
     Ruma { who, req }: Ruma<get_room_state_ids::v1::Request>,
 ) -> Result<Streamed, MatrixError> {
+    let _turn = fed.inbound().turn_of(&who).await?;
     let before = state_before(&fed, &who, &req.room_id, &req.event_id).await?;
     Writer::new()
         .ids("auth_chain_ids", before.auth_chain)
@@ -48,6 +50,7 @@ pub(super) async fn event_auth(
     State(fed): State<Federation>,
     Ruma { who, req }: Ruma<get_event_authorization::v1::Request>,
 ) -> Result<Streamed, MatrixError> {
+    let _turn = fed.inbound().turn_of(&who).await?;
     let head = guard::resident(&fed, &who, &req.room_id).await?;
     let event = guard::event(&fed, &head, &req.event_id).await?;
     let chain = state_at::auth_chain(fed.rooms(), &event).await?;

@@ -5,7 +5,7 @@
 //!    wrong with one event concerns no other.
 //! 3. Events are checked (format, signatures, hash), then decided. What can't be decided yet goes to the
 //!    durable inbox and counts as taken.
-//! 4. Ephemeral data is applied, and the answer remembered.
+//! 4. Ephemeral data is applied, and the answer remembered if an event was taken. All else may be done twice.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -39,11 +39,24 @@ const MAX_TXN_ID: usize = 255;
 const ROOMS_AT_ONCE: usize = 8;
 /// How many events of one server may wait in the inbox.
 const INBOX_PER_ORIGIN: usize = 5_000;
+/// The same for a server that isn't in the event's room, as far as we know: its join may be under way to us.
+const INBOX_PER_STRANGER: usize = 20;
+/// The same in rooms that we are joining: who is in them isn't known yet.
+const INBOX_WHILE_JOINING: usize = 1_000;
 /// How long what may be the answer to a knock waits for the knock itself to be done.
 const KNOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An event's id and what the other server is told about it.
-type Told = (OwnedEventId, Result<(), String>);
+type Told = (OwnedEventId, Result<Taken, String>);
+
+/// What was made of an event that isn't refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// It is news, or waits.
+    In,
+    /// It is known, or withheld.
+    Away,
+}
 
 /// `PUT /_matrix/federation/v1/send/{txnId}`
 pub(super) async fn send(
@@ -73,19 +86,24 @@ pub(super) async fn send(
         return Ok(RawJson(answer.into()));
     }
     let told = events(&fed, &who, &req.pdus).await?;
+    let has_taken = (told.iter()).any(|(_, outcome)| matches!(outcome, Ok(Taken::In)));
     let answer = answer(told);
     let mut facts = edus::apply(&fed, &who, &req.edus).await?;
-    facts.push(Fact::InboundTxn {
-        origin: who,
-        txn_id: txn.to_string(),
-        response: answer.clone(),
-        received_ts: store.clock().now_ms(),
-    });
-    let set = WriteSet {
-        facts,
-        ..WriteSet::default()
-    };
-    store.commit(set).await?;
+    if has_taken {
+        facts.push(Fact::InboundTxn {
+            origin: who,
+            txn_id: txn.to_string(),
+            response: answer.clone(),
+            received_ts: store.clock().now_ms(),
+        });
+    }
+    if !facts.is_empty() {
+        let set = WriteSet {
+            facts,
+            ..WriteSet::default()
+        };
+        store.commit(set).await?;
+    }
     Ok(RawJson(answer.into()))
 }
 
@@ -93,7 +111,7 @@ fn answer(told: Vec<Told>) -> String {
     let pdus: BTreeMap<OwnedEventId, Value> = told
         .into_iter()
         .map(|(id, outcome)| match outcome {
-            Ok(()) => (id, json!({})),
+            Ok(_) => (id, json!({})),
             Err(error) => (id, json!({ "error": error })),
         })
         .collect();
@@ -165,6 +183,11 @@ async fn in_room(
     }
 }
 
+fn sender_server(object: &Incoming) -> Option<&ServerName> {
+    let sender = object.get("sender").and_then(Value::as_str)?;
+    Some(<&UserId>::try_from(sender).ok()?.server_name())
+}
+
 fn refuse_all(rules: &'static RoomRules, objects: &[Incoming], reason: &str) -> Vec<Told> {
     let ids = objects.iter().filter_map(|object| event_id(rules, object));
     ids.map(|id| (id, Err(reason.to_owned()))).collect()
@@ -198,13 +221,41 @@ async fn decide_all(
     head: &RoomHead,
     objects: Vec<Incoming>,
 ) -> Result<Vec<Told>, MatrixError> {
-    let (passed, mut told) = checked(fed, origin, head.rules, objects).await;
+    let servers = fed.store().joined_servers(head.room).await?;
+    let is_member = |server: &ServerName| servers.iter().any(|other| other == server);
+    let is_door = is_member(origin);
+    let may_wait = if is_door {
+        INBOX_PER_ORIGIN
+    } else {
+        INBOX_PER_STRANGER
+    };
+    // Members tell of themselves and of who comes in through them; others of themselves, if they have just come in.
+    // The keys of whoever else aren't even looked for.
+    let is_known = |object: &Incoming| {
+        let server = sender_server(object);
+        server.is_some_and(|server| server == origin || is_member(server))
+    };
+    let newcomers = objects.iter().filter(|object| !is_known(object)).count();
+    let are_all_heard =
+        newcomers == 0 || (is_door && fed.budgets().newcomers(origin, newcomers).is_ok());
+    let (objects, mut told) = if are_all_heard {
+        (objects, Vec::new())
+    } else {
+        let (heard, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_known);
+        let reason = "The sender's server is not in the room";
+        (heard, refuse_all(head.rules, &others, reason))
+    };
+    let (passed, dropped) = checked(fed, origin, head.rules, objects).await;
+    told.extend(dropped);
     for pdu in passed {
         let id = pdu.event_id().to_owned();
-        let outcome = match receive::receive(fed.rooms(), pdu.clone(), &Gathered::default()).await {
-            Ok(Received::Accepted | Received::Known | Received::SoftFailed(_)) => Ok(()),
+        let outcome = match receive::pushed(fed.rooms(), pdu.clone(), &Gathered::default()).await {
+            Ok(Received::Accepted) => Ok(Taken::In),
+            Ok(Received::Known | Received::SoftFailed(_)) => Ok(Taken::Away),
             Ok(Received::Rejected(rejection)) => Err(rejection.to_string()),
-            Ok(Received::Need(_)) | Err(Error::Contended) => put_aside(fed, origin, &pdu).await?,
+            Ok(Received::Need(_)) | Err(Error::Contended) => {
+                put_aside(fed, origin, &pdu, may_wait).await?
+            }
             // The database's trouble is not the event's fault: the other server tries again.
             Err(error @ Error::Store(_)) => return Err(error.into()),
             Err(error) => Err(error.to_string()),
@@ -224,18 +275,19 @@ async fn put_aside_all(
     for pdu in passed {
         told.push((
             pdu.event_id().to_owned(),
-            put_aside(fed, origin, &pdu).await?,
+            put_aside(fed, origin, &pdu, INBOX_WHILE_JOINING).await?,
         ));
     }
     Ok(told)
 }
 
-/// Keeps an event in the inbox.
+/// Keeps an event in the inbox, of this origin at most so many.
 async fn put_aside(
     fed: &Federation,
     origin: &ServerName,
     pdu: &Pdu,
-) -> Result<Result<(), String>, MatrixError> {
+    most: usize,
+) -> Result<Result<Taken, String>, MatrixError> {
     let event = InboxEvent {
         event_id: pdu.event_id().to_owned(),
         origin: origin.to_owned(),
@@ -245,14 +297,14 @@ async fn put_aside(
         received_ts: fed.store().clock().now_ms(),
         attempts: 0,
     };
-    if fed.store().inbox_add(&[event], INBOX_PER_ORIGIN).await? == 0 {
+    if fed.store().inbox_add(&[event], most).await? == 0 {
         tracing::warn!(%origin, event = %pdu.event_id(), "the inbox of this server is full: event dropped");
         return Ok(Err(
             "Too many events of your server wait to be decided".to_owned()
         ));
     }
     fed.inbound().inbox.notify_one();
-    Ok(Ok(()))
+    Ok(Ok(Taken::In))
 }
 
 /// An invite that we keep for a user of ours ends when whoever invited takes it back: by a later event that

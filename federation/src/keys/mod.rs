@@ -11,7 +11,10 @@ mod publish;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,6 +41,11 @@ const MANY: usize = 12;
 const GATHER_TIMEOUT: Duration = Duration::from_mins(1);
 /// A server that has just told its keys isn't asked again for another one before this.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// Of servers that never were in a room of ours, so many keep their keys in the database, and so long. They are
+/// looked through when about so many answers more were stored.
+const STRANGERS: usize = 1_000;
+const KEPT_OF_STRANGERS: Duration = Duration::from_hours(7 * 24);
+const LOOKED_THROUGH: usize = 500;
 /// How long a server that failed is left alone at first, and at most.
 const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_mins(5);
@@ -89,6 +97,8 @@ struct Inner {
     ours: Arc<Known>,
     notaries: Vec<OwnedServerName>,
     state: Mutex<State>,
+    /// Answers that were stored.
+    stored: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -141,10 +151,20 @@ impl KeyRing {
             ours,
             notaries,
             state: Mutex::default(),
+            stored: AtomicUsize::default(),
         };
         Ok(Self {
             inner: Arc::new(inner),
         })
+    }
+
+    /// [`KeyRing::current_key`], if it is there without asking anybody.
+    pub(crate) async fn key_at_hand(&self, server: &ServerName, key_id: &str) -> Option<[u8; 32]> {
+        let now = self.inner.store.clock().now_ms();
+        match self.at_hand(server).await.lookup(key_id, now) {
+            KeyLookup::Found(key) => Some(key),
+            KeyLookup::Unknown | KeyLookup::Expired => None,
+        }
     }
 
     /// The key with which a server signs a request now, or `None` if it can't be had.
@@ -335,6 +355,10 @@ impl KeyRing {
             tracing::warn!(%server, %error, "keys can't be stored");
         }
         self.remember(server, known.clone());
+        if self.inner.stored.fetch_add(1, Ordering::Relaxed) % LOOKED_THROUGH == LOOKED_THROUGH - 1
+        {
+            self.forget_strangers().await;
+        }
         known
     }
 
@@ -356,6 +380,16 @@ impl KeyRing {
         match kept.split_first() {
             Some((newest, former)) => store.store_server_keys(newest, former, &known.rows()).await,
             None => Ok(()),
+        }
+    }
+
+    /// Anybody can make us look for the keys of any server.
+    pub(crate) async fn forget_strangers(&self) {
+        let store = &self.inner.store;
+        let kept = i64::try_from(KEPT_OF_STRANGERS.as_millis()).unwrap_or(i64::MAX);
+        let since = store.clock().now_ms().saturating_sub(kept);
+        if let Err(error) = store.forget_strangers_keys(STRANGERS, since).await {
+            tracing::warn!(%error, "keys of strangers can't be forgotten");
         }
     }
 }

@@ -10,6 +10,7 @@ use axum::{
     routing::get,
 };
 use futures_util::{StreamExt as _, stream};
+use http::request::Parts;
 use rhizome_protocol::{Object, canonical, server_keys, sign};
 use rhizome_storage::KeyResponse;
 use ruma::{
@@ -25,7 +26,7 @@ use super::{
     former::{self, Criteria},
     known::public_key,
 };
-use crate::{Federation, MatrixError, RawJson, Reply as _, Ruma, RumaRoute as _};
+use crate::{Federation, MatrixError, RawJson, Reply as _, Ruma, RumaRoute as _, budgets::peer_of};
 
 /// For how long our answer may be used, ms.
 const VALIDITY: i64 = 24 * 60 * 60 * 1000;
@@ -57,8 +58,9 @@ async fn own(
     Ok(RawJson::from_text(fed.keys().our_answer()?))
 }
 
-async fn own_with_key_id(State(fed): State<Federation>) -> Response {
-    match fed.keys().our_answer() {
+async fn own_with_key_id(State(fed): State<Federation>, head: Parts) -> Response {
+    let allowed = fed.budgets().unsigned(peer_of(&head));
+    match allowed.and_then(|()| fed.keys().our_answer()) {
         Ok(text) => RawJson::from_text(text).reply(),
         Err(error) => error.into_response(),
     }
@@ -67,8 +69,9 @@ async fn own_with_key_id(State(fed): State<Federation>) -> Response {
 /// `GET /_matrix/key/v2/query/{serverName}`
 async fn query(
     State(fed): State<Federation>,
-    Ruma { req, .. }: Ruma<get_remote_server_keys::v2::Request>,
+    Ruma { req, who: peer }: Ruma<get_remote_server_keys::v2::Request>,
 ) -> Result<RawJson, MatrixError> {
+    fed.budgets().keys(peer, 1)?;
     let at = i64::try_from(u64::from(req.minimum_valid_until_ts.get())).unwrap_or(i64::MAX);
     let wanted = (req.server_name, Criteria::new());
     fed.keys().notarised(vec![wanted], at).await
@@ -77,7 +80,13 @@ async fn query(
 async fn query_with_key_id(
     State(fed): State<Federation>,
     Path((server, key_id)): Path<(String, String)>,
+    head: Parts,
 ) -> Response {
+    let peer = peer_of(&head);
+    let allowed = fed.budgets().unsigned(peer);
+    if let Err(error) = allowed.and_then(|()| fed.budgets().keys(peer, 1)) {
+        return error.into_response();
+    }
     let now = fed.store().clock().now_ms();
     let answer = match OwnedServerName::try_from(server) {
         Ok(server) => {
@@ -95,13 +104,14 @@ async fn query_with_key_id(
 /// `POST /_matrix/key/v2/query`
 async fn query_batch(
     State(fed): State<Federation>,
-    Ruma { req, .. }: Ruma<get_remote_server_keys_batch::v2::Request>,
+    Ruma { req, who: peer }: Ruma<get_remote_server_keys_batch::v2::Request>,
 ) -> Result<RawJson, MatrixError> {
     if req.server_keys.len() > MAX_QUERIED {
         return Err(MatrixError::too_large(format!(
             "At most {MAX_QUERIED} servers at a time"
         )));
     }
+    fed.budgets().keys(peer, req.server_keys.len())?;
     let now = fed.store().clock().now_ms();
     let wanted = req.server_keys.into_iter().map(|(server, keys)| {
         let until =

@@ -4,10 +4,12 @@
 //! - `rooms`, `doors`, `inbound`, `inbox`: stories of rooms on several servers (`world`), on both databases.
 //! - `mean`: a peer that signs properly and lies as a script says; `mean_…` and `gaps` are its scripts.
 //! - `large`: rooms of many members, made by `crowd`, on both databases.
+//! - `budgets`: how much others may ask of us.
 //! - `sender`: transactions over an in-process network, on both databases.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod budgets;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod crowd;
 mod doors;
@@ -19,6 +21,7 @@ mod large;
 mod mean;
 mod mean_answers;
 mod mean_events;
+mod mean_flood;
 mod mean_mangled;
 mod mean_manners;
 mod mean_state;

@@ -132,15 +132,24 @@ impl World {
 
 impl Server {
     pub fn new(network: &Network, store: Store, index: usize) -> Self {
-        let letter = char::from(b'a' + u8::try_from(index).unwrap());
-        let name = format!("{letter}.example");
-        let rooms = rooms(&store, &name, key(u8::try_from(index).unwrap() + 1));
-        let config = FederationConfig {
+        Self::with(network, store, index, Self::config())
+    }
+
+    /// The settings of servers here: little patience.
+    pub fn config() -> FederationConfig {
+        FederationConfig {
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_millis(200),
             request_timeout: Duration::from_secs(10),
             ..FederationConfig::default()
-        };
+        }
+    }
+
+    /// One with settings of its own.
+    pub fn with(network: &Network, store: Store, index: usize, config: FederationConfig) -> Self {
+        let letter = char::from(b'a' + u8::try_from(index).unwrap());
+        let name = format!("{letter}.example");
+        let rooms = rooms(&store, &name, key(u8::try_from(index).unwrap() + 1));
         let fed = Federation::in_process(rooms, store, config, network).unwrap();
         let name: OwnedServerName = name.try_into().unwrap();
         network.attach(&name, fed.router());

@@ -12,7 +12,9 @@ use rhizome_protocol::{
 use rhizome_storage::{Placement, Redacts, RoomHead, RoomNo};
 use ruma::{OwnedEventId, RoomId};
 
-use super::{Gathered, How, Need, Received, admit, outliers::order_by, place::view_of};
+use super::{
+    Gathered, How, KeepRefused, Need, Received, admit, outliers::order_by, place::view_of,
+};
 use crate::{Rooms, error::Result, send::known_room, state_at::Resolved};
 
 /// What became of a page of history.
@@ -56,6 +58,7 @@ pub async fn backfilled(
             counts,
             relay: false,
             depth: Some(depth),
+            keep_refused: KeepRefused::Always,
         };
         let outcome = admit(rooms, pdu, gathered, how).await?;
         if counts && !matches!(outcome, Received::Need(_)) {

@@ -12,7 +12,7 @@ use rhizome_storage::{
     CommitError, NewEvent, Placement, Pos, RoomHead, RoomWrite, SnapshotNo, Status, StoredEvent,
 };
 
-use super::{How, MAX_ATTEMPTS, Received, decide, only, place::Placed};
+use super::{How, LIVE, MAX_ATTEMPTS, Received, decide, only, place::Placed};
 use crate::{
     Rooms,
     error::Result,
@@ -45,9 +45,7 @@ pub(super) async fn known(rooms: &Rooms, head: &RoomHead, pdu: &Arc<Pdu>) -> Res
     };
     let how = How {
         placement: known.placement,
-        counts: true,
-        relay: false,
-        depth: None,
+        ..LIVE
     };
     let queue = rooms.queues().of(head.room);
     let mut warm = queue.enter().await;
