@@ -33,6 +33,7 @@ mod keyed;
 pub mod keys;
 pub mod knock;
 pub mod leave;
+pub mod limits;
 pub mod local;
 mod order;
 pub mod query;

@@ -16,6 +16,7 @@ mod hangup;
 mod harness;
 mod history;
 mod http;
+mod limits;
 mod model;
 mod peeking;
 mod peer;
