@@ -20,6 +20,8 @@ pub struct RateLimits {
     pub join: Rate,
     /// Invites, per user.
     pub invite: Rate,
+    /// Invites of users of ours by another server, per server.
+    pub federation_invite: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
 }
@@ -44,6 +46,7 @@ impl Default for RateLimits {
             registration: rate(0.2, 10),
             join: rate(1.0, 30),
             invite: rate(1.0, 50),
+            federation_invite: rate(1.0, 100),
             other: rate(20.0, 100),
         }
     }
@@ -57,6 +60,7 @@ impl RateLimits {
             ("registration", self.registration),
             ("join", self.join),
             ("invite", self.invite),
+            ("federation_invite", self.federation_invite),
             ("other", self.other),
         ] {
             if !(rate.per_second.is_finite() && rate.per_second > 0.0) || rate.burst == 0 {

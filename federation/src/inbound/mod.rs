@@ -15,10 +15,11 @@ mod v1;
 mod wire;
 
 use axum::Router;
+use rhizome_storage::UserNo;
 use ruma::{OwnedRoomId, OwnedServerName};
 use tokio::sync::Notify;
 
-use crate::{Federation, RumaRoute, keyed::Keyed};
+use crate::{Federation, RumaRoute, keyed::Keyed, limits::Buckets};
 
 /// What the inbound endpoints and remote joins share in memory. Nothing of it is truth: the database
 /// decides, this only saves work.
@@ -32,6 +33,10 @@ pub struct Shared {
     pub(crate) backfills: Keyed<OwnedRoomId>,
     /// Rooms that we are joining: events that arrive meanwhile wait in the inbox.
     pub(crate) joining: crate::join::Joining,
+    /// How often each server has invited users of ours lately.
+    pub(crate) invites: Buckets,
+    /// Users whose invites are counted: one at a time.
+    pub(crate) invited: Keyed<UserNo>,
     /// Something was put into the inbox, or something that it may wait for has come.
     pub(crate) inbox: Notify,
 }

@@ -18,6 +18,7 @@ mod large;
 #[allow(dead_code, reason = "each attack takes what it needs of it")]
 mod mean;
 mod mean_answers;
+mod mean_invites;
 mod mean_manners;
 mod receipts;
 mod rooms;
