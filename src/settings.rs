@@ -23,10 +23,6 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         .as_ref()
         .map(|secret| secret.expose().to_owned());
     let limits = &config.rate_limits;
-    let rate = |rate: Rate| client_api::Rate {
-        per_second: rate.per_second,
-        burst: rate.burst,
-    };
     out.rate_limits = client_api::RateLimits {
         enabled: limits.enabled,
         message: rate(limits.message),
@@ -37,6 +33,13 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         other: rate(limits.other),
     };
     out
+}
+
+fn rate(rate: Rate) -> client_api::Rate {
+    client_api::Rate {
+        per_second: rate.per_second,
+        burst: rate.burst,
+    }
 }
 
 /// The settings of federation, certificate authorities read.
@@ -76,6 +79,8 @@ pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
     Ok(FederationConfig {
         rate_limits,
         extra_ca_pem,
+        invites: Some(rate(config.rate_limits.federation_invite))
+            .filter(|_| config.rate_limits.enabled),
         allowed_ranges,
         denied_ranges,
         trusted_key_servers: from

@@ -1,5 +1,6 @@
 //! What the operator decides about the client API. Parsed and validated by the binary.
 
+pub use rhizome_federation::limits::Rate;
 use ruma::{OwnedServerName, RoomVersionId};
 
 /// Settings of the client API.
@@ -81,15 +82,6 @@ impl Default for PasswordCost {
             concurrency: 4,
         }
     }
-}
-
-/// A token bucket.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rate {
-    /// Requests per second in the long run.
-    pub per_second: f64,
-    /// Requests that may come at once.
-    pub burst: u32,
 }
 
 /// Rate limits by kind of request.

@@ -17,7 +17,7 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::{App, Ruma, content, profile};
+use crate::{App, Ruma, content, limits::Kind, profile};
 
 /// `POST /_matrix/client/v3/createRoom`
 pub async fn create(
@@ -26,6 +26,10 @@ pub async fn create(
 ) -> Result<create_room::Response, MatrixError> {
     let creator_profile = profile::member_content(&app, &who.user_id).await?;
     let request = decoded(&app, who.user_id, creator_profile, req)?;
+    // Refused before anything is made: half of the guests would be no use.
+    let now = app.now_monotonic_ms();
+    app.limits
+        .take_many(Kind::Invite, &request.creator, request.invite.len(), now)?;
     let created = create::create(&app.rooms, &request).await?;
     for invite in created.remote_invites {
         // The room stands; an unreachable guest doesn't unmake it.

@@ -257,7 +257,7 @@ async fn admit(app: &App, endpoint: &Endpoint, request: Request) -> Result<Raw, 
     let now = app.now_monotonic_ms();
     match &caller {
         Some(caller) => app.limits.take(endpoint.kind, &caller.user_id, now),
-        None => app.limits.take(endpoint.kind, peer, now),
+        None => app.limits.take_from(endpoint.kind, peer, now),
     }
     .map_err(MatrixError::limit_exceeded)?;
     let mut body = read_body(body, app.config.max_body_bytes).await?;

@@ -1,15 +1,13 @@
-//! Rate limits: one token bucket per kind of request and user or address, in bounded memory.
+//! Rate limits of the client API: what counts as what, for whom.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, Hash, RandomState},
-    sync::{Mutex, PoisonError},
+use std::{hash::Hash, net::IpAddr};
+
+use rhizome_federation::{
+    MatrixError,
+    limits::{Buckets, block_of},
 };
 
 use crate::config::{Rate, RateLimits};
-
-/// Buckets kept at most; a full table forgets those that have refilled, then all.
-const MAX_BUCKETS: usize = 100_000;
 
 /// What a request counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,35 +28,18 @@ pub enum Kind {
     Other,
 }
 
-/// All buckets.
+/// One token bucket per kind of request and user or address.
 pub struct Limits {
     rates: RateLimits,
-    hasher: RandomState,
-    buckets: Mutex<HashMap<u64, Bucket>>,
-}
-
-#[derive(Clone, Copy)]
-struct Bucket {
-    tokens: f64,
-    at_ms: u64,
-    rate: Rate,
-}
-
-impl Bucket {
-    fn tokens_at(&self, now_ms: u64) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds since start fit")]
-        let elapsed = now_ms.saturating_sub(self.at_ms) as f64 / 1000.0;
-        (self.tokens + elapsed * self.rate.per_second).min(f64::from(self.rate.burst.max(1)))
-    }
+    buckets: Buckets,
 }
 
 impl Limits {
-    /// Empty buckets with these rates.
+    /// Full buckets with these rates.
     pub fn new(rates: &RateLimits) -> Self {
         Self {
             rates: rates.clone(),
-            hasher: RandomState::new(),
-            buckets: Mutex::default(),
+            buckets: Buckets::default(),
         }
     }
 
@@ -68,38 +49,38 @@ impl Limits {
         let Some(rate) = self.rate(kind) else {
             return Ok(());
         };
-        // 64 bits of a randomly keyed hash stand for the caller: fixed memory, and nobody can aim
-        // for another's bucket.
-        let key = self.hasher.hash_one((kind, who));
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= MAX_BUCKETS && !buckets.contains_key(&key) {
-            buckets
-                .retain(|_, bucket| bucket.tokens_at(now_ms) + 0.5 < f64::from(bucket.rate.burst));
-            if buckets.len() >= MAX_BUCKETS {
-                buckets.clear();
-            }
-        }
-        let bucket = buckets.entry(key).or_insert(Bucket {
-            tokens: f64::from(rate.burst.max(1)),
-            at_ms: now_ms,
-            rate,
-        });
-        let tokens = bucket.tokens_at(now_ms);
-        bucket.at_ms = now_ms;
-        if tokens >= 1.0 {
-            bucket.tokens = tokens - 1.0;
+        self.buckets.take(rate, (kind, who), 1, now_ms)
+    }
+
+    /// [`Limits::take`] for who is known by their address only: a whole subscriber, who has many.
+    pub fn take_from(&self, kind: Kind, peer: IpAddr, now_ms: u64) -> Result<(), u64> {
+        self.take(kind, block_of(peer), now_ms)
+    }
+
+    /// [`Limits::take`] for `count` things of a kind that one request does.
+    ///
+    /// # Errors
+    /// 429 `M_LIMIT_EXCEEDED`; 400 `M_INVALID_PARAM` for more than can ever be done at once.
+    pub fn take_many(
+        &self,
+        kind: Kind,
+        who: impl Hash,
+        count: usize,
+        now_ms: u64,
+    ) -> Result<(), MatrixError> {
+        let Some(rate) = self.rate(kind).filter(|_| count > 0) else {
             return Ok(());
+        };
+        let most = rate.burst.max(1);
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        if count > most {
+            return Err(MatrixError::invalid_param(format!(
+                "{count} at once are too many: at most {most}"
+            )));
         }
-        bucket.tokens = tokens;
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "clamped to a day and positive"
-        )]
-        let wait = ((1.0 - tokens) / rate.per_second.max(1e-9) * 1000.0)
-            .clamp(1.0, 86_400_000.0)
-            .ceil() as u64;
-        Err(wait)
+        self.buckets
+            .take(rate, (kind, who), count, now_ms)
+            .map_err(MatrixError::limit_exceeded)
     }
 
     fn rate(&self, kind: Kind) -> Option<Rate> {
@@ -122,46 +103,47 @@ impl Limits {
 mod tests {
     use super::*;
 
-    fn limits(per_second: f64, burst: u32, enabled: bool) -> Limits {
-        let rate = Rate { per_second, burst };
+    fn limits(burst: u32, enabled: bool) -> Limits {
+        let rate = Rate {
+            per_second: 0.001,
+            burst,
+        };
         Limits::new(&RateLimits {
             enabled,
-            message: rate,
+            login: rate,
+            invite: rate,
             ..RateLimits::default()
         })
     }
 
     #[test]
-    fn a_burst_passes_then_the_rate_holds() {
-        let limits = limits(2.0, 3, true);
-        for _ in 0..3 {
-            assert_eq!(limits.take(Kind::Message, "a", 1000), Ok(()));
-        }
-        assert_eq!(limits.take(Kind::Message, "a", 1000), Err(500));
-        assert_eq!(
-            limits.take(Kind::Message, "b", 1000),
-            Ok(()),
-            "others have their own bucket"
-        );
-        assert_eq!(limits.take(Kind::Message, "a", 1500), Ok(()));
-        assert_eq!(limits.take(Kind::Message, "a", 1500), Err(500));
-    }
-
-    #[test]
     fn switched_off_nothing_is_counted() {
-        let limits = limits(0.0, 0, false);
+        let limits = limits(1, false);
         for _ in 0..1000 {
-            assert_eq!(limits.take(Kind::Message, "a", 0), Ok(()));
+            assert_eq!(limits.take(Kind::Login, "a", 0), Ok(()));
         }
-        assert!(limits.buckets.lock().unwrap().is_empty());
+        assert_eq!(limits.take_many(Kind::Invite, "a", 1000, 0), Ok(()));
+        assert!(limits.buckets.is_empty());
     }
 
     #[test]
-    fn memory_is_bounded() {
-        let limits = limits(0.001, 5, true);
-        for n in 0..MAX_BUCKETS + 10 {
-            let _ = limits.take(Kind::Message, n, 0);
-        }
-        assert!(limits.buckets.lock().unwrap().len() <= MAX_BUCKETS);
+    fn a_subscriber_has_one_bucket_for_all_addresses() {
+        let limits = limits(2, true);
+        let take = |address: &str| limits.take_from(Kind::Login, address.parse().unwrap(), 0);
+        assert_eq!(take("2001:db8::1"), Ok(()));
+        assert_eq!(take("2001:db8::2"), Ok(()));
+        assert!(take("2001:db8::3").is_err());
+        assert_eq!(take("2001:db8:0:1::3"), Ok(()));
+    }
+
+    #[test]
+    fn what_one_request_does_many_times_counts_as_often() {
+        let limits = limits(5, true);
+        let take = |count| limits.take_many(Kind::Invite, "a", count, 0);
+        assert_eq!(take(0), Ok(()));
+        assert_eq!(take(3), Ok(()));
+        assert_eq!(take(3).unwrap_err().errcode, "M_LIMIT_EXCEEDED");
+        assert_eq!(take(6).unwrap_err().errcode, "M_INVALID_PARAM");
+        assert_eq!(limits.take(Kind::Invite, "a", 0), Ok(()));
     }
 }

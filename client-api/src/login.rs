@@ -90,18 +90,22 @@ fn named_user(login: &Login) -> Result<String, MatrixError> {
     user.ok_or_else(|| MatrixError::missing_param("The user's name is missing"))
 }
 
-/// The account that this name and this password belong to, and what the password matches. One answer for all that is wrong, after
-/// one time.
+/// The account that this name and this password belong to, and what the password matches. One answer for
+/// all that is wrong, after one time: who doesn't know the password learns nothing of the account, nor that
+/// it has ended.
 async fn by_password(
     app: &App,
     name: &str,
     password: &str,
 ) -> Result<(OwnedUserId, Option<String>), MatrixError> {
+    let exact = local_user(app, name);
+    // An account has one bucket, however it is called.
+    let counted = exact.as_ref().map_or(name, |user| user.as_str());
     app.limits
-        .take(Kind::Login, name.to_lowercase(), app.now_monotonic_ms())
+        .take(Kind::Login, counted.to_lowercase(), app.now_monotonic_ms())
         .map_err(MatrixError::limit_exceeded)?;
     let mut found = None;
-    if let Some(exact) = local_user(app, name) {
+    if let Some(exact) = exact {
         found = app
             .store
             .account(&exact)
@@ -121,14 +125,14 @@ async fn by_password(
         .as_ref()
         .and_then(|(_, account)| account.password_hash.clone());
     let right = app.passwords.verify(password, hash).await?;
-    match found {
+    match found.filter(|_| right) {
         Some((_, account)) if account.deactivated => Err(MatrixError::new(
             StatusCode::FORBIDDEN,
             "M_USER_DEACTIVATED",
             "The account has been deactivated",
         )),
-        Some((user_id, account)) if right => Ok((user_id, account.password_hash)),
-        _ => Err(MatrixError::forbidden("The user or the password is wrong")),
+        Some((user_id, account)) => Ok((user_id, account.password_hash)),
+        None => Err(MatrixError::forbidden("The user or the password is wrong")),
     }
 }
 

@@ -28,6 +28,8 @@ use ruma::{
     },
 };
 
+use serde_json::Value;
+
 use crate::{App, Caller, Ruma, content, profile};
 
 /// How many servers a request may name to join through.
@@ -205,6 +207,12 @@ pub async fn joined_rooms(
         }
     }
     Ok(joined_rooms::Response::new(joined))
+}
+
+/// Whether state of this type and content invites somebody, which is counted as such however it is asked for.
+pub(crate) fn is_invite(kind: &str, content: &Object) -> bool {
+    let membership = content.get("membership").and_then(Value::as_str);
+    kind == "m.room.member" && membership == Some(Membership::Invite.as_str())
 }
 
 struct Wish {

@@ -57,7 +57,7 @@ pub async fn register(
     };
     // Only what makes an account counts, not the questions before it.
     app.limits
-        .take(Kind::Registration, peer, app.now_monotonic_ms())
+        .take_from(Kind::Registration, peer, app.now_monotonic_ms())
         .map_err(MatrixError::limit_exceeded)?;
     let user_id = users::create_user(&app, &username, password, false).await?;
     if req.inhibit_login {

@@ -22,6 +22,8 @@ use crate::{
     client_event::raw_content,
     content,
     json::Json,
+    limits::Kind,
+    membership,
     seen::{self, Style, Viewer},
 };
 
@@ -78,6 +80,10 @@ pub async fn put(
     if kind == "m.room.member" {
         // Who lets whom in, servers settle.
         content.remove(AUTHORISED_VIA);
+    }
+    if membership::is_invite(kind, &content) {
+        let now = app.now_monotonic_ms();
+        app.limits.take_many(Kind::Invite, &who.user_id, 1, now)?;
     }
     if kind == "m.room.canonical_alias" && state_key.is_empty() {
         check_canonical_alias(&app, &room_id, &content).await?;

@@ -101,7 +101,9 @@ async fn complete(
                 .take(Kind::Login, &caller.user_id, now)
                 .map_err(MatrixError::limit_exceeded)?;
             let account = app.store.account(&caller.user_id).await?;
-            let hash = account.and_then(|account| account.password_hash);
+            let hash = account
+                .filter(|account| !account.deactivated)
+                .and_then(|account| account.password_hash);
             if app.passwords.verify(&given.password, hash).await? {
                 Ok(Ok(()))
             } else {

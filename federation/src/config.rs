@@ -14,6 +14,8 @@ pub struct FederationConfig {
     /// Further CA certificates to trust, each PEM text (one or more certificates), besides the
     /// platform's.
     pub extra_ca_pem: Vec<String>,
+    /// How often each server may invite users of ours; `None`: as often as it likes.
+    pub invites: Option<Rate>,
     /// Ranges that may be connected to although [`FederationConfig::denied_ranges`] contains them.
     pub allowed_ranges: Vec<IpNet>,
     /// Ranges that are never connected to. Default: everything that isn't the public internet.
@@ -100,6 +102,10 @@ impl Default for FederationConfig {
     fn default() -> Self {
         Self {
             extra_ca_pem: Vec::new(),
+            invites: Some(Rate {
+                per_second: 1.0,
+                burst: 100,
+            }),
             allowed_ranges: Vec::new(),
             denied_ranges: non_public_ranges(),
             trusted_key_servers: Vec::new(),

@@ -128,7 +128,7 @@ async fn through(
     let answer: Answer = serde_json::from_slice(&answer)
         .map_err(|error| OutboundError::Answer(error.to_string()))?;
     // The room has the knock now, whatever the state beside it is worth.
-    let state = stripped::for_users(fed, rules, room_id, &answer.knock_room_state).await;
+    let state = stripped::for_users(fed, rules, room_id, None, &answer.knock_room_state).await;
     let state = state.unwrap_or_else(|error| {
         tracing::info!(%server, room = %room_id, %error, "the state that came with a knock is unusable");
         "[]".to_owned()

@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use rhizome_protocol::{Pdu, draft::Draft};
+use rhizome_protocol::{Membership, Pdu, draft::Draft};
 use rhizome_storage::{CommitError, RoomHead, TxnKey};
 use ruma::{OwnedEventId, OwnedServerName, RoomId};
 use tokio::sync::oneshot;
@@ -119,14 +119,16 @@ pub(crate) async fn known_room(rooms: &Rooms, room_id: &RoomId) -> Result<Arc<Ro
     }
 }
 
-/// The servers that must get an event: those in the room before it, and the target's.
+/// The servers that must get an event: those in the room before it, and the target's, which a leave or a ban
+/// may be about although it isn't in the room. An invite has been there: it was signed there, or else it
+/// wouldn't be in the room.
 pub(crate) fn send_to(
     rooms: &Rooms,
     servers: &[OwnedServerName],
     pdu: &Pdu,
 ) -> Option<Vec<OwnedServerName>> {
     let mut to = servers.to_vec();
-    if pdu.kind() == "m.room.member" {
+    if pdu.kind() == "m.room.member" && pdu.membership() != Some(Membership::Invite) {
         let target = pdu
             .state_key()
             .and_then(|key| <&ruma::UserId>::try_from(key).ok());

@@ -20,6 +20,8 @@ pub struct RateLimits {
     pub join: Rate,
     /// Invites, per user.
     pub invite: Rate,
+    /// Invites of users of ours by another server, per server.
+    pub federation_invite: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
     /// Transactions of another server.
@@ -54,6 +56,7 @@ impl Default for RateLimits {
             registration: rate(0.2, 10),
             join: rate(1.0, 30),
             invite: rate(1.0, 50),
+            federation_invite: rate(1.0, 100),
             other: rate(20.0, 100),
             federation_transaction: rate(100.0, 1_000),
             federation_state: rate(5.0, 200),
@@ -72,6 +75,7 @@ impl RateLimits {
             ("registration", self.registration),
             ("join", self.join),
             ("invite", self.invite),
+            ("federation_invite", self.federation_invite),
             ("other", self.other),
             ("federation_transaction", self.federation_transaction),
             ("federation_state", self.federation_state),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
+use rhizome_federation::limits::block_of;
 
 /// How many connections each address holds.
 #[derive(Debug, Default)]
@@ -47,14 +48,6 @@ impl Drop for Place {
                 counts.remove(&self.block);
             }
         }
-    }
-}
-
-/// What one subscriber usually has: an IPv4 address or an IPv6 /64.
-fn block_of(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() >> 64 << 64).into()),
-        v4 @ IpAddr::V4(_) => v4,
     }
 }
 

@@ -21,7 +21,7 @@ pub struct NewAccount {
 pub struct Account {
     /// The user's number.
     pub user: UserNo,
-    /// A PHC string; `None`: no password opens it.
+    /// A PHC string; `None`: no password opens it. Of an account that has ended, it tells its owner so.
     pub password_hash: Option<String>,
     /// Whether it may administrate the server.
     pub admin: bool,
@@ -104,7 +104,7 @@ mod tests {
             store.set_password(no, "$y", Ends::Nothing).await.unwrap();
             let account = store.account(ada).await.unwrap().unwrap();
             assert!(account.deactivated);
-            assert_eq!(account.password_hash, None);
+            assert_eq!(account.password_hash.as_deref(), Some("$x"));
             assert!(store.profile(ada).await.unwrap().unwrap().is_empty());
         })
         .await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rhizome_protocol::RoomRules;
-use ruma::OwnedUserId;
+use ruma::{OwnedUserId, ServerName};
 
 use crate::db::Columns as _;
 use crate::events::rules;
@@ -22,13 +22,51 @@ pub struct RemoteInvite {
     pub rules: &'static RoomRules,
     /// The invite's or knock's JSON; of one that is gone, what ended it.
     pub event: Arc<str>,
-    /// The stripped state: the text of a JSON array.
+    /// The stripped state: the text of a JSON array; empty of one that is gone.
     pub stripped_state: Arc<str>,
     /// When it came.
     pub pos: Pos,
 }
 
+/// How many invites from outside wait for a user's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PendingInvites {
+    /// Of all servers.
+    pub all: usize,
+    /// Of the one that was asked about.
+    pub of_server: usize,
+}
+
 impl Store {
+    /// How many invites wait for a user's answer, all and those by users of `server`. Knocks don't count.
+    pub async fn pending_invites(
+        &self,
+        user: UserNo,
+        server: &ServerName,
+    ) -> Result<PendingInvites> {
+        let server = self.server_nos(&[server]).await?;
+        // `gone = 0` stands there as it does in the index.
+        let query = self
+            .sql(
+                "SELECT COUNT(*), COUNT(CASE WHEN user_name.server = $2 THEN 1 END) \
+                 FROM invite JOIN user_name ON user_name.no = invite.sender \
+                 WHERE invite.user_no = $1 AND invite.gone = 0 AND invite.sender <> $1",
+            )
+            .bind(user.0)
+            .bind(server.first().map(|server| server.0));
+        let row = self.row(query).await?;
+        let count = |index| -> Result<usize> {
+            let count = row.as_ref().map(|row| row.int(index)).transpose()?;
+            Ok(count
+                .and_then(|count| usize::try_from(count).ok())
+                .unwrap_or(0))
+        };
+        Ok(PendingInvites {
+            all: count(0)?,
+            of_server: count(1)?,
+        })
+    }
+
     /// The invite or knock, unless it is gone.
     pub async fn remote_invite(&self, user: UserNo, room: RoomNo) -> Result<Option<RemoteInvite>> {
         self.invite(user, room, false).await

@@ -93,7 +93,7 @@ pub use history::{Direction, HistoryToken};
 pub use ids::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
 pub use inbox::{InboxEvent, InboxLane};
 pub use inspect::{EventCount, OutsideToken, SnapshotSizes};
-pub use invites::RemoteInvite;
+pub use invites::{PendingInvites, RemoteInvite};
 pub use keys::{KeyResponse, StoredKey};
 pub use log::Log;
 pub use members::{Member, MemberCounts, MembershipRow};

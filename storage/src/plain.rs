@@ -67,7 +67,7 @@ pub enum Plain {
         /// A PHC string; `None`: no password opens the account any more.
         hash: Option<String>,
     },
-    /// The account ends: its password and its profile go, its name stays taken.
+    /// The account ends: its profile goes, its name stays taken, and its password opens nothing.
     Deactivate {
         /// Whose.
         user: UserNo,

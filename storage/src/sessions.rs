@@ -133,7 +133,7 @@ impl Store {
         self.change(plain, facts).await.map(drop)
     }
 
-    /// Ends an account and all its sessions: its password and its profile go, its name stays taken.
+    /// Ends an account and all its sessions: its profile goes, its name stays taken, and its password opens nothing.
     pub async fn deactivate_account(&self, user: UserNo) -> Result<()> {
         let (ending, facts) = ending(user, None);
         let plain = vec![Plain::Deactivate { user }, ending];

@@ -492,6 +492,13 @@ async fn passwords_change_and_accounts_end() {
             .ask(Method::POST, LOGIN, password("ada", "changed"))
             .await;
         login.fails(403, "M_USER_DEACTIVATED");
+        // Who doesn't know the password doesn't learn that there was an account.
+        let guess = async |name: &str| {
+            let guess = password(name, "secret");
+            server.ask(Method::POST, LOGIN, guess).await
+        };
+        let ended = guess("ada").await.fails(403, "M_FORBIDDEN");
+        assert_eq!(ended, guess("nobody").await.body);
         let member = bob.state(&room, "m.room.member", &ada.id).await.ok();
         assert_eq!(member["membership"], "leave");
         let again = json!({

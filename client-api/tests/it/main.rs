@@ -16,6 +16,7 @@ mod hangup;
 mod harness;
 mod history;
 mod http;
+mod limits;
 mod mangled;
 mod model;
 mod peeking;

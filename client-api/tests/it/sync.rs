@@ -525,6 +525,24 @@ async fn a_token_of_another_epoch_counts_as_absent_and_garbage_is_refused() {
 }
 
 #[tokio::test]
+async fn who_types_needn_t_say_for_how_long() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = alice.create_public().await;
+        bob.join(&room).await;
+        let since = next(&alice.sync(None, "").await);
+        let typing = format!("/rooms/{}/typing/{}", esc(&room), esc(&bob.id));
+        bob.ok(Method::PUT, &typing, json!({"typing": true})).await;
+        let told = alice.sync(Some(&since), "&timeout=60000").await;
+        assert_eq!(
+            told["rooms"]["join"][&room]["ephemeral"]["events"],
+            json!([{"type": "m.typing", "content": {"user_ids": [bob.id]}}])
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn typing_and_receipts_are_told_and_private_receipts_to_their_owner() {
     story(|server| async move {
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);
@@ -551,6 +569,18 @@ async fn typing_and_receipts_are_told_and_private_receipts_to_their_owner() {
         assert_eq!(alice.sync(Some(&next(&told)), "").await.get("rooms"), None);
         bob.ok(Method::PUT, &typing, json!({"typing": false})).await;
         let stopped = alice.sync(Some(&next(&told)), "").await;
+        for wrong in [
+            json!({}),
+            json!({"typing": 1}),
+            json!({"typing": true, "timeout": "long"}),
+            json!({"typing": true, "timeout": -1}),
+        ] {
+            let (status, error) = bob.call(Method::PUT, &typing, Some(wrong)).await;
+            assert_eq!(
+                (status.as_u16(), &error["errcode"]),
+                (400, &json!("M_BAD_JSON"))
+            );
+        }
         assert_eq!(
             ephemeral(&stopped),
             json!([{"type": "m.typing", "content": {"user_ids": []}}])

@@ -11,14 +11,21 @@ use rhizome_rooms::{
     receive::{Gathered, Received, receive},
     remote_invite,
 };
+use rhizome_storage::UserNo;
 use ruma::{
-    EventId, RoomId, RoomVersionId, ServerName,
+    EventId, OwnedUserId, RoomId, RoomVersionId, ServerName,
     api::federation::membership::{RawStrippedState, create_invite},
 };
 use serde_json::{Value, value::RawValue};
 
 use super::{guard, member, stripped, v1, wire};
 use crate::{Federation, MatrixError, RawJson, Ruma, verify};
+
+/// How many invites wait for a user's answer at most, of all servers and of one.
+const MAX_PENDING: usize = 100;
+const MAX_PENDING_OF_SERVER: usize = 30;
+/// The most bytes of an invite. Each first sync of the user holds what is in it, until they answer.
+const MAX_INVITE_BYTES: usize = 16 << 10;
 
 /// `PUT /_matrix/federation/v2/invite/{roomId}/{eventId}`
 pub(super) async fn invite(
@@ -89,19 +96,27 @@ async fn accept(
     event: &RawValue,
     stripped: &[Box<RawValue>],
 ) -> Result<Pdu, MatrixError> {
+    require_rate(fed, origin)?;
     let rules = RoomRules::get(version).ok_or_else(|| unsupported(version))?;
     let pdu = member::checked(fed, rules, event).await?;
-    require_invite(fed, origin, &pdu, room_id, event_id)?;
+    let user = require_invite(fed, origin, &pdu, room_id, event_id)?;
+    let account = fed.store().account(&user).await?;
+    let Some(account) = account.filter(|account| !account.deactivated) else {
+        return Err(MatrixError::forbidden("The invited user has no account"));
+    };
     if let Some(head) = fed.store().room(room_id).await? {
         guard::require_allowed(fed, origin, &head).await?;
     }
-    let stripped = stripped::for_users(fed, rules, room_id, stripped).await?;
+    let inviter = Some(pdu.sender());
+    let stripped = stripped::for_users(fed, rules, room_id, inviter, stripped).await?;
     let signed =
         sign::countersign(&pdu, fed.server_name(), fed.signing_key()).map_err(|rejection| {
             tracing::warn!(%rejection, event = %pdu.event_id(), "an invite can't be signed");
             MatrixError::invalid_param(rejection.to_string())
         })?;
     if !admitted(fed, &signed).await? {
+        let _counted = fed.inbound().invited.lock(account.user).await;
+        require_place(fed, origin, room_id, account.user).await?;
         remote_invite::keep(fed.rooms(), &signed, stripped.into()).await?;
     }
     Ok(signed)
@@ -117,14 +132,48 @@ async fn admitted(fed: &Federation, signed: &Pdu) -> Result<bool, MatrixError> {
     Ok(matches!(outcome, Received::Accepted | Received::Known))
 }
 
-/// The checks that keep us from signing what is no invite of ours.
+fn require_rate(fed: &Federation, origin: &ServerName) -> Result<(), MatrixError> {
+    let Some(rate) = fed.config().invites else {
+        return Ok(());
+    };
+    let now = fed.store().clock().monotonic().as_millis();
+    let now = u64::try_from(now).unwrap_or(u64::MAX);
+    let taken = fed.inbound().invites.take(rate, origin, 1, now);
+    taken.map_err(MatrixError::limit_exceeded)
+}
+
+/// Whoever has too many invites to answer gets no more. The new one is refused rather than an old one dropped:
+/// so both sides know of it.
+async fn require_place(
+    fed: &Federation,
+    origin: &ServerName,
+    room_id: &RoomId,
+    user: UserNo,
+) -> Result<(), MatrixError> {
+    let store = fed.store();
+    if let Some(room) = store.known_room(room_id).await?
+        && store.remote_invite(user, room).await?.is_some()
+    {
+        // It takes the place of the one that is there.
+        return Ok(());
+    }
+    let pending = store.pending_invites(user, origin).await?;
+    if pending.all >= MAX_PENDING || pending.of_server >= MAX_PENDING_OF_SERVER {
+        tracing::info!(%origin, %user, ?pending, "an invite too many was refused");
+        let message = "The invited user has too many invites to answer";
+        return Err(MatrixError::forbidden(message));
+    }
+    Ok(())
+}
+
+/// The checks that keep us from signing what is no invite of ours. Gives the invited user.
 fn require_invite(
     fed: &Federation,
     origin: &ServerName,
     pdu: &Pdu,
     room_id: &RoomId,
     event_id: &EventId,
-) -> Result<(), MatrixError> {
+) -> Result<OwnedUserId, MatrixError> {
     let wrong = |what: &str| Err(MatrixError::invalid_param(what));
     if pdu.kind() != "m.room.member" {
         return wrong("The event is not an m.room.member event");
@@ -138,8 +187,11 @@ fn require_invite(
     if pdu.sender().server_name() != origin {
         return wrong("The inviting user is not of the inviting server");
     }
+    if pdu.json().len() > MAX_INVITE_BYTES {
+        return Err(MatrixError::too_large("The invite is too large"));
+    }
     match member::target(pdu) {
-        Some(user) if user.server_name() == fed.server_name() => Ok(()),
+        Some(user) if user.server_name() == fed.server_name() => Ok(user),
         _ => wrong("The invited user is not of this server"),
     }
 }

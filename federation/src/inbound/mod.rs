@@ -15,12 +15,14 @@ mod v1;
 mod wire;
 
 use axum::Router;
+use rhizome_storage::UserNo;
 use ruma::{OwnedRoomId, OwnedServerName};
 use tokio::sync::Notify;
 
 use crate::{
     Federation, MatrixError, RumaRoute,
     keyed::{Held, Keyed},
+    limits::Buckets,
 };
 
 /// What the inbound endpoints and remote joins share in memory. Nothing of it is truth: the database
@@ -39,6 +41,10 @@ pub struct Shared {
     pub(crate) joining: crate::join::Joining,
     /// Servers that were asked for what is missing.
     pub(crate) servers: crate::gather::Servers,
+    /// How often each server has invited users of ours lately.
+    pub(crate) invites: Buckets,
+    /// Users whose invites are counted: one at a time.
+    pub(crate) invited: Keyed<UserNo>,
     /// Something was put into the inbox, or something that it may wait for has come.
     pub(crate) inbox: Notify,
 }

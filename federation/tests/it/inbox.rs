@@ -90,7 +90,7 @@ async fn what_arrives_during_a_join_is_not_lost() {
     .await;
 }
 
-/// The invite is sent to the invited user's server by transaction as well. On a busy machine that comes
+/// Some servers send an invite to the invited user's server by transaction as well. On a busy machine that comes
 /// after the join, and what was said before it must not be told as though it were new.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invite_that_comes_after_the_join_is_no_news() {

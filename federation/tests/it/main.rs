@@ -22,6 +22,7 @@ mod mean;
 mod mean_answers;
 mod mean_events;
 mod mean_flood;
+mod mean_invites;
 mod mean_mangled;
 mod mean_manners;
 mod mean_state;

@@ -16,7 +16,7 @@ use rhizome_rooms::{
     plan::{CreateRoom, Preset},
     send::SendOptions,
 };
-use rhizome_storage::{Pos, Store, StoredEvent, testing::TestDatabase};
+use rhizome_storage::{NewAccount, Pos, Store, StoredEvent, testing::TestDatabase};
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, UserId,
 };
@@ -48,6 +48,11 @@ pub const VERSIONS: [RoomVersionId; 4] = [
     RoomVersionId::V3,
     RoomVersionId::V11,
     RoomVersionId::V12,
+];
+
+/// Who has an account on every server of a world: only they can be invited from elsewhere.
+const RESIDENTS: [&str; 9] = [
+    "alice", "ann", "anna", "bea", "ben", "bob", "carl", "carol", "dora",
 ];
 
 /// Servers `a.example`, `b.example`, … on one network.
@@ -100,6 +105,7 @@ where
         };
         let store = database.open().await;
         let mut server = Server::new(&network, store, index);
+        server.settle().await;
         if running {
             server.run();
         }
@@ -141,6 +147,7 @@ impl Server {
             retry_min: Duration::from_millis(50),
             retry_max: Duration::from_millis(200),
             request_timeout: Duration::from_secs(10),
+            invites: None,
             ..FederationConfig::default()
         }
     }
@@ -158,6 +165,17 @@ impl Server {
             name,
             stop: CancellationToken::new(),
             task: None,
+        }
+    }
+
+    /// Gives the residents their accounts.
+    async fn settle(&self) {
+        for name in RESIDENTS {
+            let made = self
+                .store()
+                .create_account(&self.user(name), NewAccount::default())
+                .await;
+            assert!(made.unwrap().is_some());
         }
     }
 

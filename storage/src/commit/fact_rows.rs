@@ -177,7 +177,7 @@ impl Maker<'_> {
             Uses::Base,
         )?;
         self.after(
-            "UPDATE invite SET gone = 1, event = x.event, pos = x.pos FROM (\
+            "UPDATE invite SET gone = 1, event = x.event, stripped_state = '[]', pos = x.pos FROM (\
              SELECT CAST(value ->> 0 AS BIGINT) AS user_no, CAST(value ->> 1 AS BIGINT) AS room, \
              value ->> 2 AS event, CAST(value ->> 3 AS BIGINT) + $2 AS pos FROM EACH($1)) AS x \
              WHERE invite.user_no = x.user_no AND invite.room = x.room",
@@ -276,6 +276,8 @@ impl<'a> FactRows<'a> {
                 match self.invites.get_mut(&key) {
                     Some(invite) => {
                         (invite.gone, invite.event, invite.offset) = (true, event, offset);
+                        // Nobody is shown any more what the room is.
+                        invite.state = Cow::Borrowed("[]");
                     }
                     None => drop(self.gone.insert(key, (event, offset))),
                 }

@@ -156,7 +156,7 @@ impl Maker<'_> {
         )?;
         let overtaken: Vec<_> = members.overtaken.iter().collect();
         self.after(
-            "UPDATE invite SET gone = 1 WHERE (user_no, room) IN (\
+            "UPDATE invite SET gone = 1, stripped_state = '[]' WHERE (user_no, room) IN (\
              SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT) FROM EACH($1))",
             &overtaken,
             Uses::Rows,

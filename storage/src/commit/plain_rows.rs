@@ -54,7 +54,8 @@ impl Maker<'_> {
             Uses::Rows,
         )?;
         for text in [
-            "UPDATE account SET deactivated = 1, password_hash = NULL \
+            // The password opens nothing any more, but whoever knows it is told that the account has ended.
+            "UPDATE account SET deactivated = 1 \
              WHERE user_no IN (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
             "DELETE FROM profile \
              WHERE user_no IN (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",

@@ -3,7 +3,7 @@
 use rhizome_protocol::Membership;
 use rhizome_storage::testing::each_database;
 use rhizome_storage::{CommitError, EntryKind, Fact, Pos, Store, WriteSet};
-use ruma::{OwnedRoomAliasId, OwnedRoomId, event_id};
+use ruma::{OwnedRoomAliasId, OwnedRoomId, UserId, event_id, server_name};
 
 use crate::factory::{Room, rules, user};
 
@@ -300,6 +300,62 @@ async fn devices_and_revocations_are_told() {
             .unwrap();
         assert_eq!(entries.len(), 3);
         assert!(entries.iter().all(|entry| entry.user() == Some(alice)));
+    })
+    .await;
+}
+
+/// What waits for an answer is counted by who sent it. Of what is over, nothing tells any more what the room was.
+#[tokio::test]
+async fn pending_invites_are_counted() {
+    each_database(|store| async move {
+        let alice = store.user_no(&user("alice")).await.unwrap();
+        let (there, far) = (server_name!("there.example"), server_name!("far.example"));
+        let room = |n| OwnedRoomId::try_from(format!("!r{n}:there.example")).unwrap();
+        let senders = [
+            "@bob:there.example",
+            "@eve:there.example",
+            "@carl:far.example",
+        ];
+        for (n, sender) in senders.into_iter().enumerate() {
+            let sender = UserId::parse(sender).unwrap();
+            let invite = Fact::RemoteInvite {
+                membership: Membership::Invite,
+                user: alice,
+                room_id: room(n),
+                sender: store.user_no(&sender).await.unwrap(),
+                rules: rules(),
+                event: "{}".into(),
+                stripped_state: "[1]".into(),
+            };
+            commit(&store, vec![invite]).await.unwrap();
+        }
+        let knock = Fact::RemoteInvite {
+            membership: Membership::Knock,
+            user: alice,
+            room_id: room(9),
+            sender: alice,
+            rules: rules(),
+            event: "{}".into(),
+            stripped_state: "[]".into(),
+        };
+        commit(&store, vec![knock]).await.unwrap();
+        let counted = async |server| {
+            let pending = store.pending_invites(alice, server).await.unwrap();
+            (pending.all, pending.of_server)
+        };
+        assert_eq!(counted(there).await, (3, 2));
+        assert_eq!(counted(far).await, (3, 1));
+        assert_eq!(counted(server_name!("new.example")).await, (3, 0));
+        let gone = Fact::RemoteInviteGone {
+            user: alice,
+            room_id: room(0),
+            event: "{}".into(),
+        };
+        commit(&store, vec![gone]).await.unwrap();
+        assert_eq!(counted(there).await, (2, 1));
+        let no = store.known_room(&room(0)).await.unwrap().unwrap();
+        let ended = store.ended_remote_invite(alice, no).await.unwrap().unwrap();
+        assert_eq!(&*ended.stripped_state, "[]");
     })
     .await;
 }
