@@ -28,6 +28,7 @@ pub mod profile;
 pub mod push_rules;
 pub mod random;
 pub mod register;
+mod registering;
 pub mod session;
 pub mod uia;
 pub mod users;

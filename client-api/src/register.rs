@@ -3,17 +3,20 @@
 use axum::extract::State;
 use http::StatusCode;
 use rhizome_federation::{MatrixError, RawJson};
-use ruma::api::client::account::{
-    get_username_availability::v3 as availability,
-    register::{RegistrationKind, v3 as register},
+use ruma::api::client::{
+    account::{
+        get_username_availability::v3 as availability,
+        register::{RegistrationKind, v3 as register},
+    },
+    uiaa::AuthData,
 };
 use serde_json::json;
 
 use crate::{
     App, Ruma,
     config::Registration,
-    limits::Kind,
     random,
+    registering::Registering,
     uia::{self, Stage},
     users::{self, SessionRequest},
 };
@@ -40,36 +43,47 @@ pub async fn register(
         ));
     }
     require_open(&app)?;
-    if let Some(username) = &req.username {
-        users::require_free(
-            &app.store,
-            &users::user_id(&app.config.server_name, username)?,
-        )
-        .await?;
-    }
-    uia::require(&app, "register", Stage::Dummy, req.auth.as_ref()).await?;
+    let session = req.auth.as_ref().and_then(AuthData::session);
+    let before = Registering::of(&app, session, req.username.as_deref()).await?;
+    let registering = match before {
+        Some(before) => before,
+        None => first_time(&app, &req).await?,
+    };
     let Some(password) = &req.password else {
         return Err(MatrixError::missing_param("A password is required"));
     };
-    let username = match req.username {
-        Some(username) => username,
-        None => random::name::<12>(b"abcdefghijklmnopqrstuvwxyz234567")?,
-    };
-    // Only what makes an account counts, not the questions before it.
-    app.limits
-        .take_from(Kind::Registration, peer, app.now_monotonic_ms())
-        .map_err(MatrixError::limit_exceeded)?;
-    let user_id = users::create_user(&app, &username, password, false).await?;
+    registering.account(&app, password, peer).await?;
     if req.inhibit_login {
-        return RawJson::of(&json!({ "user_id": user_id }));
+        return RawJson::of(&json!({ "user_id": registering.user_id }));
     }
     let request = SessionRequest {
-        device_id: req.device_id,
+        device_id: Some(registering.device_id),
         device_name: req.initial_device_display_name,
         refreshable: req.refresh_token,
         proof: None,
     };
-    RawJson::of(&begun(&app, &user_id, request, peer).await?)
+    RawJson::of(&begun(&app, &registering.user_id, request, peer).await?)
+}
+
+/// What a new registration is about, once its stage is complete. Its session remembers that.
+async fn first_time(app: &App, req: &register::Request) -> Result<Registering, MatrixError> {
+    let username = match &req.username {
+        Some(username) => username.clone(),
+        None => random::name::<12>(b"abcdefghijklmnopqrstuvwxyz234567")?,
+    };
+    let registering = Registering {
+        user_id: users::user_id(&app.config.server_name, &username)?,
+        device_id: users::device_id(req.device_id.clone())?,
+        again: false,
+    };
+    users::require_free(&app.store, &registering.user_id).await?;
+    if req.auth.is_some() && req.password.is_none() {
+        return Err(MatrixError::missing_param("A password is required"));
+    }
+    let next = registering.purpose();
+    let auth = req.auth.as_ref();
+    uia::require_then(app, "register", Stage::Dummy, auth, Some(&next)).await?;
+    Ok(registering)
 }
 
 /// Begins the first session of a new account: the answer to its registration.

@@ -45,6 +45,17 @@ pub async fn require(
     stage: Stage<'_>,
     auth: Option<&AuthData>,
 ) -> Result<(), MatrixError> {
+    require_then(app, purpose, stage, auth, None).await
+}
+
+/// [`require`], after which the session doesn't end but is one for `next`.
+pub async fn require_then(
+    app: &App,
+    purpose: &str,
+    stage: Stage<'_>,
+    auth: Option<&AuthData>,
+    next: Option<&str>,
+) -> Result<(), MatrixError> {
     let purpose = match stage {
         Stage::Dummy => purpose.to_owned(),
         Stage::Password(caller) => format!("{purpose} {}", caller.user_id),
@@ -67,8 +78,14 @@ pub async fn require(
     }
     match complete(app, stage, auth).await? {
         Ok(()) => {
-            if let Some(session) = auth.session() {
-                app.store.end_uia_session(session).await?;
+            match (auth.session(), next) {
+                (Some(session), Some(next)) => {
+                    app.store.turn_uia_session(session, &purpose, next).await?;
+                }
+                (Some(session), None) => {
+                    app.store.end_uia_session(session).await?;
+                }
+                (None, _) => {}
             }
             Ok(())
         }

@@ -110,7 +110,7 @@ pub(crate) async fn require_free(store: &Store, user_id: &UserId) -> Result<(), 
     }
 }
 
-fn in_use() -> MatrixError {
+pub(crate) fn in_use() -> MatrixError {
     MatrixError::new(
         StatusCode::BAD_REQUEST,
         "M_USER_IN_USE",
@@ -191,10 +191,7 @@ pub async fn begin_session(
     request: SessionRequest,
     peer: IpAddr,
 ) -> Result<Session, MatrixError> {
-    let device_id = match request.device_id {
-        Some(device_id) => checked_device_id(device_id)?,
-        None => random::device_id()?,
-    };
+    let device_id = device_id(request.device_id)?;
     if let Some(name) = &request.device_name {
         check_device_name(name)?;
     }
@@ -227,6 +224,11 @@ pub fn check_device_name(name: &str) -> Result<(), MatrixError> {
         )));
     }
     Ok(())
+}
+
+/// The device that a client asks for, or a new one.
+pub(crate) fn device_id(asked: Option<OwnedDeviceId>) -> Result<OwnedDeviceId, MatrixError> {
+    asked.map_or_else(random::device_id, checked_device_id)
 }
 
 fn checked_device_id(device_id: OwnedDeviceId) -> Result<OwnedDeviceId, MatrixError> {

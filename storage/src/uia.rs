@@ -38,6 +38,16 @@ impl Store {
         Ok(self.row(query).await?.map(|row| row.text(0)).transpose()?)
     }
 
+    /// Makes a session one for something else, as long as it is one for `from`; `false` if it isn't.
+    pub async fn turn_uia_session(&self, id: &str, from: &str, to: &str) -> Result<bool> {
+        let query = self
+            .sql("UPDATE uia_session SET purpose = $3 WHERE id = $1 AND purpose = $2")
+            .bind(escaped(id).into_owned())
+            .bind(escaped(from).into_owned())
+            .bind(escaped(to).into_owned());
+        Ok(self.execute(query).await? == 1)
+    }
+
     /// Ends a session; `false` if it had ended: of several who try, one gets `true`.
     pub async fn end_uia_session(&self, id: &str) -> Result<bool> {
         let query = self
@@ -62,6 +72,20 @@ mod tests {
             assert_eq!(purpose.as_deref(), Some("register \u{0}"));
             assert_eq!(store.uia_session("s", 10).await.unwrap(), None);
             assert_eq!(store.uia_session("\u{0}", 0).await.unwrap(), None);
+            assert!(
+                store
+                    .turn_uia_session("s", "register \u{0}", "y")
+                    .await
+                    .unwrap()
+            );
+            assert!(
+                !store
+                    .turn_uia_session("s", "register \u{0}", "z")
+                    .await
+                    .unwrap()
+            );
+            let purpose = store.uia_session("s", 9).await.unwrap();
+            assert_eq!(purpose.as_deref(), Some("y"));
             assert!(store.end_uia_session("s").await.unwrap());
             assert!(!store.end_uia_session("s").await.unwrap());
             store.begin_uia_session("t", "x", 10, 20).await.unwrap();

@@ -87,6 +87,42 @@ async fn registration_by_the_book() {
     .await;
 }
 
+/// The answer to a registration is lost on the way: asked again, the server gives the same account and device.
+#[tokio::test]
+async fn a_registration_whose_answer_was_lost_is_repeated() {
+    each_server(async |server| {
+        for name in [Some("ada"), None] {
+            let flows = register(&server, json!({ "username": name, "password": "p" })).await;
+            let auth = json!({ "type": "m.login.dummy", "session": flows.body["session"] });
+            let body = json!({ "username": name, "password": "p", "auth": auth });
+            let lost = register(&server, body.clone()).await.ok();
+            let again = register(&server, body.clone()).await.ok();
+            for key in ["user_id", "device_id"] {
+                assert_eq!(again[key], lost[key]);
+            }
+            let user = server.user_of(&again);
+            let devices = user.get("/devices").await.ok();
+            assert_eq!(devices["devices"].as_array().unwrap().len(), 1);
+            // The lost token is nobody's.
+            let old = server.user_of(&lost);
+            old.get("/devices").await.fails(401, "M_UNKNOWN_TOKEN");
+            // Only with that password, and for that name.
+            let mut other = body.clone();
+            other["password"] = "q".into();
+            register(&server, other).await.fails(400, "M_USER_IN_USE");
+            let mut other = body.clone();
+            other["username"] = "eve".into();
+            assert_eq!(register(&server, other).await.status, 401);
+            // Nor once the account has ended.
+            let auth = password(&text(&lost["user_id"]), "p");
+            let end = user.post("/account/deactivate", json!({ "auth": auth }));
+            end.await.ok();
+            register(&server, body).await.fails(400, "M_USER_IN_USE");
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn names_that_cannot_be() {
     each_server(async |server| {
