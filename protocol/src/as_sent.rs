@@ -5,7 +5,7 @@
 //! it: one odd event would cost all the others. Nothing here recurses; time and memory are bounded by the length of
 //! the text.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use serde_json::Number;
 
@@ -276,7 +276,8 @@ impl Writer<'_> {
         }
         match char::from_u32(code) {
             Some(c) => push_escaped(&mut self.out, c.encode_utf8(&mut [0; 4])),
-            None => self.out.push_str(&format!("\\u{code:04x}")),
+            // Writing to a string can't fail.
+            None => drop(write!(self.out, "\\u{code:04x}")),
         }
         Ok(())
     }

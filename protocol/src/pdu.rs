@@ -127,12 +127,11 @@ impl Pdu {
                 json.len()
             )));
         }
-        let event_id = match signed {
-            Some(signed) => event_id(rules, &object, signed)?,
-            None => {
-                let signed = redact::signed_text(rules, &object).map_err(json_error)?;
-                event_id(rules, &object, &numbers.restore(signed))?
-            }
+        let event_id = if let Some(signed) = signed {
+            event_id(rules, &object, signed)?
+        } else {
+            let signed = redact::signed_text(rules, &object).map_err(json_error)?;
+            event_id(rules, &object, &numbers.restore(signed))?
         };
         if !numbers.is_empty() {
             // What stood for them is nothing to read.

@@ -13,7 +13,7 @@ use rhizome_protocol::{Pdu, Rejection, rules::EventIdFormat};
 use rhizome_storage::{
     CommitError, EventNo, NewEvent, RoomNo, RoomWrite, Status, StoredEvent, Submitted,
 };
-use ruma::{OwnedEventId, RoomId};
+use ruma::{EventId, OwnedEventId, RoomId};
 
 use super::{
     gather::{allowed_by_auth_events, is_same, other_create, own_create},
@@ -258,8 +258,9 @@ impl Storing<'_> {
             .copied()
             .collect();
         let own = self.own_create.clone();
-        let deciding =
-            tokio::task::spawn_blocking(move || decide(undecided, sources, rejected, own));
+        let deciding = tokio::task::spawn_blocking(move || {
+            decide(undecided, sources, rejected, own.as_deref())
+        });
         let (decided, parsed) = deciding.await.map_err(|error| {
             tracing::error!(%error, "checking the auth events of received events failed");
             Error::Contended
@@ -395,7 +396,7 @@ fn decide(
     batch: Vec<Undecided>,
     sources: HashMap<usize, Source>,
     mut rejected: HashSet<usize>,
-    own_create: Option<OwnedEventId>,
+    own_create: Option<&EventId>,
 ) -> Result<(Vec<Decided>, Parsed)> {
     let mut parsed = Parsed::with_capacity(sources.len());
     for (at, source) in sources {
@@ -422,7 +423,7 @@ fn decide(
             auth_events.push((found, rejected.contains(&at)));
         }
         let rejection = allowed_by_auth_events(&pdu, &auth_events).err();
-        let rejection = rejection.or_else(|| other_create(&pdu, own_create.as_deref()));
+        let rejection = rejection.or_else(|| other_create(&pdu, own_create));
         if rejection.is_some() {
             rejected.insert(event.at);
         }

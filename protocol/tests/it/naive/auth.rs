@@ -309,7 +309,7 @@ impl<'a> Rules<'a> {
         let mut all = signatures
             .as_object()?
             .values()
-            .flat_map(Value::as_object)
+            .filter_map(Value::as_object)
             .flat_map(|keys| keys.values());
         let holds = |signature: &Value| {
             let key = UnparsedPublicKey::new(&ED25519, &key);
