@@ -57,7 +57,7 @@ pub async fn deactivate(
     let who = who.ok_or_else(MatrixError::missing_token)?;
     uia::require(&app, "deactivate", Stage::Password(&who), req.auth.as_ref()).await?;
     to_the_end(async move {
-        app.store.deactivate_account(who.user).await?;
+        app.store.deactivate_account(who.user, req.erase).await?;
         membership::leave_all(&app, &who.user_id, who.user).await
     })
     .await?;

@@ -82,9 +82,10 @@ impl Registering {
                 .take(Kind::Login, &self.user_id, now)
                 .map_err(MatrixError::limit_exceeded)?;
             let hash = account.password_hash.filter(|_| !account.deactivated);
-            return match app.passwords.verify(password, hash).await? {
-                true => Ok(()),
-                false => Err(users::in_use()),
+            return if app.passwords.verify(password, hash).await? {
+                Ok(())
+            } else {
+                Err(users::in_use())
             };
         }
         app.limits

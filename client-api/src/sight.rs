@@ -65,23 +65,50 @@ impl<'a> Sight<'a> {
     /// Events within an unbroken stay need no look-up: the warm path of `/sync`.
     pub async fn look(&mut self, event: Arc<StoredEvent>) -> Result<Option<Seen>, MatrixError> {
         let own = client_event::is_own_membership(&event, &self.viewer.user_id);
-        let (before, after);
         if self.standing.covers(&event) {
-            after = if own {
+            let after = if own {
                 event.pdu.membership()
             } else {
                 Some(Membership::Join)
             };
-        } else {
-            before = self.membership_before(&event).await?;
-            after = if own { event.pdu.membership() } else { before };
-            // What happened to the reader themselves is always theirs to know.
-            if !own && !may_see(&event, before, self.standing.was_in_since(&event)) {
-                return Ok(None);
-            }
+            return Ok(Some(Seen::new(event, after.or(Some(Membership::Leave)))));
         }
-        let membership = Some(after.unwrap_or(Membership::Leave));
-        Ok(Some(Seen::new(event, membership)))
+        let before = self.membership_before(&event).await?;
+        let after = if own { event.pdu.membership() } else { before };
+        // What happened to the reader themselves is always theirs to know.
+        if !own && !may_see(&event, before, self.standing.was_in_since(&event)) {
+            return Ok(None);
+        }
+        let event = self.unless_erased(event, before).await?;
+        Ok(Some(Seen::new(event, after.or(Some(Membership::Leave)))))
+    }
+
+    /// The event, without its content if its sender's are erased and the reader couldn't see it before that.
+    /// State keeps what makes the room.
+    async fn unless_erased(
+        &self,
+        event: Arc<StoredEvent>,
+        before: Option<Membership>,
+    ) -> Result<Arc<StoredEvent>, MatrixError> {
+        let sender = event.pdu.sender();
+        let is_state = event.pdu.state_key().is_some_and(|key| key != sender);
+        let erased = self.store.erasures().await?.of(sender);
+        let Some(upto) = erased.filter(|_| !is_state) else {
+            return Ok(event);
+        };
+        let Standing {
+            joined_from,
+            left_at,
+            ..
+        } = self.standing;
+        let was_there = before == Some(Membership::Join)
+            || joined_from.is_some_and(|from| from <= upto)
+            || left_at.is_some_and(|left| left <= upto);
+        Ok(if was_there {
+            event
+        } else {
+            Arc::new(event.without_content())
+        })
     }
 
     /// Whether the reader might see what lies right before an event, as far as that tells.

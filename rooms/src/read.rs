@@ -151,13 +151,15 @@ pub async fn server_in_room(rooms: &Rooms, room_id: &RoomId, server: &ServerName
 }
 
 /// Whether each of the events, which are all of one room, may be shown to a server that is in the room:
-/// where the history was for members only, one of its users must have been a member at the event.
+/// where the history was for members only, one of its users must have been a member at the event. What a user
+/// sent whose content is erased, it must have been able to see before that.
 pub async fn server_can_see(
     rooms: &Rooms,
     server: &ServerName,
     events: &[Arc<StoredEvent>],
 ) -> Result<Vec<bool>> {
     let mut known: HashMap<SnapshotNo, (bool, bool)> = HashMap::new();
+    let erasures = rooms.store().erasures().await?;
     let mut seen = Vec::with_capacity(events.len());
     for event in events {
         let visibility = event.visibility.unwrap_or(HistoryVisibility::Shared);
@@ -165,7 +167,12 @@ pub async fn server_can_see(
             visibility,
             HistoryVisibility::Invited | HistoryVisibility::Joined
         );
-        if !hidden || event.pdu.sender().server_name() == server {
+        // State keeps what makes the room.
+        let erased = erasures
+            .of(event.pdu.sender())
+            .filter(|_| event.pdu.state_key().is_none());
+        let plain = !hidden && erased.is_none();
+        if plain || event.pdu.sender().server_name() == server {
             seen.push(true);
             continue;
         }
@@ -187,7 +194,15 @@ pub async fn server_can_see(
             known.insert(at, found);
             found
         };
-        seen.push(joined || (invited && visibility == HistoryVisibility::Invited));
+        let visible = !hidden || joined || (invited && visibility == HistoryVisibility::Invited);
+        let whole = match erased {
+            Some(upto) if visible && !joined => {
+                let store = rooms.store();
+                store.server_is_in_since(event.room, server, upto).await?
+            }
+            _ => visible,
+        };
+        seen.push(whole);
     }
     Ok(seen)
 }

@@ -100,7 +100,7 @@ mod tests {
                 .set_profile_field(no, "displayname", Some("Ada".into()))
                 .await
                 .unwrap();
-            store.deactivate_account(no).await.unwrap();
+            store.deactivate_account(no, false).await.unwrap();
             store.set_password(no, "$y", Ends::Nothing).await.unwrap();
             let account = store.account(ada).await.unwrap().unwrap();
             assert!(account.deactivated);

@@ -55,6 +55,15 @@ impl StoredEvent {
         self.order.is_some()
     }
 
+    /// The same event without its content, though nothing has redacted it: for who mustn't see that.
+    #[must_use]
+    pub fn without_content(&self) -> Self {
+        Self {
+            redacted_by: self.redacted_by,
+            ..self.redacted(self.no)
+        }
+    }
+
     /// The same event, redacted by `by`.
     pub(crate) fn redacted(&self, by: EventNo) -> Self {
         Self {

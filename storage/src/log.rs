@@ -183,6 +183,7 @@ impl Store {
                     }
                 }
                 EntryKind::Invite { user, .. } => caches.memberships.remove(user),
+                EntryKind::TokenRevoked { device: None, .. } => self.forget_erasures(),
                 EntryKind::Restored { .. }
                 | EntryKind::Receipt(_)
                 | EntryKind::AccountData(_)

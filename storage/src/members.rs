@@ -133,6 +133,27 @@ impl Store {
         rows.iter().map(|row| Ok(UserNo(row.int(0)?))).collect()
     }
 
+    /// Whether a user of this server has been joined since this position at the latest.
+    pub async fn server_is_in_since(
+        &self,
+        room: RoomNo,
+        server: &ServerName,
+        upto: Pos,
+    ) -> Result<bool> {
+        let Some(server) = self.known_server(server).await? else {
+            return Ok(false);
+        };
+        let query = self
+            .sql(
+                "SELECT m.user_no FROM membership m JOIN user_name u ON u.no = m.user_no \
+                 WHERE m.room = $1 AND m.membership = 1 AND u.server = $2 AND m.since <= $3 LIMIT 1",
+            )
+            .bind(room.0)
+            .bind(server.0)
+            .bind(upto.0);
+        Ok(self.row(query).await?.is_some())
+    }
+
     /// How many members the room has now.
     pub async fn member_counts(&self, room: RoomNo) -> Result<MemberCounts> {
         let head = self.room_by_no(room).await?;

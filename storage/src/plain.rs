@@ -6,7 +6,7 @@
 
 use ruma::OwnedDeviceId;
 
-use crate::{NewLogin, NewTokens, UserNo};
+use crate::{NewLogin, NewTokens, Pos, UserNo};
 
 /// A change of a user's account that has no position. Which facts go with it is its maker's to say
 /// (`sessions.rs`).
@@ -71,6 +71,9 @@ pub enum Plain {
     Deactivate {
         /// Whose.
         user: UserNo,
+        /// Its account data and filters go as well, and what the user has sent is redacted for whoever couldn't
+        /// see it at this position.
+        erase: Option<Pos>,
     },
 }
 
@@ -85,7 +88,7 @@ impl Plain {
             | Self::RemoveDevices { user, .. }
             | Self::EndSessions { user, .. }
             | Self::Password { user, .. }
-            | Self::Deactivate { user } => *user,
+            | Self::Deactivate { user, .. } => *user,
         }
     }
 }

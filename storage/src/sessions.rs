@@ -134,9 +134,15 @@ impl Store {
     }
 
     /// Ends an account and all its sessions: its profile goes, its name stays taken, and its password opens nothing.
-    pub async fn deactivate_account(&self, user: UserNo) -> Result<()> {
+    /// With `erase`, what the user has sent is for those only who could see it until now.
+    pub async fn deactivate_account(&self, user: UserNo, erase: bool) -> Result<()> {
         let (ending, facts) = ending(user, None);
-        let plain = vec![Plain::Deactivate { user }, ending];
+        let erase = if erase {
+            Some(self.log().refresh().await?)
+        } else {
+            None
+        };
+        let plain = vec![Plain::Deactivate { user, erase }, ending];
         self.change(plain, facts).await?;
         Ok(())
     }

@@ -118,6 +118,7 @@ pub(crate) struct Caches {
     pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
     /// Events all of whose `prev_events` are part of the history.
     pub(crate) gapless: Cache<EventNo, ()>,
+    pub(crate) erasures: Mutex<crate::erasure::Known>,
 }
 
 impl Caches {
@@ -144,6 +145,7 @@ impl Caches {
             sets: Cache::new(100_000),
             auth: Cache::new(100_000),
             gapless: Cache::new(events),
+            erasures: Mutex::default(),
         }
     }
 }

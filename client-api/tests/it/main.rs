@@ -11,6 +11,7 @@ mod account_data;
 mod accounts;
 mod asking;
 mod doors;
+mod erasure;
 mod gaps;
 mod hangup;
 mod harness;

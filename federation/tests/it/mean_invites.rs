@@ -144,7 +144,7 @@ async fn only_who_has_an_account_is_invited() {
         let (nobody, eve) = (b.user("nobody"), b.user("eve"));
         let made = b.store().create_account(&eve, NewAccount::default()).await;
         let no = made.unwrap().unwrap();
-        b.store().deactivate_account(no).await.unwrap();
+        b.store().deactivate_account(no, false).await.unwrap();
         for (n, user) in [&nobody, &eve].into_iter().enumerate() {
             let room = nowhere(a, n);
             let event = invite(a, 1, &room, user, "");

@@ -6,7 +6,7 @@ use super::accounts::Accounts;
 use super::group::Uses;
 use super::rows::Maker;
 use crate::dialect::escaped;
-use crate::{NewLogin, NewTokens, Plain, Result, UserNo};
+use crate::{NewLogin, NewTokens, Plain, Pos, Result, UserNo};
 
 type Text<'a> = Cow<'a, str>;
 type Device<'a> = (UserNo, Text<'a>);
@@ -18,6 +18,7 @@ type Access<'a> = (&'a str, UserNo, Text<'a>, Option<i64>, Option<&'a str>);
 struct PlainRows<'a> {
     passwords: Vec<(UserNo, Option<&'a str>)>,
     deactivated: Vec<(UserNo,)>,
+    erased: Vec<(UserNo, Pos)>,
     /// Devices whose tokens end.
     ended: Vec<Device<'a>>,
     /// Those of them that go.
@@ -61,6 +62,17 @@ impl Maker<'_> {
              WHERE user_no IN (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
         ] {
             self.before(text, &rows.deactivated, Uses::Rows)?;
+        }
+        for text in [
+            "INSERT INTO erasure (user_no, pos) \
+             SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT) FROM EACH($1) WHERE true \
+             ON CONFLICT (user_no) DO NOTHING",
+            "DELETE FROM account_data \
+             WHERE user_no IN (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
+            "DELETE FROM client_filter \
+             WHERE user_no IN (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
+        ] {
+            self.before(text, &rows.erased, Uses::Rows)?;
         }
         Ok(())
     }
@@ -173,7 +185,10 @@ impl<'a> PlainRows<'a> {
                 }
             }
             Plain::Password { user, hash } => self.passwords.push((*user, hash.as_deref())),
-            Plain::Deactivate { user } => self.deactivated.push((*user,)),
+            Plain::Deactivate { user, erase } => {
+                self.deactivated.push((*user,));
+                self.erased.extend(erase.map(|pos| (*user, pos)));
+            }
         }
     }
 

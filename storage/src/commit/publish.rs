@@ -11,8 +11,8 @@ use super::group::Written;
 use super::rows::Planned;
 use crate::db::signed;
 use crate::{
-    AccountData, Entry, EntryKind, Error, EventNo, Fact, NewEvent, Pos, Receipt, Result, RoomNo,
-    ServerNo, Store, StoredEvent,
+    AccountData, Entry, EntryKind, Error, EventNo, Fact, NewEvent, Plain, Pos, Receipt, Result,
+    RoomNo, ServerNo, Store, StoredEvent,
 };
 
 /// How often reading other processes' entries is tried before the tail is left behind.
@@ -196,6 +196,10 @@ fn forget(store: &Store, jobs: &[Job], written: &Written) {
                     caches.joined_servers.remove(&write.room);
                 }
             }
+        }
+        let erases = |plain: &Plain| matches!(plain, Plain::Deactivate { erase: Some(_), .. });
+        if job.set.plain.iter().any(erases) {
+            store.forget_erasures();
         }
         for fact in &job.set.facts {
             if let Fact::RemoteInvite { user, .. }

@@ -96,7 +96,7 @@ async fn a_login_rests_on_the_password_that_it_proved() {
         assert!(store.token("access 2").await.unwrap().is_some());
         assert_eq!(told(&store, since), (0, 0));
         assert!(store.log_in(&proven("C", "4", "$new")).await.unwrap());
-        store.deactivate_account(ada).await.unwrap();
+        store.deactivate_account(ada, false).await.unwrap();
         assert!(store.devices(ada).await.unwrap().is_empty());
         assert!(!store.log_in(&proven("D", "5", "$new")).await.unwrap());
     })
