@@ -87,8 +87,9 @@ async fn who_comes_after_an_erasure_gets_no_content() {
 #[tokio::test]
 async fn who_only_leaves_is_not_erased() {
     story(|server| async move {
-        let [alice, bob, ..] = people(&server).await;
+        let [alice, bob, carol, _] = people(&server).await;
         let room = alice.create_public().await;
+        carol.join(&room).await;
         alice.say(&room, "stays").await;
         ends(&alice, false).await;
         bob.join(&room).await;
