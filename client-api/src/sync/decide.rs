@@ -153,6 +153,14 @@ pub fn undoing(
     undoing
 }
 
+/// [`undoing`] for who knows the state from before the window: of those events that have been the state within it.
+/// One that never was, as it lost to another, is news all the same, and nothing else tells of it.
+pub fn undoing_since(last: impl Iterator<Item = EventNo>, changes: &[Change]) -> HashSet<EventNo> {
+    let held: HashSet<EventNo> = changes.iter().filter_map(|change| change.new).collect();
+    let last = last.filter(|event| held.contains(event));
+    undoing(last, delta_after(changes).into_values())
+}
+
 /// The state at a position from a later one: `full` with every change after that position undone.
 ///
 /// It does no harm when `full` holds only some of `undo`: each key gets the value that it had
@@ -293,7 +301,7 @@ mod tests {
             shown.retain(|c| c.key != KeyNo(3) && random(4) > 0);
             let last: BTreeMap<KeyNo, EventNo> =
                 shown.iter().map(|c| (c.key, c.new.unwrap())).collect();
-            let undoing = undoing(last.into_values(), delta_after(window).into_values());
+            let undoing = undoing_since(last.into_values(), window);
             let undoes = |c: &&Change| undoing.contains(&c.new.unwrap());
             let stale = shown.iter().rposition(undoes).map_or(0, |at| at + 1);
             shown.drain(..stale);

@@ -240,15 +240,15 @@ impl Loader<'_> {
         // A commit's changes come after its events: some may be of events after the end.
         let within = self.not_after(&changes, end.pos()).await?;
         let keys = if known.is_some() {
-            let ends = decide::delta_after(&within).into_values();
-            self.begin_truly(timeline, ends);
+            self.begin_truly(timeline, |last| decide::undoing_since(last, &within));
             self.state_delta(&within, &view_of(timeline))
         } else {
             let mut full = BTreeMap::new();
             if let Some(at) = end.state_after {
                 full.extend(self.store.state_all(at).await?);
             }
-            self.begin_truly(timeline, full.values().copied());
+            let ends = full.values().copied();
+            self.begin_truly(timeline, |last| decide::undoing(last, ends));
             self.whole_state(full, &within, &view_of(timeline))
         };
         self.state_events(row.room, keys, known.is_none(), timeline, &[])

@@ -35,7 +35,8 @@ impl Loader<'_> {
         }
         let keys = if whole {
             let full = state_at(self.store, row.room, self.upto).await?;
-            self.begin_truly(&mut part.timeline, full.values().copied());
+            let ends = full.values().copied();
+            self.begin_truly(&mut part.timeline, |last| decide::undoing(last, ends));
             let view = view_of(&part.timeline);
             let changes = match extent {
                 Extent::Since(_) => window.changes.clone(),
@@ -48,8 +49,10 @@ impl Loader<'_> {
             };
             self.whole_state(full, &changes, &view)
         } else {
-            let ends = decide::delta_after(&window.changes).into_values();
-            self.begin_truly(&mut part.timeline, ends);
+            let since = &window.changes;
+            self.begin_truly(&mut part.timeline, |last| {
+                decide::undoing_since(last, since)
+            });
             self.state_delta(&window.changes, &view_of(&part.timeline))
         };
         let heroes = part

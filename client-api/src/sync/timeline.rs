@@ -1,13 +1,13 @@
 //! A room's timeline: what is in it, and where it must begin.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
 };
 
 use rhizome_storage::{EventNo, Pos, RoomNo, StoredEvent};
 
-use super::{decide, room::Loader, window::CHUNK};
+use super::{room::Loader, window::CHUNK};
 use crate::{
     MatrixError, client_event,
     filter::{self, DEFAULT_TIMELINE},
@@ -153,9 +153,11 @@ impl Loader<'_> {
     /// Lets the timeline begin after the last of its state events that would undo what a client is told in
     /// `state`, which it applies before them: one whose entry is another in the end, by a change that the
     /// timeline doesn't show (hidden by the filter or the history's visibility, or made by a merge of
-    /// forks), or that never was the room's state, as it lost to another. `ends` is the state in the end, at
-    /// least what has changed of it.
-    pub(super) fn begin_truly(&self, timeline: &mut Timeline, ends: impl Iterator<Item = EventNo>) {
+    /// forks). `undoing` names those among the timeline's last events of each entry.
+    pub(super) fn begin_truly<F>(&self, timeline: &mut Timeline, undoing: F)
+    where
+        F: FnOnce(std::vec::IntoIter<EventNo>) -> HashSet<EventNo>,
+    {
         if self.ask.state_after {
             return;
         }
@@ -170,7 +172,8 @@ impl Loader<'_> {
         if last.is_empty() {
             return;
         }
-        let undoing = decide::undoing(last.into_values(), ends);
+        let last: Vec<EventNo> = last.into_values().collect();
+        let undoing = undoing(last.into_iter());
         let undoes = |seen: &Seen| undoing.contains(&seen.event.no);
         let count = timeline.events.iter().rposition(undoes);
         timeline.begin_at(count.map_or(0, |at| at + 1));
