@@ -135,7 +135,8 @@ impl Pdu {
         };
         if !numbers.is_empty() {
             // What stood for them is nothing to read.
-            return Self::from_stored(rules, event_id, json.into());
+            object =
+                serde_json::from_str(&json).map_err(|error| format_error(error.to_string()))?;
         }
         Self::extract(rules, object, limits, event_id, json.into())
     }

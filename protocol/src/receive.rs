@@ -466,6 +466,26 @@ mod tests {
         }
     }
 
+    /// What an object can't hold of an event's numbers doesn't make it any longer than others may be.
+    #[test]
+    fn large_integers_excuse_no_length() {
+        let rules = RoomRules::named("1").unwrap();
+        for (id, kind, told) in [
+            ("x".repeat(300), "x".to_owned(), "event_id"),
+            ("x".into(), "x".repeat(300), "type"),
+        ] {
+            let event = json!({"event_id": format!("${id}:one.org"), "type": kind, "sender": "@a:one.org",
+                "room_id": "!r:one.org", "content": {"n": "N"}, "depth": 1, "origin_server_ts": 1,
+                "prev_events": [], "auth_events": [], "hashes": {"sha256": "AAAA"}, "signatures": {}});
+            let text = event
+                .to_string()
+                .replace("\"N\"", "123456789012345678901234567890");
+            let event = Incoming::parse(text.as_bytes()).unwrap();
+            let refused = invalid(verify(rules, event, &Ring::default()));
+            assert!(refused.contains(told), "{refused}");
+        }
+    }
+
     #[test]
     fn wrong_types_in_every_field_never_panic() {
         let ring = Ring::default().with("one.org", &key("a"));

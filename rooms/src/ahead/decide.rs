@@ -137,8 +137,10 @@ async fn may_redact(
     pdu: &Pdu,
     target: &EventId,
 ) -> Result<Redacts> {
-    let power = Power::of(pdu.rules(), chain.view());
-    let any = power.user(pdu.sender()) >= Level::Int(power.action(Action::Redact));
+    let any = [chain.view(), chain.current()].into_iter().all(|view| {
+        let power = Power::of(pdu.rules(), view);
+        power.user(pdu.sender()) >= Level::Int(power.action(Action::Redact))
+    });
     if let Some(event) = rooms.store().event(target).await? {
         if event.pdu.room_id() != pdu.room_id() {
             return Err(Error::UnknownEvent(target.to_owned()));

@@ -10,6 +10,7 @@ use ruma::OwnedServerName;
 
 use super::{
     How, Received,
+    backfill::redacts_now,
     ends::{self, Ends},
     place::{Placed, view_of},
 };
@@ -55,6 +56,10 @@ pub(super) async fn decide(
                 current: None,
                 ends: Ends::default(),
             });
+        }
+        // The state before it may be an old one, or one that was told.
+        if let Some(redacts) = event.redacts.take() {
+            event.redacts = Some(redacts_now(rooms, head, pdu, redacts).await?);
         }
     }
 

@@ -5,7 +5,7 @@
 //! When it then comes from a server that sends it as news, the current state takes notice of it. If it was
 //! rejected for a state that was told, it is decided once more.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use rhizome_protocol::Pdu;
 use rhizome_storage::{
@@ -97,7 +97,8 @@ pub(super) async fn is_rejected_as_told(
     }
     let ids = known.pdu.prev_events();
     let mut prevs = store.events(ids).await?;
-    let missing = prevs.len() < ids.len();
+    // An event may name one twice.
+    let missing = prevs.len() < ids.iter().collect::<HashSet<_>>().len();
     prevs.retain(|prev| prev.room == head.room);
     if missing || prevs.iter().any(|prev| prev.state_after.is_none()) {
         // Nobody could say what lies before it, so somebody told.

@@ -55,7 +55,10 @@ pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>)
     let queue = rooms.queues().of(stored.room);
     let mut warm = queue.enter().await;
     for _ in 0..MAX_ATTEMPTS {
-        let head = known_room(rooms, pdu.room_id()).await?;
+        // After a join that failed the room has no state, but events.
+        let Some(head) = rooms.store().room_by_no(stored.room).await? else {
+            return Err(Error::UnknownRoom(pdu.room_id().to_owned()));
+        };
         let entry = current_entry(rooms, &head, stored).await?;
         // From the event to itself: what was decided upon the state without its content is void.
         let change = entry.map(|key| StateChange {
@@ -119,9 +122,6 @@ async fn allowed(
     let Some(found) = redacts(pdu, &view).filter(|_| takes_effect) else {
         return Ok(Ok(None));
     };
-    if stored.placement == Placement::Live {
-        return Ok(Ok(Some(found)));
-    }
     let head = known_room(rooms, pdu.room_id()).await?;
     Ok(Ok(Some(redacts_now(rooms, &head, pdu, found).await?)))
 }

@@ -134,11 +134,14 @@ async fn look_up_snapshots(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Resu
     Ok(())
 }
 
-/// Everything that is stored already about the group's events and transactions, in one question.
+/// Everything that is stored already about the group's events and transactions, in one question. What redacted an
+/// outlier that now gets its place goes on doing so.
 const LOOK_UP: &str = "\
     SELECT 1 AS k, e.no AS a, e.ord AS b, e.status AS c, e.placement AS d, e.event_id AS t, \
     CAST(NULL AS TEXT) AS u FROM event e \
     WHERE e.event_id IN (SELECT value ->> 0 FROM EACH($1)) \
+    UNION ALL SELECT 2, e.redacted_by, e.room, NULL, NULL, e.event_id, NULL FROM event e \
+    WHERE e.event_id IN (SELECT value ->> 0 FROM EACH($1)) AND e.redacted_by IS NOT NULL \
     UNION ALL SELECT 2, p.redaction, p.room, NULL, NULL, p.target, p.only_from \
     FROM pending_redaction p WHERE p.target IN (SELECT value ->> 0 FROM EACH($2)) \
     UNION ALL SELECT 3, NULL, NULL, NULL, NULL, m.missing, NULL \

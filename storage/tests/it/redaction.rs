@@ -1,7 +1,7 @@
 //! Redactions, in whichever order they come.
 
 use rhizome_storage::testing::each_database;
-use rhizome_storage::{EntryKind, Pos, Redacts, Store};
+use rhizome_storage::{EntryKind, Placement, Pos, Redacts, Store};
 use ruma::{OwnedServerName, server_name};
 use serde_json::json;
 
@@ -90,6 +90,25 @@ async fn before_and_after_its_target() {
                 fresh.close().await;
             }
         }
+    })
+    .await;
+}
+
+/// An outlier, of a room's state, say, is redacted, and gets its place in the history later.
+#[tokio::test]
+async fn an_outlier_stays_redacted_when_it_gets_its_place() {
+    each_database(|store| async move {
+        let room = Room::new(&store, "r").await;
+        let target = room.message("secret").await;
+        let mut outlier = room.write_of(target.clone(), None).await;
+        outlier.events[0].placement = Placement::Outlier;
+        let no = outlier.events[0].no;
+        room.commit(outlier).await.unwrap();
+        commit_redaction(&room, &target, None).await;
+        let mut placed = room.write_of(target.clone(), None).await;
+        placed.events[0].no = no;
+        room.commit(placed).await.unwrap();
+        assert_eq!(bodies(&store, &target).await, [false, false]);
     })
     .await;
 }
