@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::extract::ConnectInfo;
-use http::{header::CONTENT_LENGTH, request::Parts};
+use http::{header::{CONTENT_LENGTH, TRANSFER_ENCODING}, request::Parts};
 use rhizome_storage::Clock;
 use ruma::ServerName;
 
@@ -108,7 +108,10 @@ impl Budgets {
         let size = head.headers.get(CONTENT_LENGTH);
         let size = size.and_then(|size| size.to_str().ok()?.parse().ok());
         let size = size.unwrap_or(LARGEST_BODY).min(LARGEST_BODY);
-        let is_empty = head.method == http::Method::GET;
+        let is_announced = |name| head.headers.contains_key(name);
+        let is_empty = head.method == http::Method::GET
+            && !is_announced(CONTENT_LENGTH)
+            && !is_announced(TRANSFER_ENCODING);
         if !self.rates.enabled || size <= SMALL_BODY || is_empty {
             return Ok(None);
         }
