@@ -11,7 +11,10 @@ use std::{
 };
 
 use axum::extract::ConnectInfo;
-use http::{header::{CONTENT_LENGTH, TRANSFER_ENCODING}, request::Parts};
+use http::{
+    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    request::Parts,
+};
 use rhizome_storage::Clock;
 use ruma::ServerName;
 
