@@ -1,6 +1,9 @@
 //! One running server: storage, rooms, federation, the client API, listeners and tasks, in that
 //! order; and its stop, in the other.
 
+mod settings;
+pub(crate) mod signing_key;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::sync::Arc;
@@ -21,7 +24,6 @@ use crate::config::{Api, Config, Listener};
 use crate::http::{self, Routers, Serving};
 use crate::tasks::Tasks;
 use crate::tls::{self, Certificate};
-use crate::{settings, signing_key};
 
 /// A server that runs. [`Running::shutdown`] stops it; a mere drop leaves its tasks running.
 pub struct Running {

@@ -64,7 +64,7 @@ pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
         (Vec::new(), everything())
     };
     let limits = &config.rate_limits;
-    let rate = |rate: Rate| rhizome_federation::limits::Rate {
+    let rate = |rate: Rate| rhizome_federation::edge::limits::Rate {
         per_second: rate.per_second,
         burst: rate.burst,
     };

@@ -15,7 +15,7 @@ use ruma::{
     },
 };
 
-use crate::{App, Caller, MatrixError, Ruma, pager::Reading, push_rules};
+use crate::{App, Caller, MatrixError, Ruma, history::pager::Reading, push::rules};
 
 /// The most bytes that one type may hold.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -24,7 +24,7 @@ pub const MAX_BYTES: usize = 1 << 20;
 const MAX_KIND: usize = 255;
 
 /// Types that the server itself keeps: clients set them through other endpoints.
-const SERVERS_OWN: [&str; 2] = ["m.fully_read", push_rules::KIND];
+const SERVERS_OWN: [&str; 2] = ["m.fully_read", rules::KIND];
 
 /// The content of what was deleted.
 pub(crate) const DELETED: &str = "{}";
@@ -57,9 +57,9 @@ pub async fn get(
 ) -> Result<RawJson, MatrixError> {
     own(&who, &req.user_id)?;
     let kind = req.event_type.to_string();
-    if kind == push_rules::KIND {
+    if kind == rules::KIND {
         let stored = app.store.account_data(who.user, None, &kind).await?;
-        let content = push_rules::account_data(&who.user_id, stored.as_deref())?;
+        let content = rules::account_data(&who.user_id, stored.as_deref())?;
         return Ok(RawJson(Bytes::copy_from_slice(content.as_bytes())));
     }
     read(&app, &who, None, &kind).await

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     App, Ruma,
-    account_data::{delete, own, room_of},
+    account::account_data::{delete, own, room_of},
 };
 
 /// `DELETE` of global account data.

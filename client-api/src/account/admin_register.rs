@@ -14,10 +14,12 @@ use serde_json::json;
 
 use crate::{
     App, Ruma,
-    body::Body,
-    random,
-    register::begun,
-    users::{self, SessionRequest},
+    account::{
+        register::begun,
+        users::{self, SessionRequest},
+    },
+    auth::random,
+    edge::body::Body,
 };
 
 const PATH: SinglePath = SinglePath::new("/_synapse/admin/v1/register");
@@ -121,7 +123,8 @@ pub async fn register(
     }
     let user_id = users::create_user(&app, &user.username, &user.password, user.admin).await?;
     if let Some(name) = user.displayname {
-        crate::profile::store_field(&app, &user_id, "displayname", Some(name.into())).await?;
+        crate::account::profile::store_field(&app, &user_id, "displayname", Some(name.into()))
+            .await?;
     }
     RawJson::of(&begun(&app, &user_id, SessionRequest::default(), peer).await?)
 }

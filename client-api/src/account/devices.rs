@@ -13,8 +13,8 @@ use ruma::{
 
 use crate::{
     App, Ruma,
-    uia::{self, Stage},
-    users,
+    account::users,
+    auth::uia::{self, Stage},
 };
 
 /// `GET /_matrix/client/v3/devices`

@@ -8,7 +8,7 @@ use ruma::{
     api::client::filter::{create_filter, get_filter},
 };
 
-use crate::{App, Caller, MatrixError, Ruma, filter};
+use crate::{App, Caller, MatrixError, Ruma, view::filter};
 
 /// `POST /_matrix/client/v3/user/{userId}/filter`
 pub async fn create(

@@ -10,9 +10,9 @@ use ruma::api::client::account::{
 
 use crate::{
     App, Ruma,
-    finish::to_the_end,
-    membership,
-    uia::{self, Stage},
+    auth::uia::{self, Stage},
+    edge::finish::to_the_end,
+    room::membership,
 };
 
 /// `GET /_matrix/client/v3/account/whoami`

@@ -5,7 +5,7 @@ use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
 use rhizome_federation::{MatrixError, RawJson, local, query};
 use rhizome_protocol::{Membership, Object, draft::Draft};
-use rhizome_rooms::{restricted::AUTHORISED_VIA, send::SendOptions};
+use rhizome_rooms::{membership::restricted::AUTHORISED_VIA, send::SendOptions};
 use rhizome_storage::{MembershipRow, UserNo};
 use ruma::{
     UserId,
@@ -16,7 +16,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 
-use crate::{App, Caller, Ruma, body::Undecoded, content};
+use crate::{App, Caller, Ruma, edge::body::Undecoded, room::content};
 
 /// The longest display name, in bytes.
 const MAX_NAME: usize = 1024;

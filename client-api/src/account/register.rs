@@ -14,11 +14,15 @@ use serde_json::json;
 
 use crate::{
     App, Ruma,
+    account::{
+        registering::Registering,
+        users::{self, SessionRequest},
+    },
+    auth::{
+        random,
+        uia::{self, Stage},
+    },
     config::Registration,
-    random,
-    registering::Registering,
-    uia::{self, Stage},
-    users::{self, SessionRequest},
 };
 
 /// `POST /_matrix/client/v3/register`

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use rhizome_federation::MatrixError;
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
-use crate::{App, limits::Kind, users};
+use crate::{App, account::users, edge::limits::Kind};
 
 /// What the purpose of such a session begins with.
 const PURPOSE: &str = "registered";

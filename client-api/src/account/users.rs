@@ -7,7 +7,11 @@ use rhizome_federation::MatrixError;
 use rhizome_storage::{Ends, Fact, NewAccount, NewLogin, Store, UserNo, WriteSet};
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
 
-use crate::{App, auth::hash_of, config::PasswordCost, password::Passwords, random};
+use crate::{
+    App,
+    auth::{password::Passwords, random, token::hash_of},
+    config::PasswordCost,
+};
 
 /// A user id is at most this long, in bytes (<https://spec.matrix.org/v1.19/appendices/#user-identifiers>).
 const MAX_USER_ID: usize = 255;

@@ -10,7 +10,11 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::{App, Ruma, body::Body, limits::Kind, register::begun, users::SessionRequest};
+use crate::{
+    App, Ruma,
+    account::{register::begun, users::SessionRequest},
+    edge::{body::Body, limits::Kind},
+};
 
 /// `GET /_matrix/client/v3/login`
 pub async fn flows(

@@ -9,7 +9,7 @@ use argon2::{
 use rhizome_federation::MatrixError;
 use tokio::sync::Semaphore;
 
-use crate::{config::PasswordCost, random};
+use crate::{auth::random, config::PasswordCost};
 
 /// The longest password that is accepted, in bytes.
 const MAX_PASSWORD: usize = 512;

@@ -8,7 +8,7 @@ use ruma::api::client::session::{
     logout::v3 as logout, logout_all::v3 as logout_all, refresh_token::v3 as refresh,
 };
 
-use crate::{App, Ruma, auth::hash_of, users::Tokens};
+use crate::{App, Ruma, account::users::Tokens, auth::token::hash_of};
 
 /// `POST /_matrix/client/v3/refresh`
 ///

@@ -16,7 +16,7 @@ use rhizome_storage::{EntryKind, Pos, UserNo};
 use ring::digest;
 use ruma::{DeviceId, api::auth_scheme::extract_bearer_or_query_token};
 
-use crate::{App, extract::Caller};
+use crate::{App, edge::extract::Caller};
 
 /// How many tokens each of the two generations of the cache holds.
 const GENERATION: usize = 8192;

@@ -12,7 +12,11 @@ use ruma::{
 };
 use serde_json::json;
 
-use crate::{App, extract::Caller, limits::Kind, login::local_user, random};
+use crate::{
+    App,
+    auth::{login::local_user, random},
+    edge::{extract::Caller, limits::Kind},
+};
 
 /// How long a session lives, in milliseconds.
 const LIFETIME_MS: i64 = 60 * 60 * 1000;

@@ -3,7 +3,7 @@
 
 use std::marker::PhantomData;
 
-use rhizome_federation::{MatrixError, ruma::bad_request};
+use rhizome_federation::{MatrixError, edge::ruma::bad_request};
 use ruma::api::{IncomingRequest, IncomingRequestExt as _, Metadata, error::DeserializationError};
 use serde::de::DeserializeOwned;
 

@@ -30,9 +30,11 @@ use ruma::api::{IncomingRequest, path_builder::PathBuilder as _};
 
 use crate::{
     App,
-    auth::{Needs, authenticate, token_of},
-    extract::{Access, Caller, Ruma},
-    limits::Kind,
+    auth::token::{Needs, authenticate, token_of},
+    edge::{
+        extract::{Access, Caller, Ruma},
+        limits::Kind,
+    },
 };
 
 /// How long a request's body may take to arrive.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use rhizome_federation::{MatrixError, ruma::bad_request};
+use rhizome_federation::{MatrixError, edge::ruma::bad_request};
 use rhizome_storage::UserNo;
 use ruma::{
     OwnedDeviceId, OwnedUserId,
@@ -16,7 +16,7 @@ use ruma::{
     },
 };
 
-use crate::{auth::Needs, endpoint::Raw};
+use crate::{auth::token::Needs, edge::endpoint::Raw};
 
 /// A user and the device that the request's access token belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]

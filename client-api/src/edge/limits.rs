@@ -4,7 +4,7 @@ use std::{hash::Hash, net::IpAddr};
 
 use rhizome_federation::{
     MatrixError,
-    limits::{Buckets, block_of},
+    edge::limits::{Buckets, block_of},
 };
 
 use crate::config::{Rate, RateLimits};

@@ -7,15 +7,19 @@ use ruma::api::client::context::get_context::v3;
 
 use crate::{
     App, MatrixError, Ruma,
-    event::visible_event,
-    filter::{self, MAX_TIMELINE},
-    history_point::HistoryPoint,
-    json::Json,
-    messages::write_list,
-    pager::{Page, Pager, Reading},
-    seen::{self, Seen, Style},
-    sight::Sight,
+    history::{
+        event::visible_event,
+        messages::write_list,
+        pager::{Page, Pager, Reading},
+        point::HistoryPoint,
+    },
     sync::ignored,
+    view::{
+        filter::{self, MAX_TIMELINE},
+        json::Json,
+        seen::{self, Seen, Style},
+        sight::Sight,
+    },
 };
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}`

@@ -7,9 +7,11 @@ use ruma::{EventId, api::client::room::get_room_event::v3};
 
 use crate::{
     App, MatrixError, Ruma,
-    json::Json,
-    pager::Reading,
-    seen::{self, Seen, Style},
+    history::pager::Reading,
+    view::{
+        json::Json,
+        seen::{self, Seen, Style},
+    },
 };
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}`

@@ -6,14 +6,18 @@ use ruma::api::{Direction as Asked, client::message::get_message_events::v3};
 
 use crate::{
     App, MatrixError, Ruma,
-    body::Undecoded,
-    content::room_id,
-    filter::{self, MAX_TIMELINE},
-    history_point::{HistoryPoint, point},
-    json::Json,
-    pager::{Pager, Reading},
-    seen::{Seen, Style, Viewer},
+    edge::body::Undecoded,
+    history::{
+        pager::{Pager, Reading},
+        point::{HistoryPoint, point},
+    },
+    room::content::room_id,
     sync::ignored,
+    view::{
+        filter::{self, MAX_TIMELINE},
+        json::Json,
+        seen::{Seen, Style, Viewer},
+    },
 };
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/messages`

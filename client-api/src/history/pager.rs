@@ -12,10 +12,13 @@ use ruma::{OwnedEventId, OwnedUserId, RoomId, api::client::filter::RoomEventFilt
 use tokio::time::Instant;
 
 use crate::{
-    App, MatrixError, filter,
-    history_point::HistoryPoint,
-    seen::{self, Seen, Standing, Viewer},
-    sight::Sight,
+    App, MatrixError,
+    history::point::HistoryPoint,
+    view::{
+        filter,
+        seen::{self, Seen, Standing, Viewer},
+        sight::Sight,
+    },
 };
 
 /// A room that a reader asks about, and how the two stand to each other.
@@ -365,7 +368,7 @@ impl Pager<'_> {
         }
         // Boxed: most pages are all here.
         let fed = &self.app.federation;
-        let helped = Box::pin(rhizome_federation::backfill::before(
+        let helped = Box::pin(rhizome_federation::fetch::backfill::before(
             fed,
             &head.room_id,
             holes,

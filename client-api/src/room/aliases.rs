@@ -14,7 +14,7 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, directory::may_send_state, users};
+use crate::{App, Caller, Ruma, account::users, room::directory::may_send_state};
 
 /// How many servers an answer names.
 const MAX_SERVERS: usize = 50;

@@ -6,7 +6,7 @@ use rhizome_protocol::{Object, canonical::parse_object};
 use rhizome_storage::TxnKey;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 
-use crate::extract::Caller;
+use crate::edge::extract::Caller;
 
 /// The longest transaction id, in bytes.
 const MAX_TXN_ID: usize = 255;

@@ -4,8 +4,10 @@ use axum::extract::State;
 use rhizome_federation::{MatrixError, local};
 use rhizome_protocol::Object;
 use rhizome_rooms::{
-    create,
-    plan::{CreateRoom, InitialState, Preset},
+    create::{
+        self,
+        plan::{CreateRoom, InitialState, Preset},
+    },
     send::SendOptions,
 };
 use ruma::{
@@ -17,7 +19,7 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::{App, Ruma, content, limits::Kind, profile};
+use crate::{App, Ruma, account::profile, edge::limits::Kind, room::content};
 
 /// `POST /_matrix/client/v3/createRoom`
 pub async fn create(

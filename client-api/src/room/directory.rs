@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::extract::State;
-use rhizome_federation::{MatrixError, RawJson, directory};
+use rhizome_federation::{MatrixError, RawJson, query::directory};
 use rhizome_protocol::{
     Membership, Pdu, StateKey,
     power::{Level, Power},
@@ -22,7 +22,7 @@ use ruma::{
     directory::{Filter, RoomNetwork},
 };
 
-use crate::{App, Ruma, users};
+use crate::{App, Ruma, account::users};
 
 /// `GET /_matrix/client/v3/directory/list/room/{roomId}`
 pub async fn visibility(

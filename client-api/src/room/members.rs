@@ -12,8 +12,10 @@ use ruma::{
 };
 
 use crate::{
-    App, MatrixError, Ruma, history_point::point, json::Json, messages::write_list, pager::Reading,
-    seen, sight::Sight, sync::state::state_at,
+    App, MatrixError, Ruma,
+    history::{messages::write_list, pager::Reading, point::point},
+    sync::state::state_at,
+    view::{json::Json, seen, sight::Sight},
 };
 
 /// Events of a room's beginning among which its first member's join is.

@@ -3,12 +3,14 @@
 use axum::extract::State;
 use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
-use rhizome_federation::{MatrixError, join, knock, leave, local};
+use rhizome_federation::{
+    MatrixError, local,
+    membership::{join, knock, leave},
+};
 use rhizome_protocol::{Membership, Object};
 use rhizome_rooms::{
     Error,
-    membership::{self, Action, Change},
-    restricted::AUTHORISED_VIA,
+    membership::{self, Action, Change, restricted::AUTHORISED_VIA},
     send::SendOptions,
 };
 use rhizome_storage::UserNo;
@@ -30,7 +32,7 @@ use ruma::{
 
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, content, profile};
+use crate::{App, Caller, Ruma, account::profile, room::content};
 
 /// How many servers a request may name to join through.
 const MAX_VIA: usize = 20;

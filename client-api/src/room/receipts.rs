@@ -10,7 +10,7 @@ use ruma::{
     api::client::{read_marker::set_read_marker, receipt::create_receipt},
 };
 
-use crate::{App, Caller, MatrixError, Ruma, json::Json, pager::Reading};
+use crate::{App, Caller, MatrixError, Ruma, history::pager::Reading, view::json::Json};
 
 /// The account data that says up to where a room was read, as far as the user wants to remember.
 const FULLY_READ: &str = "m.fully_read";

@@ -6,7 +6,7 @@ use axum::extract::State;
 use http::StatusCode;
 use rhizome_federation::{MatrixError, RawJson, local, query};
 use rhizome_protocol::{Object, draft::Draft};
-use rhizome_rooms::{read, restricted::AUTHORISED_VIA, send::SendOptions};
+use rhizome_rooms::{membership::restricted::AUTHORISED_VIA, read, send::SendOptions};
 use ruma::{
     OwnedRoomAliasId, RoomAliasId, RoomId,
     api::client::state::{
@@ -18,13 +18,13 @@ use serde_json::Value;
 
 use crate::{
     App, Ruma,
-    body::Undecoded,
-    client_event::raw_content,
-    content,
-    json::Json,
-    limits::Kind,
-    membership,
-    seen::{self, Style, Viewer},
+    edge::{body::Undecoded, limits::Kind},
+    room::{content, membership},
+    view::{
+        client_event::raw_content,
+        json::Json,
+        seen::{self, Style, Viewer},
+    },
 };
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/state`

@@ -6,7 +6,9 @@ use axum::extract::State;
 use ruma::api::client::typing::create_typing_event::v3::{Request, Response};
 use serde::Deserialize;
 
-use crate::{App, MatrixError, Ruma, body::Undecoded, content, pager::Reading};
+use crate::{
+    App, MatrixError, Ruma, edge::body::Undecoded, history::pager::Reading, room::content,
+};
 
 /// How long somebody types who doesn't say it. Clients say it again every few seconds.
 const TIMEOUT_MS: u64 = 30_000;
@@ -39,7 +41,12 @@ pub async fn typing(
     let timeout = told.typing.then(|| Duration::from_millis(timeout));
     app.store
         .set_typing(reading.head.room, &who.user_id, timeout);
-    rhizome_federation::typing::local(&app.federation, &room_id, &who.user_id, timeout.is_some())
-        .await;
+    rhizome_federation::sender::typing::local(
+        &app.federation,
+        &room_id,
+        &who.user_id,
+        timeout.is_some(),
+    )
+    .await;
     Ok(Response::new())
 }

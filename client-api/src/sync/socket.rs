@@ -31,12 +31,10 @@ use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
     App, Caller, MatrixError,
-    auth::{authenticate, token_of},
-    filter,
-    json::Json,
-    limits::Kind,
-    seen::Viewer,
+    auth::token::{authenticate, token_of},
+    edge::limits::Kind,
     sync::{Ask, Reader, position, stored_filter, token::Token},
+    view::{filter, json::Json, seen::Viewer},
 };
 
 /// Where the stream is.
@@ -373,7 +371,7 @@ async fn send(app: &App, who: &Caller, text: &str) -> Result<String, MatrixError
         .take(Kind::Message, &who.user_id, app.now_monotonic_ms())
         .map_err(MatrixError::limit_exceeded)?;
     let content = frame.content.get().as_bytes();
-    let event_id = crate::send::message(
+    let event_id = crate::room::send::message(
         app,
         who,
         &frame.room_id,

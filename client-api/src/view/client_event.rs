@@ -11,7 +11,7 @@ use ruma::UserId;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::json::push_string;
+use crate::view::json::push_string;
 
 /// What a reader's copy of an event says beside the event itself.
 #[derive(Clone, Copy, Debug, Default)]

@@ -98,15 +98,6 @@ pub fn wants_global(filter: &Filter, kind: &str) -> bool {
     types_allow(filter.types.as_deref(), &filter.not_types, kind)
 }
 
-/// Whether a filter lets everything of its room through.
-pub fn is_open(filter: &RoomEventFilter) -> bool {
-    filter.types.is_none()
-        && filter.not_types.is_empty()
-        && filter.senders.is_none()
-        && filter.not_senders.is_empty()
-        && filter.url_filter.is_none()
-}
-
 /// How many events a section may hold, between 0 and [`MAX_TIMELINE`].
 pub fn limit(filter: &RoomEventFilter, default: usize) -> usize {
     filter

@@ -28,28 +28,6 @@ impl Json {
         self.buf
     }
 
-    /// The number of bytes written so far.
-    pub fn len(&self) -> usize {
-        self.buf.len()
-    }
-
-    /// Whether nothing was written yet.
-    pub fn is_empty(&self) -> bool {
-        self.buf.is_empty()
-    }
-
-    /// Takes back everything written after `len` bytes (a `len()` from before), as though it had
-    /// never been: `comma` says whether something preceded it in its container.
-    pub fn rewind(&mut self, len: usize, comma: bool) {
-        self.buf.truncate(len);
-        self.comma = comma;
-    }
-
-    /// Whether the current container has an element already.
-    pub fn has_element(&self) -> bool {
-        self.comma
-    }
-
     fn separate(&mut self) {
         if self.comma {
             self.buf.push(',');

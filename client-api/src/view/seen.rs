@@ -15,11 +15,13 @@ use ruma::{EventId, OwnedDeviceId, OwnedEventId, OwnedUserId};
 
 use crate::{
     MatrixError,
-    client_event::{self, Form, Unsigned},
-    extract::Caller,
-    json::Json,
-    redactions,
-    sight::Sight,
+    edge::extract::Caller,
+    view::{
+        client_event::{self, Form, Unsigned},
+        json::Json,
+        redactions,
+        sight::Sight,
+    },
 };
 
 /// Who reads.
@@ -210,7 +212,7 @@ impl Seen {
                 client_event::write(&mut whole, &self.event, style.form, &unsigned);
                 // Our own output: it parses.
                 let whole = serde_json::from_str(&whole).unwrap_or_default();
-                out.push_str(&crate::filter::keep_fields(&whole, fields).to_string());
+                out.push_str(&crate::view::filter::keep_fields(&whole, fields).to_string());
             }
         });
     }

@@ -9,8 +9,11 @@ use rhizome_protocol::{
 use rhizome_storage::{SnapshotNo, Store, StoredEvent};
 
 use crate::{
-    MatrixError, client_event, redactions,
-    seen::{Seen, Standing, Viewer},
+    MatrixError,
+    view::{
+        client_event, redactions,
+        seen::{Seen, Standing, Viewer},
+    },
 };
 
 /// Decides, event by event, what a reader may see in one room.
@@ -52,7 +55,7 @@ impl<'a> Sight<'a> {
         Ok(found)
     }
 
-    /// The event if the reader is to see it, not [dressed](crate::seen::dress) yet.
+    /// The event if the reader is to see it, not [dressed](crate::view::seen::dress) yet.
     pub async fn see(&mut self, event: Arc<StoredEvent>) -> Result<Option<Seen>, MatrixError> {
         if redactions::withheld(self.store, &event).await? {
             return Ok(None);

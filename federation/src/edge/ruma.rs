@@ -26,7 +26,7 @@ use ruma::api::{
 
 use crate::{
     Federation, MatrixError,
-    budgets::{Held, peer_of},
+    inbound::budgets::{Held, peer_of},
 };
 
 /// How long a request's body may take to arrive.

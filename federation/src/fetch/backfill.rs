@@ -12,7 +12,11 @@ use ruma::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::{Federation, MatrixError, answer, gather, verify};
+use crate::{
+    Federation, MatrixError,
+    fetch::{gather, verify},
+    outbound::answer,
+};
 
 /// The longest that a client waits for other servers.
 const TIME: Duration = Duration::from_secs(25);

@@ -21,7 +21,7 @@ use ruma::ServerName;
 use crate::{
     MatrixError,
     config::RateLimits,
-    limits::{Buckets, Rate, block_of},
+    edge::limits::{Buckets, Rate, block_of},
 };
 
 /// Bodies up to this size are read without asking whether there is room.

@@ -6,15 +6,17 @@ use axum::body::Bytes;
 use http::Method;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules, canonical, draft};
-use rhizome_rooms::restricted::AUTHORISED_VIA;
+use rhizome_rooms::membership::restricted::AUTHORISED_VIA;
 use ruma::{RoomId, RoomVersionId, ServerName, UserId};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
     Federation, MatrixError,
-    answer::{Pieces, SEND_JOIN},
-    client::{Limits, OutboundError, canonical_body},
-    refusal,
+    outbound::{
+        answer::{Pieces, SEND_JOIN},
+        client::{Limits, OutboundError, canonical_body},
+        refusal,
+    },
 };
 
 /// What stays as it is in a path segment.

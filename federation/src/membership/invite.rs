@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use rhizome_protocol::{Membership, Pdu, canonical, draft::Draft, rules::EventIdFormat};
 use rhizome_rooms::{
-    join as admission,
+    admit as admission,
     send::{self, Sent},
 };
 use ruma::{
@@ -15,7 +15,10 @@ use ruma::{
 use serde_json::{Value, value::RawValue};
 
 use crate::{
-    Federation, MatrixError, answer, client::OutboundError, handshake, inbound::stripped, refusal,
+    Federation, MatrixError,
+    inbound::stripped,
+    membership::handshake,
+    outbound::{answer, client::OutboundError, refusal},
 };
 
 /// The time limit of the other server: the inviting user waits.

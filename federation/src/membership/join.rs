@@ -7,7 +7,7 @@
 //! 4. It is handed in (`send_join`) where it came from. That goes one after the other for the joins of one room:
 //!    whoever comes second finds us in the room. All candidates together have a bounded time.
 //! 5. The answer's events are checked (format, signatures, hash; keys fetched in parallel), then
-//!    [`rhizome_rooms::join::adopt`] checks that they authorise each other and the join, and takes the room.
+//!    [`rhizome_rooms::admit::adopt`] checks that they authorise each other and the join, and takes the room.
 //! 6. Events that arrived meanwhile wait in the inbox; they are decided now.
 
 use std::{
@@ -20,8 +20,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules, draft::Draft};
 use rhizome_rooms::{
-    join::{self as admission, RemoteJoin},
-    membership, read, restricted,
+    admit::{self as admission, RemoteJoin},
+    membership::{self, restricted},
+    read,
     send::SendOptions,
 };
 use ruma::{
@@ -32,11 +33,16 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    Federation, MatrixError, answer,
-    candidates::{Refusal, candidates, is_unable},
-    handshake,
+    Federation, MatrixError,
+    fetch::verify,
     keyed::Held,
-    local, query, verify,
+    local,
+    membership::{
+        candidates::{Refusal, candidates, is_unable},
+        handshake,
+    },
+    outbound::answer,
+    query,
 };
 
 /// The time limit of `make_join`.

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rhizome_protocol::{Membership, Object, RoomRules};
 use rhizome_rooms::{
-    membership::{self, Action, Change},
-    read, remote_invite,
+    membership::{self, Action, Change, remote_invite},
+    read,
     send::SendOptions,
 };
 use ruma::{
@@ -21,12 +21,14 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::{
-    Federation, MatrixError, answer,
-    candidates::{Refusal, candidates},
-    client::OutboundError,
-    handshake,
+    Federation, MatrixError,
     inbound::stripped,
-    join, local,
+    local,
+    membership::{
+        candidates::{Refusal, candidates},
+        handshake, join,
+    },
+    outbound::{answer, client::OutboundError},
 };
 
 /// The time limit of one step with the other server: the user waits.

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use rhizome_protocol::{Membership, Object, Pdu};
 use rhizome_rooms::{
-    membership::{self, Action, Change},
-    read, remote_invite,
+    membership::{self, Action, Change, remote_invite},
+    read,
     send::SendOptions,
 };
 use ruma::{
@@ -14,7 +14,11 @@ use ruma::{
 };
 use serde::de::IgnoredAny;
 
-use crate::{Federation, MatrixError, answer, candidates, client::OutboundError, handshake, local};
+use crate::{
+    Federation, MatrixError, local,
+    membership::{candidates, handshake},
+    outbound::{answer, client::OutboundError},
+};
 
 /// The time limit of one step with the other server: the user waits.
 const STEP_TIME: Duration = Duration::from_secs(8);

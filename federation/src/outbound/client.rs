@@ -24,10 +24,12 @@ use thiserror::Error;
 
 use crate::{
     FederationConfig, MatrixError,
-    answer::{self, Budgets, Pieces, Shape},
     config::ConfigError,
-    connect::Connections,
-    refusal,
+    outbound::{
+        answer::{self, Budgets, Pieces, Shape},
+        connect::Connections,
+        refusal,
+    },
     xmatrix::Signed,
 };
 

@@ -24,11 +24,13 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 use crate::{
     FederationConfig,
-    client::{OutboundError, USER_AGENT, cause},
     config::ConfigError,
-    discovery::{Discovery, Route, Target},
-    dns::{Dns, Reason},
-    wellknown::NetworkLookup,
+    outbound::{
+        client::{OutboundError, USER_AGENT, cause},
+        discovery::{Discovery, Route, Target},
+        dns::{Dns, Reason},
+        wellknown::NetworkLookup,
+    },
 };
 
 /// How long looking up, connecting and the TLS handshake may take together. Several addresses share
@@ -308,13 +310,13 @@ mod tests {
         let connections = Connections::new(&FederationConfig::default()).unwrap();
         let name: OwnedServerName = "a.example".try_into().unwrap();
         let route = |port| {
-            let srv = crate::discovery::Srv {
+            let srv = crate::outbound::discovery::Srv {
                 priority: 0,
                 weight: 0,
                 target: "host.example.".to_owned(),
                 port,
             };
-            Arc::new(crate::discovery::by_srv("a.example", vec![srv]))
+            Arc::new(crate::outbound::discovery::by_srv("a.example", vec![srv]))
         };
         assert_eq!(
             url(&route(1), "/x?y").unwrap().as_str(),
@@ -399,7 +401,7 @@ mod tests {
             let url = Url::parse(&format!("https://{allowed}/")).unwrap();
             assert!(dialer.check(&url).is_ok(), "{allowed}");
         }
-        let route = crate::discovery::by_srv("a.example", Vec::new());
+        let route = crate::outbound::discovery::by_srv("a.example", Vec::new());
         for path in ["/a/../b", "/a/%2E%2e", "/a/."] {
             assert!(url(&route, path).is_err(), "{path}");
         }

@@ -240,11 +240,6 @@ impl<L: Lookup> Discovery<L> {
         }
     }
 
-    /// What it asks.
-    pub fn lookup(&self) -> &L {
-        &self.lookup
-    }
-
     /// The route to a server, cached for at most five minutes.
     ///
     /// # Errors
@@ -526,7 +521,7 @@ mod tests {
             discovery.forget(&name);
             discovery.route(&name).await.unwrap();
         }
-        assert_eq!(discovery.lookup().asked.load(Ordering::Relaxed), 2);
+        assert_eq!(discovery.lookup.asked.load(Ordering::Relaxed), 2);
     }
 
     #[test]

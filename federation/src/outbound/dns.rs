@@ -8,7 +8,7 @@ use hickory_resolver::{
     proto::rr::{RData, RecordType},
 };
 
-use crate::discovery::Srv;
+use crate::outbound::discovery::Srv;
 
 /// How long a name lookup may take.
 const DNS_TIMEOUT: Duration = Duration::from_secs(6);

@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use reqwest::{Client, Url};
 use serde::Deserialize;
 
-use crate::{
+use crate::outbound::{
     client::cause,
     connect::Dialer,
     discovery::{Lookup, Srv, WellKnown, max_age},

@@ -12,7 +12,10 @@ use ruma::{
 };
 use serde_json::{Value, json};
 
-use crate::{Federation, MatrixError, RawJson, Ruma, RumaRoute as _, answer, client::Limits};
+use crate::{
+    Federation, MatrixError, RawJson, Ruma, RumaRoute as _,
+    outbound::{answer, client::Limits},
+};
 
 /// The most rooms that one answer has.
 const MAX_LIMIT: usize = 500;

@@ -1,6 +1,8 @@
 //! Queries across servers: profiles, aliases, versions; both directions
 //! (<https://spec.matrix.org/v1.19/server-server-api/#querying-for-information>).
 
+pub mod directory;
+
 use std::time::Duration;
 
 use axum::{Router, extract::State};
@@ -17,8 +19,11 @@ use ruma::{
 use serde_json::{Value, json};
 
 use crate::{
-    Federation, MatrixError, RawJson, Ruma, RumaRoute as _, answer,
-    client::{Limits, OutboundError},
+    Federation, MatrixError, RawJson, Ruma, RumaRoute as _,
+    outbound::{
+        answer,
+        client::{Limits, OutboundError},
+    },
 };
 
 /// The limits of a question with an answer of this size. Somebody waits for it.

@@ -18,11 +18,10 @@ use super::stored;
 use crate::{
     Error, Rooms,
     error::Result,
-    packed::Packed,
-    receive::{self, Gathered, Outcome, Received, store_outliers},
-    remote_invite,
+    membership::remote_invite,
+    receive::{self, Gathered, Outcome, Received, packed::Packed, store_outliers},
     send::commit_error,
-    state_at::{self, Resolved},
+    state::{self, Resolved},
 };
 
 const MAX_ATTEMPTS: usize = 20;
@@ -95,7 +94,7 @@ pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> 
         };
         match store.commit(set).await {
             Ok(_) => {
-                *warm = crate::queue::Warm::default();
+                *warm = crate::send::queue::Warm::default();
                 return stored(rooms, event.event_id()).await;
             }
             Err(CommitError::StateMoved { .. } | CommitError::DuplicateEvent { .. }) => {}
@@ -288,7 +287,7 @@ async fn snapshot_of(
             .filter(|key| !map.contains_key(key))
             .map(|key| (*key, None)),
     );
-    state_at::derive(store, head.room, head.snapshot, changes).await
+    state::derive(store, head.room, head.snapshot, changes).await
 }
 
 /// The join of a second local user: the room goes on from what we have, with the given state on the

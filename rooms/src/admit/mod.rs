@@ -17,13 +17,15 @@ use ruma::{EventId, RoomId, RoomVersionId, UserId};
 
 use crate::{
     Error, Rooms,
-    chain::{Chain, Tip},
     error::Result,
+    membership::restricted,
     receive::{self, Gathered, How, KeepRefused, Received, require_resident},
-    restricted,
-    send::known_room,
-    state_at::{self, StateBefore},
-    view::View,
+    send::{
+        batch::{Chain, Tip},
+        known_room,
+        view::View,
+    },
+    state::{self, StateBefore},
 };
 
 pub use adopt::{RemoteJoin, adopt};
@@ -139,7 +141,7 @@ pub async fn admit_signed(rooms: &Rooms, pdu: Arc<Pdu>) -> Result<AdmittedEvent>
         let reason = event.reason.clone().unwrap_or_default();
         return Err(Error::Forbidden(Rejection::new("decided before", reason)));
     }
-    let before = state_at::before(rooms, &event)
+    let before = state::before(rooms, &event)
         .await?
         .ok_or(Error::UnknownEvent(id))?;
     Ok(AdmittedEvent { event, before })

@@ -1,8 +1,10 @@
 //! Making a room: all of its first events, its alias and its place in the directory are one write.
 //!
-//! What the events are is decided by [`crate::plan`]; here they are built one upon the other,
+//! What the events are is decided by [`crate::create::plan`]; here they are built one upon the other,
 //! authorised like any other event, and committed. Invites to other servers need those servers'
 //! signatures, so they are not part of it: the caller sends them when the room stands.
+
+pub mod plan;
 
 use std::sync::Arc;
 
@@ -13,10 +15,12 @@ use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName};
 
 use crate::{
     Error, Rooms,
-    chain::{Chain, Tip},
+    create::plan::{CreateRoom, Planned},
     error::Result,
-    plan::{self, CreateRoom, Planned},
-    send::commit_error,
+    send::{
+        batch::{Chain, Tip},
+        commit_error,
+    },
 };
 
 /// How many rooms one user can make within one millisecond.

@@ -3,6 +3,9 @@
 //! [`prepare`] looks at the room and says what to send, or that nothing needs to be sent. The draft
 //! then goes the way of every local event; the authorisation rules have the last word.
 
+pub mod remote_invite;
+pub mod restricted;
+
 use rhizome_protocol::{Membership, Object, Pdu, draft::Draft};
 use rhizome_storage::Fact;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};

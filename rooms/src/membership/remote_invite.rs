@@ -19,7 +19,7 @@ use crate::{
     error::Result,
     read,
     send::{self, commit_error, known_room},
-    state_at::Resolved,
+    state::Resolved,
 };
 
 /// How often a rejection is decided again because the room's state moved.

@@ -20,6 +20,7 @@ mod ends;
 mod gather;
 mod late;
 mod outliers;
+pub mod packed;
 mod place;
 mod restore;
 
@@ -32,8 +33,7 @@ use ruma::OwnedEventId;
 use crate::{
     Error, Rooms,
     error::Result,
-    queue::Warm,
-    send::{commit_error, known_room},
+    send::{commit_error, known_room, queue::Warm},
 };
 use gather::Gather;
 

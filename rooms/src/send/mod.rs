@@ -1,11 +1,16 @@
 //! The one door for events of local users.
 //!
-//! [`send`] puts the draft into its room's queue; the room's worker ([`crate::ahead`]) decides it upon the
+//! [`send`] puts the draft into its room's queue; the room's worker (`worker`) decides it upon the
 //! events before it and answers when it is durable.
 //!
 //! A transaction id is settled by the commit: its row is unique, so a repetition gets the first event's
 //! id, also across processes. A refusal is given only after the transaction was looked up, so that a
 //! repetition is answered alike when the sender has lost the right to send in between.
+
+pub(crate) mod batch;
+pub(crate) mod queue;
+pub(crate) mod view;
+mod worker;
 
 use std::sync::Arc;
 
@@ -16,10 +21,12 @@ use tokio::sync::oneshot;
 
 use crate::{
     Error, Rooms,
-    ahead::work,
-    chain::{Chain, Tip},
     error::Result,
-    view::View,
+    send::{
+        batch::{Chain, Tip},
+        view::View,
+        worker::work,
+    },
 };
 
 /// How an event is sent, beside what it says.
@@ -92,7 +99,7 @@ pub async fn send(rooms: &Rooms, draft: Draft, options: SendOptions) -> Result<S
 }
 
 /// Decides and signs an event without storing it, for an event that another server has to sign too.
-/// [`crate::join::admit_signed`] stores it.
+/// [`crate::admit::admit_signed`] stores it.
 pub async fn prepare(rooms: &Rooms, draft: &Draft) -> Result<Pdu> {
     let room_id = draft
         .room_id

@@ -1,6 +1,6 @@
 //! One queue of waiting senders per room, and the room's warm state.
 //!
-//! Senders put their drafts here; one worker per room ([`crate::ahead`]) decides them in order. Rooms
+//! Senders put their drafts here; one worker per room ([`crate::send::worker`]) decides them in order. Rooms
 //! don't wait for one another: the commit queue of `storage` joins their write sets into one transaction.
 //!
 //! The gate is also taken by whoever else changes the room in this process (received events, joins), so
@@ -18,7 +18,11 @@ use rhizome_storage::RoomNo;
 use ruma::OwnedServerName;
 use tokio::sync::{Mutex as AsyncMutex, MutexGuard as AsyncGuard, Notify};
 
-use crate::{Error, error::Result, send::Job, view::View};
+use crate::{
+    Error,
+    error::Result,
+    send::{Job, view::View},
+};
 
 /// How many rooms may be warm; idle ones beyond that are forgotten.
 const MAX_WARM: usize = 2_048;

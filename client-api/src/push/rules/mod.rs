@@ -5,7 +5,7 @@
 //! on what is stored and written only if that is still there ([`Fact::AccountData`]'s `expect`), so
 //! that of two devices, also at two processes, neither undoes what the other does.
 
-pub mod ruleset;
+mod ruleset;
 
 use std::sync::Arc;
 
@@ -128,7 +128,7 @@ pub async fn set_actions(
     Ok(set_pushrule_actions::v3::Response::new())
 }
 
-/// A user's push rules as account data: what is stored, or the server's defaults.
+/// A user's push rules data: what is stored, or the server's defaults.
 pub fn account_data(
     user_id: &UserId,
     stored: Option<&AccountData>,
@@ -161,7 +161,7 @@ async fn change(
         if content == before {
             return Ok(());
         }
-        if content.len() > crate::account_data::MAX_BYTES {
+        if content.len() > crate::account::account_data::MAX_BYTES {
             return Err(MatrixError::too_large("There are too many push rules"));
         }
         let fact = Fact::AccountData {

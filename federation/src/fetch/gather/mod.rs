@@ -28,16 +28,18 @@ use rhizome_rooms::{
     receive::{self, Gathered, Need, Received},
 };
 use rhizome_storage::{Direction, HistoryToken, Placement, Pos, RoomHead};
-use ruma::{
-    EventId, OwnedEventId, RoomId, ServerName, UInt, api::federation::event::get_missing_events,
-};
+use ruma::{EventId, OwnedEventId, ServerName, UInt, api::federation::event::get_missing_events};
 
 pub(crate) use self::servers::Servers;
 use self::{
     search::{Search, ask},
-    state::{auth_events, fetch_with_auth, state_after},
+    state::{auth_events, state_after},
 };
-use crate::{Federation, answer, order::parents_first, verify};
+use crate::{
+    Federation,
+    fetch::{order::parents_first, verify},
+    outbound::answer,
+};
 
 /// How many missing events are asked for at once.
 const MISSING_LIMIT: u32 = 50;
@@ -347,35 +349,6 @@ pub(crate) async fn auth_of(
     fed.inbound().servers.answered(origin);
     let mut search = Search::new(fed, head, origin, origin, Haste::Patient).await?;
     auth_events(fed, &mut search, head, event_id, missing).await
-}
-
-/// One event by its id from the servers of the room, checked and stored as an outlier (or found stored).
-///
-/// # Errors
-/// Those of the database. An event that nobody gives is `Ok(false)`.
-pub async fn fetch_event(
-    fed: &Federation,
-    room_id: &RoomId,
-    event_id: &EventId,
-) -> Result<bool, Error> {
-    if !fed
-        .store()
-        .known_event_ids(&[event_id.to_owned()])
-        .await?
-        .is_empty()
-    {
-        return Ok(true);
-    }
-    let Some(head) = fed.store().room(room_id).await? else {
-        return Ok(false);
-    };
-    let mut search = Search::short(fed, &head).await?;
-    fetch_with_auth(fed, &mut search, &head, vec![event_id.to_owned()]).await?;
-    Ok(!fed
-        .store()
-        .known_event_ids(&[event_id.to_owned()])
-        .await?
-        .is_empty())
 }
 
 fn ids(events: &[Arc<Pdu>]) -> Vec<OwnedEventId> {

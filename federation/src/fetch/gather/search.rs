@@ -23,9 +23,11 @@ use tokio::time::{Instant, timeout_at};
 use super::Haste;
 use crate::{
     Federation,
-    answer::{self, Pieces, Shape},
-    client::{Limits, OutboundError},
-    verify,
+    fetch::verify,
+    outbound::{
+        answer::{self, Pieces, Shape},
+        client::{Limits, OutboundError},
+    },
 };
 
 /// The longest that gathering for one event takes.
@@ -36,9 +38,6 @@ const QUICK_PATIENCE: Duration = Duration::from_secs(4);
 /// The most requests for one event to the server that gave it to us, and to all others.
 const MAX_REQUESTS: usize = 1_000;
 const MAX_TO_OTHERS: usize = 40;
-/// The same for a single event that somebody waits for.
-const SHORT_TIME: Duration = Duration::from_secs(20);
-const SHORT_REQUESTS: usize = 50;
 /// How many single events are asked for at the same time.
 const PARALLEL: usize = 8;
 /// How many other servers are asked when the one that sent the event doesn't help.
@@ -49,7 +48,7 @@ const SPENT: Duration = Duration::from_secs(30);
 /// What gathering for one event may still cost, and whom it asks.
 pub(super) struct Search {
     /// The server whose event gives rise to this.
-    cause: Option<OwnedServerName>,
+    cause: OwnedServerName,
     of_cause: AtomicUsize,
     of_others: AtomicUsize,
     asked: AtomicUsize,
@@ -72,7 +71,7 @@ impl Search {
             Haste::Patient => (TIME, None),
         };
         Ok(Self {
-            cause: Some(origin.to_owned()),
+            cause: origin.to_owned(),
             of_cause: MAX_REQUESTS.into(),
             of_others: MAX_TO_OTHERS.into(),
             asked: 0.into(),
@@ -82,33 +81,16 @@ impl Search {
         })
     }
 
-    /// For a single event that somebody waits for.
-    pub(super) async fn short(fed: &Federation, head: &RoomHead) -> Result<Self, Error> {
-        let mut servers = fed.store().joined_servers(head.room).await?.to_vec();
-        servers.retain(|server| server != fed.server_name());
-        servers.truncate(1 + OTHER_SERVERS);
-        Ok(Self {
-            cause: None,
-            of_cause: 0.into(),
-            of_others: SHORT_REQUESTS.into(),
-            asked: 0.into(),
-            until: Instant::now() + SHORT_TIME,
-            patience: None,
-            servers,
-        })
-    }
-
     /// Takes one request to this server from the budgets.
     fn take(&self, fed: &Federation, server: &ServerName) -> bool {
         let now = fed.store().clock().monotonic();
         let servers = &fed.inbound().servers;
-        let cause = self.cause.as_deref();
-        // Where somebody waits, it is tried even so.
-        let rests = cause.is_some() && servers.rest_of(server, now).is_some();
+        let cause = &*self.cause;
+        let rests = servers.rest_of(server, now).is_some();
         if Instant::now() >= self.until || rests {
             return false;
         }
-        let left = if cause == Some(server) {
+        let left = if cause == server {
             &self.of_cause
         } else {
             &self.of_others
@@ -116,7 +98,7 @@ impl Search {
         let fewer = |left: usize| left.checked_sub(1);
         left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer)
             .is_ok()
-            && cause.is_none_or(|cause| servers.take(cause, server, now))
+            && servers.take(cause, server, now)
     }
 
     /// Sends a request within the budgets, and notes how the server was. `None`: no answer that is one.

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     Federation,
-    answer::{self, Pieces},
-    verify,
+    fetch::verify,
+    outbound::answer::{self, Pieces},
 };
 
 /// More missing events of a state than this, and the whole state is asked for in one answer.

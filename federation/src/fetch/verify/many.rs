@@ -15,7 +15,7 @@ use rhizome_protocol::{
     Pdu, Rejection, RoomRules,
     receive::{self, Refusal},
 };
-use rhizome_rooms::packed::{Packed, PackedEvent, Part};
+use rhizome_rooms::receive::packed::{Packed, PackedEvent, Part};
 use ruma::RoomId;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;

@@ -17,7 +17,7 @@ use ruma::{OwnedEventId, RoomId, ServerName};
 use self::turns::{Lane, Turns};
 use crate::{
     Federation,
-    gather::{self, Haste, Outcome},
+    fetch::gather::{self, Haste, Outcome},
 };
 
 /// How many lanes are looked at for the next turns, and how many of one origin.

@@ -14,7 +14,7 @@ use std::{
 use rhizome_storage::InboxLane;
 use ruma::{OwnedRoomId, OwnedServerName, ServerName};
 
-use crate::gather::Haste;
+use crate::fetch::gather::Haste;
 
 /// How many lanes are worked on at the same time, and how many of them of one origin.
 const fn places(haste: Haste) -> (usize, usize) {

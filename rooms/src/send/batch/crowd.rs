@@ -15,8 +15,8 @@ use ruma::OwnedEventId;
 use crate::{
     Rooms,
     error::Result,
-    state_at::{self, Fork},
-    view::View,
+    send::view::View,
+    state::{self, Fork},
 };
 
 /// See the module.
@@ -42,7 +42,7 @@ impl Crowd {
         let ends = rooms.store().events_by_no(&nos).await?;
         let is_named = |end: &Arc<StoredEvent>| named.iter().any(|id| id == end.pdu.event_id());
         let (named, beside): (Vec<_>, Vec<_>) = ends.into_iter().partition(is_named);
-        let before = state_at::resolve(rooms, head, forks(&named), None).await?;
+        let before = state::resolve(rooms, head, forks(&named), None).await?;
         let crowd = Self {
             head: head.clone(),
             beside: forks(&beside),
@@ -67,7 +67,7 @@ impl Crowd {
         let mut forks = self.beside.clone();
         forks.extend(event.state_after.map(Fork::Snapshot));
         let pending = Some((event.no, &event.pdu));
-        let now = state_at::resolve(rooms, &self.head, forks, pending).await?;
+        let now = state::resolve(rooms, &self.head, forks, pending).await?;
         let differing = now.diff_from(rooms.store(), self.head.snapshot).await?;
         let changes: Vec<StateChange> = differing
             .into_iter()

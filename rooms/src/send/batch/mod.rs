@@ -24,7 +24,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, UserId};
 use crate::{
     Error, Rooms,
     error::Result,
-    view::{ALWAYS, Held, View, keys_of},
+    send::view::{ALWAYS, Held, View, keys_of},
 };
 use crowd::Crowd;
 

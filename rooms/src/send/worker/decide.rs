@@ -13,9 +13,8 @@ use ruma::{EventId, OwnedEventId, OwnedServerName, UserId};
 
 use crate::{
     Error, Rooms,
-    chain::Chain,
     error::Result,
-    send::{Job, send_to},
+    send::{Job, batch::Chain, send_to},
 };
 
 /// What was decided about a job, to be told once the chain has landed.

@@ -28,10 +28,13 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
 
 use crate::{
     Error, Rooms,
-    chain::{Chain, Tip},
     error::Result,
-    queue::{Queue, Warm},
-    send::{Job, Sent, commit_error, known_room},
+    send::{
+        Job, Sent,
+        batch::{Chain, Tip},
+        commit_error, known_room,
+        queue::{Queue, Warm},
+    },
 };
 use decide::{Decided, Outcome};
 

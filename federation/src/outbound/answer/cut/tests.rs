@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::answer::{Of, Purpose};
+use crate::outbound::answer::{Of, Purpose};
 
 static EVENTS: Shape = Shape {
     lists: &["state", "auth_chain"],
