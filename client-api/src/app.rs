@@ -8,7 +8,10 @@ use rhizome_storage::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    asked::InVain, auth::TokenCache, config::ClientConfig, limits::Limits, password::Passwords,
+    auth::{password::Passwords, token::TokenCache},
+    config::ClientConfig,
+    edge::limits::Limits,
+    history::asked::InVain,
 };
 
 /// The context of the client API. Cheap to clone.

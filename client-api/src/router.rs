@@ -3,10 +3,20 @@
 use axum::Router;
 
 use crate::{
-    App, account, account_data, account_data_delete, admin_register, aliases, context, create,
-    devices, directory, discovery, endpoint::Table, event, filters, limits::Kind, login, members,
-    membership, messages, profile, push_rules, receipts, redact, register, send, session, state,
-    sync, typing, ws,
+    App,
+    account::{
+        account_data, account_data_delete, admin_register, devices, filters, management, profile,
+        register,
+    },
+    auth::{login, session},
+    discovery,
+    edge::{endpoint::Table, limits::Kind},
+    history::{context, event, messages},
+    push::rules,
+    room::{
+        aliases, create, directory, members, membership, receipts, redact, send, state, typing,
+    },
+    sync::{self, socket},
 };
 
 /// Every client endpoint.
@@ -15,7 +25,7 @@ pub fn router(app: App) -> Router {
     let table = accounts(table);
     let table = writing(table);
     let table = reading(table);
-    table.into_router(app.clone()).merge(ws::routes(app))
+    table.into_router(app.clone()).merge(socket::routes(app))
 }
 
 fn accounts(table: Table) -> Table {
@@ -37,9 +47,9 @@ fn accounts(table: Table) -> Table {
         .serve(session::logout)
         .serve(session::logout_all)
         // The account.
-        .serve(account::whoami)
-        .serve(account::change_password)
-        .serve(account::deactivate)
+        .serve(management::whoami)
+        .serve(management::change_password)
+        .serve(management::deactivate)
         // Devices.
         .serve(devices::list)
         .serve(devices::get)
@@ -103,15 +113,15 @@ fn reading(table: Table) -> Table {
         .serve(account_data::get)
         .serve(account_data::get_in_room)
         // Push rules.
-        .serve(push_rules::all)
-        .serve(push_rules::global)
-        .serve(push_rules::get)
-        .serve(push_rules::put)
-        .serve(push_rules::delete)
-        .serve(push_rules::enabled)
-        .serve(push_rules::set_enabled)
-        .serve(push_rules::actions)
-        .serve(push_rules::set_actions)
+        .serve(rules::all)
+        .serve(rules::global)
+        .serve(rules::get)
+        .serve(rules::put)
+        .serve(rules::delete)
+        .serve(rules::enabled)
+        .serve(rules::set_enabled)
+        .serve(rules::actions)
+        .serve(rules::set_actions)
         .serve(account_data_delete::global)
         .serve(account_data_delete::in_room)
 }

@@ -28,7 +28,7 @@ use crowd::{Crowd, Told};
 use futures_util::{StreamExt as _, stream};
 use http::{Request, header};
 use rhizome_federation::{
-    Federation, FederationConfig, join, local, testing::Network, xmatrix::Signed,
+    Federation, FederationConfig, local, membership::join, testing::Network, xmatrix::Signed,
 };
 use rhizome_protocol::{Object, draft::Draft, sign::KeyPair};
 use rhizome_rooms::{Rooms, send::SendOptions};

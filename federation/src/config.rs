@@ -6,7 +6,7 @@ use ::ruma::OwnedServerName;
 use ipnet::IpNet;
 use thiserror::Error;
 
-use crate::limits::Rate;
+use crate::edge::limits::Rate;
 
 /// Settings of federation.
 #[derive(Debug, Clone)]

@@ -4,48 +4,28 @@
 //! concerns a room is *gather → decide → commit*: this crate gathers, `rhizome_protocol` decides,
 //! `rhizome_rooms` commits.
 //!
-//! - Out: [`client`] asks one server one thing ([`discovery`] finds it, [`xmatrix`] signs), [`query`]
-//!   and the join, leave, invite and backfill modules build on it; [`sender`] is the reader of the log
-//!   that delivers transactions.
-//! - In: [`router`](Federation::router) is the table of contents; [`ruma`] decodes and authenticates.
+//! - Out: [`outbound`] asks one server one thing (it finds it, connects, and [`xmatrix`] signs); [`query`],
+//!   [`membership`] and [`fetch`] build on it; [`sender`] is the reader of the log that delivers
+//!   transactions.
+//! - In: [`router`](Federation::router) is the table of contents; [`edge::ruma`] decodes and
+//!   authenticates; `inbound` answers.
 //! - [`keys`] knows other servers' keys and publishes ours.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-mod acl;
-mod answer;
-pub mod backfill;
-mod budgets;
-mod candidates;
-pub mod client;
 mod config;
-mod connect;
-pub mod directory;
-pub mod discovery;
-mod dns;
-pub mod error;
-pub mod gather;
-mod handshake;
+pub mod edge;
+pub mod fetch;
 mod inbound;
-pub mod inbox;
-pub mod invite;
-pub mod join;
 mod keyed;
 pub mod keys;
-pub mod knock;
-pub mod leave;
-pub mod limits;
 pub mod local;
-mod order;
+pub mod membership;
+pub mod outbound;
 pub mod query;
-mod refusal;
-pub mod ruma;
 pub mod sender;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-pub mod typing;
-mod verify;
-mod wellknown;
 pub mod xmatrix;
 
 use std::{future::Future, sync::Arc};
@@ -57,11 +37,13 @@ use rhizome_storage::Store;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::{
-    client::Outbound,
     config::{ConfigError, FederationConfig, OldVerifyKey, RateLimits, non_public_ranges},
-    error::MatrixError,
+    edge::{
+        error::MatrixError,
+        ruma::{Decoded, RawJson, Reply, Ruma, RumaRoute, Scheme},
+    },
     keys::KeyRing,
-    ruma::{Decoded, RawJson, Reply, Ruma, RumaRoute, Scheme},
+    outbound::client::Outbound,
     sender::Sender,
 };
 
@@ -79,7 +61,7 @@ struct Inner {
     keys: KeyRing,
     sender: Sender,
     inbound: inbound::Shared,
-    budgets: budgets::Budgets,
+    budgets: inbound::budgets::Budgets,
 }
 
 impl Federation {
@@ -120,7 +102,10 @@ impl Federation {
         let inner = Inner {
             sender: Sender::new(store.clock().clone()),
             inbound: inbound::Shared::default(),
-            budgets: budgets::Budgets::new(config.rate_limits.clone(), store.clock().clone()),
+            budgets: inbound::budgets::Budgets::new(
+                config.rate_limits.clone(),
+                store.clock().clone(),
+            ),
             rooms,
             store,
             config,
@@ -178,7 +163,7 @@ impl Federation {
     }
 
     /// How much other servers may still ask of us.
-    pub(crate) fn budgets(&self) -> &budgets::Budgets {
+    pub(crate) fn budgets(&self) -> &inbound::budgets::Budgets {
         &self.inner.budgets
     }
 
@@ -187,7 +172,7 @@ impl Federation {
         inbound::routes()
             .merge(keys::routes())
             .merge(query::routes())
-            .merge(directory::routes())
+            .merge(query::directory::routes())
             .unrecognized()
             .with_state(self.clone())
     }
@@ -206,7 +191,7 @@ impl Federation {
         tokio::select! {
             () = shutdown => {}
             ended = &mut sender => return ended,
-            ended = inbox::run(self) => return ended,
+            ended = inbound::inbox::run(self) => return ended,
         }
         // The sender writes down how far it has got.
         stop.cancel();

@@ -6,7 +6,7 @@
 use rhizome_protocol::draft::Draft;
 use rhizome_rooms::send::{self, SendOptions, Sent};
 
-use crate::{Federation, MatrixError, invite};
+use crate::{Federation, MatrixError, membership::invite};
 
 /// Sends an event of a local user; it is durable when this returns.
 ///

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::{
     Federation, MatrixError, Scheme,
-    budgets::{Held, peer_of},
+    inbound::budgets::{Held, peer_of},
 };
 
 /// The longest `Authorization` header that is read.

@@ -22,7 +22,7 @@ use std::{collections::HashMap, hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use rhizome_protocol::{Pdu, draft::Draft};
-use rhizome_rooms::{Rooms, state_at};
+use rhizome_rooms::{Rooms, state};
 use rhizome_storage::{
     EventNo, NewEvent, RoomHead, RoomWrite, SnapshotNo, WriteSet, testing::TestDatabase,
 };
@@ -196,12 +196,12 @@ fn resolve(criterion: &mut Criterion) {
                 let forks = runtime.block_on(hall.fork(differing, levels));
                 let name = format!("{differing}{}", if levels { " with levels" } else { "" });
                 let ours = runtime
-                    .block_on(state_at::resolution(&hall.rooms, &hall.head, &forks))
+                    .block_on(state::resolution(&hall.rooms, &hall.head, &forks))
                     .unwrap();
                 let before = store.counters().now().queries;
                 black_box(
                     runtime
-                        .block_on(state_at::resolution(&hall.rooms, &hall.head, &forks))
+                        .block_on(state::resolution(&hall.rooms, &hall.head, &forks))
                         .unwrap(),
                 );
                 let queries = store.counters().now().queries - before;
@@ -210,7 +210,7 @@ fn resolve(criterion: &mut Criterion) {
                 );
                 group.bench_function(format!("{name}, rhizome"), |b| {
                     b.iter(|| {
-                        let done = state_at::resolution(&hall.rooms, &hall.head, black_box(&forks));
+                        let done = state::resolution(&hall.rooms, &hall.head, black_box(&forks));
                         runtime.block_on(done).unwrap()
                     });
                 });

@@ -7,10 +7,10 @@
 //! | the event comes from | door |
 //! |---|---|
 //! | a local user | [`send::send`], or [`create::create`] for a new room |
-//! | a local user, but others sign it first (an invite to another server) | [`send::prepare`], then [`join::admit_signed`] |
-//! | another server by a template of ours (`send_join`, `send_leave`) | [`join::admit_signed`] |
+//! | a local user, but others sign it first (an invite to another server) | [`send::prepare`], then [`admit::admit_signed`] |
+//! | another server by a template of ours (`send_join`, `send_leave`) | [`admit::admit_signed`] |
 //! | another server's transaction | [`receive::receive`] |
-//! | another server's answer: state and auth chain | [`receive::outliers`], [`join::adopt`] |
+//! | another server's answer: state and auth chain | [`receive::outliers`], [`admit::adopt`] |
 //! | another server's answer: history | [`receive::backfilled`] |
 //!
 //! Every commit is conditional on the room's state version that it was decided on. When the version
@@ -19,24 +19,16 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-mod ahead;
-mod chain;
+pub mod admit;
 pub mod create;
-pub mod error;
+mod error;
 pub mod inspect;
-pub mod join;
 pub mod membership;
-pub mod packed;
-pub mod plan;
-mod queue;
 pub mod read;
 pub mod receive;
-pub mod remote_invite;
-pub mod restricted;
 pub mod send;
-pub mod state_at;
+pub mod state;
 pub mod thread;
-mod view;
 
 use std::sync::Arc;
 
@@ -56,7 +48,7 @@ struct Inner {
     store: Store,
     server: OwnedServerName,
     key: Arc<KeyPair>,
-    queues: queue::Queues,
+    queues: send::queue::Queues,
 }
 
 impl Rooms {
@@ -67,7 +59,7 @@ impl Rooms {
                 store,
                 server,
                 key,
-                queues: queue::Queues::default(),
+                queues: send::queue::Queues::default(),
             }),
         }
     }
@@ -92,7 +84,7 @@ impl Rooms {
         user.server_name() == self.server_name()
     }
 
-    fn queues(&self) -> &queue::Queues {
+    fn queues(&self) -> &send::queue::Queues {
         &self.inner.queues
     }
 }

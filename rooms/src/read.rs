@@ -11,7 +11,7 @@ use rhizome_protocol::{Membership, visibility::HistoryVisibility};
 use rhizome_storage::{EventNo, MembershipRow, Pos, RoomHead, RoomNo, SnapshotNo, StoredEvent};
 use ruma::{RoomId, ServerName, UserId};
 
-use crate::{Error, Rooms, error::Result, state_at};
+use crate::{Error, Rooms, error::Result, state};
 
 fn not_in_room() -> Error {
     Error::Denied("You are not in this room".into())
@@ -241,7 +241,7 @@ pub async fn state(
     room_id: &RoomId,
 ) -> Result<Vec<Arc<StoredEvent>>> {
     let seen = require_can_see_state(rooms, user, room_id).await?;
-    state_at::events_at(rooms, seen.snapshot).await
+    state::events_at(rooms, seen.snapshot).await
 }
 
 /// One state event of the room.

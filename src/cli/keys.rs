@@ -3,7 +3,7 @@
 use anyhow::bail;
 
 use crate::config::Config;
-use crate::signing_key;
+use crate::server::signing_key;
 
 use super::{KeysCommand, say};
 

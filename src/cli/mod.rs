@@ -5,6 +5,7 @@
 mod config;
 mod database;
 mod keys;
+pub(crate) mod logging;
 mod room;
 mod serve;
 mod user;
@@ -183,7 +184,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Database(command) => database::database(&load()?, &command),
         Command::Keys { command } => keys::keys(&load()?, command.unwrap_or(KeysCommand::Show)),
         Command::Demo(args) if args.serve => {
-            crate::logging::init(&Logging::default())?;
+            logging::init(&Logging::default())?;
             block_on(crate::demo::serve(args.postgres))
         }
         Command::Demo(args) => block_on(crate::demo::run(args.postgres)),

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use anyhow::bail;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::cli::logging;
 use crate::config::{Api, Config, LogFormat};
-use crate::logging;
 use crate::server::{self, Running};
 
 use super::say;

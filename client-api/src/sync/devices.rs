@@ -8,7 +8,7 @@ use rhizome_storage::{MembershipRow, Pos, RoomNo, UserNo};
 use ruma::OwnedUserId;
 
 use super::{room::Loader, window::Window};
-use crate::{MatrixError, seen};
+use crate::{MatrixError, view::seen};
 
 /// Up to this many users are asked one by one whether they share a room with the reader.
 const MOST_ASKED: usize = 16;

@@ -9,23 +9,24 @@
 //! 3. *write* ([`write`]): the answer, put together from bytes that exist already.
 //!
 //! An answer with nothing in it isn't given: the reader waits for what concerns it, and passes
-//! again from where it was. The WebSocket stream ([`crate::ws`]) is the same pass with frames in
+//! again from where it was. The WebSocket stream ([`crate::sync::socket`]) is the same pass with frames in
 //! place of answers.
 
-pub mod decide;
+mod decide;
 mod devices;
 mod first;
-pub mod ignored;
-pub mod lazy;
+pub(crate) mod ignored;
+mod lazy;
 mod reader;
-pub mod room;
+mod room;
 mod sections;
-pub mod state;
-pub mod summary;
+pub(crate) mod socket;
+pub(crate) mod state;
+mod summary;
 mod timeline;
-pub mod token;
+pub(crate) mod token;
 pub mod window;
-pub mod write;
+mod write;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -46,7 +47,10 @@ use ruma::{
 
 pub use self::reader::Reader;
 use self::{ignored::Ignored, lazy::LazyMembers, room::RoomPart, token::Token};
-use crate::{App, Caller, MatrixError, Ruma, filter, seen::Viewer};
+use crate::{
+    App, Caller, MatrixError, Ruma,
+    view::{filter, seen::Viewer},
+};
 
 /// The longest that a request may wait.
 const MAX_TIMEOUT: Duration = Duration::from_mins(3);

@@ -9,7 +9,7 @@ use rhizome_protocol::Membership;
 use rhizome_storage::{Interest, MembershipRow, Pos, RoomNo};
 
 use super::{Ask, News, room::Loader, token::Token, window::Window, write};
-use crate::{App, MatrixError, seen::Viewer};
+use crate::{App, MatrixError, view::seen::Viewer};
 
 /// A reader of the log for one device, kept by a request or a socket.
 pub struct Reader {

@@ -22,9 +22,11 @@ use super::{
 };
 use crate::{
     MatrixError,
-    account_data::DELETED,
-    filter::{self, DEFAULT_TIMELINE},
-    seen::{self, Seen, Standing, Viewer},
+    account::account_data::DELETED,
+    view::{
+        filter::{self, DEFAULT_TIMELINE},
+        seen::{self, Seen, Standing, Viewer},
+    },
 };
 
 /// What every room of one answer shares.

@@ -7,7 +7,7 @@ use rhizome_storage::{AccountData, MembershipRow, Pos, RoomNo};
 use ruma::OwnedRoomId;
 
 use super::{News, room::Loader, token::Token, window::Window, write};
-use crate::{MatrixError, account_data::DELETED, filter, push_rules};
+use crate::{MatrixError, account::account_data::DELETED, push::rules, view::filter};
 
 /// The state that an invited user is shown ("Stripped state").
 const STRIPPED: [&str; 8] = [
@@ -139,8 +139,8 @@ impl Loader<'_> {
     /// Push rules are told as they are in force: with the server's defaults of today, which are all
     /// there is for a user who never changed one. Clients wait for them in the first answer.
     fn complete_push_rules(&self, data: &mut Vec<Arc<AccountData>>) -> Result<(), MatrixError> {
-        let stored = data.iter().position(|data| data.kind == push_rules::KIND);
-        let wanted = filter::wants_global(&self.ask.filter.account_data, push_rules::KIND);
+        let stored = data.iter().position(|data| data.kind == rules::KIND);
+        let wanted = filter::wants_global(&self.ask.filter.account_data, rules::KIND);
         if stored.is_none() && (self.after.is_some() || !wanted) {
             return Ok(());
         }
@@ -149,8 +149,8 @@ impl Loader<'_> {
             pos: stored.as_ref().map_or(Pos(0), |stored| stored.pos),
             user: self.viewer.user,
             room: None,
-            kind: push_rules::KIND.to_owned(),
-            content: push_rules::account_data(&self.viewer.user_id, stored.as_deref())?,
+            kind: rules::KIND.to_owned(),
+            content: rules::account_data(&self.viewer.user_id, stored.as_deref())?,
         }));
         Ok(())
     }

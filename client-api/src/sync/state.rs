@@ -15,8 +15,11 @@ use super::{
     window::{RoomWindow, changes},
 };
 use crate::{
-    MatrixError, filter,
-    seen::{self, Seen},
+    MatrixError,
+    view::{
+        filter,
+        seen::{self, Seen},
+    },
 };
 
 impl Loader<'_> {

@@ -9,11 +9,14 @@ use rhizome_storage::{EventNo, Pos, RoomNo, StoredEvent};
 
 use super::{room::Loader, window::CHUNK};
 use crate::{
-    MatrixError, client_event,
-    filter::{self, DEFAULT_TIMELINE},
-    redactions,
-    seen::{self, Seen, Standing},
-    sight::Sight,
+    MatrixError,
+    view::{
+        client_event,
+        filter::{self, DEFAULT_TIMELINE},
+        redactions,
+        seen::{self, Seen, Standing},
+        sight::Sight,
+    },
 };
 
 /// Events looked through for one timeline when the filter or the history's visibility hides most.

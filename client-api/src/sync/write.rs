@@ -7,10 +7,12 @@ use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{Ask, News, room::RoomPart, summary::Summary};
 use crate::{
-    client_event::{self, Form},
-    history_point::HistoryPoint,
-    json::Json,
-    seen::{Seen, Style, Viewer},
+    history::point::HistoryPoint,
+    view::{
+        client_event::{self, Form},
+        json::Json,
+        seen::{Seen, Style, Viewer},
+    },
 };
 
 /// The answer's JSON; with `kind`, a frame of that `type`.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use http::Method;
 use rhizome_federation::{
-    Federation, FederationConfig, client::Limits, join, local, testing::Network,
+    Federation, FederationConfig, local, membership::join, outbound::client::Limits,
+    testing::Network,
 };
 use rhizome_protocol::{
     Object, Pdu, RoomRules,

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use http::{Method, StatusCode};
-use rhizome_client_api::sync::window::Window;
+use rhizome_client_api::Window;
 use rhizome_storage::{Options, Store, StoredEvent, testing::TestDatabase};
 use serde_json::json;
 

@@ -6,7 +6,7 @@ use rhizome_rooms::read;
 use rhizome_storage::{RoomHead, SnapshotNo, StoredEvent};
 use ruma::{EventId, RoomId, ServerName};
 
-use crate::{Federation, MatrixError, acl};
+use crate::{Federation, MatrixError, inbound::acl};
 
 /// How many mangled ACLs in a row are seen through.
 const MAX_MANGLED: usize = 10;

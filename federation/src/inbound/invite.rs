@@ -7,9 +7,9 @@ use axum::extract::State;
 use http::StatusCode;
 use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
 use rhizome_rooms::{
+    membership::remote_invite,
     read,
     receive::{Gathered, Received, receive},
-    remote_invite,
 };
 use rhizome_storage::UserNo;
 use ruma::{
@@ -19,7 +19,7 @@ use ruma::{
 use serde_json::{Value, value::RawValue};
 
 use super::{guard, member, stripped, v1, wire};
-use crate::{Federation, MatrixError, RawJson, Ruma, verify};
+use crate::{Federation, MatrixError, RawJson, Ruma, fetch::verify};
 
 /// How many invites wait for a user's answer at most, of all servers and of one.
 const MAX_PENDING: usize = 100;

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use rhizome_protocol::{Incoming, Membership, Object, Pdu, RoomRules, canonical, sign};
 use rhizome_rooms::{
-    join::{self, AdmittedEvent, Template},
-    restricted,
+    admit::{self, AdmittedEvent, Template},
+    membership::restricted,
 };
 use rhizome_storage::RoomHead;
 use ruma::{EventId, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId};
 use serde_json::{Value, value::RawValue};
 
 use super::guard;
-use crate::{Federation, MatrixError, verify};
+use crate::{Federation, MatrixError, fetch::verify};
 
 /// The room versions that the other server speaks, by the query's `ver`: without it, version 1. An empty
 /// list must not mean any.
@@ -37,7 +37,7 @@ pub(super) async fn template(
     require_own_user(origin, user)?;
     guard::known(fed, origin, room_id).await?;
     let Template { rules, event } =
-        join::template(fed.rooms(), room_id, user, membership, versions).await?;
+        admit::template(fed.rooms(), room_id, user, membership, versions).await?;
     let raw = serde_json::value::to_raw_value(&event).map_err(|error| {
         tracing::error!(%error, "a template can't be encoded");
         MatrixError::internal()
@@ -64,7 +64,7 @@ pub(super) async fn admit(
     }
     let pdu = checked_event(fed, head.rules, event).await?;
     require_membership_of(origin, &pdu, room_id, event_id, membership)?;
-    let admitted = join::admit_signed(fed.rooms(), pdu).await?;
+    let admitted = admit::admit_signed(fed.rooms(), pdu).await?;
     Ok((head, admitted))
 }
 

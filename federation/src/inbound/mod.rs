@@ -1,8 +1,11 @@
 //! The endpoints that other servers call about rooms: a table of contents.
 
+mod acl;
+pub(crate) mod budgets;
 mod edus;
 mod event;
 mod guard;
+pub(crate) mod inbox;
 mod invite;
 mod join;
 mod knock;
@@ -21,8 +24,8 @@ use tokio::sync::Notify;
 
 use crate::{
     Federation, MatrixError, RumaRoute,
+    edge::limits::Buckets,
     keyed::{Held, Keyed},
-    limits::Buckets,
 };
 
 /// What the inbound endpoints and remote joins share in memory. Nothing of it is truth: the database
@@ -38,9 +41,9 @@ pub struct Shared {
     /// Rooms whose history is being fetched: one request at a time.
     pub(crate) backfills: Keyed<OwnedRoomId>,
     /// Rooms that we are joining: events that arrive meanwhile wait in the inbox.
-    pub(crate) joining: crate::join::Joining,
+    pub(crate) joining: crate::membership::join::Joining,
     /// Servers that were asked for what is missing.
-    pub(crate) servers: crate::gather::Servers,
+    pub(crate) servers: crate::fetch::gather::Servers,
     /// How often each server has invited users of ours lately.
     pub(crate) invites: Buckets,
     /// Users whose invites are counted: one at a time.

@@ -1,7 +1,7 @@
 //! The state of a room at an event, and what authorises an event.
 
 use axum::extract::State;
-use rhizome_rooms::state_at::{self, StateBefore};
+use rhizome_rooms::state::{self, StateBefore};
 use rhizome_storage::Placement;
 use ruma::{
     EventId, RoomId, ServerName,
@@ -53,7 +53,7 @@ pub(super) async fn event_auth(
     let _turn = fed.inbound().turn_of(&who).await?;
     let head = guard::resident(&fed, &who, &req.room_id).await?;
     let event = guard::event(&fed, &head, &req.event_id).await?;
-    let chain = state_at::auth_chain(fed.rooms(), &event).await?;
+    let chain = state::auth_chain(fed.rooms(), &event).await?;
     let answer = Writer::new().events("auth_chain", chain);
     answer.finish(fed.store()).await
 }
@@ -72,7 +72,7 @@ async fn state_before(
     let event = guard::event(fed, &head, event_id).await?;
     let before = match event.placement {
         Placement::Outlier => None,
-        _ => state_at::before(fed.rooms(), &event).await?,
+        _ => state::before(fed.rooms(), &event).await?,
     };
     before.ok_or_else(|| {
         MatrixError::not_found(format!("The state at event {event_id} is not known here"))

@@ -4,7 +4,7 @@ use rhizome_protocol::{Incoming, Object, RoomRules};
 use ruma::{RoomId, UserId};
 use serde_json::{Value, json, value::RawValue};
 
-use crate::{Federation, MatrixError, verify};
+use crate::{Federation, MatrixError, fetch::verify};
 
 /// The most entries of stripped state that are looked at, and the most bytes of all of them.
 const MAX_STRIPPED: usize = 100;

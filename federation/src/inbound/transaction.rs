@@ -13,9 +13,10 @@ use axum::extract::State;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rhizome_protocol::{Incoming, Membership, Object, Pdu, RoomRules, receive::event_id};
 use rhizome_rooms::{
-    Error, read,
+    Error,
+    membership::remote_invite,
+    read,
     receive::{self, Gathered, Received},
-    remote_invite,
 };
 use rhizome_storage::{Fact, InboxEvent, RoomHead, WriteSet};
 use ruma::{
@@ -25,7 +26,7 @@ use ruma::{
 use serde_json::{Value, json, value::RawValue};
 
 use super::{edus, guard};
-use crate::{Federation, MatrixError, RawJson, Ruma, verify};
+use crate::{Federation, MatrixError, RawJson, Ruma, fetch::verify};
 
 /// The most events of one transaction.
 const MAX_PDUS: usize = 50;

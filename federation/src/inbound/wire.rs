@@ -234,8 +234,10 @@ mod tests {
     use rhizome_protocol::{Object, sign::KeyPair};
     use rhizome_rooms::{
         Rooms,
-        create::create,
-        plan::{CreateRoom, Preset},
+        create::{
+            create,
+            plan::{CreateRoom, Preset},
+        },
     };
     use rhizome_storage::testing::TestDatabase;
     use ruma::{RoomVersionId, server_name, user_id};

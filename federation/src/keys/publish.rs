@@ -26,7 +26,9 @@ use super::{
     former::{self, Criteria},
     known::public_key,
 };
-use crate::{Federation, MatrixError, RawJson, Reply as _, Ruma, RumaRoute as _, budgets::peer_of};
+use crate::{
+    Federation, MatrixError, RawJson, Reply as _, Ruma, RumaRoute as _, inbound::budgets::peer_of,
+};
 
 /// For how long our answer may be used, ms.
 const VALIDITY: i64 = 24 * 60 * 60 * 1000;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     Federation, MatrixError,
-    client::{Limits, OutboundError},
+    outbound::client::{Limits, OutboundError},
 };
 
 /// A receiver may take its time over a transaction.

@@ -20,6 +20,7 @@ mod backoff;
 mod batch;
 mod deliver;
 mod lease;
+pub mod typing;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},

@@ -13,7 +13,7 @@ use axum::{
     extract::ConnectInfo,
 };
 use http::{Method, Request, StatusCode, header::AUTHORIZATION};
-use rhizome_federation::{FederationConfig, RateLimits, limits::Rate, testing::Network};
+use rhizome_federation::{FederationConfig, RateLimits, edge::limits::Rate, testing::Network};
 use rhizome_storage::testing::TestDatabase;
 use ruma::RoomVersionId;
 use serde_json::{Value, json};

@@ -7,7 +7,10 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use rhizome_federation::{Federation, MatrixError, join, knock, local};
+use rhizome_federation::{
+    Federation, MatrixError, local,
+    membership::{join, knock},
+};
 use rhizome_protocol::{Membership, Object, draft::Draft};
 use rhizome_rooms::{membership::Action, send::SendOptions};
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, UserId};

@@ -1,12 +1,12 @@
 //! What other servers may ask and tell, and what bad input gets.
 
 use http::Method;
-use rhizome_federation::client::Limits;
+use rhizome_federation::outbound::client::Limits;
 use rhizome_protocol::{
     Object, Pdu, RoomRules,
     draft::{self, Draft, Place},
 };
-use rhizome_rooms::{membership::Action, plan::Preset};
+use rhizome_rooms::{create::plan::Preset, membership::Action};
 use rhizome_storage::Status;
 use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
@@ -704,7 +704,7 @@ async fn typing_and_receipts() {
 
         // And ours go out.
         let no = b.store().room(&room).await.unwrap().unwrap().room;
-        rhizome_federation::typing::local(&a.fed, &room, &alice, true).await;
+        rhizome_federation::sender::typing::local(&a.fed, &room, &alice, true).await;
         eventually("b hears alice type", async || {
             b.store().ephemeral().typing(no).1 == [alice.clone()]
         })

@@ -9,8 +9,8 @@ use axum::{
 };
 use rhizome_federation::{Federation, testing::Network};
 use rhizome_rooms::{
+    create::plan::Preset,
     membership::Action,
-    plan::Preset,
     receive::{self, Gathered, Received},
 };
 use rhizome_storage::testing::TestDatabase;
@@ -59,7 +59,7 @@ async fn say_during_join(State(fed): State<Federation>, request: Request, next: 
                 http::Method::PUT,
                 "/_matrix/federation/v1/send/during",
                 Some(&body),
-                rhizome_federation::client::Limits::default(),
+                rhizome_federation::outbound::client::Limits::default(),
             )
             .await
             .unwrap();

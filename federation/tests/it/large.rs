@@ -25,7 +25,7 @@ fn offer(world: &World, told: &Told) {
 async fn enter(server: &Server, user: &OwnedUserId, told: &Told) -> Result<(), String> {
     let via = [crowd::server(0).0];
     let room = (&*told.room_id).into();
-    rhizome_federation::join::join(&server.fed, user, room, &via, Object::new())
+    rhizome_federation::membership::join::join(&server.fed, user, room, &via, Object::new())
         .await
         .map(drop)
         .map_err(|error| error.to_string())

@@ -11,7 +11,7 @@ use std::{
 use axum::body::{Body, Bytes};
 use futures_util::{StreamExt as _, future::join_all, stream};
 use http::StatusCode;
-use rhizome_federation::{Federation, FederationConfig, join, query};
+use rhizome_federation::{Federation, FederationConfig, membership::join, query};
 use rhizome_protocol::{
     Membership, Object,
     draft::{self, Draft, Place},

@@ -9,7 +9,7 @@ use rhizome_protocol::{
     draft, hash, redact,
     rules::EventIdFormat,
 };
-use rhizome_rooms::{membership::Action, plan::Preset};
+use rhizome_rooms::{create::plan::Preset, membership::Action};
 use rhizome_storage::Status;
 use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};

@@ -1,12 +1,14 @@
 //! Invites of mean peers: how many, how large, to whom, and what is kept of what they tell.
 
 use http::Method;
-use rhizome_federation::{Federation, FederationConfig, MatrixError, knock, limits::Rate};
+use rhizome_federation::{
+    Federation, FederationConfig, MatrixError, edge::limits::Rate, membership::knock,
+};
 use rhizome_protocol::{
     Membership, Object, Pdu, RoomRules,
     draft::{self, Draft, Place},
 };
-use rhizome_rooms::{membership::Action, plan::Preset};
+use rhizome_rooms::{create::plan::Preset, membership::Action};
 use rhizome_storage::{NewAccount, RemoteInvite};
 use ruma::{OwnedRoomId, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::{Method, StatusCode};
-use rhizome_federation::{FederationConfig, directory, join, knock, query};
+use rhizome_federation::{
+    FederationConfig,
+    membership::{join, knock},
+    query::{self, directory},
+};
 use rhizome_protocol::{Membership, Object, server_keys, sign};
-use rhizome_rooms::{membership::Action, plan::Preset};
+use rhizome_rooms::{create::plan::Preset, membership::Action};
 use rhizome_storage::{Clock, Options, Store, testing::TestDatabase};
 use ruma::{OwnedServerName, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
@@ -252,7 +256,7 @@ async fn a_notary_keeps_every_key_that_it_has_seen() {
                 Method::POST,
                 "/_matrix/key/v2/query",
                 Some(body),
-                rhizome_federation::client::Limits::default(),
+                rhizome_federation::outbound::client::Limits::default(),
             );
             let answer: Value = serde_json::from_slice(&answer.await.unwrap()).unwrap();
             answer["server_keys"].as_array().unwrap().clone()

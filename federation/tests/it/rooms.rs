@@ -1,7 +1,7 @@
 //! Stories of rooms on several servers: joining, inviting, leaving, being cut off.
 
 use rhizome_protocol::{Membership, Pdu, canonical::parse_object};
-use rhizome_rooms::{membership::Action, plan::Preset};
+use rhizome_rooms::{create::plan::Preset, membership::Action};
 use rhizome_storage::{RemoteInvite, Status};
 use ruma::{RoomVersionId, room_id};
 use serde_json::{Value, json};

@@ -17,9 +17,11 @@ use rhizome_protocol::{
     draft::{self, Draft},
 };
 use rhizome_rooms::{
-    create::create,
-    join,
-    plan::{CreateRoom, Preset},
+    admit,
+    create::{
+        create,
+        plan::{CreateRoom, Preset},
+    },
     send::{SendOptions, send},
 };
 use rhizome_storage::{Clock, Fact, Options, Store, WriteSet, testing::TestDatabase};
@@ -178,11 +180,11 @@ impl Us {
             .unwrap()
             .room_id;
         let bob = user_id!("@bob:b.example");
-        let template = join::template(self.fed.rooms(), &room, bob, Membership::Join, &[])
+        let template = admit::template(self.fed.rooms(), &room, bob, Membership::Join, &[])
             .await
             .unwrap();
         let joined = draft::finish(template.rules, template.event, them(), &key(2)).unwrap();
-        join::admit_signed(self.fed.rooms(), Arc::new(joined))
+        admit::admit_signed(self.fed.rooms(), Arc::new(joined))
             .await
             .unwrap();
         room

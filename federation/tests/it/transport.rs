@@ -6,8 +6,8 @@ use axum::{Router, routing::get};
 use http::{Method, StatusCode, header};
 use rhizome_federation::{
     FederationConfig, Outbound,
-    client::{Limits, OutboundError},
     keys::Wanted,
+    outbound::client::{Limits, OutboundError},
     query,
 };
 use rhizome_protocol::receive::{KeyLookup, Keys as _};

@@ -4,16 +4,20 @@ use std::{fmt::Write as _, future::Future, time::Duration};
 
 use http::Method;
 use rhizome_federation::{
-    Federation, FederationConfig, MatrixError, backfill,
-    client::{Limits, OutboundError},
-    join, leave, local,
+    Federation, FederationConfig, MatrixError,
+    fetch::backfill,
+    local,
+    membership::{join, leave},
+    outbound::client::{Limits, OutboundError},
     testing::Network,
 };
 use rhizome_protocol::{Membership, Object, Pdu, draft::Draft};
 use rhizome_rooms::{
-    create::create,
+    create::{
+        create,
+        plan::{CreateRoom, Preset},
+    },
     membership::{self, Action, Change},
-    plan::{CreateRoom, Preset},
     send::SendOptions,
 };
 use rhizome_storage::{NewAccount, Pos, Store, StoredEvent, testing::TestDatabase};

@@ -9,7 +9,7 @@ use rhizome_protocol::{
 use rhizome_storage::{EventNo, KeyNo, SnapshotNo, Store};
 use ruma::OwnedEventId;
 
-use crate::{error::Result, state_at::Loaded};
+use crate::{error::Result, state::Loaded};
 
 /// How often resolution may ask for more events before we take it for a loop.
 const MAX_ROUNDS: usize = 1_000;

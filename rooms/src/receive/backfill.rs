@@ -15,7 +15,7 @@ use ruma::{OwnedEventId, RoomId};
 use super::{
     Gathered, How, KeepRefused, Need, Received, admit, outliers::order_by, place::view_of,
 };
-use crate::{Rooms, error::Result, send::known_room, state_at::Resolved};
+use crate::{Rooms, error::Result, send::known_room, state::Resolved};
 
 /// What became of a page of history.
 #[derive(Debug, Clone, Default)]

@@ -14,7 +14,7 @@ use super::{
     ends::{self, Ends},
     place::{Placed, view_of},
 };
-use crate::{Rooms, error::Result, send::send_to, state_at::Resolved};
+use crate::{Rooms, error::Result, send::send_to, state::Resolved};
 
 pub(super) struct Decided {
     pub(super) outcome: Received,

@@ -24,7 +24,7 @@ use super::place::Placed;
 use crate::{
     Rooms,
     error::Result,
-    state_at::{self, Fork, Resolved},
+    state::{self, Fork, Resolved},
 };
 
 /// More forward extremities than this are not kept. An event of ours ties up twenty.
@@ -209,5 +209,5 @@ async fn merge(
         });
     }
     let pending = Some((placed.event.no, &placed.event.pdu));
-    state_at::resolve(rooms, head, forks, pending).await
+    state::resolve(rooms, head, forks, pending).await
 }

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     Rooms,
     error::Result,
-    packed::parents,
-    state_at::{Fork, Resolved},
+    receive::packed::parents,
+    state::{Fork, Resolved},
 };
 
 /// What was found out about an event before anything is decided.

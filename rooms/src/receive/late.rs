@@ -16,9 +16,8 @@ use super::{How, LIVE, MAX_ATTEMPTS, Received, decide, only, place::Placed};
 use crate::{
     Rooms,
     error::Result,
-    queue::Warm,
-    send::{commit_error, known_room},
-    state_at::{self, Fork, Resolved},
+    send::{commit_error, known_room, queue::Warm},
+    state::{self, Fork, Resolved},
 };
 
 /// An event that is known came again, live.
@@ -112,7 +111,7 @@ pub(super) async fn is_rejected_as_told(
         return Ok(false);
     }
     let forks = states.into_iter().map(Fork::Snapshot).collect();
-    let now = state_at::resolve(rooms, head, forks, None).await?;
+    let now = state::resolve(rooms, head, forks, None).await?;
     let then = Resolved::stored_or_empty(known.state_before);
     Ok(!now.is_same(store, &then).await?)
 }

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     Error, Rooms,
     error::Result,
-    packed::{Packed, Text},
+    receive::packed::{Packed, Text},
     send::{commit_error, known_room},
 };
 

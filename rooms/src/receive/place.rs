@@ -11,10 +11,13 @@ use rhizome_storage::{EventNo, NewEvent, NewSnapshot, Redacts, RoomHead, Status,
 
 use super::{How, gather::Found};
 use crate::{
-    Rooms, chain,
+    Rooms,
     error::Result,
-    state_at::{self, Resolved},
-    view::{ALWAYS, Held, View, keys_of},
+    send::{
+        batch,
+        view::{ALWAYS, Held, View, keys_of},
+    },
+    state::{self, Resolved},
 };
 
 /// An event with the states around it, allowed by the one before it.
@@ -45,7 +48,7 @@ pub(super) async fn place(
         Some(no) => no,
         None => store.next_event_no().await?,
     };
-    let before = state_at::resolve(rooms, head, found.forks, None).await?;
+    let before = state::resolve(rooms, head, found.forks, None).await?;
     let view = view_of(rooms, &before, pdu).await?;
     let event = NewEvent {
         depth: how.depth.unwrap_or_else(|| depth_of(pdu, &found.prevs)),
@@ -95,7 +98,7 @@ pub(super) async fn place(
 
 /// How deep an event stands in the history: where we know what it follows, whatever it says.
 fn depth_of(pdu: &Pdu, prevs: &[Arc<StoredEvent>]) -> i64 {
-    let above = chain::above(prevs);
+    let above = batch::above(prevs);
     if prevs.len() == pdu.prev_events().len() {
         above
     } else {

@@ -26,9 +26,8 @@ use super::{
 use crate::{
     Error, Rooms,
     error::Result,
-    queue::Warm,
-    send::{commit_error, known_room},
-    state_at::Resolved,
+    send::{commit_error, known_room, queue::Warm},
+    state::Resolved,
 };
 
 /// Whether one of two copies of an event has its content, and the other has not.

@@ -1,6 +1,9 @@
 use rhizome_rooms::{
-    Error, create,
-    plan::{InitialState, Preset},
+    Error,
+    create::{
+        self,
+        plan::{InitialState, Preset},
+    },
 };
 use rhizome_storage::{Clock, Options, Pos, Store, testing::TestDatabase};
 use serde_json::json;

@@ -7,7 +7,7 @@ use rhizome_rooms::{
     Rooms, inspect,
     membership::Action,
     receive::{self, Gathered, Received},
-    state_at,
+    state,
 };
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use serde_json::json;
@@ -355,7 +355,7 @@ async fn a_redaction_from_history_needs_the_power_of_today() {
 
 async fn before(rooms: &Rooms, id: &EventId) -> Vec<OwnedEventId> {
     let event = stored(rooms, id).await;
-    let state = state_at::before(rooms, &event).await.unwrap().unwrap();
+    let state = state::before(rooms, &event).await.unwrap().unwrap();
     let (state, _) = told(rooms, &state).await;
     let mut ids: Vec<_> = state.iter().map(|pdu| pdu.event_id().to_owned()).collect();
     ids.sort();

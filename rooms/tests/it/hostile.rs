@@ -9,8 +9,7 @@ use rhizome_protocol::{
 use rhizome_rooms::{
     Rooms,
     membership::Action,
-    packed::Packed,
-    receive::{self, Gathered, Received},
+    receive::{self, Gathered, Received, packed::Packed},
 };
 use ruma::{OwnedEventId, RoomId};
 
@@ -101,16 +100,16 @@ async fn history_stays_above_what_follows_it_whatever_it_claims() {
             let built = draft::build(deep.rules(), &join, &place, two.server_name(), two.key());
             Arc::new(built.unwrap())
         };
-        let admitted = rhizome_rooms::join::admit_signed(&one, join.clone())
+        let admitted = rhizome_rooms::admit::admit_signed(&one, join.clone())
             .await
             .unwrap();
         let (state, chain) = told(&one, &admitted.before).await;
-        let answer = rhizome_rooms::join::RemoteJoin {
+        let answer = rhizome_rooms::admit::RemoteJoin {
             rules: join.rules(),
             given: Packed::of(join.rules(), &room, &state, &chain),
             event: join.clone(),
         };
-        rhizome_rooms::join::adopt(&two, answer).await.unwrap();
+        rhizome_rooms::admit::adopt(&two, answer).await.unwrap();
 
         let log = log_of(&one, &room).await;
         let history: Vec<_> = log.iter().rev().skip(1).cloned().collect();

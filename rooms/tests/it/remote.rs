@@ -6,14 +6,13 @@ use rhizome_protocol::{
     sign,
 };
 use rhizome_rooms::{
-    Error, create,
-    join::{self, RemoteJoin},
-    membership::{self, Action},
-    packed::Packed,
-    plan::Preset,
+    Error,
+    admit::{self, RemoteJoin},
+    create::{self, plan::Preset},
+    membership::{self, Action, remote_invite},
     read,
-    receive::{self, Gathered, Received},
-    remote_invite, send, state_at,
+    receive::{self, Gathered, Received, packed::Packed},
+    send, state,
 };
 use rhizome_storage::{Placement, Status};
 use ruma::RoomVersionId;
@@ -103,7 +102,7 @@ async fn an_answer_that_makes_no_room_is_refused() {
     each(|[one, two]: [_; 2]| async move {
         let room = public_room_of(&one, "@alice:one", "11").await;
         let bob = user("@bob:two");
-        let template = join::template(&one, &room, &bob, Membership::Join, &[])
+        let template = admit::template(&one, &room, &bob, Membership::Join, &[])
             .await
             .unwrap();
         let event = rhizome_protocol::draft::finish(
@@ -113,7 +112,7 @@ async fn an_answer_that_makes_no_room_is_refused() {
             two.key(),
         );
         let event = Arc::new(event.unwrap());
-        let admitted = join::admit_signed(&one, event.clone()).await.unwrap();
+        let admitted = admit::admit_signed(&one, event.clone()).await.unwrap();
         let (state, chain) = told(&one, &admitted.before).await;
         let answer = |state: &[Arc<Pdu>], chain: &[Arc<Pdu>]| RemoteJoin {
             rules: template.rules,
@@ -126,22 +125,22 @@ async fn an_answer_that_makes_no_room_is_refused() {
             state
         };
         let headless = answer(&without("m.room.create"), &chain);
-        let refused = join::adopt(&two, headless).await.unwrap_err();
+        let refused = admit::adopt(&two, headless).await.unwrap_err();
         assert!(matches!(refused, Error::BadState(_)), "{refused}");
 
         let gappy = answer(&without("m.room.power_levels"), &[]);
-        let refused = join::adopt(&two, gappy).await.unwrap_err();
+        let refused = admit::adopt(&two, gappy).await.unwrap_err();
         assert!(matches!(refused, Error::Forbidden(_)), "{refused}");
 
         let closed = answer(&without("m.room.join_rules"), &chain);
-        let refused = join::adopt(&two, closed).await.unwrap_err();
+        let refused = admit::adopt(&two, closed).await.unwrap_err();
         assert!(matches!(refused, Error::Forbidden(_)), "{refused}");
         assert!(
             read::require_joined(&two, &bob, &room).await.is_err(),
             "what was stored on the way is no room yet"
         );
 
-        join::adopt(&two, answer(&state, &chain)).await.unwrap();
+        admit::adopt(&two, answer(&state, &chain)).await.unwrap();
         assert_eq!(current(&one, &room).await, current(&two, &room).await);
     })
     .await;
@@ -153,14 +152,14 @@ async fn the_door_is_closed_to_the_banned_and_the_incompatible() {
         let room = public_room_of(&one, "@alice:one", "11").await;
         let bob = user("@bob:two");
         let old = [RoomVersionId::V9, RoomVersionId::V10];
-        let refused = join::template(&one, &room, &bob, Membership::Join, &old)
+        let refused = admit::template(&one, &room, &bob, Membership::Join, &old)
             .await
             .unwrap_err();
         assert_eq!(
             (refused.status(), refused.errcode()),
             (400, "M_INCOMPATIBLE_ROOM_VERSION")
         );
-        let never = join::template(&one, &room, &bob, Membership::Leave, &[])
+        let never = admit::template(&one, &room, &bob, Membership::Leave, &[])
             .await
             .unwrap_err();
         assert_eq!(never.status(), 403);
@@ -169,7 +168,7 @@ async fn the_door_is_closed_to_the_banned_and_the_incompatible() {
         assert_eq!((banned.status(), banned.errcode()), (403, "M_FORBIDDEN"));
         // Not even with a template from before the ban.
         changed(&one, &room, "@alice:one", "@bob:two", Action::Unban).await;
-        let template = join::template(&one, &room, &bob, Membership::Join, &[])
+        let template = admit::template(&one, &room, &bob, Membership::Join, &[])
             .await
             .unwrap();
         changed(&one, &room, "@alice:one", "@bob:two", Action::Ban).await;
@@ -179,7 +178,7 @@ async fn the_door_is_closed_to_the_banned_and_the_incompatible() {
             two.server_name(),
             two.key(),
         );
-        let late = join::admit_signed(&one, Arc::new(event.unwrap()))
+        let late = admit::admit_signed(&one, Arc::new(event.unwrap()))
             .await
             .unwrap_err();
         assert_eq!(late.status(), 403);
@@ -205,7 +204,7 @@ async fn an_invite_goes_to_another_server_and_is_answered() {
                 .await
                 .unwrap();
             assert_eq!(now, Some(Membership::Invite));
-            let admitted = join::admit_signed(&one, Arc::new(signed)).await.unwrap();
+            let admitted = admit::admit_signed(&one, Arc::new(signed)).await.unwrap();
             assert_eq!(admitted.event.status, Status::Accepted);
             assert!(
                 content(&one, &room, "m.room.member", "@bob:two")
@@ -242,9 +241,9 @@ async fn an_invite_goes_to_another_server_and_is_answered() {
         remote_invite::keep(&two, &signed, "[]".into())
             .await
             .unwrap();
-        join::admit_signed(&one, Arc::new(signed)).await.unwrap();
+        admit::admit_signed(&one, Arc::new(signed)).await.unwrap();
         let bob = user("@bob:two");
-        let template = join::template(&one, &room, &bob, Membership::Leave, &[])
+        let template = admit::template(&one, &room, &bob, Membership::Leave, &[])
             .await
             .unwrap();
         let leave = rhizome_protocol::draft::finish(
@@ -254,7 +253,7 @@ async fn an_invite_goes_to_another_server_and_is_answered() {
             two.key(),
         );
         let leave = Arc::new(leave.unwrap());
-        join::admit_signed(&one, leave.clone()).await.unwrap();
+        admit::admit_signed(&one, leave.clone()).await.unwrap();
         remote_invite::end(&two, &leave).await.unwrap();
         let now = membership::current(&two, &room, &bob).await.unwrap();
         assert_eq!(now, Some(Membership::Leave));
@@ -315,7 +314,7 @@ async fn a_hole_is_bridged_by_the_state_after_it_and_filled_later() {
         let last = say(&one, &room, "@alice:one", "heard").await;
 
         // What `/state_ids` and `/event` give about the event that we lack.
-        let state = state_at::before(&one, &*stored(&one, &topic).await)
+        let state = state::before(&one, &*stored(&one, &topic).await)
             .await
             .unwrap()
             .unwrap();
@@ -389,7 +388,7 @@ async fn what_comes_after_its_children_is_no_loose_end() {
         // Both topics come again as if they were news, with the state before the older one.
         let first = stored(&one, &old).await;
         let prev = first.pdu.prev_events()[0].clone();
-        let state = state_at::before(&one, &first).await.unwrap().unwrap();
+        let state = state::before(&one, &first).await.unwrap().unwrap();
         let (state, _) = told(&one, &state).await;
         let mut gathered = Gathered::default();
         gathered
@@ -456,7 +455,7 @@ async fn history_without_a_state_before_it_needs_one() {
         assert_eq!(report.needs[&said[3]].prev, [said[2].clone()]);
 
         let third = stored(&one, &said[2]).await;
-        let state = state_at::before(&one, &third).await.unwrap().unwrap();
+        let state = state::before(&one, &third).await.unwrap().unwrap();
         let (state, _) = told(&one, &state).await;
         let states_after = HashMap::from([(said[2].clone(), state_after(&state, &third.pdu))]);
         let gathered = Gathered { states_after };

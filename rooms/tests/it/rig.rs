@@ -9,14 +9,16 @@ use rhizome_protocol::{
     sign::KeyPair,
 };
 use rhizome_rooms::{
-    Error, Rooms, create,
-    join::{self, RemoteJoin},
+    Error, Rooms,
+    admit::{self, RemoteJoin},
+    create::{
+        self,
+        plan::{CreateRoom, Preset},
+    },
     membership::{self, Action, Change},
-    packed::Packed,
-    plan::{CreateRoom, Preset},
-    receive::{self, Gathered, Received},
+    receive::{self, Gathered, Received, packed::Packed},
     send::{self, SendOptions, Sent},
-    state_at::StateBefore,
+    state::StateBefore,
 };
 use rhizome_storage::{
     Direction, EntryKind, EventNo, HistoryToken, Pos, Store, StoredEvent, testing::TestDatabase,
@@ -198,7 +200,7 @@ pub async fn join_via(
     who: &str,
 ) -> Result<OwnedEventId, Error> {
     let who = user(who);
-    let template = join::template(resident, room, &who, Membership::Join, &[]).await?;
+    let template = admit::template(resident, room, &who, Membership::Join, &[]).await?;
     let event = draft::finish(
         template.rules,
         template.event,
@@ -207,14 +209,14 @@ pub async fn join_via(
     )
     .unwrap();
     let event = Arc::new(event);
-    let admitted = join::admit_signed(resident, event.clone()).await?;
+    let admitted = admit::admit_signed(resident, event.clone()).await?;
     let (state, chain) = told(resident, &admitted.before).await;
     let join = RemoteJoin {
         rules: template.rules,
         given: Packed::of(template.rules, room, &state, &chain),
         event,
     };
-    let stored = join::adopt(joiner, join).await?;
+    let stored = admit::adopt(joiner, join).await?;
     Ok(stored.pdu.event_id().to_owned())
 }
 

@@ -1,0 +1,106 @@
+//! A user's devices.
+
+use axum::extract::State;
+use rhizome_federation::MatrixError;
+use rhizome_storage::StoredDevice;
+use ruma::{
+    MilliSecondsSinceUnixEpoch, UInt,
+    api::client::device::{
+        Device, delete_device::v3 as delete, delete_devices::v3 as delete_many,
+        get_device::v3 as get, get_devices::v3 as list, update_device::v3 as update,
+    },
+};
+
+use crate::{
+    App, Ruma,
+    account::users,
+    auth::uia::{self, Stage},
+};
+
+/// `GET /_matrix/client/v3/devices`
+pub async fn list(
+    State(app): State<App>,
+    Ruma { who, .. }: Ruma<list::Request>,
+) -> Result<list::Response, MatrixError> {
+    let devices = app.store.devices(who.user).await?;
+    Ok(list::Response::new(
+        devices.into_iter().map(shown).collect(),
+    ))
+}
+
+/// `GET /_matrix/client/v3/devices/{deviceId}`
+pub async fn get(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<get::Request>,
+) -> Result<get::Response, MatrixError> {
+    let device = app
+        .store
+        .device(who.user, &req.device_id)
+        .await?
+        .ok_or_else(no_such_device)?;
+    Ok(get::Response::new(shown(device)))
+}
+
+/// `PUT /_matrix/client/v3/devices/{deviceId}`
+pub async fn update(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<update::Request>,
+) -> Result<update::Response, MatrixError> {
+    let Some(name) = req.display_name else {
+        app.store
+            .device(who.user, &req.device_id)
+            .await?
+            .ok_or_else(no_such_device)?;
+        return Ok(update::Response::new());
+    };
+    users::check_device_name(&name)?;
+    if !app
+        .store
+        .rename_device(who.user, &req.device_id, &name)
+        .await?
+    {
+        return Err(no_such_device());
+    }
+    Ok(update::Response::new())
+}
+
+/// `DELETE /_matrix/client/v3/devices/{deviceId}`
+pub async fn delete(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<delete::Request>,
+) -> Result<delete::Response, MatrixError> {
+    let purpose = format!("delete_device {}", req.device_id);
+    uia::require(&app, &purpose, Stage::Password(&who), req.auth.as_ref()).await?;
+    app.store.remove_devices(who.user, &[req.device_id]).await?;
+    Ok(delete::Response::new())
+}
+
+/// `POST /_matrix/client/v3/delete_devices`
+pub async fn delete_many(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<delete_many::Request>,
+) -> Result<delete_many::Response, MatrixError> {
+    uia::require(
+        &app,
+        "delete_devices",
+        Stage::Password(&who),
+        req.auth.as_ref(),
+    )
+    .await?;
+    app.store.remove_devices(who.user, &req.devices).await?;
+    Ok(delete_many::Response::new())
+}
+
+fn shown(stored: StoredDevice) -> Device {
+    let mut device = Device::new(stored.device_id);
+    device.display_name = stored.name;
+    device.last_seen_ip = stored.last_seen_ip;
+    device.last_seen_ts = UInt::try_from(stored.last_seen_ms)
+        .ok()
+        .map(MilliSecondsSinceUnixEpoch);
+    device
+}
+
+fn no_such_device() -> MatrixError {
+    MatrixError::not_found("There is no such device")
+}

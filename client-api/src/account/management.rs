@@ -1,0 +1,68 @@
+//! The account: whoami, password, deactivation.
+
+use axum::extract::State;
+use rhizome_federation::MatrixError;
+use rhizome_storage::Ends;
+use ruma::api::client::account::{
+    ThirdPartyIdRemovalStatus, change_password::v3 as change_password,
+    deactivate::v3 as deactivate, whoami::v3 as whoami,
+};
+
+use crate::{
+    App, Ruma,
+    auth::uia::{self, Stage},
+    edge::finish::to_the_end,
+    room::membership,
+};
+
+/// `GET /_matrix/client/v3/account/whoami`
+pub async fn whoami(
+    State(_): State<App>,
+    Ruma { who, .. }: Ruma<whoami::Request>,
+) -> Result<whoami::Response, MatrixError> {
+    let mut response = whoami::Response::new(who.user_id, false);
+    response.device_id = Some(who.device_id);
+    Ok(response)
+}
+
+/// `POST /_matrix/client/v3/account/password`
+pub async fn change_password(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<change_password::Request>,
+) -> Result<change_password::Response, MatrixError> {
+    // Without a token this would need an e-mail flow.
+    let who = who.ok_or_else(MatrixError::missing_token)?;
+    uia::require(
+        &app,
+        "change_password",
+        Stage::Password(&who),
+        req.auth.as_ref(),
+    )
+    .await?;
+    let hash = app.passwords.hash(&req.new_password).await?;
+    let ends = if req.logout_devices {
+        Ends::Others(&who.device_id)
+    } else {
+        Ends::Nothing
+    };
+    app.store.set_password(who.user, &hash, ends).await?;
+    Ok(change_password::Response::new())
+}
+
+/// `POST /_matrix/client/v3/account/deactivate`
+pub async fn deactivate(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<deactivate::Request>,
+) -> Result<deactivate::Response, MatrixError> {
+    let who = who.ok_or_else(MatrixError::missing_token)?;
+    uia::require(&app, "deactivate", Stage::Password(&who), req.auth.as_ref()).await?;
+    to_the_end(async move {
+        app.store.deactivate_account(who.user, req.erase).await?;
+        membership::leave_all(&app, &who.user_id, who.user).await
+    })
+    .await?;
+    // No third-party identifiers are ever bound here.
+    Ok(deactivate::Response::new(
+        ThirdPartyIdRemovalStatus::Success,
+    ))
+}

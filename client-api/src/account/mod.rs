@@ -1,0 +1,12 @@
+//! Accounts, their devices, and what they keep for their users.
+
+pub(crate) mod account_data;
+pub(crate) mod account_data_delete;
+pub(crate) mod admin_register;
+pub(crate) mod devices;
+pub(crate) mod filters;
+pub(crate) mod management;
+pub(crate) mod profile;
+pub(crate) mod register;
+mod registering;
+pub mod users;

@@ -1,0 +1,138 @@
+//! Registration.
+
+use axum::extract::State;
+use http::StatusCode;
+use rhizome_federation::{MatrixError, RawJson};
+use ruma::api::client::{
+    account::{
+        get_username_availability::v3 as availability,
+        register::{RegistrationKind, v3 as register},
+    },
+    uiaa::AuthData,
+};
+use serde_json::json;
+
+use crate::{
+    App, Ruma,
+    account::{
+        registering::Registering,
+        users::{self, SessionRequest},
+    },
+    auth::{
+        random,
+        uia::{self, Stage},
+    },
+    config::Registration,
+};
+
+/// `POST /_matrix/client/v3/register`
+pub async fn register(
+    State(app): State<App>,
+    Ruma { req, peer, .. }: Ruma<register::Request>,
+) -> Result<RawJson, MatrixError> {
+    match req.kind {
+        RegistrationKind::User => {}
+        RegistrationKind::Guest => {
+            return Err(MatrixError::new(
+                StatusCode::FORBIDDEN,
+                "M_GUEST_ACCESS_FORBIDDEN",
+                "This server has no guest accounts",
+            ));
+        }
+        _ => return Err(MatrixError::invalid_param("kind is either user or guest")),
+    }
+    if req.login_type.is_some() {
+        return Err(MatrixError::forbidden(
+            "This server has no application services",
+        ));
+    }
+    require_open(&app)?;
+    let session = req.auth.as_ref().and_then(AuthData::session);
+    let before = Registering::of(&app, session, req.username.as_deref()).await?;
+    let registering = match before {
+        Some(before) => before,
+        None => first_time(&app, &req).await?,
+    };
+    let Some(password) = &req.password else {
+        return Err(MatrixError::missing_param("A password is required"));
+    };
+    registering.account(&app, password, peer).await?;
+    if req.inhibit_login {
+        return RawJson::of(&json!({ "user_id": registering.user_id }));
+    }
+    let request = SessionRequest {
+        device_id: Some(registering.device_id),
+        device_name: req.initial_device_display_name,
+        refreshable: req.refresh_token,
+        proof: None,
+    };
+    RawJson::of(&begun(&app, &registering.user_id, request, peer).await?)
+}
+
+/// What a new registration is about, once its stage is complete. Its session remembers that.
+async fn first_time(app: &App, req: &register::Request) -> Result<Registering, MatrixError> {
+    let username = match &req.username {
+        Some(username) => username.clone(),
+        None => random::name::<12>(b"abcdefghijklmnopqrstuvwxyz234567")?,
+    };
+    let registering = Registering {
+        user_id: users::user_id(&app.config.server_name, &username)?,
+        device_id: users::device_id(req.device_id.clone())?,
+        again: false,
+    };
+    users::require_free(&app.store, &registering.user_id).await?;
+    if req.auth.is_some() && req.password.is_none() {
+        return Err(MatrixError::missing_param("A password is required"));
+    }
+    let next = registering.purpose();
+    let auth = req.auth.as_ref();
+    uia::require_then(app, "register", Stage::Dummy, auth, Some(&next)).await?;
+    Ok(registering)
+}
+
+/// Begins the first session of a new account: the answer to its registration.
+pub(crate) async fn begun(
+    app: &App,
+    user_id: &ruma::UserId,
+    request: SessionRequest,
+    peer: std::net::IpAddr,
+) -> Result<serde_json::Value, MatrixError> {
+    let Some(account) = app.store.account(user_id).await? else {
+        return Err(MatrixError::internal());
+    };
+    let session = users::begin_session(app, account.user, request, peer).await?;
+    let mut answer = json!({
+        "user_id": user_id,
+        "home_server": app.config.server_name,
+        "device_id": session.device_id,
+        "access_token": session.access_token,
+    });
+    if let Some(refresh_token) = session.refresh_token {
+        answer["refresh_token"] = refresh_token.into();
+        answer["expires_in_ms"] = session.expires_in_ms.into();
+    }
+    Ok(answer)
+}
+
+/// `GET /_matrix/client/v3/register/available`
+pub async fn available(
+    State(app): State<App>,
+    Ruma { req, .. }: Ruma<availability::Request>,
+) -> Result<availability::Response, MatrixError> {
+    require_open(&app)?;
+    users::require_free(
+        &app.store,
+        &users::user_id(&app.config.server_name, &req.username)?,
+    )
+    .await?;
+    Ok(availability::Response::new(true))
+}
+
+fn require_open(app: &App) -> Result<(), MatrixError> {
+    match app.config.registration {
+        Registration::Open => Ok(()),
+        Registration::Closed => Err(MatrixError::forbidden(
+            "Registration is closed on this server; ask its operator for an account",
+        )),
+    }
+}

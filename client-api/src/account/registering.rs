@@ -1,0 +1,121 @@
+//! A registration under way, so that a client that never got the answer may ask again.
+//!
+//! Once its stage is complete, the session of a registration is about the account that it makes and that
+//! account's first device. Until it expires, the same request gives the same account and the same device, with
+//! tokens of its own, as those that were lost are known to nobody: tokens are kept as hashes only.
+
+use std::net::IpAddr;
+
+use rhizome_federation::MatrixError;
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+
+use crate::{App, account::users, edge::limits::Kind};
+
+/// What the purpose of such a session begins with.
+const PURPOSE: &str = "registered";
+
+/// The account that a registration makes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Registering {
+    pub(crate) user_id: OwnedUserId,
+    /// Its first device, if it gets one.
+    pub(crate) device_id: OwnedDeviceId,
+    /// Whether an earlier request has been so far already.
+    pub(crate) again: bool,
+}
+
+impl Registering {
+    /// What an earlier request with this session was about, if it was about this name.
+    pub(crate) async fn of(
+        app: &App,
+        session: Option<&str>,
+        username: Option<&str>,
+    ) -> Result<Option<Self>, MatrixError> {
+        let Some(session) = session else {
+            return Ok(None);
+        };
+        let now = app.store.clock().now_ms();
+        let purpose = app.store.uia_session(session, now).await?;
+        let Some(before) = purpose.as_deref().and_then(Self::from_purpose) else {
+            return Ok(None);
+        };
+        let same = match username {
+            Some(name) => users::user_id(&app.config.server_name, name)? == before.user_id,
+            None => true,
+        };
+        Ok(same.then_some(before))
+    }
+
+    /// What the session is about from now on.
+    pub(crate) fn purpose(&self) -> String {
+        format!("{PURPOSE} {} {}", self.user_id, self.device_id)
+    }
+
+    fn from_purpose(purpose: &str) -> Option<Self> {
+        let mut parts = purpose.splitn(3, ' ');
+        let (PURPOSE, user, device) = (parts.next()?, parts.next()?, parts.next()?) else {
+            return None;
+        };
+        Some(Self {
+            user_id: UserId::parse(user).ok()?,
+            device_id: device.into(),
+            again: true,
+        })
+    }
+
+    /// Makes the account, unless an earlier request has made it, and with this password.
+    ///
+    /// # Errors
+    /// `M_USER_IN_USE`, `M_WEAK_PASSWORD`, `M_LIMIT_EXCEEDED`.
+    pub(crate) async fn account(
+        &self,
+        app: &App,
+        password: &str,
+        peer: IpAddr,
+    ) -> Result<(), MatrixError> {
+        // Only what makes an account counts, not the questions before it; a second time it is a login.
+        let now = app.now_monotonic_ms();
+        if self.again
+            && let Some(account) = app.store.account(&self.user_id).await?
+        {
+            app.limits
+                .take(Kind::Login, &self.user_id, now)
+                .map_err(MatrixError::limit_exceeded)?;
+            let hash = account.password_hash.filter(|_| !account.deactivated);
+            return if app.passwords.verify(password, hash).await? {
+                Ok(())
+            } else {
+                Err(users::in_use())
+            };
+        }
+        app.limits
+            .take_from(Kind::Registration, peer, now)
+            .map_err(MatrixError::limit_exceeded)?;
+        users::create_user(app, self.user_id.localpart(), password, false).await?;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purpose_says_what_is_registered() {
+        let before = Registering {
+            user_id: "@ada:here.test:8448".try_into().unwrap(),
+            device_id: "Ada's own phone".into(),
+            again: true,
+        };
+        let again = Registering::from_purpose(&before.purpose());
+        assert_eq!(again, Some(before));
+        for other in [
+            "register",
+            "registered",
+            "registered @ada:x",
+            "registered x y",
+        ] {
+            assert_eq!(Registering::from_purpose(other), None);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Making accounts and sessions: plain functions, for the endpoints and for the binary.
+
+use std::net::IpAddr;
+
+use http::StatusCode;
+use rhizome_federation::MatrixError;
+use rhizome_storage::{Ends, Fact, NewAccount, NewLogin, Store, UserNo, WriteSet};
+use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
+
+use crate::{
+    App,
+    auth::{password::Passwords, random, token::hash_of},
+    config::PasswordCost,
+};
+
+/// A user id is at most this long, in bytes (<https://spec.matrix.org/v1.19/appendices/#user-identifiers>).
+const MAX_USER_ID: usize = 255;
+/// The longest name of a device, in bytes.
+const MAX_DEVICE_NAME: usize = 1024;
+/// The longest id of a device, in bytes.
+const MAX_DEVICE_ID: usize = 255;
+
+/// The id that an account of this name would have on `server`. Capitals are taken for small letters.
+///
+/// # Errors
+/// `M_INVALID_USERNAME` outside the grammar of new user ids.
+pub fn user_id(server: &ServerName, username: &str) -> Result<OwnedUserId, MatrixError> {
+    let invalid =
+        |message: String| MatrixError::new(StatusCode::BAD_REQUEST, "M_INVALID_USERNAME", message);
+    let name = username.to_ascii_lowercase();
+    if name.len() + server.as_str().len() + 2 > MAX_USER_ID {
+        return Err(invalid(format!(
+            "A user id must not be longer than {MAX_USER_ID} bytes, the server's name included"
+        )));
+    }
+    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'=' | b'-' | b'/' | b'+');
+    if name.is_empty() || !name.bytes().all(allowed) {
+        return Err(invalid(
+            "A user name consists of a-z, 0-9 and ._=-/+".into(),
+        ));
+    }
+    UserId::parse(format!("@{name}:{server}")).map_err(|error| invalid(error.to_string()))
+}
+
+/// Makes an account, in the database alone: for the binary's command line.
+///
+/// # Errors
+/// `M_INVALID_USERNAME`, `M_USER_IN_USE`, `M_WEAK_PASSWORD`.
+pub async fn create(
+    store: &Store,
+    server: &ServerName,
+    username: &str,
+    password: &str,
+    admin: bool,
+    cost: PasswordCost,
+) -> Result<OwnedUserId, MatrixError> {
+    create_with(
+        store,
+        server,
+        username,
+        password,
+        admin,
+        &Passwords::new(cost),
+    )
+    .await
+}
+
+/// Makes an account.
+pub(crate) async fn create_user(
+    app: &App,
+    username: &str,
+    password: &str,
+    admin: bool,
+) -> Result<OwnedUserId, MatrixError> {
+    let server = &app.config.server_name;
+    create_with(
+        &app.store,
+        server,
+        username,
+        password,
+        admin,
+        &app.passwords,
+    )
+    .await
+}
+
+async fn create_with(
+    store: &Store,
+    server: &ServerName,
+    username: &str,
+    password: &str,
+    admin: bool,
+    passwords: &Passwords,
+) -> Result<OwnedUserId, MatrixError> {
+    let user_id = user_id(server, username)?;
+    require_free(store, &user_id).await?;
+    let account = NewAccount {
+        password_hash: Some(passwords.hash(password).await?),
+        admin,
+        created_ms: store.clock().now_ms(),
+    };
+    match store.create_account(&user_id, account).await? {
+        Some(_) => Ok(user_id),
+        None => Err(in_use()),
+    }
+}
+
+/// `M_USER_IN_USE` if there is an account of this id.
+pub(crate) async fn require_free(store: &Store, user_id: &UserId) -> Result<(), MatrixError> {
+    if store.account(user_id).await?.is_some() {
+        Err(in_use())
+    } else {
+        Ok(())
+    }
+}
+
+pub(crate) fn in_use() -> MatrixError {
+    MatrixError::new(
+        StatusCode::BAD_REQUEST,
+        "M_USER_IN_USE",
+        "The user name is taken",
+    )
+}
+
+/// Sets an account's password and ends all its sessions, in the database alone: for the binary's
+/// command line.
+///
+/// # Errors
+/// `M_NOT_FOUND` if there is no such account, `M_WEAK_PASSWORD`.
+pub async fn set_password(
+    store: &Store,
+    server: &ServerName,
+    username: &str,
+    password: &str,
+    cost: PasswordCost,
+) -> Result<(), MatrixError> {
+    let user_id = user_id(server, username)?;
+    let account = store
+        .account(&user_id)
+        .await?
+        .filter(|account| !account.deactivated);
+    let Some(account) = account else {
+        return Err(MatrixError::not_found(format!(
+            "There is no account {user_id}"
+        )));
+    };
+    let hash = Passwords::new(cost).hash(password).await?;
+    store.set_password(account.user, &hash, Ends::All).await?;
+    Ok(())
+}
+
+/// Writes facts to the log.
+pub async fn publish(store: &Store, facts: Vec<Fact>) -> Result<(), MatrixError> {
+    let set = WriteSet {
+        facts,
+        ..WriteSet::default()
+    };
+    store.commit(set).await?;
+    Ok(())
+}
+
+/// What a client asks for when it logs in.
+#[derive(Debug, Default)]
+pub struct SessionRequest {
+    /// The device to be; a new one if absent.
+    pub device_id: Option<OwnedDeviceId>,
+    /// Its name, if it is new.
+    pub device_name: Option<String>,
+    /// Whether the client can refresh tokens.
+    pub refreshable: bool,
+    /// What its password was found to match.
+    pub proof: Option<String>,
+}
+
+/// A session that has begun.
+#[derive(Debug)]
+pub struct Session {
+    /// The device.
+    pub device_id: OwnedDeviceId,
+    /// Its access token.
+    pub access_token: String,
+    /// Its refresh token.
+    pub refresh_token: Option<String>,
+    /// When the access token ends, in milliseconds from now.
+    pub expires_in_ms: Option<u64>,
+}
+
+/// Begins a session: makes or takes over the device, whose older tokens end, and gives it tokens.
+///
+/// # Errors
+/// `M_INVALID_PARAM` for an impossible device id or name, `M_FORBIDDEN` if the password has changed.
+pub async fn begin_session(
+    app: &App,
+    user: UserNo,
+    request: SessionRequest,
+    peer: IpAddr,
+) -> Result<Session, MatrixError> {
+    let device_id = device_id(request.device_id)?;
+    if let Some(name) = &request.device_name {
+        check_device_name(name)?;
+    }
+    let tokens = Tokens::new(app, request.refreshable)?;
+    let login = NewLogin {
+        user,
+        device_id: device_id.clone(),
+        device_name: request.device_name,
+        ip: peer.to_string(),
+        now_ms: app.store.clock().now_ms(),
+        tokens: tokens.hashes(),
+        proof: request.proof,
+    };
+    if !app.store.log_in(&login).await? {
+        return Err(MatrixError::forbidden("The password was changed"));
+    }
+    Ok(Session {
+        device_id,
+        access_token: tokens.access,
+        refresh_token: tokens.refresh,
+        expires_in_ms: tokens.expires_in_ms,
+    })
+}
+
+/// `M_INVALID_PARAM` if the name is too long.
+pub fn check_device_name(name: &str) -> Result<(), MatrixError> {
+    if name.len() > MAX_DEVICE_NAME {
+        return Err(MatrixError::invalid_param(format!(
+            "A device's name must not be longer than {MAX_DEVICE_NAME} bytes"
+        )));
+    }
+    Ok(())
+}
+
+/// The device that a client asks for, or a new one.
+pub(crate) fn device_id(asked: Option<OwnedDeviceId>) -> Result<OwnedDeviceId, MatrixError> {
+    asked.map_or_else(random::device_id, checked_device_id)
+}
+
+fn checked_device_id(device_id: OwnedDeviceId) -> Result<OwnedDeviceId, MatrixError> {
+    let text = device_id.as_str();
+    if text.is_empty() || text.len() > MAX_DEVICE_ID || text.chars().any(char::is_control) {
+        return Err(MatrixError::invalid_param(format!(
+            "A device id has 1 to {MAX_DEVICE_ID} bytes and no control characters"
+        )));
+    }
+    Ok(device_id)
+}
+
+/// A new pair of tokens.
+pub(crate) struct Tokens {
+    pub(crate) access: String,
+    pub(crate) refresh: Option<String>,
+    pub(crate) expires_in_ms: Option<u64>,
+    expires_ms: Option<i64>,
+}
+
+impl Tokens {
+    /// An access token; if `refreshable`, one that ends, and a refresh token with it.
+    pub(crate) fn new(app: &App, refreshable: bool) -> Result<Self, MatrixError> {
+        let lifetime = app.config.access_token_lifetime_ms;
+        let ends = i64::try_from(lifetime).unwrap_or(i64::MAX);
+        Ok(Self {
+            access: random::secret()?,
+            refresh: if refreshable {
+                Some(random::secret()?)
+            } else {
+                None
+            },
+            expires_in_ms: refreshable.then_some(lifetime),
+            expires_ms: refreshable.then(|| app.store.clock().now_ms().saturating_add(ends)),
+        })
+    }
+
+    /// What the database may know of them.
+    pub(crate) fn hashes(&self) -> rhizome_storage::NewTokens {
+        rhizome_storage::NewTokens {
+            access_hash: hash_of(&self.access),
+            refresh_hash: self.refresh.as_deref().map(hash_of),
+            expires_ms: self.expires_ms,
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Login.
+
+use axum::extract::State;
+use http::StatusCode;
+use rhizome_federation::{MatrixError, RawJson};
+use ruma::{
+    OwnedDeviceId, OwnedUserId, UserId,
+    api::client::session::{get_login_types::v3 as flows, login::v3 as login},
+};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::{
+    App, Ruma,
+    account::{register::begun, users::SessionRequest},
+    edge::{body::Body, limits::Kind},
+};
+
+/// `GET /_matrix/client/v3/login`
+pub async fn flows(
+    State(_): State<App>,
+    Ruma { .. }: Ruma<flows::Request>,
+) -> Result<RawJson, MatrixError> {
+    RawJson::of(&json!({ "flows": [{ "type": "m.login.password" }] }))
+}
+
+/// The body of a login.
+#[derive(Deserialize)]
+pub struct Login {
+    #[serde(rename = "type")]
+    kind: String,
+    identifier: Option<Identifier>,
+    /// What stood for `identifier` before there was one.
+    user: Option<String>,
+    password: Option<String>,
+    device_id: Option<OwnedDeviceId>,
+    initial_device_display_name: Option<String>,
+    #[serde(default)]
+    refresh_token: bool,
+}
+
+#[derive(Deserialize)]
+struct Identifier {
+    #[serde(rename = "type")]
+    kind: String,
+    user: Option<String>,
+}
+
+/// `POST /_matrix/client/v3/login`
+pub async fn login(
+    State(app): State<App>,
+    Ruma { req, peer, .. }: Ruma<Body<login::Request, Login>>,
+) -> Result<RawJson, MatrixError> {
+    let login = req.body;
+    if login.kind != "m.login.password" {
+        let message = "The login type isn't one of this server's flows";
+        return Err(MatrixError::new(
+            StatusCode::BAD_REQUEST,
+            "M_UNKNOWN",
+            message,
+        ));
+    }
+    let Some(password) = login.password.as_deref() else {
+        return Err(MatrixError::missing_param("A password is required"));
+    };
+    let name = named_user(&login)?;
+    let (user_id, proof) = by_password(&app, &name, password).await?;
+    let request = SessionRequest {
+        device_id: login.device_id,
+        device_name: login.initial_device_display_name,
+        refreshable: login.refresh_token,
+        proof,
+    };
+    let mut answer = begun(&app, &user_id, request, peer).await?;
+    if let Some(base_url) = &app.config.well_known_client {
+        answer["well_known"] = json!({ "m.homeserver": { "base_url": base_url } });
+    }
+    RawJson::of(&answer)
+}
+
+fn named_user(login: &Login) -> Result<String, MatrixError> {
+    let user = match &login.identifier {
+        Some(identifier) if identifier.kind == "m.id.user" => identifier.user.clone(),
+        Some(_) => {
+            let message = "Users of this server are identified by m.id.user only";
+            return Err(MatrixError::new(
+                StatusCode::BAD_REQUEST,
+                "M_UNKNOWN",
+                message,
+            ));
+        }
+        None => login.user.clone(),
+    };
+    user.ok_or_else(|| MatrixError::missing_param("The user's name is missing"))
+}
+
+/// The account that this name and this password belong to, and what the password matches. One answer for
+/// all that is wrong, after one time: who doesn't know the password learns nothing of the account, nor that
+/// it has ended.
+async fn by_password(
+    app: &App,
+    name: &str,
+    password: &str,
+) -> Result<(OwnedUserId, Option<String>), MatrixError> {
+    let exact = local_user(app, name);
+    // An account has one bucket, however it is called.
+    let counted = exact.as_ref().map_or(name, |user| user.as_str());
+    app.limits
+        .take(Kind::Login, counted.to_lowercase(), app.now_monotonic_ms())
+        .map_err(MatrixError::limit_exceeded)?;
+    let mut found = None;
+    if let Some(exact) = exact {
+        found = app
+            .store
+            .account(&exact)
+            .await?
+            .map(|account| (exact.clone(), account));
+        // Accounts are made with small letters, and typed with others.
+        let small = UserId::parse(exact.as_str().to_lowercase());
+        if let (None, Ok(small)) = (&found, small) {
+            found = app
+                .store
+                .account(&small)
+                .await?
+                .map(|account| (small, account));
+        }
+    }
+    let hash = found
+        .as_ref()
+        .and_then(|(_, account)| account.password_hash.clone());
+    let right = app.passwords.verify(password, hash).await?;
+    match found.filter(|_| right) {
+        Some((_, account)) if account.deactivated => Err(MatrixError::new(
+            StatusCode::FORBIDDEN,
+            "M_USER_DEACTIVATED",
+            "The account has been deactivated",
+        )),
+        Some((user_id, account)) => Ok((user_id, account.password_hash)),
+        None => Err(MatrixError::forbidden("The user or the password is wrong")),
+    }
+}
+
+/// The user of this server that a localpart or a full user id names.
+pub(crate) fn local_user(app: &App, name: &str) -> Option<OwnedUserId> {
+    let server = &app.config.server_name;
+    let user_id = UserId::parse_with_server_name(name, server).ok()?;
+    (user_id.server_name() == server).then_some(user_id)
+}

@@ -1,0 +1,8 @@
+//! Who is it: logging in, access tokens, and proving it again.
+
+pub(crate) mod login;
+pub(crate) mod password;
+pub(crate) mod random;
+pub(crate) mod session;
+pub(crate) mod token;
+pub(crate) mod uia;

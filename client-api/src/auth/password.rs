@@ -1,0 +1,131 @@
+//! Hashing passwords: argon2id, away from the async threads, few at a time.
+
+use std::sync::Arc;
+
+use argon2::{
+    Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version,
+    password_hash::phc::PasswordHash,
+};
+use rhizome_federation::MatrixError;
+use tokio::sync::Semaphore;
+
+use crate::{auth::random, config::PasswordCost};
+
+/// The longest password that is accepted, in bytes.
+const MAX_PASSWORD: usize = 512;
+
+/// argon2id with bounded concurrency.
+pub struct Passwords {
+    cost: PasswordCost,
+    running: Arc<Semaphore>,
+}
+
+impl Passwords {
+    /// Hashing at this cost.
+    pub fn new(cost: PasswordCost) -> Self {
+        let running = Arc::new(Semaphore::new(cost.concurrency.max(1)));
+        Self { cost, running }
+    }
+
+    /// The PHC string of a new password. `M_WEAK_PASSWORD` if it is empty.
+    pub async fn hash(&self, password: &str) -> Result<String, MatrixError> {
+        if password.is_empty() {
+            let message = "The password must not be empty";
+            return Err(MatrixError {
+                errcode: "M_WEAK_PASSWORD".into(),
+                ..MatrixError::bad_json(message)
+            });
+        }
+        if password.len() > MAX_PASSWORD {
+            return Err(MatrixError::invalid_param(format!(
+                "The password must not be longer than {MAX_PASSWORD} bytes"
+            )));
+        }
+        let salt = random::bytes::<16>()?;
+        let password = password.to_owned();
+        self.run(move |argon2| {
+            let hash = argon2.hash_password_with_salt(password.as_bytes(), &salt);
+            hash.map(|hash| hash.to_string())
+                .map_err(|error| error.to_string())
+        })
+        .await?
+        .map_err(|error| {
+            tracing::error!(%error, "a password can't be hashed");
+            MatrixError::internal()
+        })
+    }
+
+    /// Whether `password` is the one that `hash` was made of. Without a hash (no such account, no
+    /// password) the answer is no, after the same work: the time doesn't tell which accounts exist.
+    pub async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool, MatrixError> {
+        if password.len() > MAX_PASSWORD {
+            return Ok(false);
+        }
+        let password = password.to_owned();
+        self.run(move |argon2| {
+            let Some(hash) = hash else {
+                // The result is of no interest, only the time it took.
+                let _ = argon2.hash_password_with_salt(password.as_bytes(), &[0; 16]);
+                return false;
+            };
+            PasswordHash::new(&hash)
+                .is_ok_and(|hash| argon2.verify_password(password.as_bytes(), &hash).is_ok())
+        })
+        .await
+    }
+
+    async fn run<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(Argon2<'static>) -> R + Send + 'static,
+    ) -> Result<R, MatrixError> {
+        let permit = self.running.clone().acquire_owned().await;
+        let params = Params::new(self.cost.memory_kib, self.cost.passes, 1, None);
+        let (Ok(permit), Ok(params)) = (permit, params) else {
+            tracing::error!("the configured cost of hashing passwords is impossible");
+            return Err(MatrixError::internal());
+        };
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            work(argon2)
+        })
+        .await
+        .map_err(|_| MatrixError::internal())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_right_password_verifies() {
+        let cost = PasswordCost {
+            memory_kib: 64,
+            passes: 1,
+            concurrency: 1,
+        };
+        let passwords = Passwords::new(cost);
+        let hash = passwords.hash("a\u{0}ü 🙂").await.unwrap();
+        assert!(hash.starts_with("$argon2id$"), "{hash}");
+        assert!(
+            passwords
+                .verify("a\u{0}ü 🙂", Some(hash.clone()))
+                .await
+                .unwrap()
+        );
+        assert!(!passwords.verify("a", Some(hash)).await.unwrap());
+        assert!(!passwords.verify("a", None).await.unwrap());
+        assert!(
+            !passwords
+                .verify("a", Some("nonsense".into()))
+                .await
+                .unwrap()
+        );
+        assert_eq!(
+            passwords.hash("").await.unwrap_err().errcode,
+            "M_WEAK_PASSWORD"
+        );
+        assert!(passwords.hash(&"a".repeat(600)).await.is_err());
+    }
+}

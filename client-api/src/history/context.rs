@@ -1,0 +1,162 @@
+//! The events around an event.
+
+use axum::extract::State;
+use rhizome_federation::RawJson;
+use rhizome_storage::{Pos, SnapshotNo};
+use ruma::api::client::context::get_context::v3;
+
+use crate::{
+    App, MatrixError, Ruma,
+    history::{
+        event::visible_event,
+        messages::write_list,
+        pager::{Page, Pager, Reading},
+        point::HistoryPoint,
+    },
+    sync::ignored,
+    view::{
+        filter::{self, MAX_TIMELINE},
+        json::Json,
+        seen::{self, Seen, Style},
+        sight::Sight,
+    },
+};
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}`
+pub async fn context(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<v3::Request>,
+) -> Result<RawJson, MatrixError> {
+    let reading = Reading::of(&app, &who, &req.room_id).await?;
+    let middle = visible_event(&app, &reading, &req.event_id).await?;
+    let limit = usize::try_from(u64::from(req.limit))
+        .unwrap_or(MAX_TIMELINE)
+        .min(MAX_TIMELINE);
+    let ignored = ignored::read(&app.store, reading.viewer.user).await?;
+    let end = reading.end(&app).await?;
+    let pager = Pager {
+        app: &app,
+        reading: &reading,
+        filter: &req.filter,
+        ignored: &ignored,
+        end,
+    };
+    let start = HistoryPoint::before(&middle.event, end);
+    let stop = HistoryPoint::after(&middle.event, Pos(i64::MAX));
+    let before = page(&pager, start, limit / 2, true).await?;
+    let after = page(&pager, stop, limit - limit / 2, false).await?;
+
+    let mut shown: Vec<Seen> = before.events.iter().rev().cloned().collect();
+    shown.push(middle.clone());
+    shown.extend(after.events.iter().cloned());
+    let state = state_at_end(&app, &pager, &shown).await?;
+
+    let now = app.store.clock().now_ms();
+    let mut json = Json::with_capacity(1_024 * shown.len() + 256);
+    json.open()
+        .key("start")
+        .string(&first(&before, start).to_string());
+    json.key("end").string(&last(&after, stop).to_string());
+    write_list(
+        &mut json,
+        "events_before",
+        &before.events,
+        &reading.viewer,
+        now,
+    );
+    json.key("event");
+    middle.write(&mut json, &reading.viewer, now, &Style::ROOM);
+    write_list(
+        &mut json,
+        "events_after",
+        &after.events,
+        &reading.viewer,
+        now,
+    );
+    write_list(&mut json, "state", &state, &reading.viewer, now);
+    json.close();
+    Ok(RawJson(json.finish().into()))
+}
+
+async fn page(
+    pager: &Pager<'_>,
+    from: HistoryPoint,
+    limit: usize,
+    back: bool,
+) -> Result<Page, MatrixError> {
+    if limit == 0 {
+        return Ok(Page {
+            events: Vec::new(),
+            next: None,
+        });
+    }
+    if back {
+        pager.backward(from, None, limit).await
+    } else {
+        pager.forward(from, None, limit).await
+    }
+}
+
+fn first(before: &Page, start: HistoryPoint) -> HistoryPoint {
+    match (&before.next, before.events.last()) {
+        (Some(next), _) => *next,
+        (None, Some(seen)) => start.just_before(&seen.event),
+        (None, None) => start,
+    }
+}
+
+fn last(after: &Page, stop: HistoryPoint) -> HistoryPoint {
+    match (&after.next, after.events.last()) {
+        (Some(next), _) => *next,
+        (None, Some(seen)) => HistoryPoint::after(&seen.event, Pos(i64::MAX)),
+        (None, None) => stop,
+    }
+}
+
+/// "The state of the room at the last event returned."
+async fn state_at_end(
+    app: &App,
+    pager: &Pager<'_>,
+    shown: &[Seen],
+) -> Result<Vec<Seen>, MatrixError> {
+    let Some(at) = visible_state(app, pager.reading, shown).await? else {
+        return Ok(Vec::new());
+    };
+    let lazy = filter::lazy_members(pager.filter).is_some();
+    let mut nos = Vec::new();
+    let entries = app.store.state_all(at).await?;
+    let keys: Vec<_> = entries.iter().map(|(key, _)| *key).collect();
+    for ((_, no), key) in entries.iter().zip(app.store.keys(&keys).await?) {
+        let shown_sender = || {
+            shown
+                .iter()
+                .any(|seen| seen.event.pdu.sender().as_str() == key.key)
+        };
+        if !lazy || key.kind != "m.room.member" || shown_sender() {
+            nos.push(*no);
+        }
+    }
+    let mut events = app.store.events_by_no(&nos).await?;
+    events.retain(|event| filter::wants_event(pager.filter, event));
+    seen::as_state(&app.store, events).await
+}
+
+/// The state at the last of some events, as far as it is the reader's to see: they are told what happened to
+/// themselves at any time, a ban long after they left or an invite, but not what else was so then.
+async fn visible_state(
+    app: &App,
+    reading: &Reading,
+    shown: &[Seen],
+) -> Result<Option<SnapshotNo>, MatrixError> {
+    let Some(last) = shown.last() else {
+        return Ok(None);
+    };
+    let mut sight = Sight::new(&app.store, &reading.viewer, reading.standing);
+    let event = &last.event;
+    // What the event changes is theirs to know like the event.
+    if sight.sees_after(event).await? || sight.sees_before(event).await? {
+        return Ok(event.state_after.or(event.state_before));
+    }
+    // Of who was there before, the state as of their leaving.
+    Ok(reading.standing.left_state)
+}

@@ -1,0 +1,63 @@
+//! One event.
+
+use axum::extract::State;
+use rhizome_federation::RawJson;
+use rhizome_storage::StoredEvent;
+use ruma::{EventId, api::client::room::get_room_event::v3};
+
+use crate::{
+    App, MatrixError, Ruma,
+    history::pager::Reading,
+    view::{
+        json::Json,
+        seen::{self, Seen, Style},
+    },
+};
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}`
+pub async fn event(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<v3::Request>,
+) -> Result<RawJson, MatrixError> {
+    let reading = Reading::of(&app, &who, &req.room_id)
+        .await
+        .map_err(hidden)?;
+    let seen = visible_event(&app, &reading, &req.event_id).await?;
+    let mut json = Json::with_capacity(1_024);
+    seen.write(
+        &mut json,
+        &reading.viewer,
+        app.store.clock().now_ms(),
+        &Style::ROOM,
+    );
+    Ok(RawJson(json.finish().into()))
+}
+
+/// The event, if the reader may see it; whether it exists otherwise isn't told.
+pub async fn visible_event(
+    app: &App,
+    reading: &Reading,
+    event_id: &EventId,
+) -> Result<Seen, MatrixError> {
+    let here = |event: &StoredEvent| event.room == reading.head.room && event.is_history();
+    let event = app
+        .store
+        .event(event_id)
+        .await?
+        .filter(|event| here(event))
+        .ok_or_else(absent)?;
+    let seen = seen::visible(&app.store, &reading.viewer, &reading.standing, vec![event]).await?;
+    seen.into_iter().next().ok_or_else(absent)
+}
+
+fn absent() -> MatrixError {
+    MatrixError::not_found("There is no such event, or you may not see it")
+}
+
+fn hidden(error: MatrixError) -> MatrixError {
+    if error.errcode == "M_FORBIDDEN" {
+        absent()
+    } else {
+        error
+    }
+}

@@ -1,0 +1,8 @@
+//! Reading what happened in a room.
+
+pub(crate) mod asked;
+pub(crate) mod context;
+pub(crate) mod event;
+pub(crate) mod messages;
+pub(crate) mod pager;
+pub(crate) mod point;

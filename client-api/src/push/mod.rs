@@ -1,0 +1,3 @@
+//! What users want to be notified of.
+
+pub(crate) mod rules;

@@ -1,0 +1,185 @@
+//! Push rules: which events a user wants to be notified of, and how (client-server API, "Push Rules").
+//!
+//! They are the user's account data `m.push_rules`, which is how clients hear of changes. Who has never
+//! changed one has no such data: the server's defaults are made up when asked for. A change is decided
+//! on what is stored and written only if that is still there ([`Fact::AccountData`]'s `expect`), so
+//! that of two devices, also at two processes, neither undoes what the other does.
+
+mod ruleset;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use rhizome_federation::RawJson;
+use rhizome_storage::{AccountData, CommitError, Fact, Pos, Store, WriteSet};
+use ruma::{
+    UserId,
+    api::client::push::{
+        delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled,
+        get_pushrules_all, get_pushrules_global_scope, set_pushrule, set_pushrule_actions,
+        set_pushrule_enabled,
+    },
+    push::Ruleset,
+};
+use serde_json::json;
+
+use crate::{App, Caller, MatrixError, Ruma};
+
+/// The type of account data that push rules are.
+pub const KIND: &str = "m.push_rules";
+
+/// How often a change is decided again because another came first.
+const ATTEMPTS: usize = 50;
+
+/// `GET /_matrix/client/v3/pushrules/`
+pub async fn all(
+    State(app): State<App>,
+    Ruma { who, .. }: Ruma<get_pushrules_all::v3::Request>,
+) -> Result<RawJson, MatrixError> {
+    RawJson::of(&json!({ "global": ruleset::json(&of(&app, &who).await?)? }))
+}
+
+/// `GET /_matrix/client/v3/pushrules/global/`
+pub async fn global(
+    State(app): State<App>,
+    Ruma { who, .. }: Ruma<get_pushrules_global_scope::v3::Request>,
+) -> Result<RawJson, MatrixError> {
+    RawJson::of(&ruleset::json(&of(&app, &who).await?)?)
+}
+
+/// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`
+pub async fn get(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<get_pushrule::v3::Request>,
+) -> Result<get_pushrule::v3::Response, MatrixError> {
+    let rules = of(&app, &who).await?;
+    let rule = ruleset::find(&rules, &req.kind, &req.rule_id)?;
+    Ok(get_pushrule::v3::Response::new(rule.to_owned().into()))
+}
+
+/// `PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`
+pub async fn put(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<set_pushrule::v3::Request>,
+) -> Result<set_pushrule::v3::Response, MatrixError> {
+    change(&app, &who, |rules| {
+        let (after, before) = (req.after.as_deref(), req.before.as_deref());
+        ruleset::put(rules, req.rule.clone(), after, before)
+    })
+    .await?;
+    Ok(set_pushrule::v3::Response::new())
+}
+
+/// `DELETE /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`
+pub async fn delete(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<delete_pushrule::v3::Request>,
+) -> Result<delete_pushrule::v3::Response, MatrixError> {
+    change(&app, &who, |rules| {
+        ruleset::delete(rules, &req.kind, &req.rule_id)
+    })
+    .await?;
+    Ok(delete_pushrule::v3::Response::new())
+}
+
+/// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled`
+pub async fn enabled(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<get_pushrule_enabled::v3::Request>,
+) -> Result<get_pushrule_enabled::v3::Response, MatrixError> {
+    let rules = of(&app, &who).await?;
+    let rule = ruleset::find(&rules, &req.kind, &req.rule_id)?;
+    Ok(get_pushrule_enabled::v3::Response::new(rule.enabled()))
+}
+
+/// `PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled`
+pub async fn set_enabled(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<set_pushrule_enabled::v3::Request>,
+) -> Result<set_pushrule_enabled::v3::Response, MatrixError> {
+    change(&app, &who, |rules| {
+        ruleset::set_enabled(rules, &req.kind, &req.rule_id, req.enabled)
+    })
+    .await?;
+    Ok(set_pushrule_enabled::v3::Response::new())
+}
+
+/// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions`
+pub async fn actions(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<get_pushrule_actions::v3::Request>,
+) -> Result<get_pushrule_actions::v3::Response, MatrixError> {
+    let rules = of(&app, &who).await?;
+    let rule = ruleset::find(&rules, &req.kind, &req.rule_id)?;
+    Ok(get_pushrule_actions::v3::Response::new(
+        rule.actions().to_vec(),
+    ))
+}
+
+/// `PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions`
+pub async fn set_actions(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<set_pushrule_actions::v3::Request>,
+) -> Result<set_pushrule_actions::v3::Response, MatrixError> {
+    change(&app, &who, |rules| {
+        ruleset::set_actions(rules, &req.kind, &req.rule_id, req.actions.clone())
+    })
+    .await?;
+    Ok(set_pushrule_actions::v3::Response::new())
+}
+
+/// A user's push rules data: what is stored, or the server's defaults.
+pub fn account_data(
+    user_id: &UserId,
+    stored: Option<&AccountData>,
+) -> Result<Arc<str>, MatrixError> {
+    let rules = ruleset::of(user_id, stored.map(|data| &*data.content))?;
+    Ok(ruleset::content(&rules)?.into())
+}
+
+async fn of(app: &App, who: &Caller) -> Result<Ruleset, MatrixError> {
+    let stored = stored(&app.store, who).await?;
+    ruleset::of(&who.user_id, stored.as_ref().map(|data| &*data.content))
+}
+
+async fn stored(store: &Store, who: &Caller) -> Result<Option<Arc<AccountData>>, MatrixError> {
+    Ok(store.account_data(who.user, None, KIND).await?)
+}
+
+/// Changes the rules by `decide`, which may be asked again.
+async fn change(
+    app: &App,
+    who: &Caller,
+    decide: impl Fn(&mut Ruleset) -> Result<(), MatrixError>,
+) -> Result<(), MatrixError> {
+    for _ in 0..ATTEMPTS {
+        let stored = stored(&app.store, who).await?;
+        let mut rules = ruleset::of(&who.user_id, stored.as_ref().map(|data| &*data.content))?;
+        let before = ruleset::content(&rules)?;
+        decide(&mut rules)?;
+        let content = ruleset::content(&rules)?;
+        if content == before {
+            return Ok(());
+        }
+        if content.len() > crate::account::account_data::MAX_BYTES {
+            return Err(MatrixError::too_large("There are too many push rules"));
+        }
+        let fact = Fact::AccountData {
+            user: who.user,
+            room: None,
+            kind: KIND.to_owned(),
+            content: content.into(),
+            expect: Some(stored.map_or(Pos(0), |data| data.pos)),
+        };
+        let set = WriteSet {
+            facts: vec![fact],
+            ..WriteSet::default()
+        };
+        match app.store.commit(set).await {
+            Ok(_) => return Ok(()),
+            Err(CommitError::DataMoved { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(MatrixError::busy())
+}

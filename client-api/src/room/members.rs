@@ -1,0 +1,165 @@
+//! Who is in a room.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use rhizome_federation::RawJson;
+use rhizome_protocol::Membership;
+use rhizome_storage::{EventNo, KeyNo, Pos};
+use ruma::{
+    OwnedUserId,
+    api::client::membership::{get_member_events, joined_members},
+};
+
+use crate::{
+    App, MatrixError, Ruma,
+    history::{messages::write_list, pager::Reading, point::point},
+    sync::state::state_at,
+    view::{json::Json, seen, sight::Sight},
+};
+
+/// Events of a room's beginning among which its first member's join is.
+const FIRST_EVENTS: usize = 10;
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/members`
+pub async fn members(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<get_member_events::v3::Request>,
+) -> Result<RawJson, MatrixError> {
+    let reading = Reading::of(&app, &who, &req.room_id).await?;
+    let end = reading.end(&app).await?;
+    let at = match req
+        .at
+        .as_deref()
+        .map(point)
+        .transpose()?
+        .and_then(|point| point.position())
+    {
+        Some(pos) if pos < end => visible_moment(&app, &reading, pos, end).await?,
+        _ => end,
+    };
+    let entries = match reading.standing.left_state {
+        // The end of a stay is a moment within a commit, of which the log's positions know nothing.
+        Some(state) if at == end && Some(at) == reading.standing.left_at => {
+            app.store.state_all(state).await?.into_iter().collect()
+        }
+        _ => state_at(&app.store, reading.head.room, at).await?,
+    };
+    let entries = if entries.is_empty() {
+        first_state(&app, &reading, at, end).await?
+    } else {
+        entries
+    };
+    let keys: Vec<_> = entries.keys().copied().collect();
+    let mut nos: Vec<EventNo> = Vec::new();
+    for (key, no) in app.store.keys(&keys).await?.iter().zip(entries.values()) {
+        if key.kind == "m.room.member" {
+            nos.push(*no);
+        }
+    }
+    let mut events = app.store.events_by_no(&nos).await?;
+    events.retain(|event| {
+        let membership = event.pdu.membership().map_or("leave", Membership::as_str);
+        req.membership
+            .as_ref()
+            .is_none_or(|wanted| wanted.as_str() == membership)
+            && req
+                .not_membership
+                .as_ref()
+                .is_none_or(|unwanted| unwanted.as_str() != membership)
+    });
+    let events = seen::as_state(&app.store, events).await?;
+    let mut json = Json::with_capacity(512 * events.len() + 64);
+    json.open();
+    write_list(
+        &mut json,
+        "chunk",
+        &events,
+        &reading.viewer,
+        app.store.clock().now_ms(),
+    );
+    json.close();
+    Ok(RawJson(json.finish().into()))
+}
+
+/// The moment that a reader is told of who asks for this one: who wasn't there then and may not see it is told
+/// whom they found when they came.
+async fn visible_moment(
+    app: &App,
+    reading: &Reading,
+    at: Pos,
+    end: Pos,
+) -> Result<Pos, MatrixError> {
+    let (store, room) = (&app.store, reading.head.room);
+    let mut last = store.room_timeline(room, Pos(0), at, 1).await?;
+    if last.is_empty() {
+        last = store.live_after(room, at, end, 1).await?;
+    }
+    let mut sight = Sight::new(store, &reading.viewer, reading.standing);
+    match last.first() {
+        Some(last) if !sight.sees_after(last).await? => reading
+            .standing
+            .joined_from
+            .filter(|from| *from > at)
+            .ok_or_else(|| MatrixError::forbidden("You may not see the room as it was then")),
+        _ => Ok(at),
+    }
+}
+
+/// The room's first state in which somebody is there. A timeline that reaches back to the room's
+/// beginning has a `prev_batch` from before it, when there was no room to tell of.
+async fn first_state(
+    app: &App,
+    reading: &Reading,
+    after: Pos,
+    end: Pos,
+) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
+    let room = reading.head.room;
+    let first = app.store.live_after(room, after, end, FIRST_EVENTS).await?;
+    let joined = first
+        .iter()
+        .find(|event| event.pdu.membership() == Some(Membership::Join));
+    Ok(match joined.and_then(|event| event.state_after) {
+        Some(state) => app.store.state_all(state).await?.into_iter().collect(),
+        None => BTreeMap::new(),
+    })
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/joined_members`
+pub async fn joined(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<joined_members::v3::Request>,
+) -> Result<RawJson, MatrixError> {
+    let reading = Reading::of(&app, &who, &req.room_id).await?;
+    if !reading.is_member() {
+        return Err(MatrixError::forbidden("You aren't a member of the room"));
+    }
+    let members = app
+        .store
+        .members(reading.head.room, Some(Membership::Join))
+        .await?;
+    let nos: Vec<EventNo> = members.iter().filter_map(|member| member.event).collect();
+    let mut profiles: BTreeMap<OwnedUserId, (Option<String>, Option<String>)> = BTreeMap::new();
+    for event in app.store.events_by_no(&nos).await? {
+        let text = |field: &str| event.pdu.content().get(field)?.as_str().map(str::to_owned);
+        let Some(Ok(user)) = event.pdu.state_key().map(OwnedUserId::try_from) else {
+            continue;
+        };
+        profiles.insert(user, (text("displayname"), text("avatar_url")));
+    }
+    let mut json = Json::with_capacity(128 * profiles.len() + 64);
+    json.open().key("joined").open();
+    for (user, (name, avatar)) in profiles {
+        json.key(user.as_str()).open();
+        for (key, value) in [("avatar_url", avatar), ("display_name", name)] {
+            // Clients count on both keys, whether or not there is a value.
+            match value {
+                Some(value) => json.key(key).string(&value),
+                None => json.key(key).null(),
+            };
+        }
+        json.close();
+    }
+    json.close().close();
+    Ok(RawJson(json.finish().into()))
+}

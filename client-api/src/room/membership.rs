@@ -1,0 +1,292 @@
+//! Join, knock, invite, leave, kick, ban, unban, forget.
+
+use axum::extract::State;
+use futures_util::{StreamExt as _, stream};
+use http::StatusCode;
+use rhizome_federation::{
+    MatrixError, local,
+    membership::{join, knock, leave},
+};
+use rhizome_protocol::{Membership, Object};
+use rhizome_rooms::{
+    Error,
+    membership::{self, Action, Change, restricted::AUTHORISED_VIA},
+    send::SendOptions,
+};
+use rhizome_storage::UserNo;
+use ruma::{
+    OwnedRoomId, OwnedUserId, RoomOrAliasId, ServerName, UserId,
+    api::client::knock::knock_room::v3 as knock_room,
+    api::client::membership::{
+        ban_user::v3 as ban,
+        forget_room::v3 as forget,
+        invite_user::v3::{self as invite, InvitationRecipient},
+        join_room_by_id::v3 as join_by_id,
+        join_room_by_id_or_alias::v3 as join_by_any,
+        joined_rooms::v3 as joined_rooms,
+        kick_user::v3 as kick,
+        leave_room::v3 as leave_room,
+        unban_user::v3 as unban,
+    },
+};
+
+use serde_json::Value;
+
+use crate::{App, Caller, Ruma, account::profile, room::content};
+
+/// How many servers a request may name to join through.
+const MAX_VIA: usize = 20;
+/// Members of a join's body that are no content, or content that only servers may set.
+const NOT_THE_CLIENTS: [&str; 3] = ["membership", "third_party_signed", AUTHORISED_VIA];
+/// How many rooms are left at once when an account ends.
+const ROOMS_AT_ONCE: usize = 8;
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/join`
+pub async fn join_by_id(
+    State(app): State<App>,
+    Ruma { who, req, body, .. }: Ruma<join_by_id::Request>,
+) -> Result<join_by_id::Response, MatrixError> {
+    let room = <&RoomOrAliasId>::from(&*req.room_id);
+    let room_id = join_room(&app, &who, room, Vec::new(), &body).await?;
+    Ok(join_by_id::Response::new(room_id))
+}
+
+/// `POST /_matrix/client/v3/join/{roomIdOrAlias}`
+pub async fn join(
+    State(app): State<App>,
+    Ruma { who, req, body, .. }: Ruma<join_by_any::Request>,
+) -> Result<join_by_any::Response, MatrixError> {
+    let room_id = join_room(&app, &who, &req.room_id_or_alias, req.via, &body).await?;
+    Ok(join_by_any::Response::new(room_id))
+}
+
+/// `POST /_matrix/client/v3/knock/{roomIdOrAlias}`
+pub async fn knock(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<knock_room::Request>,
+) -> Result<knock_room::Response, MatrixError> {
+    let mut via = req.via;
+    via.truncate(MAX_VIA);
+    let mut content = profile::member_content(&app, &who.user_id).await?;
+    if let Some(reason) = req.reason {
+        content.insert("reason".to_owned(), reason.into());
+    }
+    let room_id = knock::knock(
+        &app.federation,
+        &who.user_id,
+        &req.room_id_or_alias,
+        &via,
+        content,
+    )
+    .await?;
+    Ok(knock_room::Response::new(room_id))
+}
+
+async fn join_room(
+    app: &App,
+    who: &Caller,
+    room: &RoomOrAliasId,
+    mut via: Vec<ruma::OwnedServerName>,
+    body: &[u8],
+) -> Result<OwnedRoomId, MatrixError> {
+    via.truncate(MAX_VIA);
+    // Who invited us is in the room, or was.
+    if let Some(server) = inviting_server(app, who, room).await?
+        && !via.contains(&server)
+    {
+        via.push(server);
+    }
+    // What else a client says of its joining, a reason among it, becomes part of the event.
+    let mut content = content::parse(body)?;
+    content.retain(|key, _| !NOT_THE_CLIENTS.contains(&key.as_str()));
+    content.append(&mut profile::member_content(app, &who.user_id).await?);
+    join::join(&app.federation, &who.user_id, room, &via, content).await
+}
+
+async fn inviting_server(
+    app: &App,
+    who: &Caller,
+    room: &RoomOrAliasId,
+) -> Result<Option<ruma::OwnedServerName>, MatrixError> {
+    let Ok(room_id) = <&ruma::RoomId>::try_from(room) else {
+        return Ok(None);
+    };
+    let Some(no) = app.store.known_room(room_id).await? else {
+        return Ok(None);
+    };
+    let Some(invite) = app.store.remote_invite(who.user, no).await? else {
+        return Ok(None);
+    };
+    Ok(Some(invite.sender.server_name().to_owned()))
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/invite`
+pub async fn invite(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<invite::Request>,
+) -> Result<invite::Response, MatrixError> {
+    let InvitationRecipient::UserId(invited) = req.recipient else {
+        return Err(MatrixError::invalid_param(
+            "This server has no identity server: invite by user id",
+        ));
+    };
+    let mut extra = Object::new();
+    if is_ours(&app, invited.user_id.server_name()) {
+        extra = profile::member_content(&app, &invited.user_id).await?;
+    }
+    let wish = Wish {
+        action: Action::Invite,
+        reason: invited.reason,
+        extra,
+    };
+    change(&app, &who, req.room_id, invited.user_id, wish).await?;
+    Ok(invite::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/leave`
+pub async fn leave(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<leave_room::Request>,
+) -> Result<leave_room::Response, MatrixError> {
+    leave::leave(&app.federation, &who.user_id, &req.room_id, req.reason).await?;
+    Ok(leave_room::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/kick`
+pub async fn kick(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<kick::Request>,
+) -> Result<kick::Response, MatrixError> {
+    let wish = Wish::new(Action::Kick, req.reason);
+    change(&app, &who, req.room_id, req.user_id, wish).await?;
+    Ok(kick::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/ban`
+pub async fn ban(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<ban::Request>,
+) -> Result<ban::Response, MatrixError> {
+    let wish = Wish::new(Action::Ban, req.reason);
+    change(&app, &who, req.room_id, req.user_id, wish).await?;
+    Ok(ban::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/unban`
+pub async fn unban(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<unban::Request>,
+) -> Result<unban::Response, MatrixError> {
+    let wish = Wish::new(Action::Unban, req.reason);
+    change(&app, &who, req.room_id, req.user_id, wish).await?;
+    Ok(unban::Response::new())
+}
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/forget`
+pub async fn forget(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<forget::Request>,
+) -> Result<forget::Response, MatrixError> {
+    // The code is the specification's for this endpoint.
+    membership::forget(&app.rooms, &req.room_id, &who.user_id)
+        .await
+        .map_err(|error| match error {
+            Error::BadState(text) => MatrixError::new(StatusCode::BAD_REQUEST, "M_UNKNOWN", text),
+            error => error.into(),
+        })?;
+    Ok(forget::Response::new())
+}
+
+/// `GET /_matrix/client/v3/joined_rooms`
+pub async fn joined_rooms(
+    State(app): State<App>,
+    Ruma { who, .. }: Ruma<joined_rooms::Request>,
+) -> Result<joined_rooms::Response, MatrixError> {
+    let mut joined = Vec::new();
+    for row in app.store.memberships_of(who.user).await?.iter() {
+        if row.membership == Membership::Join {
+            joined.push(app.store.room_id(row.room).await?);
+        }
+    }
+    Ok(joined_rooms::Response::new(joined))
+}
+
+/// Whether state of this type and content invites somebody, which is counted as such however it is asked for.
+pub(crate) fn is_invite(kind: &str, content: &Object) -> bool {
+    let membership = content.get("membership").and_then(Value::as_str);
+    kind == "m.room.member" && membership == Some(Membership::Invite.as_str())
+}
+
+struct Wish {
+    action: Action,
+    reason: Option<String>,
+    extra: Object,
+}
+
+impl Wish {
+    fn new(action: Action, reason: Option<String>) -> Self {
+        Self {
+            action,
+            reason,
+            extra: Object::new(),
+        }
+    }
+}
+
+async fn change(
+    app: &App,
+    who: &Caller,
+    room_id: OwnedRoomId,
+    target: OwnedUserId,
+    wish: Wish,
+) -> Result<(), MatrixError> {
+    let Wish {
+        action,
+        reason,
+        extra,
+    } = wish;
+    let sender = who.user_id.clone();
+    let change = Change {
+        room_id,
+        sender,
+        target,
+        action,
+        reason,
+        extra,
+    };
+    if let Some(draft) = membership::prepare(&app.rooms, change).await? {
+        local::send(&app.federation, draft, SendOptions::default()).await?;
+    }
+    Ok(())
+}
+
+fn is_ours(app: &App, server: &ServerName) -> bool {
+    server == app.config.server_name
+}
+
+/// Leaves every room and rejects every invite, as far as that goes: an account that ends.
+pub(crate) async fn leave_all(
+    app: &App,
+    user_id: &UserId,
+    user: UserNo,
+) -> Result<(), MatrixError> {
+    let memberships = app.store.memberships_of(user).await?;
+    let held = memberships.iter().filter(|row| {
+        matches!(
+            row.membership,
+            Membership::Join | Membership::Invite | Membership::Knock
+        )
+    });
+    stream::iter(held.copied())
+        .for_each_concurrent(ROOMS_AT_ONCE, |row| async move {
+            let left = async {
+                let room_id = app.store.room_id(row.room).await?;
+                leave::leave(&app.federation, user_id, &room_id, None).await
+            };
+            if let Err(error) = left.await {
+                tracing::warn!(room = %row.room, %error, "a deactivated user couldn't leave a room");
+            }
+        })
+        .await;
+    Ok(())
+}

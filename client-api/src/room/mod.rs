@@ -1,0 +1,13 @@
+//! What users do in rooms, and what rooms are now.
+
+pub(crate) mod aliases;
+pub(crate) mod content;
+pub(crate) mod create;
+pub(crate) mod directory;
+pub(crate) mod members;
+pub(crate) mod membership;
+pub(crate) mod receipts;
+pub(crate) mod redact;
+pub(crate) mod send;
+pub(crate) mod state;
+pub(crate) mod typing;

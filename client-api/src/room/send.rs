@@ -1,0 +1,70 @@
+//! Sending message events.
+
+use axum::extract::State;
+use rhizome_federation::{MatrixError, local};
+use rhizome_protocol::{Object, draft::Draft};
+use rhizome_rooms::send::SendOptions;
+use ruma::{OwnedEventId, api::client::message::send_message_event::v3 as send};
+use serde_json::Value;
+
+use crate::{
+    App, Caller, Ruma,
+    edge::body::Undecoded,
+    room::{content, redact},
+};
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`
+pub async fn send(
+    State(app): State<App>,
+    Ruma { who, req, body, .. }: Ruma<Undecoded<send::Request>>,
+) -> Result<send::Response, MatrixError> {
+    let sent = message(&app, &who, req.part(0), req.part(1), req.part(2), &body).await?;
+    Ok(send::Response::new(sent))
+}
+
+/// Sends a message event for a client, by `/send` or by WebSocket: the same transaction id of the same
+/// device is the same event.
+pub async fn message(
+    app: &App,
+    who: &Caller,
+    room_id: &str,
+    kind: &str,
+    txn_id: &str,
+    content: &[u8],
+) -> Result<OwnedEventId, MatrixError> {
+    let room_id = content::room_id(room_id)?;
+    let content = content::parse(content)?;
+    let txn = content::txn_key(who, format!("send/{room_id}/{kind}"), txn_id)?;
+    let redacts = match kind {
+        "m.room.redaction" => Some(target_of(&content)?),
+        _ => None,
+    };
+    if let Some(target) = redacts {
+        let sender = who.user_id.clone();
+        return Box::pin(redact::send(app, sender, room_id, target, content, txn)).await;
+    }
+    let draft = Draft {
+        room_id: Some(room_id),
+        sender: who.user_id.clone(),
+        kind: kind.to_owned(),
+        state_key: None,
+        content,
+        redacts: None,
+    };
+    let options = SendOptions {
+        txn: Some(txn),
+        ..SendOptions::default()
+    };
+    Ok(local::send(&app.federation, draft, options).await?.event_id)
+}
+
+/// A redaction that is sent as an event: its content names what it redacts, in any room version
+/// (<https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>).
+fn target_of(content: &Object) -> Result<OwnedEventId, MatrixError> {
+    let Some(target) = content.get("redacts").and_then(Value::as_str) else {
+        return Err(MatrixError::bad_json(
+            "content.redacts names the event to redact",
+        ));
+    };
+    content::event_id(target)
+}

@@ -1,0 +1,201 @@
+//! Room state, read and written.
+
+use std::collections::BTreeSet;
+
+use axum::extract::State;
+use http::StatusCode;
+use rhizome_federation::{MatrixError, RawJson, local, query};
+use rhizome_protocol::{Object, draft::Draft};
+use rhizome_rooms::{membership::restricted::AUTHORISED_VIA, read, send::SendOptions};
+use ruma::{
+    OwnedRoomAliasId, RoomAliasId, RoomId,
+    api::client::state::{
+        get_state_event_for_key::v3 as get, get_state_events::v3 as list,
+        send_state_event::v3 as put,
+    },
+};
+use serde_json::Value;
+
+use crate::{
+    App, Ruma,
+    edge::{body::Undecoded, limits::Kind},
+    room::{content, membership},
+    view::{
+        client_event::raw_content,
+        json::Json,
+        seen::{self, Style, Viewer},
+    },
+};
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/state`
+pub async fn list(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<list::Request>,
+) -> Result<RawJson, MatrixError> {
+    let events = read::state(&app.rooms, &who.user_id, &req.room_id).await?;
+    let mut json = Json::with_capacity(512 * events.len() + 2);
+    json.open_list();
+    let viewer = Viewer::of(&who);
+    let now = app.store.clock().now_ms();
+    for event in seen::as_state(&app.store, events).await? {
+        event.write(&mut json, &viewer, now, &Style::ROOM);
+    }
+    json.close_list();
+    Ok(RawJson(json.finish().into()))
+}
+
+/// `GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`
+pub async fn get(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<get::Request>,
+) -> Result<RawJson, MatrixError> {
+    let kind = req.event_type.to_string();
+    let event = read::state_event(
+        &app.rooms,
+        &who.user_id,
+        &req.room_id,
+        &kind,
+        &req.state_key,
+    )
+    .await?;
+    if req.format != get::StateEventFormat::Event {
+        return Ok(RawJson(raw_content(&event).to_owned().into()));
+    }
+    let mut json = Json::with_capacity(1024);
+    let now = app.store.clock().now_ms();
+    for event in seen::as_state(&app.store, vec![event]).await? {
+        event.write(&mut json, &Viewer::of(&who), now, &Style::ROOM);
+    }
+    Ok(RawJson(json.finish().into()))
+}
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`
+pub async fn put(
+    State(app): State<App>,
+    Ruma { who, req, body, .. }: Ruma<Undecoded<put::Request>>,
+) -> Result<put::Response, MatrixError> {
+    let room_id = content::room_id(req.part(0))?;
+    let (kind, state_key) = (req.part(1), req.part(2));
+    let mut content = content::parse(&body)?;
+    if kind == "m.room.member" {
+        // Who lets whom in, servers settle.
+        content.remove(AUTHORISED_VIA);
+    }
+    if membership::is_invite(kind, &content) {
+        let now = app.now_monotonic_ms();
+        app.limits.take_many(Kind::Invite, &who.user_id, 1, now)?;
+    }
+    if kind == "m.room.canonical_alias" && state_key.is_empty() {
+        check_canonical_alias(&app, &room_id, &content).await?;
+    }
+    let draft = Draft {
+        room_id: Some(room_id),
+        sender: who.user_id,
+        kind: kind.to_owned(),
+        state_key: Some(state_key.to_owned()),
+        content,
+        redacts: None,
+    };
+    let sent = local::send(&app.federation, draft, SendOptions::default()).await?;
+    Ok(put::Response::new(sent.event_id))
+}
+
+/// The aliases that the event newly names must lead to the room
+/// (<https://spec.matrix.org/v1.19/client-server-api/#mroomcanonical_alias>).
+async fn check_canonical_alias(
+    app: &App,
+    room_id: &RoomId,
+    content: &Object,
+) -> Result<(), MatrixError> {
+    let wanted = named_aliases(content)?;
+    let head = app.store.room(room_id).await?;
+    let event = match head.and_then(|head| head.snapshot) {
+        Some(at) => {
+            app.store
+                .state_event(at, "m.room.canonical_alias", "")
+                .await?
+        }
+        None => None,
+    };
+    let stands = event
+        .and_then(|event| named_aliases(event.pdu.content()).ok())
+        .unwrap_or_default();
+    for alias in wanted.difference(&stands) {
+        let leads_here = match leads_to(app, alias).await {
+            Ok(leads) => leads == *room_id,
+            Err(error) if error.status == StatusCode::NOT_FOUND => false,
+            Err(error) => return Err(error),
+        };
+        if !leads_here {
+            return Err(MatrixError::new(
+                StatusCode::BAD_REQUEST,
+                "M_BAD_ALIAS",
+                format!("The alias {alias} doesn't lead to this room"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn leads_to(app: &App, alias: &RoomAliasId) -> Result<ruma::OwnedRoomId, MatrixError> {
+    if alias.server_name() != app.config.server_name {
+        return Ok(query::alias(&app.federation, alias).await?.0);
+    }
+    let found = app.store.alias(alias).await?;
+    found
+        .map(|found| found.room_id)
+        .ok_or_else(|| MatrixError::not_found("No such alias"))
+}
+
+/// `alias` and `alt_aliases`. An empty or absent alias is none.
+fn named_aliases(content: &Object) -> Result<BTreeSet<OwnedRoomAliasId>, MatrixError> {
+    let invalid = || MatrixError::invalid_param("alias and alt_aliases must be room aliases");
+    let mut named = BTreeSet::new();
+    let mut add = |value: &Value| {
+        let text = value.as_str().ok_or_else(invalid)?;
+        named.insert(RoomAliasId::parse(text).map_err(|_| invalid())?);
+        Ok::<(), MatrixError>(())
+    };
+    match content.get("alias") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(text)) if text.is_empty() => {}
+        Some(alias) => add(alias)?,
+    }
+    match content.get("alt_aliases") {
+        None | Some(Value::Null) => {}
+        Some(Value::Array(aliases)) => aliases.iter().try_for_each(&mut add)?,
+        Some(_) => return Err(invalid()),
+    }
+    Ok(named)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn named(content: Value) -> Result<usize, MatrixError> {
+        let Value::Object(content) = content else {
+            unreachable!()
+        };
+        named_aliases(&content).map(|named| named.len())
+    }
+
+    #[test]
+    fn aliases_are_found_or_refused() {
+        assert_eq!(named(json!({})), Ok(0));
+        assert_eq!(named(json!({ "alias": "", "alt_aliases": null })), Ok(0));
+        assert_eq!(
+            named(json!({ "alias": "#a:b", "alt_aliases": ["#a:b", "#c:d"] })),
+            Ok(2)
+        );
+        for wrong in [
+            json!({ "alias": 1 }),
+            json!({ "alt_aliases": ["x"] }),
+            json!({ "alt_aliases": {} }),
+        ] {
+            assert_eq!(named(wrong).unwrap_err().errcode, "M_INVALID_PARAM");
+        }
+    }
+}

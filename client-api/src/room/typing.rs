@@ -1,0 +1,52 @@
+//! Who is typing.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use ruma::api::client::typing::create_typing_event::v3::{Request, Response};
+use serde::Deserialize;
+
+use crate::{
+    App, MatrixError, Ruma, edge::body::Undecoded, history::pager::Reading, room::content,
+};
+
+/// How long somebody types who doesn't say it. Clients say it again every few seconds.
+const TIMEOUT_MS: u64 = 30_000;
+
+/// The body. ruma's wants a `timeout`.
+#[derive(Deserialize)]
+struct Typing {
+    typing: bool,
+    timeout: Option<u64>,
+}
+
+/// `PUT /_matrix/client/v3/rooms/{roomId}/typing/{userId}`
+pub async fn typing(
+    State(app): State<App>,
+    Ruma { who, req, body, .. }: Ruma<Undecoded<Request>>,
+) -> Result<Response, MatrixError> {
+    let room_id = content::room_id(req.part(0))?;
+    if req.part(1) != who.user_id {
+        return Err(MatrixError::forbidden(
+            "You can only say that you are typing yourself",
+        ));
+    }
+    let told: Typing = serde_json::from_value(content::parse(&body)?.into())
+        .map_err(|error| MatrixError::bad_json(error.to_string()))?;
+    let reading = Reading::of(&app, &who, &room_id).await?;
+    if !reading.is_member() {
+        return Err(MatrixError::forbidden("You aren't a member of the room"));
+    }
+    let timeout = told.timeout.unwrap_or(TIMEOUT_MS);
+    let timeout = told.typing.then(|| Duration::from_millis(timeout));
+    app.store
+        .set_typing(reading.head.room, &who.user_id, timeout);
+    rhizome_federation::sender::typing::local(
+        &app.federation,
+        &room_id,
+        &who.user_id,
+        timeout.is_some(),
+    )
+    .await;
+    Ok(Response::new())
+}

@@ -1,0 +1,412 @@
+//! The WebSocket stream: `/sync` with frames in place of answers, and sending on the same socket.
+//! The protocol is described in `docs/websocket.md`.
+//!
+//! A socket is one future that does three things side by side: it reads the log as `/sync` does and
+//! hands frames out; it takes the client's frames in, one after the other; and it writes, sending a
+//! ping when it is time. Between the readers and the writer lies a short queue: when the client
+//! doesn't take its frames, the reader of the log waits, and what happens meanwhile is merged into
+//! the next frame, so a slow client costs no memory.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{
+        Query, State,
+        ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade},
+    },
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures_util::{
+    SinkExt as _, StreamExt as _,
+    stream::{SplitSink, SplitStream},
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::{sync::mpsc, time::Instant};
+
+use crate::{
+    App, Caller, MatrixError,
+    auth::token::{authenticate, token_of},
+    edge::limits::Kind,
+    sync::{Ask, Reader, position, stored_filter, token::Token},
+    view::{filter, json::Json, seen::Viewer},
+};
+
+/// Where the stream is.
+pub const PATH: &str = "/_matrix/client/unstable/org.rhizome.stream";
+
+/// How long the first frame with the access token may take.
+const AUTH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a token that may expire by time is looked at again.
+const RECHECK: Duration = Duration::from_mins(1);
+
+/// The largest frame that is taken: an event of the largest size, and some.
+const MAX_FRAME: usize = 128 * 1024;
+
+/// Frames that wait for a slow client.
+const QUEUE: usize = 4;
+
+/// How a socket ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The other side has gone, or closes.
+    Gone,
+    /// The server stops: connect again.
+    Restart,
+    /// The access token is not, or no longer, valid.
+    Unauthorized,
+    /// No token in time.
+    AuthTimeout,
+    /// The first frame isn't what it must be.
+    BadStart,
+    /// Something failed here: connect again.
+    Failed,
+    /// The client reads too slowly, or not at all.
+    TooSlow,
+}
+
+impl End {
+    /// The close code (RFC 6455 7.4, and 4000 and up for what is ours) and its words.
+    fn code(self) -> (u16, &'static str) {
+        match self {
+            End::Gone => (1000, ""),
+            End::Restart => (1012, "the server restarts"),
+            End::Unauthorized => (4401, "the access token is not valid"),
+            End::AuthTimeout => (4408, "no access token came in time"),
+            End::BadStart => (4400, "the first frame must be of type auth"),
+            End::Failed => (1011, "something went wrong on the server"),
+            End::TooSlow => (4409, "frames are not being read"),
+        }
+    }
+}
+
+/// What a connection asks for, in the query or in the first frame.
+#[derive(Debug, Default, Deserialize)]
+struct Start {
+    access_token: Option<String>,
+    since: Option<String>,
+    /// A filter's id, or a filter as JSON text.
+    filter: Option<String>,
+    #[serde(default)]
+    use_state_after: bool,
+}
+
+/// The route.
+pub fn routes(app: App) -> Router {
+    Router::new().route(PATH, get(connect)).with_state(app)
+}
+
+async fn connect(
+    State(app): State<App>,
+    Query(start): Query<Start>,
+    upgrade: WebSocketUpgrade,
+    request: http::Request<axum::body::Body>,
+) -> Response {
+    let upgrade = upgrade
+        .max_message_size(MAX_FRAME)
+        .max_frame_size(MAX_FRAME);
+    let token = match token_of(&request) {
+        Ok(token) => token.or_else(|| start.access_token.clone()),
+        Err(error) => return error.into_response(),
+    };
+    let Some(token) = token else {
+        return upgrade.on_upgrade(async move |socket| authenticate_first(app, socket).await);
+    };
+    match prepare(&app, token, start).await {
+        Ok(session) => upgrade.on_upgrade(async move |socket| session.run(app, socket).await),
+        Err(error) => error.into_response(),
+    }
+}
+
+/// A client that can't set headers, and wouldn't put its token into an address, sends it first.
+async fn authenticate_first(app: App, mut socket: WebSocket) {
+    let end = match tokio::time::timeout(AUTH_TIMEOUT, socket.recv()).await {
+        Err(_) => End::AuthTimeout,
+        Ok(Some(Ok(Message::Text(text)))) => match first_frame(&text) {
+            None => End::BadStart,
+            Some((token, start)) => match prepare(&app, token, start).await {
+                Ok(session) => return session.run(app, socket).await,
+                Err(error) => {
+                    let _ = socket.send(Message::text(error_frame(None, &error))).await;
+                    if error.status == http::StatusCode::UNAUTHORIZED {
+                        End::Unauthorized
+                    } else {
+                        End::BadStart
+                    }
+                }
+            },
+        },
+        Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return,
+        Ok(Some(Ok(_))) => End::BadStart,
+    };
+    let _ = socket.send(close_frame(end)).await;
+}
+
+fn first_frame(text: &str) -> Option<(String, Start)> {
+    #[derive(Deserialize)]
+    struct Typed {
+        r#type: String,
+        #[serde(flatten)]
+        start: Start,
+    }
+    let Typed { r#type, mut start } = serde_json::from_str(text).ok()?;
+    let token = start.access_token.take()?;
+    (r#type == "auth").then_some((token, start))
+}
+
+/// Everything that can be refused is refused before the first frame.
+async fn prepare(app: &App, token: String, start: Start) -> Result<Session, MatrixError> {
+    let who = authenticate(app, &token).await?;
+    let filter = match start.filter.as_deref() {
+        None => std::sync::Arc::default(),
+        Some(json) if json.starts_with('{') => filter::parse(json)
+            .map_err(MatrixError::invalid_param)?
+            .into(),
+        Some(id) => stored_filter(app, who.user, id).await?,
+    };
+    let since = match start.since.as_deref() {
+        None => None,
+        Some(text) => position(&app.store, text).await?,
+    };
+    let ask = Ask {
+        filter,
+        full_state: false,
+        state_after: start.use_state_after,
+    };
+    Ok(Session {
+        who,
+        token,
+        ask,
+        since,
+    })
+}
+
+struct Session {
+    who: Caller,
+    token: String,
+    ask: Ask,
+    since: Option<Token>,
+}
+
+impl Session {
+    async fn run(self, app: App, socket: WebSocket) {
+        let (sink, stream) = socket.split();
+        let (out, frames) = mpsc::channel(QUEUE);
+        let heard = Heard(Mutex::new(Instant::now()));
+        let sink = tokio::sync::Mutex::new(sink);
+        let reader = Reader::new(
+            app.clone(),
+            Viewer::of(&self.who),
+            self.ask.clone(),
+            self.since.clone(),
+        );
+        let end = tokio::select! {
+            end = updates(&app, reader, &self.token, &out) => end,
+            end = incoming(&app, &self.who, stream, &out, &heard) => end,
+            end = outgoing(&sink, frames, &heard, app.config.stream_heartbeat) => end,
+            () = app.shutdown.cancelled() => End::Restart,
+        };
+        // Whatever was writing has been dropped by now.
+        let mut sink = sink.into_inner();
+        let _ = tokio::time::timeout(Duration::from_secs(2), sink.send(close_frame(end))).await;
+    }
+}
+
+/// When the other side was heard of last.
+struct Heard(Mutex<Instant>);
+
+impl Heard {
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn silent_for(&self) -> Duration {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .elapsed()
+    }
+}
+
+/// Reads the log and hands out what is new, as long as the token is valid.
+async fn updates(app: &App, mut reader: Reader, token: &str, out: &mpsc::Sender<Message>) -> End {
+    if let Err(error) = app.store.log().refresh().await {
+        tracing::warn!(%error, "can't read the log's head");
+    }
+    let mut first = !reader.has_position();
+    loop {
+        if authenticate(app, token).await.is_err() {
+            return End::Unauthorized;
+        }
+        // A place in the queue first: what happens while a slow client makes us wait is in the news.
+        let Ok(place) = out.reserve().await else {
+            return End::Gone;
+        };
+        match reader.pass().await {
+            Ok(news) if first || !news.is_empty() => {
+                first = false;
+                place.send(Message::text(reader.write(&news, Some("sync"))));
+            }
+            Ok(_) => drop(place),
+            Err(error) => {
+                tracing::warn!(%error, "a stream ends: it can't read what is new");
+                return End::Failed;
+            }
+        }
+        tokio::select! {
+            () = reader.woken() => {}
+            () = tokio::time::sleep(RECHECK) => {}
+        }
+    }
+}
+
+/// Takes the client's frames, one after the other.
+async fn incoming(
+    app: &App,
+    who: &Caller,
+    mut stream: SplitStream<WebSocket>,
+    out: &mpsc::Sender<Message>,
+    heard: &Heard,
+) -> End {
+    while let Some(Ok(message)) = stream.next().await {
+        heard.now();
+        let answer = match message {
+            Message::Text(text) => answer(app, who, &text).await,
+            Message::Binary(_) => {
+                Some(error_frame(None, &MatrixError::not_json("Frames are text")))
+            }
+            Message::Ping(_) | Message::Pong(_) => None,
+            Message::Close(_) => return End::Gone,
+        };
+        if let Some(answer) = answer
+            && out.send(Message::text(answer)).await.is_err()
+        {
+            return End::Gone;
+        }
+    }
+    End::Gone
+}
+
+/// Writes what is handed out, and a ping when it is time.
+async fn outgoing(
+    sink: &tokio::sync::Mutex<SplitSink<WebSocket, Message>>,
+    mut frames: mpsc::Receiver<Message>,
+    heard: &Heard,
+    heartbeat: Duration,
+) -> End {
+    let mut sink = sink.lock().await;
+    let mut beat = tokio::time::interval_at(Instant::now() + heartbeat, heartbeat);
+    loop {
+        let message = tokio::select! {
+            message = frames.recv() => message,
+            _ = beat.tick() => {
+                // Two pings have gone unanswered.
+                if heard.silent_for() > heartbeat * 5 / 2 {
+                    return End::TooSlow;
+                }
+                Some(Message::Ping(bytes::Bytes::new()))
+            }
+        };
+        let Some(message) = message else {
+            return End::Gone;
+        };
+        match tokio::time::timeout(heartbeat, sink.send(message)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return End::Gone,
+            Err(_) => return End::TooSlow,
+        }
+    }
+}
+
+/// What a client's frame is answered with.
+async fn answer(app: &App, who: &Caller, text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Typed {
+        r#type: String,
+        txn_id: Option<String>,
+    }
+    let typed: Typed = match serde_json::from_str(text) {
+        Ok(typed) => typed,
+        Err(error) => {
+            return Some(error_frame(
+                None,
+                &MatrixError::bad_json(format!("The frame isn't valid: {error}")),
+            ));
+        }
+    };
+    let result = match typed.r#type.as_str() {
+        "ping" => return Some(r#"{"type":"pong"}"#.to_owned()),
+        "send" => send(app, who, text).await,
+        other => Err(MatrixError::new(
+            http::StatusCode::BAD_REQUEST,
+            "M_UNRECOGNIZED",
+            format!("There are no frames of type {other:?}"),
+        )),
+    };
+    Some(match result {
+        Ok(frame) => frame,
+        Err(error) => error_frame(typed.txn_id.as_deref(), &error),
+    })
+}
+
+#[derive(Deserialize)]
+struct Send<'a> {
+    txn_id: String,
+    room_id: String,
+    event_type: String,
+    #[serde(borrow)]
+    content: &'a RawValue,
+}
+
+async fn send(app: &App, who: &Caller, text: &str) -> Result<String, MatrixError> {
+    let frame: Send<'_> = serde_json::from_str(text)
+        .map_err(|error| MatrixError::bad_json(format!("The frame isn't valid: {error}")))?;
+    app.limits
+        .take(Kind::Message, &who.user_id, app.now_monotonic_ms())
+        .map_err(MatrixError::limit_exceeded)?;
+    let content = frame.content.get().as_bytes();
+    let event_id = crate::room::send::message(
+        app,
+        who,
+        &frame.room_id,
+        &frame.event_type,
+        &frame.txn_id,
+        content,
+    )
+    .await?;
+    let mut json = Json::default();
+    json.open()
+        .key("type")
+        .string("ack")
+        .key("txn_id")
+        .string(&frame.txn_id);
+    json.key("event_id").string(event_id.as_str()).close();
+    Ok(json.finish())
+}
+
+/// A Matrix error as a frame.
+fn error_frame(txn_id: Option<&str>, error: &MatrixError) -> String {
+    let mut body = error.body();
+    if let Some(body) = body.as_object_mut() {
+        body.insert("type".to_owned(), "error".into());
+        body.insert("status".to_owned(), error.status.as_u16().into());
+        if let Some(txn_id) = txn_id {
+            body.insert("txn_id".to_owned(), txn_id.into());
+        }
+    }
+    body.to_string()
+}
+
+fn close_frame(end: End) -> Message {
+    let (code, reason) = end.code();
+    Message::Close(Some(CloseFrame {
+        code,
+        reason: Utf8Bytes::from_static(reason),
+    }))
+}

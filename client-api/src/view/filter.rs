@@ -1,0 +1,238 @@
+//! Filters: what a client wants to hear of (client-server API, "Filtering").
+//!
+//! Filters are stored as received and read with `ruma`'s types; what they let through is decided
+//! here, by plain functions over the few fields that a filter can name.
+
+use rhizome_storage::StoredEvent;
+use ruma::{
+    RoomId,
+    api::client::filter::{
+        Filter, FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter, UrlFilter,
+    },
+};
+
+/// The longest filter that is accepted, in bytes.
+pub const MAX_FILTER_BYTES: usize = 65_536;
+
+/// Timeline events in a room when the filter doesn't say.
+pub const DEFAULT_TIMELINE: usize = 10;
+
+/// The most timeline events in a room, or events on a page, whatever the filter says.
+pub const MAX_TIMELINE: usize = 1_000;
+
+/// Whether a type matches a filter's pattern, in which `*` stands for any run of characters.
+pub fn type_matches(pattern: &str, kind: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == kind;
+    };
+    let Some(mut left) = kind.strip_prefix(start) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = rest.split('*').collect();
+    let end = parts.pop().unwrap_or_default();
+    for part in parts {
+        match left.find(part) {
+            Some(at) => left = &left[at + part.len()..],
+            None => return false,
+        }
+    }
+    left.ends_with(end)
+}
+
+fn types_allow(types: Option<&[String]>, not_types: &[String], kind: &str) -> bool {
+    !not_types.iter().any(|pattern| type_matches(pattern, kind))
+        && types.is_none_or(|types| types.iter().any(|pattern| type_matches(pattern, kind)))
+}
+
+/// Whether a room passes `rooms` and `not_rooms`.
+pub fn room_allowed<R: AsRef<RoomId>>(rooms: Option<&[R]>, not_rooms: &[R], room: &RoomId) -> bool {
+    !not_rooms.iter().any(|r| r.as_ref() == room)
+        && rooms.is_none_or(|rooms| rooms.iter().any(|r| r.as_ref() == room))
+}
+
+/// Whether a room passes the whole room filter.
+pub fn room_wanted(filter: &RoomFilter, room: &RoomId) -> bool {
+    room_allowed(filter.rooms.as_deref(), &filter.not_rooms, room)
+}
+
+/// Whether a room passes the `rooms` of one section (timeline, state, ephemeral, …).
+pub fn section_wants_room(filter: &RoomEventFilter, room: &RoomId) -> bool {
+    room_allowed(filter.rooms.as_deref(), &filter.not_rooms, room)
+}
+
+/// Whether a section's filter lets an event through (its room is checked apart).
+pub fn wants_event(filter: &RoomEventFilter, event: &StoredEvent) -> bool {
+    let pdu = &event.pdu;
+    if !types_allow(filter.types.as_deref(), &filter.not_types, pdu.kind()) {
+        return false;
+    }
+    let sender = pdu.sender();
+    if filter.not_senders.iter().any(|s| s == sender)
+        || filter
+            .senders
+            .as_ref()
+            .is_some_and(|senders| !senders.iter().any(|s| s == sender))
+    {
+        return false;
+    }
+    let has_url = || {
+        pdu.content()
+            .get("url")
+            .is_some_and(serde_json::Value::is_string)
+    };
+    match filter.url_filter {
+        None => true,
+        Some(UrlFilter::EventsWithUrl) => has_url(),
+        Some(UrlFilter::EventsWithoutUrl) => !has_url(),
+    }
+}
+
+/// Whether a section's filter lets a piece of data without a sender through (receipts, typing,
+/// account data of a room).
+pub fn wants_kind(filter: &RoomEventFilter, kind: &str) -> bool {
+    types_allow(filter.types.as_deref(), &filter.not_types, kind)
+}
+
+/// Whether the filter of global account data lets a type through.
+pub fn wants_global(filter: &Filter, kind: &str) -> bool {
+    types_allow(filter.types.as_deref(), &filter.not_types, kind)
+}
+
+/// How many events a section may hold, between 0 and [`MAX_TIMELINE`].
+pub fn limit(filter: &RoomEventFilter, default: usize) -> usize {
+    filter
+        .limit
+        .map_or(default, |limit| {
+            usize::try_from(u64::from(limit)).unwrap_or(usize::MAX)
+        })
+        .min(MAX_TIMELINE)
+}
+
+/// Lazy loading of members: `None` when off, else whether redundant ones are wanted.
+pub fn lazy_members(filter: &RoomEventFilter) -> Option<bool> {
+    match filter.lazy_load_options {
+        LazyLoadOptions::Disabled => None,
+        LazyLoadOptions::Enabled {
+            include_redundant_members,
+        } => Some(include_redundant_members),
+    }
+}
+
+/// Reads a filter. `Err` holds a sentence for the client.
+pub fn parse(json: &str) -> Result<FilterDefinition, String> {
+    if json.len() > MAX_FILTER_BYTES {
+        return Err(format!(
+            "the filter is longer than {MAX_FILTER_BYTES} bytes"
+        ));
+    }
+    serde_json::from_str(json).map_err(|error| format!("the filter is not valid: {error}"))
+}
+
+/// Keeps only the fields of an event that `event_fields` names; `\.` in a name is a literal dot.
+pub fn keep_fields(event: &serde_json::Value, fields: &[String]) -> serde_json::Value {
+    let mut kept = serde_json::Map::new();
+    for field in fields {
+        let path = split_path(field);
+        copy_path(event, &path, &mut kept);
+    }
+    serde_json::Value::Object(kept)
+}
+
+fn split_path(field: &str) -> Vec<String> {
+    let mut path = vec![String::new()];
+    let mut chars = field.chars().peekable();
+    while let Some(c) = chars.next() {
+        let last = path.len() - 1;
+        match c {
+            '\\' if matches!(chars.peek(), Some('.' | '\\')) => path[last].extend(chars.next()),
+            '.' => path.push(String::new()),
+            other => path[last].push(other),
+        }
+    }
+    path
+}
+
+fn copy_path(
+    from: &serde_json::Value,
+    path: &[String],
+    into: &mut serde_json::Map<String, serde_json::Value>,
+) {
+    let Some((first, rest)) = path.split_first() else {
+        return;
+    };
+    let Some(value) = from.get(first) else { return };
+    if rest.is_empty() {
+        into.insert(first.clone(), value.clone());
+        return;
+    }
+    if !value.is_object() {
+        return;
+    }
+    let below = into
+        .entry(first.clone())
+        .or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
+    if let Some(below) = below.as_object_mut() {
+        copy_path(value, rest, below);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_run() {
+        for (pattern, kind, expected) in [
+            ("m.room.*", "m.room.message", true),
+            ("m.room.*", "m.roommate", false),
+            ("*", "", true),
+            ("*.message", "m.room.message", true),
+            ("m.*.message", "m.room.message", true),
+            ("m.*.*e", "m.room.message", true),
+            ("m.room.message", "m.room.message", true),
+            ("m.room.messag", "m.room.message", false),
+            ("aa*aa", "aaa", false),
+        ] {
+            assert_eq!(type_matches(pattern, kind), expected, "{pattern} {kind}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_of_types_lets_nothing_through_and_absence_everything() {
+        let none: Option<&[String]> = None;
+        assert!(types_allow(none, &[], "m.x"));
+        assert!(!types_allow(Some(&[]), &[], "m.x"));
+        assert!(!types_allow(
+            Some(&["m.*".to_owned()]),
+            &["m.x".to_owned()],
+            "m.x"
+        ));
+    }
+
+    #[test]
+    fn fields_are_picked_by_path_with_escaped_dots() {
+        let event =
+            json!({"type": "m.x", "content": {"body": "hi", "m.relates_to": {"a": 1}, "other": 2}});
+        let fields = [
+            "type",
+            "content.body",
+            "content.m\\.relates_to.a",
+            "content.absent",
+            "type.x",
+        ];
+        let fields: Vec<String> = fields.iter().map(|&f| f.to_owned()).collect();
+        assert_eq!(
+            keep_fields(&event, &fields),
+            json!({"type": "m.x", "content": {"body": "hi", "m.relates_to": {"a": 1}}})
+        );
+    }
+
+    #[test]
+    fn wrong_filters_are_refused_with_a_reason() {
+        assert!(parse("{\"room\": 3}").is_err());
+        assert!(parse(&format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_FILTER_BYTES))).is_err());
+        assert!(parse("{}").is_ok());
+    }
+}

@@ -1,0 +1,246 @@
+//! Whom to ask for what is missing, and what asking may still cost.
+//!
+//! First the server that gave us the event, as it must have what it builds on; then its sender's; then a few others
+//! of the room, which have nothing to do with it and are asked little. Each request is counted as it goes out.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::{StreamExt as _, stream};
+use rhizome_protocol::Pdu;
+use rhizome_rooms::Error;
+use rhizome_storage::RoomHead;
+use ruma::{EventId, OwnedEventId, OwnedServerName, ServerName, api::federation::event::get_event};
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout_at};
+
+use super::Haste;
+use crate::{
+    Federation,
+    fetch::verify,
+    outbound::{
+        answer::{self, Pieces, Shape},
+        client::{Limits, OutboundError},
+    },
+};
+
+/// The longest that gathering for one event takes.
+const TIME: Duration = Duration::from_mins(2);
+/// The same for a first try, and the longest that one server is waited for in it.
+const QUICK_TIME: Duration = Duration::from_secs(10);
+const QUICK_PATIENCE: Duration = Duration::from_secs(4);
+/// The most requests for one event to the server that gave it to us, and to all others.
+const MAX_REQUESTS: usize = 1_000;
+const MAX_TO_OTHERS: usize = 40;
+/// How many single events are asked for at the same time.
+const PARALLEL: usize = 8;
+/// How many other servers are asked when the one that sent the event doesn't help.
+const OTHER_SERVERS: usize = 2;
+/// When to look again if all that may be asked has been.
+const SPENT: Duration = Duration::from_secs(30);
+
+/// What gathering for one event may still cost, and whom it asks.
+pub(super) struct Search {
+    /// The server whose event gives rise to this.
+    cause: OwnedServerName,
+    of_cause: AtomicUsize,
+    of_others: AtomicUsize,
+    asked: AtomicUsize,
+    until: Instant,
+    patience: Option<Duration>,
+    servers: Vec<OwnedServerName>,
+}
+
+impl Search {
+    /// For an event that `origin` gave us and a user of `sender` made.
+    pub(super) async fn new(
+        fed: &Federation,
+        head: &RoomHead,
+        origin: &ServerName,
+        sender: &ServerName,
+        haste: Haste,
+    ) -> Result<Self, Error> {
+        let (time, patience) = match haste {
+            Haste::Quick => (QUICK_TIME, Some(QUICK_PATIENCE)),
+            Haste::Patient => (TIME, None),
+        };
+        Ok(Self {
+            cause: origin.to_owned(),
+            of_cause: MAX_REQUESTS.into(),
+            of_others: MAX_TO_OTHERS.into(),
+            asked: 0.into(),
+            until: Instant::now() + time,
+            patience,
+            servers: servers_to_ask(fed, head, origin, sender).await?,
+        })
+    }
+
+    /// Takes one request to this server from the budgets.
+    fn take(&self, fed: &Federation, server: &ServerName) -> bool {
+        let now = fed.store().clock().monotonic();
+        let servers = &fed.inbound().servers;
+        let cause = &*self.cause;
+        let rests = servers.rest_of(server, now).is_some();
+        if Instant::now() >= self.until || rests {
+            return false;
+        }
+        let left = if cause == server {
+            &self.of_cause
+        } else {
+            &self.of_others
+        };
+        let fewer = |left: usize| left.checked_sub(1);
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer)
+            .is_ok()
+            && servers.take(cause, server, now)
+    }
+
+    /// Sends a request within the budgets, and notes how the server was. `None`: no answer that is one.
+    async fn hear<T>(
+        &self,
+        fed: &Federation,
+        server: &ServerName,
+        sent: impl Future<Output = Result<T, OutboundError>>,
+    ) -> Option<T> {
+        if !self.take(fed, server) {
+            return None;
+        }
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let (servers, clock) = (&fed.inbound().servers, fed.store().clock());
+        let began = Instant::now();
+        let until = self
+            .patience
+            .map_or(self.until, |patience| self.until.min(began + patience));
+        let heard = timeout_at(until, sent).await;
+        let (in_time, now) = (began.elapsed() < QUICK_PATIENCE, clock.monotonic());
+        match &heard {
+            Ok(Err(error)) if error.is_unreachable() => {
+                servers.failed(server, now, fed.config().retry_min);
+            }
+            Ok(_) if in_time => servers.answered(server),
+            Ok(_) => servers.answered_late(server, now),
+            // Not its fault if little time was left.
+            Err(_) if in_time => {}
+            Err(_) => servers.was_slow(server, now),
+        }
+        match heard {
+            Ok(Ok(answer)) => Some(answer),
+            Ok(Err(error)) => {
+                tracing::debug!(%server, %error, "a server can't help with what is missing");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// If nobody was asked: when it may be of use to look again. All who could be are resting, or enough was asked
+    /// of them.
+    pub(super) fn not_now(&self, fed: &Federation) -> Option<Duration> {
+        if self.asked.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let now = fed.store().clock().monotonic();
+        let rests = self
+            .servers
+            .iter()
+            .filter_map(|server| fed.inbound().servers.rest_of(server, now));
+        Some(rests.min().unwrap_or(SPENT))
+    }
+}
+
+/// The origin first, then the sender's server, then others of the room.
+async fn servers_to_ask(
+    fed: &Federation,
+    head: &RoomHead,
+    origin: &ServerName,
+    sender: &ServerName,
+) -> Result<Vec<OwnedServerName>, Error> {
+    let in_room = fed.store().joined_servers(head.room).await?;
+    let others = in_room.iter().filter(|server| {
+        **server != *origin && **server != *sender && *server != fed.server_name()
+    });
+    let mut servers = vec![origin.to_owned()];
+    if sender != origin {
+        servers.push(sender.to_owned());
+    }
+    servers.extend(others.take(OTHER_SERVERS).cloned());
+    servers.retain(|server| server != fed.server_name());
+    Ok(servers)
+}
+
+/// Fetches single events, a few at a time; what can't be had or isn't right is absent. Only what one server doesn't
+/// give is asked of the next.
+pub(super) async fn single_events(
+    fed: &Federation,
+    search: &mut Search,
+    head: &RoomHead,
+    wanted: &[OwnedEventId],
+) -> Vec<Arc<Pdu>> {
+    let search: &Search = search;
+    let mut missing = wanted.to_vec();
+    let mut raws: Vec<Box<RawValue>> = Vec::new();
+    for server in &search.servers {
+        let asked: Vec<(OwnedEventId, Option<Box<RawValue>>)> = stream::iter(missing)
+            .map(|id| single_event(fed, search, server, id))
+            .buffer_unordered(PARALLEL)
+            .collect()
+            .await;
+        missing = Vec::new();
+        for (id, answer) in asked {
+            match answer {
+                Some(raw) => raws.push(raw),
+                None => missing.push(id),
+            }
+        }
+        if missing.is_empty() {
+            break;
+        }
+    }
+    let wanted: HashSet<&EventId> = wanted.iter().map(AsRef::as_ref).collect();
+    let mut events = verify::batch(fed, head.rules, &head.room_id, raws).await;
+    events.retain(|event| wanted.contains(event.event_id()));
+    events
+}
+
+async fn single_event(
+    fed: &Federation,
+    search: &Search,
+    server: &ServerName,
+    id: OwnedEventId,
+) -> (OwnedEventId, Option<Box<RawValue>>) {
+    let request = get_event::v1::Request::new(id.clone());
+    let limits = Limits {
+        max_body: answer::EVENT,
+        ..Limits::default()
+    };
+    let sent = fed.outbound().send_limited(server, request, limits);
+    let answer = search.hear(fed, server, sent).await;
+    (id, answer.map(|answer| answer.pdu))
+}
+
+/// Asks one server after the other until one gives something.
+pub(super) async fn ask<R>(
+    fed: &Federation,
+    search: &mut Search,
+    request: &R,
+    shape: &'static Shape,
+) -> Option<Pieces>
+where
+    R: ruma::api::OutgoingRequest,
+    for<'a> R::PathBuilder: ruma::api::path_builder::PathBuilder<Input<'a> = ()>,
+{
+    for server in &search.servers {
+        let sent = fed.outbound().pieces(server, request.clone(), shape);
+        match search.hear(fed, server, sent).await {
+            Some(answer) if !answer.is_empty() => return Some(answer),
+            _ => {}
+        }
+    }
+    None
+}

@@ -1,0 +1,6 @@
+//! Events from other servers: what is missing, what came before, and whether they may be believed.
+
+pub mod backfill;
+pub(crate) mod gather;
+mod order;
+pub(crate) mod verify;

@@ -1,0 +1,402 @@
+//! Joining rooms, through other servers where we aren't in the room ourselves
+//! (<https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>).
+//!
+//! 1. An alias becomes a room id and servers to ask.
+//! 2. In the room already: the join is a local event like any other.
+//! 3. If not, each candidate server is asked for a template (`make_join`), which is signed.
+//! 4. It is handed in (`send_join`) where it came from. That goes one after the other for the joins of one room:
+//!    whoever comes second finds us in the room. All candidates together have a bounded time.
+//! 5. The answer's events are checked (format, signatures, hash; keys fetched in parallel), then
+//!    [`rhizome_rooms::admit::adopt`] checks that they authorise each other and the join, and takes the room.
+//! 6. Events that arrived meanwhile wait in the inbox; they are decided now.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::StatusCode;
+use rhizome_protocol::{Membership, Object, Pdu, RoomRules, draft::Draft};
+use rhizome_rooms::{
+    admit::{self as admission, RemoteJoin},
+    membership::{self, restricted},
+    read,
+    send::SendOptions,
+};
+use ruma::{
+    OwnedRoomId, OwnedServerName, RoomId, RoomOrAliasId, ServerName, UserId,
+    api::federation::membership::prepare_join_event,
+};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::{
+    Federation, MatrixError,
+    fetch::verify,
+    keyed::Held,
+    local,
+    membership::{
+        candidates::{Refusal, candidates, is_unable},
+        handshake,
+    },
+    outbound::answer,
+    query,
+};
+
+/// The time limit of `make_join`.
+const TEMPLATE_TIME: Duration = Duration::from_secs(20);
+/// The time limit of `send_join`, whose answer holds the whole state.
+const ANSWER_TIME: Duration = Duration::from_mins(3);
+/// How long a user waits for another one's join of the same room.
+const TURN_TIME: Duration = Duration::from_mins(1);
+
+/// Rooms that we are joining now, with their rules once a template has told them.
+#[derive(Debug, Default)]
+pub(crate) struct Joining {
+    rooms: Mutex<HashMap<OwnedRoomId, &'static RoomRules>>,
+}
+
+impl Joining {
+    /// The rules of the room, if we are just joining it.
+    pub(crate) fn rules(&self, room_id: &RoomId) -> Option<&'static RoomRules> {
+        self.rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(room_id)
+            .copied()
+    }
+
+    fn begin<'a>(&'a self, room_id: &RoomId, rules: &'static RoomRules) -> JoiningRoom<'a> {
+        self.rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(room_id.to_owned(), rules);
+        JoiningRoom {
+            joining: self,
+            room_id: room_id.to_owned(),
+        }
+    }
+}
+
+/// Ends the joining when dropped.
+struct JoiningRoom<'a> {
+    joining: &'a Joining,
+    room_id: OwnedRoomId,
+}
+
+impl Drop for JoiningRoom<'_> {
+    fn drop(&mut self) {
+        self.joining
+            .rooms
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.room_id);
+    }
+}
+
+/// Lets a local user join a room.
+///
+/// `via`: servers to go through, the best first. `content` is what the member event says besides the
+/// membership: `displayname`, `avatar_url`, `reason`.
+///
+/// # Errors
+/// What the room, or the last of the servers, has against it; 404 if there is nobody to ask.
+pub async fn join(
+    fed: &Federation,
+    user: &UserId,
+    target: &RoomOrAliasId,
+    via: &[OwnedServerName],
+    content: Object,
+) -> Result<OwnedRoomId, MatrixError> {
+    let (room_id, via) = resolve(fed, target, via).await?;
+    let (fed, user) = (fed.clone(), user.to_owned());
+    // A task of its own: between `send_join` and the room's adoption nobody's patience may end it.
+    let joining = tokio::spawn(async move {
+        join_room(&fed, &user, &room_id, via, content)
+            .await
+            .map(|()| room_id)
+    });
+    joining.await.unwrap_or_else(|error| {
+        tracing::error!(%error, "joining a room failed");
+        Err(MatrixError::internal())
+    })
+}
+
+/// Step 1.
+pub(crate) async fn resolve(
+    fed: &Federation,
+    target: &RoomOrAliasId,
+    via: &[OwnedServerName],
+) -> Result<(OwnedRoomId, Vec<OwnedServerName>), MatrixError> {
+    let alias = match <&RoomId>::try_from(target) {
+        Ok(room_id) => return Ok((room_id.to_owned(), via.to_vec())),
+        Err(alias) => alias,
+    };
+    if alias.server_name() == fed.server_name() {
+        let stored = fed.store().alias(alias).await?;
+        let stored =
+            stored.ok_or_else(|| MatrixError::not_found(format!("There is no alias {alias}")))?;
+        return Ok((stored.room_id, via.to_vec()));
+    }
+    let (room_id, servers) = query::alias(fed, alias).await?;
+    Ok((
+        room_id,
+        servers.into_iter().chain(via.iter().cloned()).collect(),
+    ))
+}
+
+async fn join_room(
+    fed: &Federation,
+    user: &UserId,
+    room_id: &RoomId,
+    via: Vec<OwnedServerName>,
+    content: Object,
+) -> Result<(), MatrixError> {
+    // Step 2.
+    let resident = read::server_in_room(fed.rooms(), room_id, fed.server_name()).await?;
+    if resident && as_resident(fed, user, room_id, &content).await? {
+        return Ok(());
+    }
+    let wish = Wish {
+        fed,
+        user,
+        room_id,
+        content: &content,
+        until: Instant::now() + fed.config().join_timeout,
+    };
+    let mut refusal = Refusal::default();
+    for server in candidates(fed, user, room_id, via).await? {
+        match wish.through(&server).await {
+            Ok(()) => {
+                // Step 6.
+                fed.store().inbox_wake(room_id).await?;
+                fed.inbound().inbox.notify_one();
+                return Ok(());
+            }
+            Err(error) => refusal.add(&server, room_id, error),
+        }
+        if Instant::now() >= wish.until {
+            break;
+        }
+    }
+    Err(refusal.into_error())
+}
+
+/// Joins by a local event of a room that we are in, if one of our users can let this one in.
+async fn as_resident(
+    fed: &Federation,
+    user: &UserId,
+    room_id: &RoomId,
+    content: &Object,
+) -> Result<bool, MatrixError> {
+    match join_locally(fed, user, room_id, content.clone()).await {
+        // None of our users may let this one in; another server's may.
+        Err(error) if is_unable(&error) => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
+async fn join_locally(
+    fed: &Federation,
+    user: &UserId,
+    room_id: &RoomId,
+    content: Object,
+) -> Result<(), MatrixError> {
+    if membership::current(fed.rooms(), room_id, user).await? == Some(Membership::Join) {
+        return Ok(());
+    }
+    let mut content = content;
+    content.insert("membership".to_owned(), Membership::Join.as_str().into());
+    if let Some(head) = fed.store().room(room_id).await?
+        && let Some(by) = restricted::authoriser(fed.rooms(), &head, user).await?
+    {
+        content.insert(restricted::AUTHORISED_VIA.to_owned(), by.as_str().into());
+    }
+    let draft = Draft {
+        room_id: Some(room_id.to_owned()),
+        sender: user.to_owned(),
+        kind: "m.room.member".to_owned(),
+        state_key: Some(user.to_string()),
+        content,
+        redacts: None,
+    };
+    local::send(fed, draft, SendOptions::default()).await?;
+    Ok(())
+}
+
+/// Who wants to join what, and until when.
+struct Wish<'a> {
+    fed: &'a Federation,
+    user: &'a UserId,
+    room_id: &'a RoomId,
+    content: &'a Object,
+    until: Instant,
+}
+
+impl Wish<'_> {
+    /// Steps 3 to 5 with one server.
+    async fn through(&self, server: &ServerName) -> Result<(), MatrixError> {
+        let (fed, room_id) = (self.fed, self.room_id);
+        // Step 3.
+        let mut request =
+            prepare_join_event::v1::Request::new(room_id.to_owned(), self.user.to_owned());
+        request.ver = RoomRules::supported()
+            .map(|rules| rules.version.clone())
+            .collect();
+        let limits = handshake::step(time_left(self.until, TEMPLATE_TIME), answer::TEMPLATE);
+        let template = fed.outbound().send_limited(server, request, limits).await?;
+        let rules = handshake::rules_of(template.room_version.as_ref())?;
+        let join = handshake::finish(
+            fed,
+            rules,
+            &template.event,
+            room_id,
+            self.user,
+            Membership::Join,
+            self.content.clone(),
+        )?;
+
+        // Step 4. Events of the room are no part of this: the lock is about joining only.
+        let _only = turn(fed, room_id, self.until).await?;
+        if read::server_in_room(fed.rooms(), room_id, fed.server_name()).await?
+            && as_resident(fed, self.user, room_id, self.content).await?
+        {
+            return Ok(());
+        }
+        // From here on the other server may send us the room's events.
+        let _joining = fed.inbound().joining.begin(room_id, rules);
+        let time = time_left(self.until, ANSWER_TIME);
+        let mut answer = handshake::send_join(fed, server, &join, time).await?;
+        let (state, auth_chain) = (answer.take(0), answer.take(1));
+        let (state, rules, join) = if template.room_version.is_some() {
+            (state, rules, join)
+        } else {
+            // Nothing says that the create event is soon found.
+            let look = move || of_unnamed_version(&state, join).map(|(r, j)| (state, r, j));
+            let looked = tokio::task::spawn_blocking(look).await;
+            looked.unwrap_or_else(|error| {
+                tracing::error!(%error, "reading an answer failed");
+                Err(MatrixError::internal())
+            })?
+        };
+        // Step 5.
+        let event = countersigned(fed, rules, &join, answer.single.take()).await;
+        let given = verify::pack(fed, rules, room_id, state, auth_chain).await?;
+        let join = RemoteJoin {
+            rules,
+            given,
+            event,
+        };
+        admission::adopt(fed.rooms(), join).await?;
+        Ok(())
+    }
+}
+
+/// How long a step may take, of which nothing may be left.
+pub(crate) fn time_left(until: Instant, most: Duration) -> Duration {
+    until.saturating_duration_since(Instant::now()).min(most)
+}
+
+/// Waits for the joins of this room that are under way, though not for ever.
+pub(crate) async fn turn(
+    fed: &Federation,
+    room_id: &RoomId,
+    until: Instant,
+) -> Result<Held<OwnedRoomId>, MatrixError> {
+    let turn = fed.inbound().joins.lock(room_id.to_owned());
+    let turn = tokio::time::timeout(time_left(until, TURN_TIME), turn).await;
+    turn.map_err(|_| {
+        MatrixError::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "M_UNKNOWN",
+            "Another user of this server is joining the room, and the other server is slow",
+        )
+    })
+}
+
+/// A template that names no room version is of a room of version 1 or 2, whose events look alike: which,
+/// the create event tells.
+fn of_unnamed_version(
+    state: &[Bytes],
+    join: Arc<Pdu>,
+) -> Result<(&'static RoomRules, Arc<Pdu>), MatrixError> {
+    let create = state
+        .iter()
+        .filter_map(|text| verify::parse_bytes(text).ok())
+        .find(|event| event.get("type").and_then(Value::as_str) == Some("m.room.create"));
+    let content = create.as_ref().and_then(|create| create.get("content"));
+    let told = content
+        .and_then(Value::as_object)
+        .and_then(RoomRules::of_create)
+        .filter(|rules| rules.format == join.rules().format);
+    match told {
+        Some(rules) if rules != join.rules() => {
+            let (id, json) = (join.event_id().to_owned(), join.json().clone());
+            let join = Pdu::from_stored(rules, id, json)
+                .map_err(|rejection| MatrixError::bad_gateway(rejection.to_string()))?;
+            Ok((rules, Arc::new(join)))
+        }
+        _ => Ok((join.rules(), join)),
+    }
+}
+
+/// Our join with the other server's signature, if it gave one that is right and the event is the same.
+async fn countersigned(
+    fed: &Federation,
+    rules: &'static RoomRules,
+    join: &Arc<Pdu>,
+    given: Option<Bytes>,
+) -> Arc<Pdu> {
+    let Some(given) = given else {
+        return Arc::clone(join);
+    };
+    let given = verify::texts(fed, rules, join.room_id(), vec![given])
+        .await
+        .pop();
+    given
+        .filter(|given| given.event_id() == join.event_id() && given.content() == join.content())
+        .unwrap_or_else(|| Arc::clone(join))
+}
+
+#[cfg(test)]
+mod tests {
+    use rhizome_protocol::draft;
+    use ruma::{server_name, user_id};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_create_event_tells_version_1_from_2() {
+        let key = rhizome_protocol::sign::KeyPair::from_seed("a", &[1; 32]).unwrap();
+        let rules = RoomRules::named("1").unwrap();
+        let draft = Draft {
+            room_id: Some(RoomId::parse("!r:a.example").unwrap()),
+            sender: user_id!("@bob:b.example").to_owned(),
+            kind: "m.room.member".into(),
+            state_key: Some("@bob:b.example".into()),
+            content: Object::new(),
+            redacts: None,
+        };
+        let place = draft::Place::default();
+        let join = draft::build(rules, &draft, &place, server_name!("b.example"), &key).unwrap();
+        let join = Arc::new(join);
+        for (content, version) in [
+            (json!({}), "1"),
+            (json!({ "room_version": "1" }), "1"),
+            (json!({ "room_version": "2" }), "2"),
+            // Such a room would have had to name its version.
+            (json!({ "room_version": "10" }), "1"),
+            (json!({ "room_version": 2 }), "1"),
+        ] {
+            let create = json!({ "type": "m.room.create", "content": content });
+            let state = [json!({ "type": "m.room.name" }), create]
+                .map(|event| Bytes::from(event.to_string()));
+            let (rules, same) = of_unnamed_version(&state, Arc::clone(&join)).unwrap();
+            assert_eq!((rules.id(), same.rules().id()), (version, version));
+            assert_eq!(same.json(), join.json());
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Our users join, knock on and leave rooms, and invite, through other servers.
+
+mod candidates;
+mod handshake;
+pub(crate) mod invite;
+pub mod join;
+pub mod knock;
+pub mod leave;

@@ -1,0 +1,527 @@
+//! Outbound requests: one server is asked one thing.
+//!
+//! [`Outbound`] signs a request (X-Matrix), finds the server (discovery), connects where the egress
+//! rules allow it, and reads an answer of bounded size in bounded time. It never follows redirects.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use axum::body::{Body, Bytes};
+use http::{Method, Request, Response, StatusCode, header};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use rhizome_protocol::{
+    as_sent::{Numbers, canonical_text},
+    sign::KeyPair,
+};
+use ruma::{
+    OwnedServerName, ServerName,
+    api::{
+        IncomingResponse, IncomingResponseExt as _, OutgoingBody, OutgoingRequest,
+        path_builder::PathBuilder,
+    },
+};
+use serde_json::value::RawValue;
+use thiserror::Error;
+
+use crate::{
+    FederationConfig, MatrixError,
+    config::ConfigError,
+    outbound::{
+        answer::{self, Budgets, Pieces, Shape},
+        connect::Connections,
+        refusal,
+    },
+    xmatrix::Signed,
+};
+
+/// What URLs would spell differently than targets may: it is encoded before the target gets signed.
+const SPELLED_OUT: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'\'')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// How we call ourselves.
+pub(crate) const USER_AGENT: &str = concat!("Rhizome/", env!("CARGO_PKG_VERSION"));
+
+/// Requests to other servers: discovery, X-Matrix, egress rules and limits in one place. Cheap to
+/// clone.
+#[derive(Clone)]
+pub struct Outbound {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    server_name: OwnedServerName,
+    key: KeyPair,
+    timeout: Duration,
+    transport: Transport,
+    budgets: Budgets,
+}
+
+enum Transport {
+    Network(Connections),
+    #[cfg(any(test, feature = "testing"))]
+    InProcess(crate::testing::Network),
+}
+
+/// The limits of one call.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// From start to the last byte of the answer, discovery included. `None`: the configured one.
+    pub timeout: Option<Duration>,
+    /// The most bytes of the answer's body.
+    pub max_body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            timeout: None,
+            max_body: 2 << 20,
+        }
+    }
+}
+
+/// Why a request to another server has no answer.
+#[derive(Debug, Clone, Error)]
+pub enum OutboundError {
+    /// The name doesn't resolve.
+    #[error("can't find server: {0}")]
+    Discovery(String),
+    /// Connecting (or the egress rules), TLS or the transfer failed.
+    #[error("can't reach server: {0}")]
+    Transport(String),
+    /// It took longer than allowed.
+    #[error("the server took too long to answer")]
+    Timeout,
+    /// The server refused.
+    #[error("the server answered {0}")]
+    Remote(MatrixError),
+    /// The answer isn't what the specification says, or too large.
+    #[error("the server's answer is unusable: {0}")]
+    Answer(String),
+    /// The request couldn't be made: a bug here.
+    #[error("the request couldn't be encoded: {0}")]
+    Request(String),
+}
+
+impl OutboundError {
+    /// The status that the other server answered with, if it did.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Remote(error) => Some(error.status),
+            _ => None,
+        }
+    }
+
+    /// Whether the other server is not there at all, rather than unwilling.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(
+            self,
+            Self::Discovery(_) | Self::Transport(_) | Self::Timeout
+        )
+    }
+}
+
+/// For an endpoint that passes a question on: what the asker is told.
+impl From<OutboundError> for MatrixError {
+    fn from(error: OutboundError) -> Self {
+        match error {
+            OutboundError::Remote(error) => refusal::for_client(error),
+            OutboundError::Timeout => {
+                Self::new(StatusCode::GATEWAY_TIMEOUT, "M_UNKNOWN", error.to_string())
+            }
+            error => Self::bad_gateway(error.to_string()),
+        }
+    }
+}
+
+impl Outbound {
+    /// The client of a server with this name and key.
+    ///
+    /// # Errors
+    /// The configuration can't be used.
+    pub fn new(
+        server_name: OwnedServerName,
+        key: KeyPair,
+        config: &FederationConfig,
+    ) -> Result<Self, ConfigError> {
+        let transport = Transport::Network(Connections::new(config)?);
+        Ok(Self::over(server_name, key, config, transport))
+    }
+
+    /// A client that reaches the servers of an in-process network.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn in_process(
+        server_name: OwnedServerName,
+        key: KeyPair,
+        config: &FederationConfig,
+        network: crate::testing::Network,
+    ) -> Self {
+        Self::over(server_name, key, config, Transport::InProcess(network))
+    }
+
+    fn over(
+        server_name: OwnedServerName,
+        key: KeyPair,
+        config: &FederationConfig,
+        transport: Transport,
+    ) -> Self {
+        let inner = Inner {
+            server_name,
+            key,
+            timeout: config.request_timeout,
+            transport,
+            budgets: Budgets::default(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Sends a request of a ruma type and decodes the answer.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub async fn send<R>(
+        &self,
+        destination: &ServerName,
+        request: R,
+    ) -> Result<R::IncomingResponse, OutboundError>
+    where
+        R: OutgoingRequest,
+        for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
+    {
+        self.send_limited(destination, request, Limits::default())
+            .await
+    }
+
+    /// [`Outbound::send`] with limits of its own.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub async fn send_limited<R>(
+        &self,
+        destination: &ServerName,
+        request: R,
+        limits: Limits,
+    ) -> Result<R::IncomingResponse, OutboundError>
+    where
+        R: OutgoingRequest,
+        R::IncomingResponse: IncomingResponse,
+        for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
+    {
+        let (method, target, body) = encode_canonical(request)?;
+        let answer = self
+            .exchange(destination, method, &target, body, limits)
+            .await?;
+        let mut borrowed = Response::new(answer.body().as_ref());
+        *borrowed.status_mut() = answer.status();
+        *borrowed.headers_mut() = answer.headers().clone();
+        R::IncomingResponse::try_from_http_response(borrowed)
+            .map_err(|_| OutboundError::Answer("it isn't of the specified form".to_owned()))
+    }
+
+    /// Sends a request of a ruma type and cuts the answer, which may be large, into its events or ids.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub(crate) async fn pieces<R>(
+        &self,
+        destination: &ServerName,
+        request: R,
+        shape: &'static Shape,
+    ) -> Result<Pieces, OutboundError>
+    where
+        R: OutgoingRequest,
+        for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
+    {
+        let (method, target, body) = encode_canonical(request)?;
+        self.call_for_pieces(destination, method, &target, body, shape, None)
+            .await
+    }
+
+    /// [`Outbound::call_canonical`] with an answer that is cut as by [`Outbound::pieces`].
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub(crate) async fn call_for_pieces(
+        &self,
+        destination: &ServerName,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+        shape: &'static Shape,
+        timeout: Option<Duration>,
+    ) -> Result<Pieces, OutboundError> {
+        self.within(timeout, async {
+            let answer = self.open(destination, method, target, body).await?;
+            let body = answer.into_body();
+            answer::read(body, shape, destination, &self.inner.budgets).await
+        })
+        .await
+    }
+
+    /// A signed request whose body and answer are JSON text: for large or room-version dependent
+    /// bodies that our own core parses. `target` is the percent-encoded path and query.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub async fn call(
+        &self,
+        destination: &ServerName,
+        method: Method,
+        target: &str,
+        body: Option<&RawValue>,
+        limits: Limits,
+    ) -> Result<Bytes, OutboundError> {
+        let body = body
+            .map(|body| canonical_body(body.get().as_bytes()))
+            .transpose()?;
+        self.call_canonical(destination, method, target, body, limits)
+            .await
+    }
+
+    /// [`Outbound::call`] with a body that is canonical JSON already.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub async fn call_canonical(
+        &self,
+        destination: &ServerName,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+        limits: Limits,
+    ) -> Result<Bytes, OutboundError> {
+        Ok(self
+            .exchange(destination, method, target, body, limits)
+            .await?
+            .into_body())
+    }
+
+    /// One exchange within the limits.
+    async fn exchange(
+        &self,
+        destination: &ServerName,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+        limits: Limits,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        self.within(limits.timeout, async {
+            let response = self.open(destination, method, target, body).await?;
+            let (parts, body) = response.into_parts();
+            let body = axum::body::to_bytes(body, limits.max_body)
+                .await
+                .map_err(|error| OutboundError::Answer(cause(&error)))?;
+            Ok(Response::from_parts(parts, body))
+        })
+        .await
+    }
+
+    async fn within<T>(
+        &self,
+        timeout: Option<Duration>,
+        exchange: impl Future<Output = Result<T, OutboundError>>,
+    ) -> Result<T, OutboundError> {
+        let time = timeout.unwrap_or(self.inner.timeout);
+        let exchanged = tokio::time::timeout(time, exchange).await;
+        exchanged.map_err(|_| OutboundError::Timeout)?
+    }
+
+    /// An exchange up to the answer's body. An answer of status 300 or more is an error.
+    async fn open(
+        &self,
+        destination: &ServerName,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+    ) -> Result<Response<Body>, OutboundError> {
+        if destination == self.inner.server_name {
+            return Err(OutboundError::Request(
+                "a server doesn't ask itself".to_owned(),
+            ));
+        }
+        let request = self.request(destination, method, target, body)?;
+        let response = self.transport(destination, request).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        if status.is_client_error() || status.is_server_error() {
+            let (parts, body) = response.into_parts();
+            // One that is too long has said enough by its status.
+            let body = axum::body::to_bytes(body, answer::REFUSAL).await;
+            let error = refusal::read(status, &parts.headers, &body.unwrap_or_default());
+            return Err(OutboundError::Remote(error));
+        }
+        Err(OutboundError::Answer(format!("its status is {status}")))
+    }
+
+    /// A signed request; its URI is the target alone.
+    fn request(
+        &self,
+        destination: &ServerName,
+        method: Method,
+        target: &str,
+        body: Option<String>,
+    ) -> Result<Request<Option<String>>, OutboundError> {
+        let target = utf8_percent_encode(target, SPELLED_OUT).to_string();
+        let signed = Signed::canonical(method.as_str(), &target, body);
+        let authorization = signed.header(&self.inner.server_name, destination, &self.inner.key);
+        let body = signed.into_content();
+        let mut builder = Request::builder()
+            .method(method)
+            .uri(target)
+            .header(header::AUTHORIZATION, authorization);
+        if body.is_some() {
+            builder = builder.header(header::CONTENT_TYPE, "application/json");
+        }
+        builder
+            .body(body)
+            .map_err(|error| OutboundError::Request(error.to_string()))
+    }
+
+    async fn transport(
+        &self,
+        destination: &ServerName,
+        request: Request<Option<String>>,
+    ) -> Result<Response<Body>, OutboundError> {
+        match &self.inner.transport {
+            Transport::Network(connections) => connections.send(destination, request).await,
+            #[cfg(any(test, feature = "testing"))]
+            Transport::InProcess(network) => network
+                .deliver(
+                    destination,
+                    request.map(|body| body.map_or_else(Body::empty, Body::from)),
+                )
+                .await
+                .map_err(OutboundError::Transport),
+        }
+    }
+}
+
+/// Method, target and body of a ruma request.
+fn encode<R>(request: R) -> Result<(Method, String, Vec<u8>), OutboundError>
+where
+    R: OutgoingRequest,
+    for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
+{
+    let bad = |error: &dyn std::fmt::Display| OutboundError::Request(error.to_string());
+    let request = request
+        .try_into_http_request_inner("", ())
+        .map_err(|error| bad(&error))?;
+    let (parts, body) = request.into_parts();
+    let target = parts
+        .uri
+        .path_and_query()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let body = body
+        .try_into_buf::<Vec<u8>>()
+        .map_err(|error| bad(&error.into()))?;
+    Ok((parts.method, target, body))
+}
+
+/// [`encode`] with the body in the form that is signed and sent; none where it is empty.
+fn encode_canonical<R>(request: R) -> Result<(Method, String, Option<String>), OutboundError>
+where
+    R: OutgoingRequest,
+    for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
+{
+    let (method, target, body) = encode(request)?;
+    let body = if body.is_empty() {
+        None
+    } else {
+        Some(canonical_body(&body)?)
+    };
+    Ok((method, target, body))
+}
+
+/// The canonical form of a body of ours, which is what gets signed and sent. Events in it stay what they are.
+pub(crate) fn canonical_body(body: &[u8]) -> Result<String, OutboundError> {
+    canonical_text(body, Numbers::AsRead).map_err(|error| OutboundError::Request(error.to_string()))
+}
+
+/// An error with its causes, which `reqwest` hides behind the first.
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        let inner = error.to_string();
+        if !text.ends_with(&inner) {
+            text.push_str(": ");
+            text.push_str(&inner);
+        }
+        next = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::api::federation::query::get_room_information;
+
+    use super::*;
+
+    #[test]
+    fn requests_are_encoded_without_a_base_url() {
+        let alias = ruma::room_alias_id!("#ä b:x.example").to_owned();
+        let (method, target, body) = encode(get_room_information::v1::Request::new(alias)).unwrap();
+        assert_eq!(method, Method::GET);
+        assert_eq!(
+            target,
+            "/_matrix/federation/v1/query/directory?room_alias=%23%C3%A4+b%3Ax.example"
+        );
+        assert!(body.is_empty());
+    }
+
+    #[test]
+    fn targets_are_signed_as_urls_spell_them() {
+        let outbound = Outbound::in_process(
+            "a.example".try_into().unwrap(),
+            KeyPair::from_seed("k", &[1; 32]).unwrap(),
+            &FederationConfig::default(),
+            crate::testing::Network::default(),
+        );
+        let odd: String = ('!'..='~').filter(|c| !"%?#".contains(*c)).collect();
+        let target = format!("/x{odd}%2F%5c?y{odd}%2F");
+        let to = ruma::server_name!("b.example");
+        let request = outbound.request(to, Method::GET, &target, None).unwrap();
+        let sent = request.uri().to_string();
+        let url = reqwest::Url::parse(&format!("https://b.example{sent}")).unwrap();
+        assert_eq!(url.as_str(), format!("https://b.example{sent}"));
+        assert_eq!(
+            url.path().split('/').count(),
+            target.split_once('?').unwrap().0.split('/').count()
+        );
+    }
+
+    #[test]
+    fn who_passes_a_question_on_tells_what_became_of_it() {
+        let told = |error| MatrixError::from(error).status;
+        let refused = MatrixError::unauthorized("no");
+        for (error, status) in [
+            (OutboundError::Remote(refused), StatusCode::BAD_GATEWAY),
+            (
+                OutboundError::Remote(MatrixError::forbidden("no")),
+                StatusCode::FORBIDDEN,
+            ),
+            (OutboundError::Timeout, StatusCode::GATEWAY_TIMEOUT),
+            (
+                OutboundError::Answer(String::new()),
+                StatusCode::BAD_GATEWAY,
+            ),
+        ] {
+            assert_eq!(told(error), status);
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! Local events decided one upon the other, to be stored by one commit.
+//!
+//! A chain starts at a room's [`Tip`]: its head, the end of another chain that isn't stored yet, or
+//! nothing for a new room. Each event that is added follows the one before it, is authorised by the state
+//! after it, and moves that state on. Nothing is written: [`Chain::finish`] gives the room's part of
+//! a [`rhizome_storage::WriteSet`] and the tip from which the next chain may go on.
+
+mod crowd;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rhizome_protocol::{
+    Object, Pdu, Rejection, RoomRules, auth, draft,
+    draft::{Draft, Place},
+    hash::ReferenceHash,
+    rules::EventIdFormat,
+};
+use rhizome_storage::{
+    CurrentState, EventNo, KeyNo, NewEvent, Redacts, RoomHead, RoomNo, RoomWrite, SnapshotNo,
+    StateChange, Store, StoredEvent, TxnKey,
+};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, UserId};
+
+use crate::{
+    Error, Rooms,
+    error::Result,
+    send::view::{ALWAYS, Held, View, keys_of},
+};
+use crowd::Crowd;
+
+/// How many events one of ours may follow: the specification's limit on `prev_events`.
+const MAX_PREVS: usize = 20;
+
+/// Where a room's next event goes.
+pub(crate) struct Tip {
+    pub(crate) room: RoomNo,
+    rules: &'static RoomRules,
+    room_id: Option<OwnedRoomId>,
+    prevs: Vec<OwnedEventId>,
+    /// Those of `prevs`, in the versions that write them beside the ids.
+    hashes: BTreeMap<OwnedEventId, ReferenceHash>,
+    /// What the next event says of its depth.
+    depth: i64,
+    /// How deep it is by our own count; `None` until somebody looks at `prevs`.
+    rank: Option<i64>,
+    snapshot: Option<SnapshotNo>,
+    /// The state there, as far as anybody asked for it.
+    pub(crate) view: View,
+    /// The event that made this tip, if it was decided here and may not be stored yet.
+    pending: Option<OwnedEventId>,
+    /// If the room has more ends than `prevs`: then this is the tip for one event only.
+    crowd: Option<Box<Crowd>>,
+}
+
+impl Tip {
+    /// The room's head; `view` must be of its current state.
+    pub(crate) async fn of(rooms: &Rooms, head: &RoomHead, view: View) -> Result<Self> {
+        let (prevs, depth) = place(head);
+        let mut tip = Self {
+            room: head.room,
+            rules: head.rules,
+            room_id: Some(head.room_id.clone()),
+            prevs,
+            hashes: BTreeMap::new(),
+            depth,
+            rank: None,
+            snapshot: head.snapshot,
+            view,
+            pending: None,
+            crowd: None,
+        };
+        if tip.prevs.len() < head.extremities.len() {
+            let view = std::mem::take(&mut tip.view);
+            let (crowd, before) = Crowd::of(rooms, head, &tip.prevs, view).await?;
+            tip.snapshot = before;
+            tip.crowd = Some(Box::new(crowd));
+        }
+        Ok(tip)
+    }
+
+    /// What is known of the room's current state, if nothing was added.
+    pub(crate) fn into_current(self) -> View {
+        match self.crowd {
+            Some(crowd) => crowd.view,
+            None => self.view,
+        }
+    }
+
+    /// Where a new room begins. `room_id` is `None` where the create event makes it.
+    pub(crate) fn new_room(
+        room: RoomNo,
+        rules: &'static RoomRules,
+        room_id: Option<OwnedRoomId>,
+    ) -> Self {
+        Self {
+            room,
+            rules,
+            room_id,
+            prevs: Vec::new(),
+            hashes: BTreeMap::new(),
+            depth: 1,
+            rank: Some(1),
+            snapshot: None,
+            view: View::default(),
+            pending: None,
+            crowd: None,
+        }
+    }
+
+    /// Whether events of this room name others with their hashes.
+    fn names_hashes(&self) -> bool {
+        self.rules.format.event_id == EventIdFormat::Explicit
+    }
+}
+
+/// See the module.
+pub(crate) struct Chain<'a> {
+    rooms: &'a Rooms,
+    /// After the last event.
+    tip: Tip,
+    /// The state before the first event, and the event that it was decided upon.
+    base: Option<SnapshotNo>,
+    follows: Option<OwnedEventId>,
+    events: Vec<Pushed>,
+}
+
+/// An event of the chain, without the snapshots around it, and what it replaces in the state.
+struct Pushed {
+    event: NewEvent,
+    replaces: Option<EventNo>,
+}
+
+impl<'a> Chain<'a> {
+    /// A chain that goes on from `tip`.
+    pub(crate) fn upon(rooms: &'a Rooms, tip: Tip) -> Self {
+        Self {
+            rooms,
+            base: tip.snapshot,
+            follows: tip.pending.clone(),
+            tip,
+            events: Vec::new(),
+        }
+    }
+
+    /// The room's id, once it is known.
+    pub(crate) fn room_id(&self) -> Option<&OwnedRoomId> {
+        self.tip.room_id.as_ref()
+    }
+
+    /// The state after the last event.
+    pub(crate) fn view(&self) -> &View {
+        &self.tip.view
+    }
+
+    /// The room's current state with these events: another one than that after the last of them where the
+    /// room has more ends than that one could name.
+    pub(crate) fn current(&self) -> &View {
+        let crowd = self.tip.crowd.as_ref();
+        crowd.map_or(&self.tip.view, |crowd| &crowd.view)
+    }
+
+    /// Whether it takes one event only.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.tip.crowd.is_some()
+    }
+
+    /// How many events it has.
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Loads what deciding an event like this one looks at into the view.
+    pub(crate) async fn look_at(
+        &mut self,
+        kind: &str,
+        sender: &UserId,
+        state_key: Option<&str>,
+        content: &Object,
+    ) -> Result<()> {
+        let keys = keys_of(self.tip.rules, kind, sender, state_key, content);
+        let mut wanted: Vec<(&str, &str)> = ALWAYS.to_vec();
+        wanted.extend(keys.iter().map(|(kind, key)| (kind.as_str(), key.as_str())));
+        if let Some(key) = state_key {
+            wanted.push((kind, key));
+        }
+        // Entries that this chain, or one that isn't stored yet, has changed are in the view already; of
+        // the others the state before the chain knows as much as the one after it.
+        let view = &mut self.tip.view;
+        view.load(self.rooms.store(), self.base, &wanted).await?;
+        if let Some(crowd) = &mut self.tip.crowd {
+            crowd.load(self.rooms.store(), &wanted).await?;
+        }
+        self.load_hashes().await
+    }
+
+    /// The reference hashes of the events that the next one follows, if it has to name them.
+    async fn load_hashes(&mut self) -> Result<()> {
+        let tip = &mut self.tip;
+        let unknown: Vec<OwnedEventId> = tip
+            .prevs
+            .iter()
+            .filter(|id| tip.names_hashes() && !tip.hashes.contains_key(*id))
+            .cloned()
+            .collect();
+        if !unknown.is_empty() {
+            let prevs = self.rooms.store().events(&unknown).await?;
+            let hashes = prevs.iter().filter_map(|prev| hash_of(&prev.pdu));
+            tip.hashes.extend(hashes);
+        }
+        Ok(())
+    }
+
+    /// Where the next event stands. The view must have been loaded.
+    pub(crate) fn place(&self, draft: &Draft, origin_server_ts: i64) -> Place {
+        let tip = &self.tip;
+        let keys = auth::auth_keys(
+            tip.rules,
+            &draft.kind,
+            &draft.sender,
+            draft.state_key.as_deref(),
+            &draft.content,
+        );
+        let auth_events: Vec<&Pdu> = keys
+            .iter()
+            .filter_map(|(kind, key)| tip.view.held(kind, key))
+            .map(|held| &*held.pdu)
+            .collect();
+        let mut hashes = tip.hashes.clone();
+        if tip.names_hashes() {
+            hashes.extend(auth_events.iter().filter_map(|event| hash_of(event)));
+        }
+        Place {
+            prev_events: tip.prevs.clone(),
+            auth_events: auth_events
+                .iter()
+                .map(|event| event.event_id().to_owned())
+                .collect(),
+            hashes,
+            depth: tip.depth,
+            origin_server_ts,
+        }
+    }
+
+    /// Builds, signs and authorises the next event, without adding it. The view must have been loaded.
+    pub(crate) fn decide(&self, draft: &Draft, origin_server_ts: i64) -> Result<Pdu> {
+        let tip = &self.tip;
+        let place = self.place(draft, origin_server_ts);
+        let pdu = draft::build(
+            tip.rules,
+            draft,
+            &place,
+            self.rooms.server_name(),
+            self.rooms.key(),
+        )
+        .map_err(|rejection| {
+            if rejection.rule == Rejection::SIZE {
+                Error::TooLarge(rejection.reason)
+            } else {
+                Error::Invalid(rejection.reason)
+            }
+        })?;
+        auth::authorize(&pdu, &tip.view).map_err(Error::Forbidden)?;
+        if let Some(crowd) = &tip.crowd {
+            auth::authorize(&pdu, &crowd.view).map_err(Error::Forbidden)?;
+        }
+        Ok(pdu)
+    }
+
+    /// Adds a decided event. `redacts` is an event that it may redact; `send_to` the servers that it
+    /// must go to.
+    pub(crate) async fn push(
+        &mut self,
+        pdu: Arc<Pdu>,
+        txn: Option<TxnKey>,
+        redacts: Option<Redacts>,
+        send_to: Option<Vec<OwnedServerName>>,
+    ) -> Result<()> {
+        let store = self.rooms.store();
+        let no = store.next_event_no().await?;
+        let tip = &mut self.tip;
+        let rank = match tip.rank {
+            Some(rank) => rank,
+            None => above(&store.events(&tip.prevs).await?),
+        };
+        tip.rank = Some(rank.saturating_add(1));
+        let visibility = tip.view.visibility();
+        let mut replaces = None;
+        if let Some(state_key) = pdu.state_key() {
+            replaces = tip.view.held(pdu.kind(), state_key).map(|held| held.no);
+            let held = Held {
+                no,
+                pdu: pdu.clone(),
+            };
+            tip.view.put(pdu.kind(), state_key, Some(held));
+        }
+        if tip.room_id.is_none() {
+            tip.room_id = Some(pdu.room_id().to_owned());
+        }
+        tip.prevs = vec![pdu.event_id().to_owned()];
+        if tip.names_hashes() {
+            tip.hashes = hash_of(&pdu).into_iter().collect();
+        }
+        tip.depth = tip.depth.saturating_add(1).min(tip.rules.max_depth());
+        tip.pending = Some(pdu.event_id().to_owned());
+        let event = NewEvent {
+            depth: rank,
+            visibility: Some(visibility),
+            redacts,
+            txn,
+            send_to,
+            ..NewEvent::new(no, pdu)
+        };
+        self.events.push(Pushed { event, replaces });
+        Ok(())
+    }
+
+    /// The room's part of the write set, and the tip after it.
+    pub(crate) async fn finish(self, expect: Option<i64>) -> Result<(RoomWrite, Tip)> {
+        let mut write = RoomWrite {
+            room: self.tip.room,
+            expect,
+            follows: self.follows,
+            ..RoomWrite::default()
+        };
+        let mut tip = self.tip;
+        let mut changes = Vec::new();
+        let store = self.rooms.store();
+        let mut keys = state_keys(store, &self.events).await?.into_iter();
+        for Pushed {
+            mut event,
+            replaces,
+        } in self.events
+        {
+            event.state_before = tip.snapshot;
+            if event.pdu.state_key().is_some()
+                && let Some(key) = keys.next()
+            {
+                let entry = [(key, Some(event.no))];
+                let derived = store
+                    .derive_snapshot(write.room, tip.snapshot, &entry)
+                    .await?;
+                tip.snapshot = Some(derived.no());
+                write.snapshots.push(derived);
+                note(&mut changes, key, replaces, event.no);
+            }
+            event.state_after = tip.snapshot;
+            write.events.push(event);
+        }
+        if let (Some(crowd), Some(event)) = (&tip.crowd, write.events.last()) {
+            let event = event.clone();
+            crowd.settle(self.rooms, &event, &mut write).await?;
+        } else if let (false, Some(snapshot)) = (changes.is_empty(), tip.snapshot) {
+            write.current = Some(CurrentState { snapshot, changes });
+        }
+        Ok((write, tip))
+    }
+}
+
+/// The numbers of the entries that the state events among these set. All at once: new ones cost a
+/// transaction.
+async fn state_keys(store: &Store, events: &[Pushed]) -> Result<Vec<KeyNo>> {
+    let keys: Vec<(&str, &str)> = events
+        .iter()
+        .filter_map(|pushed| Some((pushed.event.pdu.kind(), pushed.event.pdu.state_key()?)))
+        .collect();
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(store.key_nos(&keys).await?)
+}
+
+/// One change per entry: a second one within the chain goes on from the first.
+fn note(changes: &mut Vec<StateChange>, key: KeyNo, old: Option<EventNo>, new: EventNo) {
+    match changes.iter_mut().find(|change| change.key == key) {
+        Some(change) => change.new = Some(new),
+        None => changes.push(StateChange {
+            key,
+            old,
+            new: Some(new),
+        }),
+    }
+}
+
+/// Which events a new one follows, and its depth.
+///
+/// All forward extremities, if they aren't too many; otherwise the deepest ten and the shallowest ten,
+/// so that old loose ends get tied up as well.
+pub(crate) fn place(head: &RoomHead) -> (Vec<OwnedEventId>, i64) {
+    let mut ends: Vec<_> = head.extremities.iter().collect();
+    ends.sort_by(|a, b| {
+        b.depth
+            .cmp(&a.depth)
+            .then_with(|| a.event_id.cmp(&b.event_id))
+    });
+    let depth = ends.first().map_or(0, |end| end.depth);
+    if ends.len() > MAX_PREVS {
+        let oldest = ends.split_off(ends.len() - MAX_PREVS / 2);
+        ends.truncate(MAX_PREVS / 2);
+        ends.extend(oldest);
+    }
+    let prevs = ends.into_iter().map(|end| end.event_id.clone()).collect();
+    (prevs, depth.saturating_add(1).min(head.rules.max_depth()))
+}
+
+/// The depth by our own count of an event upon these.
+pub(crate) fn above(prevs: &[Arc<StoredEvent>]) -> i64 {
+    let deepest = prevs.iter().map(|event| event.depth).max();
+    deepest.unwrap_or_default().saturating_add(1)
+}
+
+fn hash_of(pdu: &Pdu) -> Option<(OwnedEventId, ReferenceHash)> {
+    Some((pdu.event_id().to_owned(), pdu.reference_hash()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use rhizome_storage::Extremity;
+
+    use super::*;
+
+    fn head(depths: impl Iterator<Item = i64>) -> RoomHead {
+        RoomHead {
+            room: RoomNo(1),
+            room_id: "!r:one".try_into().unwrap(),
+            rules: RoomRules::named("11").unwrap(),
+            state_version: 1,
+            snapshot: None,
+            extremities: depths
+                .map(|depth| Extremity {
+                    no: EventNo(depth),
+                    event_id: format!("${depth:04}").try_into().unwrap(),
+                    depth,
+                })
+                .collect(),
+            joined: 1,
+            invited: 0,
+            public: false,
+        }
+    }
+
+    #[test]
+    fn all_loose_ends_are_tied_up_if_they_are_few() {
+        let (prevs, depth) = place(&head([3, 7, 5].into_iter()));
+        assert_eq!(prevs, ["$0007", "$0005", "$0003"]);
+        assert_eq!(depth, 8);
+    }
+
+    #[test]
+    fn of_many_the_newest_and_the_oldest() {
+        let (prevs, depth) = place(&head(1..=50));
+        assert_eq!((prevs.len(), depth), (MAX_PREVS, 51));
+        assert!(prevs.contains(&"$0050".try_into().unwrap()));
+        assert!(prevs.contains(&"$0001".try_into().unwrap()));
+        assert!(!prevs.contains(&"$0025".try_into().unwrap()));
+    }
+
+    #[test]
+    fn the_depth_stays_within_canonical_json() {
+        let (_, depth) = place(&head([i64::MAX].into_iter()));
+        assert_eq!(depth, (1 << 53) - 1);
+    }
+}

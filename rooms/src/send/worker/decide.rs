@@ -1,0 +1,162 @@
+//! Deciding waiting drafts, each upon the one before it.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rhizome_protocol::{
+    Pdu,
+    auth::StateView,
+    draft::Draft,
+    power::{Action, Level, Power},
+};
+use rhizome_storage::Redacts;
+use ruma::{EventId, OwnedEventId, OwnedServerName, UserId};
+
+use crate::{
+    Error, Rooms,
+    error::Result,
+    send::{Job, batch::Chain, send_to},
+};
+
+/// What was decided about a job, to be told once the chain has landed.
+pub(super) enum Outcome {
+    /// Its event is in the chain.
+    Added(OwnedEventId),
+    /// It needs no event: this one says it already.
+    Stands(OwnedEventId),
+    Refused(Error),
+}
+
+/// A chain of decided drafts.
+pub(super) struct Decided<'a> {
+    pub(super) chain: Chain<'a>,
+    /// The state version that it was decided on.
+    pub(super) version: i64,
+    /// One per job, as far as the chain goes.
+    pub(super) outcomes: Vec<Outcome>,
+    /// The servers that the next event goes to; `None` if that must be read once this chain is stored.
+    pub(super) servers: Option<Arc<[OwnedServerName]>>,
+}
+
+/// Decides `jobs`: all of them, or up to the first that changes the membership of another server's
+/// user, since that may change where the next event goes, or that couldn't follow all ends of the room.
+pub(super) async fn decide<'a>(
+    rooms: &'a Rooms,
+    mut chain: Chain<'a>,
+    version: i64,
+    servers: Arc<[OwnedServerName]>,
+    jobs: &VecDeque<Job>,
+) -> Result<Decided<'a>> {
+    let mut outcomes: Vec<Outcome> = Vec::with_capacity(jobs.len());
+    let mut moved = false;
+    for (at, job) in jobs.iter().enumerate() {
+        if let Some(id) = twin(jobs, at).and_then(|twin| event_of(outcomes.get(twin))) {
+            outcomes.push(Outcome::Stands(id));
+            continue;
+        }
+        let outcome = match one(rooms, &mut chain, job, &servers).await {
+            Ok(outcome) => outcome,
+            Err(Error::Store(error)) => return Err(Error::Store(error)),
+            Err(refused) => Outcome::Refused(refused),
+        };
+        moved = matches!(outcome, Outcome::Added(_))
+            && (chain.is_crowded() || is_foreign_membership(rooms, &job.draft));
+        outcomes.push(outcome);
+        if moved {
+            break;
+        }
+    }
+    Ok(Decided {
+        chain,
+        version,
+        outcomes,
+        servers: (!moved).then_some(servers),
+    })
+}
+
+/// The earlier job of the same transaction: its event is this one's as well.
+fn twin(jobs: &VecDeque<Job>, at: usize) -> Option<usize> {
+    let txn = jobs.get(at)?.options.txn.as_ref()?;
+    let mut earlier = jobs.iter().take(at);
+    earlier.position(|other| other.options.txn.as_ref() == Some(txn))
+}
+
+fn event_of(outcome: Option<&Outcome>) -> Option<OwnedEventId> {
+    match outcome? {
+        Outcome::Added(id) | Outcome::Stands(id) => Some(id.clone()),
+        Outcome::Refused(_) => None,
+    }
+}
+
+fn is_foreign_membership(rooms: &Rooms, draft: &Draft) -> bool {
+    let target = draft.state_key.as_deref().unwrap_or_default();
+    draft.kind == "m.room.member"
+        && <&UserId>::try_from(target).is_ok_and(|target| !rooms.is_local(target))
+}
+
+async fn one(
+    rooms: &Rooms,
+    chain: &mut Chain<'_>,
+    job: &Job,
+    servers: &[OwnedServerName],
+) -> Result<Outcome> {
+    let draft = &job.draft;
+    let key = draft.state_key.as_deref();
+    chain
+        .look_at(&draft.kind, &draft.sender, key, &draft.content)
+        .await?;
+    if let Some(key) = key
+        && let Some(stands) = chain.current().get(&draft.kind, key)
+        && stands.sender() == draft.sender
+        && *stands.content() == draft.content
+    {
+        return Ok(Outcome::Stands(stands.event_id().to_owned()));
+    }
+    let given = job.options.origin_server_ts;
+    let pdu = chain.decide(
+        draft,
+        given.unwrap_or_else(|| rooms.store().clock().now_ms()),
+    )?;
+    let redacts = match pdu.redacts() {
+        Some(target) => Some(may_redact(rooms, chain, &pdu, target).await?),
+        None => None,
+    };
+    let send_to = send_to(rooms, servers, &pdu);
+    let event_id = pdu.event_id().to_owned();
+    chain
+        .push(Arc::new(pdu), job.options.txn.clone(), redacts, send_to)
+        .await?;
+    Ok(Outcome::Added(event_id))
+}
+
+/// Our users may redact their own events, and those of others with the power for it. This is stricter
+/// than what is asked of an event from elsewhere, where the sender's server is enough.
+async fn may_redact(
+    rooms: &Rooms,
+    chain: &Chain<'_>,
+    pdu: &Pdu,
+    target: &EventId,
+) -> Result<Redacts> {
+    let any = [chain.view(), chain.current()].into_iter().all(|view| {
+        let power = Power::of(pdu.rules(), view);
+        power.user(pdu.sender()) >= Level::Int(power.action(Action::Redact))
+    });
+    if let Some(event) = rooms.store().event(target).await? {
+        if event.pdu.room_id() != pdu.room_id() {
+            return Err(Error::UnknownEvent(target.to_owned()));
+        }
+        if event.pdu.kind() == "m.room.create" {
+            return Err(Error::Denied("The create event can't be redacted".into()));
+        }
+        if event.pdu.sender() != pdu.sender() && !any {
+            return Err(Error::Denied(
+                "You don't have the power to redact the events of others here".into(),
+            ));
+        }
+    } else if !any {
+        return Err(Error::UnknownEvent(target.to_owned()));
+    }
+    Ok(Redacts {
+        target: target.to_owned(),
+        only_from: (!any).then(|| pdu.sender().server_name().to_owned()),
+    })
+}

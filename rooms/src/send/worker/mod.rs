@@ -1,0 +1,390 @@
+//! The worker on a room's queue, which runs ahead of the disk.
+//!
+//! Deciding an event takes microseconds, making it durable milliseconds. So the worker decides whatever
+//! waits as a chain upon the room's pending [`Tip`], hands the chain to the commit queue and decides the
+//! next one upon it without waiting. Chains land in order; each sender is answered when theirs is
+//! durable, and nobody else sees an event before that.
+//!
+//! 1. With nothing in flight, the tip is the room's head as it is stored, with the entries of its state
+//!    that were kept warm.
+//! 2. What waits is decided, each draft upon the one before it: build, sign, authorise ([`decide`]).
+//! 3. The chain is submitted, conditional on the state version and on the event that it follows.
+//! 4. If it lands, its senders are told. If not, neither do those that follow it: all their drafts are
+//!    handed back, and decided again from 1. A repeated transaction is answered with what it made then;
+//!    when a chain can't be stored for another reason, its drafts are tried one by one.
+//!
+//! The worker lets the flight land and reads the head again when others wait at the room's gate, after
+//! [`MAX_AHEAD`] events (other processes may have added ends that a next event should tie up), after a
+//! membership that changes which servers get the next event, and after one that couldn't name all ends.
+//! Each time that it comes to the gate it decides one chain, whoever else waits there: both sides get their
+//! turn.
+
+mod decide;
+
+use std::{collections::VecDeque, sync::Arc};
+
+use rhizome_storage::{CommitError, Submitted, WriteSet};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
+
+use crate::{
+    Error, Rooms,
+    error::Result,
+    send::{
+        Job, Sent,
+        batch::{Chain, Tip},
+        commit_error, known_room,
+        queue::{Queue, Warm},
+    },
+};
+use decide::{Decided, Outcome};
+
+/// How many drafts become one chain at most.
+const MAX_CHAIN: usize = 64;
+/// How many chains may be in flight.
+const MAX_FLIGHT: usize = 64;
+/// How many events are decided before the room's head is read again.
+const MAX_AHEAD: usize = 256;
+/// How many chains in a row may fail to land for reasons that deciding again may mend.
+const MAX_ATTEMPTS: usize = 20;
+
+/// Frees the queue if its worker is dropped or panics before its time.
+struct Worker {
+    queue: Arc<Queue>,
+    done: bool,
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.done {
+            self.queue.abandon();
+        }
+    }
+}
+
+/// Works on a room's queue until it is empty.
+pub(crate) async fn work(rooms: Rooms, room_id: OwnedRoomId, queue: Arc<Queue>) {
+    let mut worker = Worker {
+        queue: queue.clone(),
+        done: false,
+    };
+    while !worker.done {
+        let mut warm = queue.work().await;
+        let mut run = Run {
+            rooms: &rooms,
+            room_id: &room_id,
+            queue: &queue,
+            warm: &mut warm,
+            pending: None,
+            flight: VecDeque::new(),
+            again: VecDeque::new(),
+            alone: 0,
+            failures: 0,
+            ahead: 0,
+            turn: true,
+        };
+        run.until_idle().await;
+        drop(warm);
+        worker.done = queue.rest();
+    }
+}
+
+/// What the next chain goes on from.
+struct Pending {
+    tip: Tip,
+    /// The state version once everything in flight has landed.
+    version: i64,
+    /// The other servers in the room.
+    servers: Arc<[OwnedServerName]>,
+}
+
+/// A chain on its way.
+struct Flight {
+    jobs: VecDeque<Job>,
+    outcomes: Vec<Outcome>,
+    /// `None`: no draft of it needs an event.
+    commit: Option<Submitted>,
+}
+
+impl Flight {
+    async fn landed(&mut self) -> Result<(), CommitError> {
+        match &mut self.commit {
+            Some(commit) => commit.await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The worker's time at the gate.
+struct Run<'a> {
+    rooms: &'a Rooms,
+    room_id: &'a OwnedRoomId,
+    queue: &'a Queue,
+    warm: &'a mut Warm,
+    /// `None`: to be read, with nothing in flight.
+    pending: Option<Pending>,
+    flight: VecDeque<Flight>,
+    /// Handed back: decided before anything else.
+    again: VecDeque<Job>,
+    /// How many of `again` are to be tried one by one.
+    alone: usize,
+    failures: usize,
+    /// How many events were decided since the head was read.
+    ahead: usize,
+    /// Whether nothing was decided yet: so much it may, though others want the room.
+    turn: bool,
+}
+
+impl<'a> Run<'a> {
+    /// Until nothing waits, or others want the room; nothing is in flight or handed back then.
+    async fn until_idle(&mut self) {
+        loop {
+            let may_decide = self.may_decide();
+            if may_decide && let Some(jobs) = self.next_jobs() {
+                self.send_off(jobs).await;
+                continue;
+            }
+            let Some(first) = self.flight.front_mut() else {
+                return self.keep_warm();
+            };
+            let landed = tokio::select! {
+                landed = first.landed() => landed,
+                () = self.queue.arrived(), if may_decide => continue,
+            };
+            match landed {
+                Ok(()) => self.land().await,
+                Err(error) => self.crash(error).await,
+            }
+        }
+    }
+
+    fn may_decide(&self) -> bool {
+        if self.flight.is_empty() {
+            return self.turn || !self.again.is_empty() || !self.queue.is_wanted();
+        }
+        self.pending.is_some()
+            && self.alone == 0
+            && self.flight.len() < MAX_FLIGHT
+            && self.ahead < MAX_AHEAD
+            && !self.queue.is_wanted()
+    }
+
+    fn next_jobs(&mut self) -> Option<VecDeque<Job>> {
+        let jobs = if self.alone > 0 {
+            self.alone -= 1;
+            self.again.pop_front().into_iter().collect()
+        } else if self.again.is_empty() {
+            self.queue.take(MAX_CHAIN)
+        } else {
+            let count = self.again.len().min(MAX_CHAIN);
+            self.again.drain(..count).collect()
+        };
+        (!jobs.is_empty()).then_some(jobs)
+    }
+
+    /// Decides as many of `jobs` as go into one chain, and submits that; the others are next.
+    async fn send_off(&mut self, mut jobs: VecDeque<Job>) {
+        self.turn = false;
+        let decided = match self.decide(&jobs).await {
+            Ok(decided) => decided,
+            Err(error) => {
+                // What is in flight isn't harmed; the next one begins at the stored head.
+                fail_all(jobs, &error);
+                return;
+            }
+        };
+        let rest = jobs.split_off(decided.outcomes.len());
+        for job in rest.into_iter().rev() {
+            self.again.push_front(job);
+        }
+        let Decided {
+            chain,
+            version,
+            outcomes,
+            servers,
+        } = decided;
+        let count = chain.len();
+        let (write, tip) = match chain.finish(Some(version)).await {
+            Ok(finished) => finished,
+            Err(error) => return fail_all(jobs, &error),
+        };
+        self.ahead += count;
+        self.pending = servers.map(|servers| Pending {
+            tip,
+            version: version + i64::from(write.current.is_some()),
+            servers,
+        });
+        let commit = if count == 0 {
+            None
+        } else {
+            let set = WriteSet {
+                rooms: vec![write],
+                ..WriteSet::default()
+            };
+            match self.rooms.store().submit(set).await {
+                Ok(submitted) => Some(submitted),
+                Err(error) => {
+                    self.pending = None;
+                    return fail_all(jobs, &commit_error(error));
+                }
+            }
+        };
+        self.flight.push_back(Flight {
+            jobs,
+            outcomes,
+            commit,
+        });
+    }
+
+    async fn decide(&mut self, jobs: &VecDeque<Job>) -> Result<Decided<'a>> {
+        if self.flight.is_empty() && self.ahead >= MAX_AHEAD {
+            self.keep_warm();
+        }
+        let pending = match self.pending.take() {
+            Some(pending) => pending,
+            None => self.stored_head().await?,
+        };
+        let chain = Chain::upon(self.rooms, pending.tip);
+        decide::decide(self.rooms, chain, pending.version, pending.servers, jobs).await
+    }
+
+    async fn stored_head(&mut self) -> Result<Pending> {
+        self.ahead = 0;
+        let head = known_room(self.rooms, self.room_id).await?;
+        let warm = self.warm.at(head.state_version);
+        let servers = match warm.servers.take() {
+            Some(servers) => servers,
+            None => self.other_servers(&head).await?,
+        };
+        let view = std::mem::take(&mut self.warm.view);
+        Ok(Pending {
+            tip: Tip::of(self.rooms, &head, view).await?,
+            version: head.state_version,
+            servers,
+        })
+    }
+
+    async fn other_servers(
+        &self,
+        head: &rhizome_storage::RoomHead,
+    ) -> Result<Arc<[OwnedServerName]>> {
+        let servers = self.rooms.store().joined_servers(head.room).await?;
+        let others = servers.iter();
+        let others = others.filter(|server| **server != self.rooms.server_name());
+        Ok(others.cloned().collect())
+    }
+
+    /// With nothing in flight: what is known of the pending tip is true of the stored head.
+    fn keep_warm(&mut self) {
+        if let Some(pending) = self.pending.take() {
+            *self.warm = Warm {
+                version: Some(pending.version),
+                view: pending.tip.into_current(),
+                servers: Some(pending.servers),
+            };
+        }
+    }
+
+    /// The first chain in flight is durable.
+    async fn land(&mut self) {
+        self.failures = 0;
+        if let Some(flight) = self.flight.pop_front() {
+            answer(self.rooms, flight).await;
+        }
+    }
+
+    /// The first chain in flight was not stored, so those behind it aren't either.
+    async fn crash(&mut self, error: CommitError) {
+        self.pending = None;
+        *self.warm = Warm::default();
+        let Some(first) = self.flight.pop_front() else {
+            return;
+        };
+        let mut behind = std::mem::take(&mut self.flight);
+        let mut back = first.jobs;
+        let last = back.len() == 1;
+        let mut alone = 0;
+        match error {
+            CommitError::StateMoved { .. } | CommitError::Orphaned(_) => {
+                tracing::debug!(room.id = %self.room_id, %error, "deciding again");
+                self.failures += 1;
+            }
+            CommitError::DuplicateTxn { key, event_id } => {
+                let done = |job: &Job| job.options.txn.as_ref() == Some(&key);
+                match back.iter().position(done).and_then(|at| back.remove(at)) {
+                    Some(job) => job.tell(Ok(Sent {
+                        event_id,
+                        fresh: false,
+                    })),
+                    None => self.failures += 1,
+                }
+            }
+            error if last => fail_all(std::mem::take(&mut back), &commit_error(error)),
+            error => {
+                // One of them may be at fault: find out which by taking one at a time.
+                tracing::warn!(room.id = %self.room_id, %error, "a chain of events could not be stored");
+                alone = back.len();
+            }
+        }
+        // Nothing is decided again before the fate of all is known.
+        while let Some(mut flight) = behind.pop_front() {
+            if flight.commit.is_some() && flight.landed().await.is_ok() {
+                answer(self.rooms, flight).await;
+            } else {
+                back.append(&mut flight.jobs);
+            }
+        }
+        back.append(&mut self.again);
+        self.again = back;
+        self.alone = alone;
+        if self.failures >= MAX_ATTEMPTS {
+            self.failures = 0;
+            fail_all(std::mem::take(&mut self.again), &Error::Contended);
+        }
+    }
+}
+
+/// Tells the senders of a chain that is durable.
+async fn answer(rooms: &Rooms, flight: Flight) {
+    for (job, outcome) in flight.jobs.into_iter().zip(flight.outcomes) {
+        let told = match outcome {
+            Outcome::Added(event_id) => Ok(Sent {
+                event_id,
+                fresh: true,
+            }),
+            Outcome::Stands(event_id) => Ok(Sent {
+                event_id,
+                fresh: false,
+            }),
+            Outcome::Refused(error) => match done_before(rooms, &job).await {
+                Some(event_id) => Ok(Sent {
+                    event_id,
+                    fresh: false,
+                }),
+                None => Err(error),
+            },
+        };
+        job.tell(told);
+    }
+}
+
+async fn done_before(rooms: &Rooms, job: &Job) -> Option<OwnedEventId> {
+    let txn = job.options.txn.as_ref()?;
+    rooms.store().transaction(txn).await.ok().flatten()
+}
+
+fn fail_all(jobs: VecDeque<Job>, error: &Error) {
+    for job in jobs {
+        job.tell(Err(again(error)));
+    }
+}
+
+/// The same error for another waiting sender.
+fn again(error: &Error) -> Error {
+    use rhizome_storage::Error as Store;
+    match error {
+        Error::UnknownRoom(room) => Error::UnknownRoom(room.clone()),
+        Error::Contended => Error::Contended,
+        Error::Store(Store::Busy(what)) => Error::Store(Store::Busy(what.clone())),
+        other => Error::Store(Store::Failed(other.to_string())),
+    }
+}

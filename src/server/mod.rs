@@ -1,0 +1,280 @@
+//! One running server: storage, rooms, federation, the client API, listeners and tasks, in that
+//! order; and its stop, in the other.
+
+mod settings;
+pub(crate) mod signing_key;
+
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use rhizome_client_api as client_api;
+use rhizome_federation::{Federation, FederationConfig};
+use rhizome_rooms::Rooms;
+use rhizome_storage::collect::{self, Collecting};
+use rhizome_storage::{Options, Store};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::{Api, Config, Listener};
+use crate::http::{self, Routers, Serving};
+use crate::tasks::Tasks;
+use crate::tls::{self, Certificate};
+
+/// A server that runs. [`Running::shutdown`] stops it; a mere drop leaves its tasks running.
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    store: Store,
+    rooms: Rooms,
+    federation: Federation,
+    config: Arc<Config>,
+    certificates: Vec<Arc<Certificate>>,
+    new_key: bool,
+    stop: CancellationToken,
+    kill: CancellationToken,
+    connections: TaskTracker,
+    tasks: Tasks,
+}
+
+/// Starts a server: when this returns, its listeners accept.
+///
+/// # Errors
+/// What can't be used, with the remedy: an address, the signing key, the database, another server
+/// name than the database was made for.
+pub async fn start(config: Config) -> anyhow::Result<Running> {
+    let config = Arc::new(config);
+    make_data_dir(&config)?;
+    let listeners = bind(&config).await?;
+    let (key, new_key) = signing_key::load_or_create(&config.server.signing_key_path())?;
+    let key = Arc::new(key);
+    let store = open_store(&config).await?;
+
+    let rooms = Rooms::new(store.clone(), config.server.name.clone(), key);
+    let federation = Federation::new(rooms.clone(), store.clone(), federation_config(&config)?)
+        .context("federation can't be set up")?;
+    let stop = CancellationToken::new();
+    let kill = CancellationToken::new();
+    let app = client_api::App::new(
+        store.clone(),
+        rooms.clone(),
+        federation.clone(),
+        Arc::new(client_config(&config)),
+        stop.clone(),
+    );
+    let routers = Routers::new(client_api::router(app), federation.router(), &config.http);
+
+    let tasks = Tasks::new(stop.clone());
+    if config.federation.enabled {
+        let running = federation.clone();
+        tasks.supervise("federation", move |stop| {
+            let federation = running.clone();
+            async move { Ok(federation.run(stop.cancelled_owned()).await?) }
+        });
+    }
+
+    let collecting = store.clone();
+    tasks.supervise("snapshot collector", move |stop| {
+        let run = collect::run(collecting.clone(), Collecting::default(), stop);
+        async move { Ok(run.await?) }
+    });
+
+    let connections = TaskTracker::new();
+    let mut addresses = Vec::new();
+    let mut certificates = Vec::new();
+    for (listener, settings) in listeners.into_iter().zip(&config.listeners) {
+        addresses.push(listener.local_addr()?);
+        let tls = match &settings.tls {
+            None => None,
+            Some(tls) => {
+                let certificate = Certificate::load(&tls.certificate, &tls.key)?;
+                certificates.push(certificate.clone());
+                Some(tls::acceptor(certificate)?)
+            }
+        };
+        let serving = Arc::new(Serving {
+            routers: routers.clone(),
+            apis: served(settings, &config),
+            limits: config.http.clone(),
+            tls,
+            stop: stop.clone(),
+            kill: kill.clone(),
+            connections: connections.clone(),
+            peers: Arc::default(),
+            slots: Arc::new(Semaphore::new(
+                config.http.max_connections.min(Semaphore::MAX_PERMITS),
+            )),
+        });
+        let listener = Arc::new(listener);
+        tasks.supervise("listener", move |_| {
+            let (listener, serving) = (listener.clone(), serving.clone());
+            async move {
+                http::accept(listener, serving).await;
+                Ok(())
+            }
+        });
+    }
+    Ok(Running {
+        addresses,
+        store,
+        rooms,
+        federation,
+        config,
+        certificates,
+        new_key,
+        stop,
+        kill,
+        connections,
+        tasks,
+    })
+}
+
+/// Makes the data directory if it isn't there, closed to other users: it holds hashes of passwords
+/// and everybody's messages.
+pub(crate) fn make_data_dir(config: &Config) -> anyhow::Result<()> {
+    let path = &config.server.data_dir;
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(path).with_context(|| {
+        format!(
+            "the data directory {} can't be made; set server.data_dir to a place that this user may write to",
+            path.display()
+        )
+    })
+}
+
+impl Running {
+    /// The addresses of the listeners, in the order of the configuration; port 0 is resolved.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The rooms.
+    pub fn rooms(&self) -> &Rooms {
+        &self.rooms
+    }
+
+    /// Other servers.
+    pub fn federation(&self) -> &Federation {
+        &self.federation
+    }
+
+    /// What it runs with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether this start made the signing key.
+    pub fn made_key(&self) -> bool {
+        self.new_key
+    }
+
+    /// Resolves when the server can't go on: its commit queue has died.
+    pub async fn failed(&self) {
+        self.store.queue_ended().await;
+    }
+
+    /// Reads the listeners' certificates again; one that can't be used leaves the old one in place.
+    pub fn reload_certificates(&self) {
+        for certificate in &self.certificates {
+            match certificate.reload() {
+                Ok(()) => tracing::info!("certificate read again"),
+                Err(error) => tracing::error!("the old certificate stays: {error:#}"),
+            }
+        }
+    }
+
+    /// Stops accepting, answers long polls, waits for what is under way (at most
+    /// `http.drain_timeout`), and closes the database.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        self.connections.close();
+        let limit = self.config.http.drain_timeout.0;
+        if tokio::time::timeout(limit, self.connections.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                connections = self.connections.len(),
+                "still busy after {limit:?}: cut off"
+            );
+        }
+        self.kill.cancel();
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.connections.wait()).await;
+        if !self.tasks.wait(limit).await {
+            tracing::warn!("some tasks had not ended after {limit:?}");
+        }
+        if tokio::time::timeout(limit, self.store.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the database was not closed after {limit:?}");
+        }
+    }
+}
+
+/// What a listener serves: federation only where it is switched on.
+fn served(listener: &Listener, config: &Config) -> Vec<Api> {
+    let off = !config.federation.enabled;
+    listener
+        .apis
+        .iter()
+        .copied()
+        .filter(|api| !(off && *api == Api::Federation))
+        .collect()
+}
+
+async fn bind(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for listener in &config.listeners {
+        let address = listener.address;
+        let bound = TcpListener::bind(address).await.with_context(|| {
+            format!(
+                "can't listen on {address}; is another server running there? Change the listener's address, or stop the other"
+            )
+        })?;
+        listeners.push(bound);
+    }
+    Ok(listeners)
+}
+
+/// Opens the database and sees to it that it belongs to this server.
+///
+/// # Errors
+/// The database can't be used, or was made for another server name.
+pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let mut options = Options::new(config.database.url(&config.server.data_dir));
+    options.max_connections = config.database.max_connections;
+    options.crash_point = config.crash_point;
+    let shown = config.database.url_for_display(&config.server.data_dir);
+    let store = Store::open(options).await.with_context(|| {
+        format!("can't open the database {shown}; see database.url in the configuration")
+    })?;
+    let name = config.server.name.as_str();
+    let recorded = store.claim_setting("server_name", name).await?;
+    if recorded != name {
+        store.close().await;
+        bail!(
+            "the database {shown} belongs to the server `{recorded}`, but server.name is `{name}`. \
+             A server's name is part of all its users, rooms and events and can't be changed: \
+             set server.name = \"{recorded}\", or use another database"
+        );
+    }
+    Ok(store)
+}
+
+/// What the client API needs to know.
+pub fn client_config(config: &Config) -> client_api::ClientConfig {
+    settings::client(config)
+}
+
+fn federation_config(config: &Config) -> anyhow::Result<FederationConfig> {
+    settings::federation(config)
+}

@@ -1,0 +1,98 @@
+//! From the configuration to what the crates want to know.
+
+use anyhow::Context as _;
+use rhizome_client_api::config as client_api;
+use rhizome_federation::FederationConfig;
+
+use crate::config::{Config, Rate};
+
+/// The settings of the client API.
+pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
+    let mut out = client_api::ClientConfig::new(config.server.name.clone());
+    out.well_known_client.clone_from(&config.well_known.client);
+    out.well_known_server = config.well_known.server.as_ref().map(ToString::to_string);
+    out.default_room_version = config.server.default_room_version.clone();
+    out.registration = if config.registration.is_open() {
+        client_api::Registration::Open
+    } else {
+        client_api::Registration::Closed
+    };
+    out.registration_shared_secret = config
+        .registration
+        .shared_secret
+        .as_ref()
+        .map(|secret| secret.expose().to_owned());
+    let limits = &config.rate_limits;
+    out.rate_limits = client_api::RateLimits {
+        enabled: limits.enabled,
+        message: rate(limits.message),
+        registration: rate(limits.registration),
+        login: rate(limits.login),
+        join: rate(limits.join),
+        invite: rate(limits.invite),
+        other: rate(limits.other),
+    };
+    out
+}
+
+fn rate(rate: Rate) -> client_api::Rate {
+    client_api::Rate {
+        per_second: rate.per_second,
+        burst: rate.burst,
+    }
+}
+
+/// The settings of federation, certificate authorities read.
+pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
+    let from = &config.federation;
+    let mut extra_ca_pem = Vec::new();
+    for path in &from.extra_ca_certificates {
+        let pem = std::fs::read_to_string(path)
+            .with_context(|| format!("the CA certificate {} can't be read", path.display()))?;
+        extra_ca_pem.push(pem);
+    }
+    // Switched off: nothing is reachable, whoever asks for it.
+    let everything = || {
+        ["0.0.0.0/0", "::/0"]
+            .iter()
+            .filter_map(|range| range.parse().ok())
+            .collect()
+    };
+    let (allowed_ranges, denied_ranges) = if from.enabled {
+        (from.allowed_ranges.clone(), from.denied_ranges.clone())
+    } else {
+        (Vec::new(), everything())
+    };
+    let limits = &config.rate_limits;
+    let rate = |rate: Rate| rhizome_federation::edge::limits::Rate {
+        per_second: rate.per_second,
+        burst: rate.burst,
+    };
+    let rate_limits = rhizome_federation::RateLimits {
+        enabled: limits.enabled,
+        transaction: rate(limits.federation_transaction),
+        state: rate(limits.federation_state),
+        other: rate(limits.federation_other),
+        unsigned: rate(limits.federation_unsigned),
+        keys: rate(limits.federation_keys),
+    };
+    Ok(FederationConfig {
+        rate_limits,
+        extra_ca_pem,
+        invites: Some(rate(config.rate_limits.federation_invite))
+            .filter(|_| config.rate_limits.enabled),
+        allowed_ranges,
+        denied_ranges,
+        trusted_key_servers: from
+            .trusted_key_servers
+            .iter()
+            .filter(|server| **server != config.server.name)
+            .cloned()
+            .collect(),
+        request_timeout: from.request_timeout.0,
+        retry_min: from.retry_min.0,
+        retry_max: from.retry_max.0,
+        software_version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..FederationConfig::default()
+    })
+}
