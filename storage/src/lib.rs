@@ -28,6 +28,7 @@ mod accounts;
 pub mod collect;
 mod commit;
 mod engine;
+mod facts;
 mod federation;
 mod log;
 mod names;
@@ -38,13 +39,12 @@ pub use engine::testing;
 
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
-pub use accounts::plain::Plain;
 pub use accounts::sessions::Ends;
 pub use accounts::tokens::{NewLogin, NewTokens, Token};
 pub use accounts::{Account, NewAccount};
 pub use commit::Submitted;
 pub use commit::write_set::{
-    CommitError, Committed, CurrentState, Fact, NewEvent, NewRoom, Placement, Redacts, Restored,
+    CommitError, Committed, CurrentState, NewEvent, NewRoom, Placement, Redacts, Restored,
     RoomWrite, StateChange, Status, TxnKey, WriteSet,
 };
 pub use engine::clock::Clock;
@@ -55,14 +55,25 @@ pub use engine::error::{Error, Result};
 pub use engine::options::{CrashAt, CrashPoint, LostAnswer, Options};
 pub use engine::scratch::Scratch;
 pub use engine::store::{OpenError, Store};
+pub use facts::account::AccountChange;
+pub use facts::account_data::{AccountData, DataChange};
+pub use facts::alias::NewAlias;
+pub use facts::device_list::DeviceList;
+pub use facts::forgotten::Forgotten;
+pub use facts::inbound_answer::InboundAnswer;
+pub use facts::invite::{Invite, InviteChange, InviteEntry};
+pub use facts::listing::Listing;
+pub use facts::receipt::Receipt;
+pub use facts::revocation::TokenRevoked;
+pub use facts::{Audience, EntryKind, Fact, Logged};
 pub use federation::destinations::{DestinationState, OutboundReceipt};
 pub use federation::inbox::{InboxEvent, InboxLane};
 pub use federation::keys::{KeyResponse, StoredKey};
 pub use federation::outbound::{DestinationRoom, Outbound};
 pub use log::Log;
-pub use log::entry::{AccountData, Entry, EntryKind, Receipt, StoredEvent, TxnOwner};
+pub use log::entry::{Entry, EventRestored, LiveEvent, StateChanged, StoredEvent, TxnOwner};
 pub use log::ephemeral::Ephemeral;
-pub use log::tail::Interest;
+pub use log::waiting::Interest;
 pub use names::numbers::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
 pub use rooms::aliases::StoredAlias;
 pub use rooms::heads::{Extremity, RoomHead};

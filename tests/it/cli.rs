@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use rhizome_storage::{Fact, Options, Store, WriteSet};
+use rhizome_storage::{DeviceList, Fact, Options, Store, WriteSet};
 
 fn rhizome(dir: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rhizome"));
@@ -109,7 +109,7 @@ fn a_restored_database_begins_a_new_epoch() {
         let store = open().await;
         let user = store.user_no(ruma::user_id!("@a:localhost")).await.unwrap();
         let set = WriteSet {
-            facts: vec![Fact::DeviceListChanged { user }],
+            facts: vec![Fact::DeviceList(DeviceList { user })],
             ..WriteSet::default()
         };
         store.commit(set).await.unwrap();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use bytes::Bytes;
 use rhizome_federation::RawJson;
-use rhizome_storage::{Fact, RoomNo, WriteSet};
+use rhizome_storage::{AccountData, DataChange, Fact, RoomNo, WriteSet};
 use ruma::{
     RoomId, UserId,
     api::client::config::{
@@ -165,13 +165,15 @@ async fn write(
     }
     let content: Arc<str> = object_text(body)?.into();
     let user = who.user;
-    let fact = Fact::AccountData {
-        user,
-        room,
-        kind: kind.to_owned(),
-        content,
+    let fact = Fact::AccountData(DataChange {
+        data: AccountData {
+            user,
+            room,
+            kind: kind.to_owned(),
+            content,
+        },
         expect: None,
-    };
+    });
     app.store
         .commit(WriteSet {
             facts: vec![fact],

@@ -109,7 +109,9 @@ fn follow_log(app: &App) -> Pos {
         match app.store.log().tail(applied, head) {
             Some(entries) => {
                 let revoked = entries.iter().filter_map(|entry| match &entry.kind {
-                    EntryKind::TokenRevoked { user, device } => Some((*user, device.as_deref())),
+                    EntryKind::TokenRevoked(revoked) => {
+                        Some((revoked.user, revoked.device.as_deref()))
+                    }
                     _ => None,
                 });
                 app.tokens.revoke(revoked, head);

@@ -4,7 +4,7 @@ use axum::extract::State;
 use rhizome_federation::{MatrixError, local, query};
 use rhizome_protocol::draft::Draft;
 use rhizome_rooms::{read, send::SendOptions};
-use rhizome_storage::{Fact, RoomHead};
+use rhizome_storage::{Fact, NewAlias, RoomHead};
 use ruma::{
     OwnedServerName, RoomAliasId,
     api::client::{
@@ -55,11 +55,11 @@ pub async fn put(
 ) -> Result<put::Response, MatrixError> {
     require_ours(&app, &req.room_alias)?;
     let head = read::require_joined(&app.rooms, &who.user_id, &req.room_id).await?;
-    let fact = Fact::Alias {
+    let fact = Fact::Alias(NewAlias {
         alias: req.room_alias,
         room: head.room,
         creator: who.user,
-    };
+    });
     users::publish(&app.store, vec![fact]).await?;
     Ok(put::Response::new())
 }

@@ -9,7 +9,7 @@ use rhizome_protocol::{
     power::{Level, Power},
 };
 use rhizome_rooms::membership;
-use rhizome_storage::{Fact, RoomHead};
+use rhizome_storage::{Fact, Listing, RoomHead};
 use ruma::{
     OwnedServerName, UInt, UserId,
     api::client::{
@@ -72,10 +72,10 @@ pub async fn set_visibility(
     }
     users::publish(
         &app.store,
-        vec![Fact::Directory {
+        vec![Fact::Listing(Listing {
             room: head.room,
             public,
-        }],
+        })],
     )
     .await?;
     Ok(set_visibility::Response::new())

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use rhizome_rooms::thread;
-use rhizome_storage::{CommitError, Fact, Pos, RoomNo, WriteSet};
+use rhizome_storage::{AccountData, CommitError, DataChange, Fact, Pos, Receipt, RoomNo, WriteSet};
 use ruma::{
     EventId, OwnedEventId, RoomId,
     api::client::{read_marker::set_read_marker, receipt::create_receipt},
@@ -124,14 +124,14 @@ async fn write(app: &App, who: &Caller, room: RoomNo, marks: &[Mark]) -> Result<
         for mark in marks {
             facts.extend(match mark.kind.as_str() {
                 FULLY_READ => fully_read(app, who, room, &mark.event_id).await?,
-                _ => Some(Fact::Receipt {
+                _ => Some(Fact::Receipt(Receipt {
                     room,
                     user: who.user,
                     kind: mark.kind.clone(),
                     thread: mark.thread.clone(),
                     event_id: mark.event_id.clone(),
                     ts: app.store.clock().now_ms(),
-                }),
+                })),
             });
         }
         if facts.is_empty() {
@@ -182,13 +182,15 @@ async fn fully_read(
         .string(event_id.as_str())
         .close();
     let content: Arc<str> = content.finish().into();
-    Ok(Some(Fact::AccountData {
-        user: who.user,
-        room: Some(room),
-        kind: FULLY_READ.to_owned(),
-        content,
+    Ok(Some(Fact::AccountData(DataChange {
+        data: AccountData {
+            user: who.user,
+            room: Some(room),
+            kind: FULLY_READ.to_owned(),
+            content,
+        },
         expect: Some(stands.map_or(Pos(0), |stands| stands.pos)),
-    }))
+    })))
 }
 
 /// The event that a fully-read marker names.

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use rhizome_storage::{EventNo, Pos, Receipt, RoomNo, Store, StoredEvent};
+use rhizome_storage::{EventNo, Logged, Pos, Receipt, RoomNo, Store, StoredEvent};
 use ruma::UserId;
 
 use crate::MatrixError;
@@ -20,7 +20,7 @@ pub struct FirstLook {
     /// How many events were asked for.
     size: usize,
     timelines: HashMap<RoomNo, Vec<Arc<StoredEvent>>>,
-    receipts: HashMap<RoomNo, Vec<Arc<Receipt>>>,
+    receipts: HashMap<RoomNo, Vec<Arc<Logged<Receipt>>>>,
     put_out: HashSet<RoomNo>,
 }
 
@@ -73,7 +73,7 @@ impl FirstLook {
     }
 
     /// The room's receipts.
-    pub fn receipts(&self, room: RoomNo) -> &[Arc<Receipt>] {
+    pub fn receipts(&self, room: RoomNo) -> &[Arc<Logged<Receipt>>] {
         self.receipts.get(&room).map_or(&[][..], Vec::as_slice)
     }
 }

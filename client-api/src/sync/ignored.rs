@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rhizome_storage::{AccountData, EntryKind, Pos, Store, UserNo};
+use rhizome_storage::{AccountData, EntryKind, Logged, Pos, Store, UserNo};
 use ruma::OwnedUserId;
 
 use super::window::Window;
@@ -78,7 +78,7 @@ fn unchanged(
         .is_some_and(|entries| !entries.iter().any(|entry| changes(&entry.kind)))
 }
 
-fn parse(data: Option<&AccountData>) -> HashSet<OwnedUserId> {
+fn parse(data: Option<&Logged<AccountData>>) -> HashSet<OwnedUserId> {
     let content: Option<serde_json::Value> =
         data.and_then(|data| serde_json::from_str(&data.content).ok());
     let users = content

@@ -36,7 +36,7 @@ use std::{
 
 use axum::extract::State;
 use rhizome_federation::RawJson;
-use rhizome_storage::{AccountData, Store, UserNo};
+use rhizome_storage::{AccountData, Logged, Store, UserNo};
 use ruma::{
     OwnedRoomId, OwnedUserId,
     api::client::{
@@ -94,7 +94,7 @@ pub struct News {
     /// … or has left.
     pub leave: Vec<(OwnedRoomId, RoomPart)>,
     /// Global account data.
-    pub account_data: Vec<Arc<AccountData>>,
+    pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices changed, and users whom the reader shares no room with any more.
     pub devices: (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>),
 }

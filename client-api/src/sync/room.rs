@@ -7,7 +7,9 @@ use std::{
 };
 
 use rhizome_protocol::Membership;
-use rhizome_storage::{AccountData, MembershipRow, Pos, Receipt, RoomNo, Store, StoredEvent};
+use rhizome_storage::{
+    AccountData, Logged, MembershipRow, Pos, Receipt, RoomNo, Store, StoredEvent,
+};
 use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{
@@ -50,7 +52,7 @@ pub struct Loader<'a> {
     /// About how many bytes the timelines may hold, and hold already.
     pub bytes: (usize, AtomicUsize),
     /// All of the reader's account data, loaded once if a room is told as a whole.
-    pub all_account_data: tokio::sync::OnceCell<Vec<Arc<AccountData>>>,
+    pub all_account_data: tokio::sync::OnceCell<Vec<Arc<Logged<AccountData>>>>,
     /// Of a first answer: what was read of all its rooms at once.
     pub first: OnceLock<FirstLook>,
 }
@@ -65,11 +67,11 @@ pub struct RoomPart {
     /// Who is there, if that changed.
     pub summary: Option<Summary>,
     /// Receipts with the names of their users.
-    pub receipts: Vec<(OwnedUserId, Arc<Receipt>)>,
+    pub receipts: Vec<(OwnedUserId, Arc<Logged<Receipt>>)>,
     /// Who is typing, if that changed.
     pub typing: Option<Vec<OwnedUserId>>,
     /// The reader's account data.
-    pub account_data: Vec<Arc<AccountData>>,
+    pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Whether the room is in the answer even with nothing in it.
     pub always: bool,
     /// Whether the reader has left it.

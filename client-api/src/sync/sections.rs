@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use rhizome_protocol::Membership;
-use rhizome_storage::{AccountData, MembershipRow, Pos, RoomNo};
+use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, RoomNo};
 use ruma::OwnedRoomId;
 
 use super::{News, room::Loader, token::Token, window::Window, write};
@@ -117,7 +117,7 @@ impl Loader<'_> {
     pub(super) async fn global_account_data(
         &self,
         window: &Window,
-    ) -> Result<Vec<Arc<AccountData>>, MatrixError> {
+    ) -> Result<Vec<Arc<Logged<AccountData>>>, MatrixError> {
         let mut data: Vec<_> = if self.after.is_some() {
             window.account_data.clone()
         } else {
@@ -138,19 +138,24 @@ impl Loader<'_> {
 
     /// Push rules are told as they are in force: with the server's defaults of today, which are all
     /// there is for a user who never changed one. Clients wait for them in the first answer.
-    fn complete_push_rules(&self, data: &mut Vec<Arc<AccountData>>) -> Result<(), MatrixError> {
+    fn complete_push_rules(
+        &self,
+        data: &mut Vec<Arc<Logged<AccountData>>>,
+    ) -> Result<(), MatrixError> {
         let stored = data.iter().position(|data| data.kind == rules::KIND);
         let wanted = filter::wants_global(&self.ask.filter.account_data, rules::KIND);
         if stored.is_none() && (self.after.is_some() || !wanted) {
             return Ok(());
         }
         let stored = stored.map(|index| data.remove(index));
-        data.push(Arc::new(AccountData {
+        data.push(Arc::new(Logged {
             pos: stored.as_ref().map_or(Pos(0), |stored| stored.pos),
-            user: self.viewer.user,
-            room: None,
-            kind: rules::KIND.to_owned(),
-            content: rules::account_data(&self.viewer.user_id, stored.as_deref())?,
+            fact: AccountData {
+                user: self.viewer.user,
+                room: None,
+                kind: rules::KIND.to_owned(),
+                content: rules::account_data(&self.viewer.user_id, stored.as_deref())?,
+            },
         }));
         Ok(())
     }

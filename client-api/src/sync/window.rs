@@ -7,8 +7,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{
-    AccountData, Entry, EntryKind, EventNo, MembershipRow, Pos, Receipt, RoomNo, Store,
-    StoredEvent, UserNo,
+    AccountData, Entry, EntryKind, EventNo, LiveEvent, Logged, MembershipRow, Pos, Receipt, RoomNo,
+    StateChanged, Store, StoredEvent, UserNo,
 };
 
 use super::decide::Change;
@@ -37,9 +37,9 @@ pub struct RoomWindow {
     /// Whose memberships changed, ascending.
     pub members: Vec<MemberChange>,
     /// Receipts that moved.
-    pub receipts: Vec<Arc<Receipt>>,
+    pub receipts: Vec<Arc<Logged<Receipt>>>,
     /// The reader's account data of this room.
-    pub account_data: Vec<Arc<AccountData>>,
+    pub account_data: Vec<Arc<Logged<AccountData>>>,
 }
 
 /// What happened between two positions, as far as one user is concerned.
@@ -48,7 +48,7 @@ pub struct Window {
     /// By room, for the user's rooms.
     pub rooms: HashMap<RoomNo, RoomWindow>,
     /// The user's global account data.
-    pub account_data: Vec<Arc<AccountData>>,
+    pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices or keys changed.
     pub device_lists: Vec<UserNo>,
 }
@@ -82,13 +82,15 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
     let mut window = Window::default();
     for entry in entries {
         match &entry.kind {
-            EntryKind::DeviceList { user } => window.device_lists.push(*user),
+            EntryKind::DeviceList(list) => window.device_lists.push(list.user),
             EntryKind::AccountData(data) if data.user == user && data.room.is_none() => {
                 replace(&mut window.account_data, data);
             }
             EntryKind::AccountData(data) if data.user != user => {}
             _ => {
-                let Some(room) = entry.room() else { continue };
+                let Some(room) = entry.kind.room() else {
+                    continue;
+                };
                 let slot = rooms.entry(room).or_insert_with(|| {
                     concerns(room).then(|| RoomWindow {
                         whole: true,
@@ -109,7 +111,7 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
 }
 
 /// Keeps only the newest of each type.
-fn replace(list: &mut Vec<Arc<AccountData>>, data: &Arc<AccountData>) {
+fn replace(list: &mut Vec<Arc<Logged<AccountData>>>, data: &Arc<Logged<AccountData>>) {
     list.retain(|older| older.kind != data.kind);
     list.push(data.clone());
 }
@@ -117,33 +119,24 @@ fn replace(list: &mut Vec<Arc<AccountData>>, data: &Arc<AccountData>) {
 impl RoomWindow {
     fn add(&mut self, entry: &Entry) {
         match &entry.kind {
-            EntryKind::Event { event, .. } => self.events.push(event.clone()),
-            EntryKind::State {
-                key,
-                old,
-                new,
-                member,
-                ..
-            } => {
+            EntryKind::Event(LiveEvent { event, .. }) => self.events.push(event.clone()),
+            EntryKind::State(state) => {
                 self.changes.push(Change {
                     pos: entry.pos,
-                    key: *key,
-                    old: *old,
-                    new: *new,
+                    key: state.key,
+                    old: state.old,
+                    new: state.new,
                 });
-                self.members
-                    .extend(member.map(|(user, membership)| MemberChange {
-                        user,
-                        old: *old,
-                        membership,
-                    }));
+                let member = state.member.map(|(user, membership)| MemberChange {
+                    user,
+                    old: state.old,
+                    membership,
+                });
+                self.members.extend(member);
             }
             EntryKind::Receipt(receipt) => self.receipts.push(receipt.clone()),
             EntryKind::AccountData(data) => replace(&mut self.account_data, data),
-            EntryKind::Invite { .. }
-            | EntryKind::Restored { .. }
-            | EntryKind::DeviceList { .. }
-            | EntryKind::TokenRevoked { .. } => {}
+            _ => {}
         }
     }
 }
@@ -190,7 +183,7 @@ async fn from_sql(
 
 fn weight(entry: &Entry) -> usize {
     match &entry.kind {
-        EntryKind::Event { event, .. } => event.pdu.json().len(),
+        EntryKind::Event(LiveEvent { event, .. }) => event.pdu.json().len(),
         EntryKind::AccountData(data) => data.content.len(),
         _ => 0,
     }
@@ -269,7 +262,9 @@ pub async fn changes(
         Some(entries) => entries
             .iter()
             .filter_map(|entry| match entry.kind {
-                EntryKind::State { key, old, new, .. } => Some((entry.pos, key, old, new)),
+                EntryKind::State(StateChanged { key, old, new, .. }) => {
+                    Some((entry.pos, key, old, new))
+                }
                 _ => None,
             })
             .collect(),

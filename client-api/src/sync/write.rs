@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rhizome_storage::{AccountData, RemoteInvite, StoredEvent};
+use rhizome_storage::{AccountData, Logged, RemoteInvite, StoredEvent};
 use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{Ask, News, room::RoomPart, summary::Summary};
@@ -199,7 +199,7 @@ fn users<'a>(json: &mut Json, users: impl IntoIterator<Item = &'a OwnedUserId>) 
     json.close_list();
 }
 
-fn account_data(json: &mut Json, data: &[std::sync::Arc<AccountData>]) {
+fn account_data(json: &mut Json, data: &[std::sync::Arc<Logged<AccountData>>]) {
     json.open().key("events").open_list();
     for one in data {
         json.open()

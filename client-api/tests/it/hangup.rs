@@ -73,11 +73,11 @@ fn told(store: &Store, user: UserNo, since: Pos) -> (bool, bool) {
         (entries.iter()).any(|entry| wanted(&entry.kind) == Some(user))
     };
     let revoked = any(|kind| match kind {
-        EntryKind::TokenRevoked { user, .. } => Some(*user),
+        EntryKind::TokenRevoked(revoked) => Some(revoked.user),
         _ => None,
     });
     let changed = any(|kind| match kind {
-        EntryKind::DeviceList { user } => Some(*user),
+        EntryKind::DeviceList(list) => Some(list.user),
         _ => None,
     });
     (revoked, changed)

@@ -8,7 +8,7 @@ use std::{
 
 use rhizome_protocol::Membership;
 use rhizome_rooms::{read, thread};
-use rhizome_storage::{Fact, RoomHead, RoomNo, UserNo};
+use rhizome_storage::{Fact, Receipt, RoomHead, RoomNo, UserNo};
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId,
     api::federation::transactions::edu::Edu, serde::Raw,
@@ -41,10 +41,10 @@ struct TypingContent {
 }
 
 /// Room → receipt type → user → receipt.
-type Receipts = BTreeMap<OwnedRoomId, BTreeMap<String, BTreeMap<OwnedUserId, Receipt>>>;
+type Receipts = BTreeMap<OwnedRoomId, BTreeMap<String, BTreeMap<OwnedUserId, ClaimedReceipt>>>;
 
 #[derive(Deserialize)]
-struct Receipt {
+struct ClaimedReceipt {
     event_ids: Vec<OwnedEventId>,
     #[serde(default)]
     data: ReceiptData,
@@ -191,14 +191,14 @@ async fn admit(fed: &Federation, claims: Vec<Claim>) -> Result<Vec<Fact>, Matrix
         {
             continue;
         }
-        facts.push(Fact::Receipt {
+        facts.push(Fact::Receipt(Receipt {
             room: claim.room,
             user: claim.user,
             kind: "m.read".to_owned(),
             thread: claim.thread,
             event_id: claim.event_id,
             ts: claim.ts.map_or(now, |ts| ts.clamp(0, now)),
-        });
+        }));
     }
     Ok(facts)
 }

@@ -18,7 +18,7 @@ use rhizome_rooms::{
     read,
     receive::{self, Gathered, Received},
 };
-use rhizome_storage::{Fact, InboxEvent, RoomHead, WriteSet};
+use rhizome_storage::{Fact, InboundAnswer, InboxEvent, RoomHead, WriteSet};
 use ruma::{
     OwnedEventId, OwnedRoomId, RoomId, ServerName, UserId,
     api::federation::transactions::send_transaction_message,
@@ -91,12 +91,12 @@ pub(super) async fn send(
     let answer = answer(told);
     let mut facts = edus::apply(&fed, &who, &req.edus).await?;
     if has_taken {
-        facts.push(Fact::InboundTxn {
+        facts.push(Fact::InboundAnswer(InboundAnswer {
             origin: who,
             txn_id: txn.to_string(),
             response: answer.clone(),
             received_ts: store.clock().now_ms(),
-        });
+        }));
     }
     if !facts.is_empty() {
         let set = WriteSet {

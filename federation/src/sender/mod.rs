@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use rhizome_storage::{Clock, DestinationState, EntryKind, Error, Pos};
+use rhizome_storage::{Clock, DestinationState, EntryKind, Error, LiveEvent, Pos};
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet, time::Instant};
@@ -446,10 +446,10 @@ async fn look_at_log(fed: &Federation, after: Pos, upto: Pos) -> Result<(), Erro
         match &entry.kind {
             // Who just left or is merely invited isn't among the room's servers; and such events of
             // other servers' users may have come through us.
-            EntryKind::Event { event, .. } if event.pdu.membership().is_some() => {
+            EntryKind::Event(LiveEvent { event, .. }) if event.pdu.membership().is_some() => {
                 members_changed = true;
             }
-            EntryKind::Event { room, event }
+            EntryKind::Event(LiveEvent { room, event })
                 if fed.rooms().is_local(event.pdu.sender()) && rooms.insert(*room) =>
             {
                 behind.extend(store.joined_servers(*room).await?.iter().cloned());

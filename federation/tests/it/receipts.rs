@@ -1,6 +1,6 @@
 //! Receipts from other servers: only of what is there, and not more than there is a use for.
 
-use rhizome_storage::Receipt;
+use rhizome_storage::{Logged, Receipt};
 use ruma::{EventId, RoomVersionId};
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ async fn a_flood_of_receipts_leaves_little() {
         let said = a.say(&alice, &room, "read me").await;
         let elsewhere = a.say(&alice, &other, "elsewhere").await;
         let no = a.store().room(&room).await.unwrap().unwrap().room;
-        let bobs = async || -> Vec<std::sync::Arc<Receipt>> {
+        let bobs = async || -> Vec<std::sync::Arc<Logged<Receipt>>> {
             let user = a.store().known_user(&bob).await.unwrap().unwrap();
             a.store().receipts_of(no, user).await.unwrap()
         };

@@ -24,7 +24,7 @@ use rhizome_rooms::{
     },
     send::{SendOptions, send},
 };
-use rhizome_storage::{Clock, Fact, Options, Store, WriteSet, testing::TestDatabase};
+use rhizome_storage::{Clock, Fact, Options, Receipt, Store, WriteSet, testing::TestDatabase};
 use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId, ServerName, UserId, server_name, user_id};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -335,13 +335,15 @@ async fn receipts_and_typing_are_sent() {
         let a = Us::start(&database, &network, &clock).await;
         let room = a.shared_room().await;
         let event_id = a.say(&room, "message 0").await;
-        let fact = |kind: &str, room, user| Fact::Receipt {
-            room,
-            user,
-            kind: kind.to_owned(),
-            thread: None,
-            event_id: event_id.clone(),
-            ts: 5,
+        let fact = |kind: &str, room, user| {
+            Fact::Receipt(Receipt {
+                room,
+                user,
+                kind: kind.to_owned(),
+                thread: None,
+                event_id: event_id.clone(),
+                ts: 5,
+            })
         };
         let no = a.store.room(&room).await.unwrap().unwrap().room;
         let user = a.store.user_no(alice()).await.unwrap();
@@ -371,14 +373,14 @@ async fn receipts_and_typing_are_sent() {
         // A receipt that was made while nothing was sent isn't forgotten.
         network.cut(them());
         let a = Us::start(&database, &network, &clock).await;
-        let facts = vec![Fact::Receipt {
+        let facts = vec![Fact::Receipt(Receipt {
             room: no,
             user,
             kind: "m.read".to_owned(),
             thread: Some("main".to_owned()),
             event_id: event_id.clone(),
             ts: 6,
-        }];
+        })];
         a.store
             .commit(WriteSet {
                 facts,

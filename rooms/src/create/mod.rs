@@ -9,7 +9,7 @@ pub mod plan;
 use std::sync::Arc;
 
 use rhizome_protocol::{RoomRules, draft::Draft};
-use rhizome_storage::{CommitError, Fact, NewRoom, WriteSet};
+use rhizome_storage::{CommitError, Fact, Listing, NewAlias, NewRoom, WriteSet};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName};
 
@@ -107,14 +107,14 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
     let mut facts = Vec::new();
     if let Some(alias) = &request.alias {
         let creator = store.user_no(&request.creator).await?;
-        facts.push(Fact::Alias {
+        facts.push(Fact::Alias(NewAlias {
             alias: alias.clone(),
             room,
             creator,
-        });
+        }));
     }
     if request.public {
-        facts.push(Fact::Directory { room, public: true });
+        facts.push(Fact::Listing(Listing { room, public: true }));
     }
     let set = WriteSet {
         rooms: vec![write],

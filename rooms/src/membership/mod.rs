@@ -7,7 +7,7 @@ pub mod remote_invite;
 pub mod restricted;
 
 use rhizome_protocol::{Membership, Object, Pdu, draft::Draft};
-use rhizome_storage::Fact;
+use rhizome_storage::{Fact, Forgotten};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use std::sync::Arc;
 
@@ -192,7 +192,7 @@ pub async fn forget(rooms: &Rooms, room_id: &RoomId, user: &UserId) -> Result<()
         }
     }
     let set = rhizome_storage::WriteSet {
-        facts: vec![Fact::Forget { user, room }],
+        facts: vec![Fact::Forgotten(Forgotten { user, room })],
         ..rhizome_storage::WriteSet::default()
     };
     store.commit(set).await.map_err(commit_error)?;

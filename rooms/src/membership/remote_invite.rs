@@ -9,8 +9,8 @@ use rhizome_protocol::{
     draft::{self, Draft, Place},
 };
 use rhizome_storage::{
-    CommitError, CurrentState, Fact, NewEvent, RemoteInvite, RoomNo, RoomWrite, StateChange,
-    WriteSet,
+    CommitError, CurrentState, Fact, Invite, InviteChange, NewEvent, RemoteInvite, RoomNo,
+    RoomWrite, StateChange, WriteSet,
 };
 use ruma::{RoomId, UserId};
 
@@ -29,12 +29,14 @@ const MAX_ATTEMPTS: usize = 20;
 pub(crate) async fn answered_by(rooms: &Rooms, room: RoomNo, join: &Pdu) -> Result<Vec<Fact>> {
     let user = rooms.store().user_no(join.sender()).await?;
     let invite = rooms.store().remote_invite(user, room).await?;
-    let gone = invite.map(|_| Fact::RemoteInviteGone {
+    let gone = invite.map(|_| Invite {
         user,
-        room_id: join.room_id().to_owned(),
-        event: join.json().clone(),
+        room,
+        change: InviteChange::Gone {
+            event: join.json().clone(),
+        },
     });
-    Ok(gone.into_iter().collect())
+    Ok(gone.into_iter().map(Fact::from).collect())
 }
 
 /// An invite of a local user to a room that we are not in, or the user's knock on it: kept with the stripped
@@ -57,16 +59,18 @@ pub async fn keep(rooms: &Rooms, pdu: &Pdu, stripped_state: Arc<str>) -> Result<
     if read::server_in_room(rooms, pdu.room_id(), rooms.server_name()).await? {
         return Ok(());
     }
-    let fact = Fact::RemoteInvite {
+    let invite = Invite {
         user: store.user_no(target).await?,
-        room_id: pdu.room_id().to_owned(),
-        membership,
-        sender: store.user_no(pdu.sender()).await?,
-        rules: pdu.rules(),
-        event: pdu.json().clone(),
-        stripped_state,
+        room: store.room_no(pdu.room_id()).await?,
+        change: InviteChange::Came {
+            membership,
+            sender: store.user_no(pdu.sender()).await?,
+            rules: pdu.rules(),
+            event: pdu.json().clone(),
+            stripped_state,
+        },
     };
-    write(rooms, fact).await
+    write(rooms, invite).await
 }
 
 /// The invite to a room that we are not in, or the knock on it, is gone: `by` is the membership event of its
@@ -81,19 +85,18 @@ pub async fn end(rooms: &Rooms, by: &Pdu) -> Result<()> {
     let (Some(user), Some(_)) = (user, by.membership()) else {
         return Err(Error::Invalid("That is no membership event".into()));
     };
-    let fact = Fact::RemoteInviteGone {
+    let invite = Invite {
         user: store.user_no(user).await?,
-        room_id: by.room_id().to_owned(),
-        event: by.json().clone(),
+        room: store.room_no(by.room_id()).await?,
+        change: InviteChange::Gone {
+            event: by.json().clone(),
+        },
     };
-    write(rooms, fact).await
+    write(rooms, invite).await
 }
 
-async fn write(rooms: &Rooms, fact: Fact) -> Result<()> {
-    let set = WriteSet {
-        facts: vec![fact],
-        ..WriteSet::default()
-    };
+async fn write(rooms: &Rooms, invite: Invite) -> Result<()> {
+    let set = WriteSet::from(vec![invite.into()]);
     rooms.store().commit(set).await.map_err(commit_error)?;
     Ok(())
 }

@@ -21,7 +21,8 @@ use rhizome_rooms::{
     state::StateBefore,
 };
 use rhizome_storage::{
-    Direction, EntryKind, EventNo, HistoryToken, Pos, Store, StoredEvent, testing::TestDatabase,
+    Direction, EntryKind, EventNo, HistoryToken, LiveEvent, Pos, Store, StoredEvent,
+    testing::TestDatabase,
 };
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
@@ -253,7 +254,7 @@ pub async fn log_of(rooms: &Rooms, room: &RoomId) -> Vec<Arc<Pdu>> {
     entries
         .iter()
         .filter_map(|entry| match &entry.kind {
-            EntryKind::Event { event, .. } if event.pdu.room_id() == room => {
+            EntryKind::Event(LiveEvent { event, .. }) if event.pdu.room_id() == room => {
                 Some(event.pdu.clone())
             }
             _ => None,

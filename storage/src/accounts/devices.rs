@@ -3,8 +3,7 @@
 use ruma::{DeviceId, OwnedDeviceId};
 use sqlx::any::AnyRow;
 
-use crate::engine::db::Columns as _;
-use crate::engine::dialect::escaped;
+use crate::engine::sql::Columns as _;
 use crate::{Result, Store, UserNo};
 
 /// A device.
@@ -20,15 +19,12 @@ pub struct StoredDevice {
     pub last_seen_ms: i64,
 }
 
-const COLUMNS: usize = 4;
-
 fn device(row: &AnyRow) -> Result<StoredDevice> {
-    debug_assert_eq!(sqlx::Row::len(row), COLUMNS);
     Ok(StoredDevice {
-        device_id: row.text(0)?.into(),
-        name: row.text_opt(1)?,
-        last_seen_ip: row.raw_opt(2)?,
-        last_seen_ms: row.int(3)?,
+        device_id: row.get("device_id")?,
+        name: row.get("name")?,
+        last_seen_ip: row.get("last_seen_ip")?,
+        last_seen_ms: row.get("last_seen_ms")?,
     })
 }
 
@@ -40,7 +36,7 @@ impl Store {
                 "SELECT device_id, name, last_seen_ip, last_seen_ms FROM device \
                  WHERE user_no = $1 ORDER BY device_id",
             )
-            .bind(user.0);
+            .bind(user);
         self.rows(query).await?.iter().map(device).collect()
     }
 
@@ -51,8 +47,8 @@ impl Store {
                 "SELECT device_id, name, last_seen_ip, last_seen_ms FROM device \
                  WHERE user_no = $1 AND device_id = $2",
             )
-            .bind(user.0)
-            .bind(escaped(id.as_str()).into_owned());
+            .bind(user)
+            .bind(id);
         self.row(query).await?.as_ref().map(device).transpose()
     }
 
@@ -60,8 +56,8 @@ impl Store {
     pub async fn see_device(&self, user: UserNo, id: &DeviceId, now_ms: i64) -> Result<()> {
         let query = self
             .sql("UPDATE device SET last_seen_ms = $3 WHERE user_no = $1 AND device_id = $2")
-            .bind(user.0)
-            .bind(escaped(id.as_str()).into_owned())
+            .bind(user)
+            .bind(id)
             .bind(now_ms);
         self.execute(query).await?;
         Ok(())

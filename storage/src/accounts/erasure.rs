@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use ruma::{OwnedUserId, UserId};
 
-use crate::engine::db::Columns as _;
+use crate::engine::sql::Columns as _;
 use crate::{Pos, Result, Store, UserNo};
 
 /// The users whose content is erased.
@@ -42,9 +42,9 @@ impl Store {
             known.stale
         };
         let query = self.sql("SELECT user_no, pos FROM erasure");
-        let mut positions = HashMap::new();
+        let mut positions: HashMap<UserNo, Pos> = HashMap::new();
         for row in self.rows(query).await? {
-            positions.insert(UserNo(row.int(0)?), Pos(row.int(1)?));
+            positions.insert(row.get("user_no")?, row.get("pos")?);
         }
         let nos: Vec<UserNo> = positions.keys().copied().collect();
         let names = self.users(&nos).await?;
@@ -77,8 +77,10 @@ mod tests {
     use ruma::user_id;
     use serde_json::json;
 
+    use crate::facts::Fact;
+    use crate::facts::account_data::{AccountData, DataChange};
     use crate::testing::each_database;
-    use crate::{Fact, NewAccount, Pos, WriteSet};
+    use crate::{NewAccount, Pos};
 
     #[tokio::test]
     async fn who_is_erased_leaves_nothing_but_what_was_said() {
@@ -89,18 +91,14 @@ mod tests {
             for user in [ada, bob] {
                 let account = NewAccount::default();
                 let no = store.create_account(user, account).await.unwrap().unwrap();
-                let data = Fact::AccountData {
+                let data = AccountData {
                     user: no,
                     room: None,
                     kind: "org.example.mine".into(),
                     content: json!({ "secret": true }).to_string().into(),
-                    expect: None,
                 };
-                let set = WriteSet {
-                    facts: vec![data],
-                    ..WriteSet::default()
-                };
-                store.commit(set).await.unwrap();
+                let fact = Fact::from(DataChange { data, expect: None });
+                store.commit(vec![fact].into()).await.unwrap();
                 nos.push(no);
             }
             store.deactivate_account(nos[0], true).await.unwrap();

@@ -1,6 +1,6 @@
 //! Filters that clients have stored. A filter never changes, so readers may keep it.
 
-use crate::engine::db::Columns as _;
+use crate::engine::sql::Columns as _;
 use crate::{Result, Store, UserNo};
 
 /// How many filters a user may have; beyond, the oldest are dropped.
@@ -15,10 +15,10 @@ impl Store {
         for _ in 0..TRIES {
             let same = self
                 .sql("SELECT id FROM client_filter WHERE user_no = $1 AND json = $2")
-                .bind(user.0)
-                .bind(json.to_owned());
+                .bind(user)
+                .bind(json);
             if let Some(row) = self.row(same).await? {
-                return Ok(row.int(0)?);
+                return row.get("id");
             }
             let insert = self
                 .sql(
@@ -26,14 +26,14 @@ impl Store {
                      SELECT $1, COALESCE(MAX(id), 0) + 1, $2 FROM client_filter WHERE user_no = $1 \
                      ON CONFLICT (user_no, id) DO NOTHING RETURNING id",
                 )
-                .bind(user.0)
-                .bind(json.to_owned());
+                .bind(user)
+                .bind(json);
             if let Some(row) = self.execute_returning(insert).await?.first() {
-                let id = row.int(0)?;
+                let id: i64 = row.get("id")?;
                 if id > MOST {
                     let drop = self
                         .sql("DELETE FROM client_filter WHERE user_no = $1 AND id <= $2")
-                        .bind(user.0)
+                        .bind(user)
                         .bind(id - MOST);
                     self.execute(drop).await?;
                 }
@@ -49,9 +49,10 @@ impl Store {
     pub async fn filter(&self, user: UserNo, id: i64) -> Result<Option<String>> {
         let query = self
             .sql("SELECT json FROM client_filter WHERE user_no = $1 AND id = $2")
-            .bind(user.0)
+            .bind(user)
             .bind(id);
-        Ok(self.row(query).await?.map(|row| row.raw(0)).transpose()?)
+        let row = self.row(query).await?;
+        row.map(|row| row.get("json")).transpose()
     }
 }
 

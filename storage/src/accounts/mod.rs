@@ -1,10 +1,8 @@
 //! Accounts of this server.
 
-pub(crate) mod account_data;
 pub(crate) mod devices;
 pub(crate) mod erasure;
 pub(crate) mod filters;
-pub(crate) mod plain;
 pub(crate) mod profiles;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
@@ -12,7 +10,7 @@ pub(crate) mod uia;
 
 use ruma::UserId;
 
-use crate::engine::db::Columns as _;
+use crate::engine::sql::Columns as _;
 use crate::{Result, Store, UserNo};
 
 /// An account to be made.
@@ -52,9 +50,9 @@ impl Store {
                 "INSERT INTO account (user_no, password_hash, admin, deactivated, created_ms) \
                  VALUES ($1, $2, $3, 0, $4) ON CONFLICT (user_no) DO NOTHING",
             )
-            .bind(no.0)
+            .bind(no)
             .bind(account.password_hash)
-            .bind(i64::from(account.admin))
+            .bind(account.admin)
             .bind(account.created_ms);
         Ok((self.execute(query).await? == 1).then_some(no))
     }
@@ -66,15 +64,15 @@ impl Store {
         };
         let query = self
             .sql("SELECT password_hash, admin, deactivated FROM account WHERE user_no = $1")
-            .bind(no.0);
+            .bind(no);
         let Some(row) = self.row(query).await? else {
             return Ok(None);
         };
         Ok(Some(Account {
             user: no,
-            password_hash: row.raw_opt(0)?,
-            admin: row.int(1)? == 1,
-            deactivated: row.int(2)? == 1,
+            password_hash: row.get("password_hash")?,
+            admin: row.get("admin")?,
+            deactivated: row.get("deactivated")?,
         }))
     }
 }

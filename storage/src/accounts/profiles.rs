@@ -3,7 +3,7 @@
 use ruma::UserId;
 use serde_json::{Map, Value};
 
-use crate::engine::db::Columns as _;
+use crate::engine::sql::Columns as _;
 use crate::{Result, Store, UserNo};
 
 impl Store {
@@ -17,14 +17,11 @@ impl Store {
                 "SELECT p.fields FROM account a LEFT JOIN profile p ON p.user_no = a.user_no \
                  WHERE a.user_no = $1",
             )
-            .bind(no.0);
+            .bind(no);
         let Some(row) = self.row(query).await? else {
             return Ok(None);
         };
-        Ok(Some(match row.raw_opt(0)? {
-            Some(fields) => serde_json::from_str(&fields)?,
-            None => Map::new(),
-        }))
+        fields(row.get("fields")?).map(Some)
     }
 
     /// Sets a field, or removes it. `false`, and nothing changed, if the profile would become longer
@@ -39,15 +36,14 @@ impl Store {
         // The account's row is there to be locked also before the profile's is.
         let lock = tx
             .sql("SELECT user_no FROM account WHERE user_no = $1 FOR_UPDATE")
-            .bind(user.0);
+            .bind(user);
         tx.row(lock).await?;
         let find = tx
             .sql("SELECT fields FROM profile WHERE user_no = $1")
-            .bind(user.0);
-        let mut fields: Map<String, Value> = match tx.row(find).await? {
-            Some(row) => serde_json::from_str(&row.raw(0)?)?,
-            None => Map::new(),
-        };
+            .bind(user);
+        let row = tx.row(find).await?;
+        let stored = row.map(|row| row.get("fields")).transpose()?;
+        let mut fields = fields(stored)?;
         match value {
             Some(value) => fields.insert(field.to_owned(), value),
             None => fields.remove(field),
@@ -62,12 +58,17 @@ impl Store {
                 "INSERT INTO profile (user_no, fields) VALUES ($1, $2) \
                  ON CONFLICT (user_no) DO UPDATE SET fields = excluded.fields",
             )
-            .bind(user.0)
+            .bind(user)
             .bind(text);
         tx.execute(write).await?;
         tx.commit().await?;
         Ok(true)
     }
+}
+
+/// A profile as it is stored; one that was never set is empty.
+fn fields(stored: Option<String>) -> Result<Map<String, Value>> {
+    Ok(stored.map_or_else(|| Ok(Map::new()), |json| serde_json::from_str(&json))?)
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 
 use ruma::{DeviceId, OwnedDeviceId};
 
-use crate::engine::db::Columns as _;
-use crate::{
-    CommitError, Error, Fact, NewLogin, NewTokens, Plain, Result, Store, Token, UserNo, WriteSet,
-};
+use crate::engine::sql::Columns as _;
+use crate::facts::Fact;
+use crate::facts::account::AccountChange;
+use crate::facts::device_list::DeviceList;
+use crate::facts::revocation::TokenRevoked;
+use crate::{CommitError, Error, NewLogin, NewTokens, Result, Store, Token, UserNo, WriteSet};
 
 /// How often a change is decided again when the account was changed in the meantime.
 const ATTEMPTS: u32 = 5;
@@ -17,17 +19,14 @@ impl Store {
         for _ in 0..ATTEMPTS {
             let (user, device) = (login.user, &login.device_id);
             let known = self.device(user, device).await?.is_some();
-            let fact = if known {
-                Fact::TokenRevoked {
-                    user,
-                    device: Some(device.clone()),
-                }
+            let told = if known {
+                revoked(user, Some(device))
             } else {
-                Fact::DeviceListChanged { user }
+                DeviceList { user }.into()
             };
             let login = login.clone();
-            let plain = Plain::Login { login, known };
-            if self.change(vec![plain], vec![fact]).await? {
+            let change = AccountChange::Login { login, known };
+            if self.change(vec![change.into(), told]).await? {
                 return Ok(true);
             }
             if known == self.device(user, device).await?.is_some() {
@@ -42,23 +41,20 @@ impl Store {
     pub async fn refresh(&self, hash: &str, tokens: NewTokens) -> Result<bool> {
         let query = self
             .sql("SELECT user_no, device_id FROM refresh_token WHERE hash = $1")
-            .bind(hash.to_owned());
+            .bind(hash);
         let Some(row) = self.row(query).await? else {
             return Ok(false);
         };
-        let user = UserNo(row.int(0)?);
-        let device: OwnedDeviceId = row.text(1)?.into();
-        let fact = Fact::TokenRevoked {
-            user,
-            device: Some(device.clone()),
-        };
-        let plain = Plain::Refresh {
+        let user = row.get("user_no")?;
+        let device: OwnedDeviceId = row.get("device_id")?;
+        let told = revoked(user, Some(&device));
+        let change = AccountChange::Refresh {
             user,
             device,
             hash: hash.to_owned(),
             tokens,
         };
-        self.change(vec![plain], vec![fact]).await
+        self.change(vec![change.into(), told]).await
     }
 
     /// A refreshed access token is used: the refresh token that it came of ends, with its access token.
@@ -67,24 +63,21 @@ impl Store {
             return Ok(());
         };
         let user = token.user;
-        let fact = Fact::TokenRevoked {
-            user,
-            device: Some(token.device_id.clone()),
-        };
-        let plain = Plain::ConfirmRefresh { user, hash };
-        self.change(vec![plain], vec![fact]).await?;
+        let told = revoked(user, Some(&token.device_id));
+        let change = AccountChange::ConfirmRefresh { user, hash };
+        self.change(vec![change.into(), told]).await?;
         Ok(())
     }
 
     /// Names a device; `false` if there is none.
     pub async fn rename_device(&self, user: UserNo, id: &DeviceId, name: &str) -> Result<bool> {
-        let plain = Plain::RenameDevice {
+        let change = AccountChange::RenameDevice {
             user,
             device: id.to_owned(),
             name: name.to_owned(),
         };
-        let fact = Fact::DeviceListChanged { user };
-        self.change(vec![plain], vec![fact]).await
+        let told = DeviceList { user };
+        self.change(vec![change.into(), told.into()]).await
     }
 
     /// Removes devices with their tokens; those that aren't there are left out.
@@ -98,63 +91,46 @@ impl Store {
         if devices.is_empty() {
             return Ok(());
         }
-        let mut facts = vec![Fact::DeviceListChanged { user }];
-        facts.extend(devices.iter().map(|device| Fact::TokenRevoked {
-            user,
-            device: Some(device.clone()),
-        }));
-        let plain = Plain::RemoveDevices { user, devices };
-        self.change(vec![plain], facts).await?;
-        Ok(())
+        let told = devices.iter().map(|device| revoked(user, Some(device)));
+        let mut facts: Vec<Fact> = vec![DeviceList { user }.into()];
+        facts.extend(told);
+        facts.push(AccountChange::RemoveDevices { user, devices }.into());
+        self.change(facts).await.map(drop)
     }
 
     /// Removes all devices of a user but `except`, and their tokens with them.
     pub async fn end_sessions(&self, user: UserNo, except: Option<&DeviceId>) -> Result<()> {
-        let (plain, facts) = ending(user, except);
-        self.change(vec![plain], facts).await?;
-        Ok(())
+        self.change(ending(user, except)).await.map(drop)
     }
 
     /// Sets what the password must match and, if `ends` names sessions, ends those in the same moment.
     pub async fn set_password(&self, user: UserNo, hash: &str, ends: Ends<'_>) -> Result<()> {
-        let mut plain = vec![Plain::Password {
-            user,
-            hash: Some(hash.to_owned()),
-        }];
-        let mut facts = Vec::new();
-        let except = match ends {
-            Ends::Nothing => return self.change(plain, facts).await.map(drop),
-            Ends::Others(device) => Some(device),
-            Ends::All => None,
+        let hash = Some(hash.to_owned());
+        let mut facts = match ends {
+            Ends::Nothing => Vec::new(),
+            Ends::Others(device) => ending(user, Some(device)),
+            Ends::All => ending(user, None),
         };
-        let (ending, told) = ending(user, except);
-        plain.push(ending);
-        facts.extend(told);
-        self.change(plain, facts).await.map(drop)
+        facts.insert(0, AccountChange::Password { user, hash }.into());
+        self.change(facts).await.map(drop)
     }
 
     /// Ends an account and all its sessions: its profile goes, its name stays taken, and its password opens nothing.
     /// With `erase`, what the user has sent is for those only who could see it until now.
     pub async fn deactivate_account(&self, user: UserNo, erase: bool) -> Result<()> {
-        let (ending, facts) = ending(user, None);
         let erase = if erase {
             Some(self.log().refresh().await?)
         } else {
             None
         };
-        let plain = vec![Plain::Deactivate { user, erase }, ending];
-        self.change(plain, facts).await?;
-        Ok(())
+        let mut facts = ending(user, None);
+        facts.insert(0, AccountChange::Deactivate { user, erase }.into());
+        self.change(facts).await.map(drop)
     }
 
     /// `false` if the account isn't what this was decided on.
-    async fn change(&self, plain: Vec<Plain>, facts: Vec<Fact>) -> Result<bool> {
-        let set = WriteSet {
-            facts,
-            plain,
-            ..WriteSet::default()
-        };
-        match self.commit(set).await {
+    async fn change(&self, facts: Vec<Fact>) -> Result<bool> {
+        match self.commit(WriteSet::from(facts)).await {
             Ok(_) => Ok(true),
             Err(CommitError::AccountMoved(_)) => Ok(false),
             Err(CommitError::Store(error)) => Err(error),
@@ -174,14 +150,19 @@ pub enum Ends<'a> {
     All,
 }
 
-fn ending(user: UserNo, except: Option<&DeviceId>) -> (Plain, Vec<Fact>) {
+fn ending(user: UserNo, except: Option<&DeviceId>) -> Vec<Fact> {
     let except = except.map(ToOwned::to_owned);
     // Of all devices: which they are is known only in the commit. A cache looks the one that stays up again.
-    let facts = vec![
-        Fact::DeviceListChanged { user },
-        Fact::TokenRevoked { user, device: None },
-    ];
-    (Plain::EndSessions { user, except }, facts)
+    vec![
+        AccountChange::EndSessions { user, except }.into(),
+        DeviceList { user }.into(),
+        revoked(user, None),
+    ]
+}
+
+fn revoked(user: UserNo, device: Option<&OwnedDeviceId>) -> Fact {
+    let device = device.cloned();
+    TokenRevoked { user, device }.into()
 }
 
 fn busy() -> Error {

@@ -6,7 +6,7 @@
 
 use ruma::{OwnedDeviceId, OwnedUserId};
 
-use crate::engine::db::Columns as _;
+use crate::engine::sql::Columns as _;
 use crate::{Result, Store, UserNo};
 
 /// A new pair of tokens, as the database may know it.
@@ -63,22 +63,23 @@ impl Store {
         let query = self
             .sql(
                 "SELECT t.user_no, u.user_id, t.device_id, t.expires_ms, \
-                 CASE WHEN r.replaces IS NULL THEN NULL ELSE r.hash END, d.last_seen_ms \
+                 CASE WHEN r.replaces IS NULL THEN NULL ELSE r.hash END AS confirms_refresh, \
+                 d.last_seen_ms \
                  FROM access_token t JOIN user_name u ON u.no = t.user_no \
                  JOIN device d ON d.user_no = t.user_no AND d.device_id = t.device_id \
                  LEFT JOIN refresh_token r ON r.hash = t.refresh_hash WHERE t.hash = $1",
             )
-            .bind(hash.to_owned());
+            .bind(hash);
         let Some(row) = self.row(query).await? else {
             return Ok(None);
         };
         Ok(Some(Token {
-            user: UserNo(row.int(0)?),
-            user_id: row.id(1)?,
-            device_id: row.text(2)?.into(),
-            expires_ms: row.int_opt(3)?,
-            confirms_refresh: row.raw_opt(4)?,
-            last_seen_ms: row.int(5)?,
+            user: row.get("user_no")?,
+            user_id: row.get("user_id")?,
+            device_id: row.get("device_id")?,
+            expires_ms: row.get("expires_ms")?,
+            confirms_refresh: row.get("confirms_refresh")?,
+            last_seen_ms: row.get("last_seen_ms")?,
         }))
     }
 }

@@ -1,8 +1,7 @@
 //! Sessions of user-interactive authentication, and nonces: an id, what it was begun for, and when
 //! it ends. In the database, so that any process can end what another began.
 
-use crate::engine::db::Columns as _;
-use crate::engine::dialect::escaped;
+use crate::engine::sql::Columns as _;
 use crate::{Result, Store};
 
 impl Store {
@@ -21,8 +20,8 @@ impl Store {
         tx.execute(expired).await?;
         let begin = tx
             .sql("INSERT INTO uia_session (id, purpose, expires_ms) VALUES ($1, $2, $3)")
-            .bind(id.to_owned())
-            .bind(escaped(purpose).into_owned())
+            .bind(id)
+            .bind(purpose)
             .bind(expires_ms);
         tx.execute(begin).await?;
         tx.commit().await?;
@@ -33,26 +32,25 @@ impl Store {
     pub async fn uia_session(&self, id: &str, now_ms: i64) -> Result<Option<String>> {
         let query = self
             .sql("SELECT purpose FROM uia_session WHERE id = $1 AND expires_ms > $2")
-            .bind(escaped(id).into_owned())
+            .bind(id)
             .bind(now_ms);
-        Ok(self.row(query).await?.map(|row| row.text(0)).transpose()?)
+        let row = self.row(query).await?;
+        row.map(|row| row.get("purpose")).transpose()
     }
 
     /// Makes a session one for something else, as long as it is one for `from`; `false` if it isn't.
     pub async fn turn_uia_session(&self, id: &str, from: &str, to: &str) -> Result<bool> {
         let query = self
             .sql("UPDATE uia_session SET purpose = $3 WHERE id = $1 AND purpose = $2")
-            .bind(escaped(id).into_owned())
-            .bind(escaped(from).into_owned())
-            .bind(escaped(to).into_owned());
+            .bind(id)
+            .bind(from)
+            .bind(to);
         Ok(self.execute(query).await? == 1)
     }
 
     /// Ends a session; `false` if it had ended: of several who try, one gets `true`.
     pub async fn end_uia_session(&self, id: &str) -> Result<bool> {
-        let query = self
-            .sql("DELETE FROM uia_session WHERE id = $1")
-            .bind(escaped(id).into_owned());
+        let query = self.sql("DELETE FROM uia_session WHERE id = $1").bind(id);
         Ok(self.execute(query).await? == 1)
     }
 }

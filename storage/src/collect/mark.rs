@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::Pass;
-use crate::engine::db::{Columns as _, json_numbers};
+use crate::engine::sql::Columns as _;
 use crate::rooms::snapshot::Nodes;
 use crate::{Result, RoomNo, SnapshotNo, Store};
 
@@ -91,24 +91,24 @@ impl Pass<'_> {
         let query = self
             .store
             .sql("SELECT no, since FROM snapshot_candidate WHERE room = $1")
-            .bind(room.0);
+            .bind(room);
         let rows = self.store.rows(query).await?;
         rows.iter()
-            .map(|row| Ok((SnapshotNo(row.int(0)?), row.int(1)?)))
+            .map(|row| Ok((row.get("no")?, row.get("since")?)))
             .collect()
     }
 
     async fn snapshots(&self, room: RoomNo) -> Result<Option<Vec<SnapshotNo>>> {
         let mut all: Vec<SnapshotNo> = Vec::new();
         loop {
-            let after = all.last().map_or(i64::MIN, |no| no.0);
+            let after = all.last().map_or(SnapshotNo(i64::MIN), |no| *no);
             let query = self
                 .store
                 .sql(
                     "SELECT no FROM state_snapshot WHERE room = $1 AND no > $2 \
                      ORDER BY no LIMIT $3",
                 )
-                .bind(room.0)
+                .bind(room)
                 .bind(after)
                 .bind(ROWS);
             let rows = self.store.rows(query).await?;
@@ -116,7 +116,7 @@ impl Pass<'_> {
                 return Ok(Some(all));
             }
             for row in rows {
-                all.push(SnapshotNo(row.int(0)?));
+                all.push(row.get("no")?);
             }
             if all.len() > MAX_SNAPSHOTS {
                 return Ok(None);
@@ -131,24 +131,26 @@ impl Pass<'_> {
         let query = self
             .store
             .sql("SELECT snapshot FROM room WHERE no = $1")
-            .bind(room.0);
+            .bind(room);
         if let Some(row) = self.store.row(query).await?
-            && let Some(no) = row.int_opt(0)?
+            && let Some(no) = row.get("snapshot")?
         {
-            found.extend(marks.raise(SnapshotNo(no), Mark::Needed));
+            found.extend(marks.raise(no, Mark::Needed));
         }
         // An event that moves from one half to the other meanwhile does so by a commit, which is heard of.
         let mut after = (i64::MIN, i64::MIN);
         for half in [PLACED, OUTSIDE] {
             loop {
-                let query = self.store.sql(half).bind(room.0).bind(after.0);
+                let query = self.store.sql(half).bind(room).bind(after.0);
                 let query = query.bind(after.1).bind(ROWS);
                 let rows = self.store.rows(query).await?;
                 let Some(last) = rows.last() else { break };
-                after = (last.int(0)?, last.int(1)?);
+                after = (last.get("place")?, last.get("no")?);
                 for row in &rows {
-                    for no in [row.int_opt(2)?, row.int_opt(3)?].into_iter().flatten() {
-                        found.extend(marks.raise(SnapshotNo(no), Mark::Needed));
+                    let around: [Option<_>; 2] =
+                        [row.get("state_before")?, row.get("state_after")?];
+                    for no in around.into_iter().flatten() {
+                        found.extend(marks.raise(no, Mark::Needed));
                     }
                 }
                 self.pause().await;
@@ -178,25 +180,23 @@ impl Pass<'_> {
 
 /// A room's events with a place in its history, by position, and those without one, by depth.
 /// (The first half has no use for `$3`.)
-const PLACED: &str = "SELECT ord, no, state_before, state_after FROM event \
+const PLACED: &str = "SELECT ord AS place, no, state_before, state_after FROM event \
     WHERE room = $1 AND ord IS NOT NULL AND ord > $2 AND CAST($3 AS BIGINT) IS NOT NULL \
     ORDER BY ord LIMIT $4";
-const OUTSIDE: &str = "SELECT depth, no, state_before, state_after FROM event \
+const OUTSIDE: &str = "SELECT depth AS place, no, state_before, state_after FROM event \
     WHERE room = $1 AND ord IS NULL AND (depth, no) > ($2, $3) ORDER BY depth, no LIMIT $4";
 
 /// These snapshots, past every cache.
 pub(super) async fn bodies(store: &Store, nos: &[SnapshotNo]) -> Result<Vec<(SnapshotNo, Nodes)>> {
     let query = store
-        .sql(
-            "SELECT no, body FROM state_snapshot WHERE no IN \
-             (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
-        )
-        .bind(json_numbers(nos.iter().map(|no| no.0)));
+        .sql("SELECT no, body FROM state_snapshot WHERE no IN NUMBERS($1)")
+        .numbers(nos.iter().copied());
     let rows = store.rows(query).await?;
     rows.iter()
         .map(|row| {
-            let no = SnapshotNo(row.int(0)?);
-            Ok((no, Nodes::decode(no, &row.bytes(1)?)?))
+            let no = row.get("no")?;
+            let body: Vec<u8> = row.get("body")?;
+            Ok((no, Nodes::decode(no, &body)?))
         })
         .collect()
 }

@@ -43,8 +43,9 @@ use std::time::Duration;
 use ring::rand::SecureRandom as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::db::{Columns as _, hex};
+use crate::engine::db::hex;
 use crate::engine::duty::Duty;
+use crate::engine::sql::Columns as _;
 use crate::{Error, Result, RoomNo, Store};
 
 /// How to collect.
@@ -161,11 +162,11 @@ impl Store {
     /// The next room, by number, that has snapshots or some on the list.
     async fn room_with_snapshots(&self, after: RoomNo) -> Result<Option<RoomNo>> {
         let query = self
-            .sql("SELECT MIN(room) FROM state_snapshot WHERE room > $1")
-            .bind(after.0);
+            .sql("SELECT MIN(room) AS lowest FROM state_snapshot WHERE room > $1")
+            .bind(after);
         let row = self.row(query).await?;
         Ok(match row {
-            Some(row) => row.int_opt(0)?.map(RoomNo),
+            Some(row) => row.get("lowest")?,
             None => None,
         })
     }

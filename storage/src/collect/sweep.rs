@@ -5,14 +5,23 @@ use std::collections::HashMap;
 
 use super::mark::{BODIES, Mark, Marks, bodies};
 use super::{Collected, Pass, Swept};
-use crate::engine::db::{Tx, json_numbers, json_rows};
+use crate::engine::db::Tx;
 use crate::engine::duty::{Duty, holds};
+use crate::engine::sql::rows;
 use crate::{Result, RoomNo, SnapshotNo};
 
 /// Rows that one transaction puts on the list or takes off it.
 const ROWS: usize = 1_000;
 /// About how many snapshots one transaction deletes.
 const DELETED: usize = 100;
+
+rows! {
+    /// What is on the list, or shall be.
+    struct Candidate {
+        no: SnapshotNo,
+        since: i64,
+    }
+}
 
 impl Pass<'_> {
     /// Deletes a room's garbage, those that share nodes before those whose nodes they are.
@@ -76,7 +85,7 @@ impl Pass<'_> {
         }
         let query = tx
             .sql("SELECT no FROM room WHERE no = $1 FOR_UPDATE")
-            .bind(room.0);
+            .bind(room);
         tx.row(query).await?;
         Ok(Some(tx))
     }
@@ -85,31 +94,29 @@ impl Pass<'_> {
         let Some(mut tx) = self.fenced(room).await? else {
             return Ok(Swept::LeaseLost);
         };
-        let listed: Vec<(SnapshotNo, i64)> = batch
-            .iter()
-            .filter_map(|no| Some((*no, *marks.listed.get(no)?)))
-            .collect();
-        // Each is on the list as it was when the pass began, or nothing is deleted.
+        let listed = batch.iter().filter_map(|no| {
+            let since = *marks.listed.get(no)?;
+            Some(Candidate { no: *no, since })
+        });
+        let listed: Vec<_> = listed.collect();
+        // Each is on the list as it was when the pass began, or nothing is deleted. (A `CROSS` join: SQLite
+        // would go through the room's whole list, with all of the rows for each.)
         let query = tx
             .sql(
                 "DELETE FROM snapshot_candidate WHERE no IN (\
-                 SELECT c.no FROM EACH($1) JOIN snapshot_candidate c \
-                 ON c.no = CAST(value ->> 0 AS BIGINT) \
-                 AND c.since = CAST(value ->> 1 AS BIGINT) AND c.room = $2)",
+                 SELECT c.no FROM ROWS($1) AS x CROSS JOIN snapshot_candidate c \
+                 WHERE c.no = x.no AND c.since = x.since AND c.room = $2)",
             )
-            .bind(json_rows(&listed)?)
-            .bind(room.0);
+            .rows(&listed)
+            .bind(room);
         if tx.execute(query).await? != batch.len() as u64 {
             tx.rollback().await;
             return Ok(Swept::Moved);
         }
         let query = tx
-            .sql(
-                "DELETE FROM state_snapshot WHERE room = $2 AND no IN \
-                 (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
-            )
-            .bind(json_numbers(batch.iter().map(|no| no.0)))
-            .bind(room.0);
+            .sql("DELETE FROM state_snapshot WHERE room = $2 AND no IN NUMBERS($1)")
+            .numbers(batch.iter().copied())
+            .bind(room);
         tx.execute(query).await?;
         tx.commit().await?;
         for no in batch {
@@ -141,11 +148,8 @@ impl Pass<'_> {
                 return Ok(Swept::LeaseLost);
             };
             let query = tx
-                .sql(
-                    "DELETE FROM snapshot_candidate WHERE no IN \
-                     (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
-                )
-                .bind(json_numbers(batch.iter().map(|no| no.0)));
+                .sql("DELETE FROM snapshot_candidate WHERE no IN NUMBERS($1)")
+                .numbers(batch.iter().copied());
             tx.execute(query).await?;
             tx.commit().await?;
         }
@@ -153,15 +157,19 @@ impl Pass<'_> {
             let Some(mut tx) = self.fenced(room).await? else {
                 return Ok(Swept::LeaseLost);
             };
+            let since = self.store.clock().now_ms();
+            let batch: Vec<_> = batch
+                .iter()
+                .map(|no| Candidate { no: *no, since })
+                .collect();
             let query = tx
                 .sql(
                     "INSERT INTO snapshot_candidate (no, room, since) \
-                     SELECT CAST(value ->> 0 AS BIGINT), $2, $3 FROM EACH($1) WHERE true \
+                     SELECT no, $2, since FROM ROWS($1) AS x WHERE true \
                      ON CONFLICT (no) DO NOTHING",
                 )
-                .bind(json_numbers(batch.iter().map(|no| no.0)))
-                .bind(room.0)
-                .bind(self.store.clock().now_ms());
+                .rows(&batch)
+                .bind(room);
             done.listed += tx.execute(query).await?;
             tx.commit().await?;
             self.pause().await;

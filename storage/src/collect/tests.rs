@@ -82,9 +82,7 @@ async fn refer_to(store: &Store, snapshot: SnapshotNo, expect: i64) -> Result<()
 async fn stored(store: &Store) -> Vec<SnapshotNo> {
     let query = store.sql("SELECT no FROM state_snapshot ORDER BY no");
     let rows = store.rows(query).await.unwrap();
-    rows.iter()
-        .map(|row| SnapshotNo(row.int(0).unwrap()))
-        .collect()
+    rows.iter().map(|row| row.get("no").unwrap()).collect()
 }
 
 async fn on_list(store: &Store) -> usize {
@@ -245,7 +243,7 @@ async fn a_long_chain_goes_children_first_wherever_the_pass_ends() {
         // Somebody takes one off the list whose turn comes late: the pass ends there, in its midst.
         let query = store
             .sql("DELETE FROM snapshot_candidate WHERE no = $1")
-            .bind(late.0);
+            .bind(late);
         store.execute(query).await.unwrap();
         let mut done = Collected::default();
         let swept = pass.sweep(RoomNo(1), &marks, &mut done).await.unwrap();

@@ -3,16 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
 
 use super::Job;
-use super::accounts::Accounts;
 use super::gather::{GatheredRoom, extremity};
-use super::receipts::Receipts;
-use crate::accounts::account_data::GLOBAL;
+use crate::facts::HeldFacts;
 use crate::{
-    CommitError, Error, EventNo, Extremity, Fact, NewEvent, Pos, RoomHead, RoomNo, RoomWrite,
-    SnapshotNo, TxnKey, UserNo,
+    CommitError, Error, EventNo, Extremity, NewEvent, RoomHead, RoomNo, RoomWrite, SnapshotNo,
+    TxnKey,
 };
 
 /// What the database says about everything that the group touches.
@@ -32,10 +30,6 @@ pub(super) struct Known {
     pub(super) wanted_prevs: HashSet<OwnedEventId>,
     /// Events that a stored one names as auth event, and that weren't there.
     pub(super) wanted_auth: HashSet<OwnedEventId>,
-    pub(super) aliases: HashSet<OwnedRoomAliasId>,
-    /// Where the account data stands that is changed only as decided on; `None` once this group has
-    /// written it.
-    pub(super) data: HashMap<DataKey, Option<Pos>>,
     /// Snapshots that are there: the rooms' current ones, those asked for, those of this group.
     pub(super) snapshots: HashSet<SnapshotNo>,
     /// Those of them that the collector has on its list.
@@ -44,28 +38,9 @@ pub(super) struct Known {
     pub(super) revived: BTreeSet<RoomNo>,
     /// The numbers that the ids of rooms to create have already.
     pub(super) room_ids: HashMap<OwnedRoomId, RoomNo>,
-    pub(super) accounts: Accounts,
-    pub(super) receipts: Receipts,
-}
-
-/// User, room (0: global) and type of account data.
-pub(super) type DataKey = (UserNo, i64, String);
-
-/// The key of account data that must be what it was decided on, and its position then.
-pub(super) fn expected(fact: &Fact) -> Option<(DataKey, Pos)> {
-    match fact {
-        Fact::AccountData {
-            user,
-            room,
-            kind,
-            expect: Some(pos),
-            ..
-        } => Some((
-            (*user, room.map_or(GLOBAL, |room| room.0), kind.clone()),
-            *pos,
-        )),
-        _ => None,
-    }
+    pub(super) facts: HeldFacts,
+    /// (write set, fact) that say nothing new: they get no position and nobody is told.
+    pub(super) silent: HashSet<(usize, usize)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +63,7 @@ pub(super) struct PendingRedaction {
 }
 
 #[derive(Debug)]
-pub(super) enum Decision {
+pub(crate) enum Decision {
     Accept,
     Refuse(CommitError),
     /// A COMMIT with an unknown outcome had written it, its last event at this order.
@@ -102,27 +77,18 @@ pub(super) fn decide(index: usize, job: &Job, known: &mut Known) -> Decision {
     if let Some(decision) = check(job, known) {
         return decision;
     }
-    known.accounts.apply(job);
-    known.receipts.apply(index, job);
     for (write, gathered) in job.set.rooms.iter().zip(&job.gathered.rooms) {
         apply(write, gathered, known);
     }
-    for fact in &job.set.facts {
-        match fact {
-            Fact::Alias { alias, .. } => drop(known.aliases.insert(alias.clone())),
-            Fact::AccountData {
-                user, room, kind, ..
-            } => {
-                let key = (*user, room.map_or(GLOBAL, |room| room.0), kind.clone());
-                known.data.insert(key, None);
-            }
-            Fact::Directory { room, public } => {
-                if let Some(Some(head)) = known.rooms.get_mut(room) {
-                    head.public = *public;
-                    known.changed.insert(*room);
-                }
-            }
-            _ => {}
+    for (place, fact) in job.set.facts.iter().enumerate() {
+        if !known.facts.apply(fact) {
+            known.silent.insert((index, place));
+        }
+        if let Some(room) = fact.room_row()
+            && let Some(Some(head)) = known.rooms.get_mut(&room)
+        {
+            fact.change_room(head);
+            known.changed.insert(room);
         }
     }
     Decision::Accept
@@ -137,9 +103,6 @@ fn check(job: &Job, known: &Known) -> Option<Decision> {
             }
         }
     }
-    if let Some(decision) = known.accounts.check(job) {
-        return Some(decision);
-    }
     let mut rooms = HashSet::new();
     for write in &job.set.rooms {
         if !rooms.insert(write.room) {
@@ -149,21 +112,8 @@ fn check(job: &Job, known: &Known) -> Option<Decision> {
             return Some(Decision::Refuse(error));
         }
     }
-    for fact in &job.set.facts {
-        if let Fact::Alias { alias, .. } = fact
-            && known.aliases.contains(alias)
-        {
-            return Some(Decision::Refuse(CommitError::AliasTaken(alias.clone())));
-        }
-        if let Some((key, pos)) = expected(fact) {
-            let now = known.data.get(&key).copied().unwrap_or(Some(Pos(0)));
-            if now != Some(pos) {
-                let (user, _, kind) = key;
-                return Some(Decision::Refuse(CommitError::DataMoved { user, kind }));
-            }
-        }
-    }
-    None
+    let mut facts = job.set.facts.iter();
+    facts.find_map(|fact| known.facts.check(fact, job.maybe_done))
 }
 
 fn check_event(job: &Job, event: &NewEvent, known: &Known) -> Option<Decision> {

@@ -1,47 +1,43 @@
-//! Rows of events: the events themselves, their transactions, redactions, edges and destinations.
+//! Rows of events: the events themselves, their transactions and redactions.
 
-use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use serde::Serialize;
+use rhizome_protocol::visibility::HistoryVisibility;
+use ruma::{EventId, OwnedDeviceId, OwnedEventId, OwnedServerName};
 
 use super::Job;
 use super::decide::Known;
-use super::group::Uses;
-use super::rows::{Found, Maker, Planned, events_of, redactions_of, values};
-use crate::engine::dialect::escaped;
-use crate::rooms::events::visibility_code;
-use crate::{EventNo, NewEvent, Placement, Result, RoomNo, ServerNo, SetNo, SnapshotNo, TxnOwner};
+use super::rows::{Found, Maker, Planned, events_of, redactions_of};
+use crate::engine::sql::rows;
+use crate::{EventNo, NewEvent, Placement, Result, RoomNo, SnapshotNo, Status, TxnOwner, UserNo};
 
-/// A row of `event`.
-#[derive(Serialize)]
-struct EventRow<'a>(
-    EventNo,
-    Cow<'a, str>,
-    RoomNo,
-    Option<i64>,
-    i64,
-    i64,
-    i64,
-    Option<SnapshotNo>,
-    Option<SnapshotNo>,
-    Option<i64>,
-    Option<EventNo>,
-    Option<Cow<'a, str>>,
-    Option<String>,
-    &'a str,
-);
+rows! {
+    /// A row of `event`.
+    struct EventRow<'a> {
+        no: EventNo,
+        event_id: &'a EventId,
+        room: RoomNo,
+        /// From the group's first position, or if negative from the lowest order.
+        ord: Option<i64>,
+        depth: i64,
+        status: Status,
+        placement: Placement,
+        state_before: Option<SnapshotNo>,
+        state_after: Option<SnapshotNo>,
+        visibility: Option<HistoryVisibility>,
+        redacted_by: Option<EventNo>,
+        reason: Option<&'a str>,
+        txn: Option<String>,
+        json: &'a str,
+    }
+}
 
 const INSERT_EVENT: &str = "\
     INSERT INTO event (no, event_id, room, ord, depth, status, placement, state_before, \
     state_after, visibility, redacted_by, reason, txn, json) \
-    SELECT CAST(value ->> 0 AS BIGINT), value ->> 1, CAST(value ->> 2 AS BIGINT), \
-    CASE WHEN CAST(value ->> 3 AS BIGINT) > 0 THEN CAST(value ->> 3 AS BIGINT) + $2 \
-    ELSE CAST(value ->> 3 AS BIGINT) + $3 END, \
-    CAST(value ->> 4 AS BIGINT), CAST(value ->> 5 AS BIGINT), CAST(value ->> 6 AS BIGINT), \
-    CAST(value ->> 7 AS BIGINT), CAST(value ->> 8 AS BIGINT), CAST(value ->> 9 AS BIGINT), \
-    CAST(value ->> 10 AS BIGINT), value ->> 11, value ->> 12, value ->> 13 \
-    FROM EACH($1) WHERE true ON CONFLICT (no) DO UPDATE SET ord = excluded.ord, \
+    SELECT no, event_id, room, CASE WHEN ord > 0 THEN ord + $2 ELSE ord + $3 END, depth, status, \
+    placement, state_before, state_after, visibility, redacted_by, reason, txn, json \
+    FROM ROWS($1) AS x WHERE true ON CONFLICT (no) DO UPDATE SET ord = excluded.ord, \
     depth = excluded.depth, status = excluded.status, placement = excluded.placement, \
     state_before = excluded.state_before, state_after = excluded.state_after, \
     visibility = excluded.visibility, reason = excluded.reason, txn = excluded.txn, \
@@ -124,14 +120,13 @@ impl<'a> Maker<'a> {
             .push(row);
         }
         // A number that another event has would leave its row out.
-        let (count_others, count_placed) = (others.len() as u64, placed.len() as u64);
-        self.before(INSERT_EVENT, &others, Uses::BaseAndBack)?;
-        if let Some(last) = self.plan.before.last_mut().filter(|_| count_others > 0) {
-            last.expect = Some(count_others);
+        self.before(INSERT_EVENT, &others)?;
+        if let Some(last) = self.plan.before.last_mut().filter(|_| !others.is_empty()) {
+            last.expect = Some(others.len());
         }
-        self.after(INSERT_EVENT, &placed, Uses::BaseAndBack)?;
-        if let Some(last) = self.plan.after.last_mut().filter(|_| count_placed > 0) {
-            last.expect = Some(count_placed);
+        self.after(INSERT_EVENT, &placed)?;
+        if let Some(last) = self.plan.after.last_mut().filter(|_| !placed.is_empty()) {
+            last.expect = Some(placed.len());
         }
         Ok(())
     }
@@ -150,28 +145,27 @@ impl<'a> Maker<'a> {
             _ => None,
         });
         let texts: Vec<_> = (restored.iter())
-            .map(|(_, (_, event))| {
-                let id = escaped(event.pdu.event_id().as_str());
-                (event.no, id, &**event.pdu.json())
+            .map(|(_, (_, event))| TextRow {
+                no: event.no,
+                event_id: event.pdu.event_id(),
+                json: event.pdu.json(),
             })
             .collect();
         self.before(
-            "UPDATE event SET json = x.json FROM (\
-             SELECT CAST(value ->> 0 AS BIGINT) AS no, value ->> 1 AS event_id, \
-             value ->> 2 AS json FROM EACH($1)) AS x \
+            "UPDATE event SET json = x.json FROM ROWS($1) AS x \
              WHERE event.no = x.no AND event.event_id = x.event_id AND event.redacted_by IS NULL",
             &texts,
-            Uses::Rows,
         )?;
         let rows: Vec<_> = (restored.iter())
-            .map(|(offset, (room, event))| (offset, room, event.no))
+            .map(|(pos, (room, event))| RestoredRow {
+                pos: *pos,
+                room: *room,
+                event: event.no,
+            })
             .collect();
         self.after(
-            "INSERT INTO restored (pos, room, event) \
-             SELECT CAST(value ->> 0 AS BIGINT) + $2, CAST(value ->> 1 AS BIGINT), \
-             CAST(value ->> 2 AS BIGINT) FROM EACH($1)",
+            "INSERT INTO restored (pos, room, event) SELECT pos + $2, room, event FROM ROWS($1) AS x",
             &rows,
-            Uses::Base,
         )
     }
 
@@ -185,23 +179,22 @@ impl<'a> Maker<'a> {
             .txn
             .as_ref()
             .map(|key| (key.device.as_str(), &key.txn_id));
-        Ok(EventRow(
-            event.no,
-            escaped(event.pdu.event_id().as_str()),
+        Ok(EventRow {
+            no: event.no,
+            event_id: event.pdu.event_id(),
             room,
-            offset,
-            event.depth,
-            event.status.code(),
-            event.placement.code(),
-            event.state_before,
-            event.state_after,
-            event.visibility.map(visibility_code),
-            self.plan.redacted.get(&event.no).copied(),
-            event.reason.as_deref().map(escaped),
-            // JSON text: it escapes U+0000 by itself.
-            txn.map(|txn| serde_json::to_string(&txn)).transpose()?,
-            event.pdu.json(),
-        ))
+            ord: offset,
+            depth: event.depth,
+            status: event.status,
+            placement: event.placement,
+            state_before: event.state_before,
+            state_after: event.state_after,
+            visibility: event.visibility,
+            redacted_by: self.plan.redacted.get(&event.no).copied(),
+            reason: event.reason.as_deref(),
+            txn: txn.map(|txn| serde_json::to_string(&txn)).transpose()?,
+            json: event.pdu.json(),
+        })
     }
 
     pub(super) fn transactions(&mut self, now: i64) -> Result<()> {
@@ -210,26 +203,20 @@ impl<'a> Maker<'a> {
             .collect();
         // In one order everywhere: two processes may write the same ones.
         rows.sort();
-        let rows: Vec<_> = rows
-            .into_iter()
-            .map(|(key, no)| {
-                let device = escaped(key.device.as_str());
-                (
-                    key.user,
-                    device,
-                    escaped(&key.path),
-                    escaped(&key.txn_id),
-                    no,
-                    now,
-                )
+        let rows: Vec<_> = (rows.into_iter())
+            .map(|(key, event)| TxnRow {
+                user_no: key.user,
+                device: &key.device,
+                path: &key.path,
+                txn_id: &key.txn_id,
+                event,
+                ts: now,
             })
             .collect();
         self.before(
             "INSERT INTO client_transaction (user_no, device, path, txn_id, event, ts) \
-             SELECT CAST(value ->> 0 AS BIGINT), value ->> 1, value ->> 2, value ->> 3, \
-             CAST(value ->> 4 AS BIGINT), CAST(value ->> 5 AS BIGINT) FROM EACH($1)",
+             SELECT user_no, device, path, txn_id, event, ts FROM ROWS($1) AS x",
             &rows,
-            Uses::Rows,
         )
     }
 
@@ -242,150 +229,88 @@ impl<'a> Maker<'a> {
             if !new.contains_key(&*redacts.target)
                 && !self.found.targets.contains_key(&redacts.target)
             {
-                let from = redacts
-                    .only_from
-                    .as_ref()
-                    .map(|server| escaped(server.as_str()));
-                pending.push((escaped(redacts.target.as_str()), redaction, room, from));
+                pending.push(PendingRow {
+                    target: &redacts.target,
+                    redaction,
+                    room,
+                    only_from: redacts.only_from.as_ref(),
+                });
             }
         }
         self.before(
             "INSERT INTO pending_redaction (target, redaction, room, only_from) \
-             SELECT value ->> 0, CAST(value ->> 1 AS BIGINT), CAST(value ->> 2 AS BIGINT), \
-             value ->> 3 FROM EACH($1) WHERE true ON CONFLICT (target, redaction) DO NOTHING",
+             SELECT target, redaction, room, only_from FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (target, redaction) DO NOTHING",
             &pending,
-            Uses::Rows,
         )?;
-        let came: Vec<_> = known
-            .redactions
-            .keys()
+        let came: Vec<_> = (known.redactions.keys())
             .filter(|target| new.contains_key(&***target))
-            .map(|target| (escaped(target.as_str()),))
+            .map(|target| IdRow { event_id: target })
             .collect();
         self.before(
-            "DELETE FROM pending_redaction WHERE target IN (SELECT value ->> 0 FROM EACH($1))",
+            "DELETE FROM pending_redaction WHERE target IN (SELECT event_id FROM ROWS($1) AS x)",
             &came,
-            Uses::Rows,
         )?;
-        let stored: Vec<_> = self
-            .found
-            .targets
-            .values()
-            .filter_map(|target| Some((target.no, *self.plan.redacted.get(&target.no)?)))
+        let stored: Vec<_> = (self.found.targets.values())
+            .filter_map(|target| {
+                Some(RedactedRow {
+                    target: target.no,
+                    redaction: *self.plan.redacted.get(&target.no)?,
+                })
+            })
             .collect();
         self.after(
-            "UPDATE event SET redacted_by = x.redaction FROM (\
-             SELECT CAST(value ->> 0 AS BIGINT) AS target, \
-             CAST(value ->> 1 AS BIGINT) AS redaction FROM EACH($1)) AS x \
-             WHERE event.no = x.target",
+            "UPDATE event SET redacted_by = x.redaction FROM ROWS($1) AS x WHERE event.no = x.target",
             &stored,
-            Uses::Rows,
         )
     }
+}
 
-    /// Auth events of state events, and `prev_events` that we lack.
-    pub(super) fn edges(&mut self, known: &Known) -> Result<()> {
-        let (mut auth, mut missing_auth) = (Vec::new(), Vec::new());
-        let (mut missing, mut came, mut came_auth) = (Vec::new(), Vec::new(), Vec::new());
-        for (room, event) in events_of(self.accepted) {
-            let id = event.pdu.event_id();
-            if event.pdu.state_key().is_some() {
-                for auth_id in event.pdu.auth_events() {
-                    match self.found.auth.get(auth_id) {
-                        Some(no) => auth.push((event.no, *no)),
-                        None => missing_auth.push((escaped(auth_id.as_str()), event.no)),
-                    }
-                }
-            }
-            if event.is_history() {
-                for prev in event.pdu.prev_events() {
-                    if known.events.get(prev).is_none_or(|prev| !prev.placed) {
-                        missing.push((escaped(prev.as_str()), event.no, room));
-                        self.plan.gapped.insert(event.no);
-                    }
-                }
-            }
-            if event.placement != Placement::Outlier && known.wanted_prevs.contains(id) {
-                came.push((escaped(id.as_str()),));
-            }
-            if known.wanted_auth.contains(id) {
-                came_auth.push((escaped(id.as_str()), event.no));
-            }
-        }
-        auth.sort();
-        self.before(
-            "INSERT INTO event_auth (event, auth) \
-             SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT) FROM EACH($1) \
-             WHERE true ON CONFLICT (event, auth) DO NOTHING",
-            &auth,
-            Uses::Rows,
-        )?;
-        self.before(
-            "INSERT INTO missing_auth (auth_id, event) \
-             SELECT value ->> 0, CAST(value ->> 1 AS BIGINT) FROM EACH($1) \
-             WHERE true ON CONFLICT (auth_id, event) DO NOTHING",
-            &missing_auth,
-            Uses::Rows,
-        )?;
-        self.before(
-            "INSERT INTO event_auth (event, auth) \
-             SELECT m.event, CAST(value ->> 1 AS BIGINT) FROM EACH($1) \
-             JOIN missing_auth m ON m.auth_id = value ->> 0 \
-             WHERE true ON CONFLICT (event, auth) DO NOTHING",
-            &came_auth,
-            Uses::Rows,
-        )?;
-        self.before(
-            "DELETE FROM missing_auth WHERE auth_id IN (SELECT value ->> 0 FROM EACH($1))",
-            &came_auth,
-            Uses::Rows,
-        )?;
-        self.before(
-            "INSERT INTO missing_prev (missing, event, room) \
-             SELECT value ->> 0, CAST(value ->> 1 AS BIGINT), CAST(value ->> 2 AS BIGINT) \
-             FROM EACH($1) WHERE true ON CONFLICT (missing, event) DO NOTHING",
-            &missing,
-            Uses::Rows,
-        )?;
-        self.before(
-            "DELETE FROM missing_prev WHERE missing IN (SELECT value ->> 0 FROM EACH($1))",
-            &came,
-            Uses::Rows,
-        )
+rows! {
+    struct TextRow<'a> {
+        no: EventNo,
+        event_id: &'a EventId,
+        json: &'a str,
     }
+}
 
-    pub(super) fn outbound(&mut self) -> Result<()> {
-        let events = self.planned(|planned| match planned {
-            Planned::Event { job, room, event } => {
-                let job = self.job(*job)?;
-                let write = job.set.rooms.get(*room)?;
-                let set = job.gathered.rooms.get(*room)?.sets.get(*event)?.as_ref()?;
-                Some((write.room, write.events.get(*event)?.no, set))
-            }
-            _ => None,
-        });
-        let mut rows: Vec<(i64, RoomNo, EventNo, SetNo)> = Vec::with_capacity(events.len());
-        let mut last: BTreeMap<(ServerNo, RoomNo), i64> = BTreeMap::new();
-        for (offset, (room, no, destinations)) in events {
-            rows.push((offset, room, no, destinations.set));
-            for server in destinations.servers.iter() {
-                last.insert((*server, room), offset);
-            }
-        }
-        self.after(
-            "INSERT INTO outbound (pos, room, event, set_no) \
-             SELECT CAST(value ->> 0 AS BIGINT) + $2, CAST(value ->> 1 AS BIGINT), \
-             CAST(value ->> 2 AS BIGINT), CAST(value ->> 3 AS BIGINT) FROM EACH($1)",
-            &rows,
-            Uses::Base,
-        )?;
-        self.after(
-            "INSERT INTO destination_room (server, room, last_pos) \
-             SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT), \
-             CAST(value ->> 2 AS BIGINT) + $2 FROM EACH($1) WHERE true \
-             ON CONFLICT (server, room) DO UPDATE SET last_pos = excluded.last_pos",
-            &values(&last, |(server, room), offset| (*server, *room, *offset)),
-            Uses::Base,
-        )
+rows! {
+    struct RestoredRow {
+        pos: i64,
+        room: RoomNo,
+        event: EventNo,
+    }
+}
+
+rows! {
+    struct TxnRow<'a> {
+        user_no: UserNo,
+        device: &'a OwnedDeviceId,
+        path: &'a str,
+        txn_id: &'a str,
+        event: EventNo,
+        ts: i64,
+    }
+}
+
+rows! {
+    struct PendingRow<'a> {
+        target: &'a OwnedEventId,
+        redaction: EventNo,
+        room: RoomNo,
+        only_from: Option<&'a OwnedServerName>,
+    }
+}
+
+rows! {
+    struct IdRow<'a> {
+        event_id: &'a EventId,
+    }
+}
+
+rows! {
+    struct RedactedRow {
+        target: EventNo,
+        redaction: EventNo,
     }
 }

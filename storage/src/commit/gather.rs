@@ -7,10 +7,11 @@ use rhizome_protocol::Membership;
 use ring::digest::{SHA256, digest};
 use ruma::{OwnedServerName, ServerName, UserId};
 
-use crate::engine::db::{Columns as _, hex, json_numbers};
+use crate::engine::db::hex;
+use crate::engine::sql::{Columns as _, json_of};
 use crate::{
-    CommitError, Error, EventNo, Extremity, Fact, NewEvent, Result, RoomNo, RoomWrite, ServerNo,
-    SetNo, StateChange, Store, UserNo, WriteSet,
+    CommitError, Error, EventNo, Extremity, NewEvent, Result, RoomWrite, ServerNo, SetNo,
+    StateChange, Store, UserNo, WriteSet,
 };
 
 /// How many changes of state are looked up at once.
@@ -20,8 +21,6 @@ const CHANGES: usize = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     pub(super) rooms: Vec<GatheredRoom>,
-    /// Per fact: the room of an invite from outside.
-    pub(super) fact_rooms: Vec<Option<RoomNo>>,
 }
 
 #[derive(Debug, Default)]
@@ -62,14 +61,6 @@ pub(super) async fn gather(store: &Store, set: &WriteSet) -> Result<Gathered, Co
     let mut gathered = Gathered::default();
     for write in &set.rooms {
         gathered.rooms.push(gather_room(store, write).await?);
-    }
-    for fact in &set.facts {
-        gathered.fact_rooms.push(match fact {
-            Fact::RemoteInvite { room_id, .. } | Fact::RemoteInviteGone { room_id, .. } => {
-                Some(store.room_no(room_id).await?)
-            }
-            _ => None,
-        });
     }
     Ok(gathered)
 }
@@ -211,7 +202,7 @@ async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<Dest
     let mut nos = store.server_nos(&names).await?;
     nos.sort();
     nos.dedup();
-    let text = json_numbers(nos.iter().map(|no| no.0));
+    let text = json_of(&nos.iter().map(|no| [no]).collect::<Vec<_>>())?;
     let hash = hex(digest(&SHA256, text.as_bytes()).as_ref());
     let find = |store: &Store| {
         store
@@ -225,7 +216,7 @@ async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<Dest
                 "INSERT INTO destination_set (no, digest, servers) VALUES ($1, $2, $3) \
                  ON CONFLICT (digest) DO NOTHING",
             )
-            .bind(store.next_set_no().await?.0)
+            .bind(store.next_set_no().await?)
             .bind(hash.clone())
             .bind(text.clone());
         store.execute(query).await?;
@@ -234,7 +225,7 @@ async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<Dest
     let row =
         found.ok_or_else(|| Error::broken("a destination set was inserted and isn't there"))?;
     let destinations = Destinations {
-        set: SetNo(row.int(0)?),
+        set: row.get("no")?,
         servers: nos.into(),
     };
     let (key, weight) = (Arc::from(servers), servers.len());

@@ -1,13 +1,13 @@
 //! One transaction for a group of write sets.
 
-use serde::Serialize;
-
 use super::decide::{Decision, Known, decide};
-use super::load::{find, load};
+use super::find::find;
+use super::load::load;
 use super::rows::{self, Found, Plan};
 use super::{Answer, Job, publish, write};
-use crate::engine::db::{Tx, json_rows, signed};
+use crate::engine::db::Tx;
 use crate::engine::error::{is_busy, is_unwritable};
+use crate::engine::sql::{Names, Rows, json_of};
 use crate::{CommitError, Committed, CrashAt, Error, LostAnswer, Pos, Store};
 
 /// What became of a group that was committed, or that had nothing to commit.
@@ -25,7 +25,7 @@ pub(super) struct Failed {
 }
 
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// A row of the group can't be written.
     Row(Error),
     /// A row is there already. Another process may have written it after we looked.
@@ -172,7 +172,7 @@ fn answer(store: &Store, jobs: Vec<Job>, written: Written) -> Answered {
         let answer = match decision {
             Decision::Accept => {
                 let span = spans.next().unwrap_or_default();
-                let at = |offset: usize| Pos(written.base.0 + signed(offset));
+                let at = |offset: i64| Pos(written.base.0 + offset);
                 Ok(if span.is_empty() {
                     Committed {
                         first: head,
@@ -213,35 +213,24 @@ fn answer(store: &Store, jobs: Vec<Job>, written: Written) -> Answered {
 /// A statement for rows of a plan.
 #[derive(Debug)]
 pub(super) struct Statement {
+    /// May name `$2`, the position before the group's first, and `$3`, the order after its last backfilled
+    /// event.
     pub(super) sql: &'static str,
-    /// `$1`: a JSON array of arrays.
+    /// `$1`, as text.
     pub(super) rows: String,
-    /// Whether it needs `$2`, the position before the group's first, and `$3`, the order after its
-    /// last backfilled event.
-    pub(super) uses: Uses,
+    pub(super) names: Names,
     /// How many rows it must touch.
-    pub(super) expect: Option<u64>,
+    pub(super) expect: Option<usize>,
     /// What to do with the same rows when it touches fewer; without it, that is an error.
     pub(super) otherwise: Option<&'static str>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Uses {
-    Rows,
-    Base,
-    BaseAndBack,
-}
-
 impl Statement {
-    pub(super) fn new<T: Serialize>(
-        sql: &'static str,
-        rows: &[T],
-        uses: Uses,
-    ) -> Result<Self, Error> {
+    pub(super) fn new<R: Rows>(sql: &'static str, rows: &[R]) -> Result<Self, Error> {
         Ok(Self {
             sql,
-            rows: json_rows(rows)?,
-            uses,
+            rows: json_of(rows)?,
+            names: R::NAMES,
             expect: None,
             otherwise: None,
         })

@@ -6,10 +6,9 @@ use rhizome_protocol::Membership;
 
 use super::decide::Known;
 use super::gather::MemberChange;
-use super::group::Uses;
 use super::rows::{Maker, OldMember, Planned};
-use crate::rooms::members::code;
-use crate::{EventNo, Fact, KeyNo, Result, RoomNo, ServerNo, StateChange, UserNo};
+use crate::engine::sql::rows;
+use crate::{EventNo, KeyNo, Result, RoomNo, ServerNo, StateChange, UserNo};
 
 /// A change of state at its offset, and the membership that it changes.
 type Change = (i64, (RoomNo, StateChange, Option<MemberChange>));
@@ -27,51 +26,56 @@ impl Maker<'_> {
             _ => None,
         });
         let given = self.given();
-        let mut rows = Vec::with_capacity(changes.len());
-        let mut current: BTreeMap<(RoomNo, KeyNo), (Option<EventNo>, i64)> = BTreeMap::new();
-        for (offset, (room, change, member)) in &changes {
-            let user = member.map(|member| member.user);
-            let what = member.map(|member| code(member.membership));
-            rows.push((offset, room, change.key, change.old, change.new, user, what));
-            current.insert((*room, change.key), (change.new, *offset));
-        }
-        for (offset, (room, change, _)) in &given {
-            current.insert((*room, change.key), (change.new, *offset));
-        }
+        let rows: Vec<_> = (changes.iter())
+            .map(|(pos, (room, change, member))| ChangeRow {
+                pos: *pos,
+                room: *room,
+                state_key: change.key,
+                old_event: change.old,
+                new_event: change.new,
+                member: member.map(|member| member.user),
+                membership: member.map(|member| member.membership),
+            })
+            .collect();
         self.after(
             "INSERT INTO state_change (pos, room, state_key, old_event, new_event, member, membership) \
-             SELECT CAST(value ->> 0 AS BIGINT) + $2, CAST(value ->> 1 AS BIGINT), \
-             CAST(value ->> 2 AS BIGINT), CAST(value ->> 3 AS BIGINT), \
-             CAST(value ->> 4 AS BIGINT), CAST(value ->> 5 AS BIGINT), \
-             CAST(value ->> 6 AS BIGINT) FROM EACH($1)",
+             SELECT pos + $2, room, state_key, old_event, new_event, member, membership \
+             FROM ROWS($1) AS x",
             &rows,
-            Uses::Base,
         )?;
-        let set: Vec<_> = current
-            .iter()
-            .filter_map(|((room, key), (event, offset))| Some((room, key, (*event)?, offset)))
-            .collect();
+        self.current_state(changes.iter().chain(&given))?;
+        self.members(changes.iter().chain(&given), known)
+    }
+
+    /// What each entry of the rooms' states is after the group.
+    fn current_state<'c>(&mut self, changes: impl Iterator<Item = &'c Change>) -> Result<()> {
+        let mut current: BTreeMap<(RoomNo, KeyNo), (Option<EventNo>, i64)> = BTreeMap::new();
+        for (pos, (room, change, _)) in changes {
+            current.insert((*room, change.key), (change.new, *pos));
+        }
+        let (mut set, mut gone) = (Vec::new(), Vec::new());
+        for ((room, state_key), (event, pos)) in current {
+            match event {
+                Some(event) => set.push(StateRow {
+                    room,
+                    state_key,
+                    event,
+                    pos,
+                }),
+                None => gone.push(GoneRow { room, state_key }),
+            }
+        }
         self.after(
             "INSERT INTO current_state (room, state_key, event, pos) \
-             SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT), \
-             CAST(value ->> 2 AS BIGINT), CAST(value ->> 3 AS BIGINT) + $2 FROM EACH($1) \
-             WHERE true ON CONFLICT (room, state_key) \
-             DO UPDATE SET event = excluded.event, pos = excluded.pos",
+             SELECT room, state_key, event, pos + $2 FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (room, state_key) DO UPDATE SET event = excluded.event, pos = excluded.pos",
             &set,
-            Uses::Base,
         )?;
-        let gone: Vec<_> = current
-            .iter()
-            .filter(|(_, (event, _))| event.is_none())
-            .map(|((room, key), _)| (room, key))
-            .collect();
         self.after(
-            "DELETE FROM current_state WHERE (room, state_key) IN (\
-             SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT) FROM EACH($1))",
+            "DELETE FROM current_state WHERE (room, state_key) IN \
+             (SELECT room, state_key FROM ROWS($1) AS x)",
             &gone,
-            Uses::Rows,
-        )?;
-        self.members(changes.iter().chain(&given), known)
+        )
     }
 
     /// What is given without positions of its own, at the last offset of its write.
@@ -123,58 +127,7 @@ impl Maker<'_> {
         for (offset, (user, room, new)) in self.planned(|planned| self.invite_of(planned)) {
             members.invite(user, room, new, offset);
         }
-        let rows: Vec<_> = members
-            .rows
-            .iter()
-            .map(|((user, room), row)| {
-                let (since, since_offset) = row.since;
-                let what = code(row.membership);
-                (
-                    user,
-                    room,
-                    what,
-                    row.event,
-                    row.offset,
-                    since,
-                    since_offset,
-                    row.forgotten,
-                )
-            })
-            .collect();
-        self.after(
-            "INSERT INTO membership (user_no, room, membership, event, pos, since, forgotten) \
-             SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT), \
-             CAST(value ->> 2 AS BIGINT), CAST(value ->> 3 AS BIGINT), \
-             CAST(value ->> 4 AS BIGINT) + $2, \
-             COALESCE(CAST(value ->> 5 AS BIGINT), CAST(value ->> 6 AS BIGINT) + $2), \
-             CAST(value ->> 7 AS BIGINT) FROM EACH($1) WHERE true \
-             ON CONFLICT (user_no, room) DO UPDATE SET membership = excluded.membership, \
-             event = excluded.event, pos = excluded.pos, since = excluded.since, \
-             forgotten = excluded.forgotten",
-            &rows,
-            Uses::Base,
-        )?;
-        let overtaken: Vec<_> = members.overtaken.iter().collect();
-        self.after(
-            "UPDATE invite SET gone = 1, stripped_state = '[]' WHERE (user_no, room) IN (\
-             SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT) FROM EACH($1))",
-            &overtaken,
-            Uses::Rows,
-        )?;
-        let servers: Vec<_> = members
-            .servers
-            .iter()
-            .filter(|(_, by)| **by != 0)
-            .map(|((room, server), by)| (room, server, by))
-            .collect();
-        self.after(
-            "INSERT INTO room_server (room, server, joined) \
-             SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT), \
-             CAST(value ->> 2 AS BIGINT) FROM EACH($1) WHERE true \
-             ON CONFLICT (room, server) DO UPDATE SET joined = room_server.joined + excluded.joined",
-            &servers,
-            Uses::Rows,
-        )
+        members.write(self)
     }
 
     /// An invite or a knock that came or, as `None`, is gone.
@@ -182,37 +135,134 @@ impl Maker<'_> {
         let Planned::Fact { job, fact } = planned else {
             return None;
         };
-        let job = self.job(*job)?;
-        let room = (*job.gathered.fact_rooms.get(*fact)?)?;
-        match job.set.facts.get(*fact)? {
-            Fact::RemoteInvite {
-                user, membership, ..
-            } => Some((*user, room, Some(*membership))),
-            Fact::RemoteInviteGone { user, .. } => Some((*user, room, None)),
-            _ => None,
-        }
+        self.job(*job)?.set.facts.get(*fact)?.outside_membership()
     }
 }
 
 /// The memberships that change, in order; the last of each (user, room) is written.
 struct Members {
     old: HashMap<(UserNo, RoomNo), OldMember>,
-    rows: BTreeMap<(UserNo, RoomNo), MemberRow>,
+    rows: BTreeMap<(UserNo, RoomNo), NewMember>,
     servers: BTreeMap<(RoomNo, ServerNo), i64>,
     /// Whose invite from outside is over: the room's own state speaks now.
     overtaken: BTreeSet<(UserNo, RoomNo)>,
 }
 
-struct MemberRow {
+struct NewMember {
     membership: Membership,
     event: Option<EventNo>,
     offset: i64,
     /// A position of before, or an offset.
     since: (Option<i64>, Option<i64>),
-    forgotten: i64,
+    forgotten: bool,
+}
+
+rows! {
+    struct ChangeRow {
+        pos: i64,
+        room: RoomNo,
+        state_key: KeyNo,
+        old_event: Option<EventNo>,
+        new_event: Option<EventNo>,
+        member: Option<UserNo>,
+        membership: Option<Membership>,
+    }
+}
+
+rows! {
+    struct StateRow {
+        room: RoomNo,
+        state_key: KeyNo,
+        event: EventNo,
+        pos: i64,
+    }
+}
+
+rows! {
+    struct GoneRow {
+        room: RoomNo,
+        state_key: KeyNo,
+    }
+}
+
+rows! {
+    struct MemberRow {
+        user_no: UserNo,
+        room: RoomNo,
+        membership: Membership,
+        event: Option<EventNo>,
+        pos: i64,
+        since: Option<i64>,
+        since_offset: Option<i64>,
+        forgotten: bool,
+    }
+}
+
+rows! {
+    struct InviteRow {
+        user_no: UserNo,
+        room: RoomNo,
+    }
+}
+
+rows! {
+    struct ServerRow {
+        room: RoomNo,
+        server: ServerNo,
+        joined: i64,
+    }
 }
 
 impl Members {
+    fn write(&self, maker: &mut Maker<'_>) -> Result<()> {
+        let rows: Vec<_> = (self.rows.iter())
+            .map(|((user_no, room), new)| MemberRow {
+                user_no: *user_no,
+                room: *room,
+                membership: new.membership,
+                event: new.event,
+                pos: new.offset,
+                since: new.since.0,
+                since_offset: new.since.1,
+                forgotten: new.forgotten,
+            })
+            .collect();
+        maker.after(
+            "INSERT INTO membership (user_no, room, membership, event, pos, since, forgotten) \
+             SELECT user_no, room, membership, event, pos + $2, \
+             COALESCE(since, since_offset + $2), forgotten FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (user_no, room) DO UPDATE SET membership = excluded.membership, \
+             event = excluded.event, pos = excluded.pos, since = excluded.since, \
+             forgotten = excluded.forgotten",
+            &rows,
+        )?;
+        let overtaken: Vec<_> = (self.overtaken.iter())
+            .map(|(user_no, room)| InviteRow {
+                user_no: *user_no,
+                room: *room,
+            })
+            .collect();
+        maker.after(
+            "UPDATE invite SET gone = 1, stripped_state = '[]' WHERE (user_no, room) IN \
+             (SELECT user_no, room FROM ROWS($1) AS x)",
+            &overtaken,
+        )?;
+        let moved = self.servers.iter().filter(|(_, by)| **by != 0);
+        let servers: Vec<_> = moved
+            .map(|((room, server), by)| ServerRow {
+                room: *room,
+                server: *server,
+                joined: *by,
+            })
+            .collect();
+        maker.after(
+            "INSERT INTO room_server (room, server, joined) \
+             SELECT room, server, joined FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (room, server) DO UPDATE SET joined = room_server.joined + excluded.joined",
+            &servers,
+        )
+    }
+
     /// Gives the changes of the numbers of joined and invited members.
     fn change(
         &mut self,
@@ -265,10 +315,10 @@ impl Members {
             (Some(old), None) => (Some(old.since), None),
             (None, _) => (None, Some(offset)),
         };
-        let forgotten = same.map_or(0, |old| old.forgotten);
+        let forgotten = same.is_some_and(|old| old.forgotten);
         self.rows.insert(
             key,
-            MemberRow {
+            NewMember {
                 membership,
                 event,
                 offset,

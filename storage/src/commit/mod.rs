@@ -5,19 +5,16 @@
 //! under the rooms' locks, [`decide`]s in memory which write sets stand, lets [`rows`] turn them into
 //! rows, and writes those with one statement per table. [`publish`] brings caches and tail up to date.
 
-mod accounts;
 mod decide;
+mod edge_rows;
 mod event_rows;
-mod fact_rows;
+mod find;
 mod gather;
 mod group;
 mod load;
 mod member_rows;
-mod plain_rows;
 mod publish;
-mod receipts;
 mod rows;
-mod users;
 mod write;
 pub(crate) mod write_set;
 
@@ -33,9 +30,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::{CommitError, Committed, CrashAt, Error, Store, WriteSet};
+pub(crate) use decide::Decision;
 pub(crate) use gather::Destinations;
 use gather::Gathered;
-use group::Trouble;
+pub(crate) use group::Trouble;
+pub(crate) use rows::{Maker, last_of_each};
 
 type Answer = Result<Committed, CommitError>;
 

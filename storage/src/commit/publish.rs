@@ -9,10 +9,9 @@ use super::Job;
 use super::event_rows::txn_owner;
 use super::group::Written;
 use super::rows::Planned;
-use crate::engine::db::signed;
+use crate::log::entry::{EventRestored, LiveEvent, StateChanged};
 use crate::{
-    AccountData, Entry, EntryKind, Error, EventNo, Fact, NewEvent, Plain, Pos, Receipt, Result,
-    RoomNo, ServerNo, Store, StoredEvent,
+    Entry, EntryKind, Error, EventNo, NewEvent, Pos, Result, RoomNo, ServerNo, Store, StoredEvent,
 };
 
 /// How often reading other processes' entries is tried before the tail is left behind.
@@ -20,7 +19,7 @@ const TRIES: u32 = 20;
 
 pub(super) async fn publish(store: &Store, jobs: &[Job], written: &mut Written) -> Result<()> {
     let tail = &store.core.tail;
-    let positions = signed(written.plan.log.len());
+    let positions = written.plan.positions();
     let _filling = tail.filling.lock().await;
     if positions > 0 && tail.head() < written.base {
         pull(store, written.base).await?;
@@ -197,18 +196,7 @@ fn forget(store: &Store, jobs: &[Job], written: &Written) {
                 }
             }
         }
-        let erases = |plain: &Plain| matches!(plain, Plain::Deactivate { erase: Some(_), .. });
-        if job.set.plain.iter().any(erases) {
-            store.forget_erasures();
-        }
-        for fact in &job.set.facts {
-            if let Fact::RemoteInvite { user, .. }
-            | Fact::RemoteInviteGone { user, .. }
-            | Fact::Forget { user, .. } = fact
-            {
-                caches.memberships.remove(user);
-            }
-        }
+        job.set.facts.iter().for_each(|fact| fact.forget(store));
     }
     // Events whose auth events have come.
     if !written.known.wanted_auth.is_empty() {
@@ -237,23 +225,23 @@ fn entry(
     Ok(match *planned {
         Planned::Event { job, room, event } => {
             let event = events[job][room][event].clone();
-            EntryKind::Event {
+            EntryKind::Event(LiveEvent {
                 room: event.room,
                 event,
-            }
+            })
         }
         Planned::State { job, room, change } => {
             let write = &jobs[job].set.rooms[room];
             let current = write.current.as_ref().ok_or_else(lost)?;
             let member = jobs[job].gathered.rooms[room].members[change];
             let change = current.changes[change];
-            EntryKind::State {
+            EntryKind::State(StateChanged {
                 room: write.room,
                 key: change.key,
                 old: change.old,
                 new: change.new,
                 member: member.map(|member| (member.user, member.membership)),
-            }
+            })
         }
         Planned::Restored {
             job,
@@ -261,69 +249,12 @@ fn entry(
             restored,
         } => {
             let write = &jobs[job].set.rooms[room];
-            EntryKind::Restored {
+            EntryKind::Restored(EventRestored {
                 room: write.room,
                 event: write.restored[restored].no,
-            }
+            })
         }
-        Planned::Fact { job, fact } => {
-            let room = jobs[job].gathered.fact_rooms[fact];
-            fact_entry(&jobs[job].set.facts[fact], room, pos).ok_or_else(lost)?
-        }
-    })
-}
-
-/// `None` for facts without a position.
-fn fact_entry(fact: &Fact, room_of_invite: Option<RoomNo>, pos: Pos) -> Option<EntryKind> {
-    Some(match fact {
-        Fact::Receipt {
-            room,
-            user,
-            kind,
-            thread,
-            event_id,
-            ts,
-        } => EntryKind::Receipt(Arc::new(Receipt {
-            pos,
-            room: *room,
-            user: *user,
-            kind: kind.clone(),
-            thread: thread.clone().filter(|thread| !thread.is_empty()),
-            event_id: event_id.clone(),
-            ts: *ts,
-        })),
-        Fact::AccountData {
-            user,
-            room,
-            kind,
-            content,
-            ..
-        } => EntryKind::AccountData(Arc::new(AccountData {
-            pos,
-            user: *user,
-            room: *room,
-            kind: kind.clone(),
-            content: content.clone(),
-        })),
-        Fact::DeviceListChanged { user } => EntryKind::DeviceList { user: *user },
-        Fact::TokenRevoked { user, device } => EntryKind::TokenRevoked {
-            user: *user,
-            device: device.clone(),
-        },
-        Fact::RemoteInvite { user, .. } => EntryKind::Invite {
-            user: *user,
-            room: room_of_invite?,
-            gone: false,
-        },
-        Fact::RemoteInviteGone { user, .. } => EntryKind::Invite {
-            user: *user,
-            room: room_of_invite?,
-            gone: true,
-        },
-        Fact::Forget { .. }
-        | Fact::Alias { .. }
-        | Fact::Directory { .. }
-        | Fact::InboundTxn { .. } => return None,
+        Planned::Fact { job, fact } => jobs[job].set.facts[fact].entry(pos).ok_or_else(lost)?,
     })
 }
 

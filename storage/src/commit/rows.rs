@@ -7,18 +7,20 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
-use rhizome_protocol::Membership;
-use ruma::OwnedEventId;
-use serde::Serialize;
+use rhizome_protocol::{Membership, RoomRules};
+use ruma::{OwnedEventId, OwnedRoomId};
 
 use super::Job;
 use super::decide::Known;
 use super::event_rows::redacted;
-use super::group::{Statement, Uses};
-use crate::engine::db::{hex, signed};
-use crate::engine::dialect::escaped;
+use super::group::Statement;
+use crate::engine::db::hex;
+use crate::engine::sql::{Rows, rows};
+use crate::facts::HeldFacts;
 use crate::rooms::heads::extremities_text;
-use crate::{EventNo, NewEvent, Redacts, Result, RoomNo, RoomWrite, StoredEvent, UserNo};
+use crate::{
+    EventNo, NewEvent, Redacts, Result, RoomNo, RoomWrite, SnapshotNo, StoredEvent, UserNo,
+};
 
 /// What was read for the rows.
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ pub(super) struct OldMember {
     /// In a room of ours, and so part of its counts.
     pub(super) counted: bool,
     pub(super) since: i64,
-    pub(super) forgotten: i64,
+    pub(super) forgotten: bool,
 }
 
 /// What gets a position: (job, …) by index.
@@ -68,7 +70,7 @@ pub(super) struct Plan {
     /// What position base + 1, base + 2, … is.
     pub(super) log: Vec<Planned>,
     /// Per accepted write set: its part of `log`.
-    pub(super) spans: Vec<Range<usize>>,
+    pub(super) spans: Vec<Range<i64>>,
     pub(super) backfilled: i64,
     /// Of backfilled events: their offset.
     pub(super) offsets: HashMap<EventNo, i64>,
@@ -100,10 +102,10 @@ pub(super) fn plan(
     maker.restored()?;
     maker.transactions(now)?;
     maker.redactions(known)?;
-    maker.edges(known)?;
+    maker.auth_edges(known)?;
+    maker.prev_edges(known)?;
     maker.state(known)?;
-    maker.facts()?;
-    maker.plain(&known.accounts)?;
+    maker.facts(&known.facts)?;
     maker.outbound()?;
     maker.rooms(known)?;
     Ok(maker.plan)
@@ -150,13 +152,13 @@ fn assign(accepted: &[(usize, &Job)], known: &Known, plan: &mut Plan) {
             }));
         }
         for (fact, what) in held.set.facts.iter().enumerate() {
-            if what.has_position() && !known.receipts.is_stale(job, fact) {
+            if what.has_position() && !known.silent.contains(&(job, fact)) {
                 plan.log.push(Planned::Fact { job, fact });
             }
         }
-        plan.spans.push(start..plan.log.len());
+        plan.spans.push(count(start)..count(plan.log.len()));
     }
-    plan.backfilled = signed(backfilled.len());
+    plan.backfilled = count(backfilled.len());
     let lowest = -plan.backfilled;
     plan.offsets = backfilled.into_iter().zip(lowest..).collect();
 }
@@ -186,33 +188,37 @@ pub(super) fn redactions_of<'a>(
 }
 
 /// Makes the rows, kind by kind.
-pub(super) struct Maker<'a> {
+pub(crate) struct Maker<'a> {
     pub(super) accepted: &'a [(usize, &'a Job)],
     pub(super) found: &'a Found,
     pub(super) plan: Plan,
 }
 
+impl Plan {
+    /// How many positions the group takes.
+    pub(super) fn positions(&self) -> i64 {
+        count(self.log.len())
+    }
+}
+
+fn count(len: usize) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX)
+}
+
 impl<'a> Maker<'a> {
-    pub(super) fn before<T: Serialize>(
-        &mut self,
-        sql: &'static str,
-        rows: &[T],
-        uses: Uses,
-    ) -> Result<()> {
+    /// Writes rows before the group has its positions: those that need none.
+    pub(crate) fn before<R: Rows>(&mut self, sql: &'static str, rows: &[R]) -> Result<()> {
         if !rows.is_empty() {
-            self.plan.before.push(Statement::new(sql, rows, uses)?);
+            self.plan.before.push(Statement::new(sql, rows)?);
         }
         Ok(())
     }
 
-    pub(super) fn after<T: Serialize>(
-        &mut self,
-        sql: &'static str,
-        rows: &[T],
-        uses: Uses,
-    ) -> Result<()> {
+    /// Writes rows that need the group's first position (`$2`, to which a row's offset is added), or that
+    /// must come after such. From here on no other process gets positions.
+    pub(crate) fn after<R: Rows>(&mut self, sql: &'static str, rows: &[R]) -> Result<()> {
         if !rows.is_empty() {
-            self.plan.after.push(Statement::new(sql, rows, uses)?);
+            self.plan.after.push(Statement::new(sql, rows)?);
         }
         Ok(())
     }
@@ -235,53 +241,68 @@ impl<'a> Maker<'a> {
         Some(self.accepted[found.ok()?].1)
     }
 
+    /// Facts at their offsets, and those without positions.
+    fn facts(&mut self, held: &HeldFacts) -> Result<()> {
+        let logged = self.planned(|planned| match planned {
+            Planned::Fact { job, fact } => self.job(*job)?.set.facts.get(*fact),
+            _ => None,
+        });
+        let all = self.accepted.iter().flat_map(|(_, job)| &job.set.facts);
+        let plain = all
+            .filter(|fact| !fact.has_position())
+            .map(|fact| (0, fact));
+        held.write(logged.into_iter().chain(plain), self)
+    }
+
     fn rooms_created(&mut self, known: &Known) -> Result<()> {
-        let rows: Vec<_> = known
-            .rooms
-            .values()
-            .flatten()
-            .filter(|head| known.created.contains(&head.room))
-            .map(|head| (head.room, escaped(head.room_id.as_str()), head.rules.id()))
+        let heads = known.rooms.values().flatten();
+        let created = heads.filter(|head| known.created.contains(&head.room));
+        let rows: Vec<_> = created
+            .map(|head| CreatedRow {
+                no: head.room,
+                room_id: &head.room_id,
+                version: head.rules,
+            })
             .collect();
         self.before(
             "INSERT INTO room (no, room_id, version, state_version, extremities, joined, invited, \
              public, last_pos) \
-             SELECT CAST(value ->> 0 AS BIGINT), value ->> 1, value ->> 2, 0, '[]', 0, 0, 0, 0 \
-             FROM EACH($1) WHERE true ON CONFLICT (no) DO UPDATE SET version = excluded.version",
+             SELECT no, room_id, version, 0, '[]', 0, 0, 0, 0 FROM ROWS($1) AS x \
+             WHERE true ON CONFLICT (no) DO UPDATE SET version = excluded.version",
             &rows,
-            Uses::Rows,
         )
     }
 
     fn snapshots(&mut self, known: &Known) -> Result<()> {
         let mut rows = Vec::new();
         for new in self.writes().flat_map(|write| &write.snapshots) {
-            let body = new.nodes.encode(new.no);
-            rows.push((new.no, new.room, new.parent, hex(&body)));
+            rows.push(SnapshotRow {
+                no: new.no,
+                room: new.room,
+                parent: new.parent,
+                body: hex(&new.nodes.encode(new.no)),
+            });
         }
         self.before(
             "INSERT INTO state_snapshot (no, room, parent, body) \
-             SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT), \
-             CAST(value ->> 2 AS BIGINT), UNHEX(value ->> 3) FROM EACH($1) WHERE true \
+             SELECT no, room, parent, UNHEX(body) FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (no) DO NOTHING",
             &rows,
-            Uses::Rows,
         )?;
         if let Some(last) = self.plan.before.last_mut().filter(|_| !rows.is_empty()) {
             // One that was stored before may be on the collector's list by now.
-            last.expect = Some(rows.len() as u64);
+            last.expect = Some(rows.len());
             last.otherwise = Some(
-                "DELETE FROM snapshot_candidate WHERE room IN \
-                 (SELECT CAST(value ->> 1 AS BIGINT) FROM EACH($1))",
+                "DELETE FROM snapshot_candidate WHERE room IN (SELECT room FROM ROWS($1) AS x)",
             );
         }
-        let revived: Vec<_> = known.revived.iter().map(|room| (*room,)).collect();
         // All of the room's: whatever a revived one shares nodes with is needed again, too.
+        let revived: Vec<_> = (known.revived.iter())
+            .map(|room| RoomRow { room: *room })
+            .collect();
         self.before(
-            "DELETE FROM snapshot_candidate WHERE room IN \
-             (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
+            "DELETE FROM snapshot_candidate WHERE room IN (SELECT room FROM ROWS($1) AS x)",
             &revived,
-            Uses::Rows,
         )
     }
 
@@ -289,34 +310,73 @@ impl<'a> Maker<'a> {
         let mut rows = Vec::new();
         for head in known.rooms.values().flatten() {
             if known.changed.contains(&head.room) {
-                rows.push((
-                    head.room,
-                    head.state_version,
-                    head.snapshot,
-                    extremities_text(&head.extremities)?,
-                    head.joined,
-                    head.invited,
-                    i64::from(head.public),
-                    self.plan.log.len(),
-                ));
+                rows.push(HeadRow {
+                    no: head.room,
+                    state_version: head.state_version,
+                    snapshot: head.snapshot,
+                    extremities: extremities_text(&head.extremities)?,
+                    joined: head.joined,
+                    invited: head.invited,
+                    public: head.public,
+                    last_pos: self.plan.positions(),
+                });
             }
         }
         self.after(
             "UPDATE room SET state_version = x.state_version, snapshot = x.snapshot, \
              extremities = x.extremities, joined = x.joined, invited = x.invited, \
-             public = x.public, last_pos = x.last_pos FROM (\
-             SELECT CAST(value ->> 0 AS BIGINT) AS no, CAST(value ->> 1 AS BIGINT) AS state_version, \
-             CAST(value ->> 2 AS BIGINT) AS snapshot, value ->> 3 AS extremities, \
-             CAST(value ->> 4 AS BIGINT) AS joined, CAST(value ->> 5 AS BIGINT) AS invited, \
-             CAST(value ->> 6 AS BIGINT) AS public, CAST(value ->> 7 AS BIGINT) + $2 AS last_pos \
-             FROM EACH($1)) AS x WHERE room.no = x.no",
+             public = x.public, last_pos = x.last_pos + $2 FROM ROWS($1) AS x WHERE room.no = x.no",
             &rows,
-            Uses::Base,
         )
     }
 }
 
-/// The last row of each key.
-pub(super) fn values<K, V, R>(rows: &BTreeMap<K, V>, row: impl Fn(&K, &V) -> R) -> Vec<R> {
-    rows.iter().map(|(key, value)| row(key, value)).collect()
+rows! {
+    struct CreatedRow<'a> {
+        no: RoomNo,
+        room_id: &'a OwnedRoomId,
+        version: &'a RoomRules,
+    }
+}
+
+rows! {
+    struct SnapshotRow {
+        no: SnapshotNo,
+        room: RoomNo,
+        parent: Option<SnapshotNo>,
+        body: String,
+    }
+}
+
+rows! {
+    struct RoomRow {
+        room: RoomNo,
+    }
+}
+
+rows! {
+    struct HeadRow {
+        no: RoomNo,
+        state_version: i64,
+        snapshot: Option<SnapshotNo>,
+        extremities: String,
+        joined: i64,
+        invited: i64,
+        public: bool,
+        last_pos: i64,
+    }
+}
+
+/// The rows of facts of which the last of each key stays, at its offset.
+pub(crate) fn last_of_each<'a, F, K: Ord, R>(
+    facts: &[(i64, &'a F)],
+    key: impl Fn(&F) -> K,
+    row: impl Fn(i64, &'a F) -> R,
+) -> Vec<R> {
+    let last: BTreeMap<K, (i64, &F)> = (facts.iter())
+        .map(|(offset, fact)| (key(fact), (*offset, *fact)))
+        .collect();
+    last.into_values()
+        .map(|(offset, fact)| row(offset, fact))
+        .collect()
 }

@@ -1,8 +1,9 @@
 //! Sends a plan's rows: those without positions, the counter, those with.
 
-use super::group::{Statement, Trouble, Uses};
+use super::group::{Statement, Trouble};
 use super::rows::Plan;
-use crate::engine::db::{Columns as _, Tx, signed};
+use crate::engine::db::Tx;
+use crate::engine::sql::Columns as _;
 use crate::{Error, Pos};
 
 /// Gives the position before the group's first and the order after its last backfilled event.
@@ -19,7 +20,7 @@ pub(super) async fn write(tx: &mut Tx, plan: &Plan) -> Result<(Pos, i64), Troubl
 
 /// From here to COMMIT no other process gets positions, so commit order is position order.
 async fn take_counter(tx: &mut Tx, plan: &Plan) -> Result<(Pos, i64), Trouble> {
-    let positions = signed(plan.log.len());
+    let positions = plan.positions();
     if positions == 0 && plan.backfilled == 0 {
         return Ok((Pos(0), 0));
     }
@@ -29,25 +30,32 @@ async fn take_counter(tx: &mut Tx, plan: &Plan) -> Result<(Pos, i64), Trouble> {
         .bind(plan.backfilled);
     let row = tx.row(query).await?;
     let row = row.ok_or_else(|| Error::broken("the counter is gone"))?;
-    Ok((Pos(row.int(0)? - positions), row.int(1)? + plan.backfilled))
+    let (pos, back): (i64, i64) = (row.get("pos")?, row.get("back")?);
+    Ok((Pos(pos - positions), back + plan.backfilled))
 }
 
 async fn run(tx: &mut Tx, statement: &Statement, base: Pos, back: i64) -> Result<(), Trouble> {
-    let mut query = tx.sql(statement.sql).bind(statement.rows.clone());
-    if statement.uses != Uses::Rows {
-        query = query.bind(base.0);
+    let with_rows = |tx: &Tx, sql| {
+        tx.sql(sql)
+            .list(Ok(statement.rows.clone()), statement.names)
+    };
+    let mut query = with_rows(tx, statement.sql);
+    if statement.sql.contains("$2") {
+        query = query.bind(base);
     }
-    if statement.uses == Uses::BaseAndBack {
+    if statement.sql.contains("$3") {
         query = query.bind(back);
     }
     let touched = tx.execute(query).await?;
-    if statement.expect.is_some_and(|expect| expect != touched) {
-        if let Some(otherwise) = statement.otherwise {
-            let query = tx.sql(otherwise).bind(statement.rows.clone());
-            tx.execute(query).await?;
-            return Ok(());
-        }
-        return Err(Error::broken("an event has the number of another").into());
+    if statement
+        .expect
+        .is_none_or(|expect| expect as u64 == touched)
+    {
+        return Ok(());
     }
+    let Some(otherwise) = statement.otherwise else {
+        return Err(Error::broken("an event has the number of another").into());
+    };
+    tx.execute(with_rows(tx, otherwise)).await?;
     Ok(())
 }

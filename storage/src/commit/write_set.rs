@@ -3,20 +3,27 @@
 use std::sync::Arc;
 
 use rhizome_protocol::visibility::HistoryVisibility;
-use rhizome_protocol::{Membership, Pdu, RoomRules};
+use rhizome_protocol::{Pdu, RoomRules};
 use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName};
 
-use crate::{Error, EventNo, KeyNo, NewSnapshot, Plain, Pos, RoomNo, SnapshotNo, UserNo};
+use crate::{Error, EventNo, Fact, KeyNo, NewSnapshot, Pos, RoomNo, SnapshotNo, UserNo};
 
 /// Everything that stands or falls together.
 #[derive(Debug, Clone, Default)]
 pub struct WriteSet {
     /// Changes of rooms, at most one [`RoomWrite`] per room.
     pub rooms: Vec<RoomWrite>,
-    /// What else has a position or must be written in the same moment.
+    /// What else must be written in the same moment.
     pub facts: Vec<Fact>,
-    /// Rows of accounts that belong to it.
-    pub plain: Vec<Plain>,
+}
+
+impl From<Vec<Fact>> for WriteSet {
+    fn from(facts: Vec<Fact>) -> Self {
+        Self {
+            rooms: Vec::new(),
+            facts,
+        }
+    }
 }
 
 /// A change of one room.
@@ -229,127 +236,6 @@ pub struct TxnKey {
     pub path: String,
     /// The client's transaction id.
     pub txn_id: String,
-}
-
-/// What isn't a room's event or state.
-#[derive(Debug, Clone)]
-pub enum Fact {
-    /// A read receipt. The newest per (room, user, kind, thread) stays; others say nothing, without a position.
-    Receipt {
-        /// Where.
-        room: RoomNo,
-        /// Whose.
-        user: UserNo,
-        /// `m.read`, `m.read.private`.
-        kind: String,
-        /// `thread_id`, if the receipt has one.
-        thread: Option<String>,
-        /// Up to here.
-        event_id: OwnedEventId,
-        /// When, in milliseconds since 1970.
-        ts: i64,
-    },
-    /// Account data of a user, global or of a room.
-    AccountData {
-        /// Whose.
-        user: UserNo,
-        /// Of which room, or global.
-        room: Option<RoomNo>,
-        /// Its type.
-        kind: String,
-        /// The content's JSON text, as received.
-        content: Arc<str>,
-        /// The position of what this was decided on, 0 for nothing; refused with
-        /// [`CommitError::DataMoved`] if something else is there by now. `None` replaces whatever is there.
-        expect: Option<Pos>,
-    },
-    /// A user's devices or their keys changed.
-    DeviceListChanged {
-        /// Whose.
-        user: UserNo,
-    },
-    /// A local user is invited to a room that this server is not in, or has knocked on it. Also makes that
-    /// their membership.
-    RemoteInvite {
-        /// Who is invited, or knocks.
-        user: UserNo,
-        /// To which room.
-        room_id: OwnedRoomId,
-        /// `invite` or `knock`.
-        membership: Membership,
-        /// Who invites; of a knock, the user.
-        sender: UserNo,
-        /// The room's version.
-        rules: &'static RoomRules,
-        /// The invite event's JSON.
-        event: Arc<str>,
-        /// The stripped state: the text of a JSON array.
-        stripped_state: Arc<str>,
-    },
-    /// The invite is rejected or withdrawn, the knock denied or taken back. Their membership becomes `leave`,
-    /// unless they joined.
-    RemoteInviteGone {
-        /// Who was invited.
-        user: UserNo,
-        /// To which room.
-        room_id: OwnedRoomId,
-        /// The event's JSON that ended it: the room itself is unknown here, so nothing else tells of it.
-        event: Arc<str>,
-    },
-    /// The user forgets a room that they have left.
-    Forget {
-        /// Who.
-        user: UserNo,
-        /// What.
-        room: RoomNo,
-    },
-    /// Access tokens have ended: caches of them are stale from here on.
-    TokenRevoked {
-        /// Whose.
-        user: UserNo,
-        /// Of which device; `None` is all of them.
-        device: Option<OwnedDeviceId>,
-    },
-    /// A new alias; refused with [`CommitError::AliasTaken`] if it exists. No position.
-    Alias {
-        /// The alias.
-        alias: OwnedRoomAliasId,
-        /// What it names.
-        room: RoomNo,
-        /// Who made it.
-        creator: UserNo,
-    },
-    /// The answer that another server's transaction got; the first one stays. No position.
-    InboundTxn {
-        /// Whose transaction.
-        origin: OwnedServerName,
-        /// Its id, at most 255 bytes.
-        txn_id: String,
-        /// The answer.
-        response: String,
-        /// Now, in milliseconds since 1970.
-        received_ts: i64,
-    },
-    /// Whether the room is in this server's public directory. No position.
-    Directory {
-        /// The room.
-        room: RoomNo,
-        /// Whether it is listed.
-        public: bool,
-    },
-}
-
-impl Fact {
-    /// Whether it gets a position in the log.
-    pub(crate) fn has_position(&self) -> bool {
-        !matches!(
-            self,
-            Self::Forget { .. }
-                | Self::Alias { .. }
-                | Self::Directory { .. }
-                | Self::InboundTxn { .. }
-        )
-    }
 }
 
 /// What the log got.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use tokio::sync::Mutex;
 
-use crate::engine::db::Columns as _;
+use crate::engine::sql::Columns as _;
 use crate::{Error, EventNo, KeyNo, Result, RoomNo, ServerNo, SetNo, SnapshotNo, Store, UserNo};
 
 #[derive(Debug, Default)]
@@ -30,48 +30,51 @@ const LARGEST_BLOCK: i64 = 16_384;
 impl Store {
     /// A number for a new event.
     pub async fn next_event_no(&self) -> Result<EventNo> {
-        Ok(EventNo(
-            self.take("event", &self.core.blocks.event, 1).await?.start,
-        ))
+        self.next("event", &self.core.blocks.event).await
     }
 
     /// Numbers for `count` new events.
     pub async fn next_event_nos(&self, count: usize) -> Result<Vec<EventNo>> {
-        let range = self.take("event", &self.core.blocks.event, count).await?;
-        Ok(range.map(EventNo).collect())
+        self.next_of("event", &self.core.blocks.event, count).await
     }
 
     /// A number for a new room. Not interned before the room is created.
     pub async fn next_room_no(&self) -> Result<RoomNo> {
-        Ok(RoomNo(
-            self.take("room", &self.core.blocks.room, 1).await?.start,
-        ))
+        self.next("room", &self.core.blocks.room).await
     }
 
     pub(crate) async fn next_snapshot_no(&self) -> Result<SnapshotNo> {
-        let range = self.take("snapshot", &self.core.blocks.snapshot, 1).await?;
-        Ok(SnapshotNo(range.start))
+        self.next("snapshot", &self.core.blocks.snapshot).await
     }
 
     pub(crate) async fn next_set_no(&self) -> Result<SetNo> {
-        Ok(SetNo(
-            self.take("set", &self.core.blocks.set, 1).await?.start,
-        ))
+        self.next("set", &self.core.blocks.set).await
     }
 
     pub(crate) async fn next_user_nos(&self, count: usize) -> Result<Vec<UserNo>> {
-        let range = self.take("user", &self.core.blocks.user, count).await?;
-        Ok(range.map(UserNo).collect())
+        self.next_of("user", &self.core.blocks.user, count).await
     }
 
     pub(crate) async fn next_server_nos(&self, count: usize) -> Result<Vec<ServerNo>> {
-        let range = self.take("server", &self.core.blocks.server, count).await?;
-        Ok(range.map(ServerNo).collect())
+        self.next_of("server", &self.core.blocks.server, count)
+            .await
     }
 
     pub(crate) async fn next_key_nos(&self, count: usize) -> Result<Vec<KeyNo>> {
-        let range = self.take("key", &self.core.blocks.key, count).await?;
-        Ok(range.map(KeyNo).collect())
+        self.next_of("key", &self.core.blocks.key, count).await
+    }
+
+    async fn next<No: From<i64>>(&self, name: &'static str, block: &Block) -> Result<No> {
+        Ok(self.take(name, block, 1).await?.start.into())
+    }
+
+    async fn next_of<No: From<i64>>(
+        &self,
+        name: &'static str,
+        block: &Block,
+        count: usize,
+    ) -> Result<Vec<No>> {
+        Ok(self.take(name, block, count).await?.map(No::from).collect())
     }
 
     /// `count` numbers in a row.
@@ -100,7 +103,7 @@ impl Store {
         let row = rows
             .first()
             .ok_or_else(|| Error::broken("a lease returned nothing"))?;
-        let end = row.int(0)?;
+        let end: i64 = row.get("next")?;
         Ok(end - size..end)
     }
 }

@@ -2,26 +2,28 @@
 //!
 //! SQL is written once, with these words in it:
 //!
-//! | word | SQLite | PostgreSQL |
-//! |---|---|---|
-//! | `EACH($n)` | `json_each($n)` | `json_array_elements($n::json) AS each(value)` |
-//! | `FOR_UPDATE` | nothing (the write transaction holds everything) | `FOR UPDATE` |
-//! | `UNHEX(x)` | `unhex(x)` | `decode(x, 'hex')` |
-//! | `ROW_ID` (migrations) | `INTEGER` | `BIGINT` |
-//! | `BYTES` (migrations) | `BLOB` | `BYTEA` |
+//! | word | stands for |
+//! |---|---|
+//! | `ROWS($n)` | a table: the bound rows, with their columns by name |
+//! | `NUMBERS($n)`, `TEXTS($n)` | a bound list in brackets, as in `no IN NUMBERS($1)` |
+//! | `FOR_UPDATE` | `FOR UPDATE`; in SQLite nothing (the write transaction holds everything) |
+//! | `UNHEX(x)` | the bytes of hexadecimal text |
+//! | `ROW_ID` (migrations) | `INTEGER` or `BIGINT` |
+//! | `BYTES` (migrations) | `BLOB` or `BYTEA` |
 //!
-//! Lists and rows are bound as one JSON array of arrays; `value ->> 0` is the first column as text
-//! on both, and `CAST(value ->> 0 AS BIGINT)` makes it a number.
+//! Lists and rows are bound as JSON: a list of values, a list of lists.
 //!
 //! Neither database takes U+0000 everywhere (PostgreSQL has no such text, SQLite's JSON functions
-//! cut at it), so text from strangers is bound [`escaped`] and read back [`unescaped`].
+//! cut at it), so text is bound [`escaped`] and read back [`unescaped`] (`engine/sql/value.rs`).
 
 use std::borrow::Cow;
 
 use sqlx::error::DatabaseError;
 
+use super::sql::{Names, Sort};
+
 /// Which database a URL names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// `sqlite:…`
     Sqlite,
@@ -41,43 +43,73 @@ impl Dialect {
         }
     }
 
-    /// The text that this database understands.
-    pub(crate) fn sql(self, text: &'static str) -> String {
-        let mut out = String::with_capacity(text.len() + 64);
+    /// The text that this database understands. `names` are the columns of the bound rows, by argument.
+    pub(crate) fn sql(self, text: &str, names: &[Names]) -> String {
+        let mut out = String::with_capacity(text.len() + 256);
         let mut rest = text;
         // The words are rare and upper case, so look only where one may begin.
-        while let Some(at) = rest.find(['E', 'F', 'U']) {
+        while let Some(at) = rest.find(['F', 'N', 'R', 'T', 'U']) {
             out.push_str(&rest[..at]);
             rest = &rest[at..];
-            if let Some(after) = rest.strip_prefix("EACH(") {
-                let end = after.find(')').unwrap_or(after.len());
-                let argument = &after[..end];
-                match self {
-                    Self::Sqlite => out.extend(["json_each(", argument, ") AS each"]),
-                    Self::Postgres => {
-                        out.extend(["json_array_elements(", argument, "::json) AS each(value)"]);
-                    }
+            match Word::split(rest) {
+                Some((word, after)) => {
+                    self.write(&mut out, &word, names);
+                    rest = after;
                 }
-                rest = after.get(end + 1..).unwrap_or("");
-            } else if let Some(after) = rest.strip_prefix("FOR_UPDATE") {
-                if self == Self::Postgres {
-                    out.push_str("FOR UPDATE");
+                None => {
+                    out.push_str(&rest[..1]);
+                    rest = &rest[1..];
                 }
-                rest = after;
-            } else if let Some(after) = rest.strip_prefix("UNHEX(") {
-                let end = after.find(')').unwrap_or(after.len());
-                match self {
-                    Self::Sqlite => out.extend(["unhex(", &after[..end], ")"]),
-                    Self::Postgres => out.extend(["decode(", &after[..end], ", 'hex')"]),
-                }
-                rest = after.get(end + 1..).unwrap_or("");
-            } else {
-                out.push_str(&rest[..1]);
-                rest = &rest[1..];
             }
         }
         out.push_str(rest);
         out
+    }
+
+    fn write(self, out: &mut String, word: &Word<'_>, names: &[Names]) {
+        match (word, self) {
+            (Word::ForUpdate, Self::Sqlite) => {}
+            (Word::ForUpdate, Self::Postgres) => out.push_str("FOR UPDATE"),
+            (Word::Unhex(what), Self::Sqlite) => out.extend(["unhex(", what, ")"]),
+            (Word::Unhex(what), Self::Postgres) => out.extend(["decode(", what, ", 'hex')"]),
+            (Word::Numbers(list) | Word::Texts(list), Self::Sqlite) => {
+                out.extend(["(SELECT value FROM json_each(", list, "))"]);
+            }
+            (Word::Texts(list), Self::Postgres) => {
+                out.extend(["(SELECT json_array_elements_text(", list, "::json))"]);
+            }
+            (Word::Numbers(list), Self::Postgres) => {
+                let elements = [
+                    "(SELECT CAST(json_array_elements_text(",
+                    list,
+                    "::json) AS BIGINT))",
+                ];
+                out.extend(elements);
+            }
+            (Word::Rows(list), _) => {
+                out.push_str("(SELECT ");
+                for (index, (name, sort)) in names_of(list, names).iter().enumerate() {
+                    let comma = if index == 0 { "" } else { ", " };
+                    let index = index.to_string();
+                    match sort {
+                        Sort::Number => {
+                            out.extend([comma, "CAST(value ->> ", &index, " AS BIGINT) AS ", name])
+                        }
+                        Sort::Text => out.extend([comma, "value ->> ", &index, " AS ", name]),
+                    }
+                }
+                match self {
+                    Self::Sqlite => out.extend([" FROM json_each(", list, "))"]),
+                    Self::Postgres => {
+                        out.extend([
+                            " FROM json_array_elements(",
+                            list,
+                            "::json) AS each(value))",
+                        ]);
+                    }
+                }
+            }
+        }
     }
 
     /// A migration's text for this database.
@@ -132,6 +164,43 @@ impl Dialect {
     pub(crate) fn survives_commit_error(self) -> bool {
         self == Self::Postgres
     }
+}
+
+/// A word of the table above, with what stands in its brackets.
+enum Word<'a> {
+    Rows(&'a str),
+    Numbers(&'a str),
+    Texts(&'a str),
+    Unhex(&'a str),
+    ForUpdate,
+}
+
+impl<'a> Word<'a> {
+    /// The word that `text` begins with, and what comes after it.
+    fn split(text: &'a str) -> Option<(Self, &'a str)> {
+        if let Some(after) = text.strip_prefix("FOR_UPDATE") {
+            return Some((Self::ForUpdate, after));
+        }
+        let (name, rest) = text.split_once('(')?;
+        let word = match name {
+            "ROWS" => Self::Rows,
+            "NUMBERS" => Self::Numbers,
+            "TEXTS" => Self::Texts,
+            "UNHEX" => Self::Unhex,
+            _ => return None,
+        };
+        let (inside, after) = rest.split_once(')')?;
+        Some((word(inside), after))
+    }
+}
+
+/// The columns of the rows that are bound as `argument`, `$1` or its like.
+fn names_of(argument: &str, names: &[Names]) -> Names {
+    let number = argument
+        .strip_prefix('$')
+        .and_then(|number| number.parse::<usize>().ok());
+    let found = number.and_then(|number| names.get(number.checked_sub(1)?));
+    found.copied().unwrap_or_default()
 }
 
 /// What a database's error says of the next attempt.
@@ -219,15 +288,23 @@ mod tests {
 
     #[test]
     fn words_are_replaced() {
-        let text = "INSERT INTO t SELECT UNHEX(value ->> 1) FROM EACH($1) WHERE F FOR_UPDATE";
+        let text = "INSERT INTO t SELECT x.no, UNHEX(x.body) FROM ROWS($2) AS x \
+                    WHERE x.no IN NUMBERS($1) AND UPPER(t) NOT IN TEXTS($3) FOR_UPDATE";
+        let names: &[Names] = &[&[], &[("no", Sort::Number), ("body", Sort::Text)], &[]];
         assert_eq!(
-            Dialect::Sqlite.sql(text),
-            "INSERT INTO t SELECT unhex(value ->> 1) FROM json_each($1) AS each WHERE F "
+            Dialect::Sqlite.sql(text, names),
+            "INSERT INTO t SELECT x.no, unhex(x.body) FROM \
+             (SELECT CAST(value ->> 0 AS BIGINT) AS no, value ->> 1 AS body FROM json_each($2)) AS x \
+             WHERE x.no IN (SELECT value FROM json_each($1)) \
+             AND UPPER(t) NOT IN (SELECT value FROM json_each($3)) "
         );
         assert_eq!(
-            Dialect::Postgres.sql(text),
-            "INSERT INTO t SELECT decode(value ->> 1, 'hex') FROM \
-             json_array_elements($1::json) AS each(value) WHERE F FOR UPDATE"
+            Dialect::Postgres.sql(text, names),
+            "INSERT INTO t SELECT x.no, decode(x.body, 'hex') FROM \
+             (SELECT CAST(value ->> 0 AS BIGINT) AS no, value ->> 1 AS body \
+             FROM json_array_elements($2::json) AS each(value)) AS x \
+             WHERE x.no IN (SELECT CAST(json_array_elements_text($1::json) AS BIGINT)) \
+             AND UPPER(t) NOT IN (SELECT json_array_elements_text($3::json)) FOR UPDATE"
         );
     }
 

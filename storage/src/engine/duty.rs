@@ -31,7 +31,7 @@ impl Store {
                  ON CONFLICT (id) DO UPDATE SET owner = excluded.owner, until = excluded.until \
                  WHERE sender_lease.owner = $1 OR sender_lease.until < $2",
             )
-            .bind(owner.to_owned())
+            .bind(owner)
             .bind(now)
             .bind(until)
             .bind(duty.id());
@@ -43,7 +43,7 @@ impl Store {
         let query = self
             .sql("DELETE FROM sender_lease WHERE id = $1 AND owner = $2")
             .bind(duty.id())
-            .bind(owner.to_owned());
+            .bind(owner);
         self.execute(query).await?;
         Ok(())
     }
@@ -55,7 +55,7 @@ pub(crate) async fn holds(tx: &mut Tx, duty: Duty, owner: &str) -> Result<bool> 
     let query = tx
         .sql("SELECT id FROM sender_lease WHERE id = $1 AND owner = $2 FOR_UPDATE")
         .bind(duty.id())
-        .bind(owner.to_owned());
+        .bind(owner);
     Ok(tx.row(query).await?.is_some())
 }
 

@@ -12,7 +12,7 @@ use ring::hmac;
 use ring::rand::SecureRandom as _;
 use sqlx::AnyPool;
 
-use crate::engine::db::Columns as _;
+use crate::engine::sql::Columns as _;
 use crate::engine::store::lock;
 use crate::{OpenError, Pos, Result, Store};
 
@@ -55,11 +55,11 @@ impl Store {
         let query = self
             .sql("UPDATE meta SET value = $1 WHERE name = 'epoch' AND value = $2")
             .bind(hex_of(6)?)
-            .bind(old.to_string());
+            .bind(old);
         self.execute(query).await?;
         let row = self.row(self.sql(READ)).await?;
         let row = row.ok_or_else(|| crate::Error::broken("the epoch is gone"))?;
-        Ok(self.take_epoch(row.raw(0)?))
+        Ok(self.take_epoch(row.get("value")?))
     }
 
     /// The database has this epoch by now: another process, or the command line, may have renewed it.
@@ -88,8 +88,8 @@ impl Store {
     pub(crate) async fn check_went_back(&self, before: Pos) -> Result<()> {
         // Asked of a connection that writes: another may go to a standby that is behind.
         let rows = self.execute_returning(self.sql(HEAD)).await?;
-        let now = rows.first().map(|row| row.int(0)).transpose()?;
-        if now.is_some_and(|now| now < before.0) && !self.closing().is_cancelled() {
+        let now: Option<Pos> = rows.first().map(|row| row.get("pos")).transpose()?;
+        if now.is_some_and(|now| now < before) && !self.closing().is_cancelled() {
             tracing::error!(
                 %before, ?now,
                 "the log has gone back: an older state of the database was restored under this process, \
@@ -118,7 +118,7 @@ async fn claim(pool: &AnyPool, name: &'static str, new: String) -> Result<String
         .bind(name)
         .fetch_one(pool)
         .await?;
-    Ok(row.raw(0)?)
+    Ok(row.get("value")?)
 }
 
 fn hex_of(count: usize) -> Result<String> {

@@ -13,6 +13,7 @@ pub(crate) mod migrate;
 pub(crate) mod options;
 pub(crate) mod scratch;
 pub(crate) mod settings;
+pub(crate) mod sql;
 pub(crate) mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

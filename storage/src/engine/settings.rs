@@ -1,6 +1,6 @@
 //! Facts about this database, recorded once: whose it is.
 
-use crate::engine::db::Columns as _;
+use crate::engine::sql::Columns as _;
 use crate::{Error, Result, Store};
 
 impl Store {
@@ -9,15 +9,15 @@ impl Store {
     pub async fn claim_setting(&self, name: &str, value: &str) -> Result<String> {
         let insert = self
             .sql("INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING")
-            .bind(name.to_owned())
-            .bind(value.to_owned());
+            .bind(name)
+            .bind(value);
         self.execute(insert).await?;
         let select = self
             .sql("SELECT value FROM meta WHERE name = $1")
-            .bind(name.to_owned());
+            .bind(name);
         let row = self.row(select).await?;
         let row = row.ok_or_else(|| Error::broken("a setting that was just written is missing"))?;
-        Ok(row.raw(0)?)
+        row.get("value")
     }
 }
 

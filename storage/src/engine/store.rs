@@ -18,10 +18,10 @@ use crate::engine::blocks::Blocks;
 use crate::engine::cache::Cache;
 use crate::engine::clock::Clock;
 use crate::engine::counters::Counters;
-use crate::engine::db::Columns as _;
 use crate::engine::epoch::Epoch;
 use crate::engine::migrate;
 use crate::engine::options::{CrashAt, LostAnswer, Options};
+use crate::engine::sql::Columns as _;
 use crate::log::Log;
 use crate::log::ephemeral::Ephemeral;
 use crate::log::tail::Tail;
@@ -308,7 +308,7 @@ async fn load_head(pool: &AnyPool) -> Result<crate::Pos, OpenError> {
     let row = sqlx::query("SELECT pos FROM counter WHERE id = 1")
         .fetch_one(pool)
         .await?;
-    Ok(crate::Pos(row.int(0)?))
+    Ok(row.get("pos")?)
 }
 
 /// Asks now and then what other processes have committed.

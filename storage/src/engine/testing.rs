@@ -119,7 +119,7 @@ pub async fn spoil_snapshot(store: &Store, at: SnapshotNo, changes: &[(KeyNo, Op
     let query = store
         .sql("UPDATE state_snapshot SET body = UNHEX($1) WHERE no = $2")
         .bind(crate::engine::db::hex(&nodes.encode(at)))
-        .bind(at.0);
+        .bind(at);
     let touched = store.execute(query).await.expect("the row can be written");
     assert_eq!(touched, 1, "the snapshot is stored");
 }

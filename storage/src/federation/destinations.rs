@@ -2,7 +2,7 @@
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 
-use crate::engine::db::{Columns as _, json_rows};
+use crate::engine::sql::{Columns as _, rows};
 use crate::{Pos, Result, Store};
 
 /// Where the sender stands with a destination.
@@ -14,6 +14,15 @@ pub struct DestinationState {
     pub failures: u32,
     /// Not to be tried before, milliseconds since 1970.
     pub retry_at: i64,
+}
+
+rows! {
+    struct StateRow<'a> {
+        server: &'a OwnedServerName,
+        sent_pos: Pos,
+        failures: i64,
+        retry_at: i64,
+    }
 }
 
 /// A read receipt of a user of ours, to be sent.
@@ -38,14 +47,14 @@ impl Store {
     pub async fn destination_state(&self, server: &ServerName) -> Result<DestinationState> {
         let query = self
             .sql("SELECT sent_pos, failures, retry_at FROM destination_state WHERE server = $1")
-            .bind(server.as_str().to_owned());
+            .bind(server);
         let Some(row) = self.row(query).await? else {
             return Ok(DestinationState::default());
         };
         Ok(DestinationState {
-            sent: Pos(row.int(0)?),
-            failures: u32::try_from(row.int(1)?).unwrap_or(u32::MAX),
-            retry_at: row.int(2)?,
+            sent: row.get("sent_pos")?,
+            failures: u32::try_from(row.get::<i64>("failures")?).unwrap_or(u32::MAX),
+            retry_at: row.get("retry_at")?,
         })
     }
 
@@ -59,21 +68,25 @@ impl Store {
         }
         let mut rows: Vec<_> = states
             .iter()
-            .map(|(server, s)| (server, s.sent, s.failures, s.retry_at))
+            .map(|(server, state)| StateRow {
+                server,
+                sent_pos: state.sent,
+                failures: i64::from(state.failures),
+                retry_at: state.retry_at,
+            })
             .collect();
         // One order for all processes, so that they don't wait for each other crosswise.
-        rows.sort_unstable();
+        rows.sort_unstable_by_key(|row| row.server);
         let query = self
             .sql(
                 "INSERT INTO destination_state (server, sent_pos, failures, retry_at) \
-                 SELECT value ->> 0, CAST(value ->> 1 AS BIGINT), CAST(value ->> 2 AS BIGINT), \
-                 CAST(value ->> 3 AS BIGINT) FROM EACH($1) WHERE 1 = 1 \
+                 SELECT server, sent_pos, failures, retry_at FROM ROWS($1) AS x WHERE true \
                  ON CONFLICT (server) DO UPDATE SET sent_pos = CASE \
                  WHEN excluded.sent_pos > destination_state.sent_pos THEN excluded.sent_pos \
                  ELSE destination_state.sent_pos END, \
                  failures = excluded.failures, retry_at = excluded.retry_at",
             )
-            .bind(json_rows(&rows)?);
+            .rows(&rows);
         self.execute(query).await?;
         Ok(())
     }
@@ -89,7 +102,7 @@ impl Store {
         self.rows(query)
             .await?
             .iter()
-            .map(|row| row.id(0))
+            .map(|row| row.get("name"))
             .collect()
     }
 
@@ -110,11 +123,11 @@ impl Store {
                  LEFT JOIN destination_state s ON s.server = n.name \
                  WHERE s.sent_pos IS NULL OR s.sent_pos < d.pos",
             )
-            .bind(ours.as_str().to_owned());
+            .bind(ours);
         self.rows(query)
             .await?
             .iter()
-            .map(|row| row.id(0))
+            .map(|row| row.get("name"))
             .collect()
     }
 
@@ -138,20 +151,22 @@ impl Store {
                  JOIN room o ON o.no = r.room \
                  WHERE r.pos > $3 AND r.pos <= $4 AND r.kind = 'm.read' ORDER BY r.pos LIMIT $5",
             )
-            .bind(destination.as_str().to_owned())
-            .bind(ours.as_str().to_owned())
-            .bind(after.0)
-            .bind(upto.0)
-            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+            .bind(destination)
+            .bind(ours)
+            .bind(after)
+            .bind(upto)
+            .bind(limit);
         let mut receipts = Vec::new();
         for row in self.rows(query).await? {
             receipts.push(OutboundReceipt {
-                pos: Pos(row.int(0)?),
-                room_id: row.id(1)?,
-                user_id: row.id(2)?,
-                event_id: row.id(3)?,
-                thread: row.text_opt(4)?.filter(|thread| !thread.is_empty()),
-                ts: row.int(5)?,
+                pos: row.get("pos")?,
+                room_id: row.get("room_id")?,
+                user_id: row.get("user_id")?,
+                event_id: row.get("event_id")?,
+                thread: row
+                    .get::<Option<String>>("thread")?
+                    .filter(|thread| !thread.is_empty()),
+                ts: row.get("ts")?,
             });
         }
         Ok(receipts)

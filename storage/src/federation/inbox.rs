@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName};
 
-use crate::engine::db::{Columns as _, json_rows};
-use crate::engine::dialect::escaped;
+use crate::engine::sql::{Columns as _, rows};
 use crate::{Result, Store};
 
 /// An event that waits to be decided.
@@ -31,6 +30,18 @@ pub struct InboxEvent {
     pub attempts: i64,
 }
 
+rows! {
+    struct InboxRow<'a> {
+        event_id: &'a OwnedEventId,
+        origin: &'a OwnedServerName,
+        room_id: &'a OwnedRoomId,
+        room_version: &'a str,
+        event: &'a str,
+        received_ts: i64,
+        place: usize,
+    }
+}
+
 /// What one origin has waiting in one room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InboxLane {
@@ -47,9 +58,10 @@ impl Store {
     pub async fn inbound_txn(&self, origin: &ServerName, txn_id: &str) -> Result<Option<String>> {
         let query = self
             .sql("SELECT response FROM inbound_txn WHERE origin = $1 AND txn_id = $2")
-            .bind(origin.to_string())
-            .bind(escaped(txn_id).into_owned());
-        Ok(self.row(query).await?.map(|row| row.text(0)).transpose()?)
+            .bind(origin)
+            .bind(txn_id);
+        let row = self.row(query).await?;
+        row.map(|row| row.get("response")).transpose()
     }
 
     /// Forgets transactions that were done before `before` (milliseconds since 1970).
@@ -74,29 +86,25 @@ impl Store {
         let rows: Vec<_> = events[..taken]
             .iter()
             .enumerate()
-            .map(|(place, event)| {
-                (
-                    escaped(event.event_id.as_str()),
-                    event.origin.as_str(),
-                    escaped(event.room_id.as_str()),
-                    &event.room_version,
-                    &event.event,
-                    event.received_ts,
-                    place,
-                )
+            .map(|(place, event)| InboxRow {
+                event_id: &event.event_id,
+                origin: &event.origin,
+                room_id: &event.room_id,
+                room_version: &event.room_version,
+                event: &event.event,
+                received_ts: event.received_ts,
+                place,
             })
             .collect();
         let query = self
             .sql(
                 "INSERT INTO inbox (event_id, origin, room_id, room_version, event, received_ts, place, \
                                     attempts, due_ts) \
-                 SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, \
-                        CAST(value ->> 5 AS BIGINT), CAST(value ->> 6 AS BIGINT), 0, \
-                        CAST(value ->> 5 AS BIGINT) \
-                 FROM EACH($1) WHERE 1 = 1 \
+                 SELECT event_id, origin, room_id, room_version, event, received_ts, place, 0, received_ts \
+                 FROM ROWS($1) AS x WHERE true \
                  ON CONFLICT (event_id, origin) DO NOTHING",
             )
-            .bind(json_rows(&rows)?);
+            .rows(&rows);
         self.execute(query).await?;
         Ok(taken)
     }
@@ -104,12 +112,12 @@ impl Store {
     /// How many events of a server wait.
     pub async fn inbox_size(&self, origin: &ServerName) -> Result<i64> {
         let query = self
-            .sql("SELECT COUNT(*) FROM inbox WHERE origin = $1")
-            .bind(origin.to_string());
+            .sql("SELECT COUNT(*) AS count FROM inbox WHERE origin = $1")
+            .bind(origin);
         Ok(self
             .row(query)
             .await?
-            .map(|row| row.int(0))
+            .map(|row| row.get("count"))
             .transpose()?
             .unwrap_or(0))
     }
@@ -132,14 +140,14 @@ impl Store {
                  ORDER BY place, CASE WHEN tried = 0 THEN 0 ELSE 1 END, first, origin LIMIT $3",
             )
             .bind(now)
-            .bind(count(per_origin))
-            .bind(count(limit));
+            .bind(per_origin)
+            .bind(limit);
         let mut lanes = Vec::new();
         for row in self.rows(query).await? {
             lanes.push(InboxLane {
-                room_id: row.id(0)?,
-                origin: row.id(1)?,
-                is_new: row.int(2)? == 0,
+                room_id: row.get("room_id")?,
+                origin: row.get("origin")?,
+                is_new: row.get::<i64>("tried")? == 0,
             });
         }
         Ok(lanes)
@@ -148,10 +156,10 @@ impl Store {
     /// When the next event that isn't due at `now` comes due.
     pub async fn inbox_next_due(&self, now: i64) -> Result<Option<i64>> {
         let query = self
-            .sql("SELECT MIN(due_ts) FROM inbox WHERE due_ts > $1")
+            .sql("SELECT MIN(due_ts) AS due FROM inbox WHERE due_ts > $1")
             .bind(now);
         match self.row(query).await? {
-            Some(row) => Ok(row.int_opt(0)?),
+            Some(row) => row.get("due"),
             None => Ok(None),
         }
     }
@@ -174,12 +182,12 @@ impl Store {
                      ORDER BY attempts, received_ts, place LIMIT $6) \
                  RETURNING event_id, origin, room_id, room_version, event, received_ts, attempts, place",
             )
-            .bind(escaped(room_id.as_str()).into_owned())
-            .bind(origin.to_string())
+            .bind(room_id)
+            .bind(origin)
             .bind(now)
             .bind(until)
             .bind(if only_new { 0 } else { i64::MAX })
-            .bind(count(limit));
+            .bind(limit);
         let rows = self.execute_returning(query).await?;
         let mut claimed = rows.iter().map(waiting).collect::<Result<Vec<_>>>()?;
         // What RETURNING gives has no order.
@@ -206,10 +214,10 @@ impl Store {
                      ) AS waits WHERE turn <= $3) \
                  ORDER BY attempts, received_ts, place LIMIT $4",
             )
-            .bind(escaped(room_id.as_str()).into_owned())
+            .bind(room_id)
             .bind(now)
-            .bind(count(per_origin))
-            .bind(count(limit));
+            .bind(per_origin)
+            .bind(limit);
         let rows = self.rows(query).await?;
         rows.iter().map(|row| Ok(waiting(row)?.1)).collect()
     }
@@ -226,7 +234,7 @@ impl Store {
     pub async fn inbox_done(&self, event_id: &EventId) -> Result<()> {
         let query = self
             .sql("DELETE FROM inbox WHERE event_id = $1")
-            .bind(escaped(event_id.as_str()).into_owned());
+            .bind(event_id);
         self.execute(query).await?;
         Ok(())
     }
@@ -235,8 +243,8 @@ impl Store {
     pub async fn inbox_give_up(&self, event_id: &EventId, origin: &ServerName) -> Result<()> {
         let query = self
             .sql("DELETE FROM inbox WHERE event_id = $1 AND origin = $2")
-            .bind(escaped(event_id.as_str()).into_owned())
-            .bind(origin.to_string());
+            .bind(event_id)
+            .bind(origin);
         self.execute(query).await?;
         Ok(())
     }
@@ -250,8 +258,8 @@ impl Store {
     ) -> Result<()> {
         let query = self
             .sql("UPDATE inbox SET due_ts = $3, attempts = attempts + 1 WHERE event_id = $1 AND origin = $2")
-            .bind(escaped(event_id.as_str()).into_owned())
-            .bind(origin.to_string())
+            .bind(event_id)
+            .bind(origin)
             .bind(due);
         self.execute(query).await?;
         Ok(())
@@ -266,8 +274,8 @@ impl Store {
     ) -> Result<()> {
         let query = self
             .sql("UPDATE inbox SET due_ts = $3 WHERE event_id = $1 AND origin = $2")
-            .bind(escaped(event_id.as_str()).into_owned())
-            .bind(origin.to_string())
+            .bind(event_id)
+            .bind(origin)
             .bind(due);
         self.execute(query).await?;
         Ok(())
@@ -286,7 +294,7 @@ impl Store {
     pub async fn inbox_wake(&self, room_id: &RoomId) -> Result<u64> {
         let query = self
             .sql("UPDATE inbox SET due_ts = $2 WHERE room_id = $1 AND due_ts > $2")
-            .bind(escaped(room_id.as_str()).into_owned())
+            .bind(room_id)
             .bind(self.clock().now_ms());
         self.execute(query).await
     }
@@ -295,233 +303,16 @@ impl Store {
 /// A row of the inbox, with its place among what arrived at the same time.
 fn waiting(row: &sqlx::any::AnyRow) -> Result<(i64, InboxEvent)> {
     let event = InboxEvent {
-        event_id: row.id(0)?,
-        origin: row.id(1)?,
-        room_id: row.id(2)?,
-        room_version: row.raw(3)?,
-        event: row.raw(4)?.into(),
-        received_ts: row.int(5)?,
-        attempts: row.int(6)?,
+        event_id: row.get("event_id")?,
+        origin: row.get("origin")?,
+        room_id: row.get("room_id")?,
+        room_version: row.get("room_version")?,
+        event: row.get("event")?,
+        received_ts: row.get("received_ts")?,
+        attempts: row.get("attempts")?,
     };
-    Ok((row.int(7)?, event))
-}
-
-fn count(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+    Ok((row.get("place")?, event))
 }
 
 #[cfg(test)]
-mod tests {
-    use ruma::{owned_event_id, owned_room_id, owned_server_name, room_id, server_name};
-
-    use super::*;
-    use crate::testing::{TestDatabase, each_database};
-    use crate::{Clock, Fact, Options, WriteSet};
-
-    fn event(name: &str, room: &str, received_ts: i64) -> InboxEvent {
-        InboxEvent {
-            event_id: format!("${name}").try_into().unwrap(),
-            origin: owned_server_name!("far.org"),
-            room_id: room.try_into().unwrap(),
-            room_version: "12".to_owned(),
-            event: r#"{"a":"\u0000'\"","b":9007199254740991}"#.into(),
-            received_ts,
-            attempts: 0,
-        }
-    }
-
-    fn names(events: &[InboxEvent]) -> Vec<&str> {
-        events
-            .iter()
-            .map(|event| &event.event_id.as_str()[1..])
-            .collect()
-    }
-
-    #[tokio::test]
-    async fn a_transaction_keeps_its_first_answer() {
-        for database in TestDatabase::both().await {
-            let store = database.open().await;
-            let (origin, txn) = (server_name!("far.org"), "a\u{0}b");
-            assert_eq!(store.inbound_txn(origin, txn).await.unwrap(), None);
-            for response in [r#"{"pdus":{}}"#, "{}"] {
-                let fact = Fact::InboundTxn {
-                    origin: origin.to_owned(),
-                    txn_id: txn.to_owned(),
-                    response: response.to_owned(),
-                    received_ts: 5,
-                };
-                let set = WriteSet {
-                    facts: vec![fact],
-                    ..WriteSet::default()
-                };
-                store.commit(set).await.unwrap();
-            }
-            assert_eq!(
-                store.inbound_txn(origin, txn).await.unwrap().as_deref(),
-                Some(r#"{"pdus":{}}"#)
-            );
-            assert_eq!(
-                store
-                    .inbound_txn(server_name!("near.org"), txn)
-                    .await
-                    .unwrap(),
-                None
-            );
-            assert_eq!(store.forget_inbound_txns(i64::MAX).await.unwrap(), 1);
-            assert_eq!(store.inbound_txn(origin, txn).await.unwrap(), None);
-            store.close().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn events_wait_in_order_and_are_claimed_once() {
-        for database in TestDatabase::both().await {
-            let options = Options {
-                clock: Clock::manual(300),
-                ..database.options()
-            };
-            let store = Store::open(options).await.unwrap();
-            let room = room_id!("!room:far.org");
-            let added = [event("b", room.as_str(), 5), event("a", room.as_str(), 5)];
-            assert_eq!(store.inbox_add(&added, 3).await.unwrap(), 2);
-            // Again: kept once.
-            assert_eq!(store.inbox_add(&added[..1], 3).await.unwrap(), 1);
-            assert_eq!(
-                store
-                    .inbox_add(&[event("c", "!other:far.org", 9), event("d", "!x:y", 9)], 3)
-                    .await
-                    .unwrap(),
-                1
-            );
-            assert_eq!(store.inbox_size(server_name!("far.org")).await.unwrap(), 3);
-            let far = server_name!("far.org");
-            let lane = |room_id: &RoomId, is_new| InboxLane {
-                room_id: room_id.to_owned(),
-                origin: far.to_owned(),
-                is_new,
-            };
-            let other = owned_room_id!("!other:far.org");
-            assert_eq!(
-                store.inbox_lanes(100, 10, 10).await.unwrap(),
-                [lane(room, true), lane(&other, true)]
-            );
-
-            let claim =
-                async |now, until| store.inbox_claim(room, far, false, (now, until), 10).await;
-            let claimed = claim(100, 200).await.unwrap();
-            assert_eq!(names(&claimed), ["b", "a"]);
-            assert_eq!(claimed[0], added[0]);
-            assert!(claim(100, 200).await.unwrap().is_empty());
-            assert_eq!(store.inbox_next_due(100).await.unwrap(), Some(200));
-
-            // One is decided, one is put off, then woken.
-            store.inbox_done(&owned_event_id!("$b")).await.unwrap();
-            store
-                .inbox_later(&owned_event_id!("$a"), server_name!("far.org"), 500)
-                .await
-                .unwrap();
-            assert!(claim(300, 400).await.unwrap().is_empty());
-            assert_eq!(store.inbox_wake(room).await.unwrap(), 1);
-            assert_eq!(
-                store.inbox_lanes(300, 10, 1).await.unwrap(),
-                [lane(&other, true)]
-            );
-            assert!(
-                (store
-                    .inbox_claim(room, far, true, (300, 400), 10)
-                    .await
-                    .unwrap())
-                .is_empty(),
-                "it isn't new"
-            );
-            let again = claim(300, 400).await.unwrap();
-            assert_eq!((names(&again), again[0].attempts), (vec!["a"], 1));
-            store
-                .inbox_give_up(&again[0].event_id, &again[0].origin)
-                .await
-                .unwrap();
-            assert_eq!(
-                store.inbox_lanes(1_000, 10, 10).await.unwrap(),
-                [lane(&other, true)]
-            );
-            store.close().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn everybodys_first_goes_before_anybodys_second() {
-        each_database(async |store: Store| {
-            let of = |origin: &str, room: &str, received_ts| InboxEvent {
-                origin: origin.try_into().unwrap(),
-                ..event(
-                    &format!("{origin}-{room}"),
-                    &format!("!{room}:x"),
-                    received_ts,
-                )
-            };
-            let many: Vec<_> = (0..5)
-                .map(|n| of("many.org", &n.to_string(), 10 + n))
-                .collect();
-            store.inbox_add(&many, 100).await.unwrap();
-            store
-                .inbox_add(&[of("few.org", "9", 90)], 100)
-                .await
-                .unwrap();
-            let lanes = store.inbox_lanes(100, 3, 10).await.unwrap();
-            let lanes: Vec<_> = lanes
-                .iter()
-                .map(|lane| (lane.origin.as_str(), lane.room_id.as_str()))
-                .collect();
-            assert_eq!(
-                lanes,
-                [
-                    ("many.org", "!0:x"),
-                    ("few.org", "!9:x"),
-                    ("many.org", "!1:x"),
-                    ("many.org", "!2:x"),
-                ]
-            );
-        })
-        .await;
-    }
-
-    /// Waiting for something else than an answer is no attempt; what is put off waits, and can be looked at.
-    #[tokio::test]
-    async fn what_was_not_tried_counts_no_attempt() {
-        each_database(async |store: Store| {
-            let (room, far) = (room_id!("!room:far.org"), server_name!("far.org"));
-            let added: Vec<_> = (0..6)
-                .map(|n| event(&n.to_string(), room.as_str(), 10 + n))
-                .collect();
-            store.inbox_add(&added, 100).await.unwrap();
-            let claim = async |now, until, limit| {
-                let claimed = store.inbox_claim(room, far, false, (now, until), limit);
-                claimed.await.unwrap()
-            };
-            let claimed = claim(100, 200, 3).await;
-            assert_eq!(names(&claimed), ["0", "1", "2"]);
-            // The first is tried in vain, the others are put off.
-            store
-                .inbox_later(&claimed[0].event_id, far, 300)
-                .await
-                .unwrap();
-            for event in &claimed[1..] {
-                store
-                    .inbox_put_off(&event.event_id, far, 250)
-                    .await
-                    .unwrap();
-            }
-            let claimed = claim(249, 400, 10).await;
-            assert_eq!(names(&claimed), ["3", "4", "5"]);
-            let waiting = store.inbox_waiting(room, 249, 4, 10).await.unwrap();
-            assert_eq!(names(&waiting), ["1", "2", "3", "4"]);
-            let claimed = claim(500, 600, 10).await;
-            assert_eq!(names(&claimed), ["1", "2", "3", "4", "5", "0"]);
-            let tries: Vec<_> = claimed.iter().map(|event| event.attempts).collect();
-            assert_eq!(tries, [0, 0, 0, 0, 0, 1]);
-            assert_eq!(store.inbox_forget(13).await.unwrap(), 3);
-            assert_eq!(store.inbox_size(far).await.unwrap(), 3);
-        })
-        .await;
-    }
-}
+mod tests;

@@ -2,7 +2,7 @@
 
 use ruma::{OwnedServerName, ServerName};
 
-use crate::engine::db::{Columns as _, json_rows};
+use crate::engine::sql::{Columns as _, rows};
 use crate::{Result, Store};
 
 /// A signing key that a server has, or has had.
@@ -31,25 +31,43 @@ pub struct KeyResponse {
     pub fetched: i64,
 }
 
+rows! {
+    struct KeyRow<'a> {
+        key_id: &'a str,
+        public: &'a str,
+        valid_until: Option<i64>,
+        expired: Option<i64>,
+    }
+}
+
+rows! {
+    struct FormerRow<'a> {
+        place: usize,
+        response: &'a str,
+        valid_until: i64,
+        fetched: i64,
+    }
+}
+
 impl Store {
     /// All keys of a server that we have seen, and when we last asked (ms; 0 is never).
     pub async fn server_keys(&self, server: &ServerName) -> Result<(Vec<StoredKey>, i64)> {
         let query = self
             .sql(
-                "SELECT k.key_id, k.public, k.valid_until, k.expired, COALESCE(r.fetched, 0) \
+                "SELECT k.key_id, k.public, k.valid_until, k.expired, COALESCE(r.fetched, 0) AS fetched \
                  FROM server_key k LEFT JOIN server_key_response r ON r.server = k.server \
                  WHERE k.server = $1 ORDER BY k.key_id LIMIT 200",
             )
-            .bind(server.as_str().to_owned());
+            .bind(server);
         let mut keys = Vec::new();
         let mut fetched = 0;
         for row in self.rows(query).await? {
-            fetched = row.int(4)?;
+            fetched = row.get("fetched")?;
             keys.push(StoredKey {
-                key_id: row.raw(0)?,
-                public: row.raw(1)?,
-                valid_until: row.int_opt(2)?,
-                expired: row.int_opt(3)?,
+                key_id: row.get("key_id")?,
+                public: row.get("public")?,
+                valid_until: row.get("valid_until")?,
+                expired: row.get("expired")?,
             });
         }
         Ok((keys, fetched))
@@ -65,14 +83,14 @@ impl Store {
                  SELECT response, valid_until, fetched, place FROM server_key_former \
                  WHERE server = $1 ORDER BY place",
             )
-            .bind(server.as_str().to_owned());
+            .bind(server);
         let mut responses = Vec::new();
         for row in self.rows(query).await? {
             responses.push(KeyResponse {
                 server: server.to_owned(),
-                response: row.raw(0)?,
-                valid_until: row.int(1)?,
-                fetched: row.int(2)?,
+                response: row.get("response")?,
+                valid_until: row.get("valid_until")?,
+                fetched: row.get("fetched")?,
             });
         }
         Ok(responses)
@@ -89,23 +107,32 @@ impl Store {
         let former: Vec<_> = former
             .iter()
             .enumerate()
-            .map(|(place, former)| (place, &former.response, former.valid_until, former.fetched))
+            .map(|(place, former)| FormerRow {
+                place,
+                response: &former.response,
+                valid_until: former.valid_until,
+                fetched: former.fetched,
+            })
             .collect();
         let rows: Vec<_> = keys
             .iter()
-            .map(|k| (&k.key_id, &k.public, k.valid_until, k.expired))
+            .map(|key| KeyRow {
+                key_id: &key.key_id,
+                public: &key.public,
+                valid_until: key.valid_until,
+                expired: key.expired,
+            })
             .collect();
         let mut tx = self.begin().await?;
         let query = tx
             .sql(
                 "INSERT INTO server_key (server, key_id, public, valid_until, expired) \
-                 SELECT $1, value ->> 0, value ->> 1, CAST(value ->> 2 AS BIGINT), \
-                 CAST(value ->> 3 AS BIGINT) FROM EACH($2) WHERE 1 = 1 \
+                 SELECT $1, key_id, public, valid_until, expired FROM ROWS($2) AS x WHERE true \
                  ON CONFLICT (server, key_id) DO UPDATE SET public = excluded.public, \
                  valid_until = excluded.valid_until, expired = excluded.expired",
             )
-            .bind(answer.server.as_str().to_owned())
-            .bind(json_rows(&rows)?);
+            .bind(&answer.server)
+            .rows(&rows);
         tx.execute(query).await?;
         let query = tx
             .sql(
@@ -114,24 +141,23 @@ impl Store {
                  response = excluded.response, valid_until = excluded.valid_until, \
                  fetched = excluded.fetched",
             )
-            .bind(answer.server.as_str().to_owned())
-            .bind(answer.response.clone())
+            .bind(&answer.server)
+            .bind(&answer.response)
             .bind(answer.valid_until)
             .bind(answer.fetched);
         tx.execute(query).await?;
         let query = tx
             .sql("DELETE FROM server_key_former WHERE server = $1")
-            .bind(answer.server.as_str().to_owned());
+            .bind(&answer.server);
         tx.execute(query).await?;
         if !former.is_empty() {
             let query = tx
                 .sql(
                     "INSERT INTO server_key_former (server, place, response, valid_until, fetched) \
-                     SELECT $1, CAST(value ->> 0 AS BIGINT), value ->> 1, CAST(value ->> 2 AS BIGINT), \
-                     CAST(value ->> 3 AS BIGINT) FROM EACH($2)",
+                     SELECT $1, place, response, valid_until, fetched FROM ROWS($2) AS x",
                 )
-                .bind(answer.server.as_str().to_owned())
-                .bind(json_rows(&former)?);
+                .bind(&answer.server)
+                .rows(&former);
             tx.execute(query).await?;
         }
         tx.commit().await?;
@@ -152,7 +178,7 @@ impl Store {
                      ORDER BY fetched DESC, server LIMIT $2)",
             )
             .bind(since)
-            .bind(i64::try_from(kept).unwrap_or(i64::MAX));
+            .bind(kept);
         let forgotten = tx.execute(query).await?;
         for theirs in [
             "DELETE FROM server_key WHERE server NOT IN (SELECT server FROM server_key_response)",
@@ -256,7 +282,7 @@ mod tests {
             let no = store.server_nos(&[server_name!("member")]).await.unwrap()[0];
             let query = store
                 .sql("INSERT INTO room_server (room, server, joined) VALUES (1, $1, 0)")
-                .bind(no.0);
+                .bind(no);
             store.execute(query).await.unwrap();
 
             assert_eq!(store.forget_strangers_keys(2, 5).await.unwrap(), 2);

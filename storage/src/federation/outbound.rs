@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use ruma::{OwnedServerName, ServerName};
 
-use crate::engine::db::{Columns as _, signed};
-use crate::{EventNo, Pos, Result, RoomNo, ServerNo, SetNo, Store, StoredEvent};
+use crate::engine::sql::Columns as _;
+use crate::{Pos, Result, RoomNo, ServerNo, SetNo, Store, StoredEvent};
 
 /// An event that must be sent.
 #[derive(Debug, Clone)]
@@ -42,27 +42,27 @@ impl Store {
                  JOIN destination_set d ON d.no = o.set_no \
                  WHERE o.pos > $1 AND o.pos <= $2 ORDER BY o.pos LIMIT $3",
             )
-            .bind(after.0)
-            .bind(upto.0)
-            .bind(signed(limit));
+            .bind(after)
+            .bind(upto)
+            .bind(limit);
         let rows = self.rows(query).await?;
         let mut sets: HashMap<SetNo, Arc<[OwnedServerName]>> = HashMap::new();
         let mut out = Vec::with_capacity(rows.len());
-        let nos: Result<Vec<_>> = rows.iter().map(|row| Ok(EventNo(row.int(1)?))).collect();
+        let nos: Result<Vec<_>> = rows.iter().map(|row| row.get("event")).collect();
         for (row, event) in rows.iter().zip(self.events_by_no(&nos?).await?) {
-            let set = SetNo(row.int(2)?);
+            let set = row.get("set_no")?;
             let known = sets.get(&set).cloned();
             let destinations = if let Some(known) = known {
                 known
             } else {
-                let nos: Vec<(ServerNo,)> = serde_json::from_str(&row.raw(3)?)?;
+                let nos: Vec<(ServerNo,)> = serde_json::from_str(&row.get::<String>("servers")?)?;
                 let nos: Vec<_> = nos.into_iter().map(|(no,)| no).collect();
                 let servers: Arc<[_]> = self.servers(&nos).await?.into();
                 sets.insert(set, servers.clone());
                 servers
             };
             out.push(Outbound {
-                pos: Pos(row.int(0)?),
+                pos: row.get("pos")?,
                 event,
                 destinations,
             });
@@ -81,20 +81,21 @@ impl Store {
         let Some(server) = self.known_server(destination).await? else {
             return Ok(Vec::new());
         };
+        // A set is written `[[1],[2]]`.
         let query = self
             .sql(
                 "SELECT o.event FROM outbound o JOIN destination_set d ON d.no = o.set_no \
                  WHERE o.pos > $2 AND o.pos <= $3 AND o.room IN \
                  (SELECT room FROM destination_room WHERE server = $1 AND last_pos > $2) \
-                 AND EXISTS (SELECT 1 FROM EACH(d.servers) WHERE CAST(value ->> 0 AS BIGINT) = $1) \
+                 AND d.servers LIKE '%[' || CAST($1 AS TEXT) || ']%' \
                  ORDER BY o.pos LIMIT $4",
             )
-            .bind(server.0)
-            .bind(after.0)
-            .bind(upto.0)
-            .bind(signed(limit));
+            .bind(server)
+            .bind(after)
+            .bind(upto)
+            .bind(limit);
         let rows = self.rows(query).await?;
-        let nos: Result<Vec<_>> = rows.iter().map(|row| Ok(EventNo(row.int(0)?))).collect();
+        let nos: Result<Vec<_>> = rows.iter().map(|row| row.get("event")).collect();
         self.events_by_no(&nos?).await
     }
 
@@ -113,15 +114,15 @@ impl Store {
                 "SELECT room, last_pos FROM destination_room \
                  WHERE server = $1 AND last_pos > $2 ORDER BY last_pos LIMIT $3",
             )
-            .bind(server.0)
-            .bind(after.0)
-            .bind(signed(limit));
+            .bind(server)
+            .bind(after)
+            .bind(limit);
         let rows = self.rows(query).await?;
         rows.iter()
             .map(|row| {
                 Ok(DestinationRoom {
-                    room: RoomNo(row.int(0)?),
-                    last_pos: Pos(row.int(1)?),
+                    room: row.get("room")?,
+                    last_pos: row.get("last_pos")?,
                 })
             })
             .collect()
@@ -131,14 +132,14 @@ impl Store {
     pub async fn destinations_after(&self, after: Pos) -> Result<Vec<(OwnedServerName, Pos)>> {
         let query = self
             .sql(
-                "SELECT s.name, MAX(r.last_pos) FROM destination_room r \
+                "SELECT s.name, MAX(r.last_pos) AS last_pos FROM destination_room r \
                  JOIN server_name s ON s.no = r.server \
                  WHERE r.last_pos > $1 GROUP BY s.name",
             )
-            .bind(after.0);
+            .bind(after);
         let rows = self.rows(query).await?;
         rows.iter()
-            .map(|row| Ok((row.id(0)?, Pos(row.int(1)?))))
+            .map(|row| Ok((row.get("name")?, row.get("last_pos")?)))
             .collect()
     }
 }

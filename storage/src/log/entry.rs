@@ -4,9 +4,11 @@ use std::sync::{Arc, OnceLock};
 
 use rhizome_protocol::visibility::HistoryVisibility;
 use rhizome_protocol::{Membership, Pdu};
-use ruma::{OwnedDeviceId, OwnedEventId};
+use ruma::OwnedDeviceId;
 
-use crate::{EventNo, KeyNo, Placement, Pos, RoomNo, SnapshotNo, Status, UserNo};
+use crate::{
+    Audience, EntryKind, EventNo, KeyNo, Placement, Pos, RoomNo, SnapshotNo, Status, UserNo,
+};
 
 /// An event with everything that we know about it. Shared; immutable but for what is made once.
 #[derive(Debug, Clone)]
@@ -96,123 +98,56 @@ pub struct Entry {
     pub kind: EntryKind,
 }
 
-/// What happened at a position.
+/// An accepted live event.
 #[derive(Debug, Clone)]
-pub enum EntryKind {
-    /// An accepted live event.
-    Event {
-        /// Its room.
-        room: RoomNo,
-        /// The event (its redacted form, if it has been redacted by now).
-        event: Arc<StoredEvent>,
-    },
-    /// A change of a room's current state.
-    State {
-        /// The room.
-        room: RoomNo,
-        /// Which entry.
-        key: KeyNo,
-        /// What was there.
-        old: Option<EventNo>,
-        /// What is there now.
-        new: Option<EventNo>,
-        /// If the entry is a membership: whose, and which from now on.
-        member: Option<(UserNo, Membership)>,
-    },
-    /// A receipt moved.
-    Receipt(Arc<Receipt>),
-    /// Account data changed.
-    AccountData(Arc<AccountData>),
-    /// An invite from outside came or went.
-    Invite {
-        /// Who is invited.
-        user: UserNo,
-        /// To which room.
-        room: RoomNo,
-        /// Whether it is gone again.
-        gone: bool,
-    },
-    /// A user's devices or keys changed.
-    DeviceList {
-        /// Whose.
-        user: UserNo,
-    },
-    /// An event got the content that it had come without.
-    Restored {
-        /// Its room.
-        room: RoomNo,
-        /// Which.
-        event: EventNo,
-    },
-    /// Access tokens have ended.
-    TokenRevoked {
-        /// Whose.
-        user: UserNo,
-        /// Of which device; `None` is all.
-        device: Option<OwnedDeviceId>,
-    },
-}
-
-impl Entry {
-    /// The room it belongs to, if it belongs to one.
-    pub fn room(&self) -> Option<RoomNo> {
-        match &self.kind {
-            EntryKind::Event { room, .. }
-            | EntryKind::State { room, .. }
-            | EntryKind::Invite { room, .. } => Some(*room),
-            EntryKind::Receipt(receipt) => Some(receipt.room),
-            EntryKind::AccountData(data) => data.room,
-            // Whom it concerns in the room, a change of its state tells.
-            EntryKind::Restored { .. }
-            | EntryKind::DeviceList { .. }
-            | EntryKind::TokenRevoked { .. } => None,
-        }
-    }
-
-    /// The user whom it concerns besides those in the room: the owner of account data or tokens,
-    /// the invited, the member who changed.
-    pub fn user(&self) -> Option<UserNo> {
-        match &self.kind {
-            EntryKind::State { member, .. } => member.map(|(user, _)| user),
-            EntryKind::AccountData(data) => Some(data.user),
-            EntryKind::Invite { user, .. }
-            | EntryKind::DeviceList { user }
-            | EntryKind::TokenRevoked { user, .. } => Some(*user),
-            EntryKind::Event { .. } | EntryKind::Restored { .. } | EntryKind::Receipt(_) => None,
-        }
-    }
-}
-
-/// A read receipt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receipt {
-    /// When it moved here.
-    pub pos: Pos,
-    /// Where.
+pub struct LiveEvent {
+    /// Its room.
     pub room: RoomNo,
-    /// Whose.
-    pub user: UserNo,
-    /// `m.read`, `m.read.private`.
-    pub kind: String,
-    /// The thread, if it has one.
-    pub thread: Option<String>,
-    /// Up to here.
-    pub event_id: OwnedEventId,
-    /// When, in milliseconds since 1970.
-    pub ts: i64,
+    /// The event (its redacted form, if it has been redacted by now).
+    pub event: Arc<StoredEvent>,
 }
 
-/// One type of a user's account data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountData {
-    /// When it changed last.
-    pub pos: Pos,
-    /// Whose.
-    pub user: UserNo,
-    /// Of which room, or global.
-    pub room: Option<RoomNo>,
-    /// Its type.
-    pub kind: String,
-    /// The content's JSON text.
-    pub content: Arc<str>,
+/// A change of a room's current state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StateChanged {
+    /// The room.
+    pub room: RoomNo,
+    /// Which entry.
+    pub key: KeyNo,
+    /// What was there.
+    pub old: Option<EventNo>,
+    /// What is there now.
+    pub new: Option<EventNo>,
+    /// If the entry is a membership: whose, and which from now on.
+    pub member: Option<(UserNo, Membership)>,
+}
+
+/// An event got the content that it had come without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventRestored {
+    /// Its room.
+    pub room: RoomNo,
+    /// Which.
+    pub event: EventNo,
+}
+
+impl LiveEvent {
+    pub(crate) fn audience(&self) -> Audience {
+        Audience::Room(self.room)
+    }
+
+    /// Its JSON, the parsed content, and the client form.
+    pub(crate) fn weight(&self) -> usize {
+        500 + 3 * self.event.pdu.json().len()
+    }
+}
+
+impl StateChanged {
+    /// A member who has left isn't in the room any more.
+    pub(crate) fn audience(&self) -> Audience {
+        match self.member {
+            Some((user, _)) => Audience::RoomAnd(self.room, user),
+            None => Audience::Room(self.room),
+        }
+    }
 }

@@ -6,20 +6,17 @@
 
 pub(crate) mod entry;
 pub(crate) mod ephemeral;
+mod read;
 pub(crate) mod tail;
+pub(crate) mod waiting;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use sqlx::any::AnyRow;
 use tokio::sync::watch;
 
-use crate::engine::db::{Columns as _, json_numbers, signed};
-use crate::rooms::members::from_code;
-use crate::{
-    AccountData, Entry, EntryKind, EventNo, Interest, KeyNo, Pos, Receipt, Result, RoomNo, Store,
-    StoredEvent, UserNo,
-};
+use crate::engine::sql::Columns as _;
+use crate::{Entry, EntryKind, EventNo, Interest, Pos, Result, RoomNo, Store, UserNo};
 
 /// How many entries of other processes are read at once.
 const PULL: usize = 2_000;
@@ -51,17 +48,15 @@ impl Log {
     pub(crate) async fn poll(&self) -> Result<Pos> {
         self.store.core.counters.polls(1);
         let before = self.head();
-        let row = self
-            .store
-            .sql(POLL)
-            .fetch_optional(&self.store.core.readers);
+        let query = self.store.sql(POLL).ready()?;
+        let row = query.fetch_optional(&self.store.core.readers);
         let Some(row) = row.await? else {
             return Ok(before);
         };
-        if let Some(epoch) = row.raw_opt(1)? {
+        if let Some(epoch) = row.get::<Option<String>>("epoch")? {
             self.store.take_epoch(epoch);
         }
-        let upto = Pos(row.int(0)?);
+        let upto = row.get("pos")?;
         if upto < before {
             self.store.check_went_back(before).await?;
         }
@@ -111,17 +106,15 @@ impl Log {
 impl Store {
     /// Not counted as a query: who asks counts it.
     async fn stored_head(&self) -> Result<Pos> {
-        let row = self
-            .sql("SELECT pos FROM counter WHERE id = 1")
-            .fetch_optional(&self.core.readers)
-            .await?;
-        Ok(row.map(|row| row.int(0)).transpose()?.map_or(Pos(0), Pos))
+        let query = self.sql("SELECT pos FROM counter WHERE id = 1").ready()?;
+        let row = query.fetch_optional(&self.core.readers).await?;
+        row.map_or(Ok(Pos(0)), |row| row.get("pos"))
     }
 
     /// Takes everything up to `upto`, which is committed, into the tail. Call with `filling` held.
     pub(crate) async fn pull(&self, upto: Pos) -> Result<()> {
         let tail = &self.core.tail;
-        let most_entries = signed(self.core.options.tail_entries);
+        let most_entries = i64::try_from(self.core.options.tail_entries).unwrap_or(i64::MAX);
         if upto.0 - tail.head().0 > most_entries {
             // Further behind than the tail is long: nothing of what the caches hold can be trusted.
             self.forget_everything();
@@ -147,7 +140,7 @@ impl Store {
         let create = self.known_key("m.room.create", "").await?;
         let live: HashSet<EventNo> = (entries.iter())
             .filter_map(|entry| match &entry.kind {
-                EntryKind::Event { event, .. } => Some(event.no),
+                EntryKind::Event(entry) => Some(entry.event.no),
                 _ => None,
             })
             .collect();
@@ -155,44 +148,30 @@ impl Store {
         let restored = restored(entries);
         if !restored.is_empty() {
             let events = self.reload_events(&restored).await?;
-            redacted.extend(
-                events
-                    .iter()
-                    .filter_map(|event| event.pdu.redacts())
-                    .map(ToOwned::to_owned),
-            );
+            let targets = events.iter().filter_map(|event| event.pdu.redacts());
+            redacted.extend(targets.map(ToOwned::to_owned));
         }
         for entry in entries {
             match &entry.kind {
-                EntryKind::Event { room, event } => {
-                    caches.rooms.remove(room);
-                    redacted.extend(event.pdu.redacts().map(ToOwned::to_owned));
+                EntryKind::Event(entry) => {
+                    caches.rooms.remove(&entry.room);
+                    redacted.extend(entry.event.pdu.redacts().map(ToOwned::to_owned));
                 }
-                EntryKind::State {
-                    room,
-                    key,
-                    new,
-                    member,
-                    ..
-                } => {
-                    caches.rooms.remove(room);
-                    if let Some((user, _)) = member {
-                        caches.memberships.remove(user);
-                        caches.joined_servers.remove(room);
+                EntryKind::State(state) => {
+                    caches.rooms.remove(&state.room);
+                    if let Some((user, _)) = state.member {
+                        caches.memberships.remove(&user);
+                        caches.joined_servers.remove(&state.room);
                     }
-                    if new.is_some_and(|new| Some(*key) == create && !live.contains(&new)) {
+                    if (state.new)
+                        .is_some_and(|new| Some(state.key) == create && !live.contains(&new))
+                    {
                         // The state of a room that the other process has joined: given, not told.
                         caches.memberships.clear();
-                        caches.joined_servers.remove(room);
+                        caches.joined_servers.remove(&state.room);
                     }
                 }
-                EntryKind::Invite { user, .. } => caches.memberships.remove(user),
-                EntryKind::TokenRevoked { device: None, .. } => self.forget_erasures(),
-                EntryKind::Restored { .. }
-                | EntryKind::Receipt(_)
-                | EntryKind::AccountData(_)
-                | EntryKind::DeviceList { .. }
-                | EntryKind::TokenRevoked { .. } => {}
+                fact => fact.forget_fact(self),
             }
         }
         if !redacted.is_empty() {
@@ -212,167 +191,17 @@ impl Store {
         caches.memberships.clear();
         caches.joined_servers.clear();
     }
-
-    /// The first `limit` entries with `after < pos ≤ upto` from the database; fewer than that only if
-    /// there are no more. `fresh`: made by other processes, so what the caches hold of these events
-    /// is older.
-    async fn read_log(
-        &self,
-        after: Pos,
-        upto: Pos,
-        limit: usize,
-        fresh: bool,
-    ) -> Result<Vec<Arc<Entry>>> {
-        // A window of N positions holds at most N entries, and fewer where facts have moved on.
-        let mut window = signed(limit).clamp(1, 10_000);
-        let mut after = after;
-        let mut entries = Vec::new();
-        while after < upto && entries.len() < limit {
-            let to = Pos(after.0.saturating_add(window).min(upto.0));
-            let rows = self.rows(self.sql(READ).bind(after.0).bind(to.0)).await?;
-            let details = self.details(&rows, fresh).await?;
-            for row in &rows {
-                let pos = Pos(row.int(1)?);
-                if let Some(kind) = details.kind_of(row, pos)? {
-                    entries.push(Arc::new(Entry { pos, kind }));
-                }
-            }
-            after = to;
-            window = (window * 2).min(10_000);
-        }
-        entries.truncate(limit);
-        Ok(entries)
-    }
-
-    async fn details(&self, rows: &[AnyRow], fresh: bool) -> Result<Details> {
-        let (mut events, mut receipts, mut data) = (Vec::new(), Vec::new(), Vec::new());
-        for row in rows {
-            match row.int(0)? {
-                EVENT => events.push(EventNo(row.int(3)?)),
-                RECEIPT => receipts.push(row.int(1)?),
-                ACCOUNT_DATA => data.push(row.int(1)?),
-                _ => {}
-            }
-        }
-        let mut details = Details::default();
-        if !events.is_empty() {
-            let events = if fresh {
-                self.reload_events(&events).await?
-            } else {
-                let distinct: HashSet<_> = events.into_iter().collect();
-                let distinct: Vec<_> = distinct.into_iter().collect();
-                self.events_by_no(&distinct).await?
-            };
-            details.events = events.into_iter().map(|event| (event.no, event)).collect();
-        }
-        if !receipts.is_empty() {
-            let receipts = self.receipts_at(json_numbers(receipts)).await?;
-            details.receipts = receipts
-                .into_iter()
-                .map(|found| (found.pos, found))
-                .collect();
-        }
-        if !data.is_empty() {
-            let data = self.account_data_at(json_numbers(data)).await?;
-            details.data = data.into_iter().map(|found| (found.pos, found)).collect();
-        }
-        Ok(details)
-    }
 }
 
 /// What other processes have done, and whether one of them, or the command line, has renewed the epoch.
-const POLL: &str =
-    "SELECT pos, (SELECT value FROM meta WHERE name = 'epoch') FROM counter WHERE id = 1";
-
-const EVENT: i64 = 1;
-const STATE: i64 = 2;
-const RECEIPT: i64 = 3;
-const ACCOUNT_DATA: i64 = 4;
-const INVITE: i64 = 5;
-const DEVICE_LIST: i64 = 6;
-const REVOCATION: i64 = 7;
-const RESTORED: i64 = 8;
+const POLL: &str = "\
+    SELECT pos, (SELECT value FROM meta WHERE name = 'epoch') AS epoch FROM counter WHERE id = 1";
 
 /// The events that these entries say have got their content.
 fn restored(entries: &[Arc<Entry>]) -> Vec<EventNo> {
     let restored = entries.iter().filter_map(|entry| match entry.kind {
-        EntryKind::Restored { event, .. } => Some(event),
+        EntryKind::Restored(restored) => Some(restored.event),
         _ => None,
     });
     restored.collect()
-}
-
-/// (kind, position, and what this kind needs) of every table that has positions.
-const READ: &str = "\
-    SELECT k, pos, a, b, c, d, e, f, t FROM (\
-    SELECT 1 AS k, ord AS pos, room AS a, no AS b, CAST(NULL AS BIGINT) AS c, \
-    CAST(NULL AS BIGINT) AS d, CAST(NULL AS BIGINT) AS e, CAST(NULL AS BIGINT) AS f, \
-    CAST(NULL AS TEXT) AS t \
-    FROM event WHERE ord IS NOT NULL AND ord > $1 AND ord <= $2 \
-    UNION ALL SELECT 2, pos, room, state_key, old_event, new_event, member, membership, NULL \
-    FROM state_change WHERE pos > $1 AND pos <= $2 \
-    UNION ALL SELECT 3, pos, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
-    FROM receipt WHERE pos > $1 AND pos <= $2 \
-    UNION ALL SELECT 4, pos, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
-    FROM account_data WHERE pos > $1 AND pos <= $2 \
-    UNION ALL SELECT 5, pos, user_no, room, gone, NULL, NULL, NULL, NULL \
-    FROM invite WHERE pos > $1 AND pos <= $2 \
-    UNION ALL SELECT 6, pos, user_no, NULL, NULL, NULL, NULL, NULL, NULL \
-    FROM device_list WHERE pos > $1 AND pos <= $2 \
-    UNION ALL SELECT 7, pos, user_no, NULL, NULL, NULL, NULL, NULL, device \
-    FROM revocation WHERE pos > $1 AND pos <= $2 \
-    UNION ALL SELECT 8, pos, room, event, NULL, NULL, NULL, NULL, NULL \
-    FROM restored WHERE pos > $1 AND pos <= $2\
-    ) AS entries ORDER BY pos";
-
-/// What the entries of one page refer to.
-#[derive(Default)]
-struct Details {
-    events: HashMap<EventNo, Arc<StoredEvent>>,
-    receipts: HashMap<Pos, Arc<Receipt>>,
-    data: HashMap<Pos, Arc<AccountData>>,
-}
-
-impl Details {
-    /// `None` if the fact has moved on in the meantime: it stands at a later position.
-    fn kind_of(&self, row: &AnyRow, pos: Pos) -> Result<Option<EntryKind>> {
-        Ok(match row.int(0)? {
-            EVENT => self
-                .events
-                .get(&EventNo(row.int(3)?))
-                .map(|event| EntryKind::Event {
-                    room: event.room,
-                    event: event.clone(),
-                }),
-            STATE => Some(EntryKind::State {
-                room: RoomNo(row.int(2)?),
-                key: KeyNo(row.int(3)?),
-                old: row.int_opt(4)?.map(EventNo),
-                new: row.int_opt(5)?.map(EventNo),
-                member: match (row.int_opt(6)?, row.int_opt(7)?) {
-                    (Some(user), Some(code)) => Some((UserNo(user), from_code(code)?)),
-                    _ => None,
-                },
-            }),
-            RECEIPT => self.receipts.get(&pos).cloned().map(EntryKind::Receipt),
-            ACCOUNT_DATA => self.data.get(&pos).cloned().map(EntryKind::AccountData),
-            INVITE => Some(EntryKind::Invite {
-                user: UserNo(row.int(2)?),
-                room: RoomNo(row.int(3)?),
-                gone: row.int(4)? != 0,
-            }),
-            DEVICE_LIST => Some(EntryKind::DeviceList {
-                user: UserNo(row.int(2)?),
-            }),
-            REVOCATION => Some(EntryKind::TokenRevoked {
-                user: UserNo(row.int(2)?),
-                device: row.text_opt(8)?.map(Into::into),
-            }),
-            RESTORED => Some(EntryKind::Restored {
-                room: RoomNo(row.int(2)?),
-                event: EventNo(row.int(3)?),
-            }),
-            kind => return Err(crate::Error::broken(format!("log entry of kind {kind}"))),
-        })
-    }
 }

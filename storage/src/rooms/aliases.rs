@@ -2,8 +2,7 @@
 
 use ruma::{OwnedRoomAliasId, OwnedRoomId, RoomAliasId};
 
-use crate::engine::db::Columns as _;
-use crate::engine::dialect::escaped;
+use crate::engine::sql::Columns as _;
 use crate::{Result, RoomNo, Store, UserNo};
 
 /// Where an alias leads.
@@ -25,14 +24,14 @@ impl Store {
                 "SELECT a.room, r.room_id, a.creator FROM room_alias a \
                  JOIN room r ON r.no = a.room WHERE a.alias = $1",
             )
-            .bind(escaped(alias.as_str()).into_owned());
+            .bind(alias);
         let Some(row) = self.row(query).await? else {
             return Ok(None);
         };
         Ok(Some(StoredAlias {
-            room: RoomNo(row.int(0)?),
-            room_id: row.id(1)?,
-            creator: UserNo(row.int(2)?),
+            room: row.get("room")?,
+            room_id: row.get("room_id")?,
+            creator: row.get("creator")?,
         }))
     }
 
@@ -40,11 +39,11 @@ impl Store {
     pub async fn aliases_of(&self, room: RoomNo) -> Result<Vec<OwnedRoomAliasId>> {
         let query = self
             .sql("SELECT alias FROM room_alias WHERE room = $1 ORDER BY alias")
-            .bind(room.0);
+            .bind(room);
         self.rows(query)
             .await?
             .iter()
-            .map(|row| row.id(0))
+            .map(|row| row.get("alias"))
             .collect()
     }
 
@@ -52,7 +51,7 @@ impl Store {
     pub async fn delete_alias(&self, alias: &RoomAliasId) -> Result<bool> {
         let query = self
             .sql("DELETE FROM room_alias WHERE alias = $1")
-            .bind(escaped(alias.as_str()).into_owned());
+            .bind(alias);
         Ok(self.execute(query).await? == 1)
     }
 }

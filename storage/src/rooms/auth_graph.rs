@@ -5,8 +5,14 @@ use std::sync::Arc;
 
 use ruma::OwnedEventId;
 
-use crate::engine::db::{Columns as _, json_numbers, signed};
+use crate::engine::sql::{Columns as _, rows};
 use crate::{EventNo, Result, Store, StoredEvent};
+
+rows! {
+    struct NoRow {
+        no: EventNo,
+    }
+}
 
 impl Store {
     /// Everything that the events' auth events lead to, in no particular order; `of` itself only if it
@@ -47,22 +53,19 @@ impl Store {
         for no in of {
             match self.core.caches.auth.get(no) {
                 Some(auth) => drop(edges.insert(*no, auth)),
-                None => unknown.push(no.0),
+                None => unknown.push(*no),
             }
         }
         if unknown.is_empty() {
             return Ok(edges);
         }
         let query = self
-            .sql(
-                "SELECT event, auth FROM event_auth WHERE event IN \
-                 (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
-            )
-            .bind(json_numbers(unknown));
+            .sql("SELECT event, auth FROM event_auth WHERE event IN NUMBERS($1)")
+            .numbers(unknown);
         let mut found: HashMap<EventNo, Vec<EventNo>> = HashMap::new();
         for row in self.rows(query).await? {
-            let auth = found.entry(EventNo(row.int(0)?)).or_default();
-            auth.push(EventNo(row.int(1)?));
+            let auth = found.entry(row.get("event")?).or_default();
+            auth.push(row.get("auth")?);
         }
         for (no, auth) in found {
             let auth: Arc<[EventNo]> = auth.into();
@@ -85,11 +88,11 @@ impl Store {
                 "SELECT event FROM event_auth WHERE auth = $1 AND event < $2 \
                  ORDER BY event DESC LIMIT $3",
             )
-            .bind(of.0)
-            .bind(before.map_or(i64::MAX, |before| before.0))
-            .bind(signed(limit));
+            .bind(of)
+            .bind(before.unwrap_or(EventNo(i64::MAX)))
+            .bind(limit);
         let rows = self.rows(query).await?;
-        rows.iter().map(|row| Ok(EventNo(row.int(0)?))).collect()
+        rows.iter().map(|row| row.get("event")).collect()
     }
 
     /// The same for many events at once: of each those with the greatest numbers, at most `limit`.
@@ -98,21 +101,21 @@ impl Store {
         of: &[EventNo],
         limit: usize,
     ) -> Result<HashMap<EventNo, Vec<EventNo>>> {
+        let rows: Vec<_> = of.iter().map(|no| NoRow { no: *no }).collect();
         let query = self
             .sql(
-                "SELECT x.no, a.event FROM \
-                 (SELECT CAST(value ->> 0 AS BIGINT) AS no FROM EACH($1)) AS x \
+                "SELECT x.no, a.event FROM ROWS($1) AS x \
                  JOIN event_auth a ON a.auth = x.no AND a.event >= COALESCE((\
                  SELECT b.event FROM event_auth b WHERE b.auth = x.no \
                  ORDER BY b.event DESC LIMIT 1 OFFSET $2), 0) \
                  ORDER BY a.event DESC",
             )
-            .bind(json_numbers(of.iter().map(|no| no.0)))
-            .bind(signed(limit.saturating_sub(1)));
+            .rows(&rows)
+            .bind(limit.saturating_sub(1));
         let mut children: HashMap<EventNo, Vec<EventNo>> = HashMap::new();
         for row in self.rows(query).await? {
-            let of_event = children.entry(EventNo(row.int(0)?)).or_default();
-            of_event.push(EventNo(row.int(1)?));
+            let of_event = children.entry(row.get("no")?).or_default();
+            of_event.push(row.get("event")?);
         }
         Ok(children)
     }
@@ -144,7 +147,7 @@ impl Store {
                     left.extend(auth.iter().filter(|no| seen.insert(**no)));
                     edges.insert(no, auth);
                 }
-                None => unknown.push(no.0),
+                None => unknown.push(NoRow { no }),
             }
         }
         if unknown.is_empty() {
@@ -154,15 +157,15 @@ impl Store {
         let query = self
             .sql(
                 "WITH RECURSIVE chain (no) AS (\
-                 SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1) \
+                 SELECT no FROM ROWS($1) AS x \
                  UNION SELECT a.auth FROM chain JOIN event_auth a ON a.event = chain.no) \
                  SELECT chain.no, a.auth FROM chain LEFT JOIN event_auth a ON a.event = chain.no",
             )
-            .bind(json_numbers(unknown));
+            .rows(&unknown);
         let mut found: HashMap<EventNo, Vec<EventNo>> = HashMap::new();
         for row in self.rows(query).await? {
-            let auth = found.entry(EventNo(row.int(0)?)).or_default();
-            auth.extend(row.int_opt(1)?.map(EventNo));
+            let auth = found.entry(row.get("no")?).or_default();
+            auth.extend(row.get::<Option<EventNo>>("auth")?);
         }
         for (no, auth) in found {
             let auth: Arc<[EventNo]> = auth.into();

@@ -3,16 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
-use rhizome_protocol::visibility::HistoryVisibility;
-use rhizome_protocol::{Membership, Pdu, RoomRules};
+use rhizome_protocol::{Membership, Pdu};
 use ruma::{EventId, OwnedEventId};
 use sqlx::any::AnyRow;
 
-use crate::engine::db::{Columns as _, json_numbers, json_texts, signed};
-use crate::engine::dialect::escaped;
-use crate::{
-    Error, EventNo, Placement, Result, RoomNo, SnapshotNo, Status, Store, StoredEvent, TxnOwner,
-};
+use crate::engine::sql::Columns as _;
+use crate::{Error, EventNo, Result, RoomNo, Store, StoredEvent, TxnOwner};
 
 /// Everything of events, for [`event_of`]; what follows chooses which.
 macro_rules! concat_events {
@@ -47,9 +43,7 @@ impl Store {
             }
         }
         if !left.is_empty() {
-            let query = self
-                .sql(BY_IDS)
-                .bind(json_texts(left.iter().map(|id| id.as_str()))?);
+            let query = self.sql(BY_IDS).texts(left.iter().map(|id| id.as_str()));
             for row in self.rows(query).await? {
                 found.push(self.read_event(&row)?);
             }
@@ -96,13 +90,10 @@ impl Store {
         }
         if !left.is_empty() {
             let query = self
-                .sql(
-                    "SELECT no, event_id FROM event WHERE event_id IN \
-                     (SELECT value ->> 0 FROM EACH($1))",
-                )
-                .bind(json_texts(left)?);
+                .sql("SELECT no, event_id FROM event WHERE event_id IN TEXTS($1)")
+                .texts(left);
             for row in self.rows(query).await? {
-                let (no, id) = (EventNo(row.int(0)?), row.id::<OwnedEventId>(1)?);
+                let (no, id): (EventNo, OwnedEventId) = (row.get("no")?, row.get("event_id")?);
                 self.core.caches.event_ids.insert(id.clone(), no);
                 found.insert(id, no);
             }
@@ -117,18 +108,15 @@ impl Store {
         for no in nos {
             match self.remembered_event(*no) {
                 Some(event) => found.push((*no, event.pdu.event_id().to_owned())),
-                None => left.push(no.0),
+                None => left.push(*no),
             }
         }
         if !left.is_empty() {
             let query = self
-                .sql(
-                    "SELECT no, event_id FROM event WHERE no IN \
-                     (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
-                )
-                .bind(json_numbers(left));
+                .sql("SELECT no, event_id FROM event WHERE no IN NUMBERS($1)")
+                .numbers(left);
             for row in self.rows(query).await? {
-                found.push((EventNo(row.int(0)?), row.id(1)?));
+                found.push((row.get("no")?, row.get("event_id")?));
             }
         }
         Ok(found)
@@ -144,21 +132,18 @@ impl Store {
         for no in nos {
             match self.remembered_event(*no) {
                 Some(event) => found.extend(event.pdu.membership().map(|told| (*no, told))),
-                None => left.push(no.0),
+                None => left.push(*no),
             }
         }
         if left.is_empty() {
             return Ok(found);
         }
         let query = self
-            .sql(
-                "SELECT no, json FROM event WHERE no IN \
-                 (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
-            )
-            .bind(json_numbers(left));
+            .sql("SELECT no, json FROM event WHERE no IN NUMBERS($1)")
+            .numbers(left);
         for row in self.rows(query).await? {
-            let no = EventNo(row.int(0)?);
-            let event: MemberEvent = serde_json::from_str(&row.raw(1)?)?;
+            let no = row.get("no")?;
+            let event: MemberEvent = serde_json::from_str(&row.get::<String>("json")?)?;
             let told = event.content.membership;
             let told = told.as_str().and_then(Membership::parse);
             found.extend(told.map(|told| (no, told)));
@@ -182,11 +167,11 @@ impl Store {
                 "SELECT m.missing, m.event FROM missing_prev m JOIN event e ON e.no = m.event \
                  WHERE m.room = $1 ORDER BY e.depth DESC, m.missing LIMIT $2",
             )
-            .bind(room.0)
-            .bind(signed(limit));
+            .bind(room)
+            .bind(limit);
         let rows = self.rows(query).await?;
         rows.iter()
-            .map(|row| Ok((row.id(0)?, EventNo(row.int(1)?))))
+            .map(|row| Ok((row.get("missing")?, row.get("event")?)))
             .collect()
     }
 
@@ -195,8 +180,8 @@ impl Store {
     pub async fn is_missing_prev(&self, room: RoomNo, id: &EventId) -> Result<bool> {
         let query = self
             .sql("SELECT event FROM missing_prev WHERE missing = $1 AND room = $2 LIMIT 1")
-            .bind(escaped(id.as_str()).into_owned())
-            .bind(room.0);
+            .bind(id)
+            .bind(room);
         Ok(self.row(query).await?.is_some())
     }
 
@@ -209,15 +194,15 @@ impl Store {
     ) -> Result<HashMap<OwnedEventId, i64>> {
         let query = self
             .sql(
-                "SELECT m.missing, MIN(e.depth) FROM missing_prev m JOIN event e ON e.no = m.event \
-                 WHERE m.missing IN (SELECT value ->> 0 FROM EACH($1)) AND m.room = $2 \
+                "SELECT m.missing, MIN(e.depth) AS depth FROM missing_prev m JOIN event e ON e.no = m.event \
+                 WHERE m.missing IN TEXTS($1) AND m.room = $2 \
                  GROUP BY m.missing",
             )
-            .bind(json_texts(missing.iter().map(|id| id.as_str()))?)
-            .bind(room.0);
+            .texts(missing.iter().map(|id| id.as_str()))
+            .bind(room);
         let rows = self.rows(query).await?;
         rows.iter()
-            .map(|row| Ok((row.id(0)?, row.int(1)?)))
+            .map(|row| Ok((row.get("missing")?, row.get("depth")?)))
             .collect()
     }
 
@@ -241,16 +226,13 @@ impl Store {
             return Ok(gaps);
         }
         let query = self
-            .sql(
-                "SELECT event, missing FROM missing_prev WHERE room = $1 AND event IN \
-                 (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($2))",
-            )
-            .bind(room.0)
-            .bind(json_numbers(asked.iter().map(|no| no.0)));
+            .sql("SELECT event, missing FROM missing_prev WHERE room = $1 AND event IN NUMBERS($2)")
+            .bind(room)
+            .numbers(asked.iter().copied());
         for row in self.rows(query).await? {
-            gaps.entry(EventNo(row.int(0)?))
+            gaps.entry(row.get("event")?)
                 .or_default()
-                .push(row.id(1)?);
+                .push(row.get("missing")?);
         }
         for no in asked {
             if !gaps.contains_key(&no) {
@@ -296,10 +278,8 @@ impl Store {
 
     async fn event_rows(&self, nos: &[EventNo]) -> Result<Vec<AnyRow>> {
         let query = self
-            .sql(concat_events!(
-                "WHERE e.no IN (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))"
-            ))
-            .bind(json_numbers(nos.iter().map(|no| no.0)));
+            .sql(concat_events!("WHERE e.no IN NUMBERS($1)"))
+            .numbers(nos.iter().copied());
         self.rows(query).await
     }
 
@@ -328,25 +308,24 @@ struct MemberContent {
 }
 
 /// Events by id, for [`event_of`].
-pub(crate) const BY_IDS: &str =
-    concat_events!("WHERE e.event_id IN (SELECT value ->> 0 FROM EACH($1))");
+pub(crate) const BY_IDS: &str = concat_events!("WHERE e.event_id IN TEXTS($1)");
 
 /// The event of a row of [`concat_events!`].
 pub(crate) fn event_of(row: &AnyRow) -> Result<StoredEvent> {
-    let rules = rules(row.raw_opt(14)?.as_deref())?;
-    let pdu = Pdu::from_stored(rules, row.id(1)?, row.raw(13)?.into()).map_err(|error| {
+    let rules = row.get("version")?;
+    let pdu = Pdu::from_stored(rules, row.get("event_id")?, row.get("json")?).map_err(|error| {
         Error::broken(format!(
             "event {} is damaged: {error}",
-            row.int(0).unwrap_or(0)
+            row.get::<i64>("no").unwrap_or(0)
         ))
     })?;
-    let redacted_by = row.int_opt(10)?.map(EventNo);
+    let redacted_by: Option<EventNo> = row.get("redacted_by")?;
     let pdu = if redacted_by.is_some() {
         pdu.redacted()
     } else {
         pdu
     };
-    let txn = match row.raw_opt(12)? {
+    let txn = match row.get::<Option<String>>("txn")? {
         Some(text) => {
             let (device, txn_id): (String, String) = serde_json::from_str(&text)?;
             Some(TxnOwner {
@@ -357,82 +336,20 @@ pub(crate) fn event_of(row: &AnyRow) -> Result<StoredEvent> {
         None => None,
     };
     Ok(StoredEvent {
-        no: EventNo(row.int(0)?),
-        room: RoomNo(row.int(2)?),
+        no: row.get("no")?,
+        room: row.get("room")?,
         pdu: Arc::new(pdu),
-        order: row.int_opt(3)?,
-        depth: row.int(4)?,
-        status: Status::from_code(row.int(5)?),
-        reason: row.text_opt(11)?,
-        placement: Placement::from_code(row.int(6)?),
-        state_before: row.int_opt(7)?.map(SnapshotNo),
-        state_after: row.int_opt(8)?.map(SnapshotNo),
-        visibility: row.int_opt(9)?.map(visibility_from_code),
+        order: row.get("ord")?,
+        depth: row.get("depth")?,
+        status: row.get("status")?,
+        reason: row.get("reason")?,
+        placement: row.get("placement")?,
+        state_before: row.get("state_before")?,
+        state_after: row.get("state_after")?,
+        visibility: row.get("visibility")?,
         redacted_by,
         txn,
         client: OnceLock::new(),
         replaces: OnceLock::new(),
     })
-}
-
-/// The rules of a stored room version.
-pub(crate) fn rules(version: Option<&str>) -> Result<&'static RoomRules> {
-    version
-        .and_then(RoomRules::named)
-        .ok_or_else(|| Error::broken(format!("a stored room has the unknown version {version:?}")))
-}
-
-impl Status {
-    pub(crate) fn code(self) -> i64 {
-        match self {
-            Self::Accepted => 0,
-            Self::SoftFailed => 1,
-            Self::Rejected => 2,
-        }
-    }
-
-    pub(crate) fn from_code(code: i64) -> Self {
-        match code {
-            0 => Self::Accepted,
-            1 => Self::SoftFailed,
-            _ => Self::Rejected,
-        }
-    }
-}
-
-impl Placement {
-    pub(crate) fn code(self) -> i64 {
-        match self {
-            Self::Live => 0,
-            Self::Backfilled => 1,
-            Self::Outlier => 2,
-        }
-    }
-
-    pub(crate) fn from_code(code: i64) -> Self {
-        match code {
-            0 => Self::Live,
-            1 => Self::Backfilled,
-            _ => Self::Outlier,
-        }
-    }
-}
-
-pub(crate) fn visibility_code(visibility: HistoryVisibility) -> i64 {
-    match visibility {
-        HistoryVisibility::WorldReadable => 0,
-        HistoryVisibility::Shared => 1,
-        HistoryVisibility::Invited => 2,
-        HistoryVisibility::Joined => 3,
-    }
-}
-
-fn visibility_from_code(code: i64) -> HistoryVisibility {
-    match code {
-        0 => HistoryVisibility::WorldReadable,
-        1 => HistoryVisibility::Shared,
-        2 => HistoryVisibility::Invited,
-        // The strictest is the safe reading of anything else.
-        _ => HistoryVisibility::Joined,
-    }
 }

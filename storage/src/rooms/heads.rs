@@ -6,9 +6,8 @@ use rhizome_protocol::RoomRules;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use sqlx::any::AnyRow;
 
-use crate::engine::db::{Columns as _, signed};
 use crate::engine::dialect::{escaped, unescaped};
-use crate::rooms::events::rules;
+use crate::engine::sql::Columns as _;
 use crate::{EventNo, Result, RoomNo, SnapshotNo, Store};
 
 /// Where a room stands. True as of [`crate::Log::head`], and for this process as soon as a commit has
@@ -67,7 +66,7 @@ impl Store {
                 "SELECT no, room_id, version, state_version, snapshot, extremities, joined, invited, \
                  public FROM room WHERE no = $1 AND version IS NOT NULL",
             )
-            .bind(room.0);
+            .bind(room);
         let Some(row) = self.row(query).await? else {
             return Ok(None);
         };
@@ -80,25 +79,25 @@ impl Store {
     pub async fn public_rooms(&self, after: RoomNo, limit: usize) -> Result<Vec<RoomNo>> {
         let query = self
             .sql("SELECT no FROM room WHERE public = 1 AND no > $1 ORDER BY no LIMIT $2")
-            .bind(after.0)
-            .bind(signed(limit));
+            .bind(after)
+            .bind(limit);
         let rows = self.rows(query).await?;
-        rows.iter().map(|row| Ok(RoomNo(row.int(0)?))).collect()
+        rows.iter().map(|row| row.get("no")).collect()
     }
 }
 
 /// Reads a row of number, id, version, state version, snapshot, extremities, joined, invited, public.
 pub(crate) fn head_of(row: &AnyRow) -> Result<RoomHead> {
     Ok(RoomHead {
-        room: RoomNo(row.int(0)?),
-        room_id: row.id(1)?,
-        rules: rules(row.raw_opt(2)?.as_deref())?,
-        state_version: row.int(3)?,
-        snapshot: row.int_opt(4)?.map(SnapshotNo),
-        extremities: extremities_of(&row.raw(5)?)?,
-        joined: row.int(6)?,
-        invited: row.int(7)?,
-        public: row.int(8)? != 0,
+        room: row.get("no")?,
+        room_id: row.get("room_id")?,
+        rules: row.get("version")?,
+        state_version: row.get("state_version")?,
+        snapshot: row.get("snapshot")?,
+        extremities: extremities_of(&row.get::<String>("extremities")?)?,
+        joined: row.get("joined")?,
+        invited: row.get("invited")?,
+        public: row.get("public")?,
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 
-use crate::engine::db::{Columns as _, json_numbers, signed};
+use crate::engine::sql::{Columns as _, rows};
 use crate::{EventNo, KeyNo, Pos, Result, RoomNo, Store, StoredEvent};
 
 /// A place between events: right after the event with this depth and order.
@@ -54,6 +54,12 @@ pub enum Direction {
     Forward,
 }
 
+rows! {
+    struct RoomRow {
+        room: RoomNo,
+    }
+}
+
 impl Store {
     /// At most `limit` events of the room from the token on, in the direction's order, by (depth,
     /// order). Live events after `upto` are left out.
@@ -77,8 +83,8 @@ impl Store {
                  ORDER BY depth, ord LIMIT $5"
             }
         });
-        let query = query.bind(room.0).bind(from.depth).bind(from.order);
-        let found = self.rows(query.bind(upto.0).bind(signed(limit))).await?;
+        let query = query.bind(room).bind(from.depth).bind(from.order);
+        let found = self.rows(query.bind(upto).bind(limit)).await?;
         self.events_by_no(&numbers(&found)?).await
     }
 
@@ -95,10 +101,10 @@ impl Store {
                 "SELECT no FROM event WHERE room = $1 AND ord IS NOT NULL \
                  AND ord > $2 AND ord <= $3 ORDER BY ord DESC LIMIT $4",
             )
-            .bind(room.0)
+            .bind(room)
             .bind(after.0.max(0))
-            .bind(upto.0)
-            .bind(signed(limit));
+            .bind(upto)
+            .bind(limit);
         let mut nos = numbers(&self.rows(query).await?)?;
         nos.reverse();
         self.events_by_no(&nos).await
@@ -111,17 +117,17 @@ impl Store {
         upto: Pos,
         limit: usize,
     ) -> Result<Vec<Arc<StoredEvent>>> {
+        let rows: Vec<_> = rooms.iter().map(|room| RoomRow { room: *room }).collect();
         let query = self
             .sql(
-                "SELECT e.no FROM EACH($1) JOIN event e \
-                 ON e.room = CAST(value ->> 0 AS BIGINT) AND e.ord IN (\
-                 SELECT n.ord FROM event n WHERE n.room = CAST(value ->> 0 AS BIGINT) \
+                "SELECT e.no FROM ROWS($1) AS x JOIN event e ON e.room = x.room AND e.ord IN (\
+                 SELECT n.ord FROM event n WHERE n.room = x.room \
                  AND n.ord IS NOT NULL AND n.ord > 0 AND n.ord <= $2 ORDER BY n.ord DESC LIMIT $3) \
                  ORDER BY e.room, e.ord",
             )
-            .bind(json_numbers(rooms.iter().map(|room| room.0)))
-            .bind(upto.0)
-            .bind(signed(limit));
+            .rows(&rows)
+            .bind(upto)
+            .bind(limit);
         let nos = numbers(&self.rows(query).await?)?;
         self.events_by_no(&nos).await
     }
@@ -139,10 +145,10 @@ impl Store {
                 "SELECT no FROM event WHERE room = $1 AND ord IS NOT NULL \
                  AND ord > $2 AND ord <= $3 ORDER BY ord LIMIT $4",
             )
-            .bind(room.0)
+            .bind(room)
             .bind(after.0.max(0))
-            .bind(upto.0)
-            .bind(signed(limit));
+            .bind(upto)
+            .bind(limit);
         let nos = numbers(&self.rows(query).await?)?;
         self.events_by_no(&nos).await
     }
@@ -160,19 +166,19 @@ impl Store {
                 "SELECT pos, state_key, old_event, new_event FROM state_change \
                  WHERE room = $1 AND pos > $2 AND pos <= $3 ORDER BY pos",
             )
-            .bind(room.0)
-            .bind(after.0)
-            .bind(upto.0);
+            .bind(room)
+            .bind(after)
+            .bind(upto);
         let rows = self.rows(query).await?;
         rows.iter()
             .map(|row| {
-                let event = |index| Ok::<_, sqlx::Error>(row.int_opt(index)?.map(EventNo));
-                Ok((Pos(row.int(0)?), KeyNo(row.int(1)?), event(2)?, event(3)?))
+                let (old, new) = (row.get("old_event")?, row.get("new_event")?);
+                Ok((row.get("pos")?, row.get("state_key")?, old, new))
             })
             .collect()
     }
 }
 
 fn numbers(rows: &[AnyRow]) -> Result<Vec<EventNo>> {
-    rows.iter().map(|row| Ok(EventNo(row.int(0)?))).collect()
+    rows.iter().map(|row| row.get("no")).collect()
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use rhizome_protocol::Membership;
 
-use crate::engine::db::{Columns as _, signed};
-use crate::rooms::members::from_code;
+use crate::engine::sql::{Columns as _, Query};
 use crate::{EventNo, KeyNo, Placement, Result, RoomHead, RoomNo, Status, Store, StoredEvent};
 
 /// How many of a room's events are in one situation.
@@ -64,19 +63,19 @@ impl Store {
         // Two halves, each with an index that has nothing but this room's.
         let query = self
             .sql(
-                "SELECT status, placement, COUNT(*) FROM event \
+                "SELECT status, placement, COUNT(*) AS count FROM event \
                  WHERE room = $1 AND ord IS NOT NULL GROUP BY status, placement \
-                 UNION ALL SELECT status, placement, COUNT(*) FROM event \
+                 UNION ALL SELECT status, placement, COUNT(*) AS count FROM event \
                  WHERE room = $1 AND ord IS NULL GROUP BY status, placement ORDER BY 1, 2",
             )
-            .bind(room.0);
+            .bind(room);
         let rows = self.rows(query).await?;
         rows.iter()
             .map(|row| {
                 Ok(EventCount {
-                    status: Status::from_code(row.int(0)?),
-                    placement: Placement::from_code(row.int(1)?),
-                    count: row.int(2)?,
+                    status: row.get("status")?,
+                    placement: row.get("placement")?,
+                    count: row.get("count")?,
                 })
             })
             .collect()
@@ -86,13 +85,13 @@ impl Store {
     pub async fn membership_counts(&self, room: RoomNo) -> Result<Vec<(Membership, i64)>> {
         let query = self
             .sql(
-                "SELECT membership, COUNT(*) FROM membership WHERE room = $1 \
+                "SELECT membership, COUNT(*) AS count FROM membership WHERE room = $1 \
                  GROUP BY membership ORDER BY membership",
             )
-            .bind(room.0);
+            .bind(room);
         let rows = self.rows(query).await?;
         rows.iter()
-            .map(|row| Ok((from_code(row.int(0)?)?, row.int(1)?)))
+            .map(|row| Ok((row.get("membership")?, row.get("count")?)))
             .collect()
     }
 
@@ -100,22 +99,22 @@ impl Store {
     pub async fn snapshot_sizes(&self, room: RoomNo) -> Result<SnapshotSizes> {
         let query = self
             .sql(
-                "SELECT (SELECT COUNT(*) FROM state_snapshot WHERE room = $1), \
+                "SELECT (SELECT COUNT(*) FROM state_snapshot WHERE room = $1) AS snapshots, \
                  (SELECT CAST(COALESCE(SUM(LENGTH(body)), 0) AS BIGINT) \
-                 FROM state_snapshot WHERE room = $1), \
+                 FROM state_snapshot WHERE room = $1) AS bytes, \
                  (SELECT COUNT(*) FROM event WHERE room = $1 AND ord IS NOT NULL \
-                 AND state_after <> COALESCE(state_before, 0)), \
-                 (SELECT COUNT(*) FROM current_state WHERE room = $1)",
+                 AND state_after <> COALESCE(state_before, 0)) AS state_events, \
+                 (SELECT COUNT(*) FROM current_state WHERE room = $1) AS entries",
             )
-            .bind(room.0);
+            .bind(room);
         let Some(row) = self.row(query).await? else {
             return Ok(SnapshotSizes::default());
         };
         Ok(SnapshotSizes {
-            snapshots: row.int(0)?,
-            bytes: row.int(1)?,
-            state_events: row.int(2)?,
-            entries: row.int(3)?,
+            snapshots: row.get("snapshots")?,
+            bytes: row.get("bytes")?,
+            state_events: row.get("state_events")?,
+            entries: row.get("entries")?,
         })
     }
 
@@ -130,8 +129,8 @@ impl Store {
                 "SELECT no FROM event WHERE room = $1 AND ord IS NULL AND status <> 0 \
                  ORDER BY depth DESC, no DESC LIMIT $2",
             )
-            .bind(room.0)
-            .bind(signed(limit));
+            .bind(room)
+            .bind(limit);
         self.listed(query).await
     }
 
@@ -148,19 +147,19 @@ impl Store {
                 "SELECT no FROM event WHERE room = $1 AND ord IS NULL AND (depth, no) > ($2, $3) \
                  AND placement <> 2 ORDER BY depth, no LIMIT $4",
             )
-            .bind(room.0)
+            .bind(room)
             .bind(after.depth)
-            .bind(after.no.0)
-            .bind(signed(limit));
+            .bind(after.no)
+            .bind(limit);
         self.listed(query).await
     }
 
-    async fn listed(&self, query: crate::engine::db::Query) -> Result<Vec<Arc<StoredEvent>>> {
+    async fn listed(&self, query: Query) -> Result<Vec<Arc<StoredEvent>>> {
         let rows = self.rows(query).await?;
         let nos: Vec<EventNo> = rows
             .iter()
-            .map(|row| row.int(0).map(EventNo))
-            .collect::<sqlx::Result<_>>()?;
+            .map(|row| row.get("no"))
+            .collect::<Result<_>>()?;
         self.events_by_no(&nos).await
     }
 
@@ -180,12 +179,12 @@ impl Store {
                     "SELECT r.state_version, c.state_key, c.event FROM room r \
                      LEFT JOIN current_state c ON c.room = r.no WHERE r.no = $1",
                 )
-                .bind(room.0);
+                .bind(room);
             let (mut entries, mut same) = (Vec::new(), true);
             for row in self.rows(query).await? {
-                same &= row.int(0)? == head.state_version;
-                if let (Some(key), Some(event)) = (row.int_opt(1)?, row.int_opt(2)?) {
-                    entries.push((KeyNo(key), EventNo(event)));
+                same &= row.get::<i64>("state_version")? == head.state_version;
+                if let (Some(key), Some(event)) = (row.get("state_key")?, row.get("event")?) {
+                    entries.push((key, event));
                 }
             }
             if same {

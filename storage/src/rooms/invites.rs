@@ -5,9 +5,8 @@ use std::sync::Arc;
 use rhizome_protocol::RoomRules;
 use ruma::{OwnedUserId, ServerName};
 
-use crate::engine::db::Columns as _;
-use crate::rooms::events::rules;
-use crate::{Pos, Result, RoomNo, Store, UserNo};
+use crate::engine::sql::Columns as _;
+use crate::{Error, Pos, Result, RoomNo, Store, UserNo};
 
 /// An invite from outside, or a knock on a room outside.
 #[derive(Debug, Clone)]
@@ -48,22 +47,18 @@ impl Store {
         // `gone = 0` stands there as it does in the index.
         let query = self
             .sql(
-                "SELECT COUNT(*), COUNT(CASE WHEN user_name.server = $2 THEN 1 END) \
+                "SELECT COUNT(*) AS pending, \
+                 COUNT(CASE WHEN user_name.server = $2 THEN 1 END) AS of_server \
                  FROM invite JOIN user_name ON user_name.no = invite.sender \
                  WHERE invite.user_no = $1 AND invite.gone = 0 AND invite.sender <> $1",
             )
-            .bind(user.0)
-            .bind(server.first().map(|server| server.0));
+            .bind(user)
+            .bind(server.first().copied());
         let row = self.row(query).await?;
-        let count = |index| -> Result<usize> {
-            let count = row.as_ref().map(|row| row.int(index)).transpose()?;
-            Ok(count
-                .and_then(|count| usize::try_from(count).ok())
-                .unwrap_or(0))
-        };
+        let row = row.ok_or_else(|| Error::broken("a count has no row"))?;
         Ok(PendingInvites {
-            all: count(0)?,
-            of_server: count(1)?,
+            all: row.get("pending")?,
+            of_server: row.get("of_server")?,
         })
     }
 
@@ -87,20 +82,20 @@ impl Store {
                 "SELECT sender, version, event, stripped_state, pos FROM invite \
                  WHERE user_no = $1 AND room = $2 AND gone = $3",
             )
-            .bind(user.0)
-            .bind(room.0)
-            .bind(i64::from(gone));
+            .bind(user)
+            .bind(room)
+            .bind(gone);
         let Some(row) = self.row(query).await? else {
             return Ok(None);
         };
         Ok(Some(RemoteInvite {
             user,
             room,
-            sender: self.user(UserNo(row.int(0)?)).await?,
-            rules: rules(Some(&row.raw(1)?))?,
-            event: row.text(2)?.into(),
-            stripped_state: row.text(3)?.into(),
-            pos: Pos(row.int(4)?),
+            sender: self.user(row.get("sender")?).await?,
+            rules: row.get("version")?,
+            event: row.get("event")?,
+            stripped_state: row.get("stripped_state")?,
+            pos: row.get("pos")?,
         }))
     }
 }

@@ -6,8 +6,8 @@ use rhizome_protocol::Membership;
 use ruma::{OwnedServerName, ServerName};
 use sqlx::any::AnyRow;
 
-use crate::engine::db::{Columns as _, signed};
-use crate::{Error, EventNo, Pos, Result, RoomNo, Store, UserNo};
+use crate::engine::sql::Columns as _;
+use crate::{EventNo, Pos, Result, RoomNo, Store, UserNo};
 
 /// A user's membership in a room, seen from the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Store {
                 "SELECT room, membership, event, pos, since, forgotten FROM membership \
                  WHERE user_no = $1 ORDER BY room",
             )
-            .bind(user.0);
+            .bind(user);
         let rows = self.rows(query).await?;
         let rows: Arc<[_]> = rows.iter().map(membership_row).collect::<Result<_>>()?;
         cache.insert_since(moment, user, rows.clone(), rows.len() + 1);
@@ -77,8 +77,8 @@ impl Store {
                 "SELECT room, membership, event, pos, since, forgotten FROM membership \
                  WHERE user_no = $1 AND room = $2",
             )
-            .bind(user.0)
-            .bind(room.0);
+            .bind(user)
+            .bind(room);
         self.row(query)
             .await?
             .as_ref()
@@ -98,14 +98,14 @@ impl Store {
                     "SELECT user_no, membership, event FROM membership \
                      WHERE room = $1 AND membership = $2 ORDER BY user_no",
                 )
-                .bind(room.0)
-                .bind(code(membership)),
+                .bind(room)
+                .bind(membership),
             None => self
                 .sql(
                     "SELECT user_no, membership, event FROM membership \
                      WHERE room = $1 ORDER BY user_no",
                 )
-                .bind(room.0),
+                .bind(room),
         };
         self.rows(query).await?.iter().map(member).collect()
     }
@@ -126,11 +126,11 @@ impl Store {
                  WHERE m.room = $1 AND m.membership = 1 AND u.server = $2 \
                  ORDER BY m.user_no LIMIT $3",
             )
-            .bind(room.0)
-            .bind(server.0)
-            .bind(signed(limit));
+            .bind(room)
+            .bind(server)
+            .bind(limit);
         let rows = self.rows(query).await?;
-        rows.iter().map(|row| Ok(UserNo(row.int(0)?))).collect()
+        rows.iter().map(|row| row.get("user_no")).collect()
     }
 
     /// Whether a user of this server has been joined since this position at the latest.
@@ -148,9 +148,9 @@ impl Store {
                 "SELECT m.user_no FROM membership m JOIN user_name u ON u.no = m.user_no \
                  WHERE m.room = $1 AND m.membership = 1 AND u.server = $2 AND m.since <= $3 LIMIT 1",
             )
-            .bind(room.0)
-            .bind(server.0)
-            .bind(upto.0);
+            .bind(room)
+            .bind(server)
+            .bind(upto);
         Ok(self.row(query).await?.is_some())
     }
 
@@ -173,11 +173,11 @@ impl Store {
         for [one, other] in [present, gone] {
             let query = self
                 .sql(FIRST_MEMBERS)
-                .bind(room.0)
-                .bind(code(one))
-                .bind(code(other))
-                .bind(except.0)
-                .bind(signed(count));
+                .bind(room)
+                .bind(one)
+                .bind(other)
+                .bind(except)
+                .bind(count);
             let rows = self.rows(query).await?;
             if !rows.is_empty() {
                 return rows.iter().map(member).collect();
@@ -198,9 +198,12 @@ impl Store {
                 "SELECT s.name FROM room_server r JOIN server_name s ON s.no = r.server \
                  WHERE r.room = $1 AND r.joined > 0 ORDER BY s.no",
             )
-            .bind(room.0);
+            .bind(room);
         let rows = self.rows(query).await?;
-        let servers: Arc<[_]> = rows.iter().map(|row| row.id(0)).collect::<Result<_>>()?;
+        let servers: Arc<[_]> = rows
+            .iter()
+            .map(|row| row.get("name"))
+            .collect::<Result<_>>()?;
         cache.insert_since(moment, room, servers.clone(), servers.len() + 1);
         Ok(servers)
     }
@@ -212,9 +215,9 @@ impl Store {
         };
         let query = self
             .sql("SELECT room FROM room_server WHERE server = $1 AND joined > 0 ORDER BY room")
-            .bind(server.0);
+            .bind(server);
         let rows = self.rows(query).await?;
-        rows.iter().map(|row| Ok(RoomNo(row.int(0)?))).collect()
+        rows.iter().map(|row| row.get("room")).collect()
     }
 
     /// The users who share a room (both joined) with `user`, themselves included.
@@ -225,9 +228,9 @@ impl Store {
                  JOIN membership b ON b.room = a.room AND b.membership = 1 \
                  WHERE a.user_no = $1 AND a.membership = 1",
             )
-            .bind(user.0);
+            .bind(user);
         let rows = self.rows(query).await?;
-        rows.iter().map(|row| Ok(UserNo(row.int(0)?))).collect()
+        rows.iter().map(|row| row.get("user_no")).collect()
     }
 }
 
@@ -247,42 +250,19 @@ const FIRST_MEMBERS: &str = "\
 
 fn membership_row(row: &AnyRow) -> Result<MembershipRow> {
     Ok(MembershipRow {
-        room: RoomNo(row.int(0)?),
-        membership: from_code(row.int(1)?)?,
-        event: row.int_opt(2)?.map(EventNo),
-        pos: Pos(row.int(3)?),
-        since: Pos(row.int(4)?),
-        forgotten: row.int(5)? != 0,
+        room: row.get("room")?,
+        membership: row.get("membership")?,
+        event: row.get("event")?,
+        pos: row.get("pos")?,
+        since: row.get("since")?,
+        forgotten: row.get("forgotten")?,
     })
 }
 
 fn member(row: &AnyRow) -> Result<Member> {
     Ok(Member {
-        user: UserNo(row.int(0)?),
-        membership: from_code(row.int(1)?)?,
-        event: row.int_opt(2)?.map(EventNo),
-    })
-}
-
-/// The number that stands for a membership in the database; joined sorts before invited.
-pub(crate) fn code(membership: Membership) -> i64 {
-    match membership {
-        Membership::Join => 1,
-        Membership::Invite => 2,
-        Membership::Leave => 3,
-        Membership::Ban => 4,
-        Membership::Knock => 5,
-    }
-}
-
-/// The inverse of [`code`].
-pub(crate) fn from_code(code: i64) -> Result<Membership> {
-    Ok(match code {
-        1 => Membership::Join,
-        2 => Membership::Invite,
-        3 => Membership::Leave,
-        4 => Membership::Ban,
-        5 => Membership::Knock,
-        _ => return Err(Error::broken(format!("{code} stands for no membership"))),
+        user: row.get("user_no")?,
+        membership: row.get("membership")?,
+        event: row.get("event")?,
     })
 }

@@ -2,13 +2,13 @@
 
 pub(crate) mod aliases;
 pub(crate) mod auth_graph;
+mod codes;
 pub(crate) mod events;
 pub(crate) mod heads;
 pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod invites;
 pub(crate) mod members;
-pub(crate) mod receipts;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod texts;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::engine::db::{Columns as _, json_numbers};
+use crate::engine::sql::Columns as _;
 use crate::engine::store::lock;
 use crate::rooms::snapshot::{Loaded, Nodes, Slot, compare, derive, slots, step};
 use crate::{Error, EventNo, KeyNo, NewSnapshot, Result, RoomNo, SnapshotNo, Store, StoredEvent};
@@ -113,14 +113,14 @@ impl Store {
     pub async fn state_size(&self, room: RoomNo) -> Result<(i64, i64)> {
         let query = self
             .sql(
-                "SELECT (SELECT COUNT(*) FROM current_state WHERE room = $1), \
+                "SELECT (SELECT COUNT(*) FROM current_state WHERE room = $1) AS entries, \
                  (SELECT CAST(COALESCE(SUM(LENGTH(body)), 0) AS BIGINT) FROM state_snapshot \
-                 WHERE room = $1)",
+                 WHERE room = $1) AS bytes",
             )
-            .bind(room.0);
+            .bind(room);
         let row = self.row(query).await?;
         let row = row.ok_or_else(|| Error::broken("a count has no row"))?;
-        Ok((row.int(0)?, row.int(1)?))
+        Ok((row.get("entries")?, row.get("bytes")?))
     }
 
     /// What differs: entry, event in `a`, event in `b`. Skips what the two share.
@@ -247,14 +247,11 @@ impl Store {
             return Ok(());
         }
         let query = self
-            .sql(
-                "SELECT no, body FROM state_snapshot WHERE no IN \
-                 (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
-            )
-            .bind(json_numbers(missing.iter().map(|no| no.0)));
+            .sql("SELECT no, body FROM state_snapshot WHERE no IN NUMBERS($1)")
+            .numbers(missing.iter().copied());
         for row in self.rows(query).await? {
-            let no = SnapshotNo(row.int(0)?);
-            let nodes = Arc::new(Nodes::decode(no, &row.bytes(1)?)?);
+            let no = row.get("no")?;
+            let nodes = Arc::new(Nodes::decode(no, &row.get::<Vec<u8>>("body")?)?);
             self.remember_snapshot(no, &nodes);
             missing.remove(&no);
             loaded.insert(no, nodes);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ruma::OwnedEventId;
 
-use crate::engine::db::{Columns as _, json_numbers};
+use crate::engine::sql::Columns as _;
 use crate::{Error, EventNo, Result, Store};
 
 impl Store {
@@ -19,22 +19,19 @@ impl Store {
         for no in nos {
             match self.remembered_event(*no) {
                 Some(event) => drop(found.insert(*no, event.pdu.json().clone())),
-                None => left.push(no.0),
+                None => left.push(*no),
             }
         }
         let mut redacted = Vec::new();
         if !left.is_empty() {
             let query = self
-                .sql(
-                    "SELECT no, redacted_by, json FROM event WHERE no IN \
-                     (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
-                )
-                .bind(json_numbers(left));
+                .sql("SELECT no, redacted_by, json FROM event WHERE no IN NUMBERS($1)")
+                .numbers(left);
             for row in self.rows(query).await? {
-                let no = EventNo(row.int(0)?);
-                match row.int_opt(1)? {
+                let no = row.get("no")?;
+                match row.get::<Option<EventNo>>("redacted_by")? {
                     Some(_) => redacted.push(no),
-                    None => drop(found.insert(no, row.raw(2)?.into())),
+                    None => drop(found.insert(no, row.get("json")?)),
                 }
             }
         }

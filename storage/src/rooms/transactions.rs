@@ -2,8 +2,7 @@
 
 use ruma::OwnedEventId;
 
-use crate::engine::db::Columns as _;
-use crate::engine::dialect::escaped;
+use crate::engine::sql::Columns as _;
 use crate::{Result, Store, TxnKey};
 
 impl Store {
@@ -15,10 +14,13 @@ impl Store {
                 "SELECT e.event_id FROM client_transaction t JOIN event e ON e.no = t.event \
                  WHERE t.user_no = $1 AND t.device = $2 AND t.path = $3 AND t.txn_id = $4",
             )
-            .bind(key.user.0)
-            .bind(escaped(key.device.as_str()).into_owned())
-            .bind(escaped(&key.path).into_owned())
-            .bind(escaped(&key.txn_id).into_owned());
-        self.row(query).await?.map(|row| row.id(0)).transpose()
+            .bind(key.user)
+            .bind(&key.device)
+            .bind(&key.path)
+            .bind(&key.txn_id);
+        self.row(query)
+            .await?
+            .map(|row| row.get("event_id"))
+            .transpose()
     }
 }

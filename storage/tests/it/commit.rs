@@ -5,8 +5,8 @@ use std::sync::Arc;
 use rhizome_protocol::Membership;
 use rhizome_storage::testing::each_database;
 use rhizome_storage::{
-    CommitError, Direction, EntryKind, Fact, HistoryToken, NewEvent, NewRoom, Placement, Pos,
-    RoomWrite, Status, Store, TxnKey, WriteSet,
+    CommitError, Direction, EntryKind, Fact, Forgotten, HistoryToken, LiveEvent, NewEvent, NewRoom,
+    Placement, Pos, RoomWrite, StateChanged, Status, Store, TxnKey, WriteSet,
 };
 use ruma::{OwnedDeviceId, server_name};
 use serde_json::json;
@@ -30,8 +30,10 @@ async fn a_new_room_is_there_as_a_whole() {
         let kinds: Vec<_> = entries
             .iter()
             .map(|entry| match &entry.kind {
-                EntryKind::Event { event, .. } => event.pdu.kind().to_owned(),
-                EntryKind::State { member, .. } => format!("state {}", member.is_some()),
+                EntryKind::Event(LiveEvent { event, .. }) => event.pdu.kind().to_owned(),
+                EntryKind::State(StateChanged { member, .. }) => {
+                    format!("state {}", member.is_some())
+                }
                 other => format!("{other:?}"),
             })
             .collect();
@@ -708,10 +710,10 @@ async fn memberships_counts_and_servers_follow_the_state() {
         assert_eq!(heroes.len(), 1);
         room.member(bob, "leave").await;
         let forget = WriteSet {
-            facts: vec![Fact::Forget {
+            facts: vec![Fact::Forgotten(Forgotten {
                 user: bob_no,
                 room: room.no,
-            }],
+            })],
             ..WriteSet::default()
         };
         store.commit(forget).await.unwrap();

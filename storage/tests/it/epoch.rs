@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rhizome_storage::testing::{TestDatabase, go_back};
-use rhizome_storage::{Fact, Options, Pos, Store, WriteSet};
+use rhizome_storage::{DeviceList, Fact, Options, Pos, Store, WriteSet};
 
 use crate::factory::user;
 
@@ -18,7 +18,7 @@ async fn polling(database: &TestDatabase) -> Store {
 async fn change(store: &Store) {
     let user = store.user_no(&user("alice")).await.unwrap();
     let set = WriteSet {
-        facts: vec![Fact::DeviceListChanged { user }],
+        facts: vec![Fact::DeviceList(DeviceList { user })],
         ..WriteSet::default()
     };
     store.commit(set).await.unwrap();

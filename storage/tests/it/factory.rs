@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use rhizome_protocol::draft::{Draft, Place, build};
 use rhizome_protocol::sign::KeyPair;
-use rhizome_protocol::{Object, Pdu, RoomRules};
+use rhizome_protocol::{Membership, Object, Pdu, RoomRules};
 use rhizome_storage::{
-    CommitError, Committed, CurrentState, NewEvent, NewRoom, RoomHead, RoomNo, RoomWrite,
-    StateChange, Store, TxnKey, WriteSet,
+    CommitError, Committed, CurrentState, Fact, Invite, InviteChange, NewEvent, NewRoom, RoomHead,
+    RoomNo, RoomWrite, StateChange, Store, TxnKey, UserNo, WriteSet,
 };
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName, UserId};
 use serde_json::json;
@@ -276,4 +276,31 @@ impl Room {
         self.commit(self.state_write(pdu).await).await.unwrap();
         id
     }
+}
+
+/// An invite to a room outside, or a knock on it, that has come.
+pub fn came(
+    user: UserNo,
+    room: RoomNo,
+    membership: Membership,
+    sender: UserNo,
+    event: &str,
+    stripped_state: &str,
+) -> Fact {
+    let change = InviteChange::Came {
+        membership,
+        sender,
+        rules: rules(),
+        event: event.into(),
+        stripped_state: stripped_state.into(),
+    };
+    Invite { user, room, change }.into()
+}
+
+/// An invite to a room outside, or a knock on it, that is gone.
+pub fn gone(user: UserNo, room: RoomNo, event: &str) -> Fact {
+    let change = InviteChange::Gone {
+        event: event.into(),
+    };
+    Invite { user, room, change }.into()
 }

@@ -2,10 +2,13 @@
 
 use rhizome_protocol::Membership;
 use rhizome_storage::testing::each_database;
-use rhizome_storage::{CommitError, EntryKind, Fact, Pos, Store, WriteSet};
+use rhizome_storage::{
+    AccountData, Audience, CommitError, DataChange, DeviceList, EntryKind, Fact, Listing, NewAlias,
+    Pos, Receipt, Store, TokenRevoked, WriteSet,
+};
 use ruma::{OwnedRoomAliasId, OwnedRoomId, UserId, event_id, server_name};
 
-use crate::factory::{Room, rules, user};
+use crate::factory::{Room, came, gone, user};
 
 async fn commit(store: &Store, facts: Vec<Fact>) -> Result<Pos, CommitError> {
     let set = WriteSet {
@@ -21,20 +24,26 @@ async fn receipts_and_account_data_keep_the_last() {
         let room = Room::new(&store, "r").await;
         let alice = store.user_no(&room.alice).await.unwrap();
         let start = store.log().head();
-        let receipt = |id: &ruma::EventId, thread: Option<&str>| Fact::Receipt {
-            room: room.no,
-            user: alice,
-            kind: "m.read".to_owned(),
-            thread: thread.map(str::to_owned),
-            event_id: id.to_owned(),
-            ts: 5,
+        let receipt = |id: &ruma::EventId, thread: Option<&str>| {
+            Fact::Receipt(Receipt {
+                room: room.no,
+                user: alice,
+                kind: "m.read".to_owned(),
+                thread: thread.map(str::to_owned),
+                event_id: id.to_owned(),
+                ts: 5,
+            })
         };
-        let data = |kind: &str, content: &str| Fact::AccountData {
-            user: alice,
-            room: Some(room.no).filter(|_| kind == "m.tag"),
-            kind: kind.to_owned(),
-            content: content.into(),
-            expect: None,
+        let data = |kind: &str, content: &str| {
+            Fact::AccountData(DataChange {
+                data: AccountData {
+                    user: alice,
+                    room: Some(room.no).filter(|_| kind == "m.tag"),
+                    kind: kind.to_owned(),
+                    content: content.into(),
+                },
+                expect: None,
+            })
         };
         let (one, two) = (event_id!("$one"), event_id!("$two"));
         // Twice in one write set, and once more.
@@ -95,26 +104,21 @@ async fn knocks_on_rooms_outside_come_and_go() {
         let alice = store.user_no(&user("alice")).await.unwrap();
         let room_id = OwnedRoomId::try_from("!far:there.example").unwrap();
         for membership in [Membership::Knock, Membership::Invite, Membership::Knock] {
-            let next = Fact::RemoteInvite {
+            let next = came(
+                alice,
+                store.room_no(&room_id).await.unwrap(),
                 membership,
-                user: alice,
-                room_id: room_id.clone(),
-                sender: alice,
-                rules: rules(),
-                event: "{}".into(),
-                stripped_state: "[]".into(),
-            };
+                alice,
+                "{}",
+                "[]",
+            );
             let pos = commit(&store, vec![next]).await.unwrap();
             let room = store.known_room(&room_id).await.unwrap().unwrap();
             let row = store.membership(alice, room).await.unwrap().unwrap();
             assert_eq!((row.membership, row.since), (membership, pos));
             assert!(store.remote_invite(alice, room).await.unwrap().is_some());
         }
-        let gone = Fact::RemoteInviteGone {
-            user: alice,
-            room_id: room_id.clone(),
-            event: "{}".into(),
-        };
+        let gone = gone(alice, store.room_no(&room_id).await.unwrap(), "{}");
         commit(&store, vec![gone]).await.unwrap();
         let room = store.known_room(&room_id).await.unwrap().unwrap();
         let row = store.membership(alice, room).await.unwrap().unwrap();
@@ -128,12 +132,16 @@ async fn knocks_on_rooms_outside_come_and_go() {
 async fn account_data_that_moved_on_is_not_overwritten() {
     each_database(|store| async move {
         let alice = store.user_no(&user("alice")).await.unwrap();
-        let data = |expect: Option<Pos>, content: &str| Fact::AccountData {
-            user: alice,
-            room: None,
-            kind: "m.a\u{0}b".to_owned(),
-            content: content.into(),
-            expect,
+        let data = |expect: Option<Pos>, content: &str| {
+            Fact::AccountData(DataChange {
+                data: AccountData {
+                    user: alice,
+                    room: None,
+                    kind: "m.a\u{0}b".to_owned(),
+                    content: content.into(),
+                },
+                expect,
+            })
         };
         let moved = |result: Result<Pos, CommitError>| {
             let error = result.unwrap_err();
@@ -156,7 +164,7 @@ async fn account_data_that_moved_on_is_not_overwritten() {
         let kept = store.account_data(alice, None, "m.a\u{0}b").await.unwrap();
         assert_eq!(&*kept.unwrap().content, "7");
         // Nothing of a refused write set is written.
-        let other = Fact::DeviceListChanged { user: alice };
+        let other = Fact::DeviceList(DeviceList { user: alice });
         let before = store.log().head();
         moved(commit(&store, vec![other, data(Some(third), "8")]).await);
         assert_eq!(store.log().head(), before);
@@ -173,15 +181,14 @@ async fn invites_from_outside_come_and_go() {
             .await
             .unwrap();
         let room_id = OwnedRoomId::try_from("!far:there.example").unwrap();
-        let invite = Fact::RemoteInvite {
-            membership: Membership::Invite,
-            user: alice,
-            room_id: room_id.clone(),
-            sender: bob,
-            rules: rules(),
-            event: "{}".into(),
-            stripped_state: "[]".into(),
-        };
+        let invite = came(
+            alice,
+            store.room_no(&room_id).await.unwrap(),
+            Membership::Invite,
+            bob,
+            "{}",
+            "[]",
+        );
         let pos = commit(&store, vec![invite.clone()]).await.unwrap();
         let room = store.known_room(&room_id).await.unwrap().unwrap();
         assert!(store.room(&room_id).await.unwrap().is_none());
@@ -192,11 +199,11 @@ async fn invites_from_outside_come_and_go() {
         );
         let row = store.memberships_of(alice).await.unwrap()[0];
         assert_eq!((row.membership, row.event), (Membership::Invite, None));
-        let gone = Fact::RemoteInviteGone {
-            user: alice,
-            room_id: room_id.clone(),
-            event: "{\"left\":\"\\u0000\"}".into(),
-        };
+        let gone = gone(
+            alice,
+            store.room_no(&room_id).await.unwrap(),
+            "{\"left\":\"\\u0000\"}",
+        );
         let pos = commit(&store, vec![gone.clone()]).await.unwrap();
         assert!(store.remote_invite(alice, room).await.unwrap().is_none());
         let ended = store.ended_remote_invite(alice, room).await.unwrap();
@@ -206,15 +213,7 @@ async fn invites_from_outside_come_and_go() {
         // A room that we come to take part in speaks for itself.
         let room_of_ours = Room::new(&store, "ours").await;
         let carol = store.user_no(&user("carol")).await.unwrap();
-        let early = Fact::RemoteInvite {
-            membership: Membership::Invite,
-            user: carol,
-            room_id: room_of_ours.id.clone(),
-            sender: bob,
-            rules: rules(),
-            event: "{}".into(),
-            stripped_state: "[]".into(),
-        };
+        let early = came(carol, room_of_ours.no, Membership::Invite, bob, "{}", "[]");
         commit(&store, vec![early]).await.unwrap();
         assert!(
             store
@@ -241,9 +240,10 @@ async fn invites_from_outside_come_and_go() {
             .read(Pos(0), fresh.log().head(), 10)
             .await
             .unwrap();
-        let EntryKind::Invite { gone: true, .. } = entries.last().unwrap().kind else {
+        let EntryKind::Invite(invite) = &entries.last().unwrap().kind else {
             panic!("{entries:?}")
         };
+        assert!(invite.gone);
     })
     .await;
 }
@@ -254,15 +254,15 @@ async fn an_alias_is_taken_once() {
         let room = Room::new(&store, "r").await;
         let alice = store.user_no(&room.alice).await.unwrap();
         let alias = OwnedRoomAliasId::try_from("#a:here.example").unwrap();
-        let fact = Fact::Alias {
+        let fact = Fact::Alias(NewAlias {
             alias: alias.clone(),
             room: room.no,
             creator: alice,
-        };
-        let directory = Fact::Directory {
+        });
+        let directory = Fact::Listing(Listing {
             room: room.no,
             public: true,
-        };
+        });
         commit(&store, vec![fact.clone(), directory]).await.unwrap();
         let refused = commit(&store, vec![fact]).await.unwrap_err();
         assert!(matches!(refused, CommitError::AliasTaken(taken) if taken == alias));
@@ -281,15 +281,15 @@ async fn devices_and_revocations_are_told() {
     each_database(|store| async move {
         let alice = store.user_no(&user("alice")).await.unwrap();
         let facts = vec![
-            Fact::DeviceListChanged { user: alice },
-            Fact::TokenRevoked {
+            Fact::DeviceList(DeviceList { user: alice }),
+            Fact::TokenRevoked(TokenRevoked {
                 user: alice,
                 device: Some("PHONE".into()),
-            },
-            Fact::TokenRevoked {
+            }),
+            Fact::TokenRevoked(TokenRevoked {
                 user: alice,
                 device: None,
-            },
+            }),
         ];
         commit(&store, facts).await.unwrap();
         let fresh = Store::open(store.options().clone()).await.unwrap();
@@ -299,7 +299,11 @@ async fn devices_and_revocations_are_told() {
             .await
             .unwrap();
         assert_eq!(entries.len(), 3);
-        assert!(entries.iter().all(|entry| entry.user() == Some(alice)));
+        assert!(
+            entries
+                .iter()
+                .all(|entry| entry.kind.audience() == Audience::User(alice))
+        );
     })
     .await;
 }
@@ -318,26 +322,24 @@ async fn pending_invites_are_counted() {
         ];
         for (n, sender) in senders.into_iter().enumerate() {
             let sender = UserId::parse(sender).unwrap();
-            let invite = Fact::RemoteInvite {
-                membership: Membership::Invite,
-                user: alice,
-                room_id: room(n),
-                sender: store.user_no(&sender).await.unwrap(),
-                rules: rules(),
-                event: "{}".into(),
-                stripped_state: "[1]".into(),
-            };
+            let invite = came(
+                alice,
+                store.room_no(&room(n)).await.unwrap(),
+                Membership::Invite,
+                store.user_no(&sender).await.unwrap(),
+                "{}",
+                "[1]",
+            );
             commit(&store, vec![invite]).await.unwrap();
         }
-        let knock = Fact::RemoteInvite {
-            membership: Membership::Knock,
-            user: alice,
-            room_id: room(9),
-            sender: alice,
-            rules: rules(),
-            event: "{}".into(),
-            stripped_state: "[]".into(),
-        };
+        let knock = came(
+            alice,
+            store.room_no(&room(9)).await.unwrap(),
+            Membership::Knock,
+            alice,
+            "{}",
+            "[]",
+        );
         commit(&store, vec![knock]).await.unwrap();
         let counted = async |server| {
             let pending = store.pending_invites(alice, server).await.unwrap();
@@ -346,11 +348,7 @@ async fn pending_invites_are_counted() {
         assert_eq!(counted(there).await, (3, 2));
         assert_eq!(counted(far).await, (3, 1));
         assert_eq!(counted(server_name!("new.example")).await, (3, 0));
-        let gone = Fact::RemoteInviteGone {
-            user: alice,
-            room_id: room(0),
-            event: "{}".into(),
-        };
+        let gone = gone(alice, store.room_no(&room(0)).await.unwrap(), "{}");
         commit(&store, vec![gone]).await.unwrap();
         assert_eq!(counted(there).await, (2, 1));
         let no = store.known_room(&room(0)).await.unwrap().unwrap();

@@ -170,7 +170,7 @@ async fn given_state_is_there_and_takes_no_positions() {
         let entries = store.log().read(before, head, 10).await.unwrap();
         let states = entries
             .iter()
-            .filter(|entry| matches!(entry.kind, EntryKind::State { .. }));
+            .filter(|entry| matches!(entry.kind, EntryKind::State(_)));
         assert_eq!(states.count(), 2);
 
         let room = store.room_by_no(told.no).await.unwrap().unwrap();

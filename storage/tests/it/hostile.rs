@@ -1,11 +1,13 @@
 //! Strings from strangers, through every insert, on both databases.
 
 use rhizome_storage::testing::each_database;
-use rhizome_storage::{Fact, Status, Store, TxnKey, WriteSet};
+use rhizome_storage::{
+    AccountData, DataChange, Fact, Receipt, Status, Store, TokenRevoked, TxnKey, WriteSet,
+};
 use ruma::{EventId, OwnedDeviceId};
 use serde_json::json;
 
-use crate::factory::{Room, rules};
+use crate::factory::{Room, came};
 
 const STRINGS: &[&str] = &[
     "",
@@ -115,7 +117,7 @@ async fn facts_come_back() {
         for text in strings() {
             let json_text = serde_json::to_string(&json!({ text.clone(): text })).unwrap();
             let facts = vec![
-                Fact::Receipt {
+                Fact::Receipt(Receipt {
                     room: room.no,
                     user: alice,
                     kind: text.clone(),
@@ -123,27 +125,28 @@ async fn facts_come_back() {
                     // Ids of old room versions may hold almost anything.
                     event_id: EventId::parse(format!("$x{}:here.example", text.len())).unwrap(),
                     ts: i64::MAX,
-                },
-                Fact::AccountData {
-                    user: alice,
-                    room: None,
-                    kind: text.clone(),
-                    content: json_text.as_str().into(),
+                }),
+                Fact::AccountData(DataChange {
+                    data: AccountData {
+                        user: alice,
+                        room: None,
+                        kind: text.clone(),
+                        content: json_text.as_str().into(),
+                    },
                     expect: None,
-                },
-                Fact::TokenRevoked {
+                }),
+                Fact::TokenRevoked(TokenRevoked {
                     user: alice,
                     device: Some(text.as_str().into()),
-                },
-                Fact::RemoteInvite {
-                    membership: rhizome_protocol::Membership::Invite,
-                    user: alice,
-                    room_id: room.id.clone(),
-                    sender: alice,
-                    rules: rules(),
-                    event: json_text.as_str().into(),
-                    stripped_state: text.as_str().into(),
-                },
+                }),
+                came(
+                    alice,
+                    room.no,
+                    rhizome_protocol::Membership::Invite,
+                    alice,
+                    &json_text,
+                    &text,
+                ),
             ];
             store
                 .commit(WriteSet {

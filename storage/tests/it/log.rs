@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use rhizome_storage::testing::TestDatabase;
 use rhizome_storage::testing::each_database;
-use rhizome_storage::{EntryKind, Fact, Options, Pos, Store, WriteSet};
+use rhizome_storage::{
+    AccountData, DataChange, EntryKind, Fact, LiveEvent, Options, Pos, Receipt, StateChanged,
+    Store, WriteSet,
+};
 
 use crate::factory::{Room, user};
 
@@ -21,7 +24,7 @@ async fn follow(store: Store, upto: Pos) -> Vec<String> {
             for entry in &page {
                 assert_eq!(entry.pos.0, at.0 + 1, "a gap after {at}");
                 at = entry.pos;
-                if let EntryKind::Event { event, .. } = &entry.kind {
+                if let EntryKind::Event(LiveEvent { event, .. }) = &entry.kind {
                     seen.push(event.pdu.event_id().to_string());
                 }
             }
@@ -100,13 +103,15 @@ async fn only_those_concerned_are_woken() {
         in_one.changed().await;
         in_both.changed().await;
         assert_eq!((store.counters().now() - before).wake_ups, 2);
-        let data = Fact::AccountData {
-            user: bob,
-            room: Some(one.no),
-            kind: "m.tag".to_owned(),
-            content: "{}".into(),
+        let data = Fact::AccountData(DataChange {
+            data: AccountData {
+                user: bob,
+                room: Some(one.no),
+                kind: "m.tag".to_owned(),
+                content: "{}".into(),
+            },
             expect: None,
-        };
+        });
         store
             .commit(WriteSet {
                 facts: vec![data],
@@ -155,14 +160,14 @@ async fn many_rooms_are_read_like_each_of_them() {
         for turn in 0..6 {
             for (index, room) in rooms.iter().enumerate().take(2) {
                 let event_id = room.send(&format!("{turn}")).await;
-                let receipt = Fact::Receipt {
+                let receipt = Fact::Receipt(Receipt {
                     room: room.no,
                     user: alice,
                     kind: "m.read".to_owned(),
                     thread: (index == 0).then(|| format!("$thread{turn}")),
                     event_id,
                     ts: turn,
-                };
+                });
                 let set = WriteSet {
                     facts: vec![receipt],
                     ..WriteSet::default()
@@ -219,7 +224,7 @@ async fn the_tail_knows_where_each_rooms_state_changed() {
                 let expected: Vec<Pos> = all
                     .iter()
                     .filter(|entry| {
-                        matches!(entry.kind, EntryKind::State { room: of, .. } if of == room.no)
+                        matches!(entry.kind, EntryKind::State(StateChanged { room: of, .. }) if of == room.no)
                     })
                     .map(|entry| entry.pos)
                     .collect();

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use rhizome_storage::testing::TestDatabase;
 use rhizome_storage::{
-    CommitError, EntryKind, Fact, LostAnswer, Options, Pos, Redacts, Store, WriteSet,
+    AccountData, CommitError, DataChange, EntryKind, Fact, LiveEvent, LostAnswer, NewAlias,
+    Options, Pos, Redacts, Store, WriteSet,
 };
 use serde_json::json;
 
@@ -64,7 +65,7 @@ async fn two_processes_write_one_room_in_one_order() {
         let order: Vec<_> = entries
             .iter()
             .map(|entry| match &entry.kind {
-                EntryKind::Event { event, .. } => event.pdu.event_id().to_string(),
+                EntryKind::Event(LiveEvent { event, .. }) => event.pdu.event_id().to_string(),
                 other => format!("{} {other:?}", entry.pos),
             })
             .collect();
@@ -245,13 +246,15 @@ async fn of_two_processes_one_changes_the_account_data() {
     let mut last = Pos(0);
     for n in 0..10 {
         let set = || WriteSet {
-            facts: vec![Fact::AccountData {
-                user: alice,
-                room: None,
-                kind: "m.test".to_owned(),
-                content: format!("{{\"n\":{n}}}").into(),
+            facts: vec![Fact::AccountData(DataChange {
+                data: AccountData {
+                    user: alice,
+                    room: None,
+                    kind: "m.test".to_owned(),
+                    content: format!("{{\"n\":{n}}}").into(),
+                },
                 expect: Some(last),
-            }],
+            })],
             ..WriteSet::default()
         };
         let (one, two) = tokio::join!(stores[0].commit(set()), stores[1].commit(set()));
@@ -276,11 +279,11 @@ async fn of_two_processes_one_gets_the_alias() {
     for n in 0..10 {
         let alias = ruma::OwnedRoomAliasId::try_from(format!("#a{n}:here.example")).unwrap();
         let set = || WriteSet {
-            facts: vec![Fact::Alias {
+            facts: vec![Fact::Alias(NewAlias {
                 alias: alias.clone(),
                 room: room.no,
                 creator: alice,
-            }],
+            })],
             ..WriteSet::default()
         };
         let (one, two) = tokio::join!(stores[0].commit(set()), stores[1].commit(set()));
@@ -322,7 +325,7 @@ async fn of_two_processes_one_gets_the_alias() {
     there.commit(write).await.unwrap();
     let head = stores[0].log().refresh().await.unwrap();
     for entry in stores[0].log().tail(Pos(0), head).unwrap() {
-        if let EntryKind::Event { event, .. } = &entry.kind {
+        if let EntryKind::Event(LiveEvent { event, .. }) = &entry.kind {
             let is_target = event.pdu.event_id() == target.event_id();
             assert!(!is_target || event.redacted_by.is_some());
         }

@@ -2,20 +2,22 @@
 
 use futures_util::future::join_all;
 use rhizome_storage::testing::{TestDatabase, each_database};
-use rhizome_storage::{EntryKind, Fact, Options, Pos, Store, UserNo, WriteSet};
+use rhizome_storage::{
+    DeviceList, EntryKind, Fact, Options, Pos, Receipt, Store, UserNo, WriteSet,
+};
 use ruma::OwnedEventId;
 
 use crate::factory::Room;
 
 fn receipt(room: &Room, user: UserNo, thread: Option<&str>, event: &OwnedEventId) -> WriteSet {
-    let fact = Fact::Receipt {
+    let fact = Fact::Receipt(Receipt {
         room: room.no,
         user,
         kind: "m.read".to_owned(),
         thread: thread.map(str::to_owned),
         event_id: event.clone(),
         ts: 5,
-    };
+    });
     WriteSet {
         facts: vec![fact],
         ..WriteSet::default()
@@ -46,7 +48,7 @@ async fn an_older_one_changes_nothing_in_whatever_order_they_come() {
         assert!(join_all(sets).await.into_iter().all(|done| done.is_ok()));
         // One by one, and in a write set with something else.
         let mut set = receipt(&room, alice, None, &events[2]);
-        set.facts.push(Fact::DeviceListChanged { user: alice });
+        set.facts.push(Fact::DeviceList(DeviceList { user: alice }));
         let done = store.commit(set).await.unwrap();
         assert_eq!(done.first, done.last);
         store

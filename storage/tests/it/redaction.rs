@@ -1,7 +1,7 @@
 //! Redactions, in whichever order they come.
 
 use rhizome_storage::testing::each_database;
-use rhizome_storage::{EntryKind, Placement, Pos, Redacts, Store};
+use rhizome_storage::{EntryKind, LiveEvent, Placement, Pos, Redacts, Store};
 use ruma::{OwnedServerName, server_name};
 use serde_json::json;
 
@@ -54,7 +54,7 @@ async fn bodies(store: &Store, target: &rhizome_protocol::Pdu) -> Vec<bool> {
         .await
         .unwrap()
     {
-        if let EntryKind::Event { event, .. } = &entry.kind
+        if let EntryKind::Event(LiveEvent { event, .. }) = &entry.kind
             && event.pdu.event_id() == target.event_id()
         {
             all.push(event.pdu.content().contains_key("body"));

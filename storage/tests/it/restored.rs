@@ -5,7 +5,8 @@ use std::sync::Arc;
 use rhizome_protocol::Pdu;
 use rhizome_storage::testing::{TestDatabase, each_database};
 use rhizome_storage::{
-    CurrentState, EntryKind, EventNo, Pos, Redacts, Restored, RoomWrite, StateChange, Store,
+    CurrentState, EntryKind, EventNo, EventRestored, LiveEvent, Pos, Redacts, Restored, RoomWrite,
+    StateChange, StateChanged, Store,
 };
 use serde_json::json;
 
@@ -71,7 +72,7 @@ async fn texts(store: &Store, pdu: &Pdu) -> Vec<Arc<str>> {
     all.extend(store.event_texts(&[event.no]).await.unwrap());
     let head = store.log().head();
     for entry in store.log().read(Pos(0), head, 1_000).await.unwrap() {
-        if let EntryKind::Event { event, .. } = &entry.kind
+        if let EntryKind::Event(LiveEvent { event, .. }) = &entry.kind
             && event.pdu.event_id() == pdu.event_id()
         {
             all.push(event.pdu.json().clone());
@@ -117,12 +118,12 @@ async fn a_whole_copy_takes_the_place_of_a_mangled_one() {
                 let entries = store.log().read(upto, head, 10).await.unwrap();
                 let mut said = entries.iter().map(|entry| &entry.kind);
                 if is_state {
-                    let Some(EntryKind::State { old, new, .. }) = said.next() else {
+                    let Some(EntryKind::State(StateChanged { old, new, .. })) = said.next() else {
                         panic!("{entries:?}")
                     };
                     assert_eq!((*old, *new), (Some(no), Some(no)));
                 }
-                let Some(EntryKind::Restored { event, .. }) = said.next() else {
+                let Some(EntryKind::Restored(EventRestored { event, .. })) = said.next() else {
                     panic!("{entries:?}")
                 };
                 assert_eq!((*event, said.next().is_none()), (no, true));

@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 use rhizome_storage::testing::{TestDatabase, each_database};
 use rhizome_storage::{
-    CommitError, Ends, EntryKind, Fact, LostAnswer, NewAccount, NewLogin, NewTokens, Plain, Pos,
-    Store, UserNo, WriteSet,
+    AccountChange, CommitError, DeviceList, Ends, EntryKind, LostAnswer, NewAccount, NewLogin,
+    NewTokens, Pos, Store, UserNo, WriteSet,
 };
 
 use crate::factory::user;
@@ -38,8 +38,8 @@ fn told(store: &Store, since: Pos) -> (usize, usize) {
         kinds.count()
     };
     (
-        count(|kind| matches!(kind, EntryKind::TokenRevoked { .. })),
-        count(|kind| matches!(kind, EntryKind::DeviceList { .. })),
+        count(|kind| matches!(kind, EntryKind::TokenRevoked(_))),
+        count(|kind| matches!(kind, EntryKind::DeviceList(_))),
     )
 }
 
@@ -110,22 +110,21 @@ async fn what_rests_on_something_else_is_refused_whole() {
         let ada = store.user_no(&user("ada")).await.unwrap();
         let eve = store.user_no(&user("eve")).await.unwrap();
         let since = store.log().head();
-        let set = |plain: Plain, user: UserNo| WriteSet {
-            facts: vec![Fact::DeviceListChanged { user }],
-            plain: vec![plain],
+        let set = |plain: AccountChange, user: UserNo| WriteSet {
+            facts: vec![DeviceList { user }.into(), plain.into()],
             ..WriteSet::default()
         };
-        let gone = Plain::Refresh {
+        let gone = AccountChange::Refresh {
             user: ada,
             device: "A".into(),
             hash: "nobody's".into(),
             tokens: tokens("1"),
         };
-        let known = Plain::Login {
+        let known = AccountChange::Login {
             login: login(ada, "A", "2"),
             known: true,
         };
-        let fine = Plain::Login {
+        let fine = AccountChange::Login {
             login: login(eve, "E", "3"),
             known: false,
         };

@@ -1,20 +1,22 @@
 //! A disk that is full, a database that takes no writes: nothing ends but the attempt.
 
 use rhizome_storage::testing::{TestDatabase, each_database, fill, take_writes};
-use rhizome_storage::{CommitError, Error, Fact, Store, WriteSet};
+use rhizome_storage::{AccountData, CommitError, DataChange, Error, Fact, Store, WriteSet};
 use std::time::Duration;
 
 use crate::factory::{Room, user};
 
 async fn note(store: &Store, room: &Room, n: usize, bytes: usize) -> Result<(), CommitError> {
     let alice = store.user_no(&room.alice).await?;
-    let fact = Fact::AccountData {
-        user: alice,
-        room: Some(room.no),
-        kind: format!("note.{n}"),
-        content: format!("\"{}\"", "x".repeat(bytes)).into(),
+    let fact = Fact::AccountData(DataChange {
+        data: AccountData {
+            user: alice,
+            room: Some(room.no),
+            kind: format!("note.{n}"),
+            content: format!("\"{}\"", "x".repeat(bytes)).into(),
+        },
         expect: None,
-    };
+    });
     let set = WriteSet {
         facts: vec![fact],
         ..WriteSet::default()

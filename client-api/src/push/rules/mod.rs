@@ -2,7 +2,7 @@
 //!
 //! They are the user's account data `m.push_rules`, which is how clients hear of changes. Who has never
 //! changed one has no such data: the server's defaults are made up when asked for. A change is decided
-//! on what is stored and written only if that is still there ([`Fact::AccountData`]'s `expect`), so
+//! on what is stored and written only if that is still there ([`DataChange::expect`]), so
 //! that of two devices, also at two processes, neither undoes what the other does.
 
 mod ruleset;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use rhizome_federation::RawJson;
-use rhizome_storage::{AccountData, CommitError, Fact, Pos, Store, WriteSet};
+use rhizome_storage::{AccountData, CommitError, DataChange, Fact, Logged, Pos, Store, WriteSet};
 use ruma::{
     UserId,
     api::client::push::{
@@ -131,7 +131,7 @@ pub async fn set_actions(
 /// A user's push rules data: what is stored, or the server's defaults.
 pub fn account_data(
     user_id: &UserId,
-    stored: Option<&AccountData>,
+    stored: Option<&Logged<AccountData>>,
 ) -> Result<Arc<str>, MatrixError> {
     let rules = ruleset::of(user_id, stored.map(|data| &*data.content))?;
     Ok(ruleset::content(&rules)?.into())
@@ -142,7 +142,10 @@ async fn of(app: &App, who: &Caller) -> Result<Ruleset, MatrixError> {
     ruleset::of(&who.user_id, stored.as_ref().map(|data| &*data.content))
 }
 
-async fn stored(store: &Store, who: &Caller) -> Result<Option<Arc<AccountData>>, MatrixError> {
+async fn stored(
+    store: &Store,
+    who: &Caller,
+) -> Result<Option<Arc<Logged<AccountData>>>, MatrixError> {
     Ok(store.account_data(who.user, None, KIND).await?)
 }
 
@@ -164,13 +167,15 @@ async fn change(
         if content.len() > crate::account::account_data::MAX_BYTES {
             return Err(MatrixError::too_large("There are too many push rules"));
         }
-        let fact = Fact::AccountData {
-            user: who.user,
-            room: None,
-            kind: KIND.to_owned(),
-            content: content.into(),
+        let fact = Fact::AccountData(DataChange {
+            data: AccountData {
+                user: who.user,
+                room: None,
+                kind: KIND.to_owned(),
+                content: content.into(),
+            },
             expect: Some(stored.map_or(Pos(0), |data| data.pos)),
-        };
+        });
         let set = WriteSet {
             facts: vec![fact],
             ..WriteSet::default()

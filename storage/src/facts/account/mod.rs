@@ -1,17 +1,24 @@
-//! What a write set carries beside facts: rows without a position.
+//! Accounts: devices, tokens, passwords. Rows without a position.
 //!
-//! Each kind belongs to one user. The commit locks that user, so that of all processes one changes an
-//! account at a time, and puts a second change of the same user off to the next group; what a kind was
+//! Each change belongs to one user. The commit locks that user, so that of all processes one changes an
+//! account at a time, and puts a second change of the same user off to the next group; what a change was
 //! decided on is checked under that lock ([`CommitError::AccountMoved`](crate::CommitError::AccountMoved)).
+
+mod held;
+mod rows;
 
 use ruma::OwnedDeviceId;
 
-use crate::{NewLogin, NewTokens, Pos, UserNo};
+use super::Kind;
+use crate::commit::{Decision, Maker, Trouble};
+use crate::engine::db::Tx;
+use crate::{CommitError, NewLogin, NewTokens, Pos, Result, UserNo};
+use held::Accounts;
 
 /// A change of a user's account that has no position. Which facts go with it is its maker's to say
 /// (`sessions.rs`).
 #[derive(Debug, Clone)]
-pub enum Plain {
+pub enum AccountChange {
     /// A device logs in.
     Login {
         /// What is written.
@@ -77,7 +84,7 @@ pub enum Plain {
     },
 }
 
-impl Plain {
+impl AccountChange {
     /// Whose account it changes.
     pub(crate) fn user(&self) -> UserNo {
         match self {
@@ -90,5 +97,37 @@ impl Plain {
             | Self::Password { user, .. }
             | Self::Deactivate { user, .. } => *user,
         }
+    }
+}
+
+impl Kind for AccountChange {
+    type Held = Accounts;
+
+    fn locks(&self) -> Option<UserNo> {
+        Some(self.user())
+    }
+
+    async fn look_up(held: &mut Accounts, tx: &mut Tx, facts: &[&Self]) -> Result<(), Trouble> {
+        held.look_up(tx, facts).await
+    }
+
+    fn check(&self, held: &Accounts, retried: bool) -> Option<Decision> {
+        if held.is_touched(self.user()) {
+            return Some(Decision::Defer);
+        }
+        if retried && held.is_made(self) {
+            return Some(Decision::Done(None));
+        }
+        let moved = held.has_moved(self);
+        moved.then(|| Decision::Refuse(CommitError::AccountMoved(self.user())))
+    }
+
+    fn apply(&self, held: &mut Accounts) -> bool {
+        held.touch(self.user());
+        true
+    }
+
+    fn write(facts: &[(i64, &Self)], held: &Accounts, maker: &mut Maker<'_>) -> Result<()> {
+        rows::write(facts, held, maker)
     }
 }

@@ -1,0 +1,105 @@
+//! What accounts are like under their users' locks, and whether that is what a change was decided on.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use ruma::OwnedDeviceId;
+
+use super::AccountChange;
+use crate::UserNo;
+use crate::commit::Trouble;
+use crate::engine::db::Tx;
+use crate::engine::sql::Columns as _;
+
+/// The accounts that a group changes.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts {
+    pub(super) devices: BTreeMap<UserNo, BTreeSet<OwnedDeviceId>>,
+    /// What the passwords of accounts that haven't ended must match.
+    passwords: BTreeMap<UserNo, Option<String>>,
+    /// Refresh tokens that are used and exist.
+    refresh: HashSet<String>,
+    /// Access tokens that are to be made and exist: an earlier attempt was durable after all.
+    made: HashSet<String>,
+    /// Users whose account this group changes already.
+    touched: BTreeSet<UserNo>,
+}
+
+/// In one question: the devices and passwords of users, and those of the tokens that exist.
+const LOOK_UP: &str = "\
+    SELECT 'device' AS what, user_no, device_id AS text FROM device WHERE user_no IN NUMBERS($1) \
+    UNION ALL SELECT 'password', user_no, password_hash FROM account \
+    WHERE deactivated = 0 AND user_no IN NUMBERS($1) \
+    UNION ALL SELECT 'refresh', user_no, hash FROM refresh_token WHERE hash IN TEXTS($2) \
+    UNION ALL SELECT 'access', user_no, hash FROM access_token WHERE hash IN TEXTS($3)";
+
+impl Accounts {
+    /// Reads what the changes were decided on.
+    pub(super) async fn look_up(
+        &mut self,
+        tx: &mut Tx,
+        changes: &[&AccountChange],
+    ) -> Result<(), Trouble> {
+        let users: BTreeSet<UserNo> = changes.iter().map(|change| change.user()).collect();
+        let (mut used, mut made) = (Vec::new(), Vec::new());
+        for change in changes {
+            match change {
+                AccountChange::Login { login, .. } => made.push(&login.tokens.access_hash),
+                AccountChange::Refresh { hash, tokens, .. } => {
+                    used.push(hash);
+                    made.push(&tokens.access_hash);
+                }
+                _ => {}
+            }
+        }
+        let query = tx.sql(LOOK_UP).numbers(users).texts(used).texts(made);
+        for row in tx.rows(query).await? {
+            let user = row.get("user_no")?;
+            match row.get::<String>("what")?.as_str() {
+                "device" => {
+                    let device = row.get("text")?;
+                    self.devices.entry(user).or_default().insert(device);
+                }
+                "password" => drop(self.passwords.insert(user, row.get("text")?)),
+                "refresh" => drop(self.refresh.insert(row.get("text")?)),
+                _ => drop(self.made.insert(row.get("text")?)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the group changes the user's account already.
+    pub(super) fn is_touched(&self, user: UserNo) -> bool {
+        self.touched.contains(&user)
+    }
+
+    pub(super) fn touch(&mut self, user: UserNo) {
+        self.touched.insert(user);
+    }
+
+    pub(super) fn is_made(&self, change: &AccountChange) -> bool {
+        match change {
+            AccountChange::Login { login, .. } => self.made.contains(&login.tokens.access_hash),
+            AccountChange::Refresh { tokens, .. } => self.made.contains(&tokens.access_hash),
+            _ => false,
+        }
+    }
+
+    pub(super) fn has_moved(&self, change: &AccountChange) -> bool {
+        match change {
+            AccountChange::Login { login, known } => {
+                let password = self.passwords.get(&login.user).map(Option::as_deref);
+                let proves = |proof: &String| password == Some(Some(proof));
+                *known != self.has_device(login.user, &login.device_id)
+                    || !login.proof.as_ref().is_none_or(proves)
+            }
+            AccountChange::Refresh { hash, .. } => !self.refresh.contains(hash),
+            AccountChange::RenameDevice { user, device, .. } => !self.has_device(*user, device),
+            _ => false,
+        }
+    }
+
+    fn has_device(&self, user: UserNo, device: &OwnedDeviceId) -> bool {
+        let devices = self.devices.get(&user);
+        devices.is_some_and(|devices| devices.contains(device))
+    }
+}

@@ -1,0 +1,290 @@
+//! Rows of accounts: devices, tokens, passwords. What ends goes first, what begins comes last.
+
+use ruma::OwnedDeviceId;
+
+use super::AccountChange;
+use super::held::Accounts;
+use crate::commit::Maker;
+use crate::engine::sql::rows;
+use crate::{NewLogin, NewTokens, Pos, Result, UserNo};
+
+rows! {
+    struct Password<'a> {
+        user_no: UserNo,
+        hash: Option<&'a str>,
+    }
+}
+
+rows! {
+    struct User {
+        user_no: UserNo,
+    }
+}
+
+rows! {
+    struct Erased {
+        user_no: UserNo,
+        pos: Pos,
+    }
+}
+
+rows! {
+    struct Device<'a> {
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+    }
+}
+
+rows! {
+    struct Renamed<'a> {
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        name: &'a str,
+    }
+}
+
+rows! {
+    struct Hash<'a> {
+        hash: &'a str,
+    }
+}
+
+rows! {
+    struct Seen<'a> {
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        name: Option<&'a str>,
+        ip: &'a str,
+        now_ms: i64,
+    }
+}
+
+rows! {
+    struct Access<'a> {
+        hash: &'a str,
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        expires_ms: Option<i64>,
+        refresh_hash: Option<&'a str>,
+    }
+}
+
+rows! {
+    struct Refresh<'a> {
+        hash: &'a str,
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        replaces: Option<&'a str>,
+    }
+}
+
+/// By table and kind of change.
+#[derive(Default)]
+struct AccountRows<'a> {
+    passwords: Vec<Password<'a>>,
+    deactivated: Vec<User>,
+    erased: Vec<Erased>,
+    /// Devices whose tokens end.
+    ended: Vec<Device<'a>>,
+    /// Those of them that go.
+    removed: Vec<Device<'a>>,
+    renamed: Vec<Renamed<'a>>,
+    /// Refresh tokens: what they replaced ends.
+    confirmed: Vec<Hash<'a>>,
+    /// Refresh tokens that are used: what they gave out before, and wasn't used, ends.
+    refreshed: Vec<Hash<'a>>,
+    seen: Vec<Seen<'a>>,
+    access: Vec<Access<'a>>,
+    refresh: Vec<Refresh<'a>>,
+}
+
+pub(super) fn write(
+    changes: &[(i64, &AccountChange)],
+    held: &Accounts,
+    maker: &mut Maker<'_>,
+) -> Result<()> {
+    let mut rows = AccountRows::default();
+    for (_, change) in changes {
+        rows.add(change, held);
+    }
+    rows.write_accounts(maker)?;
+    rows.write_devices(maker)?;
+    rows.write_refreshes(maker)?;
+    rows.write_tokens(maker)
+}
+
+impl AccountRows<'_> {
+    fn write_accounts(&self, maker: &mut Maker<'_>) -> Result<()> {
+        maker.before(
+            "UPDATE account SET password_hash = x.hash FROM ROWS($1) AS x \
+             WHERE account.user_no = x.user_no AND account.deactivated = 0",
+            &self.passwords,
+        )?;
+        for text in [
+            // The password opens nothing any more, but whoever knows it is told that the account has ended.
+            "UPDATE account SET deactivated = 1 WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+            "DELETE FROM profile WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+        ] {
+            maker.before(text, &self.deactivated)?;
+        }
+        for text in [
+            "INSERT INTO erasure (user_no, pos) SELECT user_no, pos FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (user_no) DO NOTHING",
+            "DELETE FROM account_data WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+            "DELETE FROM client_filter WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+        ] {
+            maker.before(text, &self.erased)?;
+        }
+        Ok(())
+    }
+
+    fn write_devices(&self, maker: &mut Maker<'_>) -> Result<()> {
+        for text in [
+            "DELETE FROM access_token WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            "DELETE FROM refresh_token WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+        ] {
+            maker.before(text, &self.ended)?;
+        }
+        maker.before(
+            "DELETE FROM device WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            &self.removed,
+        )?;
+        maker.before(
+            "UPDATE device SET name = x.name FROM ROWS($1) AS x \
+             WHERE device.user_no = x.user_no AND device.device_id = x.device_id",
+            &self.renamed,
+        )?;
+        maker.before(
+            "INSERT INTO device (user_no, device_id, name, last_seen_ip, last_seen_ms) \
+             SELECT user_no, device_id, name, ip, now_ms FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (user_no, device_id) DO UPDATE SET \
+             last_seen_ip = excluded.last_seen_ip, last_seen_ms = excluded.last_seen_ms",
+            &self.seen,
+        )
+    }
+
+    fn write_refreshes(&self, maker: &mut Maker<'_>) -> Result<()> {
+        for text in [
+            "DELETE FROM access_token WHERE refresh_hash IN (\
+             SELECT replaces FROM refresh_token WHERE replaces IS NOT NULL \
+             AND hash IN (SELECT hash FROM ROWS($1) AS x))",
+            "DELETE FROM refresh_token WHERE hash IN (\
+             SELECT replaces FROM refresh_token WHERE replaces IS NOT NULL \
+             AND hash IN (SELECT hash FROM ROWS($1) AS x))",
+            "UPDATE refresh_token SET replaces = NULL WHERE hash IN (SELECT hash FROM ROWS($1) AS x)",
+        ] {
+            maker.before(text, &self.confirmed)?;
+        }
+        for text in [
+            "DELETE FROM access_token WHERE refresh_hash IN (\
+             SELECT hash FROM refresh_token WHERE replaces IN (SELECT hash FROM ROWS($1) AS x))",
+            "DELETE FROM refresh_token WHERE replaces IN (SELECT hash FROM ROWS($1) AS x)",
+        ] {
+            maker.before(text, &self.refreshed)?;
+        }
+        Ok(())
+    }
+
+    fn write_tokens(&self, maker: &mut Maker<'_>) -> Result<()> {
+        maker.before(
+            "INSERT INTO access_token (hash, user_no, device_id, expires_ms, refresh_hash) \
+             SELECT hash, user_no, device_id, expires_ms, refresh_hash FROM ROWS($1) AS x",
+            &self.access,
+        )?;
+        maker.before(
+            "INSERT INTO refresh_token (hash, user_no, device_id, replaces) \
+             SELECT hash, user_no, device_id, replaces FROM ROWS($1) AS x",
+            &self.refresh,
+        )
+    }
+}
+
+impl<'a> AccountRows<'a> {
+    fn add(&mut self, change: &'a AccountChange, held: &'a Accounts) {
+        match change {
+            AccountChange::Login { login, known } => self.login(login, *known),
+            AccountChange::Refresh {
+                user,
+                device,
+                hash,
+                tokens,
+            } => {
+                // Its use confirms it: what it replaced has ended.
+                self.confirmed.push(Hash { hash });
+                self.refreshed.push(Hash { hash });
+                self.give_out(*user, device, tokens, Some(hash));
+            }
+            AccountChange::ConfirmRefresh { hash, .. } => self.confirmed.push(Hash { hash }),
+            AccountChange::RenameDevice { user, device, name } => self.renamed.push(Renamed {
+                user_no: *user,
+                device_id: device,
+                name,
+            }),
+            AccountChange::RemoveDevices { user, devices } => self.remove(*user, devices),
+            AccountChange::EndSessions { user, except } => {
+                let devices = held.devices.get(user).into_iter().flatten();
+                self.remove(
+                    *user,
+                    devices.filter(|device| Some(*device) != except.as_ref()),
+                );
+            }
+            AccountChange::Password { user, hash } => self.passwords.push(Password {
+                user_no: *user,
+                hash: hash.as_deref(),
+            }),
+            AccountChange::Deactivate { user, erase } => {
+                let user_no = *user;
+                self.deactivated.push(User { user_no });
+                self.erased.extend(erase.map(|pos| Erased { user_no, pos }));
+            }
+        }
+    }
+
+    fn login(&mut self, login: &'a NewLogin, known: bool) {
+        let (user_no, device_id) = (login.user, &login.device_id);
+        if known {
+            self.ended.push(Device { user_no, device_id });
+        }
+        self.seen.push(Seen {
+            user_no,
+            device_id,
+            name: login.device_name.as_deref(),
+            ip: &login.ip,
+            now_ms: login.now_ms,
+        });
+        self.give_out(user_no, device_id, &login.tokens, None);
+    }
+
+    fn remove(&mut self, user_no: UserNo, devices: impl IntoIterator<Item = &'a OwnedDeviceId>) {
+        for device_id in devices {
+            self.ended.push(Device { user_no, device_id });
+            self.removed.push(Device { user_no, device_id });
+        }
+    }
+
+    fn give_out(
+        &mut self,
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        tokens: &'a NewTokens,
+        replaces: Option<&'a str>,
+    ) {
+        let refresh_hash = tokens.refresh_hash.as_deref();
+        self.access.push(Access {
+            hash: &tokens.access_hash,
+            user_no,
+            device_id,
+            expires_ms: tokens.expires_ms,
+            refresh_hash,
+        });
+        self.refresh.extend(refresh_hash.map(|hash| Refresh {
+            hash,
+            user_no,
+            device_id,
+            replaces,
+        }));
+    }
+}

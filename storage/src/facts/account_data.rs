@@ -1,0 +1,218 @@
+//! Account data of users, global and of rooms: the last content per (user, room, type).
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use sqlx::any::AnyRow;
+
+use super::{Audience, Kind, Logged, LoggedKind};
+use crate::commit::{Decision, Maker, Trouble, last_of_each};
+use crate::engine::db::Tx;
+use crate::engine::sql::{Columns as _, rows};
+use crate::{CommitError, Pos, Result, RoomNo, Store, UserNo};
+
+/// One type of a user's account data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountData {
+    /// Whose.
+    pub user: UserNo,
+    /// Of which room, or global.
+    pub room: Option<RoomNo>,
+    /// Its type.
+    pub kind: String,
+    /// The content's JSON text, as received.
+    pub content: Arc<str>,
+}
+
+/// Account data that changes.
+#[derive(Debug, Clone)]
+pub struct DataChange {
+    /// What it is from now on.
+    pub data: AccountData,
+    /// The position of what this was decided on, 0 for nothing; refused with
+    /// [`CommitError::DataMoved`] if something else is there by now. `None` replaces whatever is there.
+    pub expect: Option<Pos>,
+}
+
+/// User, room and type.
+type Key = (UserNo, i64, String);
+
+/// What stands for no room in the database.
+const GLOBAL: i64 = 0;
+
+fn room_column(room: Option<RoomNo>) -> i64 {
+    room.map_or(GLOBAL, |room| room.0)
+}
+
+impl DataChange {
+    fn key(&self) -> Key {
+        let room = room_column(self.data.room);
+        (self.data.user, room, self.data.kind.clone())
+    }
+}
+
+rows! {
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    struct Asked<'a> {
+        user_no: UserNo,
+        room: i64,
+        kind: &'a str,
+    }
+}
+
+rows! {
+    struct Row<'a> {
+        user_no: UserNo,
+        room: i64,
+        kind: &'a str,
+        content: &'a str,
+        pos: i64,
+    }
+}
+
+impl Kind for DataChange {
+    /// Where the data stands that changes only as decided on; `None` once this group has written it.
+    type Held = HashMap<Key, Option<Pos>>;
+
+    fn locks(&self) -> Option<UserNo> {
+        self.expect.map(|_| self.data.user)
+    }
+
+    async fn look_up(held: &mut Self::Held, tx: &mut Tx, facts: &[&Self]) -> Result<(), Trouble> {
+        let expecting = facts.iter().filter(|change| change.expect.is_some());
+        let wanted: BTreeSet<_> = expecting
+            .map(|change| Asked {
+                user_no: change.data.user,
+                room: room_column(change.data.room),
+                kind: &change.data.kind,
+            })
+            .collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let query = tx
+            .sql(
+                "SELECT d.user_no, d.room, d.kind, d.pos FROM ROWS($1) AS x JOIN account_data d \
+                 ON d.user_no = x.user_no AND d.room = x.room AND d.kind = x.kind",
+            )
+            .rows(&wanted.into_iter().collect::<Vec<_>>());
+        for row in tx.rows(query).await? {
+            let key = (row.get("user_no")?, row.get("room")?, row.get("kind")?);
+            held.insert(key, Some(row.get("pos")?));
+        }
+        Ok(())
+    }
+
+    fn check(&self, held: &Self::Held, _retried: bool) -> Option<Decision> {
+        let expect = self.expect?;
+        let now = held.get(&self.key()).copied().unwrap_or(Some(Pos(0)));
+        (now != Some(expect)).then(|| {
+            Decision::Refuse(CommitError::DataMoved {
+                user: self.data.user,
+                kind: self.data.kind.clone(),
+            })
+        })
+    }
+
+    fn apply(&self, held: &mut Self::Held) -> bool {
+        held.insert(self.key(), None);
+        true
+    }
+
+    fn write(facts: &[(i64, &Self)], _: &Self::Held, maker: &mut Maker<'_>) -> Result<()> {
+        let rows = last_of_each(facts, Self::key, |pos, change| Row {
+            user_no: change.data.user,
+            room: room_column(change.data.room),
+            kind: &change.data.kind,
+            content: &change.data.content,
+            pos,
+        });
+        maker.after(
+            "INSERT INTO account_data (user_no, room, kind, content, pos) \
+             SELECT user_no, room, kind, content, pos + $2 FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (user_no, room, kind) \
+             DO UPDATE SET content = excluded.content, pos = excluded.pos",
+            &rows,
+        )
+    }
+}
+
+impl LoggedKind for DataChange {
+    type Entry = AccountData;
+    const TABLE: &'static str = "account_data";
+
+    fn entry(&self) -> AccountData {
+        self.data.clone()
+    }
+
+    async fn at(store: &Store, positions: &[Pos]) -> Result<Vec<Arc<Logged<AccountData>>>> {
+        let query = store
+            .sql(
+                "SELECT pos, user_no, room, kind, content FROM account_data \
+                 WHERE pos IN NUMBERS($1)",
+            )
+            .numbers(positions.iter().copied());
+        store.rows(query).await?.iter().map(read).collect()
+    }
+
+    fn audience(data: &AccountData) -> Audience {
+        Audience::User(data.user)
+    }
+
+    fn room(data: &AccountData) -> Option<RoomNo> {
+        data.room
+    }
+
+    fn weight(data: &AccountData) -> usize {
+        data.content.len()
+    }
+}
+
+impl Store {
+    /// A user's account data of this type.
+    pub async fn account_data(
+        &self,
+        user: UserNo,
+        room: Option<RoomNo>,
+        kind: &str,
+    ) -> Result<Option<Arc<Logged<AccountData>>>> {
+        let query = self
+            .sql(
+                "SELECT pos, user_no, room, kind, content FROM account_data \
+                 WHERE user_no = $1 AND room = $2 AND kind = $3",
+            )
+            .bind(user)
+            .bind(room_column(room))
+            .bind(kind);
+        self.row(query).await?.as_ref().map(read).transpose()
+    }
+
+    /// All of the user's account data, of rooms and global, that changed with `after < pos ≤ upto`,
+    /// ascending by position.
+    pub async fn account_data_since(
+        &self,
+        user: UserNo,
+        after: Pos,
+        upto: Pos,
+    ) -> Result<Vec<Arc<Logged<AccountData>>>> {
+        let query = self
+            .sql(
+                "SELECT pos, user_no, room, kind, content FROM account_data \
+                 WHERE user_no = $1 AND pos > $2 AND pos <= $3 ORDER BY pos",
+            )
+            .bind(user)
+            .bind(after)
+            .bind(upto);
+        self.rows(query).await?.iter().map(read).collect()
+    }
+}
+
+fn read(row: &AnyRow) -> Result<Arc<Logged<AccountData>>> {
+    let fact = AccountData {
+        user: row.get("user_no")?,
+        room: Some(row.get("room")?).filter(|room: &RoomNo| room.0 != GLOBAL),
+        kind: row.get("kind")?,
+        content: row.get("content")?,
+    };
+    Ok(Logged::new(row.get("pos")?, fact))
+}

@@ -1,0 +1,70 @@
+//! New aliases. They stand by themselves: nothing caches them, and nobody waits for one.
+
+use std::collections::HashSet;
+
+use ruma::OwnedRoomAliasId;
+
+use super::Kind;
+use crate::commit::{Decision, Maker, Trouble};
+use crate::engine::db::Tx;
+use crate::engine::sql::{Columns as _, rows};
+use crate::{CommitError, Result, RoomNo, UserNo};
+
+/// A new alias; refused with [`CommitError::AliasTaken`] if it exists.
+#[derive(Debug, Clone)]
+pub struct NewAlias {
+    /// The alias.
+    pub alias: OwnedRoomAliasId,
+    /// What it names.
+    pub room: RoomNo,
+    /// Who made it.
+    pub creator: UserNo,
+}
+
+rows! {
+    struct Row<'a> {
+        alias: &'a OwnedRoomAliasId,
+        room: RoomNo,
+        creator: UserNo,
+    }
+}
+
+impl Kind for NewAlias {
+    /// Those that are taken.
+    type Held = HashSet<OwnedRoomAliasId>;
+
+    async fn look_up(held: &mut Self::Held, tx: &mut Tx, facts: &[&Self]) -> Result<(), Trouble> {
+        let query = tx
+            .sql("SELECT alias FROM room_alias WHERE alias IN TEXTS($1)")
+            .texts(facts.iter().map(|new| new.alias.as_str()));
+        for row in tx.rows(query).await? {
+            held.insert(row.get("alias")?);
+        }
+        Ok(())
+    }
+
+    fn check(&self, held: &Self::Held, _retried: bool) -> Option<Decision> {
+        let taken = held.contains(&self.alias);
+        taken.then(|| Decision::Refuse(CommitError::AliasTaken(self.alias.clone())))
+    }
+
+    fn apply(&self, held: &mut Self::Held) -> bool {
+        held.insert(self.alias.clone());
+        true
+    }
+
+    fn write(facts: &[(i64, &Self)], _: &Self::Held, maker: &mut Maker<'_>) -> Result<()> {
+        let rows: Vec<_> = (facts.iter())
+            .map(|(_, new)| Row {
+                alias: &new.alias,
+                room: new.room,
+                creator: new.creator,
+            })
+            .collect();
+        maker.before(
+            "INSERT INTO room_alias (alias, room, creator) \
+             SELECT alias, room, creator FROM ROWS($1) AS x",
+            &rows,
+        )
+    }
+}

@@ -1,0 +1,92 @@
+//! Rooms that users have forgotten after they left. What says so is `membership.forgotten`, which caches
+//! hold; the rows here only tell other processes.
+
+use std::sync::Arc;
+
+use sqlx::any::AnyRow;
+
+use super::{Audience, Kind, Logged, LoggedKind};
+use crate::commit::{Maker, last_of_each};
+use crate::engine::sql::{Columns as _, rows};
+use crate::{Pos, Result, RoomNo, Store, UserNo};
+
+/// A user forgets a room that they have left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Who.
+    pub user: UserNo,
+    /// What.
+    pub room: RoomNo,
+}
+
+rows! {
+    struct Row {
+        user_no: UserNo,
+        room: RoomNo,
+        pos: i64,
+    }
+}
+
+impl Kind for Forgotten {
+    type Held = ();
+
+    fn write(facts: &[(i64, &Self)], (): &(), maker: &mut Maker<'_>) -> Result<()> {
+        let rows = last_of_each(
+            facts,
+            |forgotten| (forgotten.user, forgotten.room),
+            |pos, forgotten| Row {
+                user_no: forgotten.user,
+                room: forgotten.room,
+                pos,
+            },
+        );
+        // Who left (3) or is banned (4).
+        maker.after(
+            "UPDATE membership SET forgotten = 1 WHERE membership IN (3, 4) \
+             AND (user_no, room) IN (SELECT user_no, room FROM ROWS($1) AS x)",
+            &rows,
+        )?;
+        maker.after(
+            "INSERT INTO forgotten (user_no, room, pos) \
+             SELECT user_no, room, pos + $2 FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (user_no, room) DO UPDATE SET pos = excluded.pos",
+            &rows,
+        )
+    }
+
+    fn forget(&self, store: &Store) {
+        store.core.caches.memberships.remove(&self.user);
+    }
+}
+
+impl LoggedKind for Forgotten {
+    type Entry = Self;
+    const TABLE: &'static str = "forgotten";
+
+    fn entry(&self) -> Self {
+        *self
+    }
+
+    async fn at(store: &Store, positions: &[Pos]) -> Result<Vec<Arc<Logged<Self>>>> {
+        let query = store
+            .sql("SELECT pos, user_no, room FROM forgotten WHERE pos IN NUMBERS($1)")
+            .numbers(positions.iter().copied());
+        store.rows(query).await?.iter().map(read).collect()
+    }
+
+    fn audience(_: &Self) -> Audience {
+        Audience::Nobody
+    }
+
+    fn forget_read(forgotten: &Self, store: &Store) {
+        forgotten.forget(store);
+    }
+}
+
+fn read(row: &AnyRow) -> Result<Arc<Logged<Forgotten>>> {
+    let fact = Forgotten {
+        user: row.get("user_no")?,
+        room: row.get("room")?,
+    };
+    Ok(Logged::new(row.get("pos")?, fact))
+}

@@ -1,0 +1,212 @@
+//! Invites to rooms that this server is not in, and knocks on them: one per (user, room), also when it is
+//! gone, with what ended it. It is the user's membership of the room as well.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rhizome_protocol::{Membership, RoomRules};
+use sqlx::any::AnyRow;
+
+use super::{Audience, Kind, Logged, LoggedKind};
+use crate::commit::Maker;
+use crate::engine::sql::{Columns as _, rows};
+use crate::{Pos, Result, RoomNo, Store, UserNo};
+
+/// A local user's invite to a room that this server is not in, or the user's knock on it.
+#[derive(Debug, Clone)]
+pub struct Invite {
+    /// Who is invited, or knocks.
+    pub user: UserNo,
+    /// To which room.
+    pub room: RoomNo,
+    /// What becomes of it.
+    pub change: InviteChange,
+}
+
+/// What becomes of an invite or a knock.
+#[derive(Debug, Clone)]
+pub enum InviteChange {
+    /// It is there. Also makes that the user's membership.
+    Came {
+        /// `invite` or `knock`.
+        membership: Membership,
+        /// Who invites; of a knock, the user.
+        sender: UserNo,
+        /// The room's version.
+        rules: &'static RoomRules,
+        /// The invite event's JSON.
+        event: Arc<str>,
+        /// The stripped state: the text of a JSON array.
+        stripped_state: Arc<str>,
+    },
+    /// The invite is rejected or withdrawn, the knock denied or taken back. The user's membership becomes
+    /// `leave`, unless they joined.
+    Gone {
+        /// The event's JSON that ended it: the room itself is unknown here, so nothing else tells of it.
+        event: Arc<str>,
+    },
+}
+
+/// An invite or a knock has come or is gone: what the log says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InviteEntry {
+    /// Whose.
+    pub user: UserNo,
+    /// To which room.
+    pub room: RoomNo,
+    /// Whether it is gone.
+    pub gone: bool,
+}
+
+rows! {
+    struct CameRow<'a> {
+        user_no: UserNo,
+        room: RoomNo,
+        sender: UserNo,
+        version: &'a RoomRules,
+        event: &'a str,
+        stripped_state: &'a str,
+        gone: bool,
+        pos: i64,
+    }
+}
+
+rows! {
+    struct GoneRow<'a> {
+        user_no: UserNo,
+        room: RoomNo,
+        event: &'a str,
+        pos: i64,
+    }
+}
+
+/// What is stored of an invite that is gone: nobody is shown any more what the room is.
+const NO_STATE: &str = "[]";
+
+/// Rows by key: what comes later in a group takes the place of what came before.
+#[derive(Default)]
+struct InviteRows<'a> {
+    came: BTreeMap<(UserNo, RoomNo), CameRow<'a>>,
+    /// Invites from earlier groups.
+    gone: BTreeMap<(UserNo, RoomNo), GoneRow<'a>>,
+}
+
+impl<'a> InviteRows<'a> {
+    fn add(&mut self, pos: i64, invite: &'a Invite) {
+        let (user_no, room) = (invite.user, invite.room);
+        match &invite.change {
+            InviteChange::Came {
+                sender,
+                rules,
+                event,
+                stripped_state,
+                ..
+            } => {
+                let row = CameRow {
+                    user_no,
+                    room,
+                    sender: *sender,
+                    version: rules,
+                    event,
+                    stripped_state,
+                    gone: false,
+                    pos,
+                };
+                self.gone.remove(&(user_no, room));
+                self.came.insert((user_no, room), row);
+            }
+            InviteChange::Gone { event } => match self.came.get_mut(&(user_no, room)) {
+                Some(row) => {
+                    (row.gone, row.event, row.pos) = (true, event, pos);
+                    row.stripped_state = NO_STATE;
+                }
+                None => {
+                    let row = GoneRow {
+                        user_no,
+                        room,
+                        event,
+                        pos,
+                    };
+                    self.gone.insert((user_no, room), row);
+                }
+            },
+        }
+    }
+}
+
+impl Kind for Invite {
+    type Held = ();
+
+    fn outside_membership(&self) -> Option<(UserNo, RoomNo, Option<Membership>)> {
+        let membership = match &self.change {
+            InviteChange::Came { membership, .. } => Some(*membership),
+            InviteChange::Gone { .. } => None,
+        };
+        Some((self.user, self.room, membership))
+    }
+
+    fn write(facts: &[(i64, &Self)], (): &(), maker: &mut Maker<'_>) -> Result<()> {
+        let mut rows = InviteRows::default();
+        for (pos, invite) in facts {
+            rows.add(*pos, invite);
+        }
+        maker.after(
+            "INSERT INTO invite (user_no, room, sender, version, event, stripped_state, gone, pos) \
+             SELECT user_no, room, sender, version, event, stripped_state, gone, pos + $2 \
+             FROM ROWS($1) AS x WHERE true ON CONFLICT (user_no, room) DO UPDATE SET \
+             sender = excluded.sender, version = excluded.version, event = excluded.event, \
+             stripped_state = excluded.stripped_state, gone = excluded.gone, pos = excluded.pos",
+            &rows.came.into_values().collect::<Vec<_>>(),
+        )?;
+        maker.after(
+            "UPDATE invite SET gone = 1, event = x.event, stripped_state = '[]', pos = x.pos + $2 \
+             FROM ROWS($1) AS x WHERE invite.user_no = x.user_no AND invite.room = x.room",
+            &rows.gone.into_values().collect::<Vec<_>>(),
+        )
+    }
+
+    fn forget(&self, store: &Store) {
+        store.core.caches.memberships.remove(&self.user);
+    }
+}
+
+impl LoggedKind for Invite {
+    type Entry = InviteEntry;
+    const TABLE: &'static str = "invite";
+
+    fn entry(&self) -> InviteEntry {
+        InviteEntry {
+            user: self.user,
+            room: self.room,
+            gone: matches!(self.change, InviteChange::Gone { .. }),
+        }
+    }
+
+    async fn at(store: &Store, positions: &[Pos]) -> Result<Vec<Arc<Logged<InviteEntry>>>> {
+        let query = store
+            .sql("SELECT pos, user_no, room, gone FROM invite WHERE pos IN NUMBERS($1)")
+            .numbers(positions.iter().copied());
+        store.rows(query).await?.iter().map(read).collect()
+    }
+
+    fn audience(entry: &InviteEntry) -> Audience {
+        Audience::User(entry.user)
+    }
+
+    fn room(entry: &InviteEntry) -> Option<RoomNo> {
+        Some(entry.room)
+    }
+
+    fn forget_read(entry: &InviteEntry, store: &Store) {
+        store.core.caches.memberships.remove(&entry.user);
+    }
+}
+
+fn read(row: &AnyRow) -> Result<Arc<Logged<InviteEntry>>> {
+    let fact = InviteEntry {
+        user: row.get("user_no")?,
+        room: row.get("room")?,
+        gone: row.get("gone")?,
+    };
+    Ok(Logged::new(row.get("pos")?, fact))
+}

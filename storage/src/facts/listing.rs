@@ -1,0 +1,91 @@
+//! Rooms in this server's public directory. What says so is `room.public`, which caches hold; the rows here
+//! only tell other processes.
+
+use std::sync::Arc;
+
+use sqlx::any::AnyRow;
+
+use super::{Audience, Kind, Logged, LoggedKind};
+use crate::commit::{Maker, last_of_each};
+use crate::engine::sql::{Columns as _, rows};
+use crate::rooms::heads::RoomHead;
+use crate::{Pos, Result, RoomNo, Store};
+
+/// Whether a room is in this server's public directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listing {
+    /// The room.
+    pub room: RoomNo,
+    /// Whether it is listed.
+    pub public: bool,
+}
+
+rows! {
+    struct Row {
+        room: RoomNo,
+        public: bool,
+        pos: i64,
+    }
+}
+
+impl Kind for Listing {
+    type Held = ();
+
+    fn room_row(&self) -> Option<RoomNo> {
+        Some(self.room)
+    }
+
+    fn change_room(&self, head: &mut RoomHead) {
+        head.public = self.public;
+    }
+
+    fn write(facts: &[(i64, &Self)], (): &(), maker: &mut Maker<'_>) -> Result<()> {
+        let rows = last_of_each(
+            facts,
+            |listing| listing.room,
+            |pos, listing| Row {
+                room: listing.room,
+                public: listing.public,
+                pos,
+            },
+        );
+        maker.after(
+            "INSERT INTO listing (room, public, pos) \
+             SELECT room, public, pos + $2 FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (room) DO UPDATE SET public = excluded.public, pos = excluded.pos",
+            &rows,
+        )
+    }
+}
+
+impl LoggedKind for Listing {
+    type Entry = Self;
+    const TABLE: &'static str = "listing";
+
+    fn entry(&self) -> Self {
+        *self
+    }
+
+    async fn at(store: &Store, positions: &[Pos]) -> Result<Vec<Arc<Logged<Self>>>> {
+        let query = store
+            .sql("SELECT pos, room, public FROM listing WHERE pos IN NUMBERS($1)")
+            .numbers(positions.iter().copied());
+        store.rows(query).await?.iter().map(read).collect()
+    }
+
+    fn audience(_: &Self) -> Audience {
+        Audience::Nobody
+    }
+
+    fn forget_read(listing: &Self, store: &Store) {
+        store.core.caches.rooms.remove(&listing.room);
+    }
+}
+
+fn read(row: &AnyRow) -> Result<Arc<Logged<Listing>>> {
+    let fact = Listing {
+        room: row.get("room")?,
+        public: row.get("public")?,
+    };
+    Ok(Logged::new(row.get("pos")?, fact))
+}

@@ -1,0 +1,178 @@
+//! Facts: what is written beside the events and the state of rooms, a module per kind.
+//!
+//! A kind is a slice through the whole store. Its module says what a write set carries, on what it is
+//! decided, which rows it becomes, how these are read back, whom it concerns, and which caches it makes
+//! stale, here and in other processes. This file is the only one that lists the kinds; [`Kind`] is what
+//! each has to say. A kind whose facts change what anybody has in a cache, or must be told, has positions
+//! in the log (`logged`); the rows of the others stand by themselves (`plain`).
+
+pub(crate) mod account;
+pub(crate) mod account_data;
+pub(crate) mod alias;
+pub(crate) mod device_list;
+pub(crate) mod forgotten;
+pub(crate) mod inbound_answer;
+pub(crate) mod invite;
+mod kinds;
+pub(crate) mod listing;
+pub(crate) mod receipt;
+pub(crate) mod revocation;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use rhizome_protocol::Membership;
+
+use crate::commit::{Decision, Maker, Trouble};
+use crate::engine::db::Tx;
+use crate::rooms::heads::RoomHead;
+use crate::{Pos, Result, RoomNo, Store, UserNo};
+use kinds::kinds;
+
+kinds! {
+    logged {
+        /// A read receipt moves.
+        Receipt = receipt: receipt::Receipt as receipt::Receipt,
+        /// Account data changes.
+        AccountData = account_data: account_data::DataChange as account_data::AccountData,
+        /// A user's devices or their keys change.
+        DeviceList = device_list: device_list::DeviceList as device_list::DeviceList,
+        /// An invite to, or a knock on, a room that this server isn't in comes or goes.
+        Invite = invite: invite::Invite as invite::InviteEntry,
+        /// Access tokens end.
+        TokenRevoked = revocation: revocation::TokenRevoked as revocation::TokenRevoked,
+        /// A user forgets a room that they have left.
+        Forgotten = forgotten: forgotten::Forgotten as forgotten::Forgotten,
+        /// A room goes into this server's directory, or out of it.
+        Listing = listing: listing::Listing as listing::Listing,
+    }
+    plain {
+        /// Devices, tokens, passwords of an account.
+        Account = account: account::AccountChange,
+        /// A new alias.
+        Alias = alias: alias::NewAlias,
+        /// The answer that another server's transaction got.
+        InboundAnswer = inbound_answer: inbound_answer::InboundAnswer,
+    }
+}
+
+/// What a kind of fact has to say for itself.
+///
+/// In the order of a commit: [`Kind::locks`] and [`Kind::look_up`] under the locks, [`Kind::check`] and
+/// [`Kind::apply`] write set by write set, [`Kind::write`] once for the group, [`Kind::forget`] after COMMIT,
+/// also in other processes.
+pub(crate) trait Kind: Sized {
+    /// What a group of write sets is decided on: what the database says, and what the group changes of it.
+    type Held: Default;
+
+    /// The user whose row keeps other processes from changing the same meanwhile.
+    fn locks(&self) -> Option<UserNo> {
+        None
+    }
+
+    /// Reads what the group's facts of this kind are decided on.
+    async fn look_up(
+        _held: &mut Self::Held,
+        _tx: &mut Tx,
+        _facts: &[&Self],
+    ) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    /// `None` if it can be written. `retried`: an attempt with an unknown outcome may have written it.
+    fn check(&self, _held: &Self::Held, _retried: bool) -> Option<Decision> {
+        None
+    }
+
+    /// Its write set was accepted: later ones of the group are decided on what is so now. `false`: it says
+    /// nothing new, gets no position, and nobody is told.
+    fn apply(&self, _held: &mut Self::Held) -> bool {
+        true
+    }
+
+    /// The room whose row it changes, with [`Kind::change_room`].
+    fn room_row(&self) -> Option<RoomNo> {
+        None
+    }
+
+    /// What it changes of a room's row.
+    fn change_room(&self, _head: &mut RoomHead) {}
+
+    /// Whose membership of a room that this server isn't in becomes what; `None`: it ends.
+    fn outside_membership(&self) -> Option<(UserNo, RoomNo, Option<Membership>)> {
+        None
+    }
+
+    /// The rows of the group's facts, each with its offset from the group's first position (`$2`; 0 of a kind
+    /// without positions), in order: a later one takes the place of an earlier one with the same key.
+    fn write(facts: &[(i64, &Self)], held: &Self::Held, maker: &mut Maker<'_>) -> Result<()>;
+
+    /// Forgets what it makes stale of this process's caches.
+    fn forget(&self, _store: &Store) {}
+}
+
+/// What a kind with positions has to say in addition.
+pub(crate) trait LoggedKind: Kind {
+    /// What readers of the log get.
+    type Entry;
+    /// Its table; the column `pos` says where each row stands in the log.
+    const TABLE: &'static str;
+
+    /// What readers get of it.
+    fn entry(&self) -> Self::Entry;
+
+    /// Reads back what stands at these positions. What has moved on since isn't there any more.
+    async fn at(store: &Store, positions: &[Pos]) -> Result<Vec<Arc<Logged<Self::Entry>>>>;
+
+    /// Whom it concerns.
+    fn audience(entry: &Self::Entry) -> Audience;
+
+    /// The room that it belongs to.
+    fn room(_entry: &Self::Entry) -> Option<RoomNo> {
+        None
+    }
+
+    /// What [`Kind::forget`] does, in a process that reads of it in the log.
+    fn forget_read(_entry: &Self::Entry, _store: &Store) {}
+
+    /// About how many bytes it holds in memory beside its own size.
+    fn weight(_entry: &Self::Entry) -> usize {
+        0
+    }
+}
+
+/// A fact at its place in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged<T> {
+    /// Where it stands.
+    pub pos: Pos,
+    /// What it says.
+    pub fact: T,
+}
+
+impl<T> Logged<T> {
+    pub(crate) fn new(pos: Pos, fact: T) -> Arc<Self> {
+        Arc::new(Self { pos, fact })
+    }
+}
+
+impl<T> Deref for Logged<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.fact
+    }
+}
+
+/// Whom an entry of the log concerns, and so whom it wakes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// Nobody waits for it; who reads on for another reason comes across it.
+    Nobody,
+    /// One user.
+    User(UserNo),
+    /// Everybody here who is in the room.
+    Room(RoomNo),
+    /// Everybody here who is in the room, and a user who may not be.
+    RoomAnd(RoomNo, UserNo),
+}

@@ -1,0 +1,295 @@
+//! Read receipts: the newest per (room, user, kind, thread), at the position where it moved last. They move
+//! only forwards, whatever order they come in and from whichever process.
+
+use std::sync::Arc;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ruma::OwnedEventId;
+use sqlx::any::AnyRow;
+
+use super::{Audience, Kind, Logged, LoggedKind};
+use crate::commit::{Maker, Trouble, last_of_each};
+use crate::engine::db::Tx;
+use crate::engine::sql::{Columns as _, rows};
+use crate::{Pos, Result, RoomNo, Store, UserNo};
+
+/// A read receipt. One that doesn't move forwards says nothing, and gets no position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Where.
+    pub room: RoomNo,
+    /// Whose.
+    pub user: UserNo,
+    /// `m.read`, `m.read.private`.
+    pub kind: String,
+    /// `thread_id`, if the receipt has one.
+    pub thread: Option<String>,
+    /// Up to here.
+    pub event_id: OwnedEventId,
+    /// When, in milliseconds since 1970.
+    pub ts: i64,
+}
+
+/// How many threads of a room a user has receipts in, by kind.
+const KEPT_THREADS: i64 = 100;
+
+/// Room, user, kind, thread (empty for none).
+type Key = (RoomNo, UserNo, String, String);
+
+/// An event, and its place in the room's history if it has one.
+type Place = (OwnedEventId, Option<i64>);
+
+impl Receipt {
+    fn thread(&self) -> &str {
+        self.thread.as_deref().unwrap_or_default()
+    }
+
+    fn key(&self) -> Key {
+        let thread = self.thread().to_owned();
+        (self.room, self.user, self.kind.clone(), thread)
+    }
+}
+
+/// The receipts that a group may move.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    /// Where they stand.
+    at: HashMap<Key, Place>,
+    /// The places of the events that they may move to.
+    orders: HashMap<(RoomNo, OwnedEventId), i64>,
+}
+
+rows! {
+    struct Asked<'a> {
+        n: usize,
+        room: RoomNo,
+        user_no: UserNo,
+        kind: &'a str,
+        thread: &'a str,
+        event_id: &'a OwnedEventId,
+    }
+}
+
+rows! {
+    struct Row<'a> {
+        room: RoomNo,
+        user_no: UserNo,
+        kind: &'a str,
+        thread: &'a str,
+        event_id: &'a OwnedEventId,
+        ts: i64,
+        pos: i64,
+    }
+}
+
+rows! {
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    struct InThreads<'a> {
+        room: RoomNo,
+        user_no: UserNo,
+        kind: &'a str,
+        kept: i64,
+    }
+}
+
+impl Kind for Receipt {
+    type Held = Standing;
+
+    fn locks(&self) -> Option<UserNo> {
+        Some(self.user)
+    }
+
+    async fn look_up(held: &mut Standing, tx: &mut Tx, facts: &[&Self]) -> Result<(), Trouble> {
+        let distinct: BTreeMap<(Key, &OwnedEventId), &Self> = (facts.iter())
+            .map(|receipt| ((receipt.key(), &receipt.event_id), *receipt))
+            .collect();
+        let wanted: Vec<&Self> = distinct.into_values().collect();
+        let rows: Vec<_> = (wanted.iter().enumerate())
+            .map(|(n, receipt)| Asked {
+                n,
+                room: receipt.room,
+                user_no: receipt.user,
+                kind: &receipt.kind,
+                thread: receipt.thread(),
+                event_id: &receipt.event_id,
+            })
+            .collect();
+        let query = tx
+            .sql(
+                "SELECT x.n, r.event_id, stood.ord AS stands, goes.ord AS goes FROM ROWS($1) AS x \
+                 LEFT JOIN receipt r ON r.room = x.room AND r.user_no = x.user_no \
+                 AND r.kind = x.kind AND r.thread = x.thread \
+                 LEFT JOIN event stood ON stood.event_id = r.event_id AND stood.room = r.room \
+                 LEFT JOIN event goes ON goes.event_id = x.event_id AND goes.room = x.room",
+            )
+            .rows(&rows);
+        for row in tx.rows(query).await? {
+            let Some(receipt) = wanted.get(row.get::<usize>("n")?) else {
+                continue;
+            };
+            if let Some(event_id) = row.get("event_id")? {
+                let place = (event_id, row.get("stands")?);
+                held.at.insert(receipt.key(), place);
+            }
+            if let Some(order) = row.get("goes")? {
+                let event = (receipt.room, receipt.event_id.clone());
+                held.orders.insert(event, order);
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, held: &mut Standing) -> bool {
+        let event = (self.room, self.event_id.clone());
+        let order = held.orders.get(&event).copied();
+        let behind = held.at.get(&self.key()).is_some_and(|(at, stands)| {
+            *at == self.event_id || matches!((*stands, order), (Some(old), Some(new)) if new <= old)
+        });
+        if !behind {
+            held.at.insert(self.key(), (event.1, order));
+        }
+        !behind
+    }
+
+    fn write(facts: &[(i64, &Self)], _: &Standing, maker: &mut Maker<'_>) -> Result<()> {
+        let rows = last_of_each(facts, Self::key, |pos, receipt| Row {
+            room: receipt.room,
+            user_no: receipt.user,
+            kind: &receipt.kind,
+            thread: receipt.thread(),
+            event_id: &receipt.event_id,
+            ts: receipt.ts,
+            pos,
+        });
+        maker.after(
+            "INSERT INTO receipt (room, user_no, kind, thread, event_id, ts, pos) \
+             SELECT room, user_no, kind, thread, event_id, ts, pos + $2 FROM ROWS($1) AS x \
+             WHERE true ON CONFLICT (room, user_no, kind, thread) DO UPDATE SET \
+             event_id = excluded.event_id, ts = excluded.ts, pos = excluded.pos",
+            &rows,
+        )?;
+        forget_threads(facts, maker)
+    }
+}
+
+/// Of the threads that somebody has read, those that they have read last are remembered.
+fn forget_threads(facts: &[(i64, &Receipt)], maker: &mut Maker<'_>) -> Result<()> {
+    let in_threads =
+        (facts.iter()).filter(|(_, receipt)| !["", "main"].contains(&receipt.thread()));
+    let whose: BTreeSet<_> = in_threads
+        .map(|(_, receipt)| InThreads {
+            room: receipt.room,
+            user_no: receipt.user,
+            kind: &receipt.kind,
+            kept: KEPT_THREADS,
+        })
+        .collect();
+    maker.after(
+        "DELETE FROM receipt WHERE pos IN (SELECT pos FROM (\
+         SELECT r.pos AS pos, x.kept AS kept, \
+         ROW_NUMBER() OVER (PARTITION BY r.room, r.user_no, r.kind ORDER BY r.pos DESC) AS n \
+         FROM ROWS($1) AS x JOIN receipt r ON r.room = x.room AND r.user_no = x.user_no \
+         AND r.kind = x.kind AND r.thread NOT IN ('', 'main')) AS ranked WHERE n > kept)",
+        &whose.into_iter().collect::<Vec<_>>(),
+    )
+}
+
+impl LoggedKind for Receipt {
+    type Entry = Self;
+    const TABLE: &'static str = "receipt";
+
+    fn entry(&self) -> Self {
+        let thread = self.thread.clone().filter(|thread| !thread.is_empty());
+        Self {
+            thread,
+            ..self.clone()
+        }
+    }
+
+    async fn at(store: &Store, positions: &[Pos]) -> Result<Vec<Arc<Logged<Self>>>> {
+        let query = store
+            .sql(
+                "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
+                 WHERE pos IN NUMBERS($1)",
+            )
+            .numbers(positions.iter().copied());
+        store.rows(query).await?.iter().map(read).collect()
+    }
+
+    /// A private one is nobody else's business.
+    fn audience(receipt: &Self) -> Audience {
+        match receipt.kind.as_str() {
+            "m.read.private" => Audience::User(receipt.user),
+            _ => Audience::Room(receipt.room),
+        }
+    }
+
+    fn room(receipt: &Self) -> Option<RoomNo> {
+        Some(receipt.room)
+    }
+}
+
+impl Store {
+    /// The room's receipts that moved with `after < pos ≤ upto`, ascending by position.
+    pub async fn receipts_in(
+        &self,
+        room: RoomNo,
+        after: Pos,
+        upto: Pos,
+    ) -> Result<Vec<Arc<Logged<Receipt>>>> {
+        let query = self
+            .sql(
+                "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
+                 WHERE room = $1 AND pos > $2 AND pos <= $3 ORDER BY pos",
+            )
+            .bind(room)
+            .bind(after)
+            .bind(upto);
+        self.rows(query).await?.iter().map(read).collect()
+    }
+
+    /// All receipts in these rooms up to a position, room by room.
+    pub async fn receipts_in_rooms(
+        &self,
+        rooms: &[RoomNo],
+        upto: Pos,
+    ) -> Result<Vec<Arc<Logged<Receipt>>>> {
+        let query = self
+            .sql(
+                "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
+                 WHERE room IN NUMBERS($1) AND pos <= $2 ORDER BY room, pos",
+            )
+            .numbers(rooms.iter().copied())
+            .bind(upto);
+        self.rows(query).await?.iter().map(read).collect()
+    }
+
+    /// A user's receipts in a room.
+    pub async fn receipts_of(
+        &self,
+        room: RoomNo,
+        user: UserNo,
+    ) -> Result<Vec<Arc<Logged<Receipt>>>> {
+        let query = self
+            .sql(
+                "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
+                 WHERE room = $1 AND user_no = $2 ORDER BY pos",
+            )
+            .bind(room)
+            .bind(user);
+        self.rows(query).await?.iter().map(read).collect()
+    }
+}
+
+fn read(row: &AnyRow) -> Result<Arc<Logged<Receipt>>> {
+    let fact = Receipt {
+        room: row.get("room")?,
+        user: row.get("user_no")?,
+        kind: row.get("kind")?,
+        thread: Some(row.get("thread")?).filter(|thread: &String| !thread.is_empty()),
+        event_id: row.get("event_id")?,
+        ts: row.get("ts")?,
+    };
+    Ok(Logged::new(row.get("pos")?, fact))
+}
