@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::config::{Api, Config, Listener, RegistrationMode, Secret, Span, Tls, server_name};
-use crate::server::{self, Running};
-
 /// A certificate authority that lives as long as its directory.
 pub struct Authority {
     dir: PathBuf,
@@ -50,22 +47,62 @@ impl Authority {
         self.dir.join("ca.pem")
     }
 
-    /// The certificate for `localhost` with its key.
-    pub fn tls(&self) -> Tls {
-        Tls {
-            certificate: self.certificate.clone(),
-            key: self.key.clone(),
-        }
+    /// The certificate for `localhost`.
+    pub fn certificate(&self) -> &Path {
+        &self.certificate
+    }
+
+    /// The certificate's key.
+    pub fn key(&self) -> &Path {
+        &self.key
     }
 }
 
-/// A homeserver named `localhost:PORT` that other sites with the same authority can reach.
-pub struct Site {
-    config: Config,
-    running: Option<Running>,
+/// A homeserver that can run in this process.
+pub trait Homeserver: Sized + Send {
+    /// What it is started with.
+    type Config: Clone + Send;
+
+    /// The configuration of a server for this place: anybody may register, nothing is rationed, other
+    /// servers on this machine may be asked, and what fails between servers is tried again soon.
+    fn config(place: &Place) -> anyhow::Result<Self::Config>;
+
+    /// Starts one; it listens when this returns.
+    fn start(config: Self::Config) -> impl Future<Output = anyhow::Result<Self>> + Send;
+
+    /// Stops it: its listeners close, its database too.
+    fn stop(self) -> impl Future<Output = ()> + Send;
 }
 
-impl Site {
+/// What a homeserver has for itself.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its name: `localhost` and the port of `federation`.
+    pub name: String,
+    /// Where its files lie.
+    pub dir: PathBuf,
+    /// The URL of its database; `None` is SQLite in `dir`.
+    pub database: Option<String>,
+    /// Where other servers reach it, over TLS with `certificate`.
+    pub federation: SocketAddr,
+    /// Where clients reach it, in the clear.
+    pub client: SocketAddr,
+    /// A certificate for `localhost`.
+    pub certificate: PathBuf,
+    /// The certificate's key.
+    pub key: PathBuf,
+    /// Whose certificates it believes.
+    pub ca: PathBuf,
+}
+
+/// A homeserver named `localhost:PORT` that other sites with the same authority can reach.
+pub struct Site<H: Homeserver> {
+    place: Place,
+    config: H::Config,
+    running: Option<H>,
+}
+
+impl<H: Homeserver> Site<H> {
     /// Starts one whose files lie in `dir`; `database` is a URL, or `None` for SQLite in `dir`.
     pub async fn start(
         authority: &Authority,
@@ -80,11 +117,23 @@ impl Site {
         authority: &Authority,
         dir: &Path,
         database: Option<String>,
-        change: impl FnOnce(&mut Config),
+        change: impl FnOnce(&mut H::Config),
     ) -> anyhow::Result<Self> {
-        let mut config = config(authority, dir, database)?;
+        let (federation, client) = free_addresses()?;
+        let place = Place {
+            name: format!("localhost:{}", federation.port()),
+            dir: dir.to_owned(),
+            database,
+            federation,
+            client,
+            certificate: authority.certificate.clone(),
+            key: authority.key.clone(),
+            ca: authority.ca(),
+        };
+        let mut config = H::config(&place)?;
         change(&mut config);
         let mut site = Self {
+            place,
             config,
             running: None,
         };
@@ -94,71 +143,36 @@ impl Site {
 
     /// The server's name.
     pub fn name(&self) -> &str {
-        self.config.server.name.as_str()
+        &self.place.name
     }
 
     /// Its configuration.
-    pub fn config(&self) -> &Config {
+    pub fn config(&self) -> &H::Config {
         &self.config
     }
 
     /// The base URL of its client API.
     pub fn base(&self) -> String {
-        format!("http://{}", self.config.listeners[1].address)
+        format!("http://{}", self.place.client)
     }
 
     /// The server, while it runs.
-    pub fn running(&self) -> Option<&Running> {
+    pub fn running(&self) -> Option<&H> {
         self.running.as_ref()
     }
 
     /// Stops it: its listeners close, its database too.
     pub async fn stop(&mut self) {
         if let Some(running) = self.running.take() {
-            running.shutdown().await;
+            running.stop().await;
         }
     }
 
     /// Starts it after [`Site::stop`], at the same addresses.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
-        let running = server::start(self.config.clone()).await?;
-        self.running = Some(running);
+        self.running = Some(H::start(self.config.clone()).await?);
         Ok(())
     }
-}
-
-fn config(authority: &Authority, dir: &Path, database: Option<String>) -> anyhow::Result<Config> {
-    let (federation, client) = free_addresses()?;
-    let mut config = Config::default();
-    let name = format!("localhost:{}", federation.port());
-    config.server.name = server_name(&name).map_err(anyhow::Error::msg)?;
-    dir.clone_into(&mut config.server.data_dir);
-    config.database.url = database.map(Secret::new);
-    config.listeners = vec![
-        Listener {
-            address: federation,
-            apis: vec![Api::Federation],
-            tls: Some(authority.tls()),
-        },
-        Listener {
-            address: client,
-            apis: vec![Api::Client, Api::Admin, Api::WellKnown],
-            tls: None,
-        },
-    ];
-    config.http.drain_timeout = Span::secs(5);
-    config.registration.mode = RegistrationMode::Open;
-    config
-        .registration
-        .strangers_may_register_and_i_accept_the_abuse = true;
-    config.rate_limits.enabled = false;
-    config.federation.extra_ca_certificates = vec![authority.ca()];
-    config.federation.allowed_ranges = vec!["127.0.0.0/8".parse()?, "::1/128".parse()?];
-    config.federation.trusted_key_servers = Vec::new();
-    config.federation.request_timeout = Span::secs(10);
-    config.federation.retry_min = Span::millis(200);
-    config.federation.retry_max = Span::secs(1);
-    Ok(config)
 }
 
 /// Two addresses on this machine that nobody listens on. The federation port is part of the server's

@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::person::{Person, escape, text, timeline};
+use crate::{Person, escape, text, timeline};
 
 /// An open stream; knows the token up to which it has heard everything.
 pub struct Socket {

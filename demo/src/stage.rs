@@ -6,20 +6,20 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::site::{Authority, Site};
+use crate::{Authority, Homeserver, Site};
 
 /// The two servers.
-pub(super) struct Stage {
-    pub(super) north: Site,
-    pub(super) south: Site,
+pub(crate) struct Stage<H: Homeserver> {
+    pub(crate) north: Site<H>,
+    pub(crate) south: Site<H>,
     schemas: Vec<Scratch>,
     /// Last, so that it goes last.
     dir: TempDir,
 }
 
-impl Stage {
+impl<H: Homeserver> Stage<H> {
     /// Starts both, each with data of its own: in schemas of a PostgreSQL database, or in SQLite files.
-    pub(super) async fn set(postgres: Option<String>) -> anyhow::Result<Self> {
+    pub(crate) async fn set(postgres: Option<String>) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("rhizome-demo-").tempdir()?;
         let mut schemas = Vec::new();
         let sites = async {
@@ -55,7 +55,7 @@ impl Stage {
     }
 
     /// What the servers keep their data in.
-    pub(super) fn database(&self) -> &'static str {
+    pub(crate) fn database(&self) -> &'static str {
         if self.schemas.is_empty() {
             "SQLite"
         } else {
@@ -64,13 +64,13 @@ impl Stage {
     }
 
     /// What a client needs to know of the two.
-    pub(super) fn addresses(&self) -> Value {
-        let of = |site: &Site| json!({ "name": site.name(), "url": site.base() });
+    pub(crate) fn addresses(&self) -> Value {
+        let of = |site: &Site<H>| json!({ "name": site.name(), "url": site.base() });
         json!({ "north": of(&self.north), "south": of(&self.south) })
     }
 
     /// Stops both and removes everything.
-    pub(super) async fn clear(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn clear(mut self) -> anyhow::Result<()> {
         tokio::join!(self.north.stop(), self.south.stop());
         remove(self.schemas).await?;
         self.dir.close().context("the demo's directory is left")
@@ -88,7 +88,7 @@ async fn remove(schemas: Vec<Scratch>) -> anyhow::Result<()> {
 }
 
 /// Waits until somebody wants this process to end.
-pub(super) async fn stopped() -> anyhow::Result<()> {
+pub(crate) async fn stopped() -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => Ok(()),

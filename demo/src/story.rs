@@ -1,36 +1,28 @@
-//! `rhizome demo`: two homeservers in this process, and people who use them through the public APIs
-//! only. It fails when the two servers don't end up with the same events and the same state.
+//! What happens in the demonstration.
 
-pub mod person;
-pub mod site;
-pub mod socket;
-mod stage;
-
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
-use self::person::{Person, http_client};
-use self::socket::Socket;
-use self::stage::{Stage, stopped};
+use crate::agree::{PAGE, agree};
+use crate::stage::{Stage, stopped};
+use crate::{Homeserver, Person, Socket, http_client, timeline};
 
 /// How long anything may take to reach the other server.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PASSWORD: &str = "correct horse battery staple";
 /// Messages before anyone else is there: more than one page of history.
 const EARLY: usize = 30;
-const PAGE: u32 = 20;
 
 /// Tells the story; an error when anything differs from what should be.
 ///
 /// `postgres`: keep both servers' data in schemas of this database, else in SQLite files.
-pub async fn run(postgres: Option<String>) -> anyhow::Result<()> {
+pub async fn run<H: Homeserver>(postgres: Option<String>) -> anyhow::Result<()> {
     let mut teller = Teller::new();
-    let mut stage = Stage::set(postgres).await?;
+    let mut stage = Stage::<H>::set(postgres).await?;
     let told = tokio::select! {
         told = story(&mut stage, &mut teller) => told,
         stopped = stopped() => stopped.and_then(|()| bail!("interrupted")),
@@ -44,8 +36,8 @@ pub async fn run(postgres: Option<String>) -> anyhow::Result<()> {
 
 /// Only starts the two servers, prints as one line of JSON where they are, and serves until stopped:
 /// for clients to try.
-pub async fn serve(postgres: Option<String>) -> anyhow::Result<()> {
-    let stage = Stage::set(postgres).await?;
+pub async fn serve<H: Homeserver>(postgres: Option<String>) -> anyhow::Result<()> {
+    let stage = Stage::<H>::set(postgres).await?;
     print(&stage.addresses());
     let stopped = stopped().await;
     stage.clear().await?;
@@ -76,7 +68,7 @@ impl Teller {
     }
 }
 
-async fn story(stage: &mut Stage, teller: &mut Teller) -> anyhow::Result<()> {
+async fn story<H: Homeserver>(stage: &mut Stage<H>, teller: &mut Teller) -> anyhow::Result<()> {
     let database = stage.database();
     teller.say(format_args!(
         "Two homeservers run: north is {}, south is {}. Each has its own {database} database; between them is TLS.",
@@ -227,8 +219,8 @@ fn is_note(event: &Value) -> bool {
 }
 
 /// South is stopped while ada goes on; then it comes back. Returns the people at their new addresses.
-async fn cut_off(
-    stage: &mut Stage,
+async fn cut_off<H: Homeserver>(
+    stage: &mut Stage<H>,
     [ada, bea, cy]: [Person; 3],
     room: &str,
     teller: &Teller,
@@ -286,7 +278,7 @@ async fn at_once(ada: &Person, bea: &Person, room: &str, teller: &Teller) -> any
     )?;
     let mut missing: BTreeSet<String> = theirs.into_iter().collect();
     let seen = |answer: &Value| {
-        for event in person::timeline(answer, room) {
+        for event in timeline(answer, room) {
             missing.remove(event["event_id"].as_str().unwrap_or_default());
         }
         missing.is_empty().then_some(())
@@ -297,79 +289,6 @@ async fn at_once(ada: &Person, bea: &Person, room: &str, teller: &Teller) -> any
         after(started)
     ));
     Ok(())
-}
-
-/// What of an event must be the same everywhere.
-fn core(event: &Value) -> Value {
-    let mut core = serde_json::Map::new();
-    for key in ["type", "sender", "state_key", "origin_server_ts", "content"] {
-        if let Some(value) = event.get(key) {
-            core.insert(key.to_owned(), value.clone());
-        }
-    }
-    Value::Object(core)
-}
-
-async fn view(
-    person: &Person,
-    room: &str,
-) -> anyhow::Result<(BTreeMap<String, Value>, BTreeMap<(String, String), String>)> {
-    let history = person.history(room, PAGE, &mut 0).await?;
-    let events = history
-        .iter()
-        .map(|event| Ok((person::text(event, "event_id")?, core(event))))
-        .collect::<anyhow::Result<BTreeMap<_, _>>>()?;
-    ensure!(
-        events.len() == history.len(),
-        "{} was shown an event twice",
-        person.user_id
-    );
-    Ok((events, person.state(room).await?))
-}
-
-/// Waits until all see the same events and the same state; how many of each.
-pub async fn agree<const N: usize>(
-    people: [&Person; N],
-    room: &str,
-) -> anyhow::Result<(usize, usize)> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let views = try_join_all(people.iter().map(|person| view(person, room))).await?;
-        let Some((first, others)) = views.split_first() else {
-            bail!("nobody to ask")
-        };
-        if others.iter().all(|other| other == first) {
-            return Ok((first.0.len(), first.1.len()));
-        }
-        if Instant::now() > deadline {
-            let mut text = String::from("the servers differ:");
-            for (person, other) in people[1..].iter().zip(others) {
-                text += &difference(&people[0].user_id, &first.0, &person.user_id, &other.0);
-                text += &difference(&people[0].user_id, &first.1, &person.user_id, &other.1);
-            }
-            bail!(text);
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// One line for each key that two maps don't have in common.
-fn difference<K: Ord + std::fmt::Debug, V: PartialEq + std::fmt::Debug>(
-    name_a: &str,
-    a: &BTreeMap<K, V>,
-    name_b: &str,
-    b: &BTreeMap<K, V>,
-) -> String {
-    let keys: BTreeSet<&K> = a.keys().chain(b.keys()).collect();
-    let mut text = String::new();
-    for key in keys.into_iter().filter(|key| a.get(key) != b.get(key)) {
-        let (one, other) = (a.get(key), b.get(key));
-        let _ = write!(
-            text,
-            "\n  {key:?}: {name_a} sees {one:?}, {name_b} {other:?}"
-        );
-    }
-    text
 }
 
 fn after(started: Instant) -> String {

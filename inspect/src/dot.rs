@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::{EventLine, Graph, Node};
+use crate::{EventLine, Graph, Node};
 
 /// The graph as a DOT file: what an event follows by solid lines, with `auth` what it rests on by dashed
 /// ones. Events that it names without having them, outside of

@@ -2,12 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use rhizome_rooms::Error;
 use rhizome_storage::{EventNo, KeyNo, RoomHead, SnapshotNo, Store, StoredEvent};
 use ruma::{EventId, OwnedEventId, OwnedRoomId};
 use serde::Serialize;
 
-use super::{EventLine, ForkReport, Graph, Mention, around, fork, line::mentions};
-use crate::{Error, error::Result};
+use crate::Result;
+use crate::{EventLine, ForkReport, Graph, Mention, around, fork, line::mentions};
 
 /// An event with what led to it and what came of it.
 #[derive(Debug, Clone, Serialize)]
@@ -99,7 +100,7 @@ pub async fn event(
 }
 
 /// The prevs of an event whose states its own was made of; `None` if one of them isn't known.
-pub(super) async fn prevs_of(
+pub(crate) async fn prevs_of(
     store: &Store,
     event: &StoredEvent,
 ) -> Result<Option<Vec<Arc<StoredEvent>>>> {

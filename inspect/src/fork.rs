@@ -12,12 +12,12 @@ use rhizome_storage::{RoomHead, SnapshotNo, Store, StoredEvent};
 use ruma::OwnedEventId;
 use serde::Serialize;
 
-use super::{
+use crate::Result;
+use crate::{
     Mention, Reason,
     line::{halves, mentions},
     loaded::{conflicted, state_map, with_events},
 };
-use crate::error::Result;
 
 /// The merge of the states after several events.
 #[derive(Debug, Clone, Serialize)]
@@ -95,7 +95,7 @@ pub struct StepReport {
 
 /// Explains the state after all of `ends`, which is stored as `stored`. `None` if they are fewer than two, or
 /// the state after one isn't known.
-pub(super) async fn explain(
+pub(crate) async fn explain(
     store: &Store,
     head: &RoomHead,
     ends: &[Arc<StoredEvent>],

@@ -11,8 +11,8 @@ use rhizome_storage::{
 use ruma::{EventId, OwnedEventId};
 use serde::Serialize;
 
-use super::EventLine;
-use crate::error::Result;
+use crate::EventLine;
+use crate::Result;
 
 /// More events than this are not shown in either direction.
 const MAX_EVENTS: usize = 300;

@@ -11,6 +11,8 @@
 //! | what is around an event? | [`around`], in [`event`] too |
 //! | are the stored states right? | [`recompute`] |
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 mod dot;
 mod event;
 mod fork;
@@ -22,10 +24,9 @@ mod summary;
 
 use std::sync::Arc;
 
+use rhizome_rooms::Error;
 use rhizome_storage::{RoomHead, Store};
 use ruma::{OwnedRoomAliasId, OwnedRoomId};
-
-use crate::{Error, error::Result};
 
 pub use {
     dot::dot,
@@ -36,6 +37,9 @@ pub use {
     recompute::{Disagreement, Place, Recomputed, recompute},
     summary::{Gap, RoomReport, Snapshots, room},
 };
+
+/// What the functions here return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The room that an id, or an alias of this server, names.
 ///

@@ -7,7 +7,7 @@ use rhizome_storage::{Placement, Status, Store, StoredEvent};
 use ruma::{EventId, OwnedEventId, OwnedUserId};
 use serde::Serialize;
 
-use crate::error::Result;
+use crate::Result;
 
 /// What every report says about an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,7 +47,7 @@ impl EventLine {
     }
 }
 
-pub(super) fn status(status: Status) -> &'static str {
+pub(crate) fn status(status: Status) -> &'static str {
     match status {
         Status::Accepted => "accepted",
         Status::SoftFailed => "soft-failed",
@@ -55,7 +55,7 @@ pub(super) fn status(status: Status) -> &'static str {
     }
 }
 
-pub(super) fn placement(placement: Placement) -> &'static str {
+pub(crate) fn placement(placement: Placement) -> &'static str {
     match placement {
         Placement::Live => "live",
         Placement::Backfilled => "backfilled",
@@ -73,7 +73,7 @@ pub struct Mention {
 }
 
 /// The events with these ids, in their order.
-pub(super) async fn mentions(store: &Store, ids: &[OwnedEventId]) -> Result<Vec<Mention>> {
+pub(crate) async fn mentions(store: &Store, ids: &[OwnedEventId]) -> Result<Vec<Mention>> {
     let found = store.events(ids).await?;
     let found: HashMap<&EventId, &StoredEvent> = found
         .iter()
@@ -144,7 +144,7 @@ fn reference(rule: &str) -> Option<&'static str> {
 }
 
 /// The two halves of a key, for reports.
-pub(super) fn halves(key: &StateKey) -> (String, String) {
+pub(crate) fn halves(key: &StateKey) -> (String, String) {
     (key.kind.clone(), key.key.clone())
 }
 

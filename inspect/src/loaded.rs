@@ -6,16 +6,17 @@ use rhizome_protocol::{
     StateKey,
     resolve::{Missing, StateMap},
 };
+use rhizome_rooms::state::Loaded;
 use rhizome_storage::{EventNo, KeyNo, SnapshotNo, Store};
 use ruma::OwnedEventId;
 
-use crate::{error::Result, state::Loaded};
+use crate::Result;
 
 /// How often resolution may ask for more events before we take it for a loop.
 const MAX_ROUNDS: usize = 1_000;
 
 /// The state at a snapshot; `None` is the empty state.
-pub(super) async fn state_map(store: &Store, at: Option<SnapshotNo>) -> Result<StateMap> {
+pub(crate) async fn state_map(store: &Store, at: Option<SnapshotNo>) -> Result<StateMap> {
     match at {
         Some(at) => named(store, store.state_all(at).await?).await,
         None => Ok(StateMap::new()),
@@ -23,7 +24,7 @@ pub(super) async fn state_map(store: &Store, at: Option<SnapshotNo>) -> Result<S
 }
 
 /// These entries with their names.
-pub(super) async fn named(store: &Store, entries: Vec<(KeyNo, EventNo)>) -> Result<StateMap> {
+pub(crate) async fn named(store: &Store, entries: Vec<(KeyNo, EventNo)>) -> Result<StateMap> {
     let (keys, nos): (Vec<KeyNo>, Vec<EventNo>) = entries.into_iter().unzip();
     let ids: HashMap<EventNo, OwnedEventId> = store.event_ids(&nos).await?.into_iter().collect();
     let keys = store.keys(&keys).await?;
@@ -38,7 +39,7 @@ pub(super) async fn named(store: &Store, entries: Vec<(KeyNo, EventNo)>) -> Resu
 }
 
 /// The first entry that differs: key, value in `a`, value in `b`.
-pub(super) fn difference(
+pub(crate) fn difference(
     a: &StateMap,
     b: &StateMap,
 ) -> Option<(StateKey, Option<OwnedEventId>, Option<OwnedEventId>)> {
@@ -49,7 +50,7 @@ pub(super) fn difference(
 }
 
 /// The events of the entries that the states don't agree about.
-pub(super) fn conflicted(forks: &[StateMap]) -> Vec<OwnedEventId> {
+pub(crate) fn conflicted(forks: &[StateMap]) -> Vec<OwnedEventId> {
     let mut ids: HashSet<&OwnedEventId> = HashSet::new();
     for fork in forks {
         let differs = |(key, id): &(&StateKey, &OwnedEventId)| {
@@ -62,7 +63,7 @@ pub(super) fn conflicted(forks: &[StateMap]) -> Vec<OwnedEventId> {
 
 /// Runs `run` until it has all events that it asks for; `first` is what it will ask for first. `None` if it
 /// asks for events that aren't stored.
-pub(super) async fn with_events<'s, T>(
+pub(crate) async fn with_events<'s, T>(
     store: &'s Store,
     first: Vec<OwnedEventId>,
     mut run: impl FnMut(&Loaded<'s>) -> Result<T, Missing>,

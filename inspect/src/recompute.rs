@@ -20,6 +20,7 @@ use rhizome_protocol::{
     StateKey,
     resolve::{StateMap, resolve},
 };
+use rhizome_rooms::Error;
 use rhizome_storage::{
     Direction, HistoryToken, KeyNo, OutsideToken, Pos, RoomHead, SnapshotNo, Status, Store,
     StoredEvent,
@@ -27,11 +28,11 @@ use rhizome_storage::{
 use ruma::OwnedEventId;
 use serde::Serialize;
 
-use super::{
+use crate::Result;
+use crate::{
     event::prevs_of,
     loaded::{conflicted, difference, named, state_map, with_events},
 };
-use crate::{Error, error::Result};
 
 /// How many events are held at a time.
 const CHUNK: usize = 200;

@@ -6,11 +6,11 @@ use rhizome_storage::{EventNo, RoomHead, SnapshotNo, Store};
 use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName};
 use serde::Serialize;
 
-use super::{
+use crate::Result;
+use crate::{
     EventLine, ForkReport, fork,
     line::{placement, status},
 };
-use crate::error::Result;
 
 /// A room at a glance.
 #[derive(Debug, Clone, Serialize)]

@@ -2,13 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use rhizome_inspect::{self as inspect, ConflictReport, EventReport, Place};
 use rhizome_protocol::StateKey;
-use rhizome_rooms::{
-    Error, Rooms,
-    inspect::{self, ConflictReport, EventReport, Place},
-    membership::Action,
-    receive::Received,
-};
+use rhizome_rooms::{Error, Rooms, membership::Action, receive::Received};
 use rhizome_storage::{Store, testing::spoil_snapshot};
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use serde_json::json;

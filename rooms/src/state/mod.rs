@@ -17,8 +17,9 @@ use rhizome_storage::{EventNo, KeyNo, RoomHead, SnapshotNo, StoredEvent};
 
 use crate::{Rooms, error::Result};
 
+pub use loaded::Loaded;
+
 pub(crate) use {
-    loaded::Loaded,
     meeting::Fork,
     merge::resolve,
     resolved::{Resolved, derive},
