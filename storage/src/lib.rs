@@ -24,93 +24,51 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-mod cache;
-pub mod clock;
+mod accounts;
 pub mod collect;
 mod commit;
-mod counters;
-mod db;
-mod dialect;
-mod duty;
-mod entry;
-pub mod ephemeral;
-mod epoch;
-mod error;
-mod ids;
-mod intern;
-mod leases;
+mod engine;
+mod federation;
 mod log;
-mod migrate;
-mod options;
-mod snapshot;
-mod store;
-mod tail;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
-mod write;
-
-mod account_data;
-mod accounts;
-mod aliases;
-mod auth_graph;
-mod destinations;
-mod devices;
-mod erasure;
-mod events;
-mod filters;
-mod history;
-mod inbox;
-mod inspect;
-mod invites;
-mod keys;
-mod members;
-mod outbound;
-mod plain;
-mod profiles;
-mod receipts;
+mod names;
 mod rooms;
-mod scratch;
-mod sessions;
-mod settings;
-mod state;
-mod texts;
-mod tokens;
-mod transactions;
-mod uia;
 
+#[cfg(any(test, feature = "testing"))]
+pub use engine::testing;
+
+pub use accounts::devices::StoredDevice;
+pub use accounts::erasure::Erasures;
+pub use accounts::plain::Plain;
+pub use accounts::sessions::Ends;
+pub use accounts::tokens::{NewLogin, NewTokens, Token};
 pub use accounts::{Account, NewAccount};
-pub use aliases::StoredAlias;
-pub use clock::Clock;
 pub use commit::Submitted;
-pub use counters::{Counters, Counts};
-pub use destinations::{DestinationState, OutboundReceipt};
-pub use devices::StoredDevice;
-pub use dialect::Dialect;
-pub use duty::Duty;
-pub use entry::{AccountData, Entry, EntryKind, Receipt, StoredEvent, TxnOwner};
-pub use ephemeral::Ephemeral;
-pub use erasure::Erasures;
-pub use error::{Error, Result};
-pub use history::{Direction, HistoryToken};
-pub use ids::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
-pub use inbox::{InboxEvent, InboxLane};
-pub use inspect::{EventCount, OutsideToken, SnapshotSizes};
-pub use invites::{PendingInvites, RemoteInvite};
-pub use keys::{KeyResponse, StoredKey};
-pub use log::Log;
-pub use members::{Member, MemberCounts, MembershipRow};
-pub use options::{CrashAt, CrashPoint, LostAnswer, Options};
-pub use outbound::{DestinationRoom, Outbound};
-pub use plain::Plain;
-pub use rooms::{Extremity, RoomHead};
-pub use scratch::Scratch;
-pub use sessions::Ends;
-pub use snapshot::NewSnapshot;
-pub use state::{StateDiff, StateEntry};
-pub use store::{OpenError, Store};
-pub use tail::Interest;
-pub use tokens::{NewLogin, NewTokens, Token};
-pub use write::{
+pub use commit::write_set::{
     CommitError, Committed, CurrentState, Fact, NewEvent, NewRoom, Placement, Redacts, Restored,
     RoomWrite, StateChange, Status, TxnKey, WriteSet,
 };
+pub use engine::clock::Clock;
+pub use engine::counters::{Counters, Counts};
+pub use engine::dialect::Dialect;
+pub use engine::duty::Duty;
+pub use engine::error::{Error, Result};
+pub use engine::options::{CrashAt, CrashPoint, LostAnswer, Options};
+pub use engine::scratch::Scratch;
+pub use engine::store::{OpenError, Store};
+pub use federation::destinations::{DestinationState, OutboundReceipt};
+pub use federation::inbox::{InboxEvent, InboxLane};
+pub use federation::keys::{KeyResponse, StoredKey};
+pub use federation::outbound::{DestinationRoom, Outbound};
+pub use log::Log;
+pub use log::entry::{AccountData, Entry, EntryKind, Receipt, StoredEvent, TxnOwner};
+pub use log::ephemeral::Ephemeral;
+pub use log::tail::Interest;
+pub use names::numbers::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
+pub use rooms::aliases::StoredAlias;
+pub use rooms::heads::{Extremity, RoomHead};
+pub use rooms::history::{Direction, HistoryToken};
+pub use rooms::inspect::{EventCount, OutsideToken, SnapshotSizes};
+pub use rooms::invites::{PendingInvites, RemoteInvite};
+pub use rooms::members::{Member, MemberCounts, MembershipRow};
+pub use rooms::snapshot::NewSnapshot;
+pub use rooms::state::{StateDiff, StateEntry};

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::Pass;
-use crate::db::{Columns as _, json_numbers};
-use crate::snapshot::Nodes;
+use crate::engine::db::{Columns as _, json_numbers};
+use crate::rooms::snapshot::Nodes;
 use crate::{Result, RoomNo, SnapshotNo, Store};
 
 /// A room with more snapshots than this is left alone: each takes nine bytes of memory, and as much again

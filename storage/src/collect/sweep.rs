@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use super::mark::{BODIES, Mark, Marks, bodies};
 use super::{Collected, Pass, Swept};
-use crate::db::{Tx, json_numbers, json_rows};
-use crate::duty::{Duty, holds};
+use crate::engine::db::{Tx, json_numbers, json_rows};
+use crate::engine::duty::{Duty, holds};
 use crate::{Result, RoomNo, SnapshotNo};
 
 /// Rows that one transaction puts on the list or takes off it.

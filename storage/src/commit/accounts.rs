@@ -7,7 +7,7 @@ use ruma::OwnedDeviceId;
 use super::Job;
 use super::decide::Decision;
 use super::group::Trouble;
-use crate::db::{Columns as _, Tx, json_numbers, json_texts};
+use crate::engine::db::{Columns as _, Tx, json_numbers, json_texts};
 use crate::{CommitError, Plain, UserNo};
 
 /// The accounts that a group changes.

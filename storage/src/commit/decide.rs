@@ -9,7 +9,7 @@ use super::Job;
 use super::accounts::Accounts;
 use super::gather::{GatheredRoom, extremity};
 use super::receipts::Receipts;
-use crate::account_data::GLOBAL;
+use crate::accounts::account_data::GLOBAL;
 use crate::{
     CommitError, Error, EventNo, Extremity, Fact, NewEvent, Pos, RoomHead, RoomNo, RoomWrite,
     SnapshotNo, TxnKey, UserNo,

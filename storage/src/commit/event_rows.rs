@@ -9,8 +9,8 @@ use super::Job;
 use super::decide::Known;
 use super::group::Uses;
 use super::rows::{Found, Maker, Planned, events_of, redactions_of, values};
-use crate::dialect::escaped;
-use crate::events::visibility_code;
+use crate::engine::dialect::escaped;
+use crate::rooms::events::visibility_code;
 use crate::{EventNo, NewEvent, Placement, Result, RoomNo, ServerNo, SetNo, SnapshotNo, TxnOwner};
 
 /// A row of `event`.

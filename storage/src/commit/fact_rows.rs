@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::group::Uses;
 use super::rows::{Maker, Planned, values};
-use crate::account_data::GLOBAL;
-use crate::dialect::escaped;
+use crate::accounts::account_data::GLOBAL;
+use crate::engine::dialect::escaped;
 use crate::{Fact, Result, RoomNo, UserNo};
 
 impl Maker<'_> {

@@ -7,7 +7,7 @@ use rhizome_protocol::Membership;
 use ring::digest::{SHA256, digest};
 use ruma::{OwnedServerName, ServerName, UserId};
 
-use crate::db::{Columns as _, hex, json_numbers};
+use crate::engine::db::{Columns as _, hex, json_numbers};
 use crate::{
     CommitError, Error, EventNo, Extremity, Fact, NewEvent, Result, RoomNo, RoomWrite, ServerNo,
     SetNo, StateChange, Store, UserNo, WriteSet,

@@ -6,8 +6,8 @@ use super::decide::{Decision, Known, decide};
 use super::load::{find, load};
 use super::rows::{self, Found, Plan};
 use super::{Answer, Job, publish, write};
-use crate::db::{Tx, json_rows, signed};
-use crate::error::{is_busy, is_unwritable};
+use crate::engine::db::{Tx, json_rows, signed};
+use crate::engine::error::{is_busy, is_unwritable};
 use crate::{CommitError, Committed, CrashAt, Error, LostAnswer, Pos, Store};
 
 /// What became of a group that was committed, or that had nothing to commit.

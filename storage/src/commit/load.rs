@@ -9,10 +9,10 @@ use super::decide::{Known, KnownEvent, PendingRedaction};
 use super::group::Trouble;
 use super::rows::{Found, OldMember, redactions_of};
 use super::{accounts, receipts, users};
-use crate::db::{Columns as _, Tx, json_numbers, json_rows, json_texts};
-use crate::dialect::escaped;
-use crate::members::from_code;
-use crate::rooms::head_of;
+use crate::engine::db::{Columns as _, Tx, json_numbers, json_rows, json_texts};
+use crate::engine::dialect::escaped;
+use crate::rooms::heads::head_of;
+use crate::rooms::members::from_code;
 use crate::{
     Error, EventNo, Fact, NewEvent, Placement, RoomNo, RoomWrite, SnapshotNo, Status, Store, UserNo,
 };
@@ -334,9 +334,11 @@ async fn find_targets(
     if targets.is_empty() {
         return Ok(());
     }
-    let query = tx.sql(crate::events::BY_IDS).bind(json_texts(targets)?);
+    let query = tx
+        .sql(crate::rooms::events::BY_IDS)
+        .bind(json_texts(targets)?);
     for row in tx.rows(query).await? {
-        let event = crate::events::event_of(&row)?;
+        let event = crate::rooms::events::event_of(&row)?;
         found.targets.insert(event.pdu.event_id().to_owned(), event);
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::decide::Known;
 use super::gather::MemberChange;
 use super::group::Uses;
 use super::rows::{Maker, OldMember, Planned};
-use crate::members::code;
+use crate::rooms::members::code;
 use crate::{EventNo, Fact, KeyNo, Result, RoomNo, ServerNo, StateChange, UserNo};
 
 /// A change of state at its offset, and the membership that it changes.

@@ -19,6 +19,7 @@ mod receipts;
 mod rows;
 mod users;
 mod write;
+pub(crate) mod write_set;
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;

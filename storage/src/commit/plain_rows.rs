@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::accounts::Accounts;
 use super::group::Uses;
 use super::rows::Maker;
-use crate::dialect::escaped;
+use crate::engine::dialect::escaped;
 use crate::{NewLogin, NewTokens, Plain, Pos, Result, UserNo};
 
 type Text<'a> = Cow<'a, str>;

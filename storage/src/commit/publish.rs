@@ -9,7 +9,7 @@ use super::Job;
 use super::event_rows::txn_owner;
 use super::group::Written;
 use super::rows::Planned;
-use crate::db::signed;
+use crate::engine::db::signed;
 use crate::{
     AccountData, Entry, EntryKind, Error, EventNo, Fact, NewEvent, Plain, Pos, Receipt, Result,
     RoomNo, ServerNo, Store, StoredEvent,

@@ -6,8 +6,8 @@ use ruma::OwnedEventId;
 
 use super::Job;
 use super::group::Trouble;
-use crate::db::{Columns as _, Tx, json_rows};
-use crate::dialect::escaped;
+use crate::engine::db::{Columns as _, Tx, json_rows};
+use crate::engine::dialect::escaped;
 use crate::{Fact, RoomNo, UserNo};
 
 /// The receipts that a group may move, under their users' locks.

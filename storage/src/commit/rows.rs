@@ -15,9 +15,9 @@ use super::Job;
 use super::decide::Known;
 use super::event_rows::redacted;
 use super::group::{Statement, Uses};
-use crate::db::{hex, signed};
-use crate::dialect::escaped;
-use crate::rooms::extremities_text;
+use crate::engine::db::{hex, signed};
+use crate::engine::dialect::escaped;
+use crate::rooms::heads::extremities_text;
 use crate::{EventNo, NewEvent, Redacts, Result, RoomNo, RoomWrite, StoredEvent, UserNo};
 
 /// What was read for the rows.

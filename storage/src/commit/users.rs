@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::decide::{DataKey, Known, expected};
 use super::group::Trouble;
 use super::{Job, accounts, receipts};
-use crate::db::{Columns as _, Tx, json_numbers, json_rows};
-use crate::dialect::escaped;
+use crate::engine::db::{Columns as _, Tx, json_numbers, json_rows};
+use crate::engine::dialect::escaped;
 use crate::{Pos, UserNo};
 
 /// Locks the rows of all users whose account, account data or receipts may change, by ascending number: of

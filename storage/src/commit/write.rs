@@ -2,7 +2,7 @@
 
 use super::group::{Statement, Trouble, Uses};
 use super::rows::Plan;
-use crate::db::{Columns as _, Tx, signed};
+use crate::engine::db::{Columns as _, Tx, signed};
 use crate::{Error, Pos};
 
 /// Gives the position before the group's first and the order after its last backfilled event.

@@ -1,0 +1,122 @@
+//! Accounts of this server.
+
+pub(crate) mod account_data;
+pub(crate) mod devices;
+pub(crate) mod erasure;
+pub(crate) mod filters;
+pub(crate) mod plain;
+pub(crate) mod profiles;
+pub(crate) mod sessions;
+pub(crate) mod tokens;
+pub(crate) mod uia;
+
+use ruma::UserId;
+
+use crate::engine::db::Columns as _;
+use crate::{Result, Store, UserNo};
+
+/// An account to be made.
+#[derive(Debug, Clone, Default)]
+pub struct NewAccount {
+    /// A PHC string; `None`: no password opens it.
+    pub password_hash: Option<String>,
+    /// Whether it may administrate the server.
+    pub admin: bool,
+    /// When, in milliseconds since 1970.
+    pub created_ms: i64,
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account {
+    /// The user's number.
+    pub user: UserNo,
+    /// A PHC string; `None`: no password opens it. Of an account that has ended, it tells its owner so.
+    pub password_hash: Option<String>,
+    /// Whether it may administrate the server.
+    pub admin: bool,
+    /// Whether it has ended. Its name is never given out again.
+    pub deactivated: bool,
+}
+
+impl Store {
+    /// Makes an account; `None` if the user has one already (or had: names aren't given out twice).
+    pub async fn create_account(
+        &self,
+        user: &UserId,
+        account: NewAccount,
+    ) -> Result<Option<UserNo>> {
+        let no = self.user_no(user).await?;
+        let query = self
+            .sql(
+                "INSERT INTO account (user_no, password_hash, admin, deactivated, created_ms) \
+                 VALUES ($1, $2, $3, 0, $4) ON CONFLICT (user_no) DO NOTHING",
+            )
+            .bind(no.0)
+            .bind(account.password_hash)
+            .bind(i64::from(account.admin))
+            .bind(account.created_ms);
+        Ok((self.execute(query).await? == 1).then_some(no))
+    }
+
+    /// The user's account, also a deactivated one.
+    pub async fn account(&self, user: &UserId) -> Result<Option<Account>> {
+        let Some(no) = self.known_user(user).await? else {
+            return Ok(None);
+        };
+        let query = self
+            .sql("SELECT password_hash, admin, deactivated FROM account WHERE user_no = $1")
+            .bind(no.0);
+        let Some(row) = self.row(query).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Account {
+            user: no,
+            password_hash: row.raw_opt(0)?,
+            admin: row.int(1)? == 1,
+            deactivated: row.int(2)? == 1,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+
+    use super::*;
+    use crate::Ends;
+    use crate::testing::each_database;
+
+    #[tokio::test]
+    async fn a_name_is_given_out_once() {
+        each_database(async |store| {
+            let ada = user_id!("@ada:here");
+            assert_eq!(store.account(ada).await.unwrap(), None);
+            let new = NewAccount {
+                password_hash: Some("$x".into()),
+                ..NewAccount::default()
+            };
+            let no = store
+                .create_account(ada, new.clone())
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(store.create_account(ada, new).await.unwrap(), None);
+            let account = store.account(ada).await.unwrap().unwrap();
+            assert_eq!(account.user, no);
+            assert_eq!(account.password_hash.as_deref(), Some("$x"));
+
+            store
+                .set_profile_field(no, "displayname", Some("Ada".into()))
+                .await
+                .unwrap();
+            store.deactivate_account(no, false).await.unwrap();
+            store.set_password(no, "$y", Ends::Nothing).await.unwrap();
+            let account = store.account(ada).await.unwrap().unwrap();
+            assert!(account.deactivated);
+            assert_eq!(account.password_hash.as_deref(), Some("$x"));
+            assert!(store.profile(ada).await.unwrap().unwrap().is_empty());
+        })
+        .await;
+    }
+}

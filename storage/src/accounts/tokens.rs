@@ -1,0 +1,175 @@
+//! Access and refresh tokens, known by their SHA-256 only.
+//!
+//! A refresh gives out a new pair and leaves the old refresh token good until the new pair is used
+//! (<https://spec.matrix.org/v1.19/client-server-api/#refreshing-access-tokens>): `replaces` names it
+//! until then.
+
+use ruma::{OwnedDeviceId, OwnedUserId};
+
+use crate::engine::db::Columns as _;
+use crate::{Result, Store, UserNo};
+
+/// A new pair of tokens, as the database may know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTokens {
+    /// Hash of the access token.
+    pub access_hash: String,
+    /// Hash of the refresh token, if there is one.
+    pub refresh_hash: Option<String>,
+    /// When the access token ends, in milliseconds since 1970.
+    pub expires_ms: Option<i64>,
+}
+
+/// A login.
+#[derive(Debug, Clone)]
+pub struct NewLogin {
+    /// Who.
+    pub user: UserNo,
+    /// As which device, made if it isn't there.
+    pub device_id: OwnedDeviceId,
+    /// The device's name, if it is made.
+    pub device_name: Option<String>,
+    /// From where.
+    pub ip: String,
+    /// When, in milliseconds since 1970.
+    pub now_ms: i64,
+    /// Its tokens; the device's older ones end.
+    pub tokens: NewTokens,
+    /// What the password that it came with was found to match: if the account has another one by now, or
+    /// has ended, nobody is logged in.
+    pub proof: Option<String>,
+}
+
+/// What an access token stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// The user.
+    pub user: UserNo,
+    /// Their id.
+    pub user_id: OwnedUserId,
+    /// The device.
+    pub device_id: OwnedDeviceId,
+    /// When it ends, in milliseconds since 1970.
+    pub expires_ms: Option<i64>,
+    /// It came of a refresh and wasn't used yet: the refresh token's hash, for [`Store::confirm_refresh`].
+    pub confirms_refresh: Option<String>,
+    /// When the device was seen last, as far as that was recorded, in milliseconds since 1970.
+    pub last_seen_ms: i64,
+}
+
+impl Store {
+    /// What the access token with this hash stands for; also an expired one.
+    pub async fn token(&self, hash: &str) -> Result<Option<Token>> {
+        let query = self
+            .sql(
+                "SELECT t.user_no, u.user_id, t.device_id, t.expires_ms, \
+                 CASE WHEN r.replaces IS NULL THEN NULL ELSE r.hash END, d.last_seen_ms \
+                 FROM access_token t JOIN user_name u ON u.no = t.user_no \
+                 JOIN device d ON d.user_no = t.user_no AND d.device_id = t.device_id \
+                 LEFT JOIN refresh_token r ON r.hash = t.refresh_hash WHERE t.hash = $1",
+            )
+            .bind(hash.to_owned());
+        let Some(row) = self.row(query).await? else {
+            return Ok(None);
+        };
+        Ok(Some(Token {
+            user: UserNo(row.int(0)?),
+            user_id: row.id(1)?,
+            device_id: row.text(2)?.into(),
+            expires_ms: row.int_opt(3)?,
+            confirms_refresh: row.raw_opt(4)?,
+            last_seen_ms: row.int(5)?,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+
+    use super::*;
+    use crate::testing::each_database;
+
+    fn pair(n: u32) -> NewTokens {
+        NewTokens {
+            access_hash: format!("a{n}"),
+            refresh_hash: Some(format!("r{n}")),
+            expires_ms: Some(i64::from(n)),
+        }
+    }
+
+    fn login(user: UserNo, device: &str, tokens: NewTokens) -> NewLogin {
+        NewLogin {
+            user,
+            device_id: device.into(),
+            device_name: Some("a\u{0}b\u{1}".into()),
+            ip: "::1".into(),
+            now_ms: 7,
+            tokens,
+            proof: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_login_ends_the_older_tokens_of_its_device_only() {
+        each_database(async |store| {
+            let ada = store.user_no(user_id!("@ada:here")).await.unwrap();
+            assert!(store.log_in(&login(ada, "A", pair(1))).await.unwrap());
+            assert!(store.log_in(&login(ada, "B", pair(2))).await.unwrap());
+            assert!(store.log_in(&login(ada, "A", pair(3))).await.unwrap());
+            assert_eq!(store.token("a1").await.unwrap(), None);
+            assert!(!store.refresh("r1", pair(9)).await.unwrap());
+            let token = store.token("a3").await.unwrap().unwrap();
+            assert_eq!((token.user, token.device_id.as_str()), (ada, "A"));
+            assert_eq!(token.user_id, "@ada:here");
+            assert_eq!(token.expires_ms, Some(3));
+            assert!(store.token("a2").await.unwrap().is_some());
+
+            let devices = store.devices(ada).await.unwrap();
+            assert_eq!(devices.len(), 2);
+            assert_eq!(devices[0].name.as_deref(), Some("a\u{0}b\u{1}"));
+            assert!(store.rename_device(ada, "B".into(), "\u{0}").await.unwrap());
+            assert!(!store.rename_device(ada, "C".into(), "x").await.unwrap());
+            let device = store.device(ada, "B".into()).await.unwrap().unwrap();
+            assert_eq!(device.name.as_deref(), Some("\u{0}"));
+
+            store.remove_devices(ada, &["A".into()]).await.unwrap();
+            assert_eq!(store.token("a3").await.unwrap(), None);
+            assert!(!store.refresh("r3", pair(9)).await.unwrap());
+            assert!(store.token("a2").await.unwrap().is_some());
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_refresh_token_lives_until_its_successor_is_used() {
+        each_database(async |store| {
+            let ada = store.user_no(user_id!("@ada:here")).await.unwrap();
+            store.log_in(&login(ada, "A", pair(1))).await.unwrap();
+            assert!(store.refresh("r1", pair(2)).await.unwrap());
+            let token = store.token("a2").await.unwrap().unwrap();
+            assert_eq!(token.device_id.as_str(), "A");
+            // The answer got lost: once more, and what was given out before ends.
+            assert!(store.refresh("r1", pair(3)).await.unwrap());
+            assert_eq!(store.token("a2").await.unwrap(), None);
+            assert!(!store.refresh("r2", pair(9)).await.unwrap());
+            assert!(store.token("a1").await.unwrap().is_some());
+
+            // The new access token is used.
+            let token = store.token("a3").await.unwrap().unwrap();
+            assert_eq!(token.confirms_refresh.as_deref(), Some("r3"));
+            store.confirm_refresh(&token).await.unwrap();
+            let token = store.token("a3").await.unwrap().unwrap();
+            assert_eq!(token.confirms_refresh, None);
+            assert_eq!(store.token("a1").await.unwrap(), None);
+            assert!(!store.refresh("r1", pair(9)).await.unwrap());
+
+            // The new refresh token is used at once.
+            assert!(store.refresh("r3", pair(4)).await.unwrap());
+            assert!(store.refresh("r4", pair(5)).await.unwrap());
+            assert!(!store.refresh("r3", pair(9)).await.unwrap());
+            assert_eq!(store.token("a3").await.unwrap(), None);
+        })
+        .await;
+    }
+}

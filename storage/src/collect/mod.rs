@@ -1,0 +1,231 @@
+//! Collecting snapshots of state that nothing refers to: those of merges that the room has moved on from,
+//! of decisions that were taken again, of rooms that are gone.
+//!
+//! A snapshot is *needed* if an event has it before or after itself, if it is a room's current one, or if
+//! nodes of a needed snapshot refer to nodes of its. A pass goes through one room after the other:
+//!
+//! 1. It reads which snapshots are on the list (`snapshot_candidate`), then which there are, then which
+//!    are needed ([`mark`]).
+//! 2. It deletes what has been on the list for the grace period, is not needed, and shares no nodes with
+//!    anything that stays ([`sweep`]).
+//! 3. It puts on the list what else is not needed, and takes off it what is.
+//!
+//! # Why nothing is deleted that somebody refers to
+//!
+//! What a pass reads is not of one moment: commits go on meanwhile. But a commit that refers to a snapshot
+//! on the list, or builds a new one on it, takes *all* of its room's snapshots off the list, in its own
+//! transaction; and deleting and listing happen under the lock of the room's row, which every commit to the
+//! room takes first, and only of what is still on the list as it was when the pass began. So whatever is
+//! deleted was on the list all through the pass, and no commit in that time referred to anything on the
+//! list. Commits from before the pass are seen by it. Commits during the pass referred to what was not on
+//! the list: that is needed or keeps what it shares all the same, since a pass deletes nothing that shares
+//! nodes with a snapshot that isn't on the list yet, or not for long enough; or it is new itself, and the
+//! same holds for what it was built on. Snapshots that share nodes are deleted before those whose nodes
+//! they are, so a pass may end anywhere.
+//!
+//! A snapshot that was derived and isn't committed builds on one that may be collected meanwhile. The grace
+//! period makes that a matter of theory: its parent must have been without use for all of that time, and
+//! no request or task holds on to a decision for as long (requests end with `http` and federation
+//! time-outs of minutes). Should it happen, the commit finds the parent gone and is refused
+//! ([`CommitError::SnapshotGone`](crate::CommitError::SnapshotGone)); nothing is written. Whoever still
+//! reads such a snapshot gets an error, never another state: numbers are not given twice.
+//!
+//! Several processes may run this: the one with the lease ([`Duty::Collecting`]) works, and every
+//! transaction that writes checks the lease first, so that one that slept and lost it writes nothing.
+
+mod mark;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use ring::rand::SecureRandom as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::db::{Columns as _, hex};
+use crate::engine::duty::Duty;
+use crate::{Error, Result, RoomNo, Store};
+
+/// How to collect.
+#[derive(Debug, Clone, Copy)]
+pub struct Collecting {
+    /// How long nothing must have referred to a snapshot before it is deleted. Longer than anything holds
+    /// a decision that isn't committed, or reads a state that it has got the number of.
+    pub grace: Duration,
+    /// Between one pass over all rooms and the next.
+    pub interval: Duration,
+    /// Between two steps of a pass, so that it takes little from what matters more.
+    pub pause: Duration,
+}
+
+impl Default for Collecting {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_hours(24),
+            interval: Duration::from_hours(6),
+            pause: Duration::from_millis(5),
+        }
+    }
+}
+
+/// What a pass has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Collected {
+    /// Rooms that it went through.
+    pub rooms: u64,
+    /// Snapshots that came onto the list.
+    pub listed: u64,
+    /// Snapshots that were deleted.
+    pub deleted: u64,
+    /// Rooms that were left alone: damaged, too large, or in use at the wrong moment.
+    pub skipped: u64,
+}
+
+/// How long the lease lasts; it is renewed with every step that writes, and every so many that read.
+const LEASE: Duration = Duration::from_mins(10);
+
+/// Collects now and then, until `stop`. What goes wrong is logged, and tried again with the next pass.
+pub async fn run(store: Store, how: Collecting, stop: CancellationToken) -> Result<()> {
+    let owner = owner()?;
+    loop {
+        // First a while in peace: a server that has just started has other things to do.
+        let waited = stop.run_until_cancelled(store.clock().sleep(how.interval));
+        if waited.await.is_none() {
+            break;
+        }
+        match stop
+            .run_until_cancelled(store.collect_snapshots(&owner, how))
+            .await
+        {
+            None => break,
+            Some(Ok(None)) => {}
+            Some(Ok(Some(done))) if done.deleted > 0 || done.skipped > 0 => {
+                tracing::info!(?done, "snapshots of state were collected");
+            }
+            Some(Ok(Some(done))) => tracing::debug!(?done, "no snapshots of state to collect"),
+            Some(Err(error)) => tracing::warn!(%error, "snapshots of state can't be collected"),
+        }
+    }
+    store.release_duty(Duty::Collecting, &owner).await
+}
+
+fn owner() -> Result<String> {
+    let mut bytes = [0; 8];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::broken("the system gives no random numbers"))?;
+    Ok(hex(&bytes))
+}
+
+impl Store {
+    /// One pass over all rooms, as `owner`. `None` if another process has the lease, or takes it on the way.
+    pub async fn collect_snapshots(
+        &self,
+        owner: &str,
+        how: Collecting,
+    ) -> Result<Option<Collected>> {
+        let pass = Pass {
+            store: self,
+            owner,
+            how,
+        };
+        let mut done = Collected::default();
+        let mut after = RoomNo(i64::MIN);
+        while let Some(room) = self.room_with_snapshots(after).await? {
+            if !pass.renew().await? {
+                return Ok(None);
+            }
+            match pass.room(room, &mut done).await {
+                Ok(Swept::All) => {}
+                Ok(Swept::Moved) => done.skipped += 1,
+                Ok(Swept::LeaseLost) => return Ok(None),
+                Err(Error::Failed(why)) => {
+                    done.skipped += 1;
+                    tracing::warn!(
+                        room = room.0,
+                        why,
+                        "a room's snapshots can't be looked through"
+                    );
+                }
+                Err(busy) => return Err(busy),
+            }
+            done.rooms += 1;
+            after = room;
+            pass.pause().await;
+        }
+        self.release_duty(Duty::Collecting, owner).await?;
+        Ok(Some(done))
+    }
+
+    /// The next room, by number, that has snapshots or some on the list.
+    async fn room_with_snapshots(&self, after: RoomNo) -> Result<Option<RoomNo>> {
+        let query = self
+            .sql("SELECT MIN(room) FROM state_snapshot WHERE room > $1")
+            .bind(after.0);
+        let row = self.row(query).await?;
+        Ok(match row {
+            Some(row) => row.int_opt(0)?.map(RoomNo),
+            None => None,
+        })
+    }
+}
+
+/// How the end of a room's part went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Swept {
+    /// Everything was done.
+    All,
+    /// The list isn't what it was: a commit has referred to something on it.
+    Moved,
+    /// Another process works now.
+    LeaseLost,
+}
+
+struct Pass<'a> {
+    store: &'a Store,
+    owner: &'a str,
+    how: Collecting,
+}
+
+impl Pass<'_> {
+    async fn renew(&self) -> Result<bool> {
+        let now = self.store.clock().now_ms();
+        let until = now.saturating_add(millis(LEASE));
+        self.store
+            .take_duty(Duty::Collecting, self.owner, now, until)
+            .await
+    }
+
+    async fn pause(&self) {
+        if !self.how.pause.is_zero() {
+            tokio::time::sleep(self.how.pause).await;
+        }
+    }
+
+    /// The time before which something must have been listed to be deleted now.
+    fn cutoff(&self) -> i64 {
+        let now = self.store.clock().now_ms();
+        now.saturating_sub(millis(self.how.grace))
+    }
+
+    async fn room(&self, room: RoomNo, done: &mut Collected) -> Result<Swept> {
+        let cutoff = self.cutoff();
+        let Some(marks) = self.marks(room, cutoff).await? else {
+            return Err(Error::broken("the room has too many snapshots"));
+        };
+        // Looking through a large room takes a while.
+        if !self.renew().await? {
+            return Ok(Swept::LeaseLost);
+        }
+        let swept = self.sweep(room, &marks, done).await?;
+        if swept != Swept::All {
+            return Ok(swept);
+        }
+        self.list(room, &marks, done).await
+    }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

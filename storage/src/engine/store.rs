@@ -1,0 +1,359 @@
+//! Opening and closing, and what everything else hangs on.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use rhizome_protocol::StateKey;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
+use sqlx::AnyPool;
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::commit::{self, Destinations, Job};
+use crate::engine::blocks::Blocks;
+use crate::engine::cache::Cache;
+use crate::engine::clock::Clock;
+use crate::engine::counters::Counters;
+use crate::engine::db::Columns as _;
+use crate::engine::epoch::Epoch;
+use crate::engine::migrate;
+use crate::engine::options::{CrashAt, LostAnswer, Options};
+use crate::log::Log;
+use crate::log::ephemeral::Ephemeral;
+use crate::log::tail::Tail;
+use crate::rooms::heads::RoomHead;
+use crate::rooms::members::MembershipRow;
+use crate::rooms::snapshot::Nodes;
+use crate::{Dialect, EventNo, KeyNo, Result, RoomNo, ServerNo, SnapshotNo, StoredEvent, UserNo};
+
+/// Why a store can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL names neither database.
+    #[error("the database URL must begin with sqlite: or postgres://")]
+    Url,
+    /// The database can't be reached or opened.
+    #[error("the database can't be opened: {0}")]
+    Connect(String),
+    /// The schema can't be brought up to date.
+    #[error("the database's schema can't be brought up to date: {0}")]
+    Migration(String),
+    /// A newer version has been here and took something away that this one needs.
+    #[error(
+        "the database was upgraded: it needs a version that knows schema {needs}, this one knows {knows}"
+    )]
+    TooNew {
+        /// The lowest schema number to know.
+        needs: i64,
+        /// The highest that this binary knows.
+        knows: i64,
+    },
+}
+
+impl From<sqlx::Error> for OpenError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Connect(error.to_string())
+    }
+}
+
+impl From<crate::Error> for OpenError {
+    fn from(error: crate::Error) -> Self {
+        Self::Connect(error.to_string())
+    }
+}
+
+/// The database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) core: Arc<Core>,
+    /// `None` in the store's own tasks, so that they end when the last outside handle is dropped.
+    queue: Option<mpsc::Sender<Job>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) dialect: Dialect,
+    pub(crate) readers: AnyPool,
+    pub(crate) writers: AnyPool,
+    pub(crate) options: Options,
+    pub(crate) epoch: Mutex<Epoch>,
+    pub(crate) counters: Counters,
+    pub(crate) blocks: Blocks,
+    pub(crate) tail: Tail,
+    pub(crate) ephemeral: Ephemeral,
+    pub(crate) caches: Caches,
+    pub(crate) groups_done: AtomicU64,
+    /// The last group that had something to write couldn't be written.
+    pub(crate) unwritable: AtomicBool,
+    closing: CancellationToken,
+    queue_ended: CancellationToken,
+}
+
+/// What is remembered; all bounded.
+#[derive(Debug)]
+pub(crate) struct Caches {
+    pub(crate) events: Cache<EventNo, Arc<StoredEvent>>,
+    pub(crate) event_ids: Cache<OwnedEventId, EventNo>,
+    pub(crate) rooms: Cache<RoomNo, Arc<RoomHead>>,
+    pub(crate) room_ids: Cache<OwnedRoomId, RoomNo>,
+    pub(crate) room_names: Cache<RoomNo, OwnedRoomId>,
+    pub(crate) users: Cache<OwnedUserId, UserNo>,
+    pub(crate) user_names: Cache<UserNo, OwnedUserId>,
+    pub(crate) servers: Cache<OwnedServerName, ServerNo>,
+    pub(crate) server_names: Cache<ServerNo, OwnedServerName>,
+    pub(crate) keys: Cache<StateKey, KeyNo>,
+    pub(crate) key_names: Cache<KeyNo, Arc<StateKey>>,
+    pub(crate) snapshots: Cache<SnapshotNo, Arc<Nodes>>,
+    /// Snapshots that were derived and may not be committed yet.
+    pub(crate) pending: Mutex<HashMap<SnapshotNo, Weak<Nodes>>>,
+    pub(crate) memberships: Cache<UserNo, Arc<[MembershipRow]>>,
+    pub(crate) joined_servers: Cache<RoomNo, Arc<[OwnedServerName]>>,
+    /// Sets of destinations, by their names in the order that they were given.
+    pub(crate) sets: Cache<Arc<[OwnedServerName]>, Destinations>,
+    pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
+    /// Events all of whose `prev_events` are part of the history.
+    pub(crate) gapless: Cache<EventNo, ()>,
+    pub(crate) erasures: Mutex<crate::accounts::erasure::Known>,
+}
+
+impl Caches {
+    fn new(events: usize) -> Self {
+        Self {
+            events: Cache::new(events),
+            event_ids: Cache::new(events * 2),
+            rooms: Cache::new(10_000),
+            room_ids: Cache::new(20_000),
+            room_names: Cache::new(20_000),
+            users: Cache::new(50_000),
+            user_names: Cache::new(50_000),
+            servers: Cache::new(20_000),
+            server_names: Cache::new(20_000),
+            keys: Cache::new(100_000),
+            key_names: Cache::new(100_000),
+            // In nodes.
+            snapshots: Cache::new(200_000),
+            pending: Mutex::default(),
+            // In rows.
+            memberships: Cache::new(100_000),
+            joined_servers: Cache::new(100_000),
+            // In names.
+            sets: Cache::new(100_000),
+            auth: Cache::new(100_000),
+            gapless: Cache::new(events),
+            erasures: Mutex::default(),
+        }
+    }
+}
+
+impl Store {
+    /// Opens the database, brings its schema up to date and starts the store's own tasks (the commit
+    /// queue, the poll for other processes, the end of typing).
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
+        let dialect = Dialect::of(&options.url).ok_or(OpenError::Url)?;
+        sqlx::any::install_default_drivers();
+        let writers = dialect.writers(options.max_connections);
+        let writers = connect(&options.url, dialect, writers).await?;
+        migrate::run(&writers, dialect).await?;
+        let readers = options
+            .max_connections
+            .saturating_sub(dialect.writers(options.max_connections));
+        let readers = connect(&options.url, dialect, readers.max(2)).await?;
+        let epoch = Epoch::load(&writers).await?;
+        let head = load_head(&writers).await?;
+        let (queue, jobs) = mpsc::channel(1_024);
+        let core = Arc::new(Core {
+            dialect,
+            readers,
+            writers,
+            epoch: Mutex::new(epoch),
+            counters: Counters::default(),
+            blocks: Blocks::default(),
+            tail: Tail::new(head, options.tail_entries, options.tail_bytes),
+            ephemeral: Ephemeral::new(options.clock.clone()),
+            caches: Caches::new(options.cached_events),
+            groups_done: AtomicU64::new(0),
+            unwritable: AtomicBool::new(false),
+            closing: CancellationToken::new(),
+            queue_ended: CancellationToken::new(),
+            options,
+        });
+        let own = Self {
+            core: core.clone(),
+            queue: None,
+        };
+        tokio::spawn(commit::run(own, jobs, core.queue_ended.clone()));
+        spawn_poll(&core);
+        spawn_typing(&core);
+        Ok(Self {
+            core,
+            queue: Some(queue),
+        })
+    }
+
+    /// The log.
+    pub fn log(&self) -> Log {
+        Log {
+            store: self.clone(),
+        }
+    }
+
+    /// Typing, and later presence.
+    pub fn ephemeral(&self) -> &Ephemeral {
+        &self.core.ephemeral
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Clock {
+        &self.core.options.clock
+    }
+
+    /// How it was opened.
+    pub fn options(&self) -> &Options {
+        &self.core.options
+    }
+
+    /// Which database this is.
+    pub fn dialect(&self) -> Dialect {
+        self.core.dialect
+    }
+
+    /// Lets what is queued finish, then closes every connection. Later calls fail.
+    pub async fn close(&self) {
+        self.core.closing.cancel();
+        self.core.queue_ended.cancelled().await;
+        self.core.readers.close().await;
+        self.core.writers.close().await;
+    }
+
+    /// Resolves when the commit queue has ended: after [`Store::close`], or because it failed, in
+    /// which case nothing can be written any more and the process should end.
+    pub async fn queue_ended(&self) {
+        self.core.queue_ended.cancelled().await;
+    }
+
+    pub(crate) fn queue(&self) -> Option<&mpsc::Sender<Job>> {
+        self.queue.as_ref()
+    }
+
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.core.closing
+    }
+
+    /// What a test wants to become of the next COMMIT, if anything special.
+    pub(crate) fn next_lost_answer(&self) -> Option<LostAnswer> {
+        lock(&self.core.options.lost_answers).pop()
+    }
+
+    /// Ends the process if this is the place and the time that a test asked for.
+    pub(crate) fn crash_if(&self, at: CrashAt) {
+        if let Some(point) = self.core.options.crash_point
+            && point.at == at
+            && self.core.groups_done.load(Ordering::Relaxed) >= point.after
+        {
+            tracing::error!(?at, "crash point reached");
+            std::process::abort();
+        }
+    }
+}
+
+/// Locks a mutex whose holder never runs foreign code.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+async fn connect(url: &str, dialect: Dialect, connections: u32) -> Result<AnyPool, OpenError> {
+    let url = match dialect {
+        Dialect::Sqlite if !url.contains("mode=") => {
+            format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' })
+        }
+        _ => url.to_owned(),
+    };
+    let setup = dialect.setup();
+    let pool = AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(Duration::from_secs(30))
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        // SQLite undoes a transaction by itself when the disk is full; the driver doesn't notice, and would
+        // begin no other on this connection.
+        .before_acquire(|connection, _| {
+            Box::pin(std::future::ready(Ok(!connection.is_in_transaction())))
+        })
+        .after_connect(move |connection, _| {
+            Box::pin(async move {
+                connection
+                    .execute(sqlx::raw_sql(AssertSqlSafe(setup)))
+                    .await?;
+                Ok(())
+            })
+        })
+        .connect(&url)
+        .await?;
+    Ok(pool)
+}
+
+async fn load_head(pool: &AnyPool) -> Result<crate::Pos, OpenError> {
+    let row = sqlx::query("SELECT pos FROM counter WHERE id = 1")
+        .fetch_one(pool)
+        .await?;
+    Ok(crate::Pos(row.int(0)?))
+}
+
+/// Asks now and then what other processes have committed.
+fn spawn_poll(core: &Arc<Core>) {
+    let default = core
+        .dialect
+        .is_shared()
+        .then_some(Duration::from_millis(100));
+    let Some(interval) = core.options.poll_interval.or(default) else {
+        return;
+    };
+    let weak = Arc::downgrade(core);
+    let closing = core.closing.clone();
+    tokio::spawn(async move {
+        while closing
+            .run_until_cancelled(tokio::time::sleep(interval))
+            .await
+            .is_some()
+        {
+            let Some(core) = weak.upgrade() else { return };
+            let log = Log {
+                store: Store { core, queue: None },
+            };
+            if let Err(error) = log.poll().await {
+                tracing::warn!(%error, "can't read the log's head");
+            }
+        }
+    });
+}
+
+/// Ends typing when its time is over.
+fn spawn_typing(core: &Arc<Core>) {
+    let weak = Arc::downgrade(core);
+    let closing = core.closing.clone();
+    let clock = core.options.clock.clone();
+    tokio::spawn(async move {
+        let tick = Duration::from_millis(500);
+        while closing
+            .run_until_cancelled(clock.sleep(tick))
+            .await
+            .is_some()
+        {
+            let Some(core) = weak.upgrade() else { return };
+            let rooms = core.ephemeral.expire();
+            core.tail.wake_rooms(&rooms, &core.counters);
+        }
+    });
+}

@@ -1,0 +1,214 @@
+//! How far each destination of the outbound sender has got. What it must get is in `outbound.rs`.
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
+
+use crate::engine::db::{Columns as _, json_rows};
+use crate::{Pos, Result, Store};
+
+/// Where the sender stands with a destination.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DestinationState {
+    /// Everything up to here has been delivered.
+    pub sent: Pos,
+    /// Attempts that failed since the last that succeeded.
+    pub failures: u32,
+    /// Not to be tried before, milliseconds since 1970.
+    pub retry_at: i64,
+}
+
+/// A read receipt of a user of ours, to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboundReceipt {
+    /// Its position.
+    pub pos: Pos,
+    /// The room.
+    pub room_id: OwnedRoomId,
+    /// Who has read.
+    pub user_id: OwnedUserId,
+    /// Up to which event.
+    pub event_id: OwnedEventId,
+    /// In which thread.
+    pub thread: Option<String>,
+    /// When, milliseconds since 1970.
+    pub ts: i64,
+}
+
+impl Store {
+    /// Where the sender stands with a destination; the default if it never sent to it.
+    pub async fn destination_state(&self, server: &ServerName) -> Result<DestinationState> {
+        let query = self
+            .sql("SELECT sent_pos, failures, retry_at FROM destination_state WHERE server = $1")
+            .bind(server.as_str().to_owned());
+        let Some(row) = self.row(query).await? else {
+            return Ok(DestinationState::default());
+        };
+        Ok(DestinationState {
+            sent: Pos(row.int(0)?),
+            failures: u32::try_from(row.int(1)?).unwrap_or(u32::MAX),
+            retry_at: row.int(2)?,
+        })
+    }
+
+    /// Notes where the sender stands with some destinations, in one transaction. `sent` never goes back.
+    pub async fn store_destination_states(
+        &self,
+        states: &[(OwnedServerName, DestinationState)],
+    ) -> Result<()> {
+        if states.is_empty() {
+            return Ok(());
+        }
+        let mut rows: Vec<_> = states
+            .iter()
+            .map(|(server, s)| (server, s.sent, s.failures, s.retry_at))
+            .collect();
+        // One order for all processes, so that they don't wait for each other crosswise.
+        rows.sort_unstable();
+        let query = self
+            .sql(
+                "INSERT INTO destination_state (server, sent_pos, failures, retry_at) \
+                 SELECT value ->> 0, CAST(value ->> 1 AS BIGINT), CAST(value ->> 2 AS BIGINT), \
+                 CAST(value ->> 3 AS BIGINT) FROM EACH($1) WHERE 1 = 1 \
+                 ON CONFLICT (server) DO UPDATE SET sent_pos = CASE \
+                 WHEN excluded.sent_pos > destination_state.sent_pos THEN excluded.sent_pos \
+                 ELSE destination_state.sent_pos END, \
+                 failures = excluded.failures, retry_at = excluded.retry_at",
+            )
+            .bind(json_rows(&rows)?);
+        self.execute(query).await?;
+        Ok(())
+    }
+
+    /// The destinations that aren't up to date: those that must get an event after what they have got.
+    pub async fn destinations_behind(&self) -> Result<Vec<OwnedServerName>> {
+        let query = self.sql(
+            "SELECT n.name FROM (SELECT server, MAX(last_pos) AS last_pos FROM destination_room \
+             GROUP BY server) d JOIN server_name n ON n.no = d.server \
+             LEFT JOIN destination_state s ON s.server = n.name \
+             WHERE s.sent_pos IS NULL OR s.sent_pos < d.last_pos",
+        );
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| row.id(0))
+            .collect()
+    }
+
+    /// The destinations that share a room with a public read receipt, of a user of `ours`, that they
+    /// haven't got.
+    pub async fn destinations_behind_in_receipts(
+        &self,
+        ours: &ServerName,
+    ) -> Result<Vec<OwnedServerName>> {
+        let query = self
+            .sql(
+                "SELECT n.name FROM (SELECT m.server, MAX(r.pos) AS pos FROM receipt r \
+                 JOIN user_name u ON u.no = r.user_no \
+                 JOIN server_name o ON o.no = u.server AND o.name = $1 \
+                 JOIN room_server m ON m.room = r.room AND m.joined > 0 \
+                 WHERE r.kind = 'm.read' GROUP BY m.server) d \
+                 JOIN server_name n ON n.no = d.server AND n.name <> $1 \
+                 LEFT JOIN destination_state s ON s.server = n.name \
+                 WHERE s.sent_pos IS NULL OR s.sent_pos < d.pos",
+            )
+            .bind(ours.as_str().to_owned());
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| row.id(0))
+            .collect()
+    }
+
+    /// Public read receipts of users of `ours` with `after < pos ≤ upto`, in rooms that `destination`
+    /// is in, ascending, at most `limit`.
+    pub async fn receipts_to(
+        &self,
+        destination: &ServerName,
+        ours: &ServerName,
+        after: Pos,
+        upto: Pos,
+        limit: usize,
+    ) -> Result<Vec<OutboundReceipt>> {
+        let query = self
+            .sql(
+                "SELECT r.pos, o.room_id, u.user_id, r.event_id, r.thread, r.ts FROM receipt r \
+                 JOIN room_server m ON m.room = r.room AND m.joined > 0 \
+                 JOIN server_name d ON d.no = m.server AND d.name = $1 \
+                 JOIN user_name u ON u.no = r.user_no \
+                 JOIN server_name s ON s.no = u.server AND s.name = $2 \
+                 JOIN room o ON o.no = r.room \
+                 WHERE r.pos > $3 AND r.pos <= $4 AND r.kind = 'm.read' ORDER BY r.pos LIMIT $5",
+            )
+            .bind(destination.as_str().to_owned())
+            .bind(ours.as_str().to_owned())
+            .bind(after.0)
+            .bind(upto.0)
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let mut receipts = Vec::new();
+        for row in self.rows(query).await? {
+            receipts.push(OutboundReceipt {
+                pos: Pos(row.int(0)?),
+                room_id: row.id(1)?,
+                user_id: row.id(2)?,
+                event_id: row.id(3)?,
+                thread: row.text_opt(4)?.filter(|thread| !thread.is_empty()),
+                ts: row.int(5)?,
+            });
+        }
+        Ok(receipts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+
+    use super::*;
+    use crate::testing::each_database;
+
+    #[tokio::test]
+    async fn states_are_kept_and_never_go_back() {
+        each_database(async |store: Store| {
+            let (a, b) = (server_name!("a.example"), server_name!("b.example"));
+            assert_eq!(
+                store.destination_state(a).await.unwrap(),
+                DestinationState::default()
+            );
+            let state = |sent, failures, retry_at| DestinationState {
+                sent: Pos(sent),
+                failures,
+                retry_at,
+            };
+            store
+                .store_destination_states(&[
+                    (b.to_owned(), state(7, 0, 0)),
+                    (a.to_owned(), state(5, 2, 99)),
+                ])
+                .await
+                .unwrap();
+            assert_eq!(store.destination_state(a).await.unwrap(), state(5, 2, 99));
+            store
+                .store_destination_states(&[(a.to_owned(), state(3, 0, 0))])
+                .await
+                .unwrap();
+            assert_eq!(store.destination_state(a).await.unwrap(), state(5, 0, 0));
+            assert_eq!(store.destination_state(b).await.unwrap(), state(7, 0, 0));
+            store.store_destination_states(&[]).await.unwrap();
+            assert!(store.destinations_behind().await.unwrap().is_empty());
+            assert!(
+                store
+                    .destinations_behind_in_receipts(a)
+                    .await
+                    .unwrap()
+                    .is_empty()
+            );
+            assert!(
+                store
+                    .receipts_to(a, b, Pos(0), Pos(9), 9)
+                    .await
+                    .unwrap()
+                    .is_empty()
+            );
+        })
+        .await;
+    }
+}

@@ -1,0 +1,6 @@
+//! What is kept for and about other servers.
+
+pub(crate) mod destinations;
+pub(crate) mod inbox;
+pub(crate) mod keys;
+pub(crate) mod outbound;

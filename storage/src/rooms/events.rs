@@ -1,0 +1,438 @@
+//! Stored events.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
+
+use rhizome_protocol::visibility::HistoryVisibility;
+use rhizome_protocol::{Membership, Pdu, RoomRules};
+use ruma::{EventId, OwnedEventId};
+use sqlx::any::AnyRow;
+
+use crate::engine::db::{Columns as _, json_numbers, json_texts, signed};
+use crate::engine::dialect::escaped;
+use crate::{
+    Error, EventNo, Placement, Result, RoomNo, SnapshotNo, Status, Store, StoredEvent, TxnOwner,
+};
+
+/// Everything of events, for [`event_of`]; what follows chooses which.
+macro_rules! concat_events {
+    ($which:literal) => {
+        concat!(
+            "SELECT e.no, e.event_id, e.room, e.ord, e.depth, e.status, e.placement, e.state_before, \
+             e.state_after, e.visibility, e.redacted_by, e.reason, e.txn, e.json, r.version \
+             FROM event e JOIN room r ON r.no = e.room ",
+            $which
+        )
+    };
+}
+
+impl Store {
+    /// The event with this id, whatever became of it.
+    pub async fn event(&self, id: &EventId) -> Result<Option<Arc<StoredEvent>>> {
+        match self.core.caches.event_ids.get(id) {
+            Some(no) => self.event_by_no(no).await,
+            None => Ok(self.events(&[id.to_owned()]).await?.pop()),
+        }
+    }
+
+    /// Those of the events that are stored, in no particular order, each once.
+    pub async fn events(&self, ids: &[OwnedEventId]) -> Result<Vec<Arc<StoredEvent>>> {
+        let mut found = Vec::with_capacity(ids.len());
+        let mut left = BTreeSet::new();
+        for id in ids.iter().collect::<BTreeSet<_>>() {
+            let no = self.core.caches.event_ids.get(id);
+            match no.and_then(|no| self.remembered_event(no)) {
+                Some(event) => found.push(event),
+                None => drop(left.insert(id)),
+            }
+        }
+        if !left.is_empty() {
+            let query = self
+                .sql(BY_IDS)
+                .bind(json_texts(left.iter().map(|id| id.as_str()))?);
+            for row in self.rows(query).await? {
+                found.push(self.read_event(&row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The event with this number.
+    pub async fn event_by_no(&self, no: EventNo) -> Result<Option<Arc<StoredEvent>>> {
+        match self.remembered_event(no) {
+            Some(event) => Ok(Some(event)),
+            None => Ok(self.load_events(&[no]).await?.pop()),
+        }
+    }
+
+    /// The events with these numbers, in their order; a missing one is an error.
+    pub async fn events_by_no(&self, nos: &[EventNo]) -> Result<Vec<Arc<StoredEvent>>> {
+        let mut found: HashMap<EventNo, Arc<StoredEvent>> = HashMap::with_capacity(nos.len());
+        let mut left = Vec::new();
+        for no in nos {
+            match self.remembered_event(*no) {
+                Some(event) => drop(found.insert(*no, event)),
+                None => left.push(*no),
+            }
+        }
+        for event in self.load_events(&left).await? {
+            found.insert(event.no, event);
+        }
+        nos.iter()
+            .map(|no| found.get(no).cloned())
+            .collect::<Option<_>>()
+            .ok_or_else(|| Error::broken("an event that is referred to is not stored"))
+    }
+
+    /// The numbers of those of the events that are stored.
+    pub async fn event_nos(&self, ids: &[OwnedEventId]) -> Result<HashMap<OwnedEventId, EventNo>> {
+        let mut found = HashMap::with_capacity(ids.len());
+        let mut left = Vec::new();
+        for id in ids {
+            match self.core.caches.event_ids.get(id) {
+                Some(no) => drop(found.insert(id.clone(), no)),
+                None => left.push(id.as_str()),
+            }
+        }
+        if !left.is_empty() {
+            let query = self
+                .sql(
+                    "SELECT no, event_id FROM event WHERE event_id IN \
+                     (SELECT value ->> 0 FROM EACH($1))",
+                )
+                .bind(json_texts(left)?);
+            for row in self.rows(query).await? {
+                let (no, id) = (EventNo(row.int(0)?), row.id::<OwnedEventId>(1)?);
+                self.core.caches.event_ids.insert(id.clone(), no);
+                found.insert(id, no);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The ids of stored events, in no particular order.
+    pub async fn event_ids(&self, nos: &[EventNo]) -> Result<Vec<(EventNo, OwnedEventId)>> {
+        let mut found = Vec::with_capacity(nos.len());
+        let mut left = Vec::new();
+        for no in nos {
+            match self.remembered_event(*no) {
+                Some(event) => found.push((*no, event.pdu.event_id().to_owned())),
+                None => left.push(no.0),
+            }
+        }
+        if !left.is_empty() {
+            let query = self
+                .sql(
+                    "SELECT no, event_id FROM event WHERE no IN \
+                     (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
+                )
+                .bind(json_numbers(left));
+            for row in self.rows(query).await? {
+                found.push((EventNo(row.int(0)?), row.id(1)?));
+            }
+        }
+        Ok(found)
+    }
+
+    /// What stored member events say; those that say nothing are left out. Reads no more of them than that.
+    pub(crate) async fn memberships_told(
+        &self,
+        nos: &[EventNo],
+    ) -> Result<HashMap<EventNo, Membership>> {
+        let mut found = HashMap::with_capacity(nos.len());
+        let mut left = Vec::new();
+        for no in nos {
+            match self.remembered_event(*no) {
+                Some(event) => found.extend(event.pdu.membership().map(|told| (*no, told))),
+                None => left.push(no.0),
+            }
+        }
+        if left.is_empty() {
+            return Ok(found);
+        }
+        let query = self
+            .sql(
+                "SELECT no, json FROM event WHERE no IN \
+                 (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))",
+            )
+            .bind(json_numbers(left));
+        for row in self.rows(query).await? {
+            let no = EventNo(row.int(0)?);
+            let event: MemberEvent = serde_json::from_str(&row.raw(1)?)?;
+            let told = event.content.membership;
+            let told = told.as_str().and_then(Membership::parse);
+            found.extend(told.map(|told| (no, told)));
+        }
+        Ok(found)
+    }
+
+    /// Those of the events that are stored (outliers and rejected ones too).
+    pub async fn known_event_ids(&self, ids: &[OwnedEventId]) -> Result<HashSet<OwnedEventId>> {
+        Ok(self.event_nos(ids).await?.into_keys().collect())
+    }
+
+    /// The room's backward extremities: events that we lack, and the stored event that names them.
+    pub async fn missing_prev_events(
+        &self,
+        room: RoomNo,
+        limit: usize,
+    ) -> Result<Vec<(OwnedEventId, EventNo)>> {
+        let query = self
+            .sql(
+                "SELECT m.missing, m.event FROM missing_prev m JOIN event e ON e.no = m.event \
+                 WHERE m.room = $1 ORDER BY e.depth DESC, m.missing LIMIT $2",
+            )
+            .bind(room.0)
+            .bind(signed(limit));
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| Ok((row.id(0)?, EventNo(row.int(1)?))))
+            .collect()
+    }
+
+    /// Whether a stored event of the room has this one, which isn't part of the history yet, among its
+    /// `prev_events`: then it came late, and may be no extremity.
+    pub async fn is_missing_prev(&self, room: RoomNo, id: &EventId) -> Result<bool> {
+        let query = self
+            .sql("SELECT event FROM missing_prev WHERE missing = $1 AND room = $2 LIMIT 1")
+            .bind(escaped(id.as_str()).into_owned())
+            .bind(room.0);
+        Ok(self.row(query).await?.is_some())
+    }
+
+    /// Of events that a room's history lacks: the least depth of the stored events that follow them.
+    /// Those that nothing there follows are left out.
+    pub async fn depths_after(
+        &self,
+        room: RoomNo,
+        missing: &[OwnedEventId],
+    ) -> Result<HashMap<OwnedEventId, i64>> {
+        let query = self
+            .sql(
+                "SELECT m.missing, MIN(e.depth) FROM missing_prev m JOIN event e ON e.no = m.event \
+                 WHERE m.missing IN (SELECT value ->> 0 FROM EACH($1)) AND m.room = $2 \
+                 GROUP BY m.missing",
+            )
+            .bind(json_texts(missing.iter().map(|id| id.as_str()))?)
+            .bind(room.0);
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| Ok((row.id(0)?, row.int(1)?)))
+            .collect()
+    }
+
+    /// Those of the events of a room's history that have `prev_events` which we lack, with these: before
+    /// them the stored history has a gap.
+    ///
+    /// That an event has none is remembered: its `prev_events` stay.
+    pub async fn gaps_before(
+        &self,
+        room: RoomNo,
+        nos: &[EventNo],
+    ) -> Result<HashMap<EventNo, Vec<OwnedEventId>>> {
+        let gapless = &self.core.caches.gapless;
+        let asked: Vec<EventNo> = nos
+            .iter()
+            .copied()
+            .filter(|no| gapless.get(no).is_none())
+            .collect();
+        let mut gaps: HashMap<EventNo, Vec<OwnedEventId>> = HashMap::new();
+        if asked.is_empty() {
+            return Ok(gaps);
+        }
+        let query = self
+            .sql(
+                "SELECT event, missing FROM missing_prev WHERE room = $1 AND event IN \
+                 (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($2))",
+            )
+            .bind(room.0)
+            .bind(json_numbers(asked.iter().map(|no| no.0)));
+        for row in self.rows(query).await? {
+            gaps.entry(EventNo(row.int(0)?))
+                .or_default()
+                .push(row.id(1)?);
+        }
+        for no in asked {
+            if !gaps.contains_key(&no) {
+                gapless.insert(no, ());
+            }
+        }
+        Ok(gaps)
+    }
+
+    /// The event, if the tail or a cache has it.
+    pub(crate) fn remembered_event(&self, no: EventNo) -> Option<Arc<StoredEvent>> {
+        let cached = self.core.caches.events.get(&no);
+        cached.or_else(|| self.core.tail.event(no))
+    }
+
+    pub(crate) fn remember_event(&self, event: &Arc<StoredEvent>) {
+        let caches = &self.core.caches;
+        caches.events.insert(event.no, event.clone());
+        caches
+            .event_ids
+            .insert(event.pdu.event_id().to_owned(), event.no);
+    }
+
+    async fn load_events(&self, nos: &[EventNo]) -> Result<Vec<Arc<StoredEvent>>> {
+        if nos.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.event_rows(nos).await?;
+        rows.iter().map(|row| self.read_event(row)).collect()
+    }
+
+    /// Reads events from the database past every cache, and puts what is there into them.
+    pub(crate) async fn reload_events(&self, nos: &[EventNo]) -> Result<Vec<Arc<StoredEvent>>> {
+        let mut events = Vec::with_capacity(nos.len());
+        for row in self.event_rows(nos).await? {
+            let event = Arc::new(event_of(&row)?);
+            self.remember_event(&event);
+            self.core.tail.replace_event(&event);
+            events.push(event);
+        }
+        Ok(events)
+    }
+
+    async fn event_rows(&self, nos: &[EventNo]) -> Result<Vec<AnyRow>> {
+        let query = self
+            .sql(concat_events!(
+                "WHERE e.no IN (SELECT CAST(value ->> 0 AS BIGINT) FROM EACH($1))"
+            ))
+            .bind(json_numbers(nos.iter().map(|no| no.0)));
+        self.rows(query).await
+    }
+
+    /// The event of a row of [`concat_events!`], the one in the cache if there is one by now.
+    fn read_event(&self, row: &AnyRow) -> Result<Arc<StoredEvent>> {
+        self.core.counters.event_reads(1);
+        let event = Arc::new(event_of(row)?);
+        let caches = &self.core.caches;
+        caches
+            .event_ids
+            .insert(event.pdu.event_id().to_owned(), event.no);
+        Ok(caches.events.get_or_insert(event.no, event, 1))
+    }
+}
+
+/// As much of a stored event as tells a membership. A redaction leaves it.
+#[derive(serde::Deserialize)]
+struct MemberEvent {
+    content: MemberContent,
+}
+
+#[derive(serde::Deserialize)]
+struct MemberContent {
+    #[serde(default)]
+    membership: serde_json::Value,
+}
+
+/// Events by id, for [`event_of`].
+pub(crate) const BY_IDS: &str =
+    concat_events!("WHERE e.event_id IN (SELECT value ->> 0 FROM EACH($1))");
+
+/// The event of a row of [`concat_events!`].
+pub(crate) fn event_of(row: &AnyRow) -> Result<StoredEvent> {
+    let rules = rules(row.raw_opt(14)?.as_deref())?;
+    let pdu = Pdu::from_stored(rules, row.id(1)?, row.raw(13)?.into()).map_err(|error| {
+        Error::broken(format!(
+            "event {} is damaged: {error}",
+            row.int(0).unwrap_or(0)
+        ))
+    })?;
+    let redacted_by = row.int_opt(10)?.map(EventNo);
+    let pdu = if redacted_by.is_some() {
+        pdu.redacted()
+    } else {
+        pdu
+    };
+    let txn = match row.raw_opt(12)? {
+        Some(text) => {
+            let (device, txn_id): (String, String) = serde_json::from_str(&text)?;
+            Some(TxnOwner {
+                device: device.into(),
+                txn_id,
+            })
+        }
+        None => None,
+    };
+    Ok(StoredEvent {
+        no: EventNo(row.int(0)?),
+        room: RoomNo(row.int(2)?),
+        pdu: Arc::new(pdu),
+        order: row.int_opt(3)?,
+        depth: row.int(4)?,
+        status: Status::from_code(row.int(5)?),
+        reason: row.text_opt(11)?,
+        placement: Placement::from_code(row.int(6)?),
+        state_before: row.int_opt(7)?.map(SnapshotNo),
+        state_after: row.int_opt(8)?.map(SnapshotNo),
+        visibility: row.int_opt(9)?.map(visibility_from_code),
+        redacted_by,
+        txn,
+        client: OnceLock::new(),
+        replaces: OnceLock::new(),
+    })
+}
+
+/// The rules of a stored room version.
+pub(crate) fn rules(version: Option<&str>) -> Result<&'static RoomRules> {
+    version
+        .and_then(RoomRules::named)
+        .ok_or_else(|| Error::broken(format!("a stored room has the unknown version {version:?}")))
+}
+
+impl Status {
+    pub(crate) fn code(self) -> i64 {
+        match self {
+            Self::Accepted => 0,
+            Self::SoftFailed => 1,
+            Self::Rejected => 2,
+        }
+    }
+
+    pub(crate) fn from_code(code: i64) -> Self {
+        match code {
+            0 => Self::Accepted,
+            1 => Self::SoftFailed,
+            _ => Self::Rejected,
+        }
+    }
+}
+
+impl Placement {
+    pub(crate) fn code(self) -> i64 {
+        match self {
+            Self::Live => 0,
+            Self::Backfilled => 1,
+            Self::Outlier => 2,
+        }
+    }
+
+    pub(crate) fn from_code(code: i64) -> Self {
+        match code {
+            0 => Self::Live,
+            1 => Self::Backfilled,
+            _ => Self::Outlier,
+        }
+    }
+}
+
+pub(crate) fn visibility_code(visibility: HistoryVisibility) -> i64 {
+    match visibility {
+        HistoryVisibility::WorldReadable => 0,
+        HistoryVisibility::Shared => 1,
+        HistoryVisibility::Invited => 2,
+        HistoryVisibility::Joined => 3,
+    }
+}
+
+fn visibility_from_code(code: i64) -> HistoryVisibility {
+    match code {
+        0 => HistoryVisibility::WorldReadable,
+        1 => HistoryVisibility::Shared,
+        2 => HistoryVisibility::Invited,
+        // The strictest is the safe reading of anything else.
+        _ => HistoryVisibility::Joined,
+    }
+}

@@ -1,0 +1,130 @@
+//! Rooms and their heads.
+
+use std::sync::Arc;
+
+use rhizome_protocol::RoomRules;
+use ruma::{OwnedEventId, OwnedRoomId, RoomId};
+use sqlx::any::AnyRow;
+
+use crate::engine::db::{Columns as _, signed};
+use crate::engine::dialect::{escaped, unescaped};
+use crate::rooms::events::rules;
+use crate::{EventNo, Result, RoomNo, SnapshotNo, Store};
+
+/// Where a room stands. True as of [`crate::Log::head`], and for this process as soon as a commit has
+/// returned.
+#[derive(Debug, Clone)]
+pub struct RoomHead {
+    /// Its number.
+    pub room: RoomNo,
+    /// Its id.
+    pub room_id: OwnedRoomId,
+    /// The rules of its version.
+    pub rules: &'static RoomRules,
+    /// Bumped by every change of its current state.
+    pub state_version: i64,
+    /// The current state; `None` before the first event, and while a join is under way.
+    pub snapshot: Option<SnapshotNo>,
+    /// The forward extremities.
+    pub extremities: Vec<Extremity>,
+    /// How many users are joined.
+    pub joined: i64,
+    /// How many users are invited.
+    pub invited: i64,
+    /// Whether it is in the public directory.
+    pub public: bool,
+}
+
+/// A forward extremity: an accepted event that no other has as a `prev_event`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extremity {
+    /// Its number.
+    pub no: EventNo,
+    /// Its id.
+    pub event_id: OwnedEventId,
+    /// The depth that it claims, on which the depth of what follows is based.
+    pub depth: i64,
+}
+
+impl Store {
+    /// The room, if we take (or took) part in it.
+    pub async fn room(&self, id: &RoomId) -> Result<Option<Arc<RoomHead>>> {
+        match self.known_room(id).await? {
+            Some(room) => self.room_by_no(room).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The same by number.
+    pub async fn room_by_no(&self, room: RoomNo) -> Result<Option<Arc<RoomHead>>> {
+        let cache = &self.core.caches.rooms;
+        if let Some(head) = cache.get(&room) {
+            return Ok(Some(head));
+        }
+        let moment = cache.moment();
+        let query = self
+            .sql(
+                "SELECT no, room_id, version, state_version, snapshot, extremities, joined, invited, \
+                 public FROM room WHERE no = $1 AND version IS NOT NULL",
+            )
+            .bind(room.0);
+        let Some(row) = self.row(query).await? else {
+            return Ok(None);
+        };
+        let head = Arc::new(head_of(&row)?);
+        cache.insert_since(moment, room, head.clone(), 1);
+        Ok(Some(head))
+    }
+
+    /// Rooms in the public directory, by number, after `after`.
+    pub async fn public_rooms(&self, after: RoomNo, limit: usize) -> Result<Vec<RoomNo>> {
+        let query = self
+            .sql("SELECT no FROM room WHERE public = 1 AND no > $1 ORDER BY no LIMIT $2")
+            .bind(after.0)
+            .bind(signed(limit));
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| Ok(RoomNo(row.int(0)?))).collect()
+    }
+}
+
+/// Reads a row of number, id, version, state version, snapshot, extremities, joined, invited, public.
+pub(crate) fn head_of(row: &AnyRow) -> Result<RoomHead> {
+    Ok(RoomHead {
+        room: RoomNo(row.int(0)?),
+        room_id: row.id(1)?,
+        rules: rules(row.raw_opt(2)?.as_deref())?,
+        state_version: row.int(3)?,
+        snapshot: row.int_opt(4)?.map(SnapshotNo),
+        extremities: extremities_of(&row.raw(5)?)?,
+        joined: row.int(6)?,
+        invited: row.int(7)?,
+        public: row.int(8)? != 0,
+    })
+}
+
+/// Extremities as JSON; the ids escaped.
+pub(crate) fn extremities_text(extremities: &[Extremity]) -> Result<String> {
+    let rows: Vec<_> = extremities
+        .iter()
+        .map(|extremity| {
+            let id = escaped(extremity.event_id.as_str());
+            (extremity.no, id, extremity.depth)
+        })
+        .collect();
+    Ok(serde_json::to_string(&rows)?)
+}
+
+fn extremities_of(text: &str) -> Result<Vec<Extremity>> {
+    let rows: Vec<(EventNo, String, i64)> = serde_json::from_str(text)?;
+    rows.into_iter()
+        .map(|(no, id, depth)| {
+            let event_id = OwnedEventId::try_from(unescaped(id))
+                .map_err(|_| crate::Error::broken("a stored extremity is no event id"))?;
+            Ok(Extremity {
+                no,
+                event_id,
+                depth,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,178 @@
+//! A room's history, page by page.
+
+use std::sync::Arc;
+
+use sqlx::any::AnyRow;
+
+use crate::engine::db::{Columns as _, json_numbers, signed};
+use crate::{EventNo, KeyNo, Pos, Result, RoomNo, Store, StoredEvent};
+
+/// A place between events: right after the event with this depth and order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HistoryToken {
+    /// The event's depth.
+    pub depth: i64,
+    /// Its order.
+    pub order: i64,
+}
+
+impl HistoryToken {
+    /// After everything.
+    pub const END: Self = Self {
+        depth: i64::MAX,
+        order: i64::MAX,
+    };
+    /// Before everything.
+    pub const START: Self = Self {
+        depth: i64::MIN,
+        order: i64::MIN,
+    };
+
+    /// Right after `event`; `None` if it is no part of the history.
+    pub fn after(event: &StoredEvent) -> Option<Self> {
+        Some(Self {
+            depth: event.depth,
+            order: event.order?,
+        })
+    }
+
+    /// Right before `event`; `None` if it is no part of the history.
+    pub fn before(event: &StoredEvent) -> Option<Self> {
+        Some(Self {
+            depth: event.depth,
+            order: event.order?.saturating_sub(1),
+        })
+    }
+}
+
+/// Which way to page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To the past; starts with the event at the token.
+    Backward,
+    /// To the future; starts after the token.
+    Forward,
+}
+
+impl Store {
+    /// At most `limit` events of the room from the token on, in the direction's order, by (depth,
+    /// order). Live events after `upto` are left out.
+    pub async fn history(
+        &self,
+        room: RoomNo,
+        from: HistoryToken,
+        direction: Direction,
+        limit: usize,
+        upto: Pos,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
+        let query = self.sql(match direction {
+            Direction::Backward => {
+                "SELECT no FROM event WHERE room = $1 AND ord IS NOT NULL \
+                 AND (depth, ord) <= ($2, $3) AND ord <= $4 \
+                 ORDER BY depth DESC, ord DESC LIMIT $5"
+            }
+            Direction::Forward => {
+                "SELECT no FROM event WHERE room = $1 AND ord IS NOT NULL \
+                 AND (depth, ord) > ($2, $3) AND ord <= $4 \
+                 ORDER BY depth, ord LIMIT $5"
+            }
+        });
+        let query = query.bind(room.0).bind(from.depth).bind(from.order);
+        let found = self.rows(query.bind(upto.0).bind(signed(limit))).await?;
+        self.events_by_no(&numbers(&found)?).await
+    }
+
+    /// The newest `limit` live events with `after < pos ≤ upto`, ascending by position.
+    pub async fn room_timeline(
+        &self,
+        room: RoomNo,
+        after: Pos,
+        upto: Pos,
+        limit: usize,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
+        let query = self
+            .sql(
+                "SELECT no FROM event WHERE room = $1 AND ord IS NOT NULL \
+                 AND ord > $2 AND ord <= $3 ORDER BY ord DESC LIMIT $4",
+            )
+            .bind(room.0)
+            .bind(after.0.max(0))
+            .bind(upto.0)
+            .bind(signed(limit));
+        let mut nos = numbers(&self.rows(query).await?)?;
+        nos.reverse();
+        self.events_by_no(&nos).await
+    }
+
+    /// The newest `limit` live events up to `upto` of each of these rooms, in order, room by room.
+    pub async fn room_timelines(
+        &self,
+        rooms: &[RoomNo],
+        upto: Pos,
+        limit: usize,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
+        let query = self
+            .sql(
+                "SELECT e.no FROM EACH($1) JOIN event e \
+                 ON e.room = CAST(value ->> 0 AS BIGINT) AND e.ord IN (\
+                 SELECT n.ord FROM event n WHERE n.room = CAST(value ->> 0 AS BIGINT) \
+                 AND n.ord IS NOT NULL AND n.ord > 0 AND n.ord <= $2 ORDER BY n.ord DESC LIMIT $3) \
+                 ORDER BY e.room, e.ord",
+            )
+            .bind(json_numbers(rooms.iter().map(|room| room.0)))
+            .bind(upto.0)
+            .bind(signed(limit));
+        let nos = numbers(&self.rows(query).await?)?;
+        self.events_by_no(&nos).await
+    }
+
+    /// The oldest `limit` live events with `after < pos ≤ upto`, in order.
+    pub async fn live_after(
+        &self,
+        room: RoomNo,
+        after: Pos,
+        upto: Pos,
+        limit: usize,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
+        let query = self
+            .sql(
+                "SELECT no FROM event WHERE room = $1 AND ord IS NOT NULL \
+                 AND ord > $2 AND ord <= $3 ORDER BY ord LIMIT $4",
+            )
+            .bind(room.0)
+            .bind(after.0.max(0))
+            .bind(upto.0)
+            .bind(signed(limit));
+        let nos = numbers(&self.rows(query).await?)?;
+        self.events_by_no(&nos).await
+    }
+
+    /// The changes of the room's current state with `after < pos ≤ upto`, ascending: position, entry,
+    /// old and new event.
+    pub async fn state_changes(
+        &self,
+        room: RoomNo,
+        after: Pos,
+        upto: Pos,
+    ) -> Result<Vec<(Pos, KeyNo, Option<EventNo>, Option<EventNo>)>> {
+        let query = self
+            .sql(
+                "SELECT pos, state_key, old_event, new_event FROM state_change \
+                 WHERE room = $1 AND pos > $2 AND pos <= $3 ORDER BY pos",
+            )
+            .bind(room.0)
+            .bind(after.0)
+            .bind(upto.0);
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| {
+                let event = |index| Ok::<_, sqlx::Error>(row.int_opt(index)?.map(EventNo));
+                Ok((Pos(row.int(0)?), KeyNo(row.int(1)?), event(2)?, event(3)?))
+            })
+            .collect()
+    }
+}
+
+fn numbers(rows: &[AnyRow]) -> Result<Vec<EventNo>> {
+    rows.iter().map(|row| Ok(EventNo(row.int(0)?))).collect()
+}

@@ -1,0 +1,288 @@
+//! Who is where.
+
+use std::sync::Arc;
+
+use rhizome_protocol::Membership;
+use ruma::{OwnedServerName, ServerName};
+use sqlx::any::AnyRow;
+
+use crate::engine::db::{Columns as _, signed};
+use crate::{Error, EventNo, Pos, Result, RoomNo, Store, UserNo};
+
+/// A user's membership in a room, seen from the user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MembershipRow {
+    /// The room.
+    pub room: RoomNo,
+    /// What it is.
+    pub membership: Membership,
+    /// The member event; `None` for an invite to a room that we aren't in.
+    pub event: Option<EventNo>,
+    /// When the member event became current.
+    pub pos: Pos,
+    /// When it became this membership: a change of profile doesn't move it.
+    pub since: Pos,
+    /// Whether the user has forgotten the room.
+    pub forgotten: bool,
+}
+
+/// A member, seen from the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub user: UserNo,
+    /// What.
+    pub membership: Membership,
+    /// The member event.
+    pub event: Option<EventNo>,
+}
+
+/// How many members a room has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemberCounts {
+    /// Joined.
+    pub joined: i64,
+    /// Invited.
+    pub invited: i64,
+}
+
+impl Store {
+    /// The user's memberships in all rooms, cached while they don't change.
+    pub async fn memberships_of(&self, user: UserNo) -> Result<Arc<[MembershipRow]>> {
+        let cache = &self.core.caches.memberships;
+        if let Some(rows) = cache.get(&user) {
+            return Ok(rows);
+        }
+        let moment = cache.moment();
+        let query = self
+            .sql(
+                "SELECT room, membership, event, pos, since, forgotten FROM membership \
+                 WHERE user_no = $1 ORDER BY room",
+            )
+            .bind(user.0);
+        let rows = self.rows(query).await?;
+        let rows: Arc<[_]> = rows.iter().map(membership_row).collect::<Result<_>>()?;
+        cache.insert_since(moment, user, rows.clone(), rows.len() + 1);
+        Ok(rows)
+    }
+
+    /// The user's membership in one room.
+    pub async fn membership(&self, user: UserNo, room: RoomNo) -> Result<Option<MembershipRow>> {
+        if let Some(rows) = self.core.caches.memberships.get(&user) {
+            let found = rows.binary_search_by_key(&room, |row| row.room);
+            return Ok(found.ok().map(|index| rows[index]));
+        }
+        let query = self
+            .sql(
+                "SELECT room, membership, event, pos, since, forgotten FROM membership \
+                 WHERE user_no = $1 AND room = $2",
+            )
+            .bind(user.0)
+            .bind(room.0);
+        self.row(query)
+            .await?
+            .as_ref()
+            .map(membership_row)
+            .transpose()
+    }
+
+    /// The room's members with this membership, or all, by user number.
+    pub async fn members(
+        &self,
+        room: RoomNo,
+        membership: Option<Membership>,
+    ) -> Result<Vec<Member>> {
+        let query = match membership {
+            Some(membership) => self
+                .sql(
+                    "SELECT user_no, membership, event FROM membership \
+                     WHERE room = $1 AND membership = $2 ORDER BY user_no",
+                )
+                .bind(room.0)
+                .bind(code(membership)),
+            None => self
+                .sql(
+                    "SELECT user_no, membership, event FROM membership \
+                     WHERE room = $1 ORDER BY user_no",
+                )
+                .bind(room.0),
+        };
+        self.rows(query).await?.iter().map(member).collect()
+    }
+
+    /// At most `limit` joined members of the room who are users of this server.
+    pub async fn joined_of_server(
+        &self,
+        room: RoomNo,
+        server: &ServerName,
+        limit: usize,
+    ) -> Result<Vec<UserNo>> {
+        let Some(server) = self.known_server(server).await? else {
+            return Ok(Vec::new());
+        };
+        let query = self
+            .sql(
+                "SELECT m.user_no FROM membership m JOIN user_name u ON u.no = m.user_no \
+                 WHERE m.room = $1 AND m.membership = 1 AND u.server = $2 \
+                 ORDER BY m.user_no LIMIT $3",
+            )
+            .bind(room.0)
+            .bind(server.0)
+            .bind(signed(limit));
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| Ok(UserNo(row.int(0)?))).collect()
+    }
+
+    /// Whether a user of this server has been joined since this position at the latest.
+    pub async fn server_is_in_since(
+        &self,
+        room: RoomNo,
+        server: &ServerName,
+        upto: Pos,
+    ) -> Result<bool> {
+        let Some(server) = self.known_server(server).await? else {
+            return Ok(false);
+        };
+        let query = self
+            .sql(
+                "SELECT m.user_no FROM membership m JOIN user_name u ON u.no = m.user_no \
+                 WHERE m.room = $1 AND m.membership = 1 AND u.server = $2 AND m.since <= $3 LIMIT 1",
+            )
+            .bind(room.0)
+            .bind(server.0)
+            .bind(upto.0);
+        Ok(self.row(query).await?.is_some())
+    }
+
+    /// How many members the room has now.
+    pub async fn member_counts(&self, room: RoomNo) -> Result<MemberCounts> {
+        let head = self.room_by_no(room).await?;
+        Ok(
+            head.map_or_else(MemberCounts::default, |head| MemberCounts {
+                joined: head.joined,
+                invited: head.invited,
+            }),
+        )
+    }
+
+    /// The first `count` members besides `except`, joined or invited, in the order in which they became that;
+    /// if there are none, those who left or are banned.
+    pub async fn heroes(&self, room: RoomNo, except: UserNo, count: usize) -> Result<Vec<Member>> {
+        let present = [Membership::Join, Membership::Invite];
+        let gone = [Membership::Leave, Membership::Ban];
+        for [one, other] in [present, gone] {
+            let query = self
+                .sql(FIRST_MEMBERS)
+                .bind(room.0)
+                .bind(code(one))
+                .bind(code(other))
+                .bind(except.0)
+                .bind(signed(count));
+            let rows = self.rows(query).await?;
+            if !rows.is_empty() {
+                return rows.iter().map(member).collect();
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// The servers with joined members.
+    pub async fn joined_servers(&self, room: RoomNo) -> Result<Arc<[OwnedServerName]>> {
+        let cache = &self.core.caches.joined_servers;
+        if let Some(servers) = cache.get(&room) {
+            return Ok(servers);
+        }
+        let moment = cache.moment();
+        let query = self
+            .sql(
+                "SELECT s.name FROM room_server r JOIN server_name s ON s.no = r.server \
+                 WHERE r.room = $1 AND r.joined > 0 ORDER BY s.no",
+            )
+            .bind(room.0);
+        let rows = self.rows(query).await?;
+        let servers: Arc<[_]> = rows.iter().map(|row| row.id(0)).collect::<Result<_>>()?;
+        cache.insert_since(moment, room, servers.clone(), servers.len() + 1);
+        Ok(servers)
+    }
+
+    /// The rooms in which the server has a joined member.
+    pub async fn rooms_of_server(&self, server: &ServerName) -> Result<Vec<RoomNo>> {
+        let Some(server) = self.known_server(server).await? else {
+            return Ok(Vec::new());
+        };
+        let query = self
+            .sql("SELECT room FROM room_server WHERE server = $1 AND joined > 0 ORDER BY room")
+            .bind(server.0);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| Ok(RoomNo(row.int(0)?))).collect()
+    }
+
+    /// The users who share a room (both joined) with `user`, themselves included.
+    pub async fn users_sharing_rooms(&self, user: UserNo) -> Result<Vec<UserNo>> {
+        let query = self
+            .sql(
+                "SELECT DISTINCT b.user_no FROM membership a \
+                 JOIN membership b ON b.room = a.room AND b.membership = 1 \
+                 WHERE a.user_no = $1 AND a.membership = 1",
+            )
+            .bind(user.0);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| Ok(UserNo(row.int(0)?))).collect()
+    }
+}
+
+/// Members of two kinds, in the order of their coming; each kind by the index. Those who were there when we
+/// came into the room have come at the same time: then in the order in which their events were numbered, each
+/// after what it rests on.
+const FIRST_MEMBERS: &str = "\
+    SELECT user_no, membership, event FROM (\
+    SELECT * FROM (SELECT user_no, membership, event, since FROM membership \
+    WHERE room = $1 AND membership = $2 AND user_no <> $4 \
+    ORDER BY since, event LIMIT $5) AS one \
+    UNION ALL \
+    SELECT * FROM (SELECT user_no, membership, event, since FROM membership \
+    WHERE room = $1 AND membership = $3 AND user_no <> $4 \
+    ORDER BY since, event LIMIT $5) AS other) AS members \
+    ORDER BY since, event, user_no LIMIT $5";
+
+fn membership_row(row: &AnyRow) -> Result<MembershipRow> {
+    Ok(MembershipRow {
+        room: RoomNo(row.int(0)?),
+        membership: from_code(row.int(1)?)?,
+        event: row.int_opt(2)?.map(EventNo),
+        pos: Pos(row.int(3)?),
+        since: Pos(row.int(4)?),
+        forgotten: row.int(5)? != 0,
+    })
+}
+
+fn member(row: &AnyRow) -> Result<Member> {
+    Ok(Member {
+        user: UserNo(row.int(0)?),
+        membership: from_code(row.int(1)?)?,
+        event: row.int_opt(2)?.map(EventNo),
+    })
+}
+
+/// The number that stands for a membership in the database; joined sorts before invited.
+pub(crate) fn code(membership: Membership) -> i64 {
+    match membership {
+        Membership::Join => 1,
+        Membership::Invite => 2,
+        Membership::Leave => 3,
+        Membership::Ban => 4,
+        Membership::Knock => 5,
+    }
+}
+
+/// The inverse of [`code`].
+pub(crate) fn from_code(code: i64) -> Result<Membership> {
+    Ok(match code {
+        1 => Membership::Join,
+        2 => Membership::Invite,
+        3 => Membership::Leave,
+        4 => Membership::Ban,
+        5 => Membership::Knock,
+        _ => return Err(Error::broken(format!("{code} stands for no membership"))),
+    })
+}

@@ -1,0 +1,15 @@
+//! Rooms: events, state, members, and what is known of rooms that this server is not in.
+
+pub(crate) mod aliases;
+pub(crate) mod auth_graph;
+pub(crate) mod events;
+pub(crate) mod heads;
+pub(crate) mod history;
+pub(crate) mod inspect;
+pub(crate) mod invites;
+pub(crate) mod members;
+pub(crate) mod receipts;
+pub(crate) mod snapshot;
+pub(crate) mod state;
+pub(crate) mod texts;
+pub(crate) mod transactions;
