@@ -9,6 +9,7 @@
 )]
 
 mod inspecting;
+mod recomputing;
 #[allow(dead_code, reason = "the tests of rooms use all of it")]
 #[path = "../../../rooms/tests/it/rig.rs"]
 mod rig;
