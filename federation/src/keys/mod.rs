@@ -24,7 +24,7 @@ use rhizome_protocol::{
     server_keys::ServerKeys,
     sign::KeyPair,
 };
-use rhizome_storage::{KeyResponse, Store};
+use rhizome_storage::{KeyResponse, Store, millis};
 use ruma::{OwnedServerName, ServerName};
 
 use crate::{FederationConfig, Outbound, config::OldVerifyKey};
@@ -312,7 +312,7 @@ impl KeyRing {
             return failing.until <= now;
         }
         let age = clock.now_ms().saturating_sub(known.fetched);
-        age < 0 || age >= i64::try_from(ASK_AGAIN.as_millis()).unwrap_or(i64::MAX)
+        age < 0 || age >= millis(ASK_AGAIN)
     }
 
     fn note_outcome(&self, server: &ServerName, well: bool) {
@@ -386,8 +386,10 @@ impl KeyRing {
     /// Anybody can make us look for the keys of any server.
     pub(crate) async fn forget_strangers(&self) {
         let store = &self.inner.store;
-        let kept = i64::try_from(KEPT_OF_STRANGERS.as_millis()).unwrap_or(i64::MAX);
-        let since = store.clock().now_ms().saturating_sub(kept);
+        let since = store
+            .clock()
+            .now_ms()
+            .saturating_sub(millis(KEPT_OF_STRANGERS));
         if let Err(error) = store.forget_strangers_keys(STRANGERS, since).await {
             tracing::warn!(%error, "keys of strangers can't be forgotten");
         }

@@ -9,8 +9,7 @@ pub mod plan;
 use std::sync::Arc;
 
 use rhizome_protocol::{RoomRules, draft::Draft};
-use rhizome_storage::{CommitError, Fact, NewRoom, WriteSet};
-use ring::rand::{SecureRandom as _, SystemRandom};
+use rhizome_storage::{CommitError, Fact, NewRoom, WriteSet, random};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName};
 
 use crate::{
@@ -164,18 +163,7 @@ async fn add(chain: &mut Chain<'_>, request: &CreateRoom, event: Planned, now: i
 /// `!`, 18 random letters, and our name: the ids of rooms up to version 11.
 fn random_room_id(server: &ServerName) -> Result<OwnedRoomId> {
     const LETTERS: &[u8; 52] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut letters = String::from("!");
-    let random = SystemRandom::new();
-    while letters.len() < 19 {
-        let mut bytes = [0; 32];
-        random
-            .fill(&mut bytes)
-            .map_err(|_| rhizome_storage::Error::Failed("no random numbers".into()))?;
-        // Only bytes below a multiple of 52, so that no letter is likelier than another.
-        let usable = bytes.iter().filter(|byte| **byte < 208);
-        letters.extend(usable.map(|byte| char::from(LETTERS[usize::from(byte % 52)])));
-    }
-    letters.truncate(19);
-    RoomId::parse(format!("{letters}:{server}"))
+    let letters = random::letters(LETTERS, 18)?;
+    RoomId::parse(format!("!{letters}:{server}"))
         .map_err(|error| Error::Invalid(format!("This server's name makes no room id: {error}")))
 }
