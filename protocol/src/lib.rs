@@ -16,29 +16,26 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-pub mod as_sent;
 pub mod auth;
-pub mod canonical;
-pub mod content;
-pub mod draft;
+mod event;
 pub mod explain;
-pub mod hash;
-pub mod incoming;
-pub mod pdu;
-pub mod power;
-pub mod receive;
-pub mod redact;
-pub mod reject;
+mod json;
 pub mod resolve;
 pub mod rules;
 pub mod server_keys;
-pub mod sign;
 pub mod visibility;
 
-pub use content::Membership;
-pub use incoming::Incoming;
-pub use pdu::Pdu;
-pub use reject::Rejection;
+pub use auth::power;
+pub use event::{
+    content::{self, Membership},
+    draft, hash,
+    incoming::Incoming,
+    pdu::Pdu,
+    receive, redact,
+    rejection::Rejection,
+    sign,
+};
+pub use json::{as_sent, canonical};
 pub use rules::RoomRules;
 
 /// A JSON object.

@@ -6,9 +6,8 @@ use serde_json::Value;
 use crate::{
     Incoming, Membership, Object, Pdu, Rejection, RoomRules,
     content::text,
-    hash,
-    pdu::{Limits, format_error, json_error},
-    redact,
+    event::pdu::{Limits, format_error, json_error},
+    hash, redact,
     rules::EventIdFormat,
     sign,
 };
@@ -147,7 +146,7 @@ fn each_once(servers: [Option<OwnedServerName>; 3]) -> Vec<OwnedServerName> {
 /// The id that an event has, whatever else is wrong with it: for naming what was refused.
 pub fn event_id(rules: &RoomRules, event: &Incoming) -> Option<OwnedEventId> {
     let signed = redact::signed_text(rules, event).ok()?;
-    crate::pdu::event_id(rules, event, &event.numbers.restore(signed)).ok()
+    crate::event::pdu::event_id(rules, event, &event.numbers.restore(signed)).ok()
 }
 
 /// The time at which the keys that signed an event made at `origin_server_ts` must have been valid: any

@@ -9,7 +9,7 @@ use crate::{
     Object,
     as_sent::{self, Numbers},
     canonical::{JsonError, Reading, read_object},
-    pdu::MAX_BYTES,
+    event::pdu::MAX_BYTES,
 };
 
 /// A parsed event with what an [`Object`] can't hold of it: integers of more than 64 bits, which events of room

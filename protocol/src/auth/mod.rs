@@ -8,6 +8,7 @@
 //! [`crate::receive::verify`], and those about `auth_events` (2 and 3) by [`check_auth_events`].
 
 mod member;
+pub mod power;
 mod power_levels;
 
 use std::{

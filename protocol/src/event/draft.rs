@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::{
     Object, Pdu, Rejection, RoomRules, canonical,
+    event::pdu::{Limits, json_error},
     hash::{self, ReferenceHash},
-    pdu::{Limits, json_error},
     redact,
     rules::EventIdFormat,
     sign::{KeyPair, add_signature},

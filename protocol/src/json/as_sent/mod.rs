@@ -12,7 +12,7 @@ use serde_json::Number;
 use crate::canonical::{JsonError, push_escaped, push_tolerant};
 
 /// How deep objects and arrays may nest: as deep as the bytes of a whole event.
-pub const MAX_NESTING: usize = crate::pdu::MAX_BYTES;
+pub const MAX_NESTING: usize = crate::event::pdu::MAX_BYTES;
 /// How often a byte may be moved, on average, to put the keys around it in order. What comes in canonical form
 /// is never moved.
 const MAX_MOVES: usize = 200;

@@ -1,0 +1,4 @@
+//! JSON from strangers, and Matrix canonical JSON.
+
+pub mod as_sent;
+pub mod canonical;
