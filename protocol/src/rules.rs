@@ -2,7 +2,10 @@
 
 use ruma::RoomVersionId;
 
-use crate::{Object, canonical};
+use crate::{
+    Object,
+    canonical::{self, Strictness},
+};
 
 /// Everything that distinguishes one room version from another.
 #[derive(Debug)]
@@ -319,6 +322,15 @@ impl RoomRules {
     /// The identifier as text.
     pub fn id(&self) -> &str {
         self.version.as_str()
+    }
+
+    /// What becomes of numbers in events that canonical JSON doesn't have.
+    pub(crate) fn strictness(&self) -> Strictness {
+        if self.format.strict_json {
+            Strictness::Strict
+        } else {
+            Strictness::Tolerant
+        }
     }
 
     /// The greatest `depth` that an event may have; deeper ones than that stay there.

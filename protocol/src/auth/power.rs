@@ -117,27 +117,13 @@ impl<'a> Power<'a> {
         self.field(field).unwrap_or(default)
     }
 
-    /// The level that notifying by `key` needs (`room` for @room), 50 unless set.
-    pub fn notification(&self, key: &str) -> i64 {
-        let levels = self.levels.and_then(|levels| levels.get("notifications"));
-        levels
-            .and_then(|levels| levels.get(key))
-            .and_then(|level| read_level(self.rules, level))
-            .unwrap_or(50)
-    }
-
     /// Whether the user's level suffices for `action`.
     pub fn may(&self, user: &UserId, action: Action) -> bool {
         self.user(user) >= Level::Int(self.action(action))
     }
 
-    /// Whether the user's level suffices to send events of this type.
-    pub fn may_send(&self, user: &UserId, kind: &str, is_state: bool) -> bool {
-        self.user(user) >= Level::Int(self.event(kind, is_state))
-    }
-
     /// Whether `user` is a creator with infinite power (v12 and later).
-    pub fn is_creator(&self, user: &UserId) -> bool {
+    fn is_creator(&self, user: &UserId) -> bool {
         self.rules.auth.privileged_creators
             && self.create.is_some_and(|create| {
                 create.sender() == user
@@ -226,7 +212,6 @@ mod tests {
                 [50, 50, 0, 50]
             );
             assert_eq!(power.user(user_id!("@a:b")), Level::Int(0));
-            assert_eq!(power.notification("room"), 50);
         }
     }
 
@@ -279,14 +264,13 @@ mod tests {
     fn wrong_types_read_as_absent() {
         let rules = RoomRules::named("11").unwrap();
         for content in [
-            json!({"users": [], "events": 1, "ban": "x", "users_default": "5", "notifications": "x", "state_default": 1.5}),
-            json!({"users": {"@a:b": "50"}, "events": {"x": null}, "ban": [], "users_default": {}, "notifications": {"room": {}}}),
+            json!({"users": [], "events": 1, "ban": "x", "users_default": "5", "state_default": 1.5}),
+            json!({"users": {"@a:b": "50"}, "events": {"x": null}, "ban": [], "users_default": {}}),
         ] {
             let power = Power::new(rules, None, content.as_object());
             assert_eq!(power.user(user_id!("@a:b")), Level::Int(0));
             assert_eq!(power.event("x", true), 50);
             assert_eq!(power.action(Action::Ban), 50);
-            assert_eq!(power.notification("room"), 50);
         }
         assert!(Level::Infinite > Level::Int(i64::MAX));
     }

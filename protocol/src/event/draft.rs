@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
 use serde_json::Value;
 
+use super::{limits::Limits, rejection::json_error};
 use crate::{
     Object, Pdu, Rejection, RoomRules, canonical,
-    event::pdu::{Limits, json_error},
     hash::{self, ReferenceHash},
     redact,
     rules::EventIdFormat,

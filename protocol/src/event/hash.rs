@@ -8,7 +8,7 @@ use ring::digest;
 
 use crate::{
     Object, RoomRules,
-    canonical::{JsonError, Numbers, write_object},
+    canonical::{JsonError, write_object},
     redact,
 };
 
@@ -69,7 +69,7 @@ pub fn content_hash(rules: &RoomRules, object: &Object) -> Result<[u8; 32], Json
 /// The text that [`content_hash`] is of.
 pub(crate) fn hashed_text(rules: &RoomRules, object: &Object) -> Result<String, JsonError> {
     let mut text = String::with_capacity(512);
-    write_object(&mut text, object, Numbers::of(rules), 1, |key| {
+    write_object(&mut text, object, rules.strictness(), 1, |key| {
         !matches!(key, "unsigned" | "signatures" | "hashes")
     })?;
     Ok(text)

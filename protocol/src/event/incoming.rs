@@ -5,11 +5,12 @@ use std::{
     ops::Deref,
 };
 
+use super::limits::MAX_BYTES;
 use crate::{
     Object,
     as_sent::{self, Numbers},
-    canonical::{JsonError, Reading, read_object},
-    event::pdu::MAX_BYTES,
+    canonical::JsonError,
+    json::read::{Reading, read_object},
 };
 
 /// A parsed event with what an [`Object`] can't hold of it: integers of more than 64 bits, which events of room

@@ -3,7 +3,9 @@
 pub mod content;
 pub mod draft;
 pub mod hash;
+mod id;
 pub(crate) mod incoming;
+mod limits;
 pub(crate) mod pdu;
 pub mod receive;
 pub mod redact;

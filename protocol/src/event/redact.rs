@@ -1,10 +1,10 @@
-//! The redaction algorithm, and what is left of state for those outside of the room.
+//! The redaction algorithm.
 
 use serde_json::Value;
 
 use crate::{
-    Object, Pdu, RoomRules,
-    canonical::{JsonError, Numbers, ObjectWriter, write_object, write_value},
+    Object, RoomRules,
+    canonical::{JsonError, ObjectWriter, write_object, write_value},
 };
 
 /// Removes from an event all that its room version's redaction doesn't keep. `unsigned` goes as well.
@@ -25,19 +25,6 @@ pub fn redact_content(rules: &RoomRules, kind: &str, content: &mut Object) {
     if let Some(Value::Object(invite)) = third_party_invite(kind, content) {
         invite.retain(|key, _| key == "signed");
     }
-}
-
-/// The stripped form of a state event: `type`, `state_key`, `sender`, `content`.
-pub fn stripped_state(pdu: &Pdu) -> Object {
-    let mut stripped = Object::new();
-    stripped.insert("type".into(), pdu.kind().into());
-    stripped.insert(
-        "state_key".into(),
-        pdu.state_key().unwrap_or_default().into(),
-    );
-    stripped.insert("sender".into(), pdu.sender().as_str().into());
-    stripped.insert("content".into(), Value::Object(pdu.content().clone()));
-    stripped
 }
 
 /// The text that an event's signatures and its reference hash are over: canonical, redacted, without
@@ -61,7 +48,7 @@ pub(crate) fn signed_text(rules: &RoomRules, object: &Object) -> Result<String, 
             Value::Object(content) if key == "content" => {
                 write_kept_content(rules, kind, content, event.out)?;
             }
-            value => write_value(event.out, value, Numbers::of(rules), 1)?,
+            value => write_value(event.out, value, rules.strictness(), 1)?,
         }
     }
     event.end();
@@ -84,11 +71,11 @@ fn write_kept_content(
         object.key(key);
         match value {
             Value::Object(invite) if kind == "m.room.member" && key == "third_party_invite" => {
-                write_object(object.out, invite, Numbers::of(rules), 3, |key| {
+                write_object(object.out, invite, rules.strictness(), 3, |key| {
                     key == "signed"
                 })?;
             }
-            value => write_value(object.out, value, Numbers::of(rules), 2)?,
+            value => write_value(object.out, value, rules.strictness(), 2)?,
         }
     }
     object.end();

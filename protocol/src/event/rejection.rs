@@ -1,5 +1,7 @@
 //! Why an event is refused.
 
+use crate::canonical::JsonError;
+
 /// The reason why an event is invalid or not allowed.
 ///
 /// `Display` is fit for an operator's log and for the `error` field of an answer: it names the event's
@@ -24,4 +26,21 @@ impl Rejection {
             reason: reason.into(),
         }
     }
+}
+
+pub(super) fn format_error(reason: impl Into<String>) -> Rejection {
+    Rejection::new("PDU format", reason)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(super) fn json_error(error: JsonError) -> Rejection {
+    let rule = match error {
+        JsonError::BadNumber(_) => "canonical JSON",
+        _ => "PDU format",
+    };
+    Rejection::new(rule, error.to_string())
+}
+
+pub(super) fn size_error(reason: String) -> Rejection {
+    Rejection::new(Rejection::SIZE, reason)
 }

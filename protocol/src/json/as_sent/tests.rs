@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::canonical::{parse_object, to_canonical};
+use crate::json::{
+    canonical::{parse_object, to_canonical},
+    strategy,
+};
 
 fn sent(text: &str) -> String {
     canonical_text(text.as_bytes(), Numbers::AsSent).unwrap()
@@ -114,7 +117,7 @@ fn what_is_no_json_is_refused() {
 proptest! {
     /// What the strict form takes, this gives as well.
     #[test]
-    fn where_there_is_a_strict_form_it_is_the_same(object in crate::canonical::strategy::object()) {
+    fn where_there_is_a_strict_form_it_is_the_same(object in strategy::object()) {
         let strict = to_canonical(&object).unwrap();
         prop_assert_eq!(sent(&strict), strict.clone());
         prop_assert_eq!(sent(&serde_json::to_string_pretty(&object).unwrap()), strict);
