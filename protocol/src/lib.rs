@@ -23,6 +23,7 @@ mod json;
 pub mod resolve;
 pub mod rules;
 pub mod server_keys;
+pub mod topological;
 pub mod visibility;
 
 pub use auth::power;

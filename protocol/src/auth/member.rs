@@ -5,13 +5,15 @@ use std::collections::BTreeSet;
 use ruma::UserId;
 use serde_json::Value;
 
-use super::{StateView, allow_if, deny, membership, third_party_token};
+use super::{
+    StateView, allow_if, deny, membership,
+    power::{self, Action, Power},
+    selection::third_party_token,
+};
 use crate::{
     Membership, Object, Pdu, Rejection,
     content::{JoinRule, text},
-    hash,
-    power::{self, Action, Power},
-    sign,
+    hash, sign,
 };
 
 /// How many signatures by how many keys one third-party invite may make us verify.

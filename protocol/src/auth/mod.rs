@@ -7,199 +7,23 @@
 //! v12) by [`Pdu::parse`], the signature for `join_authorised_via_users_server` (5.2) by
 //! [`crate::receive::verify`], and those about `auth_events` (2 and 3) by [`check_auth_events`].
 
+mod auth_events;
+mod create;
 mod member;
 pub mod power;
 mod power_levels;
+mod selection;
+mod view;
 
-use std::{
-    collections::{HashMap, HashSet},
-    hash::BuildHasher,
-    sync::Arc,
-};
-
-use ruma::{ServerName, UserId};
+use ruma::ServerName;
 use serde_json::Value;
 
-use crate::{
-    Membership, Object, Pdu, Rejection, RoomRules, StateKey,
-    content::text,
-    power::{Action, Level, Power},
-};
-
-/// The state of a room as the rules see it.
-pub trait StateView {
-    /// The state event `(kind, state_key)`, if there is one.
-    fn get(&self, kind: &str, state_key: &str) -> Option<&Arc<Pdu>>;
-}
-
-impl<T: StateView + ?Sized> StateView for &T {
-    fn get(&self, kind: &str, state_key: &str) -> Option<&Arc<Pdu>> {
-        (**self).get(kind, state_key)
-    }
-}
-
-impl StateView for [Arc<Pdu>] {
-    fn get(&self, kind: &str, state_key: &str) -> Option<&Arc<Pdu>> {
-        self.iter().find(|event| event.is_state(kind, state_key))
-    }
-}
-
-impl StateView for Vec<Arc<Pdu>> {
-    fn get(&self, kind: &str, state_key: &str) -> Option<&Arc<Pdu>> {
-        StateView::get(self.as_slice(), kind, state_key)
-    }
-}
-
-impl<S: BuildHasher> StateView for HashMap<StateKey, Arc<Pdu>, S> {
-    fn get(&self, kind: &str, state_key: &str) -> Option<&Arc<Pdu>> {
-        HashMap::get(self, &StateKey::new(kind, state_key))
-    }
-}
-
-/// Which state entries belong into the `auth_events` of an event (server-server "Auth events
-/// selection"): `(type, state key)` pairs, without duplicates. In v12 without the create event, which
-/// [`authorize`] nevertheless wants to see.
-pub fn auth_keys(
-    rules: &RoomRules,
-    kind: &str,
-    sender: &UserId,
-    state_key: Option<&str>,
-    content: &Object,
-) -> Vec<(String, String)> {
-    let keys = selection(rules, kind, sender, state_key, content);
-    keys.into_iter()
-        .map(|(kind, key)| (kind.to_owned(), key.to_owned()))
-        .collect()
-}
-
-/// [`auth_keys`] of an event, borrowed.
-pub(crate) fn auth_keys_of(event: &Pdu) -> Vec<(&'static str, &str)> {
-    selection(
-        event.rules(),
-        event.kind(),
-        event.sender(),
-        event.state_key(),
-        event.content(),
-    )
-}
-
-fn selection<'a>(
-    rules: &RoomRules,
-    kind: &str,
-    sender: &'a UserId,
-    state_key: Option<&'a str>,
-    content: &'a Object,
-) -> Vec<(&'static str, &'a str)> {
-    let mut keys = Vec::with_capacity(6);
-    if kind == "m.room.create" {
-        return keys;
-    }
-    if rules.format.create_in_auth_events {
-        keys.push(("m.room.create", ""));
-    }
-    keys.push(("m.room.power_levels", ""));
-    keys.push(("m.room.member", sender.as_str()));
-    if kind == "m.room.member" {
-        let mut member = |user: &'a str| {
-            if !keys.contains(&("m.room.member", user)) {
-                keys.push(("m.room.member", user));
-            }
-        };
-        if let Some(target) = state_key {
-            member(target);
-        }
-        let membership = Membership::of(content);
-        if membership == Some(Membership::Join)
-            && rules.auth.restricted
-            && let Some(authoriser) = text(content, "join_authorised_via_users_server")
-        {
-            member(authoriser);
-        }
-        if matches!(membership, Some(Membership::Join | Membership::Invite))
-            || (membership == Some(Membership::Knock) && rules.auth.knock)
-        {
-            keys.push(("m.room.join_rules", ""));
-        }
-        if membership == Some(Membership::Invite)
-            && let Some(token) = third_party_token(content)
-        {
-            keys.push(("m.room.third_party_invite", token));
-        }
-    }
-    keys
-}
-
-fn third_party_token(content: &Object) -> Option<&str> {
-    content
-        .get("third_party_invite")?
-        .get("signed")?
-        .get("token")?
-        .as_str()
-}
-
-/// The rules about the auth events that an event names (2 and 3). `auth_events` holds each with whether it
-/// was rejected, in any order; in v12 it may hold the implied create event, whose rejection counts too.
-pub fn check_auth_events(event: &Pdu, auth_events: &[(Arc<Pdu>, bool)]) -> Result<(), Rejection> {
-    if event.kind() == "m.room.create" {
-        return Ok(());
-    }
-    let implied_create = event.implied_create();
-    let expected = auth_keys_of(event);
-    let mut seen = HashSet::with_capacity(auth_events.len());
-    let mut has_create = implied_create.is_some();
-    for (auth_event, rejected) in auth_events {
-        let id = auth_event.event_id();
-        let is_create = auth_event.is_state("m.room.create", "");
-        // 2. The room id names an accepted create event.
-        if implied_create.as_deref() == Some(id) {
-            if !is_create || *rejected {
-                return deny(
-                    "auth 2",
-                    format!("{id}, which the room id implies, is no accepted create event"),
-                );
-            }
-            continue;
-        }
-        let key = (
-            auth_event.kind(),
-            auth_event.state_key().unwrap_or_default(),
-        );
-        // 3.1. No duplicates.
-        if !seen.insert(key) {
-            return deny(
-                "auth 3.1",
-                format!("the auth events name ({}, {:?}) twice", key.0, key.1),
-            );
-        }
-        // 3.2. None but those that the selection names.
-        if auth_event.state_key().is_none() || !expected.contains(&key) {
-            return deny(
-                "auth 3.2",
-                format!(
-                    "({}, {:?}) doesn't belong into the auth events",
-                    key.0, key.1
-                ),
-            );
-        }
-        // 3.3. None that was rejected.
-        if *rejected {
-            return deny("auth 3.3", format!("the auth event {id} was rejected"));
-        }
-        // 3.5. All of the same room.
-        if auth_event.room_id() != event.room_id() {
-            return deny(
-                "auth 3.5",
-                format!("the auth event {id} is of another room"),
-            );
-        }
-        has_create |= is_create;
-    }
-    // 2.4 of versions up to 11: the create event is among them.
-    if !has_create {
-        return deny("auth 3.4", "there is no create event among the auth events");
-    }
-    Ok(())
-}
+use crate::{Membership, Pdu, Rejection};
+pub use auth_events::check_auth_events;
+use power::{Action, Level, Power};
+pub use selection::auth_keys;
+pub(crate) use selection::auth_keys_of;
+pub use view::StateView;
 
 /// Whether the event is allowed by `state`: all rules but those of [`check_auth_events`]. `state` is
 /// asked for the create event too, also in v12.
@@ -207,7 +31,7 @@ pub fn authorize(event: &Pdu, state: &(impl StateView + ?Sized)) -> Result<(), R
     let rules = event.rules();
     // 1. Create events.
     if event.kind() == "m.room.create" {
-        return check_create(event);
+        return create::check(event);
     }
     let Some(create) = state.get("m.room.create", "") else {
         return deny("auth 2", "the room has no create event");
@@ -272,58 +96,6 @@ pub fn authorize(event: &Pdu, state: &(impl StateView + ?Sized)) -> Result<(), R
         return check_redaction(event, power);
     }
     // 11. Otherwise, allow.
-    Ok(())
-}
-
-/// 1. Create events.
-fn check_create(event: &Pdu) -> Result<(), Rejection> {
-    let (rules, content) = (event.rules(), event.content());
-    // 1.1. Nothing comes before it.
-    if !event.prev_events().is_empty() {
-        return deny("auth 1.1", "a create event has no previous events");
-    }
-    // 1.2. Up to v11, the room id is of the sender's domain. (That v12's has none, parsing checks.)
-    if !rules.format.room_id_is_create_hash
-        && event
-            .room_id()
-            .as_str()
-            .split_once(':')
-            .map(|(_, domain)| domain)
-            != Some(event.sender().server_name().as_str())
-    {
-        return deny("auth 1.2", "the room id is not of the sender's server");
-    }
-    // 1.3. A version that is known, and the one that the event is read by.
-    match content.get("room_version") {
-        None => {}
-        Some(version) if version.as_str().and_then(RoomRules::named).is_some() => {}
-        Some(version) => {
-            return deny(
-                "auth 1.3",
-                format!("the room version {version} is not known"),
-            );
-        }
-    }
-    // 1.4 of versions up to 10: `creator`.
-    if rules.format.creator_in_content && !content.contains_key("creator") {
-        return deny("auth 1.4", "a create event of this version needs `creator`");
-    }
-    // 1.4 of v12: `additional_creators` are user ids.
-    if rules.auth.privileged_creators
-        && let Some(creators) = content.get("additional_creators")
-    {
-        let user_id = |value: &Value| value.as_str().is_some_and(|id| UserId::parse(id).is_ok());
-        if !creators
-            .as_array()
-            .is_some_and(|creators| creators.iter().all(user_id))
-        {
-            return deny(
-                "auth 1.4",
-                "`additional_creators` must be an array of user ids",
-            );
-        }
-    }
-    // 1.5. Otherwise, allow.
     Ok(())
 }
 

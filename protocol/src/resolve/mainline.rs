@@ -1,8 +1,8 @@
-//! The two orders in which conflicted events are applied.
+//! Mainline ordering.
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeSet, BinaryHeap, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -12,102 +12,7 @@ use super::{
     Events, Missing,
     graph::{Graph, Node, none_missing},
 };
-use crate::{
-    Pdu, RoomRules,
-    power::{Level, Power},
-};
-
-/// Reverse topological power ordering: auth events first; among those that may come next, the sender
-/// with the most power, then the earlier timestamp, then the smaller event id.
-pub(super) fn by_power(
-    graph: &Graph,
-    events: &impl Events,
-    rules: &RoomRules,
-    set: &HashSet<Node>,
-) -> Result<Vec<Node>, Missing> {
-    type Rank<'a> = (Reverse<Level>, i64, &'a EventId);
-
-    let mut missing = BTreeSet::new();
-    let mut ranks: HashMap<Node, Rank<'_>> = HashMap::with_capacity(set.len());
-    for &node in set {
-        let event = graph.event(node);
-        let level = sender_level(graph, events, rules, node, &mut missing);
-        ranks.insert(
-            node,
-            (Reverse(level), event.origin_server_ts(), event.event_id()),
-        );
-    }
-    none_missing(missing)?;
-
-    let mut waits_for: HashMap<Node, usize> = HashMap::with_capacity(set.len());
-    let mut referrers: HashMap<Node, Vec<Node>> = HashMap::new();
-    for &node in set {
-        // A stranger's event may name an auth event twice.
-        let auth: BTreeSet<Node> = graph
-            .auth(node)
-            .iter()
-            .copied()
-            .filter(|next| set.contains(next))
-            .collect();
-        waits_for.insert(node, auth.len());
-        for next in auth {
-            referrers.entry(next).or_default().push(node);
-        }
-    }
-    let mut ready: BinaryHeap<Reverse<(Rank<'_>, Node)>> = set
-        .iter()
-        .filter(|node| waits_for[*node] == 0)
-        .map(|&node| Reverse((ranks[&node], node)))
-        .collect();
-    let mut sorted = Vec::with_capacity(set.len());
-    while let Some(Reverse((_, node))) = ready.pop() {
-        sorted.push(node);
-        for referrer in referrers.get(&node).into_iter().flatten() {
-            if let Some(count) = waits_for.get_mut(referrer) {
-                *count -= 1;
-                if *count == 0 {
-                    ready.push(Reverse((ranks[referrer], *referrer)));
-                }
-            }
-        }
-    }
-    // Only events in a cycle, which hashes rule out, could be left over: they are never applied.
-    Ok(sorted)
-}
-
-/// The power level of an event's sender by that event's own auth events.
-fn sender_level(
-    graph: &Graph,
-    events: &impl Events,
-    rules: &RoomRules,
-    node: Node,
-    missing: &mut BTreeSet<OwnedEventId>,
-) -> Level {
-    let event = graph.event(node);
-    let named = |kind: &str| {
-        graph
-            .auth(node)
-            .iter()
-            .map(|&auth| graph.event(auth))
-            .find(|auth| auth.is_state(kind, ""))
-    };
-    let create = match event.implied_create() {
-        Some(id) => {
-            let create = graph
-                .find(&id)
-                .map(|node| graph.event(node).clone())
-                .or_else(|| events.event(&id));
-            if create.is_none() {
-                missing.insert(id);
-            }
-            create
-        }
-        None if event.is_state("m.room.create", "") => Some(event.clone()),
-        None => named("m.room.create").cloned(),
-    };
-    let levels = named("m.room.power_levels").map(|levels| levels.content());
-    Power::new(rules, create.as_deref(), levels).user(event.sender())
-}
+use crate::Pdu;
 
 /// Mainline ordering based on the power levels event `levels`: events that rest on the oldest power
 /// levels first, then by timestamp, then by event id.
