@@ -31,10 +31,10 @@ where
 {
     let items = items.into_iter();
     let mut indexes: HashMap<Id, usize> = HashMap::with_capacity(items.size_hint().0);
-    let mut nodes: Vec<Node<Item>> = Vec::with_capacity(items.size_hint().0);
+    let mut nodes: Vec<Waiting<Item>> = Vec::with_capacity(items.size_hint().0);
     for item in items {
         indexes.entry(id(item)).or_insert_with(|| {
-            nodes.push(Node {
+            nodes.push(Waiting {
                 item,
                 waits_for: 0,
                 children: Vec::new(),
@@ -72,7 +72,7 @@ where
     sorted
 }
 
-struct Node<Item> {
+struct Waiting<Item> {
     item: Item,
     /// How many of its parents haven't come yet.
     waits_for: usize,

@@ -17,14 +17,14 @@ use crate::{
 };
 
 /// The state while it is being resolved: what has been applied, over a base.
-pub(super) struct Partial<'a, E> {
+pub(super) struct Resolving<'a, E> {
     graph: &'a Graph,
     events: &'a E,
     base: Option<&'a StateMap>,
     pub(super) applied: HashMap<StateKey, OwnedEventId>,
 }
 
-impl<'a, E: Events> Partial<'a, E> {
+impl<'a, E: Events> Resolving<'a, E> {
     pub(super) fn new(graph: &'a Graph, events: &'a E, base: Option<&'a StateMap>) -> Self {
         Self {
             graph,

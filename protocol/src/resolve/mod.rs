@@ -19,6 +19,8 @@ mod graph;
 mod iterative;
 mod mainline;
 mod power_order;
+#[cfg(test)]
+mod tests;
 mod textbook;
 mod v1;
 
@@ -31,7 +33,7 @@ use ruma::{EventId, OwnedEventId};
 
 use crate::{Membership, Pdu, RoomRules, StateKey, auth, rules::Resolution};
 use graph::{Graph, Node, Reach};
-use iterative::Partial;
+use iterative::Resolving;
 pub use textbook::resolve;
 
 /// A room's state as event ids.
@@ -120,7 +122,7 @@ pub fn settle(
         .collect();
 
     let base = (rules.resolution == Resolution::V2).then_some(&conflict.agreed);
-    let mut state = Partial::new(&graph, events, base);
+    let mut state = Resolving::new(&graph, events, base);
     state.want(full.iter().copied())?;
 
     // 1. Power events and those in their auth chains, in reverse topological power ordering.

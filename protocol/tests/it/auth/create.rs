@@ -14,7 +14,7 @@ use crate::room::{ALICE, BOB, Room, VERSIONS, member, object, state, user};
 fn rooms_that_do_not_federate() {
     for version in VERSIONS {
         let mut room = Room::bare(version, json!({"m.federate": false}));
-        let last = room.chain(
+        let last = room.send_all(
             &[room.create.clone()],
             &[
                 (ALICE, member(ALICE, "join")),

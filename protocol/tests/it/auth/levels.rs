@@ -170,7 +170,7 @@ fn levels_are_integers() {
 #[test]
 fn creators_of_v12_are_above_all_levels() {
     let mut room = Room::bare("12", json!({"additional_creators": [BOB]}));
-    let last = room.chain(
+    let last = room.send_all(
         &[room.create.clone()],
         &[
             (ALICE, member(ALICE, "join")),

@@ -103,7 +103,7 @@ fn redactions() {
 fn without_levels_the_creator_of_old_versions_has_100() {
     for version in VERSIONS {
         let mut room = Room::bare(version, json!({}));
-        let last = room.chain(
+        let last = room.send_all(
             &[room.create.clone()],
             &[
                 (ALICE, member(ALICE, "join")),

@@ -35,11 +35,11 @@ impl Events for Part<'_> {
 fn missing_events_are_named_until_none_is_missing() {
     each(|mut room, last| {
         let power = levels(levels_of(&room, 50, 50));
-        let powered = room.chain(
+        let powered = room.send_all(
             &[last.clone()],
             &[(ALICE, power), (CARL, state("m.room.topic", "", json!({})))],
         );
-        let banned = room.chain(
+        let banned = room.send_all(
             &[last],
             &[
                 (BOB, member(CARL, "leave")),

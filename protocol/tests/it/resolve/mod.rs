@@ -1,7 +1,6 @@
-//! State resolution as stories, and against graphs that are large, strange or incomplete.
+//! State resolution as stories, and while events are missing.
 
 mod incomplete;
-mod large;
 mod stories;
 
 use ruma::OwnedEventId;

@@ -25,7 +25,7 @@ fn a_ban_beats_what_the_banned_does_elsewhere() {
         );
         assert_eq!(room.merged(&[&ban, &renamed], "m.room.topic", ""), None);
         // Evasion by rejoining from before the ban, long after.
-        let rejoined = room.chain(
+        let rejoined = room.send_all(
             &[last],
             &[(CARL, member(CARL, "leave")), (CARL, member(CARL, "join"))],
         );
@@ -62,7 +62,7 @@ fn of_two_bans_the_mightier_holds() {
     each(|mut room, last| {
         let power = levels(levels_of(&room, 50, 60));
         let by_bob = room.send(&[last.clone()], BOB, &member(CARL, "ban"));
-        let by_carl = room.chain(&[last], &[(ALICE, power), (CARL, member(BOB, "ban"))]);
+        let by_carl = room.send_all(&[last], &[(ALICE, power), (CARL, member(BOB, "ban"))]);
         assert_eq!(
             room.merged(&[&by_bob, &by_carl], "m.room.member", BOB),
             Some(by_carl.clone())
