@@ -177,6 +177,7 @@ mod tests {
         assert_eq!(redacted("12", event), v11);
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "reads better so")]
     fn content(version: &str, kind: &str, content: Value) -> Value {
         redacted(version, json!({"type": kind, "content": content}))["content"].clone()
     }

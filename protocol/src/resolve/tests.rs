@@ -44,6 +44,7 @@ impl Invented {
     }
 
     /// Adds a state event of Alice's.
+    #[expect(clippy::needless_pass_by_value, reason = "reads better so")]
     fn add(
         &mut self,
         id: &str,
