@@ -13,6 +13,9 @@
 //!
 //! The life of an event of ours: a [`draft::Draft`], its auth events from [`auth::auth_keys`],
 //! [`draft::build`], then [`auth::authorize`] as above.
+//!
+//! What imports what: [`rules`] stands on JSON ([`canonical`], [`as_sent`]) alone, events on these, [`auth`] on
+//! events, [`resolve`] on auth, [`explain`] on all of it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -28,13 +31,9 @@ pub mod visibility;
 
 pub use auth::power;
 pub use event::{
+    Incoming, Pdu, Rejection,
     content::{self, Membership},
-    draft, hash,
-    incoming::Incoming,
-    pdu::Pdu,
-    receive, redact,
-    rejection::Rejection,
-    sign,
+    draft, hash, receive, redact, sign,
 };
 pub use json::{as_sent, canonical};
 pub use rules::RoomRules;

@@ -34,12 +34,12 @@ pub fn to_url_base64(bytes: &[u8]) -> String {
 }
 
 /// Reads base64 with or without padding; `None` if it is none.
-pub fn from_base64(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(text).ok()
 }
 
 /// Reads base64 of exactly `N` bytes.
-pub fn from_base64_exact<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn from_base64_exact<const N: usize>(text: &str) -> Option<[u8; N]> {
     // Longer text can't be it, so it isn't worth decoding.
     if text.len() > N * 2 {
         return None;

@@ -3,7 +3,7 @@
 use crate::{RoomRules, as_sent::MAX_NESTING};
 
 /// The most bytes that a PDU may have in canonical form, signatures included.
-pub(crate) const MAX_BYTES: usize = 65_536;
+pub(super) const MAX_BYTES: usize = 65_536;
 /// The longest `sender`, `room_id`, `type`, `state_key` and event id.
 pub(super) const MAX_STRING: usize = 255;
 /// The most previous events that an event may have.

@@ -4,10 +4,14 @@ pub mod content;
 pub mod draft;
 pub mod hash;
 mod id;
-pub(crate) mod incoming;
+mod incoming;
 mod limits;
-pub(crate) mod pdu;
+mod pdu;
 pub mod receive;
 pub mod redact;
-pub(crate) mod rejection;
+mod rejection;
 pub mod sign;
+
+pub use incoming::Incoming;
+pub use pdu::Pdu;
+pub use rejection::Rejection;

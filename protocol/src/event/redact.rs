@@ -20,7 +20,7 @@ pub fn redact(rules: &RoomRules, object: &mut Object) {
 }
 
 /// Removes from the content of an event of type `kind` all that a redaction doesn't keep.
-pub fn redact_content(rules: &RoomRules, kind: &str, content: &mut Object) {
+pub(crate) fn redact_content(rules: &RoomRules, kind: &str, content: &mut Object) {
     content.retain(|key, value| keeps_content(rules, kind, key, value));
     if let Some(Value::Object(invite)) = third_party_invite(kind, content) {
         invite.retain(|key, _| key == "signed");

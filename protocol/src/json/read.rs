@@ -12,8 +12,8 @@ use crate::Object;
 
 /// Parses an object that a stranger sent: at most [`MAX_DEPTH`] levels, no duplicate keys, no lone surrogates.
 ///
-/// Numbers may be of any form here; [`to_canonical`](super::canonical::to_canonical) is strict about them. The error says what is wrong
-/// and where.
+/// Numbers may be of any form here; [`to_canonical`](super::canonical::to_canonical) is strict about them.
+/// The error says what is wrong and where.
 pub fn parse_object(bytes: &[u8]) -> Result<Object, JsonError> {
     read_object(bytes, &Reading::default())
 }

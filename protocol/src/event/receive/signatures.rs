@@ -32,8 +32,8 @@ pub(super) fn must_sign(pdu: &Pdu) -> Vec<OwnedServerName> {
 }
 
 /// The servers whose signatures an event may need, so that their keys can be fetched: whether it needs the
-/// sender's can't be told before its hash is known. Names that aren't valid are left out; [`verify`](super::verify) refuses such
-/// events.
+/// sender's can't be told before its hash is known. Names that aren't valid are left out;
+/// [`verify`](super::verify) refuses such events.
 pub fn servers_to_sign(rules: &RoomRules, event: &Object) -> Vec<OwnedServerName> {
     let sender = text(event, "sender").and_then(server_of);
     let content = event.get("content").and_then(Value::as_object);

@@ -22,8 +22,9 @@ const MAX_MOVES: usize = 200;
 pub enum Numbers {
     /// They stay, digit by digit: how servers write them that keep the texts of events.
     AsSent,
-    /// Integers stay, whatever their size; others are written as [`push_tolerant`](super::canonical::push_tolerant) does: how servers write them
-    /// that read what they sent once more to sign it.
+    /// Integers stay, whatever their size; others are written as
+    /// [`push_tolerant`](super::canonical::push_tolerant) does: how servers write them that read what they sent
+    /// once more to sign it.
     AsRead,
 }
 
