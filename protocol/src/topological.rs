@@ -4,7 +4,23 @@ use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
     hash::Hash,
+    sync::Arc,
 };
+
+use crate::Pdu;
+
+/// Sorts events that came together so that each can be decided: after those of its `prev_events` that are
+/// among them. Of those that may come next the one with the smaller depth goes first, then the one with the
+/// smaller id. Depths come from strangers and decide nothing but these ties.
+pub fn by_prev_events(events: &[Arc<Pdu>]) -> Vec<Arc<Pdu>> {
+    let sorted = parents_first(
+        events,
+        |event| event.event_id(),
+        |event| event.prev_events().iter().map(|id| &**id),
+        |event| (event.depth(), event.event_id()),
+    );
+    sorted.into_iter().cloned().collect()
+}
 
 /// Sorts `items` so that each comes after those of its parents that are among them.
 ///
@@ -82,8 +98,11 @@ struct Waiting<Item> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use ruma::EventId;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::RoomRules;
 
     /// An item: its name, its rank, its parents.
     type Named = (&'static str, i64, &'static [&'static str]);
@@ -133,6 +152,27 @@ mod tests {
             ("d", 1, &[]),
         ];
         assert_eq!(sorted(&items), ["d"]);
+    }
+
+    #[test]
+    fn events_go_by_their_prevs_then_depth_then_id() {
+        let rules = RoomRules::named("1").unwrap();
+        let event = |id: &str, depth: i64, prev: &[&str]| {
+            let prev: Vec<Value> = prev.iter().map(|id| json!([id, {}])).collect();
+            let json = json!({"type": "x", "sender": "@a:b", "room_id": "!r:b", "content": {},
+                "depth": depth, "origin_server_ts": 1, "prev_events": prev, "auth_events": []});
+            let id = EventId::parse(id).unwrap();
+            Arc::new(Pdu::from_stored(rules, id, json.to_string().into()).unwrap())
+        };
+        let events = [
+            event("$late:b", 1, &["$b:b", "$elsewhere:b"]),
+            event("$b:b", 5, &[]),
+            event("$a:b", 5, &[]),
+            event("$first:b", 4, &[]),
+        ];
+        let sorted = by_prev_events(&events);
+        let ids: Vec<_> = sorted.iter().map(|event| event.event_id()).collect();
+        assert_eq!(ids, ["$first:b", "$a:b", "$b:b", "$late:b"]);
     }
 
     proptest! {
