@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Federation, MatrixError,
-    outbound::client::{Limits, OutboundError},
+    outbound::{Limits, OutboundError},
 };
 
 /// A receiver may take its time over a transaction.
