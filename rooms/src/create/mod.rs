@@ -17,7 +17,7 @@ use crate::{
     create::plan::{CreateRoom, Planned},
     error::Result,
     send::{
-        batch::{Chain, Tip},
+        batch::{Batch, Tip},
         commit_error,
     },
 };
@@ -63,9 +63,9 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
     } else {
         Some(random_room_id(rooms.server_name())?)
     };
-    let mut chain = Chain::upon(rooms, Tip::new_room(room, rules, room_id));
+    let mut batch = Batch::upon(rooms, Tip::new_room(room, rules, room_id));
     for event in planned {
-        add(&mut chain, request, event, now).await?;
+        add(&mut batch, request, event, now).await?;
     }
     let mut remote_invites = Vec::new();
     let content = plan::invite(request.is_direct);
@@ -80,10 +80,10 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
                 key: rhizome_protocol::StateKey::new("m.room.member", user.as_str()),
                 content: content.clone(),
             };
-            add(&mut chain, request, event, now).await?;
+            add(&mut batch, request, event, now).await?;
         } else {
             remote_invites.push(Draft {
-                room_id: chain.room_id().cloned(),
+                room_id: batch.room_id().cloned(),
                 sender: request.creator.clone(),
                 kind: "m.room.member".into(),
                 state_key: Some(user.to_string()),
@@ -93,11 +93,11 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
         }
     }
 
-    let room_id = chain
+    let room_id = batch
         .room_id()
         .cloned()
         .ok_or_else(|| Error::InvalidRoomState("The room has no create event".into()))?;
-    let (mut write, _) = chain.finish(None).await?;
+    let (mut write, _) = batch.finish(None).await?;
     write.create = Some(NewRoom {
         room_id: room_id.clone(),
         rules,
@@ -132,17 +132,17 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
     }))
 }
 
-async fn add(chain: &mut Chain<'_>, request: &CreateRoom, event: Planned, now: i64) -> Result<()> {
+async fn add(batch: &mut Batch<'_>, request: &CreateRoom, event: Planned, now: i64) -> Result<()> {
     let Planned { key, content } = event;
     let draft = Draft {
-        room_id: chain.room_id().cloned(),
+        room_id: batch.room_id().cloned(),
         sender: request.creator.clone(),
         kind: key.kind,
         state_key: Some(key.key),
         content,
         redacts: None,
     };
-    chain
+    batch
         .look_at(
             &draft.kind,
             &draft.sender,
@@ -150,13 +150,13 @@ async fn add(chain: &mut Chain<'_>, request: &CreateRoom, event: Planned, now: i
             &draft.content,
         )
         .await?;
-    let pdu = chain.decide(&draft, now).map_err(|error| match error {
+    let pdu = batch.decide(&draft, now).map_err(|error| match error {
         Error::Forbidden(rejection) => {
             Error::InvalidRoomState(format!("{} can't be set: {rejection}", draft.kind))
         }
         other => other,
     })?;
-    chain.push(Arc::new(pdu), None, None, None).await?;
+    batch.push(Arc::new(pdu), None, None, None).await?;
     Ok(())
 }
 

@@ -4,28 +4,26 @@
 //! one before it is written. Of what is behind, only the outcome is kept, and a few parsed events that
 //! later ones name as auth events.
 
+mod decide;
+mod stored;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use rhizome_protocol::{Pdu, Rejection, rules::EventIdFormat};
-use rhizome_storage::{
-    CommitError, EventNo, NewEvent, RoomNo, RoomWrite, Status, StoredEvent, Submitted,
-};
-use ruma::{EventId, OwnedEventId, RoomId};
+use rhizome_protocol::{Pdu, Rejection};
+use rhizome_storage::{CommitError, EventNo, NewEvent, RoomNo, RoomWrite, Status, Submitted};
+use ruma::{OwnedEventId, RoomId};
 
-use super::{
-    gather::{allowed_by_auth_events, is_same, other_create, own_create},
-    only,
-    restore::{completes, restore},
-};
+use super::{checks::own_create, only};
 use crate::{
     Error, Rooms,
     error::Result,
-    receive::packed::{Packed, Text},
+    receive::packed::Packed,
     send::{commit_error, known_room},
 };
+use decide::{Parsed, Source, Undecided, decide};
 
 /// How many outliers go into one write set.
 const BATCH: usize = 500;
@@ -154,96 +152,7 @@ struct Storing<'a> {
     under_way: Option<(Vec<usize>, Vec<NewEvent>, Submitted)>,
 }
 
-/// An event of a batch before it is decided.
-struct Undecided {
-    at: usize,
-    text: Text,
-    parents: Vec<usize>,
-}
-
-/// Where a batch finds an auth event of an earlier one.
-enum Source {
-    Parsed(Arc<Pdu>),
-    Text(Text),
-}
-
-/// Parsed events by their indexes.
-type Parsed = HashMap<usize, Arc<Pdu>>;
-
-/// The decision on an event.
-type Decided = (usize, Arc<Pdu>, Option<Rejection>);
-
 impl Storing<'_> {
-    /// What of all this is stored already.
-    async fn look_up(&mut self) -> Result<()> {
-        let store = self.rooms.store();
-        let indexes: Vec<usize> = (0..self.packed.names().len()).collect();
-        for (ids, indexes) in self.packed.names().chunks(BATCH).zip(indexes.chunks(BATCH)) {
-            let nos = store.event_nos(ids).await?;
-            if nos.is_empty() {
-                continue;
-            }
-            let known: Vec<EventNo> = nos.values().copied().collect();
-            let events = store.events_by_no(&known).await?;
-            let by_no: HashMap<EventNo, Arc<StoredEvent>> =
-                events.into_iter().map(|event| (event.no, event)).collect();
-            for (id, at) in ids.iter().zip(indexes) {
-                if let Some(event) = nos.get(id).and_then(|no| by_no.get(no)) {
-                    self.stored_before(*at, event)?;
-                    self.complete_stored(*at, event).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn stored_before(&mut self, at: usize, event: &StoredEvent) -> Result<()> {
-        let mut rejected = event.status == Status::Rejected;
-        if self.packed.is_given(at) {
-            if !self.is_same(at, event)? {
-                rejected = true;
-                let rejection = Rejection::new("event id", "another event has this id");
-                self.outcome.rejected.insert(at, rejection);
-            } else if rejected {
-                let reason = event.reason.clone().unwrap_or_default();
-                let rejection = Rejection::new("rejected before", reason);
-                self.outcome.rejected.insert(at, rejection);
-            }
-        }
-        self.outcome.fates[at] = Some(Fate {
-            no: event.no,
-            rejected,
-            before: true,
-        });
-        Ok(())
-    }
-
-    /// Gives a stored event the content that it came without, if what was given has it.
-    async fn complete_stored(&self, at: usize, event: &StoredEvent) -> Result<()> {
-        let given = (self.packed.text(at))
-            .filter(|text| text.json() != event.pdu.json() && event.status != Status::Rejected);
-        let Some(given) = given else {
-            return Ok(());
-        };
-        let given = given.parse().map_err(Error::Forbidden)?;
-        if is_same(event, self.room, &given) && completes(event, &given) {
-            restore(self.rooms, event, &given).await?;
-        }
-        Ok(())
-    }
-
-    /// Whether a stored event is the one that was given. Only where servers choose ids is that a question.
-    fn is_same(&self, at: usize, event: &StoredEvent) -> Result<bool> {
-        if self.packed.rules().format.event_id != EventIdFormat::Explicit {
-            return Ok(true);
-        }
-        let Some(text) = self.packed.text(at) else {
-            return Ok(true);
-        };
-        let given = text.parse().map_err(Error::Forbidden)?;
-        Ok(is_same(event, self.room, &given))
-    }
-
     /// Decides a batch and hands it to the commit queue, when the one before it is stored.
     async fn take(&mut self, batch: &[usize]) -> Result<()> {
         let undecided = self.complete(batch);
@@ -388,47 +297,4 @@ async fn submit(rooms: &Rooms, room: RoomNo, events: Vec<NewEvent>) -> Result<Su
     };
     let submitted = rooms.store().submit(only(write)).await;
     submitted.map_err(commit_error)
-}
-
-/// Checks each event of a batch against its auth events (step 4); with the auth events, parsed, that were
-/// looked at.
-fn decide(
-    batch: Vec<Undecided>,
-    sources: HashMap<usize, Source>,
-    mut rejected: HashSet<usize>,
-    own_create: Option<&EventId>,
-) -> Result<(Vec<Decided>, Parsed)> {
-    let mut parsed = Parsed::with_capacity(sources.len());
-    for (at, source) in sources {
-        let pdu = match source {
-            Source::Parsed(pdu) => pdu,
-            Source::Text(text) => text.parse().map_err(Error::Forbidden)?,
-        };
-        parsed.insert(at, pdu);
-    }
-    let mut own = Parsed::with_capacity(batch.len());
-    let mut decided = Vec::with_capacity(batch.len());
-    for event in batch {
-        let pdu = event.text.parse().map_err(Error::Forbidden)?;
-        let mut auth_events = Vec::with_capacity(event.parents.len());
-        for at in event.parents {
-            let found = match own.get(&at) {
-                // Later batches may want it as well.
-                Some(parent) => parsed.entry(at).or_insert_with(|| parent.clone()).clone(),
-                None => match parsed.get(&at) {
-                    Some(parent) => parent.clone(),
-                    None => continue,
-                },
-            };
-            auth_events.push((found, rejected.contains(&at)));
-        }
-        let rejection = allowed_by_auth_events(&pdu, &auth_events).err();
-        let rejection = rejection.or_else(|| other_create(&pdu, own_create));
-        if rejection.is_some() {
-            rejected.insert(event.at);
-        }
-        own.insert(event.at, pdu.clone());
-        decided.push((event.at, pdu, rejection));
-    }
-    Ok((decided, parsed))
 }
