@@ -1,10 +1,10 @@
 //! The `rhizome` binary's parts, with a library face for its tests: configuration, listeners,
-//! wiring, supervised tasks and the demo.
+//! wiring and supervised tasks.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod cli;
 pub mod config;
-pub mod demo;
+mod demo;
 mod http;
 pub mod server;
 pub mod tasks;

@@ -43,7 +43,7 @@ pub use crate::{
         ruma::{Decoded, RawJson, Reply, Ruma, RumaRoute, Scheme},
     },
     keys::KeyRing,
-    outbound::client::Outbound,
+    outbound::Outbound,
     sender::Sender,
 };
 

@@ -13,32 +13,29 @@
 //!
 //! The life of an event of ours: a [`draft::Draft`], its auth events from [`auth::auth_keys`],
 //! [`draft::build`], then [`auth::authorize`] as above.
+//!
+//! What imports what: [`rules`] stands on JSON ([`canonical`], [`as_sent`]) alone, events on these, [`auth`] on
+//! events, [`resolve`] on auth, [`explain`] on all of it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
-pub mod as_sent;
 pub mod auth;
-pub mod canonical;
-pub mod content;
-pub mod draft;
+mod event;
 pub mod explain;
-pub mod hash;
-pub mod incoming;
-pub mod pdu;
-pub mod power;
-pub mod receive;
-pub mod redact;
-pub mod reject;
+mod json;
 pub mod resolve;
 pub mod rules;
 pub mod server_keys;
-pub mod sign;
+pub mod topological;
 pub mod visibility;
 
-pub use content::Membership;
-pub use incoming::Incoming;
-pub use pdu::Pdu;
-pub use reject::Rejection;
+pub use auth::power;
+pub use event::{
+    Incoming, Pdu, Rejection,
+    content::{self, Membership},
+    draft, hash, receive, redact, sign,
+};
+pub use json::{as_sent, canonical};
 pub use rules::RoomRules;
 
 /// A JSON object.

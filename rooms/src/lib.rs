@@ -22,7 +22,6 @@
 pub mod admit;
 pub mod create;
 mod error;
-pub mod inspect;
 pub mod membership;
 pub mod read;
 pub mod receive;

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, Logging};
+use crate::server::Running;
 
 /// A federated Matrix homeserver.
 ///
@@ -185,9 +186,9 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Keys { command } => keys::keys(&load()?, command.unwrap_or(KeysCommand::Show)),
         Command::Demo(args) if args.serve => {
             logging::init(&Logging::default())?;
-            block_on(crate::demo::serve(args.postgres))
+            block_on(rhizome_demo::serve::<Running>(args.postgres))
         }
-        Command::Demo(args) => block_on(crate::demo::run(args.postgres)),
+        Command::Demo(args) => block_on(rhizome_demo::run::<Running>(args.postgres)),
     }
 }
 

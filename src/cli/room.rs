@@ -3,7 +3,7 @@
 mod text;
 
 use anyhow::{Context as _, bail};
-use rhizome_rooms::inspect;
+use rhizome_inspect as inspect;
 use rhizome_storage::{RoomHead, Store};
 use ruma::OwnedEventId;
 use serde::Serialize;

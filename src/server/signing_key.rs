@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use rhizome_protocol::sign::KeyPair;
-use ring::rand::SecureRandom as _;
+use rhizome_storage::random;
 
 /// Reads the key, or makes one when there is no file. The flag says whether it was made.
 pub fn load_or_create(path: &Path) -> anyhow::Result<(KeyPair, bool)> {
@@ -63,7 +63,7 @@ pub fn load(path: &Path) -> anyhow::Result<Option<KeyPair>> {
 
 /// Makes a new key and its file, readable for its owner only. Never replaces a file.
 pub fn create(path: &Path) -> anyhow::Result<KeyPair> {
-    let key = random()?;
+    let key = new_key()?;
     if let Some(parent) = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -90,20 +90,13 @@ pub fn create(path: &Path) -> anyhow::Result<KeyPair> {
 }
 
 /// A new key with a random version.
-fn random() -> anyhow::Result<KeyPair> {
+fn new_key() -> anyhow::Result<KeyPair> {
     const LETTERS: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let mut bytes = [0; 36];
-    ring::rand::SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| anyhow::anyhow!("the system gives no random numbers"))?;
-    let (name, seed) = bytes.split_at(4);
-    let version: String = name
-        .iter()
-        .map(|byte| char::from(LETTERS[usize::from(byte & 31)]))
-        .collect();
-    let mut fixed = [0; 32];
-    fixed.copy_from_slice(seed);
-    Ok(KeyPair::from_seed(&format!("a_{version}"), &fixed)?)
+    let version = random::letters(LETTERS, 4)?;
+    Ok(KeyPair::from_seed(
+        &format!("a_{version}"),
+        &random::bytes()?,
+    )?)
 }
 
 #[cfg(test)]

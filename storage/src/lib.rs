@@ -34,6 +34,7 @@ mod log;
 mod names;
 mod rooms;
 
+pub use engine::random;
 #[cfg(any(test, feature = "testing"))]
 pub use engine::testing;
 
@@ -47,7 +48,8 @@ pub use commit::write_set::{
     CommitError, Committed, CurrentState, NewEvent, NewRoom, Placement, Redacts, Restored,
     RoomWrite, StateChange, Status, TxnKey, WriteSet,
 };
-pub use engine::clock::Clock;
+pub use engine::cache::Cache;
+pub use engine::clock::{Clock, millis};
 pub use engine::counters::{Counters, Counts};
 pub use engine::dialect::Dialect;
 pub use engine::duty::Duty;

@@ -222,8 +222,8 @@ async fn alone_it_serves_with_defaults_and_ends_on_sigterm() {
     let output = create.wait_with_output().unwrap();
     assert!(output.status.success());
     assert!(texts(&output).0.contains("created @alice:localhost"));
-    let http = rhizome::demo::person::http_client().unwrap();
-    let alice = rhizome::demo::person::Person::login(
+    let http = rhizome_demo::http_client().unwrap();
+    let alice = rhizome_demo::Person::login(
         &http,
         &serving.base,
         "alice",
@@ -256,8 +256,8 @@ async fn the_log_has_requests_but_no_secrets() {
         ),
     ];
     let serving = serve_with(dir.path(), &variables);
-    let http = rhizome::demo::person::http_client().unwrap();
-    let ada = rhizome::demo::person::Person::register(&http, &serving.base, "ada", password)
+    let http = rhizome_demo::http_client().unwrap();
+    let ada = rhizome_demo::Person::register(&http, &serving.base, "ada", password)
         .await
         .unwrap();
     let room = ada.create_room(serde_json::json!({})).await.unwrap();
@@ -268,7 +268,7 @@ async fn the_log_has_requests_but_no_secrets() {
         ada.token()
     );
     assert_eq!(http.get(url).send().await.unwrap().status(), 200);
-    let mut socket = rhizome::demo::socket::Socket::open(&ada, "").await.unwrap();
+    let mut socket = rhizome_demo::Socket::open(&ada, "").await.unwrap();
     socket.next(Duration::from_secs(5)).await.unwrap();
     drop(socket);
     assert_eq!(terminate(serving), Some(0));
@@ -296,10 +296,10 @@ async fn the_demos_servers_can_be_used_and_leave_nothing() {
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let line = lines.next().unwrap().unwrap();
     let servers: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let http = rhizome::demo::person::http_client().unwrap();
+    let http = rhizome_demo::http_client().unwrap();
     for name in ["north", "south"] {
         let url = servers[name]["url"].as_str().unwrap();
-        let person = rhizome::demo::person::Person::register(&http, url, "ada", "a good password");
+        let person = rhizome_demo::Person::register(&http, url, "ada", "a good password");
         let domain = servers[name]["name"].as_str().unwrap();
         assert_eq!(person.await.unwrap().user_id, format!("@ada:{domain}"));
     }

@@ -12,8 +12,8 @@
 use std::future::Future;
 
 use rhizome::config::Config;
-use rhizome::demo::person::{Person, http_client};
-use rhizome::demo::site::{Authority, Site};
+use rhizome::server::Running;
+use rhizome_demo::{Authority, Person, Site, http_client};
 use rhizome_storage::testing::TestDatabase;
 use tempfile::TempDir;
 
@@ -38,7 +38,7 @@ impl Kind {
 
 /// One homeserver. `site` stops and starts it, and tells its addresses.
 pub(crate) struct Server {
-    pub(crate) site: Site,
+    pub(crate) site: Site<Running>,
     pub(crate) http: reqwest::Client,
     database: TestDatabase,
     dir: TempDir,

@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use rhizome::config::{Api, Config, Listener, Size, Span};
-use rhizome::demo::person::http_client;
-use rhizome::demo::site::Authority;
 use rhizome::server;
+use rhizome_demo::{Authority, http_client};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -196,8 +195,8 @@ async fn a_tls_listener_speaks_tls_with_http2_and_reads_its_certificate_again() 
     // A new certificate in the same files.
     let fresh = tempfile::tempdir().unwrap();
     let authority = Authority::create(fresh.path()).unwrap();
-    std::fs::copy(authority.tls().certificate, &tls.certificate).unwrap();
-    std::fs::copy(authority.tls().key, &tls.key).unwrap();
+    std::fs::copy(authority.certificate(), &tls.certificate).unwrap();
+    std::fs::copy(authority.key(), &tls.key).unwrap();
     let running = server.site.running().unwrap();
     running.reload_certificates();
     assert_eq!(ask(ca(&authority.ca())).await.unwrap().status(), 200);

@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use rhizome::demo::agree;
-use rhizome::demo::person::{Person, Refused, escape, timeline};
+use rhizome_demo::{Person, Refused, agree, escape, timeline};
 use serde_json::{Value, json};
 
 use crate::harness::{Pair, each_database};

@@ -4,6 +4,7 @@
 use axum::extract::State;
 use http::{Method, StatusCode};
 use rhizome_federation::{MatrixError, RawJson};
+use rhizome_storage::random;
 use ring::hmac;
 use ruma::api::{
     IncomingRequest, Metadata, auth_scheme::NoAuthentication, client::account::whoami,
@@ -18,7 +19,6 @@ use crate::{
         register::begun,
         users::{self, SessionRequest},
     },
-    auth::random,
     edge::body::Body,
 };
 

@@ -3,6 +3,7 @@
 use axum::extract::State;
 use http::StatusCode;
 use rhizome_federation::{MatrixError, RawJson};
+use rhizome_storage::random;
 use ruma::api::client::{
     account::{
         get_username_availability::v3 as availability,
@@ -18,10 +19,7 @@ use crate::{
         registering::Registering,
         users::{self, SessionRequest},
     },
-    auth::{
-        random,
-        uia::{self, Stage},
-    },
+    auth::uia::{self, Stage},
     config::Registration,
 };
 
@@ -73,7 +71,7 @@ pub async fn register(
 async fn first_time(app: &App, req: &register::Request) -> Result<Registering, MatrixError> {
     let username = match &req.username {
         Some(username) => username.clone(),
-        None => random::name::<12>(b"abcdefghijklmnopqrstuvwxyz234567")?,
+        None => random::letters(b"abcdefghijklmnopqrstuvwxyz234567", 12)?,
     };
     let registering = Registering {
         user_id: users::user_id(&app.config.server_name, &username)?,

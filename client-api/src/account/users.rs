@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use rhizome_federation::MatrixError;
-use rhizome_storage::{Ends, Fact, NewAccount, NewLogin, Store, UserNo, WriteSet};
+use rhizome_storage::{Ends, Fact, NewAccount, NewLogin, Store, UserNo, WriteSet, random};
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
 
 use crate::{
     App,
-    auth::{password::Passwords, random, token::hash_of},
+    auth::{password::Passwords, token::hash_of},
     config::PasswordCost,
 };
 
@@ -232,7 +232,12 @@ pub fn check_device_name(name: &str) -> Result<(), MatrixError> {
 
 /// The device that a client asks for, or a new one.
 pub(crate) fn device_id(asked: Option<OwnedDeviceId>) -> Result<OwnedDeviceId, MatrixError> {
-    asked.map_or_else(random::device_id, checked_device_id)
+    asked.map_or_else(new_device_id, checked_device_id)
+}
+
+/// Ten capitals, about 47 bits, which need only be unique within one user.
+fn new_device_id() -> Result<OwnedDeviceId, MatrixError> {
+    Ok(random::letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", 10)?.into())
 }
 
 fn checked_device_id(device_id: OwnedDeviceId) -> Result<OwnedDeviceId, MatrixError> {

@@ -2,7 +2,6 @@
 
 pub(crate) mod login;
 pub(crate) mod password;
-pub(crate) mod random;
 pub(crate) mod session;
 pub(crate) mod token;
 pub(crate) mod uia;

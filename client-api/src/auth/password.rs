@@ -7,9 +7,10 @@ use argon2::{
     password_hash::phc::PasswordHash,
 };
 use rhizome_federation::MatrixError;
+use rhizome_storage::random;
 use tokio::sync::Semaphore;
 
-use crate::{auth::random, config::PasswordCost};
+use crate::config::PasswordCost;
 
 /// The longest password that is accepted, in bytes.
 const MAX_PASSWORD: usize = 512;

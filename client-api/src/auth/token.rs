@@ -4,22 +4,19 @@
 //! warm request free of database reads. It is kept true by the log: before it is asked, the
 //! revocations up to the log's head are applied to it.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::header;
 use rhizome_federation::MatrixError;
-use rhizome_storage::{EntryKind, Pos, UserNo};
+use rhizome_storage::{Cache, EntryKind, Pos, UserNo};
 use ring::digest;
 use ruma::{DeviceId, api::auth_scheme::extract_bearer_or_query_token};
 
 use crate::{App, edge::extract::Caller};
 
-/// How many tokens each of the two generations of the cache holds.
-const GENERATION: usize = 8192;
+/// How many tokens the cache holds at the most.
+const CACHED: usize = 16_384;
 /// How long an entry is trusted, in milliseconds: bounds what a revocation may miss that another
 /// process of a cluster wrote just before it died.
 const TRUSTED_MS: i64 = 5 * 60 * 1000;
@@ -63,11 +60,11 @@ pub fn token_of<B>(request: &http::Request<B>) -> Result<Option<String>, MatrixE
 pub async fn authenticate(app: &App, token: &str) -> Result<Caller, MatrixError> {
     let hash = hash_of(token);
     let now = app.store.clock().now_ms();
-    let head = follow_log(app);
+    follow_log(app);
     let known = match app.tokens.get(&hash, now) {
         Some(known) => known,
         // Boxed: warm requests, nearly all, needn't carry the room that this takes.
-        None => Box::pin(load(app, hash, now, head)).await?,
+        None => Box::pin(load(app, hash, now)).await?,
     };
     if known.expires_ms.is_some_and(|expires| expires <= now) {
         return Err(MatrixError::unknown_token(true));
@@ -75,7 +72,8 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Caller, MatrixError>
     Ok(known.caller)
 }
 
-async fn load(app: &App, hash: String, now: i64, head: Pos) -> Result<Known, MatrixError> {
+async fn load(app: &App, hash: String, now: i64) -> Result<Known, MatrixError> {
+    let moment = app.tokens.moment();
     let Some(token) = app.store.token(&hash).await? else {
         return Err(MatrixError::unknown_token(false));
     };
@@ -97,29 +95,29 @@ async fn load(app: &App, hash: String, now: i64, head: Pos) -> Result<Known, Mat
         expires_ms: token.expires_ms,
         until_ms: now + TRUSTED_MS,
     };
-    app.tokens.put(hash, known.clone(), head);
+    app.tokens.put(moment, hash, known.clone());
     Ok(known)
 }
 
 /// Applies the revocations up to the log's head. Reads memory only.
-fn follow_log(app: &App) -> Pos {
+fn follow_log(app: &App) {
     let head = app.store.log().head();
     let applied = app.tokens.applied();
-    if applied < head {
-        match app.store.log().tail(applied, head) {
-            Some(entries) => {
-                let revoked = entries.iter().filter_map(|entry| match &entry.kind {
-                    EntryKind::TokenRevoked(revoked) => {
-                        Some((revoked.user, revoked.device.as_deref()))
-                    }
-                    _ => None,
-                });
-                app.tokens.revoke(revoked, head);
-            }
-            None => app.tokens.restart(head),
-        }
+    if applied >= head {
+        return;
     }
-    head
+    let Some(entries) = app.store.log().tail(applied, head) else {
+        app.tokens.restart(head);
+        return;
+    };
+    let revoked: Vec<_> = entries
+        .iter()
+        .filter_map(|entry| match &entry.kind {
+            EntryKind::TokenRevoked(revoked) => Some((revoked.user, revoked.device.as_deref())),
+            _ => None,
+        })
+        .collect();
+    app.tokens.revoke(&revoked, head);
 }
 
 #[derive(Debug, Clone)]
@@ -129,76 +127,62 @@ struct Known {
     until_ms: i64,
 }
 
-/// Access tokens seen lately, in two generations: when the young one is full it becomes the old
-/// one, and what isn't asked for while it is old is forgotten.
-#[derive(Default)]
-pub struct TokenCache(Mutex<Generations>);
+/// Access tokens seen lately, and up to where in the log they are true.
+pub struct TokenCache {
+    tokens: Cache<String, Known>,
+    applied: AtomicI64,
+}
 
-#[derive(Default)]
-struct Generations {
-    young: HashMap<String, Known>,
-    old: HashMap<String, Known>,
-    applied: Pos,
+impl Default for TokenCache {
+    fn default() -> Self {
+        Self {
+            tokens: Cache::new(CACHED),
+            applied: AtomicI64::new(0),
+        }
+    }
 }
 
 impl TokenCache {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Generations> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn applied(&self) -> Pos {
-        self.lock().applied
+        Pos(self.applied.load(Ordering::Acquire))
     }
 
     fn get(&self, hash: &str, now_ms: i64) -> Option<Known> {
-        let mut cache = self.lock();
-        let fresh = |known: &&Known| known.until_ms > now_ms;
-        if let Some(known) = cache.young.get(hash).filter(fresh) {
-            return Some(known.clone());
+        let known = self.tokens.get(hash)?;
+        if known.until_ms > now_ms {
+            return Some(known);
         }
-        let known = cache
-            .old
-            .remove(hash)
-            .filter(|known| known.until_ms > now_ms)?;
-        cache.insert(hash.to_owned(), known.clone());
-        Some(known)
+        // Or it would be kept in place of what the database says now.
+        self.tokens.remove(hash);
+        None
     }
 
-    /// Keeps what the database said, unless a revocation was applied since the log stood at `head`.
-    fn put(&self, hash: String, known: Known, head: Pos) {
-        let mut cache = self.lock();
-        if cache.applied <= head {
-            cache.insert(hash, known);
-        }
+    /// A moment to give to [`Self::put`]: take it before the database is asked.
+    fn moment(&self) -> u64 {
+        self.tokens.moment()
     }
 
-    fn revoke<'a>(&self, revoked: impl Iterator<Item = (UserNo, Option<&'a DeviceId>)>, head: Pos) {
-        let mut cache = self.lock();
-        for (user, device) in revoked {
-            let stays = |_: &String, known: &mut Known| {
-                known.caller.user != user
-                    || device.is_some_and(|device| known.caller.device_id != device)
-            };
-            cache.young.retain(stays);
-            cache.old.retain(stays);
+    /// Keeps what the database said, unless a revocation was applied since `moment`.
+    fn put(&self, moment: u64, hash: String, known: Known) {
+        self.tokens.insert_since(moment, hash, known, 1);
+    }
+
+    /// Applies the revocations up to `head`. Whoever sees that they are applied sees nothing of them any more.
+    fn revoke(&self, revoked: &[(UserNo, Option<&DeviceId>)], head: Pos) {
+        if !revoked.is_empty() {
+            self.tokens.remove_where(|known| {
+                revoked.iter().any(|(user, device)| {
+                    known.caller.user == *user
+                        && device.is_none_or(|device| known.caller.device_id == device)
+                })
+            });
         }
-        cache.applied = cache.applied.max(head);
+        self.applied.fetch_max(head.0, Ordering::Release);
     }
 
     fn restart(&self, head: Pos) {
-        *self.lock() = Generations {
-            applied: head,
-            ..Generations::default()
-        };
-    }
-}
-
-impl Generations {
-    fn insert(&mut self, hash: String, known: Known) {
-        if self.young.len() >= GENERATION {
-            self.old = std::mem::take(&mut self.young);
-        }
-        self.young.insert(hash, known);
+        self.tokens.clear();
+        self.applied.fetch_max(head.0, Ordering::Release);
     }
 }
 
@@ -220,42 +204,63 @@ mod tests {
         }
     }
 
+    fn put(cache: &TokenCache, hash: &str, known: Known) {
+        cache.put(cache.moment(), hash.into(), known);
+    }
+
     #[test]
     fn a_revocation_reaches_the_devices_it_names() {
         let cache = TokenCache::default();
-        cache.put("1a".into(), known(1, "A"), Pos(0));
-        cache.put("1b".into(), known(1, "B"), Pos(0));
-        cache.put("2a".into(), known(2, "A"), Pos(0));
-        cache.revoke(
-            [(UserNo(1), Some(<&DeviceId>::from("A")))].into_iter(),
-            Pos(5),
-        );
+        put(&cache, "1a", known(1, "A"));
+        put(&cache, "1b", known(1, "B"));
+        put(&cache, "2a", known(2, "A"));
+        cache.revoke(&[(UserNo(1), Some(<&DeviceId>::from("A")))], Pos(5));
         assert!(cache.get("1a", 0).is_none());
         assert!(cache.get("1b", 0).is_some());
-        cache.revoke([(UserNo(1), None)].into_iter(), Pos(6));
+        cache.revoke(&[(UserNo(1), None)], Pos(6));
         assert!(cache.get("1b", 0).is_none());
         assert!(cache.get("2a", 0).is_some());
+        cache.revoke(&[], Pos(4));
         assert_eq!(cache.applied(), Pos(6));
     }
 
     #[test]
     fn what_was_read_before_a_revocation_is_not_kept_after_it() {
         let cache = TokenCache::default();
-        cache.revoke(std::iter::empty(), Pos(7));
-        cache.put("1a".into(), known(1, "A"), Pos(6));
+        let moment = cache.moment();
+        cache.revoke(&[(UserNo(1), None)], Pos(7));
+        cache.put(moment, "1a".into(), known(1, "A"));
         assert!(cache.get("1a", 0).is_none());
+        let moment = cache.moment();
+        cache.revoke(&[], Pos(8));
+        cache.put(moment, "1a".into(), known(1, "A"));
+        assert!(
+            cache.get("1a", 0).is_some(),
+            "nothing was revoked meanwhile"
+        );
     }
 
     #[test]
-    fn entries_age_and_memory_is_bounded() {
+    fn entries_age_and_are_read_again() {
         let cache = TokenCache::default();
-        cache.put("x".into(), known(1, "A"), Pos(0));
+        put(&cache, "x", known(1, "A"));
         assert!(cache.get("x", 99).is_some());
         assert!(cache.get("x", 100).is_none());
-        for n in 0..3 * GENERATION {
-            cache.put(n.to_string(), known(1, "A"), Pos(0));
+        let fresh = Known {
+            until_ms: 200,
+            ..known(1, "A")
+        };
+        put(&cache, "x", fresh);
+        assert!(cache.get("x", 100).is_some());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let cache = TokenCache::default();
+        for n in 0..2 * CACHED {
+            put(&cache, &n.to_string(), known(1, "A"));
         }
-        let cache = cache.lock();
-        assert!(cache.young.len() + cache.old.len() <= 2 * GENERATION);
+        let held = |n: &usize| cache.get(&n.to_string(), 0).is_some();
+        assert!((0..2 * CACHED).filter(held).count() <= CACHED);
     }
 }

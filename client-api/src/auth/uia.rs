@@ -6,6 +6,7 @@
 
 use http::StatusCode;
 use rhizome_federation::MatrixError;
+use rhizome_storage::random;
 use ruma::{
     UserId,
     api::client::uiaa::{AuthData, UserIdentifier},
@@ -14,7 +15,7 @@ use serde_json::json;
 
 use crate::{
     App,
-    auth::{login::local_user, random},
+    auth::login::local_user,
     edge::{extract::Caller, limits::Kind},
 };
 

@@ -3,23 +3,12 @@
 use std::{collections::HashSet, sync::Arc};
 
 use rhizome_protocol::Membership;
+use rhizome_rooms::state::stripped_keys;
 use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, RoomNo};
 use ruma::OwnedRoomId;
 
 use super::{News, room::Loader, token::Token, window::Window, write};
 use crate::{MatrixError, account::account_data::DELETED, push::rules, view::filter};
-
-/// The state that an invited user is shown ("Stripped state").
-const STRIPPED: [&str; 8] = [
-    "m.room.create",
-    "m.room.name",
-    "m.room.avatar",
-    "m.room.topic",
-    "m.room.join_rules",
-    "m.room.canonical_alias",
-    "m.room.encryption",
-    "m.room.history_visibility",
-];
 
 impl Loader<'_> {
     pub(super) async fn rooms(
@@ -178,9 +167,7 @@ impl Loader<'_> {
         }
         let mut events = Vec::new();
         if let Some(at) = own.state_before.or(own.state_after) {
-            let sender = own.pdu.sender().as_str();
-            let mut keys: Vec<(&str, &str)> = STRIPPED.iter().map(|kind| (*kind, "")).collect();
-            keys.push(("m.room.member", sender));
+            let keys = stripped_keys(Some(own.pdu.sender()));
             let nos: Vec<_> = self
                 .store
                 .state_entries(at, &keys)

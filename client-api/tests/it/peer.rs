@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use http::Method;
 use rhizome_federation::{
-    Federation, FederationConfig, local, membership::join, outbound::client::Limits,
-    testing::Network,
+    Federation, FederationConfig, local, membership::join, outbound::Limits, testing::Network,
 };
 use rhizome_protocol::{
     Object, Pdu, RoomRules,

@@ -2,5 +2,4 @@
 
 pub mod backfill;
 pub(crate) mod gather;
-mod order;
 pub(crate) mod verify;

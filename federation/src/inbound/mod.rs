@@ -41,7 +41,7 @@ pub struct Shared {
     /// Rooms whose history is being fetched: one request at a time.
     pub(crate) backfills: Keyed<OwnedRoomId>,
     /// Rooms that we are joining: events that arrive meanwhile wait in the inbox.
-    pub(crate) joining: crate::membership::join::Joining,
+    pub(crate) joining: crate::membership::joining::Joining,
     /// Servers that were asked for what is missing.
     pub(crate) servers: crate::fetch::gather::Servers,
     /// How often each server has invited users of ours lately.

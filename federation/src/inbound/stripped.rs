@@ -1,6 +1,7 @@
 //! What a server outside of a room is told about it, with an invite or after a knock.
 
 use rhizome_protocol::{Incoming, Object, RoomRules};
+use rhizome_rooms::state::{STRIPPED, stripped_keys};
 use ruma::{RoomId, UserId};
 use serde_json::{Value, json, value::RawValue};
 
@@ -10,24 +11,13 @@ use crate::{Federation, MatrixError, fetch::verify};
 const MAX_STRIPPED: usize = 100;
 const MAX_STRIPPED_BYTES: usize = 512 << 10;
 /// The most of these that are about what is told: each may cost a look for its server's keys.
-const MAX_TOLD: usize = 2 * (TOLD.len() + 1);
+const MAX_TOLD: usize = 2 * (STRIPPED.len() + 1);
 /// The most bytes that are kept of one of them, and of all. What is larger is left out: it tells the user what
 /// the room is, no more.
 const MAX_KEPT_ENTRY: usize = 8 << 10;
 const MAX_KEPT: usize = 16 << 10;
 
-/// The state that tells a user who is not in the room what it is.
-const TOLD: [(&str, &str); 7] = [
-    ("m.room.create", ""),
-    ("m.room.join_rules", ""),
-    ("m.room.name", ""),
-    ("m.room.topic", ""),
-    ("m.room.avatar", ""),
-    ("m.room.canonical_alias", ""),
-    ("m.room.encryption", ""),
-];
-
-/// What another server is told about a room of ours, as full events: [`TOLD`], and the member event of
+/// What another server is told about a room of ours, as full events: [`STRIPPED`], and the member event of
 /// whoever invites.
 pub(crate) async fn for_servers(
     fed: &Federation,
@@ -38,8 +28,7 @@ pub(crate) async fn for_servers(
     let Some(snapshot) = store.room(room_id).await?.and_then(|head| head.snapshot) else {
         return Ok(Vec::new());
     };
-    let mut keys = TOLD.to_vec();
-    keys.extend(inviter.map(|inviter| ("m.room.member", inviter.as_str())));
+    let keys = stripped_keys(inviter);
     let numbers: Vec<_> = store
         .state_entries(snapshot, &keys)
         .await?
@@ -53,7 +42,7 @@ pub(crate) async fn for_servers(
         .collect())
 }
 
-/// Checks `invite_room_state` (of a knock `knock_room_state`) and turns what of it is [`TOLD`], and the member event
+/// Checks `invite_room_state` (of a knock `knock_room_state`) and turns what of it is [`STRIPPED`], and the member event
 /// of whoever invites, into stripped state for clients: the text of a JSON array.
 ///
 /// In versions whose room id is the create event's hash, entries in the form of full events must hold, and
@@ -116,9 +105,11 @@ fn place(object: &Object, inviter: Option<&UserId>) -> Option<usize> {
     let text = |key| object.get(key).and_then(Value::as_str);
     let (kind, state_key) = (text("type")?, text("state_key")?);
     if kind == "m.room.member" && inviter.is_some_and(|inviter| state_key == inviter) {
-        return Some(TOLD.len());
+        return Some(STRIPPED.len());
     }
-    TOLD.iter().position(|told| *told == (kind, state_key))
+    STRIPPED
+        .iter()
+        .position(|told| (*told, "") == (kind, state_key))
 }
 
 /// As much of these, which stand in order, as is kept: of each key the first. The text of a JSON array.

@@ -8,7 +8,7 @@ use ruma::ServerName;
 use serde_json::{Map, Value, json};
 
 use super::{Answer, KeyRing, Known};
-use crate::outbound::{answer, client::Limits};
+use crate::outbound::{Limits, answer};
 
 /// The limits of one question about keys.
 const LIMITS: Limits = Limits {

@@ -8,13 +8,11 @@ mod fetch;
 mod former;
 mod known;
 mod publish;
+mod storing;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -24,7 +22,7 @@ use rhizome_protocol::{
     server_keys::ServerKeys,
     sign::KeyPair,
 };
-use rhizome_storage::{KeyResponse, Store};
+use rhizome_storage::{Store, millis};
 use ruma::{OwnedServerName, ServerName};
 
 use crate::{FederationConfig, Outbound, config::OldVerifyKey};
@@ -41,11 +39,6 @@ const MANY: usize = 12;
 const GATHER_TIMEOUT: Duration = Duration::from_mins(1);
 /// A server that has just told its keys isn't asked again for another one before this.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
-/// Of servers that never were in a room of ours, so many keep their keys in the database, and so long. They are
-/// looked through when about so many answers more were stored.
-const STRANGERS: usize = 1_000;
-const KEPT_OF_STRANGERS: Duration = Duration::from_hours(7 * 24);
-const LOOKED_THROUGH: usize = 500;
 /// How long a server that failed is left alone at first, and at most.
 const BACK_OFF_MIN: Duration = Duration::from_secs(1);
 const BACK_OFF_MAX: Duration = Duration::from_mins(5);
@@ -312,7 +305,7 @@ impl KeyRing {
             return failing.until <= now;
         }
         let age = clock.now_ms().saturating_sub(known.fetched);
-        age < 0 || age >= i64::try_from(ASK_AGAIN.as_millis()).unwrap_or(i64::MAX)
+        age < 0 || age >= millis(ASK_AGAIN)
     }
 
     fn note_outcome(&self, server: &ServerName, well: bool) {
@@ -335,62 +328,6 @@ impl KeyRing {
         failing.failures = failing.failures.saturating_add(1);
         let wait = BACK_OFF_MIN.saturating_mul(1 << failing.failures.saturating_sub(1).min(16));
         failing.until = now + wait.min(BACK_OFF_MAX);
-    }
-
-    /// Stores what a server (or a notary for it) has answered, and joins it with what we knew.
-    async fn admit(&self, server: &ServerName, answer: Answer) -> Arc<Known> {
-        let now = self.inner.store.clock().now_ms();
-        let before = self.at_hand(server).await;
-        let known = Arc::new(before.joined_with(&answer.keys, now));
-        if *known == *before {
-            return before;
-        }
-        let response = KeyResponse {
-            server: server.to_owned(),
-            response: answer.json,
-            valid_until: answer.keys.valid_until_ts,
-            fetched: now,
-        };
-        if let Err(error) = self.store_answer(response, answer.direct, &known).await {
-            tracing::warn!(%server, %error, "keys can't be stored");
-        }
-        self.remember(server, known.clone());
-        if self.inner.stored.fetch_add(1, Ordering::Relaxed) % LOOKED_THROUGH == LOOKED_THROUGH - 1
-        {
-            self.forget_strangers().await;
-        }
-        known
-    }
-
-    /// Stores an answer beside those from before, as far as they have keys of their own.
-    async fn store_answer(
-        &self,
-        answer: KeyResponse,
-        direct: bool,
-        known: &Known,
-    ) -> Result<(), rhizome_storage::Error> {
-        let store = &self.inner.store;
-        let before = store.key_responses(&answer.server).await?;
-        let fetched = answer.fetched;
-        let mut kept = former::with(before, answer, direct);
-        // When the server was last asked.
-        if let Some(newest) = kept.first_mut() {
-            newest.fetched = fetched;
-        }
-        match kept.split_first() {
-            Some((newest, former)) => store.store_server_keys(newest, former, &known.rows()).await,
-            None => Ok(()),
-        }
-    }
-
-    /// Anybody can make us look for the keys of any server.
-    pub(crate) async fn forget_strangers(&self) {
-        let store = &self.inner.store;
-        let kept = i64::try_from(KEPT_OF_STRANGERS.as_millis()).unwrap_or(i64::MAX);
-        let since = store.clock().now_ms().saturating_sub(kept);
-        if let Err(error) = store.forget_strangers_keys(STRANGERS, since).await {
-            tracing::warn!(%error, "keys of strangers can't be forgotten");
-        }
     }
 }
 

@@ -13,9 +13,9 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     Federation, MatrixError,
     outbound::{
+        Limits, OutboundError,
         answer::{Pieces, SEND_JOIN},
-        client::{Limits, OutboundError, canonical_body},
-        refusal,
+        canonical_body, refusal,
     },
 };
 

@@ -18,7 +18,7 @@ use crate::{
     Federation, MatrixError,
     inbound::stripped,
     membership::handshake,
-    outbound::{answer, client::OutboundError, refusal},
+    outbound::{OutboundError, answer, refusal},
 };
 
 /// The time limit of the other server: the inviting user waits.

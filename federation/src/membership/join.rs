@@ -10,14 +10,9 @@
 //!    [`rhizome_rooms::admit::adopt`] checks that they authorise each other and the join, and takes the room.
 //! 6. Events that arrived meanwhile wait in the inbox; they are decided now.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::StatusCode;
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules, draft::Draft};
 use rhizome_rooms::{
     admit::{self as admission, RemoteJoin},
@@ -35,11 +30,11 @@ use tokio::time::Instant;
 use crate::{
     Federation, MatrixError,
     fetch::verify,
-    keyed::Held,
     local,
     membership::{
         candidates::{Refusal, candidates, is_unable},
         handshake,
+        joining::{time_left, turn},
     },
     outbound::answer,
     query,
@@ -49,53 +44,6 @@ use crate::{
 const TEMPLATE_TIME: Duration = Duration::from_secs(20);
 /// The time limit of `send_join`, whose answer holds the whole state.
 const ANSWER_TIME: Duration = Duration::from_mins(3);
-/// How long a user waits for another one's join of the same room.
-const TURN_TIME: Duration = Duration::from_mins(1);
-
-/// Rooms that we are joining now, with their rules once a template has told them.
-#[derive(Debug, Default)]
-pub(crate) struct Joining {
-    rooms: Mutex<HashMap<OwnedRoomId, &'static RoomRules>>,
-}
-
-impl Joining {
-    /// The rules of the room, if we are just joining it.
-    pub(crate) fn rules(&self, room_id: &RoomId) -> Option<&'static RoomRules> {
-        self.rooms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(room_id)
-            .copied()
-    }
-
-    fn begin<'a>(&'a self, room_id: &RoomId, rules: &'static RoomRules) -> JoiningRoom<'a> {
-        self.rooms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(room_id.to_owned(), rules);
-        JoiningRoom {
-            joining: self,
-            room_id: room_id.to_owned(),
-        }
-    }
-}
-
-/// Ends the joining when dropped.
-struct JoiningRoom<'a> {
-    joining: &'a Joining,
-    room_id: OwnedRoomId,
-}
-
-impl Drop for JoiningRoom<'_> {
-    fn drop(&mut self) {
-        self.joining
-            .rooms
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&self.room_id);
-    }
-}
-
 /// Lets a local user join a room.
 ///
 /// `via`: servers to go through, the best first. `content` is what the member event says besides the
@@ -292,28 +240,6 @@ impl Wish<'_> {
         admission::adopt(fed.rooms(), join).await?;
         Ok(())
     }
-}
-
-/// How long a step may take, of which nothing may be left.
-pub(crate) fn time_left(until: Instant, most: Duration) -> Duration {
-    until.saturating_duration_since(Instant::now()).min(most)
-}
-
-/// Waits for the joins of this room that are under way, though not for ever.
-pub(crate) async fn turn(
-    fed: &Federation,
-    room_id: &RoomId,
-    until: Instant,
-) -> Result<Held<OwnedRoomId>, MatrixError> {
-    let turn = fed.inbound().joins.lock(room_id.to_owned());
-    let turn = tokio::time::timeout(time_left(until, TURN_TIME), turn).await;
-    turn.map_err(|_| {
-        MatrixError::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "M_UNKNOWN",
-            "Another user of this server is joining the room, and the other server is slow",
-        )
-    })
 }
 
 /// A template that names no room version is of a room of version 1 or 2, whose events look alike: which,

@@ -26,9 +26,9 @@ use crate::{
     local,
     membership::{
         candidates::{Refusal, candidates},
-        handshake, join,
+        handshake, join, joining,
     },
-    outbound::{answer, client::OutboundError},
+    outbound::{OutboundError, answer},
 };
 
 /// The time limit of one step with the other server: the user waits.
@@ -108,7 +108,7 @@ async fn through(
         .filter(|rules| rules.auth.knock)
         .map(|rules| rules.version.clone())
         .collect();
-    let limits = handshake::step(join::time_left(until, STEP_TIME), answer::TEMPLATE);
+    let limits = handshake::step(joining::time_left(until, STEP_TIME), answer::TEMPLATE);
     let template = fed.outbound().send_limited(server, request, limits).await?;
     let rules = handshake::rules_of(Some(&template.room_version))?;
     let event = handshake::finish(
@@ -121,11 +121,11 @@ async fn through(
         content.clone(),
     )?;
     // Nobody of ours joins the room meanwhile: what is kept of a knock is for rooms that we aren't in.
-    let _only = join::turn(fed, room_id, until).await?;
+    let _only = joining::turn(fed, room_id, until).await?;
     if as_resident(fed, user, room_id, content).await? {
         return Ok(());
     }
-    let limits = handshake::step(join::time_left(until, STEP_TIME), answer::STRIPPED);
+    let limits = handshake::step(joining::time_left(until, STEP_TIME), answer::STRIPPED);
     let answer = handshake::put(fed, server, "v1/send_knock", &event, limits).await?;
     let answer: Answer = serde_json::from_slice(&answer)
         .map_err(|error| OutboundError::Answer(error.to_string()))?;

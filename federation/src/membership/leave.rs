@@ -17,7 +17,7 @@ use serde::de::IgnoredAny;
 use crate::{
     Federation, MatrixError, local,
     membership::{candidates, handshake},
-    outbound::{answer, client::OutboundError},
+    outbound::{OutboundError, answer},
 };
 
 /// The time limit of one step with the other server: the user waits.

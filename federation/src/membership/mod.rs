@@ -4,5 +4,6 @@ mod candidates;
 mod handshake;
 pub(crate) mod invite;
 pub mod join;
+pub(crate) mod joining;
 pub mod knock;
 pub mod leave;

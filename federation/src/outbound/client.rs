@@ -6,49 +6,26 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes};
-use http::{Method, Request, Response, StatusCode, header};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use rhizome_protocol::{
-    as_sent::{Numbers, canonical_text},
-    sign::KeyPair,
-};
+use http::{Method, Request, Response, header};
+use rhizome_protocol::sign::KeyPair;
 use ruma::{
     OwnedServerName, ServerName,
-    api::{
-        IncomingResponse, IncomingResponseExt as _, OutgoingBody, OutgoingRequest,
-        path_builder::PathBuilder,
-    },
+    api::{IncomingResponse, IncomingResponseExt as _, OutgoingRequest, path_builder::PathBuilder},
 };
 use serde_json::value::RawValue;
-use thiserror::Error;
 
 use crate::{
-    FederationConfig, MatrixError,
+    FederationConfig,
     config::ConfigError,
     outbound::{
         answer::{self, Budgets, Pieces, Shape},
         connect::Connections,
+        encode::{self, canonical_body, encode_canonical},
+        error::{OutboundError, cause},
         refusal,
     },
     xmatrix::Signed,
 };
-
-/// What URLs would spell differently than targets may: it is encoded before the target gets signed.
-const SPELLED_OUT: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'\'')
-    .add(b'<')
-    .add(b'>')
-    .add(b'\\')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
-
-/// How we call ourselves.
-pub(crate) const USER_AGENT: &str = concat!("Rhizome/", env!("CARGO_PKG_VERSION"));
 
 /// Requests to other servers: discovery, X-Matrix, egress rules and limits in one place. Cheap to
 /// clone.
@@ -85,60 +62,6 @@ impl Default for Limits {
         Self {
             timeout: None,
             max_body: 2 << 20,
-        }
-    }
-}
-
-/// Why a request to another server has no answer.
-#[derive(Debug, Clone, Error)]
-pub enum OutboundError {
-    /// The name doesn't resolve.
-    #[error("can't find server: {0}")]
-    Discovery(String),
-    /// Connecting (or the egress rules), TLS or the transfer failed.
-    #[error("can't reach server: {0}")]
-    Transport(String),
-    /// It took longer than allowed.
-    #[error("the server took too long to answer")]
-    Timeout,
-    /// The server refused.
-    #[error("the server answered {0}")]
-    Remote(MatrixError),
-    /// The answer isn't what the specification says, or too large.
-    #[error("the server's answer is unusable: {0}")]
-    Answer(String),
-    /// The request couldn't be made: a bug here.
-    #[error("the request couldn't be encoded: {0}")]
-    Request(String),
-}
-
-impl OutboundError {
-    /// The status that the other server answered with, if it did.
-    pub fn status(&self) -> Option<StatusCode> {
-        match self {
-            Self::Remote(error) => Some(error.status),
-            _ => None,
-        }
-    }
-
-    /// Whether the other server is not there at all, rather than unwilling.
-    pub fn is_unreachable(&self) -> bool {
-        matches!(
-            self,
-            Self::Discovery(_) | Self::Transport(_) | Self::Timeout
-        )
-    }
-}
-
-/// For an endpoint that passes a question on: what the asker is told.
-impl From<OutboundError> for MatrixError {
-    fn from(error: OutboundError) -> Self {
-        match error {
-            OutboundError::Remote(error) => refusal::for_client(error),
-            OutboundError::Timeout => {
-                Self::new(StatusCode::GATEWAY_TIMEOUT, "M_UNKNOWN", error.to_string())
-            }
-            error => Self::bad_gateway(error.to_string()),
         }
     }
 }
@@ -374,7 +297,7 @@ impl Outbound {
         target: &str,
         body: Option<String>,
     ) -> Result<Request<Option<String>>, OutboundError> {
-        let target = utf8_percent_encode(target, SPELLED_OUT).to_string();
+        let target = encode::as_urls_spell(target);
         let signed = Signed::canonical(method.as_str(), &target, body);
         let authorization = signed.header(&self.inner.server_name, destination, &self.inner.key);
         let body = signed.into_content();
@@ -409,80 +332,9 @@ impl Outbound {
     }
 }
 
-/// Method, target and body of a ruma request.
-fn encode<R>(request: R) -> Result<(Method, String, Vec<u8>), OutboundError>
-where
-    R: OutgoingRequest,
-    for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
-{
-    let bad = |error: &dyn std::fmt::Display| OutboundError::Request(error.to_string());
-    let request = request
-        .try_into_http_request_inner("", ())
-        .map_err(|error| bad(&error))?;
-    let (parts, body) = request.into_parts();
-    let target = parts
-        .uri
-        .path_and_query()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    let body = body
-        .try_into_buf::<Vec<u8>>()
-        .map_err(|error| bad(&error.into()))?;
-    Ok((parts.method, target, body))
-}
-
-/// [`encode`] with the body in the form that is signed and sent; none where it is empty.
-fn encode_canonical<R>(request: R) -> Result<(Method, String, Option<String>), OutboundError>
-where
-    R: OutgoingRequest,
-    for<'a> R::PathBuilder: PathBuilder<Input<'a> = ()>,
-{
-    let (method, target, body) = encode(request)?;
-    let body = if body.is_empty() {
-        None
-    } else {
-        Some(canonical_body(&body)?)
-    };
-    Ok((method, target, body))
-}
-
-/// The canonical form of a body of ours, which is what gets signed and sent. Events in it stay what they are.
-pub(crate) fn canonical_body(body: &[u8]) -> Result<String, OutboundError> {
-    canonical_text(body, Numbers::AsRead).map_err(|error| OutboundError::Request(error.to_string()))
-}
-
-/// An error with its causes, which `reqwest` hides behind the first.
-pub(crate) fn cause(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        let inner = error.to_string();
-        if !text.ends_with(&inner) {
-            text.push_str(": ");
-            text.push_str(&inner);
-        }
-        next = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
-    use ruma::api::federation::query::get_room_information;
-
     use super::*;
-
-    #[test]
-    fn requests_are_encoded_without_a_base_url() {
-        let alias = ruma::room_alias_id!("#ä b:x.example").to_owned();
-        let (method, target, body) = encode(get_room_information::v1::Request::new(alias)).unwrap();
-        assert_eq!(method, Method::GET);
-        assert_eq!(
-            target,
-            "/_matrix/federation/v1/query/directory?room_alias=%23%C3%A4+b%3Ax.example"
-        );
-        assert!(body.is_empty());
-    }
 
     #[test]
     fn targets_are_signed_as_urls_spell_them() {
@@ -503,25 +355,5 @@ mod tests {
             url.path().split('/').count(),
             target.split_once('?').unwrap().0.split('/').count()
         );
-    }
-
-    #[test]
-    fn who_passes_a_question_on_tells_what_became_of_it() {
-        let told = |error| MatrixError::from(error).status;
-        let refused = MatrixError::unauthorized("no");
-        for (error, status) in [
-            (OutboundError::Remote(refused), StatusCode::BAD_GATEWAY),
-            (
-                OutboundError::Remote(MatrixError::forbidden("no")),
-                StatusCode::FORBIDDEN,
-            ),
-            (OutboundError::Timeout, StatusCode::GATEWAY_TIMEOUT),
-            (
-                OutboundError::Answer(String::new()),
-                StatusCode::BAD_GATEWAY,
-            ),
-        ] {
-            assert_eq!(told(error), status);
-        }
     }
 }

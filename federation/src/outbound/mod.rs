@@ -1,9 +1,16 @@
 //! Requests to other servers: finding them, connecting, asking, and taking the answer.
 
 pub(crate) mod answer;
-pub mod client;
+mod client;
 mod connect;
+mod dialer;
 mod discovery;
 mod dns;
+mod encode;
+mod error;
 pub(crate) mod refusal;
 mod wellknown;
+
+pub use client::{Limits, Outbound};
+pub(crate) use encode::canonical_body;
+pub use error::OutboundError;

@@ -8,10 +8,10 @@ use reqwest::{Client, Url};
 use serde::Deserialize;
 
 use crate::outbound::{
-    client::cause,
-    connect::Dialer,
+    dialer::Dialer,
     discovery::{Lookup, Srv, WellKnown, max_age},
     dns::Reason,
+    error::cause,
 };
 
 /// Redirects that are followed.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Federation, MatrixError, RawJson, Ruma, RumaRoute as _,
-    outbound::{answer, client::Limits},
+    outbound::{Limits, answer},
 };
 
 /// The most rooms that one answer has.

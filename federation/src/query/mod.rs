@@ -20,10 +20,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Federation, MatrixError, RawJson, Ruma, RumaRoute as _,
-    outbound::{
-        answer,
-        client::{Limits, OutboundError},
-    },
+    outbound::{Limits, OutboundError, answer},
 };
 
 /// The limits of a question with an answer of this size. Somebody waits for it.

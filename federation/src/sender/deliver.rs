@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rhizome_storage::{DestinationState, Error, Pos};
-use ring::rand::SecureRandom as _;
+use rhizome_storage::{DestinationState, Error, Pos, millis, random};
 use ruma::ServerName;
 use serde_json::Value;
 
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     Federation, MatrixError,
-    outbound::client::{Limits, OutboundError},
+    outbound::{Limits, OutboundError},
 };
 
 /// A receiver may take its time over a transaction.
@@ -273,17 +272,16 @@ fn settled(fed: &Federation, to: &ServerName, stand: DestinationState, limit: Op
 fn failed(fed: &Federation, to: &ServerName, stand: DestinationState, error: &OutboundError) {
     let config = fed.config();
     let failures = stand.failures.saturating_add(1);
-    let mut random = [0];
     // Without randomness there is no jitter.
-    let _ = ring::rand::SystemRandom::new().fill(&mut random);
-    let mut wait = backoff::wait(failures, config.retry_min, config.retry_max, random[0]);
+    let [jitter] = random::bytes().unwrap_or_default();
+    let mut wait = backoff::wait(failures, config.retry_min, config.retry_max, jitter);
     if let OutboundError::Remote(error) = error
         && let Some(asked) = error.extra.get("retry_after_ms").and_then(Value::as_u64)
     {
         wait = wait.max(Duration::from_millis(asked).min(config.retry_max));
     }
     let now = fed.store().clock().now_ms();
-    let retry_at = now.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
+    let retry_at = now.saturating_add(millis(wait));
     tracing::info!(%to, failures, ?wait, %error, "a destination failed and is left alone for a while");
     fed.sender().note(
         to,
@@ -303,8 +301,6 @@ fn failed(fed: &Federation, to: &ServerName, stand: DestinationState, error: &Ou
 
 /// What tells one run of attempts from another.
 fn nonce() -> String {
-    let mut bytes = [0; 8];
     // Without randomness, ids may repeat after a restart for the same content only.
-    let _ = ring::rand::SystemRandom::new().fill(&mut bytes);
-    format!("{:016x}", u64::from_ne_bytes(bytes))
+    random::hex::<8>().unwrap_or_default()
 }

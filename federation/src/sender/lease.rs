@@ -6,8 +6,7 @@
 
 use std::time::Duration;
 
-use rhizome_storage::{Dialect, Duty, Error, Store};
-use ring::rand::SecureRandom as _;
+use rhizome_storage::{Dialect, Duty, Error, Store, millis, random};
 use tokio::time::Instant;
 
 /// How long a lease lasts without renewal, and how often it is renewed or asked for.
@@ -28,12 +27,9 @@ impl Lease {
     pub(crate) fn new(store: &Store) -> Self {
         // An embedded database has no other processes.
         let shared = store.dialect() == Dialect::Postgres;
-        let mut bytes = [0; 8];
         // Without randomness the process number has to do.
-        let owner = match ring::rand::SystemRandom::new().fill(&mut bytes) {
-            Ok(()) => format!("{:016x}", u64::from_ne_bytes(bytes)),
-            Err(_) => format!("process {}", std::process::id()),
-        };
+        let owner =
+            random::hex::<8>().unwrap_or_else(|_| format!("process {}", std::process::id()));
         Self {
             store: store.clone(),
             owner,
@@ -50,7 +46,7 @@ impl Lease {
             return Ok(Some(due));
         }
         let wall = self.store.clock().now_ms();
-        let length = i64::try_from(LENGTH.as_millis()).unwrap_or(i64::MAX);
+        let length = millis(LENGTH);
         let got = self
             .store
             .take_duty(Duty::Sending, &self.owner, wall, wall + length)

@@ -1,7 +1,7 @@
 //! What other servers may ask and tell, and what bad input gets.
 
 use http::Method;
-use rhizome_federation::outbound::client::Limits;
+use rhizome_federation::outbound::Limits;
 use rhizome_protocol::{
     Object, Pdu, RoomRules,
     draft::{self, Draft, Place},

@@ -59,7 +59,7 @@ async fn say_during_join(State(fed): State<Federation>, request: Request, next: 
                 http::Method::PUT,
                 "/_matrix/federation/v1/send/during",
                 Some(&body),
-                rhizome_federation::outbound::client::Limits::default(),
+                rhizome_federation::outbound::Limits::default(),
             )
             .await
             .unwrap();

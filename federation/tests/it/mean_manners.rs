@@ -256,7 +256,7 @@ async fn a_notary_keeps_every_key_that_it_has_seen() {
                 Method::POST,
                 "/_matrix/key/v2/query",
                 Some(body),
-                rhizome_federation::outbound::client::Limits::default(),
+                rhizome_federation::outbound::Limits::default(),
             );
             let answer: Value = serde_json::from_slice(&answer.await.unwrap()).unwrap();
             answer["server_keys"].as_array().unwrap().clone()

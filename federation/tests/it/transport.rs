@@ -7,7 +7,7 @@ use http::{Method, StatusCode, header};
 use rhizome_federation::{
     FederationConfig, Outbound,
     keys::Wanted,
-    outbound::client::{Limits, OutboundError},
+    outbound::{Limits, OutboundError},
     query,
 };
 use rhizome_protocol::receive::{KeyLookup, Keys as _};

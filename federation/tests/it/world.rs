@@ -8,7 +8,7 @@ use rhizome_federation::{
     fetch::backfill,
     local,
     membership::{join, leave},
-    outbound::client::{Limits, OutboundError},
+    outbound::{Limits, OutboundError},
     testing::Network,
 };
 use rhizome_protocol::{Membership, Object, Pdu, draft::Draft};

@@ -10,11 +10,12 @@ use ruma::OwnedEventId;
 
 use super::{Order, Step};
 use crate::{
-    Membership, Pdu, Rejection, RoomRules, StateKey,
+    Pdu, Rejection, RoomRules, StateKey,
     auth::{self, StateView},
     power::{Level, Power},
-    resolve::{Events, Missing, StateMap},
+    resolve::{Events, Missing, StateMap, is_power_event},
     rules::Resolution,
+    topological::parents_first,
 };
 
 type Ids = BTreeSet<OwnedEventId>;
@@ -170,43 +171,19 @@ impl<E: Events> Replay<'_, E> {
 
     /// Reverse topological power ordering.
     fn by_power(&self, set: &Ids) -> Result<Vec<OwnedEventId>, Missing> {
-        type Rank = (Reverse<Level>, i64, OwnedEventId);
-        let mut waiting: BTreeMap<OwnedEventId, (Rank, Ids)> = BTreeMap::new();
+        let mut ranked = Vec::with_capacity(set.len());
         for id in set {
             let event = self.event(id)?;
-            let rank = (
-                Reverse(self.sender_level(&event)?),
-                event.origin_server_ts(),
-                id.clone(),
-            );
-            let auth = event.auth_events().iter();
-            let auth = auth.filter(|id| set.contains(*id)).cloned().collect();
-            waiting.insert(id.clone(), (rank, auth));
+            ranked.push((Reverse(self.sender_level(&event)?), event));
         }
-        let mut children: BTreeMap<OwnedEventId, Vec<OwnedEventId>> = BTreeMap::new();
-        for (id, (_, auth)) in &waiting {
-            for parent in auth {
-                children.entry(parent.clone()).or_default().push(id.clone());
-            }
-        }
-        let mut ready: BTreeSet<Rank> = waiting
-            .values()
-            .filter(|(_, auth)| auth.is_empty())
-            .map(|(rank, _)| rank.clone())
-            .collect();
-        let mut sorted = Vec::with_capacity(set.len());
-        while let Some((_, _, id)) = ready.pop_first() {
-            for child in children.remove(&id).unwrap_or_default() {
-                if let Some((rank, auth)) = waiting.get_mut(&child) {
-                    auth.remove(&id);
-                    if auth.is_empty() {
-                        ready.insert(rank.clone());
-                    }
-                }
-            }
-            sorted.push(id);
-        }
-        Ok(sorted)
+        let sorted = parents_first(
+            &ranked,
+            |(_, event)| event.event_id(),
+            |(_, event)| event.auth_events().iter().map(|id| &**id),
+            |(level, event)| (level, event.origin_server_ts(), event.event_id()),
+        );
+        let id_of = |(_, event): &(_, Arc<Pdu>)| event.event_id().to_owned();
+        Ok(sorted.into_iter().map(id_of).collect())
     }
 
     /// The power of an event's sender by that event's own auth events.
@@ -300,18 +277,5 @@ impl<E: Events> Replay<'_, E> {
             }
         }
         Ok(auth::authorize(event, &view).err())
-    }
-}
-
-/// An event that might take away somebody's ability to do something.
-fn is_power_event(event: &Pdu) -> bool {
-    match event.kind() {
-        "m.room.power_levels" | "m.room.join_rules" => event.state_key() == Some(""),
-        "m.room.member" => {
-            let membership = event.membership();
-            matches!(membership, Some(Membership::Leave | Membership::Ban))
-                && event.state_key() != Some(event.sender().as_str())
-        }
-        _ => false,
     }
 }

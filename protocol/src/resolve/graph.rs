@@ -103,14 +103,20 @@ impl Graph {
     }
 
     pub(super) fn find(&self, id: &EventId) -> Option<Node> {
+        #[cfg(test)]
+        super::tests::count_look();
         self.nodes.get(id).copied()
     }
 
     pub(super) fn event(&self, node: Node) -> &Arc<Pdu> {
+        #[cfg(test)]
+        super::tests::count_look();
         &self.events[node]
     }
 
     pub(super) fn auth(&self, node: Node) -> &[Node] {
+        #[cfg(test)]
+        super::tests::count_look();
         &self.auth[node]
     }
 

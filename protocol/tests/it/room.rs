@@ -135,7 +135,7 @@ impl Room {
         if !room.rules.auth.privileged_creators {
             users[ALICE] = json!(100);
         }
-        let last = room.chain(
+        let last = room.send_all(
             &[room.create.clone()],
             &[
                 (ALICE, member(ALICE, "join")),
@@ -292,7 +292,7 @@ impl Room {
     }
 
     /// Sends one after the other and returns the last.
-    pub fn chain(&mut self, prev: &[OwnedEventId], events: &[(&str, What)]) -> OwnedEventId {
+    pub fn send_all(&mut self, prev: &[OwnedEventId], events: &[(&str, What)]) -> OwnedEventId {
         let mut prev = prev.to_vec();
         for (sender, what) in events {
             prev = vec![self.send(&prev, sender, what)];

@@ -21,7 +21,7 @@ use crate::{
     membership::restricted,
     receive::{self, Gathered, How, KeepRefused, Received, require_resident},
     send::{
-        batch::{Chain, Tip},
+        batch::{Batch, Tip},
         known_room,
         view::View,
     },
@@ -73,8 +73,8 @@ pub async fn template(
         content,
         redacts: None,
     };
-    let mut chain = Chain::upon(rooms, Tip::of(rooms, &head, View::default()).await?);
-    chain
+    let mut batch = Batch::upon(rooms, Tip::of(rooms, &head, View::default()).await?);
+    batch
         .look_at(
             &draft.kind,
             user,
@@ -84,8 +84,8 @@ pub async fn template(
         .await?;
     let now = rooms.store().clock().now_ms();
     // Signed by us it is good for nothing but this check.
-    chain.decide(&draft, now)?;
-    let place = chain.place(&draft, now);
+    batch.decide(&draft, now)?;
+    let place = batch.place(&draft, now);
     Ok(Template {
         rules: head.rules,
         event: draft::template(head.rules, &draft, &place),

@@ -9,8 +9,7 @@ pub mod plan;
 use std::sync::Arc;
 
 use rhizome_protocol::{RoomRules, draft::Draft};
-use rhizome_storage::{CommitError, Fact, Listing, NewAlias, NewRoom, WriteSet};
-use ring::rand::{SecureRandom as _, SystemRandom};
+use rhizome_storage::{CommitError, Fact, Listing, NewAlias, NewRoom, WriteSet, random};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName};
 
 use crate::{
@@ -18,7 +17,7 @@ use crate::{
     create::plan::{CreateRoom, Planned},
     error::Result,
     send::{
-        batch::{Chain, Tip},
+        batch::{Batch, Tip},
         commit_error,
     },
 };
@@ -64,9 +63,9 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
     } else {
         Some(random_room_id(rooms.server_name())?)
     };
-    let mut chain = Chain::upon(rooms, Tip::new_room(room, rules, room_id));
+    let mut batch = Batch::upon(rooms, Tip::new_room(room, rules, room_id));
     for event in planned {
-        add(&mut chain, request, event, now).await?;
+        add(&mut batch, request, event, now).await?;
     }
     let mut remote_invites = Vec::new();
     let content = plan::invite(request.is_direct);
@@ -81,10 +80,10 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
                 key: rhizome_protocol::StateKey::new("m.room.member", user.as_str()),
                 content: content.clone(),
             };
-            add(&mut chain, request, event, now).await?;
+            add(&mut batch, request, event, now).await?;
         } else {
             remote_invites.push(Draft {
-                room_id: chain.room_id().cloned(),
+                room_id: batch.room_id().cloned(),
                 sender: request.creator.clone(),
                 kind: "m.room.member".into(),
                 state_key: Some(user.to_string()),
@@ -94,11 +93,11 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
         }
     }
 
-    let room_id = chain
+    let room_id = batch
         .room_id()
         .cloned()
         .ok_or_else(|| Error::InvalidRoomState("The room has no create event".into()))?;
-    let (mut write, _) = chain.finish(None).await?;
+    let (mut write, _) = batch.finish(None).await?;
     write.create = Some(NewRoom {
         room_id: room_id.clone(),
         rules,
@@ -133,17 +132,17 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
     }))
 }
 
-async fn add(chain: &mut Chain<'_>, request: &CreateRoom, event: Planned, now: i64) -> Result<()> {
+async fn add(batch: &mut Batch<'_>, request: &CreateRoom, event: Planned, now: i64) -> Result<()> {
     let Planned { key, content } = event;
     let draft = Draft {
-        room_id: chain.room_id().cloned(),
+        room_id: batch.room_id().cloned(),
         sender: request.creator.clone(),
         kind: key.kind,
         state_key: Some(key.key),
         content,
         redacts: None,
     };
-    chain
+    batch
         .look_at(
             &draft.kind,
             &draft.sender,
@@ -151,31 +150,20 @@ async fn add(chain: &mut Chain<'_>, request: &CreateRoom, event: Planned, now: i
             &draft.content,
         )
         .await?;
-    let pdu = chain.decide(&draft, now).map_err(|error| match error {
+    let pdu = batch.decide(&draft, now).map_err(|error| match error {
         Error::Forbidden(rejection) => {
             Error::InvalidRoomState(format!("{} can't be set: {rejection}", draft.kind))
         }
         other => other,
     })?;
-    chain.push(Arc::new(pdu), None, None, None).await?;
+    batch.push(Arc::new(pdu), None, None, None).await?;
     Ok(())
 }
 
 /// `!`, 18 random letters, and our name: the ids of rooms up to version 11.
 fn random_room_id(server: &ServerName) -> Result<OwnedRoomId> {
     const LETTERS: &[u8; 52] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut letters = String::from("!");
-    let random = SystemRandom::new();
-    while letters.len() < 19 {
-        let mut bytes = [0; 32];
-        random
-            .fill(&mut bytes)
-            .map_err(|_| rhizome_storage::Error::Failed("no random numbers".into()))?;
-        // Only bytes below a multiple of 52, so that no letter is likelier than another.
-        let usable = bytes.iter().filter(|byte| **byte < 208);
-        letters.extend(usable.map(|byte| char::from(LETTERS[usize::from(byte % 52)])));
-    }
-    letters.truncate(19);
-    RoomId::parse(format!("{letters}:{server}"))
+    let letters = random::letters(LETTERS, 18)?;
+    RoomId::parse(format!("!{letters}:{server}"))
         .map_err(|error| Error::Invalid(format!("This server's name makes no room id: {error}")))
 }

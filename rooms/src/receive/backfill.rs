@@ -8,13 +8,12 @@ use std::{
 use rhizome_protocol::{
     Pdu, auth,
     power::{Action, Level, Power},
+    topological::by_prev_events,
 };
 use rhizome_storage::{Placement, Redacts, RoomHead, RoomNo};
 use ruma::{OwnedEventId, RoomId};
 
-use super::{
-    Gathered, How, KeepRefused, Need, Received, admit, outliers::order_by, place::view_of,
-};
+use super::{Gathered, How, KeepRefused, Need, Received, admit, place::view_of};
 use crate::{Rooms, error::Result, send::known_room, state::Resolved};
 
 /// What became of a page of history.
@@ -43,7 +42,7 @@ pub async fn backfilled(
     let head = known_room(rooms, room_id).await?;
     let mut report = Backfilled::default();
     pdus.retain(|pdu| pdu.room_id() == room_id);
-    let pdus = order_by(pdus, |pdu| pdu.prev_events().to_vec());
+    let pdus = by_prev_events(&pdus);
     let depths = depths(rooms, head.room, &pdus).await?;
     let ends = head.extremities.iter();
     let mut since: HashSet<OwnedEventId> = ends.map(|end| end.event_id.clone()).collect();

@@ -5,22 +5,18 @@ use std::{
     sync::Arc,
 };
 
-use rhizome_protocol::{Pdu, Rejection, auth, resolve::StateMap, rules::EventIdFormat};
-use rhizome_storage::{
-    EventNo, KeyNo, Placement, RoomHead, RoomNo, SnapshotNo, Status, StoredEvent,
-};
+use rhizome_protocol::{Pdu, Rejection, resolve::StateMap};
+use rhizome_storage::{EventNo, KeyNo, Placement, RoomHead, RoomNo, Status, StoredEvent};
 use ruma::{EventId, OwnedEventId};
 
 use super::{
     Gathered, Need,
-    restore::{completes, is_whole_of},
+    checks::{
+        allowed_by_auth_events, auth_events_of, completes, is_same, is_whole_of, other_create,
+        own_create,
+    },
 };
-use crate::{
-    Rooms,
-    error::Result,
-    receive::packed::parents,
-    state::{Fork, Resolved},
-};
+use crate::{Rooms, error::Result, state::Fork};
 
 /// What was found out about an event before anything is decided.
 pub(super) enum Gather {
@@ -84,33 +80,11 @@ pub(super) async fn gather(
             Vec::new()
         }
     };
-    let found = store.events(pdu.prev_events()).await?;
-    let by_id: HashMap<&EventId, &Arc<StoredEvent>> = found
-        .iter()
-        .map(|event| (event.pdu.event_id(), event))
-        .collect();
-    let mut prevs = Vec::new();
-    let mut forks = Vec::new();
-    let mut rejection = None;
-    for id in pdu.prev_events() {
-        match by_id.get(&**id) {
-            Some(event) if event.pdu.room_id() != pdu.room_id() => {
-                let reason = format!("prev event {id} is of another room");
-                rejection = Some(Rejection::new("PDU format", reason));
-            }
-            Some(event) if event.state_after.is_some() => {
-                prevs.push((*event).clone());
-                forks.extend(event.state_after.map(Fork::Snapshot));
-            }
-            _ => match gathered.states_after.get(id) {
-                Some(state) => match given(rooms, head.room, state).await? {
-                    Ok(map) => forks.push(Fork::Given(map)),
-                    Err(missing) => need.auth.extend(missing),
-                },
-                None => need.prev.push(id.clone()),
-            },
-        }
-    }
+    let Followed {
+        prevs,
+        forks,
+        mut rejection,
+    } = followed(rooms, head, pdu, gathered, &mut need).await?;
     if !need.prev.is_empty() || !need.auth.is_empty() {
         need.auth.sort_unstable();
         need.auth.dedup();
@@ -135,73 +109,48 @@ pub(super) async fn gather(
     }))
 }
 
-/// What the room began with, if we know its state.
-pub(super) async fn own_create(
+/// What an event follows.
+#[derive(Default)]
+struct Followed {
+    prevs: Vec<Arc<StoredEvent>>,
+    forks: Vec<Fork>,
+    rejection: Option<Rejection>,
+}
+
+/// Looks for the prev events and the states after them. What is missing is added to `need`.
+async fn followed(
     rooms: &Rooms,
-    snapshot: Option<SnapshotNo>,
-) -> Result<Option<OwnedEventId>> {
-    let at = Resolved::stored_or_empty(snapshot);
-    let create = at.entries(rooms.store(), &[("m.room.create", "")]).await?;
-    let own: Vec<EventNo> = create.into_iter().flatten().collect();
-    let own = rooms.store().event_ids(&own).await?;
-    Ok(own.into_iter().map(|(_, id)| id).next())
-}
-
-/// Why an event that would begin a room doesn't begin this one, which began with `own`. The authorisation rules
-/// alone allow any create event that nothing precedes, whatever its state key; the state after it has nothing else.
-pub(super) fn other_create(pdu: &Pdu, own: Option<&EventId>) -> Option<Rejection> {
-    let may_be = match own {
-        Some(own) => own == pdu.event_id(),
-        None => pdu.state_key() == Some(""),
-    };
-    if pdu.kind() != "m.room.create" || may_be {
-        return None;
-    }
-    let reason = "the room has a create event already";
-    Some(Rejection::new("auth 1", reason))
-}
-
-/// Whether a stored event is this one. Where servers choose the ids, one may have signed two events with
-/// the same: the first that we saw has it, the other is nothing to us.
-pub(super) fn is_same(stored: &StoredEvent, room: RoomNo, pdu: &Pdu) -> bool {
-    pdu.rules().format.event_id != EventIdFormat::Explicit
-        || (stored.room == room && stored.pdu.reference_hash() == pdu.reference_hash())
-}
-
-/// The auth events that an event names (and the create event that it implies) with whether each was
-/// rejected; or those that we don't have.
-pub(super) async fn auth_events_of(
-    rooms: &Rooms,
+    head: &RoomHead,
     pdu: &Pdu,
-) -> Result<Result<Vec<(Arc<Pdu>, bool)>, Vec<OwnedEventId>>> {
-    let ids = parents(pdu);
-    let stored = rooms.store().events(&ids).await?;
-    let stored: HashMap<&EventId, &Arc<StoredEvent>> = stored
+    gathered: &Gathered,
+    need: &mut Need,
+) -> Result<Followed> {
+    let mut followed = Followed::default();
+    let found = rooms.store().events(pdu.prev_events()).await?;
+    let by_id: HashMap<&EventId, &Arc<StoredEvent>> = found
         .iter()
         .map(|event| (event.pdu.event_id(), event))
         .collect();
-    let mut found = Vec::with_capacity(ids.len());
-    let mut missing = Vec::new();
-    for id in ids {
-        match stored.get(&*id) {
-            Some(event) => found.push((event.pdu.clone(), event.status == Status::Rejected)),
-            None => missing.push(id),
+    for id in pdu.prev_events() {
+        match by_id.get(&**id) {
+            Some(event) if event.pdu.room_id() != pdu.room_id() => {
+                let reason = format!("prev event {id} is of another room");
+                followed.rejection = Some(Rejection::new("PDU format", reason));
+            }
+            Some(event) if event.state_after.is_some() => {
+                followed.prevs.push((*event).clone());
+                followed.forks.extend(event.state_after.map(Fork::Snapshot));
+            }
+            _ => match gathered.states_after.get(id) {
+                Some(state) => match given(rooms, head.room, state).await? {
+                    Ok(map) => followed.forks.push(Fork::Given(map)),
+                    Err(missing) => need.auth.extend(missing),
+                },
+                None => need.prev.push(id.clone()),
+            },
         }
     }
-    Ok(if missing.is_empty() {
-        Ok(found)
-    } else {
-        Err(missing)
-    })
-}
-
-pub(super) fn allowed_by_auth_events(
-    pdu: &Pdu,
-    auth_events: &[(Arc<Pdu>, bool)],
-) -> Result<(), Rejection> {
-    auth::check_auth_events(pdu, auth_events)?;
-    let state: Vec<Arc<Pdu>> = auth_events.iter().map(|(event, _)| event.clone()).collect();
-    auth::authorize(pdu, &state)
+    Ok(followed)
 }
 
 /// A state that another server told, in numbers; or those of its events that we don't have. Rejected

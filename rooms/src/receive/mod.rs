@@ -15,6 +15,7 @@
 //! content was not what its hash says came to us redacted; a whole copy takes its place (`restore`).
 
 mod backfill;
+mod checks;
 mod decide;
 mod ends;
 mod gather;
@@ -27,7 +28,7 @@ mod restore;
 use std::{collections::HashMap, sync::Arc};
 
 use rhizome_protocol::{Pdu, Rejection, StateKey, resolve::StateMap};
-use rhizome_storage::{CommitError, Placement, RoomHead, RoomWrite, StoredEvent, WriteSet};
+use rhizome_storage::{CommitError, Placement, RoomHead, RoomNo, RoomWrite, StoredEvent, WriteSet};
 use ruma::OwnedEventId;
 
 use crate::{
@@ -36,6 +37,7 @@ use crate::{
     send::{commit_error, known_room, queue::Warm},
 };
 use gather::Gather;
+use place::Placed;
 
 pub(crate) use outliers::{Outcome, store_outliers};
 pub use {
@@ -221,13 +223,23 @@ async fn admit_once(
         };
         return store_alone(rooms, write, Received::Accepted).await;
     }
+    change_room(rooms, head.room, pdu, &placed, how).await
+}
 
+/// Stores an event that counts for what the room is now.
+async fn change_room(
+    rooms: &Rooms,
+    room: RoomNo,
+    pdu: &Arc<Pdu>,
+    placed: &Placed,
+    how: How,
+) -> Result<Option<Received>> {
     // From here on the room's current state matters: keep the rest of this process out of the way.
-    let queue = rooms.queues().of(head.room);
+    let queue = rooms.queues().of(room);
     let mut warm = queue.enter().await;
     for _ in 0..MAX_ATTEMPTS {
         let head = known_room(rooms, pdu.room_id()).await?;
-        let decided = decide::decide(rooms, &head, pdu, &placed, how).await?;
+        let decided = decide::decide(rooms, &head, pdu, placed, how).await?;
         let is_refused = matches!(decided.outcome, Received::SoftFailed(_));
         if is_refused && !how.keeps(rooms, &head, pdu).await? {
             return Ok(Some(decided.outcome));

@@ -5,7 +5,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use rhizome_protocol::{Pdu, Rejection, RoomRules, StateKey};
+use rhizome_protocol::{Pdu, Rejection, RoomRules, StateKey, topological::parents_first};
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 
 /// A verified event on its way into [`Packed`]: made where the event was checked, so that the parsed form
@@ -215,33 +215,9 @@ impl Packed {
     /// What was given, auth events before what they allow. Events in a circle (which hashes make
     /// impossible) are left out.
     pub(crate) fn parents_first(&self) -> Vec<usize> {
-        let mut waits = vec![0_usize; self.given.len()];
-        let mut children: Vec<Vec<usize>> = vec![Vec::new(); self.given.len()];
-        let mut ready = Vec::new();
-        for at in (0..self.given.len()).filter(|at| self.is_given(*at)) {
-            let mut parents: Vec<usize> = self.parents(at).to_vec();
-            parents.retain(|parent| self.is_given(*parent));
-            parents.sort_unstable();
-            parents.dedup();
-            waits[at] = parents.len();
-            if parents.is_empty() {
-                ready.push(at);
-            }
-            for parent in parents {
-                children[parent].push(at);
-            }
-        }
-        let mut ordered = Vec::new();
-        while let Some(at) = ready.pop() {
-            for child in std::mem::take(&mut children[at]) {
-                waits[child] -= 1;
-                if waits[child] == 0 {
-                    ready.push(child);
-                }
-            }
-            ordered.push(at);
-        }
-        ordered
+        let given = (0..self.given.len()).filter(|at| self.is_given(*at));
+        let parents = |at| self.parents(at).iter().copied();
+        parents_first(given, |at| at, parents, |at| at)
     }
 }
 

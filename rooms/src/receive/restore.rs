@@ -19,7 +19,7 @@ use rhizome_storage::{
 use super::{
     MAX_ATTEMPTS,
     backfill::redacts_now,
-    gather::{allowed_by_auth_events, auth_events_of},
+    checks::{allowed_by_auth_events, auth_events_of},
     only,
     place::{redacts, view_of},
 };
@@ -30,18 +30,7 @@ use crate::{
     state::Resolved,
 };
 
-/// Whether one of two copies of an event has its content, and the other has not.
-pub(super) fn is_whole_of(one: &Pdu, other: &Pdu) -> bool {
-    // Mostly they are the same text.
-    one.json() != other.json() && one.is_whole() && !other.is_whole()
-}
-
-/// Whether `pdu` has the content that the stored event came without.
-pub(super) fn completes(stored: &StoredEvent, pdu: &Pdu) -> bool {
-    stored.redacted_by.is_none() && is_whole_of(pdu, &stored.pdu)
-}
-
-/// Gives a stored event, which isn't rejected, the content that `pdu` [`completes`] it with, if that is allowed.
+/// Gives a stored event, which isn't rejected, the content that `pdu` [`completes`](super::checks::completes) it with, if that is allowed.
 pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>) -> Result<()> {
     let event = pdu.event_id();
     let redacts = match allowed(rooms, stored, pdu).await? {

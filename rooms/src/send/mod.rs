@@ -23,7 +23,7 @@ use crate::{
     Error, Rooms,
     error::Result,
     send::{
-        batch::{Chain, Tip},
+        batch::{Batch, Tip},
         view::View,
         worker::work,
     },
@@ -106,8 +106,8 @@ pub async fn prepare(rooms: &Rooms, draft: &Draft) -> Result<Pdu> {
         .as_deref()
         .ok_or_else(|| Error::Invalid("No room given".into()))?;
     let head = known_room(rooms, room_id).await?;
-    let mut chain = Chain::upon(rooms, Tip::of(rooms, &head, View::default()).await?);
-    chain
+    let mut batch = Batch::upon(rooms, Tip::of(rooms, &head, View::default()).await?);
+    batch
         .look_at(
             &draft.kind,
             &draft.sender,
@@ -115,7 +115,7 @@ pub async fn prepare(rooms: &Rooms, draft: &Draft) -> Result<Pdu> {
             &draft.content,
         )
         .await?;
-    chain.decide(draft, rooms.store().clock().now_ms())
+    batch.decide(draft, rooms.store().clock().now_ms())
 }
 
 /// The room's head, if this server takes part in the room, or did.

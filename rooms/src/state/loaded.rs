@@ -8,15 +8,17 @@ use ruma::{EventId, OwnedEventId};
 
 use crate::error::Result;
 
-/// Events with whether each was rejected.
-pub(crate) struct Loaded<'a> {
+/// Events with whether each was rejected: what `protocol`'s resolution asks for, read piece by piece as it
+/// asks.
+pub struct Loaded<'a> {
     store: &'a Store,
     events: HashMap<OwnedEventId, (EventNo, Arc<Pdu>, bool)>,
     ids: HashMap<EventNo, OwnedEventId>,
 }
 
 impl<'a> Loaded<'a> {
-    pub(crate) fn new(store: &'a Store) -> Self {
+    /// None yet.
+    pub fn new(store: &'a Store) -> Self {
         Self {
             store,
             events: HashMap::new(),
@@ -54,10 +56,7 @@ impl<'a> Loaded<'a> {
     }
 
     /// Loads those of these that are stored.
-    pub(crate) async fn load_ids(
-        &mut self,
-        ids: impl IntoIterator<Item = OwnedEventId>,
-    ) -> Result<()> {
+    pub async fn load_ids(&mut self, ids: impl IntoIterator<Item = OwnedEventId>) -> Result<()> {
         let unknown: Vec<OwnedEventId> = ids
             .into_iter()
             .filter(|id| !self.events.contains_key(id))

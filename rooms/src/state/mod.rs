@@ -14,15 +14,36 @@ mod resolved;
 use std::{collections::HashSet, sync::Arc};
 
 use rhizome_storage::{EventNo, KeyNo, RoomHead, SnapshotNo, StoredEvent};
+use ruma::UserId;
 
 use crate::{Rooms, error::Result};
 
+pub use loaded::Loaded;
+
 pub(crate) use {
-    loaded::Loaded,
     meeting::Fork,
     merge::resolve,
     resolved::{Resolved, derive},
 };
+
+/// The state, each with an empty state key, that tells somebody outside of a room what it is (client-server
+/// API, "Stripped state"). What is told first is what matters most where not all of it has room.
+pub const STRIPPED: [&str; 7] = [
+    "m.room.create",
+    "m.room.join_rules",
+    "m.room.name",
+    "m.room.topic",
+    "m.room.avatar",
+    "m.room.canonical_alias",
+    "m.room.encryption",
+];
+
+/// The entries of [`STRIPPED`], and the membership of whoever `invites`.
+pub fn stripped_keys(invites: Option<&UserId>) -> Vec<(&'static str, &str)> {
+    let told = STRIPPED.iter().map(|kind| (*kind, ""));
+    told.chain(invites.map(|user| ("m.room.member", user.as_str())))
+        .collect()
+}
 
 /// All state events of a snapshot.
 pub async fn events_at(rooms: &Rooms, at: SnapshotNo) -> Result<Vec<Arc<StoredEvent>>> {

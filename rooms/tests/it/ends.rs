@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use rhizome_inspect as inspect;
 use rhizome_protocol::{Pdu, draft::Draft, resolve::StateMap};
 use rhizome_rooms::{
-    Rooms, inspect,
+    Rooms,
     membership::Action,
     receive::{self, Gathered, Received},
     state,

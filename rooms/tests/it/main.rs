@@ -13,7 +13,6 @@ mod creating;
 mod ends;
 mod forks;
 mod hostile;
-mod inspecting;
 mod mangled;
 mod reading;
 mod remote;

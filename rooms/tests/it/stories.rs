@@ -6,9 +6,10 @@ mod textbook;
 
 use std::collections::BTreeSet;
 
+use rhizome_inspect as inspect;
 use rhizome_protocol::RoomRules;
 use rhizome_rooms::{
-    Error, Rooms, inspect,
+    Error, Rooms,
     receive::{self, Gathered, Received},
     send::{self, SendOptions},
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
-use rhizome_rooms::inspect::{
+use rhizome_inspect::{
     CandidateReport, EventLine, EventReport, ForkReport, Graph, Mention, Place, Reason, Recomputed,
     RoomReport,
 };

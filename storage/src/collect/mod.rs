@@ -40,13 +40,12 @@ mod tests;
 
 use std::time::Duration;
 
-use ring::rand::SecureRandom as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::db::hex;
+use crate::engine::clock::millis;
 use crate::engine::duty::Duty;
 use crate::engine::sql::Columns as _;
-use crate::{Error, Result, RoomNo, Store};
+use crate::{Error, Result, RoomNo, Store, random};
 
 /// How to collect.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +87,7 @@ const LEASE: Duration = Duration::from_mins(10);
 
 /// Collects now and then, until `stop`. What goes wrong is logged, and tried again with the next pass.
 pub async fn run(store: Store, how: Collecting, stop: CancellationToken) -> Result<()> {
-    let owner = owner()?;
+    let owner = random::hex::<8>()?;
     loop {
         // First a while in peace: a server that has just started has other things to do.
         let waited = stop.run_until_cancelled(store.clock().sleep(how.interval));
@@ -109,14 +108,6 @@ pub async fn run(store: Store, how: Collecting, stop: CancellationToken) -> Resu
         }
     }
     store.release_duty(Duty::Collecting, &owner).await
-}
-
-fn owner() -> Result<String> {
-    let mut bytes = [0; 8];
-    ring::rand::SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| Error::broken("the system gives no random numbers"))?;
-    Ok(hex(&bytes))
 }
 
 impl Store {
@@ -225,8 +216,4 @@ impl Pass<'_> {
         }
         self.list(room, &marks, done).await
     }
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

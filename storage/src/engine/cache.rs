@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Two generations: what is used moves to the young one; when that is full, the old one is dropped
+/// A bounded map. Two generations: what is used moves to the young one; when that is full, the old one is dropped
 /// and the young one becomes old. Constant time, and close enough to least-recently-used.
 #[derive(Debug)]
-pub(crate) struct Cache<K, V> {
+pub struct Cache<K, V> {
     capacity: usize,
     inner: Mutex<Generations<K, V>>,
 }
@@ -24,7 +24,7 @@ struct Generations<K, V> {
 
 impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     /// Holds entries of at most about `capacity` in weight (both generations together).
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity / 2,
             inner: Mutex::new(Generations {
@@ -37,11 +37,12 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Generations<K, V>> {
-        // No user code runs under the lock, so the maps are whole even after a panic.
+        // What user code runs under the lock only looks at values, so the maps are whole even after a panic.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn get<Q>(&self, key: &Q) -> Option<V>
+    /// The value of a key, which counts as used by that.
+    pub fn get<Q>(&self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -56,18 +57,20 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         Some(found)
     }
 
-    pub(crate) fn insert(&self, key: K, value: V) {
+    /// Puts a value there, of weight 1.
+    pub fn insert(&self, key: K, value: V) {
         self.insert_weighing(key, value, 1);
     }
 
-    pub(crate) fn insert_weighing(&self, key: K, value: V, weight: usize) {
+    /// Puts a value there that takes as much room as `weight` others.
+    pub fn insert_weighing(&self, key: K, value: V, weight: usize) {
         let mut inner = self.lock();
         inner.old.remove(&key);
         inner.put(self.capacity, key, value, weight);
     }
 
     /// Puts `value` there unless the key has one already; gives the one that is there now.
-    pub(crate) fn get_or_insert(&self, key: K, value: V, weight: usize) -> V {
+    pub fn get_or_insert(&self, key: K, value: V, weight: usize) -> V {
         let mut inner = self.lock();
         let found = inner.young.get(&key).or_else(|| inner.old.get(&key));
         if let Some((found, _)) = found {
@@ -78,13 +81,13 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
     }
 
     /// A moment to give to [`Cache::insert_since`]: take it before the value is read.
-    pub(crate) fn moment(&self) -> u64 {
+    pub fn moment(&self) -> u64 {
         self.lock().removals
     }
 
     /// Puts there what was read after `moment`, unless anything was removed since (the value may be
     /// older than what made the removal necessary) or the key has a value.
-    pub(crate) fn insert_since(&self, moment: u64, key: K, value: V, weight: usize) {
+    pub fn insert_since(&self, moment: u64, key: K, value: V, weight: usize) {
         let mut inner = self.lock();
         if inner.removals == moment
             && !inner.young.contains_key(&key)
@@ -94,7 +97,8 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         }
     }
 
-    pub(crate) fn remove<Q>(&self, key: &Q)
+    /// Takes a value out.
+    pub fn remove<Q>(&self, key: &Q)
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -107,7 +111,23 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         inner.old.remove(key);
     }
 
-    pub(crate) fn clear(&self) {
+    /// Takes out all values that `leave` names; to look at them takes time.
+    pub fn remove_where(&self, leave: impl Fn(&V) -> bool) {
+        let mut inner = self.lock();
+        inner.removals += 1;
+        let Generations {
+            young, old, weight, ..
+        } = &mut *inner;
+        young.retain(|_, (value, of_it)| {
+            let stays = !leave(value);
+            *weight -= if stays { 0 } else { *of_it };
+            stays
+        });
+        old.retain(|_, (value, _)| !leave(value));
+    }
+
+    /// Takes everything out.
+    pub fn clear(&self) {
         let mut inner = self.lock();
         inner.removals += 1;
         inner.young.clear();
@@ -157,11 +177,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_named_goes_from_both_generations() {
+        let cache = Cache::new(6);
+        for n in 0..5 {
+            cache.insert_weighing(n, n, 1);
+        }
+        let moment = cache.moment();
+        cache.remove_where(|n| n % 2 == 0);
+        let held: Vec<i32> = (0..5).filter(|n| cache.get(n).is_some()).collect();
+        assert_eq!(held, [1, 3]);
+        cache.insert_since(moment, 0, 0, 1);
+        assert_eq!(cache.get(&0), None);
+    }
+
+    #[test]
     fn weights_are_given_back() {
         let cache = Cache::new(20);
         for _ in 0..100 {
             cache.insert_weighing(1, (), 9);
             cache.remove(&1);
+            cache.insert_weighing(1, (), 9);
+            cache.remove_where(|()| true);
         }
         cache.insert_weighing(2, (), 9);
         assert!(cache.get(&2).is_some());

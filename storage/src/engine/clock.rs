@@ -82,7 +82,8 @@ impl Clock {
     }
 }
 
-fn millis(duration: Duration) -> i64 {
+/// A duration in whole milliseconds, in the type of moments.
+pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 

@@ -9,12 +9,11 @@
 use std::sync::Arc;
 
 use ring::hmac;
-use ring::rand::SecureRandom as _;
 use sqlx::AnyPool;
 
 use crate::engine::sql::Columns as _;
 use crate::engine::store::lock;
-use crate::{OpenError, Pos, Result, Store};
+use crate::{OpenError, Pos, Result, Store, random};
 
 /// How much of the authentication code a seal has: enough that nobody guesses one.
 const SEAL_BYTES: usize = 8;
@@ -28,8 +27,8 @@ pub(crate) struct Epoch {
 
 impl Epoch {
     pub(crate) async fn load(pool: &AnyPool) -> Result<Self, OpenError> {
-        let now = claim(pool, "epoch", hex_of(6)?).await?.into();
-        let key = claim(pool, "seal", hex_of(32)?).await?;
+        let now = claim(pool, "epoch", random::hex::<6>()?).await?.into();
+        let key = claim(pool, "seal", random::hex::<32>()?).await?;
         let key = hmac::Key::new(hmac::HMAC_SHA256, key.as_bytes());
         Ok(Self { now, key })
     }
@@ -54,7 +53,7 @@ impl Store {
         // Of several who notice at once, one renews it for all.
         let query = self
             .sql("UPDATE meta SET value = $1 WHERE name = 'epoch' AND value = $2")
-            .bind(hex_of(6)?)
+            .bind(random::hex::<6>()?)
             .bind(old);
         self.execute(query).await?;
         let row = self.row(self.sql(READ)).await?;
@@ -119,12 +118,4 @@ async fn claim(pool: &AnyPool, name: &'static str, new: String) -> Result<String
         .fetch_one(pool)
         .await?;
     Ok(row.get("value")?)
-}
-
-fn hex_of(count: usize) -> Result<String> {
-    let mut bytes = vec![0; count];
-    ring::rand::SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| crate::Error::broken("the system gives no random numbers"))?;
-    Ok(crate::engine::db::hex(&bytes))
 }

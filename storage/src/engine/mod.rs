@@ -11,6 +11,7 @@ pub(crate) mod epoch;
 pub(crate) mod error;
 pub(crate) mod migrate;
 pub(crate) mod options;
+pub mod random;
 pub(crate) mod scratch;
 pub(crate) mod settings;
 pub(crate) mod sql;

@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
-use crate::{Error, OpenError, Result};
+use crate::{OpenError, Result, random};
 
 /// A schema of its own in an existing PostgreSQL database. Take it away with [`Scratch::remove`].
 #[derive(Debug)]
@@ -19,14 +19,11 @@ impl Scratch {
         if !(server.starts_with("postgres://") || server.starts_with("postgresql://")) {
             return Err(OpenError::Url);
         }
-        let mut bytes = [0; 8];
-        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
-            .map_err(|_| Error::broken("the system gives no random numbers"))?;
         let prefix: String = prefix
             .chars()
             .filter(|c| c.is_ascii_lowercase() || *c == '_')
             .collect();
-        let schema = format!("{prefix}_{:016x}", u64::from_ne_bytes(bytes));
+        let schema = format!("{prefix}_{}", random::hex::<8>()?);
         execute(server, format!("CREATE SCHEMA {schema}")).await?;
         let separator = if server.contains('?') { '&' } else { '?' };
         let url = format!("{server}{separator}options=-c%20search_path%3D{schema}");

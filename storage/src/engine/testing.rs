@@ -46,10 +46,8 @@ impl TestDatabase {
                  (scripts/test makes a throwaway one)"
             );
         };
-        let mut bytes = [0; 8];
-        ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
-            .expect("the system gives random numbers");
-        let schema = format!("test_{:016x}", u64::from_ne_bytes(bytes));
+        let name = crate::random::hex::<8>().expect("the system gives random bytes");
+        let schema = format!("test_{name}");
         execute(&server, format!("CREATE SCHEMA {schema}")).await;
         let separator = if server.contains('?') { '&' } else { '?' };
         Self {

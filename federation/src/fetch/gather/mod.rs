@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use rhizome_protocol::{Pdu, resolve::StateMap};
+use rhizome_protocol::{Pdu, resolve::StateMap, topological::by_prev_events};
 use rhizome_rooms::{
     Error,
     receive::{self, Gathered, Need, Received},
@@ -35,11 +35,7 @@ use self::{
     search::{Search, ask},
     state::{auth_events, state_after},
 };
-use crate::{
-    Federation,
-    fetch::{order::parents_first, verify},
-    outbound::answer,
-};
+use crate::{Federation, fetch::verify, outbound::answer};
 
 /// How many missing events are asked for at once.
 const MISSING_LIMIT: u32 = 50;
@@ -203,13 +199,7 @@ async fn missing_events(
 ) -> Result<(), Error> {
     let events = ask_for_missing(fed, search, head, pdu).await?;
     let known = fed.store().known_event_ids(&ids(&events)).await?;
-    let events = parents_first(
-        events,
-        |event| event.event_id(),
-        |event| event.depth(),
-        |event| event.prev_events().to_vec(),
-    );
-    for event in events {
+    for event in by_prev_events(&events) {
         if is_placed(fed, &known, event.event_id()).await? {
             continue;
         }

@@ -25,8 +25,8 @@ use crate::{
     Federation,
     fetch::verify,
     outbound::{
+        Limits, OutboundError,
         answer::{self, Pieces, Shape},
-        client::{Limits, OutboundError},
     },
 };
 

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use rhizome_protocol::{Pdu, RoomRules};
 use rhizome_rooms::read;
-use rhizome_storage::{Dialect, Error, InboxEvent};
+use rhizome_storage::{Dialect, Error, InboxEvent, millis};
 use ruma::{OwnedEventId, RoomId, ServerName};
 
 use self::turns::{Lane, Turns};
@@ -289,10 +289,6 @@ fn read_back(event: &InboxEvent) -> Option<Arc<Pdu>> {
 fn wait(attempts: i64) -> Duration {
     let doublings = u32::try_from(attempts.clamp(0, 16)).unwrap_or(0);
     FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT)
-}
-
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// What asking about a room can fail with is the database.

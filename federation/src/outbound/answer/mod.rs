@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use ruma::ServerName;
 
-use crate::outbound::client::{OutboundError, cause};
+use crate::outbound::error::{OutboundError, cause};
 pub(crate) use budget::{Budgets, Held};
 use cut::Cutter;
 

@@ -14,26 +14,26 @@ use ruma::{EventId, OwnedEventId, OwnedServerName, UserId};
 use crate::{
     Error, Rooms,
     error::Result,
-    send::{Job, batch::Chain, send_to},
+    send::{Job, batch::Batch, send_to},
 };
 
-/// What was decided about a job, to be told once the chain has landed.
+/// What was decided about a job, to be told once the batch has landed.
 pub(super) enum Outcome {
-    /// Its event is in the chain.
+    /// Its event is in the batch.
     Added(OwnedEventId),
     /// It needs no event: this one says it already.
     Stands(OwnedEventId),
     Refused(Error),
 }
 
-/// A chain of decided drafts.
+/// A batch of decided drafts.
 pub(super) struct Decided<'a> {
-    pub(super) chain: Chain<'a>,
+    pub(super) batch: Batch<'a>,
     /// The state version that it was decided on.
     pub(super) version: i64,
-    /// One per job, as far as the chain goes.
+    /// One per job, as far as the batch goes.
     pub(super) outcomes: Vec<Outcome>,
-    /// The servers that the next event goes to; `None` if that must be read once this chain is stored.
+    /// The servers that the next event goes to; `None` if that must be read once this batch is stored.
     pub(super) servers: Option<Arc<[OwnedServerName]>>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Decided<'a> {
 /// user, since that may change where the next event goes, or that couldn't follow all ends of the room.
 pub(super) async fn decide<'a>(
     rooms: &'a Rooms,
-    mut chain: Chain<'a>,
+    mut batch: Batch<'a>,
     version: i64,
     servers: Arc<[OwnedServerName]>,
     jobs: &VecDeque<Job>,
@@ -53,20 +53,20 @@ pub(super) async fn decide<'a>(
             outcomes.push(Outcome::Stands(id));
             continue;
         }
-        let outcome = match one(rooms, &mut chain, job, &servers).await {
+        let outcome = match one(rooms, &mut batch, job, &servers).await {
             Ok(outcome) => outcome,
             Err(Error::Store(error)) => return Err(Error::Store(error)),
             Err(refused) => Outcome::Refused(refused),
         };
         moved = matches!(outcome, Outcome::Added(_))
-            && (chain.is_crowded() || is_foreign_membership(rooms, &job.draft));
+            && (batch.is_crowded() || is_foreign_membership(rooms, &job.draft));
         outcomes.push(outcome);
         if moved {
             break;
         }
     }
     Ok(Decided {
-        chain,
+        batch,
         version,
         outcomes,
         servers: (!moved).then_some(servers),
@@ -95,34 +95,34 @@ fn is_foreign_membership(rooms: &Rooms, draft: &Draft) -> bool {
 
 async fn one(
     rooms: &Rooms,
-    chain: &mut Chain<'_>,
+    batch: &mut Batch<'_>,
     job: &Job,
     servers: &[OwnedServerName],
 ) -> Result<Outcome> {
     let draft = &job.draft;
     let key = draft.state_key.as_deref();
-    chain
+    batch
         .look_at(&draft.kind, &draft.sender, key, &draft.content)
         .await?;
     if let Some(key) = key
-        && let Some(stands) = chain.current().get(&draft.kind, key)
+        && let Some(stands) = batch.current().get(&draft.kind, key)
         && stands.sender() == draft.sender
         && *stands.content() == draft.content
     {
         return Ok(Outcome::Stands(stands.event_id().to_owned()));
     }
     let given = job.options.origin_server_ts;
-    let pdu = chain.decide(
+    let pdu = batch.decide(
         draft,
         given.unwrap_or_else(|| rooms.store().clock().now_ms()),
     )?;
     let redacts = match pdu.redacts() {
-        Some(target) => Some(may_redact(rooms, chain, &pdu, target).await?),
+        Some(target) => Some(may_redact(rooms, batch, &pdu, target).await?),
         None => None,
     };
     let send_to = send_to(rooms, servers, &pdu);
     let event_id = pdu.event_id().to_owned();
-    chain
+    batch
         .push(Arc::new(pdu), job.options.txn.clone(), redacts, send_to)
         .await?;
     Ok(Outcome::Added(event_id))
@@ -132,11 +132,11 @@ async fn one(
 /// than what is asked of an event from elsewhere, where the sender's server is enough.
 async fn may_redact(
     rooms: &Rooms,
-    chain: &Chain<'_>,
+    batch: &Batch<'_>,
     pdu: &Pdu,
     target: &EventId,
 ) -> Result<Redacts> {
-    let any = [chain.view(), chain.current()].into_iter().all(|view| {
+    let any = [batch.view(), batch.current()].into_iter().all(|view| {
         let power = Power::of(pdu.rules(), view);
         power.user(pdu.sender()) >= Level::Int(power.action(Action::Redact))
     });

@@ -1,22 +1,22 @@
 //! The worker on a room's queue, which runs ahead of the disk.
 //!
 //! Deciding an event takes microseconds, making it durable milliseconds. So the worker decides whatever
-//! waits as a chain upon the room's pending [`Tip`], hands the chain to the commit queue and decides the
+//! waits as a batch upon the room's pending [`Tip`], hands the batch to the commit queue and decides the
 //! next one upon it without waiting. Chains land in order; each sender is answered when theirs is
 //! durable, and nobody else sees an event before that.
 //!
 //! 1. With nothing in flight, the tip is the room's head as it is stored, with the entries of its state
 //!    that were kept warm.
 //! 2. What waits is decided, each draft upon the one before it: build, sign, authorise ([`decide`]).
-//! 3. The chain is submitted, conditional on the state version and on the event that it follows.
+//! 3. The batch is submitted, conditional on the state version and on the event that it follows.
 //! 4. If it lands, its senders are told. If not, neither do those that follow it: all their drafts are
 //!    handed back, and decided again from 1. A repeated transaction is answered with what it made then;
-//!    when a chain can't be stored for another reason, its drafts are tried one by one.
+//!    when a batch can't be stored for another reason, its drafts are tried one by one.
 //!
 //! The worker lets the flight land and reads the head again when others wait at the room's gate, after
 //! [`MAX_AHEAD`] events (other processes may have added ends that a next event should tie up), after a
 //! membership that changes which servers get the next event, and after one that couldn't name all ends.
-//! Each time that it comes to the gate it decides one chain, whoever else waits there: both sides get their
+//! Each time that it comes to the gate it decides one batch, whoever else waits there: both sides get their
 //! turn.
 
 mod decide;
@@ -31,20 +31,20 @@ use crate::{
     error::Result,
     send::{
         Job, Sent,
-        batch::{Chain, Tip},
+        batch::{Batch, Tip},
         commit_error, known_room,
         queue::{Queue, Warm},
     },
 };
 use decide::{Decided, Outcome};
 
-/// How many drafts become one chain at most.
+/// How many drafts become one batch at most.
 const MAX_CHAIN: usize = 64;
-/// How many chains may be in flight.
+/// How many batches may be in flight.
 const MAX_FLIGHT: usize = 64;
 /// How many events are decided before the room's head is read again.
 const MAX_AHEAD: usize = 256;
-/// How many chains in a row may fail to land for reasons that deciding again may mend.
+/// How many batches in a row may fail to land for reasons that deciding again may mend.
 const MAX_ATTEMPTS: usize = 20;
 
 /// Frees the queue if its worker is dropped or panics before its time.
@@ -88,7 +88,7 @@ pub(crate) async fn work(rooms: Rooms, room_id: OwnedRoomId, queue: Arc<Queue>) 
     }
 }
 
-/// What the next chain goes on from.
+/// What the next batch goes on from.
 struct Pending {
     tip: Tip,
     /// The state version once everything in flight has landed.
@@ -97,7 +97,7 @@ struct Pending {
     servers: Arc<[OwnedServerName]>,
 }
 
-/// A chain on its way.
+/// A batch on its way.
 struct Flight {
     jobs: VecDeque<Job>,
     outcomes: Vec<Outcome>,
@@ -181,7 +181,7 @@ impl<'a> Run<'a> {
         (!jobs.is_empty()).then_some(jobs)
     }
 
-    /// Decides as many of `jobs` as go into one chain, and submits that; the others are next.
+    /// Decides as many of `jobs` as go into one batch, and submits that; the others are next.
     async fn send_off(&mut self, mut jobs: VecDeque<Job>) {
         self.turn = false;
         let decided = match self.decide(&jobs).await {
@@ -197,13 +197,13 @@ impl<'a> Run<'a> {
             self.again.push_front(job);
         }
         let Decided {
-            chain,
+            batch,
             version,
             outcomes,
             servers,
         } = decided;
-        let count = chain.len();
-        let (write, tip) = match chain.finish(Some(version)).await {
+        let count = batch.len();
+        let (write, tip) = match batch.finish(Some(version)).await {
             Ok(finished) => finished,
             Err(error) => return fail_all(jobs, &error),
         };
@@ -243,8 +243,8 @@ impl<'a> Run<'a> {
             Some(pending) => pending,
             None => self.stored_head().await?,
         };
-        let chain = Chain::upon(self.rooms, pending.tip);
-        decide::decide(self.rooms, chain, pending.version, pending.servers, jobs).await
+        let batch = Batch::upon(self.rooms, pending.tip);
+        decide::decide(self.rooms, batch, pending.version, pending.servers, jobs).await
     }
 
     async fn stored_head(&mut self) -> Result<Pending> {
@@ -284,7 +284,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The first chain in flight is durable.
+    /// The first batch in flight is durable.
     async fn land(&mut self) {
         self.failures = 0;
         if let Some(flight) = self.flight.pop_front() {
@@ -292,7 +292,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The first chain in flight was not stored, so those behind it aren't either.
+    /// The first batch in flight was not stored, so those behind it aren't either.
     async fn crash(&mut self, error: CommitError) {
         self.pending = None;
         *self.warm = Warm::default();
@@ -321,7 +321,7 @@ impl<'a> Run<'a> {
             error if last => fail_all(std::mem::take(&mut back), &commit_error(error)),
             error => {
                 // One of them may be at fault: find out which by taking one at a time.
-                tracing::warn!(room.id = %self.room_id, %error, "a chain of events could not be stored");
+                tracing::warn!(room.id = %self.room_id, %error, "a batch of events could not be stored");
                 alone = back.len();
             }
         }
@@ -343,7 +343,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Tells the senders of a chain that is durable.
+/// Tells the senders of a batch that is durable.
 async fn answer(rooms: &Rooms, flight: Flight) {
     for (job, outcome) in flight.jobs.into_iter().zip(flight.outcomes) {
         let told = match outcome {

@@ -1,0 +1,205 @@
+//! Opening connections: `reqwest` clients whose resolver knows discovery's answer and the egress rules.
+//!
+//! The rules are checked on the very addresses that the client connects to, after name resolution, so
+//! no DNS answer gets around them.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use reqwest::{
+    Client, Url,
+    dns::{Addrs, Name, Resolve, Resolving},
+    redirect::Policy,
+};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
+use crate::{
+    FederationConfig,
+    config::ConfigError,
+    outbound::{
+        discovery::{Route, Target},
+        dns::{Dns, Reason},
+    },
+};
+
+/// How we call ourselves.
+const USER_AGENT: &str = concat!("Rhizome/", env!("CARGO_PKG_VERSION"));
+
+/// How long looking up, connecting and the TLS handshake may take together. Several addresses share
+/// it, so that one that never answers leaves time for the next.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection without requests is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// Such connections per destination.
+const MAX_IDLE: usize = 4;
+/// Addresses of one route that are tried.
+const MAX_ADDRESSES: usize = 8;
+
+/// What all connections to the outside share: name lookups, egress rules, TLS.
+pub(crate) struct Dialer {
+    dns: Dns,
+    tls: rustls::ClientConfig,
+    config: FederationConfig,
+}
+
+impl Dialer {
+    pub(crate) fn new(config: &FederationConfig) -> Result<Self, ConfigError> {
+        Ok(Self {
+            dns: Dns::system(),
+            tls: tls_config(config)?,
+            config: config.clone(),
+        })
+    }
+
+    pub(crate) fn dns(&self) -> &Dns {
+        &self.dns
+    }
+
+    /// A client whose URLs say which name the certificate must be valid for, while it connects to
+    /// the route's targets; without a route, to the URL's host. Only HTTP/1.1, since there the
+    /// `Host` header is ours to choose. URLs must have passed [`Dialer::check`].
+    pub(crate) fn client(self: &Arc<Self>, route: Option<Arc<Route>>) -> reqwest::Result<Client> {
+        Client::builder()
+            .tls_backend_preconfigured(self.tls.clone())
+            .dns_resolver(Guide {
+                dialer: self.clone(),
+                route,
+            })
+            .user_agent(USER_AGENT)
+            .https_only(true)
+            .http1_only()
+            .no_proxy()
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .build()
+    }
+
+    /// The egress rules for a URL whose host is an address, which no resolver gets to see. Asks the
+    /// parsed URL, as `127.1` and `0x7f000001` are addresses to it, too.
+    pub(crate) fn check(&self, url: &Url) -> Result<(), Reason> {
+        let host = url.host_str().unwrap_or_default();
+        match host.trim_matches(['[', ']']).parse() {
+            Ok(ip) if !self.config.may_connect_to(ip) => Err(denied(ip)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The addresses of all targets, in their order, as far as the egress rules allow them.
+    async fn addresses(&self, targets: &[Target]) -> Result<Vec<SocketAddr>, Reason> {
+        let found = join_all(targets.iter().map(async |target| match target {
+            Target::Address(address) => Ok(vec![*address]),
+            Target::Host(host, port) => match self.dns.addresses(host).await {
+                Ok(ips) => Ok(ips.into_iter().map(|ip| (ip, *port).into()).collect()),
+                Err(why) => Err(format!("{host}: {why}")),
+            },
+        }));
+        let mut allowed: Vec<SocketAddr> = Vec::new();
+        let mut reason = "the name has no address".to_owned();
+        for found in found.await {
+            match found {
+                Err(why) => reason = why,
+                Ok(addresses) => {
+                    for address in addresses {
+                        if self.config.may_connect_to(address.ip()) {
+                            allowed.push(address);
+                        } else {
+                            reason = denied(address.ip());
+                        }
+                    }
+                }
+            }
+        }
+        allowed.truncate(MAX_ADDRESSES);
+        if allowed.is_empty() {
+            return Err(reason);
+        }
+        Ok(allowed)
+    }
+}
+
+fn denied(ip: IpAddr) -> Reason {
+    format!("{ip} is in a range that federation may not connect to")
+}
+
+/// Tells a client where to connect to. The ports hold, too, for URLs that say none.
+struct Guide {
+    dialer: Arc<Dialer>,
+    route: Option<Arc<Route>>,
+}
+
+impl Resolve for Guide {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (dialer, route) = (self.dialer.clone(), self.route.clone());
+        Box::pin(async move {
+            let addresses = if let Some(route) = route {
+                dialer.addresses(&route.targets).await?
+            } else {
+                // Port 0 stands for the URL's.
+                let target = Target::Host(name.as_str().to_owned(), 0);
+                dialer.addresses(&[target]).await?
+            };
+            Ok(Box::new(addresses.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// TLS with the platform's roots and the configured ones, offering HTTP/1.1 alone: its `Host`
+/// header can say what discovery wants, whatever the address and port.
+fn tls_config(config: &FederationConfig) -> Result<rustls::ClientConfig, ConfigError> {
+    let mut roots = rustls::RootCertStore::empty();
+    let native = rustls_native_certs::load_native_certs();
+    for error in native.errors {
+        tracing::warn!(%error, "some of the system's CA certificates can't be read");
+    }
+    roots.add_parsable_certificates(native.certs);
+    for pem in &config.extra_ca_pem {
+        let before = roots.len();
+        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+            let certificate =
+                certificate.map_err(|error| ConfigError::Certificate(error.to_string()))?;
+            roots
+                .add(certificate)
+                .map_err(|error| ConfigError::Certificate(error.to_string()))?;
+        }
+        if roots.len() == before {
+            return Err(ConfigError::Certificate(
+                "it holds no certificate".to_owned(),
+            ));
+        }
+    }
+    if roots.is_empty() {
+        tracing::warn!("no CA certificate is trusted: no other server can be reached");
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ConfigError::Client(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(tls)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn odd_spellings_of_addresses_are_refused() {
+        let dialer = Dialer::new(&FederationConfig::default()).unwrap();
+        for denied in ["127.1", "0x7f000001", "2130706433", "[::1]", "10.0.0.1:80"] {
+            let url = Url::parse(&format!("https://{denied}/")).unwrap();
+            assert!(dialer.check(&url).is_err(), "{denied}");
+        }
+        for allowed in ["8.8.8.8", "localhost", "[2606:4700::1111]:1"] {
+            let url = Url::parse(&format!("https://{allowed}/")).unwrap();
+            assert!(dialer.check(&url).is_ok(), "{allowed}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use super::*;
+
+#[derive(Default)]
+struct Fake {
+    well_known: HashMap<&'static str, &'static str>,
+    srv: HashMap<&'static str, Vec<(&'static str, u16)>>,
+    asked: AtomicUsize,
+}
+
+impl Lookup for Fake {
+    async fn well_known(&self, host: &str) -> WellKnown {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        WellKnown {
+            server: self
+                .well_known
+                .get(host)
+                .and_then(|name| (*name).try_into().ok()),
+            max_age: None,
+        }
+    }
+
+    async fn srv(&self, name: &str) -> Result<Vec<Srv>, String> {
+        let records = self
+            .srv
+            .get(name.trim_end_matches('.'))
+            .cloned()
+            .unwrap_or_default();
+        Ok(records
+            .into_iter()
+            .zip(0..)
+            .map(|((target, port), priority)| Srv {
+                priority,
+                weight: 0,
+                target: target.to_owned(),
+                port,
+            })
+            .collect())
+    }
+}
+
+fn describe(route: &Route) -> String {
+    let targets: Vec<String> = route
+        .targets
+        .iter()
+        .map(|target| match target {
+            Target::Address(address) => address.to_string(),
+            Target::Host(host, port) => format!("{host}:{port}"),
+        })
+        .collect();
+    format!(
+        "{} | {} | {}",
+        targets.join(" "),
+        route.host_header,
+        route.certificate_name
+    )
+}
+
+/// Servers of every kind that the specification has a step for.
+fn servers() -> Fake {
+    Fake {
+        well_known: HashMap::from([
+            ("wk-ip.example", "10.0.0.1"),
+            ("wk-ip6-port.example", "[2001:db8::1]:444"),
+            ("wk-port.example", "matrix.wk.example:443"),
+            ("wk-srv.example", "hosted.example"),
+            ("wk-srv-old.example", "old.example"),
+            ("wk-plain.example", "plain-delegate.example"),
+            ("wk-bad.example", "not a name"),
+        ]),
+        srv: HashMap::from([
+            (
+                "_matrix-fed._tcp.hosted.example",
+                vec![("a.host.example.", 1000), ("b.host.example", 2000)],
+            ),
+            ("_matrix._tcp.hosted.example", vec![("wrong.example", 1)]),
+            ("_matrix._tcp.old.example", vec![("old.host.example", 3000)]),
+            (
+                "_matrix-fed._tcp.srv.example",
+                vec![("s.host.example", 4000)],
+            ),
+            (
+                "_matrix._tcp.srv-old.example",
+                vec![("so.host.example", 5000)],
+            ),
+            ("_matrix-fed._tcp.none.example", vec![(".", 0)]),
+            // Explicit ports and literals never ask for SRV.
+            ("_matrix-fed._tcp.port.example", vec![("wrong.example", 1)]),
+        ]),
+        ..Fake::default()
+    }
+}
+
+/// What discovery finds of these: targets, `Host`, the certificate's name.
+const FOUND: [(&str, &str); 16] = [
+    // Step 1
+    ("1.2.3.4", "1.2.3.4:8448 | 1.2.3.4 | 1.2.3.4"),
+    ("1.2.3.4:80", "1.2.3.4:80 | 1.2.3.4:80 | 1.2.3.4"),
+    (
+        "[2001:db8::2]",
+        "[2001:db8::2]:8448 | [2001:db8::2] | 2001:db8::2",
+    ),
+    (
+        "[2001:db8::2]:81",
+        "[2001:db8::2]:81 | [2001:db8::2]:81 | 2001:db8::2",
+    ),
+    // Step 2
+    (
+        "port.example:99",
+        "port.example:99 | port.example:99 | port.example",
+    ),
+    // Step 3.1
+    ("wk-ip.example", "10.0.0.1:8448 | 10.0.0.1 | 10.0.0.1"),
+    (
+        "wk-ip6-port.example",
+        "[2001:db8::1]:444 | [2001:db8::1]:444 | 2001:db8::1",
+    ),
+    // Step 3.2
+    (
+        "wk-port.example",
+        "matrix.wk.example:443 | matrix.wk.example:443 | matrix.wk.example",
+    ),
+    // Step 3.3
+    (
+        "wk-srv.example",
+        "a.host.example:1000 b.host.example:2000 | hosted.example | hosted.example",
+    ),
+    // Step 3.4
+    (
+        "wk-srv-old.example",
+        "old.host.example:3000 | old.example | old.example",
+    ),
+    // Step 3.5
+    (
+        "wk-plain.example",
+        "plain-delegate.example:8448 | plain-delegate.example | plain-delegate.example",
+    ),
+    // An invalid answer counts as none: step 6
+    (
+        "wk-bad.example",
+        "wk-bad.example:8448 | wk-bad.example | wk-bad.example",
+    ),
+    // Step 4
+    (
+        "srv.example",
+        "s.host.example:4000 | srv.example | srv.example",
+    ),
+    // Step 5
+    (
+        "srv-old.example",
+        "so.host.example:5000 | srv-old.example | srv-old.example",
+    ),
+    // Step 6
+    (
+        "plain.example",
+        "plain.example:8448 | plain.example | plain.example",
+    ),
+    (
+        "none.example",
+        "none.example:8448 | none.example | none.example",
+    ),
+];
+
+#[tokio::test]
+async fn every_case_of_the_specification() {
+    let fake = servers();
+    for (name, expected) in FOUND {
+        let name: OwnedServerName = name.try_into().unwrap();
+        let route = resolve(&name, &fake, async |host| fake.well_known(&host).await)
+            .await
+            .unwrap();
+        assert_eq!(describe(&route), expected, "{name}");
+    }
+}
+
+#[test]
+fn srv_order_is_priority_then_weight_and_bounded() {
+    let srv = |priority, weight, target: &str| Srv {
+        priority,
+        weight,
+        target: target.to_owned(),
+        port: 1,
+    };
+    let route = by_srv(
+        "h",
+        vec![
+            srv(20, 9, "d"),
+            srv(10, 1, "c"),
+            srv(10, 5, "b"),
+            srv(0, 0, "a"),
+            srv(30, 0, "e"),
+        ],
+    );
+    assert_eq!(describe(&route), "a:1 b:1 c:1 d:1 | h | h");
+}
+
+#[tokio::test]
+async fn answers_are_cached_and_forgotten_routes_dont_ask_well_known_again() {
+    let discovery = Discovery::new(Fake {
+        well_known: HashMap::from([("a.example", "b.example:1")]),
+        ..Fake::default()
+    });
+    for name in ["a.example", "missing.example"] {
+        let name: OwnedServerName = name.try_into().unwrap();
+        discovery.route(&name).await.unwrap();
+        discovery.route(&name).await.unwrap();
+        discovery.forget(&name);
+        discovery.route(&name).await.unwrap();
+    }
+    assert_eq!(discovery.lookup.asked.load(Ordering::Relaxed), 2);
+}

@@ -1,0 +1,165 @@
+//! X-Matrix: every request between servers is signed by its origin
+//! (<https://spec.matrix.org/v1.19/server-server-api/#request-authentication>).
+//!
+//! What is signed is the canonical JSON of method, target, both names and the body. The
+//! header may come in several spellings (quoted or not, spaces, one header per key); what must hold
+//! is: the destination is us, and one of the signatures verifies with a key that is valid now.
+//!
+//! Of the body only that is asked which makes it JSON: what is wrong with one event of a transaction must not
+//! cost the others.
+
+mod header;
+mod signed;
+#[cfg(test)]
+mod tests;
+
+use axum::body::Bytes;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::request::Parts;
+use ruma::{OwnedServerName, ServerName, api::federation::authentication::ServerSignatures};
+
+use crate::{
+    Federation, MatrixError, Scheme,
+    inbound::budgets::{Held, peer_of},
+};
+
+pub use header::XMatrix;
+pub(crate) use header::is_key_id;
+pub use signed::Signed;
+pub(crate) use signed::canonical_text;
+
+/// Base64 with or without padding, as servers differ.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// A server may sign with several keys, one header each; more than this many are ignored.
+const MAX_SIGNATURES: usize = 4;
+
+/// The signatures that a request's head has, and the keys that they should verify with.
+pub struct Claim {
+    headers: Vec<XMatrix>,
+    keys: Vec<Option<[u8; 32]>>,
+    _body: Option<Held>,
+}
+
+impl Scheme<Federation> for ServerSignatures {
+    type Who = OwnedServerName;
+    type Claim = Claim;
+
+    async fn admit(fed: &Federation, head: &Parts) -> Result<Claim, MatrixError> {
+        let headers = signatures(&head.headers, fed.server_name())?;
+        let mut keys = Vec::new();
+        for XMatrix { origin, key_id, .. } in &headers {
+            let mut key = fed.keys().key_at_hand(origin, key_id).await;
+            if key.is_none() {
+                fed.budgets().keys(peer_of(head), 1)?;
+                key = fed.keys().current_key(origin, key_id).await;
+            }
+            keys.push(key);
+        }
+        if keys.iter().all(Option::is_none) {
+            let XMatrix { origin, key_id, .. } = &headers[0];
+            let reason = format!("Can't get the key {key_id} of {origin}");
+            return Err(MatrixError::unauthorized(reason));
+        }
+        // Only now is the body worth reading.
+        let body = fed.budgets().body(head)?;
+        Ok(Claim {
+            headers,
+            keys,
+            _body: body,
+        })
+    }
+
+    async fn identify(
+        fed: &Federation,
+        Claim {
+            mut headers,
+            keys,
+            _body,
+        }: Claim,
+        request: &http::Request<Bytes>,
+    ) -> Result<OwnedServerName, MatrixError> {
+        let uri = request
+            .uri()
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str);
+        let by_one_of_them = |signed: &Signed<'_>| {
+            headers.iter().zip(&keys).any(|(header, key)| {
+                key.is_some_and(|public| header.verifies(&public, fed.server_name(), signed))
+            })
+        };
+        for signed in Signed::readings(request.method().as_str(), uri, request.body()) {
+            let signed = signed.map_err(|error| MatrixError::not_json(error.to_string()))?;
+            if by_one_of_them(&signed) {
+                // They are all of one origin.
+                let origin = headers.swap_remove(0).origin;
+                fed.sender().seen(&origin);
+                fed.budgets().signed(&origin, request.uri().path())?;
+                return Ok(origin);
+            }
+        }
+        Err(MatrixError::unauthorized(
+            "The request's signature doesn't verify",
+        ))
+    }
+}
+
+/// The X-Matrix headers of a request: all of one origin, all meant for us.
+fn signatures(
+    headers: &http::HeaderMap,
+    our_name: &ServerName,
+) -> Result<Vec<XMatrix>, MatrixError> {
+    let mut found: Vec<XMatrix> = Vec::new();
+    for value in headers
+        .get_all(http::header::AUTHORIZATION)
+        .iter()
+        .take(MAX_SIGNATURES)
+    {
+        let text = value
+            .to_str()
+            .map_err(|_| MatrixError::unauthorized("The Authorization header isn't ASCII"))?;
+        let header = XMatrix::parse(text).map_err(|reason| {
+            MatrixError::unauthorized(format!("The Authorization header isn't valid: {reason}"))
+        })?;
+        let Some(header) = header else { continue };
+        if header
+            .destination
+            .as_ref()
+            .is_some_and(|name| !name.as_str().eq_ignore_ascii_case(our_name.as_str()))
+        {
+            return Err(MatrixError::unauthorized(
+                "The request is meant for another server",
+            ));
+        }
+        if header
+            .origin
+            .as_str()
+            .eq_ignore_ascii_case(our_name.as_str())
+        {
+            return Err(MatrixError::unauthorized(
+                "The request says to come from ourselves",
+            ));
+        }
+        if found
+            .first()
+            .is_some_and(|first| first.origin != header.origin)
+        {
+            return Err(MatrixError::unauthorized(
+                "The signatures are of different servers",
+            ));
+        }
+        found.push(header);
+    }
+    if found.is_empty() {
+        return Err(MatrixError::unauthorized(
+            "The request has no X-Matrix Authorization header",
+        ));
+    }
+    Ok(found)
+}

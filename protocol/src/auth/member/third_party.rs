@@ -1,0 +1,98 @@
+//! Rule 5.4.1: invites that come of a third-party invite.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::Transition;
+use crate::{
+    Membership, Object, Rejection,
+    auth::{StateView, allow_if, deny, selection::third_party_token},
+    content::text,
+    hash, sign,
+};
+
+/// How many signatures by how many keys one third-party invite may make us verify.
+const MAX_THIRD_PARTY_KEYS: usize = 32;
+
+impl<S: StateView + ?Sized> Transition<'_, S> {
+    /// 5.4.1. Invites that come of a third-party invite.
+    pub(super) fn third_party_invite(&self, invite: &Value) -> Result<(), Rejection> {
+        // 5.4.1.1. Not of somebody who is banned.
+        if self.target_membership() == Some(Membership::Ban) {
+            return deny("auth 5.4.1.1", format!("{} is banned", self.target));
+        }
+        // 5.4.1.2. It is signed,
+        let Some(Value::Object(signed)) = invite.get("signed") else {
+            return deny("auth 5.4.1.2", "the third-party invite has no `signed`");
+        };
+        // 5.4.1.3. with `mxid` and `token`,
+        let (Some(mxid), Some(token)) = (
+            text(signed, "mxid"),
+            third_party_token(self.event.content()),
+        ) else {
+            return deny(
+                "auth 5.4.1.3",
+                "the third-party invite lacks `mxid` or `token`",
+            );
+        };
+        // 5.4.1.4. for the target,
+        if mxid != self.target {
+            return deny(
+                "auth 5.4.1.4",
+                "the third-party invite is for somebody else",
+            );
+        }
+        // 5.4.1.5. known to the room,
+        let Some(known) = self.state.get("m.room.third_party_invite", token) else {
+            return deny(
+                "auth 5.4.1.5",
+                "the room knows no third-party invite with this token",
+            );
+        };
+        // 5.4.1.6. by the same sender,
+        if known.sender() != self.event.sender() {
+            return deny("auth 5.4.1.6", "somebody else made the third-party invite");
+        }
+        // 5.4.1.7. and one of its signatures is by one of the room's keys for it.
+        allow_if(
+            signed_by_any(signed, known.content()),
+            "auth 5.4.1.8",
+            || "the third-party invite is not signed by a key that the room knows".into(),
+        )
+    }
+}
+
+/// Whether any signature in `signed` is by any key of the third-party invite with content `known`.
+fn signed_by_any(signed: &Object, known: &Object) -> bool {
+    let listed = known.get("public_keys").and_then(Value::as_array);
+    let listed = listed
+        .into_iter()
+        .flatten()
+        .filter_map(|key| key.get("public_key"));
+    let keys: BTreeSet<[u8; 32]> = known
+        .get("public_key")
+        .into_iter()
+        .chain(listed)
+        .filter_map(Value::as_str)
+        // Identity servers have been seen to publish keys in either alphabet.
+        .filter_map(|key| hash::from_base64_exact(&key.replace('-', "+").replace('_', "/")))
+        .take(MAX_THIRD_PARTY_KEYS)
+        .collect();
+    let Ok(text) = sign::json_text(signed) else {
+        return false;
+    };
+    let signatures = signed.get("signatures").and_then(Value::as_object);
+    signatures
+        .into_iter()
+        .flat_map(Object::values)
+        .filter_map(Value::as_object)
+        .flatten()
+        .filter(|(id, _)| id.starts_with("ed25519:"))
+        .filter_map(|(_, signature)| hash::from_base64_exact(signature.as_str()?))
+        .take(MAX_THIRD_PARTY_KEYS)
+        .any(|signature| {
+            keys.iter()
+                .any(|key| sign::verify_bytes(key, text.as_bytes(), &signature))
+        })
+}

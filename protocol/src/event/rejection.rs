@@ -1,0 +1,46 @@
+//! Why an event is refused.
+
+use crate::canonical::JsonError;
+
+/// The reason why an event is invalid or not allowed.
+///
+/// `Display` is fit for an operator's log and for the `error` field of an answer: it names the event's
+/// fault, never a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason} ({rule})")]
+pub struct Rejection {
+    /// Where the specification demands it, e.g. `auth 5.3.1` or `PDU format`.
+    pub rule: &'static str,
+    /// A sentence that says what is wrong.
+    pub reason: String,
+}
+
+impl Rejection {
+    /// The rule of an event that is over a limit on sizes: callers answer it in a way of its own.
+    pub const SIZE: &'static str = "size limits";
+
+    /// A rejection by `rule` for `reason`.
+    pub fn new(rule: &'static str, reason: impl Into<String>) -> Self {
+        Self {
+            rule,
+            reason: reason.into(),
+        }
+    }
+}
+
+pub(super) fn format_error(reason: impl Into<String>) -> Rejection {
+    Rejection::new("PDU format", reason)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(super) fn json_error(error: JsonError) -> Rejection {
+    let rule = match error {
+        JsonError::BadNumber(_) => "canonical JSON",
+        _ => "PDU format",
+    };
+    Rejection::new(rule, error.to_string())
+}
+
+pub(super) fn size_error(reason: String) -> Rejection {
+    Rejection::new(Rejection::SIZE, reason)
+}
