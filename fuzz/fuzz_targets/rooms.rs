@@ -13,7 +13,7 @@ mod random;
 mod room;
 #[path = "../../protocol/tests/it/ruma_event.rs"]
 mod ruma_event;
-#[path = "../../protocol/tests/it/scenario.rs"]
+#[path = "../../protocol/tests/it/scenario/mod.rs"]
 mod scenario;
 
 use libfuzzer_sys::fuzz_target;
