@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::path::Path;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
@@ -136,6 +137,36 @@ async fn connect(url: &str) -> sqlx::AnyConnection {
     sqlx::any::install_default_drivers();
     let connected = sqlx::AnyConnection::connect(url).await;
     connected.expect("the database can be reached")
+}
+
+/// How long a test waits for what has to come. Nothing is decided by it but when to call a test failed.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Waits for what has to come, or fails with its name.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, future).await;
+    done.unwrap_or_else(|_| panic!("it never happened: {what}"))
+}
+
+/// Waits until something is so, or fails with its name. It is looked at again and again, less and less often:
+/// tests have no other place that does so.
+pub async fn eventually<R>(what: &str, holds: impl Fn() -> R)
+where
+    R: Future<Output = bool>,
+{
+    let looking = async {
+        let mut pause = Duration::from_millis(1);
+        while !holds().await {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(32));
+        }
+    };
+    soon(what, looking).await;
+}
+
+/// How many readers there are that hear of news.
+pub fn readers(store: &Store) -> usize {
+    store.core.tail.readers()
 }
 
 /// Forgets every snapshot that is remembered, so that they are read from the database.
