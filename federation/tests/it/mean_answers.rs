@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, future::join_all, stream};
 use http::StatusCode;
 use rhizome_federation::{Federation, FederationConfig, membership::join, query};
 use rhizome_protocol::{
-    Membership, Object,
+    Object,
     draft::{self, Draft, Place},
 };
 use rhizome_storage::{
@@ -28,7 +28,7 @@ use crate::{
     inbound::{forge, forge_message, newest},
     mean::{Mean, body_answer, json_answer},
     support::{key, rooms},
-    world::{World, each, eventually, json_of, still},
+    world::{World, each, eventually, json_of, room_of, still},
 };
 
 /// Counts the lines of the log of this thread.
@@ -92,12 +92,7 @@ async fn an_auth_chain_of_nothing_costs_next_to_nothing() {
     each(2, async |world| {
         let (a, b) = world.two();
         let (alice, bob) = (a.user("alice"), b.user("bob"));
-        let room = a.create(&alice, &RoomVersionId::V11).await;
-        b.join(&bob, &room, a).await.unwrap();
-        eventually("bob is there", async || {
-            a.membership(&room, &bob).await == Some(Membership::Join)
-        })
-        .await;
+        let room = room_of(&[(a, &alice), (b, &bob)]).await;
         let mean = Mean::before(&world, 1);
         let taken = Taken::default();
         let of = Arc::clone(&taken);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use rhizome_protocol::Pdu;
 use rhizome_rooms::{
     membership::Action,
     receive::{self, Gathered, Received},
