@@ -11,6 +11,7 @@ use std::{hint::black_box, time::Duration};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rhizome_rooms::send::{self, SendOptions};
 use rhizome_storage::testing::TestDatabase;
+use rhizome_storage::{Options, Store};
 use tokio::task::JoinSet;
 
 const ALICE: &str = "@alice:one";
@@ -21,7 +22,8 @@ fn message(criterion: &mut Criterion) {
         .build()
         .unwrap();
     let database = TestDatabase::sqlite();
-    let store = runtime.block_on(database.open());
+    let options = Options::new(database.url());
+    let store = runtime.block_on(Store::open(options)).unwrap();
     let rooms = rig::server(store.clone(), 0);
     let room = runtime.block_on(rig::public_room(&rooms, ALICE));
     let draft = rig::message(&room, ALICE, "some words that people might say");

@@ -13,7 +13,7 @@ use std::{
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use factory::{Event, Room};
-use rhizome_storage::{NewEvent, RoomWrite, testing::TestDatabase};
+use rhizome_storage::{NewEvent, Options, RoomWrite, Store, testing::TestDatabase};
 use serde_json::json;
 
 /// A chain of messages after the room's last event, ready to be committed.
@@ -57,7 +57,8 @@ fn commit(criterion: &mut Criterion) {
         .build()
         .unwrap();
     let database = TestDatabase::sqlite();
-    let store = runtime.block_on(database.open());
+    let options = Options::new(database.url());
+    let store = runtime.block_on(Store::open(options)).unwrap();
     let room = runtime.block_on(Room::new(&store, "bench"));
     let mut group = criterion.benchmark_group("commit");
     group.measurement_time(Duration::from_secs(3));

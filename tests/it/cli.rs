@@ -2,8 +2,10 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::Mutex;
+use std::time::Duration;
 
+use rhizome_storage::testing::eventually;
 use rhizome_storage::{DeviceList, Fact, Options, Store, WriteSet};
 
 fn rhizome(dir: &std::path::Path) -> Command {
@@ -127,7 +129,7 @@ fn a_restored_database_begins_a_new_epoch() {
 }
 
 struct Serving {
-    child: Child,
+    child: Mutex<Child>,
     banner: String,
     base: String,
 }
@@ -160,14 +162,14 @@ fn serve_with(dir: &std::path::Path, variables: &[(&str, &str)]) -> Serving {
         .to_owned();
     std::thread::spawn(move || lines.read_to_string(&mut String::new()));
     Serving {
-        child,
+        child: Mutex::new(child),
         banner,
         base,
     }
 }
 
-fn terminate(mut serving: Serving) -> Option<i32> {
-    let id = serving.child.id().to_string();
+async fn terminate(serving: Serving) -> Option<i32> {
+    let id = serving.child.lock().unwrap().id().to_string();
     assert!(
         Command::new("kill")
             .args(["-TERM", &id])
@@ -175,15 +177,16 @@ fn terminate(mut serving: Serving) -> Option<i32> {
             .unwrap()
             .success()
     );
-    let until = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < until {
-        if let Some(status) = serving.child.try_wait().unwrap() {
-            return status.code();
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    let ended = || serving.child.lock().unwrap().try_wait().unwrap();
+    eventually("it ends on SIGTERM", async || ended().is_some()).await;
+    ended()?.code()
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // An error: it has ended.
+        let _ = self.child.get_mut().unwrap().kill();
     }
-    serving.child.kill().unwrap();
-    panic!("it did not end on SIGTERM");
 }
 
 #[tokio::test]
@@ -240,7 +243,7 @@ async fn alone_it_serves_with_defaults_and_ends_on_sigterm() {
             .unwrap();
         assert_eq!(output.status.code(), Some(1), "{name}");
     }
-    assert_eq!(terminate(serving), Some(0));
+    assert_eq!(terminate(serving).await, Some(0));
 }
 
 #[tokio::test]
@@ -271,7 +274,7 @@ async fn the_log_has_requests_but_no_secrets() {
     let mut socket = rhizome_demo::Socket::open(&ada, "").await.unwrap();
     socket.next(Duration::from_secs(5)).await.unwrap();
     drop(socket);
-    assert_eq!(terminate(serving), Some(0));
+    assert_eq!(terminate(serving).await, Some(0));
     let log = std::fs::read_to_string(dir.path().join("log")).unwrap();
     assert!(
         log.contains("path=\"/_matrix/client/v3/rooms/{"),
@@ -304,17 +307,17 @@ async fn the_demos_servers_can_be_used_and_leave_nothing() {
         assert_eq!(person.await.unwrap().user_id, format!("@ada:{domain}"));
     }
     let serving = Serving {
-        child,
+        child: Mutex::new(child),
         banner: String::new(),
         base: String::new(),
     };
-    assert_eq!(terminate(serving), Some(0));
+    assert_eq!(terminate(serving).await, Some(0));
     assert!(lines.next().is_none(), "one line");
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
-#[test]
-fn the_log_can_be_json() {
+#[tokio::test]
+async fn the_log_can_be_json() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = rhizome(dir.path())
         .env("RHIZOME__LISTENERS", "[{address = \"127.0.0.1:0\"}]")
@@ -333,11 +336,11 @@ fn the_log_can_be_json() {
     std::thread::spawn(move || lines.read_to_string(&mut String::new()));
     let mut out = child.stdout.take().unwrap();
     let serving = Serving {
-        child,
+        child: Mutex::new(child),
         banner: String::new(),
         base: String::new(),
     };
-    assert_eq!(terminate(serving), Some(0));
+    assert_eq!(terminate(serving).await, Some(0));
     let mut text = String::new();
     out.read_to_string(&mut text).unwrap();
     assert_eq!(text, "", "the banner is for people");

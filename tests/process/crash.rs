@@ -5,12 +5,9 @@
 //! every text exactly once, under the event id that was acknowledged, and a reader who followed `/sync`
 //! through all of it must have been told the same, in the same order.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use rhizome_storage::testing::{eventually, soon};
 use tokio::sync::{Mutex, watch};
 
 use crate::{
@@ -74,13 +71,12 @@ async fn kill_under_load(database: Database) {
     let story = Story::begin(&server.base).await;
     for round in 0..rounds() {
         // Kills fall at other moments of the load each time; bounded, so that the run is too.
-        let pause = Duration::from_millis(150 + (round as u64 * 137) % 450);
-        tokio::time::sleep(pause).await;
+        story.goes_on(20 + (round * 37) % 120).await;
         server.kill();
         server = process::start(&database, None).await;
         story.moved_to(&server.base);
     }
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    story.goes_on(SENDERS * 2).await;
     story.end_and_check().await;
 }
 
@@ -89,12 +85,12 @@ async fn crash_at(database: Database, point: &str) {
     let server = process::start(&database, None).await;
     let story = Story::begin(&server.base).await;
     drop(server);
-    let mut server = process::start(&database, Some(&format!("{point}:40"))).await;
+    let server = process::start(&database, Some(&format!("{point}:40"))).await;
     story.moved_to(&server.base);
     server.ended().await;
     let server = process::start(&database, None).await;
     story.moved_to(&server.base);
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    story.goes_on(SENDERS * 2).await;
     story.end_and_check().await;
 }
 
@@ -138,6 +134,15 @@ impl Story {
             senders,
             following,
         }
+    }
+
+    /// Waits until so many more messages have been acknowledged.
+    async fn goes_on(&self, messages: usize) {
+        let enough = self.told.lock().await.len() + messages;
+        eventually("messages are acknowledged", async || {
+            self.told.lock().await.len() >= enough
+        })
+        .await;
     }
 
     fn moved_to(&self, base: &str) {
@@ -192,7 +197,7 @@ async fn send_on(
     number: usize,
     room: String,
     told: Told,
-    base: watch::Receiver<String>,
+    mut base: watch::Receiver<String>,
     over: watch::Receiver<bool>,
 ) {
     for message in 0.. {
@@ -200,13 +205,11 @@ async fn send_on(
             return;
         }
         let text = format!("message {message} of sender {number}");
-        let until = Instant::now() + Duration::from_mins(1);
         let event_id = loop {
-            assert!(Instant::now() < until, "{text}: no answer for a minute");
-            let client = sender.at(&base.borrow().clone());
+            let client = sender.at(&base.borrow_and_update().clone());
             match client.say(&room, &format!("t{message}"), &text).await {
                 Ok(event_id) => break event_id,
-                Err(Failure::Cut(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+                Err(Failure::Cut(_)) => soon("a server is back", base.changed()).await.unwrap(),
                 Err(refused) => panic!("{text}: {refused:?}"),
             }
         };
@@ -218,14 +221,14 @@ async fn send_on(
 async fn follow(
     reader: Client,
     room: String,
-    base: watch::Receiver<String>,
+    mut base: watch::Receiver<String>,
     over: watch::Receiver<bool>,
 ) -> Vec<(String, String)> {
     let mut since: Option<String> = None;
     let mut messages = Vec::new();
     loop {
         let ending = *over.borrow();
-        let client = reader.at(&base.borrow().clone());
+        let client = reader.at(&base.borrow_and_update().clone());
         match client
             .sync(since.as_deref(), Duration::from_millis(300))
             .await
@@ -243,7 +246,7 @@ async fn follow(
                     return messages;
                 }
             }
-            Err(Failure::Cut(_)) => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(Failure::Cut(_)) => soon("a server is back", base.changed()).await.unwrap(),
             Err(refused) => panic!("sync: {refused:?}"),
         }
     }

@@ -1,7 +1,7 @@
 //! 32 senders in one hot room: everything arrives, and what a message cost is printed (never asserted).
 //!
 //! For numbers worth quoting:
-//! `RHIZOME_LOAD_MESSAGES=500 scripts/with-postgres cargo test --release --test process load -- --nocapture --test-threads=1`
+//! `RHIZOME_LOAD_MESSAGES=500 scripts/with-postgres --durable cargo test --release --test process load -- --nocapture --test-threads=1`
 
 use std::time::Instant;
 

@@ -5,13 +5,16 @@ use std::{
     net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    sync::Mutex,
 };
+
+use rhizome_storage::testing::eventually;
 
 use crate::database::Database;
 
 pub(crate) struct Process {
-    child: Child,
+    child: Mutex<Child>,
+    id: u32,
     /// Where its client API answers.
     pub(crate) base: String,
     log: PathBuf,
@@ -78,17 +81,19 @@ enabled = false
         command.env("RHIZOME__TESTING__CRASH_POINT", point);
     }
     let child = command.spawn().unwrap();
-    let mut process = Process {
-        child,
+    let process = Process {
+        id: child.id(),
+        child: Mutex::new(child),
         base: format!("http://127.0.0.1:{port}"),
         log,
     };
-    let until = Instant::now() + Duration::from_mins(1);
-    while Instant::now() < until && process.child.try_wait().unwrap().is_none() {
-        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            return Some(process);
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+    let answers = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    eventually("rhizome listens or ends", async || {
+        answers() || process.has_ended()
+    })
+    .await;
+    if !process.has_ended() {
+        return Some(process);
     }
     process.print_log();
     None
@@ -97,35 +102,34 @@ enabled = false
 impl Process {
     /// `kill -9`, and the end of the process awaited.
     pub(crate) fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let child = self.child.get_mut().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 
     /// Whether files of the process may grow from now on, as on a disk that has no room.
     pub(crate) fn let_files_grow(&self, grow: bool) {
         let limit = if grow { "unlimited" } else { "1" };
         let done = Command::new("prlimit")
-            .arg(format!("--pid={}", self.child.id()))
+            .arg(format!("--pid={}", self.id))
             .arg(format!("--fsize={limit}:unlimited"))
             .status();
         assert!(done.expect("prlimit (util-linux) is there").success());
     }
 
     /// Waits until the process has ended by itself.
-    pub(crate) async fn ended(&mut self) {
-        let until = Instant::now() + Duration::from_secs(30);
-        while self.child.try_wait().unwrap().is_none() {
-            assert!(
-                Instant::now() < until,
-                "the process was to end itself and did not"
-            );
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+    pub(crate) async fn ended(&self) {
+        eventually("the process ends itself", async || self.has_ended()).await;
+    }
+
+    fn has_ended(&self) -> bool {
+        let mut child = self.child.lock().unwrap();
+        child.try_wait().unwrap().is_some()
     }
 
     /// CPU time that the process has used so far, all threads, user and system.
     pub(crate) fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id)).unwrap();
         // After the command's name in parentheses: fields 14 and 15 of the line are 12 and 13 here.
         let fields: Vec<&str> = stat
             .rsplit_once(')')

@@ -8,7 +8,10 @@ use rhizome_client_api::{
     config::{PasswordCost, Registration},
     users,
 };
-use rhizome_storage::{Clock, Options, Store, testing::TestDatabase};
+use rhizome_storage::{
+    Clock, Options, Store,
+    testing::{TestDatabase, eventually},
+};
 use ring::hmac;
 use serde_json::{Value, json};
 
@@ -573,12 +576,10 @@ async fn two_processes_are_one_server() {
         .await
         .fails(401, "M_UNKNOWN_TOKEN");
     // Without anybody asking the database: the log brings the revocation.
-    for _ in 0..100 {
-        if elsewhere.get("/account/whoami").await.status == 401 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    eventually("the other knows", async || {
+        elsewhere.get("/account/whoami").await.status == 401
+    })
+    .await;
     elsewhere
         .get("/account/whoami")
         .await

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use axum::{Router, body::Body};
 use http::{Method, Request, StatusCode, header};
+use rhizome_storage::testing::eventually;
 use rhizome_storage::{EntryKind, Pos, Store, UserNo, WriteSet};
 use ruma::{OwnedDeviceId, UserId};
 use serde_json::{Value, json};
@@ -260,14 +261,10 @@ async fn a_deactivation_is_finished() {
             assert_eq!(works(&ada).await, (!closed, !closed));
             if closed {
                 let members = format!("/rooms/{}/joined_members", crate::harness::esc(&room));
-                let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
-                while eve.read(&members).await["joined"][&ada.id].is_object() {
-                    assert!(
-                        std::time::Instant::now() < until,
-                        "still there, cut off at {at}"
-                    );
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-                }
+                eventually(&format!("she is gone, cut off at {at}"), async || {
+                    !eve.read(&members).await["joined"][&ada.id].is_object()
+                })
+                .await;
             }
             if answer.is_some() {
                 assert!(closed);

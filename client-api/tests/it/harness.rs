@@ -12,9 +12,13 @@ use rhizome_client_api::{App, ClientConfig, config::Registration, router};
 use rhizome_federation::{Federation, FederationConfig, testing::Network};
 use rhizome_protocol::sign::KeyPair;
 use rhizome_rooms::Rooms;
-use rhizome_storage::{Store, testing::each_database};
+use rhizome_storage::{
+    Store,
+    testing::{each_database, eventually},
+};
 use ruma::{ServerName, server_name};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
@@ -288,6 +292,16 @@ impl User {
             .map(|since| format!("&since={since}"))
             .unwrap_or_default();
         self.read(&format!("/sync?x=y{since}{more}")).await
+    }
+
+    /// A `/sync` that has been told everything and waits for more.
+    pub async fn poll(&self, since: &str) -> JoinHandle<Value> {
+        let waits = || self.server.store.counters().now().waits;
+        let before = waits();
+        let (user, since) = (self.clone(), since.to_owned());
+        let polling = tokio::spawn(async move { user.sync(Some(&since), "&timeout=170000").await });
+        eventually("the poll waits", async || waits() > before).await;
+        polling
     }
 }
 

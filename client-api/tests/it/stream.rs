@@ -1,10 +1,14 @@
 //! The WebSocket stream, over real sockets.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::Method;
-use rhizome_storage::testing::TestDatabase;
+use rhizome_storage::testing::{TestDatabase, eventually, readers, soon};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::{
@@ -38,11 +42,7 @@ async fn connect(address: SocketAddr, user: &User, since: Option<&str>) -> Socke
 /// The next frame of a type; others are skipped.
 async fn frame(socket: &mut Socket, kind: &str) -> Value {
     loop {
-        let next = tokio::time::timeout(Duration::from_secs(30), socket.next()).await;
-        let message = next
-            .unwrap_or_else(|_| panic!("no frame of type {kind} came"))
-            .unwrap()
-            .unwrap();
+        let message = soon(kind, socket.next()).await.unwrap().unwrap();
         if let Message::Text(text) = message {
             let value: Value = serde_json::from_str(&text).unwrap();
             if value["type"] == kind {
@@ -55,8 +55,7 @@ async fn frame(socket: &mut Socket, kind: &str) -> Value {
 /// The code with which the server closes.
 async fn close_code(socket: &mut Socket) -> u16 {
     loop {
-        let next = tokio::time::timeout(Duration::from_secs(30), socket.next()).await;
-        match next.expect("the socket is closed in time") {
+        match soon("the socket is closed", socket.next()).await {
             Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
             Some(Ok(_)) => {}
             other => panic!("no close frame: {other:?}"),
@@ -281,19 +280,25 @@ async fn a_silent_peer_is_given_up_and_one_that_answers_is_kept() {
         let mut dead = connect(address, &alice, None).await;
         frame(&mut dead, "sync").await;
         // Reading is what answers pings here.
-        let mut pings = 0;
-        let until = tokio::time::Instant::now() + Duration::from_secs(4);
-        while let Ok(Some(message)) = tokio::time::timeout_at(until, alive.next()).await {
-            pings += usize::from(matches!(message.unwrap(), Message::Ping(_)));
+        let pings = AtomicUsize::new(0);
+        let reading = async {
+            while let Some(message) = alive.next().await {
+                let ping = matches!(message.unwrap(), Message::Ping(_));
+                pings.fetch_add(usize::from(ping), Ordering::Relaxed);
+            }
+        };
+        let given_up = eventually("only one is left", async || {
+            pings.load(Ordering::Relaxed) >= 2 && readers(&store) == 1
+        });
+        tokio::select! {
+            () = reading => panic!("the one that answers is given up"),
+            () = given_up => {}
         }
-        assert!(pings >= 2, "{pings}");
         send(&mut alive, json!({"type": "ping"})).await;
         frame(&mut alive, "pong").await;
         // Its answers to the old pings break on the closed connection before it reads the reason.
         let ended = async { while let Some(Ok(_)) = dead.next().await {} };
-        tokio::time::timeout(Duration::from_secs(30), ended)
-            .await
-            .expect("the silent one is given up");
+        soon("the silent one is given up", ended).await;
         store.close().await;
         database.remove().await;
     }

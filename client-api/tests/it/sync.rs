@@ -1,8 +1,7 @@
 //! `/sync`.
 
-use std::time::{Duration, Instant};
-
 use http::{Method, StatusCode};
+use rhizome_storage::testing::soon;
 use serde_json::{Value, json};
 
 use crate::harness::{esc, events, filter, ids, next, story, timeline};
@@ -159,36 +158,25 @@ async fn a_long_poll_wakes_for_its_rooms_and_for_nothing_else() {
         let foreign = bob.create_public().await;
         let since = next(&alice.sync(None, "").await);
 
-        let poll = |since: String| {
-            let alice = alice.clone();
-            tokio::spawn(async move { alice.sync(Some(&since), "&timeout=60000").await })
-        };
-        let waiting = poll(since.clone());
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        let waiting = alice.poll(&since).await;
         let before = server.store.counters().now();
         bob.say(&foreign, "not for alice").await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
         assert_eq!((server.store.counters().now() - before).wake_ups, 0);
-        assert!(!waiting.is_finished());
         let said = bob.say(&shared, "for alice").await;
-        let began = Instant::now();
-        let woken = waiting.await.unwrap();
+        assert_eq!((server.store.counters().now() - before).wake_ups, 1);
+        let woken = soon("it wakes", waiting).await.unwrap();
         assert_eq!(timeline(&woken, &shared), [said]);
-        assert!(began.elapsed() < Duration::from_secs(30));
 
-        // Nothing happens: an answer with the token to go on.
-        let began = Instant::now();
-        let empty = alice.sync(Some(&next(&woken)), "&timeout=300").await;
-        assert!(began.elapsed() >= Duration::from_millis(300));
+        // Nothing happens: it waits, then there is an answer with the token to go on.
+        let before = server.store.counters().now();
+        let empty = alice.sync(Some(&next(&woken)), "&timeout=100").await;
+        assert_eq!((server.store.counters().now() - before).waits, 1);
         assert!(empty.get("rooms").is_none());
 
         // The end of the server answers at once.
-        let waiting = poll(next(&empty));
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        let began = Instant::now();
+        let waiting = alice.poll(&next(&empty)).await;
         server.shutdown.cancel();
-        waiting.await.unwrap();
-        assert!(began.elapsed() < Duration::from_secs(30));
+        soon("it is answered", waiting).await.unwrap();
     })
     .await;
 }
@@ -201,13 +189,9 @@ async fn a_poll_wakes_for_an_invite_and_for_account_data() {
             .create(json!({"preset": "private_chat", "name": "Secret"}))
             .await;
         let since = next(&bob.sync(None, "").await);
-        let waiting = {
-            let (bob, since) = (bob.clone(), since.clone());
-            tokio::spawn(async move { bob.sync(Some(&since), "&timeout=60000").await })
-        };
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let waiting = bob.poll(&since).await;
         alice.invite(&room, &bob).await;
-        let invited = waiting.await.unwrap();
+        let invited = soon("it wakes", waiting).await.unwrap();
         let state = events(
             &invited,
             &["rooms", "invite", &room, "invite_state", "events"],
@@ -228,18 +212,14 @@ async fn a_poll_wakes_for_an_invite_and_for_account_data() {
             bob.sync(Some(&since), "").await.get("rooms").is_none(),
             "an invite is told once"
         );
-        let waiting = {
-            let (bob, since) = (bob.clone(), since.clone());
-            tokio::spawn(async move { bob.sync(Some(&since), "&timeout=60000").await })
-        };
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let waiting = bob.poll(&since).await;
         bob.ok(
             Method::PUT,
             &format!("/user/{}/account_data/m.test", esc(&bob.id)),
             json!({"a": 1}),
         )
         .await;
-        let told = waiting.await.unwrap();
+        let told = soon("it wakes", waiting).await.unwrap();
         assert_eq!(
             told["account_data"]["events"],
             json!([{"type": "m.test", "content": {"a": 1}}])

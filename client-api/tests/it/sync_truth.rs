@@ -1,7 +1,7 @@
 //! What `/sync` tells is what happened, whichever way the log is read, whoever writes meanwhile, and without
 //! asking the database when it is warm.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use http::{Method, StatusCode};
 use rhizome_client_api::Window;
@@ -301,12 +301,9 @@ async fn a_herd_of_readers_costs_the_database_nothing() {
             since.push(next(&user.sync(Some(token), "").await));
         }
         let mut polls = Vec::new();
-        for (user, since) in herd.iter().cloned().zip(since) {
-            polls.push(tokio::spawn(async move {
-                user.sync(Some(&since), "&timeout=60000").await
-            }));
+        for (user, since) in herd.iter().zip(since) {
+            polls.push(user.poll(&since).await);
         }
-        tokio::time::sleep(Duration::from_millis(500)).await;
         let before = server.store.counters().now();
         let said = alice.say(&room, "to all").await;
         for poll in polls {

@@ -5,7 +5,7 @@ use ruma::{EventId, RoomVersionId};
 use serde_json::{Value, json};
 
 use crate::{
-    inbound::{forge, newest},
+    inbound::{forge_message, newest},
     mean::{Asked, Mean},
     world::{each, eventually, json_of},
 };
@@ -40,20 +40,8 @@ async fn one_malformed_event_blocks_neither_the_room_nor_opens_it() {
         };
 
         let base = newest(a, &room).await;
-        let say = async |prev: &EventId, text: &str| {
-            let content = json!({ "body": text });
-            forge(
-                a,
-                1,
-                &alice,
-                &room,
-                &[prev],
-                "m.room.message",
-                None,
-                content,
-            )
-            .await
-        };
+        let say =
+            async |prev: &EventId, text: &str| forge_message(a, &alice, &room, &[prev], text).await;
         let bad = say(&base, "bad").await;
         let second = say(bad.event_id(), "second").await;
         let third = say(second.event_id(), "third").await;

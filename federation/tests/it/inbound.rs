@@ -60,6 +60,19 @@ pub async fn forge(
     draft::build(rules, &draft, &place, &server.name, &key(seed)).unwrap()
 }
 
+/// A message built by hand upon `prevs`.
+pub async fn forge_message(
+    server: &Server,
+    sender: &UserId,
+    room: &RoomId,
+    prevs: &[&EventId],
+    text: &str,
+) -> Pdu {
+    let seed = server.name.as_str().as_bytes()[0] - b'a' + 1;
+    let (kind, content) = ("m.room.message", json!({ "body": text }));
+    forge(server, seed, sender, room, prevs, kind, None, content).await
+}
+
 pub async fn newest(server: &Server, room: &RoomId) -> OwnedEventId {
     server
         .store()

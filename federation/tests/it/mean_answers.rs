@@ -13,19 +13,22 @@ use futures_util::{StreamExt as _, future::join_all, stream};
 use http::StatusCode;
 use rhizome_federation::{Federation, FederationConfig, membership::join, query};
 use rhizome_protocol::{
-    Membership, Object,
+    Object,
     draft::{self, Draft, Place},
 };
-use rhizome_storage::{Store, testing::TestDatabase};
+use rhizome_storage::{
+    Store,
+    testing::{TestDatabase, soon},
+};
 use ruma::{RoomId, RoomVersionId, UserId};
 use serde_json::json;
-use tokio::sync::Notify;
+use tokio::sync::Semaphore;
 
 use crate::{
-    inbound::{forge, newest},
+    inbound::{forge, forge_message, newest},
     mean::{Mean, body_answer, json_answer},
     support::{key, rooms},
-    world::{World, each, eventually, json_of, still},
+    world::{World, each, eventually, json_of, room_of, still},
 };
 
 /// Counts the lines of the log of this thread.
@@ -89,12 +92,7 @@ async fn an_auth_chain_of_nothing_costs_next_to_nothing() {
     each(2, async |world| {
         let (a, b) = world.two();
         let (alice, bob) = (a.user("alice"), b.user("bob"));
-        let room = a.create(&alice, &RoomVersionId::V11).await;
-        b.join(&bob, &room, a).await.unwrap();
-        eventually("bob is there", async || {
-            a.membership(&room, &bob).await == Some(Membership::Join)
-        })
-        .await;
+        let room = room_of(&[(a, &alice), (b, &bob)]).await;
         let mean = Mean::before(&world, 1);
         let taken = Taken::default();
         let of = Arc::clone(&taken);
@@ -160,8 +158,7 @@ async fn large_answers_that_follow_one_another_dont_wait_for_each_other() {
         let mean = Mean::before(&world, 0);
         let base = newest(a, &room).await;
         let say = async |prev: &ruma::EventId, text: &str| {
-            let (kind, content) = ("m.room.message", json!({ "body": text }));
-            forge(a, 1, &alice, &room, &[prev], kind, None, content).await
+            forge_message(a, &alice, &room, &[prev], text).await
         };
         let bad = say(&base, "withheld").await;
         let second = say(bad.event_id(), "second").await;
@@ -284,16 +281,18 @@ async fn a_streaming_peer_is_read_one_large_answer_at_a_time() {
         let (a, b) = world.two();
         let mean = Mean::before(&world, 1);
         opens_every_door(&mean);
-        let (taken, end) = (Taken::default(), Arc::new(Notify::new()));
-        let (of, until) = (Arc::clone(&taken), Arc::clone(&end));
+        let taken = Taken::default();
+        let (came, breaks) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+        let (of, at_end, until) = (taken.clone(), came.clone(), breaks.clone());
         mean.lies("/v2/send_join/", move |_| {
             let element = format!(r#"{{"padding":"{}"}}"#, "x".repeat(1_000));
             let head = r#"{"auth_chain":[],"state":["#;
             let some = counted(head, &element, 8 * MIB, "", &of).into_data_stream();
             // Then nothing comes, and at last the connection breaks.
-            let until = Arc::clone(&until);
+            let (at_end, until) = (at_end.clone(), until.clone());
             let rest = stream::once(async move {
-                until.notified().await;
+                at_end.fetch_add(1, Ordering::Relaxed);
+                until.acquire().await.unwrap().forget();
                 Err(axum::Error::new(std::io::Error::other("gone")))
             });
             Some(body_answer(Body::from_stream(some.chain(rest))))
@@ -308,29 +307,17 @@ async fn a_streaming_peer_is_read_one_large_answer_at_a_time() {
                 mean.count("/v2/send_join/") == 12
             })
             .await;
-            // Until no more is taken.
-            let (mut before, mut same) = (0, 0);
-            while same < 25 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                let now = taken.load(Ordering::Relaxed);
-                same = if now == before && now > 8 * MIB {
-                    same + 1
-                } else {
-                    0
-                };
-                before = now;
-            }
-            assert!(before < (8 + 12 * 2) * MIB, "{before}");
-            // Whoever is next in turn comes to the same end.
-            loop {
-                end.notify_waiters();
-                tokio::time::sleep(Duration::from_millis(5)).await;
+            // One after the other comes to the end of what it gets; the others have little meanwhile.
+            for turn in 1..=12 {
+                let all = || came.load(Ordering::Relaxed);
+                eventually("one is read to its end", async || all() >= turn).await;
+                assert_eq!(all(), turn);
+                let taken = taken.load(Ordering::Relaxed);
+                assert!(taken < (turn * 8 + 12 * 2) * MIB, "{turn}: {taken}");
+                breaks.add_permits(1);
             }
         };
-        tokio::select! {
-            _ = joins => {}
-            () = looks => {}
-        }
+        tokio::join!(joins, looks);
     })
     .await;
 }
@@ -385,9 +372,7 @@ async fn silent_servers_hold_up_a_join_for_a_bounded_time() {
                 }
             )
         };
-        let (alice, bob) = tokio::time::timeout(Duration::from_mins(1), both)
-            .await
-            .unwrap();
+        let (alice, bob) = soon("both are refused", both).await;
         assert_eq!(bob.unwrap_err().errcode, "M_FORBIDDEN");
         assert_eq!(alice.unwrap_err().status, StatusCode::GATEWAY_TIMEOUT);
         z.store().close().await;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use rhizome_protocol::Pdu;
 use rhizome_rooms::{
     membership::Action,
     receive::{self, Gathered, Received},
@@ -12,9 +11,9 @@ use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, UserId};
 use serde_json::json;
 
 use crate::{
-    inbound::{forge, newest},
+    inbound::{forge_message, newest},
     mean::Mean,
-    world::{Server, World, each, eventually, json_of, still},
+    world::{Server, World, each, eventually, json_of, room_of, still},
 };
 
 /// What is asked of a server when something is missing.
@@ -31,29 +30,14 @@ fn nowhere(n: usize) -> OwnedEventId {
     format!("${n:A>43}").try_into().unwrap()
 }
 
-/// A message of a user of the server at `index` upon these prevs.
-async fn say(server: &Server, user: &UserId, room: &RoomId, prevs: &[&EventId], text: &str) -> Pdu {
-    let seed = server.name.as_str().as_bytes()[0] - b'a' + 1;
-    let content = json!({ "body": text });
-    forge(
-        server,
-        seed,
-        user,
-        room,
-        prevs,
-        "m.room.message",
-        None,
-        content,
-    )
-    .await
-}
-
 /// Messages upon prevs that nobody has, pushed by `from`.
 async fn push_loose(from: &Server, to: &Server, user: &UserId, room: &RoomId, count: usize) {
     let mut events = Vec::new();
     for n in 0..count {
         let prev = nowhere(n);
-        events.push(json_of(&say(from, user, room, &[&prev], "loose").await));
+        events.push(json_of(
+            &forge_message(from, user, room, &[&prev], "loose").await,
+        ));
     }
     for (n, events) in events.chunks(50).enumerate() {
         let txn = format!("loose {n} in {room}").replace([' ', '!', ':', '.'], "_");
@@ -63,8 +47,8 @@ async fn push_loose(from: &Server, to: &Server, user: &UserId, room: &RoomId, co
 
 /// Two messages of an honest server, of which only the second is pushed.
 async fn push_with_a_gap(from: &Server, to: &Server, user: &UserId, room: &RoomId) {
-    let first = say(from, user, room, &[&newest(from, room).await], "first").await;
-    let second = say(from, user, room, &[first.event_id()], "second").await;
+    let first = forge_message(from, user, room, &[&newest(from, room).await], "first").await;
+    let second = forge_message(from, user, room, &[first.event_id()], "second").await;
     for event in [&first, &second] {
         let event = Arc::new(event.clone());
         let received = receive::receive(from.fed.rooms(), event, &Gathered::default()).await;
@@ -140,13 +124,7 @@ async fn what_one_server_lacks_isnt_asked_of_all_others() {
         let (a, b) = world.two();
         let c = world.server(2);
         let (alice, bob, carol) = (a.user("alice"), b.user("bob"), c.user("carol"));
-        let room = a.create(&alice, &RoomVersionId::V11).await;
-        b.join(&bob, &room, a).await.unwrap();
-        c.join(&carol, &room, a).await.unwrap();
-        eventually("the join is known", async || {
-            b.membership(&room, &carol).await.is_some()
-        })
-        .await;
+        let room = room_of(&[(a, &alice), (b, &bob), (c, &carol)]).await;
 
         let mean = Mean::before(&world, 0);
         for part in GATHERING {
@@ -176,18 +154,12 @@ async fn an_odd_event_costs_others_little() {
         let (a, b) = world.two();
         let c = world.server(2);
         let (alice, bob, carol) = (a.user("alice"), b.user("bob"), c.user("carol"));
-        let room = a.create(&alice, &RoomVersionId::V11).await;
-        b.join(&bob, &room, a).await.unwrap();
-        c.join(&carol, &room, a).await.unwrap();
-        eventually("the join is known", async || {
-            b.membership(&room, &carol).await.is_some()
-        })
-        .await;
+        let room = room_of(&[(a, &alice), (b, &bob), (c, &carol)]).await;
 
         let prevs: Vec<OwnedEventId> = (0..20).map(nowhere).collect();
         let prevs: Vec<&EventId> = prevs.iter().map(AsRef::as_ref).collect();
-        let middle = say(a, &alice, &room, &prevs, "in the middle").await;
-        let odd = say(a, &alice, &room, &[middle.event_id()], "odd").await;
+        let middle = forge_message(a, &alice, &room, &prevs, "in the middle").await;
+        let odd = forge_message(a, &alice, &room, &[middle.event_id()], "odd").await;
         let mean = Mean::before(&world, 0);
         for part in GATHERING {
             mean.refuses(part, StatusCode::NOT_FOUND, json!({}));
@@ -236,8 +208,8 @@ async fn nothing_is_kept_for_who_isnt_in_the_room() {
         b.change(&bob, &room, &alice, Action::Kick).await.unwrap();
         let kicked = newest(b, &room).await;
 
-        let late = say(a, &alice, &room, &[&in_it], "beside the kick").await;
-        let after = say(a, &alice, &room, &[&kicked], "after the kick").await;
+        let late = forge_message(a, &alice, &room, &[&in_it], "beside the kick").await;
+        let after = forge_message(a, &alice, &room, &[&kicked], "after the kick").await;
         let told = a
             .transaction(b, "refused", &[json_of(&late), json_of(&after)], &[])
             .await;
@@ -282,7 +254,7 @@ async fn a_transaction_that_did_nothing_is_forgotten() {
             let kept = b.store().inbound_txn(&a.name, txn).await.unwrap();
             assert_eq!(kept, None, "{txn}");
         }
-        let said = say(a, &alice, &room, &[&newest(b, &room).await], "hello").await;
+        let said = forge_message(a, &alice, &room, &[&newest(b, &room).await], "hello").await;
         a.transaction(b, "said", &[json_of(&said)], &[]).await;
         let kept = b.store().inbound_txn(&a.name, "said").await.unwrap();
         assert!(kept.is_some());

@@ -6,7 +6,7 @@ use ruma::RoomVersionId;
 use serde_json::{Value, json};
 
 use crate::{
-    inbound::{forge, newest},
+    inbound::{forge, forge_message, newest},
     mean_events::{message, standing},
     world::{VERSIONS, each, eventually, json_of, still},
 };
@@ -101,8 +101,7 @@ async fn a_mangled_copy_that_waits_gives_way_too() {
         c.join(&carl, &room, a).await.unwrap();
         let first = message(a, 1, &alice, &room, json!({ "body": "first" })).await;
         let prevs = [first.event_id()];
-        let content = json!({ "body": "second" });
-        let second = forge(a, 1, &alice, &room, &prevs, "m.room.message", None, content).await;
+        let second = forge_message(a, &alice, &room, &prevs, "second").await;
         world.network.cut(&a.name);
         world.network.cut(&b.name);
         b.transaction(c, "mangled", &[mangled(&second)], &[]).await;

@@ -9,7 +9,7 @@ use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomVersionId};
 use serde_json::{Value, json};
 
 use crate::{
-    inbound::forge,
+    inbound::{forge, forge_message},
     mean::Mean,
     world::{Server, World, each, eventually, json_of},
 };
@@ -53,18 +53,7 @@ impl Attack {
         .await;
 
         let say = async |prev: &EventId, text: &str| {
-            let content = json!({ "body": text });
-            forge(
-                b,
-                2,
-                &mallory,
-                &room,
-                &[prev],
-                "m.room.message",
-                None,
-                content,
-            )
-            .await
+            forge_message(b, &mallory, &room, &[prev], text).await
         };
         let withheld = say(&ban, "first").await;
         let second = say(withheld.event_id(), "second").await;

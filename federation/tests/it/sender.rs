@@ -24,8 +24,13 @@ use rhizome_rooms::{
     },
     send::{SendOptions, send},
 };
-use rhizome_storage::{Clock, Fact, Options, Receipt, Store, WriteSet, testing::TestDatabase};
-use ruma::{OwnedEventId, OwnedRoomId, RoomVersionId, ServerName, UserId, server_name, user_id};
+use rhizome_storage::{
+    Clock, Fact, Options, Receipt, Store, WriteSet,
+    testing::{TestDatabase, eventually},
+};
+use ruma::{
+    OwnedEventId, OwnedRoomId, RoomId, RoomVersionId, ServerName, UserId, server_name, user_id,
+};
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::JoinHandle};
 
@@ -51,16 +56,20 @@ struct Peer {
     got: Arc<Mutex<Vec<(String, Value)>>>,
     /// Refuses transactions that contain this text.
     refuses: Arc<Mutex<Option<String>>>,
-    /// Answers so much later than it has noted a transaction.
-    delay: Arc<Mutex<Duration>>,
+    /// Whoever holds this holds back the answers to what it has noted.
+    gate: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Peer {
     fn attach(&self, network: &Network) {
+        self.attach_as(them(), network);
+    }
+
+    fn attach_as(&self, name: &ServerName, network: &Network) {
         let router = Router::new()
             .route("/_matrix/federation/v1/send/{txn}", put(Self::transaction))
             .with_state(self.clone());
-        network.attach(them(), router);
+        network.attach(name, router);
     }
 
     async fn transaction(
@@ -75,8 +84,7 @@ impl Peer {
         }
         let body = serde_json::from_str(&body).unwrap();
         peer.got.lock().unwrap().push((id, body));
-        let delay = *peer.delay.lock().unwrap();
-        tokio::time::sleep(delay).await;
+        drop(peer.gate.lock().await);
         (StatusCode::OK, Json(json!({ "pdus": {} })))
     }
 
@@ -101,16 +109,11 @@ impl Peer {
     }
 
     async fn wait_for(&self, messages: usize) -> Vec<String> {
-        wait(|| self.messages().len() >= messages).await;
+        eventually("the messages arrive", async || {
+            self.messages().len() >= messages
+        })
+        .await;
         self.messages()
-    }
-}
-
-async fn wait(mut condition: impl FnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
-    while !condition() {
-        assert!(tokio::time::Instant::now() < deadline, "it took too long");
-        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -190,6 +193,22 @@ impl Us {
         room
     }
 
+    /// Waits until the sender has looked several times at what there is to do: each time it finds something new
+    /// for a third server, which gets it.
+    async fn goes_round(&self, network: &Network, room: &RoomId) {
+        let (third, name) = (Peer::default(), server_name!("c.example"));
+        third.attach_as(name, network);
+        for round in 1..=3 {
+            self.fed
+                .sender()
+                .typing([name], room, alice(), round % 2 > 0);
+            eventually("the third hears", async || {
+                third.edus("m.typing").len() == round
+            })
+            .await;
+        }
+    }
+
     fn failures(&self) -> u32 {
         self.fed
             .sender()
@@ -244,7 +263,7 @@ async fn messages_arrive_in_order_once_and_in_transactions_of_at_most_fifty() {
         for text in texts(0..120) {
             a.say(&room, &text).await;
         }
-        wait(|| a.failures() > 0).await;
+        eventually("it fails", async || a.failures() > 0).await;
         network.mend(them());
         clock.advance(Duration::from_secs(100));
         assert_eq!(peer.wait_for(120).await, texts(0..120));
@@ -285,21 +304,22 @@ async fn a_restart_loses_and_repeats_nothing_and_keeps_the_back_off() {
         for text in texts(3..6) {
             a.say(&room, &text).await;
         }
-        wait(|| a.failures() > 0).await;
+        eventually("it fails", async || a.failures() > 0).await;
         a.stop().await;
 
         // After the restart the other server is still left alone …
         network.mend(them());
         let before = network.requests().len();
         let a = Us::start(&database, &network, &clock).await;
-        wait(|| a.failures() > 0).await;
+        eventually("it fails", async || a.failures() > 0).await;
         a.say(&room, "message 6").await;
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        assert_eq!(network.requests().len(), before);
+        a.goes_round(&network, &room).await;
+        let asked = network.requests();
+        assert!(asked[before..].iter().all(|(to, _)| to != them()));
         // … until its time has come.
         clock.advance(Duration::from_secs(100));
         assert_eq!(peer.wait_for(7).await, texts(0..7));
-        wait(|| a.failures() == 0).await;
+        eventually("it succeeds", async || a.failures() == 0).await;
         a.stop().await;
 
         let a = Us::start(&database, &network, &clock).await;
@@ -318,7 +338,7 @@ async fn a_request_from_the_other_server_ends_its_back_off() {
         let room = a.shared_room().await;
         network.cut(them());
         a.say(&room, "message 0").await;
-        wait(|| a.failures() > 0).await;
+        eventually("it fails", async || a.failures() > 0).await;
         network.mend(them());
         a.fed.sender().seen(them());
         clock.advance(Duration::from_secs(2));
@@ -356,7 +376,7 @@ async fn receipts_and_typing_are_sent() {
             })
             .await
             .unwrap();
-        wait(|| !peer.edus("m.receipt").is_empty()).await;
+        eventually("it is told", async || !peer.edus("m.receipt").is_empty()).await;
         let expected = json!({ "data": { "ts": 5 }, "event_ids": [event_id] });
         let receipts = peer.edus("m.receipt");
         assert_eq!(
@@ -365,7 +385,7 @@ async fn receipts_and_typing_are_sent() {
         );
 
         a.fed.sender().typing([them()], &room, alice(), true);
-        wait(|| !peer.edus("m.typing").is_empty()).await;
+        eventually("it is told", async || !peer.edus("m.typing").is_empty()).await;
         let expected = json!({ "room_id": room, "user_id": alice(), "typing": true });
         assert_eq!(peer.edus("m.typing"), [expected]);
         a.stop().await;
@@ -388,12 +408,15 @@ async fn receipts_and_typing_are_sent() {
             })
             .await
             .unwrap();
-        wait(|| a.failures() > 0).await;
+        eventually("it fails", async || a.failures() > 0).await;
         a.stop().await;
         network.mend(them());
         clock.advance(Duration::from_secs(100));
         let a = Us::start(&database, &network, &clock).await;
-        wait(|| peer.edus("m.receipt").len() >= 2).await;
+        eventually("it is told again", async || {
+            peer.edus("m.receipt").len() >= 2
+        })
+        .await;
         let second = peer.edus("m.receipt")[1].clone();
         let data = &second[room.as_str()]["m.read"][alice().as_str()]["data"];
         assert_eq!(data, &json!({ "ts": 6, "thread_id": "main" }));
@@ -413,7 +436,7 @@ async fn one_event_that_is_refused_does_not_hold_up_the_others() {
         for text in ["message 0", "message 1", "poison", "message 2", "message 3"] {
             a.say(&room, text).await;
         }
-        wait(|| a.failures() > 0).await;
+        eventually("it fails", async || a.failures() > 0).await;
         network.mend(them());
         clock.advance(Duration::from_secs(100));
         assert_eq!(peer.wait_for(4).await, texts(0..4));
@@ -447,17 +470,24 @@ async fn only_the_servers_of_the_room_are_sent_to() {
 #[tokio::test]
 async fn an_orderly_stop_waits_for_what_is_under_way() {
     scenario(async |database, network, peer, clock| {
-        *peer.delay.lock().unwrap() = Duration::from_millis(300);
         let a = Us::start(&database, &network, &clock).await;
         let room = a.shared_room().await;
+        let held = peer.gate.lock().await;
         let before = network.requests().len();
         a.say(&room, "message 0").await;
-        wait(|| network.requests().len() > before).await;
-        a.stop().await;
+        eventually("something is under way", async || {
+            network.requests().len() > before
+        })
+        .await;
+        // The answer comes when the end has begun.
+        tokio::join!(a.stop(), async { drop(held) });
         let a = Us::start(&database, &network, &clock).await;
         a.say(&room, "message 1").await;
-        assert_eq!(peer.wait_for(2).await, texts(0..2));
-        tokio::time::sleep(Duration::from_millis(400)).await;
+        // In the order of the log: what is sent a second time comes before this.
+        eventually("the next arrives", async || {
+            peer.messages().contains(&"message 1".to_owned())
+        })
+        .await;
         assert_eq!(peer.messages(), texts(0..2));
         a.stop().await;
     })

@@ -58,6 +58,15 @@ pub struct Listening {
     task: JoinHandle<()>,
 }
 
+impl Listening {
+    /// Nobody can connect any more, and who was connected isn't.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        // An error: it was aborted.
+        let _ = (&mut self.task).await;
+    }
+}
+
 impl Drop for Listening {
     fn drop(&mut self) {
         self.task.abort();

@@ -20,6 +20,7 @@ use rhizome_rooms::{
     membership::{self, Action, Change},
     send::SendOptions,
 };
+pub use rhizome_storage::testing::eventually;
 use rhizome_storage::{NewAccount, Pos, Store, StoredEvent, testing::TestDatabase};
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, UserId,
@@ -450,19 +451,25 @@ pub fn json_of(pdu: &Pdu) -> Value {
     serde_json::from_str(pdu.json()).unwrap()
 }
 
-/// Waits until `condition` holds, or fails with `what`.
-pub async fn eventually<F, R>(what: &str, condition: F)
-where
-    F: Fn() -> R,
-    R: Future<Output = bool>,
-{
-    for _ in 0..500 {
-        if condition().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
+/// A public room of the first one's in which all these are and know of each other.
+pub async fn room_of(people: &[(&Server, &UserId)]) -> OwnedRoomId {
+    let (host, creator) = people[0];
+    let room = host.create(creator, &RoomVersionId::V11).await;
+    for (server, guest) in &people[1..] {
+        server.join(guest, &room, host).await.unwrap();
     }
-    panic!("it never happened: {what}");
+    eventually("all know of all", async || {
+        for (server, _) in people {
+            for (_, who) in people {
+                if server.membership(&room, who).await != Some(Membership::Join) {
+                    return false;
+                }
+            }
+        }
+        true
+    })
+    .await;
+    room
 }
 
 /// Waits until two servers have the same state of the room.

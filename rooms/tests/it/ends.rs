@@ -60,6 +60,14 @@ impl Room {
         }
     }
 
+    /// Says something upon an event that `to` hasn't got, but is told the state after it.
+    async fn pushes(&self, from: &Rooms, to: &Rooms, upon: &Arc<Pdu>, text: &str) -> Arc<Pdu> {
+        let pushed = self.says(from, upon, text);
+        let outcome = receive(to, &pushed, &self.told(upon)).await;
+        assert_eq!(outcome, Received::Accepted);
+        pushed
+    }
+
     async fn check(&self, one: &Rooms) {
         let eve = content(one, &self.id, "m.room.member", EVE).await.unwrap();
         assert_eq!(eve["membership"], "ban");
@@ -99,10 +107,8 @@ async fn a_state_told_at_a_gap_doesnt_win_when_the_missing_event_comes_late() {
         for version in MODERN {
             let room = Room::new(&one, &two, version).await;
             let withheld = room.says(&two, &pdu(&one, &room.ban).await, "withheld");
-            let second = room.says(&two, &withheld, "second");
+            let second = room.pushes(&two, &one, &withheld, "second").await;
             let third = room.says(&two, &second, "third");
-            let outcome = receive(&one, &second, &room.told(&withheld)).await;
-            assert_eq!(outcome, Received::Accepted);
             assert_eq!(receive(&one, &third, &none()).await, Received::Accepted);
             room.check(&one).await;
             assert_eq!(receive(&one, &withheld, &none()).await, Received::Accepted);
@@ -125,9 +131,7 @@ async fn nor_when_it_comes_as_history() {
         for version in MODERN {
             let room = Room::new(&one, &two, version).await;
             let withheld = room.says(&two, &pdu(&one, &room.ban).await, "withheld");
-            let second = room.says(&two, &withheld, "second");
-            let outcome = receive(&one, &second, &room.told(&withheld)).await;
-            assert_eq!(outcome, Received::Accepted);
+            let second = room.pushes(&two, &one, &withheld, "second").await;
             let report = backfilled(&one, &room.id, &[&withheld]).await;
             assert_eq!(report.accepted, [withheld.event_id()]);
             room.check(&one).await;
@@ -167,9 +171,7 @@ async fn what_is_told_truly_leaves_no_loose_ends() {
             let mut room = Room::new(&one, &two, version).await;
             room.old = current(&one, &room.id).await;
             let missing = room.says(&two, &pdu(&one, &room.ban).await, "missing");
-            let second = room.says(&two, &missing, "second");
-            let outcome = receive(&one, &second, &room.told(&missing)).await;
-            assert_eq!(outcome, Received::Accepted);
+            let second = room.pushes(&two, &one, &missing, "second").await;
             let third = room.says(&two, &second, "third");
             assert_eq!(receive(&one, &third, &none()).await, Received::Accepted);
             if late {
@@ -207,9 +209,7 @@ async fn hidden_ban(one: &Rooms, two: &Rooms, three: &Rooms) -> (Room, Arc<Pdu>,
 async fn history_that_has_happened_since_counts() {
     each(|[one, two, three]: [_; 3]| async move {
         let (room, aside, upon) = hidden_ban(&one, &two, &three).await;
-        let pushed = room.says(&two, &upon, "pushed");
-        let outcome = receive(&three, &pushed, &room.told(&upon)).await;
-        assert_eq!(outcome, Received::Accepted);
+        room.pushes(&two, &three, &upon, "pushed").await;
         let ban = pdu(&one, &room.ban).await;
         let report = backfilled(&three, &room.id, &[&aside, &ban, &upon]).await;
         assert_eq!(report.accepted.len(), 3, "{report:?}");
@@ -222,9 +222,7 @@ async fn history_that_has_happened_since_counts() {
 async fn news_that_came_as_history_counts_when_it_comes_as_news() {
     each(|[one, two, three]: [_; 3]| async move {
         let (room, aside, upon) = hidden_ban(&one, &two, &three).await;
-        let pushed = room.says(&two, &upon, "pushed");
-        let outcome = receive(&three, &pushed, &room.told(&upon)).await;
-        assert_eq!(outcome, Received::Accepted);
+        room.pushes(&two, &three, &upon, "pushed").await;
         let ban = pdu(&one, &room.ban).await;
         let page = vec![ban.clone(), upon.clone()];
         let told = room.told(&aside);
@@ -249,9 +247,7 @@ async fn news_that_came_as_history_counts_when_it_comes_as_news() {
 async fn what_was_rejected_for_a_told_state_is_decided_again() {
     each(|[one, two, three]: [_; 3]| async move {
         let (room, aside, upon) = hidden_ban(&one, &two, &three).await;
-        let pushed = room.says(&two, &upon, "pushed");
-        let outcome = receive(&three, &pushed, &room.told(&upon)).await;
-        assert_eq!(outcome, Received::Accepted);
+        room.pushes(&two, &three, &upon, "pushed").await;
         // As if Alice had never come in.
         let mut told = room.told(&aside);
         let state = told.states_after.values_mut().next().unwrap();

@@ -11,6 +11,7 @@ pub struct Counters {
     write_sets: AtomicU64,
     refused: AtomicU64,
     wake_ups: AtomicU64,
+    waits: AtomicU64,
     event_reads: AtomicU64,
     polls: AtomicU64,
     collected: AtomicU64,
@@ -31,6 +32,8 @@ pub struct Counts {
     pub refused: u64,
     /// Waiters woken because of a log entry or a typing change.
     pub wake_ups: u64,
+    /// Times that a reader who had read everything began to wait.
+    pub waits: u64,
     /// Events that were read from the database because no cache had them.
     pub event_reads: u64,
     /// Looks for what other processes have committed: one small statement each, by the clock.
@@ -50,6 +53,7 @@ impl std::ops::Sub for Counts {
             write_sets: self.write_sets - before.write_sets,
             refused: self.refused - before.refused,
             wake_ups: self.wake_ups - before.wake_ups,
+            waits: self.waits - before.waits,
             event_reads: self.event_reads - before.event_reads,
             polls: self.polls - before.polls,
             collected: self.collected - before.collected,
@@ -73,6 +77,7 @@ impl Counters {
         write_sets,
         refused,
         wake_ups,
+        waits,
         event_reads,
         polls,
         collected
@@ -88,6 +93,7 @@ impl Counters {
             write_sets: read(&self.write_sets),
             refused: read(&self.refused),
             wake_ups: read(&self.wake_ups),
+            waits: read(&self.waits),
             event_reads: read(&self.event_reads),
             polls: read(&self.polls),
             collected: read(&self.collected),

@@ -130,18 +130,20 @@ impl Dialect {
     }
 
     /// What each new connection is told.
-    pub(crate) fn setup(self) -> &'static str {
+    pub(crate) fn setup(self, durable: bool) -> String {
         match self {
-            Self::Sqlite => {
-                "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+            Self::Sqlite => format!(
+                "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = {}; \
                  PRAGMA foreign_keys = OFF; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -8000; \
-                 PRAGMA mmap_size = 268435456; PRAGMA wal_autocheckpoint = 2000;"
-            }
-            Self::Postgres => {
+                 PRAGMA mmap_size = 268435456; PRAGMA wal_autocheckpoint = 2000;",
+                if durable { "FULL" } else { "OFF" }
+            ),
+            Self::Postgres => format!(
                 "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '15s'; \
-                 SET statement_timeout = '120s'; SET synchronous_commit = on; \
-                 SET client_min_messages = warning;"
-            }
+                 SET statement_timeout = '120s'; SET synchronous_commit = {}; \
+                 SET client_min_messages = warning;",
+                if durable { "on" } else { "off" }
+            ),
         }
     }
 

@@ -19,11 +19,30 @@ pub(crate) async fn run(pool: &AnyPool, dialect: Dialect) -> Result<(), OpenErro
     let newest = migrations.last().map_or(0, |last| last.version);
     let mut migrator = Migrator::with_migrations(migrations);
     migrator.set_ignore_missing(true);
-    migrator
-        .run(pool)
-        .await
-        .map_err(|error| OpenError::Migration(error.to_string()))?;
+    migrator.run(pool).await.map_err(failed)?;
     check_version(pool, newest).await
+}
+
+/// Fills an empty database, of which nobody else knows, by one list of statements: for tests, who fill many.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) async fn fill(
+    connection: &mut sqlx::AnyConnection,
+    dialect: Dialect,
+) -> Result<(), OpenError> {
+    use sqlx::Executor as _;
+
+    let migrations = load(dialect)?;
+    let texts: Vec<_> = migrations.iter().map(|one| one.sql.as_str()).collect();
+    let all = sqlx::raw_sql(AssertSqlSafe(texts.join(";\n")));
+    connection.execute(all).await?;
+    let mut migrator = Migrator::with_migrations(migrations);
+    migrator.set_locking(false);
+    migrator.skip(connection, None).await.map_err(failed)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn failed(error: sqlx::migrate::MigrateError) -> OpenError {
+    OpenError::Migration(error.to_string())
 }
 
 fn load(dialect: Dialect) -> Result<Vec<Migration>, OpenError> {
@@ -67,4 +86,52 @@ async fn check_version(pool: &AnyPool, newest: i64) -> Result<(), OpenError> {
         .await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AnyConnection, Connection as _};
+
+    use super::*;
+    use crate::testing::TestDatabase;
+    use crate::{Options, Scratch, Store};
+
+    /// Everything that the schema holds, in an order of its own.
+    async fn schema(url: &str) -> Vec<String> {
+        let text = match Dialect::of(url).unwrap() {
+            Dialect::Sqlite => "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY sql",
+            Dialect::Postgres => {
+                "SELECT CAST(concat_ws(' ', table_name, column_name, data_type, is_nullable, column_default) AS TEXT) \
+                 FROM information_schema.columns WHERE table_schema = current_schema() \
+                 UNION ALL SELECT replace(indexdef, current_schema(), '') FROM pg_indexes \
+                 WHERE schemaname = current_schema() ORDER BY 1"
+            }
+        };
+        let mut connection = AnyConnection::connect(url).await.unwrap();
+        let found = sqlx::query_scalar(text).fetch_all(&mut connection).await;
+        connection.close().await.unwrap();
+        found.unwrap()
+    }
+
+    /// The tests' databases are filled by one list of statements: they are what a server's become step by step.
+    #[tokio::test]
+    async fn a_filled_database_is_one_that_was_migrated() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = format!("sqlite:{}", folder.path().join("migrated.db").display());
+        let server = std::env::var(crate::testing::POSTGRES_VARIABLE).unwrap();
+        let scratch = Scratch::create(&server, "migrated").await.unwrap();
+        let [sqlite, postgres] = TestDatabase::both().await;
+        for (migrated, filled) in [(file.as_str(), &sqlite), (scratch.url(), &postgres)] {
+            let store = Store::open(Options::new(migrated)).await.unwrap();
+            store.close().await;
+            let expected = schema(migrated).await;
+            assert!(expected.len() > 50, "{expected:?}");
+            assert_eq!(schema(filled.url()).await, expected);
+            // A server opens it as its own.
+            filled.open().await.close().await;
+            assert_eq!(schema(filled.url()).await, expected);
+        }
+        postgres.remove().await;
+        scratch.remove().await.unwrap();
+    }
 }

@@ -25,6 +25,10 @@ pub struct Options {
     pub tail_bytes: usize,
     /// How many write sets one transaction takes at most.
     pub group_limit: usize,
+    /// For tests that are about something else: `false` means that what is committed need not outlive the
+    /// machine. Only the feature `testing` has it, so that no server can be told so.
+    #[cfg(any(test, feature = "testing"))]
+    pub durable: bool,
     /// For tests: where to end the process.
     pub crash_point: Option<CrashPoint>,
     /// For tests: COMMITs whose answer gets lost, in this order. Shared by clones of the options.
@@ -43,9 +47,19 @@ impl Options {
             tail_entries: 20_000,
             tail_bytes: 64 << 20,
             group_limit: 256,
+            #[cfg(any(test, feature = "testing"))]
+            durable: true,
             crash_point: None,
             lost_answers: Arc::default(),
         }
+    }
+
+    /// Whether what is committed must outlive the machine.
+    pub(crate) fn is_durable(&self) -> bool {
+        #[cfg(any(test, feature = "testing"))]
+        return self.durable;
+        #[cfg(not(any(test, feature = "testing")))]
+        true
     }
 }
 

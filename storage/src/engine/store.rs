@@ -156,12 +156,12 @@ impl Store {
         let dialect = Dialect::of(&options.url).ok_or(OpenError::Url)?;
         sqlx::any::install_default_drivers();
         let writers = dialect.writers(options.max_connections);
-        let writers = connect(&options.url, dialect, writers).await?;
+        let writers = connect(&options, dialect, writers).await?;
         migrate::run(&writers, dialect).await?;
         let readers = options
             .max_connections
             .saturating_sub(dialect.writers(options.max_connections));
-        let readers = connect(&options.url, dialect, readers.max(2)).await?;
+        let readers = connect(&options, dialect, readers.max(2)).await?;
         let epoch = Epoch::load(&writers).await?;
         let head = load_head(&writers).await?;
         let (queue, jobs) = mpsc::channel(1_024);
@@ -272,14 +272,19 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-async fn connect(url: &str, dialect: Dialect, connections: u32) -> Result<AnyPool, OpenError> {
+async fn connect(
+    options: &Options,
+    dialect: Dialect,
+    connections: u32,
+) -> Result<AnyPool, OpenError> {
+    let url = &options.url;
     let url = match dialect {
         Dialect::Sqlite if !url.contains("mode=") => {
             format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' })
         }
         _ => url.to_owned(),
     };
-    let setup = dialect.setup();
+    let setup = dialect.setup(options.is_durable());
     let pool = AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(30))
@@ -292,12 +297,8 @@ async fn connect(url: &str, dialect: Dialect, connections: u32) -> Result<AnyPoo
             Box::pin(std::future::ready(Ok(!connection.is_in_transaction())))
         })
         .after_connect(move |connection, _| {
-            Box::pin(async move {
-                connection
-                    .execute(sqlx::raw_sql(AssertSqlSafe(setup)))
-                    .await?;
-                Ok(())
-            })
+            let setup = sqlx::raw_sql(AssertSqlSafe(setup.clone()));
+            Box::pin(async move { connection.execute(setup).await.map(drop) })
         })
         .connect(&url)
         .await?;

@@ -7,31 +7,61 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
+use crate::engine::migrate;
 use crate::rooms::snapshot::{Loaded, derive};
-use crate::{Dialect, EventNo, KeyNo, Options, SnapshotNo, Store};
+use crate::{Dialect, EventNo, KeyNo, Options, Scratch, SnapshotNo, Store};
 
 /// Where the PostgreSQL for tests is named.
 pub const POSTGRES_VARIABLE: &str = "RHIZOME_TEST_POSTGRES";
 
-/// A database of its own for one test; gone when it ends.
+/// The file of an SQLite database with today's schema and nothing in it, made once per process.
+static TEMPLATE: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    // A thread of its own, because whoever is first may be in a runtime.
+    let made = std::thread::spawn(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let file = folder.path().join("template.db");
+        let filling = async {
+            let url = format!("sqlite:{}?mode=rwc", file.display());
+            let mut connection = connect(&url).await;
+            let setup = Dialect::Sqlite.setup(false);
+            let setup = connection.execute(sqlx::raw_sql(AssertSqlSafe(setup)));
+            setup.await.expect("the statements are valid");
+            let filled = migrate::fill(&mut connection, Dialect::Sqlite);
+            filled.await.expect("the migrations can be applied");
+            connection.close().await.expect("it is written");
+        };
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime can be made")
+            .block_on(filling);
+        std::fs::read(file).expect("it was just written")
+    });
+    made.join().expect("the template can be made")
+});
+
+/// A database of its own for one test, with today's schema; gone when it ends.
 #[derive(Debug)]
 pub struct TestDatabase {
     url: String,
     /// The folder, of SQLite.
     folder: Option<tempfile::TempDir>,
-    /// The schema's name and the server's URL, of PostgreSQL.
-    schema: Option<(String, String)>,
+    /// The schema, of PostgreSQL.
+    schema: Option<Scratch>,
 }
 
 impl TestDatabase {
     /// An SQLite database in a temporary folder.
     pub fn sqlite() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let file = folder.path().join("rhizome.db");
+        std::fs::write(&file, &*TEMPLATE).expect("the folder takes a file");
         Self {
-            url: format!("sqlite:{}", folder.path().join("rhizome.db").display()),
+            url: format!("sqlite:{}", file.display()),
             folder: Some(folder),
             schema: None,
         }
@@ -46,14 +76,18 @@ impl TestDatabase {
                  (scripts/test makes a throwaway one)"
             );
         };
-        let name = crate::random::hex::<8>().expect("the system gives random bytes");
-        let schema = format!("test_{name}");
-        execute(&server, format!("CREATE SCHEMA {schema}")).await;
-        let separator = if server.contains('?') { '&' } else { '?' };
+        let schema = Scratch::create(&server, "test")
+            .await
+            .expect("the PostgreSQL that RHIZOME_TEST_POSTGRES names can be reached");
+        let mut connection = connect(schema.url()).await;
+        // A schema costs a sixth of what a database made from a template costs there.
+        let filled = migrate::fill(&mut connection, Dialect::Postgres);
+        filled.await.expect("the migrations can be applied");
+        connection.close().await.expect("nothing is open");
         Self {
-            url: format!("{server}{separator}options=-c%20search_path%3D{schema}"),
+            url: schema.url().to_owned(),
             folder: None,
-            schema: Some((schema, server)),
+            schema: Some(schema),
         }
     }
 
@@ -77,10 +111,11 @@ impl TestDatabase {
         self.folder.as_ref().map(tempfile::TempDir::path)
     }
 
-    /// Options for this database with few connections.
+    /// Options for this database with few connections. Nothing waits for a disk: who tests that starts processes.
     pub fn options(&self) -> Options {
         Options {
             max_connections: 6,
+            durable: false,
             ..Options::new(&self.url)
         }
     }
@@ -92,10 +127,46 @@ impl TestDatabase {
 
     /// Takes a PostgreSQL schema away. SQLite's folder goes by itself.
     pub async fn remove(self) {
-        if let Some((schema, server)) = &self.schema {
-            execute(server, format!("DROP SCHEMA {schema} CASCADE")).await;
+        if let Some(schema) = self.schema {
+            schema.remove().await.expect("the schema can be dropped");
         }
     }
+}
+
+async fn connect(url: &str) -> sqlx::AnyConnection {
+    sqlx::any::install_default_drivers();
+    let connected = sqlx::AnyConnection::connect(url).await;
+    connected.expect("the database can be reached")
+}
+
+/// How long a test waits for what has to come. Nothing is decided by it but when to call a test failed.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Waits for what has to come, or fails with its name.
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(PATIENCE, future).await;
+    done.unwrap_or_else(|_| panic!("it never happened: {what}"))
+}
+
+/// Waits until something is so, or fails with its name. It is looked at again and again, less and less often:
+/// tests have no other place that does so.
+pub async fn eventually<R>(what: &str, holds: impl Fn() -> R)
+where
+    R: Future<Output = bool>,
+{
+    let looking = async {
+        let mut pause = Duration::from_millis(1);
+        while !holds().await {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(32));
+        }
+    };
+    soon(what, looking).await;
+}
+
+/// How many readers there are that hear of news.
+pub fn readers(store: &Store) -> usize {
+    store.core.tail.readers()
 }
 
 /// Forgets every snapshot that is remembered, so that they are read from the database.
@@ -164,19 +235,6 @@ async fn tell_writers(store: &Store, statement: &'static str) {
         let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(statement)));
         done.await.expect("the statement is valid");
     }
-}
-
-async fn execute(server: &str, statement: String) {
-    sqlx::any::install_default_drivers();
-    let mut connection = sqlx::AnyConnection::connect(server)
-        .await
-        .expect("the PostgreSQL that RHIZOME_TEST_POSTGRES names can be reached");
-    connection
-        .execute(sqlx::raw_sql(AssertSqlSafe(format!(
-            "SET client_min_messages = warning; {statement}"
-        ))))
-        .await
-        .expect("the statement is valid");
 }
 
 /// Runs `test` with a fresh store on SQLite, then on PostgreSQL. The store is closed and its database

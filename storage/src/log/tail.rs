@@ -217,6 +217,11 @@ impl Ring {
 }
 
 impl Tail {
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn readers(&self) -> usize {
+        lock(&self.waiting).readers()
+    }
+
     /// Wakes who waits for one of these rooms.
     pub(crate) fn wake_rooms(&self, rooms: &[RoomNo], counters: &Counters) {
         if !rooms.is_empty() {

@@ -78,6 +78,7 @@ impl Interest {
             if self.seen.swap(count, Ordering::AcqRel) != count {
                 return;
             }
+            self.store.counters().waits(1);
             self.signal.notify.notified().await;
         }
     }
@@ -131,6 +132,11 @@ impl Waiting {
 }
 
 impl Waiting {
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn readers(&self) -> usize {
+        self.waiters.len()
+    }
+
     /// Wakes everybody.
     pub(super) fn wake_all(&self) {
         self.waiters.values().for_each(Waiter::wake);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rhizome_storage::collect::{self, Collected, Collecting};
-use rhizome_storage::testing::{TestDatabase, forget_snapshots};
+use rhizome_storage::testing::{TestDatabase, eventually, forget_snapshots};
 use rhizome_storage::{
     Clock, CommitError, CurrentState, Duty, EventNo, KeyNo, NewEvent, NewSnapshot, Options,
     RoomWrite, SnapshotNo, Status, Store,
@@ -244,11 +244,12 @@ async fn it_runs_by_itself_until_it_is_stopped() {
         store_alone(&room, vec![stray]).await.unwrap();
         let stop = CancellationToken::new();
         let task = tokio::spawn(collect::run(store.clone(), HOW, stop.clone()));
-        while store.counters().now().collected == 0 {
+        eventually("it collects", async || {
             assert!(!task.is_finished());
             store.clock().advance(HOUR);
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+            store.counters().now().collected > 0
+        })
+        .await;
         stop.cancel();
         task.await.unwrap().unwrap();
         let lease = store.take_duty(Duty::Collecting, "next", 0, 1).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rhizome_storage::testing::{TestDatabase, go_back};
+use rhizome_storage::testing::{TestDatabase, eventually, go_back, soon};
 use rhizome_storage::{DeviceList, Fact, Options, Pos, Store, WriteSet};
 
 use crate::factory::user;
@@ -24,16 +24,6 @@ async fn change(store: &Store) {
     store.commit(set).await.unwrap();
 }
 
-async fn eventually(what: &str, holds: impl Fn() -> bool) {
-    let waiting = async {
-        while !holds() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    let done = tokio::time::timeout(Duration::from_secs(20), waiting).await;
-    done.unwrap_or_else(|_| panic!("not in time: {what}"));
-}
-
 #[tokio::test]
 async fn a_renewed_epoch_reaches_other_processes() {
     for database in TestDatabase::both().await {
@@ -43,12 +33,12 @@ async fn a_renewed_epoch_reaches_other_processes() {
         assert_ne!(here.seal("e", Pos(7)), here.seal("e", Pos(8)));
         assert_ne!(here.seal("e", Pos(7)), here.seal("f", Pos(7)));
         let renewed = here.renew_epoch().await.unwrap();
-        eventually("the other knows", || there.epoch() == renewed).await;
+        eventually("the other knows", async || there.epoch() == renewed).await;
         // Two who notice at once agree.
         let (one, two) = tokio::join!(here.renew_epoch(), there.renew_epoch());
         let (one, two) = (one.unwrap(), two.unwrap());
         assert_ne!(one, renewed);
-        eventually("both agree", || here.epoch() == there.epoch()).await;
+        eventually("both agree", async || here.epoch() == there.epoch()).await;
         assert!([one, two].contains(&here.epoch()));
         here.close().await;
         there.close().await;
@@ -66,8 +56,7 @@ async fn a_log_that_went_back_ends_the_process() {
             change(&store).await;
         }
         go_back(&store, 3).await;
-        let ended = tokio::time::timeout(Duration::from_secs(20), store.queue_ended()).await;
-        ended.expect("the queue ends");
+        soon("the queue ends", store.queue_ended()).await;
         store.close().await;
         let store = polling(&database).await;
         assert_ne!(store.epoch(), epoch);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rhizome_storage::testing::TestDatabase;
+use rhizome_storage::testing::{TestDatabase, soon};
 use rhizome_storage::{
     AccountData, CommitError, DataChange, EntryKind, Fact, LiveEvent, LostAnswer, NewAlias,
     Options, Pos, Redacts, Store, WriteSet,
@@ -53,10 +53,7 @@ async fn two_processes_write_one_room_in_one_order() {
         }));
     }
     for task in tasks {
-        tokio::time::timeout(Duration::from_mins(1), task)
-            .await
-            .unwrap()
-            .unwrap();
+        soon("all changes are made", task).await.unwrap();
     }
     let mut orders = Vec::new();
     for store in [&one, &two, &database.open().await] {
@@ -102,13 +99,12 @@ async fn another_process_hears_by_polling() {
     let room = Room::new(&one, "r").await;
     let interest = two.log().interest(&[room.no], None);
     let id = room.send("across").await;
-    tokio::time::timeout(Duration::from_secs(10), async {
+    soon("the other hears", async {
         while two.log().head() < one.log().head() {
             interest.changed().await;
         }
     })
-    .await
-    .unwrap();
+    .await;
     let there = seen_by(&two, &room);
     assert_eq!(there.head().await.extremities[0].event_id, id);
     // A head that was cached is forgotten when another process moves it.

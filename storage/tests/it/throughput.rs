@@ -1,9 +1,10 @@
-//! A measurement, not a test: `cargo test --release -p rhizome-storage -- --ignored throughput --nocapture`.
+//! A measurement, not a test:
+//! `scripts/with-postgres --durable cargo test --release -p rhizome-storage -- --ignored throughput --nocapture`.
 
 use std::time::Instant;
 
 use rhizome_storage::testing::TestDatabase;
-use rhizome_storage::{NewEvent, RoomWrite};
+use rhizome_storage::{NewEvent, Options, RoomWrite, Store};
 use serde_json::json;
 
 use crate::factory::{Event, Room};
@@ -15,7 +16,7 @@ const MESSAGES: u32 = 100;
 #[ignore = "prints a measurement"]
 async fn throughput() {
     for database in TestDatabase::both().await {
-        let store = database.open().await;
+        let store = Store::open(Options::new(database.url())).await.unwrap();
         let room = Room::new(&store, "r").await;
         let mut ready = Vec::new();
         for sender in 0..SENDERS {
