@@ -87,19 +87,16 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let mut certificates = Vec::new();
     for (listener, settings) in listeners.into_iter().zip(&config.listeners) {
         addresses.push(listener.local_addr()?);
-        let tls = match &settings.tls {
+        let certificate = match &settings.tls {
             None => None,
-            Some(tls) => {
-                let certificate = Certificate::load(&tls.certificate, &tls.key)?;
-                certificates.push(certificate.clone());
-                Some(tls::acceptor(certificate)?)
-            }
+            Some(tls) => Some(Certificate::load(&tls.certificate, &tls.key)?),
         };
-        let serving = Arc::new(Serving {
+        certificates.extend(certificate.clone());
+        let serving = Serving {
             routers: routers.clone(),
             apis: served(settings, &config),
             limits: config.http.clone(),
-            tls,
+            tls: certificate.map(tls::acceptor).transpose()?,
             stop: stop.clone(),
             kill: kill.clone(),
             connections: connections.clone(),
@@ -107,15 +104,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             slots: Arc::new(Semaphore::new(
                 config.http.max_connections.min(Semaphore::MAX_PERMITS),
             )),
-        });
-        let listener = Arc::new(listener);
-        tasks.supervise("listener", move |_| {
-            let (listener, serving) = (listener.clone(), serving.clone());
-            async move {
-                http::accept(listener, serving).await;
-                Ok(())
-            }
-        });
+        };
+        serve(&tasks, listener, serving);
     }
     Ok(Running {
         addresses,
@@ -130,6 +120,17 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         connections,
         tasks,
     })
+}
+
+fn serve(tasks: &Tasks, listener: TcpListener, serving: Serving) {
+    let (listener, serving) = (Arc::new(listener), Arc::new(serving));
+    tasks.supervise("listener", move |_| {
+        let (listener, serving) = (listener.clone(), serving.clone());
+        async move {
+            http::accept(listener, serving).await;
+            Ok(())
+        }
+    });
 }
 
 /// Makes the data directory if it isn't there, closed to other users: it holds hashes of passwords

@@ -4,6 +4,7 @@
 //! Flows run on SQLite and on PostgreSQL (`RHIZOME_TEST_POSTGRES`, see `scripts/with-postgres`).
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod away;
 mod bench;
 mod cli;
 mod demo;

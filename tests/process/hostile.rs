@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     client::{Client, path},
     database::Database,
+    hostile_requests::requests,
     process,
 };
 
@@ -275,118 +276,6 @@ async fn answered_texts(alice: &Client, room: &str, text: &str, faults: &mut Fau
         let (status, answer) = alice.raw(method, &target, body).await;
         faults.taken(status, &answer, &target, text);
     }
-}
-
-#[expect(clippy::too_many_lines, reason = "one table")]
-fn requests(user: &str, room: &str, text: &str) -> Vec<(&'static str, String, Value)> {
-    let (user, seg, in_room) = (path(user), path(text), format!("/rooms/{}", path(room)));
-    vec![
-        (
-            "POST",
-            "/createRoom".to_owned(),
-            json!({ "name": text, "topic": text }),
-        ),
-        (
-            "POST",
-            "/createRoom".to_owned(),
-            json!({ "room_alias_name": text }),
-        ),
-        (
-            "POST",
-            "/createRoom".to_owned(),
-            json!({ "room_version": text }),
-        ),
-        ("POST", "/createRoom".to_owned(), json!({ "preset": text })),
-        (
-            "POST",
-            "/createRoom".to_owned(),
-            json!({ "invite": [text] }),
-        ),
-        (
-            "POST",
-            "/publicRooms".to_owned(),
-            json!({ "filter": { "generic_search_term": text } }),
-        ),
-        ("POST", "/publicRooms".to_owned(), json!({ "since": text })),
-        (
-            "POST",
-            format!("/user/{user}/filter"),
-            json!({ "room": { "rooms": [text] } }),
-        ),
-        ("GET", format!("/user/{user}/filter/{seg}"), json!({})),
-        ("GET", format!("/sync?since={seg}"), json!({})),
-        ("GET", format!("/sync?filter={seg}"), json!({})),
-        (
-            "GET",
-            format!("{in_room}/messages?dir=b&from={seg}"),
-            json!({}),
-        ),
-        ("GET", format!("{in_room}/event/{seg}"), json!({})),
-        ("GET", format!("{in_room}/context/{seg}"), json!({})),
-        ("GET", format!("/rooms/{seg}/state"), json!({})),
-        ("GET", format!("/directory/room/{seg}"), json!({})),
-        (
-            "PUT",
-            format!("/directory/room/{seg}"),
-            json!({ "room_id": room }),
-        ),
-        ("GET", format!("/profile/{seg}"), json!({})),
-        ("POST", format!("/join/{seg}"), json!({})),
-        (
-            "POST",
-            format!("{in_room}/invite"),
-            json!({ "user_id": text }),
-        ),
-        (
-            "POST",
-            format!("{in_room}/kick"),
-            json!({ "user_id": text, "reason": text }),
-        ),
-        (
-            "POST",
-            format!("{in_room}/receipt/m.read/{seg}"),
-            json!({ "thread_id": text }),
-        ),
-        (
-            "PUT",
-            format!("{in_room}/typing/{seg}"),
-            json!({ "typing": true }),
-        ),
-        (
-            "PUT",
-            format!("{in_room}/redact/{seg}/{seg}"),
-            json!({ "reason": text }),
-        ),
-        (
-            "PUT",
-            format!("/devices/{seg}"),
-            json!({ "display_name": text }),
-        ),
-        (
-            "GET",
-            format!("/register/available?username={seg}"),
-            json!({}),
-        ),
-        (
-            "POST",
-            "/register".to_owned(),
-            json!({ "username": text, "password": text, "device_id": text,
-                    "initial_device_display_name": text, "auth": { "type": "m.login.dummy" } }),
-        ),
-        (
-            "POST",
-            "/login".to_owned(),
-            json!({ "type": "m.login.password", "password": text, "device_id": text,
-                    "identifier": { "type": "m.id.user", "user": text } }),
-        ),
-        (
-            "POST",
-            "/login".to_owned(),
-            json!({ "type": "m.login.password", "password": "correct horse battery",
-                    "device_id": text, "initial_device_display_name": text,
-                    "identifier": { "type": "m.id.user", "user": "alice" } }),
-        ),
-    ]
 }
 
 /// What was answered wrongly, all of it.

@@ -9,5 +9,6 @@ mod crash;
 mod database;
 mod disk;
 mod hostile;
+mod hostile_requests;
 mod load;
 mod process;

@@ -1,7 +1,7 @@
 //! Flows between servers, in one process.
 //!
-//! - `transport`: real sockets and TLS on 127.0.0.1 with a throwaway CA.
-//! - `rooms`, `doors`, `inbound`, `inbox`: stories of rooms on several servers (`world`), on both databases.
+//! - `transport`, `notaries`: real sockets and TLS on 127.0.0.1 with a throwaway CA.
+//! - `rooms`, `invites`, `doors`, `knocks`, `inbound…`, `inbox`: stories of rooms on several servers (`world`), on both databases.
 //! - `mean`: a peer that signs properly and lies as a script says; `mean_…` and `gaps` are its scripts.
 //! - `large`: rooms of many members, made by `crowd`, on both databases.
 //! - `budgets`: how much others may ask of us.
@@ -15,7 +15,11 @@ mod crowd;
 mod doors;
 mod gaps;
 mod inbound;
+mod inbound_edges;
+mod inbound_reading;
 mod inbox;
+mod invites;
+mod knocks;
 mod large;
 #[allow(dead_code, reason = "each attack takes what it needs of it")]
 mod mean;
@@ -26,6 +30,7 @@ mod mean_invites;
 mod mean_mangled;
 mod mean_manners;
 mod mean_state;
+mod notaries;
 mod receipts;
 mod rooms;
 mod sender;

@@ -9,9 +9,11 @@
     reason = "stories"
 )]
 
+mod asking;
 mod creating;
 mod ends;
 mod forks;
+mod holes;
 mod hostile;
 mod mangled;
 mod reading;

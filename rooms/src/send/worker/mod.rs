@@ -39,7 +39,7 @@ use crate::{
 use decide::{Decided, Outcome};
 
 /// How many drafts become one batch at most.
-const MAX_CHAIN: usize = 64;
+const MAX_BATCH: usize = 64;
 /// How many batches may be in flight.
 const MAX_FLIGHT: usize = 64;
 /// How many events are decided before the room's head is read again.
@@ -173,9 +173,9 @@ impl<'a> Run<'a> {
             self.alone -= 1;
             self.again.pop_front().into_iter().collect()
         } else if self.again.is_empty() {
-            self.queue.take(MAX_CHAIN)
+            self.queue.take(MAX_BATCH)
         } else {
-            let count = self.again.len().min(MAX_CHAIN);
+            let count = self.again.len().min(MAX_BATCH);
             self.again.drain(..count).collect()
         };
         (!jobs.is_empty()).then_some(jobs)
