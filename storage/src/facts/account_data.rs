@@ -166,6 +166,25 @@ impl LoggedKind for DataChange {
     fn weight(data: &AccountData) -> usize {
         data.content.len()
     }
+
+    #[cfg(test)]
+    fn sample(world: &super::tests::World) -> Self {
+        Self {
+            data: AccountData {
+                user: world.user,
+                room: None,
+                kind: "m.a\u{0}b".to_owned(),
+                content: "{\"a\":1}".into(),
+            },
+            expect: Some(Pos(0)),
+        }
+    }
+
+    #[cfg(test)]
+    async fn view(world: &super::tests::World, store: &Store) -> Result<String> {
+        let data = store.account_data(world.user, None, "m.a\u{0}b").await?;
+        Ok(format!("{data:?}"))
+    }
 }
 
 impl Store {

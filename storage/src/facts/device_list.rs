@@ -66,4 +66,15 @@ impl LoggedKind for DeviceList {
     fn audience(list: &Self) -> Audience {
         Audience::User(list.user)
     }
+
+    #[cfg(test)]
+    fn sample(world: &super::tests::World) -> Self {
+        Self { user: world.user }
+    }
+
+    #[cfg(test)]
+    async fn view(world: &super::tests::World, store: &Store) -> Result<String> {
+        let devices = store.devices(world.user).await?;
+        Ok(format!("{devices:?}"))
+    }
 }

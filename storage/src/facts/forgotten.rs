@@ -62,6 +62,10 @@ impl Kind for Forgotten {
 impl LoggedKind for Forgotten {
     type Entry = Self;
     const TABLE: &'static str = "forgotten";
+    const PURGE: Option<&'static str> = Some(
+        "DELETE FROM forgotten WHERE pos IN \
+         (SELECT pos FROM forgotten WHERE pos <= $1 ORDER BY pos LIMIT $2)",
+    );
 
     fn entry(&self) -> Self {
         *self
@@ -80,6 +84,20 @@ impl LoggedKind for Forgotten {
 
     fn forget_read(forgotten: &Self, store: &Store) {
         forgotten.forget(store);
+    }
+
+    #[cfg(test)]
+    fn sample(world: &super::tests::World) -> Self {
+        Self {
+            user: world.user,
+            room: world.left,
+        }
+    }
+
+    #[cfg(test)]
+    async fn view(world: &super::tests::World, store: &Store) -> Result<String> {
+        let memberships = store.memberships_of(world.user).await?;
+        Ok(format!("{memberships:?}"))
     }
 }
 

@@ -200,6 +200,31 @@ impl LoggedKind for Invite {
     fn forget_read(entry: &InviteEntry, store: &Store) {
         store.core.caches.memberships.remove(&entry.user);
     }
+
+    #[cfg(test)]
+    fn sample(world: &super::tests::World) -> Self {
+        Self {
+            user: world.user,
+            room: world.outside,
+            change: InviteChange::Came {
+                membership: Membership::Invite,
+                sender: world.user,
+                rules: world.rules,
+                event: "{}".into(),
+                stripped_state: "[]".into(),
+            },
+        }
+    }
+
+    #[cfg(test)]
+    async fn view(world: &super::tests::World, store: &Store) -> Result<String> {
+        let memberships = store.memberships_of(world.user).await?;
+        let invite = store.remote_invite(world.user, world.outside).await?;
+        Ok(format!(
+            "{memberships:?} {:?}",
+            invite.map(|invite| invite.pos)
+        ))
+    }
 }
 
 fn read(row: &AnyRow) -> Result<Arc<Logged<InviteEntry>>> {

@@ -216,6 +216,19 @@ macro_rules! kinds {
         /// The tables of the kinds that have positions. A kind's place here is its number in [`at`].
         pub(crate) const TABLES: &[&str] = &[$(<$type as LoggedKind>::TABLE),*];
 
+        /// How rows go that only tell what has happened.
+        pub(crate) const PURGES: &[Option<&'static str>] = &[$(<$type as LoggedKind>::PURGE),*];
+
+        /// Calls a macro with the types of the kinds that have positions.
+        #[cfg(test)]
+        macro_rules! each_logged_kind {
+            ($each:ident) => {
+                $($each!($type);)*
+            };
+        }
+        #[cfg(test)]
+        pub(crate) use each_logged_kind;
+
         /// What stands at these positions of the kind with this number.
         pub(crate) async fn at(
             store: &Store,

@@ -61,6 +61,10 @@ impl Kind for Listing {
 impl LoggedKind for Listing {
     type Entry = Self;
     const TABLE: &'static str = "listing";
+    const PURGE: Option<&'static str> = Some(
+        "DELETE FROM listing WHERE pos IN \
+         (SELECT pos FROM listing WHERE pos <= $1 ORDER BY pos LIMIT $2)",
+    );
 
     fn entry(&self) -> Self {
         *self
@@ -79,6 +83,20 @@ impl LoggedKind for Listing {
 
     fn forget_read(listing: &Self, store: &Store) {
         store.core.caches.rooms.remove(&listing.room);
+    }
+
+    #[cfg(test)]
+    fn sample(world: &super::tests::World) -> Self {
+        Self {
+            room: world.room,
+            public: true,
+        }
+    }
+
+    #[cfg(test)]
+    async fn view(world: &super::tests::World, store: &Store) -> Result<String> {
+        let head = store.room_by_no(world.room).await?;
+        Ok(format!("{:?}", head.map(|head| head.public)))
     }
 }
 

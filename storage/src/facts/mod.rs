@@ -15,8 +15,11 @@ pub(crate) mod inbound_answer;
 pub(crate) mod invite;
 mod kinds;
 pub(crate) mod listing;
+mod purge;
 pub(crate) mod receipt;
 pub(crate) mod revocation;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -139,6 +142,18 @@ pub(crate) trait LoggedKind: Kind {
     fn weight(_entry: &Self::Entry) -> usize {
         0
     }
+
+    /// Deletes the oldest rows (at most `$2` of them) that stand at or before `$1`, if rows of this kind only
+    /// tell what has happened. `None`: a row says what is so, and stays as long as that.
+    const PURGE: Option<&'static str> = None;
+
+    /// One for the contract that all kinds keep (`tests.rs`).
+    #[cfg(test)]
+    fn sample(world: &tests::World) -> Self;
+
+    /// What readers of this store see of what the sample changes, from caches where there are any.
+    #[cfg(test)]
+    async fn view(world: &tests::World, store: &Store) -> Result<String>;
 }
 
 /// A fact at its place in the log.

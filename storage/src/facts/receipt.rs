@@ -228,6 +228,24 @@ impl LoggedKind for Receipt {
     fn room(receipt: &Self) -> Option<RoomNo> {
         Some(receipt.room)
     }
+
+    #[cfg(test)]
+    fn sample(world: &super::tests::World) -> Self {
+        Self {
+            room: world.room,
+            user: world.user,
+            kind: "m.read".to_owned(),
+            thread: None,
+            event_id: ruma::owned_event_id!("$read"),
+            ts: 5,
+        }
+    }
+
+    #[cfg(test)]
+    async fn view(world: &super::tests::World, store: &Store) -> Result<String> {
+        let receipts = store.receipts_of(world.room, world.user).await?;
+        Ok(format!("{receipts:?}"))
+    }
 }
 
 impl Store {

@@ -53,6 +53,10 @@ impl Kind for TokenRevoked {
 impl LoggedKind for TokenRevoked {
     type Entry = Self;
     const TABLE: &'static str = "revocation";
+    const PURGE: Option<&'static str> = Some(
+        "DELETE FROM revocation WHERE pos IN \
+         (SELECT pos FROM revocation WHERE pos <= $1 ORDER BY pos LIMIT $2)",
+    );
 
     fn entry(&self) -> Self {
         self.clone()
@@ -74,6 +78,20 @@ impl LoggedKind for TokenRevoked {
         if revoked.device.is_none() {
             store.forget_erasures();
         }
+    }
+
+    #[cfg(test)]
+    fn sample(world: &super::tests::World) -> Self {
+        Self {
+            user: world.user,
+            device: None,
+        }
+    }
+
+    #[cfg(test)]
+    async fn view(_: &super::tests::World, store: &Store) -> Result<String> {
+        let erasures = store.erasures().await?;
+        Ok(format!("{erasures:?}"))
     }
 }
 

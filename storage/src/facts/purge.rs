@@ -1,0 +1,35 @@
+//! Rows that only tell what has happened go when everybody has had the time to hear of it.
+
+use crate::{Pos, Result, Store};
+
+/// How many rows go at once.
+const PIECE: usize = 1_000;
+
+impl Store {
+    /// Deletes what was told so long ago that no process can be reading up to it: who is further behind than
+    /// its tail is long forgets everything instead. Gives the number of rows.
+    pub async fn purge_told(&self) -> Result<u64> {
+        let tails = i64::try_from(self.core.options.tail_entries.saturating_mul(4));
+        let upto = Pos(self
+            .log()
+            .head()
+            .0
+            .saturating_sub(tails.unwrap_or(i64::MAX)));
+        self.purge_told_upto(upto).await
+    }
+
+    pub(super) async fn purge_told_upto(&self, upto: Pos) -> Result<u64> {
+        let mut gone = 0;
+        for purge in super::PURGES.iter().flatten() {
+            loop {
+                let query = self.sql(purge).bind(upto).bind(PIECE);
+                let deleted = self.execute(query).await?;
+                gone += deleted;
+                if deleted < PIECE as u64 {
+                    break;
+                }
+            }
+        }
+        Ok(gone)
+    }
+}
