@@ -15,10 +15,7 @@ use serde_json::json;
 
 use crate::{
     App, Ruma,
-    account::{
-        register::begun,
-        users::{self, SessionRequest},
-    },
+    account::users::{self, SessionRequest, begun},
     edge::body::Body,
 };
 

@@ -17,7 +17,7 @@ use crate::{
     App, Ruma,
     account::{
         registering::Registering,
-        users::{self, SessionRequest},
+        users::{self, SessionRequest, begun},
     },
     auth::uia::{self, Stage},
     config::Registration,
@@ -86,30 +86,6 @@ async fn first_time(app: &App, req: &register::Request) -> Result<Registering, M
     let auth = req.auth.as_ref();
     uia::require_then(app, "register", Stage::Dummy, auth, Some(&next)).await?;
     Ok(registering)
-}
-
-/// Begins the first session of a new account: the answer to its registration.
-pub(crate) async fn begun(
-    app: &App,
-    user_id: &ruma::UserId,
-    request: SessionRequest,
-    peer: std::net::IpAddr,
-) -> Result<serde_json::Value, MatrixError> {
-    let Some(account) = app.store.account(user_id).await? else {
-        return Err(MatrixError::internal());
-    };
-    let session = users::begin_session(app, account.user, request, peer).await?;
-    let mut answer = json!({
-        "user_id": user_id,
-        "home_server": app.config.server_name,
-        "device_id": session.device_id,
-        "access_token": session.access_token,
-    });
-    if let Some(refresh_token) = session.refresh_token {
-        answer["refresh_token"] = refresh_token.into();
-        answer["expires_in_ms"] = session.expires_in_ms.into();
-    }
-    Ok(answer)
 }
 
 /// `GET /_matrix/client/v3/register/available`

@@ -6,6 +6,7 @@ use http::StatusCode;
 use rhizome_federation::MatrixError;
 use rhizome_storage::{Ends, Fact, NewAccount, NewLogin, Store, UserNo, WriteSet, random};
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
+use serde_json::{Value, json};
 
 use crate::{
     App,
@@ -228,6 +229,30 @@ pub fn check_device_name(name: &str) -> Result<(), MatrixError> {
         )));
     }
     Ok(())
+}
+
+/// Begins a session of an account: the answer to a login or registration.
+pub(crate) async fn begun(
+    app: &App,
+    user_id: &UserId,
+    request: SessionRequest,
+    peer: IpAddr,
+) -> Result<Value, MatrixError> {
+    let Some(account) = app.store.account(user_id).await? else {
+        return Err(MatrixError::internal());
+    };
+    let session = begin_session(app, account.user, request, peer).await?;
+    let mut answer = json!({
+        "user_id": user_id,
+        "home_server": app.config.server_name,
+        "device_id": session.device_id,
+        "access_token": session.access_token,
+    });
+    if let Some(refresh_token) = session.refresh_token {
+        answer["refresh_token"] = refresh_token.into();
+        answer["expires_in_ms"] = session.expires_in_ms.into();
+    }
+    Ok(answer)
 }
 
 /// The device that a client asks for, or a new one.

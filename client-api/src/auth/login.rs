@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     App, Ruma,
-    account::{register::begun, users::SessionRequest},
+    account::users::{SessionRequest, begun},
     edge::{body::Body, limits::Kind},
 };
 

@@ -222,9 +222,19 @@ async fn state_is_written_and_read() {
         ada.set_state(&room, "m.room.create", "", json!({}))
             .await
             .fails(400, "M_BAD_JSON");
+    })
+    .await;
+}
 
-        // Who has left sees the state as it was then.
+#[tokio::test]
+async fn who_has_left_sees_the_state_as_it_was_then() {
+    each_server(async |server| {
+        let ada = server.register("ada").await;
         let bob = server.register("bob").await;
+        let room = ada.create_room(json!({})).await;
+        ada.set_state(&room, "org.x", "", json!({ "key": "new" }))
+            .await
+            .ok();
         ada.post(
             &format!("/rooms/{}/invite", encoded(&room)),
             json!({ "user_id": bob.id }),

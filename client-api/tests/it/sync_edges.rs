@@ -53,16 +53,12 @@ async fn who_types_needn_t_say_for_how_long() {
 }
 
 #[tokio::test]
-async fn typing_and_receipts_are_told_and_private_receipts_to_their_owner() {
+async fn who_types_is_told() {
     story(|server| async move {
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);
         let room = alice.create_public().await;
         bob.join(&room).await;
-        let said = alice.say(&room, "read me").await;
-        let (since, bobs) = (
-            next(&alice.sync(None, "").await),
-            next(&bob.sync(None, "").await),
-        );
+        let since = next(&alice.sync(None, "").await);
         let typing = format!("/rooms/{}/typing/{}", esc(&room), esc(&bob.id));
         bob.ok(
             Method::PUT,
@@ -71,9 +67,8 @@ async fn typing_and_receipts_are_told_and_private_receipts_to_their_owner() {
         )
         .await;
         let told = alice.sync(Some(&since), "&timeout=60000").await;
-        let ephemeral = |sync: &Value| sync["rooms"]["join"][&room]["ephemeral"]["events"].clone();
         assert_eq!(
-            ephemeral(&told),
+            ephemeral(&told, &room),
             json!([{"type": "m.typing", "content": {"user_ids": [bob.id]}}])
         );
         assert_eq!(alice.sync(Some(&next(&told)), "").await.get("rooms"), None);
@@ -92,7 +87,7 @@ async fn typing_and_receipts_are_told_and_private_receipts_to_their_owner() {
             );
         }
         assert_eq!(
-            ephemeral(&stopped),
+            ephemeral(&stopped, &room),
             json!([{"type": "m.typing", "content": {"user_ids": []}}])
         );
         let (status, _) = alice
@@ -103,21 +98,40 @@ async fn typing_and_receipts_are_told_and_private_receipts_to_their_owner() {
             )
             .await;
         assert_eq!(status, StatusCode::FORBIDDEN);
+    })
+    .await;
+}
 
+/// The ephemeral events of a room in an answer.
+fn ephemeral(sync: &Value, room: &str) -> Value {
+    sync["rooms"]["join"][room]["ephemeral"]["events"].clone()
+}
+
+#[tokio::test]
+async fn receipts_are_told_and_private_receipts_to_their_owner() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = alice.create_public().await;
+        bob.join(&room).await;
+        let said = alice.say(&room, "read me").await;
+        let (since, bobs) = (
+            next(&alice.sync(None, "").await),
+            next(&bob.sync(None, "").await),
+        );
         let receipt = |kind: &str| format!("/rooms/{}/receipt/{kind}/{}", esc(&room), esc(&said));
         bob.ok(Method::POST, &receipt("m.read"), json!({})).await;
         bob.ok(Method::POST, &receipt("m.read.private"), json!({}))
             .await;
         bob.ok(Method::POST, &receipt("m.fully_read"), json!({}))
             .await;
-        let told = ephemeral(&alice.sync(Some(&next(&stopped)), "").await);
+        let told = ephemeral(&alice.sync(Some(&since), "").await, &room);
         assert!(
             told[0]["content"][&said]["m.read"][&bob.id]["ts"].is_i64(),
             "{told}"
         );
         assert!(told[0]["content"][&said].get("m.read.private").is_none());
         let own = bob.sync(Some(&bobs), "").await;
-        let seen = ephemeral(&own);
+        let seen = ephemeral(&own, &room);
         let receipts = seen
             .as_array()
             .unwrap()
@@ -142,7 +156,7 @@ async fn typing_and_receipts_are_told_and_private_receipts_to_their_owner() {
         assert!(bob.sync(Some(&next(&own)), "").await.get("rooms").is_none());
         // A new client is told where everybody has got to.
         let whole = alice.sync(None, "").await;
-        assert!(ephemeral(&whole)[0]["content"][&said]["m.read"][&bob.id].is_object());
+        assert!(ephemeral(&whole, &room)[0]["content"][&said]["m.read"][&bob.id].is_object());
         let (status, _) = bob
             .call(Method::POST, &receipt("m.unknown"), Some(json!({})))
             .await;

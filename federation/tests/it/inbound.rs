@@ -6,7 +6,7 @@ use rhizome_protocol::{
     draft::{self, Draft, Place},
 };
 use rhizome_storage::Status;
-use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, UserId};
+use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, ServerName, UserId};
 use serde_json::{Value, json};
 
 use crate::{
@@ -122,8 +122,27 @@ async fn a_repeated_transaction_gets_the_same_answer_and_no_second_event() {
     .await;
 }
 
+/// A forged event, signed by its server.
+fn genuine(forged: &Pdu, server: &ServerName) -> Pdu {
+    let place = Place {
+        prev_events: forged.prev_events().to_vec(),
+        auth_events: forged.auth_events().to_vec(),
+        depth: forged.depth(),
+        origin_server_ts: forged.origin_server_ts(),
+        ..Place::default()
+    };
+    let draft = Draft {
+        room_id: Some(forged.room_id().to_owned()),
+        sender: forged.sender().to_owned(),
+        kind: forged.kind().to_owned(),
+        state_key: None,
+        content: forged.content().clone(),
+        redacts: None,
+    };
+    draft::build(forged.rules(), &draft, &place, server, &key(2)).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::too_many_lines, reason = "one list of bad events")]
 async fn one_bad_event_never_holds_up_the_others() {
     each(2, async |world| {
         let (a, b) = world.two();
@@ -132,44 +151,25 @@ async fn one_bad_event_never_holds_up_the_others() {
             let room = a.create(&alice, version).await;
             b.join(&bob, &room, a).await.unwrap();
             let prev = newest(b, &room).await;
-            let message = async |text: &str| {
+            let of = async |key: u8, sender: &UserId, text: &str| {
                 let content = json!({ "body": text });
-                forge(b, 2, &bob, &room, &[&prev], "m.room.message", None, content).await
+                let kind = "m.room.message";
+                forge(b, key, sender, &room, &[&prev], kind, None, content).await
             };
+            let message = async |text: &str| of(2, &bob, text).await;
             let good = message("good").await;
             // Signed with another key than the server's.
-            let content = json!({ "body": "forged" });
-            let forged = forge(b, 9, &bob, &room, &[&prev], "m.room.message", None, content).await;
+            let forged = of(9, &bob, "forged").await;
             // Somebody else's event.
-            let content = json!({ "body": "stolen" });
-            let stolen = forge(
-                b,
-                2,
-                &alice,
-                &room,
-                &[&prev],
-                "m.room.message",
-                None,
-                content,
-            )
-            .await;
+            let stolen = of(2, &alice, "stolen").await;
             // Content changed after signing: taken, but redacted.
             let changed = message("original").await;
             let mut changed_json = json_of(&changed);
             changed_json["content"]["body"] = "changed".into();
             // Not allowed: bob has no power.
             let content = json!({ "topic": "mine" });
-            let refused = forge(
-                b,
-                2,
-                &bob,
-                &room,
-                &[&prev],
-                "m.room.topic",
-                Some(""),
-                content,
-            )
-            .await;
+            let kind = "m.room.topic";
+            let refused = forge(b, 2, &bob, &room, &[&prev], kind, Some(""), content).await;
             // The sender changed after signing, so it is another event, unsigned.
             let mut other = json_of(&message("other").await);
             other["sender"] = b.user("bea").as_str().into();
@@ -211,23 +211,7 @@ async fn one_bad_event_never_holds_up_the_others() {
             );
 
             // The forged copy was refused for its signature: the genuine event is welcome.
-            let text = forged.content()["body"].as_str().unwrap().to_owned();
-            let place = Place {
-                prev_events: forged.prev_events().to_vec(),
-                auth_events: forged.auth_events().to_vec(),
-                depth: forged.depth(),
-                origin_server_ts: forged.origin_server_ts(),
-                ..Place::default()
-            };
-            let draft = Draft {
-                room_id: Some(room.clone()),
-                sender: bob.clone(),
-                kind: "m.room.message".to_owned(),
-                state_key: None,
-                content: json!({ "body": text }).as_object().unwrap().clone(),
-                redacts: None,
-            };
-            let genuine = draft::build(forged.rules(), &draft, &place, &b.name, &key(2)).unwrap();
+            let genuine = genuine(&forged, &b.name);
             assert_eq!(genuine.event_id(), forged.event_id());
             b.transaction(a, &format!("genuine-{version}"), &[json_of(&genuine)], &[])
                 .await;
