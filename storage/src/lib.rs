@@ -42,7 +42,7 @@ pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::sessions::Ends;
 pub use accounts::tokens::{NewLogin, NewTokens, Token};
-pub use accounts::{Account, NewAccount};
+pub use accounts::{Account, FirstLogin, NewAccount};
 pub use commit::Submitted;
 pub use commit::write_set::{
     CommitError, Committed, CurrentState, NewEvent, NewRoom, Placement, Redacts, Restored,

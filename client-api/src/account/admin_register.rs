@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::{
     App, Ruma,
-    account::users::{self, SessionRequest, begun},
+    account::users::{self, SessionRequest},
     edge::body::Body,
 };
 
@@ -118,12 +118,14 @@ pub async fn register(
     if !proves(secret, &user) {
         return Err(MatrixError::forbidden("The HMAC is wrong"));
     }
-    let user_id = users::create_user(&app, &user.username, &user.password, user.admin).await?;
+    let user_id = users::user_id(&app.config.server_name, &user.username)?;
+    let first = Some((SessionRequest::default(), peer));
+    let session = users::register(&app, &user_id, &user.password, user.admin, first).await?;
     if let Some(name) = user.displayname {
         crate::account::profile::store_field(&app, &user_id, "displayname", Some(name.into()))
             .await?;
     }
-    RawJson::of(&begun(&app, &user_id, SessionRequest::default(), peer).await?)
+    RawJson::of(&users::begun(&app, &user_id, session))
 }
 
 fn secret_of(app: &App) -> Result<&str, MatrixError> {

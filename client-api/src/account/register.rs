@@ -11,13 +11,12 @@ use ruma::api::client::{
     },
     uiaa::AuthData,
 };
-use serde_json::json;
 
 use crate::{
     App, Ruma,
     account::{
         registering::Registering,
-        users::{self, SessionRequest, begun},
+        users::{self, SessionRequest},
     },
     auth::uia::{self, Stage},
     config::Registration,
@@ -54,17 +53,15 @@ pub async fn register(
     let Some(password) = &req.password else {
         return Err(MatrixError::missing_param("A password is required"));
     };
-    registering.account(&app, password, peer).await?;
-    if req.inhibit_login {
-        return RawJson::of(&json!({ "user_id": registering.user_id }));
-    }
-    let request = SessionRequest {
-        device_id: Some(registering.device_id),
+    let first = SessionRequest {
+        device_id: Some(registering.device_id.clone()),
         device_name: req.initial_device_display_name,
         refreshable: req.refresh_token,
         proof: None,
     };
-    RawJson::of(&begun(&app, &registering.user_id, request, peer).await?)
+    let first = (!req.inhibit_login).then_some(first);
+    let session = registering.account(&app, password, first, peer).await?;
+    RawJson::of(&users::begun(&app, &registering.user_id, session))
 }
 
 /// What a new registration is about, once its stage is complete. Its session remembers that.

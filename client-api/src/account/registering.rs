@@ -9,7 +9,11 @@ use std::net::IpAddr;
 use rhizome_federation::MatrixError;
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
-use crate::{App, account::users, edge::limits::Kind};
+use crate::{
+    App,
+    account::users::{self, Session, SessionRequest},
+    edge::limits::Kind,
+};
 
 /// What the purpose of such a session begins with.
 const PURPOSE: &str = "registered";
@@ -63,7 +67,8 @@ impl Registering {
         })
     }
 
-    /// Makes the account, unless an earlier request has made it, and with this password.
+    /// Makes the account, unless an earlier request has made it, and with this password; and begins a session
+    /// if one is asked for.
     ///
     /// # Errors
     /// `M_USER_IN_USE`, `M_WEAK_PASSWORD`, `M_LIMIT_EXCEEDED`.
@@ -71,8 +76,9 @@ impl Registering {
         &self,
         app: &App,
         password: &str,
+        first: Option<SessionRequest>,
         peer: IpAddr,
-    ) -> Result<(), MatrixError> {
+    ) -> Result<Option<Session>, MatrixError> {
         // Only what makes an account counts, not the questions before it; a second time it is a login.
         let now = app.now_monotonic_ms();
         if self.again
@@ -82,17 +88,19 @@ impl Registering {
                 .take(Kind::Login, &self.user_id, now)
                 .map_err(MatrixError::limit_exceeded)?;
             let hash = account.password_hash.filter(|_| !account.deactivated);
-            return if app.passwords.verify(password, hash).await? {
-                Ok(())
-            } else {
-                Err(users::in_use())
-            };
+            if !app.passwords.verify(password, hash).await? {
+                return Err(users::in_use());
+            }
+            return Ok(match first {
+                Some(first) => Some(users::begin_session(app, account.user, first, peer).await?),
+                None => None,
+            });
         }
         app.limits
             .take_from(Kind::Registration, peer, now)
             .map_err(MatrixError::limit_exceeded)?;
-        users::create_user(app, self.user_id.localpart(), password, false).await?;
-        Ok(())
+        let first = first.map(|first| (first, peer));
+        users::register(app, &self.user_id, password, false, first).await
     }
 }
 

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use rhizome_federation::MatrixError;
-use rhizome_storage::{Ends, Fact, NewAccount, NewLogin, Store, UserNo, WriteSet, random};
+use rhizome_storage::{
+    Ends, Fact, FirstLogin, NewAccount, NewLogin, Store, UserNo, WriteSet, random,
+};
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use serde_json::{Value, json};
 
@@ -55,55 +57,50 @@ pub async fn create(
     admin: bool,
     cost: PasswordCost,
 ) -> Result<OwnedUserId, MatrixError> {
-    create_with(
-        store,
-        server,
-        username,
-        password,
-        admin,
-        &Passwords::new(cost),
-    )
-    .await
-}
-
-/// Makes an account.
-pub(crate) async fn create_user(
-    app: &App,
-    username: &str,
-    password: &str,
-    admin: bool,
-) -> Result<OwnedUserId, MatrixError> {
-    let server = &app.config.server_name;
-    create_with(
-        &app.store,
-        server,
-        username,
-        password,
-        admin,
-        &app.passwords,
-    )
-    .await
-}
-
-async fn create_with(
-    store: &Store,
-    server: &ServerName,
-    username: &str,
-    password: &str,
-    admin: bool,
-    passwords: &Passwords,
-) -> Result<OwnedUserId, MatrixError> {
     let user_id = user_id(server, username)?;
-    require_free(store, &user_id).await?;
-    let account = NewAccount {
-        password_hash: Some(passwords.hash(password).await?),
-        admin,
-        created_ms: store.clock().now_ms(),
-    };
-    match store.create_account(&user_id, account).await? {
+    let account = new_account(store, &user_id, password, admin, &Passwords::new(cost)).await?;
+    match store.create_account(&user_id, account, None).await? {
         Some(_) => Ok(user_id),
         None => Err(in_use()),
     }
+}
+
+/// Makes an account and, if one is asked for, begins its first session, both in one moment.
+///
+/// # Errors
+/// `M_USER_IN_USE`, `M_WEAK_PASSWORD`, `M_INVALID_PARAM` for an impossible device id or name.
+pub(crate) async fn register(
+    app: &App,
+    user_id: &UserId,
+    password: &str,
+    admin: bool,
+    first: Option<(SessionRequest, IpAddr)>,
+) -> Result<Option<Session>, MatrixError> {
+    let account = new_account(&app.store, user_id, password, admin, &app.passwords).await?;
+    let beginning = match first {
+        Some((request, peer)) => Some(Beginning::new(app, request, peer)?),
+        None => None,
+    };
+    let (session, login) = beginning.map(|new| (new.session, new.login)).unzip();
+    match app.store.create_account(user_id, account, login).await? {
+        Some(_) => Ok(session),
+        None => Err(in_use()),
+    }
+}
+
+async fn new_account(
+    store: &Store,
+    user_id: &UserId,
+    password: &str,
+    admin: bool,
+    passwords: &Passwords,
+) -> Result<NewAccount, MatrixError> {
+    require_free(store, user_id).await?;
+    Ok(NewAccount {
+        password_hash: Some(passwords.hash(password).await?),
+        admin,
+        created_ms: store.clock().now_ms(),
+    })
 }
 
 /// `M_USER_IN_USE` if there is an account of this id.
@@ -196,29 +193,47 @@ pub async fn begin_session(
     request: SessionRequest,
     peer: IpAddr,
 ) -> Result<Session, MatrixError> {
-    let device_id = device_id(request.device_id)?;
-    if let Some(name) = &request.device_name {
-        check_device_name(name)?;
-    }
-    let tokens = Tokens::new(app, request.refreshable)?;
-    let login = NewLogin {
-        user,
-        device_id: device_id.clone(),
-        device_name: request.device_name,
-        ip: peer.to_string(),
-        now_ms: app.store.clock().now_ms(),
-        tokens: tokens.hashes(),
-        proof: request.proof,
-    };
-    if !app.store.log_in(&login).await? {
+    let new = Beginning::new(app, request, peer)?;
+    if !app.store.log_in(&(new.login)(user)).await? {
         return Err(MatrixError::forbidden("The password was changed"));
     }
-    Ok(Session {
-        device_id,
-        access_token: tokens.access,
-        refresh_token: tokens.refresh,
-        expires_in_ms: tokens.expires_in_ms,
-    })
+    Ok(new.session)
+}
+
+/// A session that is about to begin, and what is written of it.
+struct Beginning {
+    session: Session,
+    login: FirstLogin,
+}
+
+impl Beginning {
+    fn new(app: &App, request: SessionRequest, peer: IpAddr) -> Result<Self, MatrixError> {
+        let device_id = device_id(request.device_id)?;
+        if let Some(name) = &request.device_name {
+            check_device_name(name)?;
+        }
+        let tokens = Tokens::new(app, request.refreshable)?;
+        let (id, hashes) = (device_id.clone(), tokens.hashes());
+        let now_ms = app.store.clock().now_ms();
+        let login = move |user| NewLogin {
+            user,
+            device_id: id,
+            device_name: request.device_name,
+            ip: peer.to_string(),
+            now_ms,
+            tokens: hashes,
+            proof: request.proof,
+        };
+        Ok(Self {
+            session: Session {
+                device_id,
+                access_token: tokens.access,
+                refresh_token: tokens.refresh,
+                expires_in_ms: tokens.expires_in_ms,
+            },
+            login: Box::new(login),
+        })
+    }
 }
 
 /// `M_INVALID_PARAM` if the name is too long.
@@ -231,17 +246,11 @@ pub fn check_device_name(name: &str) -> Result<(), MatrixError> {
     Ok(())
 }
 
-/// Begins a session of an account: the answer to a login or registration.
-pub(crate) async fn begun(
-    app: &App,
-    user_id: &UserId,
-    request: SessionRequest,
-    peer: IpAddr,
-) -> Result<Value, MatrixError> {
-    let Some(account) = app.store.account(user_id).await? else {
-        return Err(MatrixError::internal());
+/// What is answered to whoever has registered or logged in.
+pub(crate) fn begun(app: &App, user_id: &UserId, session: Option<Session>) -> Value {
+    let Some(session) = session else {
+        return json!({ "user_id": user_id });
     };
-    let session = begin_session(app, account.user, request, peer).await?;
     let mut answer = json!({
         "user_id": user_id,
         "home_server": app.config.server_name,
@@ -252,7 +261,7 @@ pub(crate) async fn begun(
         answer["refresh_token"] = refresh_token.into();
         answer["expires_in_ms"] = session.expires_in_ms.into();
     }
-    Ok(answer)
+    answer
 }
 
 /// The device that a client asks for, or a new one.

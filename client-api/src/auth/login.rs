@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     App, Ruma,
-    account::users::{SessionRequest, begun},
+    account::users::{self, SessionRequest},
     edge::{body::Body, limits::Kind},
 };
 
@@ -71,7 +71,11 @@ pub async fn login(
         refreshable: login.refresh_token,
         proof,
     };
-    let mut answer = begun(&app, &user_id, request, peer).await?;
+    let Some(account) = app.store.account(&user_id).await? else {
+        return Err(MatrixError::internal());
+    };
+    let session = users::begin_session(&app, account.user, request, peer).await?;
+    let mut answer = users::begun(&app, &user_id, Some(session));
     if let Some(base_url) = &app.config.well_known_client {
         answer["well_known"] = json!({ "m.homeserver": { "base_url": base_url } });
     }

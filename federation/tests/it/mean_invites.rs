@@ -144,7 +144,10 @@ async fn only_who_has_an_account_is_invited() {
     still(2, async |world| {
         let (a, b) = world.two();
         let (nobody, eve) = (b.user("nobody"), b.user("eve"));
-        let made = b.store().create_account(&eve, NewAccount::default()).await;
+        let made = b
+            .store()
+            .create_account(&eve, NewAccount::default(), None)
+            .await;
         let no = made.unwrap().unwrap();
         b.store().deactivate_account(no, false).await.unwrap();
         for (n, user) in [&nobody, &eve].into_iter().enumerate() {

@@ -178,7 +178,7 @@ impl Server {
         for name in RESIDENTS {
             let made = self
                 .store()
-                .create_account(&self.user(name), NewAccount::default())
+                .create_account(&self.user(name), NewAccount::default(), None)
                 .await;
             assert!(made.unwrap().is_some());
         }

@@ -4,7 +4,7 @@ use ruma::{DeviceId, OwnedDeviceId};
 use sqlx::any::AnyRow;
 
 use crate::engine::sql::Columns as _;
-use crate::{Result, Store, UserNo};
+use crate::{AccountChange, CommitError, Error, Result, Store, UserNo};
 
 /// A device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,14 +52,17 @@ impl Store {
         self.row(query).await?.as_ref().map(device).transpose()
     }
 
-    /// Records that a device was seen.
+    /// Notes that a device was seen, with whatever is written next: nobody waits for that.
     pub async fn see_device(&self, user: UserNo, id: &DeviceId, now_ms: i64) -> Result<()> {
-        let query = self
-            .sql("UPDATE device SET last_seen_ms = $3 WHERE user_no = $1 AND device_id = $2")
-            .bind(user)
-            .bind(id)
-            .bind(now_ms);
-        self.execute(query).await?;
-        Ok(())
+        let seen = AccountChange::Seen {
+            user,
+            device: id.to_owned(),
+            now_ms,
+        };
+        match self.submit(vec![seen.into()].into()).await {
+            Ok(_) => Ok(()),
+            Err(CommitError::Store(error)) => Err(error),
+            Err(other) => Err(Error::broken(other.to_string())),
+        }
     }
 }

@@ -90,7 +90,11 @@ mod tests {
             let mut nos = Vec::new();
             for user in [ada, bob] {
                 let account = NewAccount::default();
-                let no = store.create_account(user, account).await.unwrap().unwrap();
+                let no = store
+                    .create_account(user, account, None)
+                    .await
+                    .unwrap()
+                    .unwrap();
                 let data = AccountData {
                     user: no,
                     room: None,

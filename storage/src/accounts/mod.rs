@@ -11,7 +11,7 @@ pub(crate) mod uia;
 use ruma::UserId;
 
 use crate::engine::sql::Columns as _;
-use crate::{Result, Store, UserNo};
+use crate::{AccountChange, DeviceList, NewLogin, Result, Store, UserNo};
 
 /// An account to be made.
 #[derive(Debug, Clone, Default)]
@@ -37,24 +37,34 @@ pub struct Account {
     pub deactivated: bool,
 }
 
+/// The first login of an account that is being made, when its user's number is known.
+pub type FirstLogin = Box<dyn FnOnce(UserNo) -> NewLogin + Send>;
+
 impl Store {
-    /// Makes an account; `None` if the user has one already (or had: names aren't given out twice).
+    /// Makes an account and, in the same moment, its first session. `None` if the user has an account already,
+    /// or had one: names aren't given out twice.
     pub async fn create_account(
         &self,
         user: &UserId,
         account: NewAccount,
+        first: Option<FirstLogin>,
     ) -> Result<Option<UserNo>> {
         let no = self.user_no(user).await?;
-        let query = self
-            .sql(
-                "INSERT INTO account (user_no, password_hash, admin, deactivated, created_ms) \
-                 VALUES ($1, $2, $3, 0, $4) ON CONFLICT (user_no) DO NOTHING",
-            )
-            .bind(no)
-            .bind(account.password_hash)
-            .bind(account.admin)
-            .bind(account.created_ms);
-        Ok((self.execute(query).await? == 1).then_some(no))
+        let create = AccountChange::Create { user: no, account };
+        let mut facts = Vec::new();
+        if let Some(first) = first {
+            let login = first(no);
+            facts.push(
+                AccountChange::Login {
+                    login,
+                    known: false,
+                }
+                .into(),
+            );
+            facts.push(DeviceList { user: no }.into());
+        }
+        facts.push(create.into());
+        Ok(self.change(facts).await?.then_some(no))
     }
 
     /// The user's account, also a deactivated one.
@@ -95,11 +105,11 @@ mod tests {
                 ..NewAccount::default()
             };
             let no = store
-                .create_account(ada, new.clone())
+                .create_account(ada, new.clone(), None)
                 .await
                 .unwrap()
                 .unwrap();
-            assert_eq!(store.create_account(ada, new).await.unwrap(), None);
+            assert_eq!(store.create_account(ada, new, None).await.unwrap(), None);
             let account = store.account(ada).await.unwrap().unwrap();
             assert_eq!(account.user, no);
             assert_eq!(account.password_hash.as_deref(), Some("$x"));

@@ -85,7 +85,7 @@ mod tests {
             let ada = user_id!("@ada:here");
             assert_eq!(store.profile(ada).await.unwrap(), None);
             let no = store
-                .create_account(ada, NewAccount::default())
+                .create_account(ada, NewAccount::default(), None)
                 .await
                 .unwrap()
                 .unwrap();

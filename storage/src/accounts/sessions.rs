@@ -129,7 +129,7 @@ impl Store {
     }
 
     /// `false` if the account isn't what this was decided on.
-    async fn change(&self, facts: Vec<Fact>) -> Result<bool> {
+    pub(super) async fn change(&self, facts: Vec<Fact>) -> Result<bool> {
         match self.commit(WriteSet::from(facts)).await {
             Ok(_) => Ok(true),
             Err(CommitError::AccountMoved(_)) => Ok(false),

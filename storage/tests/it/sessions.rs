@@ -74,7 +74,10 @@ async fn a_login_rests_on_the_password_that_it_proved() {
             password_hash: Some("$old".into()),
             ..NewAccount::default()
         };
-        let ada = store.create_account(&user("ada"), account).await.unwrap();
+        let ada = store
+            .create_account(&user("ada"), account, None)
+            .await
+            .unwrap();
         let ada = ada.unwrap();
         let proven = |device: &str, name: &str, proof: &str| NewLogin {
             proof: Some(proof.into()),

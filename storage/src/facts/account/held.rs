@@ -14,6 +14,8 @@ use crate::engine::sql::Columns as _;
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     pub(super) devices: BTreeMap<UserNo, BTreeSet<OwnedDeviceId>>,
+    /// Accounts, also those that have ended.
+    accounts: BTreeSet<UserNo>,
     /// What the passwords of accounts that haven't ended must match.
     passwords: BTreeMap<UserNo, Option<String>>,
     /// Refresh tokens that are used and exist.
@@ -24,9 +26,10 @@ pub(crate) struct Accounts {
     touched: BTreeSet<UserNo>,
 }
 
-/// In one question: the devices and passwords of users, and those of the tokens that exist.
+/// In one question: the devices, accounts and passwords of users, and those of the tokens that exist.
 const LOOK_UP: &str = "\
     SELECT 'device' AS what, user_no, device_id AS text FROM device WHERE user_no IN NUMBERS($1) \
+    UNION ALL SELECT 'account', user_no, NULL FROM account WHERE user_no IN NUMBERS($1) \
     UNION ALL SELECT 'password', user_no, password_hash FROM account \
     WHERE deactivated = 0 AND user_no IN NUMBERS($1) \
     UNION ALL SELECT 'refresh', user_no, hash FROM refresh_token WHERE hash IN TEXTS($2) \
@@ -59,6 +62,7 @@ impl Accounts {
                     let device = row.get("text")?;
                     self.devices.entry(user).or_default().insert(device);
                 }
+                "account" => drop(self.accounts.insert(user)),
                 "password" => drop(self.passwords.insert(user, row.get("text")?)),
                 "refresh" => drop(self.refresh.insert(row.get("text")?)),
                 _ => drop(self.made.insert(row.get("text")?)),
@@ -80,6 +84,11 @@ impl Accounts {
         match change {
             AccountChange::Login { login, .. } => self.made.contains(&login.tokens.access_hash),
             AccountChange::Refresh { tokens, .. } => self.made.contains(&tokens.access_hash),
+            // A hash has a salt: nobody else's is the same.
+            AccountChange::Create { user, account } => {
+                account.password_hash.is_some()
+                    && self.passwords.get(user) == Some(&account.password_hash)
+            }
             _ => false,
         }
     }
@@ -92,6 +101,7 @@ impl Accounts {
                 *known != self.has_device(login.user, &login.device_id)
                     || !login.proof.as_ref().is_none_or(proves)
             }
+            AccountChange::Create { user, .. } => self.accounts.contains(user),
             AccountChange::Refresh { hash, .. } => !self.refresh.contains(hash),
             AccountChange::RenameDevice { user, device, .. } => !self.has_device(*user, device),
             _ => false,

@@ -12,13 +12,29 @@ use ruma::OwnedDeviceId;
 use super::Kind;
 use crate::commit::{Decision, Maker, Trouble};
 use crate::engine::db::Tx;
-use crate::{CommitError, NewLogin, NewTokens, Pos, Result, UserNo};
+use crate::{CommitError, NewAccount, NewLogin, NewTokens, Pos, Result, UserNo};
 use held::Accounts;
 
 /// A change of a user's account that has no position. Which facts go with it is its maker's to say
 /// (`sessions.rs`).
 #[derive(Debug, Clone)]
 pub enum AccountChange {
+    /// An account is made. Refused if the user has one already, or had: names aren't given out twice.
+    Create {
+        /// Whose.
+        user: UserNo,
+        /// What is written.
+        account: NewAccount,
+    },
+    /// A device was seen. Of one that isn't there, nothing is written.
+    Seen {
+        /// Whose.
+        user: UserNo,
+        /// Which.
+        device: OwnedDeviceId,
+        /// When, in milliseconds since 1970.
+        now_ms: i64,
+    },
     /// A device logs in.
     Login {
         /// What is written.
@@ -89,7 +105,9 @@ impl AccountChange {
     pub(crate) fn user(&self) -> UserNo {
         match self {
             Self::Login { login, .. } => login.user,
-            Self::Refresh { user, .. }
+            Self::Create { user, .. }
+            | Self::Seen { user, .. }
+            | Self::Refresh { user, .. }
             | Self::ConfirmRefresh { user, .. }
             | Self::RenameDevice { user, .. }
             | Self::RemoveDevices { user, .. }

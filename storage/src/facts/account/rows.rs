@@ -16,6 +16,15 @@ rows! {
 }
 
 rows! {
+    struct Created<'a> {
+        user_no: UserNo,
+        password_hash: Option<&'a str>,
+        admin: bool,
+        created_ms: i64,
+    }
+}
+
+rows! {
     struct User {
         user_no: UserNo,
     }
@@ -46,6 +55,14 @@ rows! {
 rows! {
     struct Hash<'a> {
         hash: &'a str,
+    }
+}
+
+rows! {
+    struct SeenAgain<'a> {
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        now_ms: i64,
     }
 }
 
@@ -81,6 +98,7 @@ rows! {
 /// By table and kind of change.
 #[derive(Default)]
 struct AccountRows<'a> {
+    created: Vec<Created<'a>>,
     passwords: Vec<Password<'a>>,
     deactivated: Vec<User>,
     erased: Vec<Erased>,
@@ -94,6 +112,7 @@ struct AccountRows<'a> {
     /// Refresh tokens that are used: what they gave out before, and wasn't used, ends.
     refreshed: Vec<Hash<'a>>,
     seen: Vec<Seen<'a>>,
+    seen_again: Vec<SeenAgain<'a>>,
     access: Vec<Access<'a>>,
     refresh: Vec<Refresh<'a>>,
 }
@@ -115,6 +134,11 @@ pub(super) fn write(
 
 impl AccountRows<'_> {
     fn write_accounts(&self, maker: &mut Maker<'_>) -> Result<()> {
+        maker.before(
+            "INSERT INTO account (user_no, password_hash, admin, deactivated, created_ms) \
+             SELECT user_no, password_hash, admin, 0, created_ms FROM ROWS($1) AS x",
+            &self.created,
+        )?;
         maker.before(
             "UPDATE account SET password_hash = x.hash FROM ROWS($1) AS x \
              WHERE account.user_no = x.user_no AND account.deactivated = 0",
@@ -156,6 +180,11 @@ impl AccountRows<'_> {
             "UPDATE device SET name = x.name FROM ROWS($1) AS x \
              WHERE device.user_no = x.user_no AND device.device_id = x.device_id",
             &self.renamed,
+        )?;
+        maker.before(
+            "UPDATE device SET last_seen_ms = x.now_ms FROM ROWS($1) AS x \
+             WHERE device.user_no = x.user_no AND device.device_id = x.device_id",
+            &self.seen_again,
         )?;
         maker.before(
             "INSERT INTO device (user_no, device_id, name, last_seen_ip, last_seen_ms) \
@@ -205,6 +234,21 @@ impl AccountRows<'_> {
 impl<'a> AccountRows<'a> {
     fn add(&mut self, change: &'a AccountChange, held: &'a Accounts) {
         match change {
+            AccountChange::Create { user, account } => self.created.push(Created {
+                user_no: *user,
+                password_hash: account.password_hash.as_deref(),
+                admin: account.admin,
+                created_ms: account.created_ms,
+            }),
+            AccountChange::Seen {
+                user,
+                device,
+                now_ms,
+            } => self.seen_again.push(SeenAgain {
+                user_no: *user,
+                device_id: device,
+                now_ms: *now_ms,
+            }),
             AccountChange::Login { login, known } => self.login(login, *known),
             AccountChange::Refresh {
                 user,
