@@ -142,6 +142,7 @@ where
     F: Fn(Kind) -> R,
     R: Future<Output = ()>,
 {
-    flow(Kind::Sqlite).await;
-    flow(Kind::Postgres).await;
+    // On the heap: servers and their people are large.
+    Box::pin(flow(Kind::Sqlite)).await;
+    Box::pin(flow(Kind::Postgres)).await;
 }

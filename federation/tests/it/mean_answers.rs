@@ -372,7 +372,7 @@ async fn silent_servers_hold_up_a_join_for_a_bounded_time() {
                 }
             )
         };
-        let (alice, bob) = soon("both are refused", both).await;
+        let (alice, bob) = soon("both are refused", Box::pin(both)).await;
         assert_eq!(bob.unwrap_err().errcode, "M_FORBIDDEN");
         assert_eq!(alice.unwrap_err().status, StatusCode::GATEWAY_TIMEOUT);
         z.store().close().await;
