@@ -11,6 +11,7 @@
 
 mod budgets;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
+mod contract;
 mod crowd;
 mod doors;
 mod gaps;
