@@ -31,11 +31,11 @@ const STATUS_OF: [(&str, &[u16]); 9] = [
 
 /// Whether a server says that it doesn't know such a request.
 pub fn is_unrecognized(exchange: &Exchange) -> bool {
-    let body = exchange.answer.as_deref().unwrap_or_default();
+    let (404 | 405, Some(body)) = (exchange.status, &exchange.answer) else {
+        return false;
+    };
     let json: Value = serde_json::from_slice(body).unwrap_or_default();
-    STATUS_OF.iter().any(|(code, statuses)| {
-        *code == "M_UNRECOGNIZED" && statuses.contains(&exchange.status) && json["errcode"] == *code
-    })
+    json["errcode"] == "M_UNRECOGNIZED"
 }
 
 /// Whether there may be such an answer.

@@ -9,7 +9,9 @@ use tower::ServiceExt as _;
 fn server(answer: &'static str, reads: bool) -> Router {
     let handler = async move |request: axum::extract::Request| {
         if reads {
-            axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
+            axum::body::to_bytes(request.into_body(), usize::MAX)
+                .await
+                .unwrap();
         }
         answer
     };
@@ -17,10 +19,14 @@ fn server(answer: &'static str, reads: bool) -> Router {
 }
 
 async fn ask(router: Router, body: Body) -> (StatusCode, String) {
-    let request = Request::post("/_matrix/client/v3/login").body(body).unwrap();
+    let request = Request::post("/_matrix/client/v3/login")
+        .body(body)
+        .unwrap();
     let answer = router.oneshot(request).await.unwrap();
     let status = answer.status();
-    let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX)
+        .await
+        .unwrap();
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
@@ -28,7 +34,7 @@ const SESSION: &str = r#"{"user_id":"@a:b","access_token":"t","device_id":"d"}"#
 
 #[tokio::test]
 async fn it_passes_on_what_it_sees() {
-    let watch = Watch::new("contract");
+    let watch = Watch::unrecorded();
     let router = watch.over(server(SESSION, true));
     let (status, body) = ask(router, Body::from(r#"{"type":"m.login.password"}"#)).await;
     assert_eq!((status, body.as_str()), (StatusCode::OK, SESSION));
@@ -38,7 +44,7 @@ async fn it_passes_on_what_it_sees() {
 #[tokio::test]
 #[should_panic(expected = "POST /_matrix/client/v3/login (200): Request /type is missing")]
 async fn a_bad_request_that_was_answered_fails_the_test() {
-    let watch = Watch::new("contract");
+    let watch = Watch::unrecorded();
     ask(watch.over(server(SESSION, true)), Body::from("{}")).await;
     watch.assert_kept();
 }
@@ -46,7 +52,7 @@ async fn a_bad_request_that_was_answered_fails_the_test() {
 #[tokio::test]
 #[should_panic(expected = "Answer /access_token is missing")]
 async fn it_fails_the_test_when_nobody_asks() {
-    let watch = Watch::new("contract");
+    let watch = Watch::unrecorded();
     let answer = r#"{"user_id":"@a:b","device_id":"d"}"#;
     let sent = Body::from(r#"{"type":"m.login.password"}"#);
     ask(watch.over(server(answer, true)), sent).await;
@@ -54,7 +60,7 @@ async fn it_fails_the_test_when_nobody_asks() {
 
 #[tokio::test]
 async fn a_body_that_was_not_read_is_not_judged() {
-    let watch = Watch::new("contract");
+    let watch = Watch::unrecorded();
     ask(watch.over(server(SESSION, false)), Body::from("{}")).await;
     watch.assert_kept();
 }
