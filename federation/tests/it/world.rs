@@ -257,7 +257,8 @@ impl Server {
         create(self.fed.rooms(), &request).await.unwrap().room_id
     }
 
-    fn request_of(creator: &UserId, version: &RoomVersionId, preset: Preset) -> CreateRoom {
+    /// A request for a room with nothing special about it.
+    pub fn request_of(creator: &UserId, version: &RoomVersionId, preset: Preset) -> CreateRoom {
         CreateRoom {
             creator: creator.to_owned(),
             creator_profile: Object::new(),
