@@ -217,10 +217,11 @@ impl Exchange {
             return Vec::new();
         };
         if sent.is_empty() {
-            return match found.operation.body_required {
-                true => vec![fault("", "is missing")],
-                false => Vec::new(),
-            };
+            let required = found.operation.body_required;
+            return required
+                .then(|| fault("", "is missing"))
+                .into_iter()
+                .collect();
         }
         match serde_json::from_slice(sent) {
             Ok(value) => schema.faults(&value, &found.api.definitions),

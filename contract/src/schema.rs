@@ -107,11 +107,15 @@ pub struct Fault {
 impl Schema {
     /// What of `value` isn't as this schema wants it.
     pub fn faults(&self, value: &Value, definitions: &Definitions) -> Vec<Fault> {
+        self.faults_at(Place::Whole, value, definitions)
+    }
+
+    fn faults_at(&self, place: Place<'_>, value: &Value, definitions: &Definitions) -> Vec<Fault> {
         let mut judge = Judge {
             definitions,
             faults: Vec::new(),
         };
-        judge.schema(self, value, Place::Whole);
+        judge.schema(self, value, place);
         judge.faults
     }
 
@@ -201,14 +205,9 @@ impl Judge<'_> {
         if forms.is_empty() {
             return;
         }
-        let tried = forms.iter().map(|form| {
-            let mut judge = Judge {
-                definitions: self.definitions,
-                faults: Vec::new(),
-            };
-            judge.schema(form, value, place);
-            judge.faults
-        });
+        let tried = forms
+            .iter()
+            .map(|form| form.faults_at(place, value, self.definitions));
         let mut failed: Vec<_> = tried.filter(|faults| !faults.is_empty()).collect();
         let fitting = forms.len() - failed.len();
         if fitting > most {

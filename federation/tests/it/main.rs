@@ -10,8 +10,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod budgets;
-#[allow(dead_code, reason = "the benchmark uses the rest")]
 mod contract;
+#[allow(dead_code, reason = "the benchmark uses the rest")]
 mod crowd;
 mod doors;
 mod gaps;
