@@ -128,7 +128,8 @@ impl Pair {
     pub(crate) async fn start(kind: Kind) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::create(dir.path()).unwrap();
-        let one = || Server::start_in(&authority, tempfile::tempdir().unwrap(), kind, |_| {});
+        let dir_of_one = || tempfile::tempdir().unwrap();
+        let one = || Box::pin(Server::start_in(&authority, dir_of_one(), kind, |_| {}));
         let (north, south) = tokio::join!(one(), one());
         Self {
             north,
@@ -139,7 +140,7 @@ impl Pair {
 
     /// Stops both and removes everything.
     pub(crate) async fn stop(self) {
-        tokio::join!(self.north.stop(), self.south.stop());
+        tokio::join!(Box::pin(self.north.stop()), Box::pin(self.south.stop()));
     }
 }
 
