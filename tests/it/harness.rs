@@ -17,6 +17,8 @@ use rhizome_demo::{Authority, Person, Site, http_client};
 use rhizome_storage::testing::TestDatabase;
 use tempfile::TempDir;
 
+use crate::front::Front;
+
 /// The password of everybody that [`Server::register`] makes.
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
@@ -40,6 +42,7 @@ impl Kind {
 pub(crate) struct Server {
     pub(crate) site: Site<Running>,
     pub(crate) http: reqwest::Client,
+    front: Front,
     database: TestDatabase,
     dir: TempDir,
 }
@@ -68,9 +71,12 @@ impl Server {
         let site = Site::start_with(authority, dir.path(), url, change)
             .await
             .expect("the server starts");
+        let http = http_client().unwrap();
+        let front = Front::before(site.base(), http.clone()).await;
         Self {
             site,
-            http: http_client().unwrap(),
+            http,
+            front,
             database,
             dir,
         }
@@ -88,7 +94,7 @@ impl Server {
 
     /// Makes an account and logs it in.
     pub(crate) async fn register(&self, name: &str) -> Person {
-        Person::register(&self.http, &self.site.base(), name, PASSWORD)
+        Person::register(&self.http, self.front.base(), name, PASSWORD)
             .await
             .expect("registers")
     }
@@ -96,7 +102,7 @@ impl Server {
     /// Another session of somebody registered.
     #[expect(dead_code, reason = "for flow tests to come")]
     pub(crate) async fn login(&self, name: &str) -> Person {
-        Person::login(&self.http, &self.site.base(), name, PASSWORD)
+        Person::login(&self.http, self.front.base(), name, PASSWORD)
             .await
             .expect("logs in")
     }
@@ -104,6 +110,7 @@ impl Server {
     /// Stops it and removes everything.
     pub(crate) async fn stop(mut self) {
         self.site.stop().await;
+        self.front.close();
         self.database.remove().await;
         self.dir.close().unwrap();
     }
@@ -121,7 +128,8 @@ impl Pair {
     pub(crate) async fn start(kind: Kind) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::create(dir.path()).unwrap();
-        let one = || Server::start_in(&authority, tempfile::tempdir().unwrap(), kind, |_| {});
+        let dir_of_one = || tempfile::tempdir().unwrap();
+        let one = || Box::pin(Server::start_in(&authority, dir_of_one(), kind, |_| {}));
         let (north, south) = tokio::join!(one(), one());
         Self {
             north,
@@ -132,7 +140,7 @@ impl Pair {
 
     /// Stops both and removes everything.
     pub(crate) async fn stop(self) {
-        tokio::join!(self.north.stop(), self.south.stop());
+        tokio::join!(Box::pin(self.north.stop()), Box::pin(self.south.stop()));
     }
 }
 

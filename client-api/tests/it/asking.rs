@@ -9,6 +9,7 @@ use rhizome_client_api::{
     App, ClientConfig,
     config::{PasswordCost, RateLimits, Registration},
 };
+use rhizome_contract::Watch;
 use rhizome_federation::{Federation, FederationConfig, testing::Network};
 use rhizome_protocol::sign::KeyPair;
 use rhizome_rooms::Rooms;
@@ -16,6 +17,8 @@ use rhizome_storage::{Clock, Options, Store, testing::TestDatabase};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
+
+use crate::harness::watch;
 
 /// What every test's server is called.
 pub const SERVER: &str = "here.test";
@@ -28,6 +31,7 @@ pub struct Server {
     pub app: App,
     pub clock: Clock,
     router: Router,
+    watch: Watch,
 }
 
 /// Settings for tests: open registration, cheap passwords, no rate limits, a shared secret.
@@ -79,10 +83,12 @@ impl Server {
         .expect("federation can be made");
         let shutdown = CancellationToken::new();
         let app = App::new(store, rooms, federation, Arc::new(config), shutdown);
+        let watch = watch();
         Self {
-            router: rhizome_client_api::router(app.clone()),
+            router: watch.over(rhizome_client_api::router(app.clone())),
             app,
             clock,
+            watch,
         }
     }
 
@@ -100,6 +106,7 @@ impl Server {
             .oneshot(request)
             .await
             .expect("infallible");
+        self.watch.assert_kept();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX)
             .await

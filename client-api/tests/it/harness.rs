@@ -9,6 +9,7 @@ use axum::{Router, body::Body};
 use http::{Method, Request, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use rhizome_client_api::{App, ClientConfig, config::Registration, router};
+use rhizome_contract::Watch;
 use rhizome_federation::{Federation, FederationConfig, testing::Network};
 use rhizome_protocol::sign::KeyPair;
 use rhizome_rooms::Rooms;
@@ -38,7 +39,13 @@ pub struct Server {
     pub router: Router,
     pub federation: Federation,
     pub shutdown: CancellationToken,
+    watch: Watch,
     txn: Arc<AtomicU64>,
+}
+
+/// Looks at what a server of these tests is asked and answers.
+pub fn watch() -> Watch {
+    Watch::new("client-api")
 }
 
 impl Server {
@@ -74,7 +81,8 @@ impl Server {
             network,
         )
         .unwrap();
-        network.attach(&name, federation.router());
+        let watch = watch();
+        network.attach(&name, watch.over(federation.router()));
         let mut config = ClientConfig::new(name);
         config.registration = Registration::Open;
         config.rate_limits.enabled = false;
@@ -91,9 +99,10 @@ impl Server {
         );
         Server {
             store,
-            router: router(app),
+            router: watch.over(router(app)),
             federation,
             shutdown,
+            watch,
             txn: Arc::default(),
         }
     }
@@ -117,6 +126,7 @@ impl Server {
             .oneshot(request.body(body).unwrap())
             .await
             .unwrap();
+        self.watch.assert_kept();
         let status = response.status();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 26)
             .await

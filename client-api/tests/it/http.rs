@@ -76,6 +76,21 @@ async fn discovery_tells_what_is_there() {
 }
 
 #[tokio::test]
+async fn other_servers_are_told_where_to_go() {
+    let settings = || {
+        let mut config = config();
+        config.well_known_server = Some("matrix.here.test:443".into());
+        config
+    };
+    each_server_with(settings, async |server| {
+        let path = "/.well-known/matrix/server";
+        let delegated = server.ask(Method::GET, path, Value::Null).await.ok();
+        assert_eq!(delegated, json!({ "m.server": "matrix.here.test:443" }));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn bodies_that_are_not_what_they_should_be() {
     each_server(async |server| {
         let ada = server.register("ada").await;

@@ -10,6 +10,7 @@ mod absence;
 mod account_data;
 mod accounts;
 mod asking;
+mod contract;
 mod directory;
 mod doors;
 mod erasure;

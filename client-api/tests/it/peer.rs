@@ -20,7 +20,7 @@ use rhizome_storage::{
 use ruma::{OwnedEventId, RoomId, UserId, server_name};
 use serde_json::{Value, json};
 
-use crate::harness::{Server, User, esc};
+use crate::harness::{Server, User, esc, watch};
 
 /// A server that sends nothing by itself.
 pub struct Peer {
@@ -46,7 +46,7 @@ impl Peer {
         let rooms = Rooms::new(store.clone(), name.clone(), Arc::new(key()));
         let fed =
             Federation::in_process(rooms, store, FederationConfig::default(), network).unwrap();
-        network.attach(&name, fed.router());
+        network.attach(&name, watch().over(fed.router()));
         Peer { fed, database }
     }
 

@@ -61,7 +61,7 @@ async fn the_head_is_judged_before_the_body_comes() {
                 request = request.header(AUTHORIZATION, authorization);
             }
             let request = request.body(body).unwrap();
-            let answer = tower::ServiceExt::oneshot(b.fed.router(), request).await.unwrap();
+            let answer = tower::ServiceExt::oneshot(b.router(), request).await.unwrap();
             assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{authorization:?}");
             assert!(!read.load(Ordering::SeqCst), "{authorization:?}");
         }
@@ -73,7 +73,7 @@ async fn the_head_is_judged_before_the_body_comes() {
             .header(AUTHORIZATION, header("a.example", "b.example", "ed25519:k1"))
             .body(body)
             .unwrap();
-        let answer = tower::ServiceExt::oneshot(b.fed.router(), request).await.unwrap();
+        let answer = tower::ServiceExt::oneshot(b.router(), request).await.unwrap();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
         assert!(read.load(Ordering::SeqCst));
     })
@@ -146,7 +146,7 @@ async fn each_address_has_its_budget() {
         let peer = SocketAddr::new(from.parse().unwrap(), 1);
         let request = request.extension(ConnectInfo(peer));
         let request = request.body(Body::from(body.to_string())).unwrap();
-        let answer = tower::ServiceExt::oneshot(b.fed.router(), request).await;
+        let answer = tower::ServiceExt::oneshot(b.router(), request).await;
         answer.unwrap()
     };
     let own = || Request::get("/_matrix/key/v2/server");

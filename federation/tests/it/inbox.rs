@@ -75,7 +75,7 @@ async fn what_arrives_during_a_join_is_not_lost() {
         let (a, b) = world.two();
         let (alice, bob) = (a.user("alice"), b.user("bob"));
         let room = a.create_listed(&alice, &RoomVersionId::V12).await;
-        let talkative = a.fed.router().layer(middleware::from_fn_with_state(
+        let talkative = a.router().layer(middleware::from_fn_with_state(
             a.fed.clone(),
             say_during_join,
         ));
@@ -85,7 +85,7 @@ async fn what_arrives_during_a_join_is_not_lost() {
             b.heard(&room).await == ["welcome"]
         })
         .await;
-        world.network.attach(&a.name, a.fed.router());
+        world.network.attach(&a.name, a.router());
     })
     .await;
 }

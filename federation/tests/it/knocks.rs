@@ -189,7 +189,7 @@ async fn a_knock_that_is_denied_at_once_is_over() {
             arrived: Arc::new(Notify::new()),
         };
         let quick = middleware::from_fn_with_state(denial.clone(), deny_during_knock);
-        world.network.attach(&a.name, a.fed.router().layer(quick));
+        world.network.attach(&a.name, a.router().layer(quick));
         let arrived = denial.arrived.clone();
         let hears = middleware::from_fn(move |request: Request, next: Next| {
             if request.uri().path().contains("/send/") {
@@ -197,7 +197,7 @@ async fn a_knock_that_is_denied_at_once_is_over() {
             }
             next.run(request)
         });
-        world.network.attach(&b.name, b.fed.router().layer(hears));
+        world.network.attach(&b.name, b.router().layer(hears));
         knocks(b, &bob, &room, a).await.unwrap();
         eventually("the knock is over", async || {
             b.membership(&room, &bob).await == Some(Membership::Leave)

@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod budgets;
+mod contract;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod crowd;
 mod doors;
@@ -31,6 +32,7 @@ mod mean_mangled;
 mod mean_manners;
 mod mean_state;
 mod notaries;
+mod queries;
 mod receipts;
 mod rooms;
 mod sender;

@@ -73,7 +73,7 @@ impl Mean {
         let layer = middleware::from_fn_with_state(mean.clone(), Self::answer);
         world
             .network
-            .attach(&server.name, server.fed.router().layer(layer));
+            .attach(&server.name, server.router().layer(layer));
         mean
     }
 

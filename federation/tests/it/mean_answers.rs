@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use crate::{
     inbound::{forge, forge_message, newest},
     mean::{Mean, body_answer, json_answer},
-    support::{key, rooms},
+    support::{key, rooms, watch},
     world::{World, each, eventually, json_of, room_of, still},
 };
 
@@ -326,7 +326,9 @@ async fn a_streaming_peer_is_read_one_large_answer_at_a_time() {
 pub async fn apart(world: &World, store: Store, config: FederationConfig) -> Federation {
     let rooms = rooms(&store, "z.example", key(26));
     let fed = Federation::in_process(rooms, store, config, &world.network).unwrap();
-    world.network.attach(fed.server_name(), fed.router());
+    world
+        .network
+        .attach(fed.server_name(), watch().over(fed.router()));
     fed
 }
 

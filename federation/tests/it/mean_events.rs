@@ -45,7 +45,7 @@ async fn send_texts(
         .header(header::CONTENT_TYPE, "application/json")
         .body(axum::body::Body::from(body))
         .unwrap();
-    let response = tower::ServiceExt::oneshot(to.fed.router(), request)
+    let response = tower::ServiceExt::oneshot(to.router(), request)
         .await
         .unwrap();
     let status = response.status();

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::{
     mean::Mean,
-    support::key,
+    support::{key, watch},
     world::{Server, each, enc, eventually, still},
 };
 
@@ -187,7 +187,7 @@ async fn each_server_invites_so_often() {
         };
         let (rooms, store) = (b.fed.rooms().clone(), b.store().clone());
         let strict = Federation::in_process(rooms, store, config, &world.network).unwrap();
-        world.network.attach(&b.name, strict.router());
+        world.network.attach(&b.name, watch().over(strict.router()));
         let bob = b.user("bob");
         let ask = async |from: &Server, seed, n| {
             let event = invite(from, seed, &nowhere(from, n), &bob, "");

@@ -8,6 +8,7 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
+use rhizome_contract::Watch;
 use rhizome_federation::{Federation, FederationConfig};
 use rhizome_protocol::sign::KeyPair;
 use rhizome_rooms::Rooms;
@@ -16,6 +17,11 @@ use ruma::OwnedServerName;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
+
+/// Looks at what a server of these tests is asked and answers.
+pub fn watch() -> Watch {
+    Watch::new("federation")
+}
 
 /// A certificate authority that lives as long as a test.
 pub struct Ca {
@@ -139,7 +145,7 @@ impl Server {
         let listening = listen(
             listener,
             ca.acceptor(&["localhost", "127.0.0.1"]),
-            fed.router(),
+            watch().over(fed.router()),
         );
         Self {
             fed,

@@ -13,7 +13,7 @@ use rhizome_federation::{
 use rhizome_protocol::receive::{KeyLookup, Keys as _};
 use ruma::OwnedServerName;
 
-use crate::support::{Ca, Server, bind, config, key, listen};
+use crate::support::{Ca, Server, bind, config, key, listen, watch};
 
 pub const VERSION: &str = "/_matrix/federation/v1/version";
 
@@ -281,7 +281,7 @@ async fn malformed_and_oversized_requests_get_the_specified_errors() {
             .header(header::CONTENT_TYPE, "application/json")
             .body(axum::body::Body::from(body))
             .unwrap();
-        let response = tower::ServiceExt::oneshot(a.fed.router(), request)
+        let response = tower::ServiceExt::oneshot(watch().over(a.fed.router()), request)
             .await
             .unwrap();
         let status = response.status().as_u16();
@@ -338,7 +338,7 @@ async fn hostile_authorization_headers_are_refused() {
             request = request.header(header::AUTHORIZATION, value);
         }
         let request = request.body(axum::body::Body::empty()).unwrap();
-        let router = a.fed.router();
+        let router = watch().over(a.fed.router());
         tower::ServiceExt::oneshot(router, request)
             .await
             .unwrap()

@@ -2,7 +2,9 @@
 
 use std::{fmt::Write as _, future::Future, time::Duration};
 
+use axum::Router;
 use http::Method;
+use rhizome_contract::Watch;
 use rhizome_federation::{
     Federation, FederationConfig, MatrixError,
     fetch::backfill,
@@ -29,7 +31,7 @@ use serde_json::{Value, json, value::RawValue};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{key, rooms};
+use crate::support::{key, rooms, watch};
 
 /// All room versions.
 pub const ALL_VERSIONS: [RoomVersionId; 12] = [
@@ -71,6 +73,7 @@ pub struct Server {
     pub fed: Federation,
     pub name: OwnedServerName,
     pub stop: CancellationToken,
+    watch: Watch,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -164,13 +167,20 @@ impl Server {
         let rooms = rooms(&store, &name, key(u8::try_from(index).unwrap() + 1));
         let fed = Federation::in_process(rooms, store, config, network).unwrap();
         let name: OwnedServerName = name.try_into().unwrap();
-        network.attach(&name, fed.router());
+        let watch = watch();
+        network.attach(&name, watch.over(fed.router()));
         Self {
             fed,
             name,
             stop: CancellationToken::new(),
+            watch,
             task: None,
         }
+    }
+
+    /// What others reach it by.
+    pub fn router(&self) -> Router {
+        self.watch.over(self.fed.router())
     }
 
     /// Gives the residents their accounts.
@@ -212,6 +222,7 @@ impl Server {
             task.await.unwrap();
         }
         self.fed.store().close().await;
+        self.watch.assert_kept();
     }
 
     pub fn store(&self) -> &Store {
@@ -246,7 +257,8 @@ impl Server {
         create(self.fed.rooms(), &request).await.unwrap().room_id
     }
 
-    fn request_of(creator: &UserId, version: &RoomVersionId, preset: Preset) -> CreateRoom {
+    /// A request for a room with nothing special about it.
+    pub fn request_of(creator: &UserId, version: &RoomVersionId, preset: Preset) -> CreateRoom {
         CreateRoom {
             creator: creator.to_owned(),
             creator_profile: Object::new(),

@@ -1,0 +1,66 @@
+//! A watched router.
+
+use axum::{Router, body::Body, routing::any};
+use http::{Request, StatusCode};
+use rhizome_contract::Watch;
+use tower::ServiceExt as _;
+
+/// A server that says the same to everything.
+fn server(answer: &'static str, reads: bool) -> Router {
+    let handler = async move |request: axum::extract::Request| {
+        if reads {
+            axum::body::to_bytes(request.into_body(), usize::MAX)
+                .await
+                .unwrap();
+        }
+        answer
+    };
+    Router::new().fallback(any(handler))
+}
+
+async fn ask(router: Router, body: Body) -> (StatusCode, String) {
+    let request = Request::post("/_matrix/client/v3/login")
+        .body(body)
+        .unwrap();
+    let answer = router.oneshot(request).await.unwrap();
+    let status = answer.status();
+    let body = axum::body::to_bytes(answer.into_body(), usize::MAX)
+        .await
+        .unwrap();
+    (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+const SESSION: &str = r#"{"user_id":"@a:b","access_token":"t","device_id":"d"}"#;
+
+#[tokio::test]
+async fn it_passes_on_what_it_sees() {
+    let watch = Watch::unrecorded();
+    let router = watch.over(server(SESSION, true));
+    let (status, body) = ask(router, Body::from(r#"{"type":"m.login.password"}"#)).await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, SESSION));
+    watch.assert_kept();
+}
+
+#[tokio::test]
+#[should_panic(expected = "POST /_matrix/client/v3/login (200): Request /type is missing")]
+async fn a_bad_request_that_was_answered_fails_the_test() {
+    let watch = Watch::unrecorded();
+    ask(watch.over(server(SESSION, true)), Body::from("{}")).await;
+    watch.assert_kept();
+}
+
+#[tokio::test]
+#[should_panic(expected = "Answer /access_token is missing")]
+async fn it_fails_the_test_when_nobody_asks() {
+    let watch = Watch::unrecorded();
+    let answer = r#"{"user_id":"@a:b","device_id":"d"}"#;
+    let sent = Body::from(r#"{"type":"m.login.password"}"#);
+    ask(watch.over(server(answer, true)), sent).await;
+}
+
+#[tokio::test]
+async fn a_body_that_was_not_read_is_not_judged() {
+    let watch = Watch::unrecorded();
+    ask(watch.over(server(SESSION, false)), Body::from("{}")).await;
+    watch.assert_kept();
+}
