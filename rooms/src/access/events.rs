@@ -15,6 +15,10 @@ use super::{
 };
 use crate::error::Result;
 
+/// A reader's membership in a state, if that has one.
+#[derive(Clone, Copy)]
+struct Before(Option<Membership>);
+
 /// Decides, event by event, what a user may see in one room.
 ///
 /// What was not [loaded](EventAccess::load) is hidden, unless it lies within the reader's present stay. Events
@@ -24,7 +28,7 @@ pub struct EventAccess<'a> {
     user: &'a UserId,
     standing: Standing,
     /// The reader's membership in each state that was looked at.
-    memberships: HashMap<SnapshotNo, Option<Membership>>,
+    memberships: HashMap<SnapshotNo, Before>,
     /// Redactions that aren't applied.
     unapplied: HashSet<EventNo>,
     erasures: Option<Arc<Erasures>>,
@@ -102,7 +106,7 @@ impl<'a> EventAccess<'a> {
             .collect();
         for (at, no) in states.into_iter().zip(found) {
             let membership = no.and_then(|no| members.get(&no).copied().flatten());
-            self.memberships.insert(at, membership);
+            self.memberships.insert(at, Before(membership));
         }
         Ok(())
     }
@@ -113,7 +117,9 @@ impl<'a> EventAccess<'a> {
         if self.standing.covers(event) {
             return rule::within_stay(event, self.user, unapplied);
         }
-        let (Some(before), Some(erasures)) = (self.membership_before(event), &self.erasures) else {
+        let (Some(Before(before)), Some(erasures)) =
+            (self.membership_before(event), &self.erasures)
+        else {
             return Verdict::Hidden;
         };
         let facts = Facts {
@@ -156,13 +162,15 @@ impl<'a> EventAccess<'a> {
             self.load_memberships(event.state_before.into_iter().collect())
                 .await?;
         }
-        Ok(self.membership_before(event).flatten())
+        Ok(self
+            .membership_before(event)
+            .and_then(|Before(known)| known))
     }
 
-    /// The reader's membership before an event; the outer `None`: that wasn't loaded.
-    fn membership_before(&self, event: &StoredEvent) -> Option<Option<Membership>> {
+    /// The reader's membership before an event; `None`: that wasn't loaded.
+    fn membership_before(&self, event: &StoredEvent) -> Option<Before> {
         match event.state_before {
-            None => Some(None),
+            None => Some(Before(None)),
             Some(at) => self.memberships.get(&at).copied(),
         }
     }

@@ -52,8 +52,13 @@ pub async fn unapplied<'e>(
         .collect();
     let mut open = Vec::new();
     for event in redactions {
-        let target = event.pdu.redacts().map(|id| targets.get(id).copied());
-        match judge(event, target.map(|target| target.map(|target| &**target))) {
+        let target = match event.pdu.redacts() {
+            None => Target::Lost,
+            Some(id) => targets
+                .get(id)
+                .map_or(Target::Unknown, |target| Target::Stored(target)),
+        };
+        match judge(event, target) {
             Effect::Applied => {}
             Effect::None => drop(unapplied.insert(event.no)),
             Effect::OfPower => open.push(event),
@@ -71,8 +76,17 @@ enum Effect {
     OfPower,
 }
 
-/// Decides on a redaction. `target`: what it names, if it names something, as far as it is stored.
-fn judge(event: &StoredEvent, target: Option<Option<&StoredEvent>>) -> Effect {
+/// What a redaction names.
+enum Target<'a> {
+    /// Nothing, any more: it was redacted itself.
+    Lost,
+    /// An event that we lack.
+    Unknown,
+    Stored(&'a StoredEvent),
+}
+
+/// Decides on a redaction.
+fn judge(event: &StoredEvent, target: Target<'_>) -> Effect {
     let of = |applied| {
         if applied {
             Effect::Applied
@@ -83,10 +97,10 @@ fn judge(event: &StoredEvent, target: Option<Option<&StoredEvent>>) -> Effect {
     // In old versions the authorisation rules have judged it, whatever it names.
     let judged = event.pdu.rules().auth.special_redaction;
     let target = match target {
-        // One that was redacted itself has lost its target. It says nothing, and how it came to that is told.
-        None => return of(event.redacted_by.is_some()),
-        Some(None) => return of(judged),
-        Some(Some(target)) => target,
+        // It says nothing, and how it came to that is told.
+        Target::Lost => return of(event.redacted_by.is_some()),
+        Target::Unknown => return of(judged),
+        Target::Stored(target) => target,
     };
     if target.room != event.room || target.status == Status::Rejected {
         return Effect::None;
