@@ -77,6 +77,7 @@ enum Effect {
 }
 
 /// What a redaction names.
+#[derive(Clone, Copy)]
 enum Target<'a> {
     /// Nothing, any more: it was redacted itself.
     Lost,
