@@ -19,11 +19,11 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod access;
 pub mod admit;
 pub mod create;
 mod error;
 pub mod membership;
-pub mod read;
 pub mod receive;
 pub mod send;
 pub mod state;

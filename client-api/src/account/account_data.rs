@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use bytes::Bytes;
 use rhizome_federation::RawJson;
+use rhizome_rooms::access::RoomAccess;
 use rhizome_storage::{AccountData, DataChange, Fact, RoomNo, WriteSet};
 use ruma::{
     RoomId, UserId,
@@ -15,7 +16,7 @@ use ruma::{
     },
 };
 
-use crate::{App, Caller, MatrixError, Ruma, history::pager::Reading, push::rules};
+use crate::{App, Caller, MatrixError, Ruma, push::rules};
 
 /// The most bytes that one type may hold.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -95,7 +96,8 @@ pub(crate) async fn room_of(
     room_id: &RoomId,
 ) -> Result<RoomNo, MatrixError> {
     // Whoever was in the room may keep notes on it.
-    Ok(Reading::of(app, who, room_id).await?.head.room)
+    let access = RoomAccess::of(&app.store, who.reader(), room_id).await?;
+    Ok(access.head.room)
 }
 
 fn absent() -> MatrixError {

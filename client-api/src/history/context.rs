@@ -2,6 +2,7 @@
 
 use axum::extract::State;
 use rhizome_federation::RawJson;
+use rhizome_rooms::access::EventAccess;
 use rhizome_storage::{Pos, SnapshotNo};
 use ruma::api::client::context::get_context::v3;
 
@@ -10,15 +11,16 @@ use crate::{
     history::{
         event::visible_event,
         messages::write_list,
-        pager::{Page, Pager, Reading},
+        pager::{Page, Pager},
         point::HistoryPoint,
+        reading::Reading,
     },
     sync::ignored,
     view::{
+        dress,
         filter::{self, MAX_TIMELINE},
         json::Json,
-        seen::{self, Seen, Style},
-        sight::Sight,
+        seen::{Seen, Style},
     },
 };
 
@@ -33,7 +35,7 @@ pub async fn context(
         .unwrap_or(MAX_TIMELINE)
         .min(MAX_TIMELINE);
     let ignored = ignored::read(&app.store, reading.viewer.user).await?;
-    let end = reading.end(&app).await?;
+    let end = reading.room.end(&app.store);
     let pager = Pager {
         app: &app,
         reading: &reading,
@@ -138,7 +140,7 @@ async fn state_at_end(
     }
     let mut events = app.store.events_by_no(&nos).await?;
     events.retain(|event| filter::wants_event(pager.filter, event));
-    seen::as_state(&app.store, events).await
+    dress::as_state(&app.store, events).await
 }
 
 /// The state at the last of some events, as far as it is the reader's to see: they are told what happened to
@@ -151,12 +153,13 @@ async fn visible_state(
     let Some(last) = shown.last() else {
         return Ok(None);
     };
-    let mut sight = Sight::new(&app.store, &reading.viewer, reading.standing);
+    let standing = reading.room.standing;
+    let mut access = EventAccess::new(&app.store, &reading.viewer.user_id, standing);
     let event = &last.event;
     // What the event changes is theirs to know like the event.
-    if sight.sees_after(event).await? || sight.sees_before(event).await? {
+    if access.sees_after(event).await? || access.sees_before(event).await? {
         return Ok(event.state_after.or(event.state_before));
     }
     // Of who was there before, the state as of their leaving.
-    Ok(reading.standing.left_state)
+    Ok(standing.left_state)
 }

@@ -7,10 +7,11 @@ use ruma::{EventId, api::client::room::get_room_event::v3};
 
 use crate::{
     App, MatrixError, Ruma,
-    history::pager::Reading,
+    history::reading::Reading,
     view::{
+        dress,
         json::Json,
-        seen::{self, Seen, Style},
+        seen::{Seen, Style},
     },
 };
 
@@ -39,14 +40,20 @@ pub async fn visible_event(
     reading: &Reading,
     event_id: &EventId,
 ) -> Result<Seen, MatrixError> {
-    let here = |event: &StoredEvent| event.room == reading.head.room && event.is_history();
+    let here = |event: &StoredEvent| event.room == reading.room.head.room && event.is_history();
     let event = app
         .store
         .event(event_id)
         .await?
         .filter(|event| here(event))
         .ok_or_else(absent)?;
-    let seen = seen::visible(&app.store, &reading.viewer, &reading.standing, vec![event]).await?;
+    let seen = dress::visible(
+        &app.store,
+        &reading.viewer,
+        &reading.room.standing,
+        vec![event],
+    )
+    .await?;
     seen.into_iter().next().ok_or_else(absent)
 }
 

@@ -8,8 +8,9 @@ use crate::{
     App, MatrixError, Ruma,
     edge::body::Undecoded,
     history::{
-        pager::{Pager, Reading},
+        pager::Pager,
         point::{HistoryPoint, point},
+        reading::Reading,
     },
     room::content::room_id,
     sync::ignored,
@@ -28,7 +29,7 @@ pub async fn messages(
     // Who may not read learns nothing else, not even what is wrong with the question.
     let reading = Reading::of(&app, &who, &room_id(req.part(0))?).await?;
     let req = req.decode()?;
-    let end = reading.end(&app).await?;
+    let end = reading.room.end(&app.store);
     let from = match (&req.from, req.dir) {
         (Some(text), _) => point(text)?,
         (None, Asked::Backward) => HistoryPoint::at(end),

@@ -2,7 +2,9 @@
 
 pub(crate) mod asked;
 pub(crate) mod context;
+mod course;
 pub(crate) mod event;
 pub(crate) mod messages;
 pub(crate) mod pager;
 pub(crate) mod point;
+pub(crate) mod reading;

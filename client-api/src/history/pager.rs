@@ -1,105 +1,25 @@
-//! Reading a room on behalf of a user: whether they may, and its history page by page.
+//! A room's history page by page.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashSet, sync::Arc};
 
-use rhizome_protocol::{Membership, visibility::HistoryVisibility};
-use rhizome_storage::{Direction, EventNo, Pos, RoomHead, StoredEvent};
-use ruma::{OwnedEventId, OwnedUserId, RoomId, api::client::filter::RoomEventFilter};
-use tokio::time::Instant;
+use rhizome_rooms::access::EventAccess;
+use rhizome_storage::{Direction, EventNo, Pos, StoredEvent};
+use ruma::{OwnedEventId, OwnedUserId, api::client::filter::RoomEventFilter};
 
 use crate::{
     App, MatrixError,
-    history::point::HistoryPoint,
+    history::{
+        asked::Asking,
+        course::{Future, Past},
+        point::HistoryPoint,
+        reading::Reading,
+    },
     view::{
-        filter,
-        seen::{self, Seen, Standing, Viewer},
-        sight::Sight,
+        dress, filter, gaps,
+        scan::{Budget, Ends, Scan, Stop, Wanted},
+        seen::Seen,
     },
 };
-
-/// A room that a reader asks about, and how the two stand to each other.
-pub struct Reading {
-    /// Who reads.
-    pub viewer: Viewer,
-    /// The room.
-    pub head: Arc<RoomHead>,
-    /// Where the reader stands.
-    pub standing: Standing,
-}
-
-impl Reading {
-    /// Refuses whoever was never in the room, unless anyone may read it.
-    pub async fn of(
-        app: &App,
-        caller: &crate::Caller,
-        room_id: &RoomId,
-    ) -> Result<Reading, MatrixError> {
-        let viewer = Viewer::of(caller);
-        app.store.log().refresh().await?;
-        let denied = || MatrixError::forbidden("You aren't a member of the room");
-        let head = app.store.room(room_id).await?.ok_or_else(denied)?;
-        let standing = seen::standing(&app.store, &viewer, head.room).await?;
-        let reading = Reading {
-            viewer,
-            head,
-            standing,
-        };
-        if reading.was_member() || reading.is_world_readable(app).await? {
-            Ok(reading)
-        } else {
-            Err(denied())
-        }
-    }
-
-    /// Whether the reader is or was joined.
-    pub fn was_member(&self) -> bool {
-        self.is_member() || self.standing.left_at.is_some()
-    }
-
-    /// Whether the reader is joined.
-    pub fn is_member(&self) -> bool {
-        self.standing.membership == Some(Membership::Join)
-    }
-
-    async fn is_world_readable(&self, app: &App) -> Result<bool, MatrixError> {
-        let Some(snapshot) = self.head.snapshot else {
-            return Ok(false);
-        };
-        let event = app
-            .store
-            .state_event(snapshot, "m.room.history_visibility", "")
-            .await?;
-        let visibility = HistoryVisibility::of(event.as_ref().map(|event| event.pdu.content()));
-        Ok(visibility == HistoryVisibility::WorldReadable)
-    }
-
-    /// Whether more may come after `end`, the last position of which the reader may hear.
-    fn goes_on(&self, end: Pos) -> bool {
-        self.is_member() || self.standing.left_at.is_none_or(|left| left < end)
-    }
-
-    /// The last position of which the reader may hear.
-    pub async fn end(&self, app: &App) -> Result<Pos, MatrixError> {
-        let head = app.store.log().head();
-        match self.standing.left_at {
-            Some(left) if !self.is_member() && !self.is_world_readable(app).await? => {
-                Ok(left.min(head))
-            }
-            _ => Ok(head),
-        }
-    }
-}
-
-/// Events asked of other servers where the history that we have has a gap, however few a page holds: each
-/// time costs about the same.
-const BACKFILL: usize = 100;
-
-/// Events looked through for one page when the filter or the history's visibility hides most.
-const MAX_SCAN: usize = 1_000;
 
 /// Events of a page and where the next one begins; `None` when there is no more.
 pub struct Page {
@@ -107,27 +27,6 @@ pub struct Page {
     pub events: Vec<Seen>,
     /// Where to go on.
     pub next: Option<HistoryPoint>,
-}
-
-/// How often other servers are asked for one page, and for how long a first answer may have taken. Each
-/// page asks once, so that paging gets on.
-const MAX_ASKED: usize = 3;
-const ASKING: Duration = Duration::from_secs(10);
-
-/// How much was asked of other servers for one page.
-#[derive(Default)]
-struct Asking {
-    times: usize,
-    begun: Option<Instant>,
-}
-
-impl Asking {
-    /// Whether they may be asked once more; if not, the next page does it.
-    fn may_go_on(&mut self) -> bool {
-        self.times += 1;
-        let begun = *self.begun.get_or_insert_with(Instant::now);
-        self.times == 1 || (self.times <= MAX_ASKED && begun.elapsed() < ASKING)
-    }
 }
 
 /// Pages through one room for one reader.
@@ -145,9 +44,14 @@ pub struct Pager<'a> {
 }
 
 impl Pager<'_> {
-    fn wants(&self, event: &StoredEvent) -> bool {
-        filter::wants_event(self.filter, event)
-            && (event.pdu.state_key().is_some() || !self.ignored.contains(event.pdu.sender()))
+    fn scan<'s>(&'s self, ends: Ends, limit: usize, budget: &'s Budget) -> Scan<'s> {
+        let wanted = Wanted {
+            filter: self.filter,
+            ignored: self.ignored,
+        };
+        let Reading { viewer, room } = self.reading;
+        let (store, bounds) = (&self.app.store, (limit, budget));
+        Scan::new(store, viewer, room.standing, wanted, ends, bounds)
     }
 
     /// A page towards the past. Where our own history has a gap, other servers are asked for what
@@ -158,72 +62,41 @@ impl Pager<'_> {
         to: Option<HistoryPoint>,
         limit: usize,
     ) -> Result<Page, MatrixError> {
-        let upto = from.upto.min(self.end);
-        let mut at = HistoryPoint {
-            place: from.place,
-            upto,
+        let ends = if self.reading.room.standing.is_member() {
+            Ends::Gap
+        } else {
+            Ends::Nothing
         };
-        let mut sight = Sight::new(&self.app.store, &self.reading.viewer, self.reading.standing);
-        let (mut events, mut bytes): (Vec<Seen>, usize) = (Vec::new(), 0);
-        let mut scanned = 0;
-        let most = self.app.config.max_timeline_bytes;
+        let budget = Budget::new(self.app.config.max_timeline_bytes);
+        let mut scan = self.scan(ends, limit, &budget);
+        let at = HistoryPoint {
+            place: from.place,
+            upto: from.upto.min(self.end),
+        };
+        let mut course = Past::new(self, at, to);
         let mut asking = Asking::default();
         // What was read before may have ended right at a gap.
-        let mut holes = self.holes_at(at).await?;
-        let more = 'pages: loop {
-            if !holes.is_empty() {
+        let mut missing = self.missing_before(&self.following(at).await?).await?;
+        let more = loop {
+            if !missing.is_empty() {
                 if !asking.may_go_on() {
                     break true;
                 }
-                let nothing_yet = scanned == 0;
-                self.ask_others(&std::mem::take(&mut holes), nothing_yet)
+                let nothing_yet = scan.scanned() == 0;
+                asking
+                    .ask(self.app, &self.reading.room.head, &missing, nothing_yet)
                     .await?;
             }
-            let size = limit.saturating_sub(events.len()).clamp(10, 100);
-            let chunk = self.store_page(at, Direction::Backward, size).await?;
-            let ended = chunk.len() < size;
-            scanned += chunk.len();
-            let mut gaps = self.gaps_before(&chunk).await?;
-            let mut reached = false;
-            for event in chunk {
-                reached |= to.and_then(|to| to.reaches(&event)) == Some(true);
-                if to.is_some_and(|to| to.reaches(&event).unwrap_or(reached)) {
-                    continue;
-                }
-                if events.len() == limit || bytes > most {
-                    // One more than fits: there is a next page.
-                    break 'pages true;
-                }
-                at = HistoryPoint::before(&event, upto);
-                let no = event.no;
-                if self.wants(&event)
-                    && let Some(seen) = sight.see(event).await?
-                {
-                    bytes += seen.event.pdu.json().len();
-                    events.push(seen);
-                }
-                if let Some(found) = gaps.remove(&no).filter(|_| !reached) {
-                    if events.len() == limit {
-                        break 'pages true;
-                    }
-                    holes = found;
-                    continue 'pages;
-                }
-            }
-            if reached {
-                break false;
-            }
-            if ended {
-                break self.may_be_more_before(at, &mut sight).await?;
-            }
-            if scanned >= MAX_SCAN {
-                break true;
-            }
+            missing = match scan.run(&mut course).await? {
+                Stop::Gap { missing, .. } if !scan.is_full() => missing,
+                Stop::Gap { .. } | Stop::Full | Stop::Spent | Stop::HiddenState => break true,
+                Stop::Over => break false,
+                Stop::Ended => break self.may_be_more(course.at, &mut scan.access).await?,
+            };
         };
-        seen::dress(&self.app.store, &mut events).await?;
         Ok(Page {
-            events,
-            next: more.then_some(at),
+            events: scan.finish().await?,
+            next: more.then_some(course.at),
         })
     }
 
@@ -234,56 +107,28 @@ impl Pager<'_> {
         to: Option<HistoryPoint>,
         limit: usize,
     ) -> Result<Page, MatrixError> {
-        let mut at = from;
-        let mut sight = Sight::new(&self.app.store, &self.reading.viewer, self.reading.standing);
-        let (mut events, mut bytes): (Vec<Seen>, usize) = (Vec::new(), 0);
-        let mut scanned = 0;
-        let most = self.app.config.max_timeline_bytes;
-        let more = 'pages: loop {
-            let size = (limit - events.len()).clamp(10, 100);
-            let chunk = self.store_page(at, Direction::Forward, size).await?;
-            let ended = chunk.len() < size;
-            scanned += chunk.len();
-            for event in chunk {
-                if to.and_then(|to| to.reaches(&event)) == Some(false) {
-                    break 'pages false;
-                }
-                if events.len() == limit || bytes > most {
-                    break 'pages true;
-                }
-                at = match at.place {
-                    // Forward from a position: in the order in which things came here.
-                    None => HistoryPoint::at(event.pos().unwrap_or(at.upto)),
-                    Some(_) => HistoryPoint::after(&event, Pos(i64::MAX)),
-                };
-                if self.wants(&event)
-                    && let Some(seen) = sight.see(event).await?
-                {
-                    bytes += seen.event.pdu.json().len();
-                    events.push(seen);
-                }
-            }
-            if ended {
-                break scanned > 0 && self.reading.goes_on(self.end);
-            }
-            if scanned >= MAX_SCAN {
-                break true;
-            }
+        let budget = Budget::new(self.app.config.max_timeline_bytes);
+        let mut scan = self.scan(Ends::Nothing, limit, &budget);
+        let mut course = Future::new(self, from, to);
+        let more = match scan.run(&mut course).await? {
+            Stop::Over => false,
+            Stop::Ended => scan.scanned() > 0 && self.reading.room.goes_on(self.end),
+            Stop::Full | Stop::Spent | Stop::HiddenState | Stop::Gap { .. } => true,
         };
-        seen::dress(&self.app.store, &mut events).await?;
         Ok(Page {
-            events,
-            next: more.then_some(at),
+            events: scan.finish().await?,
+            next: more.then_some(course.at),
         })
     }
 
-    async fn store_page(
+    /// Stored events from a place on.
+    pub(super) async fn stored(
         &self,
         at: HistoryPoint,
         direction: Direction,
         size: usize,
     ) -> Result<Vec<Arc<StoredEvent>>, MatrixError> {
-        let (store, room) = (&self.app.store, self.reading.head.room);
+        let (store, room) = (&self.app.store, self.reading.room.head.room);
         Ok(match (direction, at.place) {
             (Direction::Forward, None) => store.live_after(room, at.upto, self.end, size).await?,
             (Direction::Forward, Some(_)) => {
@@ -299,84 +144,40 @@ impl Pager<'_> {
         })
     }
 
-    /// What is missing right before the event that follows a place.
-    async fn holes_at(&self, at: HistoryPoint) -> Result<Vec<OwnedEventId>, MatrixError> {
-        let gaps = self.gaps_before(&self.following(at).await?).await?;
-        Ok(gaps.into_values().flatten().collect())
-    }
-
     /// The event that follows a place, if there is one.
     async fn following(&self, at: HistoryPoint) -> Result<Vec<Arc<StoredEvent>>, MatrixError> {
-        match at.place {
-            None if at.upto >= self.end => Ok(Vec::new()),
-            None => {
-                let room = self.reading.head.room;
-                let after = self.app.store.live_after(room, at.upto, self.end, 1);
-                Ok(after.await?)
-            }
-            Some(_) => self.store_page(at, Direction::Forward, 1).await,
+        if at.place.is_none() && at.upto >= self.end {
+            return Ok(Vec::new());
         }
+        self.stored(at, Direction::Forward, 1).await
     }
 
     /// Whether more may be found one day before a place where our own history begins: unless it is the room's
     /// beginning, or what lies there isn't the reader's to see.
-    async fn may_be_more_before(
+    async fn may_be_more(
         &self,
         at: HistoryPoint,
-        sight: &mut Sight<'_>,
+        access: &mut EventAccess<'_>,
     ) -> Result<bool, MatrixError> {
         let first = self.following(at).await?;
-        let gaps = self.gaps_before(&first).await?;
+        let missing = self.missing_before(&first).await?;
         match first.first() {
-            Some(first) if !gaps.is_empty() => sight.sees_before(first).await,
+            Some(first) if !missing.is_empty() => Ok(access.sees_before(first).await?),
             _ => Ok(false),
         }
     }
 
-    /// The gaps before some events that others may fill.
-    async fn gaps_before(
+    /// What we lack right before some events, if others may fill it in.
+    async fn missing_before(
         &self,
         events: &[Arc<StoredEvent>],
-    ) -> Result<HashMap<EventNo, Vec<OwnedEventId>>, MatrixError> {
-        if self.reading.is_member() {
-            seen::gaps_before(&self.app.store, &self.reading.viewer, events).await
-        } else {
-            Ok(HashMap::new())
+    ) -> Result<Vec<OwnedEventId>, MatrixError> {
+        let Reading { viewer, room } = self.reading;
+        if !room.standing.is_member() {
+            return Ok(Vec::new());
         }
-    }
-
-    /// Asks other servers for what belongs into a gap. If it is in vain, the page goes on without it. Where
-    /// that was so a moment ago, a page waits that has nothing else to tell.
-    async fn ask_others(
-        &self,
-        holes: &[OwnedEventId],
-        nothing_yet: bool,
-    ) -> Result<(), MatrixError> {
-        let head = &self.reading.head;
-        let (in_vain, clock) = (&self.app.in_vain, self.app.store.clock());
-        if let Some(pause) = in_vain.pause(head.room, clock.monotonic()) {
-            if nothing_yet {
-                tokio::select! {
-                    () = clock.sleep(pause) => {}
-                    () = self.app.shutdown.cancelled() => {}
-                }
-            }
-            // Somebody else may have asked in the meantime.
-            if in_vain.pause(head.room, clock.monotonic()).is_some() {
-                return Ok(());
-            }
-        }
-        // Boxed: most pages are all here.
-        let fed = &self.app.federation;
-        let helped = Box::pin(rhizome_federation::fetch::backfill::before(
-            fed,
-            &head.room_id,
-            holes,
-            BACKFILL,
-        ))
-        .await?;
-        in_vain.note(head.room, clock.monotonic(), helped);
-        Ok(())
+        let gaps = gaps::gaps_before(&self.app.store, viewer, events).await?;
+        Ok(gaps.into_values().flatten().collect())
     }
 
     /// With lazy loading: the members who sent these events, as they were at their first event here.
@@ -384,20 +185,16 @@ impl Pager<'_> {
         if filter::lazy_members(self.filter).is_none() {
             return Ok(Vec::new());
         }
-        let (mut done, mut nos) = (HashSet::new(), Vec::new());
+        let (mut done, mut entries) = (HashSet::new(), Vec::new());
         for seen in events {
             let sender = seen.event.pdu.sender();
-            let (true, Some(before)) = (done.insert(sender), seen.event.state_before) else {
-                continue;
-            };
-            nos.extend(
-                self.app
-                    .store
-                    .state_entry(before, "m.room.member", sender.as_str())
-                    .await?,
-            );
+            if let (true, Some(before)) = (done.insert(sender), seen.event.state_before) {
+                entries.push((before, "m.room.member", sender.as_str()));
+            }
         }
-        let members = self.app.store.events_by_no(&nos).await?;
-        seen::as_state(&self.app.store, members).await
+        let store = &self.app.store;
+        let found = store.state_entries_at(&entries).await?;
+        let nos: Vec<EventNo> = found.into_iter().flatten().collect();
+        dress::as_state(store, store.events_by_no(&nos).await?).await
     }
 }

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use rhizome_federation::{MatrixError, local, query};
 use rhizome_protocol::draft::Draft;
-use rhizome_rooms::{read, send::SendOptions};
+use rhizome_rooms::{access::RoomAccess, send::SendOptions};
 use rhizome_storage::{Fact, NewAlias, RoomHead};
 use ruma::{
     OwnedServerName, RoomAliasId,
@@ -54,7 +54,8 @@ pub async fn put(
     Ruma { who, req, .. }: Ruma<put::Request>,
 ) -> Result<put::Response, MatrixError> {
     require_ours(&app, &req.room_alias)?;
-    let head = read::require_joined(&app.rooms, &who.user_id, &req.room_id).await?;
+    let access = RoomAccess::of_member(&app.store, who.reader(), &req.room_id).await?;
+    let head = access.head;
     let fact = Fact::Alias(NewAlias {
         alias: req.room_alias,
         room: head.room,
@@ -139,9 +140,9 @@ pub async fn list(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<list::Request>,
 ) -> Result<list::Response, MatrixError> {
-    let seen = read::require_can_see_state(&app.rooms, &who.user_id, &req.room_id).await?;
+    let access = RoomAccess::of(&app.store, who.reader(), &req.room_id).await?;
     Ok(list::Response::new(
-        app.store.aliases_of(seen.head.room).await?,
+        app.store.aliases_of(access.head.room).await?,
     ))
 }
 

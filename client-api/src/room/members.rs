@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use rhizome_federation::RawJson;
 use rhizome_protocol::Membership;
+use rhizome_rooms::access::{EventAccess, RoomAccess};
 use rhizome_storage::{EventNo, KeyNo, Pos};
 use ruma::{
     OwnedUserId,
@@ -13,9 +14,9 @@ use ruma::{
 
 use crate::{
     App, MatrixError, Ruma,
-    history::{messages::write_list, pager::Reading, point::point},
+    history::{messages::write_list, point::point, reading::Reading},
     sync::state::state_at,
-    view::{json::Json, seen, sight::Sight},
+    view::{dress, json::Json},
 };
 
 /// Events of a room's beginning among which its first member's join is.
@@ -27,7 +28,7 @@ pub async fn members(
     Ruma { who, req, .. }: Ruma<get_member_events::v3::Request>,
 ) -> Result<RawJson, MatrixError> {
     let reading = Reading::of(&app, &who, &req.room_id).await?;
-    let end = reading.end(&app).await?;
+    let end = reading.room.end(&app.store);
     let at = match req
         .at
         .as_deref()
@@ -38,12 +39,12 @@ pub async fn members(
         Some(pos) if pos < end => visible_moment(&app, &reading, pos, end).await?,
         _ => end,
     };
-    let entries = match reading.standing.left_state {
+    let entries = match reading.room.standing.left_state {
         // The end of a stay is a moment within a commit, of which the log's positions know nothing.
-        Some(state) if at == end && Some(at) == reading.standing.left_at => {
+        Some(state) if at == end && Some(at) == reading.room.standing.left_at => {
             app.store.state_all(state).await?.into_iter().collect()
         }
-        _ => state_at(&app.store, reading.head.room, at).await?,
+        _ => state_at(&app.store, reading.room.head.room, at).await?,
     };
     let entries = if entries.is_empty() {
         first_state(&app, &reading, at, end).await?
@@ -68,7 +69,7 @@ pub async fn members(
                 .as_ref()
                 .is_none_or(|unwanted| unwanted.as_str() != membership)
     });
-    let events = seen::as_state(&app.store, events).await?;
+    let events = dress::as_state(&app.store, events).await?;
     let mut json = Json::with_capacity(512 * events.len() + 64);
     json.open();
     write_list(
@@ -90,15 +91,15 @@ async fn visible_moment(
     at: Pos,
     end: Pos,
 ) -> Result<Pos, MatrixError> {
-    let (store, room) = (&app.store, reading.head.room);
+    let (store, room) = (&app.store, reading.room.head.room);
     let mut last = store.room_timeline(room, Pos(0), at, 1).await?;
     if last.is_empty() {
         last = store.live_after(room, at, end, 1).await?;
     }
-    let mut sight = Sight::new(store, &reading.viewer, reading.standing);
+    let standing = reading.room.standing;
+    let mut access = EventAccess::new(store, &reading.viewer.user_id, standing);
     match last.first() {
-        Some(last) if !sight.sees_after(last).await? => reading
-            .standing
+        Some(last) if !access.sees_after(last).await? => standing
             .joined_from
             .filter(|from| *from > at)
             .ok_or_else(|| MatrixError::forbidden("You may not see the room as it was then")),
@@ -114,7 +115,7 @@ async fn first_state(
     after: Pos,
     end: Pos,
 ) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
-    let room = reading.head.room;
+    let room = reading.room.head.room;
     let first = app.store.live_after(room, after, end, FIRST_EVENTS).await?;
     let joined = first
         .iter()
@@ -130,13 +131,10 @@ pub async fn joined(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<joined_members::v3::Request>,
 ) -> Result<RawJson, MatrixError> {
-    let reading = Reading::of(&app, &who, &req.room_id).await?;
-    if !reading.is_member() {
-        return Err(MatrixError::forbidden("You aren't a member of the room"));
-    }
+    let room = RoomAccess::of_member(&app.store, who.reader(), &req.room_id).await?;
     let members = app
         .store
-        .members(reading.head.room, Some(Membership::Join))
+        .members(room.head.room, Some(Membership::Join))
         .await?;
     let nos: Vec<EventNo> = members.iter().filter_map(|member| member.event).collect();
     let mut profiles: BTreeMap<OwnedUserId, (Option<String>, Option<String>)> = BTreeMap::new();

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use rhizome_rooms::thread;
+use rhizome_rooms::{access::RoomAccess, thread};
 use rhizome_storage::{AccountData, CommitError, DataChange, Fact, Pos, Receipt, RoomNo, WriteSet};
 use ruma::{
     EventId, OwnedEventId, RoomId,
     api::client::{read_marker::set_read_marker, receipt::create_receipt},
 };
 
-use crate::{App, Caller, MatrixError, Ruma, history::pager::Reading, view::json::Json};
+use crate::{App, Caller, MatrixError, Ruma, view::json::Json};
 
 /// The account data that says up to where a room was read, as far as the user wants to remember.
 const FULLY_READ: &str = "m.fully_read";
@@ -84,12 +84,8 @@ pub async fn read_markers(
 }
 
 async fn joined(app: &App, who: &Caller, room_id: &RoomId) -> Result<RoomNo, MatrixError> {
-    let reading = Reading::of(app, who, room_id).await?;
-    if reading.is_member() {
-        Ok(reading.head.room)
-    } else {
-        Err(MatrixError::forbidden("You aren't a member of the room"))
-    }
+    let access = RoomAccess::of_member(&app.store, who.reader(), room_id).await?;
+    Ok(access.head.room)
 }
 
 /// What a client says that its user has read.

@@ -6,7 +6,9 @@ use axum::extract::State;
 use http::StatusCode;
 use rhizome_federation::{MatrixError, RawJson, local, query};
 use rhizome_protocol::{Object, draft::Draft};
-use rhizome_rooms::{membership::restricted::AUTHORISED_VIA, read, send::SendOptions};
+use rhizome_rooms::{
+    access::RoomAccess, membership::restricted::AUTHORISED_VIA, send::SendOptions, state,
+};
 use ruma::{
     OwnedRoomAliasId, RoomAliasId, RoomId,
     api::client::state::{
@@ -22,8 +24,9 @@ use crate::{
     room::{content, membership},
     view::{
         client_event::raw_content,
+        dress,
         json::Json,
-        seen::{self, Style, Viewer},
+        seen::{Style, Viewer},
     },
 };
 
@@ -32,12 +35,13 @@ pub async fn list(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<list::Request>,
 ) -> Result<RawJson, MatrixError> {
-    let events = read::state(&app.rooms, &who.user_id, &req.room_id).await?;
+    let viewer = Viewer::of(&who);
+    let room = RoomAccess::of(&app.store, who.reader(), &req.room_id).await?;
+    let events = state::events_at(&app.rooms, room.state).await?;
     let mut json = Json::with_capacity(512 * events.len() + 2);
     json.open_list();
-    let viewer = Viewer::of(&who);
     let now = app.store.clock().now_ms();
-    for event in seen::as_state(&app.store, events).await? {
+    for event in dress::as_state(&app.store, events).await? {
         event.write(&mut json, &viewer, now, &Style::ROOM);
     }
     json.close_list();
@@ -50,21 +54,22 @@ pub async fn get(
     Ruma { who, req, .. }: Ruma<get::Request>,
 ) -> Result<RawJson, MatrixError> {
     let kind = req.event_type.to_string();
-    let event = read::state_event(
-        &app.rooms,
-        &who.user_id,
-        &req.room_id,
-        &kind,
-        &req.state_key,
-    )
-    .await?;
+    let viewer = Viewer::of(&who);
+    let room = RoomAccess::of(&app.store, who.reader(), &req.room_id).await?;
+    let event = app
+        .store
+        .state_event(room.state, &kind, &req.state_key)
+        .await?
+        .ok_or_else(|| {
+            MatrixError::not_found(format!("The room has no {kind} with this state key"))
+        })?;
     if req.format != get::StateEventFormat::Event {
         return Ok(RawJson(raw_content(&event).to_owned().into()));
     }
     let mut json = Json::with_capacity(1024);
     let now = app.store.clock().now_ms();
-    for event in seen::as_state(&app.store, vec![event]).await? {
-        event.write(&mut json, &Viewer::of(&who), now, &Style::ROOM);
+    for event in dress::as_state(&app.store, vec![event]).await? {
+        event.write(&mut json, &viewer, now, &Style::ROOM);
     }
     Ok(RawJson(json.finish().into()))
 }

@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use axum::extract::State;
+use rhizome_rooms::access::RoomAccess;
 use ruma::api::client::typing::create_typing_event::v3::{Request, Response};
 use serde::Deserialize;
 
-use crate::{
-    App, MatrixError, Ruma, edge::body::Undecoded, history::pager::Reading, room::content,
-};
+use crate::{App, MatrixError, Ruma, edge::body::Undecoded, room::content};
 
 /// How long somebody types who doesn't say it. Clients say it again every few seconds.
 const TIMEOUT_MS: u64 = 30_000;
@@ -33,14 +32,11 @@ pub async fn typing(
     }
     let told: Typing = serde_json::from_value(content::parse(&body)?.into())
         .map_err(|error| MatrixError::bad_json(error.to_string()))?;
-    let reading = Reading::of(&app, &who, &room_id).await?;
-    if !reading.is_member() {
-        return Err(MatrixError::forbidden("You aren't a member of the room"));
-    }
+    let access = RoomAccess::of_member(&app.store, who.reader(), &room_id).await?;
     let timeout = told.timeout.unwrap_or(TIMEOUT_MS);
     let timeout = told.typing.then(|| Duration::from_millis(timeout));
     app.store
-        .set_typing(reading.head.room, &who.user_id, timeout);
+        .set_typing(access.head.room, &who.user_id, timeout);
     rhizome_federation::sender::typing::local(
         &app.federation,
         &room_id,

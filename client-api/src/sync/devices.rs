@@ -4,11 +4,12 @@
 use std::collections::{BTreeSet, HashSet};
 
 use rhizome_protocol::Membership;
+use rhizome_rooms::access;
 use rhizome_storage::{MembershipRow, Pos, RoomNo, UserNo};
 use ruma::OwnedUserId;
 
 use super::{room::Loader, window::Window};
-use crate::{MatrixError, view::seen};
+use crate::MatrixError;
 
 /// Up to this many users are asked one by one whether they share a room with the reader.
 const MOST_ASKED: usize = 16;
@@ -99,10 +100,10 @@ impl Loader<'_> {
 
     /// Whether the reader, who isn't in the room now, was joined at or after a position.
     async fn was_joined_after(&self, row: &MembershipRow, after: Pos) -> Result<bool, MatrixError> {
-        let (Membership::Leave | Membership::Ban, Some(event)) = (row.membership, row.event) else {
+        if !matches!(row.membership, Membership::Leave | Membership::Ban) {
             return Ok(false);
-        };
-        let end = seen::end_of_stay(self.store, self.viewer, event).await?;
+        }
+        let end = access::end_of_stay(self.store, &self.viewer.user_id, row).await?;
         Ok(end
             .and_then(|end| end.pos())
             .is_some_and(|left| left > after))

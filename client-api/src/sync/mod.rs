@@ -17,6 +17,7 @@ mod devices;
 mod first;
 pub(crate) mod ignored;
 mod lazy;
+mod left;
 mod reader;
 mod room;
 mod sections;

@@ -1,7 +1,7 @@
 //! A reader of the log for one device: what `/sync` asks once and a socket asks all the time.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::AtomicUsize},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
@@ -9,7 +9,10 @@ use rhizome_protocol::Membership;
 use rhizome_storage::{Interest, MembershipRow, Pos, RoomNo};
 
 use super::{Ask, News, room::Loader, token::Token, window::Window, write};
-use crate::{App, MatrixError, view::seen::Viewer};
+use crate::{
+    App, MatrixError,
+    view::{scan::Budget, seen::Viewer},
+};
 
 /// A reader of the log for one device, kept by a request or a socket.
 pub struct Reader {
@@ -114,7 +117,7 @@ impl Reader {
             after,
             upto,
             ephemeral: (heard, ephemeral),
-            bytes: (self.app.config.max_timeline_bytes, AtomicUsize::new(0)),
+            budget: Budget::new(self.app.config.max_timeline_bytes),
             all_account_data: tokio::sync::OnceCell::new(),
             first: OnceLock::new(),
         };

@@ -16,10 +16,7 @@ use super::{
 };
 use crate::{
     MatrixError,
-    view::{
-        filter,
-        seen::{self, Seen},
-    },
+    view::{dress, filter, seen::Seen},
 };
 
 impl Loader<'_> {
@@ -131,7 +128,7 @@ impl Loader<'_> {
         if lazy.is_some() {
             self.note_members(room, &events, timeline);
         }
-        seen::as_state(self.store, events).await
+        dress::as_state(self.store, events).await
     }
 
     /// The users whose membership matters to a reader who loads members lazily, with the first

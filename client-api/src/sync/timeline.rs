@@ -2,25 +2,22 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
-use rhizome_storage::{EventNo, Pos, RoomNo, StoredEvent};
+use rhizome_rooms::access::Standing;
+use rhizome_storage::{EventNo, Pos, RoomNo, Store, StoredEvent};
 
-use super::{room::Loader, window::CHUNK};
+use super::room::Loader;
 use crate::{
     MatrixError,
     view::{
         client_event,
         filter::{self, DEFAULT_TIMELINE},
-        redactions,
-        seen::{self, Seen, Standing},
-        sight::Sight,
+        scan::{Course, Ends, Scan, Stop, Wanted},
+        seen::Seen,
     },
 };
-
-/// Events looked through for one timeline when the filter or the history's visibility hides most.
-const MAX_SCAN: usize = 1_000;
 
 /// A timeline.
 #[derive(Default, Debug)]
@@ -44,6 +41,30 @@ impl Timeline {
     }
 }
 
+/// Towards the past, in the order in which things came here.
+struct Arrivals<'a> {
+    store: &'a Store,
+    room: RoomNo,
+    after: Pos,
+    end: Pos,
+}
+
+impl Course for Arrivals<'_> {
+    async fn chunk(&self, size: usize) -> Result<Vec<Arc<StoredEvent>>, MatrixError> {
+        let (after, end) = (self.after, self.end);
+        let mut chunk = self
+            .store
+            .room_timeline(self.room, after, end, size)
+            .await?;
+        chunk.reverse();
+        Ok(chunk)
+    }
+
+    fn pass(&mut self, event: &StoredEvent) {
+        self.end = event.pos().map_or(self.end, |pos| Pos(pos.0 - 1));
+    }
+}
+
 impl Loader<'_> {
     /// The timeline between two positions. `known` are the newest events of that span (`complete`:
     /// all of them) if they have been read already. A gap in the history that we have is a gap in the
@@ -54,103 +75,39 @@ impl Loader<'_> {
         &self,
         room: RoomNo,
         standing: &Standing,
-        after: Pos,
-        upto: Pos,
-        known: &[Arc<StoredEvent>],
-        complete: bool,
+        (after, upto): (Pos, Pos),
+        (known, complete): (&[Arc<StoredEvent>], bool),
     ) -> Result<Timeline, MatrixError> {
-        let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
-        let mut sight = Sight::new(self.store, self.viewer, *standing);
-        let mut newest_first: Vec<Seen> = Vec::new();
-        let (mut chunk, mut complete) = (known.to_vec(), complete);
-        let (mut scanned, mut end) = (0, upto);
-        let (mut gap, mut hidden, mut heavy) = (None, false, false);
-        loop {
-            if chunk.is_empty() && !complete {
-                let size = if scanned == 0 {
-                    CHUNK.min(limit + 1)
-                } else {
-                    CHUNK
-                };
-                chunk = self.store.room_timeline(room, after, end, size).await?;
-                complete = chunk.len() < size;
-            }
-            scanned += chunk.len();
-            if let Some(pos) = chunk.first().and_then(|event| event.pos()) {
-                end = Pos(pos.0 - 1);
-            }
-            let gaps = seen::gaps_before(self.store, self.viewer, &chunk).await?;
-            while let Some(event) = chunk.pop() {
-                if newest_first.len() > limit {
-                    break;
-                }
-                let (no, pos) = (event.no, event.pos());
-                hidden = !self.take(event, &mut sight, &mut newest_first).await?;
-                if hidden {
-                    break;
-                }
-                if gaps.contains_key(&no) && newest_first.len() <= limit {
-                    gap = pos;
-                    break;
-                }
-                heavy = self.is_heavy() && !newest_first.is_empty();
-                if heavy {
-                    break;
-                }
-            }
-            let enough = newest_first.len() > limit || gap.is_some() || hidden || heavy;
-            if enough || complete || scanned >= MAX_SCAN {
-                break;
-            }
-        }
-        // More than was asked for, or not all of the span was looked through.
-        let limited = newest_first.len() > limit || gap.is_some() || hidden || heavy || !complete;
-        newest_first.truncate(limit);
-        newest_first.reverse();
-        seen::dress(self.store, &mut newest_first).await?;
-        let first = newest_first.first().and_then(|seen| seen.event.pos());
-        let before = gap.or(first).map_or(upto, |pos| Pos(pos.0 - 1));
-        Ok(Timeline {
-            events: newest_first,
-            limited,
-            before,
-        })
-    }
-
-    /// Takes an event if the reader may see it and wants it. `false`: it is a change of state that the
-    /// reader may not see, so what has been taken can't go on to its past.
-    async fn take(
-        &self,
-        event: Arc<StoredEvent>,
-        sight: &mut Sight<'_>,
-        newest_first: &mut Vec<Seen>,
-    ) -> Result<bool, MatrixError> {
-        let wanted = self.wants(&event);
-        let change = event.pdu.state_key().is_some() && !newest_first.is_empty();
-        if !wanted && !change {
-            return Ok(true);
-        }
-        let Some(seen) = sight.look(event).await? else {
-            return Ok(!change);
+        let section = &self.ask.filter.room.timeline;
+        let limit = filter::limit(section, DEFAULT_TIMELINE);
+        let wanted = Wanted {
+            filter: section,
+            ignored: self.ignored,
         };
-        if wanted && !redactions::withheld(self.store, &seen.event).await? {
-            let size = seen.event.pdu.json().len();
-            self.bytes.1.fetch_add(size, Ordering::Relaxed);
-            newest_first.push(seen);
-        }
-        Ok(true)
-    }
-
-    /// Whether the answer is as large as it may be; each timeline still has its newest event.
-    fn is_heavy(&self) -> bool {
-        self.bytes.1.load(Ordering::Relaxed) > self.bytes.0
-    }
-
-    fn wants(&self, event: &StoredEvent) -> bool {
-        filter::wants_event(&self.ask.filter.room.timeline, event)
-            && (self.ignored.is_empty()
-                || event.pdu.state_key().is_some()
-                || !self.ignored.contains(event.pdu.sender()))
+        let bounds = (limit, &self.budget);
+        let ends = Ends::GapOrHiddenState;
+        let mut scan = Scan::new(self.store, self.viewer, *standing, wanted, ends, bounds);
+        let mut course = Arrivals {
+            store: self.store,
+            room,
+            after,
+            end: upto,
+        };
+        let newest_first = known.iter().rev().cloned().collect();
+        let stop = scan.run_from(&mut course, newest_first, complete).await?;
+        let mut events = scan.finish().await?;
+        events.reverse();
+        let first = events.first().and_then(|seen| seen.event.pos());
+        // Paging back begins at the gap, whether or not what follows it is shown.
+        let start = match stop {
+            Stop::Gap { at, .. } => at.or(first),
+            _ => first,
+        };
+        Ok(Timeline {
+            events,
+            limited: stop != Stop::Ended,
+            before: start.map_or(upto, |pos| Pos(pos.0 - 1)),
+        })
     }
 
     /// Lets the timeline begin after the last of its state events that would undo what a client is told in

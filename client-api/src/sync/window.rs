@@ -151,9 +151,6 @@ const PAGE: usize = 250;
 /// of its events alone.
 const MOST_BYTES: usize = 8 << 20;
 
-/// Events per room and query.
-pub const CHUNK: usize = 100;
-
 /// Events of each room that are read beforehand, where many rooms are: whoever wants more asks for them.
 pub const FIRST: usize = 21;
 

@@ -1,9 +1,15 @@
 //! A user ends their account and wants what they said forgotten.
 
 use http::Method;
+use rhizome_rooms::access;
+use rhizome_storage::Pos;
+use ruma::server_name;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, User, esc, events, story};
+use crate::{
+    harness::{Server, User, esc, events, story},
+    peer::room_of,
+};
 
 async fn ends(user: &User, erase: bool) {
     let auth = json!({
@@ -80,6 +86,20 @@ async fn who_comes_after_an_erasure_gets_no_content() {
         // The room keeps its state.
         let path = format!("/rooms/{}/state/m.room.join_rules", esc(&room));
         assert_eq!(dora.read(&path).await["join_rule"], Value::from("public"));
+        // Servers that come later get as little, also of what members say of themselves.
+        let store = &server.store;
+        let head = store.room(&room_of(&room)).await.unwrap().unwrap();
+        let live = store.live_after(head.room, Pos(0), store.log().head(), 100);
+        let hers = live.await.unwrap();
+        let there = server_name!("there");
+        let shown = access::events_for_server(store, there, &hers)
+            .await
+            .unwrap();
+        for (event, shown) in hers.iter().zip(shown) {
+            let by_her = event.pdu.sender() == alice.id.as_str();
+            let of_herself = event.pdu.state_key().is_none_or(|key| key == alice.id);
+            assert_eq!(shown, !(by_her && of_herself), "{}", event.pdu.json());
+        }
     })
     .await;
 }

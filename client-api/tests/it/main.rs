@@ -7,6 +7,7 @@
 )]
 
 mod absence;
+mod access;
 mod account_data;
 mod accounts;
 mod asking;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rhizome_protocol::Membership;
-use rhizome_rooms::{read, thread};
+use rhizome_rooms::{access, thread};
 use rhizome_storage::{Fact, Receipt, RoomHead, RoomNo, UserNo};
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId,
@@ -212,7 +212,7 @@ async fn open_room(
     let Some(head) = fed.store().room(room_id).await? else {
         return Ok(None);
     };
-    let open = read::server_in_room(fed.rooms(), room_id, fed.server_name()).await?
+    let open = access::server_in_room(fed.store(), room_id, fed.server_name()).await?
         && guard::is_allowed(fed, origin, &head).await?;
     Ok(open.then_some(head))
 }

@@ -6,8 +6,8 @@ use std::{
 };
 
 use axum::extract::State;
-use rhizome_rooms::read;
-use rhizome_storage::{Placement, RoomHead, Status, StoredEvent};
+use rhizome_rooms::access;
+use rhizome_storage::{Placement, RoomHead, StoredEvent};
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedEventId, ServerName, UInt,
     api::federation::{
@@ -38,7 +38,7 @@ pub(super) async fn event(
         .event(&req.event_id)
         .await?
         .ok_or_else(not_found)?;
-    if event.status == Status::Rejected {
+    if !access::is_given(&event) {
         return Err(not_found());
     }
     guard::resident(&fed, &who, event.pdu.room_id()).await?;
@@ -145,8 +145,8 @@ impl Walk {
             events.sort_by_key(|event| std::cmp::Reverse(event.pdu.depth()));
             for event in events {
                 wave.extend(event.pdu.prev_events().iter().cloned());
-                // Rejected events are walked through, but they are nobody's history.
-                if event.status != Status::Rejected && found.len() < self.limit {
+                // What isn't given is walked through all the same.
+                if access::is_given(&event) && found.len() < self.limit {
                     found.push(event);
                 }
             }
@@ -161,7 +161,7 @@ async fn visible(
     server: &ServerName,
     events: Vec<Arc<StoredEvent>>,
 ) -> Result<Vec<Box<RawValue>>, MatrixError> {
-    let visible = read::server_can_see(fed.rooms(), server, &events).await?;
+    let visible = access::events_for_server(fed.store(), server, &events).await?;
     events
         .iter()
         .zip(visible)

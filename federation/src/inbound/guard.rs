@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rhizome_rooms::read;
+use rhizome_rooms::access;
 use rhizome_storage::{RoomHead, SnapshotNo, StoredEvent};
 use ruma::{EventId, RoomId, ServerName};
 
@@ -24,7 +24,7 @@ pub(super) async fn known(
         MatrixError::not_found(format!("This server does not know the room {room_id}"))
     })?;
     require_allowed(fed, origin, &head).await?;
-    if !read::server_in_room(fed.rooms(), room_id, fed.server_name()).await? {
+    if !access::server_in_room(fed.store(), room_id, fed.server_name()).await? {
         return Err(MatrixError::not_found(format!(
             "This server is not in the room {room_id}"
         )));
@@ -42,7 +42,7 @@ pub(super) async fn resident(
     room_id: &RoomId,
 ) -> Result<Arc<RoomHead>, MatrixError> {
     let head = known(fed, origin, room_id).await?;
-    if !read::server_in_room(fed.rooms(), room_id, origin).await? {
+    if !access::server_in_room(fed.store(), room_id, origin).await? {
         return Err(MatrixError::forbidden(format!(
             "{origin} is not in the room {room_id}"
         )));

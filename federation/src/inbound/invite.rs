@@ -7,8 +7,8 @@ use axum::extract::State;
 use http::StatusCode;
 use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
 use rhizome_rooms::{
+    access,
     membership::remote_invite,
-    read,
     receive::{Gathered, Received, receive},
 };
 use rhizome_storage::UserNo;
@@ -125,7 +125,7 @@ async fn accept(
 /// Whether the invite is part of a room that we are in: then the user may act on it at once. What we can't
 /// decide yet, or don't allow, is kept as an invite from outside; perhaps the others think that we have left.
 async fn admitted(fed: &Federation, signed: &Pdu) -> Result<bool, MatrixError> {
-    if !read::server_in_room(fed.rooms(), signed.room_id(), fed.server_name()).await? {
+    if !access::server_in_room(fed.store(), signed.room_id(), fed.server_name()).await? {
         return Ok(false);
     }
     let outcome = receive(fed.rooms(), Arc::new(signed.clone()), &Gathered::default()).await?;

@@ -13,9 +13,8 @@ use axum::extract::State;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rhizome_protocol::{Incoming, Membership, Object, Pdu, RoomRules, receive::event_id};
 use rhizome_rooms::{
-    Error,
+    Error, access,
     membership::remote_invite,
-    read,
     receive::{self, Gathered, Received},
 };
 use rhizome_storage::{Fact, InboundAnswer, InboxEvent, RoomHead, WriteSet};
@@ -159,7 +158,7 @@ async fn in_room(
     objects: Vec<Incoming>,
 ) -> Result<Vec<Told>, MatrixError> {
     let head = fed.store().room(&room_id).await?;
-    let resident = read::server_in_room(fed.rooms(), &room_id, fed.server_name()).await?;
+    let resident = access::server_in_room(fed.store(), &room_id, fed.server_name()).await?;
     match (head, fed.inbound().joining.rules(&room_id)) {
         (Some(head), _) if resident => {
             // ACLs are applied to each event by itself.

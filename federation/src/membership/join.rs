@@ -15,9 +15,9 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules, draft::Draft};
 use rhizome_rooms::{
+    access,
     admit::{self as admission, RemoteJoin},
     membership::{self, restricted},
-    read,
     send::SendOptions,
 };
 use ruma::{
@@ -103,7 +103,7 @@ async fn join_room(
     content: Object,
 ) -> Result<(), MatrixError> {
     // Step 2.
-    let resident = read::server_in_room(fed.rooms(), room_id, fed.server_name()).await?;
+    let resident = access::server_in_room(fed.store(), room_id, fed.server_name()).await?;
     if resident && as_resident(fed, user, room_id, &content).await? {
         return Ok(());
     }
@@ -208,7 +208,7 @@ impl Wish<'_> {
 
         // Step 4. Events of the room are no part of this: the lock is about joining only.
         let _only = turn(fed, room_id, self.until).await?;
-        if read::server_in_room(fed.rooms(), room_id, fed.server_name()).await?
+        if access::server_in_room(fed.store(), room_id, fed.server_name()).await?
             && as_resident(fed, self.user, room_id, self.content).await?
         {
             return Ok(());

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rhizome_protocol::{Membership, Object, RoomRules};
 use rhizome_rooms::{
+    access,
     membership::{self, Action, Change, remote_invite},
-    read,
     send::SendOptions,
 };
 use ruma::{
@@ -72,7 +72,7 @@ async fn as_resident(
     room_id: &RoomId,
     content: &Object,
 ) -> Result<bool, MatrixError> {
-    if !read::server_in_room(fed.rooms(), room_id, fed.server_name()).await? {
+    if !access::server_in_room(fed.store(), room_id, fed.server_name()).await? {
         return Ok(false);
     }
     let change = Change {

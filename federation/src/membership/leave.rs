@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use rhizome_protocol::{Membership, Object, Pdu};
 use rhizome_rooms::{
+    access,
     membership::{self, Action, Change, remote_invite},
-    read,
     send::SendOptions,
 };
 use ruma::{
@@ -38,7 +38,7 @@ pub async fn leave(
     room_id: &RoomId,
     reason: Option<String>,
 ) -> Result<(), MatrixError> {
-    if read::server_in_room(fed.rooms(), room_id, fed.server_name()).await? {
+    if access::server_in_room(fed.store(), room_id, fed.server_name()).await? {
         let change = Change {
             room_id: room_id.to_owned(),
             sender: user.to_owned(),

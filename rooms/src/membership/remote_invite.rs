@@ -15,9 +15,8 @@ use rhizome_storage::{
 use ruma::{RoomId, UserId};
 
 use crate::{
-    Error, Rooms,
+    Error, Rooms, access,
     error::Result,
-    read,
     send::{self, commit_error, known_room},
     state::Resolved,
 };
@@ -56,7 +55,7 @@ pub async fn keep(rooms: &Rooms, pdu: &Pdu, stripped_state: Arc<str>) -> Result<
     let Some(membership @ (Membership::Invite | Membership::Knock)) = pdu.membership() else {
         return Err(Error::Invalid("That is no invite".into()));
     };
-    if read::server_in_room(rooms, pdu.room_id(), rooms.server_name()).await? {
+    if access::server_in_room(rooms.store(), pdu.room_id(), rooms.server_name()).await? {
         return Ok(());
     }
     let invite = Invite {

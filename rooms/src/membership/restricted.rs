@@ -11,7 +11,7 @@ use rhizome_protocol::{
 use rhizome_storage::{RoomHead, SnapshotNo};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 
-use crate::{Error, Rooms, error::Result, membership, read};
+use crate::{Error, Rooms, access, error::Result, membership};
 
 /// The member of a join's content that names who lets the user in.
 pub const AUTHORISED_VIA: &str = "join_authorised_via_users_server";
@@ -101,7 +101,7 @@ async fn meets_a_condition(rooms: &Rooms, user: &UserId, allowed: &[OwnedRoomId]
     let mut unknown = false;
     for room in allowed {
         // Of rooms that we are not in, we know nothing; of our own users, that they aren't there either.
-        if !read::server_in_room(rooms, room, rooms.server_name()).await? {
+        if !access::server_in_room(rooms.store(), room, rooms.server_name()).await? {
             unknown = true;
         } else if membership::current(rooms, room, user).await? == Some(Membership::Join) {
             return Ok(());

@@ -9,6 +9,7 @@
     reason = "stories"
 )]
 
+mod access;
 mod asking;
 mod creating;
 mod ends;

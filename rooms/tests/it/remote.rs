@@ -10,7 +10,6 @@ use rhizome_rooms::{
     admit::{self, RemoteJoin},
     create::{self, plan::Preset},
     membership::{self, Action, remote_invite},
-    read,
     receive::{self, Gathered, Received, packed::Packed},
     send,
 };
@@ -136,7 +135,7 @@ async fn an_answer_that_makes_no_room_is_refused() {
         let refused = admit::adopt(&two, closed).await.unwrap_err();
         assert!(matches!(refused, Error::Forbidden(_)), "{refused}");
         assert!(
-            read::require_joined(&two, &bob, &room).await.is_err(),
+            room_for(&two, bob.as_str(), &room).await.is_err(),
             "what was stored on the way is no room yet"
         );
 

@@ -10,6 +10,7 @@ use rhizome_protocol::{
 };
 use rhizome_rooms::{
     Error, Rooms,
+    access::{Reader, RoomAccess},
     admit::{self, RemoteJoin},
     create::{
         self,
@@ -68,6 +69,16 @@ pub fn server(store: Store, index: usize) -> Rooms {
 
 pub fn user(name: &str) -> OwnedUserId {
     name.try_into().unwrap()
+}
+
+/// The room as far as the user may read it.
+pub async fn room_for(rooms: &Rooms, user: &str, room: &RoomId) -> Result<RoomAccess, Error> {
+    let user_id = self::user(user);
+    let reader = Reader {
+        user: rooms.store().user_no(&user_id).await.unwrap(),
+        user_id: &user_id,
+    };
+    RoomAccess::of(rooms.store(), reader, room).await
 }
 
 pub fn object(value: Value) -> Object {

@@ -55,6 +55,30 @@ impl Store {
         Ok(events.collect())
     }
 
+    /// The events of these entries of several states, in their order, in as few queries as for one state.
+    pub async fn state_entries_at(
+        &self,
+        wanted: &[(SnapshotNo, &str, &str)],
+    ) -> Result<Vec<Option<EventNo>>> {
+        let names: Vec<_> = wanted.iter().map(|(_, kind, key)| (*kind, *key)).collect();
+        let known = self.known_keys(&names).await?;
+        let mut loaded = Loaded::new();
+        self.load_snapshots(wanted.iter().map(|(at, ..)| *at).collect(), &mut loaded)
+            .await?;
+        let (mut keys, mut left) = (Vec::new(), Vec::new());
+        for ((at, ..), key) in wanted.iter().zip(&known) {
+            let root = loaded.get(at).and_then(|nodes| nodes.root);
+            let index = keys.len();
+            keys.extend(key);
+            left.extend(key.and(root).map(|root| (index, root)));
+        }
+        let mut found = self.descend(left, &keys, loaded).await?.into_iter();
+        let events = known
+            .iter()
+            .map(|key| key.and_then(|_| found.next().flatten()));
+        Ok(events.collect())
+    }
+
     /// The events of the entries with these numbers, in their order.
     pub async fn state_lookup(
         &self,
@@ -63,10 +87,20 @@ impl Store {
     ) -> Result<Vec<Option<EventNo>>> {
         let mut loaded = Loaded::new();
         let root = self.root(at, &mut loaded).await?;
-        let mut found = vec![None; keys.len()];
-        let mut left: Vec<(usize, Slot)> = root.map_or_else(Vec::new, |root| {
+        let left = root.map_or_else(Vec::new, |root| {
             (0..keys.len()).map(|index| (index, root)).collect()
         });
+        self.descend(left, keys, loaded).await
+    }
+
+    /// Looks for each of `keys` below a node, level by level; `left` says which is looked for where.
+    async fn descend(
+        &self,
+        mut left: Vec<(usize, Slot)>,
+        keys: &[KeyNo],
+        mut loaded: Loaded,
+    ) -> Result<Vec<Option<EventNo>>> {
+        let mut found = vec![None; keys.len()];
         for level in 0.. {
             let mut next = Vec::new();
             self.load(left.iter().map(|(_, slot)| *slot), &mut loaded)
@@ -125,27 +159,42 @@ impl Store {
 
     /// What differs: entry, event in `a`, event in `b`. Skips what the two share.
     pub async fn state_diff(&self, a: SnapshotNo, b: SnapshotNo) -> Result<Vec<StateDiff>> {
-        if a == b {
-            return Ok(Vec::new());
+        let found = self.state_diffs(a, &[b]).await?;
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    /// What differs between `a` and each of `others`, in as few queries as for one.
+    pub async fn state_diffs(
+        &self,
+        a: SnapshotNo,
+        others: &[SnapshotNo],
+    ) -> Result<Vec<Vec<StateDiff>>> {
+        let mut differences = vec![Vec::new(); others.len()];
+        if others.iter().all(|other| *other == a) {
+            return Ok(differences);
         }
         let mut loaded = Loaded::new();
-        let roots = (
-            self.root(a, &mut loaded).await?,
-            self.root(b, &mut loaded).await?,
-        );
-        let mut pairs = vec![roots];
-        let mut differences = Vec::new();
+        let roots = others.iter().copied().chain([a]).collect();
+        self.load_snapshots(roots, &mut loaded).await?;
+        let root = |at: SnapshotNo| loaded.get(&at).and_then(|nodes| nodes.root);
+        let mut pairs: Vec<Vec<_>> = others
+            .iter()
+            .map(|other| vec![(root(a), root(*other))])
+            .collect();
         for level in 0.. {
-            let mut next = Vec::new();
             // Collected: a closure over references inside an await keeps the future from being `Send`.
-            let both: Vec<Slot> = pairs.iter().flat_map(|(a, b)| [*a, *b]).flatten().collect();
-            self.load(both.into_iter(), &mut loaded).await?;
-            for pair in pairs {
-                compare(&loaded, pair, level, &mut differences, &mut next)?;
-            }
-            pairs = next;
-            if pairs.is_empty() {
+            let all = pairs.iter().flatten();
+            let both: Vec<Slot> = all.flat_map(|(a, b)| [*a, *b]).flatten().collect();
+            if both.is_empty() {
                 break;
+            }
+            self.load(both.into_iter(), &mut loaded).await?;
+            for (pairs, differences) in pairs.iter_mut().zip(&mut differences) {
+                let mut next = Vec::new();
+                for pair in std::mem::take(pairs) {
+                    compare(&loaded, pair, level, differences, &mut next)?;
+                }
+                *pairs = next;
             }
         }
         Ok(differences)

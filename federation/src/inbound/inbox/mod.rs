@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use rhizome_protocol::{Pdu, RoomRules};
-use rhizome_rooms::read;
+use rhizome_rooms::access;
 use rhizome_storage::{Dialect, Error, InboxEvent, millis};
 use ruma::{OwnedEventId, RoomId, ServerName};
 
@@ -193,7 +193,7 @@ async fn one(fed: &Federation, event: &InboxEvent, haste: Haste) -> Result<Done,
         tracing::error!(event = %event.event_id, "an event of the inbox can't be read: dropped");
         return give_up(fed, event).await;
     };
-    let resident = read::server_in_room(fed.rooms(), &event.room_id, fed.server_name()).await;
+    let resident = access::server_in_room(fed.store(), &event.room_id, fed.server_name()).await;
     if !resident.map_err(database)? {
         if fed.inbound().joining.rules(&event.room_id).is_some() {
             return Ok(Done::NotNow(A_MOMENT));
@@ -247,7 +247,7 @@ async fn vain(
     event: &InboxEvent,
     lacks: &[&OwnedEventId],
 ) -> Result<Done, Error> {
-    let is_member = read::server_in_room(fed.rooms(), &event.room_id, &event.origin).await;
+    let is_member = access::server_in_room(fed.store(), &event.room_id, &event.origin).await;
     let most = if is_member.map_err(database)? {
         MAX_ATTEMPTS
     } else {

@@ -1,0 +1,95 @@
+//! Whether there is a room for a user, and which part of it.
+
+use std::sync::Arc;
+
+use rhizome_protocol::visibility::HistoryVisibility;
+use rhizome_storage::{Pos, RoomHead, SnapshotNo, Store};
+use ruma::RoomId;
+
+use super::{Reader, Standing, standing};
+use crate::{Error, error::Result};
+
+/// A room that a user may read: they are in it, or were, or anybody may.
+#[derive(Debug, Clone)]
+pub struct RoomAccess {
+    /// The room.
+    pub head: Arc<RoomHead>,
+    /// Where the reader stands.
+    pub standing: Standing,
+    /// Its state as they may see it: as of now, or as of when they left.
+    pub state: SnapshotNo,
+    /// Whether the room as it is now is theirs to see, not only as it was when they left.
+    is_open: bool,
+}
+
+impl RoomAccess {
+    /// The room, for a user who may read any of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Denied`] if they never were in the room (or have forgotten it) and it isn't world-readable; also
+    /// for rooms that don't exist: the two must look the same.
+    pub async fn of(store: &Store, reader: Reader<'_>, room_id: &RoomId) -> Result<RoomAccess> {
+        // What another process has answered is known here too.
+        store.log().refresh().await?;
+        let head = store.room(room_id).await?.ok_or_else(denied)?;
+        let current = head.snapshot.ok_or_else(denied)?;
+        let standing = standing(store, reader, head.room).await?;
+        let is_open = standing.is_member() || is_world_readable(store, current).await?;
+        let state = if is_open {
+            current
+        } else {
+            standing.left_state.ok_or_else(denied)?
+        };
+        Ok(RoomAccess {
+            head,
+            standing,
+            state,
+            is_open,
+        })
+    }
+
+    /// The room, for a user who is joined.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Denied`] otherwise, also for rooms that don't exist.
+    pub async fn of_member(
+        store: &Store,
+        reader: Reader<'_>,
+        room_id: &RoomId,
+    ) -> Result<RoomAccess> {
+        let access = RoomAccess::of(store, reader, room_id).await?;
+        if access.standing.is_member() {
+            Ok(access)
+        } else {
+            Err(denied())
+        }
+    }
+
+    /// The last position of which the reader may hear.
+    pub fn end(&self, store: &Store) -> Pos {
+        let head = store.log().head();
+        match self.standing.left_at {
+            Some(left) if !self.is_open => left.min(head),
+            _ => head,
+        }
+    }
+
+    /// Whether more may come after `end`, the last position of which the reader may hear.
+    pub fn goes_on(&self, end: Pos) -> bool {
+        self.standing.is_member() || self.standing.left_at.is_none_or(|left| left < end)
+    }
+}
+
+fn denied() -> Error {
+    Error::Denied("You aren't a member of the room".into())
+}
+
+async fn is_world_readable(store: &Store, state: SnapshotNo) -> Result<bool> {
+    let event = store
+        .state_event(state, "m.room.history_visibility", "")
+        .await?;
+    let visibility = HistoryVisibility::of(event.as_ref().map(|event| event.pdu.content()));
+    Ok(visibility == HistoryVisibility::WorldReadable)
+}
