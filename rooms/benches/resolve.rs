@@ -107,10 +107,7 @@ impl Hall {
                 snapshots: std::mem::take(&mut snapshots),
                 ..RoomWrite::default()
             };
-            let set = WriteSet {
-                rooms: vec![write],
-                ..WriteSet::default()
-            };
+            let set = WriteSet::from(write);
             store.commit(set).await.unwrap();
         }
         no

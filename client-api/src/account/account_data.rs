@@ -176,12 +176,7 @@ async fn write(
         },
         expect: None,
     });
-    app.store
-        .commit(WriteSet {
-            facts: vec![fact],
-            ..WriteSet::default()
-        })
-        .await?;
+    app.store.commit(WriteSet::from(vec![fact])).await?;
     Ok(())
 }
 

@@ -149,10 +149,7 @@ pub async fn set_password(
 
 /// Writes facts to the log.
 pub async fn publish(store: &Store, facts: Vec<Fact>) -> Result<(), MatrixError> {
-    let set = WriteSet {
-        facts,
-        ..WriteSet::default()
-    };
+    let set = WriteSet::from(facts);
     store.commit(set).await?;
     Ok(())
 }

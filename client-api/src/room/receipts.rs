@@ -133,10 +133,7 @@ async fn write(app: &App, who: &Caller, room: RoomNo, marks: &[Mark]) -> Result<
         if facts.is_empty() {
             return Ok(());
         }
-        let set = WriteSet {
-            facts,
-            ..WriteSet::default()
-        };
+        let set = WriteSet::from(facts);
         match app.store.commit(set).await {
             Ok(_) => return Ok(()),
             Err(CommitError::DataMoved { .. }) => {}

@@ -98,10 +98,7 @@ pub(super) async fn send(
         }));
     }
     if !facts.is_empty() {
-        let set = WriteSet {
-            facts,
-            ..WriteSet::default()
-        };
+        let set = WriteSet::from(facts);
         store.commit(set).await?;
     }
     Ok(RawJson(answer.into()))

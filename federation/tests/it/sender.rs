@@ -369,13 +369,7 @@ async fn receipts_and_typing_are_sent() {
         let user = a.store.user_no(alice()).await.unwrap();
         let private = fact("m.read.private", no, user);
         let facts = vec![private, fact("m.read", no, user)];
-        a.store
-            .commit(WriteSet {
-                facts,
-                ..WriteSet::default()
-            })
-            .await
-            .unwrap();
+        a.store.commit(WriteSet::from(facts)).await.unwrap();
         eventually("it is told", async || !peer.edus("m.receipt").is_empty()).await;
         let expected = json!({ "data": { "ts": 5 }, "event_ids": [event_id] });
         let receipts = peer.edus("m.receipt");
@@ -401,13 +395,7 @@ async fn receipts_and_typing_are_sent() {
             event_id: event_id.clone(),
             ts: 6,
         })];
-        a.store
-            .commit(WriteSet {
-                facts,
-                ..WriteSet::default()
-            })
-            .await
-            .unwrap();
+        a.store.commit(WriteSet::from(facts)).await.unwrap();
         eventually("it fails", async || a.failures() > 0).await;
         a.stop().await;
         network.mend(them());

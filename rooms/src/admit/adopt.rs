@@ -90,7 +90,6 @@ pub async fn adopt(rooms: &Rooms, join: RemoteJoin) -> Result<Arc<StoredEvent>> 
         let set = WriteSet {
             rooms: vec![write],
             facts,
-            ..WriteSet::default()
         };
         match store.commit(set).await {
             Ok(_) => {
@@ -135,10 +134,7 @@ async fn known_or_new(
         }),
         ..RoomWrite::default()
     };
-    let set = WriteSet {
-        rooms: vec![write],
-        ..WriteSet::default()
-    };
+    let set = WriteSet::from(write);
     match store.commit(set).await {
         Ok(_) | Err(CommitError::RoomExists(_)) => Ok(room),
         Err(error) => Err(commit_error(error)),

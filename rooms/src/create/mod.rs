@@ -118,7 +118,6 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
     let set = WriteSet {
         rooms: vec![write],
         facts,
-        ..WriteSet::default()
     };
     match store.commit(set).await {
         Ok(_) => {}

@@ -191,10 +191,7 @@ pub async fn forget(rooms: &Rooms, room_id: &RoomId, user: &UserId) -> Result<()
             ));
         }
     }
-    let set = rhizome_storage::WriteSet {
-        facts: vec![Fact::Forgotten(Forgotten { user, room })],
-        ..rhizome_storage::WriteSet::default()
-    };
+    let set = rhizome_storage::WriteSet::from(vec![Fact::Forgotten(Forgotten { user, room })]);
     store.commit(set).await.map_err(commit_error)?;
     Ok(())
 }

@@ -193,10 +193,7 @@ pub async fn reject_left_behind(
             snapshots: after.new,
             ..RoomWrite::default()
         };
-        let set = WriteSet {
-            rooms: vec![write],
-            ..WriteSet::default()
-        };
+        let set = WriteSet::from(write);
         match store.commit(set).await {
             Ok(_) => return Ok(()),
             Err(CommitError::StateMoved { .. } | CommitError::DuplicateEvent { .. }) => {}

@@ -284,10 +284,7 @@ pub(crate) async fn require_resident(rooms: &Rooms, head: &RoomHead) -> Result<(
 }
 
 fn only(write: RoomWrite) -> WriteSet {
-    WriteSet {
-        rooms: vec![write],
-        ..WriteSet::default()
-    }
+    WriteSet::from(write)
 }
 
 /// The `prev_events` of an event whose states were told, as they weren't known.

@@ -17,6 +17,15 @@ pub struct WriteSet {
     pub facts: Vec<Fact>,
 }
 
+impl From<RoomWrite> for WriteSet {
+    fn from(write: RoomWrite) -> Self {
+        Self {
+            rooms: vec![write],
+            facts: Vec::new(),
+        }
+    }
+}
+
 impl From<Vec<Fact>> for WriteSet {
     fn from(facts: Vec<Fact>) -> Self {
         Self {

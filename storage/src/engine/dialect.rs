@@ -51,15 +51,12 @@ impl Dialect {
         while let Some(at) = rest.find(['F', 'N', 'R', 'T', 'U']) {
             out.push_str(&rest[..at]);
             rest = &rest[at..];
-            match Word::split(rest) {
-                Some((word, after)) => {
-                    self.write(&mut out, &word, names);
-                    rest = after;
-                }
-                None => {
-                    out.push_str(&rest[..1]);
-                    rest = &rest[1..];
-                }
+            if let Some((word, after)) = Word::split(rest) {
+                self.write(&mut out, &word, names);
+                rest = after;
+            } else {
+                out.push_str(&rest[..1]);
+                rest = &rest[1..];
             }
         }
         out.push_str(rest);
@@ -86,30 +83,31 @@ impl Dialect {
                 ];
                 out.extend(elements);
             }
-            (Word::Rows(list), _) => {
-                out.push_str("(SELECT ");
-                for (index, (name, sort)) in names_of(list, names).iter().enumerate() {
-                    let comma = if index == 0 { "" } else { ", " };
-                    let index = index.to_string();
-                    match sort {
-                        Sort::Number => {
-                            out.extend([comma, "CAST(value ->> ", &index, " AS BIGINT) AS ", name])
-                        }
-                        Sort::Text => out.extend([comma, "value ->> ", &index, " AS ", name]),
-                    }
+            (Word::Rows(list), _) => self.write_rows(out, list, names_of(list, names)),
+        }
+    }
+
+    fn write_rows(self, out: &mut String, list: &str, names: Names) {
+        out.push_str("(SELECT ");
+        for (index, (name, sort)) in names.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            let index = index.to_string();
+            match sort {
+                Sort::Number => {
+                    out.extend([comma, "CAST(value ->> ", &index, " AS BIGINT) AS ", name]);
                 }
-                match self {
-                    Self::Sqlite => out.extend([" FROM json_each(", list, "))"]),
-                    Self::Postgres => {
-                        out.extend([
-                            " FROM json_array_elements(",
-                            list,
-                            "::json) AS each(value))",
-                        ]);
-                    }
-                }
+                Sort::Text => out.extend([comma, "value ->> ", &index, " AS ", name]),
             }
         }
+        let elements = match self {
+            Self::Sqlite => [" FROM json_each(", list, "))"],
+            Self::Postgres => [
+                " FROM json_array_elements(",
+                list,
+                "::json) AS each(value))",
+            ],
+        };
+        out.extend(elements);
     }
 
     /// A migration's text for this database.

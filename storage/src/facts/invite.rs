@@ -115,12 +115,11 @@ impl<'a> InviteRows<'a> {
                 self.gone.remove(&(user_no, room));
                 self.came.insert((user_no, room), row);
             }
-            InviteChange::Gone { event } => match self.came.get_mut(&(user_no, room)) {
-                Some(row) => {
+            InviteChange::Gone { event } => {
+                if let Some(row) = self.came.get_mut(&(user_no, room)) {
                     (row.gone, row.event, row.pos) = (true, event, pos);
                     row.stripped_state = NO_STATE;
-                }
-                None => {
+                } else {
                     let row = GoneRow {
                         user_no,
                         room,
@@ -129,7 +128,7 @@ impl<'a> InviteRows<'a> {
                     };
                     self.gone.insert((user_no, room), row);
                 }
-            },
+            }
         }
     }
 }

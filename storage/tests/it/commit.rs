@@ -260,10 +260,7 @@ async fn what_follows_an_event_that_was_not_stored_is_refused() {
         let set = async |at: usize, txn: Option<TxnKey>| {
             let mut write = room.write_of(chain[at].clone(), txn).await;
             write.follows = (at > 0).then(|| chain[at - 1].event_id().to_owned());
-            WriteSet {
-                rooms: vec![write],
-                ..WriteSet::default()
-            }
+            WriteSet::from(write)
         };
         // The first is refused: so are the others, in its group or in a later one.
         let first = store
@@ -709,13 +706,10 @@ async fn memberships_counts_and_servers_follow_the_state() {
         let heroes = store.heroes(room.no, bob_no, 5).await.unwrap();
         assert_eq!(heroes.len(), 1);
         room.member(bob, "leave").await;
-        let forget = WriteSet {
-            facts: vec![Fact::Forgotten(Forgotten {
-                user: bob_no,
-                room: room.no,
-            })],
-            ..WriteSet::default()
-        };
+        let forget = WriteSet::from(vec![Fact::Forgotten(Forgotten {
+            user: bob_no,
+            room: room.no,
+        })]);
         store.commit(forget).await.unwrap();
         let row = store.membership(bob_no, room.no).await.unwrap().unwrap();
         assert_eq!((row.membership, row.forgotten), (Membership::Leave, true));

@@ -17,10 +17,7 @@ async fn polling(database: &TestDatabase) -> Store {
 
 async fn change(store: &Store) {
     let user = store.user_no(&user("alice")).await.unwrap();
-    let set = WriteSet {
-        facts: vec![Fact::DeviceList(DeviceList { user })],
-        ..WriteSet::default()
-    };
+    let set = WriteSet::from(vec![Fact::DeviceList(DeviceList { user })]);
     store.commit(set).await.unwrap();
 }
 

@@ -157,10 +157,7 @@ impl Room {
     }
 
     pub async fn commit(&self, write: RoomWrite) -> Result<Committed, CommitError> {
-        let set = WriteSet {
-            rooms: vec![write],
-            ..WriteSet::default()
-        };
+        let set = WriteSet::from(write);
         self.store.commit(set).await
     }
 

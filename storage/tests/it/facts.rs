@@ -11,10 +11,7 @@ use ruma::{OwnedRoomAliasId, OwnedRoomId, UserId, event_id, server_name};
 use crate::factory::{Room, came, gone, user};
 
 async fn commit(store: &Store, facts: Vec<Fact>) -> Result<Pos, CommitError> {
-    let set = WriteSet {
-        facts,
-        ..WriteSet::default()
-    };
+    let set = WriteSet::from(facts);
     store.commit(set).await.map(|committed| committed.last)
 }
 

@@ -77,10 +77,7 @@ impl Told {
                 .collect(),
             ..RoomWrite::default()
         };
-        let set = WriteSet {
-            rooms: vec![write],
-            ..WriteSet::default()
-        };
+        let set = WriteSet::from(write);
         store.commit(set).await.unwrap();
         let mut stored = pdus.into_iter().zip(nos);
         Self {
@@ -148,10 +145,7 @@ impl Told {
 }
 
 async fn commit(store: &Store, write: RoomWrite) -> Result<(), CommitError> {
-    let set = WriteSet {
-        rooms: vec![write],
-        ..WriteSet::default()
-    };
+    let set = WriteSet::from(write);
     store.commit(set).await.map(drop)
 }
 

@@ -148,13 +148,7 @@ async fn facts_come_back() {
                     &text,
                 ),
             ];
-            store
-                .commit(WriteSet {
-                    facts,
-                    ..WriteSet::default()
-                })
-                .await
-                .unwrap();
+            store.commit(WriteSet::from(facts)).await.unwrap();
             let fresh = Store::open(store.options().clone()).await.unwrap();
             let data = fresh
                 .account_data(alice, None, &text)

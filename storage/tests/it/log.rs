@@ -109,13 +109,7 @@ async fn only_those_concerned_are_woken() {
             },
             expect: None,
         });
-        store
-            .commit(WriteSet {
-                facts: vec![data],
-                ..WriteSet::default()
-            })
-            .await
-            .unwrap();
+        store.commit(WriteSet::from(vec![data])).await.unwrap();
         as_bob.changed().await;
         assert_eq!((store.counters().now() - before).wake_ups, 3);
         in_both.set_rooms(&[two.no]);
@@ -164,10 +158,7 @@ async fn many_rooms_are_read_like_each_of_them() {
                     event_id,
                     ts: turn,
                 });
-                let set = WriteSet {
-                    facts: vec![receipt],
-                    ..WriteSet::default()
-                };
+                let set = WriteSet::from(vec![receipt]);
                 store.commit(set).await.unwrap();
             }
         }

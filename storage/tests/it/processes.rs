@@ -241,8 +241,8 @@ async fn of_two_processes_one_changes_the_account_data() {
     let alice = stores[0].user_no(&user("alice")).await.unwrap();
     let mut last = Pos(0);
     for n in 0..10 {
-        let set = || WriteSet {
-            facts: vec![Fact::AccountData(DataChange {
+        let set = || {
+            WriteSet::from(vec![Fact::AccountData(DataChange {
                 data: AccountData {
                     user: alice,
                     room: None,
@@ -250,8 +250,7 @@ async fn of_two_processes_one_changes_the_account_data() {
                     content: format!("{{\"n\":{n}}}").into(),
                 },
                 expect: Some(last),
-            })],
-            ..WriteSet::default()
+            })])
         };
         let (one, two) = tokio::join!(stores[0].commit(set()), stores[1].commit(set()));
         last = match (one, two) {
@@ -274,13 +273,12 @@ async fn of_two_processes_one_gets_the_alias() {
     let alice = stores[0].user_no(&room.alice).await.unwrap();
     for n in 0..10 {
         let alias = ruma::OwnedRoomAliasId::try_from(format!("#a{n}:here.example")).unwrap();
-        let set = || WriteSet {
-            facts: vec![Fact::Alias(NewAlias {
+        let set = || {
+            WriteSet::from(vec![Fact::Alias(NewAlias {
                 alias: alias.clone(),
                 room: room.no,
                 creator: alice,
-            })],
-            ..WriteSet::default()
+            })])
         };
         let (one, two) = tokio::join!(stores[0].commit(set()), stores[1].commit(set()));
         match (one, two) {

@@ -18,10 +18,7 @@ fn receipt(room: &Room, user: UserNo, thread: Option<&str>, event: &OwnedEventId
         event_id: event.clone(),
         ts: 5,
     });
-    WriteSet {
-        facts: vec![fact],
-        ..WriteSet::default()
-    }
+    WriteSet::from(vec![fact])
 }
 
 /// How many receipts the log has told of.

@@ -113,9 +113,8 @@ async fn what_rests_on_something_else_is_refused_whole() {
         let ada = store.user_no(&user("ada")).await.unwrap();
         let eve = store.user_no(&user("eve")).await.unwrap();
         let since = store.log().head();
-        let set = |plain: AccountChange, user: UserNo| WriteSet {
-            facts: vec![DeviceList { user }.into(), plain.into()],
-            ..WriteSet::default()
+        let set = |plain: AccountChange, user: UserNo| {
+            WriteSet::from(vec![DeviceList { user }.into(), plain.into()])
         };
         let gone = AccountChange::Refresh {
             user: ada,

@@ -47,10 +47,7 @@ async fn a_chain_of_snapshots_reads_the_same_everywhere() {
             snapshots: held,
             ..RoomWrite::default()
         };
-        let set = WriteSet {
-            rooms: vec![write],
-            ..WriteSet::default()
-        };
+        let set = WriteSet::from(write);
         store.commit(set).await.unwrap();
         let fresh = Store::open(store.options().clone()).await.unwrap();
         for (no, map) in &maps {

@@ -16,10 +16,7 @@ async fn note(store: &Store, room: &Room, n: usize, bytes: usize) -> Result<(), 
         },
         expect: None,
     });
-    let set = WriteSet {
-        facts: vec![fact],
-        ..WriteSet::default()
-    };
+    let set = WriteSet::from(vec![fact]);
     store.commit(set).await.map(drop)
 }
 

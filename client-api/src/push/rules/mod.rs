@@ -176,10 +176,7 @@ async fn change(
             },
             expect: Some(stored.map_or(Pos(0), |data| data.pos)),
         });
-        let set = WriteSet {
-            facts: vec![fact],
-            ..WriteSet::default()
-        };
+        let set = WriteSet::from(vec![fact]);
         match app.store.commit(set).await {
             Ok(_) => return Ok(()),
             Err(CommitError::DataMoved { .. }) => {}

@@ -216,10 +216,7 @@ impl<'a> Run<'a> {
         let commit = if count == 0 {
             None
         } else {
-            let set = WriteSet {
-                rooms: vec![write],
-                ..WriteSet::default()
-            };
+            let set = WriteSet::from(write);
             match self.rooms.store().submit(set).await {
                 Ok(submitted) => Some(submitted),
                 Err(error) => {

@@ -34,6 +34,7 @@ macro_rules! rows {
     }) => {
         $(#[$meta])*
         #[derive(Debug, Clone)]
+        #[allow(clippy::struct_field_names, reason = "they are the columns' names")]
         $vis struct $name $(<$life>)? {
             $($(#[$about])* $vis $field: $type),*
         }

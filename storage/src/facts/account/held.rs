@@ -15,7 +15,7 @@ use crate::engine::sql::Columns as _;
 pub(crate) struct Accounts {
     pub(super) devices: BTreeMap<UserNo, BTreeSet<OwnedDeviceId>>,
     /// Accounts, also those that have ended.
-    accounts: BTreeSet<UserNo>,
+    existing: BTreeSet<UserNo>,
     /// What the passwords of accounts that haven't ended must match.
     passwords: BTreeMap<UserNo, Option<String>>,
     /// Refresh tokens that are used and exist.
@@ -62,7 +62,7 @@ impl Accounts {
                     let device = row.get("text")?;
                     self.devices.entry(user).or_default().insert(device);
                 }
-                "account" => drop(self.accounts.insert(user)),
+                "account" => drop(self.existing.insert(user)),
                 "password" => drop(self.passwords.insert(user, row.get("text")?)),
                 "refresh" => drop(self.refresh.insert(row.get("text")?)),
                 _ => drop(self.made.insert(row.get("text")?)),
@@ -101,7 +101,7 @@ impl Accounts {
                 *known != self.has_device(login.user, &login.device_id)
                     || !login.proof.as_ref().is_none_or(proves)
             }
-            AccountChange::Create { user, .. } => self.accounts.contains(user),
+            AccountChange::Create { user, .. } => self.existing.contains(user),
             AccountChange::Refresh { hash, .. } => !self.refresh.contains(hash),
             AccountChange::RenameDevice { user, device, .. } => !self.has_device(*user, device),
             _ => false,

@@ -38,10 +38,7 @@ async fn a_transaction_keeps_its_first_answer() {
                 response: response.to_owned(),
                 received_ts: 5,
             });
-            let set = WriteSet {
-                facts: vec![fact],
-                ..WriteSet::default()
-            };
+            let set = WriteSet::from(vec![fact]);
             store.commit(set).await.unwrap();
         }
         assert_eq!(
