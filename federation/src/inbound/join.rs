@@ -2,22 +2,20 @@
 //! (<https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>).
 
 use axum::extract::State;
+use rhizome_edge::Content;
 use rhizome_protocol::Membership;
 use ruma::{
     ServerName,
     api::federation::membership::{create_join_event, prepare_join_event},
 };
 
-use super::{
-    member, v1,
-    wire::{Streamed, Writer},
-};
+use super::{member, v1, wire::Writer};
 use crate::{Federation, MatrixError, Ruma};
 
 /// `GET /_matrix/federation/v1/make_join/{roomId}/{userId}`
 pub(super) async fn make_join(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<prepare_join_event::v1::Request>,
+    Ruma { who, req, .. }: Ruma<prepare_join_event::v1::Request>,
 ) -> Result<prepare_join_event::v1::Response, MatrixError> {
     let (event, rules) = member::template(
         &fed,
@@ -36,8 +34,8 @@ pub(super) async fn make_join(
 /// `PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}`
 pub(super) async fn send_join(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<create_join_event::v2::Request>,
-) -> Result<Streamed, MatrixError> {
+    Ruma { who, req, .. }: Ruma<create_join_event::v2::Request>,
+) -> Result<Content, MatrixError> {
     let answer = accept(&fed, &who, req).await?;
     answer.finish(fed.store()).await
 }
@@ -45,8 +43,8 @@ pub(super) async fn send_join(
 /// `PUT /_matrix/federation/v1/send_join/{roomId}/{eventId}`: the same answer inside `[200, …]`.
 pub(super) async fn send_join_v1(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<v1::SendJoin>,
-) -> Result<Streamed, MatrixError> {
+    Ruma { who, req, .. }: Ruma<v1::SendJoin>,
+) -> Result<Content, MatrixError> {
     let answer = accept(&fed, &who, req.0).await?;
     answer.within("[200,", "]").finish(fed.store()).await
 }
