@@ -7,6 +7,7 @@
 pub(crate) mod entry;
 pub(crate) mod ephemeral;
 mod read;
+pub(crate) mod reader;
 pub(crate) mod tail;
 pub(crate) mod waiting;
 
@@ -76,10 +77,9 @@ impl Log {
         self.store.core.tail.subscribe()
     }
 
-    /// Wakes for log entries and typing in `rooms`, and for log entries that concern `user` (account
-    /// data, invites, their own membership in any room, revoked tokens).
-    pub fn interest(&self, rooms: &[RoomNo], user: Option<UserNo>) -> Interest {
-        Interest::new(&self.store, rooms, user)
+    /// A connection of the user waits; see [`Interest`].
+    pub fn interest(&self, user: UserNo) -> Interest {
+        Interest::new(&self.store, user)
     }
 
     /// The entries with `after < pos ≤ upto`, from memory; `None` if the tail doesn't go back that far.
@@ -169,6 +169,7 @@ impl Store {
                         // The state of a room that the other process has joined: given, not told.
                         caches.memberships.clear();
                         caches.joined_servers.remove(&state.room);
+                        self.given_elsewhere(state.room).await?;
                     }
                 }
                 fact => fact.forget_fact(self),

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::engine::store::lock;
 use crate::log::entry::LiveEvent;
-use crate::log::waiting::Waiting;
+use crate::log::waiting::Waiters;
 use crate::{Counters, Entry, EntryKind, EventNo, Pos, RoomNo, StoredEvent};
 
 /// The log's end: complete after `floor`, up to `head`.
@@ -17,7 +17,7 @@ pub(crate) struct Tail {
     most_bytes: usize,
     ring: RwLock<Ring>,
     head: watch::Sender<Pos>,
-    pub(super) waiting: Mutex<Waiting>,
+    pub(super) waiting: Mutex<Waiters>,
     /// Held while entries are added, so that they are added in order.
     pub(crate) filling: tokio::sync::Mutex<()>,
 }
@@ -191,7 +191,7 @@ impl Tail {
             ring.head = head;
         }
         self.head.send_replace(head);
-        lock(&self.waiting).wake_all();
+        lock(&self.waiting).forget_all();
     }
 }
 
