@@ -120,21 +120,43 @@ async fn events(
     origin: &ServerName,
     pdus: &[Box<RawValue>],
 ) -> Result<Vec<Told>, MatrixError> {
-    let mut by_room: BTreeMap<OwnedRoomId, Vec<Incoming>> = BTreeMap::new();
+    let mut by_room: BTreeMap<OwnedRoomId, Vec<Offered>> = BTreeMap::new();
     for raw in pdus {
         let room = verify::parse(raw).and_then(|object| Ok((room_of(&object)?, object)));
         match room {
-            Ok((room, object)) => by_room.entry(room).or_default().push(object),
+            Ok((room, object)) => by_room
+                .entry(room)
+                .or_default()
+                .push(Offered { object, raw }),
             // Without its room's version an event has no id to name it by.
             Err(rejection) => tracing::info!(%origin, %rejection, "dropped a received event"),
         }
     }
     let told: Vec<Vec<Told>> = stream::iter(by_room)
-        .map(|(room, objects)| in_room(fed, origin, room, objects))
+        .map(|(room, offered)| in_room(fed, origin, room, offered))
         .buffer_unordered(ROOMS_AT_ONCE)
         .try_collect()
         .await?;
     Ok(told.into_iter().flatten().collect())
+}
+
+/// An event that was sent to us, and its text: whoever checks the event takes it, and what is refused has to be
+/// called by its id.
+#[derive(Clone)]
+struct Offered<'a> {
+    object: Incoming,
+    raw: &'a RawValue,
+}
+
+impl Offered<'_> {
+    fn event_id(&self, rules: &'static RoomRules) -> Option<OwnedEventId> {
+        event_id(rules, &self.object)
+    }
+
+    fn sender_server(&self) -> Option<&ServerName> {
+        let sender = self.object.get("sender").and_then(Value::as_str)?;
+        Some(<&UserId>::try_from(sender).ok()?.server_name())
+    }
 }
 
 fn room_of(object: &Object) -> Result<OwnedRoomId, rhizome_protocol::Rejection> {
@@ -152,7 +174,7 @@ async fn in_room(
     fed: &Federation,
     origin: &ServerName,
     room_id: OwnedRoomId,
-    objects: Vec<Incoming>,
+    offered: Vec<Offered<'_>>,
 ) -> Result<Vec<Told>, MatrixError> {
     let head = fed.store().room(&room_id).await?;
     let resident = access::server_in_room(fed.store(), &room_id, fed.server_name()).await?;
@@ -161,32 +183,27 @@ async fn in_room(
             // ACLs are applied to each event by itself.
             if !guard::is_allowed(fed, origin, &head).await? {
                 let denied = format!("{origin} is denied access to this room by its server ACL");
-                return Ok(refuse_all(head.rules, &objects, &denied));
+                return Ok(refuse_all(head.rules, &offered, &denied));
             }
-            decide_all(fed, origin, &head, objects).await
+            decide_all(fed, origin, &head, offered).await
         }
         // We are just coming in: these follow our join.
-        (_, Some(rules)) => put_aside_all(fed, origin, rules, objects).await,
+        (_, Some(rules)) => put_aside_all(fed, origin, rules, offered).await,
         (head, None) => {
-            for object in &objects {
-                withdrawn_invite(fed, origin, &room_id, object).await?;
+            for offered in &offered {
+                withdrawn_invite(fed, origin, &room_id, offered).await?;
             }
             tracing::debug!(%origin, room = %room_id, "events of a room that we aren't in");
             let rules = head.map(|head| head.rules);
             Ok(rules.map_or_else(Vec::new, |rules| {
-                refuse_all(rules, &objects, "This server is not in the room")
+                refuse_all(rules, &offered, "This server is not in the room")
             }))
         }
     }
 }
 
-fn sender_server(object: &Incoming) -> Option<&ServerName> {
-    let sender = object.get("sender").and_then(Value::as_str)?;
-    Some(<&UserId>::try_from(sender).ok()?.server_name())
-}
-
-fn refuse_all(rules: &'static RoomRules, objects: &[Incoming], reason: &str) -> Vec<Told> {
-    let ids = objects.iter().filter_map(|object| event_id(rules, object));
+fn refuse_all(rules: &'static RoomRules, offered: &[Offered<'_>], reason: &str) -> Vec<Told> {
+    let ids = offered.iter().filter_map(|offered| offered.event_id(rules));
     ids.map(|id| (id, Err(reason.to_owned()))).collect()
 }
 
@@ -195,15 +212,19 @@ async fn checked(
     fed: &Federation,
     origin: &ServerName,
     rules: &'static RoomRules,
-    objects: Vec<Incoming>,
+    offered: Vec<Offered<'_>>,
 ) -> (Vec<std::sync::Arc<Pdu>>, Vec<Told>) {
     let (mut passed, mut told) = (Vec::new(), Vec::new());
-    let outcomes = verify::objects(fed, rules, objects.clone()).await;
-    for (object, outcome) in objects.into_iter().zip(outcomes) {
+    let (objects, texts): (Vec<_>, Vec<_>) = (offered.into_iter())
+        .map(|offered| (offered.object, offered.raw))
+        .unzip();
+    let outcomes = verify::objects(fed, rules, objects).await;
+    for (raw, outcome) in texts.into_iter().zip(outcomes) {
         match outcome {
             Ok(pdu) => passed.push(pdu),
             Err(rejection) => {
-                let id = event_id(rules, &object);
+                let id = verify::parse(raw).ok();
+                let id = id.and_then(|object| event_id(rules, &object));
                 tracing::info!(%origin, event = ?id, %rejection, "dropped a received event");
                 told.extend(id.map(|id| (id, Err(rejection.to_string()))));
             }
@@ -216,7 +237,7 @@ async fn decide_all(
     fed: &Federation,
     origin: &ServerName,
     head: &RoomHead,
-    objects: Vec<Incoming>,
+    offered: Vec<Offered<'_>>,
 ) -> Result<Vec<Told>, MatrixError> {
     let servers = fed.store().joined_servers(head.room).await?;
     let is_member = |server: &ServerName| servers.iter().any(|other| other == server);
@@ -228,21 +249,21 @@ async fn decide_all(
     };
     // Members tell of themselves and of who comes in through them; others of themselves, if they have just come in.
     // The keys of whoever else aren't even looked for.
-    let is_known = |object: &Incoming| {
-        let server = sender_server(object);
+    let is_known = |offered: &Offered<'_>| {
+        let server = offered.sender_server();
         server.is_some_and(|server| server == origin || is_member(server))
     };
-    let newcomers = objects.iter().filter(|object| !is_known(object)).count();
+    let newcomers = offered.iter().filter(|offered| !is_known(offered)).count();
     let are_all_heard =
         newcomers == 0 || (is_door && fed.budgets().newcomers(origin, newcomers).is_ok());
-    let (objects, mut told) = if are_all_heard {
-        (objects, Vec::new())
+    let (offered, mut told) = if are_all_heard {
+        (offered, Vec::new())
     } else {
-        let (heard, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_known);
+        let (heard, others): (Vec<_>, Vec<_>) = offered.into_iter().partition(is_known);
         let reason = "The sender's server is not in the room";
         (heard, refuse_all(head.rules, &others, reason))
     };
-    let (passed, dropped) = checked(fed, origin, head.rules, objects).await;
+    let (passed, dropped) = checked(fed, origin, head.rules, offered).await;
     told.extend(dropped);
     for pdu in passed {
         let id = pdu.event_id().to_owned();
@@ -266,9 +287,9 @@ async fn put_aside_all(
     fed: &Federation,
     origin: &ServerName,
     rules: &'static RoomRules,
-    objects: Vec<Incoming>,
+    offered: Vec<Offered<'_>>,
 ) -> Result<Vec<Told>, MatrixError> {
-    let (passed, mut told) = checked(fed, origin, rules, objects).await;
+    let (passed, mut told) = checked(fed, origin, rules, offered).await;
     for pdu in passed {
         told.push((
             pdu.event_id().to_owned(),
@@ -312,9 +333,9 @@ async fn withdrawn_invite(
     fed: &Federation,
     origin: &ServerName,
     room_id: &RoomId,
-    object: &Incoming,
+    offered: &Offered<'_>,
 ) -> Result<(), MatrixError> {
-    let text = |key: &str| object.get(key).and_then(Value::as_str);
+    let text = |key: &str| offered.object.get(key).and_then(Value::as_str);
     let Some(user) = text("state_key").and_then(|key| <&UserId>::try_from(key).ok()) else {
         return Ok(());
     };
@@ -333,7 +354,7 @@ async fn withdrawn_invite(
     let Some(invite) = fed.store().remote_invite(user_no, room).await? else {
         return Ok(());
     };
-    let (mut passed, _) = checked(fed, origin, invite.rules, vec![object.clone()]).await;
+    let (mut passed, _) = checked(fed, origin, invite.rules, vec![offered.clone()]).await;
     let Some(pdu) = passed.pop() else {
         return Ok(());
     };

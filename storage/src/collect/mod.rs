@@ -120,7 +120,10 @@ async fn collect(
         how,
     };
     let done = stop.run_until_cancelled(pass.all_rooms()).await;
+    // The same process takes away what has been told to everybody.
+    let told = store.purge_told().await;
     lease.release().await?;
+    told?;
     done.unwrap_or(Ok(None))
 }
 
