@@ -5,7 +5,7 @@ use std::{ops::Deref, sync::Arc};
 use rhizome_federation::Federation;
 use rhizome_rooms::Rooms;
 use rhizome_storage::Store;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::{password::Passwords, token::TokenCache},
@@ -38,6 +38,8 @@ pub struct Parts {
     pub(crate) in_vain: InVain,
     /// Rate limits.
     pub(crate) limits: Limits,
+    /// Requests that are finished although their clients have hung up.
+    pub unfinished: TaskTracker,
     /// Password hashing.
     pub(crate) passwords: Passwords,
 }
@@ -64,6 +66,7 @@ impl App {
             sync: crate::sync::Shared::default(),
             in_vain: InVain::default(),
             limits,
+            unfinished: TaskTracker::new(),
             passwords,
         }))
     }

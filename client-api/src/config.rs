@@ -1,6 +1,6 @@
 //! What the operator decides about the client API. Parsed and validated by the binary.
 
-pub use rhizome_federation::edge::limits::Rate;
+pub use rhizome_edge::limits::Rate;
 use ruma::{OwnedServerName, RoomVersionId};
 
 /// Settings of the client API.

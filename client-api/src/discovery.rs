@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use rhizome_federation::{MatrixError, RawJson};
+use rhizome_edge::{MatrixError, RawJson};
 use rhizome_protocol::RoomRules;
 use ruma::api::{
     client::discovery::{

@@ -1,8 +1,7 @@
 //! What reaches users: client endpoints, `/sync`, the WebSocket stream, admin registration.
 //!
-//! [`router()`] is the table of contents. A request passes through `edge::endpoint` (body, size
-//! limit, authentication, rate limit), is decoded by `ruma` in [`Ruma`], and reaches a
-//! handler of about ten lines in the file of its endpoint group.
+//! [`router()`] is the table of contents. A request passes through `rhizome_edge` (authentication, rate limit, body),
+//! is decoded by `ruma` in [`Ruma`], and reaches a handler of about ten lines in the file of its endpoint group.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod account;
@@ -21,9 +20,6 @@ mod view;
 pub use account::users;
 pub use app::App;
 pub use config::ClientConfig;
-pub use edge::{
-    error::MatrixError,
-    extract::{Caller, Ruma},
-};
+pub use rhizome_edge::{Caller, MatrixError, Ruma};
 pub use router::router;
 pub use sync::window::Window;

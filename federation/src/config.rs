@@ -6,7 +6,7 @@ use ::ruma::OwnedServerName;
 use ipnet::IpNet;
 use thiserror::Error;
 
-use crate::edge::limits::Rate;
+use rhizome_edge::limits::Rate;
 
 /// Settings of federation.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct FederationConfig {
     pub retry_max: Duration,
     /// How much other servers may ask of us.
     pub rate_limits: RateLimits,
+    /// Largest body of a request in bytes, but for transactions, whose size follows from their parts.
+    pub max_body_bytes: usize,
     /// The software name that `/version` tells.
     pub software_name: String,
     /// The software version that `/version` tells.
@@ -115,6 +117,7 @@ impl Default for FederationConfig {
             retry_min: Duration::from_secs(2),
             retry_max: Duration::from_hours(1),
             rate_limits: RateLimits::default(),
+            max_body_bytes: 2 << 20,
             software_name: "Rhizome".to_owned(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
         }

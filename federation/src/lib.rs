@@ -7,14 +7,13 @@
 //! - Out: [`outbound`] asks one server one thing (it finds it, connects, and [`xmatrix`] signs); [`query`],
 //!   [`membership`] and [`fetch`] build on it; [`sender`] is the reader of the log that delivers
 //!   transactions.
-//! - In: [`router`](Federation::router) is the table of contents; [`edge::ruma`] decodes and
-//!   authenticates; `inbound` answers.
+//! - In: [`router`](Federation::router) is the table of contents; `rhizome_edge` is the door, [`xmatrix`] says who
+//!   it is; `inbound` answers.
 //! - [`keys`] knows other servers' keys and publishes ours.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod config;
-pub mod edge;
 pub mod fetch;
 mod inbound;
 mod keyed;
@@ -31,6 +30,8 @@ pub mod xmatrix;
 use std::{future::Future, sync::Arc};
 
 use ::ruma::ServerName;
+use rhizome_edge::Table;
+pub use rhizome_edge::{MatrixError, RawJson, Ruma};
 use rhizome_protocol::sign::KeyPair;
 use rhizome_rooms::Rooms;
 use rhizome_storage::Store;
@@ -38,10 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::{
     config::{ConfigError, FederationConfig, OldVerifyKey, RateLimits, non_public_ranges},
-    edge::{
-        error::MatrixError,
-        ruma::{Decoded, RawJson, Reply, Ruma, RumaRoute, Scheme},
-    },
+    inbound::budgets::Kind,
     keys::KeyRing,
     outbound::Outbound,
     sender::Sender,
@@ -169,12 +167,7 @@ impl Federation {
 
     /// Every federation endpoint, with 404 and 405 as the specification wants them.
     pub fn router(&self) -> axum::Router {
-        inbound::routes()
-            .merge(keys::routes())
-            .merge(query::routes())
-            .merge(query::directory::routes())
-            .unrecognized()
-            .with_state(self.clone())
+        endpoints().into_router(self.clone())
     }
 
     /// Drives the outbound sender and the durable inbox until `shutdown` resolves. To be supervised:
@@ -197,6 +190,14 @@ impl Federation {
         stop.cancel();
         sender.await
     }
+}
+
+/// The table of contents.
+fn endpoints() -> Table<Federation> {
+    let table = inbound::endpoints(Table::default());
+    let table = keys::endpoints(table);
+    let table = query::endpoints(table);
+    query::directory::endpoints(table)
 }
 
 fn own_name(rooms: &Rooms) -> ::ruma::OwnedServerName {

@@ -23,6 +23,7 @@ pub mod auth;
 mod event;
 pub mod explain;
 mod json;
+mod refusal;
 pub mod resolve;
 pub mod rules;
 pub mod server_keys;
@@ -36,6 +37,7 @@ pub use event::{
     draft, hash, receive, redact, sign,
 };
 pub use json::{as_sent, canonical};
+pub use refusal::Refusal;
 pub use rules::RoomRules;
 
 /// A JSON object.

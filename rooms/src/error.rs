@@ -3,8 +3,9 @@
 //! Every variant maps to one `(status, errcode)`; the table is [`Error::status`] and
 //! [`Error::errcode`], and the tests at the foot read it back.
 
-use rhizome_protocol::Rejection;
+use rhizome_protocol::{Refusal, Rejection};
 use ruma::{OwnedEventId, OwnedRoomId};
+use serde_json::Value;
 
 /// Why a room operation was not done. Nothing of it was written.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +101,28 @@ impl Error {
     }
 }
 
+impl Refusal for Error {
+    fn status(&self) -> u16 {
+        self.status()
+    }
+
+    fn errcode(&self) -> &'static str {
+        self.errcode()
+    }
+
+    fn is_for_the_log(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
+
+    fn detail(&self) -> Option<(&'static str, Value)> {
+        match self {
+            Self::Contended => Some(("retry_after_ms", 1000.into())),
+            Self::IncompatibleVersion(version) => Some(("room_version", version.as_str().into())),
+            _ => None,
+        }
+    }
+}
+
 /// Whether a rule was broken that nobody may break, whatever their power: a creator's power level.
 fn is_nonsense(rejection: &Rejection) -> bool {
     rejection.rule == "auth 10.4"
@@ -162,5 +185,18 @@ mod tests {
             assert_eq!((error.status(), error.errcode()), (status, errcode));
             assert!(!error.to_string().is_empty());
         }
+    }
+
+    /// Causes stay in the log, hints reach whoever asked.
+    #[test]
+    fn what_else_is_told() {
+        let failed = Error::Store(rhizome_storage::Error::Failed("password".to_owned()));
+        assert!(failed.is_for_the_log());
+        let version = Error::IncompatibleVersion("12".to_owned());
+        assert_eq!(version.detail(), Some(("room_version", "12".into())));
+        assert_eq!(
+            Error::Contended.detail(),
+            Some(("retry_after_ms", 1000.into()))
+        );
     }
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request};
+use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -44,14 +44,9 @@ pub(crate) struct Routers {
 }
 
 impl Routers {
-    /// The routers with the request's span, panics caught and the body limit set.
-    pub(crate) fn new(client: Router, federation: Router, limits: &Http) -> Self {
-        let max = usize::try_from(limits.max_request_size.0).unwrap_or(usize::MAX);
-        let wrap = |router: Router| {
-            router
-                .layer(DefaultBodyLimit::max(max))
-                .layer(axum::middleware::from_fn(observe))
-        };
+    /// The routers with the request's span, and panics caught.
+    pub(crate) fn new(client: Router, federation: Router) -> Self {
+        let wrap = |router: Router| router.layer(axum::middleware::from_fn(observe));
         Self {
             client: wrap(client),
             federation: wrap(federation),

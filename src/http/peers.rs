@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
-use rhizome_federation::edge::limits::block_of;
+use rhizome_edge::limits::block_of;
 
 /// How many connections each address holds.
 #[derive(Debug, Default)]

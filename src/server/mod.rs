@@ -65,7 +65,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         Arc::new(client_config(&config)),
         stop.clone(),
     );
-    let routers = Routers::new(client_api::router(app), federation.router(), &config.http);
+    let routers = Routers::new(client_api::router(app), federation.router());
 
     let tasks = Tasks::new(stop.clone());
     if config.federation.enabled {

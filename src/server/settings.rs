@@ -64,7 +64,7 @@ pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
         (Vec::new(), everything())
     };
     let limits = &config.rate_limits;
-    let rate = |rate: Rate| rhizome_federation::edge::limits::Rate {
+    let rate = |rate: Rate| rhizome_edge::limits::Rate {
         per_second: rate.per_second,
         burst: rate.burst,
     };
@@ -78,6 +78,7 @@ pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
     };
     Ok(FederationConfig {
         rate_limits,
+        max_body_bytes: usize::try_from(config.http.max_request_size.0).unwrap_or(usize::MAX),
         extra_ca_pem,
         invites: Some(rate(config.rate_limits.federation_invite))
             .filter(|_| config.rate_limits.enabled),

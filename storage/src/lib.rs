@@ -32,6 +32,7 @@ mod facts;
 mod federation;
 mod log;
 mod names;
+mod refusal;
 mod rooms;
 
 pub use engine::random;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use bytes::Bytes;
-use rhizome_federation::RawJson;
+use rhizome_edge::RawJson;
 use rhizome_rooms::access::RoomAccess;
 use rhizome_storage::{AccountData, DataChange, Fact, RoomNo, WriteSet};
 use ruma::{

@@ -4,7 +4,7 @@
 
 use axum::extract::State;
 use http::Method;
-use rhizome_federation::{MatrixError, RawJson};
+use rhizome_edge::{MatrixError, RawJson};
 use ruma::{
     OwnedRoomId, OwnedUserId,
     api::{

@@ -2,24 +2,19 @@
 //! tools already speak. The secret proves itself by an HMAC over a nonce of ours, which serves once.
 
 use axum::extract::State;
-use http::{Method, StatusCode};
-use rhizome_federation::{MatrixError, RawJson};
+use http::StatusCode;
+use rhizome_edge::{Body, MatrixError, RawJson, Undecoded};
 use rhizome_storage::random;
 use ring::hmac;
-use ruma::api::{
-    IncomingRequest, Metadata, auth_scheme::NoAuthentication, client::account::whoami,
-    error::DeserializationError, path_builder::SinglePath,
-};
+use ruma::{api::auth_scheme::NoAuthentication, metadata};
 use serde::Deserialize;
 use serde_json::json;
 
 use crate::{
     App, Ruma,
     account::users::{self, SessionRequest},
-    edge::body::Body,
 };
 
-const PATH: SinglePath = SinglePath::new("/_synapse/admin/v1/register");
 /// How long a nonce is good for, in milliseconds.
 const LIFETIME_MS: i64 = 60 * 1000;
 /// Stands before a nonce among the sessions of the database.
@@ -27,48 +22,22 @@ const PURPOSE: &str = "admin registration";
 
 /// `GET`: asks for a nonce.
 pub struct GetNonce;
-
-impl Metadata for GetNonce {
-    const METHOD: Method = Method::GET;
-    const RATE_LIMITED: bool = true;
-    type Authentication = NoAuthentication;
-    type PathBuilder = SinglePath;
-    const PATH_BUILDER: SinglePath = PATH;
+metadata! {
+    @for GetNonce,
+    method: GET,
+    rate_limited: true,
+    authentication: NoAuthentication,
+    path: "/_synapse/admin/v1/register",
 }
 
-impl IncomingRequest for GetNonce {
-    type EndpointError = ruma::api::error::Error;
-    type OutgoingResponse = whoami::v3::Response;
-
-    fn try_from_http_request_inner(
-        _: http::Request<&[u8]>,
-        _: &[&str],
-    ) -> Result<Self, DeserializationError> {
-        Ok(Self)
-    }
-}
-
-/// `POST`: makes an account. A marker; the body is [`NewUser`].
+/// `POST`: makes an account. The body is [`NewUser`].
 pub struct PostUser;
-
-impl Metadata for PostUser {
-    const METHOD: Method = Method::POST;
-    const RATE_LIMITED: bool = true;
-    type Authentication = NoAuthentication;
-    type PathBuilder = SinglePath;
-    const PATH_BUILDER: SinglePath = PATH;
-}
-
-impl IncomingRequest for PostUser {
-    type EndpointError = ruma::api::error::Error;
-    type OutgoingResponse = whoami::v3::Response;
-
-    fn try_from_http_request_inner(
-        _: http::Request<&[u8]>,
-        _: &[&str],
-    ) -> Result<Self, DeserializationError> {
-        Ok(Self)
-    }
+metadata! {
+    @for PostUser,
+    method: POST,
+    rate_limited: true,
+    authentication: NoAuthentication,
+    path: "/_synapse/admin/v1/register",
 }
 
 /// The account to be made.
@@ -89,7 +58,7 @@ pub struct NewUser {
 /// `GET /_synapse/admin/v1/register`
 pub async fn nonce(
     State(app): State<App>,
-    Ruma { .. }: Ruma<GetNonce>,
+    _: Ruma<Undecoded<GetNonce>>,
 ) -> Result<RawJson, MatrixError> {
     secret_of(&app)?;
     let nonce = random::secret()?;

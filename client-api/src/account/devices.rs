@@ -1,7 +1,7 @@
 //! A user's devices.
 
 use axum::extract::State;
-use rhizome_federation::MatrixError;
+use rhizome_edge::MatrixError;
 use rhizome_storage::StoredDevice;
 use ruma::{
     MilliSecondsSinceUnixEpoch, UInt,

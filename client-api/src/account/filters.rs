@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use bytes::Bytes;
-use rhizome_federation::RawJson;
+use rhizome_edge::RawJson;
 use ruma::{
     UserId,
     api::client::filter::{create_filter, get_filter},

@@ -1,7 +1,7 @@
 //! The account: whoami, password, deactivation.
 
 use axum::extract::State;
-use rhizome_federation::MatrixError;
+use rhizome_edge::MatrixError;
 use rhizome_storage::Ends;
 use ruma::api::client::account::{
     ThirdPartyIdRemovalStatus, change_password::v3 as change_password,
@@ -11,7 +11,6 @@ use ruma::api::client::account::{
 use crate::{
     App, Ruma,
     auth::uia::{self, Stage},
-    edge::finish::to_the_end,
     room::membership,
 };
 
@@ -21,7 +20,7 @@ pub async fn whoami(
     Ruma { who, .. }: Ruma<whoami::Request>,
 ) -> Result<whoami::Response, MatrixError> {
     let mut response = whoami::Response::new(who.user_id, false);
-    response.device_id = Some(who.device_id);
+    response.device_id = who.device_id;
     Ok(response)
 }
 
@@ -41,7 +40,7 @@ pub async fn change_password(
     .await?;
     let hash = app.passwords.hash(&req.new_password).await?;
     let ends = if req.logout_devices {
-        Ends::Others(&who.device_id)
+        Ends::Others(who.device()?)
     } else {
         Ends::Nothing
     };
@@ -56,11 +55,8 @@ pub async fn deactivate(
 ) -> Result<deactivate::Response, MatrixError> {
     let who = who.ok_or_else(MatrixError::missing_token)?;
     uia::require(&app, "deactivate", Stage::Password(&who), req.auth.as_ref()).await?;
-    to_the_end(async move {
-        app.store.deactivate_account(who.user, req.erase).await?;
-        membership::leave_all(&app, &who.user_id, who.user).await
-    })
-    .await?;
+    app.store.deactivate_account(who.user, req.erase).await?;
+    membership::leave_all(&app, &who.user_id, who.user).await?;
     // No third-party identifiers are ever bound here.
     Ok(deactivate::Response::new(
         ThirdPartyIdRemovalStatus::Success,

@@ -3,7 +3,8 @@
 use axum::extract::State;
 use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
-use rhizome_federation::{MatrixError, RawJson, local, query};
+use rhizome_edge::{MatrixError, RawJson, Undecoded};
+use rhizome_federation::{local, query};
 use rhizome_protocol::{Membership, Object, draft::Draft};
 use rhizome_rooms::{membership::restricted::AUTHORISED_VIA, send::SendOptions};
 use rhizome_storage::{MembershipRow, UserNo};
@@ -16,7 +17,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 
-use crate::{App, Caller, Ruma, edge::body::Undecoded, room::content};
+use crate::{App, Caller, Ruma, room::content};
 
 /// The longest display name, in bytes.
 const MAX_NAME: usize = 1024;

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use rhizome_federation::{MatrixError, RawJson};
+use rhizome_edge::{MatrixError, RawJson};
 use rhizome_storage::random;
 use ruma::api::client::{
     account::{

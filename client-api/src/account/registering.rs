@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use rhizome_federation::MatrixError;
+use rhizome_edge::MatrixError;
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
 use crate::{
@@ -77,7 +77,7 @@ impl Registering {
         app: &App,
         password: &str,
         first: Option<SessionRequest>,
-        peer: IpAddr,
+        peer: Option<IpAddr>,
     ) -> Result<Option<Session>, MatrixError> {
         // Only what makes an account counts, not the questions before it; a second time it is a login.
         let now = app.now_monotonic_ms();

@@ -1,9 +1,9 @@
 //! Making accounts and sessions: plain functions, for the endpoints and for the binary.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use http::StatusCode;
-use rhizome_federation::MatrixError;
+use rhizome_edge::MatrixError;
 use rhizome_storage::{
     Ends, Fact, FirstLogin, NewAccount, NewLogin, Store, UserNo, WriteSet, random,
 };
@@ -74,7 +74,7 @@ pub(crate) async fn register(
     user_id: &UserId,
     password: &str,
     admin: bool,
-    first: Option<(SessionRequest, IpAddr)>,
+    first: Option<(SessionRequest, Option<IpAddr>)>,
 ) -> Result<Option<Session>, MatrixError> {
     let account = new_account(&app.store, user_id, password, admin, &app.passwords).await?;
     let beginning = match first {
@@ -188,7 +188,7 @@ pub async fn begin_session(
     app: &App,
     user: UserNo,
     request: SessionRequest,
-    peer: IpAddr,
+    peer: Option<IpAddr>,
 ) -> Result<Session, MatrixError> {
     let new = Beginning::new(app, request, peer)?;
     if !app.store.log_in(&(new.login)(user)).await? {
@@ -204,7 +204,7 @@ struct Beginning {
 }
 
 impl Beginning {
-    fn new(app: &App, request: SessionRequest, peer: IpAddr) -> Result<Self, MatrixError> {
+    fn new(app: &App, request: SessionRequest, peer: Option<IpAddr>) -> Result<Self, MatrixError> {
         let device_id = device_id(request.device_id)?;
         if let Some(name) = &request.device_name {
             check_device_name(name)?;
@@ -216,7 +216,7 @@ impl Beginning {
             user,
             device_id: id,
             device_name: request.device_name,
-            ip: peer.to_string(),
+            ip: peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into()).to_string(),
             now_ms,
             tokens: hashes,
             proof: request.proof,

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use rhizome_federation::{MatrixError, RawJson};
+use rhizome_edge::{Body, MatrixError, RawJson};
 use ruma::{
     OwnedDeviceId, OwnedUserId, UserId,
     api::client::session::{get_login_types::v3 as flows, login::v3 as login},
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     App, Ruma,
     account::users::{self, SessionRequest},
-    edge::{body::Body, limits::Kind},
+    edge::limits::Kind,
 };
 
 /// `GET /_matrix/client/v3/login`

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use rhizome_federation::MatrixError;
+use rhizome_edge::MatrixError;
 use ruma::api::client::session::{
     logout::v3 as logout, logout_all::v3 as logout_all, refresh_token::v3 as refresh,
 };
@@ -34,7 +34,9 @@ pub async fn logout(
     State(app): State<App>,
     Ruma { who, .. }: Ruma<logout::Request>,
 ) -> Result<logout::Response, MatrixError> {
-    app.store.remove_devices(who.user, &[who.device_id]).await?;
+    app.store
+        .remove_devices(who.user, &[who.device()?.clone()])
+        .await?;
     Ok(logout::Response::new())
 }
 

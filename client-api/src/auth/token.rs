@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::header;
-use rhizome_federation::MatrixError;
+use rhizome_edge::MatrixError;
 use rhizome_storage::{Cache, EntryKind, Pos, UserNo};
 use ring::digest;
 use ruma::{DeviceId, api::auth_scheme::extract_bearer_or_query_token};
 
-use crate::{App, edge::extract::Caller};
+use crate::{App, Caller};
 
 /// How many tokens the cache holds at the most.
 const CACHED: usize = 16_384;
@@ -23,17 +23,6 @@ const TRUSTED_MS: i64 = 5 * 60 * 1000;
 
 /// How often it is recorded that a device was seen, in milliseconds.
 const SEEN_EVERY_MS: i64 = 60 * 60 * 1000;
-
-/// What an endpoint wants to know about its caller.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Needs {
-    /// Nothing: a token is ignored.
-    Nothing,
-    /// A token is used if there is one; a wrong one is an error.
-    TokenIfAny,
-    /// A valid token.
-    Token,
-}
 
 /// The SHA-256 of a token, as text.
 pub fn hash_of(token: &str) -> String {
@@ -88,7 +77,7 @@ async fn load(app: &App, hash: String, now: i64) -> Result<Known, MatrixError> {
     let caller = Caller {
         user_id: token.user_id,
         user: token.user,
-        device_id: token.device_id,
+        device_id: Some(token.device_id),
     };
     let known = Known {
         caller,
@@ -173,7 +162,8 @@ impl TokenCache {
             self.tokens.remove_where(|known| {
                 revoked.iter().any(|(user, device)| {
                     known.caller.user == *user
-                        && device.is_none_or(|device| known.caller.device_id == device)
+                        && device
+                            .is_none_or(|device| known.caller.device_id.as_deref() == Some(device))
                 })
             });
         }
@@ -195,7 +185,7 @@ mod tests {
         let caller = Caller {
             user_id,
             user: UserNo(user),
-            device_id: device.into(),
+            device_id: Some(device.into()),
         };
         Known {
             caller,

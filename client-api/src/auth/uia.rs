@@ -5,7 +5,7 @@
 //! the database, so that any process can end what another began.
 
 use http::StatusCode;
-use rhizome_federation::MatrixError;
+use rhizome_edge::MatrixError;
 use rhizome_storage::random;
 use ruma::{
     UserId,
@@ -13,11 +13,7 @@ use ruma::{
 };
 use serde_json::json;
 
-use crate::{
-    App,
-    auth::login::local_user,
-    edge::{extract::Caller, limits::Kind},
-};
+use crate::{App, Caller, auth::login::local_user, edge::limits::Kind};
 
 /// How long a session lives, in milliseconds.
 const LIFETIME_MS: i64 = 60 * 60 * 1000;

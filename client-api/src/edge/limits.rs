@@ -2,9 +2,9 @@
 
 use std::{hash::Hash, net::IpAddr};
 
-use rhizome_federation::{
+use rhizome_edge::{
     MatrixError,
-    edge::limits::{Buckets, block_of},
+    limits::{Buckets, block_of},
 };
 
 use crate::config::{Rate, RateLimits};
@@ -53,8 +53,8 @@ impl Limits {
     }
 
     /// [`Limits::take`] for who is known by their address only: a whole subscriber, who has many.
-    pub fn take_from(&self, kind: Kind, peer: IpAddr, now_ms: u64) -> Result<(), u64> {
-        self.take(kind, block_of(peer), now_ms)
+    pub fn take_from(&self, kind: Kind, peer: Option<IpAddr>, now_ms: u64) -> Result<(), u64> {
+        self.take(kind, peer.map(block_of), now_ms)
     }
 
     /// [`Limits::take`] for `count` things of a kind that one request does.
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_subscriber_has_one_bucket_for_all_addresses() {
         let limits = limits(2, true);
-        let take = |address: &str| limits.take_from(Kind::Login, address.parse().unwrap(), 0);
+        let take = |address: &str| limits.take_from(Kind::Login, address.parse().ok(), 0);
         assert_eq!(take("2001:db8::1"), Ok(()));
         assert_eq!(take("2001:db8::2"), Ok(()));
         assert!(take("2001:db8::3").is_err());

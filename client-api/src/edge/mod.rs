@@ -1,8 +1,4 @@
-//! From HTTP to a handler and back: what doesn't depend on an endpoint.
+//! What the door asks of the client API: who it is, and how much they may ask for.
 
-pub(crate) mod body;
-pub(crate) mod endpoint;
-pub(crate) mod error;
-pub(crate) mod extract;
-pub(crate) mod finish;
+mod door;
 pub(crate) mod limits;

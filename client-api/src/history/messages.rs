@@ -1,12 +1,12 @@
 //! Paging through a room's history.
 
 use axum::extract::State;
+use rhizome_edge::Undecoded;
 use rhizome_federation::RawJson;
 use ruma::api::{Direction as Asked, client::message::get_message_events::v3};
 
 use crate::{
     App, MatrixError, Ruma,
-    edge::body::Undecoded,
     history::{
         pager::Pager,
         point::{HistoryPoint, point},

@@ -1,7 +1,8 @@
 //! Room aliases.
 
 use axum::extract::State;
-use rhizome_federation::{MatrixError, local, query};
+use rhizome_edge::MatrixError;
+use rhizome_federation::{local, query};
 use rhizome_protocol::draft::Draft;
 use rhizome_rooms::{access::RoomAccess, send::SendOptions};
 use rhizome_storage::{Fact, NewAlias, RoomHead};

@@ -1,12 +1,12 @@
 //! What users put into rooms: content that is parsed once, strictly.
 
 use http::StatusCode;
-use rhizome_federation::MatrixError;
+use rhizome_edge::MatrixError;
 use rhizome_protocol::{Object, canonical::parse_object};
 use rhizome_storage::TxnKey;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 
-use crate::edge::extract::Caller;
+use crate::Caller;
 
 /// The longest transaction id, in bytes.
 const MAX_TXN_ID: usize = 255;
@@ -56,7 +56,7 @@ pub fn txn_key(who: &Caller, path: String, txn_id: &str) -> Result<TxnKey, Matri
     }
     Ok(TxnKey {
         user: who.user,
-        device: who.device_id.clone(),
+        device: who.device_or_none(),
         path,
         txn_id: txn_id.to_owned(),
     })

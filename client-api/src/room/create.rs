@@ -1,7 +1,8 @@
 //! Making rooms.
 
 use axum::extract::State;
-use rhizome_federation::{MatrixError, local};
+use rhizome_edge::MatrixError;
+use rhizome_federation::local;
 use rhizome_protocol::Object;
 use rhizome_rooms::{
     create::{

@@ -3,7 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use axum::extract::State;
-use rhizome_federation::{MatrixError, RawJson, query::directory};
+use rhizome_edge::{MatrixError, RawJson};
+use rhizome_federation::query::directory;
 use rhizome_protocol::{
     Membership, Pdu, StateKey,
     power::{Level, Power},

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use rhizome_federation::RawJson;
+use rhizome_edge::RawJson;
 use rhizome_protocol::Membership;
 use rhizome_rooms::access::{EventAccess, RoomAccess};
 use rhizome_storage::{EventNo, KeyNo, Pos};

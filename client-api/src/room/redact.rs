@@ -1,7 +1,8 @@
 //! Redaction.
 
 use axum::extract::State;
-use rhizome_federation::{MatrixError, local};
+use rhizome_edge::MatrixError;
+use rhizome_federation::local;
 use rhizome_protocol::{Object, draft::Draft};
 use rhizome_rooms::send::SendOptions;
 use rhizome_storage::TxnKey;

@@ -1,7 +1,8 @@
 //! Sending message events.
 
 use axum::extract::State;
-use rhizome_federation::{MatrixError, local};
+use rhizome_edge::{MatrixError, Undecoded};
+use rhizome_federation::local;
 use rhizome_protocol::{Object, draft::Draft};
 use rhizome_rooms::send::SendOptions;
 use ruma::{OwnedEventId, api::client::message::send_message_event::v3 as send};
@@ -9,7 +10,6 @@ use serde_json::Value;
 
 use crate::{
     App, Caller, Ruma,
-    edge::body::Undecoded,
     room::{content, redact},
 };
 

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use axum::extract::State;
 use http::StatusCode;
-use rhizome_federation::{MatrixError, RawJson, local, query};
+use rhizome_edge::{MatrixError, RawJson, Undecoded};
+use rhizome_federation::{local, query};
 use rhizome_protocol::{Object, draft::Draft};
 use rhizome_rooms::{
     access::RoomAccess, membership::restricted::AUTHORISED_VIA, send::SendOptions, state,
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 use crate::{
     App, Ruma,
-    edge::{body::Undecoded, limits::Kind},
+    edge::limits::Kind,
     room::{content, membership},
     view::{
         client_event::raw_content,

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use axum::extract::State;
+use rhizome_edge::Undecoded;
 use rhizome_rooms::access::RoomAccess;
 use ruma::api::client::typing::create_typing_event::v3::{Request, Response};
 use serde::Deserialize;
 
-use crate::{App, MatrixError, Ruma, edge::body::Undecoded, room::content};
+use crate::{App, MatrixError, Ruma, room::content};
 
 /// How long somebody types who doesn't say it. Clients say it again every few seconds.
 const TIMEOUT_MS: u64 = 30_000;

@@ -10,7 +10,7 @@ use rhizome_storage::{StoredEvent, UserNo};
 use ruma::{OwnedDeviceId, OwnedUserId};
 
 use crate::{
-    edge::extract::Caller,
+    Caller,
     view::{
         client_event::{self, Form, Unsigned},
         json::Json,
@@ -34,7 +34,7 @@ impl Viewer {
         Viewer {
             user: caller.user,
             user_id: caller.user_id.clone(),
-            device_id: caller.device_id.clone(),
+            device_id: caller.device_or_none(),
         }
     }
 }

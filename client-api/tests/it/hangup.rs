@@ -61,6 +61,10 @@ async fn cut_off(
         left: at,
     }
     .await;
+    // It goes on without its client, to its end.
+    while !server.unfinished.is_empty() {
+        tokio::task::yield_now().await;
+    }
     // What it has put into the queue comes before this.
     server.store.commit(WriteSet::default()).await.unwrap();
     Some(answer?.unwrap().status())

@@ -20,7 +20,7 @@ use rhizome_storage::{
 use ruma::{ServerName, server_name};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
 /// Runs a story with a fresh server on SQLite, then on PostgreSQL.
@@ -40,6 +40,8 @@ pub struct Server {
     pub federation: Federation,
     pub shutdown: CancellationToken,
     watch: Watch,
+    /// Requests that go on without their clients.
+    pub unfinished: TaskTracker,
     txn: Arc<AtomicU64>,
 }
 
@@ -99,6 +101,7 @@ impl Server {
         );
         Server {
             store,
+            unfinished: app.unfinished.clone(),
             router: watch.over(router(app)),
             federation,
             shutdown,

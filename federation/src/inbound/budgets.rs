@@ -3,55 +3,30 @@
 //! A server that has signed its request is counted by its name, everybody else by the address. What is counted
 //! before the signature has been checked is counted by the address too: nobody can use up what is another's.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{hash::Hash, net::IpAddr, sync::Arc};
 
-use axum::extract::ConnectInfo;
-use http::{
-    header::{CONTENT_LENGTH, TRANSFER_ENCODING},
-    request::Parts,
+use rhizome_edge::{
+    Bodies, Room,
+    limits::{Buckets, Rate, block_of},
 };
 use rhizome_storage::Clock;
 use ruma::ServerName;
 
-use crate::{
-    MatrixError,
-    config::RateLimits,
-    edge::limits::{Buckets, Rate, block_of},
-};
+use crate::{MatrixError, config::RateLimits};
 
-/// Bodies up to this size are read without asking whether there is room.
-const SMALL_BODY: usize = 64 << 10;
-/// What a body may have that doesn't tell its size; no endpoint takes more.
-const LARGEST_BODY: usize = 16 << 20;
 /// The most bytes of larger bodies that are waited for or checked at a time: of all, and of one address.
 const BODIES: usize = 256 << 20;
 const BODIES_OF_ONE: usize = 48 << 20;
 
 /// What a signed request counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A transaction.
     Transaction,
     /// What is much at once.
     State,
+    /// Everything else.
     Other,
-}
-
-impl Kind {
-    /// By the request's path.
-    pub(crate) fn of(path: &str) -> Self {
-        let mut segments = path.split('/').skip_while(|part| *part != "federation");
-        // The API's name and its version.
-        match segments.nth(2) {
-            Some("send") => Self::Transaction,
-            Some("state" | "state_ids" | "event_auth" | "send_join" | "publicRooms") => Self::State,
-            _ => Self::Other,
-        }
-    }
 }
 
 /// What everybody has left.
@@ -73,7 +48,7 @@ impl Budgets {
             servers: Buckets::default(),
             unsigned: Buckets::default(),
             keys: Buckets::default(),
-            bodies: Arc::default(),
+            bodies: Bodies::new(BODIES, BODIES_OF_ONE),
         }
     }
 
@@ -81,8 +56,7 @@ impl Budgets {
     ///
     /// # Errors
     /// 429 `M_LIMIT_EXCEEDED`, as from the other functions.
-    pub(crate) fn signed(&self, origin: &ServerName, path: &str) -> Result<(), MatrixError> {
-        let kind = Kind::of(path);
+    pub(crate) fn signed(&self, origin: &ServerName, kind: Kind) -> Result<(), MatrixError> {
         let rate = match kind {
             Kind::Transaction => self.rates.transaction,
             Kind::State => self.rates.state,
@@ -107,20 +81,8 @@ impl Budgets {
     }
 
     /// Room for a request's body until it is known who sent it.
-    pub(crate) fn body(&self, head: &Parts) -> Result<Option<Held>, MatrixError> {
-        let size = head.headers.get(CONTENT_LENGTH);
-        let size = size.and_then(|size| size.to_str().ok()?.parse().ok());
-        let size = size.unwrap_or(LARGEST_BODY).min(LARGEST_BODY);
-        let is_announced = |name| head.headers.contains_key(name);
-        let is_empty = head.method == http::Method::GET
-            && !is_announced(CONTENT_LENGTH)
-            && !is_announced(TRANSFER_ENCODING);
-        if !self.rates.enabled || size <= SMALL_BODY || is_empty {
-            return Ok(None);
-        }
-        let held = Bodies::hold(&self.bodies, peer_of(head), size);
-        held.map(Some)
-            .ok_or_else(|| MatrixError::limit_exceeded(1_000))
+    pub(crate) fn room(&self, peer: Option<IpAddr>) -> Option<Room> {
+        self.rates.enabled.then(|| self.bodies.room(peer))
     }
 
     /// Within one process there are no addresses.
@@ -155,61 +117,6 @@ impl Budgets {
     }
 }
 
-/// The address that a request came from.
-pub(crate) fn peer_of(head: &Parts) -> Option<IpAddr> {
-    let socket = head.extensions.get::<ConnectInfo<SocketAddr>>();
-    socket.map(|info| info.0.ip())
-}
-
-/// The bodies that are waited for or being checked.
-#[derive(Debug, Default)]
-struct Bodies(Mutex<HashMap<Option<IpAddr>, usize>>);
-
-/// Room for one of them.
-#[derive(Debug)]
-pub struct Held {
-    bodies: Arc<Bodies>,
-    of: Option<IpAddr>,
-    size: usize,
-}
-
-impl Bodies {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Option<IpAddr>, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn hold(bodies: &Arc<Self>, peer: Option<IpAddr>, size: usize) -> Option<Held> {
-        let of = peer.map(block_of);
-        let mut held = bodies.lock();
-        let (own, all) = (
-            held.get(&of).copied().unwrap_or(0),
-            held.values().sum::<usize>(),
-        );
-        if own + size > BODIES_OF_ONE || all + size > BODIES {
-            return None;
-        }
-        held.insert(of, own + size);
-        drop(held);
-        Some(Held {
-            bodies: Arc::clone(bodies),
-            of,
-            size,
-        })
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let mut held = self.bodies.lock();
-        if let Some(own) = held.get_mut(&self.of) {
-            *own = own.saturating_sub(self.size);
-            if *own == 0 {
-                held.remove(&self.of);
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use ruma::server_name;
@@ -233,31 +140,10 @@ mod tests {
     }
 
     #[test]
-    fn requests_are_of_a_kind_by_their_path() {
-        for (path, kind) in [
-            ("/_matrix/federation/v1/send/1", Kind::Transaction),
-            ("/_matrix/federation/v1/state/!a:b", Kind::State),
-            ("/_matrix/federation/v1/state_ids/!a:b", Kind::State),
-            ("/_matrix/federation/v1/event_auth/!a:b/$c", Kind::State),
-            ("/_matrix/federation/v2/send_join/!a:b/$c", Kind::State),
-            ("/_matrix/federation/v1/publicRooms", Kind::State),
-            ("/_matrix/federation/v1/backfill/!a:b", Kind::Other),
-            ("/_matrix/federation/v1/event/send", Kind::Other),
-            ("/_matrix/key/v2/server", Kind::Other),
-            ("/", Kind::Other),
-        ] {
-            assert_eq!(Kind::of(path), kind, "{path}");
-        }
-    }
-
-    #[test]
     fn each_server_has_a_budget_for_each_kind() {
         let budgets = budgets(true);
         let (a, b) = (server_name!("a.org"), server_name!("b.org"));
-        let (send, state) = (
-            "/_matrix/federation/v1/send/1",
-            "/_matrix/federation/v1/state/x",
-        );
+        let (send, state) = (Kind::Transaction, Kind::State);
         for _ in 0..2 {
             assert!(budgets.signed(a, send).is_ok());
         }
@@ -286,7 +172,7 @@ mod tests {
     fn switched_off_nothing_is_counted() {
         let budgets = budgets(false);
         for _ in 0..9 {
-            assert!(budgets.signed(server_name!("a.org"), "/").is_ok());
+            assert!(budgets.signed(server_name!("a.org"), Kind::Other).is_ok());
             assert!(budgets.unsigned(Some([192, 0, 2, 1].into())).is_ok());
         }
     }
@@ -294,31 +180,17 @@ mod tests {
     #[test]
     fn bodies_have_room_until_they_are_checked() {
         let budgets = budgets(true);
-        let head = |address: [u8; 4], size: Option<usize>| {
-            let mut request = http::Request::put("/");
-            if let Some(size) = size {
-                request = request.header(CONTENT_LENGTH, size);
-            }
-            let peer = SocketAddr::from((address, 1));
-            let request = request.extension(ConnectInfo(peer)).body(()).unwrap();
-            request.into_parts().0
-        };
-        let one = head([192, 0, 2, 1], None);
-        let held: Vec<_> = (0..3).map(|_| budgets.body(&one).unwrap()).collect();
-        assert!(budgets.body(&one).is_err());
-        assert!(
-            budgets
-                .body(&head([192, 0, 2, 1], Some(SMALL_BODY)))
-                .is_ok()
-        );
-        let others = (2..9).map(|n| head([192, 0, 2, n], Some(40 << 20)));
-        let others: Vec<_> = others
-            .flat_map(|head| [budgets.body(&head), budgets.body(&head)])
+        let room = |n: u8| budgets.room(Some([192, 0, 2, n].into())).unwrap();
+        let mut of_one: Vec<_> = (0..4).map(|_| room(1)).collect();
+        let fits: Vec<_> = of_one
+            .iter_mut()
+            .map(|room| room.grow_to(16 << 20))
             .collect();
-        assert_eq!(others.iter().filter(|held| held.is_ok()).count(), 13);
-        drop(held);
-        assert!(budgets.body(&one).unwrap().is_some());
-        drop(others);
-        assert!(budgets.bodies.lock().is_empty());
+        assert_eq!(fits, [true, true, true, false]);
+        let mut of_others: Vec<_> = (2..9).map(room).collect();
+        let fits = of_others.iter_mut().map(|room| room.grow_to(40 << 20));
+        assert_eq!(fits.filter(|fits| *fits).count(), 5);
+        drop((of_one, of_others));
+        assert_eq!(budgets.bodies.held(), 0);
     }
 }

@@ -30,7 +30,7 @@ const LOOKED_AT: usize = 5;
 /// `GET /_matrix/federation/v1/event/{eventId}`
 pub(super) async fn event(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<get_event::v1::Request>,
+    Ruma { who, req, .. }: Ruma<get_event::v1::Request>,
 ) -> Result<get_event::v1::Response, MatrixError> {
     let not_found = || MatrixError::not_found(format!("Could not find event {}", req.event_id));
     let event = fed
@@ -56,7 +56,7 @@ pub(super) async fn event(
 /// `GET /_matrix/federation/v1/backfill/{roomId}`: the given events and what came before them, newest first.
 pub(super) async fn backfill(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<get_backfill::v1::Request>,
+    Ruma { who, req, .. }: Ruma<get_backfill::v1::Request>,
 ) -> Result<get_backfill::v1::Response, MatrixError> {
     let head = guard::resident(&fed, &who, &req.room_id).await?;
     if req.v.len() > MAX_STARTS {
@@ -83,7 +83,7 @@ pub(super) async fn backfill(
 /// oldest first.
 pub(super) async fn get_missing_events(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<get_missing_events::v1::Request>,
+    Ruma { who, req, .. }: Ruma<get_missing_events::v1::Request>,
 ) -> Result<get_missing_events::v1::Response, MatrixError> {
     let head = guard::resident(&fed, &who, &req.room_id).await?;
     if req.latest_events.len() > MAX_STARTS {

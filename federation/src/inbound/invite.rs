@@ -30,7 +30,7 @@ const MAX_INVITE_BYTES: usize = 16 << 10;
 /// `PUT /_matrix/federation/v2/invite/{roomId}/{eventId}`
 pub(super) async fn invite(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<create_invite::v2::Request>,
+    Ruma { who, req, .. }: Ruma<create_invite::v2::Request>,
 ) -> Result<create_invite::v2::Response, MatrixError> {
     let stripped: Vec<Box<RawValue>> = req
         .invite_room_state
@@ -59,7 +59,7 @@ pub(super) async fn invite(
 /// can be told from.
 pub(super) async fn invite_v1(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<v1::Invite>,
+    Ruma { who, req, .. }: Ruma<v1::Invite>,
 ) -> Result<RawJson, MatrixError> {
     let v1::Invite(req) = req;
     let body = verify::parse(&req.pdu)

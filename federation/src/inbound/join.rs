@@ -17,7 +17,7 @@ use crate::{Federation, MatrixError, Ruma};
 /// `GET /_matrix/federation/v1/make_join/{roomId}/{userId}`
 pub(super) async fn make_join(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<prepare_join_event::v1::Request>,
+    Ruma { who, req, .. }: Ruma<prepare_join_event::v1::Request>,
 ) -> Result<prepare_join_event::v1::Response, MatrixError> {
     let (event, rules) = member::template(
         &fed,
@@ -36,7 +36,7 @@ pub(super) async fn make_join(
 /// `PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}`
 pub(super) async fn send_join(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<create_join_event::v2::Request>,
+    Ruma { who, req, .. }: Ruma<create_join_event::v2::Request>,
 ) -> Result<Streamed, MatrixError> {
     let answer = accept(&fed, &who, req).await?;
     answer.finish(fed.store()).await
@@ -45,7 +45,7 @@ pub(super) async fn send_join(
 /// `PUT /_matrix/federation/v1/send_join/{roomId}/{eventId}`: the same answer inside `[200, …]`.
 pub(super) async fn send_join_v1(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<v1::SendJoin>,
+    Ruma { who, req, .. }: Ruma<v1::SendJoin>,
 ) -> Result<Streamed, MatrixError> {
     let answer = accept(&fed, &who, req.0).await?;
     answer.within("[200,", "]").finish(fed.store()).await

@@ -11,7 +11,7 @@ use crate::{Federation, MatrixError, RawJson, Ruma};
 /// `GET /_matrix/federation/v1/make_knock/{roomId}/{userId}`
 pub(super) async fn make_knock(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<prepare_knock_event::v1::Request>,
+    Ruma { who, req, .. }: Ruma<prepare_knock_event::v1::Request>,
 ) -> Result<prepare_knock_event::v1::Response, MatrixError> {
     let (event, rules) = member::template(
         &fed,
@@ -31,7 +31,7 @@ pub(super) async fn make_knock(
 /// `PUT /_matrix/federation/v1/send_knock/{roomId}/{eventId}`
 pub(super) async fn send_knock(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<create_knock_event::v1::Request>,
+    Ruma { who, req, .. }: Ruma<create_knock_event::v1::Request>,
 ) -> Result<RawJson, MatrixError> {
     member::admit(
         &fed,

@@ -14,7 +14,7 @@ use crate::{Federation, MatrixError, RawJson, Ruma};
 /// `GET /_matrix/federation/v1/make_leave/{roomId}/{userId}`
 pub(super) async fn make_leave(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<prepare_leave_event::v1::Request>,
+    Ruma { who, req, .. }: Ruma<prepare_leave_event::v1::Request>,
 ) -> Result<prepare_leave_event::v1::Response, MatrixError> {
     let (event, rules) = member::template(
         &fed,
@@ -34,7 +34,7 @@ pub(super) async fn make_leave(
 /// `PUT /_matrix/federation/v2/send_leave/{roomId}/{eventId}`
 pub(super) async fn send_leave(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<create_leave_event::v2::Request>,
+    Ruma { who, req, .. }: Ruma<create_leave_event::v2::Request>,
 ) -> Result<RawJson, MatrixError> {
     accept(&fed, &who, req).await?;
     Ok(RawJson("{}".into()))
@@ -43,7 +43,7 @@ pub(super) async fn send_leave(
 /// `PUT /_matrix/federation/v1/send_leave/{roomId}/{eventId}`: the same answer inside `[200, …]`.
 pub(super) async fn send_leave_v1(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<v1::SendLeave>,
+    Ruma { who, req, .. }: Ruma<v1::SendLeave>,
 ) -> Result<RawJson, MatrixError> {
     accept(&fed, &who, req.0).await?;
     Ok(RawJson("[200,{}]".into()))

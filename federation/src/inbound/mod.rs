@@ -2,6 +2,7 @@
 
 mod acl;
 pub(crate) mod budgets;
+mod door;
 mod edus;
 mod event;
 mod guard;
@@ -17,14 +18,15 @@ mod transaction;
 mod v1;
 mod wire;
 
-use axum::Router;
+use rhizome_edge::{Table, limits::Buckets};
 use rhizome_storage::UserNo;
 use ruma::{OwnedRoomId, OwnedServerName};
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
+use self::budgets::Kind;
 use crate::{
-    Federation, MatrixError, RumaRoute,
-    edge::limits::Buckets,
+    Federation, MatrixError,
     keyed::{Held, Keyed},
 };
 
@@ -50,6 +52,8 @@ pub struct Shared {
     pub(crate) invited: Keyed<UserNo>,
     /// Something was put into the inbox, or something that it may wait for has come.
     pub(crate) inbox: Notify,
+    /// Requests of servers that have hung up.
+    unfinished: TaskTracker,
 }
 
 /// How many questions of one server for something large may be worked on or wait for that.
@@ -69,37 +73,34 @@ impl Shared {
     }
 }
 
-/// 50 events of 64 KiB and 100 EDUs, with room for escapes.
-const TRANSACTION_LIMIT: usize = 16 << 20;
-
-/// The routes of this module, by section of the specification.
-pub fn routes() -> Router<Federation> {
-    Router::new()
+/// The endpoints of this module, by section of the specification.
+pub fn endpoints(table: Table<Federation>) -> Table<Federation> {
+    table
         // Transactions
-        .ruma_route_sized(Some(TRANSACTION_LIMIT), transaction::send)
+        .serve_as(Kind::Transaction, transaction::send)
         // Retrieving event authorisation information
-        .ruma_route(state::event_auth)
+        .serve_as(Kind::State, state::event_auth)
         // Backfilling and retrieving missing events
-        .ruma_route(event::backfill)
-        .ruma_route(event::get_missing_events)
+        .serve(event::backfill)
+        .serve(event::get_missing_events)
         // Retrieving events
-        .ruma_route(state::state)
-        .ruma_route(state::state_ids)
-        .ruma_route(event::event)
+        .serve_as(Kind::State, state::state)
+        .serve_as(Kind::State, state::state_ids)
+        .serve(event::event)
         // Joining rooms
-        .ruma_route(join::make_join)
-        .ruma_route(join::send_join)
-        .ruma_route(join::send_join_v1)
+        .serve(join::make_join)
+        .serve_as(Kind::State, join::send_join)
+        .serve_as(Kind::State, join::send_join_v1)
         // Knocking upon a room
-        .ruma_route(knock::make_knock)
-        .ruma_route(knock::send_knock)
+        .serve(knock::make_knock)
+        .serve(knock::send_knock)
         // Inviting to a room
-        .ruma_route(invite::invite)
-        .ruma_route(invite::invite_v1)
+        .serve(invite::invite)
+        .serve(invite::invite_v1)
         // Leaving rooms
-        .ruma_route(leave::make_leave)
-        .ruma_route(leave::send_leave)
-        .ruma_route(leave::send_leave_v1)
+        .serve(leave::make_leave)
+        .serve(leave::send_leave)
+        .serve(leave::send_leave_v1)
 }
 
 #[cfg(test)]

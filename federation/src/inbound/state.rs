@@ -20,7 +20,7 @@ use crate::{Federation, MatrixError, Ruma};
 /// `GET /_matrix/federation/v1/state/{roomId}`: the state before an event, with its auth chain.
 pub(super) async fn state(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<get_room_state::v1::Request>,
+    Ruma { who, req, .. }: Ruma<get_room_state::v1::Request>,
 ) -> Result<Streamed, MatrixError> {
     let _turn = fed.inbound().turn_of(&who).await?;
     let before = state_before(&fed, &who, &req.room_id, &req.event_id).await?;
@@ -34,7 +34,7 @@ pub(super) async fn state(
 /// `GET /_matrix/federation/v1/state_ids/{roomId}`: the same as ids.
 pub(super) async fn state_ids(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<get_room_state_ids::v1::Request>,
+    Ruma { who, req, .. }: Ruma<get_room_state_ids::v1::Request>,
 ) -> Result<Streamed, MatrixError> {
     let _turn = fed.inbound().turn_of(&who).await?;
     let before = state_before(&fed, &who, &req.room_id, &req.event_id).await?;
@@ -48,7 +48,7 @@ pub(super) async fn state_ids(
 /// `GET /_matrix/federation/v1/event_auth/{roomId}/{eventId}`: everything that an event rests on.
 pub(super) async fn event_auth(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<get_event_authorization::v1::Request>,
+    Ruma { who, req, .. }: Ruma<get_event_authorization::v1::Request>,
 ) -> Result<Streamed, MatrixError> {
     let _turn = fed.inbound().turn_of(&who).await?;
     let head = guard::resident(&fed, &who, &req.room_id).await?;

@@ -61,7 +61,7 @@ enum Taken {
 /// `PUT /_matrix/federation/v1/send/{txnId}`
 pub(super) async fn send(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<send_transaction_message::v1::Request>,
+    Ruma { who, req, .. }: Ruma<send_transaction_message::v1::Request>,
 ) -> Result<RawJson, MatrixError> {
     if req.pdus.len() > MAX_PDUS || req.edus.len() > MAX_EDUS {
         let message = format!("A transaction has at most {MAX_PDUS} PDUs and {MAX_EDUS} EDUs");

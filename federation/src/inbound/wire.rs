@@ -12,12 +12,13 @@ use axum::{
 };
 use futures_util::stream;
 use http::{HeaderValue, header};
+use rhizome_edge::Reply;
 use rhizome_protocol::Pdu;
 use rhizome_storage::{EventNo, Store};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::{MatrixError, Reply};
+use crate::MatrixError;
 
 /// How many events are loaded at a time.
 const CHUNK: usize = 256;

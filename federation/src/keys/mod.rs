@@ -27,7 +27,7 @@ use ruma::{OwnedServerName, ServerName};
 
 use crate::{FederationConfig, Outbound, config::OldVerifyKey};
 use known::Known;
-pub(crate) use publish::routes;
+pub(crate) use publish::endpoints;
 
 /// Servers whose keys are kept in memory.
 const CACHE_SIZE: usize = 10_000;

@@ -3,21 +3,20 @@
 
 use std::collections::BTreeSet;
 
-use axum::{
-    Router,
-    extract::{Path, State},
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use axum::extract::State;
 use futures_util::{StreamExt as _, stream};
-use http::request::Parts;
+use rhizome_edge::{Table, Undecoded};
 use rhizome_protocol::{Object, canonical, server_keys, sign};
 use rhizome_storage::KeyResponse;
 use ruma::{
     MilliSecondsSinceUnixEpoch, OwnedServerName, ServerName,
-    api::federation::discovery::{
-        get_remote_server_keys, get_remote_server_keys_batch, get_server_keys,
+    api::{
+        auth_scheme::NoAuthentication,
+        federation::discovery::{
+            get_remote_server_keys, get_remote_server_keys_batch, get_server_keys,
+        },
     },
+    metadata,
 };
 use serde_json::json;
 
@@ -26,9 +25,7 @@ use super::{
     former::{self, Criteria},
     known::public_key,
 };
-use crate::{
-    Federation, MatrixError, RawJson, Reply as _, Ruma, RumaRoute as _, inbound::budgets::peer_of,
-};
+use crate::{Federation, MatrixError, RawJson, Ruma};
 
 /// For how long our answer may be used, ms.
 const VALIDITY: i64 = 24 * 60 * 60 * 1000;
@@ -38,18 +35,42 @@ const MAX_QUERIED: usize = 100;
 const PARALLEL: usize = 8;
 
 /// `/_matrix/key/v2/…`
-pub(crate) fn routes() -> Router<Federation> {
-    Router::new()
-        .ruma_route(own)
-        .ruma_route(query)
-        .ruma_route(query_batch)
-        // Deprecated spellings that name a key; the answer is the same.
-        .route("/_matrix/key/v2/server/", get(own_with_key_id))
-        .route("/_matrix/key/v2/server/{key_id}", get(own_with_key_id))
-        .route(
-            "/_matrix/key/v2/query/{server_name}/{key_id}",
-            get(query_with_key_id),
-        )
+pub(crate) fn endpoints(table: Table<Federation>) -> Table<Federation> {
+    table
+        .serve(own)
+        .serve(query)
+        .serve(query_batch)
+        // Deprecated spellings that name a key.
+        .serve(own_slash)
+        .serve(own_by_id)
+        .serve(query_by_id)
+}
+
+struct OwnSlash;
+metadata! {
+    @for OwnSlash,
+    method: GET,
+    rate_limited: false,
+    authentication: NoAuthentication,
+    path: "/_matrix/key/v2/server/",
+}
+
+struct OwnById;
+metadata! {
+    @for OwnById,
+    method: GET,
+    rate_limited: false,
+    authentication: NoAuthentication,
+    path: "/_matrix/key/v2/server/{key_id}",
+}
+
+struct QueryById;
+metadata! {
+    @for QueryById,
+    method: GET,
+    rate_limited: false,
+    authentication: NoAuthentication,
+    path: "/_matrix/key/v2/query/{server_name}/{key_id}",
 }
 
 /// `GET /_matrix/key/v2/server`
@@ -60,18 +81,26 @@ async fn own(
     Ok(RawJson::from_text(fed.keys().our_answer()?))
 }
 
-async fn own_with_key_id(State(fed): State<Federation>, head: Parts) -> Response {
-    let allowed = fed.budgets().unsigned(peer_of(&head));
-    match allowed.and_then(|()| fed.keys().our_answer()) {
-        Ok(text) => RawJson::from_text(text).reply(),
-        Err(error) => error.into_response(),
-    }
+/// `GET /_matrix/key/v2/server/`
+async fn own_slash(
+    State(fed): State<Federation>,
+    _: Ruma<Undecoded<OwnSlash>>,
+) -> Result<RawJson, MatrixError> {
+    Ok(RawJson::from_text(fed.keys().our_answer()?))
+}
+
+/// `GET /_matrix/key/v2/server/{keyId}`
+async fn own_by_id(
+    State(fed): State<Federation>,
+    _: Ruma<Undecoded<OwnById>>,
+) -> Result<RawJson, MatrixError> {
+    Ok(RawJson::from_text(fed.keys().our_answer()?))
 }
 
 /// `GET /_matrix/key/v2/query/{serverName}`
 async fn query(
     State(fed): State<Federation>,
-    Ruma { req, who: peer }: Ruma<get_remote_server_keys::v2::Request>,
+    Ruma { req, peer, .. }: Ruma<get_remote_server_keys::v2::Request>,
 ) -> Result<RawJson, MatrixError> {
     fed.budgets().keys(peer, 1)?;
     let at = i64::try_from(u64::from(req.minimum_valid_until_ts.get())).unwrap_or(i64::MAX);
@@ -79,34 +108,23 @@ async fn query(
     fed.keys().notarised(vec![wanted], at).await
 }
 
-async fn query_with_key_id(
+/// `GET /_matrix/key/v2/query/{serverName}/{keyId}`
+async fn query_by_id(
     State(fed): State<Federation>,
-    Path((server, key_id)): Path<(String, String)>,
-    head: Parts,
-) -> Response {
-    let peer = peer_of(&head);
-    let allowed = fed.budgets().unsigned(peer);
-    if let Err(error) = allowed.and_then(|()| fed.budgets().keys(peer, 1)) {
-        return error.into_response();
-    }
+    Ruma { req, peer, .. }: Ruma<Undecoded<QueryById>>,
+) -> Result<RawJson, MatrixError> {
+    fed.budgets().keys(peer, 1)?;
     let now = fed.store().clock().now_ms();
-    let answer = match OwnedServerName::try_from(server) {
-        Ok(server) => {
-            let wanted = (server, Criteria::from([(key_id, now)]));
-            fed.keys().notarised(vec![wanted], now).await
-        }
-        Err(error) => Err(MatrixError::invalid_param(error.to_string())),
-    };
-    match answer {
-        Ok(answer) => answer.reply(),
-        Err(error) => error.into_response(),
-    }
+    let server = OwnedServerName::try_from(req.part(0))
+        .map_err(|error| MatrixError::invalid_param(error.to_string()))?;
+    let wanted = (server, Criteria::from([(req.part(1).to_owned(), now)]));
+    fed.keys().notarised(vec![wanted], now).await
 }
 
 /// `POST /_matrix/key/v2/query`
 async fn query_batch(
     State(fed): State<Federation>,
-    Ruma { req, who: peer }: Ruma<get_remote_server_keys_batch::v2::Request>,
+    Ruma { req, peer, .. }: Ruma<get_remote_server_keys_batch::v2::Request>,
 ) -> Result<RawJson, MatrixError> {
     if req.server_keys.len() > MAX_QUERIED {
         return Err(MatrixError::too_large(format!(

@@ -3,7 +3,8 @@
 
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
-use axum::{Router, extract::State};
+use axum::extract::State;
+use rhizome_edge::Table;
 use rhizome_storage::{RoomHead, RoomNo};
 use ruma::{
     ServerName, UInt,
@@ -13,7 +14,7 @@ use ruma::{
 use serde_json::{Value, json};
 
 use crate::{
-    Federation, MatrixError, RawJson, Ruma, RumaRoute as _,
+    Federation, Kind, MatrixError, RawJson, Ruma,
     outbound::{Limits, answer},
 };
 
@@ -28,14 +29,16 @@ const LIMITS: Limits = Limits {
 };
 
 /// `/_matrix/federation/v1/publicRooms`
-pub(crate) fn routes() -> Router<Federation> {
-    Router::new().ruma_route(get).ruma_route(search)
+pub(crate) fn endpoints(table: Table<Federation>) -> Table<Federation> {
+    table
+        .serve_as(Kind::State, get)
+        .serve_as(Kind::State, search)
 }
 
 /// `GET /_matrix/federation/v1/publicRooms`
 async fn get(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<get_public_rooms::v1::Request>,
+    Ruma { who, req, .. }: Ruma<get_public_rooms::v1::Request>,
 ) -> Result<RawJson, MatrixError> {
     let _turn = fed.inbound().turn_of(&who).await?;
     let answer = ours(&fed, req.limit, req.since.as_deref(), Filter::new()).await?;
@@ -45,7 +48,7 @@ async fn get(
 /// `POST /_matrix/federation/v1/publicRooms`
 async fn search(
     State(fed): State<Federation>,
-    Ruma { who, req }: Ruma<get_public_rooms_filtered::v1::Request>,
+    Ruma { who, req, .. }: Ruma<get_public_rooms_filtered::v1::Request>,
 ) -> Result<RawJson, MatrixError> {
     let _turn = fed.inbound().turn_of(&who).await?;
     let answer = ours(&fed, req.limit, req.since.as_deref(), req.filter).await?;

@@ -5,9 +5,10 @@ pub mod directory;
 
 use std::time::Duration;
 
-use axum::{Router, extract::State};
+use axum::extract::State;
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use rhizome_edge::Table;
 use rhizome_protocol::{Object, canonical};
 use ruma::{
     OwnedRoomId, OwnedServerName, RoomAliasId, ServerName, UserId,
@@ -19,7 +20,7 @@ use ruma::{
 use serde_json::{Value, json};
 
 use crate::{
-    Federation, MatrixError, RawJson, Ruma, RumaRoute as _,
+    Federation, MatrixError, RawJson, Ruma,
     outbound::{Limits, OutboundError, answer},
 };
 
@@ -34,11 +35,11 @@ const fn limits(max_body: usize) -> Limits {
 const MAX_SERVERS: usize = 100;
 
 /// `/_matrix/federation/v1/query/…` and `/version`.
-pub(crate) fn routes() -> Router<Federation> {
-    Router::new()
-        .ruma_route(profile_of_ours)
-        .ruma_route(alias_of_ours)
-        .ruma_route(version_of_ours)
+pub(crate) fn endpoints(table: Table<Federation>) -> Table<Federation> {
+    table
+        .serve(profile_of_ours)
+        .serve(alias_of_ours)
+        .serve(version_of_ours)
 }
 
 /// The profile of a user of another server: all of its fields, or the one that is asked for.

@@ -13,15 +13,14 @@ mod signed;
 #[cfg(test)]
 mod tests;
 
-use axum::body::Bytes;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http::request::Parts;
-use ruma::{OwnedServerName, ServerName, api::federation::authentication::ServerSignatures};
+use std::net::IpAddr;
 
-use crate::{
-    Federation, MatrixError, Scheme,
-    inbound::budgets::{Held, peer_of},
-};
+use axum::extract::OriginalUri;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use ruma::{OwnedServerName, ServerName};
+
+use crate::{Federation, MatrixError};
 
 pub use header::XMatrix;
 pub(crate) use header::is_key_id;
@@ -44,64 +43,69 @@ const MAX_SIGNATURES: usize = 4;
 pub struct Claim {
     headers: Vec<XMatrix>,
     keys: Vec<Option<[u8; 32]>>,
-    _body: Option<Held>,
 }
 
-impl Scheme<Federation> for ServerSignatures {
-    type Who = OwnedServerName;
-    type Claim = Claim;
-
-    async fn admit(fed: &Federation, head: &Parts) -> Result<Claim, MatrixError> {
-        let headers = signatures(&head.headers, fed.server_name())?;
-        let mut keys = Vec::new();
-        for XMatrix { origin, key_id, .. } in &headers {
-            let mut key = fed.keys().key_at_hand(origin, key_id).await;
-            if key.is_none() {
-                fed.budgets().keys(peer_of(head), 1)?;
-                key = fed.keys().current_key(origin, key_id).await;
-            }
-            keys.push(key);
-        }
-        if keys.iter().all(Option::is_none) {
-            let XMatrix { origin, key_id, .. } = &headers[0];
-            let reason = format!("Can't get the key {key_id} of {origin}");
-            return Err(MatrixError::unauthorized(reason));
-        }
-        // Only now is the body worth reading.
-        let body = fed.budgets().body(head)?;
-        Ok(Claim {
-            headers,
-            keys,
-            _body: body,
-        })
+/// Judges the head of a signed request: whether it can verify with a key that its origin has.
+pub(crate) async fn admit(
+    fed: &Federation,
+    peer: Option<IpAddr>,
+    headers: &http::HeaderMap,
+) -> Result<Claim, MatrixError> {
+    let headers = signatures(headers, fed.server_name())?;
+    let mut keys = Vec::with_capacity(headers.len());
+    for XMatrix { origin, key_id, .. } in &headers {
+        keys.push(fed.keys().key_at_hand(origin, key_id).await);
     }
+    let at_hand = keys.iter().filter(|key| key.is_some()).count();
+    if at_hand < keys.len() {
+        // They are all of one server, which is asked once. One of its keys that is known will do.
+        match fed.budgets().keys(peer, 1) {
+            Ok(()) => {
+                let missing = headers
+                    .iter()
+                    .zip(&mut keys)
+                    .filter(|(_, key)| key.is_none());
+                for (XMatrix { origin, key_id, .. }, key) in missing {
+                    *key = fed.keys().current_key(origin, key_id).await;
+                }
+            }
+            Err(error) if at_hand == 0 => return Err(error),
+            Err(_) => {}
+        }
+    }
+    if keys.iter().all(Option::is_none) {
+        let XMatrix { origin, key_id, .. } = &headers[0];
+        let reason = format!("Can't get the key {key_id} of {origin}");
+        return Err(MatrixError::unauthorized(reason));
+    }
+    Ok(Claim { headers, keys })
+}
 
-    async fn identify(
-        fed: &Federation,
-        Claim {
-            mut headers,
-            keys,
-            _body,
-        }: Claim,
+impl Claim {
+    /// Whose request it is, if one of its signatures verifies.
+    pub(crate) fn verify(
+        mut self,
+        our_name: &ServerName,
         request: &http::Request<Bytes>,
     ) -> Result<OwnedServerName, MatrixError> {
-        let uri = request
-            .uri()
+        // The path that was signed is the original one, also inside a nested router.
+        let uri = match request.extensions().get::<OriginalUri>() {
+            Some(original) => &original.0,
+            None => request.uri(),
+        };
+        let uri = uri
             .path_and_query()
             .map_or("/", http::uri::PathAndQuery::as_str);
         let by_one_of_them = |signed: &Signed<'_>| {
-            headers.iter().zip(&keys).any(|(header, key)| {
-                key.is_some_and(|public| header.verifies(&public, fed.server_name(), signed))
+            self.headers.iter().zip(&self.keys).any(|(header, key)| {
+                key.is_some_and(|public| header.verifies(&public, our_name, signed))
             })
         };
         for signed in Signed::readings(request.method().as_str(), uri, request.body()) {
             let signed = signed.map_err(|error| MatrixError::not_json(error.to_string()))?;
             if by_one_of_them(&signed) {
                 // They are all of one origin.
-                let origin = headers.swap_remove(0).origin;
-                fed.sender().seen(&origin);
-                fed.budgets().signed(&origin, request.uri().path())?;
-                return Ok(origin);
+                return Ok(self.headers.swap_remove(0).origin);
             }
         }
         Err(MatrixError::unauthorized(

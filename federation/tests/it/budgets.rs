@@ -13,7 +13,8 @@ use axum::{
     extract::ConnectInfo,
 };
 use http::{Method, Request, StatusCode, header::AUTHORIZATION};
-use rhizome_federation::{FederationConfig, RateLimits, edge::limits::Rate, testing::Network};
+use rhizome_edge::limits::Rate;
+use rhizome_federation::{FederationConfig, RateLimits, testing::Network};
 use rhizome_storage::testing::TestDatabase;
 use ruma::RoomVersionId;
 use serde_json::{Value, json};

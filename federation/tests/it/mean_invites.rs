@@ -1,9 +1,8 @@
 //! Invites of mean peers: how many, how large, to whom, and what is kept of what they tell.
 
 use http::Method;
-use rhizome_federation::{
-    Federation, FederationConfig, MatrixError, edge::limits::Rate, membership::knock,
-};
+use rhizome_edge::limits::Rate;
+use rhizome_federation::{Federation, FederationConfig, MatrixError, membership::knock};
 use rhizome_protocol::{
     Membership, Object, Pdu, RoomRules,
     draft::{self, Draft, Place},

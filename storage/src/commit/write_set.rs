@@ -312,7 +312,7 @@ pub enum CommitError {
     #[error("the account of user {0} has moved on")]
     AccountMoved(UserNo),
     /// The alias names a room already.
-    #[error("the alias is taken")]
+    #[error("The alias {0} is taken")]
     AliasTaken(OwnedRoomAliasId),
     /// The database failed.
     #[error(transparent)]

@@ -10,7 +10,7 @@ mod ruleset;
 use std::sync::Arc;
 
 use axum::extract::State;
-use rhizome_federation::RawJson;
+use rhizome_edge::RawJson;
 use rhizome_storage::{AccountData, CommitError, DataChange, Fact, Logged, Pos, Store, WriteSet};
 use ruma::{
     UserId,

@@ -11,7 +11,7 @@ use std::{
 
 use ruma::{OwnedServerName, ServerName};
 
-use crate::edge::limits::{Buckets, Rate};
+use rhizome_edge::limits::{Buckets, Rate};
 
 /// What a server may make us ask of itself: so much is needed after days of absence from many rooms.
 const OF_ITSELF: Rate = Rate {

@@ -1,13 +1,14 @@
 //! The one error of the edge: what a client or another server is told when its request fails.
 //!
-//! Lower layers have their own errors with reasons; here they become a status, an `errcode` and a
-//! sentence (<https://spec.matrix.org/v1.19/client-server-api/#standard-error-response>). The
-//! mapping is the table at the foot of this file.
+//! Lower layers have their own errors with reasons; as a [`Refusal`] each of them says its status, its `errcode`
+//! and its sentence, which become one here
+//! (<https://spec.matrix.org/v1.19/client-server-api/#standard-error-response>).
 
 use std::borrow::Cow;
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use rhizome_protocol::Refusal;
 use serde_json::{Map, Value};
 
 /// A standard Matrix error response.
@@ -204,116 +205,67 @@ impl IntoResponse for MatrixError {
     }
 }
 
-impl From<rhizome_storage::Error> for MatrixError {
-    fn from(error: rhizome_storage::Error) -> Self {
-        match error {
-            rhizome_storage::Error::Busy(why) => {
-                tracing::warn!(%why, "the database is busy");
-                Self::busy()
-            }
-            rhizome_storage::Error::Failed(why) => {
-                tracing::error!(%why, "the database failed");
-                Self::internal()
-            }
-        }
-    }
-}
-
-impl From<rhizome_storage::CommitError> for MatrixError {
-    /// For write sets of facts alone: only the database, or a taken alias, can refuse those.
-    fn from(error: rhizome_storage::CommitError) -> Self {
-        match error {
-            rhizome_storage::CommitError::Store(error) => error.into(),
-            rhizome_storage::CommitError::AliasTaken(alias) => Self::new(
-                StatusCode::CONFLICT,
-                "M_UNKNOWN",
-                format!("The alias {alias} is taken"),
-            ),
-            other => {
-                tracing::error!(error = %other, "a commit was refused");
-                Self::internal()
-            }
-        }
-    }
-}
-
-impl From<rhizome_rooms::Error> for MatrixError {
-    fn from(error: rhizome_rooms::Error) -> Self {
-        use rhizome_rooms::Error as Rooms;
+impl<E: Refusal> From<E> for MatrixError {
+    fn from(refusal: E) -> Self {
         let status =
-            StatusCode::from_u16(error.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mapped = Self::new(status, error.errcode(), error.to_string());
-        match error {
-            Rooms::Store(error) => error.into(),
-            Rooms::Contended => mapped.with("retry_after_ms", 1000),
-            Rooms::IncompatibleVersion(version) => mapped.with("room_version", version),
-            _ => mapped,
+            StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if !refusal.is_for_the_log() {
+            let mut error = Self::new(status, refusal.errcode(), refusal.to_string());
+            if let Some((key, value)) = refusal.detail() {
+                error = error.with(key, value);
+            }
+            return error;
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            tracing::warn!(%refusal, "busy");
+            Self::busy()
+        } else {
+            tracing::error!(%refusal, "failed");
+            Self::internal()
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use rhizome_protocol::Rejection;
-    use rhizome_rooms::Error as Rooms;
     use rhizome_storage::Error as Storage;
 
     use super::*;
 
-    /// What every error of the layers below becomes at the edge.
-    #[test]
-    fn the_table() {
-        let text = || "why".to_owned();
-        let rejection = Rejection::new("rule", "why");
-        for (error, status, errcode) in [
-            (Rooms::Forbidden(rejection), 403, "M_FORBIDDEN"),
-            (Rooms::Denied(text()), 403, "M_FORBIDDEN"),
-            (
-                Rooms::UnknownRoom("!r:x".try_into().unwrap()),
-                404,
-                "M_NOT_FOUND",
-            ),
-            (
-                Rooms::UnknownEvent("$e".try_into().unwrap()),
-                404,
-                "M_NOT_FOUND",
-            ),
-            (Rooms::NotFound(text()), 404, "M_NOT_FOUND"),
-            (
-                Rooms::UnsupportedVersion(text()),
-                400,
-                "M_UNSUPPORTED_ROOM_VERSION",
-            ),
-            (
-                Rooms::IncompatibleVersion(text()),
-                400,
-                "M_INCOMPATIBLE_ROOM_VERSION",
-            ),
-            (Rooms::Invalid(text()), 400, "M_BAD_JSON"),
-            (Rooms::BadState(text()), 400, "M_BAD_STATE"),
-            (Rooms::InvalidRoomState(text()), 400, "M_INVALID_ROOM_STATE"),
-            (Rooms::AliasTaken(text()), 400, "M_ROOM_IN_USE"),
-            (Rooms::TooLarge(text()), 413, "M_TOO_LARGE"),
-            (Rooms::Contended, 503, "M_UNKNOWN"),
-            (Rooms::Store(Storage::Busy(text())), 503, "M_UNKNOWN"),
-            (Rooms::Store(Storage::Failed(text())), 500, "M_UNKNOWN"),
-        ] {
-            let name = format!("{error:?}");
-            let mapped = MatrixError::from(error);
-            assert_eq!(
-                (mapped.status.as_u16(), &*mapped.errcode),
-                (status, errcode),
-                "{name}"
-            );
+    struct Odd;
+
+    impl std::fmt::Display for Odd {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("It is odd")
+        }
+    }
+
+    impl Refusal for Odd {
+        fn status(&self) -> u16 {
+            418
+        }
+
+        fn errcode(&self) -> &'static str {
+            "M_ODD"
+        }
+
+        fn detail(&self) -> Option<(&'static str, Value)> {
+            Some(("how", "very".into()))
         }
     }
 
     #[test]
     fn causes_stay_in_the_log_and_hints_reach_the_client() {
         let secret = MatrixError::from(Storage::Failed("password of postgres".to_owned()));
-        assert!(!secret.body().to_string().contains("postgres"));
-        let version = MatrixError::from(Rooms::IncompatibleVersion("12".to_owned()));
-        assert_eq!(version.body()["room_version"], "12");
+        assert_eq!(secret, MatrixError::internal());
+        assert_eq!(
+            MatrixError::from(Storage::Busy("so".into())),
+            MatrixError::busy()
+        );
+        let odd = MatrixError::from(Odd);
+        assert_eq!((odd.status.as_u16(), &*odd.errcode), (418, "M_ODD"));
+        assert_eq!(odd.body()["error"], "It is odd");
+        assert_eq!(odd.body()["how"], "very");
         let limited = MatrixError::limit_exceeded(1500).into_response();
         assert_eq!(limited.status().as_u16(), 429);
         assert_eq!(limited.headers()[header::RETRY_AFTER], "2");

@@ -1,3 +1,0 @@
-//! The one error of the edge.
-
-pub use rhizome_federation::MatrixError;

@@ -1,0 +1,60 @@
+//! What an API tells the door.
+
+use std::{fmt::Debug, future::Future, net::IpAddr};
+
+use bytes::Bytes;
+use http::Request;
+use tokio_util::task::TaskTracker;
+
+use crate::{Identity, MatrixError, Proof, Room};
+
+/// What is known of a request from the table and the connection, before anything of it is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<K> {
+    /// What its maker has to prove.
+    pub proof: Proof,
+    /// What it counts as.
+    pub kind: K,
+    /// Where it comes from; `None` within one process.
+    pub peer: Option<IpAddr>,
+}
+
+/// The state of an API's endpoints. Cheap to clone.
+pub trait Api: Clone + Send + Sync + 'static {
+    /// What a request counts as: for limits, budgets and the bound of its body.
+    type Kind: Debug + Copy + Send + Sync + 'static;
+    /// What the head of a request says of who makes it.
+    type Claim: Send;
+    /// Whether pages of other origins may call it
+    /// (<https://spec.matrix.org/v1.19/client-server-api/#web-browser-clients>).
+    const CROSS_ORIGIN: bool;
+
+    /// What an endpoint counts as that doesn't say so; `rate_limited` is what the specification calls it.
+    fn usual_kind(rate_limited: bool) -> Self::Kind;
+
+    /// The most bytes of a request's body.
+    fn max_body(&self, kind: Self::Kind) -> usize;
+
+    /// Room for the larger bodies of one address; `None`: they needn't ask.
+    fn room(&self, _peer: Option<IpAddr>) -> Option<Room> {
+        None
+    }
+
+    /// Requests that are finished although their clients have hung up.
+    fn unfinished(&self) -> &TaskTracker;
+
+    /// Judges the head: tokens, limits, budgets. Only if this succeeds is the body read.
+    fn admit(
+        &self,
+        asked: Asked<Self::Kind>,
+        head: &Request<()>,
+    ) -> impl Future<Output = Result<Self::Claim, MatrixError>> + Send;
+
+    /// Who it is, now that the whole body is there. A body that is streamed counts as empty.
+    fn identify(
+        &self,
+        asked: Asked<Self::Kind>,
+        claim: Self::Claim,
+        request: &Request<Bytes>,
+    ) -> impl Future<Output = Result<Identity, MatrixError>> + Send;
+}

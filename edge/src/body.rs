@@ -1,0 +1,136 @@
+//! The body of a request, read to its bound: whole, or piece by piece.
+
+use std::time::Duration;
+
+use axum::body::{BodyDataStream, HttpBody};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http::StatusCode;
+
+use crate::{MatrixError, Room};
+
+/// How long a body that is read whole may take to arrive, and how long each piece of one that is streamed.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// Bodies up to this size are read without asking whether there is room.
+const SMALL: usize = 64 << 10;
+
+/// A body that is still arriving.
+#[derive(Debug)]
+pub struct Upload {
+    body: BodyDataStream,
+    announced: Option<u64>,
+    most: usize,
+    left: usize,
+}
+
+impl Upload {
+    /// At most `most` bytes of a body.
+    ///
+    /// # Errors
+    /// 413 `M_TOO_LARGE` if it announces more.
+    pub(crate) fn new(body: axum::body::Body, most: usize) -> Result<Self, MatrixError> {
+        let size = HttpBody::size_hint(&body);
+        let body = Self {
+            announced: size.exact(),
+            body: body.into_data_stream(),
+            most,
+            left: most,
+        };
+        if usize::try_from(size.lower()).map_or(true, |least| least > most) {
+            return Err(body.too_large());
+        }
+        Ok(body)
+    }
+
+    /// How many bytes it is said to have.
+    pub fn announced(&self) -> Option<u64> {
+        self.announced
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// 413 `M_TOO_LARGE` once more has come than is allowed; 408 if nothing comes for too long; 400 if the
+    /// client has gone.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, MatrixError> {
+        let next = tokio::time::timeout(PATIENCE, self.piece());
+        next.await.unwrap_or_else(|_| Err(too_slow()))
+    }
+
+    async fn piece(&mut self) -> Result<Option<Bytes>, MatrixError> {
+        let Some(piece) = self.body.next().await else {
+            return Ok(None);
+        };
+        let piece =
+            piece.map_err(|_| MatrixError::not_json("The request's body couldn't be read"))?;
+        self.left = match self.left.checked_sub(piece.len()) {
+            Some(left) => left,
+            None => return Err(self.too_large()),
+        };
+        Ok(Some(piece))
+    }
+
+    /// All of it, and the room that it takes. One that comes in one piece isn't copied.
+    ///
+    /// # Errors
+    /// As of [`Upload::next`]; 429 `M_LIMIT_EXCEEDED` if there is no room.
+    pub(crate) async fn whole(
+        self,
+        room: impl FnOnce() -> Option<Room>,
+    ) -> Result<(Bytes, Option<Room>), MatrixError> {
+        let read = tokio::time::timeout(PATIENCE, self.collect(room));
+        read.await.unwrap_or_else(|_| Err(too_slow()))
+    }
+
+    async fn collect(
+        mut self,
+        room: impl FnOnce() -> Option<Room>,
+    ) -> Result<(Bytes, Option<Room>), MatrixError> {
+        let Some(mut first) = self.piece().await? else {
+            return Ok((Bytes::new(), None));
+        };
+        let (mut ask, mut room) = (Some(room), None);
+        let mut enough = |size: usize| {
+            if size > SMALL
+                && let Some(ask) = ask.take()
+            {
+                room = ask();
+            }
+            let fits = room
+                .as_mut()
+                .is_none_or(|room: &mut Room| room.grow_to(size));
+            fits.then_some(())
+                .ok_or_else(|| MatrixError::limit_exceeded(1_000))
+        };
+        let mut size = first.len();
+        enough(size)?;
+        let mut pieces = Vec::new();
+        while let Some(piece) = self.piece().await? {
+            size += piece.len();
+            enough(size)?;
+            pieces.push(piece);
+        }
+        if !pieces.is_empty() {
+            let mut all = Vec::with_capacity(size);
+            all.extend_from_slice(&first);
+            for piece in pieces {
+                all.extend_from_slice(&piece);
+            }
+            first = all.into();
+        }
+        Ok((first, room))
+    }
+
+    fn too_large(&self) -> MatrixError {
+        let most = self.most;
+        MatrixError::too_large(format!("The request's body is larger than {most} bytes"))
+    }
+}
+
+fn too_slow() -> MatrixError {
+    MatrixError::new(
+        StatusCode::REQUEST_TIMEOUT,
+        "M_UNKNOWN",
+        "The request's body took too long to arrive",
+    )
+}

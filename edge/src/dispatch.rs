@@ -1,0 +1,120 @@
+//! A request's way through the door.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    panic::AssertUnwindSafe,
+    sync::Arc,
+};
+
+use axum::{
+    extract::{ConnectInfo, FromRequestParts, RawPathParams, Request},
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Method, StatusCode, header};
+
+use crate::{
+    Api, Asked, BodyForm, Head, MatrixError, Payload, Upload, cors,
+    finish::ToTheEnd,
+    request::Admitted,
+    table::{Endpoint, Methods, method_name},
+};
+
+/// The address that a request came from, which whoever serves the router puts there; `None` within one process.
+pub fn peer_of(extensions: &http::Extensions) -> Option<IpAddr> {
+    let socket = extensions.get::<ConnectInfo<SocketAddr>>();
+    socket.map(|info| info.0.ip())
+}
+
+/// Answers a request for one of the endpoints of a path.
+pub(crate) async fn dispatch<S: Api>(
+    api: S,
+    methods: Arc<Methods<S>>,
+    request: Request,
+) -> Response {
+    if S::CROSS_ORIGIN && request.method() == Method::OPTIONS {
+        return told::<S>(StatusCode::NO_CONTENT.into_response());
+    }
+    let Some(endpoint) = methods.get(method_name(request.method())) else {
+        return told::<S>(not_allowed(&methods));
+    };
+    let answer = AssertUnwindSafe(serve(api, endpoint, request)).catch_unwind();
+    told::<S>(answer.await.unwrap_or_else(|_| {
+        tracing::error!("an endpoint panicked");
+        MatrixError::internal().into_response()
+    }))
+}
+
+/// Answers a request for a path that there isn't.
+pub(crate) fn unknown<S: Api>(method: &Method) -> Response {
+    told::<S>(match *method {
+        Method::OPTIONS if S::CROSS_ORIGIN => StatusCode::NO_CONTENT.into_response(),
+        _ => MatrixError::unrecognized().into_response(),
+    })
+}
+
+fn not_allowed<S: Api>(methods: &Methods<S>) -> Response {
+    let mut response = MatrixError::method_not_allowed().into_response();
+    let there: Vec<&str> = methods.keys().copied().collect();
+    if let Ok(there) = HeaderValue::try_from(there.join(", ")) {
+        response.headers_mut().insert(header::ALLOW, there);
+    }
+    response
+}
+
+fn told<S: Api>(mut response: Response) -> Response {
+    if S::CROSS_ORIGIN {
+        cors::allow(response.headers_mut());
+    }
+    response
+}
+
+async fn serve<S: Api>(api: S, endpoint: &Endpoint<S>, request: Request) -> Response {
+    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    match admit(&api, endpoint, request).await {
+        Ok(admitted) if only_reads => (endpoint.run)(api, admitted).await,
+        Ok(admitted) => {
+            let answer = (endpoint.run)(api.clone(), admitted);
+            ToTheEnd::new(answer, api.unfinished()).await
+        }
+        Err(error) => error.into_response(),
+    }
+}
+
+/// The head first: who may ask for how much is settled before the body is read.
+async fn admit<S: Api>(
+    api: &S,
+    endpoint: &Endpoint<S>,
+    request: Request,
+) -> Result<Admitted, MatrixError> {
+    let (mut parts, body) = request.into_parts();
+    let params = RawPathParams::from_request_parts(&mut parts, &())
+        .await
+        .map_err(|error| MatrixError::invalid_param(error.to_string()))?;
+    let path = params.iter().map(|(_, value)| value.to_owned()).collect();
+    let peer = peer_of(&parts.extensions);
+    let asked = Asked {
+        proof: endpoint.proof,
+        kind: endpoint.kind,
+        peer,
+    };
+    let head = http::Request::from_parts(parts, ());
+    let claim = api.admit(asked, &head).await?;
+    let upload = Upload::new(body, api.max_body(endpoint.kind))?;
+    let (bytes, stream, _room) = match endpoint.form {
+        BodyForm::Stream => (bytes::Bytes::new(), Some(upload), None),
+        BodyForm::Json | BodyForm::Bytes => {
+            let (bytes, room) = upload.whole(|| api.room(peer)).await?;
+            (bytes, None, room)
+        }
+    };
+    let request = head.map(|()| bytes);
+    let identity = api.identify(asked, claim, &request).await?;
+    let (parts, bytes) = request.into_parts();
+    Ok(Admitted {
+        head: Head { parts, path },
+        body: stream.map_or(Payload::Whole(bytes), Payload::Stream),
+        identity,
+        peer,
+    })
+}

@@ -1,0 +1,61 @@
+//! Work that goes on when the client hangs up.
+//!
+//! A handler is dropped with its connection, wherever it stands. One that writes several times, each resting on
+//! the one before, must come to its end all the same. It is moved to a task of its own in the moment in which it
+//! is dropped, and not before: a request whose client waits costs no task.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::response::Response;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
+
+/// A handler that runs.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// A handler that runs to its end, whoever still waits for it.
+pub(crate) struct ToTheEnd<'a> {
+    answer: Option<Answer>,
+    unfinished: &'a TaskTracker,
+}
+
+impl<'a> ToTheEnd<'a> {
+    /// What is left of `answer` when this is dropped becomes one of the `unfinished`.
+    pub(crate) fn new(answer: Answer, unfinished: &'a TaskTracker) -> Self {
+        Self {
+            answer: Some(answer),
+            unfinished,
+        }
+    }
+}
+
+impl Future for ToTheEnd<'_> {
+    type Output = Response;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+        // Taken out while it runs: one that panics isn't finished.
+        let Some(mut answer) = self.answer.take() else {
+            return Poll::Pending;
+        };
+        let polled = answer.as_mut().poll(context);
+        if polled.is_pending() {
+            self.answer = Some(answer);
+        }
+        polled
+    }
+}
+
+impl Drop for ToTheEnd<'_> {
+    fn drop(&mut self) {
+        // Without a runtime nothing can go on: the process ends.
+        if let (Some(answer), Ok(runtime)) = (self.answer.take(), Handle::try_current()) {
+            tracing::debug!("the client hung up; its request is finished");
+            self.unfinished.spawn_on(answer.in_current_span(), &runtime);
+        }
+    }
+}
