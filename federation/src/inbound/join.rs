@@ -2,16 +2,14 @@
 //! (<https://spec.matrix.org/v1.19/server-server-api/#joining-rooms>).
 
 use axum::extract::State;
+use rhizome_edge::Content;
 use rhizome_protocol::Membership;
 use ruma::{
     ServerName,
     api::federation::membership::{create_join_event, prepare_join_event},
 };
 
-use super::{
-    member, v1,
-    wire::{Streamed, Writer},
-};
+use super::{member, v1, wire::Writer};
 use crate::{Federation, MatrixError, Ruma};
 
 /// `GET /_matrix/federation/v1/make_join/{roomId}/{userId}`
@@ -37,7 +35,7 @@ pub(super) async fn make_join(
 pub(super) async fn send_join(
     State(fed): State<Federation>,
     Ruma { who, req, .. }: Ruma<create_join_event::v2::Request>,
-) -> Result<Streamed, MatrixError> {
+) -> Result<Content, MatrixError> {
     let answer = accept(&fed, &who, req).await?;
     answer.finish(fed.store()).await
 }
@@ -46,7 +44,7 @@ pub(super) async fn send_join(
 pub(super) async fn send_join_v1(
     State(fed): State<Federation>,
     Ruma { who, req, .. }: Ruma<v1::SendJoin>,
-) -> Result<Streamed, MatrixError> {
+) -> Result<Content, MatrixError> {
     let answer = accept(&fed, &who, req.0).await?;
     answer.within("[200,", "]").finish(fed.store()).await
 }

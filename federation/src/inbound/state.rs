@@ -1,6 +1,7 @@
 //! The state of a room at an event, and what authorises an event.
 
 use axum::extract::State;
+use rhizome_edge::Content;
 use rhizome_rooms::state::{self, StateBefore};
 use rhizome_storage::Placement;
 use ruma::{
@@ -11,17 +12,14 @@ use ruma::{
     },
 };
 
-use super::{
-    guard,
-    wire::{Streamed, Writer},
-};
+use super::{guard, wire::Writer};
 use crate::{Federation, MatrixError, Ruma};
 
 /// `GET /_matrix/federation/v1/state/{roomId}`: the state before an event, with its auth chain.
 pub(super) async fn state(
     State(fed): State<Federation>,
     Ruma { who, req, .. }: Ruma<get_room_state::v1::Request>,
-) -> Result<Streamed, MatrixError> {
+) -> Result<Content, MatrixError> {
     let _turn = fed.inbound().turn_of(&who).await?;
     let before = state_before(&fed, &who, &req.room_id, &req.event_id).await?;
     Writer::new()
@@ -35,7 +33,7 @@ pub(super) async fn state(
 pub(super) async fn state_ids(
     State(fed): State<Federation>,
     Ruma { who, req, .. }: Ruma<get_room_state_ids::v1::Request>,
-) -> Result<Streamed, MatrixError> {
+) -> Result<Content, MatrixError> {
     let _turn = fed.inbound().turn_of(&who).await?;
     let before = state_before(&fed, &who, &req.room_id, &req.event_id).await?;
     Writer::new()
@@ -49,7 +47,7 @@ pub(super) async fn state_ids(
 pub(super) async fn event_auth(
     State(fed): State<Federation>,
     Ruma { who, req, .. }: Ruma<get_event_authorization::v1::Request>,
-) -> Result<Streamed, MatrixError> {
+) -> Result<Content, MatrixError> {
     let _turn = fed.inbound().turn_of(&who).await?;
     let head = guard::resident(&fed, &who, &req.room_id).await?;
     let event = guard::event(&fed, &head, &req.event_id).await?;

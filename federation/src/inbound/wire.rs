@@ -6,13 +6,10 @@
 
 use std::collections::VecDeque;
 
-use axum::{
-    body::{Body, Bytes},
-    response::{IntoResponse as _, Response},
-};
+use axum::body::Bytes;
 use futures_util::stream;
-use http::{HeaderValue, header};
-use rhizome_edge::Reply;
+use http::HeaderValue;
+use rhizome_edge::Content;
 use rhizome_protocol::Pdu;
 use rhizome_storage::{EventNo, Store};
 use serde::Serialize;
@@ -22,6 +19,8 @@ use crate::MatrixError;
 
 /// How many events are loaded at a time.
 const CHUNK: usize = 256;
+/// What the answers are, whole or streamed.
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A JSON object whose members are written one by one.
 #[derive(Default)]
@@ -115,7 +114,7 @@ impl Writer {
     ///
     /// # Errors
     /// The database's.
-    pub(super) async fn finish(mut self, store: &Store) -> Result<Streamed, MatrixError> {
+    pub(super) async fn finish(mut self, store: &Store) -> Result<Content, MatrixError> {
         self.text.push('}');
         self.text.push_str(self.end);
         self.parts.push_back(Part::Text(self.text));
@@ -126,7 +125,7 @@ impl Writer {
         };
         let first = pieces.next().await?;
         if pieces.parts.is_empty() {
-            return Ok(Streamed(Body::from(first)));
+            return Ok(Content::of_bytes(JSON, first));
         }
         let first = stream::iter([Ok(first)]);
         let rest = stream::unfold(pieces, async |mut pieces| {
@@ -140,9 +139,8 @@ impl Writer {
             }
             Some((piece, pieces))
         });
-        Ok(Streamed(Body::from_stream(stream::StreamExt::chain(
-            first, rest,
-        ))))
+        let pieces = stream::StreamExt::chain(first, rest);
+        Ok(Content::streamed(JSON, None, pieces))
     }
 }
 
@@ -210,16 +208,6 @@ async fn write(
     Ok(())
 }
 
-/// JSON text that is sent as it is read, with status 200.
-pub(super) struct Streamed(Body);
-
-impl Reply for Streamed {
-    fn reply(self) -> Response {
-        let content_type = HeaderValue::from_static("application/json");
-        ([(header::CONTENT_TYPE, content_type)], self.0).into_response()
-    }
-}
-
 /// An event as ruma's response types want it.
 pub(super) fn raw(pdu: &Pdu) -> Result<Box<RawValue>, MatrixError> {
     RawValue::from_string(pdu.json().to_string()).map_err(|error| {
@@ -232,6 +220,7 @@ pub(super) fn raw(pdu: &Pdu) -> Result<Box<RawValue>, MatrixError> {
 mod tests {
     use std::sync::Arc;
 
+    use rhizome_edge::Reply as _;
     use rhizome_protocol::{Object, sign::KeyPair};
     use rhizome_rooms::{
         Rooms,
@@ -245,8 +234,8 @@ mod tests {
 
     use super::*;
 
-    async fn body_of(streamed: Streamed) -> Result<Vec<u8>, axum::Error> {
-        let whole = axum::body::to_bytes(streamed.0, usize::MAX).await;
+    async fn body_of(content: Content) -> Result<Vec<u8>, axum::Error> {
+        let whole = axum::body::to_bytes(content.reply().into_body(), usize::MAX).await;
         whole.map(|bytes| bytes.to_vec())
     }
 

@@ -6,18 +6,23 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
 };
 
 use axum::{
     body::{Body, Bytes},
     extract::ConnectInfo,
 };
-use http::{Method, Request, StatusCode, header::AUTHORIZATION};
+use http::{
+    Method, Request, StatusCode,
+    header::{AUTHORIZATION, CONTENT_LENGTH},
+};
 use rhizome_edge::limits::Rate;
 use rhizome_federation::{FederationConfig, RateLimits, testing::Network};
 use rhizome_storage::testing::TestDatabase;
 use ruma::RoomVersionId;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::world::{Server, enc, still};
 
@@ -200,6 +205,86 @@ async fn each_address_has_its_budget() {
             .status(),
         401
     );
+    for server in [a, b, c] {
+        server.end().await;
+    }
+}
+
+/// A signed request as it looks to whoever hasn't its body.
+fn signed(name: &str, key: &str) -> String {
+    let sig = "A".repeat(86);
+    format!("X-Matrix origin=\"{name}\",key=\"ed25519:{key}\",sig=\"{sig}\"")
+}
+
+/// Who announces a large body and sends nothing takes no room away from those who send theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_do_not_come_block_nobody() {
+    still(2, async |world| {
+        let (_, b) = world.two();
+        let put = |address: [u8; 4], size: usize, body: Body| {
+            let request = Request::put("/_matrix/federation/v1/send/1")
+                .header(AUTHORIZATION, signed("a.example", "k1"))
+                .header(CONTENT_LENGTH, size)
+                .extension(ConnectInfo(SocketAddr::from((address, 1))));
+            tower::ServiceExt::oneshot(b.fed.router(), request.body(body).unwrap())
+        };
+        // The key of a.example is known from here on.
+        let first = put([192, 0, 2, 9], 2, Body::from("{}")).await.unwrap();
+        assert_eq!(first.status(), StatusCode::UNAUTHORIZED);
+        let mut stalled = Vec::new();
+        for n in 0..18 {
+            let asked = Arc::new(Notify::new());
+            let note = Arc::clone(&asked);
+            let never = futures_util::stream::poll_fn(move |_| {
+                note.notify_one();
+                Poll::<Option<Result<Bytes, std::io::Error>>>::Pending
+            });
+            let mut waiting = Box::pin(put([192, 0, 2, n % 6], 16 << 20, Body::from_stream(never)));
+            // Its head is judged: either it is being waited for, or it was refused.
+            tokio::select! {
+                _ = &mut waiting => {}
+                () = asked.notified() => stalled.push(waiting),
+            }
+        }
+        let honest = format!("{{\"pdus\":[],\"x\":\"{}\"}}", "x".repeat(100 << 10));
+        let size = honest.len();
+        let answer = put([192, 0, 2, 77], size, Body::from(honest))
+            .await
+            .unwrap();
+        assert_eq!(
+            answer.status(),
+            StatusCode::UNAUTHORIZED,
+            "its signature was looked at"
+        );
+        assert_eq!(stalled.len(), 18);
+    })
+    .await;
+}
+
+/// A server that signs with a key that we know, and with another one, needs no budget for keys.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_at_hand_is_enough() {
+    let network = Network::default();
+    let databases = [(); 3].map(|()| TestDatabase::sqlite());
+    let [a, b, c] = with_small_budgets(&network, &databases).await;
+    let ask = async |headers: &[String]| {
+        let mut request = Request::get("/_matrix/federation/v1/publicRooms")
+            .extension(ConnectInfo(SocketAddr::from(([192, 0, 2, 4], 1))));
+        for header in headers {
+            request = request.header(AUTHORIZATION, header);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let answer = tower::ServiceExt::oneshot(b.fed.router(), request).await;
+        answer.unwrap().status().as_u16()
+    };
+    // Several keys of one server cost one question, of three that there are.
+    let several = ["another", "third", "fourth"].map(|key| signed("nobody.example", key));
+    assert_eq!(ask(&several).await, 401);
+    assert_eq!(ask(&[signed("a.example", "k1")]).await, 401);
+    assert_eq!(ask(&[signed("nobody1.example", "k1")]).await, 401);
+    assert_eq!(ask(&[signed("nobody2.example", "k1")]).await, 429);
+    let both = ["another", "k1"].map(|key| signed("a.example", key));
+    assert_eq!(ask(&both).await, 401, "one of them is known");
     for server in [a, b, c] {
         server.end().await;
     }
