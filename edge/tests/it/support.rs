@@ -28,7 +28,7 @@ use tower::ServiceExt as _;
 /// The bound of bodies.
 pub const MOST: usize = 1 << 20;
 /// The room for bodies of one address.
-pub const ROOM: usize = 256 << 10;
+pub const ROOM: usize = MOST;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
