@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Request;
 use tokio_util::task::TaskTracker;
 
-use crate::{Identity, MatrixError, Proof, Room};
+use crate::{Identity, MatrixError, Proof, Reservation};
 
 /// What is known of a request from the table and the connection, before anything of it is judged.
 #[derive(Debug, Clone, Copy)]
@@ -35,8 +35,8 @@ pub trait Api: Clone + Send + Sync + 'static {
     /// The most bytes of a request's body.
     fn max_body(&self, kind: Self::Kind) -> usize;
 
-    /// Room for the larger bodies of one address; `None`: they needn't ask.
-    fn room(&self, _peer: Option<IpAddr>) -> Option<Room> {
+    /// What reserves memory for a larger body of this address; `None`: it needn't.
+    fn reservation(&self, _peer: Option<IpAddr>) -> Option<Reservation> {
         None
     }
 

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::StatusCode;
 
-use crate::{MatrixError, Room};
+use crate::{MatrixError, Reservation};
 
 /// How long a body that is read whole may take to arrive, and how long each piece of one that is streamed.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// Bodies up to this size are read without asking whether there is room.
+/// Bodies up to this size are read without asking whether there is memory left.
 const SMALL: usize = 64 << 10;
 
 /// A body that is still arriving.
@@ -70,55 +70,54 @@ impl Upload {
         Ok(Some(piece))
     }
 
-    /// All of it, and the room that it takes. One that comes in one piece isn't copied.
+    /// All of it, and the memory that is reserved for it. One that comes in one piece isn't copied.
     ///
     /// # Errors
-    /// As of [`Upload::next`]; 429 `M_LIMIT_EXCEEDED` if there is no room.
+    /// As of [`Upload::next`]; 429 `M_LIMIT_EXCEEDED` if there is no memory left.
     pub(crate) async fn whole(
         self,
-        room: impl FnOnce() -> Option<Room>,
-    ) -> Result<(Bytes, Option<Room>), MatrixError> {
-        let read = tokio::time::timeout(PATIENCE, self.collect(room));
+        reserve: impl FnOnce() -> Option<Reservation>,
+    ) -> Result<(Bytes, Option<Reservation>), MatrixError> {
+        let read = tokio::time::timeout(PATIENCE, self.collect(reserve));
         read.await.unwrap_or_else(|_| Err(too_slow()))
     }
 
     async fn collect(
         mut self,
-        room: impl FnOnce() -> Option<Room>,
-    ) -> Result<(Bytes, Option<Room>), MatrixError> {
+        reserve: impl FnOnce() -> Option<Reservation>,
+    ) -> Result<(Bytes, Option<Reservation>), MatrixError> {
         let Some(mut first) = self.piece().await? else {
             return Ok((Bytes::new(), None));
         };
-        let (mut ask, mut room) = (Some(room), None);
+        let (mut ask, mut reserved) = (Some(reserve), None);
         let mut enough = |size: usize| {
             if size > SMALL
                 && let Some(ask) = ask.take()
             {
-                room = ask();
+                reserved = ask();
             }
-            let fits = room
+            let fits = reserved
                 .as_mut()
-                .is_none_or(|room: &mut Room| room.grow_to(size));
+                .is_none_or(|reserved: &mut Reservation| reserved.grow_to(size));
             fits.then_some(())
                 .ok_or_else(|| MatrixError::limit_exceeded(1_000))
         };
         let mut size = first.len();
         enough(size)?;
-        let mut pieces = Vec::new();
+        // Put together as they come: of pieces of a byte each, not each keeps a buffer alive.
+        let mut all = Vec::new();
         while let Some(piece) = self.piece().await? {
             size += piece.len();
             enough(size)?;
-            pieces.push(piece);
-        }
-        if !pieces.is_empty() {
-            let mut all = Vec::with_capacity(size);
-            all.extend_from_slice(&first);
-            for piece in pieces {
-                all.extend_from_slice(&piece);
+            if all.is_empty() {
+                all.extend_from_slice(&first);
             }
+            all.extend_from_slice(&piece);
+        }
+        if !all.is_empty() {
             first = all.into();
         }
-        Ok((first, room))
+        Ok((first, reserved))
     }
 
     fn too_large(&self) -> MatrixError {

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// The address that a request came from, which whoever serves the router puts there; `None` within one process.
-pub fn peer_of(extensions: &http::Extensions) -> Option<IpAddr> {
+fn peer_of(extensions: &http::Extensions) -> Option<IpAddr> {
     let socket = extensions.get::<ConnectInfo<SocketAddr>>();
     socket.map(|info| info.0.ip())
 }
@@ -101,11 +101,11 @@ async fn admit<S: Api>(
     let head = http::Request::from_parts(parts, ());
     let claim = api.admit(asked, &head).await?;
     let upload = Upload::new(body, api.max_body(endpoint.kind))?;
-    let (bytes, stream, _room) = match endpoint.form {
+    let (bytes, stream, _reserved) = match endpoint.form {
         BodyForm::Stream => (bytes::Bytes::new(), Some(upload), None),
         BodyForm::Json | BodyForm::Bytes => {
-            let (bytes, room) = upload.whole(|| api.room(peer)).await?;
-            (bytes, None, room)
+            let (bytes, reserved) = upload.whole(|| api.reservation(peer)).await?;
+            (bytes, None, reserved)
         }
     };
     let request = head.map(|()| bytes);

@@ -23,18 +23,17 @@ mod finish;
 pub mod limits;
 mod reply;
 mod request;
-mod room;
+mod reservation;
 mod table;
 mod who;
 
 pub use crate::{
     api::{Api, Asked},
     body::Upload,
-    dispatch::peer_of,
     error::MatrixError,
     reply::{Content, RawJson, Reply},
     request::{Binary, Body, BodyForm, Decode, Head, Payload, Ruma, Streamed, Undecoded},
-    room::{Bodies, Room},
+    reservation::{Bodies, Reservation},
     table::Table,
     who::{AdministratorToken, Caller, Identity, Proof, Scheme, Service},
 };

@@ -200,6 +200,12 @@ mod tests {
         }
     }
 
+    fn of<S: Scheme>(everybody: &[Identity; 5]) -> [u16; 5] {
+        everybody
+            .clone()
+            .map(|identity| S::who(identity).map_or_else(|error| error.status.as_u16(), |_| 200))
+    }
+
     /// What each scheme makes of everybody.
     #[test]
     fn a_scheme_takes_whom_it_is_for() {
@@ -214,12 +220,6 @@ mod tests {
             Identity::Service(service),
             Identity::Server(owned_server_name!("a.example")),
         ];
-        fn status<S: Scheme>(identity: Identity) -> u16 {
-            S::who(identity).map_or_else(|error| error.status.as_u16(), |_| 200)
-        }
-        fn of<S: Scheme>(everybody: &[Identity; 5]) -> [u16; 5] {
-            everybody.clone().map(status::<S>)
-        }
         assert_eq!(of::<NoAuthentication>(&everybody), [200; 5]);
         assert_eq!(of::<AccessToken>(&everybody), [401, 200, 200, 200, 401]);
         assert_eq!(of::<AccessTokenOptional>(&everybody), [200; 5]);

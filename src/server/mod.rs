@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rhizome_client_api as client_api;
+use rhizome_edge::Api as _;
 use rhizome_federation::{Federation, FederationConfig};
 use rhizome_rooms::Rooms;
 use rhizome_storage::collect::{self, Collecting};
@@ -37,6 +38,8 @@ pub struct Running {
     stop: CancellationToken,
     kill: CancellationToken,
     connections: TaskTracker,
+    /// Requests that go on without their clients, of each API.
+    unfinished: [TaskTracker; 2],
     tasks: Tasks,
 }
 
@@ -65,6 +68,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         Arc::new(client_config(&config)),
         stop.clone(),
     );
+    let unfinished = [app.unfinished().clone(), federation.unfinished().clone()];
     let routers = Routers::new(client_api::router(app), federation.router());
 
     let tasks = Tasks::new(stop.clone());
@@ -118,6 +122,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         stop,
         kill,
         connections,
+        unfinished,
         tasks,
     })
 }
@@ -209,6 +214,15 @@ impl Running {
         }
         self.kill.cancel();
         let _ = tokio::time::timeout(Duration::from_secs(1), self.connections.wait()).await;
+        let finished = async {
+            for requests in &self.unfinished {
+                requests.close();
+                requests.wait().await;
+            }
+        };
+        if tokio::time::timeout(limit, finished).await.is_err() {
+            tracing::warn!("requests whose clients have hung up had not ended after {limit:?}");
+        }
         if !self.tasks.wait(limit).await {
             tracing::warn!("some tasks had not ended after {limit:?}");
         }

@@ -9,7 +9,9 @@ use rhizome_edge::{Binary, Body as JsonBody, MatrixError, RawJson, Ruma, Streame
 use ruma::{api::auth_scheme::NoAuthentication, metadata};
 use serde_json::{Value, json};
 
-use crate::support::{Kind, MOST, Open, ROOM, ask, error_of, from, json_of, open, pieces, stalled};
+use crate::support::{
+    Kind, MOST, OF_ONE, Open, ask, error_of, from, json_of, open, pieces, stalled,
+};
 
 struct Upload;
 metadata! {
@@ -159,20 +161,20 @@ async fn a_limit_is_judged_before_the_body_comes() {
     assert_eq!(error_of(answer).await, (429, "M_LIMIT_EXCEEDED".into()));
 }
 
-/// Room is taken by bytes that are there, and by those of one address as long as they wait.
+/// Memory is taken by bytes that are there, and by those of one address as long as they wait.
 #[tokio::test]
-async fn who_sends_nothing_takes_no_room() {
+async fn who_sends_nothing_takes_no_memory() {
     let (api, router) = open(table());
     let one = [192, 0, 2, 1];
     let put = |peer, body| from(peer, Request::put("/binary")).body(body).unwrap();
     let announced = from(one, Request::put("/binary")).header(header::CONTENT_LENGTH, MOST);
     let mut idle = Box::pin(ask(&router, announced.body(stalled(0)).unwrap()));
-    let mut large = Box::pin(ask(&router, put(one, stalled(ROOM >> 10))));
+    let mut large = Box::pin(ask(&router, put(one, stalled(OF_ONE >> 10))));
     for waiting in [&mut idle, &mut large] {
         assert!(matches!(poll!(waiting), Poll::Pending));
     }
-    assert_eq!(api.bodies.held(), ROOM);
-    // Small ones need no room.
+    assert_eq!(api.bodies.held(), OF_ONE);
+    // Small ones need no reservation.
     let small = ask(&router, put(one, pieces(64))).await;
     assert_eq!(small.status(), 200);
     let refused = ask(&router, put(one, pieces(65))).await;

@@ -17,7 +17,7 @@ use axum::{
 use futures_util::stream;
 use http::Request;
 use rhizome_edge::{
-    Api, Asked, Bodies, Caller, Identity, MatrixError, Proof, Room, Service, Table,
+    Api, Asked, Bodies, Caller, Identity, MatrixError, Proof, Reservation, Service, Table,
 };
 use rhizome_storage::UserNo;
 use ruma::{owned_server_name, owned_user_id};
@@ -27,8 +27,8 @@ use tower::ServiceExt as _;
 
 /// The bound of bodies.
 pub const MOST: usize = 1 << 20;
-/// The room for bodies of one address.
-pub const ROOM: usize = MOST;
+/// The memory for bodies of one address.
+pub const OF_ONE: usize = MOST;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -49,7 +49,7 @@ pub struct Open {
 impl Open {
     pub fn new() -> Self {
         Self {
-            bodies: Bodies::new(16 * ROOM, ROOM),
+            bodies: Bodies::new(16 * OF_ONE, OF_ONE),
             unfinished: TaskTracker::new(),
             done: Arc::default(),
         }
@@ -97,8 +97,8 @@ impl Api for Open {
         MOST
     }
 
-    fn room(&self, peer: Option<IpAddr>) -> Option<Room> {
-        Some(self.bodies.room(peer))
+    fn reservation(&self, peer: Option<IpAddr>) -> Option<Reservation> {
+        Some(self.bodies.reservation(peer))
     }
 
     fn unfinished(&self) -> &TaskTracker {

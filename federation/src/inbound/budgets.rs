@@ -6,7 +6,7 @@
 use std::{hash::Hash, net::IpAddr, sync::Arc};
 
 use rhizome_edge::{
-    Bodies, Room,
+    Bodies, Reservation,
     limits::{Buckets, Rate, block_of},
 };
 use rhizome_storage::Clock;
@@ -80,9 +80,9 @@ impl Budgets {
         self.take(&self.keys, self.rates.keys, origin, events)
     }
 
-    /// Room for a request's body until it is known who sent it.
-    pub(crate) fn room(&self, peer: Option<IpAddr>) -> Option<Room> {
-        self.rates.enabled.then(|| self.bodies.room(peer))
+    /// What reserves memory for a request's body until it is known who sent it.
+    pub(crate) fn reservation(&self, peer: Option<IpAddr>) -> Option<Reservation> {
+        self.rates.enabled.then(|| self.bodies.reservation(peer))
     }
 
     /// Within one process there are no addresses.
@@ -178,17 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn bodies_have_room_until_they_are_checked() {
+    fn bodies_have_memory_until_they_are_checked() {
         let budgets = budgets(true);
-        let room = |n: u8| budgets.room(Some([192, 0, 2, n].into())).unwrap();
-        let mut of_one: Vec<_> = (0..4).map(|_| room(1)).collect();
-        let fits: Vec<_> = of_one
-            .iter_mut()
-            .map(|room| room.grow_to(16 << 20))
-            .collect();
+        let of = |n: u8| budgets.reservation(Some([192, 0, 2, n].into())).unwrap();
+        let mut of_one: Vec<_> = (0..4).map(|_| of(1)).collect();
+        let fits: Vec<_> = of_one.iter_mut().map(|one| one.grow_to(16 << 20)).collect();
         assert_eq!(fits, [true, true, true, false]);
-        let mut of_others: Vec<_> = (2..9).map(room).collect();
-        let fits = of_others.iter_mut().map(|room| room.grow_to(40 << 20));
+        let mut of_others: Vec<_> = (2..9).map(of).collect();
+        let fits = of_others.iter_mut().map(|one| one.grow_to(40 << 20));
         assert_eq!(fits.filter(|fits| *fits).count(), 5);
         drop((of_one, of_others));
         assert_eq!(budgets.bodies.held(), 0);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::Request;
-use rhizome_edge::{Api, Asked, Identity, Proof, Room};
+use rhizome_edge::{Api, Asked, Identity, Proof, Reservation};
 use tokio_util::task::TaskTracker;
 
 use super::budgets::Kind;
@@ -33,8 +33,8 @@ impl Api for Federation {
         }
     }
 
-    fn room(&self, peer: Option<IpAddr>) -> Option<Room> {
-        self.budgets().room(peer)
+    fn reservation(&self, peer: Option<IpAddr>) -> Option<Reservation> {
+        self.budgets().reservation(peer)
     }
 
     fn unfinished(&self) -> &TaskTracker {

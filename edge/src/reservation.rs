@@ -1,4 +1,4 @@
-//! Room for bodies: how many bytes of unfinished requests may wait in memory, of all and of one address.
+//! Memory for bodies: how many bytes of unfinished requests may wait in memory, of all and of one address.
 //!
 //! It is taken as bytes arrive: who announces much and sends nothing takes nothing away from others.
 
@@ -24,16 +24,16 @@ struct Held {
     of: HashMap<Option<IpAddr>, usize>,
 }
 
-/// The room that one of them takes.
+/// What one of them takes.
 #[derive(Debug)]
-pub struct Room {
+pub struct Reservation {
     bodies: Arc<Bodies>,
     of: Option<IpAddr>,
     size: usize,
 }
 
 impl Bodies {
-    /// Room for `most` bytes at a time, and for `most_of_one` of one address.
+    /// Memory for `most` bytes at a time, and for `most_of_one` of one address.
     pub fn new(most: usize, most_of_one: usize) -> Arc<Self> {
         Arc::new(Self {
             most,
@@ -42,9 +42,9 @@ impl Bodies {
         })
     }
 
-    /// No room yet, for a body that comes from `peer`.
-    pub fn room(self: &Arc<Self>, peer: Option<IpAddr>) -> Room {
-        Room {
+    /// Nothing reserved yet, for a body that comes from `peer`.
+    pub fn reservation(self: &Arc<Self>, peer: Option<IpAddr>) -> Reservation {
+        Reservation {
             bodies: Arc::clone(self),
             of: peer.map(block_of),
             size: 0,
@@ -61,8 +61,8 @@ impl Bodies {
     }
 }
 
-impl Room {
-    /// Takes room for `bytes` in all, unless there isn't as much.
+impl Reservation {
+    /// Takes memory for `bytes` in all, unless there isn't as much left.
     #[must_use]
     pub fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.size);
@@ -80,7 +80,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         if self.size == 0 {
             return;
@@ -101,17 +101,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn room_is_taken_as_bytes_come_and_given_back() {
+    fn memory_is_taken_as_bytes_come_and_given_back() {
         let bodies = Bodies::new(100, 40);
         let from = |n: u8| Some(IpAddr::from([192, 0, 2, n]));
-        let mut one = bodies.room(from(1));
+        let mut one = bodies.reservation(from(1));
         assert_eq!(bodies.held(), 0, "nothing has come");
         assert!(one.grow_to(30) && one.grow_to(30));
-        let mut same = bodies.room(from(1));
+        let mut same = bodies.reservation(from(1));
         assert!(!same.grow_to(11), "of one address");
         assert!(same.grow_to(10));
-        let mut others: Vec<_> = (2..5).map(|n| bodies.room(from(n))).collect();
-        let fits: Vec<_> = others.iter_mut().map(|room| room.grow_to(30)).collect();
+        let mut others: Vec<_> = (2..5).map(|n| bodies.reservation(from(n))).collect();
+        let fits: Vec<_> = others.iter_mut().map(|one| one.grow_to(30)).collect();
         assert_eq!(fits, [true, true, false], "of all");
         drop(one);
         assert!(others[2].grow_to(30));
