@@ -30,7 +30,7 @@
 //! ([`CommitError::SnapshotGone`](crate::CommitError::SnapshotGone)); nothing is written. Whoever still
 //! reads such a snapshot gets an error, never another state: numbers are not given twice.
 //!
-//! Several processes may run this: the one with the lease ([`Duty::Collecting`]) works, and every
+//! Several processes may run this: the one with the lease ([`Lease`]) works, and every
 //! transaction that writes checks the lease first, so that one that slept and lost it writes nothing.
 
 mod mark;
@@ -43,9 +43,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::clock::millis;
-use crate::engine::duty::Duty;
 use crate::engine::sql::Columns as _;
-use crate::{Error, Result, RoomNo, Store, random};
+use crate::{Error, Lease, Result, RoomNo, Store};
 
 /// How to collect.
 #[derive(Debug, Clone, Copy)]
@@ -82,72 +81,53 @@ pub struct Collected {
     pub skipped: u64,
 }
 
-/// How long the lease lasts; it is renewed with every step that writes, and every so many that read.
-const LEASE: Duration = Duration::from_mins(10);
+/// The lease, and how long it lasts; it is renewed with every step that writes, and every so many that read.
+const LEASE: (&str, Duration) = ("snapshot collector", Duration::from_mins(10));
 
 /// Collects now and then, until `stop`. What goes wrong is logged, and tried again with the next pass.
 pub async fn run(store: Store, how: Collecting, stop: CancellationToken) -> Result<()> {
-    let owner = random::hex::<8>()?;
     loop {
         // First a while in peace: a server that has just started has other things to do.
         let waited = stop.run_until_cancelled(store.clock().sleep(how.interval));
         if waited.await.is_none() {
-            break;
+            return Ok(());
         }
-        match stop
-            .run_until_cancelled(store.collect_snapshots(&owner, how))
-            .await
-        {
-            None => break,
-            Some(Ok(None)) => {}
-            Some(Ok(Some(done))) if done.deleted > 0 || done.skipped > 0 => {
+        match collect(&store, how, &stop).await {
+            Ok(None) => {}
+            Ok(Some(done)) if done.deleted > 0 || done.skipped > 0 => {
                 tracing::info!(?done, "snapshots of state were collected");
             }
-            Some(Ok(Some(done))) => tracing::debug!(?done, "no snapshots of state to collect"),
-            Some(Err(error)) => tracing::warn!(%error, "snapshots of state can't be collected"),
+            Ok(Some(done)) => tracing::debug!(?done, "no snapshots of state to collect"),
+            Err(error) => tracing::warn!(%error, "snapshots of state can't be collected"),
         }
     }
-    store.release_duty(Duty::Collecting, &owner).await
+}
+
+/// One pass with the lease. `None` if it wasn't finished: another process has the lease, or takes it on the
+/// way, or it is to stop.
+async fn collect(
+    store: &Store,
+    how: Collecting,
+    stop: &CancellationToken,
+) -> Result<Option<Collected>> {
+    let (name, length) = LEASE;
+    let Some(lease) = Lease::take(store, name, Some(length)).await? else {
+        return Ok(None);
+    };
+    let pass = Pass {
+        store,
+        lease: &lease,
+        how,
+    };
+    let done = stop.run_until_cancelled(pass.all_rooms()).await;
+    lease.release().await?;
+    done.unwrap_or(Ok(None))
 }
 
 impl Store {
-    /// One pass over all rooms, as `owner`. `None` if another process has the lease, or takes it on the way.
-    pub async fn collect_snapshots(
-        &self,
-        owner: &str,
-        how: Collecting,
-    ) -> Result<Option<Collected>> {
-        let pass = Pass {
-            store: self,
-            owner,
-            how,
-        };
-        let mut done = Collected::default();
-        let mut after = RoomNo(i64::MIN);
-        while let Some(room) = self.room_with_snapshots(after).await? {
-            if !pass.renew().await? {
-                return Ok(None);
-            }
-            match pass.room(room, &mut done).await {
-                Ok(Swept::All) => {}
-                Ok(Swept::Moved) => done.skipped += 1,
-                Ok(Swept::LeaseLost) => return Ok(None),
-                Err(Error::Failed(why)) => {
-                    done.skipped += 1;
-                    tracing::warn!(
-                        room = room.0,
-                        why,
-                        "a room's snapshots can't be looked through"
-                    );
-                }
-                Err(busy) => return Err(busy),
-            }
-            done.rooms += 1;
-            after = room;
-            pass.pause().await;
-        }
-        self.release_duty(Duty::Collecting, owner).await?;
-        Ok(Some(done))
+    /// One pass over all rooms. `None` if another process has the lease, or takes it on the way.
+    pub async fn collect_snapshots(&self, how: Collecting) -> Result<Option<Collected>> {
+        collect(self, how, &CancellationToken::new()).await
     }
 
     /// The next room, by number, that has snapshots or some on the list.
@@ -176,17 +156,37 @@ enum Swept {
 
 struct Pass<'a> {
     store: &'a Store,
-    owner: &'a str,
+    lease: &'a Lease,
     how: Collecting,
 }
 
 impl Pass<'_> {
-    async fn renew(&self) -> Result<bool> {
-        let now = self.store.clock().now_ms();
-        let until = now.saturating_add(millis(LEASE));
-        self.store
-            .take_duty(Duty::Collecting, self.owner, now, until)
-            .await
+    async fn all_rooms(&self) -> Result<Option<Collected>> {
+        let mut done = Collected::default();
+        let mut after = RoomNo(i64::MIN);
+        while let Some(room) = self.store.room_with_snapshots(after).await? {
+            if !self.lease.renew().await? {
+                return Ok(None);
+            }
+            match self.room(room, &mut done).await {
+                Ok(Swept::All) => {}
+                Ok(Swept::Moved) => done.skipped += 1,
+                Ok(Swept::LeaseLost) => return Ok(None),
+                Err(Error::Failed(why)) => {
+                    done.skipped += 1;
+                    tracing::warn!(
+                        room = room.0,
+                        why,
+                        "a room's snapshots can't be looked through"
+                    );
+                }
+                Err(busy) => return Err(busy),
+            }
+            done.rooms += 1;
+            after = room;
+            self.pause().await;
+        }
+        Ok(Some(done))
     }
 
     async fn pause(&self) {
@@ -207,7 +207,7 @@ impl Pass<'_> {
             return Err(Error::broken("the room has too many snapshots"));
         };
         // Looking through a large room takes a while.
-        if !self.renew().await? {
+        if !self.lease.renew().await? {
             return Ok(Swept::LeaseLost);
         }
         let swept = self.sweep(room, &marks, done).await?;

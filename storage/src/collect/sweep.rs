@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use super::mark::{BODIES, Mark, Marks, bodies};
 use super::{Collected, Pass, Swept};
 use crate::engine::db::Tx;
-use crate::engine::duty::{Duty, holds};
 use crate::engine::sql::rows;
 use crate::{Result, RoomNo, SnapshotNo};
 
@@ -79,7 +78,7 @@ impl Pass<'_> {
     /// A transaction with the fence and the room's row, or `None` if the lease is lost.
     async fn fenced(&self, room: RoomNo) -> Result<Option<Tx>> {
         let mut tx = self.store.begin().await?;
-        if !holds(&mut tx, Duty::Collecting, self.owner).await? {
+        if !self.lease.hold(&mut tx).await? {
             tx.rollback().await;
             return Ok(None);
         }

@@ -90,10 +90,16 @@ async fn on_list(store: &Store) -> usize {
     store.rows(query).await.unwrap().len()
 }
 
-fn pass<'a>(store: &'a Store, owner: &'a str) -> Pass<'a> {
+async fn lease(store: &Store) -> Lease {
+    let (name, length) = LEASE;
+    let taken = Lease::take(store, name, Some(length)).await.unwrap();
+    taken.expect("it is free")
+}
+
+fn pass<'a>(store: &'a Store, lease: &'a Lease) -> Pass<'a> {
     Pass {
         store,
-        owner,
+        lease,
         how: NOW,
     }
 }
@@ -108,9 +114,10 @@ async fn what_is_referred_to_between_looking_and_deleting_stays_with_what_it_sha
             room_of(&store, vec![low, high]).await;
             nos
         };
-        let pass = pass(&store, "one");
+        let lease = lease(&store).await;
+        let pass = pass(&store, &lease);
         let mut done = Collected::default();
-        assert!(pass.renew().await.unwrap());
+        assert!(lease.renew().await.unwrap());
         assert_eq!(pass.room(RoomNo(1), &mut done).await.unwrap(), Swept::All);
         assert_eq!((done.listed, done.deleted), (2, 0));
 
@@ -133,8 +140,9 @@ async fn what_came_too_late_for_the_list_keeps_what_it_shares() {
         let high = derive(&store, Some(low.no()), 30).await;
         let (low_no, high_no) = (low.no(), high.no());
         room_of(&store, vec![low]).await;
-        let pass = pass(&store, "one");
-        assert!(pass.renew().await.unwrap());
+        let lease = lease(&store).await;
+        let pass = pass(&store, &lease);
+        assert!(lease.renew().await.unwrap());
         let marks = pass.marks(RoomNo(1), pass.cutoff()).await.unwrap().unwrap();
         // It comes after the look and before the list: neither knows of the other.
         let write = RoomWrite {
@@ -163,8 +171,8 @@ async fn who_has_lost_the_lease_writes_nothing() {
         let stray = derive(&store, None, 1).await;
         let no = stray.no();
         room_of(&store, vec![stray]).await;
-        let sleeper = pass(&store, "sleeper");
-        assert!(sleeper.renew().await.unwrap());
+        let asleep = lease(&store).await;
+        let sleeper = pass(&store, &asleep);
         let mut done = Collected::default();
         sleeper.room(RoomNo(1), &mut done).await.unwrap();
         let marks = sleeper
@@ -172,9 +180,9 @@ async fn who_has_lost_the_lease_writes_nothing() {
             .await
             .unwrap()
             .unwrap();
-        store.clock().advance(LEASE + Duration::from_millis(1));
-        assert!(pass(&store, "other").renew().await.unwrap());
-        assert!(!sleeper.renew().await.unwrap());
+        store.clock().advance(LEASE.1 + Duration::from_millis(1));
+        let _other = lease(&store).await;
+        assert!(!asleep.renew().await.unwrap());
         let swept = sleeper.sweep(RoomNo(1), &marks, &mut done).await.unwrap();
         assert_eq!((swept, done.deleted), (Swept::LeaseLost, 0));
         // Nor does it touch the list.
@@ -192,13 +200,7 @@ async fn who_has_lost_the_lease_writes_nothing() {
         let listed = sleeper.list(RoomNo(1), &marks, &mut done).await.unwrap();
         assert_eq!((listed, on_list(&store).await), (Swept::LeaseLost, 1));
         assert_eq!(stored(&store).await, [no, fresh.no()]);
-        assert!(
-            store
-                .collect_snapshots("sleeper", NOW)
-                .await
-                .unwrap()
-                .is_none()
-        );
+        assert!(store.collect_snapshots(NOW).await.unwrap().is_none());
     })
     .await;
 }
@@ -209,7 +211,7 @@ async fn a_snapshot_that_is_stored_twice_comes_off_the_list() {
         let stray = derive(&store, None, 1).await;
         let no = stray.no();
         room_of(&store, vec![stray.clone()]).await;
-        store.collect_snapshots("one", NOW).await.unwrap().unwrap();
+        store.collect_snapshots(NOW).await.unwrap().unwrap();
         assert_eq!(on_list(&store).await, 1);
         let write = RoomWrite {
             expect: Some(0),
@@ -236,9 +238,10 @@ async fn a_long_chain_goes_children_first_wherever_the_pass_ends() {
         }
         let late = chain[20].no();
         room_of(&store, chain).await;
-        store.collect_snapshots("one", NOW).await.unwrap().unwrap();
-        let pass = pass(&store, "one");
-        assert!(pass.renew().await.unwrap());
+        store.collect_snapshots(NOW).await.unwrap().unwrap();
+        let lease = lease(&store).await;
+        let pass = pass(&store, &lease);
+        assert!(lease.renew().await.unwrap());
         let marks = pass.marks(RoomNo(1), pass.cutoff()).await.unwrap().unwrap();
         // Somebody takes one off the list whose turn comes late: the pass ends there, in its midst.
         let query = store
@@ -255,8 +258,9 @@ async fn a_long_chain_goes_children_first_wherever_the_pass_ends() {
         for no in left {
             store.state_all(no).await.unwrap();
         }
+        lease.release().await.unwrap();
         for _ in 0..2 {
-            store.collect_snapshots("one", NOW).await.unwrap().unwrap();
+            store.collect_snapshots(NOW).await.unwrap().unwrap();
         }
         assert!(stored(&store).await.is_empty());
         assert_eq!(on_list(&store).await, 0);

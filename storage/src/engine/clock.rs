@@ -53,6 +53,14 @@ impl Clock {
         }
     }
 
+    /// What a clock that is held says. It stands in for the database's, too, where that is what counts.
+    pub(crate) fn manual_ms(&self) -> Option<i64> {
+        match &self.0 {
+            Source::System { .. } => None,
+            Source::Manual(_) => Some(self.now_ms()),
+        }
+    }
+
     /// Time since the clock was made; never goes back.
     pub fn monotonic(&self) -> Duration {
         match &self.0 {

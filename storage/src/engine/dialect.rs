@@ -8,6 +8,7 @@
 //! | `NUMBERS($n)`, `TEXTS($n)` | a bound list in brackets, as in `no IN NUMBERS($1)` |
 //! | `FOR_UPDATE` | `FOR UPDATE`; in SQLite nothing (the write transaction holds everything) |
 //! | `UNHEX(x)` | the bytes of hexadecimal text |
+//! | `NOW_MS` | the database's time, in milliseconds since 1970 |
 //! | `ROW_ID` (migrations) | `INTEGER` or `BIGINT` |
 //! | `BYTES` (migrations) | `BLOB` or `BYTEA` |
 //!
@@ -67,6 +68,10 @@ impl Dialect {
         match (word, self) {
             (Word::ForUpdate, Self::Sqlite) => {}
             (Word::ForUpdate, Self::Postgres) => out.push_str("FOR UPDATE"),
+            (Word::NowMs, Self::Sqlite) => out.push_str("CAST(unixepoch('subsec') * 1000 AS INTEGER)"),
+            (Word::NowMs, Self::Postgres) => {
+                out.push_str("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)");
+            }
             (Word::Unhex(what), Self::Sqlite) => out.extend(["unhex(", what, ")"]),
             (Word::Unhex(what), Self::Postgres) => out.extend(["decode(", what, ", 'hex')"]),
             (Word::Numbers(list) | Word::Texts(list), Self::Sqlite) => {
@@ -173,6 +178,7 @@ enum Word<'a> {
     Texts(&'a str),
     Unhex(&'a str),
     ForUpdate,
+    NowMs,
 }
 
 impl<'a> Word<'a> {
@@ -180,6 +186,9 @@ impl<'a> Word<'a> {
     fn split(text: &'a str) -> Option<(Self, &'a str)> {
         if let Some(after) = text.strip_prefix("FOR_UPDATE") {
             return Some((Self::ForUpdate, after));
+        }
+        if let Some(after) = text.strip_prefix("NOW_MS") {
+            return Some((Self::NowMs, after));
         }
         let (name, rest) = text.split_once('(')?;
         let word = match name {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rhizome_storage::collect::{self, Collected, Collecting};
 use rhizome_storage::testing::{TestDatabase, eventually, forget_snapshots};
 use rhizome_storage::{
-    Clock, CommitError, CurrentState, Duty, EventNo, KeyNo, NewEvent, NewSnapshot, Options,
+    Clock, CommitError, CurrentState, EventNo, KeyNo, Lease, NewEvent, NewSnapshot, Options,
     RoomWrite, SnapshotNo, Status, Store,
 };
 
@@ -39,7 +39,7 @@ async fn each<R: Future<Output = ()>>(story: impl Fn(Store, Room) -> R) {
 }
 
 async fn pass(store: &Store) -> Collected {
-    let done = store.collect_snapshots("one", HOW).await.unwrap();
+    let done = store.collect_snapshots(HOW).await.unwrap();
     done.expect("the lease is free")
 }
 
@@ -252,8 +252,8 @@ async fn it_runs_by_itself_until_it_is_stopped() {
         .await;
         stop.cancel();
         task.await.unwrap().unwrap();
-        let lease = store.take_duty(Duty::Collecting, "next", 0, 1).await;
-        assert!(lease.unwrap(), "the lease was given back");
+        let lease = Lease::take(&store, "snapshot collector", Some(HOUR)).await;
+        assert!(lease.unwrap().is_some(), "the lease was given back");
     })
     .await;
 }
@@ -278,11 +278,11 @@ async fn two_collectors_at_once_do_no_harm() {
             refer_to(&room, at, new, &format!("{seed}")).await.unwrap();
             store_alone(&room, vec![stray]).await.unwrap();
         }
-        let work = |store: Store, owner: &'static str| async move {
+        let work = |store: Store| async move {
             let mut deleted = 0;
             for _ in 0..20 {
                 // One of them has the lease, or loses it on its way.
-                if let Some(done) = store.collect_snapshots(owner, HOW).await.unwrap() {
+                if let Some(done) = store.collect_snapshots(HOW).await.unwrap() {
                     deleted += done.deleted;
                 }
                 store.clock().advance(HOUR);
@@ -290,8 +290,8 @@ async fn two_collectors_at_once_do_no_harm() {
             deleted
         };
         let (first, second) = tokio::join!(
-            tokio::spawn(work(one.clone(), "one")),
-            tokio::spawn(work(two.clone(), "two"))
+            tokio::spawn(work(one.clone())),
+            tokio::spawn(work(two.clone()))
         );
         let in_full_passes = first.unwrap() + second.unwrap();
         // The clock ran so fast that they may have taken the lease from each other all the time.

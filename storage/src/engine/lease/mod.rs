@@ -1,0 +1,188 @@
+//! Leases: which of several processes on one database does work that only one may do at a time.
+//!
+//! A lease lasts until a time of the database's clock, so that no process need have the right one, and is
+//! renewed while the work goes on. A process that was frozen and comes back doesn't know that its time is
+//! over; so every take-over raises the lease's *fence*, and what is written for a holder is written on
+//! condition that the fence is still theirs ([`Lease::hold`]).
+
+mod former;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ring::rand::SecureRandom as _;
+
+use crate::engine::db::{Columns as _, Tx, hex};
+use crate::{Error, Result, Store};
+
+/// A lease that this process has, or had. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Lease(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Store,
+    name: String,
+    owner: String,
+    fence: i64,
+    /// `None`: for good.
+    length: Option<Duration>,
+    /// Until when nobody else can have it, in ms of this process's time; 0 when it is lost.
+    until: AtomicU64,
+}
+
+impl Lease {
+    /// Takes the lease of this name, if it is free, for `length`, or `None`: from whoever has it and for
+    /// good, which is for a database that has no other processes.
+    pub async fn take(store: &Store, name: &str, length: Option<Duration>) -> Result<Option<Self>> {
+        let owner = owner()?;
+        let until = until(store, length);
+        let mut tx = store.begin().await?;
+        if let Some(length) = length
+            && !former::claim(&mut tx, store, name, &owner, length).await?
+        {
+            tx.rollback().await;
+            return Ok(None);
+        }
+        let query = tx
+            .sql(TAKE)
+            .bind(name.to_owned())
+            .bind(owner.clone())
+            .bind(store.clock().manual_ms())
+            .bind(millis(length));
+        let rows = tx.rows(query).await?;
+        let Some(row) = rows.first() else {
+            tx.rollback().await;
+            return Ok(None);
+        };
+        let fence = row.int(0)?;
+        tx.commit().await?;
+        Ok(Some(Self(Arc::new(Inner {
+            store: store.clone(),
+            name: name.to_owned(),
+            owner,
+            fence,
+            length,
+            until: AtomicU64::new(until),
+        }))))
+    }
+
+    /// Makes it last for its length from now on. `false` if it has passed to another.
+    pub async fn renew(&self) -> Result<bool> {
+        let Inner {
+            store,
+            name,
+            owner,
+            length: Some(length),
+            ..
+        } = &*self.0
+        else {
+            return Ok(true);
+        };
+        let until = until(store, Some(*length));
+        let mut tx = store.begin().await?;
+        let query = tx
+            .sql(RENEW)
+            .bind(name.clone())
+            .bind(self.0.fence)
+            .bind(store.clock().manual_ms())
+            .bind(millis(Some(*length)));
+        let held = former::claim(&mut tx, store, name, owner, *length).await?
+            && tx.execute(query).await? > 0;
+        if held {
+            tx.commit().await?;
+            self.0.until.store(until, Ordering::Release);
+        } else {
+            tx.rollback().await;
+            self.0.until.store(0, Ordering::Release);
+        }
+        Ok(held)
+    }
+
+    /// Gives it back, so that another process needn't wait for its end.
+    pub async fn release(&self) -> Result<()> {
+        let Inner {
+            store, name, owner, ..
+        } = &*self.0;
+        self.0.until.store(0, Ordering::Release);
+        let mut tx = store.begin().await?;
+        let query = tx
+            .sql("UPDATE lease SET until = 0 WHERE name = $1 AND fence = $2")
+            .bind(name.clone())
+            .bind(self.0.fence);
+        tx.execute(query).await?;
+        former::release(&mut tx, store, name, owner).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Whether nobody else can have it by now, as far as this process's own time tells: for work that
+    /// writes nothing which the fence could keep out.
+    pub fn held(&self) -> bool {
+        now(&self.0.store) < self.0.until.load(Ordering::Acquire)
+    }
+
+    /// What it is for.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn fence(&self) -> i64 {
+        self.0.fence
+    }
+
+    /// The fence: whether it is still ours. Until `tx` ends nobody can take it, so that what is written in
+    /// it is never the work of somebody who has lost it, however long they were asleep.
+    pub(crate) async fn hold(&self, tx: &mut Tx) -> Result<bool> {
+        let query = tx
+            .sql("SELECT fence FROM lease WHERE name = $1 AND fence = $2 FOR_UPDATE")
+            .bind(self.0.name.clone())
+            .bind(self.0.fence);
+        Ok(tx.row(query).await?.is_some())
+    }
+}
+
+/// (A clock that tests hold stands in for the database's.)
+const TAKE: &str = "\
+    INSERT INTO lease (name, owner, fence, until) VALUES ($1, $2, 1, \
+    COALESCE(COALESCE(CAST($3 AS BIGINT), NOW_MS) + CAST($4 AS BIGINT), 9223372036854775807)) \
+    ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until, \
+    fence = lease.fence + 1 \
+    WHERE lease.until <= COALESCE(CAST($3 AS BIGINT), NOW_MS) OR CAST($4 AS BIGINT) IS NULL \
+    RETURNING fence";
+
+const RENEW: &str = "\
+    UPDATE lease SET until = COALESCE(CAST($3 AS BIGINT), NOW_MS) + CAST($4 AS BIGINT) \
+    WHERE name = $1 AND fence = $2";
+
+/// When a lease that is taken now ends for us: later for the database, which hears of it later.
+fn until(store: &Store, length: Option<Duration>) -> u64 {
+    length.map_or(u64::MAX, |length| {
+        now(store).saturating_add(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
+    })
+}
+
+fn now(store: &Store) -> u64 {
+    u64::try_from(store.clock().monotonic().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn millis(length: Option<Duration>) -> Option<i64> {
+    length.map(|length| i64::try_from(length.as_millis()).unwrap_or(i64::MAX >> 1))
+}
+
+/// A name that no other process has.
+fn owner() -> Result<String> {
+    let mut bytes = [0; 8];
+    ring::rand::SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::broken("the system gives no random numbers"))?;
+    Ok(hex(&bytes))
+}
+
+#[cfg(test)]
+mod tests;
