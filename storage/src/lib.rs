@@ -75,6 +75,7 @@ pub use federation::outbound::{DestinationRoom, Outbound};
 pub use log::Log;
 pub use log::entry::{Entry, EventRestored, LiveEvent, StateChanged, StoredEvent, TxnOwner};
 pub use log::ephemeral::Ephemeral;
+pub use log::reader::{Failure, LogReader, LogWork, Stretch};
 pub use log::waiting::Interest;
 pub use names::numbers::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
 pub use rooms::aliases::StoredAlias;

@@ -15,6 +15,7 @@ pub struct Counters {
     event_reads: AtomicU64,
     polls: AtomicU64,
     collected: AtomicU64,
+    reader_failures: AtomicU64,
 }
 
 /// The counts at one moment.
@@ -40,6 +41,8 @@ pub struct Counts {
     pub polls: u64,
     /// Snapshots of state that were deleted because nothing referred to them.
     pub collected: u64,
+    /// How often a reader of the log failed and began again.
+    pub reader_failures: u64,
 }
 
 impl std::ops::Sub for Counts {
@@ -57,6 +60,7 @@ impl std::ops::Sub for Counts {
             event_reads: self.event_reads - before.event_reads,
             polls: self.polls - before.polls,
             collected: self.collected - before.collected,
+            reader_failures: self.reader_failures - before.reader_failures,
         }
     }
 }
@@ -80,7 +84,8 @@ impl Counters {
         waits,
         event_reads,
         polls,
-        collected
+        collected,
+        reader_failures
     );
 
     /// The counts now; subtract two to get what happened between.
@@ -97,6 +102,7 @@ impl Counters {
             event_reads: read(&self.event_reads),
             polls: read(&self.polls),
             collected: read(&self.collected),
+            reader_failures: read(&self.reader_failures),
         }
     }
 }

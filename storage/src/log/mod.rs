@@ -7,6 +7,7 @@
 pub(crate) mod entry;
 pub(crate) mod ephemeral;
 mod read;
+pub(crate) mod reader;
 pub(crate) mod tail;
 pub(crate) mod waiting;
 
