@@ -11,6 +11,7 @@ mod given;
 mod hostile;
 mod log;
 mod processes;
+mod reader;
 mod receipts;
 mod redaction;
 mod restored;

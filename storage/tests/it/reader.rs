@@ -1,0 +1,425 @@
+//! What holds for every reader of the log, on both databases.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rhizome_storage::testing::TestDatabase;
+use rhizome_storage::{Clock, Failure, LogReader, LogWork, Options, Pos, Store, Stretch};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::factory::Room;
+
+/// Longer than a lease lasts.
+const LONG: Duration = Duration::from_secs(7);
+
+/// Writes down what it is told.
+#[derive(Debug, Clone)]
+struct Scribe {
+    told: watch::Sender<Vec<Pos>>,
+    trouble: Arc<Mutex<Trouble>>,
+    /// One permit for each stretch.
+    gate: Arc<Semaphore>,
+    /// How often it was told anything.
+    stretches: watch::Sender<usize>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    Nothing,
+    /// Stretches with this position fail, unless they have so often before.
+    Fails(Pos, u32),
+    /// The first stretch with this position panics.
+    Panics(Pos),
+}
+
+impl Scribe {
+    fn new(trouble: Trouble) -> Self {
+        Self {
+            told: watch::Sender::default(),
+            trouble: Arc::new(Mutex::new(trouble)),
+            gate: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            stretches: watch::Sender::default(),
+        }
+    }
+
+    async fn until(&self, upto: Pos) {
+        let mut told = self.told.subscribe();
+        let reached = told.wait_for(|told| told.last() >= Some(&upto));
+        within(reached).await.unwrap();
+    }
+
+    fn told(&self) -> Vec<Pos> {
+        self.told.borrow().clone()
+    }
+}
+
+impl LogWork for Scribe {
+    async fn work(&self, stretch: &Stretch) -> Result<(), Failure> {
+        self.stretches.send_modify(|count| *count += 1);
+        self.gate.acquire().await?.forget();
+        let has = |pos: Pos| stretch.after < pos && pos <= stretch.upto;
+        let mut trouble = self.trouble.lock().unwrap();
+        match *trouble {
+            Trouble::Fails(pos, times) if has(pos) && stretch.failures < times => {
+                return Err("a bad day".into());
+            }
+            Trouble::Panics(pos) if has(pos) => {
+                *trouble = Trouble::Nothing;
+                drop(trouble);
+                panic!("a very bad day");
+            }
+            _ => drop(trouble),
+        }
+        let at = stretch.entries.iter().map(|entry| entry.pos);
+        assert!(at.clone().all(has) && at.clone().is_sorted());
+        self.told.send_modify(|told| told.extend(at));
+        Ok(())
+    }
+}
+
+/// Fails rather than waiting for ever.
+async fn within<T>(what: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(Duration::from_secs(30), what).await;
+    done.expect("it comes to an end")
+}
+
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    fn start(store: &Store, name: &str, work: &Scribe) -> Self {
+        let stop = CancellationToken::new();
+        let reader = LogReader::new(store, name, work.clone());
+        let token = stop.clone();
+        let task = tokio::spawn(async move { reader.run(&token).await });
+        Self { stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        within(self.task).await.unwrap();
+    }
+}
+
+async fn open(database: &TestDatabase, tail_entries: usize, clock: &Clock) -> Store {
+    let options = Options {
+        clock: clock.clone(),
+        tail_entries,
+        ..database.options()
+    };
+    Store::open(options).await.unwrap()
+}
+
+/// Runs the story on both databases, with a clock that stands until it is moved.
+async fn each<R: Future<Output = ()>>(tail_entries: usize, story: impl Fn(Store, Room) -> R) {
+    for database in TestDatabase::both().await {
+        let store = open(&database, tail_entries, &Clock::manual(1_000_000)).await;
+        let room = Room::new(&store, "r").await;
+        story(store.clone(), room).await;
+        store.close().await;
+        database.remove().await;
+    }
+}
+
+async fn say(room: &Room, count: usize) -> Pos {
+    for n in 0..count {
+        room.send(&format!("{n}")).await;
+    }
+    room.store.log().head()
+}
+
+/// Every position up to this one.
+fn all(upto: Pos) -> Vec<Pos> {
+    (1..=upto.0).map(Pos).collect()
+}
+
+#[tokio::test]
+async fn everything_comes_in_order_and_once() {
+    each(20_000, |store, room| async move {
+        let before = say(&room, 20).await;
+        let scribe = Scribe::new(Trouble::Nothing);
+        let running = Running::start(&store, "scribe", &scribe);
+        scribe.until(before).await;
+        let head = say(&room, 20).await;
+        scribe.until(head).await;
+        running.stop().await;
+        assert_eq!(scribe.told(), all(head));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_goes_on_where_it_stopped_also_behind_the_tail() {
+    each(5, |store, room| async move {
+        let scribe = Scribe::new(Trouble::Nothing);
+        let first = say(&room, 12).await;
+        assert!(store.log().tail(Pos(0), first).is_none());
+        let running = Running::start(&store, "scribe", &scribe);
+        scribe.until(first).await;
+        running.stop().await;
+        let second = say(&room, 12).await;
+        assert_eq!(scribe.told(), all(first));
+        // Another life of the process.
+        let again = Store::open(store.options().clone()).await.unwrap();
+        assert!(again.log().tail(first, second).is_none());
+        let running = Running::start(&again, "scribe", &scribe);
+        scribe.until(second).await;
+        running.stop().await;
+        assert_eq!(scribe.told(), all(second));
+        // A reader of another name has a cursor of its own.
+        let other = Scribe::new(Trouble::Nothing);
+        let running = Running::start(&again, "scribe/2", &other);
+        other.until(second).await;
+        running.stop().await;
+        assert_eq!(other.told(), all(second));
+        again.close().await;
+    })
+    .await;
+}
+
+/// Lets time pass until something is so.
+async fn in_time(store: &Store, so: impl Fn() -> bool) {
+    within(async {
+        while !so() {
+            store.clock().advance(Duration::from_millis(50));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+}
+
+fn failures(store: &Store) -> u64 {
+    store.counters().now().reader_failures
+}
+
+#[tokio::test]
+async fn one_that_fails_rests_and_holds_up_nobody() {
+    each(20_000, |store, room| async move {
+        let head = say(&room, 3).await;
+        let failing = Scribe::new(Trouble::Fails(head, u32::MAX));
+        let well = Scribe::new(Trouble::Nothing);
+        let running = [
+            Running::start(&store, "failing", &failing),
+            Running::start(&store, "well", &well),
+        ];
+        let mut tries = failing.stretches.subscribe();
+        within(tries.wait_for(|count| *count == 1)).await.unwrap();
+        // The others go on; no time passes, so it isn't tried again.
+        let later = say(&room, 2).await;
+        well.until(later).await;
+        assert_eq!((well.told(), failing.told()), (all(later), vec![]));
+        assert_eq!(*failing.stretches.borrow(), 1);
+        // What it fails at comes to stand alone: all before it is done, and nothing after it.
+        in_time(&store, || failures(&store) > 6).await;
+        assert_eq!(failing.told(), all(Pos(head.0 - 1)));
+        *failing.trouble.lock().unwrap() = Trouble::Nothing;
+        in_time(&store, || failing.told().last() == Some(&later)).await;
+        assert_eq!(failing.told(), all(later));
+        for running in running {
+            running.stop().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_may_leave_out_what_it_has_failed_at_often() {
+    each(20_000, |store, room| async move {
+        let bad = say(&room, 3).await;
+        let head = say(&room, 3).await;
+        let scribe = Scribe::new(Trouble::Fails(bad, 5));
+        let running = Running::start(&store, "scribe", &scribe);
+        in_time(&store, || scribe.told().last() == Some(&head)).await;
+        running.stop().await;
+        assert_eq!(scribe.told(), all(head));
+        assert!(failures(&store) >= 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_that_panics_begins_again() {
+    each(20_000, |store, room| async move {
+        let bad = say(&room, 3).await;
+        let head = say(&room, 3).await;
+        let scribe = Scribe::new(Trouble::Panics(bad));
+        let running = Running::start(&store, "scribe", &scribe);
+        in_time(&store, || scribe.told().last() == Some(&head)).await;
+        running.stop().await;
+        assert_eq!((scribe.told(), failures(&store)), (all(head), 1));
+    })
+    .await;
+}
+
+/// Without other processes nobody waits for a sign of it.
+#[tokio::test]
+async fn an_idle_one_costs_nothing() {
+    let database = TestDatabase::sqlite();
+    let store = open(&database, 20_000, &Clock::manual(1_000_000)).await;
+    let room = Room::new(&store, "r").await;
+    let scribe = Scribe::new(Trouble::Nothing);
+    let running = Running::start(&store, "scribe", &scribe);
+    let head = say(&room, 1).await;
+    scribe.until(head).await;
+    let before = store.counters().now();
+    in_time(&store, || {
+        (store.counters().now() - before).transactions == 1
+    })
+    .await;
+    let before = store.counters().now();
+    for _ in 0..100 {
+        store.clock().advance(Duration::from_mins(1));
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((store.counters().now() - before), Default::default());
+    running.stop().await;
+    assert_eq!(
+        (store.counters().now() - before).transactions,
+        1,
+        "the lease"
+    );
+    store.close().await;
+    database.remove().await;
+}
+
+/// Two processes on one PostgreSQL.
+struct Pair {
+    database: TestDatabase,
+    clock: Clock,
+    stores: [Store; 2],
+    rooms: [Room; 2],
+}
+
+impl Pair {
+    async fn new() -> Self {
+        let database = TestDatabase::postgres().await;
+        let clock = Clock::manual(1_000_000);
+        let one = open(&database, 20_000, &clock).await;
+        let two = open(&database, 20_000, &clock).await;
+        let room = Room::new(&one, "r").await;
+        let there = Room {
+            store: two.clone(),
+            ..room.clone()
+        };
+        Self {
+            database,
+            clock,
+            stores: [one, two],
+            rooms: [room, there],
+        }
+    }
+
+    /// Says something in both.
+    async fn say(&self) -> Pos {
+        for (room, other) in [(0, 1), (1, 0)] {
+            say(&self.rooms[room], 3).await;
+            self.stores[other].log().refresh().await.unwrap();
+        }
+        self.stores[0].log().head()
+    }
+
+    async fn end(self) {
+        for store in self.stores {
+            store.close().await;
+        }
+        self.database.remove().await;
+    }
+}
+
+#[tokio::test]
+async fn of_two_processes_one_reads_and_the_other_when_it_stops() {
+    let pair = Pair::new().await;
+    let scribes = [Scribe::new(Trouble::Nothing), Scribe::new(Trouble::Nothing)];
+    let first = Running::start(&pair.stores[0], "scribe", &scribes[0]);
+    let head = pair.say().await;
+    scribes[0].until(head).await;
+    let second = Running::start(&pair.stores[1], "scribe", &scribes[1]);
+    let later = pair.say().await;
+    // The first one renews its lease all the while.
+    for _ in 0..20 {
+        pair.clock.advance(Duration::from_secs(1));
+        let now = pair.say().await;
+        scribes[0].until(now).await;
+    }
+    assert!(scribes[0].told().contains(&later));
+    assert_eq!(scribes[1].told(), []);
+    let head = pair.say().await;
+    scribes[0].until(head).await;
+    first.stop().await;
+    let last = pair.say().await;
+    // It was given back: no lease has to run out, the next question is enough.
+    pair.clock.advance(Duration::from_secs(2));
+    scribes[1].until(last).await;
+    second.stop().await;
+    assert_eq!(scribes[0].told(), all(head));
+    assert_eq!([scribes[0].told(), scribes[1].told()].concat(), all(last));
+    pair.end().await;
+}
+
+/// Lets a future go on until something is so, and then no more.
+async fn meanwhile<T>(
+    frozen: &mut Pin<Box<dyn Future<Output = ()> + '_>>,
+    until: impl Future<Output = T>,
+) -> T {
+    tokio::select! {
+        () = frozen.as_mut() => panic!("it ended"),
+        done = within(until) => done,
+    }
+}
+
+#[tokio::test]
+async fn a_frozen_one_loses_the_lease_and_writes_nothing_when_it_wakes() {
+    let pair = Pair::new().await;
+    let scribes = [Scribe::new(Trouble::Nothing), Scribe::new(Trouble::Nothing)];
+    let stop = CancellationToken::new();
+    let reader = LogReader::new(&pair.stores[0], "scribe", scribes[0].clone());
+    let mut frozen: Pin<Box<dyn Future<Output = ()>>> = Box::pin(reader.run(&stop));
+    let head = pair.say().await;
+    meanwhile(&mut frozen, scribes[0].until(head)).await;
+    // It freezes in the midst of a stretch.
+    scribes[0].gate.forget_permits(Semaphore::MAX_PERMITS);
+    let mut begun = scribes[0].stretches.subscribe();
+    begun.borrow_and_update();
+    let stretch = pair.say().await;
+    meanwhile(&mut frozen, begun.changed()).await.unwrap();
+
+    let second = Running::start(&pair.stores[1], "scribe", &scribes[1]);
+    let last = pair.say().await;
+    in_time(&pair.stores[1], || scribes[1].told().last() == Some(&last)).await;
+    pair.clock.advance(LONG);
+    let last = pair.say().await;
+    scribes[1].until(last).await;
+    let cursor = scribes[1].told();
+
+    // It wakes, ends its stretch, and finds that it isn't its turn: it begins none.
+    scribes[0].gate.add_permits(1);
+    meanwhile(&mut frozen, scribes[0].until(stretch)).await;
+    let before = scribes[0].told();
+    scribes[0].gate.add_permits(1_000);
+    let lost = async {
+        let head = pair.say().await;
+        scribes[1].until(head).await;
+        head
+    };
+    let head = meanwhile(&mut frozen, lost).await;
+    stop.cancel();
+    within(frozen).await;
+    assert_eq!(scribes[0].told(), before);
+    second.stop().await;
+    assert!(scribes[1].told().starts_with(&cursor) && scribes[1].told().ends_with(&[head]));
+
+    // The cursor is where the second left it: nothing comes again.
+    let third = Scribe::new(Trouble::Nothing);
+    let running = Running::start(&pair.stores[0], "scribe", &third);
+    let end = pair.say().await;
+    third.until(end).await;
+    running.stop().await;
+    assert_eq!(third.told(), all(end)[all(head).len()..]);
+    pair.end().await;
+}
