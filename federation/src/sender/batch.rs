@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rhizome_storage::{OutboundReceipt, Pos, StoredEvent};
-use ruma::{OwnedRoomId, OwnedUserId, ServerName};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -86,6 +86,14 @@ fn join<'a>(out: &mut String, parts: impl Iterator<Item = &'a str>) {
 /// An ephemeral data unit as canonical JSON.
 pub(crate) fn edu(kind: &str, content: &Value) -> String {
     canonical_text(&json!({ "content": content, "edu_type": kind }))
+}
+
+/// `m.typing` as an EDU.
+pub(crate) fn typing_edu(room: &RoomId, user: &UserId, typing: bool) -> String {
+    edu(
+        "m.typing",
+        &json!({ "room_id": room, "user_id": user, "typing": typing }),
+    )
 }
 
 /// Receipts as few `m.receipt` units: each holds one receipt per room and user. If there is no room for

@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use super::{
     backoff,
-    batch::{Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, receipt_edus},
-    typing_edu,
+    batch::{Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, receipt_edus, typing_edu},
 };
 use crate::{
     Federation, MatrixError,
@@ -26,12 +25,11 @@ const LIMITS: Limits = Limits {
 /// Receipts that are looked at for one transaction.
 const MAX_RECEIPTS: usize = 500;
 
-/// Works until the destination is up to date or has failed. `log`: whether this process is the one
-/// that sends what is in the log.
+/// Works until the destination is up to date or has failed.
 ///
 /// # Errors
 /// The database failed.
-pub(super) async fn deliver(fed: &Federation, to: &ServerName, log: bool) -> Result<(), Error> {
+pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Error> {
     let mut stand = load(fed, to).await?;
     if stand.failures > 0 && stand.retry_at > fed.store().clock().now_ms() {
         // Read from the database just now: it is still being left alone.
@@ -43,7 +41,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName, log: bool) -> Res
         if fed.sender().state().stopping {
             return Ok(());
         }
-        let batch = gather(fed, to, stand, log).await?;
+        let batch = gather(fed, to, stand).await?;
         if batch.is_empty() {
             if batch.upto > stand.sent {
                 // Nothing there was for this destination: worth knowing, not worth a write.
@@ -113,19 +111,19 @@ async fn gather(
     fed: &Federation,
     to: &ServerName,
     stand: DestinationState,
-    log: bool,
 ) -> Result<Batch, Error> {
     let mut batch = Batch {
         upto: stand.sent,
         ..Batch::default()
     };
+    let leads = fed.sender().leads();
     // All in one step with how far the log has been looked at: what comes later sets `log` again.
     let (wanted, receipts, limit, head) = {
         let mut state = fed.sender().state();
         let head = state.looked_at.max(stand.sent);
         match state.queues.get_mut(to) {
             Some(queue) => {
-                let wanted = log && queue.log;
+                let wanted = leads && queue.log;
                 let receipts = !queue.no_receipts;
                 queue.log = false;
                 queue.no_receipts |= wanted;

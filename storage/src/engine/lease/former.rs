@@ -38,7 +38,7 @@ pub(super) async fn claim(
              OR sender_lease.until < COALESCE(CAST($3 AS BIGINT), NOW_MS)",
         )
         .bind(row)
-        .bind(owner.to_owned())
+        .bind(owner)
         .bind(store.clock().manual_ms())
         .bind(millis(Some(length)));
     Ok(tx.execute(query).await? > 0)
@@ -50,7 +50,7 @@ pub(super) async fn release(tx: &mut Tx, store: &Store, name: &str, owner: &str)
         let query = tx
             .sql("DELETE FROM sender_lease WHERE id = $1 AND owner = $2")
             .bind(row)
-            .bind(owner.to_owned());
+            .bind(owner);
         tx.execute(query).await?;
     }
     Ok(())

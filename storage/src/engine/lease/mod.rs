@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use ring::rand::SecureRandom as _;
 
-use crate::engine::db::{Columns as _, Tx, hex};
+use crate::engine::db::{Tx, hex};
+use crate::engine::sql::Columns as _;
 use crate::{Error, Result, Store};
 
 /// A lease that this process has, or had. Clones are the same.
@@ -47,8 +48,8 @@ impl Lease {
         }
         let query = tx
             .sql(TAKE)
-            .bind(name.to_owned())
-            .bind(owner.clone())
+            .bind(name)
+            .bind(&owner)
             .bind(store.clock().manual_ms())
             .bind(millis(length));
         let rows = tx.rows(query).await?;
@@ -56,7 +57,7 @@ impl Lease {
             tx.rollback().await;
             return Ok(None);
         };
-        let fence = row.int(0)?;
+        let fence = row.get("fence")?;
         tx.commit().await?;
         Ok(Some(Self(Arc::new(Inner {
             store: store.clone(),
@@ -68,7 +69,8 @@ impl Lease {
         }))))
     }
 
-    /// Makes it last for its length from now on. `false` if it has passed to another.
+    /// Makes it last for its length from now on. `false` if it has passed to another, or its time was over
+    /// before it was renewed: somebody here may have acted on that, so it is to be taken anew.
     pub async fn renew(&self) -> Result<bool> {
         let Inner {
             store,
@@ -80,11 +82,14 @@ impl Lease {
         else {
             return Ok(true);
         };
+        if !self.held() {
+            return Ok(false);
+        }
         let until = until(store, Some(*length));
         let mut tx = store.begin().await?;
         let query = tx
             .sql(RENEW)
-            .bind(name.clone())
+            .bind(name)
             .bind(self.0.fence)
             .bind(store.clock().manual_ms())
             .bind(millis(Some(*length)));
@@ -92,11 +97,12 @@ impl Lease {
             && tx.execute(query).await? > 0;
         if held {
             tx.commit().await?;
-            self.0.until.store(until, Ordering::Release);
         } else {
             tx.rollback().await;
-            self.0.until.store(0, Ordering::Release);
         }
+        let held = held && self.held();
+        let until = if held { until } else { 0 };
+        self.0.until.store(until, Ordering::Release);
         Ok(held)
     }
 
@@ -109,7 +115,7 @@ impl Lease {
         let mut tx = store.begin().await?;
         let query = tx
             .sql("UPDATE lease SET until = 0 WHERE name = $1 AND fence = $2")
-            .bind(name.clone())
+            .bind(name)
             .bind(self.0.fence);
         tx.execute(query).await?;
         former::release(&mut tx, store, name, owner).await?;
@@ -141,7 +147,7 @@ impl Lease {
     pub(crate) async fn hold(&self, tx: &mut Tx) -> Result<bool> {
         let query = tx
             .sql("SELECT fence FROM lease WHERE name = $1 AND fence = $2 FOR_UPDATE")
-            .bind(self.0.name.clone())
+            .bind(&self.0.name)
             .bind(self.0.fence);
         Ok(tx.row(query).await?.is_some())
     }

@@ -1,6 +1,6 @@
 //! How far a reader has got, as it is written down: by who has the highest fence, and nobody else.
 
-use crate::engine::db::Columns as _;
+use crate::engine::sql::Columns as _;
 use crate::{Error, Lease, Pos, Result};
 
 /// Where the reader stands. From now on nobody with a lower fence moves it.
@@ -12,12 +12,12 @@ pub(super) async fn load(lease: &Lease) -> Result<Pos> {
              ON CONFLICT (name) DO UPDATE SET fence = excluded.fence \
              WHERE reader.fence <= excluded.fence RETURNING pos",
         )
-        .bind(lease.name().to_owned())
+        .bind(lease.name())
         .bind(lease.fence());
     let rows = lease.store().execute_returning(query).await?;
     let row = rows.first();
     let row = row.ok_or_else(|| Error::broken("the reader's cursor has a higher fence"))?;
-    Ok(Pos(row.int(0)?))
+    row.get("pos")
 }
 
 /// Writes down that it stands here; `false` if that is for another process to say by now.
@@ -25,9 +25,9 @@ pub(super) async fn save(lease: &Lease, at: Pos) -> Result<bool> {
     let query = lease
         .store()
         .sql("UPDATE reader SET pos = $3 WHERE name = $1 AND fence = $2")
-        .bind(lease.name().to_owned())
+        .bind(lease.name())
         .bind(lease.fence())
-        .bind(at.0);
+        .bind(at);
     Ok(lease.store().execute(query).await? > 0)
 }
 

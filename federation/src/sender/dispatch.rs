@@ -1,0 +1,81 @@
+//! The sender's part that reads the log: which destinations have something to get.
+
+use std::collections::{BTreeSet, HashSet};
+
+use rhizome_storage::{EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Pos, Stretch};
+use ruma::OwnedServerName;
+
+use crate::Federation;
+
+/// Wakes the destinations that the log has something for.
+pub(super) struct Dispatch(pub(super) Federation);
+
+impl LogWork for Dispatch {
+    /// The destinations have cursors of their own: what they haven't got, the database says at once.
+    async fn begin(&self, lease: &Lease, _done: Pos) -> Result<Pos, Failure> {
+        let Self(fed) = self;
+        super::workers::flush(fed).await?;
+        fed.sender().lead(lease);
+        let head = fed.store().log().head();
+        look_at_everything(fed, head).await?;
+        Ok(head)
+    }
+
+    async fn work(&self, stretch: &Stretch) -> Result<(), Failure> {
+        Ok(look_at(&self.0, stretch).await?)
+    }
+}
+
+/// Wakes every destination that isn't up to date.
+async fn look_at_everything(fed: &Federation, upto: Pos) -> Result<(), Error> {
+    let events = fed.store().destinations_behind().await?;
+    let receipts = fed
+        .store()
+        .destinations_behind_in_receipts(fed.server_name())
+        .await?;
+    let others = events
+        .iter()
+        .chain(&receipts)
+        .filter(|name| **name != fed.server_name());
+    fed.sender().looked_at(upto, [], others);
+    Ok(())
+}
+
+/// Wakes the destinations for which these new log entries have something.
+async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
+    let store = fed.store();
+    let mut members_changed = false;
+    let mut rooms = HashSet::new();
+    let mut behind: BTreeSet<OwnedServerName> = BTreeSet::new();
+    let mut readers: BTreeSet<OwnedServerName> = BTreeSet::new();
+    for entry in &stretch.entries {
+        match &entry.kind {
+            // Who just left or is merely invited isn't among the room's servers; and such events of
+            // other servers' users may have come through us.
+            EntryKind::Event(LiveEvent { event, .. }) if event.pdu.membership().is_some() => {
+                members_changed = true;
+            }
+            EntryKind::Event(LiveEvent { room, event })
+                if fed.rooms().is_local(event.pdu.sender()) && rooms.insert(*room) =>
+            {
+                behind.extend(store.joined_servers(*room).await?.iter().cloned());
+            }
+            EntryKind::Receipt(receipt)
+                if receipt.kind == "m.read"
+                    && fed.rooms().is_local(&store.user(receipt.user).await?) =>
+            {
+                readers.extend(store.joined_servers(receipt.room).await?.iter().cloned());
+            }
+            _ => {}
+        }
+    }
+    if members_changed {
+        let destinations = store.destinations_after(stretch.after).await?;
+        behind.extend(destinations.into_iter().map(|(server, _)| server));
+    }
+    let others = |name: &&OwnedServerName| **name != fed.server_name();
+    let behind = behind.iter().filter(others);
+    let readers = readers.iter().filter(others);
+    fed.sender().looked_at(stretch.upto, behind, readers);
+    Ok(())
+}

@@ -1,0 +1,337 @@
+//! What the sender's parts share: who has work to do, and what.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use rhizome_storage::{Clock, DestinationState, Lease, Pos};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
+use serde_json::Value;
+use tokio::sync::Notify;
+
+use super::batch;
+
+/// Typing slots and other ephemeral data of one destination.
+const MAX_TYPING: usize = 500;
+const MAX_EDUS: usize = 500;
+/// Queues kept in memory although there is nothing to do (their cursors spare a read).
+const MAX_IDLE: usize = 5000;
+/// An inbound request ends the back-off of its server, but not sooner than this after an attempt.
+const SEEN_AFTER: i64 = 1000;
+
+/// What the sender's parts share: a queue per destination.
+pub struct Sender {
+    clock: Clock,
+    state: Mutex<State>,
+    pub(super) changed: Notify,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) queues: HashMap<OwnedServerName, Queue>,
+    /// Those that may have something to do now.
+    ready: BTreeSet<OwnedServerName>,
+    /// Up to here the log has been looked at and the queues know of it; nobody sends beyond.
+    pub(super) looked_at: Pos,
+    /// That this process is the one that sends what is in the log.
+    lease: Option<Lease>,
+    /// Tasks are to end after the transaction that is under way.
+    pub(super) stopping: bool,
+    /// Positions of destinations that aren't written to the database yet.
+    pub(super) dirty: BTreeMap<OwnedServerName, DestinationState>,
+}
+
+#[derive(Default)]
+pub(super) struct Queue {
+    /// A task is at it.
+    running: bool,
+    /// Where it stands; `None` until it is read from the database.
+    pub(super) stand: Option<DestinationState>,
+    /// The log may hold something for it.
+    pub(super) log: bool,
+    /// But no receipts: known since a look that found all there were.
+    pub(super) no_receipts: bool,
+    pub(super) typing: BTreeMap<(OwnedRoomId, OwnedUserId), bool>,
+    pub(super) edus: VecDeque<String>,
+    /// When the last attempt ended, ms.
+    pub(super) attempted: i64,
+    /// Events per transaction: fewer after a transaction was refused for what it holds.
+    pub(super) batch_limit: Option<usize>,
+}
+
+impl Queue {
+    fn has_work(&self) -> bool {
+        self.log || !self.typing.is_empty() || !self.edus.is_empty()
+    }
+
+    fn retry_at(&self) -> i64 {
+        self.stand.map_or(0, |stand| {
+            if stand.failures > 0 {
+                stand.retry_at
+            } else {
+                0
+            }
+        })
+    }
+}
+
+impl Sender {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            state: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request from `server` came in, so it is up: if it was being left alone, it is tried again.
+    pub fn seen(&self, server: &ServerName) {
+        let now = self.clock.now_ms();
+        let mut state = self.state();
+        let Some(queue) = state.queues.get_mut(server) else {
+            return;
+        };
+        if queue.running || now.saturating_sub(queue.attempted) < SEEN_AFTER {
+            return;
+        }
+        if let Some(stand) = &mut queue.stand
+            && stand.failures > 0
+            && stand.retry_at > now
+        {
+            stand.retry_at = now;
+            state.ready.insert(server.to_owned());
+            self.changed.notify_one();
+        }
+    }
+
+    /// Tells servers that a user of ours types in a room, or has stopped. Of several such calls that
+    /// couldn't be delivered yet, the latest counts.
+    pub fn typing<'a>(
+        &self,
+        servers: impl IntoIterator<Item = &'a ServerName>,
+        room: &RoomId,
+        user: &UserId,
+        typing: bool,
+    ) {
+        self.push(servers, |queue| {
+            let slot = (room.to_owned(), user.to_owned());
+            if queue.typing.len() < MAX_TYPING || queue.typing.contains_key(&slot) {
+                queue.typing.insert(slot, typing);
+            }
+        });
+    }
+
+    /// Sends ephemeral data of any other type to servers: `content` of EDU type `kind`. If too much
+    /// waits for a destination, the oldest is dropped.
+    pub fn edu<'a>(
+        &self,
+        servers: impl IntoIterator<Item = &'a ServerName>,
+        kind: &str,
+        content: &Value,
+    ) {
+        let edu = batch::edu(kind, content);
+        self.push(servers, |queue| {
+            if queue.edus.len() >= MAX_EDUS {
+                queue.edus.pop_front();
+            }
+            queue.edus.push_back(edu.clone());
+        });
+    }
+
+    /// Where the sender stands with a destination, as far as it is in memory.
+    pub fn stand(&self, server: &ServerName) -> Option<DestinationState> {
+        self.state().queues.get(server)?.stand
+    }
+
+    /// The log has been looked at up to here. It may hold events for `events`, and receipts (or events)
+    /// for `receipts`. In one step, so that no task goes up to here without knowing.
+    pub(super) fn looked_at<'a>(
+        &self,
+        upto: Pos,
+        events: impl IntoIterator<Item = &'a OwnedServerName>,
+        receipts: impl IntoIterator<Item = &'a OwnedServerName>,
+    ) {
+        let mut state = self.state();
+        state.looked_at = upto;
+        let events = events.into_iter().map(|server| (server, false));
+        let receipts = receipts.into_iter().map(|server| (server, true));
+        for (server, receipts) in events.chain(receipts) {
+            let queue = state.queues.entry(server.clone()).or_default();
+            queue.log = true;
+            queue.no_receipts &= !receipts;
+            state.ready.insert(server.clone());
+            self.changed.notify_one();
+        }
+    }
+
+    fn push<'a>(
+        &self,
+        servers: impl IntoIterator<Item = &'a ServerName>,
+        mut change: impl FnMut(&mut Queue),
+    ) {
+        let mut state = self.state();
+        let mut any = false;
+        for server in servers {
+            change(state.queues.entry(server.to_owned()).or_default());
+            state.ready.insert(server.to_owned());
+            any = true;
+        }
+        if any {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Takes the destinations that can be worked on now, at most `limit`, and says when (ms) the next
+    /// of those in back-off wants to be tried.
+    pub(super) fn due(&self, now: i64, limit: usize) -> (Vec<OwnedServerName>, Option<i64>) {
+        let mut state = self.state();
+        let State { queues, ready, .. } = &mut *state;
+        let mut due = Vec::new();
+        let mut next: Option<i64> = None;
+        ready.retain(|server| {
+            let Some(queue) = queues.get_mut(server) else {
+                return false;
+            };
+            // A running task looks again before it ends.
+            if queue.running || !queue.has_work() {
+                return false;
+            }
+            let retry_at = queue.retry_at();
+            if retry_at > now {
+                next = Some(next.map_or(retry_at, |next| next.min(retry_at)));
+                return true;
+            }
+            if due.len() >= limit {
+                return true;
+            }
+            queue.running = true;
+            due.push(server.clone());
+            false
+        });
+        if queues.len() > MAX_IDLE {
+            queues.retain(|_, queue| queue.running || queue.has_work());
+        }
+        (due, next)
+    }
+
+    /// A task has ended; what it left undone is looked at again.
+    pub(super) fn ended(&self, server: &ServerName) {
+        let mut state = self.state();
+        if let Some(queue) = state.queues.get_mut(server) {
+            queue.running = false;
+            if queue.has_work() {
+                state.ready.insert(server.to_owned());
+                self.changed.notify_one();
+            }
+        }
+    }
+
+    /// After tasks were aborted: nothing runs, and everything is looked at once more.
+    pub(super) fn restart(&self) {
+        let mut state = self.state();
+        state.stopping = false;
+        let State { queues, ready, .. } = &mut *state;
+        for (server, queue) in queues {
+            queue.running = false;
+            ready.insert(server.clone());
+        }
+    }
+
+    /// This process sends what is in the log from now on. Another may have been sending, so what idle queues
+    /// remember of the database is forgotten.
+    pub(super) fn lead(&self, lease: &Lease) {
+        let mut state = self.state();
+        state.lease = Some(lease.clone());
+        for queue in state.queues.values_mut().filter(|queue| !queue.running) {
+            queue.stand = None;
+            queue.no_receipts = false;
+        }
+    }
+
+    /// Whether this process is the one that sends what is in the log.
+    pub(super) fn leads(&self) -> bool {
+        self.state().lease.as_ref().is_some_and(Lease::held)
+    }
+
+    /// A destination stands here now; to be written down unless that is known.
+    pub(super) fn note(&self, server: &ServerName, stand: DestinationState) {
+        let mut state = self.state();
+        let before = state
+            .queues
+            .get_mut(server)
+            .and_then(|queue| queue.stand.replace(stand));
+        if before != Some(stand) {
+            state.dirty.insert(server.to_owned(), stand);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{room_id, server_name, user_id};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn typing_is_latest_wins_and_bounded() {
+        let sender = Sender::new(Clock::manual(0));
+        let server = server_name!("b.example");
+        for typing in [true, false, true] {
+            sender.typing([server], room_id!("!r:x"), user_id!("@u:x"), typing);
+        }
+        for n in 0..2000 {
+            let user = UserId::parse(format!("@u{n}:x")).unwrap();
+            sender.typing([server], room_id!("!r:x"), &user, true);
+            sender.edu([server], "m.x", &json!({ "n": n }));
+        }
+        let state = sender.state();
+        let queue = &state.queues[server];
+        assert_eq!(queue.typing.len(), MAX_TYPING);
+        assert_eq!(queue.edus.len(), MAX_EDUS);
+        assert!(queue.edus.back().unwrap().contains("1999"));
+    }
+
+    #[test]
+    fn an_inbound_request_ends_a_back_off() {
+        let clock = Clock::manual(1_000_000);
+        let sender = Sender::new(clock.clone());
+        let server = server_name!("b.example");
+        sender.looked_at(Pos(1), [&server.to_owned()], []);
+        let failed = DestinationState {
+            sent: Pos(0),
+            failures: 5,
+            retry_at: 9_000_000,
+        };
+        sender.note(server, failed);
+        assert_eq!(sender.due(clock.now_ms(), 9), (vec![], Some(9_000_000)));
+        sender.seen(server);
+        assert_eq!(
+            sender.due(clock.now_ms(), 9),
+            (vec![server.to_owned()], None)
+        );
+        // One at a time.
+        sender.looked_at(Pos(1), [&server.to_owned()], []);
+        assert_eq!(sender.due(clock.now_ms(), 9), (vec![], None));
+        sender.ended(server);
+        assert_eq!(sender.due(clock.now_ms(), 9).0.len(), 1);
+    }
+
+    #[test]
+    fn only_so_many_at_a_time() {
+        let sender = Sender::new(Clock::manual(0));
+        let names: Vec<OwnedServerName> = (0..10)
+            .map(|n| format!("s{n}.example").try_into().unwrap())
+            .collect();
+        sender.looked_at(Pos(1), &names, []);
+        assert_eq!(sender.due(0, 4).0.len(), 4);
+        assert_eq!(sender.due(0, 4).0.len(), 4);
+        assert_eq!(sender.due(0, 4).0.len(), 2);
+        assert_eq!(sender.due(0, 4).0.len(), 0);
+    }
+}
