@@ -5,8 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rhizome_protocol::Membership;
-use rhizome_storage::{Interest, MembershipRow, Pos, RoomNo};
+use rhizome_storage::{Interest, MembershipRow, Pos};
 
 use super::{Ask, News, room::Loader, token::Token, window::Window, write};
 use crate::{
@@ -133,18 +132,12 @@ impl Reader {
     async fn moment(&mut self) -> Result<(Pos, i64, Arc<[MembershipRow]>), MatrixError> {
         let store = &self.app.store;
         let log = store.log();
+        let new = || log.interest(self.viewer.user);
+        let interest = self.interest.get_or_insert_with(new);
         loop {
+            // First of all: what comes after the head is read must not be slept over.
+            interest.listen().await?;
             let rows = store.memberships_of(self.viewer.user).await?;
-            let joined: Vec<RoomNo> = rows
-                .iter()
-                .filter(|row| row.membership == Membership::Join)
-                .map(|row| row.room)
-                .collect();
-            // Interest first: what comes between it and reading the head must not be slept over.
-            match &mut self.interest {
-                Some(interest) => interest.set_rooms(&joined),
-                None => self.interest = Some(log.interest(&joined, Some(self.viewer.user))),
-            }
             let ephemeral = store.ephemeral().head();
             let upto = log.head();
             let again = store.memberships_of(self.viewer.user).await?;

@@ -195,6 +195,11 @@ fn forget(store: &Store, jobs: &[Job], written: &Written) {
                     caches.joined_servers.remove(&write.room);
                 }
             }
+            let given = gathered.given.iter().flatten();
+            let given: Vec<_> = given
+                .map(|member| (member.user, member.membership))
+                .collect();
+            store.core.tail.members_given(write.room, &given);
         }
         job.set.facts.iter().for_each(|fact| fact.forget(store));
     }

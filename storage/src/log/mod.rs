@@ -77,10 +77,9 @@ impl Log {
         self.store.core.tail.subscribe()
     }
 
-    /// Wakes for log entries and typing in `rooms`, and for log entries that concern `user` (account
-    /// data, invites, their own membership in any room, revoked tokens).
-    pub fn interest(&self, rooms: &[RoomNo], user: Option<UserNo>) -> Interest {
-        Interest::new(&self.store, rooms, user)
+    /// A connection of the user waits; see [`Interest`].
+    pub fn interest(&self, user: UserNo) -> Interest {
+        Interest::new(&self.store, user)
     }
 
     /// The entries with `after < pos ≤ upto`, from memory; `None` if the tail doesn't go back that far.
@@ -170,6 +169,7 @@ impl Store {
                         // The state of a room that the other process has joined: given, not told.
                         caches.memberships.clear();
                         caches.joined_servers.remove(&state.room);
+                        self.core.tail.forget_members();
                     }
                 }
                 fact => fact.forget_fact(self),

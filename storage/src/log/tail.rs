@@ -3,12 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use rhizome_protocol::Membership;
 use tokio::sync::watch;
 
 use crate::engine::store::lock;
 use crate::log::entry::LiveEvent;
-use crate::log::waiting::Waiting;
-use crate::{Counters, Entry, EntryKind, EventNo, Pos, RoomNo, StoredEvent};
+use crate::log::waiting::Waiters;
+use crate::{Counters, Entry, EntryKind, EventNo, Pos, RoomNo, StoredEvent, UserNo};
 
 /// The log's end: complete after `floor`, up to `head`.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub(crate) struct Tail {
     most_bytes: usize,
     ring: RwLock<Ring>,
     head: watch::Sender<Pos>,
-    pub(super) waiting: Mutex<Waiting>,
+    pub(super) waiting: Mutex<Waiters>,
     /// Held while entries are added, so that they are added in order.
     pub(crate) filling: tokio::sync::Mutex<()>,
 }
@@ -191,7 +192,7 @@ impl Tail {
             ring.head = head;
         }
         self.head.send_replace(head);
-        lock(&self.waiting).wake_all();
+        lock(&self.waiting).forget_all();
     }
 }
 
@@ -220,6 +221,21 @@ impl Tail {
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn readers(&self) -> usize {
         lock(&self.waiting).readers()
+    }
+
+    /// Memberships have changed without entries that say so.
+    pub(crate) fn members_given(&self, room: RoomNo, members: &[(UserNo, Membership)]) {
+        if !members.is_empty() {
+            let mut waiting = lock(&self.waiting);
+            for (user, membership) in members {
+                waiting.member(room, *user, *membership);
+            }
+        }
+    }
+
+    /// Memberships have changed, and nothing says which.
+    pub(crate) fn forget_members(&self) {
+        lock(&self.waiting).forget_all();
     }
 
     /// Wakes who waits for one of these rooms.

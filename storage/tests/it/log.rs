@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use rhizome_protocol::Membership;
 use rhizome_storage::testing::{TestDatabase, each_database, soon};
 use rhizome_storage::{
     AccountData, DataChange, EntryKind, Fact, LiveEvent, Options, Pos, Receipt, StateChanged,
@@ -91,10 +92,21 @@ async fn only_those_concerned_are_woken() {
             Room::new(&store, "one").await,
             Room::new(&store, "two").await,
         );
-        let bob = store.user_no(&user("bob")).await.unwrap();
-        let in_one = store.log().interest(&[one.no], None);
-        let mut in_both = store.log().interest(&[one.no, two.no], None);
-        let as_bob = store.log().interest(&[], Some(bob));
+        for room in [&one, &two] {
+            room.member(&user("carol"), "join").await;
+        }
+        let listener = async |name: &str| {
+            let no = store.user_no(&user(name)).await.unwrap();
+            let interest = store.log().interest(no);
+            interest.listen().await.unwrap();
+            (no, interest)
+        };
+        one.member(&user("dora"), "join").await;
+        let ((_, in_one), (_, in_both), (bob, as_bob)) = (
+            listener("dora").await,
+            listener("carol").await,
+            listener("bob").await,
+        );
         let before = store.counters().now();
         one.send("hello").await;
         in_one.changed().await;
@@ -112,15 +124,77 @@ async fn only_those_concerned_are_woken() {
         store.commit(WriteSet::from(vec![data])).await.unwrap();
         as_bob.changed().await;
         assert_eq!((store.counters().now() - before).wake_ups, 3);
-        in_both.set_rooms(&[two.no]);
+        // A connection that is there all the time hears of what its user comes into, and leaves.
+        two.member(&user("bob"), "join").await;
+        as_bob.changed().await;
+        in_both.changed().await;
+        assert_eq!((store.counters().now() - before).wake_ups, 5);
+        two.send("hello").await;
+        as_bob.changed().await;
+        in_both.changed().await;
+        assert_eq!((store.counters().now() - before).wake_ups, 7);
+        one.member(&user("carol"), "leave").await;
+        in_one.changed().await;
+        in_both.changed().await;
+        assert_eq!((store.counters().now() - before).wake_ups, 9);
         store.set_typing(one.no, &one.alice, Some(Duration::from_secs(5)));
         in_one.changed().await;
-        assert_eq!((store.counters().now() - before).wake_ups, 4);
+        assert_eq!((store.counters().now() - before).wake_ups, 10);
         // Nobody is woken twice for the same, and a waiter that is gone costs nothing.
         assert!(in_both.changed().now_or_never().is_none());
         drop((in_one, in_both, as_bob));
         one.send("nobody hears").await;
-        assert_eq!((store.counters().now() - before).wake_ups, 4);
+        assert_eq!((store.counters().now() - before).wake_ups, 10);
+    })
+    .await;
+}
+
+/// However connections, members and messages come and go beside each other, nobody who waits sleeps over
+/// what concerns them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_sleeps_over_what_concerns_them() {
+    each_database(|store| async move {
+        let room = Room::new(&store, "r").await;
+        let names: Vec<_> = (0..4).map(|n| format!("u{n}")).collect();
+        let mut heard = Vec::new();
+        let mut tasks = Vec::new();
+        for name in &names {
+            let no = store.user_no(&user(name)).await.unwrap();
+            let (at, hears) = tokio::sync::watch::channel(Pos(0));
+            heard.push(hears);
+            let store = store.clone();
+            tasks.push(tokio::spawn(async move {
+                // A poll after the other; now and then a new connection.
+                for turn in 0.. {
+                    let interest = store.log().interest(no);
+                    for _ in 0..=turn % 3 {
+                        interest.listen().await.unwrap();
+                        at.send_replace(store.log().head());
+                        interest.changed().await;
+                    }
+                }
+            }));
+        }
+        for round in 0..60 {
+            let name = &names[round % names.len()];
+            let membership = if round / names.len() % 2 == 0 {
+                "join"
+            } else {
+                "leave"
+            };
+            room.member(&user(name), membership).await;
+            room.send("hello").await;
+            let head = store.log().head();
+            for (index, hears) in heard.iter_mut().enumerate() {
+                let no = store.user_no(&user(&names[index])).await.unwrap();
+                let rows = store.memberships_of(no).await.unwrap();
+                if rows.iter().any(|row| row.membership == Membership::Join) {
+                    let reached = soon("it is woken", hears.wait_for(|at| *at >= head)).await;
+                    drop(reached.unwrap());
+                }
+            }
+        }
+        tasks.iter().for_each(tokio::task::JoinHandle::abort);
     })
     .await;
 }

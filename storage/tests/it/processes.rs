@@ -97,7 +97,9 @@ async fn another_process_hears_by_polling() {
     .await
     .unwrap();
     let room = Room::new(&one, "r").await;
-    let interest = two.log().interest(&[room.no], None);
+    let alice = two.user_no(&room.alice).await.unwrap();
+    let interest = two.log().interest(alice);
+    interest.listen().await.unwrap();
     let id = room.send("across").await;
     soon("the other hears", async {
         while two.log().head() < one.log().head() {

@@ -1,0 +1,100 @@
+//! Who waits for what.
+//!
+//! A connection waits for its user ([`Interest`]); which rooms the user is in is known apart from that, from
+//! when somebody first waits for them until they are forgotten ([`Waiters`]), and the log keeps it true. So a
+//! poll registers one thing, and joins and leaves need nothing of those who wait.
+//!
+//! # Why no wake-up is lost
+//!
+//! Who waits does three things in this order: makes the interest and lets it [`listen`](Interest::listen),
+//! reads the log's head and what there is up to it, waits. Take an entry that concerns them:
+//!
+//! - It is not after the head that was read: then it is among what was read.
+//! - It is after that head. The tail moves the head first and then, for the same entry, looks who waits. So
+//!   it looks after the interest was made, finds it if it finds the user, and counts its signal up; and
+//!   [`changed`](Interest::changed) compares that count with what it had seen before, whether the signal comes
+//!   before it or while it waits.
+//!
+//! It finds the user if the entry names them, or if they are known to be in the room. What is known was the
+//! database's answer and is changed by each entry that changes a membership, in the log's order and under one
+//! lock with looking who waits. An answer that was asked for before such an entry came is not taken, but asked
+//! for again ([`Waiters::learn`]). It may be newer than the log in this process: then the entry that tells of
+//! the change is still to come, and it names the user. What changes without an entry (the state of a room that
+//! we come into) is told by whoever writes it, or everything is forgotten; whoever is forgotten is woken.
+
+#[cfg(test)]
+mod tests;
+mod waiters;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rhizome_protocol::Membership;
+
+use self::waiters::Signal;
+pub(super) use self::waiters::Waiters;
+use crate::engine::store::lock;
+use crate::{Counters, Result, Store, UserNo};
+
+/// Wakes its holder for what concerns a user: entries of the log and typing in the rooms that they are in,
+/// and entries for themselves (account data, invites, their own membership in any room, revoked tokens).
+#[derive(Debug)]
+pub struct Interest {
+    store: Store,
+    user: UserNo,
+    id: u64,
+    signal: Arc<Signal>,
+    seen: AtomicU64,
+}
+
+impl Interest {
+    pub(crate) fn new(store: &Store, user: UserNo) -> Self {
+        let (id, signal) = lock(&store.core.tail.waiting).add(user);
+        Self {
+            store: store.clone(),
+            user,
+            id,
+            signal,
+            seen: AtomicU64::new(0),
+        }
+    }
+
+    /// Makes sure that the user's rooms are known. To be called before the log is read, each time: what was
+    /// known may have been forgotten. From here on nothing is missed.
+    pub async fn listen(&self) -> Result<()> {
+        loop {
+            let Some(moment) = lock(&self.store.core.tail.waiting).unknown(self.user) else {
+                return Ok(());
+            };
+            let rows = self.store.memberships_of(self.user).await?;
+            let joined = rows.iter().filter(|row| row.membership == Membership::Join);
+            let rooms = joined.map(|row| row.room).collect();
+            lock(&self.store.core.tail.waiting).learn(self.user, moment, rooms);
+        }
+    }
+
+    /// Waits until something of interest happened since the interest was made or this last returned.
+    /// It may wake once for nothing.
+    pub async fn changed(&self) {
+        self.signal.changed(&self.seen, self.store.counters()).await;
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        lock(&self.store.core.tail.waiting).remove(self.user, self.id);
+    }
+}
+
+impl Signal {
+    async fn changed(&self, seen: &AtomicU64, counters: &Counters) {
+        loop {
+            let count = self.count.load(Ordering::Acquire);
+            if seen.swap(count, Ordering::AcqRel) != count {
+                return;
+            }
+            counters.waits(1);
+            self.notify.notified().await;
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The connections that wait, by user, and the rooms of these users.
+//!
+//! Users stay known for a while after the last of their connections has gone: polls come and go. They cost
+//! nothing meanwhile. The first entry of a room that finds nobody waiting for a user takes the user out of
+//! the room's members who listen; when a connection of theirs comes again, they come back into the rooms that
+//! had something for them. So a registration costs what there is to read, an entry costs whom it wakes, and
+//! each user whom it doesn't wake costs one entry per room, once.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rhizome_protocol::Membership;
+use tokio::sync::Notify;
+
+use crate::{Audience, Counters, Entry, EntryKind, RoomNo, UserNo};
+
+/// Memberships of users without connections that stay known.
+const MOST_IDLE: usize = 200_000;
+
+/// Who waits, and in which rooms they are.
+#[derive(Debug)]
+pub(in crate::log) struct Waiters {
+    users: HashMap<UserNo, User>,
+    /// The members of each room who listen: of the known users, those who are in it and not asleep in it.
+    listening: HashMap<RoomNo, HashSet<UserNo>>,
+    /// Known users without connections: whoever has been so longest comes first.
+    idle: BTreeMap<u64, UserNo>,
+    /// How many memberships are known of these,
+    idle_weight: usize,
+    /// and may be.
+    most_idle: usize,
+    /// Counts up for names of connections and of idle times.
+    next: u64,
+    /// How often a membership has changed.
+    changes: u64,
+}
+
+#[derive(Debug, Default)]
+struct User {
+    connections: Vec<(u64, Arc<Signal>)>,
+    /// `None`: not known, or forgotten.
+    rooms: Option<Rooms>,
+    /// Its key in `idle`.
+    idle: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Rooms {
+    joined: HashSet<RoomNo>,
+    /// Of these, the ones in which it isn't listening.
+    asleep: HashSet<RoomNo>,
+}
+
+/// What wakes one connection.
+#[derive(Debug, Default)]
+pub(super) struct Signal {
+    pub(super) notify: Notify,
+    /// How often it was woken.
+    pub(super) count: AtomicU64,
+}
+
+impl Signal {
+    fn wake(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.notify.notify_one();
+    }
+}
+
+impl User {
+    fn weight(&self) -> usize {
+        1 + self.rooms.as_ref().map_or(0, |rooms| rooms.joined.len())
+    }
+}
+
+impl Default for Waiters {
+    fn default() -> Self {
+        Self::new(MOST_IDLE)
+    }
+}
+
+impl Waiters {
+    pub(super) fn new(most_idle: usize) -> Self {
+        Self {
+            users: HashMap::new(),
+            listening: HashMap::new(),
+            idle: BTreeMap::new(),
+            idle_weight: 0,
+            most_idle,
+            next: 0,
+            changes: 0,
+        }
+    }
+
+    /// A connection of the user waits from now on.
+    pub(super) fn add(&mut self, user: UserNo) -> (u64, Arc<Signal>) {
+        self.next += 1;
+        let (id, signal) = (self.next, Arc::<Signal>::default());
+        let known = self.users.entry(user).or_default();
+        known.connections.push((id, signal.clone()));
+        if let Some(since) = known.idle.take() {
+            self.idle.remove(&since);
+            self.idle_weight -= known.weight();
+        }
+        let asleep = known.rooms.as_mut().map(|rooms| rooms.asleep.drain());
+        for room in asleep.into_iter().flatten() {
+            self.listening.entry(room).or_default().insert(user);
+        }
+        (id, signal)
+    }
+
+    /// The connection waits no longer.
+    pub(super) fn remove(&mut self, user: UserNo, id: u64) {
+        let Some(known) = self.users.get_mut(&user) else {
+            return;
+        };
+        known.connections.retain(|(of, _)| *of != id);
+        if !known.connections.is_empty() {
+            return;
+        }
+        if known.rooms.is_none() {
+            self.users.remove(&user);
+            return;
+        }
+        self.next += 1;
+        known.idle = Some(self.next);
+        self.idle_weight += known.weight();
+        self.idle.insert(self.next, user);
+        while self.idle_weight > self.most_idle
+            && let Some((_, oldest)) = self.idle.pop_first()
+        {
+            self.forget(oldest);
+        }
+    }
+
+    /// Forgets a user without connections, whom `idle` has no more.
+    fn forget(&mut self, user: UserNo) {
+        let Some(gone) = self.users.remove(&user) else {
+            return;
+        };
+        self.idle_weight -= gone.weight();
+        for room in gone.rooms.iter().flat_map(|rooms| &rooms.joined) {
+            self.stop_listening(*room, user);
+        }
+    }
+
+    /// If the user's rooms aren't known: a moment to give to [`Waiters::learn`], to be had before they are
+    /// asked for.
+    pub(super) fn unknown(&self, user: UserNo) -> Option<u64> {
+        let known = self.users.get(&user)?;
+        known.rooms.is_none().then_some(self.changes)
+    }
+
+    /// The user, who waits, is in these rooms. Changes nothing if a membership has changed since `moment`.
+    pub(super) fn learn(&mut self, user: UserNo, moment: u64, joined: HashSet<RoomNo>) {
+        if let Some(known) = self.users.get_mut(&user)
+            && known.rooms.is_none()
+            && self.changes == moment
+        {
+            for room in &joined {
+                self.listening.entry(*room).or_default().insert(user);
+            }
+            known.rooms = Some(Rooms {
+                joined,
+                asleep: HashSet::new(),
+            });
+        }
+    }
+
+    /// A membership changes, with an entry of the log or without one.
+    pub(in crate::log) fn member(&mut self, room: RoomNo, user: UserNo, membership: Membership) {
+        self.changes += 1;
+        let Some(known) = self.users.get_mut(&user) else {
+            return;
+        };
+        let idle = known.idle.is_some();
+        let Some(rooms) = &mut known.rooms else {
+            return;
+        };
+        if membership == Membership::Join {
+            if rooms.joined.insert(room) {
+                self.idle_weight += usize::from(idle);
+                self.listening.entry(room).or_default().insert(user);
+            }
+        } else if rooms.joined.remove(&room) {
+            self.idle_weight -= usize::from(idle);
+            rooms.asleep.remove(&room);
+            self.stop_listening(room, user);
+        }
+    }
+
+    fn stop_listening(&mut self, room: RoomNo, user: UserNo) {
+        if let Some(members) = self.listening.get_mut(&room) {
+            members.remove(&user);
+            if members.is_empty() {
+                self.listening.remove(&room);
+            }
+        }
+    }
+
+    /// Nothing of what is known can be trusted. Everybody is woken, to listen anew.
+    pub(in crate::log) fn forget_all(&mut self) {
+        self.changes += 1;
+        self.listening.clear();
+        self.idle.clear();
+        self.idle_weight = 0;
+        self.users.retain(|_, user| !user.connections.is_empty());
+        for user in self.users.values_mut() {
+            user.rooms = None;
+            user.connections
+                .iter()
+                .for_each(|(_, signal)| signal.wake());
+        }
+    }
+
+    /// Wakes whom the entries concern, each once, and takes note of who comes and goes.
+    pub(in crate::log) fn wake_for(&mut self, entries: &[Arc<Entry>], counters: &Counters) {
+        if self.users.is_empty() {
+            return;
+        }
+        let (mut woken, mut seen) = (HashSet::new(), HashSet::new());
+        for entry in entries {
+            let (room, user) = match entry.kind.audience() {
+                Audience::Nobody => (None, None),
+                Audience::User(user) => (None, Some(user)),
+                Audience::Room(room) => (Some(room), None),
+                Audience::RoomAnd(room, user) => (Some(room), Some(user)),
+            };
+            woken.extend(user);
+            if let Some(room) = room.filter(|room| seen.insert(*room)) {
+                self.hear(room, &mut woken);
+            }
+            if let EntryKind::State(state) = &entry.kind
+                && let Some((user, membership)) = state.member
+            {
+                self.member(state.room, user, membership);
+                seen.remove(&state.room);
+            }
+        }
+        self.wake(&woken, counters);
+    }
+
+    /// Wakes who is in these rooms.
+    pub(in crate::log) fn wake_rooms(&mut self, rooms: &[RoomNo], counters: &Counters) {
+        let mut woken = HashSet::new();
+        for room in rooms {
+            self.hear(*room, &mut woken);
+        }
+        self.wake(&woken, counters);
+    }
+
+    /// The room's members whose connections wait; whoever has none falls asleep in it.
+    fn hear(&mut self, room: RoomNo, woken: &mut HashSet<UserNo>) {
+        let Some(members) = self.listening.get_mut(&room) else {
+            return;
+        };
+        members.retain(|user| {
+            let Some(known) = self.users.get_mut(user) else {
+                return false;
+            };
+            let waits = !known.connections.is_empty();
+            if waits {
+                woken.insert(*user);
+            } else if let Some(rooms) = &mut known.rooms {
+                rooms.asleep.insert(room);
+            }
+            waits
+        });
+        if members.is_empty() {
+            self.listening.remove(&room);
+        }
+    }
+
+    fn wake(&self, users: &HashSet<UserNo>, counters: &Counters) {
+        let woken = users.iter().filter_map(|user| self.users.get(user));
+        let signals = woken.flat_map(|user| &user.connections);
+        let count = signals.map(|(_, signal)| signal.wake()).count();
+        counters.wake_ups(count);
+    }
+
+    /// How many connections there are.
+    #[cfg(any(test, feature = "testing"))]
+    pub(in crate::log) fn readers(&self) -> usize {
+        let users = self.users.values();
+        users.map(|user| user.connections.len()).sum()
+    }
+
+    /// How much is held: users, their rooms, and members who listen.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize, usize) {
+        let rooms = self.users.values().map(|user| user.weight() - 1).sum();
+        let listening = self.listening.values().map(HashSet::len).sum();
+        (self.users.len(), rooms, listening)
+    }
+}
