@@ -11,7 +11,10 @@ use crate::Federation;
 pub(super) struct Dispatch(pub(super) Federation);
 
 impl LogWork for Dispatch {
-    /// The destinations have cursors of their own: what they haven't got, the database says at once.
+    /// The destinations have cursors of their own.
+    const KEEPS_CURSOR: bool = false;
+
+    /// What the destinations haven't got, the database says at once.
     async fn begin(&self, lease: &Lease, _done: Pos) -> Result<Pos, Failure> {
         let Self(fed) = self;
         super::workers::flush(fed).await?;

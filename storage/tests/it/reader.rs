@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rhizome_storage::testing::TestDatabase;
-use rhizome_storage::{Clock, Failure, LogReader, LogWork, Options, Pos, Store, Stretch};
+use rhizome_storage::{Clock, Failure, Lease, LogReader, LogWork, Options, Pos, Store, Stretch};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -93,9 +93,9 @@ struct Running {
 }
 
 impl Running {
-    fn start(store: &Store, name: &str, work: &Scribe) -> Self {
+    fn start(store: &Store, name: &str, work: impl LogWork + 'static) -> Self {
         let stop = CancellationToken::new();
-        let reader = LogReader::new(store, name, work.clone());
+        let reader = LogReader::new(store, name, work);
         let token = stop.clone();
         let task = tokio::spawn(async move { reader.run(&token).await });
         Self { stop, task }
@@ -144,7 +144,7 @@ async fn everything_comes_in_order_and_once() {
     each(20_000, |store, room| async move {
         let before = say(&room, 20).await;
         let scribe = Scribe::new(Trouble::Nothing);
-        let running = Running::start(&store, "scribe", &scribe);
+        let running = Running::start(&store, "scribe", scribe.clone());
         scribe.until(before).await;
         let head = say(&room, 20).await;
         scribe.until(head).await;
@@ -160,7 +160,7 @@ async fn it_goes_on_where_it_stopped_also_behind_the_tail() {
         let scribe = Scribe::new(Trouble::Nothing);
         let first = say(&room, 12).await;
         assert!(store.log().tail(Pos(0), first).is_none());
-        let running = Running::start(&store, "scribe", &scribe);
+        let running = Running::start(&store, "scribe", scribe.clone());
         scribe.until(first).await;
         running.stop().await;
         let second = say(&room, 12).await;
@@ -168,13 +168,13 @@ async fn it_goes_on_where_it_stopped_also_behind_the_tail() {
         // Another life of the process.
         let again = Store::open(store.options().clone()).await.unwrap();
         assert!(again.log().tail(first, second).is_none());
-        let running = Running::start(&again, "scribe", &scribe);
+        let running = Running::start(&again, "scribe", scribe.clone());
         scribe.until(second).await;
         running.stop().await;
         assert_eq!(scribe.told(), all(second));
         // A reader of another name has a cursor of its own.
         let other = Scribe::new(Trouble::Nothing);
-        let running = Running::start(&again, "scribe/2", &other);
+        let running = Running::start(&again, "scribe/2", other.clone());
         other.until(second).await;
         running.stop().await;
         assert_eq!(other.told(), all(second));
@@ -205,8 +205,8 @@ async fn one_that_fails_rests_and_holds_up_nobody() {
         let failing = Scribe::new(Trouble::Fails(head, u32::MAX));
         let well = Scribe::new(Trouble::Nothing);
         let running = [
-            Running::start(&store, "failing", &failing),
-            Running::start(&store, "well", &well),
+            Running::start(&store, "failing", failing.clone()),
+            Running::start(&store, "well", well.clone()),
         ];
         let mut tries = failing.stretches.subscribe();
         within(tries.wait_for(|count| *count == 1)).await.unwrap();
@@ -234,7 +234,7 @@ async fn it_may_leave_out_what_it_has_failed_at_often() {
         let bad = say(&room, 3).await;
         let head = say(&room, 3).await;
         let scribe = Scribe::new(Trouble::Fails(bad, 5));
-        let running = Running::start(&store, "scribe", &scribe);
+        let running = Running::start(&store, "scribe", scribe.clone());
         in_time(&store, || scribe.told().last() == Some(&head)).await;
         running.stop().await;
         assert_eq!(scribe.told(), all(head));
@@ -249,7 +249,7 @@ async fn one_that_panics_begins_again() {
         let bad = say(&room, 3).await;
         let head = say(&room, 3).await;
         let scribe = Scribe::new(Trouble::Panics(bad));
-        let running = Running::start(&store, "scribe", &scribe);
+        let running = Running::start(&store, "scribe", scribe.clone());
         in_time(&store, || scribe.told().last() == Some(&head)).await;
         running.stop().await;
         assert_eq!((scribe.told(), failures(&store)), (all(head), 1));
@@ -264,7 +264,7 @@ async fn an_idle_one_costs_nothing() {
     let store = open(&database, 20_000, &Clock::manual(1_000_000)).await;
     let room = Room::new(&store, "r").await;
     let scribe = Scribe::new(Trouble::Nothing);
-    let running = Running::start(&store, "scribe", &scribe);
+    let running = Running::start(&store, "scribe", scribe.clone());
     let head = say(&room, 1).await;
     scribe.until(head).await;
     let before = store.counters().now();
@@ -284,6 +284,50 @@ async fn an_idle_one_costs_nothing() {
         1,
         "the lease"
     );
+    store.close().await;
+    database.remove().await;
+}
+
+/// Follows the log from the head on.
+struct Follower(Scribe, Store);
+
+impl LogWork for Follower {
+    const KEEPS_CURSOR: bool = false;
+
+    async fn begin(&self, lease: &Lease, done: Pos) -> Result<Pos, Failure> {
+        assert!(lease.held() && done == Pos(0));
+        let head = self.1.log().head();
+        self.0.told.send_modify(|told| told.push(head));
+        Ok(head)
+    }
+
+    async fn work(&self, stretch: &Stretch) -> Result<(), Failure> {
+        self.0.work(stretch).await
+    }
+}
+
+#[tokio::test]
+async fn one_that_keeps_no_cursor_writes_nothing_and_begins_where_it_says() {
+    let database = TestDatabase::sqlite();
+    let store = open(&database, 20_000, &Clock::manual(1_000_000)).await;
+    let room = Room::new(&store, "r").await;
+    for _ in 0..2 {
+        let first = say(&room, 3).await;
+        let scribe = Scribe::new(Trouble::Nothing);
+        let work = Follower(scribe.clone(), store.clone());
+        let running = Running::start(&store, "follower", work);
+        scribe.until(first).await;
+        let before = store.counters().now();
+        let last = say(&room, 3).await;
+        scribe.until(last).await;
+        store.clock().advance(LONG);
+        let last = say(&room, 1).await;
+        scribe.until(last).await;
+        let cost = store.counters().now() - before;
+        assert_eq!(cost.transactions, cost.groups, "{cost:?}");
+        running.stop().await;
+        assert_eq!(scribe.told(), all(last)[all(first).len() - 1..]);
+    }
     store.close().await;
     database.remove().await;
 }
@@ -336,10 +380,10 @@ impl Pair {
 async fn of_two_processes_one_reads_and_the_other_when_it_stops() {
     let pair = Pair::new().await;
     let scribes = [Scribe::new(Trouble::Nothing), Scribe::new(Trouble::Nothing)];
-    let first = Running::start(&pair.stores[0], "scribe", &scribes[0]);
+    let first = Running::start(&pair.stores[0], "scribe", scribes[0].clone());
     let head = pair.say().await;
     scribes[0].until(head).await;
-    let second = Running::start(&pair.stores[1], "scribe", &scribes[1]);
+    let second = Running::start(&pair.stores[1], "scribe", scribes[1].clone());
     let later = pair.say().await;
     // The first one renews its lease all the while.
     for _ in 0..20 {
@@ -389,7 +433,7 @@ async fn a_frozen_one_loses_the_lease_and_writes_nothing_when_it_wakes() {
     let stretch = pair.say().await;
     meanwhile(&mut frozen, begun.changed()).await.unwrap();
 
-    let second = Running::start(&pair.stores[1], "scribe", &scribes[1]);
+    let second = Running::start(&pair.stores[1], "scribe", scribes[1].clone());
     let last = pair.say().await;
     in_time(&pair.stores[1], || scribes[1].told().last() == Some(&last)).await;
     pair.clock.advance(LONG);
@@ -416,7 +460,7 @@ async fn a_frozen_one_loses_the_lease_and_writes_nothing_when_it_wakes() {
 
     // The cursor is where the second left it: nothing comes again.
     let third = Scribe::new(Trouble::Nothing);
-    let running = Running::start(&pair.stores[0], "scribe", &third);
+    let running = Running::start(&pair.stores[0], "scribe", third.clone());
     let end = pair.say().await;
     third.until(end).await;
     running.stop().await;

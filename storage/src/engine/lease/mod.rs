@@ -113,12 +113,12 @@ impl Lease {
         } = &*self.0;
         self.0.until.store(0, Ordering::Release);
         let mut tx = store.begin().await?;
+        former::release(&mut tx, store, name, owner).await?;
         let query = tx
             .sql("UPDATE lease SET until = 0 WHERE name = $1 AND fence = $2")
             .bind(name)
             .bind(self.0.fence);
         tx.execute(query).await?;
-        former::release(&mut tx, store, name, owner).await?;
         tx.commit().await?;
         Ok(())
     }

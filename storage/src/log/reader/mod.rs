@@ -42,6 +42,9 @@ pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// What a reader does.
 pub trait LogWork: Send + Sync {
+    /// Whether it is written down how far the work has come: not, where [`LogWork::begin`] has no use for it.
+    const KEEPS_CURSOR: bool = true;
+
     /// This process is the one that reads, from now on until the lease is lost. The log is done up to `done`,
     /// maybe by another process; 0 at first. Gives from where to go on: who has cursors of their own for
     /// what they tell others may go on from the head.

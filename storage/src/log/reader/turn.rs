@@ -141,9 +141,14 @@ impl<'a, W: LogWork> Turn<'a, W> {
         }
     }
 
-    /// Nobody waits for a sign of us, and the cursor is where it was.
+    /// The cursor is where it was.
+    fn is_saved(&self) -> bool {
+        self.at == self.saved || !W::KEEPS_CURSOR
+    }
+
+    /// And nobody waits for a sign of us.
     fn nothing_to_tell(&self) -> bool {
-        self.at == self.saved && !self.reader.store.dialect().is_shared()
+        self.is_saved() && !self.reader.store.dialect().is_shared()
     }
 
     async fn tick_is_due(&self) {
@@ -180,7 +185,7 @@ impl<'a, W: LogWork> Turn<'a, W> {
 
     async fn save(&mut self) -> Result<GoOn> {
         let at = self.at;
-        if at != self.saved && !cursor::save(&self.lease, at).await? {
+        if !self.is_saved() && !cursor::save(&self.lease, at).await? {
             return Ok(false);
         }
         self.saved = at;
