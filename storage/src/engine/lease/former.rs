@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::millis;
+use crate::engine::clock::millis;
 use crate::engine::db::Tx;
 use crate::{Result, Store};
 
@@ -40,7 +40,7 @@ pub(super) async fn claim(
         .bind(row)
         .bind(owner)
         .bind(store.clock().manual_ms())
-        .bind(millis(Some(length)));
+        .bind(millis(length));
     Ok(tx.execute(query).await? > 0)
 }
 

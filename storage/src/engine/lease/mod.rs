@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ring::rand::SecureRandom as _;
-
-use crate::engine::db::{Tx, hex};
+use crate::engine::clock::millis;
+use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
-use crate::{Error, Result, Store};
+use crate::{Result, Store, random};
 
 /// A lease that this process has, or had. Clones are the same.
 #[derive(Debug, Clone)]
@@ -37,7 +36,7 @@ impl Lease {
     /// Takes the lease of this name, if it is free, for `length`, or `None`: from whoever has it and for
     /// good, which is for a database that has no other processes.
     pub async fn take(store: &Store, name: &str, length: Option<Duration>) -> Result<Option<Self>> {
-        let owner = owner()?;
+        let owner = random::hex::<8>()?;
         let until = until(store, length);
         let mut tx = store.begin().await?;
         if let Some(length) = length
@@ -51,7 +50,7 @@ impl Lease {
             .bind(name)
             .bind(&owner)
             .bind(store.clock().manual_ms())
-            .bind(millis(length));
+            .bind(length.map(millis));
         let rows = tx.rows(query).await?;
         let Some(row) = rows.first() else {
             tx.rollback().await;
@@ -69,8 +68,8 @@ impl Lease {
         }))))
     }
 
-    /// Makes it last for its length from now on. `false` if it has passed to another, or its time was over
-    /// before it was renewed: somebody here may have acted on that, so it is to be taken anew.
+    /// Makes it last for its length from now on, also if its time was over and nobody came. `false` if it has
+    /// passed to another.
     pub async fn renew(&self) -> Result<bool> {
         let Inner {
             store,
@@ -82,9 +81,6 @@ impl Lease {
         else {
             return Ok(true);
         };
-        if !self.held() {
-            return Ok(false);
-        }
         let until = until(store, Some(*length));
         let mut tx = store.begin().await?;
         let query = tx
@@ -92,7 +88,7 @@ impl Lease {
             .bind(name)
             .bind(self.0.fence)
             .bind(store.clock().manual_ms())
-            .bind(millis(Some(*length)));
+            .bind(millis(*length));
         let held = former::claim(&mut tx, store, name, owner, *length).await?
             && tx.execute(query).await? > 0;
         if held {
@@ -100,10 +96,23 @@ impl Lease {
         } else {
             tx.rollback().await;
         }
-        let held = held && self.held();
         let until = if held { until } else { 0 };
         self.0.until.store(until, Ordering::Release);
         Ok(held)
+    }
+
+    /// [`Lease::renew`] for work that goes by [`Lease::held`]: `false` also if its time was over before it was
+    /// renewed, even for a moment. Something here may have acted on that, so it is to be taken anew.
+    pub(crate) async fn renew_in_time(&self) -> Result<bool> {
+        let before = self.0.until.load(Ordering::Acquire);
+        if !self.held() || !self.renew().await? {
+            return Ok(false);
+        }
+        let in_time = now(&self.0.store) < before;
+        if !in_time {
+            self.0.until.store(0, Ordering::Release);
+        }
+        Ok(in_time)
     }
 
     /// Gives it back, so that another process needn't wait for its end.
@@ -175,19 +184,6 @@ fn until(store: &Store, length: Option<Duration>) -> u64 {
 
 fn now(store: &Store) -> u64 {
     u64::try_from(store.clock().monotonic().as_millis()).unwrap_or(u64::MAX)
-}
-
-fn millis(length: Option<Duration>) -> Option<i64> {
-    length.map(|length| i64::try_from(length.as_millis()).unwrap_or(i64::MAX >> 1))
-}
-
-/// A name that no other process has.
-fn owner() -> Result<String> {
-    let mut bytes = [0; 8];
-    ring::rand::SystemRandom::new()
-        .fill(&mut bytes)
-        .map_err(|_| Error::broken("the system gives no random numbers"))?;
-    Ok(hex(&bytes))
 }
 
 #[cfg(test)]

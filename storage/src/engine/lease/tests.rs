@@ -43,9 +43,12 @@ async fn it_has_one_holder_at_a_time_and_each_has_a_higher_fence() {
         assert!(one.held() && !other.held());
         assert!(take(&store, "work").await.is_none());
         store.clock().advance(MOMENT);
-        // Its time is over; nobody came, so the fence is still its own, but it is too late to renew it.
+        // Its time is over, but nobody came. Who goes by the time takes it anew.
         assert!(!one.held() && holds(&one).await);
-        assert!(!one.renew().await.unwrap());
+        assert!(!one.renew_in_time().await.unwrap());
+        assert!(one.renew().await.unwrap() && one.held());
+        assert!(one.renew_in_time().await.unwrap());
+        store.clock().advance(LENGTH);
         let two = take(&store, "work").await.unwrap();
         assert!(two.fence() > one.fence());
         assert!(!one.renew().await.unwrap() && !one.held() && !holds(&one).await);

@@ -164,12 +164,12 @@ impl<'a, W: LogWork> Turn<'a, W> {
     /// Renews the lease and writes the cursor down.
     async fn tick(&mut self) -> Result<GoOn> {
         self.due = self.reader.store.clock().monotonic() + TICK;
-        match self.lease.renew().await {
+        match self.lease.renew_in_time().await {
             Ok(true) => {}
             Ok(false) => {
                 tracing::info!(
                     reader = self.lease.name(),
-                    "a reader's lease passed to another process"
+                    "a reader's lease was not renewed in time"
                 );
                 return Ok(false);
             }
