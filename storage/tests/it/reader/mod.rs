@@ -6,7 +6,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rhizome_storage::testing::TestDatabase;
+use rhizome_storage::testing::{TestDatabase, eventually, soon};
 use rhizome_storage::{Clock, Failure, Lease, LogReader, LogWork, Options, Pos, Store, Stretch};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -50,7 +50,7 @@ impl Scribe {
     async fn until(&self, upto: Pos) {
         let mut told = self.told.subscribe();
         let reached = told.wait_for(|told| told.last() >= Some(&upto));
-        within(reached).await.unwrap();
+        soon("it is told", reached).await.unwrap();
     }
 
     fn told(&self) -> Vec<Pos> {
@@ -82,12 +82,6 @@ impl LogWork for Scribe {
     }
 }
 
-/// Fails rather than waiting for ever.
-async fn within<T>(what: impl Future<Output = T>) -> T {
-    let done = tokio::time::timeout(Duration::from_secs(30), what).await;
-    done.expect("it comes to an end")
-}
-
 struct Running {
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -104,7 +98,7 @@ impl Running {
 
     async fn stop(self) {
         self.stop.cancel();
-        within(self.task).await.unwrap();
+        soon("it stops", self.task).await.unwrap();
     }
 }
 
@@ -186,11 +180,9 @@ async fn it_goes_on_where_it_stopped_also_behind_the_tail() {
 
 /// Lets time pass until something is so.
 async fn in_time(store: &Store, so: impl Fn() -> bool) {
-    within(async {
-        while !so() {
-            store.clock().advance(Duration::from_millis(50));
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+    eventually("it is so in time", || {
+        store.clock().advance(Duration::from_millis(200));
+        std::future::ready(so())
     })
     .await;
 }
@@ -210,7 +202,8 @@ async fn one_that_fails_rests_and_holds_up_nobody() {
             Running::start(&store, "well", well.clone()),
         ];
         let mut tries = failing.stretches.subscribe();
-        within(tries.wait_for(|count| *count == 1)).await.unwrap();
+        let tried = tries.wait_for(|count| *count == 1);
+        drop(soon("it is tried", tried).await.unwrap());
         // The others go on; no time passes, so it isn't tried again.
         let later = say(&room, 2).await;
         well.until(later).await;

@@ -3,12 +3,12 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use rhizome_storage::testing::TestDatabase;
+use rhizome_storage::testing::{TestDatabase, soon};
 use rhizome_storage::{Clock, LogReader, Pos, Store};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::{LONG, Running, Scribe, Trouble, all, in_time, open, say, within};
+use super::{LONG, Running, Scribe, Trouble, all, in_time, open, say};
 use crate::factory::Room;
 
 /// Two processes on one PostgreSQL.
@@ -92,7 +92,7 @@ async fn meanwhile<T>(
 ) -> T {
     tokio::select! {
         () = frozen.as_mut() => panic!("it ended"),
-        done = within(until) => done,
+        done = soon("it goes on", until) => done,
     }
 }
 
@@ -132,7 +132,7 @@ async fn a_frozen_one_loses_the_lease_and_writes_nothing_when_it_wakes() {
     };
     let head = meanwhile(&mut frozen, lost).await;
     stop.cancel();
-    within(frozen).await;
+    soon("it stops", frozen).await;
     assert_eq!(scribes[0].told(), before);
     second.stop().await;
     assert!(scribes[1].told().starts_with(&cursor) && scribes[1].told().ends_with(&[head]));
