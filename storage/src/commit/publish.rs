@@ -199,7 +199,7 @@ fn forget(store: &Store, jobs: &[Job], written: &Written) {
             let given: Vec<_> = given
                 .map(|member| (member.user, member.membership))
                 .collect();
-            store.core.tail.members_given(write.room, &given);
+            store.members_given(write.room, &given);
         }
         job.set.facts.iter().for_each(|fact| fact.forget(store));
     }

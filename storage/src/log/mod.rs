@@ -169,7 +169,7 @@ impl Store {
                         // The state of a room that the other process has joined: given, not told.
                         caches.memberships.clear();
                         caches.joined_servers.remove(&state.room);
-                        self.core.tail.forget_members();
+                        self.given_elsewhere(state.room).await?;
                     }
                 }
                 fact => fact.forget_fact(self),

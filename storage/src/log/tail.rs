@@ -3,13 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use rhizome_protocol::Membership;
 use tokio::sync::watch;
 
 use crate::engine::store::lock;
 use crate::log::entry::LiveEvent;
 use crate::log::waiting::Waiters;
-use crate::{Counters, Entry, EntryKind, EventNo, Pos, RoomNo, StoredEvent, UserNo};
+use crate::{Counters, Entry, EntryKind, EventNo, Pos, RoomNo, StoredEvent};
 
 /// The log's end: complete after `floor`, up to `head`.
 #[derive(Debug)]
@@ -221,21 +220,6 @@ impl Tail {
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn readers(&self) -> usize {
         lock(&self.waiting).readers()
-    }
-
-    /// Memberships have changed without entries that say so.
-    pub(crate) fn members_given(&self, room: RoomNo, members: &[(UserNo, Membership)]) {
-        if !members.is_empty() {
-            let mut waiting = lock(&self.waiting);
-            for (user, membership) in members {
-                waiting.member(room, *user, *membership);
-            }
-        }
-    }
-
-    /// Memberships have changed, and nothing says which.
-    pub(crate) fn forget_members(&self) {
-        lock(&self.waiting).forget_all();
     }
 
     /// Wakes who waits for one of these rooms.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use rhizome_protocol::{Membership, Pdu};
 use rhizome_storage::testing::{TestDatabase, each_database};
 use rhizome_storage::{
@@ -217,11 +218,23 @@ async fn other_processes_hear_of_given_members() {
     let told = Told::new(&one).await;
     let who = one.user_no(&remote(1)).await.unwrap();
     assert!(two.memberships_of(who).await.unwrap().is_empty());
+    let interests = [one.log().interest(who), two.log().interest(who)];
+    for interest in &interests {
+        interest.listen().await.unwrap();
+    }
     commit(&one, told.join().await).await.unwrap();
     two.log().refresh().await.unwrap();
     assert_eq!(two.memberships_of(who).await.unwrap().len(), 1);
     let room = two.room_by_no(told.no).await.unwrap().unwrap();
     assert_eq!(room.joined, 30);
+    // Nobody told the two that this user is in the room, but what happens there wakes them.
+    for (store, interest) in [&one, &two].into_iter().zip(&interests) {
+        while interest.changed().now_or_never().is_some() {}
+        let before = store.counters().now();
+        store.set_typing(told.no, &remote(2), Some(std::time::Duration::from_secs(5)));
+        assert_eq!((store.counters().now() - before).wake_ups, 1);
+        assert!(interest.changed().now_or_never().is_some());
+    }
     for store in [one, two] {
         store.close().await;
     }

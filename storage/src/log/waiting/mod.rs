@@ -20,7 +20,9 @@
 //! lock with looking who waits. An answer that was asked for before such an entry came is not taken, but asked
 //! for again ([`Waiters::learn`]). It may be newer than the log in this process: then the entry that tells of
 //! the change is still to come, and it names the user. What changes without an entry (the state of a room that
-//! we come into) is told by whoever writes it, or everything is forgotten; whoever is forgotten is woken.
+//! we come into) is told by whoever writes it; where that was another process, the database is asked who of
+//! the known users is in the room by now, and an answer from before that question doesn't count. A process that
+//! falls too far behind the log forgets everything; whoever is forgotten is woken.
 
 #[cfg(test)]
 mod tests;
@@ -33,8 +35,9 @@ use rhizome_protocol::Membership;
 
 use self::waiters::Signal;
 pub(super) use self::waiters::Waiters;
+use crate::engine::sql::Columns as _;
 use crate::engine::store::lock;
-use crate::{Counters, Result, Store, UserNo};
+use crate::{Counters, Result, RoomNo, Store, UserNo};
 
 /// Wakes its holder for what concerns a user: entries of the log and typing in the rooms that they are in,
 /// and entries for themselves (account data, invites, their own membership in any room, revoked tokens).
@@ -77,6 +80,39 @@ impl Interest {
     /// It may wake once for nothing.
     pub async fn changed(&self) {
         self.signal.changed(&self.seen, self.store.counters()).await;
+    }
+}
+
+impl Store {
+    /// Memberships have changed without entries that say so.
+    pub(crate) fn members_given(&self, room: RoomNo, members: &[(UserNo, Membership)]) {
+        if !members.is_empty() {
+            let mut waiting = lock(&self.core.tail.waiting);
+            for (user, membership) in members {
+                waiting.member(room, *user, *membership);
+            }
+        }
+    }
+
+    /// Another process has come into a room whose state was given to it, and no entries say who is there.
+    pub(crate) async fn given_elsewhere(&self, room: RoomNo) -> Result<()> {
+        let known = lock(&self.core.tail.waiting).known();
+        if known.is_empty() {
+            return Ok(());
+        }
+        let query = self
+            .sql(
+                "SELECT user_no FROM membership \
+                 WHERE room = $1 AND membership = 1 AND user_no IN NUMBERS($2)",
+            )
+            .bind(room)
+            .numbers(known);
+        let rows = self.rows(query).await?;
+        let joined = rows
+            .iter()
+            .map(|row| Ok((row.get("user_no")?, Membership::Join)));
+        self.members_given(room, &joined.collect::<Result<Vec<_>>>()?);
+        Ok(())
     }
 }
 

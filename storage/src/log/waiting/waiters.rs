@@ -189,6 +189,13 @@ impl Waiters {
         }
     }
 
+    /// The users whose rooms are known. An answer that somebody is waiting for doesn't count any more.
+    pub(super) fn known(&mut self) -> Vec<UserNo> {
+        self.changes += 1;
+        let known = self.users.iter().filter(|(_, user)| user.rooms.is_some());
+        known.map(|(user, _)| *user).collect()
+    }
+
     fn stop_listening(&mut self, room: RoomNo, user: UserNo) {
         if let Some(members) = self.listening.get_mut(&room) {
             members.remove(&user);
