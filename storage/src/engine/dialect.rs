@@ -69,7 +69,7 @@ impl Dialect {
             (Word::ForUpdate, Self::Sqlite) => {}
             (Word::ForUpdate, Self::Postgres) => out.push_str("FOR UPDATE"),
             (Word::NowMs, Self::Sqlite) => {
-                out.push_str("CAST(unixepoch('subsec') * 1000 AS INTEGER)")
+                out.push_str("CAST(unixepoch('subsec') * 1000 AS INTEGER)");
             }
             (Word::NowMs, Self::Postgres) => {
                 out.push_str("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)");
