@@ -5,6 +5,8 @@ use ruma::{room_id, user_id};
 
 use super::invite::{Invite, InviteChange};
 use super::{Audience, Fact, LoggedKind, each_logged_kind};
+use std::time::Duration;
+
 use crate::testing::{TestDatabase, soon};
 use crate::{EntryKind, NewRoom, Options, Pos, Result, RoomNo, RoomWrite, Store, UserNo, WriteSet};
 
@@ -134,7 +136,10 @@ where
     assert_eq!(K::view(&world, &fresh).await.unwrap(), now, "{name}");
 
     // What only tells may go, and nothing that is so goes with it.
-    let deleted = store.purge_told_upto(committed.last).await.unwrap();
+    let deleted = store
+        .purge_told_upto(committed.last, Duration::ZERO)
+        .await
+        .unwrap();
     assert_eq!(deleted > 0, K::PURGE.is_some(), "{name}");
     let again = database.open().await;
     assert_eq!(
