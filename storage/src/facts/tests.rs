@@ -90,7 +90,7 @@ where
     let world = World::make(&store).await.unwrap();
     // Another process, which has looked at everything already, and hears when it asks.
     let other = Store::open(Options {
-        poll_interval: Some(std::time::Duration::from_hours(1)),
+        poll_interval: Some(Duration::from_hours(1)),
         ..database.options()
     });
     let other = other.await.unwrap();

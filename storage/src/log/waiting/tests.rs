@@ -178,7 +178,7 @@ impl Model {
         self.expect(&woken);
     }
 
-    fn rooms_of(&self, user: UserNo) -> std::collections::HashSet<RoomNo> {
+    fn rooms_of(&self, user: UserNo) -> HashSet<RoomNo> {
         let joined = self.joined.iter().filter(|(of, _)| *of == user);
         joined.map(|(_, room)| *room).collect()
     }
