@@ -16,7 +16,7 @@ use ruma::{
     },
 };
 
-use crate::{App, Caller, MatrixError, Ruma, push::rules};
+use crate::{App, Caller, MatrixError, Ruma, push::rules, view::seen::reader};
 
 /// The most bytes that one type may hold.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -96,7 +96,7 @@ pub(crate) async fn room_of(
     room_id: &RoomId,
 ) -> Result<RoomNo, MatrixError> {
     // Whoever was in the room may keep notes on it.
-    let access = RoomAccess::of(&app.store, who.reader(), room_id).await?;
+    let access = RoomAccess::of(&app.store, reader(who), room_id).await?;
     Ok(access.head.room)
 }
 

@@ -3,7 +3,10 @@
 use rhizome_rooms::access::RoomAccess;
 use ruma::RoomId;
 
-use crate::{App, Caller, MatrixError, view::seen::Viewer};
+use crate::{
+    App, Caller, MatrixError,
+    view::seen::{Viewer, reader},
+};
 
 /// A room that a reader asks about, and how the two stand to each other.
 pub struct Reading {
@@ -18,7 +21,7 @@ impl Reading {
     pub async fn of(app: &App, caller: &Caller, room_id: &RoomId) -> Result<Reading, MatrixError> {
         Ok(Reading {
             viewer: Viewer::of(caller),
-            room: RoomAccess::of(&app.store, caller.reader(), room_id).await?,
+            room: RoomAccess::of(&app.store, reader(caller), room_id).await?,
         })
     }
 }

@@ -15,7 +15,9 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, account::users, room::directory::may_send_state};
+use crate::{
+    App, Caller, Ruma, account::users, room::directory::may_send_state, view::seen::reader,
+};
 
 /// How many servers an answer names.
 const MAX_SERVERS: usize = 50;
@@ -55,7 +57,7 @@ pub async fn put(
     Ruma { who, req, .. }: Ruma<put::Request>,
 ) -> Result<put::Response, MatrixError> {
     require_ours(&app, &req.room_alias)?;
-    let access = RoomAccess::of_member(&app.store, who.reader(), &req.room_id).await?;
+    let access = RoomAccess::of_member(&app.store, reader(&who), &req.room_id).await?;
     let head = access.head;
     let fact = Fact::Alias(NewAlias {
         alias: req.room_alias,
@@ -141,7 +143,7 @@ pub async fn list(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<list::Request>,
 ) -> Result<list::Response, MatrixError> {
-    let access = RoomAccess::of(&app.store, who.reader(), &req.room_id).await?;
+    let access = RoomAccess::of(&app.store, reader(&who), &req.room_id).await?;
     Ok(list::Response::new(
         app.store.aliases_of(access.head.room).await?,
     ))

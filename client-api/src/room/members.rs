@@ -16,7 +16,7 @@ use crate::{
     App, MatrixError, Ruma,
     history::{messages::write_list, point::point, reading::Reading},
     sync::state::state_at,
-    view::{dress, json::Json},
+    view::{dress, json::Json, seen::reader},
 };
 
 /// Events of a room's beginning among which its first member's join is.
@@ -131,7 +131,7 @@ pub async fn joined(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<joined_members::v3::Request>,
 ) -> Result<RawJson, MatrixError> {
-    let room = RoomAccess::of_member(&app.store, who.reader(), &req.room_id).await?;
+    let room = RoomAccess::of_member(&app.store, reader(&who), &req.room_id).await?;
     let members = app
         .store
         .members(room.head.room, Some(Membership::Join))

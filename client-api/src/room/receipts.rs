@@ -10,7 +10,10 @@ use ruma::{
     api::client::{read_marker::set_read_marker, receipt::create_receipt},
 };
 
-use crate::{App, Caller, MatrixError, Ruma, view::json::Json};
+use crate::{
+    App, Caller, MatrixError, Ruma,
+    view::{json::Json, seen::reader},
+};
 
 /// The account data that says up to where a room was read, as far as the user wants to remember.
 const FULLY_READ: &str = "m.fully_read";
@@ -84,7 +87,7 @@ pub async fn read_markers(
 }
 
 async fn joined(app: &App, who: &Caller, room_id: &RoomId) -> Result<RoomNo, MatrixError> {
-    let access = RoomAccess::of_member(&app.store, who.reader(), room_id).await?;
+    let access = RoomAccess::of_member(&app.store, reader(who), room_id).await?;
     Ok(access.head.room)
 }
 

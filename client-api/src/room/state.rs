@@ -27,7 +27,7 @@ use crate::{
         client_event::raw_content,
         dress,
         json::Json,
-        seen::{Style, Viewer},
+        seen::{Style, Viewer, reader},
     },
 };
 
@@ -37,7 +37,7 @@ pub async fn list(
     Ruma { who, req, .. }: Ruma<list::Request>,
 ) -> Result<RawJson, MatrixError> {
     let viewer = Viewer::of(&who);
-    let room = RoomAccess::of(&app.store, who.reader(), &req.room_id).await?;
+    let room = RoomAccess::of(&app.store, reader(&who), &req.room_id).await?;
     let events = state::events_at(&app.rooms, room.state).await?;
     let mut json = Json::with_capacity(512 * events.len() + 2);
     json.open_list();
@@ -56,7 +56,7 @@ pub async fn get(
 ) -> Result<RawJson, MatrixError> {
     let kind = req.event_type.to_string();
     let viewer = Viewer::of(&who);
-    let room = RoomAccess::of(&app.store, who.reader(), &req.room_id).await?;
+    let room = RoomAccess::of(&app.store, reader(&who), &req.room_id).await?;
     let event = app
         .store
         .state_event(room.state, &kind, &req.state_key)

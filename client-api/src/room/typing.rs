@@ -8,7 +8,7 @@ use rhizome_rooms::access::RoomAccess;
 use ruma::api::client::typing::create_typing_event::v3::{Request, Response};
 use serde::Deserialize;
 
-use crate::{App, MatrixError, Ruma, room::content};
+use crate::{App, MatrixError, Ruma, room::content, view::seen::reader};
 
 /// How long somebody types who doesn't say it. Clients say it again every few seconds.
 const TIMEOUT_MS: u64 = 30_000;
@@ -33,7 +33,7 @@ pub async fn typing(
     }
     let told: Typing = serde_json::from_value(content::parse(&body)?.into())
         .map_err(|error| MatrixError::bad_json(error.to_string()))?;
-    let access = RoomAccess::of_member(&app.store, who.reader(), &room_id).await?;
+    let access = RoomAccess::of_member(&app.store, reader(&who), &room_id).await?;
     let timeout = told.timeout.unwrap_or(TIMEOUT_MS);
     let timeout = told.typing.then(|| Duration::from_millis(timeout));
     app.store

@@ -107,13 +107,11 @@ impl Seen {
     }
 }
 
-impl Caller {
-    /// The user, whatever the device.
-    pub fn reader(&self) -> Reader<'_> {
-        Reader {
-            user: self.user,
-            user_id: &self.user_id,
-        }
+/// The user, whatever the device.
+pub fn reader(caller: &Caller) -> Reader<'_> {
+    Reader {
+        user: caller.user,
+        user_id: &caller.user_id,
     }
 }
 

@@ -85,7 +85,7 @@ pub(super) async fn send(
     if let Some(answer) = store.inbound_txn(&who, txn.as_str()).await? {
         return Ok(RawJson(answer.into()));
     }
-    let told = events(&fed, &who, &req.pdus).await?;
+    let told = events(&fed, &who, req.pdus).await?;
     let has_taken = (told.iter()).any(|(_, outcome)| matches!(outcome, Ok(Taken::In)));
     let answer = answer(told);
     let mut facts = edus::apply(&fed, &who, &req.edus).await?;
@@ -118,11 +118,11 @@ fn answer(told: Vec<Told>) -> String {
 async fn events(
     fed: &Federation,
     origin: &ServerName,
-    pdus: &[Box<RawValue>],
+    pdus: Vec<Box<RawValue>>,
 ) -> Result<Vec<Told>, MatrixError> {
     let mut by_room: BTreeMap<OwnedRoomId, Vec<Offered>> = BTreeMap::new();
     for raw in pdus {
-        let room = verify::parse(raw).and_then(|object| Ok((room_of(&object)?, object)));
+        let room = verify::parse(&raw).and_then(|object| Ok((room_of(&object)?, object)));
         match room {
             Ok((room, object)) => by_room
                 .entry(room)
@@ -143,12 +143,12 @@ async fn events(
 /// An event that was sent to us, and its text: whoever checks the event takes it, and what is refused has to be
 /// called by its id.
 #[derive(Clone)]
-struct Offered<'a> {
+struct Offered {
     object: Incoming,
-    raw: &'a RawValue,
+    raw: Box<RawValue>,
 }
 
-impl Offered<'_> {
+impl Offered {
     fn event_id(&self, rules: &'static RoomRules) -> Option<OwnedEventId> {
         event_id(rules, &self.object)
     }
@@ -174,7 +174,7 @@ async fn in_room(
     fed: &Federation,
     origin: &ServerName,
     room_id: OwnedRoomId,
-    offered: Vec<Offered<'_>>,
+    offered: Vec<Offered>,
 ) -> Result<Vec<Told>, MatrixError> {
     let head = fed.store().room(&room_id).await?;
     let resident = access::server_in_room(fed.store(), &room_id, fed.server_name()).await?;
@@ -202,7 +202,7 @@ async fn in_room(
     }
 }
 
-fn refuse_all(rules: &'static RoomRules, offered: &[Offered<'_>], reason: &str) -> Vec<Told> {
+fn refuse_all(rules: &'static RoomRules, offered: &[Offered], reason: &str) -> Vec<Told> {
     let ids = offered.iter().filter_map(|offered| offered.event_id(rules));
     ids.map(|id| (id, Err(reason.to_owned()))).collect()
 }
@@ -212,7 +212,7 @@ async fn checked(
     fed: &Federation,
     origin: &ServerName,
     rules: &'static RoomRules,
-    offered: Vec<Offered<'_>>,
+    offered: Vec<Offered>,
 ) -> (Vec<std::sync::Arc<Pdu>>, Vec<Told>) {
     let (mut passed, mut told) = (Vec::new(), Vec::new());
     let (objects, texts): (Vec<_>, Vec<_>) = (offered.into_iter())
@@ -223,7 +223,7 @@ async fn checked(
         match outcome {
             Ok(pdu) => passed.push(pdu),
             Err(rejection) => {
-                let id = verify::parse(raw).ok();
+                let id = verify::parse(&raw).ok();
                 let id = id.and_then(|object| event_id(rules, &object));
                 tracing::info!(%origin, event = ?id, %rejection, "dropped a received event");
                 told.extend(id.map(|id| (id, Err(rejection.to_string()))));
@@ -237,7 +237,7 @@ async fn decide_all(
     fed: &Federation,
     origin: &ServerName,
     head: &RoomHead,
-    offered: Vec<Offered<'_>>,
+    offered: Vec<Offered>,
 ) -> Result<Vec<Told>, MatrixError> {
     let servers = fed.store().joined_servers(head.room).await?;
     let is_member = |server: &ServerName| servers.iter().any(|other| other == server);
@@ -249,7 +249,7 @@ async fn decide_all(
     };
     // Members tell of themselves and of who comes in through them; others of themselves, if they have just come in.
     // The keys of whoever else aren't even looked for.
-    let is_known = |offered: &Offered<'_>| {
+    let is_known = |offered: &Offered| {
         let server = offered.sender_server();
         server.is_some_and(|server| server == origin || is_member(server))
     };
@@ -287,7 +287,7 @@ async fn put_aside_all(
     fed: &Federation,
     origin: &ServerName,
     rules: &'static RoomRules,
-    offered: Vec<Offered<'_>>,
+    offered: Vec<Offered>,
 ) -> Result<Vec<Told>, MatrixError> {
     let (passed, mut told) = checked(fed, origin, rules, offered).await;
     for pdu in passed {
@@ -333,7 +333,7 @@ async fn withdrawn_invite(
     fed: &Federation,
     origin: &ServerName,
     room_id: &RoomId,
-    offered: &Offered<'_>,
+    offered: &Offered,
 ) -> Result<(), MatrixError> {
     let text = |key: &str| offered.object.get(key).and_then(Value::as_str);
     let Some(user) = text("state_key").and_then(|key| <&UserId>::try_from(key).ok()) else {

@@ -52,15 +52,16 @@ impl Store {
         self.row(query).await?.as_ref().map(device).transpose()
     }
 
-    /// Notes that a device was seen, with whatever is written next: nobody waits for that.
+    /// Notes that a device was seen, with whatever is written next: nobody waits for that, and where much waits
+    /// to be written, it is left for the next time.
     pub async fn see_device(&self, user: UserNo, id: &DeviceId, now_ms: i64) -> Result<()> {
         let seen = AccountChange::Seen {
             user,
             device: id.to_owned(),
             now_ms,
         };
-        match self.submit(vec![seen.into()].into()).await {
-            Ok(_) => Ok(()),
+        match self.leave(vec![seen.into()].into()).await {
+            Ok(()) => Ok(()),
             Err(CommitError::Store(error)) => Err(error),
             Err(other) => Err(Error::broken(other.to_string())),
         }

@@ -121,9 +121,9 @@ async fn collect(
     };
     let done = stop.run_until_cancelled(pass.all_rooms()).await;
     // The same process takes away what has been told to everybody.
-    let told = store.purge_told().await;
+    let told = stop.run_until_cancelled(store.purge_told(how.pause)).await;
     lease.release().await?;
-    told?;
+    told.transpose()?;
     done.unwrap_or(Ok(None))
 }
 

@@ -74,17 +74,32 @@ impl Store {
     ///
     /// [`RoomWrite::follows`]: crate::RoomWrite::follows
     pub async fn submit(&self, set: WriteSet) -> Result<Submitted, CommitError> {
+        let queue = self.queue().ok_or_else(|| Error::broken("no queue"))?;
+        let (job, answered) = self.job(set).await?;
+        queue.send(job).await.map_err(|_| closing())?;
+        Ok(Submitted(answered))
+    }
+
+    /// Leaves `set` to be written with what others write. Nobody is told what becomes of it, and where the
+    /// queue is full, nothing does.
+    pub(crate) async fn leave(&self, set: WriteSet) -> Result<(), CommitError> {
+        let queue = self.queue().ok_or_else(|| Error::broken("no queue"))?;
+        let (job, _) = self.job(set).await?;
+        // Full, or closing.
+        let _ = queue.try_send(job);
+        Ok(())
+    }
+
+    async fn job(&self, set: WriteSet) -> Result<(Job, oneshot::Receiver<Answer>), CommitError> {
         let gathered = gather::gather(self, &set).await?;
         let (answer, answered) = oneshot::channel();
-        let queue = self.queue().ok_or_else(|| Error::broken("no queue"))?;
         let job = Job {
             set,
             gathered,
             answer,
             maybe_done: false,
         };
-        queue.send(job).await.map_err(|_| closing())?;
-        Ok(Submitted(answered))
+        Ok((job, answered))
     }
 }
 

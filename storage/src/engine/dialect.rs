@@ -69,7 +69,7 @@ impl Dialect {
             (Word::ForUpdate, Self::Sqlite) => {}
             (Word::ForUpdate, Self::Postgres) => out.push_str("FOR UPDATE"),
             (Word::NowMs, Self::Sqlite) => {
-                out.push_str("CAST(unixepoch('subsec') * 1000 AS INTEGER)")
+                out.push_str("CAST(unixepoch('subsec') * 1000 AS INTEGER)");
             }
             (Word::NowMs, Self::Postgres) => {
                 out.push_str("CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS BIGINT)");
@@ -79,15 +79,16 @@ impl Dialect {
             (Word::Numbers(list) | Word::Texts(list), Self::Sqlite) => {
                 out.extend(["(SELECT value FROM json_each(", list, "))"]);
             }
+            // As a function in FROM, whose rows are kept: one among the columns is asked again for each row
+            // that looks for its like.
             (Word::Texts(list), Self::Postgres) => {
-                out.extend(["(SELECT json_array_elements_text(", list, "::json))"]);
+                let elements = ["json_array_elements_text(", list, "::json) AS each(value))"];
+                out.push_str("(SELECT value FROM ");
+                out.extend(elements);
             }
             (Word::Numbers(list), Self::Postgres) => {
-                let elements = [
-                    "(SELECT CAST(json_array_elements_text(",
-                    list,
-                    "::json) AS BIGINT))",
-                ];
+                let elements = ["json_array_elements_text(", list, "::json) AS each(value))"];
+                out.push_str("(SELECT CAST(value AS BIGINT) FROM ");
                 out.extend(elements);
             }
             (Word::Rows(list), _) => self.write_rows(out, list, names_of(list, names)),
@@ -314,8 +315,10 @@ mod tests {
             "INSERT INTO t SELECT x.no, decode(x.body, 'hex') FROM \
              (SELECT CAST(value ->> 0 AS BIGINT) AS no, value ->> 1 AS body \
              FROM json_array_elements($2::json) AS each(value)) AS x \
-             WHERE x.no IN (SELECT CAST(json_array_elements_text($1::json) AS BIGINT)) \
-             AND UPPER(t) NOT IN (SELECT json_array_elements_text($3::json)) FOR UPDATE"
+             WHERE x.no IN (SELECT CAST(value AS BIGINT) \
+             FROM json_array_elements_text($1::json) AS each(value)) \
+             AND UPPER(t) NOT IN (SELECT value \
+             FROM json_array_elements_text($3::json) AS each(value)) FOR UPDATE"
         );
     }
 

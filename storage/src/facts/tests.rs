@@ -4,7 +4,9 @@ use rhizome_protocol::{Membership, RoomRules};
 use ruma::{room_id, user_id};
 
 use super::invite::{Invite, InviteChange};
-use super::{Fact, LoggedKind, each_logged_kind};
+use super::{Audience, Fact, LoggedKind, each_logged_kind};
+use std::time::Duration;
+
 use crate::testing::{TestDatabase, soon};
 use crate::{EntryKind, NewRoom, Options, Pos, Result, RoomNo, RoomWrite, Store, UserNo, WriteSet};
 
@@ -55,6 +57,16 @@ impl World {
             facts: invites.into_iter().map(Fact::from).collect(),
         };
         store.commit(set).await?;
+        // Joined (1), without the event that would say so.
+        let joined = store
+            .sql(
+                "INSERT INTO membership (user_no, room, membership, event, pos, since, forgotten) \
+                 VALUES ($1, $2, 1, 1, 1, 1, 0)",
+            )
+            .bind(world.user)
+            .bind(world.room);
+        store.execute(joined).await?;
+        store.core.caches.memberships.clear();
         Ok(world)
     }
 }
@@ -87,7 +99,21 @@ where
 
     let fact = Fact::from(K::sample(&world));
     let audience = fact.entry(Pos(1)).map(|entry| entry.audience());
+    let stranger = store.user_no(user_id!("@eve:here")).await.unwrap();
+    let waiting = [world.user, world.user, stranger].map(|user| store.log().interest(user));
+    for interest in &waiting {
+        interest.listen().await.unwrap();
+    }
+    let woken = store.counters().now().wake_ups;
     let committed = store.commit(vec![fact].into()).await.unwrap();
+
+    // Wakes exactly its audience: both connections of the user, or nobody.
+    let woken = store.counters().now().wake_ups - woken;
+    let concerned = audience != Some(Audience::Nobody);
+    assert_eq!(woken, if concerned { 2 } else { 0 }, "{name}");
+    if concerned {
+        soon("the user is woken", waiting[0].changed()).await;
+    }
 
     // Written, and read from the tail and from SQL alike; also after a restart.
     let tail = told(&store, start).await;
@@ -110,7 +136,10 @@ where
     assert_eq!(K::view(&world, &fresh).await.unwrap(), now, "{name}");
 
     // What only tells may go, and nothing that is so goes with it.
-    let deleted = store.purge_told_upto(committed.last).await.unwrap();
+    let deleted = store
+        .purge_told_upto(committed.last, Duration::ZERO)
+        .await
+        .unwrap();
     assert_eq!(deleted > 0, K::PURGE.is_some(), "{name}");
     let again = database.open().await;
     assert_eq!(

@@ -191,6 +191,7 @@ impl Store {
         caches.rooms.clear();
         caches.memberships.clear();
         caches.joined_servers.clear();
+        self.forget_erasures();
     }
 }
 

@@ -43,6 +43,9 @@ impl Accounts {
         changes: &[&AccountChange],
     ) -> Result<(), Trouble> {
         let users: BTreeSet<UserNo> = changes.iter().map(|change| change.user()).collect();
+        if users.is_empty() {
+            return Ok(());
+        }
         let (mut used, mut made) = (Vec::new(), Vec::new());
         for change in changes {
             match change {

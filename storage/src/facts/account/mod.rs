@@ -101,6 +101,12 @@ pub enum AccountChange {
 }
 
 impl AccountChange {
+    /// Whether it rests on what the account is, or others do on what it makes of it. Otherwise nobody is held
+    /// up for its sake.
+    fn decides(&self) -> bool {
+        !matches!(self, Self::Seen { .. })
+    }
+
     /// Whose account it changes.
     pub(crate) fn user(&self) -> UserNo {
         match self {
@@ -122,14 +128,18 @@ impl Kind for AccountChange {
     type Held = Accounts;
 
     fn locks(&self) -> Option<UserNo> {
-        Some(self.user())
+        self.decides().then(|| self.user())
     }
 
     async fn look_up(held: &mut Accounts, tx: &mut Tx, facts: &[&Self]) -> Result<(), Trouble> {
-        held.look_up(tx, facts).await
+        let deciding = facts.iter().copied().filter(|change| change.decides());
+        held.look_up(tx, &deciding.collect::<Vec<_>>()).await
     }
 
     fn check(&self, held: &Accounts, retried: bool) -> Option<Decision> {
+        if !self.decides() {
+            return None;
+        }
         if held.is_touched(self.user()) {
             return Some(Decision::Defer);
         }
@@ -141,7 +151,9 @@ impl Kind for AccountChange {
     }
 
     fn apply(&self, held: &mut Accounts) -> bool {
-        held.touch(self.user());
+        if self.decides() {
+            held.touch(self.user());
+        }
         true
     }
 

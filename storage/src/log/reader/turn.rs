@@ -127,14 +127,24 @@ impl<'a, W: LogWork> Turn<'a, W> {
             tokio::time::sleep(STOP_GRACE).await;
         });
         loop {
+            let due = self.due;
+            // The work goes on meanwhile: it may hold what the tick waits for.
+            let ticking = async {
+                self.tick_is_due().await;
+                self.tick().await
+            };
             tokio::select! {
                 biased;
-                done = &mut work => return match done {
-                    Ok(done) => done.map(Some),
-                    Err(panic) => Err(format!("it panicked: {}", said(&*panic)).into()),
-                },
+                done = &mut work => {
+                    // A tick that was cut off is due again.
+                    self.due = due;
+                    return match done {
+                        Ok(done) => done.map(Some),
+                        Err(panic) => Err(format!("it panicked: {}", said(&*panic)).into()),
+                    };
+                }
                 () = &mut stopped => return Ok(None),
-                () = self.tick_is_due() => if !self.tick().await? {
+                goes_on = ticking => if !goes_on? {
                     return Ok(None);
                 },
             }

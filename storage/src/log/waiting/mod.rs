@@ -28,6 +28,7 @@
 mod tests;
 mod waiters;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -101,17 +102,17 @@ impl Store {
             return Ok(());
         }
         let query = self
-            .sql(
-                "SELECT user_no FROM membership \
-                 WHERE room = $1 AND membership = 1 AND user_no IN NUMBERS($2)",
-            )
-            .bind(room)
-            .numbers(known);
-        let rows = self.rows(query).await?;
-        let joined = rows
-            .iter()
-            .map(|row| Ok((row.get("user_no")?, Membership::Join)));
-        self.members_given(room, &joined.collect::<Result<Vec<_>>>()?);
+            .sql("SELECT user_no FROM membership WHERE room = $1 AND membership = 1")
+            .bind(room);
+        let known: HashSet<UserNo> = known.into_iter().collect();
+        let mut joined = Vec::new();
+        for row in self.rows(query).await? {
+            let user = row.get("user_no")?;
+            if known.contains(&user) {
+                joined.push((user, Membership::Join));
+            }
+        }
+        self.members_given(room, &joined);
         Ok(())
     }
 }

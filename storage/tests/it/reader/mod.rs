@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rhizome_storage::testing::{TestDatabase, eventually, soon};
-use rhizome_storage::{Clock, Failure, Lease, LogReader, LogWork, Options, Pos, Store, Stretch};
+use rhizome_storage::{
+    Clock, Counts, Failure, Lease, LogReader, LogWork, Options, Pos, Store, Stretch,
+};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -271,7 +273,7 @@ async fn an_idle_one_costs_nothing() {
         store.clock().advance(Duration::from_mins(1));
         tokio::task::yield_now().await;
     }
-    assert_eq!((store.counters().now() - before), Default::default());
+    assert_eq!(store.counters().now() - before, Counts::default());
     running.stop().await;
     assert_eq!(
         (store.counters().now() - before).transactions,
