@@ -5,7 +5,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod account;
-mod app;
 mod auth;
 pub mod config;
 mod discovery;
@@ -17,9 +16,94 @@ mod router;
 mod sync;
 mod view;
 
+use std::{ops::Deref, sync::Arc};
+
+use rhizome_federation::Federation;
+use rhizome_rooms::Rooms;
+use rhizome_storage::Store;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    auth::{password::Passwords, token::TokenCache},
+    edge::limits::Limits,
+    history::asked::InVain,
+};
+
 pub use account::users;
-pub use app::App;
 pub use config::ClientConfig;
 pub use rhizome_edge::{Caller, MatrixError, Ruma};
 pub use router::router;
 pub use sync::window::Window;
+
+/// The context of the client API. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// The parts of an [`App`].
+pub struct Parts {
+    /// The database and the log.
+    pub store: Store,
+    /// Everything that makes or admits an event.
+    pub rooms: Rooms,
+    /// Other servers; every local event enters through it.
+    pub federation: Federation,
+    /// What the operator decided.
+    pub config: Arc<ClientConfig>,
+    /// Cancelled when the server stops: long polls answer at once.
+    pub shutdown: CancellationToken,
+    /// Access tokens seen lately.
+    pub(crate) tokens: TokenCache,
+    /// What readers of the log share.
+    pub(crate) sync: sync::Shared,
+    /// Where no other server has helped with history.
+    pub(crate) in_vain: InVain,
+    /// Rate limits.
+    pub(crate) limits: Limits,
+    /// Requests that are finished although their clients have hung up.
+    pub unfinished: TaskTracker,
+    /// Password hashing.
+    pub(crate) passwords: Passwords,
+}
+
+impl App {
+    /// The client API over a store, its rooms and its federation.
+    pub fn new(
+        store: Store,
+        rooms: Rooms,
+        federation: Federation,
+        config: Arc<ClientConfig>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let limits = Limits::new(&config.rate_limits);
+        let passwords = Passwords::new(config.password_cost);
+        let tokens = TokenCache::default();
+        Self(Arc::new(Parts {
+            store,
+            rooms,
+            federation,
+            config,
+            shutdown,
+            tokens,
+            sync: sync::Shared::default(),
+            in_vain: InVain::default(),
+            limits,
+            unfinished: TaskTracker::new(),
+            passwords,
+        }))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl Parts {
+    /// Milliseconds of the monotonic clock.
+    pub(crate) fn now_monotonic_ms(&self) -> u64 {
+        u64::try_from(self.store.clock().monotonic().as_millis()).unwrap_or(u64::MAX)
+    }
+}

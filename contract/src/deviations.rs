@@ -2,9 +2,12 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::exchange::{
-    Exchange, Finding,
-    Part::{self, Answer, Path, Request},
+use crate::{
+    check::{
+        Finding,
+        Part::{self, Answer, Path, Request},
+    },
+    exchange::Exchange,
 };
 
 /// Deviations that are accepted for one reason.

@@ -15,6 +15,7 @@
 #![allow(clippy::panic)]
 
 mod answer;
+mod check;
 pub mod coverage;
 mod deviations;
 mod exchange;
@@ -23,7 +24,8 @@ mod schema;
 mod specification;
 mod watch;
 
+pub use check::{Checked, Finding, Part};
 pub use deviations::{Case, DEVIATIONS, Deviation};
-pub use exchange::{Checked, Exchange, Finding, Part};
+pub use exchange::Exchange;
 pub use probe::probe;
 pub use watch::Watch;

@@ -17,10 +17,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use http::StatusCode;
 use http_body::{Body as _, Frame, SizeHint};
 
-use crate::{
-    coverage, deviations,
-    exchange::{Exchange, Finding},
-};
+use crate::{check::Finding, coverage, deviations, exchange::Exchange};
 
 /// Larger bodies go through unchecked: they take long to read in an unoptimised build, and what they consist of comes
 /// in small ones too.

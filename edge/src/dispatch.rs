@@ -15,9 +15,9 @@ use http::{HeaderValue, Method, StatusCode, header};
 
 use crate::{
     Api, Asked, BodyForm, Head, MatrixError, Payload, Upload, cors,
+    endpoint::{Endpoint, Methods, method_name},
     finish::ToTheEnd,
     request::Admitted,
-    table::{Endpoint, Methods, method_name},
 };
 
 /// The address that a request came from, which whoever serves the router puts there; `None` within one process.

@@ -18,6 +18,7 @@ mod api;
 mod body;
 mod cors;
 mod dispatch;
+mod endpoint;
 mod error;
 mod finish;
 pub mod limits;

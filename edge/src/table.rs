@@ -15,19 +15,11 @@ use http::Method;
 use ruma::api::path_builder::PathBuilder as _;
 
 use crate::{
-    Api, BodyForm, Caller, Decode, MatrixError, Proof, Reply, Ruma, Scheme, dispatch,
-    finish::Answer, request::Admitted,
+    Api, Caller, Decode, MatrixError, Proof, Reply, Ruma, Scheme, dispatch,
+    endpoint::{Endpoint, Methods, method_name},
+    finish::Answer,
+    request::Admitted,
 };
-
-pub(crate) struct Endpoint<S: Api> {
-    pub(crate) proof: Proof,
-    pub(crate) kind: S::Kind,
-    pub(crate) form: BodyForm,
-    pub(crate) run: Box<dyn Fn(S, Admitted) -> Answer + Send + Sync>,
-}
-
-/// The endpoints of one path.
-pub(crate) type Methods<S> = BTreeMap<&'static str, Arc<Endpoint<S>>>;
 
 /// The endpoints by path and method.
 pub struct Table<S: Api> {
@@ -169,16 +161,5 @@ fn spellings(path: &str) -> Vec<String> {
             vec![without_key.to_owned(), format!("{without_key}/"), full]
         }
         _ => vec![full],
-    }
-}
-
-/// Methods are told apart by name; a HEAD is a GET whose body nobody sends.
-pub(crate) fn method_name(method: &Method) -> &'static str {
-    match *method {
-        Method::GET | Method::HEAD => "GET",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        _ => "?",
     }
 }

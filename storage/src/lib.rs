@@ -32,10 +32,27 @@ mod facts;
 mod federation;
 mod log;
 mod names;
+mod open;
 mod refusal;
 mod rooms;
 
 pub use engine::random;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, Weak};
+
+use rhizome_protocol::StateKey;
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
+use sqlx::AnyPool;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use commit::{Destinations, Job};
+use engine::blocks::Blocks;
+use engine::epoch::Epoch;
+use log::tail::Tail;
+use rooms::snapshot::Nodes;
+
 #[cfg(any(test, feature = "testing"))]
 pub use engine::testing;
 
@@ -53,11 +70,10 @@ pub use engine::cache::Cache;
 pub use engine::clock::{Clock, millis};
 pub use engine::counters::{Counters, Counts};
 pub use engine::dialect::Dialect;
-pub use engine::error::{Error, Result};
+pub use engine::error::{Error, OpenError, Result};
 pub use engine::lease::Lease;
 pub use engine::options::{CrashAt, CrashPoint, LostAnswer, Options};
 pub use engine::scratch::Scratch;
-pub use engine::store::{OpenError, Store};
 pub use facts::account::AccountChange;
 pub use facts::account_data::{AccountData, DataChange};
 pub use facts::alias::NewAlias;
@@ -87,3 +103,57 @@ pub use rooms::invites::{PendingInvites, RemoteInvite};
 pub use rooms::members::{Member, MemberCounts, MembershipRow};
 pub use rooms::snapshot::NewSnapshot;
 pub use rooms::state::{StateDiff, StateEntry};
+
+/// The database. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    pub(crate) core: Arc<Core>,
+    /// `None` in the store's own tasks, so that they end when the last outside handle is dropped.
+    queue: Option<mpsc::Sender<Job>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) dialect: Dialect,
+    pub(crate) readers: AnyPool,
+    pub(crate) writers: AnyPool,
+    pub(crate) options: Options,
+    pub(crate) epoch: Mutex<Epoch>,
+    pub(crate) counters: Counters,
+    pub(crate) blocks: Blocks,
+    pub(crate) tail: Tail,
+    pub(crate) ephemeral: Ephemeral,
+    pub(crate) caches: Caches,
+    pub(crate) groups_done: AtomicU64,
+    /// The last group that had something to write couldn't be written.
+    pub(crate) unwritable: AtomicBool,
+    closing: CancellationToken,
+    queue_ended: CancellationToken,
+}
+
+/// What is remembered; all bounded.
+#[derive(Debug)]
+pub(crate) struct Caches {
+    pub(crate) events: Cache<EventNo, Arc<StoredEvent>>,
+    pub(crate) event_ids: Cache<OwnedEventId, EventNo>,
+    pub(crate) rooms: Cache<RoomNo, Arc<RoomHead>>,
+    pub(crate) room_ids: Cache<OwnedRoomId, RoomNo>,
+    pub(crate) room_names: Cache<RoomNo, OwnedRoomId>,
+    pub(crate) users: Cache<OwnedUserId, UserNo>,
+    pub(crate) user_names: Cache<UserNo, OwnedUserId>,
+    pub(crate) servers: Cache<OwnedServerName, ServerNo>,
+    pub(crate) server_names: Cache<ServerNo, OwnedServerName>,
+    pub(crate) keys: Cache<StateKey, KeyNo>,
+    pub(crate) key_names: Cache<KeyNo, Arc<StateKey>>,
+    pub(crate) snapshots: Cache<SnapshotNo, Arc<Nodes>>,
+    /// Snapshots that were derived and may not be committed yet.
+    pub(crate) pending: Mutex<HashMap<SnapshotNo, Weak<Nodes>>>,
+    pub(crate) memberships: Cache<UserNo, Arc<[MembershipRow]>>,
+    pub(crate) joined_servers: Cache<RoomNo, Arc<[OwnedServerName]>>,
+    /// Sets of destinations, by their names in the order that they were given.
+    pub(crate) sets: Cache<Arc<[OwnedServerName]>, Destinations>,
+    pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
+    /// Events all of whose `prev_events` are part of the history.
+    pub(crate) gapless: Cache<EventNo, ()>,
+    pub(crate) erasures: Mutex<accounts::erasure::Known>,
+}

@@ -2,7 +2,6 @@
 
 pub(crate) mod asked;
 pub(crate) mod context;
-mod course;
 pub(crate) mod event;
 pub(crate) mod messages;
 pub(crate) mod pager;

@@ -11,9 +11,9 @@ use rhizome_storage::{EventNo, MembershipRow, Placement, Pos, RemoteInvite, Stat
 
 use super::{
     decide::{self, Change},
+    room::timeline::Timeline,
     room::{Extent, Loader, RoomPart},
     state::view_of,
-    timeline::Timeline,
     window::{RoomWindow, changes},
 };
 use crate::{

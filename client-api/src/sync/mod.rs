@@ -23,8 +23,6 @@ mod room;
 mod sections;
 pub(crate) mod socket;
 pub(crate) mod state;
-mod summary;
-mod timeline;
 pub(crate) mod token;
 pub mod window;
 mod write;

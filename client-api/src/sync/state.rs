@@ -10,8 +10,8 @@ use ruma::{OwnedRoomId, OwnedUserId, UserId};
 
 use super::{
     decide::{self, Change, TimelineView},
+    room::timeline::Timeline,
     room::{Extent, Loader, RoomPart},
-    timeline::Timeline,
     window::{RoomWindow, changes},
 };
 use crate::{

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rhizome_storage::{AccountData, Logged, RemoteInvite, StoredEvent};
 use ruma::{OwnedRoomId, OwnedUserId};
 
-use super::{Ask, News, room::RoomPart, summary::Summary};
+use super::{Ask, News, room::RoomPart, room::summary::Summary};
 use crate::{
     history::point::HistoryPoint,
     view::{

@@ -13,7 +13,6 @@ mod knock;
 mod leave;
 mod member;
 mod state;
-pub(crate) mod stripped;
 mod transaction;
 mod v1;
 mod wire;

@@ -16,8 +16,8 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     Federation, MatrixError,
-    inbound::stripped,
     membership::handshake,
+    membership::stripped,
     outbound::{OutboundError, answer, refusal},
 };
 

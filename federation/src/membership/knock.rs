@@ -21,9 +21,8 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::{
-    Federation, MatrixError,
-    inbound::stripped,
-    local,
+    Federation, MatrixError, local,
+    membership::stripped,
     membership::{
         candidates::{Refusal, candidates},
         handshake, join, joining,

@@ -7,3 +7,4 @@ pub mod join;
 pub(crate) mod joining;
 pub mod knock;
 pub mod leave;
+pub(crate) mod stripped;

@@ -1,21 +1,15 @@
 //! The commit queue: many write sets, one transaction.
 //!
 //! [`gather`] looks up, in the caller's task and outside of any transaction, the numbers that the rows
-//! will need. [`group`] then makes a transaction of what waits: it [`load`]s what the decision needs
-//! under the rooms' locks, [`decide`]s in memory which write sets stand, lets [`rows`] turn them into
-//! rows, and writes those with one statement per table. [`publish`] brings caches and tail up to date.
+//! will need. [`group`] then makes a transaction of what waits: it loads what the decision needs under the
+//! rooms' locks, [`decide`]s in memory which write sets stand, lets [`rows`] turn them into rows, writes those
+//! with one statement per table, and brings caches and tail up to date.
 
 mod decide;
-mod edge_rows;
-mod event_rows;
-mod find;
 mod gather;
 mod group;
-mod load;
-mod member_rows;
-mod publish;
 mod rows;
-mod write;
+mod trouble;
 pub(crate) mod write_set;
 
 use std::future::Future;
@@ -33,8 +27,8 @@ use crate::{CommitError, Committed, CrashAt, Error, Store, WriteSet};
 pub(crate) use decide::Decision;
 pub(crate) use gather::Destinations;
 use gather::Gathered;
-pub(crate) use group::Trouble;
 pub(crate) use rows::{Maker, last_of_each};
+pub(crate) use trouble::Trouble;
 
 type Answer = Result<Committed, CommitError>;
 

@@ -21,8 +21,6 @@ use std::borrow::Cow;
 
 use sqlx::error::DatabaseError;
 
-use super::sql::{Names, Sort};
-
 /// Which database a URL names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -214,6 +212,16 @@ fn names_of(argument: &str, names: &[Names]) -> Names {
     let found = number.and_then(|number| names.get(number.checked_sub(1)?));
     found.copied().unwrap_or_default()
 }
+
+/// What a column is to a database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sort {
+    Number,
+    Text,
+}
+
+/// The columns of rows that are bound: names and sorts.
+pub(crate) type Names = &'static [(&'static str, Sort)];
 
 /// What a database's error says of the next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use ring::hmac;
 use sqlx::AnyPool;
 
+use crate::engine::lock;
 use crate::engine::sql::Columns as _;
-use crate::engine::store::lock;
 use crate::{OpenError, Pos, Result, Store, random};
 
 /// How much of the authentication code a seal has: enough that nobody guesses one.

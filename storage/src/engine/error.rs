@@ -58,3 +58,39 @@ pub(crate) fn is_unwritable(error: &sqlx::Error) -> bool {
     let database = error.as_database_error();
     database.is_some_and(|database| fault(database) == Fault::Unwritable)
 }
+
+/// Why a store can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL names neither database.
+    #[error("the database URL must begin with sqlite: or postgres://")]
+    Url,
+    /// The database can't be reached or opened.
+    #[error("the database can't be opened: {0}")]
+    Connect(String),
+    /// The schema can't be brought up to date.
+    #[error("the database's schema can't be brought up to date: {0}")]
+    Migration(String),
+    /// A newer version has been here and took something away that this one needs.
+    #[error(
+        "the database was upgraded: it needs a version that knows schema {needs}, this one knows {knows}"
+    )]
+    TooNew {
+        /// The lowest schema number to know.
+        needs: i64,
+        /// The highest that this binary knows.
+        knows: i64,
+    },
+}
+
+impl From<sqlx::Error> for OpenError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Connect(error.to_string())
+    }
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        Self::Connect(error.to_string())
+    }
+}

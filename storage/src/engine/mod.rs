@@ -15,6 +15,12 @@ pub mod random;
 pub(crate) mod scratch;
 pub(crate) mod settings;
 pub(crate) mod sql;
-pub(crate) mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+
+/// Locks a mutex whose holder never runs foreign code.
+pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+}

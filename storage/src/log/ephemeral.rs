@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ruma::{OwnedUserId, UserId};
 
-use crate::engine::store::lock;
+use crate::engine::lock;
 use crate::{Clock, RoomNo, Store};
 
 /// How many rooms' typing is remembered; beyond, the ones that changed longest ago are forgotten.

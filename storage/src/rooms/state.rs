@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::engine::lock;
 use crate::engine::sql::Columns as _;
-use crate::engine::store::lock;
 use crate::rooms::snapshot::{Loaded, Nodes, Slot, compare, derive, slots, step};
 use crate::{Error, EventNo, KeyNo, NewSnapshot, Result, RoomNo, SnapshotNo, Store, StoredEvent};
 

@@ -17,10 +17,8 @@ use sqlx::any::AnyArguments;
 use sqlx::{Any, AssertSqlSafe};
 
 use crate::engine::dialect::{Dialect, escaped};
-pub(crate) use value::{Cell, Column, Columns, Sort, Value, numbers};
-
-/// The columns of rows that are bound: names and sorts.
-pub(crate) type Names = &'static [(&'static str, Sort)];
+pub(crate) use crate::engine::dialect::{Names, Sort};
+pub(crate) use value::{Cell, Column, Columns, Value, numbers};
 
 /// Rows that are bound many at once, made by [`rows!`].
 pub(crate) trait Rows: Serialize {

@@ -16,15 +16,8 @@ use serde::{Serialize, Serializer};
 use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::{Any, Arguments as _, Decode, Row as _, Type};
 
-use crate::engine::dialect::{escaped, unescaped};
+use crate::engine::dialect::{Sort, escaped, unescaped};
 use crate::{Error, EventNo, KeyNo, Pos, Result, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
-
-/// What a column is to a database.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Sort {
-    Number,
-    Text,
-}
 
 /// A value as a database takes it.
 #[derive(Debug, Clone)]

@@ -36,8 +36,8 @@ use rhizome_protocol::Membership;
 
 use self::waiters::Signal;
 pub(super) use self::waiters::Waiters;
+use crate::engine::lock;
 use crate::engine::sql::Columns as _;
-use crate::engine::store::lock;
 use crate::{Counters, Result, RoomNo, Store, UserNo};
 
 /// Wakes its holder for what concerns a user: entries of the log and typing in the rooms that they are in,

@@ -1,7 +1,8 @@
 //! Sends a plan's rows: those without positions, the counter, those with.
 
-use super::group::{Statement, Trouble};
-use super::rows::Plan;
+use crate::commit::rows::Plan;
+use crate::commit::rows::Statement;
+use crate::commit::trouble::Trouble;
 use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
 use crate::{Error, Pos};

@@ -1,13 +1,19 @@
 //! One transaction for a group of write sets.
 
+mod find;
+mod load;
+mod publish;
+mod write;
+
+use find::find;
+use load::load;
+
 use super::decide::{Decision, Known, decide};
-use super::find::find;
-use super::load::load;
 use super::rows::{self, Found, Plan};
-use super::{Answer, Job, publish, write};
+use super::trouble::Trouble;
+use super::{Answer, Job};
 use crate::engine::db::Tx;
-use crate::engine::error::{is_busy, is_unwritable};
-use crate::engine::sql::{Names, Rows, json_of};
+use crate::engine::error::is_unwritable;
 use crate::{CommitError, Committed, CrashAt, Error, LostAnswer, Pos, Store};
 
 /// What became of a group that was committed, or that had nothing to commit.
@@ -22,46 +28,6 @@ pub(super) struct Answered {
 pub(super) struct Failed {
     pub(super) jobs: Vec<Job>,
     pub(super) trouble: Trouble,
-}
-
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// A row of the group can't be written.
-    Row(Error),
-    /// A row is there already. Another process may have written it after we looked.
-    Conflict(Error),
-    /// Not the group's fault.
-    Passing(Error),
-    /// Nothing can be written until somebody makes room for it. Nothing of the group is.
-    Unwritable(Error),
-    /// COMMIT didn't answer as it should.
-    AtCommit(Error),
-}
-
-impl From<sqlx::Error> for Trouble {
-    fn from(error: sqlx::Error) -> Self {
-        let is_conflict = error
-            .as_database_error()
-            .is_some_and(sqlx::error::DatabaseError::is_unique_violation);
-        if is_unwritable(&error) {
-            Self::Unwritable(error.into())
-        } else if is_busy(&error) {
-            Self::Passing(error.into())
-        } else if is_conflict {
-            Self::Conflict(error.into())
-        } else {
-            Self::Row(error.into())
-        }
-    }
-}
-
-impl From<Error> for Trouble {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Busy(_) => Self::Passing(error),
-            Error::Failed(_) => Self::Row(error),
-        }
-    }
 }
 
 pub(super) async fn attempt(store: &Store, jobs: Vec<Job>) -> Result<Answered, Failed> {
@@ -208,31 +174,4 @@ fn answer(store: &Store, jobs: Vec<Job>, written: Written) -> Answered {
         answered.answers.push((job, answer));
     }
     answered
-}
-
-/// A statement for rows of a plan.
-#[derive(Debug)]
-pub(super) struct Statement {
-    /// May name `$2`, the position before the group's first, and `$3`, the order after its last backfilled
-    /// event.
-    pub(super) sql: &'static str,
-    /// `$1`, as text.
-    pub(super) rows: String,
-    pub(super) names: Names,
-    /// How many rows it must touch.
-    pub(super) expect: Option<usize>,
-    /// What to do with the same rows when it touches fewer; without it, that is an error.
-    pub(super) otherwise: Option<&'static str>,
-}
-
-impl Statement {
-    pub(super) fn new<R: Rows>(sql: &'static str, rows: &[R]) -> Result<Self, Error> {
-        Ok(Self {
-            sql,
-            rows: json_of(rows)?,
-            names: R::NAMES,
-            expect: None,
-            otherwise: None,
-        })
-    }
 }

@@ -8,7 +8,7 @@ use std::{
 use rhizome_rooms::access::Standing;
 use rhizome_storage::{EventNo, Pos, RoomNo, Store, StoredEvent};
 
-use super::room::Loader;
+use super::Loader;
 use crate::{
     MatrixError,
     view::{
@@ -71,7 +71,7 @@ impl Loader<'_> {
     /// timeline: nothing from before it is told, and paging back from there asks other servers. So is a
     /// change of state that is hidden from the reader, who was away: the state at the timeline's start
     /// is one that holds for all of it.
-    pub(super) async fn timeline(
+    pub(in crate::sync) async fn timeline(
         &self,
         room: RoomNo,
         standing: &Standing,
@@ -114,7 +114,7 @@ impl Loader<'_> {
     /// `state`, which it applies before them: one whose entry is another in the end, by a change that the
     /// timeline doesn't show (hidden by the filter or the history's visibility, or made by a merge of
     /// forks). `undoing` names those among the timeline's last events of each entry.
-    pub(super) fn begin_truly<F>(&self, timeline: &mut Timeline, undoing: F)
+    pub(in crate::sync) fn begin_truly<F>(&self, timeline: &mut Timeline, undoing: F)
     where
         F: FnOnce(std::vec::IntoIter<EventNo>) -> HashSet<EventNo>,
     {

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use rhizome_protocol::visibility::HistoryVisibility;
 use ruma::{EventId, OwnedDeviceId, OwnedEventId, OwnedServerName};
 
-use super::Job;
-use super::decide::Known;
-use super::rows::{Found, Maker, Planned, events_of, redactions_of};
+use super::{Found, Maker, Planned, events_of, redactions_of};
+use crate::commit::Job;
+use crate::commit::decide::Known;
 use crate::engine::sql::rows;
 use crate::{EventNo, NewEvent, Placement, Result, RoomNo, SnapshotNo, Status, TxnOwner, UserNo};
 
@@ -46,7 +46,7 @@ const INSERT_EVENT: &str = "\
     WHERE event.event_id = excluded.event_id";
 
 /// Which events are redacted now: by redactions of this group, or by some that came before them.
-pub(super) fn redacted(
+pub(in crate::commit) fn redacted(
     accepted: &[(usize, &Job)],
     known: &Known,
     found: &Found,
@@ -86,7 +86,7 @@ pub(super) fn redacted(
 }
 
 /// What a stored event remembers of its transaction.
-pub(super) fn txn_owner(event: &NewEvent) -> Option<TxnOwner> {
+pub(in crate::commit) fn txn_owner(event: &NewEvent) -> Option<TxnOwner> {
     event.txn.as_ref().map(|key| TxnOwner {
         device: key.device.clone(),
         txn_id: key.txn_id.clone(),

@@ -4,16 +4,21 @@
 //! statements add (`$2`), so that nothing is made while the counter is held. A backfilled event's offset
 //! is negative, from the lowest order so far (`$3`).
 
+mod edges;
+pub(super) mod events;
+mod members;
+mod statement;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 
 use rhizome_protocol::{Membership, RoomRules};
 use ruma::{OwnedEventId, OwnedRoomId};
 
+pub(super) use statement::Statement;
+
 use super::Job;
 use super::decide::Known;
-use super::event_rows::redacted;
-use super::group::Statement;
 use crate::engine::db::hex;
 use crate::engine::sql::{Rows, rows};
 use crate::facts::HeldFacts;
@@ -90,7 +95,7 @@ pub(super) fn plan(
 ) -> Result<Plan> {
     let mut plan = Plan::default();
     assign(accepted, known, &mut plan);
-    plan.redacted = redacted(accepted, known, found);
+    plan.redacted = events::redacted(accepted, known, found);
     let mut maker = Maker {
         accepted,
         found,

@@ -1,19 +1,16 @@
-//! Opening and closing, and what everything else hangs on.
+//! Opening and closing a store, and the tasks of its own.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rhizome_protocol::StateKey;
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::commit::{self, Destinations, Job};
+use crate::commit::{self, Job};
 use crate::engine::blocks::Blocks;
 use crate::engine::cache::Cache;
 use crate::engine::clock::Clock;
@@ -25,100 +22,7 @@ use crate::engine::sql::Columns as _;
 use crate::log::Log;
 use crate::log::ephemeral::Ephemeral;
 use crate::log::tail::Tail;
-use crate::rooms::heads::RoomHead;
-use crate::rooms::members::MembershipRow;
-use crate::rooms::snapshot::Nodes;
-use crate::{Dialect, EventNo, KeyNo, Result, RoomNo, ServerNo, SnapshotNo, StoredEvent, UserNo};
-
-/// Why a store can't be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The URL names neither database.
-    #[error("the database URL must begin with sqlite: or postgres://")]
-    Url,
-    /// The database can't be reached or opened.
-    #[error("the database can't be opened: {0}")]
-    Connect(String),
-    /// The schema can't be brought up to date.
-    #[error("the database's schema can't be brought up to date: {0}")]
-    Migration(String),
-    /// A newer version has been here and took something away that this one needs.
-    #[error(
-        "the database was upgraded: it needs a version that knows schema {needs}, this one knows {knows}"
-    )]
-    TooNew {
-        /// The lowest schema number to know.
-        needs: i64,
-        /// The highest that this binary knows.
-        knows: i64,
-    },
-}
-
-impl From<sqlx::Error> for OpenError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Connect(error.to_string())
-    }
-}
-
-impl From<crate::Error> for OpenError {
-    fn from(error: crate::Error) -> Self {
-        Self::Connect(error.to_string())
-    }
-}
-
-/// The database. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Store {
-    pub(crate) core: Arc<Core>,
-    /// `None` in the store's own tasks, so that they end when the last outside handle is dropped.
-    queue: Option<mpsc::Sender<Job>>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Core {
-    pub(crate) dialect: Dialect,
-    pub(crate) readers: AnyPool,
-    pub(crate) writers: AnyPool,
-    pub(crate) options: Options,
-    pub(crate) epoch: Mutex<Epoch>,
-    pub(crate) counters: Counters,
-    pub(crate) blocks: Blocks,
-    pub(crate) tail: Tail,
-    pub(crate) ephemeral: Ephemeral,
-    pub(crate) caches: Caches,
-    pub(crate) groups_done: AtomicU64,
-    /// The last group that had something to write couldn't be written.
-    pub(crate) unwritable: AtomicBool,
-    closing: CancellationToken,
-    queue_ended: CancellationToken,
-}
-
-/// What is remembered; all bounded.
-#[derive(Debug)]
-pub(crate) struct Caches {
-    pub(crate) events: Cache<EventNo, Arc<StoredEvent>>,
-    pub(crate) event_ids: Cache<OwnedEventId, EventNo>,
-    pub(crate) rooms: Cache<RoomNo, Arc<RoomHead>>,
-    pub(crate) room_ids: Cache<OwnedRoomId, RoomNo>,
-    pub(crate) room_names: Cache<RoomNo, OwnedRoomId>,
-    pub(crate) users: Cache<OwnedUserId, UserNo>,
-    pub(crate) user_names: Cache<UserNo, OwnedUserId>,
-    pub(crate) servers: Cache<OwnedServerName, ServerNo>,
-    pub(crate) server_names: Cache<ServerNo, OwnedServerName>,
-    pub(crate) keys: Cache<StateKey, KeyNo>,
-    pub(crate) key_names: Cache<KeyNo, Arc<StateKey>>,
-    pub(crate) snapshots: Cache<SnapshotNo, Arc<Nodes>>,
-    /// Snapshots that were derived and may not be committed yet.
-    pub(crate) pending: Mutex<HashMap<SnapshotNo, Weak<Nodes>>>,
-    pub(crate) memberships: Cache<UserNo, Arc<[MembershipRow]>>,
-    pub(crate) joined_servers: Cache<RoomNo, Arc<[OwnedServerName]>>,
-    /// Sets of destinations, by their names in the order that they were given.
-    pub(crate) sets: Cache<Arc<[OwnedServerName]>, Destinations>,
-    pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
-    /// Events all of whose `prev_events` are part of the history.
-    pub(crate) gapless: Cache<EventNo, ()>,
-    pub(crate) erasures: Mutex<crate::accounts::erasure::Known>,
-}
+use crate::{Caches, Core, Dialect, OpenError, Store};
 
 impl Caches {
     fn new(events: usize) -> Self {
@@ -250,7 +154,7 @@ impl Store {
 
     /// What a test wants to become of the next COMMIT, if anything special.
     pub(crate) fn next_lost_answer(&self) -> Option<LostAnswer> {
-        lock(&self.core.options.lost_answers).pop()
+        crate::engine::lock(&self.core.options.lost_answers).pop()
     }
 
     /// Ends the process if this is the place and the time that a test asked for.
@@ -263,13 +167,6 @@ impl Store {
             std::process::abort();
         }
     }
-}
-
-/// Locks a mutex whose holder never runs foreign code.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 async fn connect(

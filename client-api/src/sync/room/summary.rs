@@ -6,11 +6,11 @@ use rhizome_protocol::Membership;
 use rhizome_storage::{EventNo, RoomNo, SnapshotNo, UserNo};
 use ruma::OwnedUserId;
 
-use super::{
+use crate::MatrixError;
+use crate::sync::{
     room::Loader,
     window::{MemberChange, RoomWindow},
 };
-use crate::MatrixError;
 
 /// How many users a nameless room is named by.
 const HEROES: usize = 5;
@@ -31,7 +31,7 @@ pub struct Summary {
 
 /// A membership that became another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Move {
+pub(in crate::sync) struct Move {
     /// Whose.
     pub user: UserNo,
     from: Membership,
@@ -65,7 +65,7 @@ fn ends(moves: &[Move]) -> Vec<Move> {
 
 impl Loader<'_> {
     /// Who is in the room: for whoever is told the `whole` of it, else if it has changed.
-    pub(super) async fn summary(
+    pub(in crate::sync) async fn summary(
         &self,
         room: RoomNo,
         whole: bool,
@@ -115,7 +115,10 @@ impl Loader<'_> {
     }
 
     /// The changes by which memberships became others: a change of profile is none.
-    pub(super) async fn moves(&self, changes: &[MemberChange]) -> Result<Vec<Move>, MatrixError> {
+    pub(in crate::sync) async fn moves(
+        &self,
+        changes: &[MemberChange],
+    ) -> Result<Vec<Move>, MatrixError> {
         let looked_at = if changes.len() > MANY { &[] } else { changes };
         let olds: Vec<EventNo> = looked_at.iter().filter_map(|change| change.old).collect();
         let olds = self.store.events_by_no(&olds).await?;

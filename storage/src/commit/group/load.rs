@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashSet};
 use ruma::{OwnedEventId, OwnedServerName};
 use sqlx::any::AnyRow;
 
-use super::Job;
-use super::decide::{Known, KnownEvent, PendingRedaction};
-use super::group::Trouble;
+use crate::commit::Job;
+use crate::commit::decide::{Known, KnownEvent, PendingRedaction};
+use crate::commit::trouble::Trouble;
 use crate::engine::db::Tx;
 use crate::engine::sql::{Columns as _, rows};
 use crate::facts::HeldFacts;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::Job;
-use super::decide::Known;
-use super::group::Trouble;
-use super::rows::{Found, OldMember, redactions_of};
+use crate::commit::Job;
+use crate::commit::decide::Known;
+use crate::commit::rows::{Found, OldMember, redactions_of};
+use crate::commit::trouble::Trouble;
 use crate::engine::db::Tx;
 use crate::engine::sql::{Columns as _, rows};
 use crate::rooms::events::{BY_IDS, event_of};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ruma::EventId;
 
-use super::decide::Known;
-use super::rows::{Maker, Planned, events_of};
+use super::{Maker, Planned, events_of};
+use crate::commit::decide::Known;
 use crate::engine::sql::rows;
 use crate::{EventNo, NewEvent, Placement, Result, RoomNo, ServerNo, SetNo};
 

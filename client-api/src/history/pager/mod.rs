@@ -1,19 +1,17 @@
 //! A room's history page by page.
 
+mod course;
+
 use std::{collections::HashSet, sync::Arc};
 
+use course::{Future, Past};
 use rhizome_rooms::access::EventAccess;
 use rhizome_storage::{Direction, EventNo, Pos, StoredEvent};
 use ruma::{OwnedEventId, OwnedUserId, api::client::filter::RoomEventFilter};
 
 use crate::{
     App, MatrixError,
-    history::{
-        asked::Asking,
-        course::{Future, Past},
-        point::HistoryPoint,
-        reading::Reading,
-    },
+    history::{asked::Asking, point::HistoryPoint, reading::Reading},
     view::{
         dress, filter, gaps,
         scan::{Budget, Ends, Scan, Stop, Wanted},

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rhizome_protocol::Membership;
 
-use super::decide::Known;
-use super::gather::MemberChange;
-use super::rows::{Maker, OldMember, Planned};
+use super::{Maker, OldMember, Planned};
+use crate::commit::decide::Known;
+use crate::commit::gather::MemberChange;
 use crate::engine::sql::rows;
 use crate::{EventNo, KeyNo, Result, RoomNo, ServerNo, StateChange, UserNo};
 

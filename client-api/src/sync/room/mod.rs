@@ -1,6 +1,9 @@
 //! Loading one room's part of an answer. Every way in which a client is kept up to date (`/sync`,
 //! the WebSocket stream) loads rooms here; they differ in how they ask and in what they write.
 
+pub(super) mod summary;
+pub(super) mod timeline;
+
 use std::{
     collections::HashSet,
     sync::{Arc, OnceLock},
@@ -11,12 +14,13 @@ use rhizome_rooms::access::Standing;
 use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, Receipt, RoomNo, Store};
 use ruma::{OwnedRoomId, OwnedUserId};
 
+use summary::Summary;
+use timeline::Timeline;
+
 use super::{
     Ask,
     first::FirstLook,
     lazy::LazyMembers,
-    summary::Summary,
-    timeline::Timeline,
     window::{FIRST, RoomWindow},
 };
 use crate::{

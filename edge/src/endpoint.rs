@@ -1,0 +1,28 @@
+//! An endpoint as the table has it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use http::Method;
+
+use crate::{Api, BodyForm, Proof, finish::Answer, request::Admitted};
+
+pub(crate) struct Endpoint<S: Api> {
+    pub(crate) proof: Proof,
+    pub(crate) kind: S::Kind,
+    pub(crate) form: BodyForm,
+    pub(crate) run: Box<dyn Fn(S, Admitted) -> Answer + Send + Sync>,
+}
+
+/// The endpoints of one path.
+pub(crate) type Methods<S> = BTreeMap<&'static str, Arc<Endpoint<S>>>;
+
+/// Methods are told apart by name; a HEAD is a GET whose body nobody sends.
+pub(crate) fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET | Method::HEAD => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "?",
+    }
+}
