@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use http::Method;
 
-use crate::{Api, BodyForm, Proof, finish::Answer, request::Admitted};
+use crate::{Api, BodyForm, Proof, finish::Answering, request::Admitted};
 
 pub(crate) struct Endpoint<S: Api> {
     pub(crate) proof: Proof,
     pub(crate) kind: S::Kind,
     pub(crate) form: BodyForm,
-    pub(crate) run: Box<dyn Fn(S, Admitted) -> Answer + Send + Sync>,
+    pub(crate) run: Box<dyn Fn(S, Admitted) -> Answering + Send + Sync>,
 }
 
 /// The endpoints of one path.

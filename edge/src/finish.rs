@@ -16,17 +16,17 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 /// A handler that runs.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Response> + Send>>;
+pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// A handler that runs to its end, whoever still waits for it.
 pub(crate) struct ToTheEnd<'a> {
-    answer: Option<Answer>,
+    answer: Option<Answering>,
     unfinished: &'a TaskTracker,
 }
 
 impl<'a> ToTheEnd<'a> {
     /// What is left of `answer` when this is dropped becomes one of the `unfinished`.
-    pub(crate) fn new(answer: Answer, unfinished: &'a TaskTracker) -> Self {
+    pub(crate) fn new(answer: Answering, unfinished: &'a TaskTracker) -> Self {
         Self {
             answer: Some(answer),
             unfinished,

@@ -15,11 +15,11 @@ use crate::limits::block_of;
 pub struct Bodies {
     most: usize,
     most_of_one: usize,
-    held: Mutex<Held>,
+    held: Mutex<Reserved>,
 }
 
 #[derive(Debug, Default)]
-struct Held {
+struct Reserved {
     all: usize,
     of: HashMap<Option<IpAddr>, usize>,
 }
@@ -56,7 +56,7 @@ impl Bodies {
         self.lock().all
     }
 
-    fn lock(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, Reserved> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,7 +17,7 @@ use ruma::api::path_builder::PathBuilder as _;
 use crate::{
     Api, Caller, Decode, MatrixError, Proof, Reply, Ruma, Scheme, dispatch,
     endpoint::{Endpoint, Methods, method_name},
-    finish::Answer,
+    finish::Answering,
     request::Admitted,
 };
 
@@ -84,7 +84,7 @@ impl<S: Api> Table<S> {
         R: Reply + 'static,
     {
         // Decoded before the future is made: a long poll must not hold what it was decoded from.
-        let run: Box<dyn Fn(S, Admitted) -> Answer + Send + Sync> =
+        let run: Box<dyn Fn(S, Admitted) -> Answering + Send + Sync> =
             Box::new(move |api, admitted| match Ruma::<T>::decode(admitted) {
                 Ok(ruma) => {
                     let answer = handler(State(api), ruma);

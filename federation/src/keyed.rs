@@ -26,7 +26,7 @@ impl<K> Default for Keyed<K> {
 
 /// Holds one key's lock until dropped.
 #[derive(Debug)]
-pub(crate) struct Held<K: Eq + Hash> {
+pub(crate) struct KeyedGuard<K: Eq + Hash> {
     guard: Option<OwnedMutexGuard<()>>,
     key: K,
     locks: Arc<Mutex<HashMap<K, Arc<tokio::sync::Mutex<()>>>>>,
@@ -34,14 +34,14 @@ pub(crate) struct Held<K: Eq + Hash> {
 
 impl<K: Eq + Hash + Clone> Keyed<K> {
     /// Waits for the lock of `key`.
-    pub(crate) async fn lock(&self, key: K) -> Held<K> {
+    pub(crate) async fn lock(&self, key: K) -> KeyedGuard<K> {
         let (lock, mut held) = self.prepare(key);
         held.guard = Some(lock.lock_owned().await);
         held
     }
 
     /// The same, unless `most` hold it or wait for it already.
-    pub(crate) async fn lock_among(&self, key: K, most: usize) -> Option<Held<K>> {
+    pub(crate) async fn lock_among(&self, key: K, most: usize) -> Option<KeyedGuard<K>> {
         let (lock, mut held) = self.prepare(key);
         // One is the map's, one is ours.
         if Arc::strong_count(&lock) > most + 1 {
@@ -53,10 +53,10 @@ impl<K: Eq + Hash + Clone> Keyed<K> {
     }
 
     /// The holder is made before waiting, so that whoever gives up waiting tidies up as well.
-    fn prepare(&self, key: K) -> (Arc<tokio::sync::Mutex<()>>, Held<K>) {
+    fn prepare(&self, key: K) -> (Arc<tokio::sync::Mutex<()>>, KeyedGuard<K>) {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         let lock = Arc::clone(locks.entry(key.clone()).or_default());
-        let held = Held {
+        let held = KeyedGuard {
             guard: None,
             key,
             locks: Arc::clone(&self.locks),
@@ -65,7 +65,7 @@ impl<K: Eq + Hash + Clone> Keyed<K> {
     }
 }
 
-impl<K: Eq + Hash> Drop for Held<K> {
+impl<K: Eq + Hash> Drop for KeyedGuard<K> {
     fn drop(&mut self) {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         drop(self.guard.take());

@@ -33,7 +33,7 @@ pub struct EventReport {
     /// The snapshot after it.
     pub state_after: Option<SnapshotNo>,
     /// How these two differ.
-    pub changes: Vec<Change>,
+    pub changes: Vec<StateEffect>,
     /// How the states after its prevs became the one before it, if they are several.
     pub resolution: Option<ForkReport>,
     /// What is around it.
@@ -42,7 +42,7 @@ pub struct EventReport {
 
 /// An entry of the state that an event changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct StateEffect {
     /// The event type.
     #[serde(rename = "type")]
     pub kind: String,
@@ -122,7 +122,7 @@ pub(crate) async fn prevs_of(
     Ok(Some(prevs))
 }
 
-async fn changes(store: &Store, event: &StoredEvent) -> Result<Vec<Change>> {
+async fn changes(store: &Store, event: &StoredEvent) -> Result<Vec<StateEffect>> {
     let mut diff = match (event.state_before, event.state_after) {
         (Some(before), Some(after)) => store.state_diff(before, after).await?,
         (None, Some(after)) => {
@@ -141,11 +141,12 @@ async fn changes(store: &Store, event: &StoredEvent) -> Result<Vec<Change>> {
     let ids: HashMap<EventNo, OwnedEventId> = store.event_ids(&nos).await?.into_iter().collect();
     let id = |no: Option<EventNo>| no.and_then(|no| ids.get(&no).cloned());
     let keys = store.keys(&keys).await?;
-    let change = |((_, old, new), key): ((KeyNo, _, _), &Arc<rhizome_protocol::StateKey>)| Change {
-        kind: key.kind.clone(),
-        state_key: key.key.clone(),
-        old: id(old),
-        new: id(new),
-    };
+    let change =
+        |((_, old, new), key): ((KeyNo, _, _), &Arc<rhizome_protocol::StateKey>)| StateEffect {
+            kind: key.kind.clone(),
+            state_key: key.key.clone(),
+            old: id(old),
+            new: id(new),
+        };
     Ok(diff.into_iter().zip(&keys).map(change).collect())
 }

@@ -30,7 +30,7 @@ use ruma::{OwnedRoomAliasId, OwnedRoomId};
 
 pub use {
     dot::dot,
-    event::{Change, EventReport, event},
+    event::{EventReport, StateEffect, event},
     fork::{CandidateReport, ConflictReport, ForkReport, Side, StepReport},
     graph::{Graph, Node, around},
     line::{EventLine, Mention, Reason},

@@ -155,5 +155,5 @@ pub(crate) struct Caches {
     pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
     /// Events all of whose `prev_events` are part of the history.
     pub(crate) gapless: Cache<EventNo, ()>,
-    pub(crate) erasures: Mutex<accounts::erasure::Known>,
+    pub(crate) erasures: Mutex<accounts::erasure::KnownErasures>,
 }

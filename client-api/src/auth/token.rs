@@ -61,7 +61,7 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Caller, MatrixError>
     Ok(known.caller)
 }
 
-async fn load(app: &App, hash: String, now: i64) -> Result<Known, MatrixError> {
+async fn load(app: &App, hash: String, now: i64) -> Result<KnownToken, MatrixError> {
     let moment = app.tokens.moment();
     let Some(token) = app.store.token(&hash).await? else {
         return Err(MatrixError::unknown_token(false));
@@ -79,7 +79,7 @@ async fn load(app: &App, hash: String, now: i64) -> Result<Known, MatrixError> {
         user: token.user,
         device_id: Some(token.device_id),
     };
-    let known = Known {
+    let known = KnownToken {
         caller,
         expires_ms: token.expires_ms,
         until_ms: now + TRUSTED_MS,
@@ -110,7 +110,7 @@ fn follow_log(app: &App) {
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct KnownToken {
     caller: Caller,
     expires_ms: Option<i64>,
     until_ms: i64,
@@ -118,7 +118,7 @@ struct Known {
 
 /// Access tokens seen lately, and up to where in the log they are true.
 pub struct TokenCache {
-    tokens: Cache<String, Known>,
+    tokens: Cache<String, KnownToken>,
     applied: AtomicI64,
 }
 
@@ -136,7 +136,7 @@ impl TokenCache {
         Pos(self.applied.load(Ordering::Acquire))
     }
 
-    fn get(&self, hash: &str, now_ms: i64) -> Option<Known> {
+    fn get(&self, hash: &str, now_ms: i64) -> Option<KnownToken> {
         let known = self.tokens.get(hash)?;
         if known.until_ms > now_ms {
             return Some(known);
@@ -152,7 +152,7 @@ impl TokenCache {
     }
 
     /// Keeps what the database said, unless a revocation was applied since `moment`.
-    fn put(&self, moment: u64, hash: String, known: Known) {
+    fn put(&self, moment: u64, hash: String, known: KnownToken) {
         self.tokens.insert_since(moment, hash, known, 1);
     }
 
@@ -180,21 +180,21 @@ impl TokenCache {
 mod tests {
     use super::*;
 
-    fn known(user: i64, device: &str) -> Known {
+    fn known(user: i64, device: &str) -> KnownToken {
         let user_id = ruma::UserId::parse(format!("@u{user}:here")).unwrap();
         let caller = Caller {
             user_id,
             user: UserNo(user),
             device_id: Some(device.into()),
         };
-        Known {
+        KnownToken {
             caller,
             expires_ms: None,
             until_ms: 100,
         }
     }
 
-    fn put(cache: &TokenCache, hash: &str, known: Known) {
+    fn put(cache: &TokenCache, hash: &str, known: KnownToken) {
         cache.put(cache.moment(), hash.into(), known);
     }
 
@@ -236,7 +236,7 @@ mod tests {
         put(&cache, "x", known(1, "A"));
         assert!(cache.get("x", 99).is_some());
         assert!(cache.get("x", 100).is_none());
-        let fresh = Known {
+        let fresh = KnownToken {
             until_ms: 200,
             ..known(1, "A")
         };

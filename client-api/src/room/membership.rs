@@ -10,7 +10,7 @@ use rhizome_federation::{
 use rhizome_protocol::{Membership, Object};
 use rhizome_rooms::{
     Error,
-    membership::{self, Action, Change, restricted::AUTHORISED_VIA},
+    membership::{self, Action, MembershipChange, restricted::AUTHORISED_VIA},
     send::SendOptions,
 };
 use rhizome_storage::UserNo;
@@ -246,7 +246,7 @@ async fn change(
         extra,
     } = wish;
     let sender = who.user_id.clone();
-    let change = Change {
+    let change = MembershipChange {
         room_id,
         sender,
         target,

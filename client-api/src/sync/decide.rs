@@ -17,7 +17,7 @@ use rhizome_storage::{EventNo, KeyNo, Pos};
 
 /// One change of a room's current state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct EntryChange {
     /// Its place in the log.
     pub pos: Pos,
     /// What changed.
@@ -43,7 +43,7 @@ impl TimelineView {
     }
 
     /// Whether a change happened before the timeline starts.
-    fn precedes(&self, change: &Change) -> bool {
+    fn precedes(&self, change: &EntryChange) -> bool {
         self.start.is_none_or(|start| change.pos < start)
             && !change.new.is_some_and(|new| self.has(new))
     }
@@ -61,7 +61,7 @@ struct Course {
     last: Option<EventNo>,
 }
 
-fn courses(changes: &[Change], timeline: &TimelineView) -> BTreeMap<KeyNo, Course> {
+fn courses(changes: &[EntryChange], timeline: &TimelineView) -> BTreeMap<KeyNo, Course> {
     let mut courses: BTreeMap<KeyNo, Course> = BTreeMap::new();
     for change in changes {
         let course = courses.entry(change.key).or_insert(Course {
@@ -84,7 +84,7 @@ fn courses(changes: &[Change], timeline: &TimelineView) -> BTreeMap<KeyNo, Cours
 /// `state_after` of an incremental answer: every key that changed, with its last value.
 ///
 /// `changes` are those of the window, ascending by position.
-pub fn delta_after(changes: &[Change]) -> BTreeMap<KeyNo, EventNo> {
+pub fn delta_after(changes: &[EntryChange]) -> BTreeMap<KeyNo, EventNo> {
     let mut delta = BTreeMap::new();
     for change in changes {
         match change.new {
@@ -98,7 +98,7 @@ pub fn delta_after(changes: &[Change]) -> BTreeMap<KeyNo, EventNo> {
 /// `state` of an incremental answer: what a client applies before the timeline.
 ///
 /// `changes` are those of the window, ascending by position.
-pub fn delta_before(changes: &[Change], timeline: &TimelineView) -> BTreeMap<KeyNo, EventNo> {
+pub fn delta_before(changes: &[EntryChange], timeline: &TimelineView) -> BTreeMap<KeyNo, EventNo> {
     let mut delta = BTreeMap::new();
     for (key, course) in courses(changes, timeline) {
         let Some(last) = course.last else { continue };
@@ -119,7 +119,7 @@ pub fn delta_before(changes: &[Change], timeline: &TimelineView) -> BTreeMap<Key
 /// timeline on, ascending by position.
 pub fn full_before(
     full: BTreeMap<KeyNo, EventNo>,
-    changes: &[Change],
+    changes: &[EntryChange],
     timeline: &TimelineView,
 ) -> BTreeMap<KeyNo, EventNo> {
     let mut state = full;
@@ -155,7 +155,10 @@ pub fn undoing(
 
 /// [`undoing`] for who knows the state from before the window: of those events that have been the state within it.
 /// One that never was, as it lost to another, is news all the same, and nothing else tells of it.
-pub fn undoing_since(last: impl Iterator<Item = EventNo>, changes: &[Change]) -> HashSet<EventNo> {
+pub fn undoing_since(
+    last: impl Iterator<Item = EventNo>,
+    changes: &[EntryChange],
+) -> HashSet<EventNo> {
     let held: HashSet<EventNo> = changes.iter().filter_map(|change| change.new).collect();
     let last = last.filter(|event| held.contains(event));
     undoing(last, delta_after(changes).into_values())
@@ -165,7 +168,7 @@ pub fn undoing_since(last: impl Iterator<Item = EventNo>, changes: &[Change]) ->
 ///
 /// It does no harm when `full` holds only some of `undo`: each key gets the value that it had
 /// before its first change after the position.
-pub fn rewound(full: BTreeMap<KeyNo, EventNo>, undo: &[Change]) -> BTreeMap<KeyNo, EventNo> {
+pub fn rewound(full: BTreeMap<KeyNo, EventNo>, undo: &[EntryChange]) -> BTreeMap<KeyNo, EventNo> {
     let mut state = full;
     for change in undo.iter().rev() {
         match change.old {
@@ -180,8 +183,8 @@ pub fn rewound(full: BTreeMap<KeyNo, EventNo>, undo: &[Change]) -> BTreeMap<KeyN
 mod tests {
     use super::*;
 
-    fn change(pos: i64, key: i64, old: Option<i64>, new: Option<i64>) -> Change {
-        Change {
+    fn change(pos: i64, key: i64, old: Option<i64>, new: Option<i64>) -> EntryChange {
+        EntryChange {
             pos: Pos(pos),
             key: KeyNo(key),
             old: old.map(EventNo),
@@ -278,11 +281,11 @@ mod tests {
         };
         for _ in 0..500 {
             let mut server: BTreeMap<KeyNo, EventNo> = BTreeMap::new();
-            let mut history: Vec<Change> = Vec::new();
+            let mut history: Vec<EntryChange> = Vec::new();
             for pos in 0..i64::try_from(3 + random(12)).unwrap() {
                 let key = KeyNo(i64::try_from(random(4)).unwrap());
                 let new = EventNo(100 + pos);
-                history.push(Change {
+                history.push(EntryChange {
                     pos: Pos(pos),
                     key,
                     old: server.get(&key).copied(),
@@ -297,12 +300,12 @@ mod tests {
             }
             let window = &history[seen..];
             let first = usize::try_from(random(window.len() as u64 + 1)).unwrap();
-            let mut shown: Vec<&Change> = window[first..].iter().collect();
+            let mut shown: Vec<&EntryChange> = window[first..].iter().collect();
             shown.retain(|c| c.key != KeyNo(3) && random(4) > 0);
             let last: BTreeMap<KeyNo, EventNo> =
                 shown.iter().map(|c| (c.key, c.new.unwrap())).collect();
             let undoing = undoing_since(last.into_values(), window);
-            let undoes = |c: &&Change| undoing.contains(&c.new.unwrap());
+            let undoes = |c: &&EntryChange| undoing.contains(&c.new.unwrap());
             let stale = shown.iter().rposition(undoes).map_or(0, |at| at + 1);
             shown.drain(..stale);
             let view = TimelineView {

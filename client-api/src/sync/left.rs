@@ -10,7 +10,7 @@ use rhizome_rooms::access::{self, Standing};
 use rhizome_storage::{EventNo, MembershipRow, Placement, Pos, RemoteInvite, Status, StoredEvent};
 
 use super::{
-    decide::{self, Change},
+    decide::{self, EntryChange},
     room::timeline::Timeline,
     room::{Extent, Loader, RoomPart},
     state::view_of,
@@ -128,9 +128,9 @@ impl Loader<'_> {
     /// Those of some changes whose new event isn't later than `end`.
     async fn not_after(
         &self,
-        changes: &[Change],
+        changes: &[EntryChange],
         end: Option<Pos>,
-    ) -> Result<Vec<Change>, MatrixError> {
+    ) -> Result<Vec<EntryChange>, MatrixError> {
         let mut within = Vec::with_capacity(changes.len());
         for change in changes {
             let event = match change.new {

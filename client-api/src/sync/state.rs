@@ -9,7 +9,7 @@ use rhizome_storage::{EventNo, KeyNo, MembershipRow, Pos, RoomNo, Store, StoredE
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
 
 use super::{
-    decide::{self, Change, TimelineView},
+    decide::{self, EntryChange, TimelineView},
     room::timeline::Timeline,
     room::{Extent, Loader, RoomPart},
     window::{RoomWindow, changes},
@@ -69,7 +69,7 @@ impl Loader<'_> {
     pub(super) fn whole_state(
         &self,
         full: BTreeMap<KeyNo, EventNo>,
-        changes: &[Change],
+        changes: &[EntryChange],
         view: &TimelineView,
     ) -> BTreeMap<KeyNo, EventNo> {
         if self.ask.state_after {
@@ -81,7 +81,7 @@ impl Loader<'_> {
 
     pub(super) fn state_delta(
         &self,
-        changes: &[Change],
+        changes: &[EntryChange],
         view: &TimelineView,
     ) -> BTreeMap<KeyNo, EventNo> {
         if self.ask.state_after {

@@ -11,7 +11,7 @@ use rhizome_storage::{
     StateChanged, Store, StoredEvent, UserNo,
 };
 
-use super::decide::Change;
+use super::decide::EntryChange;
 use crate::MatrixError;
 
 /// A membership that changed.
@@ -33,7 +33,7 @@ pub struct RoomWindow {
     /// Whether `events` is all there is in the window.
     pub whole: bool,
     /// Changes of current state, ascending.
-    pub changes: Vec<Change>,
+    pub changes: Vec<EntryChange>,
     /// Whose memberships changed, ascending.
     pub members: Vec<MemberChange>,
     /// Receipts that moved.
@@ -121,7 +121,7 @@ impl RoomWindow {
         match &entry.kind {
             EntryKind::Event(LiveEvent { event, .. }) => self.events.push(event.clone()),
             EntryKind::State(state) => {
-                self.changes.push(Change {
+                self.changes.push(EntryChange {
                     pos: entry.pos,
                     key: state.key,
                     old: state.old,
@@ -254,7 +254,7 @@ pub async fn changes(
     room: RoomNo,
     after: Pos,
     upto: Pos,
-) -> Result<Vec<Change>, MatrixError> {
+) -> Result<Vec<EntryChange>, MatrixError> {
     let rows = match store.log().state_changes(room, after, upto) {
         Some(entries) => entries
             .iter()
@@ -269,11 +269,14 @@ pub async fn changes(
     };
     Ok(rows
         .into_iter()
-        .map(|(pos, key, old, new)| Change { pos, key, old, new })
+        .map(|(pos, key, old, new)| EntryChange { pos, key, old, new })
         .collect())
 }
 
-async fn members_of(store: &Store, changes: &[Change]) -> Result<Vec<MemberChange>, MatrixError> {
+async fn members_of(
+    store: &Store,
+    changes: &[EntryChange],
+) -> Result<Vec<MemberChange>, MatrixError> {
     let mut members = Vec::new();
     for change in changes {
         let key = store.key(change.key).await?;

@@ -26,7 +26,7 @@ use tokio_util::task::TaskTracker;
 use self::budgets::Kind;
 use crate::{
     Federation, MatrixError,
-    keyed::{Held, Keyed},
+    keyed::{Keyed, KeyedGuard},
 };
 
 /// What the inbound endpoints and remote joins share in memory. Nothing of it is truth: the database
@@ -66,7 +66,7 @@ impl Shared {
     pub(crate) async fn turn_of(
         &self,
         who: &OwnedServerName,
-    ) -> Result<Held<OwnedServerName>, MatrixError> {
+    ) -> Result<KeyedGuard<OwnedServerName>, MatrixError> {
         let turn = self.states.lock_among(who.clone(), MAX_WAITING_STATES);
         turn.await.ok_or_else(|| MatrixError::limit_exceeded(1_000))
     }

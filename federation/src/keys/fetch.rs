@@ -7,7 +7,7 @@ use rhizome_protocol::{canonical, receive::KeyLookup, server_keys, sign};
 use ruma::ServerName;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, KeyRing, Known};
+use super::{KeyAnswer, KeyRing, KnownKeys};
 use crate::outbound::{Limits, answer};
 
 /// The limits of one question about keys.
@@ -20,7 +20,7 @@ const BATCH: usize = 50;
 
 impl KeyRing {
     /// `GET /_matrix/key/v2/server` at the server itself.
-    pub(super) async fn ask_server(&self, server: &ServerName) -> Result<Answer, String> {
+    pub(super) async fn ask_server(&self, server: &ServerName) -> Result<KeyAnswer, String> {
         let body = self
             .inner
             .outbound
@@ -65,7 +65,7 @@ impl KeyRing {
     }
 
     /// A notary's keys: at hand, or asked for at itself.
-    async fn notary_keys(&self, notary: &ServerName) -> Option<std::sync::Arc<Known>> {
+    async fn notary_keys(&self, notary: &ServerName) -> Option<std::sync::Arc<KnownKeys>> {
         let now = self.inner.store.clock().now_ms();
         let known = self.at_hand(notary).await;
         if known.has_current(now) || !self.may_ask(notary, &known) {
@@ -82,9 +82,9 @@ impl KeyRing {
     async fn ask_notary<'a>(
         &self,
         notary: &ServerName,
-        keys_of_notary: &Known,
+        keys_of_notary: &KnownKeys,
         batch: &[(&'a ServerName, &BTreeSet<(&str, i64)>)],
-    ) -> Result<Vec<(&'a ServerName, Answer)>, String> {
+    ) -> Result<Vec<(&'a ServerName, KeyAnswer)>, String> {
         let mut servers = Map::new();
         for (server, keys) in batch {
             let criteria: Map<String, Value> = keys
@@ -141,7 +141,12 @@ impl KeyRing {
 }
 
 /// Whether one of a server's current keys has signed the object.
-fn signed_by(object: &Map<String, Value>, server: &ServerName, known: &Known, now: i64) -> bool {
+fn signed_by(
+    object: &Map<String, Value>,
+    server: &ServerName,
+    known: &KnownKeys,
+    now: i64,
+) -> bool {
     let signatures = object
         .get("signatures")
         .and_then(|all| all.get(server.as_str()))
@@ -161,7 +166,7 @@ fn verified(
     object: &Map<String, Value>,
     server: &ServerName,
     direct: bool,
-) -> Result<Answer, String> {
+) -> Result<KeyAnswer, String> {
     let keys = server_keys::verify(object, server).map_err(|error| error.to_string())?;
     let mut own = object.clone();
     if let Some(Value::Object(signatures)) = own.get_mut("signatures") {
@@ -171,5 +176,5 @@ fn verified(
     if json.len() > answer::KEYS {
         return Err("it is too long".to_owned());
     }
-    Ok(Answer { keys, json, direct })
+    Ok(KeyAnswer { keys, json, direct })
 }

@@ -16,7 +16,7 @@ const MAX_KEYS: usize = 100;
 
 /// The keys of one server.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) struct Known {
+pub(crate) struct KnownKeys {
     keys: BTreeMap<String, Key>,
     /// When the server was last asked with success, milliseconds since 1970.
     pub(crate) fetched: i64,
@@ -36,7 +36,7 @@ enum Until {
     Expired(i64),
 }
 
-impl Known {
+impl KnownKeys {
     /// Whether the key counts for something signed at `valid_at` (ms).
     pub(crate) fn lookup(&self, key_id: &str, valid_at: i64) -> KeyLookup {
         let Some(Key { public, until }) = self.keys.get(key_id) else {
@@ -155,7 +155,7 @@ impl Known {
 }
 
 /// Our own keys: the current one never expires for ourselves.
-pub(crate) fn ours(key: &KeyPair, old: &[OldVerifyKey]) -> Result<Known, ConfigError> {
+pub(crate) fn ours(key: &KeyPair, old: &[OldVerifyKey]) -> Result<KnownKeys, ConfigError> {
     let mut keys = BTreeMap::new();
     for old in old {
         let public = public_key(&old.public).ok_or_else(|| {
@@ -177,7 +177,7 @@ pub(crate) fn ours(key: &KeyPair, old: &[OldVerifyKey]) -> Result<Known, ConfigE
         until: Until::Valid(i64::MAX),
     };
     keys.insert(key.key_id().to_owned(), current);
-    Ok(Known { keys, fetched: 0 })
+    Ok(KnownKeys { keys, fetched: 0 })
 }
 
 /// A public key from base64, padded or not.
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn validity_in_time() {
-        let known = Known::default().joined_with(
+        let known = KnownKeys::default().joined_with(
             &answer(DAY, &[("ed25519:a", 1)], &[("ed25519:o", 2, 500)]),
             1000,
         );
@@ -226,7 +226,8 @@ mod tests {
 
     #[test]
     fn validity_is_capped_at_seven_days() {
-        let known = Known::default().joined_with(&answer(i64::MAX, &[("ed25519:a", 1)], &[]), 0);
+        let known =
+            KnownKeys::default().joined_with(&answer(i64::MAX, &[("ed25519:a", 1)], &[]), 0);
         assert_eq!(
             known.lookup("ed25519:a", 7 * DAY),
             KeyLookup::Found([1; 32])
@@ -236,7 +237,7 @@ mod tests {
 
     #[test]
     fn rotation_keeps_the_old_key_for_old_events() {
-        let first = Known::default().joined_with(&answer(DAY, &[("ed25519:a", 1)], &[]), 0);
+        let first = KnownKeys::default().joined_with(&answer(DAY, &[("ed25519:a", 1)], &[]), 0);
         let second = first.joined_with(
             &answer(2 * DAY, &[("ed25519:b", 2)], &[("ed25519:a", 1, 100)]),
             200,
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn an_older_answer_takes_nothing_back_and_rows_come_back() {
-        let known = Known::default()
+        let known = KnownKeys::default()
             .joined_with(
                 &answer(3 * DAY, &[("ed25519:a", 1)], &[("ed25519:o", 2, 5)]),
                 0,
@@ -264,7 +265,7 @@ mod tests {
             known.lookup("ed25519:a", 2 * DAY),
             KeyLookup::Found([1; 32])
         );
-        assert_eq!(Known::stored(&known.rows(), 9), known);
+        assert_eq!(KnownKeys::stored(&known.rows(), 9), known);
         // Nor does a key come back into use that a newer one says is out of it.
         let late = known.joined_with(&answer(DAY, &[("ed25519:o", 2)], &[]), 10);
         assert_eq!(late.lookup("ed25519:o", 6), KeyLookup::Expired);
@@ -276,7 +277,7 @@ mod tests {
     fn a_server_with_endless_keys_is_bounded() {
         let ids: Vec<String> = (0..500).map(|n| format!("ed25519:{n}")).collect();
         let current: Vec<_> = ids.iter().map(|id| (id.as_str(), 1)).collect();
-        let known = Known::default().joined_with(&answer(DAY, &current, &[]), 0);
+        let known = KnownKeys::default().joined_with(&answer(DAY, &current, &[]), 0);
         assert_eq!(known.rows().len(), MAX_KEYS);
     }
 }

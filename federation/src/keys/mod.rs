@@ -26,7 +26,7 @@ use rhizome_storage::{Store, millis};
 use ruma::{OwnedServerName, ServerName};
 
 use crate::{FederationConfig, Outbound, config::OldVerifyKey};
-use known::Known;
+use known::KnownKeys;
 pub(crate) use publish::endpoints;
 
 /// Servers whose keys are kept in memory.
@@ -58,7 +58,7 @@ pub struct Wanted {
 /// couldn't be had counts as [`KeyLookup::Expired`]: asking again at once is of no use.
 #[derive(Debug, Default, Clone)]
 pub struct Gathered {
-    servers: HashMap<OwnedServerName, Arc<Known>>,
+    servers: HashMap<OwnedServerName, Arc<KnownKeys>>,
 }
 
 impl Keys for Gathered {
@@ -87,7 +87,7 @@ struct Inner {
     server_name: OwnedServerName,
     key: KeyPair,
     old: Vec<OldVerifyKey>,
-    ours: Arc<Known>,
+    ours: Arc<KnownKeys>,
     notaries: Vec<OwnedServerName>,
     state: Mutex<State>,
     /// Answers that were stored.
@@ -105,7 +105,7 @@ struct State {
 }
 
 struct Cached {
-    known: Arc<Known>,
+    known: Arc<KnownKeys>,
     used: u64,
 }
 
@@ -214,7 +214,7 @@ impl KeyRing {
     }
 
     /// What is in memory or in the database.
-    async fn at_hand(&self, server: &ServerName) -> Arc<Known> {
+    async fn at_hand(&self, server: &ServerName) -> Arc<KnownKeys> {
         if server == self.inner.server_name {
             return self.inner.ours.clone();
         }
@@ -222,7 +222,7 @@ impl KeyRing {
             return known;
         }
         let known = match self.inner.store.server_keys(server).await {
-            Ok((keys, fetched)) => Arc::new(Known::stored(&keys, fetched)),
+            Ok((keys, fetched)) => Arc::new(KnownKeys::stored(&keys, fetched)),
             Err(error) => {
                 tracing::warn!(%server, %error, "stored keys can't be read");
                 return Arc::default();
@@ -232,7 +232,7 @@ impl KeyRing {
         known
     }
 
-    fn cached(&self, server: &ServerName) -> Option<Arc<Known>> {
+    fn cached(&self, server: &ServerName) -> Option<Arc<KnownKeys>> {
         let mut state = lock(&self.inner.state);
         state.uses += 1;
         let uses = state.uses;
@@ -241,7 +241,7 @@ impl KeyRing {
         Some(cached.known.clone())
     }
 
-    fn remember(&self, server: &ServerName, known: Arc<Known>) {
+    fn remember(&self, server: &ServerName, known: Arc<KnownKeys>) {
         let mut state = lock(&self.inner.state);
         if state.known.len() >= CACHE_SIZE {
             // The older half goes at once, so that this is seldom done.
@@ -255,7 +255,7 @@ impl KeyRing {
     }
 
     /// Asks a server, then the notaries, unless somebody else has just done so.
-    async fn fetch(&self, server: &ServerName, keys: &BTreeSet<(&str, i64)>) -> Arc<Known> {
+    async fn fetch(&self, server: &ServerName, keys: &BTreeSet<(&str, i64)>) -> Arc<KnownKeys> {
         let turn = self.turn(server);
         let _turn = turn.lock().await;
         let known = self.at_hand(server).await;
@@ -297,7 +297,7 @@ impl KeyRing {
     }
 
     /// Whether asking now may be of use: neither failing nor asked a moment ago.
-    fn may_ask(&self, server: &ServerName, known: &Known) -> bool {
+    fn may_ask(&self, server: &ServerName, known: &KnownKeys) -> bool {
         let clock = self.inner.store.clock();
         let now = clock.monotonic();
         let failing = lock(&self.inner.state).failing.get(server).copied();
@@ -332,7 +332,7 @@ impl KeyRing {
 }
 
 /// A verified answer about a server's keys, with the JSON that the server has signed.
-pub(crate) struct Answer {
+pub(crate) struct KeyAnswer {
     pub(crate) keys: ServerKeys,
     pub(crate) json: String,
     /// The server gave it itself: it is the newest.

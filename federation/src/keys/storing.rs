@@ -8,7 +8,7 @@ use std::{
 use rhizome_storage::{KeyResponse, millis};
 use ruma::ServerName;
 
-use super::{Answer, KeyRing, Known, former};
+use super::{KeyAnswer, KeyRing, KnownKeys, former};
 
 /// Of servers that never were in a room of ours, so many keep their keys in the database, and so long. They are
 /// looked through when about so many answers more were stored.
@@ -17,7 +17,7 @@ const KEPT_OF_STRANGERS: Duration = Duration::from_hours(7 * 24);
 const LOOKED_THROUGH: usize = 500;
 impl KeyRing {
     /// Stores what a server (or a notary for it) has answered, and joins it with what we knew.
-    pub(super) async fn admit(&self, server: &ServerName, answer: Answer) -> Arc<Known> {
+    pub(super) async fn admit(&self, server: &ServerName, answer: KeyAnswer) -> Arc<KnownKeys> {
         let now = self.inner.store.clock().now_ms();
         let before = self.at_hand(server).await;
         let known = Arc::new(before.joined_with(&answer.keys, now));
@@ -46,7 +46,7 @@ impl KeyRing {
         &self,
         answer: KeyResponse,
         direct: bool,
-        known: &Known,
+        known: &KnownKeys,
     ) -> Result<(), rhizome_storage::Error> {
         let store = &self.inner.store;
         let before = store.key_responses(&answer.server).await?;

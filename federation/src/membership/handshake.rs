@@ -183,11 +183,11 @@ pub(crate) async fn invite_v1(
     limits: Limits,
 ) -> Result<Box<RawValue>, OutboundError> {
     #[derive(serde::Deserialize)]
-    struct Answer {
+    struct Made {
         event: Box<RawValue>,
     }
     let unusable = |error: serde_json::Error| OutboundError::Answer(error.to_string());
     let answer = put(fed, server, "v1/invite", event, limits).await?;
-    let (_, answer): (u16, Answer) = serde_json::from_slice(&answer).map_err(unusable)?;
+    let (_, answer): (u16, Made) = serde_json::from_slice(&answer).map_err(unusable)?;
     Ok(answer.event)
 }

@@ -11,7 +11,7 @@ use rhizome_protocol::RoomRules;
 use ruma::{OwnedRoomId, RoomId};
 use tokio::time::Instant;
 
-use crate::{Federation, MatrixError, keyed::Held};
+use crate::{Federation, MatrixError, keyed::KeyedGuard};
 
 /// How long a user waits for another one's join of the same room.
 const TURN_TIME: Duration = Duration::from_mins(1);
@@ -74,7 +74,7 @@ pub(crate) async fn turn(
     fed: &Federation,
     room_id: &RoomId,
     until: Instant,
-) -> Result<Held<OwnedRoomId>, MatrixError> {
+) -> Result<KeyedGuard<OwnedRoomId>, MatrixError> {
     let turn = fed.inbound().joins.lock(room_id.to_owned());
     let turn = tokio::time::timeout(time_left(until, TURN_TIME), turn).await;
     turn.map_err(|_| {

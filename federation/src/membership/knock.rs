@@ -9,7 +9,7 @@ use std::time::Duration;
 use rhizome_protocol::{Membership, Object, RoomRules};
 use rhizome_rooms::{
     access,
-    membership::{self, Action, Change, remote_invite},
+    membership::{self, Action, MembershipChange, remote_invite},
     send::SendOptions,
 };
 use ruma::{
@@ -74,7 +74,7 @@ async fn as_resident(
     if !access::server_in_room(fed.store(), room_id, fed.server_name()).await? {
         return Ok(false);
     }
-    let change = Change {
+    let change = MembershipChange {
         room_id: room_id.to_owned(),
         sender: user.to_owned(),
         target: user.to_owned(),
@@ -98,7 +98,7 @@ async fn through(
 ) -> Result<(), MatrixError> {
     /// What of a `send_knock` answer matters.
     #[derive(Deserialize)]
-    struct Answer {
+    struct Taken {
         #[serde(default)]
         knock_room_state: Vec<Box<RawValue>>,
     }
@@ -126,8 +126,8 @@ async fn through(
     }
     let limits = handshake::step(joining::time_left(until, STEP_TIME), answer::STRIPPED);
     let answer = handshake::put(fed, server, "v1/send_knock", &event, limits).await?;
-    let answer: Answer = serde_json::from_slice(&answer)
-        .map_err(|error| OutboundError::Answer(error.to_string()))?;
+    let answer: Taken =
+        serde_json::from_slice(&answer).map_err(|error| OutboundError::Answer(error.to_string()))?;
     // The room has the knock now, whatever the state beside it is worth.
     let state = stripped::for_users(fed, rules, room_id, None, &answer.knock_room_state).await;
     let state = state.unwrap_or_else(|error| {

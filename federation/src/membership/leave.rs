@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use rhizome_protocol::{Membership, Object, Pdu};
 use rhizome_rooms::{
     access,
-    membership::{self, Action, Change, remote_invite},
+    membership::{self, Action, MembershipChange, remote_invite},
     send::SendOptions,
 };
 use ruma::{
@@ -39,7 +39,7 @@ pub async fn leave(
     reason: Option<String>,
 ) -> Result<(), MatrixError> {
     if access::server_in_room(fed.store(), room_id, fed.server_name()).await? {
-        let change = Change {
+        let change = MembershipChange {
             room_id: room_id.to_owned(),
             sender: user.to_owned(),
             target: user.to_owned(),

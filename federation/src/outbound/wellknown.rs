@@ -67,11 +67,11 @@ impl NetworkLookup {
 /// `{"m.server": …}`.
 fn parse(body: &Bytes, max_age: Option<Duration>) -> Result<WellKnown, Reason> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct Delegation {
         #[serde(rename = "m.server")]
         server: String,
     }
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let answer: Delegation = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     let server = answer
         .server
         .as_str()

@@ -19,7 +19,7 @@ use rhizome_rooms::{
         create,
         plan::{CreateRoom, Preset},
     },
-    membership::{self, Action, Change},
+    membership::{self, Action, MembershipChange},
     send::SendOptions,
 };
 pub use rhizome_storage::testing::eventually;
@@ -304,7 +304,7 @@ impl Server {
         target: &UserId,
         action: Action,
     ) -> Result<(), MatrixError> {
-        let change = Change {
+        let change = MembershipChange {
             room_id: room.to_owned(),
             sender: sender.to_owned(),
             target: target.to_owned(),

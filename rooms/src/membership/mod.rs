@@ -38,7 +38,7 @@ pub enum Action {
 
 /// A wish to change a membership.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct MembershipChange {
     /// Where.
     pub room_id: OwnedRoomId,
     /// Who wants it.
@@ -59,9 +59,9 @@ pub struct Change {
 ///
 /// [`Error::UnknownRoom`] if we don't take part in the room, and refusals that the authorisation rules
 /// wouldn't give: kicking who isn't there, unbanning who isn't banned.
-pub async fn prepare(rooms: &Rooms, change: Change) -> Result<Option<Draft>> {
+pub async fn prepare(rooms: &Rooms, change: MembershipChange) -> Result<Option<Draft>> {
     let head = known_room(rooms, &change.room_id).await?;
-    let Change {
+    let MembershipChange {
         room_id,
         sender,
         target,

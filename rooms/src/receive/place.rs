@@ -15,7 +15,7 @@ use crate::{
     error::Result,
     send::{
         batch,
-        view::{ALWAYS, Held, View, keys_of},
+        view::{ALWAYS, ViewState, View, keys_of},
     },
     state::{self, Resolved},
 };
@@ -127,7 +127,7 @@ pub(super) async fn view_of(rooms: &Rooms, state: &Resolved, pdu: &Pdu) -> Resul
     for ((kind, key), no) in wanted.into_iter().zip(entries) {
         let held = no.and_then(|no| {
             let event = events.iter().find(|event| event.no == no)?;
-            Some(Held {
+            Some(ViewState {
                 no,
                 pdu: event.pdu.clone(),
             })

@@ -41,7 +41,7 @@ pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     /// Wakes the worker when a job has come.
     arrived: Notify,
-    /// Held while the room is decided and committed.
+    /// ViewState while the room is decided and committed.
     gate: AsyncMutex<Warm>,
     /// How many others than the worker wait at the gate.
     wanted: AtomicUsize,

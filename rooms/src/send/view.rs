@@ -14,7 +14,7 @@ use crate::error::Result;
 
 /// An event of the state with its number.
 #[derive(Clone)]
-pub(crate) struct Held {
+pub(crate) struct ViewState {
     pub(crate) no: EventNo,
     pub(crate) pdu: Arc<Pdu>,
 }
@@ -22,7 +22,7 @@ pub(crate) struct Held {
 /// What is known of one state: entries by type and state key; `None` is known to be absent.
 #[derive(Clone, Default)]
 pub(crate) struct View {
-    entries: HashMap<String, HashMap<String, Option<Held>>>,
+    entries: HashMap<String, HashMap<String, Option<ViewState>>>,
     len: usize,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct View {
 const MAX_ENTRIES: usize = 512;
 
 impl View {
-    pub(crate) fn held(&self, kind: &str, key: &str) -> Option<&Held> {
+    pub(crate) fn held(&self, kind: &str, key: &str) -> Option<&ViewState> {
         self.entries.get(kind)?.get(key)?.as_ref()
     }
 
@@ -45,7 +45,7 @@ impl View {
             .is_some_and(|keys| keys.contains_key(key))
     }
 
-    pub(crate) fn put(&mut self, kind: &str, key: &str, held: Option<Held>) {
+    pub(crate) fn put(&mut self, kind: &str, key: &str, held: Option<ViewState>) {
         let keys = match self.entries.get_mut(kind) {
             Some(keys) => keys,
             None => self.entries.entry(kind.to_owned()).or_default(),
@@ -81,7 +81,7 @@ impl View {
         for ((kind, key), no) in wanted.into_iter().zip(nos) {
             let held = no.and_then(|no| {
                 let event = events.iter().find(|event| event.no == no)?;
-                Some(Held {
+                Some(ViewState {
                     no,
                     pdu: event.pdu.clone(),
                 })

@@ -16,7 +16,7 @@ use rhizome_rooms::{
         self,
         plan::{CreateRoom, Preset},
     },
-    membership::{self, Action, Change},
+    membership::{self, Action, MembershipChange},
     receive::{self, Gathered, Received, packed::Packed},
     send::{self, SendOptions, Sent},
     state::StateBefore,
@@ -173,7 +173,7 @@ pub async fn change(
     target: &str,
     action: Action,
 ) -> Result<Option<Sent>, Error> {
-    let change = Change {
+    let change = MembershipChange {
         room_id: room.to_owned(),
         sender: user(sender),
         target: user(target),

@@ -26,7 +26,7 @@ impl Erasures {
 
 /// What is in memory, and how often it has become stale: what was read before that isn't kept.
 #[derive(Debug, Default)]
-pub(crate) struct Known {
+pub(crate) struct KnownErasures {
     loaded: Option<Arc<Erasures>>,
     stale: u64,
 }
@@ -66,8 +66,8 @@ impl Store {
         known.stale += 1;
     }
 
-    fn known_erasures(&self) -> std::sync::MutexGuard<'_, Known> {
-        let known: &Mutex<Known> = &self.core.caches.erasures;
+    fn known_erasures(&self) -> std::sync::MutexGuard<'_, KnownErasures> {
+        let known: &Mutex<KnownErasures> = &self.core.caches.erasures;
         known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,7 +7,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
 
 use super::Job;
 use super::gather::{GatheredRoom, extremity};
-use crate::facts::HeldFacts;
+use crate::facts::FactsBasis;
 use crate::{
     CommitError, Error, EventNo, Extremity, NewEvent, RoomHead, RoomNo, RoomWrite, SnapshotNo,
     TxnKey,
@@ -15,7 +15,7 @@ use crate::{
 
 /// What the database says about everything that the group touches.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct GroupState {
     /// Rooms that exist for us, by number; `None` where only the name is interned.
     pub(super) rooms: BTreeMap<RoomNo, Option<RoomHead>>,
     /// Rooms whose row must be inserted or updated.
@@ -38,7 +38,7 @@ pub(super) struct Known {
     pub(super) revived: BTreeSet<RoomNo>,
     /// The numbers that the ids of rooms to create have already.
     pub(super) room_ids: HashMap<OwnedRoomId, RoomNo>,
-    pub(super) facts: HeldFacts,
+    pub(super) facts: FactsBasis,
     /// (write set, fact) that say nothing new: they get no position and nobody is told.
     pub(super) silent: HashSet<(usize, usize)>,
 }
@@ -73,7 +73,7 @@ pub(crate) enum Decision {
 }
 
 /// `index`: the write set's place in the group.
-pub(super) fn decide(index: usize, job: &Job, known: &mut Known) -> Decision {
+pub(super) fn decide(index: usize, job: &Job, known: &mut GroupState) -> Decision {
     if let Some(decision) = check(job, known) {
         return decision;
     }
@@ -95,7 +95,7 @@ pub(super) fn decide(index: usize, job: &Job, known: &mut Known) -> Decision {
 }
 
 /// `None` if it can be accepted.
-fn check(job: &Job, known: &Known) -> Option<Decision> {
+fn check(job: &Job, known: &GroupState) -> Option<Decision> {
     for write in &job.set.rooms {
         for event in &write.events {
             if let Some(decision) = check_event(job, event, known) {
@@ -116,7 +116,7 @@ fn check(job: &Job, known: &Known) -> Option<Decision> {
     facts.find_map(|fact| known.facts.check(fact, job.maybe_done))
 }
 
-fn check_event(job: &Job, event: &NewEvent, known: &Known) -> Option<Decision> {
+fn check_event(job: &Job, event: &NewEvent, known: &GroupState) -> Option<Decision> {
     if let Some(key) = &event.txn
         && let Some((no, event_id)) = known.txns.get(key)
         && *no != event.no
@@ -144,7 +144,7 @@ fn check_event(job: &Job, event: &NewEvent, known: &Known) -> Option<Decision> {
     }))
 }
 
-fn check_room(write: &RoomWrite, known: &Known) -> Result<(), CommitError> {
+fn check_room(write: &RoomWrite, known: &GroupState) -> Result<(), CommitError> {
     if let Some(follows) = &write.follows
         && known.events.get(follows).is_none_or(|event| !event.done)
     {
@@ -186,7 +186,7 @@ fn check_room(write: &RoomWrite, known: &Known) -> Result<(), CommitError> {
 }
 
 /// Nothing may refer to nodes that aren't there: such a state could not be read any more.
-fn check_snapshots(write: &RoomWrite, known: &Known) -> Result<(), CommitError> {
+fn check_snapshots(write: &RoomWrite, known: &GroupState) -> Result<(), CommitError> {
     let mut outer = write.outer_snapshots();
     match outer.find(|no| !known.snapshots.contains(no)) {
         None => Ok(()),
@@ -197,7 +197,7 @@ fn check_snapshots(write: &RoomWrite, known: &Known) -> Result<(), CommitError> 
     }
 }
 
-fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut Known) {
+fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut GroupState) {
     if let Some(new) = &write.create
         && known.rooms.get(&write.room).is_none_or(Option::is_none)
     {

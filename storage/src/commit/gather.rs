@@ -19,7 +19,7 @@ const CHANGES: usize = 1_000;
 
 /// Beside a [`WriteSet`], index for index.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
+pub(super) struct GatheredSet {
     pub(super) rooms: Vec<GatheredRoom>,
 }
 
@@ -57,8 +57,8 @@ pub(crate) struct Destinations {
     pub(super) servers: Arc<[ServerNo]>,
 }
 
-pub(super) async fn gather(store: &Store, set: &WriteSet) -> Result<Gathered, CommitError> {
-    let mut gathered = Gathered::default();
+pub(super) async fn gather(store: &Store, set: &WriteSet) -> Result<GatheredSet, CommitError> {
+    let mut gathered = GatheredSet::default();
     for write in &set.rooms {
         gathered.rooms.push(gather_room(store, write).await?);
     }

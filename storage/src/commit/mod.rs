@@ -26,18 +26,18 @@ use tokio_util::sync::CancellationToken;
 use crate::{CommitError, Committed, CrashAt, Error, Store, WriteSet};
 pub(crate) use decide::Decision;
 pub(crate) use gather::Destinations;
-use gather::Gathered;
+use gather::GatheredSet;
 pub(crate) use rows::{Maker, last_of_each};
 pub(crate) use trouble::Trouble;
 
-type Answer = Result<Committed, CommitError>;
+type CommitResult = Result<Committed, CommitError>;
 
 /// A write set on its way, and who waits for it.
 #[derive(Debug)]
 pub(crate) struct Job {
     set: WriteSet,
-    gathered: Gathered,
-    answer: oneshot::Sender<Answer>,
+    gathered: GatheredSet,
+    answer: oneshot::Sender<CommitResult>,
     /// A COMMIT that held this came to an unknown end: it may be stored already.
     maybe_done: bool,
 }
@@ -45,12 +45,12 @@ pub(crate) struct Job {
 /// A write set that has its place in the queue. Resolves when it is durable and the log's tail has it,
 /// or when nothing of it was written. Dropping it doesn't take the write set back.
 #[derive(Debug)]
-pub struct Submitted(oneshot::Receiver<Answer>);
+pub struct Submitted(oneshot::Receiver<CommitResult>);
 
 impl Future for Submitted {
-    type Output = Answer;
+    type Output = CommitResult;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answer> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<CommitResult> {
         let answered = ready!(Pin::new(&mut self.0).poll(context));
         Poll::Ready(answered.unwrap_or_else(|_| Err(closing().into())))
     }
@@ -84,7 +84,10 @@ impl Store {
         Ok(())
     }
 
-    async fn job(&self, set: WriteSet) -> Result<(Job, oneshot::Receiver<Answer>), CommitError> {
+    async fn job(
+        &self,
+        set: WriteSet,
+    ) -> Result<(Job, oneshot::Receiver<CommitResult>), CommitError> {
         let gathered = gather::gather(self, &set).await?;
         let (answer, answered) = oneshot::channel();
         let job = Job {

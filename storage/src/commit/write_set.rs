@@ -210,7 +210,7 @@ pub enum Placement {
     Live,
     /// History from before we were there: gets a falling negative order if accepted.
     Backfilled,
-    /// Known, but not placed: state and auth events of other servers.
+    /// GroupState, but not placed: state and auth events of other servers.
     Outlier,
 }
 

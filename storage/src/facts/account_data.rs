@@ -72,13 +72,13 @@ rows! {
 
 impl Kind for DataChange {
     /// Where the data stands that changes only as decided on; `None` once this group has written it.
-    type Held = HashMap<Key, Option<Pos>>;
+    type Basis = HashMap<Key, Option<Pos>>;
 
     fn locks(&self) -> Option<UserNo> {
         self.expect.map(|_| self.data.user)
     }
 
-    async fn look_up(held: &mut Self::Held, tx: &mut Tx, facts: &[&Self]) -> Result<(), Trouble> {
+    async fn look_up(held: &mut Self::Basis, tx: &mut Tx, facts: &[&Self]) -> Result<(), Trouble> {
         let expecting = facts.iter().filter(|change| change.expect.is_some());
         let wanted: BTreeSet<_> = expecting
             .map(|change| Asked {
@@ -103,7 +103,7 @@ impl Kind for DataChange {
         Ok(())
     }
 
-    fn check(&self, held: &Self::Held, _retried: bool) -> Option<Decision> {
+    fn check(&self, held: &Self::Basis, _retried: bool) -> Option<Decision> {
         let expect = self.expect?;
         let now = held.get(&self.key()).copied().unwrap_or(Some(Pos(0)));
         (now != Some(expect)).then(|| {
@@ -114,12 +114,12 @@ impl Kind for DataChange {
         })
     }
 
-    fn apply(&self, held: &mut Self::Held) -> bool {
+    fn apply(&self, held: &mut Self::Basis) -> bool {
         held.insert(self.key(), None);
         true
     }
 
-    fn write(facts: &[(i64, &Self)], _: &Self::Held, maker: &mut Maker<'_>) -> Result<()> {
+    fn write(facts: &[(i64, &Self)], _: &Self::Basis, maker: &mut Maker<'_>) -> Result<()> {
         let rows = last_of_each(facts, Self::key, |pos, change| Row {
             user_no: change.data.user,
             room: room_column(change.data.room),

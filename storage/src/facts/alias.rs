@@ -31,9 +31,9 @@ rows! {
 
 impl Kind for NewAlias {
     /// Those that are taken.
-    type Held = HashSet<OwnedRoomAliasId>;
+    type Basis = HashSet<OwnedRoomAliasId>;
 
-    async fn look_up(held: &mut Self::Held, tx: &mut Tx, facts: &[&Self]) -> Result<(), Trouble> {
+    async fn look_up(held: &mut Self::Basis, tx: &mut Tx, facts: &[&Self]) -> Result<(), Trouble> {
         let query = tx
             .sql("SELECT alias FROM room_alias WHERE alias IN TEXTS($1)")
             .texts(facts.iter().map(|new| new.alias.as_str()));
@@ -43,17 +43,17 @@ impl Kind for NewAlias {
         Ok(())
     }
 
-    fn check(&self, held: &Self::Held, _retried: bool) -> Option<Decision> {
+    fn check(&self, held: &Self::Basis, _retried: bool) -> Option<Decision> {
         let taken = held.contains(&self.alias);
         taken.then(|| Decision::Refuse(CommitError::AliasTaken(self.alias.clone())))
     }
 
-    fn apply(&self, held: &mut Self::Held) -> bool {
+    fn apply(&self, held: &mut Self::Basis) -> bool {
         held.insert(self.alias.clone());
         true
     }
 
-    fn write(facts: &[(i64, &Self)], _: &Self::Held, maker: &mut Maker<'_>) -> Result<()> {
+    fn write(facts: &[(i64, &Self)], _: &Self::Basis, maker: &mut Maker<'_>) -> Result<()> {
         let rows: Vec<_> = (facts.iter())
             .map(|(_, new)| Row {
                 alias: &new.alias,

@@ -22,7 +22,7 @@ rows! {
 }
 
 impl Kind for DeviceList {
-    type Held = ();
+    type Basis = ();
 
     fn write(facts: &[(i64, &Self)], (): &(), maker: &mut Maker<'_>) -> Result<()> {
         let rows = last_of_each(

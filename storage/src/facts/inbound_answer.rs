@@ -30,7 +30,7 @@ rows! {
 }
 
 impl Kind for InboundAnswer {
-    type Held = ();
+    type Basis = ();
 
     fn write(facts: &[(i64, &Self)], (): &(), maker: &mut Maker<'_>) -> Result<()> {
         let rows: Vec<_> = (facts.iter())

@@ -134,7 +134,7 @@ impl<'a> InviteRows<'a> {
 }
 
 impl Kind for Invite {
-    type Held = ();
+    type Basis = ();
 
     fn outside_membership(&self) -> Option<(UserNo, RoomNo, Option<Membership>)> {
         let membership = match &self.change {

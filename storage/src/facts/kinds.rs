@@ -40,9 +40,9 @@ macro_rules! kinds {
 
         /// What the facts of a group of write sets are decided on, by kind.
         #[derive(Debug, Default)]
-        pub(crate) struct HeldFacts {
-            $($module: <$type as Kind>::Held,)*
-            $($plain_module: <$plain_type as Kind>::Held,)*
+        pub(crate) struct FactsBasis {
+            $($module: <$type as Kind>::Basis,)*
+            $($plain_module: <$plain_type as Kind>::Basis,)*
         }
 
         /// The facts of a group with their offsets, by kind.
@@ -61,7 +61,7 @@ macro_rules! kinds {
             }
         }
 
-        impl HeldFacts {
+        impl FactsBasis {
             /// Reads what the facts are decided on. Call with the users locked.
             pub(crate) async fn look_up<'a>(
                 tx: &mut Tx,

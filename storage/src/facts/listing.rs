@@ -29,7 +29,7 @@ rows! {
 }
 
 impl Kind for Listing {
-    type Held = ();
+    type Basis = ();
 
     fn room_row(&self) -> Option<RoomNo> {
         Some(self.room)

@@ -66,7 +66,7 @@ kinds! {
 /// also in other processes.
 pub(crate) trait Kind: Sized {
     /// What a group of write sets is decided on: what the database says, and what the group changes of it.
-    type Held: Default;
+    type Basis: Default;
 
     /// The user whose row keeps other processes from changing the same meanwhile.
     fn locks(&self) -> Option<UserNo> {
@@ -75,7 +75,7 @@ pub(crate) trait Kind: Sized {
 
     /// Reads what the group's facts of this kind are decided on.
     async fn look_up(
-        _held: &mut Self::Held,
+        _held: &mut Self::Basis,
         _tx: &mut Tx,
         _facts: &[&Self],
     ) -> Result<(), Trouble> {
@@ -83,13 +83,13 @@ pub(crate) trait Kind: Sized {
     }
 
     /// `None` if it can be written. `retried`: an attempt with an unknown outcome may have written it.
-    fn check(&self, _held: &Self::Held, _retried: bool) -> Option<Decision> {
+    fn check(&self, _held: &Self::Basis, _retried: bool) -> Option<Decision> {
         None
     }
 
     /// Its write set was accepted: later ones of the group are decided on what is so now. `false`: it says
     /// nothing new, gets no position, and nobody is told.
-    fn apply(&self, _held: &mut Self::Held) -> bool {
+    fn apply(&self, _held: &mut Self::Basis) -> bool {
         true
     }
 
@@ -108,7 +108,7 @@ pub(crate) trait Kind: Sized {
 
     /// The rows of the group's facts, each with its offset from the group's first position (`$2`; 0 of a kind
     /// without positions), in order: a later one takes the place of an earlier one with the same key.
-    fn write(facts: &[(i64, &Self)], held: &Self::Held, maker: &mut Maker<'_>) -> Result<()>;
+    fn write(facts: &[(i64, &Self)], held: &Self::Basis, maker: &mut Maker<'_>) -> Result<()>;
 
     /// Forgets what it makes stale of this process's caches.
     fn forget(&self, _store: &Store) {}

@@ -94,7 +94,7 @@ rows! {
 }
 
 impl Kind for Receipt {
-    type Held = Standing;
+    type Basis = Standing;
 
     fn locks(&self) -> Option<UserNo> {
         Some(self.user)

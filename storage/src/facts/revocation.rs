@@ -28,7 +28,7 @@ rows! {
 }
 
 impl Kind for TokenRevoked {
-    type Held = ();
+    type Basis = ();
 
     fn write(facts: &[(i64, &Self)], (): &(), maker: &mut Maker<'_>) -> Result<()> {
         let rows: Vec<_> = (facts.iter())

@@ -4,7 +4,7 @@ use rhizome_protocol::{Membership, RoomRules};
 use ruma::{room_id, user_id};
 
 use super::invite::{Invite, InviteChange};
-use super::{Audience, Fact, LoggedKind, each_logged_kind};
+use super::*;
 use std::time::Duration;
 
 use crate::testing::{TestDatabase, soon};
@@ -163,6 +163,5 @@ async fn every_kind_of_fact_keeps_the_contract() {
             }
         };
     }
-    use super::{account_data, device_list, forgotten, invite, listing, receipt, revocation};
     each_logged_kind!(keeps);
 }

@@ -46,8 +46,8 @@ impl Default for Budget {
 
 /// One answer's share; given back when dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
-    server: Option<keyed::Held<OwnedServerName>>,
+pub(crate) struct AnswerBudget {
+    server: Option<keyed::KeyedGuard<OwnedServerName>>,
     middle: Option<OwnedSemaphorePermit>,
     large: Option<OwnedSemaphorePermit>,
 }
@@ -56,7 +56,7 @@ impl Budgets {
     /// Waits until an answer of `from` may have this size.
     pub(super) async fn grow(
         &self,
-        held: &mut Held,
+        held: &mut AnswerBudget,
         purpose: Purpose,
         from: &ServerName,
         size: usize,
@@ -86,7 +86,7 @@ mod tests {
     fn large_answers_take_turns_and_small_ones_dont() {
         let budgets = Budgets::default();
         let grows = |purpose, from: &str, size| {
-            let mut held = Held::default();
+            let mut held = AnswerBudget::default();
             let from: OwnedServerName = from.try_into().unwrap();
             let done = budgets.grow(&mut held, purpose, &from, size).now_or_never();
             done.map(|()| held)

@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use ruma::ServerName;
 
 use crate::outbound::error::{OutboundError, cause};
-pub(crate) use budget::{Budgets, Held};
+pub(crate) use budget::{AnswerBudget, Budgets};
 use cut::Cutter;
 
 /// `make_join`, `make_leave`, `make_knock`: an event of a few fields.
@@ -160,7 +160,7 @@ pub(crate) struct Pieces {
     /// How many elements were left out, as they can't be what was asked for.
     pub(crate) unfit: usize,
     /// The answer's share of what all may hold; to be kept until it is dealt with.
-    pub(crate) held: Held,
+    pub(crate) held: AnswerBudget,
 }
 
 impl Pieces {
@@ -169,7 +169,7 @@ impl Pieces {
             lists: shape.lists.iter().map(|_| Vec::new()).collect(),
             single: None,
             unfit: 0,
-            held: Held::default(),
+            held: AnswerBudget::default(),
         }
     }
 
@@ -202,7 +202,7 @@ pub(crate) async fn read(
         return Err(too_large());
     }
     let mut cutter = Cutter::new(shape);
-    let mut held = Held::default();
+    let mut held = AnswerBudget::default();
     let mut size = 0;
     let mut stream = body.into_data_stream();
     loop {

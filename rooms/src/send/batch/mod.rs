@@ -24,7 +24,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, UserId};
 use crate::{
     Error, Rooms,
     error::Result,
-    send::view::{ALWAYS, Held, View, keys_of},
+    send::view::{ALWAYS, View, ViewState, keys_of},
 };
 pub(crate) use tip::{Tip, above};
 
@@ -202,7 +202,7 @@ impl<'a> Batch<'a> {
         let mut replaces = None;
         if let Some(state_key) = pdu.state_key() {
             replaces = tip.view.held(pdu.kind(), state_key).map(|held| held.no);
-            let held = Held {
+            let held = ViewState {
                 no,
                 pdu: pdu.clone(),
             };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::commit::Job;
-use crate::commit::decide::Known;
+use crate::commit::decide::GroupState;
 use crate::commit::rows::{Found, OldMember, redactions_of};
 use crate::commit::trouble::Trouble;
 use crate::engine::db::Tx;
@@ -22,7 +22,7 @@ pub(super) async fn find(
     store: &Store,
     tx: &mut Tx,
     accepted: &[(usize, &Job)],
-    known: &Known,
+    known: &GroupState,
 ) -> Result<Found, Trouble> {
     let mut found = Found::default();
     find_members(tx, accepted, &mut found).await?;
@@ -76,7 +76,7 @@ async fn find_members(
 async fn find_targets(
     tx: &mut Tx,
     accepted: &[(usize, &Job)],
-    known: &Known,
+    known: &GroupState,
     found: &mut Found,
 ) -> Result<(), Trouble> {
     let targets: BTreeSet<&str> = redactions_of(accepted)
@@ -105,7 +105,7 @@ async fn find_auth(
     store: &Store,
     tx: &mut Tx,
     accepted: &[(usize, &Job)],
-    known: &Known,
+    known: &GroupState,
     found: &mut Found,
 ) -> Result<(), Trouble> {
     let mut unknown = BTreeSet::new();

@@ -6,11 +6,11 @@ use ruma::{OwnedEventId, OwnedServerName};
 use sqlx::any::AnyRow;
 
 use crate::commit::Job;
-use crate::commit::decide::{Known, KnownEvent, PendingRedaction};
+use crate::commit::decide::{GroupState, KnownEvent, PendingRedaction};
 use crate::commit::trouble::Trouble;
 use crate::engine::db::Tx;
 use crate::engine::sql::{Columns as _, rows};
-use crate::facts::HeldFacts;
+use crate::facts::FactsBasis;
 use crate::rooms::heads::head_of;
 use crate::{
     Fact, NewEvent, Placement, Result, RoomNo, RoomWrite, SnapshotNo, Status, Store, TxnKey, UserNo,
@@ -28,14 +28,14 @@ fn facts_of(jobs: &[Job]) -> impl Iterator<Item = &Fact> {
     jobs.iter().flat_map(|job| &job.set.facts)
 }
 
-pub(super) async fn load(store: &Store, tx: &mut Tx, jobs: &[Job]) -> Result<Known, Trouble> {
-    let mut known = Known::default();
+pub(super) async fn load(store: &Store, tx: &mut Tx, jobs: &[Job]) -> Result<GroupState, Trouble> {
+    let mut known = GroupState::default();
     lock_rooms(store, tx, jobs, &mut known).await?;
     look_up(tx, jobs, &mut known).await?;
     look_up_snapshots(tx, jobs, &mut known).await?;
     look_up_room_ids(tx, jobs, &mut known).await?;
     lock_users(tx, jobs).await?;
-    known.facts = HeldFacts::look_up(tx, facts_of(jobs)).await?;
+    known.facts = FactsBasis::look_up(tx, facts_of(jobs)).await?;
     Ok(known)
 }
 
@@ -44,7 +44,7 @@ async fn lock_rooms(
     store: &Store,
     tx: &mut Tx,
     jobs: &[Job],
-    known: &mut Known,
+    known: &mut GroupState,
 ) -> Result<(), Trouble> {
     let written = writes_of(jobs).map(|write| write.room);
     let rooms: BTreeSet<RoomNo> = written
@@ -84,7 +84,11 @@ async fn lock_users(tx: &mut Tx, jobs: &[Job]) -> Result<(), Trouble> {
 }
 
 /// The numbers that rooms to create have already.
-async fn look_up_room_ids(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<(), Trouble> {
+async fn look_up_room_ids(
+    tx: &mut Tx,
+    jobs: &[Job],
+    known: &mut GroupState,
+) -> Result<(), Trouble> {
     let new = writes_of(jobs).filter_map(|write| Some(&write.create.as_ref()?.room_id));
     let new: Vec<_> = new.collect();
     if new.is_empty() {
@@ -101,7 +105,11 @@ async fn look_up_room_ids(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Resul
 
 /// Whether the snapshots that the group builds on are there, and whether the collector has them on its list.
 /// Mostly they are the rooms' current ones, or new ones of this group: then there is nothing to ask.
-async fn look_up_snapshots(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<(), Trouble> {
+async fn look_up_snapshots(
+    tx: &mut Tx,
+    jobs: &[Job],
+    known: &mut GroupState,
+) -> Result<(), Trouble> {
     let current = known.rooms.values().flatten();
     known.snapshots = current.filter_map(|head| head.snapshot).collect();
     let writes = || writes_of(jobs);
@@ -168,7 +176,7 @@ const LOOK_UP: &str = "\
     FROM ROWS($3) AS x JOIN client_transaction c ON c.user_no = x.user_no AND c.device = x.device \
     AND c.path = x.path AND c.txn_id = x.txn_id JOIN event e ON e.no = c.event";
 
-async fn look_up(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<(), Trouble> {
+async fn look_up(tx: &mut Tx, jobs: &[Job], known: &mut GroupState) -> Result<(), Trouble> {
     let own: HashSet<&str> = events_of(jobs)
         .map(|(_, event)| event.pdu.event_id().as_str())
         .collect();
@@ -201,7 +209,7 @@ async fn look_up(tx: &mut Tx, jobs: &[Job], known: &mut Known) -> Result<(), Tro
 }
 
 /// The group's events, and those that they name and that aren't extremities: extremities are there.
-fn asked_ids<'a>(jobs: &'a [Job], known: &Known, own: &HashSet<&'a str>) -> HashSet<&'a str> {
+fn asked_ids<'a>(jobs: &'a [Job], known: &GroupState, own: &HashSet<&'a str>) -> HashSet<&'a str> {
     let extremities: HashSet<&str> = (known.rooms.values().flatten())
         .flat_map(|head| &head.extremities)
         .map(|extremity| extremity.event_id.as_str())
@@ -217,7 +225,7 @@ fn asked_ids<'a>(jobs: &'a [Job], known: &Known, own: &HashSet<&'a str>) -> Hash
 }
 
 /// Extremities are placed. Of one that is an event of the group the answer says more.
-fn known_extremities(known: &mut Known) {
+fn known_extremities(known: &mut GroupState) {
     let heads = known.rooms.values().flatten();
     for extremity in heads.flat_map(|head| &head.extremities) {
         let event = KnownEvent {
@@ -232,7 +240,7 @@ fn known_extremities(known: &mut Known) {
 }
 
 /// Takes one answer to [`LOOK_UP`].
-fn answered(row: &AnyRow, keys: &[&TxnKey], known: &mut Known) -> Result<()> {
+fn answered(row: &AnyRow, keys: &[&TxnKey], known: &mut GroupState) -> Result<()> {
     let event_id: OwnedEventId = row.get("event_id")?;
     match row.get::<String>("what")?.as_str() {
         "event" => {

@@ -8,10 +8,10 @@ mod write;
 use find::find;
 use load::load;
 
-use super::decide::{Decision, Known, decide};
+use super::decide::{Decision, GroupState, decide};
 use super::rows::{self, Found, Plan};
 use super::trouble::Trouble;
-use super::{Answer, Job};
+use super::{CommitResult, Job};
 use crate::engine::db::Tx;
 use crate::engine::error::is_unwritable;
 use crate::{CommitError, Committed, CrashAt, Error, LostAnswer, Pos, Store};
@@ -20,7 +20,7 @@ use crate::{CommitError, Committed, CrashAt, Error, LostAnswer, Pos, Store};
 pub(super) struct Answered {
     /// Whether there was something to commit.
     pub(super) written: bool,
-    pub(super) answers: Vec<(Job, Answer)>,
+    pub(super) answers: Vec<(Job, CommitResult)>,
     pub(super) deferred: Vec<Job>,
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn attempt(store: &Store, jobs: Vec<Job>) -> Result<Answered, F
 
 /// A group that was written.
 pub(super) struct Written {
-    pub(super) known: Known,
+    pub(super) known: GroupState,
     pub(super) decisions: Vec<Decision>,
     pub(super) plan: Plan,
     pub(super) found: Found,

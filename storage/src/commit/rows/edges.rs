@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ruma::EventId;
 
 use super::{Maker, Planned, events_of};
-use crate::commit::decide::Known;
+use crate::commit::decide::GroupState;
 use crate::engine::sql::rows;
 use crate::{EventNo, NewEvent, Placement, Result, RoomNo, ServerNo, SetNo};
 
@@ -45,7 +45,7 @@ rows! {
 
 impl Maker<'_> {
     /// Auth events of state events.
-    pub(super) fn auth_edges(&mut self, known: &Known) -> Result<()> {
+    pub(super) fn auth_edges(&mut self, known: &GroupState) -> Result<()> {
         let (mut auth, mut missing, mut came) = (Vec::new(), Vec::new(), Vec::new());
         for (room, new) in events_of(self.accepted) {
             let event = new.no;
@@ -93,7 +93,7 @@ impl Maker<'_> {
     }
 
     /// `prev_events` that we lack, and those that we lacked.
-    pub(super) fn prev_edges(&mut self, known: &Known) -> Result<()> {
+    pub(super) fn prev_edges(&mut self, known: &GroupState) -> Result<()> {
         let (mut missing, mut came) = (Vec::new(), Vec::new());
         for (room, new) in events_of(self.accepted) {
             let event = new.no;
@@ -171,7 +171,7 @@ impl Maker<'_> {
 }
 
 /// The `prev_events` of an event of the history that aren't part of it.
-fn lacking<'a>(new: &'a NewEvent, known: &Known) -> impl Iterator<Item = &'a EventId> {
+fn lacking<'a>(new: &'a NewEvent, known: &GroupState) -> impl Iterator<Item = &'a EventId> {
     let prevs = new.pdu.prev_events().iter().filter(|_| new.is_history());
     let lacking = prevs.filter(|prev| known.events.get(*prev).is_none_or(|prev| !prev.placed));
     lacking.map(|prev| &**prev)

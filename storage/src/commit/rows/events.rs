@@ -7,7 +7,7 @@ use ruma::{EventId, OwnedDeviceId, OwnedEventId, OwnedServerName};
 
 use super::{Found, Maker, Planned, events_of, redactions_of};
 use crate::commit::Job;
-use crate::commit::decide::Known;
+use crate::commit::decide::GroupState;
 use crate::engine::sql::rows;
 use crate::{EventNo, NewEvent, Placement, Result, RoomNo, SnapshotNo, Status, TxnOwner, UserNo};
 
@@ -48,7 +48,7 @@ const INSERT_EVENT: &str = "\
 /// Which events are redacted now: by redactions of this group, or by some that came before them.
 pub(in crate::commit) fn redacted(
     accepted: &[(usize, &Job)],
-    known: &Known,
+    known: &GroupState,
     found: &Found,
 ) -> HashMap<EventNo, EventNo> {
     let mut redacted = HashMap::new();
@@ -220,7 +220,7 @@ impl<'a> Maker<'a> {
         )
     }
 
-    pub(super) fn redactions(&mut self, known: &Known) -> Result<()> {
+    pub(super) fn redactions(&mut self, known: &GroupState) -> Result<()> {
         let new: HashMap<_, _> = events_of(self.accepted)
             .map(|(_, event)| (event.pdu.event_id(), event.no))
             .collect();

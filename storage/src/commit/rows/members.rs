@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use rhizome_protocol::Membership;
 
 use super::{Maker, OldMember, Planned};
-use crate::commit::decide::Known;
+use crate::commit::decide::GroupState;
 use crate::commit::gather::MemberChange;
 use crate::engine::sql::rows;
 use crate::{EventNo, KeyNo, Result, RoomNo, ServerNo, StateChange, UserNo};
 
 /// A change of state at its offset, and the membership that it changes.
-type Change = (i64, (RoomNo, StateChange, Option<MemberChange>));
+type PlacedChange = (i64, (RoomNo, StateChange, Option<MemberChange>));
 
 impl Maker<'_> {
-    pub(super) fn state(&mut self, known: &mut Known) -> Result<()> {
+    pub(super) fn state(&mut self, known: &mut GroupState) -> Result<()> {
         let changes = self.planned(|planned| match planned {
             Planned::State { job, room, change } => {
                 let job = self.job(*job)?;
@@ -48,7 +48,7 @@ impl Maker<'_> {
     }
 
     /// What each entry of the rooms' states is after the group.
-    fn current_state<'c>(&mut self, changes: impl Iterator<Item = &'c Change>) -> Result<()> {
+    fn current_state<'c>(&mut self, changes: impl Iterator<Item = &'c PlacedChange>) -> Result<()> {
         let mut current: BTreeMap<(RoomNo, KeyNo), (Option<EventNo>, i64)> = BTreeMap::new();
         for (pos, (room, change, _)) in changes {
             current.insert((*room, change.key), (change.new, *pos));
@@ -79,7 +79,7 @@ impl Maker<'_> {
     }
 
     /// What is given without positions of its own, at the last offset of its write.
-    fn given(&self) -> Vec<Change> {
+    fn given(&self) -> Vec<PlacedChange> {
         let mut last: BTreeMap<(usize, usize), i64> = BTreeMap::new();
         for (offset, at) in self.planned(|planned| match planned {
             Planned::Event { job, room, .. } | Planned::State { job, room, .. } => {
@@ -105,8 +105,8 @@ impl Maker<'_> {
 
     fn members<'c>(
         &mut self,
-        changes: impl Iterator<Item = &'c Change>,
-        known: &mut Known,
+        changes: impl Iterator<Item = &'c PlacedChange>,
+        known: &mut GroupState,
     ) -> Result<()> {
         let mut members = Members {
             old: self.found.members.clone(),

@@ -18,10 +18,10 @@ use ruma::{OwnedEventId, OwnedRoomId};
 pub(super) use statement::Statement;
 
 use super::Job;
-use super::decide::Known;
+use super::decide::GroupState;
 use crate::engine::db::hex;
 use crate::engine::sql::{Rows, rows};
-use crate::facts::HeldFacts;
+use crate::facts::FactsBasis;
 use crate::rooms::heads::extremities_text;
 use crate::{
     EventNo, NewEvent, Redacts, Result, RoomNo, RoomWrite, SnapshotNo, StoredEvent, UserNo,
@@ -89,7 +89,7 @@ pub(super) struct Plan {
 
 pub(super) fn plan(
     accepted: &[(usize, &Job)],
-    known: &mut Known,
+    known: &mut GroupState,
     found: &Found,
     now: i64,
 ) -> Result<Plan> {
@@ -118,7 +118,7 @@ pub(super) fn plan(
 
 /// Gives out offsets, in the order of the write sets: each event, its own change of state right after
 /// it, then the room's other changes and what is restored in it; the facts last.
-fn assign(accepted: &[(usize, &Job)], known: &Known, plan: &mut Plan) {
+fn assign(accepted: &[(usize, &Job)], known: &GroupState, plan: &mut Plan) {
     let mut backfilled = Vec::new();
     for (job, held) in accepted {
         let (job, start) = (*job, plan.log.len());
@@ -247,7 +247,7 @@ impl<'a> Maker<'a> {
     }
 
     /// Facts at their offsets, and those without positions.
-    fn facts(&mut self, held: &HeldFacts) -> Result<()> {
+    fn facts(&mut self, held: &FactsBasis) -> Result<()> {
         let logged = self.planned(|planned| match planned {
             Planned::Fact { job, fact } => self.job(*job)?.set.facts.get(*fact),
             _ => None,
@@ -259,7 +259,7 @@ impl<'a> Maker<'a> {
         held.write(logged.into_iter().chain(plain), self)
     }
 
-    fn rooms_created(&mut self, known: &Known) -> Result<()> {
+    fn rooms_created(&mut self, known: &GroupState) -> Result<()> {
         let heads = known.rooms.values().flatten();
         let created = heads.filter(|head| known.created.contains(&head.room));
         let rows: Vec<_> = created
@@ -278,7 +278,7 @@ impl<'a> Maker<'a> {
         )
     }
 
-    fn snapshots(&mut self, known: &Known) -> Result<()> {
+    fn snapshots(&mut self, known: &GroupState) -> Result<()> {
         let mut rows = Vec::new();
         for new in self.writes().flat_map(|write| &write.snapshots) {
             rows.push(SnapshotRow {
@@ -311,7 +311,7 @@ impl<'a> Maker<'a> {
         )
     }
 
-    fn rooms(&mut self, known: &Known) -> Result<()> {
+    fn rooms(&mut self, known: &GroupState) -> Result<()> {
         let mut rows = Vec::new();
         for head in known.rooms.values().flatten() {
             if known.changed.contains(&head.room) {

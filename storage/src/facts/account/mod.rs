@@ -125,7 +125,7 @@ impl AccountChange {
 }
 
 impl Kind for AccountChange {
-    type Held = Accounts;
+    type Basis = Accounts;
 
     fn locks(&self) -> Option<UserNo> {
         self.decides().then(|| self.user())
