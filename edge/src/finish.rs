@@ -15,6 +15,9 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+/// How many requests whose clients have hung up are finished at a time; further ones end where they are.
+const MOST_UNFINISHED: usize = 1_000;
+
 /// A handler that runs.
 pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
@@ -52,6 +55,10 @@ impl Future for ToTheEnd<'_> {
 
 impl Drop for ToTheEnd<'_> {
     fn drop(&mut self) {
+        // A client that asks and hangs up again and again mustn't fill the memory.
+        if self.unfinished.len() >= MOST_UNFINISHED {
+            return;
+        }
         // Without a runtime nothing can go on: the process ends.
         if let (Some(answer), Ok(runtime)) = (self.answer.take(), Handle::try_current()) {
             tracing::debug!("the client hung up; its request is finished");

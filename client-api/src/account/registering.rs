@@ -88,13 +88,18 @@ impl Registering {
                 .take(Kind::Login, &self.user_id, now)
                 .map_err(MatrixError::limit_exceeded)?;
             let hash = account.password_hash.filter(|_| !account.deactivated);
-            if !app.passwords.verify(password, hash).await? {
+            if !app.passwords.verify(password, hash.clone()).await? {
                 return Err(users::in_use());
             }
-            return Ok(match first {
-                Some(first) => Some(users::begin_session(app, account.user, first, peer).await?),
-                None => None,
-            });
+            let Some(first) = first else {
+                return Ok(None);
+            };
+            let first = SessionRequest {
+                proof: hash,
+                ..first
+            };
+            let session = users::begin_session(app, account.user, first, peer).await?;
+            return Ok(Some(session));
         }
         app.limits
             .take_from(Kind::Registration, peer, now)

@@ -39,12 +39,13 @@ pub async fn members(
         Some(pos) if pos < end => visible_moment(&app, &reading, pos, end).await?,
         _ => end,
     };
-    let entries = match reading.room.standing.left_state {
-        // The end of a stay is a moment within a commit, of which the log's positions know nothing.
-        Some(state) if at == end && Some(at) == reading.room.standing.left_at => {
-            app.store.state_all(state).await?.into_iter().collect()
-        }
-        _ => state_at(&app.store, reading.room.head.room, at).await?,
+    // The end of a stay is a moment within a commit, of which the log's positions know nothing; and it has none
+    // at all where the event that ended it came as history.
+    let entries = if at == end && !reading.room.is_open() {
+        let state = app.store.state_all(reading.room.state).await?;
+        state.into_iter().collect()
+    } else {
+        state_at(&app.store, reading.room.head.room, at).await?
     };
     let entries = if entries.is_empty() {
         first_state(&app, &reading, at, end).await?

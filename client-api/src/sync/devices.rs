@@ -103,7 +103,12 @@ impl Loader<'_> {
         if !matches!(row.membership, Membership::Leave | Membership::Ban) {
             return Ok(false);
         }
-        let end = access::end_of_stay(self.store, &self.viewer.user_id, row).await?;
+        // Who forgets a room leaves it all the same.
+        let row = MembershipRow {
+            forgotten: false,
+            ..*row
+        };
+        let end = access::end_of_stay(self.store, &self.viewer.user_id, &row).await?;
         Ok(end
             .and_then(|end| end.pos())
             .is_some_and(|left| left > after))

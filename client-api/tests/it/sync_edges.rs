@@ -34,6 +34,23 @@ async fn a_token_of_another_epoch_counts_as_absent_and_garbage_is_refused() {
     .await;
 }
 
+/// Who leaves a room and forgets it before the next `/sync` hears all the same with whom they share none any more.
+#[tokio::test]
+async fn who_leaves_and_forgets_is_told_who_is_out_of_sight() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = alice.create_public().await;
+        bob.join(&room).await;
+        let since = next(&bob.sync(None, "").await);
+        bob.leave(&room).await;
+        let forget = format!("/rooms/{}/forget", esc(&room));
+        bob.ok(Method::POST, &forget, json!({})).await;
+        let told = bob.sync(Some(&since), "").await;
+        assert_eq!(told["device_lists"]["left"], json!([alice.id]));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn who_types_needn_t_say_for_how_long() {
     story(|server| async move {

@@ -126,8 +126,8 @@ async fn through(
     }
     let limits = handshake::step(joining::time_left(until, STEP_TIME), answer::STRIPPED);
     let answer = handshake::put(fed, server, "v1/send_knock", &event, limits).await?;
-    let answer: Taken =
-        serde_json::from_slice(&answer).map_err(|error| OutboundError::Answer(error.to_string()))?;
+    let answer: Taken = serde_json::from_slice(&answer)
+        .map_err(|error| OutboundError::Answer(error.to_string()))?;
     // The room has the knock now, whatever the state beside it is worth.
     let state = stripped::for_users(fed, rules, room_id, None, &answer.knock_room_state).await;
     let state = state.unwrap_or_else(|error| {

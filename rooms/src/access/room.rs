@@ -67,6 +67,11 @@ impl RoomAccess {
         }
     }
 
+    /// Whether the reader may hear of what is there now: they are in the room, or everybody may.
+    pub fn is_open(&self) -> bool {
+        self.is_open
+    }
+
     /// The last position of which the reader may hear.
     pub fn end(&self, store: &Store) -> Pos {
         let head = store.log().head();

@@ -15,7 +15,7 @@ use crate::{
     error::Result,
     send::{
         batch,
-        view::{ALWAYS, ViewState, View, keys_of},
+        view::{ALWAYS, View, ViewState, keys_of},
     },
     state::{self, Resolved},
 };
