@@ -7,7 +7,7 @@ use super::sql::Query;
 use crate::{Result, Store};
 
 impl Store {
-    /// A statement in this store's dialect (`crate::dialect` lists the words that it may use).
+    /// A statement in this store's dialect (`engine/dialect.rs` lists the words that it may use).
     /// Bind arguments with `.bind(…)`, then give it to [`Store::rows`] and its like.
     pub(crate) fn sql(&self, text: &'static str) -> Query {
         Query::new(self.core.dialect, text)

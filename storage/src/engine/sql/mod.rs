@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! rows! { struct Row<'a> { room: RoomNo, kind: &'a str } }
-//! store.sql("DELETE FROM t USING … FROM ROWS($1) AS x WHERE t.room = x.room AND t.kind = x.kind").rows(&rows)?
+//! store.sql("DELETE FROM t USING … FROM ROWS($1) AS x WHERE t.room = x.room AND t.kind = x.kind").rows(&rows)
 //! ```
 
 mod text;
