@@ -4,6 +4,8 @@
 
 mod collect;
 mod commit;
+mod committed;
+mod creating;
 mod epoch;
 mod factory;
 mod facts;
