@@ -269,7 +269,7 @@ const ESCAPE: char = '\u{1}';
 /// `text` without U+0000: U+0001 is the escape, so `\0` is `\1` `0` and `\1` is `\1` `1`.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     // Nearly always there is none. Whole pieces at a time, as every event that is stored passes here.
-    let odd = |piece: &[u8]| piece.iter().fold(false, |odd, byte| odd | (*byte <= 1));
+    let odd = |piece: &[u8]| piece.iter().fold(u8::MAX, |least, byte| least.min(*byte)) <= 1;
     if !text.as_bytes().chunks(64).any(odd) {
         return Cow::Borrowed(text);
     }
