@@ -32,6 +32,7 @@ mod mean_mangled;
 mod mean_manners;
 mod mean_state;
 mod notaries;
+mod people;
 mod queries;
 mod receipts;
 mod rooms;
