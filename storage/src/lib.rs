@@ -35,6 +35,8 @@ mod names;
 mod open;
 mod refusal;
 mod rooms;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use engine::random;
 use std::collections::HashMap;
@@ -53,18 +55,14 @@ use engine::epoch::Epoch;
 use log::tail::Tail;
 use rooms::snapshot::Nodes;
 
-#[cfg(any(test, feature = "testing"))]
-pub use engine::testing;
-
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::sessions::Ends;
-pub use accounts::tokens::{NewLogin, NewTokens, Token};
-pub use accounts::{Account, FirstLogin, NewAccount};
+pub use accounts::tokens::Token;
+pub use accounts::{Account, FirstLogin};
 pub use commit::Submitted;
 pub use commit::write_set::{
-    CommitError, Committed, CurrentState, NewEvent, NewRoom, Placement, Redacts, Restored,
-    RoomWrite, StateChange, Status, TxnKey, WriteSet,
+    Committed, CurrentState, NewEvent, NewRoom, Redacts, Restored, RoomWrite, StateChange, WriteSet,
 };
 pub use engine::cache::Cache;
 pub use engine::clock::{Clock, millis};
@@ -72,12 +70,16 @@ pub use engine::counters::{Counters, Counts};
 pub use engine::dialect::Dialect;
 pub use engine::error::{Error, OpenError, Result};
 pub use engine::lease::Lease;
+pub use engine::numbers::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
 pub use engine::options::{CrashAt, CrashPoint, LostAnswer, Options};
 pub use engine::scratch::Scratch;
 pub use facts::account::AccountChange;
+pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
 pub use facts::account_data::{AccountData, DataChange};
 pub use facts::alias::NewAlias;
+pub use facts::decision::CommitError;
 pub use facts::device_list::DeviceList;
+pub use facts::entry::{Entry, EventRestored, LiveEvent, StateChanged};
 pub use facts::forgotten::Forgotten;
 pub use facts::inbound_answer::InboundAnswer;
 pub use facts::invite::{Invite, InviteChange, InviteEntry};
@@ -90,11 +92,9 @@ pub use federation::inbox::{InboxEvent, InboxLane};
 pub use federation::keys::{KeyResponse, StoredKey};
 pub use federation::outbound::{DestinationRoom, Outbound};
 pub use log::Log;
-pub use log::entry::{Entry, EventRestored, LiveEvent, StateChanged, StoredEvent, TxnOwner};
 pub use log::ephemeral::Ephemeral;
 pub use log::reader::{Failure, LogReader, LogWork, Stretch};
 pub use log::waiting::Interest;
-pub use names::numbers::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
 pub use rooms::aliases::StoredAlias;
 pub use rooms::heads::{Extremity, RoomHead};
 pub use rooms::history::{Direction, HistoryToken};
@@ -103,6 +103,8 @@ pub use rooms::invites::{PendingInvites, RemoteInvite};
 pub use rooms::members::{Member, MemberCounts, MembershipRow};
 pub use rooms::snapshot::NewSnapshot;
 pub use rooms::state::{StateDiff, StateEntry};
+pub use rooms::stored_event::{Placement, Status, StoredEvent, TxnOwner};
+pub use rooms::transactions::TxnKey;
 
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -11,18 +11,7 @@ pub(crate) mod uia;
 use ruma::UserId;
 
 use crate::engine::sql::Columns as _;
-use crate::{AccountChange, DeviceList, NewLogin, Result, Store, UserNo};
-
-/// An account to be made.
-#[derive(Debug, Clone, Default)]
-pub struct NewAccount {
-    /// A PHC string; `None`: no password opens it.
-    pub password_hash: Option<String>,
-    /// Whether it may administrate the server.
-    pub admin: bool,
-    /// When, in milliseconds since 1970.
-    pub created_ms: i64,
-}
+use crate::{AccountChange, DeviceList, NewAccount, NewLogin, Result, Store, UserNo};
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]

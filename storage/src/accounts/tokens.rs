@@ -9,37 +9,6 @@ use ruma::{OwnedDeviceId, OwnedUserId};
 use crate::engine::sql::Columns as _;
 use crate::{Result, Store, UserNo};
 
-/// A new pair of tokens, as the database may know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewTokens {
-    /// Hash of the access token.
-    pub access_hash: String,
-    /// Hash of the refresh token, if there is one.
-    pub refresh_hash: Option<String>,
-    /// When the access token ends, in milliseconds since 1970.
-    pub expires_ms: Option<i64>,
-}
-
-/// A login.
-#[derive(Debug, Clone)]
-pub struct NewLogin {
-    /// Who.
-    pub user: UserNo,
-    /// As which device, made if it isn't there.
-    pub device_id: OwnedDeviceId,
-    /// The device's name, if it is made.
-    pub device_name: Option<String>,
-    /// From where.
-    pub ip: String,
-    /// When, in milliseconds since 1970.
-    pub now_ms: i64,
-    /// Its tokens; the device's older ones end.
-    pub tokens: NewTokens,
-    /// What the password that it came with was found to match: if the account has another one by now, or
-    /// has ended, nobody is logged in.
-    pub proof: Option<String>,
-}
-
 /// What an access token stands for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
@@ -90,6 +59,7 @@ mod tests {
 
     use super::*;
     use crate::testing::each_database;
+    use crate::{NewLogin, NewTokens};
 
     fn pair(n: u32) -> NewTokens {
         NewTokens {

@@ -8,6 +8,7 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
 use super::Job;
 use super::gather::{GatheredRoom, extremity};
 use crate::facts::FactsBasis;
+use crate::facts::decision::Decision;
 use crate::{
     CommitError, Error, EventNo, Extremity, NewEvent, RoomHead, RoomNo, RoomWrite, SnapshotNo,
     TxnKey,
@@ -60,16 +61,6 @@ pub(super) struct PendingRedaction {
     pub(super) by: EventNo,
     pub(super) room: RoomNo,
     pub(super) only_from: Option<OwnedServerName>,
-}
-
-#[derive(Debug)]
-pub(crate) enum Decision {
-    Accept,
-    Refuse(CommitError),
-    /// A COMMIT with an unknown outcome had written it, its last event at this order.
-    Done(Option<i64>),
-    /// It changes rows that this group writes: it goes into the next.
-    Defer,
 }
 
 /// `index`: the write set's place in the group.

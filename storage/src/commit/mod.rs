@@ -9,7 +9,6 @@ mod decide;
 mod gather;
 mod group;
 mod rows;
-mod trouble;
 pub(crate) mod write_set;
 
 use std::future::Future;
@@ -23,12 +22,10 @@ use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::trouble::Trouble;
 use crate::{CommitError, Committed, CrashAt, Error, Store, WriteSet};
-pub(crate) use decide::Decision;
 pub(crate) use gather::Destinations;
 use gather::GatheredSet;
-pub(crate) use rows::{Maker, last_of_each};
-pub(crate) use trouble::Trouble;
 
 type CommitResult = Result<Committed, CommitError>;
 

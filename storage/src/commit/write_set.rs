@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use rhizome_protocol::visibility::HistoryVisibility;
 use rhizome_protocol::{Pdu, RoomRules};
-use ruma::{OwnedDeviceId, OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
 
-use crate::{Error, EventNo, Fact, KeyNo, NewSnapshot, Pos, RoomNo, SnapshotNo, UserNo};
+use crate::{
+    EventNo, Fact, KeyNo, NewSnapshot, Placement, Pos, RoomNo, SnapshotNo, Status, TxnKey,
+};
 
 /// Everything that stands or falls together.
 #[derive(Debug, Clone, Default)]
@@ -192,28 +194,6 @@ pub struct Redacts {
     pub only_from: Option<OwnedServerName>,
 }
 
-/// What became of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// Allowed.
-    Accepted,
-    /// Allowed by the state before it, not by the room's current state: kept, but nobody sees it.
-    SoftFailed,
-    /// Not allowed.
-    Rejected,
-}
-
-/// Where an event belongs in its room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Placement {
-    /// Happened while we were there: gets a log position if accepted.
-    Live,
-    /// History from before we were there: gets a falling negative order if accepted.
-    Backfilled,
-    /// GroupState, but not placed: state and auth events of other servers.
-    Outlier,
-}
-
 /// The new current state of a room.
 #[derive(Debug, Clone)]
 pub struct CurrentState {
@@ -234,19 +214,6 @@ pub struct StateChange {
     pub new: Option<EventNo>,
 }
 
-/// A client's transaction. Unique; the same key again means the same event.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TxnKey {
-    /// The user.
-    pub user: UserNo,
-    /// The device (or whatever stands for it: a token's identity).
-    pub device: OwnedDeviceId,
-    /// Endpoint and path, e.g. `send/!room:here/m.room.message`.
-    pub path: String,
-    /// The client's transaction id.
-    pub txn_id: String,
-}
-
 /// What the log got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Committed {
@@ -254,67 +221,4 @@ pub struct Committed {
     pub first: Pos,
     /// The last one.
     pub last: Pos,
-}
-
-/// Why nothing of a write set was written.
-#[derive(Debug, thiserror::Error)]
-pub enum CommitError {
-    /// The room's current state isn't what this was decided on: decide again.
-    #[error("the state of room {room} has moved on to version {now}")]
-    StateMoved {
-        /// The room.
-        room: RoomNo,
-        /// Its state version now.
-        now: i64,
-    },
-    /// The event that this was decided upon ([`RoomWrite::follows`]) was not stored: decide again.
-    #[error("the event that this follows in room {0} was not stored")]
-    Orphaned(RoomNo),
-    /// A snapshot that this refers to, or builds on, is not stored, nor written by this or an earlier write
-    /// set. It was collected because nothing referred to it for long: decide again, from what is there now.
-    #[error("the state snapshot {snapshot} of room {room}, which this builds on, is gone")]
-    SnapshotGone {
-        /// The room.
-        room: RoomNo,
-        /// The snapshot.
-        snapshot: SnapshotNo,
-    },
-    /// The client transaction has its event already.
-    #[error("the transaction was done before, as {event_id}")]
-    DuplicateTxn {
-        /// Which transaction.
-        key: TxnKey,
-        /// What it made.
-        event_id: OwnedEventId,
-    },
-    /// The event is stored already: accepted, or with another number.
-    #[error("{event_id} is stored already")]
-    DuplicateEvent {
-        /// The event.
-        event_id: OwnedEventId,
-        /// Its number.
-        no: EventNo,
-        /// Whether it is done: accepted and no outlier. Otherwise it can be written with that number.
-        done: bool,
-    },
-    /// The room to create exists, or the room to write to doesn't.
-    #[error("room {0} exists already, or doesn't exist yet")]
-    RoomExists(RoomNo),
-    /// The account data isn't what this was decided on: decide again.
-    #[error("the account data {kind} of user {user} has moved on")]
-    DataMoved {
-        /// Whose.
-        user: UserNo,
-        /// Of which type.
-        kind: String,
-    },
-    /// The account isn't what its change was decided on: decide again.
-    #[error("the account of user {0} has moved on")]
-    AccountMoved(UserNo),
-    /// The alias names a room already.
-    #[error("The alias {0} is taken")]
-    AliasTaken(OwnedRoomAliasId),
-    /// The database failed.
-    #[error(transparent)]
-    Store(#[from] Error),
 }

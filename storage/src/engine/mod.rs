@@ -10,13 +10,13 @@ pub(crate) mod epoch;
 pub(crate) mod error;
 pub(crate) mod lease;
 pub(crate) mod migrate;
+pub(crate) mod numbers;
 pub(crate) mod options;
 pub mod random;
 pub(crate) mod scratch;
 pub(crate) mod settings;
 pub(crate) mod sql;
-#[cfg(any(test, feature = "testing"))]
-pub mod testing;
+pub(crate) mod trouble;
 
 /// Locks a mutex whose holder never runs foreign code.
 pub(crate) fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 
-use super::{Audience, Kind, Logged, LoggedKind};
-use crate::commit::{Decision, Maker, Trouble, last_of_each};
+use super::decision::Decision;
+use super::{Audience, Kind, Logged, LoggedKind, last_of_each};
 use crate::engine::db::Tx;
+use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
+use crate::engine::trouble::Trouble;
 use crate::{CommitError, Pos, Result, RoomNo, Store, UserNo};
 
 /// One type of a user's account data.
@@ -119,7 +121,7 @@ impl Kind for DataChange {
         true
     }
 
-    fn write(facts: &[(i64, &Self)], _: &Self::Basis, maker: &mut Maker<'_>) -> Result<()> {
+    fn write(facts: &[(i64, &Self)], _: &Self::Basis, statements: &mut Statements) -> Result<()> {
         let rows = last_of_each(facts, Self::key, |pos, change| Row {
             user_no: change.data.user,
             room: room_column(change.data.room),
@@ -127,7 +129,7 @@ impl Kind for DataChange {
             content: &change.data.content,
             pos,
         });
-        maker.after(
+        statements.after(
             "INSERT INTO account_data (user_no, room, kind, content, pos) \
              SELECT user_no, room, kind, content, pos + $2 FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (user_no, room, kind) \

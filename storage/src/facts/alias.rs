@@ -5,9 +5,11 @@ use std::collections::HashSet;
 use ruma::OwnedRoomAliasId;
 
 use super::Kind;
-use crate::commit::{Decision, Maker, Trouble};
+use super::decision::Decision;
 use crate::engine::db::Tx;
+use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
+use crate::engine::trouble::Trouble;
 use crate::{CommitError, Result, RoomNo, UserNo};
 
 /// A new alias; refused with [`CommitError::AliasTaken`] if it exists.
@@ -53,7 +55,7 @@ impl Kind for NewAlias {
         true
     }
 
-    fn write(facts: &[(i64, &Self)], _: &Self::Basis, maker: &mut Maker<'_>) -> Result<()> {
+    fn write(facts: &[(i64, &Self)], _: &Self::Basis, statements: &mut Statements) -> Result<()> {
         let rows: Vec<_> = (facts.iter())
             .map(|(_, new)| Row {
                 alias: &new.alias,
@@ -61,7 +63,7 @@ impl Kind for NewAlias {
                 creator: new.creator,
             })
             .collect();
-        maker.before(
+        statements.before(
             "INSERT INTO room_alias (alias, room, creator) \
              SELECT alias, room, creator FROM ROWS($1) AS x",
             &rows,

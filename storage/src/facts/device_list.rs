@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Audience, Kind, Logged, LoggedKind};
-use crate::commit::{Maker, last_of_each};
+use super::{Audience, Kind, Logged, LoggedKind, last_of_each};
+use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
 use crate::{Pos, Result, Store, UserNo};
 
@@ -24,7 +24,7 @@ rows! {
 impl Kind for DeviceList {
     type Basis = ();
 
-    fn write(facts: &[(i64, &Self)], (): &(), maker: &mut Maker<'_>) -> Result<()> {
+    fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
         let rows = last_of_each(
             facts,
             |list| list.user,
@@ -33,7 +33,7 @@ impl Kind for DeviceList {
                 pos,
             },
         );
-        maker.after(
+        statements.after(
             "INSERT INTO device_list (user_no, pos) SELECT user_no, pos + $2 FROM ROWS($1) AS x \
              WHERE true ON CONFLICT (user_no) DO UPDATE SET pos = excluded.pos",
             &rows,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 
-use super::{Audience, Kind, Logged, LoggedKind};
-use crate::commit::{Maker, last_of_each};
+use super::{Audience, Kind, Logged, LoggedKind, last_of_each};
+use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
 use crate::{Pos, Result, RoomNo, Store, UserNo};
 
@@ -30,7 +30,7 @@ rows! {
 impl Kind for Forgotten {
     type Basis = ();
 
-    fn write(facts: &[(i64, &Self)], (): &(), maker: &mut Maker<'_>) -> Result<()> {
+    fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
         let rows = last_of_each(
             facts,
             |forgotten| (forgotten.user, forgotten.room),
@@ -41,12 +41,12 @@ impl Kind for Forgotten {
             },
         );
         // Who left (3) or is banned (4).
-        maker.after(
+        statements.after(
             "UPDATE membership SET forgotten = 1 WHERE membership IN (3, 4) \
              AND (user_no, room) IN (SELECT user_no, room FROM ROWS($1) AS x)",
             &rows,
         )?;
-        maker.after(
+        statements.after(
             "INSERT INTO forgotten (user_no, room, pos) \
              SELECT user_no, room, pos + $2 FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (user_no, room) DO UPDATE SET pos = excluded.pos",

@@ -4,8 +4,8 @@ use ruma::OwnedServerName;
 
 use super::Kind;
 use crate::Result;
-use crate::commit::Maker;
 use crate::engine::sql::rows;
+use crate::engine::sql::statement::Statements;
 
 /// The answer that another server's transaction got; the first one stays.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ rows! {
 impl Kind for InboundAnswer {
     type Basis = ();
 
-    fn write(facts: &[(i64, &Self)], (): &(), maker: &mut Maker<'_>) -> Result<()> {
+    fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
         let rows: Vec<_> = (facts.iter())
             .map(|(_, answer)| Row {
                 origin: &answer.origin,
@@ -41,7 +41,7 @@ impl Kind for InboundAnswer {
                 received_ts: answer.received_ts,
             })
             .collect();
-        maker.before(
+        statements.before(
             "INSERT INTO inbound_txn (origin, txn_id, response, received_ts) \
              SELECT origin, txn_id, response, received_ts FROM ROWS($1) AS x \
              WHERE true ON CONFLICT (origin, txn_id) DO NOTHING",

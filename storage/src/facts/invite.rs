@@ -8,7 +8,7 @@ use rhizome_protocol::{Membership, RoomRules};
 use sqlx::any::AnyRow;
 
 use super::{Audience, Kind, Logged, LoggedKind};
-use crate::commit::Maker;
+use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
 use crate::{Pos, Result, RoomNo, Store, UserNo};
 
@@ -144,12 +144,12 @@ impl Kind for Invite {
         Some((self.user, self.room, membership))
     }
 
-    fn write(facts: &[(i64, &Self)], (): &(), maker: &mut Maker<'_>) -> Result<()> {
+    fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
         let mut rows = InviteRows::default();
         for (pos, invite) in facts {
             rows.add(*pos, invite);
         }
-        maker.after(
+        statements.after(
             "INSERT INTO invite (user_no, room, sender, version, event, stripped_state, gone, pos) \
              SELECT user_no, room, sender, version, event, stripped_state, gone, pos + $2 \
              FROM ROWS($1) AS x WHERE true ON CONFLICT (user_no, room) DO UPDATE SET \
@@ -157,7 +157,7 @@ impl Kind for Invite {
              stripped_state = excluded.stripped_state, gone = excluded.gone, pos = excluded.pos",
             &rows.came.into_values().collect::<Vec<_>>(),
         )?;
-        maker.after(
+        statements.after(
             "UPDATE invite SET gone = 1, event = x.event, stripped_state = '[]', pos = x.pos + $2 \
              FROM ROWS($1) AS x WHERE invite.user_no = x.user_no AND invite.room = x.room",
             &rows.gone.into_values().collect::<Vec<_>>(),

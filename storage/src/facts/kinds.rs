@@ -30,11 +30,11 @@ macro_rules! kinds {
         #[derive(Debug, Clone)]
         pub enum EntryKind {
             /// An accepted live event.
-            Event($crate::log::entry::LiveEvent),
+            Event($crate::facts::entry::LiveEvent),
             /// A change of a room's current state.
-            State($crate::log::entry::StateChanged),
+            State($crate::facts::entry::StateChanged),
             /// An event got the content that it had come without.
-            Restored($crate::log::entry::EventRestored),
+            Restored($crate::facts::entry::EventRestored),
             $($(#[$doc])* $name(std::sync::Arc<Logged<$entry>>),)*
         }
 
@@ -103,17 +103,17 @@ macro_rules! kinds {
             pub(crate) fn write<'a>(
                 &self,
                 facts: impl Iterator<Item = (i64, &'a Fact)>,
-                maker: &mut Maker<'_>,
+                statements: &mut Statements,
             ) -> Result<()> {
                 let mut sorted = Sorted::default();
                 for (offset, fact) in facts {
                     sorted.add(offset, fact);
                 }
                 $(if !sorted.$module.is_empty() {
-                    <$type as Kind>::write(&sorted.$module, &self.$module, maker)?;
+                    <$type as Kind>::write(&sorted.$module, &self.$module, statements)?;
                 })*
                 $(if !sorted.$plain_module.is_empty() {
-                    <$plain_type as Kind>::write(&sorted.$plain_module, &self.$plain_module, maker)?;
+                    <$plain_type as Kind>::write(&sorted.$plain_module, &self.$plain_module, statements)?;
                 })*
                 Ok(())
             }

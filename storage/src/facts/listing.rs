@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 
-use super::{Audience, Kind, Logged, LoggedKind};
-use crate::commit::{Maker, last_of_each};
+use super::{Audience, Kind, Logged, LoggedKind, last_of_each};
+use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
 use crate::rooms::heads::RoomHead;
 use crate::{Pos, Result, RoomNo, Store};
@@ -39,7 +39,7 @@ impl Kind for Listing {
         head.public = self.public;
     }
 
-    fn write(facts: &[(i64, &Self)], (): &(), maker: &mut Maker<'_>) -> Result<()> {
+    fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
         let rows = last_of_each(
             facts,
             |listing| listing.room,
@@ -49,7 +49,7 @@ impl Kind for Listing {
                 pos,
             },
         );
-        maker.after(
+        statements.after(
             "INSERT INTO listing (room, public, pos) \
              SELECT room, public, pos + $2 FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (room) DO UPDATE SET public = excluded.public, pos = excluded.pos",

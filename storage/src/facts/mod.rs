@@ -9,7 +9,9 @@
 pub(crate) mod account;
 pub(crate) mod account_data;
 pub(crate) mod alias;
+pub(crate) mod decision;
 pub(crate) mod device_list;
+pub(crate) mod entry;
 pub(crate) mod forgotten;
 pub(crate) mod inbound_answer;
 pub(crate) mod invite;
@@ -21,15 +23,18 @@ pub(crate) mod revocation;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 
 use rhizome_protocol::Membership;
 
-use crate::commit::{Decision, Maker, Trouble};
 use crate::engine::db::Tx;
+use crate::engine::sql::statement::Statements;
+use crate::engine::trouble::Trouble;
 use crate::rooms::heads::RoomHead;
 use crate::{Pos, Result, RoomNo, Store, UserNo};
+use decision::Decision;
 use kinds::kinds;
 
 kinds! {
@@ -108,7 +113,8 @@ pub(crate) trait Kind: Sized {
 
     /// The rows of the group's facts, each with its offset from the group's first position (`$2`; 0 of a kind
     /// without positions), in order: a later one takes the place of an earlier one with the same key.
-    fn write(facts: &[(i64, &Self)], held: &Self::Basis, maker: &mut Maker<'_>) -> Result<()>;
+    fn write(facts: &[(i64, &Self)], held: &Self::Basis, statements: &mut Statements)
+    -> Result<()>;
 
     /// Forgets what it makes stale of this process's caches.
     fn forget(&self, _store: &Store) {}
@@ -190,4 +196,18 @@ pub enum Audience {
     Room(RoomNo),
     /// Everybody here who is in the room, and a user who may not be.
     RoomAnd(RoomNo, UserNo),
+}
+
+/// The rows of facts of which the last of each key stays, at its offset.
+pub(crate) fn last_of_each<'a, F, K: Ord, R>(
+    facts: &[(i64, &'a F)],
+    key: impl Fn(&F) -> K,
+    row: impl Fn(i64, &'a F) -> R,
+) -> Vec<R> {
+    let last: BTreeMap<K, (i64, &F)> = (facts.iter())
+        .map(|(offset, fact)| (key(fact), (*offset, *fact)))
+        .collect();
+    last.into_values()
+        .map(|(offset, fact)| row(offset, fact))
+        .collect()
 }

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use ruma::OwnedEventId;
 use sqlx::any::AnyRow;
 
-use super::{Audience, Kind, Logged, LoggedKind};
-use crate::commit::{Maker, Trouble, last_of_each};
+use super::{Audience, Kind, Logged, LoggedKind, last_of_each};
 use crate::engine::db::Tx;
+use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
+use crate::engine::trouble::Trouble;
 use crate::{Pos, Result, RoomNo, Store, UserNo};
 
 /// A read receipt. One that doesn't move forwards says nothing, and gets no position.
@@ -152,7 +153,7 @@ impl Kind for Receipt {
         !behind
     }
 
-    fn write(facts: &[(i64, &Self)], _: &Standing, maker: &mut Maker<'_>) -> Result<()> {
+    fn write(facts: &[(i64, &Self)], _: &Standing, statements: &mut Statements) -> Result<()> {
         let rows = last_of_each(facts, Self::key, |pos, receipt| Row {
             room: receipt.room,
             user_no: receipt.user,
@@ -162,19 +163,19 @@ impl Kind for Receipt {
             ts: receipt.ts,
             pos,
         });
-        maker.after(
+        statements.after(
             "INSERT INTO receipt (room, user_no, kind, thread, event_id, ts, pos) \
              SELECT room, user_no, kind, thread, event_id, ts, pos + $2 FROM ROWS($1) AS x \
              WHERE true ON CONFLICT (room, user_no, kind, thread) DO UPDATE SET \
              event_id = excluded.event_id, ts = excluded.ts, pos = excluded.pos",
             &rows,
         )?;
-        forget_threads(facts, maker)
+        forget_threads(facts, statements)
     }
 }
 
 /// Of the threads that somebody has read, those that they have read last are remembered.
-fn forget_threads(facts: &[(i64, &Receipt)], maker: &mut Maker<'_>) -> Result<()> {
+fn forget_threads(facts: &[(i64, &Receipt)], statements: &mut Statements) -> Result<()> {
     let in_threads =
         (facts.iter()).filter(|(_, receipt)| !["", "main"].contains(&receipt.thread()));
     let whose: BTreeSet<_> = in_threads
@@ -185,7 +186,7 @@ fn forget_threads(facts: &[(i64, &Receipt)], maker: &mut Maker<'_>) -> Result<()
             kept: KEPT_THREADS,
         })
         .collect();
-    maker.after(
+    statements.after(
         "DELETE FROM receipt WHERE pos IN (SELECT pos FROM (\
          SELECT r.pos AS pos, x.kept AS kept, \
          ROW_NUMBER() OVER (PARTITION BY r.room, r.user_no, r.kind ORDER BY r.pos DESC) AS n \

@@ -6,7 +6,7 @@ use ruma::OwnedDeviceId;
 use sqlx::any::AnyRow;
 
 use super::{Audience, Kind, Logged, LoggedKind};
-use crate::commit::Maker;
+use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
 use crate::{Pos, Result, Store, UserNo};
 
@@ -30,7 +30,7 @@ rows! {
 impl Kind for TokenRevoked {
     type Basis = ();
 
-    fn write(facts: &[(i64, &Self)], (): &(), maker: &mut Maker<'_>) -> Result<()> {
+    fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
         let rows: Vec<_> = (facts.iter())
             .map(|(pos, revoked)| Row {
                 pos: *pos,
@@ -38,7 +38,7 @@ impl Kind for TokenRevoked {
                 device: revoked.device.as_ref(),
             })
             .collect();
-        maker.after(
+        statements.after(
             "INSERT INTO revocation (pos, user_no, device) \
              SELECT pos + $2, user_no, device FROM ROWS($1) AS x",
             &rows,

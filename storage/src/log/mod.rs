@@ -4,7 +4,6 @@
 //! read from the database when the counter says that there is more, before anything later is added;
 //! so the tail has no gaps, and what the caches hold about those rooms and users is forgotten first.
 
-pub(crate) mod entry;
 pub(crate) mod ephemeral;
 mod read;
 pub(crate) mod reader;

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use sqlx::any::AnyRow;
 
 use crate::engine::sql::Columns as _;
-use crate::log::entry::{EventRestored, LiveEvent, StateChanged};
+use crate::facts::entry::{EventRestored, LiveEvent, StateChanged};
 use crate::{Entry, EntryKind, EventNo, Pos, Result, RoomNo, Store, facts};
 
 /// The numbers of what isn't a fact; the facts' follow, in the order of [`facts::TABLES`].

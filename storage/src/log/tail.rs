@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 use crate::engine::lock;
-use crate::log::entry::LiveEvent;
+use crate::facts::entry::LiveEvent;
 use crate::log::waiting::Waiters;
 use crate::{Counters, Entry, EntryKind, EventNo, Pos, RoomNo, StoredEvent};
 

@@ -4,7 +4,6 @@
 //! wanted it fails, a number is wasted, nothing else.
 
 mod keys;
-pub(crate) mod numbers;
 mod rooms;
 mod servers;
 mod users;

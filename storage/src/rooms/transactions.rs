@@ -1,9 +1,22 @@
 //! What clients' transactions have made.
 
-use ruma::OwnedEventId;
+use ruma::{OwnedDeviceId, OwnedEventId};
 
 use crate::engine::sql::Columns as _;
-use crate::{Result, Store, TxnKey};
+use crate::{Result, Store, UserNo};
+
+/// A client's transaction. Unique; the same key again means the same event.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TxnKey {
+    /// The user.
+    pub user: UserNo,
+    /// The device (or whatever stands for it: a token's identity).
+    pub device: OwnedDeviceId,
+    /// Endpoint and path, e.g. `send/!room:here/m.room.message`.
+    pub path: String,
+    /// The client's transaction id.
+    pub txn_id: String,
+}
 
 impl Store {
     /// The event that the transaction has made. Only worth asking when it may be a repetition: the

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use crate::commit::Job;
 use crate::commit::decide::GroupState;
 use crate::commit::rows::{Found, OldMember, redactions_of};
-use crate::commit::trouble::Trouble;
 use crate::engine::db::Tx;
 use crate::engine::sql::{Columns as _, rows};
+use crate::engine::trouble::Trouble;
 use crate::rooms::events::{BY_IDS, event_of};
 use crate::{EventNo, Fact, RoomNo, Store, UserNo};
 

@@ -7,9 +7,9 @@ use sqlx::any::AnyRow;
 
 use crate::commit::Job;
 use crate::commit::decide::{GroupState, KnownEvent, PendingRedaction};
-use crate::commit::trouble::Trouble;
 use crate::engine::db::Tx;
 use crate::engine::sql::{Columns as _, rows};
+use crate::engine::trouble::Trouble;
 use crate::facts::FactsBasis;
 use crate::rooms::heads::head_of;
 use crate::{

@@ -8,12 +8,13 @@ mod write;
 use find::find;
 use load::load;
 
-use super::decide::{Decision, GroupState, decide};
+use super::decide::{GroupState, decide};
 use super::rows::{self, Found, Plan};
-use super::trouble::Trouble;
 use super::{CommitResult, Job};
 use crate::engine::db::Tx;
 use crate::engine::error::is_unwritable;
+use crate::engine::trouble::Trouble;
+use crate::facts::decision::Decision;
 use crate::{CommitError, Committed, CrashAt, Error, LostAnswer, Pos, Store};
 
 /// What became of a group that was committed, or that had nothing to commit.

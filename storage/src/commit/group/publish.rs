@@ -9,7 +9,7 @@ use super::Written;
 use crate::commit::Job;
 use crate::commit::rows::Planned;
 use crate::commit::rows::events::txn_owner;
-use crate::log::entry::{EventRestored, LiveEvent, StateChanged};
+use crate::facts::entry::{EventRestored, LiveEvent, StateChanged};
 use crate::{
     Entry, EntryKind, Error, EventNo, NewEvent, Pos, Result, RoomNo, ServerNo, Store, StoredEvent,
 };
@@ -99,7 +99,7 @@ fn events(jobs: &[Job], written: &Written) -> Vec<Vec<Vec<Arc<StoredEvent>>>> {
     };
     let mut all = Vec::with_capacity(jobs.len());
     for (job, decision) in jobs.iter().zip(&written.decisions) {
-        let accepted = matches!(decision, crate::commit::decide::Decision::Accept);
+        let accepted = matches!(decision, crate::facts::decision::Decision::Accept);
         let rooms = job.set.rooms.iter().filter(|_| accepted);
         all.push(
             rooms
@@ -180,7 +180,7 @@ async fn reread(store: &Store, jobs: &[Job], written: &Written) -> Result<()> {
 fn forget(store: &Store, jobs: &[Job], written: &Written) {
     let caches = &store.core.caches;
     for (job, decision) in jobs.iter().zip(&written.decisions) {
-        if !matches!(decision, crate::commit::decide::Decision::Accept) {
+        if !matches!(decision, crate::facts::decision::Decision::Accept) {
             continue;
         }
         for (write, gathered) in job.set.rooms.iter().zip(&job.gathered.rooms) {

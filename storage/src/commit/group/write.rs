@@ -1,19 +1,19 @@
 //! Sends a plan's rows: those without positions, the counter, those with.
 
 use crate::commit::rows::Plan;
-use crate::commit::rows::Statement;
-use crate::commit::trouble::Trouble;
 use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
+use crate::engine::sql::statement::Statement;
+use crate::engine::trouble::Trouble;
 use crate::{Error, Pos};
 
 /// Gives the position before the group's first and the order after its last backfilled event.
 pub(super) async fn write(tx: &mut Tx, plan: &Plan) -> Result<(Pos, i64), Trouble> {
-    for statement in &plan.before {
+    for statement in &plan.statements.before {
         run(tx, statement, Pos(0), 0).await?;
     }
     let (base, back) = take_counter(tx, plan).await?;
-    for statement in &plan.after {
+    for statement in &plan.statements.after {
         run(tx, statement, base, back).await?;
     }
     Ok((base, back))

@@ -70,23 +70,23 @@ impl Maker<'_> {
             }
         }
         auth.sort();
-        self.before(
+        self.plan.statements.before(
             "INSERT INTO event_auth (event, auth) SELECT event, auth FROM ROWS($1) AS x \
              WHERE true ON CONFLICT (event, auth) DO NOTHING",
             &auth,
         )?;
-        self.before(
+        self.plan.statements.before(
             "INSERT INTO missing_auth (auth_id, event) SELECT event_id, event FROM ROWS($1) AS x \
              WHERE true ON CONFLICT (auth_id, event) DO NOTHING",
             &missing,
         )?;
-        self.before(
+        self.plan.statements.before(
             "INSERT INTO event_auth (event, auth) SELECT m.event, x.event FROM ROWS($1) AS x \
              JOIN missing_auth m ON m.auth_id = x.event_id \
              WHERE true ON CONFLICT (event, auth) DO NOTHING",
             &came,
         )?;
-        self.before(
+        self.plan.statements.before(
             "DELETE FROM missing_auth WHERE auth_id IN (SELECT event_id FROM ROWS($1) AS x)",
             &came,
         )
@@ -114,13 +114,13 @@ impl Maker<'_> {
                 });
             }
         }
-        self.before(
+        self.plan.statements.before(
             "INSERT INTO missing_prev (missing, event, room) \
              SELECT event_id, event, room FROM ROWS($1) AS x \
              WHERE true ON CONFLICT (missing, event) DO NOTHING",
             &missing,
         )?;
-        self.before(
+        self.plan.statements.before(
             "DELETE FROM missing_prev WHERE missing IN (SELECT event_id FROM ROWS($1) AS x)",
             &came,
         )
@@ -149,7 +149,7 @@ impl Maker<'_> {
                 last.insert((*server, room), pos);
             }
         }
-        self.after(
+        self.plan.statements.after(
             "INSERT INTO outbound (pos, room, event, set_no) \
              SELECT pos + $2, room, event, set_no FROM ROWS($1) AS x",
             &rows,
@@ -161,7 +161,7 @@ impl Maker<'_> {
                 last_pos,
             })
             .collect();
-        self.after(
+        self.plan.statements.after(
             "INSERT INTO destination_room (server, room, last_pos) \
              SELECT server, room, last_pos + $2 FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (server, room) DO UPDATE SET last_pos = excluded.last_pos",

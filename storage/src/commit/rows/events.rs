@@ -120,12 +120,24 @@ impl<'a> Maker<'a> {
             .push(row);
         }
         // A number that another event has would leave its row out.
-        self.before(INSERT_EVENT, &others)?;
-        if let Some(last) = self.plan.before.last_mut().filter(|_| !others.is_empty()) {
+        self.plan.statements.before(INSERT_EVENT, &others)?;
+        if let Some(last) = self
+            .plan
+            .statements
+            .before
+            .last_mut()
+            .filter(|_| !others.is_empty())
+        {
             last.expect = Some(others.len());
         }
-        self.after(INSERT_EVENT, &placed)?;
-        if let Some(last) = self.plan.after.last_mut().filter(|_| !placed.is_empty()) {
+        self.plan.statements.after(INSERT_EVENT, &placed)?;
+        if let Some(last) = self
+            .plan
+            .statements
+            .after
+            .last_mut()
+            .filter(|_| !placed.is_empty())
+        {
             last.expect = Some(placed.len());
         }
         Ok(())
@@ -151,7 +163,7 @@ impl<'a> Maker<'a> {
                 json: event.pdu.json(),
             })
             .collect();
-        self.before(
+        self.plan.statements.before(
             "UPDATE event SET json = x.json FROM ROWS($1) AS x \
              WHERE event.no = x.no AND event.event_id = x.event_id AND event.redacted_by IS NULL",
             &texts,
@@ -163,7 +175,7 @@ impl<'a> Maker<'a> {
                 event: event.no,
             })
             .collect();
-        self.after(
+        self.plan.statements.after(
             "INSERT INTO restored (pos, room, event) SELECT pos + $2, room, event FROM ROWS($1) AS x",
             &rows,
         )
@@ -213,7 +225,7 @@ impl<'a> Maker<'a> {
                 ts: now,
             })
             .collect();
-        self.before(
+        self.plan.statements.before(
             "INSERT INTO client_transaction (user_no, device, path, txn_id, event, ts) \
              SELECT user_no, device, path, txn_id, event, ts FROM ROWS($1) AS x",
             &rows,
@@ -237,7 +249,7 @@ impl<'a> Maker<'a> {
                 });
             }
         }
-        self.before(
+        self.plan.statements.before(
             "INSERT INTO pending_redaction (target, redaction, room, only_from) \
              SELECT target, redaction, room, only_from FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (target, redaction) DO NOTHING",
@@ -247,7 +259,7 @@ impl<'a> Maker<'a> {
             .filter(|target| new.contains_key(&***target))
             .map(|target| IdRow { event_id: target })
             .collect();
-        self.before(
+        self.plan.statements.before(
             "DELETE FROM pending_redaction WHERE target IN (SELECT event_id FROM ROWS($1) AS x)",
             &came,
         )?;
@@ -259,7 +271,7 @@ impl<'a> Maker<'a> {
                 })
             })
             .collect();
-        self.after(
+        self.plan.statements.after(
             "UPDATE event SET redacted_by = x.redaction FROM ROWS($1) AS x WHERE event.no = x.target",
             &stored,
         )

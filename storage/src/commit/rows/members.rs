@@ -37,7 +37,7 @@ impl Maker<'_> {
                 membership: member.map(|member| member.membership),
             })
             .collect();
-        self.after(
+        self.plan.statements.after(
             "INSERT INTO state_change (pos, room, state_key, old_event, new_event, member, membership) \
              SELECT pos + $2, room, state_key, old_event, new_event, member, membership \
              FROM ROWS($1) AS x",
@@ -65,13 +65,13 @@ impl Maker<'_> {
                 None => gone.push(GoneRow { room, state_key }),
             }
         }
-        self.after(
+        self.plan.statements.after(
             "INSERT INTO current_state (room, state_key, event, pos) \
              SELECT room, state_key, event, pos + $2 FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (room, state_key) DO UPDATE SET event = excluded.event, pos = excluded.pos",
             &set,
         )?;
-        self.after(
+        self.plan.statements.after(
             "DELETE FROM current_state WHERE (room, state_key) IN \
              (SELECT room, state_key FROM ROWS($1) AS x)",
             &gone,
@@ -227,7 +227,7 @@ impl Members {
                 forgotten: new.forgotten,
             })
             .collect();
-        maker.after(
+        maker.plan.statements.after(
             "INSERT INTO membership (user_no, room, membership, event, pos, since, forgotten) \
              SELECT user_no, room, membership, event, pos + $2, \
              COALESCE(since, since_offset + $2), forgotten FROM ROWS($1) AS x WHERE true \
@@ -242,7 +242,7 @@ impl Members {
                 room: *room,
             })
             .collect();
-        maker.after(
+        maker.plan.statements.after(
             "UPDATE invite SET gone = 1, stripped_state = '[]' WHERE (user_no, room) IN \
              (SELECT user_no, room FROM ROWS($1) AS x)",
             &overtaken,
@@ -255,7 +255,7 @@ impl Members {
                 joined: *by,
             })
             .collect();
-        maker.after(
+        maker.plan.statements.after(
             "INSERT INTO room_server (room, server, joined) \
              SELECT room, server, joined FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (room, server) DO UPDATE SET joined = room_server.joined + excluded.joined",

@@ -7,20 +7,18 @@
 mod edges;
 pub(super) mod events;
 mod members;
-mod statement;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use rhizome_protocol::{Membership, RoomRules};
 use ruma::{OwnedEventId, OwnedRoomId};
 
-pub(super) use statement::Statement;
-
 use super::Job;
 use super::decide::GroupState;
 use crate::engine::db::hex;
-use crate::engine::sql::{Rows, rows};
+use crate::engine::sql::rows;
+use crate::engine::sql::statement::Statements;
 use crate::facts::FactsBasis;
 use crate::rooms::heads::extremities_text;
 use crate::{
@@ -83,8 +81,7 @@ pub(super) struct Plan {
     pub(super) redacted: HashMap<EventNo, EventNo>,
     /// Events with `prev_events` that we lack.
     pub(super) gapped: HashSet<EventNo>,
-    pub(super) before: Vec<Statement>,
-    pub(super) after: Vec<Statement>,
+    pub(super) statements: Statements,
 }
 
 pub(super) fn plan(
@@ -193,7 +190,7 @@ pub(super) fn redactions_of<'a>(
 }
 
 /// Makes the rows, kind by kind.
-pub(crate) struct Maker<'a> {
+pub(super) struct Maker<'a> {
     pub(super) accepted: &'a [(usize, &'a Job)],
     pub(super) found: &'a Found,
     pub(super) plan: Plan,
@@ -211,23 +208,6 @@ fn count(len: usize) -> i64 {
 }
 
 impl<'a> Maker<'a> {
-    /// Writes rows before the group has its positions: those that need none.
-    pub(crate) fn before<R: Rows>(&mut self, sql: &'static str, rows: &[R]) -> Result<()> {
-        if !rows.is_empty() {
-            self.plan.before.push(Statement::new(sql, rows)?);
-        }
-        Ok(())
-    }
-
-    /// Writes rows that need the group's first position (`$2`, to which a row's offset is added), or that
-    /// must come after such. From here on no other process gets positions.
-    pub(crate) fn after<R: Rows>(&mut self, sql: &'static str, rows: &[R]) -> Result<()> {
-        if !rows.is_empty() {
-            self.plan.after.push(Statement::new(sql, rows)?);
-        }
-        Ok(())
-    }
-
     pub(super) fn writes(&self) -> impl Iterator<Item = &'a RoomWrite> + use<'a> {
         self.accepted.iter().flat_map(|(_, job)| &job.set.rooms)
     }
@@ -256,7 +236,7 @@ impl<'a> Maker<'a> {
         let plain = all
             .filter(|fact| !fact.has_position())
             .map(|fact| (0, fact));
-        held.write(logged.into_iter().chain(plain), self)
+        held.write(logged.into_iter().chain(plain), &mut self.plan.statements)
     }
 
     fn rooms_created(&mut self, known: &GroupState) -> Result<()> {
@@ -269,7 +249,7 @@ impl<'a> Maker<'a> {
                 version: head.rules,
             })
             .collect();
-        self.before(
+        self.plan.statements.before(
             "INSERT INTO room (no, room_id, version, state_version, extremities, joined, invited, \
              public, last_pos) \
              SELECT no, room_id, version, 0, '[]', 0, 0, 0, 0 FROM ROWS($1) AS x \
@@ -288,13 +268,19 @@ impl<'a> Maker<'a> {
                 body: hex(&new.nodes.encode(new.no)),
             });
         }
-        self.before(
+        self.plan.statements.before(
             "INSERT INTO state_snapshot (no, room, parent, body) \
              SELECT no, room, parent, UNHEX(body) FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (no) DO NOTHING",
             &rows,
         )?;
-        if let Some(last) = self.plan.before.last_mut().filter(|_| !rows.is_empty()) {
+        if let Some(last) = self
+            .plan
+            .statements
+            .before
+            .last_mut()
+            .filter(|_| !rows.is_empty())
+        {
             // One that was stored before may be on the collector's list by now.
             last.expect = Some(rows.len());
             last.otherwise = Some(
@@ -305,7 +291,7 @@ impl<'a> Maker<'a> {
         let revived: Vec<_> = (known.revived.iter())
             .map(|room| RoomRow { room: *room })
             .collect();
-        self.before(
+        self.plan.statements.before(
             "DELETE FROM snapshot_candidate WHERE room IN (SELECT room FROM ROWS($1) AS x)",
             &revived,
         )
@@ -327,7 +313,7 @@ impl<'a> Maker<'a> {
                 });
             }
         }
-        self.after(
+        self.plan.statements.after(
             "UPDATE room SET state_version = x.state_version, snapshot = x.snapshot, \
              extremities = x.extremities, joined = x.joined, invited = x.invited, \
              public = x.public, last_pos = x.last_pos + $2 FROM ROWS($1) AS x WHERE room.no = x.no",
@@ -370,18 +356,4 @@ rows! {
         public: bool,
         last_pos: i64,
     }
-}
-
-/// The rows of facts of which the last of each key stays, at its offset.
-pub(crate) fn last_of_each<'a, F, K: Ord, R>(
-    facts: &[(i64, &'a F)],
-    key: impl Fn(&F) -> K,
-    row: impl Fn(i64, &'a F) -> R,
-) -> Vec<R> {
-    let last: BTreeMap<K, (i64, &F)> = (facts.iter())
-        .map(|(offset, fact)| (key(fact), (*offset, *fact)))
-        .collect();
-    last.into_values()
-        .map(|(offset, fact)| row(offset, fact))
-        .collect()
 }

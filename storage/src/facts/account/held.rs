@@ -6,9 +6,9 @@ use ruma::OwnedDeviceId;
 
 use super::AccountChange;
 use crate::UserNo;
-use crate::commit::Trouble;
 use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
+use crate::engine::trouble::Trouble;
 
 /// The accounts that a group changes.
 #[derive(Debug, Default)]

@@ -5,17 +5,20 @@
 //! decided on is checked under that lock ([`CommitError::AccountMoved`](crate::CommitError::AccountMoved)).
 
 mod held;
+pub(crate) mod new;
 mod rows;
 
 use ruma::OwnedDeviceId;
 
 use super::Kind;
-use crate::commit::{Decision, Maker, Trouble};
+use super::decision::Decision;
 use crate::engine::db::Tx;
+use crate::engine::sql::statement::Statements;
+use crate::engine::trouble::Trouble;
 use crate::{CommitError, NewAccount, NewLogin, NewTokens, Pos, Result, UserNo};
 use held::Accounts;
 
-/// A change of a user's account that has no position. Which facts go with it is its maker's to say
+/// A change of a user's account that has no position. Which facts go with it is its statements's to say
 /// (`sessions.rs`).
 #[derive(Debug, Clone)]
 pub enum AccountChange {
@@ -157,7 +160,7 @@ impl Kind for AccountChange {
         true
     }
 
-    fn write(facts: &[(i64, &Self)], held: &Accounts, maker: &mut Maker<'_>) -> Result<()> {
-        rows::write(facts, held, maker)
+    fn write(facts: &[(i64, &Self)], held: &Accounts, statements: &mut Statements) -> Result<()> {
+        rows::write(facts, held, statements)
     }
 }

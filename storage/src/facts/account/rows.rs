@@ -4,8 +4,8 @@ use ruma::OwnedDeviceId;
 
 use super::AccountChange;
 use super::held::Accounts;
-use crate::commit::Maker;
 use crate::engine::sql::rows;
+use crate::engine::sql::statement::Statements;
 use crate::{NewLogin, NewTokens, Pos, Result, UserNo};
 
 rows! {
@@ -120,26 +120,26 @@ struct AccountRows<'a> {
 pub(super) fn write(
     changes: &[(i64, &AccountChange)],
     held: &Accounts,
-    maker: &mut Maker<'_>,
+    statements: &mut Statements,
 ) -> Result<()> {
     let mut rows = AccountRows::default();
     for (_, change) in changes {
         rows.add(change, held);
     }
-    rows.write_accounts(maker)?;
-    rows.write_devices(maker)?;
-    rows.write_refreshes(maker)?;
-    rows.write_tokens(maker)
+    rows.write_accounts(statements)?;
+    rows.write_devices(statements)?;
+    rows.write_refreshes(statements)?;
+    rows.write_tokens(statements)
 }
 
 impl AccountRows<'_> {
-    fn write_accounts(&self, maker: &mut Maker<'_>) -> Result<()> {
-        maker.before(
+    fn write_accounts(&self, statements: &mut Statements) -> Result<()> {
+        statements.before(
             "INSERT INTO account (user_no, password_hash, admin, deactivated, created_ms) \
              SELECT user_no, password_hash, admin, 0, created_ms FROM ROWS($1) AS x",
             &self.created,
         )?;
-        maker.before(
+        statements.before(
             "UPDATE account SET password_hash = x.hash FROM ROWS($1) AS x \
              WHERE account.user_no = x.user_no AND account.deactivated = 0",
             &self.passwords,
@@ -149,7 +149,7 @@ impl AccountRows<'_> {
             "UPDATE account SET deactivated = 1 WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM profile WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
         ] {
-            maker.before(text, &self.deactivated)?;
+            statements.before(text, &self.deactivated)?;
         }
         for text in [
             "INSERT INTO erasure (user_no, pos) SELECT user_no, pos FROM ROWS($1) AS x WHERE true \
@@ -157,36 +157,36 @@ impl AccountRows<'_> {
             "DELETE FROM account_data WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM client_filter WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
         ] {
-            maker.before(text, &self.erased)?;
+            statements.before(text, &self.erased)?;
         }
         Ok(())
     }
 
-    fn write_devices(&self, maker: &mut Maker<'_>) -> Result<()> {
+    fn write_devices(&self, statements: &mut Statements) -> Result<()> {
         for text in [
             "DELETE FROM access_token WHERE (user_no, device_id) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
             "DELETE FROM refresh_token WHERE (user_no, device_id) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
         ] {
-            maker.before(text, &self.ended)?;
+            statements.before(text, &self.ended)?;
         }
-        maker.before(
+        statements.before(
             "DELETE FROM device WHERE (user_no, device_id) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
             &self.removed,
         )?;
-        maker.before(
+        statements.before(
             "UPDATE device SET name = x.name FROM ROWS($1) AS x \
              WHERE device.user_no = x.user_no AND device.device_id = x.device_id",
             &self.renamed,
         )?;
-        maker.before(
+        statements.before(
             "UPDATE device SET last_seen_ms = x.now_ms FROM ROWS($1) AS x \
              WHERE device.user_no = x.user_no AND device.device_id = x.device_id",
             &self.seen_again,
         )?;
-        maker.before(
+        statements.before(
             "INSERT INTO device (user_no, device_id, name, last_seen_ip, last_seen_ms) \
              SELECT user_no, device_id, name, ip, now_ms FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (user_no, device_id) DO UPDATE SET \
@@ -195,7 +195,7 @@ impl AccountRows<'_> {
         )
     }
 
-    fn write_refreshes(&self, maker: &mut Maker<'_>) -> Result<()> {
+    fn write_refreshes(&self, statements: &mut Statements) -> Result<()> {
         for text in [
             "DELETE FROM access_token WHERE refresh_hash IN (\
              SELECT replaces FROM refresh_token WHERE replaces IS NOT NULL \
@@ -205,25 +205,25 @@ impl AccountRows<'_> {
              AND hash IN (SELECT hash FROM ROWS($1) AS x))",
             "UPDATE refresh_token SET replaces = NULL WHERE hash IN (SELECT hash FROM ROWS($1) AS x)",
         ] {
-            maker.before(text, &self.confirmed)?;
+            statements.before(text, &self.confirmed)?;
         }
         for text in [
             "DELETE FROM access_token WHERE refresh_hash IN (\
              SELECT hash FROM refresh_token WHERE replaces IN (SELECT hash FROM ROWS($1) AS x))",
             "DELETE FROM refresh_token WHERE replaces IN (SELECT hash FROM ROWS($1) AS x)",
         ] {
-            maker.before(text, &self.refreshed)?;
+            statements.before(text, &self.refreshed)?;
         }
         Ok(())
     }
 
-    fn write_tokens(&self, maker: &mut Maker<'_>) -> Result<()> {
-        maker.before(
+    fn write_tokens(&self, statements: &mut Statements) -> Result<()> {
+        statements.before(
             "INSERT INTO access_token (hash, user_no, device_id, expires_ms, refresh_hash) \
              SELECT hash, user_no, device_id, expires_ms, refresh_hash FROM ROWS($1) AS x",
             &self.access,
         )?;
-        maker.before(
+        statements.before(
             "INSERT INTO refresh_token (hash, user_no, device_id, replaces) \
              SELECT hash, user_no, device_id, replaces FROM ROWS($1) AS x",
             &self.refresh,

@@ -10,7 +10,7 @@ use rhizome_protocol::Membership;
 
 use super::*;
 use crate::facts::Logged;
-use crate::log::entry::StateChanged;
+use crate::facts::entry::StateChanged;
 use crate::{AccountData, Counters, Entry, EntryKind, KeyNo, Pos, RoomNo};
 
 fn entry(kind: EntryKind) -> Arc<Entry> {

@@ -1,14 +1,34 @@
-//! What stands in the log, and stored events.
+//! Stored events, and what became of them.
 
 use std::sync::{Arc, OnceLock};
 
+use rhizome_protocol::Pdu;
 use rhizome_protocol::visibility::HistoryVisibility;
-use rhizome_protocol::{Membership, Pdu};
 use ruma::OwnedDeviceId;
 
-use crate::{
-    Audience, EntryKind, EventNo, KeyNo, Placement, Pos, RoomNo, SnapshotNo, Status, UserNo,
-};
+use crate::{EventNo, Pos, RoomNo, SnapshotNo};
+
+/// What became of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Allowed.
+    Accepted,
+    /// Allowed by the state before it, not by the room's current state: kept, but nobody sees it.
+    SoftFailed,
+    /// Not allowed.
+    Rejected,
+}
+
+/// Where an event belongs in its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Placement {
+    /// Happened while we were there: gets a log position if accepted.
+    Live,
+    /// History from before we were there: gets a falling negative order if accepted.
+    Backfilled,
+    /// Known, but not placed: state and auth events of other servers.
+    Outlier,
+}
 
 /// An event with everything that we know about it. Shared; immutable but for what is made once.
 #[derive(Debug, Clone)]
@@ -87,67 +107,4 @@ pub struct TxnOwner {
     pub device: OwnedDeviceId,
     /// Its transaction id.
     pub txn_id: String,
-}
-
-/// One position of the log.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// The position.
-    pub pos: Pos,
-    /// What happened.
-    pub kind: EntryKind,
-}
-
-/// An accepted live event.
-#[derive(Debug, Clone)]
-pub struct LiveEvent {
-    /// Its room.
-    pub room: RoomNo,
-    /// The event (its redacted form, if it has been redacted by now).
-    pub event: Arc<StoredEvent>,
-}
-
-/// A change of a room's current state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StateChanged {
-    /// The room.
-    pub room: RoomNo,
-    /// Which entry.
-    pub key: KeyNo,
-    /// What was there.
-    pub old: Option<EventNo>,
-    /// What is there now.
-    pub new: Option<EventNo>,
-    /// If the entry is a membership: whose, and which from now on.
-    pub member: Option<(UserNo, Membership)>,
-}
-
-/// An event got the content that it had come without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventRestored {
-    /// Its room.
-    pub room: RoomNo,
-    /// Which.
-    pub event: EventNo,
-}
-
-impl LiveEvent {
-    pub(crate) fn audience(&self) -> Audience {
-        Audience::Room(self.room)
-    }
-
-    /// Its JSON, the parsed content, and the client form.
-    pub(crate) fn weight(&self) -> usize {
-        500 + 3 * self.event.pdu.json().len()
-    }
-}
-
-impl StateChanged {
-    /// A member who has left isn't in the room any more.
-    pub(crate) fn audience(&self) -> Audience {
-        match self.member {
-            Some((user, _)) => Audience::RoomAnd(self.room, user),
-            None => Audience::Room(self.room),
-        }
-    }
 }

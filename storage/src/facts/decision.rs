@@ -1,0 +1,78 @@
+//! What becomes of a write set.
+
+use ruma::{OwnedEventId, OwnedRoomAliasId};
+
+use crate::{Error, EventNo, RoomNo, SnapshotNo, TxnKey, UserNo};
+
+#[derive(Debug)]
+pub(crate) enum Decision {
+    Accept,
+    Refuse(CommitError),
+    /// A COMMIT with an unknown outcome had written it, its last event at this order.
+    Done(Option<i64>),
+    /// It changes rows that this group writes: it goes into the next.
+    Defer,
+}
+
+/// Why nothing of a write set was written.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The room's current state isn't what this was decided on: decide again.
+    #[error("the state of room {room} has moved on to version {now}")]
+    StateMoved {
+        /// The room.
+        room: RoomNo,
+        /// Its state version now.
+        now: i64,
+    },
+    /// The event that this was decided upon ([`RoomWrite::follows`]) was not stored: decide again.
+    #[error("the event that this follows in room {0} was not stored")]
+    Orphaned(RoomNo),
+    /// A snapshot that this refers to, or builds on, is not stored, nor written by this or an earlier write
+    /// set. It was collected because nothing referred to it for long: decide again, from what is there now.
+    #[error("the state snapshot {snapshot} of room {room}, which this builds on, is gone")]
+    SnapshotGone {
+        /// The room.
+        room: RoomNo,
+        /// The snapshot.
+        snapshot: SnapshotNo,
+    },
+    /// The client transaction has its event already.
+    #[error("the transaction was done before, as {event_id}")]
+    DuplicateTxn {
+        /// Which transaction.
+        key: TxnKey,
+        /// What it made.
+        event_id: OwnedEventId,
+    },
+    /// The event is stored already: accepted, or with another number.
+    #[error("{event_id} is stored already")]
+    DuplicateEvent {
+        /// The event.
+        event_id: OwnedEventId,
+        /// Its number.
+        no: EventNo,
+        /// Whether it is done: accepted and no outlier. Otherwise it can be written with that number.
+        done: bool,
+    },
+    /// The room to create exists, or the room to write to doesn't.
+    #[error("room {0} exists already, or doesn't exist yet")]
+    RoomExists(RoomNo),
+    /// The account data isn't what this was decided on: decide again.
+    #[error("the account data {kind} of user {user} has moved on")]
+    DataMoved {
+        /// Whose.
+        user: UserNo,
+        /// Of which type.
+        kind: String,
+    },
+    /// The account isn't what its change was decided on: decide again.
+    #[error("the account of user {0} has moved on")]
+    AccountMoved(UserNo),
+    /// The alias names a room already.
+    #[error("The alias {0} is taken")]
+    AliasTaken(OwnedRoomAliasId),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
