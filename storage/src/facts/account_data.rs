@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sqlx::any::AnyRow;
 
 use super::decision::Decision;
-use super::{Audience, Kind, Logged, LoggedKind, last_of_each};
+use super::{Audience, Kind, Logged, LoggedKind, Stored, last_of_each};
 use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
@@ -141,20 +141,9 @@ impl Kind for DataChange {
 
 impl LoggedKind for DataChange {
     type Entry = AccountData;
-    const TABLE: &'static str = "account_data";
 
     fn entry(&self) -> AccountData {
         self.data.clone()
-    }
-
-    async fn at(store: &Store, positions: &[Pos]) -> Result<Vec<Arc<Logged<AccountData>>>> {
-        let query = store
-            .sql(
-                "SELECT pos, user_no, room, kind, content FROM account_data \
-                 WHERE pos IN NUMBERS($1)",
-            )
-            .numbers(positions.iter().copied());
-        store.rows(query).await?.iter().map(read).collect()
     }
 
     fn audience(data: &AccountData) -> Audience {
@@ -205,7 +194,11 @@ impl Store {
             .bind(user)
             .bind(room_column(room))
             .bind(kind);
-        self.row(query).await?.as_ref().map(read).transpose()
+        self.row(query)
+            .await?
+            .as_ref()
+            .map(Logged::read)
+            .transpose()
     }
 
     /// All of the user's account data, of rooms and global, that changed with `after < pos ≤ upto`,
@@ -224,16 +217,20 @@ impl Store {
             .bind(user)
             .bind(after)
             .bind(upto);
-        self.rows(query).await?.iter().map(read).collect()
+        self.rows(query).await?.iter().map(Logged::read).collect()
     }
 }
 
-fn read(row: &AnyRow) -> Result<Arc<Logged<AccountData>>> {
-    let fact = AccountData {
-        user: row.get("user_no")?,
-        room: Some(row.get("room")?).filter(|room: &RoomNo| room.0 != GLOBAL),
-        kind: row.get("kind")?,
-        content: row.get("content")?,
-    };
-    Ok(Logged::new(row.get("pos")?, fact))
+impl Stored for AccountData {
+    const TABLE: &'static str = "account_data";
+    const COLUMNS: &'static str = "pos, user_no, room, kind, content";
+
+    fn read(row: &AnyRow) -> Result<Self> {
+        Ok(Self {
+            user: row.get("user_no")?,
+            room: Some(row.get("room")?).filter(|room: &RoomNo| room.0 != GLOBAL),
+            kind: row.get("kind")?,
+            content: row.get("content")?,
+        })
+    }
 }

@@ -1,23 +1,18 @@
 //! A user's devices or their keys changed: the last time per user.
 
-use std::sync::Arc;
-
-use super::{Audience, Kind, Logged, LoggedKind, last_of_each};
+use super::table::table;
+use super::{Audience, Kind, LoggedKind};
 use crate::engine::sql::statement::Statements;
-use crate::engine::sql::{Columns as _, rows};
-use crate::{Pos, Result, Store, UserNo};
+use crate::{Result, UserNo};
 
-/// A user's devices or their keys changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceList {
-    /// Whose.
-    pub user: UserNo,
-}
-
-rows! {
-    struct Row {
-        user_no: UserNo,
-        pos: i64,
+table! {
+    /// A user's devices or their keys changed.
+    #[derive(Copy)]
+    pub struct DeviceList in device_list {
+        key {
+            /// Whose.
+            user: UserNo = user_no,
+        }
     }
 }
 
@@ -25,42 +20,15 @@ impl Kind for DeviceList {
     type Basis = ();
 
     fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
-        let rows = last_of_each(
-            facts,
-            |list| list.user,
-            |pos, list| Row {
-                user_no: list.user,
-                pos,
-            },
-        );
-        statements.after(
-            "INSERT INTO device_list (user_no, pos) SELECT user_no, pos + $2 FROM ROWS($1) AS x \
-             WHERE true ON CONFLICT (user_no) DO UPDATE SET pos = excluded.pos",
-            &rows,
-        )
+        Self::put(facts, statements)
     }
 }
 
 impl LoggedKind for DeviceList {
     type Entry = Self;
-    const TABLE: &'static str = "device_list";
 
     fn entry(&self) -> Self {
         *self
-    }
-
-    async fn at(store: &Store, positions: &[Pos]) -> Result<Vec<Arc<Logged<Self>>>> {
-        let query = store
-            .sql("SELECT pos, user_no FROM device_list WHERE pos IN NUMBERS($1)")
-            .numbers(positions.iter().copied());
-        let rows = store.rows(query).await?;
-        let list = |row: &sqlx::any::AnyRow| {
-            let fact = Self {
-                user: row.get("user_no")?,
-            };
-            Ok(Logged::new(row.get("pos")?, fact))
-        };
-        rows.iter().map(list).collect()
     }
 
     fn audience(list: &Self) -> Audience {
@@ -73,7 +41,7 @@ impl LoggedKind for DeviceList {
     }
 
     #[cfg(test)]
-    async fn view(world: &super::tests::World, store: &Store) -> Result<String> {
+    async fn view(world: &super::tests::World, store: &crate::Store) -> Result<String> {
         let devices = store.devices(world.user).await?;
         Ok(format!("{devices:?}"))
     }

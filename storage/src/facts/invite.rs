@@ -7,10 +7,10 @@ use std::sync::Arc;
 use rhizome_protocol::{Membership, RoomRules};
 use sqlx::any::AnyRow;
 
-use super::{Audience, Kind, Logged, LoggedKind};
+use super::{Audience, Kind, LoggedKind, Stored};
 use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
-use crate::{Pos, Result, RoomNo, Store, UserNo};
+use crate::{Result, RoomNo, Store, UserNo};
 
 /// A local user's invite to a room that this server is not in, or the user's knock on it.
 #[derive(Debug, Clone)]
@@ -163,15 +163,10 @@ impl Kind for Invite {
             &rows.gone.into_values().collect::<Vec<_>>(),
         )
     }
-
-    fn forget(&self, store: &Store) {
-        store.core.caches.memberships.remove(&self.user);
-    }
 }
 
 impl LoggedKind for Invite {
     type Entry = InviteEntry;
-    const TABLE: &'static str = "invite";
 
     fn entry(&self) -> InviteEntry {
         InviteEntry {
@@ -179,13 +174,6 @@ impl LoggedKind for Invite {
             room: self.room,
             gone: matches!(self.change, InviteChange::Gone { .. }),
         }
-    }
-
-    async fn at(store: &Store, positions: &[Pos]) -> Result<Vec<Arc<Logged<InviteEntry>>>> {
-        let query = store
-            .sql("SELECT pos, user_no, room, gone FROM invite WHERE pos IN NUMBERS($1)")
-            .numbers(positions.iter().copied());
-        store.rows(query).await?.iter().map(read).collect()
     }
 
     fn audience(entry: &InviteEntry) -> Audience {
@@ -196,7 +184,7 @@ impl LoggedKind for Invite {
         Some(entry.room)
     }
 
-    fn forget_read(entry: &InviteEntry, store: &Store) {
+    fn forget(entry: &InviteEntry, store: &Store) {
         store.core.caches.memberships.remove(&entry.user);
     }
 
@@ -226,11 +214,15 @@ impl LoggedKind for Invite {
     }
 }
 
-fn read(row: &AnyRow) -> Result<Arc<Logged<InviteEntry>>> {
-    let fact = InviteEntry {
-        user: row.get("user_no")?,
-        room: row.get("room")?,
-        gone: row.get("gone")?,
-    };
-    Ok(Logged::new(row.get("pos")?, fact))
+impl Stored for InviteEntry {
+    const TABLE: &'static str = "invite";
+    const COLUMNS: &'static str = "pos, user_no, room, gone";
+
+    fn read(row: &AnyRow) -> Result<Self> {
+        Ok(Self {
+            user: row.get("user_no")?,
+            room: row.get("room")?,
+            gone: row.get("gone")?,
+        })
+    }
 }

@@ -156,13 +156,6 @@ macro_rules! kinds {
                 }
             }
 
-            pub(crate) fn forget(&self, store: &Store) {
-                match self {
-                    $(Self::$name(fact) => fact.forget(store),)*
-                    $(Self::$plain_name(fact) => fact.forget(store),)*
-                }
-            }
-
             /// What readers of the log get at `pos`; `None` of a kind without positions.
             pub(crate) fn entry(&self, pos: Pos) -> Option<EntryKind> {
                 Some(match self {
@@ -194,12 +187,11 @@ macro_rules! kinds {
                 }
             }
 
-            /// Forgets what a fact that another process has written makes stale here. What events and state
-            /// make stale, the reader of the log says.
+            /// Forgets what a fact makes stale of the caches. What events and state make stale, others say.
             pub(crate) fn forget_fact(&self, store: &Store) {
                 match self {
                     Self::Event(_) | Self::State(_) | Self::Restored(_) => {}
-                    $(Self::$name(logged) => <$type as LoggedKind>::forget_read(&logged.fact, store),)*
+                    $(Self::$name(logged) => <$type as LoggedKind>::forget(&logged.fact, store),)*
                 }
             }
 
@@ -214,10 +206,21 @@ macro_rules! kinds {
         }
 
         /// The tables of the kinds that have positions. A kind's place here is its number in [`at`].
-        pub(crate) const TABLES: &[&str] = &[$(<$type as LoggedKind>::TABLE),*];
+        pub(crate) const TABLES: &[&str] = &[$(<<$type as LoggedKind>::Entry as Stored>::TABLE),*];
 
-        /// How rows go that only tell what has happened.
-        pub(crate) const PURGES: &[Option<&'static str>] = &[$(<$type as LoggedKind>::PURGE),*];
+        /// Those of which the rows only tell what has happened.
+        const TELLING: &[bool] = &[$(<$type as LoggedKind>::TELLS),*];
+
+        /// How each kind is read back at positions.
+        static READS: std::sync::LazyLock<Vec<String>> = std::sync::LazyLock::new(|| {
+            vec![$({
+                let (table, columns) = (
+                    <<$type as LoggedKind>::Entry as Stored>::TABLE,
+                    <<$type as LoggedKind>::Entry as Stored>::COLUMNS,
+                );
+                format!("SELECT {columns} FROM {table} WHERE pos IN NUMBERS($1)")
+            }),*]
+        });
 
         /// Calls a macro with the types of the kinds that have positions.
         #[cfg(test)]
@@ -229,18 +232,26 @@ macro_rules! kinds {
         #[cfg(test)]
         pub(crate) use each_logged_kind;
 
-        /// What stands at these positions of the kind with this number.
+        /// What stands at these positions of the kind with this number. What has moved on since isn't there
+        /// any more.
         pub(crate) async fn at(
             store: &Store,
             kind: usize,
             positions: &[Pos],
         ) -> Result<Vec<(Pos, EntryKind)>> {
+            let unknown = || crate::Error::broken(format!("log entries of kind {kind}"));
+            let read = READS.get(kind).ok_or_else(unknown)?;
+            let rows = store.sql(read).numbers(positions.iter().copied());
+            let rows = store.rows(rows).await?;
             let mut number = 0..;
             $(if number.next() == Some(kind) {
-                let found = <$type as LoggedKind>::at(store, positions).await?;
-                return Ok(found.into_iter().map(|logged| (logged.pos, EntryKind::$name(logged))).collect());
+                let logged = rows.iter().map(|row| {
+                    let logged = Logged::<$entry>::read(row)?;
+                    Ok((logged.pos, EntryKind::$name(logged)))
+                });
+                return logged.collect();
             })*
-            Err(crate::Error::broken(format!("log entries of kind {kind}")))
+            Err(unknown())
         }
     };
 }

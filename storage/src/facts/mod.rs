@@ -20,6 +20,7 @@ pub(crate) mod listing;
 mod purge;
 pub(crate) mod receipt;
 pub(crate) mod revocation;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -28,8 +29,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use rhizome_protocol::Membership;
+use sqlx::any::AnyRow;
 
 use crate::engine::db::Tx;
+use crate::engine::sql::Columns as _;
 use crate::engine::sql::statement::Statements;
 use crate::engine::trouble::Trouble;
 use crate::rooms::heads::RoomHead;
@@ -67,8 +70,8 @@ kinds! {
 /// What a kind of fact has to say for itself.
 ///
 /// In the order of a commit: [`Kind::locks`] and [`Kind::look_up`] under the locks, [`Kind::check`] and
-/// [`Kind::apply`] write set by write set, [`Kind::write`] once for the group, [`Kind::forget`] after COMMIT,
-/// also in other processes.
+/// [`Kind::apply`] write set by write set, [`Kind::write`] once for the group; after COMMIT
+/// [`LoggedKind::forget`], also in other processes.
 pub(crate) trait Kind: Sized {
     /// What a group of write sets is decided on: what the database says, and what the group changes of it.
     type Basis: Default;
@@ -115,23 +118,18 @@ pub(crate) trait Kind: Sized {
     /// without positions), in order: a later one takes the place of an earlier one with the same key.
     fn write(facts: &[(i64, &Self)], held: &Self::Basis, statements: &mut Statements)
     -> Result<()>;
-
-    /// Forgets what it makes stale of this process's caches.
-    fn forget(&self, _store: &Store) {}
 }
 
 /// What a kind with positions has to say in addition.
 pub(crate) trait LoggedKind: Kind {
     /// What readers of the log get.
-    type Entry;
-    /// Its table; the column `pos` says where each row stands in the log.
-    const TABLE: &'static str;
+    type Entry: Stored;
+    /// Its rows only tell what has happened, and go when everybody has had the time to hear of it. Otherwise
+    /// a row says what is so, and stays as long as that.
+    const TELLS: bool = false;
 
     /// What readers get of it.
     fn entry(&self) -> Self::Entry;
-
-    /// Reads back what stands at these positions. What has moved on since isn't there any more.
-    async fn at(store: &Store, positions: &[Pos]) -> Result<Vec<Arc<Logged<Self::Entry>>>>;
 
     /// Whom it concerns.
     fn audience(entry: &Self::Entry) -> Audience;
@@ -141,17 +139,13 @@ pub(crate) trait LoggedKind: Kind {
         None
     }
 
-    /// What [`Kind::forget`] does, in a process that reads of it in the log.
-    fn forget_read(_entry: &Self::Entry, _store: &Store) {}
+    /// Forgets what it makes stale of the caches, in the process that wrote it and in those that read of it.
+    fn forget(_entry: &Self::Entry, _store: &Store) {}
 
     /// About how many bytes it holds in memory beside its own size.
     fn weight(_entry: &Self::Entry) -> usize {
         0
     }
-
-    /// Deletes the oldest rows (at most `$2` of them) that stand at or before `$1`, if rows of this kind only
-    /// tell what has happened. `None`: a row says what is so, and stays as long as that.
-    const PURGE: Option<&'static str> = None;
 
     /// One for the contract that all kinds keep (`tests.rs`).
     #[cfg(test)]
@@ -160,6 +154,14 @@ pub(crate) trait LoggedKind: Kind {
     /// What readers of this store see of what the sample changes, from caches where there are any.
     #[cfg(test)]
     async fn view(world: &tests::World, store: &Store) -> Result<String>;
+}
+
+/// What stands in a table, a row at each of its positions (`pos`).
+pub(crate) trait Stored: Sized {
+    const TABLE: &'static str;
+    /// The columns that [`Stored::read`] reads, and `pos`.
+    const COLUMNS: &'static str;
+    fn read(row: &AnyRow) -> Result<Self>;
 }
 
 /// A fact at its place in the log.
@@ -174,6 +176,14 @@ pub struct Logged<T> {
 impl<T> Logged<T> {
     pub(crate) fn new(pos: Pos, fact: T) -> Arc<Self> {
         Arc::new(Self { pos, fact })
+    }
+
+    /// From a row with the columns of its table.
+    pub(crate) fn read(row: &AnyRow) -> Result<Arc<Self>>
+    where
+        T: Stored,
+    {
+        Ok(Self::new(row.get("pos")?, T::read(row)?))
     }
 }
 

@@ -1,8 +1,22 @@
 //! Rows that only tell what has happened go when everybody has had the time to hear of it.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use super::{TABLES, TELLING};
 use crate::{Pos, Result, Store};
+
+/// Deletes the oldest rows (at most `$2` of them) of each such table that stand at or before `$1`.
+static PURGES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let telling = TABLES.iter().zip(TELLING).filter(|(_, tells)| **tells);
+    let purge = |(table, _): (&&str, _)| {
+        format!(
+            "DELETE FROM {table} WHERE pos IN \
+             (SELECT pos FROM {table} WHERE pos <= $1 ORDER BY pos LIMIT $2)"
+        )
+    };
+    telling.map(purge).collect()
+});
 
 /// How many rows go at once.
 const PIECE: usize = 1_000;
@@ -23,7 +37,7 @@ impl Store {
 
     pub(super) async fn purge_told_upto(&self, upto: Pos, pause: Duration) -> Result<u64> {
         let mut gone = 0;
-        for purge in super::PURGES.iter().flatten() {
+        for purge in PURGES.iter() {
             loop {
                 let query = self.sql(purge).bind(upto).bind(PIECE);
                 let deleted = self.execute(query).await?;

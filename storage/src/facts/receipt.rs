@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use ruma::OwnedEventId;
 use sqlx::any::AnyRow;
 
-use super::{Audience, Kind, Logged, LoggedKind, last_of_each};
+use super::{Audience, Kind, Logged, LoggedKind, Stored, last_of_each};
 use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
@@ -198,7 +198,6 @@ fn forget_threads(facts: &[(i64, &Receipt)], statements: &mut Statements) -> Res
 
 impl LoggedKind for Receipt {
     type Entry = Self;
-    const TABLE: &'static str = "receipt";
 
     fn entry(&self) -> Self {
         let thread = self.thread.clone().filter(|thread| !thread.is_empty());
@@ -206,16 +205,6 @@ impl LoggedKind for Receipt {
             thread,
             ..self.clone()
         }
-    }
-
-    async fn at(store: &Store, positions: &[Pos]) -> Result<Vec<Arc<Logged<Self>>>> {
-        let query = store
-            .sql(
-                "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
-                 WHERE pos IN NUMBERS($1)",
-            )
-            .numbers(positions.iter().copied());
-        store.rows(query).await?.iter().map(read).collect()
     }
 
     /// A private one is nobody else's business.
@@ -265,7 +254,7 @@ impl Store {
             .bind(room)
             .bind(after)
             .bind(upto);
-        self.rows(query).await?.iter().map(read).collect()
+        self.rows(query).await?.iter().map(Logged::read).collect()
     }
 
     /// All receipts in these rooms up to a position, room by room.
@@ -281,7 +270,7 @@ impl Store {
             )
             .numbers(rooms.iter().copied())
             .bind(upto);
-        self.rows(query).await?.iter().map(read).collect()
+        self.rows(query).await?.iter().map(Logged::read).collect()
     }
 
     /// A user's receipts in a room.
@@ -297,18 +286,22 @@ impl Store {
             )
             .bind(room)
             .bind(user);
-        self.rows(query).await?.iter().map(read).collect()
+        self.rows(query).await?.iter().map(Logged::read).collect()
     }
 }
 
-fn read(row: &AnyRow) -> Result<Arc<Logged<Receipt>>> {
-    let fact = Receipt {
-        room: row.get("room")?,
-        user: row.get("user_no")?,
-        kind: row.get("kind")?,
-        thread: Some(row.get("thread")?).filter(|thread: &String| !thread.is_empty()),
-        event_id: row.get("event_id")?,
-        ts: row.get("ts")?,
-    };
-    Ok(Logged::new(row.get("pos")?, fact))
+impl Stored for Receipt {
+    const TABLE: &'static str = "receipt";
+    const COLUMNS: &'static str = "pos, room, user_no, kind, thread, event_id, ts";
+
+    fn read(row: &AnyRow) -> Result<Self> {
+        Ok(Self {
+            room: row.get("room")?,
+            user: row.get("user_no")?,
+            kind: row.get("kind")?,
+            thread: Some(row.get("thread")?).filter(|thread: &String| !thread.is_empty()),
+            event_id: row.get("event_id")?,
+            ts: row.get("ts")?,
+        })
+    }
 }

@@ -1,29 +1,18 @@
 //! Access tokens have ended: what caches of them hold is stale from here on.
 
-use std::sync::Arc;
-
-use ruma::OwnedDeviceId;
-use sqlx::any::AnyRow;
-
-use super::{Audience, Kind, Logged, LoggedKind};
+use super::table::table;
+use super::{Audience, Kind, LoggedKind};
 use crate::engine::sql::statement::Statements;
-use crate::engine::sql::{Columns as _, rows};
-use crate::{Pos, Result, Store, UserNo};
+use crate::{Result, Store, UserNo};
+use ruma::OwnedDeviceId;
 
-/// Access tokens have ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenRevoked {
-    /// Whose.
-    pub user: UserNo,
-    /// Of which device; `None` is all of them.
-    pub device: Option<OwnedDeviceId>,
-}
-
-rows! {
-    struct Row<'a> {
-        pos: i64,
-        user_no: UserNo,
-        device: Option<&'a OwnedDeviceId>,
+table! {
+    /// Access tokens have ended.
+    pub struct TokenRevoked in revocation {
+        /// Whose.
+        user: UserNo = user_no,
+        /// Of which device; `None` is all of them.
+        device: Option<OwnedDeviceId> = device,
     }
 }
 
@@ -31,42 +20,16 @@ impl Kind for TokenRevoked {
     type Basis = ();
 
     fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
-        let rows: Vec<_> = (facts.iter())
-            .map(|(pos, revoked)| Row {
-                pos: *pos,
-                user_no: revoked.user,
-                device: revoked.device.as_ref(),
-            })
-            .collect();
-        statements.after(
-            "INSERT INTO revocation (pos, user_no, device) \
-             SELECT pos + $2, user_no, device FROM ROWS($1) AS x",
-            &rows,
-        )
-    }
-
-    fn forget(&self, store: &Store) {
-        Self::forget_read(self, store);
+        Self::put(facts, statements)
     }
 }
 
 impl LoggedKind for TokenRevoked {
     type Entry = Self;
-    const TABLE: &'static str = "revocation";
-    const PURGE: Option<&'static str> = Some(
-        "DELETE FROM revocation WHERE pos IN \
-         (SELECT pos FROM revocation WHERE pos <= $1 ORDER BY pos LIMIT $2)",
-    );
+    const TELLS: bool = true;
 
     fn entry(&self) -> Self {
         self.clone()
-    }
-
-    async fn at(store: &Store, positions: &[Pos]) -> Result<Vec<Arc<Logged<Self>>>> {
-        let query = store
-            .sql("SELECT pos, user_no, device FROM revocation WHERE pos IN NUMBERS($1)")
-            .numbers(positions.iter().copied());
-        store.rows(query).await?.iter().map(read).collect()
     }
 
     fn audience(revoked: &Self) -> Audience {
@@ -74,7 +37,7 @@ impl LoggedKind for TokenRevoked {
     }
 
     /// All of a user's tokens end when the account does, maybe with the user's content.
-    fn forget_read(revoked: &Self, store: &Store) {
+    fn forget(revoked: &Self, store: &Store) {
         if revoked.device.is_none() {
             store.forget_erasures();
         }
@@ -93,12 +56,4 @@ impl LoggedKind for TokenRevoked {
         let erasures = store.erasures().await?;
         Ok(format!("{erasures:?}"))
     }
-}
-
-fn read(row: &AnyRow) -> Result<Arc<Logged<TokenRevoked>>> {
-    let fact = TokenRevoked {
-        user: row.get("user_no")?,
-        device: row.get("device")?,
-    };
-    Ok(Logged::new(row.get("pos")?, fact))
 }

@@ -35,6 +35,7 @@ pub(super) async fn publish(store: &Store, jobs: &[Job], written: &mut Written) 
     let mut entries = Vec::with_capacity(written.plan.log.len());
     for (planned, pos) in written.plan.log.iter().zip(written.base.0 + 1..) {
         let kind = entry(jobs, planned, Pos(pos), &events)?;
+        kind.forget_fact(store);
         entries.push(Arc::new(Entry {
             pos: Pos(pos),
             kind,
@@ -201,7 +202,6 @@ fn forget(store: &Store, jobs: &[Job], written: &Written) {
                 .collect();
             store.members_given(write.room, &given);
         }
-        job.set.facts.iter().for_each(|fact| fact.forget(store));
     }
     // Events whose auth events have come.
     if !written.known.wanted_auth.is_empty() {
