@@ -16,6 +16,7 @@ mod decide;
 mod devices;
 mod first;
 pub(crate) mod ignored;
+pub(crate) mod key_changes;
 mod lazy;
 mod left;
 mod reader;
@@ -95,8 +96,11 @@ pub struct News {
     /// Global account data.
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices changed, and users whom the reader shares no room with any more.
-    pub devices: (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>),
+    pub devices: Devices,
 }
+
+/// Users whose devices changed, and users whom the reader shares no room with any more.
+pub type Devices = (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>);
 
 impl News {
     /// Whether there is nothing to tell.

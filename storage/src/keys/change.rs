@@ -1,6 +1,6 @@
 //! What clients do with their keys: each a single write set, with what everybody is told of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rhizome_protocol::device_keys::KeyUsage;
@@ -58,7 +58,11 @@ impl Store {
                 display_name: None,
                 expect_device: true,
             };
-            facts.extend([set.into(), DeviceList { user }.into()]);
+            let list = DeviceList {
+                user,
+                device: Some(device.clone()),
+            };
+            facts.extend([set.into(), list.into()]);
         }
         if upload.anew || !upload.one_time.is_empty() || !upload.fallback.is_empty() {
             let keys = KeyUpload {
@@ -93,7 +97,8 @@ impl Store {
             expect: Some(change.expect),
             replaced: change.replaced,
         };
-        let facts: Vec<Fact> = vec![keys.into(), DeviceList { user }.into()];
+        let device = None;
+        let facts: Vec<Fact> = vec![keys.into(), DeviceList { user, device }.into()];
         self.commit(WriteSet::from(facts)).await.map(drop)
     }
 
@@ -106,8 +111,18 @@ impl Store {
         if signatures.is_empty() {
             return Ok(());
         }
+        // Signatures of the signer's own devices change what everybody is told of these.
+        let mut devices: BTreeSet<Option<OwnedDeviceId>> = BTreeSet::new();
+        for one in &signatures {
+            let own = one.is_device && one.target_user == signer;
+            devices.insert(own.then(|| one.target_id.as_str().into()));
+        }
         let mut facts: Vec<Fact> = signatures.into_iter().map(Fact::from).collect();
-        facts.push(DeviceList { user: signer }.into());
+        let lists = devices.into_iter().map(|device| DeviceList {
+            user: signer,
+            device,
+        });
+        facts.extend(lists.map(Fact::from));
         self.commit(WriteSet::from(facts)).await.map(drop)
     }
 }
