@@ -80,9 +80,8 @@ async fn load(
     };
     if now - token.last_seen_ms > SEEN_EVERY_MS {
         // Who can't write, because the disk is full, can read all the same.
-        let seen = app
-            .store
-            .see_device(token.user, &token.device_id, peer, now);
+        let ip = peer.map(|peer| peer.to_string());
+        let seen = (app.store).see_device(token.user, &token.device_id, ip, now);
         if let Err(error) = seen.await {
             tracing::warn!(%error, "that a device was seen couldn't be recorded");
         }
