@@ -14,6 +14,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod config;
+pub mod devices;
 pub mod fetch;
 mod inbound;
 mod keyed;
@@ -170,7 +171,7 @@ impl Federation {
         endpoints().into_router(self.clone())
     }
 
-    /// Drives the outbound sender and the durable inbox until `shutdown` resolves. To be supervised:
+    /// Drives the outbound sender, the durable inbox and what is asked for in the background until `shutdown` resolves. To be supervised:
     /// returns early only on a failure that a restart may cure.
     ///
     /// # Errors
@@ -185,6 +186,7 @@ impl Federation {
             () = shutdown => {}
             ended = &mut sender => return ended,
             ended = inbound::inbox::run(self) => return ended,
+            ended = devices::resync::run(self) => return ended,
         }
         // The sender writes down how far it has got.
         stop.cancel();
@@ -197,6 +199,7 @@ fn endpoints() -> Table<Federation> {
     let table = inbound::endpoints(Table::default());
     let table = keys::endpoints(table);
     let table = query::endpoints(table);
+    let table = devices::answer::endpoints(table);
     query::directory::endpoints(table)
 }
 

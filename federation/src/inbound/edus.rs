@@ -1,4 +1,4 @@
-//! Ephemeral data of a transaction: typing and read receipts; other types are ignored.
+//! Ephemeral data of a transaction: typing, read receipts, changes of devices; other types are ignored.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,7 +16,10 @@ use ruma::{
 use serde::Deserialize;
 
 use super::guard;
-use crate::{Federation, MatrixError};
+use crate::{
+    Federation, MatrixError,
+    devices::incoming::{self, Update},
+};
 
 /// Typing of other servers' users ends by itself after this, unless it is repeated.
 const TYPING: Duration = Duration::from_secs(30);
@@ -56,7 +59,7 @@ struct ReceiptData {
     thread_id: Option<String>,
 }
 
-/// Applies what is understood and allowed, and gives what is to be written; the rest leaves a line in the
+/// Applies what is understood and allowed, and gives what is to be written, and what is told of devices; the rest leaves a line in the
 /// log.
 ///
 /// # Errors
@@ -65,8 +68,9 @@ pub(super) async fn apply(
     fed: &Federation,
     origin: &ServerName,
     edus: &[Raw<Edu>],
-) -> Result<Vec<Fact>, MatrixError> {
+) -> Result<(Vec<Fact>, Vec<Update>), MatrixError> {
     let (mut budget, mut claims) = (MAX_RECEIPTS, Vec::new());
+    let mut updates = Vec::new();
     for edu in edus {
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(edu.json().get()) else {
             continue;
@@ -80,13 +84,16 @@ pub(super) async fn apply(
                 Ok(content) => receipts(fed, origin, content, &mut budget, &mut claims).await?,
                 Err(error) => tracing::debug!(%origin, %error, "malformed m.receipt"),
             },
+            kind @ ("m.device_list_update" | "m.signing_key_update") => {
+                updates.extend(incoming::read(origin, kind, envelope.content));
+            }
             other => tracing::trace!(%origin, kind = other, "ignored an EDU"),
         }
     }
     if budget == 0 {
         tracing::info!(%origin, "a transaction has more receipts than are looked at");
     }
-    admit(fed, claims).await
+    Ok((admit(fed, claims).await?, updates))
 }
 
 /// <https://spec.matrix.org/v1.19/server-server-api/#typing-notifications>

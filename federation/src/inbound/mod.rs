@@ -51,6 +51,8 @@ pub struct Shared {
     pub(crate) invited: Keyed<UserNo>,
     /// Something was put into the inbox, or something that it may wait for has come.
     pub(crate) inbox: Notify,
+    /// A list of devices is stale.
+    pub(crate) lists: Notify,
     /// Requests of servers that have hung up.
     unfinished: TaskTracker,
 }

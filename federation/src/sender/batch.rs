@@ -30,6 +30,14 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// Leaves out what comes after a position.
+    pub(crate) fn cut(&mut self, upto: Pos) {
+        self.upto = self.upto.min(upto);
+        let upto = self.upto;
+        let fits = |event: &Arc<StoredEvent>| event.pos().is_none_or(|pos| pos <= upto);
+        self.events.retain(fits);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.events.is_empty() && self.edus.is_empty()
     }

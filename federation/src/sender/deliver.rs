@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Federation, MatrixError,
+    devices::outgoing,
     outbound::{Limits, OutboundError},
 };
 
@@ -63,7 +64,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
             Err(error) if refuses_content(&error) && batch.events.len() > 1 => {
                 tracing::info!(%to, %error, "a transaction was refused for what it holds: halved");
                 settled(fed, to, stand, Some(batch.events.len() / 2));
-                look_again(fed, to, true);
+                look_again(fed, to, More::ALL);
             }
             Err(error) if refuses_content(&error) && batch.events.len() == 1 => {
                 let event = batch.events[0].pdu.event_id();
@@ -75,7 +76,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
                     retry_at: 0,
                 };
                 settled(fed, to, stand, None);
-                look_again(fed, to, true);
+                look_again(fed, to, More::ALL);
             }
             Err(error) => {
                 failed(fed, to, stand, &error);
@@ -118,29 +119,33 @@ async fn gather(
     };
     let leads = fed.sender().leads();
     // All in one step with how far the log has been looked at: what comes later sets `log` again.
-    let (wanted, receipts, limit, head) = {
+    let (wanted, more, limit, head) = {
         let mut state = fed.sender().state();
         let head = state.looked_at.max(stand.sent);
         match state.queues.get_mut(to) {
             Some(queue) => {
                 let wanted = leads && queue.log;
-                let receipts = !queue.no_receipts;
+                let more = More {
+                    receipts: !queue.no_receipts,
+                    devices: !queue.no_devices,
+                };
                 queue.log = false;
                 queue.no_receipts |= wanted;
+                queue.no_devices |= wanted;
                 (
                     wanted,
-                    receipts,
+                    more,
                     queue.batch_limit.unwrap_or(MAX_PDUS),
                     head,
                 )
             }
-            None => (false, false, MAX_PDUS, head),
+            None => (false, More::default(), MAX_PDUS, head),
         }
     };
     if wanted {
-        let gathered = gather_log(fed, to, stand.sent, head, (limit, receipts), &mut batch).await;
+        let gathered = gather_log(fed, to, stand.sent, head, (limit, more), &mut batch).await;
         if gathered.is_err() || batch.upto < head {
-            look_again(fed, to, receipts);
+            look_again(fed, to, more);
         }
         gathered?;
     }
@@ -160,21 +165,36 @@ async fn gather(
     Ok(batch)
 }
 
-/// The log still holds something; perhaps `receipts` too.
-fn look_again(fed: &Federation, to: &ServerName, receipts: bool) {
+/// What the log may hold beside events.
+#[derive(Clone, Copy, Default)]
+struct More {
+    receipts: bool,
+    devices: bool,
+}
+
+impl More {
+    const ALL: Self = Self {
+        receipts: true,
+        devices: true,
+    };
+}
+
+/// The log still holds something; perhaps `more` too.
+fn look_again(fed: &Federation, to: &ServerName, more: More) {
     if let Some(queue) = fed.sender().state().queues.get_mut(to) {
         queue.log = true;
-        queue.no_receipts &= !receipts;
+        queue.no_receipts &= !more.receipts;
+        queue.no_devices &= !more.devices;
     }
 }
 
-/// Events and, if `receipts`, receipts with `after < pos ≤ head`, as many as fit.
+/// Events and what else there may be with `after < pos ≤ head`, as many as fit.
 async fn gather_log(
     fed: &Federation,
     to: &ServerName,
     after: Pos,
     head: Pos,
-    (limit, receipts): (usize, bool),
+    (limit, more): (usize, More),
     batch: &mut Batch,
 ) -> Result<(), Error> {
     batch.upto = head;
@@ -184,9 +204,30 @@ async fn gather_log(
     {
         batch.upto = last;
     }
-    if !receipts {
-        return Ok(());
+    let mut changes = None;
+    if more.devices {
+        let found = outgoing::gather(fed, to, after, batch.upto).await?;
+        batch.cut(found.upto);
+        changes = Some(found);
     }
+    if more.receipts {
+        let cut = gather_receipts(fed, to, after, batch).await?;
+        batch.cut(cut);
+    }
+    if let Some(mut changes) = changes {
+        changes.cut(batch.upto);
+        batch.edus.extend(changes.edus(fed).await?);
+    }
+    Ok(())
+}
+
+/// Receipts with `after < pos` up to where the batch goes; gives up to where they are all.
+async fn gather_receipts(
+    fed: &Federation,
+    to: &ServerName,
+    after: Pos,
+    batch: &mut Batch,
+) -> Result<Pos, Error> {
     let ours = fed.server_name();
     let receipts = fed
         .store()
@@ -194,18 +235,11 @@ async fn gather_log(
         .await?;
     let (edus, stopped) = receipt_edus(&receipts, MAX_RECEIPT_EDUS);
     batch.edus = edus;
-    let cut = match (stopped, receipts.last()) {
-        (Some(at), _) => Some(Pos(at.0 - 1)),
-        (None, Some(last)) if receipts.len() >= MAX_RECEIPTS => Some(last.pos),
-        _ => None,
-    };
-    if let Some(cut) = cut {
-        batch.upto = cut;
-        batch
-            .events
-            .retain(|event| event.pos().is_none_or(|pos| pos <= cut));
-    }
-    Ok(())
+    Ok(match (stopped, receipts.last()) {
+        (Some(at), _) => Pos(at.0 - 1),
+        (None, Some(last)) if receipts.len() >= MAX_RECEIPTS => last.pos,
+        _ => batch.upto,
+    })
 }
 
 /// `PUT /_matrix/federation/v1/send/{txnId}`
@@ -294,6 +328,7 @@ fn failed(fed: &Federation, to: &ServerName, stand: DestinationState, error: &Ou
         // Ephemeral data was only worth something at the time; what is in the log stays there.
         queue.log = true;
         queue.no_receipts = false;
+        queue.no_devices = false;
     }
 }
 

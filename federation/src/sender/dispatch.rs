@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use rhizome_storage::{EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Pos, Stretch};
+use rhizome_protocol::Membership;
+use rhizome_storage::{
+    EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Pos, Stretch, UserNo,
+};
 use ruma::OwnedServerName;
 
 use crate::Federation;
@@ -40,7 +43,11 @@ async fn look_at_everything(fed: &Federation, upto: Pos) -> Result<(), Error> {
         .iter()
         .chain(&receipts)
         .filter(|name| **name != fed.server_name());
-    fed.sender().looked_at(upto, [], others);
+    let devices = fed
+        .store()
+        .destinations_behind_in_devices(fed.server_name())
+        .await?;
+    fed.sender().looked_at(upto, [], others, &devices);
     Ok(())
 }
 
@@ -51,12 +58,23 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
     let mut rooms = HashSet::new();
     let mut behind: BTreeSet<OwnedServerName> = BTreeSet::new();
     let mut readers: BTreeSet<OwnedServerName> = BTreeSet::new();
+    let mut devices: BTreeSet<OwnedServerName> = BTreeSet::new();
+    let mut changed: BTreeSet<UserNo> = BTreeSet::new();
     for entry in &stretch.entries {
         match &entry.kind {
             // Who just left or is merely invited isn't among the room's servers; and such events of
             // other servers' users may have come through us.
             EntryKind::Event(LiveEvent { event, .. }) if event.pdu.membership().is_some() => {
                 members_changed = true;
+                // Who comes into a room shows their devices to servers that may not know them.
+                if event.pdu.membership() == Some(Membership::Join)
+                    && fed.rooms().is_local(event.pdu.sender())
+                {
+                    devices.extend(store.joined_servers(event.room).await?.iter().cloned());
+                }
+            }
+            EntryKind::DeviceList(list) if fed.rooms().is_local(&store.user(list.user).await?) => {
+                changed.insert(list.user);
             }
             EntryKind::Event(LiveEvent { room, event })
                 if fed.rooms().is_local(event.pdu.sender()) && rooms.insert(*room) =>
@@ -76,9 +94,13 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
         let destinations = store.destinations_after(stretch.after).await?;
         behind.extend(destinations.into_iter().map(|(server, _)| server));
     }
+    let changed: Vec<UserNo> = changed.into_iter().collect();
+    devices.extend(store.servers_sharing_with(&changed).await?);
     let others = |name: &&OwnedServerName| **name != fed.server_name();
     let behind = behind.iter().filter(others);
     let readers = readers.iter().filter(others);
-    fed.sender().looked_at(stretch.upto, behind, readers);
+    let devices = devices.iter().filter(others);
+    fed.sender()
+        .looked_at(stretch.upto, behind, readers, devices);
     Ok(())
 }

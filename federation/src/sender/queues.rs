@@ -52,6 +52,8 @@ pub(super) struct Queue {
     pub(super) log: bool,
     /// But no receipts: known since a look that found all there were.
     pub(super) no_receipts: bool,
+    /// Nor changes of devices.
+    pub(super) no_devices: bool,
     pub(super) typing: BTreeMap<(OwnedRoomId, OwnedUserId), bool>,
     pub(super) edus: VecDeque<String>,
     /// When the last attempt ended, ms.
@@ -148,22 +150,26 @@ impl Sender {
         self.state().queues.get(server)?.stand
     }
 
-    /// The log has been looked at up to here. It may hold events for `events`, and receipts (or events)
-    /// for `receipts`. In one step, so that no task goes up to here without knowing.
+    /// The log has been looked at up to here. It may hold events for `events`, receipts (or events)
+    /// for `receipts`, and changes of devices for `devices`. In one step, so that no task goes up to here without
+    /// knowing.
     pub(super) fn looked_at<'a>(
         &self,
         upto: Pos,
         events: impl IntoIterator<Item = &'a OwnedServerName>,
         receipts: impl IntoIterator<Item = &'a OwnedServerName>,
+        devices: impl IntoIterator<Item = &'a OwnedServerName>,
     ) {
         let mut state = self.state();
         state.looked_at = upto;
-        let events = events.into_iter().map(|server| (server, false));
-        let receipts = receipts.into_iter().map(|server| (server, true));
-        for (server, receipts) in events.chain(receipts) {
+        let events = events.into_iter().map(|server| (server, false, false));
+        let receipts = receipts.into_iter().map(|server| (server, true, false));
+        let devices = devices.into_iter().map(|server| (server, false, true));
+        for (server, receipts, devices) in events.chain(receipts).chain(devices) {
             let queue = state.queues.entry(server.clone()).or_default();
             queue.log = true;
             queue.no_receipts &= !receipts;
+            queue.no_devices &= !devices;
             state.ready.insert(server.clone());
             self.changed.notify_one();
         }
@@ -250,6 +256,7 @@ impl Sender {
         for queue in state.queues.values_mut().filter(|queue| !queue.running) {
             queue.stand = None;
             queue.no_receipts = false;
+            queue.no_devices = false;
         }
     }
 
@@ -302,7 +309,7 @@ mod tests {
         let clock = Clock::manual(1_000_000);
         let sender = Sender::new(clock.clone());
         let server = server_name!("b.example");
-        sender.looked_at(Pos(1), [&server.to_owned()], []);
+        sender.looked_at(Pos(1), [&server.to_owned()], [], []);
         let failed = DestinationState {
             sent: Pos(0),
             failures: 5,
@@ -316,7 +323,7 @@ mod tests {
             (vec![server.to_owned()], None)
         );
         // One at a time.
-        sender.looked_at(Pos(1), [&server.to_owned()], []);
+        sender.looked_at(Pos(1), [&server.to_owned()], [], []);
         assert_eq!(sender.due(clock.now_ms(), 9), (vec![], None));
         sender.ended(server);
         assert_eq!(sender.due(clock.now_ms(), 9).0.len(), 1);
@@ -328,7 +335,7 @@ mod tests {
         let names: Vec<OwnedServerName> = (0..10)
             .map(|n| format!("s{n}.example").try_into().unwrap())
             .collect();
-        sender.looked_at(Pos(1), &names, []);
+        sender.looked_at(Pos(1), &names, [], []);
         assert_eq!(sender.due(0, 4).0.len(), 4);
         assert_eq!(sender.due(0, 4).0.len(), 4);
         assert_eq!(sender.due(0, 4).0.len(), 2);

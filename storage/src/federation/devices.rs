@@ -1,8 +1,10 @@
 //! Lists of devices between servers: what others must be told of users here, and what is remembered of theirs.
 
+use std::collections::BTreeMap;
+
 use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, ServerName};
 
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, rows};
 use crate::{Pos, RemoteBasis, RemoteList, Result, Store, UserNo};
 
 /// A change of a user's devices or keys that another server must be told.
@@ -23,10 +25,14 @@ pub struct OutboundDevice {
 /// A user here who has come to share a room with another server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSharer {
+    /// When.
+    pub pos: Pos,
     /// Who.
     pub user: UserNo,
     /// Their name.
     pub user_id: OwnedUserId,
+    /// A device of theirs.
+    pub device: OwnedDeviceId,
     /// When a device of theirs changed last.
     pub stream: Pos,
 }
@@ -44,6 +50,13 @@ pub struct RemoteUser {
     pub shares: bool,
     /// and has done so without a break since what is remembered was learned.
     pub held: bool,
+}
+
+rows! {
+    struct Asked<'a> {
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+    }
 }
 
 impl RemoteUser {
@@ -102,7 +115,7 @@ impl Store {
     }
 
     /// Users of `ours` who have come with `after < pos ≤ upto` into a room in which `destination` was, and shared
-    /// none with it before; at most `limit`.
+    /// none with it before, and have devices; by when they came, at most `limit`.
     pub async fn new_sharers(
         &self,
         destination: &ServerName,
@@ -113,17 +126,21 @@ impl Store {
     ) -> Result<Vec<NewSharer>> {
         let query = self
             .sql(
-                "SELECT DISTINCT u.no AS user_no, u.user_id, l.device_pos FROM server_name d \
+                "SELECT MIN(m.since) AS pos, u.no AS user_no, u.user_id, l.device_pos, \
+                 (SELECT MIN(device_id) FROM device WHERE user_no = u.no) AS device_id \
+                 FROM server_name d \
                  JOIN room_server r ON r.server = d.no AND r.joined > 0 \
                  JOIN membership m ON m.room = r.room AND m.membership = 1 AND m.since >= r.since \
                  AND m.since > $3 AND m.since <= $4 \
                  JOIN user_name u ON u.no = m.user_no \
                  JOIN server_name o ON o.no = u.server AND o.name = $2 \
                  JOIN device_list l ON l.user_no = u.no \
-                 WHERE d.name = $1 AND l.device_pos IS NOT NULL AND NOT EXISTS (\
+                 WHERE d.name = $1 AND l.device_pos IS NOT NULL \
+                 AND EXISTS (SELECT 1 FROM device v WHERE v.user_no = u.no) AND NOT EXISTS (\
                  SELECT 1 FROM membership h JOIN room_server s ON s.room = h.room \
                  AND s.server = d.no AND s.joined > 0 AND s.since <= $3 \
-                 WHERE h.user_no = m.user_no AND h.membership = 1 AND h.since <= $3) LIMIT $5",
+                 WHERE h.user_no = m.user_no AND h.membership = 1 AND h.since <= $3) \
+                 GROUP BY u.no, u.user_id, l.device_pos ORDER BY pos LIMIT $5",
             )
             .bind(destination)
             .bind(ours)
@@ -134,6 +151,8 @@ impl Store {
         rows.iter()
             .map(|row| {
                 Ok(NewSharer {
+                    pos: row.get("pos")?,
+                    device: row.get("device_id")?,
                     user: row.get("user_no")?,
                     user_id: row.get("user_id")?,
                     stream: row.get("device_pos")?,
@@ -181,6 +200,35 @@ impl Store {
             .bind(ours);
         let rows = self.rows(query).await?;
         rows.iter().map(|row| row.get("name")).collect()
+    }
+
+    /// Those of some devices that are there, with their names.
+    pub async fn device_names(
+        &self,
+        devices: &[(UserNo, OwnedDeviceId)],
+    ) -> Result<BTreeMap<(UserNo, OwnedDeviceId), Option<String>>> {
+        if devices.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let asked: Vec<_> = (devices.iter())
+            .map(|(user_no, device_id)| Asked {
+                user_no: *user_no,
+                device_id,
+            })
+            .collect();
+        let query = self
+            .sql(
+                "SELECT d.user_no, d.device_id, d.name FROM ROWS($1) AS x \
+                 JOIN device d ON d.user_no = x.user_no AND d.device_id = x.device_id",
+            )
+            .rows(&asked);
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| {
+                let device = (row.get("user_no")?, row.get("device_id")?);
+                Ok((device, row.get("name")?))
+            })
+            .collect()
     }
 
     /// The stream id of a user's devices: when one of them changed last.
