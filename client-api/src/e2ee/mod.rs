@@ -1,0 +1,7 @@
+//! What clients need for end-to-end encryption.
+
+pub mod claim;
+pub mod cross_signing;
+pub mod query;
+pub mod signatures;
+pub mod upload;
