@@ -48,7 +48,10 @@ impl From<JsonError> for KeyError {
 
 impl Refusal for KeyError {
     fn status(&self) -> u16 {
-        400
+        match self {
+            Self::TooLarge => 413,
+            _ => 400,
+        }
     }
 
     fn errcode(&self) -> &'static str {
