@@ -11,6 +11,7 @@ use crate::{
     },
     auth::{login, session},
     discovery,
+    e2ee::{claim, cross_signing, query, signatures, upload},
     edge::limits::Kind,
     history::{context, event, messages},
     push::rules,
@@ -26,6 +27,7 @@ pub fn router(app: App) -> Router {
     let table = accounts(table);
     let table = writing(table);
     let table = reading(table);
+    let table = keys(table);
     table.into_router(app.clone()).merge(socket::routes(app))
 }
 
@@ -128,6 +130,16 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(account_data_delete::in_room)
 }
 
+/// Keys for end-to-end encryption.
+fn keys(table: Table<App>) -> Table<App> {
+    table
+        .serve(upload::upload)
+        .serve(query::query)
+        .serve(claim::claim)
+        .serve(cross_signing::upload)
+        .serve(signatures::upload)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -145,7 +157,7 @@ mod tests {
     /// of the pattern's methods itself.
     #[test]
     fn no_path_hides_methods_of_another() {
-        let table = reading(writing(accounts(Table::default())));
+        let table = keys(reading(writing(accounts(Table::default()))));
         let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (path, method, _) in table.endpoints() {
             served.entry(path).or_default().push(method);

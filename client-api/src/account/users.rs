@@ -23,6 +23,9 @@ const MAX_DEVICE_NAME: usize = 1024;
 /// The longest id of a device, in bytes.
 const MAX_DEVICE_ID: usize = 255;
 
+/// The length of 32 bytes in base64, the shortest name that a cross-signing key can have.
+const KEY_NAME: usize = 43;
+
 /// The id that an account of this name would have on `server`. Capitals are taken for small letters.
 ///
 /// # Errors
@@ -190,7 +193,15 @@ pub async fn begin_session(
     request: SessionRequest,
     peer: Option<IpAddr>,
 ) -> Result<Session, MatrixError> {
+    let named = request.device_id.clone();
     let new = Beginning::new(app, request, peer)?;
+    // Devices and cross-signing keys share their names. A key's are longer than most devices'.
+    if let Some(name) = named.filter(|name| name.as_str().len() >= KEY_NAME)
+        && app.store.is_cross_signing_key(user, name.as_str()).await?
+    {
+        let message = "The device id is the name of one of the user's cross-signing keys";
+        return Err(MatrixError::invalid_param(message));
+    }
     if !app.store.log_in(&(new.login)(user)).await? {
         return Err(MatrixError::forbidden("The password was changed"));
     }

@@ -36,7 +36,7 @@ use std::{
 
 use axum::extract::State;
 use rhizome_federation::RawJson;
-use rhizome_storage::{AccountData, Logged, Store, UserNo};
+use rhizome_storage::{AccountData, KeyCounts, Logged, Store, UserNo};
 use ruma::{
     OwnedRoomId, OwnedUserId,
     api::client::{
@@ -97,6 +97,8 @@ pub struct News {
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices changed, and users whom the reader shares no room with any more.
     pub devices: Devices,
+    /// What the reader's device has to give out.
+    pub keys: Arc<KeyCounts>,
 }
 
 /// Users whose devices changed, and users whom the reader shares no room with any more.

@@ -14,6 +14,7 @@ mod asking;
 mod contract;
 mod directory;
 mod doors;
+mod e2ee;
 mod erasure;
 mod gaps;
 mod hangup;

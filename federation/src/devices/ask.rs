@@ -8,7 +8,10 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName, UserId};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json, value::to_raw_value};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 
 use super::list::{List, OneDevice};
 use crate::{
@@ -100,7 +103,8 @@ pub(super) async fn keys(
 }
 
 /// One-time keys by user, device, and `<algorithm>:<id>`.
-pub(super) type OneTimeKeys = BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, BTreeMap<String, Value>>>;
+pub(super) type OneTimeKeys =
+    BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, BTreeMap<String, Box<RawValue>>>>;
 
 #[derive(Deserialize)]
 struct Claimed {

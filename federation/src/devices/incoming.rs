@@ -78,7 +78,11 @@ pub(crate) fn read(origin: &ServerName, kind: &str, content: &RawValue) -> Optio
         _ => return None,
     };
     match update {
-        Ok(update) if update.as_ref().is_some_and(|one| one.user.server_name() != origin) => {
+        Ok(update)
+            if update
+                .as_ref()
+                .is_some_and(|one| one.user.server_name() != origin) =>
+        {
             tracing::info!(%origin, "an update of devices of another server's user");
             None
         }
@@ -115,8 +119,8 @@ fn device(content: DeviceContent) -> Option<Update> {
 }
 
 fn signing(content: KeysContent) -> Option<Update> {
-    let told = usize::from(content.master_key.is_some())
-        + usize::from(content.self_signing_key.is_some());
+    let told =
+        usize::from(content.master_key.is_some()) + usize::from(content.self_signing_key.is_some());
     let keys = read_cross_signing(
         &content.user_id,
         content.master_key,
@@ -216,9 +220,9 @@ fn decide(
                 is_news = true;
                 let Some(list) = &mut list else { continue };
                 let follows = !list.stale
-                    && list
-                        .stream_id
-                        .is_some_and(|at| at < *stream && !prev.is_empty() && prev.iter().all(|one| *one == at));
+                    && list.stream_id.is_some_and(|at| {
+                        at < *stream && !prev.is_empty() && prev.iter().all(|one| *one == at)
+                    });
                 match becomes {
                     Some(Becomes::Gone) if follows => {
                         facts.push(removed(user.user, device.clone()));
@@ -345,15 +349,9 @@ mod tests {
             assert_eq!(after(&known, &updates), expected, "{told:?}");
         }
         let unsure = user(None, 1);
-        assert_eq!(
-            after(&unsure, &[update(6, &[5])]),
-            Some((None, true, 2))
-        );
+        assert_eq!(after(&unsure, &[update(6, &[5])]), Some((None, true, 2)));
         let full = user(Some(5), MAX_DEVICES);
-        assert_eq!(
-            after(&full, &[update(6, &[5])]),
-            Some((Some(5), true, 2))
-        );
+        assert_eq!(after(&full, &[update(6, &[5])]), Some((Some(5), true, 2)));
     }
 
     #[test]

@@ -100,9 +100,9 @@ pub async fn find(
                 tracing::info!(%server, %error, "keys can't be had");
                 found.failures.insert(server, failure(error));
                 // Stale, but better than nothing.
-                let held = users.into_iter().filter(|(_, of)| {
-                    of.is_some_and(|of| of.held && of.basis.list.is_some())
-                });
+                let held = users
+                    .into_iter()
+                    .filter(|(_, of)| of.is_some_and(|of| of.held && of.basis.list.is_some()));
                 let held = held.map(|(user, _)| (user.clone(), wanted[&user].clone()));
                 found.stored.extend(held);
             }
@@ -251,7 +251,8 @@ pub type Claims = BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, String>>;
 #[derive(Debug, Default)]
 pub struct Claimed {
     /// By user, device, and `<algorithm>:<id>`, of which there is one.
-    pub one_time_keys: BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, BTreeMap<String, Box<RawValue>>>>,
+    pub one_time_keys:
+        BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, BTreeMap<String, Box<RawValue>>>>,
     /// Servers that couldn't be asked.
     pub failures: BTreeMap<OwnedServerName, Value>,
 }
@@ -296,7 +297,7 @@ pub async fn claim(
                 let checked = keys.into_iter().find_map(|(name, key)| {
                     let is_wanted = name.split_once(':').is_some_and(|(of, _)| of == algorithm);
                     let signer = signer.map(|key| (&*user, &*device, key));
-                    match read_one_time_key(key, signer.filter(|_| is_wanted)) {
+                    match read_one_time_key(key.get(), signer.filter(|_| is_wanted)) {
                         Ok(key) if is_wanted => Some((name, RawValue::from_string(key).ok()?)),
                         Ok(_) => None,
                         Err(error) => {

@@ -132,12 +132,7 @@ async fn gather(
                 queue.log = false;
                 queue.no_receipts |= wanted;
                 queue.no_devices |= wanted;
-                (
-                    wanted,
-                    more,
-                    queue.batch_limit.unwrap_or(MAX_PDUS),
-                    head,
-                )
+                (wanted, more, queue.batch_limit.unwrap_or(MAX_PDUS), head)
             }
             None => (false, More::default(), MAX_PDUS, head),
         }

@@ -3,9 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use rhizome_protocol::Membership;
-use rhizome_storage::{
-    EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Pos, Stretch, UserNo,
-};
+use rhizome_storage::{EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Pos, Stretch, UserNo};
 use ruma::OwnedServerName;
 
 use crate::Federation;

@@ -33,8 +33,8 @@ use rhizome_storage::{Error, LogReader};
 use tokio_util::sync::CancellationToken;
 
 use crate::Federation;
-use dispatch::Dispatch;
 pub(crate) use batch::edu;
+use dispatch::Dispatch;
 pub use queues::Sender;
 
 /// Delivers until `stop` is cancelled; then writes the cursors down.

@@ -60,6 +60,8 @@ kinds! {
         Listing = listing: listing::Listing as listing::Listing,
         /// One-time keys come, or are given out.
         OneTimeKeys = one_time_keys: keys::one_time::OneTimeKeys as keys::one_time::KeyCount,
+        /// A user signs another's key, which that one isn't told of.
+        UserSigned = user_signed: keys::signature::UserSigned as keys::signature::UserSigned,
     }
     plain {
         /// Device keys change.

@@ -241,7 +241,8 @@ impl Store {
         Ok(pos.flatten().unwrap_or(Pos(0)))
     }
 
-    /// Users whose devices or keys have changed after a position: `user`, and those who share a room with them.
+    /// Users whose devices or keys have changed after a position: `user`, and those who share a room with them. Whom
+    /// the user has signed is named too: when that was isn't kept.
     pub async fn device_lists_since(&self, user: UserNo, after: Pos) -> Result<Vec<UserNo>> {
         let query = self
             .sql(
@@ -249,7 +250,8 @@ impl Store {
                  JOIN membership b ON b.room = a.room AND b.membership = 1 \
                  JOIN device_list l ON l.user_no = b.user_no AND l.pos > $2 \
                  WHERE a.user_no = $1 AND a.membership = 1 \
-                 UNION SELECT user_no FROM device_list WHERE user_no = $1 AND pos > $2",
+                 UNION SELECT user_no FROM device_list WHERE user_no = $1 AND pos > $2 \
+                 UNION SELECT target_user FROM key_signature WHERE signer = $1 AND target_user <> $1",
             )
             .bind(user)
             .bind(after);

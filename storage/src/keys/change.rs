@@ -8,7 +8,7 @@ use ruma::OwnedDeviceId;
 
 use crate::{
     CommitError, CrossSigningKeys, DeviceKeys, DeviceList, Fact, KeySignature, KeyUpload,
-    OneTimeKey, OneTimeKeys, Store, UserNo, WriteSet,
+    OneTimeKey, OneTimeKeys, Store, UserNo, UserSigned, WriteSet,
 };
 
 /// What a device of ours uploads.
@@ -33,8 +33,8 @@ pub struct DeviceUpload {
 pub struct CrossSigningChange {
     /// Whose.
     pub user: UserNo,
-    /// Those that are new.
-    pub keys: BTreeMap<KeyUsage, Arc<str>>,
+    /// Those that are new, or (`None`) gone.
+    pub keys: BTreeMap<KeyUsage, Option<Arc<str>>>,
     /// All that there was when this was decided.
     pub expect: BTreeMap<KeyUsage, Arc<str>>,
     /// The public keys that are replaced.
@@ -90,10 +90,9 @@ impl Store {
         change: CrossSigningChange,
     ) -> Result<(), CommitError> {
         let user = change.user;
-        let keys = change.keys.into_iter();
         let keys = CrossSigningKeys {
             user,
-            keys: keys.map(|(usage, key)| (usage, Some(key))).collect(),
+            keys: change.keys.into_iter().collect(),
             expect: Some(change.expect),
             replaced: change.replaced,
         };
@@ -102,7 +101,7 @@ impl Store {
         self.commit(WriteSet::from(facts)).await.map(drop)
     }
 
-    /// Stores signatures, all made by `signer`, who is told of it: of their own keys, everybody is.
+    /// Stores signatures, all made by `signer`. Of those of their own keys everybody is told, of others they alone.
     pub async fn add_key_signatures(
         &self,
         signer: UserNo,
@@ -111,18 +110,20 @@ impl Store {
         if signatures.is_empty() {
             return Ok(());
         }
-        // Signatures of the signer's own devices change what everybody is told of these.
-        let mut devices: BTreeSet<Option<OwnedDeviceId>> = BTreeSet::new();
-        for one in &signatures {
-            let own = one.is_device && one.target_user == signer;
-            devices.insert(own.then(|| one.target_id.as_str().into()));
-        }
-        let mut facts: Vec<Fact> = signatures.into_iter().map(Fact::from).collect();
-        let lists = devices.into_iter().map(|device| DeviceList {
+        // What is signed of the signer's own, everybody is told.
+        let own = signatures.iter().filter(|one| one.target_user == signer);
+        let own: BTreeSet<Option<OwnedDeviceId>> = own
+            .map(|one| one.is_device.then(|| one.target_id.as_str().into()))
+            .collect();
+        let lists = own.into_iter().map(|device| DeviceList {
             user: signer,
             device,
         });
-        facts.extend(lists.map(Fact::from));
+        let mut facts: Vec<Fact> = lists.map(Fact::from).collect();
+        let others: BTreeSet<UserNo> = signatures.iter().map(|one| one.target_user).collect();
+        let others = others.into_iter().filter(|user| *user != signer);
+        facts.extend(others.map(|user| UserSigned { signer, user }.into()));
+        facts.extend(signatures.into_iter().map(Fact::from));
         self.commit(WriteSet::from(facts)).await.map(drop)
     }
 }
