@@ -22,9 +22,6 @@ use crate::{
 /// Users, and which of their devices; none named is all of them.
 pub(super) type Wanted = BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>;
 
-/// How long `user/devices` may take. Nobody waits for it.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 #[derive(Deserialize)]
 struct Devices {
     user_id: OwnedUserId,
@@ -35,13 +32,17 @@ struct Devices {
 }
 
 /// A user's list with its stream id: `GET /_matrix/federation/v1/user/devices/{userId}`
-pub(super) async fn devices(fed: &Federation, user: &UserId) -> Result<List, OutboundError> {
+pub(super) async fn devices(
+    fed: &Federation,
+    user: &UserId,
+    timeout: Duration,
+) -> Result<List, OutboundError> {
     let target = format!(
         "/_matrix/federation/v1/user/devices/{}",
         utf8_percent_encode(user.as_str(), NON_ALPHANUMERIC)
     );
     let limits = Limits {
-        timeout: Some(PATIENCE),
+        timeout: Some(timeout),
         max_body: answer::DEVICES,
     };
     let answer = (fed.outbound())

@@ -237,13 +237,20 @@ fn decide(
                 }
             }
             Change::Keys(keys) => {
-                is_news = true;
-                let Some(list) = &mut list else { continue };
+                let Some(list) = &mut list else {
+                    is_news = true;
+                    continue;
+                };
                 match keys {
                     Some(keys) if !list.stale => {
-                        facts.extend(cross_signing(user.user, keys, stored));
+                        let news = cross_signing(user.user, keys, stored);
+                        is_news |= news.is_some();
+                        facts.extend(news);
                     }
-                    _ => outdated(list, now),
+                    _ => {
+                        is_news = true;
+                        outdated(list, now);
+                    }
                 }
             }
         }
@@ -277,7 +284,6 @@ fn outdated(list: &mut RemoteList, now: i64) {
     }
 }
 
-/// For tests of what is decided.
 #[cfg(test)]
 mod tests {
     use rhizome_storage::{Pos, RemoteBasis};

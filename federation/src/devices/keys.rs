@@ -1,8 +1,8 @@
 //! Keys of users of other servers, for a client here that asks.
 //!
-//! A list that is remembered and right is answered from here. Other users' servers are asked, side by side, each for
-//! all of its users at once, and what they say of those who share a room with somebody here is remembered. Where a
-//! server doesn't answer, what is remembered of a user who still shares a room is told although it is stale.
+//! A list that is remembered and right is answered from here. Other users' servers are asked, side by side, and what
+//! they say of those who share a room with somebody here is remembered: of a few users each list by itself, which
+//! tells where it stands, so that what changes can be followed; of many all at once. Where a server doesn't answer, what is remembered of a user who still shares a room is told although it is stale.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -23,6 +23,8 @@ use crate::{Federation, MatrixError, outbound::OutboundError};
 
 /// How many servers are asked at the same time.
 const SERVERS_AT_ONCE: usize = 50;
+/// Of how many users of a server lists are asked for one by one.
+const FEW: usize = 10;
 /// How long a server is waited for that couldn't be reached just now.
 const BRIEFLY: Duration = Duration::from_secs(2);
 /// The longest that a client may have others waited for, and what it gets if it doesn't say.
@@ -93,23 +95,18 @@ pub async fn find(
         (server, users, answer)
     });
     let mut answers = answers.buffer_unordered(SERVERS_AT_ONCE);
-    while let Some((server, users, answer)) = answers.next().await {
-        match answer {
-            Ok(lists) => take(fed, users, lists, wanted, learned, &mut found).await?,
-            Err(error) => {
-                tracing::info!(%server, %error, "keys can't be had");
-                found.failures.insert(server, failure(error));
-                // Stale, but better than nothing.
-                let held = users
-                    .into_iter()
-                    .filter(|(_, of)| of.is_some_and(|of| of.held && of.basis.list.is_some()));
-                let held = held.map(|(user, _)| (user.clone(), wanted[&user].clone()));
-                found.stored.extend(held);
-            }
+    while let Some((server, users, (lists, error))) = answers.next().await {
+        if let Some(error) = error {
+            tracing::info!(%server, %error, "keys can't be had");
+            found.failures.insert(server, failure(error));
         }
+        take(fed, users, lists, wanted, learned, &mut found).await?;
     }
     Ok(found)
 }
+
+/// What a server gave, and why not all.
+type Given = (BTreeMap<OwnedUserId, List>, Option<OutboundError>);
 
 /// Asks a server for the lists of some users: whole, of those that will be remembered.
 async fn ask_one(
@@ -118,14 +115,46 @@ async fn ask_one(
     users: &[(OwnedUserId, Option<RemoteUser>)],
     wanted: &Wanted,
     timeout: Duration,
-) -> Result<BTreeMap<OwnedUserId, List>, OutboundError> {
-    let asked = users.iter().map(|(user, of)| {
+) -> Given {
+    let patience = patience_with(fed, server, timeout);
+    let mut lists = BTreeMap::new();
+    let mut asked = Wanted::new();
+    let mut alone = Vec::new();
+    for (user, of) in users {
         let whole = of.is_some_and(|of| of.shares);
-        let devices = wanted.get(user).filter(|_| !whole);
-        (user.clone(), devices.cloned().unwrap_or_default())
-    });
-    let asked: Wanted = asked.collect();
-    ask::keys(fed, server, &asked, patience_with(fed, server, timeout)).await
+        if whole && alone.len() < FEW && (users.len() <= FEW || is_followed(*of)) {
+            alone.push(user);
+        } else {
+            let devices = wanted.get(user).filter(|_| !whole);
+            asked.insert(user.clone(), devices.cloned().unwrap_or_default());
+        }
+    }
+    let answers = stream::iter(alone)
+        .map(|user| async move { (user, ask::devices(fed, user, patience).await) });
+    let mut answers = answers.buffer_unordered(FEW);
+    while let Some((user, answer)) = answers.next().await {
+        match answer {
+            Ok(list) => drop(lists.insert(user.clone(), list)),
+            Err(error) if error.is_unreachable() => return (lists, Some(error)),
+            Err(_) => drop(asked.insert(user.clone(), Vec::new())),
+        }
+    }
+    if asked.is_empty() {
+        return (lists, None);
+    }
+    match ask::keys(fed, server, &asked, patience).await {
+        Ok(found) => {
+            lists.extend(found);
+            (lists, None)
+        }
+        Err(error) => (lists, Some(error)),
+    }
+}
+
+/// Whether it was known where the user's list stands.
+fn is_followed(user: Option<RemoteUser>) -> bool {
+    let list = user.and_then(|user| user.basis.list);
+    list.is_some_and(|list| list.stream_id.is_some())
 }
 
 /// Nobody is kept waiting for long for a server that can't be reached.
@@ -151,6 +180,10 @@ async fn take(
     let mut sharing: Vec<(OwnedUserId, RemoteUser, List)> = Vec::new();
     for (user, of) in users {
         let Some(list) = lists.remove(&user) else {
+            // Nothing of use was said, or nothing at all: what is remembered is better than that.
+            if of.is_some_and(|of| of.held && of.basis.list.is_some()) {
+                found.stored.insert(user.clone(), wanted[&user].clone());
+            }
             continue;
         };
         match of.filter(|of| of.shares) {

@@ -23,6 +23,8 @@ const AT_ONCE: usize = 20;
 const OF_ONE_SERVER: usize = 4;
 /// How many are looked at for that.
 const LOOKED_AT: usize = 500;
+/// How long an answer may take. Nobody waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// For how long nobody else asks.
 const CLAIMED_FOR: Duration = Duration::from_mins(2);
 /// After a list was got, it isn't asked for again before this: what a server sends late may be older than that.
@@ -122,7 +124,7 @@ async fn resync(fed: &Federation, user: UserNo, user_id: &OwnedUserId) -> Result
     if !put(fed, &now, Some(claimed), Vec::new()).await? {
         return Ok(());
     }
-    let answer = ask::devices(fed, user_id).await;
+    let answer = ask::devices(fed, user_id, PATIENCE).await;
     let Some(now) = state(fed, user).await? else {
         return Ok(());
     };

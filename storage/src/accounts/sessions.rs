@@ -116,6 +116,11 @@ impl Store {
             let devices: Vec<_> = devices.filter(|device| Some(&**device) != except).collect();
             let mut facts: Vec<Fact> = with.clone().map(Fact::from).into_iter().collect();
             facts.extend(devices.iter().map(|device| changed(user, device)));
+            if matches!(with, Some(AccountChange::Deactivate { .. })) {
+                // The cross-signing keys go, too.
+                let device = None;
+                facts.push(DeviceList { user, device }.into());
+            }
             let except = except.map(ToOwned::to_owned);
             let ending = AccountChange::EndSessions {
                 user,

@@ -273,14 +273,15 @@ impl Store {
                 "SELECT u.no AS user_no, r.stream_id, r.learned, r.stale, r.failures, r.retry_at, \
                  l.pos AS changed, \
                  (SELECT COUNT(*) FROM device_keys k WHERE k.user_no = u.no) AS devices, \
-                 (SELECT COUNT(*) FROM membership m \
+                 CASE WHEN EXISTS (SELECT 1 FROM membership m \
                  JOIN room_server s ON s.room = m.room AND s.joined > 0 \
                  JOIN server_name o ON o.no = s.server AND o.name = $2 \
-                 WHERE m.user_no = u.no AND m.membership = 1) AS shared, \
-                 (SELECT COUNT(*) FROM membership m \
+                 WHERE m.user_no = u.no AND m.membership = 1) THEN 1 ELSE 0 END AS shared, \
+                 CASE WHEN EXISTS (SELECT 1 FROM membership m \
                  JOIN room_server s ON s.room = m.room AND s.joined > 0 AND s.since <= r.learned \
                  JOIN server_name o ON o.no = s.server AND o.name = $2 \
-                 WHERE m.user_no = u.no AND m.membership = 1 AND m.since <= r.learned) AS held \
+                 WHERE m.user_no = u.no AND m.membership = 1 AND m.since <= r.learned) \
+                 THEN 1 ELSE 0 END AS held \
                  FROM user_name u LEFT JOIN remote_devices r ON r.user_no = u.no \
                  LEFT JOIN device_list l ON l.user_no = u.no WHERE u.no IN NUMBERS($1)",
             )
