@@ -123,20 +123,22 @@ async fn ask_one(
     for (user, of) in users {
         let whole = of.is_some_and(|of| of.shares);
         if whole && alone.len() < FEW && (users.len() <= FEW || is_followed(*of)) {
-            alone.push(user);
+            alone.push(user.clone());
         } else {
             let devices = wanted.get(user).filter(|_| !whole);
             asked.insert(user.clone(), devices.cloned().unwrap_or_default());
         }
     }
-    let answers = stream::iter(alone)
-        .map(|user| async move { (user, ask::devices(fed, user, patience).await) });
+    let answers = stream::iter(alone).map(|user| async move {
+        let answer = ask::devices(fed, &user, patience).await;
+        (user, answer)
+    });
     let mut answers = answers.buffer_unordered(FEW);
     while let Some((user, answer)) = answers.next().await {
         match answer {
-            Ok(list) => drop(lists.insert(user.clone(), list)),
+            Ok(list) => drop(lists.insert(user, list)),
             Err(error) if error.is_unreachable() => return (lists, Some(error)),
-            Err(_) => drop(asked.insert(user.clone(), Vec::new())),
+            Err(_) => drop(asked.insert(user, Vec::new())),
         }
     }
     if asked.is_empty() {

@@ -154,3 +154,48 @@ async fn changes_are_told_by_themselves() {
     })
     .await;
 }
+
+/// What it costs when one of a large room's members gets a device: nothing for those who don't look.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it measures"]
+async fn what_a_storm_costs() {
+    story(|server| async move {
+        let alice = server.register("alice").await;
+        let room = alice.create_public().await;
+        let mut users = Vec::new();
+        for n in 0..2_000 {
+            let user = server.register(&format!("u{n}")).await;
+            user.join(&room).await;
+            users.push(user);
+        }
+        for waiting in [0, 500] {
+            let mut polls = Vec::new();
+            for user in &users[..waiting] {
+                polls.push(user.poll(&since(user).await).await);
+            }
+            let (before, begun) = (cpu(), std::time::Instant::now());
+            let queries = server.store.counters().now().queries;
+            alice.another_device().await;
+            for poll in polls {
+                poll.await.unwrap();
+            }
+            let queries = server.store.counters().now().queries - queries;
+            let (took, busy) = (begun.elapsed(), cpu() - before);
+            println!("{waiting} wait: {busy} ms of CPU, {took:?}, {queries} queries");
+        }
+    })
+    .await;
+}
+
+/// What this process has used of the CPU, in milliseconds.
+fn cpu() -> u64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit_once(')')
+        .unwrap()
+        .1
+        .split_whitespace()
+        .collect();
+    let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+    (ticks(11) + ticks(12)) * 10
+}
