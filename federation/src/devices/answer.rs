@@ -16,17 +16,14 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
-use crate::{Federation, MatrixError, RawJson, Ruma, inbound::budgets::Kind};
+use crate::{Federation, MatrixError, RawJson, Ruma};
 
 /// Of how many users or devices keys may be asked for at once.
 const MOST: usize = 10_000;
 
 /// The endpoints of this module.
 pub(crate) fn endpoints(table: Table<Federation>) -> Table<Federation> {
-    table
-        .serve(devices)
-        .serve_as(Kind::Other, query)
-        .serve_as(Kind::Other, claim)
+    table.serve(devices).serve(query).serve(claim)
 }
 
 /// Users of ours and their numbers; others are left out.

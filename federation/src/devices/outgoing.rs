@@ -11,7 +11,7 @@ use rhizome_storage::{Error, NewSharer, OutboundDevice, Pos, UserNo};
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName};
 use serde_json::{Value, json};
 
-use crate::{Federation, sender::edu};
+use crate::Federation;
 
 /// Changes that are looked at for one transaction.
 const MAX_CHANGES: usize = 500;
@@ -135,8 +135,8 @@ impl Changes {
         told
     }
 
-    /// The EDUs of it.
-    pub(crate) async fn edus(&self, fed: &Federation) -> Result<Vec<String>, Error> {
+    /// The EDUs of it: type and content.
+    pub(crate) async fn edus(&self, fed: &Federation) -> Result<Vec<(&'static str, Value)>, Error> {
         let told = self.told();
         if told.is_empty() {
             return Ok(Vec::new());
@@ -182,7 +182,7 @@ impl Changes {
                         }
                     }
                 }
-                edu("m.device_list_update", &content)
+                ("m.device_list_update", content)
             }
             Told::Keys { user, user_id } => {
                 let mut content = json!({ "user_id": user_id });
@@ -195,7 +195,7 @@ impl Changes {
                         content[field] = json!(key);
                     }
                 }
-                edu("m.signing_key_update", &content)
+                ("m.signing_key_update", content)
             }
         });
         Ok(edus.collect())

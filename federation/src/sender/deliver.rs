@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     backoff,
-    batch::{Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, receipt_edus, typing_edu},
+    batch::{Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, edu, receipt_edus, typing_edu},
 };
 use crate::{
     Federation, MatrixError,
@@ -211,7 +211,9 @@ async fn gather_log(
     }
     if let Some(mut changes) = changes {
         changes.cut(batch.upto);
-        batch.edus.extend(changes.edus(fed).await?);
+        let told = changes.edus(fed).await?;
+        let told = told.iter().map(|(kind, content)| edu(kind, content));
+        batch.edus.extend(told);
     }
     Ok(())
 }

@@ -33,7 +33,6 @@ use rhizome_storage::{Error, LogReader};
 use tokio_util::sync::CancellationToken;
 
 use crate::Federation;
-pub(crate) use batch::edu;
 use dispatch::Dispatch;
 pub use queues::Sender;
 
