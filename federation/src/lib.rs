@@ -13,8 +13,10 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod budgets;
 mod config;
 pub mod fetch;
+mod handshake;
 mod inbound;
 mod keyed;
 pub mod keys;
@@ -38,8 +40,8 @@ use rhizome_storage::Store;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::{
+    budgets::Kind,
     config::{ConfigError, FederationConfig, OldVerifyKey, RateLimits, non_public_ranges},
-    inbound::budgets::Kind,
     keys::KeyRing,
     outbound::Outbound,
     sender::Sender,
@@ -59,7 +61,7 @@ struct Inner {
     keys: KeyRing,
     sender: Sender,
     inbound: inbound::Shared,
-    budgets: inbound::budgets::Budgets,
+    budgets: budgets::Budgets,
 }
 
 impl Federation {
@@ -100,10 +102,7 @@ impl Federation {
         let inner = Inner {
             sender: Sender::new(store.clock().clone()),
             inbound: inbound::Shared::default(),
-            budgets: inbound::budgets::Budgets::new(
-                config.rate_limits.clone(),
-                store.clock().clone(),
-            ),
+            budgets: budgets::Budgets::new(config.rate_limits.clone(), store.clock().clone()),
             rooms,
             store,
             config,
@@ -161,7 +160,7 @@ impl Federation {
     }
 
     /// How much other servers may still ask of us.
-    pub(crate) fn budgets(&self) -> &inbound::budgets::Budgets {
+    pub(crate) fn budgets(&self) -> &budgets::Budgets {
         &self.inner.budgets
     }
 

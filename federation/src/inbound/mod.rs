@@ -1,7 +1,6 @@
 //! The endpoints that other servers call about rooms: a table of contents.
 
 mod acl;
-pub(crate) mod budgets;
 mod door;
 mod edus;
 mod event;
@@ -23,9 +22,9 @@ use ruma::{OwnedRoomId, OwnedServerName};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use self::budgets::Kind;
 use crate::{
     Federation, MatrixError,
+    budgets::Kind,
     keyed::{Keyed, KeyedGuard},
 };
 

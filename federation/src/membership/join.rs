@@ -30,10 +30,9 @@ use tokio::time::Instant;
 use crate::{
     Federation, MatrixError,
     fetch::verify,
-    local,
+    handshake, local,
     membership::{
         candidates::{Refusal, candidates, is_unable},
-        handshake,
         joining::{time_left, turn},
     },
     outbound::answer,
