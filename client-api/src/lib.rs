@@ -7,9 +7,12 @@
 mod account;
 mod auth;
 pub mod config;
+mod content;
 mod discovery;
-mod edge;
+mod door;
 mod history;
+mod limits;
+mod place;
 mod push;
 mod room;
 mod router;
@@ -25,8 +28,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::{password::Passwords, token::TokenCache},
-    edge::limits::Limits,
     history::asked::InVain,
+    limits::Limits,
 };
 
 pub use account::users;

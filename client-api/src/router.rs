@@ -11,8 +11,8 @@ use crate::{
     },
     auth::{login, session},
     discovery,
-    edge::limits::Kind,
     history::{context, event, messages},
+    limits::Kind,
     push::rules,
     room::{
         aliases, create, directory, members, membership, receipts, redact, send, state, typing,

@@ -17,7 +17,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 
-use crate::{App, Caller, Ruma, room::content};
+use crate::{App, Caller, Ruma, content};
 
 /// The longest display name, in bytes.
 const MAX_NAME: usize = 1024;

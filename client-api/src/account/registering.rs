@@ -12,7 +12,7 @@ use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use crate::{
     App,
     account::users::{self, Session, SessionRequest},
-    edge::limits::Kind,
+    limits::Kind,
 };
 
 /// What the purpose of such a session begins with.

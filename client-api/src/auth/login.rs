@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     App, Ruma,
     account::users::{self, SessionRequest},
-    edge::limits::Kind,
+    limits::Kind,
 };
 
 /// `GET /_matrix/client/v3/login`

@@ -10,17 +10,16 @@ use crate::{
     App, MatrixError, Ruma,
     history::{
         event::visible_event,
-        messages::write_list,
         pager::{Page, Pager},
-        point::HistoryPoint,
-        reading::Reading,
     },
+    place::point::HistoryPoint,
     sync::ignored,
     view::{
         dress,
         filter::{self, MAX_TIMELINE},
         json::Json,
-        seen::{Seen, Style},
+        reading::Reading,
+        seen::{Seen, Style, write_list},
     },
 };
 

@@ -20,7 +20,7 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::{App, Ruma, account::profile, edge::limits::Kind, room::content};
+use crate::{App, Ruma, account::profile, content, limits::Kind};
 
 /// `POST /_matrix/client/v3/createRoom`
 pub async fn create(

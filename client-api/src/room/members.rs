@@ -14,9 +14,14 @@ use ruma::{
 
 use crate::{
     App, MatrixError, Ruma,
-    history::{messages::write_list, point::point, reading::Reading},
+    place::point::point,
     sync::state::state_at,
-    view::{dress, json::Json, seen::reader},
+    view::{
+        dress,
+        json::Json,
+        reading::Reading,
+        seen::{reader, write_list},
+    },
 };
 
 /// Events of a room's beginning among which its first member's join is.

@@ -32,7 +32,7 @@ use ruma::{
 
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, account::profile, room::content};
+use crate::{App, Caller, Ruma, account::profile, content};
 
 /// How many servers a request may name to join through.
 const MAX_VIA: usize = 20;

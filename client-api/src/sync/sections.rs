@@ -7,8 +7,10 @@ use rhizome_rooms::state::stripped_keys;
 use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, RoomNo};
 use ruma::OwnedRoomId;
 
-use super::{News, room::Loader, token::Token, window::Window, write};
-use crate::{MatrixError, account::account_data::DELETED, push::rules, view::filter};
+use super::{News, room::Loader, window::Window, write};
+use crate::{
+    MatrixError, account::account_data::DELETED, place::token::Token, push::rules, view::filter,
+};
 
 impl Loader<'_> {
     pub(super) async fn rooms(

@@ -5,5 +5,6 @@ pub(crate) mod dress;
 pub(crate) mod filter;
 pub(crate) mod gaps;
 pub(crate) mod json;
+pub(crate) mod reading;
 pub(crate) mod scan;
 pub(crate) mod seen;
