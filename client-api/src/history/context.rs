@@ -13,10 +13,10 @@ use crate::{
         pager::{Page, Pager},
     },
     place::point::HistoryPoint,
-    sync::ignored,
     view::{
         dress,
         filter::{self, MAX_TIMELINE},
+        ignored,
         json::Json,
         reading::Reading,
         seen::{Seen, Style, write_list},

@@ -10,9 +10,9 @@ use crate::{
     content::room_id,
     history::pager::Pager,
     place::point::{HistoryPoint, point},
-    sync::ignored,
     view::{
         filter::{self, MAX_TIMELINE},
+        ignored,
         json::Json,
         reading::Reading,
         seen::write_list,

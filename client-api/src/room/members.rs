@@ -15,10 +15,10 @@ use ruma::{
 use crate::{
     App, MatrixError, Ruma,
     place::point::point,
-    sync::state::state_at,
     view::{
         dress,
         json::Json,
+        moment::state_at,
         reading::Reading,
         seen::{reader, write_list},
     },

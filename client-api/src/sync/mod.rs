@@ -15,14 +15,14 @@
 mod decide;
 mod devices;
 mod first;
-pub(crate) mod ignored;
+mod ignored;
 mod lazy;
 mod left;
 mod reader;
 mod room;
 mod sections;
 pub(crate) mod socket;
-pub(crate) mod state;
+mod state;
 pub mod window;
 mod write;
 
