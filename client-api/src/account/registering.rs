@@ -11,7 +11,8 @@ use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
 use crate::{
     App,
-    account::users::{self, Session, SessionRequest},
+    account::users,
+    auth::session::{self, Session, SessionRequest},
     limits::Kind,
 };
 
@@ -98,7 +99,7 @@ impl Registering {
                 proof: hash,
                 ..first
             };
-            let session = users::begin_session(app, account.user, first, peer).await?;
+            let session = session::begin(app, account.user, first, peer).await?;
             return Ok(Some(session));
         }
         app.limits
