@@ -7,8 +7,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{Ask, News, room::RoomPart, room::summary::Summary};
 use crate::{
-    e2ee::upload::SIGNED,
-    history::point::HistoryPoint,
+    place::point::HistoryPoint,
     view::{
         client_event::{self, Form},
         json::Json,
@@ -209,13 +208,8 @@ fn account_data(json: &mut Json, data: &[std::sync::Arc<Logged<AccountData>>]) {
     json.close_list().close();
 }
 
-/// Of the algorithm that is in use it is also said that there are none: some clients take silence for what was
-/// said before.
 fn key_counts(json: &mut Json, keys: &KeyCounts) {
     json.key("device_one_time_keys_count").open();
-    if !keys.one_time.contains_key(SIGNED) {
-        json.key(SIGNED).number(0);
-    }
     for (algorithm, count) in &keys.one_time {
         let count = i64::try_from(*count).unwrap_or(i64::MAX);
         json.key(algorithm).number(count);
