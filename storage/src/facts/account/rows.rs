@@ -168,14 +168,20 @@ impl AccountRows<'_> {
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
             "DELETE FROM refresh_token WHERE (user_no, device_id) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            // Another session of the device begins with transaction ids of its own.
+            "DELETE FROM to_device_txn WHERE (user_no, device) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
         ] {
             statements.before(text, &self.ended)?;
         }
-        statements.before(
+        for text in [
             "DELETE FROM device WHERE (user_no, device_id) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
-            &self.removed,
-        )?;
+            "DELETE FROM to_device WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+        ] {
+            statements.before(text, &self.removed)?;
+        }
         statements.before(
             "UPDATE device SET name = x.name FROM ROWS($1) AS x \
              WHERE device.user_no = x.user_no AND device.device_id = x.device_id",
