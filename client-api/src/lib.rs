@@ -8,6 +8,7 @@ mod account;
 mod auth;
 pub mod config;
 mod discovery;
+mod e2ee;
 mod edge;
 mod history;
 mod push;

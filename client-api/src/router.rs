@@ -11,6 +11,7 @@ use crate::{
     },
     auth::{login, session},
     discovery,
+    e2ee::send_to_device,
     edge::limits::Kind,
     history::{context, event, messages},
     push::rules,
@@ -85,6 +86,8 @@ fn writing(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Message, state::put)
         .serve(state::get)
         .serve(state::list)
+        // Messages to devices.
+        .serve_as(Kind::Message, send_to_device::send)
         // Aliases and the directory.
         .serve_as(Kind::Other, aliases::get)
         .serve(aliases::put)

@@ -23,6 +23,7 @@ mod room;
 mod sections;
 pub(crate) mod socket;
 pub(crate) mod state;
+pub(crate) mod to_device;
 pub(crate) mod token;
 pub mod window;
 mod write;
@@ -35,7 +36,7 @@ use std::{
 
 use axum::extract::State;
 use rhizome_federation::RawJson;
-use rhizome_storage::{AccountData, Logged, Store, UserNo};
+use rhizome_storage::{AccountData, Logged, Store, UserNo, WaitingMessage};
 use ruma::{
     OwnedRoomId, OwnedUserId,
     api::client::{
@@ -64,6 +65,8 @@ pub struct Shared {
     pub lazy: LazyMembers,
     /// Whose messages users don't want to see.
     pub ignored: Ignored,
+    /// What devices have acknowledged of the messages for them.
+    pub acknowledged: to_device::Acknowledged,
     /// Stored filters that were used; they never change.
     filters: Mutex<HashMap<(UserNo, i64), Arc<FilterDefinition>>>,
 }
@@ -96,6 +99,8 @@ pub struct News {
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices changed, and users whom the reader shares no room with any more.
     pub devices: (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>),
+    /// Messages for the reader's device.
+    pub to_device: Vec<WaitingMessage>,
 }
 
 impl News {
@@ -108,6 +113,7 @@ impl News {
             && self.account_data.is_empty()
             && self.devices.0.is_empty()
             && self.devices.1.is_empty()
+            && self.to_device.is_empty()
     }
 }
 

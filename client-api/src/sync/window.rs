@@ -11,7 +11,9 @@ use rhizome_storage::{
     StateChanged, Store, StoredEvent, UserNo,
 };
 
-use super::decide::EntryChange;
+use ruma::DeviceId;
+
+use super::{decide::EntryChange, to_device::Arrivals};
 use crate::MatrixError;
 
 /// A membership that changed.
@@ -51,9 +53,17 @@ pub struct Window {
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices or keys changed.
     pub device_lists: Vec<UserNo>,
+    /// What has come for devices of the user.
+    pub to_device: Arrivals,
 }
 
 impl Window {
+    /// Whether messages for this device of the user may have come.
+    pub fn may_hold_for(&self, device: &DeviceId) -> bool {
+        let mut arrivals = self.to_device.devices.iter();
+        self.to_device.unknown || arrivals.any(|arrival| arrival.device == device)
+    }
+
     /// Reads `after < position <= upto` for a user with these rooms.
     pub async fn read(
         store: &Store,
@@ -83,6 +93,8 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
     for entry in entries {
         match &entry.kind {
             EntryKind::DeviceList(list) => window.device_lists.push(list.user),
+            EntryKind::ToDevice(to) if to.user == user => window.to_device.push(to),
+            EntryKind::ToDevice(_) | EntryKind::ToDeviceOut(_) => {}
             EntryKind::AccountData(data) if data.user == user && data.room.is_none() => {
                 replace(&mut window.account_data, data);
             }
@@ -219,6 +231,7 @@ impl Window {
         }
         // Whose devices changed isn't kept by time: everybody whom the user shares a room with is named.
         window.device_lists = store.users_sharing_rooms(user).await?;
+        window.to_device.unknown = true;
         Ok(window)
     }
 }

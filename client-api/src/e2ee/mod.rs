@@ -1,0 +1,3 @@
+//! What clients need for end-to-end encryption.
+
+pub mod send_to_device;
