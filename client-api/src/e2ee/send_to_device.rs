@@ -17,7 +17,7 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, room::content};
+use crate::{App, Caller, Ruma, content};
 
 /// The most bytes of a type or of a device's id.
 const MAX_TEXT: usize = 255;

@@ -13,12 +13,12 @@ use super::{
     Ask, News,
     room::Loader,
     to_device::{self, Acknowledging},
-    token::Token,
     window::Window,
     write,
 };
 use crate::{
     App, MatrixError,
+    place::token::Token,
     view::{scan::Budget, seen::Viewer},
 };
 

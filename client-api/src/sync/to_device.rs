@@ -7,13 +7,11 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use rhizome_storage::{
-    Cache, CommitError, ForDevice, Logged, Pos, Submitted, ToDeviceTaken, UserNo, WaitingMessage,
-};
+use rhizome_storage::{Cache, CommitError, Pos, Submitted, ToDeviceTaken, UserNo, WaitingMessage};
 use ruma::{OwnedDeviceId, OwnedUserId};
 
-use super::{token::Token, window::Window};
-use crate::{App, MatrixError, view::seen::Viewer};
+use super::window::Window;
+use crate::{App, MatrixError, place::token::Token, view::seen::Viewer};
 
 /// The most messages of one answer, as the specification recommends.
 const MOST: usize = 100;
@@ -161,23 +159,4 @@ fn fits(messages: &[WaitingMessage]) -> Option<usize> {
         bytes <= MOST_BYTES
     });
     (!messages.is_empty()).then(|| fit.count().max(1))
-}
-
-/// What the log says has come for devices of a user.
-#[derive(Debug, Default)]
-pub struct Arrivals {
-    /// For which devices something has come.
-    pub devices: Vec<Arc<Logged<ForDevice>>>,
-    /// The log was not asked: something may have come for any.
-    pub unknown: bool,
-}
-
-impl Arrivals {
-    /// Notes what came, one of each device.
-    pub fn push(&mut self, arrival: &Arc<Logged<ForDevice>>) {
-        let mut known = self.devices.iter();
-        if known.all(|known| known.device != arrival.device) {
-            self.devices.push(arrival.clone());
-        }
-    }
 }

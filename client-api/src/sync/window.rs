@@ -7,14 +7,16 @@ use std::{collections::HashMap, sync::Arc};
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{
-    AccountData, Entry, EntryKind, EventNo, LiveEvent, Logged, MembershipRow, Pos, Receipt, RoomNo,
-    StateChanged, Store, StoredEvent, UserNo,
+    AccountData, Entry, EntryKind, EventNo, ForDevice, LiveEvent, Logged, MembershipRow, Pos,
+    Receipt, RoomNo, Store, StoredEvent, UserNo,
 };
 
 use ruma::DeviceId;
 
-use super::{decide::EntryChange, to_device::Arrivals};
-use crate::MatrixError;
+use crate::{
+    MatrixError,
+    view::moment::{EntryChange, changes},
+};
 
 /// A membership that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +44,25 @@ pub struct RoomWindow {
     pub receipts: Vec<Arc<Logged<Receipt>>>,
     /// The reader's account data of this room.
     pub account_data: Vec<Arc<Logged<AccountData>>>,
+}
+
+/// What the log says has come for devices of a user.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    /// For which devices something has come.
+    pub devices: Vec<Arc<Logged<ForDevice>>>,
+    /// The log was not asked: something may have come for any.
+    pub unknown: bool,
+}
+
+impl Arrivals {
+    /// Notes what came, one of each device.
+    pub fn push(&mut self, arrival: &Arc<Logged<ForDevice>>) {
+        let mut known = self.devices.iter();
+        if known.all(|known| known.device != arrival.device) {
+            self.devices.push(arrival.clone());
+        }
+    }
 }
 
 /// What happened between two positions, as far as one user is concerned.
@@ -259,31 +280,6 @@ impl RoomWindow {
             && self.receipts.is_empty()
             && self.account_data.is_empty()
     }
-}
-
-/// The changes of a room's current state between two positions.
-pub async fn changes(
-    store: &Store,
-    room: RoomNo,
-    after: Pos,
-    upto: Pos,
-) -> Result<Vec<EntryChange>, MatrixError> {
-    let rows = match store.log().state_changes(room, after, upto) {
-        Some(entries) => entries
-            .iter()
-            .filter_map(|entry| match entry.kind {
-                EntryKind::State(StateChanged { key, old, new, .. }) => {
-                    Some((entry.pos, key, old, new))
-                }
-                _ => None,
-            })
-            .collect(),
-        None => store.state_changes(room, after, upto).await?,
-    };
-    Ok(rows
-        .into_iter()
-        .map(|(pos, key, old, new)| EntryChange { pos, key, old, new })
-        .collect())
 }
 
 async fn members_of(

@@ -4,7 +4,7 @@
 //! - `rooms`, `invites`, `doors`, `knocks`, `inbound…`, `inbox`: stories of rooms on several servers (`world`), on both databases.
 //! - `mean`: a peer that signs properly and lies as a script says; `mean_…` and `gaps` are its scripts.
 //! - `to_device`: messages to devices, from there and to there.
-//! - `large`: rooms of many members, made by `crowd`, on both databases.
+//! - `large`, `streamed`: rooms of many members, made by `crowd`, on both databases.
 //! - `budgets`: how much others may ask of us.
 //! - `sender`: transactions over an in-process network, on both databases.
 
@@ -38,6 +38,7 @@ mod queries;
 mod receipts;
 mod rooms;
 mod sender;
+mod streamed;
 mod support;
 mod to_device;
 mod transport;

@@ -6,8 +6,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     App, Caller, MatrixError,
-    edge::limits::Kind,
-    sync::{position, to_device},
+    limits::Kind,
+    place::token::position,
+    sync::to_device,
     view::{json::Json, seen::Viewer},
 };
 
