@@ -11,7 +11,7 @@ use crate::{
     },
     auth::{login, logout, refresh},
     discovery,
-    e2ee::{claim, cross_signing, query, signatures, upload},
+    e2ee::{claim, cross_signing, query, send_to_device, signatures, upload},
     history::{context, event, messages},
     limits::Kind,
     push::rules,
@@ -87,6 +87,8 @@ fn writing(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Message, state::put)
         .serve(state::get)
         .serve(state::list)
+        // Messages to devices.
+        .serve_as(Kind::Message, send_to_device::send)
         // Aliases and the directory.
         .serve_as(Kind::Other, aliases::get)
         .serve(aliases::put)

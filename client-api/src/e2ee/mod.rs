@@ -3,5 +3,6 @@
 pub mod claim;
 pub mod cross_signing;
 pub mod query;
+pub mod send_to_device;
 pub mod signatures;
 pub mod upload;

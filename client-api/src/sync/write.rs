@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rhizome_storage::{AccountData, KeyCounts, Logged, RemoteInvite, StoredEvent};
+use rhizome_storage::{AccountData, KeyCounts, Logged, RemoteInvite, StoredEvent, WaitingMessage};
 use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{Ask, News, room::RoomPart, room::summary::Summary};
@@ -32,6 +32,9 @@ pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option
     if !news.account_data.is_empty() {
         json.key("account_data");
         account_data(&mut json, &news.account_data);
+    }
+    if !news.to_device.is_empty() {
+        to_device(&mut json, &news.to_device);
     }
     let (changed, left) = &news.devices;
     if !changed.is_empty() || !left.is_empty() {
@@ -220,6 +223,21 @@ fn key_counts(json: &mut Json, keys: &KeyCounts) {
         json.string(algorithm);
     }
     json.close_list();
+}
+
+fn to_device(json: &mut Json, messages: &[WaitingMessage]) {
+    json.key("to_device").open().key("events").open_list();
+    for message in messages {
+        json.open()
+            .key("content")
+            .raw(&message.content)
+            .key("sender")
+            .string(message.sender.as_str())
+            .key("type")
+            .string(&message.kind)
+            .close();
+    }
+    json.close_list().close();
 }
 
 fn stripped_rooms(json: &mut Json, section: &str, state: &str, rooms: &[(OwnedRoomId, String)]) {

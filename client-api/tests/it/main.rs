@@ -42,5 +42,6 @@ mod sync;
 mod sync_edges;
 mod sync_filters;
 mod sync_truth;
+mod to_device;
 mod together;
 mod visibility;
