@@ -87,8 +87,8 @@ fn writing(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Message, state::put)
         .serve(state::get)
         .serve(state::list)
-        // Messages to devices.
-        .serve_as(Kind::Message, send_to_device::send)
+        // Messages to devices: keys for a large room are many, and mustn't use up what is for the message itself.
+        .serve_as(Kind::Other, send_to_device::send)
         // Aliases and the directory.
         .serve_as(Kind::Other, aliases::get)
         .serve(aliases::put)

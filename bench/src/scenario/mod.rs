@@ -7,6 +7,7 @@ mod join;
 mod seen;
 mod send;
 mod sync;
+mod to_device;
 
 use clap::ValueEnum;
 
@@ -34,6 +35,10 @@ pub enum Scenario {
     /// The same with 500 listeners
     #[value(name = "seen-500")]
     Seen500,
+    /// From sending to a device to its seeing it in /sync
+    ToDevice,
+    /// The same for 8 pairs, closed loop
+    ToDeviceMany,
     /// /sync without a token, account in 300 rooms
     SyncInitial,
     /// /sync with a token when nothing is new, account in 300 rooms
@@ -91,6 +96,8 @@ impl Scenario {
             Self::Seen1 => seen::local(world, 0).await,
             Self::Seen50 => seen::local(world, 1).await,
             Self::Seen500 => seen::local(world, 2).await,
+            Self::ToDevice => to_device::one(world).await,
+            Self::ToDeviceMany => to_device::many(world).await,
             Self::SyncInitial => sync::initial(world).await,
             Self::SyncEmpty => sync::empty(world).await,
             Self::SyncOne => sync::one(world).await,
