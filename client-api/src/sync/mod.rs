@@ -106,6 +106,21 @@ pub struct News {
 }
 
 impl News {
+    /// Nothing, up to there.
+    fn at(next: Token) -> Self {
+        Self {
+            next,
+            join: Vec::new(),
+            invite: Vec::new(),
+            knock: Vec::new(),
+            leave: Vec::new(),
+            account_data: Vec::new(),
+            devices: Default::default(),
+            keys: Arc::default(),
+            to_device: Vec::new(),
+        }
+    }
+
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.join.is_empty()
