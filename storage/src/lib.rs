@@ -143,6 +143,7 @@ pub(crate) struct Core {
     pub(crate) groups_done: AtomicU64,
     /// The last group that had something to write couldn't be written.
     pub(crate) unwritable: AtomicBool,
+    pub(crate) haste: commit::Haste,
     closing: CancellationToken,
     queue_ended: CancellationToken,
 }
