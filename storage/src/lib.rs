@@ -46,7 +46,7 @@ use std::sync::{Arc, Mutex, Weak};
 use rhizome_protocol::StateKey;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use sqlx::AnyPool;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use commit::{Destinations, Job};
@@ -55,6 +55,9 @@ use engine::epoch::Epoch;
 use log::tail::Tail;
 use rooms::snapshot::Nodes;
 
+pub use accounts::backup::{
+    Backup, BackupError, BackupPage, BackupSession, BackupState, StoredSession,
+};
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::sessions::Ends;
@@ -129,6 +132,8 @@ pub(crate) struct Core {
     pub(crate) groups_done: AtomicU64,
     /// The last group that had something to write couldn't be written.
     pub(crate) unwritable: AtomicBool,
+    /// What was a backup's has to go.
+    pub(crate) backups_gone: Notify,
     closing: CancellationToken,
     queue_ended: CancellationToken,
 }

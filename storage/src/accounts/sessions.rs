@@ -125,7 +125,12 @@ impl Store {
         };
         let mut facts = ending(user, None);
         facts.insert(0, AccountChange::Deactivate { user, erase }.into());
-        self.change(facts).await.map(drop)
+        self.change(facts).await?;
+        if erase.is_some() {
+            // Backups of keys can be large, so they don't go in the commit.
+            self.purge_soon();
+        }
+        Ok(())
     }
 
     /// `false` if the account isn't what this was decided on.
