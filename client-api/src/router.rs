@@ -11,6 +11,7 @@ use crate::{
     },
     auth::{login, session},
     discovery,
+    e2ee::backup::{delete, read, upload, versions},
     edge::limits::Kind,
     history::{context, event, messages},
     push::rules,
@@ -26,6 +27,7 @@ pub fn router(app: App) -> Router {
     let table = accounts(table);
     let table = writing(table);
     let table = reading(table);
+    let table = backups(table);
     table.into_router(app.clone()).merge(socket::routes(app))
 }
 
@@ -127,6 +129,25 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(account_data_delete::in_room)
 }
 
+/// Backups of room keys.
+fn backups(table: Table<App>) -> Table<App> {
+    table
+        .serve(versions::begin)
+        .serve(versions::current)
+        .serve(versions::get)
+        .serve(versions::update)
+        .serve(versions::delete)
+        .serve_as(Kind::Backup, upload::rooms)
+        .serve_as(Kind::Backup, upload::room)
+        .serve_as(Kind::Backup, upload::session)
+        .serve(read::rooms)
+        .serve(read::room)
+        .serve(read::session)
+        .serve(delete::rooms)
+        .serve(delete::room)
+        .serve(delete::session)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -144,7 +165,7 @@ mod tests {
     /// of the pattern's methods itself.
     #[test]
     fn no_path_hides_methods_of_another() {
-        let table = reading(writing(accounts(Table::default())));
+        let table = backups(reading(writing(accounts(Table::default()))));
         let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (path, method, _) in table.endpoints() {
             served.entry(path).or_default().push(method);

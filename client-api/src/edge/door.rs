@@ -9,6 +9,7 @@ use super::limits::Kind;
 use crate::{
     App, MatrixError,
     auth::token::{authenticate, token_of},
+    e2ee::backup,
 };
 
 impl Api for App {
@@ -26,8 +27,11 @@ impl Api for App {
         }
     }
 
-    fn max_body(&self, _: Kind) -> usize {
-        self.config.max_body_bytes
+    fn max_body(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Backup => self.config.max_body_bytes.max(backup::MAX_BODY),
+            _ => self.config.max_body_bytes,
+        }
     }
 
     fn unfinished(&self) -> &TaskTracker {

@@ -11,6 +11,7 @@ mod access;
 mod account_data;
 mod accounts;
 mod asking;
+mod backup;
 mod contract;
 mod directory;
 mod doors;

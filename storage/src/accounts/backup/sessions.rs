@@ -10,6 +10,8 @@ use crate::{Result, Store, UserNo};
 const PIECE: usize = 500;
 /// About how many bytes one statement writes, beyond one session.
 const PIECE_BYTES: usize = 1 << 20;
+/// How many such pieces are one transaction.
+const AT_ONCE: usize = 4;
 
 /// Writes sessions; of those that are there already, the ones that the rules prefer (`rules.rs` has the same ones).
 /// Gives those that are new or replaced.
@@ -68,8 +70,9 @@ pub struct BackupPage {
 impl Store {
     /// Puts sessions into the current backup. Of keys for one session the one stays that the specification prefers.
     ///
-    /// It is one transaction, so that nobody finds half of it; the rows are sent in pieces. Before it begins,
-    /// everything is there: it waits for no client.
+    /// What clients send at a time is one transaction. Of more than [`AT_ONCE`] pieces it is several, as in SQLite
+    /// nobody else writes meanwhile: each leaves count and etag right, and whoever isn't answered may send all of it
+    /// again. Before it begins, everything is there: it waits for no client.
     pub async fn put_backup_sessions(
         &self,
         user: UserNo,
@@ -77,11 +80,27 @@ impl Store {
         sessions: Vec<BackupSession<'_>>,
     ) -> Result<BackupState, BackupError> {
         let sessions = best_of_each(sessions);
+        let mut pieces = pieces(&sessions).peekable();
+        loop {
+            let some: Vec<_> = pieces.by_ref().take(AT_ONCE).collect();
+            let state = self.put_pieces(user, version, &some).await?;
+            if pieces.peek().is_none() {
+                return Ok(state);
+            }
+        }
+    }
+
+    async fn put_pieces(
+        &self,
+        user: UserNo,
+        version: i64,
+        pieces: &[&[BackupSession<'_>]],
+    ) -> Result<BackupState, BackupError> {
         let mut tx = self.begin().await?;
         let held = Held::lock(&mut tx, user).await?;
         let mut backup = held.current(version)?;
         let mut changed = false;
-        for piece in pieces(&sessions) {
+        for piece in pieces {
             let put = tx.sql(PUT).rows(piece).bind(backup.shelf);
             for row in tx.rows(put).await? {
                 changed = true;
