@@ -2,15 +2,23 @@
 //!
 //! [`router()`] is the table of contents. A request passes through `rhizome_edge` (authentication, rate limit, body),
 //! is decoded by `ruma` in [`Ruma`], and reaches a handler of about ten lines in the file of its endpoint group.
+//!
+//! Folders import each other in one direction, from top to bottom: `sync`, which tells of everything; `room` and
+//! `history`; `account`; `push`; `auth`; `view`. What several of them need and none of them owns is a file beside
+//! them (`limits`, `content`, `account_data`) or in `place`; `door` stands before them and no folder knows it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod account;
+mod account_data;
 mod auth;
 pub mod config;
+mod content;
 mod discovery;
+mod door;
 mod e2ee;
-mod edge;
 mod history;
+mod limits;
+mod place;
 mod push;
 mod room;
 mod router;
@@ -28,8 +36,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     auth::{password::Passwords, token::TokenCache},
     e2ee::backup,
-    edge::limits::Limits,
     history::asked::InVain,
+    limits::Limits,
 };
 
 pub use account::users;

@@ -6,14 +6,14 @@ use rhizome_edge::Table;
 use crate::{
     App,
     account::{
-        account_data, account_data_delete, admin_register, devices, filters, management, profile,
+        admin_register, data, data_delete, deactivate, devices, filters, management, profile,
         register,
     },
-    auth::{login, session},
+    auth::{login, logout, refresh},
     discovery,
     e2ee::backup::{delete, read, upload, versions},
-    edge::limits::Kind,
     history::{context, event, messages},
+    limits::Kind,
     push::rules,
     room::{
         aliases, create, directory, members, membership, receipts, redact, send, state, typing,
@@ -46,13 +46,13 @@ fn accounts(table: Table<App>) -> Table<App> {
         // Sessions.
         .serve(login::flows)
         .serve_as(Kind::Login, login::login)
-        .serve_as(Kind::Login, session::refresh)
-        .serve(session::logout)
-        .serve(session::logout_all)
+        .serve_as(Kind::Login, refresh::refresh)
+        .serve(logout::logout)
+        .serve(logout::logout_all)
         // The account.
         .serve(management::whoami)
         .serve(management::change_password)
-        .serve(management::deactivate)
+        .serve(deactivate::deactivate)
         // Devices.
         .serve(devices::list)
         .serve(devices::get)
@@ -111,10 +111,10 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(receipts::receipt)
         .serve(receipts::read_markers)
         .serve(typing::typing)
-        .serve(account_data::put)
-        .serve(account_data::put_in_room)
-        .serve(account_data::get)
-        .serve(account_data::get_in_room)
+        .serve(data::put)
+        .serve(data::put_in_room)
+        .serve(data::get)
+        .serve(data::get_in_room)
         // Push rules.
         .serve(rules::all)
         .serve(rules::global)
@@ -125,8 +125,8 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(rules::set_enabled)
         .serve(rules::actions)
         .serve(rules::set_actions)
-        .serve(account_data_delete::global)
-        .serve(account_data_delete::in_room)
+        .serve(data_delete::global)
+        .serve(data_delete::in_room)
 }
 
 /// Backups of room keys.

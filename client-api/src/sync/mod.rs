@@ -15,15 +15,14 @@
 mod decide;
 mod devices;
 mod first;
-pub(crate) mod ignored;
+mod ignored;
 mod lazy;
 mod left;
 mod reader;
 mod room;
 mod sections;
 pub(crate) mod socket;
-pub(crate) mod state;
-pub(crate) mod token;
+mod state;
 pub mod window;
 mod write;
 
@@ -35,7 +34,7 @@ use std::{
 
 use axum::extract::State;
 use rhizome_federation::RawJson;
-use rhizome_storage::{AccountData, Logged, Store, UserNo};
+use rhizome_storage::{AccountData, Logged, UserNo};
 use ruma::{
     OwnedRoomId, OwnedUserId,
     api::client::{
@@ -45,9 +44,10 @@ use ruma::{
 };
 
 pub use self::reader::Reader;
-use self::{ignored::Ignored, lazy::LazyMembers, room::RoomPart, token::Token};
+use self::{ignored::Ignored, lazy::LazyMembers, room::RoomPart};
 use crate::{
     App, Caller, MatrixError, Ruma,
+    place::token::{Token, position},
     view::{filter, seen::Viewer},
 };
 
@@ -185,20 +185,4 @@ pub async fn stored_filter(
     }
     filters.insert((user, number), filter.clone());
     Ok(filter)
-}
-
-/// Where a client's token points to. `None`, as though the client had sent none, for a token of
-/// another epoch or from the future: it knows things that this database doesn't. One that we gave out
-/// shows that others like it are about, which must not be believed later, when the log has passed them.
-pub async fn position(store: &Store, text: &str) -> Result<Option<Token>, MatrixError> {
-    let token = Token::parse(text)
-        .map_err(|_| MatrixError::invalid_param("`since` is not a token of this server"))?;
-    if token.epoch != store.epoch() {
-        return Ok(None);
-    }
-    let known = token.pos <= store.log().head() || token.pos <= store.log().refresh().await?;
-    if !known && token.is_genuine(store) {
-        store.log_went_back(token.pos).await?;
-    }
-    Ok(known.then_some(token))
 }

@@ -7,9 +7,10 @@ use std::{
 
 use rhizome_storage::{Interest, MembershipRow, Pos};
 
-use super::{Ask, News, room::Loader, token::Token, window::Window, write};
+use super::{Ask, News, room::Loader, window::Window, write};
 use crate::{
     App, MatrixError,
+    place::token::Token,
     view::{scan::Budget, seen::Viewer},
 };
 

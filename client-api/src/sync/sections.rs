@@ -7,8 +7,8 @@ use rhizome_rooms::state::stripped_keys;
 use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, RoomNo};
 use ruma::OwnedRoomId;
 
-use super::{News, room::Loader, token::Token, window::Window, write};
-use crate::{MatrixError, account::account_data::DELETED, push::rules, view::filter};
+use super::{News, room::Loader, window::Window, write};
+use crate::{MatrixError, account_data, place::token::Token, push::rules, view::filter};
 
 impl Loader<'_> {
     pub(super) async fn rooms(
@@ -116,7 +116,7 @@ impl Loader<'_> {
             };
             let all = self.all_account_data.get_or_try_init(load).await?;
             all.iter()
-                .filter(|data| data.room.is_none() && *data.content != *DELETED)
+                .filter(|data| data.room.is_none() && account_data::stands(data))
                 .cloned()
                 .collect()
         };

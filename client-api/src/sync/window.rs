@@ -8,11 +8,13 @@ use std::{collections::HashMap, sync::Arc};
 use rhizome_protocol::Membership;
 use rhizome_storage::{
     AccountData, Entry, EntryKind, EventNo, LiveEvent, Logged, MembershipRow, Pos, Receipt, RoomNo,
-    StateChanged, Store, StoredEvent, UserNo,
+    Store, StoredEvent, UserNo,
 };
 
-use super::decide::EntryChange;
-use crate::MatrixError;
+use crate::{
+    MatrixError,
+    view::moment::{EntryChange, changes},
+};
 
 /// A membership that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,31 +248,6 @@ impl RoomWindow {
             && self.receipts.is_empty()
             && self.account_data.is_empty()
     }
-}
-
-/// The changes of a room's current state between two positions.
-pub async fn changes(
-    store: &Store,
-    room: RoomNo,
-    after: Pos,
-    upto: Pos,
-) -> Result<Vec<EntryChange>, MatrixError> {
-    let rows = match store.log().state_changes(room, after, upto) {
-        Some(entries) => entries
-            .iter()
-            .filter_map(|entry| match entry.kind {
-                EntryKind::State(StateChanged { key, old, new, .. }) => {
-                    Some((entry.pos, key, old, new))
-                }
-                _ => None,
-            })
-            .collect(),
-        None => store.state_changes(room, after, upto).await?,
-    };
-    Ok(rows
-        .into_iter()
-        .map(|(pos, key, old, new)| EntryChange { pos, key, old, new })
-        .collect())
 }
 
 async fn members_of(

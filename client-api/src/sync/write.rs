@@ -7,7 +7,7 @@ use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{Ask, News, room::RoomPart, room::summary::Summary};
 use crate::{
-    history::point::HistoryPoint,
+    place::point::HistoryPoint,
     view::{
         client_event::{self, Form},
         json::Json,

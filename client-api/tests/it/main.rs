@@ -29,6 +29,7 @@ mod peeking;
 mod peer;
 mod profiles;
 mod push_rules;
+mod random;
 mod reading;
 mod receipts;
 mod redactions;

@@ -178,7 +178,7 @@ async fn in_room(
 ) -> Result<Vec<Told>, MatrixError> {
     let head = fed.store().room(&room_id).await?;
     let resident = access::server_in_room(fed.store(), &room_id, fed.server_name()).await?;
-    match (head, fed.inbound().joining.rules(&room_id)) {
+    match (head, fed.joining().rules(&room_id)) {
         (Some(head), _) if resident => {
             // ACLs are applied to each event by itself.
             if !guard::is_allowed(fed, origin, &head).await? {
@@ -321,7 +321,7 @@ async fn put_aside(
             "Too many events of your server wait to be decided".to_owned()
         ));
     }
-    fed.inbound().inbox.notify_one();
+    fed.inbox().notify_one();
     Ok(Ok(Taken::In))
 }
 
@@ -343,7 +343,7 @@ async fn withdrawn_invite(
         return Ok(());
     }
     // The room may answer a knock before its door has told us that it was taken.
-    let knocks = fed.inbound().joins.lock(room_id.to_owned());
+    let knocks = fed.joining().turns.lock(room_id.to_owned());
     let _taken = tokio::time::timeout(KNOCK_PATIENCE, knocks).await;
     let (Some(user_no), Some(room)) = (
         fed.store().known_user(user).await?,

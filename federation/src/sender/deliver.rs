@@ -116,10 +116,11 @@ async fn gather(
         upto: stand.sent,
         ..Batch::default()
     };
-    let leads = fed.sender().leads();
-    // All in one step with how far the log has been looked at: what comes later sets `log` again.
+    // All in one step with how far the log has been looked at, and with whether we lead: what comes later sets
+    // `log` again.
     let (wanted, receipts, limit, head) = {
         let mut state = fed.sender().state();
+        let leads = state.leads();
         let head = state.looked_at.max(stand.sent);
         match state.queues.get_mut(to) {
             Some(queue) => {

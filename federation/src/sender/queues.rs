@@ -60,6 +60,13 @@ pub(super) struct Queue {
     pub(super) batch_limit: Option<usize>,
 }
 
+impl State {
+    /// Whether this process is the one that sends what is in the log.
+    pub(super) fn leads(&self) -> bool {
+        self.lease.as_ref().is_some_and(Lease::held)
+    }
+}
+
 impl Queue {
     fn has_work(&self) -> bool {
         self.log || !self.typing.is_empty() || !self.edus.is_empty()
@@ -251,11 +258,6 @@ impl Sender {
             queue.stand = None;
             queue.no_receipts = false;
         }
-    }
-
-    /// Whether this process is the one that sends what is in the log.
-    pub(super) fn leads(&self) -> bool {
-        self.state().lease.as_ref().is_some_and(Lease::held)
     }
 
     /// A destination stands here now; to be written down unless that is known.

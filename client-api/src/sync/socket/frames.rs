@@ -4,7 +4,7 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{App, Caller, MatrixError, edge::limits::Kind, view::json::Json};
+use crate::{App, Caller, MatrixError, limits::Kind, view::json::Json};
 
 /// How a socket ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,7 +32,8 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     App, Caller, MatrixError,
     auth::token::{authenticate, token_of},
-    sync::{Ask, Reader, position, stored_filter, token::Token},
+    place::token::{Token, position},
+    sync::{Ask, Reader, stored_filter},
     view::{filter, seen::Viewer},
 };
 use frames::{End, Start, answer, close_frame, error_frame, first_frame};

@@ -16,8 +16,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     Federation, MatrixError,
-    membership::handshake,
-    membership::stripped,
+    handshake::{self, stripped},
     outbound::{OutboundError, answer, refusal},
 };
 
@@ -25,7 +24,7 @@ use crate::{
 const TIME: Duration = Duration::from_secs(30);
 
 /// The user of another server whom the draft invites, if that is what it does.
-pub(crate) fn remote_target(fed: &Federation, draft: &Draft) -> Option<OwnedUserId> {
+pub(super) fn remote_target(fed: &Federation, draft: &Draft) -> Option<OwnedUserId> {
     if draft.kind != "m.room.member"
         || draft.content.get("membership").and_then(Value::as_str)
             != Some(Membership::Invite.as_str())
@@ -40,7 +39,7 @@ pub(crate) fn remote_target(fed: &Federation, draft: &Draft) -> Option<OwnedUser
 ///
 /// # Errors
 /// What the room or the other server has against it; 502 if that server can't be reached.
-pub(crate) async fn send(
+pub(super) async fn send(
     fed: &Federation,
     draft: &Draft,
     target: &UserId,

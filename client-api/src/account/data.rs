@@ -1,5 +1,4 @@
-//! Account data: what clients store for their user, global and per room. An empty object stands for
-//! nothing: a deletion is told to clients that follow, and neither found nor told otherwise.
+//! Account data: what clients store for their user, global and per room.
 
 use std::sync::Arc;
 
@@ -16,19 +15,18 @@ use ruma::{
     },
 };
 
-use crate::{App, Caller, MatrixError, Ruma, push::rules, view::seen::reader};
-
-/// The most bytes that one type may hold.
-pub const MAX_BYTES: usize = 1 << 20;
+use crate::{
+    App, Caller, MatrixError, Ruma,
+    account_data::{self, DELETED, MAX_BYTES},
+    push::rules,
+    view::seen::reader,
+};
 
 /// The longest name of a type.
 const MAX_KIND: usize = 255;
 
 /// Types that the server itself keeps: clients set them through other endpoints.
 const SERVERS_OWN: [&str; 2] = ["m.fully_read", rules::KIND];
-
-/// The content of what was deleted.
-pub(crate) const DELETED: &str = "{}";
 
 /// `PUT /_matrix/client/v3/user/{userId}/account_data/{type}`
 pub async fn put(
@@ -115,7 +113,7 @@ async fn read(
         .store
         .account_data(user, room, kind)
         .await?
-        .filter(|data| *data.content != *DELETED)
+        .filter(|data| account_data::stands(data))
         .ok_or_else(absent)?;
     Ok(RawJson(Bytes::copy_from_slice(data.content.as_bytes())))
 }
@@ -166,10 +164,9 @@ async fn write(
         )));
     }
     let content: Arc<str> = object_text(body)?.into();
-    let user = who.user;
     let fact = Fact::AccountData(DataChange {
         data: AccountData {
-            user,
+            user: who.user,
             room,
             kind: kind.to_owned(),
             content,

@@ -3,10 +3,12 @@
 //! Today that is the signature of an invited user's server. Policy servers and restricted joins belong
 //! here as well.
 
+mod invite;
+
 use rhizome_protocol::draft::Draft;
 use rhizome_rooms::send::{self, SendOptions, Sent};
 
-use crate::{Federation, MatrixError, membership::invite};
+use crate::{Federation, MatrixError};
 
 /// Sends an event of a local user; it is durable when this returns.
 ///

@@ -1,4 +1,4 @@
-//! What users put into rooms: content that is parsed once, strictly.
+//! What clients put into requests, read strictly: content, ids in paths, transaction ids.
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;

@@ -5,6 +5,8 @@ use std::{fmt, sync::Arc};
 use rhizome_storage::{Pos, Store};
 use subtle::ConstantTimeEq as _;
 
+use crate::MatrixError;
+
 /// A point in the log and in the ephemeral stream up to which a client has been told everything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token {
@@ -96,6 +98,22 @@ impl fmt::Display for Token {
         let seal = self.seal.as_deref().unwrap_or_default();
         write!(f, "s{}{seal}_{}_{}", self.epoch, self.pos.0, self.ephemeral)
     }
+}
+
+/// Where a client's token points to. `None`, as though the client had sent none, for a token of
+/// another epoch or from the future: it knows things that this database doesn't. One that we gave out
+/// shows that others like it are about, which must not be believed later, when the log has passed them.
+pub async fn position(store: &Store, text: &str) -> Result<Option<Token>, MatrixError> {
+    let token = Token::parse(text)
+        .map_err(|_| MatrixError::invalid_param("`since` is not a token of this server"))?;
+    if token.epoch != store.epoch() {
+        return Ok(None);
+    }
+    let known = token.pos <= store.log().head() || token.pos <= store.log().refresh().await?;
+    if !known && token.is_genuine(store) {
+        store.log_went_back(token.pos).await?;
+    }
+    Ok(known.then_some(token))
 }
 
 #[cfg(test)]

@@ -10,13 +10,19 @@ use rhizome_edge::{
     limits::{Buckets, Rate, block_of},
 };
 use rhizome_storage::Clock;
-use ruma::ServerName;
+use ruma::{OwnedServerName, ServerName};
 
-use crate::{MatrixError, config::RateLimits};
+use crate::{
+    MatrixError,
+    config::RateLimits,
+    keyed::{Keyed, KeyedGuard},
+};
 
 /// The most bytes of larger bodies that are waited for or checked at a time: of all, and of one address.
 const BODIES: usize = 256 << 20;
 const BODIES_OF_ONE: usize = 48 << 20;
+/// How many questions of one server for something large may be worked on or wait for that.
+const MAX_WAITING_STATES: usize = 20;
 
 /// What a signed request counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +44,8 @@ pub(crate) struct Budgets {
     unsigned: Buckets,
     keys: Buckets,
     bodies: Arc<Bodies>,
+    /// Servers that are being told something large, one answer of each at a time.
+    states: Keyed<OwnedServerName>,
 }
 
 impl Budgets {
@@ -49,6 +57,7 @@ impl Budgets {
             unsigned: Buckets::default(),
             keys: Buckets::default(),
             bodies: Bodies::new(BODIES, BODIES_OF_ONE),
+            states: Keyed::default(),
         }
     }
 
@@ -85,6 +94,18 @@ impl Budgets {
         self.rates.enabled.then(|| self.bodies.reservation(peer))
     }
 
+    /// A server's turn to have a large answer looked together.
+    ///
+    /// # Errors
+    /// 429 `M_LIMIT_EXCEEDED` if too many of its questions wait already.
+    pub(crate) async fn turn_of(
+        &self,
+        who: &OwnedServerName,
+    ) -> Result<KeyedGuard<OwnedServerName>, MatrixError> {
+        let turn = self.states.lock_among(who.clone(), MAX_WAITING_STATES);
+        turn.await.ok_or_else(|| MatrixError::limit_exceeded(1_000))
+    }
+
     /// Within one process there are no addresses.
     fn by_address(
         &self,
@@ -119,7 +140,8 @@ impl Budgets {
 
 #[cfg(test)]
 mod tests {
-    use ruma::server_name;
+    use futures_util::future::poll_immediate;
+    use ruma::{owned_server_name, server_name};
 
     use super::*;
 
@@ -189,5 +211,23 @@ mod tests {
         assert_eq!(fits.filter(|fits| *fits).count(), 5);
         drop((of_one, of_others));
         assert_eq!(budgets.bodies.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_server_has_one_large_answer_at_a_time() {
+        let (budgets, who) = (budgets(true), owned_server_name!("a.example"));
+        let turn = budgets.turn_of(&who).await.unwrap();
+        let mut waiting: Vec<_> = (1..MAX_WAITING_STATES)
+            .map(|_| Box::pin(budgets.turn_of(&who)))
+            .collect();
+        for turn in &mut waiting {
+            assert!(poll_immediate(turn).await.is_none());
+        }
+        let refused = budgets.turn_of(&who).await.unwrap_err();
+        assert_eq!(refused, MatrixError::limit_exceeded(1_000));
+        let other = owned_server_name!("b.example");
+        assert!(budgets.turn_of(&other).await.is_ok());
+        drop(turn);
+        assert!(waiting.swap_remove(0).await.is_ok());
     }
 }

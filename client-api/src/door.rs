@@ -5,11 +5,11 @@ use http::Request;
 use rhizome_edge::{Api, Asked, Identity, Proof};
 use tokio_util::task::TaskTracker;
 
-use super::limits::Kind;
 use crate::{
     App, MatrixError,
     auth::token::{authenticate, token_of},
     e2ee::backup,
+    limits::Kind,
 };
 
 impl Api for App {

@@ -1,4 +1,7 @@
-//! What remote joins, knocks and leaves share: a template from another server becomes an event of ours.
+//! What remote joins, knocks, leaves and invites share: a template from another server becomes an event of ours, and
+//! events are handed in at the server that must take them.
+
+pub(crate) mod stripped;
 
 use std::{sync::Arc, time::Duration};
 

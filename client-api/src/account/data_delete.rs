@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::{
     App, Ruma,
-    account::account_data::{delete, own, room_of},
+    account::data::{delete, own, room_of},
 };
 
 /// `DELETE` of global account data.

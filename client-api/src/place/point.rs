@@ -4,7 +4,8 @@ use std::fmt;
 
 use rhizome_storage::{HistoryToken, Pos, StoredEvent};
 
-use crate::{MatrixError, sync::token::Token};
+use super::token::Token;
+use crate::MatrixError;
 
 /// A place in a room's history, opaque to clients: `p<position>`, `t<depth>_<order>_<position>`, or
 /// any sync token.
