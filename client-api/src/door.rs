@@ -45,7 +45,7 @@ impl Api for App {
             Proof::User | Proof::UserIfAny | Proof::Administrator => token_of(head)?,
         };
         let identity = match token {
-            Some(token) => Identity::User(authenticate(self, &token).await?),
+            Some(token) => Identity::User(authenticate(self, &token, asked.peer).await?),
             None if asked.proof == Proof::User => return Err(MatrixError::missing_token()),
             None => Identity::Nobody,
         };

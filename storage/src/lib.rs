@@ -30,6 +30,7 @@ mod commit;
 mod engine;
 mod facts;
 mod federation;
+mod keys;
 mod log;
 mod names;
 mod open;
@@ -86,6 +87,10 @@ pub use facts::entry::{Entry, EventRestored, LiveEvent, StateChanged};
 pub use facts::forgotten::Forgotten;
 pub use facts::inbound_answer::InboundAnswer;
 pub use facts::invite::{Invite, InviteChange, InviteEntry};
+pub use facts::keys::cross_signing::CrossSigningKeys;
+pub use facts::keys::device::DeviceKeys;
+pub use facts::keys::one_time::{KeyClaim, KeyCount, KeyUpload, OneTimeKey, OneTimeKeys};
+pub use facts::keys::signature::KeySignature;
 pub use facts::listing::Listing;
 pub use facts::receipt::Receipt;
 pub use facts::revocation::TokenRevoked;
@@ -94,6 +99,10 @@ pub use federation::destinations::{DestinationState, OutboundReceipt};
 pub use federation::inbox::{InboxEvent, InboxLane};
 pub use federation::keys::{KeyResponse, StoredKey};
 pub use federation::outbound::{DestinationRoom, Outbound};
+pub use keys::change::{CrossSigningChange, DeviceUpload};
+pub use keys::claim::KeyWanted;
+pub use keys::counts::KeyCounts;
+pub use keys::read::{StoredDeviceKeys, StoredSignature};
 pub use log::Log;
 pub use log::ephemeral::Ephemeral;
 pub use log::reader::{Failure, LogReader, LogWork, Stretch};
@@ -163,4 +172,5 @@ pub(crate) struct Caches {
     /// Events all of whose `prev_events` are part of the history.
     pub(crate) gapless: Cache<EventNo, ()>,
     pub(crate) erasures: Mutex<accounts::erasure::KnownErasures>,
+    pub(crate) key_counts: Cache<UserNo, keys::counts::OfDevices>,
 }

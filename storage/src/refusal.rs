@@ -56,21 +56,25 @@ impl Refusal for BackupError {
     }
 }
 
-/// For write sets that belong to no room: only the database, or a taken alias, can refuse those.
+/// For write sets that belong to no room: only the database, or a name that is taken, can refuse those.
 impl Refusal for CommitError {
     fn status(&self) -> u16 {
         match self {
             Self::Store(error) => error.status(),
             Self::AliasTaken(_) => 409,
+            Self::KeyTaken { .. } => 400,
             _ => 500,
         }
     }
 
     fn errcode(&self) -> &'static str {
-        "M_UNKNOWN"
+        match self {
+            Self::KeyTaken { .. } => "M_INVALID_PARAM",
+            _ => "M_UNKNOWN",
+        }
     }
 
     fn is_for_the_log(&self) -> bool {
-        !matches!(self, Self::AliasTaken(_))
+        !matches!(self, Self::AliasTaken(_) | Self::KeyTaken { .. })
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod entry;
 pub(crate) mod forgotten;
 pub(crate) mod inbound_answer;
 pub(crate) mod invite;
+pub(crate) mod keys;
 mod kinds;
 pub(crate) mod listing;
 mod purge;
@@ -56,8 +57,16 @@ kinds! {
         Forgotten = forgotten: forgotten::Forgotten as forgotten::Forgotten,
         /// A room goes into this server's directory, or out of it.
         Listing = listing: listing::Listing as listing::Listing,
+        /// One-time keys come, or are given out.
+        OneTimeKeys = one_time_keys: keys::one_time::OneTimeKeys as keys::one_time::KeyCount,
     }
     plain {
+        /// Device keys change.
+        DeviceKeys = device_keys: keys::device::DeviceKeys,
+        /// Cross-signing keys change.
+        CrossSigningKeys = cross_signing_keys: keys::cross_signing::CrossSigningKeys,
+        /// A signature is added to a key.
+        KeySignature = key_signature: keys::signature::KeySignature,
         /// Devices, tokens, passwords of an account.
         Account = account: account::AccountChange,
         /// A new alias.
