@@ -136,14 +136,15 @@ async fn collect(
         how,
     };
     let done = stop.run_until_cancelled(pass.all_rooms()).await;
-    // The same process takes away what has been told to everybody.
-    let told = stop.run_until_cancelled(store.purge_told(how.pause)).await;
-    let backups = stop
-        .run_until_cancelled(store.purge_backups(how.pause))
-        .await;
+    // The same process takes away what has been told to everybody, and what nobody comes for.
+    let others = async {
+        store.purge_told(how.pause).await?;
+        store.purge_backups(how.pause).await?;
+        store.purge_to_device(how.pause).await
+    };
+    let others = stop.run_until_cancelled(others).await;
     lease.release().await?;
-    told.transpose()?;
-    backups.transpose()?;
+    others.transpose()?;
     done.unwrap_or(Ok(None))
 }
 

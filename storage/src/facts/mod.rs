@@ -24,6 +24,7 @@ pub(crate) mod revocation;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod to_device;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -59,6 +60,10 @@ kinds! {
         Listing = listing: listing::Listing as listing::Listing,
         /// One-time keys come, or are given out.
         OneTimeKeys = one_time_keys: keys::one_time::OneTimeKeys as keys::one_time::KeyCount,
+        /// A message for a device of ours.
+        ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
+        /// A message for devices of another server.
+        ToDeviceOut = to_device_out: to_device::out::ToDeviceOut as to_device::out::ForServer,
     }
     plain {
         /// Device keys change.
@@ -73,6 +78,10 @@ kinds! {
         Alias = alias: alias::NewAlias,
         /// The answer that another server's transaction got.
         InboundAnswer = inbound_answer: inbound_answer::InboundAnswer,
+        /// A client's transaction that sends to devices.
+        ToDeviceTxn = to_device_txn: to_device::txn::ToDeviceTxn,
+        /// A device has its messages up to somewhere.
+        ToDeviceTaken = to_device_taken: to_device::taken::ToDeviceTaken,
     }
 }
 
