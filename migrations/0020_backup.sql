@@ -33,3 +33,11 @@ CREATE TABLE backup_session (
 CREATE TABLE backup_gone (
     shelf ROW_ID PRIMARY KEY
 );
+
+-- The dehydrated device of a user (MSC3814), one of those in `device`, and what it takes to rehydrate it: JSON as
+-- received.
+CREATE TABLE dehydrated_device (
+    user_no ROW_ID PRIMARY KEY,
+    device_id TEXT NOT NULL,
+    device_data TEXT NOT NULL
+);

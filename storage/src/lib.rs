@@ -59,6 +59,7 @@ use rooms::snapshot::Nodes;
 pub use accounts::backup::{
     Backup, BackupError, BackupPage, BackupSession, BackupState, StoredSession,
 };
+pub use accounts::dehydrated::{DehydratedDevice, NewDehydrated};
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::sessions::Ends;
@@ -82,6 +83,7 @@ pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
 pub use facts::account_data::{AccountData, DataChange};
 pub use facts::alias::NewAlias;
 pub use facts::decision::CommitError;
+pub use facts::dehydrated::Dehydrated;
 pub use facts::device_list::DeviceList;
 pub use facts::entry::{Entry, EventRestored, LiveEvent, StateChanged};
 pub use facts::forgotten::Forgotten;

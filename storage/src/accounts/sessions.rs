@@ -165,11 +165,11 @@ fn ending(user: UserNo, except: Option<&DeviceId>) -> Vec<Fact> {
     ]
 }
 
-fn revoked(user: UserNo, device: Option<&OwnedDeviceId>) -> Fact {
+pub(super) fn revoked(user: UserNo, device: Option<&OwnedDeviceId>) -> Fact {
     let device = device.cloned();
     TokenRevoked { user, device }.into()
 }
 
-fn busy() -> Error {
+pub(super) fn busy() -> Error {
     Error::Busy("the account is changed by many at once".into())
 }

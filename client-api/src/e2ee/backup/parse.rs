@@ -7,7 +7,7 @@ use rhizome_storage::BackupSession;
 use ruma::RoomId;
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::value::RawValue;
 
@@ -33,7 +33,7 @@ pub(super) enum For {
 #[derive(Debug)]
 pub(super) struct Keys<'a>(Vec<(Cow<'a, str>, Sessions<'a>)>);
 
-type Sessions<'a> = Vec<(Cow<'a, str>, Key<'a>)>;
+type Sessions<'a> = Vec<(Cow<'a, str>, Object<Key<'a>>)>;
 
 /// A key (`KeyBackupData` in the specification).
 #[derive(Debug, Deserialize)]
@@ -48,13 +48,13 @@ struct Key<'a> {
 #[derive(Deserialize)]
 struct RoomsBody<'a> {
     #[serde(borrow)]
-    rooms: Pairs<'a, RoomBody<'a>>,
+    rooms: Pairs<'a, Object<RoomBody<'a>>>,
 }
 
 #[derive(Deserialize)]
 struct RoomBody<'a> {
     #[serde(borrow)]
-    sessions: Pairs<'a, Key<'a>>,
+    sessions: Pairs<'a, Object<Key<'a>>>,
 }
 
 impl<'a> Keys<'a> {
@@ -64,12 +64,14 @@ impl<'a> Keys<'a> {
     /// 400 for what isn't of the form that the specification gives.
     pub(super) fn parse(whose: &'a For, body: &'a [u8]) -> Result<Self, MatrixError> {
         let parsed = match whose {
-            For::Rooms => serde_json::from_slice(body).map(|RoomsBody { rooms }| {
+            For::Rooms => serde_json::from_slice(body).map(|Object(RoomsBody { rooms })| {
                 let rooms = rooms.0.into_iter();
-                rooms.map(|(id, room)| (id, room.sessions.0)).collect()
+                rooms
+                    .map(|(id, Object(room))| (id, room.sessions.0))
+                    .collect()
             }),
             For::Room(id) => serde_json::from_slice(body)
-                .map(|RoomBody { sessions }| vec![(id.into(), sessions.0)]),
+                .map(|Object(RoomBody { sessions })| vec![(id.into(), sessions.0)]),
             For::Session(room, session) => serde_json::from_slice(body)
                 .map(|key| vec![(room.into(), vec![(session.into(), key)])]),
         };
@@ -91,7 +93,7 @@ impl<'a> Keys<'a> {
                     start(room_id)
                 )));
             }
-            for (session_id, key) in sessions {
+            for (session_id, Object(key)) in sessions {
                 checked.push(session(room_id, session_id, key)?);
             }
         }
@@ -145,6 +147,30 @@ pub(super) fn bad_json(error: &serde_json::Error) -> MatrixError {
         MatrixError::bad_json(error.to_string())
     } else {
         MatrixError::not_json(error.to_string())
+    }
+}
+
+/// What is written as an object: serde takes a list of the fields' values as well.
+#[derive(Debug)]
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(parser: D) -> Result<Self, D::Error> {
+        parser.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<fn() -> T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
     }
 }
 
@@ -285,6 +311,8 @@ mod tests {
             r#"{"rooms":{},"rooms":{}}"#,
             "{}",
             "[{}]",
+            r#"{"rooms":{"!a:x":[{}]}}"#,
+            r#"{"rooms":{"!a:x":{"sessions":{"s":[1,1,true,{}]}}}}"#,
         ] {
             assert_eq!(told(&For::Rooms, body).unwrap_err(), "M_BAD_JSON", "{body}");
         }
