@@ -65,3 +65,12 @@ CREATE TABLE key_signature (
     PRIMARY KEY (target_user, target_id, signer, signer_key)
 );
 CREATE INDEX key_signature_signer ON key_signature (signer, signer_key);
+
+-- What processes tell each other: `signer` has signed a key of another user.
+CREATE TABLE user_signed (
+    signer BIGINT NOT NULL,
+    user_no BIGINT NOT NULL,
+    pos BIGINT NOT NULL,
+    PRIMARY KEY (signer, user_no)
+);
+CREATE UNIQUE INDEX user_signed_pos ON user_signed (pos);

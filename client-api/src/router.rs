@@ -11,7 +11,7 @@ use crate::{
     },
     auth::{login, logout, refresh},
     discovery,
-    e2ee::backup::{delete, read, upload, versions},
+    e2ee::{backup, claim, cross_signing, query, signatures, upload},
     history::{context, event, messages},
     limits::Kind,
     push::rules,
@@ -28,6 +28,7 @@ pub fn router(app: App) -> Router {
     let table = writing(table);
     let table = reading(table);
     let table = backups(table);
+    let table = keys(table);
     table.into_router(app.clone()).merge(socket::routes(app))
 }
 
@@ -132,20 +133,30 @@ fn reading(table: Table<App>) -> Table<App> {
 /// Backups of room keys.
 fn backups(table: Table<App>) -> Table<App> {
     table
-        .serve(versions::begin)
-        .serve(versions::current)
-        .serve(versions::get)
-        .serve(versions::update)
-        .serve(versions::delete)
-        .serve_as(Kind::Backup, upload::rooms)
-        .serve_as(Kind::Backup, upload::room)
-        .serve_as(Kind::Backup, upload::session)
-        .serve(read::rooms)
-        .serve(read::room)
-        .serve(read::session)
-        .serve(delete::rooms)
-        .serve(delete::room)
-        .serve(delete::session)
+        .serve(backup::versions::begin)
+        .serve(backup::versions::current)
+        .serve(backup::versions::get)
+        .serve(backup::versions::update)
+        .serve(backup::versions::delete)
+        .serve_as(Kind::Backup, backup::upload::rooms)
+        .serve_as(Kind::Backup, backup::upload::room)
+        .serve_as(Kind::Backup, backup::upload::session)
+        .serve(backup::read::rooms)
+        .serve(backup::read::room)
+        .serve(backup::read::session)
+        .serve(backup::delete::rooms)
+        .serve(backup::delete::room)
+        .serve(backup::delete::session)
+}
+
+/// Keys for end-to-end encryption.
+fn keys(table: Table<App>) -> Table<App> {
+    table
+        .serve(upload::upload)
+        .serve(query::query)
+        .serve(claim::claim)
+        .serve(cross_signing::upload)
+        .serve(signatures::upload)
 }
 
 #[cfg(test)]
@@ -165,7 +176,7 @@ mod tests {
     /// of the pattern's methods itself.
     #[test]
     fn no_path_hides_methods_of_another() {
-        let table = backups(reading(writing(accounts(Table::default()))));
+        let table = keys(backups(reading(writing(accounts(Table::default())))));
         let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (path, method, _) in table.endpoints() {
             served.entry(path).or_default().push(method);

@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 
 use ruma::{DeviceId, UserId};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     Object, Refusal,
-    canonical::{JsonError, to_canonical},
+    canonical::{JsonError, parse_object, to_canonical},
     hash,
     sign::{SignatureError, json_text, verify_json_by},
 };
@@ -196,6 +196,16 @@ impl CrossSigningKey {
         })
     }
 
+    /// What was read.
+    pub fn object(&self) -> &Object {
+        &self.object
+    }
+
+    /// Whether it is the same key as another, whatever signatures each has.
+    pub fn is_same(&self, other: &Self) -> bool {
+        is_same_key(&self.object, &other.object)
+    }
+
     /// The name of the key in `signatures`.
     pub fn key_id(&self) -> String {
         format!("ed25519:{}", self.public)
@@ -210,21 +220,22 @@ impl CrossSigningKey {
     }
 }
 
-/// Checks a one-time or fallback key of `algorithm` and gives what is kept. `signer` is the user and the device whose
+/// Checks a one-time or fallback key and gives what is kept. `signer` is the user and the device whose
 /// it is and the key that it signs with, where that is known.
 ///
 /// # Errors
 /// See [`KeyError`].
 pub fn read_one_time_key(
-    key: Value,
+    key: &str,
     signer: Option<(&UserId, &DeviceId, &[u8; 32])>,
 ) -> Result<String, KeyError> {
-    let mut object = match key {
-        Value::String(_) if key.to_string().len() <= MAX_KEY_BYTES => return Ok(key.to_string()),
-        Value::String(_) => return Err(KeyError::TooLarge),
-        Value::Object(object) => object,
-        _ => return Err(malformed("a one-time key must be text or an object")),
-    };
+    if key.len() > MAX_KEY_BYTES {
+        return Err(KeyError::TooLarge);
+    }
+    if let Ok(text) = serde_json::from_str::<String>(key) {
+        return Ok(Value::from(text).to_string());
+    }
+    let mut object = parse_object(key.as_bytes())?;
     if !object.get("key").is_some_and(Value::is_string) {
         return Err(malformed("a signed key's `key` must be text"));
     }
@@ -246,22 +257,35 @@ pub fn is_same_key(signed: &Object, kept: &Object) -> bool {
     }
 }
 
-/// Adds signatures, by user and key id, to a key that is kept.
-pub fn add_signatures<'a>(
-    object: &mut Object,
+/// A key that is kept, as whoever asks for it sees it: with signatures that were added (by user, key id), and with the
+/// name that its device has.
+pub fn shown<'a>(
+    kept: &str,
     added: impl IntoIterator<Item = (&'a UserId, &'a str, &'a str)>,
-) {
+    display_name: Option<&str>,
+) -> Option<String> {
+    let mut added = added.into_iter().peekable();
+    if added.peek().is_none() {
+        let Some(name) = display_name else {
+            return Some(kept.to_owned());
+        };
+        // Nothing but that comes after what is kept, which is an object with something in it.
+        let object = kept.strip_suffix('}')?;
+        let unsigned = json!({ "device_display_name": name });
+        return Some(format!("{object},\"unsigned\":{unsigned}}}"));
+    }
+    let mut object: Object = serde_json::from_str(kept).ok()?;
     let empty = || Value::Object(Object::new());
     for (user, key_id, signature) in added {
         let all = object.entry("signatures").or_insert_with(empty);
-        let Some(all) = all.as_object_mut() else {
-            return;
-        };
-        let theirs = all.entry(user.as_str()).or_insert_with(empty);
-        if let Some(theirs) = theirs.as_object_mut() {
-            theirs.insert(key_id.to_owned(), signature.into());
-        }
+        let theirs = all.as_object_mut()?.entry(user.as_str());
+        let theirs = theirs.or_insert_with(empty).as_object_mut()?;
+        theirs.insert(key_id.to_owned(), signature.into());
     }
+    if let Some(name) = display_name {
+        object.insert("unsigned".into(), json!({ "device_display_name": name }));
+    }
+    serde_json::to_string(&object).ok()
 }
 
 /// The signatures of an object that `user` has made, by key id.

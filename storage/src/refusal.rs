@@ -62,19 +62,22 @@ impl Refusal for CommitError {
         match self {
             Self::Store(error) => error.status(),
             Self::AliasTaken(_) => 409,
-            Self::KeyTaken { .. } => 400,
+            Self::KeyTaken { .. } | Self::TooManyKeys(_) => 400,
             _ => 500,
         }
     }
 
     fn errcode(&self) -> &'static str {
         match self {
-            Self::KeyTaken { .. } => "M_INVALID_PARAM",
+            Self::KeyTaken { .. } | Self::TooManyKeys(_) => "M_INVALID_PARAM",
             _ => "M_UNKNOWN",
         }
     }
 
     fn is_for_the_log(&self) -> bool {
-        !matches!(self, Self::AliasTaken(_) | Self::KeyTaken { .. })
+        !matches!(
+            self,
+            Self::AliasTaken(_) | Self::KeyTaken { .. } | Self::TooManyKeys(_)
+        )
     }
 }

@@ -1,3 +1,8 @@
-//! End-to-end encryption: what clients store for each other and for themselves, and can read alone.
+//! What clients need for end-to-end encryption.
 
-pub(crate) mod backup;
+pub mod backup;
+pub mod claim;
+pub mod cross_signing;
+pub mod query;
+pub mod signatures;
+pub mod upload;

@@ -34,7 +34,7 @@ use std::{
 
 use axum::extract::State;
 use rhizome_federation::RawJson;
-use rhizome_storage::{AccountData, Logged, UserNo};
+use rhizome_storage::{AccountData, KeyCounts, Logged, UserNo};
 use ruma::{
     OwnedRoomId, OwnedUserId,
     api::client::{
@@ -96,6 +96,8 @@ pub struct News {
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices changed, and users whom the reader shares no room with any more.
     pub devices: (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>),
+    /// What the reader's device has to give out.
+    pub keys: Arc<KeyCounts>,
 }
 
 impl News {

@@ -25,6 +25,7 @@ impl Loader<'_> {
             leave: Vec::new(),
             account_data: Vec::new(),
             devices: Default::default(),
+            keys: Arc::default(),
         };
         let typing: HashSet<RoomNo> = match self.after {
             Some(_) => {

@@ -85,6 +85,9 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
     for entry in entries {
         match &entry.kind {
             EntryKind::DeviceList(list) => window.device_lists.push(list.user),
+            EntryKind::UserSigned(signed) if signed.signer == user => {
+                window.device_lists.push(signed.user);
+            }
             EntryKind::AccountData(data) if data.user == user && data.room.is_none() => {
                 replace(&mut window.account_data, data);
             }

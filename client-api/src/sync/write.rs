@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use rhizome_storage::{AccountData, Logged, RemoteInvite, StoredEvent};
+use rhizome_storage::{AccountData, KeyCounts, Logged, RemoteInvite, StoredEvent};
 use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{Ask, News, room::RoomPart, room::summary::Summary};
 use crate::{
+    e2ee::upload::SIGNED,
     place::point::HistoryPoint,
     view::{
         client_event::{self, Form},
@@ -40,11 +41,7 @@ pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option
         users(json.key("left"), left);
         json.close();
     }
-    // Nobody can upload keys yet, so there are none.
-    json.key("device_one_time_keys_count").open().close();
-    json.key("device_unused_fallback_key_types")
-        .open_list()
-        .close_list();
+    key_counts(&mut json, &news.keys);
     if !(news.join.is_empty()
         && news.invite.is_empty()
         && news.knock.is_empty()
@@ -210,6 +207,25 @@ fn account_data(json: &mut Json, data: &[std::sync::Arc<Logged<AccountData>>]) {
             .close();
     }
     json.close_list().close();
+}
+
+/// Of the algorithm that is in use it is also said that there are none: some clients take silence for what was
+/// said before.
+fn key_counts(json: &mut Json, keys: &KeyCounts) {
+    json.key("device_one_time_keys_count").open();
+    if !keys.one_time.contains_key(SIGNED) {
+        json.key(SIGNED).number(0);
+    }
+    for (algorithm, count) in &keys.one_time {
+        let count = i64::try_from(*count).unwrap_or(i64::MAX);
+        json.key(algorithm).number(count);
+    }
+    json.close();
+    json.key("device_unused_fallback_key_types").open_list();
+    for algorithm in &keys.unused_fallback {
+        json.string(algorithm);
+    }
+    json.close_list();
 }
 
 fn stripped_rooms(json: &mut Json, section: &str, state: &str, rooms: &[(OwnedRoomId, String)]) {

@@ -77,6 +77,9 @@ pub enum CommitError {
         /// Algorithm and id.
         key: String,
     },
+    /// The device would have more keys to give out than a server keeps for one.
+    #[error("The device of user {0} has as many one-time or fallback keys as are kept for one")]
+    TooManyKeys(UserNo),
     /// The alias names a room already.
     #[error("The alias {0} is taken")]
     AliasTaken(OwnedRoomAliasId),

@@ -65,6 +65,8 @@ kinds! {
         ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
         /// A message for devices of another server.
         ToDeviceOut = to_device_out: to_device::out::ToDeviceOut as to_device::out::ForServer,
+        /// A user signs another's key, which that one isn't told of.
+        UserSigned = user_signed: keys::signature::UserSigned as keys::signature::UserSigned,
     }
     plain {
         /// Device keys change.

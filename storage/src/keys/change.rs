@@ -1,6 +1,6 @@
 //! What clients do with their keys: each a single write set, with what everybody is told of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rhizome_protocol::device_keys::KeyUsage;
@@ -8,7 +8,7 @@ use ruma::OwnedDeviceId;
 
 use crate::{
     CommitError, CrossSigningKeys, DeviceKeys, DeviceList, Fact, KeySignature, KeyUpload,
-    OneTimeKey, OneTimeKeys, Store, UserNo, WriteSet,
+    OneTimeKey, OneTimeKeys, Store, UserNo, UserSigned, WriteSet,
 };
 
 /// What a device of ours uploads.
@@ -33,8 +33,8 @@ pub struct DeviceUpload {
 pub struct CrossSigningChange {
     /// Whose.
     pub user: UserNo,
-    /// Those that are new.
-    pub keys: BTreeMap<KeyUsage, Arc<str>>,
+    /// Those that are new, or (`None`) gone.
+    pub keys: BTreeMap<KeyUsage, Option<Arc<str>>>,
     /// All that there was when this was decided.
     pub expect: BTreeMap<KeyUsage, Arc<str>>,
     /// The public keys that are replaced.
@@ -86,10 +86,9 @@ impl Store {
         change: CrossSigningChange,
     ) -> Result<(), CommitError> {
         let user = change.user;
-        let keys = change.keys.into_iter();
         let keys = CrossSigningKeys {
             user,
-            keys: keys.map(|(usage, key)| (usage, Some(key))).collect(),
+            keys: change.keys.into_iter().collect(),
             expect: Some(change.expect),
             replaced: change.replaced,
         };
@@ -97,7 +96,7 @@ impl Store {
         self.commit(WriteSet::from(facts)).await.map(drop)
     }
 
-    /// Stores signatures, all made by `signer`, who is told of it: of their own keys, everybody is.
+    /// Stores signatures, all made by `signer`. Of those of their own keys everybody is told, of others they alone.
     pub async fn add_key_signatures(
         &self,
         signer: UserNo,
@@ -106,8 +105,14 @@ impl Store {
         if signatures.is_empty() {
             return Ok(());
         }
-        let mut facts: Vec<Fact> = signatures.into_iter().map(Fact::from).collect();
-        facts.push(DeviceList { user: signer }.into());
+        let mut facts: Vec<Fact> = Vec::with_capacity(signatures.len() + 1);
+        if signatures.iter().any(|one| one.target_user == signer) {
+            facts.push(DeviceList { user: signer }.into());
+        }
+        let others: BTreeSet<UserNo> = signatures.iter().map(|one| one.target_user).collect();
+        let others = others.into_iter().filter(|user| *user != signer);
+        facts.extend(others.map(|user| UserSigned { signer, user }.into()));
+        facts.extend(signatures.into_iter().map(Fact::from));
         self.commit(WriteSet::from(facts)).await.map(drop)
     }
 }

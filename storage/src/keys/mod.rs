@@ -3,4 +3,5 @@
 pub(crate) mod change;
 pub(crate) mod claim;
 pub(crate) mod counts;
+pub(crate) mod query;
 pub(crate) mod read;

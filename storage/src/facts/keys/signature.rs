@@ -2,7 +2,8 @@
 
 use crate::engine::sql::rows;
 use crate::engine::sql::statement::Statements;
-use crate::facts::Kind;
+use crate::facts::table::table;
+use crate::facts::{Audience, Kind, LoggedKind};
 use crate::{Result, UserNo};
 
 /// A signature, verified, that is added to a device's keys or to a cross-signing key.
@@ -62,5 +63,54 @@ impl Kind for KeySignature {
              DO UPDATE SET signature = excluded.signature",
             &rows,
         )
+    }
+}
+
+table! {
+    /// A user has signed another's key. Nobody else gets to see that; the signer's devices look at the other's keys
+    /// again.
+    #[derive(Copy)]
+    pub struct UserSigned in user_signed {
+        key {
+            /// Who.
+            signer: UserNo = signer,
+            /// Whose key.
+            user: UserNo = user_no,
+        }
+    }
+}
+
+impl Kind for UserSigned {
+    type Basis = ();
+
+    fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
+        Self::put(facts, statements)
+    }
+}
+
+impl LoggedKind for UserSigned {
+    type Entry = Self;
+    const TELLS: bool = true;
+
+    fn entry(&self) -> Self {
+        *self
+    }
+
+    fn audience(signed: &Self) -> Audience {
+        Audience::User(signed.signer)
+    }
+
+    #[cfg(test)]
+    fn sample(world: &crate::facts::tests::World) -> Self {
+        let (signer, user) = (world.user, UserNo(99));
+        Self { signer, user }
+    }
+
+    #[cfg(test)]
+    async fn view(world: &crate::facts::tests::World, store: &crate::Store) -> Result<String> {
+        let signatures = store
+            .key_signatures(&[UserNo(99)], Some(world.user))
+            .await?;
+        Ok(format!("{signatures:?}"))
     }
 }

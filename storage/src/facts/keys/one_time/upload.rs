@@ -31,6 +31,12 @@ pub struct KeyUpload {
     pub fallback: Vec<OneTimeKey>,
 }
 
+/// How many one-time keys are kept for a device. Clients upload 50 or 100.
+const MOST_ONE_TIME: usize = 1_000;
+
+/// How many fallback keys, one for each algorithm.
+const MOST_FALLBACK: usize = 16;
+
 /// Algorithm and id.
 type Name = (String, String);
 
@@ -144,16 +150,25 @@ impl Uploads {
             return Some(CommitError::AccountMoved(upload.user));
         }
         let held = self.held.get(&device).filter(|_| !upload.anew)?;
-        let taken = upload.one_time.iter().find(|key| {
-            let known = held
-                .one_time
-                .get(&(key.algorithm.clone(), key.key_id.clone()));
-            known.is_some_and(|known| !known.given_out && known.key != key.key)
-        })?;
-        Some(CommitError::KeyTaken {
-            user: upload.user,
-            key: format!("{}:{}", taken.algorithm, taken.key_id),
-        })
+        let known = |key: &OneTimeKey| {
+            let name = (key.algorithm.clone(), key.key_id.clone());
+            held.one_time.get(&name).filter(|known| !known.given_out)
+        };
+        let taken = (upload.one_time.iter())
+            .find(|key| known(key).is_some_and(|known| known.key != key.key));
+        if let Some(taken) = taken {
+            return Some(CommitError::KeyTaken {
+                user: upload.user,
+                key: format!("{}:{}", taken.algorithm, taken.key_id),
+            });
+        }
+        let there = held.one_time.values().filter(|known| !known.given_out);
+        let new = upload.one_time.iter().filter(|key| known(key).is_none());
+        let fallbacks =
+            (upload.fallback.iter()).filter(|key| !held.fallback.contains_key(&key.algorithm));
+        let too_many = there.count() + new.count() > MOST_ONE_TIME
+            || held.fallback.len() + fallbacks.count() > MOST_FALLBACK;
+        too_many.then_some(CommitError::TooManyKeys(upload.user))
     }
 
     /// Takes what is new of it. Whether anything is.

@@ -1,0 +1,171 @@
+//! A device uploads its keys
+//! (<https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysupload>).
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use rhizome_edge::{Body, MatrixError, RawJson};
+use rhizome_protocol::{
+    canonical::parse_object,
+    device_keys::{self, DeviceKeys, MAX_NAME_BYTES},
+};
+use rhizome_storage::{CommitError, DeviceUpload, KeyCounts, OneTimeKey};
+use ruma::{DeviceId, UserId, api::client::keys::upload_keys::v3 as upload};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use crate::{App, Ruma};
+
+/// How many one-time keys may come at once. Clients send 50 or 100.
+const MOST_ONE_TIME: usize = 500;
+
+/// How many fallback keys, one for each algorithm.
+const MOST_FALLBACK: usize = 16;
+
+/// The algorithm of which clients want to be told even that there are none: some take silence for an old count.
+pub const SIGNED: &str = "signed_curve25519";
+
+/// Keys by `<algorithm>:<id>`.
+type Keys = BTreeMap<String, Box<RawValue>>;
+
+/// What a device uploads.
+#[derive(Deserialize)]
+pub struct Upload {
+    device_keys: Option<Box<RawValue>>,
+    one_time_keys: Option<Keys>,
+    fallback_keys: Option<Keys>,
+}
+
+/// `POST /_matrix/client/v3/keys/upload`
+pub async fn upload(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<Body<upload::Request, Upload>>,
+) -> Result<RawJson, MatrixError> {
+    let device = who.device()?;
+    let body = req.body;
+    let (one_time, fallback) = (
+        body.one_time_keys.unwrap_or_default(),
+        body.fallback_keys.unwrap_or_default(),
+    );
+    if body.device_keys.is_some() || !one_time.is_empty() || !fallback.is_empty() {
+        let keys = body.device_keys.as_deref();
+        let keys = keys.map(|keys| read_device(keys, &who.user_id, device));
+        let identity = Identity::of(&app, who.user, device, keys.transpose()?).await?;
+        let signer = identity.signer.as_ref();
+        let signer = signer.map(|key| (&*who.user_id, &**device, key));
+        let upload = DeviceUpload {
+            user: who.user,
+            device: device.clone(),
+            keys: identity.new.map(Into::into),
+            anew: identity.anew,
+            one_time: read_all(one_time, MOST_ONE_TIME, signer)?,
+            fallback: one_of_each(read_all(fallback, MOST_FALLBACK, signer)?)?,
+        };
+        app.store.upload_keys(upload).await.map_err(refused)?;
+    }
+    let counts = app.store.key_counts(who.user, device).await?;
+    RawJson::of(&json!({ "one_time_key_counts": told(&counts) }))
+}
+
+/// The counts as clients are told.
+fn told(counts: &KeyCounts) -> BTreeMap<&str, usize> {
+    let mut told = BTreeMap::from([(SIGNED, 0)]);
+    let held = counts.one_time.iter();
+    told.extend(held.map(|(algorithm, count)| (algorithm.as_str(), *count)));
+    told
+}
+
+/// What a device is, and what it signs with.
+struct Identity {
+    /// Its keys, if they aren't those that are there already.
+    new: Option<String>,
+    /// It was another before.
+    anew: bool,
+    /// The key that must have signed its others, if it has said so.
+    signer: Option<[u8; 32]>,
+}
+
+impl Identity {
+    async fn of(
+        app: &App,
+        user: rhizome_storage::UserNo,
+        device: &ruma::OwnedDeviceId,
+        uploaded: Option<DeviceKeys>,
+    ) -> Result<Self, MatrixError> {
+        let stored = app.store.device_keys_of(&[(user, device.clone())]).await?;
+        let stored = stored.into_iter().next().map(|stored| stored.keys);
+        let before = stored.as_deref();
+        let before = before.and_then(|stored| DeviceKeys::signing_key(stored, device));
+        let Some(uploaded) = uploaded else {
+            return Ok(Self {
+                new: None,
+                anew: false,
+                signer: before,
+            });
+        };
+        Ok(Self {
+            anew: stored.is_some() && before != uploaded.ed25519,
+            signer: uploaded.ed25519,
+            new: (stored.as_deref() != Some(&uploaded.json)).then_some(uploaded.json),
+        })
+    }
+}
+
+fn read_device(
+    keys: &RawValue,
+    user: &UserId,
+    device: &DeviceId,
+) -> Result<DeviceKeys, MatrixError> {
+    let object = parse_object(keys.get().as_bytes())
+        .map_err(|error| MatrixError::bad_json(format!("device_keys: {error}")))?;
+    Ok(DeviceKeys::read(object, user, device)?)
+}
+
+/// Checks one-time or fallback keys.
+fn read_all(
+    keys: Keys,
+    most: usize,
+    signer: Option<(&UserId, &DeviceId, &[u8; 32])>,
+) -> Result<Vec<OneTimeKey>, MatrixError> {
+    if keys.len() > most {
+        let message = format!("No more than {most} of these keys can be uploaded at once");
+        return Err(MatrixError::invalid_param(message));
+    }
+    let mut read = Vec::with_capacity(keys.len());
+    for (name, key) in keys {
+        let (algorithm, key_id) = name
+            .split_once(':')
+            .filter(|(algorithm, id)| {
+                !algorithm.is_empty() && !id.is_empty() && name.len() <= MAX_NAME_BYTES
+            })
+            .ok_or_else(|| MatrixError::bad_json("A key's name must be <algorithm>:<id>"))?;
+        let key = device_keys::read_one_time_key(key.get(), signer)?;
+        read.push(OneTimeKey {
+            algorithm: algorithm.to_owned(),
+            key_id: key_id.to_owned(),
+            key: key.into(),
+        });
+    }
+    Ok(read)
+}
+
+/// "There can only be at most one key per algorithm uploaded".
+fn one_of_each(keys: Vec<OneTimeKey>) -> Result<Vec<OneTimeKey>, MatrixError> {
+    // They come in the order of their names.
+    let each = keys.is_sorted_by(|one, next| one.algorithm < next.algorithm);
+    if each {
+        Ok(keys)
+    } else {
+        Err(MatrixError::invalid_param(
+            "There can be one fallback key of each algorithm",
+        ))
+    }
+}
+
+/// A device that has gone meanwhile has no token any more either.
+fn refused(error: CommitError) -> MatrixError {
+    match error {
+        CommitError::AccountMoved(_) => MatrixError::unknown_token(false),
+        error => error.into(),
+    }
+}
