@@ -11,7 +11,7 @@ use crate::{
     },
     auth::{login, logout, refresh},
     discovery,
-    e2ee::{backup, claim, cross_signing, query, signatures, upload},
+    e2ee::{backup, claim, cross_signing, dehydrated, query, signatures, upload},
     history::{context, event, messages},
     limits::Kind,
     push::rules,
@@ -157,6 +157,11 @@ fn keys(table: Table<App>) -> Table<App> {
         .serve(claim::claim)
         .serve(cross_signing::upload)
         .serve(signatures::upload)
+        .serve(dehydrated::put)
+        .serve(dehydrated::get)
+        .serve(dehydrated::delete)
+        .serve(dehydrated::post_events)
+        .serve(dehydrated::get_events)
 }
 
 #[cfg(test)]

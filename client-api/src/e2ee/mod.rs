@@ -3,6 +3,7 @@
 pub mod backup;
 pub mod claim;
 pub mod cross_signing;
+pub mod dehydrated;
 pub mod query;
 pub mod signatures;
 pub mod upload;

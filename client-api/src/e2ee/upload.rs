@@ -26,7 +26,7 @@ const MOST_FALLBACK: usize = 16;
 pub const SIGNED: &str = "signed_curve25519";
 
 /// Keys by `<algorithm>:<id>`.
-type Keys = BTreeMap<String, Box<RawValue>>;
+pub(super) type Keys = BTreeMap<String, Box<RawValue>>;
 
 /// What a device uploads.
 #[derive(Deserialize)]
@@ -58,8 +58,8 @@ pub async fn upload(
             device: device.clone(),
             keys: identity.new.map(Into::into),
             anew: identity.anew,
-            one_time: read_all(one_time, MOST_ONE_TIME, signer)?,
-            fallback: one_of_each(read_all(fallback, MOST_FALLBACK, signer)?)?,
+            one_time: one_time_keys(one_time, signer)?,
+            fallback: fallback_keys(fallback, signer)?,
         };
         app.store.upload_keys(upload).await.map_err(refused)?;
     }
@@ -111,7 +111,8 @@ impl Identity {
     }
 }
 
-fn read_device(
+/// Checks what a device has signed of itself.
+pub(super) fn read_device(
     keys: &RawValue,
     user: &UserId,
     device: &DeviceId,
@@ -121,11 +122,29 @@ fn read_device(
     Ok(DeviceKeys::read(object, user, device)?)
 }
 
-/// Checks one-time or fallback keys.
+/// A user, a device of theirs, and the key that it signs with.
+type Signer<'a> = (&'a UserId, &'a DeviceId, &'a [u8; 32]);
+
+/// Checks one-time keys.
+pub(super) fn one_time_keys(
+    keys: Keys,
+    signer: Option<Signer<'_>>,
+) -> Result<Vec<OneTimeKey>, MatrixError> {
+    read_all(keys, MOST_ONE_TIME, signer)
+}
+
+/// Checks fallback keys.
+pub(super) fn fallback_keys(
+    keys: Keys,
+    signer: Option<Signer<'_>>,
+) -> Result<Vec<OneTimeKey>, MatrixError> {
+    one_of_each(read_all(keys, MOST_FALLBACK, signer)?)
+}
+
 fn read_all(
     keys: Keys,
     most: usize,
-    signer: Option<(&UserId, &DeviceId, &[u8; 32])>,
+    signer: Option<Signer<'_>>,
 ) -> Result<Vec<OneTimeKey>, MatrixError> {
     if keys.len() > most {
         let message = format!("No more than {most} of these keys can be uploaded at once");

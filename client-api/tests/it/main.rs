@@ -13,6 +13,7 @@ mod accounts;
 mod asking;
 mod backup;
 mod contract;
+mod dehydrated;
 mod directory;
 mod doors;
 mod erasure;

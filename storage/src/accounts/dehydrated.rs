@@ -130,3 +130,67 @@ impl NewDehydrated {
         facts
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+
+    use super::*;
+    use crate::NewAccount;
+    use crate::testing::TestDatabase;
+
+    fn new(user: UserNo, device: &str) -> NewDehydrated {
+        NewDehydrated {
+            user,
+            device: DehydratedDevice {
+                device: device.into(),
+                data: format!("{{\"of\":\"{device}\"}}").into(),
+            },
+            name: None,
+            keys: "{}".into(),
+            one_time: Vec::new(),
+            fallback: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn of_several_at_once_one_is_left() {
+        for database in TestDatabase::both().await {
+            let stores = [database.open().await, database.open().await];
+            let account = NewAccount::default();
+            let made = stores[0].create_account(user_id!("@ada:here"), account, None);
+            let ada = made.await.unwrap().unwrap();
+            let mut running = tokio::task::JoinSet::new();
+            for n in 0..4 {
+                let store = stores[n % 2].clone();
+                running.spawn(async move {
+                    match store.dehydrate(&new(ada, &format!("DRY{n}"))).await {
+                        Ok(stored) => assert!(stored),
+                        // Others were always quicker.
+                        Err(error) => assert!(matches!(error, crate::Error::Busy(_))),
+                    }
+                });
+            }
+            while let Some(done) = running.join_next().await {
+                done.unwrap();
+            }
+            let left = stores[0].dehydrated_device(ada).await.unwrap().unwrap();
+            let of = format!("{{\"of\":\"{}\"}}", left.device);
+            assert_eq!(&*left.data, of);
+            let devices = stores[0].devices(ada).await.unwrap();
+            let devices: Vec<_> = devices.iter().map(|device| &device.device_id).collect();
+            assert_eq!(devices, [&left.device]);
+            let keys = stores[0].device_keys(&[ada]).await.unwrap();
+            assert_eq!(keys.len(), 1);
+            assert_eq!(keys[0].device, left.device);
+            let deleted = stores[1].delete_dehydrated(ada).await.unwrap();
+            assert_eq!(deleted, Some(left.device));
+            assert_eq!(stores[1].dehydrated_device(ada).await.unwrap(), None);
+            assert!(stores[1].devices(ada).await.unwrap().is_empty());
+            for store in stores {
+                store.close().await;
+            }
+            database.remove().await;
+        }
+    }
+}
