@@ -10,7 +10,7 @@ use rhizome_protocol::canonical::parse_object;
 use rhizome_storage::{DehydratedDevice, NewDehydrated, Pos, UserNo};
 use ruma::{DeviceId, OwnedDeviceId, api::auth_scheme::AccessToken, metadata};
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 use super::upload::{Keys, fallback_keys, one_time_keys, read_device};
 use crate::{App, Ruma, auth::session, view::json::Json};
@@ -125,7 +125,7 @@ fn check_data(data: &RawValue) -> Result<(), MatrixError> {
     }
     let object = parse_object(data.as_bytes())
         .map_err(|error| MatrixError::bad_json(format!("device_data: {error}")))?;
-    if !object.get("algorithm").is_some_and(|name| name.is_string()) {
+    if !object.get("algorithm").is_some_and(Value::is_string) {
         let message = "device_data: `algorithm` must be text";
         return Err(MatrixError::bad_json(message));
     }
@@ -204,7 +204,7 @@ fn from(body: &Bytes) -> Result<From, MatrixError> {
     if body.is_empty() {
         return Ok(From::default());
     }
-    serde_json::from_slice(body).map_err(|error| MatrixError::bad_json(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| MatrixError::of_json(&error))
 }
 
 /// Messages for the dehydrated device. They stay until it goes: who rehydrates it may break off, and another begins

@@ -27,8 +27,10 @@ fn key(index: u64, forwarded: u64, verified: bool) -> Value {
 
 /// The path of all keys, those of a room, or one of them.
 fn keys(path: &[&str], version: &str) -> String {
-    let path: String = path.iter().map(|part| format!("/{}", esc(part))).collect();
-    format!("/room_keys/keys{path}?version={version}")
+    let parts = ["/room_keys/keys".to_owned()].into_iter();
+    let parts = parts.chain(path.iter().map(|part| esc(part)));
+    let path: Vec<String> = parts.collect();
+    format!("{}?version={version}", path.join("/"))
 }
 
 async fn fails(user: &User, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {

@@ -98,7 +98,7 @@ async fn send(user: &User, device: &str, texts: impl IntoIterator<Item = String>
 }
 
 #[tokio::test]
-async fn a_dehydrated_device_gets_what_is_sent_to_it_until_it_is_replaced() {
+async fn a_dehydrated_device_is_one_of_its_user_until_it_is_replaced() {
     story(|server| async move {
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);
         let absent = || "404 M_NOT_FOUND".to_owned();
@@ -131,6 +131,24 @@ async fn a_dehydrated_device_gets_what_is_sent_to_it_until_it_is_replaced() {
             assert_eq!(claimed.values().next().unwrap()["key"], key);
         }
 
+        ok(&alice, Method::PUT, "", Some(dehydrated(&alice, "next", 2))).await;
+        assert_eq!(dry_devices(&alice).await, ["next"]);
+        let keys = bob.ok(Method::POST, "/keys/query", query).await;
+        let keys = keys["device_keys"][&alice.id].as_object().unwrap();
+        assert_eq!(keys.keys().collect::<Vec<_>>(), ["next"]);
+        let told = ok(&alice, Method::DELETE, "", None).await;
+        assert_eq!(told, json!({ "device_id": "next" }));
+        assert_eq!(refused(&alice, Method::DELETE, "", None).await, absent());
+        assert!(dry_devices(&alice).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn messages_for_a_dehydrated_device_stay_until_it_is_replaced() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        ok(&alice, Method::PUT, "", Some(dehydrated(&alice, DRY, 1))).await;
         send(&alice, DRY, (0..150).map(|n| n.to_string())).await;
         let events = format!("/{}/events", esc(DRY));
         for _ in 0..2 {
@@ -169,18 +187,10 @@ async fn a_dehydrated_device_gets_what_is_sent_to_it_until_it_is_replaced() {
         }
 
         ok(&alice, Method::PUT, "", Some(dehydrated(&alice, "next", 2))).await;
-        assert_eq!(dry_devices(&alice).await, ["next"]);
         let gone = refused(&alice, Method::POST, &events, Some(json!({}))).await;
         assert_eq!(gone, "403 M_FORBIDDEN");
-        let keys = bob.ok(Method::POST, "/keys/query", query).await;
-        let keys = keys["device_keys"][&alice.id].as_object().unwrap();
-        assert_eq!(keys.keys().collect::<Vec<_>>(), ["next"]);
         let told = ok(&alice, Method::POST, "/next/events", None).await;
         assert_eq!(told["events"], json!([]));
-        let told = ok(&alice, Method::DELETE, "", None).await;
-        assert_eq!(told, json!({ "device_id": "next" }));
-        assert_eq!(refused(&alice, Method::DELETE, "", None).await, absent());
-        assert!(dry_devices(&alice).await.is_empty());
     })
     .await;
 }

@@ -111,7 +111,7 @@ impl Kind for Dehydrated {
         let others = current != Some(&self.device)
             && held.devices.contains(&(self.user, self.device.clone()));
         let moved = others || current != self.replaces.as_ref();
-        moved.then(|| Decision::Refuse(CommitError::AccountMoved(self.user)))
+        moved.then_some(Decision::Refuse(CommitError::AccountMoved(self.user)))
     }
 
     fn apply(&self, held: &mut Known) -> bool {

@@ -75,7 +75,9 @@ impl<'a> Keys<'a> {
             For::Session(room, session) => serde_json::from_slice(body)
                 .map(|key| vec![(room.into(), vec![(session.into(), key)])]),
         };
-        parsed.map(Self).map_err(|error| bad_json(&error))
+        parsed
+            .map(Self)
+            .map_err(|error| MatrixError::of_json(&error))
     }
 
     /// The keys, each of which has been looked at.
@@ -140,14 +142,6 @@ fn session<'a>(
 /// As much of an id as an answer repeats.
 fn start(id: &str) -> String {
     id.chars().take(64).collect()
-}
-
-pub(super) fn bad_json(error: &serde_json::Error) -> MatrixError {
-    if error.is_data() {
-        MatrixError::bad_json(error.to_string())
-    } else {
-        MatrixError::not_json(error.to_string())
-    }
 }
 
 /// What is written as an object: serde takes a list of the fields' values as well.

@@ -8,10 +8,10 @@ use ruma::api::client::backup::{
     create_backup_version, delete_backup_version, get_backup_info, get_latest_backup_info,
     update_backup_version,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{json, value::RawValue};
 
-use super::{find, number, parse::bad_json};
+use super::{find, number};
 use crate::{App, MatrixError, Ruma};
 
 /// The longest name of an algorithm, in bytes.
@@ -83,7 +83,8 @@ pub async fn update(
     Ruma { who, req, body, .. }: Ruma<Binary<update_backup_version::v3::Request>>,
 ) -> Result<RawJson, MatrixError> {
     let version = req.head.path.first().map_or("", String::as_str);
-    let new: Described = serde_json::from_slice(&body).map_err(|error| bad_json(&error))?;
+    let new: Described =
+        serde_json::from_slice(&body).map_err(|error| MatrixError::of_json(&error))?;
     new.check()?;
     if new.version.as_ref().is_some_and(|named| named != version) {
         return Err(MatrixError::invalid_param(
@@ -107,19 +108,21 @@ pub async fn delete(
     RawJson::of(&json!({}))
 }
 
+/// What clients are told of a backup.
+#[derive(Serialize)]
+struct Shown<'a> {
+    algorithm: &'a str,
+    auth_data: &'a RawValue,
+    count: usize,
+    etag: String,
+    version: String,
+}
+
 fn shown(backup: &Backup) -> Result<RawJson, MatrixError> {
     let auth_data: &RawValue = serde_json::from_str(&backup.auth_data).map_err(|error| {
         tracing::error!(%error, "the description of a backup can't be read");
         MatrixError::internal()
     })?;
-    #[derive(serde::Serialize)]
-    struct Shown<'a> {
-        algorithm: &'a str,
-        auth_data: &'a RawValue,
-        count: usize,
-        etag: String,
-        version: String,
-    }
     RawJson::of(&Shown {
         algorithm: &backup.algorithm,
         auth_data,

@@ -6,8 +6,10 @@ use super::{Backup, BackupError, BackupSession, BackupState};
 use crate::engine::sql::Columns as _;
 use crate::{Result, Store, UserNo};
 
-/// How many sessions one statement writes or deletes, one answer reads.
+/// How many sessions one statement writes or deletes.
 const PIECE: usize = 500;
+/// How many sessions are read at once: somebody may be slow to take them, and each may be large.
+const PAGE: usize = 100;
 /// About how many bytes one statement writes, beyond one session.
 const PIECE_BYTES: usize = 1 << 20;
 /// How many such pieces are one transaction.
@@ -160,7 +162,7 @@ impl Store {
                      ORDER BY room_id, session_id LIMIT $2",
                 )
                 .bind(backup.shelf)
-                .bind(PIECE)
+                .bind(PAGE)
                 .bind(room_id)
                 .bind(session),
             None => self
@@ -171,7 +173,7 @@ impl Store {
                      ORDER BY room_id, session_id LIMIT $2",
                 )
                 .bind(backup.shelf)
-                .bind(PIECE)
+                .bind(PAGE)
                 .bind(room)
                 .bind(session),
         };
@@ -179,7 +181,7 @@ impl Store {
         let sessions: Result<Vec<_>> = rows.iter().map(StoredSession::read).collect();
         Ok(BackupPage {
             sessions: sessions?,
-            more: rows.len() == PIECE,
+            more: rows.len() == PAGE,
         })
     }
 
