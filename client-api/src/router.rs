@@ -11,7 +11,7 @@ use crate::{
     },
     auth::{login, logout, refresh},
     discovery,
-    e2ee::{backup, claim, cross_signing, dehydrated, query, signatures, upload},
+    e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
     history::{context, event, messages},
     limits::Kind,
     push::rules,
@@ -88,6 +88,8 @@ fn writing(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Message, state::put)
         .serve(state::get)
         .serve(state::list)
+        // Messages to devices: keys for a large room are many, and mustn't use up what is for the message itself.
+        .serve_as(Kind::Other, send_to_device::send)
         // Aliases and the directory.
         .serve_as(Kind::Other, aliases::get)
         .serve(aliases::put)

@@ -84,6 +84,7 @@ pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
         max_body_bytes: usize::try_from(config.http.max_request_size.0)
             .map_or(LARGEST, |most| most.min(LARGEST)),
         extra_ca_pem,
+        enabled: from.enabled,
         invites: Some(rate(config.rate_limits.federation_invite))
             .filter(|_| config.rate_limits.enabled),
         allowed_ranges,

@@ -5,5 +5,6 @@ pub mod claim;
 pub mod cross_signing;
 pub mod dehydrated;
 pub mod query;
+pub mod send_to_device;
 pub mod signatures;
 pub mod upload;

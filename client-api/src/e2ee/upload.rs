@@ -9,7 +9,7 @@ use rhizome_protocol::{
     canonical::parse_object,
     device_keys::{self, DeviceKeys, MAX_NAME_BYTES},
 };
-use rhizome_storage::{CommitError, DeviceUpload, KeyCounts, OneTimeKey};
+use rhizome_storage::{CommitError, DeviceUpload, OneTimeKey};
 use ruma::{DeviceId, UserId, api::client::keys::upload_keys::v3 as upload};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -21,9 +21,6 @@ const MOST_ONE_TIME: usize = 500;
 
 /// How many fallback keys, one for each algorithm.
 const MOST_FALLBACK: usize = 16;
-
-/// The algorithm of which clients want to be told even that there are none: some take silence for an old count.
-pub const SIGNED: &str = "signed_curve25519";
 
 /// Keys by `<algorithm>:<id>`.
 pub(super) type Keys = BTreeMap<String, Box<RawValue>>;
@@ -64,15 +61,7 @@ pub async fn upload(
         app.store.upload_keys(upload).await.map_err(refused)?;
     }
     let counts = app.store.key_counts(who.user, device).await?;
-    RawJson::of(&json!({ "one_time_key_counts": told(&counts) }))
-}
-
-/// The counts as clients are told.
-fn told(counts: &KeyCounts) -> BTreeMap<&str, usize> {
-    let mut told = BTreeMap::from([(SIGNED, 0)]);
-    let held = counts.one_time.iter();
-    told.extend(held.map(|(algorithm, count)| (algorithm.as_str(), *count)));
-    told
+    RawJson::of(&json!({ "one_time_key_counts": counts.one_time }))
 }
 
 /// What a device is, and what it signs with.

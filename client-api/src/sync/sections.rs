@@ -26,6 +26,7 @@ impl Loader<'_> {
             account_data: Vec::new(),
             devices: Default::default(),
             keys: Arc::default(),
+            to_device: Vec::new(),
         };
         let typing: HashSet<RoomNo> = match self.after {
             Some(_) => {

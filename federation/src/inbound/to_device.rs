@@ -18,8 +18,6 @@ use serde_json::value::RawValue;
 
 use crate::{Federation, MatrixError};
 
-/// The most bytes of a message, as of an event.
-pub const MAX_CONTENT: usize = 65_535;
 /// The most bytes of a type, an id, a device's name.
 const MAX_TEXT: usize = 255;
 /// The most messages of one transaction; `*` counts as many as there are devices.
@@ -171,5 +169,6 @@ impl Admitting<'_> {
 /// The text of what a device may be given. Odd numbers stay as they are, but what clients would stumble over goes.
 fn content_of(raw: &RawValue) -> Option<Arc<str>> {
     let text = raw.get();
-    (text.len() <= MAX_CONTENT && parse_object(text.as_bytes()).is_ok()).then(|| text.into())
+    (text.len() <= ToDevice::MAX_CONTENT && parse_object(text.as_bytes()).is_ok())
+        .then(|| text.into())
 }

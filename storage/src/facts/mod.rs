@@ -61,12 +61,12 @@ kinds! {
         Listing = listing: listing::Listing as listing::Listing,
         /// One-time keys come, or are given out.
         OneTimeKeys = one_time_keys: keys::one_time::OneTimeKeys as keys::one_time::KeyCount,
+        /// A user signs another's key, which that one isn't told of.
+        UserSigned = user_signed: keys::signature::UserSigned as keys::signature::UserSigned,
         /// A message for a device of ours.
         ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
         /// A message for devices of another server.
         ToDeviceOut = to_device_out: to_device::out::ToDeviceOut as to_device::out::ForServer,
-        /// A user signs another's key, which that one isn't told of.
-        UserSigned = user_signed: keys::signature::UserSigned as keys::signature::UserSigned,
     }
     plain {
         /// Device keys change.

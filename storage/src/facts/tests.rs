@@ -102,7 +102,9 @@ where
         ..database.options()
     });
     let other = other.await.unwrap();
-    K::view(&world, &other).await.unwrap();
+    for warm in [&store, &other] {
+        K::view(&world, warm).await.unwrap();
+    }
     let start = store.log().head();
 
     let fact = Fact::from(K::sample(&world));

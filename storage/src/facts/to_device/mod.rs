@@ -129,6 +129,9 @@ rows! {
 }
 
 impl ToDevice {
+    /// The most bytes of a message: about as many as an event may have.
+    pub const MAX_CONTENT: usize = 65_535;
+
     /// Tells one EDU from another that has the same id; it lives as long as the group.
     fn source(&self) -> usize {
         Arc::as_ptr(&self.sending).addr()

@@ -155,3 +155,169 @@ impl Store {
         Ok(gone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use ruma::{DeviceId, device_id, owned_server_name, owned_user_id, server_name, user_id};
+
+    use super::*;
+    use crate::testing::{TestDatabase, each_database};
+    use crate::{
+        Clock, Fact, NewAccount, NewLogin, NewTokens, Once, Options, Pos, Sending, ToDevice,
+        ToDeviceOut, ToDeviceTaken, ToDeviceTxn, TxnKey, WaitingMessage,
+    };
+
+    const FEW: Bounds = Bounds {
+        of_device: 10,
+        of_server: 3,
+        piece: 4,
+    };
+
+    /// Ada's phone.
+    async fn log_in(store: &Store) -> UserNo {
+        let ada = user_id!("@ada:here");
+        let first = |user| NewLogin {
+            user,
+            device_id: device_id!("PHONE").to_owned(),
+            device_name: None,
+            ip: String::new(),
+            now_ms: 1,
+            tokens: NewTokens {
+                access_hash: "a".to_owned(),
+                refresh_hash: None,
+                expires_ms: None,
+            },
+            proof: None,
+        };
+        let made = store.create_account(ada, NewAccount::default(), Some(Box::new(first)));
+        made.await.unwrap().unwrap()
+    }
+
+    fn message(
+        store: &Store,
+        user: UserNo,
+        device: &str,
+        sender: &str,
+        once: Option<&str>,
+    ) -> Fact {
+        let once = once.map(|id| Once {
+            origin: owned_server_name!("there"),
+            message_id: id.to_owned(),
+        });
+        let sending = Sending {
+            sender: sender.try_into().unwrap(),
+            kind: "m.test".to_owned(),
+            received_ms: store.clock().now_ms(),
+            once,
+        };
+        let device: &DeviceId = device.into();
+        Fact::from(ToDevice {
+            user,
+            device: device.to_owned(),
+            sending: Arc::new(sending),
+            content: "{}".into(),
+        })
+    }
+
+    fn out(store: &Store) -> Fact {
+        Fact::from(ToDeviceOut {
+            server: owned_server_name!("there"),
+            edu: "{}".into(),
+            queued_ms: store.clock().now_ms(),
+        })
+    }
+
+    async fn waiting(store: &Store, user: UserNo) -> Vec<WaitingMessage> {
+        let phone = device_id!("PHONE");
+        let all = store.to_device(user, phone, Pos(0), Pos(i64::MAX), 100);
+        all.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_is_old_goes() {
+        for database in TestDatabase::both().await {
+            let clock = Clock::manual(1_800_000_000_000);
+            let options = Options {
+                clock: clock.clone(),
+                ..database.options()
+            };
+            let store = Store::open(options).await.unwrap();
+            let ada = log_in(&store).await;
+            let txn = || {
+                let key = TxnKey {
+                    user: ada,
+                    device: device_id!("PHONE").to_owned(),
+                    path: "p".to_owned(),
+                    txn_id: "t".to_owned(),
+                };
+                let done_ms = store.clock().now_ms();
+                Fact::from(ToDeviceTxn { key, done_ms })
+            };
+            let incoming = || message(&store, ada, "PHONE", "@bob:there", Some("one"));
+            let head = async |facts: Vec<Fact>| {
+                store.commit(facts.into()).await.unwrap();
+                store.log().head().0
+            };
+            let start = store.log().head().0;
+            assert_eq!(head(vec![txn(), incoming(), out(&store)]).await, start + 2);
+            // Known again, each of them.
+            assert_eq!(head(vec![txn(), out(&store)]).await, start + 2);
+            assert_eq!(head(vec![incoming()]).await, start + 2);
+            let purge = async || store.purge_to_device_to(FEW, Duration::ZERO).await.unwrap();
+            assert_eq!(purge().await, 0);
+
+            clock.advance(Duration::from_hours(15 * 24));
+            assert_eq!(purge().await, 2, "what is known as done");
+            assert_eq!(head(vec![txn(), incoming()]).await, start + 3);
+            clock.advance(Duration::from_hours(50 * 24));
+            assert_eq!(waiting(&store, ada).await.len(), 2);
+            // The first message, what is for the server, and again what is known as done.
+            assert_eq!(purge().await, 4);
+            assert_eq!(waiting(&store, ada).await.len(), 1);
+            store.close().await;
+            database.remove().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn of_too_much_the_loudest_sender_s_oldest_go() {
+        each_database(async |store| {
+            let ada = log_in(&store).await;
+            let from = |sender: &str| message(&store, ada, "PHONE", sender, None);
+            let mut facts = vec![from("@bob:there")];
+            facts.extend((0..20).map(|_| from("@eve:there")));
+            facts.push(from("@bob:there"));
+            facts.extend((0..9).map(|_| out(&store)));
+            // Nobody has this one.
+            facts.push(message(&store, ada, "TABLET", "@bob:there", None));
+            let start = store.log().head();
+            let end = store.commit(facts.into()).await.unwrap().last;
+            assert_eq!(end.0 - start.0, 31);
+            let purged = store.purge_to_device_to(FEW, Duration::ZERO).await.unwrap();
+            assert_eq!(purged, 12 + 6);
+            let left = waiting(&store, ada).await;
+            let bob = owned_user_id!("@bob:there");
+            assert_eq!(left.len(), 10);
+            assert_eq!((&left[0].sender, &left[9].sender), (&bob, &bob));
+            assert_eq!(left[1].pos.0 - left[0].pos.0, 13);
+            let there = server_name!("there");
+            let queued = store.to_device_out(there, Pos(0), end, 99).await.unwrap();
+            assert_eq!((queued.len(), queued[2].0), (3, end));
+
+            // Some are taken; the rest goes with the device.
+            let taken = ToDeviceTaken {
+                user: ada,
+                device: device_id!("PHONE").to_owned(),
+                upto: left[3].pos,
+            };
+            store.commit(vec![Fact::from(taken)].into()).await.unwrap();
+            assert_eq!(waiting(&store, ada).await, left[4..]);
+            let phone = [device_id!("PHONE").to_owned()];
+            store.remove_devices(ada, &phone).await.unwrap();
+            assert_eq!(waiting(&store, ada).await, []);
+        })
+        .await;
+    }
+}
