@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rhizome_edge::MatrixError;
 use rhizome_storage::{FirstLogin, NewLogin, NewTokens, UserNo, random};
-use ruma::{OwnedDeviceId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, UserId};
 use serde_json::{Value, json};
 
 use crate::{App, auth::token::hash_of};
@@ -54,17 +54,25 @@ pub async fn begin(
 ) -> Result<Session, MatrixError> {
     let named = request.device_id.clone();
     let new = Beginning::new(app, request, peer)?;
-    // Devices and cross-signing keys share their names. A key's are longer than most devices'.
-    if let Some(name) = named.filter(|name| name.as_str().len() >= KEY_NAME)
-        && app.store.is_cross_signing_key(user, name.as_str()).await?
-    {
-        let message = "The device id is the name of one of the user's cross-signing keys";
-        return Err(MatrixError::invalid_param(message));
+    if let Some(name) = named {
+        check_no_key(app, user, &name).await?;
     }
     if !app.store.log_in(&(new.login)(user)).await? {
         return Err(MatrixError::forbidden("The password was changed"));
     }
     Ok(new.session)
+}
+
+/// `M_INVALID_PARAM` if it is the name of a cross-signing key of the user: devices share their names with them.
+pub async fn check_no_key(app: &App, user: UserNo, name: &DeviceId) -> Result<(), MatrixError> {
+    // A key's are longer than most devices'.
+    if name.as_str().len() >= KEY_NAME
+        && app.store.is_cross_signing_key(user, name.as_str()).await?
+    {
+        let message = "The device id is the name of one of the user's cross-signing keys";
+        return Err(MatrixError::invalid_param(message));
+    }
+    Ok(())
 }
 
 /// A session that is about to begin, and what is written of it.

@@ -26,7 +26,7 @@ const MOST_FALLBACK: usize = 16;
 const AT_ONCE: usize = 16;
 
 /// Keys by `<algorithm>:<id>`.
-type Keys = BTreeMap<String, Box<RawValue>>;
+pub(super) type Keys = BTreeMap<String, Box<RawValue>>;
 
 /// What a device uploads.
 #[derive(Deserialize)]
@@ -58,8 +58,8 @@ pub async fn upload(
             device: device.clone(),
             keys: identity.new.map(Into::into),
             anew: identity.anew,
-            one_time: read_all(one_time, MOST_ONE_TIME, signer).await?,
-            fallback: one_of_each(read_all(fallback, MOST_FALLBACK, signer).await?)?,
+            one_time: one_time_keys(one_time, signer).await?,
+            fallback: fallback_keys(fallback, signer).await?,
         };
         app.store.upload_keys(upload).await.map_err(refused)?;
     }
@@ -105,7 +105,8 @@ impl Identity {
     }
 }
 
-fn read_device(
+/// Checks what a device has signed of itself.
+pub(super) fn read_device(
     keys: &RawValue,
     user: &UserId,
     device: &DeviceId,
@@ -115,11 +116,30 @@ fn read_device(
     Ok(DeviceKeys::read(object, user, device)?)
 }
 
-/// Checks one-time or fallback keys. A signature takes its time: others get theirs in between.
+/// A user, a device of theirs, and the key that it signs with.
+type Signer<'a> = (&'a UserId, &'a DeviceId, &'a [u8; 32]);
+
+/// Checks one-time keys.
+pub(super) async fn one_time_keys(
+    keys: Keys,
+    signer: Option<Signer<'_>>,
+) -> Result<Vec<OneTimeKey>, MatrixError> {
+    read_all(keys, MOST_ONE_TIME, signer).await
+}
+
+/// Checks fallback keys.
+pub(super) async fn fallback_keys(
+    keys: Keys,
+    signer: Option<Signer<'_>>,
+) -> Result<Vec<OneTimeKey>, MatrixError> {
+    one_of_each(read_all(keys, MOST_FALLBACK, signer).await?)
+}
+
+/// A signature takes its time: others get theirs in between.
 async fn read_all(
     keys: Keys,
     most: usize,
-    signer: Option<(&UserId, &DeviceId, &[u8; 32])>,
+    signer: Option<Signer<'_>>,
 ) -> Result<Vec<OneTimeKey>, MatrixError> {
     if keys.len() > most {
         let message = format!("No more than {most} of these keys can be uploaded at once");

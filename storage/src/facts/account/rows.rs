@@ -175,6 +175,9 @@ impl AccountRows<'_> {
             // Another session of the device begins with transaction ids of its own.
             "DELETE FROM to_device_txn WHERE (user_no, device) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            // Who logs in as it has made it a device like others.
+            "DELETE FROM dehydrated_device WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
         ] {
             statements.before(text, &self.ended)?;
         }
