@@ -2,15 +2,23 @@
 //!
 //! [`router()`] is the table of contents. A request passes through `rhizome_edge` (authentication, rate limit, body),
 //! is decoded by `ruma` in [`Ruma`], and reaches a handler of about ten lines in the file of its endpoint group.
+//!
+//! Folders import each other in one direction, from top to bottom: `sync`, which tells of everything; `room` and
+//! `history`; `account`; `push`; `auth`; `view`. What several of them need and none of them owns is a file beside
+//! them (`limits`, `content`, `account_data`) or in `place`; `door` stands before them and no folder knows it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod account;
+mod account_data;
 mod auth;
 pub mod config;
+mod content;
 mod discovery;
+mod door;
 mod e2ee;
-mod edge;
 mod history;
+mod limits;
+mod place;
 mod push;
 mod room;
 mod router;
@@ -19,6 +27,7 @@ mod view;
 
 use std::{ops::Deref, sync::Arc};
 
+use rhizome_edge::Bodies;
 use rhizome_federation::Federation;
 use rhizome_rooms::Rooms;
 use rhizome_storage::Store;
@@ -26,8 +35,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::{password::Passwords, token::TokenCache},
-    edge::limits::Limits,
+    e2ee::backup,
     history::asked::InVain,
+    limits::Limits,
 };
 
 pub use account::users;
@@ -60,6 +70,8 @@ pub struct Parts {
     pub(crate) in_vain: InVain,
     /// Rate limits.
     pub(crate) limits: Limits,
+    /// Memory for bodies that are larger than what others send.
+    pub(crate) bodies: Arc<Bodies>,
     /// Requests that are finished although their clients have hung up.
     pub unfinished: TaskTracker,
     /// Password hashing.
@@ -88,6 +100,7 @@ impl App {
             sync: sync::Shared::default(),
             in_vain: InVain::default(),
             limits,
+            bodies: Bodies::new(backup::MEMORY.0, backup::MEMORY.1),
             unfinished: TaskTracker::new(),
             passwords,
         }))

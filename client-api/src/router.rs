@@ -6,14 +6,14 @@ use rhizome_edge::Table;
 use crate::{
     App,
     account::{
-        account_data, account_data_delete, admin_register, devices, filters, management, profile,
+        admin_register, data, data_delete, deactivate, devices, filters, management, profile,
         register,
     },
-    auth::{login, session},
+    auth::{login, logout, refresh},
     discovery,
-    e2ee::{claim, cross_signing, query, signatures, upload},
-    edge::limits::Kind,
+    e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
     history::{context, event, messages},
+    limits::Kind,
     push::rules,
     room::{
         aliases, create, directory, members, membership, receipts, redact, send, state, typing,
@@ -27,6 +27,7 @@ pub fn router(app: App) -> Router {
     let table = accounts(table);
     let table = writing(table);
     let table = reading(table);
+    let table = backups(table);
     let table = keys(table);
     table.into_router(app.clone()).merge(socket::routes(app))
 }
@@ -46,13 +47,13 @@ fn accounts(table: Table<App>) -> Table<App> {
         // Sessions.
         .serve(login::flows)
         .serve_as(Kind::Login, login::login)
-        .serve_as(Kind::Login, session::refresh)
-        .serve(session::logout)
-        .serve(session::logout_all)
+        .serve_as(Kind::Login, refresh::refresh)
+        .serve(logout::logout)
+        .serve(logout::logout_all)
         // The account.
         .serve(management::whoami)
         .serve(management::change_password)
-        .serve(management::deactivate)
+        .serve(deactivate::deactivate)
         // Devices.
         .serve(devices::list)
         .serve(devices::get)
@@ -87,6 +88,8 @@ fn writing(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Message, state::put)
         .serve(state::get)
         .serve(state::list)
+        // Messages to devices: keys for a large room are many, and mustn't use up what is for the message itself.
+        .serve_as(Kind::Other, send_to_device::send)
         // Aliases and the directory.
         .serve_as(Kind::Other, aliases::get)
         .serve(aliases::put)
@@ -112,10 +115,10 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(receipts::receipt)
         .serve(receipts::read_markers)
         .serve(typing::typing)
-        .serve(account_data::put)
-        .serve(account_data::put_in_room)
-        .serve(account_data::get)
-        .serve(account_data::get_in_room)
+        .serve(data::put)
+        .serve(data::put_in_room)
+        .serve(data::get)
+        .serve(data::get_in_room)
         // Push rules.
         .serve(rules::all)
         .serve(rules::global)
@@ -126,8 +129,27 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(rules::set_enabled)
         .serve(rules::actions)
         .serve(rules::set_actions)
-        .serve(account_data_delete::global)
-        .serve(account_data_delete::in_room)
+        .serve(data_delete::global)
+        .serve(data_delete::in_room)
+}
+
+/// Backups of room keys.
+fn backups(table: Table<App>) -> Table<App> {
+    table
+        .serve(backup::versions::begin)
+        .serve(backup::versions::current)
+        .serve(backup::versions::get)
+        .serve(backup::versions::update)
+        .serve(backup::versions::delete)
+        .serve_as(Kind::Backup, backup::upload::rooms)
+        .serve_as(Kind::Backup, backup::upload::room)
+        .serve_as(Kind::Backup, backup::upload::session)
+        .serve(backup::read::rooms)
+        .serve(backup::read::room)
+        .serve(backup::read::session)
+        .serve(backup::delete::rooms)
+        .serve(backup::delete::room)
+        .serve(backup::delete::session)
 }
 
 /// Keys for end-to-end encryption.
@@ -138,6 +160,11 @@ fn keys(table: Table<App>) -> Table<App> {
         .serve(claim::claim)
         .serve(cross_signing::upload)
         .serve(signatures::upload)
+        .serve(dehydrated::put)
+        .serve(dehydrated::get)
+        .serve(dehydrated::delete)
+        .serve(dehydrated::post_events)
+        .serve(dehydrated::get_events)
 }
 
 #[cfg(test)]
@@ -157,7 +184,7 @@ mod tests {
     /// of the pattern's methods itself.
     #[test]
     fn no_path_hides_methods_of_another() {
-        let table = keys(reading(writing(accounts(Table::default()))));
+        let table = keys(backups(reading(writing(accounts(Table::default())))));
         let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (path, method, _) in table.endpoints() {
             served.entry(path).or_default().push(method);

@@ -1,6 +1,6 @@
 //! The body of a request, read to its bound: whole, or piece by piece.
 
-use std::time::Duration;
+use std::{error::Error, fmt, iter::successors, time::Duration};
 
 use axum::body::{BodyDataStream, HttpBody};
 use bytes::Bytes;
@@ -13,6 +13,38 @@ use crate::{MatrixError, Reservation};
 const PATIENCE: Duration = Duration::from_mins(1);
 /// Bodies up to this size are read without asking whether there is memory left.
 const SMALL: usize = 64 << 10;
+
+/// Why a body ends before its end where whoever serves the router ends it, for a bound of theirs: the error that the
+/// body yields, or the source of it. Any other error is taken for a client that has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutShort {
+    /// More has come than is allowed.
+    TooLarge,
+    /// It takes longer than is allowed.
+    TooSlow,
+}
+
+impl fmt::Display for CutShort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooLarge => "The request's body is too large",
+            Self::TooSlow => "The request's body took too long to arrive",
+        })
+    }
+}
+
+impl Error for CutShort {}
+
+impl From<CutShort> for MatrixError {
+    fn from(why: CutShort) -> Self {
+        match why {
+            CutShort::TooLarge => MatrixError::too_large(why.to_string()),
+            CutShort::TooSlow => {
+                MatrixError::new(StatusCode::REQUEST_TIMEOUT, "M_UNKNOWN", why.to_string())
+            }
+        }
+    }
+}
 
 /// A body that is still arriving.
 #[derive(Debug)]
@@ -54,15 +86,14 @@ impl Upload {
     /// client has gone.
     pub async fn next(&mut self) -> Result<Option<Bytes>, MatrixError> {
         let next = tokio::time::timeout(PATIENCE, self.piece());
-        next.await.unwrap_or_else(|_| Err(too_slow()))
+        next.await.unwrap_or_else(|_| Err(CutShort::TooSlow.into()))
     }
 
     async fn piece(&mut self) -> Result<Option<Bytes>, MatrixError> {
         let Some(piece) = self.body.next().await else {
             return Ok(None);
         };
-        let piece =
-            piece.map_err(|_| MatrixError::not_json("The request's body couldn't be read"))?;
+        let piece = piece.map_err(|error| broken(&error))?;
         self.left = match self.left.checked_sub(piece.len()) {
             Some(left) => left,
             None => return Err(self.too_large()),
@@ -74,12 +105,12 @@ impl Upload {
     ///
     /// # Errors
     /// As of [`Upload::next`]; 429 `M_LIMIT_EXCEEDED` if there is no memory left.
-    pub(crate) async fn whole(
+    pub async fn whole(
         self,
         reserve: impl FnOnce() -> Option<Reservation>,
     ) -> Result<(Bytes, Option<Reservation>), MatrixError> {
         let read = tokio::time::timeout(PATIENCE, self.collect(reserve));
-        read.await.unwrap_or_else(|_| Err(too_slow()))
+        read.await.unwrap_or_else(|_| Err(CutShort::TooSlow.into()))
     }
 
     async fn collect(
@@ -126,10 +157,13 @@ impl Upload {
     }
 }
 
-fn too_slow() -> MatrixError {
-    MatrixError::new(
-        StatusCode::REQUEST_TIMEOUT,
-        "M_UNKNOWN",
-        "The request's body took too long to arrive",
-    )
+/// What is told of a body that breaks off.
+fn broken(error: &axum::Error) -> MatrixError {
+    let first: &(dyn Error + 'static) = error;
+    successors(Some(first), |error| (*error).source())
+        .find_map(|error| error.downcast_ref::<CutShort>())
+        .map_or_else(
+            || MatrixError::not_json("The request's body couldn't be read"),
+            |why| (*why).into(),
+        )
 }

@@ -30,7 +30,7 @@ mod who;
 
 pub use crate::{
     api::{Api, Asked},
-    body::Upload,
+    body::{CutShort, Upload},
     error::MatrixError,
     reply::{Content, RawJson, Reply},
     request::{Binary, Body, BodyForm, Decode, Head, Payload, Ruma, Streamed, Undecoded},

@@ -5,17 +5,19 @@
 //! `rhizome_rooms` commits.
 //!
 //! - Out: [`outbound`] asks one server one thing (it finds it, connects, and [`xmatrix`] signs); [`query`],
-//!   [`membership`] and [`fetch`] build on it; [`sender`] is the reader of the log that delivers
+//!   [`fetch`], [`local`] and [`membership`] build on it; [`sender`] is the reader of the log that delivers
 //!   transactions.
 //! - In: [`router`](Federation::router) is the table of contents; `rhizome_edge` is the door, [`xmatrix`] says who
-//!   it is; `inbound` answers.
+//!   it is, `budgets` how much it may ask; `inbound` answers.
 //! - [`keys`] knows other servers' keys and publishes ours.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod budgets;
 mod config;
 pub mod devices;
 pub mod fetch;
+mod handshake;
 mod inbound;
 mod keyed;
 pub mod keys;
@@ -36,11 +38,13 @@ pub use rhizome_edge::{MatrixError, RawJson, Ruma};
 use rhizome_protocol::sign::KeyPair;
 use rhizome_rooms::Rooms;
 use rhizome_storage::Store;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::{budgets::Budgets, fetch::Fetching, membership::joining::Joining};
 pub use crate::{
+    budgets::Kind,
     config::{ConfigError, FederationConfig, OldVerifyKey, RateLimits, non_public_ranges},
-    inbound::budgets::Kind,
     keys::KeyRing,
     outbound::Outbound,
     sender::Sender,
@@ -59,8 +63,12 @@ struct Inner {
     outbound: Outbound,
     keys: KeyRing,
     sender: Sender,
+    budgets: Budgets,
+    fetching: Fetching,
+    joining: Joining,
     inbound: inbound::Shared,
-    budgets: inbound::budgets::Budgets,
+    inbox: Notify,
+    stale_lists: Notify,
 }
 
 impl Federation {
@@ -100,11 +108,12 @@ impl Federation {
         let keys = KeyRing::new(name, key, store.clone(), &config, outbound.clone())?;
         let inner = Inner {
             sender: Sender::new(store.clock().clone()),
+            budgets: Budgets::new(config.rate_limits.clone(), store.clock().clone()),
+            fetching: Fetching::default(),
+            joining: Joining::default(),
             inbound: inbound::Shared::default(),
-            budgets: inbound::budgets::Budgets::new(
-                config.rate_limits.clone(),
-                store.clock().clone(),
-            ),
+            inbox: Notify::new(),
+            stale_lists: Notify::new(),
             rooms,
             store,
             config,
@@ -156,14 +165,34 @@ impl Federation {
         &self.inner.sender
     }
 
+    /// How much other servers may still ask of us.
+    pub(crate) fn budgets(&self) -> &Budgets {
+        &self.inner.budgets
+    }
+
+    /// What is being fetched, and how those who are asked have been.
+    pub(crate) fn fetching(&self) -> &Fetching {
+        &self.inner.fetching
+    }
+
+    /// The remote joins under way.
+    pub(crate) fn joining(&self) -> &Joining {
+        &self.inner.joining
+    }
+
     /// What the inbound endpoints share.
     pub(crate) fn inbound(&self) -> &inbound::Shared {
         &self.inner.inbound
     }
 
-    /// How much other servers may still ask of us.
-    pub(crate) fn budgets(&self) -> &inbound::budgets::Budgets {
-        &self.inner.budgets
+    /// Something was put into the inbox, or something that it may wait for has come.
+    pub(crate) fn inbox(&self) -> &Notify {
+        &self.inner.inbox
+    }
+
+    /// A list of devices is stale.
+    pub(crate) fn stale_lists(&self) -> &Notify {
+        &self.inner.stale_lists
     }
 
     /// Every federation endpoint, with 404 and 405 as the specification wants them.
@@ -171,8 +200,8 @@ impl Federation {
         endpoints().into_router(self.clone())
     }
 
-    /// Drives the outbound sender, the durable inbox and what is asked for in the background until `shutdown` resolves. To be supervised:
-    /// returns early only on a failure that a restart may cure.
+    /// Drives the outbound sender, the durable inbox and what is asked for in the background until `shutdown`
+    /// resolves. To be supervised: returns early only on a failure that a restart may cure.
     ///
     /// # Errors
     /// What ended it.

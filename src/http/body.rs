@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
+use rhizome_edge::CutShort;
 use tokio::time::Sleep;
 
 /// A request's body with a limit on its size and on the time that it takes to arrive.
@@ -46,7 +47,7 @@ impl hyper::body::Body for Guarded {
                         this.left = left;
                         Poll::Ready(Some(Ok(frame)))
                     }
-                    None => Poll::Ready(Some(Err("the request is too large".into()))),
+                    None => Poll::Ready(Some(Err(CutShort::TooLarge.into()))),
                 }
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
@@ -59,7 +60,7 @@ impl hyper::body::Body for Guarded {
                 deadline
                     .as_mut()
                     .poll(cx)
-                    .map(|()| Some(Err("the request's body took too long".into())))
+                    .map(|()| Some(Err(CutShort::TooSlow.into())))
             }
         }
     }

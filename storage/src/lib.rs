@@ -47,7 +47,7 @@ use std::sync::{Arc, Mutex, Weak};
 use rhizome_protocol::StateKey;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use sqlx::AnyPool;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use commit::{Destinations, Job};
@@ -56,6 +56,10 @@ use engine::epoch::Epoch;
 use log::tail::Tail;
 use rooms::snapshot::Nodes;
 
+pub use accounts::backup::{
+    Backup, BackupError, BackupPage, BackupSession, BackupState, StoredSession,
+};
+pub use accounts::dehydrated::{DehydratedDevice, NewDehydrated};
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::sessions::Ends;
@@ -79,6 +83,7 @@ pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
 pub use facts::account_data::{AccountData, DataChange};
 pub use facts::alias::NewAlias;
 pub use facts::decision::CommitError;
+pub use facts::dehydrated::Dehydrated;
 pub use facts::device_list::DeviceList;
 pub use facts::entry::{Entry, EventRestored, LiveEvent, StateChanged};
 pub use facts::forgotten::Forgotten;
@@ -92,6 +97,10 @@ pub use facts::listing::Listing;
 pub use facts::receipt::Receipt;
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
 pub use facts::revocation::TokenRevoked;
+pub use facts::to_device::out::{ForServer, ToDeviceOut};
+pub use facts::to_device::taken::ToDeviceTaken;
+pub use facts::to_device::txn::ToDeviceTxn;
+pub use facts::to_device::{ForDevice, Once, Sending, ToDevice, WaitingMessage};
 pub use facts::{Audience, EntryKind, Fact, Logged};
 pub use federation::destinations::{DestinationState, OutboundReceipt};
 pub use federation::devices::{NewSharer, OutboundDevice, RemoteUser};
@@ -141,6 +150,9 @@ pub(crate) struct Core {
     pub(crate) groups_done: AtomicU64,
     /// The last group that had something to write couldn't be written.
     pub(crate) unwritable: AtomicBool,
+    pub(crate) haste: commit::Haste,
+    /// What was a backup's has to go.
+    pub(crate) backups_gone: Notify,
     closing: CancellationToken,
     queue_ended: CancellationToken,
 }

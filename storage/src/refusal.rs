@@ -2,7 +2,9 @@
 
 use rhizome_protocol::Refusal;
 
-use crate::{CommitError, Error};
+use serde_json::Value;
+
+use crate::{BackupError, CommitError, Error};
 
 impl Refusal for Error {
     fn status(&self) -> u16 {
@@ -18,6 +20,39 @@ impl Refusal for Error {
 
     fn is_for_the_log(&self) -> bool {
         true
+    }
+}
+
+impl Refusal for BackupError {
+    fn status(&self) -> u16 {
+        match self {
+            Self::Absent => 404,
+            Self::Old { .. } => 403,
+            Self::OtherAlgorithm => 400,
+            Self::TooMany | Self::Full => 413,
+            Self::Store(error) => error.status(),
+        }
+    }
+
+    fn errcode(&self) -> &'static str {
+        match self {
+            Self::Absent => "M_NOT_FOUND",
+            Self::Old { .. } => "M_WRONG_ROOM_KEYS_VERSION",
+            Self::OtherAlgorithm => "M_INVALID_PARAM",
+            Self::TooMany | Self::Full => "M_TOO_LARGE",
+            Self::Store(error) => error.errcode(),
+        }
+    }
+
+    fn is_for_the_log(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
+
+    fn detail(&self) -> Option<(&'static str, Value)> {
+        match self {
+            Self::Old { current } => Some(("current_version", current.to_string().into())),
+            _ => None,
+        }
     }
 }
 

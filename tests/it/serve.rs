@@ -242,6 +242,12 @@ async fn slow_and_greedy_peers_are_cut_off() {
     let answer = whole(format!("{login} 9999999\r\n\r\n").into_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
     assert!(answer.contains("M_TOO_LARGE"), "{answer}");
+    // Announces nothing, and sends too much.
+    let piece = format!("4000\r\n{}\r\n", "a".repeat(0x4000));
+    let head = login.replace("Content-Length:", "Transfer-Encoding: chunked\r\n\r\n");
+    let answer = whole(format!("{head}{}", piece.repeat(17)).into_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(answer.contains("M_TOO_LARGE"), "{answer}");
     // Asks and asks, and doesn't take the answers.
     let mut greedy = TcpStream::connect(address).await.unwrap();
     let questions = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000);

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use crate::{
     App, Ruma,
-    account::users::{self, SessionRequest},
+    account::{profile::fields, users},
+    auth::session::{self, SessionRequest},
 };
 
 /// How long a nonce is good for, in milliseconds.
@@ -91,10 +92,11 @@ pub async fn register(
     let first = Some((SessionRequest::default(), peer));
     let session = users::register(&app, &user_id, &user.password, user.admin, first).await?;
     if let Some(name) = user.displayname {
-        crate::account::profile::store_field(&app, &user_id, "displayname", Some(name.into()))
-            .await?;
+        // In no room yet, so that there is none to tell.
+        let user = app.store.user_no(&user_id).await?;
+        fields::write(&app, user, "displayname", Some(name.into())).await?;
     }
-    RawJson::of(&users::begun(&app, &user_id, session))
+    RawJson::of(&session::answer(&app, &user_id, session))
 }
 
 fn secret_of(app: &App) -> Result<&str, MatrixError> {

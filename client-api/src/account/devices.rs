@@ -13,8 +13,10 @@ use ruma::{
 
 use crate::{
     App, Ruma,
-    account::users,
-    auth::uia::{self, Stage},
+    auth::{
+        session,
+        uia::{self, Stage},
+    },
 };
 
 /// `GET /_matrix/client/v3/devices`
@@ -53,7 +55,7 @@ pub async fn update(
             .ok_or_else(no_such_device)?;
         return Ok(update::Response::new());
     };
-    users::check_device_name(&name)?;
+    session::check_device_name(&name)?;
     if !app
         .store
         .rename_device(who.user, &req.device_id, &name)

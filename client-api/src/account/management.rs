@@ -1,17 +1,13 @@
-//! The account: whoami, password, deactivation.
+//! The account: whoami, password.
 
 use axum::extract::State;
 use rhizome_edge::MatrixError;
 use rhizome_storage::Ends;
-use ruma::api::client::account::{
-    ThirdPartyIdRemovalStatus, change_password::v3 as change_password,
-    deactivate::v3 as deactivate, whoami::v3 as whoami,
-};
+use ruma::api::client::account::{change_password::v3 as change_password, whoami::v3 as whoami};
 
 use crate::{
     App, Ruma,
     auth::uia::{self, Stage},
-    room::membership,
 };
 
 /// `GET /_matrix/client/v3/account/whoami`
@@ -46,19 +42,4 @@ pub async fn change_password(
     };
     app.store.set_password(who.user, &hash, ends).await?;
     Ok(change_password::Response::new())
-}
-
-/// `POST /_matrix/client/v3/account/deactivate`
-pub async fn deactivate(
-    State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<deactivate::Request>,
-) -> Result<deactivate::Response, MatrixError> {
-    let who = who.ok_or_else(MatrixError::missing_token)?;
-    uia::require(&app, "deactivate", Stage::Password(&who), req.auth.as_ref()).await?;
-    app.store.deactivate_account(who.user, req.erase).await?;
-    membership::leave_all(&app, &who.user_id, who.user).await?;
-    // No third-party identifiers are ever bound here.
-    Ok(deactivate::Response::new(
-        ThirdPartyIdRemovalStatus::Success,
-    ))
 }

@@ -1,8 +1,9 @@
 //! Accounts, their devices, and what they keep for their users.
 
-pub(crate) mod account_data;
-pub(crate) mod account_data_delete;
 pub(crate) mod admin_register;
+pub(crate) mod data;
+pub(crate) mod data_delete;
+pub(crate) mod deactivate;
 pub(crate) mod devices;
 pub(crate) mod filters;
 pub(crate) mod management;

@@ -14,11 +14,11 @@ use ruma::api::client::{
 
 use crate::{
     App, Ruma,
-    account::{
-        registering::Registering,
-        users::{self, SessionRequest},
+    account::{registering::Registering, users},
+    auth::{
+        session::{self, SessionRequest},
+        uia::{self, Stage},
     },
-    auth::uia::{self, Stage},
     config::Registration,
 };
 
@@ -61,7 +61,7 @@ pub async fn register(
     };
     let first = (!req.inhibit_login).then_some(first);
     let session = registering.account(&app, password, first, peer).await?;
-    RawJson::of(&users::begun(&app, &registering.user_id, session))
+    RawJson::of(&session::answer(&app, &registering.user_id, session))
 }
 
 /// What a new registration is about, once its stage is complete. Its session remembers that.
@@ -72,7 +72,7 @@ async fn first_time(app: &App, req: &register::Request) -> Result<Registering, M
     };
     let registering = Registering {
         user_id: users::user_id(&app.config.server_name, &username)?,
-        device_id: users::device_id(req.device_id.clone())?,
+        device_id: session::device_id(req.device_id.clone())?,
         again: false,
     };
     users::require_free(&app.store, &registering.user_id).await?;

@@ -11,8 +11,9 @@ use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
 use crate::{
     App,
-    account::users::{self, Session, SessionRequest},
-    edge::limits::Kind,
+    account::users,
+    auth::session::{self, Session, SessionRequest},
+    limits::Kind,
 };
 
 /// What the purpose of such a session begins with.
@@ -98,7 +99,7 @@ impl Registering {
                 proof: hash,
                 ..first
             };
-            let session = users::begin_session(app, account.user, first, peer).await?;
+            let session = session::begin(app, account.user, first, peer).await?;
             return Ok(Some(session));
         }
         app.limits

@@ -12,8 +12,8 @@ use serde_json::json;
 
 use crate::{
     App, Ruma,
-    account::users::{self, SessionRequest},
-    edge::limits::Kind,
+    auth::session::{self, SessionRequest},
+    limits::Kind,
 };
 
 /// `GET /_matrix/client/v3/login`
@@ -74,8 +74,8 @@ pub async fn login(
     let Some(account) = app.store.account(&user_id).await? else {
         return Err(MatrixError::internal());
     };
-    let session = users::begin_session(&app, account.user, request, peer).await?;
-    let mut answer = users::begun(&app, &user_id, Some(session));
+    let session = session::begin(&app, account.user, request, peer).await?;
+    let mut answer = session::answer(&app, &user_id, Some(session));
     if let Some(base_url) = &app.config.well_known_client {
         answer["well_known"] = json!({ "m.homeserver": { "base_url": base_url } });
     }

@@ -1,7 +1,9 @@
 //! Who is it: logging in, access tokens, and proving it again.
 
 pub(crate) mod login;
+pub(crate) mod logout;
 pub(crate) mod password;
+pub(crate) mod refresh;
 pub(crate) mod session;
 pub(crate) mod token;
 pub(crate) mod uia;

@@ -1,50 +1,205 @@
-//! Refreshing and ending sessions.
+//! Sessions: a device and its tokens, for whoever has registered or logged in.
 
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr};
 
-use axum::extract::State;
 use rhizome_edge::MatrixError;
-use ruma::api::client::session::{
-    logout::v3 as logout, logout_all::v3 as logout_all, refresh_token::v3 as refresh,
-};
+use rhizome_storage::{FirstLogin, NewLogin, NewTokens, UserNo, random};
+use ruma::{DeviceId, OwnedDeviceId, UserId};
+use serde_json::{Value, json};
 
-use crate::{App, Ruma, account::users::Tokens, auth::token::hash_of};
+use crate::{App, auth::token::hash_of};
 
-/// `POST /_matrix/client/v3/refresh`
+/// The longest name of a device, in bytes.
+const MAX_DEVICE_NAME: usize = 1024;
+/// The longest id of a device, in bytes.
+const MAX_DEVICE_ID: usize = 255;
+/// The length of 32 bytes in base64, the shortest name that a cross-signing key can have.
+const KEY_NAME: usize = 43;
+
+/// What a client asks for when it logs in.
+#[derive(Debug, Default)]
+pub struct SessionRequest {
+    /// The device to be; a new one if absent.
+    pub device_id: Option<OwnedDeviceId>,
+    /// Its name, if it is new.
+    pub device_name: Option<String>,
+    /// Whether the client can refresh tokens.
+    pub refreshable: bool,
+    /// What its password was found to match.
+    pub proof: Option<String>,
+}
+
+/// A session that has begun.
+#[derive(Debug)]
+pub struct Session {
+    /// The device.
+    pub device_id: OwnedDeviceId,
+    /// Its access token.
+    pub access_token: String,
+    /// Its refresh token.
+    pub refresh_token: Option<String>,
+    /// When the access token ends, in milliseconds from now.
+    pub expires_in_ms: Option<u64>,
+}
+
+/// Begins a session: makes or takes over the device, whose older tokens end, and gives it tokens.
 ///
-/// The old refresh token stays good until one of the new tokens is used, so that an answer that got
-/// lost costs nothing.
-pub async fn refresh(
-    State(app): State<App>,
-    Ruma { req, .. }: Ruma<refresh::Request>,
-) -> Result<refresh::Response, MatrixError> {
-    let old = hash_of(&req.refresh_token);
-    let tokens = Tokens::new(&app, true)?;
-    if !app.store.refresh(&old, tokens.hashes()).await? {
-        return Err(MatrixError::unknown_token(false));
+/// # Errors
+/// `M_INVALID_PARAM` for an impossible device id or name, `M_FORBIDDEN` if the password has changed.
+pub async fn begin(
+    app: &App,
+    user: UserNo,
+    request: SessionRequest,
+    peer: Option<IpAddr>,
+) -> Result<Session, MatrixError> {
+    let named = request.device_id.clone();
+    let new = Beginning::new(app, request, peer)?;
+    if let Some(name) = named {
+        check_no_key(app, user, &name).await?;
     }
-    let mut response = refresh::Response::new(tokens.access);
-    response.refresh_token = tokens.refresh;
-    response.expires_in_ms = tokens.expires_in_ms.map(Duration::from_millis);
-    Ok(response)
+    if !app.store.log_in(&(new.login)(user)).await? {
+        return Err(MatrixError::forbidden("The password was changed"));
+    }
+    Ok(new.session)
 }
 
-/// `POST /_matrix/client/v3/logout`
-pub async fn logout(
-    State(app): State<App>,
-    Ruma { who, .. }: Ruma<logout::Request>,
-) -> Result<logout::Response, MatrixError> {
-    app.store
-        .remove_devices(who.user, &[who.device()?.clone()])
-        .await?;
-    Ok(logout::Response::new())
+/// `M_INVALID_PARAM` if it is the name of a cross-signing key of the user: devices share their names with them.
+pub async fn check_no_key(app: &App, user: UserNo, name: &DeviceId) -> Result<(), MatrixError> {
+    // A key's are longer than most devices'.
+    if name.as_str().len() >= KEY_NAME
+        && app.store.is_cross_signing_key(user, name.as_str()).await?
+    {
+        let message = "The device id is the name of one of the user's cross-signing keys";
+        return Err(MatrixError::invalid_param(message));
+    }
+    Ok(())
 }
 
-/// `POST /_matrix/client/v3/logout/all`
-pub async fn logout_all(
-    State(app): State<App>,
-    Ruma { who, .. }: Ruma<logout_all::Request>,
-) -> Result<logout_all::Response, MatrixError> {
-    app.store.end_sessions(who.user, None).await?;
-    Ok(logout_all::Response::new())
+/// A session that is about to begin, and what is written of it.
+pub struct Beginning {
+    /// What its client is told.
+    pub session: Session,
+    /// What is written, once its user has a number.
+    pub login: FirstLogin,
+}
+
+impl Beginning {
+    /// With an id and tokens of its own, on nobody's record yet.
+    ///
+    /// # Errors
+    /// `M_INVALID_PARAM` for an impossible device id or name.
+    pub fn new(
+        app: &App,
+        request: SessionRequest,
+        peer: Option<IpAddr>,
+    ) -> Result<Self, MatrixError> {
+        let device_id = device_id(request.device_id)?;
+        if let Some(name) = &request.device_name {
+            check_device_name(name)?;
+        }
+        let tokens = Tokens::new(app, request.refreshable)?;
+        let (id, hashes) = (device_id.clone(), tokens.hashes());
+        let now_ms = app.store.clock().now_ms();
+        let login = move |user| NewLogin {
+            user,
+            device_id: id,
+            device_name: request.device_name,
+            ip: peer.unwrap_or(Ipv4Addr::UNSPECIFIED.into()).to_string(),
+            now_ms,
+            tokens: hashes,
+            proof: request.proof,
+        };
+        Ok(Self {
+            session: Session {
+                device_id,
+                access_token: tokens.access,
+                refresh_token: tokens.refresh,
+                expires_in_ms: tokens.expires_in_ms,
+            },
+            login: Box::new(login),
+        })
+    }
+}
+
+/// `M_INVALID_PARAM` if the name is too long.
+pub fn check_device_name(name: &str) -> Result<(), MatrixError> {
+    if name.len() > MAX_DEVICE_NAME {
+        return Err(MatrixError::invalid_param(format!(
+            "A device's name must not be longer than {MAX_DEVICE_NAME} bytes"
+        )));
+    }
+    Ok(())
+}
+
+/// What is answered to whoever has registered or logged in.
+pub fn answer(app: &App, user_id: &UserId, session: Option<Session>) -> Value {
+    let Some(session) = session else {
+        return json!({ "user_id": user_id });
+    };
+    let mut answer = json!({
+        "user_id": user_id,
+        "home_server": app.config.server_name,
+        "device_id": session.device_id,
+        "access_token": session.access_token,
+    });
+    if let Some(refresh_token) = session.refresh_token {
+        answer["refresh_token"] = refresh_token.into();
+        answer["expires_in_ms"] = session.expires_in_ms.into();
+    }
+    answer
+}
+
+/// The device that a client asks for, or a new one.
+pub fn device_id(asked: Option<OwnedDeviceId>) -> Result<OwnedDeviceId, MatrixError> {
+    asked.map_or_else(new_device_id, checked_device_id)
+}
+
+/// Ten capitals, about 47 bits, which need only be unique within one user.
+fn new_device_id() -> Result<OwnedDeviceId, MatrixError> {
+    Ok(random::letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", 10)?.into())
+}
+
+fn checked_device_id(device_id: OwnedDeviceId) -> Result<OwnedDeviceId, MatrixError> {
+    let text = device_id.as_str();
+    if text.is_empty() || text.len() > MAX_DEVICE_ID || text.chars().any(char::is_control) {
+        return Err(MatrixError::invalid_param(format!(
+            "A device id has 1 to {MAX_DEVICE_ID} bytes and no control characters"
+        )));
+    }
+    Ok(device_id)
+}
+
+/// A new pair of tokens.
+pub struct Tokens {
+    pub access: String,
+    pub refresh: Option<String>,
+    pub expires_in_ms: Option<u64>,
+    expires_ms: Option<i64>,
+}
+
+impl Tokens {
+    /// An access token; if `refreshable`, one that ends, and a refresh token with it.
+    pub fn new(app: &App, refreshable: bool) -> Result<Self, MatrixError> {
+        let lifetime = app.config.access_token_lifetime_ms;
+        let ends = i64::try_from(lifetime).unwrap_or(i64::MAX);
+        Ok(Self {
+            access: random::secret()?,
+            refresh: if refreshable {
+                Some(random::secret()?)
+            } else {
+                None
+            },
+            expires_in_ms: refreshable.then_some(lifetime),
+            expires_ms: refreshable.then(|| app.store.clock().now_ms().saturating_add(ends)),
+        })
+    }
+
+    /// What the database may know of them.
+    pub fn hashes(&self) -> NewTokens {
+        NewTokens {
+            access_hash: hash_of(&self.access),
+            refresh_hash: self.refresh.as_deref().map(hash_of),
+            expires_ms: self.expires_ms,
+        }
+    }
 }

@@ -13,7 +13,7 @@ use ruma::{
 };
 use serde_json::json;
 
-use crate::{App, Caller, auth::login::local_user, edge::limits::Kind};
+use crate::{App, Caller, auth::login::local_user, limits::Kind};
 
 /// How long a session lives, in milliseconds.
 const LIFETIME_MS: i64 = 60 * 60 * 1000;

@@ -9,7 +9,7 @@ use rhizome_protocol::{
     canonical::parse_object,
     device_keys::{self, DeviceKeys, MAX_NAME_BYTES},
 };
-use rhizome_storage::{CommitError, DeviceUpload, KeyCounts, OneTimeKey};
+use rhizome_storage::{CommitError, DeviceUpload, OneTimeKey};
 use ruma::{DeviceId, UserId, api::client::keys::upload_keys::v3 as upload};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -22,11 +22,11 @@ const MOST_ONE_TIME: usize = 500;
 /// How many fallback keys, one for each algorithm.
 const MOST_FALLBACK: usize = 16;
 
-/// The algorithm of which clients want to be told even that there are none: some take silence for an old count.
-pub const SIGNED: &str = "signed_curve25519";
+/// How many signatures are verified without a pause.
+const AT_ONCE: usize = 16;
 
 /// Keys by `<algorithm>:<id>`.
-type Keys = BTreeMap<String, Box<RawValue>>;
+pub(super) type Keys = BTreeMap<String, Box<RawValue>>;
 
 /// What a device uploads.
 #[derive(Deserialize)]
@@ -58,21 +58,13 @@ pub async fn upload(
             device: device.clone(),
             keys: identity.new.map(Into::into),
             anew: identity.anew,
-            one_time: read_all(one_time, MOST_ONE_TIME, signer)?,
-            fallback: one_of_each(read_all(fallback, MOST_FALLBACK, signer)?)?,
+            one_time: one_time_keys(one_time, signer).await?,
+            fallback: fallback_keys(fallback, signer).await?,
         };
         app.store.upload_keys(upload).await.map_err(refused)?;
     }
     let counts = app.store.key_counts(who.user, device).await?;
-    RawJson::of(&json!({ "one_time_key_counts": told(&counts) }))
-}
-
-/// The counts as clients are told.
-fn told(counts: &KeyCounts) -> BTreeMap<&str, usize> {
-    let mut told = BTreeMap::from([(SIGNED, 0)]);
-    let held = counts.one_time.iter();
-    told.extend(held.map(|(algorithm, count)| (algorithm.as_str(), *count)));
-    told
+    RawJson::of(&json!({ "one_time_key_counts": counts.one_time }))
 }
 
 /// What a device is, and what it signs with.
@@ -103,15 +95,18 @@ impl Identity {
                 signer: before,
             });
         };
+        let is_known = stored.as_deref();
+        let is_known = is_known.is_some_and(|stored| uploaded.say_the_same(stored, device));
         Ok(Self {
             anew: stored.is_some() && before != uploaded.ed25519,
             signer: uploaded.ed25519,
-            new: (stored.as_deref() != Some(&uploaded.json)).then_some(uploaded.json),
+            new: (!is_known).then_some(uploaded.json),
         })
     }
 }
 
-fn read_device(
+/// Checks what a device has signed of itself.
+pub(super) fn read_device(
     keys: &RawValue,
     user: &UserId,
     device: &DeviceId,
@@ -121,18 +116,40 @@ fn read_device(
     Ok(DeviceKeys::read(object, user, device)?)
 }
 
-/// Checks one-time or fallback keys.
-fn read_all(
+/// A user, a device of theirs, and the key that it signs with.
+type Signer<'a> = (&'a UserId, &'a DeviceId, &'a [u8; 32]);
+
+/// Checks one-time keys.
+pub(super) async fn one_time_keys(
+    keys: Keys,
+    signer: Option<Signer<'_>>,
+) -> Result<Vec<OneTimeKey>, MatrixError> {
+    read_all(keys, MOST_ONE_TIME, signer).await
+}
+
+/// Checks fallback keys.
+pub(super) async fn fallback_keys(
+    keys: Keys,
+    signer: Option<Signer<'_>>,
+) -> Result<Vec<OneTimeKey>, MatrixError> {
+    one_of_each(read_all(keys, MOST_FALLBACK, signer).await?)
+}
+
+/// A signature takes its time: others get theirs in between.
+async fn read_all(
     keys: Keys,
     most: usize,
-    signer: Option<(&UserId, &DeviceId, &[u8; 32])>,
+    signer: Option<Signer<'_>>,
 ) -> Result<Vec<OneTimeKey>, MatrixError> {
     if keys.len() > most {
         let message = format!("No more than {most} of these keys can be uploaded at once");
         return Err(MatrixError::invalid_param(message));
     }
     let mut read = Vec::with_capacity(keys.len());
-    for (name, key) in keys {
+    for (number, (name, key)) in keys.into_iter().enumerate() {
+        if number % AT_ONCE == AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
         let (algorithm, key_id) = name
             .split_once(':')
             .filter(|(algorithm, id)| {

@@ -10,17 +10,16 @@ use crate::{
     App, MatrixError, Ruma,
     history::{
         event::visible_event,
-        messages::write_list,
         pager::{Page, Pager},
-        point::HistoryPoint,
-        reading::Reading,
     },
-    sync::ignored,
+    place::point::HistoryPoint,
     view::{
         dress,
         filter::{self, MAX_TIMELINE},
+        ignored,
         json::Json,
-        seen::{Seen, Style},
+        reading::Reading,
+        seen::{Seen, Style, write_list},
     },
 };
 

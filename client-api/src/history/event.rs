@@ -7,10 +7,10 @@ use ruma::{EventId, api::client::room::get_room_event::v3};
 
 use crate::{
     App, MatrixError, Ruma,
-    history::reading::Reading,
     view::{
         dress,
         json::Json,
+        reading::Reading,
         seen::{Seen, Style},
     },
 };

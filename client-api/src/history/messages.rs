@@ -7,17 +7,15 @@ use ruma::api::{Direction as Asked, client::message::get_message_events::v3};
 
 use crate::{
     App, MatrixError, Ruma,
-    history::{
-        pager::Pager,
-        point::{HistoryPoint, point},
-        reading::Reading,
-    },
-    room::content::room_id,
-    sync::ignored,
+    content::room_id,
+    history::pager::Pager,
+    place::point::{HistoryPoint, point},
     view::{
         filter::{self, MAX_TIMELINE},
+        ignored,
         json::Json,
-        seen::{Seen, Style, Viewer},
+        reading::Reading,
+        seen::write_list,
     },
 };
 
@@ -65,13 +63,4 @@ pub async fn messages(
     }
     json.close();
     Ok(RawJson(json.finish().into()))
-}
-
-/// Writes a member that is a list of events.
-pub fn write_list(json: &mut Json, key: &str, events: &[Seen], viewer: &Viewer, now_ms: i64) {
-    json.key(key).open_list();
-    for event in events {
-        event.write(json, viewer, now_ms, &Style::ROOM);
-    }
-    json.close_list();
 }

@@ -5,5 +5,3 @@ pub(crate) mod context;
 pub(crate) mod event;
 pub(crate) mod messages;
 pub(crate) mod pager;
-pub(crate) mod point;
-pub(crate) mod reading;

@@ -5,7 +5,7 @@ use rhizome_edge::MatrixError;
 use rhizome_federation::{local, query};
 use rhizome_protocol::draft::Draft;
 use rhizome_rooms::{access::RoomAccess, send::SendOptions};
-use rhizome_storage::{Fact, NewAlias, RoomHead};
+use rhizome_storage::{Fact, NewAlias, RoomHead, WriteSet};
 use ruma::{
     OwnedServerName, RoomAliasId,
     api::client::{
@@ -15,9 +15,7 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::{
-    App, Caller, Ruma, account::users, room::directory::may_send_state, view::seen::reader,
-};
+use crate::{App, Caller, Ruma, room::directory::may_send_state, view::seen::reader};
 
 /// How many servers an answer names.
 const MAX_SERVERS: usize = 50;
@@ -64,7 +62,7 @@ pub async fn put(
         room: head.room,
         creator: who.user,
     });
-    users::publish(&app.store, vec![fact]).await?;
+    app.store.commit(WriteSet::from(vec![fact])).await?;
     Ok(put::Response::new())
 }
 

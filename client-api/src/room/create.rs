@@ -20,14 +20,14 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::{App, Ruma, account::profile, edge::limits::Kind, room::content};
+use crate::{App, Ruma, account::profile::rooms::member_content, content, limits::Kind};
 
 /// `POST /_matrix/client/v3/createRoom`
 pub async fn create(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<create_room::Request>,
 ) -> Result<create_room::Response, MatrixError> {
-    let creator_profile = profile::member_content(&app, &who.user_id).await?;
+    let creator_profile = member_content(&app, &who.user_id).await?;
     let request = decoded(&app, who.user_id, creator_profile, req)?;
     // Refused before anything is made: half of the guests would be no use.
     let now = app.now_monotonic_ms();

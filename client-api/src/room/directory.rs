@@ -10,7 +10,7 @@ use rhizome_protocol::{
     power::{Level, Power},
 };
 use rhizome_rooms::membership;
-use rhizome_storage::{Fact, Listing, RoomHead};
+use rhizome_storage::{Fact, Listing, RoomHead, WriteSet};
 use ruma::{
     OwnedServerName, UInt, UserId,
     api::client::{
@@ -23,7 +23,7 @@ use ruma::{
     directory::{Filter, RoomNetwork},
 };
 
-use crate::{App, Ruma, account::users};
+use crate::{App, Ruma};
 
 /// `GET /_matrix/client/v3/directory/list/room/{roomId}`
 pub async fn visibility(
@@ -71,14 +71,11 @@ pub async fn set_visibility(
             "You don't have the power to list this room",
         ));
     }
-    users::publish(
-        &app.store,
-        vec![Fact::Listing(Listing {
-            room: head.room,
-            public,
-        })],
-    )
-    .await?;
+    let fact = Fact::Listing(Listing {
+        room: head.room,
+        public,
+    });
+    app.store.commit(WriteSet::from(vec![fact])).await?;
     Ok(set_visibility::Response::new())
 }
 

@@ -14,9 +14,14 @@ use ruma::{
 
 use crate::{
     App, MatrixError, Ruma,
-    history::{messages::write_list, point::point, reading::Reading},
-    sync::state::state_at,
-    view::{dress, json::Json, seen::reader},
+    place::point::point,
+    view::{
+        dress,
+        json::Json,
+        moment::state_at,
+        reading::Reading,
+        seen::{reader, write_list},
+    },
 };
 
 /// Events of a room's beginning among which its first member's join is.

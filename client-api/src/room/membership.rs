@@ -1,7 +1,6 @@
 //! Join, knock, invite, leave, kick, ban, unban, forget.
 
 use axum::extract::State;
-use futures_util::{StreamExt as _, stream};
 use http::StatusCode;
 use rhizome_federation::{
     MatrixError, local,
@@ -13,9 +12,8 @@ use rhizome_rooms::{
     membership::{self, Action, MembershipChange, restricted::AUTHORISED_VIA},
     send::SendOptions,
 };
-use rhizome_storage::UserNo;
 use ruma::{
-    OwnedRoomId, OwnedUserId, RoomOrAliasId, ServerName, UserId,
+    OwnedRoomId, OwnedUserId, RoomOrAliasId, ServerName,
     api::client::knock::knock_room::v3 as knock_room,
     api::client::membership::{
         ban_user::v3 as ban,
@@ -32,14 +30,12 @@ use ruma::{
 
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, account::profile, room::content};
+use crate::{App, Caller, Ruma, account::profile::rooms::member_content, content};
 
 /// How many servers a request may name to join through.
 const MAX_VIA: usize = 20;
 /// Members of a join's body that are no content, or content that only servers may set.
 const NOT_THE_CLIENTS: [&str; 3] = ["membership", "third_party_signed", AUTHORISED_VIA];
-/// How many rooms are left at once when an account ends.
-const ROOMS_AT_ONCE: usize = 8;
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/join`
 pub async fn join_by_id(
@@ -67,7 +63,7 @@ pub async fn knock(
 ) -> Result<knock_room::Response, MatrixError> {
     let mut via = req.via;
     via.truncate(MAX_VIA);
-    let mut content = profile::member_content(&app, &who.user_id).await?;
+    let mut content = member_content(&app, &who.user_id).await?;
     if let Some(reason) = req.reason {
         content.insert("reason".to_owned(), reason.into());
     }
@@ -99,7 +95,7 @@ async fn join_room(
     // What else a client says of its joining, a reason among it, becomes part of the event.
     let mut content = content::parse(body)?;
     content.retain(|key, _| !NOT_THE_CLIENTS.contains(&key.as_str()));
-    content.append(&mut profile::member_content(app, &who.user_id).await?);
+    content.append(&mut member_content(app, &who.user_id).await?);
     join::join(&app.federation, &who.user_id, room, &via, content).await
 }
 
@@ -132,7 +128,7 @@ pub async fn invite(
     };
     let mut extra = Object::new();
     if is_ours(&app, invited.user_id.server_name()) {
-        extra = profile::member_content(&app, &invited.user_id).await?;
+        extra = member_content(&app, &invited.user_id).await?;
     }
     let wish = Wish {
         action: Action::Invite,
@@ -262,31 +258,4 @@ async fn change(
 
 fn is_ours(app: &App, server: &ServerName) -> bool {
     server == app.config.server_name
-}
-
-/// Leaves every room and rejects every invite, as far as that goes: an account that ends.
-pub(crate) async fn leave_all(
-    app: &App,
-    user_id: &UserId,
-    user: UserNo,
-) -> Result<(), MatrixError> {
-    let memberships = app.store.memberships_of(user).await?;
-    let held = memberships.iter().filter(|row| {
-        matches!(
-            row.membership,
-            Membership::Join | Membership::Invite | Membership::Knock
-        )
-    });
-    stream::iter(held.copied())
-        .for_each_concurrent(ROOMS_AT_ONCE, |row| async move {
-            let left = async {
-                let room_id = app.store.room_id(row.room).await?;
-                leave::leave(&app.federation, user_id, &room_id, None).await
-            };
-            if let Err(error) = left.await {
-                tracing::warn!(room = %row.room, %error, "a deactivated user couldn't leave a room");
-            }
-        })
-        .await;
-    Ok(())
 }

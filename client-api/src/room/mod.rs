@@ -1,7 +1,6 @@
 //! What users do in rooms, and what rooms are now.
 
 pub(crate) mod aliases;
-pub(crate) mod content;
 pub(crate) mod create;
 pub(crate) mod directory;
 pub(crate) mod members;

@@ -10,7 +10,7 @@ use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, api::client::redact::redact_event::v3 as redact,
 };
 
-use crate::{App, Ruma, room::content};
+use crate::{App, Ruma, content};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}`
 pub async fn redact(

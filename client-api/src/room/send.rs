@@ -8,10 +8,7 @@ use rhizome_rooms::send::SendOptions;
 use ruma::{OwnedEventId, api::client::message::send_message_event::v3 as send};
 use serde_json::Value;
 
-use crate::{
-    App, Caller, Ruma,
-    room::{content, redact},
-};
+use crate::{App, Caller, Ruma, content, room::redact};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`
 pub async fn send(

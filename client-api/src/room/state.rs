@@ -20,9 +20,9 @@ use ruma::{
 use serde_json::Value;
 
 use crate::{
-    App, Ruma,
-    edge::limits::Kind,
-    room::{content, membership},
+    App, Ruma, content,
+    limits::Kind,
+    room::membership,
     view::{
         client_event::raw_content,
         dress,

@@ -8,7 +8,7 @@ use rhizome_rooms::access::RoomAccess;
 use ruma::api::client::typing::create_typing_event::v3::{Request, Response};
 use serde::Deserialize;
 
-use crate::{App, MatrixError, Ruma, room::content, view::seen::reader};
+use crate::{App, MatrixError, Ruma, content, view::seen::reader};
 
 /// How long somebody types who doesn't say it. Clients say it again every few seconds.
 const TIMEOUT_MS: u64 = 30_000;

@@ -15,18 +15,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use rhizome_storage::{EventNo, KeyNo, Pos};
 
-/// One change of a room's current state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EntryChange {
-    /// Its place in the log.
-    pub pos: Pos,
-    /// What changed.
-    pub key: KeyNo,
-    /// The event that was there before.
-    pub old: Option<EventNo>,
-    /// The event that is there since.
-    pub new: Option<EventNo>,
-}
+use crate::view::moment::EntryChange;
 
 /// The timeline as far as state is concerned.
 #[derive(Debug, Default)]
@@ -164,21 +153,6 @@ pub fn undoing_since(
     undoing(last, delta_after(changes).into_values())
 }
 
-/// The state at a position from a later one: `full` with every change after that position undone.
-///
-/// It does no harm when `full` holds only some of `undo`: each key gets the value that it had
-/// before its first change after the position.
-pub fn rewound(full: BTreeMap<KeyNo, EventNo>, undo: &[EntryChange]) -> BTreeMap<KeyNo, EventNo> {
-    let mut state = full;
-    for change in undo.iter().rev() {
-        match change.old {
-            Some(old) => state.insert(change.key, old),
-            None => state.remove(&change.key),
-        };
-    }
-    state
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,19 +230,6 @@ mod tests {
             full_before(full.clone(), &changes, &timeline(None, &[])),
             full
         );
-    }
-
-    #[test]
-    fn rewinding_gives_the_state_of_then_whichever_changes_were_in_it() {
-        let undo = [
-            change(5, 7, Some(9), Some(11)),
-            change(6, 7, Some(11), Some(12)),
-            change(7, 8, None, Some(20)),
-        ];
-        let then = map(&[(1, 1), (7, 9)]);
-        assert_eq!(rewound(map(&[(1, 1), (7, 12), (8, 20)]), &undo), then);
-        assert_eq!(rewound(map(&[(1, 1), (7, 11)]), &undo), then);
-        assert_eq!(rewound(then.clone(), &undo), then);
     }
 
     /// A client that applies what it is told ends with the server's state, whichever events the filter hides.

@@ -1,19 +1,18 @@
-//! Whose messages a user doesn't want to see (client-server API, "Ignoring users"), remembered so
-//! that a warm pass reads nothing for it.
+//! Whose messages users don't want to see, remembered so that a warm pass reads nothing for it.
 
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rhizome_storage::{AccountData, EntryKind, Logged, Pos, Store, UserNo};
+use rhizome_storage::{EntryKind, Pos, Store, UserNo};
 use ruma::OwnedUserId;
 
 use super::window::Window;
-use crate::MatrixError;
-
-/// The account data that holds the list.
-const KIND: &str = "m.ignored_user_list";
+use crate::{
+    MatrixError,
+    view::ignored::{self, KIND},
+};
 
 /// Users remembered; beyond it all are forgotten.
 const MAX_USERS: usize = 20_000;
@@ -42,9 +41,7 @@ impl Ignored {
             .cloned();
         let list = match known {
             Some((as_of, list)) if unchanged(store, user, as_of, after, upto, window) => list,
-            _ => Arc::new(parse(
-                store.account_data(user, None, KIND).await?.as_deref(),
-            )),
+            _ => Arc::new(ignored::read(store, user).await?),
         };
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if lists.len() >= MAX_USERS {
@@ -76,27 +73,4 @@ fn unchanged(
         .log()
         .tail(as_of, upto)
         .is_some_and(|entries| !entries.iter().any(|entry| changes(&entry.kind)))
-}
-
-fn parse(data: Option<&Logged<AccountData>>) -> HashSet<OwnedUserId> {
-    let content: Option<serde_json::Value> =
-        data.and_then(|data| serde_json::from_str(&data.content).ok());
-    let users = content
-        .as_ref()
-        .and_then(|content| content.get("ignored_users")?.as_object());
-    users
-        .map(|users| {
-            users
-                .keys()
-                .filter_map(|user| user.as_str().try_into().ok())
-                .collect()
-        })
-        .unwrap_or_default()
-}
-
-/// A user's list, read from the database.
-pub async fn read(store: &Store, user: UserNo) -> Result<HashSet<OwnedUserId>, MatrixError> {
-    Ok(parse(
-        store.account_data(user, None, KIND).await?.as_deref(),
-    ))
 }

@@ -5,8 +5,8 @@ use rhizome_federation::RawJson;
 use ruma::api::client::keys::get_key_changes::v3;
 use serde_json::json;
 
-use super::{Ask, Reader, position, token::Token};
-use crate::{App, MatrixError, Ruma, view::seen::Viewer};
+use super::{Ask, Reader, position};
+use crate::{App, MatrixError, Ruma, place::token::Token, view::seen::Viewer};
 
 /// `GET /_matrix/client/v3/keys/changes`
 ///

@@ -10,15 +10,19 @@ use rhizome_rooms::access::{self, Standing};
 use rhizome_storage::{EventNo, MembershipRow, Placement, Pos, RemoteInvite, Status, StoredEvent};
 
 use super::{
-    decide::{self, EntryChange},
+    decide,
     room::timeline::Timeline,
     room::{Extent, Loader, RoomPart},
     state::view_of,
-    window::{RoomWindow, changes},
+    window::RoomWindow,
 };
 use crate::{
     MatrixError,
-    view::{dress, filter, seen::Seen},
+    view::{
+        dress, filter,
+        moment::{EntryChange, changes},
+        seen::Seen,
+    },
 };
 
 impl Loader<'_> {

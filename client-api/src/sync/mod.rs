@@ -15,7 +15,7 @@
 mod decide;
 mod devices;
 mod first;
-pub(crate) mod ignored;
+mod ignored;
 pub(crate) mod key_changes;
 mod lazy;
 mod left;
@@ -23,8 +23,8 @@ mod reader;
 mod room;
 mod sections;
 pub(crate) mod socket;
-pub(crate) mod state;
-pub(crate) mod token;
+mod state;
+pub(crate) mod to_device;
 pub mod window;
 mod write;
 
@@ -36,7 +36,7 @@ use std::{
 
 use axum::extract::State;
 use rhizome_federation::RawJson;
-use rhizome_storage::{AccountData, KeyCounts, Logged, Store, UserNo};
+use rhizome_storage::{AccountData, KeyCounts, Logged, UserNo, WaitingMessage};
 use ruma::{
     OwnedRoomId, OwnedUserId,
     api::client::{
@@ -46,9 +46,10 @@ use ruma::{
 };
 
 pub use self::reader::Reader;
-use self::{ignored::Ignored, lazy::LazyMembers, room::RoomPart, token::Token};
+use self::{ignored::Ignored, lazy::LazyMembers, room::RoomPart};
 use crate::{
     App, Caller, MatrixError, Ruma,
+    place::token::{Token, position},
     view::{filter, seen::Viewer},
 };
 
@@ -65,6 +66,8 @@ pub struct Shared {
     pub lazy: LazyMembers,
     /// Whose messages users don't want to see.
     pub ignored: Ignored,
+    /// What devices have acknowledged of the messages for them.
+    pub acknowledged: to_device::Acknowledged,
     /// Stored filters that were used; they never change.
     filters: Mutex<HashMap<(UserNo, i64), Arc<FilterDefinition>>>,
 }
@@ -99,12 +102,29 @@ pub struct News {
     pub devices: Devices,
     /// What the reader's device has to give out.
     pub keys: Arc<KeyCounts>,
+    /// Messages for the reader's device.
+    pub to_device: Vec<WaitingMessage>,
 }
 
 /// Users whose devices changed, and users whom the reader shares no room with any more.
 pub type Devices = (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>);
 
 impl News {
+    /// Nothing, up to there.
+    fn at(next: Token) -> Self {
+        Self {
+            next,
+            join: Vec::new(),
+            invite: Vec::new(),
+            knock: Vec::new(),
+            leave: Vec::new(),
+            account_data: Vec::new(),
+            devices: Default::default(),
+            keys: Arc::default(),
+            to_device: Vec::new(),
+        }
+    }
+
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.join.is_empty()
@@ -114,6 +134,7 @@ impl News {
             && self.account_data.is_empty()
             && self.devices.0.is_empty()
             && self.devices.1.is_empty()
+            && self.to_device.is_empty()
     }
 }
 
@@ -191,20 +212,4 @@ pub async fn stored_filter(
     }
     filters.insert((user, number), filter.clone());
     Ok(filter)
-}
-
-/// Where a client's token points to. `None`, as though the client had sent none, for a token of
-/// another epoch or from the future: it knows things that this database doesn't. One that we gave out
-/// shows that others like it are about, which must not be believed later, when the log has passed them.
-pub async fn position(store: &Store, text: &str) -> Result<Option<Token>, MatrixError> {
-    let token = Token::parse(text)
-        .map_err(|_| MatrixError::invalid_param("`since` is not a token of this server"))?;
-    if token.epoch != store.epoch() {
-        return Ok(None);
-    }
-    let known = token.pos <= store.log().head() || token.pos <= store.log().refresh().await?;
-    if !known && token.is_genuine(store) {
-        store.log_went_back(token.pos).await?;
-    }
-    Ok(known.then_some(token))
 }

@@ -7,8 +7,8 @@ use rhizome_rooms::state::stripped_keys;
 use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, RoomNo};
 use ruma::OwnedRoomId;
 
-use super::{News, room::Loader, token::Token, window::Window, write};
-use crate::{MatrixError, account::account_data::DELETED, push::rules, view::filter};
+use super::{News, room::Loader, window::Window, write};
+use crate::{MatrixError, account_data, place::token::Token, push::rules, view::filter};
 
 impl Loader<'_> {
     pub(super) async fn rooms(
@@ -17,16 +17,7 @@ impl Loader<'_> {
         window: &Window,
         next: Token,
     ) -> Result<News, MatrixError> {
-        let mut news = News {
-            next,
-            join: Vec::new(),
-            invite: Vec::new(),
-            knock: Vec::new(),
-            leave: Vec::new(),
-            account_data: Vec::new(),
-            devices: Default::default(),
-            keys: Arc::default(),
-        };
+        let mut news = News::at(next);
         let typing: HashSet<RoomNo> = match self.after {
             Some(_) => {
                 let joined: Vec<RoomNo> = rows.iter().map(|row| row.room).collect();
@@ -117,7 +108,7 @@ impl Loader<'_> {
             };
             let all = self.all_account_data.get_or_try_init(load).await?;
             all.iter()
-                .filter(|data| data.room.is_none() && *data.content != *DELETED)
+                .filter(|data| data.room.is_none() && account_data::stands(data))
                 .cloned()
                 .collect()
         };

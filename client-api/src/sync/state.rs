@@ -5,18 +5,22 @@ use std::{
     sync::Arc,
 };
 
-use rhizome_storage::{EventNo, KeyNo, MembershipRow, Pos, RoomNo, Store, StoredEvent};
+use rhizome_storage::{EventNo, KeyNo, MembershipRow, Pos, RoomNo, StoredEvent};
 use ruma::{OwnedRoomId, OwnedUserId, UserId};
 
 use super::{
-    decide::{self, EntryChange, TimelineView},
+    decide::{self, TimelineView},
     room::timeline::Timeline,
     room::{Extent, Loader, RoomPart},
-    window::{RoomWindow, changes},
+    window::RoomWindow,
 };
 use crate::{
     MatrixError,
-    view::{dress, filter, seen::Seen},
+    view::{
+        dress, filter,
+        moment::{EntryChange, changes, state_at},
+        seen::Seen,
+    },
 };
 
 impl Loader<'_> {
@@ -236,29 +240,6 @@ impl Loader<'_> {
         let device = (self.viewer.user, self.viewer.device_id.clone());
         self.lazy.tell(&device, room, members, self.upto);
     }
-}
-
-/// A room's current state as it was at a position.
-pub async fn state_at(
-    store: &Store,
-    room: RoomNo,
-    at: Pos,
-) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
-    let Some(head) = store.room_by_no(room).await? else {
-        return Ok(BTreeMap::new());
-    };
-    let Some(snapshot) = head.snapshot else {
-        return Ok(BTreeMap::new());
-    };
-    let full = store.state_all(snapshot).await?.into_iter().collect();
-    // Read after the head: whatever it holds beyond `at` is among these.
-    let now = store.log().refresh().await?;
-    let later = if now > at {
-        changes(store, room, at, now).await?
-    } else {
-        Vec::new()
-    };
-    Ok(decide::rewound(full, &later))
 }
 
 /// Users whose membership matters.

@@ -7,12 +7,16 @@ use std::{collections::HashMap, sync::Arc};
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{
-    AccountData, Entry, EntryKind, EventNo, LiveEvent, Logged, MembershipRow, Pos, Receipt, RoomNo,
-    StateChanged, Store, StoredEvent, UserNo,
+    AccountData, Entry, EntryKind, EventNo, ForDevice, LiveEvent, Logged, MembershipRow, Pos,
+    Receipt, RoomNo, Store, StoredEvent, UserNo,
 };
 
-use super::decide::EntryChange;
-use crate::MatrixError;
+use ruma::DeviceId;
+
+use crate::{
+    MatrixError,
+    view::moment::{EntryChange, changes},
+};
 
 /// A membership that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +46,25 @@ pub struct RoomWindow {
     pub account_data: Vec<Arc<Logged<AccountData>>>,
 }
 
+/// What the log says has come for devices of a user.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    /// For which devices something has come.
+    pub devices: Vec<Arc<Logged<ForDevice>>>,
+    /// The log was not asked: something may have come for any.
+    pub unknown: bool,
+}
+
+impl Arrivals {
+    /// Notes what came, one of each device.
+    pub fn push(&mut self, arrival: &Arc<Logged<ForDevice>>) {
+        let mut known = self.devices.iter();
+        if known.all(|known| known.device != arrival.device) {
+            self.devices.push(arrival.clone());
+        }
+    }
+}
+
 /// What happened between two positions, as far as one user is concerned.
 #[derive(Default, Debug)]
 pub struct Window {
@@ -51,9 +74,17 @@ pub struct Window {
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices or keys changed.
     pub device_lists: Vec<UserNo>,
+    /// What has come for devices of the user.
+    pub to_device: Arrivals,
 }
 
 impl Window {
+    /// Whether messages for this device of the user may have come.
+    pub fn may_hold_for(&self, device: &DeviceId) -> bool {
+        let mut arrivals = self.to_device.devices.iter();
+        self.to_device.unknown || arrivals.any(|arrival| arrival.device == device)
+    }
+
     /// Reads `after < position <= upto` for a user with these rooms.
     pub async fn read(
         store: &Store,
@@ -86,6 +117,8 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
             EntryKind::UserSigned(signed) if signed.signer == user => {
                 window.device_lists.push(signed.user);
             }
+            EntryKind::ToDevice(to) if to.user == user => window.to_device.push(to),
+            EntryKind::ToDevice(_) | EntryKind::ToDeviceOut(_) => {}
             EntryKind::AccountData(data) if data.user == user && data.room.is_none() => {
                 replace(&mut window.account_data, data);
             }
@@ -221,6 +254,7 @@ impl Window {
             }
         }
         window.device_lists = store.device_lists_since(user, after).await?;
+        window.to_device.unknown = true;
         Ok(window)
     }
 }
@@ -248,31 +282,6 @@ impl RoomWindow {
             && self.receipts.is_empty()
             && self.account_data.is_empty()
     }
-}
-
-/// The changes of a room's current state between two positions.
-pub async fn changes(
-    store: &Store,
-    room: RoomNo,
-    after: Pos,
-    upto: Pos,
-) -> Result<Vec<EntryChange>, MatrixError> {
-    let rows = match store.log().state_changes(room, after, upto) {
-        Some(entries) => entries
-            .iter()
-            .filter_map(|entry| match entry.kind {
-                EntryKind::State(StateChanged { key, old, new, .. }) => {
-                    Some((entry.pos, key, old, new))
-                }
-                _ => None,
-            })
-            .collect(),
-        None => store.state_changes(room, after, upto).await?,
-    };
-    Ok(rows
-        .into_iter()
-        .map(|(pos, key, old, new)| EntryChange { pos, key, old, new })
-        .collect())
 }
 
 async fn members_of(

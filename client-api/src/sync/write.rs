@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use rhizome_storage::{AccountData, KeyCounts, Logged, RemoteInvite, StoredEvent};
+use rhizome_storage::{AccountData, KeyCounts, Logged, RemoteInvite, StoredEvent, WaitingMessage};
 use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{Ask, News, room::RoomPart, room::summary::Summary};
 use crate::{
-    e2ee::upload::SIGNED,
-    history::point::HistoryPoint,
+    place::point::HistoryPoint,
     view::{
         client_event::{self, Form},
         json::Json,
@@ -33,6 +32,9 @@ pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option
     if !news.account_data.is_empty() {
         json.key("account_data");
         account_data(&mut json, &news.account_data);
+    }
+    if !news.to_device.is_empty() {
+        to_device(&mut json, &news.to_device);
     }
     let (changed, left) = &news.devices;
     if !changed.is_empty() || !left.is_empty() {
@@ -209,13 +211,8 @@ fn account_data(json: &mut Json, data: &[std::sync::Arc<Logged<AccountData>>]) {
     json.close_list().close();
 }
 
-/// Of the algorithm that is in use it is also said that there are none: some clients take silence for what was
-/// said before.
 fn key_counts(json: &mut Json, keys: &KeyCounts) {
     json.key("device_one_time_keys_count").open();
-    if !keys.one_time.contains_key(SIGNED) {
-        json.key(SIGNED).number(0);
-    }
     for (algorithm, count) in &keys.one_time {
         let count = i64::try_from(*count).unwrap_or(i64::MAX);
         json.key(algorithm).number(count);
@@ -226,6 +223,21 @@ fn key_counts(json: &mut Json, keys: &KeyCounts) {
         json.string(algorithm);
     }
     json.close_list();
+}
+
+fn to_device(json: &mut Json, messages: &[WaitingMessage]) {
+    json.key("to_device").open().key("events").open_list();
+    for message in messages {
+        json.open()
+            .key("content")
+            .raw(&message.content)
+            .key("sender")
+            .string(message.sender.as_str())
+            .key("type")
+            .string(&message.kind)
+            .close();
+    }
+    json.close_list().close();
 }
 
 fn stripped_rooms(json: &mut Json, section: &str, state: &str, rooms: &[(OwnedRoomId, String)]) {

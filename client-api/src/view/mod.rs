@@ -1,9 +1,12 @@
-//! What one reader is shown of an event, and in which form.
+//! What one reader is shown of a room, and in which form.
 
 pub(crate) mod client_event;
 pub(crate) mod dress;
 pub(crate) mod filter;
 pub(crate) mod gaps;
+pub(crate) mod ignored;
 pub(crate) mod json;
+pub(crate) mod moment;
+pub(crate) mod reading;
 pub(crate) mod scan;
 pub(crate) mod seen;

@@ -107,6 +107,15 @@ impl Seen {
     }
 }
 
+/// Writes a member that is a list of events.
+pub fn write_list(json: &mut Json, key: &str, events: &[Seen], viewer: &Viewer, now_ms: i64) {
+    json.key(key).open_list();
+    for event in events {
+        event.write(json, viewer, now_ms, &Style::ROOM);
+    }
+    json.close_list();
+}
+
 /// The user, whatever the device.
 pub fn reader(caller: &Caller) -> Reader<'_> {
     Reader {

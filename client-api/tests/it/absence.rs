@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     harness::{Server, User, esc, events, filter, ids, next, story, timeline},
     model::{Model, State, state_of},
+    random::Random,
 };
 
 async fn topic(user: &User, room: &str, topic: &str) -> String {
@@ -97,18 +98,6 @@ async fn whoever_comes_and_goes_ends_with_the_servers_state() {
     let seeds = std::env::var("RHIZOME_RANDOM_ABSENCES").map_or(3, |n| n.parse().unwrap());
     for seed in 0..seeds {
         story(|server| comings_and_goings(server, seed)).await;
-    }
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, below: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from((self.0 >> 33) % below as u64).unwrap()
     }
 }
 

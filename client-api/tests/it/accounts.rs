@@ -21,7 +21,7 @@ const REGISTER: &str = "/_matrix/client/v3/register";
 pub const LOGIN: &str = "/_matrix/client/v3/login";
 const ADMIN: &str = "/_synapse/admin/v1/register";
 
-pub async fn register(server: &Server, body: Value) -> crate::asking::Answer {
+pub async fn register(server: &Server, body: Value) -> crate::asking::HttpAnswer {
     server.ask(Method::POST, REGISTER, body).await
 }
 

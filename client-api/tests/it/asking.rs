@@ -1,9 +1,13 @@
 //! A server whose clock and settings a test holds, and answers that are to be checked: for what
 //! goes wrong as well as for what goes well.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, extract::ConnectInfo};
 use http::{Method, Request, StatusCode, header};
 use rhizome_client_api::{
     App, ClientConfig,
@@ -98,7 +102,7 @@ impl Server {
     }
 
     /// Any request.
-    pub async fn raw(&self, request: Request<Body>) -> Answer {
+    pub async fn raw(&self, request: Request<Body>) -> HttpAnswer {
         let what = format!("{} {}", request.method(), request.uri());
         let response = self
             .router
@@ -112,7 +116,7 @@ impl Server {
             .await
             .expect("the body is in memory");
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer {
+        HttpAnswer {
             what,
             status: parts.status,
             headers: parts.headers,
@@ -127,7 +131,7 @@ impl Server {
         path: &str,
         token: Option<&str>,
         body: impl Into<Body>,
-    ) -> Answer {
+    ) -> HttpAnswer {
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -137,7 +141,7 @@ impl Server {
     }
 
     /// A request without a token.
-    pub async fn ask(&self, method: Method, path: &str, body: Value) -> Answer {
+    pub async fn ask(&self, method: Method, path: &str, body: Value) -> HttpAnswer {
         let body = if body.is_null() {
             Body::empty()
         } else {
@@ -195,7 +199,7 @@ pub struct User {
 impl User {
     /// A request with the user's token; `path` is what follows `/_matrix/client/v3`, `Null` sends no
     /// body.
-    pub async fn ask(&self, method: Method, path: &str, body: Value) -> Answer {
+    pub async fn ask(&self, method: Method, path: &str, body: Value) -> HttpAnswer {
         let body = if body.is_null() {
             Body::empty()
         } else {
@@ -207,19 +211,30 @@ impl User {
             .await
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub async fn get(&self, path: &str) -> HttpAnswer {
         self.ask(Method::GET, path, Value::Null).await
     }
 
-    pub async fn put(&self, path: &str, body: Value) -> Answer {
+    /// A request that comes from an address.
+    pub async fn get_from(&self, address: &str, path: &str) -> HttpAnswer {
+        let address: IpAddr = address.parse().expect("an address");
+        let request = Request::builder()
+            .uri(format!("/_matrix/client/v3{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .extension(ConnectInfo(SocketAddr::from((address, 1))));
+        let request = request.body(Body::empty()).expect("a request");
+        self.server.raw(request).await
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> HttpAnswer {
         self.ask(Method::PUT, path, body).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
+    pub async fn post(&self, path: &str, body: Value) -> HttpAnswer {
         self.ask(Method::POST, path, body).await
     }
 
-    pub async fn delete(&self, path: &str, body: Value) -> Answer {
+    pub async fn delete(&self, path: &str, body: Value) -> HttpAnswer {
         self.ask(Method::DELETE, path, body).await
     }
 
@@ -247,7 +262,7 @@ impl User {
     }
 
     /// The content of a state event.
-    pub async fn state(&self, room: &str, kind: &str, key: &str) -> Answer {
+    pub async fn state(&self, room: &str, kind: &str, key: &str) -> HttpAnswer {
         self.get(&format!(
             "/rooms/{}/state/{kind}/{}",
             encoded(room),
@@ -257,7 +272,7 @@ impl User {
     }
 
     /// Sets state and gives the event id.
-    pub async fn set_state(&self, room: &str, kind: &str, key: &str, content: Value) -> Answer {
+    pub async fn set_state(&self, room: &str, kind: &str, key: &str, content: Value) -> HttpAnswer {
         let path = format!("/rooms/{}/state/{kind}/{}", encoded(room), encoded(key));
         self.put(&path, content).await
     }
@@ -265,14 +280,14 @@ impl User {
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpAnswer {
     what: String,
     pub status: StatusCode,
     pub headers: http::HeaderMap,
     pub body: Value,
 }
 
-impl Answer {
+impl HttpAnswer {
     /// The body of a success.
     #[track_caller]
     pub fn ok(self) -> Value {

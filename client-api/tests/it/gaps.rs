@@ -1,11 +1,12 @@
 //! Another server's events that come late, or not all: what clients here are told.
 
-use serde_json::json;
+use ruma::OwnedEventId;
+use serde_json::{Value, json};
 
 use crate::{
-    harness::{User, esc, events, filter, ids, next},
+    harness::{User, esc, events, filter, ids, next, timeline},
     model::{Model, state_of},
-    peer::{empower, room_of, story},
+    peer::{BOB, empower, room_of, story},
 };
 
 /// Every message of the room, newest first, page by page from a token on.
@@ -154,6 +155,66 @@ async fn a_change_that_lost_to_another_is_not_taken_for_the_state() {
         let path = format!("/rooms/{}/messages?dir=b&limit=50", esc(&room));
         let page = ids(&events(&ada.read(&path).await, &["chunk"]));
         assert!(page.contains(&lost) && page.contains(&stays));
+        peer
+    })
+    .await;
+}
+
+/// Who is removed in a gap: the removal has no place in the log, as it came when somebody paged back. Its reader is
+/// told the members of then all the same, and not who came since.
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_removal_came_as_history_is_told_the_members_of_then() {
+    story(async |ada, peer, room| {
+        let server = ada.server.clone();
+        let (carol, dave) = (
+            server.register("carol").await,
+            server.register("dave").await,
+        );
+        let members = format!("/rooms/{}/members", esc(&room));
+        empower(&ada, &peer, &room).await;
+        carol.join(&room).await;
+        let joined = ada.say(&room, "carol is here").await;
+        peer.hears(&joined).await;
+        let since = next(&ada.sync(None, "").await);
+
+        // More than are fetched at once when the last of them arrives.
+        let room_id = room_of(&room);
+        let away = json!({ "membership": "leave" });
+        let removed = peer
+            .send(&room_id, "m.room.member", Some(&carol.id), away)
+            .await;
+        for n in 0..260 {
+            peer.say(&room_id, &n.to_string()).await;
+        }
+        let last = peer.say(&room_id, "the last").await;
+        peer.push(&last).await;
+        let (mut at, mut seen) = (since, false);
+        while !seen {
+            let answer = ada.sync(Some(&at), "&timeout=20000").await;
+            at = next(&answer);
+            seen = timeline(&answer, &room).contains(&last);
+        }
+        let now = next(&ada.sync(None, "").await);
+        assert!(page_back(&ada, &room, &now, "").await.contains(&joined));
+        dave.join(&room).await;
+
+        let event = OwnedEventId::try_from(&*removed).unwrap();
+        let event = server.store.event(&event).await.unwrap().unwrap();
+        assert!(event.is_history() && event.pos().is_none());
+        let told = |of: Value| {
+            let mut told: Vec<String> = events(&of, &["chunk"])
+                .iter()
+                .map(|event| event["state_key"].as_str().unwrap().to_owned())
+                .collect();
+            told.sort();
+            told
+        };
+        let then = [ada.id.clone(), BOB.to_owned(), carol.id.clone()];
+        assert_eq!(told(carol.read(&members).await), then);
+        let mut now = then.to_vec();
+        now.push(dave.id.clone());
+        now.sort();
+        assert_eq!(told(ada.read(&members).await), now);
         peer
     })
     .await;

@@ -10,7 +10,7 @@ use rhizome_client_api::{
 };
 use serde_json::{Value, json};
 
-use crate::asking::{Answer, Server, config, each_server_with};
+use crate::asking::{HttpAnswer, Server, config, each_server_with};
 use crate::harness::esc;
 
 /// Settings with three invites and three logins at once, and none after that.
@@ -53,7 +53,7 @@ async fn an_invite_counts_however_it_is_asked_for() {
         ada.put(&member(2), invited.clone()).await.ok();
         ada.create_room(json!({ "invite": [guest(3)] })).await;
 
-        let limited = |answer: Answer| drop(answer.fails(429, "M_LIMIT_EXCEEDED"));
+        let limited = |answer: HttpAnswer| drop(answer.fails(429, "M_LIMIT_EXCEEDED"));
         let body = json!({ "user_id": guest(4) });
         limited(ada.post(&invite, body).await);
         limited(ada.put(&member(5), invited).await);
@@ -70,7 +70,7 @@ async fn an_invite_counts_however_it_is_asked_for() {
     .await;
 }
 
-async fn guess(server: &Server, name: &str, from: &str) -> Answer {
+async fn guess(server: &Server, name: &str, from: &str) -> HttpAnswer {
     let login = json!({ "type": "m.login.password", "user": name, "password": "guess" });
     let from: SocketAddr = from.parse().unwrap();
     let request = Request::builder()

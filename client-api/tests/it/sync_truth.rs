@@ -9,8 +9,9 @@ use rhizome_storage::{Options, Store, StoredEvent, testing::TestDatabase};
 use serde_json::json;
 
 use crate::{
-    harness::{Server, esc, filter, next, story, timeline},
+    harness::{Server, User, esc, filter, next, story, timeline},
     model::{Model, state_of},
+    random::Random,
 };
 
 #[tokio::test]
@@ -35,89 +36,106 @@ async fn the_same_when_the_log_has_left_memory() {
 
 /// Random operations in two rooms, and clients that look now and then.
 async fn live(server: Server, steps: usize) {
-    let (alice, bob) = (server.register("alice").await, server.register("bob").await);
-    let carol = server.register("carol").await;
-    let rooms = [alice.create_public().await, alice.create_public().await];
-    let narrow = filter(&json!({"room": {"timeline": {"limit": 2}}}));
-    let hiding =
-        filter(&json!({"room": {"timeline": {"limit": 3, "not_types": ["m.room.topic"]}}}));
-    let queries = [
-        (narrow.clone(), Model::default()),
-        (hiding, Model::default()),
-        (format!("{narrow}&use_state_after=true"), Model::default()),
-    ];
+    let mut life = Life::begin(&server).await;
     // Three devices of bob, so that each has its own past.
     let mut readers = Vec::new();
-    for (query, model) in queries {
-        readers.push((bob.another_device().await, query, model));
+    for query in queries() {
+        readers.push((life.bob.another_device().await, query, Model::default()));
     }
-    let mut seed = 4711_u64;
-    let mut random = move |below: u64| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % below
-    };
-    let mut inside = [false; 2];
+    let mut random = Random(4711);
     for step in 0..steps {
-        let at = usize::try_from(random(2)).unwrap();
-        let room = &rooms[at];
-        match random(8) {
-            0 if inside[at] => {
-                bob.leave(room).await;
-                inside[at] = false;
-            }
-            0 | 1 if !inside[at] => {
-                bob.join(room).await;
-                inside[at] = true;
-            }
-            2 => drop(
-                alice
-                    .set_state(room, "m.room.topic", "", json!({"topic": step.to_string()}))
-                    .await,
-            ),
-            3 => drop(
-                alice
-                    .set_state(room, "org.test", &random(3).to_string(), json!({"n": step}))
-                    .await,
-            ),
-            4 => {
-                let (status, _) = carol
-                    .call(
-                        Method::POST,
-                        &format!("/rooms/{}/join", esc(room)),
-                        Some(json!({})),
-                    )
-                    .await;
-                assert!(status == StatusCode::OK);
-            }
-            5 => drop(
-                carol
-                    .call(
-                        Method::POST,
-                        &format!("/rooms/{}/leave", esc(room)),
-                        Some(json!({})),
-                    )
-                    .await,
-            ),
-            6 => {
-                let path = format!("/profile/{}/displayname", esc(&carol.id));
-                carol
-                    .ok(Method::PUT, &path, json!({"displayname": step.to_string()}))
-                    .await;
-            }
-            _ => drop(alice.say(room, &step.to_string()).await),
-        }
-        let reader = usize::try_from(random(6)).unwrap();
+        life.go_on(step, &mut random).await;
+        let reader = random.below(6);
         if let Some((user, query, model)) = readers.get_mut(reader) {
             model.catch_up(user, query).await;
         }
     }
     for (user, query, model) in &mut readers {
         model.catch_up(user, query).await;
-        for (room, inside) in rooms.iter().zip(inside) {
+        life.is_what_they_believe(user, query, model).await;
+    }
+}
+
+/// With few events at a time, with some hidden, with the state as it is afterwards.
+fn queries() -> [String; 3] {
+    let narrow = filter(&json!({"room": {"timeline": {"limit": 2}}}));
+    let hiding =
+        filter(&json!({"room": {"timeline": {"limit": 3, "not_types": ["m.room.topic"]}}}));
+    let after = format!("{narrow}&use_state_after=true");
+    [narrow, hiding, after]
+}
+
+/// Two rooms of alice's, where bob and carol come and go.
+struct Life {
+    alice: User,
+    bob: User,
+    carol: User,
+    rooms: [String; 2],
+    /// Which of them bob is in.
+    inside: [bool; 2],
+}
+
+impl Life {
+    async fn begin(server: &Server) -> Self {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let carol = server.register("carol").await;
+        let rooms = [alice.create_public().await, alice.create_public().await];
+        Self {
+            alice,
+            bob,
+            carol,
+            rooms,
+            inside: [false; 2],
+        }
+    }
+
+    /// Somebody does something.
+    async fn go_on(&mut self, step: usize, random: &mut Random) {
+        let at = random.below(2);
+        let room = &self.rooms[at];
+        match random.below(8) {
+            0 if self.inside[at] => {
+                self.bob.leave(room).await;
+                self.inside[at] = false;
+            }
+            0 | 1 if !self.inside[at] => {
+                self.bob.join(room).await;
+                self.inside[at] = true;
+            }
+            2 => {
+                let topic = json!({"topic": step.to_string()});
+                self.alice.set_state(room, "m.room.topic", "", topic).await;
+            }
+            3 => {
+                let (key, content) = (random.below(3).to_string(), json!({"n": step}));
+                self.alice.set_state(room, "org.test", &key, content).await;
+            }
+            4 => {
+                let status = self.carol_wants("join", room).await;
+                assert!(status == StatusCode::OK);
+            }
+            // She may not be there.
+            5 => drop(self.carol_wants("leave", room).await),
+            6 => {
+                let path = format!("/profile/{}/displayname", esc(&self.carol.id));
+                let name = json!({"displayname": step.to_string()});
+                self.carol.ok(Method::PUT, &path, name).await;
+            }
+            _ => drop(self.alice.say(room, &step.to_string()).await),
+        }
+    }
+
+    async fn carol_wants(&self, what: &str, room: &str) -> StatusCode {
+        let path = format!("/rooms/{}/{what}", esc(room));
+        let (status, _) = self.carol.call(Method::POST, &path, Some(json!({}))).await;
+        status
+    }
+
+    /// A device of bob believes what is so: of the rooms that he is in their state, of others nothing.
+    async fn is_what_they_believe(&self, device: &User, query: &str, model: &Model) {
+        for (room, inside) in self.rooms.iter().zip(self.inside) {
             if inside {
-                assert_eq!(model.state[room], state_of(user, room).await, "{query}");
+                assert_eq!(model.state[room], state_of(device, room).await, "{query}");
             } else {
                 assert!(!model.state.contains_key(room), "{query}");
             }

@@ -3,9 +3,11 @@
 use std::task::Poll;
 
 use axum::{body::Body, extract::State};
-use futures_util::{future::poll_immediate, poll};
+use futures_util::{StreamExt as _, TryStreamExt as _, future::poll_immediate, poll, stream};
 use http::{Request, header};
-use rhizome_edge::{Binary, Body as JsonBody, MatrixError, RawJson, Ruma, Streamed, Table};
+use rhizome_edge::{
+    Binary, Body as JsonBody, CutShort, MatrixError, RawJson, Ruma, Streamed, Table,
+};
 use ruma::{api::auth_scheme::NoAuthentication, metadata};
 use serde_json::{Value, json};
 
@@ -150,6 +152,28 @@ async fn text_is_checked_and_binary_is_not() {
     assert_eq!(json_of(ask(&router, put).await).await, json!([]));
     let answer = ask(&router, post("/text", pieces((MOST >> 10) + 1))).await;
     assert_eq!(error_of(answer).await.0, 413);
+}
+
+/// Whoever serves the router may have bounds of its own.
+#[tokio::test]
+async fn who_ends_a_body_says_why() {
+    let (_, router) = open(table());
+    let ended = |error: axum::BoxError| {
+        let some = pieces(1).into_data_stream().map_err(axum::BoxError::from);
+        Body::from_stream(some.chain(stream::once(async move { Err(error) })))
+    };
+    for path in ["/text", "/upload/x"] {
+        let gone = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+        let endings: [(axum::BoxError, _); 3] = [
+            (CutShort::TooLarge.into(), (413, "M_TOO_LARGE")),
+            (CutShort::TooSlow.into(), (408, "M_UNKNOWN")),
+            (gone.into(), (400, "M_NOT_JSON")),
+        ];
+        for (error, (status, code)) in endings {
+            let answer = ask(&router, post(path, ended(error))).await;
+            assert_eq!(error_of(answer).await, (status, code.into()));
+        }
+    }
 }
 
 /// What the head says is enough to refuse: nobody reads on.

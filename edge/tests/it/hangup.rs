@@ -28,6 +28,15 @@ metadata! {
     path: "/thing",
 }
 
+struct Wait;
+metadata! {
+    @for Wait,
+    method: PUT,
+    rate_limited: false,
+    authentication: NoAuthentication,
+    path: "/wait",
+}
+
 /// Does one thing, waits, and does another.
 async fn work(api: Open) -> Result<RawJson, MatrixError> {
     api.done.fetch_add(1, Ordering::SeqCst);
@@ -44,6 +53,20 @@ async fn write(State(api): State<Open>, _: Ruma<Undecoded<Write>>) -> Result<Raw
     work(api).await
 }
 
+/// Does one thing, and another when it may.
+async fn wait(State(api): State<Open>, _: Ruma<Undecoded<Wait>>) -> Result<RawJson, MatrixError> {
+    api.done.fetch_add(1, Ordering::SeqCst);
+    api.gate.acquire().await.unwrap().forget();
+    api.done.fetch_add(1, Ordering::SeqCst);
+    Ok(RawJson::from_text("{}"))
+}
+
+async fn all_finished(api: &Open) {
+    while !api.unfinished.is_empty() {
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn what_began_to_write_is_finished() {
     for (method, done) in [(Method::PUT, 2), (Method::GET, 1)] {
@@ -54,9 +77,33 @@ async fn what_began_to_write_is_finished() {
         assert_eq!(api.done(), 1);
         assert!(api.unfinished.is_empty(), "no task while somebody waits");
         drop(answer);
-        while !api.unfinished.is_empty() {
-            tokio::task::yield_now().await;
-        }
+        all_finished(&api).await;
         assert_eq!(api.done(), done);
     }
+}
+
+/// Who asks and hangs up again and again has so many requests finished at a time; further ones end where they are.
+#[tokio::test]
+async fn not_everything_is_finished_that_somebody_hung_up_on() {
+    const MOST: usize = 1_000;
+    const TOO_MANY: usize = 5;
+    let (api, router) = open(Table::default().serve(wait));
+    let hang_up = async || {
+        let request = Request::put("/wait").body(Body::empty()).unwrap();
+        let mut answer = Box::pin(ask(&router, request));
+        assert!(matches!(poll!(&mut answer), Poll::Pending));
+    };
+    for _ in 0..MOST + TOO_MANY {
+        hang_up().await;
+    }
+    assert_eq!(api.unfinished.len(), MOST);
+    api.gate.add_permits(MOST);
+    all_finished(&api).await;
+    assert_eq!(api.done(), MOST + TOO_MANY + MOST);
+    // Then there is room again.
+    hang_up().await;
+    assert_eq!(api.unfinished.len(), 1);
+    api.gate.add_permits(1);
+    all_finished(&api).await;
+    assert_eq!(api.done(), 2 * MOST + TOO_MANY + 2);
 }

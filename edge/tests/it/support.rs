@@ -22,6 +22,7 @@ use rhizome_edge::{
 use rhizome_storage::UserNo;
 use ruma::{owned_server_name, owned_user_id};
 use serde_json::Value;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
@@ -44,6 +45,8 @@ pub struct Open {
     pub unfinished: TaskTracker,
     /// How often something was done.
     pub done: Arc<AtomicUsize>,
+    /// What handlers wait for that wait; a permit lets one go on.
+    pub gate: Arc<Semaphore>,
 }
 
 impl Open {
@@ -52,6 +55,7 @@ impl Open {
             bodies: Bodies::new(16 * OF_ONE, OF_ONE),
             unfinished: TaskTracker::new(),
             done: Arc::default(),
+            gate: Arc::new(Semaphore::new(0)),
         }
     }
 

@@ -154,7 +154,7 @@ pub(crate) async fn commit(
         }
         match fed.store().commit(WriteSet::from(set)).await {
             Ok(_) => {
-                fed.inbound().lists.notify_one();
+                fed.stale_lists().notify_one();
                 return Ok(());
             }
             // Something else about these users came in between.

@@ -16,7 +16,7 @@ use crate::Federation;
 /// Changes that are looked at for one transaction.
 const MAX_CHANGES: usize = 500;
 /// The most that one transaction has of it.
-const MAX_TOLD: usize = 40;
+const MAX_TOLD: usize = 25;
 /// Of how many devices of one user changes are told one by one.
 const MAX_OF_ONE: usize = 20;
 

@@ -94,7 +94,7 @@ pub(crate) async fn run(fed: &Federation) -> Result<(), Error> {
                 }
                 done?;
             }
-            () = fed.inbound().lists.notified() => {}
+            () = fed.stale_lists().notified() => {}
             () = store.clock().sleep(next) => {}
         }
     }

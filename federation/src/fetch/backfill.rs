@@ -44,7 +44,7 @@ pub async fn before(
         return Ok(false);
     };
     // Who comes second finds the first one's events.
-    let _only = fed.inbound().backfills.lock(room_id.to_owned()).await;
+    let _only = fed.fetching().backfills.lock(room_id.to_owned()).await;
     let stored = fed.store().events(holes).await?;
     if stored.iter().any(|event| event.order.is_some()) {
         return Ok(true);

@@ -3,3 +3,17 @@
 pub mod backfill;
 pub(crate) mod gather;
 pub(crate) mod verify;
+
+use ruma::OwnedRoomId;
+
+use self::gather::Servers;
+use crate::keyed::Keyed;
+
+/// What is known in memory of fetching from other servers.
+#[derive(Debug, Default)]
+pub(crate) struct Fetching {
+    /// Rooms whose history is being fetched: one request at a time.
+    backfills: Keyed<OwnedRoomId>,
+    /// Servers that were asked for what is missing.
+    pub(crate) servers: Servers,
+}

@@ -7,9 +7,9 @@ use http::Request;
 use rhizome_edge::{Api, Asked, Identity, Proof, Reservation};
 use tokio_util::task::TaskTracker;
 
-use super::budgets::Kind;
 use crate::{
     Federation, MatrixError,
+    budgets::Kind,
     xmatrix::{self, Claim},
 };
 

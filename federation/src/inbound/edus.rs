@@ -1,4 +1,5 @@
-//! Ephemeral data of a transaction: typing, read receipts, changes of devices; other types are ignored.
+//! Data units of a transaction: typing, read receipts, messages to devices, changes of devices; other types are
+//! ignored.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +16,7 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use super::guard;
+use super::{guard, to_device};
 use crate::{
     Federation, MatrixError,
     devices::incoming::{self, Update},
@@ -59,7 +60,7 @@ struct ReceiptData {
     thread_id: Option<String>,
 }
 
-/// Applies what is understood and allowed, and gives what is to be written, and what is told of devices; the rest leaves a line in the
+/// Applies what is understood and allowed, and gives what is to be written; the rest leaves a line in the
 /// log.
 ///
 /// # Errors
@@ -70,7 +71,7 @@ pub(super) async fn apply(
     edus: &[Raw<Edu>],
 ) -> Result<(Vec<Fact>, Vec<Update>), MatrixError> {
     let (mut budget, mut claims) = (MAX_RECEIPTS, Vec::new());
-    let mut updates = Vec::new();
+    let (mut messages, mut updates) = (Vec::new(), Vec::new());
     for edu in edus {
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(edu.json().get()) else {
             continue;
@@ -84,6 +85,10 @@ pub(super) async fn apply(
                 Ok(content) => receipts(fed, origin, content, &mut budget, &mut claims).await?,
                 Err(error) => tracing::debug!(%origin, %error, "malformed m.receipt"),
             },
+            "m.direct_to_device" => match serde_json::from_str(envelope.content.get()) {
+                Ok(content) => messages.push(content),
+                Err(error) => tracing::info!(%origin, %error, "malformed m.direct_to_device"),
+            },
             kind @ ("m.device_list_update" | "m.signing_key_update") => {
                 updates.extend(incoming::read(origin, kind, envelope.content));
             }
@@ -93,7 +98,11 @@ pub(super) async fn apply(
     if budget == 0 {
         tracing::info!(%origin, "a transaction has more receipts than are looked at");
     }
-    Ok((admit(fed, claims).await?, updates))
+    let mut facts = admit(fed, claims).await?;
+    if !messages.is_empty() {
+        facts.extend(to_device::admit(fed, origin, messages).await?);
+    }
+    Ok((facts, updates))
 }
 
 /// <https://spec.matrix.org/v1.19/server-server-api/#typing-notifications>

@@ -19,7 +19,7 @@ use ruma::{
 use serde_json::{Value, value::RawValue};
 
 use super::{guard, member, v1, wire};
-use crate::{Federation, MatrixError, RawJson, Ruma, fetch::verify, membership::stripped};
+use crate::{Federation, MatrixError, RawJson, Ruma, fetch::verify, handshake::stripped};
 
 /// How many invites wait for a user's answer at most, of all servers and of one.
 const MAX_PENDING: usize = 100;

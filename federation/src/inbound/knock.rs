@@ -6,7 +6,7 @@ use rhizome_protocol::Membership;
 use ruma::api::federation::membership::{create_knock_event, prepare_knock_event};
 
 use super::member;
-use crate::{Federation, MatrixError, RawJson, Ruma, membership::stripped};
+use crate::{Federation, MatrixError, RawJson, Ruma, handshake::stripped};
 
 /// `GET /_matrix/federation/v1/make_knock/{roomId}/{userId}`
 pub(super) async fn make_knock(

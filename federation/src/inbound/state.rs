@@ -20,7 +20,7 @@ pub(super) async fn state(
     State(fed): State<Federation>,
     Ruma { who, req, .. }: Ruma<get_room_state::v1::Request>,
 ) -> Result<Content, MatrixError> {
-    let _turn = fed.inbound().turn_of(&who).await?;
+    let _turn = fed.budgets().turn_of(&who).await?;
     let before = state_before(&fed, &who, &req.room_id, &req.event_id).await?;
     Writer::new()
         .events("auth_chain", before.auth_chain)
@@ -34,7 +34,7 @@ pub(super) async fn state_ids(
     State(fed): State<Federation>,
     Ruma { who, req, .. }: Ruma<get_room_state_ids::v1::Request>,
 ) -> Result<Content, MatrixError> {
-    let _turn = fed.inbound().turn_of(&who).await?;
+    let _turn = fed.budgets().turn_of(&who).await?;
     let before = state_before(&fed, &who, &req.room_id, &req.event_id).await?;
     Writer::new()
         .ids("auth_chain_ids", before.auth_chain)
@@ -48,7 +48,7 @@ pub(super) async fn event_auth(
     State(fed): State<Federation>,
     Ruma { who, req, .. }: Ruma<get_event_authorization::v1::Request>,
 ) -> Result<Content, MatrixError> {
-    let _turn = fed.inbound().turn_of(&who).await?;
+    let _turn = fed.budgets().turn_of(&who).await?;
     let head = guard::resident(&fed, &who, &req.room_id).await?;
     let event = guard::event(&fed, &head, &req.event_id).await?;
     let chain = state::auth_chain(fed.rooms(), &event).await?;

@@ -5,7 +5,8 @@
 //!    wrong with one event concerns no other.
 //! 3. Events are checked (format, signatures, hash), then decided. What can't be decided yet goes to the
 //!    durable inbox and counts as taken.
-//! 4. Ephemeral data is applied, and the answer remembered if an event was taken. All else may be done twice.
+//! 4. Ephemeral data is applied, messages to devices are stored, and the answer is remembered with them, or if an
+//!    event was taken. All else may be done twice.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -89,7 +90,8 @@ pub(super) async fn send(
     let has_taken = (told.iter()).any(|(_, outcome)| matches!(outcome, Ok(Taken::In)));
     let answer = answer(told);
     let (mut facts, updates) = edus::apply(&fed, &who, &req.edus).await?;
-    if has_taken {
+    let has_messages = facts.iter().any(|fact| matches!(fact, Fact::ToDevice(_)));
+    if has_taken || has_messages {
         facts.push(Fact::InboundAnswer(InboundAnswer {
             origin: who,
             txn_id: txn.to_string(),
@@ -175,7 +177,7 @@ async fn in_room(
 ) -> Result<Vec<Told>, MatrixError> {
     let head = fed.store().room(&room_id).await?;
     let resident = access::server_in_room(fed.store(), &room_id, fed.server_name()).await?;
-    match (head, fed.inbound().joining.rules(&room_id)) {
+    match (head, fed.joining().rules(&room_id)) {
         (Some(head), _) if resident => {
             // ACLs are applied to each event by itself.
             if !guard::is_allowed(fed, origin, &head).await? {
@@ -318,7 +320,7 @@ async fn put_aside(
             "Too many events of your server wait to be decided".to_owned()
         ));
     }
-    fed.inbound().inbox.notify_one();
+    fed.inbox().notify_one();
     Ok(Ok(Taken::In))
 }
 
@@ -340,7 +342,7 @@ async fn withdrawn_invite(
         return Ok(());
     }
     // The room may answer a knock before its door has told us that it was taken.
-    let knocks = fed.inbound().joins.lock(room_id.to_owned());
+    let knocks = fed.joining().turns.lock(room_id.to_owned());
     let _taken = tokio::time::timeout(KNOCK_PATIENCE, knocks).await;
     let (Some(user_no), Some(room)) = (
         fed.store().known_user(user).await?,

@@ -57,11 +57,11 @@ pub struct Wanted {
 /// Keys gathered for the core by [`KeyRing::prefetch`]. A server that was asked for and a key that
 /// couldn't be had counts as [`KeyLookup::Expired`]: asking again at once is of no use.
 #[derive(Debug, Default, Clone)]
-pub struct Gathered {
+pub struct GatheredKeys {
     servers: HashMap<OwnedServerName, Arc<KnownKeys>>,
 }
 
-impl Keys for Gathered {
+impl Keys for GatheredKeys {
     fn key(&self, server: &ServerName, key_id: &str, valid_at_ms: i64) -> KeyLookup {
         match self
             .servers
@@ -175,13 +175,13 @@ impl KeyRing {
     }
 
     /// Gathers the wanted keys, at most a minute long. What can't be had is absent from the answer.
-    pub async fn prefetch(&self, wanted: &[Wanted]) -> Gathered {
+    pub async fn prefetch(&self, wanted: &[Wanted]) -> GatheredKeys {
         let mut by_server: BTreeMap<&ServerName, BTreeSet<(&str, i64)>> = BTreeMap::new();
         for want in wanted {
             let keys = by_server.entry(&want.server).or_default();
             keys.insert((&want.key_id, want.valid_at));
         }
-        let mut gathered = Gathered::default();
+        let mut gathered = GatheredKeys::default();
         let mut missing = Vec::new();
         for (server, keys) in by_server {
             let known = self.at_hand(server).await;

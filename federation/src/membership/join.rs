@@ -30,10 +30,9 @@ use tokio::time::Instant;
 use crate::{
     Federation, MatrixError,
     fetch::verify,
-    local,
+    handshake, local,
     membership::{
         candidates::{Refusal, candidates, is_unable},
-        handshake,
         joining::{time_left, turn},
     },
     outbound::answer,
@@ -120,7 +119,7 @@ async fn join_room(
             Ok(()) => {
                 // Step 6.
                 fed.store().inbox_wake(room_id).await?;
-                fed.inbound().inbox.notify_one();
+                fed.inbox().notify_one();
                 return Ok(());
             }
             Err(error) => refusal.add(&server, room_id, error),
@@ -214,7 +213,7 @@ impl Wish<'_> {
             return Ok(());
         }
         // From here on the other server may send us the room's events.
-        let _joining = fed.inbound().joining.begin(room_id, rules);
+        let _joining = fed.joining().begin(room_id, rules);
         let time = time_left(self.until, ANSWER_TIME);
         let mut answer = handshake::send_join(fed, server, &join, time).await?;
         let (state, auth_chain) = (answer.take(0), answer.take(1));

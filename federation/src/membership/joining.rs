@@ -11,14 +11,20 @@ use rhizome_protocol::RoomRules;
 use ruma::{OwnedRoomId, RoomId};
 use tokio::time::Instant;
 
-use crate::{Federation, MatrixError, keyed::KeyedGuard};
+use crate::{
+    Federation, MatrixError,
+    keyed::{Keyed, KeyedGuard},
+};
 
 /// How long a user waits for another one's join of the same room.
 const TURN_TIME: Duration = Duration::from_mins(1);
 
-/// Rooms that we are joining now, with their rules once a template has told them.
+/// What joins know of each other in memory, and what arrives knows of them.
 #[derive(Debug, Default)]
 pub(crate) struct Joining {
+    /// Remote joins and knocks under way: one at a time per room.
+    pub(crate) turns: Keyed<OwnedRoomId>,
+    /// Rooms that we are joining now, with their rules: events that arrive meanwhile wait in the inbox.
     rooms: Mutex<HashMap<OwnedRoomId, &'static RoomRules>>,
 }
 
@@ -75,7 +81,7 @@ pub(crate) async fn turn(
     room_id: &RoomId,
     until: Instant,
 ) -> Result<KeyedGuard<OwnedRoomId>, MatrixError> {
-    let turn = fed.inbound().joins.lock(room_id.to_owned());
+    let turn = fed.joining().turns.lock(room_id.to_owned());
     let turn = tokio::time::timeout(time_left(until, TURN_TIME), turn).await;
     turn.map_err(|_| {
         MatrixError::new(

@@ -21,11 +21,12 @@ use serde_json::value::RawValue;
 use tokio::time::Instant;
 
 use crate::{
-    Federation, MatrixError, local,
-    membership::stripped,
+    Federation, MatrixError,
+    handshake::{self, stripped},
+    local,
     membership::{
         candidates::{Refusal, candidates},
-        handshake, join, joining,
+        join, joining,
     },
     outbound::{OutboundError, answer},
 };

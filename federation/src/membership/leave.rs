@@ -15,8 +15,8 @@ use ruma::{
 use serde::de::IgnoredAny;
 
 use crate::{
-    Federation, MatrixError, local,
-    membership::{candidates, handshake},
+    Federation, MatrixError, handshake, local,
+    membership::candidates,
     outbound::{OutboundError, answer},
 };
 

@@ -1,10 +1,7 @@
-//! Our users join, knock on and leave rooms, and invite, through other servers.
+//! Our users join, knock on and leave rooms through other servers.
 
 mod candidates;
-mod handshake;
-pub(crate) mod invite;
 pub mod join;
 pub(crate) mod joining;
 pub mod knock;
 pub mod leave;
-pub(crate) mod stripped;

@@ -40,7 +40,7 @@ async fn get(
     State(fed): State<Federation>,
     Ruma { who, req, .. }: Ruma<get_public_rooms::v1::Request>,
 ) -> Result<RawJson, MatrixError> {
-    let _turn = fed.inbound().turn_of(&who).await?;
+    let _turn = fed.budgets().turn_of(&who).await?;
     let answer = ours(&fed, req.limit, req.since.as_deref(), Filter::new()).await?;
     RawJson::of(&answer)
 }
@@ -50,7 +50,7 @@ async fn search(
     State(fed): State<Federation>,
     Ruma { who, req, .. }: Ruma<get_public_rooms_filtered::v1::Request>,
 ) -> Result<RawJson, MatrixError> {
-    let _turn = fed.inbound().turn_of(&who).await?;
+    let _turn = fed.budgets().turn_of(&who).await?;
     let answer = ours(&fed, req.limit, req.since.as_deref(), req.filter).await?;
     RawJson::of(&answer)
 }

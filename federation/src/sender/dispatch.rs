@@ -1,11 +1,12 @@
 //! The sender's part that reads the log: which destinations have something to get.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Pos, Stretch, UserNo};
 use ruma::OwnedServerName;
 
+use super::queues::Beside;
 use crate::Federation;
 
 /// Wakes the destinations that the log has something for.
@@ -37,15 +38,16 @@ async fn look_at_everything(fed: &Federation, upto: Pos) -> Result<(), Error> {
         .store()
         .destinations_behind_in_receipts(fed.server_name())
         .await?;
-    let others = events
-        .iter()
-        .chain(&receipts)
-        .filter(|name| **name != fed.server_name());
-    let devices = fed
+    let to_device = fed.store().destinations_behind_to_device().await?;
+    let lists = fed
         .store()
         .destinations_behind_in_devices(fed.server_name())
         .await?;
-    fed.sender().looked_at(upto, [], others, &devices);
+    let all = events.iter().chain(&receipts).chain(&to_device);
+    let all = all.chain(&lists);
+    let others = all.filter(|name| **name != fed.server_name());
+    let news = others.map(|name| (name, Beside::default()));
+    fed.sender().looked_at(upto, news);
     Ok(())
 }
 
@@ -54,10 +56,12 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
     let store = fed.store();
     let mut members_changed = false;
     let mut rooms = HashSet::new();
-    let mut behind: BTreeSet<OwnedServerName> = BTreeSet::new();
-    let mut readers: BTreeSet<OwnedServerName> = BTreeSet::new();
-    let mut devices: BTreeSet<OwnedServerName> = BTreeSet::new();
     let mut changed: BTreeSet<UserNo> = BTreeSet::new();
+    let mut news: BTreeMap<OwnedServerName, Beside> = BTreeMap::new();
+    let mut tell = |server: &OwnedServerName, beside| {
+        let known = news.entry(server.clone()).or_insert(Beside::NOTHING);
+        known.add(beside);
+    };
     for entry in &stretch.entries {
         match &entry.kind {
             // Who just left or is merely invited isn't among the room's servers; and such events of
@@ -68,7 +72,9 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
                 if event.pdu.membership() == Some(Membership::Join)
                     && fed.rooms().is_local(event.pdu.sender())
                 {
-                    devices.extend(store.joined_servers(event.room).await?.iter().cloned());
+                    for server in store.joined_servers(event.room).await?.iter() {
+                        tell(server, Beside::LISTS);
+                    }
                 }
             }
             EntryKind::DeviceList(list) if fed.rooms().is_local(&store.user(list.user).await?) => {
@@ -77,28 +83,33 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
             EntryKind::Event(LiveEvent { room, event })
                 if fed.rooms().is_local(event.pdu.sender()) && rooms.insert(*room) =>
             {
-                behind.extend(store.joined_servers(*room).await?.iter().cloned());
+                for server in store.joined_servers(*room).await?.iter() {
+                    tell(server, Beside::NOTHING);
+                }
             }
             EntryKind::Receipt(receipt)
                 if receipt.kind == "m.read"
                     && fed.rooms().is_local(&store.user(receipt.user).await?) =>
             {
-                readers.extend(store.joined_servers(receipt.room).await?.iter().cloned());
+                for server in store.joined_servers(receipt.room).await?.iter() {
+                    tell(server, Beside::RECEIPTS);
+                }
             }
+            EntryKind::ToDeviceOut(out) => tell(&out.server, Beside::TO_DEVICE),
             _ => {}
         }
     }
-    if members_changed {
-        let destinations = store.destinations_after(stretch.after).await?;
-        behind.extend(destinations.into_iter().map(|(server, _)| server));
-    }
     let changed: Vec<UserNo> = changed.into_iter().collect();
-    devices.extend(store.servers_sharing_with(&changed).await?);
-    let others = |name: &&OwnedServerName| **name != fed.server_name();
-    let behind = behind.iter().filter(others);
-    let readers = readers.iter().filter(others);
-    let devices = devices.iter().filter(others);
-    fed.sender()
-        .looked_at(stretch.upto, behind, readers, devices);
+    for server in store.servers_sharing_with(&changed).await? {
+        tell(&server, Beside::LISTS);
+    }
+    if members_changed {
+        for (server, _) in store.destinations_after(stretch.after).await? {
+            tell(&server, Beside::NOTHING);
+        }
+    }
+    let news = news.iter().map(|(name, beside)| (name, *beside));
+    let others = news.filter(|(name, _)| **name != fed.server_name());
+    fed.sender().looked_at(stretch.upto, others);
     Ok(())
 }

@@ -47,7 +47,7 @@ async fn restricted_rooms_let_members_of_other_rooms_in() {
     each(3, async |world| {
         let (a, b) = world.two();
         let c = world.server(2);
-        let (alice, bob, carol) = (a.user("alice"), b.user("bob"), c.user("carol"));
+        let alice = a.user("alice");
         for (version, join_rule) in [
             (RoomVersionId::V8, "restricted"),
             (RoomVersionId::V9, "restricted"),
@@ -58,75 +58,93 @@ async fn restricted_rooms_let_members_of_other_rooms_in() {
             let den = a.create(&alice, &version).await;
             levels(a, &alice, &den, json!({ "invite": 50 })).await;
             rule(a, &alice, &den, join_rule, &[&club]).await;
-
-            // Who isn't in the other room stays out; that holds for users of this server too.
-            let refused = b.join(&bob, &den, a).await.unwrap_err();
-            assert_eq!(
-                (refused.status.as_u16(), &*refused.errcode),
-                (403, "M_FORBIDDEN")
-            );
-            let ann = a.user("ann");
-            let refused = a.join(&ann, &den, a).await.unwrap_err();
-            assert_eq!(refused.errcode, "M_FORBIDDEN");
-
-            b.join(&bob, &club, a).await.unwrap();
-            b.join(&bob, &den, a).await.unwrap();
-            same_state(a, b, &den).await;
-            let join = own_event(b, &den, &bob).await;
-            assert_eq!(
-                join["content"]["join_authorised_via_users_server"],
-                alice.as_str()
-            );
-            let signers: Vec<_> = join["signatures"].as_object().unwrap().keys().collect();
-            assert_eq!(signers, ["a.example", "b.example"]);
-            a.join(&ann, &club, a).await.unwrap();
-            a.join(&ann, &den, a).await.unwrap();
-
-            // b knows that carol may come in, but has nobody who may let her; a has.
-            c.join(&carol, &club, a).await.unwrap();
-            eventually("b hears of carol", async || {
-                b.membership(&club, &carol).await == Some(Membership::Join)
-            })
-            .await;
-            let unable = make_join(c, b, &den, &carol).await;
-            assert_eq!(
-                (unable.status.as_u16(), &*unable.errcode),
-                (400, "M_UNABLE_TO_GRANT_JOIN")
-            );
-            let via: [OwnedServerName; 2] = [b.name.clone(), a.name.clone()];
-            join::join(&c.fed, &carol, (&*den).into(), &via, Object::new())
-                .await
-                .unwrap();
-            // So for a user of its own, b goes through a, though it is in the room.
-            let bea = b.user("bea");
-            b.join(&bea, &club, b).await.unwrap();
-            eventually("a hears of bea", async || {
-                a.membership(&club, &bea).await == Some(Membership::Join)
-            })
-            .await;
-            b.join(&bea, &den, a).await.unwrap();
-            eventually("all see bea", async || {
-                a.membership(&den, &bea).await == Some(Membership::Join)
-                    && c.membership(&den, &bea).await == Some(Membership::Join)
-            })
-            .await;
-
-            // Of a room that b isn't in, it can't tell who is in there; a can.
+            strangers_stay_out(a, b, &den).await;
+            members_come_in(a, b, &club, &den).await;
+            who_cannot_grant_leaves_it_to_who_can(a, b, c, &club, &den).await;
+            // A room that b isn't in.
             let cellar = a.create(&alice, &RoomVersionId::V12).await;
             rule(a, &alice, &den, join_rule, &[&cellar]).await;
-            same_state(a, b, &den).await;
-            let dora = c.user("dora");
-            let unable = make_join(c, b, &den, &dora).await;
-            assert_eq!(unable.errcode, "M_UNABLE_TO_AUTHORISE_JOIN");
-            assert_eq!(make_join(c, a, &den, &dora).await.errcode, "M_FORBIDDEN");
-            // An invite is as good as ever.
-            a.change(&alice, &den, &dora, Action::Invite).await.unwrap();
-            eventually("c hears of the invite", async || {
-                c.membership(&den, &dora).await == Some(Membership::Invite)
-            })
-            .await;
-            c.join(&dora, &den, a).await.unwrap();
+            who_cannot_tell_says_so(a, b, c, &den).await;
         }
+    })
+    .await;
+}
+
+/// Who isn't in the other room stays out; that holds for users of this server too.
+async fn strangers_stay_out(a: &Server, b: &Server, den: &RoomId) {
+    let refused = b.join(&b.user("bob"), den, a).await.unwrap_err();
+    assert_eq!(
+        (refused.status.as_u16(), &*refused.errcode),
+        (403, "M_FORBIDDEN")
+    );
+    let refused = a.join(&a.user("ann"), den, a).await.unwrap_err();
+    assert_eq!(refused.errcode, "M_FORBIDDEN");
+}
+
+/// Who has come into the club comes in; of another server's user, who let them in signs that.
+async fn members_come_in(a: &Server, b: &Server, club: &RoomId, den: &RoomId) {
+    let (alice, ann, bob) = (a.user("alice"), a.user("ann"), b.user("bob"));
+    b.join(&bob, club, a).await.unwrap();
+    b.join(&bob, den, a).await.unwrap();
+    same_state(a, b, den).await;
+    let join = own_event(b, den, &bob).await;
+    assert_eq!(
+        join["content"]["join_authorised_via_users_server"],
+        alice.as_str()
+    );
+    let signers: Vec<_> = join["signatures"].as_object().unwrap().keys().collect();
+    assert_eq!(signers, ["a.example", "b.example"]);
+    a.join(&ann, club, a).await.unwrap();
+    a.join(&ann, den, a).await.unwrap();
+}
+
+/// Server b, which is in both rooms, knows who may come in, but has nobody who may let them; a has.
+async fn who_cannot_grant_leaves_it_to_who_can(
+    a: &Server,
+    b: &Server,
+    c: &Server,
+    club: &RoomId,
+    den: &RoomId,
+) {
+    let (bea, carol) = (b.user("bea"), c.user("carol"));
+    c.join(&carol, club, a).await.unwrap();
+    comes_to_be(b, club, &carol, Membership::Join).await;
+    let unable = make_join(c, b, den, &carol).await;
+    assert_eq!(
+        (unable.status.as_u16(), &*unable.errcode),
+        (400, "M_UNABLE_TO_GRANT_JOIN")
+    );
+    let via: [OwnedServerName; 2] = [b.name.clone(), a.name.clone()];
+    join::join(&c.fed, &carol, den.into(), &via, Object::new())
+        .await
+        .unwrap();
+    // So for a user of its own, b goes through a, though it is in the room.
+    b.join(&bea, club, b).await.unwrap();
+    comes_to_be(a, club, &bea, Membership::Join).await;
+    b.join(&bea, den, a).await.unwrap();
+    for server in [a, c] {
+        comes_to_be(server, den, &bea, Membership::Join).await;
+    }
+}
+
+/// The members of a room that b isn't in may come in now. It can't tell who is in there; a can. An invite is as good
+/// as ever.
+async fn who_cannot_tell_says_so(a: &Server, b: &Server, c: &Server, den: &RoomId) {
+    let (alice, dora) = (a.user("alice"), c.user("dora"));
+    same_state(a, b, den).await;
+    let unable = make_join(c, b, den, &dora).await;
+    assert_eq!(unable.errcode, "M_UNABLE_TO_AUTHORISE_JOIN");
+    assert_eq!(make_join(c, a, den, &dora).await.errcode, "M_FORBIDDEN");
+    a.change(&alice, den, &dora, Action::Invite).await.unwrap();
+    comes_to_be(c, den, &dora, Membership::Invite).await;
+    c.join(&dora, den, a).await.unwrap();
+}
+
+/// The server hears where a user stands in a room.
+async fn comes_to_be(server: &Server, room: &RoomId, user: &UserId, membership: Membership) {
+    let what = format!("{} hears of {user}: {}", server.name, membership.as_str());
+    eventually(&what, async || {
+        server.membership(room, user).await == Some(membership)
     })
     .await;
 }
@@ -184,10 +202,7 @@ async fn a_join_goes_through_the_servers_that_were_named() {
         };
         let leaves = async || {
             c.leave(&carol, &room).await.unwrap();
-            eventually("the room hears of it", async || {
-                a.membership(&room, &carol).await == Some(Membership::Leave)
-            })
-            .await;
+            comes_to_be(a, &room, &carol, Membership::Leave).await;
         };
         through(std::slice::from_ref(&a.name)).await.unwrap();
         leaves().await;

@@ -3,26 +3,24 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::body::Body;
-use http::Method;
-use rhizome_protocol::{Object, Pdu, RoomRules, draft};
+use rhizome_protocol::{Object, Pdu, RoomRules};
 use rhizome_rooms::receive;
 use ruma::{OwnedEventId, OwnedUserId, RoomVersionId};
 use serde_json::{Value, json};
 
 use crate::{
     crowd::{self, Crowd, Told},
-    support::key,
-    world::{Server, World, each, enc, eventually, json_of, same_state, still},
+    world::{Server, World, each, eventually, same_state, still},
 };
 
 /// Puts a room on the network, to be joined through the first of its servers.
-fn offer(world: &World, told: &Told) {
+pub fn offer(world: &World, told: &Told) {
     let answer = told.answer();
     let body = move || Body::from(answer.clone());
     crowd::attach(&world.network, 3, vec![(told.clone(), body)]);
 }
 
-async fn enter(server: &Server, user: &OwnedUserId, told: &Told) -> Result<(), String> {
+pub async fn enter(server: &Server, user: &OwnedUserId, told: &Told) -> Result<(), String> {
     let via = [crowd::server(0).0];
     let room = (&*told.room_id).into();
     rhizome_federation::membership::join::join(&server.fed, user, room, &via, Object::new())
@@ -31,7 +29,7 @@ async fn enter(server: &Server, user: &OwnedUserId, told: &Told) -> Result<(), S
         .map_err(|error| error.to_string())
 }
 
-fn small(version: &str, name: &str) -> Crowd {
+pub fn small(version: &str, name: &str) -> Crowd {
     Crowd {
         servers: 3,
         changed: 50,
@@ -52,7 +50,7 @@ fn parsed(version: &str, texts: &[String]) -> Vec<Arc<Pdu>> {
         .collect()
 }
 
-fn ids_of(version: &str, texts: &[String]) -> BTreeSet<OwnedEventId> {
+pub fn ids_of(version: &str, texts: &[String]) -> BTreeSet<OwnedEventId> {
     let events = parsed(version, texts);
     events
         .iter()
@@ -60,7 +58,7 @@ fn ids_of(version: &str, texts: &[String]) -> BTreeSet<OwnedEventId> {
         .collect()
 }
 
-fn texts(list: &Value) -> BTreeSet<String> {
+pub fn texts(list: &Value) -> BTreeSet<String> {
     let list = list.as_array().unwrap();
     list.iter().map(ToString::to_string).collect()
 }
@@ -120,115 +118,6 @@ async fn two_servers_join_a_room_of_two_thousand() {
         assert_eq!(b.store().room(room).await.unwrap().unwrap().joined, 2_003);
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_streamed_is_what_was_told() {
-    each(2, async |world| {
-        let (a, b) = world.two();
-        let (alice, bob, carol) = (a.user("alice"), b.user("bob"), b.user("carol"));
-        for version in ["10", "12"] {
-            let told = Crowd {
-                others: 600,
-                ..small(version, "streamed")
-            }
-            .tell();
-            offer(&world, &told);
-            enter(a, &alice, &told).await.unwrap();
-            let room = &told.room_id;
-            let head = a.store().room(room).await.unwrap().unwrap();
-            let hers = head.extremities[0].event_id.clone();
-            b.join(&bob, room, a).await.unwrap();
-
-            let path = format!("{}?event_id={}", enc(room), enc(&hers));
-            let at = |what: &str| format!("/_matrix/federation/v1/{what}/{path}");
-            let state = texts_of(&told.state);
-            let chain = texts_of(&told.auth_chain);
-            let whole = b.get(a, &at("state")).await.unwrap();
-            assert_eq!(texts(&whole["pdus"]), state);
-            let ids = b.get(a, &at("state_ids")).await.unwrap();
-            let strings = |ids: BTreeSet<OwnedEventId>| -> BTreeSet<String> {
-                ids.iter().map(|id| json!(id).to_string()).collect()
-            };
-            assert_eq!(
-                texts(&ids["pdu_ids"]),
-                strings(ids_of(version, &told.state))
-            );
-            if version == "12" {
-                // Nothing names the create event, which the room's id implies.
-                let create = |text: &String| text.contains("m.room.create");
-                let without: BTreeSet<_> =
-                    chain.iter().filter(|text| !create(text)).cloned().collect();
-                assert!(texts(&whole["auth_chain"]).is_superset(&without));
-            } else {
-                assert_eq!(texts(&whole["auth_chain"]), chain);
-                assert_eq!(
-                    texts(&ids["auth_chain_ids"]),
-                    strings(ids_of(version, &told.auth_chain))
-                );
-            }
-            let path = format!(
-                "/_matrix/federation/v1/event_auth/{}/{}",
-                enc(room),
-                enc(&hers)
-            );
-            let auth = b.get(a, &path).await.unwrap();
-            assert!(texts(&auth["auth_chain"]).is_subset(&chain));
-            assert!(auth["auth_chain"].as_array().unwrap().len() >= 2);
-
-            let path = format!(
-                "/_matrix/federation/v1/make_join/{}/{}?ver={version}",
-                enc(room),
-                enc(&carol)
-            );
-            let made = b.get(a, &path).await.unwrap();
-            let mut event: Object = made["event"].as_object().unwrap().clone();
-            event.insert("origin_server_ts".to_owned(), crowd::now().into());
-            let rules = RoomRules::named(version).unwrap();
-            let event = draft::finish(rules, event, &b.name, &key(2)).unwrap();
-            let path = format!(
-                "/_matrix/federation/v2/send_join/{}/{}",
-                enc(room),
-                enc(event.event_id())
-            );
-            let body = Some(json_of(&event));
-            let answer = b
-                .request(a, Method::PUT, &path, body.clone())
-                .await
-                .unwrap();
-            let joins = texts(&answer["state"]).difference(&state).count();
-            assert_eq!(joins, 2, "alice and bob have come since");
-            assert!(texts(&answer["state"]).is_superset(&state));
-            assert!(texts(&answer["auth_chain"]).is_superset(&texts(&whole["auth_chain"])));
-            assert_eq!(answer["event"], json_of(&event));
-            assert_eq!(answer["members_omitted"], false);
-            assert_eq!(answer["origin"], json!(a.name));
-            assert_eq!(answer["servers_in_room"].as_array().unwrap().len(), 5);
-            let older = path.replace("/v2/", "/v1/");
-            let again = b.request(a, Method::PUT, &older, body).await.unwrap();
-            assert_eq!(again, json!([200, answer]));
-
-            // Before the first byte an error is an error.
-            let path = format!("{}?event_id={}", enc(room), enc("$nowhere"));
-            for what in ["state", "state_ids"] {
-                let path = format!("/_matrix/federation/v1/{what}/{path}");
-                let error = b.get(a, &path).await.unwrap_err();
-                assert_eq!(
-                    (error.status.as_u16(), &*error.errcode),
-                    (404, "M_NOT_FOUND")
-                );
-            }
-        }
-    })
-    .await;
-}
-
-/// Events as `serde_json` writes them.
-fn texts_of(events: &[String]) -> BTreeSet<String> {
-    events
-        .iter()
-        .map(|text| serde_json::from_str::<Value>(text).unwrap().to_string())
-        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,7 +44,7 @@ impl Asked {
 }
 
 /// What a lie makes of a request: an answer, or nothing where the next lie or the truth shall be told.
-type Answer = dyn Fn(&Asked) -> Option<Told> + Send + Sync;
+type Lie = dyn Fn(&Asked) -> Option<Told> + Send + Sync;
 
 enum Told {
     This(Response),
@@ -54,8 +54,8 @@ enum Told {
 
 #[derive(Default)]
 struct Script {
-    /// A part of the target, and the answer.
-    lies: Vec<(String, Arc<Answer>)>,
+    /// A part of the target, and what is told then.
+    lies: Vec<(String, Arc<Lie>)>,
     asked: Vec<Asked>,
 }
 
@@ -98,14 +98,14 @@ impl Mean {
         script.asked.push(asked.clone());
         let newest_first = script.lies.iter().rev();
         let fitting = newest_first.filter(|(part, _)| asked.target.contains(part.as_str()));
-        let fitting: Vec<Arc<Answer>> = fitting.map(|(_, answer)| Arc::clone(answer)).collect();
-        // An answer may look at the script itself.
+        let fitting: Vec<Arc<Lie>> = fitting.map(|(_, lie)| Arc::clone(lie)).collect();
+        // A lie may look at the script itself.
         drop(script);
-        fitting.iter().find_map(|answer| answer(asked))
+        fitting.iter().find_map(|lie| lie(asked))
     }
 
-    fn add(&self, part: &str, answer: impl Fn(&Asked) -> Option<Told> + Send + Sync + 'static) {
-        let lie = (part.to_owned(), Arc::new(answer) as Arc<Answer>);
+    fn add(&self, part: &str, lie: impl Fn(&Asked) -> Option<Told> + Send + Sync + 'static) {
+        let lie = (part.to_owned(), Arc::new(lie) as Arc<Lie>);
         self.script.lock().unwrap().lies.push(lie);
     }
 

@@ -156,7 +156,12 @@ impl Store {
             None
         };
         let deactivate = AccountChange::Deactivate { user, erase };
-        self.end(user, None, Some(deactivate)).await
+        self.end(user, None, Some(deactivate)).await?;
+        if erase.is_some() {
+            // Backups of keys can be large, so they don't go in the commit.
+            self.purge_soon();
+        }
+        Ok(())
     }
 
     /// `false` if the account isn't what this was decided on.
@@ -182,16 +187,16 @@ pub enum Ends<'a> {
 }
 
 /// What everybody is told of a device that comes, changes or goes.
-fn changed(user: UserNo, device: &OwnedDeviceId) -> Fact {
+pub(super) fn changed(user: UserNo, device: &OwnedDeviceId) -> Fact {
     let device = Some(device.clone());
     DeviceList { user, device }.into()
 }
 
-fn revoked(user: UserNo, device: Option<&OwnedDeviceId>) -> Fact {
+pub(super) fn revoked(user: UserNo, device: Option<&OwnedDeviceId>) -> Fact {
     let device = device.cloned();
     TokenRevoked { user, device }.into()
 }
 
-fn busy() -> Error {
+pub(super) fn busy() -> Error {
     Error::Busy("the account is changed by many at once".into())
 }

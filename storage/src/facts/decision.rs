@@ -25,7 +25,7 @@ pub enum CommitError {
         /// Its state version now.
         now: i64,
     },
-    /// The event that this was decided upon ([`RoomWrite::follows`]) was not stored: decide again.
+    /// The event that this was decided upon ([`RoomWrite::follows`](crate::RoomWrite::follows)) was not stored: decide again.
     #[error("the event that this follows in room {0} was not stored")]
     Orphaned(RoomNo),
     /// A snapshot that this refers to, or builds on, is not stored, nor written by this or an earlier write

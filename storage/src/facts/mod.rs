@@ -10,6 +10,7 @@ pub(crate) mod account;
 pub(crate) mod account_data;
 pub(crate) mod alias;
 pub(crate) mod decision;
+pub(crate) mod dehydrated;
 pub(crate) mod device_list;
 pub(crate) mod entry;
 pub(crate) mod forgotten;
@@ -25,6 +26,7 @@ pub(crate) mod revocation;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod to_device;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -62,6 +64,10 @@ kinds! {
         OneTimeKeys = one_time_keys: keys::one_time::OneTimeKeys as keys::one_time::KeyCount,
         /// A user signs another's key, which that one isn't told of.
         UserSigned = user_signed: keys::signature::UserSigned as keys::signature::UserSigned,
+        /// A message for a device of ours.
+        ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
+        /// A message for devices of another server.
+        ToDeviceOut = to_device_out: to_device::out::ToDeviceOut as to_device::out::ForServer,
     }
     plain {
         /// Device keys change.
@@ -78,6 +84,12 @@ kinds! {
         Alias = alias: alias::NewAlias,
         /// The answer that another server's transaction got.
         InboundAnswer = inbound_answer: inbound_answer::InboundAnswer,
+        /// A client's transaction that sends to devices.
+        ToDeviceTxn = to_device_txn: to_device::txn::ToDeviceTxn,
+        /// A device has its messages up to somewhere.
+        ToDeviceTaken = to_device_taken: to_device::taken::ToDeviceTaken,
+        /// A user gets a dehydrated device. After what is removed for it.
+        Dehydrated = dehydrated: dehydrated::Dehydrated,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{Result, Store, UserNo};
 /// What a device has to give out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyCounts {
-    /// How many one-time keys nobody has got yet, by algorithm.
+    /// How many one-time keys nobody has got yet, by algorithm; of the one in use also 0.
     pub one_time: BTreeMap<String, usize>,
     /// The algorithms of fallback keys that weren't used yet.
     pub unused_fallback: Vec<String>,
@@ -19,6 +19,10 @@ pub struct KeyCounts {
 
 /// Of a user's devices those that asked lately.
 pub(crate) type OfDevices = Arc<[(OwnedDeviceId, Arc<KeyCounts>)]>;
+
+/// The algorithm in use. Of it clients want to be told even that there are none: some take silence for what was said
+/// before.
+const IN_USE: &str = "signed_curve25519";
 
 /// Of how many devices of a user this is remembered.
 const MOST: usize = 64;
@@ -57,7 +61,10 @@ impl Store {
             )
             .bind(user)
             .bind(device);
-        let mut counts = KeyCounts::default();
+        let mut counts = KeyCounts {
+            one_time: BTreeMap::from([(IN_USE.to_owned(), 0)]),
+            unused_fallback: Vec::new(),
+        };
         for row in self.rows(query).await? {
             let algorithm: String = row.get("algorithm")?;
             match row.get::<i64>("held")? {

@@ -6,7 +6,8 @@ use rhizome_storage::{Direction, Pos, StoredEvent};
 
 use crate::{
     MatrixError,
-    history::{pager::Pager, point::HistoryPoint},
+    history::pager::Pager,
+    place::point::HistoryPoint,
     view::scan::{Course, Place},
 };
 

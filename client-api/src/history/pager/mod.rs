@@ -11,9 +11,11 @@ use ruma::{OwnedEventId, OwnedUserId, api::client::filter::RoomEventFilter};
 
 use crate::{
     App, MatrixError,
-    history::{asked::Asking, point::HistoryPoint, reading::Reading},
+    history::asked::Asking,
+    place::point::HistoryPoint,
     view::{
         dress, filter, gaps,
+        reading::Reading,
         scan::{Budget, Ends, Scan, Stop, Wanted},
         seen::Seen,
     },

@@ -23,7 +23,7 @@ use ruma::{
 };
 use serde_json::json;
 
-use crate::{App, Caller, MatrixError, Ruma};
+use crate::{App, Caller, MatrixError, Ruma, account_data::MAX_BYTES};
 
 /// The type of account data that push rules are.
 pub const KIND: &str = "m.push_rules";
@@ -164,7 +164,7 @@ async fn change(
         if content == before {
             return Ok(());
         }
-        if content.len() > crate::account::account_data::MAX_BYTES {
+        if content.len() > MAX_BYTES {
             return Err(MatrixError::too_large("There are too many push rules"));
         }
         let fact = Fact::AccountData(DataChange {

@@ -24,8 +24,7 @@ use super::{
     window::{FIRST, RoomWindow},
 };
 use crate::{
-    MatrixError,
-    account::account_data::DELETED,
+    MatrixError, account_data,
     view::{
         filter::{self, DEFAULT_TIMELINE},
         scan::Budget,
@@ -238,7 +237,7 @@ impl Loader<'_> {
                 };
                 let all = self.all_account_data.get_or_try_init(load).await?;
                 all.iter()
-                    .filter(|data| data.room == Some(room) && *data.content != *DELETED)
+                    .filter(|data| data.room == Some(room) && account_data::stands(data))
                     .cloned()
                     .collect()
             }

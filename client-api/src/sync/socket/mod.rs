@@ -32,7 +32,8 @@ use tokio::{sync::mpsc, time::Instant};
 use crate::{
     App, Caller, MatrixError,
     auth::token::{authenticate, token_of},
-    sync::{Ask, Reader, position, stored_filter, token::Token},
+    place::token::{Token, position},
+    sync::{Ask, Reader, stored_filter},
     view::{filter, seen::Viewer},
 };
 use frames::{End, Start, answer, close_frame, error_frame, first_frame};
@@ -182,6 +183,9 @@ async fn updates(app: &App, mut reader: Reader, token: &str, out: &mpsc::Sender<
     if let Err(error) = app.store.log().refresh().await {
         tracing::warn!(%error, "can't read the log's head");
     }
+    if let Some(acknowledging) = reader.acknowledge().await {
+        acknowledging.done(app).await;
+    }
     let mut first = !reader.has_position();
     loop {
         if authenticate(app, token, None).await.is_err() {
@@ -192,11 +196,16 @@ async fn updates(app: &App, mut reader: Reader, token: &str, out: &mpsc::Sender<
             return End::Gone;
         };
         match reader.pass().await {
-            Ok(news) if first || !news.is_empty() => {
-                first = false;
-                place.send(Message::text(reader.write(&news, Some("sync"))));
+            Ok(news) => {
+                let more = news.next.is_behind_to_device();
+                if first || !news.is_empty() {
+                    first = false;
+                    place.send(Message::text(reader.write(&news, Some("sync"))));
+                }
+                if more {
+                    continue;
+                }
             }
-            Ok(_) => drop(place),
             Err(error) => {
                 tracing::warn!(%error, "a stream ends: it can't read what is new");
                 return End::Failed;

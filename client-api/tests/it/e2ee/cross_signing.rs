@@ -98,7 +98,6 @@ async fn the_first_keys_and_the_same_again_need_no_password() {
 async fn keys_are_what_they_say_and_signed_by_the_master() {
     story(async |server| {
         let ada = server.register("ada").await;
-        let phone = Device::of(&ada, 1).await;
         let keys = Keys::new(&ada, 10);
         let with = |change: &dyn Fn(&mut Value)| {
             let mut body = keys.body();
@@ -152,7 +151,21 @@ async fn keys_are_what_they_say_and_signed_by_the_master() {
                 "{body}"
             );
         }
-        // A key isn't called as a device is, nor a device as a key.
+        let (code, errcode) = status(&ada, json!({})).await;
+        assert_eq!(
+            (code, &errcode["errcode"]),
+            (400, &json!("M_MISSING_PARAM"))
+        );
+    })
+    .await;
+}
+
+/// A key isn't called as a device is, nor a device as a key.
+#[tokio::test]
+async fn keys_and_devices_share_their_names() {
+    story(async |server| {
+        let ada = server.register("ada").await;
+        let keys = Keys::new(&ada, 10);
         let public = keys.own.public();
         let login = |device: &str| {
             let body = json!({"type": "m.login.password", "password": "a good password",
@@ -166,18 +179,12 @@ async fn keys_are_what_they_say_and_signed_by_the_master() {
         };
         assert_eq!(login(&public).await.0, 200);
         assert_eq!(status(&ada, keys.body()).await.0, 403);
-        let (code, errcode) = status(&ada, json!({})).await;
-        assert_eq!(
-            (code, &errcode["errcode"]),
-            (400, &json!("M_MISSING_PARAM"))
-        );
         let others = Keys::new(&ada, 20);
         ada.ok(Method::POST, UPLOAD, others.body()).await;
         assert_eq!(
             login(&others.own.public()).await,
             (400, json!("M_INVALID_PARAM"))
         );
-        assert_ne!(phone.id, public);
     })
     .await;
 }
@@ -218,6 +225,12 @@ async fn signatures_are_shown_to_whom_they_are_for() {
         shown.as_object_mut().unwrap().remove("unsigned");
         assert_eq!(shown, device);
         assert_eq!(told["master_keys"][&ada.id], master);
+        // The same again takes nothing of it away.
+        phone.upload(json!({ "device_keys": phone.keys() })).await;
+        phone.upload(json!({ "device_keys": device })).await;
+        let told = query(&eve, json!({ &ada.id: [] })).await;
+        let signatures = &told["device_keys"][&ada.id][&phone.id]["signatures"];
+        assert_eq!(*signatures, device["signatures"]);
         // Somebody else's master key: only she does.
         let signed = adas.others.sign(&bobs.master.as_key("master"));
         let body = json!({ &bob.id: { bobs.master.public(): signed } });
@@ -254,13 +267,6 @@ async fn each_signature_that_does_not_hold_is_told() {
         let phone = Device::of(&ada, 1).await;
         phone.upload(json!({ "device_keys": phone.keys() })).await;
         let (adas, bobs) = (Keys::new(&ada, 10), Keys::new(&bob, 20));
-        // Nobody has any keys yet.
-        let body = json!({ &ada.id: { &phone.id: adas.own.sign(&phone.keys()) } });
-        let failures = sign(&ada, body).await;
-        assert_eq!(
-            failures[&ada.id][&phone.id]["errcode"],
-            "M_INVALID_SIGNATURE"
-        );
         ada.ok(Method::POST, UPLOAD, adas.body()).await;
         bob.ok(Method::POST, UPLOAD, bobs.body()).await;
 
@@ -325,12 +331,29 @@ async fn each_signature_that_does_not_hold_is_told() {
             let failures = sign(&ada, body.clone()).await;
             assert_eq!(failures[&user.id][id]["errcode"], errcode, "{body}");
         }
-        let nobody = json!({ "@nobody:here": { "X": {} } });
-        let failures = sign(&ada, nobody).await;
-        assert_eq!(failures["@nobody:here"]["X"]["errcode"], "M_NOT_FOUND");
         let told = query(&ada, json!({ &ada.id: [], &bob.id: [] })).await;
         assert_eq!(told["master_keys"][&bob.id], bobs.master.as_key("master"));
         assert_eq!(told["master_keys"][&ada.id], masters);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_is_signed_without_keys() {
+    story(async |server| {
+        let ada = server.register("ada").await;
+        let phone = Device::of(&ada, 1).await;
+        phone.upload(json!({ "device_keys": phone.keys() })).await;
+        let adas = Keys::new(&ada, 10);
+        let body = json!({ &ada.id: { &phone.id: adas.own.sign(&phone.keys()) } });
+        let failures = sign(&ada, body).await;
+        assert_eq!(
+            failures[&ada.id][&phone.id]["errcode"],
+            "M_INVALID_SIGNATURE"
+        );
+        let nobody = json!({ "@nobody:here": { "X": {} } });
+        let failures = sign(&ada, nobody).await;
+        assert_eq!(failures["@nobody:here"]["X"]["errcode"], "M_NOT_FOUND");
     })
     .await;
 }

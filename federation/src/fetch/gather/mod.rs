@@ -322,7 +322,7 @@ pub(crate) async fn state_after_unknown(
     event_id: &EventId,
 ) -> Result<Option<StateMap>, Error> {
     // It has just told us of the event.
-    fed.inbound().servers.answered(origin);
+    fed.fetching().servers.answered(origin);
     let mut search = Search::new(fed, head, origin, origin, Haste::Patient).await?;
     state_after(fed, &mut search, head, event_id).await
 }
@@ -336,7 +336,7 @@ pub(crate) async fn auth_of(
     missing: &[OwnedEventId],
 ) -> Result<bool, Error> {
     // It has just told us of the event.
-    fed.inbound().servers.answered(origin);
+    fed.fetching().servers.answered(origin);
     let mut search = Search::new(fed, head, origin, origin, Haste::Patient).await?;
     auth_events(fed, &mut search, head, event_id, missing).await
 }

@@ -84,7 +84,7 @@ impl Search {
     /// Takes one request to this server from the budgets.
     fn take(&self, fed: &Federation, server: &ServerName) -> bool {
         let now = fed.store().clock().monotonic();
-        let servers = &fed.inbound().servers;
+        let servers = &fed.fetching().servers;
         let cause = &*self.cause;
         let rests = servers.rest_of(server, now).is_some();
         if Instant::now() >= self.until || rests {
@@ -112,7 +112,7 @@ impl Search {
             return None;
         }
         self.asked.fetch_add(1, Ordering::Relaxed);
-        let (servers, clock) = (&fed.inbound().servers, fed.store().clock());
+        let (servers, clock) = (&fed.fetching().servers, fed.store().clock());
         let began = Instant::now();
         let until = self
             .patience
@@ -149,7 +149,7 @@ impl Search {
         let rests = self
             .servers
             .iter()
-            .filter_map(|server| fed.inbound().servers.rest_of(server, now));
+            .filter_map(|server| fed.fetching().servers.rest_of(server, now));
         Some(rests.min().unwrap_or(SPENT))
     }
 }

@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 use super::{CHUNK, INLINE, Latest, add_wanted, listed, objects, parse_bytes, prefetch, rejection};
-use crate::{Federation, MatrixError, keys::Gathered};
+use crate::{Federation, MatrixError, keys::GatheredKeys};
 
 /// The most bytes that one blocking task looks at.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -134,13 +134,13 @@ pub(crate) async fn pack(
     Ok(packed)
 }
 
-fn check(rules: &'static RoomRules, text: &[u8], keys: &Gathered) -> Result<Pdu, Refusal> {
+fn check(rules: &'static RoomRules, text: &[u8], keys: &GatheredKeys) -> Result<Pdu, Refusal> {
     let object = parse_bytes(text).map_err(Refusal::Invalid)?;
     receive::verify(rules, object, keys)
 }
 
 /// The keys that all of these need. Each server is asked once for the whole answer, so that is read twice.
-async fn keys_of(fed: &Federation, rules: &'static RoomRules, lists: &[&[Bytes]]) -> Gathered {
+async fn keys_of(fed: &Federation, rules: &'static RoomRules, lists: &[&[Bytes]]) -> GatheredKeys {
     let mut keys = Latest::new();
     for texts in lists {
         let read = move |texts: Vec<Bytes>| {

@@ -18,7 +18,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     Federation,
-    keys::{Gathered, Wanted},
+    keys::{GatheredKeys, Wanted},
 };
 
 /// The most signatures of one server on one event that are looked at.
@@ -90,11 +90,11 @@ pub(crate) async fn objects(
 }
 
 /// Boxed: the compiler can't see through the key ring's streams that the whole is `Send`.
-fn prefetch<'a>(fed: &'a Federation, wanted: &'a [Wanted]) -> BoxFuture<'a, Gathered> {
+fn prefetch<'a>(fed: &'a Federation, wanted: &'a [Wanted]) -> BoxFuture<'a, GatheredKeys> {
     Box::pin(fed.keys().prefetch(wanted))
 }
 
-fn check(rules: &'static RoomRules, event: Incoming, keys: &Gathered) -> Checked {
+fn check(rules: &'static RoomRules, event: Incoming, keys: &GatheredKeys) -> Checked {
     receive::verify(rules, event, keys)
         .map(Arc::new)
         .map_err(rejection)

@@ -71,7 +71,7 @@ pub async fn run(fed: &Federation) -> Result<(), Error> {
         }
         if !turns.is_full() {
             let due = store.inbox_lanes(now, LANES_OF_ONE, LANES).await?;
-            let is_slow = |server: &ServerName| fed.inbound().servers.is_slow(server);
+            let is_slow = |server: &ServerName| fed.fetching().servers.is_slow(server);
             for (lane, haste) in turns.begin(&due, store.clock().monotonic(), is_slow) {
                 workers.push(async move { (take_turn(fed, &lane, haste).await, lane) });
             }
@@ -86,7 +86,7 @@ pub async fn run(fed: &Federation) -> Result<(), Error> {
                 let until = done?.map(|rest| store.clock().monotonic() + rest);
                 turns.end(lane, until);
             }
-            () = fed.inbound().inbox.notified(), if !turns.is_full() => {}
+            () = fed.inbox().notified(), if !turns.is_full() => {}
             () = store.clock().sleep(next), if !turns.is_full() => {}
         }
     }
@@ -140,7 +140,7 @@ async fn take_turn(fed: &Federation, lane: &Lane, haste: Haste) -> Result<Option
     for event in &claimed {
         let late = store.clock().monotonic().saturating_sub(begun) > begin_within;
         // Who has turned out to be slow goes on with those who have time.
-        let is_slow = haste == Haste::Quick && fed.inbound().servers.is_slow(origin);
+        let is_slow = haste == Haste::Quick && fed.fetching().servers.is_slow(origin);
         if late || is_slow || rest.is_some() {
             put_off(fed, event, Duration::ZERO).await?;
             continue;
@@ -195,7 +195,7 @@ async fn one(fed: &Federation, event: &InboxEvent, haste: Haste) -> Result<Done,
     };
     let resident = access::server_in_room(fed.store(), &event.room_id, fed.server_name()).await;
     if !resident.map_err(database)? {
-        if fed.inbound().joining.rules(&event.room_id).is_some() {
+        if fed.joining().rules(&event.room_id).is_some() {
             return Ok(Done::NotNow(A_MOMENT));
         }
         tracing::info!(event = %event.event_id, room = %event.room_id, "not in the room: event dropped");
@@ -205,7 +205,7 @@ async fn one(fed: &Federation, event: &InboxEvent, haste: Haste) -> Result<Done,
     let gathering = gather::receive(fed, &event.origin, pdu, haste);
     let Ok(outcome) = tokio::time::timeout(times(haste).1, gathering).await else {
         let now = store.clock().monotonic();
-        fed.inbound().servers.was_slow(&event.origin, now);
+        fed.fetching().servers.was_slow(&event.origin, now);
         return vain(fed, event, &[]).await;
     };
     match outcome {

@@ -2,6 +2,7 @@
 
 mod devices;
 mod kinds;
+mod messages;
 
 use std::{
     sync::{Arc, Mutex},

@@ -13,7 +13,8 @@ use crate::engine::trouble::Trouble;
 use crate::facts::FactsBasis;
 use crate::rooms::heads::head_of;
 use crate::{
-    Fact, NewEvent, Placement, Result, RoomNo, RoomWrite, SnapshotNo, Status, Store, TxnKey, UserNo,
+    EventNo, Fact, NewEvent, Placement, Result, RoomNo, RoomWrite, SnapshotNo, Status, Store,
+    TxnKey, UserNo,
 };
 
 fn events_of(jobs: &[Job]) -> impl Iterator<Item = (RoomNo, &NewEvent)> {
@@ -155,24 +156,22 @@ rows! {
 /// Everything that is stored already about the group's events and transactions, in one question: each
 /// answer says `what` it is about, and fills the columns that it needs.
 ///
-/// - `event`: one of the group, or a `prev_event`;
-/// - `redaction`: what redacts an event of the group. It may be one that came before its target, or what
-///   redacted an outlier that now gets its place: that goes on doing so;
+/// - `event`: one of the group, or a `prev_event`, and what redacted it: if it is an outlier that now gets its
+///   place, that goes on doing so;
+/// - `redaction`: one that came before its target, an event of the group;
 /// - `wanted prev`, `wanted auth`: a stored event names one of the group, which wasn't there;
 /// - `transaction`: what the group's nth client transaction has made.
 const LOOK_UP: &str = "\
-    SELECT 'event' AS what, e.event_id, e.no, e.ord, e.status, e.placement, \
-    CAST(NULL AS BIGINT) AS room, CAST(NULL AS TEXT) AS only_from, CAST(NULL AS BIGINT) AS n \
+    SELECT 'event' AS what, e.event_id, e.no, e.ord, e.status, e.placement, e.redacted_by, \
+    e.room, CAST(NULL AS TEXT) AS only_from, CAST(NULL AS BIGINT) AS n \
     FROM event e WHERE e.event_id IN TEXTS($1) \
-    UNION ALL SELECT 'redaction', e.event_id, e.redacted_by, NULL, NULL, NULL, e.room, NULL, NULL \
-    FROM event e WHERE e.event_id IN TEXTS($1) AND e.redacted_by IS NOT NULL \
-    UNION ALL SELECT 'redaction', p.target, p.redaction, NULL, NULL, NULL, p.room, p.only_from, NULL \
+    UNION ALL SELECT 'redaction', p.target, p.redaction, NULL, NULL, NULL, NULL, p.room, p.only_from, NULL \
     FROM pending_redaction p WHERE p.target IN TEXTS($2) \
-    UNION ALL SELECT 'wanted prev', m.missing, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
+    UNION ALL SELECT 'wanted prev', m.missing, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
     FROM missing_prev m WHERE m.missing IN TEXTS($2) \
-    UNION ALL SELECT 'wanted auth', m.auth_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
+    UNION ALL SELECT 'wanted auth', m.auth_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL \
     FROM missing_auth m WHERE m.auth_id IN TEXTS($2) \
-    UNION ALL SELECT 'transaction', e.event_id, e.no, NULL, NULL, NULL, NULL, NULL, x.n \
+    UNION ALL SELECT 'transaction', e.event_id, e.no, NULL, NULL, NULL, NULL, NULL, NULL, x.n \
     FROM ROWS($3) AS x JOIN client_transaction c ON c.user_no = x.user_no AND c.device = x.device \
     AND c.path = x.path AND c.txn_id = x.txn_id JOIN event e ON e.no = c.event";
 
@@ -253,16 +252,12 @@ fn answered(row: &AnyRow, keys: &[&TxnKey], known: &mut GroupState) -> Result<()
                 order: row.get("ord")?,
                 in_group: false,
             };
+            if let Some(by) = row.get("redacted_by")? {
+                redacted(event_id.clone(), by, row, known)?;
+            }
             known.events.insert(event_id, event);
         }
-        "redaction" => {
-            let pending = PendingRedaction {
-                by: row.get("no")?,
-                room: row.get("room")?,
-                only_from: row.get::<Option<OwnedServerName>>("only_from")?,
-            };
-            known.redactions.entry(event_id).or_default().push(pending);
-        }
+        "redaction" => redacted(event_id, row.get("no")?, row, known)?,
         "wanted prev" => drop(known.wanted_prevs.insert(event_id)),
         "wanted auth" => drop(known.wanted_auth.insert(event_id)),
         _ => {
@@ -272,5 +267,15 @@ fn answered(row: &AnyRow, keys: &[&TxnKey], known: &mut GroupState) -> Result<()
             }
         }
     }
+    Ok(())
+}
+
+fn redacted(target: OwnedEventId, by: EventNo, row: &AnyRow, known: &mut GroupState) -> Result<()> {
+    let pending = PendingRedaction {
+        by,
+        room: row.get("room")?,
+        only_from: row.get::<Option<OwnedServerName>>("only_from")?,
+    };
+    known.redactions.entry(target).or_default().push(pending);
     Ok(())
 }

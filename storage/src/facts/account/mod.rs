@@ -18,7 +18,7 @@ use crate::engine::trouble::Trouble;
 use crate::{CommitError, NewAccount, NewLogin, NewTokens, Pos, Result, UserNo};
 use held::Accounts;
 
-/// A change of a user's account that has no position. Which facts go with it is its statements's to say
+/// A change of a user's account that has no position. Which facts go with it is its maker's to say
 /// (`sessions.rs`).
 #[derive(Debug, Clone)]
 pub enum AccountChange {

@@ -172,6 +172,12 @@ impl AccountRows<'_> {
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
             "DELETE FROM refresh_token WHERE (user_no, device_id) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            // Another session of the device begins with transaction ids of its own.
+            "DELETE FROM to_device_txn WHERE (user_no, device) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            // Who logs in as it has made it a device like others.
+            "DELETE FROM dehydrated_device WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
         ] {
             statements.before(text, &self.ended)?;
         }
@@ -188,6 +194,8 @@ impl AccountRows<'_> {
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
             "DELETE FROM key_signature WHERE (signer, signer_key) IN \
              (SELECT user_no, 'ed25519:' || device_id FROM ROWS($1) AS x)",
+            "DELETE FROM to_device WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
         ] {
             statements.before(text, &self.removed)?;
         }

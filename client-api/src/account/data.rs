@@ -1,0 +1,190 @@
+//! Account data: what clients store for their user, global and per room.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use bytes::Bytes;
+use rhizome_edge::RawJson;
+use rhizome_rooms::access::RoomAccess;
+use rhizome_storage::{AccountData, DataChange, Fact, RoomNo, WriteSet};
+use ruma::{
+    RoomId, UserId,
+    api::client::config::{
+        get_global_account_data, get_room_account_data, set_global_account_data,
+        set_room_account_data,
+    },
+};
+
+use crate::{
+    App, Caller, MatrixError, Ruma,
+    account_data::{self, DELETED, MAX_BYTES},
+    push::rules,
+    view::seen::reader,
+};
+
+/// The longest name of a type.
+const MAX_KIND: usize = 255;
+
+/// Types that the server itself keeps: clients set them through other endpoints.
+const SERVERS_OWN: [&str; 2] = ["m.fully_read", rules::KIND];
+
+/// `PUT /_matrix/client/v3/user/{userId}/account_data/{type}`
+pub async fn put(
+    State(app): State<App>,
+    Ruma { who, req, body, .. }: Ruma<set_global_account_data::v3::Request>,
+) -> Result<set_global_account_data::v3::Response, MatrixError> {
+    own(&who, &req.user_id)?;
+    write(&app, &who, None, &req.event_type.to_string(), &body).await?;
+    Ok(set_global_account_data::v3::Response::new())
+}
+
+/// `PUT /_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type}`
+pub async fn put_in_room(
+    State(app): State<App>,
+    Ruma { who, req, body, .. }: Ruma<set_room_account_data::v3::Request>,
+) -> Result<set_room_account_data::v3::Response, MatrixError> {
+    own(&who, &req.user_id)?;
+    let room = room_of(&app, &who, &req.room_id).await?;
+    write(&app, &who, Some(room), &req.event_type.to_string(), &body).await?;
+    Ok(set_room_account_data::v3::Response::new())
+}
+
+/// `GET /_matrix/client/v3/user/{userId}/account_data/{type}`
+pub async fn get(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<get_global_account_data::v3::Request>,
+) -> Result<RawJson, MatrixError> {
+    own(&who, &req.user_id)?;
+    let kind = req.event_type.to_string();
+    if kind == rules::KIND {
+        let stored = app.store.account_data(who.user, None, &kind).await?;
+        let content = rules::account_data(&who.user_id, stored.as_deref())?;
+        return Ok(RawJson(Bytes::copy_from_slice(content.as_bytes())));
+    }
+    read(&app, &who, None, &kind).await
+}
+
+/// `GET /_matrix/client/v3/user/{userId}/rooms/{roomId}/account_data/{type}`
+pub async fn get_in_room(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<get_room_account_data::v3::Request>,
+) -> Result<RawJson, MatrixError> {
+    own(&who, &req.user_id)?;
+    let room = app
+        .store
+        .known_room(&req.room_id)
+        .await?
+        .ok_or_else(absent)?;
+    read(&app, &who, Some(room), &req.event_type.to_string()).await
+}
+
+pub(crate) fn own(who: &Caller, user: &UserId) -> Result<(), MatrixError> {
+    if who.user_id == user {
+        Ok(())
+    } else {
+        Err(MatrixError::forbidden(
+            "This is another user's account data",
+        ))
+    }
+}
+
+pub(crate) async fn room_of(
+    app: &App,
+    who: &Caller,
+    room_id: &RoomId,
+) -> Result<RoomNo, MatrixError> {
+    // Whoever was in the room may keep notes on it.
+    let access = RoomAccess::of(&app.store, reader(who), room_id).await?;
+    Ok(access.head.room)
+}
+
+fn absent() -> MatrixError {
+    MatrixError::not_found("There is no account data of this type")
+}
+
+async fn read(
+    app: &App,
+    who: &Caller,
+    room: Option<RoomNo>,
+    kind: &str,
+) -> Result<RawJson, MatrixError> {
+    let user = who.user;
+    let data = app
+        .store
+        .account_data(user, room, kind)
+        .await?
+        .filter(|data| account_data::stands(data))
+        .ok_or_else(absent)?;
+    Ok(RawJson(Bytes::copy_from_slice(data.content.as_bytes())))
+}
+
+/// Deletes a type; that there is none is fine.
+pub(crate) async fn delete(
+    app: &App,
+    who: &Caller,
+    room: Option<RoomNo>,
+    kind: &str,
+) -> Result<(), MatrixError> {
+    let known = app.store.account_data(who.user, room, kind).await?;
+    if known.is_none() && !SERVERS_OWN.contains(&kind) {
+        return Ok(());
+    }
+    write(
+        app,
+        who,
+        room,
+        kind,
+        &Bytes::from_static(DELETED.as_bytes()),
+    )
+    .await
+}
+
+async fn write(
+    app: &App,
+    who: &Caller,
+    room: Option<RoomNo>,
+    kind: &str,
+    body: &Bytes,
+) -> Result<(), MatrixError> {
+    if SERVERS_OWN.contains(&kind) {
+        return Err(MatrixError::new(
+            http::StatusCode::METHOD_NOT_ALLOWED,
+            "M_BAD_JSON",
+            format!("{kind} is set through an endpoint of its own"),
+        ));
+    }
+    if kind.len() > MAX_KIND {
+        return Err(MatrixError::invalid_param(format!(
+            "A type has at most {MAX_KIND} bytes"
+        )));
+    }
+    if body.len() > MAX_BYTES {
+        return Err(MatrixError::too_large(format!(
+            "Account data has at most {MAX_BYTES} bytes"
+        )));
+    }
+    let content: Arc<str> = object_text(body)?.into();
+    let fact = Fact::AccountData(DataChange {
+        data: AccountData {
+            user: who.user,
+            room,
+            kind: kind.to_owned(),
+            content,
+        },
+        expect: None,
+    });
+    app.store.commit(WriteSet::from(vec![fact])).await?;
+    Ok(())
+}
+
+/// The body as it came, made sure to be a JSON object that every reader of it can take.
+fn object_text(body: &[u8]) -> Result<String, MatrixError> {
+    let text =
+        std::str::from_utf8(body).map_err(|_| MatrixError::not_json("The body isn't UTF-8"))?;
+    match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(serde_json::Value::Object(object)) if object.is_empty() => Ok(DELETED.to_owned()),
+        Ok(serde_json::Value::Object(_)) => Ok(text.trim().to_owned()),
+        Ok(_) => Err(MatrixError::bad_json("Account data is a JSON object")),
+        Err(_) => Err(MatrixError::not_json("The body isn't JSON")),
+    }
+}

@@ -1,0 +1,58 @@
+//! The end of an account.
+
+use axum::extract::State;
+use futures_util::{StreamExt as _, stream};
+use rhizome_edge::MatrixError;
+use rhizome_federation::membership::leave;
+use rhizome_protocol::Membership;
+use rhizome_storage::UserNo;
+use ruma::{
+    UserId,
+    api::client::account::{ThirdPartyIdRemovalStatus, deactivate::v3 as deactivate},
+};
+
+use crate::{
+    App, Ruma,
+    auth::uia::{self, Stage},
+};
+
+/// How many rooms are left at once.
+const ROOMS_AT_ONCE: usize = 8;
+
+/// `POST /_matrix/client/v3/account/deactivate`
+pub async fn deactivate(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<deactivate::Request>,
+) -> Result<deactivate::Response, MatrixError> {
+    let who = who.ok_or_else(MatrixError::missing_token)?;
+    uia::require(&app, "deactivate", Stage::Password(&who), req.auth.as_ref()).await?;
+    app.store.deactivate_account(who.user, req.erase).await?;
+    leave_all(&app, &who.user_id, who.user).await?;
+    // No third-party identifiers are ever bound here.
+    Ok(deactivate::Response::new(
+        ThirdPartyIdRemovalStatus::Success,
+    ))
+}
+
+/// Leaves every room and rejects every invite, as far as that goes: an account that ends.
+async fn leave_all(app: &App, user_id: &UserId, user: UserNo) -> Result<(), MatrixError> {
+    let memberships = app.store.memberships_of(user).await?;
+    let held = memberships.iter().filter(|row| {
+        matches!(
+            row.membership,
+            Membership::Join | Membership::Invite | Membership::Knock
+        )
+    });
+    stream::iter(held.copied())
+        .for_each_concurrent(ROOMS_AT_ONCE, |row| async move {
+            let left = async {
+                let room_id = app.store.room_id(row.room).await?;
+                leave::leave(&app.federation, user_id, &room_id, None).await
+            };
+            if let Err(error) = left.await {
+                tracing::warn!(room = %row.room, %error, "a deactivated user couldn't leave a room");
+            }
+        })
+        .await;
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! The fields of a local user's profile: what they may hold, and keeping them.
+
+use http::StatusCode;
+use rhizome_edge::MatrixError;
+use rhizome_storage::UserNo;
+use serde_json::Value;
+
+use crate::App;
+
+/// The longest display name, in bytes.
+const MAX_NAME: usize = 1024;
+/// The longest picture address, in bytes.
+const MAX_AVATAR: usize = 1024;
+/// The longest name of a field, in bytes
+/// (<https://spec.matrix.org/v1.19/client-server-api/#profiles>).
+const MAX_KEY: usize = 255;
+
+/// Sets a field, or removes it. Rooms hear nothing of it.
+///
+/// # Errors
+/// `M_KEY_TOO_LARGE`, `M_INVALID_PARAM`, `M_BAD_JSON`, `M_PROFILE_TOO_LARGE`.
+pub async fn write(
+    app: &App,
+    user: UserNo,
+    field: &str,
+    value: Option<Value>,
+) -> Result<(), MatrixError> {
+    check(field, value.as_ref())?;
+    if app.store.set_profile_field(user, field, value).await? {
+        return Ok(());
+    }
+    Err(MatrixError::new(
+        StatusCode::BAD_REQUEST,
+        "M_PROFILE_TOO_LARGE",
+        "A profile must not be longer than 65,536 bytes",
+    ))
+}
+
+fn check(field: &str, value: Option<&Value>) -> Result<(), MatrixError> {
+    if field.is_empty() || field.len() > MAX_KEY {
+        return Err(MatrixError::new(
+            StatusCode::BAD_REQUEST,
+            "M_KEY_TOO_LARGE",
+            format!("The name of a field has 1 to {MAX_KEY} bytes"),
+        ));
+    }
+    let longest = match field {
+        "displayname" => MAX_NAME,
+        "avatar_url" => MAX_AVATAR,
+        _ => return Ok(()),
+    };
+    match value {
+        None => Ok(()),
+        Some(Value::String(text)) if text.len() <= longest => Ok(()),
+        Some(Value::String(_)) => Err(MatrixError::invalid_param(format!(
+            "{field} must not be longer than {longest} bytes"
+        ))),
+        Some(_) => Err(MatrixError::bad_json(format!("{field} must be a string"))),
+    }
+}

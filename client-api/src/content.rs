@@ -1,0 +1,63 @@
+//! What clients put into requests, read strictly: content, ids in paths, transaction ids.
+
+use http::StatusCode;
+use rhizome_edge::MatrixError;
+use rhizome_protocol::{Object, canonical::parse_object};
+use rhizome_storage::TxnKey;
+use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
+
+use crate::Caller;
+
+/// The longest transaction id, in bytes.
+const MAX_TXN_ID: usize = 255;
+
+/// The content of an event from a request's body.
+///
+/// # Errors
+/// `M_NOT_JSON` for what is no JSON, `M_BAD_JSON` for JSON that is no object, has a key twice or is
+/// nested too deep.
+pub fn parse(body: &[u8]) -> Result<Object, MatrixError> {
+    parse_object(body).map_err(|error| {
+        let is_json = std::str::from_utf8(body)
+            .is_ok_and(|text| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok());
+        if is_json {
+            MatrixError::bad_json(error.to_string())
+        } else {
+            MatrixError::not_json(error.to_string())
+        }
+    })
+}
+
+/// An object from a part of a request that ruma has left unparsed.
+pub fn parse_raw<T>(raw: &ruma::serde::Raw<T>) -> Result<Object, MatrixError> {
+    parse(raw.json().get().as_bytes())
+}
+
+/// A room id from a path.
+pub fn room_id(text: &str) -> Result<OwnedRoomId, MatrixError> {
+    RoomId::parse(text).map_err(|error| MatrixError::invalid_param(format!("room id: {error}")))
+}
+
+/// An event id from a path.
+pub fn event_id(text: &str) -> Result<OwnedEventId, MatrixError> {
+    EventId::parse(text).map_err(|error| MatrixError::invalid_param(format!("event id: {error}")))
+}
+
+/// The key of a client's transaction: endpoint and path without version and transaction id, so that
+/// `r0` and `v3` are the same; and the same for every token of the device
+/// (<https://spec.matrix.org/v1.19/client-server-api/#transaction-identifiers>).
+pub fn txn_key(who: &Caller, path: String, txn_id: &str) -> Result<TxnKey, MatrixError> {
+    if txn_id.len() > MAX_TXN_ID {
+        return Err(MatrixError::new(
+            StatusCode::BAD_REQUEST,
+            "M_INVALID_PARAM",
+            format!("A transaction id must not be longer than {MAX_TXN_ID} bytes"),
+        ));
+    }
+    Ok(TxnKey {
+        user: who.user,
+        device: who.device_or_none(),
+        path,
+        txn_id: txn_id.to_owned(),
+    })
+}

@@ -1,0 +1,69 @@
+//! The client API behind the door: access tokens, and limits by user or address.
+
+use bytes::Bytes;
+use http::Request;
+use rhizome_edge::{Api, Asked, Identity, Proof};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    App, MatrixError,
+    auth::token::{authenticate, token_of},
+    e2ee::backup,
+    limits::Kind,
+};
+
+impl Api for App {
+    type Kind = Kind;
+    /// A token says all that there is to know.
+    type Claim = Identity;
+    const CROSS_ORIGIN: bool = true;
+
+    /// What the specification calls rate-limited is [`Kind::Other`].
+    fn usual_kind(rate_limited: bool) -> Kind {
+        if rate_limited {
+            Kind::Other
+        } else {
+            Kind::Free
+        }
+    }
+
+    fn max_body(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Backup => self.config.max_body_bytes.max(backup::MAX_BODY),
+            _ => self.config.max_body_bytes,
+        }
+    }
+
+    fn unfinished(&self) -> &TaskTracker {
+        &self.unfinished
+    }
+
+    async fn admit(&self, asked: Asked<Kind>, head: &Request<()>) -> Result<Identity, MatrixError> {
+        let token = match asked.proof {
+            // There are no application services yet: where only theirs may authenticate, nobody does.
+            Proof::Nothing | Proof::Service | Proof::ServiceIfAny | Proof::Server => None,
+            Proof::User | Proof::UserIfAny | Proof::Administrator => token_of(head)?,
+        };
+        let identity = match token {
+            Some(token) => Identity::User(authenticate(self, &token, asked.peer).await?),
+            None if asked.proof == Proof::User => return Err(MatrixError::missing_token()),
+            None => Identity::Nobody,
+        };
+        let now = self.now_monotonic_ms();
+        match identity.user() {
+            Some(user) => self.limits.take(asked.kind, &user.user_id, now),
+            None => self.limits.take_from(asked.kind, asked.peer, now),
+        }
+        .map_err(MatrixError::limit_exceeded)?;
+        Ok(identity)
+    }
+
+    async fn identify(
+        &self,
+        _: Asked<Kind>,
+        identity: Identity,
+        _: &Request<Bytes>,
+    ) -> Result<Identity, MatrixError> {
+        Ok(identity)
+    }
+}

@@ -1,0 +1,151 @@
+//! Rate limits of the client API: what counts as what, for whom.
+
+use std::{hash::Hash, net::IpAddr};
+
+use rhizome_edge::{
+    MatrixError,
+    limits::{Buckets, block_of},
+};
+
+use crate::config::{Rate, RateLimits};
+
+/// What a request counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Not limited.
+    Free,
+    /// Sends an event.
+    Message,
+    /// Makes an account.
+    Registration,
+    /// Tries a secret.
+    Login,
+    /// Joins or makes a room.
+    Join,
+    /// Invites somebody.
+    Invite,
+    /// Puts keys into a backup: as often as [`Kind::Other`], with large bodies.
+    Backup,
+    /// Anything else that the specification calls rate-limited.
+    Other,
+}
+
+/// One token bucket per kind of request and user or address.
+pub struct Limits {
+    rates: RateLimits,
+    buckets: Buckets,
+}
+
+impl Limits {
+    /// Full buckets with these rates.
+    pub fn new(rates: &RateLimits) -> Self {
+        Self {
+            rates: rates.clone(),
+            buckets: Buckets::default(),
+        }
+    }
+
+    /// Takes one token from the bucket of `kind` and `who` at `now_ms` (monotonic milliseconds).
+    /// When it is empty: the milliseconds after which to try again.
+    pub fn take(&self, kind: Kind, who: impl Hash, now_ms: u64) -> Result<(), u64> {
+        let Some(rate) = self.rate(kind) else {
+            return Ok(());
+        };
+        self.buckets.take(rate, (kind, who), 1, now_ms)
+    }
+
+    /// [`Limits::take`] for who is known by their address only: a whole subscriber, who has many.
+    pub fn take_from(&self, kind: Kind, peer: Option<IpAddr>, now_ms: u64) -> Result<(), u64> {
+        self.take(kind, peer.map(block_of), now_ms)
+    }
+
+    /// [`Limits::take`] for `count` things of a kind that one request does.
+    ///
+    /// # Errors
+    /// 429 `M_LIMIT_EXCEEDED`; 400 `M_INVALID_PARAM` for more than can ever be done at once.
+    pub fn take_many(
+        &self,
+        kind: Kind,
+        who: impl Hash,
+        count: usize,
+        now_ms: u64,
+    ) -> Result<(), MatrixError> {
+        let Some(rate) = self.rate(kind).filter(|_| count > 0) else {
+            return Ok(());
+        };
+        let most = rate.burst.max(1);
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        if count > most {
+            return Err(MatrixError::invalid_param(format!(
+                "{count} at once are too many: at most {most}"
+            )));
+        }
+        self.buckets
+            .take(rate, (kind, who), count, now_ms)
+            .map_err(MatrixError::limit_exceeded)
+    }
+
+    fn rate(&self, kind: Kind) -> Option<Rate> {
+        if !self.rates.enabled {
+            return None;
+        }
+        Some(match kind {
+            Kind::Free => return None,
+            Kind::Message => self.rates.message,
+            Kind::Registration => self.rates.registration,
+            Kind::Login => self.rates.login,
+            Kind::Join => self.rates.join,
+            Kind::Invite => self.rates.invite,
+            Kind::Backup | Kind::Other => self.rates.other,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(burst: u32, enabled: bool) -> Limits {
+        let rate = Rate {
+            per_second: 0.001,
+            burst,
+        };
+        Limits::new(&RateLimits {
+            enabled,
+            login: rate,
+            invite: rate,
+            ..RateLimits::default()
+        })
+    }
+
+    #[test]
+    fn switched_off_nothing_is_counted() {
+        let limits = limits(1, false);
+        for _ in 0..1000 {
+            assert_eq!(limits.take(Kind::Login, "a", 0), Ok(()));
+        }
+        assert_eq!(limits.take_many(Kind::Invite, "a", 1000, 0), Ok(()));
+        assert!(limits.buckets.is_empty());
+    }
+
+    #[test]
+    fn a_subscriber_has_one_bucket_for_all_addresses() {
+        let limits = limits(2, true);
+        let take = |address: &str| limits.take_from(Kind::Login, address.parse().ok(), 0);
+        assert_eq!(take("2001:db8::1"), Ok(()));
+        assert_eq!(take("2001:db8::2"), Ok(()));
+        assert!(take("2001:db8::3").is_err());
+        assert_eq!(take("2001:db8:0:1::3"), Ok(()));
+    }
+
+    #[test]
+    fn what_one_request_does_many_times_counts_as_often() {
+        let limits = limits(5, true);
+        let take = |count| limits.take_many(Kind::Invite, "a", count, 0);
+        assert_eq!(take(0), Ok(()));
+        assert_eq!(take(3), Ok(()));
+        assert_eq!(take(3).unwrap_err().errcode, "M_LIMIT_EXCEEDED");
+        assert_eq!(take(6).unwrap_err().errcode, "M_INVALID_PARAM");
+        assert_eq!(limits.take(Kind::Invite, "a", 0), Ok(()));
+    }
+}

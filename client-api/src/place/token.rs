@@ -1,0 +1,209 @@
+//! Sync tokens: `s<epoch><seal>_<position>_<ephemeral>[_<to-device>]`, opaque to clients.
+
+use std::{fmt, sync::Arc};
+
+use rhizome_storage::{Pos, Store};
+use subtle::ConstantTimeEq as _;
+
+use crate::MatrixError;
+
+/// A point in the log and in the ephemeral stream up to which a client has been told everything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Which life of the database the position belongs to (renewed by a restore).
+    pub epoch: Arc<str>,
+    /// The last log position that the client has seen.
+    pub pos: Pos,
+    /// The last position of the ephemeral stream (typing) that it has seen. Streams of different
+    /// process lives don't compare: see [`Token::ephemeral_after`].
+    pub ephemeral: i64,
+    /// Where the answer had messages for its device: up to where these are told, and acknowledged when the token
+    /// comes back. Without it the device had been told, and had acknowledged, all up to `pos`.
+    pub to_device: Option<Pos>,
+    /// What shows that we gave it out; none in tokens from before there were seals.
+    pub seal: Option<String>,
+}
+
+/// How long an epoch is where a seal follows it.
+const EPOCH: usize = 12;
+
+/// What a client sent as a token is not one.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NotAToken;
+
+impl Token {
+    /// Reads a token; fails when the text was never one of ours.
+    pub fn parse(text: &str) -> Result<Token, NotAToken> {
+        let mut parts = text.strip_prefix('s').ok_or(NotAToken)?.split('_');
+        let epoch = parts.next().ok_or(NotAToken)?;
+        if epoch.is_empty() || epoch.len() > 64 || !epoch.bytes().all(|b| b.is_ascii_alphanumeric())
+        {
+            return Err(NotAToken);
+        }
+        let (epoch, seal) = match epoch.split_at_checked(EPOCH) {
+            Some((epoch, seal)) if !seal.is_empty() => (epoch, Some(seal.to_owned())),
+            _ => (epoch, None),
+        };
+        let mut next = || parts.next().map(number);
+        let pos = Pos(next().ok_or(NotAToken)??);
+        let token = Token {
+            epoch: epoch.into(),
+            pos,
+            ephemeral: next().ok_or(NotAToken)??,
+            // Nothing beyond the position has been told.
+            to_device: next().transpose()?.map(|told| Pos(told).min(pos)),
+            seal,
+        };
+        if parts.next().is_some() {
+            Err(NotAToken)
+        } else {
+            Ok(token)
+        }
+    }
+
+    /// A token for this point, sealed.
+    pub fn new(store: &Store, pos: Pos, ephemeral: i64) -> Token {
+        let epoch = store.epoch();
+        let seal = Some(store.seal(&epoch, pos));
+        Token {
+            epoch,
+            pos,
+            ephemeral,
+            to_device: None,
+            seal,
+        }
+    }
+
+    /// Up to where the device has been told the messages for it.
+    pub fn told_to_device(&self) -> Pos {
+        self.to_device.unwrap_or(self.pos)
+    }
+
+    /// Whether messages for the device are left that are to be told at once.
+    pub fn is_behind_to_device(&self) -> bool {
+        self.told_to_device() < self.pos
+    }
+
+    /// Whether we gave it out: nobody else can seal a position.
+    pub fn is_genuine(&self, store: &Store) -> bool {
+        let seal = store.seal(&self.epoch, self.pos);
+        let given = self.seal.as_deref().unwrap_or_default();
+        given.as_bytes().ct_eq(seal.as_bytes()).into()
+    }
+
+    /// Where to go on in the ephemeral stream whose newest position is `head`: a position from the
+    /// future is one of another process or an earlier life, so everything counts as unseen.
+    pub fn ephemeral_after(&self, head: i64) -> i64 {
+        if self.ephemeral > head {
+            0
+        } else {
+            self.ephemeral
+        }
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seal = self.seal.as_deref().unwrap_or_default();
+        write!(f, "s{}{seal}_{}_{}", self.epoch, self.pos.0, self.ephemeral)?;
+        match self.to_device {
+            Some(told) => write!(f, "_{}", told.0),
+            None => Ok(()),
+        }
+    }
+}
+
+fn number(part: &str) -> Result<i64, NotAToken> {
+    let plain = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if plain {
+        part.parse().map_err(|_| NotAToken)
+    } else {
+        Err(NotAToken)
+    }
+}
+
+/// Where a client's token points to. `None`, as though the client had sent none, for a token of
+/// another epoch or from the future: it knows things that this database doesn't. One that we gave out
+/// shows that others like it are about, which must not be believed later, when the log has passed them.
+pub async fn position(store: &Store, text: &str) -> Result<Option<Token>, MatrixError> {
+    let token = Token::parse(text)
+        .map_err(|_| MatrixError::invalid_param("`since` is not a token of this server"))?;
+    if token.epoch != store.epoch() {
+        return Ok(None);
+    }
+    let known = token.pos <= store.log().head() || token.pos <= store.log().refresh().await?;
+    if !known && token.is_genuine(store) {
+        store.log_went_back(token.pos).await?;
+    }
+    Ok(known.then_some(token))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_reads_back_as_itself() {
+        for (epoch, seal, to_device) in [
+            ("0af3", None, None),
+            ("0123456789ab", None, Some(Pos(0))),
+            ("0123456789ab", Some("0f".to_owned()), None),
+            ("0123456789ab", Some("0f".to_owned()), Some(Pos(72_594))),
+        ] {
+            let token = Token {
+                epoch: epoch.into(),
+                pos: Pos(72_594),
+                ephemeral: 12,
+                to_device,
+                seal,
+            };
+            assert_eq!(Token::parse(&token.to_string()), Ok(token));
+        }
+    }
+
+    #[test]
+    fn what_a_device_has_been_told_is_no_more_than_all() {
+        let told = |text: &str| Token::parse(text).map(|token| token.told_to_device());
+        // From before there were such messages, and where an answer had none.
+        assert_eq!(told("s1_7_3"), Ok(Pos(7)));
+        assert_eq!(told("s1_7_3_5"), Ok(Pos(5)));
+        assert_eq!(told("s1_7_3_99"), Ok(Pos(7)));
+    }
+
+    #[test]
+    fn what_is_not_a_token_is_told_apart() {
+        for text in [
+            "",
+            "s",
+            "s1",
+            "s1_2",
+            "s1_2_3_4_5",
+            "s1_2_3_",
+            "s1_2_3_-4",
+            "t1_2_3",
+            "s_1_2",
+            "s1__2",
+            "s-1_2_3",
+            "s1_+2_3",
+            "sé_1_2",
+            "s1_2_99999999999999999999",
+            "s1_2_3\u{0}",
+            " s1_2_3",
+        ] {
+            assert_eq!(Token::parse(text), Err(NotAToken), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_ephemeral_position_from_the_future_is_forgotten() {
+        let token = Token {
+            epoch: "0".into(),
+            pos: Pos(0),
+            ephemeral: 9,
+            to_device: None,
+            seal: None,
+        };
+        assert_eq!(token.ephemeral_after(20), 9);
+        assert_eq!(token.ephemeral_after(8), 0);
+    }
+}

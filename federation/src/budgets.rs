@@ -1,0 +1,233 @@
+//! How much other servers may ask of us: from the settings `rate_limits.federation_…`.
+//!
+//! A server that has signed its request is counted by its name, everybody else by the address. What is counted
+//! before the signature has been checked is counted by the address too: nobody can use up what is another's.
+
+use std::{hash::Hash, net::IpAddr, sync::Arc};
+
+use rhizome_edge::{
+    Bodies, Reservation,
+    limits::{Buckets, Rate, block_of},
+};
+use rhizome_storage::Clock;
+use ruma::{OwnedServerName, ServerName};
+
+use crate::{
+    MatrixError,
+    config::RateLimits,
+    keyed::{Keyed, KeyedGuard},
+};
+
+/// The most bytes of larger bodies that are waited for or checked at a time: of all, and of one address.
+const BODIES: usize = 256 << 20;
+const BODIES_OF_ONE: usize = 48 << 20;
+/// How many questions of one server for something large may be worked on or wait for that.
+const MAX_WAITING_STATES: usize = 20;
+
+/// What a signed request counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A transaction.
+    Transaction,
+    /// What is much at once.
+    State,
+    /// Everything else.
+    Other,
+}
+
+/// What everybody has left.
+#[derive(Debug)]
+pub(crate) struct Budgets {
+    rates: RateLimits,
+    clock: Clock,
+    servers: Buckets,
+    unsigned: Buckets,
+    keys: Buckets,
+    bodies: Arc<Bodies>,
+    /// Servers that are being told something large, one answer of each at a time.
+    states: Keyed<OwnedServerName>,
+}
+
+impl Budgets {
+    pub(crate) fn new(rates: RateLimits, clock: Clock) -> Self {
+        Self {
+            rates,
+            clock,
+            servers: Buckets::default(),
+            unsigned: Buckets::default(),
+            keys: Buckets::default(),
+            bodies: Bodies::new(BODIES, BODIES_OF_ONE),
+            states: Keyed::default(),
+        }
+    }
+
+    /// A signed request of `origin`.
+    ///
+    /// # Errors
+    /// 429 `M_LIMIT_EXCEEDED`, as from the other functions.
+    pub(crate) fn signed(&self, origin: &ServerName, kind: Kind) -> Result<(), MatrixError> {
+        let rate = match kind {
+            Kind::Transaction => self.rates.transaction,
+            Kind::State => self.rates.state,
+            Kind::Other => self.rates.other,
+        };
+        self.take(&self.servers, rate, (kind, origin), 1)
+    }
+
+    /// A request that needn't be signed.
+    pub(crate) fn unsigned(&self, peer: Option<IpAddr>) -> Result<(), MatrixError> {
+        self.by_address(&self.unsigned, self.rates.unsigned, peer, 1)
+    }
+
+    /// Keys of so many servers that are asked for, or must be fetched.
+    pub(crate) fn keys(&self, peer: Option<IpAddr>, servers: usize) -> Result<(), MatrixError> {
+        self.by_address(&self.keys, self.rates.keys, peer, servers)
+    }
+
+    /// So many events of senders from outside of their room, whose keys must be fetched, that `origin` tells us of.
+    pub(crate) fn newcomers(&self, origin: &ServerName, events: usize) -> Result<(), MatrixError> {
+        self.take(&self.keys, self.rates.keys, origin, events)
+    }
+
+    /// What reserves memory for a request's body until it is known who sent it.
+    pub(crate) fn reservation(&self, peer: Option<IpAddr>) -> Option<Reservation> {
+        self.rates.enabled.then(|| self.bodies.reservation(peer))
+    }
+
+    /// A server's turn to have a large answer looked together.
+    ///
+    /// # Errors
+    /// 429 `M_LIMIT_EXCEEDED` if too many of its questions wait already.
+    pub(crate) async fn turn_of(
+        &self,
+        who: &OwnedServerName,
+    ) -> Result<KeyedGuard<OwnedServerName>, MatrixError> {
+        let turn = self.states.lock_among(who.clone(), MAX_WAITING_STATES);
+        turn.await.ok_or_else(|| MatrixError::limit_exceeded(1_000))
+    }
+
+    /// Within one process there are no addresses.
+    fn by_address(
+        &self,
+        buckets: &Buckets,
+        rate: Rate,
+        peer: Option<IpAddr>,
+        count: usize,
+    ) -> Result<(), MatrixError> {
+        peer.map_or(Ok(()), |peer| {
+            self.take(buckets, rate, block_of(peer), count)
+        })
+    }
+
+    fn take(
+        &self,
+        buckets: &Buckets,
+        rate: Rate,
+        who: impl Hash,
+        count: usize,
+    ) -> Result<(), MatrixError> {
+        if !self.rates.enabled {
+            return Ok(());
+        }
+        let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
+        let count = u32::try_from(count)
+            .unwrap_or(u32::MAX)
+            .min(rate.burst.max(1));
+        let taken = buckets.take(rate, who, count, now);
+        taken.map_err(MatrixError::limit_exceeded)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::poll_immediate;
+    use ruma::{owned_server_name, server_name};
+
+    use super::*;
+
+    fn budgets(enabled: bool) -> Budgets {
+        let rate = Rate {
+            per_second: 1.0,
+            burst: 2,
+        };
+        let rates = RateLimits {
+            enabled,
+            transaction: rate,
+            state: rate,
+            other: rate,
+            unsigned: rate,
+            keys: rate,
+        };
+        Budgets::new(rates, Clock::manual(0))
+    }
+
+    #[test]
+    fn each_server_has_a_budget_for_each_kind() {
+        let budgets = budgets(true);
+        let (a, b) = (server_name!("a.org"), server_name!("b.org"));
+        let (send, state) = (Kind::Transaction, Kind::State);
+        for _ in 0..2 {
+            assert!(budgets.signed(a, send).is_ok());
+        }
+        let error = budgets.signed(a, send).unwrap_err();
+        assert_eq!(error, MatrixError::limit_exceeded(1_000));
+        assert!(budgets.signed(a, state).is_ok());
+        assert!(budgets.signed(b, send).is_ok());
+        budgets.clock.advance(std::time::Duration::from_secs(1));
+        assert!(budgets.signed(a, send).is_ok());
+    }
+
+    #[test]
+    fn addresses_have_budgets_if_there_are_any() {
+        let budgets = budgets(true);
+        let peer = |address: &str| Some(address.parse().unwrap());
+        assert!(budgets.keys(peer("2001:db8::1"), 1).is_ok());
+        // More than a bucket holds takes all that it holds.
+        assert!(budgets.keys(peer("2001:db8::2"), 100).is_err());
+        assert!(budgets.keys(peer("2001:db8:0:1::2"), 100).is_ok());
+        for _ in 0..9 {
+            assert!(budgets.unsigned(None).is_ok());
+        }
+    }
+
+    #[test]
+    fn switched_off_nothing_is_counted() {
+        let budgets = budgets(false);
+        for _ in 0..9 {
+            assert!(budgets.signed(server_name!("a.org"), Kind::Other).is_ok());
+            assert!(budgets.unsigned(Some([192, 0, 2, 1].into())).is_ok());
+        }
+    }
+
+    #[test]
+    fn bodies_have_memory_until_they_are_checked() {
+        let budgets = budgets(true);
+        let of = |n: u8| budgets.reservation(Some([192, 0, 2, n].into())).unwrap();
+        let mut of_one: Vec<_> = (0..4).map(|_| of(1)).collect();
+        let fits: Vec<_> = of_one.iter_mut().map(|one| one.grow_to(16 << 20)).collect();
+        assert_eq!(fits, [true, true, true, false]);
+        let mut of_others: Vec<_> = (2..9).map(of).collect();
+        let fits = of_others.iter_mut().map(|one| one.grow_to(40 << 20));
+        assert_eq!(fits.filter(|fits| *fits).count(), 5);
+        drop((of_one, of_others));
+        assert_eq!(budgets.bodies.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_server_has_one_large_answer_at_a_time() {
+        let (budgets, who) = (budgets(true), owned_server_name!("a.example"));
+        let turn = budgets.turn_of(&who).await.unwrap();
+        let mut waiting: Vec<_> = (1..MAX_WAITING_STATES)
+            .map(|_| Box::pin(budgets.turn_of(&who)))
+            .collect();
+        for turn in &mut waiting {
+            assert!(poll_immediate(turn).await.is_none());
+        }
+        let refused = budgets.turn_of(&who).await.unwrap_err();
+        assert_eq!(refused, MatrixError::limit_exceeded(1_000));
+        let other = owned_server_name!("b.example");
+        assert!(budgets.turn_of(&other).await.is_ok());
+        drop(turn);
+        assert!(waiting.swap_remove(0).await.is_ok());
+    }
+}
