@@ -4,6 +4,7 @@ mod federation;
 mod history;
 mod idle;
 mod join;
+mod keys;
 mod seen;
 mod send;
 mod sync;
@@ -39,6 +40,12 @@ pub enum Scenario {
     ToDevice,
     /// The same for 8 pairs, closed loop
     ToDeviceMany,
+    /// Devices upload their keys, 50 one-time keys each
+    KeyUpload,
+    /// 8 claim one-time keys, one by each request, closed loop
+    KeyClaim,
+    /// The same, 25 by each request
+    KeyClaimMany,
     /// /sync without a token, account in 300 rooms
     SyncInitial,
     /// /sync with a token when nothing is new, account in 300 rooms
@@ -98,6 +105,9 @@ impl Scenario {
             Self::Seen500 => seen::local(world, 2).await,
             Self::ToDevice => to_device::one(world).await,
             Self::ToDeviceMany => to_device::many(world).await,
+            Self::KeyUpload => keys::upload(world).await,
+            Self::KeyClaim => keys::claim(world, 1, None).await,
+            Self::KeyClaimMany => keys::claim(world, 25, Some("6,000")).await,
             Self::SyncInitial => sync::initial(world).await,
             Self::SyncEmpty => sync::empty(world).await,
             Self::SyncOne => sync::one(world).await,

@@ -35,7 +35,7 @@ use std::{
 
 use axum::extract::State;
 use rhizome_federation::RawJson;
-use rhizome_storage::{AccountData, Logged, UserNo, WaitingMessage};
+use rhizome_storage::{AccountData, KeyCounts, Logged, UserNo, WaitingMessage};
 use ruma::{
     OwnedRoomId, OwnedUserId,
     api::client::{
@@ -99,11 +99,28 @@ pub struct News {
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices changed, and users whom the reader shares no room with any more.
     pub devices: (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>),
+    /// What the reader's device has to give out.
+    pub keys: Arc<KeyCounts>,
     /// Messages for the reader's device.
     pub to_device: Vec<WaitingMessage>,
 }
 
 impl News {
+    /// Nothing, up to there.
+    fn at(next: Token) -> Self {
+        Self {
+            next,
+            join: Vec::new(),
+            invite: Vec::new(),
+            knock: Vec::new(),
+            leave: Vec::new(),
+            account_data: Vec::new(),
+            devices: Default::default(),
+            keys: Arc::default(),
+            to_device: Vec::new(),
+        }
+    }
+
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.join.is_empty()

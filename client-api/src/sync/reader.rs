@@ -155,6 +155,8 @@ impl Reader {
         let mut news = loader.rooms(&rows, &window, next.clone()).await?;
         news.account_data = loader.global_account_data(&window).await?;
         news.devices = loader.devices(&rows, &window).await?;
+        let viewer = &self.viewer;
+        news.keys = store.key_counts(viewer.user, &viewer.device_id).await?;
         news.to_device = mail.messages;
         self.since = Some(next);
         Ok(news)

@@ -114,6 +114,9 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
     for entry in entries {
         match &entry.kind {
             EntryKind::DeviceList(list) => window.device_lists.push(list.user),
+            EntryKind::UserSigned(signed) if signed.signer == user => {
+                window.device_lists.push(signed.user);
+            }
             EntryKind::ToDevice(to) if to.user == user => window.to_device.push(to),
             EntryKind::ToDevice(_) | EntryKind::ToDeviceOut(_) => {}
             EntryKind::AccountData(data) if data.user == user && data.room.is_none() => {

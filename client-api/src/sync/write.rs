@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rhizome_storage::{AccountData, Logged, RemoteInvite, StoredEvent, WaitingMessage};
+use rhizome_storage::{AccountData, KeyCounts, Logged, RemoteInvite, StoredEvent, WaitingMessage};
 use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{Ask, News, room::RoomPart, room::summary::Summary};
@@ -43,11 +43,7 @@ pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option
         users(json.key("left"), left);
         json.close();
     }
-    // Nobody can upload keys yet, so there are none.
-    json.key("device_one_time_keys_count").open().close();
-    json.key("device_unused_fallback_key_types")
-        .open_list()
-        .close_list();
+    key_counts(&mut json, &news.keys);
     if !(news.join.is_empty()
         && news.invite.is_empty()
         && news.knock.is_empty()
@@ -213,6 +209,20 @@ fn account_data(json: &mut Json, data: &[std::sync::Arc<Logged<AccountData>>]) {
             .close();
     }
     json.close_list().close();
+}
+
+fn key_counts(json: &mut Json, keys: &KeyCounts) {
+    json.key("device_one_time_keys_count").open();
+    for (algorithm, count) in &keys.one_time {
+        let count = i64::try_from(*count).unwrap_or(i64::MAX);
+        json.key(algorithm).number(count);
+    }
+    json.close();
+    json.key("device_unused_fallback_key_types").open_list();
+    for algorithm in &keys.unused_fallback {
+        json.string(algorithm);
+    }
+    json.close_list();
 }
 
 fn to_device(json: &mut Json, messages: &[WaitingMessage]) {

@@ -65,10 +65,17 @@ impl Store {
 
     /// Notes that a device was seen, with whatever is written next: nobody waits for that, and where much waits
     /// to be written, it is left for the next time.
-    pub async fn see_device(&self, user: UserNo, id: &DeviceId, now_ms: i64) -> Result<()> {
+    pub async fn see_device(
+        &self,
+        user: UserNo,
+        id: &DeviceId,
+        ip: Option<String>,
+        now_ms: i64,
+    ) -> Result<()> {
         let seen = AccountChange::Seen {
             user,
             device: id.to_owned(),
+            ip,
             now_ms,
         };
         match self.leave(vec![seen.into()].into()).await {

@@ -106,7 +106,7 @@ async fn authenticate_first(app: App, mut socket: WebSocket) {
 
 /// Everything that can be refused is refused before the first frame.
 async fn prepare(app: &App, token: String, start: Start) -> Result<Session, MatrixError> {
-    let who = authenticate(app, &token).await?;
+    let who = authenticate(app, &token, None).await?;
     let filter = match start.filter.as_deref() {
         None => std::sync::Arc::default(),
         Some(json) if json.starts_with('{') => filter::parse(json)
@@ -188,7 +188,7 @@ async fn updates(app: &App, mut reader: Reader, token: &str, out: &mpsc::Sender<
     }
     let mut first = !reader.has_position();
     loop {
-        if authenticate(app, token).await.is_err() {
+        if authenticate(app, token, None).await.is_err() {
             return End::Unauthorized;
         }
         // A place in the queue first: what happens while a slow client makes us wait is in the news.

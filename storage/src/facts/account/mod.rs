@@ -35,6 +35,8 @@ pub enum AccountChange {
         user: UserNo,
         /// Which.
         device: OwnedDeviceId,
+        /// From where; `None`: that stays as it was.
+        ip: Option<String>,
         /// When, in milliseconds since 1970.
         now_ms: i64,
     },
