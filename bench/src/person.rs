@@ -106,6 +106,27 @@ impl Person {
         Ok(())
     }
 
+    /// The id of the device.
+    pub async fn device(&mut self) -> Result<String, Failure> {
+        let path = "/_matrix/client/v3/account/whoami";
+        let answer = self.connection.call(Method::GET, path, None).await?;
+        text(&answer, "device_id")
+    }
+
+    /// Sends a message to somebody's device; the answer is not looked into.
+    pub async fn tell(&mut self, user: &str, device: &str, number: u64) -> Result<(), Failure> {
+        let path = format!(
+            "/_matrix/client/v3/sendToDevice/m.test/{}",
+            self.account.server.fresh("t")
+        );
+        let content = json!({ "body": message(number) });
+        let body = json!({ "messages": { user: { device: content } } });
+        self.connection
+            .call(Method::PUT, &path, Some(body.to_string()))
+            .await?;
+        Ok(())
+    }
+
     /// Joins a room, if need be through the server `via`.
     pub async fn join(&mut self, room: &Room, via: Option<&str>) -> Result<(), Failure> {
         let via = via.map_or(String::new(), |name| {

@@ -25,6 +25,10 @@ pub struct Plan {
     pub latencies: usize,
     /// The time between two of them.
     pub every: Duration,
+    /// Devices that upload keys.
+    pub devices: usize,
+    /// One-time keys of each that are there to be claimed.
+    pub one_time_keys: usize,
     /// Rooms of the account that syncs.
     pub rooms: usize,
     /// Initial syncs.
@@ -55,6 +59,8 @@ impl Plan {
             listeners: [1, 50, 500],
             latencies: 200,
             every: Duration::from_millis(40),
+            devices: 200,
+            one_time_keys: 300,
             rooms: 300,
             initial_syncs: 30,
             history: 20_000,
@@ -78,6 +84,8 @@ impl Plan {
             listeners: [1, 2, 4],
             latencies: 5,
             every: Duration::from_millis(5),
+            devices: 8,
+            one_time_keys: 200,
             rooms: 4,
             initial_syncs: 2,
             history: 100,

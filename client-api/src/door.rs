@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 use crate::{
     App, MatrixError,
     auth::token::{authenticate, token_of},
+    e2ee::backup,
     limits::Kind,
 };
 
@@ -26,8 +27,11 @@ impl Api for App {
         }
     }
 
-    fn max_body(&self, _: Kind) -> usize {
-        self.config.max_body_bytes
+    fn max_body(&self, kind: Kind) -> usize {
+        match kind {
+            Kind::Backup => self.config.max_body_bytes.max(backup::MAX_BODY),
+            _ => self.config.max_body_bytes,
+        }
     }
 
     fn unfinished(&self) -> &TaskTracker {
@@ -41,7 +45,7 @@ impl Api for App {
             Proof::User | Proof::UserIfAny | Proof::Administrator => token_of(head)?,
         };
         let identity = match token {
-            Some(token) => Identity::User(authenticate(self, &token).await?),
+            Some(token) => Identity::User(authenticate(self, &token, asked.peer).await?),
             None if asked.proof == Proof::User => return Err(MatrixError::missing_token()),
             None => Identity::Nobody,
         };

@@ -15,6 +15,7 @@ pub mod config;
 mod content;
 mod discovery;
 mod door;
+mod e2ee;
 mod history;
 mod limits;
 mod place;
@@ -26,6 +27,7 @@ mod view;
 
 use std::{ops::Deref, sync::Arc};
 
+use rhizome_edge::Bodies;
 use rhizome_federation::Federation;
 use rhizome_rooms::Rooms;
 use rhizome_storage::Store;
@@ -33,6 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     auth::{password::Passwords, token::TokenCache},
+    e2ee::backup,
     history::asked::InVain,
     limits::Limits,
 };
@@ -67,6 +70,8 @@ pub struct Parts {
     pub(crate) in_vain: InVain,
     /// Rate limits.
     pub(crate) limits: Limits,
+    /// Memory for bodies that are larger than what others send.
+    pub(crate) bodies: Arc<Bodies>,
     /// Requests that are finished although their clients have hung up.
     pub unfinished: TaskTracker,
     /// Password hashing.
@@ -95,6 +100,7 @@ impl App {
             sync: sync::Shared::default(),
             in_vain: InVain::default(),
             limits,
+            bodies: Bodies::new(backup::MEMORY.0, backup::MEMORY.1),
             unfinished: TaskTracker::new(),
             passwords,
         }))

@@ -24,6 +24,8 @@ pub enum Kind {
     Join,
     /// Invites somebody.
     Invite,
+    /// Puts keys into a backup: as often as [`Kind::Other`], with large bodies.
+    Backup,
     /// Anything else that the specification calls rate-limited.
     Other,
 }
@@ -94,7 +96,7 @@ impl Limits {
             Kind::Login => self.rates.login,
             Kind::Join => self.rates.join,
             Kind::Invite => self.rates.invite,
-            Kind::Other => self.rates.other,
+            Kind::Backup | Kind::Other => self.rates.other,
         })
     }
 }

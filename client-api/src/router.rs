@@ -11,6 +11,7 @@ use crate::{
     },
     auth::{login, logout, refresh},
     discovery,
+    e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
     history::{context, event, messages},
     limits::Kind,
     push::rules,
@@ -26,6 +27,8 @@ pub fn router(app: App) -> Router {
     let table = accounts(table);
     let table = writing(table);
     let table = reading(table);
+    let table = backups(table);
+    let table = keys(table);
     table.into_router(app.clone()).merge(socket::routes(app))
 }
 
@@ -85,6 +88,8 @@ fn writing(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Message, state::put)
         .serve(state::get)
         .serve(state::list)
+        // Messages to devices: keys for a large room are many, and mustn't use up what is for the message itself.
+        .serve_as(Kind::Other, send_to_device::send)
         // Aliases and the directory.
         .serve_as(Kind::Other, aliases::get)
         .serve(aliases::put)
@@ -127,6 +132,40 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(data_delete::in_room)
 }
 
+/// Backups of room keys.
+fn backups(table: Table<App>) -> Table<App> {
+    table
+        .serve(backup::versions::begin)
+        .serve(backup::versions::current)
+        .serve(backup::versions::get)
+        .serve(backup::versions::update)
+        .serve(backup::versions::delete)
+        .serve_as(Kind::Backup, backup::upload::rooms)
+        .serve_as(Kind::Backup, backup::upload::room)
+        .serve_as(Kind::Backup, backup::upload::session)
+        .serve(backup::read::rooms)
+        .serve(backup::read::room)
+        .serve(backup::read::session)
+        .serve(backup::delete::rooms)
+        .serve(backup::delete::room)
+        .serve(backup::delete::session)
+}
+
+/// Keys for end-to-end encryption.
+fn keys(table: Table<App>) -> Table<App> {
+    table
+        .serve(upload::upload)
+        .serve(query::query)
+        .serve(claim::claim)
+        .serve(cross_signing::upload)
+        .serve(signatures::upload)
+        .serve(dehydrated::put)
+        .serve(dehydrated::get)
+        .serve(dehydrated::delete)
+        .serve(dehydrated::post_events)
+        .serve(dehydrated::get_events)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -144,7 +183,7 @@ mod tests {
     /// of the pattern's methods itself.
     #[test]
     fn no_path_hides_methods_of_another() {
-        let table = reading(writing(accounts(Table::default())));
+        let table = keys(backups(reading(writing(accounts(Table::default())))));
         let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (path, method, _) in table.endpoints() {
             served.entry(path).or_default().push(method);

@@ -76,11 +76,31 @@ pub const DEVIATIONS: &[Deviation] = &[
         ],
     },
     Deviation {
-        why: "Not yet in the specification (MSC3391), or ours (docs/websocket.md).",
+        why: "Not yet in the specification (MSC3391, MSC3814), or ours (docs/websocket.md).",
         asked: "",
         cases: &[
             Case(
                 "DELETE /_matrix/client/unstable/org.matrix.msc3391/*",
+                Path,
+                "",
+            ),
+            Case(
+                "DELETE /_matrix/client/unstable/org.matrix.msc3814.v1/*",
+                Path,
+                "",
+            ),
+            Case(
+                "GET /_matrix/client/unstable/org.matrix.msc3814.v1/*",
+                Path,
+                "",
+            ),
+            Case(
+                "POST /_matrix/client/unstable/org.matrix.msc3814.v1/*",
+                Path,
+                "",
+            ),
+            Case(
+                "PUT /_matrix/client/unstable/org.matrix.msc3814.v1/*",
                 Path,
                 "",
             ),
@@ -100,6 +120,9 @@ pub const DEVIATIONS: &[Deviation] = &[
             Case(MEMBERS, Answer, "/joined/*/avatar_url"),
             Case(DEVICES, Answer, "/devices/*/display_name"),
             Case(DEVICE, Answer, "/display_name"),
+            // Of a dehydrated device.
+            Case(DEVICES, Answer, "/devices/*/last_seen_ip"),
+            Case(DEVICE, Answer, "/last_seen_ip"),
         ],
     },
     Deviation {

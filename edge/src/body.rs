@@ -105,7 +105,7 @@ impl Upload {
     ///
     /// # Errors
     /// As of [`Upload::next`]; 429 `M_LIMIT_EXCEEDED` if there is no memory left.
-    pub(crate) async fn whole(
+    pub async fn whole(
         self,
         reserve: impl FnOnce() -> Option<Reservation>,
     ) -> Result<(Bytes, Option<Reservation>), MatrixError> {

@@ -80,6 +80,15 @@ impl MatrixError {
         Self::new(StatusCode::BAD_REQUEST, "M_NOT_JSON", message)
     }
 
+    /// Which of the two it is that a body can't be read.
+    pub fn of_json(error: &serde_json::Error) -> Self {
+        if error.is_data() {
+            Self::bad_json(error.to_string())
+        } else {
+            Self::not_json(error.to_string())
+        }
+    }
+
     /// 400 `M_INVALID_PARAM`: a parameter has an unusable value.
     pub fn invalid_param(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "M_INVALID_PARAM", message)

@@ -181,7 +181,7 @@ impl<T: Metadata, B: DeserializeOwned> Decode for Body<T, B> {
         };
         let body = serde_json::from_slice(bytes);
         Ok(Self {
-            body: body.map_err(|error| bad_json(&error))?,
+            body: body.map_err(|error| MatrixError::of_json(&error))?,
             endpoint: PhantomData,
         })
     }
@@ -254,7 +254,7 @@ fn bad_request(error: &FromHttpRequestError) -> MatrixError {
     };
     match error {
         DeserializationError::Utf8(error) => MatrixError::not_json(error.to_string()),
-        DeserializationError::Json(error) => bad_json(error),
+        DeserializationError::Json(error) => MatrixError::of_json(error),
         DeserializationError::Query(error) if error.to_string().contains("missing field") => {
             MatrixError::missing_param(error.to_string())
         }
@@ -262,13 +262,5 @@ fn bad_request(error: &FromHttpRequestError) -> MatrixError {
         | DeserializationError::Ident(_)
         | DeserializationError::Header(_) => MatrixError::invalid_param(error.to_string()),
         other => MatrixError::bad_json(other.to_string()),
-    }
-}
-
-fn bad_json(error: &serde_json::Error) -> MatrixError {
-    if error.is_data() {
-        MatrixError::bad_json(error.to_string())
-    } else {
-        MatrixError::not_json(error.to_string())
     }
 }

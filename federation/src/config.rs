@@ -14,6 +14,8 @@ pub struct FederationConfig {
     /// Further CA certificates to trust, each PEM text (one or more certificates), besides the
     /// platform's.
     pub extra_ca_pem: Vec<String>,
+    /// Whether this server talks to others at all: if not, nothing is kept for them either.
+    pub enabled: bool,
     /// How often each server may invite users of ours; `None`: as often as it likes.
     pub invites: Option<Rate>,
     /// Ranges that may be connected to although [`FederationConfig::denied_ranges`] contains them.
@@ -104,6 +106,7 @@ impl Default for FederationConfig {
     fn default() -> Self {
         Self {
             extra_ca_pem: Vec::new(),
+            enabled: true,
             invites: Some(Rate {
                 per_second: 1.0,
                 burst: 100,

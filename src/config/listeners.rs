@@ -92,7 +92,7 @@ impl Default for Http {
             max_connections_per_address: 500,
             header_timeout: Span::secs(60),
             body_timeout: Span::secs(60),
-            max_request_size: Size::mib(12),
+            max_request_size: Size::mib(64),
             drain_timeout: Span::secs(10),
             trusted_proxies: vec![
                 IpNet::new_assert([127, 0, 0, 0].into(), 8),

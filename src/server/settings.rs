@@ -6,6 +6,9 @@ use rhizome_federation::FederationConfig;
 
 use crate::config::{Config, Rate};
 
+/// The largest body that another server may send: a transaction can reach about 10 MiB.
+const LARGEST: usize = 12 << 20;
+
 /// The settings of the client API.
 pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
     let mut out = client_api::ClientConfig::new(config.server.name.clone());
@@ -78,8 +81,10 @@ pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
     };
     Ok(FederationConfig {
         rate_limits,
-        max_body_bytes: usize::try_from(config.http.max_request_size.0).unwrap_or(usize::MAX),
+        max_body_bytes: usize::try_from(config.http.max_request_size.0)
+            .map_or(LARGEST, |most| most.min(LARGEST)),
         extra_ca_pem,
+        enabled: from.enabled,
         invites: Some(rate(config.rate_limits.federation_invite))
             .filter(|_| config.rate_limits.enabled),
         allowed_ranges,

@@ -30,6 +30,7 @@ mod commit;
 mod engine;
 mod facts;
 mod federation;
+mod keys;
 mod log;
 mod names;
 mod open;
@@ -46,7 +47,7 @@ use std::sync::{Arc, Mutex, Weak};
 use rhizome_protocol::StateKey;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use sqlx::AnyPool;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use commit::{Destinations, Job};
@@ -55,6 +56,10 @@ use engine::epoch::Epoch;
 use log::tail::Tail;
 use rooms::snapshot::Nodes;
 
+pub use accounts::backup::{
+    Backup, BackupError, BackupPage, BackupSession, BackupState, StoredSession,
+};
+pub use accounts::dehydrated::{DehydratedDevice, NewDehydrated};
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::sessions::Ends;
@@ -78,19 +83,33 @@ pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
 pub use facts::account_data::{AccountData, DataChange};
 pub use facts::alias::NewAlias;
 pub use facts::decision::CommitError;
+pub use facts::dehydrated::Dehydrated;
 pub use facts::device_list::DeviceList;
 pub use facts::entry::{Entry, EventRestored, LiveEvent, StateChanged};
 pub use facts::forgotten::Forgotten;
 pub use facts::inbound_answer::InboundAnswer;
 pub use facts::invite::{Invite, InviteChange, InviteEntry};
+pub use facts::keys::cross_signing::CrossSigningKeys;
+pub use facts::keys::device::DeviceKeys;
+pub use facts::keys::one_time::{KeyClaim, KeyCount, KeyUpload, OneTimeKey, OneTimeKeys};
+pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
 pub use facts::receipt::Receipt;
 pub use facts::revocation::TokenRevoked;
+pub use facts::to_device::out::{ForServer, ToDeviceOut};
+pub use facts::to_device::taken::ToDeviceTaken;
+pub use facts::to_device::txn::ToDeviceTxn;
+pub use facts::to_device::{ForDevice, Once, Sending, ToDevice, WaitingMessage};
 pub use facts::{Audience, EntryKind, Fact, Logged};
 pub use federation::destinations::{DestinationState, OutboundReceipt};
 pub use federation::inbox::{InboxEvent, InboxLane};
 pub use federation::keys::{KeyResponse, StoredKey};
 pub use federation::outbound::{DestinationRoom, Outbound};
+pub use keys::change::{CrossSigningChange, DeviceUpload};
+pub use keys::claim::KeyWanted;
+pub use keys::counts::KeyCounts;
+pub use keys::query::KeysOf;
+pub use keys::read::{StoredDeviceKeys, StoredSignature};
 pub use log::Log;
 pub use log::ephemeral::Ephemeral;
 pub use log::reader::{Failure, LogReader, LogWork, Stretch};
@@ -129,6 +148,9 @@ pub(crate) struct Core {
     pub(crate) groups_done: AtomicU64,
     /// The last group that had something to write couldn't be written.
     pub(crate) unwritable: AtomicBool,
+    pub(crate) haste: commit::Haste,
+    /// What was a backup's has to go.
+    pub(crate) backups_gone: Notify,
     closing: CancellationToken,
     queue_ended: CancellationToken,
 }
@@ -158,4 +180,5 @@ pub(crate) struct Caches {
     /// Events all of whose `prev_events` are part of the history.
     pub(crate) gapless: Cache<EventNo, ()>,
     pub(crate) erasures: Mutex<accounts::erasure::KnownErasures>,
+    pub(crate) key_counts: Cache<UserNo, keys::counts::OfDevices>,
 }

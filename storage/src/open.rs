@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::{self, Job};
@@ -49,6 +49,8 @@ impl Caches {
             auth: Cache::new(100_000),
             gapless: Cache::new(events),
             erasures: Mutex::default(),
+            // In devices.
+            key_counts: Cache::new(100_000),
         }
     }
 }
@@ -81,6 +83,8 @@ impl Store {
             caches: Caches::new(options.cached_events),
             groups_done: AtomicU64::new(0),
             unwritable: AtomicBool::new(false),
+            haste: commit::Haste::default(),
+            backups_gone: Notify::new(),
             closing: CancellationToken::new(),
             queue_ended: CancellationToken::new(),
             options,

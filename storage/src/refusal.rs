@@ -2,7 +2,9 @@
 
 use rhizome_protocol::Refusal;
 
-use crate::{CommitError, Error};
+use serde_json::Value;
+
+use crate::{BackupError, CommitError, Error};
 
 impl Refusal for Error {
     fn status(&self) -> u16 {
@@ -21,21 +23,61 @@ impl Refusal for Error {
     }
 }
 
-/// For write sets that belong to no room: only the database, or a taken alias, can refuse those.
+impl Refusal for BackupError {
+    fn status(&self) -> u16 {
+        match self {
+            Self::Absent => 404,
+            Self::Old { .. } => 403,
+            Self::OtherAlgorithm => 400,
+            Self::TooMany | Self::Full => 413,
+            Self::Store(error) => error.status(),
+        }
+    }
+
+    fn errcode(&self) -> &'static str {
+        match self {
+            Self::Absent => "M_NOT_FOUND",
+            Self::Old { .. } => "M_WRONG_ROOM_KEYS_VERSION",
+            Self::OtherAlgorithm => "M_INVALID_PARAM",
+            Self::TooMany | Self::Full => "M_TOO_LARGE",
+            Self::Store(error) => error.errcode(),
+        }
+    }
+
+    fn is_for_the_log(&self) -> bool {
+        matches!(self, Self::Store(_))
+    }
+
+    fn detail(&self) -> Option<(&'static str, Value)> {
+        match self {
+            Self::Old { current } => Some(("current_version", current.to_string().into())),
+            _ => None,
+        }
+    }
+}
+
+/// For write sets that belong to no room: only the database, or a name that is taken, can refuse those.
 impl Refusal for CommitError {
     fn status(&self) -> u16 {
         match self {
             Self::Store(error) => error.status(),
             Self::AliasTaken(_) => 409,
+            Self::KeyTaken { .. } | Self::TooManyKeys(_) => 400,
             _ => 500,
         }
     }
 
     fn errcode(&self) -> &'static str {
-        "M_UNKNOWN"
+        match self {
+            Self::KeyTaken { .. } | Self::TooManyKeys(_) => "M_INVALID_PARAM",
+            _ => "M_UNKNOWN",
+        }
     }
 
     fn is_for_the_log(&self) -> bool {
-        !matches!(self, Self::AliasTaken(_))
+        !matches!(
+            self,
+            Self::AliasTaken(_) | Self::KeyTaken { .. } | Self::TooManyKeys(_)
+        )
     }
 }

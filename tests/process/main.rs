@@ -12,3 +12,4 @@ mod hostile;
 mod hostile_requests;
 mod load;
 mod process;
+mod to_device;

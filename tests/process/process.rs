@@ -23,16 +23,29 @@ pub(crate) struct Process {
 /// Starts a process on `database` and waits until it answers. `crash_point` names a point of
 /// `RHIZOME__TESTING__CRASH_POINT` at which it ends itself.
 pub(crate) async fn start(database: &Database, crash_point: Option<&str>) -> Process {
+    start_as(database, ("crash.test", ""), crash_point).await
+}
+
+/// The same with a name, and with more of a configuration.
+pub(crate) async fn start_as(
+    database: &Database,
+    (name, more): (&str, &str),
+    crash_point: Option<&str>,
+) -> Process {
     // Another process may take the port between our asking and rhizome's binding: try again.
     for _ in 0..5 {
-        if let Some(process) = try_start(database, crash_point).await {
+        if let Some(process) = try_start(database, (name, more), crash_point).await {
             return process;
         }
     }
     panic!("rhizome did not start; its log is above");
 }
 
-async fn try_start(database: &Database, crash_point: Option<&str>) -> Option<Process> {
+async fn try_start(
+    database: &Database,
+    (name, more): (&str, &str),
+    crash_point: Option<&str>,
+) -> Option<Process> {
     let port = TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
@@ -43,7 +56,7 @@ async fn try_start(database: &Database, crash_point: Option<&str>) -> Option<Pro
     let text = format!(
         r#"
 [server]
-name = "crash.test"
+name = "{name}"
 data_dir = "{folder}"
 
 [database]
@@ -59,6 +72,7 @@ strangers_may_register_and_i_accept_the_abuse = true
 
 [rate_limits]
 enabled = false
+{more}
 "#,
         folder = folder.display(),
         url = database.url(),

@@ -4,9 +4,11 @@ mod federation;
 mod history;
 mod idle;
 mod join;
+mod keys;
 mod seen;
 mod send;
 mod sync;
+mod to_device;
 
 use clap::ValueEnum;
 
@@ -34,6 +36,16 @@ pub enum Scenario {
     /// The same with 500 listeners
     #[value(name = "seen-500")]
     Seen500,
+    /// From sending to a device to its seeing it in /sync
+    ToDevice,
+    /// The same for 8 pairs, closed loop
+    ToDeviceMany,
+    /// Devices upload their keys, 50 one-time keys each
+    KeyUpload,
+    /// 8 claim one-time keys, one by each request, closed loop
+    KeyClaim,
+    /// The same, 25 by each request
+    KeyClaimMany,
     /// /sync without a token, account in 300 rooms
     SyncInitial,
     /// /sync with a token when nothing is new, account in 300 rooms
@@ -91,6 +103,11 @@ impl Scenario {
             Self::Seen1 => seen::local(world, 0).await,
             Self::Seen50 => seen::local(world, 1).await,
             Self::Seen500 => seen::local(world, 2).await,
+            Self::ToDevice => to_device::one(world).await,
+            Self::ToDeviceMany => to_device::many(world).await,
+            Self::KeyUpload => keys::upload(world).await,
+            Self::KeyClaim => keys::claim(world, 1, None).await,
+            Self::KeyClaimMany => keys::claim(world, 25, Some("6,000")).await,
             Self::SyncInitial => sync::initial(world).await,
             Self::SyncEmpty => sync::empty(world).await,
             Self::SyncOne => sync::one(world).await,

@@ -18,6 +18,7 @@ use crate::{
 
 /// A user id is at most this long, in bytes (<https://spec.matrix.org/v1.19/appendices/#user-identifiers>).
 const MAX_USER_ID: usize = 255;
+
 /// The id that an account of this name would have on `server`. Capitals are taken for small letters.
 ///
 /// # Errors

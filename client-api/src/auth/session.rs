@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rhizome_edge::MatrixError;
 use rhizome_storage::{FirstLogin, NewLogin, NewTokens, UserNo, random};
-use ruma::{OwnedDeviceId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, UserId};
 use serde_json::{Value, json};
 
 use crate::{App, auth::token::hash_of};
@@ -13,6 +13,8 @@ use crate::{App, auth::token::hash_of};
 const MAX_DEVICE_NAME: usize = 1024;
 /// The longest id of a device, in bytes.
 const MAX_DEVICE_ID: usize = 255;
+/// The length of 32 bytes in base64, the shortest name that a cross-signing key can have.
+const KEY_NAME: usize = 43;
 
 /// What a client asks for when it logs in.
 #[derive(Debug, Default)]
@@ -50,11 +52,27 @@ pub async fn begin(
     request: SessionRequest,
     peer: Option<IpAddr>,
 ) -> Result<Session, MatrixError> {
+    let named = request.device_id.clone();
     let new = Beginning::new(app, request, peer)?;
+    if let Some(name) = named {
+        check_no_key(app, user, &name).await?;
+    }
     if !app.store.log_in(&(new.login)(user)).await? {
         return Err(MatrixError::forbidden("The password was changed"));
     }
     Ok(new.session)
+}
+
+/// `M_INVALID_PARAM` if it is the name of a cross-signing key of the user: devices share their names with them.
+pub async fn check_no_key(app: &App, user: UserNo, name: &DeviceId) -> Result<(), MatrixError> {
+    // A key's are longer than most devices'.
+    if name.as_str().len() >= KEY_NAME
+        && app.store.is_cross_signing_key(user, name.as_str()).await?
+    {
+        let message = "The device id is the name of one of the user's cross-signing keys";
+        return Err(MatrixError::invalid_param(message));
+    }
+    Ok(())
 }
 
 /// A session that is about to begin, and what is written of it.

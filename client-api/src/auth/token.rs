@@ -4,7 +4,10 @@
 //! warm request free of database reads. It is kept true by the log: before it is asked, the
 //! revocations up to the log's head are applied to it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    net::IpAddr,
+    sync::atomic::{AtomicI64, Ordering},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::header;
@@ -41,19 +44,23 @@ pub fn token_of<B>(request: &http::Request<B>) -> Result<Option<String>, MatrixE
     }
 }
 
-/// Whose token it is.
+/// Whose token it is. `peer`: from where it comes, if that is known.
 ///
 /// # Errors
 /// `M_UNKNOWN_TOKEN` if nobody's; with `soft_logout` if it has expired, so that the client
 /// refreshes it or logs in again as the same device.
-pub async fn authenticate(app: &App, token: &str) -> Result<Caller, MatrixError> {
+pub async fn authenticate(
+    app: &App,
+    token: &str,
+    peer: Option<IpAddr>,
+) -> Result<Caller, MatrixError> {
     let hash = hash_of(token);
     let now = app.store.clock().now_ms();
     follow_log(app);
     let known = match app.tokens.get(&hash, now) {
         Some(known) => known,
         // Boxed: warm requests, nearly all, needn't carry the room that this takes.
-        None => Box::pin(load(app, hash, now)).await?,
+        None => Box::pin(load(app, hash, peer, now)).await?,
     };
     if known.expires_ms.is_some_and(|expires| expires <= now) {
         return Err(MatrixError::unknown_token(true));
@@ -61,14 +68,20 @@ pub async fn authenticate(app: &App, token: &str) -> Result<Caller, MatrixError>
     Ok(known.caller)
 }
 
-async fn load(app: &App, hash: String, now: i64) -> Result<KnownToken, MatrixError> {
+async fn load(
+    app: &App,
+    hash: String,
+    peer: Option<IpAddr>,
+    now: i64,
+) -> Result<KnownToken, MatrixError> {
     let moment = app.tokens.moment();
     let Some(token) = app.store.token(&hash).await? else {
         return Err(MatrixError::unknown_token(false));
     };
     if now - token.last_seen_ms > SEEN_EVERY_MS {
         // Who can't write, because the disk is full, can read all the same.
-        let seen = app.store.see_device(token.user, &token.device_id, now);
+        let ip = peer.map(|peer| peer.to_string());
+        let seen = (app.store).see_device(token.user, &token.device_id, ip, now);
         if let Err(error) = seen.await {
             tracing::warn!(%error, "that a device was seen couldn't be recorded");
         }

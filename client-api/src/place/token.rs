@@ -1,4 +1,4 @@
-//! Sync tokens: `s<epoch><seal>_<position>_<ephemeral>`, opaque to clients.
+//! Sync tokens: `s<epoch><seal>_<position>_<ephemeral>[_<to-device>]`, opaque to clients.
 
 use std::{fmt, sync::Arc};
 
@@ -17,6 +17,9 @@ pub struct Token {
     /// The last position of the ephemeral stream (typing) that it has seen. Streams of different
     /// process lives don't compare: see [`Token::ephemeral_after`].
     pub ephemeral: i64,
+    /// Where the answer had messages for its device: up to where these are told, and acknowledged when the token
+    /// comes back. Without it the device had been told, and had acknowledged, all up to `pos`.
+    pub to_device: Option<Pos>,
     /// What shows that we gave it out; none in tokens from before there were seals.
     pub seal: Option<String>,
 }
@@ -41,19 +44,14 @@ impl Token {
             Some((epoch, seal)) if !seal.is_empty() => (epoch, Some(seal.to_owned())),
             _ => (epoch, None),
         };
-        let mut number = || -> Result<i64, NotAToken> {
-            let part = parts.next().ok_or(NotAToken)?;
-            let plain = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
-            if plain {
-                part.parse().map_err(|_| NotAToken)
-            } else {
-                Err(NotAToken)
-            }
-        };
+        let mut next = || parts.next().map(number);
+        let pos = Pos(next().ok_or(NotAToken)??);
         let token = Token {
             epoch: epoch.into(),
-            pos: Pos(number()?),
-            ephemeral: number()?,
+            pos,
+            ephemeral: next().ok_or(NotAToken)??,
+            // Nothing beyond the position has been told.
+            to_device: next().transpose()?.map(|told| Pos(told).min(pos)),
             seal,
         };
         if parts.next().is_some() {
@@ -71,8 +69,19 @@ impl Token {
             epoch,
             pos,
             ephemeral,
+            to_device: None,
             seal,
         }
+    }
+
+    /// Up to where the device has been told the messages for it.
+    pub fn told_to_device(&self) -> Pos {
+        self.to_device.unwrap_or(self.pos)
+    }
+
+    /// Whether messages for the device are left that are to be told at once.
+    pub fn is_behind_to_device(&self) -> bool {
+        self.told_to_device() < self.pos
     }
 
     /// Whether we gave it out: nobody else can seal a position.
@@ -96,7 +105,20 @@ impl Token {
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seal = self.seal.as_deref().unwrap_or_default();
-        write!(f, "s{}{seal}_{}_{}", self.epoch, self.pos.0, self.ephemeral)
+        write!(f, "s{}{seal}_{}_{}", self.epoch, self.pos.0, self.ephemeral)?;
+        match self.to_device {
+            Some(told) => write!(f, "_{}", told.0),
+            None => Ok(()),
+        }
+    }
+}
+
+fn number(part: &str) -> Result<i64, NotAToken> {
+    let plain = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if plain {
+        part.parse().map_err(|_| NotAToken)
+    } else {
+        Err(NotAToken)
     }
 }
 
@@ -122,19 +144,30 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_as_itself() {
-        for (epoch, seal) in [
-            ("0af3", None),
-            ("0123456789ab", None),
-            ("0123456789ab", Some("0f".to_owned())),
+        for (epoch, seal, to_device) in [
+            ("0af3", None, None),
+            ("0123456789ab", None, Some(Pos(0))),
+            ("0123456789ab", Some("0f".to_owned()), None),
+            ("0123456789ab", Some("0f".to_owned()), Some(Pos(72_594))),
         ] {
             let token = Token {
                 epoch: epoch.into(),
                 pos: Pos(72_594),
                 ephemeral: 12,
+                to_device,
                 seal,
             };
             assert_eq!(Token::parse(&token.to_string()), Ok(token));
         }
+    }
+
+    #[test]
+    fn what_a_device_has_been_told_is_no_more_than_all() {
+        let told = |text: &str| Token::parse(text).map(|token| token.told_to_device());
+        // From before there were such messages, and where an answer had none.
+        assert_eq!(told("s1_7_3"), Ok(Pos(7)));
+        assert_eq!(told("s1_7_3_5"), Ok(Pos(5)));
+        assert_eq!(told("s1_7_3_99"), Ok(Pos(7)));
     }
 
     #[test]
@@ -144,7 +177,9 @@ mod tests {
             "s",
             "s1",
             "s1_2",
-            "s1_2_3_4",
+            "s1_2_3_4_5",
+            "s1_2_3_",
+            "s1_2_3_-4",
             "t1_2_3",
             "s_1_2",
             "s1__2",
@@ -165,6 +200,7 @@ mod tests {
             epoch: "0".into(),
             pos: Pos(0),
             ephemeral: 9,
+            to_device: None,
             seal: None,
         };
         assert_eq!(token.ephemeral_after(20), 9);

@@ -36,6 +36,7 @@ use crate::{App, Caller, Ruma, account::profile::rooms::member_content, content}
 const MAX_VIA: usize = 20;
 /// Members of a join's body that are no content, or content that only servers may set.
 const NOT_THE_CLIENTS: [&str; 3] = ["membership", "third_party_signed", AUTHORISED_VIA];
+
 /// `POST /_matrix/client/v3/rooms/{roomId}/join`
 pub async fn join_by_id(
     State(app): State<App>,

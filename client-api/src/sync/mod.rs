@@ -23,6 +23,7 @@ mod room;
 mod sections;
 pub(crate) mod socket;
 mod state;
+pub(crate) mod to_device;
 pub mod window;
 mod write;
 
@@ -34,7 +35,7 @@ use std::{
 
 use axum::extract::State;
 use rhizome_federation::RawJson;
-use rhizome_storage::{AccountData, Logged, UserNo};
+use rhizome_storage::{AccountData, KeyCounts, Logged, UserNo, WaitingMessage};
 use ruma::{
     OwnedRoomId, OwnedUserId,
     api::client::{
@@ -64,6 +65,8 @@ pub struct Shared {
     pub lazy: LazyMembers,
     /// Whose messages users don't want to see.
     pub ignored: Ignored,
+    /// What devices have acknowledged of the messages for them.
+    pub acknowledged: to_device::Acknowledged,
     /// Stored filters that were used; they never change.
     filters: Mutex<HashMap<(UserNo, i64), Arc<FilterDefinition>>>,
 }
@@ -96,9 +99,28 @@ pub struct News {
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices changed, and users whom the reader shares no room with any more.
     pub devices: (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>),
+    /// What the reader's device has to give out.
+    pub keys: Arc<KeyCounts>,
+    /// Messages for the reader's device.
+    pub to_device: Vec<WaitingMessage>,
 }
 
 impl News {
+    /// Nothing, up to there.
+    fn at(next: Token) -> Self {
+        Self {
+            next,
+            join: Vec::new(),
+            invite: Vec::new(),
+            knock: Vec::new(),
+            leave: Vec::new(),
+            account_data: Vec::new(),
+            devices: Default::default(),
+            keys: Arc::default(),
+            to_device: Vec::new(),
+        }
+    }
+
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.join.is_empty()
@@ -108,6 +130,7 @@ impl News {
             && self.account_data.is_empty()
             && self.devices.0.is_empty()
             && self.devices.1.is_empty()
+            && self.to_device.is_empty()
     }
 }
 

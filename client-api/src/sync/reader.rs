@@ -7,7 +7,15 @@ use std::{
 
 use rhizome_storage::{Interest, MembershipRow, Pos};
 
-use super::{Ask, News, room::Loader, window::Window, write};
+use tokio::time::Instant;
+
+use super::{
+    Ask, News,
+    room::Loader,
+    to_device::{self, Acknowledging},
+    window::Window,
+    write,
+};
 use crate::{
     App, MatrixError,
     place::token::Token,
@@ -22,6 +30,8 @@ pub struct Reader {
     /// Up to where the client has been told everything.
     since: Option<Token>,
     interest: Option<Interest>,
+    /// There were messages for the device, in this answer or a frame before, that nobody has acknowledged.
+    unacknowledged: bool,
 }
 
 impl Reader {
@@ -33,6 +43,7 @@ impl Reader {
             ask,
             since,
             interest: None,
+            unacknowledged: false,
         }
     }
 
@@ -44,17 +55,33 @@ impl Reader {
     /// The next news. Waits for some at most `timeout`; the first answer of all, one with
     /// `full_state`, and one at the end of the server are given at once.
     pub async fn next(&mut self, timeout: Duration) -> Result<News, MatrixError> {
-        let deadline = tokio::time::Instant::now() + timeout;
+        let deadline = Instant::now() + timeout;
         let at_once = self.since.is_none() || self.ask.full_state;
+        let acknowledging = self.acknowledge().await;
         self.app.store.log().refresh().await?;
+        let news = self.await_news(at_once, deadline).await;
+        if let Some(acknowledging) = acknowledging {
+            acknowledging.done(&self.app).await;
+        }
+        news
+    }
+
+    /// Deletes the messages for the device that the client's token says it has got.
+    pub async fn acknowledge(&self) -> Option<Acknowledging> {
+        to_device::acknowledge(&self.app, &self.viewer, self.since.as_ref()?).await
+    }
+
+    async fn await_news(&mut self, at_once: bool, deadline: Instant) -> Result<News, MatrixError> {
         loop {
             // Boxed, so that a reader who waits doesn't hold the room that a pass needs.
             let news = Box::pin(self.pass()).await?;
-            let over = at_once
-                || tokio::time::Instant::now() >= deadline
-                || self.app.shutdown.is_cancelled();
+            let over = at_once || Instant::now() >= deadline || self.app.shutdown.is_cancelled();
             if !news.is_empty() || over {
                 return Ok(news);
+            }
+            if news.next.is_behind_to_device() {
+                // All that was looked at is of people whom the user ignores.
+                continue;
             }
             tokio::select! {
                 () = self.woken() => {}
@@ -92,7 +119,7 @@ impl Reader {
             .since
             .as_ref()
             .map_or(0, |token| token.ephemeral_after(ephemeral));
-        let next = Token::new(store, upto, ephemeral);
+        let mut next = Token::new(store, upto, ephemeral);
         let window = if let Some(after) = after {
             Window::read(store, self.viewer.user, &rows, after, upto).await?
         } else {
@@ -108,6 +135,10 @@ impl Reader {
             .ignored
             .of(store, self.viewer.user, after, upto, &window)
             .await?;
+        let since = self.since.as_ref();
+        let mail = to_device::read(&self.app, &self.viewer, since, &window, upto, &ignored).await?;
+        self.unacknowledged |= mail.any;
+        next.to_device = self.unacknowledged.then_some(mail.upto);
         let loader = Loader {
             store,
             lazy: &self.app.sync.lazy,
@@ -124,6 +155,9 @@ impl Reader {
         let mut news = loader.rooms(&rows, &window, next.clone()).await?;
         news.account_data = loader.global_account_data(&window).await?;
         news.devices = loader.devices(&rows, &window).await?;
+        let viewer = &self.viewer;
+        news.keys = store.key_counts(viewer.user, &viewer.device_id).await?;
+        news.to_device = mail.messages;
         self.since = Some(next);
         Ok(news)
     }

@@ -7,9 +7,11 @@ use std::{collections::HashMap, sync::Arc};
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{
-    AccountData, Entry, EntryKind, EventNo, LiveEvent, Logged, MembershipRow, Pos, Receipt, RoomNo,
-    Store, StoredEvent, UserNo,
+    AccountData, Entry, EntryKind, EventNo, ForDevice, LiveEvent, Logged, MembershipRow, Pos,
+    Receipt, RoomNo, Store, StoredEvent, UserNo,
 };
+
+use ruma::DeviceId;
 
 use crate::{
     MatrixError,
@@ -44,6 +46,25 @@ pub struct RoomWindow {
     pub account_data: Vec<Arc<Logged<AccountData>>>,
 }
 
+/// What the log says has come for devices of a user.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    /// For which devices something has come.
+    pub devices: Vec<Arc<Logged<ForDevice>>>,
+    /// The log was not asked: something may have come for any.
+    pub unknown: bool,
+}
+
+impl Arrivals {
+    /// Notes what came, one of each device.
+    pub fn push(&mut self, arrival: &Arc<Logged<ForDevice>>) {
+        let mut known = self.devices.iter();
+        if known.all(|known| known.device != arrival.device) {
+            self.devices.push(arrival.clone());
+        }
+    }
+}
+
 /// What happened between two positions, as far as one user is concerned.
 #[derive(Default, Debug)]
 pub struct Window {
@@ -53,9 +74,17 @@ pub struct Window {
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices or keys changed.
     pub device_lists: Vec<UserNo>,
+    /// What has come for devices of the user.
+    pub to_device: Arrivals,
 }
 
 impl Window {
+    /// Whether messages for this device of the user may have come.
+    pub fn may_hold_for(&self, device: &DeviceId) -> bool {
+        let mut arrivals = self.to_device.devices.iter();
+        self.to_device.unknown || arrivals.any(|arrival| arrival.device == device)
+    }
+
     /// Reads `after < position <= upto` for a user with these rooms.
     pub async fn read(
         store: &Store,
@@ -85,6 +114,11 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
     for entry in entries {
         match &entry.kind {
             EntryKind::DeviceList(list) => window.device_lists.push(list.user),
+            EntryKind::UserSigned(signed) if signed.signer == user => {
+                window.device_lists.push(signed.user);
+            }
+            EntryKind::ToDevice(to) if to.user == user => window.to_device.push(to),
+            EntryKind::ToDevice(_) | EntryKind::ToDeviceOut(_) => {}
             EntryKind::AccountData(data) if data.user == user && data.room.is_none() => {
                 replace(&mut window.account_data, data);
             }
@@ -221,6 +255,7 @@ impl Window {
         }
         // Whose devices changed isn't kept by time: everybody whom the user shares a room with is named.
         window.device_lists = store.users_sharing_rooms(user).await?;
+        window.to_device.unknown = true;
         Ok(window)
     }
 }

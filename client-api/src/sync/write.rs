@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rhizome_storage::{AccountData, Logged, RemoteInvite, StoredEvent};
+use rhizome_storage::{AccountData, KeyCounts, Logged, RemoteInvite, StoredEvent, WaitingMessage};
 use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{Ask, News, room::RoomPart, room::summary::Summary};
@@ -33,6 +33,9 @@ pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option
         json.key("account_data");
         account_data(&mut json, &news.account_data);
     }
+    if !news.to_device.is_empty() {
+        to_device(&mut json, &news.to_device);
+    }
     let (changed, left) = &news.devices;
     if !changed.is_empty() || !left.is_empty() {
         json.key("device_lists").open();
@@ -40,11 +43,7 @@ pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option
         users(json.key("left"), left);
         json.close();
     }
-    // Nobody can upload keys yet, so there are none.
-    json.key("device_one_time_keys_count").open().close();
-    json.key("device_unused_fallback_key_types")
-        .open_list()
-        .close_list();
+    key_counts(&mut json, &news.keys);
     if !(news.join.is_empty()
         && news.invite.is_empty()
         && news.knock.is_empty()
@@ -207,6 +206,35 @@ fn account_data(json: &mut Json, data: &[std::sync::Arc<Logged<AccountData>>]) {
             .string(&one.kind)
             .key("content")
             .raw(&one.content)
+            .close();
+    }
+    json.close_list().close();
+}
+
+fn key_counts(json: &mut Json, keys: &KeyCounts) {
+    json.key("device_one_time_keys_count").open();
+    for (algorithm, count) in &keys.one_time {
+        let count = i64::try_from(*count).unwrap_or(i64::MAX);
+        json.key(algorithm).number(count);
+    }
+    json.close();
+    json.key("device_unused_fallback_key_types").open_list();
+    for algorithm in &keys.unused_fallback {
+        json.string(algorithm);
+    }
+    json.close_list();
+}
+
+fn to_device(json: &mut Json, messages: &[WaitingMessage]) {
+    json.key("to_device").open().key("events").open_list();
+    for message in messages {
+        json.open()
+            .key("content")
+            .raw(&message.content)
+            .key("sender")
+            .string(message.sender.as_str())
+            .key("type")
+            .string(&message.kind)
             .close();
     }
     json.close_list().close();

@@ -23,6 +23,11 @@ impl Json {
         }
     }
 
+    /// What was written since the last time; more follows.
+    pub fn take(&mut self) -> String {
+        std::mem::take(&mut self.buf)
+    }
+
     /// What was written.
     pub fn finish(self) -> String {
         self.buf

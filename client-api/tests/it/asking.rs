@@ -1,9 +1,13 @@
 //! A server whose clock and settings a test holds, and answers that are to be checked: for what
 //! goes wrong as well as for what goes well.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
-use axum::{Router, body::Body};
+use axum::{Router, body::Body, extract::ConnectInfo};
 use http::{Method, Request, StatusCode, header};
 use rhizome_client_api::{
     App, ClientConfig,
@@ -209,6 +213,17 @@ impl User {
 
     pub async fn get(&self, path: &str) -> HttpAnswer {
         self.ask(Method::GET, path, Value::Null).await
+    }
+
+    /// A request that comes from an address.
+    pub async fn get_from(&self, address: &str, path: &str) -> HttpAnswer {
+        let address: IpAddr = address.parse().expect("an address");
+        let request = Request::builder()
+            .uri(format!("/_matrix/client/v3{path}"))
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token))
+            .extension(ConnectInfo(SocketAddr::from((address, 1))));
+        let request = request.body(Body::empty()).expect("a request");
+        self.server.raw(request).await
     }
 
     pub async fn put(&self, path: &str, body: Value) -> HttpAnswer {

@@ -18,7 +18,7 @@ async fn unknown_paths_methods_and_preflights() {
         assert_eq!(nothing.headers["access-control-allow-origin"], "*");
         nothing.fails(404, "M_UNRECOGNIZED");
         let keys = server
-            .ask(Method::POST, "/_matrix/client/v3/keys/upload", json!({}))
+            .ask(Method::POST, "/_matrix/client/v3/keys/nothing", json!({}))
             .await;
         keys.fails(404, "M_UNRECOGNIZED");
         let login = server

@@ -161,7 +161,9 @@ async fn logging_out() {
         server.advance(Duration::from_hours(2));
         let path = format!("/devices/{}", ada.device);
         eventually("that the device was seen is recorded", async || {
-            ada.get(&path).await.ok()["last_seen_ts"] == START_MS + 2 * 3_600_000
+            let device = ada.get_from("2001:db8::7", &path).await.ok();
+            device["last_seen_ts"] == START_MS + 2 * 3_600_000
+                && device["last_seen_ip"] == "2001:db8::7"
         })
         .await;
         third.post("/logout/all", json!({})).await.ok();

@@ -16,7 +16,10 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message},
 };
 
-use crate::harness::{Server, User, esc, next, story, timeline};
+use crate::{
+    harness::{Server, User, esc, next, story, timeline},
+    to_device::{self, device_of, numbers},
+};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -302,4 +305,54 @@ async fn a_silent_peer_is_given_up_and_one_that_answers_is_kept() {
         store.close().await;
         database.remove().await;
     }
+}
+
+#[tokio::test]
+async fn messages_to_the_device_come_once_and_go_when_they_are_acknowledged() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let (address, device) = (listen(&server).await, device_of(&alice).await);
+        let mut socket = connect(address, &alice, None).await;
+        let first = frame(&mut socket, "sync").await;
+        let tell = async |n: u64| {
+            let messages = json!({ &alice.id: { &device: { "n": n } } });
+            to_device::send(&bob, &format!("n{n}"), messages).await;
+        };
+        let waiting = async || numbers(&alice.sync(None, "").await);
+        tell(0).await;
+        let one = frame(&mut socket, "sync").await;
+        assert_eq!(numbers(&one), [0]);
+        tell(1).await;
+        let two = frame(&mut socket, "sync").await;
+        assert_eq!(numbers(&two), [1]);
+        // What the client says that it has dealt with is gone; the other isn't.
+        assert_eq!(waiting().await, [0, 1]);
+        let ack = |sync: &Value| json!({ "type": "ack", "next_batch": next(sync) });
+        send(&mut socket, ack(&one)).await;
+        eventually("it is gone", async || waiting().await == [1]).await;
+        send(&mut socket, json!({ "type": "ack" })).await;
+        let error = frame(&mut socket, "error").await;
+        assert_eq!(error["errcode"], "M_BAD_JSON");
+        drop(socket);
+
+        // It comes again when nobody has said so, and more than a frame takes follow at once.
+        for n in 2..240 {
+            tell(n).await;
+        }
+        let mut socket = connect(address, &alice, Some(&next(&first))).await;
+        let (mut got, mut last) = (Vec::new(), Value::Null);
+        while got.len() < 239 {
+            last = frame(&mut socket, "sync").await;
+            assert!(numbers(&last).len() <= 100);
+            got.extend(numbers(&last));
+        }
+        assert!(got.into_iter().eq(1..240));
+        drop(socket);
+        // Connecting with the last position acknowledges all.
+        let mut socket = connect(address, &alice, Some(&next(&last))).await;
+        tell(240).await;
+        assert_eq!(numbers(&frame(&mut socket, "sync").await), [240]);
+        assert_eq!(waiting().await, [240]);
+    })
+    .await;
 }

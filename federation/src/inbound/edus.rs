@@ -1,4 +1,4 @@
-//! Ephemeral data of a transaction: typing and read receipts; other types are ignored.
+//! Data units of a transaction: typing, read receipts, messages to devices; other types are ignored.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -15,7 +15,7 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use super::guard;
+use super::{guard, to_device};
 use crate::{Federation, MatrixError};
 
 /// Typing of other servers' users ends by itself after this, unless it is repeated.
@@ -67,6 +67,7 @@ pub(super) async fn apply(
     edus: &[Raw<Edu>],
 ) -> Result<Vec<Fact>, MatrixError> {
     let (mut budget, mut claims) = (MAX_RECEIPTS, Vec::new());
+    let mut messages = Vec::new();
     for edu in edus {
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(edu.json().get()) else {
             continue;
@@ -80,13 +81,21 @@ pub(super) async fn apply(
                 Ok(content) => receipts(fed, origin, content, &mut budget, &mut claims).await?,
                 Err(error) => tracing::debug!(%origin, %error, "malformed m.receipt"),
             },
+            "m.direct_to_device" => match serde_json::from_str(envelope.content.get()) {
+                Ok(content) => messages.push(content),
+                Err(error) => tracing::info!(%origin, %error, "malformed m.direct_to_device"),
+            },
             other => tracing::trace!(%origin, kind = other, "ignored an EDU"),
         }
     }
     if budget == 0 {
         tracing::info!(%origin, "a transaction has more receipts than are looked at");
     }
-    admit(fed, claims).await
+    let mut facts = admit(fed, claims).await?;
+    if !messages.is_empty() {
+        facts.extend(to_device::admit(fed, origin, messages).await?);
+    }
+    Ok(facts)
 }
 
 /// <https://spec.matrix.org/v1.19/server-server-api/#typing-notifications>

@@ -12,6 +12,7 @@ mod knock;
 mod leave;
 mod member;
 mod state;
+mod to_device;
 mod transaction;
 mod v1;
 mod wire;

@@ -5,7 +5,8 @@
 //!    wrong with one event concerns no other.
 //! 3. Events are checked (format, signatures, hash), then decided. What can't be decided yet goes to the
 //!    durable inbox and counts as taken.
-//! 4. Ephemeral data is applied, and the answer remembered if an event was taken. All else may be done twice.
+//! 4. Ephemeral data is applied, messages to devices are stored, and the answer is remembered with them, or if an
+//!    event was taken. All else may be done twice.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -89,7 +90,8 @@ pub(super) async fn send(
     let has_taken = (told.iter()).any(|(_, outcome)| matches!(outcome, Ok(Taken::In)));
     let answer = answer(told);
     let mut facts = edus::apply(&fed, &who, &req.edus).await?;
-    if has_taken {
+    let has_messages = facts.iter().any(|fact| matches!(fact, Fact::ToDevice(_)));
+    if has_taken || has_messages {
         facts.push(Fact::InboundAnswer(InboundAnswer {
             origin: who,
             txn_id: txn.to_string(),

@@ -17,12 +17,18 @@ pub(crate) const MAX_PDUS: usize = 50;
 pub(crate) const MAX_EDUS: usize = 100;
 /// Of these, for receipts: more than one is only needed for one user's receipts in several threads.
 pub(crate) const MAX_RECEIPT_EDUS: usize = 40;
+/// Of these, for messages to devices, so that neither takes the other's place, nor that of typing.
+pub(crate) const MAX_TO_DEVICE: usize = 50;
+/// The most bytes of these; one is always taken.
+pub(crate) const MAX_TO_DEVICE_BYTES: usize = 2 << 20;
 
 /// One transaction's content.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     /// Events, in log order.
     pub(crate) events: Vec<Arc<StoredEvent>>,
+    /// Messages to devices with their positions, in log order: canonical JSON of data units.
+    pub(crate) to_device: Vec<(Pos, Arc<str>)>,
     /// Canonical JSON of ephemeral data units.
     pub(crate) edus: Vec<String>,
     /// When this is delivered, everything up to here is.
@@ -31,19 +37,49 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.edus.is_empty()
+        self.events.is_empty() && self.to_device.is_empty() && self.edus.is_empty()
+    }
+
+    /// How many things there are in it that must not get lost.
+    pub(crate) fn items(&self) -> usize {
+        self.events.len() + self.to_device.len()
+    }
+
+    /// Keeps what stands up to a position, up to which everything is then delivered.
+    pub(crate) fn cut(&mut self, upto: Pos) {
+        self.upto = upto;
+        let stays = |event: &Arc<StoredEvent>| event.pos().is_none_or(|pos| pos <= upto);
+        self.events.retain(stays);
+        self.to_device.retain(|(pos, _)| *pos <= upto);
+    }
+
+    /// Keeps so many of the things that must not get lost, the first in the log.
+    pub(crate) fn first(&mut self, most: usize) {
+        let events = self.events.iter().filter_map(|event| event.pos());
+        let mut places: Vec<_> = events
+            .chain(self.to_device.iter().map(|(pos, _)| *pos))
+            .collect();
+        places.sort_unstable();
+        if let Some(last) = most.checked_sub(1).and_then(|last| places.get(last))
+            && places.len() > most
+        {
+            self.cut(*last);
+        }
+    }
+
+    fn all_edus(&self) -> impl Iterator<Item = &str> {
+        let to_device = self.to_device.iter().map(|(_, edu)| &**edu);
+        to_device.chain(self.edus.iter().map(String::as_str))
     }
 
     /// The body, canonical as it stands here. `now` in ms.
     pub(crate) fn body(&self, origin: &ServerName, now: i64) -> String {
-        let size: usize = self
-            .events
-            .iter()
-            .map(|event| event.pdu.json().len() + 1)
-            .sum();
+        let events = self.events.iter().map(|event| event.pdu.json().len() + 1);
+        let to_device = self.to_device.iter().map(|(_, edu)| edu.len() + 1);
+        let size: usize = events.chain(to_device).sum();
         let mut body = String::with_capacity(size + 1024);
         body.push_str("{\"edus\":[");
-        join(&mut body, self.edus.iter().map(String::as_str));
+        join(&mut body, self.all_edus());
         body.push_str("],\"origin\":");
         body.push_str(&Value::from(origin.as_str()).to_string());
         body.push_str(",\"origin_server_ts\":");
@@ -66,7 +102,7 @@ impl Batch {
             digest.update(b"\0");
             digest.update(event.pdu.event_id().as_bytes());
         }
-        for edu in &self.edus {
+        for edu in self.all_edus() {
             digest.update(b"\0");
             digest.update(edu.as_bytes());
         }
@@ -179,6 +215,21 @@ mod tests {
         );
         let (edus, stopped) = receipt_edus(&receipts, 1);
         assert_eq!((edus.len(), stopped), (1, Some(Pos(4))));
+    }
+
+    #[test]
+    fn halves_are_of_all_that_must_not_get_lost() {
+        let mut batch = Batch {
+            to_device: (3..9).map(|pos| (Pos(pos), "{}".into())).collect(),
+            upto: Pos(20),
+            ..Batch::default()
+        };
+        batch.first(6);
+        assert_eq!((batch.items(), batch.upto), (6, Pos(20)));
+        batch.first(3);
+        assert_eq!((batch.items(), batch.upto), (3, Pos(5)));
+        batch.first(1);
+        assert_eq!((batch.items(), batch.upto), (1, Pos(3)));
     }
 
     #[test]

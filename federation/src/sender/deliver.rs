@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use super::{
     backoff,
-    batch::{Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, receipt_edus, typing_edu},
+    batch::{Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, MAX_TO_DEVICE, receipt_edus, typing_edu},
+    queues::Beside,
+    to_device,
 };
 use crate::{
     Federation, MatrixError,
@@ -53,29 +55,22 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
         match send(fed, to, &batch, &format!("{round}.{sent}")).await {
             Ok(()) => {
                 sent += 1;
-                stand = DestinationState {
-                    sent: batch.upto,
-                    failures: 0,
-                    retry_at: 0,
-                };
+                stand = at(batch.upto);
                 settled(fed, to, stand, None);
+                if let Some((last, _)) = batch.to_device.last() {
+                    fed.sender().arrived(to, *last);
+                }
             }
-            Err(error) if refuses_content(&error) && batch.events.len() > 1 => {
+            Err(error) if refuses_content(&error) && batch.items() > 1 => {
                 tracing::info!(%to, %error, "a transaction was refused for what it holds: halved");
-                settled(fed, to, stand, Some(batch.events.len() / 2));
-                look_again(fed, to, true);
+                settled(fed, to, stand, Some(batch.items() / 2));
+                look_again(fed, to, Beside::default());
             }
-            Err(error) if refuses_content(&error) && batch.events.len() == 1 => {
-                let event = batch.events[0].pdu.event_id();
-                tracing::warn!(%to, %event, %error, "an event was refused and is left out");
-                let last = batch.events[0].pos().unwrap_or(batch.upto);
-                stand = DestinationState {
-                    sent: last.max(stand.sent),
-                    failures: 0,
-                    retry_at: 0,
-                };
+            Err(error) if refuses_content(&error) && batch.items() == 1 => {
+                let last = leave_out(to, &batch, &error);
+                stand = at(last.max(stand.sent));
                 settled(fed, to, stand, None);
-                look_again(fed, to, true);
+                look_again(fed, to, Beside::default());
             }
             Err(error) => {
                 failed(fed, to, stand, &error);
@@ -83,6 +78,26 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
             }
         }
     }
+}
+
+/// Up to date up to here.
+fn at(sent: Pos) -> DestinationState {
+    DestinationState {
+        sent,
+        failures: 0,
+        retry_at: 0,
+    }
+}
+
+/// What stands alone in a transaction that is refused for what it holds isn't sent. Gives its position.
+fn leave_out(to: &ServerName, batch: &Batch, error: &OutboundError) -> Pos {
+    if let Some(event) = batch.events.first() {
+        let event_id = event.pdu.event_id();
+        tracing::warn!(%to, event = %event_id, %error, "an event was refused and is left out");
+        return event.pos().unwrap_or(batch.upto);
+    }
+    tracing::warn!(%to, %error, "a message to devices was refused and is left out");
+    batch.to_device.first().map_or(batch.upto, |(pos, _)| *pos)
 }
 
 /// Where the destination stands, from memory or the database.
@@ -118,41 +133,39 @@ async fn gather(
     };
     // All in one step with how far the log has been looked at, and with whether we lead: what comes later sets
     // `log` again.
-    let (wanted, receipts, limit, head) = {
+    let (wanted, beside, limit, head) = {
         let mut state = fed.sender().state();
         let leads = state.leads();
         let head = state.looked_at.max(stand.sent);
         match state.queues.get_mut(to) {
             Some(queue) => {
                 let wanted = leads && queue.log;
-                let receipts = !queue.no_receipts;
+                let beside = queue.beside;
                 queue.log = false;
-                queue.no_receipts |= wanted;
-                (
-                    wanted,
-                    receipts,
-                    queue.batch_limit.unwrap_or(MAX_PDUS),
-                    head,
-                )
+                if wanted {
+                    queue.beside = Beside::NOTHING;
+                }
+                (wanted, beside, queue.batch_limit, head)
             }
-            None => (false, false, MAX_PDUS, head),
+            None => (false, Beside::NOTHING, None, head),
         }
     };
     if wanted {
-        let gathered = gather_log(fed, to, stand.sent, head, (limit, receipts), &mut batch).await;
+        let gathered = gather_log(fed, to, stand.sent, head, (limit, beside), &mut batch).await;
         if gathered.is_err() || batch.upto < head {
-            look_again(fed, to, receipts);
+            look_again(fed, to, beside);
         }
         gathered?;
     }
+    let most = MAX_EDUS - batch.to_device.len();
     let mut state = fed.sender().state();
     if let Some(queue) = state.queues.get_mut(to) {
-        while batch.edus.len() < MAX_EDUS
+        while batch.edus.len() < most
             && let Some(((room, user), typing)) = queue.typing.pop_first()
         {
             batch.edus.push(typing_edu(&room, &user, typing));
         }
-        while batch.edus.len() < MAX_EDUS
+        while batch.edus.len() < most
             && let Some(edu) = queue.edus.pop_front()
         {
             batch.edus.push(edu);
@@ -161,33 +174,51 @@ async fn gather(
     Ok(batch)
 }
 
-/// The log still holds something; perhaps `receipts` too.
-fn look_again(fed: &Federation, to: &ServerName, receipts: bool) {
+/// The log still holds something, perhaps this too.
+fn look_again(fed: &Federation, to: &ServerName, beside: Beside) {
     if let Some(queue) = fed.sender().state().queues.get_mut(to) {
         queue.log = true;
-        queue.no_receipts &= !receipts;
+        queue.beside.add(beside);
     }
 }
 
-/// Events and, if `receipts`, receipts with `after < pos ≤ head`, as many as fit.
+/// Events, and what else may be there, with `after < pos ≤ head`, as many as fit: each that is looked at ends
+/// where the one before it had to, and what goes beyond where the last ends is left for the next time.
 async fn gather_log(
     fed: &Federation,
     to: &ServerName,
     after: Pos,
     head: Pos,
-    (limit, receipts): (usize, bool),
+    (limit, beside): (Option<usize>, Beside),
     batch: &mut Batch,
 ) -> Result<(), Error> {
+    let most = limit.unwrap_or(MAX_PDUS).min(MAX_PDUS);
     batch.upto = head;
-    batch.events = fed.store().outbound_to(to, after, head, limit).await?;
-    if batch.events.len() >= limit
+    batch.events = fed.store().outbound_to(to, after, head, most).await?;
+    if batch.events.len() >= most
         && let Some(last) = batch.events.last().and_then(|event| event.pos())
     {
         batch.upto = last;
     }
-    if !receipts {
-        return Ok(());
+    if beside.to_device {
+        let most = limit.unwrap_or(MAX_TO_DEVICE).min(MAX_TO_DEVICE);
+        to_device::gather(fed, to, after, most, batch).await?;
     }
+    if let Some(limit) = limit {
+        batch.first(limit);
+    }
+    if beside.receipts {
+        receipts(fed, to, after, batch).await?;
+    }
+    Ok(())
+}
+
+async fn receipts(
+    fed: &Federation,
+    to: &ServerName,
+    after: Pos,
+    batch: &mut Batch,
+) -> Result<(), Error> {
     let ours = fed.server_name();
     let receipts = fed
         .store()
@@ -201,10 +232,7 @@ async fn gather_log(
         _ => None,
     };
     if let Some(cut) = cut {
-        batch.upto = cut;
-        batch
-            .events
-            .retain(|event| event.pos().is_none_or(|pos| pos <= cut));
+        batch.cut(cut);
     }
     Ok(())
 }
@@ -294,7 +322,7 @@ fn failed(fed: &Federation, to: &ServerName, stand: DestinationState, error: &Ou
         queue.attempted = now;
         // Ephemeral data was only worth something at the time; what is in the log stays there.
         queue.log = true;
-        queue.no_receipts = false;
+        queue.beside = Beside::default();
     }
 }
 

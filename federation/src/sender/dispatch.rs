@@ -1,10 +1,11 @@
 //! The sender's part that reads the log: which destinations have something to get.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use rhizome_storage::{EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Pos, Stretch};
 use ruma::OwnedServerName;
 
+use super::queues::Beside;
 use crate::Federation;
 
 /// Wakes the destinations that the log has something for.
@@ -36,11 +37,11 @@ async fn look_at_everything(fed: &Federation, upto: Pos) -> Result<(), Error> {
         .store()
         .destinations_behind_in_receipts(fed.server_name())
         .await?;
-    let others = events
-        .iter()
-        .chain(&receipts)
-        .filter(|name| **name != fed.server_name());
-    fed.sender().looked_at(upto, [], others);
+    let to_device = fed.store().destinations_behind_to_device().await?;
+    let all = events.iter().chain(&receipts).chain(&to_device);
+    let others = all.filter(|name| **name != fed.server_name());
+    let news = others.map(|name| (name, Beside::default()));
+    fed.sender().looked_at(upto, news);
     Ok(())
 }
 
@@ -49,8 +50,11 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
     let store = fed.store();
     let mut members_changed = false;
     let mut rooms = HashSet::new();
-    let mut behind: BTreeSet<OwnedServerName> = BTreeSet::new();
-    let mut readers: BTreeSet<OwnedServerName> = BTreeSet::new();
+    let mut news: BTreeMap<OwnedServerName, Beside> = BTreeMap::new();
+    let mut tell = |server: &OwnedServerName, beside| {
+        let known = news.entry(server.clone()).or_insert(Beside::NOTHING);
+        known.add(beside);
+    };
     for entry in &stretch.entries {
         match &entry.kind {
             // Who just left or is merely invited isn't among the room's servers; and such events of
@@ -61,24 +65,29 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
             EntryKind::Event(LiveEvent { room, event })
                 if fed.rooms().is_local(event.pdu.sender()) && rooms.insert(*room) =>
             {
-                behind.extend(store.joined_servers(*room).await?.iter().cloned());
+                for server in store.joined_servers(*room).await?.iter() {
+                    tell(server, Beside::NOTHING);
+                }
             }
             EntryKind::Receipt(receipt)
                 if receipt.kind == "m.read"
                     && fed.rooms().is_local(&store.user(receipt.user).await?) =>
             {
-                readers.extend(store.joined_servers(receipt.room).await?.iter().cloned());
+                for server in store.joined_servers(receipt.room).await?.iter() {
+                    tell(server, Beside::RECEIPTS);
+                }
             }
+            EntryKind::ToDeviceOut(out) => tell(&out.server, Beside::TO_DEVICE),
             _ => {}
         }
     }
     if members_changed {
-        let destinations = store.destinations_after(stretch.after).await?;
-        behind.extend(destinations.into_iter().map(|(server, _)| server));
+        for (server, _) in store.destinations_after(stretch.after).await? {
+            tell(&server, Beside::NOTHING);
+        }
     }
-    let others = |name: &&OwnedServerName| **name != fed.server_name();
-    let behind = behind.iter().filter(others);
-    let readers = readers.iter().filter(others);
-    fed.sender().looked_at(stretch.upto, behind, readers);
+    let news = news.iter().map(|(name, beside)| (name, *beside));
+    let others = news.filter(|(name, _)| **name != fed.server_name());
+    fed.sender().looked_at(stretch.upto, others);
     Ok(())
 }

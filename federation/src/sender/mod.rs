@@ -6,6 +6,9 @@
 //! cursor moves only after success, so nothing is lost; it is written to the database together with
 //! others' a moment later, and when the sender stops, so an orderly restart repeats nothing.
 //!
+//! Messages to devices wait in a queue of their own in the database ([`to_device`]), at positions of the log: the
+//! cursor says of them too which have arrived.
+//!
 //! Ephemeral data has no place in the log: typing is one slot per room and user where the latest
 //! wins, anything else a short queue.
 //!
@@ -26,6 +29,7 @@ mod batch;
 mod deliver;
 mod dispatch;
 mod queues;
+pub mod to_device;
 pub mod typing;
 mod workers;
 

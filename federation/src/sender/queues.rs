@@ -40,6 +40,45 @@ pub(super) struct State {
     pub(super) stopping: bool,
     /// Positions of destinations that aren't written to the database yet.
     pub(super) dirty: BTreeMap<OwnedServerName, DestinationState>,
+    /// Up to where messages to devices have arrived and aren't deleted yet.
+    pub(super) arrived: BTreeMap<OwnedServerName, Pos>,
+}
+
+/// What the log may hold for a destination beside events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Beside {
+    pub(super) receipts: bool,
+    pub(super) to_device: bool,
+}
+
+impl Beside {
+    pub(super) const NOTHING: Self = Self {
+        receipts: false,
+        to_device: false,
+    };
+    pub(super) const RECEIPTS: Self = Self {
+        receipts: true,
+        ..Self::NOTHING
+    };
+    pub(super) const TO_DEVICE: Self = Self {
+        to_device: true,
+        ..Self::NOTHING
+    };
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.receipts |= other.receipts;
+        self.to_device |= other.to_device;
+    }
+}
+
+/// Nothing is known.
+impl Default for Beside {
+    fn default() -> Self {
+        Self {
+            receipts: true,
+            to_device: true,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -50,8 +89,8 @@ pub(super) struct Queue {
     pub(super) stand: Option<DestinationState>,
     /// The log may hold something for it.
     pub(super) log: bool,
-    /// But no receipts: known since a look that found all there were.
-    pub(super) no_receipts: bool,
+    /// And beside events maybe this: known since a look that found all there was.
+    pub(super) beside: Beside,
     pub(super) typing: BTreeMap<(OwnedRoomId, OwnedUserId), bool>,
     pub(super) edus: VecDeque<String>,
     /// When the last attempt ended, ms.
@@ -155,22 +194,19 @@ impl Sender {
         self.state().queues.get(server)?.stand
     }
 
-    /// The log has been looked at up to here. It may hold events for `events`, and receipts (or events)
-    /// for `receipts`. In one step, so that no task goes up to here without knowing.
+    /// The log has been looked at up to here. It may hold events for these, and what is said beside. In one
+    /// step, so that no task goes up to here without knowing.
     pub(super) fn looked_at<'a>(
         &self,
         upto: Pos,
-        events: impl IntoIterator<Item = &'a OwnedServerName>,
-        receipts: impl IntoIterator<Item = &'a OwnedServerName>,
+        news: impl IntoIterator<Item = (&'a OwnedServerName, Beside)>,
     ) {
         let mut state = self.state();
         state.looked_at = upto;
-        let events = events.into_iter().map(|server| (server, false));
-        let receipts = receipts.into_iter().map(|server| (server, true));
-        for (server, receipts) in events.chain(receipts) {
+        for (server, beside) in news {
             let queue = state.queues.entry(server.clone()).or_default();
             queue.log = true;
-            queue.no_receipts &= !receipts;
+            queue.beside.add(beside);
             state.ready.insert(server.clone());
             self.changed.notify_one();
         }
@@ -256,8 +292,15 @@ impl Sender {
         state.lease = Some(lease.clone());
         for queue in state.queues.values_mut().filter(|queue| !queue.running) {
             queue.stand = None;
-            queue.no_receipts = false;
+            queue.beside = Beside::default();
         }
+    }
+
+    /// Messages to devices have arrived up to here.
+    pub(super) fn arrived(&self, server: &ServerName, upto: Pos) {
+        let mut state = self.state();
+        let at = state.arrived.entry(server.to_owned()).or_default();
+        *at = upto.max(*at);
     }
 
     /// A destination stands here now; to be written down unless that is known.
@@ -304,7 +347,7 @@ mod tests {
         let clock = Clock::manual(1_000_000);
         let sender = Sender::new(clock.clone());
         let server = server_name!("b.example");
-        sender.looked_at(Pos(1), [&server.to_owned()], []);
+        sender.looked_at(Pos(1), [(&server.to_owned(), Beside::NOTHING)]);
         let failed = DestinationState {
             sent: Pos(0),
             failures: 5,
@@ -318,7 +361,7 @@ mod tests {
             (vec![server.to_owned()], None)
         );
         // One at a time.
-        sender.looked_at(Pos(1), [&server.to_owned()], []);
+        sender.looked_at(Pos(1), [(&server.to_owned(), Beside::NOTHING)]);
         assert_eq!(sender.due(clock.now_ms(), 9), (vec![], None));
         sender.ended(server);
         assert_eq!(sender.due(clock.now_ms(), 9).0.len(), 1);
@@ -330,7 +373,7 @@ mod tests {
         let names: Vec<OwnedServerName> = (0..10)
             .map(|n| format!("s{n}.example").try_into().unwrap())
             .collect();
-        sender.looked_at(Pos(1), &names, []);
+        sender.looked_at(Pos(1), names.iter().map(|name| (name, Beside::NOTHING)));
         assert_eq!(sender.due(0, 4).0.len(), 4);
         assert_eq!(sender.due(0, 4).0.len(), 4);
         assert_eq!(sender.due(0, 4).0.len(), 2);

@@ -3,6 +3,7 @@
 //! - `transport`, `notaries`: real sockets and TLS on 127.0.0.1 with a throwaway CA.
 //! - `rooms`, `invites`, `doors`, `knocks`, `inbound…`, `inbox`: stories of rooms on several servers (`world`), on both databases.
 //! - `mean`: a peer that signs properly and lies as a script says; `mean_…` and `gaps` are its scripts.
+//! - `to_device`: messages to devices, from there and to there.
 //! - `large`, `streamed`: rooms of many members, made by `crowd`, on both databases.
 //! - `budgets`: how much others may ask of us.
 //! - `sender`: transactions over an in-process network, on both databases.
@@ -39,5 +40,6 @@ mod rooms;
 mod sender;
 mod streamed;
 mod support;
+mod to_device;
 mod transport;
 mod world;

@@ -52,12 +52,30 @@ impl Store {
         self.row(query).await?.as_ref().map(device).transpose()
     }
 
+    /// The ids of all devices of these users.
+    pub async fn device_ids(&self, users: &[UserNo]) -> Result<Vec<(UserNo, OwnedDeviceId)>> {
+        let query = self
+            .sql("SELECT user_no, device_id FROM device WHERE user_no IN NUMBERS($1)")
+            .numbers(users.iter().copied());
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| Ok((row.get("user_no")?, row.get("device_id")?)))
+            .collect()
+    }
+
     /// Notes that a device was seen, with whatever is written next: nobody waits for that, and where much waits
     /// to be written, it is left for the next time.
-    pub async fn see_device(&self, user: UserNo, id: &DeviceId, now_ms: i64) -> Result<()> {
+    pub async fn see_device(
+        &self,
+        user: UserNo,
+        id: &DeviceId,
+        ip: Option<String>,
+        now_ms: i64,
+    ) -> Result<()> {
         let seen = AccountChange::Seen {
             user,
             device: id.to_owned(),
+            ip,
             now_ms,
         };
         match self.leave(vec![seen.into()].into()).await {

@@ -1,5 +1,7 @@
 //! Accounts of this server.
 
+pub(crate) mod backup;
+pub(crate) mod dehydrated;
 pub(crate) mod devices;
 pub(crate) mod erasure;
 pub(crate) mod filters;

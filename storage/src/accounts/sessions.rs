@@ -125,7 +125,12 @@ impl Store {
         };
         let mut facts = ending(user, None);
         facts.insert(0, AccountChange::Deactivate { user, erase }.into());
-        self.change(facts).await.map(drop)
+        self.change(facts).await?;
+        if erase.is_some() {
+            // Backups of keys can be large, so they don't go in the commit.
+            self.purge_soon();
+        }
+        Ok(())
     }
 
     /// `false` if the account isn't what this was decided on.
@@ -160,11 +165,11 @@ fn ending(user: UserNo, except: Option<&DeviceId>) -> Vec<Fact> {
     ]
 }
 
-fn revoked(user: UserNo, device: Option<&OwnedDeviceId>) -> Fact {
+pub(super) fn revoked(user: UserNo, device: Option<&OwnedDeviceId>) -> Fact {
     let device = device.cloned();
     TokenRevoked { user, device }.into()
 }
 
-fn busy() -> Error {
+pub(super) fn busy() -> Error {
     Error::Busy("the account is changed by many at once".into())
 }

@@ -88,7 +88,7 @@ const LEASE: (&str, Duration) = ("snapshot collector", Duration::from_mins(10));
 pub async fn run(store: Store, how: Collecting, stop: CancellationToken) -> Result<()> {
     loop {
         // First a while in peace: a server that has just started has other things to do.
-        let waited = stop.run_until_cancelled(store.clock().sleep(how.interval));
+        let waited = stop.run_until_cancelled(next_pass(&store, how));
         if waited.await.is_none() {
             return Ok(());
         }
@@ -99,6 +99,22 @@ pub async fn run(store: Store, how: Collecting, stop: CancellationToken) -> Resu
             }
             Ok(Some(done)) => tracing::debug!(?done, "no snapshots of state to collect"),
             Err(error) => tracing::warn!(%error, "snapshots of state can't be collected"),
+        }
+    }
+}
+
+/// Waits until the next pass is due. Backups that users delete go meanwhile: they don't expect them to stay for hours.
+async fn next_pass(store: &Store, how: Collecting) {
+    let due = store.clock().sleep(how.interval);
+    tokio::pin!(due);
+    loop {
+        tokio::select! {
+            () = &mut due => return,
+            () = store.to_be_purged() => {}
+        }
+        match store.purge_backups(how.pause).await {
+            Ok(sessions) => tracing::debug!(sessions, "backups that are gone were purged"),
+            Err(error) => tracing::warn!(%error, "backups that are gone can't be purged"),
         }
     }
 }
@@ -120,10 +136,15 @@ async fn collect(
         how,
     };
     let done = stop.run_until_cancelled(pass.all_rooms()).await;
-    // The same process takes away what has been told to everybody.
-    let told = stop.run_until_cancelled(store.purge_told(how.pause)).await;
+    // The same process takes away what has been told to everybody, and what nobody comes for.
+    let others = async {
+        store.purge_told(how.pause).await?;
+        store.purge_backups(how.pause).await?;
+        store.purge_to_device(how.pause).await
+    };
+    let others = stop.run_until_cancelled(others).await;
     lease.release().await?;
-    told.transpose()?;
+    others.transpose()?;
     done.unwrap_or(Ok(None))
 }
 

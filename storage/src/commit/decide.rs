@@ -25,7 +25,7 @@ pub(super) struct GroupState {
     /// The group's events and their `prev_events`, as far as they are stored.
     pub(super) events: HashMap<OwnedEventId, KnownEvent>,
     pub(super) txns: HashMap<TxnKey, (EventNo, OwnedEventId)>,
-    /// Redactions that came before their target, by target.
+    /// By target: redactions that came before it, or that have been applied to what is stored of it.
     pub(super) redactions: HashMap<OwnedEventId, Vec<PendingRedaction>>,
     /// Events that a stored one names as `prev_event`, and that weren't there.
     pub(super) wanted_prevs: HashSet<OwnedEventId>,

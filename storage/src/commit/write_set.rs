@@ -47,7 +47,7 @@ pub struct RoomWrite {
     /// The state version that this was decided on. `None` admits anything; then `current` must be `None`.
     pub expect: Option<i64>,
     /// An event that this was decided upon before it was stored. If it isn't stored by now, nor written
-    /// by an earlier write set, the write set is refused ([`CommitError::Orphaned`]).
+    /// by an earlier write set, the write set is refused ([`CommitError::Orphaned`](crate::CommitError::Orphaned)).
     pub follows: Option<OwnedEventId>,
     /// In the order in which they get their positions, parents first.
     pub events: Vec<NewEvent>,
@@ -100,7 +100,7 @@ pub struct NewRoom {
 
 /// An event to store. If its id is stored already as an outlier or as rejected, with the same
 /// number, it takes that row's place, its text too unless that is redacted; if with another number, or accepted, the write set is refused
-/// ([`CommitError::DuplicateEvent`]).
+/// ([`CommitError::DuplicateEvent`](crate::CommitError::DuplicateEvent)).
 #[derive(Debug, Clone)]
 pub struct NewEvent {
     /// From [`Store::next_event_no`](crate::Store::next_event_no), or what the stored outlier has.

@@ -16,6 +16,7 @@ pub(crate) struct Blocks {
     server: Block,
     key: Block,
     set: Block,
+    shelf: Block,
 }
 
 /// What is left of one block, and how large the next one will be.
@@ -49,6 +50,11 @@ impl Store {
 
     pub(crate) async fn next_set_no(&self) -> Result<SetNo> {
         self.next("set", &self.core.blocks.set).await
+    }
+
+    /// A shelf for the sessions of a backup (`accounts/backup/`).
+    pub(crate) async fn next_shelf(&self) -> Result<i64> {
+        self.next("shelf", &self.core.blocks.shelf).await
     }
 
     pub(crate) async fn next_user_nos(&self, count: usize) -> Result<Vec<UserNo>> {

@@ -97,6 +97,15 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         }
     }
 
+    /// The same, in place of a value that the key may have.
+    pub fn replace_since(&self, moment: u64, key: K, value: V, weight: usize) {
+        let mut inner = self.lock();
+        if inner.removals == moment {
+            inner.old.remove(&key);
+            inner.put(self.capacity, key, value, weight);
+        }
+    }
+
     /// Takes a value out.
     pub fn remove<Q>(&self, key: &Q)
     where

@@ -25,7 +25,7 @@ pub enum CommitError {
         /// Its state version now.
         now: i64,
     },
-    /// The event that this was decided upon ([`RoomWrite::follows`]) was not stored: decide again.
+    /// The event that this was decided upon ([`RoomWrite::follows`](crate::RoomWrite::follows)) was not stored: decide again.
     #[error("the event that this follows in room {0} was not stored")]
     Orphaned(RoomNo),
     /// A snapshot that this refers to, or builds on, is not stored, nor written by this or an earlier write
@@ -69,6 +69,17 @@ pub enum CommitError {
     /// The account isn't what its change was decided on: decide again.
     #[error("the account of user {0} has moved on")]
     AccountMoved(UserNo),
+    /// The device has another one-time key of that name, which nobody has got yet.
+    #[error("There is another one-time key {key} already")]
+    KeyTaken {
+        /// Whose device.
+        user: UserNo,
+        /// Algorithm and id.
+        key: String,
+    },
+    /// The device would have more keys to give out than a server keeps for one.
+    #[error("The device of user {0} has as many one-time or fallback keys as are kept for one")]
+    TooManyKeys(UserNo),
     /// The alias names a room already.
     #[error("The alias {0} is taken")]
     AliasTaken(OwnedRoomAliasId),

@@ -48,6 +48,7 @@ impl LoggedKind for Listing {
         Audience::Nobody
     }
 
+    /// Of the process that wrote it as well, though it knows better: a change of the directory is rare.
     fn forget(listing: &Self, store: &Store) {
         store.core.caches.rooms.remove(&listing.room);
     }

@@ -10,11 +10,13 @@ pub(crate) mod account;
 pub(crate) mod account_data;
 pub(crate) mod alias;
 pub(crate) mod decision;
+pub(crate) mod dehydrated;
 pub(crate) mod device_list;
 pub(crate) mod entry;
 pub(crate) mod forgotten;
 pub(crate) mod inbound_answer;
 pub(crate) mod invite;
+pub(crate) mod keys;
 mod kinds;
 pub(crate) mod listing;
 mod purge;
@@ -23,6 +25,7 @@ pub(crate) mod revocation;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod to_device;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -56,14 +59,34 @@ kinds! {
         Forgotten = forgotten: forgotten::Forgotten as forgotten::Forgotten,
         /// A room goes into this server's directory, or out of it.
         Listing = listing: listing::Listing as listing::Listing,
+        /// One-time keys come, or are given out.
+        OneTimeKeys = one_time_keys: keys::one_time::OneTimeKeys as keys::one_time::KeyCount,
+        /// A user signs another's key, which that one isn't told of.
+        UserSigned = user_signed: keys::signature::UserSigned as keys::signature::UserSigned,
+        /// A message for a device of ours.
+        ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
+        /// A message for devices of another server.
+        ToDeviceOut = to_device_out: to_device::out::ToDeviceOut as to_device::out::ForServer,
     }
     plain {
+        /// Device keys change.
+        DeviceKeys = device_keys: keys::device::DeviceKeys,
+        /// Cross-signing keys change.
+        CrossSigningKeys = cross_signing_keys: keys::cross_signing::CrossSigningKeys,
+        /// A signature is added to a key.
+        KeySignature = key_signature: keys::signature::KeySignature,
         /// Devices, tokens, passwords of an account.
         Account = account: account::AccountChange,
         /// A new alias.
         Alias = alias: alias::NewAlias,
         /// The answer that another server's transaction got.
         InboundAnswer = inbound_answer: inbound_answer::InboundAnswer,
+        /// A client's transaction that sends to devices.
+        ToDeviceTxn = to_device_txn: to_device::txn::ToDeviceTxn,
+        /// A device has its messages up to somewhere.
+        ToDeviceTaken = to_device_taken: to_device::taken::ToDeviceTaken,
+        /// A user gets a dehydrated device. After what is removed for it.
+        Dehydrated = dehydrated: dehydrated::Dehydrated,
     }
 }
 

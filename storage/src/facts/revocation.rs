@@ -36,8 +36,10 @@ impl LoggedKind for TokenRevoked {
         Audience::User(revoked.user)
     }
 
-    /// All of a user's tokens end when the account does, maybe with the user's content.
+    /// All of a user's tokens end when the account does, maybe with the user's content; those of a device, also when
+    /// it goes, with its keys.
     fn forget(revoked: &Self, store: &Store) {
+        store.forget_key_counts(revoked.user);
         if revoked.device.is_none() {
             store.forget_erasures();
         }

@@ -13,7 +13,7 @@
 ///             user: UserNo = user_no,
 ///         }
 ///         /// What they say.
-///         text: Arc<str> = text,
+///         text: String = mood,
 ///     }
 /// }
 /// ```

@@ -1,7 +1,7 @@
 //! The contract that every kind of fact with positions keeps, on both databases.
 
 use rhizome_protocol::{Membership, RoomRules};
-use ruma::{room_id, user_id};
+use ruma::{OwnedDeviceId, owned_device_id, room_id, user_id};
 
 use super::invite::{Invite, InviteChange};
 use super::*;
@@ -13,6 +13,8 @@ use crate::{EntryKind, NewRoom, Options, Pos, Result, RoomNo, RoomWrite, Store, 
 /// What samples are about.
 pub(crate) struct World {
     pub(crate) user: UserNo,
+    /// A device of theirs.
+    pub(crate) device: OwnedDeviceId,
     /// A room of ours.
     pub(crate) room: RoomNo,
     /// Rooms that this server isn't in: one unknown to the user, one that they have left.
@@ -26,6 +28,7 @@ impl World {
         let rules = RoomRules::named("11").ok_or("there is version 11")?;
         let world = Self {
             user: store.user_no(user_id!("@ada:here")).await?,
+            device: owned_device_id!("PHONE"),
             room: store.next_room_no().await?,
             outside: store.room_no(room_id!("!outside:there")).await?,
             left: store.room_no(room_id!("!left:there")).await?,
@@ -66,6 +69,11 @@ impl World {
             .bind(world.user)
             .bind(world.room);
         store.execute(joined).await?;
+        let device = store
+            .sql("INSERT INTO device (user_no, device_id, last_seen_ms) VALUES ($1, $2, 1)")
+            .bind(world.user)
+            .bind(&world.device);
+        store.execute(device).await?;
         store.core.caches.memberships.clear();
         Ok(world)
     }
@@ -94,7 +102,9 @@ where
         ..database.options()
     });
     let other = other.await.unwrap();
-    K::view(&world, &other).await.unwrap();
+    for warm in [&store, &other] {
+        K::view(&world, warm).await.unwrap();
+    }
     let start = store.log().head();
 
     let fact = Fact::from(K::sample(&world));

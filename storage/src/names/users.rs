@@ -1,5 +1,7 @@
 //! Users of any server.
 
+use std::collections::HashMap;
+
 use ruma::{OwnedUserId, ServerName, UserId};
 use sqlx::any::AnyRow;
 
@@ -80,6 +82,11 @@ impl Store {
             .numbers(&self.core.caches.users, &[user.to_owned()])
             .await?;
         Ok(found.into_values().next())
+    }
+
+    /// The numbers of those of these users that have one, by one question at most.
+    pub async fn known_users(&self, users: &[OwnedUserId]) -> Result<HashMap<OwnedUserId, UserNo>> {
+        self.numbers(&self.core.caches.users, users).await
     }
 
     /// The users with these numbers, in their order. A number that was never given is an error.

@@ -11,6 +11,7 @@ mod factory;
 mod facts;
 mod given;
 mod hostile;
+mod keys;
 mod log;
 mod processes;
 mod reader;

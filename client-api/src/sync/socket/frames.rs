@@ -4,7 +4,13 @@ use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{App, Caller, MatrixError, limits::Kind, view::json::Json};
+use crate::{
+    App, Caller, MatrixError,
+    limits::Kind,
+    place::token::position,
+    sync::to_device,
+    view::{json::Json, seen::Viewer},
+};
 
 /// How a socket ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +89,10 @@ pub(super) async fn answer(app: &App, who: &Caller, text: &str) -> Option<String
     let result = match typed.r#type.as_str() {
         "ping" => return Some(r#"{"type":"pong"}"#.to_owned()),
         "send" => send(app, who, text).await,
+        "ack" => match acknowledge(app, who, text).await {
+            Ok(()) => return None,
+            Err(error) => Err(error),
+        },
         other => Err(MatrixError::new(
             http::StatusCode::BAD_REQUEST,
             "M_UNRECOGNIZED",
@@ -128,6 +138,23 @@ async fn send(app: &App, who: &Caller, text: &str) -> Result<String, MatrixError
         .string(&frame.txn_id);
     json.key("event_id").string(event_id.as_str()).close();
     Ok(json.finish())
+}
+
+/// The client has dealt with a frame: the messages for its device that this one had, and those before it, go.
+async fn acknowledge(app: &App, who: &Caller, text: &str) -> Result<(), MatrixError> {
+    #[derive(Deserialize)]
+    struct Ack {
+        next_batch: String,
+    }
+    let Ack { next_batch } = serde_json::from_str(text)
+        .map_err(|error| MatrixError::bad_json(format!("The frame isn't valid: {error}")))?;
+    let Some(token) = position(&app.store, &next_batch).await? else {
+        return Ok(());
+    };
+    if let Some(acknowledging) = to_device::acknowledge(app, &Viewer::of(who), &token).await {
+        acknowledging.done(app).await;
+    }
+    Ok(())
 }
 
 /// A Matrix error as a frame.

@@ -106,7 +106,7 @@ async fn authenticate_first(app: App, mut socket: WebSocket) {
 
 /// Everything that can be refused is refused before the first frame.
 async fn prepare(app: &App, token: String, start: Start) -> Result<Session, MatrixError> {
-    let who = authenticate(app, &token).await?;
+    let who = authenticate(app, &token, None).await?;
     let filter = match start.filter.as_deref() {
         None => std::sync::Arc::default(),
         Some(json) if json.starts_with('{') => filter::parse(json)
@@ -183,9 +183,12 @@ async fn updates(app: &App, mut reader: Reader, token: &str, out: &mpsc::Sender<
     if let Err(error) = app.store.log().refresh().await {
         tracing::warn!(%error, "can't read the log's head");
     }
+    if let Some(acknowledging) = reader.acknowledge().await {
+        acknowledging.done(app).await;
+    }
     let mut first = !reader.has_position();
     loop {
-        if authenticate(app, token).await.is_err() {
+        if authenticate(app, token, None).await.is_err() {
             return End::Unauthorized;
         }
         // A place in the queue first: what happens while a slow client makes us wait is in the news.
@@ -193,11 +196,16 @@ async fn updates(app: &App, mut reader: Reader, token: &str, out: &mpsc::Sender<
             return End::Gone;
         };
         match reader.pass().await {
-            Ok(news) if first || !news.is_empty() => {
-                first = false;
-                place.send(Message::text(reader.write(&news, Some("sync"))));
+            Ok(news) => {
+                let more = news.next.is_behind_to_device();
+                if first || !news.is_empty() {
+                    first = false;
+                    place.send(Message::text(reader.write(&news, Some("sync"))));
+                }
+                if more {
+                    continue;
+                }
             }
-            Ok(_) => drop(place),
             Err(error) => {
                 tracing::warn!(%error, "a stream ends: it can't read what is new");
                 return End::Failed;

@@ -58,10 +58,20 @@ pub fn verify_json(
     key_id: &str,
     public: &[u8; 32],
 ) -> Result<(), SignatureError> {
-    let named = || format!("{server} with {key_id}");
+    verify_json_by(object, server.as_str(), key_id, public)
+}
+
+/// [`verify_json`] of a signature that a server or a user has made.
+pub fn verify_json_by(
+    object: &Object,
+    signer: &str,
+    key_id: &str,
+    public: &[u8; 32],
+) -> Result<(), SignatureError> {
+    let named = || format!("{signer} with {key_id}");
     let signature = object
         .get("signatures")
-        .and_then(|signatures| signatures.get(server.as_str()))
+        .and_then(|signatures| signatures.get(signer))
         .and_then(|signatures| signatures.get(key_id))
         .ok_or_else(|| SignatureError::Missing(named()))?;
     let signature = signature

@@ -7,7 +7,7 @@ use ruma::ServerName;
 use serde_json::Value;
 
 use crate::{Incoming, Object, Pdu, Rejection, RoomRules, canonical::JsonError, hash, redact};
-pub use json::{SignatureError, sign_json, verify_json};
+pub use json::{SignatureError, sign_json, verify_json, verify_json_by};
 pub(crate) use json::{add_signature, json_text, verify_bytes};
 pub use key_pair::{KeyError, KeyPair};
 

@@ -31,7 +31,6 @@ pub(super) async fn publish(store: &Store, jobs: &[Job], written: &mut Written) 
     let events = events(jobs, written);
     remember(store, &events, written, overtaken);
     forget(store, jobs, written);
-    reread(store, jobs, written).await?;
     let mut entries = Vec::with_capacity(written.plan.log.len());
     for (planned, pos) in written.plan.log.iter().zip(written.base.0 + 1..) {
         let kind = entry(jobs, planned, Pos(pos), &events)?;
@@ -41,6 +40,7 @@ pub(super) async fn publish(store: &Store, jobs: &[Job], written: &mut Written) 
             kind,
         }));
     }
+    reread(store, jobs, written).await?;
     if positions > 0 && !overtaken {
         tail.append(&entries, last, &store.core.counters);
     } else if tail.head() < last && positions > 0 {

@@ -18,7 +18,7 @@ use crate::engine::trouble::Trouble;
 use crate::{CommitError, NewAccount, NewLogin, NewTokens, Pos, Result, UserNo};
 use held::Accounts;
 
-/// A change of a user's account that has no position. Which facts go with it is its statements's to say
+/// A change of a user's account that has no position. Which facts go with it is its maker's to say
 /// (`sessions.rs`).
 #[derive(Debug, Clone)]
 pub enum AccountChange {
@@ -35,6 +35,8 @@ pub enum AccountChange {
         user: UserNo,
         /// Which.
         device: OwnedDeviceId,
+        /// From where; `None`: that stays as it was.
+        ip: Option<String>,
         /// When, in milliseconds since 1970.
         now_ms: i64,
     },

@@ -62,6 +62,7 @@ rows! {
     struct SeenAgain<'a> {
         user_no: UserNo,
         device_id: &'a OwnedDeviceId,
+        ip: Option<&'a str>,
         now_ms: i64,
     }
 }
@@ -148,6 +149,9 @@ impl AccountRows<'_> {
             // The password opens nothing any more, but whoever knows it is told that the account has ended.
             "UPDATE account SET deactivated = 1 WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM profile WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+            "DELETE FROM cross_signing_key WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+            "DELETE FROM key_signature WHERE target_user IN (SELECT user_no FROM ROWS($1) AS x)",
+            "DELETE FROM key_signature WHERE signer IN (SELECT user_no FROM ROWS($1) AS x)",
         ] {
             statements.before(text, &self.deactivated)?;
         }
@@ -168,21 +172,41 @@ impl AccountRows<'_> {
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
             "DELETE FROM refresh_token WHERE (user_no, device_id) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            // Another session of the device begins with transaction ids of its own.
+            "DELETE FROM to_device_txn WHERE (user_no, device) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            // Who logs in as it has made it a device like others.
+            "DELETE FROM dehydrated_device WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
         ] {
             statements.before(text, &self.ended)?;
         }
-        statements.before(
+        for text in [
             "DELETE FROM device WHERE (user_no, device_id) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
-            &self.removed,
-        )?;
+            "DELETE FROM device_keys WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            "DELETE FROM one_time_key WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            "DELETE FROM fallback_key WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            "DELETE FROM key_signature WHERE (target_user, target_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            "DELETE FROM key_signature WHERE (signer, signer_key) IN \
+             (SELECT user_no, 'ed25519:' || device_id FROM ROWS($1) AS x)",
+            "DELETE FROM to_device WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+        ] {
+            statements.before(text, &self.removed)?;
+        }
         statements.before(
             "UPDATE device SET name = x.name FROM ROWS($1) AS x \
              WHERE device.user_no = x.user_no AND device.device_id = x.device_id",
             &self.renamed,
         )?;
         statements.before(
-            "UPDATE device SET last_seen_ms = x.now_ms FROM ROWS($1) AS x \
+            "UPDATE device SET last_seen_ms = x.now_ms, \
+             last_seen_ip = COALESCE(x.ip, device.last_seen_ip) FROM ROWS($1) AS x \
              WHERE device.user_no = x.user_no AND device.device_id = x.device_id",
             &self.seen_again,
         )?;
@@ -243,10 +267,12 @@ impl<'a> AccountRows<'a> {
             AccountChange::Seen {
                 user,
                 device,
+                ip,
                 now_ms,
             } => self.seen_again.push(SeenAgain {
                 user_no: *user,
                 device_id: device,
+                ip: ip.as_deref(),
                 now_ms: *now_ms,
             }),
             AccountChange::Login { login, known } => self.login(login, *known),

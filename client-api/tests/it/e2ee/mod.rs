@@ -1,0 +1,5 @@
+//! Keys for end-to-end encryption, as clients upload and see them.
+
+mod cross_signing;
+mod keys;
+mod signer;

@@ -1,0 +1,285 @@
+//! One-time and fallback keys come from the device whose they are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use ruma::OwnedDeviceId;
+
+use super::OneTimeKey;
+use crate::engine::db::Tx;
+use crate::engine::sql::statement::Statements;
+use crate::engine::sql::{Columns as _, rows};
+use crate::engine::trouble::Trouble;
+use crate::facts::keys::device::{self, Device, Devices};
+use crate::{CommitError, Result, UserNo};
+
+/// Keys that a device uploads. Those that are there already, the same, say nothing new; another key under the name
+/// of one that is there is refused ([`CommitError::KeyTaken`]).
+#[derive(Debug, Clone)]
+pub struct KeyUpload {
+    /// Whose device.
+    pub user: UserNo,
+    /// Which.
+    pub device: OwnedDeviceId,
+    /// Refused ([`CommitError::AccountMoved`]) if it isn't there any more.
+    pub expect_device: bool,
+    /// All that it had before goes: it has another identity, and nobody would believe those.
+    pub anew: bool,
+    /// To be given out once each, in this order.
+    pub one_time: Vec<OneTimeKey>,
+    /// To be given out when there are no others, one of each algorithm.
+    pub fallback: Vec<OneTimeKey>,
+}
+
+/// How many one-time keys are kept for a device. Clients upload 50 or 100.
+const MOST_ONE_TIME: usize = 1_000;
+
+/// How many fallback keys, one for each algorithm.
+const MOST_FALLBACK: usize = 16;
+
+/// Algorithm and id.
+type Name = (String, String);
+
+#[derive(Debug, Clone)]
+struct Known {
+    key: Arc<str>,
+    given_out: bool,
+}
+
+/// What a device has.
+#[derive(Debug, Default)]
+struct Held {
+    one_time: HashMap<Name, Known>,
+    fallback: HashMap<String, OneTimeKey>,
+    last: i64,
+}
+
+/// What uploads are decided on, and what they come to.
+#[derive(Debug, Default)]
+pub(super) struct Uploads {
+    held: HashMap<(UserNo, OwnedDeviceId), Held>,
+    there: Devices,
+    emptied: BTreeSet<(UserNo, OwnedDeviceId)>,
+    /// Keys that were given out, and needn't be remembered any more.
+    forgotten: BTreeSet<(UserNo, OwnedDeviceId, Name)>,
+    added: BTreeMap<(UserNo, OwnedDeviceId, Name), (i64, Arc<str>)>,
+    fallbacks: BTreeMap<(UserNo, OwnedDeviceId, String), OneTimeKey>,
+}
+
+rows! {
+    struct Named<'a> {
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        algorithm: &'a str,
+        key_id: &'a str,
+    }
+}
+
+rows! {
+    struct Added<'a> {
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        algorithm: &'a str,
+        key_id: &'a str,
+        seq: i64,
+        key: &'a str,
+    }
+}
+
+rows! {
+    struct NewFallback<'a> {
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        algorithm: &'a str,
+        key_id: &'a str,
+        key: &'a str,
+    }
+}
+
+const LOOK_UP: &str = "\
+    SELECT 'key' AS what, k.user_no, k.device_id, k.algorithm, k.key_id, k.key, k.seq, k.claimed \
+    FROM ROWS($1) AS x JOIN one_time_key k ON k.user_no = x.user_no AND k.device_id = x.device_id \
+    UNION ALL SELECT 'fallback', f.user_no, f.device_id, f.algorithm, f.key_id, f.key, 0, 0 \
+    FROM ROWS($1) AS x JOIN fallback_key f ON f.user_no = x.user_no AND f.device_id = x.device_id";
+
+impl Uploads {
+    pub(super) async fn look_up(
+        &mut self,
+        tx: &mut Tx,
+        uploads: &[&KeyUpload],
+    ) -> Result<(), Trouble> {
+        if uploads.is_empty() {
+            return Ok(());
+        }
+        let of = |upload: &&'_ KeyUpload| (upload.user, upload.device.clone());
+        let devices: BTreeSet<_> = uploads.iter().map(of).collect();
+        let asked: BTreeSet<Device<'_>> = devices.iter().map(Device::of).collect();
+        let expecting = uploads.iter().filter(|upload| upload.expect_device);
+        let expected = expecting.map(|upload| Device {
+            user_no: upload.user,
+            device_id: &upload.device,
+        });
+        self.there = device::existing(tx, expected.collect()).await?;
+        let query = tx.sql(LOOK_UP).rows(&asked.into_iter().collect::<Vec<_>>());
+        for row in tx.rows(query).await? {
+            let held = (row.get("user_no")?, row.get("device_id")?);
+            let held = self.held.entry(held).or_default();
+            let key = OneTimeKey {
+                algorithm: row.get("algorithm")?,
+                key_id: row.get("key_id")?,
+                key: row.get("key")?,
+            };
+            if row.get::<String>("what")? == "fallback" {
+                held.fallback.insert(key.algorithm.clone(), key);
+                continue;
+            }
+            held.last = held.last.max(row.get("seq")?);
+            let known = Known {
+                key: key.key,
+                given_out: row.get::<i64>("claimed")? != 0,
+            };
+            held.one_time.insert((key.algorithm, key.key_id), known);
+        }
+        Ok(())
+    }
+
+    /// Why it can't be taken, if it can't.
+    pub(super) fn refuse(&self, upload: &KeyUpload) -> Option<CommitError> {
+        let device = (upload.user, upload.device.clone());
+        if upload.expect_device && !self.there.contains(&device) {
+            return Some(CommitError::AccountMoved(upload.user));
+        }
+        let held = self.held.get(&device).filter(|_| !upload.anew)?;
+        let known = |key: &OneTimeKey| {
+            let name = (key.algorithm.clone(), key.key_id.clone());
+            held.one_time.get(&name).filter(|known| !known.given_out)
+        };
+        let taken = (upload.one_time.iter())
+            .find(|key| known(key).is_some_and(|known| known.key != key.key));
+        if let Some(taken) = taken {
+            return Some(CommitError::KeyTaken {
+                user: upload.user,
+                key: format!("{}:{}", taken.algorithm, taken.key_id),
+            });
+        }
+        let there = held.one_time.values().filter(|known| !known.given_out);
+        let new = upload.one_time.iter().filter(|key| known(key).is_none());
+        let fallbacks =
+            (upload.fallback.iter()).filter(|key| !held.fallback.contains_key(&key.algorithm));
+        let too_many = there.count() + new.count() > MOST_ONE_TIME
+            || held.fallback.len() + fallbacks.count() > MOST_FALLBACK;
+        too_many.then_some(CommitError::TooManyKeys(upload.user))
+    }
+
+    /// Takes what is new of it. Whether anything is.
+    pub(super) fn take(&mut self, upload: &KeyUpload) -> bool {
+        let (user, device) = (upload.user, &upload.device);
+        let held = self.held.entry((user, device.clone())).or_default();
+        if upload.anew {
+            self.emptied.insert((user, device.clone()));
+            held.one_time.clear();
+            held.fallback.clear();
+            self.added
+                .retain(|(whose, which, _), _| *whose != user || which != device);
+            self.fallbacks
+                .retain(|(whose, which, _), _| *whose != user || which != device);
+        }
+        let mut named = BTreeSet::new();
+        let mut is_new = false;
+        for key in &upload.one_time {
+            let name = (key.algorithm.clone(), key.key_id.clone());
+            named.insert(name.clone());
+            // The same may have been given out before its device heard that it is here.
+            if held
+                .one_time
+                .get(&name)
+                .is_some_and(|known| known.key == key.key)
+            {
+                continue;
+            }
+            is_new = true;
+            held.last += 1;
+            let known = Known {
+                key: key.key.clone(),
+                given_out: false,
+            };
+            held.one_time.insert(name.clone(), known);
+            let row = (held.last, key.key.clone());
+            self.added.insert((user, device.clone(), name), row);
+        }
+        if is_new {
+            let old = (held.one_time.iter())
+                .filter(|(name, known)| known.given_out && !named.contains(*name))
+                .map(|(name, _)| (user, device.clone(), name.clone()));
+            self.forgotten.extend(old);
+        }
+        let mut changed = is_new || upload.anew;
+        for key in &upload.fallback {
+            if held.fallback.get(&key.algorithm) != Some(key) {
+                held.fallback.insert(key.algorithm.clone(), key.clone());
+                let which = (user, device.clone(), key.algorithm.clone());
+                self.fallbacks.insert(which, key.clone());
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    pub(super) fn write(&self, statements: &mut Statements) -> Result<()> {
+        let emptied: Vec<_> = self.emptied.iter().map(Device::of).collect();
+        for text in [
+            "DELETE FROM one_time_key WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            "DELETE FROM fallback_key WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+        ] {
+            statements.before(text, &emptied)?;
+        }
+        let forgotten: Vec<_> = (self.forgotten.iter())
+            .map(|(user, device, (algorithm, key_id))| Named {
+                user_no: *user,
+                device_id: device,
+                algorithm,
+                key_id,
+            })
+            .collect();
+        statements.before(
+            "DELETE FROM one_time_key WHERE (user_no, device_id, algorithm, key_id) IN \
+             (SELECT user_no, device_id, algorithm, key_id FROM ROWS($1) AS x)",
+            &forgotten,
+        )?;
+        let added: Vec<_> = (self.added.iter())
+            .map(|((user, device, (algorithm, key_id)), (seq, key))| Added {
+                user_no: *user,
+                device_id: device,
+                algorithm,
+                key_id,
+                seq: *seq,
+                key,
+            })
+            .collect();
+        statements.before(
+            "INSERT INTO one_time_key (user_no, device_id, algorithm, key_id, seq, claimed, key) \
+             SELECT user_no, device_id, algorithm, key_id, seq, 0, key FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (user_no, device_id, algorithm, key_id) \
+             DO UPDATE SET seq = excluded.seq, claimed = 0, key = excluded.key",
+            &added,
+        )?;
+        let fallbacks: Vec<_> = (self.fallbacks.iter())
+            .map(|((user, device, algorithm), key)| NewFallback {
+                user_no: *user,
+                device_id: device,
+                algorithm,
+                key_id: &key.key_id,
+                key: &key.key,
+            })
+            .collect();
+        statements.before(
+            "INSERT INTO fallback_key (user_no, device_id, algorithm, key_id, used, key) \
+             SELECT user_no, device_id, algorithm, key_id, 0, key FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (user_no, device_id, algorithm) \
+             DO UPDATE SET key_id = excluded.key_id, used = 0, key = excluded.key",
+            &fallbacks,
+        )
+    }
+}
