@@ -16,7 +16,7 @@ pub(crate) const MAX_PDUS: usize = 50;
 /// The most ephemeral data units of a transaction.
 pub(crate) const MAX_EDUS: usize = 100;
 /// Of these, for receipts: more than one is only needed for one user's receipts in several threads.
-pub(crate) const MAX_RECEIPT_EDUS: usize = 40;
+pub(crate) const MAX_RECEIPT_EDUS: usize = 25;
 /// Of these, for messages to devices, so that neither takes the other's place, nor that of typing.
 pub(crate) const MAX_TO_DEVICE: usize = 50;
 /// The most bytes of these; one is always taken.
@@ -47,7 +47,8 @@ impl Batch {
 
     /// Keeps what stands up to a position, up to which everything is then delivered.
     pub(crate) fn cut(&mut self, upto: Pos) {
-        self.upto = upto;
+        self.upto = self.upto.min(upto);
+        let upto = self.upto;
         let stays = |event: &Arc<StoredEvent>| event.pos().is_none_or(|pos| pos <= upto);
         self.events.retain(stays);
         self.to_device.retain(|(pos, _)| *pos <= upto);

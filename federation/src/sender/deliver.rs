@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     backoff,
     batch::{Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, MAX_TO_DEVICE, receipt_edus, typing_edu},
+    devices,
     queues::Beside,
     to_device,
 };
@@ -207,8 +208,18 @@ async fn gather_log(
     if let Some(limit) = limit {
         batch.first(limit);
     }
+    let mut changes = None;
+    if beside.devices {
+        let found = devices::gather(fed, to, after, batch.upto).await?;
+        batch.cut(found.upto);
+        changes = Some(found);
+    }
     if beside.receipts {
         receipts(fed, to, after, batch).await?;
+    }
+    if let Some(mut changes) = changes {
+        changes.cut(batch.upto);
+        batch.edus.extend(changes.edus(fed).await?);
     }
     Ok(())
 }

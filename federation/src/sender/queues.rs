@@ -49,12 +49,14 @@ pub(super) struct State {
 pub(super) struct Beside {
     pub(super) receipts: bool,
     pub(super) to_device: bool,
+    pub(super) devices: bool,
 }
 
 impl Beside {
     pub(super) const NOTHING: Self = Self {
         receipts: false,
         to_device: false,
+        devices: false,
     };
     pub(super) const RECEIPTS: Self = Self {
         receipts: true,
@@ -64,10 +66,15 @@ impl Beside {
         to_device: true,
         ..Self::NOTHING
     };
+    pub(super) const DEVICES: Self = Self {
+        devices: true,
+        ..Self::NOTHING
+    };
 
     pub(super) fn add(&mut self, other: Self) {
         self.receipts |= other.receipts;
         self.to_device |= other.to_device;
+        self.devices |= other.devices;
     }
 }
 
@@ -77,6 +84,7 @@ impl Default for Beside {
         Self {
             receipts: true,
             to_device: true,
+            devices: true,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! - `rooms`, `invites`, `doors`, `knocks`, `inbound…`, `inbox`: stories of rooms on several servers (`world`), on both databases.
 //! - `mean`: a peer that signs properly and lies as a script says; `mean_…` and `gaps` are its scripts.
 //! - `to_device`: messages to devices, from there and to there.
+//! - `devices`: what others tell and ask of devices and keys.
 //! - `large`, `streamed`: rooms of many members, made by `crowd`, on both databases.
 //! - `budgets`: how much others may ask of us.
 //! - `sender`: transactions over an in-process network, on both databases.
@@ -14,6 +15,7 @@ mod budgets;
 mod contract;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod crowd;
+mod devices;
 mod doors;
 mod gaps;
 mod inbound;
