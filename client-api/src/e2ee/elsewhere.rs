@@ -1,10 +1,11 @@
 //! Keys of users of other servers.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use rhizome_federation::devices::keys;
 use rhizome_protocol::device_keys::KeyUsage;
 use rhizome_storage::UserNo;
+use ruma::OwnedUserId;
 
 use super::{claim, query};
 use crate::{App, MatrixError};
@@ -25,15 +26,25 @@ impl query::Answer {
         let patience = keys::patience(timeout.map(Duration::from_millis));
         let found = keys::find(&app.federation, asked, patience).await?;
         self.stored(app, viewer, found.stored).await?;
-        for (user, passed) in found.passed {
-            for (usage, key) in passed.cross_signing {
-                match usage {
-                    KeyUsage::Master => drop(self.master_keys.insert(user.clone(), key)),
-                    KeyUsage::SelfSigning => drop(self.self_signing_keys.insert(user.clone(), key)),
-                    KeyUsage::UserSigning => {}
+        let users: Vec<OwnedUserId> = found.passed.keys().cloned().collect();
+        let known = app.store.known_users(&users).await?;
+        let mut masters = BTreeMap::new();
+        for (user, mut passed) in found.passed {
+            if let Some(key) = passed.cross_signing.remove(&KeyUsage::Master) {
+                match known.get(&user) {
+                    Some(no) => drop(masters.insert(*no, key)),
+                    None => drop(self.master_keys.insert(user.clone(), key)),
                 }
             }
+            let own = passed.cross_signing.remove(&KeyUsage::SelfSigning);
+            let own = own.map(|key| (user.clone(), key));
+            self.self_signing_keys.extend(own);
             self.device_keys.insert(user, passed.devices);
+        }
+        let mut masters = app.store.with_signatures(masters, viewer).await?;
+        for (user, no) in known {
+            let master = masters.remove(&no).map(|key| (user, key));
+            self.master_keys.extend(master);
         }
         self.failures.extend(found.failures);
         Ok(())

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use rhizome_edge::{Body, MatrixError, RawJson};
+use rhizome_federation::devices::keys;
 use rhizome_protocol::{
     Object,
     canonical::parse_object,
@@ -68,19 +69,32 @@ struct Known<'a> {
 impl<'a> Known<'a> {
     async fn load(app: &App, who: &'a Caller, signed: &Signed) -> Result<Self, MatrixError> {
         let mut users: Vec<OwnedUserId> = signed.keys().cloned().collect();
+        let elsewhere = (users.iter())
+            .filter(|user| user.server_name() != app.config.server_name)
+            .map(|user| (user.clone(), Vec::new()));
+        // Mostly they are remembered, and nobody is asked.
+        let patience = keys::patience(None);
+        let found = keys::find(&app.federation, elsewhere.collect(), patience).await?;
         users.push(who.user_id.clone());
         let numbers = app.store.known_users(&users).await?;
         let nos: Vec<UserNo> = numbers.values().copied().collect();
-        let keys = app.store.cross_signing_keys(&nos).await?;
+        let stored = app.store.cross_signing_keys(&nos).await?;
         let read = |user: &UserId, no: &UserNo, usage| {
-            let json = keys.get(no)?.get(&usage)?;
-            let object = parse_object(json.as_bytes()).ok()?;
-            CrossSigningKey::read(object, user, usage).ok()
+            let json = stored.get(no)?.get(&usage)?;
+            cross_signing_key(json, user, usage)
         };
         let mut masters = BTreeMap::new();
         for (user, no) in &numbers {
             if let Some(master) = read(user, no, KeyUsage::Master) {
                 masters.insert(user.clone(), (*no, master));
+            }
+        }
+        for (user, passed) in &found.passed {
+            let master = passed.cross_signing.get(&KeyUsage::Master);
+            let read = |key: &RawValue| cross_signing_key(key.get(), user, KeyUsage::Master);
+            if let Some(master) = master.and_then(|key| read(key)) {
+                let no = app.store.user_no(user).await?;
+                masters.insert(user.clone(), (no, master));
             }
         }
         let usages = [KeyUsage::SelfSigning, KeyUsage::UserSigning];
@@ -186,6 +200,11 @@ impl<'a> Known<'a> {
             signature,
         }
     }
+}
+
+fn cross_signing_key(json: &str, user: &UserId, usage: KeyUsage) -> Option<CrossSigningKey> {
+    let object = parse_object(json.as_bytes()).ok()?;
+    CrossSigningKey::read(object, user, usage).ok()
 }
 
 /// Whether it is the key that is known that was signed.

@@ -70,6 +70,21 @@ impl Store {
         Ok(found)
     }
 
+    /// Master keys that aren't stored here, with the signatures that `viewer` has made of them.
+    pub async fn with_signatures(
+        &self,
+        masters: BTreeMap<UserNo, Box<RawValue>>,
+        viewer: UserNo,
+    ) -> Result<BTreeMap<UserNo, Box<RawValue>>> {
+        let users: Vec<UserNo> = masters.keys().copied().collect();
+        let added = self.added(&users, Some(viewer)).await?;
+        let shown = masters.into_iter().map(|(user, key)| {
+            let public = public_of(key.get()).unwrap_or_default();
+            Ok((user, added.show(key.get(), user, &public, None)?))
+        });
+        shown.collect()
+    }
+
     /// Whether one of the user's cross-signing keys has this name. A device must not have it too.
     pub async fn is_cross_signing_key(&self, user: UserNo, name: &str) -> Result<bool> {
         let keys = self.cross_signing_keys(&[user]).await?;

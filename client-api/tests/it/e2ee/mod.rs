@@ -7,3 +7,4 @@ mod lists_model;
 mod servers;
 mod several;
 mod signer;
+mod trust;
