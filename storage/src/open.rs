@@ -83,6 +83,7 @@ impl Store {
             caches: Caches::new(options.cached_events),
             groups_done: AtomicU64::new(0),
             unwritable: AtomicBool::new(false),
+            haste: commit::Haste::default(),
             backups_gone: Notify::new(),
             closing: CancellationToken::new(),
             queue_ended: CancellationToken::new(),

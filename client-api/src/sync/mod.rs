@@ -16,6 +16,7 @@ mod decide;
 mod devices;
 mod first;
 mod ignored;
+pub(crate) mod key_changes;
 mod lazy;
 mod left;
 mod reader;
@@ -98,14 +99,32 @@ pub struct News {
     /// Global account data.
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices changed, and users whom the reader shares no room with any more.
-    pub devices: (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>),
+    pub devices: Devices,
     /// What the reader's device has to give out.
     pub keys: Arc<KeyCounts>,
     /// Messages for the reader's device.
     pub to_device: Vec<WaitingMessage>,
 }
 
+/// Users whose devices changed, and users whom the reader shares no room with any more.
+pub type Devices = (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>);
+
 impl News {
+    /// Nothing, up to there.
+    fn at(next: Token) -> Self {
+        Self {
+            next,
+            join: Vec::new(),
+            invite: Vec::new(),
+            knock: Vec::new(),
+            leave: Vec::new(),
+            account_data: Vec::new(),
+            devices: Default::default(),
+            keys: Arc::default(),
+            to_device: Vec::new(),
+        }
+    }
+
     /// Whether there is nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.join.is_empty()

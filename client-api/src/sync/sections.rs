@@ -17,17 +17,7 @@ impl Loader<'_> {
         window: &Window,
         next: Token,
     ) -> Result<News, MatrixError> {
-        let mut news = News {
-            next,
-            join: Vec::new(),
-            invite: Vec::new(),
-            knock: Vec::new(),
-            leave: Vec::new(),
-            account_data: Vec::new(),
-            devices: Default::default(),
-            keys: Arc::default(),
-            to_device: Vec::new(),
-        };
+        let mut news = News::at(next);
         let typing: HashSet<RoomNo> = match self.after {
             Some(_) => {
                 let joined: Vec<RoomNo> = rows.iter().map(|row| row.room).collect();

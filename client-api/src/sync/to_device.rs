@@ -7,7 +7,10 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use rhizome_storage::{Cache, CommitError, Pos, Submitted, ToDeviceTaken, UserNo, WaitingMessage};
+use futures_util::future::poll_immediate;
+use rhizome_storage::{
+    Cache, CommitError, Pos, Store, Submitted, ToDeviceTaken, UserNo, WaitingMessage,
+};
 use ruma::{OwnedDeviceId, OwnedUserId};
 
 use super::window::Window;
@@ -61,9 +64,11 @@ pub async fn acknowledge(app: &App, viewer: &Viewer, token: &Token) -> Option<Ac
         device: device_id,
         upto,
     };
-    let submitted = app.store.submit(vec![taken.into()].into()).await;
+    let submitted = app.store.submit_without_haste(vec![taken.into()].into());
+    let submitted = submitted.await;
     let submitted = submitted.inspect_err(not_written).ok()?;
     Some(Acknowledging {
+        store: app.store.clone(),
         submitted,
         device,
         point,
@@ -75,9 +80,10 @@ fn not_written(error: &CommitError) {
     tracing::debug!(%error, "what a device has got stays for a while");
 }
 
-/// An acknowledgement that is being written.
+/// An acknowledgement that is written with what others write, or, as soon as nobody holds this any more, by itself.
 #[derive(Debug)]
 pub struct Acknowledging {
+    store: Store,
     submitted: Submitted,
     device: (UserNo, OwnedDeviceId),
     point: Point,
@@ -85,13 +91,25 @@ pub struct Acknowledging {
 
 impl Acknowledging {
     /// Waits for it.
-    pub async fn done(self, app: &App) {
-        if self.submitted.await.inspect_err(not_written).is_ok() {
-            let point = Point {
-                is_written: true,
-                ..self.point
-            };
-            app.sync.acknowledged.0.insert(self.device, point);
+    pub async fn done(mut self, app: &App) {
+        let written = if let Some(written) = poll_immediate(&mut self.submitted).await {
+            written
+        } else {
+            self.store.hurry();
+            (&mut self.submitted).await
+        };
+        if written.inspect_err(not_written).is_ok() {
+            self.point.is_written = true;
+            let acknowledged = &app.sync.acknowledged.0;
+            acknowledged.insert(self.device.clone(), self.point.clone());
+        }
+    }
+}
+
+impl Drop for Acknowledging {
+    fn drop(&mut self) {
+        if !self.point.is_written {
+            self.store.hurry();
         }
     }
 }

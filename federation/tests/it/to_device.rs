@@ -57,7 +57,7 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<Value> {
     range.map(|n| json!({ "n": n })).collect()
 }
 
-fn edu(sender: &UserId, id: &str, messages: Value) -> Value {
+fn edu(sender: &UserId, id: &str, messages: &Value) -> Value {
     json!({ "edu_type": "m.direct_to_device", "content": {
         "sender": sender, "type": "m.test", "message_id": id, "messages": messages } })
 }
@@ -100,11 +100,11 @@ async fn what_comes_again_is_known() {
         a.device(&alice, "PHONE").await;
         a.device(&alice, "TABLET").await;
         let to = |n: usize| json!({ &alice: { "PHONE": { "n": n } } });
-        let (one, two) = (edu(&bob, "one", to(0)), edu(&bob, "two", to(1)));
+        let (one, two) = (edu(&bob, "one", &to(0)), edu(&bob, "two", &to(1)));
         let both = json!({ &alice: { "PHONE": { "n": 2 }, "TABLET": { "n": 2 } } });
-        let three = edu(&bob, "three", both);
-        b.transaction(a, "t", &[], &[one.clone()]).await;
-        b.transaction(a, "t", &[], &[one.clone()]).await;
+        let three = edu(&bob, "three", &both);
+        b.transaction(a, "t", &[], std::slice::from_ref(&one)).await;
+        b.transaction(a, "t", &[], std::slice::from_ref(&one)).await;
         // In another transaction, with what is new; and twice in one.
         b.transaction(
             a,
@@ -139,16 +139,16 @@ async fn what_is_wrong_leaves_nothing_and_spoils_nothing() {
         }
         let junk = [
             // Whom it isn't the server of, on both sides.
-            edu(&alice, "1", to(json!({}))),
-            edu(&bob, "2", json!({ &bob: { "*": {} } })),
+            edu(&alice, "1", &to(json!({}))),
+            edu(&bob, "2", &json!({ &bob: { "*": {} } })),
             // Nobody, nowhere, nothing.
-            edu(&bob, "3", json!({ "@nobody:a.example": { "*": {} }, "nonsense": { "*": {} } })),
-            edu(&bob, "4", json!({ &alice: { "NOWHERE": {} } })),
-            edu(&bob, "5", json!({ &alice: {} })),
-            edu(&bob, "6", to(json!("text"))),
-            edu(&bob, "7", to(deep)),
-            edu(&bob, "8", to(json!({ "long": "x".repeat(70_000) }))),
-            edu(&bob, &"9".repeat(300), to(json!({}))),
+            edu(&bob, "3", &json!({ "@nobody:a.example": { "*": {} }, "nonsense": { "*": {} } })),
+            edu(&bob, "4", &json!({ &alice: { "NOWHERE": {} } })),
+            edu(&bob, "5", &json!({ &alice: {} })),
+            edu(&bob, "6", &to(json!("text"))),
+            edu(&bob, "7", &to(deep)),
+            edu(&bob, "8", &to(json!({ "long": "x".repeat(70_000) }))),
+            edu(&bob, &"9".repeat(300), &to(json!({}))),
             json!({ "edu_type": "m.direct_to_device", "content": { "sender": bob, "messages": {} } }),
             json!({ "edu_type": "m.direct_to_device", "content": [] }),
         ];
@@ -156,7 +156,7 @@ async fn what_is_wrong_leaves_nothing_and_spoils_nothing() {
         b.transaction(a, "junk", &[], &junk).await;
         assert_eq!(a.store().log().head(), head);
         // What is right goes in between; numbers that nobody can sign stay as they are.
-        let mixed = [junk[0].clone(), edu(&bob, "ok", to(json!({ "n": 0.5 }))), junk[7].clone()];
+        let mixed = [junk[0].clone(), edu(&bob, "ok", &to(json!({ "n": 0.5 }))), junk[7].clone()];
         b.transaction(a, "mixed", &[], &mixed).await;
         assert_eq!(a.mail(&alice, "PHONE").await, [json!({ "n": 0.5 })]);
     })
@@ -173,13 +173,19 @@ async fn a_flood_of_messages_from_strangers_is_bounded() {
             a.device(&alice, &format!("D{n}")).await;
         }
         // 100 EDUs for 300 devices each: 30,000 messages; and 64 KiB for all of these.
-        let all = |n: usize| edu(&bob, &n.to_string(), json!({ &alice: { "*": { "n": n } } }));
+        let all = |n: usize| {
+            edu(
+                &bob,
+                &n.to_string(),
+                &json!({ &alice: { "*": { "n": n } } }),
+            )
+        };
         let flood: Vec<_> = (0..100).map(all).collect();
         b.transaction(a, "flood", &[], &flood).await;
         let kept = a.mail(&alice, "D7").await;
         assert_eq!(kept, numbers(0..66));
         let large = json!({ &alice: { "*": { "n": "x".repeat(65_000) } } });
-        b.transaction(a, "large", &[], &[edu(&bob, "large", large)])
+        b.transaction(a, "large", &[], &[edu(&bob, "large", &large)])
             .await;
         assert_eq!(a.mail(&alice, "D7").await.len(), 66);
     })

@@ -147,6 +147,24 @@ impl DeviceKeys {
         })
     }
 
+    /// Whether these say nothing beyond what is kept, `before`: the same, signed by the device as that was. Signatures
+    /// of it that were added since hold.
+    pub fn say_the_same(&self, before: &str, device: &DeviceId) -> bool {
+        if self.json == before {
+            return true;
+        }
+        let read = |json: &str| serde_json::from_str::<Object>(json).ok();
+        let (Some(now), Some(before)) = (read(&self.json), read(before)) else {
+            return false;
+        };
+        let name = format!("ed25519:{device}");
+        let signature = |kept: &Object| -> Option<Value> {
+            let user = kept.get("user_id")?.as_str()?;
+            Some(kept.get("signatures")?.get(user)?.get(&name)?.clone())
+        };
+        is_same_key(&now, &before) && signature(&now) == signature(&before)
+    }
+
     /// The key that the device signs with, of keys that are kept.
     pub fn signing_key(json: &str, device: &DeviceId) -> Option<[u8; 32]> {
         let kept: Value = serde_json::from_str(json).ok()?;

@@ -44,6 +44,16 @@ fn a_device_is_kept_as_it_was_signed() {
     let kept = DeviceKeys::read(uploaded.clone(), ada, "D".into()).unwrap();
     assert_eq!(kept.json, alone);
     assert_eq!(kept.ed25519, Some(key.public()));
+    assert!(kept.say_the_same(&kept.json, "D".into()));
+    let mut more = uploaded.clone();
+    more["signatures"]["@ada:here"]["ed25519:own"] = json!("added");
+    let more = DeviceKeys::read(more, ada, "D".into()).unwrap();
+    assert_ne!(more.json, kept.json);
+    assert!(more.say_the_same(&kept.json, "D".into()));
+    let mut unsigned = uploaded.clone();
+    unsigned.insert("signatures".into(), json!({}));
+    let unsigned = DeviceKeys::read(unsigned, ada, "D".into()).unwrap();
+    assert!(!kept.say_the_same(&unsigned.json, "D".into()));
     let again = DeviceKeys::signing_key(&kept.json, "D".into());
     assert_eq!(again, kept.ed25519);
 

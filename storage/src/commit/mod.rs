@@ -14,12 +14,12 @@ pub(crate) mod write_set;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::trouble::Trouble;
@@ -37,6 +37,8 @@ pub(crate) struct Job {
     answer: oneshot::Sender<CommitResult>,
     /// A COMMIT that held this came to an unknown end: it may be stored already.
     maybe_done: bool,
+    /// It goes with what others write, or when somebody asks for it.
+    can_wait: bool,
 }
 
 /// A write set that has its place in the queue. Resolves when it is durable and the log's tail has it,
@@ -71,6 +73,21 @@ impl Store {
         Ok(Submitted(answered))
     }
 
+    /// As [`Store::submit`], but nothing is written for its sake alone before [`Store::hurry`]: it goes with what
+    /// others write, and costs no disk sync of its own.
+    pub async fn submit_without_haste(&self, set: WriteSet) -> Result<Submitted, CommitError> {
+        let queue = self.queue().ok_or_else(|| Error::broken("no queue"))?;
+        let (mut job, answered) = self.job(set).await?;
+        job.can_wait = true;
+        queue.send(job).await.map_err(|_| closing())?;
+        Ok(Submitted(answered))
+    }
+
+    /// What was submitted without haste is written now.
+    pub fn hurry(&self) {
+        self.core.haste.ask();
+    }
+
     /// Leaves `set` to be written with what others write. Nobody is told what becomes of it, and where the
     /// queue is full, nothing does.
     pub(crate) async fn leave(&self, set: WriteSet) -> Result<(), CommitError> {
@@ -92,6 +109,7 @@ impl Store {
             gathered,
             answer,
             maybe_done: false,
+            can_wait: false,
         };
         Ok((job, answered))
     }
@@ -117,20 +135,44 @@ pub(crate) async fn run(store: Store, jobs: mpsc::Receiver<Job>, ended: Cancella
     }
 }
 
+/// Somebody waits for what can wait.
+#[derive(Debug, Default)]
+pub(crate) struct Haste {
+    asked: AtomicBool,
+    told: Notify,
+}
+
+impl Haste {
+    fn ask(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        self.told.notify_waiters();
+    }
+
+    async fn asked(&self) {
+        let mut told = std::pin::pin!(self.told.notified());
+        told.as_mut().enable();
+        if !self.asked.load(Ordering::SeqCst) {
+            told.await;
+        }
+    }
+}
+
 async fn take_jobs(store: Store, mut jobs: mpsc::Receiver<Job>) {
     let closing = store.closing().clone();
     let mut group = Vec::new();
     loop {
         tokio::select! {
             biased;
-            first = jobs.recv() => match first {
-                Some(first) => group.push(first),
-                None => return,
+            next = jobs.recv() => match next {
+                Some(next) => group.push(next),
+                None if group.is_empty() => return,
+                None => {}
             },
             () = closing.cancelled(), if !jobs.is_closed() => {
                 jobs.close();
                 continue;
             }
+            () = store.core.haste.asked(), if !group.is_empty() => {}
         }
         // Whoever is about to send gets the chance to come along.
         tokio::task::yield_now().await;
@@ -139,6 +181,12 @@ async fn take_jobs(store: Store, mut jobs: mpsc::Receiver<Job>) {
         {
             group.push(next);
         }
+        let is_full = group.len() >= store.core.options.group_limit;
+        let can_wait = !is_full && !jobs.is_closed() && group.iter().all(|job| job.can_wait);
+        if can_wait && !store.core.haste.asked.load(Ordering::SeqCst) {
+            continue;
+        }
+        store.core.haste.asked.store(false, Ordering::SeqCst);
         commit_group(&store, std::mem::take(&mut group)).await;
     }
 }

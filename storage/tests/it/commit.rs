@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use rhizome_storage::testing::each_database;
+use futures_util::future::poll_immediate;
+use rhizome_storage::testing::{each_database, soon};
 use rhizome_storage::{
-    CommitError, Direction, HistoryToken, NewEvent, Placement, Pos, RoomWrite, Status, TxnKey,
-    WriteSet,
+    CommitError, DeviceList, Direction, Fact, HistoryToken, NewEvent, Placement, Pos, RoomWrite,
+    Status, TxnKey, WriteSet,
 };
-use ruma::OwnedDeviceId;
+use ruma::{OwnedDeviceId, user_id};
 use serde_json::json;
 
 use crate::factory::{Event, Room};
@@ -309,6 +310,46 @@ async fn a_write_set_over_rooms_stands_or_falls_whole() {
         set.rooms[1].expect = Some(1);
         let done = store.commit(set).await.unwrap();
         assert_eq!(done.last.0 - done.first.0, 1);
+    })
+    .await;
+}
+
+/// What can wait goes with what others write, and with nothing else before somebody asks for it.
+#[tokio::test]
+async fn what_can_wait_costs_no_transaction_of_its_own() {
+    each_database(|store| async move {
+        let user = store.user_no(user_id!("@ada:here")).await.unwrap();
+        let list = || WriteSet::from(vec![Fact::from(DeviceList { user, device: None })]);
+        let before = store.counters().now();
+        let mut waiting = store.submit_without_haste(list()).await.unwrap();
+        let mut other = store.submit_without_haste(list()).await.unwrap();
+        store.commit(list()).await.unwrap();
+        soon("it is written", &mut waiting).await.unwrap();
+        soon("it is written", &mut other).await.unwrap();
+        assert_eq!((store.counters().now() - before).groups, 1);
+
+        let mut waiting = store.submit_without_haste(list()).await.unwrap();
+        // Whoever else is in the queue has had its turn.
+        store.log().refresh().await.unwrap();
+        tokio::task::yield_now().await;
+        assert!(poll_immediate(&mut waiting).await.is_none());
+        assert_eq!((store.counters().now() - before).groups, 1);
+        store.hurry();
+        soon("it is written", &mut waiting).await.unwrap();
+        assert_eq!((store.counters().now() - before).groups, 2);
+
+        // As many as a transaction takes don't wait for more.
+        let mut many = Vec::new();
+        for _ in 0..store.options().group_limit {
+            many.push(store.submit_without_haste(list()).await.unwrap());
+        }
+        for waiting in many {
+            soon("it is written", waiting).await.unwrap();
+        }
+        // Nor is anything left when the store closes.
+        let mut waiting = store.submit_without_haste(list()).await.unwrap();
+        store.close().await;
+        soon("it is written", &mut waiting).await.unwrap();
     })
     .await;
 }

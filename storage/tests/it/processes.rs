@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use rhizome_storage::testing::{TestDatabase, soon};
 use rhizome_storage::{
-    AccountData, CommitError, DataChange, EntryKind, Fact, LiveEvent, LostAnswer, NewAlias,
-    Options, Pos, Redacts, Store, WriteSet,
+    AccountData, CommitError, DataChange, EntryKind, Fact, LiveEvent, LostAnswer, NewAccount,
+    NewAlias, NewLogin, NewTokens, Once, Options, Pos, Redacts, Sending, Store, ToDevice, WriteSet,
 };
+use ruma::{device_id, owned_server_name, owned_user_id, user_id};
 use serde_json::json;
 
 use crate::factory::{Room, user};
@@ -327,6 +328,61 @@ async fn of_two_processes_one_gets_the_alias() {
         }
     }
     for store in stores {
+        store.close().await;
+    }
+    database.remove().await;
+}
+
+/// Another server repeats its transaction under another id, and each process gets one of the two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_to_a_device_comes_once_to_two_processes() {
+    let database = TestDatabase::postgres().await;
+    let (one, two) = (database.open().await, database.open().await);
+    let phone = device_id!("PHONE");
+    let first = |user| NewLogin {
+        user,
+        device_id: phone.to_owned(),
+        device_name: None,
+        ip: String::new(),
+        now_ms: 1,
+        tokens: NewTokens {
+            access_hash: "a".to_owned(),
+            refresh_hash: None,
+            expires_ms: None,
+        },
+        proof: None,
+    };
+    let ada = one.create_account(
+        user_id!("@ada:here"),
+        NewAccount::default(),
+        Some(Box::new(first)),
+    );
+    let ada = ada.await.unwrap().unwrap();
+    for n in 0..20 {
+        let commit = async |store: &Store| {
+            let sending = Sending {
+                sender: owned_user_id!("@bob:there"),
+                kind: "m.test".to_owned(),
+                received_ms: 1,
+                once: Some(Once {
+                    origin: owned_server_name!("there"),
+                    message_id: n.to_string(),
+                }),
+            };
+            let message = ToDevice {
+                user: ada,
+                device: phone.to_owned(),
+                sending: sending.into(),
+                content: "{}".into(),
+            };
+            store.commit(vec![Fact::from(message)].into()).await
+        };
+        let (here, there) = tokio::join!(commit(&one), commit(&two));
+        assert!(here.is_ok() && there.is_ok(), "{here:?} {there:?}");
+    }
+    let waiting = one.to_device(ada, phone, Pos(0), Pos(i64::MAX), 99);
+    assert_eq!(waiting.await.unwrap().len(), 20);
+    for store in [one, two] {
         store.close().await;
     }
     database.remove().await;

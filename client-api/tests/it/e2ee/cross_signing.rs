@@ -225,6 +225,12 @@ async fn signatures_are_shown_to_whom_they_are_for() {
         shown.as_object_mut().unwrap().remove("unsigned");
         assert_eq!(shown, device);
         assert_eq!(told["master_keys"][&ada.id], master);
+        // The same again takes nothing of it away.
+        phone.upload(json!({ "device_keys": phone.keys() })).await;
+        phone.upload(json!({ "device_keys": device })).await;
+        let told = query(&eve, json!({ &ada.id: [] })).await;
+        let signatures = &told["device_keys"][&ada.id][&phone.id]["signatures"];
+        assert_eq!(*signatures, device["signatures"]);
         // Somebody else's master key: only she does.
         let signed = adas.others.sign(&bobs.master.as_key("master"));
         let body = json!({ &bob.id: { bobs.master.public(): signed } });

@@ -198,14 +198,9 @@ impl Kind for ToDevice {
         let Some(once) = &self.sending.once else {
             return true;
         };
-        match held.taken.get(once) {
-            // Its other messages are for other devices.
-            Some(by) => *by == Some(self.source()),
-            None => {
-                held.taken.insert(once.clone(), Some(self.source()));
-                true
-            }
-        }
+        // Its other messages are for other devices.
+        let own = Some(self.source());
+        *held.taken.entry(once.clone()).or_insert(own) == own
     }
 
     fn write(facts: &[(i64, &Self)], _: &Known, statements: &mut Statements) -> Result<()> {

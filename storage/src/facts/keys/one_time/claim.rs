@@ -107,13 +107,14 @@ rows! {
 }
 
 /// The keys that claims get, oldest first, and the fallbacks. Where one key is wanted, as nearly always, the
-/// device's others aren't looked at.
+/// device's others aren't looked at; which it is has to be known first, or PostgreSQL asks it of each of them.
 const LOOK_UP: &str = "\
+    WITH next AS MATERIALIZED (SELECT x.user_no, x.device_id, x.algorithm, \
+    (SELECT MIN(m.seq) FROM one_time_key m WHERE m.user_no = x.user_no AND m.device_id = x.device_id \
+    AND m.algorithm = x.algorithm AND m.claimed = 0) AS seq FROM ROWS($1) AS x WHERE x.most = 1) \
     SELECT 'key' AS what, k.user_no, k.device_id, k.algorithm, k.key_id, k.key, k.seq \
-    FROM ROWS($1) AS x JOIN one_time_key k ON k.user_no = x.user_no AND k.device_id = x.device_id \
-    AND k.algorithm = x.algorithm AND k.claimed = 0 AND k.seq = (SELECT MIN(m.seq) FROM one_time_key m \
-    WHERE m.user_no = x.user_no AND m.device_id = x.device_id AND m.algorithm = x.algorithm \
-    AND m.claimed = 0) WHERE x.most = 1 \
+    FROM next AS x JOIN one_time_key k ON k.user_no = x.user_no AND k.device_id = x.device_id \
+    AND k.algorithm = x.algorithm AND k.seq = x.seq AND k.claimed = 0 \
     UNION ALL SELECT 'key', user_no, device_id, algorithm, key_id, key, seq FROM (\
     SELECT k.user_no, k.device_id, k.algorithm, k.key_id, k.key, k.seq, x.most, ROW_NUMBER() OVER \
     (PARTITION BY k.user_no, k.device_id, k.algorithm ORDER BY k.seq) AS n FROM ROWS($1) AS x \
