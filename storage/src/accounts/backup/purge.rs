@@ -30,39 +30,42 @@ impl Store {
     pub(crate) async fn purge_backups(&self, pause: Duration) -> Result<u64> {
         self.purge_erased().await?;
         let mut gone = 0;
-        while let Some(shelf) = self.gone_shelf().await? {
-            loop {
-                let query = self
-                    .sql(
-                        "DELETE FROM backup_session WHERE shelf = $1 AND (room_id, session_id) IN \
-                         (SELECT room_id, session_id FROM backup_session WHERE shelf = $1 \
-                         ORDER BY room_id, session_id LIMIT $2)",
-                    )
-                    .bind(shelf)
-                    .bind(PIECE);
-                let deleted = self.execute(query).await?;
-                gone += deleted;
-                if deleted == 0 {
-                    break;
-                }
-                self.clock().sleep(pause).await;
-            }
-            // Others may have deleted what this would have, and left the rest.
-            let query = self
-                .sql(
-                    "DELETE FROM backup_gone WHERE shelf = $1 \
-                     AND NOT EXISTS (SELECT 1 FROM backup_session WHERE shelf = $1)",
-                )
-                .bind(shelf);
-            self.execute(query).await?;
+        while let Some(deleted) = self.purge_piece().await? {
+            gone += deleted;
+            self.clock().sleep(pause).await;
         }
         Ok(gone)
     }
 
-    async fn gone_shelf(&self) -> Result<Option<i64>> {
-        let query = self.sql("SELECT MIN(shelf) AS shelf FROM backup_gone");
-        let row = self.row(query).await?;
-        row.map_or(Ok(None), |row| row.get("shelf"))
+    /// Deletes some sessions of a shelf, and with the last ones the shelf; `None` if there is none. Of all processes one
+    /// works on a shelf at a time.
+    async fn purge_piece(&self) -> Result<Option<u64>> {
+        let any = self.sql("SELECT shelf FROM backup_gone LIMIT 1");
+        if self.row(any).await?.is_none() {
+            return Ok(None);
+        }
+        let mut tx = self.begin().await?;
+        let lock = tx.sql("SELECT shelf FROM backup_gone ORDER BY shelf LIMIT 1 FOR_UPDATE");
+        let Some(row) = tx.row(lock).await? else {
+            return Ok(None);
+        };
+        let shelf: i64 = row.get("shelf")?;
+        let delete = tx
+            .sql(
+                "DELETE FROM backup_session WHERE shelf = $1 AND (room_id, session_id) IN \
+                 (SELECT room_id, session_id FROM backup_session WHERE shelf = $1 LIMIT $2)",
+            )
+            .bind(shelf)
+            .bind(PIECE);
+        let deleted = tx.execute(delete).await?;
+        if deleted < PIECE as u64 {
+            let done = tx
+                .sql("DELETE FROM backup_gone WHERE shelf = $1")
+                .bind(shelf);
+            tx.execute(done).await?;
+        }
+        tx.commit().await?;
+        Ok(Some(deleted))
     }
 
     /// Who is erased has no backups; also none that a request made that was on its way.

@@ -346,7 +346,10 @@ async fn what_is_deleted_or_erased_goes_and_nothing_else() {
         let begun = store.create_backup(eve, "a", "{}").await;
         assert!(matches!(begun, Err(BackupError::Absent)));
         assert_eq!(stored(&store).await, 7_200, "nobody has waited for it");
-        assert_eq!(store.purge_backups(Duration::ZERO).await.unwrap(), 4_800);
+        // Two processes may do so at once.
+        let purge = || store.purge_backups(Duration::ZERO);
+        let (some, others) = tokio::join!(purge(), purge());
+        assert_eq!(some.unwrap() + others.unwrap(), 4_800);
         assert_eq!(all(&store, ada, 2, None).await.len(), 1_200);
         assert_eq!(all(&store, bob, 1, None).await.len(), 1_200);
         assert_eq!(store.backup(eve, None).await.unwrap(), None);
