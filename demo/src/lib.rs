@@ -7,6 +7,7 @@
 
 mod agree;
 mod http;
+mod olm;
 mod person;
 mod site;
 mod socket;

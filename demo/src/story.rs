@@ -8,12 +8,16 @@ use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 
 use crate::agree::{PAGE, agree};
+use crate::olm::Device;
 use crate::stage::{Stage, stopped};
 use crate::{Homeserver, Person, Socket, http_client, timeline};
 
 /// How long anything may take to reach the other server.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PASSWORD: &str = "correct horse battery staple";
+/// What only two devices know.
+const QUESTION: &str = "Can anybody else read this?";
+const REPLY: &str = "Not even the servers.";
 /// Messages before anyone else is there: more than one page of history.
 const EARLY: usize = 30;
 
@@ -88,6 +92,7 @@ async fn story<H: Homeserver>(stage: &mut Stage<H>, teller: &mut Teller) -> anyh
     let room = opening(&ada, teller).await?;
     let bea_since = joining(&ada, &bea, &room, stage.north.name(), teller).await?;
     chatting(&ada, &bea, &room, &bea_since, teller).await?;
+    whispering(&ada, &bea, teller).await?;
     late_guest(&ada, &cy, &room, teller).await?;
     let (ada, bea, cy) = cut_off(stage, [ada, bea, cy], &room, teller).await?;
     at_once(&ada, &bea, &room, teller).await?;
@@ -183,6 +188,37 @@ async fn chatting(
     ada_socket.see(room, &[event], PATIENCE).await?;
     teller.say(format_args!(
         "WebSocket: bea writes, ada reads it {}.",
+        after(started)
+    ));
+    Ok(())
+}
+
+/// A message from device to device that neither server can read, and the answer to it.
+async fn whispering(ada: &Person, bea: &Person, teller: &Teller) -> anyhow::Result<()> {
+    let (ada_since, bea_since) = (ada.now().await?, bea.now().await?);
+    let (adas, mut beas) = tokio::try_join!(Device::publish(ada), Device::publish(bea))?;
+    teller.say("ada and bea upload keys: each server knows the public half, for whoever asks.");
+
+    let started = Instant::now();
+    let bea_device = adas.find(bea).await?;
+    let mut session = adas.claim(&bea_device).await?;
+    adas.whisper(&mut session, &bea_device, QUESTION).await?;
+    let ada_device = beas.find(ada).await?;
+    let message = beas.receive(&ada_device, &bea_since, PATIENCE).await?;
+    let (mut beas_session, question) = beas.accept(&ada_device, &message)?;
+    ensure!(question == QUESTION, "bea reads {question:?}");
+    teller.say(format_args!(
+        "Olm: ada finds bea's device, claims a key and writes; bea's device decrypts it {}.",
+        after(started)
+    ));
+
+    let started = Instant::now();
+    beas.whisper(&mut beas_session, &ada_device, REPLY).await?;
+    let message = adas.receive(&bea_device, &ada_since, PATIENCE).await?;
+    let reply = adas.open(&mut session, &bea_device, &message)?;
+    ensure!(reply == REPLY, "ada reads {reply:?}");
+    teller.say(format_args!(
+        "Olm: bea answers in the same session; ada's device decrypts it {}.",
         after(started)
     ));
     Ok(())

@@ -166,6 +166,8 @@ struct From {
 
 #[derive(Deserialize)]
 struct Asked {
+    // What clients say, beside what the proposal says.
+    #[serde(alias = "from")]
     next_batch: Option<String>,
     limit: Option<usize>,
 }
@@ -187,7 +189,7 @@ pub async fn post_events(
     let From { next_batch } = from(&body)?;
     asked.next_batch = next_batch;
     let device = req.head.path.first().map_or("", String::as_str);
-    events(&app, who.user, device.into(), &asked).await
+    events(&app, who.user, device.into(), &asked, true).await
 }
 
 /// `GET …/dehydrated_device/{device_id}/events`
@@ -197,7 +199,7 @@ pub async fn get_events(
 ) -> Result<RawJson, MatrixError> {
     let asked = Asked::of(&req.head.parts.uri)?;
     let device = req.head.path.first().map_or("", String::as_str);
-    events(&app, who.user, device.into(), &asked).await
+    events(&app, who.user, device.into(), &asked, false).await
 }
 
 fn from(body: &Bytes) -> Result<From, MatrixError> {
@@ -208,12 +210,14 @@ fn from(body: &Bytes) -> Result<From, MatrixError> {
 }
 
 /// Messages for the dehydrated device. They stay until it goes: who rehydrates it may break off, and another begins
-/// again.
+/// again. Clients that POST ask on until there are none; those that GET, as long as there is a `next_batch`: with
+/// `always`, there is one even if there are no more.
 async fn events(
     app: &App,
     user: UserNo,
     device: &DeviceId,
     asked: &Asked,
+    always: bool,
 ) -> Result<RawJson, MatrixError> {
     let after = asked.next_batch.as_deref().map_or(Ok(Pos(0)), position)?;
     let found = app.store.dehydrated_device(user).await?;
@@ -226,9 +230,9 @@ async fn events(
     let upto = app.store.log().refresh().await?;
     let messages = app.store.to_device(user, device, after, upto, limit);
     let messages = messages.await?;
-    let next = match messages.last() {
-        Some(last) if messages.len() == limit => last.pos,
-        _ => after.max(upto),
+    let (next, more) = match messages.last() {
+        Some(last) if messages.len() == limit => (last.pos, true),
+        _ => (after.max(upto), false),
     };
     let mut json = Json::default();
     json.open().key("events").open_list();
@@ -238,7 +242,10 @@ async fn events(
         json.key("content").raw(&message.content).close();
     }
     json.close_list();
-    json.key("next_batch").string(&format!("d{next}")).close();
+    if more || always {
+        json.key("next_batch").string(&format!("d{next}"));
+    }
+    json.close();
     Ok(RawJson::from_text(json.finish()))
 }
 

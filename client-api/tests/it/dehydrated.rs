@@ -170,6 +170,24 @@ async fn messages_for_a_dehydrated_device_stay_until_it_is_replaced() {
         let further = format!("{events}?limit=1&next_batch={next}");
         let told = ok(&alice, Method::GET, &further, None).await;
         assert_eq!(told["events"][0]["content"]["n"], "2");
+        // Who asks so asks on as long as there is a token.
+        let (mut from, mut got) = (String::new(), Vec::new());
+        loop {
+            let told = ok(
+                &alice,
+                Method::GET,
+                &format!("{events}?limit=60{from}"),
+                None,
+            )
+            .await;
+            let read = told["events"].as_array().unwrap().iter();
+            got.extend(read.map(|event| event["content"]["n"].clone()));
+            match told["next_batch"].as_str() {
+                Some(next) => from = format!("&from={}", esc(next)),
+                None => break,
+            }
+        }
+        assert!(got.into_iter().eq((0..150).map(|n| json!(n.to_string()))));
         for (by, at, from, wanted) in [
             (&bob, &*events, "d0", "403 M_FORBIDDEN"),
             (&alice, "/OTHER/events", "d0", "403 M_FORBIDDEN"),

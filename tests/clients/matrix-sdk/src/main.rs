@@ -1,201 +1,33 @@
-//! Two people on two Rhizomes, with matrix-sdk.
+//! People on two homeservers, with matrix-sdk.
 //!
-//! usage: talk URL_OF_ALICES_SERVER URL_OF_BOBS_SERVER
+//! usage: client talk|crypto URL_OF_ALICES_SERVER URL_OF_BOBS_SERVER
 //!
-//! Alice makes a room, writes into it and invites Bob, who is on the other server. He joins, both talk,
-//! and Bob pages back to what was written before he came. Fails with a sentence when something doesn't
-//! arrive.
+//! Fails with a sentence when something doesn't arrive, or can't be read.
 
-use std::time::Duration;
+mod crypto;
+mod people;
+mod talk;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use matrix_sdk::{
-    Client, Room, RoomState,
-    config::SyncSettings,
-    room::MessagesOptions,
-    ruma::{
-        RoomAliasId, RoomId,
-        api::client::{
-            account::register,
-            room::create_room::{self, v3::RoomPreset},
-            uiaa::{AuthData, Dummy},
-        },
-        assign,
-        events::{
-            AnySyncMessageLikeEvent, AnySyncStateEvent, AnySyncTimelineEvent, SyncMessageLikeEvent,
-            room::message::RoomMessageEventContent,
-        },
-        uint,
-    },
-    sync::SyncResponse,
-};
-use tokio::time::{Instant, timeout};
+use anyhow::{Context as _, Result, bail};
+use tokio::time::timeout;
 
-const PASSWORD: &str = "correct horse battery staple";
-/// How long anything may take to arrive.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// Messages before Bob comes: more than one page.
-const NOTES: usize = 25;
+use people::PATIENCE;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let mut args = std::env::args().skip(1);
-    let mut url = || args.next().context("usage: talk ALICES_SERVER BOBS_SERVER");
-    let (alices_server, bobs_server) = (url()?, url()?);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let [story, alices_server, bobs_server] = args[..] else {
+        bail!("usage: client talk|crypto ALICES_SERVER BOBS_SERVER");
+    };
     let told = async {
-        let alice = person(&alices_server, "alice").await?;
-        let bob = person(&bobs_server, "bob").await?;
-        story(&alice, &bob).await?;
-        alice.logout().await?;
-        bob.logout().await?;
-        anyhow::Ok(())
+        match story {
+            "talk" => talk::tell(alices_server, bobs_server).await,
+            "crypto" => crypto::tell(alices_server, bobs_server).await,
+            _ => bail!("there is no story {story}"),
+        }
     };
     timeout(5 * PATIENCE, told)
         .await
         .context("not done in time")?
-}
-
-/// Makes an account and logs in to it with its password.
-async fn person(server: &str, name: &str) -> Result<Client> {
-    let client = Client::builder().homeserver_url(server).build().await?;
-    let account = assign!(register::v3::Request::new(), {
-        username: Some(name.to_owned()),
-        password: Some(PASSWORD.to_owned()),
-        auth: Some(AuthData::Dummy(Dummy::new())),
-        inhibit_login: true,
-    });
-    client.send(account).await?;
-    client
-        .matrix_auth()
-        .login_username(name, PASSWORD)
-        .initial_device_display_name("Example")
-        .await?;
-    Ok(client)
-}
-
-async fn story(alice: &Client, bob: &Client) -> Result<()> {
-    let room = alice
-        .create_room(assign!(create_room::v3::Request::new(), {
-            room_alias_name: Some("garden".to_owned()),
-            name: Some("Garden".to_owned()),
-            preset: Some(RoomPreset::PrivateChat),
-        }))
-        .await?;
-    let id = room.room_id();
-    let domain = alice
-        .user_id()
-        .context("Alice isn't logged in")?
-        .server_name();
-    let alias = RoomAliasId::parse(format!("#garden:{domain}"))?;
-    let found = bob.resolve_room_alias(&alias).await?;
-    ensure!(
-        found.room_id == id,
-        "{alias} is {} for Bob and {id} for Alice",
-        found.room_id
-    );
-    let notes: Vec<String> = (0..NOTES).map(|number| format!("note {number}")).collect();
-    for note in &notes {
-        say(&room, note).await?;
-    }
-
-    let bobs_id = bob.user_id().context("Bob isn't logged in")?;
-    room.invite_user_by_id(bobs_id).await?;
-    until(bob, "Alice's invite", |answer| {
-        answer.rooms.invited.contains_key(id)
-    })
-    .await?;
-    let bobs_room = bob
-        .get_room(id)
-        .context("Bob's client doesn't know the room")?;
-    ensure!(bobs_room.state() == RoomState::Invited, "Bob isn't invited");
-    bobs_room.join().await?;
-
-    say(&room, "Welcome, Bob!").await?;
-    hears(bob, id, "Welcome, Bob!").await?;
-    say(&bobs_room, "Glad to be here.").await?;
-    hears(alice, id, "Glad to be here.").await?;
-
-    let (events, pages) = history(&bobs_room).await?;
-    let first = events.first().context("Bob reads nothing")?;
-    ensure!(
-        matches!(
-            first,
-            AnySyncTimelineEvent::State(AnySyncStateEvent::RoomCreate(_))
-        ),
-        "Bob's history begins with {} instead of the room's creation",
-        first.event_type()
-    );
-    let read: Vec<&str> = events.iter().filter_map(text).collect();
-    let mut written: Vec<&str> = notes.iter().map(String::as_str).collect();
-    written.extend(["Welcome, Bob!", "Glad to be here."]);
-    ensure!(
-        read == written,
-        "Bob reads another history than was written: {read:?}"
-    );
-    println!(
-        "matrix-sdk: both talk; Bob reads all {} events of the room in {pages} pages",
-        events.len()
-    );
-    Ok(())
-}
-
-async fn say(room: &Room, text: &str) -> Result<()> {
-    room.send(RoomMessageEventContent::text_plain(text)).await?;
-    Ok(())
-}
-
-/// Syncs until an answer has `what`: until `check` is true of it.
-async fn until(client: &Client, what: &str, check: impl Fn(&SyncResponse) -> bool) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    while Instant::now() < deadline {
-        // The client remembers where the last sync ended and goes on from there.
-        let settings = SyncSettings::default().timeout(Duration::from_secs(1));
-        if check(&client.sync_once(settings).await?) {
-            return Ok(());
-        }
-    }
-    let who = client.user_id().context("nobody is logged in")?;
-    bail!("{who} didn't get {what} within {PATIENCE:?}");
-}
-
-async fn hears(client: &Client, room: &RoomId, wanted: &str) -> Result<()> {
-    let said = |answer: &SyncResponse| {
-        let room = answer.rooms.joined.get(room);
-        let mut events = room.into_iter().flat_map(|room| &room.timeline.events);
-        events.any(|event| {
-            let event = event.raw().deserialize();
-            event.is_ok_and(|event| text(&event) == Some(wanted))
-        })
-    };
-    until(client, &format!("the message “{wanted}”"), said).await
-}
-
-/// All that this person can read of the room, oldest first, page by page; how many pages it was.
-async fn history(room: &Room) -> Result<(Vec<AnySyncTimelineEvent>, usize)> {
-    let (mut events, mut pages, mut from) = (Vec::new(), 0, None);
-    loop {
-        let mut options = MessagesOptions::backward().from(from.as_deref());
-        options.limit = uint!(10);
-        let page = room.messages(options).await?;
-        pages += 1;
-        for event in &page.chunk {
-            events.push(event.raw().deserialize()?);
-        }
-        match page.end {
-            Some(end) => from = Some(end),
-            None => break,
-        }
-    }
-    events.reverse();
-    Ok((events, pages))
-}
-
-/// What a message says.
-fn text(event: &AnySyncTimelineEvent) -> Option<&str> {
-    match event {
-        AnySyncTimelineEvent::MessageLike(AnySyncMessageLikeEvent::RoomMessage(
-            SyncMessageLikeEvent::Original(message),
-        )) => Some(message.content.body()),
-        _ => None,
-    }
 }
