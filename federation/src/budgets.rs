@@ -24,6 +24,13 @@ const BODIES_OF_ONE: usize = 48 << 20;
 /// How many questions of one server for something large may be worked on or wait for that.
 const MAX_WAITING_STATES: usize = 20;
 
+/// Messages to devices of ours that one server may make us keep: as many at once as a transaction may hold. Servers
+/// that come back after a day have as many for us; who goes on like this has to wait, and loses nothing.
+const MESSAGES: Rate = Rate {
+    per_second: 500.0,
+    burst: 20_000,
+};
+
 /// What a signed request counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -43,6 +50,7 @@ pub(crate) struct Budgets {
     servers: Buckets,
     unsigned: Buckets,
     keys: Buckets,
+    messages: Buckets,
     bodies: Arc<Bodies>,
     /// Servers that are being told something large, one answer of each at a time.
     states: Keyed<OwnedServerName>,
@@ -56,6 +64,7 @@ impl Budgets {
             servers: Buckets::default(),
             unsigned: Buckets::default(),
             keys: Buckets::default(),
+            messages: Buckets::default(),
             bodies: Bodies::new(BODIES, BODIES_OF_ONE),
             states: Keyed::default(),
         }
@@ -87,6 +96,11 @@ impl Budgets {
     /// So many events of senders from outside of their room, whose keys must be fetched, that `origin` tells us of.
     pub(crate) fn newcomers(&self, origin: &ServerName, events: usize) -> Result<(), MatrixError> {
         self.take(&self.keys, self.rates.keys, origin, events)
+    }
+
+    /// So many messages to devices that `origin` wants kept.
+    pub(crate) fn messages(&self, origin: &ServerName, messages: usize) -> Result<(), MatrixError> {
+        self.take(&self.messages, MESSAGES, origin, messages)
     }
 
     /// What reserves memory for a request's body until it is known who sent it.
@@ -188,6 +202,18 @@ mod tests {
         for _ in 0..9 {
             assert!(budgets.unsigned(None).is_ok());
         }
+    }
+
+    #[test]
+    fn messages_to_devices_are_counted_one_by_one() {
+        let budgets = budgets(true);
+        let (a, b) = (server_name!("a.org"), server_name!("b.org"));
+        assert!(budgets.messages(a, 0).is_ok());
+        assert!(budgets.messages(a, 19_000).is_ok());
+        assert!(budgets.messages(a, 1_500).is_err());
+        assert!(budgets.messages(b, 20_000).is_ok());
+        budgets.clock.advance(std::time::Duration::from_secs(1));
+        assert!(budgets.messages(a, 1_500).is_ok());
     }
 
     #[test]

@@ -64,7 +64,7 @@ struct ReceiptData {
 /// log.
 ///
 /// # Errors
-/// Those of the database only.
+/// Those of the database; 429 for a server that sends too many messages to devices.
 pub(super) async fn apply(
     fed: &Federation,
     origin: &ServerName,

@@ -2,8 +2,8 @@
 //! (<https://spec.matrix.org/v1.19/server-server-api/#send-to-device-messaging>).
 //!
 //! Anybody may write to anybody's devices, whether they share a room or not. So what a server can make us keep is
-//! bounded: by the size of a transaction, by how much of it is looked at, and by what is kept for a device
-//! (`storage/src/facts/to_device/purge.rs`).
+//! bounded: by the size of a transaction, by how much of it is looked at, by a budget, and by what is kept for a
+//! device (`storage/src/facts/to_device/purge.rs`).
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -52,7 +52,7 @@ type Contents<'a> = BTreeMap<String, &'a RawValue>;
 /// Takes from a transaction's EDUs, in their order, what is for devices here.
 ///
 /// # Errors
-/// Those of the database only.
+/// Those of the database; 429 `M_LIMIT_EXCEEDED` for a server that has sent too many lately.
 pub(super) async fn admit(
     fed: &Federation,
     origin: &ServerName,
@@ -83,6 +83,7 @@ pub(super) async fn admit(
             break;
         }
     }
+    fed.budgets().messages(origin, admitting.facts.len())?;
     Ok(admitting.facts)
 }
 
