@@ -35,7 +35,7 @@ impl Store {
         self.purge_told_upto(upto, pause).await
     }
 
-    pub(super) async fn purge_told_upto(&self, upto: Pos, pause: Duration) -> Result<u64> {
+    pub(crate) async fn purge_told_upto(&self, upto: Pos, pause: Duration) -> Result<u64> {
         let mut gone = 0;
         for purge in PURGES.iter() {
             loop {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rhizome_storage::testing::{TestDatabase, eventually, go_back, soon};
-use rhizome_storage::{DeviceList, Fact, Options, Pos, Store, WriteSet};
+use rhizome_storage::{Fact, Forgotten, Options, Pos, RoomNo, Store, WriteSet};
 
 use crate::factory::user;
 
@@ -17,7 +17,10 @@ async fn polling(database: &TestDatabase) -> Store {
 
 async fn change(store: &Store) {
     let user = store.user_no(&user("alice")).await.unwrap();
-    let set = WriteSet::from(vec![Fact::DeviceList(DeviceList { user, device: None })]);
+    let set = WriteSet::from(vec![Fact::Forgotten(Forgotten {
+        user,
+        room: RoomNo(1),
+    })]);
     store.commit(set).await.unwrap();
 }
 

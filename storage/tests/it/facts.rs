@@ -302,11 +302,9 @@ async fn devices_and_revocations_are_told() {
             .await
             .unwrap();
         assert_eq!(entries.len(), 3);
-        assert!(
-            entries
-                .iter()
-                .all(|entry| entry.kind.audience() == Audience::User(alice))
-        );
+        let audiences = entries.iter().map(|entry| entry.kind.audience());
+        let (told, own) = (Audience::Sharing(alice), Audience::User(alice));
+        assert_eq!(audiences.collect::<Vec<_>>(), [told, own, own]);
     })
     .await;
 }

@@ -2,6 +2,7 @@
 //! devices whenever it was told to, sees those that are there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use http::Method;
 use rhizome_storage::testing::eventually;
@@ -73,8 +74,8 @@ impl Client {
     }
 }
 
-async fn story(all: &mut Several, seed: u64, steps: usize) {
-    let mut random = Random(seed);
+/// Two users on each server, each with a device that has keys.
+async fn begin(all: &Several) -> Vec<Client> {
     let mut clients = Vec::new();
     for server in 0..3 {
         for name in ["x", "y"] {
@@ -91,6 +92,79 @@ async fn story(all: &mut Several, seed: u64, steps: usize) {
             });
         }
     }
+    clients
+}
+
+/// Something happens, to this client or this server.
+async fn step(
+    all: &mut Several,
+    clients: &mut [Client],
+    room: &str,
+    (what, who, server): (usize, usize, usize),
+) {
+    match what {
+        0..=2 => drop(all.join(&clients[who].user, room).await),
+        3 => {
+            let path = format!("/rooms/{}/leave", esc(room));
+            let leave = clients[who].user.call(Method::POST, &path, Some(json!({})));
+            leave.await;
+        }
+        4..=6 => {
+            let client = &mut clients[who];
+            client.made += 1;
+            let device = Device::of(&client.user.another_device().await, client.made).await;
+            device.upload(json!({ "device_keys": device.keys() })).await;
+            client.others.push(device);
+        }
+        7 => {
+            if let Some(device) = clients[who].others.pop() {
+                device.user.ok(Method::POST, "/logout", json!({})).await;
+            }
+        }
+        8 => all.network.cut(&all.name(server).to_owned()),
+        9 => all.network.mend(&all.name(server).to_owned()),
+        10 => {
+            all.restart(server).await;
+            for client in clients {
+                client.user = all.again(&client.user);
+                for device in &mut client.others {
+                    device.user = all.again(&device.user);
+                }
+            }
+        }
+        _ => clients[who].follow().await,
+    }
+}
+
+/// What a client has wrong about those whom its server sees in a room with it.
+async fn mistake(client: &Client, others: &[Client], rooms: &[String]) -> Option<String> {
+    let mut seen: BTreeSet<String> = BTreeSet::new();
+    for room in rooms {
+        let path = format!("/rooms/{}/joined_members", esc(room));
+        let (_, members) = client.user.get(&path).await;
+        let members = members["joined"].as_object().cloned().unwrap_or_default();
+        seen.extend(members.into_iter().map(|(user, _)| user));
+    }
+    seen.remove(&client.user.id);
+    for other in others.iter().filter(|one| seen.contains(&one.user.id)) {
+        let whoami = other.user.read("/account/whoami").await;
+        let mut truth = vec![whoami["device_id"].as_str().unwrap().to_owned()];
+        truth.extend(other.others.iter().map(|device| device.id.clone()));
+        truth.sort_unstable();
+        let known = client.known.get(&other.user.id);
+        if known != Some(&truth) {
+            let (one, other) = (&client.user.id, &other.user.id);
+            return Some(format!(
+                "{one} knows of {other}: {known:?} instead of {truth:?}"
+            ));
+        }
+    }
+    None
+}
+
+async fn story(all: &mut Several, seed: u64, steps: usize) {
+    let mut random = Random(seed);
+    let mut clients = begin(all).await;
     let rooms = [
         clients[0].user.create_public().await,
         clients[2].user.create_public().await,
@@ -101,42 +175,10 @@ async fn story(all: &mut Several, seed: u64, steps: usize) {
     }
     let mut trace = Vec::new();
     for _ in 0..steps {
-        let (who, room) = (random.below(clients.len()), &rooms[random.below(2)]);
-        let server = random.below(3);
-        let what = random.below(14);
-        trace.push((what, who, server));
-        match what {
-            0..=2 => drop(all.join(&clients[who].user, room).await),
-            3 => {
-                let path = format!("/rooms/{}/leave", esc(room));
-                let leave = clients[who].user.call(Method::POST, &path, Some(json!({})));
-                leave.await;
-            }
-            4..=6 => {
-                let client = &mut clients[who];
-                client.made += 1;
-                let device = Device::of(&client.user.another_device().await, client.made).await;
-                device.upload(json!({ "device_keys": device.keys() })).await;
-                client.others.push(device);
-            }
-            7 => {
-                if let Some(device) = clients[who].others.pop() {
-                    device.user.ok(Method::POST, "/logout", json!({})).await;
-                }
-            }
-            8 => all.network.cut(&all.name(server).to_owned()),
-            9 => all.network.mend(&all.name(server).to_owned()),
-            10 => {
-                all.restart(server).await;
-                for client in &mut clients {
-                    client.user = all.again(&client.user);
-                    for device in &mut client.others {
-                        device.user = all.again(&device.user);
-                    }
-                }
-            }
-            _ => clients[who].follow().await,
-        }
+        let (who, room) = (random.below(clients.len()), random.below(2));
+        let happens = (random.below(14), who, random.below(3));
+        trace.push((happens, room));
+        step(all, &mut clients, &rooms[room], happens).await;
     }
     for server in 0..3 {
         all.network.mend(&all.name(server).to_owned());
@@ -150,51 +192,23 @@ async fn story(all: &mut Several, seed: u64, steps: usize) {
         }
     }
     let clients = tokio::sync::Mutex::new(clients);
-    let wrong = std::sync::Mutex::new(String::new());
-    let ended = tokio::time::timeout(
-        std::time::Duration::from_secs(40),
-        eventually("each client knows everybody's devices", async || {
-            let mut clients = clients.lock().await;
-            let mut all_right = true;
-            for client in clients.iter_mut() {
-                client.follow().await;
-            }
-            for client in clients.iter() {
-                let mut seen: BTreeSet<String> = BTreeSet::new();
-                for room in &rooms {
-                    let path = format!("/rooms/{}/joined_members", esc(room));
-                    let (_, members) = client.user.get(&path).await;
-                    let members = members["joined"].as_object().cloned().unwrap_or_default();
-                    seen.extend(members.into_iter().map(|(user, _)| user));
-                }
-                for other in clients.iter() {
-                    if !seen.contains(&other.user.id) || client.user.id == other.user.id {
-                        continue;
-                    }
-                    let whoami = other.user.read("/account/whoami").await;
-                    let mut truth = vec![whoami["device_id"].as_str().unwrap().to_owned()];
-                    truth.extend(other.others.iter().map(|device| device.id.clone()));
-                    truth.sort_unstable();
-                    if client.known.get(&other.user.id) != Some(&truth) {
-                        *wrong.lock().unwrap() = format!(
-                            "{} knows of {}: {:?} instead of {truth:?}",
-                            client.user.id,
-                            other.user.id,
-                            client.known.get(&other.user.id)
-                        );
-                        all_right = false;
-                    }
-                }
-            }
-            all_right
-        }),
-    )
-    .await;
-    assert!(
-        ended.is_ok(),
-        "seed {seed}: {}\n{trace:?}",
-        wrong.lock().unwrap()
-    );
+    let wrong = std::sync::Mutex::new(None);
+    let right = eventually("each client knows everybody's devices", async || {
+        let mut clients = clients.lock().await;
+        for client in clients.iter_mut() {
+            client.follow().await;
+        }
+        let mut found = None;
+        for client in clients.iter() {
+            found = found.or(mistake(client, &clients, &rooms).await);
+        }
+        let is_right = found.is_none();
+        *wrong.lock().unwrap() = found;
+        is_right
+    });
+    let ended = tokio::time::timeout(Duration::from_secs(40), right).await;
+    let wrong = wrong.into_inner().unwrap();
+    assert!(ended.is_ok(), "seed {seed}: {wrong:?}\n{trace:?}");
 }
 
 /// Which stories are told: more by hand, as `first-last`.
