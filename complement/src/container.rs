@@ -82,6 +82,7 @@ trusted_key_servers = []
 # Tests wait five seconds for what comes from a server that was down.
 retry_min = "250ms"
 retry_max = "2s"
+tell_device_names = true
 
 [[listeners]]
 address = "0.0.0.0:8008"

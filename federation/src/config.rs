@@ -36,6 +36,8 @@ pub struct FederationConfig {
     pub retry_min: Duration,
     /// The longest wait between two attempts.
     pub retry_max: Duration,
+    /// Whether other servers are told what users here call their devices.
+    pub tell_device_names: bool,
     /// How much other servers may ask of us.
     pub rate_limits: RateLimits,
     /// Largest body of a request in bytes, but for transactions, whose size follows from their parts.
@@ -119,6 +121,7 @@ impl Default for FederationConfig {
             join_timeout: Duration::from_mins(4),
             retry_min: Duration::from_secs(2),
             retry_max: Duration::from_hours(1),
+            tell_device_names: false,
             rate_limits: RateLimits::default(),
             max_body_bytes: 2 << 20,
             software_name: "Rhizome".to_owned(),

@@ -15,6 +15,7 @@
 
 mod budgets;
 mod config;
+pub mod devices;
 pub mod fetch;
 mod handshake;
 mod inbound;
@@ -67,6 +68,7 @@ struct Inner {
     joining: Joining,
     inbound: inbound::Shared,
     inbox: Notify,
+    stale_lists: Notify,
 }
 
 impl Federation {
@@ -111,6 +113,7 @@ impl Federation {
             joining: Joining::default(),
             inbound: inbound::Shared::default(),
             inbox: Notify::new(),
+            stale_lists: Notify::new(),
             rooms,
             store,
             config,
@@ -187,13 +190,18 @@ impl Federation {
         &self.inner.inbox
     }
 
+    /// A list of devices is stale.
+    pub(crate) fn stale_lists(&self) -> &Notify {
+        &self.inner.stale_lists
+    }
+
     /// Every federation endpoint, with 404 and 405 as the specification wants them.
     pub fn router(&self) -> axum::Router {
         endpoints().into_router(self.clone())
     }
 
-    /// Drives the outbound sender and the durable inbox until `shutdown` resolves. To be supervised:
-    /// returns early only on a failure that a restart may cure.
+    /// Drives the outbound sender, the durable inbox and what is asked for in the background until `shutdown`
+    /// resolves. To be supervised: returns early only on a failure that a restart may cure.
     ///
     /// # Errors
     /// What ended it.
@@ -207,6 +215,7 @@ impl Federation {
             () = shutdown => {}
             ended = &mut sender => return ended,
             ended = inbound::inbox::run(self) => return ended,
+            ended = devices::resync::run(self) => return ended,
         }
         // The sender writes down how far it has got.
         stop.cancel();
@@ -219,6 +228,7 @@ fn endpoints() -> Table<Federation> {
     let table = inbound::endpoints(Table::default());
     let table = keys::endpoints(table);
     let table = query::endpoints(table);
+    let table = devices::answer::endpoints(table);
     query::directory::endpoints(table)
 }
 

@@ -30,6 +30,8 @@ pub struct Federation {
     pub retry_min: Span,
     /// The longest pause before an unreachable server is tried again.
     pub retry_max: Span,
+    /// Whether other servers are told what people here call their devices.
+    pub tell_device_names: bool,
 }
 
 impl Default for Federation {
@@ -43,6 +45,7 @@ impl Default for Federation {
             request_timeout: Span::secs(30),
             retry_min: Span::secs(2),
             retry_max: Span::secs(3600),
+            tell_device_names: false,
         }
     }
 }

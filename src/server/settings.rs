@@ -98,6 +98,7 @@ pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
         request_timeout: from.request_timeout.0,
         retry_min: from.retry_min.0,
         retry_max: from.retry_max.0,
+        tell_device_names: from.tell_device_names,
         software_version: env!("CARGO_PKG_VERSION").to_owned(),
         ..FederationConfig::default()
     })

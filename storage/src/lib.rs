@@ -95,6 +95,7 @@ pub use facts::keys::one_time::{KeyClaim, KeyCount, KeyUpload, OneTimeKey, OneTi
 pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
 pub use facts::receipt::Receipt;
+pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
 pub use facts::revocation::TokenRevoked;
 pub use facts::to_device::out::{ForServer, ToDeviceOut};
 pub use facts::to_device::taken::ToDeviceTaken;
@@ -102,6 +103,7 @@ pub use facts::to_device::txn::ToDeviceTxn;
 pub use facts::to_device::{ForDevice, Once, Sending, ToDevice, WaitingMessage};
 pub use facts::{Audience, EntryKind, Fact, Logged};
 pub use federation::destinations::{DestinationState, OutboundReceipt};
+pub use federation::devices::{NewSharer, OutboundDevice, RemoteUser};
 pub use federation::inbox::{InboxEvent, InboxLane};
 pub use federation::keys::{KeyResponse, StoredKey};
 pub use federation::outbound::{DestinationRoom, Outbound};

@@ -110,7 +110,7 @@ fn a_restored_database_begins_a_new_epoch() {
     let before = runtime.block_on(async {
         let store = open().await;
         let user = store.user_no(ruma::user_id!("@a:localhost")).await.unwrap();
-        let set = WriteSet::from(vec![Fact::DeviceList(DeviceList { user })]);
+        let set = WriteSet::from(vec![Fact::DeviceList(DeviceList { user, device: None })]);
         store.commit(set).await.unwrap();
         store.close().await;
         store.epoch()

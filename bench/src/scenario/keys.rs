@@ -182,19 +182,14 @@ pub async fn claim(world: &mut World, keys: usize, aim: Option<&str>) -> anyhow:
     let (samples, usage) = closed(&mut claimers, span, &world.probe, claiming).await?;
     let what = format!("closed loop, {step} at once, {keys} a request");
     let outcome = Outcome::new(&samples, &usage, what);
-    Ok(rate(
-        outcome,
-        &usage,
-        Latencies::new(samples.latencies),
-        keys,
-        aim,
-    ))
+    let latencies = Latencies::new(samples.latencies);
+    Ok(rate(outcome, &usage, &latencies, keys, aim))
 }
 
 fn rate(
     outcome: Outcome,
     usage: &Usage,
-    latencies: Latencies,
+    latencies: &Latencies,
     keys: usize,
     aim: Option<&str>,
 ) -> Outcome {
@@ -206,6 +201,6 @@ fn rate(
         None => outcome,
     };
     outcome
-        .latency("answer", &latencies)
+        .latency("answer", latencies)
         .cost(usage, claims, "per claim")
 }

@@ -25,6 +25,8 @@ pub type Claims = BTreeMap<OwnedUserId, BTreeMap<OwnedDeviceId, String>>;
 #[derive(Deserialize)]
 pub struct Claim {
     one_time_keys: Claims,
+    /// How long other servers may take, in milliseconds.
+    timeout: Option<u64>,
 }
 
 /// By `<algorithm>:<id>`, of which there is one.
@@ -44,7 +46,10 @@ pub async fn claim(
     State(app): State<App>,
     Ruma { req, .. }: Ruma<Body<claim_keys::Request, Claim>>,
 ) -> Result<RawJson, MatrixError> {
-    let claims = req.body.one_time_keys;
+    let Claim {
+        one_time_keys: claims,
+        timeout,
+    } = req.body;
     if claims.values().map(BTreeMap::len).sum::<usize>() > MOST {
         let message = format!("No more than {MOST} keys can be claimed at once");
         return Err(MatrixError::invalid_param(message));
@@ -59,9 +64,10 @@ pub async fn claim(
         ));
     }
     let here = |user: &OwnedUserId| user.server_name() == app.config.server_name;
-    let (here, _elsewhere): (Claims, Claims) = claims.into_iter().partition(|(user, _)| here(user));
+    let (here, elsewhere): (Claims, Claims) = claims.into_iter().partition(|(user, _)| here(user));
     let mut answer = Answer::default();
     answer.ours(&app, here).await?;
+    answer.elsewhere(&app, elsewhere, timeout).await?;
     RawJson::of(&answer)
 }
 

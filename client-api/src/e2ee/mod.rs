@@ -4,6 +4,7 @@ pub mod backup;
 pub mod claim;
 pub mod cross_signing;
 pub mod dehydrated;
+mod elsewhere;
 pub mod query;
 pub mod send_to_device;
 pub mod signatures;

@@ -25,6 +25,8 @@ pub type Asked = BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>;
 #[derive(Deserialize)]
 pub struct Query {
     device_keys: Asked,
+    /// How long other servers may take, in milliseconds.
+    timeout: Option<u64>,
 }
 
 /// Keys by user, as JSON.
@@ -50,16 +52,20 @@ pub async fn query(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<Body<get_keys::Request, Query>>,
 ) -> Result<RawJson, MatrixError> {
-    let asked = req.body.device_keys;
+    let Query {
+        device_keys: asked,
+        timeout,
+    } = req.body;
     let devices: usize = asked.values().map(Vec::len).sum();
     if asked.len().max(devices) > MOST {
         let message = format!("Keys of no more than {MOST} users or devices can be asked for");
         return Err(MatrixError::invalid_param(message));
     }
     let here = |user: &OwnedUserId| user.server_name() == app.config.server_name;
-    let (here, _elsewhere): (Asked, Asked) = asked.into_iter().partition(|(user, _)| here(user));
+    let (here, elsewhere): (Asked, Asked) = asked.into_iter().partition(|(user, _)| here(user));
     let mut answer = Answer::default();
     answer.stored(&app, who.user, here).await?;
+    answer.elsewhere(&app, who.user, elsewhere, timeout).await?;
     RawJson::of(&answer)
 }
 

@@ -115,7 +115,7 @@ impl<'a> Known<'a> {
             && let Some(kept) = self.devices.get(<&ruma::DeviceId>::from(id))
         {
             let kept = parse_object(kept.as_bytes()).map_err(|_| MatrixError::internal())?;
-            self.same(&key, &kept)?;
+            same(&key, &kept)?;
             let signer = self.signer(KeyUsage::SelfSigning)?;
             let signature = self.by(&key, &signer.key_id(), &signer.key)?;
             let target = (self.who.user, id, true);
@@ -124,7 +124,7 @@ impl<'a> Known<'a> {
         let (no, master) = (self.masters.get(user))
             .filter(|(_, master)| master.public == id)
             .ok_or_else(|| MatrixError::not_found("There is no such key"))?;
-        self.same(&key, master.object())?;
+        same(&key, master.object())?;
         let target = (*no, id, false);
         if user != self.who.user_id {
             let signer = self.signer(KeyUsage::UserSigning)?;
@@ -150,14 +150,6 @@ impl<'a> Known<'a> {
             return Err(invalid("None of the user's devices has signed it"));
         }
         Ok(made)
-    }
-
-    fn same(&self, signed: &Object, kept: &Object) -> Result<(), MatrixError> {
-        if is_same_key(signed, kept) {
-            Ok(())
-        } else {
-            Err(invalid("What is signed isn't the key that is known"))
-        }
     }
 
     fn signer(&self, usage: KeyUsage) -> Result<&CrossSigningKey, MatrixError> {
@@ -193,6 +185,15 @@ impl<'a> Known<'a> {
             signer_key,
             signature,
         }
+    }
+}
+
+/// Whether it is the key that is known that was signed.
+fn same(signed: &Object, kept: &Object) -> Result<(), MatrixError> {
+    if is_same_key(signed, kept) {
+        Ok(())
+    } else {
+        Err(invalid("What is signed isn't the key that is known"))
     }
 }
 

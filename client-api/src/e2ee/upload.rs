@@ -30,6 +30,7 @@ pub(super) type Keys = BTreeMap<String, Box<RawValue>>;
 
 /// What a device uploads.
 #[derive(Deserialize)]
+#[allow(clippy::struct_field_names, reason = "the specification's names")]
 pub struct Upload {
     device_keys: Option<Box<RawValue>>,
     one_time_keys: Option<Keys>,

@@ -29,13 +29,20 @@ impl Loader<'_> {
         };
         let mut met: HashSet<UserNo> = HashSet::new();
         let mut parted: HashSet<UserNo> = HashSet::new();
+        let mut came = false;
         for row in rows {
             let here = row.membership == Membership::Join;
-            if row.since > after && (here || self.was_joined_after(row, after).await?) {
+            let fresh = row.since > after;
+            if !(here || fresh && self.was_joined_after(row, after).await?) {
+                continue;
+            }
+            if fresh {
                 let members = self.store.members(row.room, Some(Membership::Join)).await?;
                 let group = if here { &mut met } else { &mut parted };
                 group.extend(members.into_iter().map(|member| member.user));
-            } else if here && let Some(room) = window.rooms.get(&row.room) {
+                came |= here;
+            }
+            if let Some(room) = window.rooms.get(&row.room) {
                 for one in self.moves(&room.members).await? {
                     let group = if one.to == Membership::Join {
                         &mut met
@@ -49,7 +56,10 @@ impl Loader<'_> {
         if met.is_empty() && parted.is_empty() && window.device_lists.is_empty() {
             return Ok((changed, left));
         }
-        met.remove(&self.viewer.user);
+        // Who comes into a room looks at their own other devices too, which the room's members send to from now on.
+        if !came {
+            met.remove(&self.viewer.user);
+        }
         parted.remove(&self.viewer.user);
         met.extend(&window.device_lists);
         let candidates: HashSet<UserNo> = met.union(&parted).copied().collect();

@@ -16,6 +16,7 @@ mod decide;
 mod devices;
 mod first;
 mod ignored;
+pub(crate) mod key_changes;
 mod lazy;
 mod left;
 mod reader;
@@ -98,12 +99,15 @@ pub struct News {
     /// Global account data.
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices changed, and users whom the reader shares no room with any more.
-    pub devices: (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>),
+    pub devices: Devices,
     /// What the reader's device has to give out.
     pub keys: Arc<KeyCounts>,
     /// Messages for the reader's device.
     pub to_device: Vec<WaitingMessage>,
 }
+
+/// Users whose devices changed, and users whom the reader shares no room with any more.
+pub type Devices = (BTreeSet<OwnedUserId>, BTreeSet<OwnedUserId>);
 
 impl News {
     /// Nothing, up to there.

@@ -1,16 +1,18 @@
 //! A reader of the log for one device: what `/sync` asks once and a socket asks all the time.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use rhizome_storage::{Interest, MembershipRow, Pos};
+use ruma::OwnedUserId;
 
 use tokio::time::Instant;
 
 use super::{
-    Ask, News,
+    Ask, Devices, News,
     room::Loader,
     to_device::{self, Acknowledging},
     window::Window,
@@ -139,19 +141,7 @@ impl Reader {
         let mail = to_device::read(&self.app, &self.viewer, since, &window, upto, &ignored).await?;
         self.unacknowledged |= mail.any;
         next.to_device = self.unacknowledged.then_some(mail.upto);
-        let loader = Loader {
-            store,
-            lazy: &self.app.sync.lazy,
-            viewer: &self.viewer,
-            ask: &self.ask,
-            ignored: &ignored,
-            after,
-            upto,
-            ephemeral: (heard, ephemeral),
-            budget: Budget::new(self.app.config.max_timeline_bytes),
-            all_account_data: tokio::sync::OnceCell::new(),
-            first: OnceLock::new(),
-        };
+        let loader = self.loader(&ignored, after, upto, (heard, ephemeral));
         let mut news = loader.rooms(&rows, &window, next.clone()).await?;
         news.account_data = loader.global_account_data(&window).await?;
         news.devices = loader.devices(&rows, &window).await?;
@@ -160,6 +150,41 @@ impl Reader {
         news.to_device = mail.messages;
         self.since = Some(next);
         Ok(news)
+    }
+
+    /// Whose devices the client must look at again, and whose it may forget, since the reader's position; without
+    /// one, since ever.
+    pub async fn devices(&mut self) -> Result<Devices, MatrixError> {
+        self.app.store.log().refresh().await?;
+        let (upto, _, rows) = self.moment().await?;
+        let after = self.since.as_ref().map_or(Pos(0), |token| token.pos);
+        let store = &self.app.store;
+        let window = Window::read(store, self.viewer.user, &rows, after, upto).await?;
+        let nobody = HashSet::new();
+        let loader = self.loader(&nobody, Some(after), upto, (0, 0));
+        loader.devices(&rows, &window).await
+    }
+
+    fn loader<'a>(
+        &'a self,
+        ignored: &'a HashSet<OwnedUserId>,
+        after: Option<Pos>,
+        upto: Pos,
+        ephemeral: (i64, i64),
+    ) -> Loader<'a> {
+        Loader {
+            store: &self.app.store,
+            lazy: &self.app.sync.lazy,
+            viewer: &self.viewer,
+            ask: &self.ask,
+            ignored,
+            after,
+            upto,
+            ephemeral,
+            budget: Budget::new(self.app.config.max_timeline_bytes),
+            all_account_data: tokio::sync::OnceCell::new(),
+            first: OnceLock::new(),
+        }
     }
 
     /// The position at which this pass ends, and the reader's memberships as of it; from here on

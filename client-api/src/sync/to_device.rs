@@ -92,12 +92,11 @@ pub struct Acknowledging {
 impl Acknowledging {
     /// Waits for it.
     pub async fn done(mut self, app: &App) {
-        let written = match poll_immediate(&mut self.submitted).await {
-            Some(written) => written,
-            None => {
-                self.store.hurry();
-                (&mut self.submitted).await
-            }
+        let written = if let Some(written) = poll_immediate(&mut self.submitted).await {
+            written
+        } else {
+            self.store.hurry();
+            (&mut self.submitted).await
         };
         if written.inspect_err(not_written).is_ok() {
             self.point.is_written = true;

@@ -253,8 +253,7 @@ impl Window {
                 window.rooms.remove(&row.room);
             }
         }
-        // Whose devices changed isn't kept by time: everybody whom the user shares a room with is named.
-        window.device_lists = store.users_sharing_rooms(user).await?;
+        window.device_lists = store.device_lists_since(user, after).await?;
         window.to_device.unknown = true;
         Ok(window)
     }

@@ -73,16 +73,24 @@ impl Server {
         network: &Network,
         change: impl FnOnce(&mut ClientConfig),
     ) -> Server {
+        let federation = FederationConfig::default();
+        Server::federating(name, seed, store, network, federation, change)
+    }
+
+    /// The same with settings about the others.
+    pub fn federating(
+        name: &ServerName,
+        seed: u8,
+        store: Store,
+        network: &Network,
+        federation: FederationConfig,
+        change: impl FnOnce(&mut ClientConfig),
+    ) -> Server {
         let name = name.to_owned();
         let key = Arc::new(KeyPair::from_seed("test", &[seed; 32]).unwrap());
         let rooms = Rooms::new(store.clone(), name.clone(), key);
-        let federation = Federation::in_process(
-            rooms.clone(),
-            store.clone(),
-            FederationConfig::default(),
-            network,
-        )
-        .unwrap();
+        let federation =
+            Federation::in_process(rooms.clone(), store.clone(), federation, network).unwrap();
         let watch = watch();
         network.attach(&name, watch.over(federation.router()));
         let mut config = ClientConfig::new(name);

@@ -1,4 +1,5 @@
-//! Data units of a transaction: typing, read receipts, messages to devices; other types are ignored.
+//! Data units of a transaction: typing, read receipts, messages to devices, changes of devices; other types are
+//! ignored.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,7 +17,10 @@ use ruma::{
 use serde::Deserialize;
 
 use super::{guard, to_device};
-use crate::{Federation, MatrixError};
+use crate::{
+    Federation, MatrixError,
+    devices::incoming::{self, Update},
+};
 
 /// Typing of other servers' users ends by itself after this, unless it is repeated.
 const TYPING: Duration = Duration::from_secs(30);
@@ -65,9 +69,9 @@ pub(super) async fn apply(
     fed: &Federation,
     origin: &ServerName,
     edus: &[Raw<Edu>],
-) -> Result<Vec<Fact>, MatrixError> {
+) -> Result<(Vec<Fact>, Vec<Update>), MatrixError> {
     let (mut budget, mut claims) = (MAX_RECEIPTS, Vec::new());
-    let mut messages = Vec::new();
+    let (mut messages, mut updates) = (Vec::new(), Vec::new());
     for edu in edus {
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(edu.json().get()) else {
             continue;
@@ -85,6 +89,9 @@ pub(super) async fn apply(
                 Ok(content) => messages.push(content),
                 Err(error) => tracing::info!(%origin, %error, "malformed m.direct_to_device"),
             },
+            kind @ ("m.device_list_update" | "m.signing_key_update") => {
+                updates.extend(incoming::read(origin, kind, envelope.content));
+            }
             other => tracing::trace!(%origin, kind = other, "ignored an EDU"),
         }
     }
@@ -95,7 +102,7 @@ pub(super) async fn apply(
     if !messages.is_empty() {
         facts.extend(to_device::admit(fed, origin, messages).await?);
     }
-    Ok(facts)
+    Ok((facts, updates))
 }
 
 /// <https://spec.matrix.org/v1.19/server-server-api/#typing-notifications>

@@ -18,7 +18,7 @@ use rhizome_rooms::{
     membership::remote_invite,
     receive::{self, Gathered, Received},
 };
-use rhizome_storage::{Fact, InboundAnswer, InboxEvent, RoomHead, WriteSet};
+use rhizome_storage::{Fact, InboundAnswer, InboxEvent, RoomHead};
 use ruma::{
     OwnedEventId, OwnedRoomId, RoomId, ServerName, UserId,
     api::federation::transactions::send_transaction_message,
@@ -26,7 +26,7 @@ use ruma::{
 use serde_json::{Value, json, value::RawValue};
 
 use super::{edus, guard};
-use crate::{Federation, MatrixError, RawJson, Ruma, fetch::verify};
+use crate::{Federation, MatrixError, RawJson, Ruma, devices, fetch::verify};
 
 /// The most events of one transaction.
 const MAX_PDUS: usize = 50;
@@ -89,7 +89,7 @@ pub(super) async fn send(
     let told = events(&fed, &who, req.pdus).await?;
     let has_taken = (told.iter()).any(|(_, outcome)| matches!(outcome, Ok(Taken::In)));
     let answer = answer(told);
-    let mut facts = edus::apply(&fed, &who, &req.edus).await?;
+    let (mut facts, updates) = edus::apply(&fed, &who, &req.edus).await?;
     let has_messages = facts.iter().any(|fact| matches!(fact, Fact::ToDevice(_)));
     if has_taken || has_messages {
         facts.push(Fact::InboundAnswer(InboundAnswer {
@@ -99,10 +99,7 @@ pub(super) async fn send(
             received_ts: store.clock().now_ms(),
         }));
     }
-    if !facts.is_empty() {
-        let set = WriteSet::from(facts);
-        store.commit(set).await?;
-    }
+    devices::incoming::commit(&fed, facts, &updates).await?;
     Ok(RawJson(answer.into()))
 }
 

@@ -16,7 +16,7 @@ pub(crate) const MAX_PDUS: usize = 50;
 /// The most ephemeral data units of a transaction.
 pub(crate) const MAX_EDUS: usize = 100;
 /// Of these, for receipts: more than one is only needed for one user's receipts in several threads.
-pub(crate) const MAX_RECEIPT_EDUS: usize = 40;
+pub(crate) const MAX_RECEIPT_EDUS: usize = 20;
 /// Of these, for messages to devices, so that neither takes the other's place, nor that of typing.
 pub(crate) const MAX_TO_DEVICE: usize = 50;
 /// The most bytes of these; one is always taken.

@@ -10,12 +10,15 @@ use serde_json::Value;
 
 use super::{
     backoff,
-    batch::{Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, MAX_TO_DEVICE, receipt_edus, typing_edu},
+    batch::{
+        Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, MAX_TO_DEVICE, edu, receipt_edus, typing_edu,
+    },
     queues::Beside,
     to_device,
 };
 use crate::{
     Federation, MatrixError,
+    devices::outgoing,
     outbound::{Limits, OutboundError},
 };
 
@@ -207,8 +210,20 @@ async fn gather_log(
     if let Some(limit) = limit {
         batch.first(limit);
     }
+    let mut changes = None;
+    if beside.lists {
+        let found = outgoing::gather(fed, to, after, batch.upto).await?;
+        batch.cut(found.upto);
+        changes = Some(found);
+    }
     if beside.receipts {
         receipts(fed, to, after, batch).await?;
+    }
+    if let Some(mut changes) = changes {
+        changes.cut(batch.upto);
+        let told = changes.edus(fed).await?;
+        let told = told.iter().map(|(kind, content)| edu(kind, content));
+        batch.edus.extend(told);
     }
     Ok(())
 }

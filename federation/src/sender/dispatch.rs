@@ -1,8 +1,9 @@
 //! The sender's part that reads the log: which destinations have something to get.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use rhizome_storage::{EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Pos, Stretch};
+use rhizome_protocol::Membership;
+use rhizome_storage::{EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Pos, Stretch, UserNo};
 use ruma::OwnedServerName;
 
 use super::queues::Beside;
@@ -38,7 +39,12 @@ async fn look_at_everything(fed: &Federation, upto: Pos) -> Result<(), Error> {
         .destinations_behind_in_receipts(fed.server_name())
         .await?;
     let to_device = fed.store().destinations_behind_to_device().await?;
+    let lists = fed
+        .store()
+        .destinations_behind_in_devices(fed.server_name())
+        .await?;
     let all = events.iter().chain(&receipts).chain(&to_device);
+    let all = all.chain(&lists);
     let others = all.filter(|name| **name != fed.server_name());
     let news = others.map(|name| (name, Beside::default()));
     fed.sender().looked_at(upto, news);
@@ -50,6 +56,7 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
     let store = fed.store();
     let mut members_changed = false;
     let mut rooms = HashSet::new();
+    let mut changed: BTreeSet<UserNo> = BTreeSet::new();
     let mut news: BTreeMap<OwnedServerName, Beside> = BTreeMap::new();
     let mut tell = |server: &OwnedServerName, beside| {
         let known = news.entry(server.clone()).or_insert(Beside::NOTHING);
@@ -61,6 +68,17 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
             // other servers' users may have come through us.
             EntryKind::Event(LiveEvent { event, .. }) if event.pdu.membership().is_some() => {
                 members_changed = true;
+                // Who comes into a room shows their devices to servers that may not know them.
+                if event.pdu.membership() == Some(Membership::Join)
+                    && fed.rooms().is_local(event.pdu.sender())
+                {
+                    for server in store.joined_servers(event.room).await?.iter() {
+                        tell(server, Beside::LISTS);
+                    }
+                }
+            }
+            EntryKind::DeviceList(list) if fed.rooms().is_local(&store.user(list.user).await?) => {
+                changed.insert(list.user);
             }
             EntryKind::Event(LiveEvent { room, event })
                 if fed.rooms().is_local(event.pdu.sender()) && rooms.insert(*room) =>
@@ -80,6 +98,10 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
             EntryKind::ToDeviceOut(out) => tell(&out.server, Beside::TO_DEVICE),
             _ => {}
         }
+    }
+    let changed: Vec<UserNo> = changed.into_iter().collect();
+    for server in store.servers_sharing_with(&changed).await? {
+        tell(&server, Beside::LISTS);
     }
     if members_changed {
         for (server, _) in store.destinations_after(stretch.after).await? {

@@ -1,7 +1,7 @@
 //! The outbound sender: delivers transactions to other servers.
 //!
 //! Per destination there is a cursor, the log position up to which it has got everything: events
-//! (the commit that stored an event has stored its destinations) and public read receipts. Catching
+//! (the commit that stored an event has stored its destinations), public read receipts, and changes of devices. Catching
 //! up and normal work are one loop: gather what lies after the cursor, send it, move the cursor. The
 //! cursor moves only after success, so nothing is lost; it is written to the database together with
 //! others' a moment later, and when the sender stops, so an orderly restart repeats nothing.

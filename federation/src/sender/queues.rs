@@ -49,12 +49,15 @@ pub(super) struct State {
 pub(super) struct Beside {
     pub(super) receipts: bool,
     pub(super) to_device: bool,
+    /// Changes of devices.
+    pub(super) lists: bool,
 }
 
 impl Beside {
     pub(super) const NOTHING: Self = Self {
         receipts: false,
         to_device: false,
+        lists: false,
     };
     pub(super) const RECEIPTS: Self = Self {
         receipts: true,
@@ -64,10 +67,15 @@ impl Beside {
         to_device: true,
         ..Self::NOTHING
     };
+    pub(super) const LISTS: Self = Self {
+        lists: true,
+        ..Self::NOTHING
+    };
 
     pub(super) fn add(&mut self, other: Self) {
         self.receipts |= other.receipts;
         self.to_device |= other.to_device;
+        self.lists |= other.lists;
     }
 }
 
@@ -77,6 +85,7 @@ impl Default for Beside {
         Self {
             receipts: true,
             to_device: true,
+            lists: true,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! - `mean`: a peer that signs properly and lies as a script says; `mean_…` and `gaps` are its scripts.
 //! - `to_device`: messages to devices, from there and to there.
 //! - `large`, `streamed`: rooms of many members, made by `crowd`, on both databases.
+//! - `devices`: what others tell and ask of devices and keys.
 //! - `budgets`: how much others may ask of us.
 //! - `sender`: transactions over an in-process network, on both databases.
 
@@ -14,6 +15,7 @@ mod budgets;
 mod contract;
 #[allow(dead_code, reason = "the benchmark uses the rest")]
 mod crowd;
+mod devices;
 mod doors;
 mod gaps;
 mod inbound;

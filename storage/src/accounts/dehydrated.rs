@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ruma::OwnedDeviceId;
 
-use super::sessions::{busy, revoked};
+use super::sessions::{busy, changed, revoked};
 use crate::engine::sql::Columns as _;
 use crate::{
-    AccountChange, Dehydrated, DeviceKeys, DeviceList, Fact, KeyUpload, OneTimeKey, OneTimeKeys,
-    Result, Store, UserNo,
+    AccountChange, Dehydrated, DeviceKeys, Fact, KeyUpload, OneTimeKey, OneTimeKeys, Result, Store,
+    UserNo,
 };
 
 /// How often it is decided again when the account was changed in the meantime.
@@ -94,7 +94,7 @@ impl NewDehydrated {
         let mut facts = Vec::new();
         if let Some(old) = before.as_ref().filter(|old| *old != device) {
             let devices = vec![old.clone()];
-            facts.push(revoked(user, Some(old)));
+            facts.extend([changed(user, old), revoked(user, Some(old))]);
             facts.push(AccountChange::RemoveDevices { user, devices }.into());
         }
         let keys = DeviceKeys::Set {
@@ -125,7 +125,7 @@ impl NewDehydrated {
             dehydrated.into(),
             keys.into(),
             OneTimeKeys::Upload(upload).into(),
-            DeviceList { user }.into(),
+            changed(user, device),
         ]);
         facts
     }

@@ -45,14 +45,15 @@ impl Store {
         let mut facts = Vec::new();
         if let Some(first) = first {
             let login = first(no);
-            facts.push(
-                AccountChange::Login {
-                    login,
-                    known: false,
-                }
-                .into(),
-            );
-            facts.push(DeviceList { user: no }.into());
+            let list = DeviceList {
+                user: no,
+                device: Some(login.device_id.clone()),
+            };
+            let login = AccountChange::Login {
+                login,
+                known: false,
+            };
+            facts.extend([login.into(), list.into()]);
         }
         facts.push(create.into());
         Ok(self.change(facts).await?.then_some(no))

@@ -22,7 +22,7 @@ impl Store {
             let told = if known {
                 revoked(user, Some(device))
             } else {
-                DeviceList { user }.into()
+                changed(user, device)
             };
             let login = login.clone();
             let change = AccountChange::Login { login, known };
@@ -76,8 +76,8 @@ impl Store {
             device: id.to_owned(),
             name: name.to_owned(),
         };
-        let told = DeviceList { user };
-        self.change(vec![change.into(), told.into()]).await
+        self.change(vec![change.into(), changed(user, &id.to_owned())])
+            .await
     }
 
     /// Removes devices with their tokens; those that aren't there are left out.
@@ -91,28 +91,60 @@ impl Store {
         if devices.is_empty() {
             return Ok(());
         }
-        let told = devices.iter().map(|device| revoked(user, Some(device)));
-        let mut facts: Vec<Fact> = vec![DeviceList { user }.into()];
-        facts.extend(told);
+        let lists = devices.iter().map(|device| changed(user, device));
+        let mut facts: Vec<Fact> = lists.collect();
+        facts.extend(devices.iter().map(|device| revoked(user, Some(device))));
         facts.push(AccountChange::RemoveDevices { user, devices }.into());
         self.change(facts).await.map(drop)
     }
 
     /// Removes all devices of a user but `except`, and their tokens with them.
     pub async fn end_sessions(&self, user: UserNo, except: Option<&DeviceId>) -> Result<()> {
-        self.change(ending(user, except)).await.map(drop)
+        self.end(user, except, None).await
+    }
+
+    /// Ends a user's sessions but that of `except`, together with another change of the account.
+    async fn end(
+        &self,
+        user: UserNo,
+        except: Option<&DeviceId>,
+        with: Option<AccountChange>,
+    ) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            let devices = self.devices(user).await?.into_iter();
+            let devices = devices.map(|device| device.device_id);
+            let devices: Vec<_> = devices.filter(|device| Some(&**device) != except).collect();
+            let mut facts: Vec<Fact> = with.clone().map(Fact::from).into_iter().collect();
+            facts.extend(devices.iter().map(|device| changed(user, device)));
+            if matches!(with, Some(AccountChange::Deactivate { .. })) {
+                // The cross-signing keys go, too.
+                let device = None;
+                facts.push(DeviceList { user, device }.into());
+            }
+            let except = except.map(ToOwned::to_owned);
+            let ending = AccountChange::EndSessions {
+                user,
+                except,
+                devices,
+            };
+            // Tokens of all devices: a cache looks those of the one that stays up again.
+            facts.extend([ending.into(), revoked(user, None)]);
+            if self.change(facts).await? {
+                return Ok(());
+            }
+        }
+        Err(busy())
     }
 
     /// Sets what the password must match and, if `ends` names sessions, ends those in the same moment.
     pub async fn set_password(&self, user: UserNo, hash: &str, ends: Ends<'_>) -> Result<()> {
         let hash = Some(hash.to_owned());
-        let mut facts = match ends {
-            Ends::Nothing => Vec::new(),
-            Ends::Others(device) => ending(user, Some(device)),
-            Ends::All => ending(user, None),
-        };
-        facts.insert(0, AccountChange::Password { user, hash }.into());
-        self.change(facts).await.map(drop)
+        let password = AccountChange::Password { user, hash };
+        match ends {
+            Ends::Nothing => self.change(vec![password.into()]).await.map(drop),
+            Ends::Others(device) => self.end(user, Some(device), Some(password)).await,
+            Ends::All => self.end(user, None, Some(password)).await,
+        }
     }
 
     /// Ends an account and all its sessions: its profile goes, its name stays taken, and its password opens nothing.
@@ -123,9 +155,8 @@ impl Store {
         } else {
             None
         };
-        let mut facts = ending(user, None);
-        facts.insert(0, AccountChange::Deactivate { user, erase }.into());
-        self.change(facts).await?;
+        let deactivate = AccountChange::Deactivate { user, erase };
+        self.end(user, None, Some(deactivate)).await?;
         if erase.is_some() {
             // Backups of keys can be large, so they don't go in the commit.
             self.purge_soon();
@@ -155,14 +186,10 @@ pub enum Ends<'a> {
     All,
 }
 
-fn ending(user: UserNo, except: Option<&DeviceId>) -> Vec<Fact> {
-    let except = except.map(ToOwned::to_owned);
-    // Of all devices: which they are is known only in the commit. A cache looks the one that stays up again.
-    vec![
-        AccountChange::EndSessions { user, except }.into(),
-        DeviceList { user }.into(),
-        revoked(user, None),
-    ]
+/// What everybody is told of a device that comes, changes or goes.
+pub(super) fn changed(user: UserNo, device: &OwnedDeviceId) -> Fact {
+    let device = Some(device.clone());
+    DeviceList { user, device }.into()
 }
 
 pub(super) fn revoked(user: UserNo, device: Option<&OwnedDeviceId>) -> Fact {

@@ -21,6 +21,7 @@ mod kinds;
 pub(crate) mod listing;
 mod purge;
 pub(crate) mod receipt;
+pub(crate) mod remote_devices;
 pub(crate) mod revocation;
 mod table;
 #[cfg(test)]
@@ -75,6 +76,8 @@ kinds! {
         CrossSigningKeys = cross_signing_keys: keys::cross_signing::CrossSigningKeys,
         /// A signature is added to a key.
         KeySignature = key_signature: keys::signature::KeySignature,
+        /// A list of devices of another server's user is remembered, or forgotten.
+        RemoteDevices = remote_devices: remote_devices::RemoteDevices,
         /// Devices, tokens, passwords of an account.
         Account = account: account::AccountChange,
         /// A new alias.
@@ -229,6 +232,8 @@ pub enum Audience {
     Room(RoomNo),
     /// Everybody here who is in the room, and a user who may not be.
     RoomAnd(RoomNo, UserNo),
+    /// A user, and everybody here who shares a room with them.
+    Sharing(UserNo),
 }
 
 /// The rows of facts of which the last of each key stays, at its offset.

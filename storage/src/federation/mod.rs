@@ -1,6 +1,7 @@
 //! What is kept for and about other servers.
 
 pub(crate) mod destinations;
+pub(crate) mod devices;
 pub(crate) mod inbox;
 pub(crate) mod keys;
 pub(crate) mod outbound;

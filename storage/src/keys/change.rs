@@ -58,7 +58,11 @@ impl Store {
                 display_name: None,
                 expect_device: true,
             };
-            facts.extend([set.into(), DeviceList { user }.into()]);
+            let list = DeviceList {
+                user,
+                device: Some(device.clone()),
+            };
+            facts.extend([set.into(), list.into()]);
         }
         if upload.anew || !upload.one_time.is_empty() || !upload.fallback.is_empty() {
             let keys = KeyUpload {
@@ -92,7 +96,8 @@ impl Store {
             expect: Some(change.expect),
             replaced: change.replaced,
         };
-        let facts: Vec<Fact> = vec![keys.into(), DeviceList { user }.into()];
+        let device = None;
+        let facts: Vec<Fact> = vec![keys.into(), DeviceList { user, device }.into()];
         self.commit(WriteSet::from(facts)).await.map(drop)
     }
 
@@ -105,10 +110,16 @@ impl Store {
         if signatures.is_empty() {
             return Ok(());
         }
-        let mut facts: Vec<Fact> = Vec::with_capacity(signatures.len() + 1);
-        if signatures.iter().any(|one| one.target_user == signer) {
-            facts.push(DeviceList { user: signer }.into());
-        }
+        // What is signed of the signer's own, everybody is told.
+        let own = signatures.iter().filter(|one| one.target_user == signer);
+        let own: BTreeSet<Option<OwnedDeviceId>> = own
+            .map(|one| one.is_device.then(|| one.target_id.as_str().into()))
+            .collect();
+        let lists = own.into_iter().map(|device| DeviceList {
+            user: signer,
+            device,
+        });
+        let mut facts: Vec<Fact> = lists.map(Fact::from).collect();
         let others: BTreeSet<UserNo> = signatures.iter().map(|one| one.target_user).collect();
         let others = others.into_iter().filter(|user| *user != signer);
         facts.extend(others.map(|user| UserSigned { signer, user }.into()));

@@ -128,8 +128,17 @@ impl Store {
                 _ => upto,
             };
             self.absorb(&entries).await?;
-            tail.append(&entries, head, &self.core.counters);
+            self.append(&entries, head).await?;
         }
+        Ok(())
+    }
+
+    /// Adds entries to the tail, whose end becomes `head`, and wakes whom they concern. Call with `filling` held, and
+    /// when the caches have forgotten what the entries make stale.
+    pub(crate) async fn append(&self, entries: &[Arc<Entry>], head: Pos) -> Result<()> {
+        let sharing = self.sharing(entries).await?;
+        let core = &self.core;
+        core.tail.append(entries, head, &sharing, &core.counters);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use crate::engine::lock;
 use crate::facts::entry::LiveEvent;
-use crate::log::waiting::Waiters;
+use crate::log::waiting::{Sharing, Waiters};
 use crate::{Counters, Entry, EntryKind, EventNo, Pos, RoomNo, StoredEvent};
 
 /// The log's end: complete after `floor`, up to `head`.
@@ -147,7 +147,13 @@ impl Tail {
     }
 
     /// Adds `entries`, ascending and all after the head, which becomes `head`. Call with `filling` held.
-    pub(crate) fn append(&self, entries: &[Arc<Entry>], head: Pos, counters: &Counters) {
+    pub(super) fn append(
+        &self,
+        entries: &[Arc<Entry>],
+        head: Pos,
+        sharing: &Sharing,
+        counters: &Counters,
+    ) {
         {
             let mut ring = self.write();
             for entry in entries {
@@ -176,7 +182,7 @@ impl Tail {
             ring.head = head;
         }
         self.head.send_replace(head);
-        lock(&self.waiting).wake_for(entries, counters);
+        lock(&self.waiting).wake_for(entries, sharing, counters);
     }
 
     /// Forgets everything up to `head` (a reader that fell too far behind starts from there).

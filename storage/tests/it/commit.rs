@@ -319,7 +319,7 @@ async fn a_write_set_over_rooms_stands_or_falls_whole() {
 async fn what_can_wait_costs_no_transaction_of_its_own() {
     each_database(|store| async move {
         let user = store.user_no(user_id!("@ada:here")).await.unwrap();
-        let list = || WriteSet::from(vec![Fact::from(DeviceList { user })]);
+        let list = || WriteSet::from(vec![Fact::from(DeviceList { user, device: None })]);
         let before = store.counters().now();
         let mut waiting = store.submit_without_haste(list()).await.unwrap();
         let mut other = store.submit_without_haste(list()).await.unwrap();

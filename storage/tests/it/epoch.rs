@@ -17,7 +17,7 @@ async fn polling(database: &TestDatabase) -> Store {
 
 async fn change(store: &Store) {
     let user = store.user_no(&user("alice")).await.unwrap();
-    let set = WriteSet::from(vec![Fact::DeviceList(DeviceList { user })]);
+    let set = WriteSet::from(vec![Fact::DeviceList(DeviceList { user, device: None })]);
     store.commit(set).await.unwrap();
 }
 

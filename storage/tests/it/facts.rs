@@ -161,7 +161,10 @@ async fn account_data_that_moved_on_is_not_overwritten() {
         let kept = store.account_data(alice, None, "m.a\u{0}b").await.unwrap();
         assert_eq!(&*kept.unwrap().content, "7");
         // Nothing of a refused write set is written.
-        let other = Fact::DeviceList(DeviceList { user: alice });
+        let other = Fact::DeviceList(DeviceList {
+            user: alice,
+            device: None,
+        });
         let before = store.log().head();
         moved(commit(&store, vec![other, data(Some(third), "8")]).await);
         assert_eq!(store.log().head(), before);
@@ -278,7 +281,10 @@ async fn devices_and_revocations_are_told() {
     each_database(|store| async move {
         let alice = store.user_no(&user("alice")).await.unwrap();
         let facts = vec![
-            Fact::DeviceList(DeviceList { user: alice }),
+            Fact::DeviceList(DeviceList {
+                user: alice,
+                device: None,
+            }),
             Fact::TokenRevoked(TokenRevoked {
                 user: alice,
                 device: Some("PHONE".into()),

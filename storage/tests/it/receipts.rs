@@ -45,7 +45,10 @@ async fn an_older_one_changes_nothing_in_whatever_order_they_come() {
         assert!(join_all(sets).await.into_iter().all(|done| done.is_ok()));
         // One by one, and in a write set with something else.
         let mut set = receipt(&room, alice, None, &events[2]);
-        set.facts.push(Fact::DeviceList(DeviceList { user: alice }));
+        set.facts.push(Fact::DeviceList(DeviceList {
+            user: alice,
+            device: None,
+        }));
         let done = store.commit(set).await.unwrap();
         assert_eq!(done.first, done.last);
         store

@@ -114,7 +114,7 @@ async fn what_rests_on_something_else_is_refused_whole() {
         let eve = store.user_no(&user("eve")).await.unwrap();
         let since = store.log().head();
         let set = |plain: AccountChange, user: UserNo| {
-            WriteSet::from(vec![DeviceList { user }.into(), plain.into()])
+            WriteSet::from(vec![DeviceList { user, device: None }.into(), plain.into()])
         };
         let gone = AccountChange::Refresh {
             user: ada,

@@ -2,4 +2,8 @@
 
 mod cross_signing;
 mod keys;
+mod lists;
+mod lists_model;
+mod servers;
+mod several;
 mod signer;

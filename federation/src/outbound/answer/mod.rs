@@ -36,6 +36,8 @@ pub(crate) const PUBLIC_ROOMS: usize = 4 << 20;
 pub(crate) const KEYS: usize = 64 << 10;
 /// The keys of fifty servers.
 pub(crate) const NOTARY: usize = 4 << 20;
+/// Lists of devices, and keys of many users.
+pub(crate) const DEVICES: usize = 16 << 20;
 /// The text of a refusal.
 pub(crate) const REFUSAL: usize = 64 << 10;
 

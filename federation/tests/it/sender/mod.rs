@@ -1,5 +1,6 @@
 //! The outbound sender, on both databases: order, catching up, back-off, nothing lost nor repeated.
 
+mod devices;
 mod kinds;
 mod messages;
 

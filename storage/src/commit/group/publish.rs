@@ -42,7 +42,7 @@ pub(super) async fn publish(store: &Store, jobs: &[Job], written: &mut Written) 
     }
     reread(store, jobs, written).await?;
     if positions > 0 && !overtaken {
-        tail.append(&entries, last, &store.core.counters);
+        store.append(&entries, last).await?;
     } else if tail.head() < last && positions > 0 {
         pull(store, last).await?;
     }

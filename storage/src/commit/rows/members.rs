@@ -143,9 +143,20 @@ impl Maker<'_> {
 struct Members {
     old: HashMap<(UserNo, RoomNo), OldMember>,
     rows: BTreeMap<(UserNo, RoomNo), NewMember>,
-    servers: BTreeMap<(RoomNo, ServerNo), i64>,
+    servers: BTreeMap<(RoomNo, ServerNo), Moves>,
     /// Whose invite from outside is over: the room's own state speaks now.
     overtaken: BTreeSet<(UserNo, RoomNo)>,
+}
+
+/// How a server's number of members in a room moves.
+#[derive(Default)]
+struct Moves {
+    by: i64,
+    /// Where it went up last.
+    up: i64,
+    /// Whether it went down before that: maybe nobody was left for a moment.
+    fell: bool,
+    rose_after: bool,
 }
 
 struct NewMember {
@@ -210,6 +221,27 @@ rows! {
         room: RoomNo,
         server: ServerNo,
         joined: i64,
+        since: i64,
+    }
+}
+
+rows! {
+    struct SinceRow {
+        room: RoomNo,
+        server: ServerNo,
+        since: i64,
+    }
+}
+
+impl Moves {
+    fn add(&mut self, joined: i64, offset: i64) {
+        self.by += joined;
+        if joined > 0 {
+            self.up = offset;
+            self.rose_after |= self.fell;
+        } else {
+            self.fell = true;
+        }
     }
 }
 
@@ -247,19 +279,38 @@ impl Members {
              (SELECT user_no, room FROM ROWS($1) AS x)",
             &overtaken,
         )?;
-        let moved = self.servers.iter().filter(|(_, by)| **by != 0);
+        self.write_servers(maker)
+    }
+
+    fn write_servers(&self, maker: &mut Maker<'_>) -> Result<()> {
+        let moved = self.servers.iter().filter(|(_, moves)| moves.by != 0);
         let servers: Vec<_> = moved
-            .map(|((room, server), by)| ServerRow {
+            .map(|((room, server), moves)| ServerRow {
                 room: *room,
                 server: *server,
-                joined: *by,
+                joined: moves.by,
+                since: moves.up,
             })
             .collect();
         maker.plan.statements.after(
-            "INSERT INTO room_server (room, server, joined) \
-             SELECT room, server, joined FROM ROWS($1) AS x WHERE true \
-             ON CONFLICT (room, server) DO UPDATE SET joined = room_server.joined + excluded.joined",
+            "INSERT INTO room_server (room, server, joined, since) \
+             SELECT room, server, joined, since + $2 FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (room, server) DO UPDATE SET joined = room_server.joined + excluded.joined, \
+             since = CASE WHEN room_server.joined <= 0 THEN excluded.since ELSE room_server.since END",
             &servers,
+        )?;
+        let anew = self.servers.iter().filter(|(_, moves)| moves.rose_after);
+        let anew: Vec<_> = anew
+            .map(|((room, server), moves)| SinceRow {
+                room: *room,
+                server: *server,
+                since: moves.up,
+            })
+            .collect();
+        maker.plan.statements.after(
+            "UPDATE room_server SET since = x.since + $2 FROM ROWS($1) AS x \
+             WHERE room_server.room = x.room AND room_server.server = x.server",
+            &anew,
         )
     }
 
@@ -279,7 +330,10 @@ impl Members {
         let counted = before.filter(|old| old.counted).map(|old| old.membership);
         let delta = |which| i64::from(new.membership == which) - i64::from(counted == Some(which));
         let (joined, invited) = (delta(Membership::Join), delta(Membership::Invite));
-        *self.servers.entry((room, new.server)).or_default() += joined;
+        if joined != 0 {
+            let moves = self.servers.entry((room, new.server)).or_default();
+            moves.add(joined, offset);
+        }
         self.put(key, before, new.membership, event, offset, true);
         (joined, invited)
     }

@@ -107,6 +107,14 @@ impl Accounts {
             AccountChange::Create { user, .. } => self.existing.contains(user),
             AccountChange::Refresh { hash, .. } => !self.refresh.contains(hash),
             AccountChange::RenameDevice { user, device, .. } => !self.has_device(*user, device),
+            AccountChange::EndSessions {
+                user,
+                except,
+                devices,
+            } => {
+                let mut here = self.devices.get(user).into_iter().flatten();
+                here.any(|device| Some(device) != except.as_ref() && !devices.contains(device))
+            }
             _ => false,
         }
     }

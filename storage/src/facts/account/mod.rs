@@ -81,12 +81,14 @@ pub enum AccountChange {
         /// Which; those that are there.
         devices: Vec<OwnedDeviceId>,
     },
-    /// All devices go, with their tokens: also one that has come since this was decided.
+    /// All devices go, with their tokens.
     EndSessions {
         /// Whose.
         user: UserNo,
         /// This one stays.
         except: Option<OwnedDeviceId>,
+        /// Those that go; refused if others have come since this was decided.
+        devices: Vec<OwnedDeviceId>,
     },
     /// What the password must match from now on; nothing for an account that has ended.
     Password {

@@ -294,7 +294,7 @@ impl<'a> AccountRows<'a> {
                 name,
             }),
             AccountChange::RemoveDevices { user, devices } => self.remove(*user, devices),
-            AccountChange::EndSessions { user, except } => {
+            AccountChange::EndSessions { user, except, .. } => {
                 let devices = held.devices.get(user).into_iter().flatten();
                 self.remove(
                     *user,

@@ -88,7 +88,7 @@ impl Kind for CrossSigningKeys {
         {
             return Some(Decision::Done(None));
         }
-        (now != expect).then(|| Decision::Refuse(CommitError::AccountMoved(self.user)))
+        (now != expect).then_some(Decision::Refuse(CommitError::AccountMoved(self.user)))
     }
 
     fn apply(&self, held: &mut Self::Basis) -> bool {

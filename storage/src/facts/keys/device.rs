@@ -135,7 +135,7 @@ impl Kind for DeviceKeys {
     fn check(&self, held: &Devices, _retried: bool) -> Option<Decision> {
         let (user, device) = self.expected()?;
         let there = held.contains(&(user, device.clone()));
-        (!there).then(|| Decision::Refuse(CommitError::AccountMoved(user)))
+        (!there).then_some(Decision::Refuse(CommitError::AccountMoved(user)))
     }
 
     fn write(facts: &[(i64, &Self)], _: &Devices, statements: &mut Statements) -> Result<()> {

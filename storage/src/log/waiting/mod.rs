@@ -35,10 +35,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rhizome_protocol::Membership;
 
 use self::waiters::Signal;
-pub(super) use self::waiters::Waiters;
+pub(super) use self::waiters::{Sharing, Waiters};
 use crate::engine::lock;
 use crate::engine::sql::Columns as _;
-use crate::{Counters, Result, RoomNo, Store, UserNo};
+use crate::{Audience, Counters, Entry, Result, RoomNo, Store, UserNo};
 
 /// Wakes its holder for what concerns a user: entries of the log and typing in the rooms that they are in,
 /// and entries for themselves (account data, invites, their own membership in any room, revoked tokens).
@@ -85,6 +85,19 @@ impl Interest {
 }
 
 impl Store {
+    /// The memberships of those whose rooms' members these entries concern, as of the last of them at least.
+    pub(super) async fn sharing(&self, entries: &[Arc<Entry>]) -> Result<Sharing> {
+        let mut sharing = Sharing::new();
+        for entry in entries {
+            if let Audience::Sharing(user) = entry.kind.audience()
+                && !sharing.contains_key(&user)
+            {
+                sharing.insert(user, self.memberships_of(user).await?);
+            }
+        }
+        Ok(sharing)
+    }
+
     /// Memberships have changed without entries that say so.
     pub(crate) fn members_given(&self, room: RoomNo, members: &[(UserNo, Membership)]) {
         if !members.is_empty() {

@@ -174,7 +174,8 @@ impl Model {
                 _ => unreachable!(),
             }
         }
-        self.waiters.wake_for(&group, &self.counters);
+        self.waiters
+            .wake_for(&group, &Sharing::new(), &self.counters);
         self.expect(&woken);
     }
 
@@ -237,14 +238,14 @@ fn the_absent_are_looked_at_once() {
     waiters.remove(user, id);
     assert_eq!(waiters.held(), (1, 3, 3));
     for _ in 0..2 {
-        waiters.wake_for(&[state(rooms[0], None)], &counters);
+        waiters.wake_for(&[state(rooms[0], None)], &Sharing::new(), &counters);
         waiters.wake_rooms(&[rooms[1]], &counters);
     }
     assert_eq!((waiters.held(), counters.now().wake_ups), ((1, 3, 1), 0));
     let (_, signal) = waiters.add(user);
     assert!(waiters.unknown(user).is_none());
     assert_eq!(waiters.held(), (1, 3, 3));
-    waiters.wake_for(&[state(rooms[0], None)], &counters);
+    waiters.wake_for(&[state(rooms[0], None)], &Sharing::new(), &counters);
     assert_eq!(counters.now().wake_ups, 1);
     assert_eq!(signal.count.load(Ordering::Acquire), 1);
 }

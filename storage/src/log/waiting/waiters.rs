@@ -13,7 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rhizome_protocol::Membership;
 use tokio::sync::Notify;
 
-use crate::{Audience, Counters, Entry, EntryKind, RoomNo, UserNo};
+use crate::{Audience, Counters, Entry, EntryKind, MembershipRow, RoomNo, UserNo};
+
+/// The memberships of users who aren't among those that wait, and whose rooms' members an entry concerns.
+pub(in crate::log) type Sharing = HashMap<UserNo, Arc<[MembershipRow]>>;
 
 /// Memberships of users without connections that stay known.
 const MOST_IDLE: usize = 200_000;
@@ -221,7 +224,12 @@ impl Waiters {
     }
 
     /// Wakes whom the entries concern, each once, and takes note of who comes and goes.
-    pub(in crate::log) fn wake_for(&mut self, entries: &[Arc<Entry>], counters: &Counters) {
+    pub(in crate::log) fn wake_for(
+        &mut self,
+        entries: &[Arc<Entry>],
+        sharing: &Sharing,
+        counters: &Counters,
+    ) {
         if self.users.is_empty() {
             return;
         }
@@ -232,6 +240,14 @@ impl Waiters {
                 Audience::User(user) => (None, Some(user)),
                 Audience::Room(room) => (Some(room), None),
                 Audience::RoomAnd(room, user) => (Some(room), Some(user)),
+                Audience::Sharing(user) => {
+                    for room in self.rooms_of(user, sharing) {
+                        if seen.insert(room) {
+                            self.hear(room, &mut woken);
+                        }
+                    }
+                    (None, Some(user))
+                }
             };
             woken.extend(user);
             if let Some(room) = room.filter(|room| seen.insert(*room)) {
@@ -245,6 +261,17 @@ impl Waiters {
             }
         }
         self.wake(&woken, counters);
+    }
+
+    /// The rooms that a user is in: as is known here, which each entry changes, or as was asked before.
+    fn rooms_of(&self, user: UserNo, sharing: &Sharing) -> Vec<RoomNo> {
+        let known = self.users.get(&user).and_then(|user| user.rooms.as_ref());
+        if let Some(rooms) = known {
+            return rooms.joined.iter().copied().collect();
+        }
+        let rows = sharing.get(&user).into_iter().flat_map(|rows| rows.iter());
+        let joined = rows.filter(|row| row.membership == Membership::Join);
+        joined.map(|row| row.room).collect()
     }
 
     /// Wakes who is in these rooms.

@@ -1,0 +1,231 @@
+//! Changes of devices: told one after the other to those who share a room with the user.
+
+use std::time::Duration;
+
+use rhizome_rooms::{create::create, membership::Action};
+use rhizome_storage::{DeviceUpload, NewLogin, NewTokens, Store, UserNo, testing::eventually};
+use ruma::{server_name, user_id};
+use serde_json::{Value, json};
+
+use super::{Peer, Us, alice, public_room, scenario, them};
+
+fn login(user: UserNo, device: &str) -> NewLogin {
+    NewLogin {
+        user,
+        device_id: device.into(),
+        device_name: Some("a secret name".to_owned()),
+        ip: "::1".into(),
+        now_ms: 1,
+        tokens: NewTokens {
+            access_hash: format!("access {device}"),
+            refresh_hash: None,
+            expires_ms: None,
+        },
+        proof: None,
+    }
+}
+
+async fn logged_in(store: &Store, device: &str) -> UserNo {
+    let user = store.user_no(alice()).await.unwrap();
+    assert!(store.log_in(&login(user, device)).await.unwrap());
+    user
+}
+
+async fn uploaded(store: &Store, user: UserNo, device: &str) {
+    let keys = json!({
+        "user_id": alice(), "device_id": device, "algorithms": [], "keys": {}, "signatures": {},
+    });
+    let upload = DeviceUpload {
+        user,
+        device: device.into(),
+        keys: Some(keys.to_string().into()),
+        anew: false,
+        one_time: Vec::new(),
+        fallback: Vec::new(),
+    };
+    store.upload_keys(upload).await.unwrap();
+}
+
+/// The n-th update that a server gets.
+async fn told(peer: &Peer, n: usize) -> Value {
+    eventually("it is told", async || {
+        peer.edus("m.device_list_update").len() > n
+    })
+    .await;
+    peer.edus("m.device_list_update")[n].clone()
+}
+
+#[tokio::test]
+async fn each_change_says_which_was_before_it() {
+    scenario(async |database, network, peer, clock| {
+        let a = Us::start(&database, &network, &clock).await;
+        let room = a.shared_room().await;
+        let user = logged_in(&a.store, "D1").await;
+        let first = told(&peer, 0).await;
+        let mut at = first["stream_id"].clone();
+        let expected = json!({
+            "user_id": alice(), "device_id": "D1", "stream_id": at, "prev_id": [],
+        });
+        assert_eq!(first, expected);
+
+        uploaded(&a.store, user, "D1").await;
+        let second = told(&peer, 1).await;
+        assert_eq!(second["prev_id"], json!([at]));
+        assert_eq!(second["keys"]["device_id"], "D1");
+        assert_eq!(second.get("device_display_name"), None);
+        assert_eq!(second["keys"].get("unsigned"), None);
+        at = second["stream_id"].clone();
+
+        logged_in(&a.store, "D2").await;
+        let third = told(&peer, 2).await;
+        assert_eq!(third["prev_id"], json!([at]));
+        at = third["stream_id"].clone();
+        a.store.remove_devices(user, &["D1".into()]).await.unwrap();
+        let fourth = told(&peer, 3).await;
+        let expected = json!({
+            "user_id": alice(), "device_id": "D1", "stream_id": fourth["stream_id"],
+            "prev_id": [at], "deleted": true,
+        });
+        assert_eq!(fourth, expected);
+        assert_eq!(
+            a.store.device_stream(user).await.unwrap().0,
+            fourth["stream_id"].as_i64().unwrap()
+        );
+        at = fourth["stream_id"].clone();
+
+        // While the other is away only the last of each device is kept for it; over a restart, too.
+        network.cut(them());
+        for _ in 0..3 {
+            a.store
+                .rename_device(user, "D2".into(), "other")
+                .await
+                .unwrap();
+        }
+        logged_in(&a.store, "D3").await;
+        eventually("it fails", async || a.failures() > 0).await;
+        a.stop().await;
+        network.mend(them());
+        clock.advance(Duration::from_secs(1_000));
+        let a = Us::start(&database, &network, &clock).await;
+        let (fifth, sixth) = (told(&peer, 4).await, told(&peer, 5).await);
+        assert_eq!(
+            (&fifth["device_id"], &fifth["prev_id"]),
+            (&json!("D2"), &json!([at]))
+        );
+        let expected = (json!("D3"), json!([fifth["stream_id"]]));
+        assert_eq!(
+            (sixth["device_id"].clone(), sixth["prev_id"].clone()),
+            expected
+        );
+
+        // Of many, the very last: it follows upon one that wasn't told.
+        network.cut(them());
+        for n in 0..30 {
+            logged_in(&a.store, &format!("M{n}")).await;
+        }
+        eventually("it fails", async || a.failures() > 0).await;
+        network.mend(them());
+        clock.advance(Duration::from_secs(1_000));
+        let last = told(&peer, 6).await;
+        assert_eq!(last["device_id"], "M29");
+        let before = last["stream_id"].as_i64().unwrap() - 1;
+        assert!(last["prev_id"][0].as_i64().unwrap() <= before);
+        assert_ne!(last["prev_id"], json!([sixth["stream_id"]]));
+        a.goes_round(&network, &room).await;
+        assert_eq!(peer.edus("m.device_list_update").len(), 7);
+        a.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_comes_into_a_room_shows_their_devices_and_newcomers_hear_of_what_is_new() {
+    scenario(async |database, network, peer, clock| {
+        let a = Us::start(&database, &network, &clock).await;
+        let user = logged_in(&a.store, "D1").await;
+        // Alice was here first: the other server asks when it wants to know.
+        let room = a.shared_room().await;
+        a.say(&room, "message 0").await;
+        peer.wait_for(1).await;
+        a.goes_round(&network, &room).await;
+        assert_eq!(peer.edus("m.device_list_update"), Vec::<Value>::new());
+
+        // Bob's server is in a room that Ann comes into.
+        let ann = user_id!("@ann:a.example");
+        let no = a.store.user_no(ann).await.unwrap();
+        assert!(a.store.log_in(&login(no, "ANNS")).await.unwrap());
+        let change = rhizome_rooms::membership::MembershipChange {
+            room_id: room.clone(),
+            sender: ann.to_owned(),
+            target: ann.to_owned(),
+            action: Action::Join,
+            reason: None,
+            extra: rhizome_protocol::Object::new(),
+        };
+        let draft = rhizome_rooms::membership::prepare(a.fed.rooms(), change)
+            .await
+            .unwrap();
+        rhizome_rooms::send::send(
+            a.fed.rooms(),
+            draft.unwrap(),
+            rhizome_rooms::send::SendOptions::default(),
+        )
+        .await
+        .unwrap();
+        let shown = told(&peer, 0).await;
+        let expected = json!({
+            "user_id": ann, "device_id": "ANNS", "prev_id": [],
+            "stream_id": a.store.device_stream(no).await.unwrap().0,
+        });
+        assert_eq!(shown, expected);
+        // Once: another room with the same server shows nothing new.
+        let other = a.shared_room().await;
+        assert_ne!(other, room);
+        // Nor does a room of our own.
+        create(a.fed.rooms(), &public_room()).await.unwrap();
+        logged_in(&a.store, "D2").await;
+        let next = told(&peer, 1).await;
+        assert_eq!(next["device_id"], "D2");
+        a.goes_round(&network, &room).await;
+        assert_eq!(peer.edus("m.device_list_update").len(), 2);
+        // Who shares no room hears nothing.
+        let third = Peer::default();
+        third.attach_as(server_name!("d.example"), &network);
+        a.store.remove_devices(user, &["D2".into()]).await.unwrap();
+        told(&peer, 2).await;
+        assert!(third.edus("m.device_list_update").is_empty());
+        a.stop().await;
+    })
+    .await;
+}
+
+/// What messages cost doesn't grow by it.
+#[tokio::test]
+async fn a_warm_message_asks_for_no_devices() {
+    scenario(async |database, network, peer, clock| {
+        let a = Us::start(&database, &network, &clock).await;
+        let room = a.shared_room().await;
+        let mut costs = Vec::new();
+        for n in 0..8 {
+            if n == 4 {
+                logged_in(&a.store, "D1").await;
+                told(&peer, 0).await;
+            }
+            let before = a.store.counters().now().queries;
+            a.say(&room, &format!("message {n}")).await;
+            peer.wait_for(n + 1).await;
+            let sent = || a.fed.sender().stand(them()).map(|stand| stand.sent);
+            let head = a.store.log().head();
+            eventually("it has arrived", async || sent() == Some(head)).await;
+            costs.push(a.store.counters().now().queries - before);
+        }
+        // Once it is known that there is nothing more to tell of devices, it is as before.
+        assert_eq!(
+            costs[5..].iter().min(),
+            costs[1..4].iter().min(),
+            "{costs:?}"
+        );
+        a.stop().await;
+    })
+    .await;
+}
