@@ -23,7 +23,7 @@ use crate::{
 pub(super) type Wanted = BTreeMap<OwnedUserId, Vec<OwnedDeviceId>>;
 
 #[derive(Deserialize)]
-struct Devices {
+struct WholeList {
     user_id: OwnedUserId,
     stream_id: i64,
     devices: Vec<OneDevice>,
@@ -48,7 +48,7 @@ pub(super) async fn devices(
     let answer = (fed.outbound())
         .call(user.server_name(), Method::GET, &target, None, limits)
         .await?;
-    let found: Devices = read(&answer)?;
+    let found: WholeList = read(&answer)?;
     if found.user_id != user {
         let message = "it is another user's list".to_owned();
         return Err(OutboundError::Answer(message));
@@ -65,13 +65,13 @@ pub(super) async fn devices(
 }
 
 #[derive(Deserialize)]
-struct Keys {
-    #[serde(default)]
-    device_keys: BTreeMap<String, BTreeMap<OwnedDeviceId, Value>>,
-    #[serde(default)]
-    master_keys: BTreeMap<String, Value>,
-    #[serde(default)]
-    self_signing_keys: BTreeMap<String, Value>,
+struct Queried {
+    #[serde(default, rename = "device_keys")]
+    devices: BTreeMap<String, BTreeMap<OwnedDeviceId, Value>>,
+    #[serde(default, rename = "master_keys")]
+    masters: BTreeMap<String, Value>,
+    #[serde(default, rename = "self_signing_keys")]
+    self_signing: BTreeMap<String, Value>,
 }
 
 /// The lists of some users of a server: `POST /_matrix/federation/v1/user/keys/query`. What wasn't asked for is left
@@ -84,17 +84,17 @@ pub(super) async fn keys(
 ) -> Result<BTreeMap<OwnedUserId, List>, OutboundError> {
     let body = json!({ "device_keys": wanted });
     let path = "/_matrix/federation/v1/user/keys/query";
-    let mut found: Keys = post(fed, server, path, &body, timeout).await?;
+    let mut found: Queried = post(fed, server, path, &body, timeout).await?;
     let mut lists = BTreeMap::new();
     for (user, named) in wanted {
         let id = user.as_str();
-        let mut devices = found.device_keys.remove(id).unwrap_or_default();
+        let mut devices = found.devices.remove(id).unwrap_or_default();
         if !named.is_empty() {
             devices.retain(|device, _| named.contains(device));
         }
         let devices = devices.into_iter().map(OneDevice::queried).collect();
-        let master = found.master_keys.remove(id);
-        let signing = found.self_signing_keys.remove(id);
+        let master = found.masters.remove(id);
+        let signing = found.self_signing.remove(id);
         match List::of(user, devices, master, signing) {
             Ok(list) => drop(lists.insert(user.clone(), list)),
             Err(error) => tracing::info!(%server, %user, %error, "a list of devices can't be used"),

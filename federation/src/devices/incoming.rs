@@ -74,7 +74,9 @@ enum Becomes {
 pub(crate) fn read(origin: &ServerName, kind: &str, content: &RawValue) -> Option<Update> {
     let update = match kind {
         "m.device_list_update" => serde_json::from_str(content.get()).map(device),
-        "m.signing_key_update" => serde_json::from_str(content.get()).map(signing),
+        "m.signing_key_update" => {
+            serde_json::from_str(content.get()).map(|content| Some(signing(content)))
+        }
         _ => return None,
     };
     match update {
@@ -118,7 +120,7 @@ fn device(content: DeviceContent) -> Option<Update> {
     })
 }
 
-fn signing(content: KeysContent) -> Option<Update> {
+fn signing(content: KeysContent) -> Update {
     let told =
         usize::from(content.master_key.is_some()) + usize::from(content.self_signing_key.is_some());
     let keys = read_cross_signing(
@@ -128,10 +130,10 @@ fn signing(content: KeysContent) -> Option<Update> {
     );
     // What isn't all in order is asked for.
     let keys = (keys.len() == told).then_some(keys);
-    Some(Update {
+    Update {
         user: content.user_id,
         change: Change::Keys(keys),
-    })
+    }
 }
 
 /// Writes what a transaction brings, with what it tells of devices decided on what is so.
@@ -334,10 +336,13 @@ mod tests {
         list.map(|list| (list.stream_id, list.stale, facts.len()))
     }
 
+    /// Stream ids with what they follow upon.
+    type Told<'a> = &'a [(i64, &'a [i64])];
+
     #[test]
     fn what_follows_is_taken_and_all_else_makes_it_stale() {
         let known = user(Some(5), 1);
-        let cases: [(&[(i64, &[i64])], _); 9] = [
+        let cases: [(Told<'_>, _); 9] = [
             (&[(6, &[5])], Some((Some(6), false, 3))),
             (&[(6, &[5]), (9, &[6])], Some((Some(9), false, 4))),
             // Known already.

@@ -28,7 +28,7 @@ const FEW: usize = 10;
 /// How long a server is waited for that couldn't be reached just now.
 const BRIEFLY: Duration = Duration::from_secs(2);
 /// The longest that a client may have others waited for, and what it gets if it doesn't say.
-const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST: Duration = Duration::from_mins(1);
 const USUAL: Duration = Duration::from_secs(10);
 
 /// How long a server may take, of what a client wishes.

@@ -23,7 +23,7 @@ const MAX_OF_ONE: usize = 20;
 /// What one transaction tells.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    changes: Vec<OutboundDevice>,
+    moved: Vec<OutboundDevice>,
     sharers: Vec<NewSharer>,
     /// Up to here there are no others.
     pub(crate) upto: Pos,
@@ -66,7 +66,7 @@ pub(crate) async fn gather(
     ];
     let upto = cuts.into_iter().flatten().min().unwrap_or(upto);
     let mut found = Changes {
-        changes,
+        moved: changes,
         sharers,
         upto,
     };
@@ -80,7 +80,7 @@ pub(crate) async fn gather(
 impl Changes {
     /// Leaves out what comes after a position.
     pub(crate) fn cut(&mut self, upto: Pos) {
-        self.changes.retain(|change| change.pos <= upto);
+        self.moved.retain(|change| change.pos <= upto);
         self.sharers.retain(|sharer| sharer.pos <= upto);
         self.upto = self.upto.min(upto);
     }
@@ -88,7 +88,7 @@ impl Changes {
     /// Up to where no more than `most` updates come of it; `None`: all.
     fn fits(&self, most: usize) -> Option<Pos> {
         let mut per_user: BTreeMap<UserNo, BTreeSet<Option<&OwnedDeviceId>>> = BTreeMap::new();
-        let mut places: Vec<(Pos, UserNo, Option<&OwnedDeviceId>)> = (self.changes.iter())
+        let mut places: Vec<(Pos, UserNo, Option<&OwnedDeviceId>)> = (self.moved.iter())
             .map(|change| (change.pos, change.user, change.device.as_ref()))
             .collect();
         let joined = self.sharers.iter();
@@ -113,7 +113,7 @@ impl Changes {
     /// The updates that come of it, by user.
     fn told(&self) -> Vec<Told> {
         let mut by_user: BTreeMap<UserNo, Vec<&OutboundDevice>> = BTreeMap::new();
-        for change in &self.changes {
+        for change in &self.moved {
             by_user.entry(change.user).or_default().push(change);
         }
         let mut told = Vec::new();
@@ -258,7 +258,7 @@ mod tests {
 
     fn of(changes: Vec<OutboundDevice>) -> Changes {
         Changes {
-            changes,
+            moved: changes,
             sharers: Vec::new(),
             upto: Pos(1_000_000),
         }
@@ -321,9 +321,9 @@ mod tests {
         changes.sort_by_key(|change| change.pos);
         let whole = of(changes);
         let at = whole.fits(7).unwrap();
-        let (mut first, mut second) = (of(whole.changes.clone()), of(whole.changes.clone()));
+        let (mut first, mut second) = (of(whole.moved.clone()), of(whole.moved.clone()));
         first.cut(at);
-        second.changes.retain(|change| change.pos > at);
+        second.moved.retain(|change| change.pos > at);
         assert!(first.told().len() <= 7, "{:?}", first.told());
         // Whoever follows both knows each one's predecessor.
         let mut at: BTreeMap<UserNo, Option<Pos>> = BTreeMap::new();

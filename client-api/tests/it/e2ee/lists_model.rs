@@ -121,8 +121,8 @@ async fn step(
                 device.user.ok(Method::POST, "/logout", json!({})).await;
             }
         }
-        8 => all.network.cut(&all.name(server).to_owned()),
-        9 => all.network.mend(&all.name(server).to_owned()),
+        8 => all.network.cut(all.name(server)),
+        9 => all.network.mend(all.name(server)),
         10 => {
             all.restart(server).await;
             for client in clients {
@@ -181,7 +181,7 @@ async fn story(all: &mut Several, seed: u64, steps: usize) {
         step(all, &mut clients, &rooms[room], happens).await;
     }
     for server in 0..3 {
-        all.network.mend(&all.name(server).to_owned());
+        all.network.mend(all.name(server));
     }
     // What was said apart comes together when somebody says something.
     for client in &clients {
