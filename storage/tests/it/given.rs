@@ -6,10 +6,10 @@ use futures_util::FutureExt as _;
 use rhizome_protocol::{Membership, Pdu};
 use rhizome_storage::testing::{TestDatabase, each_database};
 use rhizome_storage::{
-    CommitError, CurrentState, EntryKind, EventNo, NewEvent, NewRoom, Pos, RoomNo, RoomWrite,
-    StateChange, Store, WriteSet,
+    CommitError, CurrentState, EntryKind, EventNo, NewAccount, NewEvent, NewLogin, NewRoom,
+    NewTokens, Pos, RoomNo, RoomWrite, StateChange, Store, WriteSet,
 };
-use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use ruma::{OwnedRoomId, OwnedUserId, UserId, server_name};
 use serde_json::json;
 
 use crate::factory::{Event, rules, user};
@@ -148,6 +148,38 @@ impl Told {
 async fn commit(store: &Store, write: RoomWrite) -> Result<(), CommitError> {
     let set = WriteSet::from(write);
     store.commit(set).await.map(drop)
+}
+
+/// Those of the room's servers that were there before hear of the devices of whoever comes in.
+#[tokio::test]
+async fn who_comes_in_shares_the_room_with_those_who_were_there() {
+    each_database(|store| async move {
+        let alice = user("alice");
+        let first = |user| NewLogin {
+            user,
+            device_id: "PHONE".into(),
+            device_name: None,
+            ip: String::new(),
+            now_ms: 1,
+            tokens: NewTokens {
+                access_hash: "a".to_owned(),
+                refresh_hash: None,
+                expires_ms: None,
+            },
+            proof: None,
+        };
+        let made = store.create_account(&alice, NewAccount::default(), Some(Box::new(first)));
+        let alice_no = made.await.unwrap().unwrap();
+        let told = Told::new(&store).await;
+        let before = store.log().head();
+        commit(&store, told.join().await).await.unwrap();
+        let (there, head) = (server_name!("s1.example"), store.log().head());
+        let sharers = store.new_sharers(there, alice.server_name(), before, head, 9);
+        let sharers: Vec<_> = sharers.await.unwrap();
+        assert_eq!(sharers.len(), 1);
+        assert_eq!(sharers[0].user, alice_no);
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rhizome_protocol::Membership;
 
+use super::servers::{self, Moves};
 use super::{Maker, OldMember, Planned};
 use crate::commit::decide::GroupState;
 use crate::commit::gather::MemberChange;
@@ -25,7 +26,7 @@ impl Maker<'_> {
             }
             _ => None,
         });
-        let given = self.given();
+        let (given, begun) = self.given();
         let rows: Vec<_> = (changes.iter())
             .map(|(pos, (room, change, member))| ChangeRow {
                 pos: *pos,
@@ -44,7 +45,10 @@ impl Maker<'_> {
             &rows,
         )?;
         self.current_state(changes.iter().chain(&given))?;
-        self.members(changes.iter().chain(&given), known)
+        // A server that was there when we came in was there before whoever came in with us.
+        let given = given.iter().map(|change| (change, begun.get(&change.1.0)));
+        let changes = changes.iter().map(|change| (change, None));
+        self.members(changes.chain(given), known)
     }
 
     /// What each entry of the rooms' states is after the group.
@@ -78,34 +82,37 @@ impl Maker<'_> {
         )
     }
 
-    /// What is given without positions of its own, at the last offset of its write.
-    fn given(&self) -> Vec<PlacedChange> {
-        let mut last: BTreeMap<(usize, usize), i64> = BTreeMap::new();
+    /// What is given without positions of its own, at the last offset of its write; and the first of each room's.
+    fn given(&self) -> (Vec<PlacedChange>, BTreeMap<RoomNo, i64>) {
+        let mut ends: BTreeMap<(usize, usize), (i64, i64)> = BTreeMap::new();
         for (offset, at) in self.planned(|planned| match planned {
             Planned::Event { job, room, .. } | Planned::State { job, room, .. } => {
                 Some((*job, *room))
             }
             Planned::Restored { .. } | Planned::Fact { .. } => None,
         }) {
-            last.insert(at, offset);
+            ends.entry(at).or_insert((offset, offset)).1 = offset;
         }
-        let mut given = Vec::new();
+        let (mut given, mut begun) = (Vec::new(), BTreeMap::new());
         for (index, job) in self.accepted {
             let writes = job.set.rooms.iter().zip(&job.gathered.rooms).enumerate();
             for (room, (write, gathered)) in writes {
-                let offset = last.get(&(*index, room)).copied().unwrap_or_default();
+                let (first, offset) = ends.get(&(*index, room)).copied().unwrap_or_default();
                 let changes = write.given.iter().zip(&gathered.given);
                 given.extend(
                     changes.map(|(change, member)| (offset, (write.room, *change, *member))),
                 );
+                if !write.given.is_empty() {
+                    begun.insert(write.room, first);
+                }
             }
         }
-        given
+        (given, begun)
     }
 
     fn members<'c>(
         &mut self,
-        changes: impl Iterator<Item = &'c PlacedChange>,
+        changes: impl Iterator<Item = (&'c PlacedChange, Option<&'c i64>)>,
         known: &mut GroupState,
     ) -> Result<()> {
         let mut members = Members {
@@ -114,10 +121,15 @@ impl Maker<'_> {
             servers: BTreeMap::new(),
             overtaken: BTreeSet::new(),
         };
-        for (offset, (room, change, member)) in changes {
+        for ((offset, (room, change, member)), begun) in changes {
             if let Some(member) = member {
                 let head = known.rooms.get_mut(room).and_then(Option::as_mut);
-                let counts = members.change(*room, *member, change.new, *offset);
+                let counts = members.change(
+                    *room,
+                    *member,
+                    change.new,
+                    (*offset, *begun.unwrap_or(offset)),
+                );
                 if let Some(head) = head {
                     head.joined += counts.0;
                     head.invited += counts.1;
@@ -146,17 +158,6 @@ struct Members {
     servers: BTreeMap<(RoomNo, ServerNo), Moves>,
     /// Whose invite from outside is over: the room's own state speaks now.
     overtaken: BTreeSet<(UserNo, RoomNo)>,
-}
-
-/// How a server's number of members in a room moves.
-#[derive(Default)]
-struct Moves {
-    by: i64,
-    /// Where it went up last.
-    up: i64,
-    /// Whether it went down before that: maybe nobody was left for a moment.
-    fell: bool,
-    rose_after: bool,
 }
 
 struct NewMember {
@@ -216,35 +217,6 @@ rows! {
     }
 }
 
-rows! {
-    struct ServerRow {
-        room: RoomNo,
-        server: ServerNo,
-        joined: i64,
-        since: i64,
-    }
-}
-
-rows! {
-    struct SinceRow {
-        room: RoomNo,
-        server: ServerNo,
-        since: i64,
-    }
-}
-
-impl Moves {
-    fn add(&mut self, joined: i64, offset: i64) {
-        self.by += joined;
-        if joined > 0 {
-            self.up = offset;
-            self.rose_after |= self.fell;
-        } else {
-            self.fell = true;
-        }
-    }
-}
-
 impl Members {
     fn write(&self, maker: &mut Maker<'_>) -> Result<()> {
         let rows: Vec<_> = (self.rows.iter())
@@ -279,48 +251,17 @@ impl Members {
              (SELECT user_no, room FROM ROWS($1) AS x)",
             &overtaken,
         )?;
-        self.write_servers(maker)
+        servers::write(&self.servers, maker)
     }
 
-    fn write_servers(&self, maker: &mut Maker<'_>) -> Result<()> {
-        let moved = self.servers.iter().filter(|(_, moves)| moves.by != 0);
-        let servers: Vec<_> = moved
-            .map(|((room, server), moves)| ServerRow {
-                room: *room,
-                server: *server,
-                joined: moves.by,
-                since: moves.up,
-            })
-            .collect();
-        maker.plan.statements.after(
-            "INSERT INTO room_server (room, server, joined, since) \
-             SELECT room, server, joined, since + $2 FROM ROWS($1) AS x WHERE true \
-             ON CONFLICT (room, server) DO UPDATE SET joined = room_server.joined + excluded.joined, \
-             since = CASE WHEN room_server.joined <= 0 THEN excluded.since ELSE room_server.since END",
-            &servers,
-        )?;
-        let anew = self.servers.iter().filter(|(_, moves)| moves.rose_after);
-        let anew: Vec<_> = anew
-            .map(|((room, server), moves)| SinceRow {
-                room: *room,
-                server: *server,
-                since: moves.up,
-            })
-            .collect();
-        maker.plan.statements.after(
-            "UPDATE room_server SET since = x.since + $2 FROM ROWS($1) AS x \
-             WHERE room_server.room = x.room AND room_server.server = x.server",
-            &anew,
-        )
-    }
-
-    /// Gives the changes of the numbers of joined and invited members.
+    /// Gives the changes of the numbers of joined and invited members. `begun`: since when the member's server is there,
+    /// if it comes with this.
     fn change(
         &mut self,
         room: RoomNo,
         new: MemberChange,
         event: Option<EventNo>,
-        offset: i64,
+        (offset, begun): (i64, i64),
     ) -> (i64, i64) {
         let key = (new.user, room);
         let before = self.old.get(&key).copied();
@@ -332,7 +273,7 @@ impl Members {
         let (joined, invited) = (delta(Membership::Join), delta(Membership::Invite));
         if joined != 0 {
             let moves = self.servers.entry((room, new.server)).or_default();
-            moves.add(joined, offset);
+            moves.add(joined, begun);
         }
         self.put(key, before, new.membership, event, offset, true);
         (joined, invited)

@@ -7,6 +7,7 @@
 mod edges;
 pub(super) mod events;
 mod members;
+mod servers;
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
