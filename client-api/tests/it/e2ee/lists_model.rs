@@ -136,21 +136,31 @@ async fn step(
     }
 }
 
-/// What a client has wrong about those whom its server sees in a room with it.
-async fn mistake(client: &Client, others: &[Client], rooms: &[String]) -> Option<String> {
+/// Whom a user's server sees in a room with them.
+async fn seen_by(user: &User, rooms: &[String]) -> BTreeSet<String> {
     let mut seen: BTreeSet<String> = BTreeSet::new();
     for room in rooms {
         let path = format!("/rooms/{}/joined_members", esc(room));
-        let (_, members) = client.user.get(&path).await;
+        let (_, members) = user.get(&path).await;
         let members = members["joined"].as_object().cloned().unwrap_or_default();
         seen.extend(members.into_iter().map(|(user, _)| user));
     }
-    seen.remove(&client.user.id);
+    seen.remove(&user.id);
+    seen
+}
+
+/// What a client has wrong about those with whom it shares a room, as both of their servers see it.
+async fn mistake(client: &Client, others: &[Client], rooms: &[String]) -> Option<String> {
+    let seen = seen_by(&client.user, rooms).await;
     for other in others.iter().filter(|one| seen.contains(&one.user.id)) {
         let whoami = other.user.read("/account/whoami").await;
         let mut truth = vec![whoami["device_id"].as_str().unwrap().to_owned()];
         truth.extend(other.others.iter().map(|device| device.id.clone()));
         truth.sort_unstable();
+        if !seen_by(&other.user, rooms).await.contains(&client.user.id) {
+            // Its server doesn't know, and tells nothing: rooms that have come apart are another story.
+            continue;
+        }
         let known = client.known.get(&other.user.id);
         if known != Some(&truth) {
             let (one, other) = (&client.user.id, &other.user.id);
