@@ -7,7 +7,7 @@ use ruma::{OwnedServerName, RoomVersionId, server_name};
 use serde::Deserialize;
 
 use super::Problems;
-use super::units::de_server_name;
+use super::units::{Span, de_server_name};
 
 /// Who this server is and where its files lie.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -22,7 +22,12 @@ pub struct Server {
     pub signing_key_path: Option<PathBuf>,
     /// The version of rooms whose creator asks for none.
     pub default_room_version: RoomVersionId,
+    /// Devices that nobody has used for so long are logged out and deleted. Default: never.
+    pub expire_devices_after: Option<Span>,
 }
+
+/// The shortest time after which devices may be deleted: people go on holiday.
+const SHORTEST_EXPIRY: Span = Span::secs(7 * 24 * 60 * 60);
 
 impl Default for Server {
     fn default() -> Self {
@@ -31,6 +36,7 @@ impl Default for Server {
             data_dir: PathBuf::from("rhizome-data"),
             signing_key_path: None,
             default_room_version: RoomVersionId::V12,
+            expire_devices_after: None,
         }
     }
 }
@@ -53,6 +59,15 @@ impl Server {
                     self.default_room_version
                 ),
                 format!("choose one of {} (12 is the default)", known.join(", ")),
+            );
+        }
+        if let Some(span) = self.expire_devices_after
+            && span.0 < SHORTEST_EXPIRY.0
+        {
+            problems.add(
+                "server.expire_devices_after",
+                "devices would be deleted while their people are away for some days".to_owned(),
+                "choose 7d or more, or leave it out to keep all devices".to_owned(),
             );
         }
     }

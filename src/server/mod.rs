@@ -81,8 +81,12 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     }
 
     let collecting = store.clone();
+    let how = Collecting {
+        expire_devices_after: config.server.expire_devices_after.map(|span| span.0),
+        ..Collecting::default()
+    };
     tasks.supervise("snapshot collector", move |stop| {
-        let run = collect::run(collecting.clone(), Collecting::default(), stop);
+        let run = collect::run(collecting.clone(), how, stop);
         async move { Ok(run.await?) }
     });
 

@@ -4,6 +4,7 @@ pub(crate) mod backup;
 pub(crate) mod dehydrated;
 pub(crate) mod devices;
 pub(crate) mod erasure;
+mod expiry;
 pub(crate) mod filters;
 pub(crate) mod profiles;
 pub(crate) mod sessions;

@@ -56,6 +56,8 @@ pub struct Collecting {
     pub interval: Duration,
     /// Between two steps of a pass, so that it takes little from what matters more.
     pub pause: Duration,
+    /// Devices that weren't seen for so long are deleted. `None`: never.
+    pub expire_devices_after: Option<Duration>,
 }
 
 impl Default for Collecting {
@@ -64,6 +66,7 @@ impl Default for Collecting {
             grace: Duration::from_hours(24),
             interval: Duration::from_hours(6),
             pause: Duration::from_millis(5),
+            expire_devices_after: None,
         }
     }
 }
@@ -140,6 +143,9 @@ async fn collect(
     let others = async {
         store.purge_told(how.pause).await?;
         store.purge_backups(how.pause).await?;
+        if let Some(age) = how.expire_devices_after {
+            store.expire_devices(age, how.pause).await?;
+        }
         store.purge_to_device(how.pause).await
     };
     let others = stop.run_until_cancelled(others).await;
