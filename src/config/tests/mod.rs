@@ -169,6 +169,7 @@ fn secrets_come_from_files() {
 
 /// Settings that have no default: the example shows a value that is not theirs.
 const WITHOUT_DEFAULT: &[&str] = &[
+    "server.expire_devices_after",
     "server.signing_key_path",
     "well_known.client",
     "well_known.server",

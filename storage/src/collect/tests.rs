@@ -14,6 +14,7 @@ const NOW: Collecting = Collecting {
     grace: Duration::ZERO,
     interval: Duration::ZERO,
     pause: Duration::ZERO,
+    expire_devices_after: None,
 };
 
 /// Runs the story on both databases with a clock that stands.

@@ -22,6 +22,7 @@ const HOW: Collecting = Collecting {
     grace: HOUR,
     interval: HOUR,
     pause: Duration::ZERO,
+    expire_devices_after: None,
 };
 
 /// Runs the story on both databases, with a clock that stands until it is moved.
