@@ -127,6 +127,14 @@ impl Person {
         Ok(())
     }
 
+    /// Names a device.
+    pub async fn rename(&mut self, device: &str, name: &str) -> Result<(), Failure> {
+        let path = format!("/_matrix/client/v3/devices/{}", encode(device));
+        let body = json!({ "display_name": name }).to_string();
+        self.connection.call(Method::PUT, &path, Some(body)).await?;
+        Ok(())
+    }
+
     /// Joins a room, if need be through the server `via`.
     pub async fn join(&mut self, room: &Room, via: Option<&str>) -> Result<(), Failure> {
         let via = via.map_or(String::new(), |name| {

@@ -36,6 +36,8 @@ pub enum Scenario {
     /// The same with 500 listeners
     #[value(name = "seen-500")]
     Seen500,
+    /// From a change of somebody's device to seeing it in /sync: 500 listeners
+    DeviceStorm,
     /// From sending to a device to its seeing it in /sync
     ToDevice,
     /// The same for 8 pairs, closed loop
@@ -103,6 +105,7 @@ impl Scenario {
             Self::Seen1 => seen::local(world, 0).await,
             Self::Seen50 => seen::local(world, 1).await,
             Self::Seen500 => seen::local(world, 2).await,
+            Self::DeviceStorm => seen::devices(world).await,
             Self::ToDevice => to_device::one(world).await,
             Self::ToDeviceMany => to_device::many(world).await,
             Self::KeyUpload => keys::upload(world).await,

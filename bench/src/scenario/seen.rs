@@ -1,4 +1,4 @@
-//! From sending a message to seeing it in somebody's `/sync`.
+//! From sending a message, or changing a device, to seeing it in somebody's `/sync`.
 //!
 //! One message at a time: the next isn't sent before all listeners have seen the last, and a pause as
 //! long as that took, so that slow servers too have all polls back before it. So these are the times of a
@@ -26,13 +26,43 @@ use crate::{
     world::{World, found},
 };
 
-/// What listeners tell: a message's number, and when it came.
+/// What is done and seen.
+#[derive(Clone, Copy)]
+pub enum News<'a> {
+    /// A message in a room.
+    Message(&'a Room),
+    /// A change of the device with this id.
+    Device(&'a str),
+}
+
+/// What listeners tell: a message's number (of a device's change 0), and when it came.
 type Sighting = (u64, Instant);
 
 /// How long a poll waits.
 const POLL: Duration = Duration::from_secs(30);
 /// After this a message counts as lost.
 const LOST: Duration = Duration::from_secs(30);
+
+/// A room on the first server in which somebody's device changes, with as many listeners as there are at most.
+pub async fn devices(world: &mut World) -> anyhow::Result<Outcome> {
+    let listeners = world.plan.listeners.last().copied().unwrap_or(1);
+    world.one.room(&world.plan, "seen", listeners + 1).await?;
+    let accounts = world.one.accounts(&world.plan, listeners + 1).await?;
+    let Some((sender, listeners)) = accounts.split_first() else {
+        anyhow::bail!("nobody whose device changes");
+    };
+    let device = Person::new(sender)?.device().await?;
+    let news = News::Device(&device);
+    let (samples, usage) = fan_out(&world.plan, &world.probe, sender, listeners, news).await?;
+    let what = format!(
+        "somebody's device changes, one time after another, {} listeners",
+        listeners.len()
+    );
+    let outcome = Outcome::new(&samples, &usage, what);
+    let latencies = Latencies::new(samples.latencies);
+    let told = outcome.latency("changed to seen", &latencies);
+    Ok(told.cost(&usage, latencies.count(), "per delivery"))
+}
 
 /// A room on the first server with `plan.listeners[size]` listeners.
 pub async fn local(world: &mut World, size: usize) -> anyhow::Result<Outcome> {
@@ -42,7 +72,8 @@ pub async fn local(world: &mut World, size: usize) -> anyhow::Result<Outcome> {
     let Some((sender, listeners)) = accounts.split_first() else {
         anyhow::bail!("nobody to send");
     };
-    let (samples, usage) = fan_out(&world.plan, &world.probe, sender, listeners, &room).await?;
+    let news = News::Message(&room);
+    let (samples, usage) = fan_out(&world.plan, &world.probe, sender, listeners, news).await?;
     let aim = ["2/-/4", "5/-/12", "40/-/100"].get(size).copied();
     Ok(outcome(
         samples,
@@ -67,19 +98,19 @@ pub fn outcome(samples: Samples, usage: &Usage, listeners: usize, aim: &str) -> 
     )
 }
 
-/// Sends messages and waits for each until all listeners have it.
+/// Makes news and waits for each until all listeners have it.
 pub async fn fan_out(
     plan: &Plan,
     probe: &Probe,
     sender: &Account,
     listeners: &[Account],
-    room: &Room,
+    news: News<'_>,
 ) -> anyhow::Result<(Samples, Usage)> {
     let (tell, mut told) = unbounded_channel();
     let ready = Cell::new(0);
     let listening: FuturesUnordered<_> = listeners
         .iter()
-        .map(|account| listen(account, tell.clone(), &ready))
+        .map(|account| listen(account, &sender.id, news, tell.clone(), &ready))
         .collect();
     drop(tell);
     let mut person = Person::new(sender)?;
@@ -98,7 +129,7 @@ pub async fn fan_out(
             number += 1;
             round(
                 &mut person,
-                room,
+                news,
                 number,
                 listeners.len(),
                 &mut told,
@@ -114,7 +145,7 @@ pub async fn fan_out(
             let begun = Instant::now();
             round(
                 &mut person,
-                room,
+                news,
                 number,
                 listeners.len(),
                 &mut told,
@@ -142,21 +173,27 @@ async fn first_failure(mut listening: FuturesUnordered<impl Future<Output = Fail
     }
 }
 
-/// Sends one message and gathers the sightings.
+/// Makes one piece of news and gathers the sightings.
 async fn round(
     person: &mut Person,
-    room: &Room,
+    news: News<'_>,
     number: u64,
     listeners: usize,
     told: &mut UnboundedReceiver<Sighting>,
     samples: &mut Samples,
 ) {
+    // What listeners saw of the time before they listened.
+    while told.try_recv().is_ok() {}
     let start = Instant::now();
+    let wanted = match news {
+        News::Message(_) => number,
+        News::Device(_) => 0,
+    };
     let wait = async {
         let mut seen = 0;
         while seen < listeners {
             match told.recv().await {
-                Some((found, at)) if found == number => {
+                Some((found, at)) if found == wanted => {
                     samples.latencies.push(at - start);
                     seen += 1;
                 }
@@ -166,18 +203,26 @@ async fn round(
         }
     };
     let text = message(number);
-    let (sent, seen) = tokio::join!(person.say(room, &text), timeout(LOST, wait));
+    let make = async {
+        match news {
+            News::Message(room) => person.say(room, &text).await,
+            News::Device(device) => person.rename(device, &text).await,
+        }
+    };
+    let (sent, seen) = tokio::join!(make, timeout(LOST, wait));
     if let Err(failure) = sent {
         samples.fail(&failure);
     }
     if seen.is_err() {
-        samples.fail(&Failure::of("a message was not seen by all in time"));
+        samples.fail(&Failure::of("something was not seen by all in time"));
     }
 }
 
 /// Polls for ever; ends only with a failure.
 async fn listen(
     account: &Account,
+    sender: &str,
+    news: News<'_>,
     tell: UnboundedSender<Sighting>,
     ready: &Cell<usize>,
 ) -> Failure {
@@ -189,7 +234,11 @@ async fn listen(
         loop {
             let answer = person.sync(&poll_from(&since, "")).await?;
             let now = Instant::now();
-            for number in messages_in(&answer) {
+            let seen: Vec<u64> = match news {
+                News::Message(_) => messages_in(&answer).collect(),
+                News::Device(_) => changed(&answer, sender).then_some(0).into_iter().collect(),
+            };
+            for number in seen {
                 // The other end goes away when the run is over.
                 let _ = tell.send((number, now));
             }
@@ -201,6 +250,14 @@ async fn listen(
         Err(failure) => failure,
         Ok(never) => match never {},
     }
+}
+
+/// Whether an answer says that the user's devices changed, without reading it as JSON.
+fn changed(answer: &[u8], user: &str) -> bool {
+    let text = std::str::from_utf8(answer).unwrap_or_default();
+    let list = text.split_once(r#""changed":["#);
+    let list = list.and_then(|(_, rest)| rest.split_once(']'));
+    list.is_some_and(|(users, _)| users.contains(&format!("\"{user}\"")))
 }
 
 /// The query of a long poll.
