@@ -25,6 +25,9 @@ const MAX_MESSAGES: usize = 20_000;
 /// The most bytes that are kept of one transaction.
 const MAX_KEPT: usize = 16 << 20;
 
+/// So many bytes count as much as a message.
+const PAGE: usize = 4_096;
+
 /// `content` of `m.direct_to_device`.
 #[derive(Deserialize)]
 pub(super) struct Content<'a> {
@@ -76,6 +79,7 @@ pub(super) async fn admit(
         devices,
         facts: Vec::new(),
         kept: 0,
+        odd: 0,
     };
     for claim in &claims {
         if !admitting.take(fed, claim) {
@@ -83,7 +87,13 @@ pub(super) async fn admit(
             break;
         }
     }
-    fed.budgets().messages(origin, admitting.facts.len())?;
+    if admitting.odd > 0 {
+        let odd = admitting.odd;
+        tracing::info!(%origin, odd, "messages to devices that are no objects, or too large");
+    }
+    let pages = admitting.kept / PAGE;
+    let weight = admitting.facts.len() + admitting.odd + pages;
+    fed.budgets().messages(origin, weight.min(MAX_MESSAGES))?;
     Ok(admitting.facts)
 }
 
@@ -108,6 +118,8 @@ struct Admitting<'a> {
     devices: HashMap<UserNo, Vec<OwnedDeviceId>>,
     facts: Vec<Fact>,
     kept: usize,
+    /// How many are no objects, or too large.
+    odd: usize,
 }
 
 impl Admitting<'_> {
@@ -138,7 +150,7 @@ impl Admitting<'_> {
             };
             for (device, content) in contents {
                 let Some(content) = content_of(content) else {
-                    tracing::info!(%origin, "a message to devices that is no object, or too large");
+                    self.odd += 1;
                     continue;
                 };
                 let devices = match device.as_str() {

@@ -199,6 +199,7 @@ impl Store {
         caches.rooms.clear();
         caches.memberships.clear();
         caches.joined_servers.clear();
+        caches.key_counts.clear();
         self.forget_erasures();
     }
 }
