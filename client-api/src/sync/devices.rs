@@ -83,9 +83,9 @@ impl Loader<'_> {
         rows: &[MembershipRow],
     ) -> Result<HashSet<UserNo>, MatrixError> {
         if users.len() > MOST_ASKED {
-            let mut sharing = HashSet::from([self.viewer.user]);
-            sharing.extend(self.store.users_sharing_rooms(self.viewer.user).await?);
-            return Ok(sharing);
+            let among: Vec<UserNo> = users.iter().copied().collect();
+            let sharing = self.store.sharing_rooms(self.viewer.user, &among).await?;
+            return Ok(sharing.into_iter().chain([self.viewer.user]).collect());
         }
         // A few are answered from the cache of memberships.
         let here = |row: &MembershipRow| row.membership == Membership::Join;

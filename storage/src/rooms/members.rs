@@ -220,15 +220,16 @@ impl Store {
         rows.iter().map(|row| row.get("room")).collect()
     }
 
-    /// The users who share a room (both joined) with `user`, themselves included.
-    pub async fn users_sharing_rooms(&self, user: UserNo) -> Result<Vec<UserNo>> {
+    /// Those of some users who share a room (both joined) with `user`.
+    pub async fn sharing_rooms(&self, user: UserNo, among: &[UserNo]) -> Result<Vec<UserNo>> {
         let query = self
             .sql(
-                "SELECT DISTINCT b.user_no FROM membership a \
-                 JOIN membership b ON b.room = a.room AND b.membership = 1 \
-                 WHERE a.user_no = $1 AND a.membership = 1",
+                "SELECT DISTINCT b.user_no FROM membership b \
+                 JOIN membership a ON a.room = b.room AND a.user_no = $1 AND a.membership = 1 \
+                 WHERE b.user_no IN NUMBERS($2) AND b.membership = 1",
             )
-            .bind(user);
+            .bind(user)
+            .numbers(among.iter().copied());
         let rows = self.rows(query).await?;
         rows.iter().map(|row| row.get("user_no")).collect()
     }
