@@ -1,13 +1,15 @@
 //! Keys for end-to-end encryption: each one-time key is given once, whoever asks and however often.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use rhizome_storage::testing::{TestDatabase, each_database, soon};
 use rhizome_storage::{
-    CommitError, DehydratedDevice, DeviceUpload, EntryKind, KeyCounts, KeySignature, KeyWanted,
-    LostAnswer, NewDehydrated, NewLogin, NewTokens, OneTimeKey, Options, Pos, Store, UserNo,
+    CommitError, DehydratedDevice, DeviceUpload, EntryKind, KeyClaim, KeyCounts, KeySignature,
+    KeyUpload, KeyWanted, LostAnswer, NewDehydrated, NewLogin, NewTokens, OneTimeKey, OneTimeKeys,
+    Options, Pos, Store, UserNo, WriteSet,
 };
 use ruma::OwnedDeviceId;
 
@@ -414,6 +416,63 @@ async fn a_dehydrated_device_twice() {
         assert!(store.dehydrate(&other).await.unwrap());
         assert_eq!(claim(&store, ada, "DRY").await.as_deref(), Some("3"));
         assert_eq!(claim(&store, ada, "DRY").await, None);
+    })
+    .await;
+}
+
+/// A claim and another identity in one group of commits, in either order: nobody gets a key of the identity before for
+/// one of the new, and no key is lost that has the same name.
+#[tokio::test]
+async fn another_identity_amid_claims() {
+    each_database(|store| async move {
+        let ada = device(&store, "ada", "A").await;
+        for is_first in [true, false] {
+            let id = if is_first { "first" } else { "second" };
+            let old = |key: &OneTimeKey| OneTimeKey {
+                key: format!("\"old of {id}\"").into(),
+                ..key.clone()
+            };
+            let ids = [key("1"), key("2")];
+            let upload = |keys: Vec<OneTimeKey>| KeyUpload {
+                user: ada,
+                device: "A".into(),
+                expect_device: true,
+                anew: true,
+                one_time: keys,
+                fallback: Vec::new(),
+            };
+            let commit = |fact: OneTimeKeys| store.commit(WriteSet::from(vec![fact.into()]));
+            let before = upload(ids.iter().map(old).collect());
+            commit(OneTimeKeys::Upload(before)).await.unwrap();
+            let new = OneTimeKeys::Upload(upload(ids.to_vec()));
+            let claimed = KeyClaim {
+                user: ada,
+                device: "A".into(),
+                algorithm: SIGNED.to_owned(),
+                number: 7,
+                given: Arc::default(),
+            };
+            let claiming = OneTimeKeys::Claim(claimed.clone());
+            let (one, two) = if is_first {
+                (new, claiming)
+            } else {
+                (claiming, new)
+            };
+            // Those that come while it is written share the next commit.
+            let other = device(&store, "bob", &format!("B{id}")).await;
+            let busy = store.upload_keys(self::upload(other, &format!("B{id}"), &["1"]));
+            let (busy, one, two) = tokio::join!(busy, commit(one), commit(two));
+            busy.unwrap();
+            one.unwrap();
+            two.unwrap();
+            let given = claimed.given.lock().unwrap().take().unwrap();
+            let (expected, left) = if is_first {
+                (key("1"), 1)
+            } else {
+                (old(&key("1")), 2)
+            };
+            assert_eq!((given, counts(&store, ada, "A").await.0), (expected, left));
+        }
     })
     .await;
 }
