@@ -476,3 +476,31 @@ async fn another_identity_amid_claims() {
     })
     .await;
 }
+
+/// Claims for what isn't there don't get into the queue of commits; among many those that are find theirs.
+#[tokio::test]
+async fn claims_for_nothing() {
+    each_database(|store| async move {
+        let ada = device(&store, "ada", "A").await;
+        store
+            .upload_keys(upload(ada, "A", &["1", "2"]))
+            .await
+            .unwrap();
+        let nothing = |n: usize| wanted(ada, &format!("X{n}"));
+        let before = store.counters().now();
+        let given = store.claim_keys((0..2_500).map(nothing).collect()).await;
+        assert!(given.unwrap().iter().all(Option::is_none));
+        assert_eq!((store.counters().now() - before).groups, 0);
+        let mut asked: Vec<_> = (0..2_500).map(nothing).collect();
+        for at in [999, 2_000] {
+            asked[at] = wanted(ada, "A");
+        }
+        let given = store.claim_keys(asked).await.unwrap();
+        assert_eq!(given.len(), 2_500);
+        let ids: Vec<_> = (given.iter().enumerate())
+            .filter_map(|(n, key)| Some((n, key.as_ref()?.key_id.as_str())))
+            .collect();
+        assert_eq!(ids, [(999, "1"), (2_000, "2")]);
+    })
+    .await;
+}
