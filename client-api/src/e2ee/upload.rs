@@ -157,7 +157,7 @@ async fn read_all(
                 !algorithm.is_empty() && !id.is_empty() && name.len() <= MAX_NAME_BYTES
             })
             .ok_or_else(|| MatrixError::bad_json("A key's name must be <algorithm>:<id>"))?;
-        let key = device_keys::read_one_time_key(key.get(), signer)?;
+        let key = device_keys::read_one_time_key(algorithm, key.get(), signer)?;
         read.push(OneTimeKey {
             algorithm: algorithm.to_owned(),
             key_id: key_id.to_owned(),

@@ -332,7 +332,7 @@ pub async fn claim(
                 let checked = keys.into_iter().find_map(|(name, key)| {
                     let is_wanted = name.split_once(':').is_some_and(|(of, _)| of == algorithm);
                     let signer = signer.map(|key| (&*user, &*device, key));
-                    match read_one_time_key(key.get(), signer.filter(|_| is_wanted)) {
+                    match read_one_time_key(&algorithm, key.get(), signer.filter(|_| is_wanted)) {
                         Ok(key) if is_wanted => Some((name, RawValue::from_string(key).ok()?)),
                         Ok(_) => None,
                         Err(error) => {

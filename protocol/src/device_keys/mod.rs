@@ -20,8 +20,14 @@ use crate::{
 };
 pub use shown::{is_same_key, shown, signatures_of};
 
-/// The longest that a key may be, in bytes of its canonical form.
+/// The longest that a cross-signing key may be, in bytes of its canonical form. Others may have signed it often.
 pub const MAX_KEY_BYTES: usize = 65_536;
+
+/// The longest that what a device signs of itself may be.
+pub const MAX_DEVICE_KEYS_BYTES: usize = 16_384;
+
+/// The longest that a one-time or fallback key may be: a device has many.
+pub const MAX_ONE_TIME_KEY_BYTES: usize = 4_096;
 
 /// The longest name of a key, `<algorithm>:<id>`, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
@@ -38,9 +44,9 @@ pub enum KeyError {
     /// A signature that must be there isn't, or doesn't hold.
     #[error("The key isn't signed as it must be: {0}")]
     Signature(#[from] SignatureError),
-    /// It is larger than [`MAX_KEY_BYTES`].
-    #[error("The key is larger than {MAX_KEY_BYTES} bytes")]
-    TooLarge,
+    /// It is larger than so many bytes.
+    #[error("The key is larger than {0} bytes")]
+    TooLarge(usize),
 }
 
 impl From<JsonError> for KeyError {
@@ -52,7 +58,7 @@ impl From<JsonError> for KeyError {
 impl Refusal for KeyError {
     fn status(&self) -> u16 {
         match self {
-            Self::TooLarge => 413,
+            Self::TooLarge(_) => 413,
             _ => 400,
         }
     }
@@ -62,7 +68,7 @@ impl Refusal for KeyError {
             Self::Malformed(_) => "M_BAD_JSON",
             Self::NotYours(_) => "M_INVALID_PARAM",
             Self::Signature(_) => "M_INVALID_SIGNATURE",
-            Self::TooLarge => "M_TOO_LARGE",
+            Self::TooLarge(_) => "M_TOO_LARGE",
         }
     }
 }
@@ -142,7 +148,7 @@ impl DeviceKeys {
             verify_json_by(&object, user.as_str(), &name, &key)?;
         }
         Ok(Self {
-            json: kept(&mut object, user)?,
+            json: kept(&mut object, user, MAX_DEVICE_KEYS_BYTES)?,
             ed25519,
         })
     }
@@ -213,7 +219,7 @@ impl CrossSigningKey {
             malformed("`keys` must have an ed25519 key that has its public key as its name")
         })?;
         Ok(Self {
-            json: kept(&mut object, user)?,
+            json: kept(&mut object, user, MAX_KEY_BYTES)?,
             key,
             public,
             object,
@@ -244,19 +250,23 @@ impl CrossSigningKey {
     }
 }
 
-/// Checks a one-time or fallback key and gives what is kept. `signer` is the user and the device whose
+/// Checks a one-time or fallback key of an algorithm and gives what is kept. `signer` is the user and the device whose
 /// it is and the key that it signs with, where that is known.
 ///
 /// # Errors
 /// See [`KeyError`].
 pub fn read_one_time_key(
+    algorithm: &str,
     key: &str,
     signer: Option<(&UserId, &DeviceId, &[u8; 32])>,
 ) -> Result<String, KeyError> {
-    if key.len() > MAX_KEY_BYTES {
-        return Err(KeyError::TooLarge);
+    if key.len() > MAX_ONE_TIME_KEY_BYTES {
+        return Err(KeyError::TooLarge(MAX_ONE_TIME_KEY_BYTES));
     }
-    if let Ok(text) = serde_json::from_str::<String>(key) {
+    // What is said to be signed has to be.
+    if !algorithm.starts_with("signed_")
+        && let Ok(text) = serde_json::from_str::<String>(key)
+    {
         return Ok(Value::from(text).to_string());
     }
     let mut object = parse_object(key.as_bytes())?;
@@ -270,7 +280,7 @@ pub fn read_one_time_key(
         verify_json_by(&object, user.as_str(), &format!("ed25519:{device}"), public)?;
     }
     object.remove("unsigned");
-    bounded(&object)
+    bounded(&object, MAX_ONE_TIME_KEY_BYTES)
 }
 
 fn public_key(value: &Value) -> Option<[u8; 32]> {
@@ -278,18 +288,18 @@ fn public_key(value: &Value) -> Option<[u8; 32]> {
 }
 
 /// What is kept of a key of `user`.
-fn kept(object: &mut Object, user: &UserId) -> Result<String, KeyError> {
+fn kept(object: &mut Object, user: &UserId, most: usize) -> Result<String, KeyError> {
     object.remove("unsigned");
     if let Some(Value::Object(signatures)) = object.get_mut("signatures") {
         signatures.retain(|signer, _| signer == user.as_str());
     }
-    bounded(object)
+    bounded(object, most)
 }
 
-fn bounded(object: &Object) -> Result<String, KeyError> {
+fn bounded(object: &Object, most: usize) -> Result<String, KeyError> {
     let text = to_canonical(object)?;
-    if text.len() > MAX_KEY_BYTES {
-        return Err(KeyError::TooLarge);
+    if text.len() > most {
+        return Err(KeyError::TooLarge(most));
     }
     Ok(text)
 }

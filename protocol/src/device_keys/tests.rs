@@ -122,13 +122,21 @@ fn one_time_keys_are_signed_by_their_device() {
     let good = signed(json!({ "key": "k" }), ada, "ed25519:D", &key);
     let text = serde_json::to_string(&good).unwrap();
     assert_eq!(
-        read_one_time_key(&text, signer).unwrap(),
+        read_one_time_key("signed_curve25519", &text, signer).unwrap(),
         to_canonical(&good).unwrap()
     );
-    assert_eq!(read_one_time_key("\"a\\u0062\"", signer).unwrap(), "\"ab\"");
+    let bare = "\"a\\u0062\"";
+    assert_eq!(
+        read_one_time_key("curve25519", bare, signer).unwrap(),
+        "\"ab\""
+    );
+    for signer in [signer, None] {
+        let refused = read_one_time_key("signed_curve25519", bare, signer);
+        assert!(refused.is_err(), "it is said to be signed");
+    }
     let by_others = (ada, <&DeviceId>::from("E"), &public);
-    assert!(read_one_time_key(&text, Some(by_others)).is_err());
-    read_one_time_key(&text, None).unwrap();
+    assert!(read_one_time_key("signed_curve25519", &text, Some(by_others)).is_err());
+    read_one_time_key("signed_curve25519", &text, None).unwrap();
     for wrong in [
         "7",
         "[]",
@@ -138,10 +146,16 @@ fn one_time_keys_are_signed_by_their_device() {
         "{\"key\":\"k\",\"signatures\":{}}",
         "{\"key\":\"k\",\"key\":\"l\",\"signatures\":{}}",
     ] {
-        assert!(read_one_time_key(wrong, signer).is_err(), "{wrong}");
+        assert!(
+            read_one_time_key("curve25519", wrong, signer).is_err(),
+            "{wrong}"
+        );
     }
-    let long = format!("\"{}\"", "x".repeat(MAX_KEY_BYTES));
-    assert_eq!(read_one_time_key(&long, None), Err(KeyError::TooLarge));
+    let long = format!("\"{}\"", "x".repeat(MAX_ONE_TIME_KEY_BYTES));
+    assert_eq!(
+        read_one_time_key("curve25519", &long, None),
+        Err(KeyError::TooLarge(MAX_ONE_TIME_KEY_BYTES))
+    );
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::{CommitError, Result, UserNo};
 /// Device keys change. Who has to hear of it is told by a [`DeviceList`](crate::DeviceList) beside it.
 #[derive(Debug, Clone)]
 pub enum DeviceKeys {
-    /// A device has other keys from now on; signatures that were added to those before go.
+    /// A device has these keys from now on; signatures that were added to others before go.
     Set {
         /// Whose device.
         user: UserNo,
@@ -75,6 +75,14 @@ rows! {
         device_id: &'a OwnedDeviceId,
         keys: &'a str,
         display_name: Option<&'a str>,
+    }
+}
+
+rows! {
+    struct Changed<'a> {
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        keys: Option<&'a str>,
     }
 }
 
@@ -175,16 +183,21 @@ impl Kind for DeviceKeys {
         )?;
         let (mut changed, mut gone, mut set) = (Vec::new(), Vec::new(), Vec::new());
         for ((user_no, device_id), row) in last {
-            let device = Device { user_no, device_id };
             if row.is_none() {
-                gone.push(device.clone());
+                gone.push(Device { user_no, device_id });
             }
-            changed.push(device);
+            changed.push(Changed {
+                user_no,
+                device_id,
+                keys: row.as_ref().map(|row| row.keys),
+            });
             set.extend(row);
         }
         statements.before(
             "DELETE FROM key_signature WHERE (target_user, target_id) IN \
-             (SELECT user_no, device_id FROM ROWS($1) AS x)",
+             (SELECT x.user_no, x.device_id FROM ROWS($1) AS x WHERE NOT EXISTS \
+             (SELECT 1 FROM device_keys k WHERE k.user_no = x.user_no AND k.device_id = x.device_id \
+             AND k.keys = x.keys))",
             &changed,
         )?;
         statements.before(

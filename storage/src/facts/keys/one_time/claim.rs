@@ -67,6 +67,8 @@ pub(super) struct Claims {
     done: HashSet<i64>,
     given: Vec<(Which, String, i64)>,
     used: Vec<(Which, String)>,
+    /// The devices of these.
+    touched: HashSet<(UserNo, OwnedDeviceId)>,
 }
 
 rows! {
@@ -197,8 +199,21 @@ impl Claims {
         self.done.contains(&claim.number)
     }
 
+    /// Whether the group gives any of a device's keys.
+    pub(super) fn is_touched(&self, device: &(UserNo, OwnedDeviceId)) -> bool {
+        self.touched.contains(device)
+    }
+
     /// Gives the claim a key if there is one. Whether that changes anything.
     pub(super) fn give(&mut self, claim: &KeyClaim) -> bool {
+        let changed = self.give_next(claim);
+        if changed {
+            self.touched.insert((claim.user, claim.device.clone()));
+        }
+        changed
+    }
+
+    fn give_next(&mut self, claim: &KeyClaim) -> bool {
         let which = claim.which();
         if let Some(key) = self.keys.get_mut(&which).and_then(VecDeque::pop_front) {
             self.given.push((which, key.key_id.clone(), claim.number));

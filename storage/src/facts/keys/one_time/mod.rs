@@ -62,6 +62,11 @@ impl OneTimeKeys {
             Self::Claim(claim) => (claim.user, &claim.device),
         }
     }
+
+    fn of(&self) -> (UserNo, OwnedDeviceId) {
+        let (user, device) = self.device();
+        (user, device.clone())
+    }
 }
 
 impl Kind for OneTimeKeys {
@@ -85,10 +90,16 @@ impl Kind for OneTimeKeys {
 
     fn check(&self, held: &Stock, retried: bool) -> Option<Decision> {
         match self {
-            Self::Upload(upload) => held.uploads.refuse(upload).map(Decision::Refuse),
-            Self::Claim(claim) => {
-                (retried && held.claims.has_given(claim)).then_some(Decision::Done(None))
+            // What the group has given of it would be written of keys of the same names that it brings.
+            Self::Upload(upload) if upload.anew && held.claims.is_touched(&self.of()) => {
+                Some(Decision::Defer)
             }
+            Self::Upload(upload) => held.uploads.refuse(upload).map(Decision::Refuse),
+            Self::Claim(claim) if retried && held.claims.has_given(claim) => {
+                Some(Decision::Done(None))
+            }
+            // What was looked up for it is another identity's.
+            Self::Claim(_) => held.uploads.is_anew(&self.of()).then_some(Decision::Defer),
         }
     }
 
@@ -98,8 +109,7 @@ impl Kind for OneTimeKeys {
             Self::Upload(upload) => held.uploads.take(upload),
             Self::Claim(claim) => held.claims.give(claim),
         };
-        let (user, device) = self.device();
-        changed && held.told.insert((user, device.clone()))
+        changed && held.told.insert(self.of())
     }
 
     fn write(facts: &[(i64, &Self)], held: &Stock, statements: &mut Statements) -> Result<()> {

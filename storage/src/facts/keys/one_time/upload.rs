@@ -1,6 +1,6 @@
 //! One-time and fallback keys come from the device whose they are.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use ruma::OwnedDeviceId;
@@ -23,7 +23,8 @@ pub struct KeyUpload {
     pub device: OwnedDeviceId,
     /// Refused ([`CommitError::AccountMoved`]) if it isn't there any more.
     pub expect_device: bool,
-    /// All that it had before goes: it has another identity, and nobody would believe those.
+    /// All that it had before and isn't among these goes: it has another identity, and nobody would believe those.
+    /// What is among these stays as it is, given out or used as it was, for this may be a repetition.
     pub anew: bool,
     /// To be given out once each, in this order.
     pub one_time: Vec<OneTimeKey>,
@@ -42,7 +43,8 @@ type Name = (String, String);
 
 #[derive(Debug, Clone)]
 struct Known {
-    key: Arc<str>,
+    /// Only of names that are uploaded: of others nobody asks.
+    key: Option<Arc<str>>,
     given_out: bool,
 }
 
@@ -59,19 +61,30 @@ struct Held {
 pub(super) struct Uploads {
     held: HashMap<(UserNo, OwnedDeviceId), Held>,
     there: Devices,
-    emptied: BTreeSet<(UserNo, OwnedDeviceId)>,
-    /// Keys that were given out, and needn't be remembered any more.
+    /// Devices with another identity.
+    anew: HashSet<(UserNo, OwnedDeviceId)>,
+    /// Keys that were given out, and needn't be remembered any more, or are another identity's.
     forgotten: BTreeSet<(UserNo, OwnedDeviceId, Name)>,
+    forgotten_fallbacks: BTreeSet<(UserNo, OwnedDeviceId, String)>,
     added: BTreeMap<(UserNo, OwnedDeviceId, Name), (i64, Arc<str>)>,
     fallbacks: BTreeMap<(UserNo, OwnedDeviceId, String), OneTimeKey>,
 }
 
 rows! {
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
     struct Named<'a> {
         user_no: UserNo,
         device_id: &'a OwnedDeviceId,
         algorithm: &'a str,
         key_id: &'a str,
+    }
+}
+
+rows! {
+    struct Algorithm<'a> {
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        algorithm: &'a str,
     }
 }
 
@@ -96,11 +109,33 @@ rows! {
     }
 }
 
+/// What the devices have, without the text of one-time keys: a device may have many. Then those whose names are
+/// uploaded, with it.
 const LOOK_UP: &str = "\
-    SELECT 'key' AS what, k.user_no, k.device_id, k.algorithm, k.key_id, k.key, k.seq, k.claimed \
+    SELECT 'key' AS what, k.user_no, k.device_id, k.algorithm, k.key_id, NULL AS key, k.seq, k.claimed \
     FROM ROWS($1) AS x JOIN one_time_key k ON k.user_no = x.user_no AND k.device_id = x.device_id \
     UNION ALL SELECT 'fallback', f.user_no, f.device_id, f.algorithm, f.key_id, f.key, 0, 0 \
-    FROM ROWS($1) AS x JOIN fallback_key f ON f.user_no = x.user_no AND f.device_id = x.device_id";
+    FROM ROWS($1) AS x JOIN fallback_key f ON f.user_no = x.user_no AND f.device_id = x.device_id \
+    UNION ALL SELECT 'text', k.user_no, k.device_id, k.algorithm, k.key_id, k.key, k.seq, k.claimed \
+    FROM ROWS($2) AS x JOIN one_time_key k ON k.user_no = x.user_no AND k.device_id = x.device_id \
+    AND k.algorithm = x.algorithm AND k.key_id = x.key_id";
+
+impl Known {
+    fn is(&self, key: &OneTimeKey) -> bool {
+        self.key.as_ref() == Some(&key.key)
+    }
+}
+
+impl KeyUpload {
+    fn name<'a>(&'a self, key: &'a OneTimeKey) -> Named<'a> {
+        Named {
+            user_no: self.user,
+            device_id: &self.device,
+            algorithm: &key.algorithm,
+            key_id: &key.key_id,
+        }
+    }
+}
 
 impl Uploads {
     pub(super) async fn look_up(
@@ -120,27 +155,45 @@ impl Uploads {
             device_id: &upload.device,
         });
         self.there = device::existing(tx, expected.collect()).await?;
-        let query = tx.sql(LOOK_UP).rows(&asked.into_iter().collect::<Vec<_>>());
+        let asked: Vec<_> = asked.into_iter().collect();
+        let names: BTreeSet<_> = (uploads.iter())
+            .flat_map(|upload| upload.one_time.iter().map(|key| upload.name(key)))
+            .collect();
+        let names: Vec<_> = names.into_iter().collect();
+        let query = tx.sql(LOOK_UP).rows(&asked).rows(&names);
         for row in tx.rows(query).await? {
             let held = (row.get("user_no")?, row.get("device_id")?);
             let held = self.held.entry(held).or_default();
-            let key = OneTimeKey {
-                algorithm: row.get("algorithm")?,
-                key_id: row.get("key_id")?,
-                key: row.get("key")?,
-            };
-            if row.get::<String>("what")? == "fallback" {
+            let (algorithm, key_id) = (row.get("algorithm")?, row.get("key_id")?);
+            let key: Option<Arc<str>> = row.get("key")?;
+            let what: String = row.get("what")?;
+            if what == "fallback" {
+                let key = key.unwrap_or_default();
+                let key = OneTimeKey {
+                    algorithm,
+                    key_id,
+                    key,
+                };
                 held.fallback.insert(key.algorithm.clone(), key);
                 continue;
             }
             held.last = held.last.max(row.get("seq")?);
             let known = Known {
-                key: key.key,
+                key,
                 given_out: row.get::<i64>("claimed")? != 0,
             };
-            held.one_time.insert((key.algorithm, key.key_id), known);
+            if what == "text" {
+                held.one_time.insert((algorithm, key_id), known);
+            } else {
+                held.one_time.entry((algorithm, key_id)).or_insert(known);
+            }
         }
         Ok(())
+    }
+
+    /// Whether it has another identity since this group.
+    pub(super) fn is_anew(&self, device: &(UserNo, OwnedDeviceId)) -> bool {
+        self.anew.contains(device)
     }
 
     /// Why it can't be taken, if it can't.
@@ -154,8 +207,8 @@ impl Uploads {
             let name = (key.algorithm.clone(), key.key_id.clone());
             held.one_time.get(&name).filter(|known| !known.given_out)
         };
-        let taken = (upload.one_time.iter())
-            .find(|key| known(key).is_some_and(|known| known.key != key.key));
+        let taken =
+            (upload.one_time.iter()).find(|key| known(key).is_some_and(|known| !known.is(key)));
         if let Some(taken) = taken {
             return Some(CommitError::KeyTaken {
                 user: upload.user,
@@ -171,36 +224,59 @@ impl Uploads {
         too_many.then_some(CommitError::TooManyKeys(upload.user))
     }
 
+    /// Another identity: what isn't among its keys goes. Whether anything does.
+    fn begin_anew(&mut self, upload: &KeyUpload) -> bool {
+        let device = (upload.user, upload.device.clone());
+        let held = self.held.entry(device.clone()).or_default();
+        let uploaded: HashMap<_, _> = (upload.one_time.iter())
+            .map(|key| ((key.algorithm.as_str(), key.key_id.as_str()), key))
+            .collect();
+        let mut is_less = false;
+        held.one_time.retain(|(algorithm, key_id), known| {
+            let same = uploaded.get(&(algorithm.as_str(), key_id.as_str()));
+            let stays = same.is_some_and(|key| known.is(key));
+            if !stays {
+                let name = (algorithm.clone(), key_id.clone());
+                let gone = (upload.user, upload.device.clone(), name);
+                self.added.remove(&gone);
+                self.forgotten.insert(gone);
+                is_less = true;
+            }
+            stays
+        });
+        held.fallback.retain(|algorithm, known| {
+            let stays = upload.fallback.contains(known);
+            if !stays {
+                let gone = (upload.user, upload.device.clone(), algorithm.clone());
+                self.fallbacks.remove(&gone);
+                self.forgotten_fallbacks.insert(gone);
+                is_less = true;
+            }
+            stays
+        });
+        self.anew.insert(device);
+        is_less
+    }
+
     /// Takes what is new of it. Whether anything is.
     pub(super) fn take(&mut self, upload: &KeyUpload) -> bool {
         let (user, device) = (upload.user, &upload.device);
+        let is_less = upload.anew && self.begin_anew(upload);
         let held = self.held.entry((user, device.clone())).or_default();
-        if upload.anew {
-            self.emptied.insert((user, device.clone()));
-            held.one_time.clear();
-            held.fallback.clear();
-            self.added
-                .retain(|(whose, which, _), _| *whose != user || which != device);
-            self.fallbacks
-                .retain(|(whose, which, _), _| *whose != user || which != device);
-        }
         let mut named = BTreeSet::new();
         let mut is_new = false;
         for key in &upload.one_time {
             let name = (key.algorithm.clone(), key.key_id.clone());
             named.insert(name.clone());
             // The same may have been given out before its device heard that it is here.
-            if held
-                .one_time
-                .get(&name)
-                .is_some_and(|known| known.key == key.key)
-            {
+            if held.one_time.get(&name).is_some_and(|known| known.is(key)) {
+                self.forgotten.remove(&(user, device.clone(), name));
                 continue;
             }
             is_new = true;
             held.last += 1;
             let known = Known {
-                key: key.key.clone(),
+                key: Some(key.key.clone()),
                 given_out: false,
             };
             held.one_time.insert(name.clone(), known);
@@ -213,7 +289,7 @@ impl Uploads {
                 .map(|(name, _)| (user, device.clone(), name.clone()));
             self.forgotten.extend(old);
         }
-        let mut changed = is_new || upload.anew;
+        let mut changed = is_new || is_less;
         for key in &upload.fallback {
             if held.fallback.get(&key.algorithm) != Some(key) {
                 held.fallback.insert(key.algorithm.clone(), key.clone());
@@ -226,15 +302,6 @@ impl Uploads {
     }
 
     pub(super) fn write(&self, statements: &mut Statements) -> Result<()> {
-        let emptied: Vec<_> = self.emptied.iter().map(Device::of).collect();
-        for text in [
-            "DELETE FROM one_time_key WHERE (user_no, device_id) IN \
-             (SELECT user_no, device_id FROM ROWS($1) AS x)",
-            "DELETE FROM fallback_key WHERE (user_no, device_id) IN \
-             (SELECT user_no, device_id FROM ROWS($1) AS x)",
-        ] {
-            statements.before(text, &emptied)?;
-        }
         let forgotten: Vec<_> = (self.forgotten.iter())
             .map(|(user, device, (algorithm, key_id))| Named {
                 user_no: *user,
@@ -246,6 +313,18 @@ impl Uploads {
         statements.before(
             "DELETE FROM one_time_key WHERE (user_no, device_id, algorithm, key_id) IN \
              (SELECT user_no, device_id, algorithm, key_id FROM ROWS($1) AS x)",
+            &forgotten,
+        )?;
+        let forgotten: Vec<_> = (self.forgotten_fallbacks.iter())
+            .map(|(user_no, device_id, algorithm)| Algorithm {
+                user_no: *user_no,
+                device_id,
+                algorithm,
+            })
+            .collect();
+        statements.before(
+            "DELETE FROM fallback_key WHERE (user_no, device_id, algorithm) IN \
+             (SELECT user_no, device_id, algorithm FROM ROWS($1) AS x)",
             &forgotten,
         )?;
         let added: Vec<_> = (self.added.iter())
