@@ -1,13 +1,14 @@
 //! Keys for end-to-end encryption: each one-time key is given once, whoever asks and however often.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use rhizome_protocol::device_keys::KeyUsage;
 use rhizome_storage::testing::{TestDatabase, each_database, soon};
 use rhizome_storage::{
-    CommitError, DeviceUpload, EntryKind, KeyCounts, KeyWanted, LostAnswer, NewLogin, NewTokens,
-    OneTimeKey, Options, Pos, Store, UserNo,
+    CommitError, CrossSigningChange, DeviceUpload, EntryKind, KeyCounts, KeyWanted, LostAnswer,
+    NewAccount, NewLogin, NewTokens, OneTimeKey, Options, Pos, Store, UserNo,
 };
 use ruma::OwnedDeviceId;
 
@@ -291,4 +292,26 @@ async fn counts_cost_nothing_while_they_stay() {
         store.close().await;
     }
     database.remove().await;
+}
+
+#[tokio::test]
+async fn an_account_that_has_ended_gets_no_cross_signing_keys() {
+    each_database(async |store| {
+        let account = NewAccount::default();
+        let made = store.create_account(&user("ada"), account, None).await;
+        let ada = made.unwrap().unwrap();
+        let change = CrossSigningChange {
+            user: ada,
+            keys: BTreeMap::from([(KeyUsage::Master, Some("{}".into()))]),
+            expect: BTreeMap::new(),
+            replaced: Vec::new(),
+        };
+        let deactivated = store.deactivate_account(ada, false);
+        deactivated.await.unwrap();
+        // Decided before that.
+        let late = store.set_cross_signing_keys(change).await;
+        assert!(matches!(late, Err(CommitError::AccountMoved(_))));
+        assert!(store.cross_signing_keys(&[ada]).await.unwrap().is_empty());
+    })
+    .await;
 }
