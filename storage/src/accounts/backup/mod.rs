@@ -22,8 +22,11 @@ pub use sessions::{BackupPage, StoredSession};
 
 /// How many backups an account may have. Clients delete the one before when they begin another.
 pub const MOST_BACKUPS: usize = 100;
-/// How many bytes of session data the backups of an account may hold: a session has about a thousand.
+/// How many bytes the backups of an account may hold: data and ids of sessions, and [`ROW_BYTES`] for each. A session
+/// has about a thousand.
 pub const MOST_BACKUP_BYTES: usize = 1 << 30;
+/// About what a session takes beside its data and ids.
+pub const ROW_BYTES: usize = 100;
 
 /// A backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
