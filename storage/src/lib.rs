@@ -154,6 +154,8 @@ pub(crate) struct Core {
     pub(crate) haste: commit::Haste,
     /// What was a backup's has to go.
     pub(crate) backups_gone: Notify,
+    /// Of those who change backups one does so at a time.
+    pub(crate) backup_turn: tokio::sync::Mutex<()>,
     closing: CancellationToken,
     queue_ended: CancellationToken,
 }

@@ -44,6 +44,7 @@ impl Store {
         if self.row(any).await?.is_none() {
             return Ok(None);
         }
+        let _turn = self.backup_turn().await;
         let mut tx = self.begin().await?;
         let lock = tx.sql("SELECT shelf FROM backup_gone ORDER BY shelf LIMIT 1 FOR_UPDATE");
         let Some(row) = tx.row(lock).await? else {
@@ -75,6 +76,7 @@ impl Store {
         if self.row(self.sql(any)).await?.is_none() {
             return Ok(());
         }
+        let _turn = self.backup_turn().await;
         let mut tx = self.begin().await?;
         let delete = tx.sql(
             "DELETE FROM backup WHERE user_no IN (SELECT user_no FROM erasure) RETURNING shelf",

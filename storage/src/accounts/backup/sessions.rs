@@ -102,6 +102,7 @@ impl Store {
         version: i64,
         pieces: &[&[BackupSession<'_>]],
     ) -> Result<BackupState, BackupError> {
+        let _turn = self.backup_turn().await;
         let mut tx = self.begin().await?;
         let held = Held::lock(&mut tx, user).await?;
         let mut backup = held.current(version)?;
@@ -226,6 +227,7 @@ impl Store {
         version: i64,
     ) -> Result<BackupState, BackupError> {
         let shelf = self.next_shelf().await?;
+        let _turn = self.backup_turn().await;
         let mut tx = self.begin().await?;
         let held = Held::lock(&mut tx, user).await?;
         let mut backup = held.find(version)?;
@@ -248,6 +250,7 @@ impl Store {
         room_id: &str,
         session_id: Option<&str>,
     ) -> Result<(BackupState, bool), BackupError> {
+        let _turn = self.backup_turn().await;
         let mut tx = self.begin().await?;
         let held = Held::lock(&mut tx, user).await?;
         let mut backup = held.find(version)?;
