@@ -325,15 +325,16 @@ async fn devices_that_upload_at_once_lose_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_deleted_or_erased_goes_and_nothing_else() {
+async fn what_is_deleted_or_left_behind_goes_and_nothing_else() {
     each_database(async |store| {
-        let [ada, bob, eve] = [
+        let [ada, bob, eve, dan] = [
             user(&store, "ada").await,
             user(&store, "bob").await,
             user(&store, "eve").await,
+            user(&store, "dan").await,
         ];
         let ids: Vec<String> = (0..1_200).map(|n| n.to_string()).collect();
-        for user in [ada, bob, eve] {
+        for user in [ada, bob, eve, dan] {
             for _ in 0..2 {
                 let version = begin(&store, user).await;
                 let sessions = ids.iter().map(|id| session("!r:x", id, "{}")).collect();
@@ -350,16 +351,18 @@ async fn what_is_deleted_or_erased_goes_and_nothing_else() {
         assert_eq!(all(&store, ada, 1, None).await, []);
         store.delete_backup(bob, 2).await.unwrap();
         store.deactivate_account(eve, true).await.unwrap();
+        store.deactivate_account(dan, false).await.unwrap();
         let begun = store.create_backup(eve, "a", "{}").await;
         assert!(matches!(begun, Err(BackupError::Absent)));
-        assert_eq!(stored(&store).await, 7_200, "nobody has waited for it");
+        assert_eq!(stored(&store).await, 9_600, "nobody has waited for it");
         // Two processes may do so at once.
         let purge = || store.purge_backups(Duration::ZERO);
         let (some, others) = tokio::join!(purge(), purge());
-        assert_eq!(some.unwrap() + others.unwrap(), 4_800);
+        assert_eq!(some.unwrap() + others.unwrap(), 7_200);
         assert_eq!(all(&store, ada, 2, None).await.len(), 1_200);
         assert_eq!(all(&store, bob, 1, None).await.len(), 1_200);
         assert_eq!(store.backup(eve, None).await.unwrap(), None);
+        assert_eq!(store.backup(dan, None).await.unwrap(), None);
         let list = store.sql("SELECT shelf FROM backup_gone");
         assert!(store.rows(list).await.unwrap().is_empty());
         assert_eq!(store.purge_backups(Duration::ZERO).await.unwrap(), 0);
