@@ -59,7 +59,7 @@ use rooms::snapshot::Nodes;
 pub use accounts::backup::{
     Backup, BackupError, BackupPage, BackupSession, BackupState, StoredSession,
 };
-pub use accounts::dehydrated::{DehydratedDevice, NewDehydrated};
+pub use accounts::dehydrated::{DehydratedDevice, Dehydration, NewDehydrated};
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::sessions::Ends;
@@ -79,11 +79,11 @@ pub use engine::numbers::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, Snapshot
 pub use engine::options::{CrashAt, CrashPoint, LostAnswer, Options};
 pub use engine::scratch::Scratch;
 pub use facts::account::AccountChange;
+pub use facts::account::dehydrated::Dehydrated;
 pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
 pub use facts::account_data::{AccountData, DataChange};
 pub use facts::alias::NewAlias;
 pub use facts::decision::CommitError;
-pub use facts::dehydrated::Dehydrated;
 pub use facts::device_list::DeviceList;
 pub use facts::entry::{Entry, EventRestored, LiveEvent, StateChanged};
 pub use facts::forgotten::Forgotten;
@@ -154,6 +154,8 @@ pub(crate) struct Core {
     pub(crate) haste: commit::Haste,
     /// What was a backup's has to go.
     pub(crate) backups_gone: Notify,
+    /// Of those who change backups one does so at a time.
+    pub(crate) backup_turn: tokio::sync::Mutex<()>,
     closing: CancellationToken,
     queue_ended: CancellationToken,
 }

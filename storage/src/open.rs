@@ -85,6 +85,7 @@ impl Store {
             unwritable: AtomicBool::new(false),
             haste: commit::Haste::default(),
             backups_gone: Notify::new(),
+            backup_turn: tokio::sync::Mutex::default(),
             closing: CancellationToken::new(),
             queue_ended: CancellationToken::new(),
             options,

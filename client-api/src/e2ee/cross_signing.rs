@@ -71,11 +71,22 @@ pub async fn upload(
         }
         match app.store.set_cross_signing_keys(change).await {
             Ok(()) => return RawJson::of(&json!({})),
-            Err(CommitError::AccountMoved(_)) => {}
+            Err(CommitError::AccountMoved(_)) => check_session(&app, &who).await?,
             Err(error) => return Err(error.into()),
         }
     }
     Err(MatrixError::busy())
+}
+
+/// Who has logged out meanwhile, or ended the account, is told so.
+async fn check_session(app: &App, who: &Caller) -> Result<(), MatrixError> {
+    let Some(device) = &who.device_id else {
+        return Ok(());
+    };
+    match app.store.device(who.user, device).await? {
+        Some(_) => Ok(()),
+        None => Err(MatrixError::unknown_token(false)),
+    }
 }
 
 /// Reads a key that is uploaded, or stored.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::Uri;
 use rhizome_edge::{Binary, Body, MatrixError, RawJson, Undecoded};
 use rhizome_protocol::canonical::parse_object;
-use rhizome_storage::{DehydratedDevice, NewDehydrated, Pos, UserNo};
+use rhizome_storage::{DehydratedDevice, Dehydration, NewDehydrated, Pos, UserNo};
 use ruma::{DeviceId, OwnedDeviceId, api::auth_scheme::AccessToken, metadata};
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
@@ -99,6 +99,7 @@ pub async fn put(
     let signer = signer.map(|key| (&*who.user_id, &*device, key));
     let new = NewDehydrated {
         user: who.user,
+        by: who.device_id.clone(),
         name: new.initial_device_display_name,
         keys: keys.json.into(),
         one_time: one_time_keys(new.one_time_keys.unwrap_or_default(), signer).await?,
@@ -108,12 +109,14 @@ pub async fn put(
             data: new.device_data.get().into(),
         },
     };
-    if !app.store.dehydrate(&new).await? {
+    match app.store.dehydrate(&new).await? {
+        Dehydration::Done => RawJson::of(&json!({ "device_id": device })),
         // Who deletes it would not be asked for a password.
-        let message = "One of your devices has this id already";
-        return Err(MatrixError::invalid_param(message));
+        Dehydration::IdTaken => Err(MatrixError::invalid_param(
+            "One of your devices has this id already",
+        )),
+        Dehydration::Ended => Err(MatrixError::unknown_token(false)),
     }
-    RawJson::of(&json!({ "device_id": device }))
 }
 
 fn check_data(data: &RawValue) -> Result<(), MatrixError> {

@@ -28,6 +28,8 @@ pub struct DehydratedDevice {
 pub struct NewDehydrated {
     /// Whose.
     pub user: UserNo,
+    /// Which of their devices leaves it, if one does: if that is gone, nothing is stored.
+    pub by: Option<OwnedDeviceId>,
     /// What becomes of it.
     pub device: DehydratedDevice,
     /// Its name.
@@ -38,6 +40,17 @@ pub struct NewDehydrated {
     pub one_time: Vec<OneTimeKey>,
     /// Fallback keys.
     pub fallback: Vec<OneTimeKey>,
+}
+
+/// What came of storing a dehydrated device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dehydration {
+    /// It is stored.
+    Done,
+    /// Another device of the user has its id.
+    IdTaken,
+    /// The device that leaves it is gone.
+    Ended,
 }
 
 impl Store {
@@ -57,21 +70,26 @@ impl Store {
     }
 
     /// Stores a dehydrated device, in the place of the one before: the device, its keys, and what everybody is told
-    /// of it, in one moment. `false` if another device of the user has its id.
-    pub async fn dehydrate(&self, new: &NewDehydrated) -> Result<bool> {
+    /// of it, in one moment.
+    pub async fn dehydrate(&self, new: &NewDehydrated) -> Result<Dehydration> {
         for _ in 0..ATTEMPTS {
             let before = self.dehydrated_device(new.user).await?;
             let before = before.map(|before| before.device);
             if before.as_ref() != Some(&new.device.device)
                 && self.device(new.user, &new.device.device).await?.is_some()
             {
-                return Ok(false);
+                return Ok(Dehydration::IdTaken);
             }
             if self
                 .change(new.facts(before, self.clock().now_ms()))
                 .await?
             {
-                return Ok(true);
+                return Ok(Dehydration::Done);
+            }
+            if let Some(by) = &new.by
+                && self.device(new.user, by).await?.is_none()
+            {
+                return Ok(Dehydration::Ended);
             }
         }
         Err(busy())
@@ -79,13 +97,24 @@ impl Store {
 
     /// Deletes a user's dehydrated device; its id, if there was one.
     pub async fn delete_dehydrated(&self, user: UserNo) -> Result<Option<OwnedDeviceId>> {
-        let Some(found) = self.dehydrated_device(user).await? else {
-            return Ok(None);
-        };
-        let devices = std::slice::from_ref(&found.device);
-        self.remove_devices(user, devices).await?;
-        Ok(Some(found.device))
+        for _ in 0..ATTEMPTS {
+            let Some(DehydratedDevice { device, .. }) = self.dehydrated_device(user).await? else {
+                return Ok(None);
+            };
+            if self.change(removal(user, &device)).await? {
+                return Ok(Some(device));
+            }
+        }
+        Err(busy())
     }
+}
+
+fn removal(user: UserNo, device: &OwnedDeviceId) -> Vec<Fact> {
+    let told = [changed(user, device), revoked(user, Some(device))];
+    let device = device.clone();
+    let mut facts = vec![AccountChange::RemoveDehydrated { user, device }.into()];
+    facts.extend(told);
+    facts
 }
 
 impl NewDehydrated {
@@ -115,6 +144,7 @@ impl NewDehydrated {
         };
         let dehydrated = Dehydrated {
             user,
+            by: self.by.clone(),
             device: device.clone(),
             name: self.name.clone(),
             data: self.device.data.clone(),
@@ -122,7 +152,7 @@ impl NewDehydrated {
             replaces: before,
         };
         facts.extend([
-            dehydrated.into(),
+            AccountChange::Dehydrate(dehydrated).into(),
             keys.into(),
             OneTimeKeys::Upload(upload).into(),
             changed(user, device),
@@ -136,12 +166,13 @@ mod tests {
     use ruma::user_id;
 
     use super::*;
-    use crate::NewAccount;
-    use crate::testing::TestDatabase;
+    use crate::testing::{TestDatabase, each_database};
+    use crate::{CommitError, NewAccount, NewLogin, NewTokens, WriteSet};
 
     fn new(user: UserNo, device: &str) -> NewDehydrated {
         NewDehydrated {
             user,
+            by: None,
             device: DehydratedDevice {
                 device: device.into(),
                 data: format!("{{\"of\":\"{device}\"}}").into(),
@@ -165,7 +196,7 @@ mod tests {
                 let store = stores[n % 2].clone();
                 running.spawn(async move {
                     match store.dehydrate(&new(ada, &format!("DRY{n}"))).await {
-                        Ok(stored) => assert!(stored),
+                        Ok(stored) => assert_eq!(stored, Dehydration::Done),
                         // Others were always quicker.
                         Err(error) => assert!(matches!(error, crate::Error::Busy(_))),
                     }
@@ -192,5 +223,131 @@ mod tests {
             }
             database.remove().await;
         }
+    }
+
+    fn login(user: UserNo, device: &str) -> NewLogin {
+        NewLogin {
+            user,
+            device_id: device.into(),
+            device_name: None,
+            ip: String::new(),
+            now_ms: 1,
+            tokens: NewTokens {
+                access_hash: format!("{user} {device}"),
+                refresh_hash: None,
+                expires_ms: None,
+            },
+            proof: None,
+        }
+    }
+
+    async fn account(store: &Store, name: &str) -> UserNo {
+        let id = ruma::UserId::parse(format!("@{name}:here")).unwrap();
+        let made = store.create_account(&id, NewAccount::default(), None).await;
+        made.unwrap().unwrap()
+    }
+
+    /// What is left of a user's devices: rows of `device`, of `dehydrated_device` and of `device_keys`.
+    async fn left(store: &Store, user: UserNo) -> [usize; 3] {
+        let dehydrated = store.dehydrated_device(user).await.unwrap();
+        [
+            store.devices(user).await.unwrap().len(),
+            dehydrated.iter().count(),
+            store.device_keys(&[user]).await.unwrap().len(),
+        ]
+    }
+
+    /// Two write sets that the commit may take into one group; how each ends.
+    async fn at_once(store: &Store, sets: [Vec<Fact>; 2]) -> [bool; 2] {
+        let [first, second] = sets.map(WriteSet::from);
+        let first = store.submit_without_haste(first).await.unwrap();
+        let second = store.submit(second).await.unwrap();
+        let ended = |outcome: std::result::Result<_, CommitError>| match outcome {
+            Ok(_) => true,
+            Err(CommitError::AccountMoved(_)) => false,
+            Err(other) => panic!("{other}"),
+        };
+        [ended(first.await), ended(second.await)]
+    }
+
+    #[tokio::test]
+    async fn what_ends_sessions_at_the_same_time_sees_it() {
+        each_database(async |store| {
+            let ending = |user, devices: &[&str]| AccountChange::EndSessions {
+                user,
+                except: None,
+                devices: devices.iter().map(|device| (*device).into()).collect(),
+            };
+            let ada = account(&store, "ada").await;
+            let first = || new(ada, "DRY").facts(None, 1);
+            let again = || new(ada, "DRY").facts(Some("DRY".into()), 1);
+            // Decided when there was no such device: decide again.
+            let erase = None;
+            let user = ada;
+            let as_it = AccountChange::Login {
+                login: login(ada, "DRY"),
+                known: false,
+            };
+            for late in [vec![ending(ada, &[]).into()], vec![as_it.into()]] {
+                assert_eq!(at_once(&store, [first(), late]).await, [true, false]);
+                assert_eq!(left(&store, ada).await, [1, 1, 1]);
+                assert_eq!(
+                    store.delete_dehydrated(ada).await.unwrap(),
+                    Some("DRY".into())
+                );
+                assert_eq!(left(&store, ada).await, [0, 0, 0]);
+            }
+            // Decided on it: it goes, with all that is its own, whichever is first.
+            let gone = || removal(ada, &"DRY".into());
+            let all = || vec![ending(ada, &["DRY"]).into()];
+            for (sets, outcome) in [
+                ([again(), gone()], [true, true]),
+                ([gone(), again()], [true, false]),
+                ([again(), all()], [true, true]),
+                ([all(), again()], [true, false]),
+            ] {
+                assert!(store.change(first()).await.unwrap());
+                assert_eq!(at_once(&store, sets).await, outcome);
+                assert_eq!(left(&store, ada).await, [0, 0, 0]);
+            }
+            let end = AccountChange::Deactivate { user, erase };
+            let end = vec![end.into(), ending(ada, &[]).into()];
+            assert_eq!(at_once(&store, [end, first()]).await, [true, false]);
+            assert_eq!(left(&store, ada).await, [0, 0, 0]);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn who_has_logged_in_as_it_is_not_deleted_as_it() {
+        each_database(async |store| {
+            let ada = account(&store, "ada").await;
+            store.dehydrate(&new(ada, "DRY")).await.unwrap();
+            let decided = removal(ada, &"DRY".into());
+            assert!(store.log_in(&login(ada, "DRY")).await.unwrap());
+            assert!(!store.change(decided).await.unwrap());
+            assert_eq!(store.devices(ada).await.unwrap().len(), 1);
+            assert_eq!(store.delete_dehydrated(ada).await.unwrap(), None);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_device_that_is_gone_leaves_none() {
+        each_database(async |store| {
+            let ada = account(&store, "ada").await;
+            let dry = NewDehydrated {
+                by: Some("LAPTOP".into()),
+                ..new(ada, "DRY")
+            };
+            assert_eq!(store.dehydrate(&dry).await.unwrap(), Dehydration::Ended);
+            assert!(store.log_in(&login(ada, "LAPTOP")).await.unwrap());
+            assert_eq!(store.dehydrate(&dry).await.unwrap(), Dehydration::Done);
+            store.deactivate_account(ada, false).await.unwrap();
+            assert_eq!(store.dehydrate(&dry).await.unwrap(), Dehydration::Ended);
+            assert!(store.dehydrate(&new(ada, "DRY")).await.is_err());
+            assert_eq!(left(&store, ada).await, [0, 0, 0]);
+        })
+        .await;
     }
 }

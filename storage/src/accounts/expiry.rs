@@ -62,7 +62,8 @@ mod tests {
     use super::*;
     use crate::testing::TestDatabase;
     use crate::{
-        Clock, DehydratedDevice, NewAccount, NewDehydrated, NewLogin, NewTokens, Options, Store,
+        Clock, DehydratedDevice, Dehydration, NewAccount, NewDehydrated, NewLogin, NewTokens,
+        Options, Store,
     };
 
     const DAY: Duration = Duration::from_hours(24);
@@ -110,6 +111,7 @@ mod tests {
             log_in(&store, users[1], "OLD").await;
             let dry = NewDehydrated {
                 user: users[1],
+                by: None,
                 device: DehydratedDevice {
                     device: "DRY".into(),
                     data: "{}".into(),
@@ -119,7 +121,7 @@ mod tests {
                 one_time: Vec::new(),
                 fallback: Vec::new(),
             };
-            assert!(store.dehydrate(&dry).await.unwrap());
+            assert_eq!(store.dehydrate(&dry).await.unwrap(), Dehydration::Done);
             clock.advance(20 * DAY);
             log_in(&store, users[0], "NEW").await;
             clock.advance(20 * DAY);

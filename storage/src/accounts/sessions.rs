@@ -157,10 +157,8 @@ impl Store {
         };
         let deactivate = AccountChange::Deactivate { user, erase };
         self.end(user, None, Some(deactivate)).await?;
-        if erase.is_some() {
-            // Backups of keys can be large, so they don't go in the commit.
-            self.purge_soon();
-        }
+        // Backups of keys can be large, so they don't go in the commit.
+        self.purge_soon();
         Ok(())
     }
 

@@ -10,7 +10,6 @@ pub(crate) mod account;
 pub(crate) mod account_data;
 pub(crate) mod alias;
 pub(crate) mod decision;
-pub(crate) mod dehydrated;
 pub(crate) mod device_list;
 pub(crate) mod entry;
 pub(crate) mod forgotten;
@@ -88,8 +87,6 @@ kinds! {
         ToDeviceTxn = to_device_txn: to_device::txn::ToDeviceTxn,
         /// A device has its messages up to somewhere.
         ToDeviceTaken = to_device_taken: to_device::taken::ToDeviceTaken,
-        /// A user gets a dehydrated device. After what is removed for it.
-        Dehydrated = dehydrated: dehydrated::Dehydrated,
     }
 }
 

@@ -84,7 +84,8 @@ impl Store {
     /// Stores cross-signing keys.
     ///
     /// # Errors
-    /// [`CommitError::AccountMoved`] if the user has others by now than those on which this was decided.
+    /// [`CommitError::AccountMoved`] if the user has others by now than those on which this was decided, or their account
+    /// has ended.
     pub async fn set_cross_signing_keys(
         &self,
         change: CrossSigningChange,

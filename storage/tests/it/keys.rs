@@ -1,15 +1,16 @@
 //! Keys for end-to-end encryption: each one-time key is given once, whoever asks and however often.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use rhizome_protocol::device_keys::KeyUsage;
 use rhizome_storage::testing::{TestDatabase, each_database, soon};
 use rhizome_storage::{
-    CommitError, DehydratedDevice, DeviceUpload, EntryKind, KeyClaim, KeyCounts, KeySignature,
-    KeyUpload, KeyWanted, LostAnswer, NewDehydrated, NewLogin, NewTokens, OneTimeKey, OneTimeKeys,
-    Options, Pos, Store, UserNo, WriteSet,
+    CommitError, CrossSigningChange, DehydratedDevice, Dehydration, DeviceUpload, EntryKind,
+    KeyClaim, KeyCounts, KeySignature, KeyUpload, KeyWanted, LostAnswer, NewAccount, NewDehydrated,
+    NewLogin, NewTokens, OneTimeKey, OneTimeKeys, Options, Pos, Store, UserNo, WriteSet,
 };
 use ruma::OwnedDeviceId;
 
@@ -388,9 +389,10 @@ async fn another_identity_of_unknown_outcome() {
 #[tokio::test]
 async fn a_dehydrated_device_twice() {
     each_database(|store| async move {
-        let ada = store.user_no(&user("ada")).await.unwrap();
+        let ada = device(&store, "ada", "A").await;
         let new = NewDehydrated {
             user: ada,
+            by: None,
             device: DehydratedDevice {
                 device: "DRY".into(),
                 data: "{}".into(),
@@ -402,18 +404,18 @@ async fn a_dehydrated_device_twice() {
         };
         let mut given = Vec::new();
         for _ in 0..3 {
-            assert!(store.dehydrate(&new).await.unwrap());
+            assert_eq!(store.dehydrate(&new).await.unwrap(), Dehydration::Done);
             given.extend(claim(&store, ada, "DRY").await);
         }
         assert_eq!(given, ["1", "2", "last"]);
-        assert!(store.dehydrate(&new).await.unwrap());
+        assert_eq!(store.dehydrate(&new).await.unwrap(), Dehydration::Done);
         assert_eq!(counts(&store, ada, "DRY").await, (0, 0));
         let other = NewDehydrated {
             one_time: vec![key("3")],
             fallback: Vec::new(),
             ..new
         };
-        assert!(store.dehydrate(&other).await.unwrap());
+        assert_eq!(store.dehydrate(&other).await.unwrap(), Dehydration::Done);
         assert_eq!(claim(&store, ada, "DRY").await.as_deref(), Some("3"));
         assert_eq!(claim(&store, ada, "DRY").await, None);
     })
@@ -501,6 +503,28 @@ async fn claims_for_nothing() {
             .filter_map(|(n, key)| Some((n, key.as_ref()?.key_id.as_str())))
             .collect();
         assert_eq!(ids, [(999, "1"), (2_000, "2")]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_account_that_has_ended_gets_no_cross_signing_keys() {
+    each_database(async |store| {
+        let account = NewAccount::default();
+        let made = store.create_account(&user("ada"), account, None).await;
+        let ada = made.unwrap().unwrap();
+        let change = CrossSigningChange {
+            user: ada,
+            keys: BTreeMap::from([(KeyUsage::Master, Some("{}".into()))]),
+            expect: BTreeMap::new(),
+            replaced: Vec::new(),
+        };
+        let deactivated = store.deactivate_account(ada, false);
+        deactivated.await.unwrap();
+        // Decided before that.
+        let late = store.set_cross_signing_keys(change).await;
+        assert!(matches!(late, Err(CommitError::AccountMoved(_))));
+        assert!(store.cross_signing_keys(&[ada]).await.unwrap().is_empty());
     })
     .await;
 }

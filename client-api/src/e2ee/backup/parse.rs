@@ -7,7 +7,7 @@ use rhizome_storage::BackupSession;
 use ruma::RoomId;
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+    de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::value::RawValue;
 
@@ -17,6 +17,9 @@ use crate::MatrixError;
 const MAX_ID: usize = 255;
 /// The most bytes of a session's data, which have about a thousand.
 const MAX_DATA: usize = 64 << 10;
+/// The most rooms, or sessions of a room, that a body names: what is nearly empty takes more room in memory than in
+/// the body.
+const MOST_NAMES: usize = 100_000;
 
 /// What the keys of a body are for.
 #[derive(Debug, Clone)]
@@ -194,6 +197,11 @@ impl<'de: 'a, 'a, V: Deserialize<'de>> Visitor<'de> for PairsVisitor<'a, V> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut pairs = Vec::new();
         while let Some((Name(name), value)) = map.next_entry()? {
+            if pairs.len() >= MOST_NAMES {
+                return Err(A::Error::custom(format_args!(
+                    "more than {MOST_NAMES} of them"
+                )));
+            }
             pairs.push((name, value));
         }
         Ok(Pairs(pairs))
@@ -245,6 +253,19 @@ mod tests {
         );
         let here = For::Session("!c:x".into(), "u".into());
         assert_eq!(told(&here, &key).unwrap(), [wanted("!c:x", "u")]);
+    }
+
+    #[test]
+    fn there_are_only_so_many_rooms() {
+        let body = |rooms: usize| {
+            let rooms: Vec<_> = (0..rooms)
+                .map(|n| format!(r#""!{n}:x":{{"sessions":{{}}}}"#))
+                .collect();
+            format!(r#"{{"rooms":{{{}}}}}"#, rooms.join(","))
+        };
+        assert!(told(&For::Rooms, &body(MOST_NAMES)).unwrap().is_empty());
+        let refused = told(&For::Rooms, &body(MOST_NAMES + 1));
+        assert_eq!(refused.unwrap_err(), "M_BAD_JSON");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! A user's backups under their lock: of all that change one, in any process, one does so at a time.
 
-use super::{BackupError, BackupState, MOST_BACKUP_BYTES};
+use super::{BackupError, BackupState, MOST_BACKUP_BYTES, ROW_BYTES};
 use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
 use crate::{Result, UserNo};
@@ -118,10 +118,11 @@ impl HeldBackup {
         }
     }
 
-    /// These many bytes of sessions are gone.
+    /// Sessions are gone, each of so many bytes beside [`ROW_BYTES`].
     pub(super) fn lose(&mut self, bytes: &[usize]) {
         self.sessions = self.sessions.saturating_sub(bytes.len());
-        self.bytes = self.bytes.saturating_sub(bytes.iter().sum());
+        let gone = bytes.iter().sum::<usize>() + bytes.len() * ROW_BYTES;
+        self.bytes = self.bytes.saturating_sub(gone);
     }
 }
 

@@ -11,6 +11,7 @@ mod rules;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use sqlx::any::AnyRow;
 
@@ -22,8 +23,11 @@ pub use sessions::{BackupPage, StoredSession};
 
 /// How many backups an account may have. Clients delete the one before when they begin another.
 pub const MOST_BACKUPS: usize = 100;
-/// How many bytes of session data the backups of an account may hold: a session has about a thousand.
+/// How many bytes the backups of an account may hold: data and ids of sessions, and [`ROW_BYTES`] for each. A session
+/// has about a thousand.
 pub const MOST_BACKUP_BYTES: usize = 1 << 30;
+/// About what a session takes beside its data and ids.
+pub const ROW_BYTES: usize = 100;
 
 /// A backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +97,7 @@ impl Store {
         auth_data: &str,
     ) -> Result<i64, BackupError> {
         let shelf = self.next_shelf().await?;
+        let _turn = self.backup_turn().await;
         let mut tx = self.begin().await?;
         // One at a time, and none that an account leaves behind.
         let account = tx
@@ -154,7 +159,10 @@ impl Store {
             .bind(version)
             .bind(algorithm)
             .bind(auth_data);
-        if self.execute(query).await? == 1 {
+        let turn = self.backup_turn().await;
+        let updated = self.execute(query).await?;
+        drop(turn);
+        if updated == 1 {
             return Ok(());
         }
         match self.backup(user, Some(version)).await? {
@@ -165,6 +173,7 @@ impl Store {
 
     /// Deletes a backup. One that was deleted before is deleted again.
     pub async fn delete_backup(&self, user: UserNo, version: i64) -> Result<(), BackupError> {
+        let _turn = self.backup_turn().await;
         let mut tx = self.begin().await?;
         let held = Held::lock(&mut tx, user).await?;
         let backup = match held.find(version) {

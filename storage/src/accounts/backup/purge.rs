@@ -25,10 +25,10 @@ impl Store {
         self.core.backups_gone.notified().await;
     }
 
-    /// Deletes the backups of users whose content is erased, and all sessions that belong to no backup. Gives their
+    /// Deletes the backups of users whose account has ended, and all sessions that belong to no backup. Gives their
     /// number. Between pieces there is a pause, so that it takes little from what matters more.
     pub(crate) async fn purge_backups(&self, pause: Duration) -> Result<u64> {
-        self.purge_erased().await?;
+        self.purge_ended().await?;
         let mut gone = 0;
         while let Some(deleted) = self.purge_piece().await? {
             gone += deleted;
@@ -44,6 +44,7 @@ impl Store {
         if self.row(any).await?.is_none() {
             return Ok(None);
         }
+        let _turn = self.backup_turn().await;
         let mut tx = self.begin().await?;
         let lock = tx.sql("SELECT shelf FROM backup_gone ORDER BY shelf LIMIT 1 FOR_UPDATE");
         let Some(row) = tx.row(lock).await? else {
@@ -68,16 +69,18 @@ impl Store {
         Ok(Some(deleted))
     }
 
-    /// Who is erased has no backups; also none that a request made that was on its way.
-    async fn purge_erased(&self) -> Result<()> {
-        let any = "SELECT user_no FROM backup \
-             WHERE user_no IN (SELECT user_no FROM erasure) LIMIT 1";
+    /// Whose account has ended has no backups; also none that a request made that was on its way.
+    async fn purge_ended(&self) -> Result<()> {
+        let any = "SELECT b.user_no FROM backup b \
+             JOIN account a ON a.user_no = b.user_no WHERE a.deactivated = 1 LIMIT 1";
         if self.row(self.sql(any)).await?.is_none() {
             return Ok(());
         }
+        let _turn = self.backup_turn().await;
         let mut tx = self.begin().await?;
         let delete = tx.sql(
-            "DELETE FROM backup WHERE user_no IN (SELECT user_no FROM erasure) RETURNING shelf",
+            "DELETE FROM backup WHERE user_no IN (SELECT b.user_no FROM backup b \
+             JOIN account a ON a.user_no = b.user_no WHERE a.deactivated = 1) RETURNING shelf",
         );
         let rows = tx.rows(delete).await?;
         let shelves: Result<Vec<Option<i64>>> = rows.iter().map(|row| row.get("shelf")).collect();

@@ -2,7 +2,7 @@
 
 use super::held::{Held, to_purge};
 use super::rules::best_of_each;
-use super::{Backup, BackupError, BackupSession, BackupState};
+use super::{Backup, BackupError, BackupSession, BackupState, ROW_BYTES};
 use crate::engine::sql::Columns as _;
 use crate::{Result, Store, UserNo};
 
@@ -16,7 +16,7 @@ const PIECE_BYTES: usize = 1 << 20;
 const AT_ONCE: usize = 4;
 
 /// Writes sessions; of those that are there already, the ones that the rules prefer (`rules.rs` has the same ones).
-/// Gives those that are new or replaced.
+/// Gives those that are new or replaced, and how large they are and were, but for [`ROW_BYTES`].
 const PUT: &str = "\
     INSERT INTO backup_session \
     (shelf, room_id, session_id, first_message_index, forwarded_count, is_verified, session_data) \
@@ -26,22 +26,26 @@ const PUT: &str = "\
     first_message_index = excluded.first_message_index, \
     forwarded_count = excluded.forwarded_count, is_verified = excluded.is_verified, \
     session_data = excluded.session_data, former = octet_length(backup_session.session_data) \
+    + octet_length(backup_session.room_id) + octet_length(backup_session.session_id) \
     WHERE excluded.is_verified > backup_session.is_verified \
     OR (excluded.is_verified = backup_session.is_verified \
     AND (excluded.first_message_index, excluded.forwarded_count) \
     < (backup_session.first_message_index, backup_session.forwarded_count)) \
-    RETURNING CAST(octet_length(session_data) AS BIGINT) AS bytes, former";
+    RETURNING CAST(octet_length(session_data) + octet_length(room_id) \
+    + octet_length(session_id) AS BIGINT) AS bytes, former";
 
 /// Deletes a session.
 const DELETE_ONE: &str = "\
     DELETE FROM backup_session WHERE shelf = $1 AND room_id = $2 AND session_id = $3 \
-    RETURNING CAST(octet_length(session_data) AS BIGINT) AS bytes";
+    RETURNING CAST(octet_length(session_data) + octet_length(room_id) \
+    + octet_length(session_id) AS BIGINT) AS bytes";
 
 /// Deletes some sessions of a room.
 const DELETE_SOME: &str = "\
     DELETE FROM backup_session WHERE shelf = $1 AND room_id = $2 AND session_id IN \
     (SELECT session_id FROM backup_session WHERE shelf = $1 AND room_id = $2 LIMIT $3) \
-    RETURNING CAST(octet_length(session_data) AS BIGINT) AS bytes";
+    RETURNING CAST(octet_length(session_data) + octet_length(room_id) \
+    + octet_length(session_id) AS BIGINT) AS bytes";
 
 /// A session's key as it stands in a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,6 +102,7 @@ impl Store {
         version: i64,
         pieces: &[&[BackupSession<'_>]],
     ) -> Result<BackupState, BackupError> {
+        let _turn = self.backup_turn().await;
         let mut tx = self.begin().await?;
         let held = Held::lock(&mut tx, user).await?;
         let mut backup = held.current(version)?;
@@ -107,9 +112,11 @@ impl Store {
             for row in tx.rows(put).await? {
                 changed = true;
                 backup.bytes += row.get::<usize>("bytes")?;
-                match row.get::<Option<usize>>("former")? {
-                    Some(former) => backup.bytes = backup.bytes.saturating_sub(former),
-                    None => backup.sessions += 1,
+                if let Some(former) = row.get::<Option<usize>>("former")? {
+                    backup.bytes = backup.bytes.saturating_sub(former);
+                } else {
+                    backup.sessions += 1;
+                    backup.bytes += ROW_BYTES;
                 }
             }
         }
@@ -220,6 +227,7 @@ impl Store {
         version: i64,
     ) -> Result<BackupState, BackupError> {
         let shelf = self.next_shelf().await?;
+        let _turn = self.backup_turn().await;
         let mut tx = self.begin().await?;
         let held = Held::lock(&mut tx, user).await?;
         let mut backup = held.find(version)?;
@@ -242,6 +250,7 @@ impl Store {
         room_id: &str,
         session_id: Option<&str>,
     ) -> Result<(BackupState, bool), BackupError> {
+        let _turn = self.backup_turn().await;
         let mut tx = self.begin().await?;
         let held = Held::lock(&mut tx, user).await?;
         let mut backup = held.find(version)?;

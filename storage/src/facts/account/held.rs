@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use ruma::OwnedDeviceId;
 
 use super::AccountChange;
+use super::dehydrated::{Dehydrated, Held};
 use crate::UserNo;
 use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
@@ -14,6 +15,7 @@ use crate::engine::trouble::Trouble;
 #[derive(Debug, Default)]
 pub(crate) struct Accounts {
     pub(super) devices: BTreeMap<UserNo, BTreeSet<OwnedDeviceId>>,
+    dehydrated: Held,
     /// Accounts, also those that have ended.
     existing: BTreeSet<UserNo>,
     /// What the passwords of accounts that haven't ended must match.
@@ -46,6 +48,7 @@ impl Accounts {
         if users.is_empty() {
             return Ok(());
         }
+        self.dehydrated.look_up(tx, changes).await?;
         let (mut used, mut made) = (Vec::new(), Vec::new());
         for change in changes {
             match change {
@@ -87,6 +90,8 @@ impl Accounts {
         match change {
             AccountChange::Login { login, .. } => self.made.contains(&login.tokens.access_hash),
             AccountChange::Refresh { tokens, .. } => self.made.contains(&tokens.access_hash),
+            AccountChange::Dehydrate(new) => self.dehydrated.is_there(new),
+            AccountChange::RemoveDehydrated { user, device } => !self.has_device(*user, device),
             // A hash has a salt: nobody else's is the same.
             AccountChange::Create { user, account } => {
                 account.password_hash.is_some()
@@ -107,6 +112,10 @@ impl Accounts {
             AccountChange::Create { user, .. } => self.existing.contains(user),
             AccountChange::Refresh { hash, .. } => !self.refresh.contains(hash),
             AccountChange::RenameDevice { user, device, .. } => !self.has_device(*user, device),
+            AccountChange::Dehydrate(new) => self.keeps_out(new),
+            AccountChange::RemoveDehydrated { user, device } => {
+                self.dehydrated.of(*user) != Some(device)
+            }
             AccountChange::EndSessions {
                 user,
                 except,
@@ -117,6 +126,21 @@ impl Accounts {
             }
             _ => false,
         }
+    }
+
+    fn keeps_out(&self, new: &Dehydrated) -> bool {
+        let current = self.dehydrated.of(new.user);
+        let other = current != Some(&new.device) && self.has_device(new.user, &new.device);
+        let is_gone = |by| !self.has_device(new.user, by);
+        other
+            || current != new.replaces.as_ref()
+            || self.has_ended(new.user)
+            || new.by.as_ref().is_some_and(is_gone)
+    }
+
+    /// Whether the user had an account and has none any more.
+    fn has_ended(&self, user: UserNo) -> bool {
+        self.existing.contains(&user) && !self.passwords.contains_key(&user)
     }
 
     fn has_device(&self, user: UserNo, device: &OwnedDeviceId) -> bool {

@@ -4,6 +4,7 @@
 //! account at a time, and puts a second change of the same user off to the next group; what a change was
 //! decided on is checked under that lock ([`CommitError::AccountMoved`](crate::CommitError::AccountMoved)).
 
+pub(crate) mod dehydrated;
 mod held;
 pub(crate) mod new;
 mod rows;
@@ -16,6 +17,7 @@ use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
 use crate::engine::trouble::Trouble;
 use crate::{CommitError, NewAccount, NewLogin, NewTokens, Pos, Result, UserNo};
+use dehydrated::Dehydrated;
 use held::Accounts;
 
 /// A change of a user's account that has no position. Which facts go with it is its maker's to say
@@ -81,6 +83,16 @@ pub enum AccountChange {
         /// Which; those that are there.
         devices: Vec<OwnedDeviceId>,
     },
+    /// A dehydrated device comes, in the place of another.
+    Dehydrate(Dehydrated),
+    /// The dehydrated device goes. Refused if it isn't that any more: who logs in as it has made it a device like
+    /// others.
+    RemoveDehydrated {
+        /// Whose.
+        user: UserNo,
+        /// Which.
+        device: OwnedDeviceId,
+    },
     /// All devices go, with their tokens.
     EndSessions {
         /// Whose.
@@ -118,12 +130,14 @@ impl AccountChange {
     pub(crate) fn user(&self) -> UserNo {
         match self {
             Self::Login { login, .. } => login.user,
+            Self::Dehydrate(new) => new.user,
             Self::Create { user, .. }
             | Self::Seen { user, .. }
             | Self::Refresh { user, .. }
             | Self::ConfirmRefresh { user, .. }
             | Self::RenameDevice { user, .. }
             | Self::RemoveDevices { user, .. }
+            | Self::RemoveDehydrated { user, .. }
             | Self::EndSessions { user, .. }
             | Self::Password { user, .. }
             | Self::Deactivate { user, .. } => *user,

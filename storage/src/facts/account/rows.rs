@@ -3,6 +3,7 @@
 use ruma::OwnedDeviceId;
 
 use super::AccountChange;
+use super::dehydrated;
 use super::held::Accounts;
 use crate::engine::sql::rows;
 use crate::engine::sql::statement::Statements;
@@ -129,6 +130,7 @@ pub(super) fn write(
     }
     rows.write_accounts(statements)?;
     rows.write_devices(statements)?;
+    dehydrated::write(changes, statements)?;
     rows.write_refreshes(statements)?;
     rows.write_tokens(statements)
 }
@@ -294,6 +296,9 @@ impl<'a> AccountRows<'a> {
                 name,
             }),
             AccountChange::RemoveDevices { user, devices } => self.remove(*user, devices),
+            // Written by itself.
+            AccountChange::Dehydrate(_) => {}
+            AccountChange::RemoveDehydrated { user, device } => self.remove(*user, [device]),
             AccountChange::EndSessions { user, except, .. } => {
                 let devices = held.devices.get(user).into_iter().flatten();
                 self.remove(

@@ -1,6 +1,6 @@
 //! Users' cross-signing keys, of users here and of other servers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use rhizome_protocol::device_keys::KeyUsage;
@@ -21,7 +21,7 @@ pub struct CrossSigningKeys {
     /// What they are from now on, as JSON without `unsigned`; `None` goes, and what isn't named stays.
     pub keys: Vec<(KeyUsage, Option<Arc<str>>)>,
     /// All that there was when this was decided; refused with [`CommitError::AccountMoved`] if there is something
-    /// else by now. `None` replaces whatever is there.
+    /// else by now, or the account has ended. `None` replaces whatever is there.
     pub expect: Option<BTreeMap<KeyUsage, Arc<str>>>,
     /// The public keys that this takes away: signatures by them and of them go.
     pub replaced: Vec<String>,
@@ -50,9 +50,21 @@ rows! {
     }
 }
 
+/// Of users whose keys change only as decided on.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    keys: HashMap<UserNo, BTreeMap<KeyUsage, Arc<str>>>,
+    /// Those whose account has ended.
+    ended: HashSet<UserNo>,
+}
+
+const LOOK_UP: &str = "\
+    SELECT user_no, usage, key FROM cross_signing_key WHERE user_no IN NUMBERS($1) \
+    UNION ALL SELECT user_no, NULL, NULL FROM account \
+    WHERE deactivated = 1 AND user_no IN NUMBERS($1)";
+
 impl Kind for CrossSigningKeys {
-    /// What users have whose keys change only as decided on.
-    type Basis = HashMap<UserNo, BTreeMap<KeyUsage, Arc<str>>>;
+    type Basis = Known;
 
     fn locks(&self) -> Option<UserNo> {
         Some(self.user)
@@ -64,12 +76,15 @@ impl Kind for CrossSigningKeys {
         if users.is_empty() {
             return Ok(());
         }
-        let query = tx
-            .sql("SELECT user_no, usage, key FROM cross_signing_key WHERE user_no IN NUMBERS($1)")
-            .numbers(users);
+        let query = tx.sql(LOOK_UP).numbers(users);
         for row in tx.rows(query).await? {
-            if let Some(usage) = KeyUsage::parse(&row.get::<String>("usage")?) {
-                let keys = held.entry(row.get("user_no")?).or_default();
+            let user = row.get("user_no")?;
+            let Some(usage) = row.get::<Option<String>>("usage")? else {
+                held.ended.insert(user);
+                continue;
+            };
+            if let Some(usage) = KeyUsage::parse(&usage) {
+                let keys = held.keys.entry(user).or_default();
                 keys.insert(usage, row.get("key")?);
             }
         }
@@ -79,7 +94,7 @@ impl Kind for CrossSigningKeys {
     fn check(&self, held: &Self::Basis, retried: bool) -> Option<Decision> {
         let expect = self.expect.as_ref()?;
         let empty = BTreeMap::new();
-        let now = held.get(&self.user).unwrap_or(&empty);
+        let now = held.keys.get(&self.user).unwrap_or(&empty);
         if retried
             && self
                 .keys
@@ -88,11 +103,12 @@ impl Kind for CrossSigningKeys {
         {
             return Some(Decision::Done(None));
         }
-        (now != expect).then_some(Decision::Refuse(CommitError::AccountMoved(self.user)))
+        let moved = now != expect || held.ended.contains(&self.user);
+        moved.then_some(Decision::Refuse(CommitError::AccountMoved(self.user)))
     }
 
     fn apply(&self, held: &mut Self::Basis) -> bool {
-        let now = held.entry(self.user).or_default();
+        let now = held.keys.entry(self.user).or_default();
         for (usage, key) in &self.keys {
             match key {
                 Some(key) => drop(now.insert(*usage, key.clone())),
