@@ -128,8 +128,8 @@ fn signing(content: KeysContent) -> Update {
         content.master_key,
         content.self_signing_key,
     );
-    // What isn't all in order is asked for.
-    let keys = (keys.len() == told).then_some(keys);
+    // What isn't all there and in order is asked for: a key that is left out isn't said to be gone.
+    let keys = (told == 2 && keys.len() == told).then_some(keys);
     Update {
         user: content.user_id,
         change: Change::Keys(keys),
@@ -288,6 +288,8 @@ fn outdated(list: &mut RemoteList, now: i64) {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+    use rhizome_protocol::{canonical::to_canonical, sign::KeyPair};
     use rhizome_storage::{Pos, RemoteBasis};
     use ruma::{server_name, user_id};
     use serde_json::{json, value::to_raw_value};
@@ -373,6 +375,42 @@ mod tests {
         let content = to_raw_value(&content).unwrap();
         let read = read(server_name!("x"), "m.device_list_update", &content);
         assert!(read.is_none());
+    }
+
+    #[test]
+    fn keys_that_are_left_out_are_not_gone() {
+        let known = user(Some(5), 1);
+        let (master, of_devices) = (KeyPair::from_seed("m", &[1; 32]), [2; 32]);
+        let (master, of_devices) = (master.unwrap(), KeyPair::from_seed("s", &of_devices));
+        let key = |usage: &str, public: &str| {
+            json!({
+                "user_id": "@u:x", "usage": [usage], "keys": { format!("ed25519:{public}"): public },
+            })
+        };
+        let mut signed = key("self_signing", &of_devices.unwrap().public_base64());
+        let text = to_canonical(signed.as_object().unwrap()).unwrap();
+        let signature = STANDARD_NO_PAD.encode(master.sign(text.as_bytes()));
+        let public = master.public_base64();
+        signed["signatures"] = json!({ "@u:x": { format!("ed25519:{public}"): signature } });
+        let master = key("master", &public);
+        let update = |content: Value| {
+            let content = to_raw_value(&content).unwrap();
+            read(server_name!("x"), "m.signing_key_update", &content).unwrap()
+        };
+        let parts = [
+            json!({ "user_id": "@u:x" }),
+            json!({ "user_id": "@u:x", "master_key": master }),
+            json!({ "user_id": "@u:x", "self_signing_key": signed }),
+        ];
+        for part in parts {
+            let told = after(&known, &[update(part.clone())]);
+            assert_eq!(told, Some((Some(5), true, 2)), "{part}");
+        }
+        let whole = json!({
+            "user_id": "@u:x", "master_key": master, "self_signing_key": signed,
+        });
+        let told = after(&known, &[update(whole)]);
+        assert_eq!(told, Some((Some(5), false, 3)));
     }
 
     #[test]
