@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::list::{Kept, cross_signing, read_cross_signing, read_device, removed};
-use super::{MAX_DEVICES, MAX_NAME};
+use super::{MAX_BYTES, MAX_DEVICES, MAX_NAME};
 use crate::{Federation, MatrixError};
 
 /// How often what a transaction tells is decided again when what it was decided on has moved.
@@ -207,7 +207,8 @@ fn decide(
 ) -> Vec<Fact> {
     let mut list = user.basis.list;
     let mut facts = Vec::new();
-    let (mut is_news, mut devices) = (false, user.devices);
+    let mut is_news = false;
+    let (mut devices, mut bytes) = (user.devices, user.bytes);
     for change in changes {
         match change {
             Change::Device {
@@ -230,10 +231,15 @@ fn decide(
                         facts.push(removed(user.user, device.clone()));
                         list.stream_id = Some(*stream);
                     }
-                    Some(Becomes::Keys(kept)) if follows && devices < MAX_DEVICES => {
+                    Some(Becomes::Keys(kept))
+                        if follows
+                            && devices < MAX_DEVICES
+                            && bytes + kept.keys.len() <= MAX_BYTES =>
+                    {
                         facts.push(kept.set(user.user, device.clone()));
                         list.stream_id = Some(*stream);
                         devices += 1;
+                        bytes += kept.keys.len();
                     }
                     _ => outdated(list, now),
                 }
@@ -311,6 +317,7 @@ mod tests {
                 changed: None,
             },
             devices,
+            bytes: 0,
             shares: true,
             held: true,
         }
@@ -365,6 +372,11 @@ mod tests {
         assert_eq!(after(&unsure, &[update(6, &[5])]), Some((None, true, 2)));
         let full = user(Some(5), MAX_DEVICES);
         assert_eq!(after(&full, &[update(6, &[5])]), Some((Some(5), true, 2)));
+        let mut heavy = user(Some(5), 1);
+        heavy.bytes = MAX_BYTES - 150;
+        assert_eq!(after(&heavy, &[update(6, &[5])]), Some((Some(6), false, 3)));
+        let two = [update(6, &[5]), update(7, &[6])];
+        assert_eq!(after(&heavy, &two), Some((Some(6), true, 3)));
     }
 
     #[test]

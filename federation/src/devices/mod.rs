@@ -24,5 +24,7 @@ pub(crate) mod resync;
 
 /// The most devices of a user of another server that are remembered.
 const MAX_DEVICES: usize = 5_000;
+/// The most bytes of keys of a user of another server that are remembered.
+const MAX_BYTES: usize = 1 << 20;
 /// The longest id or name of a device that is taken, in bytes.
 const MAX_NAME: usize = 255;
