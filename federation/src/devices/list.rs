@@ -76,7 +76,7 @@ pub(super) fn read_device(
             name: name.filter(|name| name.len() <= MAX_NAME),
         }),
         Err(error) => {
-            tracing::info!(%user, %device, %error, "a device's keys are not taken");
+            tracing::debug!(%user, %device, %error, "a device's keys are not taken");
             None
         }
     }
@@ -128,17 +128,23 @@ impl List {
             ..Self::default()
         };
         let mut bytes: usize = list.cross_signing.values().map(|key| key.len()).sum();
+        let mut refused = 0_usize;
         for device in devices {
-            if let Some(keys) = device.keys
-                && let Some(kept) =
-                    read_device(user, &device.device_id, keys, device.device_display_name)
-            {
-                bytes += kept.keys.len();
-                list.devices.insert(device.device_id, kept);
+            let Some(keys) = device.keys else { continue };
+            let name = device.device_display_name;
+            match read_device(user, &device.device_id, keys, name) {
+                Some(kept) => {
+                    bytes += kept.keys.len();
+                    list.devices.insert(device.device_id, kept);
+                }
+                None => refused += 1,
             }
             if bytes > MAX_BYTES {
                 return Err(TooMuch);
             }
+        }
+        if refused > 0 {
+            tracing::info!(%user, refused, "keys of devices are not taken");
         }
         Ok(list)
     }
