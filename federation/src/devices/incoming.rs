@@ -220,12 +220,18 @@ fn decide(
                 if list.is_some_and(|list| list.stream_id == Some(*stream)) {
                     continue;
                 }
+                let Some(list) = &mut list else {
+                    is_news = true;
+                    continue;
+                };
+                if list.stale {
+                    overtaken(list);
+                    continue;
+                }
                 is_news = true;
-                let Some(list) = &mut list else { continue };
-                let follows = !list.stale
-                    && list.stream_id.is_some_and(|at| {
-                        at < *stream && !prev.is_empty() && prev.iter().all(|one| *one == at)
-                    });
+                let follows = list.stream_id.is_some_and(|at| {
+                    at < *stream && !prev.is_empty() && prev.iter().all(|one| *one == at)
+                });
                 match becomes {
                     Some(Becomes::Gone) if follows => {
                         facts.push(removed(user.user, device.clone()));
@@ -250,12 +256,13 @@ fn decide(
                     continue;
                 };
                 match keys {
-                    Some(keys) if !list.stale => {
+                    _ if list.stale => overtaken(list),
+                    Some(keys) => {
                         let news = cross_signing(user.user, keys, stored);
                         is_news |= news.is_some();
                         facts.extend(news);
                     }
-                    _ => {
+                    None => {
                         is_news = true;
                         outdated(list, now);
                     }
@@ -263,7 +270,7 @@ fn decide(
             }
         }
     }
-    if is_news {
+    if is_news || list != user.basis.list {
         facts.push(
             RemoteDevices {
                 user: user.user,
@@ -272,6 +279,8 @@ fn decide(
             }
             .into(),
         );
+    }
+    if is_news {
         facts.push(
             DeviceList {
                 user: user.user,
@@ -283,13 +292,18 @@ fn decide(
     facts
 }
 
+/// There is something newer yet than what made the list stale. Everybody has been told that it is, and will be told
+/// when it has been asked for; but an answer that is under way may be older than this, which whoever waits for it sees
+/// by what has moved.
+fn overtaken(list: &mut RemoteList) {
+    list.retry_at = list.retry_at.saturating_sub(1);
+}
+
 /// There is something newer than what is remembered: to be asked for, though not at once after the last time.
 fn outdated(list: &mut RemoteList, now: i64) {
-    if !list.stale {
-        list.stale = true;
-        list.failures = 0;
-        list.retry_at = list.retry_at.max(now);
-    }
+    list.stale = true;
+    list.failures = 0;
+    list.retry_at = list.retry_at.max(now);
 }
 
 #[cfg(test)]
@@ -377,6 +391,23 @@ mod tests {
         assert_eq!(after(&heavy, &[update(6, &[5])]), Some((Some(6), false, 3)));
         let two = [update(6, &[5]), update(7, &[6])];
         assert_eq!(after(&heavy, &two), Some((Some(6), true, 3)));
+    }
+
+    #[test]
+    fn of_a_stale_list_nobody_is_told_again() {
+        let mut stale = user(Some(5), 1);
+        let list = stale.basis.list.as_mut().unwrap();
+        (list.stale, list.failures, list.retry_at) = (true, 3, 1_000);
+        let updates = [update(9, &[8]), update(6, &[5])];
+        let changes: Vec<&Change> = updates.iter().map(|update| &update.change).collect();
+        let facts = decide(&stale, &changes, &BTreeMap::new(), 7);
+        // That something came is to be seen by whoever waits for an answer.
+        let [Fact::RemoteDevices(now)] = &facts[..] else {
+            panic!("{facts:?}");
+        };
+        let list = now.list.unwrap();
+        assert!(list.stale && list.failures == 3 && list.retry_at < 1_000);
+        assert_eq!(list.stream_id, Some(5));
     }
 
     #[test]

@@ -128,7 +128,13 @@ async fn resync(fed: &Federation, user: UserNo, user_id: &OwnedUserId) -> Result
     let Some(now) = state(fed, user).await? else {
         return Ok(());
     };
-    let told_since = now.basis.changed.is_some_and(|pos| pos > learned);
+    // An update of a stale list moves its time a little; whoever else asks sets it anew, to later.
+    let is_ours = now.basis.list.is_some_and(|list| {
+        let retry_at = list.retry_at.max(claimed.retry_at);
+        RemoteList { retry_at, ..list } == claimed
+    });
+    let told_since =
+        now.basis.list != Some(claimed) || now.basis.changed.is_some_and(|pos| pos > learned);
     let (list, facts) = match answer {
         Ok(found) => {
             let mut facts = news(fed, &now, &found).await?;
@@ -159,7 +165,7 @@ async fn resync(fed: &Federation, user: UserNo, user_id: &OwnedUserId) -> Result
             (list, Vec::new())
         }
     };
-    if now.basis.list != Some(claimed) || !put(fed, &now, Some(list), facts).await? {
+    if !is_ours || !put(fed, &now, Some(list), facts).await? {
         // Somebody else has got the list, or an update came in this very moment: it comes due again.
         tracing::debug!(user = %user_id, "a list of devices has moved on meanwhile");
     }
