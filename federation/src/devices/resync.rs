@@ -33,6 +33,9 @@ pub(super) const REST: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_hours(6);
+/// For how long after a vain attempt clients are told what is remembered. Later they have it asked for again, however
+/// long it is until that is done by itself.
+const IN_VAIN: Duration = Duration::from_mins(1);
 /// How long it sleeps at most: alone on a database, and with other processes.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 const SHARED_SLEEP: Duration = Duration::from_secs(3);
@@ -172,6 +175,12 @@ async fn resync(fed: &Federation, user: UserNo, user_id: &OwnedUserId) -> Result
     Ok(())
 }
 
+/// Whether a list has been asked for in vain just now: that isn't tried again at once for everybody who wants it.
+pub(super) fn is_in_vain(list: &RemoteList, now: i64) -> bool {
+    let tried_at = list.retry_at - millis(wait(list.failures));
+    list.stale && list.failures > 0 && list.retry_at > now && tried_at > now - millis(IN_VAIN)
+}
+
 /// The wait after so many vain attempts.
 fn wait(failures: u32) -> Duration {
     let doubled = FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(20));
@@ -246,4 +255,28 @@ async fn tidy(fed: &Federation) -> Result<(), Error> {
 pub(super) fn failure(error: OutboundError) -> serde_json::Value {
     let told = MatrixError::from(error);
     serde_json::json!({ "errcode": told.errcode, "error": told.message })
+}
+
+#[cfg(test)]
+mod tests {
+    use rhizome_storage::Pos;
+
+    use super::*;
+
+    #[test]
+    fn a_vain_attempt_stands_for_a_while() {
+        let list = |failures, tried_at: i64| RemoteList {
+            stream_id: None,
+            learned: Pos(1),
+            stale: true,
+            failures,
+            retry_at: tried_at + millis(wait(failures)),
+        };
+        let now = 10_000_000;
+        assert!(is_in_vain(&list(1, now - 4_000), now));
+        assert!(!is_in_vain(&list(1, now - 6_000), now));
+        assert!(is_in_vain(&list(9, now - 59_000), now));
+        assert!(!is_in_vain(&list(9, now - 61_000), now));
+        assert!(!is_in_vain(&list(0, now), now));
+    }
 }
