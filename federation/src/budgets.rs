@@ -31,6 +31,12 @@ const MESSAGES: Rate = Rate {
     burst: 20_000,
 };
 
+/// Changes of their users' devices of which one server may tell us: each may be news for many here.
+const DEVICE_UPDATES: Rate = Rate {
+    per_second: 20.0,
+    burst: 2_000,
+};
+
 /// What a signed request counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -51,6 +57,7 @@ pub(crate) struct Budgets {
     unsigned: Buckets,
     keys: Buckets,
     messages: Buckets,
+    device_updates: Buckets,
     bodies: Arc<Bodies>,
     /// Servers that are being told something large, one answer of each at a time.
     states: Keyed<OwnedServerName>,
@@ -65,6 +72,7 @@ impl Budgets {
             unsigned: Buckets::default(),
             keys: Buckets::default(),
             messages: Buckets::default(),
+            device_updates: Buckets::default(),
             bodies: Bodies::new(BODIES, BODIES_OF_ONE),
             states: Keyed::default(),
         }
@@ -101,6 +109,15 @@ impl Budgets {
     /// So many messages to devices that `origin` wants kept.
     pub(crate) fn messages(&self, origin: &ServerName, messages: usize) -> Result<(), MatrixError> {
         self.take(&self.messages, MESSAGES, origin, messages)
+    }
+
+    /// So many changes of devices of which `origin` tells us.
+    pub(crate) fn device_updates(
+        &self,
+        origin: &ServerName,
+        updates: usize,
+    ) -> Result<(), MatrixError> {
+        self.take(&self.device_updates, DEVICE_UPDATES, origin, updates)
     }
 
     /// What reserves memory for a request's body until it is known who sent it.
@@ -214,6 +231,17 @@ mod tests {
         assert!(budgets.messages(b, 20_000).is_ok());
         budgets.clock.advance(std::time::Duration::from_secs(1));
         assert!(budgets.messages(a, 1_500).is_ok());
+    }
+
+    #[test]
+    fn changes_of_devices_are_counted_one_by_one() {
+        let budgets = budgets(true);
+        let (a, b) = (server_name!("a.org"), server_name!("b.org"));
+        assert!(budgets.device_updates(a, 1_990).is_ok());
+        assert!(budgets.device_updates(a, 30).is_err());
+        assert!(budgets.device_updates(b, 100).is_ok());
+        budgets.clock.advance(std::time::Duration::from_secs(1));
+        assert!(budgets.device_updates(a, 30).is_ok());
     }
 
     #[test]

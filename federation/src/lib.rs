@@ -32,7 +32,7 @@ pub mod xmatrix;
 
 use std::{future::Future, sync::Arc};
 
-use ::ruma::ServerName;
+use ::ruma::{OwnedUserId, ServerName};
 use rhizome_edge::Table;
 pub use rhizome_edge::{MatrixError, RawJson, Ruma};
 use rhizome_protocol::sign::KeyPair;
@@ -41,7 +41,7 @@ use rhizome_storage::Store;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{budgets::Budgets, fetch::Fetching, membership::joining::Joining};
+use crate::{budgets::Budgets, fetch::Fetching, keyed::Keyed, membership::joining::Joining};
 pub use crate::{
     budgets::Kind,
     config::{ConfigError, FederationConfig, OldVerifyKey, RateLimits, non_public_ranges},
@@ -69,6 +69,7 @@ struct Inner {
     inbound: inbound::Shared,
     inbox: Notify,
     stale_lists: Notify,
+    lists_asked_for: Keyed<OwnedUserId>,
 }
 
 impl Federation {
@@ -114,6 +115,7 @@ impl Federation {
             inbound: inbound::Shared::default(),
             inbox: Notify::new(),
             stale_lists: Notify::new(),
+            lists_asked_for: Keyed::default(),
             rooms,
             store,
             config,
@@ -193,6 +195,11 @@ impl Federation {
     /// A list of devices is stale.
     pub(crate) fn stale_lists(&self) -> &Notify {
         &self.inner.stale_lists
+    }
+
+    /// Users of other servers whose lists of devices clients wait for.
+    pub(crate) fn lists_asked_for(&self) -> &Keyed<OwnedUserId> {
+        &self.inner.lists_asked_for
     }
 
     /// Every federation endpoint, with 404 and 405 as the specification wants them.

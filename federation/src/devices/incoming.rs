@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::list::{Kept, cross_signing, read_cross_signing, read_device, removed};
-use super::{MAX_DEVICES, MAX_NAME};
+use super::{MAX_BYTES, MAX_DEVICES, MAX_NAME};
 use crate::{Federation, MatrixError};
 
 /// How often what a transaction tells is decided again when what it was decided on has moved.
@@ -128,8 +128,8 @@ fn signing(content: KeysContent) -> Update {
         content.master_key,
         content.self_signing_key,
     );
-    // What isn't all in order is asked for.
-    let keys = (keys.len() == told).then_some(keys);
+    // What isn't all there and in order is asked for: a key that is left out isn't said to be gone.
+    let keys = (told == 2 && keys.len() == told).then_some(keys);
     Update {
         user: content.user_id,
         change: Change::Keys(keys),
@@ -207,7 +207,8 @@ fn decide(
 ) -> Vec<Fact> {
     let mut list = user.basis.list;
     let mut facts = Vec::new();
-    let (mut is_news, mut devices) = (false, user.devices);
+    let mut is_news = false;
+    let (mut devices, mut bytes) = (user.devices, user.bytes);
     for change in changes {
         match change {
             Change::Device {
@@ -219,21 +220,32 @@ fn decide(
                 if list.is_some_and(|list| list.stream_id == Some(*stream)) {
                     continue;
                 }
+                let Some(list) = &mut list else {
+                    is_news = true;
+                    continue;
+                };
+                if list.stale {
+                    overtaken(list);
+                    continue;
+                }
                 is_news = true;
-                let Some(list) = &mut list else { continue };
-                let follows = !list.stale
-                    && list.stream_id.is_some_and(|at| {
-                        at < *stream && !prev.is_empty() && prev.iter().all(|one| *one == at)
-                    });
+                let follows = list.stream_id.is_some_and(|at| {
+                    at < *stream && !prev.is_empty() && prev.iter().all(|one| *one == at)
+                });
                 match becomes {
                     Some(Becomes::Gone) if follows => {
                         facts.push(removed(user.user, device.clone()));
                         list.stream_id = Some(*stream);
                     }
-                    Some(Becomes::Keys(kept)) if follows && devices < MAX_DEVICES => {
+                    Some(Becomes::Keys(kept))
+                        if follows
+                            && devices < MAX_DEVICES
+                            && bytes + kept.keys.len() <= MAX_BYTES =>
+                    {
                         facts.push(kept.set(user.user, device.clone()));
                         list.stream_id = Some(*stream);
                         devices += 1;
+                        bytes += kept.keys.len();
                     }
                     _ => outdated(list, now),
                 }
@@ -244,12 +256,13 @@ fn decide(
                     continue;
                 };
                 match keys {
-                    Some(keys) if !list.stale => {
+                    _ if list.stale => overtaken(list),
+                    Some(keys) => {
                         let news = cross_signing(user.user, keys, stored);
                         is_news |= news.is_some();
                         facts.extend(news);
                     }
-                    _ => {
+                    None => {
                         is_news = true;
                         outdated(list, now);
                     }
@@ -257,7 +270,7 @@ fn decide(
             }
         }
     }
-    if is_news {
+    if is_news || list != user.basis.list {
         facts.push(
             RemoteDevices {
                 user: user.user,
@@ -266,6 +279,8 @@ fn decide(
             }
             .into(),
         );
+    }
+    if is_news {
         facts.push(
             DeviceList {
                 user: user.user,
@@ -277,17 +292,24 @@ fn decide(
     facts
 }
 
+/// There is something newer yet than what made the list stale. Everybody has been told that it is, and will be told
+/// when it has been asked for; but an answer that is under way may be older than this, which whoever waits for it sees
+/// by what has moved.
+fn overtaken(list: &mut RemoteList) {
+    list.retry_at = list.retry_at.saturating_sub(1);
+}
+
 /// There is something newer than what is remembered: to be asked for, though not at once after the last time.
 fn outdated(list: &mut RemoteList, now: i64) {
-    if !list.stale {
-        list.stale = true;
-        list.failures = 0;
-        list.retry_at = list.retry_at.max(now);
-    }
+    list.stale = true;
+    list.failures = 0;
+    list.retry_at = list.retry_at.max(now);
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+    use rhizome_protocol::{canonical::to_canonical, sign::KeyPair};
     use rhizome_storage::{Pos, RemoteBasis};
     use ruma::{server_name, user_id};
     use serde_json::{json, value::to_raw_value};
@@ -309,6 +331,7 @@ mod tests {
                 changed: None,
             },
             devices,
+            bytes: 0,
             shares: true,
             held: true,
         }
@@ -363,6 +386,28 @@ mod tests {
         assert_eq!(after(&unsure, &[update(6, &[5])]), Some((None, true, 2)));
         let full = user(Some(5), MAX_DEVICES);
         assert_eq!(after(&full, &[update(6, &[5])]), Some((Some(5), true, 2)));
+        let mut heavy = user(Some(5), 1);
+        heavy.bytes = MAX_BYTES - 150;
+        assert_eq!(after(&heavy, &[update(6, &[5])]), Some((Some(6), false, 3)));
+        let two = [update(6, &[5]), update(7, &[6])];
+        assert_eq!(after(&heavy, &two), Some((Some(6), true, 3)));
+    }
+
+    #[test]
+    fn of_a_stale_list_nobody_is_told_again() {
+        let mut stale = user(Some(5), 1);
+        let list = stale.basis.list.as_mut().unwrap();
+        (list.stale, list.failures, list.retry_at) = (true, 3, 1_000);
+        let updates = [update(9, &[8]), update(6, &[5])];
+        let changes: Vec<&Change> = updates.iter().map(|update| &update.change).collect();
+        let facts = decide(&stale, &changes, &BTreeMap::new(), 7);
+        // That something came is to be seen by whoever waits for an answer.
+        let [Fact::RemoteDevices(now)] = &facts[..] else {
+            panic!("{facts:?}");
+        };
+        let list = now.list.unwrap();
+        assert!(list.stale && list.failures == 3 && list.retry_at < 1_000);
+        assert_eq!(list.stream_id, Some(5));
     }
 
     #[test]
@@ -373,6 +418,42 @@ mod tests {
         let content = to_raw_value(&content).unwrap();
         let read = read(server_name!("x"), "m.device_list_update", &content);
         assert!(read.is_none());
+    }
+
+    #[test]
+    fn keys_that_are_left_out_are_not_gone() {
+        let known = user(Some(5), 1);
+        let (master, of_devices) = (KeyPair::from_seed("m", &[1; 32]), [2; 32]);
+        let (master, of_devices) = (master.unwrap(), KeyPair::from_seed("s", &of_devices));
+        let key = |usage: &str, public: &str| {
+            json!({
+                "user_id": "@u:x", "usage": [usage], "keys": { format!("ed25519:{public}"): public },
+            })
+        };
+        let mut signed = key("self_signing", &of_devices.unwrap().public_base64());
+        let text = to_canonical(signed.as_object().unwrap()).unwrap();
+        let signature = STANDARD_NO_PAD.encode(master.sign(text.as_bytes()));
+        let public = master.public_base64();
+        signed["signatures"] = json!({ "@u:x": { format!("ed25519:{public}"): signature } });
+        let master = key("master", &public);
+        let update = |content: Value| {
+            let content = to_raw_value(&content).unwrap();
+            read(server_name!("x"), "m.signing_key_update", &content).unwrap()
+        };
+        let parts = [
+            json!({ "user_id": "@u:x" }),
+            json!({ "user_id": "@u:x", "master_key": master }),
+            json!({ "user_id": "@u:x", "self_signing_key": signed }),
+        ];
+        for part in parts {
+            let told = after(&known, &[update(part.clone())]);
+            assert_eq!(told, Some((Some(5), true, 2)), "{part}");
+        }
+        let whole = json!({
+            "user_id": "@u:x", "master_key": master, "self_signing_key": signed,
+        });
+        let told = after(&known, &[update(whole)]);
+        assert_eq!(told, Some((Some(5), false, 3)));
     }
 
     #[test]

@@ -18,15 +18,12 @@ use serde_json::{Value, value::RawValue};
 
 use super::ask::{self, Wanted};
 use super::list::List;
-use super::resync::{REST, failure};
+use super::resync::{REST, failure, is_in_vain};
+use super::waited::{Answer, Sought, ask_in_turn, patience_with};
 use crate::{Federation, MatrixError, outbound::OutboundError};
 
 /// How many servers are asked at the same time.
 const SERVERS_AT_ONCE: usize = 50;
-/// Of how many users of a server lists are asked for one by one.
-const FEW: usize = 10;
-/// How long a server is waited for that couldn't be reached just now.
-const BRIEFLY: Duration = Duration::from_secs(2);
 /// The longest that a client may have others waited for, and what it gets if it doesn't say.
 const LONGEST: Duration = Duration::from_mins(1);
 const USUAL: Duration = Duration::from_secs(10);
@@ -74,12 +71,18 @@ pub async fn find(
     let remote: HashMap<UserNo, RemoteUser> =
         remote.into_iter().map(|user| (user.user, user)).collect();
     let mut found = Found::default();
-    let mut missing: BTreeMap<OwnedServerName, Vec<(OwnedUserId, Option<RemoteUser>)>> =
-        BTreeMap::new();
+    let mut missing: BTreeMap<OwnedServerName, Vec<Sought>> = BTreeMap::new();
+    let now = store.clock().now_ms();
     for user in wanted.keys() {
         let of = known.get(user).and_then(|no| remote.get(no)).copied();
         if of.is_some_and(|of| of.is_current()) {
             found.stored.insert(user.clone(), wanted[user].clone());
+        } else if of
+            .is_some_and(|of| of.held && of.basis.list.is_some_and(|list| is_in_vain(&list, now)))
+        {
+            found.stored.insert(user.clone(), wanted[user].clone());
+            let error = failure(OutboundError::Timeout);
+            found.failures.insert(user.server_name().to_owned(), error);
         } else {
             let server = user.server_name().to_owned();
             missing.entry(server).or_default().push((user.clone(), of));
@@ -91,89 +94,33 @@ pub async fn find(
     let learned = store.log().refresh().await?;
     let (wanted, timeout) = (&wanted, timeout);
     let answers = stream::iter(missing).map(|(server, users)| async move {
-        let answer = ask_one(fed, &server, &users, wanted, timeout).await;
-        (server, users, answer)
+        let answer = ask_in_turn(fed, &server, users, wanted, timeout).await;
+        (server, answer)
     });
     let mut answers = answers.buffer_unordered(SERVERS_AT_ONCE);
-    while let Some((server, users, (lists, error))) = answers.next().await {
+    while let Some((server, answer)) = answers.next().await {
+        let Answer {
+            users,
+            known,
+            given: (lists, error),
+            turns,
+        } = answer?;
+        let known = known.into_iter();
+        (found.stored).extend(known.map(|user| (user.clone(), wanted[&user].clone())));
         if let Some(error) = error {
             tracing::info!(%server, %error, "keys can't be had");
             found.failures.insert(server, failure(error));
         }
         take(fed, users, lists, wanted, learned, &mut found).await?;
+        drop(turns);
     }
     Ok(found)
-}
-
-/// What a server gave, and why not all.
-type Given = (BTreeMap<OwnedUserId, List>, Option<OutboundError>);
-
-/// Asks a server for the lists of some users: whole, of those that will be remembered.
-async fn ask_one(
-    fed: &Federation,
-    server: &OwnedServerName,
-    users: &[(OwnedUserId, Option<RemoteUser>)],
-    wanted: &Wanted,
-    timeout: Duration,
-) -> Given {
-    let patience = patience_with(fed, server, timeout);
-    let mut lists = BTreeMap::new();
-    let mut asked = Wanted::new();
-    let mut alone = Vec::new();
-    for (user, of) in users {
-        let whole = of.is_some_and(|of| of.shares);
-        if whole && alone.len() < FEW && (users.len() <= FEW || is_followed(*of)) {
-            alone.push(user.clone());
-        } else {
-            let devices = wanted.get(user).filter(|_| !whole);
-            asked.insert(user.clone(), devices.cloned().unwrap_or_default());
-        }
-    }
-    let answers = stream::iter(alone).map(|user| async move {
-        let answer = ask::devices(fed, &user, patience).await;
-        (user, answer)
-    });
-    let mut answers = answers.buffer_unordered(FEW);
-    while let Some((user, answer)) = answers.next().await {
-        match answer {
-            Ok(list) => drop(lists.insert(user, list)),
-            Err(error) if error.is_unreachable() => return (lists, Some(error)),
-            Err(_) => drop(asked.insert(user, Vec::new())),
-        }
-    }
-    if asked.is_empty() {
-        return (lists, None);
-    }
-    match ask::keys(fed, server, &asked, patience).await {
-        Ok(found) => {
-            lists.extend(found);
-            (lists, None)
-        }
-        Err(error) => (lists, Some(error)),
-    }
-}
-
-/// Whether it was known where the user's list stands.
-fn is_followed(user: Option<RemoteUser>) -> bool {
-    let list = user.and_then(|user| user.basis.list);
-    list.is_some_and(|list| list.stream_id.is_some())
-}
-
-/// Nobody is kept waiting for long for a server that can't be reached.
-fn patience_with(fed: &Federation, server: &OwnedServerName, timeout: Duration) -> Duration {
-    let now = fed.store().clock().now_ms();
-    let stand = fed.sender().stand(server);
-    if stand.is_some_and(|stand| stand.failures > 0 && stand.retry_at > now) {
-        timeout.min(BRIEFLY)
-    } else {
-        timeout
-    }
 }
 
 /// Remembers the lists that a server gave of users who share a room with somebody here, and passes on the others.
 async fn take(
     fed: &Federation,
-    users: Vec<(OwnedUserId, Option<RemoteUser>)>,
+    users: Vec<Sought>,
     mut lists: BTreeMap<OwnedUserId, List>,
     wanted: &Wanted,
     learned: Pos,

@@ -9,7 +9,7 @@ use ruma::{DeviceId, OwnedDeviceId, UserId};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{MAX_DEVICES, MAX_NAME};
+use super::{MAX_BYTES, MAX_DEVICES, MAX_NAME};
 
 /// A device in an answer.
 #[derive(Deserialize)]
@@ -54,8 +54,8 @@ pub(super) struct List {
 
 /// Why a list isn't taken.
 #[derive(Debug, thiserror::Error)]
-#[error("the list has more than {MAX_DEVICES} devices")]
-pub(super) struct TooMany;
+#[error("the list has more than {MAX_DEVICES} devices or {MAX_BYTES} bytes of keys")]
+pub(super) struct TooMuch;
 
 /// Reads a device's keys; `None` if they aren't what keys must be.
 pub(super) fn read_device(
@@ -76,7 +76,7 @@ pub(super) fn read_device(
             name: name.filter(|name| name.len() <= MAX_NAME),
         }),
         Err(error) => {
-            tracing::info!(%user, %device, %error, "a device's keys are not taken");
+            tracing::debug!(%user, %device, %error, "a device's keys are not taken");
             None
         }
     }
@@ -119,21 +119,32 @@ impl List {
         devices: Vec<OneDevice>,
         master: Option<Value>,
         self_signing: Option<Value>,
-    ) -> Result<Self, TooMany> {
+    ) -> Result<Self, TooMuch> {
         if devices.len() > MAX_DEVICES {
-            return Err(TooMany);
+            return Err(TooMuch);
         }
         let mut list = Self {
             cross_signing: read_cross_signing(user, master, self_signing),
             ..Self::default()
         };
+        let mut bytes: usize = list.cross_signing.values().map(|key| key.len()).sum();
+        let mut refused = 0_usize;
         for device in devices {
-            if let Some(keys) = device.keys
-                && let Some(kept) =
-                    read_device(user, &device.device_id, keys, device.device_display_name)
-            {
-                list.devices.insert(device.device_id, kept);
+            let Some(keys) = device.keys else { continue };
+            let name = device.device_display_name;
+            match read_device(user, &device.device_id, keys, name) {
+                Some(kept) => {
+                    bytes += kept.keys.len();
+                    list.devices.insert(device.device_id, kept);
+                }
+                None => refused += 1,
             }
+            if bytes > MAX_BYTES {
+                return Err(TooMuch);
+            }
+        }
+        if refused > 0 {
+            tracing::info!(%user, refused, "keys of devices are not taken");
         }
         Ok(list)
     }
@@ -232,4 +243,35 @@ fn public_of(key: &str) -> Option<String> {
     let key: Value = serde_json::from_str(key).ok()?;
     let name = key.get("keys")?.as_object()?.keys().next()?;
     Some(name.strip_prefix("ed25519:")?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::user_id;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_is_bounded_in_bytes() {
+        let device = |n: usize, filler: usize| OneDevice {
+            device_id: format!("D{n}").into(),
+            keys: Some(json!({
+                "user_id": "@u:x", "device_id": format!("D{n}"), "algorithms": ["a".repeat(filler)],
+                "keys": {}, "signatures": {},
+            })),
+            device_display_name: None,
+        };
+        let of = |count: usize| {
+            let devices = (0..count).map(|n| device(n, 200)).collect();
+            List::of(user_id!("@u:x"), devices, None, None)
+        };
+        let one = of(1).unwrap().devices[&*OwnedDeviceId::from("D0")]
+            .keys
+            .len();
+        let fits = MAX_BYTES / (one + 4);
+        assert_eq!(of(fits).unwrap().devices.len(), fits);
+        assert!(MAX_BYTES / one + 1 <= MAX_DEVICES);
+        assert!(of(MAX_BYTES / one + 1).is_err());
+    }
 }

@@ -9,6 +9,7 @@
 //! - [`list`]: a user's list as another server tells it: checked, bounded, and held against what is remembered.
 //! - [`ask`]: asking another server.
 //! - [`resync`]: stale lists are asked for again, one request for a user at a time.
+//! - [`waited`]: lists that clients wait for, each asked for once.
 //! - [`keys`]: keys of users of other servers, for a client that asks.
 //!
 //! What is remembered of a user is right for as long as they have shared a room with somebody here without a break
@@ -21,8 +22,11 @@ pub mod keys;
 mod list;
 pub(crate) mod outgoing;
 pub(crate) mod resync;
+mod waited;
 
 /// The most devices of a user of another server that are remembered.
 const MAX_DEVICES: usize = 5_000;
+/// The most bytes of keys of a user of another server that are remembered.
+const MAX_BYTES: usize = 1 << 20;
 /// The longest id or name of a device that is taken, in bytes.
 const MAX_NAME: usize = 255;

@@ -33,6 +33,9 @@ pub(super) const REST: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_hours(6);
+/// For how long after a vain attempt clients are told what is remembered. Later they have it asked for again, however
+/// long it is until that is done by itself.
+const IN_VAIN: Duration = Duration::from_mins(1);
 /// How long it sleeps at most: alone on a database, and with other processes.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 const SHARED_SLEEP: Duration = Duration::from_secs(3);
@@ -128,7 +131,13 @@ async fn resync(fed: &Federation, user: UserNo, user_id: &OwnedUserId) -> Result
     let Some(now) = state(fed, user).await? else {
         return Ok(());
     };
-    let told_since = now.basis.changed.is_some_and(|pos| pos > learned);
+    // An update of a stale list moves its time a little; whoever else asks sets it anew, to later.
+    let is_ours = now.basis.list.is_some_and(|list| {
+        let retry_at = list.retry_at.max(claimed.retry_at);
+        RemoteList { retry_at, ..list } == claimed
+    });
+    let told_since =
+        now.basis.list != Some(claimed) || now.basis.changed.is_some_and(|pos| pos > learned);
     let (list, facts) = match answer {
         Ok(found) => {
             let mut facts = news(fed, &now, &found).await?;
@@ -159,11 +168,17 @@ async fn resync(fed: &Federation, user: UserNo, user_id: &OwnedUserId) -> Result
             (list, Vec::new())
         }
     };
-    if now.basis.list != Some(claimed) || !put(fed, &now, Some(list), facts).await? {
+    if !is_ours || !put(fed, &now, Some(list), facts).await? {
         // Somebody else has got the list, or an update came in this very moment: it comes due again.
         tracing::debug!(user = %user_id, "a list of devices has moved on meanwhile");
     }
     Ok(())
+}
+
+/// Whether a list has been asked for in vain just now: that isn't tried again at once for everybody who wants it.
+pub(super) fn is_in_vain(list: &RemoteList, now: i64) -> bool {
+    let tried_at = list.retry_at - millis(wait(list.failures));
+    list.stale && list.failures > 0 && list.retry_at > now && tried_at > now - millis(IN_VAIN)
 }
 
 /// The wait after so many vain attempts.
@@ -240,4 +255,28 @@ async fn tidy(fed: &Federation) -> Result<(), Error> {
 pub(super) fn failure(error: OutboundError) -> serde_json::Value {
     let told = MatrixError::from(error);
     serde_json::json!({ "errcode": told.errcode, "error": told.message })
+}
+
+#[cfg(test)]
+mod tests {
+    use rhizome_storage::Pos;
+
+    use super::*;
+
+    #[test]
+    fn a_vain_attempt_stands_for_a_while() {
+        let list = |failures, tried_at: i64| RemoteList {
+            stream_id: None,
+            learned: Pos(1),
+            stale: true,
+            failures,
+            retry_at: tried_at + millis(wait(failures)),
+        };
+        let now = 10_000_000;
+        assert!(is_in_vain(&list(1, now - 4_000), now));
+        assert!(!is_in_vain(&list(1, now - 6_000), now));
+        assert!(is_in_vain(&list(9, now - 59_000), now));
+        assert!(!is_in_vain(&list(9, now - 61_000), now));
+        assert!(!is_in_vain(&list(0, now), now));
+    }
 }

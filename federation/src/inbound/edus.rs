@@ -64,7 +64,7 @@ struct ReceiptData {
 /// log.
 ///
 /// # Errors
-/// Those of the database; 429 for a server that sends too many messages to devices.
+/// Those of the database; 429 for a server that sends too many messages to devices or changes of devices.
 pub(super) async fn apply(
     fed: &Federation,
     origin: &ServerName,
@@ -97,6 +97,9 @@ pub(super) async fn apply(
     }
     if budget == 0 {
         tracing::info!(%origin, "a transaction has more receipts than are looked at");
+    }
+    if !updates.is_empty() {
+        fed.budgets().device_updates(origin, updates.len())?;
     }
     let mut facts = admit(fed, claims).await?;
     if !messages.is_empty() {

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rhizome_protocol::Membership;
-use rhizome_storage::{EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Pos, Stretch, UserNo};
+use rhizome_storage::{
+    EntryKind, Error, Failure, Lease, LiveEvent, LogWork, Pos, Store, StoredEvent, Stretch, UserNo,
+};
 use ruma::OwnedServerName;
 
 use super::queues::Beside;
@@ -51,6 +53,16 @@ async fn look_at_everything(fed: &Federation, upto: Pos) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether this is the event of a member who has come into the room since, and not of a change of their profile.
+async fn has_come(store: &Store, event: &StoredEvent, after: Pos) -> Result<bool, Error> {
+    if event.pdu.membership() != Some(Membership::Join) {
+        return Ok(false);
+    }
+    let member = store.user_no(event.pdu.sender()).await?;
+    let row = store.membership(member, event.room).await?;
+    Ok(row.is_some_and(|row| row.membership == Membership::Join && row.since > after))
+}
+
 /// Wakes the destinations for which these new log entries have something.
 async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
     let store = fed.store();
@@ -69,8 +81,8 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
             EntryKind::Event(LiveEvent { event, .. }) if event.pdu.membership().is_some() => {
                 members_changed = true;
                 // Who comes into a room shows their devices to servers that may not know them.
-                if event.pdu.membership() == Some(Membership::Join)
-                    && fed.rooms().is_local(event.pdu.sender())
+                if fed.rooms().is_local(event.pdu.sender())
+                    && has_come(store, event, stretch.after).await?
                 {
                     for server in store.joined_servers(event.room).await?.iter() {
                         tell(server, Beside::LISTS);

@@ -192,6 +192,29 @@ async fn a_mean_servers_lists_are_taken_as_far_as_they_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_many_who_want_the_same_list_one_asks() {
+    each(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob) = (a.user("alice"), b.user("bob"));
+        let mean = Mean::before(&world, 1);
+        let room = a.create(&alice, &RoomVersionId::V11).await;
+        b.join(&bob, &room, a).await.unwrap();
+        let honest = json!({
+            "user_id": bob, "stream_id": 7,
+            "devices": [{ "device_id": "GOOD", "keys": device(&bob, "GOOD", true) }],
+        });
+        mean.says("/user/devices/", honest);
+        let found = futures_util::future::join_all((0..30).map(|_| find(a, &bob))).await;
+        for found in found {
+            assert_eq!(found.stored.len(), 1);
+            assert!(found.passed.is_empty() && found.failures.is_empty());
+        }
+        assert_eq!(mean.count("/user/devices/"), 1);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_crowd_of_devices_is_not_taken() {
     each(2, async |world| {
         let (a, b) = world.two();

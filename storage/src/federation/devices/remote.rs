@@ -14,6 +14,8 @@ pub struct RemoteUser {
     pub basis: RemoteBasis,
     /// How many devices are remembered.
     pub devices: usize,
+    /// How many bytes their keys are.
+    pub bytes: usize,
     /// Whether the user shares a room with somebody here,
     pub shares: bool,
     /// and has done so without a break since what is remembered was learned.
@@ -42,6 +44,8 @@ impl Store {
                 "SELECT u.no AS user_no, r.stream_id, r.learned, r.stale, r.failures, r.retry_at, \
                  l.pos AS changed, \
                  (SELECT COUNT(*) FROM device_keys k WHERE k.user_no = u.no) AS devices, \
+                 (SELECT COALESCE(SUM(OCTET_LENGTH(k.keys)), 0) FROM device_keys k \
+                 WHERE k.user_no = u.no) AS bytes, \
                  CASE WHEN EXISTS (SELECT 1 FROM membership m \
                  JOIN room_server s ON s.room = m.room AND s.joined > 0 \
                  JOIN server_name o ON o.no = s.server AND o.name = $2 \
@@ -67,6 +71,7 @@ impl Store {
                     user: row.get("user_no")?,
                     basis,
                     devices: row.get("devices")?,
+                    bytes: row.get("bytes")?,
                     shares: row.get::<i64>("shared")? > 0,
                     held: row.get::<i64>("held")? > 0,
                 })
