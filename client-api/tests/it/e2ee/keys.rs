@@ -110,6 +110,7 @@ async fn what_is_not_the_devices_is_refused() {
             json!([]),
             json!({}),
             json!({ "key": 7, "signatures": {} }),
+            json!("unsigned"),
         ] {
             let wrong = json!({ "fallback_keys": { "signed_curve25519:1": key } });
             assert_eq!(phone.refused(wrong).await, "M_BAD_JSON");
@@ -120,6 +121,8 @@ async fn what_is_not_the_devices_is_refused() {
         assert_eq!(phone.refused(many).await, "M_INVALID_PARAM");
         let two = json!({ "fallback_keys": { "curve25519:1": "a", "curve25519:2": "b" } });
         assert_eq!(phone.refused(two).await, "M_INVALID_PARAM");
+        let long = json!({ "one_time_keys": { "curve25519:1": "a".repeat(4_096) } });
+        assert_eq!(phone.refused(long).await, "M_TOO_LARGE");
         let none = json!({ "signed_curve25519": 0 });
         assert_eq!(left(&ada).await, (none, json!([])));
     })
