@@ -58,13 +58,11 @@ pub(super) async fn ask_in_turn(
         numbers.push(of.user);
         let left = patience.saturating_sub(started.elapsed());
         let turn = fed.lists_asked_for().lock(user.clone());
-        match tokio::time::timeout(left, turn).await {
-            Ok(turn) => answer.turns.push(turn),
-            Err(_) => {
-                answer.given.1 = Some(OutboundError::Timeout);
-                break;
-            }
-        }
+        let Ok(turn) = tokio::time::timeout(left, turn).await else {
+            answer.given.1 = Some(OutboundError::Timeout);
+            break;
+        };
+        answer.turns.push(turn);
     }
     let now = fed
         .store()
