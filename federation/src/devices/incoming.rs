@@ -6,10 +6,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
+use rhizome_protocol::Membership;
 use rhizome_protocol::device_keys::KeyUsage;
 use rhizome_storage::{
-    CommitError, DeviceList, Fact, RemoteDevices, RemoteList, RemoteUser, UserNo, WriteSet,
+    CommitError, DeviceList, Fact, RemoteDevices, RemoteList, RemoteUser, UserNo, WriteSet, millis,
 };
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName};
 use serde::Deserialize;
@@ -21,6 +23,8 @@ use crate::{Federation, MatrixError};
 
 /// How often what a transaction tells is decided again when what it was decided on has moved.
 const ATTEMPTS: u32 = 5;
+/// For how long somebody who comes into a room has just come.
+const MOMENT: Duration = Duration::from_secs(30);
 /// The most predecessors that an update may name.
 const MAX_PREV: usize = 100;
 
@@ -191,11 +195,36 @@ async fn decide_all(fed: &Federation, updates: &[Update]) -> Result<Vec<Fact>, M
     let mut facts = Vec::new();
     for (no, changes) in by_user {
         if let Some(user) = users.get(&no).filter(|user| user.shares) {
+            if user.basis.list.is_none()
+                && changes.iter().all(|change| is_first(change))
+                && has_just_come(fed, no, now).await?
+            {
+                continue;
+            }
             let stored = stored.remove(&no).unwrap_or_default();
             facts.extend(decide(user, &changes, &stored, now));
         }
     }
     Ok(facts)
+}
+
+/// Whether it is the first that its server tells of the user's devices.
+fn is_first(change: &Change) -> bool {
+    matches!(change, Change::Device { prev, .. } if prev.is_empty())
+}
+
+/// Whether the user came into a room of ours a moment ago. That has told everybody here to look at their devices, and
+/// what their server says of them when they come is no other news. Nobody has looked yet, or something were remembered.
+async fn has_just_come(fed: &Federation, user: UserNo, now: i64) -> Result<bool, MatrixError> {
+    let store = fed.store();
+    let rows = store.memberships_of(user).await?;
+    let joined = rows.iter().filter(|row| row.membership == Membership::Join);
+    let Some(event) = joined.max_by_key(|row| row.since).and_then(|row| row.event) else {
+        return Ok(false);
+    };
+    let came = store.event_by_no(event).await?;
+    let came = came.map_or(0, |event| event.pdu.origin_server_ts());
+    Ok(now.saturating_sub(came) < millis(MOMENT))
 }
 
 /// What the changes of a user's devices, in order, make of what is remembered.
