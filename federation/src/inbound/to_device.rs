@@ -143,7 +143,7 @@ impl Admitting<'_> {
                 message_id: claim.message_id.clone(),
             }),
         });
-        let before = self.facts.len();
+        let before = (self.facts.len(), self.kept);
         for (user, contents) in claim.ours(fed) {
             let Some(user) = self.known.get(&user).copied() else {
                 continue;
@@ -171,7 +171,8 @@ impl Admitting<'_> {
                 self.facts.extend(devices.into_iter().map(to));
             }
             if self.facts.len() > MAX_MESSAGES || self.kept > MAX_KEPT {
-                self.facts.truncate(before);
+                self.facts.truncate(before.0);
+                self.kept = before.1;
                 return false;
             }
         }

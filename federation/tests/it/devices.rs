@@ -104,14 +104,14 @@ async fn of_strangers_and_for_others_nothing_is_taken() {
         // The specification's form is not kept by all of these.
         b.request(a, Method::PUT, path, Some(junk)).await.ok();
         assert_eq!(a.store().log().head(), head);
-        // Of Bob it is news; but nobody has asked for his list, so none of it is kept.
-        b.transaction(
-            a,
-            "fine",
-            &[],
-            &[update(&bob, "D", 1, &[], Some(device(&bob, "D", true)))],
-        )
-        .await;
+        // That Bob has come said to look at his devices. What his server says of them first is no other news.
+        let keys = || Some(device(&bob, "D", true));
+        b.transaction(a, "first", &[], &[update(&bob, "D", 1, &[], keys())])
+            .await;
+        assert_eq!(a.store().log().head(), head);
+        // Then it is news; but nobody has asked for his list, so none of it is kept.
+        b.transaction(a, "fine", &[], &[update(&bob, "D", 2, &[1], keys())])
+            .await;
         let user = known(a, &bob).await.unwrap();
         assert_eq!(user.basis.changed, Some(a.store().log().head()));
         assert_eq!(user.basis.list, None);
