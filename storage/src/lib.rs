@@ -155,7 +155,7 @@ pub(crate) struct Core {
     /// What was a backup's has to go.
     pub(crate) backups_gone: Notify,
     /// Of those who change backups one does so at a time.
-    pub(crate) backup_turn: tokio::sync::Mutex<()>,
+    pub(crate) backup_turn: accounts::backup::Turn,
     closing: CancellationToken,
     queue_ended: CancellationToken,
 }
