@@ -91,7 +91,7 @@ pub use facts::inbound_answer::InboundAnswer;
 pub use facts::invite::{Invite, InviteChange, InviteEntry};
 pub use facts::keys::cross_signing::CrossSigningKeys;
 pub use facts::keys::device::DeviceKeys;
-pub use facts::keys::one_time::{KeyClaim, KeyCount, KeyUpload, OneTimeKey, OneTimeKeys};
+pub use facts::keys::one_time::{DecidedOn, KeyClaim, KeyCount, KeyUpload, OneTimeKey, OneTimeKeys};
 pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
 pub use facts::receipt::Receipt;

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use rhizome_rooms::{create::create, membership::Action};
-use rhizome_storage::{DeviceUpload, NewLogin, NewTokens, Store, UserNo, testing::eventually};
+use rhizome_storage::{
+    DecidedOn, DeviceUpload, NewLogin, NewTokens, Store, UserNo, testing::eventually,
+};
 use ruma::{server_name, user_id};
 use serde_json::{Value, json};
 
@@ -38,6 +40,7 @@ async fn uploaded(store: &Store, user: UserNo, device: &str) {
     let upload = DeviceUpload {
         user,
         device: device.into(),
+        decided_on: DecidedOn::Anything,
         keys: Some(keys.to_string().into()),
         anew: false,
         one_time: Vec::new(),
