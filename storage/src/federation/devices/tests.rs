@@ -24,10 +24,14 @@ async fn change(store: &Store, user: UserNo, device: Option<&str>) -> Pos {
 
 /// What a server is told: position, device, and the one before.
 async fn told(store: &Store, after: Pos) -> Vec<(i64, Option<String>, Option<i64>)> {
-    let (to, ours) = (server_name!("there"), server_name!("here"));
-    let changes = store
-        .device_changes_to(to, ours, after, Pos(1_000), 9)
-        .await;
+    let behind = Behind {
+        destination: server_name!("there"),
+        ours: server_name!("here"),
+        after,
+        upto: Pos(1_000),
+        limit: 9,
+    };
+    let changes = store.device_changes_to(behind).await;
     let row = |change: OutboundDevice| {
         let device = change.device.map(|device| device.to_string());
         (change.pos.0, device, change.prev.map(|prev| prev.0))
