@@ -21,8 +21,9 @@ use crate::{Federation, MatrixError, outbound::OutboundError};
 /// How many users are asked for at the same time, and of one server.
 const AT_ONCE: usize = 20;
 const OF_ONE_SERVER: usize = 4;
-/// How many are looked at for that.
+/// How many are looked at for that: of a server beside those who are being asked for as many again.
 const LOOKED_AT: usize = 500;
+const LOOKED_AT_OF_ONE: usize = 2 * OF_ONE_SERVER;
 /// How long an answer may take. Nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For how long nobody else asks.
@@ -41,27 +42,30 @@ const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 const SHARED_SLEEP: Duration = Duration::from_secs(3);
 /// How often what nobody here has a use for any more is forgotten, and how much at once.
 const TIDY_EVERY: Duration = Duration::from_hours(1);
-const TIDIED: usize = 500;
+const TIDY_PAUSE: Duration = Duration::from_secs(1);
+const TIDIED: usize = 100;
 
 /// Works until it is dropped.
 ///
 /// # Errors
 /// The database's. What was begun comes due again by itself.
 pub(crate) async fn run(fed: &Federation) -> Result<(), Error> {
+    tokio::try_join!(ask_for_stale(fed), tidy(fed))?;
+    Ok(())
+}
+
+async fn ask_for_stale(fed: &Federation) -> Result<(), Error> {
     let store = fed.store();
     let mut busy: HashSet<UserNo> = HashSet::new();
     let mut servers: BTreeMap<OwnedServerName, usize> = BTreeMap::new();
     let mut workers = FuturesUnordered::new();
-    let mut tidy_at = store.clock().now_ms();
     loop {
         let now = store.clock().now_ms();
-        if now >= tidy_at {
-            tidy(fed).await?;
-            tidy_at = now + millis(TIDY_EVERY);
-        }
         let mut next = None;
         if workers.len() < AT_ONCE {
-            let (due, later) = store.stale_remote_devices(now, LOOKED_AT).await?;
+            let (due, later) = store
+                .stale_remote_devices(now, LOOKED_AT_OF_ONE, LOOKED_AT)
+                .await?;
             next = later.map(|at| at - now);
             for user in due {
                 if workers.len() >= AT_ONCE || busy.contains(&user) {
@@ -113,7 +117,8 @@ async fn resync(fed: &Federation, user: UserNo, user_id: &OwnedUserId) -> Result
         return Ok(());
     };
     if !now.shares {
-        return forget(fed, &[now]).await;
+        forget(fed, &[now]).await?;
+        return Ok(());
     }
     let clock = store.clock();
     if list.retry_at > clock.now_ms() {
@@ -206,14 +211,16 @@ async fn put(
     list: Option<RemoteList>,
     mut facts: Vec<Fact>,
 ) -> Result<bool, Error> {
-    facts.push(
-        RemoteDevices {
-            user: user.user,
-            basis: user.basis,
-            list,
-        }
-        .into(),
-    );
+    facts.push(remembers(user, list));
+    write(fed, facts).await
+}
+
+fn remembers(user: &RemoteUser, list: Option<RemoteList>) -> Fact {
+    let (user, basis) = (user.user, user.basis);
+    RemoteDevices { user, basis, list }.into()
+}
+
+async fn write(fed: &Federation, facts: Vec<Fact>) -> Result<bool, Error> {
     match fed.store().commit(WriteSet::from(facts)).await {
         Ok(_) => Ok(true),
         Err(CommitError::AccountMoved(_)) => Ok(false),
@@ -222,20 +229,22 @@ async fn put(
     }
 }
 
-/// Forgets what is remembered of users with whom nobody here shares a room.
-async fn forget(fed: &Federation, users: &[RemoteUser]) -> Result<(), Error> {
+/// Forgets what is remembered of users with whom nobody here shares a room, in one commit; `false` if something about
+/// one of them has moved.
+async fn forget(fed: &Federation, users: &[RemoteUser]) -> Result<bool, Error> {
     let numbers: Vec<UserNo> = users.iter().map(|user| user.user).collect();
     let stored = List::stored(fed.store(), &numbers).await?;
+    let mut facts = Vec::new();
     for user in users {
-        let facts = match stored.get(&user.user) {
-            Some(before) => List::default().replacing(user.user, before),
-            None => Vec::new(),
-        };
-        put(fed, user, None, facts).await?;
+        if let Some(before) = stored.get(&user.user) {
+            facts.extend(List::default().replacing(user.user, before));
+        }
+        facts.push(remembers(user, None));
     }
-    Ok(())
+    write(fed, facts).await
 }
 
+/// Forgets, now and then, what nobody here has a use for any more.
 async fn tidy(fed: &Federation) -> Result<(), Error> {
     let store = fed.store();
     let ours = fed.server_name();
@@ -243,11 +252,13 @@ async fn tidy(fed: &Federation) -> Result<(), Error> {
         let gone = store.forgettable_remote_devices(ours, TIDIED).await?;
         let mut users = store.remote_users(&gone, ours).await?;
         users.retain(|user| !user.shares);
-        forget(fed, &users).await?;
-        if gone.len() < TIDIED {
-            return Ok(());
-        }
-        store.clock().sleep(Duration::from_secs(1)).await;
+        let is_done = users.is_empty() || forget(fed, &users).await?;
+        let wait = if is_done && gone.len() < TIDIED {
+            TIDY_EVERY
+        } else {
+            TIDY_PAUSE
+        };
+        store.clock().sleep(wait).await;
     }
 }
 
