@@ -282,6 +282,12 @@ async fn memberships_counts_and_servers_follow_the_state() {
         assert_eq!(store.joined_servers(room.no).await.unwrap().len(), 2);
         let server = server_name!("there.example");
         assert_eq!(store.rooms_of_server(server).await.unwrap(), [room.no]);
+        // Nobody has written to it, but it is no stranger.
+        let stranger = server_name!("stranger.example");
+        let new = async || store.new_servers([server, stranger]).await.unwrap();
+        assert!(store.is_in_a_room(server).await.unwrap());
+        assert!(!store.is_in_a_room(stranger).await.unwrap());
+        assert_eq!(new().await, [stranger]);
         let of_server = async |limit| store.joined_of_server(room.no, server, limit).await;
         assert_eq!(of_server(5).await.unwrap(), [bob_no]);
         assert_eq!(of_server(0).await.unwrap(), []);
@@ -297,6 +303,8 @@ async fn memberships_counts_and_servers_follow_the_state() {
         assert_eq!((row.membership, row.forgotten), (Membership::Leave, true));
         assert_eq!(store.joined_servers(room.no).await.unwrap().len(), 1);
         assert_eq!(store.rooms_of_server(server).await.unwrap(), []);
+        assert!(!store.is_in_a_room(server).await.unwrap());
+        assert_eq!(new().await.len(), 2);
         assert_eq!(of_server(5).await.unwrap(), []);
         let counts = store.member_counts(room.no).await.unwrap();
         assert_eq!((counts.joined, counts.invited), (1, 0));

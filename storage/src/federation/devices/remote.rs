@@ -79,8 +79,8 @@ impl Store {
             .collect()
     }
 
-    /// Users of other servers whose lists are stale and may be asked for at `now` (ms), longest first, at most
-    /// `of_one` of one server, and `limit`; and when the next of the others may be.
+    /// Users of other servers whose lists are stale and may be asked for at `now` (ms), of each server in turn
+    /// whoever has waited longest, at most `of_one` of one, and `limit`; and when the next of the others may be.
     pub async fn stale_remote_devices(
         &self,
         now: i64,
@@ -93,7 +93,7 @@ impl Store {
                  PARTITION BY u.server ORDER BY r.retry_at, r.user_no) AS place \
                  FROM remote_devices r JOIN user_name u ON u.no = r.user_no \
                  WHERE r.stale = 1 AND r.retry_at <= $1) AS x \
-                 WHERE place <= $2 ORDER BY retry_at, user_no LIMIT $3",
+                 WHERE place <= $2 ORDER BY place, retry_at, user_no LIMIT $3",
             )
             .bind(now)
             .bind(of_one)

@@ -193,7 +193,7 @@ async fn of_each_server_some_are_due() {
         }
         store.commit(WriteSet::from(facts)).await.unwrap();
         let due = store.stale_remote_devices(10, 3, 9).await.unwrap();
-        let expected = [nos[0], nos[1], nos[2], nos[20], nos[21]];
+        let expected = [nos[0], nos[20], nos[1], nos[21], nos[2]];
         assert_eq!(due, (expected.to_vec(), Some(50)));
         let due = store.stale_remote_devices(10, 3, 4).await.unwrap();
         assert_eq!(due, (expected[..4].to_vec(), Some(50)));
