@@ -99,6 +99,10 @@ pub struct RateLimits {
     pub join: Rate,
     /// Invites, per user.
     pub invite: Rate,
+    /// Messages to devices, per user: one for each two KiB of each.
+    pub to_device: Rate,
+    /// Servers that are in no room of ours and nobody has written to yet, per user whose messages to devices go there.
+    pub new_server: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
 }
@@ -123,6 +127,8 @@ impl Default for RateLimits {
             login: rate(0.5, 10),
             join: rate(1.0, 20),
             invite: rate(1.0, 50),
+            to_device: rate(500.0, 50_000),
+            new_server: rate(0.02, 100),
             other: rate(20.0, 100),
         }
     }

@@ -24,6 +24,10 @@ pub enum Kind {
     Join,
     /// Invites somebody.
     Invite,
+    /// Sends messages to devices: one for each two KiB of each.
+    ToDevice,
+    /// Writes to a server that is in no room of ours and nobody has written to yet.
+    NewServer,
     /// Puts keys into a backup: as often as [`Kind::Other`], with large bodies.
     Backup,
     /// Anything else that the specification calls rate-limited.
@@ -96,6 +100,8 @@ impl Limits {
             Kind::Login => self.rates.login,
             Kind::Join => self.rates.join,
             Kind::Invite => self.rates.invite,
+            Kind::ToDevice => self.rates.to_device,
+            Kind::NewServer => self.rates.new_server,
             Kind::Backup | Kind::Other => self.rates.other,
         })
     }

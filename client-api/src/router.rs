@@ -89,6 +89,7 @@ fn writing(table: Table<App>) -> Table<App> {
         .serve(state::get)
         .serve(state::list)
         // Messages to devices: keys for a large room are many, and mustn't use up what is for the message itself.
+        // What a request holds counts as well.
         .serve_as(Kind::Other, send_to_device::send)
         // Aliases and the directory.
         .serve_as(Kind::Other, aliases::get)

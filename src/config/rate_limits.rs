@@ -22,6 +22,10 @@ pub struct RateLimits {
     pub invite: Rate,
     /// Invites of users of ours by another server, per server.
     pub federation_invite: Rate,
+    /// Messages to devices, per user: one for each two KiB of each.
+    pub to_device: Rate,
+    /// Servers that are in no room here and nobody has written to yet, per user whose messages to devices go there.
+    pub new_server: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
     /// Transactions of another server.
@@ -57,6 +61,8 @@ impl Default for RateLimits {
             join: rate(1.0, 30),
             invite: rate(1.0, 50),
             federation_invite: rate(1.0, 100),
+            to_device: rate(500.0, 50_000),
+            new_server: rate(0.02, 100),
             other: rate(20.0, 100),
             federation_transaction: rate(100.0, 1_000),
             federation_state: rate(5.0, 200),
@@ -76,6 +82,8 @@ impl RateLimits {
             ("join", self.join),
             ("invite", self.invite),
             ("federation_invite", self.federation_invite),
+            ("to_device", self.to_device),
+            ("new_server", self.new_server),
             ("other", self.other),
             ("federation_transaction", self.federation_transaction),
             ("federation_state", self.federation_state),

@@ -33,6 +33,8 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         login: rate(limits.login),
         join: rate(limits.join),
         invite: rate(limits.invite),
+        to_device: rate(limits.to_device),
+        new_server: rate(limits.new_server),
         other: rate(limits.other),
     };
     out

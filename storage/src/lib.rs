@@ -91,7 +91,9 @@ pub use facts::inbound_answer::InboundAnswer;
 pub use facts::invite::{Invite, InviteChange, InviteEntry};
 pub use facts::keys::cross_signing::CrossSigningKeys;
 pub use facts::keys::device::DeviceKeys;
-pub use facts::keys::one_time::{KeyClaim, KeyCount, KeyUpload, OneTimeKey, OneTimeKeys};
+pub use facts::keys::one_time::{
+    DecidedOn, KeyClaim, KeyCount, KeyUpload, OneTimeKey, OneTimeKeys,
+};
 pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
 pub use facts::receipt::Receipt;
@@ -102,7 +104,7 @@ pub use facts::to_device::taken::ToDeviceTaken;
 pub use facts::to_device::txn::ToDeviceTxn;
 pub use facts::to_device::{ForDevice, Once, Sending, ToDevice, WaitingMessage};
 pub use facts::{Audience, EntryKind, Fact, Logged};
-pub use federation::destinations::{DestinationState, OutboundReceipt};
+pub use federation::destinations::{Behind, DestinationState, OutboundReceipt};
 pub use federation::devices::remote::RemoteUser;
 pub use federation::devices::{NewSharer, OutboundDevice};
 pub use federation::inbox::{InboxEvent, InboxLane};
@@ -155,7 +157,7 @@ pub(crate) struct Core {
     /// What was a backup's has to go.
     pub(crate) backups_gone: Notify,
     /// Of those who change backups one does so at a time.
-    pub(crate) backup_turn: tokio::sync::Mutex<()>,
+    pub(crate) backup_turn: accounts::backup::Turn,
     closing: CancellationToken,
     queue_ended: CancellationToken,
 }

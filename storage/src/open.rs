@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
+use crate::accounts::backup::Turn;
 use crate::commit::{self, Job};
 use crate::engine::blocks::Blocks;
 use crate::engine::cache::Cache;
@@ -85,7 +86,7 @@ impl Store {
             unwritable: AtomicBool::new(false),
             haste: commit::Haste::default(),
             backups_gone: Notify::new(),
-            backup_turn: tokio::sync::Mutex::default(),
+            backup_turn: Turn::default(),
             closing: CancellationToken::new(),
             queue_ended: CancellationToken::new(),
             options,

@@ -16,7 +16,7 @@ use std::{
 };
 
 use rhizome_demo::Authority;
-use rhizome_storage::testing::soon;
+use rhizome_storage::testing::{eventually, soon};
 use serde_json::{Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -85,9 +85,10 @@ async fn tell(databases: [Database; 2]) {
     let rounds = (messages() / 80).clamp(4, 60);
     for round in 1..=rounds {
         let enough = all * round / (rounds + 1);
-        while sent.load(Ordering::Relaxed) < enough {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        eventually("enough is sent", async || {
+            sent.load(Ordering::Relaxed) >= enough
+        })
+        .await;
         let one = &mut servers[(round / 2) % 2];
         match round % 2 {
             0 => one.kill_and_start().await,

@@ -102,8 +102,8 @@ pub async fn put(
         by: who.device_id.clone(),
         name: new.initial_device_display_name,
         keys: keys.json.into(),
-        one_time: one_time_keys(new.one_time_keys.unwrap_or_default(), signer).await?,
-        fallback: fallback_keys(new.fallback_keys.unwrap_or_default(), signer).await?,
+        one_time: one_time_keys(&new.one_time_keys.unwrap_or_default(), signer).await?,
+        fallback: fallback_keys(&new.fallback_keys.unwrap_or_default(), signer).await?,
         device: DehydratedDevice {
             device: device.clone(),
             data: new.device_data.get().into(),

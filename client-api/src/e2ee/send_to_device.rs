@@ -12,12 +12,12 @@ use rhizome_federation::sender::to_device::{self, Outgoing};
 use rhizome_protocol::{Object, canonical};
 use rhizome_storage::{Fact, Sending, ToDevice, ToDeviceTxn, UserNo};
 use ruma::{
-    OwnedDeviceId, OwnedUserId, UserId,
+    OwnedDeviceId, OwnedUserId, ServerName, UserId,
     api::client::to_device::send_event_to_device::v3::{Request, Response},
 };
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, content};
+use crate::{App, Caller, Ruma, content, limits::Kind};
 
 /// The most bytes of a type or of a device's id.
 const MAX_TEXT: usize = 255;
@@ -25,6 +25,8 @@ const MAX_TEXT: usize = 255;
 const MAX_MESSAGES: usize = 10_000;
 /// The most other servers that one request writes to.
 const MAX_SERVERS: usize = 1_000;
+/// A message with more bytes counts as several; keys for a room are smaller.
+const COUNTS_AS_ONE: usize = 2 << 10;
 /// The most bytes that are kept of one request.
 const MAX_KEPT: usize = 16 << 20;
 
@@ -45,6 +47,7 @@ pub async fn send(
     let done_ms = app.store.clock().now_ms();
     let mut facts: Vec<Fact> = vec![ToDeviceTxn { key, done_ms }.into()];
     facts.extend(local(&app, &who, kind, ours).await?);
+    charge(&app, &who, &facts, &others).await?;
     let out = to_device::queue(&app.federation, &who.user_id, kind, others)?;
     facts.extend(out.into_iter().map(Fact::from));
     app.store.commit(facts.into()).await?;
@@ -124,6 +127,40 @@ fn text_of<E: std::fmt::Display>(
         return Err(too_much());
     }
     Ok(text)
+}
+
+/// Counts what a request holds, and the servers that it is the first to write to: each costs a queue and attempts,
+/// also one that somebody has made up.
+async fn charge(
+    app: &App,
+    who: &Caller,
+    facts: &[Fact],
+    others: &[Outgoing],
+) -> Result<(), MatrixError> {
+    let ours = facts.iter().map(|fact| match fact {
+        Fact::ToDevice(message) => weight(message.content.len()),
+        _ => 0,
+    });
+    let messages = ours.chain(others.iter().map(|message| weight(message.size)));
+    let now = app.now_monotonic_ms();
+    app.limits
+        .take_many(Kind::ToDevice, &who.user_id, messages.sum(), now)?;
+    if !app.federation.config().enabled {
+        return Ok(());
+    }
+    // Who has a place in the sender's memory is known.
+    let servers: BTreeSet<&ServerName> = (others.iter())
+        .map(|message| message.user.server_name())
+        .filter(|server| app.federation.sender().stand(server).is_none())
+        .collect();
+    let new = app.store.new_servers(servers).await?;
+    app.limits
+        .take_many(Kind::NewServer, &who.user_id, new.len(), now)
+}
+
+/// As how many messages one counts.
+fn weight(bytes: usize) -> usize {
+    bytes.div_ceil(COUNTS_AS_ONE).max(1)
 }
 
 /// What is to be written for devices here. Whether a device is there is known in the commit.

@@ -2,6 +2,7 @@
 //! (<https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv3keysupload>).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::State;
 use rhizome_edge::{Body, MatrixError, RawJson};
@@ -9,7 +10,7 @@ use rhizome_protocol::{
     canonical::parse_object,
     device_keys::{self, DeviceKeys, MAX_NAME_BYTES},
 };
-use rhizome_storage::{CommitError, DeviceUpload, OneTimeKey};
+use rhizome_storage::{CommitError, DecidedOn, DeviceUpload, OneTimeKey};
 use ruma::{DeviceId, UserId, api::client::keys::upload_keys::v3 as upload};
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -21,6 +22,9 @@ const MOST_ONE_TIME: usize = 500;
 
 /// How many fallback keys, one for each algorithm.
 const MOST_FALLBACK: usize = 16;
+
+/// How often it is decided again when another upload of the device came in between.
+const ATTEMPTS: u32 = 5;
 
 /// How many signatures are verified without a pause.
 const AT_ONCE: usize = 16;
@@ -51,18 +55,29 @@ pub async fn upload(
     if body.device_keys.is_some() || !one_time.is_empty() || !fallback.is_empty() {
         let keys = body.device_keys.as_deref();
         let keys = keys.map(|keys| read_device(keys, &who.user_id, device));
-        let identity = Identity::of(&app, who.user, device, keys.transpose()?).await?;
-        let signer = identity.signer.as_ref();
-        let signer = signer.map(|key| (&*who.user_id, &**device, key));
-        let upload = DeviceUpload {
-            user: who.user,
-            device: device.clone(),
-            keys: identity.new.map(Into::into),
-            anew: identity.anew,
-            one_time: one_time_keys(one_time, signer).await?,
-            fallback: fallback_keys(fallback, signer).await?,
-        };
-        app.store.upload_keys(upload).await.map_err(refused)?;
+        let keys = keys.transpose()?;
+        for attempt in 1..=ATTEMPTS {
+            let identity = Identity::of(&app, who.user, device, keys.as_ref()).await?;
+            let signer = identity.signer.as_ref();
+            let signer = signer.map(|key| (&*who.user_id, &**device, key));
+            let upload = DeviceUpload {
+                user: who.user,
+                device: device.clone(),
+                decided_on: DecidedOn::Keys(identity.before),
+                keys: identity.new.map(Into::into),
+                anew: identity.anew,
+                one_time: one_time_keys(&one_time, signer).await?,
+                fallback: fallback_keys(&fallback, signer).await?,
+            };
+            match app.store.upload_keys(upload).await {
+                // Another upload of the device came in between.
+                Err(CommitError::KeysMoved(_)) if attempt < ATTEMPTS => {}
+                done => {
+                    done.map_err(refused)?;
+                    break;
+                }
+            }
+        }
     }
     let counts = app.store.key_counts(who.user, device).await?;
     RawJson::of(&json!({ "one_time_key_counts": counts.one_time }))
@@ -70,6 +85,8 @@ pub async fn upload(
 
 /// What a device is, and what it signs with.
 struct Identity {
+    /// Its keys that are there.
+    before: Option<Arc<str>>,
     /// Its keys, if they aren't those that are there already.
     new: Option<String>,
     /// It was another before.
@@ -83,7 +100,7 @@ impl Identity {
         app: &App,
         user: rhizome_storage::UserNo,
         device: &ruma::OwnedDeviceId,
-        uploaded: Option<DeviceKeys>,
+        uploaded: Option<&DeviceKeys>,
     ) -> Result<Self, MatrixError> {
         let stored = app.store.device_keys_of(&[(user, device.clone())]).await?;
         let stored = stored.into_iter().next().map(|stored| stored.keys);
@@ -91,17 +108,19 @@ impl Identity {
         let before = before.and_then(|stored| DeviceKeys::signing_key(stored, device));
         let Some(uploaded) = uploaded else {
             return Ok(Self {
+                signer: before,
+                before: stored,
                 new: None,
                 anew: false,
-                signer: before,
             });
         };
         let is_known = stored.as_deref();
         let is_known = is_known.is_some_and(|stored| uploaded.say_the_same(stored, device));
         Ok(Self {
             anew: stored.is_some() && before != uploaded.ed25519,
+            before: stored,
             signer: uploaded.ed25519,
-            new: (!is_known).then_some(uploaded.json),
+            new: (!is_known).then(|| uploaded.json.clone()),
         })
     }
 }
@@ -122,7 +141,7 @@ type Signer<'a> = (&'a UserId, &'a DeviceId, &'a [u8; 32]);
 
 /// Checks one-time keys.
 pub(super) async fn one_time_keys(
-    keys: Keys,
+    keys: &Keys,
     signer: Option<Signer<'_>>,
 ) -> Result<Vec<OneTimeKey>, MatrixError> {
     read_all(keys, MOST_ONE_TIME, signer).await
@@ -130,7 +149,7 @@ pub(super) async fn one_time_keys(
 
 /// Checks fallback keys.
 pub(super) async fn fallback_keys(
-    keys: Keys,
+    keys: &Keys,
     signer: Option<Signer<'_>>,
 ) -> Result<Vec<OneTimeKey>, MatrixError> {
     one_of_each(read_all(keys, MOST_FALLBACK, signer).await?)
@@ -138,7 +157,7 @@ pub(super) async fn fallback_keys(
 
 /// A signature takes its time: others get theirs in between.
 async fn read_all(
-    keys: Keys,
+    keys: &Keys,
     most: usize,
     signer: Option<Signer<'_>>,
 ) -> Result<Vec<OneTimeKey>, MatrixError> {
@@ -147,7 +166,7 @@ async fn read_all(
         return Err(MatrixError::invalid_param(message));
     }
     let mut read = Vec::with_capacity(keys.len());
-    for (number, (name, key)) in keys.into_iter().enumerate() {
+    for (number, (name, key)) in keys.iter().enumerate() {
         if number % AT_ONCE == AT_ONCE - 1 {
             tokio::task::yield_now().await;
         }
@@ -184,6 +203,7 @@ fn one_of_each(keys: Vec<OneTimeKey>) -> Result<Vec<OneTimeKey>, MatrixError> {
 fn refused(error: CommitError) -> MatrixError {
     match error {
         CommitError::AccountMoved(_) => MatrixError::unknown_token(false),
+        CommitError::KeysMoved(_) => MatrixError::limit_exceeded(1_000),
         error => error.into(),
     }
 }

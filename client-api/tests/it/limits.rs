@@ -99,3 +99,77 @@ async fn a_subscriber_is_one_however_many_addresses_they_have() {
     })
     .await;
 }
+
+/// Settings with ten messages to devices at once, and two servers that nobody has written to before.
+fn few_messages() -> ClientConfig {
+    let burst = |burst| Rate {
+        per_second: 0.0001,
+        burst,
+    };
+    let mut config = config();
+    config.rate_limits = RateLimits {
+        enabled: true,
+        to_device: burst(10),
+        new_server: burst(2),
+        ..RateLimits::default()
+    };
+    config
+}
+
+#[tokio::test]
+async fn messages_to_devices_count_each_and_by_size() {
+    each_server_with(few_messages, async |server| {
+        let ada = server.register("ada").await;
+        let send = async |txn: usize, messages: Value| {
+            let path = format!("/sendToDevice/m.test/{txn}");
+            ada.put(&path, json!({ "messages": messages })).await
+        };
+        let some = |count: usize| -> Value {
+            let devices = (0..count).map(|n| (format!("D{n}"), json!({})));
+            json!({ "@ada:here.test": serde_json::Map::from_iter(devices) })
+        };
+        let long = json!({ "@ada:here.test": { "*": { "text": "x".repeat(5_000) } } });
+        send(1, some(11)).await.fails(400, "M_INVALID_PARAM");
+        send(2, some(6)).await.ok();
+        let limited = send(3, some(5)).await.fails(429, "M_LIMIT_EXCEEDED");
+        assert!(limited["retry_after_ms"].as_u64().unwrap() > 0);
+        send(4, long.clone()).await.ok();
+        send(5, long).await.fails(429, "M_LIMIT_EXCEEDED");
+        send(6, some(1)).await.ok();
+        send(7, some(1)).await.fails(429, "M_LIMIT_EXCEEDED");
+        // Only the message that was taken is there.
+        let sync = ada.get("/sync").await.ok();
+        let events = sync["to_device"]["events"].as_array().map(Vec::len);
+        assert_eq!(events, Some(1));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn servers_that_nobody_knows_are_written_to_by_few() {
+    each_server_with(few_messages, async |server| {
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let mut txn = 0;
+        let mut to = |servers: std::ops::Range<usize>| {
+            txn += 1;
+            let users = servers.map(|n| (format!("@eve:made-up-{n}.test"), json!({ "D": {} })));
+            let path = format!("/sendToDevice/m.test/{txn}");
+            (
+                path,
+                json!({ "messages": serde_json::Map::from_iter(users) }),
+            )
+        };
+        let (path, body) = to(1..3);
+        ada.put(&path, body).await.ok();
+        let (path, body) = to(3..4);
+        ada.put(&path, body).await.fails(429, "M_LIMIT_EXCEEDED");
+        // Where there is a queue already, another message is only that.
+        let (path, body) = to(1..3);
+        ada.put(&path, body).await.ok();
+        let (path, body) = to(1..4);
+        bob.put(&path, body).await.ok();
+        let (path, body) = to(3..4);
+        ada.put(&path, body).await.ok();
+    })
+    .await;
+}

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rhizome_protocol::device_keys::KeyUsage;
-use rhizome_storage::{Error, NewSharer, OutboundDevice, Pos, UserNo};
+use rhizome_storage::{Behind, Error, NewSharer, OutboundDevice, Pos, UserNo};
 use ruma::{OwnedDeviceId, OwnedUserId, ServerName};
 use serde_json::{Value, json};
 
@@ -52,13 +52,15 @@ pub(crate) async fn gather(
     after: Pos,
     upto: Pos,
 ) -> Result<Changes, Error> {
-    let (store, ours) = (fed.store(), fed.server_name());
-    let changes = store
-        .device_changes_to(to, ours, after, upto, MAX_CHANGES)
-        .await?;
-    let sharers = store
-        .new_sharers(to, ours, after, upto, MAX_CHANGES)
-        .await?;
+    let behind = Behind {
+        destination: to,
+        ours: fed.server_name(),
+        after,
+        upto,
+        limit: MAX_CHANGES,
+    };
+    let changes = fed.store().device_changes_to(behind).await?;
+    let sharers = fed.store().new_sharers(behind).await?;
     let full = |len: usize, last: Option<Pos>| last.filter(|_| len >= MAX_CHANGES);
     let cuts = [
         full(changes.len(), changes.last().map(|change| change.pos)),
@@ -83,6 +85,12 @@ impl Changes {
         self.moved.retain(|change| change.pos <= upto);
         self.sharers.retain(|sharer| sharer.pos <= upto);
         self.upto = self.upto.min(upto);
+    }
+
+    /// Where the changes stand, in no order.
+    pub(crate) fn places(&self) -> impl Iterator<Item = Pos> {
+        let moved = self.moved.iter().map(|change| change.pos);
+        moved.chain(self.sharers.iter().map(|sharer| sharer.pos))
     }
 
     /// Up to where no more than `most` updates come of it; `None`: all.

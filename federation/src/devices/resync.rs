@@ -12,7 +12,8 @@ use rhizome_storage::{
     CommitError, DeviceList, Dialect, Error, Fact, RemoteDevices, RemoteList, RemoteUser, UserNo,
     WriteSet, millis,
 };
-use ruma::{OwnedServerName, OwnedUserId};
+use ruma::{OwnedServerName, OwnedUserId, ServerName};
+use tokio::time::Instant;
 
 use super::ask;
 use super::list::List;
@@ -21,8 +22,13 @@ use crate::{Federation, MatrixError, outbound::OutboundError};
 /// How many users are asked for at the same time, and of one server.
 const AT_ONCE: usize = 20;
 const OF_ONE_SERVER: usize = 4;
-/// How many are looked at for that.
+/// How many are looked at for that, and of one server.
 const LOOKED_AT: usize = 500;
+const LOOKED_AT_OF_ONE: usize = 100;
+/// So many times as long as a look took it doesn't look again, but no longer than this: of a server that is slow or down
+/// there may be very many.
+const LOOK_SHARE: u32 = 9;
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
 /// How long an answer may take. Nobody waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// For how long nobody else asks.
@@ -41,64 +47,101 @@ const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 const SHARED_SLEEP: Duration = Duration::from_secs(3);
 /// How often what nobody here has a use for any more is forgotten, and how much at once.
 const TIDY_EVERY: Duration = Duration::from_hours(1);
-const TIDIED: usize = 500;
+const TIDY_PAUSE: Duration = Duration::from_secs(1);
+const TIDIED: usize = 100;
 
 /// Works until it is dropped.
 ///
 /// # Errors
 /// The database's. What was begun comes due again by itself.
 pub(crate) async fn run(fed: &Federation) -> Result<(), Error> {
+    tokio::try_join!(ask_for_stale(fed), tidy(fed))?;
+    Ok(())
+}
+
+async fn ask_for_stale(fed: &Federation) -> Result<(), Error> {
     let store = fed.store();
-    let mut busy: HashSet<UserNo> = HashSet::new();
-    let mut servers: BTreeMap<OwnedServerName, usize> = BTreeMap::new();
+    let mut asked = Asked::default();
     let mut workers = FuturesUnordered::new();
-    let mut tidy_at = store.clock().now_ms();
+    let (mut due, mut later) = (Vec::new(), None);
+    let mut look_at = Instant::now();
     loop {
-        let now = store.clock().now_ms();
-        if now >= tidy_at {
-            tidy(fed).await?;
-            tidy_at = now + millis(TIDY_EVERY);
+        let looks = workers.len() < AT_ONCE && Instant::now() >= look_at;
+        if looks {
+            let began = Instant::now();
+            (due, later) = look(fed).await?;
+            look_at = Instant::now() + (began.elapsed() * LOOK_SHARE).min(LOOK_PAUSE);
         }
-        let mut next = None;
-        if workers.len() < AT_ONCE {
-            let (due, later) = store.stale_remote_devices(now, LOOKED_AT).await?;
-            next = later.map(|at| at - now);
-            for user in due {
-                if workers.len() >= AT_ONCE || busy.contains(&user) {
-                    continue;
-                }
-                let user_id = store.user(user).await?;
-                let server = user_id.server_name().to_owned();
-                let asked = servers.entry(server.clone()).or_default();
-                if *asked < OF_ONE_SERVER {
-                    *asked += 1;
-                    busy.insert(user);
-                    workers.push(async move {
-                        let done = Box::pin(resync(fed, user, &user_id)).await;
-                        (done, user, server)
-                    });
-                }
+        for (user, user_id) in std::mem::take(&mut due) {
+            if workers.len() < AT_ONCE && asked.begin(user, user_id.server_name()) {
+                workers.push(async move {
+                    let done = Box::pin(resync(fed, user, &user_id)).await;
+                    (done, user, user_id)
+                });
+            } else {
+                due.push((user, user_id));
             }
         }
-        let longest = match store.dialect() {
-            Dialect::Sqlite => LONGEST_SLEEP,
-            Dialect::Postgres => SHARED_SLEEP,
-        };
-        let next = next.map(|wait| Duration::from_millis(u64::try_from(wait).unwrap_or(0)));
-        let next = next.map_or(longest, |next| next.min(longest));
         tokio::select! {
-            Some((done, user, server)) = workers.next(), if !workers.is_empty() => {
-                busy.remove(&user);
-                if let Some(asked) = servers.get_mut(&server) {
-                    *asked -= 1;
-                    if *asked == 0 {
-                        servers.remove(&server);
-                    }
-                }
+            Some((done, user, user_id)) = workers.next(), if !workers.is_empty() => {
+                asked.end(user, user_id.server_name());
                 done?;
             }
             () = fed.stale_lists().notified() => {}
-            () = store.clock().sleep(next) => {}
+            () = store.clock().sleep(until(fed, later)), if looks => {}
+            () = tokio::time::sleep_until(look_at), if !looks && workers.len() < AT_ONCE => {}
+        }
+    }
+}
+
+/// Who may be asked for now, and when the next of the others may be.
+async fn look(fed: &Federation) -> Result<(Vec<(UserNo, OwnedUserId)>, Option<i64>), Error> {
+    let store = fed.store();
+    let now = store.clock().now_ms();
+    let (users, later) = store
+        .stale_remote_devices(now, LOOKED_AT_OF_ONE, LOOKED_AT)
+        .await?;
+    let mut due = Vec::with_capacity(users.len());
+    for user in users {
+        due.push((user, store.user(user).await?));
+    }
+    Ok((due, later))
+}
+
+/// How long to sleep when somebody may be asked for at that time (ms).
+fn until(fed: &Federation, later: Option<i64>) -> Duration {
+    let store = fed.store();
+    let longest = match store.dialect() {
+        Dialect::Sqlite => LONGEST_SLEEP,
+        Dialect::Postgres => SHARED_SLEEP,
+    };
+    let wait = later.map(|at| u64::try_from(at - store.clock().now_ms()).unwrap_or(0));
+    wait.map_or(longest, |wait| Duration::from_millis(wait).min(longest))
+}
+
+/// Who is being asked for.
+#[derive(Debug, Default)]
+struct Asked {
+    users: HashSet<UserNo>,
+    of_server: BTreeMap<OwnedServerName, usize>,
+}
+
+impl Asked {
+    /// Whether a user may be asked for beside these; then they are.
+    fn begin(&mut self, user: UserNo, server: &ServerName) -> bool {
+        let asked = self.of_server.get(server).copied().unwrap_or_default();
+        if asked >= OF_ONE_SERVER || !self.users.insert(user) {
+            return false;
+        }
+        self.of_server.insert(server.to_owned(), asked + 1);
+        true
+    }
+
+    fn end(&mut self, user: UserNo, server: &ServerName) {
+        self.users.remove(&user);
+        match self.of_server.get_mut(server) {
+            Some(asked) if *asked > 1 => *asked -= 1,
+            _ => drop(self.of_server.remove(server)),
         }
     }
 }
@@ -113,7 +156,8 @@ async fn resync(fed: &Federation, user: UserNo, user_id: &OwnedUserId) -> Result
         return Ok(());
     };
     if !now.shares {
-        return forget(fed, &[now]).await;
+        forget(fed, &[now]).await?;
+        return Ok(());
     }
     let clock = store.clock();
     if list.retry_at > clock.now_ms() {
@@ -206,14 +250,16 @@ async fn put(
     list: Option<RemoteList>,
     mut facts: Vec<Fact>,
 ) -> Result<bool, Error> {
-    facts.push(
-        RemoteDevices {
-            user: user.user,
-            basis: user.basis,
-            list,
-        }
-        .into(),
-    );
+    facts.push(remembers(user, list));
+    write(fed, facts).await
+}
+
+fn remembers(user: &RemoteUser, list: Option<RemoteList>) -> Fact {
+    let (user, basis) = (user.user, user.basis);
+    RemoteDevices { user, basis, list }.into()
+}
+
+async fn write(fed: &Federation, facts: Vec<Fact>) -> Result<bool, Error> {
     match fed.store().commit(WriteSet::from(facts)).await {
         Ok(_) => Ok(true),
         Err(CommitError::AccountMoved(_)) => Ok(false),
@@ -222,20 +268,22 @@ async fn put(
     }
 }
 
-/// Forgets what is remembered of users with whom nobody here shares a room.
-async fn forget(fed: &Federation, users: &[RemoteUser]) -> Result<(), Error> {
+/// Forgets what is remembered of users with whom nobody here shares a room, in one commit; `false` if something about
+/// one of them has moved.
+async fn forget(fed: &Federation, users: &[RemoteUser]) -> Result<bool, Error> {
     let numbers: Vec<UserNo> = users.iter().map(|user| user.user).collect();
     let stored = List::stored(fed.store(), &numbers).await?;
+    let mut facts = Vec::new();
     for user in users {
-        let facts = match stored.get(&user.user) {
-            Some(before) => List::default().replacing(user.user, before),
-            None => Vec::new(),
-        };
-        put(fed, user, None, facts).await?;
+        if let Some(before) = stored.get(&user.user) {
+            facts.extend(List::default().replacing(user.user, before));
+        }
+        facts.push(remembers(user, None));
     }
-    Ok(())
+    write(fed, facts).await
 }
 
+/// Forgets, now and then, what nobody here has a use for any more.
 async fn tidy(fed: &Federation) -> Result<(), Error> {
     let store = fed.store();
     let ours = fed.server_name();
@@ -243,11 +291,13 @@ async fn tidy(fed: &Federation) -> Result<(), Error> {
         let gone = store.forgettable_remote_devices(ours, TIDIED).await?;
         let mut users = store.remote_users(&gone, ours).await?;
         users.retain(|user| !user.shares);
-        forget(fed, &users).await?;
-        if gone.len() < TIDIED {
-            return Ok(());
-        }
-        store.clock().sleep(Duration::from_secs(1)).await;
+        let is_done = users.is_empty() || forget(fed, &users).await?;
+        let wait = if is_done && gone.len() < TIDIED {
+            TIDY_EVERY
+        } else {
+            TIDY_PAUSE
+        };
+        store.clock().sleep(wait).await;
     }
 }
 
@@ -260,8 +310,29 @@ pub(super) fn failure(error: OutboundError) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use rhizome_storage::Pos;
+    use ruma::server_name;
 
     use super::*;
+
+    #[test]
+    fn of_one_server_a_few_are_asked_for_at_a_time() {
+        let mut asked = Asked::default();
+        let (slow, quick) = (server_name!("slow"), server_name!("quick"));
+        for n in 0..4 {
+            assert!(asked.begin(UserNo(n), slow));
+        }
+        assert!(!asked.begin(UserNo(4), slow));
+        assert!(asked.begin(UserNo(5), quick));
+        assert!(!asked.begin(UserNo(5), quick), "once at a time");
+        asked.end(UserNo(0), slow);
+        assert!(asked.begin(UserNo(4), slow));
+        assert!(!asked.begin(UserNo(0), slow));
+        for n in [1, 2, 3, 4] {
+            asked.end(UserNo(n), slow);
+        }
+        asked.end(UserNo(5), quick);
+        assert!(asked.users.is_empty() && asked.of_server.is_empty());
+    }
 
     #[test]
     fn a_vain_attempt_stands_for_a_while() {

@@ -1,7 +1,7 @@
 //! What one transaction holds
 //! (<https://spec.matrix.org/v1.19/server-server-api/#transactions>).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use rhizome_storage::{OutboundReceipt, Pos, StoredEvent};
@@ -31,6 +31,8 @@ pub(crate) struct Batch {
     pub(crate) to_device: Vec<(Pos, Arc<str>)>,
     /// Canonical JSON of ephemeral data units.
     pub(crate) edus: Vec<String>,
+    /// Where that stands of which these tell and which must not get lost: receipts, and changes of devices.
+    pub(crate) told: Vec<Pos>,
     /// When this is delivered, everything up to here is.
     pub(crate) upto: Pos,
 }
@@ -40,9 +42,22 @@ impl Batch {
         self.events.is_empty() && self.to_device.is_empty() && self.edus.is_empty()
     }
 
-    /// How many things there are in it that must not get lost.
+    /// How many things there are in it that must not get lost; those of one position are one.
     pub(crate) fn items(&self) -> usize {
-        self.events.len() + self.to_device.len()
+        self.places().len()
+    }
+
+    /// Whether it is one event or message, and what is told beside.
+    pub(crate) fn is_mixed(&self) -> bool {
+        let is_one = !self.events.is_empty() || !self.to_device.is_empty();
+        self.items() == 1 && is_one && !self.edus.is_empty()
+    }
+
+    fn places(&self) -> BTreeSet<Pos> {
+        let events = self.events.iter().filter_map(|event| event.pos());
+        let to_device = self.to_device.iter().map(|(pos, _)| *pos);
+        let told = self.told.iter().copied();
+        events.chain(to_device).chain(told).collect()
     }
 
     /// Keeps what stands up to a position, up to which everything is then delivered.
@@ -51,16 +66,14 @@ impl Batch {
         let stays = |event: &Arc<StoredEvent>| event.pos().is_none_or(|pos| pos <= upto);
         self.events.retain(stays);
         self.to_device.retain(|(pos, _)| *pos <= upto);
+        self.told.retain(|pos| *pos <= upto);
     }
 
     /// Keeps so many of the things that must not get lost, the first in the log.
     pub(crate) fn first(&mut self, most: usize) {
-        let events = self.events.iter().filter_map(|event| event.pos());
-        let mut places: Vec<_> = events
-            .chain(self.to_device.iter().map(|(pos, _)| *pos))
-            .collect();
-        places.sort_unstable();
-        if let Some(last) = most.checked_sub(1).and_then(|last| places.get(last))
+        let places = self.places();
+        let last = most.checked_sub(1);
+        if let Some(last) = last.and_then(|last| places.iter().nth(last))
             && places.len() > most
         {
             self.cut(*last);
@@ -230,6 +243,12 @@ mod tests {
         assert_eq!((batch.items(), batch.upto), (3, Pos(5)));
         batch.first(1);
         assert_eq!((batch.items(), batch.upto), (1, Pos(3)));
+        // What else stands there goes with it; what comes before it is one more.
+        batch.told = vec![Pos(2), Pos(2), Pos(3)];
+        assert_eq!(batch.items(), 2);
+        batch.first(1);
+        assert_eq!((batch.items(), batch.upto), (1, Pos(2)));
+        assert_eq!((batch.told.len(), batch.to_device.len()), (2, 0));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rhizome_storage::{DestinationState, Error, Pos, millis, random};
+use rhizome_storage::{Behind, DestinationState, Error, Pos, millis, random};
 use ruma::ServerName;
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     Federation, MatrixError,
-    devices::outgoing,
+    devices::outgoing::{self, Changes},
     outbound::{Limits, OutboundError},
 };
 
@@ -42,6 +42,8 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
     }
     let round = nonce();
     let mut sent = 0_u64;
+    // Whether receipts and changes of devices weren't looked at.
+    let mut alone = false;
     loop {
         if fed.sender().state().stopping {
             return Ok(());
@@ -60,6 +62,9 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
                 sent += 1;
                 stand = at(batch.upto);
                 settled(fed, to, stand, None);
+                if std::mem::take(&mut alone) {
+                    look_again(fed, to, Beside::default());
+                }
                 if let Some((last, _)) = batch.to_device.last() {
                     fed.sender().arrived(to, *last);
                 }
@@ -69,7 +74,14 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
                 settled(fed, to, stand, Some(batch.items() / 2));
                 look_again(fed, to, Beside::default());
             }
+            Err(error) if refuses_content(&error) && batch.is_mixed() => {
+                tracing::info!(%to, %error, "a transaction was refused for what it holds: its one event or message goes alone");
+                settled(fed, to, stand, Some(1));
+                look_again(fed, to, Beside::TO_DEVICE);
+                alone = true;
+            }
             Err(error) if refuses_content(&error) && batch.items() == 1 => {
+                alone = false;
                 let last = leave_out(to, &batch, &error);
                 stand = at(last.max(stand.sent));
                 settled(fed, to, stand, None);
@@ -99,8 +111,12 @@ fn leave_out(to: &ServerName, batch: &Batch, error: &OutboundError) -> Pos {
         tracing::warn!(%to, event = %event_id, %error, "an event was refused and is left out");
         return event.pos().unwrap_or(batch.upto);
     }
-    tracing::warn!(%to, %error, "a message to devices was refused and is left out");
-    batch.to_device.first().map_or(batch.upto, |(pos, _)| *pos)
+    if let Some((pos, _)) = batch.to_device.first() {
+        tracing::warn!(%to, %error, "a message to devices was refused and is left out");
+        return *pos;
+    }
+    tracing::warn!(%to, %error, "a receipt or a change of devices was refused and is left out");
+    batch.told.first().copied().unwrap_or(batch.upto)
 }
 
 /// Where the destination stands, from memory or the database.
@@ -207,48 +223,60 @@ async fn gather_log(
         let most = limit.unwrap_or(MAX_TO_DEVICE).min(MAX_TO_DEVICE);
         to_device::gather(fed, to, after, most, batch).await?;
     }
-    if let Some(limit) = limit {
+    if (beside.lists || beside.receipts) && fed.store().is_in_a_room(to).await? {
+        tell(fed, to, after, (limit, beside), batch).await?;
+    } else if let Some(limit) = limit {
         batch.first(limit);
-    }
-    let mut changes = None;
-    if beside.lists {
-        let found = outgoing::gather(fed, to, after, batch.upto).await?;
-        batch.cut(found.upto);
-        changes = Some(found);
-    }
-    if beside.receipts {
-        receipts(fed, to, after, batch).await?;
-    }
-    if let Some(mut changes) = changes {
-        changes.cut(batch.upto);
-        let told = changes.edus(fed).await?;
-        let told = told.iter().map(|(kind, content)| edu(kind, content));
-        batch.edus.extend(told);
     }
     Ok(())
 }
 
-async fn receipts(
+/// What is told of changes of devices and of receipts: to a server that is in a room.
+async fn tell(
     fed: &Federation,
     to: &ServerName,
     after: Pos,
+    (limit, beside): (Option<usize>, Beside),
     batch: &mut Batch,
 ) -> Result<(), Error> {
-    let ours = fed.server_name();
-    let receipts = fed
-        .store()
-        .receipts_to(to, ours, after, batch.upto, MAX_RECEIPTS)
-        .await?;
+    let mut changes = Changes::default();
+    if beside.lists {
+        changes = outgoing::gather(fed, to, after, batch.upto).await?;
+        batch.cut(changes.upto);
+        batch.told.extend(changes.places());
+    }
+    let mut receipts = Vec::new();
+    if beside.receipts {
+        let behind = Behind {
+            destination: to,
+            ours: fed.server_name(),
+            after,
+            upto: batch.upto,
+            limit: MAX_RECEIPTS,
+        };
+        receipts = fed.store().receipts_to(behind).await?;
+        if let Some(last) = receipts.last()
+            && receipts.len() >= MAX_RECEIPTS
+        {
+            batch.cut(last.pos);
+        }
+        batch
+            .told
+            .extend(receipts.iter().map(|receipt| receipt.pos));
+    }
+    if let Some(limit) = limit {
+        batch.first(limit);
+    }
+    receipts.retain(|receipt| receipt.pos <= batch.upto);
     let (edus, stopped) = receipt_edus(&receipts, MAX_RECEIPT_EDUS);
     batch.edus = edus;
-    let cut = match (stopped, receipts.last()) {
-        (Some(at), _) => Some(Pos(at.0 - 1)),
-        (None, Some(last)) if receipts.len() >= MAX_RECEIPTS => Some(last.pos),
-        _ => None,
-    };
-    if let Some(cut) = cut {
-        batch.cut(cut);
+    if let Some(at) = stopped {
+        batch.cut(Pos(at.0 - 1));
     }
+    changes.cut(batch.upto);
+    let told = changes.edus(fed).await?;
+    let told = told.iter().map(|(kind, content)| edu(kind, content));
+    batch.edus.extend(told);
     Ok(())
 }
 

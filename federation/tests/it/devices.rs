@@ -42,6 +42,14 @@ fn update(user: &UserId, id: &str, stream: i64, prev: &[i64], keys: Option<Value
     json!({ "edu_type": "m.device_list_update", "content": content })
 }
 
+/// What a server says of a user who has one device.
+fn honest(user: &UserId) -> Value {
+    json!({
+        "user_id": user, "stream_id": 7,
+        "devices": [{ "device_id": "GOOD", "keys": device(user, "GOOD", true) }],
+    })
+}
+
 async fn known(server: &Server, user: &UserId) -> Option<RemoteUser> {
     let store = server.store();
     let user = store.known_user(user).await.unwrap()?;
@@ -152,11 +160,7 @@ async fn a_mean_servers_lists_are_taken_as_far_as_they_hold() {
         assert_eq!(remembered(a, &alice).await, Vec::<String>::new());
 
         // Ids that go back, gaps, keys that don't hold: each leads to the list, asked for by one at a time.
-        let honest = json!({
-            "user_id": bob, "stream_id": 7,
-            "devices": [{ "device_id": "GOOD", "keys": device(&bob, "GOOD", true) }],
-        });
-        mean.says("/user/devices/", honest);
+        mean.says("/user/devices/", honest(&bob));
         let asked = mean.count("/user/devices/");
         let forged = Some(device(&bob, "EVIL", false));
         let mean_updates = [
@@ -199,11 +203,7 @@ async fn of_many_who_want_the_same_list_one_asks() {
         let mean = Mean::before(&world, 1);
         let room = a.create(&alice, &RoomVersionId::V11).await;
         b.join(&bob, &room, a).await.unwrap();
-        let honest = json!({
-            "user_id": bob, "stream_id": 7,
-            "devices": [{ "device_id": "GOOD", "keys": device(&bob, "GOOD", true) }],
-        });
-        mean.says("/user/devices/", honest);
+        mean.says("/user/devices/", honest(&bob));
         let found = futures_util::future::join_all((0..30).map(|_| find(a, &bob))).await;
         for found in found {
             assert_eq!(found.stored.len(), 1);
@@ -222,11 +222,7 @@ async fn a_crowd_of_devices_is_not_taken() {
         let mean = Mean::before(&world, 1);
         let room = a.create(&alice, &RoomVersionId::V11).await;
         b.join(&bob, &room, a).await.unwrap();
-        let honest = json!({
-            "user_id": bob, "stream_id": 7,
-            "devices": [{ "device_id": "GOOD", "keys": device(&bob, "GOOD", true) }],
-        });
-        mean.says("/user/devices/", honest);
+        mean.says("/user/devices/", honest(&bob));
         find(a, &bob).await;
         assert_eq!(list(a, &bob).await, Some((Some(7), false)));
         // What was there stays, and clients get that.
@@ -281,6 +277,7 @@ async fn servers_get_what_is_of_users_here() {
         let upload = rhizome_storage::DeviceUpload {
             user,
             device: "D1".into(),
+            decided_on: rhizome_storage::DecidedOn::Anything,
             keys: Some(device(&alice, "D1", true).to_string().into()),
             anew: false,
             one_time: vec![],

@@ -7,8 +7,8 @@ use ruma::OwnedDeviceId;
 use super::sessions::{busy, changed, revoked};
 use crate::engine::sql::Columns as _;
 use crate::{
-    AccountChange, Dehydrated, DeviceKeys, Fact, KeyUpload, OneTimeKey, OneTimeKeys, Result, Store,
-    UserNo,
+    AccountChange, DecidedOn, Dehydrated, DeviceKeys, Fact, KeyUpload, OneTimeKey, OneTimeKeys,
+    Result, Store, UserNo,
 };
 
 /// How often it is decided again when the account was changed in the meantime.
@@ -138,6 +138,8 @@ impl NewDehydrated {
             user,
             device: device.clone(),
             expect_device: false,
+            decided_on: DecidedOn::Anything,
+            keys: None,
             anew: true,
             one_time: self.one_time.clone(),
             fallback: self.fallback.clone(),

@@ -69,6 +69,9 @@ pub enum CommitError {
     /// The account isn't what its change was decided on: decide again.
     #[error("the account of user {0} has moved on")]
     AccountMoved(UserNo),
+    /// The device has other device keys than those on which an upload was decided: decide again.
+    #[error("the keys of a device of user {0} have moved on")]
+    KeysMoved(UserNo),
     /// The device has another one-time key of that name, which nobody has got yet.
     #[error("There is another one-time key {key} already")]
     KeyTaken {

@@ -2,7 +2,7 @@
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, Query, rows};
 use crate::{Pos, Result, Store};
 
 /// Where the sender stands with a destination.
@@ -22,6 +22,35 @@ rows! {
         sent_pos: Pos,
         failures: i64,
         retry_at: i64,
+    }
+}
+
+rows! {
+    struct Named<'a> {
+        server: &'a ServerName,
+    }
+}
+
+/// What a destination hasn't got yet, as far as it is looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct Behind<'a> {
+    /// Which.
+    pub destination: &'a ServerName,
+    /// This server, of whose users it is told.
+    pub ours: &'a ServerName,
+    /// It has got everything up to here.
+    pub after: Pos,
+    /// What comes later isn't looked at.
+    pub upto: Pos,
+    /// The most that is looked at.
+    pub limit: usize,
+}
+
+impl Behind<'_> {
+    /// As `$1` to `$5`.
+    pub(super) fn bind(self, query: Query) -> Query {
+        let query = query.bind(self.destination).bind(self.ours);
+        query.bind(self.after).bind(self.upto).bind(self.limit)
     }
 }
 
@@ -91,6 +120,39 @@ impl Store {
         Ok(())
     }
 
+    /// Those of some servers that are in no room, and to which nobody has written yet.
+    pub async fn new_servers<'a>(
+        &self,
+        servers: impl IntoIterator<Item = &'a ServerName>,
+    ) -> Result<Vec<OwnedServerName>> {
+        let servers: Vec<_> = servers.into_iter().map(|server| Named { server }).collect();
+        if servers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = self
+            .sql(
+                "SELECT x.server FROM ROWS($1) AS x WHERE NOT EXISTS (\
+                 SELECT 1 FROM server_name n JOIN room_server r ON r.server = n.no AND r.joined > 0 \
+                 WHERE n.name = x.server) \
+                 AND NOT EXISTS (SELECT 1 FROM destination_state s WHERE s.server = x.server) \
+                 AND NOT EXISTS (SELECT 1 FROM to_device_out o WHERE o.server = x.server)",
+            )
+            .rows(&servers);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("server")).collect()
+    }
+
+    /// Whether a server is in a room.
+    pub async fn is_in_a_room(&self, server: &ServerName) -> Result<bool> {
+        let Some(server) = self.known_server(server).await? else {
+            return Ok(false);
+        };
+        let query = self
+            .sql("SELECT 1 AS one FROM room_server WHERE server = $1 AND joined > 0 LIMIT 1")
+            .bind(server);
+        Ok(self.row(query).await?.is_some())
+    }
+
     /// The destinations that aren't up to date: those that must get an event after what they have got.
     pub async fn destinations_behind(&self) -> Result<Vec<OwnedServerName>> {
         let query = self.sql(
@@ -131,33 +193,19 @@ impl Store {
             .collect()
     }
 
-    /// Public read receipts of users of `ours` with `after < pos ≤ upto`, in rooms that `destination`
-    /// is in, ascending, at most `limit`.
-    pub async fn receipts_to(
-        &self,
-        destination: &ServerName,
-        ours: &ServerName,
-        after: Pos,
-        upto: Pos,
-        limit: usize,
-    ) -> Result<Vec<OutboundReceipt>> {
-        let query = self
-            .sql(
-                "SELECT r.pos, o.room_id, u.user_id, r.event_id, r.thread, r.ts FROM receipt r \
+    /// Public read receipts of users of ours in rooms that the destination is in, ascending.
+    pub async fn receipts_to(&self, behind: Behind<'_>) -> Result<Vec<OutboundReceipt>> {
+        let query = self.sql(
+            "SELECT r.pos, o.room_id, u.user_id, r.event_id, r.thread, r.ts FROM receipt r \
                  JOIN room_server m ON m.room = r.room AND m.joined > 0 \
                  JOIN server_name d ON d.no = m.server AND d.name = $1 \
                  JOIN user_name u ON u.no = r.user_no \
                  JOIN server_name s ON s.no = u.server AND s.name = $2 \
                  JOIN room o ON o.no = r.room \
                  WHERE r.pos > $3 AND r.pos <= $4 AND r.kind = 'm.read' ORDER BY r.pos LIMIT $5",
-            )
-            .bind(destination)
-            .bind(ours)
-            .bind(after)
-            .bind(upto)
-            .bind(limit);
+        );
         let mut receipts = Vec::new();
-        for row in self.rows(query).await? {
+        for row in self.rows(behind.bind(query)).await? {
             receipts.push(OutboundReceipt {
                 pos: row.get("pos")?,
                 room_id: row.get("room_id")?,
@@ -175,10 +223,13 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use ruma::server_name;
 
     use super::*;
-    use crate::testing::each_database;
+    use crate::testing::{TestDatabase, each_database};
+    use crate::{Clock, Fact, Options, ToDeviceOut};
 
     #[tokio::test]
     async fn states_are_kept_and_never_go_back() {
@@ -218,12 +269,66 @@ mod tests {
             );
             assert!(
                 store
-                    .receipts_to(a, b, Pos(0), Pos(9), 9)
+                    .receipts_to(Behind {
+                        destination: a,
+                        ours: b,
+                        after: Pos(0),
+                        upto: Pos(9),
+                        limit: 9,
+                    })
                     .await
                     .unwrap()
                     .is_empty()
             );
         })
         .await;
+    }
+
+    #[tokio::test]
+    async fn who_was_never_reached_or_is_up_to_date_is_forgotten() {
+        for database in TestDatabase::both().await {
+            let clock = Clock::manual(1_800_000_000_000);
+            let options = Options {
+                clock: clock.clone(),
+                ..database.options()
+            };
+            let store = Store::open(options).await.unwrap();
+            let names = [server_name!("made.up"), server_name!("reached")];
+            let new = async || store.new_servers(names).await.unwrap();
+            assert_eq!(new().await, names);
+            let message = |server: &ServerName| {
+                Fact::from(ToDeviceOut {
+                    server: server.to_owned(),
+                    edu: "{}".into(),
+                    queued_ms: store.clock().now_ms(),
+                })
+            };
+            let facts: Vec<_> = names.into_iter().map(message).collect();
+            let head = store.commit(facts.into()).await.unwrap().last;
+            assert_eq!(new().await, [] as [&ServerName; 0]);
+            let state = |sent, failures, retry_at| DestinationState {
+                sent,
+                failures,
+                retry_at,
+            };
+            let states = [
+                (names[0].to_owned(), state(Pos(0), 3, clock.now_ms())),
+                (names[1].to_owned(), state(head, 0, 0)),
+            ];
+            store.store_destination_states(&states).await.unwrap();
+            let purge = async || store.purge_to_device(Duration::ZERO).await.unwrap();
+            assert_eq!(purge().await, 0, "something waits for both");
+            let arrived = [(names[1].to_owned(), head)];
+            store.forget_to_device_out(&arrived).await.unwrap();
+            assert_eq!(purge().await, 1, "nothing is left to be told there");
+            assert_eq!(new().await, [names[1]]);
+            clock.advance(Duration::from_hours(48));
+            assert_eq!(purge().await, 0, "it may come up yet");
+            clock.advance(Duration::from_hours(48));
+            assert_eq!(purge().await, 2, "the message and the row");
+            assert_eq!(new().await, names);
+            store.close().await;
+            database.remove().await;
+        }
     }
 }

@@ -7,8 +7,8 @@ use rhizome_protocol::device_keys::KeyUsage;
 use ruma::OwnedDeviceId;
 
 use crate::{
-    CommitError, CrossSigningKeys, DeviceKeys, DeviceList, Fact, KeySignature, KeyUpload,
-    OneTimeKey, OneTimeKeys, Store, UserNo, UserSigned, WriteSet,
+    CommitError, CrossSigningKeys, DecidedOn, DeviceKeys, DeviceList, Fact, KeySignature,
+    KeyUpload, OneTimeKey, OneTimeKeys, Store, UserNo, UserSigned, WriteSet,
 };
 
 /// What a device of ours uploads.
@@ -18,6 +18,8 @@ pub struct DeviceUpload {
     pub user: UserNo,
     /// Which.
     pub device: OwnedDeviceId,
+    /// What it had signed of itself when this was decided.
+    pub decided_on: DecidedOn,
     /// What it has signed of itself, if that is new.
     pub keys: Option<Arc<str>>,
     /// Whether these are another identity, with which nothing that it had uploaded can be used any more.
@@ -45,12 +47,13 @@ impl Store {
     /// Stores what a device uploads.
     ///
     /// # Errors
-    /// [`CommitError::AccountMoved`] if it isn't there any more, [`CommitError::KeyTaken`] if it has another
+    /// [`CommitError::AccountMoved`] if it isn't there any more, [`CommitError::KeysMoved`] if it has signed something
+    /// else of itself by now than what this was decided on, [`CommitError::KeyTaken`] if it has another
     /// one-time key under the name of one of these.
     pub async fn upload_keys(&self, upload: DeviceUpload) -> Result<(), CommitError> {
         let (user, device) = (upload.user, upload.device);
         let mut facts: Vec<Fact> = Vec::new();
-        if let Some(keys) = upload.keys {
+        if let Some(keys) = upload.keys.clone() {
             let set = DeviceKeys::Set {
                 user,
                 device: device.clone(),
@@ -64,20 +67,21 @@ impl Store {
             };
             facts.extend([set.into(), list.into()]);
         }
-        if upload.anew || !upload.one_time.is_empty() || !upload.fallback.is_empty() {
-            let keys = KeyUpload {
-                user,
-                device,
-                expect_device: true,
-                anew: upload.anew,
-                one_time: upload.one_time,
-                fallback: upload.fallback,
-            };
-            facts.push(OneTimeKeys::Upload(keys).into());
-        }
-        if facts.is_empty() {
+        let is_empty = upload.one_time.is_empty() && upload.fallback.is_empty();
+        if is_empty && facts.is_empty() {
             return Ok(());
         }
+        let keys = KeyUpload {
+            user,
+            device,
+            expect_device: true,
+            decided_on: upload.decided_on,
+            keys: upload.keys,
+            anew: upload.anew,
+            one_time: upload.one_time,
+            fallback: upload.fallback,
+        };
+        facts.push(OneTimeKeys::Upload(keys).into());
         self.commit(WriteSet::from(facts)).await.map(drop)
     }
 

@@ -1,14 +1,32 @@
 //! What a room's head and indexes say after commits.
 
-use rhizome_protocol::Membership;
+use std::sync::Arc;
+
+use rhizome_protocol::{Membership, Pdu};
 use rhizome_storage::testing::each_database;
 use rhizome_storage::{
     Direction, Fact, Forgotten, HistoryToken, NewEvent, Placement, Pos, RoomWrite, WriteSet,
 };
-use ruma::server_name;
+use ruma::{OwnedEventId, server_name};
 use serde_json::json;
 
 use crate::factory::{Event, Room};
+
+/// A message of Bob's, of another server.
+fn of_bob(room: &Room, prevs: Vec<OwnedEventId>, depth: i64, body: i64) -> Arc<Pdu> {
+    Event {
+        room: &room.id,
+        sender: ruma::user_id!("@bob:there.example"),
+        kind: "m.room.message",
+        state_key: None,
+        content: json!({ "body": body }),
+        prevs,
+        auth: vec![],
+        depth,
+        redacts: None,
+    }
+    .build()
+}
 
 #[tokio::test]
 async fn extremities_merge_and_late_parents_are_none() {
@@ -25,21 +43,8 @@ async fn extremities_merge_and_late_parents_are_none() {
         room.send("merge").await;
         assert_eq!(room.head().await.extremities.len(), 1);
         // A child that comes before its parent leaves a gap; the parent fills it and is no extremity.
-        let bob = ruma::user_id!("@bob:there.example");
-        let event = |prev: &rhizome_protocol::Pdu, depth| {
-            Event {
-                room: &room.id,
-                sender: bob,
-                kind: "m.room.message",
-                state_key: None,
-                content: json!({"body": depth}),
-                prevs: vec![prev.event_id().to_owned()],
-                auth: vec![],
-                depth,
-                redacts: None,
-            }
-            .build()
-        };
+        let event =
+            |prev: &Pdu, depth| of_bob(&room, vec![prev.event_id().to_owned()], depth, depth);
         let parent = event(&one, 4);
         let child = event(&parent, 5);
         room.commit(room.write_of(child.clone(), None).await)
@@ -73,21 +78,8 @@ async fn extremities_merge_and_late_parents_are_none() {
 async fn who_decides_says_what_becomes_of_told_and_late_extremities() {
     each_database(|store| async move {
         let room = Room::new(&store, "r").await;
-        let bob = ruma::user_id!("@bob:there.example");
-        let event = |prev: &rhizome_protocol::Pdu, depth| {
-            Event {
-                room: &room.id,
-                sender: bob,
-                kind: "m.room.message",
-                state_key: None,
-                content: json!({"body": depth}),
-                prevs: vec![prev.event_id().to_owned()],
-                auth: vec![],
-                depth,
-                redacts: None,
-            }
-            .build()
-        };
+        let event =
+            |prev: &Pdu, depth| of_bob(&room, vec![prev.event_id().to_owned()], depth, depth);
         let ends = || async {
             let head = room.head().await;
             let mut ends: Vec<_> = head
@@ -98,7 +90,7 @@ async fn who_decides_says_what_becomes_of_told_and_late_extremities() {
             ends.sort();
             ends
         };
-        let sorted = |events: &[&rhizome_protocol::Pdu]| {
+        let sorted = |events: &[&Pdu]| {
             let mut ids: Vec<_> = events
                 .iter()
                 .map(|event| event.event_id().to_owned())
@@ -179,7 +171,6 @@ async fn whether_there_is_a_gap_before_a_new_event_is_known_without_asking() {
 async fn backfilled_events_stand_before_and_in_order() {
     each_database(|store| async move {
         let room = Room::new(&store, "r").await;
-        let bob = ruma::user_id!("@bob:there.example");
         let mut all = Vec::new();
         for batch in [5_i64, 0] {
             let mut write = RoomWrite {
@@ -187,18 +178,7 @@ async fn backfilled_events_stand_before_and_in_order() {
                 ..RoomWrite::default()
             };
             for n in batch..batch + 5 {
-                let pdu = Event {
-                    room: &room.id,
-                    sender: bob,
-                    kind: "m.room.message",
-                    state_key: None,
-                    content: json!({ "body": n }),
-                    prevs: vec![],
-                    auth: vec![],
-                    depth: 1,
-                    redacts: None,
-                }
-                .build();
+                let pdu = of_bob(&room, vec![], 1, n);
                 all.push((n, pdu.event_id().to_owned()));
                 let no = store.next_event_no().await.unwrap();
                 write.events.push(NewEvent {
@@ -302,6 +282,12 @@ async fn memberships_counts_and_servers_follow_the_state() {
         assert_eq!(store.joined_servers(room.no).await.unwrap().len(), 2);
         let server = server_name!("there.example");
         assert_eq!(store.rooms_of_server(server).await.unwrap(), [room.no]);
+        // Nobody has written to it, but it is no stranger.
+        let stranger = server_name!("stranger.example");
+        let new = async || store.new_servers([server, stranger]).await.unwrap();
+        assert!(store.is_in_a_room(server).await.unwrap());
+        assert!(!store.is_in_a_room(stranger).await.unwrap());
+        assert_eq!(new().await, [stranger]);
         let of_server = async |limit| store.joined_of_server(room.no, server, limit).await;
         assert_eq!(of_server(5).await.unwrap(), [bob_no]);
         assert_eq!(of_server(0).await.unwrap(), []);
@@ -317,6 +303,8 @@ async fn memberships_counts_and_servers_follow_the_state() {
         assert_eq!((row.membership, row.forgotten), (Membership::Leave, true));
         assert_eq!(store.joined_servers(room.no).await.unwrap().len(), 1);
         assert_eq!(store.rooms_of_server(server).await.unwrap(), []);
+        assert!(!store.is_in_a_room(server).await.unwrap());
+        assert_eq!(new().await.len(), 2);
         assert_eq!(of_server(5).await.unwrap(), []);
         let counts = store.member_counts(room.no).await.unwrap();
         assert_eq!((counts.joined, counts.invited), (1, 0));

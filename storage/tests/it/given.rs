@@ -6,7 +6,7 @@ use futures_util::FutureExt as _;
 use rhizome_protocol::{Membership, Pdu};
 use rhizome_storage::testing::{TestDatabase, each_database};
 use rhizome_storage::{
-    CommitError, CurrentState, EntryKind, EventNo, NewAccount, NewEvent, NewLogin, NewRoom,
+    Behind, CommitError, CurrentState, EntryKind, EventNo, NewAccount, NewEvent, NewLogin, NewRoom,
     NewTokens, Pos, RoomNo, RoomWrite, StateChange, Store, WriteSet,
 };
 use ruma::{OwnedRoomId, OwnedUserId, UserId, server_name};
@@ -173,8 +173,13 @@ async fn who_comes_in_shares_the_room_with_those_who_were_there() {
         let told = Told::new(&store).await;
         let before = store.log().head();
         commit(&store, told.join().await).await.unwrap();
-        let (there, head) = (server_name!("s1.example"), store.log().head());
-        let sharers = store.new_sharers(there, alice.server_name(), before, head, 9);
+        let sharers = store.new_sharers(Behind {
+            destination: server_name!("s1.example"),
+            ours: alice.server_name(),
+            after: before,
+            upto: store.log().head(),
+            limit: 9,
+        });
         let sharers: Vec<_> = sharers.await.unwrap();
         assert_eq!(sharers.len(), 1);
         assert_eq!(sharers[0].user, alice_no);

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
-use rhizome_rooms::{create::create, membership::Action};
-use rhizome_storage::{DeviceUpload, NewLogin, NewTokens, Store, UserNo, testing::eventually};
-use ruma::{server_name, user_id};
+use rhizome_protocol::Object;
+use rhizome_rooms::create::create;
+use rhizome_rooms::membership::{Action, MembershipChange, prepare};
+use rhizome_rooms::send::{SendOptions, send};
+use rhizome_storage::{
+    DecidedOn, DeviceUpload, NewLogin, NewTokens, Store, UserNo, testing::eventually,
+};
+use ruma::{RoomId, UserId, server_name, user_id};
 use serde_json::{Value, json};
 
-use super::{Peer, Us, alice, public_room, scenario, them};
+use super::{Peer, Us, alice, public_room, scenario, texts, them};
 
 fn login(user: UserNo, device: &str) -> NewLogin {
     NewLogin {
@@ -38,12 +43,29 @@ async fn uploaded(store: &Store, user: UserNo, device: &str) {
     let upload = DeviceUpload {
         user,
         device: device.into(),
+        decided_on: DecidedOn::Anything,
         keys: Some(keys.to_string().into()),
         anew: false,
         one_time: Vec::new(),
         fallback: Vec::new(),
     };
     store.upload_keys(upload).await.unwrap();
+}
+
+/// Somebody here comes into a room.
+async fn comes(a: &Us, user: &UserId, room: &RoomId) {
+    let change = MembershipChange {
+        room_id: room.to_owned(),
+        sender: user.to_owned(),
+        target: user.to_owned(),
+        action: Action::Join,
+        reason: None,
+        extra: Object::new(),
+    };
+    let draft = prepare(a.fed.rooms(), change).await.unwrap();
+    send(a.fed.rooms(), draft.unwrap(), SendOptions::default())
+        .await
+        .unwrap();
 }
 
 /// The n-th update that a server gets.
@@ -170,24 +192,7 @@ async fn who_comes_into_a_room_shows_their_devices_and_newcomers_hear_of_what_is
         let ann = user_id!("@ann:a.example");
         let no = a.store.user_no(ann).await.unwrap();
         assert!(a.store.log_in(&login(no, "ANNS")).await.unwrap());
-        let change = rhizome_rooms::membership::MembershipChange {
-            room_id: room.clone(),
-            sender: ann.to_owned(),
-            target: ann.to_owned(),
-            action: Action::Join,
-            reason: None,
-            extra: rhizome_protocol::Object::new(),
-        };
-        let draft = rhizome_rooms::membership::prepare(a.fed.rooms(), change)
-            .await
-            .unwrap();
-        rhizome_rooms::send::send(
-            a.fed.rooms(),
-            draft.unwrap(),
-            rhizome_rooms::send::SendOptions::default(),
-        )
-        .await
-        .unwrap();
+        comes(&a, ann, &room).await;
         let shown = told(&peer, 0).await;
         let expected = json!({
             "user_id": ann, "device_id": "ANNS", "prev_id": [],
@@ -210,6 +215,51 @@ async fn who_comes_into_a_room_shows_their_devices_and_newcomers_hear_of_what_is
         a.store.remove_devices(user, &["D2".into()]).await.unwrap();
         told(&peer, 2).await;
         assert!(third.edus("m.device_list_update").is_empty());
+        a.stop().await;
+    })
+    .await;
+}
+
+/// A change that the other refuses is left out alone: neither the events beside it, nor the one at whose place it
+/// stands.
+#[tokio::test]
+async fn one_that_is_refused_takes_nothing_with_it() {
+    scenario(async |database, network, peer, clock| {
+        let a = Us::start(&database, &network, &clock).await;
+        let room = a.shared_room().await;
+        *peer.refuses.lock().unwrap() = Some("POISON".to_owned());
+        logged_in(&a.store, "D1").await;
+        told(&peer, 0).await;
+        let ann = user_id!("@ann:a.example");
+        let no = a.store.user_no(ann).await.unwrap();
+        assert!(a.store.log_in(&login(no, "POISON_OF_ANN")).await.unwrap());
+        network.cut(them());
+        a.say(&room, "message 0").await;
+        let user = logged_in(&a.store, "POISON").await;
+        let left_out = a.store.device_stream(user).await.unwrap();
+        logged_in(&a.store, "D2").await;
+        comes(&a, ann, &room).await;
+        eventually("it fails", async || a.failures() > 0).await;
+        network.mend(them());
+        clock.advance(Duration::from_secs(1_000));
+        assert_eq!(peer.wait_for(1).await, texts(0..1));
+        let second = told(&peer, 1).await;
+        // What was left out is missed.
+        assert_eq!(
+            (&second["device_id"], &second["prev_id"]),
+            (&json!("D2"), &json!([left_out.0]))
+        );
+        a.say(&room, "message 1").await;
+        assert_eq!(peer.wait_for(2).await, texts(0..2));
+        let joins = || {
+            let got = peer.got.lock().unwrap();
+            let events = got.iter().flat_map(|(_, body)| body["pdus"].as_array());
+            let joins = events
+                .flatten()
+                .filter(|pdu| pdu["state_key"] == ann.as_str());
+            joins.count()
+        };
+        assert_eq!(joins(), 1);
         a.stop().await;
     })
     .await;

@@ -20,6 +20,7 @@ use crate::{Error, Result, Store, UserNo};
 use held::{Held, tidy, to_purge};
 pub use rules::BackupSession;
 pub use sessions::{BackupPage, StoredSession};
+pub(crate) use turn::Turn;
 
 /// How many backups an account may have. Clients delete the one before when they begin another.
 pub const MOST_BACKUPS: usize = 100;

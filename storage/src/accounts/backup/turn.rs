@@ -1,15 +1,62 @@
 //! Whose turn it is to change backups.
 
-use tokio::sync::MutexGuard;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::Store;
+
+/// Who changes backups, and who waits to.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    changing: Mutex<()>,
+    there: AtomicUsize,
+}
+
+/// The turn, until it is dropped.
+pub(super) struct Taken<'a> {
+    _changing: MutexGuard<'a, ()>,
+    _there: There<'a>,
+}
+
+/// One more is there, until it is dropped.
+struct There<'a>(&'a AtomicUsize);
+
+impl<'a> There<'a> {
+    fn new(there: &'a AtomicUsize) -> Self {
+        there.fetch_add(1, Ordering::Relaxed);
+        Self(there)
+    }
+}
+
+impl Drop for There<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Turn {
+    async fn take(&self) -> Taken<'_> {
+        let there = There::new(&self.there);
+        Taken {
+            _changing: self.changing.lock().await,
+            _there: there,
+        }
+    }
+
+    /// How many have the turn or wait for it.
+    #[cfg(test)]
+    fn there(&self) -> usize {
+        self.there.load(Ordering::Relaxed)
+    }
+}
 
 impl Store {
     /// The turn of who changes backups, until it is dropped; take it before a connection. In a process one does so at
     /// a time: who waits for another's lock would else keep a connection, and many of them all those that commits
     /// need.
-    pub(super) async fn backup_turn(&self) -> MutexGuard<'_, ()> {
-        self.core.backup_turn.lock().await
+    pub(super) async fn backup_turn(&self) -> Taken<'_> {
+        self.core.backup_turn.take().await
     }
 }
 
@@ -20,7 +67,7 @@ mod tests {
     use ruma::{UserId, user_id};
 
     use crate::accounts::backup::held::Held;
-    use crate::testing::TestDatabase;
+    use crate::testing::{TestDatabase, eventually};
     use crate::{NewAccount, Store, UserNo};
 
     async fn account(store: &Store, id: &UserId) -> UserNo {
@@ -46,8 +93,10 @@ mod tests {
                 }
             });
         }
-        // They stand wherever they wait.
-        tokio::time::sleep(Duration::from_millis(300)).await;
+        eventually("they stand wherever they wait", async || {
+            store.core.backup_turn.there() == 100
+        })
+        .await;
         let others = tokio::time::timeout(
             Duration::from_secs(10),
             account(&store, user_id!("@bob:here")),

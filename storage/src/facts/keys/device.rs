@@ -1,6 +1,6 @@
 //! What devices have signed of themselves, of users here and of other servers.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use ruma::OwnedDeviceId;
@@ -103,6 +103,29 @@ pub(super) async fn existing(
     let mut found = Devices::new();
     for row in tx.rows(query).await? {
         found.insert((row.get("user_no")?, row.get("device_id")?));
+    }
+    Ok(found)
+}
+
+/// Those of these devices of ours that are there, with what they have signed of themselves.
+pub(super) async fn with_keys(
+    tx: &mut Tx,
+    wanted: BTreeSet<Device<'_>>,
+) -> Result<HashMap<(UserNo, OwnedDeviceId), Option<Arc<str>>>, Trouble> {
+    let mut found = HashMap::new();
+    if wanted.is_empty() {
+        return Ok(found);
+    }
+    let query = tx
+        .sql(
+            "SELECT d.user_no, d.device_id, k.keys FROM ROWS($1) AS x \
+             JOIN device d ON d.user_no = x.user_no AND d.device_id = x.device_id \
+             LEFT JOIN device_keys k ON k.user_no = x.user_no AND k.device_id = x.device_id",
+        )
+        .rows(&wanted.into_iter().collect::<Vec<_>>());
+    for row in tx.rows(query).await? {
+        let device = (row.get("user_no")?, row.get("device_id")?);
+        found.insert(device, row.get("keys")?);
     }
     Ok(found)
 }

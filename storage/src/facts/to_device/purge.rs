@@ -11,6 +11,10 @@ use crate::{Result, Store, UserNo};
 
 /// How long a message waits for its device, or its server.
 const WAITS: Duration = Duration::from_hours(60 * 24);
+/// How long one waits for a server that was never reached and is in no room: perhaps somebody has made it up.
+const WAITS_IN_VAIN: Duration = Duration::from_hours(3 * 24);
+/// How long a server that failed, and for which there is nothing any more, is known to be left alone.
+const LEFT_ALONE: Duration = Duration::from_hours(24);
 /// How long a client's transaction is known as done.
 const DONE: Duration = Duration::from_hours(7 * 24);
 /// How long another server's message is known as taken. Longer than a server whose answer was lost leaves us alone.
@@ -38,6 +42,19 @@ const OLD_MESSAGES: &str = "DELETE FROM to_device WHERE received_ms < $1 AND pos
     (SELECT pos FROM to_device ORDER BY pos LIMIT $2)";
 const OLD_OUT: &str = "DELETE FROM to_device_out WHERE queued_ms < $1 AND pos IN \
     (SELECT pos FROM to_device_out ORDER BY pos LIMIT $2)";
+const VAIN_OUT: &str = "DELETE FROM to_device_out WHERE pos IN \
+    (SELECT o.pos FROM destination_state s JOIN to_device_out o ON o.server = s.server \
+    WHERE s.sent_pos = 0 AND s.failures > 0 AND o.queued_ms < $1 AND NOT EXISTS (\
+    SELECT 1 FROM server_name n JOIN room_server r ON r.server = n.no AND r.joined > 0 \
+    WHERE n.name = s.server) LIMIT $2)";
+/// Where a destination stands says nothing when it is in no room, never had to get an event, and nothing waits: all
+/// that it could be told begins when it comes into a room.
+const OLD_DESTINATIONS: &str = "DELETE FROM destination_state WHERE server IN \
+    (SELECT s.server FROM destination_state s LEFT JOIN server_name n ON n.name = s.server \
+    WHERE s.retry_at < $1 \
+    AND NOT EXISTS (SELECT 1 FROM to_device_out o WHERE o.server = s.server) \
+    AND NOT EXISTS (SELECT 1 FROM destination_room d WHERE d.server = n.no) \
+    AND NOT EXISTS (SELECT 1 FROM room_server r WHERE r.server = n.no AND r.joined > 0) LIMIT $2)";
 const OLD_TRANSACTIONS: &str = "DELETE FROM to_device_txn WHERE (user_no, device, path, txn_id) IN \
     (SELECT user_no, device, path, txn_id FROM to_device_txn WHERE done_ms < $1 LIMIT $2)";
 const OLD_SEEN: &str = "DELETE FROM to_device_seen WHERE (origin, message_id) IN \
@@ -56,6 +73,8 @@ impl Store {
         for (purge, age) in [
             (OLD_MESSAGES, WAITS),
             (OLD_OUT, WAITS),
+            (VAIN_OUT, WAITS_IN_VAIN),
+            (OLD_DESTINATIONS, LEFT_ALONE),
             (OLD_TRANSACTIONS, DONE),
             (OLD_SEEN, SEEN),
         ] {

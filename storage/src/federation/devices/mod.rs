@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use ruma::{OwnedDeviceId, OwnedServerName, OwnedUserId, ServerName};
 
 use crate::engine::sql::{Columns as _, rows};
-use crate::{Pos, Result, Store, UserNo};
+use crate::{Behind, Pos, Result, Store, UserNo};
 
 /// A change of a user's devices or keys that another server must be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,24 +66,10 @@ const CHANGES: &str = "\
     WHERE m.user_no = c.user_no AND m.membership = 1) ORDER BY c.pos LIMIT $5";
 
 impl Store {
-    /// Changes of devices and keys of users of `ours` with `after < pos ≤ upto` that `destination` must be told,
-    /// ascending, at most `limit`: those of users with whom it shares a room, since it came into that.
-    pub async fn device_changes_to(
-        &self,
-        destination: &ServerName,
-        ours: &ServerName,
-        after: Pos,
-        upto: Pos,
-        limit: usize,
-    ) -> Result<Vec<OutboundDevice>> {
-        let query = self
-            .sql(CHANGES)
-            .bind(destination)
-            .bind(ours)
-            .bind(after)
-            .bind(upto)
-            .bind(limit);
-        let rows = self.rows(query).await?;
+    /// Changes of devices and keys of users of ours that a destination must be told, ascending: those of users with
+    /// whom it shares a room, since it came into that.
+    pub async fn device_changes_to(&self, behind: Behind<'_>) -> Result<Vec<OutboundDevice>> {
+        let rows = self.rows(behind.bind(self.sql(CHANGES))).await?;
         rows.iter()
             .map(|row| {
                 Ok(OutboundDevice {
@@ -97,19 +83,11 @@ impl Store {
             .collect()
     }
 
-    /// Users of `ours` who have come with `after < pos ≤ upto` into a room in which `destination` was, and shared
-    /// none with it before, and have devices; by when they came, at most `limit`.
-    pub async fn new_sharers(
-        &self,
-        destination: &ServerName,
-        ours: &ServerName,
-        after: Pos,
-        upto: Pos,
-        limit: usize,
-    ) -> Result<Vec<NewSharer>> {
-        let query = self
-            .sql(
-                "SELECT MIN(m.since) AS pos, u.no AS user_no, u.user_id, l.device_pos, \
+    /// Users of ours who have come into a room in which a destination was, and shared none with it before, and have
+    /// devices; by when they came.
+    pub async fn new_sharers(&self, behind: Behind<'_>) -> Result<Vec<NewSharer>> {
+        let query = self.sql(
+            "SELECT MIN(m.since) AS pos, u.no AS user_no, u.user_id, l.device_pos, \
                  (SELECT MIN(device_id) FROM device WHERE user_no = u.no) AS device_id \
                  FROM server_name d \
                  JOIN room_server r ON r.server = d.no AND r.joined > 0 \
@@ -124,13 +102,8 @@ impl Store {
                  AND s.server = d.no AND s.joined > 0 AND s.since <= $3 \
                  WHERE h.user_no = m.user_no AND h.membership = 1 AND h.since <= $3) \
                  GROUP BY u.no, u.user_id, l.device_pos ORDER BY pos LIMIT $5",
-            )
-            .bind(destination)
-            .bind(ours)
-            .bind(after)
-            .bind(upto)
-            .bind(limit);
-        let rows = self.rows(query).await?;
+        );
+        let rows = self.rows(behind.bind(query)).await?;
         rows.iter()
             .map(|row| {
                 Ok(NewSharer {

@@ -79,29 +79,37 @@ impl Store {
             .collect()
     }
 
-    /// Users of other servers whose lists are stale and may be asked for at `now` (ms), longest first, at most
-    /// `limit`; and when the next of all may be.
+    /// Users of other servers whose lists are stale and may be asked for at `now` (ms), of each server in turn
+    /// whoever has waited longest, at most `of_one` of one, and `limit`; and when the next of the others may be.
     pub async fn stale_remote_devices(
         &self,
         now: i64,
+        of_one: usize,
         limit: usize,
     ) -> Result<(Vec<UserNo>, Option<i64>)> {
         let query = self
             .sql(
-                "SELECT user_no, retry_at FROM remote_devices WHERE stale = 1 \
-                 ORDER BY retry_at LIMIT $1",
+                "SELECT user_no FROM (SELECT r.user_no, r.retry_at, ROW_NUMBER() OVER (\
+                 PARTITION BY u.server ORDER BY r.retry_at, r.user_no) AS place \
+                 FROM remote_devices r JOIN user_name u ON u.no = r.user_no \
+                 WHERE r.stale = 1 AND r.retry_at <= $1) AS x \
+                 WHERE place <= $2 ORDER BY place, retry_at, user_no LIMIT $3",
             )
+            .bind(now)
+            .bind(of_one)
             .bind(limit);
-        let (mut due, mut next) = (Vec::new(), None);
-        for row in self.rows(query).await? {
-            let at: i64 = row.get("retry_at")?;
-            if at <= now {
-                due.push(row.get("user_no")?);
-            } else {
-                next = next.or(Some(at));
-            }
-        }
-        Ok((due, next))
+        let rows = self.rows(query).await?;
+        let due: Result<_> = rows.iter().map(|row| row.get("user_no")).collect();
+        let query = self
+            .sql(
+                "SELECT MIN(retry_at) AS next FROM remote_devices \
+                 WHERE stale = 1 AND retry_at > $1",
+            )
+            .bind(now);
+        let next: Option<Option<i64>> = (self.row(query).await?)
+            .map(|row| row.get("next"))
+            .transpose()?;
+        Ok((due?, next.flatten()))
     }
 
     /// Users of other servers of whom something is remembered although nobody here shares a room with them; at most

@@ -24,10 +24,14 @@ async fn change(store: &Store, user: UserNo, device: Option<&str>) -> Pos {
 
 /// What a server is told: position, device, and the one before.
 async fn told(store: &Store, after: Pos) -> Vec<(i64, Option<String>, Option<i64>)> {
-    let (to, ours) = (server_name!("there"), server_name!("here"));
-    let changes = store
-        .device_changes_to(to, ours, after, Pos(1_000), 9)
-        .await;
+    let behind = Behind {
+        destination: server_name!("there"),
+        ours: server_name!("here"),
+        after,
+        upto: Pos(1_000),
+        limit: 9,
+    };
+    let changes = store.device_changes_to(behind).await;
     let row = |change: OutboundDevice| {
         let device = change.device.map(|device| device.to_string());
         (change.pos.0, device, change.prev.map(|prev| prev.0))
@@ -152,8 +156,49 @@ async fn a_list_counts_as_long_as_a_room_is_shared() {
         }
         run(&store, "UPDATE room_server SET since = 30", &[]).await;
         assert!(!known().await.is_current());
-        let due = store.stale_remote_devices(i64::MAX, 9).await.unwrap();
+        let due = store
+            .stale_remote_devices(i64::MAX - 1, 9, 9)
+            .await
+            .unwrap();
         assert_eq!(due, (vec![], None));
+    })
+    .await;
+}
+
+/// A server of which many users are stale takes nobody else's turn.
+#[tokio::test]
+async fn of_each_server_some_are_due() {
+    each_database(|store| async move {
+        let mut facts = Vec::new();
+        let mut nos = Vec::new();
+        for (server, users, retry_at) in [("slow", 20, 5), ("quick", 2, 9), ("later", 1, 50)] {
+            for n in 0..users {
+                let user = ruma::UserId::parse(format!("@u{n}:{server}")).unwrap();
+                let user = store.user_no(&user).await.unwrap();
+                nos.push(user);
+                let list = RemoteList {
+                    stream_id: None,
+                    learned: Pos(1),
+                    stale: true,
+                    failures: 0,
+                    retry_at,
+                };
+                let remembered = RemoteDevices {
+                    user,
+                    basis: RemoteBasis::default(),
+                    list: Some(list),
+                };
+                facts.push(remembered.into());
+            }
+        }
+        store.commit(WriteSet::from(facts)).await.unwrap();
+        let due = store.stale_remote_devices(10, 3, 9).await.unwrap();
+        let expected = [nos[0], nos[20], nos[1], nos[21], nos[2]];
+        assert_eq!(due, (expected.to_vec(), Some(50)));
+        let due = store.stale_remote_devices(10, 3, 4).await.unwrap();
+        assert_eq!(due, (expected[..4].to_vec(), Some(50)));
+        let due = store.stale_remote_devices(50, 1, 9).await.unwrap();
+        assert_eq!(due, (vec![nos[0], nos[20], nos[22]], None));
     })
     .await;
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use rhizome_storage::testing::{TestDatabase, each_database};
 use rhizome_storage::{
-    DehydratedDevice, Dehydration, DeviceUpload, KeyClaim, KeySignature, KeyUpload, LostAnswer,
-    NewDehydrated, OneTimeKey, OneTimeKeys, Store, UserNo, WriteSet,
+    CommitError, DecidedOn, DehydratedDevice, Dehydration, DeviceUpload, KeyClaim, KeySignature,
+    KeyUpload, LostAnswer, NewDehydrated, OneTimeKey, OneTimeKeys, Store, UserNo, WriteSet,
 };
 
 use super::{SIGNED, claim, counts, device, key, upload};
@@ -68,6 +68,50 @@ async fn another_identity_twice() {
         store.upload_keys(other).await.unwrap();
         let signatures = store.key_signatures(&[ada], None).await.unwrap();
         assert!(signatures.is_empty());
+    })
+    .await;
+}
+
+/// What was decided before the device became another is refused, also in one group with that: it would be of both.
+#[tokio::test]
+async fn what_was_decided_of_another_identity_is_refused() {
+    each_database(|store| async move {
+        let ada = device(&store, "ada", "A").await;
+        let keys = |name: &str| -> Arc<str> { format!("{{\"{name}\":1}}").into() };
+        let on = |before: Option<&str>, id: &str, now: Option<&str>| DeviceUpload {
+            decided_on: DecidedOn::Keys(before.map(keys)),
+            keys: now.map(keys),
+            anew: before.is_some() && now.is_some(),
+            ..upload(ada, "A", &[id])
+        };
+        let first = on(None, "1", Some("first"));
+        store.upload_keys(first.clone()).await.unwrap();
+        let second = on(Some("first"), "2", Some("second"));
+        store.upload_keys(second).await.unwrap();
+        // The first comes again, decided when there was nothing; and keys that the first has signed.
+        for late in [first, on(Some("first"), "3", None)] {
+            let refused = store.upload_keys(late).await;
+            assert!(matches!(refused, Err(CommitError::KeysMoved(user)) if user == ada));
+        }
+        let only = || upload(ada, "A", &[]);
+        let bare = DeviceUpload {
+            decided_on: DecidedOn::Keys(None),
+            keys: Some(keys("first")),
+            ..only()
+        };
+        assert!(store.upload_keys(bare).await.is_err());
+        let kept = store.device_keys_of(&[(ada, "A".into())]).await.unwrap();
+        assert_eq!(&*kept[0].keys, &*keys("second"));
+        assert_eq!(counts(&store, ada, "A").await, (1, 0));
+        let both = [
+            on(Some("second"), "4", Some("third")),
+            on(Some("second"), "5", Some("fourth")),
+        ];
+        let both = both.map(|one| store.upload_keys(one));
+        let both = futures_util::future::join_all(both).await;
+        assert!(both[0].is_ok() && both[1].is_err(), "{both:?}");
+        assert_eq!(counts(&store, ada, "A").await, (1, 0));
+        assert_eq!(claim(&store, ada, "A").await.as_deref(), Some("4"));
     })
     .await;
 }
@@ -154,6 +198,8 @@ async fn another_identity_amid_claims() {
                 user: ada,
                 device: "A".into(),
                 expect_device: true,
+                decided_on: DecidedOn::Anything,
+                keys: None,
                 anew: true,
                 one_time: keys,
                 fallback: Vec::new(),

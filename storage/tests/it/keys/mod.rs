@@ -9,8 +9,8 @@ use futures_util::future::join_all;
 use rhizome_protocol::device_keys::KeyUsage;
 use rhizome_storage::testing::{TestDatabase, each_database, soon};
 use rhizome_storage::{
-    CommitError, CrossSigningChange, DeviceUpload, EntryKind, KeyCounts, KeyWanted, LostAnswer,
-    NewAccount, NewLogin, NewTokens, OneTimeKey, Options, Pos, Store, UserNo,
+    CommitError, CrossSigningChange, DecidedOn, DeviceUpload, EntryKind, KeyCounts, KeyWanted,
+    LostAnswer, NewAccount, NewLogin, NewTokens, OneTimeKey, Options, Pos, Store, UserNo,
 };
 use ruma::OwnedDeviceId;
 
@@ -50,6 +50,7 @@ fn upload(user: UserNo, device: &str, ids: &[&str]) -> DeviceUpload {
     DeviceUpload {
         user,
         device: device.into(),
+        decided_on: DecidedOn::Anything,
         keys: None,
         anew: false,
         one_time: ids.iter().map(|id| key(id)).collect(),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use ruma::OwnedDeviceId;
 
-use super::Which;
+use super::{Named, Which};
 use crate::engine::db::Tx;
 use crate::engine::lock;
 use crate::engine::sql::statement::Statements;
@@ -96,15 +96,6 @@ rows! {
         algorithm: &'a str,
         key_id: &'a str,
         number: i64,
-    }
-}
-
-rows! {
-    struct Used<'a> {
-        user_no: UserNo,
-        device_id: &'a OwnedDeviceId,
-        algorithm: &'a str,
-        key_id: &'a str,
     }
 }
 
@@ -247,7 +238,7 @@ impl Claims {
             &given,
         )?;
         let used: Vec<_> = (self.used.iter())
-            .map(|((user, device, algorithm), key_id)| Used {
+            .map(|((user, device, algorithm), key_id)| Named {
                 user_no: *user,
                 device_id: device,
                 algorithm,

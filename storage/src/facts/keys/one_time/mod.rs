@@ -11,6 +11,7 @@ use std::collections::HashSet;
 use ruma::OwnedDeviceId;
 
 use crate::engine::db::Tx;
+use crate::engine::sql::rows;
 use crate::engine::sql::statement::Statements;
 use crate::engine::trouble::Trouble;
 use crate::facts::decision::Decision;
@@ -19,7 +20,7 @@ use crate::facts::{Audience, Kind, LoggedKind};
 use crate::{Result, Store, UserNo};
 
 pub use claim::{KeyClaim, OneTimeKey};
-pub use upload::KeyUpload;
+pub use upload::{DecidedOn, KeyUpload};
 
 /// One-time keys come, or are given out.
 #[derive(Debug, Clone)]
@@ -40,6 +41,17 @@ table! {
             /// Which device.
             device: OwnedDeviceId = device_id,
         }
+    }
+}
+
+rows! {
+    /// The name of a key.
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    struct Named<'a> {
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        algorithm: &'a str,
+        key_id: &'a str,
     }
 }
 
@@ -90,11 +102,12 @@ impl Kind for OneTimeKeys {
 
     fn check(&self, held: &Stock, retried: bool) -> Option<Decision> {
         match self {
+            Self::Upload(upload) if held.uploads.has_taken(upload) => Some(Decision::Defer),
             // What the group has given of it would be written of keys of the same names that it brings.
             Self::Upload(upload) if upload.anew && held.claims.is_touched(&self.of()) => {
                 Some(Decision::Defer)
             }
-            Self::Upload(upload) => held.uploads.refuse(upload).map(Decision::Refuse),
+            Self::Upload(upload) => held.uploads.refuse(upload, retried).map(Decision::Refuse),
             Self::Claim(claim) if retried && held.claims.has_given(claim) => {
                 Some(Decision::Done(None))
             }
@@ -150,6 +163,8 @@ impl LoggedKind for OneTimeKeys {
             user: world.user,
             device: "PHONE".into(),
             expect_device: false,
+            decided_on: DecidedOn::Anything,
+            keys: None,
             anew: false,
             one_time: vec![OneTimeKey {
                 algorithm: "signed_curve25519".to_owned(),

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use ruma::OwnedDeviceId;
 
-use super::OneTimeKey;
+use super::{Named, OneTimeKey};
 use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
 use crate::engine::trouble::Trouble;
-use crate::facts::keys::device::{self, Device, Devices};
+use crate::facts::keys::device::{self, Device};
 use crate::{CommitError, Result, UserNo};
 
 /// Keys that a device uploads. Those that are there already, the same, say nothing new; another key under the name
@@ -23,6 +23,10 @@ pub struct KeyUpload {
     pub device: OwnedDeviceId,
     /// Refused ([`CommitError::AccountMoved`]) if it isn't there any more.
     pub expect_device: bool,
+    /// Refused ([`CommitError::KeysMoved`]) if the device has signed something else of itself by now.
+    pub decided_on: DecidedOn,
+    /// What the device has signed of itself, if that is written beside.
+    pub keys: Option<Arc<str>>,
     /// All that it had before and isn't among these goes: it has another identity, and nobody would believe those.
     /// What is among these stays as it is, given out or used as it was, for this may be a repetition.
     pub anew: bool,
@@ -30,6 +34,16 @@ pub struct KeyUpload {
     pub one_time: Vec<OneTimeKey>,
     /// To be given out when there are no others, one of each algorithm.
     pub fallback: Vec<OneTimeKey>,
+}
+
+/// What a device of ours has signed of itself when it is decided what becomes of an upload: whose one-time keys are
+/// believed, and whether it is another identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecidedOn {
+    /// It doesn't matter.
+    Anything,
+    /// This, or nothing.
+    Keys(Option<Arc<str>>),
 }
 
 /// How many one-time keys are kept for a device. Clients upload 50 or 100.
@@ -60,7 +74,9 @@ struct Held {
 #[derive(Debug, Default)]
 pub(super) struct Uploads {
     held: HashMap<(UserNo, OwnedDeviceId), Held>,
-    there: Devices,
+    /// Devices that are there, with what they have signed of themselves.
+    there: HashMap<(UserNo, OwnedDeviceId), Option<Arc<str>>>,
+    taken: HashSet<(UserNo, OwnedDeviceId)>,
     /// Devices with another identity.
     anew: HashSet<(UserNo, OwnedDeviceId)>,
     /// Keys that were given out, and needn't be remembered any more, or are another identity's.
@@ -68,16 +84,6 @@ pub(super) struct Uploads {
     forgotten_fallbacks: BTreeSet<(UserNo, OwnedDeviceId, String)>,
     added: BTreeMap<(UserNo, OwnedDeviceId, Name), (i64, Arc<str>)>,
     fallbacks: BTreeMap<(UserNo, OwnedDeviceId, String), OneTimeKey>,
-}
-
-rows! {
-    #[derive(PartialEq, Eq, PartialOrd, Ord)]
-    struct Named<'a> {
-        user_no: UserNo,
-        device_id: &'a OwnedDeviceId,
-        algorithm: &'a str,
-        key_id: &'a str,
-    }
 }
 
 rows! {
@@ -154,7 +160,7 @@ impl Uploads {
             user_no: upload.user,
             device_id: &upload.device,
         });
-        self.there = device::existing(tx, expected.collect()).await?;
+        self.there = device::with_keys(tx, expected.collect()).await?;
         let asked: Vec<_> = asked.into_iter().collect();
         let names: BTreeSet<_> = (uploads.iter())
             .flat_map(|upload| upload.one_time.iter().map(|key| upload.name(key)))
@@ -196,11 +202,26 @@ impl Uploads {
         self.anew.contains(device)
     }
 
+    /// Whether the group has another of the device before it, so that what was looked up may be so no more.
+    pub(super) fn has_taken(&self, upload: &KeyUpload) -> bool {
+        let is_decided = upload.decided_on != DecidedOn::Anything;
+        is_decided && (self.taken).contains(&(upload.user, upload.device.clone()))
+    }
+
     /// Why it can't be taken, if it can't.
-    pub(super) fn refuse(&self, upload: &KeyUpload) -> Option<CommitError> {
+    pub(super) fn refuse(&self, upload: &KeyUpload, retried: bool) -> Option<CommitError> {
         let device = (upload.user, upload.device.clone());
-        if upload.expect_device && !self.there.contains(&device) {
+        let there = self.there.get(&device);
+        if upload.expect_device && there.is_none() {
             return Some(CommitError::AccountMoved(upload.user));
+        }
+        if let DecidedOn::Keys(before) = &upload.decided_on {
+            let now = there.and_then(Option::as_ref);
+            // It may be this that has been written.
+            let is_done = retried && now == upload.keys.as_ref();
+            if now != before.as_ref() && !is_done {
+                return Some(CommitError::KeysMoved(upload.user));
+            }
         }
         let held = self.held.get(&device).filter(|_| !upload.anew)?;
         let known = |key: &OneTimeKey| {
@@ -261,6 +282,7 @@ impl Uploads {
     /// Takes what is new of it. Whether anything is.
     pub(super) fn take(&mut self, upload: &KeyUpload) -> bool {
         let (user, device) = (upload.user, &upload.device);
+        self.taken.insert((user, device.clone()));
         let is_less = upload.anew && self.begin_anew(upload);
         let held = self.held.entry((user, device.clone())).or_default();
         let mut named = BTreeSet::new();
