@@ -14,6 +14,7 @@ pub(crate) mod taken;
 pub(crate) mod txn;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId};
@@ -62,7 +63,7 @@ pub struct Once {
 }
 
 /// That there is something for a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ForDevice {
     /// Whose.
     pub user: UserNo,
@@ -73,7 +74,7 @@ pub struct ForDevice {
 }
 
 /// A message as it was given to be stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 struct Carried {
     sending: Arc<Sending>,
     content: Arc<str>,
@@ -148,6 +149,15 @@ impl ToDevice {
     /// Tells one EDU from another that has the same id; it lives as long as the group.
     fn source(&self) -> usize {
         Arc::as_ptr(&self.sending).addr()
+    }
+}
+
+/// What is carried is no part of what the entry says, and nothing for a log.
+impl fmt::Debug for ForDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = f.debug_struct("ForDevice");
+        said.field("user", &self.user).field("device", &self.device);
+        said.finish_non_exhaustive()
     }
 }
 
