@@ -25,7 +25,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Drive a server, or two that federate, and print what was measured
-    Run(Run),
+    Run(Box<Run>),
     /// Print the scenarios
     List,
     /// Print the results of several runs side by side; the first two are compared
