@@ -10,8 +10,8 @@ use std::{
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use rhizome_bench::{
-    outcome::Results, plan::Plan, probe::Probe, run, scenario::Scenario, server::Server,
-    table::table, world::World,
+    outcome::Results, person::Account, plan::Plan, probe::Probe, run, scenario::Scenario,
+    server::Server, table::table, world::World,
 };
 
 /// A load tool for Matrix homeservers, for loopback addresses only.
@@ -25,7 +25,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Drive a server, or two that federate, and print what was measured
-    Run(Run),
+    Run(Box<Run>),
     /// Print the scenarios
     List,
     /// Print the results of several runs side by side; the first two are compared
@@ -67,6 +67,15 @@ struct Run {
     /// Seconds after which a scenario begins nothing more
     #[arg(long, value_name = "S", default_value_t = 60)]
     time_limit: u64,
+    /// Members of the room of `device-storm`
+    #[arg(long, value_name = "N")]
+    members: Option<usize>,
+    /// How many of them wait in /sync
+    #[arg(long, value_name = "N")]
+    waiting: Option<usize>,
+    /// Accounts of the first server that earlier runs have made; those made now are added
+    #[arg(long, value_name = "FILE")]
+    accounts: Option<PathBuf>,
     /// Small counts, to see that everything works: the numbers mean nothing
     #[arg(long)]
     quick: bool,
@@ -116,6 +125,12 @@ fn measure(options: &Run) -> anyhow::Result<ExitCode> {
     let results = runtime.block_on(run(&mut world, &scenarios, &options.label, |line| {
         eprintln!("{line}");
     }));
+    if let Some(file) = &options.accounts {
+        let made = world.one.made().iter().map(Account::line);
+        let text: String = made.collect();
+        std::fs::write(file, text)
+            .with_context(|| format!("{} can't be written", file.display()))?;
+    }
     if let Some(file) = &options.json {
         write(file, &results)?;
     }
@@ -139,6 +154,8 @@ fn world(options: &Run) -> anyhow::Result<World> {
             .context("--seconds")?
             .min(Duration::from_secs(options.time_limit));
     }
+    plan.storm.0 = options.members.unwrap_or(plan.storm.0);
+    plan.storm.1 = options.waiting.unwrap_or(plan.storm.1);
     let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let run = format!("{run:x}");
     let secret = options.secret.as_deref();
@@ -155,7 +172,15 @@ fn world(options: &Run) -> anyhow::Result<World> {
     };
     // A wrong process id is told now, not after the first scenario.
     probe.read()?;
-    Ok(World::new(plan, probe, one, two))
+    let mut world = World::new(plan, probe, one, two);
+    if let Some(file) = options.accounts.as_ref().filter(|file| file.exists()) {
+        let text = std::fs::read_to_string(file)
+            .with_context(|| format!("{} can't be read", file.display()))?;
+        let server = world.one.server.clone();
+        let lines = text.lines();
+        (world.one).adopt(lines.filter_map(|line| Account::of_line(&server, line)));
+    }
+    Ok(world)
 }
 
 fn tables(options: &Tables) -> anyhow::Result<ExitCode> {

@@ -53,6 +53,34 @@ impl Account {
         })
     }
 
+    /// The same user on a new device.
+    pub async fn log_in(&self) -> Result<Self, Failure> {
+        let mut connection = Connection::new(self.server.address, None)?;
+        let user = json!({ "type": "m.id.user", "user": self.id });
+        let body = json!({ "type": "m.login.password", "identifier": user, "password": PASSWORD });
+        let path = "/_matrix/client/v3/login";
+        let answer = connection.call(Method::POST, path, Some(body.to_string()));
+        Ok(Self {
+            token: text(&answer.await?, "access_token")?,
+            ..self.clone()
+        })
+    }
+
+    /// As a line of a file of accounts.
+    pub fn line(&self) -> String {
+        format!("{} {}\n", self.id, self.token)
+    }
+
+    /// From such a line.
+    pub fn of_line(server: &Server, line: &str) -> Option<Self> {
+        let (id, token) = line.split_once(' ')?;
+        Some(Self {
+            server: server.clone(),
+            id: id.to_owned(),
+            token: token.to_owned(),
+        })
+    }
+
     /// The name of the account's server.
     pub fn server_name(&self) -> &str {
         self.id.split_once(':').map_or("", |(_, name)| name)
@@ -127,10 +155,10 @@ impl Person {
         Ok(())
     }
 
-    /// Names a device.
-    pub async fn rename(&mut self, device: &str, name: &str) -> Result<(), Failure> {
-        let path = format!("/_matrix/client/v3/devices/{}", encode(device));
-        let body = json!({ "display_name": name }).to_string();
+    /// Turns encryption on in a room.
+    pub async fn encrypt(&mut self, room: &Room) -> Result<(), Failure> {
+        let body = json!({ "algorithm": "m.megolm.v1.aes-sha2" }).to_string();
+        let path = room.path("state/m.room.encryption/");
         self.connection.call(Method::PUT, &path, Some(body)).await?;
         Ok(())
     }
@@ -254,6 +282,14 @@ mod tests {
         assert_eq!(next_batch(answer).unwrap(), "s1_2");
         assert!(next_batch(b"{}").is_err());
         assert!(next_batch(b"").is_err());
+    }
+
+    #[test]
+    fn accounts_stand_in_lines() {
+        let server = Server::new("http://127.0.0.1:1", None, "x").unwrap();
+        let account = Account::of_line(&server, "@a:here syt_x").unwrap();
+        assert_eq!(account.line(), "@a:here syt_x\n");
+        assert!(Account::of_line(&server, "@a:here").is_none());
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub struct Plan {
     pub crowd: usize,
     /// Listeners of the `seen-…` scenarios.
     pub listeners: [usize; 3],
+    /// Members of the room in which devices are added, and those of them who wait in `/sync`.
+    pub storm: (usize, usize),
     /// Messages whose latency is taken, where one is sent at a time.
     pub latencies: usize,
     /// The time between two of them.
@@ -53,10 +55,11 @@ impl Plan {
             warm: Duration::from_secs(1),
             measured: Duration::from_secs(5),
             limit: Duration::from_mins(1),
-            setup_limit: Duration::from_mins(5),
+            setup_limit: Duration::from_mins(15),
             registrations: 40,
             crowd: 1000,
             listeners: [1, 50, 500],
+            storm: (10_000, 500),
             latencies: 200,
             every: Duration::from_millis(40),
             devices: 200,
@@ -82,6 +85,7 @@ impl Plan {
             registrations: 2,
             crowd: 6,
             listeners: [1, 2, 4],
+            storm: (6, 3),
             latencies: 5,
             every: Duration::from_millis(5),
             devices: 8,

@@ -67,6 +67,16 @@ impl Site {
         done
     }
 
+    /// Takes over accounts that were made earlier.
+    pub fn adopt(&mut self, accounts: impl IntoIterator<Item = Account>) {
+        self.accounts.extend(accounts);
+    }
+
+    /// All accounts that there are.
+    pub fn made(&self) -> &[Account] {
+        &self.accounts
+    }
+
     /// The first `count` accounts; the same each time.
     pub async fn accounts(&mut self, plan: &Plan, count: usize) -> anyhow::Result<Vec<Account>> {
         let missing = count.saturating_sub(self.accounts.len());

@@ -16,19 +16,19 @@ use crate::{
 };
 
 /// One-time keys of a device, as clients upload them.
-const KEYS: usize = 50;
+pub(super) const KEYS: usize = 50;
 
 const CLAIM: &str = "/_matrix/client/v3/keys/claim";
 
 /// An upload that is made beforehand, so that signing isn't measured.
-struct Upload {
+pub(super) struct Upload {
     person: Person,
     device: String,
     body: String,
 }
 
 /// A device whose keys are claimed.
-struct Target {
+pub(super) struct Target {
     user: String,
     device: String,
 }
@@ -43,7 +43,11 @@ fn signed(key: &Ed25519KeyPair, user: &str, device: &str, mut object: Value) -> 
 }
 
 impl Upload {
-    async fn prepare(account: &Account, number: usize, keys: usize) -> Result<Self, Failure> {
+    pub(super) async fn prepare(
+        account: &Account,
+        number: usize,
+        keys: usize,
+    ) -> Result<Self, Failure> {
         let mut person = Person::new(account)?;
         let device = person.device().await?;
         let mut seed = [7; 32];
@@ -80,7 +84,7 @@ impl Upload {
         })
     }
 
-    async fn send(mut self) -> Result<Target, Failure> {
+    pub(super) async fn send(mut self) -> Result<Target, Failure> {
         let path = "/_matrix/client/v3/keys/upload";
         let connection = &mut self.person.connection;
         connection.call(Method::POST, path, Some(self.body)).await?;

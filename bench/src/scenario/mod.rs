@@ -7,6 +7,7 @@ mod join;
 mod keys;
 mod seen;
 mod send;
+mod storm;
 mod sync;
 mod to_device;
 
@@ -36,7 +37,7 @@ pub enum Scenario {
     /// The same with 500 listeners
     #[value(name = "seen-500")]
     Seen500,
-    /// From a change of somebody's device to seeing it in /sync: 500 listeners
+    /// Somebody in a room of 10,000 adds a device, until 500 who wait have seen that in /sync
     DeviceStorm,
     /// From sending to a device to its seeing it in /sync
     ToDevice,
@@ -105,7 +106,7 @@ impl Scenario {
             Self::Seen1 => seen::local(world, 0).await,
             Self::Seen50 => seen::local(world, 1).await,
             Self::Seen500 => seen::local(world, 2).await,
-            Self::DeviceStorm => seen::devices(world).await,
+            Self::DeviceStorm => storm::devices(world).await,
             Self::ToDevice => to_device::one(world).await,
             Self::ToDeviceMany => to_device::many(world).await,
             Self::KeyUpload => keys::upload(world).await,

@@ -1,4 +1,4 @@
-//! From sending a message, or changing a device, to seeing it in somebody's `/sync`.
+//! From sending a message, or other news, to seeing it in somebody's `/sync`.
 //!
 //! One message at a time: the next isn't sent before all listeners have seen the last, and a pause as
 //! long as that took, so that slow servers too have all polls back before it. So these are the times of a
@@ -11,7 +11,10 @@ use std::{
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    sync::{
+        Semaphore,
+        mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    },
     time::{sleep, timeout},
 };
 
@@ -23,46 +26,16 @@ use crate::{
     plan::Plan,
     probe::{Probe, Usage},
     stats::Latencies,
-    world::{World, found},
+    world::{WIDTH, World, found},
 };
 
-/// What is done and seen.
-#[derive(Clone, Copy)]
-pub enum News<'a> {
-    /// A message in a room.
-    Message(&'a Room),
-    /// A change of the device with this id.
-    Device(&'a str),
-}
+/// What listeners tell: a message's number, or nothing where news have none, and when it came.
+type Sighting = (Option<u64>, Instant);
 
-/// What listeners tell: a message's number (of a device's change 0), and when it came.
-type Sighting = (u64, Instant);
-
-/// How long a poll waits.
-const POLL: Duration = Duration::from_secs(30);
+/// How long a poll waits: so long that hardly one ends without news.
+pub const POLL: Duration = Duration::from_mins(3);
 /// After this a message counts as lost.
 const LOST: Duration = Duration::from_secs(30);
-
-/// A room on the first server in which somebody's device changes, with as many listeners as there are at most.
-pub async fn devices(world: &mut World) -> anyhow::Result<Outcome> {
-    let listeners = world.plan.listeners.last().copied().unwrap_or(1);
-    world.one.room(&world.plan, "seen", listeners + 1).await?;
-    let accounts = world.one.accounts(&world.plan, listeners + 1).await?;
-    let Some((sender, listeners)) = accounts.split_first() else {
-        anyhow::bail!("nobody whose device changes");
-    };
-    let device = Person::new(sender)?.device().await?;
-    let news = News::Device(&device);
-    let (samples, usage) = fan_out(&world.plan, &world.probe, sender, listeners, news).await?;
-    let what = format!(
-        "somebody's device changes, one time after another, {} listeners",
-        listeners.len()
-    );
-    let outcome = Outcome::new(&samples, &usage, what);
-    let latencies = Latencies::new(samples.latencies);
-    let told = outcome.latency("changed to seen", &latencies);
-    Ok(told.cost(&usage, latencies.count(), "per delivery"))
-}
 
 /// A room on the first server with `plan.listeners[size]` listeners.
 pub async fn local(world: &mut World, size: usize) -> anyhow::Result<Outcome> {
@@ -72,8 +45,7 @@ pub async fn local(world: &mut World, size: usize) -> anyhow::Result<Outcome> {
     let Some((sender, listeners)) = accounts.split_first() else {
         anyhow::bail!("nobody to send");
     };
-    let news = News::Message(&room);
-    let (samples, usage) = fan_out(&world.plan, &world.probe, sender, listeners, news).await?;
+    let (samples, usage) = messages(&world.plan, &world.probe, sender, listeners, &room).await?;
     let aim = ["2/-/4", "5/-/12", "40/-/100"].get(size).copied();
     Ok(outcome(
         samples,
@@ -98,22 +70,38 @@ pub fn outcome(samples: Samples, usage: &Usage, listeners: usize, aim: &str) -> 
     )
 }
 
-/// Makes news and waits for each until all listeners have it.
-pub async fn fan_out(
+/// Sends messages into a room, of which each is seen by all before the next.
+pub async fn messages(
     plan: &Plan,
     probe: &Probe,
     sender: &Account,
     listeners: &[Account],
-    news: News<'_>,
+    room: &Room,
+) -> anyhow::Result<(Samples, Usage)> {
+    let mut person = Person::new(sender)?;
+    let send = async |number| person.say(room, &message(number)).await;
+    let seen = |answer: &[u8]| messages_in(answer).map(Some).collect();
+    fan_out(plan, probe, listeners, send, seen).await
+}
+
+/// Makes news and waits for each until all listeners have it. `make` gets their numbers, from 1; `seen` says
+/// which are in an answer, without a number where they have none.
+pub async fn fan_out(
+    plan: &Plan,
+    probe: &Probe,
+    listeners: &[Account],
+    mut make: impl AsyncFnMut(u64) -> Result<(), Failure>,
+    seen: impl Fn(&[u8]) -> Vec<Option<u64>>,
 ) -> anyhow::Result<(Samples, Usage)> {
     let (tell, mut told) = unbounded_channel();
     let ready = Cell::new(0);
+    // Thousands who connect at once would be refused.
+    let coming = Semaphore::new(4 * WIDTH);
     let listening: FuturesUnordered<_> = listeners
         .iter()
-        .map(|account| listen(account, &sender.id, news, tell.clone(), &ready))
+        .map(|account| listen(account, &seen, tell.clone(), &coming, &ready))
         .collect();
     drop(tell);
-    let mut person = Person::new(sender)?;
     let conduct = async {
         let until = Instant::now() + plan.setup_limit;
         while ready.get() < listeners.len() && Instant::now() < until {
@@ -127,15 +115,8 @@ pub async fn fan_out(
         let mut samples = Samples::default();
         for _ in 0..5 {
             number += 1;
-            round(
-                &mut person,
-                news,
-                number,
-                listeners.len(),
-                &mut told,
-                &mut samples,
-            )
-            .await;
+            let made = make(number);
+            round(made, number, listeners.len(), &mut told, &mut samples).await;
         }
         samples = Samples::default();
         let before = probe.read()?;
@@ -143,15 +124,8 @@ pub async fn fan_out(
         for _ in 0..rounds {
             number += 1;
             let begun = Instant::now();
-            round(
-                &mut person,
-                news,
-                number,
-                listeners.len(),
-                &mut told,
-                &mut samples,
-            )
-            .await;
+            let made = make(number);
+            round(made, number, listeners.len(), &mut told, &mut samples).await;
             let took = begun.elapsed();
             if start.elapsed() > plan.limit {
                 break;
@@ -175,8 +149,7 @@ async fn first_failure(mut listening: FuturesUnordered<impl Future<Output = Fail
 
 /// Makes one piece of news and gathers the sightings.
 async fn round(
-    person: &mut Person,
-    news: News<'_>,
+    make: impl Future<Output = Result<(), Failure>>,
     number: u64,
     listeners: usize,
     told: &mut UnboundedReceiver<Sighting>,
@@ -185,28 +158,17 @@ async fn round(
     // What listeners saw of the time before they listened.
     while told.try_recv().is_ok() {}
     let start = Instant::now();
-    let wanted = match news {
-        News::Message(_) => number,
-        News::Device(_) => 0,
-    };
     let wait = async {
         let mut seen = 0;
         while seen < listeners {
             match told.recv().await {
-                Some((found, at)) if found == wanted => {
+                Some((found, at)) if found.is_none_or(|found| found == number) => {
                     samples.latencies.push(at - start);
                     seen += 1;
                 }
                 Some(_) => {}
                 None => break,
             }
-        }
-    };
-    let text = message(number);
-    let make = async {
-        match news {
-            News::Message(room) => person.say(room, &text).await,
-            News::Device(device) => person.rename(device, &text).await,
         }
     };
     let (sent, seen) = tokio::join!(make, timeout(LOST, wait));
@@ -221,24 +183,22 @@ async fn round(
 /// Polls for ever; ends only with a failure.
 async fn listen(
     account: &Account,
-    sender: &str,
-    news: News<'_>,
+    seen: impl Fn(&[u8]) -> Vec<Option<u64>>,
     tell: UnboundedSender<Sighting>,
+    coming: &Semaphore,
     ready: &Cell<usize>,
 ) -> Failure {
     let poll = async {
         let mut person = Person::new(account)?;
         person.connection.wait_longer(POLL);
+        let turn = coming.acquire().await.map_err(Failure::of)?;
         let mut since = person.now().await?;
+        drop(turn);
         ready.set(ready.get() + 1);
         loop {
             let answer = person.sync(&poll_from(&since, "")).await?;
             let now = Instant::now();
-            let seen: Vec<u64> = match news {
-                News::Message(_) => messages_in(&answer).collect(),
-                News::Device(_) => changed(&answer, sender).then_some(0).into_iter().collect(),
-            };
-            for number in seen {
+            for number in seen(&answer) {
                 // The other end goes away when the run is over.
                 let _ = tell.send((number, now));
             }
@@ -250,14 +210,6 @@ async fn listen(
         Err(failure) => failure,
         Ok(never) => match never {},
     }
-}
-
-/// Whether an answer says that the user's devices changed, without reading it as JSON.
-fn changed(answer: &[u8], user: &str) -> bool {
-    let text = std::str::from_utf8(answer).unwrap_or_default();
-    let list = text.split_once(r#""changed":["#);
-    let list = list.and_then(|(_, rest)| rest.split_once(']'));
-    list.is_some_and(|(users, _)| users.contains(&format!("\"{user}\"")))
 }
 
 /// The query of a long poll.

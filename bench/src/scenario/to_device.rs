@@ -8,7 +8,7 @@ use crate::{
     outcome::{Better, Outcome},
     person::{Account, Person, messages_in, next_batch},
     probe::Usage,
-    scenario::seen::poll_from,
+    scenario::seen::{POLL, poll_from},
     stats::{Latencies, count},
     world::World,
 };
@@ -25,7 +25,7 @@ struct Pair {
 impl Pair {
     async fn new(sender: &Account, listener: &Account) -> Result<Self, Failure> {
         let mut listener = Person::new(listener)?;
-        listener.connection.wait_longer(Duration::from_secs(30));
+        listener.connection.wait_longer(POLL);
         Ok(Self {
             sender: Person::new(sender)?,
             device: listener.device().await?,

@@ -18,8 +18,8 @@ use ruma::{DeviceId, api::auth_scheme::extract_bearer_or_query_token};
 
 use crate::{App, Caller};
 
-/// How many tokens the cache holds at the most.
-const CACHED: usize = 16_384;
+/// How many tokens the cache holds at the most: twice of those that are used in turn and all found.
+const CACHED: usize = 65_536;
 /// How long an entry is trusted, in milliseconds: bounds what a revocation may miss that another
 /// process of a cluster wrote just before it died.
 const TRUSTED_MS: i64 = 5 * 60 * 1000;

@@ -3,7 +3,7 @@
 //! A token says how far its device has got with them, where its answer had some: at most 100 go into one, and what
 //! the token names is acknowledged when it comes back, and goes. A token that says nothing has got everything up to
 //! its position, so that what has come since is what the log says: a device for which nothing comes costs no
-//! question and no write.
+//! question and no write, and what comes is mostly in the log's tail still.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -75,7 +75,8 @@ pub async fn acknowledge(app: &App, viewer: &Viewer, token: &Token) -> Option<Ac
     })
 }
 
-/// Who can't write, because the disk is full, can read all the same: the next token says it again.
+/// Who can't write, because the disk is full, can read all the same. What stays isn't told again, unless the client
+/// begins anew; it goes with what the device acknowledges next, or by its age.
 fn not_written(error: &CommitError) {
     tracing::debug!(%error, "what a device has got stays for a while");
 }
@@ -151,8 +152,12 @@ pub async fn read(
     {
         after = after.max(known.upto);
     }
-    let waiting = (app.store).to_device(viewer.user, &viewer.device_id, after, upto, MOST + 1);
-    let mut messages = waiting.await?;
+    let (device, most) = (&viewer.device_id, MOST + 1);
+    let arrived = caught_up.then(|| window.to_device.messages(device, after, most));
+    let mut messages = match arrived.flatten() {
+        Some(arrived) => arrived,
+        None => (app.store.to_device(viewer.user, device, after, upto, most)).await?,
+    };
     let Some(fits) = fits(&messages) else {
         return Ok(nothing);
     };

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use rhizome_protocol::Membership;
 use rhizome_storage::{
     AccountData, Entry, EntryKind, EventNo, ForDevice, LiveEvent, Logged, MembershipRow, Pos,
-    Receipt, RoomNo, Store, StoredEvent, UserNo,
+    Receipt, RoomNo, Store, StoredEvent, UserNo, WaitingMessage,
 };
 
 use ruma::DeviceId;
@@ -49,19 +49,28 @@ pub struct RoomWindow {
 /// What the log says has come for devices of a user.
 #[derive(Debug, Default)]
 pub struct Arrivals {
-    /// For which devices something has come.
-    pub devices: Vec<Arc<Logged<ForDevice>>>,
+    /// What has come, ascending.
+    pub known: Vec<Arc<Logged<ForDevice>>>,
     /// The log was not asked: something may have come for any.
     pub unknown: bool,
+    /// A session of the user ended, and what waited for its device went: the device may be there again.
+    pub ended: bool,
 }
 
 impl Arrivals {
-    /// Notes what came, one of each device.
-    pub fn push(&mut self, arrival: &Arc<Logged<ForDevice>>) {
-        let mut known = self.devices.iter();
-        if known.all(|known| known.device != arrival.device) {
-            self.devices.push(arrival.clone());
+    /// At most `limit` of the messages for a device that came after a position, where the log has them all.
+    pub fn messages(
+        &self,
+        device: &DeviceId,
+        after: Pos,
+        limit: usize,
+    ) -> Option<Vec<WaitingMessage>> {
+        if self.unknown || self.ended {
+            return None;
         }
+        let known = self.known.iter();
+        let new = known.filter(|arrival| arrival.pos > after && arrival.device == device);
+        new.take(limit).map(|arrival| arrival.message()).collect()
     }
 }
 
@@ -81,7 +90,7 @@ pub struct Window {
 impl Window {
     /// Whether messages for this device of the user may have come.
     pub fn may_hold_for(&self, device: &DeviceId) -> bool {
-        let mut arrivals = self.to_device.devices.iter();
+        let mut arrivals = self.to_device.known.iter();
         self.to_device.unknown || arrivals.any(|arrival| arrival.device == device)
     }
 
@@ -117,7 +126,8 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
             EntryKind::UserSigned(signed) if signed.signer == user => {
                 window.device_lists.push(signed.user);
             }
-            EntryKind::ToDevice(to) if to.user == user => window.to_device.push(to),
+            EntryKind::ToDevice(to) if to.user == user => window.to_device.known.push(to.clone()),
+            EntryKind::TokenRevoked(ended) if ended.user == user => window.to_device.ended = true,
             EntryKind::ToDevice(_) | EntryKind::ToDeviceOut(_) => {}
             EntryKind::AccountData(data) if data.user == user && data.room.is_none() => {
                 replace(&mut window.account_data, data);

@@ -148,6 +148,49 @@ async fn nothing_costs_nothing() {
     .await;
 }
 
+/// What has come just now is told from the log's tail, and never what a device has left unread that is gone.
+#[tokio::test]
+async fn what_has_just_come_is_not_read_again() {
+    story(|server| async move {
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let log_in = async || {
+            let body = json!({"type": "m.login.password", "password": "a good password",
+                "device_id": "TABLET", "identifier": {"type": "m.id.user", "user": bob.id}});
+            let path = "/_matrix/client/v3/login";
+            let (_, told) = server.request(Method::POST, path, None, Some(body)).await;
+            let token = told["access_token"].as_str().unwrap().to_owned();
+            User {
+                token,
+                ..bob.clone()
+            }
+        };
+        let tablet = log_in().await;
+        let since = next(&tablet.sync(None, "").await);
+        let since = next(&tablet.sync(Some(&since), "").await);
+        number(&ada, &bob, "TABLET", 1).await;
+        let before = server.store.counters().now();
+        let sync = tablet.sync(Some(&since), "").await;
+        assert_eq!(numbers(&sync), [1]);
+        let cost = server.store.counters().now() - before;
+        // On PostgreSQL each answer asks once how far the log is.
+        assert!(cost.queries <= 1, "{cost:?}");
+        // What is too large for the tail is read, with what came beside it.
+        let large = json!({ "n": 2, "text": "x".repeat(5_000) });
+        send(&ada, "large", json!({ &bob.id: { "TABLET": large } })).await;
+        number(&ada, &bob, "TABLET", 3).await;
+        assert_eq!(numbers(&tablet.sync(Some(&since), "").await), [1, 2, 3]);
+
+        let since = next(&sync);
+        tablet.sync(Some(&since), "").await;
+        tablet.ok(Method::POST, "/logout", json!({})).await;
+        let tablet = log_in().await;
+        assert_eq!(numbers(&tablet.sync(Some(&since), "").await), [0_u64; 0]);
+        number(&ada, &bob, "TABLET", 4).await;
+        assert_eq!(numbers(&tablet.sync(Some(&since), "").await), [4]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn whom_the_user_ignores_is_not_heard() {
     story(|server| async move {

@@ -35,7 +35,7 @@ pub(super) async fn load(store: &Store, tx: &mut Tx, jobs: &[Job]) -> Result<Gro
     look_up(tx, jobs, &mut known).await?;
     look_up_snapshots(tx, jobs, &mut known).await?;
     look_up_room_ids(tx, jobs, &mut known).await?;
-    lock_users(tx, jobs).await?;
+    lock_users(store, tx, jobs).await?;
     known.facts = FactsBasis::look_up(tx, facts_of(jobs)).await?;
     Ok(known)
 }
@@ -71,8 +71,11 @@ async fn lock_rooms(
 }
 
 /// Locks the rows of all users whose own rows may change, by ascending number: of two processes only one
-/// changes them at a time, also when there is nothing yet.
-async fn lock_users(tx: &mut Tx, jobs: &[Job]) -> Result<(), Trouble> {
+/// changes them at a time, also when there is nothing yet. In SQLite only one transaction writes at a time anyhow.
+async fn lock_users(store: &Store, tx: &mut Tx, jobs: &[Job]) -> Result<(), Trouble> {
+    if !store.core.dialect.is_shared() {
+        return Ok(());
+    }
     let users: BTreeSet<UserNo> = facts_of(jobs).filter_map(Fact::locks).collect();
     if users.is_empty() {
         return Ok(());

@@ -1,7 +1,8 @@
 //! Messages to devices of ours (client-server API, "Send-to-Device messaging"): a queue for each device.
 //!
 //! A row is a message for one device, at the position that puts it in its order. What the log tells of it is a
-//! pointer that wakes the user; a reader whose device it names reads the rows. It says how far it has got in its
+//! pointer that wakes the user; a reader whose device it names reads the rows, or, while the entry is in the tail of
+//! the process that wrote it, the message that the entry still has. It says how far it has got in its
 //! sync token; what the next token acknowledges is deleted ([`taken`]). What is for other servers waits in [`out`].
 //!
 //! Each is stored once: what a client sends again is known by its transaction ([`txn`]), what another server sends
@@ -13,12 +14,13 @@ pub(crate) mod taken;
 pub(crate) mod txn;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::sync::Arc;
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedServerName, OwnedUserId};
 use sqlx::any::AnyRow;
 
-use super::{Audience, Kind, LoggedKind, Stored};
+use super::{Audience, Kind, Logged, LoggedKind, Stored};
 use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
@@ -61,12 +63,21 @@ pub struct Once {
 }
 
 /// That there is something for a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct ForDevice {
     /// Whose.
     pub user: UserNo,
     /// Which.
     pub device: OwnedDeviceId,
+    /// The message, where this process has stored it itself and it isn't large.
+    carried: Option<Carried>,
+}
+
+/// A message as it was given to be stored.
+#[derive(Clone)]
+struct Carried {
+    sending: Arc<Sending>,
+    content: Arc<str>,
 }
 
 /// A message that waits for its device.
@@ -131,10 +142,35 @@ rows! {
 impl ToDevice {
     /// The most bytes of a message: about as many as an event may have.
     pub const MAX_CONTENT: usize = 65_535;
+    /// The most bytes that the log's tail has of one, which is no more than it has of an ordinary event. What devices
+    /// send each other to share a room's keys is about half of it.
+    const MAX_CARRIED: usize = 2_048;
 
     /// Tells one EDU from another that has the same id; it lives as long as the group.
     fn source(&self) -> usize {
         Arc::as_ptr(&self.sending).addr()
+    }
+}
+
+/// What is carried is no part of what the entry says, and nothing for a log.
+impl fmt::Debug for ForDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = f.debug_struct("ForDevice");
+        said.field("user", &self.user).field("device", &self.device);
+        said.finish_non_exhaustive()
+    }
+}
+
+impl Logged<ForDevice> {
+    /// The message, if it needn't be read.
+    pub fn message(&self) -> Option<WaitingMessage> {
+        let Carried { sending, content } = self.carried.as_ref()?;
+        Some(WaitingMessage {
+            pos: self.pos,
+            sender: sending.sender.clone(),
+            kind: sending.kind.clone(),
+            content: content.clone(),
+        })
     }
 }
 
@@ -246,9 +282,14 @@ impl LoggedKind for ToDevice {
     type Entry = ForDevice;
 
     fn entry(&self) -> ForDevice {
+        let carried = || Carried {
+            sending: self.sending.clone(),
+            content: self.content.clone(),
+        };
         ForDevice {
             user: self.user,
             device: self.device.clone(),
+            carried: (self.content.len() <= Self::MAX_CARRIED).then(carried),
         }
     }
 
@@ -257,7 +298,8 @@ impl LoggedKind for ToDevice {
     }
 
     fn weight(to: &ForDevice) -> usize {
-        to.device.as_str().len()
+        let carried = to.carried.as_ref();
+        to.device.as_str().len() + carried.map_or(0, |carried| 200 + carried.content.len())
     }
 
     #[cfg(test)]
@@ -326,6 +368,7 @@ impl Stored for ForDevice {
         Ok(Self {
             user: row.get("user_no")?,
             device: row.get("device_id")?,
+            carried: None,
         })
     }
 }
