@@ -47,7 +47,7 @@ use std::sync::{Arc, Mutex, Weak};
 use rhizome_protocol::StateKey;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use sqlx::AnyPool;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use commit::{Destinations, Job};
@@ -126,6 +126,7 @@ pub use rooms::members::{Member, MemberCounts, MembershipRow};
 pub use rooms::snapshot::NewSnapshot;
 pub use rooms::state::{StateDiff, StateEntry};
 pub use rooms::stored_event::{Placement, Status, StoredEvent, TxnOwner};
+pub use rooms::summary::RoomSummary;
 pub use rooms::transactions::TxnKey;
 
 /// The database. Cheap to clone.
@@ -184,6 +185,9 @@ pub(crate) struct Caches {
     pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
     /// Events all of whose `prev_events` are part of the history.
     pub(crate) gapless: Cache<EventNo, ()>,
+    pub(crate) summaries: Cache<RoomNo, Arc<RoomSummary>>,
+    /// The entries of states that summaries are made of.
+    pub(crate) summary_keys: OnceCell<Vec<KeyNo>>,
     pub(crate) erasures: Mutex<accounts::erasure::KnownErasures>,
     pub(crate) key_counts: Cache<UserNo, keys::counts::OfDevices>,
 }
