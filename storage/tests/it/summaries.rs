@@ -145,10 +145,7 @@ async fn rooms_of_before_get_theirs_when_somebody_asks() {
         let (one, two) = (Room::new(&store, "a").await, Room::new(&store, "b").await);
         set(&one, "m.room.name", json!({"name": "one"})).await;
         set(&two, "m.room.name", json!({"name": "two"})).await;
-        let heard_of = store
-            .room_no(&"!heard:of".try_into().unwrap())
-            .await
-            .unwrap();
+        let heard_of = store.room_no(ruma::room_id!("!heard:of")).await.unwrap();
         lose_summaries(&store).await;
         let rooms = [one.no, two.no, heard_of];
         let found = store.room_summaries(&rooms).await.unwrap();
@@ -223,10 +220,7 @@ async fn rooms_come_in_the_order_of_their_activity() {
             [(two.no, left, left)]
         );
         // An invite from outside stands where it came.
-        let outside = store
-            .room_no(&"!out:side".try_into().unwrap())
-            .await
-            .unwrap();
+        let outside = store.room_no(ruma::room_id!("!out:side")).await.unwrap();
         let invite = came(bob_no, outside, Membership::Invite, alice, "{}", "[]");
         let done = store.commit(vec![invite].into()).await.unwrap();
         let first = store.rooms_by_activity(bob_no).await.unwrap()[0];
