@@ -200,6 +200,7 @@ impl Store {
         caches.memberships.clear();
         caches.joined_servers.clear();
         caches.key_counts.clear();
+        caches.notifying.clear();
         self.forget_erasures();
     }
 }

@@ -14,3 +14,4 @@ pub(crate) mod state;
 pub(crate) mod stored_event;
 pub(crate) mod texts;
 pub(crate) mod transactions;
+pub(crate) mod unread;
