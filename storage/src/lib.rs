@@ -81,7 +81,7 @@ pub use engine::scratch::Scratch;
 pub use facts::account::AccountChange;
 pub use facts::account::dehydrated::Dehydrated;
 pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
-pub use facts::account_data::{AccountData, DataChange};
+pub use facts::account_data::{AccountData, DataChange, Notifying};
 pub use facts::alias::NewAlias;
 pub use facts::decision::CommitError;
 pub use facts::device_list::DeviceList;
@@ -94,7 +94,7 @@ pub use facts::keys::device::DeviceKeys;
 pub use facts::keys::one_time::{KeyClaim, KeyCount, KeyUpload, OneTimeKey, OneTimeKeys};
 pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
-pub use facts::receipt::Receipt;
+pub use facts::receipt::{PlacedReceipt, Receipt};
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
 pub use facts::revocation::TokenRevoked;
 pub use facts::to_device::out::{ForServer, ToDeviceOut};
@@ -128,6 +128,7 @@ pub use rooms::state::{StateDiff, StateEntry};
 pub use rooms::stored_event::{Placement, Status, StoredEvent, TxnOwner};
 pub use rooms::summary::RoomSummary;
 pub use rooms::transactions::TxnKey;
+pub use rooms::unread::UnreadRow;
 
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -190,4 +191,5 @@ pub(crate) struct Caches {
     pub(crate) summary_keys: OnceCell<Vec<KeyNo>>,
     pub(crate) erasures: Mutex<accounts::erasure::KnownErasures>,
     pub(crate) key_counts: Cache<UserNo, keys::counts::OfDevices>,
+    pub(crate) notifying: Cache<UserNo, Arc<Notifying>>,
 }

@@ -54,6 +54,8 @@ impl Caches {
             erasures: Mutex::default(),
             // In devices.
             key_counts: Cache::new(100_000),
+            // In quarters of a KiB.
+            notifying: Cache::new(100_000),
         }
     }
 }

@@ -137,6 +137,11 @@ impl Reader {
             .ignored
             .of(store, self.viewer.user, after, upto, &window)
             .await?;
+        let counts = &self.app.sync.counts;
+        let span = (after, upto);
+        counts
+            .advance(store, self.viewer.user, &rows, span, &window)
+            .await?;
         let since = self.since.as_ref();
         let mail = to_device::read(&self.app, &self.viewer, since, &window, upto, &ignored).await?;
         self.unacknowledged |= mail.any;
@@ -175,6 +180,7 @@ impl Reader {
         Loader {
             store: &self.app.store,
             lazy: &self.app.sync.lazy,
+            counts: &self.app.sync.counts,
             viewer: &self.viewer,
             ask: &self.ask,
             ignored,

@@ -32,6 +32,14 @@ impl Loader<'_> {
         if self.after.is_none() {
             self.look_first(rows).await?;
         }
+        let told = rows.iter().filter(|row| {
+            self.ask.full_state
+                || self.after.is_none_or(|after| row.since > after)
+                || window.rooms.contains_key(&row.room)
+                || typing.contains(&row.room)
+        });
+        let (user, upto) = (self.viewer.user, self.upto);
+        let mut counts = self.counts.of(self.store, user, told, upto).await?;
         for row in rows {
             // Other devices of the user still have to hear that a forgotten room was left.
             let recent = self.after.is_some_and(|after| row.pos > after);
@@ -46,8 +54,9 @@ impl Loader<'_> {
                     let Some(room_id) = self.wanted(row.room).await? else {
                         continue;
                     };
-                    let part = self.joined(row, window.rooms.get(&row.room)).await?;
+                    let mut part = self.joined(row, window.rooms.get(&row.room)).await?;
                     if !part.is_empty() {
+                        part.unread = counts.remove(&row.room);
                         news.join.push((room_id, part));
                     }
                 }

@@ -13,6 +13,7 @@ use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
 use crate::engine::trouble::Trouble;
+use crate::rooms::unread::Pair;
 use crate::{Pos, Result, RoomNo, Store, UserNo};
 
 /// A read receipt. One that doesn't move forwards says nothing, and gets no position.
@@ -287,6 +288,39 @@ impl Store {
             .bind(room)
             .bind(user);
         self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+}
+
+/// A receipt, and the place of its event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedReceipt {
+    /// The receipt.
+    pub receipt: Arc<Logged<Receipt>>,
+    /// Its event's place in the room's history, if it has one.
+    pub order: Option<i64>,
+}
+
+impl Store {
+    /// All receipts of these users in these rooms, of all kinds and threads, in no particular order.
+    pub async fn placed_receipts(&self, of: &[(RoomNo, UserNo)]) -> Result<Vec<PlacedReceipt>> {
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = self
+            .sql(
+                "SELECT r.pos, r.room, r.user_no, r.kind, r.thread, r.event_id, r.ts, e.ord \
+                 FROM ROWS($1) AS x JOIN receipt r ON r.room = x.room AND r.user_no = x.user_no \
+                 LEFT JOIN event e ON e.event_id = r.event_id AND e.room = r.room",
+            )
+            .rows(&Pair::all(of));
+        let rows = self.rows(query).await?;
+        let placed = rows.iter().map(|row| {
+            Ok(PlacedReceipt {
+                receipt: Logged::read(row)?,
+                order: row.get("ord")?,
+            })
+        });
+        placed.collect()
     }
 }
 

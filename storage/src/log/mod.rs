@@ -207,6 +207,7 @@ impl Store {
         caches.joined_servers.clear();
         caches.key_counts.clear();
         caches.summaries.clear();
+        caches.notifying.clear();
         self.forget_erasures();
     }
 }

@@ -15,3 +15,4 @@ pub(crate) mod stored_event;
 pub(crate) mod summary;
 pub(crate) mod texts;
 pub(crate) mod transactions;
+pub(crate) mod unread;
