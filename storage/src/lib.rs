@@ -97,6 +97,7 @@ pub use facts::listing::Listing;
 pub use facts::receipt::{PlacedReceipt, Receipt};
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
 pub use facts::revocation::TokenRevoked;
+pub use facts::sliding::{SlidingConnection, SlidingRoom, SlidingStep};
 pub use facts::to_device::out::{ForServer, ToDeviceOut};
 pub use facts::to_device::taken::ToDeviceTaken;
 pub use facts::to_device::txn::ToDeviceTxn;
@@ -126,7 +127,7 @@ pub use rooms::members::{Member, MemberCounts, MembershipRow};
 pub use rooms::snapshot::NewSnapshot;
 pub use rooms::state::{StateDiff, StateEntry};
 pub use rooms::stored_event::{Placement, Status, StoredEvent, TxnOwner};
-pub use rooms::summary::RoomSummary;
+pub use rooms::summary::{RoomSummary, is_activity};
 pub use rooms::transactions::TxnKey;
 pub use rooms::unread::UnreadRow;
 

@@ -269,6 +269,42 @@ impl Store {
         Ok(users.iter().map(of).collect())
     }
 
+    /// The user's account data of these rooms, and, with `global`, what is of none, up to a position, ascending by it.
+    pub async fn account_data_of(
+        &self,
+        user: UserNo,
+        rooms: &[RoomNo],
+        global: bool,
+        upto: Pos,
+    ) -> Result<Vec<Arc<Logged<AccountData>>>> {
+        let rooms = rooms.iter().map(|room| room.0);
+        let query = self
+            .sql(
+                "SELECT pos, user_no, room, kind, content FROM account_data \
+                 WHERE user_no = $1 AND room IN NUMBERS($2) AND pos <= $3 ORDER BY pos",
+            )
+            .bind(user)
+            .numbers(rooms.chain(global.then_some(GLOBAL)))
+            .bind(upto);
+        self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
+    /// The user's account data of this type in all rooms.
+    pub async fn account_data_of_kind(
+        &self,
+        user: UserNo,
+        kind: &str,
+    ) -> Result<Vec<Arc<Logged<AccountData>>>> {
+        let query = self
+            .sql(
+                "SELECT pos, user_no, room, kind, content FROM account_data \
+                 WHERE user_no = $1 AND room <> 0 AND kind = $2 ORDER BY pos",
+            )
+            .bind(user)
+            .bind(kind);
+        self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
     /// All of the user's account data, of rooms and global, that changed with `after < pos ≤ upto`,
     /// ascending by position.
     pub async fn account_data_since(

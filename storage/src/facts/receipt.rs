@@ -274,6 +274,27 @@ impl Store {
         self.rows(query).await?.iter().map(Logged::read).collect()
     }
 
+    /// Of the receipts in these rooms up to a position: those of a user, and those at some events.
+    pub async fn receipts_at(
+        &self,
+        rooms: &[RoomNo],
+        user: UserNo,
+        events: &[&ruma::EventId],
+        upto: Pos,
+    ) -> Result<Vec<Arc<Logged<Receipt>>>> {
+        let query = self
+            .sql(
+                "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
+                 WHERE room IN NUMBERS($1) AND pos <= $4 AND (user_no = $2 OR event_id IN TEXTS($3)) \
+                 ORDER BY room, pos",
+            )
+            .numbers(rooms.iter().copied())
+            .bind(user)
+            .texts(events.iter().map(|event| event.as_str()))
+            .bind(upto);
+        self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
     /// A user's receipts in a room.
     pub async fn receipts_of(
         &self,

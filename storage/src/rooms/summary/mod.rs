@@ -52,7 +52,7 @@ pub(crate) fn is_summarised(event: &Pdu) -> bool {
 }
 
 /// Whether an event of this type counts as activity.
-pub(crate) fn is_activity(kind: &str) -> bool {
+pub fn is_activity(kind: &str) -> bool {
     ACTIVITY.contains(&kind)
 }
 
