@@ -23,6 +23,7 @@ mod left;
 mod reader;
 mod room;
 mod sections;
+pub(crate) mod sliding;
 pub(crate) mod socket;
 mod state;
 pub(crate) mod to_device;
@@ -71,6 +72,8 @@ pub struct Shared {
     pub counts: Counting,
     /// What devices have acknowledged of the messages for them.
     pub acknowledged: to_device::Acknowledged,
+    /// What connections of sliding sync share.
+    pub sliding: sliding::Shared,
     /// Stored filters that were used; they never change.
     filters: Mutex<HashMap<(UserNo, i64), Arc<FilterDefinition>>>,
 }

@@ -152,7 +152,10 @@ impl Loader<'_> {
 
     /// The stripped state of a room that the reader is invited to or knocks on, as a JSON array.
     /// `None` for someone's invite that isn't wanted.
-    pub(super) async fn stripped(&self, row: &MembershipRow) -> Result<Option<String>, MatrixError> {
+    pub(super) async fn stripped(
+        &self,
+        row: &MembershipRow,
+    ) -> Result<Option<String>, MatrixError> {
         if let Some(invite) = self.store.remote_invite(self.viewer.user, row.room).await? {
             let hidden = self.ignored.contains(&invite.sender);
             return Ok((!hidden).then(|| write::remote_stripped(&invite)));

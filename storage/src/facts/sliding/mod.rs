@@ -130,10 +130,17 @@ impl Kind for SlidingStep {
 
     fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
         let key = |step: &Self| step.connection;
-        let new: Vec<_> = facts.iter().filter(|(_, step)| step.is_new).copied().collect();
+        let new: Vec<_> = facts
+            .iter()
+            .filter(|(_, step)| step.is_new)
+            .copied()
+            .collect();
         let new = last_of_each(&new, key, |_, step| connection(step));
         statements.before(replaced!("DELETE FROM sliding_room WHERE connection"), &new)?;
-        statements.before(replaced!("DELETE FROM sliding_version WHERE connection"), &new)?;
+        statements.before(
+            replaced!("DELETE FROM sliding_version WHERE connection"),
+            &new,
+        )?;
         statements.before(replaced!("DELETE FROM sliding_connection WHERE no"), &new)?;
         statements.before(
             "INSERT INTO sliding_connection (no, user_no, device_id, conn_id, version, configs, seen_ms) \
@@ -153,7 +160,10 @@ impl Kind for SlidingStep {
         write_rooms(facts, statements)?;
         write_versions(facts, statements)?;
         statements.before(too_many!("DELETE FROM sliding_room WHERE connection"), &new)?;
-        statements.before(too_many!("DELETE FROM sliding_version WHERE connection"), &new)?;
+        statements.before(
+            too_many!("DELETE FROM sliding_version WHERE connection"),
+            &new,
+        )?;
         statements.before(too_many!("DELETE FROM sliding_connection WHERE no"), &new)
     }
 }

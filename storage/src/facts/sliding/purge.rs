@@ -22,7 +22,10 @@ impl Store {
                 .bind(before)
                 .bind(PIECE);
             let rows = self.rows(query).await?;
-            let old: Vec<i64> = rows.iter().map(|row| row.get("no")).collect::<Result<_>>()?;
+            let old: Vec<i64> = rows
+                .iter()
+                .map(|row| row.get("no"))
+                .collect::<Result<_>>()?;
             for text in [
                 "DELETE FROM sliding_room WHERE connection IN NUMBERS($1)",
                 "DELETE FROM sliding_version WHERE connection IN NUMBERS($1)",
