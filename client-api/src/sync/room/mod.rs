@@ -165,6 +165,8 @@ impl Loader<'_> {
         let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
         let size = FIRST.min(limit + 1);
         let mut first = FirstLook::read(self.store, &joined, self.upto, size).await?;
+        // They are remembered from here on.
+        self.store.room_summaries(&joined).await?;
         first
             .note_ends(self.store, &self.viewer.user_id, &ends)
             .await?;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rhizome_protocol::Membership;
-use rhizome_storage::{EventNo, RoomNo, SnapshotNo, UserNo};
+use rhizome_storage::{EventNo, RoomNo, UserNo};
 use ruma::OwnedUserId;
 
 use crate::MatrixError;
@@ -81,11 +81,7 @@ impl Loader<'_> {
         if !(whole || renamed) && moves.is_empty() {
             return Ok(None);
         }
-        let head = self.store.room_by_no(room).await?;
-        let named = match head.as_ref().and_then(|head| head.snapshot) {
-            Some(snapshot) => self.is_named(snapshot).await?,
-            None => false,
-        };
+        let named = self.store.room_summary(room).await?.is_named();
         let mut heroes = Vec::new();
         if !named {
             let members = self.store.heroes(room, self.viewer.user, HEROES).await?;
@@ -147,19 +143,5 @@ impl Loader<'_> {
         let keys = self.store.known_keys(&keys).await?;
         let mut changed = window.changes.iter().map(|change| Some(change.key));
         Ok(changed.any(|key| keys.contains(&key)))
-    }
-
-    /// Whether the room has a name or a canonical alias that isn't empty.
-    async fn is_named(&self, snapshot: SnapshotNo) -> Result<bool, MatrixError> {
-        for (kind, field) in [("m.room.name", "name"), ("m.room.canonical_alias", "alias")] {
-            let event = self.store.state_event(snapshot, kind, "").await?;
-            let text = event
-                .as_ref()
-                .and_then(|event| event.pdu.content().get(field)?.as_str());
-            if text.is_some_and(|text| !text.is_empty()) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }
