@@ -13,7 +13,7 @@ use crate::sync::{
 };
 
 /// How many users a nameless room is named by.
-const HEROES: usize = 5;
+pub(in crate::sync) const HEROES: usize = 5;
 
 /// Of so many changes nobody looks whether they come to anything.
 const MANY: usize = 200;
@@ -84,8 +84,13 @@ impl Loader<'_> {
         let named = self.store.room_summary(room).await?.is_named();
         let mut heroes = Vec::new();
         if !named {
-            let members = self.store.heroes(room, self.viewer.user, HEROES).await?;
-            heroes.extend(members.iter().map(|member| member.user));
+            match self.first.get().and_then(|first| first.heroes(room)) {
+                Some(known) => heroes.extend_from_slice(known),
+                None => {
+                    let members = self.store.heroes(room, self.viewer.user, HEROES).await?;
+                    heroes.extend(members.iter().map(|member| member.user));
+                }
+            }
         }
         let other_heroes = moves
             .iter()
