@@ -21,3 +21,10 @@ CREATE TABLE room_summary (
 -- change of anything is close, and never later than what comes.
 ALTER TABLE room ADD COLUMN bump BIGINT NOT NULL DEFAULT 0;
 UPDATE room SET bump = last_pos;
+
+-- Of the current state, what isn't a member: a room's are few, its members may be many. What an older binary writes has
+-- 0 in any case: who reads by the index looks at the kinds.
+ALTER TABLE current_state ADD COLUMN member BIGINT NOT NULL DEFAULT 0;
+UPDATE current_state SET member = 1
+WHERE state_key IN (SELECT no FROM state_key WHERE kind = 'm.room.member');
+CREATE INDEX current_state_plain ON current_state (room) WHERE member = 0;

@@ -8,7 +8,7 @@ use rhizome_storage::{
 use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{
-    Ask, Devices, News,
+    Ask, Devices, News, Summons,
     counts::{Count, Counts},
     room::{RoomPart, summary::Summary},
 };
@@ -51,14 +51,17 @@ pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option
     {
         json.key("rooms").open();
         writer.rooms(&mut json, "join", &news.join);
-        stripped_rooms(&mut json, "invite", "invite_state", &news.invite);
-        stripped_rooms(&mut json, "knock", "knock_state", &news.knock);
+        writer.summons(&mut json, ("invite", "invite_state"), &news.invite);
+        writer.summons(&mut json, ("knock", "knock_state"), &news.knock);
         writer.rooms(&mut json, "leave", &news.leave);
         json.close();
     }
     json.close();
     json.finish()
 }
+
+/// Where an invite or a knock has the whole of its membership event (MSC4319).
+const SUMMONS: &str = "org.matrix.msc4319.state";
 
 fn style_of(ask: &Ask) -> Style {
     let federation = ask.filter.event_format == ruma::api::client::filter::EventFormat::Federation;
@@ -68,7 +71,8 @@ fn style_of(ask: &Ask) -> Style {
         } else {
             Form::Sync
         },
-        fields: ask.filter.event_fields.clone(),
+        // Events with nothing in them are of use to nobody: an empty list is as good as none.
+        fields: (ask.filter.event_fields.clone()).filter(|fields| !fields.is_empty()),
     }
 }
 
@@ -123,6 +127,26 @@ impl Writer<'_> {
         if let Some(unread) = &part.unread {
             let by_thread = self.ask.filter.room.timeline.unread_thread_notifications;
             write_unread(json, unread, by_thread);
+        }
+        json.close();
+    }
+
+    fn summons(&self, json: &mut Json, names: (&str, &str), rooms: &[(OwnedRoomId, Summons)]) {
+        if rooms.is_empty() {
+            return;
+        }
+        let (section, state) = names;
+        json.key(section).open();
+        for (room_id, summons) in rooms {
+            json.key(room_id.as_str()).open();
+            json.key(state).open().key("events");
+            json.raw(&summons.stripped).close();
+            if let Some(event) = &summons.event {
+                json.key(SUMMONS).open();
+                self.events(json, std::slice::from_ref(event));
+                json.close();
+            }
+            json.close();
         }
         json.close();
     }
@@ -301,23 +325,6 @@ pub(super) fn to_device_list(json: &mut Json, messages: &[WaitingMessage]) {
             .close();
     }
     json.close_list();
-}
-
-fn stripped_rooms(json: &mut Json, section: &str, state: &str, rooms: &[(OwnedRoomId, String)]) {
-    if rooms.is_empty() {
-        return;
-    }
-    json.key(section).open();
-    for (room_id, events) in rooms {
-        json.key(room_id.as_str()).open();
-        json.key(state)
-            .open()
-            .key("events")
-            .raw(events)
-            .close()
-            .close();
-    }
-    json.close();
 }
 
 /// Stripped state as a JSON array.

@@ -314,6 +314,24 @@ impl Store {
         self.rows(query).await?.iter().map(Logged::read).collect()
     }
 
+    /// The receipts in these rooms that moved with `after < pos ≤ upto`, ascending by position.
+    pub async fn receipts_in_rooms_after(
+        &self,
+        rooms: &[RoomNo],
+        after: Pos,
+        upto: Pos,
+    ) -> Result<Vec<Arc<Logged<Receipt>>>> {
+        let query = self
+            .sql(
+                "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
+                 WHERE room IN NUMBERS($1) AND pos > $2 AND pos <= $3 ORDER BY pos",
+            )
+            .numbers(rooms.iter().copied())
+            .bind(after)
+            .bind(upto);
+        self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
     /// A user's receipts in a room.
     pub async fn receipts_of(
         &self,

@@ -47,6 +47,11 @@ pub struct Extremity {
     pub depth: i64,
 }
 
+/// The heads of rooms that we take (or took) part in.
+const HEADS: &str = "\
+    SELECT no, room_id, version, state_version, snapshot, extremities, joined, invited, public, bump \
+    FROM room WHERE no IN NUMBERS($1) AND version IS NOT NULL";
+
 impl Store {
     /// The room, if we take (or took) part in it.
     pub async fn room(&self, id: &RoomId) -> Result<Option<Arc<RoomHead>>> {
@@ -63,18 +68,40 @@ impl Store {
             return Ok(Some(head));
         }
         let moment = cache.moment();
-        let query = self
-            .sql(
-                "SELECT no, room_id, version, state_version, snapshot, extremities, joined, invited, \
-                 public, bump FROM room WHERE no = $1 AND version IS NOT NULL",
-            )
-            .bind(room);
+        let query = self.sql(HEADS).numbers([room]);
         let Some(row) = self.row(query).await? else {
             return Ok(None);
         };
         let head = Arc::new(head_of(&row)?);
         cache.insert_since(moment, room, head.clone(), 1);
         Ok(Some(head))
+    }
+
+    /// Reads the heads of many rooms that aren't remembered at once: who asks for them next finds them.
+    pub async fn load_rooms(&self, rooms: &[RoomNo]) -> Result<()> {
+        let cache = &self.core.caches.rooms;
+        let moment = cache.moment();
+        let unknown = rooms.iter().filter(|room| cache.get(room).is_none());
+        let unknown: Vec<RoomNo> = unknown.copied().collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let query = self.sql(HEADS).numbers(unknown);
+        for row in self.rows(query).await? {
+            let head = Arc::new(head_of(&row)?);
+            cache.insert_since(moment, head.room, head, 1);
+        }
+        Ok(())
+    }
+
+    /// Those of some rooms in which something may have happened after a position: what isn't named hasn't changed.
+    pub async fn rooms_changed(&self, rooms: &[RoomNo], after: Pos) -> Result<Vec<RoomNo>> {
+        let query = self
+            .sql("SELECT no FROM room WHERE no IN NUMBERS($1) AND last_pos > $2 ORDER BY no")
+            .numbers(rooms.iter().copied())
+            .bind(after);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("no")).collect()
     }
 
     /// Rooms in the public directory, by number, after `after`.

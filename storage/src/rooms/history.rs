@@ -124,17 +124,29 @@ impl Store {
         upto: Pos,
         limit: usize,
     ) -> Result<Vec<Arc<StoredEvent>>> {
+        self.room_timelines_after(rooms, (Pos(0), upto), limit)
+            .await
+    }
+
+    /// The same of those with `after < pos ≤ upto`.
+    pub async fn room_timelines_after(
+        &self,
+        rooms: &[RoomNo],
+        (after, upto): (Pos, Pos),
+        limit: usize,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
         let rows: Vec<_> = rooms.iter().map(|room| RoomRow { room: *room }).collect();
         let query = self
             .sql(
                 "SELECT e.no FROM ROWS($1) AS x JOIN event e ON e.room = x.room AND e.ord IN (\
                  SELECT n.ord FROM event n WHERE n.room = x.room \
-                 AND n.ord IS NOT NULL AND n.ord > 0 AND n.ord <= $2 ORDER BY n.ord DESC LIMIT $3) \
+                 AND n.ord IS NOT NULL AND n.ord > $4 AND n.ord <= $2 ORDER BY n.ord DESC LIMIT $3) \
                  ORDER BY e.room, e.ord",
             )
             .rows(&rows)
             .bind(upto)
-            .bind(limit);
+            .bind(limit)
+            .bind(after.0.max(0));
         let nos = numbers(&self.rows(query).await?)?;
         self.events_by_no(&nos).await
     }

@@ -1,12 +1,13 @@
 //! Who is where.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rhizome_protocol::Membership;
 use ruma::{OwnedServerName, ServerName};
 use sqlx::any::AnyRow;
 
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, rows};
 use crate::{EventNo, Pos, Result, RoomNo, Store, UserNo};
 
 /// A user's membership in a room, seen from the user.
@@ -214,6 +215,37 @@ impl Store {
         Ok(Vec::new())
     }
 
+    /// The same of many rooms at once: of each its [`Store::heroes`], if it has any.
+    pub async fn heroes_of(
+        &self,
+        rooms: &[RoomNo],
+        except: UserNo,
+        count: usize,
+    ) -> Result<HashMap<RoomNo, Vec<Member>>> {
+        let present = [Membership::Join, Membership::Invite];
+        let gone = [Membership::Leave, Membership::Ban];
+        let mut heroes: HashMap<RoomNo, Vec<Member>> = HashMap::new();
+        for [one, other] in [present, gone] {
+            let left = rooms.iter().filter(|room| !heroes.contains_key(room));
+            let left: Vec<_> = left.map(|room| RoomRow { room: *room }).collect();
+            if left.is_empty() {
+                break;
+            }
+            let query = self
+                .sql(FIRST_MEMBERS_OF)
+                .rows(&left)
+                .bind(one)
+                .bind(other)
+                .bind(except)
+                .bind(count);
+            for row in self.rows(query).await? {
+                let members = heroes.entry(row.get("room")?).or_default();
+                members.push(member(&row)?);
+            }
+        }
+        Ok(heroes)
+    }
+
     /// The servers with joined members.
     pub async fn joined_servers(&self, room: RoomNo) -> Result<Arc<[OwnedServerName]>> {
         let cache = &self.core.caches.joined_servers;
@@ -276,6 +308,27 @@ const FIRST_MEMBERS: &str = "\
     WHERE room = $1 AND membership = $3 AND user_no <> $4 \
     ORDER BY since, event LIMIT $5) AS other) AS members \
     ORDER BY since, event, user_no LIMIT $5";
+
+/// The same of the rooms in `$1`.
+const FIRST_MEMBERS_OF: &str = "\
+    SELECT m.room, m.user_no, m.membership, m.event FROM ROWS($1) AS x \
+    JOIN membership m ON m.room = x.room AND m.user_no <> $4 AND m.user_no IN (\
+    SELECT user_no FROM (\
+    SELECT * FROM (SELECT user_no, event, since FROM membership \
+    WHERE room = x.room AND membership = $2 AND user_no <> $4 \
+    ORDER BY since, event LIMIT $5) AS one \
+    UNION ALL \
+    SELECT * FROM (SELECT user_no, event, since FROM membership \
+    WHERE room = x.room AND membership = $3 AND user_no <> $4 \
+    ORDER BY since, event LIMIT $5) AS other) AS members \
+    ORDER BY since, event, user_no LIMIT $5) \
+    ORDER BY m.room, m.since, m.event, m.user_no";
+
+rows! {
+    struct RoomRow {
+        room: RoomNo,
+    }
+}
 
 fn membership_row(row: &AnyRow) -> Result<MembershipRow> {
     Ok(MembershipRow {

@@ -161,6 +161,8 @@ impl Loader<'_> {
     /// Reads what a first answer tells of the rooms that it tells of.
     pub(super) async fn look_first(&self, rows: &[MembershipRow]) -> Result<(), MatrixError> {
         let (mut joined, mut ends) = (Vec::new(), Vec::new());
+        let rooms: Vec<RoomNo> = rows.iter().map(|row| row.room).collect();
+        self.store.room_ids(&rooms).await?;
         for row in rows.iter().filter(|row| !row.forgotten) {
             match (row.membership, row.event) {
                 (Membership::Join, _) if self.wanted(row.room).await?.is_some() => {
@@ -172,7 +174,11 @@ impl Loader<'_> {
         }
         let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
         let size = FIRST.min(limit + 1);
-        let mut first = FirstLook::read(self.store, &joined, self.upto, size).await?;
+        let mut first =
+            FirstLook::read((self.store, self.viewer.user), &joined, self.upto, size).await?;
+        if !filter::wants_members(&self.ask.filter.room.state) {
+            first.read_states(self.store, &joined).await?;
+        }
         first
             .note_ends(self.store, &self.viewer.user_id, &ends)
             .await?;

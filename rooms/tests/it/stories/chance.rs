@@ -26,12 +26,12 @@ impl Dice {
     }
 }
 
-/// Something random that one of a server's users tries to do.
+/// Something random that one of a server's users tries to do; now and then to redact one of some events.
 pub async fn act(
     rooms: &Rooms,
     room: &RoomId,
     who: &str,
-    all: &BTreeSet<OwnedEventId>,
+    targets: Option<&BTreeSet<OwnedEventId>>,
     dice: &mut Dice,
 ) -> Option<OwnedEventId> {
     let others = [
@@ -43,7 +43,7 @@ pub async fn act(
     ];
     let other = others[dice.roll(others.len())];
     let value = dice.roll(1_000);
-    let draft = match dice.roll(10) {
+    let draft = match dice.roll(9 + usize::from(targets.is_some())) {
         0 | 1 => message(room, who, &format!("{value}")),
         2 => state(
             room,
@@ -90,9 +90,11 @@ pub async fn act(
             other,
             json!({ "membership": "leave" }),
         ),
-        8 => Draft {
+        9 => Draft {
             kind: "m.room.redaction".into(),
-            redacts: Some(all.iter().nth(dice.roll(all.len().max(1)))?.clone()),
+            redacts: targets
+                .and_then(|all| all.iter().nth(dice.roll(all.len().max(1))))
+                .cloned(),
             content: rhizome_protocol::Object::new(),
             ..message(room, who, "")
         },
