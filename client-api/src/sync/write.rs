@@ -187,8 +187,8 @@ fn write_typing(json: &mut Json, part: &RoomPart) {
     json.close().close();
 }
 
-/// Event id → kind → user → receipt. Of several receipts of a user at one event (in several
-/// threads) the form holds only one: the last.
+/// Event id → kind → user → receipt. Of several receipts of a user at one event (in several threads) the form holds
+/// only one: the one without a thread, which says the most (MSC4102), or the last.
 fn write_receipts(json: &mut Json, part: &RoomPart) {
     if part.receipts.is_empty() {
         return;
@@ -196,10 +196,11 @@ fn write_receipts(json: &mut Json, part: &RoomPart) {
     let mut sorted: BTreeMap<&str, BTreeMap<&str, BTreeMap<&str, _>>> = BTreeMap::new();
     for (user, receipt) in &part.receipts {
         let kinds = sorted.entry(receipt.event_id.as_str()).or_default();
-        kinds
-            .entry(&receipt.kind)
-            .or_default()
-            .insert(user.as_str(), receipt);
+        let users = kinds.entry(&receipt.kind).or_default();
+        let told = users.entry(user.as_str()).or_insert(receipt);
+        if told.thread.is_some() {
+            *told = receipt;
+        }
     }
     json.open()
         .key("type")
