@@ -40,6 +40,8 @@ struct Event {
     what: What,
     /// `None`: the main timeline.
     thread: Option<String>,
+    /// Over how many others it is in it.
+    hops: usize,
     mentions: BTreeSet<usize>,
     everybody: bool,
     cake: bool,
@@ -170,6 +172,7 @@ impl World {
             sender: who,
             what,
             thread: None,
+            hops: 0,
             mentions: BTreeSet::new(),
             everybody: self.random.below(10) == 0,
             cake: self.random.below(4) == 0,
@@ -195,11 +198,11 @@ impl World {
                 _ if in_thread => "m.thread",
                 _ => "m.reference",
             };
-            event.thread = if in_thread {
-                Some(to.id.clone())
-            } else {
-                to.thread.clone()
-            };
+            if in_thread {
+                event.thread = Some(to.id.clone());
+            } else if to.hops < 3 {
+                (event.thread, event.hops) = (to.thread.clone(), to.hops + 1);
+            }
             to.leant_on |= !in_thread;
             content = message(content["body"].as_str().unwrap(), related(kind, &to.id));
             if what == What::Notice {
@@ -337,6 +340,10 @@ impl World {
             user.join(&room).await;
             Some(self.events.len())
         };
+        // Who comes by one process and speaks at once by another may be refused there.
+        for process in &self.processes {
+            process.server.store.log().refresh().await.unwrap();
+        }
     }
 
     /// Notifications and highlights by thread, from everything that has happened.
@@ -390,9 +397,14 @@ impl World {
             return;
         }
         let naive = self.naive(who);
+        let events = self.events.iter().enumerate();
+        let events: Vec<_> = events
+            .map(|(at, event)| format!("{at} {event:?}"))
+            .collect();
         let about = format!(
-            "{who}, first: {first}\n{:#?}\n{:#?}",
-            self.people[who], self.events
+            "{who}, first: {first}\n{:?}\n{}",
+            self.people[who],
+            events.join("\n")
         );
         if !threads {
             let all = naive
