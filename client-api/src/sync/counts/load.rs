@@ -20,6 +20,10 @@ use crate::{
 /// Of a room's events since what is written down, or since the user's receipt, at most the newest so many are looked
 /// at.
 pub const LOOK: usize = 1_000;
+/// Where many rooms are counted together, so many events in all, …
+const LOOK_ALL: usize = 50_000;
+/// … but of each room this many.
+const LOOK_LEAST: usize = 100;
 /// Events read at once.
 const CHUNK: usize = 500;
 
@@ -41,6 +45,20 @@ pub struct Loaded {
     pub tally: Tally,
     /// Events since what it was made from.
     pub looked_at: usize,
+}
+
+impl Loaded {
+    /// How it is written down.
+    pub fn row(&self, of: &Wanted) -> UnreadRow {
+        UnreadRow {
+            room: of.room,
+            user_no: of.user,
+            upto: self.tally.upto,
+            since: self.tally.since,
+            rules: self.tally.rules,
+            tally: self.tally.written(),
+        }
+    }
 }
 
 /// One that is being loaded.
@@ -96,7 +114,8 @@ async fn run(
         .iter()
         .map(|(room, (from, _))| (*room, *from))
         .collect();
-    let events = store.events_since(&rooms, upto, LOOK).await?;
+    let look = (LOOK_ALL / rooms.len().max(1)).clamp(LOOK_LEAST, LOOK);
+    let events = store.events_since(&rooms, upto, look).await?;
     for chunk in events.chunks(CHUNK) {
         let nos: Vec<_> = chunk.iter().map(|(_, no)| *no).collect();
         for event in store.events_by_no(&nos).await? {
