@@ -49,4 +49,6 @@ mod sync_filters;
 mod sync_truth;
 mod to_device;
 mod together;
+mod unread;
+mod unread_random;
 mod visibility;
