@@ -12,6 +12,7 @@
 //! again from where it was. The WebSocket stream ([`crate::sync::socket`]) is the same pass with frames in
 //! place of answers.
 
+mod counts;
 mod decide;
 mod devices;
 mod first;
@@ -22,6 +23,7 @@ mod left;
 mod reader;
 mod room;
 mod sections;
+pub(crate) mod sliding;
 pub(crate) mod socket;
 mod state;
 pub(crate) mod to_device;
@@ -43,14 +45,18 @@ use ruma::{
         filter::FilterDefinition,
         sync::sync_events::v3::{self, Filter},
     },
+    presence::PresenceState,
 };
 
-pub use self::reader::Reader;
-use self::{ignored::Ignored, lazy::LazyMembers, room::RoomPart};
+use self::{counts::Counting, ignored::Ignored, lazy::LazyMembers, room::RoomPart};
+pub use self::{counts::writer::WriteUnread, reader::Reader};
 use crate::{
     App, Caller, MatrixError, Ruma,
     place::token::{Token, position},
-    view::{filter, seen::Viewer},
+    view::{
+        filter,
+        seen::{Seen, Viewer},
+    },
 };
 
 /// The longest that a request may wait.
@@ -66,8 +72,12 @@ pub struct Shared {
     pub lazy: LazyMembers,
     /// Whose messages users don't want to see.
     pub ignored: Ignored,
+    /// How much users haven't read.
+    pub counts: Counting,
     /// What devices have acknowledged of the messages for them.
     pub acknowledged: to_device::Acknowledged,
+    /// What connections of sliding sync share.
+    pub sliding: sliding::Shared,
     /// Stored filters that were used; they never change.
     filters: Mutex<HashMap<(UserNo, i64), Arc<FilterDefinition>>>,
 }
@@ -90,10 +100,10 @@ pub struct News {
     pub next: Token,
     /// Rooms that the reader is in, …
     pub join: Vec<(OwnedRoomId, RoomPart)>,
-    /// … is invited to, with their stripped state as JSON, …
-    pub invite: Vec<(OwnedRoomId, String)>,
+    /// … is invited to, …
+    pub invite: Vec<(OwnedRoomId, Summons)>,
     /// … knocks on, …
-    pub knock: Vec<(OwnedRoomId, String)>,
+    pub knock: Vec<(OwnedRoomId, Summons)>,
     /// … or has left.
     pub leave: Vec<(OwnedRoomId, RoomPart)>,
     /// Global account data.
@@ -104,6 +114,15 @@ pub struct News {
     pub keys: Arc<KeyCounts>,
     /// Messages for the reader's device.
     pub to_device: Vec<WaitingMessage>,
+}
+
+/// An invite, or a knock that waits for an answer.
+#[derive(Debug)]
+pub struct Summons {
+    /// What is known of the room: stripped state, as a JSON array.
+    pub stripped: String,
+    /// The membership event that it is (MSC4319).
+    pub event: Option<Seen>,
 }
 
 /// Users whose devices changed, and users whom the reader shares no room with any more.
@@ -169,6 +188,7 @@ async fn reader_of(
             ));
         }
     };
+    check_presence(&req.set_presence)?;
     let ask = Ask {
         filter,
         full_state: req.full_state,
@@ -180,6 +200,16 @@ async fn reader_of(
     };
     let timeout = req.timeout.unwrap_or_default().min(MAX_TIMEOUT);
     Ok((Reader::new(app, viewer, ask, since), timeout))
+}
+
+/// Whether a client can be so.
+fn check_presence(presence: &PresenceState) -> Result<(), MatrixError> {
+    match presence {
+        PresenceState::Offline | PresenceState::Online | PresenceState::Unavailable => Ok(()),
+        _ => Err(MatrixError::invalid_param(
+            "set_presence is none of offline, online and unavailable",
+        )),
+    }
 }
 
 /// The filter with this id.

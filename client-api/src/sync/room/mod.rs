@@ -19,6 +19,7 @@ use timeline::Timeline;
 
 use super::{
     Ask,
+    counts::{Counting, Counts},
     first::FirstLook,
     lazy::LazyMembers,
     window::{FIRST, RoomWindow},
@@ -38,6 +39,8 @@ pub struct Loader<'a> {
     pub store: &'a Store,
     /// What devices have been told of members.
     pub lazy: &'a LazyMembers,
+    /// How much users haven't read.
+    pub counts: &'a Counting,
     /// Who reads.
     pub viewer: &'a Viewer,
     /// How the answer is wanted.
@@ -73,6 +76,8 @@ pub struct RoomPart {
     pub typing: Option<Vec<OwnedUserId>>,
     /// The reader's account data.
     pub account_data: Vec<Arc<Logged<AccountData>>>,
+    /// How much the reader hasn't read; of a room that they are in.
+    pub unread: Option<Counts>,
     /// Whether the room is in the answer even with nothing in it.
     pub always: bool,
     /// Whether the reader has left it.
@@ -121,7 +126,10 @@ impl Loader<'_> {
         let window = window.unwrap_or(&nothing);
         let standing = Standing::joined(row.since);
         let mut part = RoomPart {
-            always: extent == Extent::Whole || self.ask.full_state,
+            // What the reader has read changes the counts, also where receipts aren't wanted.
+            always: extent == Extent::Whole
+                || self.ask.full_state
+                || (window.receipts.iter()).any(|receipt| receipt.user == self.viewer.user),
             ..RoomPart::default()
         };
         if filter::section_wants_room(&self.ask.filter.room.timeline, &room_id) {
@@ -153,6 +161,8 @@ impl Loader<'_> {
     /// Reads what a first answer tells of the rooms that it tells of.
     pub(super) async fn look_first(&self, rows: &[MembershipRow]) -> Result<(), MatrixError> {
         let (mut joined, mut ends) = (Vec::new(), Vec::new());
+        let rooms: Vec<RoomNo> = rows.iter().map(|row| row.room).collect();
+        self.store.room_ids(&rooms).await?;
         for row in rows.iter().filter(|row| !row.forgotten) {
             match (row.membership, row.event) {
                 (Membership::Join, _) if self.wanted(row.room).await?.is_some() => {
@@ -164,7 +174,11 @@ impl Loader<'_> {
         }
         let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
         let size = FIRST.min(limit + 1);
-        let mut first = FirstLook::read(self.store, &joined, self.upto, size).await?;
+        let mut first =
+            FirstLook::read((self.store, self.viewer.user), &joined, self.upto, size).await?;
+        if !filter::wants_members(&self.ask.filter.room.state) {
+            first.read_states(self.store, &joined).await?;
+        }
         first
             .note_ends(self.store, &self.viewer.user_id, &ends)
             .await?;
