@@ -47,5 +47,4 @@ mod sync_truth;
 mod to_device;
 mod together;
 mod unread;
-mod unread_random;
 mod visibility;

@@ -22,4 +22,5 @@ mod restored;
 mod sessions;
 mod state;
 mod throughput;
+mod unread;
 mod unwritable;
