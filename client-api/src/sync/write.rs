@@ -9,7 +9,6 @@ use ruma::{OwnedRoomId, OwnedUserId};
 
 use super::{
     Ask, Devices, News, Summons,
-    counts::{Count, Counts},
     room::{RoomPart, summary::Summary},
 };
 use crate::{
@@ -126,7 +125,7 @@ impl Writer<'_> {
         account_data(json, &part.account_data);
         if let Some(unread) = &part.unread {
             let by_thread = self.ask.filter.room.timeline.unread_thread_notifications;
-            write_unread(json, unread, by_thread);
+            unread.write(json, by_thread);
         }
         json.close();
     }
@@ -177,32 +176,6 @@ fn write_summary(json: &mut Json, summary: &Summary) {
     }
     json.key("m.joined_member_count").number(summary.joined);
     json.key("m.invited_member_count").number(summary.invited);
-    json.close();
-}
-
-/// With `by_thread` the room's own counts are of its main timeline.
-fn write_unread(json: &mut Json, unread: &Counts, by_thread: bool) {
-    let count = |json: &mut Json, count: Count| {
-        json.open()
-            .key("notification_count")
-            .number(count.notifications.into())
-            .key("highlight_count")
-            .number(count.highlights.into())
-            .close();
-    };
-    json.key("unread_notifications");
-    if !by_thread {
-        return count(json, unread.whole());
-    }
-    count(json, unread.main);
-    if unread.threads.is_empty() {
-        return;
-    }
-    json.key("unread_thread_notifications").open();
-    for (root, of) in &unread.threads {
-        json.key(root);
-        count(json, *of);
-    }
     json.close();
 }
 

@@ -140,7 +140,8 @@ pub fn keep_fields(event: &serde_json::Value, fields: &[String]) -> serde_json::
     serde_json::Value::Object(kept)
 }
 
-fn split_path(field: &str) -> Vec<String> {
+/// The names in a dot-separated path (appendices, "Dot-separated property paths").
+pub fn split_path(field: &str) -> Vec<String> {
     let mut path = vec![String::new()];
     let mut chars = field.chars().peekable();
     while let Some(c) = chars.next() {

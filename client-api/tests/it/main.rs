@@ -50,5 +50,4 @@ mod sync_truth;
 mod to_device;
 mod together;
 mod unread;
-mod unread_random;
 mod visibility;

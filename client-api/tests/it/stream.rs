@@ -19,6 +19,7 @@ use tokio_tungstenite::{
 use crate::{
     harness::{Server, User, esc, next, story, timeline},
     to_device::{self, device_of, numbers},
+    unread::told,
 };
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -90,6 +91,7 @@ async fn updates_come_as_they_happen_and_a_cut_loses_and_repeats_nothing() {
         let mut seen = Vec::new();
         let mut last = frame(&mut socket, "sync").await;
         seen.extend(timeline(&last, &room));
+        assert_eq!(told(&last, &room), Some((1, 0)));
         // Cut without a word; what happens meanwhile waits.
         drop(socket);
         said.push(bob.say(&room, "two").await);

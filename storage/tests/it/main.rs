@@ -23,4 +23,5 @@ mod sessions;
 mod state;
 mod summaries;
 mod throughput;
+mod unread;
 mod unwritable;

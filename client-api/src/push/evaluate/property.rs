@@ -4,6 +4,8 @@ use rhizome_protocol::Pdu;
 use ruma::push::ScalarJsonValue;
 use serde_json::Value;
 
+use crate::view::filter::split_path;
+
 /// The path of a property.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Path(Box<[Box<str>]>);
@@ -33,19 +35,10 @@ pub enum Scalar {
 }
 
 impl Path {
-    /// Reads a path. `\.` and `\\` are a dot and a backslash in a name; other backslashes are themselves.
+    /// Reads a path.
     pub fn parse(text: &str) -> Self {
-        let mut path = vec![String::new()];
-        let mut chars = text.chars().peekable();
-        while let Some(c) = chars.next() {
-            let last = path.len() - 1;
-            match c {
-                '\\' if matches!(chars.peek(), Some('.' | '\\')) => path[last].extend(chars.next()),
-                '.' => path.push(String::new()),
-                other => path[last].push(other),
-            }
-        }
-        Self(path.into_iter().map(String::into_boxed_str).collect())
+        let path = split_path(text).into_iter();
+        Self(path.map(String::into_boxed_str).collect())
     }
 
     /// Whether it is `content.body`, in which patterns are looked for word by word.

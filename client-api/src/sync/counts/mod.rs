@@ -13,6 +13,7 @@ mod judge;
 mod load;
 mod tally;
 pub mod writer;
+mod written;
 
 use std::{
     collections::HashMap,
@@ -24,7 +25,7 @@ use std::{
 
 use rhizome_storage::{Cache, MembershipRow, Pos, RoomNo, Store, UnreadRow, UserNo};
 
-pub use self::tally::{Count, Counts};
+pub use self::tally::Counts;
 use self::{
     judge::{Judge, Whose},
     load::{Wanted, load},
@@ -39,7 +40,7 @@ use crate::{
 /// Users whose tallies are kept, …
 const MAX_USERS: usize = 50_000;
 /// … and how many tallies. (One takes up to 3 KiB, where much is unread.)
-const MAX_TALLIES: usize = 200_000;
+const MAX_TALLIES: usize = 100_000;
 /// A tally for which so many events were looked at is written down, so that nobody has to look again.
 const WORTH_A_ROW: usize = 100;
 /// Tallies counted at once.

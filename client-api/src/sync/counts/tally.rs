@@ -8,7 +8,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use rhizome_storage::Pos;
 use ruma::OwnedEventId;
-use serde::{Deserialize, Serialize};
 
 /// Events that are known one by one, at least half of them the newest.
 const MOST_MARKS: usize = 64;
@@ -72,10 +71,10 @@ pub enum Step {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Mark {
-    pos: Pos,
-    thread: Thread,
-    highlight: bool,
+pub(super) struct Mark {
+    pub(super) pos: Pos,
+    pub(super) thread: Thread,
+    pub(super) highlight: bool,
 }
 
 /// A user's tally of a room.
@@ -88,13 +87,13 @@ pub struct Tally {
     /// Where the last change of what they want to be notified of stands.
     pub rules: Pos,
     /// Unread events by position, ascending.
-    marks: Vec<Mark>,
+    pub(super) marks: Vec<Mark>,
     /// How many there are before those, by thread, …
-    older: Vec<(Thread, Count)>,
+    pub(super) older: Vec<(Thread, Count)>,
     /// … between which positions.
-    span: (Pos, Pos),
-    awaited: Vec<(OwnedEventId, Scope)>,
-    stale: bool,
+    pub(super) span: (Pos, Pos),
+    pub(super) awaited: Vec<(OwnedEventId, Scope)>,
+    pub(super) stale: bool,
 }
 
 impl Count {
@@ -266,90 +265,8 @@ impl Tally {
     }
 }
 
-/// How a tally is written down.
-#[derive(Serialize, Deserialize)]
-struct Written {
-    /// Threads, which the others name by their index.
-    threads: Vec<Option<String>>,
-    /// Thread, notifications, highlights.
-    older: Vec<(usize, u32, u32)>,
-    span: (i64, i64),
-    /// Position, thread, whether it is highlighted.
-    marks: Vec<(i64, usize, bool)>,
-}
-
-impl Tally {
-    /// As text.
-    pub fn written(&self) -> String {
-        let mut threads: Vec<Thread> = Vec::new();
-        let mut index = |thread: &Thread| {
-            let known = threads.iter().position(|known| known == thread);
-            known.unwrap_or_else(|| {
-                threads.push(thread.clone());
-                threads.len() - 1
-            })
-        };
-        let older = self.older.iter();
-        let older =
-            older.map(|(thread, count)| (index(thread), count.notifications, count.highlights));
-        let older = older.collect();
-        let marks = self.marks.iter();
-        let marks = marks.map(|mark| (mark.pos.0, index(&mark.thread), mark.highlight));
-        let written = Written {
-            marks: marks.collect(),
-            older,
-            span: (self.span.0.0, self.span.1.0),
-            threads: threads
-                .iter()
-                .map(|thread| thread.as_deref().map(str::to_owned))
-                .collect(),
-        };
-        // Numbers and strings always become JSON.
-        serde_json::to_string(&written).unwrap_or_default()
-    }
-
-    /// From text, with nothing that is awaited; `None` if it is none.
-    pub fn read_back(text: &str, (upto, since, rules): (Pos, Pos, Pos)) -> Option<Self> {
-        let written: Written = serde_json::from_str(text).ok()?;
-        let threads: Vec<Thread> = written
-            .threads
-            .iter()
-            .map(|thread| thread.as_deref().map(Arc::from))
-            .collect();
-        let thread = |index: usize| threads.get(index).cloned();
-        let older = written
-            .older
-            .iter()
-            .map(|(index, notifications, highlights)| {
-                let count = Count {
-                    notifications: *notifications,
-                    highlights: *highlights,
-                };
-                Some((thread(*index)?, count))
-            });
-        let older = older.collect::<Option<_>>()?;
-        let marks = written.marks.iter().map(|(pos, index, highlight)| {
-            Some(Mark {
-                pos: Pos(*pos),
-                thread: thread(*index)?,
-                highlight: *highlight,
-            })
-        });
-        Some(Self {
-            upto,
-            since,
-            rules,
-            marks: marks.collect::<Option<_>>()?,
-            older,
-            span: (Pos(written.span.0), Pos(written.span.1)),
-            awaited: Vec::new(),
-            stale: false,
-        })
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
     fn unread(pos: i64, thread: &str) -> Step {
@@ -362,7 +279,7 @@ mod tests {
         }
     }
 
-    fn tally(events: i64) -> Tally {
+    pub fn tally(events: i64) -> Tally {
         let mut tally = Tally::new(Pos(0), Pos(0));
         for pos in 1..=events {
             tally.take(&unread(pos, if pos % 2 == 0 { "" } else { "$root" }));
@@ -414,22 +331,5 @@ mod tests {
         let mut redacted = long;
         redacted.take(&Step::Redacted(Pos(5)));
         assert!(redacted.is_stale());
-    }
-
-    #[test]
-    fn it_comes_back_as_it_was_written() {
-        for events in [0, 1, 20, 64, 65, 300] {
-            let mut tally = tally(events);
-            tally.upto = Pos(events);
-            let back = Tally::read_back(&tally.written(), (Pos(events), Pos(0), Pos(0)));
-            assert_eq!(back, Some(tally));
-        }
-        for broken in [
-            "",
-            "{}",
-            r#"{"threads":[],"older":[[1,2,3]],"span":[0,0],"marks":[]}"#,
-        ] {
-            assert_eq!(Tally::read_back(broken, (Pos(0), Pos(0), Pos(0))), None);
-        }
     }
 }

@@ -1,5 +1,9 @@
 //! How much is unread, as `/sync` tells it: what notifies, what is read by what, and that it costs nothing.
 
+mod naive;
+mod random;
+mod written;
+
 use http::Method;
 use rhizome_storage::{Dialect, testing::soon};
 use serde_json::{Value, json};
@@ -53,7 +57,7 @@ pub async fn rule(user: &User, path: &str, body: Value) {
         .await;
 }
 
-async fn two(server: &crate::harness::Server) -> (User, User, String) {
+pub async fn two(server: &crate::harness::Server) -> (User, User, String) {
     let (alice, bob) = (server.register("alice").await, server.register("bob").await);
     let room = alice.create_public().await;
     bob.join(&room).await;

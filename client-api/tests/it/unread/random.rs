@@ -14,61 +14,20 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::{
+    by_thread, message,
+    naive::{Event, Person, Scope, What, count},
+    pair, read, related, rule, told,
+};
 use crate::{
     harness::{Server, User, esc, next},
     random::Random,
-    unread::{by_thread, message, pair, read, related, rule, told},
 };
 
 const SEEDS: [u64; 3] = [13, 1_958, 20_261];
 const STEPS: usize = 250;
 
 static TXN: AtomicU64 = AtomicU64::new(0);
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum What {
-    Message,
-    Notice,
-    Edit,
-    Reaction,
-}
-
-#[derive(Debug)]
-struct Event {
-    id: String,
-    sender: usize,
-    what: What,
-    /// `None`: the main timeline.
-    thread: Option<String>,
-    /// Over how many others it is in it.
-    hops: usize,
-    mentions: BTreeSet<usize>,
-    everybody: bool,
-    cake: bool,
-    redacted: bool,
-    /// Another's thread goes by this one's.
-    leant_on: bool,
-}
-
-/// What a user has read of.
-#[derive(Debug, PartialEq)]
-enum Scope {
-    Room,
-    Thread(Option<String>),
-}
-
-#[derive(Debug, Default)]
-struct Person {
-    /// Which events came while they were there.
-    joined: Option<usize>,
-    reads: Vec<(Scope, usize)>,
-    cake: Option<bool>,
-    muted: bool,
-    ignores: BTreeSet<usize>,
-    since: Option<String>,
-}
-
-type Pair = (u64, u64);
 
 /// A process.
 struct Process {
@@ -346,41 +305,6 @@ impl World {
         }
     }
 
-    /// Notifications and highlights by thread, from everything that has happened.
-    fn naive(&self, who: usize) -> BTreeMap<Option<String>, Pair> {
-        let person = &self.people[who];
-        let mut counts: BTreeMap<Option<String>, Pair> = BTreeMap::from([(None, (0, 0))]);
-        for (at, event) in self.events.iter().enumerate().skip(person.joined.unwrap()) {
-            let by_receipt = person.reads.iter().any(|(scope, upto)| {
-                at <= *upto
-                    && (*scope == Scope::Room || *scope == Scope::Thread(event.thread.clone()))
-            });
-            let by_saying = self.events[at..]
-                .iter()
-                .any(|own| own.sender == who && !own.redacted && own.thread == event.thread);
-            let silent =
-                event.sender == who || event.redacted || person.ignores.contains(&event.sender);
-            if by_receipt || by_saying || silent || event.what == What::Notice {
-                continue;
-            }
-            let everybody = event.everybody && event.sender == 0;
-            let highlight = if event.mentions.contains(&who) || everybody {
-                true
-            } else if event.what != What::Message {
-                continue;
-            } else if event.cake && person.cake == Some(true) {
-                true
-            } else if person.muted {
-                continue;
-            } else {
-                false
-            };
-            let count = counts.entry(event.thread.clone()).or_default();
-            *count = (count.0 + 1, count.1 + u64::from(highlight));
-        }
-        counts
-    }
-
     async fn check(&mut self, who: usize) {
         if self.people[who].joined.is_none() {
             return;
@@ -396,7 +320,7 @@ impl World {
         if part.is_null() && since.is_some() {
             return;
         }
-        let naive = self.naive(who);
+        let naive = count(&self.people, &self.events, who);
         let events = self.events.iter().enumerate();
         let events: Vec<_> = events
             .map(|(at, event)| format!("{at} {event:?}"))
