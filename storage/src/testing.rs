@@ -217,7 +217,8 @@ pub async fn fill(store: &Store, full: bool) {
     tell_writers(store, statement).await;
 }
 
-/// Every room's summary, stored and remembered, is what its current state says, read past everything else.
+/// Every room's summary, stored and remembered, is what its current state says, read past everything else; and so is what
+/// is read of the state without members.
 pub async fn check_summaries(store: &Store, story: &str) {
     let rooms = store.sql("SELECT no, snapshot FROM room WHERE version IS NOT NULL");
     let rooms = store.rows(rooms).await.expect("rooms can be read");
@@ -233,7 +234,24 @@ pub async fn check_summaries(store: &Store, story: &str) {
         let known = store.room_summary(room).await;
         let known = known.expect("a summary can be read");
         assert_eq!(*known, said, "{story}: room {room}, remembered");
+        check_plain_entries(store, (room, snapshot), story).await;
     }
+}
+
+/// What the database holds of a room's current state beside members is what the snapshot holds beside them.
+async fn check_plain_entries(store: &Store, (room, at): (RoomNo, SnapshotNo), story: &str) {
+    let mut all = store.state_all(at).await.expect("the snapshot is whole");
+    let plain = store.current_without_members(&[room]).await;
+    let plain = plain.expect("the rows can be read").into_iter();
+    let mut plain: Vec<_> = plain.map(|(_, entry, _)| entry).collect();
+    for entries in [&mut all, &mut plain] {
+        let nos: Vec<KeyNo> = entries.iter().map(|(key, _)| *key).collect();
+        let keys = store.keys(&nos).await.expect("they have names");
+        let mut is_plain = keys.iter().map(|key| key.kind != "m.room.member");
+        entries.retain(|_| is_plain.next() == Some(true));
+        entries.sort_unstable();
+    }
+    assert_eq!(plain, all, "{story}: room {room}, without members");
 }
 
 /// What a state says, word by word.

@@ -9,8 +9,7 @@ use std::{
 use rhizome_storage::{EventNo, Logged, Pos, Receipt, RoomNo, Store, StoredEvent, UserNo};
 use ruma::UserId;
 
-use super::room::summary::HEROES;
-use crate::{MatrixError, view::moment::WithoutMembers};
+use crate::{MatrixError, view::without_members::WithoutMembers};
 
 /// Rooms per query.
 const ROOMS: usize = 200;
@@ -29,12 +28,13 @@ pub struct FirstLook {
 }
 
 impl FirstLook {
-    /// Reads the newest `size` events of each room, all receipts, and who stands for those without a name.
+    /// Reads the newest `size` events of each room, all receipts, and the first `heroes` members of those
+    /// without a name.
     pub async fn read(
         (store, reader): (&Store, UserNo),
         rooms: &[RoomNo],
         upto: Pos,
-        size: usize,
+        (size, heroes): (usize, usize),
     ) -> Result<Self, MatrixError> {
         let mut look = Self {
             size,
@@ -46,7 +46,7 @@ impl FirstLook {
             let summaries = store.room_summaries(rooms).await?;
             let named = |room: &RoomNo| summaries.get(room).is_some_and(|known| known.is_named());
             let nameless: Vec<RoomNo> = rooms.iter().copied().filter(|room| !named(room)).collect();
-            look.read_heroes(store, reader, nameless).await?;
+            look.read_heroes((store, reader), nameless, heroes).await?;
             for event in store.room_timelines(rooms, upto, size).await? {
                 look.timelines.entry(event.room).or_default().push(event);
             }
@@ -59,11 +59,11 @@ impl FirstLook {
 
     async fn read_heroes(
         &mut self,
-        store: &Store,
-        reader: UserNo,
+        (store, reader): (&Store, UserNo),
         nameless: Vec<RoomNo>,
+        count: usize,
     ) -> Result<(), MatrixError> {
-        let mut heroes = store.heroes_of(&nameless, reader, HEROES).await?;
+        let mut heroes = store.heroes_of(&nameless, reader, count).await?;
         let users = heroes.values().flatten().map(|member| member.user);
         let users: HashSet<UserNo> = users.collect();
         // The names are remembered from here on.
@@ -82,13 +82,32 @@ impl FirstLook {
         self.heroes.get(&room).map(Vec::as_slice)
     }
 
-    /// Reads the rooms' states without their members.
+    /// Reads the rooms' states without their members but for those whom a first answer tells of.
     pub async fn read_states(
         &mut self,
         store: &Store,
+        reader: &UserId,
         rooms: &[RoomNo],
     ) -> Result<(), MatrixError> {
-        self.states = Some(WithoutMembers::read(store, rooms).await?);
+        let mut states = WithoutMembers::read(store, rooms).await?;
+        let mut members: HashSet<(RoomNo, &str)> =
+            rooms.iter().map(|room| (*room, reader.as_str())).collect();
+        for event in self.timelines.values().flatten() {
+            members.insert((event.room, event.pdu.sender().as_str()));
+            if event.pdu.kind() == "m.room.member" {
+                members.extend(event.pdu.state_key().map(|user| (event.room, user)));
+            }
+        }
+        let mut heroes = Vec::new();
+        for (room, users) in &self.heroes {
+            for user in users {
+                heroes.push((*room, store.user(*user).await?));
+            }
+        }
+        members.extend(heroes.iter().map(|(room, hero)| (*room, hero.as_str())));
+        let members: Vec<_> = members.into_iter().collect();
+        states.look_for(store, &members).await?;
+        self.states = Some(states);
         Ok(())
     }
 

@@ -61,7 +61,7 @@ impl Loader<'_> {
                         news.join.push((room_id, part));
                     }
                 }
-                Membership::Invite | Membership::Knock if fresh => {
+                Membership::Invite | Membership::Knock if fresh || recent => {
                     let Some(room_id) = self.wanted(row.room).await? else {
                         continue;
                     };

@@ -19,8 +19,9 @@ use crate::{
     MatrixError,
     view::{
         dress, filter,
-        moment::{EntryChange, WithoutMembers, changes, state_at},
+        moment::{EntryChange, changes, state_at},
         seen::Seen,
+        without_members::WithoutMembers,
     },
 };
 

@@ -10,3 +10,4 @@ pub(crate) mod moment;
 pub(crate) mod reading;
 pub(crate) mod scan;
 pub(crate) mod seen;
+pub(crate) mod without_members;

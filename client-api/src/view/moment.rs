@@ -1,8 +1,8 @@
 //! A room's current state at a moment of the log: today's, with what has changed since undone.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use rhizome_storage::{EntryKind, EventNo, KeyNo, Pos, RoomNo, StateChanged, StateEntry, Store};
+use rhizome_storage::{EntryKind, EventNo, KeyNo, Pos, RoomNo, StateChanged, Store};
 
 use crate::MatrixError;
 
@@ -42,60 +42,6 @@ pub async fn state_at(
     Ok(rewound(full, &later))
 }
 
-/// Rooms per query.
-const ROOMS: usize = 200;
-
-/// The current states of rooms without their members, as the database has them by now.
-#[derive(Debug, Default)]
-pub struct WithoutMembers(HashMap<RoomNo, Vec<(StateEntry, Pos)>>);
-
-impl WithoutMembers {
-    /// Reads those of many rooms at once.
-    pub async fn read(store: &Store, rooms: &[RoomNo]) -> Result<Self, MatrixError> {
-        let mut states = Self::default();
-        for rooms in rooms.chunks(ROOMS) {
-            for (room, entry, pos) in store.current_without_members(rooms).await? {
-                states.0.entry(room).or_default().push((entry, pos));
-            }
-        }
-        Ok(states)
-    }
-
-    /// A room's state as it was at a position, with the entries of some members alone. Who isn't among them may be there
-    /// or not.
-    pub async fn with(
-        &self,
-        store: &Store,
-        room: RoomNo,
-        members: &[&str],
-        at: Pos,
-    ) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
-        let Some(snapshot) = store.room_by_no(room).await?.and_then(|head| head.snapshot) else {
-            return Ok(BTreeMap::new());
-        };
-        let keys: Vec<_> = members
-            .iter()
-            .map(|user| ("m.room.member", *user))
-            .collect();
-        let keys = store.known_keys(&keys).await?;
-        let keys: Vec<KeyNo> = keys.into_iter().flatten().collect();
-        let found = store.state_lookup(snapshot, &keys).await?;
-        let found = keys.iter().zip(found);
-        let members = found.filter_map(|(key, event)| Some((*key, event?)));
-        let held = self.0.get(&room).map_or(&[][..], Vec::as_slice);
-        let plain = held.iter().map(|(entry, _)| *entry);
-        let now = store.log().refresh().await?;
-        // What isn't told in the log yet may be in the database already.
-        let ahead = held.iter().any(|(_, pos)| *pos > now);
-        let later = match () {
-            () if ahead => changes(store, room, at, Pos(i64::MAX)).await?,
-            () if now > at => changes(store, room, at, now).await?,
-            () => Vec::new(),
-        };
-        Ok(rewound(plain.chain(members).collect(), &later))
-    }
-}
-
 /// The changes of a room's current state between two positions.
 pub async fn changes(
     store: &Store,
@@ -103,29 +49,38 @@ pub async fn changes(
     after: Pos,
     upto: Pos,
 ) -> Result<Vec<EntryChange>, MatrixError> {
-    let rows = match store.log().state_changes(room, after, upto) {
-        Some(entries) => entries
-            .iter()
-            .filter_map(|entry| match entry.kind {
-                EntryKind::State(StateChanged { key, old, new, .. }) => {
-                    Some((entry.pos, key, old, new))
-                }
-                _ => None,
-            })
-            .collect(),
-        None => store.state_changes(room, after, upto).await?,
+    let Some(entries) = store.log().state_changes(room, after, upto) else {
+        return stored_changes(store, room, after, upto).await;
     };
-    Ok(rows
-        .into_iter()
-        .map(|(pos, key, old, new)| EntryChange { pos, key, old, new })
-        .collect())
+    let changes = entries.iter().filter_map(|entry| match entry.kind {
+        EntryKind::State(StateChanged { key, old, new, .. }) => Some(EntryChange {
+            pos: entry.pos,
+            key,
+            old,
+            new,
+        }),
+        _ => None,
+    });
+    Ok(changes.collect())
+}
+
+/// The same from the database, which may be ahead of the log that we have read.
+pub async fn stored_changes(
+    store: &Store,
+    room: RoomNo,
+    after: Pos,
+    upto: Pos,
+) -> Result<Vec<EntryChange>, MatrixError> {
+    let rows = store.state_changes(room, after, upto).await?.into_iter();
+    let changes = rows.map(|(pos, key, old, new)| EntryChange { pos, key, old, new });
+    Ok(changes.collect())
 }
 
 /// The state at a position from a later one: `full` with every change after that position undone.
 ///
 /// It does no harm when `full` holds only some of `undo`: each key gets the value that it had
 /// before its first change after the position.
-fn rewound(full: BTreeMap<KeyNo, EventNo>, undo: &[EntryChange]) -> BTreeMap<KeyNo, EventNo> {
+pub fn rewound(full: BTreeMap<KeyNo, EventNo>, undo: &[EntryChange]) -> BTreeMap<KeyNo, EventNo> {
     let mut state = full;
     for change in undo.iter().rev() {
         match change.old {

@@ -1,9 +1,12 @@
 //! Fields of filters and answers of /sync that few clients use.
 
 use http::{Method, StatusCode};
+use rhizome_federation::testing::Network;
+use rhizome_storage::testing::TestDatabase;
+use ruma::server_name;
 use serde_json::{Value, json};
 
-use crate::harness::{User, esc, events, filter, next, story, timeline};
+use crate::harness::{Server, User, esc, events, filter, next, story, timeline};
 
 #[tokio::test]
 async fn a_presence_that_there_is_none_of_is_refused() {
@@ -121,6 +124,36 @@ async fn an_invite_and_a_knock_come_with_their_event() {
         let state = events(&invited, &["rooms", "invite", &room, "invite_state", "events"]);
         let inviter = state.iter().find(|event| event["state_key"] == alice.id.as_str());
         assert_eq!(inviter.unwrap()["content"]["membership"], "join");
+        // Another invite is told in the place of the first.
+        let again = json!({"membership": "invite", "reason": "again"});
+        let again = alice.set_state(&room, "m.room.member", &bob.id, again).await;
+        let told = bob.sync(Some(&next(&invited)), "").await;
+        assert_eq!(summons(&told, "invite", &room)["event_id"], again);
+        assert!(bob.sync(Some(&next(&told)), "").await.get("rooms").is_none());
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_invite_from_elsewhere_comes_with_its_event() {
+    for database in TestDatabase::both().await {
+        let elsewhere = TestDatabase::sqlite();
+        let network = Network::default();
+        let (store, far) = (database.open().await, elsewhere.open().await);
+        let here = Server::on(store.clone(), &network, |_| {});
+        let there = Server::named(server_name!("there"), 8, far.clone(), &network, |_| {});
+        let (ada, bob) = (here.register("ada").await, there.register("bob").await);
+        let room = bob.create(json!({"preset": "private_chat"})).await;
+        bob.invite(&room, &ada).await;
+        let invited = ada.sync(None, "").await;
+        let event = summons(&invited, "invite", &room);
+        assert_eq!(event["sender"], bob.id.as_str());
+        assert_eq!(event["content"]["membership"], "invite");
+        let sent = timeline(&bob.sync(None, "").await, &room);
+        assert_eq!(event["event_id"].as_str(), sent.last().map(String::as_str));
+        store.close().await;
+        far.close().await;
+        database.remove().await;
+        elsewhere.remove().await;
+    }
 }

@@ -10,8 +10,8 @@ use super::gather::{GatheredRoom, extremity};
 use crate::facts::FactsBasis;
 use crate::facts::decision::Decision;
 use crate::{
-    CommitError, Error, EventNo, Extremity, NewEvent, Pos, RoomHead, RoomNo, RoomWrite, SnapshotNo,
-    TxnKey,
+    CommitError, Error, EventNo, Extremity, NewEvent, NewRoom, Pos, RoomHead, RoomNo, RoomWrite,
+    SnapshotNo, TxnKey,
 };
 
 /// What the database says about everything that the group touches.
@@ -188,24 +188,29 @@ fn check_snapshots(write: &RoomWrite, known: &GroupState) -> Result<(), CommitEr
     }
 }
 
+/// A room in which nothing has happened yet.
+fn first_head(room: RoomNo, new: &NewRoom) -> RoomHead {
+    RoomHead {
+        room,
+        room_id: new.room_id.clone(),
+        rules: new.rules,
+        state_version: 0,
+        snapshot: None,
+        extremities: Vec::new(),
+        joined: 0,
+        invited: 0,
+        public: false,
+        bump: Pos(0),
+    }
+}
+
 fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut GroupState) {
     if let Some(new) = &write.create
         && known.rooms.get(&write.room).is_none_or(Option::is_none)
     {
         known.created.insert(write.room);
         known.room_ids.insert(new.room_id.clone(), write.room);
-        let head = RoomHead {
-            room: write.room,
-            room_id: new.room_id.clone(),
-            rules: new.rules,
-            state_version: 0,
-            snapshot: None,
-            extremities: Vec::new(),
-            joined: 0,
-            invited: 0,
-            public: false,
-            bump: Pos(0),
-        };
+        let head = first_head(write.room, new);
         known.rooms.insert(write.room, Some(head));
     }
     if write

@@ -113,6 +113,45 @@ mod tests {
         found.unwrap()
     }
 
+    /// What 0021 makes of a room that is there already: its place in lists, and which of its state are members.
+    #[tokio::test]
+    async fn rooms_of_before_summaries_are_made_ready() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("before.db");
+        let file = format!("sqlite:{}?mode=rwc", file.display());
+        let server = std::env::var(crate::testing::POSTGRES_VARIABLE).unwrap();
+        let scratch = Scratch::create(&server, "before").await.unwrap();
+        sqlx::any::install_default_drivers();
+        for url in [file.as_str(), scratch.url()] {
+            let dialect = Dialect::of(url).unwrap();
+            let pool = AnyPool::connect(url).await.unwrap();
+            let mut before = load(dialect).unwrap();
+            before.retain(|one| one.version < 21);
+            let before = Migrator::with_migrations(before);
+            before.run(&pool).await.unwrap();
+            let rows = "\
+                INSERT INTO room (no, room_id, state_version, extremities, joined, invited, public, last_pos) \
+                VALUES (1, '!r:here', 1, '[]', 1, 0, 0, 7); \
+                INSERT INTO state_key (no, kind, state_key) \
+                VALUES (1, 'm.room.name', ''), (2, 'm.room.member', '@a:here'); \
+                INSERT INTO current_state (room, state_key, event, pos) VALUES (1, 1, 1, 6), (1, 2, 2, 7)";
+            sqlx::raw_sql(rows).execute(&pool).await.unwrap();
+            run(&pool, dialect).await.unwrap();
+            let bump: i64 = sqlx::query_scalar("SELECT bump FROM room")
+                .fetch_one(&pool)
+                .await
+                .unwrap();
+            let plain: Vec<i64> =
+                sqlx::query_scalar("SELECT state_key FROM current_state WHERE member = 0")
+                    .fetch_all(&pool)
+                    .await
+                    .unwrap();
+            assert_eq!((bump, plain), (7, vec![1]));
+            pool.close().await;
+        }
+        scratch.remove().await.unwrap();
+    }
+
     /// The tests' databases are filled by one list of statements: they are what a server's become step by step.
     #[tokio::test]
     async fn a_filled_database_is_one_that_was_migrated() {

@@ -14,7 +14,7 @@ use rhizome_rooms::access::Standing;
 use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, Receipt, RoomNo, Store};
 use ruma::{OwnedRoomId, OwnedUserId};
 
-use summary::Summary;
+use summary::{HEROES, Summary};
 use timeline::Timeline;
 
 use super::{
@@ -174,10 +174,12 @@ impl Loader<'_> {
         }
         let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
         let size = FIRST.min(limit + 1);
-        let mut first =
-            FirstLook::read((self.store, self.viewer.user), &joined, self.upto, size).await?;
+        let reader = (self.store, self.viewer.user);
+        let mut first = FirstLook::read(reader, &joined, self.upto, (size, HEROES)).await?;
         if !filter::wants_members(&self.ask.filter.room.state) {
-            first.read_states(self.store, &joined).await?;
+            first
+                .read_states(self.store, &self.viewer.user_id, &joined)
+                .await?;
         }
         first
             .note_ends(self.store, &self.viewer.user_id, &ends)

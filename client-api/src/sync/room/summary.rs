@@ -13,7 +13,7 @@ use crate::sync::{
 };
 
 /// How many users a nameless room is named by.
-pub(in crate::sync) const HEROES: usize = 5;
+pub(super) const HEROES: usize = 5;
 
 /// Of so many changes nobody looks whether they come to anything.
 const MANY: usize = 200;
