@@ -20,7 +20,7 @@ pub struct Plan {
     /// Members of the large room.
     pub crowd: usize,
     /// Listeners of the `seen-…` scenarios.
-    pub listeners: [usize; 3],
+    pub listeners: [usize; 4],
     /// Messages whose latency is taken, where one is sent at a time.
     pub latencies: usize,
     /// The time between two of them.
@@ -31,6 +31,8 @@ pub struct Plan {
     pub one_time_keys: usize,
     /// Rooms of the account that syncs.
     pub rooms: usize,
+    /// Rooms of the accounts whose first answers of sliding sync are compared.
+    pub sliding_rooms: [usize; 3],
     /// Initial syncs.
     pub initial_syncs: usize,
     /// Events that are paged through.
@@ -56,15 +58,16 @@ impl Plan {
             setup_limit: Duration::from_mins(5),
             registrations: 40,
             crowd: 1000,
-            listeners: [1, 50, 500],
+            listeners: [1, 50, 500, 5000],
             latencies: 200,
             every: Duration::from_millis(40),
             devices: 200,
             one_time_keys: 300,
             rooms: 300,
+            sliding_rooms: [10, 1000, 10_000],
             initial_syncs: 30,
             history: 20_000,
-            idle: 2000,
+            idle: 10_000,
             idle_time: Duration::from_secs(10),
             burst: (200, 5),
             remote_join: (100, 5),
@@ -81,12 +84,13 @@ impl Plan {
             setup_limit: Duration::from_mins(1),
             registrations: 2,
             crowd: 6,
-            listeners: [1, 2, 4],
+            listeners: [1, 2, 4, 6],
             latencies: 5,
             every: Duration::from_millis(5),
             devices: 8,
             one_time_keys: 200,
             rooms: 4,
+            sliding_rooms: [2, 4, 8],
             initial_syncs: 2,
             history: 100,
             idle: 8,

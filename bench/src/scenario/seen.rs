@@ -17,9 +17,10 @@ use tokio::{
 
 use crate::{
     drive::Samples,
+    follow::{Follower, Form},
     http::Failure,
     outcome::Outcome,
-    person::{Account, Person, Room, encode, message, messages_in, next_batch},
+    person::{Account, Person, Room, encode, message, messages_in},
     plan::Plan,
     probe::{Probe, Usage},
     stats::Latencies,
@@ -45,7 +46,7 @@ const LOST: Duration = Duration::from_secs(30);
 
 /// A room on the first server in which somebody's device changes, with as many listeners as there are at most.
 pub async fn devices(world: &mut World) -> anyhow::Result<Outcome> {
-    let listeners = world.plan.listeners.last().copied().unwrap_or(1);
+    let listeners = world.plan.listeners.get(2).copied().unwrap_or(1);
     world.one.room(&world.plan, "seen", listeners + 1).await?;
     let accounts = world.one.accounts(&world.plan, listeners + 1).await?;
     let Some((sender, listeners)) = accounts.split_first() else {
@@ -53,10 +54,11 @@ pub async fn devices(world: &mut World) -> anyhow::Result<Outcome> {
     };
     let device = Person::new(sender)?.device().await?;
     let news = News::Device(&device);
+    let listeners = (listeners, Form::Poll);
     let (samples, usage) = fan_out(&world.plan, &world.probe, sender, listeners, news).await?;
     let what = format!(
         "somebody's device changes, one time after another, {} listeners",
-        listeners.len()
+        listeners.0.len()
     );
     let outcome = Outcome::new(&samples, &usage, what);
     let latencies = Latencies::new(samples.latencies);
@@ -64,8 +66,8 @@ pub async fn devices(world: &mut World) -> anyhow::Result<Outcome> {
     Ok(told.cost(&usage, latencies.count(), "per delivery"))
 }
 
-/// A room on the first server with `plan.listeners[size]` listeners.
-pub async fn local(world: &mut World, size: usize) -> anyhow::Result<Outcome> {
+/// A room on the first server with `plan.listeners[size]` listeners of this form.
+pub async fn local(world: &mut World, form: Form, size: usize) -> anyhow::Result<Outcome> {
     let listeners = world.plan.listeners.get(size).copied().unwrap_or(1);
     let room = world.one.room(&world.plan, "seen", listeners + 1).await?;
     let accounts = world.one.accounts(&world.plan, listeners + 1).await?;
@@ -73,14 +75,16 @@ pub async fn local(world: &mut World, size: usize) -> anyhow::Result<Outcome> {
         anyhow::bail!("nobody to send");
     };
     let news = News::Message(&room);
+    let number = listeners.len();
+    let listeners = (listeners, form);
     let (samples, usage) = fan_out(&world.plan, &world.probe, sender, listeners, news).await?;
-    let aim = ["2/-/4", "5/-/12", "40/-/100"].get(size).copied();
-    Ok(outcome(
-        samples,
-        &usage,
-        listeners.len(),
-        aim.unwrap_or("-"),
-    ))
+    let aim = ["1.5/-/3", "2/-/4", "6/-/12", "60/-/120"]
+        .get(size)
+        .copied();
+    let aim = aim.unwrap_or("-");
+    let mut outcome = outcome(samples, &usage, number, aim);
+    outcome.what = format!("{} by {}", outcome.what, form.name());
+    Ok(outcome)
 }
 
 /// The outcome of such a run.
@@ -103,14 +107,14 @@ pub async fn fan_out(
     plan: &Plan,
     probe: &Probe,
     sender: &Account,
-    listeners: &[Account],
+    (listeners, form): (&[Account], Form),
     news: News<'_>,
 ) -> anyhow::Result<(Samples, Usage)> {
     let (tell, mut told) = unbounded_channel();
     let ready = Cell::new(0);
     let listening: FuturesUnordered<_> = listeners
         .iter()
-        .map(|account| listen(account, &sender.id, news, tell.clone(), &ready))
+        .map(|account| listen(account, form, &sender.id, news, tell.clone(), &ready))
         .collect();
     drop(tell);
     let mut person = Person::new(sender)?;
@@ -221,18 +225,17 @@ async fn round(
 /// Polls for ever; ends only with a failure.
 async fn listen(
     account: &Account,
+    form: Form,
     sender: &str,
     news: News<'_>,
     tell: UnboundedSender<Sighting>,
     ready: &Cell<usize>,
 ) -> Failure {
     let poll = async {
-        let mut person = Person::new(account)?;
-        person.connection.wait_longer(POLL);
-        let mut since = person.now().await?;
+        let mut follower = Follower::begin(account, form, POLL).await?;
         ready.set(ready.get() + 1);
         loop {
-            let answer = person.sync(&poll_from(&since, "")).await?;
+            let answer = follower.next().await?;
             let now = Instant::now();
             let seen: Vec<u64> = match news {
                 News::Message(_) => messages_in(&answer).collect(),
@@ -242,7 +245,6 @@ async fn listen(
                 // The other end goes away when the run is over.
                 let _ = tell.send((number, now));
             }
-            since = next_batch(&answer)?;
         }
     };
     let ended: Result<std::convert::Infallible, Failure> = poll.await;
