@@ -80,6 +80,8 @@ impl Follower {
             Form::Socket => {
                 let at = person.now().await?;
                 let socket = Box::new(open(account, &at).await?);
+                // It needs no second connection.
+                person = Person::new(account)?;
                 (at, State::Socket(socket))
             }
         };
