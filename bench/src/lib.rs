@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod drive;
+pub mod follow;
 pub mod http;
 pub mod outcome;
 pub mod person;

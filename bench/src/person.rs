@@ -81,6 +81,11 @@ impl Account {
         })
     }
 
+    /// What the `Authorization` header holds.
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.token)
+    }
+
     /// The name of the account's server.
     pub fn server_name(&self) -> &str {
         self.id.split_once(':').map_or("", |(_, name)| name)

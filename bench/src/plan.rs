@@ -20,7 +20,7 @@ pub struct Plan {
     /// Members of the large room.
     pub crowd: usize,
     /// Listeners of the `seen-…` scenarios.
-    pub listeners: [usize; 3],
+    pub listeners: [usize; 4],
     /// Members of the room in which devices are added, and those of them who wait in `/sync`.
     pub storm: (usize, usize),
     /// Messages whose latency is taken, where one is sent at a time.
@@ -33,6 +33,8 @@ pub struct Plan {
     pub one_time_keys: usize,
     /// Rooms of the account that syncs.
     pub rooms: usize,
+    /// Rooms of the accounts whose first answers of sliding sync are compared.
+    pub sliding_rooms: [usize; 3],
     /// Initial syncs.
     pub initial_syncs: usize,
     /// Events that are paged through.
@@ -58,16 +60,17 @@ impl Plan {
             setup_limit: Duration::from_mins(15),
             registrations: 40,
             crowd: 1000,
-            listeners: [1, 50, 500],
+            listeners: [1, 50, 500, 5000],
             storm: (10_000, 500),
             latencies: 200,
             every: Duration::from_millis(40),
             devices: 200,
             one_time_keys: 300,
             rooms: 300,
+            sliding_rooms: [10, 1000, 10_000],
             initial_syncs: 30,
             history: 20_000,
-            idle: 2000,
+            idle: 10_000,
             idle_time: Duration::from_secs(10),
             burst: (200, 5),
             remote_join: (100, 5),
@@ -84,13 +87,14 @@ impl Plan {
             setup_limit: Duration::from_mins(1),
             registrations: 2,
             crowd: 6,
-            listeners: [1, 2, 4],
+            listeners: [1, 2, 4, 6],
             storm: (6, 3),
             latencies: 5,
             every: Duration::from_millis(5),
             devices: 8,
             one_time_keys: 200,
             rooms: 4,
+            sliding_rooms: [2, 4, 8],
             initial_syncs: 2,
             history: 100,
             idle: 8,

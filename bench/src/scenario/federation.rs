@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
 
+use crate::follow::Form;
+
 use super::seen::{across, messages, outcome, poll_from};
 use crate::{
     drive::{Samples, each},
@@ -24,7 +26,7 @@ pub async fn seen(world: &mut World) -> anyhow::Result<Outcome> {
         anyhow::bail!("nobody to talk");
     };
     let room = across(plan, &here, listener, "far").await?;
-    let (samples, usage) = messages(plan, probe, sender, &there, &room).await?;
+    let (samples, usage) = messages(plan, probe, sender, (&there, Form::Poll), &room).await?;
     let mut outcome = outcome(samples, &usage, 1, "4/-/8");
     outcome.what += "; CPU of both servers";
     Ok(outcome)

@@ -9,45 +9,40 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::sleep;
 
 use crate::{
-    drive::{Samples, each},
+    drive::Samples,
+    follow::{Follower, Form},
     http::Failure,
     outcome::{Better, Outcome},
-    person::{Account, Person, encode, next_batch},
+    person::Account,
     plan::Plan,
     probe::Probe,
     process::Memory,
     stats::count,
-    world::{WIDTH, World},
+    world::World,
 };
 
 /// How long the polls wait: longer than they are watched.
 const POLL: Duration = Duration::from_mins(3);
 
-/// `plan.idle` long polls, of at most `plan.crowd` accounts.
-pub async fn idle(world: &mut World) -> anyhow::Result<Outcome> {
+/// `plan.idle` connections of this form, of at most `plan.crowd` accounts.
+pub async fn idle(world: &mut World, form: Form) -> anyhow::Result<Outcome> {
     let (plan, probe) = (&world.plan, &world.probe);
     let accounts = world.one.accounts(plan, plan.crowd.min(plan.idle)).await?;
-    let done = each(&accounts, WIDTH, plan.setup_limit, async |account| {
-        let since = Person::new(account)?.now().await?;
-        Ok((account, since))
-    })
-    .await;
-    let tokens = done.all(accounts.len(), "a first sync of everybody")?;
-
     settled(plan, probe).await?;
     let before = probe.memory()?;
     let (answers, failures) = (Cell::new(0), RefCell::new(Samples::default()));
-    let waiting: FuturesUnordered<_> = tokens
+    let waiting: FuturesUnordered<_> = accounts
         .iter()
         .cycle()
         .take(plan.idle)
         .enumerate()
-        .map(|(number, (account, since))| {
+        .map(|(number, account)| {
+            let connection = number / accounts.len();
             let (answers, failures) = (&answers, &failures);
             async move {
                 // Not all in the same moment.
                 sleep(Duration::from_millis(number as u64)).await;
-                if let Err(failure) = wait(account, since.clone(), answers).await {
+                if let Err(failure) = wait(account, form, connection, answers).await {
                     failures.borrow_mut().fail(&failure);
                 }
             }
@@ -69,9 +64,10 @@ pub async fn idle(world: &mut World) -> anyhow::Result<Outcome> {
 
     let samples = failures.take();
     let what = format!(
-        "{} polls of {} accounts, {} answered meanwhile",
+        "{} of {} accounts by {}, {} answered meanwhile",
         plan.idle,
-        tokens.len(),
+        accounts.len(),
+        form.name(),
         answers.get()
     );
     let mut outcome = Outcome::new(&samples, &usage, what);
@@ -94,15 +90,17 @@ pub async fn idle(world: &mut World) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Polls again and again, as a client does; ends only with a failure.
-async fn wait(account: &Account, mut since: String, answers: &Cell<usize>) -> Result<(), Failure> {
-    let mut person = Person::new(account)?;
-    person.connection.wait_longer(POLL);
+/// Waits again and again, as a client does; ends only with a failure.
+async fn wait(
+    account: &Account,
+    form: Form,
+    connection: usize,
+    answers: &Cell<usize>,
+) -> Result<(), Failure> {
+    let mut follower = Follower::begin_as(account, form, POLL, connection).await?;
     loop {
-        let query = format!("timeout={}&since={}", POLL.as_millis(), encode(&since));
-        let answer = person.sync(&query).await?;
+        follower.next().await?;
         answers.set(answers.get() + 1);
-        since = next_batch(&answer)?;
     }
 }
 

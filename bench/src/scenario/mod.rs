@@ -7,13 +7,14 @@ mod join;
 mod keys;
 mod seen;
 mod send;
+mod sliding;
 mod storm;
 mod sync;
 mod to_device;
 
 use clap::ValueEnum;
 
-use crate::{outcome::Outcome, world::World};
+use crate::{follow::Form, outcome::Outcome, world::World};
 
 /// One thing to measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -37,6 +38,33 @@ pub enum Scenario {
     /// The same with 500 listeners
     #[value(name = "seen-500")]
     Seen500,
+    /// The same with 5,000 listeners
+    #[value(name = "seen-5000")]
+    Seen5000,
+    /// From sending to seeing it by sliding sync: 1 listener
+    #[value(name = "seen-sliding-1")]
+    SeenSliding1,
+    /// The same with 50 listeners
+    #[value(name = "seen-sliding-50")]
+    SeenSliding50,
+    /// The same with 500 listeners
+    #[value(name = "seen-sliding-500")]
+    SeenSliding500,
+    /// The same with 5,000 listeners
+    #[value(name = "seen-sliding-5000")]
+    SeenSliding5000,
+    /// From sending to seeing it on Rhizome's WebSocket: 1 listener
+    #[value(name = "seen-socket-1")]
+    SeenSocket1,
+    /// The same with 50 listeners
+    #[value(name = "seen-socket-50")]
+    SeenSocket50,
+    /// The same with 500 listeners
+    #[value(name = "seen-socket-500")]
+    SeenSocket500,
+    /// The same with 5,000 listeners
+    #[value(name = "seen-socket-5000")]
+    SeenSocket5000,
     /// Somebody in a room of 10,000 adds a device, until 500 who wait have seen that in /sync
     DeviceStorm,
     /// From sending to a device to its seeing it in /sync
@@ -55,10 +83,27 @@ pub enum Scenario {
     SyncEmpty,
     /// /sync with a token when one message is new, account in 300 rooms
     SyncOne,
+    /// Sliding sync without a position, 20 rooms of an account in 10
+    #[value(name = "sliding-first-10")]
+    SlidingFirst10,
+    /// The same of an account in 1,000 rooms
+    #[value(name = "sliding-first-1000")]
+    SlidingFirst1000,
+    /// The same of an account in 10,000 rooms
+    #[value(name = "sliding-first-10000")]
+    SlidingFirst10000,
+    /// Sliding sync with a position when nothing is new, account in 300 rooms
+    SlidingEmpty,
+    /// Sliding sync with a position when one message is new, account in 300 rooms
+    SlidingOne,
     /// A room's history backwards, 100 events a page
     History,
-    /// 2,000 connections that wait in /sync
+    /// 10,000 connections that wait in /sync
     Idle,
+    /// 10,000 connections that wait in sliding sync
+    IdleSliding,
+    /// 10,000 of Rhizome's WebSockets that wait
+    IdleSocket,
     /// From sending to seeing it in /sync on the other server
     FederationSeen,
     /// 200 messages at once until all are seen in /sync on the other server
@@ -103,9 +148,18 @@ impl Scenario {
             Self::SendMany => send::many(world).await,
             Self::Join => join::join(world).await,
             Self::SendCrowd => send::crowd(world).await,
-            Self::Seen1 => seen::local(world, 0).await,
-            Self::Seen50 => seen::local(world, 1).await,
-            Self::Seen500 => seen::local(world, 2).await,
+            Self::Seen1 => seen::local(world, Form::Poll, 0).await,
+            Self::Seen50 => seen::local(world, Form::Poll, 1).await,
+            Self::Seen500 => seen::local(world, Form::Poll, 2).await,
+            Self::Seen5000 => seen::local(world, Form::Poll, 3).await,
+            Self::SeenSliding1 => seen::local(world, Form::Sliding, 0).await,
+            Self::SeenSliding50 => seen::local(world, Form::Sliding, 1).await,
+            Self::SeenSliding500 => seen::local(world, Form::Sliding, 2).await,
+            Self::SeenSliding5000 => seen::local(world, Form::Sliding, 3).await,
+            Self::SeenSocket1 => seen::local(world, Form::Socket, 0).await,
+            Self::SeenSocket50 => seen::local(world, Form::Socket, 1).await,
+            Self::SeenSocket500 => seen::local(world, Form::Socket, 2).await,
+            Self::SeenSocket5000 => seen::local(world, Form::Socket, 3).await,
             Self::DeviceStorm => storm::devices(world).await,
             Self::ToDevice => to_device::one(world).await,
             Self::ToDeviceMany => to_device::many(world).await,
@@ -115,8 +169,15 @@ impl Scenario {
             Self::SyncInitial => sync::initial(world).await,
             Self::SyncEmpty => sync::empty(world).await,
             Self::SyncOne => sync::one(world).await,
+            Self::SlidingFirst10 => sliding::first(world, 0).await,
+            Self::SlidingFirst1000 => sliding::first(world, 1).await,
+            Self::SlidingFirst10000 => sliding::first(world, 2).await,
+            Self::SlidingEmpty => sliding::next(world, false).await,
+            Self::SlidingOne => sliding::next(world, true).await,
             Self::History => history::backwards(world).await,
-            Self::Idle => idle::idle(world).await,
+            Self::Idle => idle::idle(world, Form::Poll).await,
+            Self::IdleSliding => idle::idle(world, Form::Sliding).await,
+            Self::IdleSocket => idle::idle(world, Form::Socket).await,
             Self::FederationSeen => federation::seen(world).await,
             Self::FederationBurst => federation::burst(world).await,
             Self::FederationJoin => federation::join(world).await,

@@ -20,9 +20,10 @@ use tokio::{
 
 use crate::{
     drive::Samples,
+    follow::{Follower, Form},
     http::Failure,
     outcome::Outcome,
-    person::{Account, Person, Room, encode, message, messages_in, next_batch},
+    person::{Account, Person, Room, encode, message, messages_in},
     plan::Plan,
     probe::{Probe, Usage},
     stats::Latencies,
@@ -37,22 +38,21 @@ pub const POLL: Duration = Duration::from_mins(3);
 /// After this a message counts as lost.
 const LOST: Duration = Duration::from_secs(30);
 
-/// A room on the first server with `plan.listeners[size]` listeners.
-pub async fn local(world: &mut World, size: usize) -> anyhow::Result<Outcome> {
+/// A room on the first server with `plan.listeners[size]` listeners of this form.
+pub async fn local(world: &mut World, form: Form, size: usize) -> anyhow::Result<Outcome> {
     let listeners = world.plan.listeners.get(size).copied().unwrap_or(1);
     let room = world.one.room(&world.plan, "seen", listeners + 1).await?;
     let accounts = world.one.accounts(&world.plan, listeners + 1).await?;
     let Some((sender, listeners)) = accounts.split_first() else {
         anyhow::bail!("nobody to send");
     };
+    let number = listeners.len();
+    let listeners = (listeners, form);
     let (samples, usage) = messages(&world.plan, &world.probe, sender, listeners, &room).await?;
-    let aim = ["2/-/4", "5/-/12", "40/-/100"].get(size).copied();
-    Ok(outcome(
-        samples,
-        &usage,
-        listeners.len(),
-        aim.unwrap_or("-"),
-    ))
+    let aim = ["1.5/-/3", "2/-/4", "6/-/12", "60/-/120"].get(size);
+    let mut outcome = outcome(samples, &usage, number, aim.unwrap_or(&"-"));
+    outcome.what = format!("{} by {}", outcome.what, form.name());
+    Ok(outcome)
 }
 
 /// The outcome of such a run.
@@ -75,7 +75,7 @@ pub async fn messages(
     plan: &Plan,
     probe: &Probe,
     sender: &Account,
-    listeners: &[Account],
+    listeners: (&[Account], Form),
     room: &Room,
 ) -> anyhow::Result<(Samples, Usage)> {
     let mut person = Person::new(sender)?;
@@ -89,7 +89,7 @@ pub async fn messages(
 pub async fn fan_out(
     plan: &Plan,
     probe: &Probe,
-    listeners: &[Account],
+    (listeners, form): (&[Account], Form),
     mut make: impl AsyncFnMut(u64) -> Result<(), Failure>,
     seen: impl Fn(&[u8]) -> Vec<Option<u64>>,
 ) -> anyhow::Result<(Samples, Usage)> {
@@ -99,7 +99,7 @@ pub async fn fan_out(
     let coming = Semaphore::new(4 * WIDTH);
     let listening: FuturesUnordered<_> = listeners
         .iter()
-        .map(|account| listen(account, &seen, tell.clone(), &coming, &ready))
+        .map(|account| listen(account, form, &seen, tell.clone(), &coming, &ready))
         .collect();
     drop(tell);
     let conduct = async {
@@ -183,26 +183,24 @@ async fn round(
 /// Polls for ever; ends only with a failure.
 async fn listen(
     account: &Account,
+    form: Form,
     seen: impl Fn(&[u8]) -> Vec<Option<u64>>,
     tell: UnboundedSender<Sighting>,
     coming: &Semaphore,
     ready: &Cell<usize>,
 ) -> Failure {
     let poll = async {
-        let mut person = Person::new(account)?;
-        person.connection.wait_longer(POLL);
         let turn = coming.acquire().await.map_err(Failure::of)?;
-        let mut since = person.now().await?;
+        let mut follower = Follower::begin(account, form, POLL).await?;
         drop(turn);
         ready.set(ready.get() + 1);
         loop {
-            let answer = person.sync(&poll_from(&since, "")).await?;
+            let answer = follower.next().await?;
             let now = Instant::now();
             for number in seen(&answer) {
                 // The other end goes away when the run is over.
                 let _ = tell.send((number, now));
             }
-            since = next_batch(&answer)?;
         }
     };
     let ended: Result<std::convert::Infallible, Failure> = poll.await;

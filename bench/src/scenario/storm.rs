@@ -2,6 +2,7 @@
 //! is told of both.
 
 use crate::{
+    follow::Form,
     http::Failure,
     outcome::{Better, Outcome},
     person::{Account, Person},
@@ -29,7 +30,14 @@ pub async fn devices(world: &mut World) -> anyhow::Result<Outcome> {
         let changed = changed(answer, &sender.id);
         changed.then_some(None).into_iter().collect()
     };
-    let (samples, usage) = fan_out(&world.plan, &world.probe, listeners, make, seen).await?;
+    let (samples, usage) = fan_out(
+        &world.plan,
+        &world.probe,
+        (listeners, Form::Poll),
+        make,
+        seen,
+    )
+    .await?;
     let what = format!(
         "in a room of {members} somebody adds a device: logs in, and then uploads its keys; {} listeners",
         listeners.len()

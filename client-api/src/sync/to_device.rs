@@ -168,8 +168,7 @@ pub async fn read_at_most(
         after = after.max(known.upto);
     }
     let (device, bound) = (&viewer.device_id, most + 1);
-    let arrived =
-        (caught_up && !unsaid).then(|| window.to_device.messages(device, after, bound));
+    let arrived = (caught_up && !unsaid).then(|| window.to_device.messages(device, after, bound));
     let mut messages = match arrived.flatten() {
         Some(arrived) => arrived,
         None => (app.store.to_device(viewer.user, device, after, upto, bound)).await?,

@@ -18,6 +18,7 @@ mod directory;
 mod doors;
 mod e2ee;
 mod erasure;
+mod forms;
 mod gaps;
 mod hangup;
 mod harness;

@@ -22,9 +22,9 @@ use crate::{
     unread::told,
 };
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn listen(server: &Server) -> SocketAddr {
+pub async fn listen(server: &Server) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = server.router.clone();
@@ -32,7 +32,7 @@ async fn listen(server: &Server) -> SocketAddr {
     address
 }
 
-async fn connect(address: SocketAddr, user: &User, since: Option<&str>) -> Socket {
+pub async fn connect(address: SocketAddr, user: &User, since: Option<&str>) -> Socket {
     let since = since
         .map(|since| format!("&since={since}"))
         .unwrap_or_default();

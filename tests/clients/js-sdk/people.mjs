@@ -8,6 +8,7 @@ import {
     RoomMemberEvent,
     SyncState,
 } from "matrix-js-sdk";
+import { SlidingSync } from "matrix-js-sdk/lib/sliding-sync.js";
 import { CryptoEvent } from "matrix-js-sdk/lib/crypto-api/index.js";
 import { RustBackupManager } from "matrix-js-sdk/lib/rust-crypto/backup.js";
 
@@ -59,9 +60,8 @@ export async function register(baseUrl, username) {
     await createClient({ baseUrl }).registerRequest({ username, password: PASSWORD, auth, inhibit_login: true });
 }
 
-// Logs in with the account's password, as a new device whose client syncs all the time. With
-// `cryptoCallbacks` it encrypts.
-export async function logIn(baseUrl, user, cryptoCallbacks) {
+// Logs in with the account's password, as a new device. With `cryptoCallbacks` it encrypts.
+async function device(baseUrl, user, cryptoCallbacks) {
     const session = await createClient({ baseUrl }).loginRequest({
         type: "m.login.password",
         identifier: { type: "m.id.user", user },
@@ -76,13 +76,34 @@ export async function logIn(baseUrl, user, cryptoCallbacks) {
         fetchFn,
     });
     if (cryptoCallbacks) await client.initRustCrypto({ useIndexedDB: false });
-    await client.startClient({ initialSyncLimit: PAGE });
+    return client;
+}
+
+async function start(client, options) {
+    await client.startClient(options);
     await until(client, "the first sync", () => client.getSyncState() === SyncState.Prepared);
     return client;
 }
 
-// Waits for news of the client after which `check` is true, unless it is already.
-export async function until(client, what, check) {
+// A new device whose client syncs all the time.
+export async function logIn(...who) {
+    return start(await device(...who), { initialSyncLimit: PAGE });
+}
+
+// A new device whose client uses sliding sync: first a window of the newest rooms, then all.
+export async function logInSliding(...who) {
+    const client = await device(...who);
+    const room = { required_state: [["*", "*"], ["m.room.member", "$LAZY"]], timeline_limit: PAGE };
+    const lists = new Map([["all", { ranges: [[0, 9]], ...room }]]);
+    const slidingSync = new SlidingSync(client.baseUrl, lists, room, client, PATIENCE);
+    await start(client, { slidingSync });
+    slidingSync.setListRanges("all", [[0, 999]]);
+    return client;
+}
+
+// Waits for news of the client, also of the kinds in `more`, after which `check` is true, unless it is already.
+export async function until(client, what, check, ...more) {
+    const kinds = [...NEWS, ...more];
     let listener, timer;
     const arrived = new Promise((resolve, reject) => {
         const late = () => reject(new Error(`${client.getUserId()} didn't get ${what} within ${PATIENCE} ms`));
@@ -94,12 +115,12 @@ export async function until(client, what, check) {
                 reject(error);
             }
         };
-        for (const news of NEWS) client.on(news, listener);
+        for (const news of kinds) client.on(news, listener);
         listener();
     });
     await arrived.finally(() => {
         clearTimeout(timer);
-        for (const news of NEWS) client.off(news, listener);
+        for (const news of kinds) client.off(news, listener);
     });
 }
 

@@ -35,7 +35,7 @@ const PASSWORD: &str = "correct horse battery staple";
 /// How long anything may take to arrive.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// What a client does beside its syncs (uploads, downloads, imports) tells nobody: look again.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+pub const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Makes an account.
 pub async fn register(server: &str, name: &str) -> Result<()> {
