@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use rhizome_storage::{PlacedReceipt, Pos, RoomNo, Store, StoredEvent, UnreadRow, UserNo};
+use rhizome_storage::{EventNo, PlacedReceipt, Pos, RoomNo, Store, StoredEvent, UnreadRow, UserNo};
 
 use super::{
     alerts::{Alerts, Whose},
@@ -24,8 +24,12 @@ pub const LOOK: usize = 1_000;
 const LOOK_ALL: usize = 50_000;
 /// … but of each room this many.
 const LOOK_LEAST: usize = 100;
-/// Events read at once.
-const CHUNK: usize = 500;
+/// Of a room's events at most about so many bytes are read.
+const MOST_BYTES: usize = 8 << 20;
+/// So many of a room are read with others, …
+const FEW: usize = 50;
+/// … this many at once.
+const CHUNK: usize = 200;
 
 /// A tally that is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -113,15 +117,61 @@ async fn run(
         .map(|(room, (from, _))| (*room, *from))
         .collect();
     let look = (LOOK_ALL / rooms.len().max(1)).clamp(LOOK_LEAST, LOOK);
-    let events = store.events_since(&rooms, upto, look).await?;
-    for chunk in events.chunks(CHUNK) {
-        let nos: Vec<_> = chunk.iter().map(|(_, no)| *no).collect();
-        for event in store.events_by_no(&nos).await? {
-            let of = by_room.get_mut(&event.room);
-            for one in of.into_iter().flat_map(|(_, of)| of) {
-                one.pass(store, alerts, &event).await?;
-            }
+    let found = store.events_since(&rooms, upto, look).await?;
+    let mut few = Vec::new();
+    for of_room in found.chunk_by(|one, other| one.0 == other.0) {
+        let nos = of_room.iter().map(|(_, no)| *no);
+        if of_room.len() <= FEW {
+            few.extend(nos);
+            continue;
+        }
+        let nos: Vec<_> = nos.collect();
+        for events in newest(store, &nos).await? {
+            pass(store, alerts, &mut by_room, &events).await?;
+        }
+    }
+    for nos in few.chunks(CHUNK) {
+        let events = store.events_by_no(nos).await?;
+        pass(store, alerts, &mut by_room, &events).await?;
+    }
+    Ok(())
+}
+
+/// The newest of these events that aren't too large together, in order.
+async fn newest(
+    store: &Store,
+    nos: &[EventNo],
+) -> Result<impl Iterator<Item = Vec<Arc<StoredEvent>>>, MatrixError> {
+    let (mut read, mut bytes) = (Vec::new(), 0);
+    for nos in nos.rchunks(FEW) {
+        let events = store.events_by_no(nos).await?;
+        let size = events.iter().map(|event| event.pdu.json().len());
+        bytes += size.sum::<usize>();
+        read.push(events);
+        if bytes > MOST_BYTES {
+            break;
+        }
+    }
+    Ok(read.into_iter().rev())
+}
+
+async fn pass(
+    store: &Store,
+    alerts: &Alerts,
+    by_room: &mut BTreeMap<RoomNo, (Pos, Vec<&mut Loading>)>,
+    events: &[Arc<StoredEvent>],
+) -> Result<(), MatrixError> {
+    let mut since_pause = 0;
+    for event in events {
+        let of = by_room.get_mut(&event.room);
+        for one in of.into_iter().flat_map(|(_, of)| of) {
+            one.pass(store, alerts, event).await?;
+            since_pause += 1;
+        }
+        // Of many users in a room this is work that waits for nothing.
+        if since_pause >= 1_000 {
             tokio::task::yield_now().await;
+            since_pause = 0;
         }
     }
     Ok(())
