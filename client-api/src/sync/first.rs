@@ -9,7 +9,10 @@ use std::{
 use rhizome_storage::{EventNo, Logged, Pos, Receipt, RoomNo, Store, StoredEvent, UserNo};
 use ruma::UserId;
 
-use crate::{MatrixError, view::without_members::WithoutMembers};
+use crate::{
+    MatrixError,
+    view::{moment::EntryChange, without_members::WithoutMembers},
+};
 
 /// Rooms per query.
 const ROOMS: usize = 200;
@@ -22,6 +25,8 @@ pub struct FirstLook {
     timelines: HashMap<RoomNo, Vec<Arc<StoredEvent>>>,
     receipts: HashMap<RoomNo, Vec<Arc<Logged<Receipt>>>>,
     put_out: HashSet<RoomNo>,
+    /// The changes of state since right before each room's first event here, where the log has left them behind in memory.
+    changes: HashMap<RoomNo, (Pos, Vec<EntryChange>)>,
     heroes: HashMap<RoomNo, Vec<UserNo>>,
     /// The states without members, if those aren't told.
     states: Option<WithoutMembers>,
@@ -47,7 +52,11 @@ impl FirstLook {
             let named = |room: &RoomNo| summaries.get(room).is_some_and(|known| known.is_named());
             let nameless: Vec<RoomNo> = rooms.iter().copied().filter(|room| !named(room)).collect();
             look.read_heroes((store, reader), nameless, heroes).await?;
-            for event in store.room_timelines(rooms, upto, size).await? {
+            let events = store.room_timelines(rooms, upto, size).await?;
+            let nos: Vec<EventNo> = events.iter().map(|event| event.no).collect();
+            store.note_gapless(rooms, &nos).await?;
+            look.read_changes(store, &events, upto).await?;
+            for event in events {
                 look.timelines.entry(event.room).or_default().push(event);
             }
             for receipt in store.receipts_in_rooms(rooms, upto).await? {
@@ -55,6 +64,45 @@ impl FirstLook {
             }
         }
         Ok(look)
+    }
+
+    /// Reads how states changed among some events, which come room by room.
+    async fn read_changes(
+        &mut self,
+        store: &Store,
+        events: &[Arc<StoredEvent>],
+        upto: Pos,
+    ) -> Result<(), MatrixError> {
+        let mut since: Vec<(RoomNo, Pos)> = Vec::new();
+        for room in events.chunk_by(|one, next| one.room == next.room) {
+            let Some(first) = room.first() else { continue };
+            let before = first.pos().map_or(upto, |pos| Pos(pos.0 - 1));
+            let log = store.log();
+            if log.state_changes(first.room, before, upto).is_none() {
+                since.push((first.room, before));
+                self.changes.insert(first.room, (before, Vec::new()));
+            }
+        }
+        if since.is_empty() {
+            return Ok(());
+        }
+        for entry in store.state_changes_in(&since, upto).await? {
+            let room = entry
+                .kind
+                .room()
+                .and_then(|room| self.changes.get_mut(&room));
+            if let Some((_, changes)) = room {
+                changes.extend(EntryChange::of(&entry));
+            }
+        }
+        Ok(())
+    }
+
+    /// The changes of a room's state after a position, if they were read.
+    pub fn changes(&self, room: RoomNo, after: Pos) -> Option<Vec<EntryChange>> {
+        let (since, changes) = self.changes.get(&room)?;
+        let later = changes.iter().filter(|change| change.pos > after);
+        (*since <= after).then(|| later.copied().collect())
     }
 
     async fn read_heroes(

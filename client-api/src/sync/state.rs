@@ -46,14 +46,14 @@ impl Loader<'_> {
             let ends = full.values().copied();
             self.begin_truly(&mut part.timeline, |last| decide::undoing(last, ends));
             let view = view_of(&part.timeline);
-            let changes = match extent {
-                Extent::Since(_) => window.changes.clone(),
-                Extent::Whole => match view.start {
-                    Some(start) => {
-                        changes(self.store, row.room, Pos(start.0 - 1), self.upto).await?
-                    }
-                    None => Vec::new(),
-                },
+            let changes = match (extent, view.start) {
+                // State after the timeline has nothing to do with what happened within.
+                _ if self.ask.state_after => Vec::new(),
+                (Extent::Since(_), _) => window.changes.clone(),
+                (Extent::Whole, Some(start)) => {
+                    self.changes_after(row.room, Pos(start.0 - 1)).await?
+                }
+                (Extent::Whole, None) => Vec::new(),
             };
             self.whole_state(full, &changes, &view)
         } else {
@@ -104,6 +104,18 @@ impl Loader<'_> {
             }
         };
         states.with(self.store, room, &wanted, self.upto).await
+    }
+
+    async fn changes_after(
+        &self,
+        room: RoomNo,
+        after: Pos,
+    ) -> Result<Vec<EntryChange>, MatrixError> {
+        let first = self.first.get();
+        match first.and_then(|first| first.changes(room, after)) {
+            Some(known) => Ok(known),
+            None => changes(self.store, room, after, self.upto).await,
+        }
     }
 
     pub(super) fn whole_state(

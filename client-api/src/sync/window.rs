@@ -235,7 +235,8 @@ impl Window {
         for event in store.room_timelines_after(rooms, span, FIRST).await? {
             self.room(event.room).events.push(event);
         }
-        for entry in store.state_changes_in(rooms, after, upto).await? {
+        let since: Vec<(RoomNo, Pos)> = rooms.iter().map(|room| (*room, after)).collect();
+        for entry in store.state_changes_in(&since, upto).await? {
             if let Some(room) = entry.kind.room() {
                 self.room(room).add(&entry);
             }

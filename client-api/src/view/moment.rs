@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use rhizome_storage::{EntryKind, EventNo, KeyNo, Pos, RoomNo, StateChanged, Store};
+use rhizome_storage::{Entry, EntryKind, EventNo, KeyNo, Pos, RoomNo, StateChanged, Store};
 
 use crate::MatrixError;
 
@@ -17,6 +17,17 @@ pub struct EntryChange {
     pub old: Option<EventNo>,
     /// The event that is there since.
     pub new: Option<EventNo>,
+}
+
+impl EntryChange {
+    /// What an entry of the log says of it.
+    pub fn of(entry: &Entry) -> Option<EntryChange> {
+        let EntryKind::State(StateChanged { key, old, new, .. }) = entry.kind else {
+            return None;
+        };
+        let pos = entry.pos;
+        Some(EntryChange { pos, key, old, new })
+    }
 }
 
 /// A room's current state as it was at a position.
@@ -52,15 +63,7 @@ pub async fn changes(
     let Some(entries) = store.log().state_changes(room, after, upto) else {
         return stored_changes(store, room, after, upto).await;
     };
-    let changes = entries.iter().filter_map(|entry| match entry.kind {
-        EntryKind::State(StateChanged { key, old, new, .. }) => Some(EntryChange {
-            pos: entry.pos,
-            key,
-            old,
-            new,
-        }),
-        _ => None,
-    });
+    let changes = entries.iter().filter_map(|entry| EntryChange::of(entry));
     Ok(changes.collect())
 }
 

@@ -60,6 +60,7 @@ async fn who_changes_nothing_has_the_defaults_and_costs_no_row() {
                 ".m.rule.reaction",
                 ".m.rule.room.server_acl",
                 ".m.rule.suppress_edits",
+                ".org.matrix.msc3930.rule.poll_response",
             ]
         );
         assert_eq!(
@@ -70,6 +71,10 @@ async fn who_changes_nothing_has_the_defaults_and_costs_no_row() {
                 ".m.rule.room_one_to_one",
                 ".m.rule.message",
                 ".m.rule.encrypted",
+                ".org.matrix.msc3930.rule.poll_start_one_to_one",
+                ".org.matrix.msc3930.rule.poll_start",
+                ".org.matrix.msc3930.rule.poll_end_one_to_one",
+                ".org.matrix.msc3930.rule.poll_end",
             ]
         );
         for kind in ["content", "room", "sender"] {

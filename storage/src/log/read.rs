@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 
 use sqlx::any::AnyRow;
 
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, rows};
 use crate::facts::entry::{EventRestored, LiveEvent, StateChanged};
 use crate::{Entry, EntryKind, EventNo, Pos, Result, RoomNo, Store, facts};
 
@@ -36,6 +36,13 @@ static PLACES: LazyLock<String> = LazyLock::new(|| {
     sql.push_str(") AS entries ORDER BY pos");
     sql
 });
+
+rows! {
+    struct SinceRow {
+        room: RoomNo,
+        after: Pos,
+    }
+}
 
 impl Store {
     /// The first `limit` entries with `after < pos ≤ upto` from the database; fewer than that only if
@@ -110,20 +117,26 @@ impl Store {
         Ok(entries.collect())
     }
 
-    /// The changes of these rooms' current states with `after < pos ≤ upto`, ascending, from the database.
+    /// The changes of rooms' current states up to a position, of each room after one of its own, ascending, from the
+    /// database.
     pub async fn state_changes_in(
         &self,
-        rooms: &[RoomNo],
-        after: Pos,
+        rooms: &[(RoomNo, Pos)],
         upto: Pos,
     ) -> Result<Vec<Arc<Entry>>> {
+        let rooms: Vec<_> = (rooms.iter())
+            .map(|(room, after)| SinceRow {
+                room: *room,
+                after: *after,
+            })
+            .collect();
         let query = self
             .sql(
-                "SELECT pos, room, state_key, old_event, new_event, member, membership \
-                 FROM state_change WHERE room IN NUMBERS($1) AND pos > $2 AND pos <= $3 ORDER BY pos",
+                "SELECT s.pos, s.room, s.state_key, s.old_event, s.new_event, s.member, s.membership \
+                 FROM ROWS($1) AS x JOIN state_change s \
+                 ON s.room = x.room AND s.pos > x.after AND s.pos <= $2 ORDER BY s.pos",
             )
-            .numbers(rooms.iter().copied())
-            .bind(after)
+            .rows(&rooms)
             .bind(upto);
         let rows = self.rows(query).await?;
         let entries = rows.iter().map(|row| {

@@ -242,6 +242,30 @@ impl Store {
         Ok(gaps)
     }
 
+    /// Notes of the events of some rooms' histories which of them have no gap before them, in one query: what
+    /// [`Store::gaps_before`] then needn't ask.
+    pub async fn note_gapless(&self, rooms: &[RoomNo], nos: &[EventNo]) -> Result<()> {
+        let gapless = &self.core.caches.gapless;
+        let asked = nos.iter().copied().filter(|no| gapless.get(no).is_none());
+        let mut asked: HashSet<EventNo> = asked.collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let query = self
+            .sql(
+                "SELECT event FROM missing_prev WHERE room IN NUMBERS($1) AND event IN NUMBERS($2)",
+            )
+            .numbers(rooms.iter().copied())
+            .numbers(asked.iter().copied());
+        for row in self.rows(query).await? {
+            asked.remove(&row.get("event")?);
+        }
+        for no in asked {
+            gapless.insert(no, ());
+        }
+        Ok(())
+    }
+
     /// The event, if the tail or a cache has it.
     pub(crate) fn remembered_event(&self, no: EventNo) -> Option<Arc<StoredEvent>> {
         let cached = self.core.caches.events.get(&no);

@@ -9,7 +9,7 @@ use ruma::{
 use super::{
     Known, Missing,
     glob::Glob,
-    property::{Path, Scalar},
+    property::{Path, Property, Scalar},
 };
 
 /// A condition.
@@ -135,7 +135,7 @@ impl Condition {
 
     /// Whether it holds for an event, as far as is known.
     pub fn holds(&self, event: &Pdu, known: &Known<'_>) -> Holds {
-        let text = |path: &Path| path.of(event).and_then(|found| found.text());
+        let text = |path: &Path| path.of(event).and_then(Property::text);
         match self {
             Self::Matches(path, glob) => text(path).is_some_and(|text| glob.matches(text)).into(),
             Self::HasWords(path, glob) => {
@@ -144,7 +144,7 @@ impl Condition {
             }
             Self::Is(path, value) => path.of(event).is_some_and(|found| found.is(value)).into(),
             Self::Contains(path, value) => {
-                let list = path.of(event).and_then(|found| found.list());
+                let list = path.of(event).and_then(Property::list);
                 let holds = list.is_some_and(|list| list.iter().any(|item| value.is(item)));
                 holds.into()
             }
@@ -174,8 +174,8 @@ impl Condition {
             return Holds::No;
         };
         let found = path.of(event);
-        let text = found.and_then(|found| found.text());
-        let list = found.and_then(|found| found.list()).unwrap_or_default();
+        let text = found.and_then(Property::text);
+        let list = found.and_then(Property::list).unwrap_or_default();
         if text.is_none() && list.is_empty() {
             return Holds::No;
         }

@@ -25,7 +25,7 @@ use self::{
 
 /// What an event is to a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub enum Verdict {
+pub enum Alert {
     /// Nothing that they want to be notified of.
     #[default]
     Silent,
@@ -43,7 +43,7 @@ pub struct RuleSet(Box<[Rule]>);
 struct Rule {
     /// All of them must hold.
     conditions: Box<[Condition]>,
-    verdict: Verdict,
+    alert: Alert,
 }
 
 /// What is known beside the event.
@@ -95,22 +95,22 @@ impl RuleSet {
     ///
     /// # Errors
     /// What must be known to tell.
-    pub fn judge(&self, event: &Pdu, known: &Known<'_>) -> Result<Verdict, Missing> {
+    pub fn alert(&self, event: &Pdu, known: &Known<'_>) -> Result<Alert, Missing> {
         // Of the rules before that may match: what would tell, and what they all say.
-        let mut open: Option<(Missing, Verdict)> = None;
+        let mut open: Option<(Missing, Alert)> = None;
         for rule in &self.0 {
             let holds = rule.matches(event, known);
             match (holds, open) {
                 (Holds::No, _) => {}
-                (_, Some((missing, verdict))) if verdict != rule.verdict => return Err(missing),
-                (Holds::Yes, _) => return Ok(rule.verdict),
-                (Holds::Open(missing), None) => open = Some((missing, rule.verdict)),
+                (_, Some((missing, alert))) if alert != rule.alert => return Err(missing),
+                (Holds::Yes, _) => return Ok(rule.alert),
+                (Holds::Open(missing), None) => open = Some((missing, rule.alert)),
                 (Holds::Open(_), Some(_)) => {}
             }
         }
         match open {
-            Some((missing, verdict)) if verdict != Verdict::Silent => Err(missing),
-            _ => Ok(Verdict::Silent),
+            Some((missing, alert)) if alert != Alert::Silent => Err(missing),
+            _ => Ok(Alert::Silent),
         }
     }
 }
@@ -137,7 +137,7 @@ impl Rule {
         conditions.sort_by_key(Condition::effort);
         Self {
             conditions: conditions.into(),
-            verdict: Verdict::of(rule.actions()),
+            alert: Alert::of(rule.actions()),
         }
     }
 
@@ -154,7 +154,7 @@ impl Rule {
     }
 }
 
-impl Verdict {
+impl Alert {
     fn of(actions: &[Action]) -> Self {
         if !actions.iter().any(Action::should_notify) {
             Self::Silent

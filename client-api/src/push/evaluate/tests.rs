@@ -250,11 +250,11 @@ fn pdu(event: &Value) -> Pdu {
 }
 
 /// What `ruma` says.
-fn expected(rules: &Ruleset, event: &Value, room: &Room, user: &UserId) -> Verdict {
+fn expected(rules: &Ruleset, event: &Value, room: &Room, user: &UserId) -> Alert {
     let raw: Raw<Value> = Raw::new(event).unwrap();
     let context = room.in_ruma(user);
     let actions = rules.get_actions(&raw, &context).now_or_never().unwrap();
-    Verdict::of(actions)
+    Alert::of(actions)
 }
 
 #[test]
@@ -271,7 +271,7 @@ fn it_says_what_ruma_says() {
             let power = Power::new(pdu.rules(), None, room.levels.as_object());
             let members = Some(room.members);
             let power = Some(power);
-            let shared = set.judge(
+            let shared = set.alert(
                 &pdu,
                 &Known {
                     members,
@@ -279,13 +279,13 @@ fn it_says_what_ruma_says() {
                     user: None,
                 },
             );
-            let unknowing = set.judge(&pdu, &Known::default());
+            let unknowing = set.alert(&pdu, &Known::default());
             if pdu.sender() == owner {
                 continue;
             }
             let name = Some(room.name.as_str());
             let user = Some(Asked { id: owner, name });
-            let found = set.judge(
+            let found = set.alert(
                 &pdu,
                 &Known {
                     members,
@@ -305,7 +305,7 @@ fn it_says_what_ruma_says() {
                 .or_insert(0) += 1;
         }
     }
-    // Each way of finding each verdict has been gone.
+    // Each way of finding each alert has been gone.
     assert!(seen.values().all(|times| *times > 5), "{seen:?}");
     assert!(seen.len() >= 8, "{seen:?}");
 }
@@ -322,19 +322,19 @@ fn those_with_the_defaults_have_the_same_rules_and_need_no_look_at_the_room() {
             "depth": 1, "prev_events": [], "auth_events": [], "origin_server_ts": 7, "hashes": {}, "signatures": {},
         }))
     };
-    let judge = |content: Value| set.judge(&say(content), &Known::default());
+    let judge = |content: Value| set.alert(&say(content), &Known::default());
     assert_eq!(
         judge(json!({ "body": "hi", "msgtype": "m.text" })),
-        Ok(Verdict::Notify)
+        Ok(Alert::Notify)
     );
     assert_eq!(
         judge(json!({ "body": "hi", "msgtype": "m.notice" })),
-        Ok(Verdict::Silent)
+        Ok(Alert::Silent)
     );
     let edit = json!({ "body": "hi", "m.relates_to": { "rel_type": "m.replace" } });
-    assert_eq!(judge(edit), Ok(Verdict::Silent));
+    assert_eq!(judge(edit), Ok(Alert::Silent));
     let nobody = json!({ "body": "hi", "m.mentions": { "user_ids": [] } });
-    assert_eq!(judge(nobody), Ok(Verdict::Notify));
+    assert_eq!(judge(nobody), Ok(Alert::Notify));
     let mention = json!({ "body": "hi", "m.mentions": { "user_ids": ["@me:x"] } });
     assert_eq!(judge(mention), Err(Missing::User));
     let everybody = json!({ "body": "hi", "m.mentions": { "room": true } });

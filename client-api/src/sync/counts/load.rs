@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use rhizome_storage::{PlacedReceipt, Pos, RoomNo, Store, StoredEvent, UnreadRow, UserNo};
+use rhizome_storage::{EventNo, PlacedReceipt, Pos, RoomNo, Store, StoredEvent, UnreadRow, UserNo};
 
 use super::{
-    judge::{Judge, Whose},
+    alerts::{Alerts, Whose},
     tally::{Scope, Step, Tally},
 };
 use crate::{
@@ -24,8 +24,12 @@ pub const LOOK: usize = 1_000;
 const LOOK_ALL: usize = 50_000;
 /// … but of each room this many.
 const LOOK_LEAST: usize = 100;
-/// Events read at once.
-const CHUNK: usize = 500;
+/// Of a room's events at most about so many bytes are read.
+const MOST_BYTES: usize = 8 << 20;
+/// So many of a room are read with others, …
+const FEW: usize = 50;
+/// … this many at once.
+const CHUNK: usize = 200;
 
 /// A tally that is wanted.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +66,7 @@ impl Loaded {
 }
 
 /// One that is being loaded.
-struct Course {
+struct Loading {
     wanted: Wanted,
     wishes: Arc<Wishes>,
     /// Everything up to here is in the tally.
@@ -78,52 +82,96 @@ struct Course {
 /// Counts for some users and rooms as of `upto`; set-wise. In the order of `wanted`.
 pub async fn load(
     store: &Store,
-    (compiled, judge): (&Compiled, &Judge),
+    (compiled, alerts): (&Compiled, &Alerts),
     wanted: &[Wanted],
     upto: Pos,
 ) -> Result<Vec<Loaded>, MatrixError> {
-    let mut courses = begin(store, compiled, wanted, upto).await?;
-    run(store, judge, &mut courses, upto).await?;
+    let mut all = begin(store, compiled, wanted, upto).await?;
+    run(store, alerts, &mut all, upto).await?;
     // Of those whose rows can't be gone on with nothing is taken from them.
     let mut again = Vec::new();
-    for course in courses.iter_mut().filter(|course| course.tally.is_stale()) {
-        course.from_receipts();
-        again.push(course);
+    for one in all.iter_mut().filter(|one| one.tally.is_stale()) {
+        one.begin_at_receipts();
+        again.push(one);
     }
-    run(store, judge, &mut again, upto).await?;
-    Ok(courses.into_iter().map(|course| course.end(upto)).collect())
+    run(store, alerts, &mut again, upto).await?;
+    Ok(all.into_iter().map(|one| one.end(upto)).collect())
 }
 
-/// Passes all events since where the courses begin.
+/// Takes all of them over the events since where each begins.
 async fn run(
     store: &Store,
-    judge: &Judge,
-    courses: &mut [impl BorrowMut<Course>],
+    alerts: &Alerts,
+    all: &mut [impl BorrowMut<Loading>],
     upto: Pos,
 ) -> Result<(), MatrixError> {
-    let mut by_room: BTreeMap<RoomNo, (Pos, Vec<&mut Course>)> = BTreeMap::new();
-    for course in courses {
-        let course = course.borrow_mut();
-        let (from, of) = by_room
-            .entry(course.wanted.room)
-            .or_insert((upto, Vec::new()));
-        *from = course.from.min(*from);
-        of.push(course);
+    let mut by_room: BTreeMap<RoomNo, (Pos, Vec<&mut Loading>)> = BTreeMap::new();
+    for one in all {
+        let one = one.borrow_mut();
+        let (from, of) = by_room.entry(one.wanted.room).or_insert((upto, Vec::new()));
+        *from = one.from.min(*from);
+        of.push(one);
     }
     let rooms: Vec<_> = by_room
         .iter()
         .map(|(room, (from, _))| (*room, *from))
         .collect();
     let look = (LOOK_ALL / rooms.len().max(1)).clamp(LOOK_LEAST, LOOK);
-    let events = store.events_since(&rooms, upto, look).await?;
-    for chunk in events.chunks(CHUNK) {
-        let nos: Vec<_> = chunk.iter().map(|(_, no)| *no).collect();
-        for event in store.events_by_no(&nos).await? {
-            let of = by_room.get_mut(&event.room);
-            for course in of.into_iter().flat_map(|(_, of)| of) {
-                course.pass(store, judge, &event).await?;
-            }
+    let found = store.events_since(&rooms, upto, look).await?;
+    let mut few = Vec::new();
+    for of_room in found.chunk_by(|one, other| one.0 == other.0) {
+        let nos = of_room.iter().map(|(_, no)| *no);
+        if of_room.len() <= FEW {
+            few.extend(nos);
+            continue;
+        }
+        let nos: Vec<_> = nos.collect();
+        for events in newest(store, &nos).await? {
+            pass(store, alerts, &mut by_room, &events).await?;
+        }
+    }
+    for nos in few.chunks(CHUNK) {
+        let events = store.events_by_no(nos).await?;
+        pass(store, alerts, &mut by_room, &events).await?;
+    }
+    Ok(())
+}
+
+/// The newest of these events that aren't too large together, in order.
+async fn newest(
+    store: &Store,
+    nos: &[EventNo],
+) -> Result<impl Iterator<Item = Vec<Arc<StoredEvent>>>, MatrixError> {
+    let (mut read, mut bytes) = (Vec::new(), 0);
+    for nos in nos.rchunks(FEW) {
+        let events = store.events_by_no(nos).await?;
+        let size = events.iter().map(|event| event.pdu.json().len());
+        bytes += size.sum::<usize>();
+        read.push(events);
+        if bytes > MOST_BYTES {
+            break;
+        }
+    }
+    Ok(read.into_iter().rev())
+}
+
+async fn pass(
+    store: &Store,
+    alerts: &Alerts,
+    by_room: &mut BTreeMap<RoomNo, (Pos, Vec<&mut Loading>)>,
+    events: &[Arc<StoredEvent>],
+) -> Result<(), MatrixError> {
+    let mut since_pause = 0;
+    for event in events {
+        let of = by_room.get_mut(&event.room);
+        for one in of.into_iter().flat_map(|(_, of)| of) {
+            one.pass(store, alerts, event).await?;
+            since_pause += 1;
+        }
+        // Of many users in a room this is work that waits for nothing.
+        if since_pause >= 1_000 {
             tokio::task::yield_now().await;
+            since_pause = 0;
         }
     }
     Ok(())
@@ -134,7 +182,7 @@ async fn begin(
     compiled: &Compiled,
     wanted: &[Wanted],
     upto: Pos,
-) -> Result<Vec<Course>, MatrixError> {
+) -> Result<Vec<Loading>, MatrixError> {
     let users: Vec<UserNo> = wanted.iter().map(|one| one.user).collect();
     let pairs: Vec<_> = wanted.iter().map(|one| (one.room, one.user)).collect();
     // The receipts after the rows: a row may know of no receipt that isn't among them.
@@ -150,29 +198,29 @@ async fn begin(
         let key = (placed.receipt.room, placed.receipt.user);
         receipts_of.entry(key).or_default().push(placed);
     }
-    let courses = wanted.iter().zip(wishes).map(|(wanted, wishes)| {
+    let all = wanted.iter().zip(wishes).map(|(wanted, wishes)| {
         let key = (wanted.room, wanted.user);
         let row = rows
             .remove(&key)
             .filter(|row| row.upto <= upto && row.since == wanted.since && row.rules == wishes.pos);
-        Course::begin(
+        Loading::begin(
             *wanted,
             wishes,
             row,
             &receipts_of.remove(&key).unwrap_or_default(),
         )
     });
-    Ok(courses.collect())
+    Ok(all.collect())
 }
 
-impl Course {
+impl Loading {
     fn begin(
         wanted: Wanted,
         wishes: Arc<Wishes>,
         row: Option<UnreadRow>,
         receipts: &[PlacedReceipt],
     ) -> Self {
-        let mut course = Self {
+        let mut one = Self {
             from: wanted.since,
             tally: Tally::new(wanted.since, wishes.pos),
             reads: receipts.iter().map(read).collect(),
@@ -182,30 +230,30 @@ impl Course {
             wishes,
         };
         let Some(row) = row else {
-            course.from_receipts();
-            return course;
+            one.begin_at_receipts();
+            return one;
         };
         let place = (row.upto, row.since, row.rules);
         if let Some(tally) = Tally::read_back(&row.tally, place) {
-            course.tally = tally;
-            course.from = row.upto;
-            course.receipts_only = false;
+            one.tally = tally;
+            one.from = row.upto;
+            one.receipts_only = false;
             // What the row didn't know: a receipt that has moved, or one whose event has come since.
-            for (placed, step) in receipts.iter().zip(&course.reads) {
+            for (placed, step) in receipts.iter().zip(&one.reads) {
                 let place = placed.order;
                 if placed.receipt.pos > row.upto || place.is_none_or(|order| order > row.upto.0) {
-                    course.tally.take(step);
+                    one.tally.take(step);
                 }
             }
         }
-        if course.receipts_only || course.tally.is_stale() {
-            course.from_receipts();
+        if one.receipts_only || one.tally.is_stale() {
+            one.begin_at_receipts();
         }
-        course
+        one
     }
 
     /// Begins after what the user's receipts say is read.
-    fn from_receipts(&mut self) {
+    fn begin_at_receipts(&mut self) {
         let read_up_to = self.reads.iter().filter_map(|step| match step {
             Step::Read(Scope::Room, upto) => Some(*upto),
             _ => None,
@@ -219,7 +267,7 @@ impl Course {
     async fn pass(
         &mut self,
         store: &Store,
-        judge: &Judge,
+        alerts: &Alerts,
         event: &Arc<StoredEvent>,
     ) -> Result<(), MatrixError> {
         if event.pos().is_none_or(|pos| pos <= self.from) {
@@ -231,10 +279,11 @@ impl Course {
             wishes: &self.wishes,
         };
         let mut steps = Vec::new();
-        judge.steps(store, event, whose, &mut steps).await?;
+        alerts.steps(store, event, whose, &mut steps).await?;
         for step in &steps {
             // What is read is left out at once, so that it doesn't crowd out what isn't.
-            if !self.is_read(step) && !(self.receipts_only && step.is_redaction()) {
+            let old = self.is_read(step) || (self.receipts_only && step.is_redaction());
+            if !old {
                 self.tally.take(step);
             }
         }

@@ -1,7 +1,7 @@
 //! How much users have not read: notifications and highlights by user, room and thread (client-server API,
 //! "Receiving notifications").
 //!
-//! A count is a fold over what happened in a room ([`tally`]) of what each event is to the user ([`judge`]). This
+//! A count is a fold over what happened in a room ([`tally`]) of what each event is to the user ([`alerts`]). This
 //! process keeps the tallies of users who listen and takes them forward with what their answers read anyhow
 //! ([`Counting::advance`]), so that an answer's counts cost no query. Others start from what is written down now and
 //! then ([`writer`]) or from the user's receipt ([`load`]).
@@ -9,7 +9,7 @@
 //! For whoever answers: read the window after the client's position, [`Counting::advance`], then [`Counting::of`] with
 //! all rooms of the answer at once.
 
-mod judge;
+mod alerts;
 mod load;
 mod tally;
 pub mod writer;
@@ -27,7 +27,7 @@ use rhizome_storage::{Cache, MembershipRow, Pos, RoomNo, Store, UnreadRow, UserN
 
 pub use self::tally::Counts;
 use self::{
-    judge::{Judge, Whose},
+    alerts::{Alerts, Whose},
     load::{Wanted, load},
     tally::{Scope, Step, Tally},
 };
@@ -50,16 +50,16 @@ const AT_ONCE: usize = 200;
 #[derive(Debug)]
 pub struct Counting {
     compiled: Compiled,
-    judge: Judge,
-    listeners: Cache<UserNo, Arc<Listener>>,
+    alerts: Alerts,
+    attending: Cache<UserNo, Arc<Attendance>>,
     tallies: Cache<(UserNo, RoomNo), Arc<Mutex<Held>>>,
-    /// The last listener's number.
+    /// The last attendance's number.
     last: AtomicU64,
 }
 
 /// A user who listens.
 #[derive(Debug)]
-struct Listener {
+struct Attendance {
     /// Whose tallies these are: of one who was forgotten and has come again the old ones don't count.
     number: u64,
     /// Up to where all of their tallies have been taken.
@@ -69,7 +69,7 @@ struct Listener {
 /// A tally that is kept.
 #[derive(Debug)]
 struct Held {
-    listener: u64,
+    attendance: u64,
     tally: Tally,
 }
 
@@ -77,8 +77,8 @@ impl Default for Counting {
     fn default() -> Self {
         Self {
             compiled: Compiled::default(),
-            judge: Judge::default(),
-            listeners: Cache::new(MAX_USERS),
+            alerts: Alerts::default(),
+            attending: Cache::new(MAX_USERS),
             tallies: Cache::new(MAX_TALLIES),
             last: AtomicU64::new(0),
         }
@@ -89,9 +89,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Listener {
+impl Attendance {
     fn takes(&self, held: &Held) -> bool {
-        held.listener == self.number
+        held.attendance == self.number
     }
 }
 
@@ -106,23 +106,23 @@ impl Counting {
         (after, upto): (Option<Pos>, Pos),
         window: &Window,
     ) -> Result<(), MatrixError> {
-        let Some(listener) = self.listeners.get(&user) else {
+        let Some(attendance) = self.attending.get(&user) else {
             self.listen(user, upto);
             return Ok(());
         };
-        let known = *lock(&listener.upto);
+        let known = *lock(&attendance.upto);
         if known >= upto {
             return Ok(());
         }
         if after.is_some_and(|after| after <= known) {
             return self
-                .take(store, (user, &listener), (known, upto), window)
+                .take(store, (user, &attendance), (known, upto), window)
                 .await;
         }
         if store.log().tail(known, upto).is_some() {
             let window = Window::read(store, user, rows, known, upto).await?;
             return self
-                .take(store, (user, &listener), (known, upto), &window)
+                .take(store, (user, &attendance), (known, upto), &window)
                 .await;
         }
         // Nobody has listened for long: what they are asked for is counted anew.
@@ -131,18 +131,18 @@ impl Counting {
     }
 
     fn listen(&self, user: UserNo, upto: Pos) {
-        let listener = Listener {
+        let attendance = Attendance {
             number: self.last.fetch_add(1, Ordering::Relaxed) + 1,
             upto: Mutex::new(upto),
         };
-        self.listeners.insert(user, Arc::new(listener));
+        self.attending.insert(user, Arc::new(attendance));
     }
 
     /// Takes the tallies that are kept over what the window has after `known`.
     async fn take(
         &self,
         store: &Store,
-        (user, listener): (UserNo, &Listener),
+        (user, attendance): (UserNo, &Attendance),
         (known, upto): (Pos, Pos),
         window: &Window,
     ) -> Result<(), MatrixError> {
@@ -152,7 +152,7 @@ impl Counting {
             let Some(held) = self.tallies.get(&(user, *room)) else {
                 continue;
             };
-            if !listener.takes(&lock(&held)) || !window.whole {
+            if !attendance.takes(&lock(&held)) || !window.whole {
                 continue;
             }
             let wishes = match &wishes {
@@ -165,7 +165,7 @@ impl Counting {
             taken.push((*room, steps));
         }
         // From here on nothing is put there that has missed any of this.
-        let mut at = lock(&listener.upto);
+        let mut at = lock(&attendance.upto);
         if *at >= upto {
             return Ok(());
         }
@@ -207,7 +207,7 @@ impl Counting {
             let Some(pos) = event.pos().filter(|pos| *pos > known) else {
                 continue;
             };
-            self.judge.steps(store, event, whose, &mut steps).await?;
+            self.alerts.steps(store, event, whose, &mut steps).await?;
             if awaits {
                 steps.push(Step::Came(event.pdu.event_id().to_owned(), pos));
             }
@@ -248,17 +248,19 @@ impl Counting {
         }
         let mut wanted = Vec::new();
         let wishes = self.wishes(store, user).await?;
-        let listener = self.listeners.get(&user);
+        let attendance = self.attending.get(&user);
         for row in rooms {
             let held = self.tallies.get(&(user, row.room));
-            let counts = held.zip(listener.as_ref()).and_then(|(held, listener)| {
-                let held = lock(&held);
-                let tally = &held.tally;
-                let good = listener.takes(&held)
-                    && !tally.is_stale()
-                    && (tally.since, tally.rules) == (row.since, wishes.pos);
-                good.then(|| tally.counts())
-            });
+            let counts = held
+                .zip(attendance.as_ref())
+                .and_then(|(held, attendance)| {
+                    let held = lock(&held);
+                    let tally = &held.tally;
+                    let good = attendance.takes(&held)
+                        && !tally.is_stale()
+                        && (tally.since, tally.rules) == (row.since, wishes.pos);
+                    good.then(|| tally.counts())
+                });
             match counts {
                 Some(counts) => drop(found.insert(row.room, counts)),
                 None => wanted.push(Wanted {
@@ -270,14 +272,14 @@ impl Counting {
         }
         let mut rows = Vec::new();
         for wanted in wanted.chunks(AT_ONCE) {
-            let loaded = load(store, (&self.compiled, &self.judge), wanted, upto).await?;
+            let loaded = load(store, (&self.compiled, &self.alerts), wanted, upto).await?;
             for (wanted, loaded) in wanted.iter().zip(loaded) {
                 found.insert(wanted.room, loaded.tally.counts());
                 if loaded.looked_at >= WORTH_A_ROW {
                     rows.push(loaded.row(wanted));
                 }
-                if let Some(listener) = &listener {
-                    self.keep(wanted, listener, loaded.tally);
+                if let Some(attendance) = &attendance {
+                    self.keep(wanted, attendance, loaded.tally);
                 }
             }
         }
@@ -285,12 +287,12 @@ impl Counting {
         Ok(found)
     }
 
-    fn keep(&self, of: &Wanted, listener: &Listener, tally: Tally) {
-        let at = lock(&listener.upto);
+    fn keep(&self, of: &Wanted, attendance: &Attendance, tally: Tally) {
+        let at = lock(&attendance.upto);
         // What another connection was told of meanwhile isn't in it.
         if *at <= tally.upto {
             let held = Held {
-                listener: listener.number,
+                attendance: attendance.number,
                 tally,
             };
             let key = (of.user, of.room);

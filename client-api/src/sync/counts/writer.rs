@@ -17,7 +17,7 @@ use rhizome_storage::{
 use ruma::OwnedServerName;
 
 use super::{
-    judge::Judge,
+    alerts::Alerts,
     load::{LOOK, Wanted, load},
 };
 use crate::push::wishes::Compiled;
@@ -41,15 +41,15 @@ pub struct WriteUnread {
     store: Store,
     server: OwnedServerName,
     compiled: Compiled,
-    judge: Judge,
-    turn: Mutex<Turn>,
+    alerts: Alerts,
+    reading: Mutex<Reading>,
     stride: usize,
     pause: Duration,
 }
 
 /// What is known while this process reads.
 #[derive(Debug, Default)]
-struct Turn {
+struct Reading {
     lease: Option<Lease>,
     rooms: HashMap<RoomNo, Room>,
 }
@@ -71,8 +71,8 @@ impl WriteUnread {
             store: store.clone(),
             server,
             compiled: Compiled::default(),
-            judge: Judge::default(),
-            turn: Mutex::default(),
+            alerts: Alerts::default(),
+            reading: Mutex::default(),
             stride: STRIDE,
             pause: PAUSE,
         }
@@ -88,23 +88,23 @@ impl WriteUnread {
         }
     }
 
-    fn turn<T>(&self, look: impl FnOnce(&mut Turn) -> T) -> T {
-        look(&mut self.turn.lock().unwrap_or_else(PoisonError::into_inner))
+    fn reading<T>(&self, look: impl FnOnce(&mut Reading) -> T) -> T {
+        look(&mut self.reading.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Counts the events; gives the rooms whose turn it is.
+    /// Counts the events; gives the rooms that are due.
     fn due(&self, stretch: &Stretch) -> Vec<RoomNo> {
         let now = self.store.clock().monotonic();
-        self.turn(|turn| {
-            if turn.rooms.len() > MAX_ROOMS {
-                turn.rooms.clear();
+        self.reading(|reading| {
+            if reading.rooms.len() > MAX_ROOMS {
+                reading.rooms.clear();
             }
             let mut due = Vec::new();
             for entry in &stretch.entries {
                 let EntryKind::Event(LiveEvent { room, .. }) = &entry.kind else {
                     continue;
                 };
-                let of = turn.rooms.entry(*room).or_default();
+                let of = reading.rooms.entry(*room).or_default();
                 of.events += 1;
                 let rested = of.written.is_none_or(|written| now >= written + self.pause);
                 let most = AT_LEAST_EVERY.max(of.rows);
@@ -136,7 +136,7 @@ impl WriteUnread {
                     since: *since,
                 })
                 .collect();
-            let loaded = load(&self.store, (&self.compiled, &self.judge), &wanted, upto).await?;
+            let loaded = load(&self.store, (&self.compiled, &self.alerts), &wanted, upto).await?;
             let news = wanted.iter().zip(loaded);
             let news = news.filter(|(_, loaded)| loaded.looked_at >= self.stride);
             let rows: Vec<_> = news.map(|(wanted, loaded)| loaded.row(wanted)).collect();
@@ -151,11 +151,11 @@ impl WriteUnread {
 impl LogWork for WriteUnread {
     /// What was there before anything was written down is counted by who asks for it.
     async fn begin(&self, lease: &Lease, done: Pos) -> Result<Pos, Failure> {
-        let turn = Turn {
+        let reading = Reading {
             lease: Some(lease.clone()),
-            ..Turn::default()
+            ..Reading::default()
         };
-        self.turn(|known| *known = turn);
+        self.reading(|known| *known = reading);
         let head = self.store.log().head();
         Ok(if done == Pos(0) { head } else { done })
     }
@@ -169,7 +169,7 @@ impl LogWork for WriteUnread {
         if due.is_empty() {
             return Ok(());
         }
-        let Some(lease) = self.turn(|turn| turn.lease.clone()) else {
+        let Some(lease) = self.reading(|reading| reading.lease.clone()) else {
             return Ok(());
         };
         for room in due {
@@ -180,7 +180,7 @@ impl LogWork for WriteUnread {
                 written,
                 rows,
             };
-            self.turn(|turn| turn.rooms.insert(room, done));
+            self.reading(|reading| reading.rooms.insert(room, done));
         }
         Ok(())
     }

@@ -35,10 +35,9 @@ async fn unread(user: &User, room: &str) -> (u64, u64) {
 
 pub fn message(body: &str, more: Value) -> Value {
     let mut content = json!({ "msgtype": "m.text", "body": body });
-    content
-        .as_object_mut()
-        .unwrap()
-        .extend(more.as_object().unwrap().clone());
+    if let (Some(content), Value::Object(more)) = (content.as_object_mut(), more) {
+        content.extend(more);
+    }
     content
 }
 
@@ -79,38 +78,38 @@ async fn threads_have_counts_and_receipts_of_their_own() {
             more["m.mentions"] = json!({ "user_ids": [bob.id] });
             more
         };
-        let a = say(json!({})).await;
-        let b = say(related("m.thread", &a)).await;
-        say(mention(related("m.thread", &a))).await;
-        let d = say(mention(json!({}))).await;
-        say(related("m.thread", &a)).await;
-        let f = say(related("m.reference", &a)).await;
-        let g = alice
-            .send(&room, "m.reaction", related("m.annotation", &f))
+        let root = say(json!({})).await;
+        let reply = say(related("m.thread", &root)).await;
+        say(mention(related("m.thread", &root))).await;
+        let mention_in_main = say(mention(json!({}))).await;
+        say(related("m.thread", &root)).await;
+        let reference = say(related("m.reference", &root)).await;
+        let reaction = alice
+            .send(&room, "m.reaction", related("m.annotation", &reference))
             .await;
         let check = async |all: (u64, u64), main: (u64, u64), thread: Option<(u64, u64)>| {
             let answer = bob.sync(Some(&since), "").await;
             assert_eq!(told(&answer, &room), Some(all));
-            assert_eq!(told_of(&answer, &room, &a), None);
+            assert_eq!(told_of(&answer, &room, &root), None);
             for since in [None, Some(since.as_str())] {
                 let answer = bob.sync(since, &by_thread()).await;
                 assert_eq!(told(&answer, &room), Some(main));
-                assert_eq!(told_of(&answer, &room, &a), thread);
+                assert_eq!(told_of(&answer, &room, &root), thread);
             }
         };
         check((6, 2), (3, 1), Some((3, 1))).await;
-        read(&bob, &room, "m.read", &a, Some("main")).await;
+        read(&bob, &room, "m.read", &root, Some("main")).await;
         check((5, 2), (2, 1), Some((3, 1))).await;
-        read(&bob, &room, "m.read", &b, Some(&a)).await;
+        read(&bob, &room, "m.read", &reply, Some(&root)).await;
         check((4, 2), (2, 1), Some((2, 1))).await;
-        read(&bob, &room, "m.read", &d, None).await;
+        read(&bob, &room, "m.read", &mention_in_main, None).await;
         check((2, 0), (1, 0), Some((1, 0))).await;
-        read(&bob, &room, "m.read", &g, Some(&a)).await;
+        read(&bob, &room, "m.read", &reaction, Some(&root)).await;
         check((1, 0), (1, 0), None).await;
-        read(&bob, &room, "m.read.private", &f, None).await;
+        read(&bob, &room, "m.read.private", &reference, None).await;
         check((0, 0), (0, 0), None).await;
         // What lies behind changes nothing.
-        read(&bob, &room, "m.read", &d, Some("main")).await;
+        read(&bob, &room, "m.read", &mention_in_main, Some("main")).await;
         check((0, 0), (0, 0), None).await;
     })
     .await;

@@ -20,6 +20,7 @@ use super::{
     pair, read, related, rule, told,
 };
 use crate::{
+    asking::text,
     harness::{Server, User, esc, next},
     random::Random,
 };
@@ -188,7 +189,7 @@ impl World {
         let txn = TXN.fetch_add(1, Ordering::Relaxed);
         let path = format!("/rooms/{}/send/{kind}/unread{txn}", esc(&self.room));
         let sent = self.user(who).ok(Method::PUT, &path, content).await;
-        event.id = sent["event_id"].as_str().unwrap().to_owned();
+        event.id = text(&sent["event_id"]);
         self.events.push(event);
     }
 

@@ -11,28 +11,28 @@ use super::tally::{Scope, Step, Thread};
 use crate::{
     MatrixError,
     push::{
-        evaluate::{Asked, Known, Missing, Verdict},
+        evaluate::{Alert, Asked, Known, Missing},
         wishes::Wishes,
     },
 };
 
-/// Verdicts remembered.
-const MAX_VERDICTS: usize = 50_000;
+/// Alerts remembered.
+const MAX_ALERTS: usize = 50_000;
 /// Events whose thread is remembered.
 const MAX_THREADS: usize = 20_000;
 
 /// What is remembered of events.
 #[derive(Debug)]
-pub struct Judge {
+pub struct Alerts {
     /// By event and rules; `None`: it depends on who is asked.
-    verdicts: Cache<(EventNo, u64), Option<Verdict>>,
+    alerts: Cache<(EventNo, u64), Option<Alert>>,
     threads: Cache<EventNo, Thread>,
 }
 
-impl Default for Judge {
+impl Default for Alerts {
     fn default() -> Self {
         Self {
-            verdicts: Cache::new(MAX_VERDICTS),
+            alerts: Cache::new(MAX_ALERTS),
             threads: Cache::new(MAX_THREADS),
         }
     }
@@ -47,7 +47,7 @@ pub struct Whose<'a> {
     pub wishes: &'a Wishes,
 }
 
-impl Judge {
+impl Alerts {
     /// What an event does to a user's tally. Whose it was says how far they have read (client-server API, "Marking
     /// notifications as read"): a message of their own, but neither a change of state, which clients also make
     /// by themselves, nor a redaction.
@@ -77,12 +77,12 @@ impl Judge {
             }
             return Ok(());
         }
-        let verdict = self.verdict(store, event, whose).await?;
-        if verdict != Verdict::Silent {
+        let alert = self.alert(store, event, whose).await?;
+        if alert != Alert::Silent {
             steps.push(Step::Unread {
                 pos,
                 thread: self.thread(store, event).await?,
-                highlight: verdict == Verdict::Highlight,
+                highlight: alert == Alert::Highlight,
             });
         }
         Ok(())
@@ -103,25 +103,25 @@ impl Judge {
     }
 
     /// What somebody else's event is to a user.
-    async fn verdict(
+    async fn alert(
         &self,
         store: &Store,
         event: &StoredEvent,
         whose: Whose<'_>,
-    ) -> Result<Verdict, MatrixError> {
+    ) -> Result<Alert, MatrixError> {
         let wishes = whose.wishes;
         if event.redacted_by.is_some() || wishes.ignored.contains(event.pdu.sender()) {
-            return Ok(Verdict::Silent);
+            return Ok(Alert::Silent);
         }
         let key = (event.no, wishes.rules.id);
-        match self.verdicts.get(&key) {
-            Some(Some(verdict)) => return Ok(verdict),
+        match self.alerts.get(&key) {
+            Some(Some(alert)) => return Ok(alert),
             Some(None) => {}
             None => {
-                let verdict = ask(store, event, wishes, None).await?;
-                self.verdicts.insert(key, verdict);
-                if let Some(verdict) = verdict {
-                    return Ok(verdict);
+                let alert = ask(store, event, wishes, None).await?;
+                self.alerts.insert(key, alert);
+                if let Some(alert) = alert {
+                    return Ok(alert);
                 }
             }
         }
@@ -134,8 +134,8 @@ impl Judge {
             id: &wishes.user_id,
             name: name.as_deref(),
         };
-        let verdict = ask(store, event, wishes, Some(asked)).await?;
-        Ok(verdict.unwrap_or_default())
+        let alert = ask(store, event, wishes, Some(asked)).await?;
+        Ok(alert.unwrap_or_default())
     }
 }
 
@@ -151,7 +151,7 @@ async fn ask(
     event: &StoredEvent,
     wishes: &Wishes,
     asked: Option<Asked<'_>>,
-) -> Result<Option<Verdict>, MatrixError> {
+) -> Result<Option<Alert>, MatrixError> {
     let mut members = None;
     let mut levels: Option<Levels> = None;
     loop {
@@ -160,8 +160,8 @@ async fn ask(
             power: levels.as_ref().map(|levels| levels.power(event)),
             user: asked,
         };
-        match wishes.rules.set.judge(&event.pdu, &known) {
-            Ok(verdict) => return Ok(Some(verdict)),
+        match wishes.rules.set.alert(&event.pdu, &known) {
+            Ok(alert) => return Ok(Some(alert)),
             Err(Missing::User) => return Ok(None),
             Err(Missing::Members) => {
                 let joined = store.member_counts(event.room).await?.joined;
