@@ -185,6 +185,21 @@ impl RoomWindow {
     }
 }
 
+impl RoomWindow {
+    /// What happened in one room between two positions, from the database; without account data.
+    pub async fn read(
+        store: &Store,
+        room: RoomNo,
+        after: Pos,
+        upto: Pos,
+    ) -> Result<RoomWindow, MatrixError> {
+        let mut window = Window::default();
+        window.load(store, &[room], after, upto).await?;
+        window.room(room).receipts = store.receipts_in_rooms_after(&[room], after, upto).await?;
+        Ok(window.rooms.remove(&room).unwrap_or_default())
+    }
+}
+
 /// Rooms per query.
 const ROOMS: usize = 200;
 

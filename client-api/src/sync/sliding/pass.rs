@@ -203,9 +203,8 @@ impl Sliding {
             let How::Since(from) = pick.how else { continue };
             let is_behind = far || pick.told.is_some_and(|told| told.upto.is_some());
             if is_behind && pick.row.membership == Membership::Join {
-                let mut window = RoomWindow::default();
-                window.load(store, pick.row.room, from, loader.upto).await?;
-                older.insert(pick.row.room, window);
+                let window = RoomWindow::read(store, pick.row.room, from, loader.upto);
+                older.insert(pick.row.room, window.await?);
             }
         }
         let teller = self.teller(loader, &choice.picks, &nos).await?;
@@ -220,8 +219,9 @@ impl Sliding {
         }
         let (user, upto) = (self.viewer.user, teller.loader.upto);
         let told: HashSet<RoomNo> = rooms.iter().map(|(room, _)| *room).collect();
-        let told_rows = moment.2.iter().filter(|row| told.contains(&row.room));
-        let counting = teller.loader.counts.of(store, user, told_rows, upto);
+        let rows = moment.2.iter().filter(|row| told.contains(&row.room));
+        let rows: Vec<_> = rows.collect();
+        let counting = teller.loader.counts.of(store, user, &rows, upto);
         let mut counts = counting.await?;
         for (room, part) in &mut rooms {
             part.unread = counts.remove(room);

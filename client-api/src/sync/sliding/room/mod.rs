@@ -161,10 +161,12 @@ impl Teller<'_> {
                         let standing = Standing::left(row.membership, end.as_deref());
                         let upto = row.pos.min(upto);
                         let scope = scope(standing, upto, Some(left));
-                        let mut window = RoomWindow::default();
-                        if let Some(from) = from.filter(|from| *from < upto) {
-                            window.load(self.loader.store, row.room, from, upto).await?;
-                        }
+                        let window = match from.filter(|from| *from < upto) {
+                            Some(from) => {
+                                RoomWindow::read(self.loader.store, row.room, from, upto).await?
+                            }
+                            None => RoomWindow::default(),
+                        };
                         self.inside(scope, &window).await
                     }
                     None if row.membership == Membership::Ban && pick.told.is_none() => {
