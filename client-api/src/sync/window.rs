@@ -213,6 +213,21 @@ impl Window {
         Ok(window)
     }
 
+    /// What happened in some rooms between two positions.
+    pub async fn of_rooms(
+        store: &Store,
+        rooms: &[RoomNo],
+        after: Pos,
+        upto: Pos,
+    ) -> Result<HashMap<RoomNo, RoomWindow>, MatrixError> {
+        let mut window = Window::default();
+        for receipt in store.receipts_in_rooms_after(rooms, after, upto).await? {
+            window.room(receipt.room).receipts.push(receipt);
+        }
+        window.load(store, rooms, after, upto).await?;
+        Ok(window.rooms)
+    }
+
     /// Loads the events of some rooms and the changes of their state.
     async fn load(
         &mut self,
