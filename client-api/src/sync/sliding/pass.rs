@@ -12,7 +12,10 @@ use ruma::OwnedRoomId;
 use super::{
     Sliding,
     extensions::{Answer, Context},
-    request::config::{Config, State},
+    request::{
+        Shape,
+        config::{Config, State},
+    },
     room::{Loaded, RoomPart, Teller},
     wants::{Choice, How, News, Pick, choose},
 };
@@ -277,6 +280,7 @@ impl Sliding {
             summaries: store.room_summaries(nos).await?,
             newest,
             size,
+            counts: self.asked.shape == Shape::Unstable,
             loader,
         };
         let states = whole.iter().map(|pick| (pick.row.room, &pick.config.state));

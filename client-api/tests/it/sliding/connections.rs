@@ -1,7 +1,7 @@
 //! Connections: what is answered again, after a restart, by another process.
 
 use http::Method;
-use rhizome_storage::{Dialect, testing::TestDatabase};
+use rhizome_storage::{Dialect, Options, Store, testing::TestDatabase};
 use serde_json::json;
 
 use super::client::{Client, first, list, rooms, timeline};
@@ -205,4 +205,49 @@ async fn connections_go_with_their_device_and_the_oldest_when_there_are_many() {
         assert!(!known("c").await && !known("r").await);
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_was_away_for_long_is_told_what_they_missed() {
+    for database in TestDatabase::both().await {
+        let options = Options {
+            tail_entries: 8,
+            ..database.options()
+        };
+        let store = Store::open(options).await.unwrap();
+        let server = Server::new(store.clone());
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let mut all = Vec::new();
+        for _ in 0..5 {
+            all.push(ada.create_public().await);
+        }
+        for room in &all {
+            bob.join(room).await;
+        }
+        let mut client = Client::of(&bob);
+        client.sync(&first(5)).await;
+        ada.set_state(&all[1], "m.room.name", "", json!({ "name": "N" }))
+            .await;
+        let mut last = String::new();
+        for n in 0..30 {
+            last = ada.say(&all[n % 2], &n.to_string()).await;
+        }
+        ada.leave(&all[4]).await;
+        let narrow = client.clone().sync(&first(2)).await;
+        assert_eq!(rooms(&narrow).len(), 2, "{narrow}");
+        let answer = client.sync(&first(5)).await;
+        let mut expected = [all[0].as_str(), &all[1], &all[4]];
+        expected.sort_unstable();
+        assert_eq!(rooms(&answer), expected);
+        assert_eq!(timeline(&answer, &all[1]), [last]);
+        let told = &answer["rooms"][&all[1]];
+        assert_eq!(
+            (&told["name"], &told["limited"]),
+            (&json!("N"), &json!(true))
+        );
+        assert_eq!(told.get("initial"), None);
+        assert_eq!(client.sync(&first(5)).await["rooms"], json!({}));
+        store.close().await;
+        database.remove().await;
+    }
 }

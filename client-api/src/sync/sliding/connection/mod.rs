@@ -62,6 +62,8 @@ struct Inner {
     configs: Arc<Vec<State>>,
     seen_ms: i64,
     is_new: bool,
+    /// Whether the database knows of it.
+    is_stored: bool,
     /// After which every room that is wanted was live.
     settled: Option<Settled>,
     /// What is to be written down.
@@ -271,6 +273,7 @@ impl Connections {
                 configs: configs.clone(),
                 seen_ms: app.store.clock().now_ms(),
                 is_new: true,
+                is_stored: false,
                 settled: None,
                 steps: VecDeque::new(),
             }),
@@ -296,6 +299,12 @@ impl Connections {
         position: &Position,
     ) -> Result<(Arc<Connection>, Memory), MatrixError> {
         let known = self.0.get(&key(viewer, conn_id));
+        let replaces =
+            |known: &Arc<Connection>| known.no != position.connection && !known.lock().is_stored;
+        if known.as_ref().is_some_and(replaces) {
+            // The database may still have the one before.
+            return Err(pos::unknown());
+        }
         if let Some(connection) = known.filter(|known| known.no == position.connection)
             && let Some((memory, confirms)) = connection.at(position.version)
         {

@@ -106,6 +106,8 @@ pub struct Teller<'a> {
     pub newest: HashMap<RoomNo, Vec<Arc<StoredEvent>>>,
     /// How many of them were asked for.
     pub size: usize,
+    /// Whether counts are told: what the user has read changes them.
+    pub counts: bool,
 }
 
 /// How the client knows a room, and how it is read.
@@ -243,9 +245,9 @@ impl Teller<'_> {
             None => is_dm.then_some(true),
         };
         let own = self.loader.viewer.user;
-        part.always = scope.left.is_some()
-            || part.expanded
-            || window.receipts.iter().any(|receipt| receipt.user == own);
+        let mut receipts = window.receipts.iter();
+        let has_read = self.counts && receipts.any(|receipt| receipt.user == own);
+        part.always = scope.left.is_some() || part.expanded || has_read;
         Ok(Loaded {
             part: (!part.is_empty()).then_some(part),
             state: knows,
