@@ -20,6 +20,7 @@ mod ignored;
 pub(crate) mod key_changes;
 mod lazy;
 mod left;
+mod pieces;
 mod reader;
 mod room;
 mod sections;

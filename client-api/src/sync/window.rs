@@ -185,21 +185,6 @@ impl RoomWindow {
     }
 }
 
-impl RoomWindow {
-    /// What happened in one room between two positions, from the database; without account data.
-    pub async fn read(
-        store: &Store,
-        room: RoomNo,
-        after: Pos,
-        upto: Pos,
-    ) -> Result<RoomWindow, MatrixError> {
-        let mut window = Window::default();
-        window.load(store, &[room], after, upto).await?;
-        window.room(room).receipts = store.receipts_in_rooms_after(&[room], after, upto).await?;
-        Ok(window.rooms.remove(&room).unwrap_or_default())
-    }
-}
-
 /// Rooms per query.
 const ROOMS: usize = 200;
 
@@ -236,6 +221,21 @@ impl Window {
         window.device_lists = store.device_lists_since(user, after).await?;
         window.to_device.unknown = true;
         Ok(window)
+    }
+
+    /// What happened in some rooms between two positions.
+    pub async fn of_rooms(
+        store: &Store,
+        rooms: &[RoomNo],
+        after: Pos,
+        upto: Pos,
+    ) -> Result<HashMap<RoomNo, RoomWindow>, MatrixError> {
+        let mut window = Window::default();
+        for receipt in store.receipts_in_rooms_after(rooms, after, upto).await? {
+            window.room(receipt.room).receipts.push(receipt);
+        }
+        window.load(store, rooms, after, upto).await?;
+        Ok(window.rooms)
     }
 
     /// Loads the events of some rooms and the changes of their state.

@@ -157,9 +157,10 @@ impl<'a> Chooser<'_, 'a> {
         let settled = settled
             .filter(|settled| settled.wanted == wanted && settled.changes.len() == changes.len());
         for (at, (_, list, sorted)) in self.lists.iter().enumerate() {
-            let since = settled.map_or(0, |settled| settled.changes[at]);
-            let moves = changes[at].saturating_sub(since);
-            let moves = usize::try_from(moves).unwrap_or(usize::MAX);
+            let moves = settled.map_or(usize::MAX, |settled| {
+                let moves = changes[at].wrapping_sub(settled.changes[at]);
+                usize::try_from(moves).unwrap_or(usize::MAX)
+            });
             for range in &list.ranges {
                 found.extend(entered(sorted, *range, moves));
             }
@@ -247,4 +248,63 @@ fn entered(list: &Sorted, (start, end): (usize, usize), moves: usize) -> HashSet
     // Beyond the last room there are none.
     let end = end.min(list.len() - 1);
     first.chain(list.range((end - moves, end))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::sync::sliding::request::filter::Filter;
+
+    fn facets(activity: i64) -> Facets {
+        Facets {
+            activity: Pos(activity),
+            bump: Pos(0),
+            membership: Membership::Join,
+            is_listed: true,
+            is_dm: false,
+            is_encrypted: false,
+            room_type: None,
+            tags: Arc::new([]),
+        }
+    }
+
+    /// What came into a range is among what is looked at, however much moved, or what moved itself.
+    #[test]
+    fn whatever_entered_a_range_is_looked_at() {
+        let mut seed = 3_u64;
+        let mut random = move |below: i64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            i64::try_from(seed >> 33).unwrap() % below
+        };
+        let filter = Filter::default();
+        let place = |number: i64| usize::try_from(number).unwrap();
+        for _ in 0..3_000 {
+            let mut all: HashMap<RoomNo, Facets> =
+                (0..random(40)).map(|n| (RoomNo(n), facets(n))).collect();
+            let mut list = Sorted::of(&filter, None, &all);
+            let start = place(random(20));
+            let range = (start, start + place(random(25)));
+            let was: HashSet<RoomNo> = list.range(range).collect();
+            let mut moved = HashSet::new();
+            let before = list.changes;
+            for at in 0..random(6) {
+                let room = RoomNo(random(45));
+                let new = (random(3) > 0).then(|| facets(100 + at));
+                let old = match &new {
+                    Some(new) => all.insert(room, new.clone()),
+                    None => all.remove(&room),
+                };
+                list.moved(&filter, room, old.map(|old| old.activity), new.as_ref());
+                moved.insert(room);
+            }
+            let moves = usize::try_from(list.changes - before).unwrap();
+            let looked_at = entered(&list, range, moves);
+            for room in list.range(range) {
+                let known = was.contains(&room) || moved.contains(&room);
+                assert!(known || looked_at.contains(&room), "{range:?} {moves}");
+            }
+        }
+    }
 }

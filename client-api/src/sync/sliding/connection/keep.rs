@@ -30,8 +30,11 @@ pub fn write(app: &App, connection: Arc<Connection>) {
                 Ok(submitted) => submitted.await.map(drop),
                 Err(error) => Err(error),
             };
-            if let Err(error) = written {
-                tracing::debug!(%error, "what a connection was told isn't written down");
+            match written {
+                Ok(()) => connection.lock().is_stored = true,
+                Err(error) => {
+                    tracing::debug!(%error, "what a connection was told isn't written down");
+                }
             }
         }
     });
@@ -76,6 +79,7 @@ pub async fn load(
                 configs: Arc::new(configs),
                 seen_ms: found.seen_ms,
                 is_new: false,
+                is_stored: true,
                 settled: None,
                 steps: VecDeque::new(),
             }),

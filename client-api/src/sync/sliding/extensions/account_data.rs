@@ -8,8 +8,8 @@ use super::{Context, typing::Rooms};
 use crate::{
     MatrixError, account_data,
     sync::{
+        pieces,
         sliding::{request::extensions::Scope, wants::How},
-        write,
     },
     view::json::Json,
 };
@@ -85,12 +85,12 @@ impl AccountData {
     pub fn write(&self, json: &mut Json) {
         json.open();
         if !self.global.is_empty() {
-            write::account_data_list(json.key("global"), &self.global);
+            pieces::account_data_list(json.key("global"), &self.global);
         }
         if !self.rooms.is_empty() {
             json.key("rooms").open();
             for (room, data) in &self.rooms.0 {
-                write::account_data_list(json.key(room.as_str()), data);
+                pieces::account_data_list(json.key(room.as_str()), data);
             }
             json.close();
         }

@@ -7,7 +7,7 @@ use rhizome_storage::KeyCounts;
 use super::Context;
 use crate::{
     MatrixError,
-    sync::{Devices, write},
+    sync::{Devices, pieces},
     view::json::Json,
 };
 
@@ -40,8 +40,8 @@ impl E2ee {
     /// Writes it.
     pub fn write(&self, json: &mut Json) {
         json.open();
-        write::device_lists(json, &self.devices);
-        write::key_counts(json, &self.keys);
+        pieces::device_lists(json, &self.devices);
+        pieces::key_counts(json, &self.keys);
         json.close();
     }
 }

@@ -10,8 +10,8 @@ use super::{Context, typing::Rooms};
 use crate::{
     MatrixError,
     sync::{
+        pieces,
         sliding::{request::extensions::Scope, wants::How},
-        write,
     },
     view::json::Json,
 };
@@ -71,6 +71,6 @@ pub async fn read(context: &Context<'_>, scope: &Scope) -> Result<Receipts, Matr
 impl Receipts {
     /// Writes it.
     pub fn write(&self, json: &mut Json) {
-        self.write_each(json, |json, receipts| write::receipts(json, receipts));
+        self.write_each(json, |json, receipts| pieces::receipts(json, receipts));
     }
 }

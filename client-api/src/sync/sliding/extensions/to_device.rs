@@ -7,9 +7,9 @@ use crate::{
     MatrixError,
     place::token::{Token, position},
     sync::{
+        pieces,
         sliding::request::extensions::ToDevice,
         to_device::{self, MOST},
-        write,
     },
     view::json::Json,
 };
@@ -63,7 +63,7 @@ impl Mail {
     /// Writes it.
     pub fn write(&self, json: &mut Json) {
         json.open().key("next_batch").string(&self.next.to_string());
-        write::to_device_list(json.key("events"), &self.messages);
+        pieces::to_device_list(json.key("events"), &self.messages);
         json.close();
     }
 }

@@ -5,8 +5,8 @@ use ruma::{OwnedRoomId, OwnedUserId};
 use super::Context;
 use crate::{
     sync::{
+        pieces,
         sliding::{request::extensions::Scope, wants::How},
-        write,
     },
     view::json::Json,
 };
@@ -67,6 +67,6 @@ pub fn read(context: &Context<'_>, scope: &Scope) -> Typing {
 impl Typing {
     /// Writes it.
     pub fn write(&self, json: &mut Json) {
-        self.write_each(json, |json, users| write::typing(json, users));
+        self.write_each(json, |json, users| pieces::typing(json, users));
     }
 }

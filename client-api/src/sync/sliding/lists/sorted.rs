@@ -99,3 +99,56 @@ impl Sorted {
         self.changes += 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rhizome_protocol::Membership;
+
+    use super::*;
+
+    fn facets(activity: i64, is_encrypted: bool) -> Facets {
+        Facets {
+            activity: Pos(activity),
+            bump: Pos(0),
+            membership: Membership::Join,
+            is_listed: true,
+            is_dm: false,
+            is_encrypted,
+            room_type: None,
+            tags: Arc::new([]),
+        }
+    }
+
+    /// Whatever moves, a list is what it would be if it were made anew.
+    #[test]
+    fn a_list_stays_in_order() {
+        let mut seed = 7_u64;
+        let mut random = move |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            i64::try_from((seed >> 33) % below).unwrap()
+        };
+        let filter = Filter {
+            is_encrypted: Some(true),
+            ..Filter::default()
+        };
+        let mut all: HashMap<RoomNo, Facets> = HashMap::new();
+        let mut list = Sorted::of(&filter, None, &all);
+        for at in 1..2_000 {
+            let room = RoomNo(random(30));
+            let new = (random(5) > 0).then(|| facets(at - random(20).min(at), random(4) > 0));
+            let before = match &new {
+                Some(new) => all.insert(room, new.clone()),
+                None => all.remove(&room),
+            };
+            let before = before.map(|before| before.activity);
+            list.moved(&filter, room, before, new.as_ref());
+            let anew = Sorted::of(&filter, None, &all);
+            assert_eq!(list.rooms, anew.rooms);
+            for (index, room) in list.range((0, usize::MAX)).enumerate() {
+                assert_eq!(list.index(all[&room].activity, room), Some(index));
+            }
+        }
+    }
+}

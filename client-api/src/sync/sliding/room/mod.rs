@@ -18,7 +18,12 @@ use super::{
 };
 use crate::{
     MatrixError,
-    sync::{counts::Counts, room::Loader, room::timeline::Timeline, window::RoomWindow},
+    sync::{
+        counts::Counts,
+        room::Loader,
+        room::timeline::Timeline,
+        window::{RoomWindow, Window},
+    },
     view::seen::Seen,
 };
 
@@ -101,6 +106,8 @@ pub struct Teller<'a> {
     pub newest: HashMap<RoomNo, Vec<Arc<StoredEvent>>>,
     /// How many of them were asked for.
     pub size: usize,
+    /// Whether counts are told: what the user has read changes them.
+    pub counts: bool,
 }
 
 /// How the client knows a room, and how it is read.
@@ -161,12 +168,13 @@ impl Teller<'_> {
                         let standing = Standing::left(row.membership, end.as_deref());
                         let upto = row.pos.min(upto);
                         let scope = scope(standing, upto, Some(left));
-                        let window = match from.filter(|from| *from < upto) {
+                        let mut windows = match from.filter(|from| *from < upto) {
                             Some(from) => {
-                                RoomWindow::read(self.loader.store, row.room, from, upto).await?
+                                Window::of_rooms(self.loader.store, &[row.room], from, upto).await?
                             }
-                            None => RoomWindow::default(),
+                            None => HashMap::new(),
                         };
+                        let window = windows.remove(&row.room).unwrap_or_default();
                         self.inside(scope, &window).await
                     }
                     None if row.membership == Membership::Ban && pick.told.is_none() => {
@@ -237,9 +245,9 @@ impl Teller<'_> {
             None => is_dm.then_some(true),
         };
         let own = self.loader.viewer.user;
-        part.always = scope.left.is_some()
-            || part.expanded
-            || window.receipts.iter().any(|receipt| receipt.user == own);
+        let mut receipts = window.receipts.iter();
+        let has_read = self.counts && receipts.any(|receipt| receipt.user == own);
+        part.always = scope.left.is_some() || part.expanded || has_read;
         Ok(Loaded {
             part: (!part.is_empty()).then_some(part),
             state: knows,
