@@ -241,7 +241,8 @@ async fn a_long_absence_is_not_read_as_a_whole() {
         let cost = store.counters().now() - before;
         assert_eq!(timeline(&told, &room), said[440..]);
         assert_eq!(told["rooms"]["join"][&room]["timeline"]["limited"], true);
-        assert!(cost.event_reads < 300, "{cost:?}");
+        // Of the log a page, of the timeline its end, and some to count what is unread.
+        assert!(cost.event_reads < 350, "{cost:?}");
         store.close().await;
         database.remove().await;
     }

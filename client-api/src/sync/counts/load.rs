@@ -25,7 +25,7 @@ const LOOK_ALL: usize = 50_000;
 /// … but of each room this many.
 const LOOK_LEAST: usize = 100;
 /// Of a room's events at most about so many bytes are read.
-const MOST_BYTES: usize = 8 << 20;
+const MOST_BYTES: usize = 2 << 20;
 /// So many of a room are read with others, …
 const FEW: usize = 50;
 /// … this many at once.
