@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rhizome_protocol::{Pdu, StateKey};
 use ruma::OwnedRoomId;
+use serde_json::Value;
 
 use crate::{Pos, Result, RoomNo, Store, UserNo};
 
@@ -121,8 +122,7 @@ impl RoomSummary {
         match event.kind() {
             "m.room.create" => {
                 self.room_type = text("type");
-                self.federate =
-                    content.get("m.federate").and_then(|it| it.as_bool()) != Some(false);
+                self.federate = content.get("m.federate").and_then(Value::as_bool) != Some(false);
             }
             "m.room.name" => self.name = text("name"),
             "m.room.topic" => self.topic = text("topic"),
@@ -150,7 +150,7 @@ impl RoomSummary {
 
 /// The rooms whose members a join rule lets in.
 fn allowed(event: &Pdu) -> Vec<OwnedRoomId> {
-    let conditions = event.content().get("allow").and_then(|it| it.as_array());
+    let conditions = event.content().get("allow").and_then(Value::as_array);
     let conditions = conditions.into_iter().flatten();
     let rooms = conditions.filter_map(|condition| {
         let of = |field: &str| condition.get(field)?.as_str();
