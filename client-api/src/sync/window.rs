@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use rhizome_protocol::Membership;
 use rhizome_storage::{
     AccountData, Entry, EntryKind, EventNo, ForDevice, LiveEvent, Logged, MembershipRow, Pos,
-    Receipt, RoomNo, Store, StoredEvent, UserNo,
+    Receipt, RoomNo, Store, StoredEvent, ThreadSubscription, UserNo,
 };
 
 use ruma::DeviceId;
@@ -76,6 +76,10 @@ pub struct Window {
     pub device_lists: Vec<UserNo>,
     /// What has come for devices of the user.
     pub to_device: Arrivals,
+    /// Which threads the user follows, or doesn't any more: what changed, each time that it did, ascending.
+    pub threads: Vec<Arc<Logged<ThreadSubscription>>>,
+    /// The window was too long for [`Window::threads`]: whoever wants them asks for them.
+    pub threads_unknown: bool,
 }
 
 impl Window {
@@ -119,6 +123,9 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
             }
             EntryKind::ToDevice(to) if to.user == user => window.to_device.push(to),
             EntryKind::ToDevice(_) | EntryKind::ToDeviceOut(_) => {}
+            EntryKind::ThreadSubscription(one) if one.user == user => {
+                window.threads.push(one.clone())
+            }
             EntryKind::AccountData(data) if data.user == user && data.room.is_none() => {
                 replace(&mut window.account_data, data);
             }
@@ -255,6 +262,7 @@ impl Window {
         }
         window.device_lists = store.device_lists_since(user, after).await?;
         window.to_device.unknown = true;
+        window.threads_unknown = true;
         Ok(window)
     }
 }

@@ -44,6 +44,7 @@ mod sync;
 mod sync_edges;
 mod sync_filters;
 mod sync_truth;
+mod threads;
 mod to_device;
 mod together;
 mod visibility;

@@ -25,6 +25,7 @@ pub(crate) mod revocation;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod thread_subscription;
 pub(crate) mod to_device;
 
 use std::collections::BTreeMap;
@@ -63,6 +64,8 @@ kinds! {
         OneTimeKeys = one_time_keys: keys::one_time::OneTimeKeys as keys::one_time::KeyCount,
         /// A user signs another's key, which that one isn't told of.
         UserSigned = user_signed: keys::signature::UserSigned as keys::signature::UserSigned,
+        /// A user follows a thread, or doesn't any more.
+        ThreadSubscription = thread_subscription: thread_subscription::SubscriptionChange as thread_subscription::ThreadSubscription,
         /// A message for a device of ours.
         ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
         /// A message for devices of another server.
