@@ -97,6 +97,7 @@ pub use facts::listing::Listing;
 pub use facts::receipt::Receipt;
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
 pub use facts::revocation::TokenRevoked;
+pub use facts::sticky::Sticky;
 pub use facts::thread_subscription::{Following, SubscriptionChange, ThreadSubscription};
 pub use facts::to_device::out::{ForServer, ToDeviceOut};
 pub use facts::to_device::taken::ToDeviceTaken;

@@ -24,6 +24,7 @@ mod room;
 mod sections;
 pub(crate) mod socket;
 mod state;
+mod sticky;
 pub(crate) mod to_device;
 pub mod window;
 mod write;

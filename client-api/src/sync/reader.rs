@@ -1,7 +1,7 @@
 //! A reader of the log for one device: what `/sync` asks once and a socket asks all the time.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::{
     Ask, Devices, News,
     room::Loader,
+    sticky::StickyNews,
     to_device::{self, Acknowledging},
     window::Window,
     write,
@@ -81,8 +82,8 @@ impl Reader {
             if !news.is_empty() || over {
                 return Ok(news);
             }
-            if news.next.is_behind_to_device() {
-                // All that was looked at is of people whom the user ignores.
+            if news.next.is_behind() {
+                // All that was looked at is of people whom the user ignores, or is past.
                 continue;
             }
             tokio::select! {
@@ -141,7 +142,10 @@ impl Reader {
         let mail = to_device::read(&self.app, &self.viewer, since, &window, upto, &ignored).await?;
         self.unacknowledged |= mail.any;
         next.to_device = self.unacknowledged.then_some(mail.upto);
-        let loader = self.loader(&ignored, after, upto, (heard, ephemeral));
+        let sticky = StickyNews::read(store, &rows, &window, since, upto).await?;
+        next.sticky = sticky.upto;
+        let mut loader = self.loader(&ignored, after, upto, (heard, ephemeral));
+        loader.sticky = sticky.rooms;
         let mut news = loader.rooms(&rows, &window, next.clone()).await?;
         news.account_data = loader.global_account_data(&window).await?;
         news.devices = loader.devices(&rows, &window).await?;
@@ -184,6 +188,7 @@ impl Reader {
             budget: Budget::new(self.app.config.max_timeline_bytes),
             all_account_data: tokio::sync::OnceCell::new(),
             first: OnceLock::new(),
+            sticky: HashMap::new(),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use rhizome_protocol::Membership;
 use rhizome_storage::{
     AccountData, Entry, EntryKind, EventNo, ForDevice, LiveEvent, Logged, MembershipRow, Pos,
-    Receipt, RoomNo, Store, StoredEvent, ThreadSubscription, UserNo,
+    Receipt, RoomNo, Sticky, Store, StoredEvent, ThreadSubscription, UserNo,
 };
 
 use ruma::DeviceId;
@@ -44,6 +44,8 @@ pub struct RoomWindow {
     pub receipts: Vec<Arc<Logged<Receipt>>>,
     /// The reader's account data of this room.
     pub account_data: Vec<Arc<Logged<AccountData>>>,
+    /// Events that readers are told to be sticky.
+    pub sticky: Vec<Arc<Logged<Sticky>>>,
 }
 
 /// What the log says has come for devices of a user.
@@ -78,8 +80,8 @@ pub struct Window {
     pub to_device: Arrivals,
     /// Which threads the user follows, or doesn't any more: what changed, each time that it did, ascending.
     pub threads: Vec<Arc<Logged<ThreadSubscription>>>,
-    /// The window was too long for [`Window::threads`]: whoever wants them asks for them.
-    pub threads_unknown: bool,
+    /// The log wasn't read entry by entry: what is in [`Window::threads`] and [`RoomWindow::sticky`] is to be asked for.
+    pub unlisted: bool,
 }
 
 impl Window {
@@ -179,6 +181,7 @@ impl RoomWindow {
             }
             EntryKind::Receipt(receipt) => self.receipts.push(receipt.clone()),
             EntryKind::AccountData(data) => replace(&mut self.account_data, data),
+            EntryKind::Sticky(sticky) => self.sticky.push(sticky.clone()),
             _ => {}
         }
     }
@@ -262,7 +265,7 @@ impl Window {
         }
         window.device_lists = store.device_lists_since(user, after).await?;
         window.to_device.unknown = true;
-        window.threads_unknown = true;
+        window.unlisted = true;
         Ok(window)
     }
 }

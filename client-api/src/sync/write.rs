@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rhizome_protocol::sticky;
 use rhizome_storage::{AccountData, KeyCounts, Logged, RemoteInvite, StoredEvent, WaitingMessage};
 use ruma::{OwnedRoomId, OwnedUserId};
 
@@ -112,6 +113,11 @@ impl Writer<'_> {
         json.key("prev_batch")
             .string(&HistoryPoint::at(part.timeline.before).to_string());
         json.close();
+        if !part.sticky.is_empty() {
+            json.key(sticky::KEY).open();
+            self.events(json, &part.sticky);
+            json.close();
+        }
         if !part.left {
             json.key("ephemeral").open().key("events").open_list();
             write_typing(json, part);

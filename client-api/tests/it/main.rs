@@ -38,6 +38,7 @@ mod redactions;
 mod restored;
 mod rooms;
 mod sessions;
+mod sticky;
 mod stream;
 mod summary;
 mod sync;

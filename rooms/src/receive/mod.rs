@@ -35,6 +35,7 @@ use crate::{
     Error, Rooms,
     error::Result,
     send::{commit_error, known_room, queue::Warm},
+    sticky::with_sticky,
 };
 use gather::Gather;
 use place::Placed;
@@ -256,7 +257,7 @@ async fn change_room(
             told: told(pdu, &placed.prevs),
             ..RoomWrite::default()
         };
-        match rooms.store().commit(only(write)).await {
+        match rooms.store().commit(with_sticky(rooms, write).await?).await {
             Ok(_) => {
                 if moves {
                     *warm = Warm::default();
@@ -303,7 +304,7 @@ async fn store_alone(
     write: RoomWrite,
     outcome: Received,
 ) -> Result<Option<Received>> {
-    match rooms.store().commit(only(write)).await {
+    match rooms.store().commit(with_sticky(rooms, write).await?).await {
         Ok(_) => Ok(Some(outcome)),
         Err(CommitError::DuplicateEvent { done, .. }) => Ok(done.then_some(Received::Known)),
         Err(error) => Err(commit_error(error)),

@@ -28,6 +28,7 @@ use crate::{
     error::Result,
     send::{commit_error, known_room, queue::Warm},
     state::Resolved,
+    sticky::with_sticky,
 };
 
 /// Gives a stored event, which isn't rejected, the content that `pdu` [`completes`](super::checks::completes) it with, if that is allowed.
@@ -72,7 +73,12 @@ pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>)
             current,
             ..RoomWrite::default()
         };
-        match rooms.store().commit(only(write)).await {
+        let set = if stored.is_history() {
+            with_sticky(rooms, write).await?
+        } else {
+            only(write)
+        };
+        match rooms.store().commit(set).await {
             Ok(_) => {
                 *warm = Warm::default();
                 tracing::info!(%event, "an event that came mangled has its content now");

@@ -5,13 +5,13 @@ pub(super) mod summary;
 pub(super) mod timeline;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
 use rhizome_protocol::Membership;
-use rhizome_rooms::access::Standing;
-use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, Receipt, RoomNo, Store};
+use rhizome_rooms::access::{Standing, while_sticky};
+use rhizome_storage::{AccountData, EventNo, Logged, MembershipRow, Pos, Receipt, RoomNo, Store};
 use ruma::{OwnedRoomId, OwnedUserId};
 
 use summary::Summary;
@@ -21,11 +21,13 @@ use super::{
     Ask,
     first::FirstLook,
     lazy::LazyMembers,
+    sticky::Stuck,
     window::{FIRST, RoomWindow},
 };
 use crate::{
     MatrixError, account_data,
     view::{
+        dress,
         filter::{self, DEFAULT_TIMELINE},
         scan::Budget,
         seen::{Seen, Viewer},
@@ -56,6 +58,8 @@ pub struct Loader<'a> {
     pub all_account_data: tokio::sync::OnceCell<Vec<Arc<Logged<AccountData>>>>,
     /// Of a first answer: what was read of all its rooms at once.
     pub first: OnceLock<FirstLook>,
+    /// Sticky events that the answer tells of.
+    pub sticky: HashMap<RoomNo, Vec<Stuck>>,
 }
 
 /// A room's part of an answer.
@@ -63,6 +67,8 @@ pub struct Loader<'a> {
 pub struct RoomPart {
     /// What happened.
     pub timeline: Timeline,
+    /// Sticky events that aren't in the timeline.
+    pub sticky: Vec<Seen>,
     /// The state beside it, before or after the timeline as was asked for.
     pub state: Vec<Seen>,
     /// Who is there, if that changed.
@@ -85,6 +91,7 @@ impl RoomPart {
         !self.always
             && self.timeline.events.is_empty()
             && !self.timeline.limited
+            && self.sticky.is_empty()
             && self.state.is_empty()
             && self.summary.is_none()
             && self.receipts.is_empty()
@@ -143,6 +150,7 @@ impl Loader<'_> {
         }
         self.joined_state(row, &room_id, extent, window, &mut part)
             .await?;
+        part.sticky = self.stuck(row.room, &part.timeline).await?;
         self.ephemeral(row.room, &room_id, extent, window, &mut part)
             .await?;
         self.account_data(row.room, &room_id, extent, window, &mut part)
@@ -171,6 +179,25 @@ impl Loader<'_> {
         // Nobody else looks first.
         let _ = self.first.set(first);
         Ok(())
+    }
+
+    /// The room's sticky events, but for those that the timeline has.
+    async fn stuck(&self, room: RoomNo, timeline: &Timeline) -> Result<Vec<Seen>, MatrixError> {
+        let Some(stuck) = self.sticky.get(&room) else {
+            return Ok(Vec::new());
+        };
+        let told: HashSet<EventNo> = timeline.events.iter().map(|seen| seen.event.no).collect();
+        let wanted = stuck.iter().filter(|one| {
+            !told.contains(&one.event.no) && !self.ignored.contains(one.event.pdu.sender())
+        });
+        let seen = wanted.filter_map(|one| {
+            let mut seen = Seen::of(one.event.clone(), while_sticky(&one.event))?;
+            seen.expires_ms = Some(one.expires_ms);
+            Some(seen)
+        });
+        let mut seen: Vec<Seen> = seen.collect();
+        dress::dress(self.store, &mut seen).await?;
+        Ok(seen)
     }
 
     async fn ephemeral(
