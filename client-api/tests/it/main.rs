@@ -39,6 +39,7 @@ mod restored;
 mod rooms;
 mod sessions;
 mod sticky;
+mod sticky_between;
 mod stream;
 mod summary;
 mod sync;

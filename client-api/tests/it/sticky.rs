@@ -23,14 +23,14 @@ async fn try_stick(user: &User, room: &str, txn: &str, duration: &str) -> (u16, 
 }
 
 /// Sends a sticky event; gives its id.
-async fn stick(user: &User, room: &str, txn: &str, duration: u32) -> String {
+pub async fn stick(user: &User, room: &str, txn: &str, duration: u32) -> String {
     let (status, answer) = try_stick(user, room, txn, &duration.to_string()).await;
     assert_eq!(status, 200, "{answer}");
     answer["event_id"].as_str().unwrap().to_owned()
 }
 
 /// The ids of what an answer has in a room's section of sticky events.
-fn stuck(sync: &Value, room: &str) -> Vec<String> {
+pub fn stuck(sync: &Value, room: &str) -> Vec<String> {
     ids(&events(sync, &["rooms", "join", room, KEY, "events"]))
 }
 

@@ -27,6 +27,8 @@ pub(crate) const MAX_TO_DEVICE_BYTES: usize = 2 << 20;
 pub(crate) struct Batch {
     /// Events, in log order.
     pub(crate) events: Vec<Arc<StoredEvent>>,
+    /// Sticky events from before the destination came into a room, with where they were told to be so. They come alone.
+    pub(crate) sticky: Vec<(Pos, Arc<StoredEvent>)>,
     /// Messages to devices with their positions, in log order: canonical JSON of data units.
     pub(crate) to_device: Vec<(Pos, Arc<str>)>,
     /// Canonical JSON of ephemeral data units.
@@ -37,12 +39,15 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.to_device.is_empty() && self.edus.is_empty()
+        self.events.is_empty()
+            && self.sticky.is_empty()
+            && self.to_device.is_empty()
+            && self.edus.is_empty()
     }
 
     /// How many things there are in it that must not get lost.
     pub(crate) fn items(&self) -> usize {
-        self.events.len() + self.to_device.len()
+        self.events.len() + self.sticky.len() + self.to_device.len()
     }
 
     /// Keeps what stands up to a position, up to which everything is then delivered.
@@ -67,6 +72,11 @@ impl Batch {
         }
     }
 
+    fn all_events(&self) -> impl Iterator<Item = &Arc<StoredEvent>> {
+        let sticky = self.sticky.iter().map(|(_, event)| event);
+        sticky.chain(&self.events)
+    }
+
     fn all_edus(&self) -> impl Iterator<Item = &str> {
         let to_device = self.to_device.iter().map(|(_, edu)| &**edu);
         to_device.chain(self.edus.iter().map(String::as_str))
@@ -74,7 +84,7 @@ impl Batch {
 
     /// The body, canonical as it stands here. `now` in ms.
     pub(crate) fn body(&self, origin: &ServerName, now: i64) -> String {
-        let events = self.events.iter().map(|event| event.pdu.json().len() + 1);
+        let events = self.all_events().map(|event| event.pdu.json().len() + 1);
         let to_device = self.to_device.iter().map(|(_, edu)| edu.len() + 1);
         let size: usize = events.chain(to_device).sum();
         let mut body = String::with_capacity(size + 1024);
@@ -87,7 +97,7 @@ impl Batch {
         body.push_str(",\"pdus\":[");
         join(
             &mut body,
-            self.events.iter().map(|event| &**event.pdu.json()),
+            self.all_events().map(|event| &**event.pdu.json()),
         );
         body.push_str("]}");
         body
@@ -98,7 +108,7 @@ impl Batch {
     pub(crate) fn id(&self, round: &str) -> String {
         let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
         digest.update(round.as_bytes());
-        for event in &self.events {
+        for event in self.all_events() {
             digest.update(b"\0");
             digest.update(event.pdu.event_id().as_bytes());
         }

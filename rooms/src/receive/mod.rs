@@ -24,6 +24,7 @@ mod outliers;
 pub mod packed;
 mod place;
 mod restore;
+mod sticky;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -40,11 +41,12 @@ use crate::{
 use gather::Gather;
 use place::Placed;
 
-pub(crate) use outliers::{Outcome, store_outliers};
-pub use {
+pub use self::{
     backfill::{Backfilled, backfilled},
     outliers::{Outliers, outliers, packed_outliers},
+    sticky::look_again_at_sticky,
 };
+pub(crate) use outliers::{Outcome, store_outliers};
 
 /// How often an event is decided again because the room's state moved.
 const MAX_ATTEMPTS: usize = 20;

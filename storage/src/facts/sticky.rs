@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::table::table;
 use super::{Audience, Kind, Logged, LoggedKind};
-use crate::engine::sql::rows;
 use crate::engine::sql::statement::Statements;
+use crate::engine::sql::{Columns as _, rows};
 use crate::{EventNo, Pos, Result, RoomNo, Store, UserNo};
 
 /// How many rows are deleted at once.
@@ -88,6 +88,15 @@ rows! {
     }
 }
 
+impl Member {
+    fn of((room, sender): &(RoomNo, UserNo)) -> Self {
+        Self {
+            room: *room,
+            sender: *sender,
+        }
+    }
+}
+
 impl Store {
     /// The first `limit` events of these rooms with `after < pos ≤ upto` that are sticky at `now_ms`, ascending by where
     /// readers are told of them.
@@ -119,12 +128,7 @@ impl Store {
         now_ms: i64,
         limit: usize,
     ) -> Result<Vec<Arc<Logged<Sticky>>>> {
-        let members: Vec<_> = (members.iter())
-            .map(|(room, sender)| Member {
-                room: *room,
-                sender: *sender,
-            })
-            .collect();
+        let members: Vec<_> = members.iter().map(Member::of).collect();
         let query = self
             .sql(
                 "SELECT s.pos, s.event, s.room, s.sender, s.expires_ms, s.allowed FROM ROWS($1) AS x \
@@ -135,6 +139,39 @@ impl Store {
             .bind(now_ms)
             .bind(limit);
         self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
+    /// Of these, those that the room's state didn't allow.
+    pub async fn refused_sticky_of(
+        &self,
+        members: &[(RoomNo, UserNo)],
+        now_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Logged<Sticky>>>> {
+        let members: Vec<_> = members.iter().map(Member::of).collect();
+        let query = self
+            .sql(
+                "SELECT s.pos, s.event, s.room, s.sender, s.expires_ms, s.allowed FROM ROWS($1) AS x \
+                 JOIN sticky s ON s.room = x.room AND s.sender = x.sender \
+                 WHERE s.expires_ms > $2 AND s.allowed = 0 ORDER BY s.pos LIMIT $3",
+            )
+            .rows(&members)
+            .bind(now_ms)
+            .bind(limit);
+        self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
+    /// Which of these rooms have events that are sticky at `now_ms`.
+    pub async fn rooms_with_sticky(&self, rooms: &[RoomNo], now_ms: i64) -> Result<Vec<RoomNo>> {
+        let query = self
+            .sql(
+                "SELECT DISTINCT room FROM sticky \
+                 WHERE room IN NUMBERS($1) AND expires_ms > $2",
+            )
+            .numbers(rooms.iter().copied())
+            .bind(now_ms);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("room")).collect()
     }
 
     /// Deletes what isn't sticky any more. Gives the number of rows.

@@ -5,6 +5,6 @@ mod keys;
 mod lists;
 mod lists_model;
 mod servers;
-mod several;
+pub mod several;
 mod signer;
 mod trust;
