@@ -60,6 +60,7 @@ pub use accounts::backup::{
     Backup, BackupError, BackupPage, BackupSession, BackupState, StoredSession,
 };
 pub use accounts::dehydrated::{DehydratedDevice, Dehydration, NewDehydrated};
+pub use accounts::delivery::{DELIVERED, DELIVERY};
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::sessions::Ends;
@@ -94,7 +95,7 @@ pub use facts::keys::device::DeviceKeys;
 pub use facts::keys::one_time::{KeyClaim, KeyCount, KeyUpload, OneTimeKey, OneTimeKeys};
 pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
-pub use facts::receipt::Receipt;
+pub use facts::receipt::{Receipt, is_public as is_public_receipt};
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
 pub use facts::revocation::TokenRevoked;
 pub use facts::sticky::Sticky;
@@ -187,5 +188,6 @@ pub(crate) struct Caches {
     /// Events all of whose `prev_events` are part of the history.
     pub(crate) gapless: Cache<EventNo, ()>,
     pub(crate) erasures: Mutex<accounts::erasure::KnownErasures>,
+    pub(crate) delivery: Mutex<accounts::delivery::KnownDelivery>,
     pub(crate) key_counts: Cache<UserNo, keys::counts::OfDevices>,
 }

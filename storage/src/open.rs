@@ -49,6 +49,7 @@ impl Caches {
             auth: Cache::new(100_000),
             gapless: Cache::new(events),
             erasures: Mutex::default(),
+            delivery: Mutex::default(),
             // In devices.
             key_counts: Cache::new(100_000),
         }

@@ -13,6 +13,7 @@
 //! place of answers.
 
 mod decide;
+pub(crate) mod delivery;
 mod devices;
 mod first;
 mod ignored;
@@ -69,6 +70,8 @@ pub struct Shared {
     pub ignored: Ignored,
     /// What devices have acknowledged of the messages for them.
     pub acknowledged: to_device::Acknowledged,
+    /// What users' devices have got, told to others.
+    pub deliveries: delivery::Deliveries,
     /// Stored filters that were used; they never change.
     filters: Mutex<HashMap<(UserNo, i64), Arc<FilterDefinition>>>,
 }

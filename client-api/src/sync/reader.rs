@@ -12,7 +12,7 @@ use ruma::OwnedUserId;
 use tokio::time::Instant;
 
 use super::{
-    Ask, Devices, News,
+    Ask, Devices, News, delivery,
     room::Loader,
     sticky::StickyNews,
     to_device::{self, Acknowledging},
@@ -71,7 +71,11 @@ impl Reader {
 
     /// Deletes the messages for the device that the client's token says it has got.
     pub async fn acknowledge(&self) -> Option<Acknowledging> {
-        to_device::acknowledge(&self.app, &self.viewer, self.since.as_ref()?).await
+        let since = self.since.as_ref()?;
+        if let Err(error) = delivery::got(&self.app, &self.viewer, since.pos).await {
+            tracing::warn!(%error, "whether a user tells what has reached their devices isn't known");
+        }
+        to_device::acknowledge(&self.app, &self.viewer, since).await
     }
 
     async fn await_news(&mut self, at_once: bool, deadline: Instant) -> Result<News, MatrixError> {

@@ -14,6 +14,7 @@ mod asking;
 mod backup;
 mod contract;
 mod dehydrated;
+mod delivery;
 mod directory;
 mod doors;
 mod e2ee;

@@ -35,7 +35,7 @@ pub fn stuck(sync: &Value, room: &str) -> Vec<String> {
 }
 
 /// A server whose clock the test moves, on each database.
-async fn with_clock<F, R>(tell: F)
+pub async fn with_clock<F, R>(tell: F)
 where
     F: Fn(Server, Clock) -> R,
     R: Future<Output = ()>,

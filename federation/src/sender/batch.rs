@@ -142,10 +142,13 @@ pub(crate) fn typing_edu(room: &RoomId, user: &UserId, typing: bool) -> String {
     )
 }
 
-/// Receipts as few `m.receipt` units: each holds one receipt per room and user. If there is no room for
+/// What one unit of receipts has: by room, type and user.
+type Unit = BTreeMap<OwnedRoomId, BTreeMap<String, BTreeMap<OwnedUserId, Value>>>;
+
+/// Receipts as few `m.receipt` units: each holds one receipt per room, type and user. If there is no room for
 /// all, says before which position it stopped.
 pub(crate) fn receipt_edus(receipts: &[OutboundReceipt], max: usize) -> (Vec<String>, Option<Pos>) {
-    let mut units: Vec<BTreeMap<OwnedRoomId, BTreeMap<OwnedUserId, Value>>> = Vec::new();
+    let mut units: Vec<Unit> = Vec::new();
     let mut stopped = None;
     for receipt in receipts {
         let mut data = Map::from_iter([("ts".to_owned(), Value::from(receipt.ts))]);
@@ -156,6 +159,7 @@ pub(crate) fn receipt_edus(receipts: &[OutboundReceipt], max: usize) -> (Vec<Str
         let free = units.iter().position(|unit| {
             !unit
                 .get(&receipt.room_id)
+                .and_then(|kinds| kinds.get(&receipt.kind))
                 .is_some_and(|users| users.contains_key(&receipt.user_id))
         });
         let index = match free {
@@ -172,12 +176,14 @@ pub(crate) fn receipt_edus(receipts: &[OutboundReceipt], max: usize) -> (Vec<Str
         units[index]
             .entry(receipt.room_id.clone())
             .or_default()
+            .entry(receipt.kind.clone())
+            .or_default()
             .insert(receipt.user_id.clone(), value);
     }
     let edus = units.into_iter().map(|unit| {
         let rooms: Map<String, Value> = unit
             .into_iter()
-            .map(|(room, users)| (room.to_string(), json!({ "m.read": users })))
+            .map(|(room, kinds)| (room.to_string(), json!(kinds)))
             .collect();
         edu("m.receipt", &Value::Object(rooms))
     });
@@ -193,6 +199,7 @@ mod tests {
             pos: Pos(pos),
             room_id: room.try_into().unwrap(),
             user_id: user.try_into().unwrap(),
+            kind: "m.read".to_owned(),
             event_id: "$e".try_into().unwrap(),
             thread: thread.map(str::to_owned),
             ts: 7,

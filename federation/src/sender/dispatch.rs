@@ -102,7 +102,7 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
                 }
             }
             EntryKind::Receipt(receipt)
-                if receipt.kind == "m.read"
+                if receipt.is_public()
                     && fed.rooms().is_local(&store.user(receipt.user).await?) =>
             {
                 for server in store.joined_servers(receipt.room).await?.iter() {

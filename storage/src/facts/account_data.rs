@@ -154,6 +154,10 @@ impl LoggedKind for DataChange {
         data.room
     }
 
+    fn forget(data: &AccountData, store: &Store) {
+        store.forget_delivery(data);
+    }
+
     fn weight(data: &AccountData) -> usize {
         data.content.len()
     }

@@ -13,7 +13,7 @@ use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
 use crate::engine::trouble::Trouble;
-use crate::{Pos, Result, RoomNo, Store, UserNo};
+use crate::{DELIVERED, Pos, Result, RoomNo, Store, UserNo};
 
 /// A read receipt. One that doesn't move forwards says nothing, and gets no position.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Receipt {
     pub room: RoomNo,
     /// Whose.
     pub user: UserNo,
-    /// `m.read`, `m.read.private`.
+    /// `m.read`, `m.read.private`, [`DELIVERED`].
     pub kind: String,
     /// `thread_id`, if the receipt has one.
     pub thread: Option<String>,
@@ -41,7 +41,17 @@ type Key = (RoomNo, UserNo, String, String);
 /// An event, and its place in the room's history if it has one.
 type Place = (OwnedEventId, Option<i64>);
 
+/// Whether others are told of receipts of this type.
+pub fn is_public(kind: &str) -> bool {
+    kind == "m.read" || kind == DELIVERED
+}
+
 impl Receipt {
+    /// Whether others are told of it, here and on other servers.
+    pub fn is_public(&self) -> bool {
+        is_public(&self.kind)
+    }
+
     fn thread(&self) -> &str {
         self.thread.as_deref().unwrap_or_default()
     }

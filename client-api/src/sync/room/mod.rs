@@ -11,7 +11,9 @@ use std::{
 
 use rhizome_protocol::Membership;
 use rhizome_rooms::access::{Standing, while_sticky};
-use rhizome_storage::{AccountData, EventNo, Logged, MembershipRow, Pos, Receipt, RoomNo, Store};
+use rhizome_storage::{
+    AccountData, DELIVERED, EventNo, Logged, MembershipRow, Pos, Receipt, RoomNo, Store,
+};
 use ruma::{OwnedRoomId, OwnedUserId};
 
 use summary::Summary;
@@ -221,8 +223,13 @@ impl Loader<'_> {
                 },
             };
             for receipt in receipts {
-                // Private receipts are their owner's alone.
-                let shown = receipt.kind == "m.read" || receipt.user == self.viewer.user;
+                // Private receipts are their owner's alone; what has reached one's devices one knows.
+                let own = receipt.user == self.viewer.user;
+                let shown = if own {
+                    receipt.kind != DELIVERED
+                } else {
+                    receipt.is_public()
+                };
                 if shown {
                     let user = self.store.user(receipt.user).await?;
                     if !self.ignored.contains(&user) {
