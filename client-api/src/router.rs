@@ -20,7 +20,7 @@ use crate::{
         threads::{list, subscription},
         typing,
     },
-    sync::{self, key_changes, socket},
+    sync::{self, key_changes, sliding, socket},
 };
 
 /// Every client endpoint.
@@ -106,6 +106,8 @@ fn writing(table: Table<App>) -> Table<App> {
 fn reading(table: Table<App>) -> Table<App> {
     table
         .serve(sync::sync)
+        .serve_poll(sliding::unstable)
+        .serve_poll(sliding::stable)
         .serve(key_changes::changes)
         .serve(filters::create)
         .serve(filters::get)

@@ -87,7 +87,8 @@ impl Loader<'_> {
             .ended_remote_invite(self.viewer.user, row.room)
             .await?;
         let room_id = self.store.room_id(row.room).await?;
-        if let Some(event) = ended.as_ref().and_then(of_ended_invite)
+        let ends = [Membership::Leave, Membership::Ban];
+        if let Some(event) = ended.as_ref().and_then(|ended| of_outside(ended, &ends))
             && filter::section_wants_room(&self.ask.filter.room.timeline, &room_id)
         {
             timeline.events = dress::as_state(self.store, vec![event]).await?;
@@ -167,12 +168,12 @@ impl Loader<'_> {
     }
 }
 
-/// The membership event that ended an invite to a room that this server isn't in. It stands outside any
-/// history that we have: it has no number, no place, and no state around it.
-fn of_ended_invite(invite: &RemoteInvite) -> Option<Arc<StoredEvent>> {
+/// The membership event, one of these, of an invite to a room that this server isn't in, or of what ended it. It stands
+/// outside any history that we have: it has no number, no place, and no state around it.
+pub(super) fn of_outside(invite: &RemoteInvite, of: &[Membership]) -> Option<Arc<StoredEvent>> {
     let object = parse_object(invite.event.as_bytes()).ok()?;
     let pdu = Pdu::parse(invite.rules, object).ok()?;
-    matches!(pdu.membership()?, Membership::Leave | Membership::Ban).then(|| {
+    of.contains(&pdu.membership()?).then(|| {
         Arc::new(StoredEvent {
             no: EventNo(0),
             room: invite.room,

@@ -12,6 +12,7 @@
 //! again from where it was. The WebSocket stream ([`crate::sync::socket`]) is the same pass with frames in
 //! place of answers.
 
+mod counts;
 mod decide;
 pub(crate) mod delivery;
 mod devices;
@@ -23,6 +24,7 @@ mod left;
 mod reader;
 mod room;
 mod sections;
+pub(crate) mod sliding;
 pub(crate) mod socket;
 mod state;
 mod sticky;
@@ -45,14 +47,18 @@ use ruma::{
         filter::FilterDefinition,
         sync::sync_events::v3::{self, Filter},
     },
+    presence::PresenceState,
 };
 
-pub use self::reader::Reader;
-use self::{ignored::Ignored, lazy::LazyMembers, room::RoomPart};
+use self::{counts::Counting, ignored::Ignored, lazy::LazyMembers, room::RoomPart};
+pub use self::{counts::writer::WriteUnread, reader::Reader};
 use crate::{
     App, Caller, MatrixError, Ruma,
     place::token::{Token, position},
-    view::{filter, seen::Viewer},
+    view::{
+        filter,
+        seen::{Seen, Viewer},
+    },
 };
 
 /// The longest that a request may wait.
@@ -68,8 +74,12 @@ pub struct Shared {
     pub lazy: LazyMembers,
     /// Whose messages users don't want to see.
     pub ignored: Ignored,
+    /// How much users haven't read.
+    pub counts: Counting,
     /// What devices have acknowledged of the messages for them.
     pub acknowledged: to_device::Acknowledged,
+    /// What connections of sliding sync share.
+    pub sliding: sliding::Shared,
     /// What users' devices have got, told to others.
     pub deliveries: delivery::Deliveries,
     /// Stored filters that were used; they never change.
@@ -94,10 +104,10 @@ pub struct News {
     pub next: Token,
     /// Rooms that the reader is in, …
     pub join: Vec<(OwnedRoomId, RoomPart)>,
-    /// … is invited to, with their stripped state as JSON, …
-    pub invite: Vec<(OwnedRoomId, String)>,
+    /// … is invited to, …
+    pub invite: Vec<(OwnedRoomId, Summons)>,
     /// … knocks on, …
-    pub knock: Vec<(OwnedRoomId, String)>,
+    pub knock: Vec<(OwnedRoomId, Summons)>,
     /// … or has left.
     pub leave: Vec<(OwnedRoomId, RoomPart)>,
     /// Global account data.
@@ -108,6 +118,15 @@ pub struct News {
     pub keys: Arc<KeyCounts>,
     /// Messages for the reader's device.
     pub to_device: Vec<WaitingMessage>,
+}
+
+/// An invite, or a knock that waits for an answer.
+#[derive(Debug)]
+pub struct Summons {
+    /// What is known of the room: stripped state, as a JSON array.
+    pub stripped: String,
+    /// The membership event that it is (MSC4319).
+    pub event: Option<Seen>,
 }
 
 /// Users whose devices changed, and users whom the reader shares no room with any more.
@@ -173,6 +192,7 @@ async fn reader_of(
             ));
         }
     };
+    check_presence(&req.set_presence)?;
     let ask = Ask {
         filter,
         full_state: req.full_state,
@@ -184,6 +204,16 @@ async fn reader_of(
     };
     let timeout = req.timeout.unwrap_or_default().min(MAX_TIMEOUT);
     Ok((Reader::new(app, viewer, ask, since), timeout))
+}
+
+/// Whether a client can be so.
+fn check_presence(presence: &PresenceState) -> Result<(), MatrixError> {
+    match presence {
+        PresenceState::Offline | PresenceState::Online | PresenceState::Unavailable => Ok(()),
+        _ => Err(MatrixError::invalid_param(
+            "set_presence is none of offline, online and unavailable",
+        )),
+    }
 }
 
 /// The filter with this id.

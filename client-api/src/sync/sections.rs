@@ -3,12 +3,17 @@
 use std::{collections::HashSet, sync::Arc};
 
 use rhizome_protocol::Membership;
-use rhizome_rooms::state::stripped_keys;
+use rhizome_rooms::{access::Standing, state::stripped_keys};
 use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, RoomNo};
 use ruma::OwnedRoomId;
 
-use super::{News, room::Loader, window::Window, write};
-use crate::{MatrixError, account_data, place::token::Token, push::rules, view::filter};
+use super::{News, Summons, left::of_outside, room::Loader, window::Window, write};
+use crate::{
+    MatrixError, account_data,
+    place::token::Token,
+    push::rules,
+    view::{dress, filter, seen::Seen},
+};
 
 impl Loader<'_> {
     pub(super) async fn rooms(
@@ -32,6 +37,14 @@ impl Loader<'_> {
         if self.after.is_none() {
             self.look_first(rows).await?;
         }
+        let told = rows.iter().filter(|row| {
+            self.ask.full_state
+                || self.after.is_none_or(|after| row.since > after)
+                || window.rooms.contains_key(&row.room)
+                || typing.contains(&row.room)
+        });
+        let (user, upto) = (self.viewer.user, self.upto);
+        let mut counts = self.counts.of(self.store, user, told, upto).await?;
         for row in rows {
             // Other devices of the user still have to hear that a forgotten room was left.
             let recent = self.after.is_some_and(|after| row.pos > after);
@@ -48,8 +61,9 @@ impl Loader<'_> {
                     let Some(room_id) = self.wanted(row.room).await? else {
                         continue;
                     };
-                    let part = self.joined(row, window.rooms.get(&row.room)).await?;
+                    let mut part = self.joined(row, window.rooms.get(&row.room)).await?;
                     if !part.is_empty() {
+                        part.unread = counts.remove(&row.room);
                         news.join.push((room_id, part));
                     }
                 }
@@ -60,12 +74,14 @@ impl Loader<'_> {
                     let Some(stripped) = self.stripped(row).await? else {
                         continue;
                     };
+                    let event = self.summoning(row).await?;
+                    let summons = Summons { stripped, event };
                     let list = if row.membership == Membership::Invite {
                         &mut news.invite
                     } else {
                         &mut news.knock
                     };
-                    list.push((room_id, stripped));
+                    list.push((room_id, summons));
                 }
                 Membership::Leave | Membership::Ban
                     if fresh || window.rooms.contains_key(&row.room) =>
@@ -145,7 +161,10 @@ impl Loader<'_> {
 
     /// The stripped state of a room that the reader is invited to or knocks on, as a JSON array.
     /// `None` for someone's invite that isn't wanted.
-    async fn stripped(&self, row: &MembershipRow) -> Result<Option<String>, MatrixError> {
+    pub(super) async fn stripped(
+        &self,
+        row: &MembershipRow,
+    ) -> Result<Option<String>, MatrixError> {
         if let Some(invite) = self.store.remote_invite(self.viewer.user, row.room).await? {
             let hidden = self.ignored.contains(&invite.sender);
             return Ok((!hidden).then(|| write::remote_stripped(&invite)));
@@ -174,5 +193,22 @@ impl Loader<'_> {
         events.retain(|event| event.no != own.no);
         events.push(own);
         Ok(Some(write::stripped(&events)))
+    }
+
+    /// The event that invites the reader, or by which they knock.
+    async fn summoning(&self, row: &MembershipRow) -> Result<Option<Seen>, MatrixError> {
+        if let Some(invite) = self.store.remote_invite(self.viewer.user, row.room).await? {
+            let event = of_outside(&invite, &[Membership::Invite, Membership::Knock]);
+            let seen = dress::as_state(self.store, event.into_iter().collect()).await?;
+            return Ok(seen.into_iter().next());
+        }
+        let own = match row.event {
+            Some(own) => self.store.event_by_no(own).await?,
+            None => None,
+        };
+        let own = own.into_iter().collect();
+        let standing = Standing::left(row.membership, None);
+        let seen = dress::visible(self.store, self.viewer, &standing, own).await?;
+        Ok(seen.into_iter().next())
     }
 }

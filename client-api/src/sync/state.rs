@@ -10,15 +10,16 @@ use ruma::{OwnedRoomId, OwnedUserId, UserId};
 
 use super::{
     decide::{self, TimelineView},
+    first::FirstLook,
     room::timeline::Timeline,
-    room::{Extent, Loader, RoomPart},
+    room::{Extent, Loader, RoomPart, summary::Summary},
     window::RoomWindow,
 };
 use crate::{
     MatrixError,
     view::{
         dress, filter,
-        moment::{EntryChange, changes, state_at},
+        moment::{EntryChange, WithoutMembers, changes, state_at},
         seen::Seen,
     },
 };
@@ -38,7 +39,9 @@ impl Loader<'_> {
             return Ok(());
         }
         let keys = if whole {
-            let full = state_at(self.store, row.room, self.upto).await?;
+            let full = self
+                .state_at_end(row.room, &part.timeline, part.summary.as_ref())
+                .await?;
             let ends = full.values().copied();
             self.begin_truly(&mut part.timeline, |last| decide::undoing(last, ends));
             let view = view_of(&part.timeline);
@@ -68,6 +71,38 @@ impl Loader<'_> {
             .state_events(row.room, keys, whole, &part.timeline, heroes)
             .await?;
         Ok(())
+    }
+
+    /// The whole state at the end of the answer. Where not all members are told, those that nobody asks for aren't looked
+    /// at: a room may have very many.
+    async fn state_at_end(
+        &self,
+        room: RoomNo,
+        timeline: &Timeline,
+        summary: Option<&Summary>,
+    ) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
+        if filter::wants_members(&self.ask.filter.room.state) {
+            return state_at(self.store, room, self.upto).await;
+        }
+        let mut wanted: HashSet<&str> = HashSet::from([self.viewer.user_id.as_str()]);
+        let heroes = summary.and_then(|summary| summary.heroes.as_deref());
+        wanted.extend(heroes.unwrap_or_default().iter().map(|hero| hero.as_str()));
+        for pdu in timeline.events.iter().map(|seen| &seen.event.pdu) {
+            wanted.insert(pdu.sender().as_str());
+            if pdu.kind() == "m.room.member" {
+                wanted.extend(pdu.state_key());
+            }
+        }
+        let wanted: Vec<&str> = wanted.into_iter().collect();
+        let read;
+        let states = match self.first.get().and_then(FirstLook::states) {
+            Some(states) => states,
+            None => {
+                read = WithoutMembers::read(self.store, &[room]).await?;
+                &read
+            }
+        };
+        states.with(self.store, room, &wanted, self.upto).await
     }
 
     pub(super) fn whole_state(

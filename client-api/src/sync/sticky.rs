@@ -4,14 +4,22 @@
 //! Everybody in a room gets those that came since their position, whatever fits into the timeline; who comes into a
 //! room, all that are sticky then. Of what doesn't fit into an answer the next one tells.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use rhizome_protocol::Membership;
+use rhizome_rooms::access::while_sticky;
 use rhizome_storage::{EventNo, Logged, MembershipRow, Pos, RoomNo, Sticky, Store, StoredEvent};
+use ruma::{EventId, OwnedUserId};
 
 use super::window::Window;
-use crate::{MatrixError, place::token::Token};
+use crate::{
+    MatrixError,
+    place::token::Token,
+    view::{dress, seen::Seen},
+};
 
 /// The most sticky events of an answer, apart from those of rooms that the reader has just come into.
 pub const MOST: usize = 100;
@@ -39,11 +47,12 @@ pub struct StickyNews {
 }
 
 impl StickyNews {
-    /// Of the rooms that the reader is in, those with `since < position ≤ upto`.
+    /// Of the rooms that the reader is in, those with `since < position ≤ upto`. `window`, if there is one, is what
+    /// happened after that or an earlier position.
     pub async fn read(
         store: &Store,
         rows: &[MembershipRow],
-        window: &Window,
+        window: Option<&Window>,
         since: Option<&Token>,
         upto: Pos,
     ) -> Result<Self, MatrixError> {
@@ -60,13 +69,16 @@ impl StickyNews {
                 .await?;
         }
         let at_first = found.len();
-        if since.is_some() && !window.unlisted && told == after {
-            let rooms = rows
-                .iter()
-                .filter(joined)
-                .filter_map(|row| window.rooms.get(&row.room));
+        let listed = window.filter(|window| !window.unlisted);
+        if let (Some(window), true) = (listed, since.is_some() && told == after) {
+            let rooms = rows.iter().filter(joined);
+            let rooms = rooms.filter_map(|row| window.rooms.get(&row.room));
             found.extend(rooms.flat_map(|room| room.sticky.iter().cloned()));
-            found.retain(|one| one.allowed && one.expires_ms > now);
+            let mut at = 0;
+            found.retain(|one| {
+                at += 1;
+                at <= at_first || one.allowed && one.expires_ms > now && one.pos > told
+            });
             found[at_first..].sort_unstable_by_key(|one| one.pos);
         } else if told < upto {
             let rooms: Vec<RoomNo> = rows.iter().filter(joined).map(|row| row.room).collect();
@@ -115,4 +127,25 @@ impl StickyNews {
         }
         Ok(news)
     }
+}
+
+/// Sticky events as their reader sees them, but for those that they are `told` of already.
+pub async fn seen(
+    store: &Store,
+    stuck: &[Stuck],
+    ignored: &HashSet<OwnedUserId>,
+    told: impl Fn(&EventId) -> bool,
+) -> Result<Vec<Seen>, MatrixError> {
+    let wanted = stuck.iter().filter(|one| {
+        let pdu = &one.event.pdu;
+        !told(pdu.event_id()) && !ignored.contains(pdu.sender())
+    });
+    let seen = wanted.filter_map(|one| {
+        let mut seen = Seen::of(one.event.clone(), while_sticky(&one.event))?;
+        seen.expires_ms = Some(one.expires_ms);
+        Some(seen)
+    });
+    let mut seen: Vec<Seen> = seen.collect();
+    dress::dress(store, &mut seen).await?;
+    Ok(seen)
 }

@@ -1,7 +1,7 @@
 //! Gathering: what the log says between two positions, sorted by room.
 //!
 //! Inside the log's tail this is one pass over memory. A position below the tail is answered from
-//! SQL, room by room, for the rooms that changed.
+//! SQL, for the rooms that changed, many at a time.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -13,10 +13,7 @@ use rhizome_storage::{
 
 use ruma::DeviceId;
 
-use crate::{
-    MatrixError,
-    view::moment::{EntryChange, changes},
-};
+use crate::{MatrixError, view::moment::EntryChange};
 
 /// A membership that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,15 +101,16 @@ impl Window {
         }
         match store.log().tail(after, upto) {
             Some(entries) => Ok(from_tail(&entries, user, rows, after)),
-            None => from_sql(store, user, rows, after, upto).await,
+            None => Window::read_by_room(store, user, rows, after, upto).await,
         }
     }
 }
 
 fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after: Pos) -> Window {
     let concerns = |room: RoomNo| {
-        let row = rows.iter().find(|row| row.room == room);
-        row.is_some_and(|row| row.membership == Membership::Join || row.since > after)
+        // They come by room.
+        let found = rows.binary_search_by_key(&room, |row| row.room);
+        found.is_ok_and(|at| rows[at].membership == Membership::Join || rows[at].since > after)
     };
     // Whether a room is the reader's, asked once: `None` is no.
     let mut rooms: HashMap<RoomNo, Option<RoomWindow>> = HashMap::new();
@@ -187,53 +185,14 @@ impl RoomWindow {
     }
 }
 
-/// Up to this many log entries below the tail are read as such; beyond, each room is asked.
-const MOST_ENTRIES: i64 = 5_000;
-
-/// Entries per query.
-const PAGE: usize = 250;
-
-/// When so many bytes of events have been read as log entries, each room is asked after all: for the newest
-/// of its events alone.
-const MOST_BYTES: usize = 8 << 20;
+/// Rooms per query.
+const ROOMS: usize = 200;
 
 /// Events of each room that are read beforehand, where many rooms are: whoever wants more asks for them.
 pub const FIRST: usize = 21;
 
-async fn from_sql(
-    store: &Store,
-    user: UserNo,
-    rows: &[MembershipRow],
-    after: Pos,
-    upto: Pos,
-) -> Result<Window, MatrixError> {
-    if upto.0 - after.0 <= MOST_ENTRIES {
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        let mut at = after;
-        while bytes <= MOST_BYTES {
-            let page = store.log().read(at, upto, PAGE).await?;
-            let full = page.len() == PAGE;
-            bytes += page.iter().map(|entry| weight(entry)).sum::<usize>();
-            at = page.last().map_or(upto, |entry| entry.pos);
-            entries.extend(page);
-            if !full {
-                return Ok(from_tail(&entries, user, rows, after));
-            }
-        }
-    }
-    Window::read_by_room(store, user, rows, after, upto).await
-}
-
-fn weight(entry: &Entry) -> usize {
-    match &entry.kind {
-        EntryKind::Event(LiveEvent { event, .. }) => event.pdu.json().len(),
-        EntryKind::AccountData(data) => data.content.len(),
-        _ => 0,
-    }
-}
-
 impl Window {
-    /// The same, asking each room: for a position from long ago.
+    /// The same for a position that the log has left behind in memory: those rooms are asked in which something has happened, many at a time.
     pub async fn read_by_room(
         store: &Store,
         user: UserNo,
@@ -245,81 +204,55 @@ impl Window {
         for data in store.account_data_since(user, after, upto).await? {
             match data.room {
                 None => window.account_data.push(data),
-                Some(room) => window
-                    .rooms
-                    .entry(room)
-                    .or_default()
-                    .account_data
-                    .push(data),
+                Some(room) => window.room(room).account_data.push(data),
             }
         }
-        for row in rows
+        let concerned = rows
             .iter()
-            .filter(|row| row.membership == Membership::Join || row.since > after)
-        {
-            let room = window.rooms.entry(row.room).or_default();
-            room.load(store, row.room, after, upto).await?;
-            if room.is_empty() {
-                window.rooms.remove(&row.room);
-            }
+            .filter(|row| row.membership == Membership::Join || row.since > after);
+        let rooms: Vec<RoomNo> = concerned.map(|row| row.room).collect();
+        for receipt in store.receipts_in_rooms_after(&rooms, after, upto).await? {
+            window.room(receipt.room).receipts.push(receipt);
+        }
+        let changed = store.rooms_changed(&rooms, after).await?;
+        for rooms in changed.chunks(ROOMS) {
+            window.load(store, rooms, after, upto).await?;
         }
         window.device_lists = store.device_lists_since(user, after).await?;
         window.to_device.unknown = true;
         window.unlisted = true;
         Ok(window)
     }
-}
 
-impl RoomWindow {
-    /// Loads what one room had between two positions.
-    pub async fn load(
+    /// Loads the events of some rooms and the changes of their state.
+    async fn load(
         &mut self,
         store: &Store,
-        room: RoomNo,
+        rooms: &[RoomNo],
         after: Pos,
         upto: Pos,
     ) -> Result<(), MatrixError> {
-        self.events = store.room_timeline(room, after, upto, FIRST).await?;
-        self.whole = self.events.len() < FIRST;
-        self.changes = changes(store, room, after, upto).await?;
-        self.members = members_of(store, &self.changes).await?;
-        self.receipts = store.receipts_in(room, after, upto).await?;
+        let span = (after, upto);
+        for event in store.room_timelines_after(rooms, span, FIRST).await? {
+            self.room(event.room).events.push(event);
+        }
+        for entry in store.state_changes_in(rooms, after, upto).await? {
+            if let Some(room) = entry.kind.room() {
+                self.room(room).add(&entry);
+            }
+        }
+        for room in rooms {
+            if let Some(room) = self.rooms.get_mut(room) {
+                room.whole = room.events.len() < FIRST;
+            }
+        }
         Ok(())
     }
 
-    fn is_empty(&self) -> bool {
-        self.events.is_empty()
-            && self.changes.is_empty()
-            && self.receipts.is_empty()
-            && self.account_data.is_empty()
+    fn room(&mut self, room: RoomNo) -> &mut RoomWindow {
+        self.rooms.entry(room).or_insert_with(|| RoomWindow {
+            whole: true,
+            ..RoomWindow::default()
+        })
     }
-}
-
-async fn members_of(
-    store: &Store,
-    changes: &[EntryChange],
-) -> Result<Vec<MemberChange>, MatrixError> {
-    let mut members = Vec::new();
-    for change in changes {
-        let key = store.key(change.key).await?;
-        if key.kind != "m.room.member" {
-            continue;
-        }
-        let Ok(user) = ruma::OwnedUserId::try_from(key.key.as_str()) else {
-            continue;
-        };
-        let membership = match change.new {
-            Some(no) => store
-                .event_by_no(no)
-                .await?
-                .and_then(|event| event.pdu.membership()),
-            None => None,
-        };
-        members.push(MemberChange {
-            user: store.user_no(&user).await?,
-            old: change.old,
-            membership: membership.unwrap_or(Membership::Leave),
-        });
-    }
-    Ok(members)
 }

@@ -75,11 +75,7 @@ pub fn wants_event(filter: &RoomEventFilter, event: &StoredEvent) -> bool {
     {
         return false;
     }
-    let has_url = || {
-        pdu.content()
-            .get("url")
-            .is_some_and(serde_json::Value::is_string)
-    };
+    let has_url = || pdu.content().contains_key("url");
     match filter.url_filter {
         None => true,
         Some(UrlFilter::EventsWithUrl) => has_url(),
@@ -88,14 +84,14 @@ pub fn wants_event(filter: &RoomEventFilter, event: &StoredEvent) -> bool {
 }
 
 /// Whether a section's filter lets a piece of data without a sender through (receipts, typing,
-/// account data of a room).
+/// account data of a room). Who names senders doesn't want what has none.
 pub fn wants_kind(filter: &RoomEventFilter, kind: &str) -> bool {
-    types_allow(filter.types.as_deref(), &filter.not_types, kind)
+    filter.senders.is_none() && types_allow(filter.types.as_deref(), &filter.not_types, kind)
 }
 
 /// Whether the filter of global account data lets a type through.
 pub fn wants_global(filter: &Filter, kind: &str) -> bool {
-    types_allow(filter.types.as_deref(), &filter.not_types, kind)
+    filter.senders.is_none() && types_allow(filter.types.as_deref(), &filter.not_types, kind)
 }
 
 /// How many events a section may hold, between 0 and [`MAX_TIMELINE`].
@@ -116,6 +112,12 @@ pub fn lazy_members(filter: &RoomEventFilter) -> Option<bool> {
             include_redundant_members,
         } => Some(include_redundant_members),
     }
+}
+
+/// Whether all members of a state may be told: neither the types nor lazy loading leave them out.
+pub fn wants_members(filter: &RoomEventFilter) -> bool {
+    let types = types_allow(filter.types.as_deref(), &filter.not_types, "m.room.member");
+    types && lazy_members(filter).is_none()
 }
 
 /// Reads a filter. `Err` holds a sentence for the client.

@@ -1,8 +1,8 @@
 //! A room's current state at a moment of the log: today's, with what has changed since undone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
-use rhizome_storage::{EntryKind, EventNo, KeyNo, Pos, RoomNo, StateChanged, Store};
+use rhizome_storage::{EntryKind, EventNo, KeyNo, Pos, RoomNo, StateChanged, StateEntry, Store};
 
 use crate::MatrixError;
 
@@ -40,6 +40,60 @@ pub async fn state_at(
         Vec::new()
     };
     Ok(rewound(full, &later))
+}
+
+/// Rooms per query.
+const ROOMS: usize = 200;
+
+/// The current states of rooms without their members, as the database has them by now.
+#[derive(Debug, Default)]
+pub struct WithoutMembers(HashMap<RoomNo, Vec<(StateEntry, Pos)>>);
+
+impl WithoutMembers {
+    /// Reads those of many rooms at once.
+    pub async fn read(store: &Store, rooms: &[RoomNo]) -> Result<Self, MatrixError> {
+        let mut states = Self::default();
+        for rooms in rooms.chunks(ROOMS) {
+            for (room, entry, pos) in store.current_without_members(rooms).await? {
+                states.0.entry(room).or_default().push((entry, pos));
+            }
+        }
+        Ok(states)
+    }
+
+    /// A room's state as it was at a position, with the entries of some members alone. Who isn't among them may be there
+    /// or not.
+    pub async fn with(
+        &self,
+        store: &Store,
+        room: RoomNo,
+        members: &[&str],
+        at: Pos,
+    ) -> Result<BTreeMap<KeyNo, EventNo>, MatrixError> {
+        let Some(snapshot) = store.room_by_no(room).await?.and_then(|head| head.snapshot) else {
+            return Ok(BTreeMap::new());
+        };
+        let keys: Vec<_> = members
+            .iter()
+            .map(|user| ("m.room.member", *user))
+            .collect();
+        let keys = store.known_keys(&keys).await?;
+        let keys: Vec<KeyNo> = keys.into_iter().flatten().collect();
+        let found = store.state_lookup(snapshot, &keys).await?;
+        let found = keys.iter().zip(found);
+        let members = found.filter_map(|(key, event)| Some((*key, event?)));
+        let held = self.0.get(&room).map_or(&[][..], Vec::as_slice);
+        let plain = held.iter().map(|(entry, _)| *entry);
+        let now = store.log().refresh().await?;
+        // What isn't told in the log yet may be in the database already.
+        let ahead = held.iter().any(|(_, pos)| *pos > now);
+        let later = match () {
+            () if ahead => changes(store, room, at, Pos(i64::MAX)).await?,
+            () if now > at => changes(store, room, at, now).await?,
+            () => Vec::new(),
+        };
+        Ok(rewound(plain.chain(members).collect(), &later))
+    }
 }
 
 /// The changes of a room's current state between two positions.

@@ -91,8 +91,10 @@ async fn what_a_device_has_got_is_told_once_it_asks_on() {
         clock.advance(Duration::from_secs(2));
         // It says nothing of what Bob has read.
         let whole = bob.sync(None, "").await;
-        let counts = &whole["rooms"]["join"][&room]["ephemeral"]["events"];
-        assert!(counts.as_array().is_none_or(Vec::is_empty), "{counts}");
+        let told = &whole["rooms"]["join"][&room];
+        let receipts = &told["ephemeral"]["events"];
+        assert!(receipts.as_array().is_none_or(Vec::is_empty), "{receipts}");
+        assert_eq!(told["unread_notifications"]["notification_count"], 5);
         // One's own messages need no receipt.
         bob.say(&room, "mine").await;
         let head = server.store.log().head();

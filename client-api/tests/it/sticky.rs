@@ -6,7 +6,10 @@ use http::Method;
 use rhizome_storage::{Clock, Options, testing::TestDatabase};
 use serde_json::{Value, json};
 
-use crate::harness::{Server, User, esc, events, filter, ids, next, story, timeline};
+use crate::{
+    harness::{Server, User, esc, events, filter, ids, next, story, timeline},
+    sliding::client::{self as sliding, Client},
+};
 
 const PARAM: &str = "org.matrix.msc4354.sticky_duration_ms";
 const KEY: &str = "msc4354_sticky";
@@ -230,6 +233,46 @@ async fn only_so_many_are_sticky_at_a_time_and_each_comes_once() {
         }
         clock.advance(Duration::from_secs(61));
         stick(&alice, &room, "again", 1_000).await;
+    })
+    .await;
+}
+
+/// In sliding sync they come whichever rooms are wanted.
+#[tokio::test]
+async fn sliding_sync_tells_of_sticky_events() {
+    const EXTENSION: &str = "org.matrix.msc4354.sticky_events";
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = alice.create_public().await;
+        bob.join(&room).await;
+        let first = stick(&alice, &room, "1", 300_000).await;
+        let wanted = json!({ "extensions": { EXTENSION: { "enabled": true } } });
+        let stuck = |answer: &Value| {
+            let told = &answer["extensions"][EXTENSION];
+            ids(&events(told, &["rooms", &room, "events"]))
+        };
+        let mut client = Client::of(&bob);
+        let begun = client.sync(&wanted).await;
+        assert_eq!(stuck(&begun), [first.clone()]);
+        let told = &begun["extensions"][EXTENSION]["rooms"][&room]["events"][0];
+        assert!(told["unsigned"][TTL].as_i64().unwrap() > 0);
+        assert!(stuck(&client.sync(&wanted).await).is_empty());
+        let polling = client.poll(&wanted).await;
+        let second = stick(&alice, &room, "2", 300_000).await;
+        assert_eq!(stuck(&polling.await.unwrap()), [second.clone()]);
+
+        // With a token of its own, a new connection goes on from there.
+        let since = &begun["extensions"][EXTENSION]["next_batch"];
+        let on = json!({ "extensions": { EXTENSION: { "enabled": true, "since": since } } });
+        let mut client = Client::named(&bob, "other");
+        let told = client.sync(&on).await;
+        assert_eq!(stuck(&told), [second.clone()]);
+        // What the timeline shows isn't repeated.
+        let mut both = sliding::first(1);
+        both["extensions"] = wanted["extensions"].clone();
+        let told = Client::named(&bob, "third").sync(&both).await;
+        assert_eq!(sliding::timeline(&told, &room), [second]);
+        assert_eq!(stuck(&told), [first]);
     })
     .await;
 }

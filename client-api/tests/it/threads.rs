@@ -5,7 +5,10 @@ use futures_util::future::join_all;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Server, User, esc, next, story};
+use crate::{
+    harness::{Server, User, esc, next, story},
+    sliding::client::Client,
+};
 
 const MSC: &str = "/_matrix/client/unstable/io.element.msc4306";
 const LIST: &str = "/_matrix/client/unstable/io.element.msc4308/thread_subscriptions";
@@ -272,6 +275,57 @@ async fn subscriptions_go_with_an_account_that_is_erased() {
         let body = json!({ "auth": auth, "erase": true });
         alice.ok(Method::POST, "/account/deactivate", body).await;
         assert_eq!(all().await, 0);
+    })
+    .await;
+}
+
+/// Sliding sync tells what changed, the newest of it; the list has the rest.
+#[tokio::test]
+async fn sliding_sync_tells_which_threads_are_followed() {
+    const EXTENSION: &str = "io.element.msc4308.thread_subscriptions";
+    story(|server| async move {
+        let (alice, bob, room, root) = bob_says(&server).await;
+        let body = json!({ "extensions": { EXTENSION: { "enabled": true, "limit": 2 } } });
+        assert_eq!(subscribe(&alice, &room, &root, None).await, "200");
+        let mut client = Client::of(&alice);
+        let begun = client.sync(&body).await;
+        let told = &begun["extensions"][EXTENSION];
+        assert_eq!(told["subscribed"][&room][&root]["automatic"], false);
+        assert!(told.get("prev_batch").is_none());
+        let quiet = client.sync(&body).await;
+        assert!(quiet["extensions"].get(EXTENSION).is_none(), "{quiet}");
+
+        // Another device of Alice's changes it.
+        let polling = client.poll(&body).await;
+        assert_eq!(unsubscribe(&alice, &room, &root).await, "200");
+        let told = polling.await.unwrap();
+        let told = &told["extensions"][EXTENSION];
+        assert!(told["unsubscribed"][&room][&root]["bump_stamp"].is_i64());
+        assert!(told.get("subscribed").is_none());
+
+        // More than fits: of each thread the last, and the rest from the list.
+        let pos = client.pos.clone().unwrap();
+        let mut roots = Vec::new();
+        for n in 0..3 {
+            let root = bob.say(&room, &n.to_string()).await;
+            for _ in 0..2 {
+                assert_eq!(subscribe(&alice, &room, &root, None).await, "200");
+            }
+            roots.push(root);
+        }
+        let told = client.sync(&body).await;
+        let told = &told["extensions"][EXTENSION];
+        let threads = told["subscribed"][&room].as_object().unwrap();
+        assert!(
+            threads.len() == 2 && !threads.contains_key(&roots[0]),
+            "{told}"
+        );
+        assert!(told.get("unsubscribed").is_none());
+        let from = told["prev_batch"].as_str().unwrap();
+        let rest = list(&alice, &format!("dir=b&from={from}&to={}", esc(&pos))).await;
+        let threads = rest["subscribed"][&room].as_object().unwrap();
+        assert_eq!(threads.keys().collect::<Vec<_>>(), [&roots[0]]);
+        assert_eq!(rest["unsubscribed"][&room].as_object().unwrap().len(), 1);
     })
     .await;
 }

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use axum::extract::State;
 use rhizome_edge::Table;
-use rhizome_storage::{RoomHead, RoomNo};
+use rhizome_storage::{RoomHead, RoomNo, RoomSummary};
 use ruma::{
     ServerName, UInt,
     api::federation::directory::{get_public_rooms, get_public_rooms_filtered},
@@ -119,23 +119,28 @@ pub async fn ours(
         .unwrap_or_default()
         .to_lowercase();
     let types = filter.room_types;
-    let rooms = by_size(fed).await?;
-    if term.is_empty() && types.is_empty() {
-        let mut chunk = Vec::new();
-        for head in rooms.iter().skip(page.start).take(page.limit) {
-            chunk.push(shown(fed, head).await?);
-        }
-        return Ok(page.answer(&chunk, rooms.len()));
+    let mut rooms = by_size(fed).await?;
+    let total = rooms.len();
+    let is_search = !(term.is_empty() && types.is_empty());
+    if !is_search {
+        rooms = rooms
+            .into_iter()
+            .skip(page.start)
+            .take(page.limit)
+            .collect();
     }
-    let mut found = Vec::new();
-    for head in rooms {
-        let room = shown(fed, &head).await?;
-        if is_of(&room, &types) && mentions(&room, &term) {
-            found.push(room);
-        }
+    let nos: Vec<RoomNo> = rooms.iter().map(|head| head.room).collect();
+    let summaries = fed.store().room_summaries(&nos).await?;
+    let none = RoomSummary::default();
+    let of = |head: &RoomHead| summaries.get(&head.room).map_or(&none, |found| &**found);
+    if !is_search {
+        let chunk: Vec<Value> = rooms.iter().map(|head| shown(head, of(head))).collect();
+        return Ok(page.answer(&chunk, total));
     }
-    let end = page.start.saturating_add(page.limit).min(found.len());
-    Ok(page.answer(found.get(page.start..end).unwrap_or_default(), found.len()))
+    rooms.retain(|head| is_of(of(head), &types) && mentions(of(head), &term));
+    let found = rooms.iter().skip(page.start).take(page.limit);
+    let chunk: Vec<Value> = found.map(|head| shown(head, of(head))).collect();
+    Ok(page.answer(&chunk, rooms.len()))
 }
 
 /// A part of the directory. Its tokens count rooms: cheap, and good enough for a list that moves.
@@ -182,64 +187,39 @@ async fn by_size(fed: &Federation) -> Result<Vec<Arc<RoomHead>>, MatrixError> {
     Ok(heads)
 }
 
-fn is_of(room: &Value, types: &[RoomTypeFilter]) -> bool {
+fn is_of(room: &RoomSummary, types: &[RoomTypeFilter]) -> bool {
     types.is_empty()
         || types
             .iter()
-            .any(|wanted| wanted.as_str() == room["room_type"].as_str())
+            .any(|wanted| wanted.as_str() == room.room_type.as_deref())
 }
 
-fn mentions(room: &Value, term: &str) -> bool {
-    let says = |field: &str| {
-        room[field]
-            .as_str()
-            .is_some_and(|text| text.to_lowercase().contains(term))
-    };
-    term.is_empty() || ["name", "topic", "canonical_alias"].into_iter().any(says)
+fn mentions(room: &RoomSummary, term: &str) -> bool {
+    let texts = [&room.name, &room.topic, &room.alias];
+    let mut texts = texts.into_iter().flatten();
+    term.is_empty() || texts.any(|text| text.to_lowercase().contains(term))
 }
-
-/// State events of which the directory shows a string: type, key in the content, key in the answer.
-const SHOWN: [(&str, &str, &str); 6] = [
-    ("m.room.name", "name", "name"),
-    ("m.room.topic", "topic", "topic"),
-    ("m.room.canonical_alias", "alias", "canonical_alias"),
-    ("m.room.avatar", "url", "avatar_url"),
-    ("m.room.join_rules", "join_rule", "join_rule"),
-    ("m.room.create", "type", "room_type"),
-];
 
 /// What the directory shows of a room.
-async fn shown(fed: &Federation, head: &RoomHead) -> Result<Value, MatrixError> {
-    let keys: Vec<(&str, &str)> = SHOWN
-        .iter()
-        .map(|(kind, ..)| (*kind, ""))
-        .chain([
-            ("m.room.history_visibility", ""),
-            ("m.room.guest_access", ""),
-        ])
-        .collect();
-    let nos = match head.snapshot {
-        Some(at) => fed.store().state_entries(at, &keys).await?,
-        None => Vec::new(),
-    };
-    let known: Vec<_> = nos.iter().flatten().copied().collect();
-    let events = fed.store().events_by_no(&known).await?;
-    let text = |kind: &str, key: &str| {
-        let event = events.iter().find(|event| event.pdu.kind() == kind)?;
-        Some(event.pdu.content().get(key)?.as_str()?.to_owned())
-    };
-    let is = |kind, key, value: &str| text(kind, key).as_deref() == Some(value);
+fn shown(head: &RoomHead, summary: &RoomSummary) -> Value {
+    let is = |field: &Option<String>, value: &str| field.as_deref() == Some(value);
     let mut room = json!({
         "room_id": head.room_id,
         "num_joined_members": head.joined,
-        "world_readable":
-            is("m.room.history_visibility", "history_visibility", "world_readable"),
-        "guest_can_join": is("m.room.guest_access", "guest_access", "can_join"),
+        "world_readable": is(&summary.history_visibility, "world_readable"),
+        "guest_can_join": is(&summary.guest_access, "can_join"),
     });
-    for (kind, key, name) in SHOWN {
-        if let Some(text) = text(kind, key).filter(|text| !text.is_empty()) {
-            room[name] = text.into();
+    for (name, text) in [
+        ("name", &summary.name),
+        ("topic", &summary.topic),
+        ("canonical_alias", &summary.alias),
+        ("avatar_url", &summary.avatar),
+        ("join_rule", &summary.join_rule),
+        ("room_type", &summary.room_type),
+    ] {
+        if let Some(text) = text {
+            room[name] = text.as_str().into();
         }
     }
-    Ok(room)
+    room
 }

@@ -12,8 +12,6 @@ use crate::{Result, Store, UserNo};
 
 /// The account data by which a user says so.
 pub const DELIVERY: &str = "org.rhizome.delivery";
-/// The type of the receipts that say it of a room.
-pub const DELIVERED: &str = "org.rhizome.delivered";
 
 /// What is in memory, and how often it has become stale: what was read before that isn't kept.
 #[derive(Debug, Default)]

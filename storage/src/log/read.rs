@@ -110,6 +110,29 @@ impl Store {
         Ok(entries.collect())
     }
 
+    /// The changes of these rooms' current states with `after < pos ≤ upto`, ascending, from the database.
+    pub async fn state_changes_in(
+        &self,
+        rooms: &[RoomNo],
+        after: Pos,
+        upto: Pos,
+    ) -> Result<Vec<Arc<Entry>>> {
+        let query = self
+            .sql(
+                "SELECT pos, room, state_key, old_event, new_event, member, membership \
+                 FROM state_change WHERE room IN NUMBERS($1) AND pos > $2 AND pos <= $3 ORDER BY pos",
+            )
+            .numbers(rooms.iter().copied())
+            .bind(after)
+            .bind(upto);
+        let rows = self.rows(query).await?;
+        let entries = rows.iter().map(|row| {
+            let (pos, kind) = state(row)?;
+            Ok(Arc::new(Entry { pos, kind }))
+        });
+        entries.collect()
+    }
+
     async fn entries_at(&self, kind: usize, positions: &[Pos]) -> Result<Vec<(Pos, EntryKind)>> {
         match kind {
             STATE => {

@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 
 use crate::engine::dialect::{escaped, unescaped};
 use crate::engine::sql::Columns as _;
-use crate::{EventNo, Result, RoomNo, SnapshotNo, Store};
+use crate::{EventNo, Pos, Result, RoomNo, SnapshotNo, Store};
 
 /// Where a room stands. True as of [`crate::Log::head`], and for this process as soon as a commit has
 /// returned.
@@ -32,6 +32,8 @@ pub struct RoomHead {
     pub invited: i64,
     /// Whether it is in the public directory.
     pub public: bool,
+    /// The position of the last event that counts as activity (`bump_stamp` of MSC4186), or of the first that we know.
+    pub bump: Pos,
 }
 
 /// A forward extremity: an accepted event that no other has as a `prev_event`.
@@ -44,6 +46,11 @@ pub struct Extremity {
     /// The depth that it claims, on which the depth of what follows is based.
     pub depth: i64,
 }
+
+/// The heads of rooms that we take (or took) part in.
+const HEADS: &str = "\
+    SELECT no, room_id, version, state_version, snapshot, extremities, joined, invited, public, bump \
+    FROM room WHERE no IN NUMBERS($1) AND version IS NOT NULL";
 
 impl Store {
     /// The room, if we take (or took) part in it.
@@ -61,18 +68,40 @@ impl Store {
             return Ok(Some(head));
         }
         let moment = cache.moment();
-        let query = self
-            .sql(
-                "SELECT no, room_id, version, state_version, snapshot, extremities, joined, invited, \
-                 public FROM room WHERE no = $1 AND version IS NOT NULL",
-            )
-            .bind(room);
+        let query = self.sql(HEADS).numbers([room]);
         let Some(row) = self.row(query).await? else {
             return Ok(None);
         };
         let head = Arc::new(head_of(&row)?);
         cache.insert_since(moment, room, head.clone(), 1);
         Ok(Some(head))
+    }
+
+    /// Reads the heads of many rooms that aren't remembered at once: who asks for them next finds them.
+    pub async fn load_rooms(&self, rooms: &[RoomNo]) -> Result<()> {
+        let cache = &self.core.caches.rooms;
+        let moment = cache.moment();
+        let unknown = rooms.iter().filter(|room| cache.get(room).is_none());
+        let unknown: Vec<RoomNo> = unknown.copied().collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let query = self.sql(HEADS).numbers(unknown);
+        for row in self.rows(query).await? {
+            let head = Arc::new(head_of(&row)?);
+            cache.insert_since(moment, head.room, head, 1);
+        }
+        Ok(())
+    }
+
+    /// Those of some rooms in which something may have happened after a position: what isn't named hasn't changed.
+    pub async fn rooms_changed(&self, rooms: &[RoomNo], after: Pos) -> Result<Vec<RoomNo>> {
+        let query = self
+            .sql("SELECT no FROM room WHERE no IN NUMBERS($1) AND last_pos > $2 ORDER BY no")
+            .numbers(rooms.iter().copied())
+            .bind(after);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("no")).collect()
     }
 
     /// Rooms in the public directory, by number, after `after`.
@@ -86,7 +115,7 @@ impl Store {
     }
 }
 
-/// Reads a row of number, id, version, state version, snapshot, extremities, joined, invited, public.
+/// Reads a row of number, id, version, state version, snapshot, extremities, joined, invited, public, bump.
 pub(crate) fn head_of(row: &AnyRow) -> Result<RoomHead> {
     Ok(RoomHead {
         room: row.get("no")?,
@@ -98,6 +127,7 @@ pub(crate) fn head_of(row: &AnyRow) -> Result<RoomHead> {
         joined: row.get("joined")?,
         invited: row.get("invited")?,
         public: row.get("public")?,
+        bump: row.get("bump")?,
     })
 }
 

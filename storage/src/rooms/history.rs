@@ -55,6 +55,13 @@ pub enum Direction {
 }
 
 rows! {
+    struct Since {
+        room: RoomNo,
+        since: i64,
+    }
+}
+
+rows! {
     struct RoomRow {
         room: RoomNo,
     }
@@ -117,19 +124,62 @@ impl Store {
         upto: Pos,
         limit: usize,
     ) -> Result<Vec<Arc<StoredEvent>>> {
+        self.room_timelines_after(rooms, (Pos(0), upto), limit)
+            .await
+    }
+
+    /// The same of those with `after < pos ≤ upto`.
+    pub async fn room_timelines_after(
+        &self,
+        rooms: &[RoomNo],
+        (after, upto): (Pos, Pos),
+        limit: usize,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
         let rows: Vec<_> = rooms.iter().map(|room| RoomRow { room: *room }).collect();
         let query = self
             .sql(
                 "SELECT e.no FROM ROWS($1) AS x JOIN event e ON e.room = x.room AND e.ord IN (\
                  SELECT n.ord FROM event n WHERE n.room = x.room \
-                 AND n.ord IS NOT NULL AND n.ord > 0 AND n.ord <= $2 ORDER BY n.ord DESC LIMIT $3) \
+                 AND n.ord IS NOT NULL AND n.ord > $4 AND n.ord <= $2 ORDER BY n.ord DESC LIMIT $3) \
                  ORDER BY e.room, e.ord",
             )
             .rows(&rows)
             .bind(upto)
-            .bind(limit);
+            .bind(limit)
+            .bind(after.0.max(0));
         let nos = numbers(&self.rows(query).await?)?;
         self.events_by_no(&nos).await
+    }
+
+    /// The numbers of the newest `limit` live events of each room after its position and up to `upto`, in order,
+    /// room by room.
+    pub async fn events_since(
+        &self,
+        rooms: &[(RoomNo, Pos)],
+        upto: Pos,
+        limit: usize,
+    ) -> Result<Vec<(RoomNo, EventNo)>> {
+        if rooms.is_empty() {
+            return Ok(Vec::new());
+        }
+        let since = |(room, after): &(RoomNo, Pos)| Since {
+            room: *room,
+            since: after.0.max(0),
+        };
+        let query = self
+            .sql(
+                "SELECT e.room, e.no FROM ROWS($1) AS x JOIN event e ON e.room = x.room \
+                 AND e.ord IN (SELECT n.ord FROM event n WHERE n.room = x.room \
+                 AND n.ord IS NOT NULL AND n.ord > x.since AND n.ord <= $2 \
+                 ORDER BY n.ord DESC LIMIT $3) ORDER BY e.room, e.ord",
+            )
+            .rows(&rooms.iter().map(since).collect::<Vec<_>>())
+            .bind(upto)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| Ok((row.get("room")?, row.get("no")?)))
+            .collect()
     }
 
     /// The oldest `limit` live events with `after < pos ≤ upto`, in order.

@@ -1,12 +1,13 @@
 //! Who is where.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rhizome_protocol::Membership;
 use ruma::{OwnedServerName, ServerName};
 use sqlx::any::AnyRow;
 
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, rows};
 use crate::{EventNo, Pos, Result, RoomNo, Store, UserNo};
 
 /// A user's membership in a room, seen from the user.
@@ -145,6 +146,34 @@ impl Store {
         rows.iter().map(|row| row.get("user_no")).collect()
     }
 
+    /// The first `limit` joined members of the room with a number after `after` who are users of this server,
+    /// and since when.
+    pub async fn joined_here(
+        &self,
+        room: RoomNo,
+        server: &ServerName,
+        after: UserNo,
+        limit: usize,
+    ) -> Result<Vec<(UserNo, Pos)>> {
+        let Some(server) = self.known_server(server).await? else {
+            return Ok(Vec::new());
+        };
+        let query = self
+            .sql(
+                "SELECT m.user_no, m.since FROM membership m JOIN user_name u ON u.no = m.user_no \
+                 WHERE m.room = $1 AND m.membership = 1 AND u.server = $2 AND m.user_no > $3 \
+                 ORDER BY m.user_no LIMIT $4",
+            )
+            .bind(room)
+            .bind(server)
+            .bind(after)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| Ok((row.get("user_no")?, row.get("since")?)))
+            .collect()
+    }
+
     /// Whether a user of this server has been joined since this position at the latest.
     pub async fn server_is_in_since(
         &self,
@@ -196,6 +225,37 @@ impl Store {
             }
         }
         Ok(Vec::new())
+    }
+
+    /// The same of many rooms at once: of each its [`Store::heroes`], if it has any.
+    pub async fn heroes_of(
+        &self,
+        rooms: &[RoomNo],
+        except: UserNo,
+        count: usize,
+    ) -> Result<HashMap<RoomNo, Vec<Member>>> {
+        let present = [Membership::Join, Membership::Invite];
+        let gone = [Membership::Leave, Membership::Ban];
+        let mut heroes: HashMap<RoomNo, Vec<Member>> = HashMap::new();
+        for [one, other] in [present, gone] {
+            let left = rooms.iter().filter(|room| !heroes.contains_key(room));
+            let left: Vec<_> = left.map(|room| RoomRow { room: *room }).collect();
+            if left.is_empty() {
+                break;
+            }
+            let query = self
+                .sql(FIRST_MEMBERS_OF)
+                .rows(&left)
+                .bind(one)
+                .bind(other)
+                .bind(except)
+                .bind(count);
+            for row in self.rows(query).await? {
+                let members = heroes.entry(row.get("room")?).or_default();
+                members.push(member(&row)?);
+            }
+        }
+        Ok(heroes)
     }
 
     /// The servers with joined members.
@@ -260,6 +320,27 @@ const FIRST_MEMBERS: &str = "\
     WHERE room = $1 AND membership = $3 AND user_no <> $4 \
     ORDER BY since, event LIMIT $5) AS other) AS members \
     ORDER BY since, event, user_no LIMIT $5";
+
+/// The same of the rooms in `$1`.
+const FIRST_MEMBERS_OF: &str = "\
+    SELECT m.room, m.user_no, m.membership, m.event FROM ROWS($1) AS x \
+    JOIN membership m ON m.room = x.room AND m.user_no <> $4 AND m.user_no IN (\
+    SELECT user_no FROM (\
+    SELECT * FROM (SELECT user_no, event, since FROM membership \
+    WHERE room = x.room AND membership = $2 AND user_no <> $4 \
+    ORDER BY since, event LIMIT $5) AS one \
+    UNION ALL \
+    SELECT * FROM (SELECT user_no, event, since FROM membership \
+    WHERE room = x.room AND membership = $3 AND user_no <> $4 \
+    ORDER BY since, event LIMIT $5) AS other) AS members \
+    ORDER BY since, event, user_no LIMIT $5) \
+    ORDER BY m.room, m.since, m.event, m.user_no";
+
+rows! {
+    struct RoomRow {
+        room: RoomNo,
+    }
+}
 
 fn membership_row(row: &AnyRow) -> Result<MembershipRow> {
     Ok(MembershipRow {

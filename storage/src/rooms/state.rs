@@ -6,7 +6,9 @@ use std::sync::Arc;
 use crate::engine::lock;
 use crate::engine::sql::Columns as _;
 use crate::rooms::snapshot::{Loaded, Nodes, Slot, compare, derive, slots, step};
-use crate::{Error, EventNo, KeyNo, NewSnapshot, Result, RoomNo, SnapshotNo, Store, StoredEvent};
+use crate::{
+    Error, EventNo, KeyNo, NewSnapshot, Pos, Result, RoomNo, SnapshotNo, Store, StoredEvent,
+};
 
 /// An entry of a state.
 pub type StateEntry = (KeyNo, EventNo);
@@ -140,6 +142,27 @@ impl Store {
             left = next;
         }
         Ok(entries)
+    }
+
+    /// The entries of these rooms' current states that aren't memberships, and perhaps some that are, as the database has
+    /// them: each with its room, and the position at which it changed last.
+    pub async fn current_without_members(
+        &self,
+        rooms: &[RoomNo],
+    ) -> Result<Vec<(RoomNo, StateEntry, Pos)>> {
+        let query = self
+            .sql(
+                "SELECT room, state_key, event, pos FROM current_state \
+                 WHERE room IN NUMBERS($1) AND member = 0 ORDER BY room",
+            )
+            .numbers(rooms.iter().copied());
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| {
+                let entry = (row.get("state_key")?, row.get("event")?);
+                Ok((row.get("room")?, entry, row.get("pos")?))
+            })
+            .collect()
     }
 
     /// What the states of a room take: how many entries the current one has, and the bytes of all stored

@@ -1,6 +1,9 @@
 //! Changes of subscriptions to threads, as the list of them and sliding sync tell them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rhizome_storage::{Logged, Pos, Store, ThreadSubscription};
 use ruma::{EventId, OwnedRoomId};
@@ -43,6 +46,23 @@ impl ThreadChanges {
         }
         told.earlier = changes.get(limit).map(|next| next.pos);
         Ok(told)
+    }
+
+    /// The newest `limit` of these, which come in the order of the log and may be several of a thread.
+    pub async fn newest(
+        store: &Store,
+        changes: &[Change],
+        limit: usize,
+    ) -> Result<Self, MatrixError> {
+        let mut seen = BTreeSet::new();
+        let mut last: Vec<Change> = changes.iter().rev().cloned().collect();
+        last.retain(|change| seen.insert((change.room, change.thread.clone())));
+        Self::of(store, &last, limit).await
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rooms.is_empty()
     }
 
     /// Writes them as members of an object, `earlier` with this key.

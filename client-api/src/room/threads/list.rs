@@ -70,7 +70,8 @@ pub async fn list(
 
 /// Up to where a client was told everything that had the position of an answer as its own.
 fn told_upto(token: &str) -> Result<Pos, MatrixError> {
-    let token = Token::parse(token)
+    // That of sliding sync has more after a dot.
+    let token = Token::parse(token.split('.').next().unwrap_or_default())
         .map_err(|_| MatrixError::invalid_param("`to` is no position of this server"))?;
     Ok(token.pos)
 }

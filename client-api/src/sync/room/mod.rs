@@ -10,26 +10,24 @@ use std::{
 };
 
 use rhizome_protocol::Membership;
-use rhizome_rooms::access::{Standing, while_sticky};
-use rhizome_storage::{
-    AccountData, DELIVERED, EventNo, Logged, MembershipRow, Pos, Receipt, RoomNo, Store,
-};
-use ruma::{OwnedRoomId, OwnedUserId};
+use rhizome_rooms::access::Standing;
+use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, Receipt, RoomNo, Store};
+use ruma::{EventId, OwnedRoomId, OwnedUserId};
 
 use summary::Summary;
 use timeline::Timeline;
 
 use super::{
     Ask,
+    counts::{Counting, Counts},
     first::FirstLook,
     lazy::LazyMembers,
-    sticky::Stuck,
+    sticky::{self, Stuck},
     window::{FIRST, RoomWindow},
 };
 use crate::{
     MatrixError, account_data,
     view::{
-        dress,
         filter::{self, DEFAULT_TIMELINE},
         scan::Budget,
         seen::{Seen, Viewer},
@@ -42,6 +40,8 @@ pub struct Loader<'a> {
     pub store: &'a Store,
     /// What devices have been told of members.
     pub lazy: &'a LazyMembers,
+    /// How much users haven't read.
+    pub counts: &'a Counting,
     /// Who reads.
     pub viewer: &'a Viewer,
     /// How the answer is wanted.
@@ -81,6 +81,8 @@ pub struct RoomPart {
     pub typing: Option<Vec<OwnedUserId>>,
     /// The reader's account data.
     pub account_data: Vec<Arc<Logged<AccountData>>>,
+    /// How much the reader hasn't read; of a room that they are in.
+    pub unread: Option<Counts>,
     /// Whether the room is in the answer even with nothing in it.
     pub always: bool,
     /// Whether the reader has left it.
@@ -130,7 +132,10 @@ impl Loader<'_> {
         let window = window.unwrap_or(&nothing);
         let standing = Standing::joined(row.since);
         let mut part = RoomPart {
-            always: extent == Extent::Whole || self.ask.full_state,
+            // What the reader has read changes the counts, also where receipts aren't wanted.
+            always: extent == Extent::Whole
+                || self.ask.full_state
+                || (window.receipts.iter()).any(|receipt| receipt.user == self.viewer.user),
             ..RoomPart::default()
         };
         if filter::section_wants_room(&self.ask.filter.room.timeline, &room_id) {
@@ -163,6 +168,8 @@ impl Loader<'_> {
     /// Reads what a first answer tells of the rooms that it tells of.
     pub(super) async fn look_first(&self, rows: &[MembershipRow]) -> Result<(), MatrixError> {
         let (mut joined, mut ends) = (Vec::new(), Vec::new());
+        let rooms: Vec<RoomNo> = rows.iter().map(|row| row.room).collect();
+        self.store.room_ids(&rooms).await?;
         for row in rows.iter().filter(|row| !row.forgotten) {
             match (row.membership, row.event) {
                 (Membership::Join, _) if self.wanted(row.room).await?.is_some() => {
@@ -174,7 +181,11 @@ impl Loader<'_> {
         }
         let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
         let size = FIRST.min(limit + 1);
-        let mut first = FirstLook::read(self.store, &joined, self.upto, size).await?;
+        let mut first =
+            FirstLook::read((self.store, self.viewer.user), &joined, self.upto, size).await?;
+        if !filter::wants_members(&self.ask.filter.room.state) {
+            first.read_states(self.store, &joined).await?;
+        }
         first
             .note_ends(self.store, &self.viewer.user_id, &ends)
             .await?;
@@ -188,18 +199,11 @@ impl Loader<'_> {
         let Some(stuck) = self.sticky.get(&room) else {
             return Ok(Vec::new());
         };
-        let told: HashSet<EventNo> = timeline.events.iter().map(|seen| seen.event.no).collect();
-        let wanted = stuck.iter().filter(|one| {
-            !told.contains(&one.event.no) && !self.ignored.contains(one.event.pdu.sender())
-        });
-        let seen = wanted.filter_map(|one| {
-            let mut seen = Seen::of(one.event.clone(), while_sticky(&one.event))?;
-            seen.expires_ms = Some(one.expires_ms);
-            Some(seen)
-        });
-        let mut seen: Vec<Seen> = seen.collect();
-        dress::dress(self.store, &mut seen).await?;
-        Ok(seen)
+        let told: HashSet<&EventId> = (timeline.events.iter())
+            .map(|seen| seen.event.pdu.event_id())
+            .collect();
+        let told = |event: &EventId| told.contains(event);
+        sticky::seen(self.store, stuck, self.ignored, told).await
     }
 
     async fn ephemeral(
@@ -223,14 +227,7 @@ impl Loader<'_> {
                 },
             };
             for receipt in receipts {
-                // Private receipts are their owner's alone; what has reached one's devices one knows.
-                let own = receipt.user == self.viewer.user;
-                let shown = if own {
-                    receipt.kind != DELIVERED
-                } else {
-                    receipt.is_public()
-                };
-                if shown {
+                if receipt.is_for(self.viewer.user) {
                     let user = self.store.user(receipt.user).await?;
                     if !self.ignored.contains(&user) {
                         part.receipts.push((user, receipt));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rhizome_protocol::Membership;
-use rhizome_storage::{EventNo, RoomNo, SnapshotNo, UserNo};
+use rhizome_storage::{EventNo, RoomNo, UserNo};
 use ruma::OwnedUserId;
 
 use crate::MatrixError;
@@ -13,7 +13,7 @@ use crate::sync::{
 };
 
 /// How many users a nameless room is named by.
-const HEROES: usize = 5;
+pub(in crate::sync) const HEROES: usize = 5;
 
 /// Of so many changes nobody looks whether they come to anything.
 const MANY: usize = 200;
@@ -81,15 +81,16 @@ impl Loader<'_> {
         if !(whole || renamed) && moves.is_empty() {
             return Ok(None);
         }
-        let head = self.store.room_by_no(room).await?;
-        let named = match head.as_ref().and_then(|head| head.snapshot) {
-            Some(snapshot) => self.is_named(snapshot).await?,
-            None => false,
-        };
+        let named = self.store.room_summary(room).await?.is_named();
         let mut heroes = Vec::new();
         if !named {
-            let members = self.store.heroes(room, self.viewer.user, HEROES).await?;
-            heroes.extend(members.iter().map(|member| member.user));
+            match self.first.get().and_then(|first| first.heroes(room)) {
+                Some(known) => heroes.extend_from_slice(known),
+                None => {
+                    let members = self.store.heroes(room, self.viewer.user, HEROES).await?;
+                    heroes.extend(members.iter().map(|member| member.user));
+                }
+            }
         }
         let other_heroes = moves
             .iter()
@@ -147,19 +148,5 @@ impl Loader<'_> {
         let keys = self.store.known_keys(&keys).await?;
         let mut changed = window.changes.iter().map(|change| Some(change.key));
         Ok(changed.any(|key| keys.contains(&key)))
-    }
-
-    /// Whether the room has a name or a canonical alias that isn't empty.
-    async fn is_named(&self, snapshot: SnapshotNo) -> Result<bool, MatrixError> {
-        for (kind, field) in [("m.room.name", "name"), ("m.room.canonical_alias", "alias")] {
-            let event = self.store.state_event(snapshot, kind, "").await?;
-            let text = event
-                .as_ref()
-                .and_then(|event| event.pdu.content().get(field)?.as_str());
-            if text.is_some_and(|text| !text.is_empty()) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 }

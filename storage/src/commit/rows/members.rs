@@ -53,25 +53,27 @@ impl Maker<'_> {
 
     /// What each entry of the rooms' states is after the group.
     fn current_state<'c>(&mut self, changes: impl Iterator<Item = &'c PlacedChange>) -> Result<()> {
-        let mut current: BTreeMap<(RoomNo, KeyNo), (Option<EventNo>, i64)> = BTreeMap::new();
-        for (pos, (room, change, _)) in changes {
-            current.insert((*room, change.key), (change.new, *pos));
+        let mut current: BTreeMap<(RoomNo, KeyNo), (Option<EventNo>, i64, bool)> = BTreeMap::new();
+        for (pos, (room, change, member)) in changes {
+            let last = (change.new, *pos, member.is_some());
+            current.insert((*room, change.key), last);
         }
         let (mut set, mut gone) = (Vec::new(), Vec::new());
-        for ((room, state_key), (event, pos)) in current {
+        for ((room, state_key), (event, pos, member)) in current {
             match event {
                 Some(event) => set.push(StateRow {
                     room,
                     state_key,
                     event,
                     pos,
+                    member,
                 }),
                 None => gone.push(GoneRow { room, state_key }),
             }
         }
         self.plan.statements.after(
-            "INSERT INTO current_state (room, state_key, event, pos) \
-             SELECT room, state_key, event, pos + $2 FROM ROWS($1) AS x WHERE true \
+            "INSERT INTO current_state (room, state_key, event, pos, member) \
+             SELECT room, state_key, event, pos + $2, member FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (room, state_key) DO UPDATE SET event = excluded.event, pos = excluded.pos",
             &set,
         )?;
@@ -187,6 +189,7 @@ rows! {
         state_key: KeyNo,
         event: EventNo,
         pos: i64,
+        member: bool,
     }
 }
 
