@@ -15,17 +15,32 @@ pub const MAIN: &str = "main";
 const MAX_HOPS: usize = 3;
 
 /// Whether a receipt for `event` may be one of the thread `thread`: `main`, or the id of a thread's root.
-/// The root is in the main timeline, and is also what a thread that has nothing yet is read up to.
+///
+/// The root is in the main timeline, and is also what a thread that has nothing yet is read up to. So is what is
+/// related to it otherwise: clients show it with the thread, and read the thread up to there.
 pub async fn holds(store: &Store, event: &Arc<StoredEvent>, thread: &str) -> Result<bool, Error> {
     let root = root_of(store, event).await?;
     if thread == MAIN {
         return Ok(root.is_none());
     }
-    match root {
-        None => Ok(event.pdu.event_id() == thread),
-        Some(root) if root != thread => Ok(false),
-        Some(root) => Ok(in_same_room(store, event, &root).await?.is_some()),
+    if let Some(root) = root {
+        return Ok(root == thread && in_same_room(store, event, &root).await?.is_some());
     }
+    let mut at = event.clone();
+    for _ in 0..=MAX_HOPS {
+        if at.pdu.event_id() == thread {
+            return Ok(true);
+        }
+        let parent = match relation(&at) {
+            Some((_, to)) => in_same_room(store, event, &to).await?,
+            None => None,
+        };
+        match parent {
+            Some(parent) => at = parent,
+            None => return Ok(false),
+        }
+    }
+    Ok(false)
 }
 
 /// The root of the thread that an event is in; `None` in the main timeline.

@@ -15,7 +15,7 @@ use rhizome_edge::Api as _;
 use rhizome_federation::{Federation, FederationConfig};
 use rhizome_rooms::Rooms;
 use rhizome_storage::collect::{self, Collecting};
-use rhizome_storage::{Options, Store};
+use rhizome_storage::{LogReader, Options, Store};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -80,6 +80,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         });
     }
 
+    count_unread(&tasks, &store, &config);
     let collecting = store.clone();
     let how = Collecting {
         expire_devices_after: config.server.expire_devices_after.map(|span| span.0),
@@ -129,6 +130,19 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         unfinished,
         tasks,
     })
+}
+
+/// Writes down now and then what users haven't read.
+fn count_unread(tasks: &Tasks, store: &Store, config: &Config) {
+    let (store, name) = (store.clone(), config.server.name.clone());
+    tasks.supervise("unread counts", move |stop| {
+        let work = client_api::WriteUnread::new(&store, name.clone());
+        let reader = LogReader::new(&store, "unread", work);
+        async move {
+            reader.run(&stop).await;
+            Ok(())
+        }
+    });
 }
 
 fn serve(tasks: &Tasks, listener: TcpListener, serving: Serving) {

@@ -130,6 +130,7 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
                 replace(&mut window.account_data, data);
             }
             EntryKind::AccountData(data) if data.user != user => {}
+            EntryKind::Receipt(receipt) if !receipt.is_for(user) => {}
             _ => {
                 let Some(room) = entry.kind.room() else {
                     continue;
@@ -212,7 +213,9 @@ impl Window {
             .filter(|row| row.membership == Membership::Join || row.since > after);
         let rooms: Vec<RoomNo> = concerned.map(|row| row.room).collect();
         for receipt in store.receipts_in_rooms_after(&rooms, after, upto).await? {
-            window.room(receipt.room).receipts.push(receipt);
+            if receipt.is_for(user) {
+                window.room(receipt.room).receipts.push(receipt);
+            }
         }
         let changed = store.rooms_changed(&rooms, after).await?;
         for rooms in changed.chunks(ROOMS) {
@@ -222,6 +225,21 @@ impl Window {
         window.to_device.unknown = true;
         window.unlisted = true;
         Ok(window)
+    }
+
+    /// What happened in some rooms between two positions.
+    pub async fn of_rooms(
+        store: &Store,
+        rooms: &[RoomNo],
+        after: Pos,
+        upto: Pos,
+    ) -> Result<HashMap<RoomNo, RoomWindow>, MatrixError> {
+        let mut window = Window::default();
+        for receipt in store.receipts_in_rooms_after(rooms, after, upto).await? {
+            window.room(receipt.room).receipts.push(receipt);
+        }
+        window.load(store, rooms, after, upto).await?;
+        Ok(window.rooms)
     }
 
     /// Loads the events of some rooms and the changes of their state.

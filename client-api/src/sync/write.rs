@@ -235,16 +235,17 @@ fn write_receipts(json: &mut Json, part: &RoomPart) {
     }
 }
 
-/// An `m.receipt`: event id → kind → user → receipt. Of several receipts of a user at one event (in several
-/// threads) the form holds only one: the last.
+/// An `m.receipt`: event id → kind → user → receipt. Of several receipts of a user at one event (in several threads)
+/// the form holds only one: the one without a thread, which says the most (MSC4102), or the last.
 pub(super) fn receipts(json: &mut Json, receipts: &[(OwnedUserId, Arc<Logged<Receipt>>)]) {
     let mut sorted: BTreeMap<&str, BTreeMap<&str, BTreeMap<&str, _>>> = BTreeMap::new();
     for (user, receipt) in receipts {
         let kinds = sorted.entry(receipt.event_id.as_str()).or_default();
-        kinds
-            .entry(&receipt.kind)
-            .or_default()
-            .insert(user.as_str(), receipt);
+        let users = kinds.entry(&receipt.kind).or_default();
+        let told = users.entry(user.as_str()).or_insert(receipt);
+        if told.thread.is_some() {
+            *told = receipt;
+        }
     }
     json.open()
         .key("type")

@@ -53,4 +53,6 @@ mod sync_truth;
 mod threads;
 mod to_device;
 mod together;
+mod unread;
+mod unread_random;
 mod visibility;

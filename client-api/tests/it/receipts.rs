@@ -51,6 +51,8 @@ async fn a_receipt_names_the_thread_that_its_event_is_in() {
             (&root, json!(root), &fine),
             (&lonely, json!(root), &refused),
             (&to_root, json!(to_root), &fine),
+            // Beside a thread, and shown with it.
+            (&to_root, json!(root), &fine),
             // In a thread.
             (&reply, json!(root), &fine),
             (&edit, json!(root), &fine),

@@ -297,25 +297,6 @@ impl Store {
         self.rows(query).await?.iter().map(Logged::read).collect()
     }
 
-    /// The rooms that a user is joined to in which receipts moved with `after < pos ≤ upto`.
-    pub async fn receipt_rooms_since(
-        &self,
-        user: UserNo,
-        after: Pos,
-        upto: Pos,
-    ) -> Result<Vec<RoomNo>> {
-        let query = self
-            .sql(
-                "SELECT DISTINCT r.room FROM receipt r JOIN membership m ON m.room = r.room \
-                 AND m.user_no = $1 AND m.membership = 1 WHERE r.pos > $2 AND r.pos <= $3",
-            )
-            .bind(user)
-            .bind(after)
-            .bind(upto);
-        let rows = self.rows(query).await?;
-        rows.iter().map(|row| row.get("room")).collect()
-    }
-
     /// Of the receipts in these rooms up to a position: those of a user, and those at some events.
     pub async fn receipts_at(
         &self,

@@ -67,13 +67,16 @@ impl Store {
             .collect()
     }
 
-    /// Writes rows down, one for each user and room; `false` if the lease is another's by now.
-    pub async fn write_unread(&self, lease: &Lease, rows: &[UnreadRow]) -> Result<bool> {
+    /// Writes rows down, one for each user and room, where none is there that says as much as of later. `false` if
+    /// the lease that this is the work of is another's by now.
+    pub async fn write_unread(&self, lease: Option<&Lease>, rows: &[UnreadRow]) -> Result<bool> {
         if rows.is_empty() {
             return Ok(true);
         }
         let mut tx = self.begin().await?;
-        if !lease.hold(&mut tx).await? {
+        if let Some(lease) = lease
+            && !lease.hold(&mut tx).await?
+        {
             tx.rollback().await;
             return Ok(false);
         }
@@ -82,7 +85,9 @@ impl Store {
                 "INSERT INTO unread (room, user_no, upto, since, rules, tally) \
                  SELECT room, user_no, upto, since, rules, tally FROM ROWS($1) AS x WHERE true \
                  ON CONFLICT (room, user_no) DO UPDATE SET upto = excluded.upto, \
-                 since = excluded.since, rules = excluded.rules, tally = excluded.tally",
+                 since = excluded.since, rules = excluded.rules, tally = excluded.tally \
+                 WHERE excluded.upto > unread.upto OR excluded.rules > unread.rules \
+                 OR excluded.since > unread.since",
             )
             .rows(rows);
         tx.execute(query).await?;

@@ -61,16 +61,17 @@ impl Judge {
         let Some(pos) = event.pos() else {
             return Ok(());
         };
-        let redacts = event.pdu.redacts();
-        if let Some(target) = redacts
+        let own = |event: &StoredEvent| event.pdu.sender() == whose.wishes.user_id;
+        if let Some(target) = event.pdu.redacts()
             && let Some(target) = store.event(target).await?
             && target.room == event.room
             && target.redacted_by.is_some()
         {
             steps.extend(target.pos().map(Step::Redacted));
+            steps.extend(own(&target).then_some(Step::Anew));
         }
-        if event.pdu.sender() == whose.wishes.user_id {
-            if event.pdu.state_key().is_none() && redacts.is_none() {
+        if own(event) {
+            if reads(event) {
                 let thread = self.thread(store, event).await?;
                 steps.push(Step::Read(Scope::Thread(thread), pos));
             }
@@ -136,6 +137,12 @@ impl Judge {
         let verdict = ask(store, event, wishes, Some(asked)).await?;
         Ok(verdict.unwrap_or_default())
     }
+}
+
+/// Whether its sender has read up to an event. Of a redacted one isn't known any more in which thread it was.
+fn reads(event: &StoredEvent) -> bool {
+    let pdu = &event.pdu;
+    pdu.state_key().is_none() && pdu.redacts().is_none() && event.redacted_by.is_none()
 }
 
 /// What the rules say; `None` if that depends on who is asked. What isn't known is looked up as it is needed.

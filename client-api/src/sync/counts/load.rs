@@ -1,6 +1,7 @@
 //! Counting from the database: from what is written down, or else from the beginning, with what has come since.
 
 use std::{
+    borrow::BorrowMut,
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
@@ -19,6 +20,10 @@ use crate::{
 /// Of a room's events since what is written down, or since the user's receipt, at most the newest so many are looked
 /// at.
 pub const LOOK: usize = 1_000;
+/// Where many rooms are counted together, so many events in all, …
+const LOOK_ALL: usize = 50_000;
+/// … but of each room this many.
+const LOOK_LEAST: usize = 100;
 /// Events read at once.
 const CHUNK: usize = 500;
 
@@ -42,6 +47,20 @@ pub struct Loaded {
     pub looked_at: usize,
 }
 
+impl Loaded {
+    /// How it is written down.
+    pub fn row(&self, of: &Wanted) -> UnreadRow {
+        UnreadRow {
+            room: of.room,
+            user_no: of.user,
+            upto: self.tally.upto,
+            since: self.tally.since,
+            rules: self.tally.rules,
+            tally: self.tally.written(),
+        }
+    }
+}
+
 /// One that is being loaded.
 struct Course {
     wanted: Wanted,
@@ -51,6 +70,8 @@ struct Course {
     tally: Tally,
     /// What the user's receipts say.
     reads: Vec<Step>,
+    /// Nothing of it was written down. Then all events are passed as they are today, redacted or not.
+    receipts_only: bool,
     looked_at: usize,
 }
 
@@ -62,26 +83,50 @@ pub async fn load(
     upto: Pos,
 ) -> Result<Vec<Loaded>, MatrixError> {
     let mut courses = begin(store, compiled, wanted, upto).await?;
-    let mut by_room: BTreeMap<RoomNo, Vec<usize>> = BTreeMap::new();
-    for (index, course) in courses.iter().enumerate() {
-        by_room.entry(course.wanted.room).or_default().push(index);
+    run(store, judge, &mut courses, upto).await?;
+    // Of those whose rows can't be gone on with nothing is taken from them.
+    let mut again = Vec::new();
+    for course in courses.iter_mut().filter(|course| course.tally.is_stale()) {
+        course.from_receipts();
+        again.push(course);
     }
-    let first = |of: &Vec<usize>| of.iter().map(|index| courses[*index].from).min();
+    run(store, judge, &mut again, upto).await?;
+    Ok(courses.into_iter().map(|course| course.end(upto)).collect())
+}
+
+/// Passes all events since where the courses begin.
+async fn run(
+    store: &Store,
+    judge: &Judge,
+    courses: &mut [impl BorrowMut<Course>],
+    upto: Pos,
+) -> Result<(), MatrixError> {
+    let mut by_room: BTreeMap<RoomNo, (Pos, Vec<&mut Course>)> = BTreeMap::new();
+    for course in courses {
+        let course = course.borrow_mut();
+        let (from, of) = by_room
+            .entry(course.wanted.room)
+            .or_insert((upto, Vec::new()));
+        *from = course.from.min(*from);
+        of.push(course);
+    }
     let rooms: Vec<_> = by_room
         .iter()
-        .map(|(room, of)| (*room, first(of).unwrap_or(upto)))
+        .map(|(room, (from, _))| (*room, *from))
         .collect();
-    let events = store.events_since(&rooms, upto, LOOK).await?;
+    let look = (LOOK_ALL / rooms.len().max(1)).clamp(LOOK_LEAST, LOOK);
+    let events = store.events_since(&rooms, upto, look).await?;
     for chunk in events.chunks(CHUNK) {
         let nos: Vec<_> = chunk.iter().map(|(_, no)| *no).collect();
         for event in store.events_by_no(&nos).await? {
-            for index in by_room.get(&event.room).into_iter().flatten() {
-                courses[*index].pass(store, judge, &event).await?;
+            let of = by_room.get_mut(&event.room);
+            for course in of.into_iter().flat_map(|(_, of)| of) {
+                course.pass(store, judge, &event).await?;
             }
             tokio::task::yield_now().await;
         }
     }
-    Ok(courses.into_iter().map(|course| course.end(upto)).collect())
+    Ok(())
 }
 
 async fn begin(
@@ -127,40 +172,48 @@ impl Course {
         row: Option<UnreadRow>,
         receipts: &[PlacedReceipt],
     ) -> Self {
-        if let Some(row) = row
-            && let Some(mut tally) = Tally::read_back(&row.tally, (row.upto, row.since, row.rules))
-        {
+        let mut course = Self {
+            from: wanted.since,
+            tally: Tally::new(wanted.since, wishes.pos),
+            reads: receipts.iter().map(read).collect(),
+            receipts_only: true,
+            looked_at: 0,
+            wanted,
+            wishes,
+        };
+        let Some(row) = row else {
+            course.from_receipts();
+            return course;
+        };
+        let place = (row.upto, row.since, row.rules);
+        if let Some(tally) = Tally::read_back(&row.tally, place) {
+            course.tally = tally;
+            course.from = row.upto;
+            course.receipts_only = false;
             // What the row didn't know: a receipt that has moved, or one whose event has come since.
-            let news = |placed: &&PlacedReceipt| {
-                placed.receipt.pos > row.upto || placed.order.is_none_or(|order| order > row.upto.0)
-            };
-            let reads: Vec<Step> = receipts.iter().filter(news).map(read).collect();
-            for step in &reads {
-                tally.take(step);
-            }
-            if !tally.is_stale() {
-                return Self::of(wanted, wishes, tally, row.upto, reads);
+            for (placed, step) in receipts.iter().zip(&course.reads) {
+                let place = placed.order;
+                if placed.receipt.pos > row.upto || place.is_none_or(|order| order > row.upto.0) {
+                    course.tally.take(step);
+                }
             }
         }
-        let reads: Vec<Step> = receipts.iter().map(read).collect();
-        let read_up_to = reads.iter().filter_map(|step| match step {
+        if course.receipts_only || course.tally.is_stale() {
+            course.from_receipts();
+        }
+        course
+    }
+
+    /// Begins after what the user's receipts say is read.
+    fn from_receipts(&mut self) {
+        let read_up_to = self.reads.iter().filter_map(|step| match step {
             Step::Read(Scope::Room, upto) => Some(*upto),
             _ => None,
         });
-        let from = read_up_to.max().unwrap_or(wanted.since).max(wanted.since);
-        let tally = Tally::new(wanted.since, wishes.pos);
-        Self::of(wanted, wishes, tally, from, reads)
-    }
-
-    fn of(wanted: Wanted, wishes: Arc<Wishes>, tally: Tally, from: Pos, reads: Vec<Step>) -> Self {
-        Self {
-            wanted,
-            wishes,
-            from,
-            tally,
-            reads,
-            looked_at: 0,
-        }
+        self.from = read_up_to.fold(self.wanted.since, Pos::max);
+        self.tally = Tally::new(self.wanted.since, self.wishes.pos);
+        self.receipts_only = true;
+        self.looked_at = 0;
     }
 
     async fn pass(
@@ -180,8 +233,8 @@ impl Course {
         let mut steps = Vec::new();
         judge.steps(store, event, whose, &mut steps).await?;
         for step in &steps {
-            // What was read is left out at once, so that it doesn't crowd out what wasn't.
-            if !self.is_read(step) {
+            // What is read is left out at once, so that it doesn't crowd out what isn't.
+            if !self.is_read(step) && !(self.receipts_only && step.is_redaction()) {
                 self.tally.take(step);
             }
         }
@@ -198,7 +251,12 @@ impl Course {
     }
 
     fn end(mut self, upto: Pos) -> Loaded {
-        for step in &self.reads {
+        // All others have been taken, or what they read wasn't.
+        for step in self
+            .reads
+            .iter()
+            .filter(|step| matches!(step, Step::Awaits(..)))
+        {
             self.tally.take(step);
         }
         self.tally.upto = upto;

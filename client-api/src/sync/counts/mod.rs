@@ -12,8 +12,6 @@
 mod judge;
 mod load;
 mod tally;
-#[cfg(test)]
-mod tests;
 pub mod writer;
 
 use std::{
@@ -24,8 +22,7 @@ use std::{
     },
 };
 
-use rhizome_protocol::Membership;
-use rhizome_storage::{Cache, DELIVERED, MembershipRow, Pos, RoomNo, Store, UserNo};
+use rhizome_storage::{Cache, DELIVERED, MembershipRow, Pos, RoomNo, Store, UnreadRow, UserNo};
 
 pub use self::tally::{Count, Counts};
 use self::{
@@ -43,6 +40,8 @@ use crate::{
 const MAX_USERS: usize = 50_000;
 /// … and how many tallies. (One takes up to 3 KiB, where much is unread.)
 const MAX_TALLIES: usize = 200_000;
+/// A tally for which so many events were looked at is written down, so that nobody has to look again.
+const WORTH_A_ROW: usize = 100;
 /// Tallies counted at once.
 const AT_ONCE: usize = 200;
 
@@ -236,18 +235,21 @@ impl Counting {
     }
 
     /// A user's counts of rooms that they are joined to, as of `upto` or a moment later.
-    pub async fn of<'a>(
+    pub async fn of(
         &self,
         store: &Store,
         user: UserNo,
-        rooms: impl Iterator<Item = &'a MembershipRow>,
+        rooms: &[&MembershipRow],
         upto: Pos,
     ) -> Result<HashMap<RoomNo, Counts>, MatrixError> {
-        let mut found = HashMap::new();
+        let mut found = HashMap::with_capacity(rooms.len());
+        if rooms.is_empty() {
+            return Ok(found);
+        }
         let mut wanted = Vec::new();
         let wishes = self.wishes(store, user).await?;
         let listener = self.listeners.get(&user);
-        for row in rows_joined(rooms) {
+        for row in rooms {
             let held = self.tallies.get(&(user, row.room));
             let counts = held.zip(listener.as_ref()).and_then(|(held, listener)| {
                 let held = lock(&held);
@@ -266,15 +268,20 @@ impl Counting {
                 }),
             }
         }
+        let mut rows = Vec::new();
         for wanted in wanted.chunks(AT_ONCE) {
             let loaded = load(store, (&self.compiled, &self.judge), wanted, upto).await?;
             for (wanted, loaded) in wanted.iter().zip(loaded) {
                 found.insert(wanted.room, loaded.tally.counts());
+                if loaded.looked_at >= WORTH_A_ROW {
+                    rows.push(loaded.row(wanted));
+                }
                 if let Some(listener) = &listener {
                     self.keep(wanted, listener, loaded.tally);
                 }
             }
         }
+        write_down(store, rows);
         Ok(found)
     }
 
@@ -292,8 +299,15 @@ impl Counting {
     }
 }
 
-fn rows_joined<'a>(
-    rows: impl Iterator<Item = &'a MembershipRow>,
-) -> impl Iterator<Item = &'a MembershipRow> {
-    rows.filter(|row| row.membership == Membership::Join)
+/// Writes rows down beside the answer, which doesn't wait for it.
+fn write_down(store: &Store, rows: Vec<UnreadRow>) {
+    if rows.is_empty() {
+        return;
+    }
+    let store = store.clone();
+    tokio::spawn(async move {
+        if let Err(error) = store.write_unread(None, &rows).await {
+            tracing::warn!(%error, "unread counts can't be written down");
+        }
+    });
 }

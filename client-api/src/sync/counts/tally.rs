@@ -63,6 +63,8 @@ pub enum Step {
     Read(Scope, Pos),
     /// An event is redacted.
     Redacted(Pos),
+    /// What was read by an event isn't, as that is redacted.
+    Anew,
     /// A receipt names an event that isn't there yet.
     Awaits(OwnedEventId, Scope),
     /// An event has come that a receipt may have named before.
@@ -117,6 +119,13 @@ impl Counts {
             None => self.main.add(count),
             Some(root) => self.threads.entry(root.clone()).or_default().add(count),
         }
+    }
+}
+
+impl Step {
+    /// Whether it is of a redaction.
+    pub fn is_redaction(&self) -> bool {
+        matches!(self, Self::Redacted(_) | Self::Anew)
     }
 }
 
@@ -205,6 +214,7 @@ impl Tally {
                     self.stale = true;
                 }
             }
+            Step::Anew => self.stale = true,
             Step::Awaits(event, scope) => {
                 let new = (event.clone(), scope.clone());
                 self.awaited.retain(|known| *known != new);

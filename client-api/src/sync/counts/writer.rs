@@ -12,13 +12,13 @@ use std::{
 };
 
 use rhizome_storage::{
-    EntryKind, Failure, Lease, LiveEvent, LogWork, Pos, RoomNo, Store, Stretch, UnreadRow, UserNo,
+    EntryKind, Failure, Lease, LiveEvent, LogWork, Pos, RoomNo, Store, Stretch, UserNo,
 };
 use ruma::OwnedServerName;
 
 use super::{
     judge::Judge,
-    load::{LOOK, Loaded, Wanted, load},
+    load::{LOOK, Wanted, load},
 };
 use crate::push::wishes::Compiled;
 
@@ -139,23 +139,12 @@ impl WriteUnread {
             let loaded = load(&self.store, (&self.compiled, &self.judge), &wanted, upto).await?;
             let news = wanted.iter().zip(loaded);
             let news = news.filter(|(_, loaded)| loaded.looked_at >= self.stride);
-            let rows: Vec<_> = news.map(|(wanted, loaded)| row(wanted, &loaded)).collect();
-            if !self.store.write_unread(lease, &rows).await? {
+            let rows: Vec<_> = news.map(|(wanted, loaded)| loaded.row(wanted)).collect();
+            if !self.store.write_unread(Some(lease), &rows).await? {
                 return Ok(written);
             }
             written += rows.len();
         }
-    }
-}
-
-fn row(of: &Wanted, loaded: &Loaded) -> UnreadRow {
-    UnreadRow {
-        room: of.room,
-        user_no: of.user,
-        upto: loaded.tally.upto,
-        since: of.since,
-        rules: loaded.tally.rules,
-        tally: loaded.tally.written(),
     }
 }
 

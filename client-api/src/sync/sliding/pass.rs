@@ -28,9 +28,6 @@ use crate::{
     view::scan::Budget,
 };
 
-/// Of a client that is behind by more than this, the rooms that it wants are read one by one.
-const FAR: i64 = 5_000;
-
 /// What a pass found.
 #[derive(Debug)]
 pub struct Found {
@@ -61,16 +58,18 @@ impl Sliding {
         let moment = reader::moment(store, user, &self.interest).await?;
         let (upto, ephemeral, rows) = &moment;
         let after = self.since.as_ref().map(|token| token.pos);
-        let (window, far) = self.window(after, *upto, rows).await?;
+        let window = match after {
+            Some(after) => Window::read(store, user, rows, after, *upto).await?,
+            None => Window::default(),
+        };
         let shared = &app.sync;
         let ignored = shared
             .ignored
             .of(store, user, after, *upto, &window)
             .await?;
-        let read = after.filter(|_| !far);
         let counting = shared
             .counts
-            .advance(store, user, rows, (read, *upto), &window);
+            .advance(store, user, rows, (after, *upto), &window);
         counting.await?;
         let heard = self
             .since
@@ -84,13 +83,13 @@ impl Sliding {
                 store,
                 &self.viewer,
                 rows_of(&moment),
-                (read, *upto),
+                (after, *upto),
                 &window,
             )
             .await?;
         let filters = asked.lists.values().map(|list| &list.filter);
         rooms.bring(store, &self.viewer, filters).await?;
-        let mut news = News {
+        let news = News {
             after,
             rows,
             rooms: window.rooms.keys().copied().collect(),
@@ -101,15 +100,6 @@ impl Sliding {
                 .any(|data| data.kind == "m.direct"),
             subscriptions: self.subscriptions(&asked.rooms).await?,
         };
-        if let (true, Some(after)) = (far, after) {
-            let active = rows.iter().map(|row| row.room);
-            let active =
-                active.filter(|room| rooms.get(*room).is_some_and(|it| it.activity > after));
-            news.rooms.extend(active);
-            news.rooms
-                .extend(store.receipt_rooms_since(user, after, *upto).await?);
-            news.direct = true;
-        }
         let choice = choose(&asked, &rooms, &self.memory, &news);
         drop(rooms);
         drop(news);
@@ -132,28 +122,7 @@ impl Sliding {
             first: OnceLock::new(),
             sticky: HashMap::new(),
         };
-        self.tell(loader, choice, &window, far, &moment).await
-    }
-
-    /// What happened after the client's position. Whoever is far behind is told room by room.
-    async fn window(
-        &self,
-        after: Option<Pos>,
-        upto: Pos,
-        rows: &[MembershipRow],
-    ) -> Result<(Window, bool), MatrixError> {
-        let store = &self.app.store;
-        let Some(after) = after else {
-            return Ok((Window::default(), false));
-        };
-        let is_far = upto.0 - after.0 > FAR && store.log().tail(after, upto).is_none();
-        // Whose devices changed is said by what happened in all rooms.
-        if is_far && !self.asked.extensions.wants_e2ee() {
-            let window = Window::read_by_room(store, self.viewer.user, &[], after, upto).await?;
-            return Ok((window, true));
-        }
-        let window = Window::read(store, self.viewer.user, rows, after, upto).await?;
-        Ok((window, false))
+        self.tell(loader, choice, &window, &moment).await
     }
 
     fn typing(&self, rows: &[MembershipRow], heard: i64, now: i64) -> HashSet<RoomNo> {
@@ -193,22 +162,12 @@ impl Sliding {
         loader: Loader<'_>,
         choice: Choice<'_>,
         window: &Window,
-        far: bool,
         moment: &Moment,
     ) -> Result<Found, MatrixError> {
         let store = loader.store;
         let nos: Vec<RoomNo> = choice.picks.iter().map(|pick| pick.row.room).collect();
         let ids = store.room_ids(&nos).await?;
-        let mut older = HashMap::new();
-        for pick in &choice.picks {
-            let How::Since(from) = pick.how else { continue };
-            let is_behind = far || pick.told.is_some_and(|told| told.upto.is_some());
-            if is_behind && pick.row.membership == Membership::Join {
-                let mut window = RoomWindow::default();
-                window.load(store, pick.row.room, from, loader.upto).await?;
-                older.insert(pick.row.room, window);
-            }
-        }
+        let older = self.older(&choice.picks, loader.upto).await?;
         let teller = self.teller(loader, &choice.picks, &nos).await?;
         let mut rooms = Vec::new();
         for pick in &choice.picks {
@@ -222,7 +181,8 @@ impl Sliding {
         let (user, upto) = (self.viewer.user, teller.loader.upto);
         let told: HashSet<RoomNo> = rooms.iter().map(|(room, _)| *room).collect();
         let told_rows = moment.2.iter().filter(|row| told.contains(&row.room));
-        let counting = teller.loader.counts.of(store, user, told_rows, upto);
+        let told_rows: Vec<&MembershipRow> = told_rows.collect();
+        let counting = teller.loader.counts.of(store, user, &told_rows, upto);
         let mut counts = counting.await?;
         for (room, part) in &mut rooms {
             part.unread = counts.remove(room);
@@ -255,6 +215,26 @@ impl Sliding {
             next: Token::new(store, upto, moment.1),
             settled: choice.settled,
         })
+    }
+
+    /// What happened in rooms that were told up to another position than the client's.
+    async fn older(
+        &self,
+        picks: &[Pick<'_>],
+        upto: Pos,
+    ) -> Result<HashMap<RoomNo, RoomWindow>, MatrixError> {
+        let mut behind: BTreeMap<Pos, Vec<RoomNo>> = BTreeMap::new();
+        for pick in picks {
+            let told = pick.told.and_then(|told| told.upto);
+            if let (How::Since(from), Some(_)) = (pick.how, told) {
+                behind.entry(from).or_default().push(pick.row.room);
+            }
+        }
+        let mut older = HashMap::new();
+        for (from, rooms) in behind {
+            older.extend(Window::of_rooms(&self.app.store, &rooms, from, upto).await?);
+        }
+        Ok(older)
     }
 
     /// What the client knows of a room when it has this.

@@ -18,7 +18,12 @@ use super::{
 };
 use crate::{
     MatrixError,
-    sync::{counts::Counts, room::Loader, room::timeline::Timeline, window::RoomWindow},
+    sync::{
+        counts::Counts,
+        room::Loader,
+        room::timeline::Timeline,
+        window::{RoomWindow, Window},
+    },
     view::seen::Seen,
 };
 
@@ -161,10 +166,13 @@ impl Teller<'_> {
                         let standing = Standing::left(row.membership, end.as_deref());
                         let upto = row.pos.min(upto);
                         let scope = scope(standing, upto, Some(left));
-                        let mut window = RoomWindow::default();
-                        if let Some(from) = from.filter(|from| *from < upto) {
-                            window.load(self.loader.store, row.room, from, upto).await?;
-                        }
+                        let mut windows = match from.filter(|from| *from < upto) {
+                            Some(from) => {
+                                Window::of_rooms(self.loader.store, &[row.room], from, upto).await?
+                            }
+                            None => HashMap::new(),
+                        };
+                        let window = windows.remove(&row.room).unwrap_or_default();
                         self.inside(scope, &window).await
                     }
                     None if row.membership == Membership::Ban && pick.told.is_none() => {
