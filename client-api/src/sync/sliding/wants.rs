@@ -157,9 +157,10 @@ impl<'a> Chooser<'_, 'a> {
         let settled = settled
             .filter(|settled| settled.wanted == wanted && settled.changes.len() == changes.len());
         for (at, (_, list, sorted)) in self.lists.iter().enumerate() {
-            let since = settled.map_or(0, |settled| settled.changes[at]);
-            let moves = changes[at].saturating_sub(since);
-            let moves = usize::try_from(moves).unwrap_or(usize::MAX);
+            let moves = settled.map_or(usize::MAX, |settled| {
+                let moves = changes[at].wrapping_sub(settled.changes[at]);
+                usize::try_from(moves).unwrap_or(usize::MAX)
+            });
             for range in &list.ranges {
                 found.extend(entered(sorted, *range, moves));
             }

@@ -1,5 +1,9 @@
 //! Sliding sync (MSC4186): named scenarios for its rules.
 
 pub mod client;
+mod connections;
+mod cost;
+mod extensions;
+mod hostile;
 mod lists;
 mod rooms;

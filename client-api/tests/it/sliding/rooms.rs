@@ -228,6 +228,9 @@ async fn names_heroes_and_counts_come_when_they_change() {
             (&told["membership"], &told["lists"]),
             (&json!("join"), &json!(["all"]))
         );
+        let path = format!("/profile/{}/displayname", esc(&bob.id));
+        bob.ok(Method::PUT, &path, json!({ "displayname": "bob" }))
+            .await;
         bob.join(&room).await;
         let answer = client.sync(&body).await;
         let told = &answer["rooms"][&room];
@@ -348,9 +351,11 @@ async fn who_leaves_hears_of_it_once_and_who_is_put_out_whenever_they_begin() {
         ada.set_state(&kicked, "m.room.name", "", json!({ "name": "secret" }))
             .await;
         assert_eq!(client.sync(&body).await["rooms"], json!({}));
-        let answer = Client::accepted(&bob)
-            .sync(&list(10, 20, json!([["*", "*"]])))
-            .await;
+        let mut begins = Client {
+            conn_id: "begins",
+            ..Client::accepted(&bob)
+        };
+        let answer = begins.sync(&list(10, 20, json!([["*", "*"]]))).await;
         assert_eq!(
             memberships(&answer),
             [None, some("leave"), some("ban"), None]

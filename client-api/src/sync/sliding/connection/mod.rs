@@ -145,9 +145,10 @@ impl Connection {
     }
 
     /// What the client had been told that shows this version; the version is confirmed by that.
-    fn at(&self, version: i64) -> Option<Memory> {
+    fn at(&self, version: i64) -> Option<(Memory, bool)> {
         let mut inner = self.lock();
         let inner = &mut *inner;
+        let mut confirms = false;
         if let Some(at) = inner
             .versions
             .iter()
@@ -156,10 +157,11 @@ impl Connection {
             let (_, rooms) = inner.versions.swap_remove(at);
             inner.versions.clear();
             inner.version = version;
+            confirms = true;
             Arc::make_mut(&mut inner.rooms).extend(rooms.iter().map(|(room, told)| (*room, *told)));
             inner.confirmed.get_or_insert_default().extend(rooms);
         }
-        (inner.version == version).then(|| Memory {
+        let memory = (inner.version == version).then(|| Memory {
             version,
             rooms: inner.rooms.clone(),
             changed: Rooms::new(),
@@ -168,7 +170,8 @@ impl Connection {
                 .settled
                 .clone()
                 .filter(|settled| settled.version == version),
-        })
+        });
+        memory.map(|memory| (memory, confirms))
     }
 
     /// Takes note of what an answer tells; gives its version. What is to be written down goes its own way.
@@ -294,17 +297,26 @@ impl Connections {
     ) -> Result<(Arc<Connection>, Memory), MatrixError> {
         let known = self.0.get(&key(viewer, conn_id));
         if let Some(connection) = known.filter(|known| known.no == position.connection)
-            && let Some(memory) = connection.at(position.version)
+            && let Some((memory, confirms)) = connection.at(position.version)
         {
+            if confirms {
+                self.put(viewer, &connection, &memory);
+            }
             return Ok((connection, memory));
         }
         // From another process, or from before a restart.
         let loaded = keep::load(app, viewer, conn_id, position).await?;
         let connection = Arc::new(loaded.ok_or_else(pos::unknown)?);
-        let memory = connection.at(position.version).ok_or_else(pos::unknown)?;
-        let weight = connection.lock().rooms.len() + 1;
-        (self.0).insert_weighing(key(viewer, conn_id), connection.clone(), weight);
+        let known = connection.at(position.version);
+        let (memory, _) = known.ok_or_else(pos::unknown)?;
+        self.put(viewer, &connection, &memory);
         Ok((connection, memory))
+    }
+
+    /// Puts a connection there, as heavy as it is by now.
+    fn put(&self, viewer: &Viewer, connection: &Arc<Connection>, memory: &Memory) {
+        let key = key(viewer, &connection.conn_id);
+        (self.0).insert_weighing(key, connection.clone(), memory.rooms.len() + 1);
     }
 }
 
