@@ -19,7 +19,7 @@ use rhizome_storage::{
 use super::{
     MAX_ATTEMPTS,
     backfill::redacts_now,
-    checks::{allowed_by_auth_events, auth_events_of},
+    checks::{allowed_by_auth_events, auth_events_of, completes},
     only,
     place::{redacts, view_of},
 };
@@ -43,6 +43,11 @@ pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>)
     };
     let queue = rooms.queues().of(stored.room);
     let mut warm = queue.enter().await;
+    // It may have come whole twice at the same time.
+    let now = rooms.store().event(event).await?;
+    if now.is_none_or(|now| !completes(&now, pdu)) {
+        return Ok(());
+    }
     for _ in 0..MAX_ATTEMPTS {
         // After a join that failed the room has no state, but events.
         let Some(head) = rooms.store().room_by_no(stored.room).await? else {

@@ -238,7 +238,15 @@ fn check(answer: &Value, form: Form) {
     }
     only(
         &answer["extensions"],
-        &["to_device", "e2ee", "account_data", "receipts", "typing"],
+        &[
+            "to_device",
+            "e2ee",
+            "account_data",
+            "receipts",
+            "typing",
+            "io.element.msc4308.thread_subscriptions",
+            "org.matrix.msc4354.sticky_events",
+        ],
     );
     for kind in ["receipts", "typing"] {
         for (_, event) in objects(&answer["extensions"][kind]["rooms"]) {
