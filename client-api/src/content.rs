@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
-use rhizome_protocol::{Object, canonical::parse_object};
+use rhizome_protocol::{Object, canonical::parse_object, sticky::LONGEST_MS};
 use rhizome_storage::TxnKey;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 
@@ -41,6 +41,25 @@ pub fn room_id(text: &str) -> Result<OwnedRoomId, MatrixError> {
 /// An event id from a path.
 pub fn event_id(text: &str) -> Result<OwnedEventId, MatrixError> {
     EventId::parse(text).map_err(|error| MatrixError::invalid_param(format!("event id: {error}")))
+}
+
+/// For how many milliseconds an event is to be sticky, if it is
+/// ([MSC4354](https://github.com/matrix-org/matrix-spec-proposals/pull/4354)).
+pub fn sticky_ms(query: Option<&str>) -> Result<Option<u32>, MatrixError> {
+    const NAME: &str = "org.matrix.msc4354.sticky_duration_ms=";
+    let parts = query.unwrap_or_default().split('&');
+    let Some(duration) = parts.filter_map(|part| part.strip_prefix(NAME)).next_back() else {
+        return Ok(None);
+    };
+    let digits = duration.bytes().all(|byte| byte.is_ascii_digit());
+    let duration = duration
+        .parse()
+        .ok()
+        .filter(|ms| digits && *ms <= LONGEST_MS);
+    duration.map(Some).ok_or_else(|| {
+        let message = format!("An event is sticky for 0 to {LONGEST_MS} milliseconds");
+        MatrixError::invalid_param(message)
+    })
 }
 
 /// The key of a client's transaction: endpoint and path without version and transaction id, so that

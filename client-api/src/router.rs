@@ -16,7 +16,9 @@ use crate::{
     limits::Kind,
     push::rules,
     room::{
-        aliases, create, directory, members, membership, receipts, redact, send, state, typing,
+        aliases, create, directory, members, membership, receipts, redact, send, state,
+        threads::{list, subscription},
+        typing,
     },
     sync::{self, key_changes, sliding, socket},
 };
@@ -118,6 +120,10 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(receipts::receipt)
         .serve(receipts::read_markers)
         .serve(typing::typing)
+        .serve(subscription::put)
+        .serve(subscription::get)
+        .serve(subscription::delete)
+        .serve(list::list)
         .serve(data::put)
         .serve(data::put_in_room)
         .serve(data::get)

@@ -76,7 +76,7 @@ pub const DEVIATIONS: &[Deviation] = &[
         ],
     },
     Deviation {
-        why: "Not yet in the specification (MSC3391, MSC3814, MSC4186), or ours (docs/websocket.md).",
+        why: "Not yet in the specification (MSC3391, MSC3814, MSC4186, MSC4306, MSC4308), or ours (docs/websocket.md).",
         asked: "",
         cases: &[
             Case(
@@ -101,6 +101,26 @@ pub const DEVIATIONS: &[Deviation] = &[
             ),
             Case(
                 "PUT /_matrix/client/unstable/org.matrix.msc3814.v1/*",
+                Path,
+                "",
+            ),
+            Case(
+                "DELETE /_matrix/client/unstable/io.element.msc4306/*",
+                Path,
+                "",
+            ),
+            Case(
+                "GET /_matrix/client/unstable/io.element.msc4306/*",
+                Path,
+                "",
+            ),
+            Case(
+                "PUT /_matrix/client/unstable/io.element.msc4306/*",
+                Path,
+                "",
+            ),
+            Case(
+                "GET /_matrix/client/unstable/io.element.msc4308/*",
                 Path,
                 "",
             ),

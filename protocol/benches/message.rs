@@ -106,6 +106,7 @@ impl Room {
             depth: 10,
             origin_server_ts: 1_700_000_000_000,
             hashes: BTreeMap::new(),
+            sticky_ms: None,
         };
         let server = server_name!("one.example");
         build(self.rules, draft, &place, server, &self.key).unwrap()

@@ -35,7 +35,7 @@ pub use auth::power;
 pub use event::{
     Incoming, Pdu, Rejection,
     content::{self, Membership},
-    draft, hash, receive, redact, sign,
+    draft, hash, receive, redact, sign, sticky,
 };
 pub use json::{as_sent, canonical};
 pub use refusal::Refusal;

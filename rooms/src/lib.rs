@@ -27,6 +27,7 @@ pub mod membership;
 pub mod receive;
 pub mod send;
 pub mod state;
+pub mod sticky;
 pub mod thread;
 
 use std::sync::Arc;

@@ -60,6 +60,7 @@ pub use accounts::backup::{
     Backup, BackupError, BackupPage, BackupSession, BackupState, StoredSession,
 };
 pub use accounts::dehydrated::{DehydratedDevice, Dehydration, NewDehydrated};
+pub use accounts::delivery::DELIVERY;
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::sessions::Ends;
@@ -96,10 +97,12 @@ pub use facts::keys::one_time::{
 };
 pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
-pub use facts::receipt::{PlacedReceipt, Receipt};
+pub use facts::receipt::{DELIVERED, PlacedReceipt, Receipt, is_public as is_public_receipt};
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
 pub use facts::revocation::TokenRevoked;
 pub use facts::sliding::{SlidingConnection, SlidingRoom, SlidingStep};
+pub use facts::sticky::Sticky;
+pub use facts::thread_subscription::{Following, SubscriptionChange, ThreadSubscription};
 pub use facts::to_device::out::{ForServer, ToDeviceOut};
 pub use facts::to_device::taken::ToDeviceTaken;
 pub use facts::to_device::txn::ToDeviceTxn;
@@ -193,6 +196,7 @@ pub(crate) struct Caches {
     /// The entries of states that summaries are made of.
     pub(crate) summary_keys: OnceCell<Vec<KeyNo>>,
     pub(crate) erasures: Mutex<accounts::erasure::KnownErasures>,
+    pub(crate) delivery: Mutex<accounts::delivery::KnownDelivery>,
     pub(crate) key_counts: Cache<UserNo, keys::counts::OfDevices>,
     pub(crate) notifying: Cache<UserNo, Arc<Notifying>>,
 }

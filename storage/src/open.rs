@@ -53,6 +53,7 @@ impl Caches {
             summaries: Cache::new(32_768),
             summary_keys: OnceCell::new(),
             erasures: Mutex::default(),
+            delivery: Mutex::default(),
             // In devices.
             key_counts: Cache::new(100_000),
             // In quarters of a KiB.

@@ -61,8 +61,9 @@ impl Refusal for CommitError {
     fn status(&self) -> u16 {
         match self {
             Self::Store(error) => error.status(),
-            Self::AliasTaken(_) => 409,
+            Self::AliasTaken(_) | Self::Unsubscribed(_) => 409,
             Self::KeyTaken { .. } | Self::TooManyKeys(_) => 400,
+            Self::TooManyThreads(_) => 403,
             _ => 500,
         }
     }
@@ -70,6 +71,8 @@ impl Refusal for CommitError {
     fn errcode(&self) -> &'static str {
         match self {
             Self::KeyTaken { .. } | Self::TooManyKeys(_) => "M_INVALID_PARAM",
+            Self::Unsubscribed(_) => "IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION",
+            Self::TooManyThreads(_) => "M_RESOURCE_LIMIT_EXCEEDED",
             _ => "M_UNKNOWN",
         }
     }
@@ -77,7 +80,11 @@ impl Refusal for CommitError {
     fn is_for_the_log(&self) -> bool {
         !matches!(
             self,
-            Self::AliasTaken(_) | Self::KeyTaken { .. } | Self::TooManyKeys(_)
+            Self::AliasTaken(_)
+                | Self::KeyTaken { .. }
+                | Self::TooManyKeys(_)
+                | Self::Unsubscribed(_)
+                | Self::TooManyThreads(_)
         )
     }
 }

@@ -1,4 +1,4 @@
-//! Sync tokens: `s<epoch><seal>_<position>_<ephemeral>[_<to-device>]`, opaque to clients.
+//! Sync tokens: `s<epoch><seal>_<position>_<ephemeral>[_<to-device>][_k<sticky>]`, opaque to clients.
 
 use std::{fmt, sync::Arc};
 
@@ -20,6 +20,8 @@ pub struct Token {
     /// Where the answer had messages for its device: up to where these are told, and acknowledged when the token
     /// comes back. Without it the device had been told, and had acknowledged, all up to `pos`.
     pub to_device: Option<Pos>,
+    /// Where there were more sticky events than fit: up to where these are told.
+    pub sticky: Option<Pos>,
     /// What shows that we gave it out; none in tokens from before there were seals.
     pub seal: Option<String>,
 }
@@ -46,19 +48,26 @@ impl Token {
         };
         let mut next = || parts.next().map(number);
         let pos = Pos(next().ok_or(NotAToken)??);
-        let token = Token {
+        let mut token = Token {
             epoch: epoch.into(),
             pos,
             ephemeral: next().ok_or(NotAToken)??,
-            // Nothing beyond the position has been told.
-            to_device: next().transpose()?.map(|told| Pos(told).min(pos)),
+            to_device: None,
+            sticky: None,
             seal,
         };
-        if parts.next().is_some() {
-            Err(NotAToken)
-        } else {
-            Ok(token)
+        // Nothing beyond the position has been told.
+        for part in parts {
+            let (told, digits) = match part.strip_prefix('k') {
+                Some(digits) => (&mut token.sticky, digits),
+                None if token.sticky.is_none() => (&mut token.to_device, part),
+                None => return Err(NotAToken),
+            };
+            if told.replace(Pos(number(digits)?).min(pos)).is_some() {
+                return Err(NotAToken);
+            }
         }
+        Ok(token)
     }
 
     /// A token for this point, sealed.
@@ -70,6 +79,7 @@ impl Token {
             pos,
             ephemeral,
             to_device: None,
+            sticky: None,
             seal,
         }
     }
@@ -82,6 +92,16 @@ impl Token {
     /// Whether messages for the device are left that are to be told at once.
     pub fn is_behind_to_device(&self) -> bool {
         self.told_to_device() < self.pos
+    }
+
+    /// Up to where the client has been told of sticky events.
+    pub fn told_sticky(&self) -> Pos {
+        self.sticky.unwrap_or(self.pos)
+    }
+
+    /// Whether something is left that is to be told at once.
+    pub fn is_behind(&self) -> bool {
+        self.is_behind_to_device() || self.told_sticky() < self.pos
     }
 
     /// Whether we gave it out: nobody else can seal a position.
@@ -106,8 +126,11 @@ impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seal = self.seal.as_deref().unwrap_or_default();
         write!(f, "s{}{seal}_{}_{}", self.epoch, self.pos.0, self.ephemeral)?;
-        match self.to_device {
-            Some(told) => write!(f, "_{}", told.0),
+        if let Some(told) = self.to_device {
+            write!(f, "_{}", told.0)?;
+        }
+        match self.sticky {
+            Some(told) => write!(f, "_k{}", told.0),
             None => Ok(()),
         }
     }
@@ -144,17 +167,23 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_as_itself() {
-        for (epoch, seal, to_device) in [
-            ("0af3", None, None),
-            ("0123456789ab", None, Some(Pos(0))),
-            ("0123456789ab", Some("0f".to_owned()), None),
-            ("0123456789ab", Some("0f".to_owned()), Some(Pos(72_594))),
+        for (epoch, seal, to_device, sticky) in [
+            ("0af3", None, None, None),
+            ("0123456789ab", None, Some(Pos(0)), None),
+            ("0123456789ab", Some("0f".to_owned()), None, Some(Pos(5))),
+            (
+                "0123456789ab",
+                Some("0f".to_owned()),
+                Some(Pos(72_594)),
+                Some(Pos(72_594)),
+            ),
         ] {
             let token = Token {
                 epoch: epoch.into(),
                 pos: Pos(72_594),
                 ephemeral: 12,
                 to_device,
+                sticky,
                 seal,
             };
             assert_eq!(Token::parse(&token.to_string()), Ok(token));
@@ -168,6 +197,10 @@ mod tests {
         assert_eq!(told("s1_7_3"), Ok(Pos(7)));
         assert_eq!(told("s1_7_3_5"), Ok(Pos(5)));
         assert_eq!(told("s1_7_3_99"), Ok(Pos(7)));
+        let sticky = |text: &str| Token::parse(text).map(|token| token.told_sticky());
+        assert_eq!(sticky("s1_7_3_5"), Ok(Pos(7)));
+        assert_eq!(sticky("s1_7_3_5_k6"), Ok(Pos(6)));
+        assert_eq!(sticky("s1_7_3_k99"), Ok(Pos(7)));
     }
 
     #[test]
@@ -178,6 +211,10 @@ mod tests {
             "s1",
             "s1_2",
             "s1_2_3_4_5",
+            "s1_2_3_k",
+            "s1_2_3_k4_5",
+            "s1_2_3_k4_k5",
+            "s1_2_k3",
             "s1_2_3_",
             "s1_2_3_-4",
             "t1_2_3",
@@ -201,6 +238,7 @@ mod tests {
             pos: Pos(0),
             ephemeral: 9,
             to_device: None,
+            sticky: None,
             seal: None,
         };
         assert_eq!(token.ephemeral_after(20), 9);

@@ -9,4 +9,5 @@ pub(crate) mod receipts;
 pub(crate) mod redact;
 pub(crate) mod send;
 pub(crate) mod state;
+pub(crate) mod threads;
 pub(crate) mod typing;

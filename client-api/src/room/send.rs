@@ -10,12 +10,17 @@ use serde_json::Value;
 
 use crate::{App, Caller, Ruma, content, room::redact};
 
+/// How many events of a user in a room are sticky at a time.
+const MOST_STICKY: usize = 100;
+
 /// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`
 pub async fn send(
     State(app): State<App>,
     Ruma { who, req, body, .. }: Ruma<Undecoded<send::Request>>,
 ) -> Result<send::Response, MatrixError> {
-    let sent = message(&app, &who, req.part(0), req.part(1), req.part(2), &body).await?;
+    let sticky = stickiness(&app, &who, req.part(0), req.query.as_deref()).await?;
+    let path = [req.part(0), req.part(1), req.part(2)];
+    let sent = send_as(&app, &who, path, &body, sticky).await?;
     Ok(send::Response::new(sent))
 }
 
@@ -28,6 +33,16 @@ pub async fn message(
     kind: &str,
     txn_id: &str,
     content: &[u8],
+) -> Result<OwnedEventId, MatrixError> {
+    send_as(app, who, [room_id, kind, txn_id], content, None).await
+}
+
+async fn send_as(
+    app: &App,
+    who: &Caller,
+    [room_id, kind, txn_id]: [&str; 3],
+    content: &[u8],
+    sticky_ms: Option<u32>,
 ) -> Result<OwnedEventId, MatrixError> {
     let room_id = content::room_id(room_id)?;
     let content = content::parse(content)?;
@@ -50,9 +65,39 @@ pub async fn message(
     };
     let options = SendOptions {
         txn: Some(txn),
+        sticky_ms,
         ..SendOptions::default()
     };
     Ok(local::send(&app.federation, draft, options).await?.event_id)
+}
+
+/// For how long a client wants an event to be sticky. Of these a user has so many in a room and no more: everybody there
+/// gets them, whatever else there is.
+pub async fn stickiness(
+    app: &App,
+    who: &Caller,
+    room_id: &str,
+    query: Option<&str>,
+) -> Result<Option<u32>, MatrixError> {
+    let sticky = content::sticky_ms(query)?;
+    if sticky.is_none() {
+        return Ok(None);
+    }
+    let Some(head) = app.store.room(&content::room_id(room_id)?).await? else {
+        // Sending says what is wrong.
+        return Ok(sticky);
+    };
+    let now = app.store.clock().now_ms();
+    let whose = [(head.room, who.user)];
+    let held = app.store.sticky_of(&whose, now, MOST_STICKY).await?;
+    let first = held.iter().map(|one| one.expires_ms).min();
+    match first {
+        Some(first) if held.len() >= MOST_STICKY => {
+            let wait = u64::try_from(first.saturating_sub(now)).unwrap_or_default();
+            Err(MatrixError::limit_exceeded(wait))
+        }
+        _ => Ok(sticky),
+    }
 }
 
 /// A redaction that is sent as an event: its content names what it redacts, in any room version

@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::{
     App, Ruma, content,
     limits::Kind,
-    room::membership,
+    room::{membership, send::stickiness},
     view::{
         client_event::raw_content,
         dress,
@@ -94,6 +94,7 @@ pub async fn put(
     if kind == "m.room.canonical_alias" && state_key.is_empty() {
         check_canonical_alias(&app, &room_id, &content).await?;
     }
+    let sticky_ms = stickiness(&app, &who, req.part(0), req.query.as_deref()).await?;
     let draft = Draft {
         room_id: Some(room_id),
         sender: who.user_id,
@@ -102,7 +103,11 @@ pub async fn put(
         content,
         redacts: None,
     };
-    let sent = local::send(&app.federation, draft, SendOptions::default()).await?;
+    let options = SendOptions {
+        sticky_ms,
+        ..SendOptions::default()
+    };
+    let sent = local::send(&app.federation, draft, options).await?;
     Ok(put::Response::new(sent.event_id))
 }
 

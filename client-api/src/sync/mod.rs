@@ -14,6 +14,7 @@
 
 mod counts;
 mod decide;
+pub(crate) mod delivery;
 mod devices;
 mod first;
 mod ignored;
@@ -27,6 +28,7 @@ mod sections;
 pub(crate) mod sliding;
 pub(crate) mod socket;
 mod state;
+mod sticky;
 pub(crate) mod to_device;
 pub mod window;
 mod write;
@@ -79,6 +81,8 @@ pub struct Shared {
     pub acknowledged: to_device::Acknowledged,
     /// What connections of sliding sync share.
     pub sliding: sliding::Shared,
+    /// What users' devices have got, told to others.
+    pub deliveries: delivery::Deliveries,
     /// Stored filters that were used; they never change.
     filters: Mutex<HashMap<(UserNo, i64), Arc<FilterDefinition>>>,
 }

@@ -1,7 +1,7 @@
 //! A reader of the log for one device: what `/sync` asks once and a socket asks all the time.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -12,8 +12,9 @@ use ruma::OwnedUserId;
 use tokio::time::Instant;
 
 use super::{
-    Ask, Devices, News,
+    Ask, Devices, News, delivery,
     room::Loader,
+    sticky::StickyNews,
     to_device::{self, Acknowledging},
     window::Window,
     write,
@@ -70,7 +71,11 @@ impl Reader {
 
     /// Deletes the messages for the device that the client's token says it has got.
     pub async fn acknowledge(&self) -> Option<Acknowledging> {
-        to_device::acknowledge(&self.app, &self.viewer, self.since.as_ref()?).await
+        let since = self.since.as_ref()?;
+        if let Err(error) = delivery::got(&self.app, &self.viewer, since.pos).await {
+            tracing::warn!(%error, "whether a user tells what has reached their devices isn't known");
+        }
+        to_device::acknowledge(&self.app, &self.viewer, since).await
     }
 
     async fn await_news(&mut self, at_once: bool, deadline: Instant) -> Result<News, MatrixError> {
@@ -81,8 +86,8 @@ impl Reader {
             if !news.is_empty() || over {
                 return Ok(news);
             }
-            if news.next.is_behind_to_device() {
-                // All that was looked at is of people whom the user ignores.
+            if news.next.is_behind() {
+                // All that was looked at is of people whom the user ignores, or is past.
                 continue;
             }
             tokio::select! {
@@ -146,7 +151,10 @@ impl Reader {
         let mail = to_device::read(&self.app, &self.viewer, since, &window, upto, &ignored).await?;
         self.unacknowledged |= mail.any;
         next.to_device = self.unacknowledged.then_some(mail.upto);
-        let loader = self.loader(&ignored, after, upto, (heard, ephemeral));
+        let sticky = StickyNews::read(store, &rows, Some(&window), since, upto).await?;
+        next.sticky = sticky.upto;
+        let mut loader = self.loader(&ignored, after, upto, (heard, ephemeral));
+        loader.sticky = sticky.rooms;
         let mut news = loader.rooms(&rows, &window, next.clone()).await?;
         news.account_data = loader.global_account_data(&window).await?;
         news.devices = loader.devices(&rows, &window).await?;
@@ -190,6 +198,7 @@ impl Reader {
             budget: Budget::new(self.app.config.max_timeline_bytes),
             all_account_data: tokio::sync::OnceCell::new(),
             first: OnceLock::new(),
+            sticky: HashMap::new(),
         }
     }
 

@@ -48,8 +48,10 @@ impl Loader<'_> {
                 continue;
             }
             let fresh = self.after.is_none_or(|after| row.since > after);
-            let touched =
-                fresh || window.rooms.contains_key(&row.room) || typing.contains(&row.room);
+            let touched = fresh
+                || window.rooms.contains_key(&row.room)
+                || typing.contains(&row.room)
+                || self.sticky.contains_key(&row.room);
             match row.membership {
                 Membership::Join if touched || self.ask.full_state => {
                     let Some(room_id) = self.wanted(row.room).await? else {

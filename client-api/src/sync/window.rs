@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use rhizome_protocol::Membership;
 use rhizome_storage::{
     AccountData, Entry, EntryKind, EventNo, ForDevice, LiveEvent, Logged, MembershipRow, Pos,
-    Receipt, RoomNo, Store, StoredEvent, UserNo, WaitingMessage,
+    Receipt, RoomNo, Sticky, Store, StoredEvent, ThreadSubscription, UserNo, WaitingMessage,
 };
 
 use ruma::DeviceId;
@@ -41,6 +41,8 @@ pub struct RoomWindow {
     pub receipts: Vec<Arc<Logged<Receipt>>>,
     /// The reader's account data of this room.
     pub account_data: Vec<Arc<Logged<AccountData>>>,
+    /// Events that readers are told to be sticky.
+    pub sticky: Vec<Arc<Logged<Sticky>>>,
 }
 
 /// What the log says has come for devices of a user.
@@ -82,6 +84,10 @@ pub struct Window {
     pub device_lists: Vec<UserNo>,
     /// What has come for devices of the user.
     pub to_device: Arrivals,
+    /// Which threads the user follows, or doesn't any more: what changed, each time that it did, ascending.
+    pub threads: Vec<Arc<Logged<ThreadSubscription>>>,
+    /// The log wasn't read entry by entry: what is in [`Window::threads`] and [`RoomWindow::sticky`] is to be asked for.
+    pub unlisted: bool,
 }
 
 impl Window {
@@ -127,10 +133,14 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
             EntryKind::ToDevice(to) if to.user == user => window.to_device.known.push(to.clone()),
             EntryKind::TokenRevoked(ended) if ended.user == user => window.to_device.ended = true,
             EntryKind::ToDevice(_) | EntryKind::ToDeviceOut(_) => {}
+            EntryKind::ThreadSubscription(one) if one.user == user => {
+                window.threads.push(one.clone())
+            }
             EntryKind::AccountData(data) if data.user == user && data.room.is_none() => {
                 replace(&mut window.account_data, data);
             }
             EntryKind::AccountData(data) if data.user != user => {}
+            EntryKind::Receipt(receipt) if !receipt.is_for(user) => {}
             _ => {
                 let Some(room) = entry.kind.room() else {
                     continue;
@@ -180,6 +190,7 @@ impl RoomWindow {
             }
             EntryKind::Receipt(receipt) => self.receipts.push(receipt.clone()),
             EntryKind::AccountData(data) => replace(&mut self.account_data, data),
+            EntryKind::Sticky(sticky) => self.sticky.push(sticky.clone()),
             _ => {}
         }
     }
@@ -212,7 +223,9 @@ impl Window {
             .filter(|row| row.membership == Membership::Join || row.since > after);
         let rooms: Vec<RoomNo> = concerned.map(|row| row.room).collect();
         for receipt in store.receipts_in_rooms_after(&rooms, after, upto).await? {
-            window.room(receipt.room).receipts.push(receipt);
+            if receipt.is_for(user) {
+                window.room(receipt.room).receipts.push(receipt);
+            }
         }
         let changed = store.rooms_changed(&rooms, after).await?;
         for rooms in changed.chunks(ROOMS) {
@@ -220,6 +233,7 @@ impl Window {
         }
         window.device_lists = store.device_lists_since(user, after).await?;
         window.to_device.unknown = true;
+        window.unlisted = true;
         Ok(window)
     }
 

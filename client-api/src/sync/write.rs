@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rhizome_protocol::sticky;
 use rhizome_storage::{AccountData, Logged, RemoteInvite, StoredEvent, WaitingMessage};
 use ruma::OwnedRoomId;
 
@@ -116,6 +117,11 @@ impl Writer<'_> {
         json.key("prev_batch")
             .string(&HistoryPoint::at(part.timeline.before).to_string());
         json.close();
+        if !part.sticky.is_empty() {
+            json.key(sticky::KEY).open();
+            self.events(json, &part.sticky);
+            json.close();
+        }
         if !part.left {
             json.key("ephemeral").open().key("events").open_list();
             write_typing(json, part);

@@ -6,6 +6,7 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
+use rhizome_protocol::sticky;
 use rhizome_storage::StoredEvent;
 use ruma::UserId;
 use serde::Deserialize;
@@ -26,6 +27,8 @@ pub struct Unsigned<'a> {
     pub replaced: Option<&'a StoredEvent>,
     /// The redaction of this event.
     pub redaction: Option<&'a StoredEvent>,
+    /// For how many more milliseconds it is sticky, if it is.
+    pub sticky_ttl_ms: Option<i64>,
 }
 
 /// In which form an event is written.
@@ -83,6 +86,9 @@ fn make_shared(event: &StoredEvent) -> String {
         out.push_str(",\"redacts\":");
         push_string(&mut out, target.as_str());
     }
+    if let Some(duration) = pdu.sticky_ms() {
+        let _ = write!(out, ",\"{}\":{{\"duration_ms\":{duration}}}", sticky::KEY);
+    }
     out.push_str(",\"sender\":");
     push_string(&mut out, pdu.sender().as_str());
     if let Some(key) = pdu.state_key() {
@@ -131,6 +137,9 @@ fn write_unsigned(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'_>
         "{{\"age\":{}",
         unsigned.now_ms.saturating_sub(event.pdu.origin_server_ts())
     );
+    if let Some(ttl) = unsigned.sticky_ttl_ms {
+        let _ = write!(out, ",\"msc4354_sticky_duration_ttl_ms\":{ttl}");
+    }
     if let Some(membership) = unsigned.membership {
         out.push_str(",\"membership\":");
         push_string(out, membership);
@@ -285,6 +294,7 @@ mod tests {
             membership: Some("join"),
             replaced: Some(&old),
             redaction: Some(&why),
+            sticky_ttl_ms: None,
         };
         let value = written(&event, Form::Sync, &unsigned);
         let said = &value["unsigned"];

@@ -50,6 +50,8 @@ pub struct Seen {
     pub(super) replaced: Option<Arc<StoredEvent>>,
     /// … and its redaction, once it is [dressed](super::dress).
     pub(super) redaction: Option<Arc<StoredEvent>>,
+    /// Of a sticky event: until when it is so, in milliseconds since 1970; if that isn't known, what it says itself.
+    pub expires_ms: Option<i64>,
 }
 
 impl Seen {
@@ -76,6 +78,7 @@ impl Seen {
             membership: None,
             replaced: None,
             redaction: None,
+            expires_ms: None,
         }
     }
 
@@ -87,6 +90,7 @@ impl Seen {
             membership: self.membership.map(Membership::as_str),
             replaced: self.replaced.as_deref(),
             redaction: self.redaction.as_deref(),
+            sticky_ttl_ms: self.sticky_ttl(now_ms),
         };
         json.with(|out| match &style.fields {
             None => client_event::write(out, &self.event, style.form, &unsigned),
@@ -98,6 +102,15 @@ impl Seen {
                 out.push_str(&crate::view::filter::keep_fields(&whole, fields).to_string());
             }
         });
+    }
+
+    /// For how many more milliseconds it is sticky.
+    fn sticky_ttl(&self, now_ms: i64) -> Option<i64> {
+        let pdu = &self.event.pdu;
+        let duration = i64::from(pdu.sticky_ms()?);
+        let own = || pdu.origin_server_ts().min(now_ms).saturating_add(duration);
+        let expires = self.expires_ms.unwrap_or_else(own);
+        Some(expires.saturating_sub(now_ms)).filter(|ttl| *ttl > 0)
     }
 
     fn transaction_of(&self, viewer: &Viewer) -> Option<&str> {

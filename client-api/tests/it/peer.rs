@@ -76,6 +76,24 @@ impl Peer {
         sent.unwrap().event_id.to_string()
     }
 
+    /// Sends a sticky event that nobody is told of; gives its id.
+    pub async fn stick(&self, room: &RoomId) -> String {
+        let draft = Draft {
+            room_id: Some(room.to_owned()),
+            sender: bob().to_owned(),
+            kind: "m.rtc.member".to_owned(),
+            state_key: None,
+            content: Object::new(),
+            redacts: None,
+        };
+        let options = SendOptions {
+            sticky_ms: Some(3_600_000),
+            ..SendOptions::default()
+        };
+        let sent = local::send(&self.fed, draft, options).await;
+        sent.unwrap().event_id.to_string()
+    }
+
     pub async fn say(&self, room: &RoomId, text: &str) -> String {
         let content = json!({ "msgtype": "m.text", "body": text });
         self.send(room, "m.room.message", None, content).await

@@ -9,7 +9,7 @@ use std::{
 
 use rhizome_protocol::Membership;
 use rhizome_rooms::{access, thread};
-use rhizome_storage::{Fact, Receipt, RoomHead, RoomNo, UserNo};
+use rhizome_storage::{Fact, Receipt, RoomHead, RoomNo, UserNo, is_public_receipt};
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId,
     api::federation::transactions::edu::Edu, serde::Raw,
@@ -130,6 +130,7 @@ async fn typing(
 struct Claim {
     room: RoomNo,
     user: UserNo,
+    kind: String,
     event_id: OwnedEventId,
     thread: Option<String>,
     ts: Option<i64>,
@@ -149,17 +150,21 @@ async fn receipts(
         left.inspect(|left| *budget = *left).is_some()
     };
     for (room_id, mut kinds) in receipts {
-        // Only public read receipts go between servers.
-        let Some(of_users) = kinds.remove("m.read") else {
+        // Only public receipts go between servers.
+        kinds.retain(|kind, _| is_public_receipt(kind));
+        if kinds.is_empty() {
             continue;
-        };
+        }
         if !spend() {
             break;
         }
         let Some(head) = open_room(fed, origin, &room_id).await? else {
             continue;
         };
-        for (user_id, receipt) in of_users {
+        let of_users = kinds.into_iter().flat_map(|(kind, users)| {
+            (users.into_iter()).map(move |(user_id, receipt)| (kind.clone(), user_id, receipt))
+        });
+        for (kind, user_id, receipt) in of_users {
             let Some(event_id) = receipt.event_ids.into_iter().next() else {
                 continue;
             };
@@ -180,6 +185,7 @@ async fn receipts(
             claims.push(Claim {
                 room: head.room,
                 user,
+                kind,
                 event_id,
                 thread,
                 ts: receipt.data.ts,
@@ -213,7 +219,7 @@ async fn admit(fed: &Federation, claims: Vec<Claim>) -> Result<Vec<Fact>, Matrix
         facts.push(Fact::Receipt(Receipt {
             room: claim.room,
             user: claim.user,
-            kind: "m.read".to_owned(),
+            kind: claim.kind,
             thread: claim.thread,
             event_id: claim.event_id,
             ts: claim.ts.map_or(now, |ts| ts.clamp(0, now)),

@@ -27,6 +27,8 @@ pub(crate) const MAX_TO_DEVICE_BYTES: usize = 2 << 20;
 pub(crate) struct Batch {
     /// Events, in log order.
     pub(crate) events: Vec<Arc<StoredEvent>>,
+    /// Sticky events from before the destination came into a room, with where they were told to be so. They come alone.
+    pub(crate) sticky: Vec<(Pos, Arc<StoredEvent>)>,
     /// Messages to devices with their positions, in log order: canonical JSON of data units.
     pub(crate) to_device: Vec<(Pos, Arc<str>)>,
     /// Canonical JSON of ephemeral data units.
@@ -39,7 +41,10 @@ pub(crate) struct Batch {
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.to_device.is_empty() && self.edus.is_empty()
+        self.events.is_empty()
+            && self.sticky.is_empty()
+            && self.to_device.is_empty()
+            && self.edus.is_empty()
     }
 
     /// How many things there are in it that must not get lost; those of one position are one.
@@ -49,7 +54,8 @@ impl Batch {
 
     /// Whether it is one event or message, and what is told beside.
     pub(crate) fn is_mixed(&self) -> bool {
-        let is_one = !self.events.is_empty() || !self.to_device.is_empty();
+        let is_one =
+            !self.events.is_empty() || !self.sticky.is_empty() || !self.to_device.is_empty();
         self.items() == 1 && is_one && !self.edus.is_empty()
     }
 
@@ -57,7 +63,8 @@ impl Batch {
         let events = self.events.iter().filter_map(|event| event.pos());
         let to_device = self.to_device.iter().map(|(pos, _)| *pos);
         let told = self.told.iter().copied();
-        events.chain(to_device).chain(told).collect()
+        let sticky = self.sticky.iter().map(|(pos, _)| *pos);
+        events.chain(sticky).chain(to_device).chain(told).collect()
     }
 
     /// Keeps what stands up to a position, up to which everything is then delivered.
@@ -80,6 +87,11 @@ impl Batch {
         }
     }
 
+    fn all_events(&self) -> impl Iterator<Item = &Arc<StoredEvent>> {
+        let sticky = self.sticky.iter().map(|(_, event)| event);
+        sticky.chain(&self.events)
+    }
+
     fn all_edus(&self) -> impl Iterator<Item = &str> {
         let to_device = self.to_device.iter().map(|(_, edu)| &**edu);
         to_device.chain(self.edus.iter().map(String::as_str))
@@ -87,7 +99,7 @@ impl Batch {
 
     /// The body, canonical as it stands here. `now` in ms.
     pub(crate) fn body(&self, origin: &ServerName, now: i64) -> String {
-        let events = self.events.iter().map(|event| event.pdu.json().len() + 1);
+        let events = self.all_events().map(|event| event.pdu.json().len() + 1);
         let to_device = self.to_device.iter().map(|(_, edu)| edu.len() + 1);
         let size: usize = events.chain(to_device).sum();
         let mut body = String::with_capacity(size + 1024);
@@ -100,7 +112,7 @@ impl Batch {
         body.push_str(",\"pdus\":[");
         join(
             &mut body,
-            self.events.iter().map(|event| &**event.pdu.json()),
+            self.all_events().map(|event| &**event.pdu.json()),
         );
         body.push_str("]}");
         body
@@ -111,7 +123,7 @@ impl Batch {
     pub(crate) fn id(&self, round: &str) -> String {
         let mut digest = ring::digest::Context::new(&ring::digest::SHA256);
         digest.update(round.as_bytes());
-        for event in &self.events {
+        for event in self.all_events() {
             digest.update(b"\0");
             digest.update(event.pdu.event_id().as_bytes());
         }
@@ -145,10 +157,13 @@ pub(crate) fn typing_edu(room: &RoomId, user: &UserId, typing: bool) -> String {
     )
 }
 
-/// Receipts as few `m.receipt` units: each holds one receipt per room and user. If there is no room for
+/// What one unit of receipts has: by room, type and user.
+type Unit = BTreeMap<OwnedRoomId, BTreeMap<String, BTreeMap<OwnedUserId, Value>>>;
+
+/// Receipts as few `m.receipt` units: each holds one receipt per room, type and user. If there is no room for
 /// all, says before which position it stopped.
 pub(crate) fn receipt_edus(receipts: &[OutboundReceipt], max: usize) -> (Vec<String>, Option<Pos>) {
-    let mut units: Vec<BTreeMap<OwnedRoomId, BTreeMap<OwnedUserId, Value>>> = Vec::new();
+    let mut units: Vec<Unit> = Vec::new();
     let mut stopped = None;
     for receipt in receipts {
         let mut data = Map::from_iter([("ts".to_owned(), Value::from(receipt.ts))]);
@@ -159,6 +174,7 @@ pub(crate) fn receipt_edus(receipts: &[OutboundReceipt], max: usize) -> (Vec<Str
         let free = units.iter().position(|unit| {
             !unit
                 .get(&receipt.room_id)
+                .and_then(|kinds| kinds.get(&receipt.kind))
                 .is_some_and(|users| users.contains_key(&receipt.user_id))
         });
         let index = match free {
@@ -175,12 +191,14 @@ pub(crate) fn receipt_edus(receipts: &[OutboundReceipt], max: usize) -> (Vec<Str
         units[index]
             .entry(receipt.room_id.clone())
             .or_default()
+            .entry(receipt.kind.clone())
+            .or_default()
             .insert(receipt.user_id.clone(), value);
     }
     let edus = units.into_iter().map(|unit| {
         let rooms: Map<String, Value> = unit
             .into_iter()
-            .map(|(room, users)| (room.to_string(), json!({ "m.read": users })))
+            .map(|(room, kinds)| (room.to_string(), json!(kinds)))
             .collect();
         edu("m.receipt", &Value::Object(rooms))
     });
@@ -196,6 +214,7 @@ mod tests {
             pos: Pos(pos),
             room_id: room.try_into().unwrap(),
             user_id: user.try_into().unwrap(),
+            kind: "m.read".to_owned(),
             event_id: "$e".try_into().unwrap(),
             thread: thread.map(str::to_owned),
             ts: 7,

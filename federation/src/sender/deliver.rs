@@ -14,7 +14,7 @@ use super::{
         Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, MAX_TO_DEVICE, edu, receipt_edus, typing_edu,
     },
     queues::Beside,
-    to_device,
+    sticky, to_device,
 };
 use crate::{
     Federation, MatrixError,
@@ -44,11 +44,13 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
     let mut sent = 0_u64;
     // Whether receipts and changes of devices weren't looked at.
     let mut alone = false;
+    // Up to where it has got the sticky events of rooms that it came into after its cursor.
+    let mut sticky = Pos(0);
     loop {
         if fed.sender().state().stopping {
             return Ok(());
         }
-        let batch = gather(fed, to, stand).await?;
+        let batch = gather(fed, to, stand, sticky).await?;
         if batch.is_empty() {
             if batch.upto > stand.sent {
                 // Nothing there was for this destination: worth knowing, not worth a write.
@@ -65,6 +67,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
                 if std::mem::take(&mut alone) {
                     look_again(fed, to, Beside::default());
                 }
+                sticky = batch.sticky.last().map_or(sticky, |(last, _)| *last);
                 if let Some((last, _)) = batch.to_device.last() {
                     fed.sender().arrived(to, *last);
                 }
@@ -83,6 +86,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
             Err(error) if refuses_content(&error) && batch.items() == 1 => {
                 alone = false;
                 let last = leave_out(to, &batch, &error);
+                sticky = batch.sticky.last().map_or(sticky, |(last, _)| *last);
                 stand = at(last.max(stand.sent));
                 settled(fed, to, stand, None);
                 look_again(fed, to, Beside::default());
@@ -106,6 +110,11 @@ fn at(sent: Pos) -> DestinationState {
 
 /// What stands alone in a transaction that is refused for what it holds isn't sent. Gives its position.
 fn leave_out(to: &ServerName, batch: &Batch, error: &OutboundError) -> Pos {
+    if let Some((_, event)) = batch.sticky.first() {
+        let event_id = event.pdu.event_id();
+        tracing::warn!(%to, event = %event_id, %error, "a sticky event was refused and is left out");
+        return batch.upto;
+    }
     if let Some(event) = batch.events.first() {
         let event_id = event.pdu.event_id();
         tracing::warn!(%to, event = %event_id, %error, "an event was refused and is left out");
@@ -145,6 +154,7 @@ async fn gather(
     fed: &Federation,
     to: &ServerName,
     stand: DestinationState,
+    sticky: Pos,
 ) -> Result<Batch, Error> {
     let mut batch = Batch {
         upto: stand.sent,
@@ -170,7 +180,16 @@ async fn gather(
         }
     };
     if wanted {
-        let gathered = gather_log(fed, to, stand.sent, head, (limit, beside), &mut batch).await;
+        let most = limit.unwrap_or(MAX_PDUS).min(MAX_PDUS);
+        if beside.sticky {
+            let span = (stand.sent, head, sticky);
+            batch.sticky = sticky::gather(fed, to, span, most).await?;
+        }
+        let gathered = if batch.sticky.is_empty() {
+            gather_log(fed, to, stand.sent, head, (limit, beside), &mut batch).await
+        } else {
+            Ok(())
+        };
         if gathered.is_err() || batch.upto < head {
             look_again(fed, to, beside);
         }

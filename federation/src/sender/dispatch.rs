@@ -8,7 +8,7 @@ use rhizome_storage::{
 };
 use ruma::OwnedServerName;
 
-use super::queues::Beside;
+use super::{queues::Beside, sticky::Watched};
 use crate::Federation;
 
 /// Wakes the destinations that the log has something for.
@@ -74,7 +74,9 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
         let known = news.entry(server.clone()).or_insert(Beside::NOTHING);
         known.add(beside);
     };
+    let mut watched = Watched::default();
     for entry in &stretch.entries {
+        watched.note(fed, &entry.kind);
         match &entry.kind {
             // Who just left or is merely invited isn't among the room's servers; and such events of
             // other servers' users may have come through us.
@@ -100,7 +102,7 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
                 }
             }
             EntryKind::Receipt(receipt)
-                if receipt.kind == "m.read"
+                if receipt.is_public()
                     && fed.rooms().is_local(&store.user(receipt.user).await?) =>
             {
                 for server in store.joined_servers(receipt.room).await?.iter() {
@@ -110,6 +112,13 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
             EntryKind::ToDeviceOut(out) => tell(&out.server, Beside::TO_DEVICE),
             _ => {}
         }
+    }
+    for server in watched.act(fed).await? {
+        let sticky = Beside {
+            sticky: true,
+            ..Beside::NOTHING
+        };
+        tell(&server, sticky);
     }
     let changed: Vec<UserNo> = changed.into_iter().collect();
     for server in store.servers_sharing_with(&changed).await? {

@@ -17,6 +17,7 @@
 //! - [`workers`]: one task per busy destination and none for an idle one.
 //! - [`deliver`]: one destination's work.
 //! - [`batch`]: what one transaction holds.
+//! - [`sticky`]: sticky events for servers that have just come into a room.
 //! - [`backoff`]: when a destination that failed is tried again.
 //!
 //! Of several processes on one database, the one whose reader has the lease sends what is in the log;
@@ -29,6 +30,7 @@ mod batch;
 mod deliver;
 mod dispatch;
 mod queues;
+mod sticky;
 pub mod to_device;
 pub mod typing;
 mod workers;

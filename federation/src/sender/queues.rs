@@ -51,6 +51,8 @@ pub(super) struct Beside {
     pub(super) to_device: bool,
     /// Changes of devices.
     pub(super) lists: bool,
+    /// Sticky events from before it came into a room.
+    pub(super) sticky: bool,
 }
 
 impl Beside {
@@ -58,6 +60,7 @@ impl Beside {
         receipts: false,
         to_device: false,
         lists: false,
+        sticky: false,
     };
     pub(super) const RECEIPTS: Self = Self {
         receipts: true,
@@ -76,6 +79,7 @@ impl Beside {
         self.receipts |= other.receipts;
         self.to_device |= other.to_device;
         self.lists |= other.lists;
+        self.sticky |= other.sticky;
     }
 }
 
@@ -86,6 +90,7 @@ impl Default for Beside {
             receipts: true,
             to_device: true,
             lists: true,
+            sticky: true,
         }
     }
 }

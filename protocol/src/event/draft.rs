@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, ServerName};
 use serde_json::Value;
 
-use super::{limits::Limits, rejection::json_error};
+use super::{limits::Limits, rejection::json_error, sticky};
 use crate::{
     Object, Pdu, Rejection, RoomRules, canonical,
     hash::{self, ReferenceHash},
@@ -45,6 +45,8 @@ pub struct Place {
     pub depth: i64,
     /// Milliseconds since 1970.
     pub origin_server_ts: i64,
+    /// For how many milliseconds it is sticky, if it is.
+    pub sticky_ms: Option<u32>,
 }
 
 /// The object of a draft without hashes and signatures: the template that `make_join` and its like
@@ -82,6 +84,9 @@ pub fn template(rules: &RoomRules, draft: &Draft, place: &Place) -> Object {
     object.insert("auth_events".into(), ids(&place.auth_events));
     object.insert("depth".into(), place.depth.into());
     object.insert("origin_server_ts".into(), place.origin_server_ts.into());
+    if let Some(duration) = place.sticky_ms {
+        object.insert(sticky::KEY.into(), sticky::value(duration));
+    }
     object
 }
 

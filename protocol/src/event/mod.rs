@@ -11,6 +11,7 @@ pub mod receive;
 pub mod redact;
 mod rejection;
 pub mod sign;
+pub mod sticky;
 
 pub use incoming::Incoming;
 pub use pdu::Pdu;

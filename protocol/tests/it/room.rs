@@ -225,6 +225,7 @@ impl Room {
                 .max()
                 .unwrap_or(0),
             origin_server_ts: ts,
+            sticky_ms: None,
         };
         Arc::new(
             draft::build(

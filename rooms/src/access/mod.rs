@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | a user | whether there is the room for them, its state, up to when they may hear of it | [`RoomAccess`] |
 //! | a user | events of a room that there is for them | [`EventAccess`] |
+//! | a user | events that are sticky, of a room that they are in | [`while_sticky`] |
 //! | a user | where they stand: there, gone since when, never there; who forgot was never there | [`Standing`] |
 //! | a server | whether it takes part in the room | [`server_in_room`] |
 //! | a server | events of a room that it takes part in | [`is_given`], [`events_for_server`] |
@@ -26,7 +27,7 @@ pub use self::{
     events::EventAccess,
     redactions::unapplied,
     room::RoomAccess,
-    rule::Verdict,
+    rule::{Verdict, while_sticky},
     server::{events_for_server, is_given, server_in_room},
     standing::{Reader, Standing, end_of_stay, replaced, standing},
 };

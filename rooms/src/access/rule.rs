@@ -81,6 +81,19 @@ pub(super) fn within_stay(event: &StoredEvent, user: &UserId, unapplied: bool) -
     }
 }
 
+/// Decides on an event that is sticky ([MSC4354](https://github.com/matrix-org/matrix-spec-proposals/pull/4354)) for a
+/// user who is in the room: whatever the history's visibility, as it is for state. But whether a redaction is applied
+/// isn't known, so it has to wait for its place in the history.
+pub fn while_sticky(event: &StoredEvent) -> Verdict {
+    if event.pdu.redacts().is_some() {
+        return Verdict::Unapplied;
+    }
+    Verdict::Shown {
+        membership: Membership::Join,
+        whole: true,
+    }
+}
+
 /// Whether a reader with this membership might see what lies right before an event, as far as that tells.
 pub(super) fn sees_before(
     event: &StoredEvent,

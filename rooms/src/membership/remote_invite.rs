@@ -135,6 +135,7 @@ pub fn lone_rejection(rooms: &Rooms, invite: &RemoteInvite, reason: Option<Strin
             .saturating_add(1)
             .min(invite.rules.max_depth()),
         origin_server_ts: rooms.store().clock().now_ms(),
+        sticky_ms: None,
     };
     draft::build(
         invite.rules,

@@ -24,6 +24,7 @@ mod outliers;
 pub mod packed;
 mod place;
 mod restore;
+mod sticky;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -35,15 +36,17 @@ use crate::{
     Error, Rooms,
     error::Result,
     send::{commit_error, known_room, queue::Warm},
+    sticky::with_sticky,
 };
 use gather::Gather;
 use place::Placed;
 
-pub(crate) use outliers::{Outcome, store_outliers};
-pub use {
+pub use self::{
     backfill::{Backfilled, backfilled},
     outliers::{Outliers, outliers, packed_outliers},
+    sticky::look_again_at_sticky,
 };
+pub(crate) use outliers::{Outcome, store_outliers};
 
 /// How often an event is decided again because the room's state moved.
 const MAX_ATTEMPTS: usize = 20;
@@ -256,7 +259,7 @@ async fn change_room(
             told: told(pdu, &placed.prevs),
             ..RoomWrite::default()
         };
-        match rooms.store().commit(only(write)).await {
+        match rooms.store().commit(with_sticky(rooms, write).await?).await {
             Ok(_) => {
                 if moves {
                     *warm = Warm::default();
@@ -303,7 +306,7 @@ async fn store_alone(
     write: RoomWrite,
     outcome: Received,
 ) -> Result<Option<Received>> {
-    match rooms.store().commit(only(write)).await {
+    match rooms.store().commit(with_sticky(rooms, write).await?).await {
         Ok(_) => Ok(Some(outcome)),
         Err(CommitError::DuplicateEvent { done, .. }) => Ok(done.then_some(Received::Known)),
         Err(error) => Err(commit_error(error)),

@@ -19,7 +19,7 @@ use rhizome_storage::{
 use super::{
     MAX_ATTEMPTS,
     backfill::redacts_now,
-    checks::{allowed_by_auth_events, auth_events_of},
+    checks::{allowed_by_auth_events, auth_events_of, completes},
     only,
     place::{redacts, view_of},
 };
@@ -28,6 +28,7 @@ use crate::{
     error::Result,
     send::{commit_error, known_room, queue::Warm},
     state::Resolved,
+    sticky::with_sticky,
 };
 
 /// Gives a stored event, which isn't rejected, the content that `pdu` [`completes`](super::checks::completes) it with, if that is allowed.
@@ -42,6 +43,11 @@ pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>)
     };
     let queue = rooms.queues().of(stored.room);
     let mut warm = queue.enter().await;
+    // It may have come whole twice at the same time.
+    let now = rooms.store().event(event).await?;
+    if now.is_none_or(|now| !completes(&now, pdu)) {
+        return Ok(());
+    }
     for _ in 0..MAX_ATTEMPTS {
         // After a join that failed the room has no state, but events.
         let Some(head) = rooms.store().room_by_no(stored.room).await? else {
@@ -72,7 +78,12 @@ pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>)
             current,
             ..RoomWrite::default()
         };
-        match rooms.store().commit(only(write)).await {
+        let set = if stored.is_history() {
+            with_sticky(rooms, write).await?
+        } else {
+            only(write)
+        };
+        match rooms.store().commit(set).await {
             Ok(_) => {
                 *warm = Warm::default();
                 tracing::info!(%event, "an event that came mangled has its content now");

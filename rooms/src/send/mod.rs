@@ -36,6 +36,8 @@ pub struct SendOptions {
     pub txn: Option<TxnKey>,
     /// Milliseconds since 1970, if it isn't to be now.
     pub origin_server_ts: Option<i64>,
+    /// For how many milliseconds it is sticky.
+    pub sticky_ms: Option<u32>,
 }
 
 /// An event that is durably in its room.

@@ -348,6 +348,7 @@ pub fn forged(
             .collect(),
         depth: prevs.iter().map(|pdu| pdu.depth()).max().unwrap() + 1,
         origin_server_ts: ts,
+        sticky_ms: None,
     };
     Arc::new(draft::build(rules, draft, &place, by.server_name(), by.key()).unwrap())
 }

@@ -85,7 +85,7 @@ fn txn(user: rhizome_storage::UserNo, id: &str) -> SendOptions {
             path: "send/m.room.message".into(),
             txn_id: id.into(),
         }),
-        origin_server_ts: None,
+        ..SendOptions::default()
     }
 }
 

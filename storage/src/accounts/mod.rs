@@ -2,6 +2,7 @@
 
 pub(crate) mod backup;
 pub(crate) mod dehydrated;
+pub(crate) mod delivery;
 pub(crate) mod devices;
 pub(crate) mod erasure;
 mod expiry;

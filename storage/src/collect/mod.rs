@@ -142,6 +142,7 @@ async fn collect(
     // The same process takes away what has been told to everybody, and what nobody comes for.
     let others = async {
         store.purge_told(how.pause).await?;
+        store.purge_sticky(how.pause).await?;
         store.purge_backups(how.pause).await?;
         store.purge_sliding(how.pause).await?;
         if let Some(age) = how.expire_devices_after {

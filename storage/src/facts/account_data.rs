@@ -179,6 +179,7 @@ impl LoggedKind for DataChange {
     }
 
     fn forget(data: &AccountData, store: &Store) {
+        store.forget_delivery(data);
         if data.room.is_none() && NOTIFYING.contains(&data.kind.as_str()) {
             store.core.caches.notifying.remove(&data.user);
         }

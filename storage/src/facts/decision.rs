@@ -83,6 +83,12 @@ pub enum CommitError {
     /// The device would have more keys to give out than a server keeps for one.
     #[error("The device of user {0} has as many one-time or fallback keys as are kept for one")]
     TooManyKeys(UserNo),
+    /// The user has said that they don't want to follow the thread, after what is a reason to do so.
+    #[error("User {0} has unsubscribed from the thread since")]
+    Unsubscribed(UserNo),
+    /// The user has said of as many threads as are remembered whether they follow them.
+    #[error("User {0} follows, or followed, as many threads as a server remembers for one")]
+    TooManyThreads(UserNo),
     /// The alias names a room already.
     #[error("The alias {0} is taken")]
     AliasTaken(OwnedRoomAliasId),

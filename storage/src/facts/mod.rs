@@ -23,9 +23,11 @@ pub(crate) mod receipt;
 pub(crate) mod remote_devices;
 pub(crate) mod revocation;
 pub(crate) mod sliding;
+pub(crate) mod sticky;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod thread_subscription;
 pub(crate) mod to_device;
 
 use std::collections::BTreeMap;
@@ -64,6 +66,10 @@ kinds! {
         OneTimeKeys = one_time_keys: keys::one_time::OneTimeKeys as keys::one_time::KeyCount,
         /// A user signs another's key, which that one isn't told of.
         UserSigned = user_signed: keys::signature::UserSigned as keys::signature::UserSigned,
+        /// An event is sticky.
+        Sticky = sticky: sticky::Sticky as sticky::Sticky,
+        /// A user follows a thread, or doesn't any more.
+        ThreadSubscription = thread_subscription: thread_subscription::SubscriptionChange as thread_subscription::ThreadSubscription,
         /// A message for a device of ours.
         ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
         /// A message for devices of another server.

@@ -23,7 +23,7 @@ pub struct Receipt {
     pub room: RoomNo,
     /// Whose.
     pub user: UserNo,
-    /// `m.read`, `m.read.private`.
+    /// `m.read`, `m.read.private`, [`DELIVERED`].
     pub kind: String,
     /// `thread_id`, if the receipt has one.
     pub thread: Option<String>,
@@ -42,7 +42,30 @@ type Key = (RoomNo, UserNo, String, String);
 /// An event, and its place in the room's history if it has one.
 type Place = (OwnedEventId, Option<i64>);
 
+/// The type of the receipts that say what has reached a user's devices (docs/delivery.md).
+pub const DELIVERED: &str = "org.rhizome.delivered";
+
+/// Whether others are told of receipts of this type.
+pub fn is_public(kind: &str) -> bool {
+    kind == "m.read" || kind == DELIVERED
+}
+
 impl Receipt {
+    /// Whether others are told of it, here and on other servers.
+    pub fn is_public(&self) -> bool {
+        is_public(&self.kind)
+    }
+
+    /// Whether a user who is in the room is told of it: private receipts are their owner's alone, and what has reached
+    /// one's devices one knows.
+    pub fn is_for(&self, reader: UserNo) -> bool {
+        if self.user == reader {
+            self.kind != DELIVERED
+        } else {
+            self.is_public()
+        }
+    }
+
     fn thread(&self) -> &str {
         self.thread.as_deref().unwrap_or_default()
     }
@@ -340,7 +363,7 @@ pub struct PlacedReceipt {
 }
 
 impl Store {
-    /// All receipts of these users in these rooms, of all kinds and threads, in no particular order.
+    /// What receipts of these users in these rooms say that they have read, of all kinds and threads, in no particular order.
     pub async fn placed_receipts(&self, of: &[(RoomNo, UserNo)]) -> Result<Vec<PlacedReceipt>> {
         if of.is_empty() {
             return Ok(Vec::new());
@@ -349,7 +372,7 @@ impl Store {
             .sql(
                 "SELECT r.pos, r.room, r.user_no, r.kind, r.thread, r.event_id, r.ts, e.ord \
                  FROM ROWS($1) AS x JOIN receipt r ON r.room = x.room AND r.user_no = x.user_no \
-                 LEFT JOIN event e ON e.event_id = r.event_id AND e.room = r.room",
+                 AND r.kind <> 'org.rhizome.delivered' LEFT JOIN event e ON e.event_id = r.event_id AND e.room = r.room",
             )
             .rows(&Pair::all(of));
         let rows = self.rows(query).await?;

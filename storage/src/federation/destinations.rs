@@ -54,7 +54,7 @@ impl Behind<'_> {
     }
 }
 
-/// A read receipt of a user of ours, to be sent.
+/// A receipt of a user of ours, to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutboundReceipt {
     /// Its position.
@@ -63,6 +63,8 @@ pub struct OutboundReceipt {
     pub room_id: OwnedRoomId,
     /// Who has read.
     pub user_id: OwnedUserId,
+    /// Its type.
+    pub kind: String,
     /// Up to which event.
     pub event_id: OwnedEventId,
     /// In which thread.
@@ -168,7 +170,7 @@ impl Store {
             .collect()
     }
 
-    /// The destinations that share a room with a public read receipt, of a user of `ours`, that they
+    /// The destinations that share a room with a public receipt, of a user of `ours`, that they
     /// haven't got.
     pub async fn destinations_behind_in_receipts(
         &self,
@@ -180,7 +182,7 @@ impl Store {
                  JOIN user_name u ON u.no = r.user_no \
                  JOIN server_name o ON o.no = u.server AND o.name = $1 \
                  JOIN room_server m ON m.room = r.room AND m.joined > 0 \
-                 WHERE r.kind = 'm.read' GROUP BY m.server) d \
+                 WHERE r.kind IN ('m.read', 'org.rhizome.delivered') GROUP BY m.server) d \
                  JOIN server_name n ON n.no = d.server AND n.name <> $1 \
                  LEFT JOIN destination_state s ON s.server = n.name \
                  WHERE s.sent_pos IS NULL OR s.sent_pos < d.pos",
@@ -193,16 +195,16 @@ impl Store {
             .collect()
     }
 
-    /// Public read receipts of users of ours in rooms that the destination is in, ascending.
+    /// Public receipts of users of ours in rooms that the destination is in, ascending.
     pub async fn receipts_to(&self, behind: Behind<'_>) -> Result<Vec<OutboundReceipt>> {
         let query = self.sql(
-            "SELECT r.pos, o.room_id, u.user_id, r.event_id, r.thread, r.ts FROM receipt r \
+            "SELECT r.pos, o.room_id, u.user_id, r.kind, r.event_id, r.thread, r.ts FROM receipt r \
                  JOIN room_server m ON m.room = r.room AND m.joined > 0 \
                  JOIN server_name d ON d.no = m.server AND d.name = $1 \
                  JOIN user_name u ON u.no = r.user_no \
                  JOIN server_name s ON s.no = u.server AND s.name = $2 \
                  JOIN room o ON o.no = r.room \
-                 WHERE r.pos > $3 AND r.pos <= $4 AND r.kind = 'm.read' ORDER BY r.pos LIMIT $5",
+                 WHERE r.pos > $3 AND r.pos <= $4 AND r.kind IN ('m.read', 'org.rhizome.delivered') ORDER BY r.pos LIMIT $5",
         );
         let mut receipts = Vec::new();
         for row in self.rows(behind.bind(query)).await? {
@@ -210,6 +212,7 @@ impl Store {
                 pos: row.get("pos")?,
                 room_id: row.get("room_id")?,
                 user_id: row.get("user_id")?,
+                kind: row.get("kind")?,
                 event_id: row.get("event_id")?,
                 thread: row
                     .get::<Option<String>>("thread")?

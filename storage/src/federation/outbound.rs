@@ -99,6 +99,46 @@ impl Store {
         self.events_by_no(&nos?).await
     }
 
+    /// Events of users of `ours` that are sticky in rooms which the destination's first user came into with
+    /// `after < pos ≤ upto`, and were so before, at positions after `told`; with these, ascending, at most `limit`.
+    pub async fn sticky_for_newcomer(
+        &self,
+        destination: &ServerName,
+        ours: &ServerName,
+        (after, upto): (Pos, Pos),
+        told: Pos,
+        limit: usize,
+    ) -> Result<Vec<(Pos, Arc<StoredEvent>)>> {
+        let theirs = self.known_server(destination).await?;
+        let Some((theirs, ours)) = theirs.zip(self.known_server(ours).await?) else {
+            return Ok(Vec::new());
+        };
+        let query = self
+            .sql(
+                "SELECT s.pos, s.event FROM sticky s JOIN user_name w ON w.no = s.sender AND w.server = $2 \
+                 JOIN (SELECT m.room AS room, MIN(m.since) AS came FROM membership m \
+                 JOIN user_name u ON u.no = m.user_no AND u.server = $1 \
+                 WHERE m.membership = 1 AND m.room IN (SELECT room FROM sticky WHERE expires_ms > $6) \
+                 GROUP BY m.room) AS c ON c.room = s.room \
+                 WHERE c.came > $3 AND c.came <= $4 AND s.pos < c.came AND s.pos > $5 \
+                 AND s.expires_ms > $6 AND s.allowed = 1 ORDER BY s.pos LIMIT $7",
+            )
+            .bind(theirs)
+            .bind(ours)
+            .bind(after)
+            .bind(upto)
+            .bind(told)
+            .bind(self.clock().now_ms())
+            .bind(limit);
+        let mut found = Vec::new();
+        for row in self.rows(query).await? {
+            if let Some(event) = self.event_by_no(row.get("event")?).await? {
+                found.push((row.get("pos")?, event));
+            }
+        }
+        Ok(found)
+    }
+
     /// The rooms in which the destination must get something after `after`, by last position.
     pub async fn destination_rooms(
         &self,

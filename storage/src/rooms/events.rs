@@ -185,6 +185,19 @@ impl Store {
         Ok(self.row(query).await?.is_some())
     }
 
+    /// Events that the room's history lacks, though stored ones name them as `prev_events`, at most `limit`.
+    pub async fn missing_prevs(&self, room: RoomNo, limit: usize) -> Result<Vec<OwnedEventId>> {
+        let query = self
+            .sql(
+                "SELECT missing FROM missing_prev WHERE room = $1 \
+                 GROUP BY missing ORDER BY MAX(event) DESC LIMIT $2",
+            )
+            .bind(room)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("missing")).collect()
+    }
+
     /// Of events that a room's history lacks: the least depth of the stored events that follow them.
     /// Those that nothing there follows are left out.
     pub async fn depths_after(

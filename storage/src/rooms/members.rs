@@ -111,6 +111,18 @@ impl Store {
         self.rows(query).await?.iter().map(member).collect()
     }
 
+    /// Those of these rooms in which exactly two are joined.
+    pub async fn rooms_of_two(&self, rooms: &[RoomNo]) -> Result<Vec<RoomNo>> {
+        let query = self
+            .sql(
+                "SELECT room FROM room_server WHERE room IN NUMBERS($1) \
+                 GROUP BY room HAVING SUM(joined) = 2",
+            )
+            .numbers(rooms.iter().copied());
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("room")).collect()
+    }
+
     /// At most `limit` joined members of the room who are users of this server.
     pub async fn joined_of_server(
         &self,

@@ -23,7 +23,7 @@ use std::{
     },
 };
 
-use rhizome_storage::{Cache, MembershipRow, Pos, RoomNo, Store, UnreadRow, UserNo};
+use rhizome_storage::{Cache, DELIVERED, MembershipRow, Pos, RoomNo, Store, UnreadRow, UserNo};
 
 pub use self::tally::Counts;
 use self::{
@@ -214,7 +214,8 @@ impl Counting {
             all.extend(steps.drain(..).map(|step| (pos, step)));
         }
         for receipt in &window.receipts {
-            if receipt.user != whose.user || receipt.pos <= known {
+            let is_read = receipt.user == whose.user && receipt.kind != DELIVERED;
+            if !is_read || receipt.pos <= known {
                 continue;
             }
             let scope = Scope::of_receipt(receipt.thread.as_deref());

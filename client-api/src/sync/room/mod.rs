@@ -5,14 +5,14 @@ pub(super) mod summary;
 pub(super) mod timeline;
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     sync::{Arc, OnceLock},
 };
 
 use rhizome_protocol::Membership;
 use rhizome_rooms::access::Standing;
 use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, Receipt, RoomNo, Store};
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{EventId, OwnedRoomId, OwnedUserId};
 
 use summary::{HEROES, Summary};
 use timeline::Timeline;
@@ -22,6 +22,7 @@ use super::{
     counts::{Counting, Counts},
     first::FirstLook,
     lazy::LazyMembers,
+    sticky::{self, Stuck},
     window::{FIRST, RoomWindow},
 };
 use crate::{
@@ -59,6 +60,8 @@ pub struct Loader<'a> {
     pub all_account_data: tokio::sync::OnceCell<Vec<Arc<Logged<AccountData>>>>,
     /// Of a first answer: what was read of all its rooms at once.
     pub first: OnceLock<FirstLook>,
+    /// Sticky events that the answer tells of.
+    pub sticky: HashMap<RoomNo, Vec<Stuck>>,
 }
 
 /// A room's part of an answer.
@@ -66,6 +69,8 @@ pub struct Loader<'a> {
 pub struct RoomPart {
     /// What happened.
     pub timeline: Timeline,
+    /// Sticky events that aren't in the timeline.
+    pub sticky: Vec<Seen>,
     /// The state beside it, before or after the timeline as was asked for.
     pub state: Vec<Seen>,
     /// Who is there, if that changed.
@@ -90,6 +95,7 @@ impl RoomPart {
         !self.always
             && self.timeline.events.is_empty()
             && !self.timeline.limited
+            && self.sticky.is_empty()
             && self.state.is_empty()
             && self.summary.is_none()
             && self.receipts.is_empty()
@@ -151,6 +157,7 @@ impl Loader<'_> {
         }
         self.joined_state(row, &room_id, extent, window, &mut part)
             .await?;
+        part.sticky = self.stuck(row.room, &part.timeline).await?;
         self.ephemeral(row.room, &room_id, extent, window, &mut part)
             .await?;
         self.account_data(row.room, &room_id, extent, window, &mut part)
@@ -189,6 +196,18 @@ impl Loader<'_> {
         Ok(())
     }
 
+    /// The room's sticky events, but for those that the timeline has.
+    async fn stuck(&self, room: RoomNo, timeline: &Timeline) -> Result<Vec<Seen>, MatrixError> {
+        let Some(stuck) = self.sticky.get(&room) else {
+            return Ok(Vec::new());
+        };
+        let told: HashSet<&EventId> = (timeline.events.iter())
+            .map(|seen| seen.event.pdu.event_id())
+            .collect();
+        let told = |event: &EventId| told.contains(event);
+        sticky::seen(self.store, stuck, self.ignored, told).await
+    }
+
     async fn ephemeral(
         &self,
         room: RoomNo,
@@ -210,9 +229,7 @@ impl Loader<'_> {
                 },
             };
             for receipt in receipts {
-                // Private receipts are their owner's alone.
-                let shown = receipt.kind == "m.read" || receipt.user == self.viewer.user;
-                if shown {
+                if receipt.is_for(self.viewer.user) {
                     let user = self.store.user(receipt.user).await?;
                     if !self.ignored.contains(&user) {
                         part.receipts.push((user, receipt));

@@ -123,6 +123,7 @@ impl Sliding {
             budget: Budget::new(app.config.max_timeline_bytes),
             all_account_data: tokio::sync::OnceCell::new(),
             first: OnceLock::new(),
+            sticky: HashMap::new(),
         };
         self.tell(loader, choice, &window, &moment).await
     }

@@ -43,7 +43,8 @@ pub fn answer(found: &Found, asked: &Asked, viewer: &Viewer, pos: &str, now_ms: 
         writer.room(&mut json, part);
     }
     json.close();
-    found.extensions.write(json.key("extensions"));
+    let extensions = json.key("extensions");
+    found.extensions.write(extensions, viewer, now_ms);
     json.close();
     json.finish()
 }

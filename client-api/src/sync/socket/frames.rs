@@ -8,7 +8,7 @@ use crate::{
     App, Caller, MatrixError,
     limits::Kind,
     place::token::position,
-    sync::to_device,
+    sync::{delivery, to_device},
     view::{json::Json, seen::Viewer},
 };
 
@@ -151,7 +151,9 @@ async fn acknowledge(app: &App, who: &Caller, text: &str) -> Result<(), MatrixEr
     let Some(token) = position(&app.store, &next_batch).await? else {
         return Ok(());
     };
-    if let Some(acknowledging) = to_device::acknowledge(app, &Viewer::of(who), &token).await {
+    let viewer = Viewer::of(who);
+    delivery::got(app, &viewer, token.pos).await?;
+    if let Some(acknowledging) = to_device::acknowledge(app, &viewer, &token).await {
         acknowledging.done(app).await;
     }
     Ok(())

@@ -162,7 +162,15 @@ fn check(answer: &Value, form: Form) {
     for room in objects(&answer["rooms"]).values() {
         check_room(room, form);
     }
-    let extensions = ["to_device", "e2ee", "account_data", "receipts", "typing"];
+    let extensions = [
+        "to_device",
+        "e2ee",
+        "account_data",
+        "receipts",
+        "typing",
+        "io.element.msc4308.thread_subscriptions",
+        "org.matrix.msc4354.sticky_events",
+    ];
     only(&answer["extensions"], &extensions);
     for kind in ["receipts", "typing"] {
         for (_, event) in objects(&answer["extensions"][kind]["rooms"]) {

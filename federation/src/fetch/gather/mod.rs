@@ -120,7 +120,11 @@ pub(crate) async fn look(fed: &Federation, pdu: Arc<Pdu>) -> Result<Outcome, Err
 }
 
 /// Whether an event lies before the first that was news here.
-async fn is_before_us(fed: &Federation, head: &RoomHead, pdu: &Pdu) -> Result<bool, Error> {
+pub(crate) async fn is_before_us(
+    fed: &Federation,
+    head: &RoomHead,
+    pdu: &Pdu,
+) -> Result<bool, Error> {
     let (store, upto) = (fed.store(), fed.store().log().head());
     let first = store.live_after(head.room, Pos(0), upto, 1).await?;
     Ok(first.first().is_some_and(|first| pdu.depth() < first.depth))

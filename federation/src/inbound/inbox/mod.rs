@@ -4,6 +4,7 @@
 //! decided. What can't be decided even so is tried again later, ever less often, and given up in the end: an event
 //! that later ones build on is fetched again with them. Only what somebody was asked for counts as an attempt.
 
+mod sticky;
 mod turns;
 
 use std::{sync::Arc, time::Duration};
@@ -202,7 +203,10 @@ async fn one(fed: &Federation, event: &InboxEvent, haste: Haste) -> Result<Done,
         return give_up(fed, event).await;
     }
     let is_whole = pdu.is_whole();
-    let gathering = gather::receive(fed, &event.origin, pdu, haste);
+    let gathering = async {
+        sticky::fetch(fed, &pdu).await?;
+        gather::receive(fed, &event.origin, pdu, haste).await
+    };
     let Ok(outcome) = tokio::time::timeout(times(haste).1, gathering).await else {
         let now = store.clock().monotonic();
         fed.fetching().servers.was_slow(&event.origin, now);

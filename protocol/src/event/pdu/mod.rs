@@ -32,6 +32,7 @@ pub struct Pdu {
     auth_events: Vec<OwnedEventId>,
     redacts: Option<OwnedEventId>,
     membership: Option<Membership>,
+    sticky_ms: Option<u32>,
     json: Arc<str>,
 }
 
@@ -132,6 +133,11 @@ impl Pdu {
     /// The membership of an `m.room.member` event.
     pub fn membership(&self) -> Option<Membership> {
         self.membership
+    }
+
+    /// For how many milliseconds it is sticky, if it is.
+    pub fn sticky_ms(&self) -> Option<u32> {
+        self.sticky_ms
     }
 
     /// Canonical JSON with hashes and signatures, without `unsigned`.

@@ -16,6 +16,7 @@ use crate::{
         id::event_id,
         limits::{Limits, MAX_AUTH_EVENTS, MAX_BYTES, MAX_PREV_EVENTS},
         rejection::{format_error, json_error, size_error},
+        sticky,
     },
     redact,
 };
@@ -146,6 +147,7 @@ impl Pdu {
             auth_events,
             redacts,
             membership,
+            sticky_ms: sticky::duration(&object),
             json,
         })
     }

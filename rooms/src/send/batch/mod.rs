@@ -153,17 +153,22 @@ impl<'a> Batch<'a> {
             hashes,
             depth: tip.depth,
             origin_server_ts,
+            sticky_ms: None,
         }
     }
 
     /// Builds, signs and authorises the next event, without adding it. The view must have been loaded.
     pub(crate) fn decide(&self, draft: &Draft, origin_server_ts: i64) -> Result<Pdu> {
+        self.decide_at(draft, &self.place(draft, origin_server_ts))
+    }
+
+    /// [`Batch::decide`] where [`Batch::place`] says.
+    pub(crate) fn decide_at(&self, draft: &Draft, place: &Place) -> Result<Pdu> {
         let tip = &self.tip;
-        let place = self.place(draft, origin_server_ts);
         let pdu = draft::build(
             tip.rules,
             draft,
-            &place,
+            place,
             self.rooms.server_name(),
             self.rooms.key(),
         )

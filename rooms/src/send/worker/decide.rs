@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use rhizome_protocol::{
     Pdu,
     auth::StateView,
-    draft::Draft,
+    draft::{Draft, Place},
     power::{Action, Level, Power},
 };
 use rhizome_storage::Redacts;
@@ -104,7 +104,9 @@ async fn one(
     batch
         .look_at(&draft.kind, &draft.sender, key, &draft.content)
         .await?;
-    if let Some(key) = key
+    // What is sticky is said again to be so for longer.
+    if job.options.sticky_ms.is_none()
+        && let Some(key) = key
         && let Some(stands) = batch.current().get(&draft.kind, key)
         && stands.sender() == draft.sender
         && *stands.content() == draft.content
@@ -112,10 +114,12 @@ async fn one(
         return Ok(Outcome::Stands(stands.event_id().to_owned()));
     }
     let given = job.options.origin_server_ts;
-    let pdu = batch.decide(
-        draft,
-        given.unwrap_or_else(|| rooms.store().clock().now_ms()),
-    )?;
+    let now = given.unwrap_or_else(|| rooms.store().clock().now_ms());
+    let place = Place {
+        sticky_ms: job.options.sticky_ms,
+        ..batch.place(draft, now)
+    };
+    let pdu = batch.decide_at(draft, &place)?;
     let redacts = match pdu.redacts() {
         Some(target) => Some(may_redact(rooms, batch, &pdu, target).await?),
         None => None,

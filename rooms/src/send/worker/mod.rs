@@ -23,7 +23,7 @@ mod decide;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use rhizome_storage::{CommitError, Submitted, WriteSet};
+use rhizome_storage::{CommitError, Submitted};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
 
 use crate::{
@@ -35,6 +35,7 @@ use crate::{
         commit_error, known_room,
         queue::{Queue, Warm},
     },
+    sticky::with_sticky,
 };
 use decide::{Decided, Outcome};
 
@@ -216,7 +217,13 @@ impl<'a> Run<'a> {
         let commit = if count == 0 {
             None
         } else {
-            let set = WriteSet::from(write);
+            let set = match with_sticky(self.rooms, write).await {
+                Ok(set) => set,
+                Err(error) => {
+                    self.pending = None;
+                    return fail_all(jobs, &error);
+                }
+            };
             match self.rooms.store().submit(set).await {
                 Ok(submitted) => Some(submitted),
                 Err(error) => {

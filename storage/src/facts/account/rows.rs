@@ -161,6 +161,7 @@ impl AccountRows<'_> {
             "INSERT INTO erasure (user_no, pos) SELECT user_no, pos FROM ROWS($1) AS x WHERE true \
              ON CONFLICT (user_no) DO NOTHING",
             "DELETE FROM account_data WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+            "DELETE FROM thread_subscription WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM client_filter WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
         ] {
             statements.before(text, &self.erased)?;

@@ -6,6 +6,8 @@
 mod account_data;
 mod e2ee;
 mod receipts;
+mod sticky;
+mod threads;
 mod to_device;
 mod typing;
 
@@ -15,7 +17,8 @@ use rhizome_storage::RoomNo;
 use ruma::OwnedRoomId;
 
 use self::{
-    account_data::AccountData, e2ee::E2ee, receipts::Receipts, to_device::Mail, typing::Typing,
+    account_data::AccountData, e2ee::E2ee, receipts::Receipts, sticky::Sticky, threads::Threads,
+    to_device::Mail, typing::Typing,
 };
 use super::{
     request::extensions::{Extensions, Scope, wanted},
@@ -28,7 +31,7 @@ use crate::{
         room::Loader,
         window::{RoomWindow, Window},
     },
-    view::json::Json,
+    view::{json::Json, seen::Viewer},
 };
 
 /// What extensions read from.
@@ -72,6 +75,8 @@ pub struct Answer {
     account_data: AccountData,
     receipts: Receipts,
     typing: Typing,
+    threads: Threads,
+    sticky: Option<Sticky>,
 }
 
 impl Answer {
@@ -93,6 +98,12 @@ impl Answer {
         if let Some(scope) = wanted(asked.typing.as_ref()) {
             answer.typing = typing::read(context, scope);
         }
+        if let Some(wanted) = asked.threads() {
+            answer.threads = threads::read(context, wanted).await?;
+        }
+        if let Some(wanted) = asked.sticky() {
+            answer.sticky = Some(sticky::read(context, wanted).await?);
+        }
         Ok(answer)
     }
 
@@ -103,10 +114,12 @@ impl Answer {
             && self.account_data.is_empty()
             && self.receipts.is_empty()
             && self.typing.is_empty()
+            && self.threads.is_empty()
+            && self.sticky.as_ref().is_none_or(Sticky::is_empty)
     }
 
     /// Writes it.
-    pub fn write(&self, json: &mut Json) {
+    pub fn write(&self, json: &mut Json, viewer: &Viewer, now_ms: i64) {
         json.open();
         if let Some(mail) = &self.to_device {
             mail.write(json.key("to_device"));
@@ -122,6 +135,14 @@ impl Answer {
         }
         if !self.typing.is_empty() {
             self.typing.write(json.key("typing"));
+        }
+        if !self.threads.is_empty() {
+            let key = "io.element.msc4308.thread_subscriptions";
+            threads::write(&self.threads, json.key(key));
+        }
+        if let Some(sticky) = &self.sticky {
+            let key = "org.matrix.msc4354.sticky_events";
+            sticky.write(json.key(key), viewer, now_ms);
         }
         json.close();
     }

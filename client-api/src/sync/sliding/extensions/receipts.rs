@@ -52,8 +52,7 @@ pub async fn read(context: &Context<'_>, scope: &Scope) -> Result<Receipts, Matr
         };
         let mut receipts = Vec::new();
         for receipt in moved {
-            // Private receipts are their owner's alone.
-            if receipt.kind != "m.read" && receipt.user != loader.viewer.user {
+            if !receipt.is_for(loader.viewer.user) {
                 continue;
             }
             let user = loader.store.user(receipt.user).await?;

@@ -18,6 +18,32 @@ pub struct Extensions {
     pub receipts: Option<Scope>,
     /// Who is typing (MSC3961).
     pub typing: Option<Scope>,
+    /// Which threads the user follows (MSC4308).
+    #[serde(rename = "io.element.msc4308.thread_subscriptions")]
+    pub threads: Option<Threads>,
+    /// Sticky events (MSC4354).
+    #[serde(rename = "org.matrix.msc4354.sticky_events")]
+    pub sticky: Option<Sticky>,
+}
+
+/// Which threads the user follows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Threads {
+    /// Whether that is wanted.
+    pub enabled: Option<bool>,
+    /// At most so many.
+    pub limit: Option<u64>,
+}
+
+/// Sticky events.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Sticky {
+    /// Whether they are wanted.
+    pub enabled: Option<bool>,
+    /// Up to where the client has got them.
+    pub since: Option<String>,
 }
 
 /// An extension with nothing to choose.
@@ -58,6 +84,16 @@ impl Extensions {
         self.to_device
             .as_ref()
             .filter(|it| it.enabled == Some(true))
+    }
+
+    /// What is wanted of threads.
+    pub fn threads(&self) -> Option<&Threads> {
+        self.threads.as_ref().filter(|it| it.enabled == Some(true))
+    }
+
+    /// What is wanted of sticky events.
+    pub fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_ref().filter(|it| it.enabled == Some(true))
     }
 
     /// Whether devices of others are wanted.

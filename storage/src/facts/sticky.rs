@@ -1,0 +1,196 @@
+//! Events that are sticky, as long as they are
+//! ([MSC4354](https://github.com/matrix-org/matrix-spec-proposals/pull/4354)).
+//!
+//! Written with such an event, and again when the room's state has changed its mind about it: readers are told of an
+//! event where its row stands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::table::table;
+use super::{Audience, Kind, Logged, LoggedKind};
+use crate::engine::sql::statement::Statements;
+use crate::engine::sql::{Columns as _, rows};
+use crate::{EventNo, Pos, Result, RoomNo, Store, UserNo};
+
+/// How many rows are deleted at once.
+const PIECE: usize = 1_000;
+
+table! {
+    /// An event is sticky.
+    #[derive(Copy)]
+    pub struct Sticky in sticky {
+        key {
+            /// Which.
+            event: EventNo = event,
+        }
+        /// Its room.
+        room: RoomNo = room,
+        /// Who sent it.
+        sender: UserNo = sender,
+        /// Until when, in milliseconds since 1970.
+        expires_ms: i64 = expires_ms,
+        /// Whether the room's current state allows it.
+        allowed: bool = allowed,
+    }
+}
+
+impl Kind for Sticky {
+    type Basis = ();
+
+    fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
+        Self::put(facts, statements)
+    }
+}
+
+impl LoggedKind for Sticky {
+    type Entry = Self;
+
+    fn entry(&self) -> Self {
+        *self
+    }
+
+    fn audience(sticky: &Self) -> Audience {
+        if sticky.allowed {
+            Audience::Room(sticky.room)
+        } else {
+            Audience::Nobody
+        }
+    }
+
+    fn room(sticky: &Self) -> Option<RoomNo> {
+        Some(sticky.room)
+    }
+
+    #[cfg(test)]
+    fn sample(world: &super::tests::World) -> Self {
+        Self {
+            event: EventNo(1),
+            room: world.room,
+            sender: world.user,
+            expires_ms: i64::MAX,
+            allowed: true,
+        }
+    }
+
+    #[cfg(test)]
+    async fn view(world: &super::tests::World, store: &Store) -> Result<String> {
+        let span = (Pos(0), Pos(i64::MAX));
+        let sticky = store.sticky_in(&[world.room], span, 0, 9).await?;
+        Ok(format!("{sticky:?}"))
+    }
+}
+
+rows! {
+    struct Member {
+        room: RoomNo,
+        sender: UserNo,
+    }
+}
+
+impl Member {
+    fn of((room, sender): &(RoomNo, UserNo)) -> Self {
+        Self {
+            room: *room,
+            sender: *sender,
+        }
+    }
+}
+
+impl Store {
+    /// The first `limit` events of these rooms with `after < pos ≤ upto` that are sticky at `now_ms`, ascending by where
+    /// readers are told of them.
+    pub async fn sticky_in(
+        &self,
+        rooms: &[RoomNo],
+        (after, upto): (Pos, Pos),
+        now_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Logged<Sticky>>>> {
+        let query = self
+            .sql(
+                "SELECT pos, event, room, sender, expires_ms, allowed FROM sticky \
+                 WHERE room IN NUMBERS($1) AND pos > $2 AND pos <= $3 AND expires_ms > $4 \
+                 AND allowed = 1 ORDER BY pos LIMIT $5",
+            )
+            .numbers(rooms.iter().copied())
+            .bind(after)
+            .bind(upto)
+            .bind(now_ms)
+            .bind(limit);
+        self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
+    /// Of these users the events in these rooms that are sticky at `now_ms`, whether allowed or not, at most `limit`.
+    pub async fn sticky_of(
+        &self,
+        members: &[(RoomNo, UserNo)],
+        now_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Logged<Sticky>>>> {
+        let members: Vec<_> = members.iter().map(Member::of).collect();
+        let query = self
+            .sql(
+                "SELECT s.pos, s.event, s.room, s.sender, s.expires_ms, s.allowed FROM ROWS($1) AS x \
+                 JOIN sticky s ON s.room = x.room AND s.sender = x.sender \
+                 WHERE s.expires_ms > $2 ORDER BY s.pos LIMIT $3",
+            )
+            .rows(&members)
+            .bind(now_ms)
+            .bind(limit);
+        self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
+    /// Of these, those that the room's state didn't allow.
+    pub async fn refused_sticky_of(
+        &self,
+        members: &[(RoomNo, UserNo)],
+        now_ms: i64,
+        limit: usize,
+    ) -> Result<Vec<Arc<Logged<Sticky>>>> {
+        let members: Vec<_> = members.iter().map(Member::of).collect();
+        let query = self
+            .sql(
+                "SELECT s.pos, s.event, s.room, s.sender, s.expires_ms, s.allowed FROM ROWS($1) AS x \
+                 JOIN sticky s ON s.room = x.room AND s.sender = x.sender \
+                 WHERE s.expires_ms > $2 AND s.allowed = 0 ORDER BY s.pos LIMIT $3",
+            )
+            .rows(&members)
+            .bind(now_ms)
+            .bind(limit);
+        self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
+    /// Which of these rooms have events that are sticky at `now_ms`.
+    pub async fn rooms_with_sticky(&self, rooms: &[RoomNo], now_ms: i64) -> Result<Vec<RoomNo>> {
+        let query = self
+            .sql(
+                "SELECT DISTINCT room FROM sticky \
+                 WHERE room IN NUMBERS($1) AND expires_ms > $2",
+            )
+            .numbers(rooms.iter().copied())
+            .bind(now_ms);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("room")).collect()
+    }
+
+    /// Deletes what isn't sticky any more. Gives the number of rows.
+    pub(crate) async fn purge_sticky(&self, pause: Duration) -> Result<u64> {
+        let mut gone = 0;
+        loop {
+            let query = self
+                .sql(
+                    "DELETE FROM sticky WHERE event IN \
+                     (SELECT event FROM sticky WHERE expires_ms <= $1 LIMIT $2)",
+                )
+                .bind(self.clock().now_ms())
+                .bind(PIECE);
+            let deleted = self.execute(query).await?;
+            gone += deleted;
+            if deleted < PIECE as u64 {
+                return Ok(gone);
+            }
+            self.clock().sleep(pause).await;
+        }
+    }
+}
