@@ -31,6 +31,7 @@ def arguments():
     parser.add_argument("--only", metavar="NAME,…", help="see `rhizome-bench list`")
     parser.add_argument("--seconds", metavar="S", help="seconds that closed loops are measured for")
     parser.add_argument("--time-limit", metavar="S", help="seconds after which a scenario stops")
+    parser.add_argument("--idle", metavar="N", help="connections of the idle scenarios")
     parser.add_argument("--quick", action="store_true", help="small counts, to see that it works")
     parser.add_argument("--rhizome", metavar="FILE", help="another binary of Rhizome")
     parser.add_argument(
@@ -137,7 +138,7 @@ def measure(label, pair, options, out):
         cluster = os.environ["RHIZOME_TEST_POSTGRES_PID"]
         command += ["--database-pid", cluster]
         processes.add(int(cluster))
-    for name in ["only", "seconds", "time_limit"]:
+    for name in ["only", "seconds", "time_limit", "idle"]:
         value = getattr(options, name)
         if value:
             command += [f"--{name.replace('_', '-')}", value]

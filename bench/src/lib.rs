@@ -16,6 +16,7 @@ pub mod probe;
 pub mod process;
 pub mod scenario;
 pub mod server;
+pub mod socket;
 pub mod stats;
 pub mod table;
 pub mod world;

@@ -67,6 +67,9 @@ struct Run {
     /// Seconds after which a scenario begins nothing more
     #[arg(long, value_name = "S", default_value_t = 60)]
     time_limit: u64,
+    /// Connections that wait in the idle scenarios
+    #[arg(long, value_name = "N")]
+    idle: Option<usize>,
     /// Small counts, to see that everything works: the numbers mean nothing
     #[arg(long)]
     quick: bool,
@@ -139,6 +142,7 @@ fn world(options: &Run) -> anyhow::Result<World> {
             .context("--seconds")?
             .min(Duration::from_secs(options.time_limit));
     }
+    plan.idle = options.idle.unwrap_or(plan.idle);
     let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let run = format!("{run:x}");
     let secret = options.secret.as_deref();

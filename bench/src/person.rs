@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderValue, Method, header::InvalidHeaderValue};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::hmac;
 use serde::Deserialize;
@@ -51,6 +51,11 @@ impl Account {
             id: text(&answer, "user_id")?,
             token: text(&answer, "access_token")?,
         })
+    }
+
+    /// The header that says whose request it is.
+    pub fn authorization(&self) -> Result<HeaderValue, InvalidHeaderValue> {
+        HeaderValue::from_str(&format!("Bearer {}", self.token))
     }
 
     /// The name of the account's server.

@@ -16,6 +16,7 @@ use crate::{
     plan::Plan,
     probe::Probe,
     process::Memory,
+    socket,
     stats::count,
     world::{WIDTH, World},
 };
@@ -24,19 +25,66 @@ use crate::{
 const POLL: Duration = Duration::from_mins(3);
 
 /// `plan.idle` long polls, of at most `plan.crowd` accounts.
-pub async fn idle(world: &mut World) -> anyhow::Result<Outcome> {
-    let (plan, probe) = (&world.plan, &world.probe);
+pub async fn polls(world: &mut World) -> anyhow::Result<Outcome> {
+    let tokens = tokens(world).await?;
+    let what = |answers| {
+        let (polls, accounts) = (world.plan.idle, tokens.len());
+        format!("{polls} polls of {accounts} accounts, {answers} answered meanwhile")
+    };
+    let wait = async |account: &Account, since: &str, answers: &Cell<usize>| {
+        poll(account, since.to_owned(), answers).await
+    };
+    watch(&world.plan, &world.probe, &tokens, "16", wait, what).await
+}
+
+/// As many WebSocket streams, which only Rhizome has.
+pub async fn sockets(world: &mut World) -> anyhow::Result<Outcome> {
+    let tokens = tokens(world).await?;
+    if let Some((account, since)) = tokens.first()
+        && let Err(failure) = socket::open(account, since).await
+    {
+        let (samples, usage) = Default::default();
+        return Ok(Outcome::new(
+            &samples,
+            &usage,
+            format!("no such thing: {failure}"),
+        ));
+    }
+    let what = |frames| {
+        let (sockets, accounts) = (world.plan.idle, tokens.len());
+        format!("{sockets} sockets of {accounts} accounts, {frames} frames meanwhile")
+    };
+    let wait = async |account: &Account, since: &str, frames: &Cell<usize>| {
+        socket::listen(account, since, frames).await
+    };
+    watch(&world.plan, &world.probe, &tokens, "10", wait, what).await
+}
+
+/// Accounts, and from where each goes on.
+async fn tokens(world: &mut World) -> anyhow::Result<Vec<(Account, String)>> {
+    let plan = &world.plan;
     let accounts = world.one.accounts(plan, plan.crowd.min(plan.idle)).await?;
     let done = each(&accounts, WIDTH, plan.setup_limit, async |account| {
         let since = Person::new(account)?.now().await?;
-        Ok((account, since))
+        Ok((account.clone(), since))
     })
     .await;
-    let tokens = done.all(accounts.len(), "a first sync of everybody")?;
+    done.all(accounts.len(), "a first sync of everybody")
+}
 
+/// What `plan.idle` connections cost that wait, of these accounts in turn.
+async fn watch(
+    plan: &Plan,
+    probe: &Probe,
+    tokens: &[(Account, String)],
+    aim: &str,
+    wait: impl AsyncFn(&Account, &str, &Cell<usize>) -> Result<(), Failure>,
+    what: impl Fn(usize) -> String,
+) -> anyhow::Result<Outcome> {
     settled(plan, probe).await?;
     let before = probe.memory()?;
     let (answers, failures) = (Cell::new(0), RefCell::new(Samples::default()));
+    let wait = &wait;
     let waiting: FuturesUnordered<_> = tokens
         .iter()
         .cycle()
@@ -47,13 +95,13 @@ pub async fn idle(world: &mut World) -> anyhow::Result<Outcome> {
             async move {
                 // Not all in the same moment.
                 sleep(Duration::from_millis(number as u64)).await;
-                if let Err(failure) = wait(account, since.clone(), answers).await {
+                if let Err(failure) = wait(account, since, answers).await {
                     failures.borrow_mut().fail(&failure);
                 }
             }
         })
         .collect();
-    let watch = async {
+    let watched = async {
         sleep(Duration::from_millis(plan.idle as u64)).await;
         settled(plan, probe).await?;
         let after = probe.memory()?;
@@ -63,18 +111,12 @@ pub async fn idle(world: &mut World) -> anyhow::Result<Outcome> {
         anyhow::Ok((after, probe.since(reading)?))
     };
     let (after, usage) = tokio::select! {
-        done = watch => done?,
-        () = for_ever(waiting) => anyhow::bail!("all polls ended"),
+        done = watched => done?,
+        () = for_ever(waiting) => anyhow::bail!("all have ended: {:?}", failures.take().first_error),
     };
 
     let samples = failures.take();
-    let what = format!(
-        "{} polls of {} accounts, {} answered meanwhile",
-        plan.idle,
-        tokens.len(),
-        answers.get()
-    );
-    let mut outcome = Outcome::new(&samples, &usage, what);
+    let mut outcome = Outcome::new(&samples, &usage, what(answers.get()));
     outcome.operations = plan.idle;
     if let (Some(before), Some(after)) = (before, after) {
         let each = [|m: Memory| m.pss, |m: Memory| m.rss].map(|of| {
@@ -83,19 +125,19 @@ pub async fn idle(world: &mut World) -> anyhow::Result<Outcome> {
         });
         outcome = outcome
             .figure("PSS / RSS, KiB each", each.to_vec(), Better::Lower)
-            .aim("20");
+            .aim(aim);
     }
     if let Some(server) = usage.server {
         let cores = server.as_secs_f64() / usage.wall.as_secs_f64();
         outcome = outcome
             .figure("cores used", vec![cores], Better::Lower)
-            .aim("0.02");
+            .aim("0.05");
     }
     Ok(outcome)
 }
 
 /// Polls again and again, as a client does; ends only with a failure.
-async fn wait(account: &Account, mut since: String, answers: &Cell<usize>) -> Result<(), Failure> {
+async fn poll(account: &Account, mut since: String, answers: &Cell<usize>) -> Result<(), Failure> {
     let mut person = Person::new(account)?;
     person.connection.wait_longer(POLL);
     loop {

@@ -58,6 +58,8 @@ pub enum Scenario {
     History,
     /// 2,000 connections that wait in /sync
     Idle,
+    /// 2,000 WebSocket streams that wait
+    IdleSockets,
     /// From sending to seeing it in /sync on the other server
     FederationSeen,
     /// 200 messages at once until all are seen in /sync on the other server
@@ -115,7 +117,8 @@ impl Scenario {
             Self::SyncEmpty => sync::empty(world).await,
             Self::SyncOne => sync::one(world).await,
             Self::History => history::backwards(world).await,
-            Self::Idle => idle::idle(world).await,
+            Self::Idle => idle::polls(world).await,
+            Self::IdleSockets => idle::sockets(world).await,
             Self::FederationSeen => federation::seen(world).await,
             Self::FederationBurst => federation::burst(world).await,
             Self::FederationJoin => federation::join(world).await,

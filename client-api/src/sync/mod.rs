@@ -68,6 +68,8 @@ pub struct Shared {
     pub ignored: Ignored,
     /// What devices have acknowledged of the messages for them.
     pub acknowledged: to_device::Acknowledged,
+    /// The open sockets.
+    pub sockets: socket::Sockets,
     /// Stored filters that were used; they never change.
     filters: Mutex<HashMap<(UserNo, i64), Arc<FilterDefinition>>>,
 }

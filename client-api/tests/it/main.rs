@@ -38,6 +38,8 @@ mod redactions;
 mod restored;
 mod rooms;
 mod sessions;
+mod socket;
+mod socket_cuts;
 mod stream;
 mod summary;
 mod sync;
