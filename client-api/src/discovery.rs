@@ -19,7 +19,11 @@ use crate::{App, Ruma};
 /// claims the oldest one that clients accept, which is what makes them use `v3` paths.
 const VERSIONS: [&str; 1] = ["v1.1"];
 /// What is here of newer versions and of proposals, under the names that clients ask for.
-const FEATURES: [&str; 2] = ["org.matrix.msc3391", "uk.tcpip.msc4133.stable"];
+const FEATURES: [&str; 3] = [
+    "org.matrix.msc3391",
+    "org.matrix.simplified_msc3575",
+    "uk.tcpip.msc4133.stable",
+];
 
 /// `GET /_matrix/client/versions`
 pub async fn versions(

@@ -44,7 +44,7 @@ pub use account::users;
 pub use config::ClientConfig;
 pub use rhizome_edge::{Caller, MatrixError, Ruma};
 pub use router::router;
-pub use sync::window::Window;
+pub use sync::{WriteUnread, window::Window};
 
 /// The context of the client API. Cheap to clone.
 #[derive(Clone)]

@@ -18,7 +18,7 @@ use crate::{
     room::{
         aliases, create, directory, members, membership, receipts, redact, send, state, typing,
     },
-    sync::{self, key_changes, socket},
+    sync::{self, key_changes, sliding, socket},
 };
 
 /// Every client endpoint.
@@ -104,6 +104,8 @@ fn writing(table: Table<App>) -> Table<App> {
 fn reading(table: Table<App>) -> Table<App> {
     table
         .serve(sync::sync)
+        .serve_poll(sliding::unstable)
+        .serve_poll(sliding::stable)
         .serve(key_changes::changes)
         .serve(filters::create)
         .serve(filters::get)

@@ -76,7 +76,7 @@ pub const DEVIATIONS: &[Deviation] = &[
         ],
     },
     Deviation {
-        why: "Not yet in the specification (MSC3391, MSC3814), or ours (docs/websocket.md).",
+        why: "Not yet in the specification (MSC3391, MSC3814, MSC4186), or ours (docs/websocket.md).",
         asked: "",
         cases: &[
             Case(
@@ -105,6 +105,12 @@ pub const DEVIATIONS: &[Deviation] = &[
                 "",
             ),
             Case("GET /_matrix/client/unstable/org.rhizome.stream", Path, ""),
+            Case(
+                "POST /_matrix/client/unstable/org.matrix.simplified_msc3575/*",
+                Path,
+                "",
+            ),
+            Case("POST /_matrix/client/v4/sync*", Path, ""),
         ],
     },
     Deviation {

@@ -70,7 +70,8 @@ fn told<S: Api>(mut response: Response) -> Response {
 }
 
 async fn serve<S: Api>(api: S, endpoint: &Endpoint<S>, request: Request) -> Response {
-    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
+    let only_reads = is_get || endpoint.is_poll;
     match admit(&api, endpoint, request).await {
         Ok(admitted) if only_reads => (endpoint.run)(api, admitted).await,
         Ok(admitted) => {

@@ -10,6 +10,8 @@ pub(crate) struct Endpoint<S: Api> {
     pub(crate) proof: Proof,
     pub(crate) kind: S::Kind,
     pub(crate) form: BodyForm,
+    /// Whether it ends with its client: it only reads, though it isn't a GET.
+    pub(crate) is_poll: bool,
     pub(crate) run: Box<dyn Fn(S, Admitted) -> Answering + Send + Sync>,
 }
 

@@ -59,7 +59,22 @@ impl<S: Api> Table<S> {
         F: Future<Output = Result<R, MatrixError>> + Send + 'static,
         R: Reply + 'static,
     {
-        self.insert(T::Authentication::PROOF, kind, handler)
+        self.insert(T::Authentication::PROOF, (kind, false), handler)
+    }
+
+    /// An endpoint that only reads, and waits for what there is to read: whatever its method, it ends when its
+    /// client hangs up.
+    #[must_use]
+    pub fn serve_poll<T, H, F, R>(self, handler: H) -> Self
+    where
+        T: Decode + Send + 'static,
+        T::Authentication: Scheme,
+        H: Fn(State<S>, Ruma<T>) -> F + Copy + Send + Sync + 'static,
+        F: Future<Output = Result<R, MatrixError>> + Send + 'static,
+        R: Reply + 'static,
+    {
+        let kind = S::usual_kind(T::RATE_LIMITED);
+        self.insert(T::Authentication::PROOF, (kind, true), handler)
     }
 
     /// An endpoint that may have a token but has no use for it: a stale one does no harm.
@@ -72,10 +87,15 @@ impl<S: Api> Table<S> {
         F: Future<Output = Result<R, MatrixError>> + Send + 'static,
         R: Reply + 'static,
     {
-        self.insert(Proof::Nothing, S::usual_kind(false), handler)
+        self.insert(Proof::Nothing, (S::usual_kind(false), false), handler)
     }
 
-    fn insert<T, H, F, R>(mut self, proof: Proof, kind: S::Kind, handler: H) -> Self
+    fn insert<T, H, F, R>(
+        mut self,
+        proof: Proof,
+        (kind, is_poll): (S::Kind, bool),
+        handler: H,
+    ) -> Self
     where
         T: Decode + Send + 'static,
         T::Authentication: Scheme,
@@ -101,6 +121,7 @@ impl<S: Api> Table<S> {
             proof,
             kind,
             form: T::FORM,
+            is_poll,
             run,
         });
         for path in T::PATH_BUILDER.all_paths() {

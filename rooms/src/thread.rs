@@ -29,7 +29,10 @@ pub async fn holds(store: &Store, event: &Arc<StoredEvent>, thread: &str) -> Res
 }
 
 /// The root of the thread that an event is in; `None` in the main timeline.
-async fn root_of(store: &Store, event: &Arc<StoredEvent>) -> Result<Option<OwnedEventId>, Error> {
+pub async fn root_of(
+    store: &Store,
+    event: &Arc<StoredEvent>,
+) -> Result<Option<OwnedEventId>, Error> {
     let mut at = event.clone();
     for _ in 0..=MAX_HOPS {
         let Some((kind, to)) = relation(&at) else {

@@ -47,7 +47,7 @@ use std::sync::{Arc, Mutex, Weak};
 use rhizome_protocol::StateKey;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use sqlx::AnyPool;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use commit::{Destinations, Job};
@@ -81,7 +81,7 @@ pub use engine::scratch::Scratch;
 pub use facts::account::AccountChange;
 pub use facts::account::dehydrated::Dehydrated;
 pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
-pub use facts::account_data::{AccountData, DataChange};
+pub use facts::account_data::{AccountData, DataChange, Notifying};
 pub use facts::alias::NewAlias;
 pub use facts::decision::CommitError;
 pub use facts::device_list::DeviceList;
@@ -94,9 +94,10 @@ pub use facts::keys::device::DeviceKeys;
 pub use facts::keys::one_time::{KeyClaim, KeyCount, KeyUpload, OneTimeKey, OneTimeKeys};
 pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
-pub use facts::receipt::Receipt;
+pub use facts::receipt::{PlacedReceipt, Receipt};
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
 pub use facts::revocation::TokenRevoked;
+pub use facts::sliding::{SlidingConnection, SlidingRoom, SlidingStep};
 pub use facts::to_device::out::{ForServer, ToDeviceOut};
 pub use facts::to_device::taken::ToDeviceTaken;
 pub use facts::to_device::txn::ToDeviceTxn;
@@ -126,7 +127,9 @@ pub use rooms::members::{Member, MemberCounts, MembershipRow};
 pub use rooms::snapshot::NewSnapshot;
 pub use rooms::state::{StateDiff, StateEntry};
 pub use rooms::stored_event::{Placement, Status, StoredEvent, TxnOwner};
+pub use rooms::summary::{RoomSummary, is_activity};
 pub use rooms::transactions::TxnKey;
+pub use rooms::unread::UnreadRow;
 
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -184,6 +187,10 @@ pub(crate) struct Caches {
     pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
     /// Events all of whose `prev_events` are part of the history.
     pub(crate) gapless: Cache<EventNo, ()>,
+    pub(crate) summaries: Cache<RoomNo, Arc<RoomSummary>>,
+    /// The entries of states that summaries are made of.
+    pub(crate) summary_keys: OnceCell<Vec<KeyNo>>,
     pub(crate) erasures: Mutex<accounts::erasure::KnownErasures>,
     pub(crate) key_counts: Cache<UserNo, keys::counts::OfDevices>,
+    pub(crate) notifying: Cache<UserNo, Arc<Notifying>>,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::commit::{self, Job};
@@ -48,9 +48,14 @@ impl Caches {
             sets: Cache::new(100_000),
             auth: Cache::new(100_000),
             gapless: Cache::new(events),
+            // In kibibytes.
+            summaries: Cache::new(32_768),
+            summary_keys: OnceCell::new(),
             erasures: Mutex::default(),
             // In devices.
             key_counts: Cache::new(100_000),
+            // In quarters of a KiB.
+            notifying: Cache::new(100_000),
         }
     }
 }

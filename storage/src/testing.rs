@@ -5,6 +5,7 @@
     reason = "a test that can't be set up fails with these words"
 )]
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -13,8 +14,9 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use crate::engine::migrate;
+use crate::engine::sql::Columns as _;
 use crate::rooms::snapshot::{Loaded, derive};
-use crate::{Dialect, EventNo, KeyNo, Options, Scratch, SnapshotNo, Store};
+use crate::{Dialect, EventNo, KeyNo, Options, RoomNo, RoomSummary, Scratch, SnapshotNo, Store};
 
 /// Where the PostgreSQL for tests is named.
 pub const POSTGRES_VARIABLE: &str = "RHIZOME_TEST_POSTGRES";
@@ -178,7 +180,7 @@ pub fn forget_snapshots(store: &Store) {
 /// unreadable. Caches keep the truth, so open the store again.
 pub async fn spoil_snapshot(store: &Store, at: SnapshotNo, changes: &[(KeyNo, Option<EventNo>)]) {
     let entries = store.state_all(at).await.expect("the snapshot is whole");
-    let mut entries: std::collections::BTreeMap<KeyNo, Option<EventNo>> = entries
+    let mut entries: BTreeMap<KeyNo, Option<EventNo>> = entries
         .into_iter()
         .map(|(key, event)| (key, Some(event)))
         .collect();
@@ -213,6 +215,75 @@ pub async fn fill(store: &Store, full: bool) {
         "PRAGMA max_page_count = 1000000"
     };
     tell_writers(store, statement).await;
+}
+
+/// Every room's summary, stored and remembered, is what its current state says, read past everything else.
+pub async fn check_summaries(store: &Store, story: &str) {
+    let rooms = store.sql("SELECT no, snapshot FROM room WHERE version IS NOT NULL");
+    let rooms = store.rows(rooms).await.expect("rooms can be read");
+    for row in &rooms {
+        let room: RoomNo = row.get("no").expect("a room has a number");
+        let snapshot: Option<SnapshotNo> = row.get("snapshot").expect("it may have a state");
+        let Some(snapshot) = snapshot else { continue };
+        let said = said(store, snapshot).await;
+        let stored = store.summary_rows(&[room]).await;
+        let mut stored = stored.expect("summaries can be read");
+        let stored = stored.remove(&room);
+        assert_eq!(stored.as_ref(), Some(&said), "{story}: room {room}, stored");
+        let known = store.room_summary(room).await;
+        let known = known.expect("a summary can be read");
+        assert_eq!(*known, said, "{story}: room {room}, remembered");
+    }
+}
+
+/// What a state says, word by word.
+async fn said(store: &Store, at: SnapshotNo) -> RoomSummary {
+    let entries = store.state_all(at).await.expect("the snapshot is whole");
+    let nos: Vec<EventNo> = entries.iter().map(|(_, event)| *event).collect();
+    let events = store.reload_events(&nos).await;
+    let mut state: BTreeMap<String, serde_json::Value> = BTreeMap::new();
+    for event in events.expect("they are stored") {
+        if event.pdu.state_key() == Some("") {
+            let content = serde_json::Value::Object(event.pdu.content().clone());
+            state.insert(event.pdu.kind().to_owned(), content);
+        }
+    }
+    let value = |kind: &str, field: &str| state.get(kind).and_then(|content| content.get(field));
+    let text = |kind: &str, field: &str| match value(kind, field) {
+        Some(serde_json::Value::String(text)) if !text.is_empty() => Some(text.clone()),
+        _ => None,
+    };
+    let mut allowed = Vec::new();
+    if let Some(serde_json::Value::Array(conditions)) = value("m.room.join_rules", "allow") {
+        for condition in conditions {
+            if condition["type"] == "m.room_membership"
+                && let Some(Ok(room)) = condition["room_id"].as_str().map(TryInto::try_into)
+            {
+                allowed.push(room);
+            }
+        }
+    }
+    RoomSummary {
+        name: text("m.room.name", "name"),
+        topic: text("m.room.topic", "topic"),
+        avatar: text("m.room.avatar", "url"),
+        alias: text("m.room.canonical_alias", "alias"),
+        room_type: text("m.room.create", "type"),
+        federate: value("m.room.create", "m.federate") != Some(&false.into()),
+        encryption: text("m.room.encryption", "algorithm"),
+        join_rule: text("m.room.join_rules", "join_rule"),
+        allowed,
+        history_visibility: text("m.room.history_visibility", "history_visibility"),
+        guest_access: text("m.room.guest_access", "guest_access"),
+        replacement: text("m.room.tombstone", "replacement_room"),
+    }
+}
+
+/// Takes a room's summary away, as if it were from before there were any.
+pub async fn lose_summaries(store: &Store) {
+    let query = store.sql("DELETE FROM room_summary");
+    store.execute(query).await.expect("rows can be deleted");
+    store.core.caches.summaries.clear();
 }
 
 /// Takes the log back, as a restored backup does.

@@ -90,6 +90,8 @@ impl HistoryPoint {
                 upto: Pos(upto),
             });
         }
+        // What sliding sync gives out has more behind it.
+        let text = text.split_once('.').map_or(text, |(token, _)| token);
         Token::parse(text)
             .ok()
             .map(|token| HistoryPoint::at(token.pos))

@@ -1,3 +1,5 @@
 //! What users want to be notified of.
 
+pub(crate) mod evaluate;
 pub(crate) mod rules;
+pub(crate) mod wishes;

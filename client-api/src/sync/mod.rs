@@ -12,6 +12,7 @@
 //! again from where it was. The WebSocket stream ([`crate::sync::socket`]) is the same pass with frames in
 //! place of answers.
 
+mod counts;
 mod decide;
 mod devices;
 mod first;
@@ -22,6 +23,7 @@ mod left;
 mod reader;
 mod room;
 mod sections;
+pub(crate) mod sliding;
 pub(crate) mod socket;
 mod state;
 pub(crate) mod to_device;
@@ -45,8 +47,8 @@ use ruma::{
     },
 };
 
-pub use self::reader::Reader;
-use self::{ignored::Ignored, lazy::LazyMembers, room::RoomPart};
+use self::{counts::Counting, ignored::Ignored, lazy::LazyMembers, room::RoomPart};
+pub use self::{counts::writer::WriteUnread, reader::Reader};
 use crate::{
     App, Caller, MatrixError, Ruma,
     place::token::{Token, position},
@@ -66,10 +68,14 @@ pub struct Shared {
     pub lazy: LazyMembers,
     /// Whose messages users don't want to see.
     pub ignored: Ignored,
+    /// How much users haven't read.
+    pub counts: Counting,
     /// What devices have acknowledged of the messages for them.
     pub acknowledged: to_device::Acknowledged,
     /// The open sockets.
     pub sockets: socket::Sockets,
+    /// What connections of sliding sync share.
+    pub sliding: sliding::Shared,
     /// Stored filters that were used; they never change.
     filters: Mutex<HashMap<(UserNo, i64), Arc<FilterDefinition>>>,
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use rhizome_storage::{Interest, MembershipRow, Pos};
+use rhizome_storage::{Interest, MembershipRow, Pos, Store, UserNo};
 use ruma::{OwnedUserId, api::client::filter::FilterDefinition};
 
 use tokio::time::Instant;
@@ -142,6 +142,11 @@ impl Reader {
             .ignored
             .of(store, self.viewer.user, after, upto, &window)
             .await?;
+        let counts = &self.app.sync.counts;
+        let span = (after, upto);
+        counts
+            .advance(store, self.viewer.user, &rows, span, &window)
+            .await?;
         let since = self.since.as_ref();
         let mail = to_device::read(&self.app, &self.viewer, since, &window, upto, &ignored).await?;
         self.unacknowledged |= mail.any;
@@ -180,6 +185,7 @@ impl Reader {
         Loader {
             store: &self.app.store,
             lazy: &self.app.sync.lazy,
+            counts: &self.app.sync.counts,
             viewer: &self.viewer,
             ask: &self.ask,
             ignored,
@@ -192,29 +198,38 @@ impl Reader {
         }
     }
 
-    /// The position at which this pass ends, and the reader's memberships as of it; from here on
-    /// wakes what comes later.
-    async fn moment(&mut self) -> Result<(Pos, i64, Arc<[MembershipRow]>), MatrixError> {
-        let store = &self.app.store;
-        let log = store.log();
-        let new = || log.interest(self.viewer.user);
+    async fn moment(&mut self) -> Result<Moment, MatrixError> {
+        let new = || self.app.store.log().interest(self.viewer.user);
         let interest = self.interest.get_or_insert_with(new);
-        loop {
-            // First of all: what comes after the head is read must not be slept over.
-            interest.listen().await?;
-            let rows = store.memberships_of(self.viewer.user).await?;
-            let ephemeral = store.ephemeral().head();
-            let upto = log.head();
-            let again = store.memberships_of(self.viewer.user).await?;
-            // Nothing may have moved beyond the position, or before it but after `rows` was read.
-            if (Arc::ptr_eq(&again, &rows) || again == rows)
-                && rows.iter().all(|row| row.pos <= upto && row.since <= upto)
-            {
-                return Ok((upto, ephemeral, rows));
-            }
-            // Memberships read from the database may be ahead of what this process has heard of.
-            log.refresh().await?;
-            tokio::task::yield_now().await;
+        moment(&self.app.store, self.viewer.user, interest).await
+    }
+}
+
+/// The position at which a pass ends, in the log and in the ephemeral stream, and the reader's memberships as of it.
+pub(super) type Moment = (Pos, i64, Arc<[MembershipRow]>);
+
+/// A moment for a pass; from here on wakes what comes later.
+pub(super) async fn moment(
+    store: &Store,
+    user: UserNo,
+    interest: &Interest,
+) -> Result<Moment, MatrixError> {
+    let log = store.log();
+    loop {
+        // First of all: what comes after the head is read must not be slept over.
+        interest.listen().await?;
+        let rows = store.memberships_of(user).await?;
+        let ephemeral = store.ephemeral().head();
+        let upto = log.head();
+        let again = store.memberships_of(user).await?;
+        // Nothing may have moved beyond the position, or before it but after `rows` was read.
+        if (Arc::ptr_eq(&again, &rows) || again == rows)
+            && rows.iter().all(|row| row.pos <= upto && row.since <= upto)
+        {
+            return Ok((upto, ephemeral, rows));
         }
+        // Memberships read from the database may be ahead of what this process has heard of.
+        log.refresh().await?;
+        tokio::task::yield_now().await;
     }
 }

@@ -32,6 +32,14 @@ impl Loader<'_> {
         if self.after.is_none() {
             self.look_first(rows).await?;
         }
+        let told = rows.iter().filter(|row| {
+            self.ask.full_state
+                || self.after.is_none_or(|after| row.since > after)
+                || window.rooms.contains_key(&row.room)
+                || typing.contains(&row.room)
+        });
+        let (user, upto) = (self.viewer.user, self.upto);
+        let mut counts = self.counts.of(self.store, user, told, upto).await?;
         for row in rows {
             // Other devices of the user still have to hear that a forgotten room was left.
             let recent = self.after.is_some_and(|after| row.pos > after);
@@ -46,8 +54,9 @@ impl Loader<'_> {
                     let Some(room_id) = self.wanted(row.room).await? else {
                         continue;
                     };
-                    let part = self.joined(row, window.rooms.get(&row.room)).await?;
+                    let mut part = self.joined(row, window.rooms.get(&row.room)).await?;
                     if !part.is_empty() {
+                        part.unread = counts.remove(&row.room);
                         news.join.push((room_id, part));
                     }
                 }
@@ -143,7 +152,10 @@ impl Loader<'_> {
 
     /// The stripped state of a room that the reader is invited to or knocks on, as a JSON array.
     /// `None` for someone's invite that isn't wanted.
-    async fn stripped(&self, row: &MembershipRow) -> Result<Option<String>, MatrixError> {
+    pub(super) async fn stripped(
+        &self,
+        row: &MembershipRow,
+    ) -> Result<Option<String>, MatrixError> {
         if let Some(invite) = self.store.remote_invite(self.viewer.user, row.room).await? {
             let hidden = self.ignored.contains(&invite.sender);
             return Ok((!hidden).then(|| write::remote_stripped(&invite)));

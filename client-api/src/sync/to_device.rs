@@ -17,7 +17,7 @@ use super::window::Window;
 use crate::{App, MatrixError, place::token::Token, view::seen::Viewer};
 
 /// The most messages of one answer, as the specification recommends.
-const MOST: usize = 100;
+pub const MOST: usize = 100;
 /// About how many bytes of them an answer has; one is always told.
 const MOST_BYTES: usize = 2 << 20;
 /// Devices of which it is remembered what they have acknowledged.
@@ -135,6 +135,20 @@ pub async fn read(
     upto: Pos,
     ignored: &HashSet<OwnedUserId>,
 ) -> Result<Mail, MatrixError> {
+    let window = (window, false);
+    read_at_most(app, viewer, since, window, upto, ignored, MOST).await
+}
+
+/// The same with at most `most` messages. `unsaid`: the window doesn't say what has come.
+pub async fn read_at_most(
+    app: &App,
+    viewer: &Viewer,
+    since: Option<&Token>,
+    (window, unsaid): (&Window, bool),
+    upto: Pos,
+    ignored: &HashSet<OwnedUserId>,
+    most: usize,
+) -> Result<Mail, MatrixError> {
     let nothing = Mail {
         messages: Vec::new(),
         upto,
@@ -142,7 +156,8 @@ pub async fn read(
     };
     let mut after = since.map_or(Pos(0), Token::told_to_device);
     let caught_up = since.is_some_and(|since| !since.is_behind_to_device());
-    if after >= upto || caught_up && !window.may_hold_for(&viewer.device_id) {
+    let may_hold = unsaid || window.may_hold_for(&viewer.device_id);
+    if after >= upto || caught_up && !may_hold {
         return Ok(nothing);
     }
     let device = (viewer.user, viewer.device_id.clone());
@@ -151,9 +166,9 @@ pub async fn read(
     {
         after = after.max(known.upto);
     }
-    let waiting = (app.store).to_device(viewer.user, &viewer.device_id, after, upto, MOST + 1);
+    let waiting = (app.store).to_device(viewer.user, &viewer.device_id, after, upto, most + 1);
     let mut messages = waiting.await?;
-    let Some(fits) = fits(&messages) else {
+    let Some(fits) = fits(&messages, most) else {
         return Ok(nothing);
     };
     let reached = match messages.get(fits - 1) {
@@ -170,9 +185,9 @@ pub async fn read(
 }
 
 /// How many of these an answer has; `None` where there are none.
-fn fits(messages: &[WaitingMessage]) -> Option<usize> {
+fn fits(messages: &[WaitingMessage], most: usize) -> Option<usize> {
     let mut bytes = 0;
-    let fit = messages.iter().take(MOST).take_while(|message| {
+    let fit = messages.iter().take(most).take_while(|message| {
         bytes += message.content.len();
         bytes <= MOST_BYTES
     });

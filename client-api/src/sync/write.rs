@@ -1,11 +1,17 @@
 //! Writing: an answer put together from shared bytes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use rhizome_storage::{AccountData, KeyCounts, Logged, RemoteInvite, StoredEvent, WaitingMessage};
+use rhizome_storage::{
+    AccountData, KeyCounts, Logged, Receipt, RemoteInvite, StoredEvent, WaitingMessage,
+};
 use ruma::{OwnedRoomId, OwnedUserId};
 
-use super::{Ask, News, room::RoomPart, room::summary::Summary};
+use super::{
+    Ask, Devices, News,
+    counts::{Count, Counts},
+    room::{RoomPart, summary::Summary},
+};
 use crate::{
     place::point::HistoryPoint,
     view::{
@@ -36,13 +42,7 @@ pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option
     if !news.to_device.is_empty() {
         to_device(&mut json, &news.to_device);
     }
-    let (changed, left) = &news.devices;
-    if !changed.is_empty() || !left.is_empty() {
-        json.key("device_lists").open();
-        users(json.key("changed"), changed);
-        users(json.key("left"), left);
-        json.close();
-    }
+    device_lists(&mut json, &news.devices);
     key_counts(&mut json, &news.keys);
     if !(news.join.is_empty()
         && news.invite.is_empty()
@@ -120,6 +120,10 @@ impl Writer<'_> {
         }
         json.key("account_data");
         account_data(json, &part.account_data);
+        if let Some(unread) = &part.unread {
+            let by_thread = self.ask.filter.room.timeline.unread_thread_notifications;
+            write_unread(json, unread, by_thread);
+        }
         json.close();
     }
 
@@ -129,6 +133,16 @@ impl Writer<'_> {
             event.write(json, self.viewer, self.now_ms, &self.style);
         }
         json.close_list();
+    }
+}
+
+/// Whose devices changed, if anybody's did.
+pub(super) fn device_lists(json: &mut Json, (changed, left): &Devices) {
+    if !changed.is_empty() || !left.is_empty() {
+        json.key("device_lists").open();
+        users(json.key("changed"), changed);
+        users(json.key("left"), left);
+        json.close();
     }
 }
 
@@ -142,8 +156,40 @@ fn write_summary(json: &mut Json, summary: &Summary) {
     json.close();
 }
 
+/// With `by_thread` the room's own counts are of its main timeline.
+fn write_unread(json: &mut Json, unread: &Counts, by_thread: bool) {
+    let count = |json: &mut Json, count: Count| {
+        json.open()
+            .key("notification_count")
+            .number(count.notifications.into())
+            .key("highlight_count")
+            .number(count.highlights.into())
+            .close();
+    };
+    json.key("unread_notifications");
+    if !by_thread {
+        return count(json, unread.whole());
+    }
+    count(json, unread.main);
+    if unread.threads.is_empty() {
+        return;
+    }
+    json.key("unread_thread_notifications").open();
+    for (root, of) in &unread.threads {
+        json.key(root);
+        count(json, *of);
+    }
+    json.close();
+}
+
 fn write_typing(json: &mut Json, part: &RoomPart) {
-    let Some(typing) = &part.typing else { return };
+    if let Some(users) = &part.typing {
+        typing(json, users);
+    }
+}
+
+/// An `m.typing`.
+pub(super) fn typing(json: &mut Json, typing: &[OwnedUserId]) {
     json.open()
         .key("type")
         .string("m.typing")
@@ -153,14 +199,17 @@ fn write_typing(json: &mut Json, part: &RoomPart) {
     json.close().close();
 }
 
-/// Event id → kind → user → receipt. Of several receipts of a user at one event (in several
-/// threads) the form holds only one: the last.
 fn write_receipts(json: &mut Json, part: &RoomPart) {
-    if part.receipts.is_empty() {
-        return;
+    if !part.receipts.is_empty() {
+        receipts(json, &part.receipts);
     }
+}
+
+/// An `m.receipt`: event id → kind → user → receipt. Of several receipts of a user at one event (in several
+/// threads) the form holds only one: the last.
+pub(super) fn receipts(json: &mut Json, receipts: &[(OwnedUserId, Arc<Logged<Receipt>>)]) {
     let mut sorted: BTreeMap<&str, BTreeMap<&str, BTreeMap<&str, _>>> = BTreeMap::new();
-    for (user, receipt) in &part.receipts {
+    for (user, receipt) in receipts {
         let kinds = sorted.entry(receipt.event_id.as_str()).or_default();
         kinds
             .entry(&receipt.kind)
@@ -198,8 +247,14 @@ fn users<'a>(json: &mut Json, users: impl IntoIterator<Item = &'a OwnedUserId>) 
     json.close_list();
 }
 
-fn account_data(json: &mut Json, data: &[std::sync::Arc<Logged<AccountData>>]) {
-    json.open().key("events").open_list();
+fn account_data(json: &mut Json, data: &[Arc<Logged<AccountData>>]) {
+    account_data_list(json.open().key("events"), data);
+    json.close();
+}
+
+/// Account data as a list of events.
+pub(super) fn account_data_list(json: &mut Json, data: &[Arc<Logged<AccountData>>]) {
+    json.open_list();
     for one in data {
         json.open()
             .key("type")
@@ -208,10 +263,11 @@ fn account_data(json: &mut Json, data: &[std::sync::Arc<Logged<AccountData>>]) {
             .raw(&one.content)
             .close();
     }
-    json.close_list().close();
+    json.close_list();
 }
 
-fn key_counts(json: &mut Json, keys: &KeyCounts) {
+/// What a device has to give out.
+pub(super) fn key_counts(json: &mut Json, keys: &KeyCounts) {
     json.key("device_one_time_keys_count").open();
     for (algorithm, count) in &keys.one_time {
         let count = i64::try_from(*count).unwrap_or(i64::MAX);
@@ -226,7 +282,14 @@ fn key_counts(json: &mut Json, keys: &KeyCounts) {
 }
 
 fn to_device(json: &mut Json, messages: &[WaitingMessage]) {
-    json.key("to_device").open().key("events").open_list();
+    json.key("to_device").open();
+    to_device_list(json.key("events"), messages);
+    json.close();
+}
+
+/// Messages for a device as a list.
+pub(super) fn to_device_list(json: &mut Json, messages: &[WaitingMessage]) {
+    json.open_list();
     for message in messages {
         json.open()
             .key("content")
@@ -237,7 +300,7 @@ fn to_device(json: &mut Json, messages: &[WaitingMessage]) {
             .string(&message.kind)
             .close();
     }
-    json.close_list().close();
+    json.close_list();
 }
 
 fn stripped_rooms(json: &mut Json, section: &str, state: &str, rooms: &[(OwnedRoomId, String)]) {
@@ -258,7 +321,7 @@ fn stripped_rooms(json: &mut Json, section: &str, state: &str, rooms: &[(OwnedRo
 }
 
 /// Stripped state as a JSON array.
-pub fn stripped(events: &[std::sync::Arc<StoredEvent>]) -> String {
+pub fn stripped(events: &[Arc<StoredEvent>]) -> String {
     let mut json = Json::default();
     json.open_list();
     for event in events {

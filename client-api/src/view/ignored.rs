@@ -17,7 +17,8 @@ pub async fn read(store: &Store, user: UserNo) -> Result<HashSet<OwnedUserId>, M
     ))
 }
 
-fn parse(data: Option<&Logged<AccountData>>) -> HashSet<OwnedUserId> {
+/// The list that account data holds.
+pub fn parse(data: Option<&Logged<AccountData>>) -> HashSet<OwnedUserId> {
     let content: Option<serde_json::Value> =
         data.and_then(|data| serde_json::from_str(&data.content).ok());
     let users = content

@@ -38,6 +38,7 @@ mod redactions;
 mod restored;
 mod rooms;
 mod sessions;
+mod sliding;
 mod socket;
 mod socket_cuts;
 mod stream;

@@ -117,6 +117,16 @@ impl<'a> Power<'a> {
         self.field(field).unwrap_or(default)
     }
 
+    /// The level that notifying with this key needs: 50 unless set.
+    pub fn notification(&self, key: &str) -> i64 {
+        let own = self
+            .levels
+            .and_then(|levels| levels.get("notifications"))
+            .and_then(|notifications| notifications.get(key));
+        own.and_then(|level| read_level(self.rules, level))
+            .unwrap_or(50)
+    }
+
     /// Whether the user's level suffices for `action`.
     pub fn may(&self, user: &UserId, action: Action) -> bool {
         self.user(user) >= Level::Int(self.action(action))

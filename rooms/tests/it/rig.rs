@@ -23,12 +23,13 @@ use rhizome_rooms::{
 };
 use rhizome_storage::{
     Direction, EntryKind, EventNo, HistoryToken, LiveEvent, Pos, Store, StoredEvent,
-    testing::TestDatabase,
+    testing::{TestDatabase, check_summaries},
 };
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
 
-/// Runs the story on SQLite and on PostgreSQL, with `N` servers named `one`, `two`, ….
+/// Runs the story on SQLite and on PostgreSQL, with `N` servers named `one`, `two`, …. However it ends, each room's
+/// summary is what its state says.
 pub async fn each<const N: usize, F, R>(story: F)
 where
     F: Fn([Rooms; N]) -> R,
@@ -53,6 +54,7 @@ where
         let servers: [Rooms; N] = servers.try_into().ok().unwrap();
         story(servers).await;
         for (store, database) in stores.into_iter().zip(databases) {
+            check_summaries(&store, "in the end").await;
             store.close().await;
             database.remove().await;
         }

@@ -105,7 +105,7 @@ impl<'a> Story<'a> {
         let done = if self.dice.roll(6) == 0 {
             forge(rooms, &self.room, who, &self.all, &mut self.dice).await
         } else {
-            act(rooms, &self.room, who, &mut self.dice).await
+            act(rooms, &self.room, who, &self.all, &mut self.dice).await
         };
         if let Some(id) = done {
             self.all.insert(id.clone());

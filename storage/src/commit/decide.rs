@@ -10,7 +10,7 @@ use super::gather::{GatheredRoom, extremity};
 use crate::facts::FactsBasis;
 use crate::facts::decision::Decision;
 use crate::{
-    CommitError, Error, EventNo, Extremity, NewEvent, RoomHead, RoomNo, RoomWrite, SnapshotNo,
+    CommitError, Error, EventNo, Extremity, NewEvent, Pos, RoomHead, RoomNo, RoomWrite, SnapshotNo,
     TxnKey,
 };
 
@@ -204,6 +204,7 @@ fn apply(write: &RoomWrite, gathered: &GatheredRoom, known: &mut GroupState) {
             joined: 0,
             invited: 0,
             public: false,
+            bump: Pos(0),
         };
         known.rooms.insert(write.room, Some(head));
     }

@@ -9,6 +9,7 @@ use ruma::{OwnedServerName, ServerName, UserId};
 
 use crate::engine::db::hex;
 use crate::engine::sql::{Columns as _, json_of};
+use crate::rooms::summary::{is_of_summary, is_summarised};
 use crate::{
     CommitError, Error, EventNo, Extremity, NewEvent, Result, RoomWrite, ServerNo, SetNo,
     StateChange, Store, UserNo, WriteSet,
@@ -35,6 +36,8 @@ pub(super) struct GatheredRoom {
     pub(super) reset: Option<Vec<Extremity>>,
     /// Those that are added beside the merge.
     pub(super) added: Vec<Extremity>,
+    /// Whether what the room's summary is made of changes.
+    pub(super) summarised: bool,
 }
 
 impl GatheredRoom {
@@ -69,13 +72,24 @@ async fn gather_room(store: &Store, write: &RoomWrite) -> Result<GatheredRoom> {
     let mut gathered = GatheredRoom::default();
     if let Some(current) = &write.current {
         for changes in current.changes.chunks(CHANGES) {
-            let members = member_changes(store, write, changes).await?;
+            let (members, summarised) = member_changes(store, write, changes).await?;
             gathered.members.extend(members);
+            gathered.summarised |= summarised;
         }
     }
     for changes in write.given.chunks(CHANGES) {
-        let members = member_changes(store, write, changes).await?;
+        let (members, summarised) = member_changes(store, write, changes).await?;
         gathered.given.extend(members);
+        gathered.summarised |= summarised;
+    }
+    let restored = write.restored.iter();
+    gathered.summarised |= restored.clone().any(|event| is_summarised(&event.pdu));
+    let mut events = write.events.iter();
+    let redacts = events.any(|event| event.redacts.is_some() || is_summarised(&event.pdu))
+        || restored.clone().any(|event| event.redacts.is_some());
+    if gathered.summarised || redacts {
+        // The entries are given numbers now: within the transaction nobody could.
+        store.summary_keys().await?;
     }
     for event in &write.events {
         gathered.sets.push(match &event.send_to {
@@ -117,14 +131,15 @@ pub(super) fn extremity(event: &NewEvent) -> Extremity {
     }
 }
 
-/// Whose memberships these changes are, and what those become.
+/// Whose memberships these changes are, and what those become; and whether the room's summary is made of any.
 async fn member_changes(
     store: &Store,
     write: &RoomWrite,
     changes: &[StateChange],
-) -> Result<Vec<Option<MemberChange>>> {
+) -> Result<(Vec<Option<MemberChange>>, bool)> {
     let nos: Vec<_> = changes.iter().map(|change| change.key).collect();
     let keys = store.keys(&nos).await?;
+    let summarised = keys.iter().any(|key| is_of_summary(key));
     // A state key that is no user id can't be anybody's membership.
     let users: Vec<Option<&UserId>> = keys
         .iter()
@@ -151,7 +166,7 @@ async fn member_changes(
             membership: told.unwrap_or(Membership::Leave),
         }));
     }
-    Ok(members)
+    Ok((members, summarised))
 }
 
 /// What the events that users' entries change to say of them.

@@ -36,6 +36,26 @@ pub struct DataChange {
     pub expect: Option<Pos>,
 }
 
+/// The types on which it depends what a user is notified of.
+const NOTIFYING: [&str; 2] = ["m.push_rules", "m.ignored_user_list"];
+
+/// On what it depends what a user is notified of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Notifying {
+    /// Their push rules, if they ever changed one.
+    pub rules: Option<Arc<Logged<AccountData>>>,
+    /// Whom they ignore.
+    pub ignored: Option<Arc<Logged<AccountData>>>,
+}
+
+impl Notifying {
+    /// Where the last change of it stands.
+    pub fn pos(&self) -> Pos {
+        let of = |data: &Option<Arc<Logged<AccountData>>>| data.as_ref().map_or(Pos(0), |d| d.pos);
+        of(&self.rules).max(of(&self.ignored))
+    }
+}
+
 /// User, room and type.
 type Key = (UserNo, i64, String);
 
@@ -158,6 +178,12 @@ impl LoggedKind for DataChange {
         data.content.len()
     }
 
+    fn forget(data: &AccountData, store: &Store) {
+        if data.room.is_none() && NOTIFYING.contains(&data.kind.as_str()) {
+            store.core.caches.notifying.remove(&data.user);
+        }
+    }
+
     #[cfg(test)]
     fn sample(world: &super::tests::World) -> Self {
         Self {
@@ -199,6 +225,84 @@ impl Store {
             .as_ref()
             .map(Logged::read)
             .transpose()
+    }
+
+    /// On what it depends what users are notified of, in their order; cached while it doesn't change.
+    pub async fn notifying(&self, users: &[UserNo]) -> Result<Vec<Arc<Notifying>>> {
+        let cache = &self.core.caches.notifying;
+        let moment = cache.moment();
+        let mut found: HashMap<UserNo, Arc<Notifying>> = HashMap::with_capacity(users.len());
+        let mut read: HashMap<UserNo, Notifying> = HashMap::new();
+        for user in users {
+            match cache.get(user) {
+                Some(held) => drop(found.insert(*user, held)),
+                None => drop(read.insert(*user, Notifying::default())),
+            }
+        }
+        if !read.is_empty() {
+            let query = self
+                .sql(
+                    "SELECT pos, user_no, room, kind, content FROM account_data \
+                     WHERE user_no IN NUMBERS($1) AND room = 0 AND kind IN TEXTS($2)",
+                )
+                .numbers(read.keys().copied())
+                .texts(NOTIFYING);
+            for row in self.rows(query).await? {
+                let data: Arc<Logged<AccountData>> = Logged::read(&row)?;
+                let of = read.entry(data.user).or_default();
+                let slot = if data.kind == NOTIFYING[0] {
+                    &mut of.rules
+                } else {
+                    &mut of.ignored
+                };
+                *slot = Some(data);
+            }
+        }
+        for (user, of) in read {
+            let of = Arc::new(of);
+            let bytes = [&of.rules, &of.ignored].map(|d| d.as_ref().map_or(0, |d| d.content.len()));
+            let weight = 1 + bytes.iter().sum::<usize>() / 256;
+            cache.insert_since(moment, user, of.clone(), weight);
+            found.insert(user, of);
+        }
+        let of = |user| found.get(user).cloned().unwrap_or_default();
+        Ok(users.iter().map(of).collect())
+    }
+
+    /// The user's account data of these rooms, and, with `global`, what is of none, up to a position, ascending by it.
+    pub async fn account_data_of(
+        &self,
+        user: UserNo,
+        rooms: &[RoomNo],
+        global: bool,
+        upto: Pos,
+    ) -> Result<Vec<Arc<Logged<AccountData>>>> {
+        let rooms = rooms.iter().map(|room| room.0);
+        let query = self
+            .sql(
+                "SELECT pos, user_no, room, kind, content FROM account_data \
+                 WHERE user_no = $1 AND room IN NUMBERS($2) AND pos <= $3 ORDER BY pos",
+            )
+            .bind(user)
+            .numbers(rooms.chain(global.then_some(GLOBAL)))
+            .bind(upto);
+        self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
+    /// The user's account data of this type in all rooms.
+    pub async fn account_data_of_kind(
+        &self,
+        user: UserNo,
+        kind: &str,
+    ) -> Result<Vec<Arc<Logged<AccountData>>>> {
+        let query = self
+            .sql(
+                "SELECT pos, user_no, room, kind, content FROM account_data \
+                 WHERE user_no = $1 AND room <> 0 AND kind = $2 ORDER BY pos",
+            )
+            .bind(user)
+            .bind(kind);
+        self.rows(query).await?.iter().map(Logged::read).collect()
     }
 
     /// All of the user's account data, of rooms and global, that changed with `after < pos ≤ upto`,

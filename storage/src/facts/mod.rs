@@ -22,6 +22,7 @@ mod purge;
 pub(crate) mod receipt;
 pub(crate) mod remote_devices;
 pub(crate) mod revocation;
+pub(crate) mod sliding;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -83,6 +84,8 @@ kinds! {
         Alias = alias: alias::NewAlias,
         /// The answer that another server's transaction got.
         InboundAnswer = inbound_answer: inbound_answer::InboundAnswer,
+        /// A connection of sliding sync is told more.
+        SlidingStep = sliding_step: sliding::SlidingStep,
         /// A client's transaction that sends to devices.
         ToDeviceTxn = to_device_txn: to_device::txn::ToDeviceTxn,
         /// A device has its messages up to somewhere.

@@ -13,6 +13,7 @@ use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
 use crate::engine::sql::{Columns as _, rows};
 use crate::engine::trouble::Trouble;
+use crate::rooms::unread::Pair;
 use crate::{Pos, Result, RoomNo, Store, UserNo};
 
 /// A read receipt. One that doesn't move forwards says nothing, and gets no position.
@@ -273,6 +274,46 @@ impl Store {
         self.rows(query).await?.iter().map(Logged::read).collect()
     }
 
+    /// The rooms that a user is joined to in which receipts moved with `after < pos ≤ upto`.
+    pub async fn receipt_rooms_since(
+        &self,
+        user: UserNo,
+        after: Pos,
+        upto: Pos,
+    ) -> Result<Vec<RoomNo>> {
+        let query = self
+            .sql(
+                "SELECT DISTINCT r.room FROM receipt r JOIN membership m ON m.room = r.room \
+                 AND m.user_no = $1 AND m.membership = 1 WHERE r.pos > $2 AND r.pos <= $3",
+            )
+            .bind(user)
+            .bind(after)
+            .bind(upto);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("room")).collect()
+    }
+
+    /// Of the receipts in these rooms up to a position: those of a user, and those at some events.
+    pub async fn receipts_at(
+        &self,
+        rooms: &[RoomNo],
+        user: UserNo,
+        events: &[&ruma::EventId],
+        upto: Pos,
+    ) -> Result<Vec<Arc<Logged<Receipt>>>> {
+        let query = self
+            .sql(
+                "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
+                 WHERE room IN NUMBERS($1) AND pos <= $4 AND (user_no = $2 OR event_id IN TEXTS($3)) \
+                 ORDER BY room, pos",
+            )
+            .numbers(rooms.iter().copied())
+            .bind(user)
+            .texts(events.iter().map(|event| event.as_str()))
+            .bind(upto);
+        self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
     /// A user's receipts in a room.
     pub async fn receipts_of(
         &self,
@@ -287,6 +328,39 @@ impl Store {
             .bind(room)
             .bind(user);
         self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+}
+
+/// A receipt, and the place of its event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacedReceipt {
+    /// The receipt.
+    pub receipt: Arc<Logged<Receipt>>,
+    /// Its event's place in the room's history, if it has one.
+    pub order: Option<i64>,
+}
+
+impl Store {
+    /// All receipts of these users in these rooms, of all kinds and threads, in no particular order.
+    pub async fn placed_receipts(&self, of: &[(RoomNo, UserNo)]) -> Result<Vec<PlacedReceipt>> {
+        if of.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = self
+            .sql(
+                "SELECT r.pos, r.room, r.user_no, r.kind, r.thread, r.event_id, r.ts, e.ord \
+                 FROM ROWS($1) AS x JOIN receipt r ON r.room = x.room AND r.user_no = x.user_no \
+                 LEFT JOIN event e ON e.event_id = r.event_id AND e.room = r.room",
+            )
+            .rows(&Pair::all(of));
+        let rows = self.rows(query).await?;
+        let placed = rows.iter().map(|row| {
+            Ok(PlacedReceipt {
+                receipt: Logged::read(row)?,
+                order: row.get("ord")?,
+            })
+        });
+        placed.collect()
     }
 }
 

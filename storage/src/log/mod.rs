@@ -163,13 +163,18 @@ impl Store {
             match &entry.kind {
                 EntryKind::Event(entry) => {
                     caches.rooms.remove(&entry.room);
-                    redacted.extend(entry.event.pdu.redacts().map(ToOwned::to_owned));
+                    if let Some(target) = entry.event.pdu.redacts() {
+                        redacted.push(target.to_owned());
+                        caches.summaries.remove(&entry.room);
+                    }
                 }
                 EntryKind::State(state) => {
                     caches.rooms.remove(&state.room);
                     if let Some((user, _)) = state.member {
                         caches.memberships.remove(&user);
                         caches.joined_servers.remove(&state.room);
+                    } else {
+                        caches.summaries.remove(&state.room);
                     }
                     if (state.new)
                         .is_some_and(|new| Some(state.key) == create && !live.contains(&new))
@@ -180,6 +185,7 @@ impl Store {
                         self.given_elsewhere(state.room).await?;
                     }
                 }
+                EntryKind::Restored(entry) => caches.summaries.remove(&entry.room),
                 fact => fact.forget_fact(self),
             }
         }
@@ -200,6 +206,8 @@ impl Store {
         caches.memberships.clear();
         caches.joined_servers.clear();
         caches.key_counts.clear();
+        caches.summaries.clear();
+        caches.notifying.clear();
         self.forget_erasures();
     }
 }

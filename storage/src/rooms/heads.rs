@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 
 use crate::engine::dialect::{escaped, unescaped};
 use crate::engine::sql::Columns as _;
-use crate::{EventNo, Result, RoomNo, SnapshotNo, Store};
+use crate::{EventNo, Pos, Result, RoomNo, SnapshotNo, Store};
 
 /// Where a room stands. True as of [`crate::Log::head`], and for this process as soon as a commit has
 /// returned.
@@ -32,6 +32,8 @@ pub struct RoomHead {
     pub invited: i64,
     /// Whether it is in the public directory.
     pub public: bool,
+    /// The position of the last event that counts as activity (`bump_stamp` of MSC4186), or of the first that we know.
+    pub bump: Pos,
 }
 
 /// A forward extremity: an accepted event that no other has as a `prev_event`.
@@ -64,7 +66,7 @@ impl Store {
         let query = self
             .sql(
                 "SELECT no, room_id, version, state_version, snapshot, extremities, joined, invited, \
-                 public FROM room WHERE no = $1 AND version IS NOT NULL",
+                 public, bump FROM room WHERE no = $1 AND version IS NOT NULL",
             )
             .bind(room);
         let Some(row) = self.row(query).await? else {
@@ -86,7 +88,7 @@ impl Store {
     }
 }
 
-/// Reads a row of number, id, version, state version, snapshot, extremities, joined, invited, public.
+/// Reads a row of number, id, version, state version, snapshot, extremities, joined, invited, public, bump.
 pub(crate) fn head_of(row: &AnyRow) -> Result<RoomHead> {
     Ok(RoomHead {
         room: row.get("no")?,
@@ -98,6 +100,7 @@ pub(crate) fn head_of(row: &AnyRow) -> Result<RoomHead> {
         joined: row.get("joined")?,
         invited: row.get("invited")?,
         public: row.get("public")?,
+        bump: row.get("bump")?,
     })
 }
 

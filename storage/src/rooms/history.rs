@@ -55,6 +55,13 @@ pub enum Direction {
 }
 
 rows! {
+    struct Since {
+        room: RoomNo,
+        since: i64,
+    }
+}
+
+rows! {
     struct RoomRow {
         room: RoomNo,
     }
@@ -130,6 +137,37 @@ impl Store {
             .bind(limit);
         let nos = numbers(&self.rows(query).await?)?;
         self.events_by_no(&nos).await
+    }
+
+    /// The numbers of the newest `limit` live events of each room after its position and up to `upto`, in order,
+    /// room by room.
+    pub async fn events_since(
+        &self,
+        rooms: &[(RoomNo, Pos)],
+        upto: Pos,
+        limit: usize,
+    ) -> Result<Vec<(RoomNo, EventNo)>> {
+        if rooms.is_empty() {
+            return Ok(Vec::new());
+        }
+        let since = |(room, after): &(RoomNo, Pos)| Since {
+            room: *room,
+            since: after.0.max(0),
+        };
+        let query = self
+            .sql(
+                "SELECT e.room, e.no FROM ROWS($1) AS x JOIN event e ON e.room = x.room \
+                 AND e.ord IN (SELECT n.ord FROM event n WHERE n.room = x.room \
+                 AND n.ord IS NOT NULL AND n.ord > x.since AND n.ord <= $2 \
+                 ORDER BY n.ord DESC LIMIT $3) ORDER BY e.room, e.ord",
+            )
+            .rows(&rooms.iter().map(since).collect::<Vec<_>>())
+            .bind(upto)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| Ok((row.get("room")?, row.get("no")?)))
+            .collect()
     }
 
     /// The oldest `limit` live events with `after < pos ≤ upto`, in order.

@@ -133,6 +133,34 @@ impl Store {
         rows.iter().map(|row| row.get("user_no")).collect()
     }
 
+    /// The first `limit` joined members of the room with a number after `after` who are users of this server,
+    /// and since when.
+    pub async fn joined_here(
+        &self,
+        room: RoomNo,
+        server: &ServerName,
+        after: UserNo,
+        limit: usize,
+    ) -> Result<Vec<(UserNo, Pos)>> {
+        let Some(server) = self.known_server(server).await? else {
+            return Ok(Vec::new());
+        };
+        let query = self
+            .sql(
+                "SELECT m.user_no, m.since FROM membership m JOIN user_name u ON u.no = m.user_no \
+                 WHERE m.room = $1 AND m.membership = 1 AND u.server = $2 AND m.user_no > $3 \
+                 ORDER BY m.user_no LIMIT $4",
+            )
+            .bind(room)
+            .bind(server)
+            .bind(after)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| Ok((row.get("user_no")?, row.get("since")?)))
+            .collect()
+    }
+
     /// Whether a user of this server has been joined since this position at the latest.
     pub async fn server_is_in_since(
         &self,

@@ -12,5 +12,7 @@ pub(crate) mod members;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod stored_event;
+pub(crate) mod summary;
 pub(crate) mod texts;
 pub(crate) mod transactions;
+pub(crate) mod unread;

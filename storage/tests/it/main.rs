@@ -21,5 +21,6 @@ mod redaction;
 mod restored;
 mod sessions;
 mod state;
+mod summaries;
 mod throughput;
 mod unwritable;

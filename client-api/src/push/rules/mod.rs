@@ -137,6 +137,14 @@ pub fn account_data(
     Ok(ruleset::content(&rules)?.into())
 }
 
+/// A user's rules: what is stored, or the server's defaults.
+pub fn parsed(
+    user_id: &UserId,
+    stored: Option<&Logged<AccountData>>,
+) -> Result<Ruleset, MatrixError> {
+    ruleset::of(user_id, stored.map(|data| &*data.content))
+}
+
 async fn of(app: &App, who: &Caller) -> Result<Ruleset, MatrixError> {
     let stored = stored(&app.store, who).await?;
     ruleset::of(&who.user_id, stored.as_ref().map(|data| &*data.content))

@@ -19,6 +19,7 @@ use timeline::Timeline;
 
 use super::{
     Ask,
+    counts::{Counting, Counts},
     first::FirstLook,
     lazy::LazyMembers,
     window::{FIRST, RoomWindow},
@@ -38,6 +39,8 @@ pub struct Loader<'a> {
     pub store: &'a Store,
     /// What devices have been told of members.
     pub lazy: &'a LazyMembers,
+    /// How much users haven't read.
+    pub counts: &'a Counting,
     /// Who reads.
     pub viewer: &'a Viewer,
     /// How the answer is wanted.
@@ -73,6 +76,8 @@ pub struct RoomPart {
     pub typing: Option<Vec<OwnedUserId>>,
     /// The reader's account data.
     pub account_data: Vec<Arc<Logged<AccountData>>>,
+    /// How much the reader hasn't read; of a room that they are in.
+    pub unread: Option<Counts>,
     /// Whether the room is in the answer even with nothing in it.
     pub always: bool,
     /// Whether the reader has left it.
@@ -121,7 +126,10 @@ impl Loader<'_> {
         let window = window.unwrap_or(&nothing);
         let standing = Standing::joined(row.since);
         let mut part = RoomPart {
-            always: extent == Extent::Whole || self.ask.full_state,
+            // What the reader has read changes the counts, also where receipts aren't wanted.
+            always: extent == Extent::Whole
+                || self.ask.full_state
+                || (window.receipts.iter()).any(|receipt| receipt.user == self.viewer.user),
             ..RoomPart::default()
         };
         if filter::section_wants_room(&self.ask.filter.room.timeline, &room_id) {

@@ -75,11 +75,23 @@ impl Loader<'_> {
         &self,
         room: RoomNo,
         standing: &Standing,
+        span: (Pos, Pos),
+        known: (&[Arc<StoredEvent>], bool),
+    ) -> Result<Timeline, MatrixError> {
+        let limit = filter::limit(&self.ask.filter.room.timeline, DEFAULT_TIMELINE);
+        self.newest(room, standing, span, known, limit).await
+    }
+
+    /// The same with at most `limit` events.
+    pub(in crate::sync) async fn newest(
+        &self,
+        room: RoomNo,
+        standing: &Standing,
         (after, upto): (Pos, Pos),
         (known, complete): (&[Arc<StoredEvent>], bool),
+        limit: usize,
     ) -> Result<Timeline, MatrixError> {
         let section = &self.ask.filter.room.timeline;
-        let limit = filter::limit(section, DEFAULT_TIMELINE);
         let wanted = Wanted {
             filter: section,
             ignored: self.ignored,

@@ -123,7 +123,7 @@ pub(crate) fn above(prevs: &[Arc<StoredEvent>]) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use rhizome_storage::{EventNo, Extremity};
+    use rhizome_storage::{EventNo, Extremity, Pos};
 
     use super::*;
 
@@ -144,6 +144,7 @@ mod tests {
             joined: 1,
             invited: 0,
             public: false,
+            bump: Pos(0),
         }
     }
 

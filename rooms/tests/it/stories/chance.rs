@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use rhizome_protocol::draft::Draft;
 use rhizome_rooms::{
     Rooms,
     receive::{self, Gathered, Received},
@@ -26,7 +27,13 @@ impl Dice {
 }
 
 /// Something random that one of a server's users tries to do.
-pub async fn act(rooms: &Rooms, room: &RoomId, who: &str, dice: &mut Dice) -> Option<OwnedEventId> {
+pub async fn act(
+    rooms: &Rooms,
+    room: &RoomId,
+    who: &str,
+    all: &BTreeSet<OwnedEventId>,
+    dice: &mut Dice,
+) -> Option<OwnedEventId> {
     let others = [
         "@alice:one",
         "@bob:two",
@@ -36,7 +43,7 @@ pub async fn act(rooms: &Rooms, room: &RoomId, who: &str, dice: &mut Dice) -> Op
     ];
     let other = others[dice.roll(others.len())];
     let value = dice.roll(1_000);
-    let draft = match dice.roll(9) {
+    let draft = match dice.roll(10) {
         0 | 1 => message(room, who, &format!("{value}")),
         2 => state(
             room,
@@ -83,6 +90,12 @@ pub async fn act(rooms: &Rooms, room: &RoomId, who: &str, dice: &mut Dice) -> Op
             other,
             json!({ "membership": "leave" }),
         ),
+        8 => Draft {
+            kind: "m.room.redaction".into(),
+            redacts: Some(all.iter().nth(dice.roll(all.len().max(1)))?.clone()),
+            content: rhizome_protocol::Object::new(),
+            ..message(room, who, "")
+        },
         _ => state(
             room,
             who,

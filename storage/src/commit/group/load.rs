@@ -57,7 +57,7 @@ async fn lock_rooms(
     let query = store
         .sql(
             "SELECT no, room_id, version, state_version, snapshot, extremities, joined, invited, \
-             public FROM room WHERE no IN NUMBERS($1) ORDER BY no FOR_UPDATE",
+             public, bump FROM room WHERE no IN NUMBERS($1) ORDER BY no FOR_UPDATE",
         )
         .numbers(rooms);
     for row in tx.rows(query).await? {

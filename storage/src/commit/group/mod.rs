@@ -15,6 +15,7 @@ use crate::engine::db::Tx;
 use crate::engine::error::is_unwritable;
 use crate::engine::trouble::Trouble;
 use crate::facts::decision::Decision;
+use crate::rooms::summary;
 use crate::{CommitError, Committed, CrashAt, Error, LostAnswer, Pos, Store};
 
 /// What became of a group that was committed, or that had nothing to commit.
@@ -93,6 +94,9 @@ async fn write_group(store: &Store, jobs: &[Job]) -> Result<Written, Trouble> {
     let found = find(store, &mut tx, &accepted, &known).await?;
     let plan = rows::plan(&accepted, &mut known, &found, store.clock().now_ms())?;
     let (base, back) = write::write(&mut tx, &plan).await?;
+    if !plan.summarised.is_empty() {
+        summary::rows::write(&mut tx, &plan.summarised, store.summary_keys().await?).await?;
+    }
     store.crash_if(CrashAt::BeforeCommit);
     commit(store, tx).await?;
     store.crash_if(CrashAt::AfterCommit);

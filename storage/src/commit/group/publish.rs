@@ -145,7 +145,10 @@ fn remember(
         }
     }
     for (room, head) in std::mem::take(&mut written.known.rooms) {
-        if let Some(head) = head.filter(|_| !overtaken) {
+        if let Some(mut head) = head.filter(|_| !overtaken) {
+            if let Some(offset) = written.plan.bumps.get(&room) {
+                head.bump = Pos(written.base.0 + offset);
+            }
             caches.room_ids.insert(head.room_id.clone(), room);
             caches.room_names.insert(room, head.room_id.clone());
             caches.rooms.insert(room, Arc::new(head));
@@ -202,6 +205,9 @@ fn forget(store: &Store, jobs: &[Job], written: &Written) {
                 .collect();
             store.members_given(write.room, &given);
         }
+    }
+    for room in &written.plan.summarised {
+        caches.summaries.remove(room);
     }
     // Events whose auth events have come.
     if !written.known.wanted_auth.is_empty() {

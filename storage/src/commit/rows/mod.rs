@@ -4,12 +4,13 @@
 //! statements add (`$2`), so that nothing is made while the counter is held. A backfilled event's offset
 //! is negative, from the lowest order so far (`$3`).
 
+mod activity;
 mod edges;
 pub(super) mod events;
 mod members;
 mod servers;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
 use rhizome_protocol::{Membership, RoomRules};
@@ -82,6 +83,10 @@ pub(super) struct Plan {
     pub(super) redacted: HashMap<EventNo, EventNo>,
     /// Events with `prev_events` that we lack.
     pub(super) gapped: HashSet<EventNo>,
+    /// Rooms whose summaries are made anew.
+    pub(super) summarised: BTreeSet<RoomNo>,
+    /// Where the last activity of each room is in which there is any.
+    pub(super) bumps: HashMap<RoomNo, i64>,
     pub(super) statements: Statements,
 }
 
@@ -94,6 +99,7 @@ pub(super) fn plan(
     let mut plan = Plan::default();
     assign(accepted, known, &mut plan);
     plan.redacted = events::redacted(accepted, known, found);
+    plan.summarised = activity::summarised(accepted, &plan.redacted, found);
     let mut maker = Maker {
         accepted,
         found,
@@ -110,6 +116,7 @@ pub(super) fn plan(
     maker.state(known)?;
     maker.facts(&known.facts)?;
     maker.outbound()?;
+    maker.plan.bumps = maker.bumps(known);
     maker.rooms(known)?;
     Ok(maker.plan)
 }
@@ -310,6 +317,7 @@ impl<'a> Maker<'a> {
                     joined: head.joined,
                     invited: head.invited,
                     public: head.public,
+                    bump: self.plan.bumps.get(&head.room).copied(),
                     last_pos: self.plan.positions(),
                 });
             }
@@ -317,7 +325,7 @@ impl<'a> Maker<'a> {
         self.plan.statements.after(
             "UPDATE room SET state_version = x.state_version, snapshot = x.snapshot, \
              extremities = x.extremities, joined = x.joined, invited = x.invited, \
-             public = x.public, last_pos = x.last_pos + $2 FROM ROWS($1) AS x WHERE room.no = x.no",
+             public = x.public, bump = COALESCE(x.bump + $2, room.bump), last_pos = x.last_pos + $2 FROM ROWS($1) AS x WHERE room.no = x.no",
             &rows,
         )
     }
@@ -355,6 +363,7 @@ rows! {
         joined: i64,
         invited: i64,
         public: bool,
+        bump: Option<i64>,
         last_pos: i64,
     }
 }

@@ -198,6 +198,12 @@ impl AccountRows<'_> {
              (SELECT user_no, 'ed25519:' || device_id FROM ROWS($1) AS x)",
             "DELETE FROM to_device WHERE (user_no, device_id) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            "DELETE FROM sliding_room WHERE connection IN (SELECT c.no FROM ROWS($1) AS x \
+             JOIN sliding_connection c ON c.user_no = x.user_no AND c.device_id = x.device_id)",
+            "DELETE FROM sliding_version WHERE connection IN (SELECT c.no FROM ROWS($1) AS x \
+             JOIN sliding_connection c ON c.user_no = x.user_no AND c.device_id = x.device_id)",
+            "DELETE FROM sliding_connection WHERE (user_no, device_id) IN \
+             (SELECT user_no, device_id FROM ROWS($1) AS x)",
         ] {
             statements.before(text, &self.removed)?;
         }

@@ -1,0 +1,213 @@
+//! Conditions of push rules (client-server API, "Conditions").
+
+use rhizome_protocol::{Pdu, power::Level};
+use ruma::{
+    UserId,
+    push::{ComparisonOperator, PushCondition},
+};
+
+use super::{
+    Known, Missing,
+    glob::Glob,
+    property::{Path, Scalar},
+};
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Condition {
+    /// The string at the path matches, as a whole.
+    Matches(Path, Glob),
+    /// Something in the body does that stands between the boundaries of words.
+    HasWords(Path, Glob),
+    /// The property is that.
+    Is(Path, Scalar),
+    /// The list has that in it.
+    Contains(Path, Scalar),
+    /// The string is the id of the user whose rule it is, in whatever case.
+    MatchesUser(Path),
+    /// The string is the id of the user whose rule it is.
+    IsUser(Path),
+    /// The list has the id of the user whose rule it is.
+    ContainsUser(Path),
+    /// The body names the user.
+    NamesUser(Path),
+    /// The room has so many members.
+    Members(Compared, u64),
+    /// The sender has the power to notify with this key.
+    SenderMay(Box<str>),
+    /// What nobody knows holds for no event.
+    Unknown,
+}
+
+/// How numbers are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compared {
+    /// `==`
+    Equal,
+    /// `<`
+    Less,
+    /// `>`
+    Greater,
+    /// `>=`
+    AtLeast,
+    /// `<=`
+    AtMost,
+}
+
+/// Whether a condition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// It does.
+    Yes,
+    /// It doesn't.
+    No,
+    /// That depends on something.
+    Open(Missing),
+}
+
+impl From<bool> for Holds {
+    fn from(holds: bool) -> Self {
+        if holds { Self::Yes } else { Self::No }
+    }
+}
+
+impl Condition {
+    /// The condition as one of `user`'s. What names them becomes the same for everybody.
+    pub fn of(condition: &PushCondition, user: &UserId) -> Self {
+        match condition {
+            PushCondition::EventMatch(data) => Self::pattern(&data.key, &data.pattern, user),
+            PushCondition::EventPropertyIs(data) => {
+                let path = Path::parse(&data.key);
+                match data.value.as_str() {
+                    Some(text) if text == user.as_str() => Self::IsUser(path),
+                    _ => Self::Is(path, (&data.value).into()),
+                }
+            }
+            PushCondition::EventPropertyContains(data) => {
+                let path = Path::parse(&data.key);
+                match data.value.as_str() {
+                    Some(text) if text == user.as_str() => Self::ContainsUser(path),
+                    _ => Self::Contains(path, (&data.value).into()),
+                }
+            }
+            PushCondition::RoomMemberCount(data) => {
+                let compared = match data.is.prefix {
+                    ComparisonOperator::Eq => Compared::Equal,
+                    ComparisonOperator::Lt => Compared::Less,
+                    ComparisonOperator::Gt => Compared::Greater,
+                    ComparisonOperator::Ge => Compared::AtLeast,
+                    ComparisonOperator::Le => Compared::AtMost,
+                };
+                Self::Members(compared, data.is.count.into())
+            }
+            PushCondition::SenderNotificationPermission(data) => {
+                Self::SenderMay(data.key.as_str().into())
+            }
+            other if other.kind() == "contains_display_name" => {
+                Self::NamesUser(Path::parse("content.body"))
+            }
+            _ => Self::Unknown,
+        }
+    }
+
+    /// `event_match`, also as content rules have it.
+    pub fn pattern(key: &str, pattern: &str, user: &UserId) -> Self {
+        let path = Path::parse(key);
+        if path.is_body() {
+            return Self::HasWords(path, Glob::parse(pattern));
+        }
+        if pattern == user.as_str() && !pattern.contains(['*', '?']) {
+            return Self::MatchesUser(path);
+        }
+        Self::Matches(path, Glob::parse(pattern))
+    }
+
+    /// What is asked first: what an event says by itself, then what others have to say.
+    pub fn effort(&self) -> u8 {
+        match self {
+            Self::Is(..) | Self::Unknown => 0,
+            Self::Matches(..) | Self::Contains(..) => 1,
+            Self::HasWords(..) => 2,
+            Self::Members(..) | Self::SenderMay(_) => 3,
+            _ => 4,
+        }
+    }
+
+    /// Whether it holds for an event, as far as is known.
+    pub fn holds(&self, event: &Pdu, known: &Known<'_>) -> Holds {
+        let text = |path: &Path| path.of(event).and_then(|found| found.text());
+        match self {
+            Self::Matches(path, glob) => text(path).is_some_and(|text| glob.matches(text)).into(),
+            Self::HasWords(path, glob) => {
+                let holds = text(path).is_some_and(|text| glob.matches_words(text));
+                holds.into()
+            }
+            Self::Is(path, value) => path.of(event).is_some_and(|found| found.is(value)).into(),
+            Self::Contains(path, value) => {
+                let list = path.of(event).and_then(|found| found.list());
+                let holds = list.is_some_and(|list| list.iter().any(|item| value.is(item)));
+                holds.into()
+            }
+            Self::Members(compared, count) => match known.members {
+                Some(members) => compared.hold(members, *count).into(),
+                None => Holds::Open(Missing::Members),
+            },
+            Self::SenderMay(key) => match &known.power {
+                Some(power) => {
+                    let enough = Level::Int(power.notification(key));
+                    (power.user(event.sender()) >= enough).into()
+                }
+                None => Holds::Open(Missing::Power),
+            },
+            Self::Unknown => Holds::No,
+            of_user => of_user.holds_for_user(event, known),
+        }
+    }
+
+    fn holds_for_user(&self, event: &Pdu, known: &Known<'_>) -> Holds {
+        // Nobody is meant by what isn't there: then it doesn't matter who is asked.
+        let (Self::MatchesUser(path)
+        | Self::IsUser(path)
+        | Self::ContainsUser(path)
+        | Self::NamesUser(path)) = self
+        else {
+            return Holds::No;
+        };
+        let found = path.of(event);
+        let text = found.and_then(|found| found.text());
+        let list = found.and_then(|found| found.list()).unwrap_or_default();
+        if text.is_none() && list.is_empty() {
+            return Holds::No;
+        }
+        let Some(user) = &known.user else {
+            return Holds::Open(Missing::User);
+        };
+        let id = user.id.as_str();
+        let holds = match self {
+            Self::MatchesUser(_) => {
+                text.is_some_and(|text| text.to_lowercase() == id.to_lowercase())
+            }
+            Self::IsUser(_) => text == Some(id),
+            Self::ContainsUser(_) => list.iter().any(|item| item.as_str() == Some(id)),
+            _ => match (text, user.name) {
+                (Some(text), Some(name)) if !name.is_empty() => {
+                    Glob::parse(name).matches_words(text)
+                }
+                _ => false,
+            },
+        };
+        holds.into()
+    }
+}
+
+impl Compared {
+    fn hold(self, left: u64, right: u64) -> bool {
+        match self {
+            Self::Equal => left == right,
+            Self::Less => left < right,
+            Self::Greater => left > right,
+            Self::AtLeast => left >= right,
+            Self::AtMost => left <= right,
+        }
+    }
+}

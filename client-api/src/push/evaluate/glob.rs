@@ -1,0 +1,198 @@
+//! Patterns with `*` and `?` (appendices, "Glob-style matching"), without regard to case.
+//!
+//! Patterns and what they are held against are both strangers'. So one with wildcards is a set of states in a
+//! number, which each character of the text moves on: what it costs is the length of the text, whatever both say.
+
+/// A pattern.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Glob {
+    /// Without wildcards, in lower case.
+    Literal(Box<str>),
+    /// With some.
+    Wild(Box<Wild>),
+    /// With wildcards, and longer than [`LONGEST`]: it matches nothing.
+    TooLong,
+}
+
+/// The most characters that a pattern with wildcards has beside its stars.
+pub const LONGEST: usize = 127;
+
+/// A pattern with wildcards. State `n` is that its first `n` characters have matched.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Wild {
+    /// The state in which all have.
+    end: u32,
+    /// The states that any character leaves as they are, as a star is next.
+    stars: u128,
+    /// The states that any character moves on, as `?` is next.
+    any: u128,
+    /// The states that each of these characters moves on, ascending.
+    next: Box<[(char, u128)]>,
+}
+
+impl Glob {
+    /// Reads a pattern.
+    pub fn parse(pattern: &str) -> Self {
+        let pattern = pattern.to_lowercase();
+        if !pattern.contains(['*', '?']) {
+            return Self::Literal(pattern.into());
+        }
+        let (mut end, mut stars, mut any) = (0_u32, 0_u128, 0_u128);
+        let mut next: Vec<(char, u128)> = Vec::new();
+        for c in pattern.chars() {
+            let state = 1_u128 << end;
+            if c == '*' {
+                stars |= state;
+                continue;
+            }
+            if end as usize == LONGEST {
+                return Self::TooLong;
+            }
+            match next.binary_search_by_key(&c, |(c, _)| *c) {
+                _ if c == '?' => any |= state,
+                Ok(at) => next[at].1 |= state,
+                Err(at) => next.insert(at, (c, state)),
+            }
+            end += 1;
+        }
+        Self::Wild(Box::new(Wild {
+            end,
+            stars,
+            any,
+            next: next.into(),
+        }))
+    }
+
+    /// Whether it matches the whole text.
+    pub fn matches(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        match self {
+            Self::Literal(literal) => **literal == *text,
+            Self::Wild(wild) => {
+                let states = text.chars().fold(1, |states, c| wild.step(states, c));
+                wild.has_ended(states)
+            }
+            Self::TooLong => false,
+        }
+    }
+
+    /// Whether it matches something in the text that begins and ends at the boundary of a word.
+    pub fn matches_words(&self, text: &str) -> bool {
+        let text = text.to_lowercase();
+        match self {
+            Self::Literal(literal) => **literal == *text || has_words(&text, literal),
+            Self::Wild(wild) => wild.matches_words(&text),
+            Self::TooLong => false,
+        }
+    }
+}
+
+impl Wild {
+    fn step(&self, states: u128, c: char) -> u128 {
+        let own = self.next.binary_search_by_key(&c, |(c, _)| *c);
+        let moving = self.any | own.map_or(0, |at| self.next[at].1);
+        ((states & moving) << 1) | (states & self.stars)
+    }
+
+    fn has_ended(&self, states: u128) -> bool {
+        states & (1 << self.end) != 0
+    }
+
+    fn matches_words(&self, text: &str) -> bool {
+        let mut states = 0;
+        let mut before = None;
+        let mut chars = text.chars().peekable();
+        loop {
+            let after = chars.peek().copied();
+            if is_boundary(before, after) {
+                states |= 1;
+                if self.has_ended(states) {
+                    return true;
+                }
+            }
+            let Some(c) = chars.next() else {
+                return false;
+            };
+            states = self.step(states, c);
+            before = Some(c);
+        }
+    }
+}
+
+/// Whether a word may begin or end between these characters (`None`: the text's end).
+fn is_boundary(before: Option<char>, after: Option<char>) -> bool {
+    let in_word = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
+    !(in_word(before) && in_word(after))
+}
+
+fn has_words(text: &str, literal: &str) -> bool {
+    if literal.is_empty() {
+        return false;
+    }
+    let mut from = 0;
+    while let Some(at) = text[from..].find(literal).map(|at| from + at) {
+        let end = at + literal.len();
+        let around = |at: usize| (text[..at].chars().next_back(), text[at..].chars().next());
+        let (begin, finish) = (around(at), around(end));
+        if is_boundary(begin.0, begin.1) && is_boundary(finish.0, finish.1) {
+            return true;
+        }
+        from = at + text[at..].chars().next().map_or(1, char::len_utf8);
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_specifications_examples() {
+        for (pattern, text, matches) in [
+            ("lunc?*", "Lunch plans", true),
+            ("lunc?*", "LUNCH", true),
+            ("lunc?*", " lunch", false),
+            ("lunc?*", "lunc", false),
+            ("*", "", true),
+            ("", "", true),
+            ("", "a", false),
+            ("**a", "bca", true),
+            ("?", "ß", true),
+            ("m.room.*", "m.roommate", false),
+        ] {
+            assert_eq!(
+                Glob::parse(pattern).matches(text),
+                matches,
+                "{pattern} {text}"
+            );
+        }
+        for (pattern, text, matches) in [
+            ("ex*ple", "An example event.", true),
+            ("ex*ple", "exple", true),
+            ("ex*ple", "An exciting triple-whammy", true),
+            ("ex*ple", "An example2", false),
+            ("cake", "cakes", false),
+            ("cake", "pancake, cake!", true),
+            ("cake", "a_cake", false),
+            ("kuchen", "Käsekuchen", false),
+            ("kuchen", "ükuchen", true),
+            ("", "a b", false),
+            ("", "", true),
+            ("b", "a b", true),
+            ("a?", "a!", true),
+        ] {
+            let found = Glob::parse(pattern).matches_words(text);
+            assert_eq!(found, matches, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_hostile_pattern_costs_no_more_than_others() {
+        let text = "a".repeat(65_536);
+        let pattern = "a*".repeat(LONGEST) + "b";
+        assert_eq!(Glob::parse(&pattern), Glob::TooLong);
+        let pattern = "a*".repeat(LONGEST - 1) + "b";
+        assert!(!Glob::parse(&pattern).matches_words(&text));
+        assert!(!Glob::parse("aab").matches_words(&text));
+    }
+}

@@ -1,0 +1,167 @@
+//! What an event is to a user by their push rules (client-server API, "Push Rules"): pure.
+//!
+//! A user's rules are compiled once into a [`RuleSet`], in which what names the user is the same for everybody; so
+//! rules that differ in nothing else are one set ([`super::wishes`] shares them), and most users have the defaults.
+//! What an event is to those who have a set is found for all of them at once, unless it depends on who is
+//! asked, as where somebody is mentioned. What isn't known yet is asked for only if something depends on it: a
+//! message notifies everybody by the default rules, however many members the room has.
+
+mod condition;
+mod glob;
+mod property;
+#[cfg(test)]
+mod tests;
+
+use rhizome_protocol::{Pdu, power::Power};
+use ruma::{
+    UserId,
+    push::{Action, AnyPushRuleRef, ConditionalPushRule, Ruleset},
+};
+
+use self::{
+    condition::{Condition, Holds},
+    property::{Path, Scalar},
+};
+
+/// What an event is to a user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Nothing that they want to be notified of.
+    #[default]
+    Silent,
+    /// They are notified.
+    Notify,
+    /// They are notified, and it is highlighted.
+    Highlight,
+}
+
+/// The rules of some users that are enabled, in the order in which they are asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RuleSet(Box<[Rule]>);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Rule {
+    /// All of them must hold.
+    conditions: Box<[Condition]>,
+    verdict: Verdict,
+}
+
+/// What is known beside the event.
+#[derive(Clone, Copy, Default)]
+pub struct Known<'a> {
+    /// How many are joined to the room.
+    pub members: Option<u64>,
+    /// The power levels at the event.
+    pub power: Option<Power<'a>>,
+    /// Who is asked.
+    pub user: Option<Asked<'a>>,
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// The user.
+    pub id: &'a UserId,
+    /// What they are called in the room.
+    pub name: Option<&'a str>,
+}
+
+/// What must be known to say what an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// How many members there are.
+    Members,
+    /// The power levels.
+    Power,
+    /// Who is asked.
+    User,
+}
+
+impl RuleSet {
+    /// The rules of `user`.
+    pub fn of(rules: &Ruleset, user: &UserId) -> Self {
+        let enabled = rules.iter().filter(|rule| rule.enabled());
+        Self(enabled.map(|rule| Rule::of(rule, user)).collect())
+    }
+
+    /// Whether it matters what a user is called in a room.
+    pub fn asks_names(&self) -> bool {
+        let mut conditions = self.0.iter().flat_map(|rule| &rule.conditions);
+        conditions.any(|condition| matches!(condition, Condition::NamesUser(_)))
+    }
+
+    /// What an event is to somebody who hasn't sent it: to whoever is asked, or, where that is the same, to
+    /// everybody who has these rules.
+    ///
+    /// # Errors
+    /// What must be known to tell.
+    pub fn judge(&self, event: &Pdu, known: &Known<'_>) -> Result<Verdict, Missing> {
+        // Of the rules before that may match: what would tell, and what they all say.
+        let mut open: Option<(Missing, Verdict)> = None;
+        for rule in &self.0 {
+            let holds = rule.matches(event, known);
+            match (holds, open) {
+                (Holds::No, _) => {}
+                (_, Some((missing, verdict))) if verdict != rule.verdict => return Err(missing),
+                (Holds::Yes, _) => return Ok(rule.verdict),
+                (Holds::Open(missing), None) => open = Some((missing, rule.verdict)),
+                (Holds::Open(_), Some(_)) => {}
+            }
+        }
+        match open {
+            Some((missing, verdict)) if verdict != Verdict::Silent => Err(missing),
+            _ => Ok(Verdict::Silent),
+        }
+    }
+}
+
+impl Rule {
+    fn of(rule: AnyPushRuleRef<'_>, user: &UserId) -> Self {
+        let property =
+            |key: &str, id: &str| vec![Condition::Is(Path::parse(key), Scalar::Text(id.into()))];
+        let conditional = |rule: &ConditionalPushRule| {
+            let conditions = rule.conditions.iter();
+            conditions
+                .map(|condition| Condition::of(condition, user))
+                .collect()
+        };
+        let mut conditions: Vec<Condition> = match rule {
+            AnyPushRuleRef::Override(rule) | AnyPushRuleRef::Underride(rule) => conditional(rule),
+            AnyPushRuleRef::Content(rule) => {
+                vec![Condition::pattern("content.body", &rule.pattern, user)]
+            }
+            AnyPushRuleRef::Room(rule) => property("room_id", rule.rule_id.as_str()),
+            AnyPushRuleRef::Sender(rule) => property("sender", rule.rule_id.as_str()),
+            _ => vec![Condition::Unknown],
+        };
+        conditions.sort_by_key(Condition::effort);
+        Self {
+            conditions: conditions.into(),
+            verdict: Verdict::of(rule.actions()),
+        }
+    }
+
+    fn matches(&self, event: &Pdu, known: &Known<'_>) -> Holds {
+        let mut holds = Holds::Yes;
+        for condition in &self.conditions {
+            match condition.holds(event, known) {
+                Holds::Yes => {}
+                Holds::No => return Holds::No,
+                Holds::Open(missing) => holds = Holds::Open(missing),
+            }
+        }
+        holds
+    }
+}
+
+impl Verdict {
+    fn of(actions: &[Action]) -> Self {
+        if !actions.iter().any(Action::should_notify) {
+            Self::Silent
+        } else if actions.iter().any(Action::is_highlight) {
+            Self::Highlight
+        } else {
+            Self::Notify
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! What users want to be notified of, ready to be asked: their compiled rules, and whom they ignore.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use rhizome_storage::{Cache, Notifying, Pos, Store, UserNo};
+use ruma::{OwnedUserId, UserId};
+
+use super::{evaluate::RuleSet, rules};
+use crate::{MatrixError, view::ignored};
+
+/// Users whose wishes are remembered.
+const MAX_USERS: usize = 50_000;
+/// Sets of rules that are shared; beyond it all are forgotten, and who has one keeps it.
+const MAX_SETS: usize = 10_000;
+
+/// What a user wants to be notified of.
+#[derive(Debug)]
+pub struct Wishes {
+    /// Who.
+    pub user_id: OwnedUserId,
+    /// Their rules; those of everybody who has the same are one.
+    pub rules: Arc<Shared>,
+    /// Whom they ignore.
+    pub ignored: HashSet<OwnedUserId>,
+    /// Where the last change of all that stands.
+    pub pos: Pos,
+}
+
+/// Rules that many may have.
+#[derive(Debug)]
+pub struct Shared {
+    /// What they are remembered by.
+    pub id: u64,
+    /// The rules.
+    pub set: RuleSet,
+}
+
+/// The wishes of users, compiled once.
+#[derive(Debug)]
+pub struct Compiled {
+    wishes: Cache<UserNo, Arc<Wishes>>,
+    defaults: OnceLock<Arc<Shared>>,
+    sets: Mutex<Sets>,
+}
+
+#[derive(Debug, Default)]
+struct Sets {
+    known: HashMap<RuleSet, Arc<Shared>>,
+    /// The last set's number.
+    last: u64,
+}
+
+impl Default for Compiled {
+    fn default() -> Self {
+        Self {
+            wishes: Cache::new(MAX_USERS),
+            defaults: OnceLock::new(),
+            sets: Mutex::default(),
+        }
+    }
+}
+
+impl Compiled {
+    /// The wishes of some users, in their order. Where they haven't changed nothing is read.
+    pub async fn of(
+        &self,
+        store: &Store,
+        users: &[UserNo],
+    ) -> Result<Vec<Arc<Wishes>>, MatrixError> {
+        let mut all = Vec::with_capacity(users.len());
+        for (user, data) in users.iter().zip(store.notifying(users).await?) {
+            let known = self.wishes.get(user);
+            all.push(match known.filter(|known| known.pos == data.pos()) {
+                Some(known) => known,
+                None => self.compile(store.user(*user).await?, *user, &data),
+            });
+        }
+        Ok(all)
+    }
+
+    fn compile(&self, user_id: OwnedUserId, user: UserNo, data: &Notifying) -> Arc<Wishes> {
+        let wishes = Arc::new(Wishes {
+            rules: self.rules(&user_id, data),
+            ignored: ignored::parse(data.ignored.as_deref()),
+            pos: data.pos(),
+            user_id,
+        });
+        self.wishes.insert(user, wishes.clone());
+        wishes
+    }
+
+    fn rules(&self, user_id: &UserId, data: &Notifying) -> Arc<Shared> {
+        // With such an id the rules that name the user are patterns of their own.
+        let ordinary = !user_id.as_str().contains(['*', '?']);
+        let stored = data.rules.as_deref();
+        if stored.is_none()
+            && ordinary
+            && let Some(defaults) = self.defaults.get()
+        {
+            return defaults.clone();
+        }
+        // What can't be read notifies like the defaults.
+        let rules = rules::parsed(user_id, stored).or_else(|_| rules::parsed(user_id, None));
+        let rules = rules.unwrap_or_default();
+        let shared = self.share(RuleSet::of(&rules, user_id));
+        if stored.is_none() && ordinary {
+            // Another may have been as fast, with the same.
+            let _ = self.defaults.set(shared.clone());
+        }
+        shared
+    }
+
+    fn share(&self, set: RuleSet) -> Arc<Shared> {
+        let mut sets = self.sets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = sets.known.get(&set) {
+            return known.clone();
+        }
+        if sets.known.len() >= MAX_SETS {
+            sets.known.clear();
+        }
+        sets.last += 1;
+        let id = sets.last;
+        let shared = Arc::new(Shared {
+            id,
+            set: set.clone(),
+        });
+        sets.known.insert(set, shared.clone());
+        shared
+    }
+}

@@ -1,0 +1,189 @@
+//! Sliding sync ([MSC4186]): windows on the user's rooms, in the order of their last activity.
+//!
+//! One pass is like that of `/sync`, with two more things: which rooms are wanted ([`lists`], [`wants`]), and what the
+//! client has been told of each ([`connection`]). Rooms are read by the same loader ([`room`]); both forms in which
+//! clients ask ([`request`]) are answered by the same engine ([`pass`], [`write`]).
+//!
+//! [MSC4186]: https://github.com/matrix-org/matrix-spec-proposals/pull/4186
+
+mod connection;
+mod extensions;
+mod lists;
+mod pass;
+mod request;
+mod room;
+mod wants;
+mod write;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use rhizome_edge::{RawJson, Undecoded};
+use rhizome_storage::Interest;
+use ruma::{api::auth_scheme::AccessToken, metadata};
+use tokio::time::Instant;
+
+use self::{
+    connection::{Connection, Connections, Memory, Position},
+    lists::AllRooms,
+    pass::Found,
+    request::{Asked, Shape},
+};
+use super::{lazy::LazyMembers, to_device};
+use crate::{
+    App, Caller, MatrixError, Ruma,
+    place::token::{Token, position},
+    view::seen::Viewer,
+};
+
+/// `POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync`: what clients use today.
+pub struct Unstable;
+metadata! {
+    @for Unstable,
+    method: POST,
+    rate_limited: false,
+    authentication: AccessToken,
+    path: "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync",
+}
+
+/// `POST /_matrix/client/v4/sync`
+pub struct Stable;
+metadata! {
+    @for Stable,
+    method: POST,
+    rate_limited: false,
+    authentication: AccessToken,
+    path: "/_matrix/client/v4/sync",
+}
+
+/// What outlives a request.
+#[derive(Debug, Default)]
+pub struct Shared {
+    connections: Connections,
+    rooms: AllRooms,
+    /// What connections have been told of members.
+    lazy: LazyMembers,
+}
+
+/// `POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync`
+pub fn unstable(
+    State(app): State<App>,
+    Ruma { who, req, body, .. }: Ruma<Undecoded<Unstable>>,
+) -> impl Future<Output = Result<RawJson, MatrixError>> + Send {
+    let asked = Asked::read(Shape::Unstable, req.query.as_deref(), &body, &who.user_id);
+    answer(app, who, asked)
+}
+
+/// `POST /_matrix/client/v4/sync`
+pub fn stable(
+    State(app): State<App>,
+    Ruma { who, body, .. }: Ruma<Undecoded<Stable>>,
+) -> impl Future<Output = Result<RawJson, MatrixError>> + Send {
+    let asked = Asked::read(Shape::Stable, None, &body, &who.user_id);
+    answer(app, who, asked)
+}
+
+async fn answer(
+    app: App,
+    who: Caller,
+    asked: Result<Asked, MatrixError>,
+) -> Result<RawJson, MatrixError> {
+    let sliding = Box::pin(Sliding::begin(app, Viewer::of(&who), asked?)).await?;
+    Ok(RawJson(sliding.answer().await?.into()))
+}
+
+/// A request that is being answered.
+struct Sliding {
+    app: App,
+    viewer: Viewer,
+    asked: Arc<Asked>,
+    connection: Arc<Connection>,
+    memory: Memory,
+    /// Up to where the client was told what it wanted.
+    since: Option<Token>,
+    interest: Interest,
+}
+
+impl Sliding {
+    async fn begin(app: App, viewer: Viewer, asked: Asked) -> Result<Self, MatrixError> {
+        let connections = &app.sync.sliding.connections;
+        let (since, (connection, memory)) = match &asked.pos {
+            None => (None, connections.begin(&app, &viewer, &asked.conn_id)?),
+            Some(pos) => {
+                let at = Position::read(&app.store, pos).await?;
+                let known = connections
+                    .go_on(&app, &viewer, &asked.conn_id, &at)
+                    .await?;
+                (Some(at.token), known)
+            }
+        };
+        Ok(Self {
+            interest: app.store.log().interest(viewer.user),
+            app,
+            viewer,
+            asked: Arc::new(asked),
+            connection,
+            memory,
+            since,
+        })
+    }
+
+    /// The answer, as soon as there is something to tell, or when the time is over.
+    async fn answer(mut self) -> Result<String, MatrixError> {
+        let deadline = Instant::now() + self.asked.timeout;
+        let acknowledging = self.acknowledge().await?;
+        self.app.store.log().refresh().await?;
+        let found = self.wait(deadline).await;
+        if let Some(acknowledging) = acknowledging {
+            acknowledging.done(&self.app).await;
+        }
+        let found = found?;
+        let version = self
+            .connection
+            .told(&self.app, self.memory, found.settled.clone())?;
+        let pos = Position {
+            token: found.next.clone(),
+            connection: self.connection.no,
+            version,
+        };
+        let now_ms = self.app.store.clock().now_ms();
+        Ok(write::answer(
+            &found,
+            &self.asked,
+            &self.viewer,
+            &pos.to_string(),
+            now_ms,
+        ))
+    }
+
+    async fn wait(&mut self, deadline: Instant) -> Result<Found, MatrixError> {
+        let begins = self.since.is_none();
+        loop {
+            // Boxed, so that a reader who waits doesn't hold the room that a pass needs.
+            let found = Box::pin(self.pass()).await?;
+            let stopping = self.app.shutdown.is_cancelled();
+            if begins || !found.is_empty() || Instant::now() >= deadline || stopping {
+                return Ok(found);
+            }
+            self.since = Some(found.next.clone());
+            let interest = &self.interest;
+            tokio::select! {
+                () = interest.changed() => {}
+                () = tokio::time::sleep_until(deadline) => return Ok(found),
+                () = self.app.shutdown.cancelled() => return Ok(found),
+            }
+        }
+    }
+
+    /// Deletes the messages for the device that the client says it has got.
+    async fn acknowledge(&self) -> Result<Option<to_device::Acknowledging>, MatrixError> {
+        let asked = self.asked.extensions.to_device();
+        let Some(since) = asked.and_then(|asked| asked.since.as_deref()) else {
+            return Ok(None);
+        };
+        let Some(token) = position(&self.app.store, since).await? else {
+            return Ok(None);
+        };
+        Ok(to_device::acknowledge(&self.app, &self.viewer, &token).await)
+    }
+}

@@ -1,0 +1,250 @@
+//! Which rooms an answer has: those that a list's window or a subscription wants, and of which there is something to tell.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
+
+use rhizome_protocol::Membership;
+use rhizome_storage::{MembershipRow, Pos, RoomNo, SlidingRoom};
+
+use super::{
+    connection::Memory,
+    lists::{Facets, Sorted, UserRooms},
+    request::{Asked, List, config::Config},
+};
+
+/// The most rooms of an answer. What is left comes with the next one, which is given at once.
+const MOST_ROOMS: usize = 500;
+
+/// A room that is told.
+#[derive(Debug)]
+pub struct Pick<'a> {
+    /// The user's membership.
+    pub row: MembershipRow,
+    /// What lists know of it; nothing of one that was forgotten.
+    pub facets: Option<Facets>,
+    /// The lists that have it.
+    pub lists: Vec<&'a str>,
+    /// Whether it is wanted by itself.
+    pub subscribed: bool,
+    /// How much of it is wanted.
+    pub config: Config,
+    /// What the client was told of it.
+    pub told: Option<SlidingRoom>,
+    /// How much it is told.
+    pub how: How,
+}
+
+/// How much of a room is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Everything, as to someone who knows nothing of it.
+    Whole,
+    /// What happened after this.
+    Since(Pos),
+}
+
+/// What the client knows, and what has happened since.
+pub struct News<'a> {
+    /// Up to where live rooms were told; `None`: nothing was.
+    pub after: Option<Pos>,
+    /// The user's memberships.
+    pub rows: &'a [MembershipRow],
+    /// Rooms in which something happened after it.
+    pub rooms: HashSet<RoomNo>,
+    /// Rooms in which who types has changed.
+    pub typing: HashSet<RoomNo>,
+    /// Whether the user's direct chats changed.
+    pub direct: bool,
+    /// The rooms that are wanted by themselves.
+    pub subscriptions: HashMap<RoomNo, &'a Config>,
+}
+
+/// What an answer has.
+#[derive(Debug, Default)]
+pub struct Choice<'a> {
+    /// Its rooms, those with the latest activity first.
+    pub picks: Vec<Pick<'a>>,
+    /// Rooms that the client isn't told of what happened in them.
+    pub behind: Vec<RoomNo>,
+    /// How many rooms each list has.
+    pub counts: BTreeMap<&'a str, usize>,
+    /// What was wanted, and how often each list has changed, if nothing is left to tell.
+    pub settled: Option<(u64, Vec<u64>)>,
+}
+
+/// Chooses what to tell.
+pub fn choose<'a>(
+    asked: &'a Asked,
+    rooms: &UserRooms,
+    memory: &Memory,
+    news: &News<'_>,
+) -> Choice<'a> {
+    let lists: Vec<(&str, &List, &Sorted)> = (asked.lists.iter())
+        .filter_map(|(name, list)| Some((name.as_str(), list, rooms.list(&list.filter)?)))
+        .collect();
+    let chooser = Chooser {
+        lists: &lists,
+        rooms,
+        memory,
+        news,
+    };
+    let mut hasher = DefaultHasher::new();
+    asked.lists.hash(&mut hasher);
+    asked.rooms.hash(&mut hasher);
+    let wanted = hasher.finish();
+    let changes: Vec<u64> = lists.iter().map(|(_, _, sorted)| sorted.changes).collect();
+    let mut choice = Choice {
+        counts: lists
+            .iter()
+            .map(|(name, _, sorted)| (*name, sorted.len()))
+            .collect(),
+        ..Choice::default()
+    };
+    for room in chooser.candidates(wanted, &changes) {
+        match chooser.pick(room) {
+            Some(Some(pick)) => choice.picks.push(pick),
+            Some(None) => {}
+            None => choice.behind.push(room),
+        }
+    }
+    let latest = |pick: &Pick<'_>| pick.facets.as_ref().map_or(pick.row.pos, |it| it.activity);
+    choice
+        .picks
+        .sort_by_key(|pick| (std::cmp::Reverse(latest(pick)), pick.row.room));
+    let rest = choice.picks.split_off(choice.picks.len().min(MOST_ROOMS));
+    choice.settled = rest.is_empty().then_some((wanted, changes));
+    choice.behind.extend(rest.iter().map(|pick| pick.row.room));
+    // Only what the client has, and what isn't behind already, falls behind.
+    choice.behind.retain(|room| {
+        let live = memory.of(*room).is_some_and(|told| told.upto.is_none());
+        live && news.rooms.contains(room)
+    });
+    choice
+}
+
+struct Chooser<'c, 'a> {
+    lists: &'c [(&'a str, &'a List, &'c Sorted)],
+    rooms: &'c UserRooms,
+    memory: &'c Memory,
+    news: &'c News<'c>,
+}
+
+impl<'a> Chooser<'_, 'a> {
+    /// The rooms to look at: where something happened, and, unless all that was wanted was told, whatever is wanted.
+    fn candidates(&self, wanted: u64, changes: &[u64]) -> HashSet<RoomNo> {
+        let news = self.news;
+        let mut found: HashSet<RoomNo> = news.rooms.union(&news.typing).copied().collect();
+        found.extend(news.subscriptions.keys());
+        if let Some(after) = news.after {
+            let moved = news
+                .rows
+                .iter()
+                .filter(|row| row.pos > after || row.since > after);
+            found.extend(moved.map(|row| row.room));
+        }
+        if news.direct {
+            let other = |room: RoomNo, told: &SlidingRoom| {
+                self.rooms
+                    .get(room)
+                    .is_some_and(|facets| facets.is_dm != told.direct)
+            };
+            let told = self.memory.all().filter(|(room, told)| other(*room, told));
+            found.extend(told.map(|(room, _)| room));
+        }
+        let settled = self.memory.settled.as_ref();
+        let settled = settled
+            .filter(|settled| settled.wanted == wanted && settled.changes.len() == changes.len());
+        for (at, (_, list, sorted)) in self.lists.iter().enumerate() {
+            let since = settled.map_or(0, |settled| settled.changes[at]);
+            let moves = changes[at].saturating_sub(since);
+            let moves = usize::try_from(moves).unwrap_or(usize::MAX);
+            for range in &list.ranges {
+                found.extend(entered(sorted, *range, moves));
+            }
+        }
+        found
+    }
+
+    /// What is told of a room: `None` if it isn't wanted, `Some(None)` if there is nothing.
+    fn pick(&self, room: RoomNo) -> Option<Option<Pick<'a>>> {
+        let rows = self.news.rows;
+        let row = rows[rows.binary_search_by_key(&room, |row| row.room).ok()?];
+        let facets = self.rooms.get(room);
+        let told = self.memory.of(room).copied();
+        let upto = told.and_then(|told| told.upto.or(self.news.after));
+        let gone = matches!(row.membership, Membership::Leave | Membership::Ban);
+        // Whoever leaves hears of it once, if they were told of the room.
+        let leaving = gone && upto.is_some_and(|upto| row.pos > upto);
+        if row.forgotten && !leaving {
+            return None;
+        }
+        let mut pick = Pick {
+            row,
+            facets: facets.cloned(),
+            lists: Vec::new(),
+            subscribed: false,
+            config: Config::default(),
+            told,
+            how: How::Whole,
+        };
+        for (name, list, sorted) in self.lists {
+            let index = facets.and_then(|facets| sorted.index(facets.activity, room));
+            let stands = index.is_some_and(|index| list.has(index));
+            let leaves = leaving
+                && index.is_none()
+                && facets.is_none_or(|facets| sorted.would_have(&list.filter, room, facets));
+            if stands || leaves {
+                pick.lists.push(name);
+                pick.config.add(&list.config);
+            }
+        }
+        if let Some(config) = self.news.subscriptions.get(&room) {
+            pick.subscribed = true;
+            pick.config.add(config);
+        }
+        if pick.lists.is_empty() && !pick.subscribed {
+            return None;
+        }
+        Some(self.how(&pick, upto).map(|how| Pick { how, ..pick }))
+    }
+
+    fn how(&self, pick: &Pick<'_>, upto: Option<Pos>) -> Option<How> {
+        let (Some(told), Some(upto)) = (pick.told, upto) else {
+            return Some(How::Whole);
+        };
+        let row = &pick.row;
+        match row.membership {
+            Membership::Leave | Membership::Ban => (row.pos > upto).then_some(How::Since(upto)),
+            _ if row.since > upto => Some(How::Whole),
+            Membership::Join => {
+                let room = row.room;
+                let state = self.memory.state(&told);
+                let wider = state.is_none_or(|state| !pick.config.state.is_within(state))
+                    || pick.config.timeline > told.timeline;
+                let is_dm = pick.facets.as_ref().is_some_and(|facets| facets.is_dm);
+                let news = told.upto.is_some()
+                    || self.news.rooms.contains(&room)
+                    || self.news.typing.contains(&room);
+                (wider || news || is_dm != told.direct).then_some(How::Since(upto))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The rooms within a range of a list that may not have been there some moves ago.
+fn entered(list: &Sorted, (start, end): (usize, usize), moves: usize) -> HashSet<RoomNo> {
+    let all = end.min(list.len()).saturating_sub(start);
+    if moves >= all / 2 {
+        return list.range((start, end)).collect();
+    }
+    if moves == 0 {
+        return HashSet::new();
+    }
+    let first = list.range((start, start + moves));
+    // Beyond the last room there are none.
+    let end = end.min(list.len() - 1);
+    first.chain(list.range((end - moves, end))).collect()
+}

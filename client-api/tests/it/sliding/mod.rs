@@ -1,0 +1,5 @@
+//! Sliding sync (MSC4186): named scenarios for its rules.
+
+pub mod client;
+mod lists;
+mod rooms;
