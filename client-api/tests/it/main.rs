@@ -41,6 +41,7 @@ mod sessions;
 mod sliding;
 mod socket;
 mod socket_cuts;
+mod socket_sliding;
 mod stream;
 mod summary;
 mod sync;

@@ -8,6 +8,9 @@ use tokio::sync::{Notify, oneshot};
 use super::face::Change;
 use crate::MatrixError;
 
+/// Tells whoever asked whether the change was taken up, or is of another shape of sync.
+pub(super) type Taken = oneshot::Sender<bool>;
+
 /// A place for one change: a client's frames are dealt with one after the other.
 #[derive(Default)]
 pub(super) struct Changes {
@@ -19,7 +22,7 @@ pub(super) struct Changes {
 enum Slot {
     #[default]
     Empty,
-    Asked(Change, oneshot::Sender<()>),
+    Asked(Change, Taken),
     /// Nobody reads any more.
     Closed,
 }
@@ -36,7 +39,15 @@ impl Changes {
         }
         self.came.notify_one();
         // Whoever is refused a place finds the other end dropped.
-        wait.await.map_err(|_| MatrixError::busy())
+        match wait.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(MatrixError::new(
+                http::StatusCode::BAD_REQUEST,
+                "M_UNRECOGNIZED",
+                "That is for the other mode of the stream",
+            )),
+            Err(_) => Err(MatrixError::busy()),
+        }
     }
 
     /// Waits for a change.
@@ -44,14 +55,15 @@ impl Changes {
         self.came.notified().await;
     }
 
-    /// Takes up what was asked, if anything was.
-    pub(super) fn take_up(&self, mut apply: impl FnMut(Change)) {
+    /// What was asked, if anything was, and whom to tell that it is taken up.
+    pub(super) fn take(&self) -> Option<(Change, Taken)> {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*slot, Slot::Asked(..))
-            && let Slot::Asked(change, taken) = std::mem::take(&mut *slot)
-        {
-            apply(change);
-            let _ = taken.send(());
+        match std::mem::take(&mut *slot) {
+            Slot::Asked(change, taken) => Some((change, taken)),
+            other => {
+                *slot = other;
+                None
+            }
         }
     }
 
@@ -76,14 +88,19 @@ mod tests {
         let changes = Changes::default();
         let reader = async {
             changes.come().await;
-            let mut taken = 0;
-            changes.take_up(|_| taken += 1);
-            changes.take_up(|_| taken += 1);
-            taken
+            let (_, taken) = changes.take().unwrap();
+            assert!(changes.take().is_none());
+            taken.send(true).unwrap();
         };
-        let (asked, taken) = tokio::join!(changes.ask(filter()), reader);
+        let (asked, ()) = tokio::join!(changes.ask(filter()), reader);
         assert!(asked.is_ok());
-        assert_eq!(taken, 1);
+        let refuse = async {
+            changes.come().await;
+            let (_, taken) = changes.take().unwrap();
+            taken.send(false).unwrap();
+        };
+        let (asked, ()) = tokio::join!(changes.ask(filter()), refuse);
+        assert_eq!(asked.unwrap_err().errcode, "M_UNRECOGNIZED");
     }
 
     #[tokio::test]

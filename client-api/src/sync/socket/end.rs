@@ -47,7 +47,7 @@ impl End {
             End::Unauthorized(_) => (4401, "the access token is not valid"),
             End::AuthTimeout => (4408, "no access token came in time"),
             End::BadStart => (4400, "the first frame must be of type auth"),
-            End::Refused(_) => (4400, "the first frame asks for what there isn't"),
+            End::Refused(_) => (4400, "there is no such stream"),
             End::Failed => (1011, "something went wrong on the server"),
             End::TooSlow => (4409, "frames are not being read"),
         }

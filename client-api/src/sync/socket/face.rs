@@ -4,12 +4,20 @@ use std::sync::Arc;
 
 use ruma::api::client::filter::FilterDefinition;
 
-use crate::{App, MatrixError, sync::Reader};
+use crate::{
+    App, MatrixError,
+    sync::{
+        Reader,
+        sliding::{Stream, Wish},
+    },
+};
 
 /// A shape of sync.
 pub(super) enum Face {
     /// Frames are answers of `/sync`.
-    Sync(SyncFace),
+    Sync(Box<SyncFace>),
+    /// Frames are answers of sliding sync.
+    Sliding(Box<Stream>),
 }
 
 /// What one look at the log gave.
@@ -24,6 +32,10 @@ pub(super) struct Turn {
 pub(super) enum Change {
     /// Another filter.
     Filter(Arc<FilterDefinition>),
+    /// Other lists and subscriptions.
+    Wish(Box<Wish>),
+    /// Nothing, but it has the answer with this position.
+    Has(String),
 }
 
 /// A reader, and whether it still owes its first answer.
@@ -36,7 +48,7 @@ impl Face {
     /// Goes on from where the reader is.
     pub(super) fn sync(reader: Reader) -> Face {
         let first = !reader.has_position();
-        Face::Sync(SyncFace { reader, first })
+        Face::Sync(Box::new(SyncFace { reader, first }))
     }
 
     /// Before the first turn: what the client says that it has got is acknowledged.
@@ -47,6 +59,8 @@ impl Face {
                     acknowledging.done(app).await;
                 }
             }
+            // Each of its requests says so by itself.
+            Face::Sliding(_) => {}
         }
     }
 
@@ -54,6 +68,10 @@ impl Face {
     pub(super) async fn turn(&mut self) -> Result<Turn, MatrixError> {
         match self {
             Face::Sync(face) => face.turn().await,
+            Face::Sliding(stream) => Ok(Turn {
+                frame: stream.turn("sliding").await?,
+                more: false,
+            }),
         }
     }
 
@@ -61,14 +79,30 @@ impl Face {
     pub(super) async fn woken(&self) {
         match self {
             Face::Sync(face) => face.reader.woken().await,
+            Face::Sliding(stream) => stream.woken().await,
         }
     }
 
-    /// Takes up a change: all later turns are of it.
-    pub(super) fn change(&mut self, change: Change) {
+    /// Whether the client waits for what it has just asked: then bursts aren't waited for.
+    pub(super) fn hurries(&self) -> bool {
+        match self {
+            Face::Sync(_) => false,
+            Face::Sliding(stream) => stream.owes(),
+        }
+    }
+
+    /// Takes up a change: all later turns are of it. One of another shape is refused.
+    ///
+    /// # Errors
+    /// The connection can't go on.
+    pub(super) async fn change(&mut self, change: Change) -> Result<bool, MatrixError> {
         match (self, change) {
             (Face::Sync(face), Change::Filter(filter)) => face.reader.set_filter(filter),
+            (Face::Sliding(stream), Change::Wish(wish)) => stream.change(*wish).await?,
+            (Face::Sliding(stream), Change::Has(pos)) => stream.acknowledge(&pos).await?,
+            _ => return Ok(false),
         }
+        Ok(true)
     }
 }
 

@@ -15,6 +15,18 @@ pub(super) struct Start {
     pub(super) filter: Option<String>,
     #[serde(default)]
     pub(super) use_state_after: bool,
+    /// The whole first frame, if it wants sliding sync.
+    #[serde(skip)]
+    pub(super) sliding: Option<String>,
+}
+
+/// Which shape of sync a connection is of.
+#[derive(Deserialize, Default, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    #[default]
+    Sync,
+    Sliding,
 }
 
 /// Token and wishes of a frame of type `auth`.
@@ -27,6 +39,8 @@ pub(super) fn first_frame(text: &str) -> Option<(String, Start)> {
         filter: Option<Box<RawValue>>,
         #[serde(default)]
         use_state_after: bool,
+        #[serde(default)]
+        mode: Mode,
     }
     let typed: Typed = serde_json::from_str(text).ok()?;
     let start = Start {
@@ -34,6 +48,7 @@ pub(super) fn first_frame(text: &str) -> Option<(String, Start)> {
         since: typed.since,
         filter: typed.filter.map(|filter| text_of(&filter)),
         use_state_after: typed.use_state_after,
+        sliding: (typed.mode == Mode::Sliding).then(|| text.to_owned()),
     };
     (typed.r#type == "auth").then_some((typed.access_token, start))
 }

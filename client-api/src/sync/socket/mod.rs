@@ -1,7 +1,7 @@
 //! The WebSocket stream: sync with frames in place of answers, and requests on the same socket.
 //! The protocol is described in `docs/websocket.md`.
 //!
-//! A socket is one future that does three things side by side ([`session`]): it reads the log, by way of a
+//! A socket is one future that does three things side by side ([`life`]): it reads the log, by way of a
 //! [`face`], and hands frames out; it takes the client's frames in ([`incoming`], [`requests`]), one after the
 //! other; and it writes, sending a ping when it is time. Between the readers and the writer lies a short queue:
 //! when the client doesn't take its frames, the reader of the log waits, and what happens meanwhile is merged into
@@ -12,6 +12,7 @@ mod end;
 mod face;
 mod frames;
 mod incoming;
+mod life;
 mod requests;
 mod session;
 
@@ -39,7 +40,7 @@ use crate::{
     App, MatrixError,
     auth::token::{authenticate, token_of},
     place::token::position,
-    sync::{Ask, Reader, stored_filter},
+    sync::{Ask, Reader, sliding, stored_filter},
     view::{filter, seen::Viewer},
 };
 
@@ -81,7 +82,7 @@ async fn connect(
     };
     match prepare(&app, token, start).await {
         Ok((session, face)) => {
-            upgrade.on_upgrade(async move |socket| session::run(session, face, socket).await)
+            upgrade.on_upgrade(async move |socket| life::run(session, face, socket).await)
         }
         Err(error) => error.into_response(),
     }
@@ -90,7 +91,7 @@ async fn connect(
 /// A client that can't set headers, and wouldn't put its token into an address, sends it first.
 async fn authenticate_first(app: App, mut socket: WebSocket) {
     match Box::pin(first(&app, &mut socket)).await {
-        Ok((session, face)) => session::run(session, face, socket).await,
+        Ok((session, face)) => life::run(session, face, socket).await,
         Err(End::Gone) => {}
         Err(end) => {
             for frame in end.last_frames(&app) {
@@ -115,8 +116,14 @@ async fn first(app: &App, socket: &mut WebSocket) -> Result<(Session, Face), End
 /// Everything that can be refused is refused before the first frame.
 async fn prepare(app: &App, token: String, start: Start) -> Result<(Session, Face), MatrixError> {
     let who = authenticate(app, &token, None).await?;
+    if let Some(text) = start.sliding {
+        let wish = sliding::Wish::read(&text, &who)?;
+        let stream = sliding::Stream::begin(app.clone(), &who, wish).await?;
+        let face = Face::Sliding(Box::new(stream));
+        return Ok((Session::new(app.clone(), who, token), face));
+    }
     let filter = match start.filter.as_deref() {
-        None => Arc::default(),
+        None => app.sync.no_filter.clone(),
         Some(text) => filter_of(app, who.user, text).await?,
     };
     let since = match start.since.as_deref() {

@@ -28,7 +28,7 @@ use crate::{
     limits::Kind,
     place::token::position,
     room::{receipts, redact, send, state, typing},
-    sync::to_device,
+    sync::{sliding::Wish, to_device},
     view::seen::Viewer,
 };
 
@@ -66,6 +66,7 @@ async fn run(session: &Session, kind: &str, text: &str) -> Result<Done, MatrixEr
         "receipt" => receipt(session, text).await,
         "read_markers" => read_markers(session, text).await,
         "filter" => filter(session, text).await,
+        "sliding" => sliding(session, text).await,
         "auth" => auth(session, text).await,
         "ack" => acknowledge(session, text).await,
         other => Err(MatrixError::new(
@@ -198,6 +199,14 @@ async fn filter(session: &Session, text: &str) -> Result<Done, MatrixError> {
     Ok(Done::Done)
 }
 
+/// Other lists and subscriptions of a connection of sliding sync.
+async fn sliding(session: &Session, text: &str) -> Result<Done, MatrixError> {
+    take(session, Kind::Other)?;
+    let wish = Box::new(Wish::read(text, &session.who)?);
+    session.changes.ask(Change::Wish(wish)).await?;
+    Ok(Done::Done)
+}
+
 /// A newer token of the same device, before the old one expires.
 async fn auth(session: &Session, text: &str) -> Result<Done, MatrixError> {
     #[derive(Deserialize)]
@@ -213,10 +222,18 @@ async fn auth(session: &Session, text: &str) -> Result<Done, MatrixError> {
 /// The client has dealt with a frame: the messages for its device that this one had, and those before it, go.
 async fn acknowledge(session: &Session, text: &str) -> Result<Done, MatrixError> {
     #[derive(Deserialize)]
-    struct Ack {
-        next_batch: String,
+    #[serde(untagged)]
+    enum Ack {
+        Sync { next_batch: String },
+        Sliding { pos: String },
     }
-    let Ack { next_batch } = read(text)?;
+    let next_batch = match read(text)? {
+        Ack::Sync { next_batch } => next_batch,
+        Ack::Sliding { pos } => {
+            session.changes.ask(Change::Has(pos)).await?;
+            return Ok(Done::Silently);
+        }
+    };
     let app = &session.app;
     if let Some(token) = position(&app.store, &next_batch).await?
         && let Some(acknowledging) =

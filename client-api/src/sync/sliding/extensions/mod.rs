@@ -105,6 +105,11 @@ impl Answer {
             && self.typing.is_empty()
     }
 
+    /// Up to where it has messages for the device.
+    pub fn mail_upto(&self) -> Option<String> {
+        self.to_device.as_ref().map(Mail::upto)
+    }
+
     /// Writes it.
     pub fn write(&self, json: &mut Json) {
         json.open();
