@@ -111,7 +111,8 @@ async fn what_waits_holds_little() {
         each(&running, socket, true).await,
     );
     println!("bytes of each: {poll} for a poll, {socket} for a socket");
-    assert!(poll <= 16 * 1024, "{poll} bytes for each poll");
+    // More than half of a poll's is what hyper reads into and writes from.
+    assert!(poll <= 40 * 1024, "{poll} bytes for each poll");
     assert!(socket <= 10 * 1024, "{socket} bytes for each socket");
     running.shutdown().await;
 }

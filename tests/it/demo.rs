@@ -51,7 +51,8 @@ async fn the_demo_serves_a_client_for_the_browser() {
         .unwrap();
     let told: Value = serde_json::from_str(&line).unwrap();
     let url = told["client"]["url"].as_str().unwrap();
-    let page = reqwest::get(url).await.unwrap();
+    let http = rhizome_demo::http_client().unwrap();
+    let page = http.get(url).send().await.unwrap();
     assert_eq!(page.status(), 200);
     let policy = page.headers()["content-security-policy"]
         .to_str()
@@ -62,11 +63,13 @@ async fn the_demo_serves_a_client_for_the_browser() {
         assert!(policy.contains(allowed), "{policy}");
     }
     assert!(page.text().await.unwrap().contains("org.rhizome.stream"));
-    let servers = reqwest::get(format!("{url}servers.json")).await.unwrap();
+    let servers = http.get(format!("{url}servers.json"));
+    let servers = servers.send().await.unwrap();
     let servers: Value = serde_json::from_str(&servers.text().await.unwrap()).unwrap();
     assert_eq!(servers["north"], told["north"]);
     assert_eq!(servers["south"], told["south"]);
-    let mut stopped = Command::new("kill").arg(child.id().unwrap().to_string());
-    assert!(stopped.status().await.unwrap().success());
+    let id = child.id().unwrap().to_string();
+    let stopped = Command::new("kill").arg(id).status().await;
+    assert!(stopped.unwrap().success());
     assert!(child.wait().await.unwrap().success());
 }
