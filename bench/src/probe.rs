@@ -27,7 +27,7 @@ pub struct Reading {
 }
 
 /// What was used between two readings.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
     /// Time on the clock.
     pub wall: Duration,

@@ -8,6 +8,7 @@
 mod agree;
 mod http;
 mod olm;
+mod page;
 mod person;
 mod site;
 mod socket;

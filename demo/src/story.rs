@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::agree::{PAGE, agree};
 use crate::olm::Device;
+use crate::page::Page;
 use crate::stage::{Stage, stopped};
 use crate::{Homeserver, Person, Socket, http_client, timeline};
 
@@ -38,14 +39,20 @@ pub async fn run<H: Homeserver>(postgres: Option<String>) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Only starts the two servers, prints as one line of JSON where they are, and serves until stopped:
-/// for clients to try.
+/// Only starts the two servers, prints as one line of JSON where they are, and a small client for a browser, and
+/// serves until stopped: for clients to try.
 pub async fn serve<H: Homeserver>(postgres: Option<String>) -> anyhow::Result<()> {
     let stage = Stage::<H>::set(postgres).await?;
-    print(&stage.addresses());
-    let stopped = stopped().await;
+    let mut told = stage.addresses();
+    let served = async {
+        let page = Page::serve(&told).await?;
+        told["client"] = json!({ "url": page.url() });
+        print(&told);
+        stopped().await
+    };
+    let served = served.await;
     stage.clear().await?;
-    stopped
+    served
 }
 
 /// Prints a line to standard output; a closed pipe is no reason to fail.

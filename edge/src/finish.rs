@@ -19,17 +19,17 @@ use tracing::Instrument as _;
 const MOST_UNFINISHED: usize = 1_000;
 
 /// A handler that runs.
-pub(crate) type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+pub(crate) type Answering<T = Response> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A handler that runs to its end, whoever still waits for it.
-pub(crate) struct ToTheEnd<'a> {
-    answer: Option<Answering>,
+pub struct ToTheEnd<'a, T: Send + 'static> {
+    answer: Option<Answering<T>>,
     unfinished: &'a TaskTracker,
 }
 
-impl<'a> ToTheEnd<'a> {
+impl<'a, T: Send + 'static> ToTheEnd<'a, T> {
     /// What is left of `answer` when this is dropped becomes one of the `unfinished`.
-    pub(crate) fn new(answer: Answering, unfinished: &'a TaskTracker) -> Self {
+    pub fn new(answer: Answering<T>, unfinished: &'a TaskTracker) -> Self {
         Self {
             answer: Some(answer),
             unfinished,
@@ -37,10 +37,10 @@ impl<'a> ToTheEnd<'a> {
     }
 }
 
-impl Future for ToTheEnd<'_> {
-    type Output = Response;
+impl<T: Send + 'static> Future for ToTheEnd<'_, T> {
+    type Output = T;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Response> {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
         // Taken out while it runs: one that panics isn't finished.
         let Some(mut answer) = self.answer.take() else {
             return Poll::Pending;
@@ -53,7 +53,7 @@ impl Future for ToTheEnd<'_> {
     }
 }
 
-impl Drop for ToTheEnd<'_> {
+impl<T: Send + 'static> Drop for ToTheEnd<'_, T> {
     fn drop(&mut self) {
         // A client that asks and hangs up again and again mustn't fill the memory.
         if self.unfinished.len() >= MOST_UNFINISHED {

@@ -32,6 +32,7 @@ pub use crate::{
     api::{Api, Asked},
     body::{CutShort, Upload},
     error::MatrixError,
+    finish::ToTheEnd,
     reply::{Content, RawJson, Reply},
     request::{Binary, Body, BodyForm, Decode, Head, Payload, Ruma, Streamed, Undecoded},
     reservation::{Bodies, Reservation},

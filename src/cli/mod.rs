@@ -145,8 +145,8 @@ struct DemoArgs {
     /// (default: SQLite files in a temporary directory)
     #[arg(long, value_name = "URL", visible_alias = "database")]
     postgres: Option<String>,
-    /// Tell no story: print as one line of JSON where the two servers are, and serve until stopped.
-    /// Anyone on this machine can register
+    /// Tell no story: print as one line of JSON where the two servers are, and a small client for a
+    /// browser, and serve until stopped. Anyone on this machine can register
     #[arg(long)]
     serve: bool,
 }

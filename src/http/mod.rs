@@ -118,11 +118,15 @@ async fn connection(stream: Held, peer: SocketAddr, serving: &Arc<Serving>) {
         return serve(stream, peer, serving).await;
     };
     let handshake = tokio::time::timeout(serving.limits.header_timeout.0, tls.accept(stream));
-    match handshake.await {
-        Ok(Ok(stream)) => serve(stream, peer, serving).await,
-        Ok(Err(error)) => tracing::debug!(%peer, "TLS handshake failed: {error}"),
-        Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
-    }
+    // Boxed: a connection in the clear needn't hold the room that this takes.
+    let encrypted = async move {
+        match handshake.await {
+            Ok(Ok(stream)) => serve(stream, peer, serving).await,
+            Ok(Err(error)) => tracing::debug!(%peer, "TLS handshake failed: {error}"),
+            Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
+        }
+    };
+    Box::pin(encrypted).await;
 }
 
 async fn serve<S>(stream: S, peer: SocketAddr, serving: &Arc<Serving>)

@@ -9,6 +9,7 @@ use ruma::{
     EventId, OwnedEventId, RoomId,
     api::client::{read_marker::set_read_marker, receipt::create_receipt},
 };
+use serde::Deserialize;
 
 use crate::{
     App, Caller, MatrixError, Ruma,
@@ -29,13 +30,25 @@ pub async fn receipt(
 ) -> Result<create_receipt::v3::Response, MatrixError> {
     let kind = req.receipt_type.as_str();
     let thread = req.thread.as_str().map(str::to_owned);
-    let room = joined(&app, &who, &req.room_id).await?;
-    if let Some(thread) = &thread {
-        check_thread(&app, room, kind, &req.event_id, thread).await?;
-    }
-    let mark = mark(kind, thread, &req.event_id)?;
-    write(&app, &who, room, &[mark]).await?;
+    receive(&app, &who, &req.room_id, kind, &req.event_id, thread).await?;
     Ok(create_receipt::v3::Response::new())
+}
+
+/// Takes a receipt of a client, by HTTP or by WebSocket.
+pub async fn receive(
+    app: &App,
+    who: &Caller,
+    room_id: &RoomId,
+    kind: &str,
+    event_id: &EventId,
+    thread: Option<String>,
+) -> Result<(), MatrixError> {
+    let room = joined(app, who, room_id).await?;
+    if let Some(thread) = &thread {
+        check_thread(app, room, kind, event_id, thread).await?;
+    }
+    let mark = mark(kind, thread, event_id)?;
+    write(app, who, room, &[mark]).await
 }
 
 /// A receipt may name the thread that its event is in.
@@ -70,20 +83,46 @@ pub async fn read_markers(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<set_read_marker::v3::Request>,
 ) -> Result<set_read_marker::v3::Response, MatrixError> {
-    let room = joined(&app, &who, &req.room_id).await?;
+    let marks = Marks {
+        fully_read: req.fully_read,
+        read: req.read_receipt,
+        read_private: req.private_read_receipt,
+    };
+    mark_read(&app, &who, &req.room_id, &marks).await?;
+    Ok(set_read_marker::v3::Response::new())
+}
+
+/// What a client says at once of how far its user has read.
+#[derive(Debug, Deserialize)]
+pub struct Marks {
+    #[serde(rename = "m.fully_read")]
+    fully_read: Option<OwnedEventId>,
+    #[serde(rename = "m.read")]
+    read: Option<OwnedEventId>,
+    #[serde(rename = "m.read.private")]
+    read_private: Option<OwnedEventId>,
+}
+
+/// Takes read markers of a client, by HTTP or by WebSocket.
+pub async fn mark_read(
+    app: &App,
+    who: &Caller,
+    room_id: &RoomId,
+    marks: &Marks,
+) -> Result<(), MatrixError> {
+    let room = joined(app, who, room_id).await?;
     let mut wanted = Vec::new();
     let marks = [
-        ("m.fully_read", &req.fully_read),
-        ("m.read", &req.read_receipt),
-        ("m.read.private", &req.private_read_receipt),
+        ("m.fully_read", &marks.fully_read),
+        ("m.read", &marks.read),
+        ("m.read.private", &marks.read_private),
     ];
     for (kind, event_id) in marks {
         if let Some(event_id) = event_id {
             wanted.push(mark(kind, None, event_id)?);
         }
     }
-    write(&app, &who, room, &wanted).await?;
-    Ok(set_read_marker::v3::Response::new())
+    write(app, who, room, &wanted).await
 }
 
 async fn joined(app: &App, who: &Caller, room_id: &RoomId) -> Result<RoomNo, MatrixError> {

@@ -9,22 +9,54 @@ use rhizome_storage::TxnKey;
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, api::client::redact::redact_event::v3 as redact,
 };
+use serde::Deserialize;
 
-use crate::{App, Ruma, content};
+use crate::{App, Caller, Ruma, content};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}`
 pub async fn redact(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<redact::Request>,
 ) -> Result<redact::Response, MatrixError> {
-    let path = format!("redact/{}/{}", req.room_id, req.event_id);
-    let txn = content::txn_key(&who, path, req.txn_id.as_str())?;
+    let redaction = Redaction {
+        room_id: req.room_id,
+        event_id: req.event_id,
+        txn_id: req.txn_id.to_string(),
+        reason: req.reason,
+    };
+    let sent = event(&app, &who, redaction).await?;
+    Ok(redact::Response::new(sent))
+}
+
+/// What a client wants redacted.
+#[derive(Debug, Deserialize)]
+pub struct Redaction {
+    room_id: OwnedRoomId,
+    event_id: OwnedEventId,
+    txn_id: String,
+    reason: Option<String>,
+}
+
+/// Redacts an event for a client, by `/redact` or by WebSocket: the same transaction id of the same device is the
+/// same redaction.
+pub async fn event(
+    app: &App,
+    who: &Caller,
+    redaction: Redaction,
+) -> Result<OwnedEventId, MatrixError> {
+    let Redaction {
+        room_id,
+        event_id,
+        txn_id,
+        reason,
+    } = redaction;
+    let path = format!("redact/{room_id}/{event_id}");
+    let txn = content::txn_key(who, path, &txn_id)?;
     let mut content = Object::new();
-    if let Some(reason) = req.reason {
+    if let Some(reason) = reason {
         content.insert("reason".into(), reason.into());
     }
-    let sent = send(&app, who.user_id, req.room_id, req.event_id, content, txn).await?;
-    Ok(redact::Response::new(sent))
+    send(app, who.user_id.clone(), room_id, event_id, content, txn).await
 }
 
 /// Sends a redaction of `target`; the room version says where it is named.

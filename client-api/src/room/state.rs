@@ -11,7 +11,7 @@ use rhizome_rooms::{
     access::RoomAccess, membership::restricted::AUTHORISED_VIA, send::SendOptions, state,
 };
 use ruma::{
-    OwnedRoomAliasId, RoomAliasId, RoomId,
+    OwnedEventId, OwnedRoomAliasId, RoomAliasId, RoomId,
     api::client::state::{
         get_state_event_for_key::v3 as get, get_state_events::v3 as list,
         send_state_event::v3 as put,
@@ -20,7 +20,7 @@ use ruma::{
 use serde_json::Value;
 
 use crate::{
-    App, Ruma, content,
+    App, Caller, Ruma, content,
     limits::Kind,
     room::{membership, send::stickiness},
     view::{
@@ -80,9 +80,31 @@ pub async fn put(
     State(app): State<App>,
     Ruma { who, req, body, .. }: Ruma<Undecoded<put::Request>>,
 ) -> Result<put::Response, MatrixError> {
-    let room_id = content::room_id(req.part(0))?;
     let (kind, state_key) = (req.part(1), req.part(2));
-    let mut content = content::parse(&body)?;
+    let sent = set(
+        &app,
+        &who,
+        req.part(0),
+        (kind, state_key),
+        &body,
+        req.query.as_deref(),
+    )
+    .await?;
+    Ok(put::Response::new(sent))
+}
+
+/// Sets state for a client, by `/state` or by WebSocket. The `query` may say for how long the event is sticky.
+pub async fn set(
+    app: &App,
+    who: &Caller,
+    room_id: &str,
+    (kind, state_key): (&str, &str),
+    content: &[u8],
+    query: Option<&str>,
+) -> Result<OwnedEventId, MatrixError> {
+    let sticky_ms = stickiness(app, who, room_id, query).await?;
+    let room_id = content::room_id(room_id)?;
+    let mut content = content::parse(content)?;
     if kind == "m.room.member" {
         // Who lets whom in, servers settle.
         content.remove(AUTHORISED_VIA);
@@ -92,12 +114,11 @@ pub async fn put(
         app.limits.take_many(Kind::Invite, &who.user_id, 1, now)?;
     }
     if kind == "m.room.canonical_alias" && state_key.is_empty() {
-        check_canonical_alias(&app, &room_id, &content).await?;
+        check_canonical_alias(app, &room_id, &content).await?;
     }
-    let sticky_ms = stickiness(&app, &who, req.part(0), req.query.as_deref()).await?;
     let draft = Draft {
         room_id: Some(room_id),
-        sender: who.user_id,
+        sender: who.user_id.clone(),
         kind: kind.to_owned(),
         state_key: Some(state_key.to_owned()),
         content,
@@ -108,7 +129,7 @@ pub async fn put(
         ..SendOptions::default()
     };
     let sent = local::send(&app.federation, draft, options).await?;
-    Ok(put::Response::new(sent.event_id))
+    Ok(sent.event_id)
 }
 
 /// The aliases that the event newly names must lead to the room

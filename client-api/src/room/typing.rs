@@ -8,14 +8,14 @@ use rhizome_rooms::access::RoomAccess;
 use ruma::api::client::typing::create_typing_event::v3::{Request, Response};
 use serde::Deserialize;
 
-use crate::{App, MatrixError, Ruma, content, view::seen::reader};
+use crate::{App, Caller, MatrixError, Ruma, content, view::seen::reader};
 
 /// How long somebody types who doesn't say it. Clients say it again every few seconds.
 const TIMEOUT_MS: u64 = 30_000;
 
 /// The body. ruma's wants a `timeout`.
-#[derive(Deserialize)]
-struct Typing {
+#[derive(Debug, Deserialize)]
+pub struct Typing {
     typing: bool,
     timeout: Option<u64>,
 }
@@ -25,7 +25,6 @@ pub async fn typing(
     State(app): State<App>,
     Ruma { who, req, body, .. }: Ruma<Undecoded<Request>>,
 ) -> Result<Response, MatrixError> {
-    let room_id = content::room_id(req.part(0))?;
     if req.part(1) != who.user_id {
         return Err(MatrixError::forbidden(
             "You can only say that you are typing yourself",
@@ -33,7 +32,19 @@ pub async fn typing(
     }
     let told: Typing = serde_json::from_value(content::parse(&body)?.into())
         .map_err(|error| MatrixError::bad_json(error.to_string()))?;
-    let access = RoomAccess::of_member(&app.store, reader(&who), &room_id).await?;
+    tell(&app, &who, req.part(0), &told).await?;
+    Ok(Response::new())
+}
+
+/// Takes up what a client says of its user's typing, by HTTP or by WebSocket.
+pub async fn tell(
+    app: &App,
+    who: &Caller,
+    room_id: &str,
+    told: &Typing,
+) -> Result<(), MatrixError> {
+    let room_id = content::room_id(room_id)?;
+    let access = RoomAccess::of_member(&app.store, reader(who), &room_id).await?;
     let timeout = told.timeout.unwrap_or(TIMEOUT_MS);
     let timeout = told.typing.then(|| Duration::from_millis(timeout));
     app.store
@@ -45,5 +56,5 @@ pub async fn typing(
         timeout.is_some(),
     )
     .await;
-    Ok(Response::new())
+    Ok(())
 }

@@ -79,10 +79,14 @@ pub struct Shared {
     pub counts: Counting,
     /// What devices have acknowledged of the messages for them.
     pub acknowledged: to_device::Acknowledged,
+    /// The open sockets.
+    pub sockets: socket::Sockets,
     /// What connections of sliding sync share.
     pub sliding: sliding::Shared,
     /// What users' devices have got, told to others.
     pub deliveries: delivery::Deliveries,
+    /// What lets everything through, once for all who wait with it.
+    no_filter: Arc<FilterDefinition>,
     /// Stored filters that were used; they never change.
     filters: Mutex<HashMap<(UserNo, i64), Arc<FilterDefinition>>>,
 }
@@ -184,7 +188,7 @@ async fn reader_of(
 ) -> Result<(Reader, Duration), MatrixError> {
     let viewer = Viewer::of(&who);
     let filter = match req.filter {
-        None => Arc::default(),
+        None => app.sync.no_filter.clone(),
         Some(Filter::FilterDefinition(filter)) => Arc::new(filter),
         Some(Filter::FilterId(id)) => stored_filter(&app, viewer.user, &id).await?,
         Some(_) => {

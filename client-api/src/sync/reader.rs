@@ -7,7 +7,7 @@ use std::{
 };
 
 use rhizome_storage::{Interest, MembershipRow, Pos, Store, UserNo};
-use ruma::OwnedUserId;
+use ruma::{OwnedUserId, api::client::filter::FilterDefinition};
 
 use tokio::time::Instant;
 
@@ -53,6 +53,11 @@ impl Reader {
     /// Whether the client has been told anything yet.
     pub fn has_position(&self) -> bool {
         self.since.is_some()
+    }
+
+    /// Goes on from where it is with another filter.
+    pub fn set_filter(&mut self, filter: Arc<FilterDefinition>) {
+        self.ask.filter = filter;
     }
 
     /// The next news. Waits for some at most `timeout`; the first answer of all, one with

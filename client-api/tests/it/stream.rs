@@ -44,7 +44,7 @@ pub async fn connect(address: SocketAddr, user: &User, since: Option<&str>) -> S
 }
 
 /// The next frame of a type; others are skipped.
-async fn frame(socket: &mut Socket, kind: &str) -> Value {
+pub async fn frame(socket: &mut Socket, kind: &str) -> Value {
     loop {
         let message = soon(kind, socket.next()).await.unwrap().unwrap();
         if let Message::Text(text) = message {
@@ -57,7 +57,7 @@ async fn frame(socket: &mut Socket, kind: &str) -> Value {
 }
 
 /// The code with which the server closes.
-async fn close_code(socket: &mut Socket) -> u16 {
+pub async fn close_code(socket: &mut Socket) -> u16 {
     loop {
         match soon("the socket is closed", socket.next()).await {
             Some(Ok(Message::Close(Some(frame)))) => return frame.code.into(),
@@ -67,11 +67,11 @@ async fn close_code(socket: &mut Socket) -> u16 {
     }
 }
 
-async fn send(socket: &mut Socket, value: Value) {
+pub async fn send(socket: &mut Socket, value: Value) {
     socket.send(Message::text(value.to_string())).await.unwrap();
 }
 
-fn message(room: &str, txn: &str, body: &str) -> Value {
+pub fn message(room: &str, txn: &str, body: &str) -> Value {
     json!({"type": "send", "txn_id": txn, "room_id": room, "event_type": "m.room.message",
         "content": {"msgtype": "m.text", "body": body}})
 }
@@ -225,10 +225,16 @@ async fn a_revoked_token_and_the_end_of_the_server_close_the_socket() {
         let mut stays = connect(address, &other, None).await;
         frame(&mut stays, "sync").await;
         alice.ok(Method::POST, "/logout", json!({})).await;
+        let error = frame(&mut socket, "error").await;
+        assert_eq!(error["errcode"], "M_UNKNOWN_TOKEN");
+        assert_eq!(error["soft_logout"], false);
         assert_eq!(close_code(&mut socket).await, 4401);
         send(&mut stays, json!({"type": "ping"})).await;
         frame(&mut stays, "pong").await;
         server.shutdown.cancel();
+        let bye = frame(&mut stays, "bye").await;
+        assert_eq!(bye["reason"], "restart");
+        assert!(bye["retry_after_ms"].as_u64().unwrap() <= 1_000, "{bye}");
         assert_eq!(close_code(&mut stays).await, 1012);
     })
     .await;

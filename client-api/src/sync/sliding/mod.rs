@@ -12,11 +12,13 @@ mod lists;
 mod pass;
 mod request;
 mod room;
+mod stream;
 mod wants;
 mod write;
 
 use std::sync::Arc;
 
+pub use self::stream::{Stream, Wish};
 use axum::extract::State;
 use rhizome_edge::{RawJson, Undecoded};
 use rhizome_storage::Interest;
@@ -88,7 +90,7 @@ async fn answer(
     who: Caller,
     asked: Result<Asked, MatrixError>,
 ) -> Result<RawJson, MatrixError> {
-    let sliding = Box::pin(Sliding::begin(app, Viewer::of(&who), asked?)).await?;
+    let sliding = Box::pin(Sliding::begin(app, Viewer::of(&who), Arc::new(asked?))).await?;
     Ok(RawJson(sliding.answer().await?.into()))
 }
 
@@ -105,7 +107,7 @@ struct Sliding {
 }
 
 impl Sliding {
-    async fn begin(app: App, viewer: Viewer, asked: Asked) -> Result<Self, MatrixError> {
+    async fn begin(app: App, viewer: Viewer, asked: Arc<Asked>) -> Result<Self, MatrixError> {
         let connections = &app.sync.sliding.connections;
         let (since, (connection, memory)) = match &asked.pos {
             None => (None, connections.begin(&app, &viewer, &asked.conn_id)?),
@@ -121,7 +123,7 @@ impl Sliding {
             interest: app.store.log().interest(viewer.user),
             app,
             viewer,
-            asked: Arc::new(asked),
+            asked,
             connection,
             memory,
             since,
@@ -137,7 +139,16 @@ impl Sliding {
         if let Some(acknowledging) = acknowledging {
             acknowledging.done(&self.app).await;
         }
-        let found = found?;
+        let (answer, _) = self.tell_found(&found?, None)?;
+        Ok(answer)
+    }
+
+    /// Writes the answer, or, with `kind`, a frame; and the position after it, which the connection knows from now on.
+    fn tell_found(
+        self,
+        found: &Found,
+        kind: Option<&str>,
+    ) -> Result<(String, String), MatrixError> {
         let version = self
             .connection
             .told(&self.app, self.memory, found.settled.clone())?;
@@ -146,14 +157,9 @@ impl Sliding {
             connection: self.connection.no,
             version,
         };
-        let now_ms = self.app.store.clock().now_ms();
-        Ok(write::answer(
-            &found,
-            &self.asked,
-            &self.viewer,
-            &pos.to_string(),
-            now_ms,
-        ))
+        let (pos, now_ms) = (pos.to_string(), self.app.store.clock().now_ms());
+        let answer = write::answer(found, &self.asked, &self.viewer, (kind, &pos), now_ms);
+        Ok((answer, pos))
     }
 
     async fn wait(&mut self, deadline: Instant) -> Result<Found, MatrixError> {

@@ -14,8 +14,14 @@ use crate::{
     },
 };
 
-/// The answer's JSON.
-pub fn answer(found: &Found, asked: &Asked, viewer: &Viewer, pos: &str, now_ms: i64) -> String {
+/// The answer's JSON; with a kind, that of a frame.
+pub fn answer(
+    found: &Found,
+    asked: &Asked,
+    viewer: &Viewer,
+    (kind, pos): (Option<&str>, &str),
+    now_ms: i64,
+) -> String {
     let mut json = Json::with_capacity(1_024);
     let writer = Writer {
         viewer,
@@ -26,7 +32,11 @@ pub fn answer(found: &Found, asked: &Asked, viewer: &Viewer, pos: &str, now_ms: 
             fields: None,
         },
     };
-    json.open().key("pos").string(pos);
+    json.open();
+    if let Some(kind) = kind {
+        json.key("type").string(kind);
+    }
+    json.key("pos").string(pos);
     if let Some(txn_id) = &asked.txn_id {
         json.key("txn_id").string(txn_id);
     }

@@ -118,6 +118,11 @@ impl Answer {
             && self.sticky.as_ref().is_none_or(Sticky::is_empty)
     }
 
+    /// Up to where it has messages for the device.
+    pub fn mail_upto(&self) -> Option<String> {
+        self.to_device.as_ref().map(Mail::upto)
+    }
+
     /// Writes it.
     pub fn write(&self, json: &mut Json, viewer: &Viewer, now_ms: i64) {
         json.open();

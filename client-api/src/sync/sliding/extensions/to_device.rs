@@ -60,6 +60,11 @@ impl Mail {
         self.messages.is_empty() && !self.next.is_behind_to_device()
     }
 
+    /// Up to where it is told.
+    pub fn upto(&self) -> String {
+        self.next.to_string()
+    }
+
     /// Writes it.
     pub fn write(&self, json: &mut Json) {
         json.open().key("next_batch").string(&self.next.to_string());

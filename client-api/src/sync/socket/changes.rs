@@ -1,0 +1,113 @@
+//! What a client wants to be different, handed from the one who hears it to the one who reads the log, between two
+//! of its turns: so that every frame is wholly of the old or wholly of the new.
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::face::Change;
+use crate::MatrixError;
+
+/// Tells whoever asked whether the change was taken up, or is of another shape of sync.
+pub(super) type Taken = oneshot::Sender<bool>;
+
+/// A place for one change: a client's frames are dealt with one after the other.
+#[derive(Default)]
+pub(super) struct Changes {
+    slot: Mutex<Slot>,
+    came: Notify,
+}
+
+#[derive(Default)]
+enum Slot {
+    #[default]
+    Empty,
+    Asked(Change, Taken),
+    /// Nobody reads any more.
+    Closed,
+}
+
+impl Changes {
+    /// Hands a change over, and waits until it is taken up.
+    pub(super) async fn ask(&self, change: Change) -> Result<(), MatrixError> {
+        let (taken, wait) = oneshot::channel();
+        {
+            let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+            if matches!(*slot, Slot::Empty) {
+                *slot = Slot::Asked(change, taken);
+            }
+        }
+        self.came.notify_one();
+        // Whoever is refused a place finds the other end dropped.
+        match wait.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(MatrixError::new(
+                http::StatusCode::BAD_REQUEST,
+                "M_UNRECOGNIZED",
+                "That is for the other mode of the stream",
+            )),
+            Err(_) => Err(MatrixError::busy()),
+        }
+    }
+
+    /// Waits for a change.
+    pub(super) async fn come(&self) {
+        self.came.notified().await;
+    }
+
+    /// What was asked, if anything was, and whom to tell that it is taken up.
+    pub(super) fn take(&self) -> Option<(Change, Taken)> {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        match std::mem::take(&mut *slot) {
+            Slot::Asked(change, taken) => Some((change, taken)),
+            other => {
+                *slot = other;
+                None
+            }
+        }
+    }
+
+    /// From now on nobody reads: whoever waits is told so.
+    pub(super) fn close(&self) {
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Slot::Closed;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn filter() -> Change {
+        Change::Filter(Arc::default())
+    }
+
+    #[tokio::test]
+    async fn a_change_is_taken_up_once_and_its_end_is_told() {
+        let changes = Changes::default();
+        let reader = async {
+            changes.come().await;
+            let (_, taken) = changes.take().unwrap();
+            assert!(changes.take().is_none());
+            taken.send(true).unwrap();
+        };
+        let (asked, ()) = tokio::join!(changes.ask(filter()), reader);
+        assert!(asked.is_ok());
+        let refuse = async {
+            changes.come().await;
+            let (_, taken) = changes.take().unwrap();
+            taken.send(false).unwrap();
+        };
+        let (asked, ()) = tokio::join!(changes.ask(filter()), refuse);
+        assert_eq!(asked.unwrap_err().errcode, "M_UNRECOGNIZED");
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_reader_that_has_ended() {
+        let changes = Changes::default();
+        let (asked, ()) = tokio::join!(changes.ask(filter()), async { changes.close() });
+        assert!(asked.is_err());
+        assert!(changes.ask(filter()).await.is_err());
+    }
+}
