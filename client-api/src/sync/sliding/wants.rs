@@ -169,6 +169,10 @@ impl<'a> Chooser<'_, 'a> {
     }
 
     /// What is told of a room: `None` if it isn't wanted, `Some(None)` if there is nothing.
+    #[allow(
+        clippy::option_option,
+        reason = "not wanted, nothing to tell, or a pick"
+    )]
     fn pick(&self, room: RoomNo) -> Option<Option<Pick<'a>>> {
         let rows = self.news.rows;
         let row = rows[rows.binary_search_by_key(&room, |row| row.room).ok()?];

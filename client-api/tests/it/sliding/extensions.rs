@@ -14,6 +14,13 @@ fn with(mut body: Value, extensions: Value) -> Value {
     body
 }
 
+/// The rooms of an extension.
+fn told(answer: &Value, kind: &str) -> Vec<String> {
+    let rooms = answer["extensions"][kind]["rooms"].as_object();
+    let rooms = rooms.map(|rooms| rooms.keys().cloned().collect());
+    rooms.unwrap_or_default()
+}
+
 fn typing_path(room: &str, user: &User) -> String {
     format!("/rooms/{}/typing/{}", esc(room), esc(&user.id))
 }
@@ -194,12 +201,6 @@ async fn receipts_and_typing_come_for_the_rooms_that_they_are_wanted_of() {
             json!({}),
         )
         .await;
-        let told = |answer: &Value, kind: &str| -> Vec<String> {
-            let rooms = answer["extensions"][kind]["rooms"].as_object();
-            rooms
-                .map(|rooms| rooms.keys().cloned().collect())
-                .unwrap_or_default()
-        };
         let nothing: Vec<String> = Vec::new();
         let all = json!({ "receipts": { "enabled": true }, "typing": { "enabled": true } });
         let mut client = Client::of(&ada);
@@ -238,6 +239,19 @@ async fn receipts_and_typing_come_for_the_rooms_that_they_are_wanted_of() {
             (told(&answer, "receipts"), told(&answer, "typing")),
             (vec![one.clone()], vec![two.clone()])
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_extension_is_of_the_lists_and_rooms_that_it_names() {
+    story(|server| async move {
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let two = ada.create_public().await;
+        bob.join(&two).await;
+        let one = ada.create_public().await;
+        let typing = json!({ "typing": true, "timeout": 60_000 });
+        bob.ok(Method::PUT, &typing_path(&two, &bob), typing).await;
         // Lists and rooms by name.
         let scoped = |lists: Value, rooms: Value| {
             let mut body = first(1);

@@ -124,11 +124,11 @@ impl UserRooms {
                 }
                 _ if row.event.is_none() => {
                     self.look_at_invite(store, viewer, row.room, &mut facets)
-                        .await?
+                        .await?;
                 }
                 _ => {}
             }
-            self.put(row.room, Some(facets));
+            self.put(row.room, Some(&facets));
         }
         Ok(())
     }

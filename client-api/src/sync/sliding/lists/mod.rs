@@ -182,14 +182,14 @@ impl UserRooms {
     }
 
     /// Puts a room there, or takes it away.
-    fn put(&mut self, room: RoomNo, facets: Option<Facets>) {
-        let before = match &facets {
+    fn put(&mut self, room: RoomNo, facets: Option<&Facets>) {
+        let before = match facets {
             Some(facets) => self.rooms.insert(room, facets.clone()),
             None => self.rooms.remove(&room),
         };
         let before = before.map(|before| before.activity);
         for (filter, list) in &mut self.lists {
-            list.moved(filter, room, before, facets.as_ref());
+            list.moved(filter, room, before, facets);
         }
     }
 

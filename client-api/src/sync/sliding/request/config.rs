@@ -170,7 +170,8 @@ mod tests {
     use super::*;
 
     fn state(required_state: Value) -> State {
-        let raw = json!({ "timeline_limit": 1, "required_state": required_state });
+        let mut raw = json!({ "timeline_limit": 1 });
+        raw["required_state"] = required_state;
         let raw = serde_json::from_value(raw).unwrap();
         Config::read(raw, user_id!("@me:here")).unwrap().state
     }

@@ -45,8 +45,10 @@ pub struct RoomPart {
     /// Whether the timeline has events that were before it.
     pub expanded: bool,
     /// Its name, if that is news; `Some(None)`: it has none any more.
+    #[allow(clippy::option_option, reason = "not news, none any more, or a text")]
     pub name: Option<Option<String>>,
     /// The same of its avatar.
+    #[allow(clippy::option_option, reason = "not news, none any more, or a text")]
     pub avatar: Option<Option<String>>,
     /// Whether it is a direct chat, if that is news.
     pub is_dm: Option<bool>,
@@ -178,7 +180,7 @@ impl Teller<'_> {
                         self.inside(scope, &window).await
                     }
                     None if row.membership == Membership::Ban && pick.told.is_none() => {
-                        Ok(self.nothing(pick))
+                        Ok(Self::nothing(pick))
                     }
                     None => self.outside(pick).await,
                 }
@@ -186,7 +188,7 @@ impl Teller<'_> {
         }
     }
 
-    fn nothing(&self, pick: &Pick<'_>) -> Loaded {
+    fn nothing(pick: &Pick<'_>) -> Loaded {
         Loaded {
             part: None,
             state: pick.config.state.clone(),
@@ -197,7 +199,7 @@ impl Teller<'_> {
     /// A room that the user isn't in and never was.
     async fn outside(&self, pick: &Pick<'_>) -> Result<Loaded, MatrixError> {
         let Some(stripped) = self.loader.stripped(&pick.row).await? else {
-            return Ok(self.nothing(pick));
+            return Ok(Self::nothing(pick));
         };
         let mut part = self.part(pick).await?;
         part.initial = pick.how == How::Whole;
@@ -207,7 +209,7 @@ impl Teller<'_> {
         part.is_dm = is_dm.then_some(true);
         Ok(Loaded {
             part: Some(part),
-            ..self.nothing(pick)
+            ..Self::nothing(pick)
         })
     }
 
