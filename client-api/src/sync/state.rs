@@ -96,12 +96,11 @@ impl Loader<'_> {
         }
         let wanted: Vec<&str> = wanted.into_iter().collect();
         let read;
-        let states = match self.first.get().and_then(FirstLook::states) {
-            Some(states) => states,
-            None => {
-                read = WithoutMembers::read(self.store, &[room]).await?;
-                &read
-            }
+        let states = if let Some(states) = self.first.get().and_then(FirstLook::states) {
+            states
+        } else {
+            read = WithoutMembers::read(self.store, &[room]).await?;
+            &read
         };
         states.with(self.store, room, &wanted, self.upto).await
     }

@@ -84,12 +84,11 @@ impl Loader<'_> {
         let named = self.store.room_summary(room).await?.is_named();
         let mut heroes = Vec::new();
         if !named {
-            match self.first.get().and_then(|first| first.heroes(room)) {
-                Some(known) => heroes.extend_from_slice(known),
-                None => {
-                    let members = self.store.heroes(room, self.viewer.user, HEROES).await?;
-                    heroes.extend(members.iter().map(|member| member.user));
-                }
+            if let Some(known) = self.first.get().and_then(|first| first.heroes(room)) {
+                heroes.extend_from_slice(known);
+            } else {
+                let members = self.store.heroes(room, self.viewer.user, HEROES).await?;
+                heroes.extend(members.iter().map(|member| member.user));
             }
         }
         let other_heroes = moves
