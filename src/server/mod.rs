@@ -81,16 +81,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     }
 
     count_unread(&tasks, &store, &config);
-    let collecting = store.clone();
-    let how = Collecting {
-        expire_devices_after: config.server.expire_devices_after.map(|span| span.0),
-        ..Collecting::default()
-    };
-    tasks.supervise("snapshot collector", move |stop| {
-        let run = collect::run(collecting.clone(), how, stop);
-        async move { Ok(run.await?) }
-    });
-
+    collect(&tasks, &store, &config);
     let connections = TaskTracker::new();
     let mut addresses = Vec::new();
     let mut certificates = Vec::new();
@@ -130,6 +121,19 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         unfinished,
         tasks,
     })
+}
+
+/// Deletes what nothing needs any more.
+fn collect(tasks: &Tasks, store: &Store, config: &Config) {
+    let store = store.clone();
+    let how = Collecting {
+        expire_devices_after: config.server.expire_devices_after.map(|span| span.0),
+        ..Collecting::default()
+    };
+    tasks.supervise("snapshot collector", move |stop| {
+        let run = collect::run(store.clone(), how, stop);
+        async move { Ok(run.await?) }
+    });
 }
 
 /// Writes down now and then what users haven't read.

@@ -19,7 +19,7 @@ const MANY: usize = 200;
 fn config(dir: &std::path::Path) -> Config {
     let mut config = Config::default();
     config.server.name = "idle.test".parse().unwrap();
-    config.server.data_dir = dir.to_owned();
+    dir.clone_into(&mut config.server.data_dir);
     config.listeners = vec![Listener {
         address: "127.0.0.1:0".parse().unwrap(),
         apis: vec![Api::Client],

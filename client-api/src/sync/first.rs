@@ -59,7 +59,7 @@ impl FirstLook {
             for event in events {
                 look.timelines.entry(event.room).or_default().push(event);
             }
-            for receipt in store.receipts_in_rooms(rooms, upto).await? {
+            for receipt in store.receipts_in_rooms_after(rooms, Pos(0), upto).await? {
                 look.receipts.entry(receipt.room).or_default().push(receipt);
             }
         }

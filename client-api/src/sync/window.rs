@@ -134,7 +134,7 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
             EntryKind::TokenRevoked(ended) if ended.user == user => window.to_device.ended = true,
             EntryKind::ToDevice(_) | EntryKind::ToDeviceOut(_) => {}
             EntryKind::ThreadSubscription(one) if one.user == user => {
-                window.threads.push(one.clone())
+                window.threads.push(one.clone());
             }
             EntryKind::AccountData(data) if data.user == user && data.room.is_none() => {
                 replace(&mut window.account_data, data);

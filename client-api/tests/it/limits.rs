@@ -126,7 +126,7 @@ async fn messages_to_devices_count_each_and_by_size() {
         };
         let some = |count: usize| -> Value {
             let devices = (0..count).map(|n| (format!("D{n}"), json!({})));
-            json!({ "@ada:here.test": serde_json::Map::from_iter(devices) })
+            json!({ "@ada:here.test": devices.collect::<serde_json::Map<_, _>>() })
         };
         let long = json!({ "@ada:here.test": { "*": { "text": "x".repeat(5_000) } } });
         send(1, some(11)).await.fails(400, "M_INVALID_PARAM");
@@ -156,7 +156,7 @@ async fn servers_that_nobody_knows_are_written_to_by_few() {
             let path = format!("/sendToDevice/m.test/{txn}");
             (
                 path,
-                json!({ "messages": serde_json::Map::from_iter(users) }),
+                json!({ "messages": users.collect::<serde_json::Map<_, _>>() }),
             )
         };
         let (path, body) = to(1..3);

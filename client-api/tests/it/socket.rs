@@ -302,12 +302,12 @@ async fn a_token_that_expires_is_told_and_may_be_renewed() {
         send(&mut socket, json!({"type": "auth", "txn_id": "r", "access_token": renewed})).await;
         assert_eq!(frame(&mut socket, "ack").await["txn_id"], "r");
         // The old one has ended with that, which ends nothing here.
-        store.clock().advance(Duration::from_secs(60));
+        store.clock().advance(Duration::from_mins(1));
         let room = alice.create_public().await;
         let told = frame(&mut socket, "sync").await;
         assert!(told["rooms"]["join"].get(&room).is_some(), "{told}");
 
-        store.clock().advance(Duration::from_secs(3600));
+        store.clock().advance(Duration::from_hours(1));
         let error = frame(&mut socket, "error").await;
         assert_eq!(error["errcode"], "M_UNKNOWN_TOKEN");
         assert_eq!(error["soft_logout"], true);

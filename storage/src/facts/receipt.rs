@@ -263,40 +263,6 @@ impl LoggedKind for Receipt {
 }
 
 impl Store {
-    /// The room's receipts that moved with `after < pos ≤ upto`, ascending by position.
-    pub async fn receipts_in(
-        &self,
-        room: RoomNo,
-        after: Pos,
-        upto: Pos,
-    ) -> Result<Vec<Arc<Logged<Receipt>>>> {
-        let query = self
-            .sql(
-                "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
-                 WHERE room = $1 AND pos > $2 AND pos <= $3 ORDER BY pos",
-            )
-            .bind(room)
-            .bind(after)
-            .bind(upto);
-        self.rows(query).await?.iter().map(Logged::read).collect()
-    }
-
-    /// All receipts in these rooms up to a position, room by room.
-    pub async fn receipts_in_rooms(
-        &self,
-        rooms: &[RoomNo],
-        upto: Pos,
-    ) -> Result<Vec<Arc<Logged<Receipt>>>> {
-        let query = self
-            .sql(
-                "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
-                 WHERE room IN NUMBERS($1) AND pos <= $2 ORDER BY room, pos",
-            )
-            .numbers(rooms.iter().copied())
-            .bind(upto);
-        self.rows(query).await?.iter().map(Logged::read).collect()
-    }
-
     /// Of the receipts in these rooms up to a position: those of a user, and those at some events.
     pub async fn receipts_at(
         &self,

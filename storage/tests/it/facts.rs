@@ -63,7 +63,10 @@ async fn receipts_and_account_data_keep_the_last() {
             store.clone(),
             Store::open(store.options().clone()).await.unwrap(),
         ] {
-            let receipts = store.receipts_in(room.no, start, last).await.unwrap();
+            let receipts = store
+                .receipts_in_rooms_after(&[room.no], start, last)
+                .await
+                .unwrap();
             let ids: Vec<_> = receipts
                 .iter()
                 .map(|receipt| (receipt.event_id.as_str(), receipt.thread.as_deref()))

@@ -223,10 +223,17 @@ impl Loader<'_> {
         if filter::wants_kind(section, "m.receipt") {
             let receipts = match extent {
                 Extent::Since(_) => window.receipts.clone(),
-                Extent::Whole => match self.first.get() {
-                    Some(first) => first.receipts(room).to_vec(),
-                    None => self.store.receipts_in(room, Pos(0), self.upto).await?,
-                },
+                Extent::Whole => {
+                    if let Some(first) = self.first.get() {
+                        first.receipts(room).to_vec()
+                    } else {
+                        let rooms = [room];
+                        (self
+                            .store
+                            .receipts_in_rooms_after(&rooms, Pos(0), self.upto))
+                        .await?
+                    }
+                }
             };
             for receipt in receipts {
                 if receipt.is_for(self.viewer.user) {

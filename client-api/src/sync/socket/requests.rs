@@ -37,7 +37,7 @@ enum Done {
     /// It is done, and there is nothing to say about it.
     Silently,
     /// It is done.
-    Done,
+    Plainly,
     /// It is this event.
     Event(OwnedEventId),
 }
@@ -51,7 +51,7 @@ pub(super) async fn answer(session: Arc<Session>, text: Utf8Bytes) -> Option<Str
     let txn_id = head.txn_id.as_deref();
     match run(&session, &head.r#type, &text).await {
         Ok(Done::Silently) => None,
-        Ok(Done::Done) => Some(ack_frame(txn_id, None)),
+        Ok(Done::Plainly) => Some(ack_frame(txn_id, None)),
         Ok(Done::Event(event_id)) => Some(ack_frame(txn_id, Some(&event_id))),
         Err(error) => Some(error_frame(txn_id, &error)),
     }
@@ -110,7 +110,7 @@ async fn send(session: &Session, text: &str) -> Result<Done, MatrixError> {
 
 async fn state(session: &Session, text: &str) -> Result<Done, MatrixError> {
     #[derive(Deserialize)]
-    struct State<'a> {
+    struct Set<'a> {
         room_id: String,
         event_type: String,
         #[serde(default)]
@@ -118,7 +118,7 @@ async fn state(session: &Session, text: &str) -> Result<Done, MatrixError> {
         #[serde(borrow)]
         content: &'a RawValue,
     }
-    let frame: State<'_> = read(text)?;
+    let frame: Set<'_> = read(text)?;
     take(session, Kind::Message)?;
     let (kind, key) = (&frame.event_type, &frame.state_key);
     let content = frame.content.get().as_bytes();
@@ -152,24 +152,24 @@ async fn typing(session: &Session, text: &str) -> Result<Done, MatrixError> {
     let Typing { room_id, told } = read(text)?;
     take(session, usual::<create_typing_event::v3::Request>())?;
     typing::tell(&session.app, &session.who, &room_id, &told).await?;
-    Ok(Done::Done)
+    Ok(Done::Plainly)
 }
 
 async fn receipt(session: &Session, text: &str) -> Result<Done, MatrixError> {
     #[derive(Deserialize)]
-    struct Receipt {
+    struct Read {
         room_id: OwnedRoomId,
         receipt_type: String,
         event_id: OwnedEventId,
         #[serde(rename = "thread_id", default)]
         thread: ReceiptThread,
     }
-    let frame: Receipt = read(text)?;
+    let frame: Read = read(text)?;
     take(session, usual::<create_receipt::v3::Request>())?;
     let thread = frame.thread.as_str().map(str::to_owned);
     let (room, kind, event) = (&frame.room_id, &frame.receipt_type, &frame.event_id);
     receipts::receive(&session.app, &session.who, room, kind, event, thread).await?;
-    Ok(Done::Done)
+    Ok(Done::Plainly)
 }
 
 async fn read_markers(session: &Session, text: &str) -> Result<Done, MatrixError> {
@@ -182,7 +182,7 @@ async fn read_markers(session: &Session, text: &str) -> Result<Done, MatrixError
     let ReadMarkers { room_id, marks } = read(text)?;
     take(session, usual::<set_read_marker::v3::Request>())?;
     receipts::mark_read(&session.app, &session.who, &room_id, &marks).await?;
-    Ok(Done::Done)
+    Ok(Done::Plainly)
 }
 
 /// Another filter: frames go on from where they are.
@@ -196,7 +196,7 @@ async fn filter(session: &Session, text: &str) -> Result<Done, MatrixError> {
     take(session, Kind::Other)?;
     let filter = filter_of(&session.app, session.who.user, &text_of(filter)).await?;
     session.changes.ask(Change::Filter(filter)).await?;
-    Ok(Done::Done)
+    Ok(Done::Plainly)
 }
 
 /// Other lists and subscriptions of a connection of sliding sync.
@@ -204,7 +204,7 @@ async fn sliding(session: &Session, text: &str) -> Result<Done, MatrixError> {
     take(session, Kind::Other)?;
     let wish = Box::new(Wish::read(text, &session.who)?);
     session.changes.ask(Change::Wish(wish)).await?;
-    Ok(Done::Done)
+    Ok(Done::Plainly)
 }
 
 /// A newer token of the same device, before the old one expires.
@@ -216,7 +216,7 @@ async fn auth(session: &Session, text: &str) -> Result<Done, MatrixError> {
     let Auth { access_token } = read(text)?;
     take(session, Kind::Other)?;
     session.renew(access_token).await?;
-    Ok(Done::Done)
+    Ok(Done::Plainly)
 }
 
 /// The client has dealt with a frame: the messages for its device that this one had, and those before it, go.

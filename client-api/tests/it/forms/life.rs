@@ -23,7 +23,7 @@ pub struct Life {
 }
 
 /// Two users whose clients are watched, one of each server.
-const FOLLOWED: [usize; 2] = [1, 2];
+pub const FOLLOWED: [usize; 2] = [1, 2];
 
 impl Life {
     /// Alice and Bob on one server, Carol and Dave on the other, and three rooms.
@@ -50,10 +50,6 @@ impl Life {
 
     pub fn user(&self, number: usize) -> &User {
         &self.users[number]
-    }
-
-    pub fn followed(&self) -> [usize; 2] {
-        FOLLOWED
     }
 
     /// Servers are others by now.

@@ -11,7 +11,7 @@ use rhizome_storage::testing::eventually;
 
 use self::{
     follow::{Follower, Form},
-    life::Life,
+    life::{FOLLOWED, Life},
 };
 use crate::{
     e2ee::several::{Several, on},
@@ -42,7 +42,7 @@ async fn story(all: &mut Several, seed: u64) {
     let mut random = Random(seed);
     let mut life = Life::begin(all).await;
     let mut followers = Vec::new();
-    for whom in life.followed() {
+    for whom in FOLLOWED {
         for form in FORMS {
             followers.push(Follower::begin(life.user(whom), whom, form).await);
         }

@@ -117,9 +117,9 @@ pub fn first(count: usize) -> Value {
 
 /// A list of the first rooms.
 pub fn list(count: usize, timeline_limit: usize, required_state: Value) -> Value {
-    json!({ "lists": { "all": {
-        "ranges": [[0, count - 1]], "timeline_limit": timeline_limit, "required_state": required_state,
-    } } })
+    let mut list = json!({ "ranges": [[0, count - 1]], "timeline_limit": timeline_limit });
+    list["required_state"] = required_state;
+    json!({ "lists": { "all": list } })
 }
 
 /// The rooms of an answer.

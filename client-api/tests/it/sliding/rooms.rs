@@ -7,9 +7,9 @@ use super::client::{Client, first, list, rooms, state, timeline};
 use crate::harness::{esc, story};
 
 fn subscribed(room: &str, timeline_limit: usize, required_state: Value) -> Value {
-    json!({ "room_subscriptions": { room: {
-        "timeline_limit": timeline_limit, "required_state": required_state,
-    } } })
+    let mut wanted = json!({ "timeline_limit": timeline_limit });
+    wanted["required_state"] = required_state;
+    json!({ "room_subscriptions": { room: wanted } })
 }
 
 #[tokio::test]

@@ -253,7 +253,7 @@ async fn one_that_is_refused_takes_nothing_with_it() {
         assert_eq!(peer.wait_for(2).await, texts(0..2));
         let joins = || {
             let got = peer.got.lock().unwrap();
-            let events = got.iter().flat_map(|(_, body)| body["pdus"].as_array());
+            let events = got.iter().filter_map(|(_, body)| body["pdus"].as_array());
             let joins = events
                 .flatten()
                 .filter(|pdu| pdu["state_key"] == ann.as_str());
