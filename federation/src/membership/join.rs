@@ -230,7 +230,7 @@ impl Wish<'_> {
         };
         // Step 5.
         let event = countersigned(fed, rules, &join, answer.single.take()).await;
-        let given = verify::pack(fed, rules, room_id, state, auth_chain).await?;
+        let given = verify::pack(fed, rules, room_id, Some(server), state, auth_chain).await?;
         let join = RemoteJoin {
             rules,
             given,
