@@ -41,10 +41,10 @@ async fn a_room_of_a_server_that_is_gone_can_be_joined() {
     .await;
 }
 
-/// Who gives a room can't make up the keys of a server that answers, nor of one whose keys are known.
+/// Who gives a room can't make up the keys of a server that answers, nor of one whose keys are known, nor any that are kept.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_gives_a_room_does_not_make_up_keys() {
-    still(3, async |world| {
+    still(4, async |world| {
         let (a, b, c) = (world.server(0), world.server(1), world.server(2));
         let (alice, bob, carol) = (a.user("alice"), b.user("bob"), c.user("carol"));
         let room = a.create(&alice, &VERSIONS[2]).await;
@@ -65,6 +65,12 @@ async fn who_gives_a_room_does_not_make_up_keys() {
         c.join(&carol, &room, b).await.unwrap();
         assert_eq!(mean.count("/key/v2/query"), 0, "its keys are known");
         assert_eq!(c.store().server_keys(&a.name).await.unwrap(), known);
+        // Who has never heard of it may be lied to about one room, and believes it in nothing else.
+        let d = world.server(3);
+        d.join(&d.user("dora"), &room, b).await.unwrap_err();
+        assert_eq!(mean.count("/key/v2/query"), 1);
+        assert_eq!(d.fed.keys().current_key(&a.name, "ed25519:k1").await, None);
+        assert_eq!(d.store().server_keys(&a.name).await.unwrap(), (vec![], 0));
     })
     .await;
 }
