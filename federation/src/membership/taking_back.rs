@@ -16,8 +16,10 @@ use tokio::time::Instant;
 use super::{at_server, joining};
 use crate::{Federation, MatrixError};
 
-/// For so long a join that was handed in may be under way, and a claim lasts.
+/// For so long a join that was handed in may be under way.
 const UNDER_WAY: Duration = Duration::from_mins(10);
+/// For so long nobody else takes it back: a little longer than the steps of that.
+const CLAIMED_FOR: Duration = Duration::from_secs(30);
 /// A server that doesn't count us as joined may yet be busy with the join, for so long.
 const SETTLED: Duration = Duration::from_mins(5);
 /// For so long it is tried.
@@ -85,7 +87,7 @@ pub(super) async fn now(
     if fed.store().sent_joins(user, room).await?.is_empty() {
         return Ok(false);
     }
-    let until = Instant::now() + UNDER_WAY;
+    let until = Instant::now() + CLAIMED_FOR;
     let _turn = joining::turn(fed, room, until).await?;
     let joins = fed.store().sent_joins(user, room).await?;
     stream::iter(joins)
@@ -141,7 +143,7 @@ async fn claimed(
     reason: Option<String>,
 ) -> Result<(), Error> {
     let store = fed.store();
-    let claim = in_ms(fed, UNDER_WAY);
+    let claim = in_ms(fed, CLAIMED_FOR);
     if !store.put_off_join(&join, join.failures, claim).await? {
         return Ok(());
     }

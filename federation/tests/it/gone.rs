@@ -1,6 +1,7 @@
 //! Rooms whose older events are of servers that are gone, and joins that only the other side has finished.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use rhizome_federation::testing::Network;
@@ -37,6 +38,32 @@ async fn a_room_of_a_server_that_is_gone_can_be_joined() {
             .iter()
             .filter(|(to, line)| *to == b.name && line.contains("/_matrix/key/v2/query"));
         assert_eq!(questions.count(), VERSIONS.len(), "one for each join");
+    })
+    .await;
+}
+
+/// An owner that takes questions and doesn't answer is not waited for as long as it may take alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_is_silent_is_not_waited_for_long() {
+    still(3, async |world| {
+        let (a, b, c) = (world.server(0), world.server(1), world.server(2));
+        let (alice, bob, carol) = (a.user("alice"), b.user("bob"), c.user("carol"));
+        let rooms = [
+            a.create(&alice, &VERSIONS[2]).await,
+            a.create(&alice, &VERSIONS[3]).await,
+        ];
+        for room in &rooms {
+            b.join(&bob, room, a).await.unwrap();
+        }
+        let mean = Mean::before(&world, 0);
+        mean.is_silent("/key/v2/server");
+        let began = Instant::now();
+        for room in &rooms {
+            c.join(&carol, room, b).await.unwrap();
+        }
+        assert!(began.elapsed() < Duration::from_secs(12));
+        // The second time it is known not to answer, or asked once more when that is a while ago.
+        assert!(mean.count("/key/v2/server") <= 2);
     })
     .await;
 }
