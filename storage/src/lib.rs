@@ -112,6 +112,7 @@ pub use federation::destinations::{Behind, DestinationState, OutboundReceipt};
 pub use federation::devices::remote::RemoteUser;
 pub use federation::devices::{NewSharer, OutboundDevice};
 pub use federation::inbox::{InboxEvent, InboxLane};
+pub use federation::joins::SentJoin;
 pub use federation::keys::{KeyResponse, StoredKey};
 pub use federation::outbound::{DestinationRoom, Outbound};
 pub use keys::change::{CrossSigningChange, DeviceUpload};

@@ -1,13 +1,13 @@
 //! Asking for keys: the server itself, and notaries.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use http::Method;
 use rhizome_protocol::{canonical, receive::KeyLookup, server_keys, sign};
 use ruma::ServerName;
 use serde_json::{Map, Value, json};
 
-use super::{KeyAnswer, KeyRing, KnownKeys};
+use super::{KeyAnswer, KeyRing, KnownKeys, Needed};
 use crate::outbound::{Limits, answer};
 
 /// The limits of one question about keys.
@@ -16,7 +16,7 @@ const LIMITS: Limits = Limits {
     max_body: answer::KEYS,
 };
 /// Servers in one question to a notary.
-const BATCH: usize = 50;
+pub(super) const BATCH: usize = 50;
 
 impl KeyRing {
     /// `GET /_matrix/key/v2/server` at the server itself.
@@ -33,12 +33,12 @@ impl KeyRing {
 
     /// `POST /_matrix/key/v2/query` at each notary until all is known. What comes back is admitted if
     /// its server has signed it; the notary's own signature must hold too.
-    pub(super) async fn ask_notaries(&self, wanted: &[(&ServerName, BTreeSet<(&str, i64)>)]) {
+    pub(super) async fn ask_notaries(&self, wanted: &[(&ServerName, &Needed<'_>)]) {
         for notary in &self.inner.notaries {
             let mut open = Vec::new();
             for (server, keys) in wanted {
                 if *server != notary && !self.at_hand(server).await.satisfies(keys) {
-                    open.push((*server, keys));
+                    open.push((*server, *keys));
                 }
             }
             if open.is_empty() {
@@ -65,7 +65,7 @@ impl KeyRing {
     }
 
     /// A notary's keys: at hand, or asked for at itself.
-    async fn notary_keys(&self, notary: &ServerName) -> Option<std::sync::Arc<KnownKeys>> {
+    pub(super) async fn notary_keys(&self, notary: &ServerName) -> Option<Arc<KnownKeys>> {
         let now = self.inner.store.clock().now_ms();
         let known = self.at_hand(notary).await;
         if known.has_current(now) || !self.may_ask(notary, &known) {
@@ -79,11 +79,11 @@ impl KeyRing {
         }
     }
 
-    async fn ask_notary<'a>(
+    pub(super) async fn ask_notary<'a>(
         &self,
         notary: &ServerName,
         keys_of_notary: &KnownKeys,
-        batch: &[(&'a ServerName, &BTreeSet<(&str, i64)>)],
+        batch: &[(&'a ServerName, &Needed<'_>)],
     ) -> Result<Vec<(&'a ServerName, KeyAnswer)>, String> {
         let mut servers = Map::new();
         for (server, keys) in batch {

@@ -104,6 +104,27 @@ impl KnownKeys {
         self.keys.iter().map(row).collect()
     }
 
+    /// Whether what somebody says of the server's keys, who isn't trusted, fits what we know. Anybody can make an
+    /// answer in the name of a server of which we know nothing; one of which we know keys has signed it with one
+    /// that is in use (what an answer has as such has signed it), and none of them is said to be another.
+    pub(crate) fn agrees_with(&self, answer: &ServerKeys) -> bool {
+        if self.keys.is_empty() {
+            return true;
+        }
+        let is_in_use = |(id, public): (&String, &[u8; 32])| match self.keys.get(id) {
+            Some(known) => known.public == *public && matches!(known.until, Until::Valid(_)),
+            None => true,
+        };
+        let is_same = |(id, (public, _)): (&String, &([u8; 32], i64))| {
+            let known = self.keys.get(id);
+            known.is_none_or(|known| known.public == *public)
+        };
+        let mut current = answer.verify_keys.keys();
+        current.any(|id| self.keys.contains_key(id))
+            && answer.verify_keys.iter().all(is_in_use)
+            && answer.old_verify_keys.iter().all(is_same)
+    }
+
     /// With a newer answer of the server. Keys that it no longer names stay, valid as long as was said.
     pub(crate) fn joined_with(&self, answer: &ServerKeys, now: i64) -> Self {
         let mut joined = Self {
@@ -271,6 +292,22 @@ mod tests {
         assert_eq!(late.lookup("ed25519:o", 6), KeyLookup::Expired);
         let newer = known.joined_with(&answer(4 * DAY, &[("ed25519:o", 2)], &[]), 10);
         assert_eq!(newer.lookup("ed25519:o", 6), KeyLookup::Found([2; 32]));
+    }
+
+    #[test]
+    fn hearsay_counts_where_it_fits_what_is_known() {
+        let forged = answer(9 * DAY, &[("ed25519:a", 9)], &[]);
+        let added = answer(9 * DAY, &[("ed25519:z", 9)], &[("ed25519:a", 1, 5)]);
+        let revived = answer(9 * DAY, &[("ed25519:o", 2), ("ed25519:a", 1)], &[]);
+        let changed = answer(9 * DAY, &[("ed25519:a", 1)], &[("ed25519:o", 9, DAY)]);
+        let renewed = answer(9 * DAY, &[("ed25519:b", 3), ("ed25519:a", 1)], &[]);
+        let first = answer(DAY, &[("ed25519:a", 1)], &[("ed25519:o", 2, 5)]);
+        let known = KnownKeys::default().joined_with(&first, 0);
+        for lie in [&forged, &added, &revived, &changed] {
+            assert!(KnownKeys::default().agrees_with(lie));
+            assert!(!known.agrees_with(lie), "{lie:?}");
+        }
+        assert!(known.agrees_with(&renewed));
     }
 
     #[test]

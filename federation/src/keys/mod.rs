@@ -6,6 +6,7 @@
 
 mod fetch;
 mod former;
+mod given;
 mod known;
 mod publish;
 mod storing;
@@ -52,6 +53,19 @@ pub struct Wanted {
     pub key_id: String,
     /// Milliseconds since 1970.
     pub valid_at: i64,
+}
+
+/// What is needed of one server: key ids, and when they must have been valid (ms).
+type Needed<'a> = BTreeSet<(&'a str, i64)>;
+type ByServer<'a> = BTreeMap<&'a ServerName, Needed<'a>>;
+
+fn by_server(wanted: &[Wanted]) -> ByServer<'_> {
+    let mut by_server = ByServer::new();
+    for want in wanted {
+        let keys = by_server.entry(&want.server).or_default();
+        keys.insert((&want.key_id, want.valid_at));
+    }
+    by_server
 }
 
 /// Keys gathered for the core by [`KeyRing::prefetch`]. A server that was asked for and a key that
@@ -176,19 +190,19 @@ impl KeyRing {
 
     /// Gathers the wanted keys, at most a minute long. What can't be had is absent from the answer.
     pub async fn prefetch(&self, wanted: &[Wanted]) -> GatheredKeys {
-        let mut by_server: BTreeMap<&ServerName, BTreeSet<(&str, i64)>> = BTreeMap::new();
-        for want in wanted {
-            let keys = by_server.entry(&want.server).or_default();
-            keys.insert((&want.key_id, want.valid_at));
-        }
+        self.gather(&by_server(wanted), None).await
+    }
+
+    /// [`KeyRing::prefetch`]; a server that hasn't answered within `patience` counts as failing.
+    async fn gather(&self, wanted: &ByServer<'_>, patience: Option<Duration>) -> GatheredKeys {
         let mut gathered = GatheredKeys::default();
         let mut missing = Vec::new();
-        for (server, keys) in by_server {
+        for (server, keys) in wanted {
             let known = self.at_hand(server).await;
-            if !known.satisfies(&keys) {
-                missing.push((server, keys));
+            if !known.satisfies(keys) {
+                missing.push((*server, keys));
             }
-            gathered.servers.insert(server.to_owned(), known);
+            gathered.servers.insert((*server).to_owned(), known);
         }
         if missing.is_empty() {
             return gathered;
@@ -200,7 +214,7 @@ impl KeyRing {
             }
             stream::iter(&missing)
                 .for_each_concurrent(PARALLEL, async |(server, keys)| {
-                    let known = self.fetch(server, keys).await;
+                    let known = self.fetch_within(server, keys, patience).await;
                     lock(&fetched).push(((*server).to_owned(), known));
                 })
                 .await;
@@ -254,8 +268,25 @@ impl KeyRing {
             .insert(server.to_owned(), Cached { known, used });
     }
 
+    /// [`KeyRing::fetch`], for so long.
+    async fn fetch_within(
+        &self,
+        server: &ServerName,
+        keys: &Needed<'_>,
+        patience: Option<Duration>,
+    ) -> Arc<KnownKeys> {
+        let Some(patience) = patience else {
+            return self.fetch(server, keys).await;
+        };
+        if let Ok(known) = tokio::time::timeout(patience, self.fetch(server, keys)).await {
+            return known;
+        }
+        self.note_outcome(server, false);
+        self.at_hand(server).await
+    }
+
     /// Asks a server, then the notaries, unless somebody else has just done so.
-    async fn fetch(&self, server: &ServerName, keys: &BTreeSet<(&str, i64)>) -> Arc<KnownKeys> {
+    async fn fetch(&self, server: &ServerName, keys: &Needed<'_>) -> Arc<KnownKeys> {
         let turn = self.turn(server);
         let _turn = turn.lock().await;
         let known = self.at_hand(server).await;
@@ -272,7 +303,7 @@ impl KeyRing {
             Err(reason) => tracing::debug!(%server, reason, "a server didn't tell its keys"),
         }
         if !best.satisfies(keys) && !self.inner.notaries.is_empty() {
-            self.ask_notaries(&[(server, keys.clone())]).await;
+            self.ask_notaries(&[(server, keys)]).await;
             best = self.at_hand(server).await;
         }
         // A server that answers, but knows no such key, isn't failing: anybody can name keys that don't

@@ -9,10 +9,13 @@
 //! 5. The answer's events are checked (format, signatures, hash; keys fetched in parallel), then
 //!    [`rhizome_rooms::admit::adopt`] checks that they authorise each other and the join, and takes the room.
 //! 6. Events that arrived meanwhile wait in the inbox; they are decided now.
+//!
+//! If nothing comes of a join that was handed in, it is taken back (`taking_back`).
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use http::StatusCode;
 use rhizome_protocol::{Membership, Object, Pdu, RoomRules, draft::Draft};
 use rhizome_rooms::{
     access,
@@ -34,8 +37,12 @@ use crate::{
     membership::{
         candidates::{Refusal, candidates, is_unable},
         joining::{time_left, turn},
+        taking_back,
     },
-    outbound::answer,
+    outbound::{
+        OutboundError,
+        answer::{self, Pieces},
+    },
     query,
 };
 
@@ -43,6 +50,9 @@ use crate::{
 const TEMPLATE_TIME: Duration = Duration::from_secs(20);
 /// The time limit of `send_join`, whose answer holds the whole state.
 const ANSWER_TIME: Duration = Duration::from_mins(3);
+/// After an answer to it was lost, the join is handed in again this much later.
+const PAUSES: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(3)];
+
 /// Lets a local user join a room.
 ///
 /// `via`: servers to go through, the best first. `content` is what the member event says besides the
@@ -113,24 +123,14 @@ async fn join_room(
         content: &content,
         until: Instant::now() + fed.config().join_timeout,
     };
-    let mut refusal = Refusal::default();
-    for server in candidates(fed, user, room_id, via).await? {
-        match wish.through(&server).await {
-            Ok(()) => {
-                // Step 6.
-                fed.store().inbox_wake(room_id).await?;
-                fed.inbox().notify_one();
-                return Ok(());
-            }
-            Err(error) => refusal.add(&server, room_id, error),
-        }
-        if Instant::now() >= wish.until {
-            break;
-        }
+    taking_back::wait(fed, user, room_id, wish.until).await?;
+    let done = wish.through_any(via).await;
+    match done {
+        Ok(()) => taking_back::nothing(fed, user, room_id).await,
+        Err(_) => taking_back::soon(fed, user, room_id).await,
     }
-    Err(refusal.into_error())
+    done
 }
-
 /// Joins by a local event of a room that we are in, if one of our users can let this one in.
 async fn as_resident(
     fed: &Federation,
@@ -183,6 +183,27 @@ struct Wish<'a> {
 }
 
 impl Wish<'_> {
+    /// Steps 3 to 6 with one server after the other.
+    async fn through_any(&self, via: Vec<OwnedServerName>) -> Result<(), MatrixError> {
+        let (fed, room_id) = (self.fed, self.room_id);
+        let mut refusal = Refusal::default();
+        for server in candidates(fed, self.user, room_id, via).await? {
+            match self.through(&server).await {
+                Ok(()) => {
+                    // Step 6.
+                    fed.store().inbox_wake(room_id).await?;
+                    fed.inbox().notify_one();
+                    return Ok(());
+                }
+                Err(error) => refusal.add(&server, room_id, error),
+            }
+            if Instant::now() >= self.until {
+                break;
+            }
+        }
+        Err(refusal.into_error())
+    }
+
     /// Steps 3 to 5 with one server.
     async fn through(&self, server: &ServerName) -> Result<(), MatrixError> {
         let (fed, room_id) = (self.fed, self.room_id);
@@ -214,8 +235,7 @@ impl Wish<'_> {
         }
         // From here on the other server may send us the room's events.
         let _joining = fed.joining().begin(room_id, rules);
-        let time = time_left(self.until, ANSWER_TIME);
-        let mut answer = handshake::send_join(fed, server, &join, time).await?;
+        let mut answer = self.hand_in(server, &join).await?;
         let (state, auth_chain) = (answer.take(0), answer.take(1));
         let (state, rules, join) = if template.room_version.is_some() {
             (state, rules, join)
@@ -230,7 +250,7 @@ impl Wish<'_> {
         };
         // Step 5.
         let event = countersigned(fed, rules, &join, answer.single.take()).await;
-        let given = verify::pack(fed, rules, room_id, state, auth_chain).await?;
+        let given = verify::pack(fed, rules, room_id, Some(server), state, auth_chain).await?;
         let join = RemoteJoin {
             rules,
             given,
@@ -238,6 +258,53 @@ impl Wish<'_> {
         };
         admission::adopt(fed.rooms(), join).await?;
         Ok(())
+    }
+
+    /// Hands the join in, once more if the answer is lost on its way: the same event counts once. Whatever becomes of
+    /// it, the other server may count us as joined from here on; so that is written down first.
+    async fn hand_in(&self, server: &ServerName, join: &Pdu) -> Result<Pieces, MatrixError> {
+        let (fed, user, room_id) = (self.fed, self.user, self.room_id);
+        taking_back::begin(fed, user, room_id, server).await?;
+        let mut pauses = PAUSES.into_iter();
+        let mut was_lost = false;
+        let error = loop {
+            let time = time_left(self.until, ANSWER_TIME);
+            let error = match handshake::send_join(fed, server, join, time).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match pauses.next() {
+                Some(pause) if is_lost(&error) && self.until > Instant::now() + pause => {
+                    tracing::info!(%server, room = %room_id, %error, "the answer to a join is lost");
+                    was_lost = true;
+                    tokio::time::sleep(pause).await;
+                }
+                _ => break error,
+            }
+        };
+        if !was_lost
+            && error
+                .status()
+                .is_some_and(|status| status.is_client_error())
+        {
+            let store = fed.store();
+            store.join_is_refused(user, room_id, server).await?;
+        }
+        Err(error.into())
+    }
+}
+
+/// Whether the other server may have taken what it was sent, though its answer didn't come.
+fn is_lost(error: &OutboundError) -> bool {
+    match error {
+        OutboundError::Transport(_) | OutboundError::Timeout => true,
+        OutboundError::Remote(error) => [
+            StatusCode::BAD_GATEWAY,
+            StatusCode::SERVICE_UNAVAILABLE,
+            StatusCode::GATEWAY_TIMEOUT,
+        ]
+        .contains(&error.status),
+        _ => false,
     }
 }
 

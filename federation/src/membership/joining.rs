@@ -9,7 +9,7 @@ use std::{
 use http::StatusCode;
 use rhizome_protocol::RoomRules;
 use ruma::{OwnedRoomId, RoomId};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     Federation, MatrixError,
@@ -26,6 +26,8 @@ pub(crate) struct Joining {
     pub(crate) turns: Keyed<OwnedRoomId>,
     /// Rooms that we are joining now, with their rules: events that arrive meanwhile wait in the inbox.
     rooms: Mutex<HashMap<OwnedRoomId, &'static RoomRules>>,
+    /// A join is to be taken back.
+    pub(crate) in_vain: Notify,
 }
 
 impl Joining {

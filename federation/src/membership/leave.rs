@@ -1,7 +1,7 @@
 //! Leaving rooms, and rejecting invites to rooms that we aren't in
 //! (<https://spec.matrix.org/v1.19/server-server-api/#leaving-rooms-rejecting-invites>).
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use rhizome_protocol::{Membership, Object, Pdu};
 use rhizome_rooms::{
@@ -9,19 +9,13 @@ use rhizome_rooms::{
     membership::{self, Action, MembershipChange, remote_invite},
     send::SendOptions,
 };
-use ruma::{
-    OwnedServerName, RoomId, ServerName, UserId, api::federation::membership::prepare_leave_event,
-};
-use serde::de::IgnoredAny;
+use ruma::{OwnedServerName, RoomId, UserId};
 
 use crate::{
-    Federation, MatrixError, handshake, local,
-    membership::candidates,
-    outbound::{OutboundError, answer},
+    Federation, MatrixError, local,
+    membership::{at_server, candidates, taking_back},
 };
 
-/// The time limit of one step with the other server: the user waits.
-const STEP_TIME: Duration = Duration::from_secs(8);
 /// How many servers are tried.
 const MAX_SERVERS: usize = 3;
 
@@ -66,7 +60,7 @@ pub async fn leave(
 }
 
 /// Of a room that this server has left: an invite from before then is rejected, a knock taken back; leaving what was left is
-/// done; leaving what never was, isn't.
+/// done; leaving what never was, isn't. A join of which nothing came here is taken back where it was handed in.
 async fn leave_left_behind(
     fed: &Federation,
     user: &UserId,
@@ -74,6 +68,7 @@ async fn leave_left_behind(
     reason: Option<String>,
 ) -> Result<(), MatrixError> {
     let store = fed.store();
+    let had_joined = taking_back::now(fed, user, room_id, reason.clone()).await?;
     let user_no = store.known_user(user).await?;
     let room = store.known_room(room_id).await?;
     let row = match (user_no, room) {
@@ -81,6 +76,9 @@ async fn leave_left_behind(
         _ => None,
     };
     let Some(row) = row else {
+        if had_joined {
+            return Ok(());
+        }
         return Err(MatrixError::not_found(format!(
             "You are not in the room {room_id}"
         )));
@@ -104,7 +102,7 @@ async fn reject_through(
 ) -> Option<Arc<Pdu>> {
     servers.dedup();
     for server in servers.iter().filter(|server| *server != fed.server_name()) {
-        match reject(fed, server, user, room_id, reason.clone()).await {
+        match at_server::leave(fed, server, user, room_id, reason.clone()).await {
             Ok(event) => return Some(event),
             Err(error) => {
                 tracing::info!(%server, room = %room_id, %error, "an invite can't be rejected at this server");
@@ -112,35 +110,4 @@ async fn reject_through(
         }
     }
     None
-}
-
-async fn reject(
-    fed: &Federation,
-    server: &ServerName,
-    user: &UserId,
-    room_id: &RoomId,
-    reason: Option<String>,
-) -> Result<Arc<Pdu>, MatrixError> {
-    let request = prepare_leave_event::v1::Request::new(room_id.to_owned(), user.to_owned());
-    let limits = handshake::step(STEP_TIME, answer::TEMPLATE);
-    let template = fed.outbound().send_limited(server, request, limits).await?;
-    let rules = handshake::rules_of(template.room_version.as_ref())?;
-    let mut content = Object::new();
-    if let Some(reason) = reason {
-        content.insert("reason".to_owned(), reason.into());
-    }
-    let event = handshake::finish(
-        fed,
-        rules,
-        &template.event,
-        room_id,
-        user,
-        Membership::Leave,
-        content,
-    )?;
-    let limits = handshake::step(STEP_TIME, answer::NOTHING);
-    let answer = handshake::send_leave(fed, server, &event, limits).await?;
-    serde_json::from_slice::<IgnoredAny>(&answer)
-        .map_err(|error| OutboundError::Answer(error.to_string()))?;
-    Ok(event)
 }

@@ -1,7 +1,9 @@
 //! Our users join, knock on and leave rooms through other servers.
 
+mod at_server;
 mod candidates;
 pub mod join;
 pub(crate) mod joining;
 pub mod knock;
 pub mod leave;
+pub(crate) mod taking_back;

@@ -18,6 +18,7 @@ mod crowd;
 mod devices;
 mod doors;
 mod gaps;
+mod gone;
 mod inbound;
 mod inbound_edges;
 mod inbound_reading;

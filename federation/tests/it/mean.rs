@@ -26,7 +26,9 @@ use http::{StatusCode, header::CONTENT_TYPE};
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use crate::world::World;
+use rhizome_federation::testing::Network;
+
+use crate::world::{Server, World};
 
 /// A request to the mean peer.
 #[derive(Debug, Clone)]
@@ -46,6 +48,9 @@ impl Asked {
 /// What a lie makes of a request: an answer, or nothing where the next lie or the truth shall be told.
 type Lie = dyn Fn(&Asked) -> Option<Told> + Send + Sync;
 
+/// What becomes of an honest answer on its way.
+type Garble = dyn Fn(Response) -> Response + Send + Sync;
+
 enum Told {
     This(Response),
     /// The connection stays open, and nothing comes.
@@ -56,6 +61,7 @@ enum Told {
 struct Script {
     /// A part of the target, and what is told then.
     lies: Vec<(String, Arc<Lie>)>,
+    garbled: Vec<(String, Arc<Garble>)>,
     asked: Vec<Asked>,
 }
 
@@ -68,12 +74,14 @@ pub struct Mean {
 impl Mean {
     /// The world's server at `index` becomes mean, as soon as it is told how.
     pub fn before(world: &World, index: usize) -> Self {
+        Self::in_front_of(&world.network, world.server(index))
+    }
+
+    /// The server becomes mean, as soon as it is told how.
+    pub fn in_front_of(network: &Network, server: &Server) -> Self {
         let mean = Self::default();
-        let server = world.server(index);
         let layer = middleware::from_fn_with_state(mean.clone(), Self::answer);
-        world
-            .network
-            .attach(&server.name, server.router().layer(layer));
+        network.attach(&server.name, server.router().layer(layer));
         mean
     }
 
@@ -89,7 +97,10 @@ impl Mean {
         match mean.told(&asked) {
             Some(Told::This(answer)) => answer,
             Some(Told::Silence) => std::future::pending().await,
-            None => next.run(Request::from_parts(head, Body::from(body))).await,
+            None => {
+                let answer = next.run(Request::from_parts(head, Body::from(body)));
+                mean.garbled(&asked, answer.await)
+            }
         }
     }
 
@@ -136,9 +147,32 @@ impl Mean {
         self.add(part, |_| Some(Told::Silence));
     }
 
+    /// Does what such requests ask for, and makes something else of the answer.
+    pub fn garbles<F>(&self, part: &str, garble: F)
+    where
+        F: Fn(Response) -> Response + Send + Sync + 'static,
+    {
+        let garble = (part.to_owned(), Arc::new(garble) as Arc<Garble>);
+        self.script.lock().unwrap().garbled.push(garble);
+    }
+
+    fn garbled(&self, asked: &Asked, answer: Response) -> Response {
+        let script = self.script.lock().unwrap();
+        let mut fitting = script.garbled.iter().rev();
+        let fitting = fitting.find(|(part, _)| asked.target.contains(part.as_str()));
+        let garble = fitting.map(|(_, garble)| Arc::clone(garble));
+        drop(script);
+        match garble {
+            Some(garble) => garble(answer),
+            None => answer,
+        }
+    }
+
     /// Nothing but the truth from now on.
     pub fn repents(&self) {
-        self.script.lock().unwrap().lies.clear();
+        let mut script = self.script.lock().unwrap();
+        script.lies.clear();
+        script.garbled.clear();
     }
 
     /// Every request so far whose target has `part` in it.

@@ -3,5 +3,6 @@
 pub(crate) mod destinations;
 pub(crate) mod devices;
 pub(crate) mod inbox;
+pub(crate) mod joins;
 pub(crate) mod keys;
 pub(crate) mod outbound;

@@ -149,7 +149,7 @@ async fn seen_by(user: &User, rooms: &[String]) -> BTreeSet<String> {
     seen
 }
 
-/// What a client has wrong about those with whom it shares a room, as both of their servers see it.
+/// What a client has wrong about those with whom it shares a room, as its server sees it.
 async fn mistake(client: &Client, others: &[Client], rooms: &[String]) -> Option<String> {
     let seen = seen_by(&client.user, rooms).await;
     for other in others.iter().filter(|one| seen.contains(&one.user.id)) {
@@ -157,10 +157,6 @@ async fn mistake(client: &Client, others: &[Client], rooms: &[String]) -> Option
         let mut truth = vec![whoami["device_id"].as_str().unwrap().to_owned()];
         truth.extend(other.others.iter().map(|device| device.id.clone()));
         truth.sort_unstable();
-        if !seen_by(&other.user, rooms).await.contains(&client.user.id) {
-            // Its server doesn't know, and tells nothing: rooms that have come apart are another story.
-            continue;
-        }
         let known = client.known.get(&other.user.id);
         if known != Some(&truth) {
             let (one, other) = (&client.user.id, &other.user.id);

@@ -174,7 +174,7 @@ async fn store_pieces(
     mut answer: Pieces,
 ) -> Result<bool, Error> {
     let (events, more) = (answer.take(0), answer.take(1));
-    let packed = match verify::pack(fed, head.rules, &head.room_id, events, more).await {
+    let packed = match verify::pack(fed, head.rules, &head.room_id, None, events, more).await {
         Ok(packed) => packed,
         Err(error) => {
             tracing::info!(room = %head.room_id, %error, "an answer is of no use");

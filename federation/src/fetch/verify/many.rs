@@ -16,7 +16,7 @@ use rhizome_protocol::{
     receive::{self, Refusal},
 };
 use rhizome_rooms::receive::packed::{Packed, PackedEvent, Part};
-use ruma::RoomId;
+use ruma::{RoomId, ServerName};
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
@@ -69,7 +69,7 @@ pub(crate) async fn texts(
         return passed.events;
     }
     let (once, _) = each_once(texts, Vec::new()).await;
-    let keys = Arc::new(keys_of(fed, rules, &[&once]).await);
+    let keys = Arc::new(keys_of(fed, rules, None, &[&once]).await);
     let check = move |texts: Vec<Bytes>| {
         let checked = texts.iter().map(|text| check(rules, text, &keys));
         checked
@@ -87,7 +87,7 @@ pub(crate) async fn texts(
 }
 
 /// [`objects`] for the state and the auth chain of a room, as pieces of one answer's text: those that pass,
-/// packed. However many they are, few are parsed at a time.
+/// packed. However many they are, few are parsed at a time. A `giver` is asked for keys that can't be had elsewhere.
 ///
 /// # Errors
 /// Most of it isn't what it should be.
@@ -95,11 +95,12 @@ pub(crate) async fn pack(
     fed: &Federation,
     rules: &'static RoomRules,
     room: &RoomId,
+    giver: Option<&ServerName>,
     state: Vec<Bytes>,
     auth_chain: Vec<Bytes>,
 ) -> Result<Packed, MatrixError> {
     let (state, auth_chain) = each_once(state, auth_chain).await;
-    let keys = Arc::new(keys_of(fed, rules, &[&state, &auth_chain]).await);
+    let keys = Arc::new(keys_of(fed, rules, giver, &[&state, &auth_chain]).await);
     let mut packed = Packed::new(rules, room);
     let mut left_out = LeftOut::new(room);
     let mut passed = 0;
@@ -140,7 +141,12 @@ fn check(rules: &'static RoomRules, text: &[u8], keys: &GatheredKeys) -> Result<
 }
 
 /// The keys that all of these need. Each server is asked once for the whole answer, so that is read twice.
-async fn keys_of(fed: &Federation, rules: &'static RoomRules, lists: &[&[Bytes]]) -> GatheredKeys {
+async fn keys_of(
+    fed: &Federation,
+    rules: &'static RoomRules,
+    giver: Option<&ServerName>,
+    lists: &[&[Bytes]],
+) -> GatheredKeys {
     let mut keys = Latest::new();
     for texts in lists {
         let read = move |texts: Vec<Bytes>| {
@@ -161,7 +167,11 @@ async fn keys_of(fed: &Federation, rules: &'static RoomRules, lists: &[&[Bytes]]
         };
         in_chunks(chunks_of(texts.iter().cloned()), read, take).await;
     }
-    prefetch(fed, &listed(keys)).await
+    let wanted = listed(keys);
+    match giver {
+        Some(giver) => Box::pin(fed.keys().prefetch_with(&wanted, giver)).await,
+        None => prefetch(fed, &wanted).await,
+    }
 }
 
 /// The texts without those that came before: auth chains have much of the state once more.
