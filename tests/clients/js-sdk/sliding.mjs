@@ -53,6 +53,11 @@ async function story(alice, bob, bobsServer) {
     }
     const tablet = await logInSliding(bobsServer, "bob-slides-js", {});
     await until(tablet, "every room", () => rooms.every((id) => tablet.getRoom(id)?.name));
+    // Who doesn't know of a device yet can't encrypt for it.
+    await until(alice, "Bob's later device", async () => {
+        const known = await alice.getCrypto().getUserDeviceInfo([bob.getUserId()]);
+        return known.get(bob.getUserId())?.has(tablet.getDeviceId());
+    });
     await say(alice, garden, "Hello, tablet!");
     await hears(tablet, garden, "Hello, tablet!");
     await tablet.logout(true);
