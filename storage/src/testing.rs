@@ -271,6 +271,7 @@ async fn said(store: &Store, at: SnapshotNo) -> RoomSummary {
         Some(serde_json::Value::String(text)) if !text.is_empty() => Some(text.clone()),
         _ => None,
     };
+    let id = |kind: &str, field: &str| text(kind, field).filter(|text| text.len() <= 255);
     let mut allowed = Vec::new();
     if let Some(serde_json::Value::Array(conditions)) = value("m.room.join_rules", "allow") {
         for condition in conditions {
@@ -285,15 +286,15 @@ async fn said(store: &Store, at: SnapshotNo) -> RoomSummary {
         name: text("m.room.name", "name"),
         topic: text("m.room.topic", "topic"),
         avatar: text("m.room.avatar", "url"),
-        alias: text("m.room.canonical_alias", "alias"),
-        room_type: text("m.room.create", "type"),
+        alias: id("m.room.canonical_alias", "alias"),
+        room_type: id("m.room.create", "type"),
         federate: value("m.room.create", "m.federate") != Some(&false.into()),
-        encryption: text("m.room.encryption", "algorithm"),
-        join_rule: text("m.room.join_rules", "join_rule"),
+        encryption: id("m.room.encryption", "algorithm"),
+        join_rule: id("m.room.join_rules", "join_rule"),
         allowed,
-        history_visibility: text("m.room.history_visibility", "history_visibility"),
-        guest_access: text("m.room.guest_access", "guest_access"),
-        replacement: text("m.room.tombstone", "replacement_room"),
+        history_visibility: id("m.room.history_visibility", "history_visibility"),
+        guest_access: id("m.room.guest_access", "guest_access"),
+        replacement: id("m.room.tombstone", "replacement_room"),
     }
 }
 

@@ -15,6 +15,27 @@ async fn set(room: &Room, kind: &str, content: Value) -> OwnedEventId {
     id
 }
 
+/// What takes an identifier or a word, beside the type of the room, which no event can change.
+const IDENTIFIERS: [(&str, &str); 6] = [
+    ("m.room.canonical_alias", "alias"),
+    ("m.room.encryption", "algorithm"),
+    ("m.room.join_rules", "join_rule"),
+    ("m.room.history_visibility", "history_visibility"),
+    ("m.room.guest_access", "guest_access"),
+    ("m.room.tombstone", "replacement_room"),
+];
+
+fn identifiers(said: RoomSummary) -> [Option<String>; 6] {
+    [
+        said.alias,
+        said.encryption,
+        said.join_rule,
+        said.history_visibility,
+        said.guest_access,
+        said.replacement,
+    ]
+}
+
 async fn redact(room: &Room, target: OwnedEventId) {
     let head = room.head().await;
     let ends = head.extremities.iter().map(|end| end.event_id.clone());
@@ -90,8 +111,20 @@ async fn it_says_what_the_state_says() {
         // Nonsense and empty texts say nothing.
         set(&room, "m.room.name", json!({"name": ["N"]})).await;
         set(&room, "m.room.topic", json!({"topic": ""})).await;
-        let summary = summary(&store, &room).await;
-        assert_eq!((summary.name, summary.topic), (None, None));
+        let said = summary(&store, &room).await;
+        assert_eq!((said.name, said.topic), (None, None));
+        // So do identifiers and rules that are longer than any can be.
+        for (kind, field) in IDENTIFIERS {
+            set(&room, kind, json!({ field: "x".repeat(255) })).await;
+        }
+        let said = summary(&store, &room).await;
+        let most = Some("x".repeat(255));
+        assert_eq!(identifiers(said), std::array::from_fn(|_| most.clone()));
+        for (kind, field) in IDENTIFIERS {
+            set(&room, kind, json!({ field: "x".repeat(256) })).await;
+        }
+        let said = summary(&store, &room).await;
+        assert_eq!(identifiers(said), [const { None }; 6]);
         check_summaries(&store, "in the end").await;
     })
     .await;

@@ -1,6 +1,6 @@
 //! Conditions of push rules (client-server API, "Conditions").
 
-use rhizome_protocol::{Pdu, power::Level};
+use rhizome_protocol::power::Level;
 use ruma::{
     UserId,
     push::{ComparisonOperator, PushCondition},
@@ -8,8 +8,9 @@ use ruma::{
 
 use super::{
     Known, Missing,
-    glob::Glob,
+    glob::{Glob, LONGEST_TEXT},
     property::{Path, Property, Scalar},
+    seen::Seen,
 };
 
 /// A condition.
@@ -122,6 +123,21 @@ impl Condition {
         Self::Matches(path, Glob::parse(pattern))
     }
 
+    /// How many bytes of a user's own text a condition has.
+    pub fn size_of(condition: &PushCondition) -> usize {
+        match condition {
+            PushCondition::EventMatch(data) => data.key.len() + data.pattern.len(),
+            PushCondition::EventPropertyIs(data) => {
+                data.key.len() + data.value.as_str().map_or(0, str::len)
+            }
+            PushCondition::EventPropertyContains(data) => {
+                data.key.len() + data.value.as_str().map_or(0, str::len)
+            }
+            PushCondition::SenderNotificationPermission(data) => data.key.as_str().len(),
+            _ => 0,
+        }
+    }
+
     /// What is asked first: what an event says by itself, then what others have to say.
     pub fn effort(&self) -> u8 {
         match self {
@@ -134,17 +150,21 @@ impl Condition {
     }
 
     /// Whether it holds for an event, as far as is known.
-    pub fn holds(&self, event: &Pdu, known: &Known<'_>) -> Holds {
-        let text = |path: &Path| path.of(event).and_then(Property::text);
+    pub fn holds(&self, seen: &mut Seen<'_>, known: &Known<'_>) -> Holds {
+        let event = seen.event;
         match self {
-            Self::Matches(path, glob) => text(path).is_some_and(|text| glob.matches(text)).into(),
+            Self::Matches(path, glob) => {
+                let holds = seen.text(path).is_some_and(|text| glob.matches(text));
+                holds.into()
+            }
             Self::HasWords(path, glob) => {
-                let holds = text(path).is_some_and(|text| glob.matches_words(text));
+                let holds = seen.text(path).is_some_and(|text| glob.matches_words(text));
                 holds.into()
             }
             Self::Is(path, value) => path.of(event).is_some_and(|found| found.is(value)).into(),
             Self::Contains(path, value) => {
                 let list = path.of(event).and_then(Property::list);
+                let list = list.filter(|list| seen.affords(list.len()));
                 let holds = list.is_some_and(|list| list.iter().any(|item| value.is(item)));
                 holds.into()
             }
@@ -160,11 +180,11 @@ impl Condition {
                 None => Holds::Open(Missing::Power),
             },
             Self::Unknown => Holds::No,
-            of_user => of_user.holds_for_user(event, known),
+            of_user => of_user.holds_for_user(seen, known),
         }
     }
 
-    fn holds_for_user(&self, event: &Pdu, known: &Known<'_>) -> Holds {
+    fn holds_for_user(&self, seen: &mut Seen<'_>, known: &Known<'_>) -> Holds {
         // Nobody is meant by what isn't there: then it doesn't matter who is asked.
         let (Self::MatchesUser(path)
         | Self::IsUser(path)
@@ -173,7 +193,7 @@ impl Condition {
         else {
             return Holds::No;
         };
-        let found = path.of(event);
+        let found = path.of(seen.event);
         let text = found.and_then(Property::text);
         let list = found.and_then(Property::list).unwrap_or_default();
         if text.is_none() && list.is_empty() {
@@ -185,12 +205,15 @@ impl Condition {
         let id = user.id.as_str();
         let holds = match self {
             Self::MatchesUser(_) => {
-                text.is_some_and(|text| text.to_lowercase() == id.to_lowercase())
+                let text = seen.text(path);
+                text.is_some_and(|text| text == id.to_lowercase())
             }
             Self::IsUser(_) => text == Some(id),
-            Self::ContainsUser(_) => list.iter().any(|item| item.as_str() == Some(id)),
-            _ => match (text, user.name) {
-                (Some(text), Some(name)) if !name.is_empty() => {
+            Self::ContainsUser(_) => {
+                seen.affords(list.len()) && list.iter().any(|item| item.as_str() == Some(id))
+            }
+            _ => match (seen.text(path), user.name) {
+                (Some(text), Some(name)) if (1..=LONGEST_TEXT).contains(&name.len()) => {
                     Glob::parse(name).matches_words(text)
                 }
                 _ => false,

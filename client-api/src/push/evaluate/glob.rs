@@ -2,6 +2,7 @@
 //!
 //! Patterns and what they are held against are both strangers'. So one with wildcards is a set of states in a
 //! number, which each character of the text moves on: what it costs is the length of the text, whatever both say.
+//! One without is short, and tried only where a word may begin.
 
 /// A pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -10,9 +11,12 @@ pub enum Glob {
     Literal(Box<str>),
     /// With some.
     Wild(Box<Wild>),
-    /// With wildcards, and longer than [`LONGEST`]: it matches nothing.
+    /// With wildcards, and longer than [`LONGEST`], or longer than [`LONGEST_TEXT`] without: it matches nothing.
     TooLong,
 }
+
+/// The most bytes of a pattern without wildcards.
+pub const LONGEST_TEXT: usize = 255;
 
 /// The most characters that a pattern with wildcards has beside its stars.
 pub const LONGEST: usize = 127;
@@ -33,10 +37,13 @@ pub struct Wild {
 impl Glob {
     /// Reads a pattern.
     pub fn parse(pattern: &str) -> Self {
-        let pattern = pattern.to_lowercase();
         if !pattern.contains(['*', '?']) {
-            return Self::Literal(pattern.into());
+            if pattern.len() > LONGEST_TEXT {
+                return Self::TooLong;
+            }
+            return Self::Literal(pattern.to_lowercase().into());
         }
+        let pattern = pattern.to_lowercase();
         let (mut end, mut stars, mut any) = (0_u32, 0_u128, 0_u128);
         let mut next: Vec<(char, u128)> = Vec::new();
         for c in pattern.chars() {
@@ -63,9 +70,8 @@ impl Glob {
         }))
     }
 
-    /// Whether it matches the whole text.
+    /// Whether it matches the whole text, which is in lower case.
     pub fn matches(&self, text: &str) -> bool {
-        let text = text.to_lowercase();
         match self {
             Self::Literal(literal) => **literal == *text,
             Self::Wild(wild) => {
@@ -76,12 +82,11 @@ impl Glob {
         }
     }
 
-    /// Whether it matches something in the text that begins and ends at the boundary of a word.
+    /// Whether it matches something in the text, which is in lower case, that begins and ends at the boundary of a word.
     pub fn matches_words(&self, text: &str) -> bool {
-        let text = text.to_lowercase();
         match self {
-            Self::Literal(literal) => **literal == *text || has_words(&text, literal),
-            Self::Wild(wild) => wild.matches_words(&text),
+            Self::Literal(literal) => **literal == *text || has_words(text, literal),
+            Self::Wild(wild) => wild.matches_words(text),
             Self::TooLong => false,
         }
     }
@@ -126,20 +131,17 @@ fn is_boundary(before: Option<char>, after: Option<char>) -> bool {
 }
 
 fn has_words(text: &str, literal: &str) -> bool {
-    if literal.is_empty() {
+    // Most texts don't have it anywhere, which is found out faster.
+    if literal.is_empty() || !text.contains(literal) {
         return false;
     }
-    let mut from = 0;
-    while let Some(at) = text[from..].find(literal).map(|at| from + at) {
-        let end = at + literal.len();
-        let around = |at: usize| (text[..at].chars().next_back(), text[at..].chars().next());
-        let (begin, finish) = (around(at), around(end));
-        if is_boundary(begin.0, begin.1) && is_boundary(finish.0, finish.1) {
-            return true;
-        }
-        from = at + text[at..].chars().next().map_or(1, char::len_utf8);
-    }
-    false
+    let last = literal.chars().next_back();
+    let mut before = None;
+    text.char_indices().any(|(at, c)| {
+        let begins = is_boundary(before.replace(c), Some(c));
+        let rest = begins.then(|| text[at..].strip_prefix(literal)).flatten();
+        rest.is_some_and(|rest| is_boundary(last, rest.chars().next()))
+    })
 }
 
 #[cfg(test)]
@@ -161,7 +163,7 @@ mod tests {
             ("m.room.*", "m.roommate", false),
         ] {
             assert_eq!(
-                Glob::parse(pattern).matches(text),
+                Glob::parse(pattern).matches(&text.to_lowercase()),
                 matches,
                 "{pattern} {text}"
             );
@@ -180,8 +182,13 @@ mod tests {
             ("", "", true),
             ("b", "a b", true),
             ("a?", "a!", true),
+            ("aa", "aaa aa", true),
+            ("a a", "xa a a", true),
+            ("!a", "!ab!a", true),
+            ("é!", "eé!é", true),
+            ("a", "éa", true),
         ] {
-            let found = Glob::parse(pattern).matches_words(text);
+            let found = Glob::parse(pattern).matches_words(&text.to_lowercase());
             assert_eq!(found, matches, "{pattern} {text}");
         }
     }
@@ -194,5 +201,15 @@ mod tests {
         let pattern = "a*".repeat(LONGEST - 1) + "b";
         assert!(!Glob::parse(&pattern).matches_words(&text));
         assert!(!Glob::parse("aab").matches_words(&text));
+    }
+
+    #[test]
+    fn a_long_literal_matches_nothing() {
+        for (length, matches) in [(LONGEST_TEXT, true), (LONGEST_TEXT + 1, false)] {
+            let text = "a".repeat(length);
+            assert_eq!(Glob::parse(&text).matches_words(&text), matches);
+            assert_eq!(Glob::parse(&text).matches(&text), matches);
+        }
+        assert_eq!(Glob::parse(&"A".repeat(32_000)), Glob::TooLong);
     }
 }

@@ -9,6 +9,7 @@
 mod condition;
 mod glob;
 mod property;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -21,7 +22,13 @@ use ruma::{
 use self::{
     condition::{Condition, Holds},
     property::{Path, Scalar},
+    seen::Seen,
 };
+
+/// Conditions of a user's own that are asked, …
+const MOST_CONDITIONS: usize = 1_000;
+/// … and bytes of text in them.
+const MOST_TEXT: usize = 64 << 10;
 
 /// What an event is to a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -78,10 +85,21 @@ pub enum Missing {
 }
 
 impl RuleSet {
-    /// The rules of `user`.
+    /// The rules of `user`. Of their own the first are asked that have no more than 1,000 conditions (at least one
+    /// each) and 64 KiB of text; those after them match nothing.
     pub fn of(rules: &Ruleset, user: &UserId) -> Self {
+        let mut left = Some((MOST_CONDITIONS, MOST_TEXT));
         let enabled = rules.iter().filter(|rule| rule.enabled());
-        Self(enabled.map(|rule| Rule::of(rule, user)).collect())
+        let asked = enabled.filter(|rule| {
+            rule.is_server_default() || {
+                left = left.and_then(|(conditions, text)| {
+                    let (own, own_text) = size_of(*rule);
+                    Some((conditions.checked_sub(own)?, text.checked_sub(own_text)?))
+                });
+                left.is_some()
+            }
+        });
+        Self(asked.map(|rule| Rule::of(rule, user)).collect())
     }
 
     /// Whether it matters what a user is called in a room.
@@ -93,13 +111,17 @@ impl RuleSet {
     /// What an event is to somebody who hasn't sent it: to whoever is asked, or, where that is the same, to
     /// everybody who has these rules.
     ///
+    /// Patterns and names are looked for in the first 8 KiB of a text only, and texts and lists of over 255 bytes or
+    /// items are looked at as long as that is 1 MiB in all; after that nothing matches them.
+    ///
     /// # Errors
     /// What must be known to tell.
     pub fn alert(&self, event: &Pdu, known: &Known<'_>) -> Result<Alert, Missing> {
         // Of the rules before that may match: what would tell, and what they all say.
         let mut open: Option<(Missing, Alert)> = None;
+        let mut seen = Seen::new(event);
         for rule in &self.0 {
-            let holds = rule.matches(event, known);
+            let holds = rule.matches(&mut seen, known);
             match (holds, open) {
                 (Holds::No, _) => {}
                 (_, Some((missing, alert))) if alert != rule.alert => return Err(missing),
@@ -112,6 +134,18 @@ impl RuleSet {
             Some((missing, alert)) if alert != Alert::Silent => Err(missing),
             _ => Ok(Alert::Silent),
         }
+    }
+}
+
+/// How many conditions a rule has, and how many bytes of text are in them.
+fn size_of(rule: AnyPushRuleRef<'_>) -> (usize, usize) {
+    match rule {
+        AnyPushRuleRef::Override(rule) | AnyPushRuleRef::Underride(rule) => {
+            let text = rule.conditions.iter().map(Condition::size_of);
+            (rule.conditions.len().max(1), text.sum())
+        }
+        AnyPushRuleRef::Content(rule) => (1, rule.pattern.len()),
+        other => (1, other.rule_id().len()),
     }
 }
 
@@ -141,10 +175,10 @@ impl Rule {
         }
     }
 
-    fn matches(&self, event: &Pdu, known: &Known<'_>) -> Holds {
+    fn matches(&self, seen: &mut Seen<'_>, known: &Known<'_>) -> Holds {
         let mut holds = Holds::Yes;
         for condition in &self.conditions {
-            match condition.holds(event, known) {
+            match condition.holds(seen, known) {
                 Holds::Yes => {}
                 Holds::No => return Holds::No,
                 Holds::Open(missing) => holds = Holds::Open(missing),

@@ -1,5 +1,7 @@
 //! Held against `ruma`'s evaluator, by chance, and some stories.
 
+mod limits;
+
 use std::collections::BTreeMap;
 
 use futures_util::FutureExt as _;

@@ -39,7 +39,7 @@ use crate::{
 
 /// Users whose tallies are kept, …
 const MAX_USERS: usize = 50_000;
-/// … and how many tallies. (One takes up to 3 KiB, where much is unread.)
+/// … and how many tallies. (One takes up to 3 KiB, where much is unread; one with more in it counts as several.)
 const MAX_TALLIES: usize = 100_000;
 /// A tally for which so many events were looked at is written down, so that nobody has to look again.
 const WORTH_A_ROW: usize = 100;
@@ -71,6 +71,27 @@ struct Attendance {
 struct Held {
     attendance: u64,
     tally: Tally,
+    /// What the cache knows that it weighs.
+    weight: usize,
+}
+
+impl Held {
+    /// Takes the tally up to `upto`; gives what it weighs if that has changed.
+    fn take(&mut self, steps: &[(Pos, Step)], upto: Pos) -> Option<usize> {
+        let mut weigh = false;
+        for (pos, step) in steps {
+            if *pos > self.tally.upto {
+                self.tally.take(step);
+                weigh |= step.changes_weight();
+            }
+        }
+        self.tally.upto = self.tally.upto.max(upto);
+        if !weigh {
+            return None;
+        }
+        let before = std::mem::replace(&mut self.weight, self.tally.weight());
+        (before != self.weight).then_some(self.weight)
+    }
 }
 
 impl Default for Counting {
@@ -173,13 +194,10 @@ impl Counting {
         for (room, steps) in &taken {
             left.retain(|left| *left != room);
             if let Some(held) = self.tallies.get(&(user, *room)) {
-                let tally = &mut lock(&held).tally;
-                for (pos, step) in steps {
-                    if *pos > tally.upto {
-                        tally.take(step);
-                    }
+                let weight = lock(&held).take(steps, upto);
+                if let Some(weight) = weight {
+                    self.tallies.insert_weighing((user, *room), held, weight);
                 }
-                tally.upto = tally.upto.max(upto);
             }
         }
         for room in left {
@@ -292,12 +310,15 @@ impl Counting {
         let at = lock(&attendance.upto);
         // What another connection was told of meanwhile isn't in it.
         if *at <= tally.upto {
+            let weight = tally.weight();
             let held = Held {
                 attendance: attendance.number,
                 tally,
+                weight,
             };
+            let held = Arc::new(Mutex::new(held));
             let key = (of.user, of.room);
-            self.tallies.insert(key, Arc::new(Mutex::new(held)));
+            self.tallies.insert_weighing(key, held, weight);
         }
     }
 }

@@ -13,6 +13,8 @@ use ruma::OwnedEventId;
 const MOST_MARKS: usize = 64;
 /// Threads of which older events are counted; beyond it those that were added first are dropped.
 const MOST_THREADS: usize = 100;
+/// So many bytes of threads' names weigh as much as a tally of the main timeline.
+const WEIGHT: usize = 3 << 10;
 /// Receipts remembered whose events haven't come.
 const MOST_UNPLACED: usize = 20;
 
@@ -126,6 +128,11 @@ impl Step {
     pub fn is_redaction(&self) -> bool {
         matches!(self, Self::Redacted(_) | Self::Anew)
     }
+
+    /// Whether it may change what a tally weighs much; a message of the main timeline doesn't.
+    pub fn changes_weight(&self) -> bool {
+        !matches!(self, Self::Unread { thread: None, .. })
+    }
 }
 
 impl Mark {
@@ -179,6 +186,21 @@ impl Tally {
     /// Whether receipts name events that aren't there yet.
     pub fn awaits(&self) -> bool {
         !self.awaited.is_empty()
+    }
+
+    /// What it weighs in a cache: 1, and more by what others have named threads and events.
+    pub fn weight(&self) -> usize {
+        let named = |thread: &Thread| thread.as_deref().map_or(0, str::len);
+        let older = self.older.iter().map(|(thread, _)| named(thread));
+        let marks = self.marks.iter().map(|mark| named(&mark.thread));
+        let awaited = self.awaited.iter().map(|(event, scope)| {
+            event.as_str().len()
+                + match scope {
+                    Scope::Room => 0,
+                    Scope::Thread(thread) => named(thread),
+                }
+        });
+        1 + older.chain(marks).chain(awaited).sum::<usize>() / WEIGHT
     }
 
     /// The counts.
@@ -313,6 +335,28 @@ pub mod tests {
         tally.take(&unread(10, ""));
         tally.take(&Step::Came("$late".try_into().unwrap(), Pos(10)));
         assert_eq!(tally.counts(), Counts::default());
+    }
+
+    #[test]
+    fn long_names_of_threads_weigh() {
+        assert_eq!(tally(200).weight(), 1);
+        let mut long = Tally::new(Pos(0), Pos(0));
+        for pos in 1..=200 {
+            long.take(&unread(pos, &format!("${pos:0>254}")));
+        }
+        let threads = long.marks.len() + long.older.len();
+        assert_eq!(long.weight(), 1 + threads * 255 / WEIGHT);
+        assert!(threads > MOST_THREADS && long.weight() > 10);
+        long.take(&Step::Read(Scope::Room, Pos(200)));
+        assert_eq!(long.weight(), 1);
+        for n in 0..MOST_UNPLACED {
+            let event = format!("${n:0>254}").try_into().unwrap();
+            let step = Step::Awaits(event, Scope::of_receipt(Some(&"r".repeat(255))));
+            assert!(step.changes_weight());
+            long.take(&step);
+        }
+        assert_eq!(long.weight(), 1 + MOST_UNPLACED * 510 / WEIGHT);
+        assert!(unread(1, "$root").changes_weight() && !unread(1, "").changes_weight());
     }
 
     #[test]

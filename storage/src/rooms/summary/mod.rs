@@ -30,6 +30,10 @@ pub(crate) const KINDS: [&str; 10] = [
     "m.room.tombstone",
 ];
 
+/// The most bytes of what is an identifier, or one of a few words (appendices, "Common Namespaced Identifier Grammar"
+/// and "Common identifier format").
+pub(crate) const LONGEST_ID: usize = 255;
+
 /// Events that move a room up in lists (`bump_stamp` of MSC4186).
 const ACTIVITY: [&str; 8] = [
     "m.room.message",
@@ -119,32 +123,49 @@ impl RoomSummary {
             let text = content.get(field)?.as_str()?;
             (!text.is_empty()).then(|| text.to_owned())
         };
+        let id = |field: &str| text(field).filter(|text| text.len() <= LONGEST_ID);
         match event.kind() {
             "m.room.create" => {
-                self.room_type = text("type");
+                self.room_type = id("type");
                 self.federate = content.get("m.federate").and_then(Value::as_bool) != Some(false);
             }
             "m.room.name" => self.name = text("name"),
             "m.room.topic" => self.topic = text("topic"),
             "m.room.avatar" => self.avatar = text("url"),
-            "m.room.canonical_alias" => self.alias = text("alias"),
-            "m.room.encryption" => self.encryption = text("algorithm"),
+            "m.room.canonical_alias" => self.alias = id("alias"),
+            "m.room.encryption" => self.encryption = id("algorithm"),
             "m.room.join_rules" => {
-                self.join_rule = text("join_rule");
+                self.join_rule = id("join_rule");
                 self.allowed = allowed(event);
             }
-            "m.room.history_visibility" => self.history_visibility = text("history_visibility"),
-            "m.room.guest_access" => self.guest_access = text("guest_access"),
-            "m.room.tombstone" => self.replacement = text("replacement_room"),
+            "m.room.history_visibility" => self.history_visibility = id("history_visibility"),
+            "m.room.guest_access" => self.guest_access = id("guest_access"),
+            "m.room.tombstone" => self.replacement = id("replacement_room"),
             _ => {}
         }
     }
 
     /// How many units of a kibibyte it takes in a cache.
     fn weight(&self) -> usize {
-        let texts = [&self.name, &self.topic, &self.avatar, &self.alias];
+        let texts = [
+            &self.name,
+            &self.topic,
+            &self.avatar,
+            &self.alias,
+            &self.room_type,
+            &self.encryption,
+            &self.join_rule,
+            &self.history_visibility,
+            &self.guest_access,
+            &self.replacement,
+        ];
         let texts = texts.into_iter().flatten().map(String::len);
-        1 + (texts.sum::<usize>() + 64 * self.allowed.len()) / 1_024
+        let pointer = size_of::<OwnedRoomId>();
+        let allowed = self
+            .allowed
+            .iter()
+            .map(|room| pointer + room.as_str().len());
+        1 + texts.chain(allowed).sum::<usize>() / 1_024
     }
 }
 
@@ -200,5 +221,38 @@ impl Store {
     /// For who isn't joined both are where their membership became what it is.
     pub async fn rooms_by_activity(&self, user: UserNo) -> Result<Vec<(RoomNo, Pos, Pos)>> {
         rows::by_activity(self, user).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_strangers_write_weighs() {
+        assert_eq!(RoomSummary::default().weight(), 1);
+        let text = || Some("x".repeat(1_024));
+        let summary = RoomSummary {
+            name: text(),
+            topic: text(),
+            avatar: text(),
+            alias: text(),
+            room_type: text(),
+            federate: true,
+            encryption: text(),
+            join_rule: text(),
+            allowed: Vec::new(),
+            history_visibility: text(),
+            guest_access: text(),
+            replacement: text(),
+        };
+        assert_eq!(summary.weight(), 11);
+        let room = format!("!{}:x", "r".repeat(252));
+        let allowed = vec![OwnedRoomId::try_from(room).unwrap(); 40];
+        let summary = RoomSummary {
+            allowed,
+            ..RoomSummary::default()
+        };
+        assert!(summary.weight() >= 10);
     }
 }
