@@ -89,6 +89,14 @@ impl Limits {
             .map_err(MatrixError::limit_exceeded)
     }
 
+    /// Gives back what [`Limits::take_many`] took for a request that is refused for something else.
+    pub fn give_back(&self, kind: Kind, who: impl Hash, count: usize, now_ms: u64) {
+        if let Some(rate) = self.rate(kind).filter(|_| count > 0) {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            self.buckets.give_back(rate, (kind, who), count, now_ms);
+        }
+    }
+
     fn rate(&self, kind: Kind) -> Option<Rate> {
         if !self.rates.enabled {
             return None;
@@ -153,5 +161,11 @@ mod tests {
         assert_eq!(take(3).unwrap_err().errcode, "M_LIMIT_EXCEEDED");
         assert_eq!(take(6).unwrap_err().errcode, "M_INVALID_PARAM");
         assert_eq!(limits.take(Kind::Invite, "a", 0), Ok(()));
+        limits.give_back(Kind::Invite, "a", 3, 0);
+        assert_eq!(take(4), Ok(()));
+        // Never more than a full one.
+        limits.give_back(Kind::Invite, "a", 9, 0);
+        assert_eq!(take(5), Ok(()));
+        assert!(take(1).is_err());
     }
 }

@@ -109,6 +109,13 @@ impl Buckets {
         table.bucket(key, rate, now_ms).take(count, now_ms)
     }
 
+    /// Gives tokens back that were taken for what then wasn't done.
+    pub fn give_back(&self, rate: Rate, who: impl Hash, count: u32, now_ms: u64) {
+        let key = self.hasher.hash_one(who);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.bucket(key, rate, now_ms).tokens += f64::from(count);
+    }
+
     /// How many are kept.
     pub fn len(&self) -> usize {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);

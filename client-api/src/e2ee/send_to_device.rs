@@ -44,6 +44,10 @@ pub async fn send(
     }
     let key = content::txn_key(&who, format!("sendToDevice/{kind}"), txn_id)?;
     let (ours, others) = messages_of(&app, &body)?;
+    if app.store.is_to_device_done(&key).await? {
+        // It was paid for.
+        return Ok(Response::new());
+    }
     let done_ms = app.store.clock().now_ms();
     let mut facts: Vec<Fact> = vec![ToDeviceTxn { key, done_ms }.into()];
     facts.extend(local(&app, &who, kind, ours).await?);
@@ -142,9 +146,10 @@ async fn charge(
         _ => 0,
     });
     let messages = ours.chain(others.iter().map(|message| weight(message.size)));
+    let messages: usize = messages.sum();
     let now = app.now_monotonic_ms();
     app.limits
-        .take_many(Kind::ToDevice, &who.user_id, messages.sum(), now)?;
+        .take_many(Kind::ToDevice, &who.user_id, messages, now)?;
     if !app.federation.config().enabled {
         return Ok(());
     }
@@ -154,8 +159,15 @@ async fn charge(
         .filter(|server| app.federation.sender().stand(server).is_none())
         .collect();
     let new = app.store.new_servers(servers).await?;
-    app.limits
-        .take_many(Kind::NewServer, &who.user_id, new.len(), now)
+    let taken = app
+        .limits
+        .take_many(Kind::NewServer, &who.user_id, new.len(), now);
+    if taken.is_err() {
+        // Nothing is sent.
+        app.limits
+            .give_back(Kind::ToDevice, &who.user_id, messages, now);
+    }
+    taken
 }
 
 /// As how many messages one counts.

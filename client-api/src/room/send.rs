@@ -4,14 +4,11 @@ use axum::extract::State;
 use rhizome_edge::{MatrixError, Undecoded};
 use rhizome_federation::local;
 use rhizome_protocol::{Object, draft::Draft};
-use rhizome_rooms::send::SendOptions;
+use rhizome_rooms::{send::SendOptions, sticky};
 use ruma::{OwnedEventId, api::client::message::send_message_event::v3 as send};
 use serde_json::Value;
 
 use crate::{App, Caller, Ruma, content, room::redact};
-
-/// How many events of a user in a room are sticky at a time.
-const MOST_STICKY: usize = 100;
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`
 pub async fn send(
@@ -79,24 +76,24 @@ pub async fn stickiness(
     room_id: &str,
     query: Option<&str>,
 ) -> Result<Option<u32>, MatrixError> {
-    let sticky = content::sticky_ms(query)?;
-    if sticky.is_none() {
+    let asked = content::sticky_ms(query)?;
+    if asked.is_none() {
         return Ok(None);
     }
     let Some(head) = app.store.room(&content::room_id(room_id)?).await? else {
         // Sending says what is wrong.
-        return Ok(sticky);
+        return Ok(asked);
     };
     let now = app.store.clock().now_ms();
     let whose = [(head.room, who.user)];
-    let held = app.store.sticky_of(&whose, now, MOST_STICKY).await?;
+    let held = app.store.sticky_of(&whose, now, sticky::MOST).await?;
     let first = held.iter().map(|one| one.expires_ms).min();
     match first {
-        Some(first) if held.len() >= MOST_STICKY => {
+        Some(first) if held.len() >= sticky::MOST => {
             let wait = u64::try_from(first.saturating_sub(now)).unwrap_or_default();
             Err(MatrixError::limit_exceeded(wait))
         }
-        _ => Ok(sticky),
+        _ => Ok(asked),
     }
 }
 

@@ -138,6 +138,34 @@ async fn nobody_tells_unasked_nor_in_larger_rooms() {
     .await;
 }
 
+/// What two have told each other isn't for who comes later.
+#[tokio::test]
+async fn who_comes_into_a_chat_later_is_told_nothing() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let carol = server.register("carol").await;
+        let room = chat(&alice, &bob).await;
+        opt(&bob, true).await;
+        let since = next(&bob.sync(None, "").await);
+        let said = alice.say(&room, "1").await;
+        gets(&bob, &since).await;
+        comes(&alice, &room, &bob.id, &said).await;
+        let since = next(&carol.sync(None, "").await);
+        alice.invite(&room, &carol).await;
+        carol.join(&room).await;
+        for since in [None, Some(&*since)] {
+            let told = carol.sync(since, "").await;
+            assert!(told["rooms"]["join"].get(&room).is_some(), "{told}");
+            assert_eq!(at(&told, &room, &bob.id), None);
+        }
+        assert_eq!(delivered(&alice, &room, &bob.id).await, None);
+        // Alone again, they see what there is.
+        carol.leave(&room).await;
+        assert_eq!(delivered(&alice, &room, &bob.id).await, Some(said));
+    })
+    .await;
+}
+
 /// Whom a user ignores learns nothing of them.
 #[tokio::test]
 async fn who_is_ignored_is_told_nothing() {

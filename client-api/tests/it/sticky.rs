@@ -132,6 +132,47 @@ async fn who_joins_gets_what_is_sticky() {
     .await;
 }
 
+/// Who floods a room hides nobody, and fills no answer.
+#[tokio::test]
+async fn who_joins_gets_the_newest_of_everybody() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let (carol, dora) = (
+            server.register("carol").await,
+            server.register("dora").await,
+        );
+        let room = alice.create_public().await;
+        bob.join(&room).await;
+        let mut sent = vec![stick(&bob, &room, "1", 3_600_000).await];
+        let mut flood = Vec::new();
+        for n in 0..25 {
+            flood.push(stick(&alice, &room, &n.to_string(), 3_600_000).await);
+        }
+        sent.extend(flood.split_off(5));
+        let since = next(&carol.sync(None, "").await);
+        carol.join(&room).await;
+        let few = filter(&json!({ "room": { "timeline": { "limit": 1 } } }));
+        let news = carol.sync(Some(&since), &few).await;
+        assert_eq!(stuck(&news, &room), sent);
+
+        // Large ones: as many as fit, and Bob's.
+        for n in 0..20 {
+            let path = format!(
+                "/rooms/{}/send/m.rtc.member/large{n}?{PARAM}=3600000",
+                esc(&room)
+            );
+            let body = json!({ "text": "x".repeat(60_000) });
+            alice.ok(Method::PUT, &path, body).await;
+        }
+        let since = next(&dora.sync(None, "").await);
+        dora.join(&room).await;
+        let told = stuck(&dora.sync(Some(&since), &few).await, &room);
+        assert_eq!(told.len(), 18);
+        assert_eq!(told[0], sent[0]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_state_event_may_be_sticky_and_say_the_same_again() {
     story(|server| async move {

@@ -91,6 +91,46 @@ async fn a_server_that_comes_later_gets_what_is_sticky() {
     .await;
 }
 
+/// Another server may say of as many as it likes that they are sticky.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_stranger_only_so_many_are_sticky() {
+    peer::story(|ada, peer, room| async move {
+        let at = room_of(&room);
+        let store = ada.server.store.clone();
+        let no = store.room(&at).await.unwrap().unwrap().room;
+        let bob = BOB.try_into().unwrap();
+        let bob = store.known_user(bob).await.unwrap().unwrap();
+        let held = async || {
+            let all = store.sticky_of(&[(no, bob)], 0, 1_000).await.unwrap();
+            let refused = all.iter().filter(|one| !one.allowed).count();
+            (all.len(), refused)
+        };
+        let mut refused = Vec::new();
+        for _ in 0..12 {
+            refused.push(peer.stick(&at).await);
+        }
+        let path = format!("/rooms/{}/state/m.room.power_levels/", esc(&room));
+        let mut levels = ada.read(&path).await;
+        for least in [50, 0] {
+            levels["events_default"] = json!(least);
+            let set = ada.set_state(&room, "m.room.power_levels", "", levels.clone());
+            let set = set.await;
+            for event in refused.drain(..) {
+                peer.push(&event).await;
+            }
+            peer.hears(&set).await;
+        }
+        assert_eq!(held().await, (10, 10));
+        for _ in 0..95 {
+            let event = peer.stick(&at).await;
+            peer.push(&event).await;
+        }
+        assert_eq!(held().await, (100, 10));
+        peer
+    })
+    .await;
+}
+
 /// What the room's state refuses isn't told, until it doesn't any more.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_room_comes_to_allow_is_told_then() {

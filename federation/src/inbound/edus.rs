@@ -2,14 +2,14 @@
 //! ignored.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
 
 use rhizome_protocol::Membership;
 use rhizome_rooms::{access, thread};
-use rhizome_storage::{Fact, Receipt, RoomHead, RoomNo, UserNo, is_public_receipt};
+use rhizome_storage::{DELIVERED, Fact, Receipt, RoomHead, RoomNo, UserNo, is_public_receipt};
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId,
     api::federation::transactions::edu::Edu, serde::Raw,
@@ -173,6 +173,8 @@ async fn receipts(
             if user_id.server_name() != origin
                 || !short(event_id.as_str())
                 || !thread.as_deref().is_none_or(short)
+                // What has reached devices has in all threads.
+                || (kind == DELIVERED && thread.is_some())
             {
                 continue;
             }
@@ -195,8 +197,22 @@ async fn receipts(
     Ok(())
 }
 
+/// Leaves out what claims to have reached devices anywhere but in chats of two (docs/delivery.md).
+async fn retain_deliveries(fed: &Federation, claims: &mut Vec<Claim>) -> Result<(), MatrixError> {
+    let delivered = claims.iter().filter(|claim| claim.kind == DELIVERED);
+    let rooms: BTreeSet<RoomNo> = delivered.map(|claim| claim.room).collect();
+    if rooms.is_empty() {
+        return Ok(());
+    }
+    let rooms: Vec<RoomNo> = rooms.into_iter().collect();
+    let chats = fed.store().rooms_of_two(&rooms).await?;
+    claims.retain(|claim| claim.kind != DELIVERED || chats.contains(&claim.room));
+    Ok(())
+}
+
 /// The claims that are about an event of the room's history, and about the thread that it is in.
-async fn admit(fed: &Federation, claims: Vec<Claim>) -> Result<Vec<Fact>, MatrixError> {
+async fn admit(fed: &Federation, mut claims: Vec<Claim>) -> Result<Vec<Fact>, MatrixError> {
+    retain_deliveries(fed, &mut claims).await?;
     let ids: Vec<_> = claims.iter().map(|claim| claim.event_id.clone()).collect();
     let events = fed.store().events(&ids).await?;
     let events: HashMap<_, _> = (events.iter().filter(|event| event.is_history()))

@@ -14,7 +14,8 @@ use super::{
         Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, MAX_TO_DEVICE, edu, receipt_edus, typing_edu,
     },
     queues::Beside,
-    sticky, to_device,
+    sticky::{self, Newcomer},
+    to_device,
 };
 use crate::{
     Federation, MatrixError,
@@ -44,13 +45,12 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
     let mut sent = 0_u64;
     // Whether receipts and changes of devices weren't looked at.
     let mut alone = false;
-    // Up to where it has got the sticky events of rooms that it came into after its cursor.
-    let mut sticky = Pos(0);
+    let mut newcomer = Newcomer::default();
     loop {
         if fed.sender().state().stopping {
             return Ok(());
         }
-        let batch = gather(fed, to, stand, sticky).await?;
+        let batch = gather(fed, to, stand, &mut newcomer).await?;
         if batch.is_empty() {
             if batch.upto > stand.sent {
                 // Nothing there was for this destination: worth knowing, not worth a write.
@@ -67,7 +67,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
                 if std::mem::take(&mut alone) {
                     look_again(fed, to, Beside::default());
                 }
-                sticky = batch.sticky.last().map_or(sticky, |(last, _)| *last);
+                newcomer.told(&batch.sticky);
                 if let Some((last, _)) = batch.to_device.last() {
                     fed.sender().arrived(to, *last);
                 }
@@ -86,7 +86,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
             Err(error) if refuses_content(&error) && batch.items() == 1 => {
                 alone = false;
                 let last = leave_out(to, &batch, &error);
-                sticky = batch.sticky.last().map_or(sticky, |(last, _)| *last);
+                newcomer.told(&batch.sticky);
                 stand = at(last.max(stand.sent));
                 settled(fed, to, stand, None);
                 look_again(fed, to, Beside::default());
@@ -154,7 +154,7 @@ async fn gather(
     fed: &Federation,
     to: &ServerName,
     stand: DestinationState,
-    sticky: Pos,
+    newcomer: &mut Newcomer,
 ) -> Result<Batch, Error> {
     let mut batch = Batch {
         upto: stand.sent,
@@ -182,8 +182,8 @@ async fn gather(
     if wanted {
         let most = limit.unwrap_or(MAX_PDUS).min(MAX_PDUS);
         if beside.sticky {
-            let span = (stand.sent, head, sticky);
-            batch.sticky = sticky::gather(fed, to, span, most).await?;
+            let span = (stand.sent, head);
+            batch.sticky = sticky::gather(fed, to, newcomer, span, most).await?;
         }
         let gathered = if batch.sticky.is_empty() {
             gather_log(fed, to, stand.sent, head, (limit, beside), &mut batch).await

@@ -1,7 +1,7 @@
 //! Receipts from other servers: only of what is there, and not more than there is a use for.
 
-use rhizome_storage::{Logged, Receipt};
-use ruma::{EventId, RoomVersionId};
+use rhizome_storage::{DELIVERED, Logged, Receipt};
+use ruma::{EventId, RoomId, RoomVersionId};
 use serde_json::{Value, json};
 
 use crate::world::each;
@@ -64,6 +64,48 @@ async fn a_flood_of_receipts_leaves_little() {
         let again: Vec<_> = roots[65..].iter().map(|root| receipt(root, json!(root))).collect();
         b.transaction(a, "again", &[], &again).await;
         assert_eq!(a.store().log().head(), head);
+    })
+    .await;
+}
+
+/// What has reached devices is told in chats of two, of the whole room.
+#[tokio::test(flavor = "multi_thread")]
+async fn deliveries_are_taken_in_chats_of_two() {
+    each(2, async |world| {
+        let (a, b) = world.two();
+        let (alice, bob) = (a.user("alice"), b.user("bob"));
+        let chat = a.create(&alice, &RoomVersionId::V12).await;
+        let large = a.create(&alice, &RoomVersionId::V12).await;
+        b.join(&bob, &chat, a).await.unwrap();
+        b.join(&bob, &large, a).await.unwrap();
+        b.join(&b.user("bea"), &large, a).await.unwrap();
+        let said = a.say(&alice, &chat, "hello").await;
+        let aloud = a.say(&alice, &large, "hello, all").await;
+        let delivered = |room: &RoomId, event: &EventId, thread: Value| {
+            json!({ "edu_type": "m.receipt", "content": { room: { DELIVERED: {
+                &bob: { "event_ids": [event], "data": { "ts": 1, "thread_id": thread } } } } } })
+        };
+        let edus = [
+            delivered(&large, &aloud, Value::Null),
+            delivered(&chat, &said, json!(said)),
+            delivered(&chat, &said, json!("main")),
+        ];
+        b.transaction(a, "junk", &[], &edus).await;
+        let user = a.store().known_user(&bob).await.unwrap().unwrap();
+        let bobs = async |room: &RoomId| {
+            let no = a.store().room(room).await.unwrap().unwrap().room;
+            a.store().receipts_of(no, user).await.unwrap()
+        };
+        assert!(bobs(&large).await.is_empty());
+        assert!(bobs(&chat).await.is_empty());
+        let good = [
+            delivered(&large, &aloud, Value::Null),
+            delivered(&chat, &said, Value::Null),
+        ];
+        b.transaction(a, "good", &[], &good).await;
+        assert!(bobs(&large).await.is_empty());
+        let stands = bobs(&chat).await;
+        assert_eq!((stands.len(), &stands[0].event_id), (1, &said));
     })
     .await;
 }

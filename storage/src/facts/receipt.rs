@@ -263,7 +263,8 @@ impl LoggedKind for Receipt {
 }
 
 impl Store {
-    /// Of the receipts in these rooms up to a position: those of a user, and those at some events.
+    /// Of the receipts in these rooms up to a position: those of a user, and those at some events. What has reached
+    /// devices is told only where two are, now.
     pub async fn receipts_at(
         &self,
         rooms: &[RoomNo],
@@ -275,16 +276,20 @@ impl Store {
             .sql(
                 "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
                  WHERE room IN NUMBERS($1) AND pos <= $4 AND (user_no = $2 OR event_id IN TEXTS($3)) \
+                 AND (kind <> 'org.rhizome.delivered' OR room IN (SELECT room FROM room_server \
+                 WHERE room IN NUMBERS($5) GROUP BY room HAVING SUM(joined) = 2)) \
                  ORDER BY room, pos",
             )
             .numbers(rooms.iter().copied())
             .bind(user)
             .texts(events.iter().map(|event| event.as_str()))
-            .bind(upto);
+            .bind(upto)
+            .numbers(rooms.iter().copied());
         self.rows(query).await?.iter().map(Logged::read).collect()
     }
 
-    /// The receipts in these rooms that moved with `after < pos ≤ upto`, ascending by position.
+    /// The receipts in these rooms that moved with `after < pos ≤ upto`, ascending by position. What has reached devices
+    /// is told only where two are, now: who comes into a chat later isn't concerned.
     pub async fn receipts_in_rooms_after(
         &self,
         rooms: &[RoomNo],
@@ -294,11 +299,14 @@ impl Store {
         let query = self
             .sql(
                 "SELECT pos, room, user_no, kind, thread, event_id, ts FROM receipt \
-                 WHERE room IN NUMBERS($1) AND pos > $2 AND pos <= $3 ORDER BY pos",
+                 WHERE room IN NUMBERS($1) AND pos > $2 AND pos <= $3 \
+                 AND (kind <> 'org.rhizome.delivered' OR room IN (SELECT room FROM room_server \
+                 WHERE room IN NUMBERS($4) GROUP BY room HAVING SUM(joined) = 2)) ORDER BY pos",
             )
             .numbers(rooms.iter().copied())
             .bind(after)
-            .bind(upto);
+            .bind(upto)
+            .numbers(rooms.iter().copied());
         self.rows(query).await?.iter().map(Logged::read).collect()
     }
 

@@ -4,6 +4,7 @@
 //! Written with such an event, and again when the room's state has changed its mind about it: readers are told of an
 //! event where its row stands.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,6 +122,32 @@ impl Store {
         self.rows(query).await?.iter().map(Logged::read).collect()
     }
 
+    /// Events of these rooms that are sticky at `now_ms` and stand up to a position, for who comes into them: at most
+    /// `each` of a sender in a room, their newest, and at most `limit`. Everybody's newest are first, so that nobody hides
+    /// the others by sending many.
+    pub async fn sticky_for_entrant(
+        &self,
+        rooms: &[RoomNo],
+        upto: Pos,
+        now_ms: i64,
+        (each, limit): (usize, usize),
+    ) -> Result<Vec<Arc<Logged<Sticky>>>> {
+        let query = self
+            .sql(
+                "SELECT pos, event, room, sender, expires_ms, allowed FROM (\
+                 SELECT pos, event, room, sender, expires_ms, allowed, \
+                 ROW_NUMBER() OVER (PARTITION BY room, sender ORDER BY pos DESC) AS n FROM sticky \
+                 WHERE room IN NUMBERS($1) AND pos <= $2 AND expires_ms > $3 AND allowed = 1) AS ranked \
+                 WHERE n <= $4 ORDER BY n, pos DESC LIMIT $5",
+            )
+            .numbers(rooms.iter().copied())
+            .bind(upto)
+            .bind(now_ms)
+            .bind(each)
+            .bind(limit);
+        self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
     /// Of these users the events in these rooms that are sticky at `now_ms`, whether allowed or not, at most `limit`.
     pub async fn sticky_of(
         &self,
@@ -139,6 +166,36 @@ impl Store {
             .bind(now_ms)
             .bind(limit);
         self.rows(query).await?.iter().map(Logged::read).collect()
+    }
+
+    /// How many events of each of these users in these rooms are sticky at `now_ms`: all, and those of them that the
+    /// room's state didn't allow. Who has none is left out.
+    pub async fn sticky_counts(
+        &self,
+        members: &[(RoomNo, UserNo)],
+        now_ms: i64,
+    ) -> Result<HashMap<(RoomNo, UserNo), (usize, usize)>> {
+        let members: Vec<_> = members.iter().map(Member::of).collect();
+        let query = self
+            .sql(
+                "SELECT s.room, s.sender, s.allowed, COUNT(*) AS n FROM ROWS($1) AS x \
+                 JOIN sticky s ON s.room = x.room AND s.sender = x.sender \
+                 WHERE s.expires_ms > $2 GROUP BY s.room, s.sender, s.allowed",
+            )
+            .rows(&members)
+            .bind(now_ms);
+        let mut counts = HashMap::new();
+        for row in self.rows(query).await? {
+            let (all, refused) = counts
+                .entry((row.get("room")?, row.get("sender")?))
+                .or_insert((0, 0));
+            let n: usize = row.get("n")?;
+            *all += n;
+            if !row.get::<bool>("allowed")? {
+                *refused += n;
+            }
+        }
+        Ok(counts)
     }
 
     /// Of these, those that the room's state didn't allow.

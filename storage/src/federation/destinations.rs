@@ -204,7 +204,8 @@ impl Store {
                  JOIN user_name u ON u.no = r.user_no \
                  JOIN server_name s ON s.no = u.server AND s.name = $2 \
                  JOIN room o ON o.no = r.room \
-                 WHERE r.pos > $3 AND r.pos <= $4 AND r.kind IN ('m.read', 'org.rhizome.delivered') ORDER BY r.pos LIMIT $5",
+                 WHERE r.pos > $3 AND r.pos <= $4 AND (r.kind = 'm.read' OR r.kind = 'org.rhizome.delivered' AND \
+                 (SELECT SUM(joined) FROM room_server c WHERE c.room = r.room) = 2) ORDER BY r.pos LIMIT $5",
         );
         let mut receipts = Vec::new();
         for row in self.rows(behind.bind(query)).await? {

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use rhizome_federation::testing::Network;
-use rhizome_rooms::create::create;
+use rhizome_rooms::{create::create, send::SendOptions};
 use rhizome_storage::{
     Clock, Fact, Receipt, WriteSet,
     testing::{TestDatabase, eventually},
 };
+use ruma::OwnedRoomId;
 use serde_json::json;
 
 use super::{Peer, Us, alice, public_room, scenario, texts, them};
@@ -91,6 +92,43 @@ async fn one_event_that_is_refused_does_not_hold_up_the_others() {
         network.mend(them());
         clock.advance(Duration::from_secs(100));
         assert_eq!(peer.wait_for(4).await, texts(0..4));
+        a.stop().await;
+    })
+    .await;
+}
+
+/// While it is told of what is sticky in one room, the server comes into another, where that was sent before.
+#[tokio::test]
+async fn who_comes_into_two_rooms_gets_what_is_sticky_in_both() {
+    scenario(async |database, network, peer, clock| {
+        let a = Us::start(&database, &network, &clock).await;
+        let stick = async |room: &OwnedRoomId, text: &str| {
+            let options = SendOptions {
+                sticky_ms: Some(3_600_000),
+                ..SendOptions::default()
+            };
+            a.say_with(room, text, options).await
+        };
+        let later = create(a.fed.rooms(), &public_room()).await.unwrap().room_id;
+        let first = create(a.fed.rooms(), &public_room()).await.unwrap().room_id;
+        let all = texts(0..62);
+        for text in &all[..2] {
+            stick(&later, text).await;
+        }
+        for text in &all[2..] {
+            stick(&first, text).await;
+        }
+        let held = peer.gate.lock().await;
+        a.bob_joins(&first).await;
+        peer.wait_for(50).await;
+        a.bob_joins(&later).await;
+        a.goes_round(&network, &first).await;
+        drop(held);
+        let mut got = peer.wait_for(62).await;
+        got.sort();
+        let mut all = all;
+        all.sort();
+        assert_eq!(got, all);
         a.stop().await;
     })
     .await;

@@ -163,6 +163,10 @@ impl Us {
     }
 
     async fn say(&self, room: &OwnedRoomId, text: &str) -> OwnedEventId {
+        self.say_with(room, text, SendOptions::default()).await
+    }
+
+    async fn say_with(&self, room: &OwnedRoomId, text: &str, options: SendOptions) -> OwnedEventId {
         let Value::Object(content) = json!({ "msgtype": "m.text", "body": text }) else {
             unreachable!()
         };
@@ -174,7 +178,7 @@ impl Us {
             content,
             redacts: None,
         };
-        send(self.fed.rooms(), draft, SendOptions::default())
+        send(self.fed.rooms(), draft, options)
             .await
             .unwrap()
             .event_id
@@ -186,15 +190,19 @@ impl Us {
             .await
             .unwrap()
             .room_id;
+        self.bob_joins(&room).await;
+        room
+    }
+
+    async fn bob_joins(&self, room: &OwnedRoomId) {
         let bob = user_id!("@bob:b.example");
-        let template = admit::template(self.fed.rooms(), &room, bob, Membership::Join, &[])
+        let template = admit::template(self.fed.rooms(), room, bob, Membership::Join, &[])
             .await
             .unwrap();
         let joined = draft::finish(template.rules, template.event, them(), &key(2)).unwrap();
         admit::admit_signed(self.fed.rooms(), Arc::new(joined))
             .await
             .unwrap();
-        room
     }
 
     /// Waits until the sender has looked several times at what there is to do: each time it finds something new

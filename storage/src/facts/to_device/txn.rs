@@ -10,7 +10,7 @@ use crate::engine::sql::{Columns as _, rows};
 use crate::engine::trouble::Trouble;
 use crate::facts::Kind;
 use crate::facts::decision::Decision;
-use crate::{Result, TxnKey, UserNo};
+use crate::{Result, Store, TxnKey, UserNo};
 
 /// A client's transaction is done with this write set; of one that is done already, nothing is written again.
 #[derive(Debug, Clone)]
@@ -88,5 +88,21 @@ impl Kind for ToDeviceTxn {
              SELECT user_no, device, path, txn_id, done_ms FROM ROWS($1) AS x",
             &rows,
         )
+    }
+}
+
+impl Store {
+    /// Whether a client's transaction was done before. The commit decides; this spares who repeats it the charges.
+    pub async fn is_to_device_done(&self, key: &TxnKey) -> Result<bool> {
+        let query = self
+            .sql(
+                "SELECT done_ms FROM to_device_txn \
+                 WHERE user_no = $1 AND device = $2 AND path = $3 AND txn_id = $4",
+            )
+            .bind(key.user)
+            .bind(&key.device)
+            .bind(&key.path)
+            .bind(&key.txn_id);
+        Ok(!self.rows(query).await?.is_empty())
     }
 }
