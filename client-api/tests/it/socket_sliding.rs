@@ -8,6 +8,7 @@ use tokio_tungstenite::connect_async;
 
 use crate::{
     harness::{User, events, ids, story},
+    sticky::{EXTENSION, beside, stick},
     stream::{Socket, close_code, frame, listen, message, send},
     to_device::{self, device_of, numbers},
 };
@@ -140,6 +141,43 @@ async fn what_is_not_acknowledged_comes_again_after_a_cut() {
         let error = frame(&mut socket, "error").await;
         assert!(error["errcode"].is_string(), "{error}");
         assert_eq!(close_code(&mut socket).await, 4400);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_for_sticky_events_is_needed_once() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let address = listen(&server).await;
+        let room = alice.create_public().await;
+        bob.join(&room).await;
+        stick(&alice, &room, "0", 300_000).await;
+        let wanted = |since: &Value| json!({ "extensions": { EXTENSION: { "enabled": true, "since": since } } });
+        let mut socket = open(address, &bob, wanted(&Value::Null)).await;
+        let begun = answer(&mut socket, true).await;
+        let since = begun["extensions"][EXTENSION]["next_batch"].clone();
+        let first = stick(&alice, &room, "1", 300_000).await;
+        drop(socket);
+
+        let mut socket = open(address, &bob, wanted(&since)).await;
+        let told = answer(&mut socket, true).await;
+        assert_eq!(beside(&told, &room), [first]);
+        for n in ["2", "3"] {
+            let next = stick(&alice, &room, n, 300_000).await;
+            assert_eq!(beside(&answer(&mut socket, true).await, &room), [next]);
+        }
+        // Other wishes don't begin anew either, nor do those that come before the first answer is acknowledged.
+        let mut other = wanted(&Value::Null);
+        other["type"] = "sliding".into();
+        send(&mut socket, other.clone()).await;
+        assert!(beside(&answer(&mut socket, true).await, &room).is_empty());
+        let mut socket = open(address, &bob, wanted(&since)).await;
+        let told = answer(&mut socket, false).await;
+        assert_eq!(beside(&told, &room).len(), 3);
+        send(&mut socket, other).await;
+        send(&mut socket, json!({"type": "ack", "pos": told["pos"]})).await;
+        assert!(beside(&answer(&mut socket, true).await, &room).is_empty());
     })
     .await;
 }

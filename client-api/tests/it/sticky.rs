@@ -9,11 +9,14 @@ use serde_json::{Value, json};
 use crate::{
     harness::{Server, User, esc, events, filter, ids, next, story, timeline},
     sliding::client::{self as sliding, Client},
+    stream,
 };
 
 const PARAM: &str = "org.matrix.msc4354.sticky_duration_ms";
 const KEY: &str = "msc4354_sticky";
 const TTL: &str = "msc4354_sticky_duration_ttl_ms";
+/// The extension of sliding sync.
+pub const EXTENSION: &str = "org.matrix.msc4354.sticky_events";
 
 async fn try_stick(user: &User, room: &str, txn: &str, duration: &str) -> (u16, Value) {
     let path = format!(
@@ -35,6 +38,12 @@ pub async fn stick(user: &User, room: &str, txn: &str, duration: u32) -> String 
 /// The ids of what an answer has in a room's section of sticky events.
 pub fn stuck(sync: &Value, room: &str) -> Vec<String> {
     ids(&events(sync, &["rooms", "join", room, KEY, "events"]))
+}
+
+/// The ids of what an answer of sliding sync has of a room's sticky events.
+pub fn beside(answer: &Value, room: &str) -> Vec<String> {
+    let told = &answer["extensions"][EXTENSION];
+    ids(&events(told, &["rooms", room, "events"]))
 }
 
 /// A server whose clock the test moves, on each database.
@@ -281,17 +290,13 @@ async fn only_so_many_are_sticky_at_a_time_and_each_comes_once() {
 /// In sliding sync they come whichever rooms are wanted.
 #[tokio::test]
 async fn sliding_sync_tells_of_sticky_events() {
-    const EXTENSION: &str = "org.matrix.msc4354.sticky_events";
     story(|server| async move {
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);
         let room = alice.create_public().await;
         bob.join(&room).await;
         let first = stick(&alice, &room, "1", 300_000).await;
         let wanted = json!({ "extensions": { EXTENSION: { "enabled": true } } });
-        let stuck = |answer: &Value| {
-            let told = &answer["extensions"][EXTENSION];
-            ids(&events(told, &["rooms", &room, "events"]))
-        };
+        let stuck = |answer: &Value| beside(answer, &room);
         let mut client = Client::of(&bob);
         let begun = client.sync(&wanted).await;
         assert_eq!(stuck(&begun), [first.clone()]);
@@ -314,6 +319,50 @@ async fn sliding_sync_tells_of_sticky_events() {
         let told = Client::named(&bob, "third").sync(&both).await;
         assert_eq!(sliding::timeline(&told, &room), [second]);
         assert_eq!(stuck(&told), [first]);
+    })
+    .await;
+}
+
+/// Sliding sync goes on where an answer stopped, by the position alone; a socket without being woken.
+#[tokio::test]
+async fn who_was_away_gets_all_of_many_without_a_token_for_them() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let address = stream::listen(&server).await;
+        let room = alice.create_public().await;
+        bob.join(&room).await;
+        let start = next(&bob.sync(None, "").await);
+        let wanted = json!({ "extensions": { EXTENSION: { "enabled": true } } });
+        let mut away = Client::named(&bob, "away");
+        away.sync(&wanted).await;
+        let mut sent = Vec::new();
+        for n in 0..65 {
+            sent.push(stick(&alice, &room, &format!("a{n}"), 3_600_000).await);
+            sent.push(stick(&bob, &room, &format!("b{n}"), 3_600_000).await);
+        }
+        alice.say(&room, "not sticky").await;
+
+        for mut client in [away, Client::of(&bob)] {
+            let mut told = beside(&client.sync(&wanted).await, &room);
+            assert_eq!(told.len(), 100);
+            // What the connection says nothing of is what the position before says: the same again.
+            let before = client.clone();
+            told.extend(beside(&client.sync(&wanted).await, &room));
+            assert_eq!(told, sent);
+            assert_eq!(
+                beside(&before.clone().sync(&wanted).await, &room),
+                sent[100..]
+            );
+            assert!(beside(&client.sync(&wanted).await, &room).is_empty());
+        }
+
+        let few = filter(&json!({ "room": { "timeline": { "limit": 1 } } }));
+        let mut socket = stream::connect(address, &bob, Some(&format!("{start}{few}"))).await;
+        let mut told = Vec::new();
+        while told.len() < sent.len() {
+            told.extend(stuck(&stream::frame(&mut socket, "sync").await, &room));
+        }
+        assert_eq!(told, sent);
     })
     .await;
 }

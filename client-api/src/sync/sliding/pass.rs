@@ -201,6 +201,7 @@ impl Sliding {
         let context = Context {
             app: &self.app,
             loader: &teller.loader,
+            since: self.since.as_ref(),
             moment,
             window,
             older: &older,
@@ -208,6 +209,8 @@ impl Sliding {
             shown: &shown.collect(),
         };
         let extensions = Answer::read(&context, &self.asked.extensions).await?;
+        let mut next = Token::new(store, upto, moment.1);
+        next.sticky = extensions.sticky_upto();
         let named = choice.counts.into_iter();
         Ok(Found {
             rooms: rooms.into_iter().map(|(_, part)| part).collect(),
@@ -215,7 +218,7 @@ impl Sliding {
                 .map(|(name, count)| (name.to_owned(), count))
                 .collect(),
             extensions,
-            next: Token::new(store, upto, moment.1),
+            next,
             settled: choice.settled,
         })
     }

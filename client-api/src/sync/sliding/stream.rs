@@ -29,10 +29,19 @@ pub struct Stream {
     asked: Arc<Asked>,
     /// The request that is to be answered; `None` while an answer isn't acknowledged.
     open: Option<Box<Sliding>>,
-    /// The last answer's position, and up to where it had messages for the device.
-    told: Option<(String, Option<String>)>,
+    /// The last answer.
+    told: Option<Told>,
     /// The client is answered at once, also with nothing.
     owes: bool,
+}
+
+/// An answer that the client hasn't acknowledged yet.
+struct Told {
+    pos: String,
+    /// Up to where it had messages for the device.
+    mail: Option<String>,
+    /// Whether it told of sticky events: up to where, its position says.
+    sticky: bool,
 }
 
 impl Stream {
@@ -78,7 +87,11 @@ impl Stream {
         }
         self.owes = false;
         let (frame, pos) = sliding.tell_found(&found, Some(kind))?;
-        self.told = Some((pos, found.extensions.mail_upto()));
+        self.told = Some(Told {
+            pos,
+            mail: found.extensions.mail_upto(),
+            sticky: found.extensions.has_sticky(),
+        });
         Ok(Some(frame))
     }
 
@@ -90,28 +103,37 @@ impl Stream {
         }
     }
 
-    /// The client has the answer with this position: the next may follow. One that it had before says nothing new.
-    pub async fn acknowledge(&mut self, pos: &str) -> Result<(), MatrixError> {
-        let Some((pos, mail)) = self.told.take_if(|(told, _)| told == pos) else {
-            return Ok(());
+    /// The client has the answer with this position: the next may follow. One that it had before says nothing new:
+    /// `false`.
+    pub async fn acknowledge(&mut self, pos: &str) -> Result<bool, MatrixError> {
+        let Some(told) = self.told.take_if(|told| told.pos == pos) else {
+            return Ok(false);
         };
         // Nobody else holds it: what was asked is answered.
         let asked = Arc::get_mut(&mut self.asked).ok_or_else(MatrixError::internal)?;
-        asked.pos = Some(pos);
-        if let (Some(to_device), Some(_)) = (&mut asked.extensions.to_device, &mail) {
-            to_device.since = mail;
+        asked.pos = Some(told.pos);
+        if let (Some(to_device), Some(_)) = (&mut asked.extensions.to_device, &told.mail) {
+            to_device.since = told.mail;
         }
-        self.ask().await
+        if let (Some(sticky), true) = (&mut asked.extensions.sticky, told.sticky) {
+            sticky.since = None;
+        }
+        self.ask().await?;
+        Ok(true)
     }
 
     /// Other lists, subscriptions and extensions from now on. The connection and its position stay.
     pub async fn change(&mut self, Wish(mut asked): Wish) -> Result<(), MatrixError> {
         asked.pos.clone_from(&self.asked.pos);
         asked.conn_id.clone_from(&self.asked.conn_id);
-        let heard = self.asked.extensions.to_device.as_ref();
-        let heard = heard.and_then(|to_device| to_device.since.clone());
-        if let Some(to_device) = &mut asked.extensions.to_device {
-            to_device.since = to_device.since.take().or(heard);
+        let before = &self.asked.extensions;
+        if let (Some(to_device), Some(before)) =
+            (&mut asked.extensions.to_device, &before.to_device)
+        {
+            to_device.since = to_device.since.take().or_else(|| before.since.clone());
+        }
+        if let (Some(sticky), Some(before)) = (&mut asked.extensions.sticky, &before.sticky) {
+            sticky.since = sticky.since.take().or_else(|| before.since.clone());
         }
         self.asked = Arc::new(asked);
         self.owes = true;

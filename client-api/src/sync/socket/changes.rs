@@ -30,15 +30,10 @@ enum Slot {
 impl Changes {
     /// Hands a change over, and waits until it is taken up.
     pub(super) async fn ask(&self, change: Change) -> Result<(), MatrixError> {
-        let (taken, wait) = oneshot::channel();
-        {
-            let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-            if matches!(*slot, Slot::Empty) {
-                *slot = Slot::Asked(change, taken);
-            }
-        }
+        let Some(wait) = self.put(change) else {
+            return Err(MatrixError::busy());
+        };
         self.came.notify_one();
-        // Whoever is refused a place finds the other end dropped.
         match wait.await {
             Ok(true) => Ok(()),
             Ok(false) => Err(MatrixError::new(
@@ -48,6 +43,17 @@ impl Changes {
             )),
             Err(_) => Err(MatrixError::busy()),
         }
+    }
+
+    /// Puts a change into the place, unless that is taken, or nobody reads any more.
+    fn put(&self, change: Change) -> Option<oneshot::Receiver<bool>> {
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*slot, Slot::Empty) {
+            return None;
+        }
+        let (taken, wait) = oneshot::channel();
+        *slot = Slot::Asked(change, taken);
+        Some(wait)
     }
 
     /// Waits for a change.
@@ -109,5 +115,17 @@ mod tests {
         let (asked, ()) = tokio::join!(changes.ask(filter()), async { changes.close() });
         assert!(asked.is_err());
         assert!(changes.ask(filter()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_finds_the_place_taken_does_not_wait() {
+        let changes = Changes::default();
+        let second = async {
+            let asked = changes.ask(filter()).await;
+            changes.close();
+            asked
+        };
+        let (first, second) = tokio::join!(changes.ask(filter()), second);
+        assert!(first.is_err() && second.is_err());
     }
 }

@@ -1,9 +1,15 @@
 //! How sockets end, and how many there are that will come back.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes};
-use rhizome_storage::random;
+use rhizome_storage::{UserNo, random};
 
 use super::frames::{self, error_frame};
 use crate::{App, MatrixError};
@@ -47,7 +53,7 @@ impl End {
             End::Unauthorized(_) => (4401, "the access token is not valid"),
             End::AuthTimeout => (4408, "no access token came in time"),
             End::BadStart => (4400, "the first frame must be of type auth"),
-            End::Refused(_) => (4400, "there is no such stream"),
+            End::Refused(_) => (4400, "the error frame says why"),
             End::Failed => (1011, "something went wrong on the server"),
             End::TooSlow => (4409, "frames are not being read"),
         }
@@ -75,7 +81,12 @@ pub struct Sockets {
     open: AtomicUsize,
     /// The most that were open at once.
     peak: AtomicUsize,
+    /// How many each user has.
+    users: Mutex<HashMap<UserNo, usize>>,
 }
+
+/// So many sockets a user may have open at once, of all their devices.
+pub(super) const MOST_OF_USER: usize = 64;
 
 /// So many are to come back in a second.
 const BACK_PER_SECOND: u64 = 500;
@@ -84,10 +95,42 @@ const SPREAD_MS: (u64, u64) = (1_000, 60_000);
 
 impl Sockets {
     /// Counts one more, until the guard is dropped.
-    pub(super) fn enter(&self) -> impl Drop + '_ {
+    ///
+    /// # Errors
+    /// The user has too many. It is the new one that is refused: clients that pushed each other out would come
+    /// back for ever.
+    pub(super) fn enter(app: &App, user: UserNo) -> Result<Open, MatrixError> {
+        if app.sync.sockets.add(user) {
+            return Ok(Open(app.clone(), user));
+        }
+        // By then those are given up whose clients are gone.
+        let silent = app.config.stream_heartbeat * 5 / 2;
+        let retry_after_ms = u64::try_from(silent.as_millis()).unwrap_or(u64::MAX);
+        Err(MatrixError::limit_exceeded(retry_after_ms))
+    }
+
+    fn add(&self, user: UserNo) -> bool {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_user = users.entry(user).or_default();
+        if *of_user >= MOST_OF_USER {
+            return false;
+        }
+        *of_user += 1;
+        drop(users);
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         self.peak.fetch_max(open, Ordering::Relaxed);
-        Open(self)
+        true
+    }
+
+    fn remove(&self, user: UserNo) {
+        self.open.fetch_sub(1, Ordering::Relaxed);
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut of_user) = users.entry(user) {
+            *of_user.get_mut() -= 1;
+            if *of_user.get() == 0 {
+                of_user.remove();
+            }
+        }
     }
 
     /// After how long a client is to come back when the server stops: another time for each, so that thousands
@@ -104,11 +147,19 @@ fn spread_ms(sockets: u64) -> u64 {
     (sockets.saturating_mul(1_000) / BACK_PER_SECOND).clamp(SPREAD_MS.0, SPREAD_MS.1)
 }
 
-struct Open<'a>(&'a Sockets);
+/// An open socket of a user's, counted as long as it is there.
+pub(super) struct Open(App, UserNo);
 
-impl Drop for Open<'_> {
+impl Open {
+    /// The server that it is open at.
+    pub(super) fn app(&self) -> &App {
+        &self.0
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.sync.sockets.remove(self.1);
     }
 }
 
@@ -124,11 +175,27 @@ mod tests {
     }
 
     #[test]
+    fn a_user_has_so_many_and_others_have_theirs() {
+        let sockets = Sockets::default();
+        assert!((0..MOST_OF_USER).all(|_| sockets.add(UserNo(1))));
+        assert!(!sockets.add(UserNo(1)));
+        assert!(sockets.add(UserNo(2)));
+        sockets.remove(UserNo(1));
+        assert!(sockets.add(UserNo(1)));
+        assert!(!sockets.add(UserNo(1)));
+    }
+
+    #[test]
     fn they_come_back_at_different_times() {
         let sockets = Sockets::default();
-        let entered: Vec<_> = (0..2_000).map(|_| sockets.enter()).collect();
-        drop(entered);
+        for user in 0..2_000 {
+            assert!(sockets.add(UserNo(user)));
+        }
+        for user in 0..2_000 {
+            sockets.remove(UserNo(user));
+        }
         assert_eq!(sockets.open.load(Ordering::Relaxed), 0);
+        assert!(sockets.users.lock().unwrap().is_empty());
         // The most there were, not those that are left when one says goodbye.
         let times: std::collections::BTreeSet<_> =
             (0..100).map(|_| sockets.come_back_after_ms()).collect();

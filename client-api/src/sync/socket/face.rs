@@ -38,6 +38,17 @@ pub(super) enum Change {
     Has(String),
 }
 
+/// What a change has changed.
+#[derive(PartialEq, Eq)]
+pub(super) enum Changed {
+    /// It is of another shape of sync.
+    Refused,
+    /// Nothing: it was so before.
+    Nothing,
+    /// There may be something to tell.
+    Much,
+}
+
 /// A reader, and whether it still owes its first answer.
 pub(super) struct SyncFace {
     reader: Reader,
@@ -95,14 +106,18 @@ impl Face {
     ///
     /// # Errors
     /// The connection can't go on.
-    pub(super) async fn change(&mut self, change: Change) -> Result<bool, MatrixError> {
+    pub(super) async fn change(&mut self, change: Change) -> Result<Changed, MatrixError> {
         match (self, change) {
             (Face::Sync(face), Change::Filter(filter)) => face.reader.set_filter(filter),
             (Face::Sliding(stream), Change::Wish(wish)) => stream.change(*wish).await?,
-            (Face::Sliding(stream), Change::Has(pos)) => stream.acknowledge(&pos).await?,
-            _ => return Ok(false),
+            (Face::Sliding(stream), Change::Has(pos)) => {
+                if !stream.acknowledge(&pos).await? {
+                    return Ok(Changed::Nothing);
+                }
+            }
+            _ => return Ok(Changed::Refused),
         }
-        Ok(true)
+        Ok(Changed::Much)
     }
 }
 
@@ -113,7 +128,7 @@ impl SyncFace {
         self.first = false;
         Ok(Turn {
             frame: tells.then(|| self.reader.write(&news, Some("sync"))),
-            more: news.next.is_behind_to_device(),
+            more: news.next.is_behind(),
         })
     }
 }

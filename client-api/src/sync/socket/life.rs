@@ -25,7 +25,6 @@ const GOODBYE: Duration = Duration::from_secs(2);
 pub(super) async fn run(session: Session, face: Face, socket: WebSocket) {
     let session = Arc::new(session);
     let app = &session.app;
-    let _open = app.sync.sockets.enter();
     let (sink, stream) = socket.split();
     let (out, frames) = mpsc::channel(QUEUE);
     let sink = tokio::sync::Mutex::new(sink);
@@ -109,10 +108,10 @@ async fn wait(session: &Session, face: &mut Face, until: Option<Duration>) -> Re
             }
         };
         tokio::select! {
-            () = rest => {}
-            () = session.changes.come() => session.take_up(face).await?,
+            () = rest => woken = true,
+            // What changes nothing is no reason to look at the log.
+            () = session.changes.come() => woken |= session.take_up(face).await?,
         }
-        woken = true;
     }
 }
 

@@ -22,7 +22,7 @@ use axum::{
     Router,
     extract::{
         Query, State,
-        ws::{Message, WebSocket, WebSocketUpgrade},
+        ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade},
     },
     response::{IntoResponse, Response},
     routing::get,
@@ -102,25 +102,36 @@ async fn authenticate_first(app: App, mut socket: WebSocket) {
 }
 
 async fn first(app: &App, socket: &mut WebSocket) -> Result<(Session, Face), End> {
-    match tokio::time::timeout(AUTH_TIMEOUT, socket.recv()).await {
-        Err(_) => Err(End::AuthTimeout),
-        Ok(Some(Ok(Message::Text(text)))) => {
-            let (token, start) = first_frame(&text).ok_or(End::BadStart)?;
-            prepare(app, token, start).await.map_err(End::of)
+    let text = tokio::select! {
+        text = tokio::time::timeout(AUTH_TIMEOUT, first_text(socket)) => text,
+        () = app.shutdown.cancelled() => return Err(End::Restart),
+    };
+    let text = text.map_err(|_| End::AuthTimeout)??;
+    let (token, start) = first_frame(&text).ok_or(End::BadStart)?;
+    prepare(app, token, start).await.map_err(End::of)
+}
+
+/// The first frame that is the client's: pings may come before it.
+async fn first_text(socket: &mut WebSocket) -> Result<Utf8Bytes, End> {
+    loop {
+        match socket.recv().await {
+            Some(Ok(Message::Text(text))) => return Ok(text),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Binary(_))) => return Err(End::BadStart),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
         }
-        Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => Err(End::Gone),
-        Ok(Some(Ok(_))) => Err(End::BadStart),
     }
 }
 
 /// Everything that can be refused is refused before the first frame.
 async fn prepare(app: &App, token: String, start: Start) -> Result<(Session, Face), MatrixError> {
     let who = authenticate(app, &token, None).await?;
+    let open = Sockets::enter(app, who.user)?;
     if let Some(text) = start.sliding {
         let wish = sliding::Wish::read(&text, &who)?;
         let stream = sliding::Stream::begin(app.clone(), &who, wish).await?;
         let face = Face::Sliding(Box::new(stream));
-        return Ok((Session::new(app.clone(), who, token), face));
+        return Ok((Session::new(open, who, token), face));
     }
     let filter = match start.filter.as_deref() {
         None => app.sync.no_filter.clone(),
@@ -136,7 +147,7 @@ async fn prepare(app: &App, token: String, start: Start) -> Result<(Session, Fac
         state_after: start.use_state_after,
     };
     let reader = Reader::new(app.clone(), Viewer::of(&who), ask, since);
-    Ok((Session::new(app.clone(), who, token), Face::sync(reader)))
+    Ok((Session::new(open, who, token), Face::sync(reader)))
 }
 
 /// The filter that a client names: by its id, or as JSON.

@@ -26,7 +26,7 @@ use super::{
 use crate::{
     App, MatrixError,
     limits::Kind,
-    place::token::position,
+    place::token::{Token, position},
     room::{receipts, redact, send, state, typing},
     sync::{delivery, sliding::Wish, to_device},
     view::seen::Viewer,
@@ -235,6 +235,12 @@ async fn acknowledge(session: &Session, text: &str) -> Result<Done, MatrixError>
         }
     };
     let app = &session.app;
+    // What was acknowledged before, or given out by nobody, costs nothing.
+    if let Ok(token) = Token::parse(&next_batch)
+        && !(token.is_genuine(&app.store) && session.is_news(&token))
+    {
+        return Ok(Done::Silently);
+    }
     let Some(token) = position(&app.store, &next_batch).await? else {
         return Ok(Done::Silently);
     };
@@ -243,5 +249,6 @@ async fn acknowledge(session: &Session, text: &str) -> Result<Done, MatrixError>
     if let Some(acknowledging) = to_device::acknowledge(app, &viewer, &token).await {
         acknowledging.done(app).await;
     }
+    session.acknowledged(token);
     Ok(Done::Silently)
 }

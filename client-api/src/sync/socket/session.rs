@@ -7,30 +7,59 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{changes::Changes, end::End, face::Face};
-use crate::{App, Caller, MatrixError, auth::token::authenticate};
+use super::{
+    changes::Changes,
+    end::{End, Open},
+    face::{Changed, Face},
+};
+use crate::{App, Caller, MatrixError, auth::token::authenticate, place::token::Token};
 
 /// What the parts of a socket's life share.
 pub(super) struct Session {
     pub(super) app: App,
+    /// The socket is counted until the last request has come to its end.
+    _open: Open,
     pub(super) who: Caller,
     /// A lock that is held while a token is looked at, so that the old one isn't asked for when the new one has
     /// just made it invalid.
     token: tokio::sync::Mutex<String>,
     pub(super) changes: Changes,
     pub(super) heard: Heard,
+    /// What the client has acknowledged last: once is enough.
+    acknowledged: Mutex<Option<Token>>,
 }
 
 impl Session {
     /// The session of whoever has this token.
-    pub(super) fn new(app: App, who: Caller, token: String) -> Session {
+    pub(super) fn new(open: Open, who: Caller, token: String) -> Session {
         Session {
-            app,
+            app: open.app().clone(),
+            _open: open,
             who,
             token: token.into(),
             changes: Changes::default(),
             heard: Heard(Mutex::new(Some(Instant::now()))),
+            acknowledged: Mutex::default(),
         }
+    }
+
+    /// Whether a position says more than what was acknowledged last.
+    pub(super) fn is_news(&self, token: &Token) -> bool {
+        let last = self.acknowledged.lock();
+        let last = last.unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().is_none_or(|last| {
+            last.epoch != token.epoch
+                || last.pos < token.pos
+                || last.told_to_device() < token.told_to_device()
+        })
+    }
+
+    /// Takes note of what is acknowledged.
+    pub(super) fn acknowledged(&self, token: Token) {
+        *self
+            .acknowledged
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(token);
     }
 
     /// Whether the token is still valid.
@@ -42,13 +71,14 @@ impl Session {
         }
     }
 
-    /// Takes up what the client wants to be different, if anything.
-    pub(super) async fn take_up(&self, face: &mut Face) -> Result<(), End> {
-        if let Some((change, taken)) = self.changes.take() {
-            let is_taken = Box::pin(face.change(change)).await.map_err(End::of)?;
-            let _ = taken.send(is_taken);
-        }
-        Ok(())
+    /// Takes up what the client wants to be different, if anything; whether there may be something to tell then.
+    pub(super) async fn take_up(&self, face: &mut Face) -> Result<bool, End> {
+        let Some((change, taken)) = self.changes.take() else {
+            return Ok(false);
+        };
+        let changed = Box::pin(face.change(change)).await.map_err(End::of)?;
+        let _ = taken.send(changed != Changed::Refused);
+        Ok(changed == Changed::Much)
     }
 
     /// Goes on with another token of the same device.

@@ -13,7 +13,7 @@ mod typing;
 
 use std::collections::HashMap;
 
-use rhizome_storage::RoomNo;
+use rhizome_storage::{Pos, RoomNo};
 use ruma::OwnedRoomId;
 
 use self::{
@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     App, MatrixError,
+    place::token::Token,
     sync::{
         reader::Moment,
         room::Loader,
@@ -40,6 +41,8 @@ pub struct Context<'a> {
     pub app: &'a App,
     /// How rooms are read, for whom, from where to where.
     pub loader: &'a Loader<'a>,
+    /// Up to where the client has been told.
+    pub since: Option<&'a Token>,
     /// Where the pass ends.
     pub moment: &'a Moment,
     /// What happened after the client's position.
@@ -121,6 +124,16 @@ impl Answer {
     /// Up to where it has messages for the device.
     pub fn mail_upto(&self) -> Option<String> {
         self.to_device.as_ref().map(Mail::upto)
+    }
+
+    /// Whether it tells of sticky events.
+    pub fn has_sticky(&self) -> bool {
+        self.sticky.is_some()
+    }
+
+    /// Where there are more sticky events than it has: up to here they are told.
+    pub fn sticky_upto(&self) -> Option<Pos> {
+        self.sticky.as_ref().and_then(Sticky::upto)
     }
 
     /// Writes it.

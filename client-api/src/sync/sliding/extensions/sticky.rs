@@ -1,6 +1,8 @@
 //! Sticky events that the timelines don't have (MSC4354), of all rooms that the user is in, whichever are wanted. A client
-//! may keep a token for them, of which one `next_batch` is; else they are told from its position on.
+//! may keep a token for them, of which one `next_batch` is; else they are told from its position on, which says as well
+//! where the last answer stopped that had not room for all.
 
+use rhizome_storage::Pos;
 use ruma::{EventId, OwnedRoomId};
 
 use super::{Context, typing::Rooms};
@@ -30,7 +32,7 @@ pub async fn read(context: &Context<'_>, asked: &Asked) -> Result<Sticky, Matrix
     let loader = context.loader;
     let since = match &asked.since {
         Some(since) => position(loader.store, since).await?,
-        None => loader.after.map(|after| Token::new(loader.store, after, 0)),
+        None => context.since.cloned(),
     };
     // What came before the connection's position the window doesn't say.
     let covers = since
@@ -61,6 +63,11 @@ impl Sticky {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.rooms.is_empty() && !self.next.is_behind()
+    }
+
+    /// Where there are more: up to here they are told.
+    pub fn upto(&self) -> Option<Pos> {
+        self.next.sticky
     }
 
     /// Writes it.
