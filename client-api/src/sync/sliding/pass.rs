@@ -74,11 +74,8 @@ impl Sliding {
             .counts
             .advance(store, user, rows, (after, *upto), &window);
         counting.await?;
-        if window
-            .account_data
-            .iter()
-            .any(|data| data.kind == ignored::KIND)
-        {
+        let has = |kind: &str| window.account_data.iter().any(|data| data.kind == kind);
+        if has(ignored::KIND) {
             // What was withheld may be told now, wherever it is.
             self.memory.settled = None;
         }
@@ -106,10 +103,7 @@ impl Sliding {
             rows,
             rooms: window.rooms.keys().copied().collect(),
             typing: self.typing(rows, heard, *ephemeral),
-            direct: window
-                .account_data
-                .iter()
-                .any(|data| data.kind == "m.direct"),
+            direct: has("m.direct"),
             subscriptions: self.subscriptions(&asked.rooms).await?,
         };
         let choice = choose(&asked, &rooms, &self.memory, &news);
