@@ -23,6 +23,8 @@ const MAX_OF_DEVICE: usize = 5_000;
 struct Sent {
     rooms: HashMap<RoomNo, HashMap<OwnedUserId, Pos>>,
     count: usize,
+    /// Where the last of these answers ended.
+    latest: Option<Pos>,
 }
 
 /// What devices have been told.
@@ -74,6 +76,7 @@ impl LazyMembers {
             devices.count -= sent.count;
             *sent = Sent::default();
         }
+        sent.latest = sent.latest.max(Some(upto));
         let room = sent.rooms.entry(room).or_default();
         for member in members {
             if room.insert(member.to_owned(), upto).is_none() {
@@ -81,6 +84,26 @@ impl LazyMembers {
                 devices.count += 1;
             }
         }
+    }
+
+    /// Forgets what answers told that end after `since`: a device that goes on from there may never have got them.
+    pub fn forget_after(&self, device: &(UserNo, OwnedDeviceId), since: Pos) {
+        let mut devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let devices = &mut *devices;
+        let Some(sent) = devices.sent.get_mut(device) else {
+            return;
+        };
+        if sent.latest <= Some(since) {
+            return;
+        }
+        sent.rooms.retain(|_, members| {
+            members.retain(|_, told| *told <= since);
+            !members.is_empty()
+        });
+        let left = sent.rooms.values().map(HashMap::len).sum();
+        devices.count -= sent.count - left;
+        sent.count = left;
+        sent.latest = Some(since);
     }
 
     /// Forgets a device: it starts again from nothing.
@@ -113,5 +136,23 @@ mod tests {
         assert!(!lazy.knows(&(UserNo(1), device_id!("B").to_owned()), room, bob, Pos(5)));
         lazy.forget(&device);
         assert!(!lazy.knows(&device, room, bob, Pos(5)));
+    }
+
+    #[test]
+    fn what_a_lost_answer_told_does_not_count_later_on() {
+        let lazy = LazyMembers::default();
+        let device = (UserNo(1), device_id!("A").to_owned());
+        let (room, bob, eve) = (RoomNo(7), user_id!("@bob:here"), user_id!("@eve:here"));
+        lazy.tell(&device, room, [bob].into_iter(), Pos(5));
+        lazy.tell(&device, room, [eve].into_iter(), Pos(8));
+        lazy.forget_after(&device, Pos(8));
+        assert!(lazy.knows(&device, room, eve, Pos(9)));
+        lazy.forget_after(&device, Pos(6));
+        assert!(lazy.knows(&device, room, bob, Pos(9)));
+        assert!(!lazy.knows(&device, room, eve, Pos(9)));
+        lazy.tell(&device, room, [eve].into_iter(), Pos(7));
+        lazy.forget_after(&device, Pos(4));
+        assert!(!lazy.knows(&device, room, bob, Pos(9)));
+        assert_eq!(lazy.0.lock().unwrap().count, 0);
     }
 }

@@ -21,8 +21,8 @@ use std::sync::Arc;
 pub use self::stream::{Stream, Wish};
 use axum::extract::State;
 use rhizome_edge::{RawJson, Undecoded};
-use rhizome_storage::Interest;
-use ruma::{api::auth_scheme::AccessToken, metadata};
+use rhizome_storage::{Interest, UserNo};
+use ruma::{OwnedDeviceId, api::auth_scheme::AccessToken, metadata};
 use tokio::time::Instant;
 
 use self::{
@@ -119,7 +119,7 @@ impl Sliding {
                 (Some(at.token), known)
             }
         };
-        Ok(Self {
+        let begun = Self {
             interest: app.store.log().interest(viewer.user),
             app,
             viewer,
@@ -127,7 +127,18 @@ impl Sliding {
             connection,
             memory,
             since,
-        })
+        };
+        if let Some(since) = &begun.since {
+            // What later answers told of members hasn't arrived: the client goes on from here.
+            let lazy = &begun.app.sync.sliding.lazy;
+            lazy.forget_after(&begun.device(), since.pos);
+        }
+        Ok(begun)
+    }
+
+    /// Under which name members are remembered that were told.
+    fn device(&self) -> (UserNo, OwnedDeviceId) {
+        (self.viewer.user, format!("{:x}", self.connection.no).into())
     }
 
     /// The answer, as soon as there is something to tell, or when the time is over.

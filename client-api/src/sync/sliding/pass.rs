@@ -28,7 +28,7 @@ use crate::{
         room::Loader,
         window::{FIRST, RoomWindow, Window},
     },
-    view::scan::Budget,
+    view::{ignored, scan::Budget},
 };
 
 /// What a pass found.
@@ -74,13 +74,18 @@ impl Sliding {
             .counts
             .advance(store, user, rows, (after, *upto), &window);
         counting.await?;
+        let has = |kind: &str| window.account_data.iter().any(|data| data.kind == kind);
+        if has(ignored::KIND) {
+            // What was withheld may be told now, wherever it is.
+            self.memory.settled = None;
+        }
         let heard = self
             .since
             .as_ref()
             .map_or(0, |token| token.ephemeral_after(*ephemeral));
         let asked = self.asked.clone();
-        let rooms = shared.sliding.rooms.of(user, rows.len());
-        let mut rooms = rooms.lock().await;
+        let shared_rooms = shared.sliding.rooms.of(user, rows.len());
+        let mut rooms = shared_rooms.lock().await;
         rooms
             .advance(
                 store,
@@ -92,21 +97,21 @@ impl Sliding {
             .await?;
         let filters = asked.lists.values().map(|list| &list.filter);
         rooms.bring(store, &self.viewer, filters).await?;
+        (shared.sliding.rooms).weigh(user, &shared_rooms, &mut rooms);
         let news = News {
             after,
             rows,
             rooms: window.rooms.keys().copied().collect(),
             typing: self.typing(rows, heard, *ephemeral),
-            direct: window
-                .account_data
-                .iter()
-                .any(|data| data.kind == "m.direct"),
+            direct: has("m.direct"),
             subscriptions: self.subscriptions(&asked.rooms).await?,
         };
         let choice = choose(&asked, &rooms, &self.memory, &news);
         drop(rooms);
         drop(news);
-        self.fall_behind(&choice, after);
+        for room in &choice.behind {
+            self.fall_behind(*room, after);
+        }
         let loader = Loader {
             store,
             lazy: &shared.sliding.lazy,
@@ -151,12 +156,13 @@ impl Sliding {
         Ok(subscriptions)
     }
 
-    fn fall_behind(&mut self, choice: &Choice<'_>, after: Option<Pos>) {
-        for room in &choice.behind {
-            if let (Some(told), Some(after)) = (self.memory.of(*room).copied(), after) {
-                let upto = Some(after);
-                self.memory.tell(*room, SlidingRoom { upto, ..told });
-            }
+    /// The client isn't told what happened in a room after this.
+    fn fall_behind(&mut self, room: RoomNo, after: Option<Pos>) {
+        if let (Some(told), Some(after)) = (self.memory.of(room).copied(), after)
+            && told.upto.is_none()
+        {
+            let upto = Some(after);
+            self.memory.tell(room, SlidingRoom { upto, ..told });
         }
     }
 
@@ -178,7 +184,11 @@ impl Sliding {
             let window = older.get(&room).or_else(|| window.rooms.get(&room));
             let has = pick.told.and_then(|told| self.memory.state(&told)).cloned();
             let loaded = teller.load(pick, window, has.as_ref()).await?;
-            self.remember(pick, &loaded)?;
+            if loaded.withheld {
+                self.fall_behind(room, teller.loader.after);
+            } else {
+                self.remember(pick, &loaded)?;
+            }
             rooms.extend(loaded.part.map(|part| (room, part)));
         }
         let (user, upto) = (self.viewer.user, teller.loader.upto);
@@ -280,7 +290,7 @@ impl Sliding {
             }
         }
         let teller = Teller {
-            device: (self.viewer.user, format!("{:x}", self.connection.no).into()),
+            device: self.device(),
             summaries: store.room_summaries(nos).await?,
             newest,
             size,

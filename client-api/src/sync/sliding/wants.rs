@@ -220,6 +220,7 @@ impl<'a> Chooser<'_, 'a> {
             return Some(How::Whole);
         };
         let row = &pick.row;
+        let is_dm = pick.facets.as_ref().is_some_and(|facets| facets.is_dm);
         match row.membership {
             Membership::Leave | Membership::Ban => (row.pos > upto).then_some(How::Since(upto)),
             _ if row.since > upto => Some(How::Whole),
@@ -228,30 +229,34 @@ impl<'a> Chooser<'_, 'a> {
                 let state = self.memory.state(&told);
                 let wider = state.is_none_or(|state| !pick.config.state.is_within(state))
                     || pick.config.timeline > told.timeline;
-                let is_dm = pick.facets.as_ref().is_some_and(|facets| facets.is_dm);
                 let news = told.upto.is_some()
                     || self.news.rooms.contains(&room)
                     || self.news.typing.contains(&room);
                 (wider || news || is_dm != told.direct).then_some(How::Since(upto))
             }
-            _ => None,
+            _ => (is_dm != told.direct).then_some(How::Since(upto)),
         }
     }
 }
 
 /// The rooms within a range of a list that may not have been there some moves ago.
-fn entered(list: &Sorted, (start, end): (usize, usize), moves: usize) -> HashSet<RoomNo> {
+fn entered(
+    list: &Sorted,
+    (start, end): (usize, usize),
+    moves: usize,
+) -> impl Iterator<Item = RoomNo> {
+    let nothing = (1, 0);
     let all = end.min(list.len()).saturating_sub(start);
-    if moves >= all / 2 {
-        return list.range((start, end)).collect();
-    }
-    if moves == 0 {
-        return HashSet::new();
-    }
-    let first = list.range((start, start + moves));
-    // Beyond the last room there are none.
-    let end = end.min(list.len() - 1);
-    first.chain(list.range((end - moves, end))).collect()
+    let (first, last) = if moves >= all / 2 {
+        ((start, end), nothing)
+    } else if moves == 0 {
+        (nothing, nothing)
+    } else {
+        // Beyond the last room there are none.
+        let end = end.min(list.len() - 1);
+        ((start, start + moves), (end - moves, end))
+    };
+    list.range(first).chain(list.range(last))
 }
 
 #[cfg(test)]
@@ -304,7 +309,7 @@ mod tests {
                 moved.insert(room);
             }
             let moves = usize::try_from(list.changes - before).unwrap();
-            let looked_at = entered(&list, range, moves);
+            let looked_at: HashSet<RoomNo> = entered(&list, range, moves).collect();
             for room in list.range(range) {
                 let known = was.contains(&room) || moved.contains(&room);
                 assert!(known || looked_at.contains(&room), "{range:?} {moves}");

@@ -4,7 +4,7 @@ use http::Method;
 use rhizome_storage::{Dialect, Options, Store, testing::TestDatabase};
 use serde_json::json;
 
-use super::client::{Client, first, list, rooms, timeline};
+use super::client::{Client, first, list, rooms, state, timeline};
 use crate::harness::{Server, User, story};
 
 fn at(user: &User, server: &Server) -> User {
@@ -250,4 +250,40 @@ async fn who_was_away_for_long_is_told_what_they_missed() {
         store.close().await;
         database.remove().await;
     }
+}
+
+#[tokio::test]
+async fn answers_to_the_same_position_do_not_mix_up_what_state_they_told() {
+    story(|server| async move {
+        let ada = server.register("ada").await;
+        let room = ada
+            .create(json!({ "name": "name", "topic": "topic" }))
+            .await;
+        let wanting = |kind: &str| list(5, 1, json!([[kind, ""]]));
+        let mut client = Client::of(&ada);
+        client.sync(&wanting("m.room.create")).await;
+        client.sync(&wanting("m.room.create")).await;
+        let mut other = client.clone();
+        let answer = other.sync(&wanting("m.room.name")).await;
+        assert_eq!(
+            state(&answer, &room),
+            [("m.room.name".to_owned(), String::new())]
+        );
+        let answer = client.sync(&wanting("m.room.topic")).await;
+        assert_eq!(
+            state(&answer, &room),
+            [("m.room.topic".to_owned(), String::new())]
+        );
+        // Who was told the topic hasn't got the name.
+        let answer = client.sync(&wanting("m.room.name")).await;
+        assert_eq!(
+            state(&answer, &room),
+            [("m.room.name".to_owned(), String::new())]
+        );
+        assert_eq!(
+            client.sync(&wanting("m.room.topic")).await["rooms"],
+            json!({})
+        );
+    })
+    .await;
 }

@@ -312,3 +312,39 @@ async fn who_is_ignored_is_not_heard_of() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_invite_is_told_when_its_sender_is_ignored_no_more() {
+    story(|server| async move {
+        let (ada, eve) = (server.register("ada").await, server.register("eve").await);
+        let path = format!("/user/{}/account_data/m.ignored_user_list", esc(&ada.id));
+        let ignore = async |users: Value| {
+            ada.ok(Method::PUT, &path, json!({ "ignored_users": users }))
+                .await;
+        };
+        ignore(json!({ &eve.id: {} })).await;
+        let mut client = Client::of(&ada);
+        client.sync(&first(5)).await;
+        let invite = eve.create(json!({ "invite": [ada.id] })).await;
+        for _ in 0..2 {
+            assert_eq!(client.sync(&first(5)).await["rooms"], json!({}));
+        }
+        ignore(json!({})).await;
+        let answer = client.sync(&first(5)).await;
+        assert_eq!(rooms(&answer), [&invite]);
+        assert!(answer["rooms"][&invite]["invite_state"].is_array());
+        assert_eq!(client.sync(&first(5)).await["rooms"], json!({}));
+        // The same of one that comes after they were told of the room.
+        ada.leave(&invite).await;
+        client.sync(&first(5)).await;
+        ignore(json!({ &eve.id: {} })).await;
+        eve.invite(&invite, &ada).await;
+        for _ in 0..2 {
+            assert_eq!(client.sync(&first(5)).await["rooms"], json!({}));
+        }
+        ignore(json!({})).await;
+        let answer = client.sync(&first(5)).await;
+        assert_eq!(rooms(&answer), [&invite]);
+    })
+    .await;
+}

@@ -18,6 +18,11 @@ async fn what_is_wrong_with_a_request_is_said() {
             let list = json!({ "timeline_limit": 1, "required_state": [], "ranges": range });
             json!({ "lists": { "a": list } })
         };
+        let filtered = |part: &str| {
+            let many: Vec<String> = (0..101).map(|n| n.to_string()).collect();
+            let list = json!({ "timeline_limit": 1, "required_state": [], "filters": { part: many } });
+            json!({ "lists": { "a": list } })
+        };
         let elements: Vec<Value> = (0..1_001).map(|n| json!({ "type": n.to_string() })).collect();
         let cases = [
             (json!({ "lists": many("l", 101) }), "M_INVALID_PARAM"),
@@ -25,6 +30,12 @@ async fn what_is_wrong_with_a_request_is_said() {
             (ranged(json!([[5, 4]])), "M_INVALID_PARAM"),
             (ranged(json!([[-1, 4]])), "M_BAD_JSON"),
             (ranged(json!(vec![[0, 1]; 101])), "M_INVALID_PARAM"),
+            (ranged(json!((0..11).map(|n| [3 * n, 3 * n + 1]).collect::<Vec<_>>())), "M_INVALID_PARAM"),
+            (filtered("spaces"), "M_INVALID_PARAM"),
+            (filtered("room_types"), "M_INVALID_PARAM"),
+            (filtered("not_room_types"), "M_INVALID_PARAM"),
+            (filtered("tags"), "M_INVALID_PARAM"),
+            (filtered("not_tags"), "M_INVALID_PARAM"),
             (json!({ "lists": { "a": {} } }), "M_BAD_JSON"),
             (json!({ "lists": [] }), "M_BAD_JSON"),
             (json!({ "lists": { "a".repeat(256): wanted } }), "M_INVALID_PARAM"),

@@ -214,3 +214,47 @@ async fn rooms_come_into_lists_and_go_as_what_filters_look_at_changes() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn all_lists_of_a_request_are_there_whatever_was_asked_for_before() {
+    story(|server| async move {
+        let ada = server.register("ada").await;
+        ada.create_public().await;
+        let many = |from: usize, upto: usize| {
+            let lists = (from..upto).map(|n| {
+                let list = json!({
+                    "timeline_limit": 1, "required_state": [], "filters": { "not_tags": [n.to_string()] },
+                });
+                (n.to_string(), list)
+            });
+            json!({ "lists": lists.collect::<serde_json::Map<_, _>>() })
+        };
+        let mut client = Client::of(&ada);
+        for (from, upto) in [(0, 60), (0, 100), (50, 150), (140, 141), (0, 100)] {
+            let answer = client.sync(&many(from, upto)).await;
+            let lists = answer["lists"].as_object().unwrap();
+            assert_eq!(lists.len(), upto - from);
+            assert!(lists.values().all(|list| list["count"] == 1));
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_invite_that_becomes_a_direct_chat_says_so() {
+    story(|server| async move {
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let invite = bob.create(json!({ "invite": [ada.id] })).await;
+        let mut client = Client::of(&ada);
+        let answer = client.sync(&first(5)).await;
+        assert_eq!(answer["rooms"][&invite].get("is_dm"), None);
+        let path = format!("/user/{}/account_data/m.direct", esc(&ada.id));
+        for (direct, is_dm) in [(json!({ &bob.id: [invite] }), true), (json!({}), false)] {
+            ada.ok(Method::PUT, &path, direct).await;
+            let answer = client.sync(&first(5)).await;
+            assert_eq!(answer["rooms"][&invite]["is_dm"], is_dm, "{answer}");
+            assert_eq!(client.sync(&first(5)).await["rooms"], json!({}));
+        }
+    })
+    .await;
+}

@@ -77,6 +77,7 @@ pub async fn load(
                 versions: versions.collect(),
                 confirmed: None,
                 configs: Arc::new(configs),
+                configs_size: found.configs.len(),
                 seen_ms: found.seen_ms,
                 is_new: false,
                 is_stored: true,

@@ -5,6 +5,7 @@
 //! which is in the token. Any other makes a new version, kept as what differs from the one that it was made upon. Both are
 //! kept until the client shows the new one's token: the same `pos` again is answered from what it was answered from.
 
+mod held;
 mod keep;
 mod pos;
 
@@ -13,31 +14,24 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rhizome_storage::{Cache, RoomNo, SlidingRoom, SlidingStep, UserNo, random};
+use rhizome_storage::{RoomNo, SlidingRoom, SlidingStep, UserNo, random};
 use ruma::OwnedDeviceId;
 
-pub use self::pos::Position;
+pub use self::{held::Connections, pos::Position};
 use super::request::config::State;
-use crate::{App, MatrixError, view::seen::Viewer};
+use crate::{App, MatrixError};
 
-/// About how many rooms of connections are in memory; the others are in the database.
-const MOST_ROOMS: usize = 2_000_000;
 /// How many versions are kept that were made upon the same one.
 const MOST_VERSIONS: usize = 4;
 /// How much room the configurations of a connection may take, as text.
 const MAX_CONFIGS: usize = 64 << 10;
 
+/// How many bytes a room of a connection takes about, …
+const BYTES_OF_ROOM: usize = 48;
+/// … and as how many rooms a connection counts by itself.
+const BASE: usize = 16;
+
 type Rooms = HashMap<RoomNo, SlidingRoom>;
-
-/// The connections in memory.
-#[derive(Debug)]
-pub struct Connections(Cache<(UserNo, OwnedDeviceId, String), Arc<Connection>>);
-
-impl Default for Connections {
-    fn default() -> Self {
-        Self(Cache::new(MOST_ROOMS))
-    }
-}
 
 /// A connection.
 #[derive(Debug)]
@@ -60,6 +54,8 @@ struct Inner {
     /// What has become part of `rooms`, and isn't in the database yet.
     confirmed: Option<Rooms>,
     configs: Arc<Vec<State>>,
+    /// How much room they take, as text.
+    configs_size: usize,
     seen_ms: i64,
     is_new: bool,
     /// Whether the database knows of it.
@@ -125,19 +121,59 @@ impl Memory {
 
     /// The number of a configuration.
     pub fn number(&mut self, state: &State) -> Result<u16, MatrixError> {
-        if let Some(at) = self.configs.iter().position(|known| known == state) {
-            return u16::try_from(at).map_err(|_| MatrixError::internal());
+        number(&mut self.configs, state)
+    }
+}
+
+/// The number of a configuration among others, to which it is added if it isn't one of them.
+fn number(known: &mut Arc<Vec<State>>, state: &State) -> Result<u16, MatrixError> {
+    if let Some(at) = known.iter().position(|known| known == state) {
+        return u16::try_from(at).map_err(|_| MatrixError::internal());
+    }
+    let mut configs = Vec::clone(known);
+    configs.push(state.clone());
+    // Who asks for ever other things begins anew: no client does.
+    let size = serde_json::to_string(&configs).map_or(usize::MAX, |text| text.len());
+    let at = u16::try_from(configs.len() - 1);
+    let (Ok(at), true) = (at, size <= MAX_CONFIGS) else {
+        return Err(pos::unknown());
+    };
+    *known = Arc::new(configs);
+    Ok(at)
+}
+
+impl Inner {
+    /// Numbers the configurations of an answer as they are numbered here: another that was made upon the same version
+    /// may have added others.
+    fn agree(&mut self, memory: &mut Memory) -> Result<(), MatrixError> {
+        if memory.configs.starts_with(&self.configs) {
+            self.configs = memory.configs.clone();
+        } else if !self.configs.starts_with(&memory.configs) {
+            let mut numbers = Vec::new();
+            for state in memory.configs.iter() {
+                numbers.push(number(&mut self.configs, state)?);
+            }
+            for told in memory.changed.values_mut() {
+                let number = numbers.get(usize::from(told.config));
+                told.config = number.copied().unwrap_or(told.config);
+            }
         }
-        let mut configs = Vec::clone(&self.configs);
-        configs.push(state.clone());
-        // Who asks for ever other things begins anew: no client does.
-        let size = serde_json::to_string(&configs).map_or(usize::MAX, |text| text.len());
-        let at = u16::try_from(configs.len() - 1);
-        let (Ok(at), true) = (at, size <= MAX_CONFIGS) else {
-            return Err(pos::unknown());
-        };
-        self.configs = Arc::new(configs);
-        Ok(at)
+        Ok(())
+    }
+
+    /// How much memory it takes, counted in rooms.
+    fn weight(&self) -> usize {
+        let of_steps = self.steps.iter().map(|step| {
+            let confirmed = step.confirmed.as_ref().map_or(0, Vec::len);
+            confirmed + step.next.as_ref().map_or(0, |(_, rooms)| rooms.len())
+        });
+        let of_versions = self.versions.iter().map(|(_, rooms)| rooms.len());
+        let rooms = self.rooms.len() + self.confirmed.as_ref().map_or(0, Rooms::len);
+        rooms
+            + of_versions.sum::<usize>()
+            + of_steps.sum::<usize>()
+            + self.configs_size / BYTES_OF_ROOM
+            + BASE
     }
 }
 
@@ -180,12 +216,12 @@ impl Connection {
     pub fn told(
         self: &Arc<Self>,
         app: &App,
-        memory: Memory,
+        mut memory: Memory,
         settled: Option<(u64, Vec<u64>)>,
     ) -> Result<i64, MatrixError> {
         let now_ms = app.store.clock().now_ms();
-        let mut inner = self.lock();
-        let inner = &mut *inner;
+        let mut guard = self.lock();
+        let inner = &mut *guard;
         let is_touched = now_ms - inner.seen_ms > keep::TOUCHED_MS;
         let next = if memory.changed.is_empty() && memory.version != 0 {
             memory.version
@@ -201,9 +237,7 @@ impl Connection {
         if next == memory.version && !is_touched || memory.version != inner.version {
             return Ok(next);
         }
-        if memory.configs.len() > inner.configs.len() {
-            inner.configs = memory.configs;
-        }
+        inner.agree(&mut memory)?;
         let mut step = SlidingStep {
             connection: self.no,
             user: self.user,
@@ -220,6 +254,7 @@ impl Connection {
             configs: serde_json::to_string(&*inner.configs).map_err(|_| MatrixError::internal())?,
             now_ms,
         };
+        inner.configs_size = step.configs.len();
         if next != memory.version {
             step.next = Some((
                 next,
@@ -239,6 +274,8 @@ impl Connection {
         }
         inner.seen_ms = now_ms;
         inner.steps.push_back(step);
+        drop(guard);
+        app.sync.sliding.connections.weigh(self);
         keep::write(app, self.clone());
         Ok(next)
     }
@@ -248,87 +285,4 @@ impl Connection {
 fn random_number() -> Result<i64, MatrixError> {
     let number = i64::from_le_bytes(random::bytes::<8>()?);
     Ok(number & i64::MAX | 1)
-}
-
-impl Connections {
-    /// A connection that begins, in place of one of this name.
-    pub fn begin(
-        &self,
-        app: &App,
-        viewer: &Viewer,
-        conn_id: &str,
-    ) -> Result<(Arc<Connection>, Memory), MatrixError> {
-        let rooms = Arc::new(Rooms::new());
-        let configs = Arc::new(Vec::new());
-        let connection = Arc::new(Connection {
-            no: random_number()?,
-            user: viewer.user,
-            device: viewer.device_id.clone(),
-            conn_id: conn_id.to_owned(),
-            inner: Mutex::new(Inner {
-                version: 0,
-                rooms: rooms.clone(),
-                versions: Vec::new(),
-                confirmed: None,
-                configs: configs.clone(),
-                seen_ms: app.store.clock().now_ms(),
-                is_new: true,
-                is_stored: false,
-                settled: None,
-                steps: VecDeque::new(),
-            }),
-            turn: tokio::sync::Mutex::default(),
-        });
-        self.0.insert(key(viewer, conn_id), connection.clone());
-        let memory = Memory {
-            version: 0,
-            rooms,
-            changed: Rooms::new(),
-            configs,
-            settled: None,
-        };
-        Ok((connection, memory))
-    }
-
-    /// The connection that a position is of, and what the client had been told by then.
-    pub async fn go_on(
-        &self,
-        app: &App,
-        viewer: &Viewer,
-        conn_id: &str,
-        position: &Position,
-    ) -> Result<(Arc<Connection>, Memory), MatrixError> {
-        let known = self.0.get(&key(viewer, conn_id));
-        let replaces =
-            |known: &Arc<Connection>| known.no != position.connection && !known.lock().is_stored;
-        if known.as_ref().is_some_and(replaces) {
-            // The database may still have the one before.
-            return Err(pos::unknown());
-        }
-        if let Some(connection) = known.filter(|known| known.no == position.connection)
-            && let Some((memory, confirms)) = connection.at(position.version)
-        {
-            if confirms {
-                self.put(viewer, &connection, &memory);
-            }
-            return Ok((connection, memory));
-        }
-        // From another process, or from before a restart.
-        let loaded = keep::load(app, viewer, conn_id, position).await?;
-        let connection = Arc::new(loaded.ok_or_else(pos::unknown)?);
-        let known = connection.at(position.version);
-        let (memory, _) = known.ok_or_else(pos::unknown)?;
-        self.put(viewer, &connection, &memory);
-        Ok((connection, memory))
-    }
-
-    /// Puts a connection there, as heavy as it is by now.
-    fn put(&self, viewer: &Viewer, connection: &Arc<Connection>, memory: &Memory) {
-        let key = key(viewer, &connection.conn_id);
-        (self.0).insert_weighing(key, connection.clone(), memory.rooms.len() + 1);
-    }
-}
-
-fn key(viewer: &Viewer, conn_id: &str) -> (UserNo, OwnedDeviceId, String) {
-    (viewer.user, viewer.device_id.clone(), conn_id.to_owned())
 }

@@ -9,7 +9,7 @@ mod load;
 mod sorted;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -24,8 +24,10 @@ use rhizome_storage::Store;
 
 /// About how many rooms of users are kept in order.
 const MOST_ROOMS: usize = 1_000_000;
-/// How many lists are kept of a user.
-const MOST_LISTS: usize = 64;
+/// How many lists are kept of a user: at least those of a request.
+const MOST_LISTS: usize = 128;
+/// As how many rooms a user counts by themselves.
+const BASE: usize = 16;
 
 /// The rooms of users who listen.
 #[derive(Debug)]
@@ -43,7 +45,15 @@ impl AllRooms {
         let new = || Arc::new(Mutex::new(UserRooms::default()));
         self.0
             .get(&user)
-            .unwrap_or_else(|| self.0.get_or_insert(user, new(), rows + 1))
+            .unwrap_or_else(|| self.0.get_or_insert(user, new(), rows + BASE))
+    }
+
+    /// Weighs a user's rooms, which may have become more.
+    pub fn weigh(&self, user: UserNo, shared: &Arc<Mutex<UserRooms>>, rooms: &mut UserRooms) {
+        let weight = rooms.weight();
+        if std::mem::replace(&mut rooms.weighed, weight) != weight {
+            self.0.insert_weighing(user, shared.clone(), weight);
+        }
     }
 }
 
@@ -59,6 +69,8 @@ pub struct UserRooms {
     /// Whether tags have been read.
     has_tags: bool,
     lists: HashMap<Filter, Sorted>,
+    /// How heavy it was when it was weighed.
+    weighed: usize,
 }
 
 impl UserRooms {
@@ -70,6 +82,13 @@ impl UserRooms {
     /// The list of a filter that was [brought up](Self::bring) before.
     pub fn list(&self, filter: &Filter) -> Option<&Sorted> {
         self.lists.get(filter)
+    }
+
+    /// How much memory it takes, counted in rooms.
+    fn weight(&self) -> usize {
+        let lists = self.lists.iter();
+        let lists: usize = lists.map(|(of, list)| of.weight() + list.weight()).sum();
+        self.rooms.len() + lists + BASE
     }
 
     /// Takes it forward to `upto`. `window` is what happened after `after`.
@@ -115,7 +134,12 @@ impl UserRooms {
             .is_some_and(|known| Arc::ptr_eq(known, rows))
         {
             let known = self.rows.replace(rows.clone());
-            changed.extend(load::differing(known.as_deref().unwrap_or_default(), rows));
+            let differing = load::differing(known.as_deref().unwrap_or_default(), rows);
+            if differing.iter().any(|room| !self.rooms.contains_key(room)) {
+                // It may be the child of a space, which nobody here knew when the list was made.
+                self.lists.retain(|filter, _| filter.spaces.is_none());
+            }
+            changed.extend(differing);
         }
         for (room, happened) in &window.rooms {
             let mut keys = happened.changes.iter().map(|change| Some(change.key));
@@ -200,11 +224,11 @@ impl UserRooms {
         viewer: &Viewer,
         filters: impl Iterator<Item = &Filter>,
     ) -> Result<(), MatrixError> {
-        let missing: Vec<&Filter> = filters
-            .filter(|filter| !self.lists.contains_key(filter))
+        let asked: HashSet<&Filter> = filters.collect();
+        let missing: Vec<&Filter> = (asked.iter().copied())
+            .filter(|filter| !self.lists.contains_key(*filter))
             .collect();
         if self.lists.len() + missing.len() > MOST_LISTS {
-            let asked: Vec<Filter> = missing.iter().map(|filter| (*filter).clone()).collect();
             self.lists.retain(|filter, _| asked.contains(filter));
         }
         for filter in missing {

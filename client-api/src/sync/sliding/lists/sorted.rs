@@ -62,6 +62,11 @@ impl Sorted {
         self.rooms.len()
     }
 
+    /// How much memory it takes, counted in rooms.
+    pub fn weight(&self) -> usize {
+        1 + self.rooms.len() + self.children.as_ref().map_or(0, HashSet::len)
+    }
+
     /// Where a room with this activity stands, the latest being first.
     pub fn index(&self, activity: Pos, room: RoomNo) -> Option<usize> {
         let found = self.rooms.binary_search(&(activity, room)).ok()?;

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::raw::RawFilter;
+use super::{at_most, raw::RawFilter};
+use crate::MatrixError;
+
+/// The most elements of each part of a filter.
+const MOST_ELEMENTS: usize = 100;
 
 /// Which rooms a list has; all conditions must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -25,9 +29,16 @@ pub struct Filter {
     pub not_tags: BTreeSet<String>,
 }
 
-impl From<RawFilter> for Filter {
-    fn from(raw: RawFilter) -> Self {
-        Self {
+impl Filter {
+    /// Reads what is asked for.
+    pub(super) fn read(raw: RawFilter) -> Result<Self, MatrixError> {
+        let named = |what, count: Option<usize>| at_most(what, count.unwrap_or(0), MOST_ELEMENTS);
+        named("`spaces`", raw.spaces.as_ref().map(Vec::len))?;
+        named("`room_types`", raw.room_types.as_ref().map(Vec::len))?;
+        named("`not_room_types`", Some(raw.not_room_types.len()))?;
+        named("`tags`", raw.tags.as_ref().map(Vec::len))?;
+        named("`not_tags`", Some(raw.not_tags.len()))?;
+        Ok(Self {
             is_dm: raw.is_dm,
             spaces: raw.spaces.map(|spaces| spaces.into_iter().collect()),
             is_encrypted: raw.is_encrypted,
@@ -36,11 +47,18 @@ impl From<RawFilter> for Filter {
             not_room_types: raw.not_room_types.into_iter().collect(),
             tags: raw.tags.map(|tags| tags.into_iter().collect()),
             not_tags: raw.not_tags.into_iter().collect(),
-        }
+        })
     }
-}
 
-impl Filter {
+    /// How much memory it takes, counted in rooms.
+    pub fn weight(&self) -> usize {
+        let tags = self.tags.iter().flatten().chain(&self.not_tags);
+        let texts = tags.chain(self.spaces.iter().flatten());
+        let types = self.room_types.iter().flatten();
+        let types = types.chain(&self.not_room_types).flatten();
+        texts.chain(types).map(|text| 1 + text.len() / 48).sum()
+    }
+
     /// Whether it asks for tags.
     pub fn is_of_tags(&self) -> bool {
         self.tags.is_some() || !self.not_tags.is_empty()
@@ -86,7 +104,7 @@ mod tests {
 
     fn passes(filter: Value, room: Traits<'_>) -> bool {
         let raw: RawFilter = serde_json::from_value(filter).unwrap();
-        Filter::from(raw).passes(&room)
+        Filter::read(raw).unwrap().passes(&room)
     }
 
     #[test]

@@ -17,8 +17,10 @@ use crate::MatrixError;
 const MOST_LISTS: usize = 100;
 /// Clients of today subscribe to every room that they have shown.
 const MOST_SUBSCRIPTIONS_TODAY: usize = 1_000;
-/// The most ranges of a list.
+/// The most ranges of a list, …
 const MOST_RANGES: usize = 100;
+/// … and the most with something between them.
+const MOST_APART: usize = 10;
 /// The longest name of a connection or a list.
 const MAX_NAME: usize = 255;
 /// The longest that a request may wait.
@@ -38,7 +40,7 @@ pub enum Shape {
 pub struct List {
     /// Which rooms.
     pub filter: Filter,
-    /// From where to where, both inclusive.
+    /// From where to where, both inclusive; in order, and none meets another.
     pub ranges: Vec<(usize, usize)>,
     /// What is wanted of each.
     pub config: Config,
@@ -140,11 +142,30 @@ fn read_list(raw: raw::RawList, me: &UserId) -> Result<List, MatrixError> {
             .then(|| (place(start), place(end)))
             .ok_or_else(|| MatrixError::invalid_param("A range ends before it begins"))
     });
+    let ranges = apart(ranges.collect::<Result<_, _>>()?);
+    at_most("ranges apart from each other", ranges.len(), MOST_APART)?;
     Ok(List {
-        filter: raw.filters.map(Filter::from).unwrap_or_default(),
-        ranges: ranges.collect::<Result<_, _>>()?,
+        filter: raw
+            .filters
+            .map(Filter::read)
+            .transpose()?
+            .unwrap_or_default(),
+        ranges,
         config: Config::read(raw.config, me)?,
     })
+}
+
+/// The same places, each in one range.
+fn apart(mut ranges: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+    ranges.sort_unstable();
+    let mut apart: Vec<(usize, usize)> = Vec::new();
+    for (start, end) in ranges {
+        match apart.last_mut() {
+            Some((_, last)) if start <= last.saturating_add(1) => *last = end.max(*last),
+            _ => apart.push((start, end)),
+        }
+    }
+    apart
 }
 
 fn at_most(what: &str, count: usize, most: usize) -> Result<(), MatrixError> {
@@ -161,4 +182,24 @@ fn named(what: &str, name: String) -> Result<String, MatrixError> {
         return Err(MatrixError::invalid_param(message));
     }
     Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::apart;
+
+    #[test]
+    fn ranges_that_meet_are_one() {
+        let most = usize::MAX;
+        assert_eq!(apart(vec![]), []);
+        assert_eq!(
+            apart(vec![(7, 9), (0, 3), (2, 5), (1, 1)]),
+            [(0, 5), (7, 9)]
+        );
+        assert_eq!(
+            apart(vec![(6, 9), (0, 5), (0, most), (3, most)]),
+            [(0, most)]
+        );
+        assert_eq!(apart(vec![(6, 6), (4, 4)]), [(4, 4), (6, 6)]);
+    }
 }

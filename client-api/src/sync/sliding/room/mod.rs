@@ -94,6 +94,8 @@ pub struct Loaded {
     pub state: State,
     /// How many of the newest events it has.
     pub timeline: u32,
+    /// Whether there is something that the user doesn't want to hear of as long as they ignore someone.
+    pub withheld: bool,
 }
 
 /// What all rooms of an answer share.
@@ -193,20 +195,25 @@ impl Teller<'_> {
             part: None,
             state: pick.config.state.clone(),
             timeline: 0,
+            withheld: false,
         }
     }
 
     /// A room that the user isn't in and never was.
     async fn outside(&self, pick: &Pick<'_>) -> Result<Loaded, MatrixError> {
         let Some(stripped) = self.loader.stripped(&pick.row).await? else {
-            return Ok(Self::nothing(pick));
+            let membership = pick.row.membership;
+            return Ok(Loaded {
+                withheld: matches!(membership, Membership::Invite | Membership::Knock),
+                ..Self::nothing(pick)
+            });
         };
         let mut part = self.part(pick).await?;
         part.initial = pick.how == How::Whole;
         part.stripped = Some(stripped);
         part.always = true;
-        let is_dm = pick.facets.as_ref().is_some_and(|facets| facets.is_dm);
-        part.is_dm = is_dm.then_some(true);
+        let told = pick.told.filter(|_| pick.how != How::Whole);
+        part.is_dm = direct(pick, told.as_ref());
         Ok(Loaded {
             part: Some(part),
             ..Self::nothing(pick)
@@ -241,11 +248,7 @@ impl Teller<'_> {
         part.state = events;
         part.gone = gone;
         self.describe(&scope, window, &mut part).await?;
-        let is_dm = pick.facets.as_ref().is_some_and(|facets| facets.is_dm);
-        part.is_dm = match told {
-            Some(told) => (told.direct != is_dm).then_some(is_dm),
-            None => is_dm.then_some(true),
-        };
+        part.is_dm = direct(pick, told.as_ref());
         let own = self.loader.viewer.user;
         let mut receipts = window.receipts.iter();
         let has_read = self.counts && receipts.any(|receipt| receipt.user == own);
@@ -254,6 +257,7 @@ impl Teller<'_> {
             part: (!part.is_empty()).then_some(part),
             state: knows,
             timeline,
+            withheld: false,
         })
     }
 
@@ -362,4 +366,11 @@ impl Teller<'_> {
             text("m.room.avatar", "url").await?,
         ))
     }
+}
+
+/// Whether it is a direct chat, if that is news to who was told this.
+fn direct(pick: &Pick<'_>, told: Option<&SlidingRoom>) -> Option<bool> {
+    let is_dm = pick.facets.as_ref().is_some_and(|facets| facets.is_dm);
+    let was = told.is_some_and(|told| told.direct);
+    (was != is_dm).then_some(is_dm)
 }

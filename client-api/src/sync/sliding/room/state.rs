@@ -137,12 +137,10 @@ impl Teller<'_> {
     ) -> Result<Vec<EventNo>, MatrixError> {
         let room = scope.pick.row.room;
         let known = |user: &str| {
-            let (Some(after), Ok(user)) =
-                (scope.from.and(self.loader.after), <&UserId>::try_from(user))
-            else {
+            let (Some(from), Ok(user)) = (scope.from, <&UserId>::try_from(user)) else {
                 return false;
             };
-            self.loader.lazy.knows(&self.device, room, user, after)
+            self.loader.lazy.knows(&self.device, room, user, from)
         };
         let owed: Vec<_> = (people.iter())
             .filter(|user| !known(user))
