@@ -75,7 +75,7 @@ async fn a_sticky_event_says_for_how_long_and_comes_beside_the_timeline() {
         let sticky = stick(&alice, &room, "1", 300_000).await;
         // Within the timeline it is nothing beside it.
         let news = bob.sync(Some(&since), "").await;
-        assert_eq!(timeline(&news, &room), [sticky.clone()]);
+        assert_eq!(timeline(&news, &room), std::slice::from_ref(&sticky));
         assert!(news["rooms"]["join"][&room].get(KEY).is_none());
         let told = events(&news, &["rooms", "join", &room, "timeline", "events"]);
         assert_eq!(told[0][KEY], json!({ "duration_ms": 300_000 }));
@@ -89,7 +89,7 @@ async fn a_sticky_event_says_for_how_long_and_comes_beside_the_timeline() {
         let few = filter(&json!({ "room": { "timeline": { "limit": 2 } } }));
         let news = bob.sync(Some(&since), &few).await;
         assert_eq!(timeline(&news, &room).len(), 2);
-        assert_eq!(stuck(&news, &room), [sticky.clone()]);
+        assert_eq!(stuck(&news, &room), std::slice::from_ref(&sticky));
         let told = events(&news, &["rooms", "join", &room, KEY, "events"]);
         assert_eq!(told[0]["content"]["n"], "1");
         assert_eq!(told[0]["unsigned"]["membership"], "join");
@@ -99,9 +99,9 @@ async fn a_sticky_event_says_for_how_long_and_comes_beside_the_timeline() {
         // So it is where the filter keeps it out of the timeline, and for who begins.
         let other = filter(&json!({ "room": { "timeline": { "types": ["m.room.message"] } } }));
         let news = bob.sync(Some(&since), &other).await;
-        assert_eq!(stuck(&news, &room), [sticky.clone()]);
+        assert_eq!(stuck(&news, &room), std::slice::from_ref(&sticky));
         let whole = bob.sync(None, &few).await;
-        assert_eq!(stuck(&whole, &room), [sticky.clone()]);
+        assert_eq!(stuck(&whole, &room), std::slice::from_ref(&sticky));
         // A redaction takes it away.
         let path = format!("/rooms/{}/redact/{}/r1", esc(&room), esc(&sticky));
         alice.ok(Method::PUT, &path, json!({})).await;
@@ -129,7 +129,7 @@ async fn who_joins_gets_what_is_sticky() {
         let since = next(&bob.sync(None, "").await);
         bob.join(&room).await;
         let news = bob.sync(Some(&since), "").await;
-        assert_eq!(stuck(&news, &room), [sticky.clone()]);
+        assert_eq!(stuck(&news, &room), std::slice::from_ref(&sticky));
         assert!(!timeline(&news, &room).contains(&plain));
         let whole = bob.sync(None, "").await;
         assert_eq!(stuck(&whole, &room), [sticky]);
@@ -224,9 +224,12 @@ async fn stickiness_ends() {
         clock.advance(Duration::from_secs(1));
         assert_eq!(
             stuck(&bob.sync(Some(&start), &few).await, &room),
-            [long.clone()]
+            std::slice::from_ref(&long)
         );
-        assert_eq!(stuck(&bob.sync(None, &few).await, &room), [long.clone()]);
+        assert_eq!(
+            stuck(&bob.sync(None, &few).await, &room),
+            std::slice::from_ref(&long)
+        );
         clock.advance(Duration::from_mins(1));
         assert!(stuck(&bob.sync(Some(&start), &few).await, &room).is_empty());
         let late = alice
@@ -299,20 +302,23 @@ async fn sliding_sync_tells_of_sticky_events() {
         let stuck = |answer: &Value| beside(answer, &room);
         let mut client = Client::of(&bob);
         let begun = client.sync(&wanted).await;
-        assert_eq!(stuck(&begun), [first.clone()]);
+        assert_eq!(stuck(&begun), std::slice::from_ref(&first));
         let told = &begun["extensions"][EXTENSION]["rooms"][&room]["events"][0];
         assert!(told["unsigned"][TTL].as_i64().unwrap() > 0);
         assert!(stuck(&client.sync(&wanted).await).is_empty());
         let polling = client.poll(&wanted).await;
         let second = stick(&alice, &room, "2", 300_000).await;
-        assert_eq!(stuck(&polling.await.unwrap()), [second.clone()]);
+        assert_eq!(
+            stuck(&polling.await.unwrap()),
+            std::slice::from_ref(&second)
+        );
 
         // With a token of its own, a new connection goes on from there.
         let since = &begun["extensions"][EXTENSION]["next_batch"];
         let on = json!({ "extensions": { EXTENSION: { "enabled": true, "since": since } } });
         let mut client = Client::named(&bob, "other");
         let told = client.sync(&on).await;
-        assert_eq!(stuck(&told), [second.clone()]);
+        assert_eq!(stuck(&told), std::slice::from_ref(&second));
         // What the timeline shows isn't repeated.
         let mut both = sliding::first(1);
         both["extensions"] = wanted["extensions"].clone();

@@ -158,8 +158,11 @@ async fn what_the_room_comes_to_allow_is_told_then() {
         peer.push(&renamed).await;
         let wanted = [sticky.clone(), renamed];
         let beside = comes(&ada, Some(since), &room, &wanted).await;
-        assert_eq!(beside, [sticky.clone()]);
-        assert_eq!(stuck(&ada.sync(None, "").await, &room), [sticky.clone()]);
+        assert_eq!(beside, std::slice::from_ref(&sticky));
+        assert_eq!(
+            stuck(&ada.sync(None, "").await, &room),
+            std::slice::from_ref(&sticky)
+        );
         // It is no part of the room's history for that.
         let path = format!("/rooms/{}/event/{}", esc(&room), esc(&sticky));
         let (status, _): (_, Value) = ada.call(Method::GET, &path, None).await;
