@@ -43,6 +43,7 @@ mod sessions;
 mod sliding;
 mod socket;
 mod socket_cuts;
+mod socket_limits;
 mod socket_sliding;
 mod sticky;
 mod sticky_between;
