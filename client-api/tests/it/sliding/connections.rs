@@ -287,3 +287,27 @@ async fn answers_to_the_same_position_do_not_mix_up_what_state_they_told() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn members_that_a_lost_answer_told_are_told_again() {
+    story(|server| async move {
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let room = ada.create_public().await;
+        bob.join(&room).await;
+        ada.say(&room, "hello").await;
+        let other = ada.create_public().await;
+        let lazy = |count: usize| list(count, 1, json!([["m.room.member", "$LAZY"]]));
+        let mut client = Client::of(&ada);
+        client.sync(&lazy(5)).await;
+        let of_bob = [("m.room.member".to_owned(), bob.id.clone())];
+        bob.say(&room, "hello").await;
+        let lost = client.clone().sync(&lazy(5)).await;
+        assert_eq!(state(&lost, &room), of_bob);
+        // The next answer has only the other room: this one falls behind.
+        ada.say(&other, "on top").await;
+        assert_eq!(rooms(&client.sync(&lazy(1)).await), [&other]);
+        let answer = client.sync(&lazy(5)).await;
+        assert_eq!(state(&answer, &room), of_bob);
+    })
+    .await;
+}

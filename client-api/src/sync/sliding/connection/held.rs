@@ -149,7 +149,7 @@ fn lock(of_device: &OfDevice) -> MutexGuard<'_, Vec<Arc<Connection>>> {
 mod tests {
     use rhizome_storage::{RoomNo, SlidingRoom};
 
-    use super::*;
+    use super::{super::State, *};
 
     fn connection(device: i64, conn_id: &str, rooms: i64) -> Arc<Connection> {
         let told = SlidingRoom {
@@ -217,5 +217,40 @@ mod tests {
         }
         let devices = (0..100).filter(|device| !held(&connections, *device).is_empty());
         assert!(devices.count() <= 5);
+    }
+
+    /// Of two answers that were made at the same time upon one version.
+    #[test]
+    fn what_two_answers_number_alike_is_told_apart() {
+        let connection = connection(1, "", 0);
+        let state = |kind: &str| -> State {
+            serde_json::from_str(&format!(r#"[{{"i":[["{kind}",""]]}}]"#)).unwrap()
+        };
+        let memory = || Memory {
+            version: 0,
+            rooms: Arc::default(),
+            changed: Rooms::new(),
+            configs: Arc::default(),
+            settled: None,
+        };
+        let (room, mut answers) = (RoomNo(1), [memory(), memory(), memory()]);
+        let wanted = [state("a"), state("b"), state("a")];
+        for (answer, wanted) in answers.iter_mut().zip(&wanted) {
+            let config = answer.number(wanted).unwrap();
+            let told = SlidingRoom {
+                upto: None,
+                timeline: 1,
+                config,
+                direct: false,
+            };
+            answer.tell(room, told);
+        }
+        for (mut answer, wanted) in answers.into_iter().zip(wanted) {
+            let mut inner = connection.lock();
+            inner.agree(&mut answer).unwrap();
+            let told = answer.changed[&room];
+            assert_eq!(inner.configs[usize::from(told.config)], wanted);
+        }
+        assert_eq!(connection.lock().configs.len(), 2);
     }
 }
