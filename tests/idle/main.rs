@@ -15,6 +15,8 @@ static HEAP: dhat::Alloc = dhat::Alloc;
 
 /// Connections that are measured.
 const MANY: usize = 200;
+/// Users that they are of: one may have only so many.
+const USERS: usize = 10;
 
 fn config(dir: &std::path::Path) -> Config {
     let mut config = Config::default();
@@ -37,7 +39,8 @@ fn config(dir: &std::path::Path) -> Config {
 /// What connections are that wait.
 struct Waiting {
     address: SocketAddr,
-    request: String,
+    /// A request of each user.
+    requests: Vec<String>,
     /// Whether the request is answered before it waits.
     upgrades: bool,
     open: Vec<TcpStream>,
@@ -47,7 +50,8 @@ impl Waiting {
     async fn more(&mut self, count: usize, running: &Running) {
         for _ in 0..count {
             let mut stream = TcpStream::connect(self.address).unwrap();
-            stream.write_all(self.request.as_bytes()).unwrap();
+            let request = &self.requests[self.open.len() % self.requests.len()];
+            stream.write_all(request.as_bytes()).unwrap();
             if self.upgrades {
                 let mut answer = [0; 12];
                 stream.read_exact(&mut answer).unwrap();
@@ -60,11 +64,11 @@ impl Waiting {
     }
 }
 
-/// Bytes of the heap for each of `MANY` connections that make this request.
-async fn each(running: &Running, request: String, upgrades: bool) -> u64 {
+/// Bytes of the heap for each of `MANY` connections that make one of these requests.
+async fn each(running: &Running, requests: Vec<String>, upgrades: bool) -> u64 {
     let mut waiting = Waiting {
         address: running.addresses()[0],
-        request,
+        requests,
         upgrades,
         open: Vec::new(),
     };
@@ -92,23 +96,28 @@ async fn what_waits_holds_little() {
     let running = server::start(config(dir.path())).await.unwrap();
     let base = format!("http://{}", running.addresses()[0]);
     let http = http_client().unwrap();
-    let ada = Person::register(&http, &base, "ada", "correct horse battery staple");
-    let ada = ada.await.unwrap();
-    let since = ada.sync(None, std::time::Duration::ZERO).await.unwrap();
-    let since = since["next_batch"].as_str().unwrap();
-    let head = format!(
-        "Host: idle.test\r\nAuthorization: Bearer {}\r\n",
-        ada.token()
-    );
-    let poll =
-        format!("GET /_matrix/client/v3/sync?timeout=170000&since={since} HTTP/1.1\r\n{head}\r\n");
-    let socket = format!(
-        "GET /_matrix/client/unstable/org.rhizome.stream?since={since} HTTP/1.1\r\n{head}Connection: Upgrade\r\n\
-         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
+    let (mut polls, mut sockets) = (Vec::new(), Vec::new());
+    for number in 0..USERS {
+        let name = format!("user{number}");
+        let user = Person::register(&http, &base, &name, "correct horse battery staple");
+        let user = user.await.unwrap();
+        let since = user.sync(None, std::time::Duration::ZERO).await.unwrap();
+        let since = since["next_batch"].as_str().unwrap();
+        let head = format!(
+            "Host: idle.test\r\nAuthorization: Bearer {}\r\n",
+            user.token()
+        );
+        polls.push(format!(
+            "GET /_matrix/client/v3/sync?timeout=170000&since={since} HTTP/1.1\r\n{head}\r\n"
+        ));
+        sockets.push(format!(
+            "GET /_matrix/client/unstable/org.rhizome.stream?since={since} HTTP/1.1\r\n{head}Connection: Upgrade\r\n\
+             Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        ));
+    }
     let (poll, socket) = (
-        each(&running, poll, false).await,
-        each(&running, socket, true).await,
+        each(&running, polls, false).await,
+        each(&running, sockets, true).await,
     );
     println!("bytes of each: {poll} for a poll, {socket} for a socket");
     // More than half of a poll's is what hyper reads into and writes from.
