@@ -46,12 +46,19 @@ pub async fn connect(address: SocketAddr, user: &User, since: Option<&str>) -> S
 /// The next frame of a type; others are skipped.
 pub async fn frame(socket: &mut Socket, kind: &str) -> Value {
     loop {
-        let message = soon(kind, socket.next()).await.unwrap().unwrap();
+        let value = any_frame(socket, kind).await;
+        if value["type"] == kind {
+            return value;
+        }
+    }
+}
+
+/// The next frame, where one that is called `what` is awaited.
+pub async fn any_frame(socket: &mut Socket, what: &str) -> Value {
+    loop {
+        let message = soon(what, socket.next()).await.unwrap().unwrap();
         if let Message::Text(text) = message {
-            let value: Value = serde_json::from_str(&text).unwrap();
-            if value["type"] == kind {
-                return value;
-            }
+            return serde_json::from_str(&text).unwrap();
         }
     }
 }
