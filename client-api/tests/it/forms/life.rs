@@ -39,6 +39,8 @@ impl Life {
                 .create(json!({ "preset": "public_chat", "name": "Named" }))
                 .await,
         ];
+        // Whatever chance says, somebody is invited to the other server.
+        users[0].invite(&rooms[2], &users[2]).await;
         Self {
             users,
             said: vec![None; rooms.len()],
