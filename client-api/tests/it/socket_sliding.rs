@@ -90,8 +90,8 @@ async fn rooms_come_by_the_window_and_then_what_happens_in_them() {
         // A wider window, by a frame.
         let wider = json!({"type": "sliding", "txn_id": "w", "lists": list([0, 9])});
         send(&mut socket, wider).await;
-        let (ack, more) = ack_and_answer(&mut socket).await;
-        assert_eq!(ack["txn_id"], "w");
+        assert_eq!(frame(&mut socket, "ack").await["txn_id"], "w");
+        let more = answer(&mut socket, true).await;
         assert_eq!(more["rooms"][&old]["initial"], true);
         assert!(more["rooms"].get(&new).is_none(), "{more}");
         let wrong =

@@ -1,15 +1,38 @@
 //! What a client wants to be different, handed from the one who hears it to the one who reads the log, between two
 //! of its turns: so that every frame is wholly of the old or wholly of the new.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    convert::Infallible,
+    sync::{Mutex, PoisonError},
+};
 
 use tokio::sync::{Notify, oneshot};
 
 use super::face::Change;
 use crate::MatrixError;
 
-/// Tells whoever asked whether the change was taken up, or is of another shape of sync.
-pub(super) type Taken = oneshot::Sender<bool>;
+/// The reader's end of a change.
+pub(super) struct Taken {
+    told: oneshot::Sender<bool>,
+    said: oneshot::Receiver<Infallible>,
+}
+
+impl Taken {
+    /// Tells whoever asked whether the change was taken up, or is of another shape of sync, and waits until the client is
+    /// told: what is read from then on comes after that.
+    pub(super) async fn tell(self, is_taken: bool) {
+        if self.told.send(is_taken).is_ok() {
+            // Nothing comes of the other end: it goes.
+            let _ = self.said.await;
+        }
+    }
+}
+
+/// Dropped when the client has been told that its change is taken up.
+#[derive(Debug)]
+pub(super) struct Said(
+    #[expect(dead_code, reason = "it is there to be dropped")] oneshot::Sender<Infallible>,
+);
 
 /// A place for one change: a client's frames are dealt with one after the other.
 #[derive(Default)]
@@ -28,14 +51,14 @@ enum Slot {
 }
 
 impl Changes {
-    /// Hands a change over, and waits until it is taken up.
-    pub(super) async fn ask(&self, change: Change) -> Result<(), MatrixError> {
-        let Some(wait) = self.put(change) else {
+    /// Hands a change over, and waits until it is taken up. The reader goes on when the client has been told so.
+    pub(super) async fn ask(&self, change: Change) -> Result<Said, MatrixError> {
+        let Some((wait, said)) = self.put(change) else {
             return Err(MatrixError::busy());
         };
         self.came.notify_one();
         match wait.await {
-            Ok(true) => Ok(()),
+            Ok(true) => Ok(said),
             Ok(false) => Err(MatrixError::new(
                 http::StatusCode::BAD_REQUEST,
                 "M_UNRECOGNIZED",
@@ -46,14 +69,15 @@ impl Changes {
     }
 
     /// Puts a change into the place, unless that is taken, or nobody reads any more.
-    fn put(&self, change: Change) -> Option<oneshot::Receiver<bool>> {
+    fn put(&self, change: Change) -> Option<(oneshot::Receiver<bool>, Said)> {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         if !matches!(*slot, Slot::Empty) {
             return None;
         }
-        let (taken, wait) = oneshot::channel();
-        *slot = Slot::Asked(change, taken);
-        Some(wait)
+        let (told, wait) = oneshot::channel();
+        let (says, said) = oneshot::channel();
+        *slot = Slot::Asked(change, Taken { told, said });
+        Some((wait, Said(says)))
     }
 
     /// Waits for a change.
@@ -83,6 +107,8 @@ impl Changes {
 mod tests {
     use std::sync::Arc;
 
+    use futures_util::future::poll_immediate;
+
     use super::*;
 
     fn filter() -> Change {
@@ -96,14 +122,20 @@ mod tests {
             changes.come().await;
             let (_, taken) = changes.take().unwrap();
             assert!(changes.take().is_none());
-            taken.send(true).unwrap();
+            taken.tell(true).await;
         };
-        let (asked, ()) = tokio::join!(changes.ask(filter()), reader);
-        assert!(asked.is_ok());
+        tokio::pin!(reader);
+        let said = tokio::select! {
+            asked = changes.ask(filter()) => asked.unwrap(),
+            () = &mut reader => panic!("the reader goes on before the client is told"),
+        };
+        assert!(poll_immediate(&mut reader).await.is_none());
+        drop(said);
+        reader.await;
         let refuse = async {
             changes.come().await;
             let (_, taken) = changes.take().unwrap();
-            taken.send(false).unwrap();
+            taken.tell(false).await;
         };
         let (asked, ()) = tokio::join!(changes.ask(filter()), refuse);
         assert_eq!(asked.unwrap_err().errcode, "M_UNRECOGNIZED");

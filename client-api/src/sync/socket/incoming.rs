@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::{
     end::End,
     frames::{Head, PONG, error_frame},
-    requests::answer,
+    requests::{Answer, answer},
     session::Session,
 };
 use crate::MatrixError;
@@ -71,13 +71,14 @@ pub(super) async fn incoming(
                 };
                 session.heard.now();
                 match message {
-                    Message::Text(text) if is_ping(&text) => Some(PONG.to_owned()),
+                    Message::Text(text) if is_ping(&text) => Some(Answer::of(PONG.to_owned())),
                     Message::Text(text) => {
                         waiting.push(text);
                         None
                     }
                     Message::Binary(_) => {
-                        Some(error_frame(None, &MatrixError::not_json("Frames are text")))
+                        let error = MatrixError::not_json("Frames are text");
+                        Some(Answer::of(error_frame(None, &error)))
                     }
                     Message::Ping(_) | Message::Pong(_) => None,
                     Message::Close(_) => return End::Gone,
@@ -88,10 +89,12 @@ pub(super) async fn incoming(
                 answer
             }
         };
-        if let Some(answer) = answer
-            && out.send(Message::text(answer)).await.is_err()
-        {
-            return End::Gone;
+        if let Some(Answer { frame, said }) = answer {
+            if out.send(Message::text(frame)).await.is_err() {
+                return End::Gone;
+            }
+            // What the reader hands out now comes after it.
+            drop(said);
         }
     }
 }

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{
+    changes::Said,
     face::Change,
     filter_of,
     frames::{Head, ack_frame, error_frame, read, text_of},
@@ -40,21 +41,43 @@ enum Done {
     Plainly,
     /// It is this event.
     Event(OwnedEventId),
+    /// It is done, and the reader goes on when the client has been told so.
+    Changed(Said),
+}
+
+/// What a client is answered with, and who waits until it is.
+pub(super) struct Answer {
+    pub(super) frame: String,
+    pub(super) said: Option<Said>,
+}
+
+impl Answer {
+    /// A frame for which nobody waits.
+    pub(super) fn of(frame: String) -> Answer {
+        Answer { frame, said: None }
+    }
 }
 
 /// What a client's frame is answered with.
-pub(super) async fn answer(session: Arc<Session>, text: Utf8Bytes) -> Option<String> {
+pub(super) async fn answer(session: Arc<Session>, text: Utf8Bytes) -> Option<Answer> {
     let head: Head = match read(&text) {
         Ok(head) => head,
-        Err(error) => return Some(error_frame(None, &error)),
+        Err(error) => return Some(Answer::of(error_frame(None, &error))),
     };
     let txn_id = head.txn_id.as_deref();
-    match run(&session, &head.r#type, &text).await {
-        Ok(Done::Silently) => None,
-        Ok(Done::Plainly) => Some(ack_frame(txn_id, None)),
-        Ok(Done::Event(event_id)) => Some(ack_frame(txn_id, Some(&event_id))),
-        Err(error) => Some(error_frame(txn_id, &error)),
-    }
+    let frame = match run(&session, &head.r#type, &text).await {
+        Ok(Done::Silently) => return None,
+        Ok(Done::Plainly) => ack_frame(txn_id, None),
+        Ok(Done::Event(event_id)) => ack_frame(txn_id, Some(&event_id)),
+        Ok(Done::Changed(said)) => {
+            return Some(Answer {
+                frame: ack_frame(txn_id, None),
+                said: Some(said),
+            });
+        }
+        Err(error) => error_frame(txn_id, &error),
+    };
+    Some(Answer::of(frame))
 }
 
 async fn run(session: &Session, kind: &str, text: &str) -> Result<Done, MatrixError> {
@@ -195,16 +218,16 @@ async fn filter(session: &Session, text: &str) -> Result<Done, MatrixError> {
     let Filter { filter } = read(text)?;
     take(session, Kind::Other)?;
     let filter = filter_of(&session.app, session.who.user, &text_of(filter)).await?;
-    session.changes.ask(Change::Filter(filter)).await?;
-    Ok(Done::Plainly)
+    let said = session.changes.ask(Change::Filter(filter)).await?;
+    Ok(Done::Changed(said))
 }
 
 /// Other lists and subscriptions of a connection of sliding sync.
 async fn sliding(session: &Session, text: &str) -> Result<Done, MatrixError> {
     take(session, Kind::Other)?;
     let wish = Box::new(Wish::read(text, &session.who)?);
-    session.changes.ask(Change::Wish(wish)).await?;
-    Ok(Done::Plainly)
+    let said = session.changes.ask(Change::Wish(wish)).await?;
+    Ok(Done::Changed(said))
 }
 
 /// A newer token of the same device, before the old one expires.

@@ -77,7 +77,7 @@ impl Session {
             return Ok(false);
         };
         let changed = Box::pin(face.change(change)).await.map_err(End::of)?;
-        let _ = taken.send(changed != Changed::Refused);
+        taken.tell(changed != Changed::Refused).await;
         Ok(changed == Changed::Much)
     }
 
