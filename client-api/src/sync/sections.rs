@@ -1,16 +1,13 @@
 //! Which rooms an answer has, and in which section.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use rhizome_protocol::Membership;
 use rhizome_rooms::{access::Standing, state::stripped_keys};
 use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, RoomNo};
 use ruma::OwnedRoomId;
 
-use super::{News, Summons, counts::Counts, left::of_outside, room::Loader, window::Window, write};
+use super::{News, Summons, left::of_outside, room::Loader, window::Window, write};
 use crate::{
     MatrixError, account_data,
     place::token::Token,
@@ -40,7 +37,7 @@ impl Loader<'_> {
         if self.after.is_none() {
             self.look_first(rows).await?;
         }
-        let mut counts = self.counts(rows, window, &typing).await?;
+        let mut told = Vec::new();
         for row in rows {
             // Other devices of the user still have to hear that a forgotten room was left.
             let recent = self.after.is_some_and(|after| row.pos > after);
@@ -57,9 +54,9 @@ impl Loader<'_> {
                     let Some(room_id) = self.wanted(row.room).await? else {
                         continue;
                     };
-                    let mut part = self.joined(row, window.rooms.get(&row.room)).await?;
+                    let part = self.joined(row, window.rooms.get(&row.room)).await?;
                     if !part.is_empty() {
-                        part.unread = counts.remove(&row.room);
+                        told.push(row);
                         news.join.push((room_id, part));
                     }
                 }
@@ -101,28 +98,12 @@ impl Loader<'_> {
                 _ => {}
             }
         }
-        Ok(news)
-    }
-
-    /// How much the reader hasn't read of the rooms that may be told of.
-    async fn counts(
-        &self,
-        rows: &[MembershipRow],
-        window: &Window,
-        typing: &HashSet<RoomNo>,
-    ) -> Result<HashMap<RoomNo, Counts>, MatrixError> {
-        let mut told = Vec::new();
-        for row in rows.iter().filter(|row| row.membership == Membership::Join) {
-            let touched = self.ask.full_state
-                || self.after.is_none_or(|after| row.since > after)
-                || window.rooms.contains_key(&row.room)
-                || typing.contains(&row.room);
-            if touched && self.wanted(row.room).await?.is_some() {
-                told.push(row);
-            }
-        }
         let (user, upto) = (self.viewer.user, self.upto);
-        self.counts.of(self.store, user, &told, upto).await
+        let mut counts = self.counts.of(self.store, user, &told, upto).await?;
+        for ((_, part), row) in news.join.iter_mut().zip(told) {
+            part.unread = counts.remove(&row.room);
+        }
+        Ok(news)
     }
 
     pub(super) async fn wanted(&self, room: RoomNo) -> Result<Option<OwnedRoomId>, MatrixError> {
