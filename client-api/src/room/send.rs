@@ -86,7 +86,10 @@ pub async fn stickiness(
     };
     let now = app.store.clock().now_ms();
     let whose = [(head.room, who.user)];
-    let held = app.store.sticky_of(&whose, now, sticky::MOST).await?;
+    let held = app
+        .store
+        .sticky_of(&whose, false, now, sticky::MOST)
+        .await?;
     let first = held.iter().map(|one| one.expires_ms).min();
     match first {
         Some(first) if held.len() >= sticky::MOST => {

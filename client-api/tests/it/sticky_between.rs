@@ -101,7 +101,10 @@ async fn of_a_stranger_only_so_many_are_sticky() {
         let bob = BOB.try_into().unwrap();
         let bob = store.known_user(bob).await.unwrap().unwrap();
         let held = async || {
-            let all = store.sticky_of(&[(no, bob)], 0, 1_000).await.unwrap();
+            let all = store
+                .sticky_of(&[(no, bob)], false, 0, 1_000)
+                .await
+                .unwrap();
             let refused = all.iter().filter(|one| !one.allowed).count();
             (all.len(), refused)
         };

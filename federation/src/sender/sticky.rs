@@ -118,7 +118,7 @@ impl Watched {
         let now = store.clock().now_ms();
         if !self.members.is_empty() {
             let members: Vec<_> = self.members.into_iter().collect();
-            let refused = store.refused_sticky_of(&members, now, MOST).await?;
+            let refused = store.sticky_of(&members, true, now, MOST).await?;
             if let Err(error) = look_again_at_sticky(fed.rooms(), &refused).await {
                 tracing::warn!(%error, "sticky events that were refused can't be looked at again");
             }

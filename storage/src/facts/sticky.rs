@@ -148,10 +148,12 @@ impl Store {
         self.rows(query).await?.iter().map(Logged::read).collect()
     }
 
-    /// Of these users the events in these rooms that are sticky at `now_ms`, whether allowed or not, at most `limit`.
+    /// Of these users the events in these rooms that are sticky at `now_ms`, at most `limit`: all, or those that the room's
+    /// state didn't allow.
     pub async fn sticky_of(
         &self,
         members: &[(RoomNo, UserNo)],
+        refused_only: bool,
         now_ms: i64,
         limit: usize,
     ) -> Result<Vec<Arc<Logged<Sticky>>>> {
@@ -160,10 +162,11 @@ impl Store {
             .sql(
                 "SELECT s.pos, s.event, s.room, s.sender, s.expires_ms, s.allowed FROM ROWS($1) AS x \
                  JOIN sticky s ON s.room = x.room AND s.sender = x.sender \
-                 WHERE s.expires_ms > $2 ORDER BY s.pos LIMIT $3",
+                 WHERE s.expires_ms > $2 AND (s.allowed = 0 OR $3 = 0) ORDER BY s.pos LIMIT $4",
             )
             .rows(&members)
             .bind(now_ms)
+            .bind(refused_only)
             .bind(limit);
         self.rows(query).await?.iter().map(Logged::read).collect()
     }
@@ -196,26 +199,6 @@ impl Store {
             }
         }
         Ok(counts)
-    }
-
-    /// Of these, those that the room's state didn't allow.
-    pub async fn refused_sticky_of(
-        &self,
-        members: &[(RoomNo, UserNo)],
-        now_ms: i64,
-        limit: usize,
-    ) -> Result<Vec<Arc<Logged<Sticky>>>> {
-        let members: Vec<_> = members.iter().map(Member::of).collect();
-        let query = self
-            .sql(
-                "SELECT s.pos, s.event, s.room, s.sender, s.expires_ms, s.allowed FROM ROWS($1) AS x \
-                 JOIN sticky s ON s.room = x.room AND s.sender = x.sender \
-                 WHERE s.expires_ms > $2 AND s.allowed = 0 ORDER BY s.pos LIMIT $3",
-            )
-            .rows(&members)
-            .bind(now_ms)
-            .bind(limit);
-        self.rows(query).await?.iter().map(Logged::read).collect()
     }
 
     /// Which of these rooms have events that are sticky at `now_ms`.
