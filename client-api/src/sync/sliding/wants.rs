@@ -261,22 +261,11 @@ fn entered(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::sync::sliding::request::filter::Filter;
 
     fn facets(activity: i64) -> Facets {
-        Facets {
-            activity: Pos(activity),
-            bump: Pos(0),
-            membership: Membership::Join,
-            is_listed: true,
-            is_dm: false,
-            is_encrypted: false,
-            room_type: None,
-            tags: Arc::new([]),
-        }
+        Facets::joined(Pos(activity))
     }
 
     /// What came into a range is among what is looked at, however much moved, or what moved itself.

@@ -29,6 +29,23 @@ pub struct Facets {
     pub tags: Arc<[String]>,
 }
 
+#[cfg(test)]
+impl Facets {
+    /// A room that the user is in, and of which nothing is said.
+    pub fn joined(activity: Pos) -> Self {
+        Self {
+            activity,
+            bump: Pos(0),
+            membership: Membership::Join,
+            is_listed: true,
+            is_dm: false,
+            is_encrypted: false,
+            room_type: None,
+            tags: Arc::new([]),
+        }
+    }
+}
+
 impl Facets {
     /// Whether the user is in it.
     pub fn is_joined(&self) -> bool {

@@ -107,22 +107,12 @@ impl Sorted {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use rhizome_protocol::Membership;
-
     use super::*;
 
     fn facets(activity: i64, is_encrypted: bool) -> Facets {
         Facets {
-            activity: Pos(activity),
-            bump: Pos(0),
-            membership: Membership::Join,
-            is_listed: true,
-            is_dm: false,
             is_encrypted,
-            room_type: None,
-            tags: Arc::new([]),
+            ..Facets::joined(Pos(activity))
         }
     }
 
