@@ -174,7 +174,8 @@ async fn what_came_by_another_way_is_known() {
         let room = a.create(&alice, &RoomVersionId::V11).await;
         b.join(&bob, &room, a).await.unwrap();
         let said = a.say(&alice, &room, "hello").await;
-        eventually("it arrives", async || b.event(&said).await.is_some()).await;
+        // Its row is there before the log says so.
+        eventually("it arrives", async || b.heard(&room).await == ["hello"]).await;
         let event = a.event(&said).await.unwrap();
         let again = receive::receive(b.fed.rooms(), event.pdu.clone(), &Gathered::default()).await;
         assert_eq!(again.unwrap(), Received::Known);

@@ -19,7 +19,7 @@ use matrix_sdk_ui::{
 };
 use tokio::{
     task::JoinHandle,
-    time::{Instant, sleep},
+    time::{Instant, timeout_at},
 };
 
 use crate::people::{LOOK_AGAIN, PATIENCE, log_in};
@@ -106,9 +106,10 @@ impl Phone {
         Ok(self.room(id)?.send(message).await?.response.event_id)
     }
 
-    /// Looks now and then until the check succeeds. Its error says why not yet.
+    /// Looks after every update, and now and then, until the check succeeds. Its error says why not yet.
     pub async fn until<T>(&self, what: &str, check: impl AsyncFn() -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + PATIENCE;
+        let mut updates = self.client.subscribe_to_all_room_updates();
         loop {
             let state = self.service.state().get();
             if let State::Error(why) = state {
@@ -124,7 +125,7 @@ impl Phone {
                     self.user()
                 );
             }
-            sleep(LOOK_AGAIN).await;
+            let _ = timeout_at(Instant::now() + LOOK_AGAIN, updates.recv()).await;
         }
     }
 
