@@ -23,17 +23,7 @@ impl Loader<'_> {
         next: Token,
     ) -> Result<News, MatrixError> {
         let mut news = News::at(next);
-        let typing: HashSet<RoomNo> = match self.after {
-            Some(_) => {
-                let joined: Vec<RoomNo> = rows.iter().map(|row| row.room).collect();
-                self.store
-                    .ephemeral()
-                    .changed(&joined, self.ephemeral.0)
-                    .into_iter()
-                    .collect()
-            }
-            None => HashSet::new(),
-        };
+        let typing = self.typing(rows);
         if self.after.is_none() {
             self.look_first(rows).await?;
         }
@@ -104,6 +94,16 @@ impl Loader<'_> {
             part.unread = counts.remove(&row.room);
         }
         Ok(news)
+    }
+
+    /// Rooms in which who types has changed since the reader's position.
+    fn typing(&self, rows: &[MembershipRow]) -> HashSet<RoomNo> {
+        if self.after.is_none() {
+            return HashSet::new();
+        }
+        let rooms: Vec<RoomNo> = rows.iter().map(|row| row.room).collect();
+        let changed = self.store.ephemeral().changed(&rooms, self.ephemeral.0);
+        changed.into_iter().collect()
     }
 
     pub(super) async fn wanted(&self, room: RoomNo) -> Result<Option<OwnedRoomId>, MatrixError> {
