@@ -70,15 +70,27 @@ impl Compiled {
         store: &Store,
         users: &[UserNo],
     ) -> Result<Vec<Arc<Wishes>>, MatrixError> {
-        let mut all = Vec::with_capacity(users.len());
-        for (user, data) in users.iter().zip(store.notifying(users).await?) {
+        let data = store.notifying(users).await?;
+        let known = users.iter().zip(&data).map(|(user, data)| {
             let known = self.wishes.get(user);
-            all.push(match known.filter(|known| known.pos == data.pos()) {
-                Some(known) => known,
-                None => self.compile(store.user(*user).await?, *user, &data),
-            });
-        }
-        Ok(all)
+            known.filter(|known| known.pos == data.pos())
+        });
+        let known: Vec<_> = known.collect();
+        let news = users
+            .iter()
+            .zip(&known)
+            .filter(|(_, known)| known.is_none());
+        let news: Vec<UserNo> = news.map(|(user, _)| *user).collect();
+        let mut names = store.users(&news).await?.into_iter();
+        let all = users.iter().zip(&data).zip(known);
+        let all = all.map(|((user, data), known)| match known {
+            Some(known) => Ok(known),
+            None => {
+                let name = names.next().ok_or_else(MatrixError::internal)?;
+                Ok(self.compile(name, *user, data))
+            }
+        });
+        all.collect()
     }
 
     fn compile(&self, user_id: OwnedUserId, user: UserNo, data: &Notifying) -> Arc<Wishes> {

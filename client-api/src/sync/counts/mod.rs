@@ -12,6 +12,7 @@
 mod alerts;
 mod load;
 mod tally;
+mod together;
 pub mod writer;
 mod written;
 
@@ -28,8 +29,9 @@ use rhizome_storage::{Cache, DELIVERED, MembershipRow, Pos, RoomNo, Store, Unrea
 pub use self::tally::Counts;
 use self::{
     alerts::{Alerts, Whose},
-    load::{Wanted, load},
+    load::Wanted,
     tally::{Scope, Step, Tally},
+    together::Together,
 };
 use super::window::{RoomWindow, Window};
 use crate::{
@@ -51,6 +53,7 @@ const AT_ONCE: usize = 200;
 pub struct Counting {
     compiled: Compiled,
     alerts: Alerts,
+    together: Together,
     attending: Cache<UserNo, Arc<Attendance>>,
     tallies: Cache<(UserNo, RoomNo), Arc<Mutex<Held>>>,
     /// The last attendance's number.
@@ -99,6 +102,7 @@ impl Default for Counting {
         Self {
             compiled: Compiled::default(),
             alerts: Alerts::default(),
+            together: Together::default(),
             attending: Cache::new(MAX_USERS),
             tallies: Cache::new(MAX_TALLIES),
             last: AtomicU64::new(0),
@@ -266,20 +270,24 @@ impl Counting {
             return Ok(found);
         }
         let mut wanted = Vec::new();
-        let wishes = self.wishes(store, user).await?;
+        // What somebody wants is read with their first tally, for all who wait for theirs together.
+        let mut wishes = None;
         let attendance = self.attending.get(&user);
         for row in rooms {
             let held = self.tallies.get(&(user, row.room));
-            let counts = held
-                .zip(attendance.as_ref())
-                .and_then(|(held, attendance)| {
-                    let held = lock(&held);
-                    let tally = &held.tally;
-                    let good = attendance.takes(&held)
-                        && !tally.is_stale()
-                        && (tally.since, tally.rules) == (row.since, wishes.pos);
-                    good.then(|| tally.counts())
-                });
+            let mut counts = None;
+            if let (Some(held), Some(attendance)) = (held, &attendance) {
+                let wishes = match &wishes {
+                    Some(wishes) => wishes,
+                    None => wishes.insert(self.wishes(store, user).await?),
+                };
+                let held = lock(&held);
+                let tally = &held.tally;
+                let good = attendance.takes(&held)
+                    && !tally.is_stale()
+                    && (tally.since, tally.rules) == (row.since, wishes.pos);
+                counts = good.then(|| tally.counts());
+            }
             match counts {
                 Some(counts) => drop(found.insert(row.room, counts)),
                 None => wanted.push(Wanted {
@@ -291,7 +299,9 @@ impl Counting {
         }
         let mut rows = Vec::new();
         for wanted in wanted.chunks(AT_ONCE) {
-            let loaded = load(store, (&self.compiled, &self.alerts), wanted, upto).await?;
+            let evaluation = (&self.compiled, &self.alerts);
+            let together = &self.together;
+            let loaded = together.load(store, evaluation, wanted, upto).await?;
             for (wanted, loaded) in wanted.iter().zip(loaded) {
                 found.insert(wanted.room, loaded.tally.counts());
                 if loaded.looked_at >= WORTH_A_ROW {
