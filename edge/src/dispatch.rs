@@ -72,7 +72,8 @@ fn told<S: Api>(mut response: Response) -> Response {
 async fn serve<S: Api>(api: S, endpoint: &Endpoint<S>, request: Request) -> Response {
     let is_get = matches!(*request.method(), Method::GET | Method::HEAD);
     let only_reads = is_get || endpoint.is_poll;
-    match admit(&api, endpoint, request).await {
+    // Boxed: a request that waits for something doesn't hold the room that this needs.
+    match Box::pin(admit(&api, endpoint, request)).await {
         Ok(admitted) if only_reads => (endpoint.run)(api, admitted).await,
         Ok(admitted) => {
             let answer = (endpoint.run)(api.clone(), admitted);

@@ -65,11 +65,12 @@ impl Reader {
     pub async fn next(&mut self, timeout: Duration) -> Result<News, MatrixError> {
         let deadline = Instant::now() + timeout;
         let at_once = self.since.is_none() || self.ask.full_state;
-        let acknowledging = self.acknowledge().await;
-        self.app.store.log().refresh().await?;
+        // What is awaited before and after is boxed, as a pass is: a reader who waits holds none of its room.
+        let acknowledging = Box::pin(self.acknowledge()).await;
+        Box::pin(self.app.store.log().refresh()).await?;
         let news = self.await_news(at_once, deadline).await;
         if let Some(acknowledging) = acknowledging {
-            acknowledging.done(&self.app).await;
+            Box::pin(acknowledging.done(&self.app)).await;
         }
         news
     }
@@ -85,7 +86,6 @@ impl Reader {
 
     async fn await_news(&mut self, at_once: bool, deadline: Instant) -> Result<News, MatrixError> {
         loop {
-            // Boxed, so that a reader who waits doesn't hold the room that a pass needs.
             let news = Box::pin(self.pass()).await?;
             let over = at_once || Instant::now() >= deadline || self.app.shutdown.is_cancelled();
             if !news.is_empty() || over {
