@@ -15,7 +15,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use tokio_tungstenite::{connect_async, tungstenite::Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
 
 use crate::{
     harness::{Server, User, esc, events, next},
@@ -23,6 +23,8 @@ use crate::{
     stream::message,
     to_device::{self, device_of, numbers},
 };
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A server that listens, until it is stopped and another takes over its store.
 struct Host {
@@ -100,6 +102,8 @@ struct Client {
     unsaid: VecDeque<(String, String)>,
     said: usize,
     connections: usize,
+    /// Connections on which something was told before they broke.
+    heard: usize,
 }
 
 impl Client {
@@ -126,10 +130,22 @@ impl Client {
             esc(&filter),
             since.unwrap_or_default()
         );
-        let Ok((mut socket, _)) = connect_async(url).await else {
+        let Ok((socket, _)) = connect_async(url).await else {
             return;
         };
         self.connections += 1;
+        let before = self.since.clone();
+        self.converse(socket, room, chance, wanted).await;
+        self.heard += usize::from(self.since != before);
+    }
+
+    async fn converse(
+        &mut self,
+        mut socket: Socket,
+        room: &str,
+        chance: &mut Random,
+        wanted: (usize, u64),
+    ) {
         for (txn, text) in &self.unsaid {
             if socket
                 .send(Message::text(message(room, txn, text).to_string()))
@@ -223,11 +239,13 @@ async fn cut_off_again_and_again(database: &TestDatabase, cuts: usize, chance: &
         for _ in 0..chance.below(4) {
             client.intend();
         }
-        // The last line holds.
-        let bytes = if cut == cuts {
-            [usize::MAX; 2]
-        } else {
-            [300 + chance.below(1500), 100 + chance.below(5000)]
+        // The first line holds, so that there is a position to go on from, and the last. Some of the others last long
+        // enough to catch up.
+        let bytes = match (cut, chance.below(4)) {
+            (0, _) => [usize::MAX; 2],
+            _ if cut == cuts => [usize::MAX; 2],
+            (_, 0) => [300 + chance.below(20_000), 100 + chance.below(60_000)],
+            _ => [300 + chance.below(1_500), 100 + chance.below(5_000)],
         };
         let (more, tells) = (chance.below(6), chance.below(4) as u64);
         let wanted = (events + more, messages + tells);
@@ -269,6 +287,7 @@ async fn cut_off_again_and_again(database: &TestDatabase, cuts: usize, chance: &
         "{} of {cuts}",
         client.connections
     );
+    assert!(client.heard > cuts / 4, "{} of {cuts}", client.heard);
     host.server.shutdown.cancel();
     host.server.store.close().await;
 }
