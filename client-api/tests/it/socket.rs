@@ -245,7 +245,7 @@ async fn a_request_that_takes_its_time_keeps_requests_waiting_but_no_ping() {
 }
 
 #[tokio::test]
-async fn what_comes_shortly_after_a_frame_comes_in_one() {
+async fn a_few_updates_come_one_by_one_and_what_follows_shortly_after_in_one() {
     held(async |store| {
         let server = Server::new(store.clone());
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);
@@ -257,8 +257,10 @@ async fn what_comes_shortly_after_a_frame_comes_in_one() {
         store.clock().advance(Duration::from_millis(100));
         for round in 0..3 {
             // After some quiet: at once, though the clock stands still.
-            let first = bob.say(&room, "first").await;
-            assert_eq!(timeline(&frame(&mut socket, "sync").await, &room), [first]);
+            for _ in 0..4 {
+                let one = bob.say(&room, "one").await;
+                assert_eq!(timeline(&frame(&mut socket, "sync").await, &room), [one]);
+            }
             let mut burst = Vec::new();
             for _ in 0..5 {
                 burst.push(bob.say(&room, "more").await);

@@ -9,14 +9,10 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{end::End, face::Face, incoming::incoming, session::Session};
+use super::{end::End, face::Face, incoming::incoming, pace::Pace, session::Session};
 
 /// Frames that wait for a slow client.
 const QUEUE: usize = 4;
-
-/// What happens within this time after a frame goes out in one frame: a burst is a few frames, and what comes after
-/// some quiet is told at once.
-const MERGED: Duration = Duration::from_millis(100);
 
 /// How long the last frames may take.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -55,6 +51,7 @@ async fn updates(session: &Session, mut face: Face, out: &mpsc::Sender<Message>)
         tracing::warn!(%error, "can't read the log's head");
     }
     Box::pin(face.begin(app)).await;
+    let mut pace = Pace::default();
     loop {
         if let Err(end) = session.check().await {
             return end;
@@ -74,28 +71,25 @@ async fn updates(session: &Session, mut face: Face, out: &mpsc::Sender<Message>)
                 return End::of(error);
             }
         };
-        let mut merged_until = None;
         if let Some(frame) = turn.frame {
             place.send(Message::text(frame));
-            merged_until = Some(clock.monotonic() + MERGED);
+            pace.sent(clock.monotonic());
         }
         if turn.more {
             continue;
         }
-        if let Err(end) = wait(session, &mut face, merged_until).await {
+        if let Err(end) = wait(session, &mut face, &pace).await {
             return end;
         }
     }
 }
 
-/// Waits until there may be something to tell: not before `until`, but for what the client has just asked.
-async fn wait(session: &Session, face: &mut Face, until: Option<Duration>) -> Result<(), End> {
+/// Waits until there may be something to tell, and it may go out: at once if it is what the client has just asked.
+async fn wait(session: &Session, face: &mut Face, pace: &Pace) -> Result<(), End> {
     let clock = session.app.store.clock();
     let mut woken = false;
     loop {
-        let left = until.map_or(Duration::ZERO, |until| {
-            until.saturating_sub(clock.monotonic())
-        });
+        let left = pace.wait(clock.monotonic());
         if woken && (left.is_zero() || face.hurries()) {
             return Ok(());
         }

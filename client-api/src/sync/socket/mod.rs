@@ -13,6 +13,7 @@ mod face;
 mod frames;
 mod incoming;
 mod life;
+mod pace;
 mod requests;
 mod session;
 
