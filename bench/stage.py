@@ -60,7 +60,7 @@ def rhizome(binary, folder, ca, postgres):
     if postgres:
         host, port, name = database(f"bench_{folder.name.replace('-', '_')}", "C.UTF-8")
         url = f"postgres://postgres@{host}:{port}/{name}"
-    limits = "\n[http]\nmax_connections = 20000\nmax_connections_per_address = 20000\n"
+    limits = "\n[http]\nmax_connections = 20000\nmax_connections_per_address = 20000\nmax_request_size = \"2 GiB\"\n[media]\nmax_upload_size = \"2 GiB\"\n"
     return Rhizome(binary, folder, ca, cable=False, database=url, more=limits)
 
 
@@ -68,6 +68,8 @@ def synapse(folder, ca, postgres):
     many = {"per_second": 1000000, "burst_count": 1000000}
     more = {
         "filter_timeline_limit": -1,
+        "max_upload_size": "2G",
+        "rc_media_create": many,
         "rc_message": many,
         "rc_registration": many,
         "rc_joins": {"local": many, "remote": many},

@@ -52,6 +52,8 @@ pub struct Connection {
     patience: Duration,
 }
 
+const JSON: &str = "application/json";
+
 /// The longest that any request may take.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -85,12 +87,56 @@ impl Connection {
         path: &str,
         body: Option<String>,
     ) -> Result<Bytes, Failure> {
-        let answer = timeout(self.patience, self.exchange(method, path, body)).await;
+        let body = Bytes::from(body.unwrap_or_default());
+        let mut answer = Vec::new();
+        let keep = |piece: &[u8]| answer.extend_from_slice(piece);
+        self.exchanged(method, path, (JSON, body), keep).await?;
+        Ok(answer.into())
+    }
+
+    /// The same with a file.
+    pub async fn upload(&mut self, path: &str, kind: &str, body: Bytes) -> Result<Bytes, Failure> {
+        let mut answer = Vec::new();
+        let keep = |piece: &[u8]| answer.extend_from_slice(piece);
+        self.exchanged(Method::POST, path, (kind, body), keep)
+            .await?;
+        Ok(answer.into())
+    }
+
+    /// How many bytes the answer to a GET has; none of them are kept.
+    pub async fn download(&mut self, path: &str) -> Result<u64, Failure> {
+        let mut size = 0;
+        let body = (JSON, Bytes::new());
+        self.exchanged(Method::GET, path, body, |piece| size += piece.len() as u64)
+            .await?;
+        Ok(size)
+    }
+
+    /// Hands out an answer, which must be a 2xx, piece by piece.
+    async fn exchanged(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: (&str, Bytes),
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        let mut refusal = Vec::new();
+        let each = |status: u16, piece: &[u8]| {
+            if (200..300).contains(&status) {
+                take(piece);
+            } else if refusal.len() < 1000 {
+                refusal.extend_from_slice(piece);
+            }
+        };
+        let answer = timeout(self.patience, self.exchange(method, path, body, each)).await;
         match answer {
-            Ok(Ok((status, body))) if (200..300).contains(&status) => Ok(body),
-            Ok(Ok((status, body))) => Err(Failure {
+            Ok(Ok(status)) if (200..300).contains(&status) => Ok(()),
+            Ok(Ok(status)) => Err(Failure {
                 status: Some(status),
-                message: String::from_utf8_lossy(&body).chars().take(300).collect(),
+                message: String::from_utf8_lossy(&refusal)
+                    .chars()
+                    .take(300)
+                    .collect(),
             }),
             Ok(Err(failure)) => {
                 self.open = None;
@@ -110,22 +156,28 @@ impl Connection {
         &mut self,
         method: Method,
         path: &str,
-        body: Option<String>,
-    ) -> Result<(u16, Bytes), Failure> {
-        let mut request = Request::new(Full::new(Bytes::from(body.unwrap_or_default())));
+        (kind, body): (&str, Bytes),
+        mut each: impl FnMut(u16, &[u8]),
+    ) -> Result<u16, Failure> {
+        let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
         *request.uri_mut() = path.parse().map_err(Failure::of)?;
         let headers = request.headers_mut();
         headers.insert(HOST, self.host.clone());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_str(kind).map_err(Failure::of)?);
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
         let sender = self.ready().await?;
         let answer = sender.send_request(request).await.map_err(Failure::of)?;
         let status = answer.status().as_u16();
-        let body = answer.into_body().collect().await.map_err(Failure::of)?;
-        Ok((status, body.to_bytes()))
+        let mut body = answer.into_body();
+        while let Some(frame) = body.frame().await {
+            if let Some(piece) = frame.map_err(Failure::of)?.data_ref() {
+                each(status, piece);
+            }
+        }
+        Ok(status)
     }
 
     async fn ready(&mut self) -> Result<&mut SendRequest<Full<Bytes>>, Failure> {

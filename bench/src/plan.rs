@@ -39,6 +39,12 @@ pub struct Plan {
     pub initial_syncs: usize,
     /// Events that are paged through.
     pub history: usize,
+    /// Clients that upload and download files, and the files' size in bytes.
+    pub files: (usize, usize),
+    /// The large file's size in bytes.
+    pub large_file: usize,
+    /// Pictures, their width and height.
+    pub pictures: (usize, u16, u16),
     /// Polls that wait.
     pub idle: usize,
     /// How long they are watched.
@@ -70,6 +76,9 @@ impl Plan {
             sliding_rooms: [10, 1000, 10_000],
             initial_syncs: 30,
             history: 20_000,
+            files: (4, 1 << 20),
+            large_file: 1 << 30,
+            pictures: (10, 4000, 3000),
             idle: 10_000,
             idle_time: Duration::from_secs(10),
             burst: (200, 5),
@@ -97,6 +106,9 @@ impl Plan {
             sliding_rooms: [2, 4, 8],
             initial_syncs: 2,
             history: 100,
+            files: (2, 10_000),
+            large_file: 1 << 20,
+            pictures: (2, 800, 600),
             idle: 8,
             idle_time: Duration::from_millis(200),
             burst: (12, 2),

@@ -57,6 +57,25 @@ pub async fn call(
             .header("content-type", "application/json")
             .body(body.to_string());
     }
+    answer(method, url, request).await
+}
+
+/// The JSON of a 2xx answer to this request, or [`Refused`] inside the error.
+pub async fn answer(
+    method: Method,
+    url: &str,
+    request: reqwest::RequestBuilder,
+) -> anyhow::Result<Value> {
+    let (path, bytes) = bytes(method.clone(), url, request).await?;
+    parsed(&method, &path, StatusCode::OK, &bytes)
+}
+
+/// The path, and the bytes of a 2xx answer to this request, or [`Refused`] inside the error.
+pub async fn bytes(
+    method: Method,
+    url: &str,
+    request: reqwest::RequestBuilder,
+) -> anyhow::Result<(String, Vec<u8>)> {
     let path = url.split('?').next().unwrap_or_default().to_owned();
     let response = request
         .send()
@@ -64,15 +83,10 @@ pub async fn call(
         .with_context(|| format!("{method} {path}"))?;
     let status = response.status();
     let bytes = response.bytes().await?;
-    let json: Value = serde_json::from_slice(&bytes).with_context(|| {
-        format!(
-            "{method} {path}: {status}, not JSON: {}",
-            String::from_utf8_lossy(&bytes)
-        )
-    })?;
     if status.is_success() {
-        return Ok(json);
+        return Ok((path, bytes.into()));
     }
+    let json = parsed(&method, &path, status, &bytes)?;
     let text = |key: &str| json[key].as_str().unwrap_or_default().to_owned();
     let (errcode, error) = (text("errcode"), text("error"));
     Err(Refused {
@@ -84,6 +98,13 @@ pub async fn call(
         body: json,
     }
     .into())
+}
+
+fn parsed(method: &Method, path: &str, status: StatusCode, bytes: &[u8]) -> anyhow::Result<Value> {
+    serde_json::from_slice(bytes).with_context(|| {
+        let text = String::from_utf8_lossy(bytes);
+        format!("{method} {path}: {status}, not JSON: {text}")
+    })
 }
 
 /// A text field of an answer.

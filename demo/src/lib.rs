@@ -10,6 +10,7 @@ mod http;
 mod olm;
 mod page;
 mod person;
+mod picture;
 mod site;
 mod socket;
 mod stage;

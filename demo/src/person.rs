@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::http::{Refused, call, escape, text};
+use crate::http::{Refused, answer, bytes, call, escape, text};
 
 /// A logged-in user's session.
 #[derive(Clone, Debug)]
@@ -109,6 +109,26 @@ impl Person {
     ) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
         call(&self.http, method, &url, Some(&self.token), body.as_ref()).await
+    }
+
+    /// POSTs a file; `path` begins with `/`.
+    pub async fn put_bytes(
+        &self,
+        path: &str,
+        kind: &str,
+        bytes: Vec<u8>,
+    ) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.base);
+        let request = self.http.post(&url).header("content-type", kind);
+        let request = request.bearer_auth(&self.token).body(bytes);
+        answer(Method::POST, &url, request).await
+    }
+
+    /// The bytes of what is at `path`, which begins with `/`.
+    pub async fn get_bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        let url = format!("{}{path}", self.base);
+        let request = self.http.get(&url).bearer_auth(&self.token);
+        Ok(bytes(Method::GET, &url, request).await?.1)
     }
 
     /// GET below `/_matrix/client/v3`.

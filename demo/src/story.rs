@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::agree::{PAGE, agree};
 use crate::olm::Device;
 use crate::page::Page;
+use crate::picture::{self, Picture};
 use crate::stage::{Stage, stopped};
 use crate::{Homeserver, Person, Socket, http_client, timeline};
 
@@ -19,6 +20,9 @@ const PASSWORD: &str = "correct horse battery staple";
 /// What only two devices know.
 const QUESTION: &str = "Can anybody else read this?";
 const REPLY: &str = "Not even the servers.";
+/// The sides of a picture, and of a small one of it.
+const SIDE: u32 = 512;
+const SMALL: u32 = 96;
 /// Messages before anyone else is there: more than one page of history.
 const EARLY: usize = 30;
 
@@ -99,6 +103,7 @@ async fn story<H: Homeserver>(stage: &mut Stage<H>, teller: &mut Teller) -> anyh
     let room = opening(&ada, teller).await?;
     let bea_since = joining(&ada, &bea, &room, stage.north.name(), teller).await?;
     chatting(&ada, &bea, &room, &bea_since, teller).await?;
+    showing(&ada, &bea, &room, teller).await?;
     whispering(&ada, &bea, teller).await?;
     late_guest(&ada, &cy, &room, teller).await?;
     let (ada, bea, cy) = cut_off(stage, [ada, bea, cy], &room, teller).await?;
@@ -195,6 +200,29 @@ async fn chatting(
     ada_socket.see(room, &[event], PATIENCE).await?;
     teller.say(format_args!(
         "WebSocket: bea writes, ada reads it {}.",
+        after(started)
+    ));
+    Ok(())
+}
+
+/// A picture goes across, and a small one of it.
+async fn showing(ada: &Person, bea: &Person, room: &str, teller: &Teller) -> anyhow::Result<()> {
+    let since = bea.now().await?;
+    let taken = Picture::take(SIDE)?;
+    let started = Instant::now();
+    let uri = ada.upload("view.png", "image/png", taken.png.clone());
+    let uri = uri.await?;
+    let event = ada.show(room, &uri, &taken).await?;
+    let shown = |answer: &Value| picture::shown(answer, room, &event);
+    let (uri, _) = bea.sync_until(&since, PATIENCE, shown).await?;
+    let small = bea.thumbnail(&uri, SMALL).await?;
+    picture::check(&small, SMALL)?;
+    let whole = bea.download(&uri).await?;
+    ensure!(whole == taken.png, "bea gets another picture than ada sent");
+    teller.say(format_args!(
+        "ada sends a picture ({} KiB); bea has a small one of it ({} KiB) and the whole, by way of south, {}.",
+        whole.len() / 1024,
+        small.len() / 1024,
         after(started)
     ));
     Ok(())

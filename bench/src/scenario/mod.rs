@@ -5,6 +5,7 @@ mod history;
 mod idle;
 mod join;
 mod keys;
+mod media;
 mod seen;
 mod send;
 mod sliding;
@@ -98,6 +99,14 @@ pub enum Scenario {
     SlidingOne,
     /// A room's history backwards, 100 events a page
     History,
+    /// Files of 1 MiB are uploaded by 4 clients, closed loop
+    MediaUpload,
+    /// The same are downloaded
+    MediaDownload,
+    /// A file of 1 GiB up and down, and the memory that takes
+    MediaLarge,
+    /// Thumbnails of pictures of 12 megapixels
+    MediaThumbnail,
     /// 10,000 connections that wait in /sync
     Idle,
     /// 10,000 connections that wait in sliding sync
@@ -175,6 +184,10 @@ impl Scenario {
             Self::SlidingEmpty => sliding::next(world, false).await,
             Self::SlidingOne => sliding::next(world, true).await,
             Self::History => history::backwards(world).await,
+            Self::MediaUpload => media::small(world, false).await,
+            Self::MediaDownload => media::small(world, true).await,
+            Self::MediaLarge => media::large(world).await,
+            Self::MediaThumbnail => media::thumbnails(world).await,
             Self::Idle => idle::idle(world, Form::Poll).await,
             Self::IdleSliding => idle::idle(world, Form::Sliding).await,
             Self::IdleSocket => idle::idle(world, Form::Socket).await,
