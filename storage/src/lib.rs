@@ -130,6 +130,7 @@ pub use rooms::history::{Direction, HistoryToken};
 pub use rooms::inspect::{EventCount, OutsideToken, SnapshotSizes};
 pub use rooms::invites::{PendingInvites, RemoteInvite};
 pub use rooms::members::{Member, MemberCounts, MembershipRow};
+pub use rooms::relation::{Relating, fill as relations};
 pub use rooms::snapshot::NewSnapshot;
 pub use rooms::state::{StateDiff, StateEntry};
 pub use rooms::stored_event::{Placement, Status, StoredEvent, TxnOwner};

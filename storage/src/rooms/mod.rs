@@ -9,6 +9,7 @@ pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod invites;
 pub(crate) mod members;
+pub(crate) mod relation;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod stored_event;
