@@ -48,8 +48,7 @@ impl Connections {
                 version: 0,
                 rooms: rooms.clone(),
                 versions: Vec::new(),
-                confirmed: None,
-                configs: configs.clone(),
+                    configs: configs.clone(),
                 configs_size: 0,
                 seen_ms: app.store.clock().now_ms(),
                 is_new: true,
@@ -157,6 +156,7 @@ mod tests {
             timeline: 1,
             config: 0,
             direct: false,
+            profiles: None,
         };
         let version: Rooms = (0..rooms).map(|room| (RoomNo(room), told)).collect();
         Arc::new(Connection {
@@ -168,8 +168,7 @@ mod tests {
                 version: 0,
                 rooms: Arc::default(),
                 versions: vec![(1, version)],
-                confirmed: None,
-                configs: Arc::default(),
+                    configs: Arc::default(),
                 configs_size: 0,
                 seen_ms: 0,
                 is_new: true,
@@ -242,6 +241,7 @@ mod tests {
                 timeline: 1,
                 config,
                 direct: false,
+                profiles: None,
             };
             answer.tell(room, told);
         }

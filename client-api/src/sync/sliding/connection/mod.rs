@@ -17,7 +17,10 @@ use std::{
 use rhizome_storage::{RoomNo, SlidingRoom, SlidingStep, UserNo, random};
 use ruma::OwnedDeviceId;
 
-pub use self::{held::Connections, pos::Position};
+pub use self::{
+    held::Connections,
+    pos::{Position, ProfilesPos},
+};
 use super::request::config::State;
 use crate::{App, MatrixError};
 
@@ -27,7 +30,7 @@ const MOST_VERSIONS: usize = 4;
 const MAX_CONFIGS: usize = 64 << 10;
 
 /// How many bytes a room of a connection takes about, …
-const BYTES_OF_ROOM: usize = 48;
+const BYTES_OF_ROOM: usize = 80;
 /// … and as how many rooms a connection counts by itself.
 const BASE: usize = 16;
 
