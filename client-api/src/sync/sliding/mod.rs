@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use self::stream::{Stream, Wish};
 use axum::extract::State;
 use rhizome_edge::{RawJson, Undecoded};
-use rhizome_storage::{Interest, UserNo};
+use rhizome_storage::{Interest, Pos, UserNo};
 use ruma::{OwnedDeviceId, api::auth_scheme::AccessToken, metadata};
 use tokio::time::Instant;
 
@@ -31,7 +31,7 @@ use self::{
     pass::Found,
     request::{Asked, Shape},
 };
-use super::{lazy::LazyMembers, to_device};
+use super::{delivery, lazy::LazyMembers, to_device};
 use crate::{
     App, Caller, MatrixError, Ruma,
     place::token::{Token, position},
@@ -146,8 +146,21 @@ impl Sliding {
             if let Some(told) = &begun.profiles {
                 shared.profiles.go_on(&begun.device(), told.answers);
             }
+            begun.delivered(since.pos).await;
         }
         Ok(begun)
+    }
+
+    /// The client has what it was told up to its position: those who chat with its user may hear of it.
+    async fn delivered(&self, upto: Pos) {
+        let of = || delivery::OfConnection {
+            connection: self.connection.no,
+            rooms: self.memory.rooms(),
+            fresh: self.memory.confirmed.clone(),
+        };
+        if let Err(error) = delivery::got_of(&self.app, &self.viewer, upto, of).await {
+            tracing::warn!(%error, "whether a user tells what has reached their devices isn't known");
+        }
     }
 
     /// Under which name members are remembered that were told.

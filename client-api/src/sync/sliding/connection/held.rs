@@ -48,7 +48,8 @@ impl Connections {
                 version: 0,
                 rooms: rooms.clone(),
                 versions: Vec::new(),
-                    configs: configs.clone(),
+                confirmed: None,
+                configs: configs.clone(),
                 configs_size: 0,
                 seen_ms: app.store.clock().now_ms(),
                 is_new: true,
@@ -65,6 +66,7 @@ impl Connections {
             changed: Rooms::new(),
             configs,
             settled: None,
+            confirmed: None,
         };
         Ok((connection, memory))
     }
@@ -96,7 +98,8 @@ impl Connections {
         let loaded = keep::load(app, viewer, conn_id, position).await?;
         let connection = Arc::new(loaded.ok_or_else(pos::unknown)?);
         let known = connection.at(position.version);
-        let (memory, _) = known.ok_or_else(pos::unknown)?;
+        let (mut memory, _) = known.ok_or_else(pos::unknown)?;
+        memory.confirmed = None;
         self.put(&connection);
         Ok((connection, memory))
     }
@@ -168,7 +171,8 @@ mod tests {
                 version: 0,
                 rooms: Arc::default(),
                 versions: vec![(1, version)],
-                    configs: Arc::default(),
+                confirmed: None,
+                configs: Arc::default(),
                 configs_size: 0,
                 seen_ms: 0,
                 is_new: true,
@@ -231,6 +235,7 @@ mod tests {
             changed: Rooms::new(),
             configs: Arc::default(),
             settled: None,
+            confirmed: None,
         };
         let (room, mut answers) = (RoomNo(1), [memory(), memory(), memory()]);
         let wanted = [state("a"), state("b"), state("a")];
