@@ -93,7 +93,7 @@ impl Sliding {
             .advance(
                 store,
                 &self.viewer,
-                rows_of(&moment),
+                (rows_of(&moment), &ignored),
                 (after, *upto),
                 &window,
             )

@@ -80,6 +80,16 @@ pub struct Members<'a> {
     pub whole: bool,
 }
 
+impl News<'_> {
+    /// Whether the user's membership is another than it was.
+    fn has_moved(&self, room: RoomNo) -> bool {
+        let at = self.rows.binary_search_by_key(&room, |row| row.room);
+        let row = at.ok().map(|at| &self.rows[at]);
+        row.zip(self.after)
+            .is_some_and(|(row, after)| row.since > after)
+    }
+}
+
 /// What an answer has.
 #[derive(Debug, Default)]
 pub struct Choice<'a> {
@@ -145,7 +155,7 @@ pub fn choose<'a>(
     // Only what the client has, and what isn't behind already, falls behind.
     choice.behind.retain(|room| {
         let live = memory.of(*room).is_some_and(|told| told.upto.is_none());
-        live && news.rooms.contains(room)
+        live && (news.rooms.contains(room) || news.has_moved(*room))
     });
     choice
 }
