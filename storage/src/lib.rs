@@ -97,10 +97,11 @@ pub use facts::keys::one_time::{
 };
 pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
+pub use facts::profile::{ProfileChange, ProfileField};
 pub use facts::receipt::{DELIVERED, PlacedReceipt, Receipt, is_public as is_public_receipt};
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
 pub use facts::revocation::TokenRevoked;
-pub use facts::sliding::{SlidingConnection, SlidingRoom, SlidingStep};
+pub use facts::sliding::{SlidingConnection, SlidingRoom, SlidingStep, ToldProfiles};
 pub use facts::sticky::Sticky;
 pub use facts::thread_subscription::{Following, SubscriptionChange, ThreadSubscription};
 pub use facts::to_device::out::{ForServer, ToDeviceOut};

@@ -8,6 +8,7 @@ pub(crate) mod heads;
 pub(crate) mod history;
 pub(crate) mod inspect;
 pub(crate) mod invites;
+mod joined;
 pub(crate) mod members;
 pub(crate) mod relation;
 pub(crate) mod snapshot;
