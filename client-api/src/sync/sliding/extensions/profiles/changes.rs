@@ -89,9 +89,10 @@ impl Telling<'_> {
             window.profiles.clone()
         };
         let users: HashSet<UserNo> = found.iter().map(|one| one.user).collect();
-        let sharing = match users.is_empty() {
-            true => HashSet::new(),
-            false => loader.sharing(&users, &self.context.moment.2).await?,
+        let sharing = if users.is_empty() {
+            HashSet::new()
+        } else {
+            loader.sharing(&users, &self.context.moment.2).await?
         };
         let shared = found.iter().filter(|one| sharing.contains(&one.user));
         let changes = shared.map(|one| Change {

@@ -15,8 +15,8 @@ mod person;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use rhizome_storage::RoomNo;
-use ruma::{OwnedUserId, UserId};
+use rhizome_storage::{EventNo, Pos, RoomNo, UserNo};
+use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
 use self::person::People;
 use super::Context;
@@ -34,8 +34,6 @@ use crate::{
     },
     view::json::Json,
 };
-use rhizome_storage::{Pos, UserNo};
-use ruma::OwnedDeviceId;
 
 /// About how many users an answer tells of, …
 const MOST: usize = 1_000;
@@ -166,20 +164,17 @@ impl Telling<'_> {
         });
         let Some(told) = told else { return };
         self.bytes += field.len() + text.as_ref().map_or(0, String::len);
-        match text {
-            Some(text) => {
-                told.removed.remove(field);
-                told.updated.insert(field.to_owned(), text);
-            }
-            None => {
-                told.updated.remove(field);
-                told.removed.insert(field.to_owned());
-            }
+        if let Some(text) = text {
+            told.removed.remove(field);
+            told.updated.insert(field.to_owned(), text);
+        } else {
+            told.updated.remove(field);
+            told.removed.insert(field.to_owned());
         }
     }
 
     /// All fields of somebody who was read, if they are wanted and not known.
-    fn whole(&mut self, people: &People, user: UserNo, member: Option<rhizome_storage::EventNo>) {
+    fn whole(&mut self, people: &People, user: UserNo, member: Option<EventNo>) {
         let Some(id) = people.id(user).filter(|id| !self.knows(id)) else {
             return;
         };
