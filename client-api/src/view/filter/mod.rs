@@ -271,7 +271,7 @@ mod tests {
     }
 
     fn object(json: Value) -> Object {
-        json.as_object().unwrap().clone()
+        serde_json::from_value(json).unwrap()
     }
 
     #[test]

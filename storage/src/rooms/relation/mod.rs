@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    fn says(relates_to: serde_json::Value) -> Option<(String, String, Option<String>)> {
+    fn says(relates_to: &serde_json::Value) -> Option<(String, String, Option<String>)> {
         let content = json!({ "m.relates_to": relates_to });
         let found = Relation::of(content.as_object().unwrap())?;
         let annotation = found.annotation.map(str::to_owned);
@@ -137,15 +137,15 @@ mod tests {
 
     #[test]
     fn what_relates_and_what_does_not() {
-        let thread = says(json!({"rel_type": "m.thread", "event_id": "$a", "key": "k"}));
+        let thread = says(&json!({"rel_type": "m.thread", "event_id": "$a", "key": "k"}));
         assert_eq!(thread, Some(("$a".into(), "m.thread".into(), None)));
-        let reaction = says(json!({"rel_type": "m.annotation", "event_id": "$a", "key": "k"}));
+        let reaction = says(&json!({"rel_type": "m.annotation", "event_id": "$a", "key": "k"}));
         assert_eq!(
             reaction,
             Some(("$a".into(), "m.annotation".into(), Some("k".into())))
         );
         let long = "x".repeat(256);
-        let reaction = says(json!({"rel_type": "m.annotation", "event_id": "$a", "key": long}));
+        let reaction = says(&json!({"rel_type": "m.annotation", "event_id": "$a", "key": long}));
         assert_eq!(reaction, Some(("$a".into(), "m.annotation".into(), None)));
         for nothing in [
             json!({"event_id": "$a"}),
@@ -159,7 +159,7 @@ mod tests {
             json!("m.thread"),
             json!(null),
         ] {
-            assert_eq!(says(nothing.clone()), None, "{nothing}");
+            assert_eq!(says(&nothing), None, "{nothing}");
         }
     }
 }
