@@ -10,7 +10,7 @@ use crate::harness::{User, esc, story};
 pub const EXTENSION: &str = "org.matrix.msc4262.profiles";
 
 /// What a client asks for that wants the profiles of all members, or of those who come up.
-fn body(lazy: bool, wanted: Value) -> Value {
+fn body(lazy: bool, wanted: &Value) -> Value {
     let state = if lazy {
         json!([["m.room.member", "$LAZY"]])
     } else {
@@ -25,7 +25,7 @@ fn body(lazy: bool, wanted: Value) -> Value {
 }
 
 pub fn all() -> Value {
-    body(false, json!({}))
+    body(false, &json!({}))
 }
 
 pub fn told(answer: &Value) -> Value {
@@ -45,7 +45,7 @@ pub async fn unset(user: &User, name: &str) {
     user.ok(Method::DELETE, &field(user, name), json!({})).await;
 }
 
-pub fn updated(user: &User, fields: Value) -> Value {
+pub fn updated(user: &User, fields: &Value) -> Value {
     json!({ &user.id: { "updated": fields } })
 }
 
@@ -74,7 +74,7 @@ async fn what_changes_in_a_profile_is_told_to_those_who_share_a_room() {
         set(&eve, "displayname", json!("Eve")).await;
         let mut client = Client::of(&bob);
         let profile = json!({ "displayname": "Ada", "org.example.mood": { "is": "fine" } });
-        assert_eq!(told(&client.sync(&all()).await), updated(&ada, profile));
+        assert_eq!(told(&client.sync(&all()).await), updated(&ada, &profile));
         assert_eq!(told(&client.sync(&all()).await), Value::Null);
         // A field of which no room hears, one that comes, and one that is null.
         let polling = client.poll(&all()).await;
@@ -82,7 +82,7 @@ async fn what_changes_in_a_profile_is_told_to_those_who_share_a_room() {
         let answer = polling.await.unwrap();
         assert_eq!(
             told(&answer),
-            updated(&ada, json!({ "org.example.mood": "better" }))
+            updated(&ada, &json!({ "org.example.mood": "better" }))
         );
         let before = client.clone();
         client.pos = Some(answer["pos"].as_str().unwrap().to_owned());
@@ -105,14 +105,14 @@ async fn what_changes_in_a_profile_is_told_to_those_who_share_a_room() {
         assert_eq!(server.store.log().head(), head);
         // What a device has changed itself, the user's others hear.
         set(&bob, "m.tz", json!("Europe/Zurich")).await;
-        let expected = updated(&bob, json!({ "m.tz": "Europe/Zurich" }));
+        let expected = updated(&bob, &json!({ "m.tz": "Europe/Zurich" }));
         assert_eq!(told(&client.sync(&all()).await), expected);
         // In the specification's name, to a client of the form that was accepted.
         let mut other = Client::accepted(&bob);
         let stable = json!({ "lists": { "all": { "timeline_limit": 1 } },
             "extensions": { "profiles": { "enabled": true, "fields": ["displayname"] } } });
         let answer = other.sync(&stable).await;
-        let expected = updated(&ada, json!({ "displayname": "Ada" }));
+        let expected = updated(&ada, &json!({ "displayname": "Ada" }));
         assert_eq!(answer["extensions"]["profiles"]["users"], expected);
         assert_eq!(told(&answer), Value::Null);
     })
@@ -178,11 +178,11 @@ async fn with_lazy_loading_those_are_told_who_come_up() {
         }
         bob.join(&room).await;
         cleo.join(&room).await;
-        let who = |user: &User| updated(user, json!({ "m.tz": &user.id }));
+        let who = |user: &User| updated(user, &json!({ "m.tz": &user.id }));
         for n in 0..6 {
             bob.say(&room, &n.to_string()).await;
         }
-        let lazily = body(true, json!({}));
+        let lazily = body(true, &json!({}));
         let mut client = Client::of(&bob);
         assert_eq!(told(&client.sync(&lazily).await), who(&bob));
         cleo.say(&room, "hello").await;
@@ -195,7 +195,7 @@ async fn with_lazy_loading_those_are_told_who_come_up() {
         set(&ada, "m.tz", json!("x")).await;
         assert_eq!(
             told(&client.sync(&lazily).await),
-            updated(&ada, json!({ "m.tz": "x" }))
+            updated(&ada, &json!({ "m.tz": "x" }))
         );
         // A client that wants all members has them then.
         let more = told(&client.sync(&all()).await);
@@ -225,11 +225,11 @@ async fn fields_that_are_asked_for_later_are_told_of_all() {
         for name in ["org.a", "org.b"] {
             set(&ada, name, json!(1)).await;
         }
-        let of = |fields: &[&str]| body(false, json!({ "fields": fields }));
+        let of = |fields: &[&str]| body(false, &json!({ "fields": fields }));
         let mut client = Client::of(&bob);
         assert_eq!(
             told(&client.sync(&of(&["org.a"])).await),
-            updated(&ada, json!({ "org.a": 1 }))
+            updated(&ada, &json!({ "org.a": 1 }))
         );
         set(&ada, "org.b", json!(2)).await;
         assert_eq!(told(&client.sync(&of(&["org.a"])).await), Value::Null);
@@ -237,7 +237,7 @@ async fn fields_that_are_asked_for_later_are_told_of_all() {
         let grown = client.clone().sync(&both).await;
         assert_eq!(
             told(&grown),
-            updated(&ada, json!({ "org.a": 1, "org.b": 2 }))
+            updated(&ada, &json!({ "org.a": 1, "org.b": 2 }))
         );
         // The same again: the answer was lost.
         assert_eq!(told(&client.sync(&both).await), told(&grown));
@@ -260,13 +260,13 @@ async fn fields_that_are_asked_for_later_are_told_of_all() {
         assert_eq!(told(&client.sync(&both).await), expected);
         assert_eq!(told(&client.sync(&both).await), Value::Null);
         // Rooms that aren't asked for: what changes is told all the same.
-        let nowhere = body(false, json!({ "lists": [], "rooms": [] }));
+        let nowhere = body(false, &json!({ "lists": [], "rooms": [] }));
         let mut other = Client::named(&bob, "other");
         assert_eq!(told(&other.sync(&nowhere).await), Value::Null);
         set(&ada, "org.a", json!(5)).await;
         assert_eq!(
             told(&other.sync(&nowhere).await),
-            updated(&ada, json!({ "org.a": 5 }))
+            updated(&ada, &json!({ "org.a": 5 }))
         );
     })
     .await;
@@ -280,7 +280,7 @@ async fn who_does_not_ask_is_told_nothing() {
         let room = ada.create_public().await;
         bob.join(&room).await;
         let mut client = Client::of(&bob);
-        let disabled = body(false, json!({ "enabled": false }));
+        let disabled = body(false, &json!({ "enabled": false }));
         let answer = client.sync(&disabled).await;
         assert_eq!(answer["extensions"], json!({}));
         assert_eq!(client.pos.as_ref().unwrap().split('.').count(), 3);
@@ -308,7 +308,7 @@ async fn who_does_not_ask_is_told_nothing() {
             (&json!({}), &json!({}))
         );
         let (status, _) = client
-            .ask(&body(false, json!({ "fields": "all" })), 0)
+            .ask(&body(false, &json!({ "fields": "all" })), 0)
             .await;
         assert_eq!(status.as_u16(), 400);
     })

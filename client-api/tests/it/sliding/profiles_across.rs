@@ -67,7 +67,7 @@ async fn a_large_room_comes_in_pieces() {
         late.join(&room).await;
         assert_eq!(
             told(&client.sync(&all()).await),
-            updated(&late, json!({ "org.x": 1 }))
+            updated(&late, &json!({ "org.x": 1 }))
         );
         store.close().await;
         database.remove().await;
@@ -102,7 +102,7 @@ async fn it_goes_on_after_a_restart_and_at_another_process() {
         set(&ada, "org.a", json!(1)).await;
         assert_eq!(
             told(&polling.await.unwrap()),
-            updated(&ada, json!({ "org.a": 1 }))
+            updated(&ada, &json!({ "org.a": 1 }))
         );
         unset(&ada, "org.a").await;
         // Beyond what a process has in memory.
@@ -123,7 +123,7 @@ async fn it_goes_on_after_a_restart_and_at_another_process() {
         // The one that told of them first hears of it by the position.
         at_fresh.user = at(&bob, &servers[0]);
         at_fresh.pos.clone_from(&there.pos);
-        let again = updated(&ada, json!({ "org.a": 2 }));
+        let again = updated(&ada, &json!({ "org.a": 2 }));
         assert_eq!(told(&at_fresh.sync(&all()).await), again);
         assert_eq!(told(&first.clone().sync(&all()).await), again);
         fresh.close().await;
@@ -147,7 +147,7 @@ async fn users_of_other_servers_are_told_as_their_memberships_say() {
         client.sync(&all()).await;
         assert!(all_servers.join(&bob, &room).await);
         let comes = async |client: &mut Client, expected: Value| {
-            assert_eq!(news(client).await, updated(&bob, expected));
+            assert_eq!(news(client).await, updated(&bob, &expected));
         };
         comes(&mut client, json!({ "displayname": "Bob" })).await;
         set(&bob, "avatar_url", json!("mxc://b.example/a")).await;
@@ -157,7 +157,7 @@ async fn users_of_other_servers_are_told_as_their_memberships_say() {
         assert_eq!(news(&mut client).await, expected);
         // To who begins, the same.
         let mut begins = Client::named(&ada, "begins");
-        let expected = updated(&bob, json!({ "avatar_url": "mxc://b.example/a" }));
+        let expected = updated(&bob, &json!({ "avatar_url": "mxc://b.example/a" }));
         assert_eq!(told(&begins.sync(&all()).await), expected);
         // There, all of it is known, and of those here the memberships.
         let mut theirs = Client::of(&bob);
