@@ -1,6 +1,7 @@
 //! What clients put into requests, read strictly: content, ids in paths, transaction ids.
 
-use http::StatusCode;
+use axum::extract::Query;
+use http::{StatusCode, Uri};
 use rhizome_edge::MatrixError;
 use rhizome_protocol::{Object, canonical::parse_object, sticky::LONGEST_MS};
 use rhizome_storage::TxnKey;
@@ -41,6 +42,13 @@ pub fn room_id(text: &str) -> Result<OwnedRoomId, MatrixError> {
 /// An event id from a path.
 pub fn event_id(text: &str) -> Result<OwnedEventId, MatrixError> {
     EventId::parse(text).map_err(|error| MatrixError::invalid_param(format!("event id: {error}")))
+}
+
+/// The pairs of a query.
+pub fn pairs(query: &str) -> Vec<(String, String)> {
+    let uri: Option<Uri> = format!("/?{query}").parse().ok();
+    let pairs = uri.and_then(|uri| Query::try_from_uri(&uri).ok());
+    pairs.map(|Query(pairs)| pairs).unwrap_or_default()
 }
 
 /// For how many milliseconds an event is to be sticky, if it is

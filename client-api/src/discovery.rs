@@ -19,8 +19,11 @@ use crate::{App, Ruma};
 /// claims the oldest one that clients accept, which is what makes them use `v3` paths.
 const VERSIONS: [&str; 1] = ["v1.1"];
 /// What is here of newer versions and of proposals, under the names that clients ask for.
-const FEATURES: [&str; 6] = [
+const FEATURES: [&str; 9] = [
+    "org.matrix.label_based_filtering",
     "org.matrix.msc3391",
+    "org.matrix.msc3874",
+    "org.matrix.msc4262",
     "org.matrix.msc4306",
     "org.matrix.msc4308",
     "org.matrix.msc4354",

@@ -15,7 +15,7 @@ use rhizome_edge::Api as _;
 use rhizome_federation::{Federation, FederationConfig};
 use rhizome_rooms::Rooms;
 use rhizome_storage::collect::{self, Collecting};
-use rhizome_storage::{LogReader, Options, Store};
+use rhizome_storage::{LogReader, Options, Store, relations};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,9 @@ use crate::config::{Api, Config, Listener};
 use crate::http::{self, Routers, Serving};
 use crate::tasks::Tasks;
 use crate::tls::{self, Certificate};
+
+/// Between two pieces of looking for relations, so that it takes little from what matters more.
+const RELATING_PAUSE: Duration = Duration::from_millis(20);
 
 /// A server that runs. [`Running::shutdown`] stops it; a mere drop leaves its tasks running.
 pub struct Running {
@@ -82,6 +85,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
 
     count_unread(&tasks, &store, &config);
     collect(&tasks, &store, &config);
+    relate(&tasks, &store);
     let connections = TaskTracker::new();
     let mut addresses = Vec::new();
     let mut certificates = Vec::new();
@@ -132,6 +136,15 @@ fn collect(tasks: &Tasks, store: &Store, config: &Config) {
     };
     tasks.supervise("snapshot collector", move |stop| {
         let run = collect::run(store.clone(), how, stop);
+        async move { Ok(run.await?) }
+    });
+}
+
+/// Looks once for what events relate to that were stored before that was written down.
+fn relate(tasks: &Tasks, store: &Store) {
+    let store = store.clone();
+    tasks.supervise("relations", move |stop| {
+        let run = relations::run(store.clone(), RELATING_PAUSE, stop);
         async move { Ok(run.await?) }
     });
 }

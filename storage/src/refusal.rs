@@ -62,7 +62,7 @@ impl Refusal for CommitError {
         match self {
             Self::Store(error) => error.status(),
             Self::AliasTaken(_) | Self::Unsubscribed(_) => 409,
-            Self::KeyTaken { .. } | Self::TooManyKeys(_) => 400,
+            Self::KeyTaken { .. } | Self::TooManyKeys(_) | Self::ProfileTooLarge(_) => 400,
             Self::TooManyThreads(_) => 403,
             _ => 500,
         }
@@ -72,6 +72,7 @@ impl Refusal for CommitError {
         match self {
             Self::KeyTaken { .. } | Self::TooManyKeys(_) => "M_INVALID_PARAM",
             Self::Unsubscribed(_) => "IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION",
+            Self::ProfileTooLarge(_) => "M_PROFILE_TOO_LARGE",
             Self::TooManyThreads(_) => "M_RESOURCE_LIMIT_EXCEEDED",
             _ => "M_UNKNOWN",
         }
@@ -85,6 +86,7 @@ impl Refusal for CommitError {
                 | Self::TooManyKeys(_)
                 | Self::Unsubscribed(_)
                 | Self::TooManyThreads(_)
+                | Self::ProfileTooLarge(_)
         )
     }
 }

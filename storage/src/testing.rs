@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
 use crate::engine::migrate;
@@ -303,6 +304,35 @@ pub async fn lose_summaries(store: &Store) {
     let query = store.sql("DELETE FROM room_summary");
     store.execute(query).await.expect("rows can be deleted");
     store.core.caches.summaries.clear();
+}
+
+/// All that is written down of events that relate to others, in order.
+pub async fn relation_rows(store: &Store) -> Vec<String> {
+    let query = store.sql(
+        "SELECT child, room, parent, rel_type, kind, sender, depth, ord, annotation \
+         FROM relation ORDER BY child",
+    );
+    let rows = store.rows(query).await.expect("rows can be read");
+    let tell = |row: &AnyRow| {
+        let number = |name| row.get::<i64>(name).expect("it is a number");
+        let text = |name| row.get::<Option<String>>(name).expect("it is a text");
+        let numbers = ["child", "room", "sender", "depth", "ord"].map(number);
+        let texts = ["parent", "rel_type", "kind", "annotation"].map(text);
+        format!("{numbers:?} {texts:?}")
+    };
+    rows.iter().map(tell).collect()
+}
+
+/// As if all that is stored were from before relations were written down.
+pub async fn forget_relations(store: &Store) {
+    for statement in [
+        "DELETE FROM relation",
+        "DELETE FROM relation_fill",
+        "INSERT INTO relation_fill (id, upto) VALUES (1, 0)",
+    ] {
+        let query = store.sql(statement);
+        store.execute(query).await.expect("rows can be written");
+    }
 }
 
 /// Takes the log back, as a restored backup does.

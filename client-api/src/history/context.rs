@@ -1,6 +1,7 @@
 //! The events around an event.
 
 use axum::extract::State;
+use rhizome_edge::Undecoded;
 use rhizome_federation::RawJson;
 use rhizome_rooms::access::EventAccess;
 use rhizome_storage::{Pos, SnapshotNo};
@@ -26,8 +27,10 @@ use crate::{
 /// `GET /_matrix/client/v3/rooms/{roomId}/context/{eventId}`
 pub async fn context(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<v3::Request>,
+    Ruma { who, req, .. }: Ruma<Undecoded<v3::Request>>,
 ) -> Result<RawJson, MatrixError> {
+    let filter = filter::of_query(req.query.as_deref());
+    let (req, filter) = (req.decode()?, filter?);
     let reading = Reading::of(&app, &who, &req.room_id).await?;
     let middle = visible_event(&app, &reading, &req.event_id).await?;
     let limit = usize::try_from(u64::from(req.limit))
@@ -38,7 +41,7 @@ pub async fn context(
     let pager = Pager {
         app: &app,
         reading: &reading,
-        filter: &req.filter,
+        filter: &filter,
         ignored: &ignored,
         end,
     };
@@ -139,6 +142,14 @@ async fn state_at_end(
     }
     let mut events = app.store.events_by_no(&nos).await?;
     events.retain(|event| filter::wants_event(pager.filter, event));
+    let asking = filter::Asking {
+        store: &app.store,
+        ignored: pager.ignored,
+        upto: pager.end,
+    };
+    let wanted = &pager.filter.related;
+    let unrelated = asking.unrelated(wanted, events.iter()).await?;
+    events.retain(|event| !unrelated.contains(&event.no));
     dress::as_state(&app.store, events).await
 }
 

@@ -26,7 +26,9 @@ pub async fn messages(
 ) -> Result<RawJson, MatrixError> {
     // Who may not read learns nothing else, not even what is wrong with the question.
     let reading = Reading::of(&app, &who, &room_id(req.part(0))?).await?;
+    let filter = filter::of_query(req.query.as_deref());
     let req = req.decode()?;
+    let filter = filter?;
     let end = reading.room.end(&app.store);
     let from = match (&req.from, req.dir) {
         (Some(text), _) => point(text)?,
@@ -37,12 +39,12 @@ pub async fn messages(
     let asked = u64::from(req.limit).min(MAX_TIMELINE as u64);
     let limit = usize::try_from(asked)
         .unwrap_or(MAX_TIMELINE)
-        .min(filter::limit(&req.filter, MAX_TIMELINE));
+        .min(filter::limit(&filter, MAX_TIMELINE));
     let ignored = ignored::read(&app.store, reading.viewer.user).await?;
     let pager = Pager {
         app: &app,
         reading: &reading,
-        filter: &req.filter,
+        filter: &filter,
         ignored: &ignored,
         end,
     };

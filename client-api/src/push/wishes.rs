@@ -83,12 +83,12 @@ impl Compiled {
         let news: Vec<UserNo> = news.map(|(user, _)| *user).collect();
         let mut names = store.users(&news).await?.into_iter();
         let all = users.iter().zip(&data).zip(known);
-        let all = all.map(|((user, data), known)| match known {
-            Some(known) => Ok(known),
-            None => {
-                let name = names.next().ok_or_else(MatrixError::internal)?;
-                Ok(self.compile(name, *user, data))
+        let all = all.map(|((user, data), known)| {
+            if let Some(known) = known {
+                return Ok(known);
             }
+            let name = names.next().ok_or_else(MatrixError::internal)?;
+            Ok(self.compile(name, *user, data))
         });
         all.collect()
     }

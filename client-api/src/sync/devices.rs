@@ -8,11 +8,23 @@ use rhizome_rooms::access;
 use rhizome_storage::{MembershipRow, Pos, RoomNo, UserNo};
 use ruma::OwnedUserId;
 
-use super::{room::Loader, window::Window};
+use super::{
+    room::{Loader, summary::MANY},
+    window::Window,
+};
 use crate::MatrixError;
 
 /// Up to this many users are asked one by one whether they share a room with the reader.
 const MOST_ASKED: usize = 16;
+
+/// Who came and went.
+#[derive(Default)]
+struct Moved {
+    met: HashSet<UserNo>,
+    parted: HashSet<UserNo>,
+    /// Whether the reader came.
+    came: bool,
+}
 
 impl Loader<'_> {
     /// Users whose devices the reader must look at again, and those it may forget
@@ -27,32 +39,11 @@ impl Loader<'_> {
         let Some(after) = self.after else {
             return Ok((changed, left));
         };
-        let mut met: HashSet<UserNo> = HashSet::new();
-        let mut parted: HashSet<UserNo> = HashSet::new();
-        let mut came = false;
-        for row in rows {
-            let here = row.membership == Membership::Join;
-            let fresh = row.since > after;
-            if !(here || fresh && self.was_joined_after(row, after).await?) {
-                continue;
-            }
-            if fresh {
-                let members = self.store.members(row.room, Some(Membership::Join)).await?;
-                let group = if here { &mut met } else { &mut parted };
-                group.extend(members.into_iter().map(|member| member.user));
-                came |= here;
-            }
-            if let Some(room) = window.rooms.get(&row.room) {
-                for one in self.moves(&room.members).await? {
-                    let group = if one.to == Membership::Join {
-                        &mut met
-                    } else {
-                        &mut parted
-                    };
-                    group.insert(one.user);
-                }
-            }
-        }
+        let Moved {
+            mut met,
+            parted,
+            came,
+        } = self.moved(rows, window, after, true).await?;
         if met.is_empty() && parted.is_empty() && window.device_lists.is_empty() {
             return Ok((changed, left));
         }
@@ -60,7 +51,6 @@ impl Loader<'_> {
         if !came {
             met.remove(&self.viewer.user);
         }
-        parted.remove(&self.viewer.user);
         met.extend(&window.device_lists);
         let candidates: HashSet<UserNo> = met.union(&parted).copied().collect();
         let sharing = self.sharing(&candidates, rows).await?;
@@ -76,8 +66,63 @@ impl Loader<'_> {
         Ok((changed, left))
     }
 
+    /// Who came into a room with the reader after a position, and who isn't in one any more that they were in together:
+    /// they may be in another. With `all` unset only those count who surely were in one, and none of the others.
+    async fn moved(
+        &self,
+        rows: &[MembershipRow],
+        window: &Window,
+        after: Pos,
+        all: bool,
+    ) -> Result<Moved, MatrixError> {
+        let mut moved = Moved::default();
+        for row in rows {
+            let here = row.membership == Membership::Join;
+            let fresh = row.since > after;
+            if !(here || fresh && self.was_joined_after(row, after).await?) {
+                continue;
+            }
+            if fresh && (all || !here) {
+                let members = self.store.members(row.room, Some(Membership::Join)).await?;
+                let group = if here {
+                    &mut moved.met
+                } else {
+                    &mut moved.parted
+                };
+                group.extend(members.into_iter().map(|member| member.user));
+                moved.came |= here;
+            }
+            if let Some(room) = window.rooms.get(&row.room) {
+                for one in self.moves(&room.members).await? {
+                    if one.to == Membership::Join {
+                        moved.met.insert(one.user);
+                    } else if all || one.from == Membership::Join || room.members.len() > MANY {
+                        moved.parted.insert(one.user);
+                    }
+                }
+            }
+        }
+        moved.parted.remove(&self.viewer.user);
+        Ok(moved)
+    }
+
+    /// Who has left, after a position, the last room that they shared with the reader.
+    pub(super) async fn parted(
+        &self,
+        rows: &[MembershipRow],
+        window: &Window,
+        after: Pos,
+    ) -> Result<HashSet<UserNo>, MatrixError> {
+        let mut parted = self.moved(rows, window, after, false).await?.parted;
+        if !parted.is_empty() {
+            let sharing = self.sharing(&parted, rows).await?;
+            parted.retain(|user| !sharing.contains(user));
+        }
+        Ok(parted)
+    }
+
     /// Those of some users who share a room with the reader; the reader counts as one of them.
-    async fn sharing(
+    pub(super) async fn sharing(
         &self,
         users: &HashSet<UserNo>,
         rows: &[MembershipRow],

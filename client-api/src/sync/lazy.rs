@@ -106,6 +106,42 @@ impl LazyMembers {
         sent.latest = Some(since);
     }
 
+    /// A device goes on from an answer. What was told after it is forgotten, and everything if others gave the device
+    /// answers since that we know of.
+    pub fn go_on(&self, device: &(UserNo, OwnedDeviceId), from: Pos) {
+        self.forget_after(device, from);
+        let mut devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = |sent: &Sent| sent.latest == Some(from);
+        let stands = devices.sent.get(device);
+        if stands.is_some_and(|sent| !ours(sent))
+            && let Some(sent) = devices.sent.remove(device)
+        {
+            devices.count -= sent.count;
+        }
+    }
+
+    /// This answer is the last that we gave to a device, whoever it told of.
+    pub fn stands_at(&self, device: &(UserNo, OwnedDeviceId), answer: Pos) {
+        let mut devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sent) = devices.sent.get_mut(device) {
+            sent.latest = sent.latest.max(Some(answer));
+        }
+    }
+
+    /// Forgets that a device was told of a member.
+    pub fn forget_member(&self, device: &(UserNo, OwnedDeviceId), room: RoomNo, member: &UserId) {
+        let mut devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let devices = &mut *devices;
+        let sent = devices.sent.get_mut(device);
+        if let Some(sent) = sent
+            && let Some(members) = sent.rooms.get_mut(&room)
+            && members.remove(member).is_some()
+        {
+            sent.count -= 1;
+            devices.count -= 1;
+        }
+    }
+
     /// Forgets a device: it starts again from nothing.
     pub fn forget(&self, device: &(UserNo, OwnedDeviceId)) {
         let mut devices = self.0.lock().unwrap_or_else(PoisonError::into_inner);

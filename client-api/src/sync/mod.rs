@@ -40,14 +40,12 @@ use std::{
 };
 
 use axum::extract::State;
+use rhizome_edge::Undecoded;
 use rhizome_federation::RawJson;
 use rhizome_storage::{AccountData, KeyCounts, Logged, UserNo, WaitingMessage};
 use ruma::{
     OwnedRoomId, OwnedUserId,
-    api::client::{
-        filter::FilterDefinition,
-        sync::sync_events::v3::{self, Filter},
-    },
+    api::client::sync::sync_events::v3::{self, Filter},
     presence::PresenceState,
 };
 
@@ -57,7 +55,7 @@ use crate::{
     App, Caller, MatrixError, Ruma,
     place::token::{Token, position},
     view::{
-        filter,
+        filter::{self, FilterDefinition},
         seen::{Seen, Viewer},
     },
 };
@@ -169,7 +167,7 @@ impl News {
 /// `GET /_matrix/client/v3/sync`
 pub fn sync(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<v3::Request>,
+    Ruma { who, req, .. }: Ruma<Undecoded<v3::Request>>,
 ) -> impl Future<Output = Result<RawJson, MatrixError>> + Send {
     // Boxed and no part of this future, so that a poll doesn't hold the request while it waits.
     let reader = Box::pin(reader_of(app, who, req));
@@ -184,12 +182,18 @@ pub fn sync(
 async fn reader_of(
     app: App,
     who: Caller,
-    req: v3::Request,
+    req: Undecoded<v3::Request>,
 ) -> Result<(Reader, Duration), MatrixError> {
     let viewer = Viewer::of(&who);
+    let query = req.query.as_deref();
+    let req = req.decode()?;
     let filter = match req.filter {
         None => app.sync.no_filter.clone(),
-        Some(Filter::FilterDefinition(filter)) => Arc::new(filter),
+        // Whole; what ruma has read of it is not all that we know.
+        Some(Filter::FilterDefinition(_)) => {
+            let text = filter::text_of_query(query).unwrap_or_default();
+            Arc::new(filter::parse(&text).map_err(MatrixError::invalid_param)?)
+        }
         Some(Filter::FilterId(id)) => stored_filter(&app, viewer.user, &id).await?,
         Some(_) => {
             return Err(MatrixError::invalid_param(

@@ -7,8 +7,7 @@ use std::{
 };
 
 use rhizome_storage::{Interest, MembershipRow, Pos, Store, UserNo};
-use ruma::{OwnedUserId, api::client::filter::FilterDefinition};
-
+use ruma::OwnedUserId;
 use tokio::time::Instant;
 
 use super::{
@@ -22,7 +21,7 @@ use super::{
 use crate::{
     App, MatrixError,
     place::token::Token,
-    view::{scan::Budget, seen::Viewer},
+    view::{filter::FilterDefinition, scan::Budget, seen::Viewer},
 };
 
 /// A reader of the log for one device, kept by a request or a socket.

@@ -173,6 +173,13 @@ impl Loader<'_> {
         }
         let mut events = self.store.events_by_no(&nos).await?;
         events.retain(|event| filter::wants_event(section, event));
+        let asking = filter::Asking {
+            store: self.store,
+            ignored: self.ignored,
+            upto: self.upto,
+        };
+        let unrelated = asking.unrelated(&section.related, events.iter()).await?;
+        events.retain(|event| !unrelated.contains(&event.no));
         if section.limit.is_some() {
             events.truncate(filter::limit(section, usize::MAX));
         }

@@ -8,7 +8,8 @@ use std::{collections::HashMap, sync::Arc};
 use rhizome_protocol::Membership;
 use rhizome_storage::{
     AccountData, Entry, EntryKind, EventNo, ForDevice, LiveEvent, Logged, MembershipRow, Pos,
-    Receipt, RoomNo, Sticky, Store, StoredEvent, ThreadSubscription, UserNo, WaitingMessage,
+    ProfileField, Receipt, RoomNo, Sticky, Store, StoredEvent, ThreadSubscription, UserNo,
+    WaitingMessage,
 };
 
 use ruma::DeviceId;
@@ -18,10 +19,14 @@ use crate::{MatrixError, view::moment::EntryChange};
 /// A membership that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemberChange {
+    /// When.
+    pub pos: Pos,
     /// Whose.
     pub user: UserNo,
     /// The member event that was there before.
     pub old: Option<EventNo>,
+    /// The one that is there since, if there is one.
+    pub new: Option<EventNo>,
     /// What it is since.
     pub membership: Membership,
 }
@@ -82,11 +87,14 @@ pub struct Window {
     pub account_data: Vec<Arc<Logged<AccountData>>>,
     /// Users whose devices or keys changed.
     pub device_lists: Vec<UserNo>,
+    /// Fields of profiles that changed, of whomever, ascending.
+    pub profiles: Vec<Arc<Logged<ProfileField>>>,
     /// What has come for devices of the user.
     pub to_device: Arrivals,
     /// Which threads the user follows, or doesn't any more: what changed, each time that it did, ascending.
     pub threads: Vec<Arc<Logged<ThreadSubscription>>>,
-    /// The log wasn't read entry by entry: what is in [`Window::threads`] and [`RoomWindow::sticky`] is to be asked for.
+    /// The log wasn't read entry by entry: what is in [`Window::threads`], [`Window::profiles`] and
+    /// [`RoomWindow::sticky`] is to be asked for.
     pub unlisted: bool,
 }
 
@@ -127,6 +135,7 @@ fn from_tail(entries: &[Arc<Entry>], user: UserNo, rows: &[MembershipRow], after
     for entry in entries {
         match &entry.kind {
             EntryKind::DeviceList(list) => window.device_lists.push(list.user),
+            EntryKind::Profile(field) => window.profiles.push(field.clone()),
             EntryKind::UserSigned(signed) if signed.signer == user => {
                 window.device_lists.push(signed.user);
             }
@@ -182,8 +191,10 @@ impl RoomWindow {
                     new: state.new,
                 });
                 let member = state.member.map(|(user, membership)| MemberChange {
+                    pos: entry.pos,
                     user,
                     old: state.old,
+                    new: state.new,
                     membership,
                 });
                 self.members.extend(member);

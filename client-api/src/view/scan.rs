@@ -15,12 +15,13 @@ use std::{
 
 use rhizome_rooms::access::{EventAccess, Standing, Verdict};
 use rhizome_storage::{EventNo, Pos, Store, StoredEvent};
-use ruma::{OwnedEventId, OwnedUserId, api::client::filter::RoomEventFilter};
+use ruma::{OwnedEventId, OwnedUserId};
 
 use crate::{
     MatrixError,
     view::{
-        dress, filter,
+        dress,
+        filter::{self, EventFilter},
         gaps::gaps_before,
         seen::{Seen, Viewer},
     },
@@ -72,9 +73,11 @@ pub enum Place {
 #[derive(Clone, Copy)]
 pub struct Wanted<'a> {
     /// What to leave out.
-    pub filter: &'a RoomEventFilter,
+    pub filter: &'a EventFilter,
     /// Whose messages the reader doesn't want.
     pub ignored: &'a HashSet<OwnedUserId>,
+    /// The last position of which the reader may hear.
+    pub upto: Pos,
 }
 
 impl Wanted<'_> {
@@ -156,6 +159,8 @@ pub struct Scan<'a> {
     limit: usize,
     budget: &'a Budget,
     scanned: usize,
+    /// Of what is looked through: what would be wanted, but for that others relate to it otherwise.
+    unrelated: HashSet<EventNo>,
     seen: Vec<Seen>,
 }
 
@@ -178,6 +183,7 @@ impl<'a> Scan<'a> {
             limit,
             budget,
             scanned: 0,
+            unrelated: HashSet::new(),
             seen: Vec::new(),
         }
     }
@@ -241,9 +247,11 @@ impl<'a> Scan<'a> {
     ) -> Result<Option<Stop>, MatrixError> {
         self.scanned += chunk.len();
         let mut gaps = self.gaps_before(&chunk).await?;
-        let (wanted, ends) = (self.wanted, self.ends);
+        self.unrelated = self.unrelated_of(&chunk).await?;
+        let (wanted, ends, unrelated) = (self.wanted, self.ends, &self.unrelated);
         let matters = |event: &&Arc<StoredEvent>| {
-            (ends == Ends::GapOrHiddenState && event.pdu.state_key().is_some()) || wanted.has(event)
+            (ends == Ends::GapOrHiddenState && event.pdu.state_key().is_some())
+                || (wanted.has(event) && !unrelated.contains(&event.no))
         };
         self.access.load(chunk.iter().filter(matters)).await?;
         for event in chunk {
@@ -267,6 +275,20 @@ impl<'a> Scan<'a> {
         Ok(course.is_over().then_some(Stop::Over))
     }
 
+    async fn unrelated_of(
+        &self,
+        chunk: &[Arc<StoredEvent>],
+    ) -> Result<HashSet<EventNo>, MatrixError> {
+        let wanted = self.wanted;
+        let asking = filter::Asking {
+            store: self.store,
+            ignored: wanted.ignored,
+            upto: wanted.upto,
+        };
+        let events = chunk.iter().filter(|event| wanted.has(event));
+        asking.unrelated(&wanted.filter.related, events).await
+    }
+
     async fn gaps_before(
         &self,
         chunk: &[Arc<StoredEvent>],
@@ -286,7 +308,7 @@ impl<'a> Scan<'a> {
 
     /// Takes an event if the reader may see it and wants it.
     fn take(&mut self, event: Arc<StoredEvent>) -> Option<Stop> {
-        let wanted = self.wanted.has(&event);
+        let wanted = self.wanted.has(&event) && !self.unrelated.contains(&event.no);
         let joint = self.ends == Ends::GapOrHiddenState
             && event.pdu.state_key().is_some()
             && !self.seen.is_empty();

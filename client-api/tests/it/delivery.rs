@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::e2ee::several::several;
 use crate::harness::{User, esc, events, next, story};
+use crate::sliding::client::{Client, first, list, rooms};
 use crate::sticky::with_clock;
 
 const DELIVERED: &str = "org.rhizome.delivered";
@@ -212,6 +213,77 @@ async fn the_other_s_server_hears_of_it() {
             delivered(&alice, &room, &bob.id).await.as_deref() == Some(&*said)
         })
         .await;
+    })
+    .await;
+}
+
+/// A connection of sliding sync has the rooms that it was told, and no others.
+#[tokio::test]
+async fn what_a_connection_of_sliding_sync_was_told_is_delivered() {
+    with_clock(|server, clock| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let cleo = server.register("cleo").await;
+        let (near, far) = (chat(&cleo, &bob).await, chat(&alice, &bob).await);
+        opt(&bob, true).await;
+        let mut client = Client::of(&bob);
+        client.sync(&first(2)).await;
+        client.sync(&first(2)).await;
+        let below = alice.say(&far, "1").await;
+        let above = cleo.say(&near, "2").await;
+        // Only the upper one is told; and not before the answer has arrived.
+        let lost = client.clone().sync(&first(1)).await;
+        assert_eq!(rooms(&lost), [&near]);
+        client.sync(&first(1)).await;
+        assert_eq!(delivered(&cleo, &near, &bob.id).await, None);
+        client.sync(&first(1)).await;
+        comes(&cleo, &near, &bob.id, &above).await;
+        for _ in 0..2 {
+            clock.advance(Duration::from_secs(2));
+            client.sync(&first(1)).await;
+        }
+        assert_eq!(delivered(&alice, &far, &bob.id).await, None);
+        // The other comes into the window, with a message from long before.
+        clock.advance(Duration::from_secs(2));
+        let answer = client.sync(&first(2)).await;
+        assert_eq!(rooms(&answer), [&far]);
+        assert_eq!(delivered(&alice, &far, &bob.id).await, None);
+        client.sync(&first(2)).await;
+        comes(&alice, &far, &bob.id, &below).await;
+        // What goes on is told of as it comes.
+        clock.advance(Duration::from_secs(2));
+        let said = alice.say(&far, "3").await;
+        client.sync(&first(2)).await;
+        client.sync(&first(2)).await;
+        comes(&alice, &far, &bob.id, &said).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_without_timelines_delivers_nothing() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = chat(&alice, &bob).await;
+        opt(&bob, true).await;
+        let said = alice.say(&room, "1").await;
+        // Alice's message isn't among the newest events.
+        bob.say(&room, "mine").await;
+        let none = list(1, 0, json!([]));
+        let (mut blind, mut short) = (Client::named(&bob, "blind"), Client::named(&bob, "short"));
+        let head = server.store.log().head();
+        for _ in 0..3 {
+            blind.sync(&none).await;
+            short.sync(&first(1)).await;
+        }
+        server.unfinished.close();
+        server.unfinished.wait().await;
+        server.unfinished.reopen();
+        assert_eq!(server.store.log().head(), head);
+        let mut whole = Client::named(&bob, "whole");
+        for _ in 0..2 {
+            whole.sync(&list(1, 5, json!([]))).await;
+        }
+        comes(&alice, &room, &bob.id, &said).await;
     })
     .await;
 }

@@ -37,6 +37,7 @@ mod random;
 mod reading;
 mod receipts;
 mod redactions;
+mod related;
 mod restored;
 mod rooms;
 mod sessions;

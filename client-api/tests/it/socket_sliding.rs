@@ -8,6 +8,7 @@ use tokio_tungstenite::connect_async;
 
 use crate::{
     harness::{User, events, ids, story},
+    sliding::profiles::EXTENSION as PROFILES,
     sticky::{EXTENSION, beside, stick},
     stream::{Socket, any_frame, close_code, frame, listen, message, send},
     to_device::{self, device_of, numbers},
@@ -195,6 +196,41 @@ async fn a_token_for_sticky_events_is_needed_once() {
         send(&mut socket, other).await;
         send(&mut socket, json!({"type": "ack", "pos": told["pos"]})).await;
         assert!(beside(&answer(&mut socket, true).await, &room).is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn profiles_come_over_the_socket_and_again_after_a_cut() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let address = listen(&server).await;
+        let room = alice.create_public().await;
+        bob.join(&room).await;
+        let set = async |mood: &str| {
+            let path = format!("/profile/{}/org.mood", crate::harness::esc(&bob.id));
+            let body = json!({ "org.mood": mood });
+            bob.ok(http::Method::PUT, &path, body).await;
+        };
+        let mood = |answer: &Value| {
+            answer["extensions"][PROFILES]["users"][&bob.id]["updated"]["org.mood"].clone()
+        };
+        let request =
+            || json!({"lists": list([0, 9]), "extensions": {PROFILES: {"enabled": true}}});
+        set("good").await;
+        let mut socket = open(address, &alice, request()).await;
+        let first = answer(&mut socket, true).await;
+        assert_eq!(mood(&first), "good");
+        set("better").await;
+        let lost = answer(&mut socket, false).await;
+        assert_eq!(mood(&lost), "better");
+        drop(socket);
+        let mut again = request();
+        again["pos"] = first["pos"].clone();
+        let mut socket = open(address, &alice, again).await;
+        assert_eq!(mood(&answer(&mut socket, true).await), "better");
+        set("best").await;
+        assert_eq!(mood(&answer(&mut socket, true).await), "best");
     })
     .await;
 }

@@ -22,7 +22,7 @@ async fn a_profile_is_told_whole_and_by_field() {
         let no = b.store().known_user(&bob).await.unwrap().unwrap();
         for (field, value) in [("displayname", "Bob"), ("avatar_url", "mxc://b.example/x")] {
             let set = b.store().set_profile_field(no, field, Some(value.into()));
-            assert!(set.await.unwrap());
+            set.await.unwrap();
         }
         let whole = query::profile(&a.fed, &bob, None).await.unwrap();
         let expected = json!({ "displayname": "Bob", "avatar_url": "mxc://b.example/x" });

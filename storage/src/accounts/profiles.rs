@@ -1,10 +1,13 @@
 //! Profiles of local users: one JSON object each.
 
+use std::collections::HashMap;
+
 use ruma::UserId;
 use serde_json::{Map, Value};
 
 use crate::engine::sql::Columns as _;
-use crate::{Result, Store, UserNo};
+use crate::facts::profile::parsed;
+use crate::{CommitError, ProfileChange, Result, Store, UserNo};
 
 impl Store {
     /// The profile of a local user, empty if nothing was set; `None` if there is no such account.
@@ -21,54 +24,41 @@ impl Store {
         let Some(row) = self.row(query).await? else {
             return Ok(None);
         };
-        fields(row.get("fields")?).map(Some)
+        let stored: Option<String> = row.get("fields")?;
+        let fields = stored.map_or_else(|| Ok(Map::new()), |stored| parsed(&stored));
+        fields.map(Some)
     }
 
-    /// Sets a field, or removes it. `false`, and nothing changed, if the profile would become longer
-    /// than 65,536 bytes.
+    /// The profiles of some local users; of those who have set nothing there is none.
+    pub async fn profiles(&self, users: &[UserNo]) -> Result<HashMap<UserNo, Map<String, Value>>> {
+        let query = self
+            .sql("SELECT user_no, fields FROM profile WHERE user_no IN NUMBERS($1)")
+            .numbers(users.iter().copied());
+        let rows = self.rows(query).await?;
+        let each = rows.iter().map(|row| {
+            let stored: String = row.get("fields")?;
+            Ok((row.get("user_no")?, parsed(&stored)?))
+        });
+        each.collect()
+    }
+
+    /// Sets a field, or removes it.
+    ///
+    /// # Errors
+    /// [`CommitError::ProfileTooLarge`]: then nothing has changed.
     pub async fn set_profile_field(
         &self,
         user: UserNo,
         field: &str,
         value: Option<Value>,
-    ) -> Result<bool> {
-        let mut tx = self.begin().await?;
-        // The account's row is there to be locked also before the profile's is.
-        let lock = tx
-            .sql("SELECT user_no FROM account WHERE user_no = $1 FOR_UPDATE")
-            .bind(user);
-        tx.row(lock).await?;
-        let find = tx
-            .sql("SELECT fields FROM profile WHERE user_no = $1")
-            .bind(user);
-        let row = tx.row(find).await?;
-        let stored = row.map(|row| row.get("fields")).transpose()?;
-        let mut fields = fields(stored)?;
-        match value {
-            Some(value) => fields.insert(field.to_owned(), value),
-            None => fields.remove(field),
+    ) -> Result<(), CommitError> {
+        let change = ProfileChange {
+            user,
+            field: field.to_owned(),
+            value,
         };
-        let text = serde_json::to_string(&fields)?;
-        if text.len() > 65_536 {
-            tx.rollback().await;
-            return Ok(false);
-        }
-        let write = tx
-            .sql(
-                "INSERT INTO profile (user_no, fields) VALUES ($1, $2) \
-                 ON CONFLICT (user_no) DO UPDATE SET fields = excluded.fields",
-            )
-            .bind(user)
-            .bind(text);
-        tx.execute(write).await?;
-        tx.commit().await?;
-        Ok(true)
+        self.commit(vec![change.into()].into()).await.map(drop)
     }
-}
-
-/// A profile as it is stored; one that was never set is empty.
-fn fields(stored: Option<String>) -> Result<Map<String, Value>> {
-    Ok(stored.map_or_else(|| Ok(Map::new()), |json| serde_json::from_str(&json))?)
 }
 
 #[cfg(test)]
@@ -77,7 +67,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{NewAccount, testing::each_database};
+    use crate::{Logged, NewAccount, Pos, ProfileField, testing::each_database};
 
     #[tokio::test]
     async fn fields_come_back_as_they_were_set() {
@@ -91,28 +81,55 @@ mod tests {
                 .unwrap();
             assert!(store.profile(ada).await.unwrap().unwrap().is_empty());
             let hostile = "\u{0}\u{1}\"\\ü🙂\u{ffff}";
-            assert!(
-                store
-                    .set_profile_field(no, hostile, Some(json!([hostile])))
-                    .await
-                    .unwrap()
-            );
-            assert!(
-                store
-                    .set_profile_field(no, "displayname", Some("A".into()))
-                    .await
-                    .unwrap()
-            );
-            assert!(
-                store
-                    .set_profile_field(no, "displayname", None)
-                    .await
-                    .unwrap()
-            );
-            let too_much = Some(Value::from("x".repeat(65_536)));
-            assert!(!store.set_profile_field(no, "x", too_much).await.unwrap());
+            let set = async |field: &str, value: Option<Value>| {
+                store.set_profile_field(no, field, value).await
+            };
+            set(hostile, Some(json!([hostile]))).await.unwrap();
+            set("displayname", Some("A".into())).await.unwrap();
+            set("displayname", None).await.unwrap();
+            let refused = set("x", Some("x".repeat(65_536).into())).await;
+            assert!(matches!(refused, Err(CommitError::ProfileTooLarge(_))));
             let profile = store.profile(ada).await.unwrap().unwrap();
             assert_eq!(Value::Object(profile), json!({ hostile: [hostile] }));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_log_says_when_a_field_changed_and_of_so_many_that_it_was_removed() {
+        each_database(async |store| {
+            let ada = store.user_no(user_id!("@ada:here")).await.unwrap();
+            let set = async |field: &str, value: Option<Value>| {
+                store.set_profile_field(ada, field, value).await.unwrap();
+                store.log().head()
+            };
+            let first = set("a", Some(1.into())).await;
+            // What is so already is no news.
+            assert_eq!(set("a", Some(1.into())).await, first);
+            assert_eq!(set("b", None).await, first);
+            let null = set("a", Some(Value::Null)).await;
+            assert!(null > first);
+            let gone = set("a", None).await;
+            let changes = async |after| {
+                let span = (after, store.log().head());
+                let found = store.profile_changes(ada, span, 10_000).await.unwrap();
+                let text = |one: &Logged<ProfileField>| (one.field.clone(), one.present);
+                found.iter().map(|one| text(one)).collect::<Vec<_>>()
+            };
+            assert_eq!(changes(first).await, [("a".to_owned(), false)]);
+            assert!(changes(gone).await.is_empty());
+            // Others hear nothing of who is nowhere.
+            let eve = store.user_no(user_id!("@eve:here")).await.unwrap();
+            let theirs = store.profile_changes(eve, (Pos(0), gone), 9).await;
+            assert!(theirs.unwrap().is_empty());
+            for n in 0..510 {
+                let field = format!("x{n}");
+                set(&field, Some(n.into())).await;
+                set(&field, None).await;
+            }
+            let kept = changes(Pos(0)).await;
+            assert_eq!(kept.len(), 500);
+            assert_eq!(kept[499], ("x509".to_owned(), false));
         })
         .await;
     }

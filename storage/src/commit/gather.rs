@@ -9,6 +9,7 @@ use ruma::{OwnedServerName, ServerName, UserId};
 
 use crate::engine::db::hex;
 use crate::engine::sql::{Columns as _, json_of};
+use crate::rooms::relation::rows::RelationRow;
 use crate::rooms::summary::{is_of_summary, is_summarised};
 use crate::{
     CommitError, Error, EventNo, Extremity, NewEvent, Result, RoomWrite, ServerNo, SetNo,
@@ -36,6 +37,8 @@ pub(super) struct GatheredRoom {
     pub(super) reset: Option<Vec<Extremity>>,
     /// Those that are added beside the merge.
     pub(super) added: Vec<Extremity>,
+    /// Of the events, and of those that get their content, that relate to others.
+    pub(super) relations: Vec<RelationRow>,
     /// Whether what the room's summary is made of changes.
     pub(super) summarised: bool,
 }
@@ -101,7 +104,27 @@ async fn gather_room(store: &Store, write: &RoomWrite) -> Result<GatheredRoom> {
         gathered.reset = Some(extremities(store, write, nos).await?);
     }
     gathered.added = extremities(store, write, &write.add_extremities).await?;
+    gathered.relations = relations(store, write).await?;
     Ok(gathered)
+}
+
+/// What the write's events relate to.
+async fn relations(store: &Store, write: &RoomWrite) -> Result<Vec<RelationRow>> {
+    let new = (write.events.iter())
+        .filter(|event| event.is_history())
+        .map(|event| (event.no, &event.pdu));
+    let restored = write.restored.iter().map(|event| (event.no, &event.pdu));
+    let (mut rows, mut senders) = (Vec::new(), Vec::new());
+    for (no, pdu) in new.chain(restored) {
+        if let Some(row) = RelationRow::new(no, write.room, pdu.kind(), pdu.content()) {
+            rows.push(row);
+            senders.push(pdu.sender());
+        }
+    }
+    if !rows.is_empty() {
+        RelationRow::sent_by(&mut rows, store, &senders).await?;
+    }
+    Ok(rows)
 }
 
 /// Events of the write or stored ones, as extremities.

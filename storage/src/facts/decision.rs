@@ -89,6 +89,9 @@ pub enum CommitError {
     /// The user has said of as many threads as are remembered whether they follow them.
     #[error("User {0} follows, or followed, as many threads as a server remembers for one")]
     TooManyThreads(UserNo),
+    /// The user's profile would become longer than a profile may be.
+    #[error("A profile must not be longer than 65,536 bytes")]
+    ProfileTooLarge(UserNo),
     /// The alias names a room already.
     #[error("The alias {0} is taken")]
     AliasTaken(OwnedRoomAliasId),

@@ -18,6 +18,7 @@ pub(crate) mod invite;
 pub(crate) mod keys;
 mod kinds;
 pub(crate) mod listing;
+pub(crate) mod profile;
 mod purge;
 pub(crate) mod receipt;
 pub(crate) mod remote_devices;
@@ -62,6 +63,8 @@ kinds! {
         Forgotten = forgotten: forgotten::Forgotten as forgotten::Forgotten,
         /// A room goes into this server's directory, or out of it.
         Listing = listing: listing::Listing as listing::Listing,
+        /// A field of a user's profile is set or removed.
+        Profile = profile: profile::ProfileChange as profile::ProfileField,
         /// One-time keys come, or are given out.
         OneTimeKeys = one_time_keys: keys::one_time::OneTimeKeys as keys::one_time::KeyCount,
         /// A user signs another's key, which that one isn't told of.
@@ -240,6 +243,8 @@ pub enum Audience {
     RoomAnd(RoomNo, UserNo),
     /// A user, and everybody here who shares a room with them.
     Sharing(UserNo),
+    /// The same, but only connections that follow profiles ([`Interest::follow_profiles`](crate::Interest)).
+    Following(UserNo),
 }
 
 /// The rows of facts of which the last of each key stays, at its offset.

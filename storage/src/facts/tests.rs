@@ -112,6 +112,7 @@ where
     let stranger = store.user_no(user_id!("@eve:here")).await.unwrap();
     let waiting = [world.user, world.user, stranger].map(|user| store.log().interest(user));
     for interest in &waiting {
+        interest.follow_profiles();
         interest.listen().await.unwrap();
     }
     let woken = store.counters().now().wake_ups;

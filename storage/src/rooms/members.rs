@@ -353,7 +353,7 @@ fn membership_row(row: &AnyRow) -> Result<MembershipRow> {
     })
 }
 
-fn member(row: &AnyRow) -> Result<Member> {
+pub(super) fn member(row: &AnyRow) -> Result<Member> {
     Ok(Member {
         user: row.get("user_no")?,
         membership: row.get("membership")?,

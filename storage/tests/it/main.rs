@@ -18,6 +18,7 @@ mod processes;
 mod reader;
 mod receipts;
 mod redaction;
+mod relations;
 mod restored;
 mod sessions;
 mod state;

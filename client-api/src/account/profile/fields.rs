@@ -26,14 +26,8 @@ pub async fn write(
     value: Option<Value>,
 ) -> Result<(), MatrixError> {
     check(field, value.as_ref())?;
-    if app.store.set_profile_field(user, field, value).await? {
-        return Ok(());
-    }
-    Err(MatrixError::new(
-        StatusCode::BAD_REQUEST,
-        "M_PROFILE_TOO_LARGE",
-        "A profile must not be longer than 65,536 bytes",
-    ))
+    app.store.set_profile_field(user, field, value).await?;
+    Ok(())
 }
 
 fn check(field: &str, value: Option<&Value>) -> Result<(), MatrixError> {

@@ -7,14 +7,16 @@ use std::{collections::HashSet, sync::Arc};
 use course::{Future, Past};
 use rhizome_rooms::access::EventAccess;
 use rhizome_storage::{Direction, EventNo, Pos, StoredEvent};
-use ruma::{OwnedEventId, OwnedUserId, api::client::filter::RoomEventFilter};
+use ruma::{OwnedEventId, OwnedUserId};
 
 use crate::{
     App, MatrixError,
     history::asked::Asking,
     place::point::HistoryPoint,
     view::{
-        dress, filter, gaps,
+        dress,
+        filter::{self, EventFilter},
+        gaps,
         reading::Reading,
         scan::{Budget, Ends, Scan, Stop, Wanted},
         seen::Seen,
@@ -36,7 +38,7 @@ pub struct Pager<'a> {
     /// Room and reader.
     pub reading: &'a Reading,
     /// What to leave out.
-    pub filter: &'a RoomEventFilter,
+    pub filter: &'a EventFilter,
     /// Whose messages the reader doesn't want.
     pub ignored: &'a HashSet<OwnedUserId>,
     /// The last position of which the reader may hear.
@@ -48,6 +50,7 @@ impl Pager<'_> {
         let wanted = Wanted {
             filter: self.filter,
             ignored: self.ignored,
+            upto: self.end,
         };
         let Reading { viewer, room } = self.reading;
         let (store, bounds) = (&self.app.store, (limit, budget));

@@ -16,7 +16,7 @@ use crate::sync::{
 pub(super) const HEROES: usize = 5;
 
 /// Of so many changes nobody looks whether they come to anything.
-const MANY: usize = 200;
+pub(in crate::sync) const MANY: usize = 200;
 
 /// Who is in a room.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub struct Summary {
 pub(in crate::sync) struct Move {
     /// Whose.
     pub user: UserNo,
-    from: Membership,
+    pub(in crate::sync) from: Membership,
     /// What it became.
     pub to: Membership,
 }

@@ -95,6 +95,7 @@ impl Loader<'_> {
         let wanted = Wanted {
             filter: section,
             ignored: self.ignored,
+            upto,
         };
         let bounds = (limit, &self.budget);
         let ends = Ends::GapOrHiddenState;

@@ -21,17 +21,17 @@ use std::sync::Arc;
 pub use self::stream::{Stream, Wish};
 use axum::extract::State;
 use rhizome_edge::{RawJson, Undecoded};
-use rhizome_storage::{Interest, UserNo};
+use rhizome_storage::{Interest, Pos, UserNo};
 use ruma::{OwnedDeviceId, api::auth_scheme::AccessToken, metadata};
 use tokio::time::Instant;
 
 use self::{
-    connection::{Connection, Connections, Memory, Position},
+    connection::{Connection, Connections, Memory, Position, ProfilesPos},
     lists::AllRooms,
     pass::Found,
     request::{Asked, Shape},
 };
-use super::{lazy::LazyMembers, to_device};
+use super::{delivery, lazy::LazyMembers, to_device};
 use crate::{
     App, Caller, MatrixError, Ruma,
     place::token::{Token, position},
@@ -65,6 +65,8 @@ pub struct Shared {
     rooms: AllRooms,
     /// What connections have been told of members.
     lazy: LazyMembers,
+    /// Whose profiles they have been told.
+    profiles: LazyMembers,
 }
 
 /// `POST /_matrix/client/unstable/org.matrix.simplified_msc3575/sync`
@@ -103,20 +105,25 @@ struct Sliding {
     memory: Memory,
     /// Up to where the client was told what it wanted.
     since: Option<Token>,
+    /// Up to where it was told of profiles, if it ever asked.
+    profiles: Option<ProfilesPos>,
     interest: Interest,
 }
 
 impl Sliding {
     async fn begin(app: App, viewer: Viewer, asked: Arc<Asked>) -> Result<Self, MatrixError> {
         let connections = &app.sync.sliding.connections;
-        let (since, (connection, memory)) = match &asked.pos {
-            None => (None, connections.begin(&app, &viewer, &asked.conn_id)?),
+        let (since, profiles, (connection, memory)) = match &asked.pos {
+            None => {
+                let begun = connections.begin(&app, &viewer, &asked.conn_id)?;
+                (None, None, begun)
+            }
             Some(pos) => {
                 let at = Position::read(&app.store, pos).await?;
                 let known = connections
                     .go_on(&app, &viewer, &asked.conn_id, &at)
                     .await?;
-                (Some(at.token), known)
+                (Some(at.token), at.profiles, known)
             }
         };
         let begun = Self {
@@ -127,13 +134,33 @@ impl Sliding {
             connection,
             memory,
             since,
+            profiles,
         };
+        if begun.asked.extensions.profiles().is_some() {
+            begun.interest.follow_profiles();
+        }
         if let Some(since) = &begun.since {
             // What later answers told of members hasn't arrived: the client goes on from here.
-            let lazy = &begun.app.sync.sliding.lazy;
-            lazy.forget_after(&begun.device(), since.pos);
+            let shared = &begun.app.sync.sliding;
+            shared.lazy.forget_after(&begun.device(), since.pos);
+            if let Some(told) = &begun.profiles {
+                shared.profiles.go_on(&begun.device(), told.answers);
+            }
+            begun.delivered(since.pos).await;
         }
         Ok(begun)
+    }
+
+    /// The client has what it was told up to its position: those who chat with its user may hear of it.
+    async fn delivered(&self, upto: Pos) {
+        let of = || delivery::OfConnection {
+            connection: self.connection.no,
+            rooms: self.memory.rooms(),
+            fresh: self.memory.confirmed.clone(),
+        };
+        if let Err(error) = delivery::got_of(&self.app, &self.viewer, upto, of).await {
+            tracing::warn!(%error, "whether a user tells what has reached their devices isn't known");
+        }
     }
 
     /// Under which name members are remembered that were told.
@@ -167,10 +194,17 @@ impl Sliding {
             token: found.next.clone(),
             connection: self.connection.no,
             version,
+            profiles: found.profiles,
         };
         let (pos, now_ms) = (pos.to_string(), self.app.store.clock().now_ms());
         let answer = write::answer(found, &self.asked, &self.viewer, (kind, &pos), now_ms);
         Ok((answer, pos))
+    }
+
+    /// Goes on from a pass of which the client needn't be told.
+    fn go_on(&mut self, found: &Found) {
+        self.since = Some(found.next.clone());
+        self.profiles = found.profiles;
     }
 
     async fn wait(&mut self, deadline: Instant) -> Result<Found, MatrixError> {
@@ -182,7 +216,7 @@ impl Sliding {
             if begins || !found.is_empty() || Instant::now() >= deadline || stopping {
                 return Ok(found);
             }
-            self.since = Some(found.next.clone());
+            self.go_on(&found);
             let interest = &self.interest;
             tokio::select! {
                 () = interest.changed() => {}

@@ -11,7 +11,8 @@ use ruma::OwnedRoomId;
 
 use super::{
     Sliding,
-    extensions::{Answer, Context},
+    connection::ProfilesPos,
+    extensions::{Answer, Context, profiles},
     request::{
         Shape,
         config::{Config, State},
@@ -40,8 +41,10 @@ pub struct Found {
     pub counts: BTreeMap<String, usize>,
     /// What there is beside rooms.
     pub extensions: Answer,
-    /// Where the next one goes on.
+    /// Where the next one goes on, …
     pub next: Token,
+    /// … and with what it was told of profiles.
+    pub profiles: Option<ProfilesPos>,
     /// What was wanted, and how often each list had changed, if nothing is left to tell.
     pub settled: Option<(u64, Vec<u64>)>,
 }
@@ -90,7 +93,7 @@ impl Sliding {
             .advance(
                 store,
                 &self.viewer,
-                rows_of(&moment),
+                (rows_of(&moment), &ignored),
                 (after, *upto),
                 &window,
             )
@@ -98,7 +101,11 @@ impl Sliding {
         let filters = asked.lists.values().map(|list| &list.filter);
         rooms.bring(store, &self.viewer, filters).await?;
         (shared.sliding.rooms).weigh(user, &shared_rooms, &mut rooms);
+        let wanted = asked.extensions.profiles();
+        let profiles =
+            wanted.map(|(_, wanted)| ProfilesPos::go_on(self.profiles, wanted, after, *upto));
         let news = News {
+            profiles,
             after,
             rows,
             rooms: window.rooms.keys().copied().collect(),
@@ -130,7 +137,7 @@ impl Sliding {
             first: OnceLock::new(),
             sticky: HashMap::new(),
         };
-        self.tell(loader, choice, &window, &moment).await
+        self.tell(loader, choice, &window, &moment, profiles).await
     }
 
     fn typing(&self, rows: &[MembershipRow], heard: i64, now: i64) -> HashSet<RoomNo> {
@@ -169,9 +176,10 @@ impl Sliding {
     async fn tell(
         &mut self,
         loader: Loader<'_>,
-        choice: Choice<'_>,
+        mut choice: Choice<'_>,
         window: &Window,
         moment: &Moment,
+        told_profiles: Option<ProfilesPos>,
     ) -> Result<Found, MatrixError> {
         let store = loader.store;
         let nos: Vec<RoomNo> = choice.picks.iter().map(|pick| pick.row.room).collect();
@@ -191,7 +199,7 @@ impl Sliding {
             }
             rooms.extend(loaded.part.map(|part| (room, part)));
         }
-        let (user, upto) = (self.viewer.user, teller.loader.upto);
+        let (user, upto, device) = (self.viewer.user, teller.loader.upto, self.device());
         let told: HashSet<RoomNo> = rooms.iter().map(|(room, _)| *room).collect();
         let told_rows = moment.2.iter().filter(|row| told.contains(&row.room));
         let told_rows: Vec<&MembershipRow> = told_rows.collect();
@@ -207,7 +215,9 @@ impl Sliding {
                 events.map(|seen| seen.event.pdu.event_id()).collect(),
             )
         });
-        let picks: Vec<_> = choice.picks.into_iter().zip(ids).collect();
+        let picks: Vec<_> = (std::mem::take(&mut choice.picks).into_iter())
+            .zip(ids)
+            .collect();
         let context = Context {
             app: &self.app,
             loader: &teller.loader,
@@ -218,7 +228,22 @@ impl Sliding {
             picks: &picks,
             shown: &shown.collect(),
         };
-        let extensions = Answer::read(&context, &self.asked.extensions).await?;
+        let mut extensions = Answer::read(&context, &self.asked.extensions).await?;
+        let mut profiles = self.profiles;
+        if let (Some(told), Some(wanted)) = (told_profiles, self.asked.extensions.profiles()) {
+            let lazy = &self.app.sync.sliding.profiles;
+            let owed = profiles::Owed {
+                wanted,
+                told,
+                members: &choice.members,
+                parts: &rooms,
+                known: (lazy, &device),
+            };
+            let told = profiles::read(&context, owed, &mut self.memory).await?;
+            profiles = Some(told.next);
+            choice.settled = choice.settled.filter(|_| told.is_whole);
+            extensions.set_profiles(told);
+        }
         let mut next = Token::new(store, upto, moment.1);
         next.sticky = extensions.sticky_upto();
         let named = choice.counts.into_iter();
@@ -229,6 +254,7 @@ impl Sliding {
                 .collect(),
             extensions,
             next,
+            profiles,
             settled: choice.settled,
         })
     }
@@ -260,6 +286,10 @@ impl Sliding {
             timeline: loaded.timeline,
             config: self.memory.number(&loaded.state)?,
             direct: pick.facets.as_ref().is_some_and(|facets| facets.is_dm),
+            profiles: pick
+                .told
+                .filter(|_| pick.how != How::Whole)
+                .and_then(|told| told.profiles),
         };
         self.memory.tell(pick.row.room, told);
         Ok(())

@@ -81,7 +81,7 @@ impl Stream {
         };
         let found = sliding.pass().await?;
         if !self.owes && found.is_empty() {
-            sliding.since = Some(found.next);
+            sliding.go_on(&found);
             self.open = Some(sliding);
             return Ok(None);
         }

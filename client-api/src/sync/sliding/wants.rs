@@ -9,7 +9,7 @@ use rhizome_protocol::Membership;
 use rhizome_storage::{MembershipRow, Pos, RoomNo, SlidingRoom};
 
 use super::{
-    connection::Memory,
+    connection::{Memory, ProfilesPos},
     lists::{Facets, Sorted, UserRooms},
     request::{Asked, List, config::Config},
 };
@@ -59,6 +59,35 @@ pub struct News<'a> {
     pub direct: bool,
     /// The rooms that are wanted by themselves.
     pub subscriptions: HashMap<RoomNo, &'a Config>,
+    /// If profiles are wanted: what was told of them.
+    pub profiles: Option<ProfilesPos>,
+}
+
+/// A room that is wanted and whose members' profiles may have to be told.
+#[derive(Debug)]
+pub struct Members<'a> {
+    /// Which.
+    pub room: RoomNo,
+    /// The lists that have it.
+    pub lists: Vec<&'a str>,
+    /// Whether it is wanted by itself.
+    pub subscribed: bool,
+    /// Whether those are told only who come up.
+    pub lazy: bool,
+    /// How many events of its timeline are wanted.
+    pub timeline: u32,
+    /// Whether it is told as a whole.
+    pub whole: bool,
+}
+
+impl News<'_> {
+    /// Whether the user's membership is another than it was.
+    fn has_moved(&self, room: RoomNo) -> bool {
+        let at = self.rows.binary_search_by_key(&room, |row| row.room);
+        let row = at.ok().map(|at| &self.rows[at]);
+        row.zip(self.after)
+            .is_some_and(|(row, after)| row.since > after)
+    }
 }
 
 /// What an answer has.
@@ -66,6 +95,8 @@ pub struct News<'a> {
 pub struct Choice<'a> {
     /// Its rooms, those with the latest activity first.
     pub picks: Vec<Pick<'a>>,
+    /// Rooms whose members' profiles may have to be told.
+    pub members: Vec<Members<'a>>,
     /// Rooms that the client isn't told of what happened in them.
     pub behind: Vec<RoomNo>,
     /// How many rooms each list has.
@@ -93,6 +124,10 @@ pub fn choose<'a>(
     let mut hasher = DefaultHasher::new();
     asked.lists.hash(&mut hasher);
     asked.rooms.hash(&mut hasher);
+    if let (Some(told), Some((_, wanted))) = (news.profiles, asked.extensions.profiles()) {
+        let scope = &wanted.scope;
+        (told.asked(true), &scope.lists, &scope.rooms).hash(&mut hasher);
+    }
     let wanted = hasher.finish();
     let changes: Vec<u64> = lists.iter().map(|(_, _, sorted)| sorted.changes).collect();
     let mut choice = Choice {
@@ -103,11 +138,12 @@ pub fn choose<'a>(
         ..Choice::default()
     };
     for room in chooser.candidates(wanted, &changes) {
-        match chooser.pick(room) {
-            Some(Some(pick)) => choice.picks.push(pick),
-            Some(None) => {}
-            None => choice.behind.push(room),
-        }
+        let Some((pick, how)) = chooser.pick(room) else {
+            choice.behind.push(room);
+            continue;
+        };
+        choice.members.extend(chooser.members(&pick, how));
+        choice.picks.extend(how.map(|how| Pick { how, ..pick }));
     }
     let latest = |pick: &Pick<'_>| pick.facets.as_ref().map_or(pick.row.pos, |it| it.activity);
     choice
@@ -119,7 +155,7 @@ pub fn choose<'a>(
     // Only what the client has, and what isn't behind already, falls behind.
     choice.behind.retain(|room| {
         let live = memory.of(*room).is_some_and(|told| told.upto.is_none());
-        live && news.rooms.contains(room)
+        live && (news.rooms.contains(room) || news.has_moved(*room))
     });
     choice
 }
@@ -168,12 +204,8 @@ impl<'a> Chooser<'_, 'a> {
         found
     }
 
-    /// What is told of a room: `None` if it isn't wanted, `Some(None)` if there is nothing.
-    #[allow(
-        clippy::option_option,
-        reason = "not wanted, nothing to tell, or a pick"
-    )]
-    fn pick(&self, room: RoomNo) -> Option<Option<Pick<'a>>> {
+    /// A room that is wanted, and how much of it is told, if there is anything to tell.
+    fn pick(&self, room: RoomNo) -> Option<(Pick<'a>, Option<How>)> {
         let rows = self.news.rows;
         let row = rows[rows.binary_search_by_key(&room, |row| row.room).ok()?];
         let facets = self.rooms.get(room);
@@ -212,7 +244,27 @@ impl<'a> Chooser<'_, 'a> {
         if pick.lists.is_empty() && !pick.subscribed {
             return None;
         }
-        Some(self.how(&pick, upto).map(|how| Pick { how, ..pick }))
+        let how = self.how(&pick, upto);
+        Some((pick, how))
+    }
+
+    /// If profiles are wanted and not all that the room has were told: of whom they are.
+    fn members(&self, pick: &Pick<'a>, how: Option<How>) -> Option<Members<'a>> {
+        let told = self.news.profiles?;
+        let lazy = pick.config.state.is_lazy();
+        let whole = how == Some(How::Whole);
+        let done = pick.told.and_then(|room| room.profiles);
+        let done = done.is_some_and(|done| done.asked == told.asked(lazy) && done.upto.is_none());
+        // What is told lazily comes up with what is told of the room.
+        let owed = whole || !done || lazy && how.is_some();
+        (owed && pick.row.membership == Membership::Join).then(|| Members {
+            room: pick.row.room,
+            lists: pick.lists.clone(),
+            subscribed: pick.subscribed,
+            lazy,
+            timeline: pick.config.timeline,
+            whole,
+        })
     }
 
     fn how(&self, pick: &Pick<'_>, upto: Option<Pos>) -> Option<How> {

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use ruma::api::client::filter::FilterDefinition;
-
 use crate::{
     App, MatrixError,
     sync::{
         Reader,
         sliding::{Stream, Wish},
     },
+    view::filter::FilterDefinition,
 };
 
 /// A shape of sync.

@@ -29,7 +29,6 @@ use axum::{
     routing::get,
 };
 use rhizome_storage::UserNo;
-use ruma::api::client::filter::FilterDefinition;
 
 use end::End;
 pub use end::Sockets;
@@ -42,7 +41,10 @@ use crate::{
     auth::token::{authenticate, token_of},
     place::token::position,
     sync::{Ask, Reader, sliding, stored_filter},
-    view::{filter, seen::Viewer},
+    view::{
+        filter::{self, FilterDefinition},
+        seen::Viewer,
+    },
 };
 
 /// Where the stream is.

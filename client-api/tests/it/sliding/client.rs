@@ -170,6 +170,8 @@ fn check(answer: &Value, form: Form) {
         "typing",
         "io.element.msc4308.thread_subscriptions",
         "org.matrix.msc4354.sticky_events",
+        "profiles",
+        "org.matrix.msc4262.profiles",
     ];
     only(&answer["extensions"], &extensions);
     for kind in ["receipts", "typing"] {

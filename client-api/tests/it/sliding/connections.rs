@@ -7,7 +7,7 @@ use serde_json::json;
 use super::client::{Client, first, list, rooms, state, timeline};
 use crate::harness::{Server, User, story};
 
-fn at(user: &User, server: &Server) -> User {
+pub fn at(user: &User, server: &Server) -> User {
     User {
         server: server.clone(),
         ..user.clone()
@@ -15,7 +15,7 @@ fn at(user: &User, server: &Server) -> User {
 }
 
 /// Waits until all that goes on behind answers is done.
-async fn is_written(server: &Server) {
+pub async fn is_written(server: &Server) {
     server.unfinished.close();
     server.unfinished.wait().await;
     server.unfinished.reopen();

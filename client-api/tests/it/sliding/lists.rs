@@ -4,7 +4,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::client::{Client, first, list, rooms, timeline};
-use crate::harness::{esc, story};
+use crate::{
+    e2ee::several::several,
+    harness::{User, esc, story},
+};
 
 #[tokio::test]
 async fn a_window_has_the_rooms_with_the_latest_activity_and_grows() {
@@ -255,6 +258,67 @@ async fn an_invite_that_becomes_a_direct_chat_says_so() {
             assert_eq!(answer["rooms"][&invite]["is_dm"], is_dm, "{answer}");
             assert_eq!(client.sync(&first(5)).await["rooms"], json!({}));
         }
+    })
+    .await;
+}
+
+/// An invite that a user isn't shown is in no list, and takes nobody's place.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invite_of_somebody_who_is_ignored_counts_for_nothing() {
+    several(2, async |all| {
+        let ada = all.server(0).register("ada").await;
+        let eve = all.server(0).register("eve").await;
+        let mallory = all.server(1).register("mallory").await;
+        let room = ada.create_public().await;
+        let path = format!("/user/{}/account_data/m.ignored_user_list", esc(&ada.id));
+        let ignore = async |users: &[&User]| {
+            let users: serde_json::Map<String, Value> = (users.iter())
+                .map(|user| (user.id.clone(), json!({})))
+                .collect();
+            ada.ok(Method::PUT, &path, json!({ "ignored_users": users }))
+                .await;
+        };
+        let count = |answer: &Value| answer["lists"]["all"]["count"].as_u64().unwrap();
+        let mut client = Client::of(&ada);
+        client.sync(&first(1)).await;
+        let near = eve.create(json!({ "invite": [ada.id] })).await;
+        let answer = client.sync(&first(1)).await;
+        assert_eq!((count(&answer), rooms(&answer)), (2, vec![near.as_str()]));
+        // The last room of the window is there at once.
+        ada.say(&room, "below").await;
+        ignore(&[&eve, &mallory]).await;
+        let answer = client.sync(&first(1)).await;
+        assert_eq!((count(&answer), rooms(&answer)), (1, vec![room.as_str()]));
+        let far = mallory.create(json!({ "invite": [ada.id] })).await;
+        for n in 0..2 {
+            let answer = client.sync(&first(2)).await;
+            assert_eq!((count(&answer), &answer["rooms"]), (1, &json!({})), "{n}");
+        }
+        // To who begins as well, also after a restart.
+        all.restart(0).await;
+        let ada = all.again(&ada);
+        let mut other = Client::named(&ada, "other");
+        let answer = other.sync(&first(5)).await;
+        assert_eq!((count(&answer), rooms(&answer)), (1, vec![room.as_str()]));
+        let users = json!({ "ignored_users": { &eve.id: {} } });
+        ada.ok(Method::PUT, &path, users).await;
+        let answer = other.sync(&first(5)).await;
+        assert_eq!((count(&answer), rooms(&answer)), (2, vec![far.as_str()]));
+        ada.ok(Method::PUT, &path, json!({ "ignored_users": {} }))
+            .await;
+        let answer = other.sync(&first(5)).await;
+        assert_eq!((count(&answer), rooms(&answer)), (3, vec![near.as_str()]));
+        // A filter of invites counts the same.
+        let mut invited = first(5);
+        invited["lists"]["all"]["filters"] = json!({ "is_invite": true });
+        assert_eq!(count(&other.sync(&invited).await), 2);
+        ada.ok(
+            Method::PUT,
+            &path,
+            json!({ "ignored_users": { &mallory.id: {} } }),
+        )
+        .await;
+        assert_eq!(count(&other.sync(&invited).await), 1);
     })
     .await;
 }

@@ -6,4 +6,6 @@ mod cost;
 mod extensions;
 mod hostile;
 mod lists;
+pub mod profiles;
+mod profiles_across;
 mod rooms;

@@ -7,6 +7,7 @@ use ruma::EventId;
 use super::{Maker, Planned, events_of};
 use crate::commit::decide::GroupState;
 use crate::engine::sql::rows;
+use crate::rooms::relation;
 use crate::{EventNo, NewEvent, Placement, Result, RoomNo, ServerNo, SetNo};
 
 rows! {
@@ -124,6 +125,13 @@ impl Maker<'_> {
             "DELETE FROM missing_prev WHERE missing IN (SELECT event_id FROM ROWS($1) AS x)",
             &came,
         )
+    }
+
+    /// What events relate to, once it is settled where they are and whether they are redacted.
+    pub(super) fn relations(&mut self) -> Result<()> {
+        let rooms = (self.accepted.iter()).flat_map(|(_, job)| &job.gathered.rooms);
+        let rows: Vec<_> = rooms.flat_map(|gathered| &gathered.relations).collect();
+        self.plan.statements.after(relation::rows::INSERT, &rows)
     }
 
     pub(super) fn outbound(&mut self) -> Result<()> {

@@ -274,6 +274,11 @@ impl<'a> Maker<'a> {
         self.plan.statements.after(
             "UPDATE event SET redacted_by = x.redaction FROM ROWS($1) AS x WHERE event.no = x.target",
             &stored,
+        )?;
+        // What is redacted relates to nothing any more.
+        self.plan.statements.after(
+            "DELETE FROM relation WHERE child IN (SELECT target FROM ROWS($1) AS x)",
+            &stored,
         )
     }
 }

@@ -111,6 +111,7 @@ pub(super) fn plan(
     maker.restored()?;
     maker.transactions(now)?;
     maker.redactions(known)?;
+    maker.relations()?;
     maker.auth_edges(known)?;
     maker.prev_edges(known)?;
     maker.state(known)?;

@@ -26,6 +26,10 @@ pub(crate) trait Rows: Serialize {
     const NAMES: Names;
 }
 
+impl<R: Rows> Rows for &R {
+    const NAMES: Names = R::NAMES;
+}
+
 /// Makes a struct whose fields are the columns of rows to bind.
 macro_rules! rows {
     ($(#[$meta:meta])* $vis:vis struct $name:ident $(<$life:lifetime>)? {

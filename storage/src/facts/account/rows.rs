@@ -151,6 +151,7 @@ impl AccountRows<'_> {
             // The password opens nothing any more, but whoever knows it is told that the account has ended.
             "UPDATE account SET deactivated = 1 WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM profile WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+            "DELETE FROM profile_change WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM cross_signing_key WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM key_signature WHERE target_user IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM key_signature WHERE signer IN (SELECT user_no FROM ROWS($1) AS x)",

@@ -34,6 +34,18 @@ pub struct SlidingRoom {
     pub config: u16,
     /// Whether it was told that this is a direct chat.
     pub direct: bool,
+    /// Which profiles of its members it was told; `None`: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profiles: Option<ToldProfiles>,
+}
+
+/// That a client was told the profiles of a room's members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldProfiles {
+    /// A number of what it asked for, which isn't 0.
+    pub asked: i64,
+    /// Up to which member it was told; `None`: all.
+    pub upto: Option<UserNo>,
 }
 
 /// A step of a connection.
@@ -84,6 +96,8 @@ rows! {
         timeline: i64,
         config: i64,
         direct: bool,
+        profiles: i64,
+        profiles_upto: i64,
     }
 }
 
@@ -192,15 +206,20 @@ fn write_rooms(facts: &[(i64, &SlidingStep)], statements: &mut Statements) -> Re
                 timeline: told.timeline.into(),
                 config: told.config.into(),
                 direct: told.direct,
+                profiles: told.profiles.map_or(0, |it| it.asked),
+                profiles_upto: told.profiles.and_then(|it| it.upto).map_or(0, |it| it.0),
             };
             rooms.insert((step.connection, *room), row);
         }
     }
     statements.before(
-        "INSERT INTO sliding_room (connection, room, upto, timeline, config, direct) \
-         SELECT connection, room, upto, timeline, config, direct FROM ROWS($1) AS x WHERE true \
+        "INSERT INTO sliding_room \
+         (connection, room, upto, timeline, config, direct, profiles, profiles_upto) \
+         SELECT connection, room, upto, timeline, config, direct, profiles, profiles_upto \
+         FROM ROWS($1) AS x WHERE true \
          ON CONFLICT (connection, room) DO UPDATE SET upto = excluded.upto, \
-         timeline = excluded.timeline, config = excluded.config, direct = excluded.direct",
+         timeline = excluded.timeline, config = excluded.config, direct = excluded.direct, \
+         profiles = excluded.profiles, profiles_upto = excluded.profiles_upto",
         &rooms.into_values().collect::<Vec<_>>(),
     )
 }

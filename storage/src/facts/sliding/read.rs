@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use ruma::DeviceId;
+use sqlx::any::AnyRow;
 
-use super::SlidingRoom;
+use super::{SlidingRoom, ToldProfiles};
 use crate::engine::sql::Columns as _;
 use crate::{Pos, Result, RoomNo, Store, UserNo};
 
@@ -58,9 +59,9 @@ impl Store {
         let query = self
             .sql(
                 "SELECT c.version AS version, 0 AS next, r.room, r.upto, r.timeline, r.config, r.direct, \
-                 NULL AS rooms FROM sliding_connection c JOIN sliding_room r ON r.connection = c.no \
+                 r.profiles, r.profiles_upto, NULL AS rooms FROM sliding_connection c JOIN sliding_room r ON r.connection = c.no \
                  WHERE c.no = $1 UNION ALL \
-                 SELECT c.version, v.version, 0, 0, 0, 0, 0, v.rooms FROM sliding_connection c \
+                 SELECT c.version, v.version, 0, 0, 0, 0, 0, 0, 0, v.rooms FROM sliding_connection c \
                  JOIN sliding_version v ON v.connection = c.no WHERE c.no = $1",
             )
             .bind(no);
@@ -77,9 +78,16 @@ impl Store {
                 timeline: u32::try_from(row.get::<i64>("timeline")?).unwrap_or(0),
                 config: u16::try_from(row.get::<i64>("config")?).unwrap_or(0),
                 direct: row.get("direct")?,
+                profiles: profiles(&row)?,
             };
             connection.rooms.insert(row.get("room")?, told);
         }
         Ok(Some(connection))
     }
+}
+
+fn profiles(row: &AnyRow) -> Result<Option<ToldProfiles>> {
+    let (asked, upto): (i64, UserNo) = (row.get("profiles")?, row.get("profiles_upto")?);
+    let upto = Some(upto).filter(|upto| upto.0 > 0);
+    Ok((asked != 0).then_some(ToldProfiles { asked, upto }))
 }

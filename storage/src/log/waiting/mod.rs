@@ -77,6 +77,12 @@ impl Interest {
         }
     }
 
+    /// Wakes for profiles, too, that change of those with whom the user shares a room. To be called before the first
+    /// [`listen`](Self::listen).
+    pub fn follow_profiles(&self) {
+        self.signal.follows.store(true, Ordering::Release);
+    }
+
     /// Waits until something of interest happened since the interest was made or this last returned.
     /// It may wake once for nothing.
     pub async fn changed(&self) {
@@ -89,7 +95,7 @@ impl Store {
     pub(super) async fn sharing(&self, entries: &[Arc<Entry>]) -> Result<Sharing> {
         let mut sharing = Sharing::new();
         for entry in entries {
-            if let Audience::Sharing(user) = entry.kind.audience()
+            if let Audience::Sharing(user) | Audience::Following(user) = entry.kind.audience()
                 && !sharing.contains_key(&user)
             {
                 sharing.insert(user, self.memberships_of(user).await?);

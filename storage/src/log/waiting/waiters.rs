@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use rhizome_protocol::Membership;
 use tokio::sync::Notify;
@@ -61,6 +61,8 @@ pub(super) struct Signal {
     pub(super) notify: Notify,
     /// How often it was woken.
     pub(super) count: AtomicU64,
+    /// Whether it follows profiles.
+    pub(super) follows: AtomicBool,
 }
 
 impl Signal {
@@ -234,6 +236,7 @@ impl Waiters {
             return;
         }
         let (mut woken, mut seen) = (HashSet::new(), HashSet::new());
+        let mut following = HashSet::new();
         for entry in entries {
             let (room, user) = match entry.kind.audience() {
                 Audience::Nobody => (None, None),
@@ -248,6 +251,13 @@ impl Waiters {
                     }
                     (None, Some(user))
                 }
+                Audience::Following(user) => {
+                    for room in self.rooms_of(user, sharing) {
+                        self.hear(room, &mut following);
+                    }
+                    following.insert(user);
+                    (None, None)
+                }
             };
             woken.extend(user);
             if let Some(room) = room.filter(|room| seen.insert(*room)) {
@@ -261,6 +271,10 @@ impl Waiters {
             }
         }
         self.wake(&woken, counters);
+        following.retain(|user| !woken.contains(user));
+        self.wake_those(&following, counters, |signal| {
+            signal.follows.load(Ordering::Acquire)
+        });
     }
 
     /// The rooms that a user is in: as is known here, which each entry changes, or as was asked before.
@@ -306,8 +320,18 @@ impl Waiters {
     }
 
     fn wake(&self, users: &HashSet<UserNo>, counters: &Counters) {
+        self.wake_those(users, counters, |_| true);
+    }
+
+    fn wake_those(
+        &self,
+        users: &HashSet<UserNo>,
+        counters: &Counters,
+        which: impl Fn(&Signal) -> bool,
+    ) {
         let woken = users.iter().filter_map(|user| self.users.get(user));
         let signals = woken.flat_map(|user| &user.connections);
+        let signals = signals.filter(|(_, signal)| which(signal));
         let count = signals.map(|(_, signal)| signal.wake()).count();
         counters.wake_ups(count);
     }

@@ -66,6 +66,7 @@ impl Connections {
             changed: Rooms::new(),
             configs,
             settled: None,
+            confirmed: None,
         };
         Ok((connection, memory))
     }
@@ -97,7 +98,8 @@ impl Connections {
         let loaded = keep::load(app, viewer, conn_id, position).await?;
         let connection = Arc::new(loaded.ok_or_else(pos::unknown)?);
         let known = connection.at(position.version);
-        let (memory, _) = known.ok_or_else(pos::unknown)?;
+        let (mut memory, _) = known.ok_or_else(pos::unknown)?;
+        memory.confirmed = None;
         self.put(&connection);
         Ok((connection, memory))
     }
@@ -157,6 +159,7 @@ mod tests {
             timeline: 1,
             config: 0,
             direct: false,
+            profiles: None,
         };
         let version: Rooms = (0..rooms).map(|room| (RoomNo(room), told)).collect();
         Arc::new(Connection {
@@ -232,6 +235,7 @@ mod tests {
             changed: Rooms::new(),
             configs: Arc::default(),
             settled: None,
+            confirmed: None,
         };
         let (room, mut answers) = (RoomNo(1), [memory(), memory(), memory()]);
         let wanted = [state("a"), state("b"), state("a")];
@@ -242,6 +246,7 @@ mod tests {
                 timeline: 1,
                 config,
                 direct: false,
+                profiles: None,
             };
             answer.tell(room, told);
         }

@@ -17,7 +17,10 @@ use std::{
 use rhizome_storage::{RoomNo, SlidingRoom, SlidingStep, UserNo, random};
 use ruma::OwnedDeviceId;
 
-pub use self::{held::Connections, pos::Position};
+pub use self::{
+    held::Connections,
+    pos::{Position, ProfilesPos},
+};
 use super::request::config::State;
 use crate::{App, MatrixError};
 
@@ -27,7 +30,7 @@ const MOST_VERSIONS: usize = 4;
 const MAX_CONFIGS: usize = 64 << 10;
 
 /// How many bytes a room of a connection takes about, …
-const BYTES_OF_ROOM: usize = 48;
+const BYTES_OF_ROOM: usize = 80;
 /// … and as how many rooms a connection counts by itself.
 const BASE: usize = 16;
 
@@ -89,9 +92,16 @@ pub struct Memory {
     pub configs: Arc<Vec<State>>,
     /// Where nothing but what moved has to be looked at.
     pub settled: Option<Settled>,
+    /// The rooms of which the client shows only now that it was told; `None`: nobody knows which.
+    pub confirmed: Option<Vec<RoomNo>>,
 }
 
 impl Memory {
+    /// What the client had been told of its rooms when it asked.
+    pub fn rooms(&self) -> Arc<HashMap<RoomNo, SlidingRoom>> {
+        self.rooms.clone()
+    }
+
     /// What the client was told of a room.
     pub fn of(&self, room: RoomNo) -> Option<&SlidingRoom> {
         self.changed.get(&room).or_else(|| self.rooms.get(&room))
@@ -186,6 +196,7 @@ impl Connection {
     fn at(&self, version: i64) -> Option<(Memory, bool)> {
         let mut inner = self.lock();
         let inner = &mut *inner;
+        let mut confirmed = Vec::new();
         let mut confirms = false;
         if let Some(at) = inner
             .versions
@@ -196,6 +207,7 @@ impl Connection {
             inner.versions.clear();
             inner.version = version;
             confirms = true;
+            confirmed.extend(rooms.keys());
             Arc::make_mut(&mut inner.rooms).extend(rooms.iter().map(|(room, told)| (*room, *told)));
             inner.confirmed.get_or_insert_default().extend(rooms);
         }
@@ -208,6 +220,7 @@ impl Connection {
                 .settled
                 .clone()
                 .filter(|settled| settled.version == version),
+            confirmed: Some(confirmed),
         });
         memory.map(|memory| (memory, confirms))
     }

@@ -1,12 +1,15 @@
-//! Positions of connections: `<sync token>.<connection>.<version>`. What is before the dot is a token like that of
-//! `/sync`, so that histories can be read from there.
+//! Positions of connections: `<sync token>.<connection>.<version>[.<profiles>]`. What is before the dot is a token like that
+//! of `/sync`, so that histories can be read from there.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{DefaultHasher, Hash, Hasher as _},
+};
 
 use http::StatusCode;
-use rhizome_storage::Store;
+use rhizome_storage::{Pos, Store};
 
-use crate::{MatrixError, place::token::Token};
+use crate::{MatrixError, place::token::Token, sync::sliding::request::extensions::Profiles};
 
 /// Where a client stands.
 #[derive(Debug, Clone)]
@@ -17,6 +20,48 @@ pub struct Position {
     pub connection: i64,
     /// What it was told before that.
     pub version: i64,
+    /// What it was told of profiles.
+    pub profiles: Option<ProfilesPos>,
+}
+
+/// Up to where a connection was told of changes of profiles: also where the last answers were asked for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProfilesPos {
+    /// Up to here.
+    pub upto: Pos,
+    /// A number of the fields that it asked for last, …
+    pub fields: i64,
+    /// … and since when it has. What it was told before that doesn't count: they may have been other ones.
+    pub since: Pos,
+    /// How many answers told whole profiles, or of somebody who is gone: whose profiles these were, the process remembers
+    /// that gave the last of them.
+    pub answers: Pos,
+}
+
+impl ProfilesPos {
+    /// Goes on from where a connection is, if it ever asked, with the fields that are wanted now.
+    pub fn go_on(known: Option<Self>, wanted: &Profiles, after: Option<Pos>, upto: Pos) -> Self {
+        let fields = number(&wanted.fields);
+        let same = known.filter(|known| known.fields == fields);
+        same.unwrap_or_else(|| Self {
+            upto: known.map_or(upto, |known| known.upto),
+            fields,
+            since: after.unwrap_or(Pos(0)),
+            answers: known.map_or(Pos(0), |known| known.answers),
+        })
+    }
+
+    /// The number of what is asked of a room: all of its members, or those who come up.
+    pub fn asked(&self, lazy: bool) -> i64 {
+        number(&(self.fields, self.since.0, lazy))
+    }
+}
+
+/// A number that isn't 0, and is another for what is something else.
+fn number(of: &impl Hash) -> i64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    i64::try_from(hasher.finish() >> 1).unwrap_or(i64::MAX) | 1
 }
 
 /// The client has to begin anew.
@@ -47,21 +92,46 @@ impl Position {
         let mut parts = text.split('.');
         let position = Self {
             token: Token::parse(parts.next()?).ok()?,
-            connection: number(parts.next()?)?,
-            version: number(parts.next()?)?,
+            connection: hex(parts.next()?)?,
+            version: hex(parts.next()?)?,
+            profiles: None,
+        };
+        let Some(upto) = parts.next() else {
+            return Some(position);
+        };
+        let told = ProfilesPos {
+            // Nothing beyond the position has been told.
+            upto: Pos(hex(upto)?).min(position.token.pos),
+            fields: hex(parts.next()?)?,
+            since: Pos(hex(parts.next()?)?),
+            answers: Pos(hex(parts.next()?)?),
+        };
+        let profiles = Some(told);
+        let position = Self {
+            profiles,
+            ..position
         };
         parts.next().is_none().then_some(position)
     }
 }
 
-fn number(text: &str) -> Option<i64> {
+fn hex(text: &str) -> Option<i64> {
     let plain = text.bytes().all(|byte| byte.is_ascii_hexdigit()) && text.len() <= 16;
     i64::from_str_radix(text, 16).ok().filter(|_| plain)
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:x}.{:x}", self.token, self.connection, self.version)
+        write!(f, "{}.{:x}.{:x}", self.token, self.connection, self.version)?;
+        match &self.profiles {
+            Some(ProfilesPos {
+                upto,
+                fields,
+                since,
+                answers,
+            }) => write!(f, ".{:x}.{fields:x}.{:x}.{:x}", upto.0, since.0, answers.0),
+            None => Ok(()),
+        }
     }
 }
 
@@ -75,12 +145,19 @@ mod tests {
         let position = Position::parse(text).unwrap();
         assert_eq!((position.connection, position.version), (i64::MAX, 1));
         assert_eq!(position.to_string(), text);
+        let text = format!("{text}.11b92.7fffffffffffffff.0.1f");
+        let told = Position::parse(&text).unwrap();
+        assert_eq!(told.to_string(), text);
+        assert_eq!(told.profiles.unwrap().upto, Pos(72_594));
         for text in [
             "",
             "s1_2_3",
             "s1_2_3.1",
             "s1_2_3.1.",
             "s1_2_3.1.2.3",
+            "s1_2_3.1.2.3.4",
+            "s1_2_3.1.2.3.4.5.6.7",
+            "s1_2_3.1.2.-3.4.5.6",
             "s1_2_3.-1.2",
             "s1_2_3.+1.2",
             "s1_2_3.ffffffffffffffff.2",

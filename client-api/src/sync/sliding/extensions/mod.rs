@@ -5,6 +5,7 @@
 
 mod account_data;
 mod e2ee;
+pub mod profiles;
 mod receipts;
 mod sticky;
 mod threads;
@@ -17,8 +18,8 @@ use rhizome_storage::{Pos, RoomNo};
 use ruma::OwnedRoomId;
 
 use self::{
-    account_data::AccountData, e2ee::E2ee, receipts::Receipts, sticky::Sticky, threads::Threads,
-    to_device::Mail, typing::Typing,
+    account_data::AccountData, e2ee::E2ee, profiles::Profiles, receipts::Receipts, sticky::Sticky,
+    threads::Threads, to_device::Mail, typing::Typing,
 };
 use super::{
     request::extensions::{Extensions, Scope, wanted},
@@ -80,6 +81,7 @@ pub struct Answer {
     typing: Typing,
     threads: Threads,
     sticky: Option<Sticky>,
+    profiles: Option<Profiles>,
 }
 
 impl Answer {
@@ -119,6 +121,12 @@ impl Answer {
             && self.typing.is_empty()
             && self.threads.is_empty()
             && self.sticky.as_ref().is_none_or(Sticky::is_empty)
+            && self.profiles.as_ref().is_none_or(Profiles::is_empty)
+    }
+
+    /// Profiles, which are read apart: what is told of them is remembered by rooms.
+    pub fn set_profiles(&mut self, profiles: Profiles) {
+        self.profiles = Some(profiles);
     }
 
     /// Up to where it has messages for the device.
@@ -161,6 +169,9 @@ impl Answer {
         if let Some(sticky) = &self.sticky {
             let key = "org.matrix.msc4354.sticky_events";
             sticky.write(json.key(key), viewer, now_ms);
+        }
+        if let Some(profiles) = &self.profiles {
+            profiles.write(json);
         }
         json.close();
     }

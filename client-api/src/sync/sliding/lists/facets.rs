@@ -17,7 +17,7 @@ pub struct Facets {
     pub bump: Pos,
     /// The user's membership.
     pub membership: Membership,
-    /// Whether lists have it: not what the user has left themselves.
+    /// Whether lists have it: not what the user has left themselves, nor invites that they don't want to see.
     pub is_listed: bool,
     /// Whether it is a direct chat.
     pub is_dm: bool,
@@ -50,6 +50,11 @@ impl Facets {
     /// Whether the user is in it.
     pub fn is_joined(&self) -> bool {
         self.membership == Membership::Join
+    }
+
+    /// Whether the user is invited, or knocks.
+    pub fn is_summons(&self) -> bool {
+        matches!(self.membership, Membership::Invite | Membership::Knock)
     }
 
     /// What filters look at.

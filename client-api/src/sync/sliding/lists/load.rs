@@ -42,7 +42,10 @@ impl UserRooms {
         rows: &Arc<[MembershipRow]>,
         upto: Pos,
     ) -> Result<(), MatrixError> {
-        *self = Self::default();
+        *self = Self {
+            ignored: self.ignored.clone(),
+            ..Self::default()
+        };
         self.rows = Some(rows.clone());
         let activity = store.rooms_by_activity(viewer.user).await?;
         let activity: HashMap<RoomNo, (Pos, Pos)> = (activity.into_iter())
@@ -97,6 +100,7 @@ impl UserRooms {
         let summaries = store.room_summaries(&rooms).await?;
         let ids = store.room_ids(&rooms).await?;
         let put_out = put_out(store, viewer, rows).await?;
+        let shown = self.shown(store, rows).await?;
         for (row, id) in rows.iter().zip(ids) {
             let (latest, bump) = activity
                 .get(&row.room)
@@ -126,11 +130,34 @@ impl UserRooms {
                     self.look_at_invite(store, viewer, row.room, &mut facets)
                         .await?;
                 }
-                _ => {}
+                Membership::Invite | Membership::Knock => {
+                    facets.is_listed = shown.contains(&row.room);
+                }
+                Membership::Join => {}
             }
             self.put(row.room, Some(&facets));
         }
         Ok(())
+    }
+
+    /// Of the rooms here that the user is invited to, or knocks on, those that they are shown: an invite of somebody whom
+    /// they ignore isn't.
+    async fn shown(
+        &self,
+        store: &Store,
+        rows: &[&MembershipRow],
+    ) -> Result<HashSet<RoomNo>, MatrixError> {
+        let summons = |row: &&&MembershipRow| {
+            matches!(row.membership, Membership::Invite | Membership::Knock)
+        };
+        let events = rows.iter().filter(summons).filter_map(|row| row.event);
+        let events: Vec<EventNo> = events.collect();
+        if events.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let events = store.events_by_no(&events).await?;
+        let shown = (events.iter()).filter(|event| !self.ignored.contains(event.pdu.sender()));
+        Ok(shown.map(|event| event.room).collect())
     }
 
     /// What another server's invite says of its room.
@@ -142,8 +169,10 @@ impl UserRooms {
         facets: &mut Facets,
     ) -> Result<(), MatrixError> {
         let Some(invite) = store.remote_invite(viewer.user, room).await? else {
+            facets.is_listed = false;
             return Ok(());
         };
+        facets.is_listed = !self.ignored.contains(&invite.sender);
         let state: Vec<Value> = serde_json::from_str(&invite.stripped_state).unwrap_or_default();
         for event in &state {
             match event.get("type").and_then(Value::as_str) {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use rhizome_storage::{Cache, MembershipRow, Pos, RoomNo, UserNo, is_activity};
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomId, OwnedUserId};
 use tokio::sync::Mutex;
 
 pub use self::{facets::Facets, sorted::Sorted};
@@ -64,6 +64,8 @@ pub struct UserRooms {
     at: Option<Pos>,
     rows: Option<Arc<[MembershipRow]>>,
     rooms: HashMap<RoomNo, Facets>,
+    /// Whom the user ignores.
+    ignored: Arc<HashSet<OwnedUserId>>,
     /// The rooms that the user's `m.direct` names.
     direct: BTreeSet<OwnedRoomId>,
     /// Whether tags have been read.
@@ -91,21 +93,25 @@ impl UserRooms {
         self.rooms.len() + lists + BASE
     }
 
-    /// Takes it forward to `upto`. `window` is what happened after `after`.
+    /// Takes it forward to `upto`. `window` is what happened after `after`; the invites of those who are `ignored` then
+    /// stand in no list.
     pub async fn advance(
         &mut self,
         store: &Store,
         viewer: &Viewer,
-        rows: &Arc<[MembershipRow]>,
+        (rows, ignored): (&Arc<[MembershipRow]>, &Arc<HashSet<OwnedUserId>>),
         (after, upto): (Option<Pos>, Pos),
         window: &Window,
     ) -> Result<(), MatrixError> {
         let Some(at) = self.at else {
+            self.ignored = ignored.clone();
             return self.load(store, viewer, rows, upto).await;
         };
         if at >= upto {
             return Ok(());
         }
+        let before = std::mem::replace(&mut self.ignored, ignored.clone());
+        let ignores = !Arc::ptr_eq(&before, ignored) && before != *ignored;
         if after.is_some_and(|after| after <= at) && window.rooms.values().all(|room| room.whole) {
             self.take(store, viewer, rows, window).await?;
         } else if store.log().tail(at, upto).is_some() {
@@ -113,6 +119,11 @@ impl UserRooms {
             self.take(store, viewer, rows, &window).await?;
         } else {
             return self.load(store, viewer, rows, upto).await;
+        }
+        if ignores {
+            let summoned = self.rooms.iter().filter(|(_, room)| room.is_summons());
+            let summoned: Vec<RoomNo> = summoned.map(|(room, _)| *room).collect();
+            self.look_again(store, viewer, &summoned).await?;
         }
         self.at = Some(upto);
         Ok(())

@@ -24,6 +24,30 @@ pub struct Extensions {
     /// Sticky events (MSC4354).
     #[serde(rename = "org.matrix.msc4354.sticky_events")]
     pub sticky: Option<Sticky>,
+    /// Profiles (MSC4262), …
+    pub profiles: Option<Profiles>,
+    /// … and by the name that they have until they are in the specification.
+    #[serde(rename = "org.matrix.msc4262.profiles")]
+    pub unstable_profiles: Option<Profiles>,
+}
+
+/// Profiles of those with whom the user shares rooms.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Profiles {
+    /// Of which rooms' members, whatever happens to them.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// Which fields; `None`: all.
+    pub fields: Option<BTreeSet<String>>,
+}
+
+impl Profiles {
+    /// Whether a field is wanted.
+    pub fn has(&self, field: &str) -> bool {
+        let fields = self.fields.as_ref();
+        fields.is_none_or(|fields| fields.contains(field))
+    }
 }
 
 /// Which threads the user follows.
@@ -94,6 +118,19 @@ impl Extensions {
     /// What is wanted of sticky events.
     pub fn sticky(&self) -> Option<&Sticky> {
         self.sticky.as_ref().filter(|it| it.enabled == Some(true))
+    }
+
+    /// What is wanted of profiles, and under which name.
+    pub fn profiles(&self) -> Option<(&'static str, &Profiles)> {
+        let named = [
+            ("profiles", &self.profiles),
+            ("org.matrix.msc4262.profiles", &self.unstable_profiles),
+        ];
+        let wanted = |it: &&Profiles| it.scope.enabled == Some(true);
+        let mut named = named
+            .into_iter()
+            .filter_map(|(name, it)| Some((name, it.as_ref().filter(wanted)?)));
+        named.next()
     }
 
     /// Whether devices of others are wanted.

@@ -2,12 +2,10 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use axum::extract::Query;
-use http::Uri;
 use serde::Deserialize;
 
 use super::extensions::Extensions;
-use crate::MatrixError;
+use crate::{MatrixError, content::pairs};
 
 #[derive(Deserialize)]
 pub struct Raw {
@@ -95,7 +93,7 @@ pub struct RawFilter {
 impl Raw {
     /// Takes what clients of today put into the query.
     pub fn take_query(&mut self, query: Option<&str>) -> Result<(), MatrixError> {
-        for (name, value) in form(query.unwrap_or_default()) {
+        for (name, value) in pairs(query.unwrap_or_default()) {
             match name.as_str() {
                 "pos" => self.pos = Some(value),
                 "timeout" => self.timeout = Some(number(&value)?),
@@ -116,11 +114,4 @@ impl Raw {
 
 fn number(text: &str) -> Result<u64, MatrixError> {
     u64::from_str(text).map_err(|_| MatrixError::invalid_param("`timeout` isn't a number"))
-}
-
-/// The pairs of a query.
-fn form(query: &str) -> Vec<(String, String)> {
-    let uri: Option<Uri> = format!("/?{query}").parse().ok();
-    let pairs = uri.and_then(|uri| Query::try_from_uri(&uri).ok());
-    pairs.map(|Query(pairs)| pairs).unwrap_or_default()
 }

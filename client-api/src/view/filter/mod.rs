@@ -1,15 +1,25 @@
 //! Filters: what a client wants to hear of (client-server API, "Filtering").
 //!
-//! Filters are stored as received and read with `ruma`'s types; what they let through is decided
-//! here, by plain functions over the few fields that a filter can name.
+//! Filters are stored as received and read with `ruma`'s types, and what those lack beside them ([`definition`]); what
+//! they let through is decided here, by plain functions over the few fields that a filter can name. Whether others
+//! relate to an event the database knows ([`related`]).
 
+mod definition;
+mod related;
+
+use rhizome_protocol::Object;
 use rhizome_storage::StoredEvent;
 use ruma::{
     RoomId,
-    api::client::filter::{
-        Filter, FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter, UrlFilter,
-    },
+    api::client::filter::{Filter, LazyLoadOptions, RoomEventFilter, UrlFilter},
 };
+use serde_json::Value;
+
+pub use self::{
+    definition::{EventFilter, FilterDefinition, RoomFilter},
+    related::Asking,
+};
+use crate::{MatrixError, content::pairs};
 
 /// The longest filter that is accepted, in bytes.
 pub const MAX_FILTER_BYTES: usize = 65_536;
@@ -60,8 +70,9 @@ pub fn section_wants_room(filter: &RoomEventFilter, room: &RoomId) -> bool {
     room_allowed(filter.rooms.as_deref(), &filter.not_rooms, room)
 }
 
-/// Whether a section's filter lets an event through (its room is checked apart).
-pub fn wants_event(filter: &RoomEventFilter, event: &StoredEvent) -> bool {
+/// Whether a section's filter lets an event through (its room is checked apart, and what relates to it by
+/// [`Asking::unrelated`]).
+pub fn wants_event(filter: &EventFilter, event: &StoredEvent) -> bool {
     let pdu = &event.pdu;
     if !types_allow(filter.types.as_deref(), &filter.not_types, pdu.kind()) {
         return false;
@@ -76,11 +87,39 @@ pub fn wants_event(filter: &RoomEventFilter, event: &StoredEvent) -> bool {
         return false;
     }
     let has_url = || pdu.content().contains_key("url");
-    match filter.url_filter {
+    let by_url = match filter.url_filter {
         None => true,
         Some(UrlFilter::EventsWithUrl) => has_url(),
         Some(UrlFilter::EventsWithoutUrl) => !has_url(),
+    };
+    by_url && wants_labels(filter, pdu.content()) && wants_relation(filter, pdu.content())
+}
+
+/// Whether the labels of an event let it through (MSC2326).
+fn wants_labels(filter: &EventFilter, content: &Object) -> bool {
+    let said = &filter.said;
+    if said.labels.is_none() && said.not_labels.is_empty() {
+        return true;
     }
+    let labels = content.get("org.matrix.labels").and_then(Value::as_array);
+    let has = |label: &String| {
+        let mut labels = labels.into_iter().flatten();
+        labels.any(|has| has.as_str() == Some(label))
+    };
+    !said.not_labels.iter().any(has)
+        && (said.labels.as_ref()).is_none_or(|labels| labels.iter().any(has))
+}
+
+/// Whether how an event relates to another lets it through (MSC3874).
+fn wants_relation(filter: &EventFilter, content: &Object) -> bool {
+    let relates = |rel_type: &String| {
+        let relation = content.get("m.relates_to");
+        let said = relation.and_then(|relation| relation.get("rel_type")?.as_str());
+        said == Some(rel_type)
+    };
+    let said = &filter.said;
+    !said.not_rel_types().any(relates)
+        && (said.rel_types()).is_none_or(|rel_types| rel_types.iter().any(relates))
 }
 
 /// Whether a section's filter lets a piece of data without a sender through (receipts, typing,
@@ -130,14 +169,31 @@ pub fn parse(json: &str) -> Result<FilterDefinition, String> {
     serde_json::from_str(json).map_err(|error| format!("the filter is not valid: {error}"))
 }
 
+/// The filter of events that a request's query names.
+pub fn of_query(query: Option<&str>) -> Result<EventFilter, MatrixError> {
+    match text_of_query(query) {
+        None => Ok(EventFilter::default()),
+        Some(text) => serde_json::from_str(&text).map_err(|error| {
+            MatrixError::invalid_param(format!("the filter is not valid: {error}"))
+        }),
+    }
+}
+
+/// The text of the filter that a request's query names.
+pub fn text_of_query(query: Option<&str>) -> Option<String> {
+    let query = query.filter(|query| query.contains("filter"))?;
+    let found = pairs(query).into_iter().find(|(name, _)| name == "filter");
+    found.map(|(_, text)| text)
+}
+
 /// Keeps only the fields of an event that `event_fields` names; `\.` in a name is a literal dot.
-pub fn keep_fields(event: &serde_json::Value, fields: &[String]) -> serde_json::Value {
+pub fn keep_fields(event: &Value, fields: &[String]) -> Value {
     let mut kept = serde_json::Map::new();
     for field in fields {
         let path = split_path(field);
         copy_path(event, &path, &mut kept);
     }
-    serde_json::Value::Object(kept)
+    Value::Object(kept)
 }
 
 /// The names in a dot-separated path (appendices, "Dot-separated property paths").
@@ -155,11 +211,7 @@ pub fn split_path(field: &str) -> Vec<String> {
     path
 }
 
-fn copy_path(
-    from: &serde_json::Value,
-    path: &[String],
-    into: &mut serde_json::Map<String, serde_json::Value>,
-) {
+fn copy_path(from: &Value, path: &[String], into: &mut serde_json::Map<String, Value>) {
     let Some((first, rest)) = path.split_first() else {
         return;
     };
@@ -173,7 +225,7 @@ fn copy_path(
     }
     let below = into
         .entry(first.clone())
-        .or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
+        .or_insert_with(|| Value::Object(serde_json::Map::new()));
     if let Some(below) = below.as_object_mut() {
         copy_path(value, rest, below);
     }
@@ -214,6 +266,67 @@ mod tests {
         ));
     }
 
+    fn event_filter(json: Value) -> EventFilter {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn object(json: Value) -> Object {
+        serde_json::from_value(json).unwrap()
+    }
+
+    #[test]
+    fn labels_are_looked_for() {
+        let labelled = object(json!({"org.matrix.labels": ["#fun", 7, "#work"]}));
+        let bare = object(json!({"org.matrix.labels": "#fun"}));
+        for (filter, expected) in [
+            (json!({}), [true, true]),
+            (json!({"org.matrix.labels": ["#fun"]}), [true, false]),
+            (
+                json!({"org.matrix.labels": ["#other", "#work"]}),
+                [true, false],
+            ),
+            (json!({"org.matrix.labels": ["#other"]}), [false, false]),
+            (json!({"org.matrix.labels": []}), [false, false]),
+            (json!({"org.matrix.not_labels": ["#fun"]}), [false, true]),
+            (json!({"org.matrix.not_labels": ["#other"]}), [true, true]),
+            (
+                json!({"org.matrix.labels": ["#fun"], "org.matrix.not_labels": ["#work"]}),
+                [false, false],
+            ),
+        ] {
+            let read = event_filter(filter.clone());
+            let found = [&labelled, &bare].map(|content| wants_labels(&read, content));
+            assert_eq!(found, expected, "{filter}");
+        }
+    }
+
+    #[test]
+    fn relations_are_looked_for_under_both_names() {
+        let threaded = object(json!({"m.relates_to": {"rel_type": "m.thread", "event_id": "$a"}}));
+        let bare = object(json!({"m.relates_to": {"m.in_reply_to": {"event_id": "$a"}}}));
+        for prefix in ["", "org.matrix.msc3874."] {
+            let (only, not) = (
+                format!("{prefix}rel_types"),
+                format!("{prefix}not_rel_types"),
+            );
+            for (filter, expected) in [
+                (json!({ &*only: ["m.thread"] }), [true, false]),
+                (json!({ &*only: ["m.replace"] }), [false, false]),
+                (json!({ &*only: [] }), [false, false]),
+                (json!({ &*not: ["m.thread"] }), [false, true]),
+                (json!({ &*not: ["m.replace"] }), [true, true]),
+                (
+                    json!({ &*only: ["m.thread"], &*not: ["m.thread"] }),
+                    [false, false],
+                ),
+            ] {
+                let read = event_filter(filter.clone());
+                let found = [&threaded, &bare].map(|content| wants_relation(&read, content));
+                assert_eq!(found, expected, "{filter}");
+            }
+        }
+    }
+
     #[test]
     fn fields_are_picked_by_path_with_escaped_dots() {
         let event =
@@ -236,6 +349,21 @@ mod tests {
     fn wrong_filters_are_refused_with_a_reason() {
         assert!(parse("{\"room\": 3}").is_err());
         assert!(parse(&format!("{{\"a\":\"{}\"}}", "x".repeat(MAX_FILTER_BYTES))).is_err());
+        for section in ["timeline", "state"] {
+            for wrong in [
+                json!({"org.matrix.labels": "#fun"}),
+                json!({"org.matrix.not_labels": [1]}),
+                json!({"related_by_senders": ["nobody"]}),
+                json!({"related_by_rel_types": "m.thread"}),
+                json!({"rel_types": {}}),
+                json!({"org.matrix.msc3874.not_rel_types": [null]}),
+                json!({"limit": -1}),
+            ] {
+                let filter = json!({"room": {section: wrong}});
+                assert!(parse(&filter.to_string()).is_err(), "{filter}");
+            }
+        }
+        assert!(parse("{\"presence\": 3}").is_err());
         assert!(parse("{}").is_ok());
     }
 }

@@ -1,0 +1,118 @@
+//! Filters as clients write them, with what `ruma` has not: labels and relations.
+
+use std::ops::Deref;
+
+use ruma::{
+    OwnedRoomId, OwnedUserId,
+    api::client::filter::{EventFormat, Filter, RoomEventFilter},
+};
+use serde::Deserialize;
+
+/// A filter for `/sync`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct FilterDefinition {
+    /// The fields of events to tell.
+    pub event_fields: Option<Vec<String>>,
+    /// In which form events are told.
+    #[serde(default)]
+    pub event_format: EventFormat,
+    /// Global account data.
+    #[serde(default)]
+    pub account_data: Filter,
+    /// There is no presence yet; a filter of it must be one all the same.
+    #[serde(default, rename = "presence")]
+    _presence: Filter,
+    /// Rooms.
+    #[serde(default)]
+    pub room: RoomFilter,
+}
+
+/// Which rooms are wanted, and what of them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct RoomFilter {
+    /// Whether rooms that the reader has left are.
+    pub include_leave: bool,
+    /// The reader's account data.
+    pub account_data: RoomEventFilter,
+    /// What happened.
+    pub timeline: EventFilter,
+    /// Receipts and who is typing.
+    pub ephemeral: RoomEventFilter,
+    /// State.
+    pub state: EventFilter,
+    /// Not these rooms.
+    pub not_rooms: Vec<OwnedRoomId>,
+    /// Only these rooms.
+    pub rooms: Option<Vec<OwnedRoomId>>,
+}
+
+/// A filter of events.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct EventFilter {
+    #[serde(flatten)]
+    named: RoomEventFilter,
+    /// What an event must say of itself.
+    #[serde(flatten)]
+    pub said: Said,
+    /// What others must say of it.
+    #[serde(flatten)]
+    pub related: RelatedBy,
+}
+
+impl Deref for EventFilter {
+    type Target = RoomEventFilter;
+
+    fn deref(&self) -> &RoomEventFilter {
+        &self.named
+    }
+}
+
+/// Labels of events (MSC2326) and how they relate to others (MSC3874).
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Said {
+    /// Only events with one of these labels.
+    #[serde(rename = "org.matrix.labels")]
+    pub labels: Option<Vec<String>>,
+    /// No events with one of these labels.
+    #[serde(rename = "org.matrix.not_labels")]
+    pub not_labels: Vec<String>,
+    rel_types: Option<Vec<String>>,
+    not_rel_types: Vec<String>,
+    #[serde(rename = "org.matrix.msc3874.rel_types")]
+    early_rel_types: Option<Vec<String>>,
+    #[serde(rename = "org.matrix.msc3874.not_rel_types")]
+    early_not_rel_types: Vec<String>,
+}
+
+impl Said {
+    /// Only events that relate to others in one of these ways.
+    pub fn rel_types(&self) -> Option<&[String]> {
+        let stable = self.rel_types.as_deref();
+        stable.or(self.early_rel_types.as_deref())
+    }
+
+    /// No events that relate to others in one of these ways.
+    pub fn not_rel_types(&self) -> impl Iterator<Item = &String> {
+        self.not_rel_types.iter().chain(&self.early_not_rel_types)
+    }
+}
+
+/// What others relate to (MSC3440): with both, one event must do for both.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct RelatedBy {
+    /// Only events to which events of these users relate.
+    #[serde(rename = "related_by_senders")]
+    pub senders: Option<Vec<OwnedUserId>>,
+    /// Only events to which others relate in one of these ways.
+    #[serde(rename = "related_by_rel_types")]
+    pub rel_types: Option<Vec<String>>,
+}
+
+impl RelatedBy {
+    /// Whether anything is said.
+    pub fn is_asked(&self) -> bool {
+        self.senders.is_some() || self.rel_types.is_some()
+    }
+}
