@@ -31,4 +31,6 @@ mod wire;
 pub use decoders::{Decoders, Error, Program, Settings};
 pub use fault::{Excess, Fault};
 pub use limits::Limits;
-pub use wire::PIECE;
+
+/// What goes through at once. A transfer holds one such buffer a direction.
+pub const PIECE: usize = 64 << 10;

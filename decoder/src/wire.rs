@@ -10,10 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::picture::{Ask, Format, Probe};
 use crate::strip::Stripped;
-use crate::{Fault, Limits};
-
-/// What goes through at once. A transfer holds one such buffer a direction.
-pub const PIECE: usize = 64 << 10;
+use crate::{Fault, Limits, PIECE};
 
 /// The longest JSON.
 pub(crate) const JSON: usize = 16 << 10;

@@ -68,7 +68,10 @@ fn looks() -> String {
     if std::net::TcpListener::bind("127.0.0.1:0").is_ok() {
         found.push("sockets");
     }
-    if std::process::Command::new("/bin/true").spawn().is_ok() {
+    if std::process::Command::new("/bin/true")
+        .status()
+        .is_ok_and(|status| status.success())
+    {
         found.push("processes");
     }
     found.push("looked");

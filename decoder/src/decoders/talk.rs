@@ -7,7 +7,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::Error;
 use super::worker::Pipes;
-use crate::wire::{ANSWER, Answer, DATA, JSON, PIECE};
+use crate::PIECE;
+use crate::wire::{ANSWER, Answer, DATA, JSON};
 
 /// Where the pieces of what is made go.
 pub(super) trait Sink: Send {

@@ -9,8 +9,9 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio_util::io::SyncIoBridge;
 
 use super::Program;
+use crate::PIECE;
 use crate::child;
-use crate::wire::{PIECE, Request};
+use crate::wire::Request;
 
 /// Both ends of a worker's pipes. Dropping them tells it that nobody listens.
 pub(super) struct Pipes<I, O> {

@@ -4,7 +4,7 @@ use std::io::{self, BufRead as _, BufReader, BufWriter, Chain, Cursor, Read, Wri
 
 use super::{Error, Result};
 use crate::Fault;
-use crate::wire::PIECE;
+use crate::PIECE;
 
 /// Copies from one side to the other, or doesn't.
 pub(super) struct Copier<R, W: Write> {
