@@ -128,7 +128,7 @@ fn jpeg(file: &[u8]) -> Option<Headers> {
             0xe1 if orientation.is_none() => {
                 orientation = content
                     .strip_prefix(b"Exif\0\0")
-                    .and_then(exif::orientation)
+                    .and_then(exif::orientation);
             }
             0xd9 | 0xda => return None,
             _ => {}
