@@ -152,7 +152,8 @@ impl Decoders {
     }
 
     /// Copies a file without what needn't be told ([`crate::strip`]), both ways in pieces. After an error, what was written
-    /// is to be thrown away.
+    /// is to be thrown away. A worker is held, and [`Limits::wall`] runs, while the file comes: let it be there already, and don't
+    /// hand on what a client still sends.
     pub async fn strip(
         &self,
         file: impl AsyncRead + Send + Unpin,

@@ -61,7 +61,7 @@ type Near = tokio::io::DuplexStream;
 
 /// Lends a thread, which holds its places until it ends, though nobody waits any more.
 pub(super) fn thread(places: impl Send + 'static) -> Pipes<WriteHalf<Near>, ReadHalf<Near>> {
-    let (near, far) = tokio::io::duplex(PIECE);
+    let (near, far) = tokio::io::duplex(PIECE / 2);
     tokio::task::spawn_blocking(move || {
         let (input, output) = tokio::io::split(far);
         let answer = answer(input, output);

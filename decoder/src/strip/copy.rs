@@ -6,6 +6,9 @@ use super::{Error, Result};
 use crate::Fault;
 use crate::PIECE;
 
+/// Each of both buffers: small enough that a thread of the server's process may hold them too.
+const BUFFER: usize = PIECE / 2;
+
 /// Copies from one side to the other, or doesn't.
 pub(super) struct Copier<R, W: Write> {
     start: Vec<u8>,
@@ -28,8 +31,8 @@ impl<R: Read, W: Write> Copier<R, W> {
             .take(telling as u64)
             .read_to_end(&mut start)?;
         Ok(Self {
-            input: BufReader::with_capacity(PIECE, Cursor::new(start.clone()).chain(input)),
-            output: BufWriter::with_capacity(PIECE, output),
+            input: BufReader::with_capacity(BUFFER, Cursor::new(start.clone()).chain(input)),
+            output: BufWriter::with_capacity(BUFFER, output),
             start,
             read: 0,
             written: 0,
