@@ -5,7 +5,12 @@
 #![allow(clippy::unwrap_used)]
 
 use rhizome_decoder::Limits;
+use rhizome_decoder::child::confine;
 use rhizome_decoder::picture::{Accepts, Ask, Made, Method, thumbnails};
+
+/// The server's allocator.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const TIMES: u32 = 5;
 
@@ -33,6 +38,14 @@ fn main() {
     if std::env::args().len() < 2 {
         measure("the same, progressive", &photo(true), &five, true);
     }
+    // As in a child, which may take so much memory and no more.
+    let limits = Limits {
+        cpu: 3600,
+        ..Limits::default()
+    };
+    confine(&limits).unwrap();
+    let made = thumbnails(&large_gif(), &one, true, &Limits::default()).map(|all| all.source);
+    println!("confined, forty megapixels of a GIF: {made:?}");
 }
 
 fn measure(what: &str, file: &[u8], asks: &[Ask], blur: bool) {
@@ -85,5 +98,15 @@ fn photo(progressive: bool) -> Vec<u8> {
     encoder
         .encode(&data, 4000, 3000, jpeg_encoder::ColorType::Rgb)
         .unwrap();
+    file
+}
+
+/// A screen of forty megapixels, of which one is drawn.
+fn large_gif() -> Vec<u8> {
+    let mut file = b"GIF89a".to_vec();
+    file.extend_from_slice(&8000_u16.to_le_bytes());
+    file.extend_from_slice(&5000_u16.to_le_bytes());
+    file.extend_from_slice(&[0x80, 0, 0, 0, 0, 0, 255, 255, 255]);
+    file.extend_from_slice(&[0x2c, 0, 0, 0, 0, 1, 0, 1, 0, 0, 2, 2, 0x44, 0x01, 0, 0x3b]);
     file
 }
