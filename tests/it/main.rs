@@ -7,6 +7,7 @@
 mod away;
 mod bench;
 mod cli;
+mod decode;
 mod demo;
 mod front;
 mod harness;
