@@ -24,6 +24,9 @@
 //! * [`Media::thumbnail`] makes a picture or finds one that was made; one at a time of each.
 //! * [`MediaError`] is a [`Refusal`](rhizome_protocol::Refusal): the edge makes a Matrix error of it.
 //!
+//! * [`Media::run`] and [`Media::sweep_now_and_then`] go on beside; [`Media::list`], [`Media::delete`],
+//!   [`Media::quarantine`] and their like are for operators.
+//!
 //! Where the bytes lie is private ([`StoreConfig`] names the places). Why nothing is lost or left behind whenever the
 //! process ends is told in `storage/src/media/mod.rs`: bytes first, then the row; blobs are doomed before they go.
 
@@ -39,4 +42,5 @@ pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Wan
 pub use service::Media;
 pub use service::content::{Content, Info, Pieces};
 pub use service::remote::Fetched;
+pub use service::sweep::Swept;
 pub use service::upload::{Created, NewFile, Uploaded};

@@ -1,5 +1,6 @@
 //! What is done with files.
 
+mod care;
 pub(crate) mod content;
 mod find;
 mod flights;
@@ -7,6 +8,7 @@ mod kept;
 mod places;
 pub(crate) mod remote;
 mod run;
+pub(crate) mod sweep;
 mod thumbnail;
 pub(crate) mod upload;
 mod waiting;
