@@ -38,7 +38,7 @@ mod service;
 
 pub use config::{CrashAt, MediaConfig, Place, RemoteConfig, StoreConfig};
 pub use error::{FetchError, MediaError, UploadError};
-pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Wanted};
+pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Reading, Wanted};
 pub use service::Media;
 pub use service::content::{Content, Info, Pieces};
 pub use service::remote::Fetched;
