@@ -50,12 +50,12 @@ pub struct Wanted {
     pub format: Format,
 }
 
-/// A picture that was made.
+/// What became of a picture.
 #[derive(Debug, Clone)]
 pub struct Made {
-    /// The file.
-    pub bytes: Bytes,
-    /// What it is.
+    /// The file; `None` if the source is no larger than what was wanted, so that it is its own thumbnail.
+    pub bytes: Option<Bytes>,
+    /// What it is, by its bytes.
     pub content_type: String,
 }
 

@@ -54,6 +54,9 @@ enum Command {
     },
     /// Watch two servers talk: starts both here, checks that they agree, cleans up
     Demo(DemoArgs),
+    /// Parse one of strangers' files, apart from the server, which starts this itself
+    #[command(hide = true)]
+    Decode,
 }
 
 #[derive(Debug, Subcommand)]
@@ -154,6 +157,9 @@ struct DemoArgs {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Some(Command::Decode)) {
+        return rhizome_decoder::child::serve();
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -189,6 +195,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             block_on(rhizome_demo::serve::<Running>(args.postgres))
         }
         Command::Demo(args) => block_on(rhizome_demo::run::<Running>(args.postgres)),
+        // Knows no configuration: `main` has done it.
+        Command::Decode => Ok(()),
     }
 }
 
@@ -236,6 +244,8 @@ mod tests {
         let cli = parse("rhizome serve --config a.toml");
         assert_eq!(cli.config, Some(PathBuf::from("a.toml")));
         assert!(matches!(cli.command, Some(Command::Serve)));
+        let cli = parse("rhizome decode");
+        assert!(matches!(cli.command, Some(Command::Decode)));
         assert!(matches!(
             parse("rhizome keys").command,
             Some(Command::Keys { command: None })

@@ -1,7 +1,7 @@
 //! Pictures in other sizes: made once, and kept.
 
 use futures_util::TryStreamExt as _;
-use rhizome_storage::{Blob, ThumbnailKind};
+use rhizome_storage::{Blob, Keep, ThumbnailKind};
 use tokio_util::io::StreamReader;
 
 use super::Media;
@@ -130,7 +130,7 @@ impl Media {
         });
         let mut kept = Vec::new();
         for (made, wanted) in made?.into_iter().zip(wanted) {
-            kept.push(self.keep_picture(of, &source.key, *wanted, made).await?);
+            kept.push(self.keep_picture(of, source, *wanted, made).await?);
         }
         Ok(kept)
     }
@@ -138,19 +138,30 @@ impl Media {
     async fn keep_picture(
         &self,
         of: &Content,
-        source: &str,
+        source: &Blob,
         wanted: Wanted,
         made: Made,
     ) -> Result<Content, MediaError> {
+        let kind = kind(wanted);
+        let Some(bytes) = made.bytes else {
+            let size = (made.content_type.as_str(), source.size);
+            let refers =
+                self.0
+                    .store
+                    .add_thumbnail(&source.key, &kind, size, Keep::Known(&source.key));
+            // If it has just been deleted, that is what was asked for all the same.
+            refers.await?;
+            return Ok(of.picture(made.content_type, source.clone()));
+        };
         let (_, place) = self.0.places.newest();
         let spooled = async {
             let mut spool = Spool::begin(place.spool()).await?;
-            spool.push(made.bytes).await?;
+            spool.push(bytes).await?;
             spool.finish().await
         };
         let spooled = spooled.await.map_err(MediaError::bytes)?;
-        let (what, kind) = ((made.content_type.as_str(), spooled.size), kind(wanted));
-        let refers = Refers::Thumbnail(source, &kind, what);
+        let what = (made.content_type.as_str(), spooled.size);
+        let refers = Refers::Thumbnail(&source.key, &kind, what);
         let blob = self.keep(spooled, refers).await?;
         Ok(of.picture(made.content_type, blob))
     }

@@ -37,7 +37,9 @@ impl Pictures for Painter {
                 return Err(PictureError::NotAPicture);
             }
             let made = wanted.iter().map(|wanted| Made {
-                bytes: format!("{}x{} {:?}", wanted.width, wanted.height, wanted.method).into(),
+                bytes: (wanted.width < 2_000).then(|| {
+                    format!("{}x{} {:?}", wanted.width, wanted.height, wanted.method).into()
+                }),
                 content_type: "image/jpeg".to_owned(),
             });
             Ok(made.collect())
@@ -115,6 +117,20 @@ async fn a_picture_is_made_once_and_kept() {
                 .await;
             assert_eq!(read(&made.unwrap()).await, b"50x40 Crop");
             assert_eq!(painter.made.load(Ordering::SeqCst), 1);
+            // What is no larger than what is wanted is its own picture.
+            let own = world
+                .media
+                .thumbnail(&same, wanted(2_000, 2_000, Method::Scale))
+                .await
+                .unwrap();
+            assert_eq!(read(&own).await, PNG);
+            let own = world
+                .media
+                .thumbnail(&same, wanted(2_000, 2_000, Method::Scale))
+                .await
+                .unwrap();
+            assert_eq!(own.info.content_type.as_deref(), Some("image/jpeg"));
+            assert_eq!(painter.made.load(Ordering::SeqCst), 2);
             // What goes takes its pictures along.
             let rows = world
                 .media
@@ -123,7 +139,7 @@ async fn a_picture_is_made_once_and_kept() {
             assert_eq!(rows.unwrap(), 2);
             world.clock.advance(std::time::Duration::from_hours(2));
             let swept = world.media.sweep().await.unwrap().unwrap();
-            assert_eq!((swept.thumbnails, swept.blobs), (1, 2));
+            assert_eq!((swept.thumbnails, swept.blobs), (2, 2));
             assert_eq!(world.files().map(|files| files.len()), [0, 0]);
         },
     )
