@@ -36,9 +36,10 @@ mod config;
 mod decoders;
 mod error;
 mod pictures;
+mod scanner;
 mod service;
 
-pub use config::{CrashAt, MediaConfig, Place, RemoteConfig, StoreConfig};
+pub use config::{CrashAt, MediaConfig, Place, RemoteConfig, ScannerConfig, SealKey, StoreConfig};
 pub use error::{FetchError, MediaError, UploadError};
 pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Reading, Wanted};
 pub use service::Media;

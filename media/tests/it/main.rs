@@ -6,5 +6,6 @@ mod crash;
 mod pending;
 mod pictures;
 mod remote;
+mod scanner;
 mod upload;
 mod world;
