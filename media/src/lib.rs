@@ -31,6 +31,8 @@
 //! Where the bytes lie is private ([`StoreConfig`] names the places). Why nothing is lost or left behind whenever the
 //! process ends is told in `storage/src/media/mod.rs`: bytes first, then the row; blobs are doomed before they go.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 mod blobs;
 mod config;
 mod decoders;

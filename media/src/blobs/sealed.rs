@@ -228,7 +228,7 @@ mod tests {
     async fn any_part_can_be_read() {
         let (_, cipher) = keys().begin().unwrap().unwrap();
         for size in [0_u64, 1, PLAIN - 1, PLAIN, PLAIN + 1, 3 * PLAIN] {
-            let plain: Vec<u8> = (0..size).map(|at| at.to_le_bytes()[0] ^ 90).collect();
+            let plain: Vec<u8> = (0..size).map(|at| at.to_le_bytes()[0] ^ 0x5a).collect();
             let sealed = sealed(&cipher, &plain);
             assert_eq!(sealed.len() as u64, sealed_size(size));
             for part in [

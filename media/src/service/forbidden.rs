@@ -52,16 +52,13 @@ impl Forbidden {
             match line.split_whitespace().next() {
                 None => {}
                 Some(word) if word.starts_with('#') => {}
-                Some(word) => match hash(word) {
-                    Some(hash) => {
-                        hashes.insert(hash);
-                    }
-                    None => {
-                        let what = format_args!("{}:{} has no SHA-256", path.display(), number + 1)
-                            .to_string();
-                        return Err(MediaError::bytes(what));
-                    }
-                },
+                Some(word) => {
+                    let hash = hash(word).ok_or_else(|| {
+                        let line = number + 1;
+                        MediaError::bytes(format_args!("{}:{line} has no SHA-256", path.display()))
+                    });
+                    hashes.insert(hash?);
+                }
             }
         }
         let hashes = Arc::new(hashes);

@@ -102,7 +102,7 @@ impl Media {
     ) -> Result<Uploaded, UploadError<E>> {
         let bytes = self.receive(owner, file.announced, body).await?;
         let media_id = random::letters(LETTERS, ID_LENGTH)?;
-        let (size, new) = (bytes.size, self.new(owner, &media_id, file, bytes.size));
+        let (size, new) = (bytes.size, self.said(owner, &media_id, file, bytes.size));
         let blob = self.keep(bytes, Refers::New(new.clone())).await?;
         self.make_soon(Content::new(self, &new, blob));
         Ok(Uploaded { media_id, size })
@@ -155,7 +155,7 @@ impl Media {
         let bytes = self.receive(Some(owner), file.announced, body).await?;
         let (size, new) = (
             bytes.size,
-            self.new(Some(owner), media_id, file, bytes.size),
+            self.said(Some(owner), media_id, file, bytes.size),
         );
         let blob = self.keep(bytes, Refers::Begun(new.clone(), owner)).await?;
         self.0.waiting.wake(media_id);
@@ -164,7 +164,7 @@ impl Media {
         Ok(Uploaded { media_id, size })
     }
 
-    fn new<'a>(
+    fn said<'a>(
         &'a self,
         owner: Option<UserNo>,
         media_id: &'a str,

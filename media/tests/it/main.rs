@@ -1,5 +1,10 @@
 //! Files, on both databases.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::large_futures,
+    missing_docs
+)]
 
 mod care;
 mod crash;
