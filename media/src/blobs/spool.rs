@@ -1,0 +1,255 @@
+//! Files on their way: written under a name that nobody knows, hashed meanwhile, gone unless they are stored.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use rhizome_storage::Seal;
+use ring::digest::{Context, SHA256};
+use tokio::task::spawn_blocking;
+
+use super::hex::hex;
+use super::{Cipher, PIECE, Pieces, opened, sealed_part};
+
+/// A file's name that is deleted when this is dropped.
+#[derive(Debug)]
+struct Temporary(Option<PathBuf>);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Some(path) = self.0.take() {
+            // If this fails, a sweep finds it.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A file that is being written.
+pub(crate) struct Spool {
+    temporary: Temporary,
+    file: Arc<File>,
+    /// Away while something is written.
+    state: Option<State>,
+    /// How it is sealed, if it is.
+    seal: Option<(Seal, Arc<Cipher>)>,
+    waiting: Vec<Bytes>,
+    waiting_bytes: usize,
+    /// How many bytes can be read: of a sealed file those of whole pieces.
+    written: u64,
+    size: u64,
+}
+
+/// What goes on from piece to piece.
+struct State {
+    hash: Context,
+    /// What isn't sealed yet: up to a piece, as nobody knows whether it is the last one.
+    plain: Vec<u8>,
+    /// How many pieces are sealed.
+    sealed: u64,
+}
+
+/// A file that was written and is durable, under a name that nobody knows.
+#[derive(Debug)]
+pub(crate) struct Spooled {
+    temporary: Temporary,
+    file: Arc<File>,
+    pub(crate) seal: Option<(Seal, Arc<Cipher>)>,
+    /// Of the plain bytes, hexadecimal.
+    pub(crate) sha256: String,
+    pub(crate) size: u64,
+}
+
+impl Spool {
+    /// An empty one in this folder.
+    pub(crate) async fn begin(
+        folder: &Path,
+        seal: Option<(Seal, Arc<Cipher>)>,
+    ) -> io::Result<Self> {
+        let name = rhizome_storage::random::hex::<16>().map_err(io::Error::other)?;
+        let path = folder.join(name);
+        let made = blocking(move || {
+            let mut options = OpenOptions::new();
+            let options = options.read(true).write(true).create_new(true).mode(0o600);
+            Ok((options.open(&path)?, path))
+        });
+        let (file, path) = made.await?;
+        Ok(Self {
+            temporary: Temporary(Some(path)),
+            file: Arc::new(file),
+            state: Some(State {
+                hash: Context::new(&SHA256),
+                plain: Vec::new(),
+                sealed: 0,
+            }),
+            seal,
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            written: 0,
+            size: 0,
+        })
+    }
+
+    /// Takes a piece; it is written once there are enough.
+    pub(crate) async fn push(&mut self, piece: Bytes) -> io::Result<()> {
+        self.waiting_bytes += piece.len();
+        self.size += piece.len() as u64;
+        self.waiting.push(piece);
+        if self.waiting_bytes >= PIECE {
+            self.flush(false).await?;
+        }
+        Ok(())
+    }
+
+    /// The file, and how much of it can be read by now.
+    pub(crate) fn so_far(&self) -> (&Arc<File>, u64) {
+        (&self.file, self.written)
+    }
+
+    /// By what it can be read, if it is sealed.
+    pub(crate) fn cipher(&self) -> Option<Arc<Cipher>> {
+        self.seal.as_ref().map(|(_, cipher)| cipher.clone())
+    }
+
+    /// How many bytes were given to it.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Hashing and writing are done where they keep nobody waiting.
+    async fn flush(&mut self, sync: bool) -> io::Result<()> {
+        let pieces = std::mem::take(&mut self.waiting);
+        let file = self.file.clone();
+        let cipher = self.seal.as_ref().map(|(_, cipher)| cipher.clone());
+        let Some(mut state) = self.state.take() else {
+            return Err(io::Error::other("the file couldn't be written before"));
+        };
+        self.waiting_bytes = 0;
+        let written = blocking(move || {
+            for piece in &pieces {
+                state.hash.update(piece);
+                match &cipher {
+                    None => (&*file).write_all(piece)?,
+                    Some(cipher) => state.seal(cipher, &file, piece)?,
+                }
+            }
+            if sync {
+                if let Some(cipher) = &cipher {
+                    state.seal_rest(cipher, &file)?;
+                }
+                file.sync_all()?;
+            }
+            Ok(state)
+        });
+        let state = written.await?;
+        self.written = match self.seal {
+            Some(_) => self.size.min(state.sealed * PIECE as u64),
+            None => self.size,
+        };
+        self.state = Some(state);
+        Ok(())
+    }
+
+    /// All has come: when this returns, it is on the disk.
+    pub(crate) async fn finish(mut self) -> io::Result<Spooled> {
+        self.flush(true).await?;
+        let Some(state) = self.state else {
+            return Err(io::Error::other("the file couldn't be written before"));
+        };
+        Ok(Spooled {
+            temporary: self.temporary,
+            file: self.file,
+            seal: self.seal,
+            sha256: hex(state.hash.finish().as_ref()),
+            size: self.size,
+        })
+    }
+}
+
+impl State {
+    /// Seals whole pieces that others follow.
+    fn seal(&mut self, cipher: &Cipher, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+        for bytes in bytes.chunks(PIECE) {
+            let (before, after) = bytes.split_at(bytes.len().min(PIECE - self.plain.len()));
+            self.plain.extend_from_slice(before);
+            if after.is_empty() {
+                continue;
+            }
+            cipher.seal(self.sealed, false, &mut self.plain)?;
+            file.write_all(&self.plain)?;
+            self.sealed += 1;
+            self.plain.clear();
+            self.plain.extend_from_slice(after);
+        }
+        Ok(())
+    }
+
+    /// Seals the last piece, which may be empty if it is the only one.
+    fn seal_rest(&mut self, cipher: &Cipher, mut file: &File) -> io::Result<()> {
+        cipher.seal(self.sealed, true, &mut self.plain)?;
+        file.write_all(&self.plain)?;
+        self.sealed += 1;
+        self.plain = Vec::new();
+        Ok(())
+    }
+}
+
+impl Spooled {
+    /// The first bytes, at most so many.
+    pub(crate) async fn beginning(&self, most: usize) -> io::Result<Bytes> {
+        let first = self.pieces().next().await.transpose()?.unwrap_or_default();
+        Ok(first.slice(..first.len().min(most)))
+    }
+
+    /// Its bytes, from the beginning.
+    pub(crate) fn pieces(&self) -> Pieces {
+        let all = 0..self.size;
+        match &self.seal {
+            None => read_file(self.file.clone(), all),
+            Some((_, cipher)) => {
+                let sealed = read_file(self.file.clone(), sealed_part(&all, self.size));
+                opened(sealed, cipher.clone(), all, self.size)
+            }
+        }
+    }
+
+    /// Gives it its name. (Called where waiting is fine.)
+    pub(super) fn rename(mut self, to: &Path) -> io::Result<()> {
+        if let Some(path) = &self.temporary.0 {
+            std::fs::rename(path, to)?;
+        }
+        self.temporary.0 = None;
+        Ok(())
+    }
+}
+
+/// A part of a file, piece by piece. The file may have no name any more.
+pub(crate) fn read_file(file: Arc<File>, range: Range<u64>) -> Pieces {
+    let reading = stream::try_unfold((file, range), async |(file, range)| {
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let most = usize::try_from(range.end - range.start).map_or(PIECE, |left| left.min(PIECE));
+        let (start, reading) = (range.start, file.clone());
+        let piece = blocking(move || {
+            let mut piece = vec![0; most];
+            reading.read_exact_at(&mut piece, start)?;
+            Ok(Bytes::from(piece))
+        });
+        let piece = piece.await?;
+        let rest = start + piece.len() as u64..range.end;
+        Ok(Some((piece, (file, rest))))
+    });
+    reading.boxed()
+}
+
+/// Work that waits for a disk.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
+}
