@@ -32,6 +32,7 @@ mod facts;
 mod federation;
 mod keys;
 mod log;
+mod media;
 mod names;
 mod open;
 mod refusal;
@@ -124,6 +125,10 @@ pub use log::Log;
 pub use log::ephemeral::Ephemeral;
 pub use log::reader::{Failure, LogReader, LogWork, Stretch};
 pub use log::waiting::Interest;
+pub use media::{
+    Begun, Blob, Filled, Keep, MediaQuery, MediaRow, MediaSize, NewMedia, Seal, StoreUsage,
+    StoredThumbnail, ThumbnailKind, UserUsage,
+};
 pub use rooms::aliases::StoredAlias;
 pub use rooms::heads::{Extremity, RoomHead};
 pub use rooms::history::{Direction, HistoryToken};

@@ -142,6 +142,11 @@ impl Store {
         self.core.dialect
     }
 
+    /// Whether other processes may write to the same database.
+    pub fn is_shared(&self) -> bool {
+        self.core.dialect.is_shared()
+    }
+
     /// Lets what is queued finish, then closes every connection. Later calls fail.
     pub async fn close(&self) {
         self.core.closing.cancel();

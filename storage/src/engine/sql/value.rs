@@ -134,6 +134,7 @@ numbers! {
     i64: |number| number, |number| Ok(number);
     // A count or an index; what doesn't fit has never been written.
     usize: |count| i64::try_from(count).unwrap_or(i64::MAX), |number| usize::try_from(number).map_err(|_| Error::broken("a count is negative"));
+    u64: |count| i64::try_from(count).unwrap_or(i64::MAX), |number| u64::try_from(number).map_err(|_| Error::broken("a count is negative"));
     bool: |flag| i64::from(flag), |number| Ok(number != 0);
     RoomNo: |no| no.0, |number| Ok(Self(number));
     EventNo: |no| no.0, |number| Ok(Self(number));

@@ -1,0 +1,174 @@
+//! Blobs in a folder: `aa/bb/<key>`, where `aabb` begins the key, and `new/` for what is on its way.
+
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{FutureExt as _, StreamExt as _};
+
+use super::spool::blocking;
+use super::{Blobs, Listed, Pieces, Spooled, read_file};
+
+/// Where files are that nobody knows of yet.
+const NEW: &str = "new";
+
+/// Blobs in a folder.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    folder: Arc<Path>,
+    new: PathBuf,
+}
+
+impl Disk {
+    /// The folder is made if it isn't there.
+    pub(crate) fn open(folder: &Path) -> io::Result<Self> {
+        let new = folder.join(NEW);
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(&new)?;
+        sync(folder)?;
+        Ok(Self {
+            folder: folder.into(),
+            new,
+        })
+    }
+
+    fn path(&self, key: &str) -> io::Result<PathBuf> {
+        let (Some(first), Some(second)) = (key.get(..2), key.get(2..4)) else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        Ok(self.folder.join(first).join(second).join(key))
+    }
+}
+
+impl Blobs for Disk {
+    fn spool(&self) -> &Path {
+        &self.new
+    }
+
+    fn put<'a>(&'a self, key: &'a str, file: Spooled) -> BoxFuture<'a, io::Result<()>> {
+        async move {
+            let (path, folder) = (self.path(key)?, self.folder.clone());
+            blocking(move || place(file, &path, &folder)).await
+        }
+        .boxed()
+    }
+
+    fn read<'a>(&'a self, key: &'a str, range: Range<u64>) -> BoxFuture<'a, io::Result<Pieces>> {
+        async move {
+            let path = self.path(key)?;
+            let file = blocking(move || File::open(path)).await?;
+            Ok(read_file(Arc::new(file), range))
+        }
+        .boxed()
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, io::Result<()>> {
+        async move {
+            let path = self.path(key)?;
+            blocking(move || match fs::remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            })
+            .await
+        }
+        .boxed()
+    }
+
+    fn list(&self) -> BoxStream<'_, io::Result<Vec<Listed>>> {
+        let folders = async {
+            let folder = self.folder.clone();
+            let folders = blocking(move || names(&folder)).await;
+            let mut failed = None;
+            let folders = folders.unwrap_or_else(|error| {
+                failed = Some(Err(error));
+                Vec::new()
+            });
+            let folders = folders.into_iter().filter(|folder| !folder.ends_with(NEW));
+            stream::iter(failed).chain(stream::iter(folders).then(|folder| {
+                blocking(move || {
+                    let mut all = Vec::new();
+                    for folder in names(&folder)? {
+                        list_folder(&folder, &mut all)?;
+                    }
+                    Ok(all)
+                })
+            }))
+        };
+        folders.flatten_stream().boxed()
+    }
+
+    fn tidy(&self, before: i64) -> BoxFuture<'_, io::Result<u64>> {
+        let new = self.new.clone();
+        blocking(move || {
+            let mut all = Vec::new();
+            list_folder(&new, &mut all)?;
+            let mut gone = 0;
+            for old in all.iter().filter(|old| old.since < before) {
+                fs::remove_file(new.join(&old.key))?;
+                gone += 1;
+            }
+            Ok(gone)
+        })
+        .boxed()
+    }
+}
+
+/// Gives a file its name, which is on the disk when this returns.
+fn place(file: Spooled, path: &Path, root: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent() else {
+        return Err(io::ErrorKind::NotFound.into());
+    };
+    if !folder.is_dir() {
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder)?;
+        // The folders' own names, up to the one that was there.
+        for above in folder.ancestors().skip(1) {
+            sync(above)?;
+            if above == root {
+                break;
+            }
+        }
+    }
+    file.rename(path)?;
+    sync(folder)
+}
+
+/// What the folder says is on the disk.
+fn sync(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.push(entry.path());
+        }
+    }
+    Ok(names)
+}
+
+fn list_folder(folder: &Path, into: &mut Vec<Listed>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let Ok(key) = entry.file_name().into_string() else {
+            continue;
+        };
+        // Somebody else may have deleted it meanwhile.
+        let Ok(modified) = entry.metadata().and_then(|known| known.modified()) else {
+            continue;
+        };
+        let since = modified
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, rhizome_storage::millis);
+        into.push(Listed { key, since });
+    }
+    Ok(())
+}

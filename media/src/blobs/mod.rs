@@ -1,0 +1,60 @@
+//! Where bytes lie. A blob is written once, whole, and never changed.
+
+mod disk;
+mod spool;
+
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+use crate::config::{Place, StoreConfig};
+
+pub(crate) use disk::Disk;
+pub(crate) use spool::{Spool, Spooled, read_file};
+
+/// Bytes that come, in pieces of at most [`PIECE`].
+pub(crate) type Pieces = BoxStream<'static, io::Result<Bytes>>;
+
+/// How many bytes of a file are in memory at a time.
+pub(crate) const PIECE: usize = 64 << 10;
+
+/// Something that a store holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    pub(crate) key: String,
+    /// When it came there, milliseconds since 1970.
+    pub(crate) since: i64,
+}
+
+/// A place for blobs.
+pub(crate) trait Blobs: Send + Sync {
+    /// The folder for files on their way to it.
+    fn spool(&self) -> &Path;
+
+    /// Stores a file under a key that was never used, durable when this returns.
+    fn put<'a>(&'a self, key: &'a str, file: Spooled) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Opens a blob's bytes; what isn't there is [`io::ErrorKind::NotFound`].
+    fn read<'a>(&'a self, key: &'a str, range: Range<u64>) -> BoxFuture<'a, io::Result<Pieces>>;
+
+    /// Deletes a blob, if it is there.
+    fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, io::Result<()>>;
+
+    /// All that it holds, a few at a time.
+    fn list(&self) -> BoxStream<'_, io::Result<Vec<Listed>>>;
+
+    /// Deletes what was on its way to it and never came, from before this time (ms); gives the number.
+    fn tidy(&self, before: i64) -> BoxFuture<'_, io::Result<u64>>;
+}
+
+/// The store of a configuration.
+pub(crate) fn open(config: &StoreConfig) -> io::Result<Arc<dyn Blobs>> {
+    match &config.place {
+        Place::Disk(folder) => Ok(Arc::new(Disk::open(folder)?)),
+    }
+}

@@ -1,0 +1,129 @@
+//! How files are kept.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ruma::OwnedServerName;
+
+use crate::pictures::{Format, Method, Wanted};
+
+/// How files are kept.
+#[derive(Debug, Clone)]
+pub struct MediaConfig {
+    /// Who we are: the origin of what is uploaded here.
+    pub server: OwnedServerName,
+    /// Where bytes lie, by name; the first is where new ones go.
+    pub stores: Vec<StoreConfig>,
+    /// The largest file that users may upload.
+    pub max_upload_size: u64,
+    /// How long an id waits for its bytes.
+    pub pending_for: Duration,
+    /// How many ids of a user wait at a time.
+    pub most_pending: usize,
+    /// How much a user may upload: bytes, in so long.
+    pub quota: Vec<(u64, Duration)>,
+    /// Whether what says where a picture was taken is taken off.
+    pub strip: bool,
+    /// Thumbnails that are made as soon as a picture is there.
+    pub thumbnails: Vec<Wanted>,
+    /// Whether others are made when they are asked for; if not, the next of those is given.
+    pub any_thumbnail: bool,
+    /// Other servers' files.
+    pub remote: RemoteConfig,
+    /// How long bytes stay that nothing refers to.
+    pub grace: Duration,
+    /// For tests: where to end the process.
+    pub crash_at: Option<CrashAt>,
+}
+
+/// How other servers' files are kept.
+#[derive(Debug, Clone)]
+pub struct RemoteConfig {
+    /// The largest that is fetched.
+    pub max_size: u64,
+    /// How many bytes of them are kept.
+    pub cache_size: u64,
+    /// How long one is kept that nobody asks for; `None`: for as long as there is room.
+    pub cache_age: Option<Duration>,
+    /// How long a failure is remembered.
+    pub retry_after: Duration,
+    /// Of these servers, and those below them, none are fetched or given.
+    pub blocked_servers: Vec<String>,
+}
+
+/// A place for bytes.
+#[derive(Debug, Clone)]
+pub struct StoreConfig {
+    /// What rows call it. It must not change.
+    pub name: String,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// Where bytes lie.
+#[derive(Debug, Clone)]
+pub enum Place {
+    /// In a folder of this machine.
+    Disk(PathBuf),
+}
+
+/// A place in an upload at which the process ends at once, as if its machine had lost power.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrashAt {
+    /// Some of the bytes have come.
+    Receiving,
+    /// All have come and are durable, under a name that nobody knows.
+    Received,
+    /// They are under their name, which no row has.
+    Stored,
+    /// The row is there; nobody has been told.
+    Noted,
+    /// A sweep has doomed a blob.
+    Doomed,
+    /// A sweep has deleted bytes and not their row.
+    Deleted,
+}
+
+impl MediaConfig {
+    /// The defaults, with files in this folder.
+    pub fn new(server: OwnedServerName, folder: impl Into<PathBuf>) -> Self {
+        Self {
+            server,
+            stores: vec![StoreConfig {
+                name: "local".to_owned(),
+                place: Place::Disk(folder.into()),
+            }],
+            max_upload_size: 50 << 20,
+            pending_for: Duration::from_hours(24),
+            most_pending: 20,
+            quota: Vec::new(),
+            strip: true,
+            thumbnails: specified(),
+            any_thumbnail: true,
+            remote: RemoteConfig {
+                max_size: 100 << 20,
+                cache_size: 10 << 30,
+                cache_age: Some(Duration::from_hours(24 * 90)),
+                retry_after: Duration::from_mins(1),
+                blocked_servers: Vec::new(),
+            },
+            grace: Duration::from_hours(24),
+            crash_at: None,
+        }
+    }
+}
+
+/// The sizes that the specification names.
+fn specified() -> Vec<Wanted> {
+    let crop = [(32, 32), (96, 96)].map(|size| (size, Method::Crop));
+    let scale = [(320, 240), (640, 480), (800, 600)].map(|size| (size, Method::Scale));
+    let all = crop.into_iter().chain(scale);
+    all.map(|((width, height), method)| Wanted {
+        width,
+        height,
+        method,
+        animated: false,
+        format: Format::Plain,
+    })
+    .collect()
+}

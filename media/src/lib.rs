@@ -1,0 +1,42 @@
+//! Files: their bytes, their names, their pictures in other sizes
+//! (<https://spec.matrix.org/v1.19/client-server-api/#content-repository>).
+//!
+//! [`Media`] is all that others know. It has nothing of HTTP; what is on the wire is for those who serve it.
+//!
+//! ```text
+//! upload(NewFile { owner, content_type, name, announced }, body)      → Uploaded { media_id, size }
+//! create(owner)                                                       → Created { media_id, expires_at }
+//! fill(owner, media_id, NewFile, body)                                → Uploaded
+//! find(origin, media_id, wait)                                        → Content      ours, or kept of others
+//! remote(origin, media_id, fetch)                                     → Content      fetched if it isn't kept
+//! thumbnail(&content, Wanted)                                         → Content
+//! content.info                                                        → Info { content_type, name, size, etag, … }
+//! content.read(range)                                                 → Pieces, a stream of Bytes
+//! ```
+//!
+//! * A body is any stream of `Result<Bytes, E>`; its own error comes back as [`UploadError::Body`]. Nobody is told of
+//!   an upload before it is durable.
+//! * Of a transfer no more is in memory than a few pieces of 64 KiB, however large the file.
+//! * [`Media::find`] waits for bytes of an id that was given ([`Media::create`]) as long as it is told to.
+//! * [`Media::remote`] first looks whether the file is kept, then calls `fetch`, once for all who ask meanwhile: they
+//!   read the bytes while they come. Its size may be unknown then ([`Info::size`]). If the fetch breaks off, so does what
+//!   they read, and nothing is kept.
+//! * [`Media::thumbnail`] makes a picture or finds one that was made; one at a time of each.
+//! * [`MediaError`] is a [`Refusal`](rhizome_protocol::Refusal): the edge makes a Matrix error of it.
+//!
+//! Where the bytes lie is private ([`StoreConfig`] names the places). Why nothing is lost or left behind whenever the
+//! process ends is told in `storage/src/media/mod.rs`: bytes first, then the row; blobs are doomed before they go.
+
+mod blobs;
+mod config;
+mod error;
+mod pictures;
+mod service;
+
+pub use config::{CrashAt, MediaConfig, Place, RemoteConfig, StoreConfig};
+pub use error::{FetchError, MediaError, UploadError};
+pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Wanted};
+pub use service::Media;
+pub use service::content::{Content, Info, Pieces};
+pub use service::remote::Fetched;
+pub use service::upload::{Created, NewFile, Uploaded};

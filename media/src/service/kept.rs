@@ -1,0 +1,90 @@
+//! From bytes that have come to rows that refer to them.
+
+use rhizome_storage::{Blob, Filled, Keep, NewMedia, Store, ThumbnailKind, UserNo};
+
+use super::{Media, places};
+use crate::blobs::Spooled;
+use crate::config::CrashAt;
+use crate::error::MediaError;
+
+/// What refers to bytes.
+pub(super) enum Refers<'a> {
+    /// A new file.
+    New(NewMedia<'a>),
+    /// A file whose id was given before.
+    Begun(NewMedia<'a>, UserNo),
+    /// A picture of another: its key, the kind, what it is, how many bytes.
+    Thumbnail(&'a str, &'a ThumbnailKind, (&'a str, u64)),
+}
+
+impl Refers<'_> {
+    /// Writes the row. Gives the blob's key; `None` if it is being deleted.
+    async fn write(&self, store: &Store, blob: Keep<'_>) -> Result<Option<String>, MediaError> {
+        match self {
+            Self::New(new) => Ok(store.add_media(new, blob).await?),
+            Self::Thumbnail(source, kind, what) => {
+                Ok(store.add_thumbnail(source, kind, *what, blob).await?)
+            }
+            Self::Begun(new, owner) => match store.fill_media(new, *owner, blob).await? {
+                Filled::Done(key) => Ok(Some(key)),
+                Filled::Again => Ok(None),
+                refused => Err(why(&refused)),
+            },
+        }
+    }
+}
+
+/// Why an id takes no bytes.
+pub(super) fn why(refused: &Filled) -> MediaError {
+    match refused {
+        Filled::NotTheirs => MediaError::NotTheirs,
+        Filled::Already => MediaError::AlreadyUploaded,
+        _ => MediaError::NotFound,
+    }
+}
+
+impl Media {
+    /// Stores bytes, unless they are there, and what refers to them: both are durable when this returns.
+    pub(super) async fn keep(
+        &self,
+        bytes: Spooled,
+        refers: Refers<'_>,
+    ) -> Result<Blob, MediaError> {
+        let store = &self.0.store;
+        self.crash(CrashAt::Received);
+        if let Some(blob) = store.blob_of(&bytes.sha256).await?
+            && refers.write(store, Keep::Known(&blob.key)).await?.is_some()
+        {
+            return Ok(blob);
+        }
+        let (name, place) = self.0.places.newest();
+        let blob = Blob {
+            key: places::new_key(&bytes.sha256)?,
+            sha256: bytes.sha256.clone(),
+            size: bytes.size,
+            store: name.to_owned(),
+            seal: None,
+        };
+        place
+            .put(&blob.key, bytes)
+            .await
+            .map_err(MediaError::bytes)?;
+        self.crash(CrashAt::Stored);
+        let kept = refers.write(store, Keep::New(&blob)).await;
+        // After an error of the database nobody knows whether the row is there: a sweep will.
+        let ours = match &kept {
+            Ok(Some(key)) => *key == blob.key,
+            Ok(None) => false,
+            Err(error) => matches!(error, MediaError::Store(_)),
+        };
+        if !ours && let Err(error) = place.delete(&blob.key).await {
+            tracing::warn!(%error, "bytes that nobody needs can't be deleted; a sweep will try");
+        }
+        self.crash(CrashAt::Noted);
+        match kept? {
+            Some(key) if key == blob.key => Ok(blob),
+            Some(key) => store.blob(&key).await?.ok_or(MediaError::Busy),
+            None => Err(MediaError::Busy),
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What is done with files.
+
+pub(crate) mod content;
+mod find;
+mod flights;
+mod kept;
+mod places;
+pub(crate) mod remote;
+mod run;
+mod thumbnail;
+pub(crate) mod upload;
+mod waiting;
+
+use std::sync::Arc;
+
+use rhizome_storage::{Cache, Store};
+use tokio::sync::mpsc;
+
+use crate::config::{CrashAt, MediaConfig};
+use crate::error::MediaError;
+use crate::pictures::Pictures;
+use places::Places;
+
+/// A file's name: the server that gave its id, and the id.
+type Name = (String, String);
+
+/// The files of a server. Cheap to clone.
+#[derive(Clone)]
+pub struct Media(Arc<Inner>);
+
+struct Inner {
+    config: MediaConfig,
+    store: Store,
+    places: Places,
+    pictures: Arc<dyn Pictures>,
+    waiting: waiting::Waiting,
+    fetching: flights::Flights<Name, Result<content::Content, MediaError>>,
+    making: flights::Flights<thumbnail::Making, Result<content::Content, MediaError>>,
+    /// What other servers didn't give, and until when they aren't asked again (ms).
+    failed: Cache<Name, (i64, MediaError)>,
+    /// Blobs of which no pictures can be made.
+    no_pictures: Cache<String, MediaError>,
+    /// Files of which pictures are to be made.
+    soon: mpsc::Sender<content::Content>,
+    to_make: tokio::sync::Mutex<mpsc::Receiver<content::Content>>,
+    uploading: upload::Uploading,
+    accessed: find::Accessed,
+}
+
+/// How many failures are remembered.
+const FAILURES: usize = 10_000;
+/// Of so many files pictures wait to be made; of more they are made when they are asked for.
+const SOON: usize = 256;
+
+impl std::fmt::Debug for Media {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Media").finish_non_exhaustive()
+    }
+}
+
+impl Media {
+    /// Opens the stores; folders that aren't there are made.
+    ///
+    /// # Errors
+    /// A store can't be used.
+    pub fn open(
+        store: Store,
+        config: MediaConfig,
+        pictures: Arc<dyn Pictures>,
+    ) -> Result<Self, MediaError> {
+        let (soon, to_make) = mpsc::channel(SOON);
+        Ok(Self(Arc::new(Inner {
+            places: Places::open(&config)?,
+            config,
+            store,
+            pictures,
+            waiting: waiting::Waiting::default(),
+            fetching: flights::Flights::default(),
+            making: flights::Flights::default(),
+            failed: Cache::new(FAILURES),
+            no_pictures: Cache::new(FAILURES),
+            soon,
+            to_make: tokio::sync::Mutex::new(to_make),
+            uploading: upload::Uploading::default(),
+            accessed: find::Accessed::default(),
+        })))
+    }
+
+    /// How files are kept.
+    pub fn config(&self) -> &MediaConfig {
+        &self.0.config
+    }
+
+    fn crash(&self, here: CrashAt) {
+        if self.0.config.crash_at == Some(here) {
+            std::process::abort();
+        }
+    }
+}

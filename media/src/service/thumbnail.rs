@@ -1,0 +1,155 @@
+//! Pictures in other sizes: made once, and kept.
+
+use futures_util::TryStreamExt as _;
+use rhizome_storage::ThumbnailKind;
+
+use super::Media;
+use super::content::Content;
+use super::kept::Refers;
+use crate::blobs::Spool;
+use crate::error::MediaError;
+use crate::pictures::{Format, Wanted};
+
+/// So many pictures are made of a file for who asks; then the next of the configured sizes is given.
+const MOST: usize = 20;
+
+/// What is made: of which blob, and which picture.
+pub(super) type Making = (String, Wanted);
+
+impl Media {
+    /// A picture of a file: the one that was made, or a new one, which is kept. It is as large as was asked for or larger,
+    /// never larger than the file's own; who shows it makes it fit.
+    ///
+    /// # Errors
+    /// [`MediaError::NoThumbnail`] if it is no picture; [`MediaError::PictureTooLarge`].
+    pub async fn thumbnail(&self, of: &Content, wanted: Wanted) -> Result<Content, MediaError> {
+        let source = of.settled().await?;
+        let mut wanted = wanted;
+        if !self.0.config.any_thumbnail {
+            wanted = self.nearest(wanted);
+        }
+        if let Some(made) = self.made(of, &source.key, wanted).await? {
+            return Ok(made);
+        }
+        if let Some(error) = self.0.no_pictures.get(&source.key) {
+            return Err(error);
+        }
+        if !self.is_configured(wanted) && self.0.store.thumbnail_count(&source.key).await? >= MOST {
+            wanted = self.nearest(wanted);
+        }
+        let (media, of) = (self.clone(), of.clone());
+        let making = self
+            .0
+            .making
+            .join((source.key.clone(), wanted), move |tell| async move {
+                let made = media.make(&of, &source.key, source.size, wanted).await;
+                if let Err(error @ (MediaError::NoThumbnail | MediaError::PictureTooLarge)) = &made
+                {
+                    media.0.no_pictures.insert(source.key, error.clone());
+                }
+                tell.tell(made);
+            });
+        making.await.unwrap_or(Err(MediaError::Busy))
+    }
+
+    /// Makes the configured pictures of a file when there is time.
+    pub(super) fn make_soon(&self, of: Content) {
+        let said = of.info.content_type.as_deref().unwrap_or_default();
+        let is_picture = said.starts_with("image/");
+        if is_picture && !self.0.config.thumbnails.is_empty() {
+            // If there are too many, they are made when they are asked for.
+            let _ = self.0.soon.try_send(of);
+        }
+    }
+
+    /// Makes the configured pictures of a file.
+    pub(super) async fn make_all(&self, of: &Content) {
+        for wanted in &self.0.config.thumbnails {
+            if let Err(error) = self.thumbnail(of, *wanted).await {
+                tracing::debug!(%error, "no pictures are made of a file");
+                return;
+            }
+        }
+    }
+
+    fn is_configured(&self, wanted: Wanted) -> bool {
+        let configured = &self.0.config.thumbnails;
+        configured.iter().any(|one| {
+            let size = (one.width, one.height, one.method);
+            size == (wanted.width, wanted.height, wanted.method)
+        })
+    }
+
+    /// The smallest configured size that is as large as what is wanted, or the largest.
+    fn nearest(&self, wanted: Wanted) -> Wanted {
+        let same = self.0.config.thumbnails.iter();
+        let same = same.filter(|one| one.method == wanted.method);
+        let fits = |one: &&Wanted| one.width >= wanted.width && one.height >= wanted.height;
+        let area = |one: &&Wanted| u64::from(one.width) * u64::from(one.height);
+        let smallest = same.clone().filter(fits).min_by_key(area);
+        let found = smallest.or_else(|| same.max_by_key(area));
+        found.map_or(wanted, |one| Wanted {
+            width: one.width,
+            height: one.height,
+            ..wanted
+        })
+    }
+
+    /// The picture, if it was made.
+    async fn made(
+        &self,
+        of: &Content,
+        source: &str,
+        wanted: Wanted,
+    ) -> Result<Option<Content>, MediaError> {
+        let found = self.0.store.thumbnail(source, &kind(wanted)).await?;
+        Ok(found.map(|found| of.picture(found.content_type, found.blob)))
+    }
+
+    async fn make(
+        &self,
+        of: &Content,
+        source: &str,
+        size: u64,
+        wanted: Wanted,
+    ) -> Result<Content, MediaError> {
+        if let Some(made) = self.made(of, source, wanted).await? {
+            return Ok(made);
+        }
+        if size > self.0.pictures.most_bytes() {
+            return Err(MediaError::PictureTooLarge);
+        }
+        let mut file = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+        let mut pieces = of.read(None).await?;
+        while let Some(piece) = pieces.try_next().await? {
+            file.extend_from_slice(&piece);
+        }
+        let made = self.0.pictures.thumbnail(file.into(), wanted).await?;
+        let (_, place) = self.0.places.newest();
+        let spooled = async {
+            let mut spool = Spool::begin(place.spool()).await?;
+            spool.push(made.bytes).await?;
+            spool.finish().await
+        };
+        let spooled = spooled.await.map_err(MediaError::bytes)?;
+        let what = (made.content_type.as_str(), spooled.size);
+        let kind = kind(wanted);
+        let blob = self
+            .keep(spooled, Refers::Thumbnail(source, &kind, what))
+            .await?;
+        Ok(of.picture(made.content_type, blob))
+    }
+}
+
+fn kind(wanted: Wanted) -> ThumbnailKind {
+    ThumbnailKind {
+        width: wanted.width,
+        height: wanted.height,
+        method: wanted.method.name(),
+        animated: wanted.animated,
+        format: match wanted.format {
+            Format::Plain => "plain",
+            Format::Webp => "webp",
+        },
+    }
+}

@@ -1,0 +1,296 @@
+//! Files that users upload.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use rhizome_storage::{Begun, Filled, NewMedia, UserNo, millis, random};
+
+use super::kept::{Refers, why};
+use super::{Media, content::Content};
+use crate::blobs::{Spool, Spooled};
+use crate::config::CrashAt;
+use crate::error::{MediaError, UploadError};
+
+/// Of these are ids made.
+const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// So many of them.
+const ID_LENGTH: usize = 24;
+/// So many bytes of what a client calls a file are kept.
+const NAME: usize = 1_024;
+/// So many has a content type at most.
+const CONTENT_TYPE: usize = 255;
+
+/// What is said of a file that comes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NewFile<'a> {
+    /// What it is said to be.
+    pub content_type: Option<&'a str>,
+    /// What it is called.
+    pub name: Option<&'a str>,
+    /// How many bytes are said to come.
+    pub announced: Option<u64>,
+}
+
+/// A file that was uploaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uploaded {
+    /// Its id on this server.
+    pub media_id: String,
+    /// How many bytes were stored.
+    pub size: u64,
+}
+
+/// An id that was given before there are bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// The id on this server.
+    pub media_id: String,
+    /// Until when bytes may come, milliseconds since 1970.
+    pub expires_at: i64,
+}
+
+/// How many bytes come of each user just now.
+#[derive(Debug, Default)]
+pub(super) struct Uploading(Mutex<HashMap<UserNo, u64>>);
+
+/// What comes of one upload.
+struct Coming<'a> {
+    among: &'a Uploading,
+    owner: UserNo,
+    bytes: u64,
+}
+
+impl Coming<'_> {
+    /// More has come; gives what comes of the user altogether.
+    fn more(&mut self, bytes: u64) -> u64 {
+        self.bytes += bytes;
+        let mut all = self.among.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_user = all.entry(self.owner).or_default();
+        *of_user += bytes;
+        *of_user
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        let mut all = self.among.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_user) = all.get_mut(&self.owner) {
+            *of_user = of_user.saturating_sub(self.bytes);
+            if *of_user == 0 {
+                all.remove(&self.owner);
+            }
+        }
+    }
+}
+
+impl Media {
+    /// Takes a file and gives it an id; both are durable when this returns. `owner`: whose upload; none of what the server
+    /// itself fetches, such as the pictures of previews.
+    ///
+    /// # Errors
+    /// [`UploadError::Body`] with the body's own error; else why it isn't taken.
+    pub async fn upload<E>(
+        &self,
+        owner: Option<UserNo>,
+        file: NewFile<'_>,
+        body: impl Stream<Item = Result<Bytes, E>> + Send,
+    ) -> Result<Uploaded, UploadError<E>> {
+        let bytes = self.receive(owner, file.announced, body).await?;
+        let media_id = random::letters(LETTERS, ID_LENGTH)?;
+        let (size, new) = (bytes.size, self.new(owner, &media_id, file, bytes.size));
+        let blob = self.keep(bytes, Refers::New(new.clone())).await?;
+        self.make_soon(Content::new(self, &new, blob));
+        Ok(Uploaded { media_id, size })
+    }
+
+    /// Gives a user an id for a file whose bytes are to come
+    /// (<https://spec.matrix.org/v1.19/client-server-api/#post_matrixmediav1create>).
+    ///
+    /// # Errors
+    /// [`MediaError::TooManyPending`].
+    pub async fn create(&self, owner: UserNo) -> Result<Created, MediaError> {
+        let config = &self.0.config;
+        let now = self.0.store.clock().now_ms();
+        let media_id = random::letters(LETTERS, ID_LENGTH)?;
+        let expires_at = now.saturating_add(millis(config.pending_for));
+        let begun = self.0.store.begin_media(
+            (&config.server, &media_id),
+            owner,
+            expires_at,
+            config.most_pending,
+        );
+        match begun.await? {
+            Begun::Done => Ok(Created {
+                media_id,
+                expires_at,
+            }),
+            Begun::TooMany(until) => Err(MediaError::TooManyPending {
+                retry_after_ms: u64::try_from(until - now).unwrap_or(0),
+            }),
+        }
+    }
+
+    /// Takes the bytes of an id of [`Media::create`], and wakes who waits for them.
+    ///
+    /// # Errors
+    /// As of [`Media::upload`]; [`MediaError::AlreadyUploaded`], [`MediaError::NotTheirs`], or [`MediaError::NotFound`] if
+    /// there is no such id, or it has expired; none of the bytes are read then.
+    pub async fn fill<E>(
+        &self,
+        owner: UserNo,
+        media_id: &str,
+        file: NewFile<'_>,
+        body: impl Stream<Item = Result<Bytes, E>> + Send,
+    ) -> Result<Uploaded, UploadError<E>> {
+        let origin = self.0.config.server.as_str();
+        match self.0.store.may_fill(origin, media_id, owner).await? {
+            Filled::Done(_) => {}
+            refused => return Err(why(&refused).into()),
+        }
+        let bytes = self.receive(Some(owner), file.announced, body).await?;
+        let (size, new) = (
+            bytes.size,
+            self.new(Some(owner), media_id, file, bytes.size),
+        );
+        let blob = self.keep(bytes, Refers::Begun(new.clone(), owner)).await?;
+        self.0.waiting.wake(media_id);
+        self.make_soon(Content::new(self, &new, blob));
+        let media_id = media_id.to_owned();
+        Ok(Uploaded { media_id, size })
+    }
+
+    fn new<'a>(
+        &'a self,
+        owner: Option<UserNo>,
+        media_id: &'a str,
+        file: NewFile<'a>,
+        size: u64,
+    ) -> NewMedia<'a> {
+        NewMedia {
+            origin: self.0.config.server.as_str(),
+            media_id,
+            remote: false,
+            owner,
+            content_type: kept_type(file.content_type),
+            name: kept_name(file.name),
+            size,
+        }
+    }
+
+    /// All bytes of an upload, on the disk, without a name that anybody knows.
+    async fn receive<E>(
+        &self,
+        owner: Option<UserNo>,
+        announced: Option<u64>,
+        body: impl Stream<Item = Result<Bytes, E>> + Send,
+    ) -> Result<Spooled, UploadError<E>> {
+        let most = self.0.config.max_upload_size;
+        let announced = announced.unwrap_or(0);
+        if announced > most {
+            return Err(MediaError::TooLarge { most }.into());
+        }
+        let quota = self.left(owner).await?;
+        if announced > quota {
+            return Err(MediaError::QuotaReached.into());
+        }
+        let mut coming = owner.map(|owner| Coming {
+            among: &self.0.uploading,
+            owner,
+            bytes: 0,
+        });
+        let (_, place) = self.0.places.newest();
+        let mut spool = Spool::begin(place.spool())
+            .await
+            .map_err(MediaError::bytes)?;
+        let mut body = std::pin::pin!(body);
+        while let Some(piece) = body.next().await {
+            let piece = piece.map_err(UploadError::Body)?;
+            let length = piece.len() as u64;
+            if spool.size() + length > most {
+                return Err(MediaError::TooLarge { most }.into());
+            }
+            if coming
+                .as_mut()
+                .is_some_and(|coming| coming.more(length) > quota)
+            {
+                return Err(MediaError::QuotaReached.into());
+            }
+            spool.push(piece).await.map_err(MediaError::bytes)?;
+            self.crash(CrashAt::Receiving);
+        }
+        let spooled = spool.finish().await.map_err(MediaError::bytes)?;
+        let spooled = self.stripped(spooled).await?;
+        // Others of the user may have come to their end meanwhile.
+        if self.left(owner).await? < spooled.size {
+            return Err(MediaError::QuotaReached.into());
+        }
+        Ok(spooled)
+    }
+
+    /// How many bytes a user may upload now.
+    async fn left(&self, owner: Option<UserNo>) -> Result<u64, MediaError> {
+        let quota = &self.0.config.quota;
+        let (Some(owner), false) = (owner, quota.is_empty()) else {
+            return Ok(u64::MAX);
+        };
+        let now = self.0.store.clock().now_ms();
+        let since = quota
+            .iter()
+            .map(|(_, time)| now.saturating_sub(millis(*time)));
+        let since: Vec<i64> = since.collect();
+        let used = self.0.store.uploaded_since(owner, &since).await?;
+        let left = quota.iter().zip(used);
+        let left = left.map(|((most, _), used)| most.saturating_sub(used));
+        Ok(left.min().unwrap_or(u64::MAX))
+    }
+
+    /// The file without what says where it was taken, if that is wanted and it is a picture.
+    async fn stripped(&self, file: Spooled) -> Result<Spooled, MediaError> {
+        let pictures = &self.0.pictures;
+        if !self.0.config.strip || file.size > pictures.most_bytes() {
+            return Ok(file);
+        }
+        let beginning = file.beginning(12).await.map_err(MediaError::bytes)?;
+        if !can_tell_where(&beginning) {
+            return Ok(file);
+        }
+        let bytes = file.whole().await.map_err(MediaError::bytes)?;
+        match pictures.strip(bytes).await {
+            Ok(Some(bytes)) => {
+                let (_, place) = self.0.places.newest();
+                let spooled = async {
+                    let mut spool = Spool::begin(place.spool()).await?;
+                    spool.push(bytes).await?;
+                    spool.finish().await
+                };
+                spooled.await.map_err(MediaError::bytes)
+            }
+            Ok(None) => Ok(file),
+            Err(error) => {
+                // Nothing that reads pictures will find in it what this hasn't.
+                tracing::debug!(%error, "a picture is kept as it came");
+                Ok(file)
+            }
+        }
+    }
+}
+
+/// Whether a file begins as the kinds of pictures do that say where they were taken: JPEG, PNG, WebP.
+fn can_tell_where(beginning: &[u8]) -> bool {
+    beginning.starts_with(b"\xff\xd8\xff")
+        || beginning.starts_with(b"\x89PNG\r\n\x1a\n")
+        || (beginning.starts_with(b"RIFF") && beginning.get(8..12) == Some(b"WEBP"))
+}
+
+/// What of a content type is kept.
+pub(super) fn kept_type(said: Option<&str>) -> Option<&str> {
+    said.filter(|said| !said.is_empty() && said.len() <= CONTENT_TYPE)
+}
+
+/// What of a name is kept.
+pub(super) fn kept_name(said: Option<&str>) -> Option<&str> {
+    let said = said.filter(|said| !said.is_empty())?;
+    said.get(..said.floor_char_boundary(NAME))
+}

@@ -1,0 +1,134 @@
+//! What goes: files whose time is over, and blobs that nothing refers to.
+
+use ruma::OwnedServerName;
+
+use super::blob::{Blob, blob_columns};
+use crate::engine::sql::{Columns as _, rows};
+use crate::{Result, Store};
+
+/// A file that may go, and what that gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MediaSize {
+    /// Which server has given it its id.
+    pub origin: OwnedServerName,
+    /// Its id there.
+    pub media_id: String,
+    /// How many bytes.
+    pub size: u64,
+}
+
+rows! {
+    struct Name<'a> {
+        origin: &'a str,
+        media_id: &'a str,
+    }
+}
+
+impl Store {
+    /// Deletes ids for which no bytes came in time; gives their number.
+    pub async fn expire_pending_media(&self) -> Result<u64> {
+        let query = self
+            .sql("DELETE FROM media WHERE pending <= $1")
+            .bind(self.clock().now_ms());
+        self.execute(query).await
+    }
+
+    /// How many bytes are kept of other servers' files.
+    pub async fn remote_media_size(&self) -> Result<u64> {
+        let query = self.sql(
+            "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) AS size FROM media WHERE remote = 1",
+        );
+        let row = self.row(query).await?;
+        row.map_or(Ok(0), |row| row.get("size"))
+    }
+
+    /// Files of other servers, those first that nobody has asked for the longest, up to a time (ms).
+    pub async fn stale_remote_media(&self, until: i64, limit: usize) -> Result<Vec<MediaSize>> {
+        let query = self
+            .sql(
+                "SELECT origin, media_id, size FROM media WHERE remote = 1 AND accessed <= $1 \
+                 AND protected = 0 AND quarantined = 0 ORDER BY accessed LIMIT $2",
+            )
+            .bind(until)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(MediaSize {
+                    origin: row.get("origin")?,
+                    media_id: row.get("media_id")?,
+                    size: row.get("size")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Deletes files by their names; gives their number. Their bytes go later.
+    pub async fn delete_media(&self, names: &[(&str, &str)]) -> Result<u64> {
+        let names = names
+            .iter()
+            .map(|(origin, media_id)| Name { origin, media_id });
+        let query = self
+            .sql(
+                "DELETE FROM media WHERE (origin, media_id) IN \
+                 (SELECT x.origin, x.media_id FROM ROWS($1) AS x)",
+            )
+            .rows(&names.collect::<Vec<_>>());
+        self.execute(query).await
+    }
+
+    /// Thumbnails whose source is gone go too.
+    pub async fn delete_lone_thumbnails(&self) -> Result<u64> {
+        let query = self.sql(
+            "DELETE FROM media_thumbnail WHERE NOT EXISTS \
+             (SELECT 1 FROM media m WHERE m.blob = media_thumbnail.source)",
+        );
+        self.execute(query).await
+    }
+
+    /// Dooms up to so many blobs that nothing refers to, and nothing has since `touched` (ms): from now on nothing will.
+    pub async fn doom_blobs(&self, touched: i64, limit: usize) -> Result<u64> {
+        // PostgreSQL looks at the outer conditions again when it has waited for a row.
+        let query = self
+            .sql(
+                "UPDATE media_blob SET doomed = 1 WHERE touched < $1 AND doomed = 0 AND key IN ( \
+                 SELECT c.key FROM media_blob c WHERE c.touched < $1 AND c.doomed = 0 \
+                 AND NOT EXISTS (SELECT 1 FROM media m WHERE m.blob = c.key) \
+                 AND NOT EXISTS (SELECT 1 FROM media_thumbnail t WHERE t.blob = c.key) LIMIT $2)",
+            )
+            .bind(touched)
+            .bind(limit);
+        self.execute(query).await
+    }
+
+    /// Blobs that are doomed and not deleted yet.
+    pub async fn doomed_blobs(&self, after: &str, limit: usize) -> Result<Vec<Blob>> {
+        let query = self
+            .sql(concat!(
+                "SELECT ",
+                blob_columns!(),
+                " FROM media_blob b WHERE b.doomed = 1 AND b.key > $1 ORDER BY b.key LIMIT $2"
+            ))
+            .bind(after)
+            .bind(limit);
+        self.rows(query).await?.iter().map(Blob::read).collect()
+    }
+
+    /// The bytes of these doomed blobs are gone.
+    pub async fn forget_blobs(&self, keys: &[&str]) -> Result<u64> {
+        let query = self
+            .sql("DELETE FROM media_blob WHERE doomed = 1 AND key IN TEXTS($1)")
+            .texts(keys.iter().copied());
+        self.execute(query).await
+    }
+
+    /// Which of these keys are of blobs that lie in this store.
+    pub async fn known_blobs(&self, store: &str, keys: &[&str]) -> Result<Vec<String>> {
+        let query = self
+            .sql("SELECT key FROM media_blob WHERE store = $1 AND key IN TEXTS($2)")
+            .bind(store)
+            .texts(keys.iter().copied());
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("key")).collect()
+    }
+}
