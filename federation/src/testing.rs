@@ -6,9 +6,11 @@ use std::{
 };
 
 use axum::{Router, body::Body};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use ruma::{OwnedServerName, ServerName};
 use tower::ServiceExt as _;
+
+use crate::outbound::WebError;
 
 /// Routers by server name. Cheap to clone; all clones are the same network.
 #[derive(Clone, Default)]
@@ -46,6 +48,32 @@ impl Network {
     /// Every request so far: its destination, its method and target.
     pub fn requests(&self) -> Vec<(OwnedServerName, String)> {
         self.state().requests.clone()
+    }
+
+    /// A visit to a web address: the host is a server of this network.
+    pub(crate) async fn visit(
+        &self,
+        url: &reqwest::Url,
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, WebError> {
+        let unreachable = |error: String| WebError::Unreachable(error);
+        let host = url.host_str().unwrap_or_default();
+        let to = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let to: OwnedServerName = to
+            .try_into()
+            .map_err(|error: ruma::IdParseError| unreachable(error.to_string()))?;
+        let mut target = url.path().to_owned();
+        if let Some(query) = url.query() {
+            target = format!("{target}?{query}");
+        }
+        let mut request = Request::get(target)
+            .body(Body::empty())
+            .map_err(|error| unreachable(error.to_string()))?;
+        *request.headers_mut() = headers.clone();
+        self.deliver(&to, request).await.map_err(unreachable)
     }
 
     pub(crate) async fn deliver(

@@ -23,6 +23,7 @@ use crate::{
         encode::{self, canonical_body, encode_canonical},
         error::{OutboundError, cause},
         refusal,
+        web::Web,
     },
     xmatrix::Signed,
 };
@@ -45,7 +46,7 @@ struct Inner {
 enum Transport {
     Network(Connections),
     #[cfg(any(test, feature = "testing"))]
-    InProcess(crate::testing::Network),
+    InProcess(crate::testing::Network, Web),
 }
 
 /// The limits of one call.
@@ -88,7 +89,8 @@ impl Outbound {
         config: &FederationConfig,
         network: crate::testing::Network,
     ) -> Self {
-        Self::over(server_name, key, config, Transport::InProcess(network))
+        let web = Web::in_process(config, network.clone());
+        Self::over(server_name, key, config, Transport::InProcess(network, web))
     }
 
     fn over(
@@ -260,6 +262,49 @@ impl Outbound {
         exchanged.map_err(|_| OutboundError::Timeout)?
     }
 
+    /// Web addresses, by the same egress rules.
+    pub(crate) fn web(&self) -> &Web {
+        match &self.inner.transport {
+            Transport::Network(connections) => connections.web(),
+            #[cfg(any(test, feature = "testing"))]
+            Transport::InProcess(_, web) => web,
+        }
+    }
+
+    /// A signed GET up to the answer's body, which is the caller's to bound.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub(crate) async fn get(
+        &self,
+        destination: &ServerName,
+        target: &str,
+        timeout: Duration,
+    ) -> Result<Response<Body>, OutboundError> {
+        self.within(
+            Some(timeout),
+            self.open(destination, Method::GET, target, None),
+        )
+        .await
+    }
+
+    /// [`Outbound::get`] of what is for everybody: unsigned, and the answer may be a redirect.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub(crate) async fn get_unsigned(
+        &self,
+        destination: &ServerName,
+        target: &str,
+        timeout: Duration,
+    ) -> Result<Response<Body>, OutboundError> {
+        let request = Request::get(encode::as_urls_spell(target))
+            .body(None)
+            .map_err(|error| OutboundError::Request(error.to_string()))?;
+        self.within(Some(timeout), self.answer(destination, request))
+            .await
+    }
+
     /// An exchange up to the answer's body. An answer of status 300 or more is an error.
     async fn open(
         &self,
@@ -268,17 +313,28 @@ impl Outbound {
         target: &str,
         body: Option<String>,
     ) -> Result<Response<Body>, OutboundError> {
+        let request = self.request(destination, method, target, body)?;
+        let response = self.answer(destination, request).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        Err(OutboundError::Answer(format!("its status is {status}")))
+    }
+
+    /// The answer up to its body. One of status 400 or more is an error.
+    async fn answer(
+        &self,
+        destination: &ServerName,
+        request: Request<Option<String>>,
+    ) -> Result<Response<Body>, OutboundError> {
         if destination == self.inner.server_name {
             return Err(OutboundError::Request(
                 "a server doesn't ask itself".to_owned(),
             ));
         }
-        let request = self.request(destination, method, target, body)?;
         let response = self.transport(destination, request).await?;
         let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
         if status.is_client_error() || status.is_server_error() {
             let (parts, body) = response.into_parts();
             // One that is too long has said enough by its status.
@@ -286,7 +342,7 @@ impl Outbound {
             let error = refusal::read(status, &parts.headers, &body.unwrap_or_default());
             return Err(OutboundError::Remote(error));
         }
-        Err(OutboundError::Answer(format!("its status is {status}")))
+        Ok(response)
     }
 
     /// A signed request; its URI is the target alone.
@@ -321,7 +377,7 @@ impl Outbound {
         match &self.inner.transport {
             Transport::Network(connections) => connections.send(destination, request).await,
             #[cfg(any(test, feature = "testing"))]
-            Transport::InProcess(network) => network
+            Transport::InProcess(network, _) => network
                 .deliver(
                     destination,
                     request.map(|body| body.map_or_else(Body::empty, Body::from)),
