@@ -158,8 +158,11 @@ impl Content {
             Source::Stored(blob) => {
                 let part = part.unwrap_or(0..blob.size);
                 let part = part.start.min(blob.size)..part.end.min(blob.size);
-                let pieces = self.media.read_blob(blob, part).await?;
-                Ok(Pieces(pieces))
+                let pieces = self.media.read_blob(blob, part).await;
+                if matches!(pieces, Err(MediaError::NotFound)) {
+                    self.is_lost().await?;
+                }
+                Ok(Pieces(pieces?))
             }
             Source::Growing(growing) => {
                 let all = 0..self.info.size.unwrap_or(u64::MAX);
@@ -167,6 +170,16 @@ impl Content {
                 Ok(Pieces(growing.clone().read(part)))
             }
         }
+    }
+
+    /// Its bytes aren't where they should be. Another server's can be fetched again.
+    async fn is_lost(&self) -> Result<(), MediaError> {
+        let (info, media) = (&self.info, &self.media.0);
+        if info.origin != media.config.server.as_str() {
+            let name = (info.origin.as_str(), info.media_id.as_str());
+            media.store.delete_media(&[name]).await?;
+        }
+        Ok(())
     }
 
     /// Its blob, once it has come.

@@ -1,12 +1,15 @@
 //! What is done with files.
 
+mod care;
 pub(crate) mod content;
 mod find;
 mod flights;
 mod kept;
+mod moving;
 mod places;
 pub(crate) mod remote;
 mod run;
+pub(crate) mod sweep;
 mod thumbnail;
 pub(crate) mod upload;
 mod waiting;

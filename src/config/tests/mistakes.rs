@@ -244,6 +244,24 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "name a directory",
     ),
     (
+        "[media]\nstore = \"far\"\n",
+        "rhizome.toml:2: media.store",
+        "no store `far`",
+        "media.stores",
+    ),
+    (
+        "[media]\nstores = [{ name = \"local\", path = \"/tmp\" }]\n",
+        "rhizome.toml:2: media.stores",
+        "`local` can't be used",
+        "a name of its own",
+    ),
+    (
+        "[media]\nquota = [{ size = 1, per = \"0s\" }]\n",
+        "rhizome.toml:2: media.quota",
+        "is empty",
+        "in how long",
+    ),
+    (
         "[logging]\nlevel = \"a=b=c\"\n",
         "rhizome.toml:2: logging.level",
         "not a log level",

@@ -54,8 +54,8 @@ impl Store {
         self.rows(query).await?.iter().map(MediaRow::read).collect()
     }
 
-    /// Whether nobody gets a file. Another server's needn't be here to be refused. `false` if it is protected, or none of
-    /// ours.
+    /// Whether nobody gets a file, nor others with the same bytes that aren't protected. Another server's needn't be
+    /// here to be refused. `false` if it is protected, or none of ours.
     pub async fn quarantine_media(
         &self,
         (origin, media_id): (&str, &str),
@@ -65,8 +65,10 @@ impl Store {
         let now = self.clock().now_ms();
         let update = self
             .sql(
-                "UPDATE media SET quarantined = $3 WHERE origin = $1 AND media_id = $2 \
-                 AND (protected = 0 OR $3 = 0)",
+                "UPDATE media SET quarantined = $3 WHERE (protected = 0 OR $3 = 0) AND EXISTS ( \
+                 SELECT 1 FROM media q WHERE q.origin = $1 AND q.media_id = $2 \
+                 AND (q.protected = 0 OR $3 = 0) AND (q.blob = media.blob \
+                 OR (media.origin = $1 AND media.media_id = $2)))",
             )
             .bind(origin)
             .bind(media_id)

@@ -17,6 +17,9 @@ mod sweep;
 mod thumbnail;
 mod usage;
 
+#[cfg(test)]
+mod tests;
+
 pub use blob::{Blob, Keep, Seal};
 pub use care::MediaQuery;
 pub use pending::{Begun, Filled};

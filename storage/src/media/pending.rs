@@ -114,7 +114,9 @@ impl Store {
         let query = tx
             .sql(
                 "UPDATE media SET content_type = $4, name = $5, blob = $6, size = $7, pending = NULL, \
-                 accessed = $8 WHERE origin = $1 AND media_id = $2 AND owner = $3 AND pending > $8",
+                 accessed = $8, quarantined = CASE WHEN EXISTS (SELECT 1 FROM media q \
+                 WHERE q.blob = $6 AND q.quarantined = 1) THEN 1 ELSE quarantined END \
+                 WHERE origin = $1 AND media_id = $2 AND owner = $3 AND pending > $8",
             )
             .bind(new.origin)
             .bind(new.media_id)

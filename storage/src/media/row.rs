@@ -115,7 +115,7 @@ impl Store {
     }
 
     /// Adds a file with its bytes, durable when this returns; one of another server's that is there already takes
-    /// them. Gives the key of the blob that it has; `None` if the blob is being deleted, so that the bytes have
+    /// them. Bytes that are quarantined under another name are under this, too. Gives the key of the blob that it has; `None` if the blob is being deleted, so that the bytes have
     /// to be stored again.
     pub async fn add_media(&self, new: &NewMedia<'_>, blob: Keep<'_>) -> Result<Option<String>> {
         let now = self.clock().now_ms();
@@ -128,7 +128,8 @@ impl Store {
             .sql(
                 "INSERT INTO media (origin, media_id, remote, owner, content_type, name, blob, size, \
                  created, accessed, pending, quarantined, protected) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, NULL, 0, 0) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, NULL, CASE WHEN EXISTS (SELECT 1 \
+                 FROM media q WHERE q.blob = $7 AND q.quarantined = 1) THEN 1 ELSE 0 END, 0) \
                  ON CONFLICT (origin, media_id) DO UPDATE SET content_type = excluded.content_type, \
                  name = excluded.name, blob = excluded.blob, size = excluded.size, \
                  created = excluded.created, accessed = excluded.accessed WHERE media.remote = 1",

@@ -1,0 +1,150 @@
+//! What operators do about files.
+
+use rhizome_storage::{MediaQuery, MediaRow, RoomNo};
+use ruma::MxcUri;
+use serde_json::Value;
+
+use super::{Media, Name};
+use crate::error::MediaError;
+
+/// So many at once.
+const PIECE: usize = 500;
+/// A room's events name so many files at most that are looked at.
+const MOST_OF_ROOM: usize = 1_000_000;
+
+impl Media {
+    /// Files, by their names, after this one.
+    pub async fn list(
+        &self,
+        which: &MediaQuery,
+        after: (&str, &str),
+        limit: usize,
+    ) -> Result<Vec<MediaRow>, MediaError> {
+        Ok(self.0.store.list_media(which, after, limit).await?)
+    }
+
+    /// What is known of a file.
+    pub async fn row(&self, origin: &str, media_id: &str) -> Result<Option<MediaRow>, MediaError> {
+        Ok(self.0.store.media(origin, media_id).await?)
+    }
+
+    /// Deletes files by their names, protected or not; gives their number. Nobody gets them from now on; their bytes go
+    /// when nothing else refers to them and the grace period is over.
+    pub async fn delete(&self, names: &[(&str, &str)]) -> Result<u64, MediaError> {
+        let mut gone = 0;
+        for names in names.chunks(PIECE) {
+            gone += self.0.store.delete_media(names).await?;
+        }
+        Ok(gone)
+    }
+
+    /// Deletes all files of which this holds.
+    pub async fn delete_all(&self, which: &MediaQuery) -> Result<u64, MediaError> {
+        let mut gone = 0;
+        let mut after: Name = Name::default();
+        loop {
+            let rows = self.list(which, (&after.0, &after.1), PIECE).await?;
+            let names = rows.iter();
+            let names = names.map(|row| (row.origin.as_str(), row.media_id.as_str()));
+            gone += self.delete(&names.collect::<Vec<_>>()).await?;
+            match rows.into_iter().next_back() {
+                Some(last) => after = (last.origin.into(), last.media_id),
+                None => return Ok(gone),
+            }
+        }
+    }
+
+    /// Whether nobody gets a file, nor others with the same bytes. `false` if it is protected, or there is none.
+    pub async fn quarantine(
+        &self,
+        (origin, media_id): (&str, &str),
+        quarantined: bool,
+    ) -> Result<bool, MediaError> {
+        let remote = self.0.config.server.as_str() != origin;
+        let name = (origin, media_id);
+        Ok(self
+            .0
+            .store
+            .quarantine_media(name, remote, quarantined)
+            .await?)
+    }
+
+    /// Whether a file can't be quarantined, and isn't deleted by age.
+    pub async fn protect(&self, name: (&str, &str), protected: bool) -> Result<bool, MediaError> {
+        Ok(self.0.store.protect_media(name, protected).await?)
+    }
+
+    /// The files that a room's events name: what was sent to it, and its pictures; not those of its members.
+    pub async fn of_room(&self, room: RoomNo) -> Result<Vec<Name>, MediaError> {
+        let mut found = std::collections::BTreeSet::new();
+        let mut after = i64::MIN;
+        loop {
+            let events = self
+                .0
+                .store
+                .events_that_name_media(room, after, PIECE)
+                .await?;
+            let Some((last, texts)) = events else { break };
+            for text in texts {
+                if let Ok(event) = serde_json::from_str::<Value>(&text) {
+                    named(event.get("content"), &mut |name| {
+                        found.insert(name);
+                    });
+                }
+            }
+            if found.len() > MOST_OF_ROOM {
+                break;
+            }
+            after = last;
+        }
+        Ok(found.into_iter().collect())
+    }
+}
+
+/// The files that an event's content names: `url` and `thumbnail_url`, wherever they stand. (Events are no deeper than
+/// what reads them bears.)
+fn named(content: Option<&Value>, found: &mut impl FnMut(Name)) {
+    match content {
+        Some(Value::Object(content)) => {
+            for (key, value) in content {
+                match value {
+                    Value::String(url) if key == "url" || key == "thumbnail_url" => {
+                        let url = <&MxcUri>::from(url.as_str());
+                        if let Ok((server, id)) = url.parts() {
+                            found((server.to_string(), id.to_owned()));
+                        }
+                    }
+                    value => named(Some(value), found),
+                }
+            }
+        }
+        Some(Value::Array(values)) => values.iter().for_each(|value| named(Some(value), found)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn contents_name_files() {
+        let content = json!({
+            "body": "mxc://a/body",
+            "url": "mxc://a/1",
+            "avatar_url": "mxc://a/face",
+            "file": {"url": "mxc://b/2"},
+            "info": {"thumbnail_url": "mxc://a/3", "thumbnail_file": {"url": "mxc://a/4"}},
+            "m.new_content": {"url": "mxc://a/5"},
+            "many": [{"url": "mxc://a/6"}, {"url": "https://a/7"}, {"url": "mxc://a"}],
+        });
+        let mut found = Vec::new();
+        named(Some(&content), &mut |(server, id)| {
+            found.push(format!("{server}/{id}"))
+        });
+        found.sort();
+        assert_eq!(found, ["a/1", "a/3", "a/4", "a/5", "a/6", "b/2"]);
+    }
+}
