@@ -42,7 +42,7 @@ impl Default for Limits {
             output: 4 << 20,
             memory: 512 << 20,
             cpu: 10,
-            wall: Duration::from_secs(60),
+            wall: Duration::from_mins(1),
         }
     }
 }

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         }
         "panics" => panic!("as asked"),
         "floods" => {
-            let frame = [&b"d\0\x01\0\0"[..], &[0; 1 << 16]].concat();
+            let frame = [&b"d\0\x01\0\0"[..], &vec![0; 1 << 16]].concat();
             while say(&frame).is_ok() {}
         }
         "lies" => {

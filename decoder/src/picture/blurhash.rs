@@ -120,7 +120,7 @@ mod tests {
         let text = encode(&picture);
         assert_eq!(text.len(), 28);
         // 4 by 3, no waves, red (0xff0000 in base 83), then nearly nothing eleven times.
-        assert!(text.starts_with("L"), "{text}");
+        assert!(text.starts_with('L'), "{text}");
         assert_eq!(&text[2..6], "TI:j");
     }
 }

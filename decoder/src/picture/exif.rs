@@ -1,8 +1,14 @@
 //! The one thing of EXIF that matters for showing a picture: how it is to be turned.
 
+/// The longest block that is looked at: what fits into a JPEG's segment.
+pub(crate) const LONGEST: usize = 64 << 10;
+
 /// The orientation (1 to 8) that an EXIF block says, from its TIFF header on. Looks at the first directory
 /// alone and follows nothing else, so a block that points at itself is no trap.
 pub(crate) fn orientation(tiff: &[u8]) -> Option<u8> {
+    if tiff.len() > LONGEST {
+        return None;
+    }
     // Some writers leave the JPEG segment's name before it, also in WebP.
     let tiff = tiff.strip_prefix(b"Exif\0\0").unwrap_or(tiff);
     let little = match tiff.get(..4)? {

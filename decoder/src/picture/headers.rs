@@ -65,12 +65,8 @@ fn png(file: &[u8]) -> Option<Headers> {
     if file.get(12..16)? != b"IHDR" {
         return None;
     }
-    let mut headers = Headers {
-        width: big(file, 16)?,
-        height: big(file, 20)?,
-        frames: 1,
-        orientation: 1,
-    };
+    let (width, height) = (big(file, 16)?, big(file, 20)?);
+    let (mut frames, mut orientation) = (1, None);
     let mut at = 8;
     while let (Some(length), Some(kind)) = (big(file, at), file.get(at + 4..at + 8)) {
         let data = at + 8;
@@ -78,14 +74,20 @@ fn png(file: &[u8]) -> Option<Headers> {
             break;
         };
         match kind {
-            b"acTL" => headers.frames = big(content, 0).unwrap_or(1).max(1),
-            b"eXIf" => headers.orientation = exif::orientation(content).unwrap_or(1),
+            b"acTL" => frames = big(content, 0).unwrap_or(1).max(1),
+            b"eXIf" => orientation = orientation.or(exif::orientation(content)),
             b"IEND" => break,
             _ => {}
         }
         at = data + content.len() + 4;
     }
-    Some(headers)
+    let orientation = orientation.unwrap_or(1);
+    Some(Headers {
+        width,
+        height,
+        frames,
+        orientation,
+    })
 }
 
 /// Segments up to the scan (ITU T.81, B.1): the frame's header, and EXIF's.
@@ -126,7 +128,7 @@ fn jpeg(file: &[u8]) -> Option<Headers> {
             0xe1 if orientation.is_none() => {
                 orientation = content
                     .strip_prefix(b"Exif\0\0")
-                    .and_then(exif::orientation)
+                    .and_then(exif::orientation);
             }
             0xd9 | 0xda => return None,
             _ => {}
@@ -196,27 +198,29 @@ fn webp(file: &[u8]) -> Option<Headers> {
         }
         b"VP8X" => {
             let (width, height) = (little(data, 4, 3)? + 1, little(data, 7, 3)? + 1);
-            let mut headers = Headers {
-                width,
-                height,
-                frames: 0,
-                orientation: 1,
-            };
-            let mut at: usize = 12;
-            while let (Some(kind), Some(length)) = (file.get(at..at + 4), little(file, at + 4, 4)) {
+            // What follows the container is no part of it.
+            let end = (little(file, 4, 4)? as usize).saturating_add(8);
+            let file = file.get(..end).unwrap_or(file);
+            let (mut frames, mut orientation) = (0, None);
+            let mut chunks = file.get(12..)?;
+            while let (Some(kind), Some(length)) = (chunks.get(..4), little(chunks, 4, 4)) {
                 let length = length as usize;
+                let content = chunks.get(8..length.saturating_add(8));
                 match kind {
-                    b"ANMF" => headers.frames += 1,
-                    b"EXIF" => {
-                        let block = file.get(at + 8..(at + 8).saturating_add(length));
-                        headers.orientation = block.and_then(exif::orientation).unwrap_or(1);
-                    }
+                    b"ANMF" => frames += 1,
+                    b"EXIF" => orientation = orientation.or(content.and_then(exif::orientation)),
                     _ => {}
                 }
-                at = at.saturating_add(8 + length + length % 2);
+                let next = length.saturating_add(8 + length % 2);
+                chunks = chunks.get(next..).unwrap_or_default();
             }
-            headers.frames = headers.frames.max(1);
-            Some(headers)
+            let orientation = orientation.unwrap_or(1);
+            Some(Headers {
+                width,
+                height,
+                frames: frames.max(1),
+                orientation,
+            })
         }
         _ => None,
     }

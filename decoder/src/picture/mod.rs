@@ -18,7 +18,7 @@ pub use format::Format;
 pub use headers::probe;
 pub use thumbnail::thumbnails;
 
-pub(crate) use exif::orientation;
+pub(crate) use exif::{LONGEST as LONGEST_EXIF, orientation};
 
 use crate::{Fault, Limits};
 

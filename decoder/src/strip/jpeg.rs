@@ -147,17 +147,18 @@ fn jfif<R: Read, W: Write>(copier: &mut Copier<R, W>) -> Result<()> {
     Ok(())
 }
 
-/// How the picture is to be turned.
+/// How the picture is to be turned, as the first block says that says it.
 fn exif<R: Read, W: Write>(copier: &mut Copier<R, W>, state: &mut State) -> Result<()> {
     let block = first(copier, EXIF)?;
     let said = block.strip_prefix(b"Exif\0\0").and_then(orientation);
-    if let Some(said @ 2..=8) = said
-        && !state.turned
-    {
-        state.turned = true;
-        write_segment(copier, 0xe1, &[b"Exif\0\0", &orientation_block(said)])?;
+    let Some(said) = said.filter(|_| !state.turned) else {
+        return Ok(());
+    };
+    state.turned = true;
+    if said == 1 {
+        return Ok(());
     }
-    Ok(())
+    write_segment(copier, 0xe1, &[b"Exif\0\0", &orientation_block(said)])
 }
 
 /// Adobe's segment says how colours are coded, in twelve bytes.

@@ -17,7 +17,7 @@ use std::io::{self, Read, Write};
 use serde::{Deserialize, Serialize};
 
 use crate::Fault;
-use crate::picture::Format;
+use crate::picture::{Format, LONGEST_EXIF};
 use copy::Copier;
 
 /// The longest colour profile that is kept. Those of printers have half a megabyte; one of more is no profile.
@@ -26,8 +26,8 @@ const PROFILE: u64 = 1 << 20;
 /// The longest WebP, as it is held.
 const WEBP: u64 = 64 << 20;
 
-/// The longest EXIF block in which an orientation is looked for; it has to be in its first directory anyhow.
-const EXIF: u64 = 64 << 10;
+/// The longest EXIF block in which an orientation is looked for.
+const EXIF: u64 = LONGEST_EXIF as u64;
 
 /// What became of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -22,11 +22,11 @@ pub(super) fn strip<R: Read, W: Write>(copier: &mut Copier<R, W>) -> Result<()> 
         match &kind {
             b"eXIf" if length <= EXIF => {
                 let block = take_checked(copier, kind, length)?;
-                if let Some(said @ 2..=8) = orientation(&block)
-                    && !turned
-                {
+                if let Some(said) = orientation(&block).filter(|_| !turned) {
                     turned = true;
-                    write(copier, *b"eXIf", &orientation_block(said))?;
+                    if said > 1 {
+                        write(copier, *b"eXIf", &orientation_block(said))?;
+                    }
                 }
             }
             b"iCCP" if length <= PROFILE => {

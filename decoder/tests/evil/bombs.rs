@@ -20,8 +20,8 @@ fn zeros(length: usize) -> Vec<u8> {
 fn drawn(width: u32, height: u32, data: &[u8]) -> Vec<u8> {
     [
         png::header(width, height, 0),
-        png::chunk(b"IDAT", data),
-        png::chunk(b"IEND", &[]),
+        png::chunk(*b"IDAT", data),
+        png::chunk(*b"IEND", &[]),
     ]
     .concat()
 }
@@ -73,7 +73,7 @@ fn pngs() -> Vec<Evil> {
             png::with(
                 &small,
                 &[png::chunk(
-                    b"zTXt",
+                    *b"zTXt",
                     &[&b"a\0\0"[..], &zeros(100_000_000)].concat(),
                 )],
             ),
@@ -118,16 +118,16 @@ fn animations() -> Vec<Evil> {
     let promised = |count: u32| {
         let mut apng = moving::apng(8, 8, 2);
         let at = apng.windows(4).position(|kind| kind == b"acTL").unwrap();
-        let control = png::chunk(b"acTL", &[count.to_be_bytes(), [0; 4]].concat());
+        let control = png::chunk(*b"acTL", &[count.to_be_bytes(), [0; 4]].concat());
         apng.splice(at - 4..at + 16, control);
         apng
     };
     let frame = [0_u8; 16];
     let empty = moving::chunk(
-        b"ANMF",
-        &[&frame[..], &moving::chunk(b"VP8L", &[0x2f, 0, 0, 0, 0])].concat(),
+        *b"ANMF",
+        &[&frame[..], &moving::chunk(*b"VP8L", &[0x2f, 0, 0, 0, 0])].concat(),
     );
-    let mut webp_frames = vec![moving::canvas(64, 64, 2), moving::chunk(b"ANIM", &[0; 6])];
+    let mut webp_frames = vec![moving::canvas(64, 64, 2), moving::chunk(*b"ANIM", &[0; 6])];
     webp_frames.extend(vec![empty; 50_000]);
     let mut canvas = moving::webp(8, 8, 2);
     canvas[24..30].copy_from_slice(&[0xff, 0xff, 0, 0xff, 0xff, 0]);
@@ -156,7 +156,7 @@ fn animations() -> Vec<Evil> {
         evil("an APNG of no frames", promised(0), End::BrokenOrPicture),
         evil(
             "a WebP of 16,384 by 16,384",
-            moving::riff(&[moving::chunk(b"VP8L", &vp8l)]),
+            moving::riff(&[moving::chunk(*b"VP8L", &vp8l)]),
             End::TooLarge(Excess::Pixels),
         ),
         evil(

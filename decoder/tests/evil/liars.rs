@@ -51,7 +51,7 @@ fn polyglots() -> Vec<Evil> {
         ),
         evil(
             "a PNG that is a page",
-            png::with(&drawing, &[png::chunk(b"tEXt", script)]),
+            png::with(&drawing, &[png::chunk(*b"tEXt", script)]),
             End::Picture,
         ),
         evil(
@@ -127,8 +127,8 @@ fn cut() -> Vec<Evil> {
     all.push(broken("a PNG's header", &drawing[..33], End::Broken));
     let palette = [
         png::header(8, 8, 3),
-        png::chunk(b"IDAT", &[0; 4]),
-        png::chunk(b"IEND", &[]),
+        png::chunk(*b"IDAT", &[0; 4]),
+        png::chunk(*b"IEND", &[]),
     ]
     .concat();
     all.push(broken("a PNG without its palette", &palette, End::Broken));

@@ -71,8 +71,8 @@ fn asks() -> [Ask; 3] {
 }
 
 impl Evil {
-    fn check(&self, outcome: Result<(), Fault>, where_it_was: &str) {
-        let fits = match (&outcome, self.end) {
+    fn check(&self, outcome: &Result<(), Fault>, where_it_was: &str) {
+        let fits = match (outcome, self.end) {
             (Ok(()), End::Picture | End::BrokenOrPicture)
             | (Err(Fault::NotAPicture), End::NotAPicture)
             | (Err(Fault::Broken(_)), End::Broken | End::BrokenOrPicture) => true,
@@ -92,7 +92,7 @@ fn each_ends_well_here() {
     for evil in all() {
         let start = Instant::now();
         let made = thumbnails(&evil.file, &asks(), true, &Limits::default());
-        evil.check(made.map(|_| ()), "this process");
+        evil.check(&made.map(|_| ()), "this process");
         match strip(&*evil.file, std::io::sink()) {
             Ok(_) | Err(strip::Error::Fault(_)) => {}
             Err(error) => panic!("{}: {error}", evil.name),
@@ -124,7 +124,7 @@ async fn each_ends_well_in_a_child() {
             Err(Error::Fault(fault)) => Err(fault),
             Err(other) => panic!("{}: {other}", evil.name),
         };
-        evil.check(outcome, "a child");
+        evil.check(&outcome, "a child");
         let mut out = Vec::new();
         match decoders.strip(&*evil.file, &mut out).await {
             Ok(told) => assert_eq!(told.written, out.len() as u64),

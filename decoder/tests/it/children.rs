@@ -69,7 +69,7 @@ async fn children_and_threads_answer_the_same() {
                 );
             }
             (Err(Error::Fault(Fault::NotAPicture)), Err(Error::Fault(Fault::NotAPicture))) => {
-                assert_eq!(*name, "text")
+                assert_eq!(*name, "text");
             }
             (made, same) => panic!("{name}: {made:?} and {same:?}"),
         }
@@ -86,7 +86,7 @@ async fn children_and_threads_answer_the_same() {
 async fn a_large_file_goes_through_in_pieces() {
     let photo = jpeg::jpeg(64, 64, false);
     // Twenty megabytes that aren't shown.
-    let comment = jpeg::segment(0xfe, &[7; 60_000]);
+    let comment = jpeg::segment(0xfe, &vec![7; 60_000]);
     let large = jpeg::with(&photo, &vec![comment; 350]);
     for decoders in [
         decoders("decode", Limits::default()),
@@ -173,15 +173,15 @@ async fn who_comes_too_late_is_told() {
         ..Limits::default()
     };
     let decoders = decoders("sleeps", limits);
-    let one = || decoders.probe(&b"x"[..]);
+    let ask = || decoders.probe(&b"x"[..]);
     // Two at once, two wait, and no more.
-    let (a, b, c, d, e) = tokio::join!(one(), one(), one(), one(), one());
+    let (one, two, three, four, late) = tokio::join!(ask(), ask(), ask(), ask(), ask());
     assert!(
-        [a, b, c, d]
+        [one, two, three, four]
             .iter()
             .all(|outcome| matches!(outcome, Err(Error::TimedOut)))
     );
-    assert!(matches!(e, Err(Error::Busy)));
+    assert!(matches!(late, Err(Error::Busy)));
 }
 
 #[tokio::test]

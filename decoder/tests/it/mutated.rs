@@ -85,3 +85,18 @@ proptest! {
         everything(&bytes);
     }
 }
+
+/// Where the fuzzers of `fuzz/` start from: `cargo test -p rhizome-decoder --test it -- --ignored seeds`.
+#[test]
+#[ignore = "writes into fuzz/seeds"]
+fn seeds() {
+    for target in ["picture", "strip"] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../fuzz/seeds")
+            .join(target);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (number, file) in files().iter().enumerate() {
+            std::fs::write(folder.join(number.to_string()), file).unwrap();
+        }
+    }
+}

@@ -109,11 +109,11 @@ fn what_is_broken_is_an_error() {
     broken(&sum);
     broken(&png::with(
         &png::png(4, 4, 3),
-        &[png::chunk(b"SECR", SECRET)],
+        &[png::chunk(*b"SECR", SECRET)],
     ));
     broken(&png::with(
         &png::png(4, 4, 3),
-        &[png::chunk(b"gAMA", SECRET)],
+        &[png::chunk(*b"gAMA", SECRET)],
     ));
     broken(&moving::riff(&[moving::canvas(1, 1, 0)]));
 }
@@ -144,5 +144,20 @@ fn profiles_that_are_none_go() {
     for (profile, kept) in [(&fine, true), (&no_profile, false), (&long, false)] {
         let out = stripped(&png::with(&drawing, &[png::iccp(profile)]));
         assert_eq!(has(&out, b"iCCP"), kept);
+    }
+}
+
+#[test]
+fn the_first_block_that_says_a_turn_counts_before_and_after() {
+    let photo = jpeg::jpeg(30, 20, false);
+    let block = |orientation| jpeg::exif_segment(&make::exif(orientation));
+    for (blocks, turn) in [
+        (vec![block(1), block(6)], 1),
+        (vec![block(0), block(6), block(3)], 6),
+        (vec![block(200)], 1),
+    ] {
+        let file = jpeg::with(&photo, &blocks);
+        let told = |file: &[u8]| probe(file, &Limits::default()).unwrap().orientation;
+        assert_eq!((told(&file), told(&stripped(&file))), (turn, turn));
     }
 }

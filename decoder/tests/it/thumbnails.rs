@@ -125,7 +125,7 @@ fn formats_follow_what_is_shown_and_what_is_accepted() {
     assert_eq!(format(&clear, only(false, true, false)), Format::Jpeg);
     assert_eq!(format(&clear, only(false, false, false)), Format::Png);
     // A drawing stays without loss.
-    let flat = png::of_data(300, 200, 3, &[80; 300 * 200 * 3]);
+    let flat = png::of_data(300, 200, 3, &vec![80; 300 * 200 * 3]);
     assert_eq!(format(&flat, Accepts::default()), Format::Png);
 }
 

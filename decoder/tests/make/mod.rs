@@ -18,7 +18,7 @@ pub fn colours(width: u32, height: u32, channels: u32) -> Vec<u8> {
             for channel in 0..channels {
                 noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 let value = x * (channel + 2) + y * 3 + (noise >> 29);
-                let alpha = channels % 2 == 0 && channel == channels - 1;
+                let alpha = channels.is_multiple_of(2) && channel == channels - 1;
                 data.push(if alpha {
                     (x * 255 / width.max(1)) as u8
                 } else {

@@ -78,7 +78,7 @@ pub fn riff(chunks: &[Vec<u8>]) -> Vec<u8> {
     [b"RIFF", &length[..], b"WEBP", &chunks].concat()
 }
 
-pub fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+pub fn chunk(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
     let length = u32::try_from(content.len()).unwrap().to_le_bytes();
     let mut chunk = [&kind[..], &length, content].concat();
     chunk.resize(chunk.len().next_multiple_of(2), 0);
@@ -88,13 +88,13 @@ pub fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
 pub fn canvas(width: u32, height: u32, flags: u8) -> Vec<u8> {
     let side = |length: u32| (length - 1).to_le_bytes();
     chunk(
-        b"VP8X",
+        *b"VP8X",
         &[&[flags, 0, 0, 0], &side(width)[..3], &side(height)[..3]].concat(),
     )
 }
 
 pub fn webp(width: u32, height: u32, count: u32) -> Vec<u8> {
-    let mut chunks = vec![canvas(width, height, 0b0001_0010), chunk(b"ANIM", &[0; 6])];
+    let mut chunks = vec![canvas(width, height, 0b0001_0010), chunk(*b"ANIM", &[0; 6])];
     for data in frames(width, height, count) {
         let mut picture = Vec::new();
         let encoder = image_webp::WebPEncoder::new(&mut picture);
@@ -106,8 +106,8 @@ pub fn webp(width: u32, height: u32, count: u32) -> Vec<u8> {
         frame[9..12].copy_from_slice(&(height - 1).to_le_bytes()[..3]);
         frame[12] = 100;
         frame[15] = 2;
-        let secret = chunk(b"UNKN", SECRET);
-        chunks.push(chunk(b"ANMF", &[&frame, &picture[12..], &secret].concat()));
+        let secret = chunk(*b"UNKN", SECRET);
+        chunks.push(chunk(*b"ANMF", &[&frame, &picture[12..], &secret].concat()));
     }
     riff(&chunks)
 }
@@ -122,11 +122,11 @@ pub fn talkative_webp(file: &[u8], orientation: u8, profile: &[u8]) -> Vec<u8> {
     }
     let chunks = [
         first,
-        chunk(b"ICCP", profile),
+        chunk(*b"ICCP", profile),
         rest.to_vec(),
-        chunk(b"EXIF", &exif(orientation)),
-        chunk(b"XMP ", SECRET),
-        chunk(b"JUNK", SECRET),
+        chunk(*b"EXIF", &exif(orientation)),
+        chunk(*b"XMP ", SECRET),
+        chunk(*b"JUNK", SECRET),
     ];
     [&riff(&chunks), SECRET].concat()
 }

@@ -32,12 +32,18 @@ pub fn of_data(width: u32, height: u32, channels: u32, data: &[u8]) -> Vec<u8> {
     file
 }
 
-pub fn chunk(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
+pub fn chunk(kind: [u8; 4], content: &[u8]) -> Vec<u8> {
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(kind);
+    hasher.update(&kind);
     hasher.update(content);
     let length = u32::try_from(content.len()).unwrap().to_be_bytes();
-    [&length[..], kind, content, &hasher.finalize().to_be_bytes()].concat()
+    [
+        &length[..],
+        &kind,
+        content,
+        &hasher.finalize().to_be_bytes(),
+    ]
+    .concat()
 }
 
 pub fn header(width: u32, height: u32, colour: u8) -> Vec<u8> {
@@ -47,7 +53,7 @@ pub fn header(width: u32, height: u32, colour: u8) -> Vec<u8> {
         &[8, colour, 0, 0, 0],
     ]
     .concat();
-    [SIGNATURE, &chunk(b"IHDR", &content)].concat()
+    [SIGNATURE, &chunk(*b"IHDR", &content)].concat()
 }
 
 /// Puts chunks behind the header.
@@ -57,7 +63,7 @@ pub fn with(file: &[u8], chunks: &[Vec<u8>]) -> Vec<u8> {
 
 pub fn iccp(profile: &[u8]) -> Vec<u8> {
     chunk(
-        b"iCCP",
+        *b"iCCP",
         &[SECRET, b"\0\0", &compress_to_vec_zlib(profile, 6)].concat(),
     )
 }
@@ -66,16 +72,16 @@ pub fn iccp(profile: &[u8]) -> Vec<u8> {
 pub fn talkative(file: &[u8], orientation: u8, profile: &[u8]) -> Vec<u8> {
     let chunks = [
         iccp(profile),
-        chunk(b"gAMA", &45_455_u32.to_be_bytes()),
-        chunk(b"eXIf", &exif(orientation)),
-        chunk(b"tEXt", &[b"Comment\0", SECRET].concat()),
+        chunk(*b"gAMA", &45_455_u32.to_be_bytes()),
+        chunk(*b"eXIf", &exif(orientation)),
+        chunk(*b"tEXt", &[b"Comment\0", SECRET].concat()),
         chunk(
-            b"zTXt",
+            *b"zTXt",
             &[b"Comment\0\0", &*compress_to_vec_zlib(SECRET, 6)].concat(),
         ),
-        chunk(b"iTXt", &[b"XML:com.adobe.xmp\0\0\0\0\0", SECRET].concat()),
-        chunk(b"tIME", &[7, 0xe9, 1, 1, 1, 1, 1]),
-        chunk(b"prVt", SECRET),
+        chunk(*b"iTXt", &[b"XML:com.adobe.xmp\0\0\0\0\0", SECRET].concat()),
+        chunk(*b"tIME", &[7, 0xe9, 1, 1, 1, 1, 1]),
+        chunk(*b"prVt", SECRET),
     ];
     [&with(file, &chunks), &b"<html><script>"[..], SECRET].concat()
 }

@@ -81,15 +81,14 @@ impl Animation {
                 }
             }
         }
-        if let Some(before) = &mut self.pending {
-            if before.pixels == frame.pixels {
-                before.shown = before.shown.saturating_add(frame.shown);
-                return Ok(());
-            }
+        if let Some(before) = &mut self.pending
+            && before.pixels == frame.pixels
+        {
+            before.shown = before.shown.saturating_add(frame.shown);
+            return Ok(());
         }
-        match self.pending.take() {
-            Some(before) => self.write(before, Some(&frame.pixels))?,
-            None => {}
+        if let Some(before) = self.pending.take() {
+            self.write(before, Some(&frame.pixels))?;
         }
         self.pending = Some(frame);
         Ok(())
