@@ -224,7 +224,11 @@ impl Media {
             self.crash(CrashAt::Receiving);
         }
         let spooled = spool.finish().await.map_err(MediaError::bytes)?;
-        let spooled = self.stripped(spooled).await?;
+        // What nobody has uploaded is public as it is.
+        let spooled = match owner {
+            Some(_) => self.stripped(spooled).await?,
+            None => spooled,
+        };
         // Others of the user may have come to their end meanwhile.
         if self.left(owner).await? < spooled.size {
             return Err(MediaError::QuotaReached.into());
