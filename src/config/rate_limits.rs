@@ -32,6 +32,8 @@ pub struct RateLimits {
     pub federation_transaction: Rate,
     /// What is much at once, for another server: states, auth chains, joins, room lists.
     pub federation_state: Rate,
+    /// Files of ours and pictures of them, for another server.
+    pub federation_media: Rate,
     /// Everything else that another server asks for.
     pub federation_other: Rate,
     /// Requests of servers that needn't be signed, per address.
@@ -66,6 +68,7 @@ impl Default for RateLimits {
             other: rate(20.0, 100),
             federation_transaction: rate(100.0, 1_000),
             federation_state: rate(5.0, 200),
+            federation_media: rate(50.0, 1_000),
             federation_other: rate(50.0, 1_000),
             federation_unsigned: rate(20.0, 400),
             federation_keys: rate(5.0, 500),
@@ -87,6 +90,7 @@ impl RateLimits {
             ("other", self.other),
             ("federation_transaction", self.federation_transaction),
             ("federation_state", self.federation_state),
+            ("federation_media", self.federation_media),
             ("federation_other", self.federation_other),
             ("federation_unsigned", self.federation_unsigned),
             ("federation_keys", self.federation_keys),

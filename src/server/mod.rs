@@ -59,9 +59,10 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let store = open_store(&config).await?;
 
     let rooms = Rooms::new(store.clone(), config.server.name.clone(), key);
-    let federation = Federation::new(rooms.clone(), store.clone(), federation_config(&config)?)
-        .context("federation can't be set up")?;
     let media = open_media(&store, &config)?;
+    let (files, settings) = (media.clone(), federation_config(&config)?);
+    let federation = Federation::new(rooms.clone(), store.clone(), files, settings)
+        .context("federation can't be set up")?;
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();
     let app = client_api::App::new(

@@ -120,6 +120,7 @@ pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
         enabled: limits.enabled,
         transaction: rate(limits.federation_transaction),
         state: rate(limits.federation_state),
+        media: rate(limits.federation_media),
         other: rate(limits.federation_other),
         unsigned: rate(limits.federation_unsigned),
         keys: rate(limits.federation_keys),

@@ -15,4 +15,5 @@ mod wellknown;
 pub use client::{Limits, Outbound};
 pub(crate) use encode::canonical_body;
 pub use error::OutboundError;
-pub use web::{Found, Schemes, Visit, WebBody, WebError};
+pub(crate) use error::cause;
+pub(crate) use web::{Found, Schemes, Visit, WebBody, WebError};

@@ -6,6 +6,7 @@
 //! - `to_device`: messages to devices, from there and to there.
 //! - `large`, `streamed`: rooms of many members, made by `crowd`, on both databases.
 //! - `devices`: what others tell and ask of devices and keys.
+//! - `files`: files and pictures of them, from there and to there.
 //! - `budgets`: how much others may ask of us.
 //! - `sender`: transactions over an in-process network, on both databases.
 
@@ -17,6 +18,7 @@ mod contract;
 mod crowd;
 mod devices;
 mod doors;
+mod files;
 mod gaps;
 mod gone;
 mod inbound;

@@ -41,6 +41,19 @@ impl WebBody {
         self.announced
     }
 
+    /// At most so many bytes, where these are fewer.
+    ///
+    /// # Errors
+    /// [`WebError::TooLarge`] if it is said to have more.
+    pub fn at_most(mut self, most: u64) -> Result<Self, WebError> {
+        if self.announced.is_some_and(|announced| announced > most) {
+            return Err(WebError::TooLarge(most));
+        }
+        self.most = self.most.min(most);
+        self.left = self.left.min(most);
+        Ok(self)
+    }
+
     /// The next piece; `None` at the end.
     ///
     /// # Errors

@@ -126,8 +126,22 @@ impl Web {
         headers: &HeaderMap,
         visit: &Visit,
     ) -> Result<Found, WebError> {
+        self.get_where(url, headers, visit, &|_| true).await
+    }
+
+    /// [`Web::get`], with a further rule for each hop.
+    ///
+    /// # Errors
+    /// See [`WebError`].
+    pub(crate) async fn get_where(
+        &self,
+        url: Url,
+        headers: &HeaderMap,
+        visit: &Visit,
+        permits: &(dyn Fn(&Url) -> bool + Send + Sync),
+    ) -> Result<Found, WebError> {
         let until = Instant::now() + visit.time;
-        let visited = timeout_at(until, self.follow(url, headers, visit)).await;
+        let visited = timeout_at(until, self.follow(url, headers, visit, permits)).await;
         let (url, response) = visited.map_err(|_| WebError::Timeout)??;
         let (parts, body) = response.into_parts();
         if parts.status != StatusCode::OK {
@@ -149,9 +163,13 @@ impl Web {
         mut url: Url,
         headers: &HeaderMap,
         visit: &Visit,
+        permits: &(dyn Fn(&Url) -> bool + Send + Sync),
     ) -> Result<(Url, Response<Body>), WebError> {
         for _ in 0..=visit.redirects {
             rules::check(&url, visit.schemes, &self.config)?;
+            if !permits(&url) {
+                return Err(WebError::Refused("its host isn't permitted".to_owned()));
+            }
             let response = self.hop(&url, headers).await?;
             if !rules::redirects(response.status()) {
                 return Ok((url, response));
@@ -171,7 +189,10 @@ impl Web {
                 Ok(Response::from(response).map(Body::new))
             }
             #[cfg(any(test, feature = "testing"))]
-            Way::InProcess(network) => network.visit(url, headers).await,
+            Way::InProcess(network) => {
+                let visited = network.visit(url, headers).await;
+                visited.map_err(WebError::Unreachable)
+            }
         }
     }
 }
