@@ -10,6 +10,7 @@
 //! - In: [`router`](Federation::router) is the table of contents; `rhizome_edge` is the door, [`xmatrix`] says who
 //!   it is, `budgets` how much it may ask; `inbound` answers.
 //! - [`media`]: files, asked of others and given to them.
+//! - [`previews`]: of links, for clients.
 //! - [`keys`] knows other servers' keys and publishes ours.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -26,6 +27,7 @@ pub mod local;
 pub mod media;
 pub mod membership;
 pub mod outbound;
+pub mod previews;
 pub mod query;
 pub mod sender;
 #[cfg(any(test, feature = "testing"))]

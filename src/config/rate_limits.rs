@@ -26,6 +26,8 @@ pub struct RateLimits {
     pub to_device: Rate,
     /// Servers that are in no room here and nobody has written to yet, per user whose messages to devices go there.
     pub new_server: Rate,
+    /// Links that aren't known and are visited for a preview, per user.
+    pub url_preview: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
     /// Transactions of another server.
@@ -65,6 +67,7 @@ impl Default for RateLimits {
             federation_invite: rate(1.0, 100),
             to_device: rate(500.0, 50_000),
             new_server: rate(0.02, 100),
+            url_preview: rate(1.0, 50),
             other: rate(20.0, 100),
             federation_transaction: rate(100.0, 1_000),
             federation_state: rate(5.0, 200),
@@ -87,6 +90,7 @@ impl RateLimits {
             ("federation_invite", self.federation_invite),
             ("to_device", self.to_device),
             ("new_server", self.new_server),
+            ("url_preview", self.url_preview),
             ("other", self.other),
             ("federation_transaction", self.federation_transaction),
             ("federation_state", self.federation_state),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rhizome_client_api as client_api;
 use rhizome_edge::Api as _;
-use rhizome_federation::{Federation, FederationConfig};
+use rhizome_federation::{Federation, FederationConfig, previews::Previews};
 use rhizome_media::Media;
 use rhizome_rooms::Rooms;
 use rhizome_storage::collect::{self, Collecting};
@@ -63,6 +63,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let (files, settings) = (media.clone(), federation_config(&config)?);
     let federation = Federation::new(rooms.clone(), store.clone(), files, settings)
         .context("federation can't be set up")?;
+    let decoders = settings::decoders(&config);
+    let previews = Previews::new(federation.clone(), decoders, settings::previews(&config));
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();
     let app = client_api::App::new(
@@ -85,7 +87,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     }
 
     count_unread(&tasks, &store, &config);
-    care_for_media(&tasks, &media);
+    care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);
     let connections = TaskTracker::new();
     let mut addresses = Vec::new();
@@ -142,8 +144,8 @@ fn collect(tasks: &Tasks, store: &Store, config: &Config) {
     });
 }
 
-/// Makes pictures of new files, and deletes what nobody needs of files.
-fn care_for_media(tasks: &Tasks, media: &Media) {
+/// Makes pictures of new files, and deletes what nobody needs of files and previews.
+fn care_for_media(tasks: &Tasks, media: &Media, previews: Previews) {
     let running = media.clone();
     tasks.supervise("media", move |stop| {
         let media = running.clone();
@@ -157,6 +159,13 @@ fn care_for_media(tasks: &Tasks, media: &Media) {
         let media = sweeping.clone();
         async move {
             media.sweep_now_and_then(stop).await;
+            Ok(())
+        }
+    });
+    tasks.supervise("previews", move |stop| {
+        let previews = previews.clone();
+        async move {
+            previews.run(stop).await;
             Ok(())
         }
     });

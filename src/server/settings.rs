@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use rhizome_client_api::config as client_api;
 use rhizome_decoder::Decoders;
-use rhizome_federation::FederationConfig;
+use rhizome_federation::{FederationConfig, previews::PreviewConfig};
 use rhizome_media::{MediaConfig, Place, RemoteConfig, StoreConfig};
 
 use crate::config::{Config, Rate};
@@ -71,6 +71,25 @@ pub(crate) fn media(config: &Config) -> MediaConfig {
         },
         grace: from.delete_after.0,
         ..MediaConfig::new(config.server.name.clone(), "")
+    }
+}
+
+/// The settings of previews of links.
+pub(crate) fn previews(config: &Config) -> PreviewConfig {
+    let from = &config.url_previews;
+    let limits = &config.rate_limits;
+    PreviewConfig {
+        enabled: from.enabled,
+        allowed_hosts: from.allowed_hosts.clone(),
+        denied_hosts: from.denied_hosts.clone(),
+        page_size: usize::try_from(from.max_page_size.0).unwrap_or(usize::MAX),
+        picture_size: from.max_picture_size.0,
+        timeout: from.timeout.0,
+        keep: from.keep.0,
+        rate: limits.enabled.then_some(rhizome_edge::limits::Rate {
+            per_second: limits.url_preview.per_second,
+            burst: limits.url_preview.burst,
+        }),
     }
 }
 

@@ -7,6 +7,7 @@
 //! - `large`, `streamed`: rooms of many members, made by `crowd`, on both databases.
 //! - `devices`: what others tell and ask of devices and keys.
 //! - `files`: files and pictures of them, from there and to there.
+//! - `previews`: of links, in an in-process web.
 //! - `budgets`: how much others may ask of us.
 //! - `sender`: transactions over an in-process network, on both databases.
 
@@ -39,6 +40,7 @@ mod mean_manners;
 mod mean_state;
 mod notaries;
 mod people;
+mod previews;
 mod queries;
 mod receipts;
 mod rooms;

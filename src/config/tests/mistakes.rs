@@ -273,4 +273,10 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "unknown variant `xml`",
         "config example",
     ),
+    (
+        "[url_previews]\ndenied_hosts = [\"a.org\", \"https://b.org\"]\n",
+        "rhizome.toml:2: url_previews.denied_hosts",
+        "`https://b.org` is no host's name",
+        "without https://",
+    ),
 ];
