@@ -179,7 +179,10 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "registration.shared_secret_file",
     "media.path",
     "media.stores",
+    "media.key_file",
     "media.quota",
+    "media.forbidden_hashes",
+    "media.scanner",
     "listeners.tls",
 ];
 
