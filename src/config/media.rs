@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Problems;
-use super::units::Size;
+use super::units::{Date, Size};
 
 /// Files that users upload.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -15,6 +15,20 @@ pub struct Media {
     pub path: Option<PathBuf>,
     /// The largest upload.
     pub max_upload_size: Size,
+    /// What the old endpoints give to who doesn't say who they are.
+    pub unauthenticated_downloads: UnauthenticatedDownloads,
+    /// What came before this day they still give.
+    pub frozen_since: Option<Date>,
+}
+
+/// What the old endpoints for downloads give, which don't ask for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnauthenticatedDownloads {
+    /// What came before `frozen_since`; without that nothing.
+    Frozen,
+    /// Everything.
+    Open,
 }
 
 impl Default for Media {
@@ -22,6 +36,8 @@ impl Default for Media {
         Self {
             path: None,
             max_upload_size: Size::mib(50),
+            unauthenticated_downloads: UnauthenticatedDownloads::Frozen,
+            frozen_since: None,
         }
     }
 }
@@ -33,6 +49,14 @@ impl Media {
     }
 
     pub(super) fn check(&self, problems: &mut Problems) {
+        let open = self.unauthenticated_downloads == UnauthenticatedDownloads::Open;
+        if open && self.frozen_since.is_some() {
+            problems.add(
+                "media.frozen_since",
+                "nothing is frozen: `unauthenticated_downloads` is \"open\"",
+                "remove this line, or set unauthenticated_downloads = \"frozen\"",
+            );
+        }
         if self
             .path
             .as_ref()

@@ -1,6 +1,7 @@
 //! One running server: storage, rooms, federation, the client API, listeners and tasks, in that
 //! order; and its stop, in the other.
 
+mod files;
 mod settings;
 pub(crate) mod signing_key;
 
@@ -59,12 +60,14 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let rooms = Rooms::new(store.clone(), config.server.name.clone(), key);
     let federation = Federation::new(rooms.clone(), store.clone(), federation_config(&config)?)
         .context("federation can't be set up")?;
+    let media = files::open(&store, &config)?;
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();
     let app = client_api::App::new(
         store.clone(),
         rooms.clone(),
         federation.clone(),
+        client_api::Files::alone(media.clone()),
         Arc::new(client_config(&config)),
         stop.clone(),
     );
@@ -82,6 +85,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
 
     count_unread(&tasks, &store, &config);
     collect(&tasks, &store, &config);
+    files::look_after(&tasks, &media);
     let connections = TaskTracker::new();
     let mut addresses = Vec::new();
     let mut certificates = Vec::new();
@@ -96,6 +100,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             routers: routers.clone(),
             apis: served(settings, &config),
             limits: config.http.clone(),
+            largest_upload: config.media.max_upload_size.0,
             tls: certificate.map(tls::acceptor).transpose()?,
             stop: stop.clone(),
             kill: kill.clone(),

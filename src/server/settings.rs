@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use rhizome_client_api::config as client_api;
 use rhizome_federation::FederationConfig;
 
-use crate::config::{Config, Rate};
+use crate::config::{Config, Rate, UnauthenticatedDownloads};
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
 const LARGEST: usize = 12 << 20;
@@ -35,7 +35,16 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         invite: rate(limits.invite),
         to_device: rate(limits.to_device),
         new_server: rate(limits.new_server),
+        upload: rate(limits.upload),
+        download: rate(limits.download),
+        fetch: rate(limits.fetch),
         other: rate(limits.other),
+    };
+    let media = &config.media;
+    out.unauthenticated_media = match (media.unauthenticated_downloads, media.frozen_since) {
+        (UnauthenticatedDownloads::Open, _) => client_api::Unauthenticated::Open,
+        (UnauthenticatedDownloads::Frozen, Some(day)) => client_api::Unauthenticated::Before(day.0),
+        (UnauthenticatedDownloads::Frozen, None) => client_api::Unauthenticated::Closed,
     };
     out
 }

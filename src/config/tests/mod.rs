@@ -178,6 +178,7 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "registration.shared_secret",
     "registration.shared_secret_file",
     "media.path",
+    "media.frozen_since",
     "listeners.tls",
 ];
 
