@@ -100,15 +100,21 @@ impl MediaConfig {
             strip: true,
             thumbnails: specified(),
             any_thumbnail: true,
-            remote: RemoteConfig {
-                max_size: 100 << 20,
-                cache_size: 10 << 30,
-                cache_age: Some(Duration::from_hours(24 * 90)),
-                retry_after: Duration::from_mins(1),
-                blocked_servers: Vec::new(),
-            },
+            remote: RemoteConfig::default(),
             grace: Duration::from_hours(24),
             crash_at: None,
+        }
+    }
+}
+
+impl Default for RemoteConfig {
+    fn default() -> Self {
+        Self {
+            max_size: 100 << 20,
+            cache_size: 10 << 30,
+            cache_age: Some(Duration::from_hours(24 * 90)),
+            retry_after: Duration::from_mins(1),
+            blocked_servers: Vec::new(),
         }
     }
 }

@@ -21,6 +21,7 @@
 //! * [`Media::remote`] first looks whether the file is kept, then calls `fetch`, once for all who ask meanwhile: they
 //!   read the bytes while they come. Its size may be unknown then ([`Info::size`]). If the fetch breaks off, so does what
 //!   they read, and nothing is kept.
+//! * [`Pictures`] is what makes pictures: [`Decoders`](rhizome_decoder::Decoders).
 //! * [`Media::thumbnail`] makes a picture or finds one that was made; one at a time of each.
 //! * [`MediaError`] is a [`Refusal`](rhizome_protocol::Refusal): the edge makes a Matrix error of it.
 //!
@@ -32,13 +33,14 @@
 
 mod blobs;
 mod config;
+mod decoders;
 mod error;
 mod pictures;
 mod service;
 
 pub use config::{CrashAt, MediaConfig, Place, RemoteConfig, StoreConfig};
 pub use error::{FetchError, MediaError, UploadError};
-pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Wanted};
+pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Reading, Wanted};
 pub use service::Media;
 pub use service::content::{Content, Info, Pieces};
 pub use service::remote::Fetched;

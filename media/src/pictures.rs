@@ -1,7 +1,10 @@
 //! What is done with pictures, by somebody else: strangers' bytes are never parsed in this crate.
 
+use std::pin::Pin;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// How a picture is made smaller
 /// (<https://spec.matrix.org/v1.19/client-server-api/#thumbnails>).
@@ -47,12 +50,12 @@ pub struct Wanted {
     pub format: Format,
 }
 
-/// A picture that was made.
+/// What became of a picture.
 #[derive(Debug, Clone)]
 pub struct Made {
-    /// The file.
-    pub bytes: Bytes,
-    /// What it is.
+    /// The file; `None` if the source is no larger than what was wanted, so that it is its own thumbnail.
+    pub bytes: Option<Bytes>,
+    /// What it is, by its bytes.
     pub content_type: String,
 }
 
@@ -73,17 +76,28 @@ pub enum PictureError {
     Failed(String),
 }
 
+/// A file that is read.
+pub type Reading = Pin<Box<dyn AsyncRead + Send>>;
+
 /// Makes pictures of strangers' bytes.
 pub trait Pictures: Send + Sync + 'static {
     /// A file of at most this many bytes is given to it.
     fn most_bytes(&self) -> u64;
 
-    /// A picture in another size.
-    fn thumbnail(&self, file: Bytes, wanted: Wanted) -> BoxFuture<'_, Result<Made, PictureError>>;
+    /// A picture in other sizes: one for each, in their order.
+    fn thumbnails<'a>(
+        &'a self,
+        file: Reading,
+        wanted: &'a [Wanted],
+    ) -> BoxFuture<'a, Result<Vec<Made>, PictureError>>;
 
-    /// The file without what says where, when and by what it was made; its pixels are as they were. `None`: there is
-    /// nothing to be taken off.
-    fn strip(&self, file: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, PictureError>>;
+    /// Copies a file without what says where, when and by what it was made; its pixels are as they were. After an error
+    /// what was written is thrown away, and the file kept as it came.
+    fn strip<'a>(
+        &'a self,
+        file: Reading,
+        into: &'a mut (dyn AsyncWrite + Send + Unpin),
+    ) -> BoxFuture<'a, Result<(), PictureError>>;
 }
 
 /// Makes none: where pictures are switched off.
@@ -95,11 +109,19 @@ impl Pictures for NoPictures {
         0
     }
 
-    fn thumbnail(&self, _: Bytes, _: Wanted) -> BoxFuture<'_, Result<Made, PictureError>> {
+    fn thumbnails<'a>(
+        &'a self,
+        _: Reading,
+        _: &'a [Wanted],
+    ) -> BoxFuture<'a, Result<Vec<Made>, PictureError>> {
         Box::pin(async { Err(PictureError::NotAPicture) })
     }
 
-    fn strip(&self, _: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, PictureError>> {
-        Box::pin(async { Ok(None) })
+    fn strip<'a>(
+        &'a self,
+        _: Reading,
+        _: &'a mut (dyn AsyncWrite + Send + Unpin),
+    ) -> BoxFuture<'a, Result<(), PictureError>> {
+        Box::pin(async { Err(PictureError::NotAPicture) })
     }
 }

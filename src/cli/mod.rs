@@ -6,6 +6,7 @@ mod config;
 mod database;
 mod keys;
 pub(crate) mod logging;
+mod media;
 mod room;
 mod serve;
 mod user;
@@ -44,6 +45,9 @@ enum Command {
     /// Look into rooms, also while the server runs
     #[command(subcommand)]
     Room(RoomCommand),
+    /// Look at files and take care of them, also while the server runs
+    #[command(subcommand)]
+    Media(media::MediaCommand),
     /// Say what happened to the database
     #[command(subcommand)]
     Database(DatabaseCommand),
@@ -54,6 +58,9 @@ enum Command {
     },
     /// Watch two servers talk: starts both here, checks that they agree, cleans up
     Demo(DemoArgs),
+    /// Parse one of strangers' files, apart from the server, which starts this itself
+    #[command(hide = true)]
+    Decode,
 }
 
 #[derive(Debug, Subcommand)]
@@ -154,6 +161,9 @@ struct DemoArgs {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Some(Command::Decode)) {
+        return rhizome_decoder::child::serve();
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -182,6 +192,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::User(UserCommand::Create(args)) => user::create(&load()?, args),
         Command::Room(RoomCommand::Inspect(args)) => room::inspect(&load()?, args),
+        Command::Media(command) => media::media(&load()?, command),
         Command::Database(command) => database::database(&load()?, &command),
         Command::Keys { command } => keys::keys(&load()?, command.unwrap_or(KeysCommand::Show)),
         Command::Demo(args) if args.serve => {
@@ -189,6 +200,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             block_on(rhizome_demo::serve::<Running>(args.postgres))
         }
         Command::Demo(args) => block_on(rhizome_demo::run::<Running>(args.postgres)),
+        // Knows no configuration: `main` has done it.
+        Command::Decode => Ok(()),
     }
 }
 
@@ -236,6 +249,8 @@ mod tests {
         let cli = parse("rhizome serve --config a.toml");
         assert_eq!(cli.config, Some(PathBuf::from("a.toml")));
         assert!(matches!(cli.command, Some(Command::Serve)));
+        let cli = parse("rhizome decode");
+        assert!(matches!(cli.command, Some(Command::Decode)));
         assert!(matches!(
             parse("rhizome keys").command,
             Some(Command::Keys { command: None })
@@ -256,6 +271,12 @@ mod tests {
             ("rhizome room inspect !a:b --graphviz --json", false),
             ("rhizome room inspect !a:b --around 1001", false),
             ("rhizome room inspect", false),
+            ("rhizome media move local large", true),
+            ("rhizome media delete mxc://a/b mxc://a/c", true),
+            ("rhizome media delete --user @a:b --older-than 30d", true),
+            ("rhizome media delete", false),
+            ("rhizome media delete --unused-for long", false),
+            ("rhizome media quarantine --room !a:b --undo", true),
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).is_ok(), fine, "{line}");
         }

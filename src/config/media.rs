@@ -1,20 +1,46 @@
-//! `[media]`: files that users upload.
+//! `[media]`: files that users upload, and those of other servers that are kept for them.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::Problems;
-use super::units::{Date, Size};
+use super::units::{Date, Size, Span};
 
-/// Files that users upload.
+/// Files that users upload, and those of other servers that are kept for them.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Media {
     /// Where they lie. Default: `media` in `data_dir`.
     pub path: Option<PathBuf>,
+    /// Further places by name; the one at `path` is called `local`.
+    pub stores: Vec<MediaStore>,
+    /// The name of the place where new files go.
+    pub store: String,
     /// The largest upload.
     pub max_upload_size: Size,
+    /// How much a user may upload, in how long.
+    pub quota: Vec<Quota>,
+    /// How long an upload that was announced may take to come.
+    pub pending_uploads_expire_after: Span,
+    /// How many of those a user may have at a time.
+    pub max_pending_uploads: usize,
+    /// Whether what says where and when a picture was taken is taken off.
+    pub strip_metadata: bool,
+    /// Whether thumbnails are made in other sizes than the specification's.
+    pub any_thumbnail_size: bool,
+    /// Whether pictures are decoded in the server's own process.
+    pub decode_in_process: bool,
+    /// The largest file that is fetched from another server.
+    pub max_remote_size: Size,
+    /// How much is kept of other servers' files.
+    pub remote_cache_size: Size,
+    /// How long they are kept when nobody asks for them.
+    pub remote_cache_age: Span,
+    /// Servers whose files nobody here gets.
+    pub blocked_servers: Vec<String>,
+    /// How long bytes stay that nothing refers to any more.
+    pub delete_after: Span,
     /// What the old endpoints give to who doesn't say who they are.
     pub unauthenticated_downloads: UnauthenticatedDownloads,
     /// What came before this day they still give.
@@ -31,11 +57,47 @@ pub enum UnauthenticatedDownloads {
     Open,
 }
 
+/// A place for files.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MediaStore {
+    /// What it is called.
+    pub name: String,
+    /// A folder.
+    pub path: PathBuf,
+}
+
+/// How much a user may upload, in how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    /// How much.
+    pub size: Size,
+    /// In how long.
+    pub per: Span,
+}
+
+/// The name of the place at `path`.
+const LOCAL: &str = "local";
+
 impl Default for Media {
     fn default() -> Self {
         Self {
             path: None,
+            stores: Vec::new(),
+            store: LOCAL.to_owned(),
             max_upload_size: Size::mib(50),
+            quota: Vec::new(),
+            pending_uploads_expire_after: Span::secs(86_400),
+            max_pending_uploads: 20,
+            strip_metadata: true,
+            any_thumbnail_size: true,
+            decode_in_process: false,
+            max_remote_size: Size::mib(100),
+            remote_cache_size: Size::mib(10 << 10),
+            remote_cache_age: Span::secs(90 * 86_400),
+            blocked_servers: Vec::new(),
+            delete_after: Span::secs(86_400),
             unauthenticated_downloads: UnauthenticatedDownloads::Frozen,
             frozen_since: None,
         }
@@ -48,6 +110,18 @@ impl Media {
         self.path.clone().unwrap_or_else(|| data_dir.join("media"))
     }
 
+    /// All places, by name; the one where new files go comes first.
+    pub fn places(&self, data_dir: &Path) -> Vec<(String, PathBuf)> {
+        let further = self.stores.iter();
+        let further = further.map(|store| (store.name.clone(), store.path.clone()));
+        let mut places = vec![(LOCAL.to_owned(), self.path(data_dir))];
+        places.extend(further);
+        if let Some(first) = places.iter().position(|(name, _)| *name == self.store) {
+            places.swap(0, first);
+        }
+        places
+    }
+
     pub(super) fn check(&self, problems: &mut Problems) {
         let open = self.unauthenticated_downloads == UnauthenticatedDownloads::Open;
         if open && self.frozen_since.is_some() {
@@ -57,15 +131,47 @@ impl Media {
                 "remove this line, or set unauthenticated_downloads = \"frozen\"",
             );
         }
-        if self
+        let paths = self
+            .stores
+            .iter()
+            .map(|store| ("media.stores", &store.path));
+        let paths = self
             .path
-            .as_ref()
-            .is_some_and(|path| path.exists() && !path.is_dir())
-        {
+            .iter()
+            .map(|path| ("media.path", path))
+            .chain(paths);
+        for (key, path) in paths {
+            if path.exists() && !path.is_dir() {
+                problems.add(
+                    key,
+                    "this is a file, not a directory",
+                    "name a directory; it is made when missing",
+                );
+            }
+        }
+        let mut names = vec![LOCAL];
+        for store in &self.stores {
+            if store.name.is_empty() || names.contains(&store.name.as_str()) {
+                problems.add(
+                    "media.stores",
+                    format!("the name `{}` can't be used, or is used twice", store.name),
+                    "give each store a name of its own; `local` is the one at media.path",
+                );
+            }
+            names.push(&store.name);
+        }
+        if !names.contains(&self.store.as_str()) {
             problems.add(
-                "media.path",
-                "this is a file, not a directory",
-                "name a directory; it is made when missing",
+                "media.store",
+                format!("there is no store `{}`", self.store),
+                "name one of media.stores, or `local`",
+            );
+        }
+        if self.quota.iter().any(|quota| quota.per.0.is_zero()) {
+            problems.add(
+                "media.quota",
+                "the span of time is empty",
+                "write how much in how long, such as { size = \"1 GiB\", per = \"1d\" }",
             );
         }
     }

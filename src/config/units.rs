@@ -24,7 +24,8 @@ impl Span {
         Self(Duration::from_millis(millis))
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads one; `None` if it is none.
+    pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let digits = text.find(|c: char| !c.is_ascii_digit())?;
         let (number, unit) = text.split_at(digits);

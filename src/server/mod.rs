@@ -1,7 +1,6 @@
 //! One running server: storage, rooms, federation, the client API, listeners and tasks, in that
 //! order; and its stop, in the other.
 
-mod files;
 mod settings;
 pub(crate) mod signing_key;
 
@@ -14,6 +13,7 @@ use anyhow::{Context as _, bail};
 use rhizome_client_api as client_api;
 use rhizome_edge::Api as _;
 use rhizome_federation::{Federation, FederationConfig};
+use rhizome_media::Media;
 use rhizome_rooms::Rooms;
 use rhizome_storage::collect::{self, Collecting};
 use rhizome_storage::{LogReader, Options, Store};
@@ -33,6 +33,7 @@ pub struct Running {
     store: Store,
     rooms: Rooms,
     federation: Federation,
+    media: Media,
     config: Arc<Config>,
     certificates: Vec<Arc<Certificate>>,
     new_key: bool,
@@ -60,7 +61,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let rooms = Rooms::new(store.clone(), config.server.name.clone(), key);
     let federation = Federation::new(rooms.clone(), store.clone(), federation_config(&config)?)
         .context("federation can't be set up")?;
-    let media = files::open(&store, &config)?;
+    let media = open_media(&store, &config)?;
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();
     let app = client_api::App::new(
@@ -84,8 +85,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     }
 
     count_unread(&tasks, &store, &config);
+    care_for_media(&tasks, &media);
     collect(&tasks, &store, &config);
-    files::look_after(&tasks, &media);
     let connections = TaskTracker::new();
     let mut addresses = Vec::new();
     let mut certificates = Vec::new();
@@ -117,6 +118,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         store,
         rooms,
         federation,
+        media,
         config,
         certificates,
         new_key,
@@ -139,6 +141,36 @@ fn collect(tasks: &Tasks, store: &Store, config: &Config) {
         let run = collect::run(store.clone(), how, stop);
         async move { Ok(run.await?) }
     });
+}
+
+/// Makes pictures of new files, and deletes what nobody needs of files.
+fn care_for_media(tasks: &Tasks, media: &Media) {
+    let running = media.clone();
+    tasks.supervise("media", move |stop| {
+        let media = running.clone();
+        async move {
+            media.run(stop).await;
+            Ok(())
+        }
+    });
+    let sweeping = media.clone();
+    tasks.supervise("media sweep", move |stop| {
+        let media = sweeping.clone();
+        async move {
+            media.sweep_now_and_then(stop).await;
+            Ok(())
+        }
+    });
+}
+
+/// Opens the places where files lie.
+///
+/// # Errors
+/// One can't be used.
+pub(crate) fn open_media(store: &Store, config: &Config) -> anyhow::Result<Media> {
+    let decoders = Arc::new(settings::decoders(config));
+    Media::open(store.clone(), settings::media(config), decoders)
+        .context("files can't be kept; see media.path and media.stores in the configuration")
 }
 
 /// Writes down now and then what users haven't read.
@@ -197,6 +229,11 @@ impl Running {
     /// Other servers.
     pub fn federation(&self) -> &Federation {
         &self.federation
+    }
+
+    /// Files.
+    pub fn media(&self) -> &Media {
+        &self.media
     }
 
     /// What it runs with.

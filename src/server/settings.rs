@@ -2,7 +2,9 @@
 
 use anyhow::Context as _;
 use rhizome_client_api::config as client_api;
+use rhizome_decoder::Decoders;
 use rhizome_federation::FederationConfig;
+use rhizome_media::{MediaConfig, Place, RemoteConfig, StoreConfig};
 
 use crate::config::{Config, Rate, UnauthenticatedDownloads};
 
@@ -47,6 +49,47 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         (UnauthenticatedDownloads::Frozen, None) => client_api::Unauthenticated::Closed,
     };
     out
+}
+
+/// The settings of files.
+pub(crate) fn media(config: &Config) -> MediaConfig {
+    let from = &config.media;
+    let places = from.places(&config.server.data_dir).into_iter();
+    let stores = places.map(|(name, path)| StoreConfig {
+        name,
+        place: Place::Disk(path),
+    });
+    MediaConfig {
+        stores: stores.collect(),
+        max_upload_size: from.max_upload_size.0,
+        pending_for: from.pending_uploads_expire_after.0,
+        most_pending: from.max_pending_uploads,
+        quota: from
+            .quota
+            .iter()
+            .map(|one| (one.size.0, one.per.0))
+            .collect(),
+        strip: from.strip_metadata,
+        any_thumbnail: from.any_thumbnail_size,
+        remote: RemoteConfig {
+            max_size: from.max_remote_size.0,
+            cache_size: from.remote_cache_size.0,
+            cache_age: Some(from.remote_cache_age.0),
+            blocked_servers: from.blocked_servers.clone(),
+            ..RemoteConfig::default()
+        },
+        grace: from.delete_after.0,
+        ..MediaConfig::new(config.server.name.clone(), "")
+    }
+}
+
+/// What decodes pictures.
+pub(crate) fn decoders(config: &Config) -> Decoders {
+    if config.media.decode_in_process {
+        Decoders::in_process()
+    } else {
+        Decoders::new(rhizome_decoder::Settings::default())
+    }
 }
 
 fn rate(rate: Rate) -> client_api::Rate {

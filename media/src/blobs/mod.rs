@@ -2,6 +2,7 @@
 
 mod disk;
 mod spool;
+mod writing;
 
 use std::io;
 use std::ops::Range;
@@ -16,6 +17,7 @@ use crate::config::{Place, StoreConfig};
 
 pub(crate) use disk::Disk;
 pub(crate) use spool::{Spool, Spooled, read_file};
+pub(crate) use writing::Writing;
 
 /// Bytes that come, in pieces of at most [`PIECE`].
 pub(crate) type Pieces = BoxStream<'static, io::Result<Bytes>>;

@@ -127,18 +127,6 @@ impl Spool {
 }
 
 impl Spooled {
-    /// All of its bytes.
-    pub(crate) async fn whole(&self) -> io::Result<Bytes> {
-        let (file, size) = (self.file.clone(), self.size);
-        let size = usize::try_from(size).map_err(io::Error::other)?;
-        blocking(move || {
-            let mut bytes = vec![0; size];
-            file.read_exact_at(&mut bytes, 0)?;
-            Ok(bytes.into())
-        })
-        .await
-    }
-
     /// The first bytes, at most so many.
     pub(crate) async fn beginning(&self, most: usize) -> io::Result<Bytes> {
         let most = usize::try_from(self.size).map_or(most, |size| size.min(most));

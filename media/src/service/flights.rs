@@ -20,19 +20,23 @@ impl<K, V> Default for Flights<K, V> {
     }
 }
 
-/// Tells all who ask. The work may go on after that, and who asks until it ends is told the same.
-pub(super) struct Tell<V>(watch::Sender<Option<V>>);
+/// Tells all who ask. The work may go on after that; who asks until it lets go of this is told the same.
+pub(super) struct Tell<V> {
+    /// It is over before those who wait hear that nothing comes, so that who asks then begins anew.
+    _over: Box<dyn Send + Sync>,
+    told: watch::Sender<Option<V>>,
+}
 
 impl<V> Tell<V> {
     pub(super) fn tell(&self, value: V) {
-        self.0.send_replace(Some(value));
+        self.told.send_replace(Some(value));
     }
 }
 
 /// Takes the entry away whatever ends the work.
-struct Done<K: Hash + Eq, V>(Under<K, V>, K);
+struct Over<K: Hash + Eq, V>(Under<K, V>, K);
 
-impl<K: Hash + Eq, V> Drop for Done<K, V> {
+impl<K: Hash + Eq, V> Drop for Over<K, V> {
     fn drop(&mut self) {
         lock(&self.0).remove(&self.1);
     }
@@ -44,7 +48,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<K, V> Flights<K, V>
 where
-    K: Hash + Eq + Clone + Send + 'static,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
     /// What the work for `key` tells: that of another who asked, if it is still under way. The work goes on though
@@ -53,24 +57,22 @@ where
     where
         W: Future<Output = ()> + Send + 'static,
     {
-        let mut told = {
+        let (mut told, begins) = {
             let mut under = lock(&self.0);
             if let Some(told) = under.get(&key) {
-                told.clone()
+                (told.clone(), None)
             } else if under.len() >= MOST {
                 return None;
             } else {
                 let (tell, told) = watch::channel(None);
                 under.insert(key.clone(), told.clone());
-                let done = Done(self.0.clone(), key);
-                let work = work(Tell(tell));
-                tokio::spawn(async move {
-                    let _done = done;
-                    work.await;
-                });
-                told
+                (told, Some(tell))
             }
         };
+        if let Some(told) = begins {
+            let over = Box::new(Over(self.0.clone(), key));
+            tokio::spawn(work(Tell { _over: over, told }));
+        }
         let value = told.wait_for(Option::is_some).await.ok()?;
         value.clone()
     }

@@ -5,6 +5,7 @@ pub(crate) mod content;
 mod find;
 mod flights;
 mod kept;
+mod moving;
 mod places;
 pub(crate) mod remote;
 mod run;

@@ -19,7 +19,9 @@ impl Media {
         let mut soon = self.0.to_make.lock().await;
         let making = async {
             while let Some(of) = soon.recv().await {
-                self.make_all(&of).await;
+                if let Err(error) = self.make_all(&of).await {
+                    tracing::debug!(%error, "no pictures are made of a file");
+                }
             }
         };
         stop.run_until_cancelled(making).await;

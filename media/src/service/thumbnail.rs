@@ -1,14 +1,15 @@
 //! Pictures in other sizes: made once, and kept.
 
 use futures_util::TryStreamExt as _;
-use rhizome_storage::ThumbnailKind;
+use rhizome_storage::{Blob, Keep, ThumbnailKind};
+use tokio_util::io::StreamReader;
 
 use super::Media;
 use super::content::Content;
 use super::kept::Refers;
 use crate::blobs::Spool;
 use crate::error::MediaError;
-use crate::pictures::{Format, Wanted};
+use crate::pictures::{Format, Made, Wanted};
 
 /// So many pictures are made of a file for who asks; then the next of the configured sizes is given.
 const MOST: usize = 20;
@@ -42,11 +43,8 @@ impl Media {
             .0
             .making
             .join((source.key.clone(), wanted), move |tell| async move {
-                let made = media.make(&of, &source.key, source.size, wanted).await;
-                if let Err(error @ (MediaError::NoThumbnail | MediaError::PictureTooLarge)) = &made
-                {
-                    media.0.no_pictures.insert(source.key, error.clone());
-                }
+                let made = media.make(&of, &source, &[wanted]).await;
+                let made = made.and_then(|mut made| made.pop().ok_or(MediaError::NoThumbnail));
                 tell.tell(made);
             });
         making.await.unwrap_or(Err(MediaError::Busy))
@@ -62,14 +60,19 @@ impl Media {
         }
     }
 
-    /// Makes the configured pictures of a file.
-    pub(super) async fn make_all(&self, of: &Content) {
+    /// Makes the configured pictures of a file, those that aren't there, from one reading of it.
+    pub(super) async fn make_all(&self, of: &Content) -> Result<(), MediaError> {
+        let source = of.settled().await?;
+        let mut missing = Vec::new();
         for wanted in &self.0.config.thumbnails {
-            if let Err(error) = self.thumbnail(of, *wanted).await {
-                tracing::debug!(%error, "no pictures are made of a file");
-                return;
+            if self.made(of, &source.key, *wanted).await?.is_none() {
+                missing.push(*wanted);
             }
         }
+        if !missing.is_empty() {
+            self.make(of, &source, &missing).await?;
+        }
+        Ok(())
     }
 
     fn is_configured(&self, wanted: Wanted) -> bool {
@@ -106,37 +109,60 @@ impl Media {
         Ok(found.map(|found| of.picture(found.content_type, found.blob)))
     }
 
+    /// Makes pictures and keeps them; one that is made a second time takes the first one's place. If none can be made,
+    /// that is remembered.
     async fn make(
         &self,
         of: &Content,
-        source: &str,
-        size: u64,
-        wanted: Wanted,
-    ) -> Result<Content, MediaError> {
-        if let Some(made) = self.made(of, source, wanted).await? {
-            return Ok(made);
-        }
-        if size > self.0.pictures.most_bytes() {
+        source: &Blob,
+        wanted: &[Wanted],
+    ) -> Result<Vec<Content>, MediaError> {
+        if source.size > self.0.pictures.most_bytes() {
             return Err(MediaError::PictureTooLarge);
         }
-        let mut file = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
-        let mut pieces = of.read(None).await?;
-        while let Some(piece) = pieces.try_next().await? {
-            file.extend_from_slice(&piece);
+        let pieces = of.read(None).await?.map_err(std::io::Error::other);
+        let reading = Box::pin(StreamReader::new(pieces));
+        let made = self.0.pictures.thumbnails(reading, wanted).await;
+        let made = made.map_err(MediaError::from).inspect_err(|error| {
+            if matches!(error, MediaError::NoThumbnail | MediaError::PictureTooLarge) {
+                self.0.no_pictures.insert(source.key.clone(), error.clone());
+            }
+        });
+        let mut kept = Vec::new();
+        for (made, wanted) in made?.into_iter().zip(wanted) {
+            kept.push(self.keep_picture(of, source, *wanted, made).await?);
         }
-        let made = self.0.pictures.thumbnail(file.into(), wanted).await?;
+        Ok(kept)
+    }
+
+    async fn keep_picture(
+        &self,
+        of: &Content,
+        source: &Blob,
+        wanted: Wanted,
+        made: Made,
+    ) -> Result<Content, MediaError> {
+        let kind = kind(wanted);
+        let Some(bytes) = made.bytes else {
+            let size = (made.content_type.as_str(), source.size);
+            let refers =
+                self.0
+                    .store
+                    .add_thumbnail(&source.key, &kind, size, Keep::Known(&source.key));
+            // If it has just been deleted, that is what was asked for all the same.
+            refers.await?;
+            return Ok(of.picture(made.content_type, source.clone()));
+        };
         let (_, place) = self.0.places.newest();
         let spooled = async {
             let mut spool = Spool::begin(place.spool()).await?;
-            spool.push(made.bytes).await?;
+            spool.push(bytes).await?;
             spool.finish().await
         };
         let spooled = spooled.await.map_err(MediaError::bytes)?;
         let what = (made.content_type.as_str(), spooled.size);
-        let kind = kind(wanted);
-        let blob = self
-            .keep(spooled, Refers::Thumbnail(source, &kind, what))
-            .await?;
+        let refers = Refers::Thumbnail(&source.key, &kind, what);
+        let blob = self.keep(spooled, refers).await?;
         Ok(of.picture(made.content_type, blob))
     }
 }

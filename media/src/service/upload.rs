@@ -6,12 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use rhizome_storage::{Begun, Filled, NewMedia, UserNo, millis, random};
+use tokio::io::AsyncWriteExt as _;
+use tokio_util::io::StreamReader;
 
 use super::kept::{Refers, why};
 use super::{Media, content::Content};
-use crate::blobs::{Spool, Spooled};
+use crate::blobs::{Spool, Spooled, Writing};
 use crate::config::CrashAt;
 use crate::error::{MediaError, UploadError};
+use crate::pictures::PictureError;
 
 /// Of these are ids made.
 const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -256,18 +259,20 @@ impl Media {
         if !can_tell_where(&beginning) {
             return Ok(file);
         }
-        let bytes = file.whole().await.map_err(MediaError::bytes)?;
-        match pictures.strip(bytes).await {
-            Ok(Some(bytes)) => {
-                let (_, place) = self.0.places.newest();
-                let spooled = async {
-                    let mut spool = Spool::begin(place.spool()).await?;
-                    spool.push(bytes).await?;
-                    spool.finish().await
-                };
-                spooled.await.map_err(MediaError::bytes)
-            }
-            Ok(None) => Ok(file),
+        let (_, place) = self.0.places.newest();
+        let mut into = Spool::begin(place.spool())
+            .await
+            .map_err(MediaError::bytes)?;
+        let reading = Box::pin(StreamReader::new(file.pieces()));
+        let stripped = {
+            let mut writing = Writing::new(&mut into);
+            let stripped = pictures.strip(reading, &mut writing).await;
+            writing.flush().await.map_err(MediaError::bytes)?;
+            stripped
+        };
+        match stripped {
+            Ok(()) => Ok(into.finish().await.map_err(MediaError::bytes)?),
+            Err(PictureError::Busy) => Err(MediaError::Busy),
             Err(error) => {
                 // Nothing that reads pictures will find in it what this hasn't.
                 tracing::debug!(%error, "a picture is kept as it came");

@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use rhizome_storage::MediaQuery;
 
-use crate::world::{each, noise, read};
+use rhizome_media::{Media, NoPictures, Place, StoreConfig};
+
+use crate::world::{each, each_with, noise, read};
 
 #[tokio::test]
 async fn what_is_deleted_goes_late_and_altogether() {
@@ -74,6 +76,86 @@ async fn nobody_gets_what_is_quarantined() {
             1
         );
         assert!(world.find(&id).await.is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn files_move_to_another_store_and_can_be_read_meanwhile() {
+    let more = tempfile::tempdir().unwrap();
+    let settings = |config: &mut rhizome_media::MediaConfig| {
+        config.stores.push(StoreConfig {
+            name: "far".to_owned(),
+            place: Place::Disk(more.path().to_owned()),
+        });
+    };
+    each_with(settings, std::sync::Arc::new(NoPictures), async |world| {
+        let (one, two) = (noise(200_000, 22), noise(10, 23));
+        let (first, second) = (world.upload(&one).await, world.upload(&two).await);
+        // Somebody has it in hand since before.
+        let early = world.find(&first).await.unwrap();
+        let reading = early.read(None).await.unwrap();
+        let mut told = Vec::new();
+        let moved = world
+            .media
+            .move_all("local", "far", |blobs, bytes| told.push((blobs, bytes)));
+        assert_eq!(moved.await.unwrap(), 2);
+        assert_eq!(told, [(2, 200_010)]);
+        let pieces: Vec<bytes::Bytes> = futures_util::TryStreamExt::try_collect(reading)
+            .await
+            .unwrap();
+        assert_eq!(pieces.concat(), one);
+        assert_eq!(read(&early).await, one);
+        assert_eq!(read(&world.find(&second).await.unwrap()).await, two);
+        let lies = async |store| world.store.blobs_in(store, "", 9).await.unwrap().len();
+        assert_eq!((lies("local").await, lies("far").await), (0, 2));
+        // What a kill left in the old place after the row was changed goes, too.
+        assert_eq!(
+            world
+                .media
+                .move_all("local", "far", |_, _| {})
+                .await
+                .unwrap(),
+            0
+        );
+        assert!(
+            world
+                .media
+                .move_all("local", "nowhere", |_, _| {})
+                .await
+                .is_err()
+        );
+        world
+            .media
+            .delete_all(&MediaQuery::default())
+            .await
+            .unwrap();
+        world.clock.advance(Duration::from_hours(2));
+        assert_eq!(world.media.sweep().await.unwrap().unwrap().blobs, 2);
+        assert_eq!(world.files().map(|files| files.len()), [0, 0]);
+
+        // Without the store that a file lies in it can't be read, and isn't said to be gone.
+        let id = world.upload(&one).await;
+        world
+            .media
+            .move_all("local", "far", |_, _| {})
+            .await
+            .unwrap();
+        let mut config = world.media.config().clone();
+        config.stores.truncate(1);
+        let other =
+            Media::open(world.store.clone(), config, std::sync::Arc::new(NoPictures)).unwrap();
+        let found = other
+            .find(crate::world::ours(), &id, Duration::ZERO)
+            .await
+            .unwrap();
+        let failed = found.read(None).await;
+        assert!(matches!(failed, Err(rhizome_media::MediaError::Bytes(_))));
+        world
+            .media
+            .delete_all(&MediaQuery::default())
+            .await
+            .unwrap();
     })
     .await;
 }

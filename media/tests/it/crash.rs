@@ -23,11 +23,10 @@ const POINTS: [(&str, CrashAt); 6] = [
     ("deleted", CrashAt::Deleted),
 ];
 
-async fn open(url: &str, folder: &str, crash_at: Option<CrashAt>, late: bool) -> (Store, Media) {
+async fn open(url: &str, folder: &str, crash_at: Option<CrashAt>, hours: i64) -> (Store, Media) {
     let mut options = Options::new(url);
     options.max_connections = 4;
-    let later = if late { 7_200_000 } else { 0 };
-    options.clock = Clock::manual(Clock::system().now_ms() + later);
+    options.clock = Clock::manual(Clock::system().now_ms() + hours * 3_600_000);
     let store = Store::open(options).await.unwrap();
     let mut config = MediaConfig::new(ours().to_owned(), folder);
     config.grace = Duration::from_hours(1);
@@ -57,7 +56,7 @@ async fn child() {
     );
     let at = POINTS.iter().find(|(name, _)| *name == point).unwrap().1;
     let sweeps = matches!(at, CrashAt::Doomed | CrashAt::Deleted);
-    let (_store, media) = open(url, folder, Some(at), sweeps).await;
+    let (_store, media) = open(url, folder, Some(at), if sweeps { 2 } else { 0 }).await;
     if sweeps {
         media.sweep().await.unwrap();
     } else {
@@ -70,7 +69,7 @@ async fn crash_everywhere(database: TestDatabase) {
     for (point, at) in POINTS {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("media").display().to_string();
-        let (store, media) = open(database.url(), &path, None, false).await;
+        let (store, media) = open(database.url(), &path, None, 0).await;
         let kept = noise(200_000, 30);
         let acknowledged = put(&media, &kept).await;
         let gone = put(&media, b"gone").await;
@@ -91,7 +90,8 @@ async fn crash_everywhere(database: TestDatabase) {
             "{at:?}: {said}"
         );
 
-        let (store, media) = open(database.url(), &path, None, true).await;
+        // Also later than a lease lasts that the child had.
+        let (store, media) = open(database.url(), &path, None, 3).await;
         // Under its name no file is half there.
         for file in &files(&media)[0] {
             let size = std::fs::metadata(file).unwrap().len();

@@ -1,10 +1,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use rhizome_media::{Format, Made, MediaError, Method, NewFile, PictureError, Pictures, Wanted};
+use rhizome_media::{
+    Format, Made, MediaError, Method, NewFile, PictureError, Pictures, Reading, Wanted,
+};
 use rhizome_storage::testing::eventually;
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{ALICE, World, body, each_with, read};
@@ -22,26 +24,42 @@ impl Pictures for Painter {
         1_000
     }
 
-    fn thumbnail(&self, file: Bytes, wanted: Wanted) -> BoxFuture<'_, Result<Made, PictureError>> {
+    fn thumbnails<'a>(
+        &'a self,
+        mut file: Reading,
+        wanted: &'a [Wanted],
+    ) -> BoxFuture<'a, Result<Vec<Made>, PictureError>> {
         Box::pin(async move {
-            self.made.fetch_add(1, Ordering::SeqCst);
-            tokio::task::yield_now().await;
-            if !file.starts_with(b"\x89PNG") {
+            self.made.fetch_add(wanted.len(), Ordering::SeqCst);
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).await.unwrap();
+            if !bytes.starts_with(b"\x89PNG") {
                 return Err(PictureError::NotAPicture);
             }
-            let bytes = format!("{}x{} {:?}", wanted.width, wanted.height, wanted.method);
-            Ok(Made {
-                bytes: bytes.into(),
+            let made = wanted.iter().map(|wanted| Made {
+                bytes: (wanted.width < 2_000).then(|| {
+                    format!("{}x{} {:?}", wanted.width, wanted.height, wanted.method).into()
+                }),
                 content_type: "image/jpeg".to_owned(),
-            })
+            });
+            Ok(made.collect())
         })
     }
 
-    fn strip(&self, file: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, PictureError>> {
+    fn strip<'a>(
+        &'a self,
+        mut file: Reading,
+        into: &'a mut (dyn AsyncWrite + Send + Unpin),
+    ) -> BoxFuture<'a, Result<(), PictureError>> {
         Box::pin(async move {
-            let text = String::from_utf8_lossy(&file).into_owned();
-            let found = text.contains(" GPS").then(|| file.slice(..file.len() - 4));
-            Ok(found)
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).await.unwrap();
+            let kept = bytes.strip_suffix(b" GPS").unwrap_or(&bytes);
+            for piece in kept.chunks(7) {
+                into.write_all(piece).await.unwrap();
+            }
+            into.flush().await.unwrap();
+            Ok(())
         })
     }
 }
@@ -99,6 +117,20 @@ async fn a_picture_is_made_once_and_kept() {
                 .await;
             assert_eq!(read(&made.unwrap()).await, b"50x40 Crop");
             assert_eq!(painter.made.load(Ordering::SeqCst), 1);
+            // What is no larger than what is wanted is its own picture.
+            let own = world
+                .media
+                .thumbnail(&same, wanted(2_000, 2_000, Method::Scale))
+                .await
+                .unwrap();
+            assert_eq!(read(&own).await, PNG);
+            let own = world
+                .media
+                .thumbnail(&same, wanted(2_000, 2_000, Method::Scale))
+                .await
+                .unwrap();
+            assert_eq!(own.info.content_type.as_deref(), Some("image/jpeg"));
+            assert_eq!(painter.made.load(Ordering::SeqCst), 2);
             // What goes takes its pictures along.
             let rows = world
                 .media
@@ -107,7 +139,7 @@ async fn a_picture_is_made_once_and_kept() {
             assert_eq!(rows.unwrap(), 2);
             world.clock.advance(std::time::Duration::from_hours(2));
             let swept = world.media.sweep().await.unwrap().unwrap();
-            assert_eq!((swept.thumbnails, swept.blobs), (1, 2));
+            assert_eq!((swept.thumbnails, swept.blobs), (2, 2));
             assert_eq!(world.files().map(|files| files.len()), [0, 0]);
         },
     )

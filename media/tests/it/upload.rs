@@ -88,7 +88,7 @@ async fn limits_hold() {
         config.max_upload_size = 1_000;
         config.quota = vec![
             (2_500, Duration::from_hours(1)),
-            (3_000, Duration::from_hours(24)),
+            (2_900, Duration::from_hours(24)),
         ];
     };
     each_with(

@@ -244,6 +244,24 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "name a directory",
     ),
     (
+        "[media]\nstore = \"far\"\n",
+        "rhizome.toml:2: media.store",
+        "no store `far`",
+        "media.stores",
+    ),
+    (
+        "[media]\nstores = [{ name = \"local\", path = \"/tmp\" }]\n",
+        "rhizome.toml:2: media.stores",
+        "`local` can't be used",
+        "a name of its own",
+    ),
+    (
+        "[media]\nquota = [{ size = 1, per = \"0s\" }]\n",
+        "rhizome.toml:2: media.quota",
+        "is empty",
+        "in how long",
+    ),
+    (
         "[media]\nunauthenticated_downloads = \"open\"\nfrozen_since = \"2026-01-31\"\n",
         "rhizome.toml:3: media.frozen_since",
         "nothing is frozen",

@@ -178,6 +178,8 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "registration.shared_secret",
     "registration.shared_secret_file",
     "media.path",
+    "media.stores",
+    "media.quota",
     "media.frozen_since",
     "listeners.tls",
 ];

@@ -14,11 +14,12 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use http::{HeaderMap, Method, Request, header};
 use rhizome_client_api::{ClientConfig, Files, RemoteFiles};
 use rhizome_media::{
-    Content, FetchError, Fetched, Made, Media, MediaConfig, MediaError, PictureError, Pictures,
-    Place, Wanted,
+    Content, FetchError, Fetched, Format, Made, Media, MediaConfig, MediaError, PictureError,
+    Pictures, Place, Reading, Wanted,
 };
 use rhizome_storage::{Clock, Options, Store, testing::TestDatabase};
 use ruma::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWrite};
 
 use crate::asking::{HttpAnswer, SERVER, START_MS, Server, User, config, text};
 
@@ -83,6 +84,9 @@ pub async fn each_with(change: impl Fn(&mut Settings), test: impl AsyncFn(World)
 /// What a file begins with that the painter takes for a picture.
 pub const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and the rest";
 
+/// From this width on a picture is the file itself.
+pub const LARGE: u32 = 1_000;
+
 /// Makes pictures that say what they are.
 struct Painter;
 
@@ -91,27 +95,44 @@ impl Pictures for Painter {
         1_000
     }
 
-    fn thumbnail(&self, file: Bytes, wanted: Wanted) -> BoxFuture<'_, Result<Made, PictureError>> {
-        let (width, height, method) = (wanted.width, wanted.height, wanted.method.name());
-        let (animated, format) = (wanted.animated, wanted.format);
-        let made = if file.starts_with(b"\x89PNG") {
-            let bytes = format!("{width}x{height} {method} {animated} {format:?}");
-            let content_type = match format {
-                rhizome_media::Format::Plain => "image/png",
-                rhizome_media::Format::Webp => "image/webp",
-            };
-            Ok(Made {
-                bytes: bytes.into(),
-                content_type: content_type.to_owned(),
-            })
-        } else {
-            Err(PictureError::NotAPicture)
-        };
-        async { made }.boxed()
+    fn thumbnails<'a>(
+        &'a self,
+        mut file: Reading,
+        wanted: &'a [Wanted],
+    ) -> BoxFuture<'a, Result<Vec<Made>, PictureError>> {
+        async move {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).await.unwrap();
+            if !bytes.starts_with(b"\x89PNG") {
+                return Err(PictureError::NotAPicture);
+            }
+            Ok(wanted.iter().map(paint).collect())
+        }
+        .boxed()
     }
 
-    fn strip(&self, _: Bytes) -> BoxFuture<'_, Result<Option<Bytes>, PictureError>> {
-        async { Ok(None) }.boxed()
+    fn strip<'a>(
+        &'a self,
+        _: Reading,
+        _: &'a mut (dyn AsyncWrite + Send + Unpin),
+    ) -> BoxFuture<'a, Result<(), PictureError>> {
+        async { Err(PictureError::NotAPicture) }.boxed()
+    }
+}
+
+/// A picture; of what is wide enough the file itself.
+fn paint(wanted: &Wanted) -> Made {
+    let (width, height, method) = (wanted.width, wanted.height, wanted.method.name());
+    let (animated, format) = (wanted.animated, wanted.format);
+    let is_whole = width >= LARGE;
+    let text = format!("{width}x{height} {method} {animated} {format:?}");
+    let content_type = match format {
+        Format::Webp if !is_whole => "image/webp",
+        _ => "image/png",
+    };
+    Made {
+        bytes: (!is_whole).then(|| text.into()),
+        content_type: content_type.to_owned(),
     }
 }
 

@@ -1,0 +1,11 @@
+//! What becomes of valid files, and of children that misbehave.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../make/mod.rs"]
+mod make;
+
+mod children;
+mod mutated;
+mod stripped;
+mod thumbnails;

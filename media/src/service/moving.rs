@@ -1,0 +1,71 @@
+//! Bytes that move from one store to another.
+
+use futures_util::TryStreamExt as _;
+use rhizome_storage::Blob;
+
+use super::Media;
+use crate::blobs::Spool;
+use crate::error::MediaError;
+
+/// So many at once.
+const PIECE: usize = 100;
+
+impl Media {
+    /// Moves all bytes from one store to another, blob by blob: each is in one of them at any time, so it may end
+    /// anywhere and be begun again. `told` hears how many blobs and bytes have been moved by now. Gives how many were.
+    ///
+    /// # Errors
+    /// There is no such store; or one fails, or has lost or damaged something: what was moved before stays moved.
+    pub async fn move_all(
+        &self,
+        from: &str,
+        to: &str,
+        mut told: impl FnMut(u64, u64) + Send,
+    ) -> Result<u64, MediaError> {
+        self.0.places.get(to)?;
+        if from == to {
+            return Ok(0);
+        }
+        let (mut moved, mut bytes) = (0, 0);
+        let mut after = String::new();
+        loop {
+            let blobs = self.0.store.blobs_in(from, &after, PIECE).await?;
+            let Some(last) = blobs.last() else {
+                return Ok(moved);
+            };
+            after.clone_from(&last.key);
+            for blob in &blobs {
+                self.move_one(blob, to).await?;
+                moved += 1;
+                bytes += blob.size;
+            }
+            told(moved, bytes);
+        }
+    }
+
+    async fn move_one(&self, blob: &Blob, to: &str) -> Result<(), MediaError> {
+        let (from, place) = (self.0.places.get(&blob.store)?, self.0.places.get(to)?);
+        let failed = |error| MediaError::bytes(format_args!("{}: {error}", blob.key));
+        let read = from.read(&blob.key, 0..blob.size).await;
+        let mut pieces = read.map_err(failed)?;
+        let mut spool = Spool::begin(place.spool()).await.map_err(failed)?;
+        while let Some(piece) = pieces.try_next().await.map_err(failed)? {
+            spool.push(piece).await.map_err(failed)?;
+        }
+        let copy = spool.finish().await.map_err(failed)?;
+        if copy.sha256 != blob.sha256 {
+            return Err(MediaError::bytes(format_args!("{} is damaged", blob.key)));
+        }
+        place.put(&blob.key, copy).await.map_err(failed)?;
+        let store = &self.0.store;
+        if store.move_blob(&blob.key, &blob.store, to).await? {
+            return from.delete(&blob.key).await.map_err(failed);
+        }
+        // It was deleted meanwhile, or somebody else has moved it.
+        let now = store.blob(&blob.key).await?;
+        if now.is_none_or(|now| now.store != to) {
+            place.delete(&blob.key).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+}
