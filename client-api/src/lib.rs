@@ -44,7 +44,7 @@ use crate::{
 
 pub use account::users;
 pub use config::ClientConfig;
-pub use media::{Files, RemoteFiles};
+pub use media::{Files, LinkPreviews, RemoteFiles};
 pub use rhizome_edge::{Caller, MatrixError, Ruma};
 pub use router::router;
 pub use sync::{WriteUnread, window::Window};

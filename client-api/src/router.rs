@@ -14,7 +14,7 @@ use crate::{
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
     history::{context, event, messages},
     limits::Kind,
-    media::{download, settings, thumbnail, upload as files},
+    media::{download, preview, settings, thumbnail, upload as files},
     push::rules,
     room::{
         aliases, create, directory, members, membership, receipts, redact, send, state,
@@ -185,11 +185,13 @@ fn media(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Upload, files::create)
         .serve_as(Kind::Upload, files::fill)
         .serve(settings::get)
+        .serve_as(Kind::Other, preview::preview)
         .serve_as(Kind::Download, download::download)
         .serve_as(Kind::Download, download::download_as)
         .serve_as(Kind::Download, thumbnail::thumbnail)
         // As it was before these asked who it is.
         .serve(settings::get_as_once)
+        .serve_as(Kind::Other, preview::preview_as_once)
         .serve_as(Kind::Download, download::download_as_once)
         .serve_as(Kind::Download, download::download_named_as_once)
         .serve_as(Kind::Download, thumbnail::thumbnail_as_once)

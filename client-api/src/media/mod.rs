@@ -13,10 +13,12 @@ pub mod download;
 mod find;
 mod kind;
 mod names;
+pub mod preview;
 mod range;
 mod remote;
 pub mod settings;
 pub mod thumbnail;
 pub mod upload;
 
+pub use preview::LinkPreviews;
 pub use remote::{Files, RemoteFiles};

@@ -6,6 +6,8 @@ use futures_util::future::BoxFuture;
 use rhizome_media::{Content, FetchError, Media, MediaError, Wanted};
 use ruma::ServerName;
 
+use super::LinkPreviews;
+
 /// Whoever gets files of other servers, which are then kept here.
 pub trait RemoteFiles: Send + Sync + 'static {
     /// A file. The other server is told to wait for its bytes, if they haven't come, at most so long.
@@ -33,13 +35,18 @@ pub struct Files {
     pub media: Media,
     /// Those that aren't.
     pub remote: Arc<dyn RemoteFiles>,
+    /// Who visits links; `None`: there are no previews.
+    pub previews: Option<Arc<dyn LinkPreviews>>,
 }
 
 impl Files {
     /// Files of a server that gets none from others.
     pub fn alone(media: Media) -> Self {
-        let remote = Arc::new(Nobody);
-        Self { media, remote }
+        Self {
+            media,
+            remote: Arc::new(Nobody),
+            previews: None,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod limits;
 mod memory;
 mod pending;
 mod pictures;
+mod previews;
 mod ranges;
 mod remote;
 mod unauthenticated;

@@ -45,6 +45,8 @@ async fn an_id_is_given_and_filled_once() {
         fill(&world, &eve, &id, "hers")
             .await
             .fails(403, "M_FORBIDDEN");
+        let long = with_body(Method::POST, CREATE, Some(&ada), &[], vec![b' '; 100_000]);
+        world.raw(long).await.fails(413, "M_TOO_LARGE");
         let nobody = request(Method::PUT, &place(&id), None, &[]);
         world.raw(nobody).await.fails(401, "M_MISSING_TOKEN");
         assert_eq!(world.files(), 0);

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::world::{LARGE, PNG, each, request, told};
+use super::world::{LARGE, PNG, UPLOAD, each, request, told, with_body};
 use crate::asking::SERVER;
 
 fn thumbnail(id: &str, query: &str) -> String {
@@ -112,6 +112,28 @@ async fn what_no_picture_can_be_made_of() {
         for query in ["", "width=32", "height=32"] {
             let answer = world.get(&ada, &thumbnail(&id, query)).await;
             answer.fails(400, "M_MISSING_PARAM");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_uploads_a_picture_may_ask_for_its_blur() {
+    each(async |world| {
+        let ada = world.register("ada").await;
+        let upload = async |query: &str, bytes: &'static [u8]| {
+            let path = format!("{UPLOAD}{query}");
+            let request = with_body(Method::POST, &path, Some(&ada), &[], bytes);
+            world.raw(request).await.ok()["xyz.amorgan.blurhash"].clone()
+        };
+        let asks = "?xyz.amorgan.generate_blurhash=true&filename=a.png";
+        assert_eq!(upload(asks, PNG).await, "LEHV6nWB2yk8pyo0adR*.7kCMdnj");
+        for (query, bytes) in [
+            ("", PNG),
+            ("?xyz.amorgan.generate_blurhash=false", PNG),
+            (asks, b"no picture"),
+        ] {
+            assert_eq!(upload(query, bytes).await, serde_json::Value::Null);
         }
     })
     .await;

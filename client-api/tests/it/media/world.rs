@@ -12,13 +12,15 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use http::{HeaderMap, Method, Request, header};
-use rhizome_client_api::{ClientConfig, Files, RemoteFiles};
+use rhizome_client_api::{ClientConfig, Files, LinkPreviews, MatrixError, RemoteFiles};
+use rhizome_edge::RawJson;
 use rhizome_media::{
     Content, FetchError, Fetched, Format, Made, Media, MediaConfig, MediaError, PictureError,
     Pictures, Place, Reading, Wanted,
 };
 use rhizome_storage::{Clock, Options, Store, testing::TestDatabase};
-use ruma::ServerName;
+use ruma::{ServerName, UserId};
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWrite};
 
 use crate::asking::{HttpAnswer, SERVER, START_MS, Server, User, config, text};
@@ -27,6 +29,8 @@ use crate::asking::{HttpAnswer, SERVER, START_MS, Server, User, config, text};
 pub struct Settings {
     pub client: ClientConfig,
     pub media: MediaConfig,
+    /// Whether there are previews of links.
+    pub previews: bool,
 }
 
 /// A server with files.
@@ -61,13 +65,18 @@ pub async fn each_with(change: impl Fn(&mut Settings), test: impl AsyncFn(World)
         let folder = Arc::new(tempfile::tempdir().unwrap());
         let client = config();
         let media = MediaConfig::new(client.server_name.clone(), folder.path());
-        let mut settings = Settings { client, media };
+        let mut settings = Settings {
+            client,
+            media,
+            previews: true,
+        };
         change(&mut settings);
         let media = Media::open(store.clone(), settings.media, Arc::new(Painter)).unwrap();
         let strangers = Arc::new(Strangers::of(media.clone()));
         let files = Files {
             media: media.clone(),
             remote: strangers.clone(),
+            previews: settings.previews.then(|| strangers.clone() as _),
         };
         let server = Server::with_files(store.clone(), clock, settings.client, (files, folder));
         test(World {
@@ -107,6 +116,18 @@ impl Pictures for Painter {
                 return Err(PictureError::NotAPicture);
             }
             Ok(wanted.iter().map(paint).collect())
+        }
+        .boxed()
+    }
+
+    fn blurhash(&self, mut file: Reading) -> BoxFuture<'_, Result<String, PictureError>> {
+        async move {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).await.unwrap();
+            let is_picture = bytes.starts_with(b"\x89PNG");
+            is_picture
+                .then(|| "LEHV6nWB2yk8pyo0adR*.7kCMdnj".to_owned())
+                .ok_or(PictureError::NotAPicture)
         }
         .boxed()
     }
@@ -205,6 +226,24 @@ impl RemoteFiles for Strangers {
         async move {
             let file = self.file(origin, media_id, wait).await?;
             self.media.thumbnail(&file, wanted).await
+        }
+        .boxed()
+    }
+}
+
+impl LinkPreviews for Strangers {
+    fn preview<'a>(
+        &'a self,
+        user: &'a UserId,
+        link: &'a str,
+        language: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<RawJson, MatrixError>> {
+        let told = json!({ "og:title": link, "og:locale": language, "for": user });
+        async move {
+            if link.starts_with("https://") {
+                return RawJson::of(&told);
+            }
+            Err(MatrixError::bad_gateway("There is nothing"))
         }
         .boxed()
     }
