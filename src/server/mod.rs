@@ -71,6 +71,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         store.clone(),
         rooms.clone(),
         federation.clone(),
+        client_api::Files::alone(media.clone()),
         Arc::new(client_config(&config)),
         stop.clone(),
     );
@@ -103,6 +104,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             routers: routers.clone(),
             apis: served(settings, &config),
             limits: config.http.clone(),
+            largest_upload: config.media.max_upload_size.0,
             tls: certificate.map(tls::acceptor).transpose()?,
             stop: stop.clone(),
             kill: kill.clone(),

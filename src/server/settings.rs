@@ -8,7 +8,7 @@ use rhizome_decoder::Decoders;
 use rhizome_federation::{FederationConfig, previews::PreviewConfig};
 use rhizome_media::{MediaConfig, Place, RemoteConfig, ScannerConfig, SealKey, StoreConfig};
 
-use crate::config::{Config, Rate, Scanner};
+use crate::config::{Config, Rate, Scanner, UnauthenticatedDownloads};
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
 const LARGEST: usize = 12 << 20;
@@ -39,7 +39,16 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         invite: rate(limits.invite),
         to_device: rate(limits.to_device),
         new_server: rate(limits.new_server),
+        upload: rate(limits.upload),
+        download: rate(limits.download),
+        fetch: rate(limits.fetch),
         other: rate(limits.other),
+    };
+    let media = &config.media;
+    out.unauthenticated_media = match (media.unauthenticated_downloads, media.frozen_since) {
+        (UnauthenticatedDownloads::Open, _) => client_api::Unauthenticated::Open,
+        (UnauthenticatedDownloads::Frozen, Some(day)) => client_api::Unauthenticated::Before(day.0),
+        (UnauthenticatedDownloads::Frozen, None) => client_api::Unauthenticated::Closed,
     };
     out
 }
