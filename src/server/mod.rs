@@ -71,7 +71,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         store.clone(),
         rooms.clone(),
         federation.clone(),
-        client_api::Files::alone(media.clone()),
+        client_api::Files::of(&federation, previews.enabled().then(|| previews.clone())),
         Arc::new(client_config(&config)),
         stop.clone(),
     );

@@ -4,6 +4,7 @@ use axum::extract::State;
 use futures_util::future::BoxFuture;
 use http::header;
 use rhizome_edge::{Binary, Caller, Head, MatrixError, RawJson, Ruma};
+use rhizome_federation::previews::Previews;
 use ruma::{
     UserId,
     api::client::{authenticated_media, media},
@@ -21,6 +22,17 @@ pub trait LinkPreviews: Send + Sync + 'static {
         link: &'a str,
         language: Option<&'a str>,
     ) -> BoxFuture<'a, Result<RawJson, MatrixError>>;
+}
+
+impl LinkPreviews for Previews {
+    fn preview<'a>(
+        &'a self,
+        user: &'a UserId,
+        link: &'a str,
+        language: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<RawJson, MatrixError>> {
+        Box::pin(self.preview(user, link, language))
+    }
 }
 
 /// `GET /_matrix/client/v1/media/preview_url`

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use rhizome_federation::{Federation, media, previews::Previews};
 use rhizome_media::{Content, FetchError, Media, MediaError, Wanted};
 use ruma::ServerName;
 
@@ -40,6 +41,16 @@ pub struct Files {
 }
 
 impl Files {
+    /// Files of a server that gets others' by its federation. `previews`: `None` if there are none.
+    pub fn of(federation: &Federation, previews: Option<Previews>) -> Self {
+        let previews = previews.map(|previews| Arc::new(previews) as Arc<dyn LinkPreviews>);
+        Self {
+            media: federation.media().clone(),
+            remote: Arc::new(federation.clone()),
+            previews,
+        }
+    }
+
     /// Files of a server that gets none from others.
     pub fn alone(media: Media) -> Self {
         Self {
@@ -47,6 +58,27 @@ impl Files {
             remote: Arc::new(Nobody),
             previews: None,
         }
+    }
+}
+
+impl RemoteFiles for Federation {
+    fn file<'a>(
+        &'a self,
+        origin: &'a ServerName,
+        media_id: &'a str,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Content, MediaError>> {
+        Box::pin(media::download(self, origin, media_id, wait))
+    }
+
+    fn thumbnail<'a>(
+        &'a self,
+        origin: &'a ServerName,
+        media_id: &'a str,
+        wanted: Wanted,
+        wait: Duration,
+    ) -> BoxFuture<'a, Result<Content, MediaError>> {
+        Box::pin(media::thumbnail(self, origin, media_id, wanted, wait))
     }
 }
 
