@@ -32,6 +32,8 @@ pub struct ClientConfig {
     pub max_timeline_bytes: usize,
     /// The cost of hashing a password.
     pub password_cost: PasswordCost,
+    /// Which files are given to who doesn't say who they are.
+    pub unauthenticated_media: Unauthenticated,
 }
 
 impl ClientConfig {
@@ -50,8 +52,21 @@ impl ClientConfig {
             max_body_bytes: 1024 * 1024,
             max_timeline_bytes: 32 << 20,
             password_cost: PasswordCost::default(),
+            unauthenticated_media: Unauthenticated::Closed,
         }
     }
+}
+
+/// Which files are given to who doesn't say who they are: the specification wants those that are new to be given to users
+/// only (<https://spec.matrix.org/v1.19/client-server-api/#content-repo-client-behaviour>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unauthenticated {
+    /// None.
+    Closed,
+    /// Those that came here before this time, milliseconds since 1970. Nothing is fetched of other servers.
+    Before(i64),
+    /// All.
+    Open,
 }
 
 /// Who may make an account over `/register`.
@@ -103,6 +118,12 @@ pub struct RateLimits {
     pub to_device: Rate,
     /// Servers that are in no room of ours and nobody has written to yet, per user whose messages to devices go there.
     pub new_server: Rate,
+    /// Files uploaded, and ids for them, per user.
+    pub upload: Rate,
+    /// Files and pictures of them downloaded, per user or address.
+    pub download: Rate,
+    /// Of those, files that aren't here and have to be fetched from other servers, per user or address.
+    pub fetch: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
 }
@@ -129,6 +150,9 @@ impl Default for RateLimits {
             invite: rate(1.0, 50),
             to_device: rate(500.0, 50_000),
             new_server: rate(0.02, 100),
+            upload: rate(5.0, 100),
+            download: rate(100.0, 2_000),
+            fetch: rate(10.0, 500),
             other: rate(20.0, 100),
         }
     }

@@ -19,10 +19,12 @@ use crate::{App, Ruma};
 /// claims the oldest one that clients accept, which is what makes them use `v3` paths.
 const VERSIONS: [&str; 1] = ["v1.1"];
 /// What is here of newer versions and of proposals, under the names that clients ask for.
-const FEATURES: [&str; 9] = [
+const FEATURES: [&str; 11] = [
+    "fi.mau.msc2246.stable",
     "org.matrix.label_based_filtering",
     "org.matrix.msc3391",
     "org.matrix.msc3874",
+    "org.matrix.msc3916.stable",
     "org.matrix.msc4262",
     "org.matrix.msc4306",
     "org.matrix.msc4308",

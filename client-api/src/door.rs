@@ -30,6 +30,10 @@ impl Api for App {
     fn max_body(&self, kind: Kind) -> usize {
         match kind {
             Kind::Backup => self.config.max_body_bytes.max(backup::MAX_BODY),
+            Kind::Upload => {
+                let most = self.files.media.config().max_upload_size;
+                usize::try_from(most).unwrap_or(usize::MAX)
+            }
             _ => self.config.max_body_bytes,
         }
     }

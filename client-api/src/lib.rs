@@ -4,8 +4,9 @@
 //! is decoded by `ruma` in [`Ruma`], and reaches a handler of about ten lines in the file of its endpoint group.
 //!
 //! Folders import each other in one direction, from top to bottom: `sync`, which tells of everything; `room` and
-//! `history`; `account`; `push`; `auth`; `view`. What several of them need and none of them owns is a file beside
-//! them (`limits`, `content`, `account_data`) or in `place`; `door` stands before them and no folder knows it.
+//! `history`; `account`; `push`; `auth`; `view`. `media` knows none of them. What several of them need and none of them
+//! owns is a file beside them (`limits`, `content`, `account_data`) or in `place`; `door` stands before them and no
+//! folder knows it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod account;
@@ -18,6 +19,7 @@ mod door;
 mod e2ee;
 mod history;
 mod limits;
+mod media;
 mod place;
 mod push;
 mod room;
@@ -42,6 +44,7 @@ use crate::{
 
 pub use account::users;
 pub use config::ClientConfig;
+pub use media::{Files, LinkPreviews, RemoteFiles};
 pub use rhizome_edge::{Caller, MatrixError, Ruma};
 pub use router::router;
 pub use sync::{WriteUnread, window::Window};
@@ -58,6 +61,8 @@ pub struct Parts {
     pub rooms: Rooms,
     /// Other servers; every local event enters through it.
     pub federation: Federation,
+    /// What users upload and download.
+    pub files: Files,
     /// What the operator decided.
     pub config: Arc<ClientConfig>,
     /// Cancelled when the server stops: long polls answer at once.
@@ -79,11 +84,12 @@ pub struct Parts {
 }
 
 impl App {
-    /// The client API over a store, its rooms and its federation.
+    /// The client API over a store, its rooms, its federation and its files.
     pub fn new(
         store: Store,
         rooms: Rooms,
         federation: Federation,
+        files: Files,
         config: Arc<ClientConfig>,
         shutdown: CancellationToken,
     ) -> Self {
@@ -94,6 +100,7 @@ impl App {
             store,
             rooms,
             federation,
+            files,
             config,
             shutdown,
             tokens,

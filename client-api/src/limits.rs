@@ -30,6 +30,12 @@ pub enum Kind {
     NewServer,
     /// Puts keys into a backup: as often as [`Kind::Other`], with large bodies.
     Backup,
+    /// Uploads a file, or begins to.
+    Upload,
+    /// Downloads one.
+    Download,
+    /// Has one fetched from another server.
+    Fetch,
     /// Anything else that the specification calls rate-limited.
     Other,
 }
@@ -110,6 +116,9 @@ impl Limits {
             Kind::Invite => self.rates.invite,
             Kind::ToDevice => self.rates.to_device,
             Kind::NewServer => self.rates.new_server,
+            Kind::Upload => self.rates.upload,
+            Kind::Download => self.rates.download,
+            Kind::Fetch => self.rates.fetch,
             Kind::Backup | Kind::Other => self.rates.other,
         })
     }

@@ -14,6 +14,7 @@ use crate::{
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
     history::{context, event, messages},
     limits::Kind,
+    media::{download, preview, settings, thumbnail, upload as files},
     push::rules,
     room::{
         aliases, create, directory, members, membership, receipts, redact, send, state,
@@ -31,6 +32,7 @@ pub fn router(app: App) -> Router {
     let table = reading(table);
     let table = backups(table);
     let table = keys(table);
+    let table = media(table);
     table.into_router(app.clone()).merge(socket::routes(app))
 }
 
@@ -176,6 +178,25 @@ fn keys(table: Table<App>) -> Table<App> {
         .serve(dehydrated::get_events)
 }
 
+/// Files.
+fn media(table: Table<App>) -> Table<App> {
+    table
+        .serve_as(Kind::Upload, files::upload)
+        .serve_as(Kind::Upload, files::create)
+        .serve_as(Kind::Upload, files::fill)
+        .serve(settings::get)
+        .serve_as(Kind::Other, preview::preview)
+        .serve_as(Kind::Download, download::download)
+        .serve_as(Kind::Download, download::download_as)
+        .serve_as(Kind::Download, thumbnail::thumbnail)
+        // As it was before these asked who it is.
+        .serve(settings::get_as_once)
+        .serve_as(Kind::Other, preview::preview_as_once)
+        .serve_as(Kind::Download, download::download_as_once)
+        .serve_as(Kind::Download, download::download_named_as_once)
+        .serve_as(Kind::Download, thumbnail::thumbnail_as_once)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -193,7 +214,7 @@ mod tests {
     /// of the pattern's methods itself.
     #[test]
     fn no_path_hides_methods_of_another() {
-        let table = keys(backups(reading(writing(accounts(Table::default())))));
+        let table = media(keys(backups(reading(writing(accounts(Table::default()))))));
         let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (path, method, _) in table.endpoints() {
             served.entry(path).or_default().push(method);

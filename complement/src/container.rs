@@ -75,6 +75,9 @@ shared_secret = "complement"
 [rate_limits]
 enabled = false
 
+[media]
+unauthenticated_downloads = "open"
+
 [federation]
 extra_ca_certificates = [{ca}]
 denied_ranges = []

@@ -15,6 +15,9 @@ const GENERAL: [u16; 7] = [400, 401, 403, 404, 405, 413, 429];
 /// What a server answers that can't reach another, or stops. 500 is none of them: it means a mistake in the server.
 const ELSEWHERE: [u16; 3] = [502, 503, 504];
 
+/// What HTTP says of a part of what is there, or that the client has it: of answers that aren't JSON.
+const OF_CONTENT: [u16; 3] = [206, 304, 416];
+
 /// Error codes that have a status of their own.
 const STATUS_OF: [(&str, &[u16]); 9] = [
     // 405: account data that only the server may change.
@@ -24,7 +27,8 @@ const STATUS_OF: [(&str, &[u16]); 9] = [
     ("M_MISSING_TOKEN", &[401]),
     ("M_UNKNOWN_TOKEN", &[401]),
     ("M_NOT_FOUND", &[404]),
-    ("M_TOO_LARGE", &[413]),
+    // 502: what another server has is.
+    ("M_TOO_LARGE", &[413, 502]),
     ("M_LIMIT_EXCEEDED", &[429]),
     ("M_UNRECOGNIZED", &[404, 405]),
 ];
@@ -41,8 +45,10 @@ pub fn is_unrecognized(exchange: &Exchange) -> bool {
 /// Whether there may be such an answer.
 pub fn status(exchange: &Exchange, found: &Found) -> Vec<Fault> {
     let status = exchange.status;
-    let declared = found.operation.responses.contains_key(&status);
-    if declared || GENERAL.contains(&status) || ELSEWHERE.contains(&status) {
+    let responses = &found.operation.responses;
+    let declared = responses.contains_key(&status);
+    let is_of_content = OF_CONTENT.contains(&status) && matches!(responses.get(&200), Some(None));
+    if declared || is_of_content || GENERAL.contains(&status) || ELSEWHERE.contains(&status) {
         return Vec::new();
     }
     vec![fault("", "is no status of this operation")]

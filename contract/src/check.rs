@@ -72,7 +72,12 @@ pub struct Checked {
 
 /// Where the older spelling of a path leads: the specification's server answers both alike.
 fn current(path: &str) -> String {
-    path.replacen("/_matrix/client/r0/", "/_matrix/client/v3/", 1)
+    let old = ["/_matrix/media/r0/", "/_matrix/media/v1/"];
+    let rest = old.iter().find_map(|prefix| path.strip_prefix(prefix));
+    match rest {
+        Some(rest) if rest != "create" => format!("/_matrix/media/v3/{rest}"),
+        _ => path.replacen("/_matrix/client/r0/", "/_matrix/client/v3/", 1),
+    }
 }
 
 impl Exchange {

@@ -24,6 +24,7 @@ pub mod child;
 mod decoders;
 mod fault;
 mod limits;
+pub mod page;
 pub mod picture;
 pub mod strip;
 mod wire;

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
+use crate::page::Page;
 use crate::picture::{Ask, Format, Probe};
 use crate::strip::Stripped;
 use crate::{Fault, Limits, PIECE};
@@ -35,6 +36,7 @@ pub(crate) enum Task {
     Probe,
     Thumbnails { asks: Vec<Ask>, blurhash: bool },
     Strip,
+    Page { content_type: Option<String> },
 }
 
 /// What a child says of what it made.
@@ -49,6 +51,7 @@ pub(crate) enum Answer {
         blurhash: Option<String>,
     },
     Stripped(Stripped),
+    Page(Box<Page>),
     Fault(Fault),
 }
 

@@ -85,7 +85,7 @@ impl Content {
     }
 
     fn new(kind: HeaderValue, length: Option<u64>, body: Body) -> Self {
-        let mut headers = HeaderMap::with_capacity(4);
+        let mut headers = HeaderMap::with_capacity(8);
         headers.insert(header::CONTENT_TYPE, kind);
         if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, length.into());
@@ -94,6 +94,29 @@ impl Content {
             status: StatusCode::OK,
             headers,
             body,
+        }
+    }
+
+    /// No bytes at all: of a 304, a 204.
+    pub fn empty(status: StatusCode) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::with_capacity(8),
+            body: Body::empty(),
+        }
+    }
+
+    /// What a GET would answer with a body of this length, for a HEAD.
+    pub fn without_body(kind: HeaderValue, length: Option<u64>) -> Self {
+        Self::new(kind, length, Body::empty())
+    }
+
+    /// An error that needs headers.
+    pub fn error(error: &MatrixError) -> Self {
+        let kind = HeaderValue::from_static("application/json");
+        Self {
+            status: error.status,
+            ..Self::of_bytes(kind, error.body().to_string())
         }
     }
 

@@ -44,6 +44,8 @@ pub enum Kind {
     Transaction,
     /// What is much at once.
     State,
+    /// A file, or a picture of it.
+    Media,
     /// Everything else.
     Other,
 }
@@ -86,6 +88,7 @@ impl Budgets {
         let rate = match kind {
             Kind::Transaction => self.rates.transaction,
             Kind::State => self.rates.state,
+            Kind::Media => self.rates.media,
             Kind::Other => self.rates.other,
         };
         self.take(&self.servers, rate, (kind, origin), 1)
@@ -185,6 +188,7 @@ mod tests {
             enabled,
             transaction: rate,
             state: rate,
+            media: rate,
             other: rate,
             unsigned: rate,
             keys: rate,

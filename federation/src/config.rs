@@ -57,6 +57,8 @@ pub struct RateLimits {
     pub transaction: Rate,
     /// What is much at once, for a server: states, auth chains, joins, room lists.
     pub state: Rate,
+    /// Files and pictures of them, for a server.
+    pub media: Rate,
     /// Everything else that a server asks for.
     pub other: Rate,
     /// Requests that needn't be signed, per address.
@@ -72,6 +74,7 @@ impl Default for RateLimits {
             enabled: true,
             transaction: rate(100.0, 1_000),
             state: rate(5.0, 200),
+            media: rate(50.0, 1_000),
             other: rate(50.0, 1_000),
             unsigned: rate(20.0, 400),
             keys: rate(5.0, 500),

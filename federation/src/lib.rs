@@ -9,6 +9,8 @@
 //!   transactions.
 //! - In: [`router`](Federation::router) is the table of contents; `rhizome_edge` is the door, [`xmatrix`] says who
 //!   it is, `budgets` how much it may ask; `inbound` answers.
+//! - [`media`]: files, asked of others and given to them.
+//! - [`previews`]: of links, for clients.
 //! - [`keys`] knows other servers' keys and publishes ours.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -22,8 +24,10 @@ mod inbound;
 mod keyed;
 pub mod keys;
 pub mod local;
+pub mod media;
 pub mod membership;
 pub mod outbound;
+pub mod previews;
 pub mod query;
 pub mod sender;
 #[cfg(any(test, feature = "testing"))]
@@ -35,13 +39,16 @@ use std::{future::Future, sync::Arc};
 use ::ruma::{OwnedUserId, ServerName};
 use rhizome_edge::Table;
 pub use rhizome_edge::{MatrixError, RawJson, Ruma};
+use rhizome_media::Media;
 use rhizome_protocol::sign::KeyPair;
 use rhizome_rooms::Rooms;
 use rhizome_storage::Store;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use crate::{budgets::Budgets, fetch::Fetching, keyed::Keyed, membership::joining::Joining};
+use crate::{
+    budgets::Budgets, fetch::Fetching, keyed::Keyed, media::Manners, membership::joining::Joining,
+};
 pub use crate::{
     budgets::Kind,
     config::{ConfigError, FederationConfig, OldVerifyKey, RateLimits, non_public_ranges},
@@ -59,6 +66,7 @@ pub struct Federation {
 struct Inner {
     rooms: Rooms,
     store: Store,
+    media: Media,
     config: FederationConfig,
     outbound: Outbound,
     keys: KeyRing,
@@ -70,6 +78,7 @@ struct Inner {
     inbox: Notify,
     stale_lists: Notify,
     lists_asked_for: Keyed<OwnedUserId>,
+    manners: Manners,
 }
 
 impl Federation {
@@ -77,9 +86,14 @@ impl Federation {
     ///
     /// # Errors
     /// When the configuration can't be used: bad CA certificates, no resolver.
-    pub fn new(rooms: Rooms, store: Store, config: FederationConfig) -> Result<Self, ConfigError> {
+    pub fn new(
+        rooms: Rooms,
+        store: Store,
+        media: Media,
+        config: FederationConfig,
+    ) -> Result<Self, ConfigError> {
         let outbound = Outbound::new(own_name(&rooms), own_key(&rooms), &config)?;
-        Self::with(rooms, store, config, outbound)
+        Self::with(rooms, store, media, config, outbound)
     }
 
     /// Federation over an in-process network instead of sockets; [`testing::Network::attach`] its
@@ -94,14 +108,31 @@ impl Federation {
         config: FederationConfig,
         network: &testing::Network,
     ) -> Result<Self, ConfigError> {
+        let media = network.media(&rooms, &store, Arc::new(rhizome_media::NoPictures));
+        Self::in_process_with(rooms, store, media, config, network)
+    }
+
+    /// [`Federation::in_process`] with files kept as a test wants it.
+    ///
+    /// # Errors
+    /// As [`Federation::new`].
+    #[cfg(any(test, feature = "testing"))]
+    pub fn in_process_with(
+        rooms: Rooms,
+        store: Store,
+        media: Media,
+        config: FederationConfig,
+        network: &testing::Network,
+    ) -> Result<Self, ConfigError> {
         let network = network.clone();
         let outbound = Outbound::in_process(own_name(&rooms), own_key(&rooms), &config, network);
-        Self::with(rooms, store, config, outbound)
+        Self::with(rooms, store, media, config, outbound)
     }
 
     fn with(
         rooms: Rooms,
         store: Store,
+        media: Media,
         config: FederationConfig,
         outbound: Outbound,
     ) -> Result<Self, ConfigError> {
@@ -116,8 +147,10 @@ impl Federation {
             inbox: Notify::new(),
             stale_lists: Notify::new(),
             lists_asked_for: Keyed::default(),
+            manners: Manners::default(),
             rooms,
             store,
+            media,
             config,
             outbound,
             keys,
@@ -135,6 +168,11 @@ impl Federation {
     /// The database.
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// The files that are here.
+    pub fn media(&self) -> &Media {
+        &self.inner.media
     }
 
     /// The settings this was made with.
@@ -202,6 +240,11 @@ impl Federation {
         &self.inner.lists_asked_for
     }
 
+    /// What is known of servers that are asked for files.
+    pub(crate) fn manners(&self) -> &Manners {
+        &self.inner.manners
+    }
+
     /// Every federation endpoint, with 404 and 405 as the specification wants them.
     pub fn router(&self) -> axum::Router {
         endpoints().into_router(self.clone())
@@ -237,6 +280,7 @@ fn endpoints() -> Table<Federation> {
     let table = keys::endpoints(table);
     let table = query::endpoints(table);
     let table = devices::answer::endpoints(table);
+    let table = media::endpoints(table);
     query::directory::endpoints(table)
 }
 

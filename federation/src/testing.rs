@@ -6,8 +6,12 @@ use std::{
 };
 
 use axum::{Router, body::Body};
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
+use rhizome_media::{Media, MediaConfig, Pictures};
+use rhizome_rooms::Rooms;
+use rhizome_storage::Store;
 use ruma::{OwnedServerName, ServerName};
+use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 /// Routers by server name. Cheap to clone; all clones are the same network.
@@ -21,6 +25,8 @@ struct State {
     routers: HashMap<OwnedServerName, Router>,
     down: HashSet<OwnedServerName>,
     requests: Vec<(OwnedServerName, String)>,
+    /// Where the servers' files lie; gone with the network.
+    folders: Vec<TempDir>,
 }
 
 impl Network {
@@ -46,6 +52,44 @@ impl Network {
     /// Every request so far: its destination, its method and target.
     pub fn requests(&self) -> Vec<(OwnedServerName, String)> {
         self.state().requests.clone()
+    }
+
+    /// A server's files, in a folder that goes with this network.
+    ///
+    /// # Panics
+    /// There is no place for it.
+    #[allow(clippy::expect_used, reason = "a test can do nothing about it")]
+    pub fn media(&self, rooms: &Rooms, store: &Store, pictures: Arc<dyn Pictures>) -> Media {
+        let folder = TempDir::new().expect("a folder for files");
+        let config = MediaConfig::new(rooms.server_name().to_owned(), folder.path());
+        let media = Media::open(store.clone(), config, pictures).expect("files can be kept");
+        self.state().folders.push(folder);
+        media
+    }
+
+    /// A visit to a web address: the host is a server of this network.
+    pub(crate) async fn visit(
+        &self,
+        url: &reqwest::Url,
+        headers: &HeaderMap,
+    ) -> Result<Response<Body>, String> {
+        let host = url.host_str().unwrap_or_default();
+        let to = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        let to: OwnedServerName = to
+            .try_into()
+            .map_err(|error: ruma::IdParseError| error.to_string())?;
+        let mut target = url.path().to_owned();
+        if let Some(query) = url.query() {
+            target = format!("{target}?{query}");
+        }
+        let mut request = Request::get(target)
+            .body(Body::empty())
+            .map_err(|error| error.to_string())?;
+        *request.headers_mut() = headers.clone();
+        self.deliver(&to, request).await
     }
 
     pub(crate) async fn deliver(

@@ -35,6 +35,13 @@ impl Pictures for Decoders {
         })
     }
 
+    fn blurhash(&self, file: Reading) -> BoxFuture<'_, Result<String, PictureError>> {
+        Box::pin(async move {
+            let all = Self::thumbnails(self, file, &[], true).await?;
+            all.blurhash.ok_or(PictureError::NotAPicture)
+        })
+    }
+
     fn strip<'a>(
         &'a self,
         file: Reading,

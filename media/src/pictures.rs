@@ -91,6 +91,12 @@ pub trait Pictures: Send + Sync + 'static {
         wanted: &'a [Wanted],
     ) -> BoxFuture<'a, Result<Vec<Made>, PictureError>>;
 
+    /// What a picture looks like from far away
+    /// ([MSC2448](https://github.com/matrix-org/matrix-spec-proposals/pull/2448)).
+    fn blurhash(&self, _file: Reading) -> BoxFuture<'_, Result<String, PictureError>> {
+        Box::pin(async { Err(PictureError::NotAPicture) })
+    }
+
     /// Copies a file without what says where, when and by what it was made; its pixels are as they were. After an error
     /// what was written is thrown away, and the file kept as it came.
     fn strip<'a>(

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Problems;
-use super::units::{Size, Span};
+use super::units::{Date, Size, Span};
 
 /// Files that users upload, and those of other servers that are kept for them.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -47,6 +47,20 @@ pub struct Media {
     pub scanner: Option<Scanner>,
     /// How long bytes stay that nothing refers to any more.
     pub delete_after: Span,
+    /// What the old endpoints give to who doesn't say who they are.
+    pub unauthenticated_downloads: UnauthenticatedDownloads,
+    /// What came before this day they still give.
+    pub frozen_since: Option<Date>,
+}
+
+/// What the old endpoints for downloads give, which don't ask for a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnauthenticatedDownloads {
+    /// What came before `frozen_since`; without that nothing.
+    Frozen,
+    /// Everything.
+    Open,
 }
 
 /// A place for files.
@@ -103,6 +117,8 @@ impl Default for Media {
             forbidden_hashes: None,
             scanner: None,
             delete_after: Span::secs(86_400),
+            unauthenticated_downloads: UnauthenticatedDownloads::Frozen,
+            frozen_since: None,
         }
     }
 }
@@ -126,6 +142,14 @@ impl Media {
     }
 
     pub(super) fn check(&self, problems: &mut Problems) {
+        let open = self.unauthenticated_downloads == UnauthenticatedDownloads::Open;
+        if open && self.frozen_since.is_some() {
+            problems.add(
+                "media.frozen_since",
+                "nothing is frozen: `unauthenticated_downloads` is \"open\"",
+                "remove this line, or set unauthenticated_downloads = \"frozen\"",
+            );
+        }
         let paths = self
             .stores
             .iter()

@@ -17,6 +17,7 @@ mod registration;
 mod server;
 mod source;
 mod units;
+mod url_previews;
 mod well_known;
 
 use std::collections::BTreeMap;
@@ -29,12 +30,13 @@ pub use self::database::Database;
 pub use self::federation::Federation;
 pub use self::listeners::{Api, Http, Listener, Tls};
 pub use self::logging::{LogFormat, Logging};
-pub use self::media::{Media, MediaStore, Quota, Scanner};
+pub use self::media::{Media, MediaStore, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::rate_limits::{Rate, RateLimits};
 pub use self::registration::{Registration, RegistrationMode};
 pub use self::server::Server;
 use self::source::Source;
 pub use self::units::{Secret, Size, Span, server_name};
+pub use self::url_previews::UrlPreviews;
 pub use self::well_known::WellKnown;
 
 /// The commented example with every setting, printed by `rhizome config example`.
@@ -68,6 +70,8 @@ pub struct Config {
     pub federation: Federation,
     /// Uploaded files.
     pub media: Media,
+    /// Previews of links.
+    pub url_previews: UrlPreviews,
     /// Log lines.
     pub logging: Logging,
     /// For tests: where to die. Only from the environment.
@@ -90,6 +94,7 @@ impl Default for Config {
             rate_limits: RateLimits::default(),
             federation: Federation::default(),
             media: Media::default(),
+            url_previews: UrlPreviews::default(),
             logging: Logging::default(),
             crash_point: None,
             file: None,
@@ -193,6 +198,7 @@ impl Config {
         self.rate_limits.check(problems);
         self.federation.check(problems);
         self.media.check(problems);
+        self.url_previews.check(problems);
         self.logging.check(problems);
     }
 }

@@ -26,12 +26,22 @@ pub struct RateLimits {
     pub to_device: Rate,
     /// Servers that are in no room here and nobody has written to yet, per user whose messages to devices go there.
     pub new_server: Rate,
+    /// Files uploaded, and ids for them, per user.
+    pub upload: Rate,
+    /// Files and pictures of them downloaded, per user or address.
+    pub download: Rate,
+    /// Of those, files that aren't here and are fetched from other servers, per user or address.
+    pub fetch: Rate,
+    /// Links that aren't known and are visited for a preview, per user.
+    pub url_preview: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
     /// Transactions of another server.
     pub federation_transaction: Rate,
     /// What is much at once, for another server: states, auth chains, joins, room lists.
     pub federation_state: Rate,
+    /// Files of ours and pictures of them, for another server.
+    pub federation_media: Rate,
     /// Everything else that another server asks for.
     pub federation_other: Rate,
     /// Requests of servers that needn't be signed, per address.
@@ -63,9 +73,14 @@ impl Default for RateLimits {
             federation_invite: rate(1.0, 100),
             to_device: rate(500.0, 50_000),
             new_server: rate(0.02, 100),
+            upload: rate(5.0, 100),
+            download: rate(100.0, 2_000),
+            fetch: rate(10.0, 500),
+            url_preview: rate(1.0, 50),
             other: rate(20.0, 100),
             federation_transaction: rate(100.0, 1_000),
             federation_state: rate(5.0, 200),
+            federation_media: rate(50.0, 1_000),
             federation_other: rate(50.0, 1_000),
             federation_unsigned: rate(20.0, 400),
             federation_keys: rate(5.0, 500),
@@ -84,9 +99,14 @@ impl RateLimits {
             ("federation_invite", self.federation_invite),
             ("to_device", self.to_device),
             ("new_server", self.new_server),
+            ("upload", self.upload),
+            ("download", self.download),
+            ("fetch", self.fetch),
+            ("url_preview", self.url_preview),
             ("other", self.other),
             ("federation_transaction", self.federation_transaction),
             ("federation_state", self.federation_state),
+            ("federation_media", self.federation_media),
             ("federation_other", self.federation_other),
             ("federation_unsigned", self.federation_unsigned),
             ("federation_keys", self.federation_keys),

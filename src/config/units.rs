@@ -111,6 +111,49 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
+/// A day, written `"2026-01-31"`, as its beginning (UTC) in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Date(pub i64);
+
+impl Date {
+    fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.trim().split('-').map(|part| {
+            let digits = part.bytes().all(|byte| byte.is_ascii_digit());
+            part.parse::<i64>().ok().filter(|_| digits)
+        });
+        let (year, month, day) = (parts.next()??, parts.next()??, parts.next()??);
+        let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let days_of = |month: i64| match month {
+            2 if is_leap => 29,
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let fits = (1970..=9999).contains(&year)
+            && (1..=12).contains(&month)
+            && (1..=days_of(month)).contains(&day);
+        if parts.next().is_some() || !fits {
+            return None;
+        }
+        let before = year - 1;
+        let leap_days =
+            before / 4 - before / 100 + before / 400 - (1969 / 4 - 1969 / 100 + 1969 / 400);
+        let days = (year - 1970) * 365 + leap_days + (1..month).map(days_of).sum::<i64>() + day - 1;
+        Some(Self(days * 24 * 3_600_000))
+    }
+}
+
+impl<'de> Deserialize<'de> for Date {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            D::Error::custom(format!(
+                "`{text}` is not a day; write year, month and day, such as \"2026-01-31\""
+            ))
+        })
+    }
+}
+
 /// A value that must not be printed: its `Debug` form hides it.
 #[derive(Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(transparent)]
@@ -213,6 +256,35 @@ mod tests {
         }
         for text in ["", "MiB", "50 MB", "-1", "99999999999999999999"] {
             assert_eq!(Size::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn days() {
+        for (text, ms) in [
+            ("1970-01-01", 0),
+            ("1970-12-31", 364 * 86_400_000),
+            ("2000-02-29", 951_782_400_000),
+            ("2024-09-01", 1_725_148_800_000),
+            ("2026-1-31", 1_769_817_600_000),
+        ] {
+            assert_eq!(Date::parse(text), Some(Date(ms)), "{text}");
+        }
+        for text in [
+            "",
+            "2026",
+            "2026-01",
+            "2026-00-01",
+            "2026-13-01",
+            "2026-02-29",
+            "2026-04-31",
+            "2026-01-00",
+            "1969-12-31",
+            "2026-01-01-01",
+            "+2026-01-01",
+            "2026-01-01T00:00:00Z",
+        ] {
+            assert_eq!(Date::parse(text), None, "{text}");
         }
     }
 

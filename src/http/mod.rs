@@ -59,6 +59,8 @@ pub(crate) struct Serving {
     pub(crate) routers: Routers,
     pub(crate) apis: Vec<Api>,
     pub(crate) limits: Http,
+    /// Files may be larger than other bodies, and take longer.
+    pub(crate) largest_upload: u64,
     pub(crate) tls: Option<TlsAcceptor>,
     /// Stop accepting; finish what is under way.
     pub(crate) stop: CancellationToken,
@@ -203,7 +205,7 @@ async fn handle(
             "This address doesn't serve that API",
         );
     }
-    let limit = serving.limits.max_request_size.0;
+    let (limit, time) = bounds(&request, &serving);
     if request.body().size_hint().lower() > limit {
         return refuse(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -217,7 +219,7 @@ async fn handle(
     let body = if body.is_end_stream() {
         Body::empty()
     } else {
-        Body::new(Guarded::new(body, limit, serving.limits.body_timeout.0))
+        Body::new(Guarded::new(body, limit, time))
     };
     let router = match api {
         Some(Api::Federation) => serving.routers.federation.clone(),
@@ -227,6 +229,28 @@ async fn handle(
         Ok(response) => response,
         Err(never) => match never {},
     }
+}
+
+/// How large a request's body may be, and how long it may take.
+fn bounds(request: &hyper::Request<Incoming>, serving: &Serving) -> (u64, Duration) {
+    let time = serving.limits.body_timeout.0;
+    if !is_upload(request.uri().path()) {
+        return (serving.limits.max_request_size.0, time);
+    }
+    let limit = serving.largest_upload;
+    let size = request.body().size_hint().upper().unwrap_or(limit);
+    (limit, time_for(size.min(limit), time))
+}
+
+/// Whether a file is uploaded there.
+fn is_upload(path: &str) -> bool {
+    path.starts_with("/_matrix/media/") && path.contains("/upload")
+}
+
+/// Each MiB of a file may take as long as the body of any other request.
+fn time_for(size: u64, body: Duration) -> Duration {
+    let pieces = u32::try_from(size.div_ceil(1 << 20)).unwrap_or(u32::MAX);
+    body.saturating_mul(pieces.max(1))
 }
 
 /// Which API a path belongs to; `None` is answered everywhere (with 404).
@@ -290,6 +314,25 @@ async fn observe(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_may_take_longer_the_larger_it_is() {
+        for path in [
+            "/_matrix/media/v3/upload",
+            "/_matrix/media/r0/upload",
+            "/_matrix/media/v3/upload/a.org/abc",
+        ] {
+            assert!(is_upload(path), "{path}");
+        }
+        for path in ["/_matrix/media/v1/create", "/_matrix/client/v3/upload", "/"] {
+            assert!(!is_upload(path), "{path}");
+        }
+        let minute = Duration::from_mins(1);
+        assert_eq!(time_for(0, minute), minute);
+        assert_eq!(time_for(1 << 20, minute), minute);
+        assert_eq!(time_for((50 << 20) + 1, minute), 51 * minute);
+        assert!(time_for(u64::MAX, minute) > minute);
+    }
 
     #[test]
     fn paths_belong_to_apis() {

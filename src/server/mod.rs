@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use rhizome_client_api as client_api;
 use rhizome_edge::Api as _;
-use rhizome_federation::{Federation, FederationConfig};
+use rhizome_federation::{Federation, FederationConfig, previews::Previews};
 use rhizome_media::Media;
 use rhizome_rooms::Rooms;
 use rhizome_storage::collect::{self, Collecting};
@@ -62,15 +62,19 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let store = open_store(&config).await?;
 
     let rooms = Rooms::new(store.clone(), config.server.name.clone(), key);
-    let federation = Federation::new(rooms.clone(), store.clone(), federation_config(&config)?)
-        .context("federation can't be set up")?;
     let media = open_media(&store, &config)?;
+    let (files, settings) = (media.clone(), federation_config(&config)?);
+    let federation = Federation::new(rooms.clone(), store.clone(), files, settings)
+        .context("federation can't be set up")?;
+    let decoders = settings::decoders(&config);
+    let previews = Previews::new(federation.clone(), decoders, settings::previews(&config));
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();
     let app = client_api::App::new(
         store.clone(),
         rooms.clone(),
         federation.clone(),
+        client_api::Files::of(&federation, previews.enabled().then(|| previews.clone())),
         Arc::new(client_config(&config)),
         stop.clone(),
     );
@@ -87,7 +91,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     }
 
     count_unread(&tasks, &store, &config);
-    care_for_media(&tasks, &media);
+    care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);
     relate(&tasks, &store);
     let connections = TaskTracker::new();
@@ -104,6 +108,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
             routers: routers.clone(),
             apis: served(settings, &config),
             limits: config.http.clone(),
+            largest_upload: config.media.max_upload_size.0,
             tls: certificate.map(tls::acceptor).transpose()?,
             stop: stop.clone(),
             kill: kill.clone(),
@@ -154,8 +159,8 @@ fn relate(tasks: &Tasks, store: &Store) {
     });
 }
 
-/// Makes pictures of new files, and deletes what nobody needs of files.
-fn care_for_media(tasks: &Tasks, media: &Media) {
+/// Makes pictures of new files, and deletes what nobody needs of files and previews.
+fn care_for_media(tasks: &Tasks, media: &Media, previews: Previews) {
     let running = media.clone();
     tasks.supervise("media", move |stop| {
         let media = running.clone();
@@ -169,6 +174,13 @@ fn care_for_media(tasks: &Tasks, media: &Media) {
         let media = sweeping.clone();
         async move {
             media.sweep_now_and_then(stop).await;
+            Ok(())
+        }
+    });
+    tasks.supervise("previews", move |stop| {
+        let previews = previews.clone();
+        async move {
+            previews.run(stop).await;
             Ok(())
         }
     });

@@ -5,10 +5,10 @@ use std::path::Path;
 use anyhow::Context as _;
 use rhizome_client_api::config as client_api;
 use rhizome_decoder::Decoders;
-use rhizome_federation::FederationConfig;
+use rhizome_federation::{FederationConfig, previews::PreviewConfig};
 use rhizome_media::{MediaConfig, Place, RemoteConfig, ScannerConfig, SealKey, StoreConfig};
 
-use crate::config::{Config, Rate, Scanner};
+use crate::config::{Config, Rate, Scanner, UnauthenticatedDownloads};
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
 const LARGEST: usize = 12 << 20;
@@ -39,7 +39,16 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         invite: rate(limits.invite),
         to_device: rate(limits.to_device),
         new_server: rate(limits.new_server),
+        upload: rate(limits.upload),
+        download: rate(limits.download),
+        fetch: rate(limits.fetch),
         other: rate(limits.other),
+    };
+    let media = &config.media;
+    out.unauthenticated_media = match (media.unauthenticated_downloads, media.frozen_since) {
+        (UnauthenticatedDownloads::Open, _) => client_api::Unauthenticated::Open,
+        (UnauthenticatedDownloads::Frozen, Some(day)) => client_api::Unauthenticated::Before(day.0),
+        (UnauthenticatedDownloads::Frozen, None) => client_api::Unauthenticated::Closed,
     };
     out
 }
@@ -115,6 +124,25 @@ fn scanner(from: &Scanner) -> ScannerConfig {
     }
 }
 
+/// The settings of previews of links.
+pub(crate) fn previews(config: &Config) -> PreviewConfig {
+    let from = &config.url_previews;
+    let limits = &config.rate_limits;
+    PreviewConfig {
+        enabled: from.enabled,
+        allowed_hosts: from.allowed_hosts.clone(),
+        denied_hosts: from.denied_hosts.clone(),
+        page_size: usize::try_from(from.max_page_size.0).unwrap_or(usize::MAX),
+        picture_size: from.max_picture_size.0,
+        timeout: from.timeout.0,
+        keep: from.keep.0,
+        rate: limits.enabled.then_some(rhizome_edge::limits::Rate {
+            per_second: limits.url_preview.per_second,
+            burst: limits.url_preview.burst,
+        }),
+    }
+}
+
 /// What decodes pictures.
 pub(crate) fn decoders(config: &Config) -> Decoders {
     if config.media.decode_in_process {
@@ -161,6 +189,7 @@ pub(crate) fn federation(config: &Config) -> anyhow::Result<FederationConfig> {
         enabled: limits.enabled,
         transaction: rate(limits.federation_transaction),
         state: rate(limits.federation_state),
+        media: rate(limits.federation_media),
         other: rate(limits.federation_other),
         unsigned: rate(limits.federation_unsigned),
         keys: rate(limits.federation_keys),

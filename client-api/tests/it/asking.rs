@@ -8,9 +8,10 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::ConnectInfo};
+use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use rhizome_client_api::{
-    App, ClientConfig,
+    App, ClientConfig, Files,
     config::{PasswordCost, RateLimits, Registration},
 };
 use rhizome_contract::Watch;
@@ -19,10 +20,11 @@ use rhizome_protocol::sign::KeyPair;
 use rhizome_rooms::Rooms;
 use rhizome_storage::{Clock, Options, Store, testing::TestDatabase};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::harness::watch;
+use crate::harness::{files, watch};
 
 /// What every test's server is called.
 pub const SERVER: &str = "here.test";
@@ -36,6 +38,8 @@ pub struct Server {
     pub clock: Clock,
     router: Router,
     watch: Watch,
+    /// Where its files are; it goes with the last of its clones.
+    _folder: Arc<TempDir>,
 }
 
 /// Settings for tests: open registration, cheap passwords, no rate limits, a shared secret.
@@ -75,6 +79,17 @@ pub async fn each_server_with(config: impl Fn() -> ClientConfig, test: impl Asyn
 impl Server {
     /// A server on this store.
     pub fn new(store: Store, clock: Clock, config: ClientConfig) -> Self {
+        let files = files(&store, &config.server_name);
+        Self::with_files(store, clock, config, files)
+    }
+
+    /// The same with files of its own, in this folder.
+    pub fn with_files(
+        store: Store,
+        clock: Clock,
+        config: ClientConfig,
+        (files, folder): (Files, Arc<TempDir>),
+    ) -> Self {
         let key = Arc::new(KeyPair::from_seed("test", &[7; 32]).expect("a key"));
         let rooms = Rooms::new(store.clone(), config.server_name.clone(), key);
         let network = Network::default();
@@ -86,13 +101,14 @@ impl Server {
         )
         .expect("federation can be made");
         let shutdown = CancellationToken::new();
-        let app = App::new(store, rooms, federation, Arc::new(config), shutdown);
+        let app = App::new(store, rooms, federation, files, Arc::new(config), shutdown);
         let watch = watch();
         Self {
             router: watch.over(rhizome_client_api::router(app.clone())),
             app,
             clock,
             watch,
+            _folder: folder,
         }
     }
 
@@ -121,6 +137,7 @@ impl Server {
             status: parts.status,
             headers: parts.headers,
             body,
+            bytes,
         }
     }
 
@@ -284,7 +301,9 @@ pub struct HttpAnswer {
     what: String,
     pub status: StatusCode,
     pub headers: http::HeaderMap,
+    /// `Null` if it is no JSON.
     pub body: Value,
+    pub bytes: Bytes,
 }
 
 impl HttpAnswer {

@@ -8,9 +8,10 @@ use std::sync::{
 use axum::{Router, body::Body};
 use http::{Method, Request, StatusCode, header};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use rhizome_client_api::{App, ClientConfig, config::Registration, router};
+use rhizome_client_api::{App, ClientConfig, Files, config::Registration, router};
 use rhizome_contract::Watch;
 use rhizome_federation::{Federation, FederationConfig, testing::Network};
+use rhizome_media::{Media, MediaConfig, NoPictures};
 use rhizome_protocol::sign::KeyPair;
 use rhizome_rooms::Rooms;
 use rhizome_storage::{
@@ -19,6 +20,7 @@ use rhizome_storage::{
 };
 use ruma::{ServerName, server_name};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
@@ -42,7 +44,17 @@ pub struct Server {
     watch: Watch,
     /// Requests that go on without their clients.
     pub unfinished: TaskTracker,
+    /// Where its files are; it goes with the last of its clones.
+    _folder: Arc<TempDir>,
     txn: Arc<AtomicU64>,
+}
+
+/// The files of a server, in a folder that goes with it.
+pub fn files(store: &Store, name: &ServerName) -> (Files, Arc<TempDir>) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = MediaConfig::new(name.to_owned(), folder.path());
+    let media = Media::open(store.clone(), config, Arc::new(NoPictures)).unwrap();
+    (Files::alone(media), Arc::new(folder))
 }
 
 /// Looks at what a server of these tests is asked and answers.
@@ -93,6 +105,7 @@ impl Server {
             Federation::in_process(rooms.clone(), store.clone(), federation, network).unwrap();
         let watch = watch();
         network.attach(&name, watch.over(federation.router()));
+        let (files, folder) = files(&store, &name);
         let mut config = ClientConfig::new(name);
         config.registration = Registration::Open;
         config.rate_limits.enabled = false;
@@ -104,6 +117,7 @@ impl Server {
             store.clone(),
             rooms,
             federation.clone(),
+            files,
             Arc::new(config),
             shutdown.clone(),
         );
@@ -114,6 +128,7 @@ impl Server {
             federation,
             shutdown,
             watch,
+            _folder: folder,
             txn: Arc::default(),
         }
     }

@@ -27,6 +27,7 @@ mod history;
 mod http;
 mod limits;
 mod mangled;
+mod media;
 mod members;
 mod model;
 mod peeking;

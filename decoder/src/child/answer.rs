@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 
+use crate::page;
 use crate::picture::{self, Made, Thumbnails};
 use crate::strip::{self, strip};
 use crate::wire::{Answer, Frames, Head, Request, Task};
@@ -32,6 +33,10 @@ pub(crate) fn answer(request: &Request, input: impl Read, output: impl Write) ->
             Ok(stripped) => Answer::Stripped(stripped),
             Err(strip::Error::Fault(fault)) => Answer::Fault(fault),
             Err(strip::Error::Io(error)) => return Err(error),
+        },
+        Task::Page { content_type } => match whole(input, limits)? {
+            Ok(file) => Answer::Page(Box::new(page::read(&file, content_type.as_deref()))),
+            Err(fault) => Answer::Fault(fault),
         },
     };
     frames.answer(&answer)

@@ -1,6 +1,7 @@
 //! The server's side: workers that parse strangers' files.
 
 mod check;
+mod page;
 mod talk;
 mod worker;
 

@@ -29,7 +29,7 @@ impl Api for Federation {
     fn max_body(&self, kind: Kind) -> usize {
         match kind {
             Kind::Transaction => TRANSACTION_LIMIT,
-            Kind::State | Kind::Other => self.config().max_body_bytes,
+            Kind::State | Kind::Media | Kind::Other => self.config().max_body_bytes,
         }
     }
 
@@ -106,6 +106,8 @@ mod tests {
             ("/v1/send_join/{p1}/{p2}", Kind::State),
             ("/v2/send_join/{p1}/{p2}", Kind::State),
             ("/v1/publicRooms", Kind::State),
+            ("/v1/media/download/{p1}", Kind::Media),
+            ("/v1/media/thumbnail/{p1}", Kind::Media),
             ("/v1/backfill/{p1}", Kind::Other),
             ("/v1/event/{p1}", Kind::Other),
         ] {

@@ -3,6 +3,9 @@
 //! [`Outbound`] signs a request (X-Matrix), finds the server (discovery), connects where the egress
 //! rules allow it, and reads an answer of bounded size in bounded time. It never follows redirects.
 
+#[cfg(test)]
+mod tests;
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes};
@@ -23,6 +26,7 @@ use crate::{
         encode::{self, canonical_body, encode_canonical},
         error::{OutboundError, cause},
         refusal,
+        web::Web,
     },
     xmatrix::Signed,
 };
@@ -45,7 +49,7 @@ struct Inner {
 enum Transport {
     Network(Connections),
     #[cfg(any(test, feature = "testing"))]
-    InProcess(crate::testing::Network),
+    InProcess(crate::testing::Network, Web),
 }
 
 /// The limits of one call.
@@ -88,7 +92,8 @@ impl Outbound {
         config: &FederationConfig,
         network: crate::testing::Network,
     ) -> Self {
-        Self::over(server_name, key, config, Transport::InProcess(network))
+        let web = Web::in_process(config, network.clone());
+        Self::over(server_name, key, config, Transport::InProcess(network, web))
     }
 
     fn over(
@@ -260,6 +265,49 @@ impl Outbound {
         exchanged.map_err(|_| OutboundError::Timeout)?
     }
 
+    /// Web addresses, by the same egress rules.
+    pub(crate) fn web(&self) -> &Web {
+        match &self.inner.transport {
+            Transport::Network(connections) => connections.web(),
+            #[cfg(any(test, feature = "testing"))]
+            Transport::InProcess(_, web) => web,
+        }
+    }
+
+    /// A signed GET up to the answer's body, which is the caller's to bound.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub(crate) async fn get(
+        &self,
+        destination: &ServerName,
+        target: &str,
+        timeout: Duration,
+    ) -> Result<Response<Body>, OutboundError> {
+        self.within(
+            Some(timeout),
+            self.open(destination, Method::GET, target, None),
+        )
+        .await
+    }
+
+    /// [`Outbound::get`] of what is for everybody: unsigned, and the answer may be a redirect.
+    ///
+    /// # Errors
+    /// See [`OutboundError`].
+    pub(crate) async fn get_unsigned(
+        &self,
+        destination: &ServerName,
+        target: &str,
+        timeout: Duration,
+    ) -> Result<Response<Body>, OutboundError> {
+        let request = Request::get(encode::as_urls_spell(target))
+            .body(None)
+            .map_err(|error| OutboundError::Request(error.to_string()))?;
+        self.within(Some(timeout), self.answer(destination, request))
+            .await
+    }
+
     /// An exchange up to the answer's body. An answer of status 300 or more is an error.
     async fn open(
         &self,
@@ -268,17 +316,28 @@ impl Outbound {
         target: &str,
         body: Option<String>,
     ) -> Result<Response<Body>, OutboundError> {
+        let request = self.request(destination, method, target, body)?;
+        let response = self.answer(destination, request).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        Err(OutboundError::Answer(format!("its status is {status}")))
+    }
+
+    /// The answer up to its body. One of status 400 or more is an error.
+    async fn answer(
+        &self,
+        destination: &ServerName,
+        request: Request<Option<String>>,
+    ) -> Result<Response<Body>, OutboundError> {
         if destination == self.inner.server_name {
             return Err(OutboundError::Request(
                 "a server doesn't ask itself".to_owned(),
             ));
         }
-        let request = self.request(destination, method, target, body)?;
         let response = self.transport(destination, request).await?;
         let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
         if status.is_client_error() || status.is_server_error() {
             let (parts, body) = response.into_parts();
             // One that is too long has said enough by its status.
@@ -286,7 +345,7 @@ impl Outbound {
             let error = refusal::read(status, &parts.headers, &body.unwrap_or_default());
             return Err(OutboundError::Remote(error));
         }
-        Err(OutboundError::Answer(format!("its status is {status}")))
+        Ok(response)
     }
 
     /// A signed request; its URI is the target alone.
@@ -321,7 +380,7 @@ impl Outbound {
         match &self.inner.transport {
             Transport::Network(connections) => connections.send(destination, request).await,
             #[cfg(any(test, feature = "testing"))]
-            Transport::InProcess(network) => network
+            Transport::InProcess(network, _) => network
                 .deliver(
                     destination,
                     request.map(|body| body.map_or_else(Body::empty, Body::from)),
@@ -329,31 +388,5 @@ impl Outbound {
                 .await
                 .map_err(OutboundError::Transport),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn targets_are_signed_as_urls_spell_them() {
-        let outbound = Outbound::in_process(
-            "a.example".try_into().unwrap(),
-            KeyPair::from_seed("k", &[1; 32]).unwrap(),
-            &FederationConfig::default(),
-            crate::testing::Network::default(),
-        );
-        let odd: String = ('!'..='~').filter(|c| !"%?#".contains(*c)).collect();
-        let target = format!("/x{odd}%2F%5c?y{odd}%2F");
-        let to = ruma::server_name!("b.example");
-        let request = outbound.request(to, Method::GET, &target, None).unwrap();
-        let sent = request.uri().to_string();
-        let url = reqwest::Url::parse(&format!("https://b.example{sent}")).unwrap();
-        assert_eq!(url.as_str(), format!("https://b.example{sent}"));
-        assert_eq!(
-            url.path().split('/').count(),
-            target.split_once('?').unwrap().0.split('/').count()
-        );
     }
 }

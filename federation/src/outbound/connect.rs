@@ -18,6 +18,7 @@ use crate::{
         dialer::Dialer,
         discovery::{Discovery, Route, Target},
         error::{OutboundError, cause},
+        web::Web,
         wellknown::NetworkLookup,
     },
 };
@@ -27,6 +28,7 @@ const MAX_CLIENTS: usize = 1000;
 /// Sends requests to Matrix servers, each over its own client.
 pub(crate) struct Connections {
     dialer: Arc<Dialer>,
+    web: Arc<Web>,
     discovery: Discovery<NetworkLookup>,
     clients: Mutex<HashMap<OwnedServerName, Kept>>,
 }
@@ -41,13 +43,20 @@ struct Kept {
 impl Connections {
     pub(crate) fn new(config: &FederationConfig) -> Result<Self, ConfigError> {
         let dialer = Arc::new(Dialer::new(config)?);
-        let lookup = NetworkLookup::new(dialer.clone())
-            .map_err(|error| ConfigError::Client(cause(&error)))?;
+        let web = Web::new(&dialer).map_err(|error| ConfigError::Client(cause(&error)))?;
+        let web = Arc::new(web);
+        let lookup = NetworkLookup::new(dialer.clone(), web.clone());
         Ok(Self {
             dialer,
+            web,
             discovery: Discovery::new(lookup),
             clients: Mutex::default(),
         })
+    }
+
+    /// Web addresses, by the same rules.
+    pub(crate) fn web(&self) -> &Web {
+        &self.web
     }
 
     /// Sends a request, whose URI is its target alone, to where discovery says.
@@ -93,7 +102,7 @@ impl Connections {
             kept.used = used;
             return Ok(kept.client.clone());
         }
-        let client = self.dialer.client(Some(route.clone()))?;
+        let client = self.dialer.client(route.clone())?;
         if clients.len() >= MAX_CLIENTS
             && let Some(oldest) = clients.iter().min_by_key(|(_, kept)| kept.used)
         {
@@ -213,7 +222,7 @@ mod tests {
         let dialer = Arc::new(Dialer::new(&config).unwrap());
         let url = url(&route, "/x").unwrap();
         let host = route.host_header.clone();
-        let client = dialer.client(Some(Arc::new(route))).unwrap();
+        let client = dialer.client(Arc::new(route)).unwrap();
         let request = client.get(url).header(header::HOST, host);
         assert_eq!(request.send().await.unwrap().status(), 204);
         let (name, head) = server.await.unwrap();

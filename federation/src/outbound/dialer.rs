@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::future::join_all;
 use reqwest::{
-    Client, Url,
+    Client, ClientBuilder, Url,
     dns::{Addrs, Name, Resolve, Resolving},
     redirect::Policy,
 };
@@ -28,6 +28,9 @@ use crate::{
 
 /// How we call ourselves.
 const USER_AGENT: &str = concat!("Rhizome/", env!("CARGO_PKG_VERSION"));
+
+/// How we call ourselves at web addresses: many sites tell a bot what a page is about, and a browser only by script.
+const VISITOR: &str = concat!("Rhizome/", env!("CARGO_PKG_VERSION"), " (bot)");
 
 /// How long looking up, connecting and the TLS handshake may take together. Several addresses share
 /// it, so that one that never answers leaves time for the next.
@@ -55,29 +58,55 @@ impl Dialer {
         })
     }
 
+    /// One whose names lead where a test says.
+    #[cfg(test)]
+    pub(crate) fn with_dns(config: &FederationConfig, dns: Dns) -> Result<Self, ConfigError> {
+        Ok(Self {
+            dns,
+            ..Self::new(config)?
+        })
+    }
+
     pub(crate) fn dns(&self) -> &Dns {
         &self.dns
     }
 
+    pub(crate) fn config(&self) -> &FederationConfig {
+        &self.config
+    }
+
     /// A client whose URLs say which name the certificate must be valid for, while it connects to
-    /// the route's targets; without a route, to the URL's host. Only HTTP/1.1, since there the
+    /// the route's targets. Only HTTP/1.1, since there the
     /// `Host` header is ours to choose. URLs must have passed [`Dialer::check`].
-    pub(crate) fn client(self: &Arc<Self>, route: Option<Arc<Route>>) -> reqwest::Result<Client> {
+    pub(crate) fn client(self: &Arc<Self>, route: Arc<Route>) -> reqwest::Result<Client> {
+        self.builder(Some(route))
+            .user_agent(USER_AGENT)
+            .https_only(true)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .build()
+    }
+
+    /// A client for web addresses, `http` ones too, which connects to each URL's host and keeps no connection. For
+    /// [`Web`](super::web::Web) alone, which asks the rules about each URL.
+    pub(crate) fn visitor(self: &Arc<Self>) -> reqwest::Result<Client> {
+        self.builder(None)
+            .user_agent(VISITOR)
+            .pool_max_idle_per_host(0)
+            .build()
+    }
+
+    fn builder(self: &Arc<Self>, route: Option<Arc<Route>>) -> ClientBuilder {
         Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
             .dns_resolver(Guide {
                 dialer: self.clone(),
                 route,
             })
-            .user_agent(USER_AGENT)
-            .https_only(true)
             .http1_only()
             .no_proxy()
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .pool_max_idle_per_host(MAX_IDLE)
-            .build()
     }
 
     /// The egress rules for a URL whose host is an address, which no resolver gets to see. Asks the
@@ -141,7 +170,9 @@ impl Resolve for Guide {
                 dialer.addresses(&route.targets).await?
             } else {
                 // Port 0 stands for the URL's.
-                let target = Target::Host(name.as_str().to_owned(), 0);
+                let name = name.as_str();
+                let name = name.strip_suffix('.').unwrap_or(name);
+                let target = Target::Host(name.to_owned(), 0);
                 dialer.addresses(&[target]).await?
             };
             Ok(Box::new(addresses.into_iter()) as Addrs)

@@ -20,7 +20,13 @@ pub(crate) type Reason = String;
 pub(crate) struct Dns {
     /// Absent when the system has no usable configuration: then addresses come from the C library.
     resolver: Option<TokioResolver>,
+    /// For tests: the addresses of names, one answer after the other, the last for ever.
+    #[cfg(test)]
+    told: Option<Told>,
 }
+
+#[cfg(test)]
+type Told = std::sync::Mutex<std::collections::HashMap<String, Vec<Vec<IpAddr>>>>;
 
 impl Dns {
     pub(crate) fn system() -> Self {
@@ -36,11 +42,36 @@ impl Dns {
                 tracing::warn!(%error, "no DNS configuration: SRV records can't be looked up");
             })
             .ok();
-        Self { resolver }
+        Self {
+            resolver,
+            #[cfg(test)]
+            told: None,
+        }
+    }
+
+    /// One that knows these names alone.
+    #[cfg(test)]
+    pub(crate) fn told<'a>(names: impl IntoIterator<Item = (&'a str, Vec<Vec<IpAddr>>)>) -> Self {
+        let names = names.into_iter();
+        let names = names.map(|(name, answers)| (name.to_owned(), answers));
+        Self {
+            resolver: None,
+            told: Some(std::sync::Mutex::new(names.collect())),
+        }
     }
 
     /// The addresses of a host.
     pub(crate) async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Reason> {
+        #[cfg(test)]
+        if let Some(told) = &self.told {
+            let mut names = told.lock().map_err(|error| error.to_string())?;
+            let answers = names.get_mut(host).ok_or("no such name")?;
+            let answer = answers.first().cloned().unwrap_or_default();
+            if answers.len() > 1 {
+                answers.remove(0);
+            }
+            return Ok(answer);
+        }
         let lookup = async {
             match &self.resolver {
                 Some(resolver) => {

@@ -9,8 +9,11 @@ mod dns;
 mod encode;
 mod error;
 pub(crate) mod refusal;
+pub(crate) mod web;
 mod wellknown;
 
 pub use client::{Limits, Outbound};
 pub(crate) use encode::canonical_body;
 pub use error::OutboundError;
+pub(crate) use error::cause;
+pub(crate) use web::{Found, Schemes, Visit, WebBody, WebError};

@@ -2,65 +2,48 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::body::{Body, Bytes};
-use http::{HeaderValue, StatusCode, header};
-use reqwest::{Client, Url};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header};
+use reqwest::Url;
 use serde::Deserialize;
 
 use crate::outbound::{
     dialer::Dialer,
     discovery::{Lookup, Srv, WellKnown, max_age},
     dns::Reason,
-    error::cause,
+    web::{self, Schemes, Visit, Web},
 };
 
-/// Redirects that are followed.
-const MAX_REDIRECTS: usize = 5;
-/// The most bytes of an answer.
-const MAX_BODY: usize = 50 * 1024;
-/// Time for the whole, redirects included.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// The bounds of the question.
+const VISIT: Visit = Visit {
+    schemes: Schemes::Https,
+    redirects: 5,
+    most: 50 * 1024,
+    time: Duration::from_secs(10),
+    idle: Duration::from_secs(10),
+};
 
 /// Discovery's questions, asked over the network.
 pub(crate) struct NetworkLookup {
     dialer: Arc<Dialer>,
-    web: Client,
+    web: Arc<Web>,
 }
 
 impl NetworkLookup {
-    pub(crate) fn new(dialer: Arc<Dialer>) -> reqwest::Result<Self> {
-        let web = dialer.client(None)?;
-        Ok(Self { dialer, web })
+    pub(crate) fn new(dialer: Arc<Dialer>, web: Arc<Web>) -> Self {
+        Self { dialer, web }
     }
 
     async fn fetch(&self, host: &str) -> Result<WellKnown, Reason> {
-        let mut url = Url::parse(&format!("https://{host}/.well-known/matrix/server"))
+        let url = Url::parse(&format!("https://{host}/.well-known/matrix/server"))
             .map_err(|error| error.to_string())?;
-        // Redirects are followed here and not by the client, so that the egress rules are asked
-        // about each.
-        for _ in 0..=MAX_REDIRECTS {
-            self.dialer.check(&url)?;
-            let request = self.web.get(url.clone());
-            let response = request
-                .header(header::ACCEPT, "application/json")
-                .header(header::CONNECTION, "close")
-                .send()
-                .await
-                .map_err(|error| cause(&error))?;
-            if response.status().is_redirection() {
-                url = redirect(&url, response.headers().get(header::LOCATION))?;
-                continue;
-            }
-            if response.status() != StatusCode::OK {
-                return Err(format!("the answer is {}", response.status()));
-            }
-            let age = caching(response.headers());
-            let body = axum::body::to_bytes(Body::new(reqwest::Body::from(response)), MAX_BODY)
-                .await
-                .map_err(|error| error.to_string())?;
-            return parse(&body, age);
-        }
-        Err("too many redirects".to_owned())
+        let accept = HeaderValue::from_static("application/json");
+        let headers = HeaderMap::from_iter([(header::ACCEPT, accept)]);
+        let found = self.web.get(url, &headers, &VISIT).await;
+        let found = found.map_err(|error| error.to_string())?;
+        let age = caching(&found.headers);
+        let body = found.body.whole().await;
+        parse(&body.map_err(|error| error.to_string())?, age)
     }
 }
 
@@ -83,24 +66,8 @@ fn parse(body: &Bytes, max_age: Option<Duration>) -> Result<WellKnown, Reason> {
     })
 }
 
-/// Where a redirect leads: anywhere on `https`.
-fn redirect(from: &Url, location: Option<&HeaderValue>) -> Result<Url, Reason> {
-    let location = location
-        .and_then(|value| value.to_str().ok())
-        .ok_or("a redirect without Location")?;
-    let url = from.join(location).map_err(|error| error.to_string())?;
-    if url.scheme() != "https" {
-        return Err("a redirect to something else than https".to_owned());
-    }
-    Ok(url)
-}
-
-fn caching(headers: &http::HeaderMap) -> Option<Duration> {
-    let text = |name| {
-        headers
-            .get(name)
-            .and_then(|value: &HeaderValue| value.to_str().ok())
-    };
+fn caching(headers: &HeaderMap) -> Option<Duration> {
+    let text = |name| web::text(headers, name);
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .ok()?;
@@ -145,16 +112,13 @@ fn http_date(text: &str) -> Option<i64> {
 
 impl Lookup for NetworkLookup {
     async fn well_known(&self, host: &str) -> WellKnown {
-        let answer = tokio::time::timeout(TIMEOUT, self.fetch(host)).await;
-        answer
-            .unwrap_or_else(|_| Err("it took too long".to_owned()))
-            .unwrap_or_else(|reason| {
-                tracing::debug!(host, reason, "no .well-known");
-                WellKnown {
-                    server: None,
-                    max_age: None,
-                }
-            })
+        self.fetch(host).await.unwrap_or_else(|reason| {
+            tracing::debug!(host, reason, "no .well-known");
+            WellKnown {
+                server: None,
+                max_age: None,
+            }
+        })
     }
 
     async fn srv(&self, name: &str) -> Result<Vec<Srv>, String> {
@@ -196,32 +160,6 @@ mod tests {
         ] {
             assert_eq!(http_date(bad), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn redirects_stay_on_https() {
-        let from = Url::parse("https://a.example/.well-known/matrix/server").unwrap();
-        let to = |location: &str| {
-            let location = HeaderValue::from_str(location).unwrap();
-            redirect(&from, Some(&location)).map(|url| url.to_string())
-        };
-        for (location, url) in [
-            ("/x?y", "https://a.example/x?y"),
-            ("other", "https://a.example/.well-known/matrix/other"),
-            ("https://b.example:1/x", "https://b.example:1/x"),
-            ("//b.example/x", "https://b.example/x"),
-        ] {
-            assert_eq!(to(location).unwrap(), url);
-        }
-        for bad in [
-            "http://b.example/x",
-            "file:///etc/passwd",
-            "https://",
-            "gopher://x",
-        ] {
-            assert!(to(bad).is_err(), "{bad}");
-        }
-        assert!(redirect(&from, None).is_err());
     }
 
     #[test]

@@ -25,7 +25,7 @@
 //! for a moment besides the new one; that costs repetition at most, as cursors never go back and
 //! receivers know an event by its id.
 
-mod backoff;
+pub(crate) mod backoff;
 mod batch;
 mod deliver;
 mod dispatch;

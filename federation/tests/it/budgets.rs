@@ -97,6 +97,7 @@ async fn with_small_budgets(network: &Network, databases: &[TestDatabase; 3]) ->
             enabled: true,
             transaction: small,
             state: small,
+            media: small,
             other: small,
             unsigned: Rate { burst: 7, ..small },
             keys: small,

@@ -6,6 +6,8 @@
 //! - `to_device`: messages to devices, from there and to there.
 //! - `large`, `streamed`: rooms of many members, made by `crowd`, on both databases.
 //! - `devices`: what others tell and ask of devices and keys.
+//! - `files`: files and pictures of them, from there and to there.
+//! - `previews`: of links, in an in-process web.
 //! - `budgets`: how much others may ask of us.
 //! - `sender`: transactions over an in-process network, on both databases.
 
@@ -17,6 +19,7 @@ mod contract;
 mod crowd;
 mod devices;
 mod doors;
+mod files;
 mod gaps;
 mod gone;
 mod inbound;
@@ -37,6 +40,7 @@ mod mean_manners;
 mod mean_state;
 mod notaries;
 mod people;
+mod previews;
 mod queries;
 mod receipts;
 mod rooms;

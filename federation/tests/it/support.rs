@@ -9,7 +9,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use rhizome_contract::Watch;
-use rhizome_federation::{Federation, FederationConfig};
+use rhizome_federation::{Federation, FederationConfig, testing::Network};
 use rhizome_protocol::sign::KeyPair;
 use rhizome_rooms::Rooms;
 use rhizome_storage::{Store, testing::TestDatabase};
@@ -130,6 +130,7 @@ pub struct Server {
     pub name: OwnedServerName,
     pub key: KeyPair,
     pub listening: Option<Listening>,
+    _files: Network,
     _database: TestDatabase,
 }
 
@@ -141,7 +142,9 @@ impl Server {
         let (listener, address) = bind().await;
         let name = format!("{host}:{}", address.port());
         let rooms = rooms(&store, &name, key(seed));
-        let fed = Federation::new(rooms, store, config).unwrap();
+        let (files, pictures) = (Network::default(), Arc::new(rhizome_media::NoPictures));
+        let media = files.media(&rooms, &store, pictures);
+        let fed = Federation::new(rooms, store, media, config).unwrap();
         let listening = listen(
             listener,
             ca.acceptor(&["localhost", "127.0.0.1"]),
@@ -152,6 +155,7 @@ impl Server {
             name: name.try_into().unwrap(),
             key: key(seed),
             listening: Some(listening),
+            _files: files,
             _database: database,
         }
     }

@@ -10,6 +10,7 @@ use rhizome_federation::{
     outbound::{Limits, OutboundError},
     testing::Network,
 };
+use rhizome_media::Pictures;
 use rhizome_protocol::{Membership, Pdu};
 pub use rhizome_storage::testing::eventually;
 use rhizome_storage::{NewAccount, Store, testing::TestDatabase};
@@ -163,6 +164,16 @@ impl Server {
             watch,
             task: None,
         }
+    }
+
+    /// The same server with folders of its own, which makes pictures; others reach it from now on.
+    pub fn with_pictures(&self, network: &Network, pictures: Arc<dyn Pictures>) -> Federation {
+        let (rooms, store) = (self.fed.rooms().clone(), self.store().clone());
+        let media = network.media(&rooms, &store, pictures);
+        let config = Self::config();
+        let fed = Federation::in_process_with(rooms, store, media, config, network).unwrap();
+        network.attach(&self.name, self.watch.over(fed.router()));
+        fed
     }
 
     /// What others reach it by.

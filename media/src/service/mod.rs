@@ -1,5 +1,6 @@
 //! What is done with files.
 
+mod blurhash;
 mod care;
 pub(crate) mod content;
 mod find;

@@ -262,6 +262,18 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "in how long",
     ),
     (
+        "[media]\nunauthenticated_downloads = \"open\"\nfrozen_since = \"2026-01-31\"\n",
+        "rhizome.toml:3: media.frozen_since",
+        "nothing is frozen",
+        "remove this line",
+    ),
+    (
+        "[media]\nfrozen_since = \"yesterday\"\n",
+        "rhizome.toml:2: media.frozen_since",
+        "not a day",
+        "year, month and day",
+    ),
+    (
         "[logging]\nlevel = \"a=b=c\"\n",
         "rhizome.toml:2: logging.level",
         "not a log level",
@@ -272,5 +284,11 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "rhizome.toml:2: logging.format",
         "unknown variant `xml`",
         "config example",
+    ),
+    (
+        "[url_previews]\ndenied_hosts = [\"a.org\", \"https://b.org\"]\n",
+        "rhizome.toml:2: url_previews.denied_hosts",
+        "`https://b.org` is no host's name",
+        "without https://",
     ),
 ];

@@ -181,6 +181,7 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "media.stores",
     "media.key_file",
     "media.quota",
+    "media.frozen_since",
     "media.forbidden_hashes",
     "media.scanner",
     "listeners.tls",

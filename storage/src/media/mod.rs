@@ -12,6 +12,7 @@
 mod blob;
 mod care;
 mod pending;
+mod preview;
 mod row;
 mod sweep;
 mod thumbnail;

@@ -1,0 +1,15 @@
+//! Files: uploads, downloads, thumbnails.
+
+mod attacks;
+mod downloads;
+mod flows;
+mod limits;
+mod memory;
+mod pending;
+mod pictures;
+mod previews;
+mod ranges;
+mod remote;
+mod unauthenticated;
+mod uploads;
+mod world;

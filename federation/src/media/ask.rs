@@ -1,0 +1,216 @@
+//! One server is asked for one file.
+
+use std::time::Duration;
+
+use http::{HeaderMap, Response, header};
+use reqwest::Url;
+use rhizome_media::{FetchError, Fetched, Wanted};
+use ruma::ServerName;
+
+use super::{
+    head::FileHead,
+    manners::{self, Turn},
+    multipart::boundary,
+    transfer::{Held, Transfer, WHOLE, head_of, of_server, of_web},
+};
+use crate::{
+    Federation,
+    outbound::{OutboundError, Schemes, Visit, refusal::lacks_endpoint, web},
+};
+
+/// Time until an answer begins, beside what it may wait for an upload.
+const BEGIN: Duration = Duration::from_secs(20);
+/// The largest picture that isn't made here.
+const LARGEST_PICTURE: u64 = 10 << 20;
+
+/// A file, or a picture of it.
+#[derive(Debug, Clone, Copy)]
+enum What {
+    File,
+    Picture(Wanted),
+}
+
+/// A question for a file.
+struct Question<'a> {
+    fed: &'a Federation,
+    origin: &'a ServerName,
+    media_id: &'a str,
+    what: What,
+    wait: Duration,
+    most: u64,
+}
+
+/// Another server's file. `wait`: how long for bytes that haven't been uploaded there.
+pub(super) async fn file(
+    fed: &Federation,
+    origin: &ServerName,
+    media_id: &str,
+    wait: Duration,
+) -> Result<Fetched, FetchError> {
+    let question = Question {
+        fed,
+        origin,
+        media_id,
+        what: What::File,
+        wait,
+        most: fed.media().config().remote.max_size,
+    };
+    question.answer().await
+}
+
+/// A picture that another server makes of its file.
+pub(super) async fn picture(
+    fed: &Federation,
+    origin: &ServerName,
+    media_id: &str,
+    wanted: Wanted,
+    wait: Duration,
+) -> Result<Fetched, FetchError> {
+    let question = Question {
+        fed,
+        origin,
+        media_id,
+        what: What::Picture(wanted),
+        wait,
+        most: LARGEST_PICTURE,
+    };
+    let picture = question.answer().await?;
+    let kind = picture.content_type.as_deref().unwrap_or_default();
+    let is_picture = kind.starts_with("image/") && super::is_shown_inline(kind);
+    let why = || FetchError::Failed("what it gives is no picture".to_owned());
+    is_picture.then_some(picture).ok_or_else(why)
+}
+
+/// What a picture that another server made is kept as: no file can be called so.
+pub(super) fn picture_name(media_id: &str, wanted: Wanted) -> String {
+    let Wanted { width, height, .. } = wanted;
+    let still = if wanted.animated { "" } else { "-still" };
+    format!(
+        "{media_id}/{width}x{height}-{}{still}",
+        wanted.method.name()
+    )
+}
+
+impl Question<'_> {
+    async fn answer(&self) -> Result<Fetched, FetchError> {
+        let failed = |why: &str| FetchError::Failed(why.to_owned());
+        if manners::is_left_alone(self.fed, self.origin) {
+            return Err(failed("it didn't answer lately and is left alone"));
+        }
+        let turn = self.fed.manners().turn(self.origin).await;
+        let turn = turn.ok_or_else(|| failed("too many of its files come already"))?;
+        // It may have been found out while this waited.
+        if manners::is_left_alone(self.fed, self.origin) {
+            return Err(failed("it didn't answer lately and is left alone"));
+        }
+        let asked = self.of_server().await;
+        manners::remember(self.fed, self.origin, &asked);
+        match asked {
+            Ok(answer) => self.read(answer, turn).await,
+            Err(OutboundError::Remote(error)) if lacks_endpoint(&error) => {
+                let asked = self.of_anybody().await;
+                let answer = asked.map_err(|error| of_server(&error))?;
+                self.read_old(answer, turn).await
+            }
+            Err(error) => Err(of_server(&error)),
+        }
+    }
+
+    /// The endpoint for servers.
+    async fn of_server(&self) -> Result<Response<axum::body::Body>, OutboundError> {
+        let (media_id, query) = (self.media_id, self.query());
+        let target = match self.what {
+            What::File => format!("/_matrix/federation/v1/media/download/{media_id}?{query}"),
+            What::Picture(_) => {
+                format!("/_matrix/federation/v1/media/thumbnail/{media_id}?{query}")
+            }
+        };
+        let outbound = self.fed.outbound();
+        outbound.get(self.origin, &target, self.wait + BEGIN).await
+    }
+
+    /// The old endpoint, for everybody.
+    async fn of_anybody(&self) -> Result<Response<axum::body::Body>, OutboundError> {
+        let what = match self.what {
+            What::File => "download",
+            What::Picture(_) => "thumbnail",
+        };
+        let target = format!(
+            "/_matrix/media/v3/{what}/{}/{}?allow_remote=false&allow_redirect=true&{}",
+            self.origin,
+            self.media_id,
+            self.query()
+        );
+        let outbound = self.fed.outbound();
+        outbound
+            .get_unsigned(self.origin, &target, self.wait + BEGIN)
+            .await
+    }
+
+    fn query(&self) -> String {
+        let wait = self.wait.as_millis();
+        match self.what {
+            What::File => format!("timeout_ms={wait}"),
+            What::Picture(wanted) => format!(
+                "timeout_ms={wait}&width={}&height={}&method={}&animated={}",
+                wanted.width,
+                wanted.height,
+                wanted.method.name(),
+                wanted.animated
+            ),
+        }
+    }
+
+    async fn read(
+        &self,
+        answer: Response<axum::body::Body>,
+        turn: Turn,
+    ) -> Result<Fetched, FetchError> {
+        let (parts, body) = answer.into_parts();
+        let boundary = web::text(&parts.headers, header::CONTENT_TYPE).and_then(boundary);
+        let no_parts = || FetchError::Failed("its answer isn't of two parts".to_owned());
+        let boundary = boundary.ok_or_else(no_parts)?;
+        match Transfer::of_parts(&boundary, body, self.most).await? {
+            Held::File(head, transfer) => transfer.fetched(head, turn),
+            Held::Location(location) => self.visit(&location, turn).await,
+        }
+    }
+
+    async fn read_old(
+        &self,
+        answer: Response<axum::body::Body>,
+        turn: Turn,
+    ) -> Result<Fetched, FetchError> {
+        let (parts, body) = answer.into_parts();
+        if parts.status.is_success() {
+            let head = head_of(&parts.headers);
+            return Transfer::of_body(body, self.most).fetched(head, turn);
+        }
+        let location = web::text(&parts.headers, header::LOCATION);
+        let nowhere = || FetchError::Failed(format!("it answers {}", parts.status));
+        self.visit(location.ok_or_else(nowhere)?, turn).await
+    }
+
+    /// Goes to where the file is. By `https` alone: nobody on the way should put another there.
+    async fn visit(&self, location: &str, turn: Turn) -> Result<Fetched, FetchError> {
+        let visit = Visit {
+            schemes: Schemes::Https,
+            redirects: 3,
+            most: self.most,
+            time: WHOLE,
+            idle: BEGIN,
+        };
+        let failed = |why: &str| FetchError::Failed(why.to_owned());
+        let url = Url::parse(location).map_err(|_| failed("it sends on to what isn't a URL"))?;
+        let headers = HeaderMap::new();
+        let visited = self.fed.outbound().web().get(url, &headers, &visit);
+        let visited = tokio::time::timeout(BEGIN, visited).await;
+        let visited = visited.map_err(|_| failed("where it sends on to nobody answers"))?;
+        let found = visited.map_err(of_web)?;
+        let head = FileHead {
+            length: found.body.announced(),
+            ..head_of(&found.headers)
+        };
+        Transfer::of_web(found.body, self.most).fetched(head, turn)
+    }
+}

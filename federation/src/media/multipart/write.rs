@@ -1,0 +1,64 @@
+//! The writer: what comes before the file's bytes, and what after.
+
+use bytes::Bytes;
+use http::HeaderValue;
+use ruma::http_headers::{ContentDisposition, ContentDispositionType};
+
+use super::super::head::{FileHead, is_shown_inline};
+
+/// What is around a file's bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::media) struct Frame {
+    /// The answer's `Content-Type`.
+    pub(in crate::media) content_type: HeaderValue,
+    /// Before the bytes.
+    pub(in crate::media) before: Bytes,
+    /// After them.
+    pub(in crate::media) after: Bytes,
+}
+
+impl Frame {
+    /// Around a file. `boundary` must not be in it: it is random, and long enough.
+    pub(in crate::media) fn of_file(boundary: &str, head: &FileHead) -> Option<Self> {
+        let kind = head.content_type.as_deref();
+        let kind = kind.unwrap_or("application/octet-stream");
+        let shown = if is_shown_inline(kind) {
+            ContentDispositionType::Inline
+        } else {
+            ContentDispositionType::Attachment
+        };
+        let disposition = ContentDisposition::new(shown).with_filename(head.name.clone());
+        let mut headers = format!("Content-Type: {kind}\r\nContent-Disposition: {disposition}\r\n");
+        if let Some(length) = head.length {
+            headers.push_str(&format!("Content-Length: {length}\r\n"));
+        }
+        Self::new(boundary, &headers)
+    }
+
+    /// That the file is there, which has to be a URL: for a store that gives such.
+    #[cfg(test)]
+    pub(in crate::media) fn of_location(boundary: &str, url: &str) -> Option<Self> {
+        Self::new(boundary, &format!("Location: {url}\r\n"))
+    }
+
+    /// Names of headers are written as all do: some servers know no other way. So is the line break at the beginning.
+    fn new(boundary: &str, headers: &str) -> Option<Self> {
+        let content_type = format!("multipart/mixed; boundary={boundary}");
+        Some(Self {
+            content_type: content_type.try_into().ok()?,
+            before: format!(
+                "\r\n--{boundary}\r\nContent-Type: application/json\r\n\r\n{{}}\
+                 \r\n--{boundary}\r\n{headers}\r\n"
+            )
+            .into(),
+            after: format!("\r\n--{boundary}--\r\n").into(),
+        })
+    }
+
+    /// How many bytes it has with a file of so many in it.
+    pub(in crate::media) fn length(&self, file: u64) -> u64 {
+        (self.before.len() as u64)
+            .saturating_add(file)
+            .saturating_add(self.after.len() as u64)
+    }
+}
