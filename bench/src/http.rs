@@ -164,7 +164,10 @@ impl Connection {
         *request.uri_mut() = path.parse().map_err(Failure::of)?;
         let headers = request.headers_mut();
         headers.insert(HOST, self.host.clone());
-        headers.insert(CONTENT_TYPE, HeaderValue::from_str(kind).map_err(Failure::of)?);
+        headers.insert(
+            CONTENT_TYPE,
+            HeaderValue::from_str(kind).map_err(Failure::of)?,
+        );
         if let Some(authorization) = &self.authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
         }

@@ -112,12 +112,7 @@ impl Person {
     }
 
     /// POSTs a file; `path` begins with `/`.
-    pub async fn put_bytes(
-        &self,
-        path: &str,
-        kind: &str,
-        bytes: Vec<u8>,
-    ) -> anyhow::Result<Value> {
+    pub async fn put_bytes(&self, path: &str, kind: &str, bytes: Vec<u8>) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.base);
         let request = self.http.post(&url).header("content-type", kind);
         let request = request.bearer_auth(&self.token).body(bytes);

@@ -150,7 +150,11 @@ pub async fn large(world: &mut World) -> anyhow::Result<Outcome> {
         let above = usize::try_from(kib.saturating_sub(idle)).unwrap_or(usize::MAX);
         count(above) / 1024.0
     });
-    let mut outcome = Outcome::new(&crate::drive::Samples::default(), &usage, format!("{mib} MiB"));
+    let mut outcome = Outcome::new(
+        &crate::drive::Samples::default(),
+        &usage,
+        format!("{mib} MiB"),
+    );
     outcome.operations = 2;
     Ok(outcome
         .figure(
@@ -220,7 +224,10 @@ pub async fn thumbnails(world: &mut World) -> anyhow::Result<Outcome> {
     Ok(outcome
         .latency("first answer", &Latencies::new(samples.latencies))
         .cost(&usage, made, "per first thumbnail (aim: 120)")
-        .latency("answer of one that is there", &Latencies::new(again.latencies)))
+        .latency(
+            "answer of one that is there",
+            &Latencies::new(again.latencies),
+        ))
 }
 
 /// Waits until the server has nothing more to do, but not for ever.
