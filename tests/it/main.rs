@@ -9,6 +9,7 @@ mod bench;
 mod cli;
 mod decode;
 mod demo;
+mod files;
 mod front;
 mod harness;
 mod inspect;
