@@ -1,5 +1,6 @@
 //! How files are kept.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ pub struct MediaConfig {
     pub server: OwnedServerName,
     /// Where bytes lie, by name; the first is where new ones go.
     pub stores: Vec<StoreConfig>,
+    /// By what new files are encrypted where they lie, and what others are: the first one is for new ones. None: not at
+    /// all.
+    pub keys: Vec<SealKey>,
     /// The largest file that users may upload.
     pub max_upload_size: u64,
     /// How long an id waits for its bytes.
@@ -30,6 +34,10 @@ pub struct MediaConfig {
     pub any_thumbnail: bool,
     /// Other servers' files.
     pub remote: RemoteConfig,
+    /// A file with hashes (SHA-256, hexadecimal, one a line) of files that nobody may upload or get.
+    pub forbidden_hashes: Option<PathBuf>,
+    /// What looks at files before they are kept.
+    pub scanner: Option<ScannerConfig>,
     /// How long bytes stay that nothing refers to.
     pub grace: Duration,
     /// For tests: where to end the process.
@@ -51,6 +59,38 @@ pub struct RemoteConfig {
     pub blocked_servers: Vec<String>,
 }
 
+/// One of the operator's keys.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SealKey {
+    /// What rows call it. It must not change while files are sealed by it.
+    pub id: String,
+    /// The key.
+    pub key: [u8; 32],
+}
+
+impl SealKey {
+    /// A key from 64 hexadecimal digits.
+    pub fn of_hex(id: &str, digits: &str) -> Option<Self> {
+        let mut key = [0; 32];
+        if digits.len() != 64 || !digits.is_ascii() {
+            return None;
+        }
+        for (byte, at) in key.iter_mut().zip((0..64).step_by(2)) {
+            *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
+        }
+        let id = id.to_owned();
+        Some(Self { id, key })
+    }
+}
+
+impl fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A place for bytes.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
@@ -65,6 +105,17 @@ pub struct StoreConfig {
 pub enum Place {
     /// In a folder of this machine.
     Disk(PathBuf),
+}
+
+/// A program that looks at files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScannerConfig {
+    /// Each file is sent by POST to this address: 2xx means yes, 403 and 406 no.
+    Http(String),
+    /// ClamAV's daemon, at a host and port.
+    ClamdTcp(String),
+    /// The same, at a socket of this machine.
+    ClamdUnix(PathBuf),
 }
 
 /// A place in an upload at which the process ends at once, as if its machine had lost power.
@@ -93,6 +144,7 @@ impl MediaConfig {
                 name: "local".to_owned(),
                 place: Place::Disk(folder.into()),
             }],
+            keys: Vec::new(),
             max_upload_size: 50 << 20,
             pending_for: Duration::from_hours(24),
             most_pending: 20,
@@ -101,6 +153,8 @@ impl MediaConfig {
             thumbnails: specified(),
             any_thumbnail: true,
             remote: RemoteConfig::default(),
+            forbidden_hashes: None,
+            scanner: None,
             grace: Duration::from_hours(24),
             crash_at: None,
         }

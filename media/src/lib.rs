@@ -31,14 +31,17 @@
 //! Where the bytes lie is private ([`StoreConfig`] names the places). Why nothing is lost or left behind whenever the
 //! process ends is told in `storage/src/media/mod.rs`: bytes first, then the row; blobs are doomed before they go.
 
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
 mod blobs;
 mod config;
 mod decoders;
 mod error;
 mod pictures;
+mod scanner;
 mod service;
 
-pub use config::{CrashAt, MediaConfig, Place, RemoteConfig, StoreConfig};
+pub use config::{CrashAt, MediaConfig, Place, RemoteConfig, ScannerConfig, SealKey, StoreConfig};
 pub use error::{FetchError, MediaError, UploadError};
 pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Reading, Wanted};
 pub use service::Media;

@@ -17,6 +17,8 @@ pub struct Media {
     pub stores: Vec<MediaStore>,
     /// The name of the place where new files go.
     pub store: String,
+    /// A file with keys by which files are encrypted where they lie.
+    pub key_file: Option<PathBuf>,
     /// The largest upload.
     pub max_upload_size: Size,
     /// How much a user may upload, in how long.
@@ -39,6 +41,10 @@ pub struct Media {
     pub remote_cache_age: Span,
     /// Servers whose files nobody here gets.
     pub blocked_servers: Vec<String>,
+    /// A file with the SHA-256 of files that nobody may upload or get.
+    pub forbidden_hashes: Option<PathBuf>,
+    /// What looks at files before they are kept.
+    pub scanner: Option<Scanner>,
     /// How long bytes stay that nothing refers to any more.
     pub delete_after: Span,
     /// What the old endpoints give to who doesn't say who they are.
@@ -67,6 +73,16 @@ pub struct MediaStore {
     pub path: PathBuf,
 }
 
+/// What looks at files before they are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Scanner {
+    /// An address that each file is sent to by POST.
+    Http(String),
+    /// ClamAV's daemon: its socket, or a host and a port.
+    Clamd(String),
+}
+
 /// How much a user may upload, in how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,6 +102,7 @@ impl Default for Media {
             path: None,
             stores: Vec::new(),
             store: LOCAL.to_owned(),
+            key_file: None,
             max_upload_size: Size::mib(50),
             quota: Vec::new(),
             pending_uploads_expire_after: Span::secs(86_400),
@@ -97,6 +114,8 @@ impl Default for Media {
             remote_cache_size: Size::mib(10 << 10),
             remote_cache_age: Span::secs(90 * 86_400),
             blocked_servers: Vec::new(),
+            forbidden_hashes: None,
+            scanner: None,
             delete_after: Span::secs(86_400),
             unauthenticated_downloads: UnauthenticatedDownloads::Frozen,
             frozen_since: None,
@@ -148,6 +167,15 @@ impl Media {
                     "name a directory; it is made when missing",
                 );
             }
+        }
+        if let Some(Scanner::Http(address)) = &self.scanner
+            && !(address.starts_with("http://") || address.starts_with("https://"))
+        {
+            problems.add(
+                "media.scanner",
+                format!("`{address}` is no address"),
+                "write one that begins with http:// or https://",
+            );
         }
         let mut names = vec![LOCAL];
         for store in &self.stores {

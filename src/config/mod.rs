@@ -29,7 +29,7 @@ pub use self::database::Database;
 pub use self::federation::Federation;
 pub use self::listeners::{Api, Http, Listener, Tls};
 pub use self::logging::{LogFormat, Logging};
-pub use self::media::{Media, MediaStore, Quota, UnauthenticatedDownloads};
+pub use self::media::{Media, MediaStore, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::rate_limits::{Rate, RateLimits};
 pub use self::registration::{Registration, RegistrationMode};
 pub use self::server::Server;

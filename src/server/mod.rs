@@ -169,7 +169,7 @@ fn care_for_media(tasks: &Tasks, media: &Media) {
 /// One can't be used.
 pub(crate) fn open_media(store: &Store, config: &Config) -> anyhow::Result<Media> {
     let decoders = Arc::new(settings::decoders(config));
-    Media::open(store.clone(), settings::media(config), decoders)
+    Media::open(store.clone(), settings::media(config)?, decoders)
         .context("files can't be kept; see media.path and media.stores in the configuration")
 }
 

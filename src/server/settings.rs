@@ -1,12 +1,14 @@
 //! From the configuration to what the crates want to know.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use rhizome_client_api::config as client_api;
 use rhizome_decoder::Decoders;
 use rhizome_federation::FederationConfig;
-use rhizome_media::{MediaConfig, Place, RemoteConfig, StoreConfig};
+use rhizome_media::{MediaConfig, Place, RemoteConfig, ScannerConfig, SealKey, StoreConfig};
 
-use crate::config::{Config, Rate, UnauthenticatedDownloads};
+use crate::config::{Config, Rate, Scanner, UnauthenticatedDownloads};
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
 const LARGEST: usize = 12 << 20;
@@ -52,15 +54,16 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
 }
 
 /// The settings of files.
-pub(crate) fn media(config: &Config) -> MediaConfig {
+pub(crate) fn media(config: &Config) -> anyhow::Result<MediaConfig> {
     let from = &config.media;
     let places = from.places(&config.server.data_dir).into_iter();
     let stores = places.map(|(name, path)| StoreConfig {
         name,
         place: Place::Disk(path),
     });
-    MediaConfig {
+    Ok(MediaConfig {
         stores: stores.collect(),
+        keys: from.key_file.as_deref().map_or(Ok(Vec::new()), seal_keys)?,
         max_upload_size: from.max_upload_size.0,
         pending_for: from.pending_uploads_expire_after.0,
         most_pending: from.max_pending_uploads,
@@ -78,8 +81,46 @@ pub(crate) fn media(config: &Config) -> MediaConfig {
             blocked_servers: from.blocked_servers.clone(),
             ..RemoteConfig::default()
         },
+        forbidden_hashes: from.forbidden_hashes.clone(),
+        scanner: from.scanner.as_ref().map(scanner),
         grace: from.delete_after.0,
         ..MediaConfig::new(config.server.name.clone(), "")
+    })
+}
+
+/// Keys from a file: a line for each, its name and 64 hexadecimal digits. The first one is for new files.
+fn seal_keys(path: &Path) -> anyhow::Result<Vec<SealKey>> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("media.key_file {shown} can't be read"))?;
+    let mut keys: Vec<SealKey> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let key = line.split_once(char::is_whitespace);
+        let key = key.and_then(|(id, digits)| SealKey::of_hex(id, digits.trim()));
+        let key = key.with_context(|| {
+            format!("{shown}:{}: write a name and 64 hexadecimal digits, such as those of `openssl rand -hex 32`", number + 1)
+        })?;
+        if keys.iter().any(|other| other.id == key.id) {
+            anyhow::bail!("{shown}:{}: the name is used twice", number + 1);
+        }
+        keys.push(key);
+    }
+    // Without any, files would lie there as they came although they are not to.
+    if keys.is_empty() {
+        anyhow::bail!("media.key_file {shown} holds no key");
+    }
+    Ok(keys)
+}
+
+fn scanner(from: &Scanner) -> ScannerConfig {
+    match from {
+        Scanner::Http(address) => ScannerConfig::Http(address.clone()),
+        Scanner::Clamd(path) if path.starts_with('/') => ScannerConfig::ClamdUnix(path.into()),
+        Scanner::Clamd(address) => ScannerConfig::ClamdTcp(address.clone()),
     }
 }
 

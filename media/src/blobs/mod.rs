@@ -1,6 +1,8 @@
 //! Where bytes lie. A blob is written once, whole, and never changed.
 
 mod disk;
+mod hex;
+mod sealed;
 mod spool;
 mod writing;
 
@@ -16,6 +18,7 @@ use futures_util::stream::BoxStream;
 use crate::config::{Place, StoreConfig};
 
 pub(crate) use disk::Disk;
+pub(crate) use sealed::{Cipher, Keys, opened, sealed_part, sealed_size};
 pub(crate) use spool::{Spool, Spooled, read_file};
 pub(crate) use writing::Writing;
 

@@ -9,10 +9,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use rhizome_storage::Seal;
 use ring::digest::{Context, SHA256};
 use tokio::task::spawn_blocking;
 
-use super::{PIECE, Pieces};
+use super::hex::hex;
+use super::{Cipher, PIECE, Pieces, opened, sealed_part};
 
 /// A file's name that is deleted when this is dropped.
 #[derive(Debug)]
@@ -32,10 +34,23 @@ pub(crate) struct Spool {
     temporary: Temporary,
     file: Arc<File>,
     /// Away while something is written.
-    hash: Option<Context>,
+    state: Option<State>,
+    /// How it is sealed, if it is.
+    seal: Option<(Seal, Arc<Cipher>)>,
     waiting: Vec<Bytes>,
     waiting_bytes: usize,
+    /// How many bytes can be read: of a sealed file those of whole pieces.
     written: u64,
+    size: u64,
+}
+
+/// What goes on from piece to piece.
+struct State {
+    hash: Context,
+    /// What isn't sealed yet: up to a piece, as nobody knows whether it is the last one.
+    plain: Vec<u8>,
+    /// How many pieces are sealed.
+    sealed: u64,
 }
 
 /// A file that was written and is durable, under a name that nobody knows.
@@ -43,14 +58,18 @@ pub(crate) struct Spool {
 pub(crate) struct Spooled {
     temporary: Temporary,
     file: Arc<File>,
-    /// Hexadecimal.
+    pub(crate) seal: Option<(Seal, Arc<Cipher>)>,
+    /// Of the plain bytes, hexadecimal.
     pub(crate) sha256: String,
     pub(crate) size: u64,
 }
 
 impl Spool {
     /// An empty one in this folder.
-    pub(crate) async fn begin(folder: &Path) -> io::Result<Self> {
+    pub(crate) async fn begin(
+        folder: &Path,
+        seal: Option<(Seal, Arc<Cipher>)>,
+    ) -> io::Result<Self> {
         let name = rhizome_storage::random::hex::<16>().map_err(io::Error::other)?;
         let path = folder.join(name);
         let made = blocking(move || {
@@ -62,16 +81,23 @@ impl Spool {
         Ok(Self {
             temporary: Temporary(Some(path)),
             file: Arc::new(file),
-            hash: Some(Context::new(&SHA256)),
+            state: Some(State {
+                hash: Context::new(&SHA256),
+                plain: Vec::new(),
+                sealed: 0,
+            }),
+            seal,
             waiting: Vec::new(),
             waiting_bytes: 0,
             written: 0,
+            size: 0,
         })
     }
 
     /// Takes a piece; it is written once there are enough.
     pub(crate) async fn push(&mut self, piece: Bytes) -> io::Result<()> {
         self.waiting_bytes += piece.len();
+        self.size += piece.len() as u64;
         self.waiting.push(piece);
         if self.waiting_bytes >= PIECE {
             self.flush(false).await?;
@@ -84,64 +110,111 @@ impl Spool {
         (&self.file, self.written)
     }
 
+    /// By what it can be read, if it is sealed.
+    pub(crate) fn cipher(&self) -> Option<Arc<Cipher>> {
+        self.seal.as_ref().map(|(_, cipher)| cipher.clone())
+    }
+
     /// How many bytes were given to it.
     pub(crate) fn size(&self) -> u64 {
-        self.written + self.waiting_bytes as u64
+        self.size
     }
 
     /// Hashing and writing are done where they keep nobody waiting.
     async fn flush(&mut self, sync: bool) -> io::Result<()> {
         let pieces = std::mem::take(&mut self.waiting);
         let file = self.file.clone();
-        let Some(mut hash) = self.hash.take() else {
+        let cipher = self.seal.as_ref().map(|(_, cipher)| cipher.clone());
+        let Some(mut state) = self.state.take() else {
             return Err(io::Error::other("the file couldn't be written before"));
         };
+        self.waiting_bytes = 0;
         let written = blocking(move || {
             for piece in &pieces {
-                hash.update(piece);
-                (&*file).write_all(piece)?;
+                state.hash.update(piece);
+                match &cipher {
+                    None => (&*file).write_all(piece)?,
+                    Some(cipher) => state.seal(cipher, &file, piece)?,
+                }
             }
             if sync {
+                if let Some(cipher) = &cipher {
+                    state.seal_rest(cipher, &file)?;
+                }
                 file.sync_all()?;
             }
-            Ok(hash)
+            Ok(state)
         });
-        self.hash = Some(written.await?);
-        self.written += std::mem::take(&mut self.waiting_bytes) as u64;
+        let state = written.await?;
+        self.written = match self.seal {
+            Some(_) => self.size.min(state.sealed * PIECE as u64),
+            None => self.size,
+        };
+        self.state = Some(state);
         Ok(())
     }
 
     /// All has come: when this returns, it is on the disk.
     pub(crate) async fn finish(mut self) -> io::Result<Spooled> {
         self.flush(true).await?;
-        let Some(hash) = self.hash else {
+        let Some(state) = self.state else {
             return Err(io::Error::other("the file couldn't be written before"));
         };
         Ok(Spooled {
             temporary: self.temporary,
             file: self.file,
-            sha256: hex(hash.finish().as_ref()),
-            size: self.written,
+            seal: self.seal,
+            sha256: hex(state.hash.finish().as_ref()),
+            size: self.size,
         })
+    }
+}
+
+impl State {
+    /// Seals whole pieces that others follow.
+    fn seal(&mut self, cipher: &Cipher, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+        for bytes in bytes.chunks(PIECE) {
+            let (before, after) = bytes.split_at(bytes.len().min(PIECE - self.plain.len()));
+            self.plain.extend_from_slice(before);
+            if after.is_empty() {
+                continue;
+            }
+            cipher.seal(self.sealed, false, &mut self.plain)?;
+            file.write_all(&self.plain)?;
+            self.sealed += 1;
+            self.plain.clear();
+            self.plain.extend_from_slice(after);
+        }
+        Ok(())
+    }
+
+    /// Seals the last piece, which may be empty if it is the only one.
+    fn seal_rest(&mut self, cipher: &Cipher, mut file: &File) -> io::Result<()> {
+        cipher.seal(self.sealed, true, &mut self.plain)?;
+        file.write_all(&self.plain)?;
+        self.sealed += 1;
+        self.plain = Vec::new();
+        Ok(())
     }
 }
 
 impl Spooled {
     /// The first bytes, at most so many.
     pub(crate) async fn beginning(&self, most: usize) -> io::Result<Bytes> {
-        let most = usize::try_from(self.size).map_or(most, |size| size.min(most));
-        let file = self.file.clone();
-        blocking(move || {
-            let mut bytes = vec![0; most];
-            file.read_exact_at(&mut bytes, 0)?;
-            Ok(bytes.into())
-        })
-        .await
+        let first = self.pieces().next().await.transpose()?.unwrap_or_default();
+        Ok(first.slice(..first.len().min(most)))
     }
 
     /// Its bytes, from the beginning.
     pub(crate) fn pieces(&self) -> Pieces {
-        read_file(self.file.clone(), 0..self.size)
+        let all = 0..self.size;
+        match &self.seal {
+            None => read_file(self.file.clone(), all),
+            Some((_, cipher)) => {
+                let sealed = read_file(self.file.clone(), sealed_part(&all, self.size));
+                opened(sealed, cipher.clone(), all, self.size)
+            }
+        }
     }
 
     /// Gives it its name. (Called where waiting is fine.)
@@ -179,13 +252,4 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     spawn_blocking(work).await.map_err(io::Error::other)?
-}
-
-/// Hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

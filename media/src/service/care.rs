@@ -142,7 +142,7 @@ mod tests {
         });
         let mut found = Vec::new();
         named(Some(&content), &mut |(server, id)| {
-            found.push(format!("{server}/{id}"))
+            found.push(format!("{server}/{id}"));
         });
         found.sort();
         assert_eq!(found, ["a/1", "a/3", "a/4", "a/5", "a/6", "b/2"]);

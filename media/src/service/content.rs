@@ -12,7 +12,7 @@ use rhizome_storage::{Blob, MediaRow, NewMedia};
 use tokio::sync::watch;
 
 use super::Media;
-use crate::blobs::{PIECE, read_file};
+use crate::blobs::{Cipher, PIECE, opened, read_file, sealed_part};
 use crate::error::MediaError;
 
 /// What is known of a file.
@@ -53,6 +53,7 @@ pub(super) enum Source {
 #[derive(Clone)]
 pub(super) struct Growing {
     pub(super) file: Arc<File>,
+    pub(super) cipher: Option<Arc<Cipher>>,
     pub(super) progress: watch::Receiver<Progress>,
 }
 
@@ -215,11 +216,11 @@ impl Growing {
     /// What is there and what comes, until it is all there or breaks off.
     fn read(self, part: Range<u64>) -> BoxStream<'static, Result<Bytes, MediaError>> {
         let reading = futures_util::stream::try_unfold((self, part), async |(mut of, part)| {
-            let Some(until) = of.readable(&part).await? else {
+            let Some((until, there)) = of.readable(&part).await? else {
                 return Ok(None);
             };
             let until = until.min(part.start + PIECE as u64);
-            let mut read = read_file(of.file.clone(), part.start..until);
+            let mut read = of.read_now(part.start..until, there);
             match read.next().await {
                 Some(piece) => Ok(Some((
                     piece.map_err(MediaError::bytes)?,
@@ -231,8 +232,19 @@ impl Growing {
         reading.boxed()
     }
 
-    /// Up to where it can be read; `None` at the end.
-    async fn readable(&mut self, part: &Range<u64>) -> Result<Option<u64>, MediaError> {
+    /// A part that is there. `there`: how large the file is, or how large it is at least.
+    fn read_now(&self, part: Range<u64>, there: u64) -> crate::blobs::Pieces {
+        match &self.cipher {
+            None => read_file(self.file.clone(), part),
+            Some(cipher) => {
+                let sealed = read_file(self.file.clone(), sealed_part(&part, there));
+                opened(sealed, cipher.clone(), part, there)
+            }
+        }
+    }
+
+    /// Up to where it can be read, and how large it is, or one more than is there while more comes; `None` at the end.
+    async fn readable(&mut self, part: &Range<u64>) -> Result<Option<(u64, u64)>, MediaError> {
         let more = self.progress.wait_for(|progress| match progress {
             Progress::To(there) => *there > part.start || part.is_empty(),
             _ => true,
@@ -242,9 +254,13 @@ impl Growing {
         };
         match &*progress {
             Progress::Failed(error) => Err(error.clone()),
-            Progress::To(there) | Progress::All(there) => {
+            Progress::To(there) => {
                 let until = part.end.min(*there);
-                Ok(Some(until).filter(|until| *until > part.start))
+                Ok(Some((until, *there + 1)).filter(|_| until > part.start))
+            }
+            Progress::All(there) => {
+                let until = part.end.min(*there);
+                Ok(Some((until, *there)).filter(|_| until > part.start))
             }
         }
     }
@@ -258,7 +274,11 @@ impl Media {
         part: Range<u64>,
     ) -> Result<BoxStream<'static, Result<Bytes, MediaError>>, MediaError> {
         let place = self.0.places.get(&blob.store)?;
-        let read = match place.read(&blob.key, part.clone()).await {
+        let raw = match blob.seal {
+            None => part.clone(),
+            Some(_) => sealed_part(&part, blob.size),
+        };
+        let read = match place.read(&blob.key, raw.clone()).await {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 // They may have been moved since.
                 let now = self.0.store.blob(&blob.key).await?;
@@ -270,10 +290,15 @@ impl Media {
                     );
                     return Err(MediaError::NotFound);
                 };
-                self.0.places.get(&now.store)?.read(&now.key, part).await
+                self.0.places.get(&now.store)?.read(&now.key, raw).await
             }
             read => read,
         };
-        Ok(read?.map_err(MediaError::bytes).boxed())
+        let mut read = read?;
+        if let Some(seal) = &blob.seal {
+            let cipher = self.0.keys.cipher(seal).map_err(MediaError::bytes)?;
+            read = opened(read, cipher, part, blob.size);
+        }
+        Ok(read.map_err(MediaError::bytes).boxed())
     }
 }

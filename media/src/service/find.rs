@@ -97,6 +97,10 @@ impl Media {
         if row.quarantined || (row.remote && self.is_blocked(row.origin.as_str())) {
             return Err(MediaError::NotFound);
         }
+        let hash = row.blob.as_ref().map(|blob| &blob.sha256);
+        if hash.is_some_and(|hash| self.0.forbidden.holds(hash)) {
+            return Err(MediaError::NotFound);
+        }
         self.0.accessed.note(&row, self.0.store.clock().now_ms());
         Content::of(self, row).ok_or(MediaError::NotFound)
     }

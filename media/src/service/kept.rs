@@ -1,9 +1,11 @@
 //! From bytes that have come to rows that refer to them.
 
-use rhizome_storage::{Blob, Filled, Keep, NewMedia, Store, ThumbnailKind, UserNo};
+use std::io;
 
-use super::{Media, places};
-use crate::blobs::Spooled;
+use rhizome_storage::{Blob, Filled, Keep, NewMedia, Store, ThumbnailKind, UserNo, random};
+
+use super::Media;
+use crate::blobs::{Spool, Spooled};
 use crate::config::CrashAt;
 use crate::error::MediaError;
 
@@ -44,6 +46,25 @@ pub(super) fn why(refused: &Filled) -> MediaError {
 }
 
 impl Media {
+    /// An empty file on its way to where new ones go.
+    pub(super) async fn spool(&self) -> io::Result<Spool> {
+        let (_, place) = self.0.places.newest();
+        Spool::begin(place.spool(), self.0.keys.begin()?).await
+    }
+
+    /// A key for these bytes that was never given.
+    fn new_key(&self, bytes: &Spooled) -> Result<String, MediaError> {
+        let random = random::hex::<6>()?;
+        let name = match &bytes.seal {
+            None => bytes.sha256.clone(),
+            Some((seal, _)) => {
+                let name = self.0.keys.name(seal, &bytes.sha256);
+                name.map_err(MediaError::bytes)?
+            }
+        };
+        Ok(format!("{name}-{random}"))
+    }
+
     /// Stores bytes, unless they are there, and what refers to them: both are durable when this returns.
     pub(super) async fn keep(
         &self,
@@ -59,11 +80,11 @@ impl Media {
         }
         let (name, place) = self.0.places.newest();
         let blob = Blob {
-            key: places::new_key(&bytes.sha256)?,
+            key: self.new_key(&bytes)?,
             sha256: bytes.sha256.clone(),
             size: bytes.size,
             store: name.to_owned(),
-            seal: None,
+            seal: bytes.seal.as_ref().map(|(seal, _)| seal.clone()),
         };
         place
             .put(&blob.key, bytes)

@@ -5,6 +5,7 @@ mod care;
 pub(crate) mod content;
 mod find;
 mod flights;
+mod forbidden;
 mod kept;
 mod moving;
 mod places;
@@ -20,9 +21,11 @@ use std::sync::Arc;
 use rhizome_storage::{Cache, Store};
 use tokio::sync::mpsc;
 
+use crate::blobs::Keys;
 use crate::config::{CrashAt, MediaConfig};
 use crate::error::MediaError;
 use crate::pictures::Pictures;
+use crate::scanner::Scanner;
 use places::Places;
 
 /// A file's name: the server that gave its id, and the id.
@@ -36,6 +39,7 @@ struct Inner {
     config: MediaConfig,
     store: Store,
     places: Places,
+    keys: Keys,
     pictures: Arc<dyn Pictures>,
     waiting: waiting::Waiting,
     fetching: flights::Flights<Name, Result<content::Content, MediaError>>,
@@ -47,6 +51,8 @@ struct Inner {
     /// Files of which pictures are to be made.
     soon: mpsc::Sender<content::Content>,
     to_make: tokio::sync::Mutex<mpsc::Receiver<content::Content>>,
+    forbidden: forbidden::Forbidden,
+    scanner: Option<Scanner>,
     uploading: upload::Uploading,
     accessed: find::Accessed,
 }
@@ -73,8 +79,12 @@ impl Media {
         pictures: Arc<dyn Pictures>,
     ) -> Result<Self, MediaError> {
         let (soon, to_make) = mpsc::channel(SOON);
+        let scanner = config.scanner.clone().map(Scanner::new).transpose();
         Ok(Self(Arc::new(Inner {
+            forbidden: forbidden::Forbidden::open(config.forbidden_hashes.as_deref())?,
+            scanner: scanner.map_err(MediaError::bytes)?,
             places: Places::open(&config)?,
+            keys: Keys::new(config.keys.clone()),
             config,
             store,
             pictures,

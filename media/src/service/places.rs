@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rhizome_storage::random;
-
 use crate::blobs::{self, Blobs};
 use crate::config::MediaConfig;
 use crate::error::MediaError;
@@ -47,9 +45,4 @@ impl Places {
     pub(super) fn all(&self) -> impl Iterator<Item = (&String, &Arc<dyn Blobs>)> {
         self.by_name.iter()
     }
-}
-
-/// A key for these bytes that was never given.
-pub(super) fn new_key(sha256: &str) -> Result<String, MediaError> {
-    Ok(format!("{sha256}-{}", random::hex::<6>()?))
 }

@@ -118,19 +118,23 @@ impl Media {
         if fetched.length.is_some_and(|length| length > most) {
             return Err(FetchError::TooLarge.into());
         }
-        let (_, place) = self.0.places.newest();
-        let spool = Spool::begin(place.spool())
-            .await
-            .map_err(MediaError::bytes)?;
+        let spool = self.spool().await.map_err(MediaError::bytes)?;
         let (progress, seen) = watch::channel(Progress::To(0));
         let growing = Growing {
             file: spool.so_far().0.clone(),
+            cipher: spool.cipher(),
             progress: seen,
         };
         let info = info(name, &fetched, self.0.store.clock().now_ms());
-        tell.tell(Ok(Content::growing(self, info.clone(), growing)));
+        let content = Content::growing(self, info.clone(), growing);
+        // What a scanner has to see first isn't given to anybody before.
+        let is_scanned = self.0.scanner.is_some();
+        if !is_scanned {
+            tell.tell(Ok(content.clone()));
+        }
         let stored = async {
             let bytes = receive(fetched, spool, most, &progress).await?;
+            self.check(&bytes).await.map_err(as_absent)?;
             let size = bytes.size;
             self.keep_remote(&info, bytes).await?;
             Ok(size)
@@ -138,8 +142,12 @@ impl Media {
         match stored.await {
             Ok(size) => {
                 progress.send_replace(Progress::All(size));
+                if is_scanned {
+                    tell.tell(Ok(content));
+                }
                 Ok(())
             }
+            Err(error) if is_scanned => Err(error),
             Err(error) => {
                 progress.send_replace(Progress::Failed(error));
                 Ok(())
@@ -158,6 +166,14 @@ impl Media {
             size: bytes.size,
         };
         self.keep(bytes, Refers::New(new)).await
+    }
+}
+
+/// Another server's file that isn't allowed here is none.
+fn as_absent(error: MediaError) -> MediaError {
+    match error {
+        MediaError::Forbidden => FetchError::NotFound.into(),
+        error => error,
     }
 }
 

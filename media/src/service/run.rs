@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Media;
 
-/// Between two times that the database is told when files were asked for.
+/// Between two times that the database is told when files were asked for, and the list of forbidden ones looked at.
 const TELL: Duration = Duration::from_mins(1);
 
 impl Media {
@@ -31,6 +31,7 @@ impl Media {
         let clock = self.0.store.clock();
         loop {
             let waited = stop.run_until_cancelled(clock.sleep(TELL)).await;
+            self.read_forbidden_again();
             if let Err(error) = self.tell_accesses().await {
                 tracing::warn!(%error, "it isn't noted when files were last asked for");
             }

@@ -7,7 +7,6 @@ use tokio_util::io::StreamReader;
 use super::Media;
 use super::content::Content;
 use super::kept::Refers;
-use crate::blobs::Spool;
 use crate::error::MediaError;
 use crate::pictures::{Format, Made, Wanted};
 
@@ -153,9 +152,8 @@ impl Media {
             refers.await?;
             return Ok(of.picture(made.content_type, source.clone()));
         };
-        let (_, place) = self.0.places.newest();
         let spooled = async {
-            let mut spool = Spool::begin(place.spool()).await?;
+            let mut spool = self.spool().await?;
             spool.push(bytes).await?;
             spool.finish().await
         };

@@ -11,7 +11,7 @@ use tokio_util::io::StreamReader;
 
 use super::kept::{Refers, why};
 use super::{Media, content::Content};
-use crate::blobs::{Spool, Spooled, Writing};
+use crate::blobs::{Spooled, Writing};
 use crate::config::CrashAt;
 use crate::error::{MediaError, UploadError};
 use crate::pictures::PictureError;
@@ -102,7 +102,7 @@ impl Media {
     ) -> Result<Uploaded, UploadError<E>> {
         let bytes = self.receive(owner, file.announced, body).await?;
         let media_id = random::letters(LETTERS, ID_LENGTH)?;
-        let (size, new) = (bytes.size, self.new(owner, &media_id, file, bytes.size));
+        let (size, new) = (bytes.size, self.said(owner, &media_id, file, bytes.size));
         let blob = self.keep(bytes, Refers::New(new.clone())).await?;
         self.make_soon(Content::new(self, &new, blob));
         Ok(Uploaded { media_id, size })
@@ -155,7 +155,7 @@ impl Media {
         let bytes = self.receive(Some(owner), file.announced, body).await?;
         let (size, new) = (
             bytes.size,
-            self.new(Some(owner), media_id, file, bytes.size),
+            self.said(Some(owner), media_id, file, bytes.size),
         );
         let blob = self.keep(bytes, Refers::Begun(new.clone(), owner)).await?;
         self.0.waiting.wake(media_id);
@@ -164,7 +164,7 @@ impl Media {
         Ok(Uploaded { media_id, size })
     }
 
-    fn new<'a>(
+    fn said<'a>(
         &'a self,
         owner: Option<UserNo>,
         media_id: &'a str,
@@ -203,10 +203,7 @@ impl Media {
             owner,
             bytes: 0,
         });
-        let (_, place) = self.0.places.newest();
-        let mut spool = Spool::begin(place.spool())
-            .await
-            .map_err(MediaError::bytes)?;
+        let mut spool = self.spool().await.map_err(MediaError::bytes)?;
         let mut body = std::pin::pin!(body);
         while let Some(piece) = body.next().await {
             let piece = piece.map_err(UploadError::Body)?;
@@ -224,7 +221,11 @@ impl Media {
             self.crash(CrashAt::Receiving);
         }
         let spooled = spool.finish().await.map_err(MediaError::bytes)?;
+        self.check(&spooled).await?;
         let spooled = self.stripped(spooled).await?;
+        if self.0.forbidden.holds(&spooled.sha256) {
+            return Err(MediaError::Forbidden.into());
+        }
         // Others of the user may have come to their end meanwhile.
         if self.left(owner).await? < spooled.size {
             return Err(MediaError::QuotaReached.into());
@@ -259,10 +260,7 @@ impl Media {
         if !can_tell_where(&beginning) {
             return Ok(file);
         }
-        let (_, place) = self.0.places.newest();
-        let mut into = Spool::begin(place.spool())
-            .await
-            .map_err(MediaError::bytes)?;
+        let mut into = self.spool().await.map_err(MediaError::bytes)?;
         let reading = Box::pin(StreamReader::new(file.pieces()));
         let stripped = {
             let mut writing = Writing::new(&mut into);

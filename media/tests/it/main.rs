@@ -1,10 +1,17 @@
 //! Files, on both databases.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::large_futures,
+    missing_docs
+)]
 
+mod blur;
 mod care;
 mod crash;
 mod pending;
 mod pictures;
 mod remote;
+mod scanner;
 mod upload;
 mod world;

@@ -43,43 +43,56 @@ async fn fetch_whole(world: &World, id: &str, bytes: &[u8]) {
 
 #[tokio::test]
 async fn many_who_ask_read_one_fetch_while_it_comes() {
-    each(async |world| {
-        let bytes = noise(200_000, 6);
-        let (sender, fetched) = given(None);
-        let first = world.media.remote(there(), "one", || async { Ok(fetched) });
-        let first = soon("headers come", first).await.unwrap();
-        assert_eq!(first.info.content_type.as_deref(), Some("image/png"));
-        assert_eq!(first.info.size, None);
-        let second = world.media.remote(there(), "one", never).await.unwrap();
-        let mut reading = first.read(None).await.unwrap();
-        sender
-            .send(Ok(Bytes::copy_from_slice(&bytes[..150_000])))
+    each(many_read_one).await;
+}
+
+#[tokio::test]
+async fn sealed_files_are_read_while_they_come() {
+    let settings = |config: &mut MediaConfig| {
+        config.keys = vec![rhizome_media::SealKey {
+            id: "first".to_owned(),
+            key: [1; 32],
+        }];
+    };
+    each_with(settings, Arc::new(NoPictures), many_read_one).await;
+}
+
+async fn many_read_one(world: &World) {
+    let bytes = noise(200_000, 6);
+    let (sender, fetched) = given(None);
+    let first = world.media.remote(there(), "one", || async { Ok(fetched) });
+    let first = soon("headers come", first).await.unwrap();
+    assert_eq!(first.info.content_type.as_deref(), Some("image/png"));
+    assert_eq!(first.info.size, None);
+    let second = world.media.remote(there(), "one", never).await.unwrap();
+    let mut reading = first.read(None).await.unwrap();
+    sender
+        .send(Ok(Bytes::copy_from_slice(&bytes[..150_000])))
+        .unwrap();
+    let mut got = Vec::new();
+    // Of a sealed file whole pieces can be read.
+    while got.len() < 131_072 {
+        let piece = soon("a piece comes", reading.next())
+            .await
+            .unwrap()
             .unwrap();
-        let mut got = Vec::new();
-        while got.len() < 150_000 {
-            let piece = soon("a piece comes", reading.next())
-                .await
-                .unwrap()
-                .unwrap();
-            assert!(piece.len() <= 65_536);
-            got.extend_from_slice(&piece);
-        }
-        sender
-            .send(Ok(Bytes::copy_from_slice(&bytes[150_000..])))
-            .unwrap();
-        drop(sender);
-        let rest: Vec<Bytes> = soon("the rest comes", reading.try_collect()).await.unwrap();
-        got.extend(rest.concat());
-        assert_eq!(got, bytes);
-        assert_eq!(read(&second).await, bytes);
-        let third = world.media.remote(there(), "one", never).await.unwrap();
-        assert_eq!(
-            (third.info.size, read(&third).await),
-            (Some(200_000), bytes)
-        );
-        assert_eq!(world.files().map(|files| files.len()), [1, 0]);
-    })
-    .await;
+        assert!(piece.len() <= 65_536);
+        got.extend_from_slice(&piece);
+    }
+    sender
+        .send(Ok(Bytes::copy_from_slice(&bytes[150_000..])))
+        .unwrap();
+    drop(sender);
+    let rest: Vec<Bytes> = soon("the rest comes", reading.try_collect()).await.unwrap();
+    got.extend(rest.concat());
+    assert_eq!(got, bytes);
+    assert_eq!(read(&second).await, bytes);
+    let third = world.media.remote(there(), "one", never).await.unwrap();
+    assert_eq!(
+        (third.info.size, read(&third).await),
+        (Some(200_000), bytes)
+    );
+    assert_eq!(world.files().map(|files| files.len()), [1, 0]);
 }
 
 #[tokio::test]

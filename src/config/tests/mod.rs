@@ -179,8 +179,11 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "registration.shared_secret_file",
     "media.path",
     "media.stores",
+    "media.key_file",
     "media.quota",
     "media.frozen_since",
+    "media.forbidden_hashes",
+    "media.scanner",
     "listeners.tls",
 ];
 

@@ -1,0 +1,92 @@
+//! What a transfer holds of the heap, however large the file.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use rhizome_media::{Content, FetchError, Fetched, Media, MediaConfig, NewFile, NoPictures};
+use rhizome_storage::testing::{TestDatabase, soon};
+use ruma::{ServerName, server_name};
+
+#[global_allocator]
+static HEAP: dhat::Alloc = dhat::Alloc;
+
+/// Of the file.
+const SIZE: usize = 64 << 20;
+/// As it comes.
+const PIECE: usize = 32 << 10;
+/// So much of it may be in memory.
+const MOST: usize = 256 << 10;
+
+/// A file that is made while it comes.
+fn body<E>() -> impl Stream<Item = Result<Bytes, E>> + Send {
+    let pieces = stream::iter(0..SIZE / PIECE);
+    pieces.map(|number| Ok(vec![u8::try_from(number % 251).unwrap(); PIECE].into()))
+}
+
+/// The most that was on the heap at a time while something was done, beyond what was there before.
+async fn peak(what: &str, done: impl Future<Output = ()>) {
+    let profiler = dhat::Profiler::builder().testing().build();
+    soon(what, done).await;
+    let peak = dhat::HeapStats::get().max_bytes;
+    drop(profiler);
+    println!("{what}: {} KiB", peak >> 10);
+    assert!(peak <= MOST, "{what}: {peak} bytes at a time");
+}
+
+async fn read(content: &Content) {
+    let mut pieces = content.read(None).await.unwrap();
+    let mut size = 0;
+    while let Some(piece) = pieces.next().await {
+        size += piece.unwrap().len();
+    }
+    assert_eq!(size, SIZE);
+}
+
+#[tokio::test]
+async fn a_transfer_holds_little_however_large_the_file() {
+    let database = TestDatabase::sqlite();
+    let store = database.open().await;
+    let folder = tempfile::tempdir().unwrap();
+    let ours: &ServerName = server_name!("here.example");
+    let mut config = MediaConfig::new(ours.to_owned(), folder.path());
+    config.max_upload_size = 1 << 30;
+    let media = Media::open(store.clone(), config, Arc::new(NoPictures)).unwrap();
+    // What is made once: statements, threads.
+    let small = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"x"))]);
+    let small = media.upload(None, NewFile::default(), small).await.unwrap();
+    media
+        .find(ours, &small.media_id, Duration::ZERO)
+        .await
+        .unwrap();
+
+    let mut id = String::new();
+    peak("an upload", async {
+        let uploaded = media
+            .upload(None, NewFile::default(), body::<Infallible>())
+            .await;
+        id = uploaded.unwrap().media_id;
+    })
+    .await;
+    peak("a download", async {
+        read(&media.find(ours, &id, Duration::ZERO).await.unwrap()).await;
+    })
+    .await;
+    peak("another server's file, fetched and read", async {
+        let fetch = || async {
+            Ok(Fetched {
+                content_type: None,
+                name: None,
+                length: Some(SIZE as u64),
+                body: body::<FetchError>().boxed(),
+            })
+        };
+        let there = server_name!("there.example");
+        read(&media.remote(there, "one", fetch).await.unwrap()).await;
+    })
+    .await;
+    store.close().await;
+}
