@@ -46,14 +46,11 @@ impl Asked<'_> {
     /// The file.
     pub(super) async fn file(&self, app: &App) -> Result<Content, MatrixError> {
         let wait = self.check()?;
-        match self.here(app, wait).await? {
-            Some(content) => Ok(content),
-            None => {
-                let remote = &app.files.remote;
-                let file = remote.file(self.origin, self.media_id, wait);
-                unless_stopped(app, file).await.map_err(of_other)
-            }
+        if let Some(content) = self.here(app, wait).await? {
+            return Ok(content);
         }
+        let file = app.files.remote.file(self.origin, self.media_id, wait);
+        unless_stopped(app, file).await.map_err(of_other)
     }
 
     /// A picture of it. Another server may have one of what none can be made of here.

@@ -24,8 +24,11 @@ pub(super) fn part(header: &str, size: u64) -> Part {
         return Part::All;
     };
     match (number(first), number(last)) {
-        (Some(Some(first)), Some(last)) => {
-            let last = last.unwrap_or(u64::MAX);
+        (Bound::At(first), last @ (Bound::At(_) | Bound::Open)) => {
+            let last = match last {
+                Bound::At(last) => last,
+                _ => u64::MAX,
+            };
             if last < first {
                 // What is the wrong way round is no range at all.
                 Part::All
@@ -36,13 +39,8 @@ pub(super) fn part(header: &str, size: u64) -> Part {
             }
         }
         // The last so many.
-        (Some(None), Some(Some(count))) => {
-            if count == 0 || size == 0 {
-                Part::None
-            } else {
-                Part::Bytes(size.saturating_sub(count)..size)
-            }
-        }
+        (Bound::Open, Bound::At(count)) if count == 0 || size == 0 => Part::None,
+        (Bound::Open, Bound::At(count)) => Part::Bytes(size.saturating_sub(count)..size),
         _ => Part::All,
     }
 }
@@ -53,16 +51,25 @@ fn after_unit(header: &str) -> Option<&str> {
     unit.trim().eq_ignore_ascii_case("bytes").then_some(ranges)
 }
 
-/// `None`: no number; `Some(None)`: nothing. What is larger than any file counts as the largest.
-fn number(text: &str) -> Option<Option<u64>> {
+/// One end of a range.
+enum Bound {
+    /// It isn't said.
+    Open,
+    At(u64),
+    /// What is said is no number.
+    Nonsense,
+}
+
+/// What is larger than any file counts as the largest.
+fn number(text: &str) -> Bound {
     let text = text.trim();
     if text.is_empty() {
-        return Some(None);
+        Bound::Open
+    } else if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        Bound::At(text.parse().unwrap_or(u64::MAX))
+    } else {
+        Bound::Nonsense
     }
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some(Some(text.parse().unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
     missing_docs
 )]
 
+mod blur;
 mod care;
 mod crash;
 mod pending;
