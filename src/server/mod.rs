@@ -83,13 +83,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
 
     let tasks = Tasks::new(stop.clone());
     if config.federation.enabled {
-        let running = federation.clone();
-        tasks.supervise("federation", move |stop| {
-            let federation = running.clone();
-            async move { Ok(federation.run(stop.cancelled_owned()).await?) }
-        });
+        federate(&tasks, &federation);
     }
-
     count_unread(&tasks, &store, &config);
     care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);
@@ -135,6 +130,15 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         unfinished,
         tasks,
     })
+}
+
+/// Sends to other servers, and does what is to be done for what they sent.
+fn federate(tasks: &Tasks, federation: &Federation) {
+    let running = federation.clone();
+    tasks.supervise("federation", move |stop| {
+        let federation = running.clone();
+        async move { Ok(federation.run(stop.cancelled_owned()).await?) }
+    });
 }
 
 /// Deletes what nothing needs any more.

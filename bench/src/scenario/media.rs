@@ -252,7 +252,8 @@ fn picture(width: u16, height: u16, number: usize) -> anyhow::Result<Vec<u8>> {
             let place = usize::from(x) * 31 + usize::from(y) * 17;
             let grain = grain[place % grain.len()] >> 4;
             for shade in [x >> 4, y >> 4, (x + y) >> 5] {
-                pixels.push((shade as u8).wrapping_add(grain));
+                let [_, shade] = shade.to_be_bytes();
+                pixels.push(shade.wrapping_add(grain));
             }
         }
     }
