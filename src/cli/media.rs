@@ -376,6 +376,6 @@ fn size(bytes: u64) -> String {
     let unit = units.iter().find(|(shift, _)| bytes >> shift > 0);
     unit.map_or_else(
         || format!("{bytes} B"),
-        |(shift, unit)| format!("{}.{} {unit}", bytes >> shift, (bytes * 10 >> shift) % 10),
+        |(shift, unit)| format!("{}.{} {unit}", bytes >> shift, ((bytes * 10) >> shift) % 10),
     )
 }
