@@ -112,7 +112,8 @@ fn http_date(text: &str) -> Option<i64> {
 
 impl Lookup for NetworkLookup {
     async fn well_known(&self, host: &str) -> WellKnown {
-        self.fetch(host).await.unwrap_or_else(|reason| {
+        // Few requests come here; all would carry its room along.
+        Box::pin(self.fetch(host)).await.unwrap_or_else(|reason| {
             tracing::debug!(host, reason, "no .well-known");
             WellKnown {
                 server: None,

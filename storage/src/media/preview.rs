@@ -105,12 +105,12 @@ mod tests {
             store.put_preview_picture("p", 4_000).await.unwrap();
             store.put_preview_picture("q", 9_000).await.unwrap();
             assert_eq!(store.url_preview("k").await.unwrap().as_deref(), Some("{}"));
-            clock.advance(Duration::from_millis(2_000));
+            clock.advance(Duration::from_secs(2));
             assert_eq!(store.url_preview("k").await.unwrap(), None);
             assert_eq!(store.expire_url_previews().await.unwrap(), 1);
             assert!(store.url_preview("other").await.unwrap().is_some());
             assert!(store.stale_preview_pictures(9).await.unwrap().is_empty());
-            clock.advance(Duration::from_millis(1_000));
+            clock.advance(Duration::from_secs(1));
             let stale = store.stale_preview_pictures(9).await.unwrap();
             assert_eq!(stale, ["p"]);
             store.forget_preview_pictures(&stale).await.unwrap();

@@ -4,12 +4,10 @@
 //! two pieces. After the file's end nothing more is looked at: some servers forget the last two dashes, and an
 //! epilogue says nothing.
 
-use std::collections::HashMap;
-
 use bytes::{Buf as _, Bytes, BytesMut};
 use memchr::{memchr, memmem, memrchr};
 use ruma::http_headers::ContentDisposition;
-use serde::de::IgnoredAny;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 /// What ends a line.
@@ -140,7 +138,7 @@ impl Reader {
                     let Some(json) = self.content(METADATA, Broken::Metadata)? else {
                         return Ok(None);
                     };
-                    let object = serde_json::from_slice::<HashMap<String, IgnoredAny>>(&json);
+                    let object = serde_json::from_slice::<Map<String, Value>>(&json);
                     object.map_err(|_| Broken::Metadata)?;
                     self.state = State::Headers(Part::File);
                 }

@@ -28,11 +28,13 @@ impl Frame {
             ContentDispositionType::Attachment
         };
         let disposition = ContentDisposition::new(shown).with_filename(head.name.clone());
-        let mut headers = format!("Content-Type: {kind}\r\nContent-Disposition: {disposition}\r\n");
-        if let Some(length) = head.length {
-            headers.push_str(&format!("Content-Length: {length}\r\n"));
-        }
-        Self::new(boundary, &headers)
+        let length = head.length;
+        let length = length.map(|length| format!("Content-Length: {length}\r\n"));
+        let length = length.unwrap_or_default();
+        Self::new(
+            boundary,
+            &format!("Content-Type: {kind}\r\nContent-Disposition: {disposition}\r\n{length}"),
+        )
     }
 
     /// That the file is there, which has to be a URL: for a store that gives such.

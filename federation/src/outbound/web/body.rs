@@ -94,9 +94,8 @@ impl WebBody {
                     let piece = piece.get(..most - all.len()).unwrap_or(&piece);
                     all.extend_from_slice(piece);
                 }
-                Ok(None) => break,
                 Err(error) if all.is_empty() => return Err(error),
-                Err(_) => break,
+                Ok(None) | Err(_) => break,
             }
         }
         Ok(all.freeze())
