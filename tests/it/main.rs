@@ -8,6 +8,7 @@ mod away;
 mod bench;
 mod cli;
 mod demo;
+mod files;
 mod front;
 mod harness;
 mod inspect;
