@@ -1,37 +1,7 @@
 //! What a file is said to be, and whether a browser may show it.
 
 use http::HeaderValue;
-
-/// What browsers may show without harm
-/// (<https://spec.matrix.org/v1.19/client-server-api/#serving-inline-content>).
-const INLINE: [&str; 26] = [
-    "text/css",
-    "text/plain",
-    "text/csv",
-    "application/json",
-    "application/ld+json",
-    "image/jpeg",
-    "image/gif",
-    "image/png",
-    "image/apng",
-    "image/webp",
-    "image/avif",
-    "video/mp4",
-    "video/webm",
-    "video/ogg",
-    "video/quicktime",
-    "audio/mp4",
-    "audio/webm",
-    "audio/aac",
-    "audio/mpeg",
-    "audio/ogg",
-    "audio/wave",
-    "audio/wav",
-    "audio/x-wav",
-    "audio/x-pn-wav",
-    "audio/flac",
-    "audio/x-flac",
-];
+use rhizome_federation::media::is_shown_inline;
 
 /// What nothing is known of.
 const UNKNOWN: &str = "application/octet-stream";
@@ -51,7 +21,7 @@ pub(super) fn kind(said: Option<&str>) -> Kind {
     let said = said.map(str::trim).filter(|said| is_type(said));
     let header = said.and_then(|said| HeaderValue::from_str(said).ok());
     let essence = said.map_or(UNKNOWN, essence);
-    let is_inline = INLINE.iter().any(|one| essence.eq_ignore_ascii_case(one));
+    let is_inline = is_shown_inline(essence);
     match header {
         Some(header) => Kind { header, is_inline },
         None => Kind {
