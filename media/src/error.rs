@@ -147,8 +147,7 @@ impl Refusal for MediaError {
             Self::NotFound | Self::Remote(FetchError::NotFound) => "M_NOT_FOUND",
             Self::NotYet | Self::Remote(FetchError::NotYet) => "M_NOT_YET_UPLOADED",
             Self::AlreadyUploaded => "M_CANNOT_OVERWRITE_MEDIA",
-            Self::NotTheirs | Self::Forbidden => "M_FORBIDDEN",
-            Self::QuotaReached => "M_RESOURCE_LIMIT_EXCEEDED",
+            Self::NotTheirs | Self::Forbidden | Self::QuotaReached => "M_FORBIDDEN",
             Self::TooLarge { .. } | Self::PictureTooLarge | Self::Remote(FetchError::TooLarge) => {
                 "M_TOO_LARGE"
             }

@@ -110,7 +110,7 @@ async fn a_user_uploads_no_more_than_the_quota() {
         let bob = world.register("bob").await;
         world.upload(&ada, "x/y", "", b"12345678").await;
         let more = with_body(Method::POST, UPLOAD, Some(&ada), &[], "123");
-        assert_eq!(world.raw(more).await.status, 403);
+        world.raw(more).await.fails(403, "M_FORBIDDEN");
         world.upload(&bob, "x/y", "", b"123").await;
         world.upload(&ada, "x/y", "", b"12").await;
         world.advance(day);
