@@ -10,7 +10,7 @@ use ruma::OwnedUserId;
 
 use super::{
     room::{Loader, summary::MANY},
-    window::Window,
+    window::{MemberChange, Window},
 };
 use crate::MatrixError;
 
@@ -82,28 +82,61 @@ impl Loader<'_> {
             if !(here || fresh && self.was_joined_after(row, after).await?) {
                 continue;
             }
-            if fresh && (all || !here) {
-                let members = self.store.members(row.room, Some(Membership::Join)).await?;
-                let group = if here {
-                    &mut moved.met
-                } else {
-                    &mut moved.parted
-                };
-                group.extend(members.into_iter().map(|member| member.user));
-                moved.came |= here;
+            let changes = window.rooms.get(&row.room);
+            let changes = changes.map_or(&[][..], |room| &room.members);
+            if !here {
+                self.parted_from(row, changes, (fresh, all), &mut moved)
+                    .await?;
+                continue;
             }
-            if let Some(room) = window.rooms.get(&row.room) {
-                for one in self.moves(&room.members).await? {
-                    if one.to == Membership::Join {
-                        moved.met.insert(one.user);
-                    } else if all || one.from == Membership::Join || room.members.len() > MANY {
-                        moved.parted.insert(one.user);
-                    }
+            if fresh && all {
+                let members = self.store.members(row.room, Some(Membership::Join)).await?;
+                let members = members.into_iter().map(|member| member.user);
+                moved.met.extend(members);
+                moved.came = true;
+            }
+            for one in self.moves(changes).await? {
+                if one.to == Membership::Join {
+                    moved.met.insert(one.user);
+                } else if all || one.from == Membership::Join || changes.len() > MANY {
+                    moved.parted.insert(one.user);
                 }
             }
         }
         moved.parted.remove(&self.viewer.user);
         Ok(moved)
+    }
+
+    /// Who was in a room with the reader until the reader left it: who came later is none of their business.
+    async fn parted_from(
+        &self,
+        row: &MembershipRow,
+        changes: &[MemberChange],
+        (fresh, all): (bool, bool),
+        moved: &mut Moved,
+    ) -> Result<(), MatrixError> {
+        let end = row.pos;
+        if fresh {
+            let still = self.store.members_since(row.room, end).await?;
+            moved.parted.extend(still);
+        }
+        let (before, after): (Vec<MemberChange>, Vec<MemberChange>) = changes
+            .iter()
+            .copied()
+            .partition(|change| change.pos <= end);
+        for one in self.moves(&before).await? {
+            if one.to != Membership::Join && (all || one.from == Membership::Join) {
+                moved.parted.insert(one.user);
+            }
+        }
+        let mut seen = HashSet::new();
+        let first = after.into_iter().filter(|change| seen.insert(change.user));
+        for one in self.moves(&first.collect::<Vec<_>>()).await? {
+            if one.from == Membership::Join {
+                moved.parted.insert(one.user);
+            }
+        }
+        Ok(())
     }
 
     /// Who has left, after a position, the last room that they shared with the reader.

@@ -86,6 +86,11 @@ impl Log {
         self.store.core.tail.range(after, upto, usize::MAX)
     }
 
+    /// Whether the tail goes back to `after`.
+    pub fn reaches(&self, after: Pos, upto: Pos) -> bool {
+        self.store.core.tail.range(after, upto, 1).is_some()
+    }
+
     /// The changes of a room's current state with `after < pos ≤ upto`, if the tail goes back that far.
     pub fn state_changes(&self, room: RoomNo, after: Pos, upto: Pos) -> Option<Vec<Arc<Entry>>> {
         self.store.core.tail.changes(room, after, upto)

@@ -111,6 +111,19 @@ impl Store {
         self.rows(query).await?.iter().map(member).collect()
     }
 
+    /// Who is joined to the room now and has been since a position or longer.
+    pub async fn members_since(&self, room: RoomNo, pos: Pos) -> Result<Vec<UserNo>> {
+        let query = self
+            .sql(
+                "SELECT user_no FROM membership WHERE room = $1 AND membership = $2 AND since <= $3",
+            )
+            .bind(room)
+            .bind(Membership::Join)
+            .bind(pos);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("user_no")).collect()
+    }
+
     /// Those of these rooms in which exactly two are joined.
     pub async fn rooms_of_two(&self, rooms: &[RoomNo]) -> Result<Vec<RoomNo>> {
         let query = self

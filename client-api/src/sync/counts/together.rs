@@ -18,6 +18,8 @@ use crate::{MatrixError, push::wishes::Compiled};
 
 /// Loads under way.
 const LOADS: usize = 2;
+/// How often it is tried when those who load for others fail.
+const ATTEMPTS: usize = 3;
 
 /// What is asked for.
 #[derive(Debug)]
@@ -58,25 +60,27 @@ impl Together {
         wanted: &[Wanted],
         upto: Pos,
     ) -> Result<Vec<Loaded>, MatrixError> {
-        let (answer, mut answered) = oneshot::channel();
-        let number = self.ask(wanted.to_vec(), upto, answer);
-        let loaded = tokio::select! {
-            biased;
-            loaded = &mut answered => loaded,
-            turn = self.turns.acquire() => {
-                let asks = self.lock().take(number);
-                if let Some(upto) = asks.iter().map(|ask| ask.upto).max() {
-                    give(store, evaluation, asks, upto).await?;
+        for _ in 0..ATTEMPTS {
+            let (answer, mut answered) = oneshot::channel();
+            let number = self.ask(wanted.to_vec(), upto, answer);
+            let loaded = tokio::select! {
+                biased;
+                loaded = &mut answered => loaded,
+                turn = self.turns.acquire() => {
+                    let asks = self.lock().take(number);
+                    if let Some(upto) = asks.iter().map(|ask| ask.upto).max() {
+                        give(store, evaluation, asks, upto).await?;
+                    }
+                    drop(turn);
+                    answered.await
                 }
-                drop(turn);
-                answered.await
+            };
+            if let Ok(loaded) = loaded {
+                return Ok(loaded);
             }
-        };
-        match loaded {
-            Ok(loaded) => Ok(loaded),
             // Whoever loaded it failed, or was given up.
-            Err(_) => load(store, evaluation, wanted, upto).await,
         }
+        Err(MatrixError::busy())
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -98,20 +102,27 @@ impl Together {
 }
 
 impl Waiting {
-    /// The first that wait, unless this one isn't among all of them any more.
+    /// This one and the first that wait, as far as they fit; none if somebody has taken it.
+    ///
+    /// Whoever has a turn takes their own first: nobody waits for an answer that nobody is to give.
     fn take(&mut self, number: u64) -> Vec<Ask> {
         self.asks.retain(|ask| !ask.answer.is_closed());
-        if !self.asks.iter().any(|ask| ask.number == number) {
-            return Vec::new();
+        let own = self.asks.iter().position(|ask| ask.number == number);
+        let mut asks: Vec<Ask> = own
+            .and_then(|own| self.asks.remove(own))
+            .into_iter()
+            .collect();
+        let Some(mut size) = asks.first().map(|own| own.wanted.len()) else {
+            return asks;
+        };
+        while let Some(next) = self.asks.front() {
+            size += next.wanted.len();
+            if size > AT_ONCE {
+                break;
+            }
+            asks.extend(self.asks.pop_front());
         }
-        let mut size = 0;
-        let fits = self.asks.iter().take_while(|ask| {
-            let first = size == 0;
-            size += ask.wanted.len();
-            first || size <= AT_ONCE
-        });
-        let count = fits.count();
-        self.asks.drain(..count).collect()
+        asks
     }
 }
 
@@ -135,7 +146,7 @@ async fn give(
 #[cfg(test)]
 mod tests {
     use futures_util::{future::join_all, poll};
-    use rhizome_storage::{RoomNo, testing::each_database};
+    use rhizome_storage::{RoomNo, UserNo, testing::each_database};
     use ruma::UserId;
 
     use super::*;
@@ -184,6 +195,36 @@ mod tests {
             assert_eq!(cost(&store, AT_ONCE).await, alone);
         })
         .await;
+    }
+
+    #[test]
+    fn who_has_a_turn_takes_their_own_and_leaves_nobody_behind() {
+        let together = Together::default();
+        let wanted = |count| {
+            let one = Wanted {
+                user: UserNo(1),
+                room: RoomNo(1),
+                since: Pos(0),
+            };
+            vec![one; count]
+        };
+        let mut waiting = Vec::new();
+        for count in [AT_ONCE, 1, 150, 60, 40] {
+            let (answer, answered) = oneshot::channel();
+            together.ask(wanted(count), Pos(0), answer);
+            waiting.push(answered);
+        }
+        let take = |number| -> Vec<u64> {
+            let asks = together.lock().take(number);
+            asks.iter().map(|ask| ask.number).collect()
+        };
+        assert_eq!(take(2), [2]);
+        assert_eq!(take(1), [1]);
+        assert_eq!(take(2), [0; 0]);
+        // The fifth doesn't fit with the two before it, and is taken in its own turn.
+        waiting.remove(3);
+        assert_eq!(take(3), [3, 5]);
+        assert!(together.lock().asks.is_empty());
     }
 
     #[tokio::test]

@@ -102,8 +102,9 @@ impl Sliding {
         rooms.bring(store, &self.viewer, filters).await?;
         (shared.sliding.rooms).weigh(user, &shared_rooms, &mut rooms);
         let wanted = asked.extensions.profiles();
-        let profiles =
-            wanted.map(|(_, wanted)| ProfilesPos::go_on(self.profiles, wanted, after, *upto));
+        let span = (after, *upto);
+        let go_on = |wanted| ProfilesPos::go_on(self.profiles, wanted, store, span);
+        let profiles = wanted.map(|(_, wanted)| go_on(wanted));
         let news = News {
             profiles,
             after,

@@ -1,6 +1,6 @@
 //! Filters as clients write them, with what `ruma` has not: labels and relations.
 
-use std::ops::Deref;
+use std::{collections::HashSet, ops::Deref};
 
 use ruma::{
     OwnedRoomId, OwnedUserId,
@@ -74,28 +74,40 @@ impl Deref for EventFilter {
 pub struct Said {
     /// Only events with one of these labels.
     #[serde(rename = "org.matrix.labels")]
-    pub labels: Option<Vec<String>>,
+    pub labels: Option<Texts>,
     /// No events with one of these labels.
     #[serde(rename = "org.matrix.not_labels")]
-    pub not_labels: Vec<String>,
-    rel_types: Option<Vec<String>>,
-    not_rel_types: Vec<String>,
+    pub not_labels: Option<Texts>,
+    rel_types: Option<Texts>,
+    not_rel_types: Option<Texts>,
     #[serde(rename = "org.matrix.msc3874.rel_types")]
-    early_rel_types: Option<Vec<String>>,
+    early_rel_types: Option<Texts>,
     #[serde(rename = "org.matrix.msc3874.not_rel_types")]
-    early_not_rel_types: Vec<String>,
+    early_not_rel_types: Option<Texts>,
 }
 
+/// Texts that are looked up: there may be very many.
+pub type Texts = HashSet<String>;
+
 impl Said {
-    /// Only events that relate to others in one of these ways.
-    pub fn rel_types(&self) -> Option<&[String]> {
-        let stable = self.rel_types.as_deref();
-        stable.or(self.early_rel_types.as_deref())
+    /// Whether anything is said of labels.
+    pub fn asks_labels(&self) -> bool {
+        self.labels.is_some() || self.not_labels.is_some()
     }
 
-    /// No events that relate to others in one of these ways.
-    pub fn not_rel_types(&self) -> impl Iterator<Item = &String> {
-        self.not_rel_types.iter().chain(&self.early_not_rel_types)
+    /// Whether anything is said of how events relate to others.
+    pub fn asks_relation(&self) -> bool {
+        let only = [&self.rel_types, &self.early_rel_types];
+        let not = [&self.not_rel_types, &self.early_not_rel_types];
+        only.into_iter().chain(not).any(Option::is_some)
+    }
+
+    /// Whether events are let through that relate to another in this way, or to none.
+    pub fn wants_rel_type(&self, rel_type: Option<&str>) -> bool {
+        let named = |texts: &Texts| rel_type.is_some_and(|rel_type| texts.contains(rel_type));
+        let not = [&self.not_rel_types, &self.early_not_rel_types];
+        let only = self.rel_types.as_ref().or(self.early_rel_types.as_ref());
+        !not.into_iter().flatten().any(named) && only.is_none_or(named)
     }
 }
 

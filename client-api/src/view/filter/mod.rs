@@ -15,6 +15,7 @@ use ruma::{
 };
 use serde_json::Value;
 
+use self::definition::Texts;
 pub use self::{
     definition::{EventFilter, FilterDefinition, RoomFilter},
     related::Asking,
@@ -70,6 +71,9 @@ pub fn section_wants_room(filter: &RoomEventFilter, room: &RoomId) -> bool {
     room_allowed(filter.rooms.as_deref(), &filter.not_rooms, room)
 }
 
+/// Labels of an event that are looked at.
+const MOST_LABELS: usize = 100;
+
 /// Whether a section's filter lets an event through (its room is checked apart, and what relates to it by
 /// [`Asking::unrelated`]).
 pub fn wants_event(filter: &EventFilter, event: &StoredEvent) -> bool {
@@ -95,31 +99,29 @@ pub fn wants_event(filter: &EventFilter, event: &StoredEvent) -> bool {
     by_url && wants_labels(filter, pdu.content()) && wants_relation(filter, pdu.content())
 }
 
-/// Whether the labels of an event let it through (MSC2326).
+/// Whether the labels of an event let it through (MSC2326); the first [`MOST_LABELS`] count.
 fn wants_labels(filter: &EventFilter, content: &Object) -> bool {
     let said = &filter.said;
-    if said.labels.is_none() && said.not_labels.is_empty() {
+    if !said.asks_labels() {
         return true;
     }
     let labels = content.get("org.matrix.labels").and_then(Value::as_array);
-    let has = |label: &String| {
-        let mut labels = labels.into_iter().flatten();
-        labels.any(|has| has.as_str() == Some(label))
+    let has = |texts: &Texts| {
+        let labels = labels.into_iter().flatten().take(MOST_LABELS);
+        let mut labels = labels.filter_map(Value::as_str);
+        labels.any(|label| texts.contains(label))
     };
-    !said.not_labels.iter().any(has)
-        && (said.labels.as_ref()).is_none_or(|labels| labels.iter().any(has))
+    !said.not_labels.as_ref().is_some_and(has) && said.labels.as_ref().is_none_or(has)
 }
 
 /// Whether how an event relates to another lets it through (MSC3874).
 fn wants_relation(filter: &EventFilter, content: &Object) -> bool {
-    let relates = |rel_type: &String| {
-        let relation = content.get("m.relates_to");
-        let said = relation.and_then(|relation| relation.get("rel_type")?.as_str());
-        said == Some(rel_type)
-    };
     let said = &filter.said;
-    !said.not_rel_types().any(relates)
-        && (said.rel_types()).is_none_or(|rel_types| rel_types.iter().any(relates))
+    if !said.asks_relation() {
+        return true;
+    }
+    let relation = content.get("m.relates_to");
+    said.wants_rel_type(relation.and_then(|relation| relation.get("rel_type")?.as_str()))
 }
 
 /// Whether a section's filter lets a piece of data without a sender through (receipts, typing,

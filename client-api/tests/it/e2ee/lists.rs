@@ -71,6 +71,35 @@ async fn whoever_shares_a_room_is_woken_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn who_comes_after_the_reader_went_is_none_of_their_business() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let (late, brief) = (
+            server.register("late").await,
+            server.register("brief").await,
+        );
+        let went = server.register("went").await;
+        let room = alice.create_public().await;
+        for user in [&bob, &went] {
+            user.join(&room).await;
+        }
+        let at = since(&bob).await;
+        let body = json!({ "user_id": bob.id });
+        let path = format!("/rooms/{}/kick", esc(&room));
+        alice.ok(Method::POST, &path, body).await;
+        for user in [&late, &brief] {
+            user.join(&room).await;
+        }
+        for user in [&brief, &went] {
+            user.leave(&room).await;
+        }
+        let told = bob.sync(Some(&at), "").await;
+        assert_eq!(lists(&told), (json!([]), json!([alice.id, went.id])));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_comes_goes_and_comes_back() {
     story(|server| async move {
         let (alice, bob) = (server.register("alice").await, server.register("bob").await);

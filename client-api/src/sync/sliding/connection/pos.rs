@@ -11,6 +11,9 @@ use rhizome_storage::{Pos, Store};
 
 use crate::{MatrixError, place::token::Token, sync::sliding::request::extensions::Profiles};
 
+/// The position of the last answer, and that of the next.
+type Span = (Option<Pos>, Pos);
+
 /// Where a client stands.
 #[derive(Debug, Clone)]
 pub struct Position {
@@ -39,16 +42,41 @@ pub struct ProfilesPos {
 }
 
 impl ProfilesPos {
-    /// Goes on from where a connection is, if it ever asked, with the fields that are wanted now.
-    pub fn go_on(known: Option<Self>, wanted: &Profiles, after: Option<Pos>, upto: Pos) -> Self {
+    /// Goes on from where a connection is, if it ever asked, with the fields that are wanted now. From where the log has
+    /// left in memory, or what isn't ours says, nobody goes on: what is wanted is told anew.
+    pub fn go_on(
+        known: Option<Self>,
+        wanted: &Profiles,
+        store: &Store,
+        (after, upto): Span,
+    ) -> Self {
         let fields = number(&wanted.fields);
-        let same = known.filter(|known| known.fields == fields);
-        same.unwrap_or_else(|| Self {
-            upto: known.map_or(upto, |known| known.upto),
+        let reaches =
+            |known: &Self| Some(known.upto) == after || store.log().reaches(known.upto, upto);
+        let Some(known) = known else {
+            return Self {
+                upto,
+                fields,
+                since: after.unwrap_or(Pos(0)),
+                answers: Pos(0),
+            };
+        };
+        if !reaches(&known) {
+            return Self {
+                upto,
+                fields,
+                since: upto,
+                ..known
+            };
+        }
+        if known.fields == fields {
+            return known;
+        }
+        Self {
             fields,
             since: after.unwrap_or(Pos(0)),
-            answers: known.map_or(Pos(0), |known| known.answers),
-        })
+            ..known
+        }
     }
 
     /// The number of what is asked of a room: all of its members, or those who come up.
