@@ -45,6 +45,7 @@ pub use config::{CrashAt, MediaConfig, Place, RemoteConfig, ScannerConfig, SealK
 pub use error::{FetchError, MediaError, UploadError};
 pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Reading, Wanted};
 pub use service::Media;
+pub use service::care::OfRoom;
 pub use service::content::{Content, Info, Pieces};
 pub use service::remote::Fetched;
 pub use service::sweep::Swept;

@@ -1,7 +1,9 @@
 //! What operators do about files.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rhizome_storage::{MediaQuery, MediaRow, RoomNo};
-use ruma::MxcUri;
+use ruma::{MxcUri, OwnedUserId};
 use serde_json::Value;
 
 use super::{Media, Name};
@@ -75,8 +77,9 @@ impl Media {
     }
 
     /// The files that a room's events name: what was sent to it, and its pictures; not those of its members.
-    pub async fn of_room(&self, room: RoomNo) -> Result<Vec<Name>, MediaError> {
-        let mut found = std::collections::BTreeSet::new();
+    pub async fn of_room(&self, room: RoomNo) -> Result<OfRoom, MediaError> {
+        // Only users of the server that gave a file its id can have uploaded it.
+        let mut found: BTreeMap<Name, BTreeSet<OwnedUserId>> = BTreeMap::new();
         let mut after = i64::MIN;
         loop {
             let events = self
@@ -87,8 +90,13 @@ impl Media {
             let Some((last, texts)) = events else { break };
             for text in texts {
                 if let Ok(event) = serde_json::from_str::<Value>(&text) {
+                    let sender = event.get("sender").and_then(Value::as_str);
+                    let sender = sender.and_then(|sender| OwnedUserId::try_from(sender).ok());
                     named(event.get("content"), &mut |name| {
-                        found.insert(name);
+                        let sender = sender.clone();
+                        let sender =
+                            sender.filter(|sender| sender.server_name().as_str() == name.0);
+                        found.entry(name).or_default().extend(sender);
                     });
                 }
             }
@@ -97,8 +105,42 @@ impl Media {
             }
             after = last;
         }
-        Ok(found.into_iter().collect())
+        let mut of_room = OfRoom::default();
+        for (name, senders) in found {
+            if self.is_sent_by(&name, &senders).await? {
+                of_room.sent.push(name);
+            } else {
+                of_room.mentioned.push(name);
+            }
+        }
+        Ok(of_room)
     }
+
+    /// Whether one of these has uploaded a file; of another server's nobody knows who there has.
+    async fn is_sent_by(
+        &self,
+        (origin, media_id): &Name,
+        senders: &BTreeSet<OwnedUserId>,
+    ) -> Result<bool, MediaError> {
+        if senders.is_empty() || self.0.config.server.as_str() != origin {
+            return Ok(!senders.is_empty());
+        }
+        let row = self.0.store.media(origin, media_id).await?;
+        let Some(owner) = row.and_then(|row| row.owner) else {
+            return Ok(false);
+        };
+        let owner = self.0.store.user(owner).await?;
+        Ok(senders.iter().any(|sender| *sender == *owner))
+    }
+}
+
+/// Files that a room's events name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OfRoom {
+    /// By who has uploaded them: of ours the user, of others' one of the same server.
+    pub sent: Vec<(String, String)>,
+    /// Only by others: anybody can name any file, so nothing is done to these for it.
+    pub mentioned: Vec<(String, String)>,
 }
 
 /// The files that an event's content names: `url` and `thumbnail_url`, wherever they stand. (Events are no deeper than

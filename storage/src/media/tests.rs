@@ -54,6 +54,12 @@ async fn each_with_clock<R: Future<Output = ()>>(test: impl Fn(Store, Clock) -> 
     }
 }
 
+async fn doom(store: &Store, touched: i64) -> u64 {
+    let keys = store.unneeded_blobs(touched, "", 9).await.unwrap();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    store.doom_blobs(touched, &keys).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_content_is_kept_once_under_any_number_of_names() {
     each_database(async |store: Store| {
@@ -175,7 +181,7 @@ async fn only_what_nothing_refers_to_is_doomed_and_never_referred_to_again() {
 
         clock.advance(std::time::Duration::from_millis(10));
         let late = store.clock().now_ms();
-        assert_eq!(store.doom_blobs(late, 9).await.unwrap(), 0);
+        assert_eq!(doom(&store, late).await, 0);
         assert_eq!(
             store
                 .delete_media(&[(OURS, "one"), (OURS, "two")])
@@ -183,7 +189,11 @@ async fn only_what_nothing_refers_to_is_doomed_and_never_referred_to_again() {
                 .unwrap(),
             2
         );
-        assert_eq!(store.delete_lone_thumbnails().await.unwrap(), 1);
+        let lone = store.lone_sources("", 9).await.unwrap();
+        assert_eq!(lone, ["k1"]);
+        assert!(store.lone_sources("k1", 9).await.unwrap().is_empty());
+        let pictures = store.delete_lone_thumbnails(&["k1", "k3"]).await.unwrap();
+        assert_eq!(pictures, ["k2"]);
         // Somebody uploads one of them once more.
         let key = store
             .add_media(&file("three"), Keep::Known("k3"))
@@ -191,7 +201,9 @@ async fn only_what_nothing_refers_to_is_doomed_and_never_referred_to_again() {
             .unwrap();
         assert!(key.is_some());
         assert_eq!(store.delete_media(&[(OURS, "three")]).await.unwrap(), 1);
-        assert_eq!(store.doom_blobs(late, 9).await.unwrap(), 2);
+        // What was touched after it was looked for isn't doomed.
+        assert_eq!(store.doom_blobs(late, &["k3"]).await.unwrap(), 0);
+        assert_eq!(doom(&store, late).await, 2);
         let doomed = store.doomed_blobs("", 9).await.unwrap();
         let keys: Vec<_> = doomed.iter().map(|blob| blob.key.as_str()).collect();
         assert_eq!(keys, ["k1", "k2"]);
@@ -212,15 +224,18 @@ async fn only_what_nothing_refers_to_is_doomed_and_never_referred_to_again() {
             .unwrap();
         assert_eq!(key.as_deref(), Some("k4"));
         assert_eq!(store.forget_blobs(&["k1", "k2", "k4"]).await.unwrap(), 2);
-        let known = store
-            .known_blobs("local", &["k1", "k3", "k4"])
-            .await
-            .unwrap();
+        let known = store.known_blobs(&["k1", "k3", "k4"]).await.unwrap();
         assert_eq!(known.len(), 2);
         assert_eq!(store.blobs_in("local", "k3", 9).await.unwrap(), [anew]);
         assert!(store.move_blob("k4", "local", "far").await.unwrap());
         assert!(!store.move_blob("k4", "local", "far").await.unwrap());
         assert_eq!(store.blob("k4").await.unwrap().unwrap().store, "far");
+        // Wherever it lies, it is known.
+        let known = store.known_blobs(&["k4"]).await.unwrap();
+        assert_eq!(known[0].store, "far");
+        assert_eq!(store.hurry_blobs(late - 5, &["k3"]).await.unwrap(), 1);
+        assert_eq!(store.hurry_blobs(late, &["k3"]).await.unwrap(), 0);
+        assert_eq!(doom(&store, late).await, 1);
         assert_eq!(store.media_by_store().await.unwrap().len(), 2);
     })
     .await;
@@ -290,6 +305,51 @@ async fn what_is_quarantined_is_so_under_all_names() {
             .await
             .unwrap();
         assert!(is("there.example", "six").await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_quarantined_stays_so_when_it_is_deleted_or_comes_again() {
+    each_database(async |store: Store| {
+        let there = ("there.example", "one");
+        store
+            .add_media(&remote("one"), Keep::New(&blob("k1", "aa")))
+            .await
+            .unwrap();
+        assert!(store.quarantine_media(there, true, true).await.unwrap());
+        assert_eq!(store.delete_media(&[there]).await.unwrap(), 1);
+        assert_eq!(store.delete_media(&[there]).await.unwrap(), 0);
+        let row = store.media(there.0, there.1).await.unwrap().unwrap();
+        assert!(row.quarantined && row.blob.is_none());
+        // Other bytes under the same name change nothing.
+        store
+            .add_media(&remote("one"), Keep::New(&blob("k2", "bb")))
+            .await
+            .unwrap();
+        let row = store.media(there.0, there.1).await.unwrap().unwrap();
+        assert!(row.quarantined);
+        store.delete_media(&[there]).await.unwrap();
+        // Once it may be given again, it can be fetched again.
+        assert!(store.quarantine_media(there, true, false).await.unwrap());
+        assert_eq!(store.media(there.0, there.1).await.unwrap(), None);
+        assert!(!store.quarantine_media(there, true, false).await.unwrap());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_has_one_id_until_another_is_adopted() {
+    each_database(async |store: Store| {
+        assert_eq!(store.media_store_id("local").await.unwrap(), None);
+        assert_eq!(store.begin_media_store("local", "a").await.unwrap(), "a");
+        assert_eq!(store.begin_media_store("local", "b").await.unwrap(), "a");
+        let of = store.media_store_of("a").await.unwrap();
+        assert_eq!(of.as_deref(), Some("local"));
+        store.adopt_media_store("local", "b").await.unwrap();
+        let id = store.media_store_id("local").await.unwrap();
+        assert_eq!(id.as_deref(), Some("b"));
+        assert_eq!(store.media_store_of("a").await.unwrap(), None);
     })
     .await;
 }
