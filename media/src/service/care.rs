@@ -78,8 +78,7 @@ impl Media {
 
     /// The files that a room's events name: what was sent to it, and its pictures; not those of its members.
     pub async fn of_room(&self, room: RoomNo) -> Result<OfRoom, MediaError> {
-        // Only users of the server that gave a file its id can have uploaded it.
-        let mut found: BTreeMap<Name, BTreeSet<OwnedUserId>> = BTreeMap::new();
+        let mut found = Found::new();
         let mut after = i64::MIN;
         loop {
             let events = self
@@ -90,14 +89,7 @@ impl Media {
             let Some((last, texts)) = events else { break };
             for text in texts {
                 if let Ok(event) = serde_json::from_str::<Value>(&text) {
-                    let sender = event.get("sender").and_then(Value::as_str);
-                    let sender = sender.and_then(|sender| OwnedUserId::try_from(sender).ok());
-                    named(event.get("content"), &mut |name| {
-                        let sender = sender.clone();
-                        let sender =
-                            sender.filter(|sender| sender.server_name().as_str() == name.0);
-                        found.entry(name).or_default().extend(sender);
-                    });
+                    note(&event, &mut found);
                 }
             }
             if found.len() > MOST_OF_ROOM {
@@ -143,6 +135,20 @@ pub struct OfRoom {
     pub mentioned: Vec<(String, String)>,
 }
 
+/// Files, and who may have uploaded them of those who named them.
+type Found = BTreeMap<Name, BTreeSet<OwnedUserId>>;
+
+/// Notes the files that an event names. Only users of the server that gave a file its id can have uploaded it.
+fn note(event: &Value, found: &mut Found) {
+    let sender = event.get("sender").and_then(Value::as_str);
+    let sender = sender.and_then(|sender| OwnedUserId::try_from(sender).ok());
+    named(event.get("content"), &mut |name| {
+        let sender = sender.clone();
+        let sender = sender.filter(|sender| sender.server_name().as_str() == name.0);
+        found.entry(name).or_default().extend(sender);
+    });
+}
+
 /// The files that an event's content names: `url` and `thumbnail_url`, wherever they stand. (Events are no deeper than
 /// what reads them bears.)
 fn named(content: Option<&Value>, found: &mut impl FnMut(Name)) {
@@ -170,6 +176,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn who_names_a_file_of_another_server_has_not_uploaded_it() {
+        let mut found = Found::new();
+        for (sender, url) in [
+            ("@eve:b", "mxc://a/1"),
+            ("@alice:a", "mxc://a/2"),
+            ("@eve:b", "mxc://a/2"),
+            ("nobody", "mxc://a/3"),
+        ] {
+            note(
+                &json!({"sender": sender, "content": {"url": url}}),
+                &mut found,
+            );
+        }
+        let may = found.iter().map(|((_, id), who)| (id.as_str(), who.len()));
+        assert_eq!(may.collect::<Vec<_>>(), [("1", 0), ("2", 1), ("3", 0)]);
+    }
 
     #[test]
     fn contents_name_files() {
