@@ -41,6 +41,7 @@ CREATE TABLE media (
 );
 CREATE INDEX media_blob_of ON media (blob) WHERE blob IS NOT NULL;
 CREATE INDEX media_owner ON media (owner, created) WHERE owner IS NOT NULL;
+CREATE INDEX media_owner_pending ON media (owner, pending) WHERE pending IS NOT NULL;
 CREATE INDEX media_pending ON media (pending) WHERE pending IS NOT NULL;
 CREATE INDEX media_remote ON media (accessed) WHERE remote = 1;
 
@@ -59,3 +60,9 @@ CREATE TABLE media_thumbnail (
     PRIMARY KEY (source, width, height, method, animated, format)
 );
 CREATE INDEX media_thumbnail_blob ON media_thumbnail (blob);
+
+-- Which stores are this database's. `id`: what the store's own `store-id` says.
+CREATE TABLE media_store (
+    name TEXT PRIMARY KEY,
+    id TEXT NOT NULL
+);

@@ -25,6 +25,7 @@
 //! * [`Media::thumbnail`] makes a picture or finds one that was made; one at a time of each.
 //! * [`MediaError`] is a [`Refusal`](rhizome_protocol::Refusal): the edge makes a Matrix error of it.
 //!
+//! * [`Media::claim`] makes sure that the stores are this database's, before anything is kept there.
 //! * [`Media::run`] and [`Media::sweep_now_and_then`] go on beside; [`Media::list`], [`Media::delete`],
 //!   [`Media::quarantine`] and their like are for operators.
 //!
@@ -45,6 +46,7 @@ pub use config::{CrashAt, MediaConfig, Place, RemoteConfig, ScannerConfig, SealK
 pub use error::{FetchError, MediaError, UploadError};
 pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Reading, Wanted};
 pub use service::Media;
+pub use service::care::OfRoom;
 pub use service::content::{Content, Info, Pieces};
 pub use service::remote::Fetched;
 pub use service::sweep::Swept;

@@ -1,5 +1,7 @@
 //! `rhizome media`: works on the database and the files, so the server may run or not.
 
+mod text;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -7,12 +9,13 @@ use clap::{Args, Subcommand};
 use rhizome_inspect as inspect;
 use rhizome_media::Media;
 use rhizome_storage::{MediaQuery, MediaRow, Store, millis};
-use ruma::{MxcUri, UserId};
+use ruma::UserId;
 
 use crate::config::{Config, Span};
 use crate::server;
 
 use super::say;
+use text::{line, parts, size};
 
 /// So many files are looked at at once.
 const PIECE: usize = 500;
@@ -51,6 +54,12 @@ pub(super) enum MediaCommand {
         /// The name of the store where they go
         to: String,
     },
+    /// Make a store this database's, whosever it was: after the database was restored, or its files were copied. What
+    /// lies there and isn't known to this database is deleted by the next sweep
+    Adopt {
+        /// The name of the store
+        store: String,
+    },
     /// Delete what nobody needs, now
     Sweep,
     /// Say how much there is: in each store, and of whom
@@ -67,7 +76,7 @@ pub(super) struct Which {
     /// Of this server
     #[arg(long, value_name = "SERVER")]
     server: Option<String>,
-    /// Named by events of this room (its id, or an alias of this server)
+    /// Named by events of this room (its id, or an alias of this server), which who uploaded them has sent
     #[arg(long, value_name = "ROOM", conflicts_with_all = ["user", "server", "older_than", "unused_for"])]
     room: Option<String>,
     /// Here for at least so long, such as 90d
@@ -146,18 +155,24 @@ async fn run(store: &Store, config: &Config, command: MediaCommand) -> anyhow::R
             say(format_args!("all of {from} is in {to}: {moved} moved now"));
             Ok(())
         }
+        MediaCommand::Adopt { store } => {
+            media.adopt(&store).await?;
+            say(format_args!("{store} is this database's"));
+            Ok(())
+        }
         MediaCommand::Sweep => match media.sweep().await? {
             None => bail!("another process is at it; try again in a moment"),
             Some(swept) => {
                 say(format_args!(
                     "deleted: {} blobs ({}), {} files of other servers, {} uploads that never came, \
-                     {} files that no row knew, {} that broke off",
+                     {} files that no row knew, {} that broke off; {} couldn't be swept, the log says why",
                     swept.blobs,
                     size(swept.bytes),
                     swept.remote,
                     swept.expired,
                     swept.orphans,
-                    swept.unfinished
+                    swept.unfinished,
+                    swept.failed
                 ));
                 Ok(())
             }
@@ -207,7 +222,15 @@ impl Desk<'_> {
         let which = &chosen.which;
         if let Some(room) = &which.room {
             let head = inspect::find(self.store, room).await?;
-            let mut names = self.media.of_room(head.room).await?;
+            let of_room = self.media.of_room(head.room).await?;
+            let mut names = of_room.sent;
+            if !of_room.mentioned.is_empty() {
+                say(format_args!(
+                    "{} files are left alone: they were named there, but not by who uploaded them; \
+                     `rhizome media list --room {room}` shows them",
+                    of_room.mentioned.len()
+                ));
+            }
             let mut kept = Vec::new();
             for name in &names {
                 let row = self.media.row(&name.0, &name.1).await?;
@@ -268,14 +291,24 @@ impl Desk<'_> {
         }
     }
 
+    async fn lines(&self, names: &[(String, String)]) -> anyhow::Result<()> {
+        for (server, id) in names {
+            match self.media.row(server, id).await? {
+                Some(row) => line(&row),
+                None => say(format_args!("mxc://{server}/{id}  not here")),
+            }
+        }
+        Ok(())
+    }
+
     async fn list(&self, which: &Which) -> anyhow::Result<()> {
         if let Some(room) = &which.room {
             let head = inspect::find(self.store, room).await?;
-            for (server, id) in self.media.of_room(head.room).await? {
-                match self.media.row(&server, &id).await? {
-                    Some(row) => line(&row),
-                    None => say(format_args!("mxc://{server}/{id}  not here")),
-                }
+            let of_room = self.media.of_room(head.room).await?;
+            self.lines(&of_room.sent).await?;
+            if !of_room.mentioned.is_empty() {
+                say(format_args!("not named by who uploaded them:"));
+                self.lines(&of_room.mentioned).await?;
             }
             return Ok(());
         }
@@ -347,35 +380,4 @@ impl Desk<'_> {
         }
         Ok(())
     }
-}
-
-fn line(row: &MediaRow) {
-    let kind = row.content_type.as_deref().unwrap_or("unknown");
-    let marks = [
-        (row.pending.is_some(), " pending"),
-        (row.quarantined, " quarantined"),
-        (row.protected, " protected"),
-    ];
-    let marks = marks.iter().filter(|(is, _)| *is).map(|(_, mark)| *mark);
-    let marks: String = marks.collect();
-    let (server, id) = (&row.origin, &row.media_id);
-    say(format_args!(
-        "mxc://{server}/{id}  {kind}  {}{marks}",
-        size(row.size)
-    ));
-}
-
-fn parts(file: &str) -> anyhow::Result<(String, String)> {
-    let parts = <&MxcUri>::from(file).parts();
-    let (server, id) = parts.with_context(|| format!("{file:?} is no mxc://server/id"))?;
-    Ok((server.to_string(), id.to_owned()))
-}
-
-fn size(bytes: u64) -> String {
-    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let unit = units.iter().find(|(shift, _)| bytes >> shift > 0);
-    unit.map_or_else(
-        || format!("{bytes} B"),
-        |(shift, unit)| format!("{}.{} {unit}", bytes >> shift, ((bytes * 10) >> shift) % 10),
-    )
 }

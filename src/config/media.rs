@@ -1,6 +1,7 @@
 //! `[media]`: files that users upload, and those of other servers that are kept for them.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -93,6 +94,9 @@ pub struct Quota {
     pub per: Span,
 }
 
+/// Files that have come and aren't known yet must not go.
+const SOONEST: Duration = Duration::from_hours(1);
+
 /// The name of the place at `path`.
 const LOCAL: &str = "local";
 
@@ -177,6 +181,24 @@ impl Media {
                 "write one that begins with http:// or https://",
             );
         }
+        self.check_names(problems);
+        if self.delete_after.0 < SOONEST {
+            problems.add(
+                "media.delete_after",
+                "this is too short: what is just being uploaded would go",
+                "write \"1h\" or more",
+            );
+        }
+        if self.quota.iter().any(|quota| quota.per.0.is_zero()) {
+            problems.add(
+                "media.quota",
+                "the span of time is empty",
+                "write how much in how long, such as { size = \"1 GiB\", per = \"1d\" }",
+            );
+        }
+    }
+
+    fn check_names(&self, problems: &mut Problems) {
         let mut names = vec![LOCAL];
         for store in &self.stores {
             if store.name.is_empty() || names.contains(&store.name.as_str()) {
@@ -193,13 +215,6 @@ impl Media {
                 "media.store",
                 format!("there is no store `{}`", self.store),
                 "name one of media.stores, or `local`",
-            );
-        }
-        if self.quota.iter().any(|quota| quota.per.0.is_zero()) {
-            problems.add(
-                "media.quota",
-                "the span of time is empty",
-                "write how much in how long, such as { size = \"1 GiB\", per = \"1d\" }",
             );
         }
     }

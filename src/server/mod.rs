@@ -63,6 +63,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
 
     let rooms = Rooms::new(store.clone(), config.server.name.clone(), key);
     let media = open_media(&store, &config)?;
+    media.claim().await.context("files can't be kept")?;
     let (files, settings) = (media.clone(), federation_config(&config)?);
     let federation = Federation::new(rooms.clone(), store.clone(), files, settings)
         .context("federation can't be set up")?;

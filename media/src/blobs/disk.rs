@@ -13,7 +13,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, StreamExt as _};
 
 use super::spool::blocking;
-use super::{Blobs, Listed, Pieces, Spooled, read_file};
+use super::{Blobs, Listed, MARKER, Pieces, Spooled, read_file};
 
 /// Where files are that nobody knows of yet.
 const NEW: &str = "new";
@@ -39,6 +39,9 @@ impl Disk {
     }
 
     fn path(&self, key: &str) -> io::Result<PathBuf> {
+        if key == MARKER {
+            return Ok(self.folder.join(key));
+        }
         let (Some(first), Some(second)) = (key.get(..2), key.get(2..4)) else {
             return Err(io::ErrorKind::NotFound.into());
         };
@@ -89,7 +92,7 @@ impl Blobs for Disk {
                 failed = Some(Err(error));
                 Vec::new()
             });
-            let folders = folders.into_iter().filter(|folder| !folder.ends_with(NEW));
+            let folders = folders.into_iter().filter(|folder| is_ours(folder));
             stream::iter(failed).chain(stream::iter(folders).then(|folder| {
                 blocking(move || {
                     let mut all = Vec::new();
@@ -110,8 +113,13 @@ impl Blobs for Disk {
             list_folder(&new, &mut all)?;
             let mut gone = 0;
             for old in all.iter().filter(|old| old.since < before) {
-                fs::remove_file(new.join(&old.key))?;
-                gone += 1;
+                let old = new.join(&old.key);
+                // It may have come meanwhile, and folders aren't ours.
+                match fs::remove_file(&old) {
+                    Ok(()) => gone += 1,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound || old.is_dir() => {}
+                    Err(error) => return Err(error),
+                }
             }
             Ok(gone)
         })
@@ -142,6 +150,12 @@ fn place(file: Spooled, path: &Path, root: &Path) -> io::Result<()> {
 /// What the folder says is on the disk.
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+/// Whether its name is what keys begin with: two hexadecimal digits.
+fn is_ours(folder: &Path) -> bool {
+    let name = folder.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.len() == 2 && name.bytes().all(|one| one.is_ascii_hexdigit()))
 }
 
 fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {

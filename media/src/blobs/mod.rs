@@ -28,6 +28,9 @@ pub(crate) type Pieces = BoxStream<'static, io::Result<Bytes>>;
 /// How many bytes of a file are in memory at a time.
 pub(crate) const PIECE: usize = 64 << 10;
 
+/// The key of what says whose a store is. No blob is called so.
+pub(crate) const MARKER: &str = "store-id";
+
 /// Something that a store holds.
 #[derive(Debug, Clone)]
 pub(crate) struct Listed {

@@ -220,6 +220,8 @@ impl Spooled {
     /// Gives it its name. (Called where waiting is fine.)
     pub(super) fn rename(mut self, to: &Path) -> io::Result<()> {
         if let Some(path) = &self.temporary.0 {
+            // What a sweep finds is as old as its name.
+            self.file.set_modified(std::time::SystemTime::now())?;
             std::fs::rename(path, to)?;
         }
         self.temporary.0 = None;

@@ -1,7 +1,9 @@
 //! What operators do about files.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use rhizome_storage::{MediaQuery, MediaRow, RoomNo};
-use ruma::MxcUri;
+use ruma::{MxcUri, OwnedUserId};
 use serde_json::Value;
 
 use super::{Media, Name};
@@ -75,8 +77,8 @@ impl Media {
     }
 
     /// The files that a room's events name: what was sent to it, and its pictures; not those of its members.
-    pub async fn of_room(&self, room: RoomNo) -> Result<Vec<Name>, MediaError> {
-        let mut found = std::collections::BTreeSet::new();
+    pub async fn of_room(&self, room: RoomNo) -> Result<OfRoom, MediaError> {
+        let mut found = Found::new();
         let mut after = i64::MIN;
         loop {
             let events = self
@@ -87,9 +89,7 @@ impl Media {
             let Some((last, texts)) = events else { break };
             for text in texts {
                 if let Ok(event) = serde_json::from_str::<Value>(&text) {
-                    named(event.get("content"), &mut |name| {
-                        found.insert(name);
-                    });
+                    note(&event, &mut found);
                 }
             }
             if found.len() > MOST_OF_ROOM {
@@ -97,8 +97,56 @@ impl Media {
             }
             after = last;
         }
-        Ok(found.into_iter().collect())
+        let mut of_room = OfRoom::default();
+        for (name, senders) in found {
+            if self.is_sent_by(&name, &senders).await? {
+                of_room.sent.push(name);
+            } else {
+                of_room.mentioned.push(name);
+            }
+        }
+        Ok(of_room)
     }
+
+    /// Whether one of these has uploaded a file; of another server's nobody knows who there has.
+    async fn is_sent_by(
+        &self,
+        (origin, media_id): &Name,
+        senders: &BTreeSet<OwnedUserId>,
+    ) -> Result<bool, MediaError> {
+        if senders.is_empty() || self.0.config.server.as_str() != origin {
+            return Ok(!senders.is_empty());
+        }
+        let row = self.0.store.media(origin, media_id).await?;
+        let Some(owner) = row.and_then(|row| row.owner) else {
+            return Ok(false);
+        };
+        let owner = self.0.store.user(owner).await?;
+        Ok(senders.iter().any(|sender| *sender == *owner))
+    }
+}
+
+/// Files that a room's events name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OfRoom {
+    /// By who has uploaded them: of ours the user, of others' one of the same server.
+    pub sent: Vec<(String, String)>,
+    /// Only by others: anybody can name any file, so nothing is done to these for it.
+    pub mentioned: Vec<(String, String)>,
+}
+
+/// Files, and who may have uploaded them of those who named them.
+type Found = BTreeMap<Name, BTreeSet<OwnedUserId>>;
+
+/// Notes the files that an event names. Only users of the server that gave a file its id can have uploaded it.
+fn note(event: &Value, found: &mut Found) {
+    let sender = event.get("sender").and_then(Value::as_str);
+    let sender = sender.and_then(|sender| OwnedUserId::try_from(sender).ok());
+    named(event.get("content"), &mut |name| {
+        let sender = sender.clone();
+        let sender = sender.filter(|sender| sender.server_name().as_str() == name.0);
+        found.entry(name).or_default().extend(sender);
+    });
 }
 
 /// The files that an event's content names: `url` and `thumbnail_url`, wherever they stand. (Events are no deeper than
@@ -128,6 +176,24 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn who_names_a_file_of_another_server_has_not_uploaded_it() {
+        let mut found = Found::new();
+        for (sender, url) in [
+            ("@eve:b", "mxc://a/1"),
+            ("@alice:a", "mxc://a/2"),
+            ("@eve:b", "mxc://a/2"),
+            ("nobody", "mxc://a/3"),
+        ] {
+            note(
+                &json!({"sender": sender, "content": {"url": url}}),
+                &mut found,
+            );
+        }
+        let may = found.iter().map(|((_, id), who)| (id.as_str(), who.len()));
+        assert_eq!(may.collect::<Vec<_>>(), [("1", 0), ("2", 1), ("3", 0)]);
+    }
 
     #[test]
     fn contents_name_files() {

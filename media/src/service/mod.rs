@@ -1,7 +1,8 @@
 //! What is done with files.
 
 mod blurhash;
-mod care;
+pub(crate) mod care;
+mod claim;
 pub(crate) mod content;
 mod find;
 mod flights;
@@ -10,6 +11,7 @@ mod kept;
 mod moving;
 mod places;
 pub(crate) mod remote;
+mod room;
 mod run;
 pub(crate) mod sweep;
 mod thumbnail;
@@ -55,6 +57,7 @@ struct Inner {
     scanner: Option<Scanner>,
     uploading: upload::Uploading,
     accessed: find::Accessed,
+    room: room::Room,
 }
 
 /// How many failures are remembered.
@@ -97,6 +100,7 @@ impl Media {
             to_make: tokio::sync::Mutex::new(to_make),
             uploading: upload::Uploading::default(),
             accessed: find::Accessed::default(),
+            room: room::Room::default(),
         })))
     }
 

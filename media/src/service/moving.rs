@@ -1,9 +1,9 @@
 //! Bytes that move from one store to another.
 
 use futures_util::TryStreamExt as _;
-use rhizome_storage::Blob;
+use rhizome_storage::{Blob, Lease};
 
-use super::Media;
+use super::{Media, sweep::LEASE};
 use crate::blobs::{Spool, sealed_size};
 use crate::error::MediaError;
 
@@ -15,17 +15,37 @@ impl Media {
     /// anywhere and be begun again. `told` hears how many blobs and bytes have been moved by now. Gives how many were.
     ///
     /// # Errors
-    /// There is no such store; or one fails, or has lost or damaged something: what was moved before stays moved.
+    /// There is no such store; or another process sweeps or moves files; or a store fails, or has lost or damaged
+    /// something: what was moved before stays moved.
     pub async fn move_all(
         &self,
         from: &str,
         to: &str,
-        mut told: impl FnMut(u64, u64) + Send,
+        told: impl FnMut(u64, u64) + Send,
     ) -> Result<u64, MediaError> {
         self.0.places.get(to)?;
         if from == to {
             return Ok(0);
         }
+        for name in [from, to] {
+            self.claim_one(name, &**self.0.places.get(name)?).await?;
+        }
+        // A sweep would take what has just come to the new store for what is left in it.
+        let Some(lease) = Lease::take(&self.0.store, LEASE.0, Some(LEASE.1)).await? else {
+            return Err(MediaError::Busy);
+        };
+        let moved = self.move_with(&lease, from, to, told).await;
+        lease.release().await?;
+        moved
+    }
+
+    async fn move_with(
+        &self,
+        lease: &Lease,
+        from: &str,
+        to: &str,
+        mut told: impl FnMut(u64, u64) + Send,
+    ) -> Result<u64, MediaError> {
         let (mut moved, mut bytes) = (0, 0);
         let mut after = String::new();
         loop {
@@ -35,6 +55,9 @@ impl Media {
             };
             after.clone_from(&last.key);
             for blob in &blobs {
+                if !lease.renew().await? {
+                    return Err(MediaError::Busy);
+                }
                 self.move_one(blob, to).await?;
                 moved += 1;
                 bytes += blob.size;
@@ -46,6 +69,12 @@ impl Media {
     async fn move_one(&self, blob: &Blob, to: &str) -> Result<(), MediaError> {
         let (from, place) = (self.0.places.get(&blob.store)?, self.0.places.get(to)?);
         let failed = |error| MediaError::bytes(format_args!("{}: {error}", blob.key));
+        if self.0.places.are_one(&blob.store, to) {
+            return Err(MediaError::bytes(format_args!(
+                "the stores {:?} and {to:?} are the same",
+                blob.store
+            )));
+        }
         // Sealed ones go as they are: whoever has the keys will see whether they are whole.
         let size = match blob.seal {
             None => blob.size,

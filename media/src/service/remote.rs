@@ -165,6 +165,7 @@ impl Media {
             name: info.name.as_deref(),
             size: bytes.size,
         };
+        self.has_come(bytes.size);
         self.keep(bytes, Refers::New(new)).await
     }
 }

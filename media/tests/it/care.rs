@@ -84,9 +84,12 @@ async fn nobody_gets_what_is_quarantined() {
 async fn files_move_to_another_store_and_can_be_read_meanwhile() {
     let more = tempfile::tempdir().unwrap();
     let settings = |config: &mut rhizome_media::MediaConfig| {
+        // Each database has one of its own.
+        let far = more.path().join("far");
+        let _ = std::fs::remove_dir_all(&far);
         config.stores.push(StoreConfig {
             name: "far".to_owned(),
-            place: Place::Disk(more.path().to_owned()),
+            place: Place::Disk(far),
         });
     };
     each_with(settings, std::sync::Arc::new(NoPictures), async |world| {

@@ -32,6 +32,7 @@ async fn open(url: &str, folder: &str, crash_at: Option<CrashAt>, hours: i64) ->
     config.grace = Duration::from_hours(1);
     config.crash_at = crash_at;
     let media = Media::open(store.clone(), config, Arc::new(NoPictures)).unwrap();
+    media.claim().await.unwrap();
     (store, media)
 }
 

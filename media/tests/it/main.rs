@@ -12,6 +12,8 @@ mod crash;
 mod pending;
 mod pictures;
 mod remote;
+mod room;
 mod scanner;
+mod stores;
 mod upload;
 mod world;

@@ -29,7 +29,7 @@ async fn never() -> Result<Fetched, FetchError> {
     panic!("it is kept")
 }
 
-async fn fetch_whole(world: &World, id: &str, bytes: &[u8]) {
+pub async fn fetch_whole(world: &World, id: &str, bytes: &[u8]) {
     let (sender, fetched) = given(Some(bytes.len() as u64));
     sender.send(Ok(Bytes::copy_from_slice(bytes))).unwrap();
     drop(sender);

@@ -47,6 +47,7 @@ pub async fn each_with(
         config.grace = Duration::from_hours(1);
         settings(&mut config);
         let media = Media::open(store.clone(), config, pictures.clone()).unwrap();
+        media.claim().await.unwrap();
         let world = World {
             store,
             media,
@@ -136,7 +137,7 @@ pub fn files(media: &Media) -> [Vec<PathBuf>; 2] {
                 let is_new = path.parent().unwrap().ends_with("new");
                 if path.is_dir() {
                     folders.push(path);
-                } else {
+                } else if !path.ends_with("store-id") {
                     found[usize::from(is_new)].push(path);
                 }
             }

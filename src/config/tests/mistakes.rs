@@ -262,6 +262,12 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "in how long",
     ),
     (
+        "[media]\ndelete_after = \"59m\"\n",
+        "rhizome.toml:2: media.delete_after",
+        "too short",
+        "\"1h\" or more",
+    ),
+    (
         "[media]\nunauthenticated_downloads = \"open\"\nfrozen_since = \"2026-01-31\"\n",
         "rhizome.toml:3: media.frozen_since",
         "nothing is frozen",

@@ -63,32 +63,66 @@ impl Store {
         quarantined: bool,
     ) -> Result<bool> {
         let now = self.clock().now_ms();
-        let update = self
-            .sql(
-                "UPDATE media SET quarantined = $3 WHERE (protected = 0 OR $3 = 0) AND EXISTS ( \
-                 SELECT 1 FROM media q WHERE q.origin = $1 AND q.media_id = $2 \
-                 AND (q.protected = 0 OR $3 = 0) AND (q.blob = media.blob \
-                 OR (media.origin = $1 AND media.media_id = $2)))",
-            )
+        let mut tx = self.begin().await?;
+        let query = tx
+            .sql("SELECT blob, protected FROM media WHERE origin = $1 AND media_id = $2")
             .bind(origin)
-            .bind(media_id)
-            .bind(quarantined);
-        if self.execute(update).await? > 0 {
+            .bind(media_id);
+        let Some(row) = tx.row(query).await? else {
+            if !remote || !quarantined {
+                tx.rollback().await;
+                return Ok(false);
+            }
+            let insert = tx
+                .sql(
+                    "INSERT INTO media (origin, media_id, remote, size, created, accessed, quarantined, \
+                     protected) VALUES ($1, $2, 1, 0, $3, $3, 1, 0) \
+                     ON CONFLICT (origin, media_id) DO UPDATE SET quarantined = 1",
+                )
+                .bind(origin)
+                .bind(media_id)
+                .bind(now);
+            tx.execute(insert).await?;
+            tx.commit().await?;
             return Ok(true);
-        }
-        if !remote || !quarantined {
+        };
+        if quarantined && row.get::<bool>("protected")? {
+            tx.rollback().await;
             return Ok(false);
         }
-        let insert = self
-            .sql(
-                "INSERT INTO media (origin, media_id, remote, size, created, accessed, quarantined, \
-                 protected) VALUES ($1, $2, 1, 0, $3, $3, 1, 0) \
-                 ON CONFLICT (origin, media_id) DO NOTHING",
-            )
-            .bind(origin)
-            .bind(media_id)
-            .bind(now);
-        Ok(self.execute(insert).await? > 0)
+        if let Some(blob) = row.get::<Option<String>>("blob")? {
+            // Who is about to refer to the same bytes touches them first, too: one of the two waits for the other.
+            let touch = tx
+                .sql("UPDATE media_blob SET touched = $2 WHERE key = $1")
+                .bind(&blob)
+                .bind(now);
+            tx.execute(touch).await?;
+            let all = tx
+                .sql("UPDATE media SET quarantined = $2 WHERE blob = $1 AND (protected = 0 OR $2 = 0)")
+                .bind(&blob)
+                .bind(quarantined);
+            tx.execute(all).await?;
+        }
+        let named = if quarantined {
+            "UPDATE media SET quarantined = 1 WHERE origin = $1 AND media_id = $2"
+        } else {
+            "UPDATE media SET quarantined = 0 WHERE origin = $1 AND media_id = $2"
+        };
+        let named = tx.sql(named).bind(origin).bind(media_id);
+        tx.execute(named).await?;
+        if !quarantined {
+            // Only a name that was kept to be refused: it may come again.
+            let empty = tx
+                .sql(
+                    "DELETE FROM media WHERE origin = $1 AND media_id = $2 AND blob IS NULL \
+                     AND pending IS NULL",
+                )
+                .bind(origin)
+                .bind(media_id);
+            tx.execute(empty).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Whether a file can't be quarantined and isn't deleted by age. `false` if there is none.

@@ -14,6 +14,7 @@ mod care;
 mod pending;
 mod preview;
 mod row;
+mod store;
 mod sweep;
 mod thumbnail;
 mod usage;

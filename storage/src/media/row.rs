@@ -132,7 +132,9 @@ impl Store {
                  FROM media q WHERE q.blob = $7 AND q.quarantined = 1) THEN 1 ELSE 0 END, 0) \
                  ON CONFLICT (origin, media_id) DO UPDATE SET content_type = excluded.content_type, \
                  name = excluded.name, blob = excluded.blob, size = excluded.size, \
-                 created = excluded.created, accessed = excluded.accessed WHERE media.remote = 1",
+                 created = excluded.created, accessed = excluded.accessed, \
+                 quarantined = CASE WHEN media.quarantined = 1 THEN 1 ELSE excluded.quarantined END \
+                 WHERE media.remote = 1",
             )
             .bind(new.origin)
             .bind(new.media_id)

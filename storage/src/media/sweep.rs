@@ -15,6 +15,8 @@ pub struct MediaSize {
     pub media_id: String,
     /// How many bytes.
     pub size: u64,
+    /// Which bytes.
+    pub blob: Option<String>,
 }
 
 rows! {
@@ -46,7 +48,7 @@ impl Store {
     pub async fn stale_remote_media(&self, until: i64, limit: usize) -> Result<Vec<MediaSize>> {
         let query = self
             .sql(
-                "SELECT origin, media_id, size FROM media WHERE remote = 1 AND accessed <= $1 \
+                "SELECT origin, media_id, size, blob FROM media WHERE remote = 1 AND accessed <= $1 \
                  AND protected = 0 AND quarantined = 0 ORDER BY accessed LIMIT $2",
             )
             .bind(until)
@@ -58,46 +60,108 @@ impl Store {
                     origin: row.get("origin")?,
                     media_id: row.get("media_id")?,
                     size: row.get("size")?,
+                    blob: row.get("blob")?,
                 })
             })
             .collect()
     }
 
-    /// Deletes files by their names; gives their number. Their bytes go later.
+    /// Deletes files by their names; gives their number. Their bytes go later. Of what is quarantined the name stays, so
+    /// that it isn't given or fetched again.
     pub async fn delete_media(&self, names: &[(&str, &str)]) -> Result<u64> {
         let names = names
             .iter()
             .map(|(origin, media_id)| Name { origin, media_id });
-        let query = self
+        let names: Vec<_> = names.collect();
+        let mut tx = self.begin().await?;
+        let emptied = tx
             .sql(
-                "DELETE FROM media WHERE (origin, media_id) IN \
+                "UPDATE media SET blob = NULL, size = 0 WHERE quarantined = 1 AND blob IS NOT NULL \
+                 AND (origin, media_id) IN (SELECT x.origin, x.media_id FROM ROWS($1) AS x)",
+            )
+            .rows(&names);
+        let emptied = tx.execute(emptied).await?;
+        let deleted = tx
+            .sql(
+                "DELETE FROM media WHERE quarantined = 0 AND (origin, media_id) IN \
                  (SELECT x.origin, x.media_id FROM ROWS($1) AS x)",
             )
-            .rows(&names.collect::<Vec<_>>());
-        self.execute(query).await
+            .rows(&names);
+        let deleted = tx.execute(deleted).await?;
+        tx.commit().await?;
+        Ok(emptied + deleted)
     }
 
-    /// Thumbnails whose source is gone go too.
-    pub async fn delete_lone_thumbnails(&self) -> Result<u64> {
-        let query = self.sql(
-            "DELETE FROM media_thumbnail WHERE NOT EXISTS \
-             (SELECT 1 FROM media m WHERE m.blob = media_thumbnail.source)",
-        );
-        self.execute(query).await
+    /// Blobs with thumbnails and no file, by key, after this one. (Looked for by reading, so that no writer waits.)
+    pub async fn lone_sources(&self, after: &str, limit: usize) -> Result<Vec<String>> {
+        let query = self
+            .sql(
+                "SELECT DISTINCT t.source FROM media_thumbnail t WHERE t.source > $1 AND NOT EXISTS \
+                 (SELECT 1 FROM media m WHERE m.blob = t.source) ORDER BY t.source LIMIT $2",
+            )
+            .bind(after)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("source")).collect()
     }
 
-    /// Dooms up to so many blobs that nothing refers to, and nothing has since `touched` (ms): from now on nothing will.
-    pub async fn doom_blobs(&self, touched: i64, limit: usize) -> Result<u64> {
+    /// The thumbnails of these sources go, if no file has them; gives the keys of their blobs.
+    pub async fn delete_lone_thumbnails(&self, sources: &[&str]) -> Result<Vec<String>> {
+        let mut tx = self.begin().await?;
+        let query = tx
+            .sql(
+                "DELETE FROM media_thumbnail WHERE source IN TEXTS($1) AND NOT EXISTS \
+                 (SELECT 1 FROM media m WHERE m.blob = media_thumbnail.source) RETURNING blob",
+            )
+            .texts(sources.iter().copied());
+        let rows = tx.rows(query).await?;
+        tx.commit().await?;
+        rows.iter().map(|row| row.get("blob")).collect()
+    }
+
+    /// Blobs that nothing refers to, and nothing has since `touched` (ms), by key, after this one. (Looked for by
+    /// reading, so that no writer waits.)
+    pub async fn unneeded_blobs(
+        &self,
+        touched: i64,
+        after: &str,
+        limit: usize,
+    ) -> Result<Vec<String>> {
+        let query = self
+            .sql(
+                "SELECT b.key FROM media_blob b WHERE b.key > $1 AND b.touched < $2 AND b.doomed = 0 \
+                 AND NOT EXISTS (SELECT 1 FROM media m WHERE m.blob = b.key) \
+                 AND NOT EXISTS (SELECT 1 FROM media_thumbnail t WHERE t.blob = b.key) \
+                 ORDER BY b.key LIMIT $3",
+            )
+            .bind(after)
+            .bind(touched)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("key")).collect()
+    }
+
+    /// Dooms those of these blobs that nothing refers to, and nothing has since `touched` (ms): from now on nothing will.
+    pub async fn doom_blobs(&self, touched: i64, keys: &[&str]) -> Result<u64> {
         // PostgreSQL looks at the outer conditions again when it has waited for a row.
         let query = self
             .sql(
-                "UPDATE media_blob SET doomed = 1 WHERE touched < $1 AND doomed = 0 AND key IN ( \
-                 SELECT c.key FROM media_blob c WHERE c.touched < $1 AND c.doomed = 0 \
-                 AND NOT EXISTS (SELECT 1 FROM media m WHERE m.blob = c.key) \
-                 AND NOT EXISTS (SELECT 1 FROM media_thumbnail t WHERE t.blob = c.key) LIMIT $2)",
+                "UPDATE media_blob SET doomed = 1 WHERE key IN TEXTS($2) AND touched < $1 \
+                 AND doomed = 0 \
+                 AND NOT EXISTS (SELECT 1 FROM media m WHERE m.blob = media_blob.key) \
+                 AND NOT EXISTS (SELECT 1 FROM media_thumbnail t WHERE t.blob = media_blob.key)",
             )
             .bind(touched)
-            .bind(limit);
+            .texts(keys.iter().copied());
+        self.execute(query).await
+    }
+
+    /// These blobs are taken for touched no later than then (ms): they may go sooner, if nothing refers to them.
+    pub async fn hurry_blobs(&self, touched: i64, keys: &[&str]) -> Result<u64> {
+        let query = self
+            .sql("UPDATE media_blob SET touched = $1 WHERE key IN TEXTS($2) AND touched > $1")
+            .bind(touched)
+            .texts(keys.iter().copied());
         self.execute(query).await
     }
 
@@ -122,13 +186,15 @@ impl Store {
         self.execute(query).await
     }
 
-    /// Which of these keys are of blobs that lie in this store.
-    pub async fn known_blobs(&self, store: &str, keys: &[&str]) -> Result<Vec<String>> {
+    /// Those of these blobs that there are, wherever they lie.
+    pub async fn known_blobs(&self, keys: &[&str]) -> Result<Vec<Blob>> {
         let query = self
-            .sql("SELECT key FROM media_blob WHERE store = $1 AND key IN TEXTS($2)")
-            .bind(store)
+            .sql(concat!(
+                "SELECT ",
+                blob_columns!(),
+                " FROM media_blob b WHERE b.key IN TEXTS($1)"
+            ))
             .texts(keys.iter().copied());
-        let rows = self.rows(query).await?;
-        rows.iter().map(|row| row.get("key")).collect()
+        self.rows(query).await?.iter().map(Blob::read).collect()
     }
 }

@@ -4,6 +4,8 @@ use super::*;
 use crate::testing::{TestDatabase, each_database};
 use crate::{Clock, Options, Store, UserNo};
 
+mod kept;
+
 const OURS: &str = "here.example";
 const ALICE: UserNo = UserNo(1);
 const BOB: UserNo = UserNo(2);
@@ -52,6 +54,12 @@ async fn each_with_clock<R: Future<Output = ()>>(test: impl Fn(Store, Clock) -> 
         store.close().await;
         database.remove().await;
     }
+}
+
+async fn doom(store: &Store, touched: i64) -> u64 {
+    let keys = store.unneeded_blobs(touched, "", 9).await.unwrap();
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    store.doom_blobs(touched, &keys).await.unwrap()
 }
 
 #[tokio::test]
@@ -175,7 +183,7 @@ async fn only_what_nothing_refers_to_is_doomed_and_never_referred_to_again() {
 
         clock.advance(std::time::Duration::from_millis(10));
         let late = store.clock().now_ms();
-        assert_eq!(store.doom_blobs(late, 9).await.unwrap(), 0);
+        assert_eq!(doom(&store, late).await, 0);
         assert_eq!(
             store
                 .delete_media(&[(OURS, "one"), (OURS, "two")])
@@ -183,7 +191,11 @@ async fn only_what_nothing_refers_to_is_doomed_and_never_referred_to_again() {
                 .unwrap(),
             2
         );
-        assert_eq!(store.delete_lone_thumbnails().await.unwrap(), 1);
+        let lone = store.lone_sources("", 9).await.unwrap();
+        assert_eq!(lone, ["k1"]);
+        assert!(store.lone_sources("k1", 9).await.unwrap().is_empty());
+        let pictures = store.delete_lone_thumbnails(&["k1", "k3"]).await.unwrap();
+        assert_eq!(pictures, ["k2"]);
         // Somebody uploads one of them once more.
         let key = store
             .add_media(&file("three"), Keep::Known("k3"))
@@ -191,7 +203,9 @@ async fn only_what_nothing_refers_to_is_doomed_and_never_referred_to_again() {
             .unwrap();
         assert!(key.is_some());
         assert_eq!(store.delete_media(&[(OURS, "three")]).await.unwrap(), 1);
-        assert_eq!(store.doom_blobs(late, 9).await.unwrap(), 2);
+        // What was touched after it was looked for isn't doomed.
+        assert_eq!(store.doom_blobs(late, &["k3"]).await.unwrap(), 0);
+        assert_eq!(doom(&store, late).await, 2);
         let doomed = store.doomed_blobs("", 9).await.unwrap();
         let keys: Vec<_> = doomed.iter().map(|blob| blob.key.as_str()).collect();
         assert_eq!(keys, ["k1", "k2"]);
@@ -212,84 +226,19 @@ async fn only_what_nothing_refers_to_is_doomed_and_never_referred_to_again() {
             .unwrap();
         assert_eq!(key.as_deref(), Some("k4"));
         assert_eq!(store.forget_blobs(&["k1", "k2", "k4"]).await.unwrap(), 2);
-        let known = store
-            .known_blobs("local", &["k1", "k3", "k4"])
-            .await
-            .unwrap();
+        let known = store.known_blobs(&["k1", "k3", "k4"]).await.unwrap();
         assert_eq!(known.len(), 2);
         assert_eq!(store.blobs_in("local", "k3", 9).await.unwrap(), [anew]);
         assert!(store.move_blob("k4", "local", "far").await.unwrap());
         assert!(!store.move_blob("k4", "local", "far").await.unwrap());
         assert_eq!(store.blob("k4").await.unwrap().unwrap().store, "far");
+        // Wherever it lies, it is known.
+        let known = store.known_blobs(&["k4"]).await.unwrap();
+        assert_eq!(known[0].store, "far");
+        assert_eq!(store.hurry_blobs(late - 5, &["k3"]).await.unwrap(), 1);
+        assert_eq!(store.hurry_blobs(late, &["k3"]).await.unwrap(), 0);
+        assert_eq!(doom(&store, late).await, 1);
         assert_eq!(store.media_by_store().await.unwrap().len(), 2);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn what_is_quarantined_is_so_under_all_names() {
-    each_database(async |store: Store| {
-        let bytes = blob("k1", "aa");
-        for media_id in ["one", "two"] {
-            store
-                .add_media(&file(media_id), Keep::New(&bytes))
-                .await
-                .unwrap();
-        }
-        let is = async |origin, media_id| {
-            let row = store.media(origin, media_id).await.unwrap();
-            row.is_some_and(|row| row.quarantined)
-        };
-        assert!(store.protect_media((OURS, "two"), true).await.unwrap());
-        assert!(
-            !store
-                .quarantine_media((OURS, "two"), false, true)
-                .await
-                .unwrap()
-        );
-        assert!(
-            store
-                .quarantine_media((OURS, "one"), false, true)
-                .await
-                .unwrap()
-        );
-        assert!(is(OURS, "one").await && !is(OURS, "two").await);
-        store
-            .add_media(&file("three"), Keep::Known("k1"))
-            .await
-            .unwrap();
-        assert!(is(OURS, "three").await);
-        let origin = server_name!("here.example");
-        store
-            .begin_media((origin, "four"), ALICE, i64::MAX, 9)
-            .await
-            .unwrap();
-        store
-            .fill_media(&file("four"), ALICE, Keep::Known("k1"))
-            .await
-            .unwrap();
-        assert!(is(OURS, "four").await);
-        assert!(
-            store
-                .quarantine_media((OURS, "one"), false, false)
-                .await
-                .unwrap()
-        );
-        assert!(!is(OURS, "four").await);
-        // Another server's may be refused before it was ever here.
-        assert!(
-            !store
-                .quarantine_media((OURS, "five"), false, true)
-                .await
-                .unwrap()
-        );
-        let there = ("there.example", "six");
-        assert!(store.quarantine_media(there, true, true).await.unwrap());
-        store
-            .add_media(&remote("six"), Keep::Known("k1"))
-            .await
-            .unwrap();
-        assert!(is("there.example", "six").await);
     })
     .await;
 }
