@@ -112,7 +112,7 @@ pub(super) fn media(config: &Config, command: MediaCommand) -> anyhow::Result<()
 }
 
 async fn run(store: &Store, config: &Config, command: MediaCommand) -> anyhow::Result<()> {
-    let media = server::open_media(store, config)?;
+    let media = server::open_media(store, config, server::decoders(config))?;
     let at = Desk {
         store,
         media: &media,

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rhizome_client_api as client_api;
+use rhizome_decoder::Decoders;
 use rhizome_edge::Api as _;
 use rhizome_federation::{Federation, FederationConfig, previews::Previews};
 use rhizome_media::Media;
@@ -26,6 +27,8 @@ use crate::config::{Api, Config, Listener};
 use crate::http::{self, Routers, Serving};
 use crate::tasks::Tasks;
 use crate::tls::{self, Certificate};
+
+pub(crate) use settings::decoders;
 
 /// Between two pieces of looking for relations, so that it takes little from what matters more.
 const RELATING_PAUSE: Duration = Duration::from_millis(20);
@@ -62,12 +65,12 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let store = open_store(&config).await?;
 
     let rooms = Rooms::new(store.clone(), config.server.name.clone(), key);
-    let media = open_media(&store, &config)?;
+    let decoders = settings::decoders(&config);
+    let media = open_media(&store, &config, decoders.clone())?;
     media.claim().await.context("files can't be kept")?;
     let (files, settings) = (media.clone(), federation_config(&config)?);
     let federation = Federation::new(rooms.clone(), store.clone(), files, settings)
         .context("federation can't be set up")?;
-    let decoders = settings::decoders(&config);
     let previews = Previews::new(federation.clone(), decoders, settings::previews(&config));
     let stop = CancellationToken::new();
     let kill = CancellationToken::new();
@@ -191,13 +194,16 @@ fn care_for_media(tasks: &Tasks, media: &Media, previews: Previews) {
     });
 }
 
-/// Opens the places where files lie.
+/// Opens the places where files lie. `decoders`: one for all that decode, as their number is what is bounded.
 ///
 /// # Errors
 /// One can't be used.
-pub(crate) fn open_media(store: &Store, config: &Config) -> anyhow::Result<Media> {
-    let decoders = Arc::new(settings::decoders(config));
-    Media::open(store.clone(), settings::media(config)?, decoders)
+pub(crate) fn open_media(
+    store: &Store,
+    config: &Config,
+    decoders: Decoders,
+) -> anyhow::Result<Media> {
+    Media::open(store.clone(), settings::media(config)?, Arc::new(decoders))
         .context("files can't be kept; see media.path and media.stores in the configuration")
 }
 

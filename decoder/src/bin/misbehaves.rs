@@ -43,7 +43,8 @@ fn main() -> ExitCode {
             let _ = say(br#"a   O{"stripped":{"format":null,"read":0,"written":1}}"#);
         }
         // What it got is said as the reason of a fault.
-        "looks" => {
+        "looks" | "opens" | "removes" | "listens" | "starts" | "threads" | "signals" => {
+            tries(how, arguments.get(1).map_or("", String::as_str));
             let found = looks();
             let answer = format!(r#"{{"fault":{{"broken":"{found}"}}}}"#);
             let length = u32::try_from(answer.len()).unwrap().to_be_bytes();
@@ -56,24 +57,25 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What it can still do of what it must not.
-fn looks() -> String {
-    let mut found = Vec::new();
+/// What it knows of what it must not.
+fn looks() -> &'static str {
     if std::env::vars_os().next().is_some() {
-        found.push("environment");
+        "its environment"
+    } else {
+        "nothing"
     }
-    if std::fs::File::open("/etc/passwd").is_ok() {
-        found.push("files");
+}
+
+/// Does what it may not, and goes on.
+fn tries(what: &str, path: &str) {
+    match what {
+        "opens" => drop(std::fs::File::open(path)),
+        "removes" => drop(std::fs::remove_file(path)),
+        "listens" => drop(std::net::TcpListener::bind("127.0.0.1:0")),
+        "starts" => drop(std::process::Command::new("/bin/true").status()),
+        "threads" => drop(std::thread::Builder::new().spawn(|| {})),
+        #[cfg(target_os = "linux")]
+        "signals" => drop(rustix::process::test_kill_process(rustix::process::getpid())),
+        _ => {}
     }
-    if std::net::TcpListener::bind("127.0.0.1:0").is_ok() {
-        found.push("sockets");
-    }
-    if std::process::Command::new("/bin/true")
-        .status()
-        .is_ok_and(|status| status.success())
-    {
-        found.push("processes");
-    }
-    found.push("looked");
-    found.join(" ")
 }

@@ -3,6 +3,15 @@
 
 mod answer;
 mod confine;
+#[cfg(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )
+))]
+mod filter;
 
 use std::io;
 use std::process::ExitCode;

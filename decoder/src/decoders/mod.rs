@@ -8,10 +8,11 @@ mod worker;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::picture::{Ask, Probe, Thumbnails};
 use crate::strip::Stripped;
@@ -36,10 +37,12 @@ pub enum Program {
 pub struct Settings {
     /// Who does it.
     pub program: Program,
-    /// How many at once.
+    /// How many at once; and as many again that strip, so that neither waits for the other.
     pub at_once: usize,
-    /// How many wait for those; more are told to come back.
+    /// How many wait for those; more are told to come back. Those that strip all wait.
     pub waiting: usize,
+    /// How long a file waits for its turn to be stripped.
+    pub patience: Duration,
     /// How much each may want.
     pub limits: Limits,
 }
@@ -51,6 +54,7 @@ impl Default for Settings {
             program: Program::Own,
             at_once: cores.clamp(1, 4),
             waiting: 64,
+            patience: Duration::from_mins(1),
             limits: Limits::default(),
         }
     }
@@ -62,7 +66,7 @@ pub enum Error {
     /// It is the file's fault.
     #[error(transparent)]
     Fault(#[from] Fault),
-    /// Too many wait already.
+    /// Too many wait already, or it wasn't its turn in time.
     #[error("too many files wait to be decoded")]
     Busy,
     /// It took too long.
@@ -90,7 +94,12 @@ pub struct Decoders {
     places: Arc<Semaphore>,
     /// Those who work.
     turns: Arc<Semaphore>,
+    /// Those who strip: an upload isn't refused because others want thumbnails.
+    strips: Arc<Semaphore>,
 }
+
+/// What the memory of one that strips is limited to: it holds a WebP at most, and while it grows, twice.
+const STRIPPING: u64 = 256 << 20;
 
 impl Decoders {
     /// As set.
@@ -102,6 +111,7 @@ impl Decoders {
         Self {
             places: Arc::new(Semaphore::new(places)),
             turns: Arc::new(Semaphore::new(at_once.min(places))),
+            strips: Arc::new(Semaphore::new(at_once.min(places))),
             settings: Arc::new(settings),
         }
     }
@@ -152,7 +162,8 @@ impl Decoders {
         )
     }
 
-    /// Copies a file without what needn't be told ([`crate::strip`]), both ways in pieces. After an error, what was written
+    /// Copies a file without what needn't be told ([`crate::strip`]), both ways in pieces. It waits for its turn
+    /// ([`Settings::patience`]). After an error, what was written
     /// is to be thrown away. A worker is held, and [`Limits::wall`] runs, while the file comes: let it be there already, and don't
     /// hand on what a client still sends.
     pub async fn strip(
@@ -161,7 +172,18 @@ impl Decoders {
         into: impl AsyncWrite + Send + Unpin,
     ) -> Result<Stripped, Error> {
         let mut into = Pass::new(into);
-        let (answer, sent) = self.ask(Task::Strip, file, &mut into).await?;
+        let turn = self.strips.clone().acquire_owned();
+        let turn = tokio::time::timeout(self.settings.patience, turn).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(Error::Busy);
+        };
+        let mut limits = self.settings.limits.clone();
+        limits.memory = limits.memory.min(STRIPPING);
+        let request = Request {
+            task: Task::Strip,
+            limits,
+        };
+        let (answer, sent) = self.within(&request, file, &mut into, turn).await?;
         match answer {
             Answer::Stripped(stripped)
                 if stripped.read == sent && stripped.written == into.written =>
@@ -192,7 +214,18 @@ impl Decoders {
             task,
             limits: self.settings.limits.clone(),
         };
-        let answer = self.talk(&request, file, sink, (place, turn));
+        self.within(&request, file, sink, (place, turn)).await
+    }
+
+    /// Asks a worker, which has its time.
+    async fn within(
+        &self,
+        request: &Request,
+        file: impl AsyncRead + Send + Unpin,
+        sink: &mut impl talk::Sink,
+        places: impl Send + 'static,
+    ) -> Result<(Answer, u64), Error> {
+        let answer = self.talk(request, file, sink, places);
         let wall = self.settings.limits.wall;
         let (answer, sent) = tokio::time::timeout(wall, answer)
             .await
@@ -208,7 +241,7 @@ impl Decoders {
         request: &Request,
         file: impl AsyncRead + Send + Unpin,
         sink: &mut impl talk::Sink,
-        places: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+        places: impl Send + 'static,
     ) -> Result<(Answer, u64), Error> {
         let request = request.encode().map_err(Error::Start)?;
         match &self.settings.program {

@@ -1,9 +1,15 @@
 //! Texts as they are told.
 
-/// A text on one line, without control characters, cut off between words; `None` if nothing is left.
+/// What isn't seen, and what turns the text around it.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A text on one line, without control characters and what isn't seen, cut off between words; `None` if nothing is left.
 pub(super) fn line(text: &str, most: usize) -> Option<String> {
     const MORE: &str = "…";
     let mut line = String::new();
+    let text: String = text.chars().filter(|c| !is_unseen(*c)).collect();
     for word in text.split(|c: char| c.is_whitespace() || c.is_control()) {
         if word.is_empty() {
             continue;
@@ -51,6 +57,11 @@ mod tests {
         assert_eq!(line("one two three", 12).as_deref(), Some("one two…"));
         assert_eq!(line("üüüüüüüü", 9).as_deref(), Some("üüü…"));
         assert_eq!(line(" \n\0 ", 9), None);
+        assert_eq!(
+            line("\u{feff}a\u{202e}b\u{200b} \u{2066}\u{200f}c", 9).as_deref(),
+            Some("ab c")
+        );
+        assert_eq!(line("\u{2060}\u{200d} \u{202a}", 9), None);
         let cut = line("one two three", 12).unwrap();
         assert_eq!(line(&cut, 12).as_ref(), Some(&cut));
         for most in 3..20 {

@@ -58,9 +58,7 @@ impl<R: Read, W: Write> Copier<R, W> {
 
     /// The next bytes, so many that they may be held.
     pub(super) fn take_all(&mut self, length: u64) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        self.input.by_ref().take(length).read_to_end(&mut bytes)?;
-        self.read += bytes.len() as u64;
+        let bytes = self.take_most(length)?;
         if bytes.len() as u64 == length {
             Ok(bytes)
         } else {
@@ -68,14 +66,32 @@ impl<R: Read, W: Write> Copier<R, W> {
         }
     }
 
-    fn fill(&mut self, bytes: &mut [u8]) -> Result<()> {
+    /// The next bytes; fewer if the file ends before.
+    pub(super) fn take_most(&mut self, length: u64) -> Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.input.by_ref().take(length).read_to_end(&mut bytes)?;
         self.read += bytes.len() as u64;
-        self.input
-            .read_exact(bytes)
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => cut_short(),
-                _ => error.into(),
-            })
+        Ok(bytes)
+    }
+
+    /// Whether the file ends here.
+    pub(super) fn ended(&mut self) -> Result<bool> {
+        Ok(self.piece()?.is_empty())
+    }
+
+    fn fill(&mut self, mut bytes: &mut [u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match self.input.read(bytes) {
+                Ok(0) => return Err(cut_short()),
+                Ok(length) => {
+                    self.read += length as u64;
+                    bytes = &mut bytes[length..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     /// What is there to be read; nothing at the end.

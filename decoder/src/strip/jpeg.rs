@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 
-use super::copy::{Copier, cut_short};
+use super::copy::Copier;
 use super::{EXIF, PROFILE, Result, is_profile, orientation_block};
 use crate::Fault;
 use crate::picture::orientation;
@@ -10,31 +10,41 @@ use crate::picture::orientation;
 /// What precedes each part of a colour profile (ICC.1, B.4): after it its number from 1 on, and of how many.
 const ICC: &[u8] = b"ICC_PROFILE\0";
 
-/// Fill bytes before a marker.
-const FILL: usize = 1024;
-
 pub(super) fn strip<R: Read, W: Write>(copier: &mut Copier<R, W>) -> Result<()> {
     copier.copy(2, |_| {})?;
     let mut state = State::default();
+    match segments(copier, &mut state) {
+        // Cut off, or followed by nonsense: viewers show what is there by then.
+        Err(error) if error.is_broken() && state.scans > 0 => {}
+        Err(error) => return Err(error),
+        Ok(()) => {}
+    }
+    copier.write(&[0xff, 0xd9])
+}
+
+/// Everything up to EOI. A segment is written when it is there as a whole.
+fn segments<R: Read, W: Write>(copier: &mut Copier<R, W>, state: &mut State) -> Result<()> {
     let mut marker = next_marker(copier)?;
     loop {
         marker = match marker {
             // EOI: what follows is no part of the picture.
-            0xd9 if state.scans > 0 => return copier.write(&[0xff, 0xd9]),
-            0x00 | 0x01 | 0xd0..=0xd9 => {
+            0xd9 if state.scans > 0 => return Ok(()),
+            0xd8 | 0xd9 => {
                 return Err(Fault::broken("a marker is where none may be").into());
             }
+            // They have no content, and mean nothing here.
+            0x01 | 0xd0..=0xd7 => next_marker(copier)?,
             0xda => {
                 state.write_profile(copier)?;
                 if !state.frame {
                     return Err(Fault::broken("a scan comes before the frame").into());
                 }
-                state.scans += 1;
                 copy_segment(copier, marker)?;
+                state.scans += 1;
                 scan(copier)?
             }
             _ => {
-                segment(copier, marker, &mut state)?;
+                segment(copier, marker, state)?;
                 next_marker(copier)?
             }
         };
@@ -45,6 +55,8 @@ pub(super) fn strip<R: Read, W: Write>(copier: &mut Copier<R, W>) -> Result<()> 
 struct State {
     frame: bool,
     scans: usize,
+    /// JFIF's segment was written; others would make the file grow.
+    jfif: bool,
     turned: bool,
     profile: Profile,
 }
@@ -73,7 +85,7 @@ fn segment<R: Read, W: Write>(
             }
             copy_segment(copier, marker)
         }
-        0xe0 => jfif(copier),
+        0xe0 => jfif(copier, state),
         0xe1 => exif(copier, state),
         0xe2 => profile(copier, state),
         0xee => adobe(copier),
@@ -84,18 +96,25 @@ fn segment<R: Read, W: Write>(
     }
 }
 
-/// The marker that is next.
+/// The marker that is next. Stray bytes before it go.
 fn next_marker<R: Read, W: Write>(copier: &mut Copier<R, W>) -> Result<u8> {
-    if copier.take::<1>()? != [0xff] {
-        return Err(Fault::broken("there is no marker where one must be").into());
+    loop {
+        while copier.take::<1>()? != [0xff] {}
+        match after_fill(copier)? {
+            0x00 => {}
+            marker => return Ok(marker),
+        }
     }
-    for _ in 0..FILL {
+}
+
+/// What follows one 0xff or more.
+fn after_fill<R: Read, W: Write>(copier: &mut Copier<R, W>) -> Result<u8> {
+    loop {
         let [marker] = copier.take()?;
         if marker != 0xff {
             return Ok(marker);
         }
     }
-    Err(Fault::broken("it is full of nothing").into())
 }
 
 /// The length of a segment's content.
@@ -108,8 +127,8 @@ fn length<R: Read, W: Write>(copier: &mut Copier<R, W>) -> Result<u64> {
 
 fn copy_segment<R: Read, W: Write>(copier: &mut Copier<R, W>, marker: u8) -> Result<()> {
     let length = length(copier)?;
-    head(copier, marker, length)?;
-    copier.copy(length, |_| {})
+    let content = copier.take_all(length)?;
+    write_segment(copier, marker, &[&content])
 }
 
 fn head<R: Read, W: Write>(copier: &mut Copier<R, W>, marker: u8, length: u64) -> Result<()> {
@@ -139,9 +158,10 @@ fn first<R: Read, W: Write>(copier: &mut Copier<R, W>, most: u64) -> Result<Vec<
 }
 
 /// JFIF's density without its small picture.
-fn jfif<R: Read, W: Write>(copier: &mut Copier<R, W>) -> Result<()> {
+fn jfif<R: Read, W: Write>(copier: &mut Copier<R, W>, state: &mut State) -> Result<()> {
     let first = first(copier, 12)?;
-    if first.len() == 12 && first.starts_with(b"JFIF\0") {
+    if first.len() == 12 && first.starts_with(b"JFIF\0") && !state.jfif {
+        state.jfif = true;
         write_segment(copier, 0xe0, &[&first, &[0, 0]])?;
     }
     Ok(())
@@ -221,19 +241,19 @@ impl State {
     }
 }
 
-/// Copies a scan's bytes, and gives the marker that ends it.
+/// Copies a scan's bytes, and gives the marker that ends it; EOI if the file does.
 fn scan<R: Read, W: Write>(copier: &mut Copier<R, W>) -> Result<u8> {
     loop {
         let piece = copier.piece()?;
         if piece.is_empty() {
-            return Err(cut_short());
+            return Ok(0xd9);
         }
         match piece.iter().position(|byte| *byte == 0xff) {
             None => {
                 let all = piece.len();
                 copier.pass(all)?;
             }
-            Some(0) => match next_marker(copier)? {
+            Some(0) => match after_fill(copier)? {
                 // 0xff itself, and restarts.
                 inside @ (0x00 | 0xd0..=0xd7) => copier.write(&[0xff, inside])?,
                 marker => return Ok(marker),

@@ -4,6 +4,9 @@
 //! its file: what isn't known to be needed for showing it goes. How it is to be turned stays, as an EXIF
 //! block that says nothing else; so does a colour profile, if it is one and not too long.
 //!
+//! A file that viewers show in spite of what is wrong with it isn't refused: once there are pixels, what can't be
+//! understood is where the picture ends. What is wrong with the pixels themselves is for decoders to judge.
+//!
 //! Files go through in pieces, with a colour profile held at most; but a WebP says in its first bytes how long it
 //! is, so what is kept of it is held until its end.
 
@@ -49,6 +52,12 @@ pub enum Error {
     /// It couldn't be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl Error {
+    fn is_broken(&self) -> bool {
+        matches!(self, Self::Fault(Fault::Broken(_)))
+    }
 }
 
 pub(crate) type Result<T> = std::result::Result<T, Error>;

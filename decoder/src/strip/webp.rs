@@ -14,23 +14,17 @@ const XMP_FLAG: u8 = 0x04;
 
 pub(super) fn strip<R: Read, W: Write>(copier: &mut Copier<R, W>) -> Result<()> {
     let [_, _, _, _, length @ .., _, _, _, _] = copier.take::<12>()?;
-    let end = u64::from(u32::from_le_bytes(length)).saturating_add(8);
-    if end > WEBP {
-        return Err(Fault::TooLarge(Excess::Bytes).into());
-    }
+    let end = match u32::from_le_bytes(length) {
+        // Who wrote it as it came didn't know.
+        0 => u64::MAX,
+        length => u64::from(length) + 8,
+    };
     let mut kept = Kept::default();
-    // A last byte that fills up may be missing.
-    while copier.read() + 8 <= end {
-        let kind = copier.take()?;
-        let length = u64::from(u32::from_le_bytes(copier.take()?));
-        let padded = length + length % 2;
-        if copier.read() + length > end {
-            return Err(Fault::broken("a chunk is longer than the file").into());
-        }
-        chunk(copier, kind, length, &mut kept)?;
-        if padded > length && copier.read() < end {
-            copier.skip(1)?;
-        }
+    match chunks(copier, end, &mut kept) {
+        // Cut off, or followed by nonsense: viewers show what is there by then.
+        Err(error) if error.is_broken() && kept.pixels => {}
+        Err(error) => return Err(error),
+        Ok(()) => {}
     }
     let file = kept.finish()?;
     copier.write(b"RIFF")?;
@@ -41,6 +35,38 @@ pub(super) fn strip<R: Read, W: Write>(copier: &mut Copier<R, W>) -> Result<()> 
     )?;
     copier.write(b"WEBP")?;
     copier.write(&file)
+}
+
+/// Every chunk up to what is said to be the end, or is.
+fn chunks<R: Read, W: Write>(copier: &mut Copier<R, W>, end: u64, kept: &mut Kept) -> Result<()> {
+    while copier.read().saturating_add(8) <= end && !copier.ended()? {
+        let kind = copier.take()?;
+        let length = u64::from(u32::from_le_bytes(copier.take()?));
+        let there = length.min(end - copier.read());
+        chunk(copier, kind, there, kept)?;
+        if kept.chunks.len() as u64 > WEBP {
+            return Err(Fault::TooLarge(Excess::Bytes).into());
+        }
+        // A last byte that fills up may be missing.
+        if length % 2 == 1 && copier.read() < end && !copier.ended()? {
+            copier.skip(1)?;
+        }
+    }
+    Ok(())
+}
+
+/// So much of a chunk's content as is there.
+fn content<R: Read, W: Write>(
+    copier: &mut Copier<R, W>,
+    length: u64,
+    kept: &Kept,
+) -> Result<Vec<u8>> {
+    let room = WEBP.saturating_sub(kept.chunks.len() as u64);
+    let content = copier.take_most(length.min(room + 1))?;
+    if content.len() as u64 > room {
+        return Err(Fault::TooLarge(Excess::Bytes).into());
+    }
+    Ok(content)
 }
 
 /// Chunks that stay.
@@ -68,8 +94,8 @@ fn chunk<R: Read, W: Write>(
             copier.skip(length - 10)
         }
         b"VP8 " | b"VP8L" | b"ALPH" => {
+            let content = content(copier, length, kept)?;
             kept.pixels |= &kind != b"ALPH";
-            let content = copier.take_all(length)?;
             kept.add(kind, &content);
             Ok(())
         }
@@ -79,12 +105,14 @@ fn chunk<R: Read, W: Write>(
             copier.skip(length - 6)
         }
         b"ANMF" if length >= 16 => {
+            let content = content(copier, length, kept)?;
+            let frame = frame(&content)?;
             kept.pixels = true;
-            let content = copier.take_all(length)?;
-            kept.add(kind, &frame(&content)?);
+            kept.add(kind, &frame);
             Ok(())
         }
-        b"ICCP" if length <= PROFILE && !kept.profile => {
+        // Only an extended file may have one.
+        b"ICCP" if length <= PROFILE && kept.extended && !kept.profile => {
             let profile = copier.take_all(length)?;
             if is_profile(&profile, length) {
                 kept.profile = true;
@@ -97,14 +125,12 @@ fn chunk<R: Read, W: Write>(
             kept.turned = kept.turned.or(orientation(&block));
             Ok(())
         }
-        b"VP8X" | b"ANIM" | b"ANMF" => {
-            Err(Fault::broken("a chunk is cut short or comes twice").into())
-        }
+        b"VP8X" if kept.chunks.is_empty() => Err(Fault::broken("it doesn't say its size").into()),
         _ => copier.skip(length),
     }
 }
 
-/// A frame of an animation without chunks that aren't pixels.
+/// A frame of an animation, so much as is there, without chunks that aren't pixels.
 fn frame(content: &[u8]) -> Result<Vec<u8>> {
     let broken = || Fault::broken("a frame is cut short");
     let (head, mut rest) = content.split_at_checked(16).ok_or_else(broken)?;
@@ -119,7 +145,7 @@ fn frame(content: &[u8]) -> Result<Vec<u8>> {
             .try_into()
             .map(u32::from_le_bytes)
             .map_err(|_| broken())? as usize;
-        let (data, after) = after.split_at_checked(length).ok_or_else(broken)?;
+        let (data, after) = after.split_at_checked(length).unwrap_or((after, &[]));
         if let b"VP8 " | b"VP8L" | b"ALPH" = kind {
             kept.add(kind.try_into().map_err(|_| broken())?, data);
         }

@@ -13,13 +13,14 @@ use crate::thumbnails::{WEBP, ask, specified};
 fn decoders(how: &str, limits: Limits) -> Decoders {
     let program = Program::Other(
         env!("CARGO_BIN_EXE_rhizome-decoder-misbehaves").into(),
-        vec![how.into()],
+        how.split(' ').map(Into::into).collect(),
     );
     Decoders::new(Settings {
         program,
         at_once: 2,
         waiting: 2,
         limits,
+        ..Settings::default()
     })
 }
 
@@ -157,12 +158,67 @@ async fn a_child_that_takes_too_much_is_killed() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_child_can_open_nothing() {
+async fn a_child_knows_nothing_and_may_do_nothing() {
     let error = fails("looks", Limits::default()).await;
     let Error::Fault(Fault::Broken(found)) = error else {
         panic!("{error:?}");
     };
-    assert_eq!(found, "looked");
+    assert_eq!(found, "nothing");
+    let file = std::env::temp_dir().join(format!("rhizome-decoder-{}", std::process::id()));
+    std::fs::write(&file, "x").unwrap();
+    for how in [
+        "opens", "removes", "listens", "starts", "threads", "signals",
+    ] {
+        let error = fails(&format!("{how} {}", file.display()), Limits::default()).await;
+        assert!(matches!(error, Error::Crashed(_)), "{how}: {error:?}");
+        assert!(file.exists(), "{how}");
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+/// A file of which nothing comes until the other end is dropped.
+fn slow() -> (tokio::io::DuplexStream, tokio::io::DuplexStream) {
+    tokio::io::duplex(64)
+}
+
+#[tokio::test]
+async fn stripping_waits_for_its_turn_and_for_no_thumbnail() {
+    let decoders = Decoders::new(Settings {
+        program: Program::InProcess,
+        at_once: 1,
+        waiting: 0,
+        patience: Duration::from_millis(200),
+        limits: Limits::default(),
+    });
+    let photo = jpeg::jpeg(16, 16, false);
+    let strip = || decoders.strip(&*photo, tokio::io::sink());
+    // One has its thumbnails made, and others are refused: strip all the same.
+    let (thumbnail, file) = slow();
+    let mut probing = std::pin::pin!(decoders.probe(file));
+    tokio::select! {
+        biased;
+        _ = &mut probing => panic!("it has no file"),
+        stripped = async {
+            assert!(matches!(decoders.probe(&b"x"[..]).await, Err(Error::Busy)));
+            strip().await
+        } => assert!(stripped.is_ok(), "{stripped:?}"),
+    }
+    drop(thumbnail);
+    assert!(matches!(probing.await, Err(Error::Fault(_))));
+    // One strips for long: others wait, though not for ever.
+    let (upload, file) = slow();
+    let mut stripping = std::pin::pin!(decoders.strip(file, tokio::io::sink()));
+    tokio::select! {
+        biased;
+        _ = &mut stripping => panic!("it has no file"),
+        late = strip() => assert!(matches!(late, Err(Error::Busy)), "{late:?}"),
+    }
+    let turn = async {
+        drop(upload);
+        strip().await
+    };
+    let (first, second) = tokio::join!(stripping, turn);
+    assert!(first.is_ok() && second.is_ok(), "{first:?}, {second:?}");
 }
 
 #[tokio::test]

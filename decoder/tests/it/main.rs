@@ -7,5 +7,6 @@ mod make;
 
 mod children;
 mod mutated;
+mod odd;
 mod stripped;
 mod thumbnails;
