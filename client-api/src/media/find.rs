@@ -22,6 +22,14 @@ pub(super) enum Asker<'a> {
     Anybody(Option<IpAddr>),
 }
 
+impl<'a> Asker<'a> {
+    /// Who asks where a token is welcome and not needed. Who has one is a user like any other: clients that don't know
+    /// of the newer endpoints send theirs all the same.
+    pub(super) fn of(who: Option<&'a Caller>, peer: Option<IpAddr>) -> Self {
+        who.map_or(Self::Anybody(peer), Self::User)
+    }
+}
+
 /// A file that is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
@@ -69,12 +77,27 @@ impl Asked<'_> {
                 let made = app.files.media.thumbnail(&content, wanted).await;
                 made.map_err(of_other)
             }
-            _ => {
-                let remote = &app.files.remote;
-                let picture = remote.thumbnail(self.origin, self.media_id, wanted, wait);
-                unless_stopped(app, picture).await.map_err(of_other)
-            }
+            Some(content) => match app.files.media.thumbnail(&content, wanted).await {
+                Err(MediaError::NoThumbnail | MediaError::PictureTooLarge) => {
+                    self.count(app)?;
+                    self.picture(app, wanted, wait).await
+                }
+                made => made.map_err(of_other),
+            },
+            None => self.picture(app, wanted, wait).await,
         }
+    }
+
+    /// A picture that its server is asked for, if none can be made of what it gives.
+    async fn picture(
+        &self,
+        app: &App,
+        wanted: Wanted,
+        wait: Duration,
+    ) -> Result<Content, MatrixError> {
+        let remote = &app.files.remote;
+        let picture = remote.thumbnail(self.origin, self.media_id, wanted, wait);
+        unless_stopped(app, picture).await.map_err(of_other)
     }
 
     fn check(&self) -> Result<Duration, MatrixError> {
@@ -149,7 +172,7 @@ fn given(content: Content, may: &May) -> Result<Content, MatrixError> {
 /// What is too large of what another server has is that server's fault
 /// (<https://spec.matrix.org/v1.19/client-server-api/#content-repo-security-considerations>). Why it can't be reached is
 /// nobody else's business: it would tell of the network here.
-fn of_other(error: MediaError) -> MatrixError {
+pub(super) fn of_other(error: MediaError) -> MatrixError {
     match error {
         MediaError::Remote(FetchError::Failed(why)) => {
             tracing::debug!(why, "another server didn't give a file");
