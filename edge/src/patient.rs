@@ -23,7 +23,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 type Pieces = BoxStream<'static, Result<Bytes, BoxError>>;
 
-/// Pieces that are dropped when nobody has wanted one for [`PATIENCE`].
+/// Pieces that are dropped when nobody has wanted one for a while.
 pub(crate) struct Patient(Arc<Mutex<State>>);
 
 struct State {
@@ -35,14 +35,14 @@ struct State {
 }
 
 impl Patient {
-    pub(crate) fn new(pieces: Pieces) -> Self {
+    pub(crate) fn new(pieces: Pieces, patience: Duration) -> Self {
         let state = Arc::new(Mutex::new(State {
             pieces: Some(pieces),
             taken: Instant::now(),
             waiting: false,
         }));
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(watch(Arc::downgrade(&state)));
+            runtime.spawn(watch(Arc::downgrade(&state), patience));
         }
         Self(state)
     }
@@ -53,8 +53,8 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// Looks from time to time whether the reader still reads. It ends with the body, or one look later.
-async fn watch(state: Weak<Mutex<State>>) {
-    let mut look = Instant::now() + PATIENCE;
+async fn watch(state: Weak<Mutex<State>>, patience: Duration) {
+    let mut look = Instant::now() + patience;
     loop {
         sleep_until(look).await;
         let Some(state) = state.upgrade() else {
@@ -64,9 +64,9 @@ async fn watch(state: Weak<Mutex<State>>) {
         if state.pieces.is_none() {
             return;
         }
-        let (now, until) = (Instant::now(), state.taken + PATIENCE);
+        let (now, until) = (Instant::now(), state.taken + patience);
         if state.waiting {
-            look = now + PATIENCE;
+            look = now + patience;
         } else if until > now {
             look = until;
         } else {
@@ -97,47 +97,53 @@ impl Stream for Patient {
 #[cfg(test)]
 mod tests {
     use futures_util::{StreamExt as _, stream};
+    use tokio::{sync::oneshot, time::sleep};
 
     use super::*;
 
+    const SHORT: Duration = Duration::from_millis(20);
+
     /// A stream of pieces, and whether it is still there.
-    fn pieces() -> (Patient, Weak<()>) {
+    fn pieces(patience: Duration) -> (Patient, Weak<()>) {
         let held = Arc::new(());
         let there = Arc::downgrade(&held);
         let pieces = stream::repeat_with(move || {
             let _held = &held;
             Ok(Bytes::from_static(b"a piece"))
         });
-        (Patient::new(pieces.boxed()), there)
+        (Patient::new(pieces.boxed(), patience), there)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_nobody_reads_is_let_go() {
-        let (mut body, there) = pieces();
-        for _ in 0..5 {
-            tokio::time::sleep(PATIENCE / 2).await;
-            assert!(body.next().await.unwrap().is_ok(), "it is read, slowly");
+    async fn gone(there: &Weak<()>) {
+        while there.upgrade().is_some() {
+            sleep(SHORT).await;
         }
-        tokio::time::sleep(PATIENCE + Duration::from_secs(1)).await;
-        assert!(there.upgrade().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_nobody_reads_is_let_go() {
+        let (mut body, there) = pieces(SHORT);
+        gone(&there).await;
         assert!(body.next().await.unwrap().is_err(), "it isn't whole");
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_never_begun_is_let_go() {
-        let (_body, there) = pieces();
-        tokio::time::sleep(PATIENCE + Duration::from_secs(1)).await;
-        assert!(there.upgrade().is_none());
+    #[tokio::test]
+    async fn what_was_begun_is_let_go() {
+        let (mut body, there) = pieces(Duration::from_secs(1));
+        assert!(body.next().await.unwrap().is_ok());
+        gone(&there).await;
+        assert!(body.next().await.unwrap().is_err());
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn who_waits_for_a_piece_is_not_slow() {
-        let late = stream::once(async {
-            tokio::time::sleep(5 * PATIENCE).await;
-            Ok(Bytes::from_static(b"late"))
-        });
-        let mut body = Patient::new(late.boxed());
-        assert_eq!(body.next().await.unwrap().unwrap(), "late");
-        assert!(body.next().await.is_none());
+        let (late, comes) = oneshot::channel();
+        let pieces = stream::once(async { Ok(comes.await?) });
+        let mut body = Patient::new(pieces.boxed(), SHORT);
+        let read = tokio::spawn(async move { body.next().await });
+        sleep(10 * SHORT).await;
+        late.send(Bytes::from_static(b"late")).unwrap();
+        let piece = read.await.unwrap();
+        assert_eq!(piece.unwrap().unwrap(), "late");
     }
 }

@@ -11,7 +11,10 @@ use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ruma::api::{OutgoingResponse, OutgoingResponseExt as _};
 
-use crate::{MatrixError, patient::Patient};
+use crate::{
+    MatrixError,
+    patient::{PATIENCE, Patient},
+};
 
 /// What a handler may answer with: a response type of ruma, [`RawJson`] or [`Content`].
 pub trait Reply {
@@ -85,7 +88,7 @@ impl Content {
         Self::new(
             kind,
             length,
-            Body::from_stream(Patient::new(pieces.boxed())),
+            Body::from_stream(Patient::new(pieces.boxed(), PATIENCE)),
         )
     }
 
