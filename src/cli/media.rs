@@ -14,6 +14,9 @@ use crate::server;
 
 use super::say;
 
+#[cfg(test)]
+mod tests;
+
 /// So many files are looked at at once.
 const PIECE: usize = 500;
 

@@ -53,7 +53,7 @@ enum May {
 impl Asked<'_> {
     /// The file.
     pub(super) async fn file(&self, app: &App) -> Result<Content, MatrixError> {
-        let wait = self.check()?;
+        let wait = self.check(app)?;
         if let Some(content) = self.here(app, wait).await? {
             return Ok(content);
         }
@@ -67,7 +67,7 @@ impl Asked<'_> {
         app: &App,
         wanted: Wanted,
     ) -> Result<Content, MatrixError> {
-        let wait = self.check()?;
+        let wait = self.check(app)?;
         let here = self.here(app, wait).await?;
         match here {
             Some(content) if self.is_ours(app) => {
@@ -100,8 +100,8 @@ impl Asked<'_> {
         unless_stopped(app, picture).await.map_err(of_other)
     }
 
-    fn check(&self) -> Result<Duration, MatrixError> {
-        names::check(self.origin, self.media_id)?;
+    fn check(&self, app: &App) -> Result<Duration, MatrixError> {
+        names::check(&app.config.server_name, self.origin, self.media_id)?;
         Ok(self.wait.min(LONGEST))
     }
 

@@ -9,8 +9,12 @@ const LONGEST: usize = 255;
 /// An id of a file is of letters, digits, `_` and `-`; whatever else it holds might mean something to a file system or
 /// in a path (<https://spec.matrix.org/v1.19/client-server-api/#content-repo-security-considerations>). `ruma` has seen
 /// that a server's name has its form, but for dots. In capital letters, or with a dot at its end, it would be another
-/// server to whatever compares names: those that are blocked, the files that are here.
-pub(super) fn check(server: &ServerName, media_id: &str) -> Result<(), MatrixError> {
+/// server to whatever compares names: those that are blocked, the files that are here. Ours is as the operator spells it.
+pub(super) fn check(
+    ours: &ServerName,
+    server: &ServerName,
+    media_id: &str,
+) -> Result<(), MatrixError> {
     let host = server.host();
     if host.starts_with('.') || host.ends_with('.') || host.contains("..") {
         return Err(MatrixError::invalid_param("This is no name of a server"));
@@ -41,6 +45,10 @@ mod tests {
     use ruma::server_name;
 
     use super::*;
+
+    fn check(server: &ServerName, media_id: &str) -> Result<(), MatrixError> {
+        super::check(server_name!("Here.test"), server, media_id)
+    }
 
     #[test]
     fn ids_are_of_few_characters() {
@@ -85,7 +93,8 @@ mod tests {
 
     #[test]
     fn a_server_has_one_name() {
-        for server in ["A.test", "a.Test:80", "[::F]:5"] {
+        assert_eq!(check(server_name!("Here.test"), "a"), Ok(()));
+        for server in ["A.test", "a.Test:80", "[::F]:5", "HERE.test"] {
             let server = ServerName::parse(server).unwrap();
             let error = check(&server, "a").unwrap_err();
             assert_eq!(error.errcode, "M_INVALID_PARAM", "{server}");
