@@ -19,11 +19,8 @@ pub(super) fn check(
     if host.starts_with('.') || host.ends_with('.') || host.contains("..") {
         return Err(MatrixError::invalid_param("This is no name of a server"));
     }
-    if server
-        .as_str()
-        .bytes()
-        .any(|byte| byte.is_ascii_uppercase())
-    {
+    let mut letters = server.as_str().bytes();
+    if server != ours && letters.any(|byte| byte.is_ascii_uppercase()) {
         let message = "A server's name is in small letters";
         return Err(MatrixError::invalid_param(message));
     }
