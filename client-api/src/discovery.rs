@@ -15,8 +15,9 @@ use serde_json::json;
 
 use crate::{App, Ruma};
 
-/// A client takes a version for all of its endpoints, and keys and media are not here yet; so this
-/// claims the oldest one that clients accept, which is what makes them use `v3` paths.
+/// A client takes a version for all of its endpoints, and some of newer ones are not here yet; so this
+/// claims the oldest one that clients accept, which is what makes them use `v3` paths. Some look for v1.11 before they
+/// use the newer endpoints for media: the older ones take their tokens.
 const VERSIONS: [&str; 1] = ["v1.1"];
 /// What is here of newer versions and of proposals, under the names that clients ask for.
 const FEATURES: [&str; 11] = [

@@ -3,9 +3,11 @@
 use std::{hash::Hash, net::IpAddr};
 
 use rhizome_edge::{
-    MatrixError,
+    MatrixError, Place, Places,
     limits::{Buckets, block_of},
 };
+
+use rhizome_storage::UserNo;
 
 use crate::config::{Rate, RateLimits};
 
@@ -44,6 +46,19 @@ pub enum Kind {
 pub struct Limits {
     rates: RateLimits,
     buckets: Buckets,
+    downloads: Places<Downloader>,
+}
+
+/// So many files somebody may have under way to them at a time.
+const DOWNLOADS: usize = 64;
+
+/// Who downloads: a user, or somebody who is known by their address only.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Downloader {
+    /// A user.
+    User(UserNo),
+    /// A whole subscriber; `None` within one process.
+    Block(Option<IpAddr>),
 }
 
 impl Limits {
@@ -52,6 +67,7 @@ impl Limits {
         Self {
             rates: rates.clone(),
             buckets: Buckets::default(),
+            downloads: Places::default(),
         }
     }
 
@@ -101,6 +117,20 @@ impl Limits {
             let count = u32::try_from(count).unwrap_or(u32::MAX);
             self.buckets.give_back(rate, (kind, who), count, now_ms);
         }
+    }
+
+    /// A place for a download that is under way. Each holds a file open: who has as many as they may waits until one of
+    /// them ends.
+    ///
+    /// # Errors
+    /// 429 `M_LIMIT_EXCEEDED`
+    pub fn download(&self, who: Downloader) -> Result<Place<Downloader>, MatrixError> {
+        let who = match who {
+            Downloader::Block(peer) => Downloader::Block(peer.map(block_of)),
+            user @ Downloader::User(_) => user,
+        };
+        let place = self.downloads.take(who, DOWNLOADS);
+        place.ok_or_else(|| MatrixError::limit_exceeded(1_000))
     }
 
     fn rate(&self, kind: Kind) -> Option<Rate> {

@@ -22,6 +22,8 @@ mod endpoint;
 mod error;
 mod finish;
 pub mod limits;
+mod patient;
+mod places;
 mod reply;
 mod request;
 mod reservation;
@@ -33,6 +35,7 @@ pub use crate::{
     body::{CutShort, Upload},
     error::MatrixError,
     finish::ToTheEnd,
+    places::{Place, Places},
     reply::{Content, RawJson, Reply},
     request::{Binary, Body, BodyForm, Decode, Head, Payload, Ruma, Streamed, Undecoded},
     reservation::{Bodies, Reservation},

@@ -11,7 +11,10 @@ use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use ruma::api::{OutgoingResponse, OutgoingResponseExt as _};
 
-use crate::MatrixError;
+use crate::{
+    MatrixError,
+    patient::{PATIENCE, Patient},
+};
 
 /// What a handler may answer with: a response type of ruma, [`RawJson`] or [`Content`].
 pub trait Reply {
@@ -74,14 +77,19 @@ impl Content {
     }
 
     /// Bytes that come, of this length if it is known. An error in their middle cuts the connection: the client
-    /// sees that it hasn't got all of them.
+    /// sees that it hasn't got all of them. A client that takes nothing for a minute gets no more, and the pieces are
+    /// dropped with all that they hold.
     pub fn streamed<E: Into<axum::BoxError>>(
         kind: HeaderValue,
         length: Option<u64>,
         pieces: impl Stream<Item = Result<Bytes, E>> + Send + 'static,
     ) -> Self {
         let pieces = pieces.map(|piece| piece.map_err(Into::into));
-        Self::new(kind, length, Body::from_stream(pieces))
+        Self::new(
+            kind,
+            length,
+            Body::from_stream(Patient::new(pieces.boxed(), PATIENCE)),
+        )
     }
 
     fn new(kind: HeaderValue, length: Option<u64>, body: Body) -> Self {

@@ -6,7 +6,7 @@
 use std::{hash::Hash, net::IpAddr, sync::Arc};
 
 use rhizome_edge::{
-    Bodies, Reservation,
+    Bodies, Place, Places, Reservation,
     limits::{Buckets, Rate, block_of},
 };
 use rhizome_storage::Clock;
@@ -23,6 +23,9 @@ const BODIES: usize = 256 << 20;
 const BODIES_OF_ONE: usize = 48 << 20;
 /// How many questions of one server for something large may be worked on or wait for that.
 const MAX_WAITING_STATES: usize = 20;
+
+/// How many files one server may be given at a time.
+const MAX_DOWNLOADS: usize = 256;
 
 /// Messages to devices of ours that one server may make us keep: as many at once as a transaction may hold. Servers
 /// that come back after a day have as many for us; who goes on like this has to wait, and loses nothing.
@@ -63,6 +66,8 @@ pub(crate) struct Budgets {
     bodies: Arc<Bodies>,
     /// Servers that are being told something large, one answer of each at a time.
     states: Keyed<OwnedServerName>,
+    /// Files that servers are being given.
+    downloads: Places<OwnedServerName>,
 }
 
 impl Budgets {
@@ -77,6 +82,7 @@ impl Budgets {
             device_updates: Buckets::default(),
             bodies: Bodies::new(BODIES, BODIES_OF_ONE),
             states: Keyed::default(),
+            downloads: Places::default(),
         }
     }
 
@@ -92,6 +98,15 @@ impl Budgets {
             Kind::Other => self.rates.other,
         };
         self.take(&self.servers, rate, (kind, origin), 1)
+    }
+
+    /// A place for a file that a server is being given, which is open until then.
+    pub(crate) fn download(
+        &self,
+        server: OwnedServerName,
+    ) -> Result<Place<OwnedServerName>, MatrixError> {
+        let place = self.downloads.take(server, MAX_DOWNLOADS);
+        place.ok_or_else(|| MatrixError::limit_exceeded(1_000))
     }
 
     /// A request that needn't be signed.
@@ -210,6 +225,19 @@ mod tests {
         assert!(budgets.signed(b, send).is_ok());
         budgets.clock.advance(std::time::Duration::from_secs(1));
         assert!(budgets.signed(a, send).is_ok());
+    }
+
+    #[test]
+    fn a_server_is_given_so_many_files_at_a_time() {
+        let budgets = budgets(true);
+        let give = |server: &str| budgets.download(server.try_into().unwrap());
+        let mut given: Vec<_> = (0..MAX_DOWNLOADS)
+            .map(|_| give("a.example").unwrap())
+            .collect();
+        assert_eq!(give("a.example").unwrap_err().errcode, "M_LIMIT_EXCEEDED");
+        assert!(give("b.example").is_ok());
+        given.pop();
+        assert!(give("a.example").is_ok());
     }
 
     #[test]

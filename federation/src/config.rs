@@ -136,7 +136,7 @@ impl Default for FederationConfig {
 /// Every range that isn't the public internet: private, loopback, link-local, shared, multicast,
 /// documentation, benchmarking, reserved, and IPv6 ranges that embed IPv4 addresses.
 pub fn non_public_ranges() -> Vec<IpNet> {
-    const RANGES: [&str; 26] = [
+    const RANGES: [&str; 29] = [
         "0.0.0.0/8",
         "10.0.0.0/8",
         "100.64.0.0/10",
@@ -154,14 +154,17 @@ pub fn non_public_ranges() -> Vec<IpNet> {
         "240.0.0.0/4",
         "::/128",
         "::1/128",
+        "::ffff:0:0:0/96",
         "64:ff9b:1::/48",
         "100::/64",
         "2001::/23",
         "2001:db8::/32",
         "2002::/16",
         "3fff::/20",
+        "5f00::/16",
         "fc00::/7",
         "fe80::/10",
+        "fec0::/10",
         "ff00::/8",
     ];
     RANGES
@@ -206,7 +209,7 @@ mod tests {
 
     #[test]
     fn all_ranges_parse() {
-        assert_eq!(non_public_ranges().len(), 26);
+        assert_eq!(non_public_ranges().len(), 29);
     }
 
     #[test]
@@ -224,6 +227,9 @@ mod tests {
             "::",
             "fe80::1",
             "fd00::1",
+            "fec0::1",
+            "5f00::1",
+            "::ffff:0:7f00:1",
             "::ffff:127.0.0.1",
             "::ffff:10.0.0.1",
             "64:ff9b::7f00:1",

@@ -17,6 +17,9 @@ use crate::server;
 use super::say;
 use text::{line, parts, size};
 
+#[cfg(test)]
+mod tests;
+
 /// So many files are looked at at once.
 const PIECE: usize = 500;
 
@@ -122,7 +125,9 @@ async fn run(store: &Store, config: &Config, command: MediaCommand) -> anyhow::R
         MediaCommand::Show { file } => at.show(&file).await,
         MediaCommand::Delete(chosen) => {
             let deleted = at
-                .each(&chosen, async |names| Ok(media.delete(names).await?))
+                .each(&chosen, false, async |names| {
+                    Ok(media.delete(names).await?)
+                })
                 .await?;
             say(format_args!("{deleted} files deleted"));
             Ok(())
@@ -131,6 +136,7 @@ async fn run(store: &Store, config: &Config, command: MediaCommand) -> anyhow::R
             let one = async |name: (&str, &str)| Ok(media.quarantine(name, !undo).await?);
             at.one_by_one(
                 &chosen,
+                undo,
                 one,
                 if undo { "given again" } else { "quarantined" },
             )
@@ -140,6 +146,7 @@ async fn run(store: &Store, config: &Config, command: MediaCommand) -> anyhow::R
             let one = async |name: (&str, &str)| Ok(media.protect(name, !undo).await?);
             at.one_by_one(
                 &chosen,
+                true,
                 one,
                 if undo {
                     "no longer protected"
@@ -187,7 +194,8 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    async fn query(&self, which: &Which) -> anyhow::Result<MediaQuery> {
+    /// `protected`: also those that are.
+    async fn query(&self, which: &Which, protected: bool) -> anyhow::Result<MediaQuery> {
         let now = self.store.clock().now_ms();
         let before = |age: Option<Duration>| age.map(|age| now.saturating_sub(millis(age)));
         let owner = match &which.user {
@@ -203,15 +211,17 @@ impl Desk<'_> {
             owner,
             created_before: before(which.older_than),
             accessed_before: before(which.unused_for),
+            protected,
             ..MediaQuery::default()
         })
     }
 
     /// Does something with the files that are chosen, some at a time; gives how many it was done with. Those that are
-    /// protected have to be named.
+    /// protected have to be named, unless it is about them (`protected`).
     async fn each(
         &self,
         chosen: &Chosen,
+        protected: bool,
         todo: impl AsyncFn(&[(&str, &str)]) -> anyhow::Result<u64>,
     ) -> anyhow::Result<u64> {
         let mut done = 0;
@@ -234,7 +244,7 @@ impl Desk<'_> {
             let mut kept = Vec::new();
             for name in &names {
                 let row = self.media.row(&name.0, &name.1).await?;
-                kept.push(row.is_none_or(|row| !row.protected));
+                kept.push(row.is_none_or(|row| protected || !row.protected));
             }
             let mut kept = kept.into_iter();
             names.retain(|_| kept.next() == Some(true));
@@ -245,7 +255,7 @@ impl Desk<'_> {
                 done += todo(&names.collect::<Vec<_>>()).await?;
             }
         } else if chosen.files.is_empty() {
-            self.pages(which, async |rows| {
+            self.pages(which, protected, async |rows| {
                 let names = rows.iter();
                 let names = names.map(|row| (row.origin.as_str(), row.media_id.as_str()));
                 done += todo(&names.collect::<Vec<_>>()).await?;
@@ -259,6 +269,7 @@ impl Desk<'_> {
     async fn one_by_one(
         &self,
         chosen: &Chosen,
+        protected: bool,
         todo: impl AsyncFn((&str, &str)) -> anyhow::Result<bool>,
         what: &str,
     ) -> anyhow::Result<()> {
@@ -269,7 +280,7 @@ impl Desk<'_> {
             }
             Ok(done)
         };
-        let done = self.each(chosen, each).await?;
+        let done = self.each(chosen, protected, each).await?;
         say(format_args!("{done} files {what}"));
         Ok(())
     }
@@ -277,9 +288,10 @@ impl Desk<'_> {
     async fn pages(
         &self,
         which: &Which,
+        protected: bool,
         mut page: impl AsyncFnMut(&[MediaRow]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let query = self.query(which).await?;
+        let query = self.query(which, protected).await?;
         let mut after = (String::new(), String::new());
         loop {
             let rows = self.media.list(&query, (&after.0, &after.1), PIECE).await?;
@@ -295,7 +307,11 @@ impl Desk<'_> {
         for (server, id) in names {
             match self.media.row(server, id).await? {
                 Some(row) => line(&row),
-                None => say(format_args!("mxc://{server}/{id}  not here")),
+                None => say(format_args!(
+                    "mxc://{}/{}  not here",
+                    server.escape_debug(),
+                    id.escape_debug()
+                )),
             }
         }
         Ok(())
@@ -312,7 +328,7 @@ impl Desk<'_> {
             }
             return Ok(());
         }
-        self.pages(which, async |rows| {
+        self.pages(which, true, async |rows| {
             rows.iter().for_each(line);
             Ok(())
         })
@@ -334,7 +350,7 @@ impl Desk<'_> {
         }
         say(format_args!(
             "name: {}",
-            row.name.as_deref().unwrap_or("none")
+            row.name.as_deref().unwrap_or("none").escape_debug()
         ));
         say(format_args!("here for: {}", self.ago(row.created)));
         say(format_args!(

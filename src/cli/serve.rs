@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use anyhow::bail;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::logging;
@@ -13,6 +14,7 @@ use super::say;
 
 pub(super) fn serve(config: Config) -> anyhow::Result<()> {
     logging::init(&config.logging)?;
+    open_many();
     super::block_on(run(config))
 }
 
@@ -40,6 +42,19 @@ async fn run(config: Config) -> anyhow::Result<()> {
         () = either(&mut terminate, &mut interrupt) => bail!("stopped at once by a second signal"),
     }
     Ok(())
+}
+
+/// Lets this process have as many files and connections open as the system lets it: what is usual otherwise is meant
+/// for programs of former times.
+fn open_many() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 async fn either(a: &mut Signal, b: &mut Signal) {
@@ -166,4 +181,16 @@ fn serves(config: &Config, api: Api) -> bool {
         .listeners
         .iter()
         .any(|listener| listener.apis.contains(&api))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_files_are_open_as_may_be() {
+        open_many();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
 }

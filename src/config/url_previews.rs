@@ -1,5 +1,6 @@
 //! `[url_previews]`: previews of links that users see in messages.
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::Problems;
@@ -15,6 +16,8 @@ pub struct UrlPreviews {
     pub allowed_hosts: Vec<String>,
     /// Links to these hosts, and those below them, are never visited.
     pub denied_hosts: Vec<String>,
+    /// Ranges that may be connected to although `federation.denied_ranges` has them.
+    pub allowed_ranges: Vec<IpNet>,
     /// How much of a page is read.
     pub max_page_size: Size,
     /// The largest picture that is fetched for a preview.
@@ -31,6 +34,7 @@ impl Default for UrlPreviews {
             enabled: true,
             allowed_hosts: Vec::new(),
             denied_hosts: Vec::new(),
+            allowed_ranges: Vec::new(),
             max_page_size: Size::mib(1),
             max_picture_size: Size::mib(10),
             timeout: Span::secs(15),

@@ -128,7 +128,10 @@ fn scanner(from: &Scanner) -> ScannerConfig {
 pub(crate) fn previews(config: &Config) -> PreviewConfig {
     let from = &config.url_previews;
     let limits = &config.rate_limits;
+    // A server that talks to no other connects to nothing.
+    let ranges = Some(&from.allowed_ranges).filter(|_| config.federation.enabled);
     PreviewConfig {
+        allowed_ranges: ranges.cloned().unwrap_or_default(),
         enabled: from.enabled,
         allowed_hosts: from.allowed_hosts.clone(),
         denied_hosts: from.denied_hosts.clone(),

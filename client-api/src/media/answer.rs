@@ -1,5 +1,9 @@
 //! How a file is told: headers, and which of its bytes.
 
+use std::ops::Range;
+
+use bytes::BytesMut;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use rhizome_edge::{Content, MatrixError};
 use rhizome_media::Content as Found;
@@ -7,19 +11,23 @@ use rhizome_media::Content as Found;
 use super::{
     condition,
     disposition::disposition,
-    find::Asker,
+    find::{Asker, of_other},
     kind::{Kind, kind},
     range::{Part, part},
 };
+use crate::{App, limits::Downloader};
 
 /// Where it is shown as a page of its own, a file does nothing
 /// (<https://spec.matrix.org/v1.19/client-server-api/#content-repository>).
 const POLICY: &str = "sandbox; default-src 'none'; script-src 'none'; plugin-types application/pdf; \
                       style-src 'unsafe-inline'; object-src 'self';";
 
+/// What has no more bytes than this is read at once.
+const SMALL: u64 = 64 << 10;
+
 /// Who may keep an answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Cached {
+enum Cached {
     /// The user whose token it was asked with. A file never changes.
     ByUser,
     /// Anybody on the way as well, though not for longer than it may take until a file that was deleted is gone.
@@ -27,7 +35,7 @@ pub(super) enum Cached {
 }
 
 impl Cached {
-    pub(super) fn by(who: Asker<'_>) -> Self {
+    fn by(who: Asker<'_>) -> Self {
         match who {
             Asker::User(_) => Self::ByUser,
             Asker::Anybody(_) => Self::ByAnybody,
@@ -44,20 +52,24 @@ impl Cached {
 
 /// A file.
 pub(super) async fn file(
+    app: &App,
     asked: &Parts,
     content: Found,
-    cached: Cached,
+    who: Asker<'_>,
 ) -> Result<Content, MatrixError> {
     let kind = kind(content.info.content_type.as_deref());
     let disposition = disposition(kind.is_inline, content.info.name.as_deref());
-    answer(asked, &content, kind, disposition, cached).await
+    Answer { app, asked, who }
+        .with(&content, kind, disposition)
+        .await
 }
 
 /// A picture of one, which is always shown. Which it is depends on what the client can read.
 pub(super) async fn picture(
+    app: &App,
     asked: &Parts,
     content: Found,
-    cached: Cached,
+    who: Asker<'_>,
 ) -> Result<Content, MatrixError> {
     let kind = kind(content.info.content_type.as_deref());
     let ending = match kind.header.as_bytes() {
@@ -67,76 +79,127 @@ pub(super) async fn picture(
         _ => "png",
     };
     let disposition = disposition(kind.is_inline, Some(&format!("thumbnail.{ending}")));
-    let answer = answer(asked, &content, kind, disposition, cached).await?;
+    let answer = Answer { app, asked, who };
+    let answer = answer.with(&content, kind, disposition).await?;
     Ok(answer.with(header::VARY, HeaderValue::from_static("Accept")))
 }
 
-async fn answer(
-    asked: &Parts,
-    content: &Found,
-    kind: Kind,
-    disposition: HeaderValue,
-    cached: Cached,
-) -> Result<Content, MatrixError> {
-    let tag = content.info.etag.as_ref().map(|etag| format!("\"{etag}\""));
-    let answer = bytes(asked, content, kind.header, tag.as_deref()).await?;
-    let mut answer = answer.with(header::CONTENT_DISPOSITION, disposition).with(
-        header::CACHE_CONTROL,
-        HeaderValue::from_static(cached.header()),
-    );
-    if let Some(Ok(tag)) = tag.map(HeaderValue::try_from) {
-        answer = answer.with(header::ETAG, tag);
-    }
-    if content.info.size.is_some() {
-        answer = answer.with(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    }
-    for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "cross-origin",
-        ),
-        (
-            header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "Accept-Ranges, Content-Disposition, Content-Range, ETag",
-        ),
-    ] {
-        answer = answer.with(name, HeaderValue::from_static(value));
-    }
-    Ok(answer)
+/// An answer to somebody.
+struct Answer<'a> {
+    app: &'a App,
+    asked: &'a Parts,
+    who: Asker<'a>,
 }
 
-/// The bytes that are asked for, or that there is no need of them.
-async fn bytes(
-    asked: &Parts,
-    content: &Found,
-    kind: HeaderValue,
-    tag: Option<&str>,
-) -> Result<Content, MatrixError> {
-    if let (Some(known), Some(tag)) = (text(&asked.headers, header::IF_NONE_MATCH), tag)
-        && condition::is_known(&known, tag)
-    {
-        return Ok(Content::empty(StatusCode::NOT_MODIFIED));
-    }
-    let size = content.info.size;
-    if asked.method == Method::HEAD {
-        return Ok(Content::without_body(kind, size));
-    }
-    let range = match (size, text(&asked.headers, header::RANGE)) {
-        (Some(size), Some(range)) if is_of_use(&asked.headers, tag) => {
-            Some((part(&range, size), size))
+impl Answer<'_> {
+    async fn with(
+        &self,
+        content: &Found,
+        kind: Kind,
+        disposition: HeaderValue,
+    ) -> Result<Content, MatrixError> {
+        let tag = content.info.etag.as_ref().map(|etag| format!("\"{etag}\""));
+        let part = self.part(content, tag.as_deref());
+        if let Some((Part::None, size)) = part {
+            return Ok(not_there(size));
         }
-        _ => None,
-    };
-    match range {
-        Some((Part::None, size)) => Ok(not_there(size)),
-        Some((Part::Bytes(part), size)) => {
-            let pieces = content.read(Some(part.clone())).await?;
-            let length = part.end - part.start;
-            Ok(Content::streamed(kind, Some(length), pieces).part(&part, size))
+        let answer = self.bytes(content, kind.header, tag.as_deref(), part);
+        let cached = Cached::by(self.who).header();
+        let mut answer = answer
+            .await?
+            .with(header::CONTENT_DISPOSITION, disposition)
+            .with(header::CACHE_CONTROL, HeaderValue::from_static(cached));
+        if let Some(Ok(tag)) = tag.map(HeaderValue::try_from) {
+            answer = answer.with(header::ETAG, tag);
         }
-        _ => Ok(Content::streamed(kind, size, content.read(None).await?)),
+        if content.info.size.is_some() {
+            answer = answer.with(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        }
+        for (name, value) in [
+            (header::CONTENT_SECURITY_POLICY, POLICY),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (
+                HeaderName::from_static("cross-origin-resource-policy"),
+                "cross-origin",
+            ),
+            (
+                header::ACCESS_CONTROL_EXPOSE_HEADERS,
+                "Accept-Ranges, Content-Disposition, Content-Range, ETag",
+            ),
+        ] {
+            answer = answer.with(name, HeaderValue::from_static(value));
+        }
+        Ok(answer)
+    }
+
+    /// Whether the client has it already.
+    fn is_known(&self, tag: Option<&str>) -> bool {
+        let known = text(&self.asked.headers, header::IF_NONE_MATCH);
+        known
+            .zip(tag)
+            .is_some_and(|(known, tag)| condition::is_known(&known, tag))
+    }
+
+    /// Which part of how many bytes is asked for, if one is.
+    fn part(&self, content: &Found, tag: Option<&str>) -> Option<(Part, u64)> {
+        if self.is_known(tag) || self.asked.method == Method::HEAD {
+            return None;
+        }
+        let (size, headers) = (content.info.size?, &self.asked.headers);
+        let range = text(headers, header::RANGE)?;
+        is_of_use(headers, tag).then(|| (part(&range, size), size))
+    }
+
+    /// The bytes that are asked for, or that there is no need of them.
+    async fn bytes(
+        &self,
+        content: &Found,
+        kind: HeaderValue,
+        tag: Option<&str>,
+        part: Option<(Part, u64)>,
+    ) -> Result<Content, MatrixError> {
+        if self.is_known(tag) {
+            return Ok(Content::empty(StatusCode::NOT_MODIFIED));
+        }
+        let size = content.info.size;
+        if self.asked.method == Method::HEAD {
+            return Ok(Content::without_body(kind, size));
+        }
+        match part {
+            Some((Part::Bytes(part), size)) => {
+                let length = part.end - part.start;
+                let read = self.read(content, kind, Some(part.clone()), Some(length));
+                Ok(read.await?.part(&part, size))
+            }
+            _ => self.read(content, kind, None, size).await,
+        }
+    }
+
+    /// The bytes of a file, which is open until the client has them. What is small is read at once: a page of small
+    /// pictures holds nothing open, however slow the client is.
+    async fn read(
+        &self,
+        content: &Found,
+        kind: HeaderValue,
+        range: Option<Range<u64>>,
+        length: Option<u64>,
+    ) -> Result<Content, MatrixError> {
+        if length.is_some_and(|length| length <= SMALL) {
+            let mut pieces = content.read(range).await?;
+            let mut bytes = BytesMut::new();
+            while let Some(piece) = pieces.try_next().await.map_err(of_other)? {
+                bytes.extend_from_slice(&piece);
+            }
+            return Ok(Content::of_bytes(kind, bytes));
+        }
+        let place = self.app.limits.download(match self.who {
+            Asker::User(user) => Downloader::User(user.user),
+            Asker::Anybody(peer) => Downloader::Block(peer),
+        })?;
+        let pieces = content.read(range).await?.inspect(move |_| {
+            let _until_the_end = &place;
+        });
+        Ok(Content::streamed(kind, length, pieces))
     }
 }
 
@@ -154,7 +217,8 @@ fn not_there(size: u64) -> Content {
     let message = format!("The file has {size} bytes, and none in this range");
     let status = StatusCode::RANGE_NOT_SATISFIABLE;
     let error = MatrixError::new(status, "M_INVALID_PARAM", message);
-    let told = Content::error(&error);
+    let unkept = HeaderValue::from_static("no-store");
+    let told = Content::error(&error).with(header::CACHE_CONTROL, unkept);
     match HeaderValue::try_from(format!("bytes */{size}")) {
         Ok(range) => told.with(header::CONTENT_RANGE, range),
         Err(_) => told,

@@ -7,7 +7,7 @@ use rhizome_edge::{Binary, Content, Decode, Head, MatrixError, Payload, Ruma};
 use ruma::{
     OwnedServerName,
     api::{
-        auth_scheme::NoAccessToken,
+        auth_scheme::AccessTokenOptional,
         client::{
             authenticated_media::{get_content, get_content_as_filename},
             media,
@@ -17,7 +17,7 @@ use ruma::{
 };
 
 use super::{
-    answer::{self, Cached},
+    answer,
     find::{Asked, Asker},
 };
 use crate::App;
@@ -62,7 +62,7 @@ metadata! {
     @for Once,
     method: GET,
     rate_limited: true,
-    authentication: NoAccessToken,
+    authentication: AccessTokenOptional,
     history: {
         unstable => "/_matrix/media/v1/download/{server_name}/{media_id}",
         1.0 => "/_matrix/media/r0/download/{server_name}/{media_id}",
@@ -74,11 +74,11 @@ metadata! {
 #[expect(deprecated, reason = "it is served to who may still use it")]
 pub async fn download_as_once(
     State(app): State<App>,
-    Ruma { req, peer, .. }: Ruma<Binary<Once>>,
+    Ruma { who, req, peer, .. }: Ruma<Binary<Once>>,
 ) -> Result<Content, MatrixError> {
     let asked: media::get_content::v3::Request = decode(&req.head)?;
     let wish = Wish {
-        who: Asker::Anybody(peer),
+        who: Asker::of(who.as_ref(), peer),
         origin: asked.server_name,
         media_id: asked.media_id,
         wait: asked.timeout_ms,
@@ -94,7 +94,7 @@ metadata! {
     @for OnceNamed,
     method: GET,
     rate_limited: true,
-    authentication: NoAccessToken,
+    authentication: AccessTokenOptional,
     history: {
         unstable => "/_matrix/media/v1/download/{server_name}/{media_id}/{filename}",
         1.0 => "/_matrix/media/r0/download/{server_name}/{media_id}/{filename}",
@@ -106,11 +106,11 @@ metadata! {
 #[expect(deprecated, reason = "it is served to who may still use it")]
 pub async fn download_named_as_once(
     State(app): State<App>,
-    Ruma { req, peer, .. }: Ruma<Binary<OnceNamed>>,
+    Ruma { who, req, peer, .. }: Ruma<Binary<OnceNamed>>,
 ) -> Result<Content, MatrixError> {
     let asked: media::get_content_as_filename::v3::Request = decode(&req.head)?;
     let wish = Wish {
-        who: Asker::Anybody(peer),
+        who: Asker::of(who.as_ref(), peer),
         origin: asked.server_name,
         media_id: asked.media_id,
         wait: asked.timeout_ms,
@@ -153,6 +153,6 @@ impl Wish<'_> {
         if self.name.is_some() {
             content.info.name = self.name;
         }
-        answer::file(&head.parts, content, Cached::by(self.who)).await
+        answer::file(app, &head.parts, content, self.who).await
     }
 }

@@ -22,6 +22,14 @@ pub(super) enum Asker<'a> {
     Anybody(Option<IpAddr>),
 }
 
+impl<'a> Asker<'a> {
+    /// Who asks where a token is welcome and not needed. Who has one is a user like any other: clients that don't know
+    /// of the newer endpoints send theirs all the same.
+    pub(super) fn of(who: Option<&'a Caller>, peer: Option<IpAddr>) -> Self {
+        who.map_or(Self::Anybody(peer), Self::User)
+    }
+}
+
 /// A file that is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'a> {
@@ -45,7 +53,7 @@ enum May {
 impl Asked<'_> {
     /// The file.
     pub(super) async fn file(&self, app: &App) -> Result<Content, MatrixError> {
-        let wait = self.check()?;
+        let wait = self.check(app)?;
         if let Some(content) = self.here(app, wait).await? {
             return Ok(content);
         }
@@ -59,7 +67,7 @@ impl Asked<'_> {
         app: &App,
         wanted: Wanted,
     ) -> Result<Content, MatrixError> {
-        let wait = self.check()?;
+        let wait = self.check(app)?;
         let here = self.here(app, wait).await?;
         match here {
             Some(content) if self.is_ours(app) => {
@@ -69,16 +77,31 @@ impl Asked<'_> {
                 let made = app.files.media.thumbnail(&content, wanted).await;
                 made.map_err(of_other)
             }
-            _ => {
-                let remote = &app.files.remote;
-                let picture = remote.thumbnail(self.origin, self.media_id, wanted, wait);
-                unless_stopped(app, picture).await.map_err(of_other)
-            }
+            Some(content) => match app.files.media.thumbnail(&content, wanted).await {
+                Err(MediaError::NoThumbnail | MediaError::PictureTooLarge) => {
+                    self.count(app)?;
+                    self.picture(app, wanted, wait).await
+                }
+                made => made.map_err(of_other),
+            },
+            None => self.picture(app, wanted, wait).await,
         }
     }
 
-    fn check(&self) -> Result<Duration, MatrixError> {
-        names::check(self.origin, self.media_id)?;
+    /// A picture that its server is asked for, if none can be made of what it gives.
+    async fn picture(
+        &self,
+        app: &App,
+        wanted: Wanted,
+        wait: Duration,
+    ) -> Result<Content, MatrixError> {
+        let remote = &app.files.remote;
+        let picture = remote.thumbnail(self.origin, self.media_id, wanted, wait);
+        unless_stopped(app, picture).await.map_err(of_other)
+    }
+
+    fn check(&self, app: &App) -> Result<Duration, MatrixError> {
+        names::check(&app.config.server_name, self.origin, self.media_id)?;
         Ok(self.wait.min(LONGEST))
     }
 
@@ -149,7 +172,7 @@ fn given(content: Content, may: &May) -> Result<Content, MatrixError> {
 /// What is too large of what another server has is that server's fault
 /// (<https://spec.matrix.org/v1.19/client-server-api/#content-repo-security-considerations>). Why it can't be reached is
 /// nobody else's business: it would tell of the network here.
-fn of_other(error: MediaError) -> MatrixError {
+pub(super) fn of_other(error: MediaError) -> MatrixError {
     match error {
         MediaError::Remote(FetchError::Failed(why)) => {
             tracing::debug!(why, "another server didn't give a file");

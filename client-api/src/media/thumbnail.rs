@@ -7,7 +7,7 @@ use rhizome_media::{Format, Method, Wanted};
 use ruma::{
     UInt,
     api::{
-        auth_scheme::NoAccessToken,
+        auth_scheme::AccessTokenOptional,
         client::{authenticated_media::get_content_thumbnail, media},
     },
     media::Method as Asked,
@@ -15,7 +15,7 @@ use ruma::{
 };
 
 use super::{
-    answer::{self, Cached},
+    answer,
     download::decode,
     find::{self, Asker},
 };
@@ -41,7 +41,7 @@ pub async fn thumbnail(
         allow_remote: true,
     };
     let picture = of.thumbnail(&app, wanted).await?;
-    answer::picture(&req.head.parts, picture, Cached::by(of.who)).await
+    answer::picture(&app, &req.head.parts, picture, of.who).await
 }
 
 /// `GET /_matrix/media/v3/thumbnail/{serverName}/{mediaId}`, and as older clients spell it.
@@ -50,7 +50,7 @@ metadata! {
     @for Once,
     method: GET,
     rate_limited: true,
-    authentication: NoAccessToken,
+    authentication: AccessTokenOptional,
     history: {
         unstable => "/_matrix/media/v1/thumbnail/{server_name}/{media_id}",
         1.0 => "/_matrix/media/r0/thumbnail/{server_name}/{media_id}",
@@ -62,21 +62,21 @@ metadata! {
 #[expect(deprecated, reason = "it is served to who may still use it")]
 pub async fn thumbnail_as_once(
     State(app): State<App>,
-    Ruma { req, peer, .. }: Ruma<Binary<Once>>,
+    Ruma { who, req, peer, .. }: Ruma<Binary<Once>>,
 ) -> Result<Content, MatrixError> {
     let asked: media::get_content_thumbnail::v3::Request = decode(&req.head)?;
     let headers = &req.head.parts.headers;
     let size = (asked.width, asked.height);
     let wanted = wanted(size, asked.method.as_ref(), asked.animated, headers)?;
     let of = find::Asked {
-        who: Asker::Anybody(peer),
+        who: Asker::of(who.as_ref(), peer),
         origin: &asked.server_name,
         media_id: &asked.media_id,
         wait: asked.timeout_ms,
         allow_remote: asked.allow_remote,
     };
     let picture = of.thumbnail(&app, wanted).await?;
-    answer::picture(&req.head.parts, picture, Cached::by(of.who)).await
+    answer::picture(&app, &req.head.parts, picture, of.who).await
 }
 
 /// Which picture a request is for.

@@ -75,8 +75,9 @@ pub async fn fill(
     Ruma { who, req, .. }: Ruma<Streamed<create_content_async::v3::Request>>,
 ) -> Result<RawJson, MatrixError> {
     let asked: create_content_async::v3::Request = head_of(req.head)?;
-    names::check(&asked.server_name, &asked.media_id)?;
-    if asked.server_name != app.config.server_name {
+    let ours = &app.config.server_name;
+    names::check(ours, &asked.server_name, &asked.media_id)?;
+    if asked.server_name != *ours {
         let message = "Files of other servers can't be uploaded here";
         return Err(MatrixError::not_found(message));
     }

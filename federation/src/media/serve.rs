@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use axum::extract::State;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use rhizome_edge::{Content, Table};
+use rhizome_edge::{Content, Place, Table};
 use rhizome_media::{Content as File, Format, MediaError, Method, Wanted};
 use rhizome_storage::random;
-use ruma::api::federation::authenticated_media::{get_content, get_content_thumbnail};
+use ruma::{
+    OwnedServerName,
+    api::federation::authenticated_media::{get_content, get_content_thumbnail},
+};
 
 use super::{
     LONGEST_WAIT,
@@ -33,17 +36,19 @@ pub(crate) fn endpoints(table: Table<Federation>) -> Table<Federation> {
 /// `GET /_matrix/federation/v1/media/download/{mediaId}`
 async fn download(
     State(fed): State<Federation>,
-    Ruma { req, .. }: Ruma<get_content::v1::Request>,
+    Ruma { who, req, .. }: Ruma<get_content::v1::Request>,
 ) -> Result<Content, MatrixError> {
+    let place = fed.budgets().download(who)?;
     let file = find(&fed, &req.media_id, req.timeout_ms).await?;
-    give(&file).await
+    give(&file, place).await
 }
 
 /// `GET /_matrix/federation/v1/media/thumbnail/{mediaId}`
 async fn thumbnail(
     State(fed): State<Federation>,
-    Ruma { req, .. }: Ruma<get_content_thumbnail::v1::Request>,
+    Ruma { who, req, .. }: Ruma<get_content_thumbnail::v1::Request>,
 ) -> Result<Content, MatrixError> {
+    let place = fed.budgets().download(who)?;
     let side = |asked: ruma::UInt| u32::try_from(u64::from(asked)).unwrap_or(LARGEST);
     let (width, height) = (side(req.width), side(req.height));
     if width == 0 || height == 0 {
@@ -62,7 +67,7 @@ async fn thumbnail(
     };
     let file = find(&fed, &req.media_id, req.timeout_ms).await?;
     let picture = fed.media().thumbnail(&file, wanted).await?;
-    give(&picture).await
+    give(&picture, place).await
 }
 
 /// A file of ours: others are had from their own servers.
@@ -74,7 +79,8 @@ async fn find(fed: &Federation, media_id: &str, wait: Duration) -> Result<File, 
     fed.media().find(fed.server_name(), media_id, wait).await
 }
 
-async fn give(file: &File) -> Result<Content, MatrixError> {
+/// Gives a file. Its place is taken until the other server has all of it.
+async fn give(file: &File, place: Place<OwnedServerName>) -> Result<Content, MatrixError> {
     let info = &file.info;
     let head = FileHead {
         content_type: info.content_type.as_deref().and_then(head::content_type),
@@ -88,6 +94,9 @@ async fn give(file: &File) -> Result<Content, MatrixError> {
     let pieces = file.read(None).await?;
     let pieces = stream::iter([Ok(before)])
         .chain(pieces.into_stream())
-        .chain(stream::iter([Ok(after)]));
+        .chain(stream::iter([Ok(after)]))
+        .inspect(move |_| {
+            let _until_the_end = &place;
+        });
     Ok(Content::streamed(frame.content_type, length, pieces))
 }

@@ -10,6 +10,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes};
 use http::{Method, Request, Response, header};
+use ipnet::IpNet;
 use rhizome_protocol::sign::KeyPair;
 use ruma::{
     OwnedServerName, ServerName,
@@ -265,7 +266,19 @@ impl Outbound {
         exchanged.map_err(|_| OutboundError::Timeout)?
     }
 
-    /// Web addresses, by the same egress rules.
+    /// The web with these exceptions from what may not be connected to; `None` if it can't be had so.
+    pub(crate) fn web_with(&self, ranges: &[IpNet]) -> Option<Web> {
+        match &self.inner.transport {
+            Transport::Network(connections) => connections
+                .web_with(ranges)
+                .inspect_err(|error| tracing::error!(%error, "no exceptions are made"))
+                .ok(),
+            #[cfg(any(test, feature = "testing"))]
+            Transport::InProcess(..) => None,
+        }
+    }
+
+    /// Web addresses that others name, without exceptions from what may not be connected to.
     pub(crate) fn web(&self) -> &Web {
         match &self.inner.transport {
             Transport::Network(connections) => connections.web(),

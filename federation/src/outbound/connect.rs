@@ -8,6 +8,7 @@ use std::{
 
 use axum::body::Body;
 use http::{Request, Response, header};
+use ipnet::IpNet;
 use reqwest::{Client, Url};
 use ruma::{OwnedServerName, ServerName};
 
@@ -28,7 +29,7 @@ const MAX_CLIENTS: usize = 1000;
 /// Sends requests to Matrix servers, each over its own client.
 pub(crate) struct Connections {
     dialer: Arc<Dialer>,
-    web: Arc<Web>,
+    web: Web,
     discovery: Discovery<NetworkLookup>,
     clients: Mutex<HashMap<OwnedServerName, Kept>>,
 }
@@ -43,9 +44,10 @@ struct Kept {
 impl Connections {
     pub(crate) fn new(config: &FederationConfig) -> Result<Self, ConfigError> {
         let dialer = Arc::new(Dialer::new(config)?);
-        let web = Web::new(&dialer).map_err(|error| ConfigError::Client(cause(&error)))?;
-        let web = Arc::new(web);
-        let lookup = NetworkLookup::new(dialer.clone(), web.clone());
+        let client = |error: reqwest::Error| ConfigError::Client(cause(&error));
+        let servers = Arc::new(Web::new(&dialer).map_err(client)?);
+        let lookup = NetworkLookup::new(dialer.clone(), servers);
+        let web = Web::new(&Arc::new(dialer.with_exceptions(&[]))).map_err(client)?;
         Ok(Self {
             dialer,
             web,
@@ -54,9 +56,14 @@ impl Connections {
         })
     }
 
-    /// Web addresses, by the same rules.
+    /// Web addresses that others name. Where servers in our own network may be reached, these may not be.
     pub(crate) fn web(&self) -> &Web {
         &self.web
+    }
+
+    /// The same with exceptions.
+    pub(crate) fn web_with(&self, ranges: &[IpNet]) -> reqwest::Result<Web> {
+        Web::new(&Arc::new(self.dialer.with_exceptions(ranges)))
     }
 
     /// Sends a request, whose URI is its target alone, to where discovery says.

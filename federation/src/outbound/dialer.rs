@@ -10,6 +10,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
+use ipnet::IpNet;
 use reqwest::{
     Client, ClientBuilder, Url,
     dns::{Addrs, Name, Resolve, Resolving},
@@ -44,7 +45,7 @@ const MAX_ADDRESSES: usize = 8;
 
 /// What all connections to the outside share: name lookups, egress rules, TLS.
 pub(crate) struct Dialer {
-    dns: Dns,
+    dns: Arc<Dns>,
     tls: rustls::ClientConfig,
     config: FederationConfig,
 }
@@ -52,7 +53,7 @@ pub(crate) struct Dialer {
 impl Dialer {
     pub(crate) fn new(config: &FederationConfig) -> Result<Self, ConfigError> {
         Ok(Self {
-            dns: Dns::system(),
+            dns: Arc::new(Dns::system()),
             tls: tls_config(config)?,
             config: config.clone(),
         })
@@ -62,9 +63,21 @@ impl Dialer {
     #[cfg(test)]
     pub(crate) fn with_dns(config: &FederationConfig, dns: Dns) -> Result<Self, ConfigError> {
         Ok(Self {
-            dns,
+            dns: Arc::new(dns),
             ..Self::new(config)?
         })
+    }
+
+    /// The same with these exceptions from what may not be connected to, instead of those for federation.
+    pub(crate) fn with_exceptions(&self, ranges: &[IpNet]) -> Self {
+        Self {
+            dns: self.dns.clone(),
+            tls: self.tls.clone(),
+            config: FederationConfig {
+                allowed_ranges: ranges.to_vec(),
+                ..self.config.clone()
+            },
+        }
     }
 
     pub(crate) fn dns(&self) -> &Dns {
@@ -232,5 +245,19 @@ mod tests {
             let url = Url::parse(&format!("https://{allowed}/")).unwrap();
             assert!(dialer.check(&url).is_ok(), "{allowed}");
         }
+    }
+
+    #[test]
+    fn what_is_open_to_federation_is_not_to_whoever_names_an_address() {
+        let ours: IpNet = "10.0.0.0/8".parse().unwrap();
+        let config = FederationConfig {
+            allowed_ranges: vec![ours],
+            ..FederationConfig::default()
+        };
+        let dialer = Dialer::new(&config).unwrap();
+        let url = Url::parse("https://10.0.0.1/").unwrap();
+        assert!(dialer.check(&url).is_ok());
+        assert!(dialer.with_exceptions(&[]).check(&url).is_err());
+        assert!(dialer.with_exceptions(&[ours]).check(&url).is_ok());
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
 use rhizome_edge::limits::Rate;
 
 /// Settings of previews.
@@ -13,6 +14,8 @@ pub struct PreviewConfig {
     pub allowed_hosts: Vec<String>,
     /// Links to these hosts, and those below them, are never visited.
     pub denied_hosts: Vec<String>,
+    /// Ranges that may be connected to although they aren't public.
+    pub allowed_ranges: Vec<IpNet>,
     /// The most bytes of a page that are read.
     pub page_size: usize,
     /// The most bytes of a picture.
@@ -31,6 +34,7 @@ impl Default for PreviewConfig {
             enabled: true,
             allowed_hosts: Vec::new(),
             denied_hosts: Vec::new(),
+            allowed_ranges: Vec::new(),
             page_size: 1 << 20,
             picture_size: 10 << 20,
             timeout: Duration::from_secs(15),

@@ -21,18 +21,20 @@ use std::{sync::Arc, time::Duration};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Url;
 use rhizome_decoder::Decoders;
-use rhizome_edge::limits::Buckets;
+use rhizome_edge::{Places, limits::Buckets};
 use rhizome_storage::{Cache, millis};
 use ring::digest::{SHA256, digest};
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Federation, MatrixError, RawJson, keyed::Keyed};
+use crate::{Federation, MatrixError, RawJson, keyed::Keyed, outbound::web::Web};
 pub use config::PreviewConfig;
 
 /// So many links are visited at a time.
 const AT_ONCE: usize = 20;
+/// So many of them for one user.
+const OF_A_USER: usize = 3;
 /// How long others wait for that.
 const QUEUE: Duration = Duration::from_secs(10);
 /// So many who ask wait for one link that another has asked for.
@@ -56,6 +58,10 @@ struct Inner {
     users: Buckets,
     links: Keyed<String>,
     turns: Semaphore,
+    /// Who has links visited just now.
+    visits: Places<OwnedUserId>,
+    /// The web where there are exceptions from what may be visited.
+    web: Option<Web>,
     /// Links that gave nothing, and until when (ms) that is told without a look.
     failed: Cache<String, (i64, MatrixError)>,
 }
@@ -63,13 +69,17 @@ struct Inner {
 impl Previews {
     /// Previews that are fetched by this server's egress rules, and whose pages and pictures these read.
     pub fn new(fed: Federation, decoders: Decoders, config: PreviewConfig) -> Self {
+        let ranges = &config.allowed_ranges;
+        let web = (!ranges.is_empty()).then(|| fed.outbound().web_with(ranges));
         Self(Arc::new(Inner {
+            web: web.flatten(),
             fed,
             decoders,
             config,
             users: Buckets::default(),
             links: Keyed::default(),
             turns: Semaphore::new(AT_ONCE),
+            visits: Places::default(),
             failed: Cache::new(FAILURES),
         }))
     }
@@ -106,8 +116,10 @@ impl Previews {
         if let Some(known) = self.known(&key).await? {
             return Ok(known);
         }
-        self.count(user)?;
         let wait = || MatrixError::limit_exceeded(1_000);
+        let place = self.0.visits.take(user.to_owned(), OF_A_USER);
+        let _place = place.ok_or_else(wait)?;
+        self.count(user)?;
         let one = self.0.links.lock_among(key.clone(), WAITING).await;
         let _one = one.ok_or_else(wait)?;
         // Another may have fetched it meanwhile.

@@ -37,10 +37,17 @@ pub(super) struct Picture {
 impl Previews {
     /// Keeps a picture that was found, if it is one.
     pub(super) async fn keep_picture(&self, found: Found) -> Option<Picture> {
-        match self.try_keep(found).await {
-            Ok(picture) => picture,
-            Err(error) => {
+        // A client that hangs up meanwhile must leave no file that nothing knows of.
+        let previews = self.clone();
+        let kept = tokio::spawn(async move { previews.try_keep(found).await });
+        match kept.await {
+            Ok(Ok(picture)) => picture,
+            Ok(Err(error)) => {
                 tracing::debug!(%error, "a picture of a page isn't kept");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "a picture of a page isn't kept");
                 None
             }
         }

@@ -6,6 +6,8 @@ use http::{HeaderMap, HeaderValue, header};
 use reqwest::Url;
 use rhizome_decoder::{Error as Unread, page::Page};
 
+use tokio::time::Instant;
+
 use super::{
     Previews, oembed,
     picture::Picture,
@@ -18,6 +20,8 @@ use crate::{
 
 /// Redirects that are followed: those who shorten links, who count them, and who greet by language.
 const REDIRECTS: usize = 8;
+/// Time for a page, what completes it and its picture, all together.
+const ALL: Duration = Duration::from_secs(30);
 /// Time until there is another piece.
 const STALLED: Duration = Duration::from_secs(5);
 /// What can be read, and better.
@@ -53,7 +57,8 @@ impl Previews {
         url: Url,
         language: Option<&str>,
     ) -> Result<String, MatrixError> {
-        let found = self.get(url, PAGES, language).await;
+        let until = Instant::now() + ALL;
+        let found = self.get(url, PAGES, language, until).await;
         let found = found.map_err(|error| failed(&error))?;
         let kind = kind(&found.headers);
         if kind.starts_with("image/") {
@@ -65,14 +70,14 @@ impl Previews {
         }
         let (url, mut page) = self.read(found).await?;
         if page.title.is_none() || page.image.is_none() {
-            self.complete(&url, &mut page, language).await;
+            self.complete(&url, &mut page, language, until).await;
         }
         let picture = match page
             .image
             .as_deref()
             .and_then(|to| resolve(&url, &page, to))
         {
-            Some(at) => self.picture(at).await,
+            Some(at) => self.picture(at, until).await,
             None => None,
         };
         Ok(told::of_page(&url, &page, picture.as_ref()))
@@ -95,12 +100,12 @@ impl Previews {
     }
 
     /// Takes what a page doesn't say itself from its oEmbed, if it has one.
-    async fn complete(&self, url: &Url, page: &mut Page, language: Option<&str>) {
+    async fn complete(&self, url: &Url, page: &mut Page, language: Option<&str>, until: Instant) {
         let Some(at) = page.oembed.as_deref().and_then(|to| resolve(url, page, to)) else {
             return;
         };
         let got = async {
-            let found = self.get(at, JSON, language).await?;
+            let found = self.get(at, JSON, language, until).await?;
             found.body.at_most(oembed::MOST)?.whole().await
         };
         match got.await {
@@ -109,8 +114,8 @@ impl Previews {
         }
     }
 
-    async fn picture(&self, at: Url) -> Option<Picture> {
-        match self.get(at, PICTURES, None).await {
+    async fn picture(&self, at: Url, until: Instant) -> Option<Picture> {
+        match self.get(at, PICTURES, None, until).await {
             Ok(found) if kind(&found.headers).starts_with("image/") => {
                 self.keep_picture(found).await
             }
@@ -127,13 +132,14 @@ impl Previews {
         url: Url,
         accept: HeaderValue,
         language: Option<&str>,
+        until: Instant,
     ) -> Result<Found, WebError> {
         let visit = Visit {
             schemes: Schemes::Any,
             redirects: REDIRECTS,
             // Who reads it stops before that.
             most: u64::MAX,
-            time: self.0.config.timeout,
+            time: self.0.config.timeout.min(until - Instant::now()),
             idle: STALLED,
         };
         let mut headers = HeaderMap::from_iter([(header::ACCEPT, accept)]);
@@ -142,7 +148,8 @@ impl Previews {
             headers.insert(header::ACCEPT_LANGUAGE, language);
         }
         let permits = |url: &Url| self.permits(url);
-        let web = self.0.fed.outbound().web();
+        let inner = &self.0;
+        let web = (inner.web.as_ref()).unwrap_or_else(|| inner.fed.outbound().web());
         web.get_where(url, &headers, &visit, &permits).await
     }
 
@@ -171,9 +178,6 @@ fn failed(error: &WebError) -> MatrixError {
     tracing::debug!(%error, "no preview of a link");
     match error {
         WebError::Refused(_) => MatrixError::forbidden("There are no previews of this link here"),
-        WebError::Status(status) => {
-            MatrixError::bad_gateway(format!("The page can't be fetched: it answers {status}"))
-        }
         _ => MatrixError::bad_gateway("The page can't be fetched"),
     }
 }

@@ -7,7 +7,9 @@ use ruma::MxcUri;
 use super::super::say;
 
 pub(super) fn line(row: &MediaRow) {
+    // Strangers say what it is: a terminal must not do what that says.
     let kind = row.content_type.as_deref().unwrap_or("unknown");
+    let kind = kind.escape_debug();
     let marks = [
         (row.pending.is_some(), " pending"),
         (row.quarantined, " quarantined"),
@@ -15,7 +17,7 @@ pub(super) fn line(row: &MediaRow) {
     ];
     let marks = marks.iter().filter(|(is, _)| *is).map(|(_, mark)| *mark);
     let marks: String = marks.collect();
-    let (server, id) = (&row.origin, &row.media_id);
+    let (server, id) = (&row.origin, row.media_id.escape_debug());
     say(format_args!(
         "mxc://{server}/{id}  {kind}  {}{marks}",
         size(row.size)

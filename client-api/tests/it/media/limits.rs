@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use http::Method;
 use rhizome_client_api::config::{Rate, RateLimits, Unauthenticated};
+use tower::ServiceExt as _;
 
 use super::world::{
-    CREATE, PNG, Settings, Stranger, UPLOAD, download, each_with, old_download, with_body,
+    CREATE, PNG, Settings, Stranger, UPLOAD, download, each_with, old_download, request, with_body,
 };
 
 fn three() -> Rate {
@@ -97,6 +98,71 @@ async fn what_is_fetched_is_counted_and_what_is_here_is_not() {
             assert_eq!(world.get(&ada, &theirs(n)).await.bytes, PNG);
         }
         assert_eq!(world.strangers.count(), 3);
+    })
+    .await;
+}
+
+/// Pictures that can't be made here are asked for elsewhere: that counts, though the file is here.
+#[tokio::test]
+async fn pictures_that_are_fetched_are_counted() {
+    let few = |settings: &mut Settings| {
+        settings.client.rate_limits = RateLimits {
+            enabled: true,
+            fetch: three(),
+            ..RateLimits::default()
+        };
+    };
+    each_with(few, async |world| {
+        let ada = world.register("ada").await;
+        let film = Stranger {
+            pieces: vec![Ok(Bytes::from_static(b"a film"))],
+            length: Some(6),
+            ..Stranger::default()
+        };
+        world.strangers.have("film", Ok(film));
+        let file = "/_matrix/client/v1/media/download/elsewhere.test/film";
+        let picture = "/_matrix/client/v1/media/thumbnail/elsewhere.test/film?width=1&height=1";
+        assert_eq!(world.get(&ada, file).await.bytes, "a film");
+        for _ in 0..2 {
+            world.get(&ada, picture).await.fails(400, "M_UNKNOWN");
+        }
+        let more = world.get(&ada, picture).await;
+        more.fails(429, "M_LIMIT_EXCEEDED");
+        assert_eq!(world.get(&ada, file).await.bytes, "a film");
+    })
+    .await;
+}
+
+/// Files that nobody takes the bytes of would be open for ever.
+#[tokio::test]
+async fn downloads_under_way_are_counted_by_user_or_address() {
+    let open = |settings: &mut Settings| {
+        settings.client.unauthenticated_media = Unauthenticated::Open;
+    };
+    each_with(open, async |world| {
+        let ada = world.register("ada").await;
+        let bob = world.register("bob").await;
+        let router = rhizome_client_api::router(world.app.clone());
+        let large = vec![7; 1 << 20];
+        let id = world.upload(&ada, "x/y", "", &large).await;
+        let small = world.upload(&ada, "x/y", "", b"small").await;
+        for (who, path) in [(Some(&ada), download(&id)), (None, old_download(&id))] {
+            let ask = || request(Method::GET, &path, who, &[]);
+            let mut under_way = Vec::new();
+            for _ in 0..64 {
+                let answer = router.clone().oneshot(ask()).await.unwrap();
+                assert_eq!(answer.status(), 200);
+                under_way.push(answer);
+            }
+            world.raw(ask()).await.fails(429, "M_LIMIT_EXCEEDED");
+            // What is small holds nothing.
+            let path = path.replace(&id, &small);
+            let answer = world.raw(request(Method::GET, &path, who, &[])).await;
+            assert_eq!(answer.bytes, "small");
+            assert_eq!(world.get(&bob, &download(&id)).await.bytes, large);
+            under_way.pop();
+            assert_eq!(world.raw(ask()).await.bytes, large);
+        }
     })
     .await;
 }

@@ -50,6 +50,10 @@ async fn what_is_not_there_or_no_range() {
                 .get_with(&ada, &download(&id), &[("range", range)])
                 .await;
             assert_eq!(told(&answer.headers, "content-range"), "bytes */10");
+            assert_eq!(told(&answer.headers, "cache-control"), "no-store");
+            for absent in ["etag", "content-disposition", "accept-ranges"] {
+                assert_eq!(told(&answer.headers, absent), "", "{absent}");
+            }
             answer.fails(416, "M_INVALID_PARAM");
         }
         let empty = world.upload(&ada, "text/plain", "", b"").await;

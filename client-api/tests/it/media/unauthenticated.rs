@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use rhizome_client_api::config::Unauthenticated;
 
-use super::world::{PNG, Settings, Stranger, each, each_with, old_download, told};
+use super::world::{PNG, Settings, Stranger, each, each_with, old_download, request, told};
 use crate::asking::START_MS;
 
 fn open(settings: &mut Settings) {
@@ -37,10 +38,40 @@ async fn nothing_is_given_unless_the_operator_says_so() {
             "/_matrix/media/v3/download/elsewhere.test/a".to_owned(),
         ] {
             world.anybody(&path).await.fails(404, "M_NOT_FOUND");
-            // Nor does a token help.
-            world.get(&ada, &path).await.fails(404, "M_NOT_FOUND");
+            // Nor does a token that doesn't hold.
+            for wrong in ["Bearer nobodys", "Bearer", "Basic YTpi", "nonsense"] {
+                let wrong = request(Method::GET, &path, None, &[("authorization", wrong)]);
+                world.raw(wrong).await.fails(404, "M_NOT_FOUND");
+            }
         }
         assert_eq!(world.strangers.count(), 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_a_token_is_a_user_there_as_well() {
+    each(async |world| {
+        let ada = world.register("ada").await;
+        let id = world.upload(&ada, "image/png", "a.png", PNG).await;
+        world.strangers.have("a", Ok(theirs()));
+        let in_query = format!("{}?access_token={}", old_download(&id), ada.token);
+        assert_eq!(world.anybody(&in_query).await.bytes, PNG);
+        for path in [
+            old_download(&id),
+            format!("/_matrix/media/r0/download/here.test/{id}"),
+            format!("/_matrix/media/v1/download/here.test/{id}"),
+            format!("{}/name.png", old_download(&id)),
+            thumbnail("here.test", &id),
+            "/_matrix/media/v3/download/elsewhere.test/a".to_owned(),
+            thumbnail("elsewhere.test", "a"),
+        ] {
+            let answer = world.get(&ada, &path).await;
+            assert_eq!(answer.status, 200, "{path}");
+            let cache = told(&answer.headers, "cache-control");
+            assert_eq!(cache, "private, max-age=31536000, immutable");
+        }
+        assert_eq!(world.strangers.count(), 1);
     })
     .await;
 }
