@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 use rhizome_decoder::picture::{self, Accepts, Ask};
-use rhizome_decoder::{Decoders, Error, Fault};
+use rhizome_decoder::{Decoders, Error, Excess, Fault};
 use tokio::io::AsyncWrite;
 
 use crate::pictures::{Format, Made, Method, PictureError, Pictures, Reading, Wanted};
@@ -74,6 +74,10 @@ impl From<Error> for PictureError {
     fn from(error: Error) -> Self {
         match error {
             Error::Busy => Self::Busy,
+            // In another size it may be less.
+            Error::Fault(Fault::TooLarge(Excess::Answer | Excess::Memory)) => {
+                Self::Failed(error.to_string())
+            }
             Error::Fault(Fault::TooLarge(_)) => Self::TooLarge,
             Error::Fault(Fault::NotAPicture | Fault::Broken(_)) => Self::NotAPicture,
             // The files are ours: this isn't the picture's doing.

@@ -46,6 +46,9 @@ pub enum MediaError {
     /// It is too large for pictures to be made of it.
     #[error("The picture is too large for a thumbnail to be made of it")]
     PictureTooLarge,
+    /// It is broken, so what says where it was taken can't be taken off.
+    #[error("The picture is broken: what says where it was taken can't be taken off")]
+    BrokenPicture,
     /// Another server has it and doesn't give it.
     #[error("{0}")]
     Remote(#[from] FetchError),
@@ -72,6 +75,9 @@ pub enum FetchError {
     /// There are more bytes than are kept here.
     #[error("The file is too large to be fetched from the other server")]
     TooLarge,
+    /// It isn't asked now: it didn't answer lately, or too many of its files come already.
+    #[error("The other server isn't asked for files just now")]
+    Unasked,
     /// It doesn't answer, or not in a way that can be used; the text is for the log.
     #[error("The other server didn't give the file: {0}")]
     Failed(String),
@@ -134,8 +140,8 @@ impl Refusal for MediaError {
             Self::NotTheirs | Self::Forbidden | Self::QuotaReached => 403,
             Self::TooLarge { .. } | Self::PictureTooLarge => 413,
             Self::TooManyPending { .. } => 429,
-            Self::NoThumbnail => 400,
-            Self::Remote(FetchError::TooLarge | FetchError::Failed(_)) => 502,
+            Self::NoThumbnail | Self::BrokenPicture => 400,
+            Self::Remote(FetchError::TooLarge | FetchError::Failed(_) | FetchError::Unasked) => 502,
             Self::Busy => 503,
             Self::Bytes(_) => 500,
             Self::Store(error) => error.status(),

@@ -8,7 +8,7 @@
 //! create(owner)                                                       → Created { media_id, expires_at }
 //! fill(owner, media_id, NewFile, body)                                → Uploaded
 //! find(origin, media_id, wait)                                        → Content      ours, or kept of others
-//! remote(origin, media_id, fetch)                                     → Content      fetched if it isn't kept
+//! remote(origin, media_id, patience, fetch)                           → Content      fetched if it isn't kept
 //! thumbnail(&content, Wanted)                                         → Content
 //! content.info                                                        → Info { content_type, name, size, etag, … }
 //! content.read(range)                                                 → Pieces, a stream of Bytes

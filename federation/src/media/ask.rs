@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Response, header};
 use reqwest::Url;
-use rhizome_media::{FetchError, Fetched, Wanted};
+use rhizome_media::{FetchError, Fetched, Method, Wanted};
 use ruma::ServerName;
 
 use super::{
@@ -20,6 +20,8 @@ use crate::{
 
 /// Time until an answer begins, beside what it may wait for an upload.
 const BEGIN: Duration = Duration::from_secs(20);
+/// The same for who waits for another's question; a little longer, so that they hear what became of it.
+pub(super) const HEAD: Duration = Duration::from_secs(22);
 /// The largest picture that isn't made here.
 const LARGEST_PICTURE: u64 = 10 << 20;
 
@@ -93,15 +95,14 @@ pub(super) fn picture_name(media_id: &str, wanted: Wanted) -> String {
 
 impl Question<'_> {
     async fn answer(&self) -> Result<Fetched, FetchError> {
-        let failed = |why: &str| FetchError::Failed(why.to_owned());
         if manners::is_left_alone(self.fed, self.origin) {
-            return Err(failed("it didn't answer lately and is left alone"));
+            return Err(FetchError::Unasked);
         }
         let turn = self.fed.manners().turn(self.origin).await;
-        let turn = turn.ok_or_else(|| failed("too many of its files come already"))?;
+        let turn = turn.ok_or(FetchError::Unasked)?;
         // It may have been found out while this waited.
         if manners::is_left_alone(self.fed, self.origin) {
-            return Err(failed("it didn't answer lately and is left alone"));
+            return Err(FetchError::Unasked);
         }
         let asked = self.of_server().await;
         manners::remember(self.fed, self.origin, &asked);
@@ -141,9 +142,17 @@ impl Question<'_> {
             self.media_id,
             self.query()
         );
+        let answer = self.unsigned(&target).await?;
+        match location_of(&answer).and_then(|location| of_same(&target, location)) {
+            Some(target) => self.unsigned(&target).await,
+            None => Ok(answer),
+        }
+    }
+
+    async fn unsigned(&self, target: &str) -> Result<Response<axum::body::Body>, OutboundError> {
         let outbound = self.fed.outbound();
         outbound
-            .get_unsigned(self.origin, &target, self.wait + BEGIN)
+            .get_unsigned(self.origin, target, self.wait + BEGIN)
             .await
     }
 
@@ -181,14 +190,16 @@ impl Question<'_> {
         answer: Response<axum::body::Body>,
         turn: Turn,
     ) -> Result<Fetched, FetchError> {
-        let (parts, body) = answer.into_parts();
-        if parts.status.is_success() {
-            let head = head_of(&parts.headers);
-            return Transfer::of_body(body, self.most).fetched(head, turn);
+        if let Some(location) = location_of(&answer) {
+            return self.visit(location, turn).await;
         }
-        let location = web::text(&parts.headers, header::LOCATION);
-        let nowhere = || FetchError::Failed(format!("it answers {}", parts.status));
-        self.visit(location.ok_or_else(nowhere)?, turn).await
+        let (parts, body) = answer.into_parts();
+        if !parts.status.is_success() {
+            let why = format!("it answers {}", parts.status);
+            return Err(FetchError::Failed(why));
+        }
+        let head = head_of(&parts.headers);
+        Transfer::of_body(body, self.most).fetched(head, turn)
     }
 
     /// Goes to where the file is. By `https` alone: nobody on the way should put another there.
@@ -212,5 +223,61 @@ impl Question<'_> {
             ..head_of(&found.headers)
         };
         Transfer::of_web(found.body, self.most).fetched(head, turn)
+    }
+}
+
+/// Where an answer sends on to, if it does.
+fn location_of(answer: &Response<axum::body::Body>) -> Option<&str> {
+    if answer.status().is_success() {
+        return None;
+    }
+    web::text(answer.headers(), header::LOCATION)
+}
+
+/// Where on the same server that is, if it names no other.
+fn of_same(target: &str, location: &str) -> Option<String> {
+    let server = Url::parse("https://server.invalid").ok()?;
+    let is_relative = Url::parse(location).is_err();
+    let there = server.join(target).ok()?.join(location).ok()?;
+    let is_same = is_relative && there.origin() == server.origin();
+    let query = there.query().map(|query| format!("?{query}"));
+    is_same.then(|| format!("{}{}", there.path(), query.unwrap_or_default()))
+}
+
+/// The smallest of the specification's sizes that is as large as what is wanted, or the largest: other servers are asked for
+/// few, and have them (<https://spec.matrix.org/v1.19/client-server-api/#thumbnails>).
+pub(super) fn specified(wanted: Wanted) -> Wanted {
+    let sizes: &[(u32, u32)] = match wanted.method {
+        Method::Crop => &[(32, 32), (96, 96)],
+        Method::Scale => &[(320, 240), (640, 480), (800, 600)],
+    };
+    let fits = |(width, height): &&(u32, u32)| *width >= wanted.width && *height >= wanted.height;
+    let found = sizes.iter().find(fits).or(sizes.last());
+    found.map_or(wanted, |(width, height)| Wanted {
+        width: *width,
+        height: *height,
+        ..wanted
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_no_server_is_on_the_same() {
+        let target = "/_matrix/media/v3/download/a/b?c";
+        for (location, same) in [
+            ("/files/x?y#z", Some("/files/x?y")),
+            ("x", Some("/_matrix/media/v3/download/a/x")),
+            ("../x", Some("/_matrix/media/v3/download/x")),
+            ("//other.example/x", None),
+            ("https://other.example/x", None),
+            ("https:/x", None),
+            ("file:///x", None),
+            ("\\\\other.example/x", None),
+        ] {
+            assert_eq!(of_same(target, location).as_deref(), same, "{location}");
+        }
     }
 }

@@ -60,13 +60,12 @@ impl Manners {
     }
 }
 
-/// Whether a server isn't asked for now, as it didn't answer lately.
+/// Whether a server isn't asked for now, as it couldn't be reached lately. That it doesn't take what is sent to it says nothing
+/// of its files.
 pub(super) fn is_left_alone(fed: &Federation, server: &ServerName) -> bool {
     let now = fed.store().clock().now_ms();
     let absent = fed.manners().absent.get(server);
-    let stand = fed.sender().stand(server);
     absent.is_some_and(|(_, until)| now < until)
-        || stand.is_some_and(|stand| stand.failures > 0 && now < stand.retry_at)
 }
 
 /// Remembers whether a server has answered.

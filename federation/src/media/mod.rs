@@ -49,7 +49,10 @@ pub async fn download(
     }
     let (asker, server, id) = (fed.clone(), origin.to_owned(), media_id.to_owned());
     let fetch = async move || ask::file(&asker, &server, &id, wait).await;
-    fed.media().remote(origin, media_id, fetch).await
+    let remote = fed
+        .media()
+        .remote(origin, media_id, wait + ask::HEAD, fetch);
+    remote.await
 }
 
 /// A picture of any server's file. It is made here of the file. Of one that is too large to be fetched, or of which no
@@ -82,11 +85,11 @@ pub async fn thumbnail(
         return Err(error);
     }
     let (asker, server, id) = (fed.clone(), origin.to_owned(), media_id.to_owned());
-    let wait = wait.min(LONGEST_WAIT);
+    let (wait, wanted) = (wait.min(LONGEST_WAIT), ask::specified(wanted));
     let fetch = async move || ask::picture(&asker, &server, &id, wanted, wait).await;
     let name = ask::picture_name(media_id, wanted);
     fed.media()
-        .remote(origin, &name, fetch)
+        .remote(origin, &name, wait + ask::HEAD, fetch)
         .await
         .map_err(|why| {
             tracing::debug!(%origin, %why, "no picture of a file either");

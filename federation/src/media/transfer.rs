@@ -19,6 +19,9 @@ use crate::outbound::{OutboundError, WebBody, WebError, cause, web};
 
 /// Time until another piece comes.
 const STALLED: Duration = Duration::from_secs(30);
+/// It may come as slowly as it likes for so long; from then on so many bytes come in a second on average, or it is given up.
+const SLOW: Duration = Duration::from_secs(30);
+const LEAST: u64 = 16 << 10;
 /// Time for all of a file: a large one of a small server takes its time.
 pub(super) const WHOLE: Duration = Duration::from_mins(30);
 
@@ -26,7 +29,8 @@ pub(super) const WHOLE: Duration = Duration::from_mins(30);
 pub(super) struct Transfer {
     source: Source,
     left: u64,
-    until: Instant,
+    begun: Instant,
+    come: u64,
     turn: Option<Turn>,
 }
 
@@ -47,7 +51,8 @@ impl Transfer {
         Self {
             source,
             left: most,
-            until: Instant::now() + WHOLE,
+            begun: Instant::now(),
+            come: 0,
             turn: None,
         }
     }
@@ -122,13 +127,19 @@ impl Transfer {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
-        let until = self.until.min(Instant::now() + STALLED);
+        let slowest = SLOW + Duration::from_secs(self.come / LEAST);
+        let until = self.begun + slowest.min(WHOLE);
+        let until = until.min(Instant::now() + STALLED);
         let piece = match &mut self.source {
             Source::Parts(reader, body) => of_parts(reader, body, until).await?,
             Source::Body(body) => next(body, until).await?,
-            Source::Web(body) => body.next().await.map_err(of_web)?,
+            Source::Web(body) => {
+                let next = timeout_at(until, body.next()).await;
+                next.map_err(|_| stopped())?.map_err(of_web)?
+            }
         };
         let length = piece.as_ref().map_or(0, Bytes::len) as u64;
+        self.come += length;
         self.left = self.left.checked_sub(length).ok_or(FetchError::TooLarge)?;
         Ok(piece)
     }
@@ -158,7 +169,7 @@ async fn of_parts(
 
 async fn next(body: &mut BodyDataStream, until: Instant) -> Result<Option<Bytes>, FetchError> {
     let next = timeout_at(until, body.next()).await;
-    let next = next.map_err(|_| FetchError::Failed("it stopped in the middle".to_owned()))?;
+    let next = next.map_err(|_| stopped())?;
     next.transpose()
         .map_err(|error| FetchError::Failed(cause(&error)))
 }
@@ -173,6 +184,10 @@ pub(super) fn head_of(headers: &HeaderMap) -> FileHead {
         name: name.and_then(|name| head::name(&name)),
         length: web::text(headers, header::CONTENT_LENGTH).and_then(|text| text.parse().ok()),
     }
+}
+
+fn stopped() -> FetchError {
+    FetchError::Failed("it stopped in the middle, or comes too slowly".to_owned())
 }
 
 fn broken(error: Broken) -> FetchError {

@@ -16,6 +16,9 @@ use tokio::task::spawn_blocking;
 use super::hex::hex;
 use super::{Cipher, PIECE, Pieces, opened, sealed_part};
 
+/// Pieces below this are copied into one: each holds what it came in, which may be far more than it is.
+const SMALL: usize = 4 << 10;
+
 /// A file's name that is deleted when this is dropped.
 #[derive(Debug)]
 struct Temporary(Option<PathBuf>);
@@ -38,6 +41,8 @@ pub(crate) struct Spool {
     /// How it is sealed, if it is.
     seal: Option<(Seal, Arc<Cipher>)>,
     waiting: Vec<Bytes>,
+    /// What came last in small pieces, after those that wait.
+    small: Vec<u8>,
     waiting_bytes: usize,
     /// How many bytes can be read: of a sealed file those of whole pieces.
     written: u64,
@@ -88,6 +93,7 @@ impl Spool {
             }),
             seal,
             waiting: Vec::new(),
+            small: Vec::new(),
             waiting_bytes: 0,
             written: 0,
             size: 0,
@@ -98,7 +104,12 @@ impl Spool {
     pub(crate) async fn push(&mut self, piece: Bytes) -> io::Result<()> {
         self.waiting_bytes += piece.len();
         self.size += piece.len() as u64;
-        self.waiting.push(piece);
+        if piece.len() < SMALL {
+            self.small.extend_from_slice(&piece);
+        } else {
+            self.join_small();
+            self.waiting.push(piece);
+        }
         if self.waiting_bytes >= PIECE {
             self.flush(false).await?;
         }
@@ -120,8 +131,15 @@ impl Spool {
         self.size
     }
 
+    fn join_small(&mut self) {
+        if !self.small.is_empty() {
+            self.waiting.push(std::mem::take(&mut self.small).into());
+        }
+    }
+
     /// Hashing and writing are done where they keep nobody waiting.
     async fn flush(&mut self, sync: bool) -> io::Result<()> {
+        self.join_small();
         let pieces = std::mem::take(&mut self.waiting);
         let file = self.file.clone();
         let cipher = self.seal.as_ref().map(|(_, cipher)| cipher.clone());

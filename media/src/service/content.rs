@@ -40,6 +40,8 @@ pub struct Content {
     /// What is known of it.
     pub info: Info,
     pub(super) source: Source,
+    /// A picture that was made of the file, with bytes of its own.
+    is_made: bool,
     media: Media,
 }
 
@@ -108,6 +110,7 @@ impl Content {
                 created: media.0.store.clock().now_ms(),
             },
             source: Source::Stored(blob),
+            is_made: false,
             media: media.clone(),
         }
     }
@@ -117,6 +120,7 @@ impl Content {
         Self {
             info,
             source: Source::Growing(growing),
+            is_made: false,
             media: media.clone(),
         }
     }
@@ -135,16 +139,18 @@ impl Content {
                 created: row.created,
             },
             source: Source::Stored(blob),
+            is_made: false,
             media: media.clone(),
         })
     }
 
-    /// The same file's picture.
-    pub(super) fn picture(&self, content_type: String, blob: Blob) -> Self {
+    /// The same file's picture. `source`: the key of the file's own blob.
+    pub(super) fn picture(&self, source: &str, content_type: String, blob: Blob) -> Self {
         let mut picture = self.clone();
         picture.info.content_type = Some(content_type);
         picture.info.size = Some(blob.size);
         picture.info.etag = Some(etag(&blob));
+        picture.is_made = blob.key != source;
         picture.source = Source::Stored(blob);
         picture
     }
@@ -161,7 +167,7 @@ impl Content {
                 let part = part.start.min(blob.size)..part.end.min(blob.size);
                 let pieces = self.media.read_blob(blob, part).await;
                 if matches!(pieces, Err(MediaError::NotFound)) {
-                    self.is_lost().await?;
+                    self.is_lost(blob).await?;
                 }
                 Ok(Pieces(pieces?))
             }
@@ -173,10 +179,12 @@ impl Content {
         }
     }
 
-    /// Its bytes aren't where they should be. Another server's can be fetched again.
-    async fn is_lost(&self) -> Result<(), MediaError> {
+    /// Its bytes aren't where they should be. Another server's can be fetched again, a picture made again.
+    async fn is_lost(&self, blob: &Blob) -> Result<(), MediaError> {
         let (info, media) = (&self.info, &self.media.0);
-        if info.origin != media.config.server.as_str() {
+        if self.is_made {
+            media.store.forget_thumbnails(&blob.key).await?;
+        } else if info.origin != media.config.server.as_str() {
             let name = (info.origin.as_str(), info.media_id.as_str());
             media.store.delete_media(&[name]).await?;
         }
@@ -202,7 +210,12 @@ impl Content {
                     .store
                     .media(&info.origin, &info.media_id)
                     .await?;
-                row.and_then(|row| row.blob).ok_or(MediaError::NotFound)
+                // Its bytes may be quarantined under another name.
+                let given = self.media.given(row.ok_or(MediaError::NotFound)?)?;
+                match given.source {
+                    Source::Stored(blob) => Ok(blob),
+                    Source::Growing(_) => Err(MediaError::NotFound),
+                }
             }
         }
     }

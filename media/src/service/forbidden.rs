@@ -66,6 +66,10 @@ impl Forbidden {
         Ok(())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().hashes.is_empty()
+    }
+
     pub(super) fn holds(&self, sha256: &str) -> bool {
         let known = self.lock().hashes.clone();
         !known.is_empty() && hash(sha256).is_some_and(|hash| known.contains(&hash))

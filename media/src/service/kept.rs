@@ -2,10 +2,11 @@
 
 use std::io;
 
+use futures_util::StreamExt as _;
 use rhizome_storage::{Blob, Filled, Keep, NewMedia, Store, ThumbnailKind, UserNo, random};
 
 use super::Media;
-use crate::blobs::{Spool, Spooled};
+use crate::blobs::{Spool, Spooled, sealed_size};
 use crate::config::CrashAt;
 use crate::error::MediaError;
 
@@ -65,6 +66,28 @@ impl Media {
         Ok(format!("{name}-{random}"))
     }
 
+    /// Whether a blob's bytes can be had: its store and key are configured, and there are as many as there should be.
+    async fn is_there(&self, blob: &Blob) -> bool {
+        let there = async {
+            let place = self.0.places.get(&blob.store)?;
+            let size = match &blob.seal {
+                None => blob.size,
+                Some(seal) => {
+                    self.0.keys.cipher(seal).map_err(MediaError::bytes)?;
+                    sealed_size(blob.size)
+                }
+            };
+            let mut last = place.read(&blob.key, size.saturating_sub(1)..size).await?;
+            last.next().await.transpose().map_err(MediaError::bytes)?;
+            Ok::<_, MediaError>(())
+        };
+        let there = there.await.inspect_err(|error| {
+            let (key, store) = (&blob.key, &blob.store);
+            tracing::warn!(key, store, %error, "a file's bytes can't be had; they have come anew");
+        });
+        there.is_ok()
+    }
+
     /// Stores bytes, unless they are there, and what refers to them: both are durable when this returns.
     pub(super) async fn keep(
         &self,
@@ -73,10 +96,13 @@ impl Media {
     ) -> Result<Blob, MediaError> {
         let store = &self.0.store;
         self.crash(CrashAt::Received);
-        if let Some(blob) = store.blob_of(&bytes.sha256).await?
-            && refers.write(store, Keep::Known(&blob.key)).await?.is_some()
-        {
-            return Ok(blob);
+        let mut lost = None;
+        if let Some(blob) = store.blob_of(&bytes.sha256).await? {
+            if !self.is_there(&blob).await {
+                lost = Some(blob.key);
+            } else if refers.write(store, Keep::Known(&blob.key)).await?.is_some() {
+                return Ok(blob);
+            }
         }
         let (name, place) = self.0.places.newest();
         let blob = Blob {
@@ -91,7 +117,11 @@ impl Media {
             .await
             .map_err(MediaError::bytes)?;
         self.crash(CrashAt::Stored);
-        let kept = refers.write(store, Keep::New(&blob)).await;
+        let keep = match &lost {
+            Some(lost) => Keep::Instead(lost, &blob),
+            None => Keep::New(&blob),
+        };
+        let kept = refers.write(store, keep).await;
         // After an error of the database nobody knows whether the row is there: a sweep will.
         let ours = match &kept {
             Ok(Some(key)) => *key == blob.key,

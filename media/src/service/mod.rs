@@ -45,11 +45,13 @@ struct Inner {
     pictures: Arc<dyn Pictures>,
     waiting: waiting::Waiting,
     fetching: flights::Flights<Name, Result<content::Content, MediaError>>,
-    making: flights::Flights<thumbnail::Making, Result<content::Content, MediaError>>,
+    making: flights::Flights<thumbnail::Making, thumbnail::Told>,
     /// What other servers didn't give, and until when they aren't asked again (ms).
     failed: Cache<Name, (i64, MediaError)>,
     /// Blobs of which no pictures can be made.
     no_pictures: Cache<String, MediaError>,
+    /// Pictures that couldn't be made just now, and until when that isn't tried again (ms).
+    not_now: Cache<thumbnail::Making, (i64, MediaError)>,
     /// Files of which pictures are to be made.
     soon: mpsc::Sender<content::Content>,
     to_make: tokio::sync::Mutex<mpsc::Receiver<content::Content>>,
@@ -62,6 +64,8 @@ struct Inner {
 
 /// How many failures are remembered.
 const FAILURES: usize = 10_000;
+/// So many files of one server are fetched at a time, those included that wait for their turn.
+const OF_ONE_SERVER: usize = 64;
 /// Of so many files pictures wait to be made; of more they are made when they are asked for.
 const SOON: usize = 256;
 
@@ -92,10 +96,11 @@ impl Media {
             store,
             pictures,
             waiting: waiting::Waiting::default(),
-            fetching: flights::Flights::default(),
-            making: flights::Flights::default(),
+            fetching: flights::Flights::new(OF_ONE_SERVER, |(one, _), (other, _)| one == other),
+            making: flights::Flights::new(usize::MAX, |(one, _), (other, _)| one == other),
             failed: Cache::new(FAILURES),
             no_pictures: Cache::new(FAILURES),
+            not_now: Cache::new(FAILURES),
             soon,
             to_make: tokio::sync::Mutex::new(to_make),
             uploading: upload::Uploading::default(),

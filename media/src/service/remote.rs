@@ -1,5 +1,7 @@
 //! Other servers' files.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
@@ -8,12 +10,15 @@ use ruma::ServerName;
 use tokio::sync::watch;
 
 use super::content::{Content, Growing, Info, Progress};
-use super::flights::Tell;
+use super::flights::{Missed, Tell};
 use super::kept::Refers;
 use super::upload::{kept_name, kept_type};
 use super::{Media, Name};
 use crate::blobs::{Spool, Spooled};
 use crate::error::{FetchError, MediaError};
+
+/// What won't be otherwise soon is remembered so many times as long as what may be.
+const LASTS: i64 = 60;
 
 /// What another server gives of a file.
 pub struct Fetched {
@@ -35,15 +40,17 @@ impl std::fmt::Debug for Fetched {
 
 impl Media {
     /// Another server's file: the one that is kept here, or else what `fetch` brings, which is kept. It is called once for
-    /// all who ask meanwhile, and goes on though they leave. The bytes can be read while they come.
+    /// all who ask meanwhile, and goes on though they leave. The bytes can be read while they come, unless they have to be
+    /// looked at first. `patience`: how long it is waited for its beginning.
     ///
     /// # Errors
     /// [`MediaError::Remote`] with what `fetch` says, also for a while after it has; [`MediaError::NotFound`] of a server
-    /// that is blocked.
+    /// that is blocked; [`MediaError::NotYet`] if it hasn't begun to come in time.
     pub async fn remote<F>(
         &self,
         origin: &ServerName,
         media_id: &str,
+        patience: Duration,
         fetch: impl FnOnce() -> F + Send + 'static,
     ) -> Result<Content, MediaError>
     where
@@ -61,13 +68,19 @@ impl Media {
         {
             return Err(error);
         }
-        let media = self.clone();
-        let fetching = self.0.fetching.join(name.clone(), move |tell| async move {
+        let (media, key) = (self.clone(), name.clone());
+        let work = move |tell| async move {
             if let Err(error) = media.fetch(&name, fetch, &tell).await {
-                tell.tell(Err(media.remember(name, error)));
+                tell.tell(Err(media.remember(&name, error)));
             }
-        });
-        fetching.await.unwrap_or(Err(MediaError::Busy))
+        };
+        let fetching = self.0.fetching.join(key, patience, work);
+        fetching.await.unwrap_or_else(|missed| {
+            Err(match missed {
+                Missed::Busy => MediaError::Busy,
+                Missed::Late => MediaError::NotYet,
+            })
+        })
     }
 
     /// Whether files of this server are neither fetched nor given.
@@ -89,12 +102,19 @@ impl Media {
         Ok(row.map(|row| self.given(row)))
     }
 
-    /// Why it wasn't given is known for a while.
-    fn remember(&self, name: Name, error: MediaError) -> MediaError {
-        if matches!(error, MediaError::Remote(_)) {
+    /// Why it wasn't given is known for a while: longer what isn't allowed here, and not what only takes time.
+    fn remember(&self, name: &Name, error: MediaError) -> MediaError {
+        let times = match &error {
+            MediaError::Forbidden | MediaError::Remote(FetchError::TooLarge) => LASTS,
+            MediaError::Remote(FetchError::NotFound | FetchError::Failed(_)) => 1,
+            _ => 0,
+        };
+        let error = as_absent(error);
+        if times > 0 {
             let now = self.0.store.clock().now_ms();
-            let until = now.saturating_add(millis(self.0.config.remote.retry_after));
-            self.0.failed.insert(name, (until, error.clone()));
+            let time = millis(self.0.config.remote.retry_after).saturating_mul(times);
+            let until = now.saturating_add(time);
+            self.0.failed.insert(name.clone(), (until, error.clone()));
         }
         error
     }
@@ -114,6 +134,7 @@ impl Media {
             return Ok(());
         }
         let fetched = fetch().await?;
+        tell.begins();
         let most = self.0.config.remote.max_size;
         if fetched.length.is_some_and(|length| length > most) {
             return Err(FetchError::TooLarge.into());
@@ -127,14 +148,14 @@ impl Media {
         };
         let info = info(name, &fetched, self.0.store.clock().now_ms());
         let content = Content::growing(self, info.clone(), growing);
-        // What a scanner has to see first isn't given to anybody before.
-        let is_scanned = self.0.scanner.is_some();
-        if !is_scanned {
-            tell.tell(Ok(content.clone()));
+        // What has to be looked at first isn't given to anybody before: its hash is known at the end.
+        let is_held_back = self.0.scanner.is_some() || !self.0.forbidden.is_empty();
+        if !is_held_back {
+            tell.tell(Ok(content));
         }
         let stored = async {
             let bytes = receive(fetched, spool, most, &progress).await?;
-            self.check(&bytes).await.map_err(as_absent)?;
+            self.check(&bytes).await?;
             let size = bytes.size;
             self.keep_remote(&info, bytes).await?;
             Ok(size)
@@ -142,14 +163,15 @@ impl Media {
         match stored.await {
             Ok(size) => {
                 progress.send_replace(Progress::All(size));
-                if is_scanned {
-                    tell.tell(Ok(content));
+                if is_held_back {
+                    // Its bytes may be quarantined under another name.
+                    tell.tell(self.kept_of(name).await?.ok_or(MediaError::NotFound)?);
                 }
                 Ok(())
             }
-            Err(error) if is_scanned => Err(error),
+            Err(error) if is_held_back => Err(error),
             Err(error) => {
-                progress.send_replace(Progress::Failed(error));
+                progress.send_replace(Progress::Failed(self.remember(name, error)));
                 Ok(())
             }
         }

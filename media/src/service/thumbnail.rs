@@ -1,20 +1,29 @@
 //! Pictures in other sizes: made once, and kept.
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt as _;
-use rhizome_storage::{Blob, Keep, ThumbnailKind};
+use rhizome_storage::{Blob, Keep, ThumbnailKind, millis};
 use tokio_util::io::StreamReader;
 
 use super::Media;
 use super::content::Content;
 use super::kept::Refers;
 use crate::error::MediaError;
-use crate::pictures::{Format, Made, Wanted};
+use crate::pictures::{Format, Made, PictureError, Wanted};
 
 /// So many pictures are made of a file for who asks; then the next of the configured sizes is given.
 const MOST: usize = 20;
 
 /// What is made: of which blob, and which picture.
 pub(super) type Making = (String, Wanted);
+/// What becomes of it: a picture; `None` if there are too many of that file already.
+pub(super) type Told = Result<Option<Content>, MediaError>;
+
+/// A picture that couldn't be made isn't tried again for so long, where that isn't the file's fault.
+const NOT_NOW: Duration = Duration::from_mins(1);
+/// It is waited as long for a picture as it is made: that has its own bound.
+const PATIENCE: Duration = Duration::from_mins(10);
 
 impl Media {
     /// A picture of a file: the one that was made, or a new one, which is kept. It is as large as was asked for or larger,
@@ -34,19 +43,50 @@ impl Media {
         if let Some(error) = self.0.no_pictures.get(&source.key) {
             return Err(error);
         }
-        if !self.is_configured(wanted) && self.0.store.thumbnail_count(&source.key).await? >= MOST {
-            wanted = self.nearest(wanted);
+        if let Some(made) = self.make_one(of, &source, wanted, MOST).await? {
+            return Ok(made);
         }
-        let (media, of) = (self.clone(), of.clone());
-        let making = self
-            .0
-            .making
-            .join((source.key.clone(), wanted), move |tell| async move {
-                let made = media.make(&of, &source, &[wanted]).await;
-                let made = made.and_then(|mut made| made.pop().ok_or(MediaError::NoThumbnail));
-                tell.tell(made);
-            });
-        making.await.unwrap_or(Err(MediaError::Busy))
+        let wanted = self.nearest(wanted);
+        if let Some(made) = self.made(of, &source.key, wanted).await? {
+            return Ok(made);
+        }
+        let made = self.make_one(of, &source, wanted, usize::MAX).await?;
+        made.ok_or(MediaError::NoThumbnail)
+    }
+
+    /// Makes a picture, once for all who ask meanwhile; `None` if it isn't of a configured size and there are `most`.
+    async fn make_one(&self, of: &Content, source: &Blob, wanted: Wanted, most: usize) -> Told {
+        let making = (source.key.clone(), wanted);
+        if let Some((until, error)) = self.0.not_now.get(&making)
+            && self.0.store.clock().now_ms() < until
+        {
+            return Err(error);
+        }
+        let most = if self.is_configured(wanted) {
+            usize::MAX
+        } else {
+            most
+        };
+        let (media, of, source) = (self.clone(), of.clone(), source.clone());
+        let work = move |tell: super::flights::Tell<Told>| async move {
+            let made = async {
+                if most < usize::MAX && media.count(&source.key, wanted).await? >= most {
+                    return Ok(None);
+                }
+                let mut made = media.make(&of, &source, &[wanted]).await?;
+                made.pop().map(Some).ok_or(MediaError::NoThumbnail)
+            };
+            tell.tell(made.await);
+        };
+        let made = self.0.making.join(making, PATIENCE, work).await;
+        made.unwrap_or(Err(MediaError::Busy))
+    }
+
+    /// How many pictures of a file there are or are being made, beside this one.
+    async fn count(&self, source: &str, wanted: Wanted) -> Result<usize, MediaError> {
+        let under_way = self.0.making.alike(&(source.to_owned(), wanted));
+        let there = self.0.store.thumbnail_count(source).await?;
+        Ok(there + under_way.saturating_sub(1))
     }
 
     /// Makes the configured pictures of a file when there is time.
@@ -105,7 +145,7 @@ impl Media {
         wanted: Wanted,
     ) -> Result<Option<Content>, MediaError> {
         let found = self.0.store.thumbnail(source, &kind(wanted)).await?;
-        Ok(found.map(|found| of.picture(found.content_type, found.blob)))
+        Ok(found.map(|found| of.picture(source, found.content_type, found.blob)))
     }
 
     /// Makes pictures and keeps them; one that is made a second time takes the first one's place. If none can be made,
@@ -122,16 +162,35 @@ impl Media {
         let pieces = of.read(None).await?.map_err(std::io::Error::other);
         let reading = Box::pin(StreamReader::new(pieces));
         let made = self.0.pictures.thumbnails(reading, wanted).await;
-        let made = made.map_err(MediaError::from).inspect_err(|error| {
-            if matches!(error, MediaError::NoThumbnail | MediaError::PictureTooLarge) {
-                self.0.no_pictures.insert(source.key.clone(), error.clone());
-            }
-        });
+        let made = made.map_err(|error| self.remember_why(source, wanted, error))?;
         let mut kept = Vec::new();
-        for (made, wanted) in made?.into_iter().zip(wanted) {
+        for (made, wanted) in made.into_iter().zip(wanted) {
             kept.push(self.keep_picture(of, source, *wanted, made).await?);
         }
         Ok(kept)
+    }
+
+    /// What is the file's fault is so for good; what isn't is so in this size for a while.
+    fn remember_why(&self, source: &Blob, wanted: &[Wanted], why: PictureError) -> MediaError {
+        let (is_its_fault, is_busy) = match &why {
+            PictureError::NotAPicture | PictureError::TooLarge => (true, false),
+            PictureError::Failed(_) => (false, false),
+            PictureError::Busy => (false, true),
+        };
+        let error = MediaError::from(why);
+        if is_its_fault {
+            self.0.no_pictures.insert(source.key.clone(), error.clone());
+        } else if let ([wanted], false) = (wanted, is_busy) {
+            let until = self
+                .0
+                .store
+                .clock()
+                .now_ms()
+                .saturating_add(millis(NOT_NOW));
+            let making = (source.key.clone(), *wanted);
+            self.0.not_now.insert(making, (until, error.clone()));
+        }
+        error
     }
 
     async fn keep_picture(
@@ -150,7 +209,7 @@ impl Media {
                     .add_thumbnail(&source.key, &kind, size, Keep::Known(&source.key));
             // If it has just been deleted, that is what was asked for all the same.
             refers.await?;
-            return Ok(of.picture(made.content_type, source.clone()));
+            return Ok(of.picture(&source.key, made.content_type, source.clone()));
         };
         let spooled = async {
             let mut spool = self.spool().await?;
@@ -161,7 +220,7 @@ impl Media {
         let what = (made.content_type.as_str(), spooled.size);
         let refers = Refers::Thumbnail(&source.key, &kind, what);
         let blob = self.keep(spooled, refers).await?;
-        Ok(of.picture(made.content_type, blob))
+        Ok(of.picture(&source.key, made.content_type, blob))
     }
 }
 

@@ -54,7 +54,10 @@ pub struct Created {
     pub expires_at: i64,
 }
 
-/// How many bytes come of each user just now.
+/// By these files of pictures say where and when they were taken, and by what.
+const TELLING: [&[u8]; 4] = [b"Exif\0\0", b"eXIf", b"EXIF", b"http://ns.adobe.com/xap"];
+
+/// How many bytes of each user come, or have come and aren't in the database yet.
 #[derive(Debug, Default)]
 pub(super) struct Uploading(Mutex<HashMap<UserNo, u64>>);
 
@@ -66,6 +69,20 @@ struct Coming<'a> {
 }
 
 impl Coming<'_> {
+    /// What comes of the user altogether.
+    fn all(&self) -> u64 {
+        let all = self.among.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&self.owner).copied().unwrap_or_default()
+    }
+
+    /// It has become so many.
+    fn became(&mut self, bytes: u64) {
+        let mut all = self.among.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_user = all.entry(self.owner).or_default();
+        *of_user = of_user.saturating_sub(self.bytes).saturating_add(bytes);
+        self.bytes = bytes;
+    }
+
     /// More has come; gives what comes of the user altogether.
     fn more(&mut self, bytes: u64) -> u64 {
         self.bytes += bytes;
@@ -100,10 +117,11 @@ impl Media {
         file: NewFile<'_>,
         body: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Uploaded, UploadError<E>> {
-        let bytes = self.receive(owner, file.announced, body).await?;
+        let (bytes, coming) = self.receive(owner, file.announced, body).await?;
         let media_id = random::letters(LETTERS, ID_LENGTH)?;
         let (size, new) = (bytes.size, self.said(owner, &media_id, file, bytes.size));
         let blob = self.keep(bytes, Refers::New(new.clone())).await?;
+        drop(coming);
         self.make_soon(Content::new(self, &new, blob));
         Ok(Uploaded { media_id, size })
     }
@@ -152,12 +170,13 @@ impl Media {
             Filled::Done(_) => {}
             refused => return Err(why(&refused).into()),
         }
-        let bytes = self.receive(Some(owner), file.announced, body).await?;
+        let (bytes, coming) = self.receive(Some(owner), file.announced, body).await?;
         let (size, new) = (
             bytes.size,
             self.said(Some(owner), media_id, file, bytes.size),
         );
         let blob = self.keep(bytes, Refers::Begun(new.clone(), owner)).await?;
+        drop(coming);
         self.0.waiting.wake(media_id);
         self.make_soon(Content::new(self, &new, blob));
         let media_id = media_id.to_owned();
@@ -182,13 +201,13 @@ impl Media {
         }
     }
 
-    /// All bytes of an upload, on the disk, without a name that anybody knows.
+    /// All bytes of an upload, on the disk, without a name that anybody knows; and what counts them until the row does.
     async fn receive<E>(
         &self,
         owner: Option<UserNo>,
         announced: Option<u64>,
         body: impl Stream<Item = Result<Bytes, E>> + Send,
-    ) -> Result<Spooled, UploadError<E>> {
+    ) -> Result<(Spooled, Option<Coming<'_>>), UploadError<E>> {
         let most = self.0.config.max_upload_size;
         let announced = announced.unwrap_or(0);
         if announced > most {
@@ -230,11 +249,14 @@ impl Media {
         if self.0.forbidden.holds(&spooled.sha256) {
             return Err(MediaError::Forbidden.into());
         }
-        // Others of the user may have come to their end meanwhile.
-        if self.left(owner).await? < spooled.size {
-            return Err(MediaError::QuotaReached.into());
+        // Others of the user may have come to their end meanwhile, or are about to.
+        if let Some(coming) = &mut coming {
+            coming.became(spooled.size);
+            if self.left(owner).await? < coming.all() {
+                return Err(MediaError::QuotaReached.into());
+            }
         }
-        Ok(spooled)
+        Ok((spooled, coming))
     }
 
     /// How many bytes a user may upload now.
@@ -257,7 +279,8 @@ impl Media {
     /// The file without what says where it was taken, if that is wanted and it is a picture.
     async fn stripped(&self, file: Spooled) -> Result<Spooled, MediaError> {
         let pictures = &self.0.pictures;
-        if !self.0.config.strip || file.size > pictures.most_bytes() {
+        // Where there are none nothing reads them. Else even the largest are stripped: that is done piece by piece.
+        if !self.0.config.strip || pictures.most_bytes() == 0 {
             return Ok(file);
         }
         let beginning = file.beginning(12).await.map_err(MediaError::bytes)?;
@@ -275,13 +298,40 @@ impl Media {
         match stripped {
             Ok(()) => Ok(into.finish().await.map_err(MediaError::bytes)?),
             Err(PictureError::Busy) => Err(MediaError::Busy),
-            Err(error) => {
-                // Nothing that reads pictures will find in it what this hasn't.
+            Err(error @ PictureError::Failed(_)) => {
+                tracing::warn!(%error, "a picture isn't taken: nobody knows what it tells");
+                Err(MediaError::Busy)
+            }
+            Err(error @ (PictureError::NotAPicture | PictureError::TooLarge)) => {
+                if tells(&file).await? {
+                    tracing::debug!(%error, "a broken picture isn't taken: it may tell where");
+                    return Err(MediaError::BrokenPicture);
+                }
                 tracing::debug!(%error, "a picture is kept as it came");
                 Ok(file)
             }
         }
     }
+}
+
+/// Whether a file holds anything by which pictures say where they were taken: others read what is broken, too.
+async fn tells(file: &Spooled) -> Result<bool, MediaError> {
+    let longest = TELLING.iter().map(|mark| mark.len()).max().unwrap_or(0);
+    let (mut pieces, mut window) = (file.pieces(), Vec::new());
+    while let Some(piece) = pieces.next().await {
+        window.extend_from_slice(&piece.map_err(MediaError::bytes)?);
+        let mut at = window.iter().enumerate();
+        let begins = |byte: u8| TELLING.iter().any(|mark| mark.first() == Some(&byte));
+        let found = at.any(|(at, byte)| {
+            begins(*byte) && TELLING.iter().any(|mark| window[at..].starts_with(mark))
+        });
+        if found {
+            return Ok(true);
+        }
+        // It may stand between two pieces.
+        window.drain(..window.len().saturating_sub(longest));
+    }
+    Ok(false)
 }
 
 /// Whether a file begins as the kinds of pictures do that say where they were taken: JPEG, PNG, WebP.

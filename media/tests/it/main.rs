@@ -9,6 +9,7 @@
 mod blur;
 mod care;
 mod crash;
+mod held;
 mod pending;
 mod pictures;
 mod remote;

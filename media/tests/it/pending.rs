@@ -28,6 +28,16 @@ async fn who_waits_for_bytes_gets_them_when_they_come() {
         };
         let (bytes, ()) = soon("the bytes come", async { tokio::join!(waiting, filling) }).await;
         assert_eq!(bytes, b"here");
+        // It counts from when its bytes have come.
+        let early = world.media.create(ALICE).await.unwrap().media_id;
+        world.clock.advance(Duration::from_hours(2));
+        let filled = world
+            .media
+            .fill(ALICE, &early, NewFile::default(), body(b"late"))
+            .await;
+        filled.unwrap();
+        let row = world.media.row("here.example", &early).await.unwrap();
+        assert_eq!(row.unwrap().created, world.clock.now_ms());
     })
     .await;
 }

@@ -3,8 +3,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::BoxFuture;
 use rhizome_media::{
-    Format, Made, MediaError, Method, NewFile, PictureError, Pictures, Reading, Wanted,
+    Format, Made, MediaError, Method, NewFile, PictureError, Pictures, Reading, UploadError, Wanted,
 };
+use rhizome_protocol::Refusal as _;
 use rhizome_storage::testing::eventually;
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +37,9 @@ impl Pictures for Painter {
             if !bytes.starts_with(b"\x89PNG") {
                 return Err(PictureError::NotAPicture);
             }
+            if wanted.iter().any(|wanted| wanted.width == 13) {
+                return Err(PictureError::Failed("it takes too long".to_owned()));
+            }
             let made = wanted.iter().map(|wanted| Made {
                 bytes: (wanted.width < 2_000).then(|| {
                     format!("{}x{} {:?}", wanted.width, wanted.height, wanted.method).into()
@@ -54,6 +58,11 @@ impl Pictures for Painter {
         Box::pin(async move {
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).await.unwrap();
+            if bytes.ends_with(b" slow") {
+                return Err(PictureError::Failed("it takes too long".to_owned()));
+            } else if bytes.ends_with(b" broken") {
+                return Err(PictureError::NotAPicture);
+            }
             let kept = bytes.strip_suffix(b" GPS").unwrap_or(&bytes);
             for piece in kept.chunks(7) {
                 into.write_all(piece).await.unwrap();
@@ -237,6 +246,124 @@ async fn where_a_picture_was_taken_is_taken_off() {
             let text = upload(world, b"text about GPS").await;
             assert_eq!(read(&text).await, b"text about GPS");
             assert_eq!(world.files()[1].len(), 0);
+            // Even of what is too large for pictures.
+            let large = [PNG, &[0; 2_000]].concat();
+            let content = upload(world, &[&large[..], b" GPS"].concat()).await;
+            assert_eq!(read(&content).await, large);
+            // What can't be stripped isn't taken, unless it is broken and tells nothing.
+            let broken = [PNG, b" broken"].concat();
+            let content = upload(world, &broken).await;
+            assert_eq!(read(&content).await, broken);
+            let files = world.files()[0].len();
+            for (middle, end, status) in [
+                (&b""[..], &b" slow"[..], 503),
+                (b" Exif\0\0", b" broken", 400),
+                (b" eXIf", b" broken", 400),
+                (b" http://ns.adobe.com/xap/1.0/", b" broken", 400),
+            ] {
+                // It stands between two pieces.
+                let padding = vec![b'.'; 65_536 - PNG.len() - 3];
+                let file = [PNG, &padding, middle, end].concat();
+                let refused = world
+                    .media
+                    .upload(Some(ALICE), NewFile::default(), body(&file))
+                    .await;
+                let Err(UploadError::Media(error)) = refused else {
+                    panic!("{refused:?}");
+                };
+                assert_eq!(error.status(), status, "{error}");
+            }
+            assert_eq!(world.files().map(|files| files.len()), [files, 0]);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn after_twenty_sizes_the_next_of_the_configured_is_given() {
+    let painter = Arc::new(Painter::default());
+    each_with(
+        |_| {},
+        painter.clone(),
+        async |world| {
+            painter.made.store(0, Ordering::SeqCst);
+            let content = upload(world, PNG).await;
+            let ask = |width| {
+                let wanted = wanted(width, 50, Method::Crop);
+                world.media.thumbnail(&content, wanted)
+            };
+            let all = futures_util::future::join_all((40..80).map(ask)).await;
+            assert!(all.iter().all(Result::is_ok));
+            let first = painter.made.load(Ordering::SeqCst);
+            assert!(first <= 21, "{first}");
+            for width in 80..90 {
+                assert_eq!(read(&ask(width).await.unwrap()).await, b"96x96 Crop");
+            }
+            // It isn't made each time.
+            assert!(painter.made.load(Ordering::SeqCst) <= 21);
+            // Of what is its own picture there is one.
+            let key = content.info.media_id.clone();
+            let own = upload(world, &[PNG, b" another"].concat()).await;
+            for width in [2_000, 3_000, 2_500, 2_001] {
+                let wanted = wanted(width, 2_000, Method::Scale);
+                let picture = world.media.thumbnail(&own, wanted).await.unwrap();
+                assert_eq!(read(&picture).await, read(&own).await);
+            }
+            let row = world.media.row("here.example", &own.info.media_id).await;
+            let source = row.unwrap().unwrap().blob.unwrap().key;
+            assert_eq!(world.store.thumbnail_count(&source).await.unwrap(), 1);
+            let row = world.media.row("here.example", &key).await;
+            let source = row.unwrap().unwrap().blob.unwrap().key;
+            assert!(world.store.thumbnail_count(&source).await.unwrap() <= 21);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_fails_for_now_is_tried_again_and_other_sizes_at_once() {
+    let painter = Arc::new(Painter::default());
+    each_with(
+        |_| {},
+        painter.clone(),
+        async |world| {
+            painter.made.store(0, Ordering::SeqCst);
+            let content = upload(world, PNG).await;
+            let ask = |width| {
+                let wanted = wanted(width, 50, Method::Crop);
+                world.media.thumbnail(&content, wanted)
+            };
+            assert!(ask(13).await.is_err() && ask(13).await.is_err());
+            assert_eq!(painter.made.load(Ordering::SeqCst), 1);
+            assert!(ask(14).await.is_ok());
+            world.clock.advance(std::time::Duration::from_mins(2));
+            assert!(ask(13).await.is_err());
+            assert_eq!(painter.made.load(Ordering::SeqCst), 3);
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_picture_that_is_lost_is_made_again() {
+    each_with(
+        |_| {},
+        Arc::new(Painter::default()),
+        async |world| {
+            let content = upload(world, PNG).await;
+            let ask = || {
+                world
+                    .media
+                    .thumbnail(&content, wanted(50, 40, Method::Crop))
+            };
+            let known = world.files()[0].clone();
+            let made = ask().await.unwrap();
+            let mut files = world.files()[0].clone();
+            files.retain(|file| !known.contains(file));
+            std::fs::remove_file(&files[0]).unwrap();
+            assert!(made.read(None).await.is_err());
+            assert_eq!(read(&ask().await.unwrap()).await, b"50x40 Crop");
+            assert_eq!(read(&content).await, PNG);
         },
     )
     .await;

@@ -10,10 +10,12 @@ use tokio::sync::mpsc;
 
 use crate::world::{World, each, each_with, noise, read, there};
 
-type Pieces = mpsc::UnboundedSender<Result<Bytes, FetchError>>;
+pub const LONG: Duration = Duration::from_mins(1);
+
+pub type Pieces = mpsc::UnboundedSender<Result<Bytes, FetchError>>;
 
 /// What another server gives, piece by piece as the test says.
-fn given(length: Option<u64>) -> (Pieces, Fetched) {
+pub fn given(length: Option<u64>) -> (Pieces, Fetched) {
     let (sender, mut pieces) = mpsc::unbounded_channel();
     let body = futures_util::stream::poll_fn(move |context| pieces.poll_recv(context));
     let fetched = Fetched {
@@ -25,7 +27,7 @@ fn given(length: Option<u64>) -> (Pieces, Fetched) {
     (sender, fetched)
 }
 
-async fn never() -> Result<Fetched, FetchError> {
+pub async fn never() -> Result<Fetched, FetchError> {
     panic!("it is kept")
 }
 
@@ -35,7 +37,7 @@ pub async fn fetch_whole(world: &World, id: &str, bytes: &[u8]) {
     drop(sender);
     let content = world
         .media
-        .remote(there(), id, || async { Ok(fetched) })
+        .remote(there(), id, LONG, || async { Ok(fetched) })
         .await
         .unwrap();
     assert_eq!(read(&content).await, bytes);
@@ -60,11 +62,17 @@ async fn sealed_files_are_read_while_they_come() {
 async fn many_read_one(world: &World) {
     let bytes = noise(200_000, 6);
     let (sender, fetched) = given(None);
-    let first = world.media.remote(there(), "one", || async { Ok(fetched) });
+    let first = world
+        .media
+        .remote(there(), "one", LONG, || async { Ok(fetched) });
     let first = soon("headers come", first).await.unwrap();
     assert_eq!(first.info.content_type.as_deref(), Some("image/png"));
     assert_eq!(first.info.size, None);
-    let second = world.media.remote(there(), "one", never).await.unwrap();
+    let second = world
+        .media
+        .remote(there(), "one", LONG, never)
+        .await
+        .unwrap();
     let mut reading = first.read(None).await.unwrap();
     sender
         .send(Ok(Bytes::copy_from_slice(&bytes[..150_000])))
@@ -87,7 +95,11 @@ async fn many_read_one(world: &World) {
     got.extend(rest.concat());
     assert_eq!(got, bytes);
     assert_eq!(read(&second).await, bytes);
-    let third = world.media.remote(there(), "one", never).await.unwrap();
+    let third = world
+        .media
+        .remote(there(), "one", LONG, never)
+        .await
+        .unwrap();
     assert_eq!(
         (third.info.size, read(&third).await),
         (Some(200_000), bytes)
@@ -101,7 +113,7 @@ async fn a_fetch_goes_on_though_who_asked_has_gone() {
         let (sender, fetched) = given(Some(3));
         let content = world
             .media
-            .remote(there(), "one", || async { Ok(fetched) })
+            .remote(there(), "one", LONG, || async { Ok(fetched) })
             .await;
         drop(content);
         sender.send(Ok(Bytes::from_static(b"abc"))).unwrap();
@@ -130,10 +142,14 @@ async fn a_broken_fetch_is_an_error_for_all_and_nothing_is_kept() {
             let (sender, fetched) = given(length);
             let first = world
                 .media
-                .remote(there(), "one", || async { Ok(fetched) })
+                .remote(there(), "one", LONG, || async { Ok(fetched) })
                 .await
                 .unwrap();
-            let second = world.media.remote(there(), "one", never).await.unwrap();
+            let second = world
+                .media
+                .remote(there(), "one", LONG, never)
+                .await
+                .unwrap();
             sender.send(Ok(Bytes::from(noise(100_000, 7)))).unwrap();
             if let Some(end) = end {
                 sender.send(end).unwrap();
@@ -176,7 +192,11 @@ async fn failures_are_remembered_for_a_while() {
                 asked.fetch_add(1, Ordering::SeqCst);
                 Err(FetchError::NotFound)
             };
-            world.media.remote(there(), "one", fetch).await.unwrap_err()
+            world
+                .media
+                .remote(there(), "one", LONG, fetch)
+                .await
+                .unwrap_err()
         };
         for _ in 0..3 {
             let error = ask().await;
@@ -200,7 +220,7 @@ async fn too_large_and_blocked_files_are_not_fetched() {
         let (_sender, fetched) = given(Some(1_001));
         let refused = world
             .media
-            .remote(there(), "one", || async { Ok(fetched) })
+            .remote(there(), "one", LONG, || async { Ok(fetched) })
             .await;
         let too_large = |error| matches!(error, MediaError::Remote(FetchError::TooLarge));
         assert!(too_large(refused.unwrap_err()));
@@ -208,14 +228,14 @@ async fn too_large_and_blocked_files_are_not_fetched() {
         sender.send(Ok(Bytes::from(noise(1_001, 8)))).unwrap();
         let content = world
             .media
-            .remote(there(), "two", || async { Ok(fetched) })
+            .remote(there(), "two", LONG, || async { Ok(fetched) })
             .await
             .unwrap();
         let all: Result<Vec<Bytes>, _> = content.read(None).await.unwrap().try_collect().await;
         assert!(too_large(all.unwrap_err()));
         for server in ["bad.example", "bad.example:8448", "deep.bad.example"] {
             let server = server.try_into().unwrap();
-            let refused = world.media.remote(server, "one", never).await;
+            let refused = world.media.remote(server, "one", LONG, never).await;
             assert!(matches!(refused, Err(MediaError::NotFound)));
         }
         fetch_whole(world, "three", &noise(1_000, 9)).await;
@@ -278,12 +298,38 @@ async fn what_is_lost_of_the_cache_is_fetched_again() {
         })
         .await;
         std::fs::remove_file(&world.files()[0][0]).unwrap();
-        let content = world.media.remote(there(), "one", never).await.unwrap();
+        let content = world
+            .media
+            .remote(there(), "one", LONG, never)
+            .await
+            .unwrap();
         assert!(matches!(
             content.read(None).await,
             Err(MediaError::NotFound)
         ));
         fetch_whole(world, "one", b"bytes").await;
+        // It has bytes again, and others of the same content have them, too.
+        let again = async || {
+            let row = world.store.media("there.example", "one").await.unwrap();
+            row.is_some() && world.files().map(|files| files.len()) == [1, 0]
+        };
+        eventually("it is kept again", again).await;
+        let content = world
+            .media
+            .remote(there(), "one", LONG, never)
+            .await
+            .unwrap();
+        assert_eq!(read(&content).await, b"bytes");
+        // So are bytes that are cut off.
+        std::fs::write(&world.files()[0][0], b"byt").unwrap();
+        let id = world.upload(b"bytes").await;
+        assert_eq!(read(&world.find(&id).await.unwrap()).await, b"bytes");
+        let content = world
+            .media
+            .remote(there(), "one", LONG, never)
+            .await
+            .unwrap();
+        assert_eq!(read(&content).await, b"bytes");
     })
     .await;
 }

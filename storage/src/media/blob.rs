@@ -37,6 +37,8 @@ pub enum Keep<'a> {
     Known(&'a str),
     /// Bytes that were just stored, and have no row yet.
     New(&'a Blob),
+    /// The same, where those of the blob with this key are gone: whatever refers to that refers to these from then on.
+    Instead(&'a str, &'a Blob),
 }
 
 /// A blob's columns where its table is called `b`.
@@ -117,6 +119,9 @@ impl Store {
 /// Sees to it that a blob is there for what is about to refer to it in this transaction, and isn't doomed before that
 /// commits. Gives its key, which is another's if the same content has come meanwhile; `None` if it is being deleted.
 pub(super) async fn keep(tx: &mut Tx, keep: Keep<'_>, now: i64) -> Result<Option<String>> {
+    if let Keep::Instead(lost, blob) = keep {
+        replace(tx, lost, blob).await?;
+    }
     let query = match keep {
         Keep::Known(key) => tx
             .sql(
@@ -125,7 +130,7 @@ pub(super) async fn keep(tx: &mut Tx, keep: Keep<'_>, now: i64) -> Result<Option
             )
             .bind(key)
             .bind(now),
-        Keep::New(blob) => tx
+        Keep::New(blob) | Keep::Instead(_, blob) => tx
             .sql(
                 "INSERT INTO media_blob \
                  (key, sha256, size, store, seal_key, salt, touched, doomed) \
@@ -143,4 +148,31 @@ pub(super) async fn keep(tx: &mut Tx, keep: Keep<'_>, now: i64) -> Result<Option
     };
     let row = tx.row(query).await?;
     row.map(|row| row.get("key")).transpose()
+}
+
+/// Whatever refers to a blob whose bytes are gone refers to these; none does if that is doomed or was replaced meanwhile. Keys
+/// are never given twice, so nobody takes the old bytes, should they be there after all, for these.
+async fn replace(tx: &mut Tx, lost: &str, blob: &Blob) -> Result<()> {
+    let query = tx
+        .sql(
+            "UPDATE media_blob SET key = $2, store = $3, seal_key = $4, salt = $5 \
+             WHERE key = $1 AND doomed = 0",
+        )
+        .bind(lost)
+        .bind(&blob.key)
+        .bind(&blob.store)
+        .bind(blob.seal.as_ref().map(|seal| &seal.key_id))
+        .bind(blob.seal.as_ref().map(|seal| &seal.salt));
+    if tx.execute(query).await? == 0 {
+        return Ok(());
+    }
+    for text in [
+        "UPDATE media SET blob = $2 WHERE blob = $1",
+        "UPDATE media_thumbnail SET blob = $2 WHERE blob = $1",
+        "UPDATE media_thumbnail SET source = $2 WHERE source = $1",
+    ] {
+        let query = tx.sql(text).bind(lost).bind(&blob.key);
+        tx.execute(query).await?;
+    }
+    Ok(())
 }

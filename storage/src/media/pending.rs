@@ -98,7 +98,7 @@ impl Store {
         })
     }
 
-    /// Gives an id of [`Store::begin_media`] its bytes, durable when this returns.
+    /// Gives an id of [`Store::begin_media`] its bytes, durable when this returns. It counts as made now: its bytes are.
     pub async fn fill_media(
         &self,
         new: &NewMedia<'_>,
@@ -114,7 +114,7 @@ impl Store {
         let query = tx
             .sql(
                 "UPDATE media SET content_type = $4, name = $5, blob = $6, size = $7, pending = NULL, \
-                 accessed = $8, quarantined = CASE WHEN EXISTS (SELECT 1 FROM media q \
+                 created = $8, accessed = $8, quarantined = CASE WHEN EXISTS (SELECT 1 FROM media q \
                  WHERE q.blob = $6 AND q.quarantined = 1) THEN 1 ELSE quarantined END \
                  WHERE origin = $1 AND media_id = $2 AND owner = $3 AND pending > $8",
             )

@@ -29,7 +29,7 @@ pub struct StoredThumbnail {
 }
 
 impl Store {
-    /// A picture that was made of a blob.
+    /// A picture that was made of a blob. One that is its own picture is so in every larger size.
     pub async fn thumbnail(
         &self,
         source: &str,
@@ -40,8 +40,9 @@ impl Store {
                 "SELECT t.content_type, ",
                 blob_columns!(),
                 " FROM media_thumbnail t JOIN media_blob b ON b.key = t.blob \
-                 WHERE t.source = $1 AND t.width = $2 AND t.height = $3 AND t.method = $4 \
-                 AND t.animated = $5 AND t.format = $6"
+                 WHERE t.source = $1 AND t.method = $4 AND t.animated = $5 AND t.format = $6 \
+                 AND ((t.width = $2 AND t.height = $3) \
+                 OR (t.blob = $1 AND t.width <= $2 AND t.height <= $3)) LIMIT 1"
             ))
             .bind(source)
             .bind(i64::from(kind.width))
@@ -91,8 +92,32 @@ impl Store {
             .bind(&key)
             .bind(size);
         tx.execute(query).await?;
+        if key == source {
+            // The smallest size in which it is its own picture says it of the others.
+            let query = tx
+                .sql(
+                    "DELETE FROM media_thumbnail WHERE source = $1 AND blob = $1 AND method = $4 \
+                     AND animated = $5 AND format = $6 AND width >= $2 AND height >= $3 \
+                     AND NOT (width = $2 AND height = $3)",
+                )
+                .bind(source)
+                .bind(i64::from(kind.width))
+                .bind(i64::from(kind.height))
+                .bind(kind.method)
+                .bind(kind.animated)
+                .bind(kind.format);
+            tx.execute(query).await?;
+        }
         tx.commit().await?;
         Ok(Some(key))
+    }
+
+    /// Forgets the pictures whose bytes these are: they are gone.
+    pub async fn forget_thumbnails(&self, blob: &str) -> Result<u64> {
+        let query = self
+            .sql("DELETE FROM media_thumbnail WHERE blob = $1 AND source <> $1")
+            .bind(blob);
+        self.execute(query).await
     }
 
     /// How many pictures there are of a blob.
