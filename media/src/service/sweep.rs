@@ -70,7 +70,7 @@ impl Media {
                 tracing::warn!(%error, "nobody knows how much room other servers' files take");
             }
             // What is to be swept before that: files for which there is no room, then their bytes.
-            let mut soon = None;
+            let mut soon: Option<i64> = None;
             loop {
                 clock.sleep(PAUSE).await;
                 let next = soon.map_or(due, |soon| due.min(soon));
@@ -79,12 +79,13 @@ impl Media {
                     () = clock.sleep(Duration::from_millis(left)) => {}
                     () = self.crowded() => {}
                 }
-                let whole = clock.now_ms() >= due;
+                let begun = clock.now_ms();
+                let whole = begun >= due;
+                soon = soon.filter(|soon| *soon > begun);
                 let swept = self.sweep_some(whole).await;
                 if whole {
                     due = clock.now_ms() + millis(INTERVAL);
                 }
-                soon = None;
                 match swept {
                     Ok(Some(swept)) => {
                         if swept.remote > 0 || swept.thumbnails > 0 {
@@ -93,7 +94,10 @@ impl Media {
                         tracing::debug!(?swept, "files were swept");
                     }
                     Ok(None) => soon = Some(clock.now_ms() + millis(LEASE.1)),
-                    Err(error) => tracing::warn!(%error, "files can't be swept"),
+                    Err(error) => {
+                        soon = Some(clock.now_ms() + millis(LEASE.1));
+                        tracing::warn!(%error, "files can't be swept");
+                    }
                 }
             }
         };
