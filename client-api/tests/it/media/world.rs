@@ -213,7 +213,8 @@ impl RemoteFiles for Strangers {
                 body: stream::iter(file.pieces).boxed(),
             })
         };
-        self.media.remote(origin, media_id, fetch).boxed()
+        let patience = Duration::from_mins(1);
+        self.media.remote(origin, media_id, patience, fetch).boxed()
     }
 
     fn thumbnail<'a>(
