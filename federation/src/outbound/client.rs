@@ -5,12 +5,12 @@
 
 #[cfg(test)]
 mod tests;
+mod web;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use axum::body::{Body, Bytes};
 use http::{Method, Request, Response, header};
-use ipnet::IpNet;
 use rhizome_protocol::sign::KeyPair;
 use ruma::{
     OwnedServerName, ServerName,
@@ -264,27 +264,6 @@ impl Outbound {
         let time = timeout.unwrap_or(self.inner.timeout);
         let exchanged = tokio::time::timeout(time, exchange).await;
         exchanged.map_err(|_| OutboundError::Timeout)?
-    }
-
-    /// The web with these exceptions from what may not be connected to; `None` if it can't be had so.
-    pub(crate) fn web_with(&self, ranges: &[IpNet]) -> Option<Web> {
-        match &self.inner.transport {
-            Transport::Network(connections) => connections
-                .web_with(ranges)
-                .inspect_err(|error| tracing::error!(%error, "no exceptions are made"))
-                .ok(),
-            #[cfg(any(test, feature = "testing"))]
-            Transport::InProcess(..) => None,
-        }
-    }
-
-    /// Web addresses that others name, without exceptions from what may not be connected to.
-    pub(crate) fn web(&self) -> &Web {
-        match &self.inner.transport {
-            Transport::Network(connections) => connections.web(),
-            #[cfg(any(test, feature = "testing"))]
-            Transport::InProcess(_, web) => web,
-        }
     }
 
     /// A signed GET up to the answer's body, which is the caller's to bound.

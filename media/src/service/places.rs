@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::blobs::{self, Blobs};
-use crate::config::{MediaConfig, Place, StoreConfig};
+use crate::config::{MediaConfig, Place};
 use crate::error::MediaError;
 
 /// The stores by their names.
@@ -14,13 +14,6 @@ pub(super) struct Places {
     by_name: HashMap<String, Arc<dyn Blobs>>,
     newest: (String, Arc<dyn Blobs>),
     folders: Vec<(String, PathBuf)>,
-}
-
-/// Where a store is on this machine.
-fn folder(store: &StoreConfig) -> Option<&Path> {
-    match &store.place {
-        Place::Disk(folder) => Some(folder),
-    }
 }
 
 /// Whether one folder is the other, whatever they are called.
@@ -37,25 +30,24 @@ impl Places {
         for one in &config.stores {
             let opened = blobs::open(one)
                 .map_err(|error| MediaError::bytes(format_args!("store {}: {error}", one.name)))?;
-            if let Some(folder) = folder(one) {
-                let folder = folder.canonicalize().map_err(|error| {
-                    MediaError::bytes(format_args!("{}: {error}", folder.display()))
-                })?;
-                let meets = folders.iter().find(|(_, other)| {
-                    let nested = folder.starts_with(other) || other.starts_with(&folder);
-                    nested || is_same(&folder, other)
-                });
-                if let Some((other, path)) = meets {
-                    return Err(MediaError::bytes(format_args!(
-                        "the stores {other:?} and {:?} lie in one folder, or one in the other's: {} and {}; \
-                         give each a folder of its own",
-                        one.name,
-                        path.display(),
-                        folder.display()
-                    )));
-                }
-                folders.push((one.name.clone(), folder));
+            let Place::Disk(folder) = &one.place;
+            let folder = folder.canonicalize().map_err(|error| {
+                MediaError::bytes(format_args!("{}: {error}", folder.display()))
+            })?;
+            let meets = folders.iter().find(|(_, other)| {
+                let nested = folder.starts_with(other) || other.starts_with(&folder);
+                nested || is_same(&folder, other)
+            });
+            if let Some((other, path)) = meets {
+                return Err(MediaError::bytes(format_args!(
+                    "the stores {other:?} and {:?} lie in one folder, or one in the other's: {} and {}; \
+                     give each a folder of its own",
+                    one.name,
+                    path.display(),
+                    folder.display()
+                )));
             }
+            folders.push((one.name.clone(), folder));
             newest.get_or_insert_with(|| (one.name.clone(), opened.clone()));
             if by_name.insert(one.name.clone(), opened).is_some() {
                 return Err(MediaError::bytes(format_args!(

@@ -114,7 +114,7 @@ impl Media {
             return Ok(());
         }
         let now = self.0.store.clock().now_ms();
-        let touched = now.saturating_sub(millis(grace - BRIEFLY));
+        let touched = now.saturating_sub(millis(grace.saturating_sub(BRIEFLY)));
         self.0.store.hurry_blobs(touched, blobs).await?;
         Ok(())
     }

@@ -197,13 +197,12 @@ impl Media {
             after.clone_from(&last.key);
             let mut gone = Vec::new();
             for blob in &doomed {
-                match self.delete_bytes(blob, ours).await {
-                    Err(error) => swept.fail(&blob.key, &error),
-                    Ok(()) => {
-                        gone.push(blob.key.as_str());
-                        swept.bytes += blob.size;
-                    }
+                if let Err(error) = self.delete_bytes(blob, ours).await {
+                    swept.fail(&blob.key, &error);
+                    continue;
                 }
+                gone.push(blob.key.as_str());
+                swept.bytes += blob.size;
             }
             self.crash(CrashAt::Deleted);
             self.0.store.forget_blobs(&gone).await?;

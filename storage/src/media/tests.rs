@@ -153,6 +153,11 @@ async fn an_id_takes_bytes_once_of_its_user_and_in_time() {
     .await;
 }
 
+/// Adds a file of ours; the key of its bytes.
+async fn add(store: &Store, name: &str, keep: Keep<'_>) -> Option<String> {
+    store.add_media(&file(name), keep).await.unwrap()
+}
+
 #[tokio::test]
 async fn only_what_nothing_refers_to_is_doomed_and_never_referred_to_again() {
     each_with_clock(async |store, clock: Clock| {
@@ -163,17 +168,11 @@ async fn only_what_nothing_refers_to_is_doomed_and_never_referred_to_again() {
             animated: false,
             format: "plain",
         };
-        store
-            .add_media(&file("one"), Keep::New(&blob("k1", "aa")))
-            .await
-            .unwrap();
+        add(&store, "one", Keep::New(&blob("k1", "aa"))).await;
         let picture = blob("k2", "bb");
         let added = store.add_thumbnail("k1", &kind, ("image/png", 5), Keep::New(&picture));
         assert_eq!(added.await.unwrap().as_deref(), Some("k2"));
-        store
-            .add_media(&file("two"), Keep::New(&blob("k3", "cc")))
-            .await
-            .unwrap();
+        add(&store, "two", Keep::New(&blob("k3", "cc"))).await;
         let found = store.thumbnail("k1", &kind).await.unwrap().unwrap();
         assert_eq!(
             (found.blob, found.content_type.as_str()),
@@ -184,23 +183,15 @@ async fn only_what_nothing_refers_to_is_doomed_and_never_referred_to_again() {
         clock.advance(std::time::Duration::from_millis(10));
         let late = store.clock().now_ms();
         assert_eq!(doom(&store, late).await, 0);
-        assert_eq!(
-            store
-                .delete_media(&[(OURS, "one"), (OURS, "two")])
-                .await
-                .unwrap(),
-            2
-        );
+        let both = [(OURS, "one"), (OURS, "two")];
+        assert_eq!(store.delete_media(&both).await.unwrap(), 2);
         let lone = store.lone_sources("", 9).await.unwrap();
         assert_eq!(lone, ["k1"]);
         assert!(store.lone_sources("k1", 9).await.unwrap().is_empty());
         let pictures = store.delete_lone_thumbnails(&["k1", "k3"]).await.unwrap();
         assert_eq!(pictures, ["k2"]);
         // Somebody uploads one of them once more.
-        let key = store
-            .add_media(&file("three"), Keep::Known("k3"))
-            .await
-            .unwrap();
+        let key = add(&store, "three", Keep::Known("k3")).await;
         assert!(key.is_some());
         assert_eq!(store.delete_media(&[(OURS, "three")]).await.unwrap(), 1);
         // What was touched after it was looked for isn't doomed.
@@ -212,18 +203,12 @@ async fn only_what_nothing_refers_to_is_doomed_and_never_referred_to_again() {
         assert_eq!(store.doomed_blobs("k1", 9).await.unwrap().len(), 1);
 
         assert_eq!(store.blob_of("aa").await.unwrap(), None);
-        let known = store
-            .add_media(&file("four"), Keep::Known("k1"))
-            .await
-            .unwrap();
+        let known = add(&store, "four", Keep::Known("k1")).await;
         assert_eq!(known, None);
         assert_eq!(store.media(OURS, "four").await.unwrap(), None);
         // The same content may come anew beside what is being deleted.
         let anew = blob("k4", "aa");
-        let key = store
-            .add_media(&file("four"), Keep::New(&anew))
-            .await
-            .unwrap();
+        let key = add(&store, "four", Keep::New(&anew)).await;
         assert_eq!(key.as_deref(), Some("k4"));
         assert_eq!(store.forget_blobs(&["k1", "k2", "k4"]).await.unwrap(), 2);
         let known = store.known_blobs(&["k1", "k3", "k4"]).await.unwrap();
