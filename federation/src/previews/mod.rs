@@ -117,8 +117,6 @@ impl Previews {
             return Ok(known);
         }
         let wait = || MatrixError::limit_exceeded(1_000);
-        let place = self.0.visits.take(user.to_owned(), OF_A_USER);
-        let _place = place.ok_or_else(wait)?;
         self.count(user)?;
         let one = self.0.links.lock_among(key.clone(), WAITING).await;
         let _one = one.ok_or_else(wait)?;
@@ -126,6 +124,8 @@ impl Previews {
         if let Some(known) = self.known(&key).await? {
             return Ok(known);
         }
+        let place = self.0.visits.take(user.to_owned(), OF_A_USER);
+        let _place = place.ok_or_else(wait)?;
         let turn = tokio::time::timeout(QUEUE, self.0.turns.acquire()).await;
         let _turn = turn.map_err(|_| wait())?;
         let told = match self.fetch(url, language.as_deref()).await {
