@@ -26,7 +26,7 @@ pub fn confine(limits: &Limits) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     rustix::thread::set_no_new_privs(true)?;
-    let mapped = mapped()?;
+    let mapped = (mapped("VmSize:")?, mapped("VmData:")?);
     close_paths();
     limit(limits, mapped)?;
     #[cfg(any(
@@ -40,7 +40,7 @@ pub fn confine(limits: &Limits) -> io::Result<()> {
 
 /// Whoever waits for a thumbnail can wait a little longer than whoever waits for a message.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 10;
+const NICE: i32 = 5;
 
 /// No path leads anywhere, no address either, and signals stay within, as far as this kernel has Landlock.
 #[cfg(target_os = "linux")]
@@ -62,7 +62,7 @@ fn close_paths() {
 }
 
 #[cfg(target_os = "linux")]
-fn limit(limits: &Limits, mapped: u64) -> io::Result<()> {
+fn limit(limits: &Limits, (space, data): (u64, u64)) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = |resource: Resource, soft: u64, hard: u64| {
         let most = getrlimit(resource).maximum.unwrap_or(u64::MAX);
@@ -73,9 +73,9 @@ fn limit(limits: &Limits, mapped: u64) -> io::Result<()> {
         setrlimit(resource, new)
     };
     let memory = limits.memory.saturating_add(SLACK);
-    let address_space = mapped.saturating_add(memory);
-    limit(Resource::As, address_space, address_space)?;
-    limit(Resource::Data, memory, memory)?;
+    let (space, data) = (space.saturating_add(memory), data.saturating_add(memory));
+    limit(Resource::As, space, space)?;
+    limit(Resource::Data, data, data)?;
     let cpu = u64::from(limits.cpu);
     // At the soft limit a signal says so, which kills; at the hard one nothing is asked.
     limit(Resource::Cpu, cpu, cpu + 1)?;
@@ -90,14 +90,15 @@ fn limit(limits: &Limits, mapped: u64) -> io::Result<()> {
 #[cfg(target_os = "linux")]
 const SLACK: u64 = 64 << 20;
 
-/// How much address space is taken already: the program, and what its allocator has laid by.
+/// How much is taken already of the address space (`VmSize:`), or of that for data (`VmData:`): the program, and what its
+/// allocator has laid by.
 #[cfg(target_os = "linux")]
-fn mapped() -> io::Result<u64> {
+fn mapped(of: &str) -> io::Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(of));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
     kib.map(|kib| kib * 1024)
-        .ok_or_else(|| io::Error::other("/proc says no VmSize"))
+        .ok_or_else(|| io::Error::other("/proc doesn't say how much memory is taken"))
 }
 
 /// Takes nothing: there are only the limits on what headers say, and the parent's clock.
