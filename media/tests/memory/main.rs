@@ -87,7 +87,7 @@ async fn a_transfer_holds_little_however_large_the_file() {
         let there = server_name!("there.example");
         read(
             &media
-                .remote(there, "one", std::time::Duration::from_mins(1), fetch)
+                .remote(there, "one", Duration::from_mins(1), fetch)
                 .await
                 .unwrap(),
         )
