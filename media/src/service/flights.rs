@@ -224,7 +224,12 @@ mod tests {
     #[tokio::test]
     async fn of_those_alike_few_are_under_way() {
         let flights: Flights<(u8, u8), ()> = Flights::new(2, |a, b| a.0 == b.0);
-        let ask = |key| flights.join(key, Duration::ZERO, |_| std::future::pending());
+        let ask = |key| {
+            flights.join(key, Duration::ZERO, |tell| async move {
+                let _held = tell;
+                std::future::pending::<()>().await;
+            })
+        };
         assert_eq!(ask((1, 1)).await, Err(Missed::Late));
         assert_eq!(ask((1, 2)).await, Err(Missed::Late));
         assert_eq!(ask((1, 3)).await, Err(Missed::Busy));
