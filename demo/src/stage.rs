@@ -87,11 +87,14 @@ async fn remove(schemas: Vec<Scratch>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until somebody wants this process to end.
-pub(crate) async fn stopped() -> anyhow::Result<()> {
+/// Waits until somebody wants this process to end; from now on that doesn't end it by itself.
+pub(crate) fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = terminate.recv() => Ok(()),
-        pressed = tokio::signal::ctrl_c() => Ok(pressed?),
-    }
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }

@@ -32,9 +32,10 @@ const EARLY: usize = 30;
 pub async fn run<H: Homeserver>(postgres: Option<String>) -> anyhow::Result<()> {
     let mut teller = Teller::new();
     let mut stage = Stage::<H>::set(postgres).await?;
+    let stopped = stopped()?;
     let told = tokio::select! {
         told = story(&mut stage, &mut teller) => told,
-        stopped = stopped() => stopped.and_then(|()| bail!("interrupted")),
+        () = stopped => bail!("interrupted"),
     };
     let cleared = stage.clear().await;
     told?;
@@ -49,10 +50,13 @@ pub async fn serve<H: Homeserver>(postgres: Option<String>) -> anyhow::Result<()
     let stage = Stage::<H>::set(postgres).await?;
     let mut told = stage.addresses();
     let served = async {
+        // Before anybody is told where we are: whoever is may stop us at once.
+        let stopped = stopped()?;
         let page = Page::serve(&told).await?;
         told["client"] = json!({ "url": page.url() });
         print(&told);
-        stopped().await
+        stopped.await;
+        Ok(())
     };
     let served = served.await;
     stage.clear().await?;
