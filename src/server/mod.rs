@@ -65,7 +65,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let store = open_store(&config).await?;
 
     let rooms = Rooms::new(store.clone(), config.server.name.clone(), key);
-    let decoders = settings::decoders(&config);
+    let decoders = decoders(&config);
     let media = open_media(&store, &config, decoders.clone())?;
     media.claim().await.context("files can't be kept")?;
     let (files, settings) = (media.clone(), federation_config(&config)?);
