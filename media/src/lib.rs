@@ -12,6 +12,7 @@
 //! thumbnail(&content, Wanted)                                         → Content
 //! content.info                                                        → Info { content_type, name, size, etag, … }
 //! content.read(range)                                                 → Pieces, a stream of Bytes
+//! content.redirect(valid_for, content_type, disposition)              → an address at its store, where there is one
 //! ```
 //!
 //! * A body is any stream of `Result<Bytes, E>`; its own error comes back as [`UploadError::Body`]. Nobody is told of
@@ -37,11 +38,14 @@ mod blobs;
 mod config;
 mod decoders;
 mod error;
+mod http;
 mod pictures;
 mod scanner;
 mod service;
 
-pub use config::{CrashAt, MediaConfig, Place, RemoteConfig, ScannerConfig, SealKey, StoreConfig};
+pub use config::{
+    CrashAt, MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StoreConfig,
+};
 pub use error::{FetchError, MediaError, UploadError};
 pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Reading, Wanted};
 pub use service::Media;

@@ -96,9 +96,13 @@ impl Media {
         }
         for (name, place) in self.0.places.all() {
             let unfinished = place.tidy(self.before()).await;
-            swept.unfinished += unfinished.map_err(MediaError::bytes)?;
+            swept.unfinished += unfinished.map_err(|error| MediaError::place(&error))?;
             let mut listed = place.list();
-            while let Some(listed) = listed.try_next().await.map_err(MediaError::bytes)? {
+            loop {
+                let page = listed.try_next().await;
+                let Some(listed) = page.map_err(|error| MediaError::place(&error))? else {
+                    break;
+                };
                 if !lease.renew().await? {
                     return Ok(None);
                 }
@@ -160,7 +164,8 @@ impl Media {
         let doomed = self.0.store.doomed_blobs("", PIECE).await?;
         for blob in &doomed {
             let place = self.0.places.get(&blob.store)?;
-            place.delete(&blob.key).await.map_err(MediaError::bytes)?;
+            let deleted = place.delete(&blob.key).await;
+            deleted.map_err(|error| MediaError::place(&error))?;
         }
         self.crash(CrashAt::Deleted);
         let keys: Vec<&str> = doomed.iter().map(|blob| blob.key.as_str()).collect();
@@ -189,7 +194,8 @@ impl Media {
                 .iter()
                 .filter(|key| !known.iter().any(|known| known == **key))
             {
-                place.delete(key).await.map_err(MediaError::bytes)?;
+                let deleted = place.delete(key).await;
+                deleted.map_err(|error| MediaError::place(&error))?;
                 gone += 1;
             }
         }

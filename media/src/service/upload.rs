@@ -100,7 +100,7 @@ impl Media {
         file: NewFile<'_>,
         body: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Uploaded, UploadError<E>> {
-        let bytes = self.receive(owner, file.announced, body).await?;
+        let (bytes, _coming) = self.receive(owner, file.announced, body).await?;
         let media_id = random::letters(LETTERS, ID_LENGTH)?;
         let (size, new) = (bytes.size, self.said(owner, &media_id, file, bytes.size));
         let blob = self.keep(bytes, Refers::New(new.clone())).await?;
@@ -152,7 +152,7 @@ impl Media {
             Filled::Done(_) => {}
             refused => return Err(why(&refused).into()),
         }
-        let bytes = self.receive(Some(owner), file.announced, body).await?;
+        let (bytes, _coming) = self.receive(Some(owner), file.announced, body).await?;
         let (size, new) = (
             bytes.size,
             self.said(Some(owner), media_id, file, bytes.size),
@@ -182,13 +182,13 @@ impl Media {
         }
     }
 
-    /// All bytes of an upload, on the disk, without a name that anybody knows.
+    /// All bytes of an upload, on the disk, without a name that anybody knows; and what counts them until a row does.
     async fn receive<E>(
         &self,
         owner: Option<UserNo>,
         announced: Option<u64>,
         body: impl Stream<Item = Result<Bytes, E>> + Send,
-    ) -> Result<Spooled, UploadError<E>> {
+    ) -> Result<(Spooled, Option<Coming<'_>>), UploadError<E>> {
         let most = self.0.config.max_upload_size;
         let announced = announced.unwrap_or(0);
         if announced > most {
@@ -196,7 +196,7 @@ impl Media {
         }
         let quota = self.left(owner).await?;
         if announced > quota {
-            return Err(MediaError::QuotaReached.into());
+            return Err(self.quota_reached().into());
         }
         let mut coming = owner.map(|owner| Coming {
             among: &self.0.uploading,
@@ -215,7 +215,7 @@ impl Media {
                 .as_mut()
                 .is_some_and(|coming| coming.more(length) > quota)
             {
-                return Err(MediaError::QuotaReached.into());
+                return Err(self.quota_reached().into());
             }
             spool.push(piece).await.map_err(MediaError::bytes)?;
             self.crash(CrashAt::Receiving);
@@ -228,9 +228,14 @@ impl Media {
         }
         // Others of the user may have come to their end meanwhile.
         if self.left(owner).await? < spooled.size {
-            return Err(MediaError::QuotaReached.into());
+            return Err(self.quota_reached().into());
         }
-        Ok(spooled)
+        Ok((spooled, coming))
+    }
+
+    fn quota_reached(&self) -> MediaError {
+        let info_uri = self.0.config.quota_info_uri.clone();
+        MediaError::QuotaReached { info_uri }
     }
 
     /// How many bytes a user may upload now.

@@ -1,4 +1,4 @@
-//! Files, on both databases.
+//! Files, on both databases, on a disk and in a bucket.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,11 +6,13 @@
     missing_docs
 )]
 
+mod bucket;
 mod care;
 mod crash;
 mod pending;
 mod pictures;
 mod remote;
+mod s3;
 mod scanner;
 mod upload;
 mod world;

@@ -140,7 +140,7 @@ async fn a_picture_is_made_once_and_kept() {
             world.clock.advance(std::time::Duration::from_hours(2));
             let swept = world.media.sweep().await.unwrap().unwrap();
             assert_eq!((swept.thumbnails, swept.blobs), (2, 2));
-            assert_eq!(world.files().map(|files| files.len()), [0, 0]);
+            assert_eq!(world.files().await.map(|files| files.len()), [0, 0]);
         },
     )
     .await;
@@ -236,7 +236,7 @@ async fn where_a_picture_was_taken_is_taken_off() {
             assert_eq!(content.info.size, Some(PNG.len() as u64));
             let text = upload(world, b"text about GPS").await;
             assert_eq!(read(&text).await, b"text about GPS");
-            assert_eq!(world.files()[1].len(), 0);
+            assert_eq!(world.files().await[1].len(), 0);
         },
     )
     .await;
