@@ -17,7 +17,8 @@
 //!
 //! * A body is any stream of `Result<Bytes, E>`; its own error comes back as [`UploadError::Body`]. Nobody is told of
 //!   an upload before it is durable.
-//! * Of a transfer no more is in memory than a few pieces of 64 KiB, however large the file.
+//! * Of a transfer no more is in memory than a few pieces of 64 KiB, however large the file; of what comes from a
+//!   bucket up to a megabyte, as connections have it.
 //! * [`Media::find`] waits for bytes of an id that was given ([`Media::create`]) as long as it is told to.
 //! * [`Media::remote`] first looks whether the file is kept, then calls `fetch`, once for all who ask meanwhile: they
 //!   read the bytes while they come. Its size may be unknown then ([`Info::size`]). If the fetch breaks off, so does what

@@ -156,6 +156,10 @@ fn away(why: impl std::fmt::Display) -> io::Error {
 }
 
 /// What of an error can be told: no address that is signed is in any, but all that a store says may be.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "it stands for what it is given"
+)]
 fn failed(error: Error) -> io::Error {
     let mut said = error.to_string().replace('\n', " ");
     said.truncate(said.floor_char_boundary(SAID));

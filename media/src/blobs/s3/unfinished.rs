@@ -31,7 +31,8 @@ struct Page {
 #[serde(rename_all = "PascalCase")]
 struct Upload {
     key: String,
-    upload_id: String,
+    #[serde(rename = "UploadId")]
+    id: String,
     initiated: String,
 }
 
@@ -58,7 +59,7 @@ impl S3 {
                     continue;
                 }
                 let location = Location::parse(&upload.key).map_err(io::Error::other)?;
-                let aborted = self.store.abort_multipart(&location, &upload.upload_id);
+                let aborted = self.store.abort_multipart(&location, &upload.id);
                 aborted.await.map_err(failed)?;
                 gone += 1;
             }
