@@ -156,6 +156,9 @@ impl Sender {
         let why = format!("the store answers {} {code}", status.as_u16());
         // What arrived isn't what was sent.
         let damaged = ["BadDigest", "XAmzContentSHA256Mismatch"].contains(&code);
+        if matches!(status.as_u16(), 405 | 501) {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, why).into());
+        }
         if status.is_server_error() || damaged || matches!(status.as_u16(), 408 | 429) {
             return Err(Refused::for_now(why));
         }
