@@ -44,6 +44,8 @@ mod http;
 mod pictures;
 mod scanner;
 mod service;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use config::{
     CrashAt, MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StoreConfig,

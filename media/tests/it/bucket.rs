@@ -8,9 +8,7 @@ use object_store::path::Path as Location;
 use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use rhizome_media::S3Config;
 
-#[path = "../common/server.rs"]
-mod server;
-pub use server::{config, prefix};
+pub use rhizome_media::testing::{bucket as config, prefix};
 
 /// A file in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use rhizome_media::{Content, FetchError, Fetched, Media, MediaConfig, NewFile, NoPictures, Place};
+use rhizome_media::{
+    Content, FetchError, Fetched, Media, MediaConfig, NewFile, NoPictures, Place, testing,
+};
 use rhizome_storage::testing::{TestDatabase, soon};
 use ruma::{ServerName, server_name};
-
-#[path = "../common/server.rs"]
-mod server;
 
 #[global_allocator]
 static HEAP: dhat::Alloc = dhat::Alloc;
@@ -55,7 +54,7 @@ async fn read(content: &Content) {
 async fn a_transfer_holds_little_however_large_the_file() {
     let folder = tempfile::tempdir().unwrap();
     transfer("disk", Place::Disk(folder.path().to_owned()), MOST).await;
-    let bucket = server::config(folder.path(), &server::prefix());
+    let bucket = testing::bucket(folder.path(), &testing::prefix());
     transfer("bucket", Place::S3(bucket), MOST_OF_BUCKET).await;
 }
 
