@@ -19,6 +19,8 @@ use super::{Cipher, PIECE, Pieces, opened, sealed_part};
 
 /// Pieces below this are copied into one: each holds what it came in, which may be far more than it is.
 const SMALL: usize = 4 << 10;
+/// So much is hashed and written at once: each time costs two changes of threads.
+const BATCH: usize = 2 * PIECE;
 
 /// A file's name that is deleted when this is dropped.
 #[derive(Debug)]
@@ -111,7 +113,7 @@ impl Spool {
             self.join_small();
             self.waiting.push(piece);
         }
-        if self.waiting_bytes >= PIECE {
+        if self.waiting_bytes >= BATCH {
             self.flush(false).await?;
         }
         Ok(())
