@@ -34,6 +34,17 @@ struct State {
     cut: bool,
     turned: bool,
     profile: bool,
+    program: bool,
+}
+
+/// The longest text that names a program.
+const PROGRAM: u64 = 64;
+
+/// Whether a text names a program (PNG, 11.3.3.2), in letters, digits and spaces.
+fn names_program(text: &[u8]) -> bool {
+    let named = |byte: &u8| byte.is_ascii_alphanumeric() || b" .-_()/".contains(byte);
+    text.strip_prefix(b"Software\0")
+        .is_some_and(|name| name.iter().all(named))
 }
 
 /// Every chunk up to the last, which isn't written.
@@ -84,6 +95,15 @@ fn chunk<R: Read, W: Write>(
                 return Ok(());
             };
             state.profile = true;
+            write(copier, kind, &content)
+        }
+        // Which program made it tells of nobody, and without it many a drawing wouldn't come back as it went.
+        b"tEXt" if length <= PROGRAM && !state.program => {
+            let content = take_checked(copier, kind, length)?;
+            let Some(content) = content.filter(|content| names_program(content)) else {
+                return Ok(());
+            };
+            state.program = true;
             write(copier, kind, &content)
         }
         // What makes it move can't be left out either.

@@ -56,6 +56,26 @@ fn what_has_nothing_to_hide_stays_as_it_is() {
 }
 
 #[test]
+fn a_drawing_may_name_its_program_and_nothing_else() {
+    let drawing = png::png(9, 9, 3);
+    let with = |text: &[u8]| png::with(&drawing, &[png::chunk(*b"tEXt", text)]);
+    let named = with(b"Software\0Drawing Program 7.1 (beta)");
+    assert_eq!(stripped(&named), named);
+    for telling in [
+        &b"Comment\0Software"[..],
+        b"Author\0Ada",
+        b"Software\0Camera of ada@here.example",
+        b"Software\0Program\0and more",
+        &[&b"Software\0"[..], &[b'a'; 60]].concat(),
+    ] {
+        assert_eq!(stripped(&with(telling)), drawing);
+    }
+    let twice = png::chunk(*b"tEXt", b"Software\0One");
+    let twice = png::with(&drawing, &[twice.clone(), twice]);
+    assert_eq!(stripped(&twice), with(b"Software\0One"));
+}
+
+#[test]
 fn what_is_no_such_picture_passes_unchanged() {
     let svg = b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>";
     let large = vec![42; 300_000];
