@@ -22,7 +22,8 @@
 //!   read the bytes while they come. Its size may be unknown then ([`Info::size`]). If the fetch breaks off, so does what
 //!   they read, and nothing is kept.
 //! * [`Pictures`] is what makes pictures: [`Decoders`](rhizome_decoder::Decoders).
-//! * [`Media::thumbnail`] makes a picture or finds one that was made; one at a time of each.
+//! * [`Media::thumbnail`] makes a picture or finds one that was made; one at a time of each. Films are shown by a program
+//!   of the operator's ([`StillConfig`]), if there is one.
 //! * [`MediaError`] is a [`Refusal`](rhizome_protocol::Refusal): the edge makes a Matrix error of it.
 //!
 //! * [`Media::claim`] makes sure that the stores are this database's, before anything is kept there.
@@ -41,6 +42,7 @@ mod error;
 mod pictures;
 mod scanner;
 mod service;
+mod stills;
 
 pub use config::{CrashAt, MediaConfig, Place, RemoteConfig, ScannerConfig, SealKey, StoreConfig};
 pub use error::{FetchError, MediaError, UploadError};
@@ -51,3 +53,4 @@ pub use service::content::{Content, Info, Pieces};
 pub use service::remote::Fetched;
 pub use service::sweep::Swept;
 pub use service::upload::{Created, NewFile, Uploaded};
+pub use stills::StillConfig;

@@ -18,6 +18,7 @@ mod server;
 mod source;
 mod units;
 mod url_previews;
+mod video_still;
 mod well_known;
 
 use std::collections::BTreeMap;

@@ -15,6 +15,7 @@ mod pictures;
 mod remote;
 mod room;
 mod scanner;
+mod stills;
 mod stores;
 mod upload;
 mod world;

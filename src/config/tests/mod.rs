@@ -184,6 +184,7 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "media.frozen_since",
     "media.forbidden_hashes",
     "media.scanner",
+    "media.video_still",
     "listeners.tls",
 ];
 
