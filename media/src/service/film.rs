@@ -146,6 +146,11 @@ impl Media {
             return Err(MediaError::NoThumbnail);
         };
         self.try_still(&still).await?;
+        // Programs write down what they made it of.
+        let still = self.stripped(still).await.map_err(|error| match error {
+            MediaError::BrokenPicture => MediaError::NoThumbnail,
+            error => error,
+        })?;
         let what = (content_type, still.size);
         let refers = Refers::Thumbnail(&source.key, &KEPT, what);
         let blob = self.keep(still, refers).await?;

@@ -91,8 +91,9 @@ async fn film_of(world: &World, content_type: &str, bytes: &[u8]) -> Content {
     world.find(&uploaded.unwrap().media_id).await.unwrap()
 }
 
+/// One whose still would say where it was taken.
 async fn film(world: &World) -> Content {
-    film_of(world, "video/mp4", &[HEAD, PNG].concat()).await
+    film_of(world, "video/mp4", &[HEAD, PNG, b" GPS"].concat()).await
 }
 
 async fn picture(world: &World, film: &Content, width: u32) -> Result<Content, MediaError> {
