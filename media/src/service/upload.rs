@@ -215,7 +215,7 @@ impl Media {
         }
         let quota = self.left(owner).await?;
         if announced > quota {
-            return Err(MediaError::QuotaReached.into());
+            return Err(self.quota_reached().into());
         }
         let mut coming = owner.map(|owner| Coming {
             among: &self.0.uploading,
@@ -234,7 +234,7 @@ impl Media {
                 .as_mut()
                 .is_some_and(|coming| coming.more(length) > quota)
             {
-                return Err(MediaError::QuotaReached.into());
+                return Err(self.quota_reached().into());
             }
             spool.push(piece).await.map_err(MediaError::bytes)?;
             self.crash(CrashAt::Receiving);
@@ -253,10 +253,15 @@ impl Media {
         if let Some(coming) = &mut coming {
             coming.became(spooled.size);
             if self.left(owner).await? < coming.all() {
-                return Err(MediaError::QuotaReached.into());
+                return Err(self.quota_reached().into());
             }
         }
         Ok((spooled, coming))
+    }
+
+    fn quota_reached(&self) -> MediaError {
+        let info_uri = self.0.config.quota_info_uri.clone();
+        MediaError::QuotaReached { info_uri }
     }
 
     /// How many bytes a user may upload now.

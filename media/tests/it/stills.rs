@@ -12,7 +12,7 @@ use rhizome_media::{
 use rhizome_storage::testing::{eventually, soon};
 
 use crate::pictures::{PNG, Painter, wanted};
-use crate::world::{ALICE, World, body, each_with, read, there};
+use crate::world::{ALICE, World, body, each_with, read, taken, there};
 
 /// Before the picture in a film of ours.
 const HEAD: &[u8] = b"film\n";
@@ -77,7 +77,7 @@ async fn each_of(
     each_with(with, painter.clone(), async |world| {
         test(world, &painter).await;
         // Whatever became of them: no copy of a film is left.
-        assert_eq!(world.files()[1].len(), 0);
+        assert_eq!(world.files().await[1], []);
     })
     .await;
 }
@@ -141,7 +141,7 @@ async fn a_film_has_one_still_for_all_its_pictures() {
             assert_eq!(world.media.delete_all(&query).await.unwrap(), 2);
             world.clock.advance(Duration::from_hours(2));
             world.media.sweep().await.unwrap().unwrap();
-            assert_eq!(world.files().map(|files| files.len()), [0, 0]);
+            assert_eq!(world.files().await, [[], []]);
         },
     )
     .await;
@@ -178,8 +178,8 @@ async fn other_servers_films_have_stills() {
             (made.info.origin.as_str(), notes.runs()),
             ("there.example", 1)
         );
-        for file in &world.files()[0] {
-            let bytes = std::fs::read(file).unwrap();
+        for file in &world.files().await[0] {
+            let bytes = taken(world.place(), &file.key).await;
             assert!(!bytes.windows(4).any(|window| window == b"\x89PNG"));
         }
     })
