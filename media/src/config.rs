@@ -8,6 +8,7 @@ use std::time::Duration;
 use ruma::OwnedServerName;
 
 use crate::pictures::{Format, Method, Wanted};
+use crate::stills::StillConfig;
 
 /// How files are kept.
 #[derive(Debug, Clone)]
@@ -35,6 +36,8 @@ pub struct MediaConfig {
     pub thumbnails: Vec<Wanted>,
     /// Whether others are made when they are asked for; if not, the next of those is given.
     pub any_thumbnail: bool,
+    /// What takes stills of films; without it there are no pictures of them.
+    pub still: Option<StillConfig>,
     /// Other servers' files.
     pub remote: RemoteConfig,
     /// A file with hashes (SHA-256, hexadecimal, one a line) of files that nobody may upload or get.
@@ -204,6 +207,7 @@ impl MediaConfig {
             strip: true,
             thumbnails: specified(),
             any_thumbnail: true,
+            still: None,
             remote: RemoteConfig::default(),
             forbidden_hashes: None,
             scanner: None,

@@ -24,7 +24,8 @@
 //!   read the bytes while they come. Its size may be unknown then ([`Info::size`]). If the fetch breaks off, so does what
 //!   they read, and nothing is kept.
 //! * [`Pictures`] is what makes pictures: [`Decoders`](rhizome_decoder::Decoders).
-//! * [`Media::thumbnail`] makes a picture or finds one that was made; one at a time of each.
+//! * [`Media::thumbnail`] makes a picture or finds one that was made; one at a time of each. Films are shown by a program
+//!   of the operator's ([`StillConfig`]), if there is one.
 //! * [`MediaError`] is a [`Refusal`](rhizome_protocol::Refusal): the edge makes a Matrix error of it.
 //!
 //! * [`Media::claim`] makes sure that the stores are this database's, before anything is kept there.
@@ -44,6 +45,7 @@ mod http;
 mod pictures;
 mod scanner;
 mod service;
+mod stills;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -58,3 +60,4 @@ pub use service::content::{Content, Info, Pieces};
 pub use service::remote::Fetched;
 pub use service::sweep::Swept;
 pub use service::upload::{Created, NewFile, Uploaded};
+pub use stills::StillConfig;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::Problems;
 use super::media_store::MediaStore;
 use super::units::{Date, Size, Span};
+use super::{Problems, video_still};
 
 /// Files that users upload, and those of other servers that are kept for them.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -37,6 +37,8 @@ pub struct Media {
     pub any_thumbnail_size: bool,
     /// Whether pictures are decoded in the server's own process.
     pub decode_in_process: bool,
+    /// The command that takes stills of films: a program and its arguments. None: there are no thumbnails of films.
+    pub video_still: Vec<String>,
     /// The largest file that is fetched from another server.
     pub max_remote_size: Size,
     /// How much is kept of other servers' files.
@@ -108,6 +110,7 @@ impl Default for Media {
             strip_metadata: true,
             any_thumbnail_size: true,
             decode_in_process: false,
+            video_still: Vec::new(),
             max_remote_size: Size::mib(100),
             remote_cache_size: Size::mib(10 << 10),
             remote_cache_age: Span::secs(90 * 86_400),
@@ -174,6 +177,7 @@ impl Media {
             );
         }
         self.check_names(problems);
+        video_still::check(&self.video_still, problems);
         if self.delete_after.0 < SOONEST {
             problems.add(
                 "media.delete_after",

@@ -19,6 +19,7 @@ mod server;
 mod source;
 mod units;
 mod url_previews;
+mod video_still;
 mod well_known;
 
 use std::collections::BTreeMap;

@@ -7,7 +7,7 @@ use rhizome_client_api::config as client_api;
 use rhizome_decoder::Decoders;
 use rhizome_federation::{FederationConfig, previews::PreviewConfig};
 use rhizome_media::{
-    MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StoreConfig,
+    MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StillConfig, StoreConfig,
 };
 
 use crate::config::{
@@ -90,6 +90,7 @@ pub(crate) fn media(config: &Config) -> anyhow::Result<MediaConfig> {
         quota_info_uri: from.quota_info_uri.as_deref().map(Into::into),
         strip: from.strip_metadata,
         any_thumbnail: from.any_thumbnail_size,
+        still: video_still(&from.video_still),
         remote: RemoteConfig {
             max_size: from.max_remote_size.0,
             cache_size: from.remote_cache_size.0,
@@ -150,6 +151,11 @@ fn seal_keys(path: &Path) -> anyhow::Result<Vec<SealKey>> {
         anyhow::bail!("media.key_file {shown} holds no key");
     }
     Ok(keys)
+}
+
+/// What takes stills of films, if anything does.
+fn video_still(command: &[String]) -> Option<StillConfig> {
+    (!command.is_empty()).then(|| StillConfig::new(command.to_owned()))
 }
 
 fn scanner(from: &Scanner) -> ScannerConfig {

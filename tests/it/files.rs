@@ -65,6 +65,43 @@ async fn a_file_that_one_uploads_another_downloads_elsewhere() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_film_has_a_thumbnail_where_a_program_takes_stills() {
+    let (server, without) = tokio::join!(
+        Server::start_with(Kind::Sqlite, |config| {
+            config.media.decode_in_process = true;
+            config.media.video_still = ["tail", "-n", "+2", "{file}"].map(str::to_owned).to_vec();
+        }),
+        Server::start_with(Kind::Sqlite, |config| config.media.decode_in_process = true)
+    );
+    for (server, status, kind) in [
+        (&server, 200, "image/png"),
+        (&without, 400, "application/json"),
+    ] {
+        let ada = server.register("ada").await;
+        let base = ada.base();
+        let upload = server.http.post(format!("{base}/_matrix/media/v3/upload"));
+        let upload = upload
+            .bearer_auth(ada.token())
+            .header("content-type", "video/mp4")
+            .body([b"film\n", &PIXEL[..]].concat());
+        let answer = upload.send().await.unwrap().bytes().await.unwrap();
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        let name = answer["content_uri"].as_str().unwrap();
+        let name = name.strip_prefix("mxc://").unwrap();
+        let url = format!("{base}/_matrix/client/v1/media/thumbnail/{name}?width=96&height=96");
+        let ask = server.http.get(url).bearer_auth(ada.token());
+        let answer = ask.send().await.unwrap();
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers()["content-type"], kind);
+        if status == 200 {
+            assert_eq!(answer.bytes().await.unwrap(), &PIXEL[..]);
+        }
+    }
+    server.stop().await;
+    without.stop().await;
+}
+
 /// Serves the page and its picture on this machine; where.
 async fn site() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -16,13 +16,19 @@ class ApiError(Exception):
 
 def request(server, method, path, body=None, token=None):
     data = None if body is None else json.dumps(body).encode()
-    headers = {"Content-Type": "application/json"}
+    _, answer = exchange(server, method, path, data, "application/json", token)
+    return json.loads(answer)
+
+
+def exchange(server, method, path, data=None, content_type=None, token=None):
+    """What the server answers, whatever it is: headers and bytes."""
+    headers = {"Content-Type": content_type} if content_type else {}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     call = urllib.request.Request(server.base + path, data, headers, method=method)
     try:
         with urllib.request.urlopen(call, timeout=90) as answer:
-            return json.load(answer)
+            return answer.headers, answer.read()
     except urllib.error.HTTPError as error:
         raise ApiError(error.code, error.read().decode(errors="replace")) from None
 

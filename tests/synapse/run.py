@@ -4,8 +4,8 @@ usage: run.py PATH_TO_RHIZOME [PART_OF_A_STORY'S_NAME]
 (with a Python that has `matrix-synapse` installed)
 
 The stories of coming_and_going.py and being_there.py are told for each room version with the room on
-either server, the versions side by side; those of outages.py after them, one at a time. Exits non-zero,
-with both servers' last log lines, when one fails. `RHIZOME_KEEP=1` keeps the servers' folders.
+either server, the versions side by side; those of files.py and outages.py after them, one at a time. Exits
+non-zero, with both servers' last log lines, when one fails. `RHIZOME_KEEP=1` keeps the servers' folders.
 """
 
 import os
@@ -18,6 +18,7 @@ import time
 
 import being_there
 import coming_and_going
+import files
 from certificates import certificate, write_pem
 from outages import OUTAGES
 from pairs import Pair
@@ -85,6 +86,8 @@ def tell_all(report, rhizome, synapse):
         thread.start()
     for thread in threads:
         thread.join()
+    for story in files.STORIES:
+        report.tell(story, "", lanes[-1][0])
     world = World(rhizome, synapse, Person(synapse, "admin", admin=True), lanes)
     for story in OUTAGES:
         report.tell(story, "", world)
@@ -98,7 +101,9 @@ def servers_in(root, binary):
         (root / kind).mkdir()
         write_pem(root / kind, "tls", *certificate("localhost", ca, ca_key))
     ca_file = root / "ca.crt"
-    return [Rhizome(binary, root / "rhizome", ca_file), Synapse(root / "synapse", ca_file)]
+    more = f"[media]\nmax_remote_size = {files.MOST_FETCHED}\n"
+    rhizome = Rhizome(binary, root / "rhizome", ca_file, more=more)
+    return [rhizome, Synapse(root / "synapse", ca_file)]
 
 
 def main(binary, wanted=""):

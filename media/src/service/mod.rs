@@ -4,6 +4,7 @@ mod blurhash;
 pub(crate) mod care;
 mod claim;
 pub(crate) mod content;
+mod film;
 mod find;
 mod flights;
 mod forbidden;
@@ -57,6 +58,7 @@ struct Inner {
     to_make: tokio::sync::Mutex<mpsc::Receiver<content::Content>>,
     forbidden: forbidden::Forbidden,
     scanner: Option<Scanner>,
+    films: Option<film::Films>,
     uploading: upload::Uploading,
     accessed: find::Accessed,
     room: room::Room,
@@ -90,6 +92,7 @@ impl Media {
         Ok(Self(Arc::new(Inner {
             forbidden: forbidden::Forbidden::open(config.forbidden_hashes.as_deref())?,
             scanner: scanner.map_err(MediaError::bytes)?,
+            films: config.still.clone().map(film::Films::new),
             places: Places::open(&config)?,
             keys: Keys::new(config.keys.clone()),
             config,

@@ -8,6 +8,7 @@ use tokio_util::io::StreamReader;
 
 use super::Media;
 use super::content::Content;
+use super::film::Seen;
 use super::kept::Refers;
 use crate::error::MediaError;
 use crate::pictures::{Format, Made, PictureError, Wanted};
@@ -40,7 +41,9 @@ impl Media {
         if let Some(made) = self.made(of, &source.key, wanted).await? {
             return Ok(made);
         }
-        if let Some(error) = self.0.no_pictures.get(&source.key) {
+        if let Some(error) = self.0.no_pictures.get(&source.key)
+            && !self.is_film(of)
+        {
             return Err(error);
         }
         if let Some(made) = self.make_one(of, &source, wanted, MOST).await? {
@@ -156,16 +159,19 @@ impl Media {
         source: &Blob,
         wanted: &[Wanted],
     ) -> Result<Vec<Content>, MediaError> {
-        if source.size > self.0.pictures.most_bytes() {
+        let seen = self.seen(of, source).await?;
+        if seen.blob.size > self.0.pictures.most_bytes() {
             return Err(MediaError::PictureTooLarge);
         }
-        let pieces = of.read(None).await?.map_err(std::io::Error::other);
+        let pieces = seen.content.read(None).await?;
+        let pieces = pieces.map_err(std::io::Error::other);
         let reading = Box::pin(StreamReader::new(pieces));
         let made = self.0.pictures.thumbnails(reading, wanted).await;
         let made = made.map_err(|error| self.remember_why(source, wanted, error))?;
         let mut kept = Vec::new();
         for (made, wanted) in made.into_iter().zip(wanted) {
-            kept.push(self.keep_picture(of, source, *wanted, made).await?);
+            let made = self.keep_picture((of, source), &seen, *wanted, made);
+            kept.push(made.await?);
         }
         Ok(kept)
     }
@@ -195,21 +201,20 @@ impl Media {
 
     async fn keep_picture(
         &self,
-        of: &Content,
-        source: &Blob,
+        (of, source): (&Content, &Blob),
+        seen: &Seen,
         wanted: Wanted,
         made: Made,
     ) -> Result<Content, MediaError> {
         let kind = kind(wanted);
         let Some(bytes) = made.bytes else {
-            let size = (made.content_type.as_str(), source.size);
-            let refers =
-                self.0
-                    .store
-                    .add_thumbnail(&source.key, &kind, size, Keep::Known(&source.key));
+            let own = &seen.blob;
+            let size = (made.content_type.as_str(), own.size);
+            let refers = Keep::Known(&own.key);
+            let refers = self.0.store.add_thumbnail(&source.key, &kind, size, refers);
             // If it has just been deleted, that is what was asked for all the same.
             refers.await?;
-            return Ok(of.picture(&source.key, made.content_type, source.clone()));
+            return Ok(of.picture(&source.key, made.content_type, own.clone()));
         };
         let spooled = async {
             let mut spool = self.spool().await?;

@@ -282,7 +282,7 @@ impl Media {
     }
 
     /// The file without what says where it was taken, if that is wanted and it is a picture.
-    async fn stripped(&self, file: Spooled) -> Result<Spooled, MediaError> {
+    pub(super) async fn stripped(&self, file: Spooled) -> Result<Spooled, MediaError> {
         let pictures = &self.0.pictures;
         // Where there are none nothing reads them. Else even the largest are stripped: that is done piece by piece.
         if !self.0.config.strip || pictures.most_bytes() == 0 {

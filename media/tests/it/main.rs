@@ -17,6 +17,7 @@ mod remote;
 mod room;
 mod s3;
 mod scanner;
+mod stills;
 mod stores;
 mod upload;
 mod world;

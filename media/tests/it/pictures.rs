@@ -14,11 +14,11 @@ use crate::world::{ALICE, World, body, each_with, lay, read};
 
 /// Makes pictures that say what they are, of what begins as a PNG does.
 #[derive(Default)]
-struct Painter {
-    made: AtomicUsize,
+pub struct Painter {
+    pub made: AtomicUsize,
 }
 
-const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and the rest";
+pub const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and the rest";
 
 impl Pictures for Painter {
     fn most_bytes(&self) -> u64 {
@@ -73,7 +73,7 @@ impl Pictures for Painter {
     }
 }
 
-fn wanted(width: u32, height: u32, method: Method) -> Wanted {
+pub fn wanted(width: u32, height: u32, method: Method) -> Wanted {
     Wanted {
         width,
         height,

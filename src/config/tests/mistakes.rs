@@ -268,6 +268,30 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "\"1h\" or more",
     ),
     (
+        "[media]\nvideo_still = [\"there-is-no-such-program\", \"{file}\"]\n",
+        "rhizome.toml:2: media.video_still",
+        "no program `there-is-no-such-program`",
+        "on PATH",
+    ),
+    (
+        "[media]\nvideo_still = [\"./sh\", \"{file}\"]\n",
+        "rhizome.toml:2: media.video_still",
+        "no program `./sh`",
+        "absolute path",
+    ),
+    (
+        "[media]\nvideo_still = [\"/dev/null\", \"{file}\"]\n",
+        "rhizome.toml:2: media.video_still",
+        "no program `/dev/null`",
+        "absolute path",
+    ),
+    (
+        "[media]\nvideo_still = [\"sh\", \"-c\", \"true\"]\n",
+        "rhizome.toml:2: media.video_still",
+        "which film",
+        "\"{file}\"",
+    ),
+    (
         "[media]\nunauthenticated_downloads = \"open\"\nfrozen_since = \"2026-01-31\"\n",
         "rhizome.toml:3: media.frozen_since",
         "nothing is frozen",

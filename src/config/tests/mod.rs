@@ -196,6 +196,7 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "media.quota_info_uri",
     "media.forbidden_hashes",
     "media.scanner",
+    "media.video_still",
     "listeners.tls",
 ];
 
