@@ -68,90 +68,96 @@ impl MediaStore {
     }
 
     pub(super) fn check(&self, at: &str, problems: &mut Problems) {
-        let mut add = |key: &str, what: String, remedy: &str| {
-            let path = if key.is_empty() {
-                at.to_owned()
-            } else {
-                format!("{at}.{key}")
-            };
-            problems.add(path, what, remedy);
-        };
-        if self
-            .path
-            .as_ref()
-            .is_some_and(|path| path.exists() && !path.is_dir())
-        {
+        let mut found = Found { at, problems };
+        let path = self.path.as_ref();
+        if path.is_some_and(|path| path.exists() && !path.is_dir()) {
             let what = "this is a file, not a directory".to_owned();
-            add("path", what, "name a directory; it is made when missing");
+            found.add("path", what, "name a directory; it is made when missing");
         }
-        if self.kind == StoreKind::Disk {
-            if self.path.is_none() {
-                let what = format!("the store `{}` has no folder", self.name);
-                add(
-                    "",
-                    what,
-                    "name one: path = \"/mnt/large/media\"; for another kind, write kind = \"s3\"",
-                );
+        match self.kind {
+            StoreKind::Disk if path.is_some() => {}
+            StoreKind::Disk => found.add(
+                "",
+                format!("the store `{}` has no folder", self.name),
+                "name one: path = \"/mnt/large/media\"; for another kind, write kind = \"s3\"",
+            ),
+            StoreKind::S3 => {
+                self.check_place(&mut found);
+                self.check_keys(&mut found);
             }
-            return;
         }
+    }
+
+    /// Where a bucket is.
+    fn check_place(&self, found: &mut Found<'_>) {
         let endpoints = [
             ("endpoint", Some(&self.endpoint)),
             ("public_endpoint", self.public_endpoint.as_ref()),
         ];
         for (key, endpoint) in endpoints {
-            if let Some(endpoint) = endpoint
-                && !is_base(endpoint)
-            {
-                let what = format!("`{endpoint}` is no address of a store");
-                add(
+            if let Some(endpoint) = endpoint.filter(|endpoint| !is_base(endpoint)) {
+                found.add(
                     key,
-                    what,
+                    format!("`{endpoint}` is no address of a store"),
                     "write scheme and host, without a path, such as \"https://s3.example.org\"",
                 );
             }
         }
-        let plain = |text: &str| {
-            text.bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte))
-        };
-        if self.bucket.is_empty() || self.bucket.contains('/') || !plain(&self.bucket) {
+        if self.bucket.is_empty() || self.bucket.contains('/') || !is_plain(&self.bucket) {
             let what = format!("`{}` is no bucket", self.bucket);
-            add("bucket", what, "name the bucket; it is not made");
+            found.add("bucket", what, "name the bucket; it is not made");
         }
-        if !plain(&self.prefix)
-            || self.prefix.contains("//")
-            || self
-                .prefix
-                .split('/')
-                .any(|part| part == "." || part == "..")
-        {
-            let what = format!("keys can't begin with `{}`", self.prefix);
-            add(
+        let mut parts = self.prefix.split('/');
+        let is_prefix = is_plain(&self.prefix)
+            && !self.prefix.contains("//")
+            && !parts.any(|part| part == "." || part == "..");
+        if !is_prefix {
+            found.add(
                 "prefix",
-                what,
+                format!("keys can't begin with `{}`", self.prefix),
                 "write letters, digits, -, _, . and single slashes, such as \"matrix/media\"",
             );
         }
-        for (key, value) in [
-            ("access_key", &self.access_key),
-            ("secret_key", &self.secret_key),
-        ] {
-            let file = if key == "access_key" {
-                &self.access_key_file
-            } else {
-                &self.secret_key_file
-            };
-            if value.as_ref().is_none_or(|value| value.expose().is_empty()) && file.is_none() {
-                let what = format!("the store `{}` has no {key}", self.name);
-                add(
+    }
+
+    fn check_keys(&self, found: &mut Found<'_>) {
+        let keys = [
+            ("access_key", &self.access_key, &self.access_key_file),
+            ("secret_key", &self.secret_key, &self.secret_key_file),
+        ];
+        for (key, value, file) in keys {
+            let is_empty = value.as_ref().is_none_or(|value| value.expose().is_empty());
+            if is_empty && file.is_none() {
+                found.add(
                     "",
-                    what,
+                    format!("the store `{}` has no {key}", self.name),
                     &format!("write {key}, or name a file that holds it with {key}_file"),
                 );
             }
         }
     }
+}
+
+/// What is wrong with a store.
+struct Found<'a> {
+    at: &'a str,
+    problems: &'a mut Problems,
+}
+
+impl Found<'_> {
+    /// With a key of it; with none, if one is missing.
+    fn add(&mut self, key: &str, what: String, remedy: &str) {
+        let path = match key {
+            "" => self.at.to_owned(),
+            key => format!("{}.{key}", self.at),
+        };
+        self.problems.add(path, what, remedy);
+    }
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"-._/".contains(&byte))
 }
 
 /// Whether this is a scheme and a host, and no more.
