@@ -22,6 +22,8 @@ pub struct UrlPreviews {
     pub max_page_size: Size,
     /// The largest picture that is fetched for a preview.
     pub max_picture_size: Size,
+    /// How much is kept of pictures of previews.
+    pub picture_cache_size: Size,
     /// Time for a page, and time for its picture.
     pub timeout: Span,
     /// How long what was found is told without another look.
@@ -37,6 +39,7 @@ impl Default for UrlPreviews {
             allowed_ranges: Vec::new(),
             max_page_size: Size::mib(1),
             max_picture_size: Size::mib(10),
+            picture_cache_size: Size::mib(1 << 10),
             timeout: Span::secs(15),
             keep: Span::secs(3600),
         }

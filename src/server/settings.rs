@@ -179,6 +179,7 @@ pub(crate) fn previews(config: &Config) -> PreviewConfig {
         denied_hosts: from.denied_hosts.clone(),
         page_size: usize::try_from(from.max_page_size.0).unwrap_or(usize::MAX),
         picture_size: from.max_picture_size.0,
+        pictures_size: from.picture_cache_size.0,
         timeout: from.timeout.0,
         keep: from.keep.0,
         rate: limits.enabled.then_some(rhizome_edge::limits::Rate {

@@ -20,6 +20,8 @@ pub struct PreviewConfig {
     pub page_size: usize,
     /// The most bytes of a picture.
     pub picture_size: u64,
+    /// How many bytes pictures of previews may have together.
+    pub pictures_size: u64,
     /// Time for a page, and time for a picture.
     pub timeout: Duration,
     /// How long what was found is told without another look.
@@ -37,6 +39,7 @@ impl Default for PreviewConfig {
             allowed_ranges: Vec::new(),
             page_size: 1 << 20,
             picture_size: 10 << 20,
+            pictures_size: 1 << 30,
             timeout: Duration::from_secs(15),
             keep: Duration::from_hours(1),
             rate: Some(Rate {

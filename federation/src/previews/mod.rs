@@ -185,18 +185,45 @@ impl Previews {
     /// # Errors
     /// The database failed.
     pub async fn sweep(&self) -> Result<(), MatrixError> {
-        let (store, media) = (self.0.fed.store(), self.0.fed.media());
+        let store = self.0.fed.store();
         store.expire_url_previews().await?;
         loop {
             let stale = store.stale_preview_pictures(PICTURES).await?;
-            let origin = self.0.fed.server_name().as_str();
-            let names: Vec<_> = stale.iter().map(|id| (origin, id.as_str())).collect();
-            media.delete(&names).await?;
-            store.forget_preview_pictures(&stale).await?;
+            self.delete_pictures(&stale).await?;
             if stale.len() < PICTURES {
-                return Ok(());
+                break;
             }
         }
+        self.make_room().await
+    }
+
+    /// Deletes the oldest pictures, if there is no room for all of them.
+    async fn make_room(&self) -> Result<(), MatrixError> {
+        let (store, most) = (self.0.fed.store(), self.0.config.pictures_size);
+        let origin = self.0.fed.server_name().as_str();
+        let mut size = store.preview_pictures_size(origin).await?;
+        while size > most {
+            let mut oldest = store.preview_pictures(origin, PICTURES).await?;
+            if oldest.is_empty() {
+                break;
+            }
+            oldest.retain(|(_, bytes)| {
+                let goes = size > most;
+                size -= if goes { (*bytes).min(size) } else { 0 };
+                goes
+            });
+            let ids: Vec<String> = oldest.into_iter().map(|(id, _)| id).collect();
+            self.delete_pictures(&ids).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_pictures(&self, ids: &[String]) -> Result<(), MatrixError> {
+        let origin = self.0.fed.server_name().as_str();
+        let names: Vec<_> = ids.iter().map(|id| (origin, id.as_str())).collect();
+        self.0.fed.media().delete(&names).await?;
+        self.0.fed.store().forget_preview_pictures(ids).await?;
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use http::header;
 use rhizome_decoder::picture::Format;
-use rhizome_media::{MediaError, NewFile};
+use rhizome_media::{Media, MediaError, NewFile, UploadError};
 use rhizome_storage::millis;
 use tokio_util::io::StreamReader;
 
@@ -72,18 +72,22 @@ impl Previews {
         let pieces = body.into_stream().inspect_ok(move |piece| {
             counted.fetch_add(piece.len() as u64, Ordering::Relaxed);
         });
-        let uploaded = match media.upload(None, file, pieces).await {
-            Ok(uploaded) => uploaded,
-            Err(rhizome_media::UploadError::Media(error)) => return Err(error),
-            Err(rhizome_media::UploadError::Body(error)) => {
-                tracing::debug!(%error, "a picture of a page broke off");
-                return Ok(None);
-            }
-        };
-        let media_id = uploaded.media_id;
+        // It is known before it is there, so that none stays that nothing knows of, whatever ends this.
+        let media_id = Media::new_id()?;
         let keep = self.0.config.keep.saturating_add(LONGER);
         let until = self.now().saturating_add(millis(keep));
         store.put_preview_picture(&media_id, until).await?;
+        let uploaded = media.upload_as(media_id.clone(), None, file, pieces).await;
+        if let Err(error) = uploaded {
+            store.forget_preview_pictures(&[media_id]).await?;
+            return match error {
+                UploadError::Media(error) => Err(error),
+                UploadError::Body(error) => {
+                    tracing::debug!(%error, "a picture of a page broke off");
+                    Ok(None)
+                }
+            };
+        }
         let picture = self.look_at(&media_id).await?.map(|mut picture| {
             picture.size = came.load(Ordering::Relaxed);
             picture

@@ -22,6 +22,7 @@ use rhizome_federation::{
     MatrixError,
     previews::{PreviewConfig, Previews},
 };
+use rhizome_media::MediaError;
 use rhizome_storage::testing::eventually;
 use ruma::UserId;
 use serde_json::{Value, json};
@@ -135,6 +136,49 @@ async fn a_page_is_told_of_with_its_picture_and_visited_once() {
         assert_eq!(sites.asked("site.example/page"), 2);
         previews.sweep().await.unwrap();
         assert_eq!(told(&previews, &alice, "https://site.example/short").await.unwrap(), first);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pictures_have_no_more_room_than_they_are_given() {
+    each(1, async |world| {
+        let us = world.server(0);
+        let sites = Sites::default();
+        sites.attach(&world, "site.example", |target| {
+            if target.starts_with("/page") {
+                let picture = target.replace("page", "picture");
+                return page(&format!("<meta property=og:image content='{picture}'>"));
+            }
+            of_kind("image/png", pixel())
+        });
+        let config = PreviewConfig {
+            pictures_size: 2 * pixel().len() as u64,
+            ..PreviewConfig::default()
+        };
+        let (previews, alice) = (previews(us, config), us.user("alice"));
+        let store = us.fed.store();
+        for number in 0..3 {
+            let link = format!("https://site.example/page{number}");
+            let told = told(&previews, &alice, &link).await.unwrap();
+            assert!(told["og:image"].is_string(), "{told}");
+        }
+        let known = async || store.preview_pictures(us.name.as_str(), 9).await.unwrap();
+        let before = known().await;
+        previews.sweep().await.unwrap();
+        assert_eq!(before.len(), 3);
+        assert_eq!(known().await, before[1..]);
+        let gone = &before[0].0;
+        let gone = us.fed.media().find(&us.name, gone, Duration::ZERO).await;
+        assert!(matches!(gone, Err(MediaError::NotFound)));
+        // What nothing came of isn't known either.
+        sites.attach(&world, "broken.example", |target| match target {
+            "/" => page("<meta property=og:image content=/x.png>"),
+            _ => of_kind("image/png", "no picture"),
+        });
+        let told = told(&previews, &alice, "https://broken.example/").await;
+        assert!(told.unwrap()["og:image"].is_null());
+        assert_eq!(known().await, before[1..]);
     })
     .await;
 }

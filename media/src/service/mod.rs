@@ -67,7 +67,7 @@ struct Inner {
 /// How many failures are remembered.
 const FAILURES: usize = 10_000;
 /// So many files of one server are fetched at a time, those included that wait for their turn.
-const OF_ONE_SERVER: usize = 64;
+const OF_ONE_SERVER: usize = 400;
 /// Of so many files pictures wait to be made; of more they are made when they are asked for.
 const SOON: usize = 256;
 

@@ -117,8 +117,29 @@ impl Media {
         file: NewFile<'_>,
         body: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Uploaded, UploadError<E>> {
+        self.upload_as(Self::new_id()?, owner, file, body).await
+    }
+
+    /// An id that no file has.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn new_id() -> Result<String, MediaError> {
+        Ok(random::letters(LETTERS, ID_LENGTH)?)
+    }
+
+    /// Takes a file under a [new id](Self::new_id), of which something may be known before.
+    ///
+    /// # Errors
+    /// Those of [`Self::upload`].
+    pub async fn upload_as<E>(
+        &self,
+        media_id: String,
+        owner: Option<UserNo>,
+        file: NewFile<'_>,
+        body: impl Stream<Item = Result<Bytes, E>> + Send,
+    ) -> Result<Uploaded, UploadError<E>> {
         let (bytes, coming) = self.receive(owner, file.announced, body).await?;
-        let media_id = random::letters(LETTERS, ID_LENGTH)?;
         let (size, new) = (bytes.size, self.said(owner, &media_id, file, bytes.size));
         let blob = self.keep(bytes, Refers::New(new.clone())).await?;
         drop(coming);
@@ -134,7 +155,7 @@ impl Media {
     pub async fn create(&self, owner: UserNo) -> Result<Created, MediaError> {
         let config = &self.0.config;
         let now = self.0.store.clock().now_ms();
-        let media_id = random::letters(LETTERS, ID_LENGTH)?;
+        let media_id = Self::new_id()?;
         let expires_at = now.saturating_add(millis(config.pending_for));
         let begun = self.0.store.begin_media(
             (&config.server, &media_id),

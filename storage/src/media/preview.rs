@@ -55,6 +55,34 @@ impl Store {
         rows.iter().map(|row| row.get("media_id")).collect()
     }
 
+    /// How many bytes the pictures of previews have.
+    pub async fn preview_pictures_size(&self, origin: &str) -> Result<u64> {
+        let query = self
+            .sql(
+                "SELECT CAST(COALESCE(SUM(m.size), 0) AS BIGINT) AS size FROM url_preview_picture AS p \
+                 JOIN media AS m ON m.origin = $1 AND m.media_id = p.media_id",
+            )
+            .bind(origin);
+        let row = self.row(query).await?;
+        row.map_or(Ok(0), |row| row.get("size"))
+    }
+
+    /// Pictures of previews and their sizes, those first whose time is over first.
+    pub async fn preview_pictures(&self, origin: &str, limit: usize) -> Result<Vec<(String, u64)>> {
+        let query = self
+            .sql(
+                "SELECT p.media_id, COALESCE(m.size, 0) AS size FROM url_preview_picture AS p \
+                 LEFT JOIN media AS m ON m.origin = $1 AND m.media_id = p.media_id \
+                 ORDER BY p.until, p.media_id LIMIT $2",
+            )
+            .bind(origin)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        let all = rows.iter();
+        all.map(|row| Ok((row.get("media_id")?, row.get("size")?)))
+            .collect()
+    }
+
     /// Forgets pictures of previews that were deleted.
     pub async fn forget_preview_pictures(&self, media_ids: &[String]) -> Result<()> {
         let pictures: Vec<Picture<'_>> = media_ids
@@ -113,6 +141,9 @@ mod tests {
             clock.advance(Duration::from_secs(1));
             let stale = store.stale_preview_pictures(9).await.unwrap();
             assert_eq!(stale, ["p"]);
+            let all = store.preview_pictures("here", 1).await.unwrap();
+            assert_eq!(all, [("p".to_owned(), 0)]);
+            assert_eq!(store.preview_pictures_size("here").await.unwrap(), 0);
             store.forget_preview_pictures(&stale).await.unwrap();
             assert!(store.stale_preview_pictures(9).await.unwrap().is_empty());
             store.close().await;

@@ -117,6 +117,24 @@ async fn a_file_goes_across_once() {
     .await;
 }
 
+/// A page of pictures of one large server: more than come at a time, and each comes.
+#[tokio::test]
+async fn as_many_files_of_one_server_come_as_a_client_scrolls_by() {
+    still(2, async |world| {
+        let (a, b) = world.two();
+        let mut ids = Vec::new();
+        for number in 0_u32..150 {
+            ids.push(upload(&a.fed, "text/plain", "a", &number.to_be_bytes()).await);
+        }
+        let got = join_all(ids.iter().map(|id| get_file(b, &a.name, id))).await;
+        for (number, content) in got.into_iter().enumerate() {
+            let number = u32::try_from(number).unwrap().to_be_bytes();
+            assert_eq!(bytes(&content.unwrap()).await.unwrap(), number);
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn who_doesnt_sign_gets_nothing_and_nor_does_who_asks_for_what_isnt_given() {
     each(2, async |world| {
