@@ -76,7 +76,7 @@ pub const DEVIATIONS: &[Deviation] = &[
         ],
     },
     Deviation {
-        why: "Not yet in the specification (MSC3391, MSC3814, MSC4186, MSC4306, MSC4308), or ours (docs/websocket.md).",
+        why: "Not yet in the specification (MSC3391, MSC3814, MSC4186, MSC4306, MSC4308), or ours (docs/websocket.md, docs/uploads.md).",
         asked: "",
         cases: &[
             Case(
@@ -125,6 +125,26 @@ pub const DEVIATIONS: &[Deviation] = &[
                 "",
             ),
             Case("GET /_matrix/client/unstable/org.rhizome.stream", Path, ""),
+            Case(
+                "GET /_matrix/client/unstable/org.rhizome.upload/*",
+                Path,
+                "",
+            ),
+            Case(
+                "HEAD /_matrix/client/unstable/org.rhizome.upload/*",
+                Path,
+                "",
+            ),
+            Case(
+                "PATCH /_matrix/client/unstable/org.rhizome.upload/*",
+                Path,
+                "",
+            ),
+            Case(
+                "DELETE /_matrix/client/unstable/org.rhizome.upload/*",
+                Path,
+                "",
+            ),
             Case(
                 "POST /_matrix/client/unstable/org.matrix.simplified_msc3575/*",
                 Path,

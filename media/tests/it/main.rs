@@ -13,6 +13,7 @@ mod held;
 mod pending;
 mod pictures;
 mod remote;
+mod resumable;
 mod room;
 mod scanner;
 mod stores;

@@ -21,6 +21,14 @@ struct Slot {
     stop: Mutex<CancellationToken>,
 }
 
+impl Slot {
+    /// Whoever came last makes way.
+    fn stops_for(&self, next: CancellationToken) {
+        let mut last = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *last, next).cancel();
+    }
+}
+
 /// One who waits for their turn, or has it.
 struct Waiting<'a> {
     among: &'a Turns,
@@ -45,10 +53,7 @@ impl Turns {
             id,
         };
         let stop = CancellationToken::new();
-        let last = place.slot.stop.lock();
-        let mut last = last.unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *last, stop.clone()).cancel();
-        drop(last);
+        place.slot.stops_for(stop.clone());
         let turn = place.slot.turn.clone().lock_owned();
         let turn = tokio::time::timeout(PATIENCE, turn).await.ok()?;
         Some(Turn {
