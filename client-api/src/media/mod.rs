@@ -12,6 +12,7 @@ mod condition;
 mod disposition;
 pub mod download;
 mod find;
+mod incoming;
 mod kind;
 mod names;
 pub mod preview;

@@ -9,7 +9,10 @@ use rhizome_storage::UserNo;
 use ruma::{api::auth_scheme::AccessToken, metadata};
 use serde_json::json;
 
-use super::{names, upload};
+use super::{
+    incoming::{pieces, told},
+    names,
+};
 use crate::App;
 
 /// Where uploads are.
@@ -85,7 +88,7 @@ pub(super) async fn begin(
 ) -> Result<Content, MatrixError> {
     let media = &app.files.media;
     let announced = body.announced();
-    let begun = media.begin(user, new, announced, upload::pieces(body));
+    let begun = media.begin(user, new, announced, pieces(body));
     let begun = match begun.await {
         Ok(begun) => begun,
         Err(error) => return Ok(refused(app, error, 0)),
@@ -103,18 +106,18 @@ pub async fn progress(
 ) -> Result<Content, MatrixError> {
     let id = req.head.path.first().map_or("", String::as_str);
     let progress = app.files.media.progress(who.user, id).await?;
-    let mut told = json!({ "offset": progress.offset, "complete": progress.complete });
+    let mut far = json!({ "offset": progress.offset, "complete": progress.complete });
     if let Some(length) = progress.length {
-        told["length"] = length.into();
+        far["length"] = length.into();
     }
     if progress.complete {
         let uri = names::uri(&app.config.server_name, &progress.media_id);
-        told["content_uri"] = json!(uri);
+        far["content_uri"] = json!(uri);
     }
     let answer = if req.head.parts.method == Method::HEAD {
         Content::empty(StatusCode::NO_CONTENT)
     } else {
-        Content::json(StatusCode::OK, &told)
+        Content::json(StatusCode::OK, &far)
     };
     Ok(state(&app, answer, &progress))
 }
@@ -144,13 +147,13 @@ pub async fn append(
         announced: req.upload.announced(),
     };
     let media = &app.files.media;
-    let appended = media.append(who.user, id, what, upload::pieces(req.upload));
+    let appended = media.append(who.user, id, what, pieces(req.upload));
     Ok(match appended.await {
         Ok(progress) if progress.complete => {
             let answer = if progress.fills {
                 Content::json(StatusCode::OK, &json!({}))
             } else {
-                upload::told(&app, &progress.media_id, progress.blurhash).await
+                told(&app, &progress.media_id, progress.blurhash).await
             };
             state(&app, answer, &progress)
         }

@@ -11,7 +11,10 @@ use rhizome_media::{NewFile, Resumable, UploadError};
 use ruma::api::client::media::{create_content, create_content_async, create_mxc_uri};
 use serde_json::json;
 
-use super::{names, resumable};
+use super::{
+    incoming::{pieces, told},
+    names, resumable,
+};
 use crate::App;
 
 /// So many bytes has a body at most that says nothing.
@@ -46,32 +49,11 @@ pub async fn upload(
     Ok(told(&app, &uploaded.media_id, blurhash).await)
 }
 
-/// What is told of a file that is there.
-pub(super) async fn told(app: &App, media_id: &str, blurhash: bool) -> Content {
-    let uri = names::uri(&app.config.server_name, media_id);
-    let mut answer = json!({ "content_uri": uri });
-    if blurhash && let Some(blurhash) = blur(app, media_id).await {
-        answer["xyz.amorgan.blurhash"] = blurhash.into();
-    }
-    Content::json(StatusCode::OK, &answer)
-}
-
 /// Whether a client wants to know what its picture looks like from far away
 /// ([MSC2448](https://github.com/matrix-org/matrix-spec-proposals/pull/2448)).
 fn wants_blurhash(query: Option<&str>) -> bool {
     let mut asked = query.unwrap_or_default().split('&');
     asked.any(|one| one == "xyz.amorgan.generate_blurhash=true")
-}
-
-/// The blur of a picture. Of what has none there is none: the file was uploaded all the same.
-async fn blur(app: &App, media_id: &str) -> Option<String> {
-    let media = &app.files.media;
-    let found = media.find(&app.config.server_name, media_id, Duration::ZERO);
-    let blurred = async { media.blurhash(&found.await?).await };
-    blurred
-        .await
-        .inspect_err(|error| tracing::debug!(%error, "a file has no blur"))
-        .ok()
 }
 
 /// `POST /_matrix/media/v1/create`
@@ -133,25 +115,6 @@ async fn pass_over(mut body: Upload) -> Result<(), MatrixError> {
 /// What a request says beside its body.
 fn head_of<T: Decode>(head: Head) -> Result<T, MatrixError> {
     T::decode(head, &mut Payload::Whole(Bytes::new()))
-}
-
-/// The file, piece by piece. One that hasn't the length that was announced isn't whole.
-pub(super) fn pieces(upload: Upload) -> impl Stream<Item = Result<Bytes, MatrixError>> + Send {
-    let announced = upload.announced();
-    stream::try_unfold((upload, 0), move |(mut upload, came)| async move {
-        match upload.next().await? {
-            Some(piece) => {
-                let came = came + piece.len() as u64;
-                Ok(Some((piece, (upload, came))))
-            }
-            None if announced.is_some_and(|announced| announced != came) => {
-                let message = "The upload has another length than was announced";
-                let status = StatusCode::BAD_REQUEST;
-                Err(MatrixError::new(status, "M_UNKNOWN", message))
-            }
-            None => Ok(None),
-        }
-    })
 }
 
 fn refused(error: UploadError<MatrixError>) -> MatrixError {

@@ -9,11 +9,13 @@
 mod blur;
 mod care;
 mod crash;
+mod crash_resumed;
 mod held;
 mod pending;
 mod pictures;
 mod remote;
 mod resumable;
+mod resumable_limits;
 mod room;
 mod scanner;
 mod stores;

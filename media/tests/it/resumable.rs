@@ -16,9 +16,7 @@ use rhizome_storage::testing::soon;
 
 use crate::world::{ALICE, BOB, World, body, each, each_with, noise, ours, read};
 
-const LEAST: usize = 64 << 10;
-
-fn file(announced: Option<u64>) -> Resumable<'static> {
+pub fn file(announced: Option<u64>) -> Resumable<'static> {
     Resumable {
         file: NewFile {
             content_type: Some("text/plain"),
@@ -29,7 +27,7 @@ fn file(announced: Option<u64>) -> Resumable<'static> {
     }
 }
 
-fn at(offset: usize, completes: bool) -> Append {
+pub fn at(offset: usize, completes: bool) -> Append {
     Append {
         offset: offset as u64,
         completes,
@@ -37,14 +35,14 @@ fn at(offset: usize, completes: bool) -> Append {
     }
 }
 
-async fn begin(media: &Media) -> String {
+pub async fn begin(media: &Media) -> String {
     let begun = media.begin(ALICE, file(None), Some(0), body(b""));
     begun.await.unwrap().id
 }
 
-type Told = Result<Progress, ResumeError<Infallible>>;
+pub type Told = Result<Progress, ResumeError<Infallible>>;
 
-async fn append(media: &Media, id: &str, what: Append, bytes: &[u8]) -> Told {
+pub async fn append(media: &Media, id: &str, what: Append, bytes: &[u8]) -> Told {
     media.append(ALICE, id, what, body(bytes)).await
 }
 
@@ -289,122 +287,6 @@ async fn an_upload_is_its_users_and_goes_when_nobody_goes_on() {
             Err(ResumeError::Media(MediaError::NotFound))
         ));
         assert_eq!(left(world).await, [0, 0]);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn limits_hold_for_what_comes_in_parts() {
-    let settings = |config: &mut MediaConfig| {
-        config.max_upload_size = 300_000;
-        config.quota = vec![(400_000, Duration::from_hours(48))];
-    };
-    each_with(settings, Arc::new(NoPictures), async |world| {
-        let bytes = noise(400_000, 77);
-        let media = &world.media;
-        let begun = media
-            .begin(ALICE, file(Some(300_001)), Some(0), body(b""))
-            .await;
-        assert!(matches!(
-            begun,
-            Err(ResumeError::Media(MediaError::TooLarge { .. }))
-        ));
-        let id = begin(media).await;
-        // Too little at once, said before or not.
-        for announced in [None, Some(LEAST as u64 - 1)] {
-            let what = Append {
-                announced,
-                ..at(0, false)
-            };
-            let small = append(media, &id, what, &bytes[..LEAST - 1]).await;
-            assert!(
-                matches!(small, Err(ResumeError::TooSmall { least: 65_536 })),
-                "{small:?}"
-            );
-        }
-        assert_eq!(
-            append(media, &id, at(0, false), b"").await.unwrap().offset,
-            0
-        );
-        append(media, &id, at(0, false), &bytes[..250_000])
-            .await
-            .unwrap();
-        for announced in [None, Some(50_001)] {
-            let what = Append {
-                announced,
-                ..at(250_000, true)
-            };
-            let large = append(media, &id, what, &bytes[..50_001]).await;
-            assert!(
-                matches!(large, Err(ResumeError::Media(MediaError::TooLarge { .. }))),
-                "{large:?}"
-            );
-        }
-        // What is said of the length must agree.
-        let length = |length| Append {
-            length: Some(length),
-            ..at(250_000, false)
-        };
-        append(media, &id, length(290_000), b"").await.unwrap();
-        for what in [
-            length(290_001),
-            length(1),
-            Append {
-                announced: Some(2),
-                ..at(250_000, true)
-            },
-        ] {
-            let wrong = append(media, &id, what, b"xx").await;
-            assert!(matches!(wrong, Err(ResumeError::WrongLength)), "{wrong:?}");
-        }
-        let early = append(media, &id, at(250_000, true), b"").await;
-        assert!(matches!(early, Err(ResumeError::WrongLength)), "{early:?}");
-        // What is under way counts.
-        let upload = |size: usize| {
-            let bytes = body(&bytes[..size]);
-            media.upload(Some(ALICE), NewFile::default(), bytes)
-        };
-        let full = upload(150_001).await;
-        assert!(matches!(
-            full,
-            Err(UploadError::Media(MediaError::QuotaReached))
-        ));
-        upload(150_000).await.unwrap();
-        let full = append(media, &id, at(250_000, true), &bytes[250_000..290_000]).await;
-        assert!(
-            matches!(full, Err(ResumeError::Media(MediaError::QuotaReached))),
-            "{full:?}"
-        );
-        world.clock.advance(Duration::from_hours(23));
-        assert_eq!(media.progress(ALICE, &id).await.unwrap().offset, 250_000);
-        media.cancel(ALICE, &id).await.unwrap();
-        // To the last byte: what has come isn't counted twice when it ends.
-        let id = begin(media).await;
-        append(media, &id, at(0, false), &bytes[..125_000])
-            .await
-            .unwrap();
-        append(media, &id, at(125_000, true), &bytes[125_000..250_000])
-            .await
-            .unwrap();
-        // More than was said: nobody knows which of it is the file.
-        let id = begin(media).await;
-        assert!(matches!(
-            upload(1).await,
-            Err(UploadError::Media(MediaError::QuotaReached))
-        ));
-        world.clock.advance(Duration::from_hours(49));
-        assert!(media.progress(ALICE, &id).await.is_err());
-        let id = begin(media).await;
-        let what = Append {
-            length: Some(70_000),
-            ..at(0, false)
-        };
-        let beyond = append(media, &id, what, &bytes[..70_001]).await;
-        assert!(
-            matches!(beyond, Err(ResumeError::WrongLength)),
-            "{beyond:?}"
-        );
-        assert!(media.progress(ALICE, &id).await.is_err());
     })
     .await;
 }

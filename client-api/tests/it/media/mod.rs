@@ -10,6 +10,7 @@ mod pictures;
 mod previews;
 mod ranges;
 mod remote;
+mod resumable;
 mod unauthenticated;
 mod uploads;
 mod world;
