@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
-use rhizome_media::{Content, FetchError, Fetched, Media, MediaConfig, NewFile, NoPictures};
+use rhizome_media::{
+    Append, Content, FetchError, Fetched, Media, MediaConfig, NewFile, NoPictures, Resumable,
+};
+use rhizome_storage::UserNo;
 use rhizome_storage::testing::{TestDatabase, soon};
 use ruma::{ServerName, server_name};
 
@@ -69,6 +72,19 @@ async fn a_transfer_holds_little_however_large_the_file() {
             .upload(None, NewFile::default(), body::<Infallible>())
             .await;
         id = uploaded.unwrap().media_id;
+    })
+    .await;
+    let user = UserNo(1);
+    let nothing = stream::empty::<Result<Bytes, Infallible>>();
+    let begun = media.begin(user, Resumable::default(), Some(0), nothing);
+    let begun = begun.await.unwrap().id;
+    peak("an upload in parts, and its end", async {
+        let all = Append {
+            completes: true,
+            ..Append::default()
+        };
+        let done = media.append(user, &begun, all, body::<Infallible>()).await;
+        assert!(done.unwrap().complete);
     })
     .await;
     peak("a download", async {

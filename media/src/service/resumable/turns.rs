@@ -40,7 +40,7 @@ struct Waiting<'a> {
 pub(super) struct Turn<'a> {
     /// Somebody else wants to go on.
     pub(super) stop: CancellationToken,
-    _turn: OwnedMutexGuard<()>,
+    _held: OwnedMutexGuard<()>,
     _place: Waiting<'a>,
 }
 
@@ -58,7 +58,7 @@ impl Turns {
         let turn = tokio::time::timeout(PATIENCE, turn).await.ok()?;
         Some(Turn {
             stop,
-            _turn: turn,
+            _held: turn,
             _place: place,
         })
     }
