@@ -107,10 +107,7 @@ mod tests {
     fn pieces(patience: Duration) -> (Patient, Weak<()>) {
         let held = Arc::new(());
         let there = Arc::downgrade(&held);
-        let pieces = stream::repeat_with(move || {
-            let _held = &held;
-            Ok(Bytes::from_static(b"a piece"))
-        });
+        let pieces = stream::repeat(held).map(|_held| Ok(Bytes::from_static(b"a piece")));
         (Patient::new(pieces.boxed(), patience), there)
     }
 

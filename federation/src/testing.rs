@@ -58,10 +58,25 @@ impl Network {
     ///
     /// # Panics
     /// There is no place for it.
-    #[allow(clippy::expect_used, reason = "a test can do nothing about it")]
     pub fn media(&self, rooms: &Rooms, store: &Store, pictures: Arc<dyn Pictures>) -> Media {
+        self.media_with(rooms, store, pictures, |_| {})
+    }
+
+    /// The same with other settings.
+    ///
+    /// # Panics
+    /// There is no place for it.
+    #[allow(clippy::expect_used, reason = "a test can do nothing about it")]
+    pub fn media_with(
+        &self,
+        rooms: &Rooms,
+        store: &Store,
+        pictures: Arc<dyn Pictures>,
+        change: impl FnOnce(&mut MediaConfig),
+    ) -> Media {
         let folder = TempDir::new().expect("a folder for files");
-        let config = MediaConfig::new(rooms.server_name().to_owned(), folder.path());
+        let mut config = MediaConfig::new(rooms.server_name().to_owned(), folder.path());
+        change(&mut config);
         let media = Media::open(store.clone(), config, pictures).expect("files can be kept");
         self.state().folders.push(folder);
         media

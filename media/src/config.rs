@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ruma::OwnedServerName;
@@ -26,6 +27,8 @@ pub struct MediaConfig {
     pub most_pending: usize,
     /// How much a user may upload: bytes, in so long.
     pub quota: Vec<(u64, Duration)>,
+    /// What tells users more of it whom it stops.
+    pub quota_info_uri: Option<Arc<str>>,
     /// Whether what says where a picture was taken is taken off.
     pub strip: bool,
     /// Thumbnails that are made as soon as a picture is there.
@@ -105,6 +108,54 @@ pub struct StoreConfig {
 pub enum Place {
     /// In a folder of this machine.
     Disk(PathBuf),
+    /// In a bucket of a store that speaks S3.
+    S3(S3Config),
+}
+
+/// A bucket of a store that speaks S3.
+#[derive(Clone)]
+pub struct S3Config {
+    /// Where it is: `https://host` or `http://host:port`.
+    pub endpoint: String,
+    /// Where those reach it to whom files are given, if they may get them there ([`Content::redirect`]).
+    ///
+    /// [`Content::redirect`]: crate::Content::redirect
+    pub public_endpoint: Option<String>,
+    /// Its region, which requests are signed for.
+    pub region: String,
+    /// The bucket.
+    pub bucket: String,
+    /// What all keys begin with, and a slash; may be empty.
+    pub prefix: String,
+    /// Who we are there.
+    pub access_key: String,
+    /// What requests are signed with.
+    pub secret_key: String,
+    /// Whether the bucket's name is the first part of paths rather than of the host's name.
+    pub path_style: bool,
+    /// A folder of this machine for files on their way.
+    pub spool: PathBuf,
+    /// How long it may be silent.
+    pub patience: Duration,
+    /// What is larger is sent in parts of so many bytes: at least 5 MiB, at most 5 GiB.
+    pub part_size: u64,
+}
+
+impl S3Config {
+    /// So long a store may be silent.
+    pub const PATIENCE: Duration = Duration::from_secs(30);
+    /// So much is sent again if something goes wrong.
+    pub const PART_SIZE: u64 = 256 << 20;
+}
+
+impl fmt::Debug for S3Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3Config")
+            .field("endpoint", &self.endpoint)
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A program that looks at files.
@@ -149,6 +200,7 @@ impl MediaConfig {
             pending_for: Duration::from_hours(24),
             most_pending: 20,
             quota: Vec::new(),
+            quota_info_uri: None,
             strip: true,
             thumbnails: specified(),
             any_thumbnail: true,

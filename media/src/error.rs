@@ -36,7 +36,10 @@ pub enum MediaError {
     },
     /// The user has uploaded as much as they may.
     #[error("You have uploaded as much as you may for now")]
-    QuotaReached,
+    QuotaReached {
+        /// What tells the user more of it.
+        info_uri: Option<Arc<str>>,
+    },
     /// What it holds isn't allowed here.
     #[error("This file is not allowed here")]
     Forbidden,
@@ -55,6 +58,9 @@ pub enum MediaError {
     /// Too much is going on.
     #[error("The server is busy with other files")]
     Busy,
+    /// The store where the bytes lie, or should, doesn't answer.
+    #[error("the store of files doesn't answer: {0}")]
+    Unreachable(Arc<str>),
     /// The bytes can't be written or read.
     #[error("the store of files failed: {0}")]
     Bytes(Arc<str>),
@@ -98,6 +104,14 @@ impl MediaError {
     pub(crate) fn bytes(what: impl std::fmt::Display) -> Self {
         Self::Bytes(what.to_string().into())
     }
+
+    /// A store has failed; what isn't there is none of its failures here.
+    pub(crate) fn place(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::HostUnreachable => Self::Unreachable(error.to_string().into()),
+            _ => Self::bytes(error),
+        }
+    }
 }
 
 impl From<rhizome_storage::Error> for MediaError {
@@ -117,7 +131,7 @@ impl From<std::io::Error> for MediaError {
         if error.kind() == std::io::ErrorKind::NotFound {
             return Self::NotFound;
         }
-        Self::bytes(error)
+        Self::place(&error)
     }
 }
 
@@ -137,12 +151,12 @@ impl Refusal for MediaError {
             Self::NotFound | Self::Remote(FetchError::NotFound) => 404,
             Self::NotYet | Self::Remote(FetchError::NotYet) => 504,
             Self::AlreadyUploaded => 409,
-            Self::NotTheirs | Self::Forbidden | Self::QuotaReached => 403,
+            Self::NotTheirs | Self::Forbidden | Self::QuotaReached { .. } => 403,
             Self::TooLarge { .. } | Self::PictureTooLarge => 413,
             Self::TooManyPending { .. } => 429,
             Self::NoThumbnail | Self::BrokenPicture => 400,
             Self::Remote(FetchError::TooLarge | FetchError::Failed(_) | FetchError::Unasked) => 502,
-            Self::Busy => 503,
+            Self::Busy | Self::Unreachable(_) => 503,
             Self::Bytes(_) => 500,
             Self::Store(error) => error.status(),
         }
@@ -153,7 +167,11 @@ impl Refusal for MediaError {
             Self::NotFound | Self::Remote(FetchError::NotFound) => "M_NOT_FOUND",
             Self::NotYet | Self::Remote(FetchError::NotYet) => "M_NOT_YET_UPLOADED",
             Self::AlreadyUploaded => "M_CANNOT_OVERWRITE_MEDIA",
-            Self::NotTheirs | Self::Forbidden | Self::QuotaReached => "M_FORBIDDEN",
+            Self::QuotaReached { info_uri: Some(_) } => "M_USER_LIMIT_EXCEEDED",
+            // Without an address that tells more that code may not be given.
+            Self::NotTheirs | Self::Forbidden | Self::QuotaReached { info_uri: None } => {
+                "M_FORBIDDEN"
+            }
             Self::TooLarge { .. } | Self::PictureTooLarge | Self::Remote(FetchError::TooLarge) => {
                 "M_TOO_LARGE"
             }
@@ -163,13 +181,17 @@ impl Refusal for MediaError {
     }
 
     fn is_for_the_log(&self) -> bool {
-        matches!(self, Self::Bytes(_) | Self::Store(_))
+        matches!(self, Self::Bytes(_) | Self::Unreachable(_) | Self::Store(_))
     }
 
     fn detail(&self) -> Option<(&'static str, Value)> {
         match self {
             Self::TooManyPending { retry_after_ms } => {
                 Some(("retry_after_ms", (*retry_after_ms).into()))
+            }
+            Self::QuotaReached { info_uri } => {
+                let uri = info_uri.as_deref()?;
+                Some(("info_uri", uri.into()))
             }
             _ => None,
         }

@@ -12,11 +12,13 @@
 //! thumbnail(&content, Wanted)                                         → Content
 //! content.info                                                        → Info { content_type, name, size, etag, … }
 //! content.read(range)                                                 → Pieces, a stream of Bytes
+//! content.redirect(valid_for, content_type, disposition)              → an address at its store, where there is one
 //! ```
 //!
 //! * A body is any stream of `Result<Bytes, E>`; its own error comes back as [`UploadError::Body`]. Nobody is told of
 //!   an upload before it is durable.
-//! * Of a transfer no more is in memory than a few pieces of 64 KiB, however large the file.
+//! * Of a transfer no more is in memory than a few pieces of 64 KiB, however large the file; of what comes from a
+//!   bucket up to a megabyte, as connections have it.
 //! * [`Media::find`] waits for bytes of an id that was given ([`Media::create`]) as long as it is told to.
 //! * [`Media::remote`] first looks whether the file is kept, then calls `fetch`, once for all who ask meanwhile: they
 //!   read the bytes while they come. Its size may be unknown then ([`Info::size`]). If the fetch breaks off, so does what
@@ -40,11 +42,16 @@ mod blobs;
 mod config;
 mod decoders;
 mod error;
+mod http;
 mod pictures;
 mod scanner;
 mod service;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
-pub use config::{CrashAt, MediaConfig, Place, RemoteConfig, ScannerConfig, SealKey, StoreConfig};
+pub use config::{
+    CrashAt, MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StoreConfig,
+};
 pub use error::{FetchError, MediaError, UploadError};
 pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Reading, Wanted};
 pub use service::Media;

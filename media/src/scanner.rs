@@ -1,7 +1,6 @@
 //! Asks a program of the operator's whether a file may be kept.
 
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
@@ -32,7 +31,9 @@ pub(crate) struct Scanner {
 impl Scanner {
     pub(crate) fn new(config: ScannerConfig) -> io::Result<Self> {
         let http = match &config {
-            ScannerConfig::Http(_) => Some(client()?),
+            ScannerConfig::Http(_) => {
+                Some(crate::http::client()?.build().map_err(io::Error::other)?)
+            }
             _ => None,
         };
         Ok(Self { config, http })
@@ -98,22 +99,4 @@ async fn instream(
     } else {
         Err(io::Error::other(format!("clamd says {answer:?}")))
     }
-}
-
-/// A client with rustls and ring, and the roots of the system. No proxies, no redirects: it is the operator's own address.
-fn client() -> io::Result<reqwest::Client> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .build()
-        .map_err(io::Error::other)
 }

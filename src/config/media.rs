@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Problems;
+use super::media_store::MediaStore;
 use super::units::{Date, Size, Span};
 
 /// Files that users upload, and those of other servers that are kept for them.
@@ -24,6 +25,8 @@ pub struct Media {
     pub max_upload_size: Size,
     /// How much a user may upload, in how long.
     pub quota: Vec<Quota>,
+    /// An address that tells users more of it.
+    pub quota_info_uri: Option<String>,
     /// How long an upload that was announced may take to come.
     pub pending_uploads_expire_after: Span,
     /// How many of those a user may have at a time.
@@ -64,16 +67,6 @@ pub enum UnauthenticatedDownloads {
     Open,
 }
 
-/// A place for files.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MediaStore {
-    /// What it is called.
-    pub name: String,
-    /// A folder.
-    pub path: PathBuf,
-}
-
 /// What looks at files before they are kept.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -97,8 +90,8 @@ pub struct Quota {
 /// Files that have come and aren't known yet must not go.
 const SOONEST: Duration = Duration::from_hours(1);
 
-/// The name of the place at `path`.
-const LOCAL: &str = "local";
+/// The name of the place at [`Media::path`].
+pub const LOCAL: &str = "local";
 
 impl Default for Media {
     fn default() -> Self {
@@ -109,6 +102,7 @@ impl Default for Media {
             key_file: None,
             max_upload_size: Size::mib(50),
             quota: Vec::new(),
+            quota_info_uri: None,
             pending_uploads_expire_after: Span::secs(86_400),
             max_pending_uploads: 20,
             strip_metadata: true,
@@ -133,16 +127,24 @@ impl Media {
         self.path.clone().unwrap_or_else(|| data_dir.join("media"))
     }
 
-    /// All places, by name; the one where new files go comes first.
-    pub fn places(&self, data_dir: &Path) -> Vec<(String, PathBuf)> {
-        let further = self.stores.iter();
-        let further = further.map(|store| (store.name.clone(), store.path.clone()));
-        let mut places = vec![(LOCAL.to_owned(), self.path(data_dir))];
-        places.extend(further);
-        if let Some(first) = places.iter().position(|(name, _)| *name == self.store) {
+    /// All places, of which `None` is the one at `path`; the one where new files go comes first.
+    pub fn places(&self) -> Vec<Option<&MediaStore>> {
+        let mut places = vec![None];
+        places.extend(self.stores.iter().map(Some));
+        let first = places.iter().position(|place| {
+            let name = place.map_or(LOCAL, |store| store.name.as_str());
+            name == self.store
+        });
+        if let Some(first) = first {
             places.swap(0, first);
         }
         places
+    }
+
+    pub(super) fn read_secrets(&mut self, problems: &mut Problems) {
+        for (number, store) in self.stores.iter_mut().enumerate() {
+            store.read_secrets(&format!("media.stores.{number}"), problems);
+        }
     }
 
     pub(super) fn check(&self, problems: &mut Problems) {
@@ -154,23 +156,13 @@ impl Media {
                 "remove this line, or set unauthenticated_downloads = \"frozen\"",
             );
         }
-        let paths = self
-            .stores
-            .iter()
-            .map(|store| ("media.stores", &store.path));
-        let paths = self
-            .path
-            .iter()
-            .map(|path| ("media.path", path))
-            .chain(paths);
-        for (key, path) in paths {
-            if path.exists() && !path.is_dir() {
-                problems.add(
-                    key,
-                    "this is a file, not a directory",
-                    "name a directory; it is made when missing",
-                );
-            }
+        let path = self.path.as_ref();
+        if path.is_some_and(|path| path.exists() && !path.is_dir()) {
+            problems.add(
+                "media.path",
+                "this is a file, not a directory",
+                "name a directory; it is made when missing",
+            );
         }
         if let Some(Scanner::Http(address)) = &self.scanner
             && !(address.starts_with("http://") || address.starts_with("https://"))
@@ -200,7 +192,8 @@ impl Media {
 
     fn check_names(&self, problems: &mut Problems) {
         let mut names = vec![LOCAL];
-        for store in &self.stores {
+        for (number, store) in self.stores.iter().enumerate() {
+            store.check(&format!("media.stores.{number}"), problems);
             if store.name.is_empty() || names.contains(&store.name.as_str()) {
                 problems.add(
                     "media.stores",

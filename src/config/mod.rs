@@ -12,6 +12,7 @@ mod federation;
 mod listeners;
 mod logging;
 mod media;
+mod media_store;
 mod rate_limits;
 mod registration;
 mod server;
@@ -30,7 +31,8 @@ pub use self::database::Database;
 pub use self::federation::Federation;
 pub use self::listeners::{Api, Http, Listener, Tls};
 pub use self::logging::{LogFormat, Logging};
-pub use self::media::{Media, MediaStore, Quota, Scanner, UnauthenticatedDownloads};
+pub use self::media::{LOCAL, Media, Quota, Scanner, UnauthenticatedDownloads};
+pub use self::media_store::{MediaStore, StoreKind};
 pub use self::rate_limits::{Rate, RateLimits};
 pub use self::registration::{Registration, RegistrationMode};
 pub use self::server::Server;
@@ -187,6 +189,7 @@ impl Config {
             self.registration.shared_secret_file.as_deref(),
             problems,
         );
+        self.media.read_secrets(problems);
     }
 
     fn check(&self, problems: &mut Problems) {

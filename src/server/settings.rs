@@ -6,12 +6,18 @@ use anyhow::Context as _;
 use rhizome_client_api::config as client_api;
 use rhizome_decoder::Decoders;
 use rhizome_federation::{FederationConfig, previews::PreviewConfig};
-use rhizome_media::{MediaConfig, Place, RemoteConfig, ScannerConfig, SealKey, StoreConfig};
+use rhizome_media::{
+    MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StoreConfig,
+};
 
-use crate::config::{Config, Rate, Scanner, UnauthenticatedDownloads};
+use crate::config::{
+    Config, LOCAL, MediaStore, Rate, Scanner, Secret, StoreKind, UnauthenticatedDownloads,
+};
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
 const LARGEST: usize = 12 << 20;
+/// Where a store for files is that has no regions.
+const REGION: &str = "us-east-1";
 
 /// The settings of the client API.
 pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
@@ -56,10 +62,19 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
 /// The settings of files.
 pub(crate) fn media(config: &Config) -> anyhow::Result<MediaConfig> {
     let from = &config.media;
-    let places = from.places(&config.server.data_dir).into_iter();
-    let stores = places.map(|(name, path)| StoreConfig {
-        name,
-        place: Place::Disk(path),
+    let data_dir = &config.server.data_dir;
+    let stores = from.places().into_iter().map(|place| match place {
+        None => StoreConfig {
+            name: LOCAL.to_owned(),
+            place: Place::Disk(from.path(data_dir)),
+        },
+        Some(store) => StoreConfig {
+            name: store.name.clone(),
+            place: match store.kind {
+                StoreKind::Disk => Place::Disk(store.folder(data_dir)),
+                StoreKind::S3 => Place::S3(s3(store, data_dir)),
+            },
+        },
     });
     Ok(MediaConfig {
         stores: stores.collect(),
@@ -72,6 +87,7 @@ pub(crate) fn media(config: &Config) -> anyhow::Result<MediaConfig> {
             .iter()
             .map(|one| (one.size.0, one.per.0))
             .collect(),
+        quota_info_uri: from.quota_info_uri.as_deref().map(Into::into),
         strip: from.strip_metadata,
         any_thumbnail: from.any_thumbnail_size,
         remote: RemoteConfig {
@@ -86,6 +102,26 @@ pub(crate) fn media(config: &Config) -> anyhow::Result<MediaConfig> {
         grace: from.delete_after.0,
         ..MediaConfig::new(config.server.name.clone(), "")
     })
+}
+
+fn s3(from: &MediaStore, data_dir: &Path) -> S3Config {
+    let secret = |secret: &Option<Secret>| {
+        let secret = secret.as_ref().map(Secret::expose);
+        secret.unwrap_or_default().to_owned()
+    };
+    S3Config {
+        endpoint: from.endpoint.clone(),
+        public_endpoint: from.public_endpoint.clone(),
+        region: from.region.as_deref().unwrap_or(REGION).to_owned(),
+        bucket: from.bucket.clone(),
+        prefix: from.prefix.clone(),
+        access_key: secret(&from.access_key),
+        secret_key: secret(&from.secret_key),
+        path_style: from.path_style.unwrap_or(true),
+        spool: from.folder(data_dir),
+        patience: S3Config::PATIENCE,
+        part_size: S3Config::PART_SIZE,
+    }
 }
 
 /// Keys from a file: a line for each, its name and 64 hexadecimal digits. The first one is for new files.

@@ -2,30 +2,54 @@
 
 use std::process::Stdio;
 
-use rhizome::server::Running;
+use rhizome::{config::Config, server::Running};
+use rhizome_demo::{Homeserver, Place};
 use serde_json::Value;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::Command,
 };
 
+use crate::harness::decode_here;
+
+/// A server of the demo.
+struct InTests(Running);
+
+impl Homeserver for InTests {
+    type Config = Config;
+
+    fn config(place: &Place) -> anyhow::Result<Config> {
+        let mut config = <Running as Homeserver>::config(place)?;
+        decode_here(&mut config);
+        Ok(config)
+    }
+
+    async fn start(config: Config) -> anyhow::Result<Self> {
+        <Running as Homeserver>::start(config).await.map(Self)
+    }
+
+    async fn stop(self) {
+        self.0.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_succeeds_on_sqlite() {
-    Box::pin(rhizome_demo::run::<Running>(None)).await.unwrap();
+    Box::pin(rhizome_demo::run::<InTests>(None)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_succeeds_on_postgresql() {
     let url = std::env::var(rhizome_storage::testing::POSTGRES_VARIABLE)
         .expect("RHIZOME_TEST_POSTGRES names a PostgreSQL for the tests; scripts/test makes a throwaway one");
-    Box::pin(rhizome_demo::run::<Running>(Some(url)))
+    Box::pin(rhizome_demo::run::<InTests>(Some(url)))
         .await
         .unwrap();
 }
 
 #[tokio::test]
 async fn the_demo_refuses_what_is_no_postgresql() {
-    let error = Box::pin(rhizome_demo::run::<Running>(Some(
+    let error = Box::pin(rhizome_demo::run::<InTests>(Some(
         "mysql://localhost/x".to_owned(),
     )))
     .await

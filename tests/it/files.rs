@@ -92,7 +92,6 @@ async fn site() -> String {
 async fn a_link_is_told_of_where_that_may_be_visited() {
     let site = site().await;
     let server = Server::start_with(Kind::Sqlite, |config| {
-        config.media.decode_in_process = true;
         config.url_previews.allowed_ranges = config.federation.allowed_ranges.clone();
     })
     .await;

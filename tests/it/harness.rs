@@ -38,6 +38,11 @@ impl Kind {
     }
 }
 
+/// The tests' own program isn't one that could be started to decode pictures.
+pub(crate) fn decode_here(config: &mut Config) {
+    config.media.decode_in_process = true;
+}
+
 /// One homeserver. `site` stops and starts it, and tells its addresses.
 pub(crate) struct Server {
     pub(crate) site: Site<Running>,
@@ -68,9 +73,11 @@ impl Server {
     ) -> Self {
         let database = kind.database().await;
         let url = Some(database.url().to_owned());
-        let site = Site::start_with(authority, dir.path(), url, change)
-            .await
-            .expect("the server starts");
+        let site = Site::start_with(authority, dir.path(), url, |config| {
+            decode_here(config);
+            change(config);
+        });
+        let site = site.await.expect("the server starts");
         let http = http_client().unwrap();
         let front = Front::before(site.base(), http.clone()).await;
         Self {

@@ -1,6 +1,6 @@
 //! How a file is told: headers, and which of its bytes.
 
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 use bytes::BytesMut;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -24,6 +24,18 @@ const POLICY: &str = "sandbox; default-src 'none'; script-src 'none'; plugin-typ
 
 /// What has no more bytes than this is read at once.
 const SMALL: u64 = 64 << 10;
+
+/// How long an address at a store may be used. Whoever is told it begins at once.
+const ADDRESS: Duration = Duration::from_mins(5);
+
+/// Who asked for a file, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asking<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) who: Asker<'a>,
+    /// Whether they may be sent to the store where it lies.
+    pub(super) may_redirect: bool,
+}
 
 /// Who may keep an answer.
 #[derive(Debug, Clone, Copy)]
@@ -53,13 +65,12 @@ impl Cached {
 /// A file.
 pub(super) async fn file(
     app: &App,
-    asked: &Parts,
+    asking: Asking<'_>,
     content: Found,
-    who: Asker<'_>,
 ) -> Result<Content, MatrixError> {
     let kind = kind(content.info.content_type.as_deref());
     let disposition = disposition(kind.is_inline, content.info.name.as_deref());
-    Answer { app, asked, who }
+    Answer { app, asking }
         .with(&content, kind, disposition)
         .await
 }
@@ -67,9 +78,8 @@ pub(super) async fn file(
 /// A picture of one, which is always shown. Which it is depends on what the client can read.
 pub(super) async fn picture(
     app: &App,
-    asked: &Parts,
+    asking: Asking<'_>,
     content: Found,
-    who: Asker<'_>,
 ) -> Result<Content, MatrixError> {
     let kind = kind(content.info.content_type.as_deref());
     let ending = match kind.header.as_bytes() {
@@ -79,7 +89,7 @@ pub(super) async fn picture(
         _ => "png",
     };
     let disposition = disposition(kind.is_inline, Some(&format!("thumbnail.{ending}")));
-    let answer = Answer { app, asked, who };
+    let answer = Answer { app, asking };
     let answer = answer.with(&content, kind, disposition).await?;
     Ok(answer.with(header::VARY, HeaderValue::from_static("Accept")))
 }
@@ -87,8 +97,7 @@ pub(super) async fn picture(
 /// An answer to somebody.
 struct Answer<'a> {
     app: &'a App,
-    asked: &'a Parts,
-    who: Asker<'a>,
+    asking: Asking<'a>,
 }
 
 impl Answer<'_> {
@@ -103,8 +112,14 @@ impl Answer<'_> {
         if let Some((Part::None, size)) = part {
             return Ok(not_there(size));
         }
+        if let Some(redirect) = self
+            .redirect(content, &kind, &disposition, tag.as_deref())
+            .await?
+        {
+            return Ok(redirect);
+        }
         let answer = self.bytes(content, kind.header, tag.as_deref(), part);
-        let cached = Cached::by(self.who).header();
+        let cached = Cached::by(self.asking.who).header();
         let mut answer = answer
             .await?
             .with(header::CONTENT_DISPOSITION, disposition)
@@ -134,18 +149,50 @@ impl Answer<'_> {
 
     /// Whether the client has it already.
     fn is_known(&self, tag: Option<&str>) -> bool {
-        let known = text(&self.asked.headers, header::IF_NONE_MATCH);
+        let known = text(&self.asking.parts.headers, header::IF_NONE_MATCH);
         known
             .zip(tag)
             .is_some_and(|(known, tag)| condition::is_known(&known, tag))
     }
 
+    /// Where the store gives it. What is small or known is answered sooner here, and an address is signed for one method.
+    async fn redirect(
+        &self,
+        content: &Found,
+        kind: &Kind,
+        disposition: &HeaderValue,
+        tag: Option<&str>,
+    ) -> Result<Option<Content>, MatrixError> {
+        let is_large = content.info.size.is_some_and(|size| size > SMALL);
+        let is_get = self.asking.parts.method == Method::GET;
+        if !(self.asking.may_redirect && is_large && is_get) || self.is_known(tag) {
+            return Ok(None);
+        }
+        let (Ok(kind), Ok(disposition)) = (kind.header.to_str(), disposition.to_str()) else {
+            return Ok(None);
+        };
+        let address = content.redirect(ADDRESS, kind, disposition).await?;
+        let Some(address) = address.and_then(|address| HeaderValue::try_from(address).ok()) else {
+            return Ok(None);
+        };
+        Ok(Some(
+            Content::empty(StatusCode::TEMPORARY_REDIRECT)
+                .with(header::LOCATION, address)
+                // It soon leads nowhere, and is a key to the file until then.
+                .with(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))
+                .with(
+                    header::REFERRER_POLICY,
+                    HeaderValue::from_static("no-referrer"),
+                ),
+        ))
+    }
+
     /// Which part of how many bytes is asked for, if one is.
     fn part(&self, content: &Found, tag: Option<&str>) -> Option<(Part, u64)> {
-        if self.is_known(tag) || self.asked.method == Method::HEAD {
+        if self.is_known(tag) || self.asking.parts.method == Method::HEAD {
             return None;
         }
-        let (size, headers) = (content.info.size?, &self.asked.headers);
+        let (size, headers) = (content.info.size?, &self.asking.parts.headers);
         let range = text(headers, header::RANGE)?;
         is_of_use(headers, tag).then(|| (part(&range, size), size))
     }
@@ -162,7 +209,7 @@ impl Answer<'_> {
             return Ok(Content::empty(StatusCode::NOT_MODIFIED));
         }
         let size = content.info.size;
-        if self.asked.method == Method::HEAD {
+        if self.asking.parts.method == Method::HEAD {
             return Ok(Content::without_body(kind, size));
         }
         match part {
@@ -192,7 +239,7 @@ impl Answer<'_> {
             }
             return Ok(Content::of_bytes(kind, bytes));
         }
-        let place = self.app.limits.download(match self.who {
+        let place = self.app.limits.download(match self.asking.who {
             Asker::User(user) => Downloader::User(user.user),
             Asker::Anybody(peer) => Downloader::Block(peer),
         })?;

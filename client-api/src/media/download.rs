@@ -17,7 +17,7 @@ use ruma::{
 };
 
 use super::{
-    answer,
+    answer::{self, Asking},
     find::{Asked, Asker},
 };
 use crate::App;
@@ -34,6 +34,7 @@ pub async fn download(
         media_id: asked.media_id,
         wait: asked.timeout_ms,
         allow_remote: true,
+        allow_redirect: true,
         name: None,
     };
     wish.answer(&app, &req.head).await
@@ -51,6 +52,7 @@ pub async fn download_as(
         media_id: asked.media_id,
         wait: asked.timeout_ms,
         allow_remote: true,
+        allow_redirect: true,
         name: Some(asked.filename),
     };
     wish.answer(&app, &req.head).await
@@ -83,6 +85,7 @@ pub async fn download_as_once(
         media_id: asked.media_id,
         wait: asked.timeout_ms,
         allow_remote: asked.allow_remote,
+        allow_redirect: asked.allow_redirect,
         name: None,
     };
     wish.answer(&app, &req.head).await
@@ -115,6 +118,7 @@ pub async fn download_named_as_once(
         media_id: asked.media_id,
         wait: asked.timeout_ms,
         allow_remote: asked.allow_remote,
+        allow_redirect: asked.allow_redirect,
         name: Some(asked.filename),
     };
     wish.answer(&app, &req.head).await
@@ -136,6 +140,9 @@ struct Wish<'a> {
     media_id: String,
     wait: Duration,
     allow_remote: bool,
+    /// Whether the client may be sent elsewhere: where tokens are needed it always may
+    /// (<https://spec.matrix.org/v1.19/client-server-api/#get_matrixclientv1mediadownloadservernamemediaid>).
+    allow_redirect: bool,
     /// What it is to be called, whatever its uploader has called it.
     name: Option<String>,
 }
@@ -153,6 +160,11 @@ impl Wish<'_> {
         if self.name.is_some() {
             content.info.name = self.name;
         }
-        answer::file(app, &head.parts, content, self.who).await
+        let asking = Asking {
+            parts: &head.parts,
+            who: self.who,
+            may_redirect: self.allow_redirect,
+        };
+        answer::file(app, asking, content).await
     }
 }

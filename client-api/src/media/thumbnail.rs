@@ -15,7 +15,7 @@ use ruma::{
 };
 
 use super::{
-    answer,
+    answer::{self, Asking},
     download::decode,
     find::{self, Asker},
 };
@@ -41,7 +41,12 @@ pub async fn thumbnail(
         allow_remote: true,
     };
     let picture = of.thumbnail(&app, wanted).await?;
-    answer::picture(&app, &req.head.parts, picture, of.who).await
+    let asking = Asking {
+        parts: &req.head.parts,
+        who: of.who,
+        may_redirect: true,
+    };
+    answer::picture(&app, asking, picture).await
 }
 
 /// `GET /_matrix/media/v3/thumbnail/{serverName}/{mediaId}`, and as older clients spell it.
@@ -76,7 +81,12 @@ pub async fn thumbnail_as_once(
         allow_remote: asked.allow_remote,
     };
     let picture = of.thumbnail(&app, wanted).await?;
-    answer::picture(&app, &req.head.parts, picture, of.who).await
+    let asking = Asking {
+        parts: &req.head.parts,
+        who: of.who,
+        may_redirect: asked.allow_redirect,
+    };
+    answer::picture(&app, asking, picture).await
 }
 
 /// Which picture a request is for.

@@ -1,10 +1,7 @@
 //! Uploads.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use bytes::Bytes;
-use futures_util::{Stream, stream};
 use http::StatusCode;
 use rhizome_edge::{Content, Decode, Head, MatrixError, Payload, RawJson, Ruma, Streamed, Upload};
 use rhizome_media::{NewFile, Resumable, UploadError};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, Response, header};
+use http::{HeaderMap, Response, StatusCode, header};
 use reqwest::Url;
 use rhizome_media::{FetchError, Fetched, Method, Wanted};
 use ruma::ServerName;
@@ -14,7 +14,7 @@ use super::{
     transfer::{Held, Transfer, WHOLE, head_of, of_server, of_web},
 };
 use crate::{
-    Federation,
+    Federation, MatrixError,
     outbound::{OutboundError, Schemes, Visit, refusal::lacks_endpoint, web},
 };
 
@@ -108,7 +108,7 @@ impl Question<'_> {
         manners::remember(self.fed, self.origin, &asked);
         match asked {
             Ok(answer) => self.read(answer, turn).await,
-            Err(OutboundError::Remote(error)) if lacks_endpoint(&error) => {
+            Err(OutboundError::Remote(error)) if is_old(&error) => {
                 let asked = self.of_anybody().await;
                 let answer = asked.map_err(|error| of_server(&error))?;
                 self.read_old(answer, turn).await
@@ -224,6 +224,13 @@ impl Question<'_> {
         };
         Transfer::of_web(found.body, self.most).fetched(head, turn)
     }
+}
+
+/// Whether a refusal says that the other server has only the old endpoint. Some take the new one for the old, and miss a
+/// server's name in its path.
+fn is_old(error: &MatrixError) -> bool {
+    let misses_something = error.status == StatusCode::BAD_REQUEST && error.errcode == "M_UNKNOWN";
+    lacks_endpoint(error) || misses_something
 }
 
 /// Where an answer sends on to, if it does.

@@ -1,5 +1,7 @@
 //! What is said of a file, as far as it is kept: it ends up in headers, and as a name on people's disks.
 
+use ruma::http_headers::{ContentDisposition, ContentDispositionType};
+
 /// What is said of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileHead {
@@ -9,6 +11,24 @@ pub struct FileHead {
     pub name: Option<String>,
     /// How many bytes it has.
     pub length: Option<u64>,
+}
+
+impl FileHead {
+    /// What it is, as a header.
+    pub(super) fn kind(&self) -> &str {
+        let kind = self.content_type.as_deref();
+        kind.unwrap_or("application/octet-stream")
+    }
+
+    /// What it is called, and whether it is shown.
+    pub(super) fn disposition(&self) -> ContentDisposition {
+        let shown = if is_shown_inline(self.kind()) {
+            ContentDispositionType::Inline
+        } else {
+            ContentDispositionType::Attachment
+        };
+        ContentDisposition::new(shown).with_filename(self.name.clone())
+    }
 }
 
 /// The longest content type, with its parameters.

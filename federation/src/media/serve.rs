@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::State;
+use bytes::BytesMut;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use rhizome_edge::{Content, Place, Table};
 use rhizome_media::{Content as File, Format, MediaError, Method, Wanted};
@@ -23,6 +24,10 @@ use crate::{Federation, MatrixError, Ruma, budgets::Kind};
 const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 /// So long that none is in a file that was made before it.
 const LENGTH: usize = 32;
+/// What has no more bytes than this is given here: it is there sooner.
+const SMALL: u64 = 64 << 10;
+/// How long an address at a store may be used. Whoever is told it begins at once.
+const ADDRESS: Duration = Duration::from_mins(5);
 /// The largest picture that is made for others, in pixels a side.
 const LARGEST: u32 = 4_096;
 
@@ -88,6 +93,13 @@ async fn give(file: &File, place: Place<OwnedServerName>) -> Result<Content, Mat
         length: info.size,
     };
     let boundary = random::letters(LETTERS, LENGTH)?;
+    if let Some(frame) = elsewhere(file, &head, &boundary).await? {
+        let whole = [frame.before, frame.after].concat();
+        return Ok(Content::of_bytes(
+            frame.content_type,
+            BytesMut::from(&*whole),
+        ));
+    }
     let frame = Frame::of_file(&boundary, &head).ok_or_else(MatrixError::internal)?;
     let length = info.size.map(|size| frame.length(size));
     let (before, after) = (frame.before, frame.after);
@@ -99,4 +111,19 @@ async fn give(file: &File, place: Place<OwnedServerName>) -> Result<Content, Mat
             let _until_the_end = &place;
         });
     Ok(Content::streamed(frame.content_type, length, pieces))
+}
+
+/// Where the store gives a file that is large
+/// (<https://spec.matrix.org/v1.19/server-server-api/#get_matrixfederationv1mediadownloadmediaid>).
+async fn elsewhere(
+    file: &File,
+    head: &FileHead,
+    boundary: &str,
+) -> Result<Option<Frame>, MediaError> {
+    if head.length.is_none_or(|length| length <= SMALL) {
+        return Ok(None);
+    }
+    let disposition = head.disposition().to_string();
+    let address = file.redirect(ADDRESS, head.kind(), &disposition).await?;
+    Ok(address.and_then(|address| Frame::of_location(boundary, &address)))
 }

@@ -10,7 +10,7 @@ use rhizome_federation::{
     outbound::{Limits, OutboundError},
     testing::Network,
 };
-use rhizome_media::Pictures;
+use rhizome_media::{Media, Pictures};
 use rhizome_protocol::{Membership, Pdu};
 pub use rhizome_storage::testing::eventually;
 use rhizome_storage::{NewAccount, Store, testing::TestDatabase};
@@ -168,8 +168,13 @@ impl Server {
 
     /// The same server with folders of its own, which makes pictures; others reach it from now on.
     pub fn with_pictures(&self, network: &Network, pictures: Arc<dyn Pictures>) -> Federation {
+        let media = network.media(self.fed.rooms(), self.store(), pictures);
+        self.with_media(network, media)
+    }
+
+    /// The same server with other files; others reach it from now on.
+    pub fn with_media(&self, network: &Network, media: Media) -> Federation {
         let (rooms, store) = (self.fed.rooms().clone(), self.store().clone());
-        let media = network.media(&rooms, &store, pictures);
         let config = Self::config();
         let fed = Federation::in_process_with(rooms, store, media, config, network).unwrap();
         network.attach(&self.name, self.watch.over(fed.router()));

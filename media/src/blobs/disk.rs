@@ -29,8 +29,7 @@ impl Disk {
     /// The folder is made if it isn't there.
     pub(crate) fn open(folder: &Path) -> io::Result<Self> {
         let new = folder.join(NEW);
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(&new)?;
+        made(&new)?;
         sync(folder)?;
         Ok(Self {
             folder: folder.into(),
@@ -107,24 +106,34 @@ impl Blobs for Disk {
     }
 
     fn tidy(&self, before: i64) -> BoxFuture<'_, io::Result<u64>> {
-        let new = self.new.clone();
-        blocking(move || {
-            let mut all = Vec::new();
-            list_folder(&new, &mut all)?;
-            let mut gone = 0;
-            for old in all.iter().filter(|old| old.since < before) {
-                let old = new.join(&old.key);
-                // It may have come meanwhile, and folders aren't ours.
-                match fs::remove_file(&old) {
-                    Ok(()) => gone += 1,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound || old.is_dir() => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(gone)
-        })
-        .boxed()
+        tidied(self.new.clone(), before).boxed()
     }
+}
+
+/// Deletes files in a folder from before this time; gives their number.
+pub(super) async fn tidied(folder: PathBuf, before: i64) -> io::Result<u64> {
+    blocking(move || {
+        let mut all = Vec::new();
+        list_folder(&folder, &mut all)?;
+        let mut gone = 0;
+        for old in all.iter().filter(|old| old.since < before) {
+            let old = folder.join(&old.key);
+            // It may have come meanwhile, and folders aren't ours.
+            match fs::remove_file(&old) {
+                Ok(()) => gone += 1,
+                Err(error) if error.kind() == io::ErrorKind::NotFound || old.is_dir() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(gone)
+    })
+    .await
+}
+
+/// Makes a folder that only we read, if it isn't there.
+pub(super) fn made(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(folder)
 }
 
 /// Gives a file its name, which is on the disk when this returns.
@@ -133,8 +142,7 @@ fn place(file: Spooled, path: &Path, root: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::NotFound.into());
     };
     if !folder.is_dir() {
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(folder)?;
+        made(folder)?;
         // The folders' own names, up to the one that was there.
         for above in folder.ancestors().skip(1) {
             sync(above)?;

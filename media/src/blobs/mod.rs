@@ -2,6 +2,7 @@
 
 mod disk;
 mod hex;
+mod s3;
 mod sealed;
 mod spool;
 mod writing;
@@ -10,14 +11,17 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::BoxStream;
 
 use crate::config::{Place, StoreConfig};
 
 pub(crate) use disk::Disk;
+use s3::S3;
 pub(crate) use sealed::{Cipher, Keys, opened, sealed_part, sealed_size};
 pub(crate) use spool::{Spool, Spooled, read_file};
 pub(crate) use writing::Writing;
@@ -58,11 +62,31 @@ pub(crate) trait Blobs: Send + Sync {
 
     /// Deletes what was on its way to it and never came, from before this time (ms); gives the number.
     fn tidy(&self, before: i64) -> BoxFuture<'_, io::Result<u64>>;
+
+    /// An address at which anybody gets a blob for so long, as what is said; `None` if it gives none.
+    fn address<'a>(
+        &'a self,
+        _key: &'a str,
+        _valid_for: Duration,
+        _told: Told<'a>,
+    ) -> BoxFuture<'a, io::Result<Option<String>>> {
+        ready(Ok(None)).boxed()
+    }
+}
+
+/// What is told of a blob to who gets it from its store.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told<'a> {
+    /// `Content-Type`
+    pub(crate) content_type: &'a str,
+    /// `Content-Disposition`
+    pub(crate) disposition: &'a str,
 }
 
 /// The store of a configuration.
 pub(crate) fn open(config: &StoreConfig) -> io::Result<Arc<dyn Blobs>> {
     match &config.place {
         Place::Disk(folder) => Ok(Arc::new(Disk::open(folder)?)),
+        Place::S3(config) => Ok(Arc::new(S3::open(config)?)),
     }
 }

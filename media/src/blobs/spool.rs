@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use md5::{Digest as _, Md5};
 use rhizome_storage::Seal;
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context, Digest, SHA256};
 use tokio::task::spawn_blocking;
 
 use super::hex::hex;
@@ -18,6 +19,8 @@ use super::{Cipher, PIECE, Pieces, opened, sealed_part};
 
 /// Pieces below this are copied into one: each holds what it came in, which may be far more than it is.
 const SMALL: usize = 4 << 10;
+/// So much is hashed and written at once: each time costs two changes of threads.
+const BATCH: usize = 2 * PIECE;
 
 /// A file's name that is deleted when this is dropped.
 #[derive(Debug)]
@@ -110,7 +113,7 @@ impl Spool {
             self.join_small();
             self.waiting.push(piece);
         }
-        if self.waiting_bytes >= PIECE {
+        if self.waiting_bytes >= BATCH {
             self.flush(false).await?;
         }
         Ok(())
@@ -235,6 +238,16 @@ impl Spooled {
         }
     }
 
+    /// The file as it is on the disk, and how long it is there.
+    pub(super) async fn raw(&self) -> io::Result<(Arc<File>, u64)> {
+        let file = self.file.clone();
+        blocking(move || {
+            let length = file.metadata()?.len();
+            Ok((file, length))
+        })
+        .await
+    }
+
     /// Gives it its name. (Called where waiting is fine.)
     pub(super) fn rename(mut self, to: &Path) -> io::Result<()> {
         if let Some(path) = &self.temporary.0 {
@@ -265,6 +278,33 @@ pub(crate) fn read_file(file: Arc<File>, range: Range<u64>) -> Pieces {
         Ok(Some((piece, (file, rest))))
     });
     reading.boxed()
+}
+
+/// What a part of a file hashes to.
+pub(super) struct Hashes {
+    pub(super) sha256: Digest,
+    pub(super) md5: [u8; 16],
+}
+
+/// The hashes of a part of a file.
+pub(super) async fn hashes_of(file: Arc<File>, mut part: Range<u64>) -> io::Result<Hashes> {
+    blocking(move || {
+        let (mut sha256, mut md5) = (Context::new(&SHA256), Md5::new());
+        let mut piece = vec![0; PIECE];
+        while !part.is_empty() {
+            let left = usize::try_from(part.end - part.start).unwrap_or(PIECE);
+            let piece = &mut piece[..left.min(PIECE)];
+            file.read_exact_at(piece, part.start)?;
+            sha256.update(piece);
+            md5.update(&*piece);
+            part.start += piece.len() as u64;
+        }
+        Ok(Hashes {
+            sha256: sha256.finish(),
+            md5: md5.finalize().into(),
+        })
+    })
+    .await
 }
 
 /// Work that waits for a disk.

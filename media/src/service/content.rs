@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, Stream, StreamExt as _, TryStreamExt as _};
@@ -12,7 +13,7 @@ use rhizome_storage::{Blob, MediaRow, NewMedia};
 use tokio::sync::watch;
 
 use super::Media;
-use crate::blobs::{Cipher, PIECE, opened, read_file, sealed_part};
+use crate::blobs::{Cipher, PIECE, Told, opened, read_file, sealed_part};
 use crate::error::MediaError;
 
 /// What is known of a file.
@@ -179,6 +180,34 @@ impl Content {
         }
     }
 
+    /// An address at which whoever knows it gets the bytes for so long, straight from the store where they lie: to be
+    /// told to who asked for the file, and to nobody else. `content_type` and `disposition` are what the store says of
+    /// them. `None` where the store gives no addresses, or where the bytes are encrypted or still come: then they are
+    /// [read](Self::read).
+    ///
+    /// # Errors
+    /// There is no such store any more.
+    pub async fn redirect(
+        &self,
+        valid_for: Duration,
+        content_type: &str,
+        disposition: &str,
+    ) -> Result<Option<String>, MediaError> {
+        let Source::Stored(blob) = &self.source else {
+            return Ok(None);
+        };
+        let place = self.media.0.places.get(&blob.store)?;
+        if blob.seal.is_some() {
+            return Ok(None);
+        }
+        let told = Told {
+            content_type,
+            disposition,
+        };
+        let address = place.address(&blob.key, valid_for, told).await;
+        address.map_err(|error| MediaError::place(&error))
+    }
+
     /// Its bytes aren't where they should be. Another server's can be fetched again, a picture made again.
     async fn is_lost(&self, blob: &Blob) -> Result<(), MediaError> {
         let (info, media) = (&self.info, &self.media.0);
@@ -312,6 +341,6 @@ impl Media {
             let cipher = self.0.keys.cipher(seal).map_err(MediaError::bytes)?;
             read = opened(read, cipher, part, blob.size);
         }
-        Ok(read.map_err(MediaError::bytes).boxed())
+        Ok(read.map_err(|error| MediaError::place(&error)).boxed())
     }
 }

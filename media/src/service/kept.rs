@@ -130,10 +130,8 @@ impl Media {
             store: name.to_owned(),
             seal: bytes.seal.as_ref().map(|(seal, _)| seal.clone()),
         };
-        place
-            .put(&blob.key, bytes)
-            .await
-            .map_err(MediaError::bytes)?;
+        let put = place.put(&blob.key, bytes).await;
+        put.map_err(|error| MediaError::place(&error))?;
         self.crash(CrashAt::Stored);
         let keep = match &lost {
             Some(lost) => Keep::Instead(lost, &blob),

@@ -68,7 +68,10 @@ impl Media {
 
     async fn move_one(&self, blob: &Blob, to: &str) -> Result<(), MediaError> {
         let (from, place) = (self.0.places.get(&blob.store)?, self.0.places.get(to)?);
-        let failed = |error| MediaError::bytes(format_args!("{}: {error}", blob.key));
+        let failed = |error: std::io::Error| {
+            let said = std::io::Error::new(error.kind(), format!("{}: {error}", blob.key));
+            MediaError::place(&said)
+        };
         if self.0.places.are_one(&blob.store, to) {
             return Err(MediaError::bytes(format_args!(
                 "the stores {:?} and {to:?} are the same",

@@ -22,6 +22,26 @@ fn is_same(one: &Path, other: &Path) -> bool {
     one == other || matches!((inode(one), inode(other)), (Ok(one), Ok(other)) if one == other)
 }
 
+/// The true name of a store's folder, if none that is known is it, or lies in it, or holds it.
+fn alone(folder: &Path, name: &str, folders: &[(String, PathBuf)]) -> Result<PathBuf, MediaError> {
+    let folder = folder
+        .canonicalize()
+        .map_err(|error| MediaError::bytes(format_args!("{}: {error}", folder.display())))?;
+    let meets = folders.iter().find(|(_, other)| {
+        let nested = folder.starts_with(other) || other.starts_with(&folder);
+        nested || is_same(&folder, other)
+    });
+    let Some((other, path)) = meets else {
+        return Ok(folder);
+    };
+    Err(MediaError::bytes(format_args!(
+        "the stores {other:?} and {name:?} lie in one folder, or one in the other's: {} and {}; \
+         give each a folder of its own",
+        path.display(),
+        folder.display()
+    )))
+}
+
 impl Places {
     pub(super) fn open(config: &MediaConfig) -> Result<Self, MediaError> {
         let mut by_name = HashMap::new();
@@ -30,24 +50,9 @@ impl Places {
         for one in &config.stores {
             let opened = blobs::open(one)
                 .map_err(|error| MediaError::bytes(format_args!("store {}: {error}", one.name)))?;
-            let Place::Disk(folder) = &one.place;
-            let folder = folder.canonicalize().map_err(|error| {
-                MediaError::bytes(format_args!("{}: {error}", folder.display()))
-            })?;
-            let meets = folders.iter().find(|(_, other)| {
-                let nested = folder.starts_with(other) || other.starts_with(&folder);
-                nested || is_same(&folder, other)
-            });
-            if let Some((other, path)) = meets {
-                return Err(MediaError::bytes(format_args!(
-                    "the stores {other:?} and {:?} lie in one folder, or one in the other's: {} and {}; \
-                     give each a folder of its own",
-                    one.name,
-                    path.display(),
-                    folder.display()
-                )));
+            if let Place::Disk(folder) = &one.place {
+                folders.push((one.name.clone(), alone(folder, &one.name, &folders)?));
             }
-            folders.push((one.name.clone(), folder));
             newest.get_or_insert_with(|| (one.name.clone(), opened.clone()));
             if by_name.insert(one.name.clone(), opened).is_some() {
                 return Err(MediaError::bytes(format_args!(

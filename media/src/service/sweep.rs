@@ -219,7 +219,8 @@ impl Media {
         if !ours.contains(blob.store.as_str()) {
             return Err(MediaError::bytes("its store can't be used"));
         }
-        place.delete(&blob.key).await.map_err(MediaError::bytes)
+        let deleted = place.delete(&blob.key).await;
+        deleted.map_err(|error| MediaError::place(&error))
     }
 
     /// Looks through a store for what no row knows. `false` if another process has taken over.

@@ -225,7 +225,7 @@ impl Media {
         }
         let quota = self.left(owner).await?.saturating_add(counted);
         if announced > quota {
-            return Err(MediaError::QuotaReached.into());
+            return Err(self.quota_reached().into());
         }
         let mut coming = owner.map(|owner| self.coming(owner));
         let mut spool = self.spool().await.map_err(MediaError::bytes)?;
@@ -240,7 +240,7 @@ impl Media {
                 .as_mut()
                 .is_some_and(|coming| coming.more(length) > quota)
             {
-                return Err(MediaError::QuotaReached.into());
+                return Err(self.quota_reached().into());
             }
             spool.push(piece).await.map_err(MediaError::bytes)?;
             self.crash(CrashAt::Receiving);
@@ -259,10 +259,15 @@ impl Media {
         if let Some(coming) = &mut coming {
             coming.became(spooled.size);
             if self.left(owner).await?.saturating_add(counted) < coming.all() {
-                return Err(MediaError::QuotaReached.into());
+                return Err(self.quota_reached().into());
             }
         }
         Ok((spooled, coming))
+    }
+
+    pub(super) fn quota_reached(&self) -> MediaError {
+        let info_uri = self.0.config.quota_info_uri.clone();
+        MediaError::QuotaReached { info_uri }
     }
 
     /// How many bytes a user may upload now. Those of uploads that go on later count as if they were files.

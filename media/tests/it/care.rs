@@ -1,10 +1,12 @@
+use std::path::Path;
 use std::time::Duration;
 
 use rhizome_storage::MediaQuery;
 
 use rhizome_media::{Media, NoPictures, Place, StoreConfig};
 
-use crate::world::{each, each_with, noise, read};
+use crate::bucket;
+use crate::world::{each, each_with, lay, noise, read, spool};
 
 #[tokio::test]
 async fn what_is_deleted_goes_late_and_altogether() {
@@ -20,11 +22,11 @@ async fn what_is_deleted_goes_late_and_altogether() {
         assert!(world.find(&first).await.is_none());
         // Not at once: somebody may have just looked at it.
         let swept = world.media.sweep().await.unwrap().unwrap();
-        assert_eq!((swept.blobs, world.files()[0].len()), (0, 2));
+        assert_eq!((swept.blobs, world.files().await[0].len()), (0, 2));
         world.clock.advance(Duration::from_hours(2));
         let swept = world.media.sweep().await.unwrap().unwrap();
         assert_eq!((swept.blobs, swept.bytes, swept.orphans), (1, 2_000, 0));
-        assert_eq!(world.files()[0].len(), 1);
+        assert_eq!(world.files().await[0].len(), 1);
         assert_eq!(read(&world.find(&again).await.unwrap()).await, one);
         // And it may come back.
         let back = world.upload(&two).await;
@@ -37,16 +39,14 @@ async fn what_is_deleted_goes_late_and_altogether() {
 async fn files_that_nobody_knows_are_swept_once_they_are_old() {
     each(async |world| {
         let id = world.upload(b"known").await;
-        let lost = world.path().join("ab").join("cd");
-        std::fs::create_dir_all(&lost).unwrap();
-        std::fs::write(lost.join("abcd-lost"), b"x").unwrap();
-        std::fs::write(world.path().join("new").join("half"), b"x").unwrap();
+        lay(world.place(), "abcd-lost", Some(b"x")).await;
+        std::fs::write(spool(world.place()).join("half"), b"x").unwrap();
         let swept = world.media.sweep().await.unwrap().unwrap();
         assert_eq!((swept.orphans, swept.unfinished), (0, 0));
         world.clock.advance(Duration::from_hours(2));
         let swept = world.media.sweep().await.unwrap().unwrap();
         assert_eq!((swept.orphans, swept.unfinished, swept.blobs), (1, 1, 0));
-        assert_eq!(world.files().map(|files| files.len()), [1, 0]);
+        assert_eq!(world.files().await.map(|files| files.len()), [1, 0]);
         assert!(world.find(&id).await.is_some());
     })
     .await;
@@ -81,15 +81,24 @@ async fn nobody_gets_what_is_quarantined() {
 }
 
 #[tokio::test]
-async fn files_move_to_another_store_and_can_be_read_meanwhile() {
+async fn files_move_to_another_disk_and_can_be_read_meanwhile() {
+    move_to(|folder| Place::Disk(folder.to_owned())).await;
+}
+
+#[tokio::test]
+async fn files_move_to_another_bucket_and_can_be_read_meanwhile() {
+    move_to(|folder| Place::S3(bucket::config(folder, &bucket::prefix()))).await;
+}
+
+async fn move_to(far: impl Fn(&Path) -> Place) {
     let more = tempfile::tempdir().unwrap();
     let settings = |config: &mut rhizome_media::MediaConfig| {
         // Each database has one of its own.
-        let far = more.path().join("far");
-        let _ = std::fs::remove_dir_all(&far);
+        let path = more.path().join("far");
+        let _ = std::fs::remove_dir_all(&path);
         config.stores.push(StoreConfig {
             name: "far".to_owned(),
-            place: Place::Disk(far),
+            place: far(&path),
         });
     };
     each_with(settings, std::sync::Arc::new(NoPictures), async |world| {
@@ -135,7 +144,7 @@ async fn files_move_to_another_store_and_can_be_read_meanwhile() {
             .unwrap();
         world.clock.advance(Duration::from_hours(2));
         assert_eq!(world.media.sweep().await.unwrap().unwrap().blobs, 2);
-        assert_eq!(world.files().map(|files| files.len()), [0, 0]);
+        assert_eq!(world.files().await.map(|files| files.len()), [0, 0]);
 
         // Without the store that a file lies in it can't be read, and isn't said to be gone.
         let id = world.upload(&one).await;

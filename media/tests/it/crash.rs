@@ -5,10 +5,11 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rhizome_media::{CrashAt, Media, MediaConfig, NewFile, NoPictures};
+use rhizome_media::{CrashAt, Media, MediaConfig, NewFile, NoPictures, Place};
 use rhizome_storage::testing::TestDatabase;
 use rhizome_storage::{Clock, Options, Store};
 
+use crate::bucket::{self, Lies};
 use crate::world::{ALICE, body, files, noise, ours, read};
 
 /// What the child is told: where to end, the database, the folder.
@@ -23,17 +24,17 @@ pub const POINTS: [(&str, CrashAt); 6] = [
     ("deleted", CrashAt::Deleted),
 ];
 
-pub async fn open(
-    url: &str,
-    folder: &str,
-    crash_at: Option<CrashAt>,
-    hours: i64,
-) -> (Store, Media) {
+/// `place`: a folder, or a folder, `+`, and the prefix of a part of the bucket.
+pub async fn open(url: &str, place: &str, crash_at: Option<CrashAt>, hours: i64) -> (Store, Media) {
     let mut options = Options::new(url);
     options.max_connections = 4;
     options.clock = Clock::manual(Clock::system().now_ms() + hours * 3_600_000);
     let store = Store::open(options).await.unwrap();
-    let mut config = MediaConfig::new(ours().to_owned(), folder);
+    let (folder, prefix) = place.split_once('+').unzip();
+    let mut config = MediaConfig::new(ours().to_owned(), folder.unwrap_or(place));
+    if let (Some(folder), Some(prefix)) = (folder, prefix) {
+        config.stores[0].place = Place::S3(bucket::config(folder.as_ref(), prefix));
+    }
     config.grace = Duration::from_hours(1);
     config.crash_at = crash_at;
     let media = Media::open(store.clone(), config, Arc::new(NoPictures)).unwrap();
@@ -71,10 +72,13 @@ async fn child() {
     panic!("it went on beyond {at:?}");
 }
 
-async fn crash_everywhere(database: TestDatabase) {
+async fn crash_everywhere(database: TestDatabase, in_bucket: bool) {
     for (point, at) in POINTS {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("media").display().to_string();
+        let mut path = folder.path().join("media").display().to_string();
+        if in_bucket {
+            path = format!("{path}+{}", bucket::prefix());
+        }
         let (store, media) = open(database.url(), &path, None, 0).await;
         let kept = noise(200_000, 30);
         let acknowledged = put(&media, &kept).await;
@@ -99,9 +103,8 @@ async fn crash_everywhere(database: TestDatabase) {
         // Also later than a lease lasts that the child had.
         let (store, media) = open(database.url(), &path, None, 3).await;
         // Under its name no file is half there.
-        for file in &files(&media)[0] {
-            let size = std::fs::metadata(file).unwrap().len();
-            assert!([200_000, 300_000, 4].contains(&size), "{at:?}: {size}");
+        for Lies { size, .. } in &files(&media).await[0] {
+            assert!([200_000, 300_000, 4].contains(size), "{at:?}: {size}");
         }
         media.sweep().await.unwrap().unwrap();
         let found = media
@@ -112,7 +115,7 @@ async fn crash_everywhere(database: TestDatabase) {
         // What nobody was told of may be there, but then whole.
         let rest = usize::from(at == CrashAt::Noted);
         assert_eq!(
-            files(&media).map(|files| files.len()),
+            files(&media).await.map(|files| files.len()),
             [1 + rest, 0],
             "{at:?}"
         );
@@ -123,7 +126,11 @@ async fn crash_everywhere(database: TestDatabase) {
             .unwrap();
         store.clock().advance(Duration::from_hours(2));
         media.sweep().await.unwrap().unwrap();
-        assert_eq!(files(&media).map(|files| files.len()), [0, 0], "{at:?}");
+        assert_eq!(
+            files(&media).await.map(|files| files.len()),
+            [0, 0],
+            "{at:?}"
+        );
         store.close().await;
     }
     database.remove().await;
@@ -131,10 +138,15 @@ async fn crash_everywhere(database: TestDatabase) {
 
 #[tokio::test]
 async fn nothing_is_lost_or_left_on_sqlite() {
-    crash_everywhere(TestDatabase::sqlite()).await;
+    crash_everywhere(TestDatabase::sqlite(), false).await;
 }
 
 #[tokio::test]
 async fn nothing_is_lost_or_left_on_postgres() {
-    crash_everywhere(TestDatabase::postgres().await).await;
+    crash_everywhere(TestDatabase::postgres().await, false).await;
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_left_in_a_bucket() {
+    crash_everywhere(TestDatabase::sqlite(), true).await;
 }

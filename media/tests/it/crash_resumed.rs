@@ -9,6 +9,7 @@ use rhizome_media::{Append, CrashAt, Media, Progress, Resumable};
 use rhizome_storage::MediaQuery;
 use rhizome_storage::testing::TestDatabase;
 
+use crate::bucket;
 use crate::crash::{POINTS, open};
 use crate::world::{ALICE, body, files, noise, ours, read};
 
@@ -56,14 +57,17 @@ fn crash(told: &str) {
     assert_eq!(ended.status.signal(), Some(6), "{told}: {said}");
 }
 
-async fn crash_everywhere(database: TestDatabase) {
+async fn crash_everywhere(database: TestDatabase, in_bucket: bool) {
     let bytes = noise(LENGTH, 91);
     let points = POINTS.iter();
     let points = points.filter(|(_, at)| !matches!(at, CrashAt::Doomed | CrashAt::Deleted));
     for (point, at) in points {
         for last in LAST {
             let folder = tempfile::tempdir().unwrap();
-            let path = folder.path().join("media").display().to_string();
+            let mut path = folder.path().join("media").display().to_string();
+            if in_bucket {
+                path = format!("{path}+{}", bucket::prefix());
+            }
             let (store, media) = open(database.url(), &path, None, 0).await;
             let begun = media.begin(ALICE, Resumable::default(), Some(0), body(b""));
             let id = begun.await.unwrap().id;
@@ -101,7 +105,7 @@ async fn crash_everywhere(database: TestDatabase) {
                     store.clock().advance(Duration::from_hours(2));
                     media.sweep().await.unwrap().unwrap();
                 }
-                let left = files(&media).map(|files| files.len());
+                let left = files(&media).await.map(|files| files.len());
                 assert_eq!(left, [rest, 0], "{at:?}, {last}");
                 media.delete_all(&MediaQuery::default()).await.unwrap();
             }
@@ -113,10 +117,15 @@ async fn crash_everywhere(database: TestDatabase) {
 
 #[tokio::test]
 async fn nothing_is_lost_or_left_on_sqlite() {
-    crash_everywhere(TestDatabase::sqlite()).await;
+    crash_everywhere(TestDatabase::sqlite(), false).await;
 }
 
 #[tokio::test]
 async fn nothing_is_lost_or_left_on_postgres() {
-    crash_everywhere(TestDatabase::postgres().await).await;
+    crash_everywhere(TestDatabase::postgres().await, false).await;
+}
+
+#[tokio::test]
+async fn nothing_is_lost_or_left_in_a_bucket() {
+    crash_everywhere(TestDatabase::sqlite(), true).await;
 }

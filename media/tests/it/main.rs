@@ -1,4 +1,4 @@
-//! Files, on both databases.
+//! Files, on both databases, on a disk and in a bucket.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,6 +7,7 @@
 )]
 
 mod blur;
+mod bucket;
 mod care;
 mod crash;
 mod crash_resumed;
@@ -17,6 +18,7 @@ mod remote;
 mod resumable;
 mod resumable_limits;
 mod room;
+mod s3;
 mod scanner;
 mod stores;
 mod upload;

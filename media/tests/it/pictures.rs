@@ -10,7 +10,7 @@ use rhizome_storage::testing::eventually;
 use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{ALICE, World, body, each_with, read};
+use crate::world::{ALICE, World, body, each_with, lay, read};
 
 /// Makes pictures that say what they are, of what begins as a PNG does.
 #[derive(Default)]
@@ -149,7 +149,7 @@ async fn a_picture_is_made_once_and_kept() {
             world.clock.advance(std::time::Duration::from_hours(2));
             let swept = world.media.sweep().await.unwrap().unwrap();
             assert_eq!((swept.thumbnails, swept.blobs), (2, 2));
-            assert_eq!(world.files().map(|files| files.len()), [0, 0]);
+            assert_eq!(world.files().await.map(|files| files.len()), [0, 0]);
         },
     )
     .await;
@@ -245,7 +245,7 @@ async fn where_a_picture_was_taken_is_taken_off() {
             assert_eq!(content.info.size, Some(PNG.len() as u64));
             let text = upload(world, b"text about GPS").await;
             assert_eq!(read(&text).await, b"text about GPS");
-            assert_eq!(world.files()[1].len(), 0);
+            assert_eq!(world.files().await[1].len(), 0);
             // Even of what is too large for pictures.
             let large = [PNG, &[0; 2_000]].concat();
             let content = upload(world, &[&large[..], b" GPS"].concat()).await;
@@ -254,7 +254,7 @@ async fn where_a_picture_was_taken_is_taken_off() {
             let broken = [PNG, b" broken"].concat();
             let content = upload(world, &broken).await;
             assert_eq!(read(&content).await, broken);
-            let files = world.files()[0].len();
+            let files = world.files().await[0].len();
             for (middle, end, status) in [
                 (&b""[..], &b" slow"[..], 503),
                 (b" Exif\0\0", b" broken", 400),
@@ -273,7 +273,7 @@ async fn where_a_picture_was_taken_is_taken_off() {
                 };
                 assert_eq!(error.status(), status, "{error}");
             }
-            assert_eq!(world.files().map(|files| files.len()), [files, 0]);
+            assert_eq!(world.files().await.map(|files| files.len()), [files, 0]);
         },
     )
     .await;
@@ -360,11 +360,11 @@ async fn a_picture_that_is_lost_is_made_again() {
                     .media
                     .thumbnail(&content, wanted(50, 40, Method::Crop))
             };
-            let known = world.files()[0].clone();
+            let known = world.files().await[0].clone();
             let made = ask().await.unwrap();
-            let mut files = world.files()[0].clone();
+            let mut files = world.files().await[0].clone();
             files.retain(|file| !known.contains(file));
-            std::fs::remove_file(&files[0]).unwrap();
+            lay(world.place(), &files[0].key, None).await;
             assert!(made.read(None).await.is_err());
             assert_eq!(read(&ask().await.unwrap()).await, b"50x40 Crop");
             assert_eq!(read(&content).await, PNG);

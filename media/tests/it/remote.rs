@@ -8,7 +8,7 @@ use rhizome_media::{FetchError, Fetched, MediaConfig, MediaError, NoPictures};
 use rhizome_storage::testing::{eventually, soon};
 use tokio::sync::mpsc;
 
-use crate::world::{World, each, each_with, noise, read, there};
+use crate::world::{World, each, each_with, lay, noise, read, there};
 
 pub const LONG: Duration = Duration::from_mins(1);
 
@@ -104,7 +104,7 @@ async fn many_read_one(world: &World) {
         (third.info.size, read(&third).await),
         (Some(200_000), bytes)
     );
-    assert_eq!(world.files().map(|files| files.len()), [1, 0]);
+    assert_eq!(world.files().await.map(|files| files.len()), [1, 0]);
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn a_broken_fetch_is_an_error_for_all_and_nothing_is_kept() {
                 ));
             }
             eventually("nothing is kept", async || {
-                world.files().iter().all(Vec::is_empty)
+                world.files().await.iter().all(Vec::is_empty)
             })
             .await;
             assert!(
@@ -287,7 +287,7 @@ async fn the_cache_is_bounded_in_bytes_and_age_and_old_ones_go_first() {
 async fn what_is_lost_of_the_cache_is_fetched_again() {
     each(async |world| {
         fetch_whole(world, "one", b"bytes").await;
-        eventually("it is kept", async || !world.files()[0].is_empty()).await;
+        eventually("it is kept", async || !world.files().await[0].is_empty()).await;
         eventually("it is known", async || {
             world
                 .store
@@ -297,7 +297,7 @@ async fn what_is_lost_of_the_cache_is_fetched_again() {
                 .is_some()
         })
         .await;
-        std::fs::remove_file(&world.files()[0][0]).unwrap();
+        lay(world.place(), &world.files().await[0][0].key, None).await;
         let content = world
             .media
             .remote(there(), "one", LONG, never)
@@ -311,7 +311,7 @@ async fn what_is_lost_of_the_cache_is_fetched_again() {
         // It has bytes again, and others of the same content have them, too.
         let again = async || {
             let row = world.store.media("there.example", "one").await.unwrap();
-            row.is_some() && world.files().map(|files| files.len()) == [1, 0]
+            row.is_some() && world.files().await.map(|files| files.len()) == [1, 0]
         };
         eventually("it is kept again", again).await;
         let content = world
@@ -321,7 +321,7 @@ async fn what_is_lost_of_the_cache_is_fetched_again() {
             .unwrap();
         assert_eq!(read(&content).await, b"bytes");
         // So are bytes that are cut off.
-        std::fs::write(&world.files()[0][0], b"byt").unwrap();
+        lay(world.place(), &world.files().await[0][0].key, Some(b"byt")).await;
         let id = world.upload(b"bytes").await;
         assert_eq!(read(&world.find(&id).await.unwrap()).await, b"bytes");
         let content = world

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use rhizome_media::{
     Append, Media, MediaConfig, MediaError, NewFile, NoPictures, Progress, Resumable, ResumeError,
-    SealKey, UploadError,
+    SealKey,
 };
 use rhizome_storage::testing::soon;
 
@@ -52,7 +52,7 @@ async fn left(world: &World) -> [usize; 2] {
         world.clock.advance(Duration::from_hours(2));
         world.media.sweep().await.unwrap().unwrap();
     }
-    world.files().map(|files| files.len())
+    world.files().await.map(|files| files.len())
 }
 
 #[tokio::test]
@@ -359,7 +359,7 @@ async fn a_long_body_is_stored_in_several_parts() {
             .media
             .append(ALICE, &id, at(0, true), stream::iter(pieces));
         assert!(broken.await.is_err());
-        assert_eq!(world.files().map(|files| files.len()), [3, 0]);
+        assert_eq!(world.files().await.map(|files| files.len()), [3, 0]);
         let done = append(&world.media, &id, at(40 << 20, true), b"")
             .await
             .unwrap();

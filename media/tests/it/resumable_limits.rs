@@ -123,12 +123,15 @@ async fn what_is_under_way_counts_to_the_quota() {
         let full = upload(150_001).await;
         assert!(matches!(
             full,
-            Err(UploadError::Media(MediaError::QuotaReached))
+            Err(UploadError::Media(MediaError::QuotaReached { .. }))
         ));
         upload(150_000).await.unwrap();
         let full = append(media, &id, at(250_000, true), &bytes[250_000..290_000]).await;
         assert!(
-            matches!(full, Err(ResumeError::Media(MediaError::QuotaReached))),
+            matches!(
+                full,
+                Err(ResumeError::Media(MediaError::QuotaReached { .. }))
+            ),
             "{full:?}"
         );
         world.clock.advance(Duration::from_hours(23));
@@ -144,7 +147,7 @@ async fn what_is_under_way_counts_to_the_quota() {
             .unwrap();
         assert!(matches!(
             upload(1).await,
-            Err(UploadError::Media(MediaError::QuotaReached))
+            Err(UploadError::Media(MediaError::QuotaReached { .. }))
         ));
     })
     .await;

@@ -36,12 +36,12 @@ async fn too_many_wake_the_sweep_and_their_bytes_go_soon() {
             kept(world).await == 2_000
         })
         .await;
-        assert_eq!(world.files()[0].len(), 3);
+        assert_eq!(world.files().await[0].len(), 3);
         // Not after the hour for which bytes stay, nor at the next sweep of all.
         let before = world.clock.now_ms();
         eventually("its bytes go", async || {
             world.clock.advance(Duration::from_secs(10));
-            world.files()[0].len() == 2
+            world.files().await[0].len() == 2
         })
         .await;
         let took = world.clock.now_ms() - before;

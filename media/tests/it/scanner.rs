@@ -91,7 +91,7 @@ async fn story(world: &World) {
         try_upload(world, b"broken").await,
         Err(MediaError::Busy)
     ));
-    assert_eq!(world.files().map(|files| files.len()), [1, 0]);
+    assert_eq!(world.files().await.map(|files| files.len()), [1, 0]);
 }
 
 #[tokio::test]

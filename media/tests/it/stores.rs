@@ -7,7 +7,7 @@ use rhizome_media::{Media, MediaConfig, MediaError, NoPictures, Place, StoreConf
 use rhizome_storage::testing::TestDatabase;
 use rhizome_storage::{Options, Store};
 
-use crate::world::{World, each, each_with, noise, ours, read};
+use crate::world::{MARKER, World, each, lay, noise, on_disks, ours, path, read, taken};
 
 fn disk(name: &str, path: &std::path::Path) -> StoreConfig {
     StoreConfig {
@@ -32,46 +32,54 @@ fn why<T>(refused: Result<T, MediaError>) -> String {
 
 #[tokio::test]
 async fn two_stores_may_not_be_one_folder() {
-    each(async |world| {
-        let id = world.upload(b"kept").await;
-        let path = world.path();
-        let link = path.with_file_name("link");
-        std::os::unix::fs::symlink(&path, &link).unwrap();
-        let nested = path.join("deep");
-        for other in [&path, &link, &nested] {
-            let both = vec![disk("local", &path), disk("far", other)];
+    on_disks(
+        |_| {},
+        Arc::new(NoPictures),
+        async |world| {
+            let id = world.upload(b"kept").await;
+            let path = world.path();
+            let link = path.with_file_name("link");
+            std::os::unix::fs::symlink(&path, &link).unwrap();
+            let nested = path.join("deep");
+            for other in [&path, &link, &nested] {
+                let both = vec![disk("local", &path), disk("far", other)];
+                assert!(why(with(world, both)).contains("a folder of its own"));
+            }
+            // The other way round, and one name twice.
+            let both = vec![disk("far", &nested), disk("local", &path)];
             assert!(why(with(world, both)).contains("a folder of its own"));
-        }
-        // The other way round, and one name twice.
-        let both = vec![disk("far", &nested), disk("local", &path)];
-        assert!(why(with(world, both)).contains("a folder of its own"));
-        let elsewhere = path.with_file_name("elsewhere");
-        let twice = vec![disk("local", &path), disk("local", &elsewhere)];
-        assert!(why(with(world, twice)).contains("two stores"));
-        assert_eq!(read(&world.find(&id).await.unwrap()).await, b"kept");
-    })
+            let elsewhere = path.with_file_name("elsewhere");
+            let twice = vec![disk("local", &path), disk("local", &elsewhere)];
+            assert!(why(with(world, twice)).contains("two stores"));
+            assert_eq!(read(&world.find(&id).await.unwrap()).await, b"kept");
+        },
+    )
     .await;
 }
 
 /// Another name for the folder, after the configuration was changed.
 #[tokio::test]
 async fn a_renamed_store_loses_nothing() {
-    each(async |world| {
-        let id = world.upload(b"kept").await;
-        let renamed = with(world, vec![disk("other", &world.path())]).unwrap();
-        let refused = why(renamed.claim().await);
-        assert!(refused.contains("\"local\""), "{refused}");
-        world.clock.advance(Duration::from_hours(2));
-        let swept = renamed.sweep().await.unwrap().unwrap();
-        assert_eq!((swept.orphans, swept.failed), (0, 1));
-        // And if somebody insists.
-        renamed.adopt("other").await.unwrap();
-        let swept = renamed.sweep().await.unwrap().unwrap();
-        assert_eq!((swept.orphans, swept.failed), (0, 0));
-        assert!(world.media.claim().await.is_err());
-        world.media.adopt("local").await.unwrap();
-        assert_eq!(read(&world.find(&id).await.unwrap()).await, b"kept");
-    })
+    on_disks(
+        |_| {},
+        Arc::new(NoPictures),
+        async |world| {
+            let id = world.upload(b"kept").await;
+            let renamed = with(world, vec![disk("other", &world.path())]).unwrap();
+            let refused = why(renamed.claim().await);
+            assert!(refused.contains("\"local\""), "{refused}");
+            world.clock.advance(Duration::from_hours(2));
+            let swept = renamed.sweep().await.unwrap().unwrap();
+            assert_eq!((swept.orphans, swept.failed), (0, 1));
+            // And if somebody insists.
+            renamed.adopt("other").await.unwrap();
+            let swept = renamed.sweep().await.unwrap().unwrap();
+            assert_eq!((swept.orphans, swept.failed), (0, 0));
+            assert!(world.media.claim().await.is_err());
+            world.media.adopt("local").await.unwrap();
+            assert_eq!(read(&world.find(&id).await.unwrap()).await, b"kept");
+        },
+    )
     .await;
 }
 
@@ -92,12 +100,11 @@ async fn another_database_deletes_nothing() {
         let swept = other.sweep().await.unwrap().unwrap();
         assert_eq!((swept.orphans, swept.failed), (0, 1));
         // Nor where nothing says whose the files are.
-        let marker = world.path().join("store-id");
-        let said = std::fs::read(&marker).unwrap();
-        std::fs::remove_file(&marker).unwrap();
+        let said = taken(world.place(), MARKER).await;
+        lay(world.place(), MARKER, None).await;
         assert!(why(other.claim().await).contains("isn't empty"));
         assert_eq!(other.sweep().await.unwrap().unwrap().orphans, 0);
-        std::fs::write(&marker, said).unwrap();
+        lay(world.place(), MARKER, Some(&said)).await;
         world.media.claim().await.unwrap();
         assert_eq!(read(&world.find(&id).await.unwrap()).await, b"kept");
         // Once it is said that the folder is the other's, it is no longer the first one's.
@@ -112,26 +119,30 @@ async fn another_database_deletes_nothing() {
 
 #[tokio::test]
 async fn a_store_that_is_not_mounted_is_not_taken_for_empty() {
-    each(async |world| {
-        let (kept, gone) = (world.upload(b"kept").await, world.upload(b"gone").await);
-        world
-            .media
-            .delete(&[("here.example", gone.as_str())])
-            .await
-            .unwrap();
-        let (path, away) = (world.path(), world.path().with_file_name("away"));
-        std::fs::rename(&path, &away).unwrap();
-        let unmounted = with(world, vec![disk("local", &path)]).unwrap();
-        assert!(why(unmounted.claim().await).contains("mounted"));
-        world.clock.advance(Duration::from_hours(2));
-        let swept = world.media.sweep().await.unwrap().unwrap();
-        assert_eq!((swept.blobs, swept.failed), (0, 2));
-        std::fs::remove_dir_all(&path).unwrap();
-        std::fs::rename(&away, &path).unwrap();
-        let swept = world.media.sweep().await.unwrap().unwrap();
-        assert_eq!((swept.blobs, swept.failed), (1, 0));
-        assert_eq!(read(&world.find(&kept).await.unwrap()).await, b"kept");
-    })
+    on_disks(
+        |_| {},
+        Arc::new(NoPictures),
+        async |world| {
+            let (kept, gone) = (world.upload(b"kept").await, world.upload(b"gone").await);
+            world
+                .media
+                .delete(&[("here.example", gone.as_str())])
+                .await
+                .unwrap();
+            let (path, away) = (world.path(), world.path().with_file_name("away"));
+            std::fs::rename(&path, &away).unwrap();
+            let unmounted = with(world, vec![disk("local", &path)]).unwrap();
+            assert!(why(unmounted.claim().await).contains("mounted"));
+            world.clock.advance(Duration::from_hours(2));
+            let swept = world.media.sweep().await.unwrap().unwrap();
+            assert_eq!((swept.blobs, swept.failed), (0, 2));
+            std::fs::remove_dir_all(&path).unwrap();
+            std::fs::rename(&away, &path).unwrap();
+            let swept = world.media.sweep().await.unwrap().unwrap();
+            assert_eq!((swept.blobs, swept.failed), (1, 0));
+            assert_eq!(read(&world.find(&kept).await.unwrap()).await, b"kept");
+        },
+    )
     .await;
 }
 
@@ -142,14 +153,16 @@ async fn what_a_move_left_goes_only_if_the_other_copy_is_there() {
         let _ = std::fs::remove_dir_all(more.path().join("far"));
         config.stores.push(disk("far", &more.path().join("far")));
     };
-    each_with(settings, Arc::new(NoPictures), async |world| {
+    on_disks(settings, Arc::new(NoPictures), async |world| {
         let bytes = noise(100_000, 40);
         let id = world.upload(&bytes).await;
         let [old, new] = ["local", "far"];
-        let file = world.files()[0][0].clone();
+        let lies = async || world.files().await[0][0].key.clone();
+        let key = lies().await;
+        let [file, moved] =
+            [world.path(), more.path().join("far")].map(|folder| path(&folder, &key));
         world.media.move_all(old, new, |_, _| {}).await.unwrap();
-        let moved = world.files()[0][0].clone();
-        assert_ne!(file, moved);
+        assert_eq!((lies().await, file.exists()), (key, false));
         std::fs::copy(&moved, &file).unwrap();
         world.clock.advance(Duration::from_hours(2));
         // Half of the other copy isn't one.
@@ -174,27 +187,31 @@ async fn what_a_move_left_goes_only_if_the_other_copy_is_there() {
 
 #[tokio::test]
 async fn one_bad_thing_does_not_end_a_sweep() {
-    each(async |world| {
-        let ids = [world.upload(b"lost").await, world.upload(b"gone").await];
-        let row = world.store.media("here.example", &ids[0]).await.unwrap();
-        let key = row.unwrap().blob.unwrap().key;
-        assert!(world.store.move_blob(&key, "local", "away").await.unwrap());
-        let names = ids.each_ref().map(|id| ("here.example", id.as_str()));
-        assert_eq!(world.media.delete(&names).await.unwrap(), 2);
-        let path = world.path();
-        for folder in ["lost+found/deep", "mine/too", "new/folder"] {
-            std::fs::create_dir_all(path.join(folder)).unwrap();
-        }
-        std::fs::write(path.join("mine/too/file"), b"mine").unwrap();
-        std::fs::write(path.join("new/zzz"), b"half").unwrap();
-        world.clock.advance(Duration::from_hours(2));
-        let swept = world.media.sweep().await.unwrap().unwrap();
-        // Only where it doesn't lie by its row is it left; the row waits for its store.
-        assert_eq!((swept.blobs, swept.failed, swept.unfinished), (1, 1, 1));
-        assert!(path.join("mine/too/file").exists());
-        assert_eq!(world.store.doomed_blobs("", 9).await.unwrap().len(), 1);
-        let found = world.media.find(ours(), &ids[0], Duration::ZERO).await;
-        assert!(found.is_err());
-    })
+    on_disks(
+        |_| {},
+        Arc::new(NoPictures),
+        async |world| {
+            let ids = [world.upload(b"lost").await, world.upload(b"gone").await];
+            let row = world.store.media("here.example", &ids[0]).await.unwrap();
+            let key = row.unwrap().blob.unwrap().key;
+            assert!(world.store.move_blob(&key, "local", "away").await.unwrap());
+            let names = ids.each_ref().map(|id| ("here.example", id.as_str()));
+            assert_eq!(world.media.delete(&names).await.unwrap(), 2);
+            let path = world.path();
+            for folder in ["lost+found/deep", "mine/too", "new/folder"] {
+                std::fs::create_dir_all(path.join(folder)).unwrap();
+            }
+            std::fs::write(path.join("mine/too/file"), b"mine").unwrap();
+            std::fs::write(path.join("new/zzz"), b"half").unwrap();
+            world.clock.advance(Duration::from_hours(2));
+            let swept = world.media.sweep().await.unwrap().unwrap();
+            // Only where it doesn't lie by its row is it left; the row waits for its store.
+            assert_eq!((swept.blobs, swept.failed, swept.unfinished), (1, 1, 1));
+            assert!(path.join("mine/too/file").exists());
+            assert_eq!(world.store.doomed_blobs("", 9).await.unwrap().len(), 1);
+            let found = world.media.find(ours(), &ids[0], Duration::ZERO).await;
+            assert!(found.is_err());
+        },
+    )
     .await;
 }

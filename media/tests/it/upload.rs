@@ -3,7 +3,9 @@ use futures_util::{TryStreamExt as _, stream};
 use rhizome_media::{Media, MediaConfig, MediaError, NewFile, NoPictures, SealKey, UploadError};
 use std::time::Duration;
 
-use crate::world::{ALICE, BOB, body, each, each_with, noise, ours, read};
+use rhizome_protocol::Refusal as _;
+
+use crate::world::{ALICE, BOB, World, body, each, each_with, lay, noise, ours, read, taken};
 
 #[tokio::test]
 async fn what_is_uploaded_can_be_read_whole_and_in_parts() {
@@ -48,7 +50,7 @@ async fn the_same_bytes_are_stored_once() {
             world.upload(&bytes),
             world.upload(&bytes)
         );
-        assert_eq!(world.files().map(|files| files.len()), [1, 0]);
+        assert_eq!(world.files().await.map(|files| files.len()), [1, 0]);
         let mut tags = Vec::new();
         for id in [&ids.0, &ids.1, &ids.2] {
             tags.push(world.find(id).await.unwrap().info.etag.unwrap());
@@ -56,8 +58,8 @@ async fn the_same_bytes_are_stored_once() {
         assert_eq!(tags[0], tags[1]);
         assert_eq!(tags[0], tags[2]);
         world.upload(&noise(100_000, 3)).await;
-        assert_eq!(world.files()[0].len(), 2);
-        assert_eq!(std::fs::read(&world.files()[0][0]).unwrap().len(), 100_000);
+        assert_eq!(world.files().await[0].len(), 2);
+        assert_eq!(world.files().await[0][0].size, 100_000);
     })
     .await;
 }
@@ -77,7 +79,7 @@ async fn an_upload_that_breaks_off_leaves_nothing() {
             matches!(error, UploadError::Body("the client has gone")),
             "{error:?}"
         );
-        assert_eq!(world.files().map(|files| files.len()), [0, 0]);
+        assert_eq!(world.files().await.map(|files| files.len()), [0, 0]);
     })
     .await;
 }
@@ -109,7 +111,7 @@ async fn limits_hold() {
         let too_large = |done| matches!(done, Err(MediaError::TooLarge { most: 1_000 }));
         assert!(too_large(upload(ALICE, 1_001, None).await));
         assert!(too_large(upload(ALICE, 10, Some(1_001)).await));
-        let full = |done| matches!(done, Err(MediaError::QuotaReached));
+        let full = |done| matches!(done, Err(MediaError::QuotaReached { .. }));
         assert_eq!(upload(ALICE, 1_000, None).await.unwrap(), 1_000);
         assert_eq!(upload(ALICE, 1_000, Some(1_000)).await.unwrap(), 1_000);
         assert!(full(upload(ALICE, 501, None).await));
@@ -123,7 +125,7 @@ async fn limits_hold() {
         assert!(both.0.is_ok() != both.1.is_ok() || (full(both.0) && full(both.1)));
         world.clock.advance(Duration::from_hours(24));
         assert!(upload(ALICE, 1_000, None).await.is_ok());
-        assert_eq!(world.files()[1].len(), 0);
+        assert_eq!(world.files().await[1].len(), 0);
     })
     .await;
 }
@@ -175,7 +177,7 @@ async fn sealed_files_say_nothing_where_they_lie_and_read_as_they_came() {
         // Neither names nor bytes are those of the files, and each content is there once.
         let text = b"what nobody is to read where it lies".repeat(10);
         let ids = [world.upload(&text).await, world.upload(&text).await];
-        assert_eq!(world.files().map(|files| files.len()), [6, 0]);
+        assert_eq!(world.files().await.map(|files| files.len()), [6, 0]);
         let row = world
             .store
             .media("here.example", &ids[0])
@@ -184,8 +186,8 @@ async fn sealed_files_say_nothing_where_they_lie_and_read_as_they_came() {
             .unwrap();
         let blob = row.blob.unwrap();
         assert!(!blob.key.contains(&blob.sha256[..16]));
-        for file in &world.files()[0] {
-            let stored = std::fs::read(file).unwrap();
+        for file in &world.files().await[0] {
+            let stored = taken(world.place(), &file.key).await;
             assert!(!stored.windows(10).any(|part| part == &text[..10]));
         }
         // With a new key the old one still opens what it has sealed; without it nothing does.
@@ -213,18 +215,43 @@ async fn sealed_files_say_nothing_where_they_lie_and_read_as_they_came() {
         let found = without.find(ours(), &ids[0], Duration::ZERO).await.unwrap();
         assert!(matches!(found.read(None).await, Err(MediaError::Bytes(_))));
         // What is changed where it lies is an error, not other bytes.
-        let file = world.files()[0]
-            .iter()
-            .find(|file| file.ends_with(&blob.key))
-            .cloned();
-        let file = file.unwrap();
-        let mut stored = std::fs::read(&file).unwrap();
+        let mut stored = taken(world.place(), &blob.key).await;
         stored[5] ^= 1;
-        std::fs::write(&file, stored).unwrap();
+        lay(world.place(), &blob.key, Some(&stored)).await;
         let found = world.find(&ids[0]).await.unwrap();
         let pieces = found.read(None).await.unwrap();
         let all: Result<Vec<Bytes>, MediaError> = pieces.try_collect().await;
         assert!(matches!(all, Err(MediaError::Bytes(_))));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_uploaded_enough_is_told_where_to_read_of_it() {
+    let reached = async |world: &World| {
+        let all = world
+            .media
+            .upload(Some(ALICE), NewFile::default(), body(b"too much"));
+        match all.await.unwrap_err() {
+            UploadError::Media(error) => (error.status(), error.errcode(), error.detail()),
+            UploadError::Body(never) => match never {},
+        }
+    };
+    let little = |config: &mut MediaConfig| config.quota = vec![(1, Duration::from_hours(1))];
+    let address = "https://here.example/limits";
+    let with = |config: &mut MediaConfig| {
+        little(config);
+        config.quota_info_uri = Some(address.into());
+    };
+    let pictures = || std::sync::Arc::new(NoPictures);
+    each_with(with, pictures(), async |world| {
+        let told = Some(("info_uri", address.into()));
+        assert_eq!(reached(world).await, (403, "M_USER_LIMIT_EXCEEDED", told));
+    })
+    .await;
+    // That code must not come without.
+    each_with(little, pictures(), async |world| {
+        assert_eq!(reached(world).await, (403, "M_FORBIDDEN", None));
     })
     .await;
 }

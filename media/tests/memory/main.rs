@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use rhizome_media::{
-    Append, Content, FetchError, Fetched, Media, MediaConfig, NewFile, NoPictures, Resumable,
+    Append, Content, FetchError, Fetched, Media, MediaConfig, NewFile, NoPictures, Place,
+    Resumable, testing,
 };
 use rhizome_storage::UserNo;
 use rhizome_storage::testing::{TestDatabase, soon};
@@ -23,6 +24,8 @@ const SIZE: usize = 64 << 20;
 const PIECE: usize = 32 << 10;
 /// So much of it may be in memory.
 const MOST: usize = 256 << 10;
+/// And so much where a connection to a store has its buffers, too.
+const MOST_OF_BUCKET: usize = 1 << 20;
 
 /// A file that is made while it comes.
 fn body<E>() -> impl Stream<Item = Result<Bytes, E>> + Send {
@@ -31,13 +34,13 @@ fn body<E>() -> impl Stream<Item = Result<Bytes, E>> + Send {
 }
 
 /// The most that was on the heap at a time while something was done, beyond what was there before.
-async fn peak(what: &str, done: impl Future<Output = ()>) {
+async fn peak(what: &str, most: usize, done: impl Future<Output = ()>) {
     let profiler = dhat::Profiler::builder().testing().build();
     soon(what, done).await;
     let peak = dhat::HeapStats::get().max_bytes;
     drop(profiler);
     println!("{what}: {} KiB", peak >> 10);
-    assert!(peak <= MOST, "{what}: {peak} bytes at a time");
+    assert!(peak <= most, "{what}: {peak} bytes at a time");
 }
 
 async fn read(content: &Content) {
@@ -51,23 +54,29 @@ async fn read(content: &Content) {
 
 #[tokio::test]
 async fn a_transfer_holds_little_however_large_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    transfer("disk", Place::Disk(folder.path().to_owned()), MOST).await;
+    let bucket = testing::bucket(folder.path(), &testing::prefix());
+    transfer("bucket", Place::S3(bucket), MOST_OF_BUCKET).await;
+}
+
+async fn transfer(name: &str, place: Place, most: usize) {
     let database = TestDatabase::sqlite();
     let store = database.open().await;
-    let folder = tempfile::tempdir().unwrap();
     let ours: &ServerName = server_name!("here.example");
-    let mut config = MediaConfig::new(ours.to_owned(), folder.path());
+    let mut config = MediaConfig::new(ours.to_owned(), "");
+    config.stores[0].place = place;
     config.max_upload_size = 1 << 30;
     let media = Media::open(store.clone(), config, Arc::new(NoPictures)).unwrap();
     // What is made once: statements, threads.
     let small = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"x"))]);
     let small = media.upload(None, NewFile::default(), small).await.unwrap();
-    media
-        .find(ours, &small.media_id, Duration::ZERO)
-        .await
-        .unwrap();
+    let small = media.find(ours, &small.media_id, Duration::ZERO).await;
+    let pieces = small.unwrap().read(None).await.unwrap();
+    assert_eq!(pieces.count().await, 1);
 
     let mut id = String::new();
-    peak("an upload", async {
+    peak(&format!("{name}: an upload"), most, async {
         let uploaded = media
             .upload(None, NewFile::default(), body::<Infallible>())
             .await;
@@ -78,20 +87,25 @@ async fn a_transfer_holds_little_however_large_the_file() {
     let nothing = stream::empty::<Result<Bytes, Infallible>>();
     let begun = media.begin(user, Resumable::default(), Some(0), nothing);
     let begun = begun.await.unwrap().id;
-    peak("an upload in parts, and its end", async {
-        let all = Append {
-            completes: true,
-            ..Append::default()
-        };
-        let done = media.append(user, &begun, all, body::<Infallible>()).await;
-        assert!(done.unwrap().complete);
-    })
+    peak(
+        &format!("{name}: an upload in parts, and its end"),
+        most,
+        async {
+            let all = Append {
+                completes: true,
+                ..Append::default()
+            };
+            let done = media.append(user, &begun, all, body::<Infallible>()).await;
+            assert!(done.unwrap().complete);
+        },
+    )
     .await;
-    peak("a download", async {
+    peak(&format!("{name}: a download"), most, async {
         read(&media.find(ours, &id, Duration::ZERO).await.unwrap()).await;
     })
     .await;
-    peak("another server's file, fetched and read", async {
+    let what = format!("{name}: another server's file, fetched and read");
+    peak(&what, most, async {
         let fetch = || async {
             Ok(Fetched {
                 content_type: None,

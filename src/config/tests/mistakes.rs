@@ -280,6 +280,42 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "year, month and day",
     ),
     (
+        "[[media.stores]]\nname = \"far\"\n",
+        "rhizome.toml:1: media.stores.0",
+        "`far` has no folder",
+        "kind = \"s3\"",
+    ),
+    (
+        "[[media.stores]]\nname = \"far\"\nkind = \"s3\"\nendpoint = \"s3.example.org\"\nbucket = \"files\"\naccess_key = \"a\"\nsecret_key = \"b\"\n",
+        "rhizome.toml:4: media.stores.0.endpoint",
+        "no address of a store",
+        "https://s3.example.org",
+    ),
+    (
+        "[[media.stores]]\nname = \"far\"\nkind = \"s3\"\nendpoint = \"https://s3.example.org\"\nbucket = \"a/b\"\naccess_key = \"a\"\nsecret_key = \"b\"\n",
+        "rhizome.toml:5: media.stores.0.bucket",
+        "is no bucket",
+        "it is not made",
+    ),
+    (
+        "[[media.stores]]\nname = \"far\"\nkind = \"s3\"\nendpoint = \"https://s3.example.org\"\nbucket = \"b\"\nprefix = \"a b\"\naccess_key = \"a\"\nsecret_key = \"b\"\n",
+        "rhizome.toml:6: media.stores.0.prefix",
+        "keys can't begin",
+        "matrix/media",
+    ),
+    (
+        "[[media.stores]]\nname = \"far\"\nkind = \"s3\"\nendpoint = \"https://s3.example.org\"\nbucket = \"b\"\naccess_key = \"a\"\n",
+        "rhizome.toml:1: media.stores.0",
+        "has no secret_key",
+        "secret_key_file",
+    ),
+    (
+        "[[media.stores]]\nname = \"far\"\nkind = \"s3\"\nendpoint = \"https://s3.example.org\"\nbucket = \"b\"\naccess_key = \"a\"\nsecret_key_file = \"/nonexistent\"\n",
+        "rhizome.toml:7: media.stores.0.secret_key_file",
+        "can't be read",
+        "create the file",
+    ),
+    (
         "[logging]\nlevel = \"a=b=c\"\n",
         "rhizome.toml:2: logging.level",
         "not a log level",

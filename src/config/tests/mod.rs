@@ -162,6 +162,17 @@ fn secrets_come_from_files() {
     );
     assert!(!format!("{config:?}").contains("hunter2"));
 
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "hunter3\n").unwrap();
+    let store =
+        "name = \"cloud\"\nkind = \"s3\"\nendpoint = \"https://s3.example\"\nbucket = \"files\"";
+    let text =
+        format!("[[media.stores]]\n{store}\naccess_key = \"us\"\nsecret_key_file = {secret:?}\n");
+    let config = read(&text).unwrap();
+    let store = &config.media.stores[0];
+    assert_eq!(store.secret_key.as_ref().unwrap().expose(), "hunter3");
+    assert!(!format!("{config:?}").contains("hunter3"));
+
     std::fs::write(&url, " \n").unwrap();
     let error = read(&format!("[database]\nurl_file = {url:?}\n")).unwrap_err();
     assert!(error.0[0].what.contains("is empty"), "{error}");
@@ -182,6 +193,7 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "media.key_file",
     "media.quota",
     "media.frozen_since",
+    "media.quota_info_uri",
     "media.forbidden_hashes",
     "media.scanner",
     "listeners.tls",

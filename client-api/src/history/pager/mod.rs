@@ -97,9 +97,14 @@ impl Pager<'_> {
                 Stop::Ended => break self.may_be_more(course.at, &mut scan.access).await?,
             };
         };
+        let scanned = scan.scanned();
+        let events = scan.finish().await?;
+        // Who filters may be told to go on where no more will come: other servers only know when a page is empty, and
+        // clients that filter count on a place with each that isn't.
+        let is_filtered = !events.is_empty() && scanned > events.len() && !self.filter.is_empty();
         Ok(Page {
-            events: scan.finish().await?,
-            next: more.then_some(course.at),
+            events,
+            next: (more || is_filtered).then_some(course.at),
         })
     }
 

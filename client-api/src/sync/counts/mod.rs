@@ -144,7 +144,7 @@ impl Counting {
                 .take(store, (user, &attendance), (known, upto), window)
                 .await;
         }
-        if store.log().tail(known, upto).is_some() {
+        if store.log().reaches(known, upto) {
             let window = Window::read(store, user, rows, known, upto).await?;
             return self
                 .take(store, (user, &attendance), (known, upto), &window)

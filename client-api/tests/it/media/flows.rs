@@ -54,6 +54,10 @@ async fn pictures_of_users_rooms_and_messages() {
         // The message, and before it the room's picture.
         assert_eq!(found["chunk"].as_array().map(Vec::len), Some(2));
         follow(&world, &bob, &found["chunk"][0]["content"]["url"]).await;
+        // Who filters is told where to go on as long as there is something.
+        let end = esc(found["end"].as_str().unwrap());
+        let last = bob.get(&format!("{path}&from={end}")).await.ok();
+        assert_eq!((&last["chunk"], &last["end"]), (&json!([]), &Value::Null));
     })
     .await;
 }

@@ -9,6 +9,7 @@ mod pending;
 mod pictures;
 mod previews;
 mod ranges;
+mod redirects;
 mod remote;
 mod resumable;
 mod unauthenticated;

@@ -147,12 +147,13 @@ async fn ids_that_nobody_was_given_take_nothing() {
         fill(&world, &ada, "unknown", "bytes")
             .await
             .fails(404, "M_NOT_FOUND");
-        for path in [
-            "/_matrix/media/v3/upload/elsewhere.test/unknown",
-            "/_matrix/media/v3/upload/HERE.test/unknown",
+        for (server, status, code) in [
+            ("elsewhere.test", 404, "M_NOT_FOUND"),
+            ("HERE.test", 400, "M_INVALID_PARAM"),
         ] {
-            let request = with_body(Method::PUT, path, Some(&ada), &[], "bytes");
-            world.raw(request).await.fails(404, "M_NOT_FOUND");
+            let path = format!("/_matrix/media/v3/upload/{server}/unknown");
+            let request = with_body(Method::PUT, &path, Some(&ada), &[], "bytes");
+            world.raw(request).await.fails(status, code);
         }
         assert_eq!(world.files(), 0);
         // Of another server.

@@ -1,5 +1,7 @@
 //! Files of other servers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use rhizome_media::FetchError;
 use ruma::server_name;
@@ -95,6 +97,9 @@ async fn a_file_that_breaks_off_is_not_kept() {
         let gone = world.media.row(origin.as_str(), "a").await.unwrap();
         assert!(gone.is_none());
         world.strangers.have("a", Ok(file(&[PNG])));
+        // For a while it is known to fail.
+        world.get(&ada, &theirs("a")).await.fails(502, "M_UNKNOWN");
+        world.clock.advance(Duration::from_mins(10));
         assert_eq!(kept(&world, &ada, "a").await, PNG);
     })
     .await;

@@ -1,10 +1,8 @@
 //! The writer: what comes before the file's bytes, and what after.
 
+use super::super::head::FileHead;
 use bytes::Bytes;
 use http::HeaderValue;
-use ruma::http_headers::{ContentDisposition, ContentDispositionType};
-
-use super::super::head::{FileHead, is_shown_inline};
 
 /// What is around a file's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,14 +18,7 @@ pub(in crate::media) struct Frame {
 impl Frame {
     /// Around a file. `boundary` must not be in it: it is random, and long enough.
     pub(in crate::media) fn of_file(boundary: &str, head: &FileHead) -> Option<Self> {
-        let kind = head.content_type.as_deref();
-        let kind = kind.unwrap_or("application/octet-stream");
-        let shown = if is_shown_inline(kind) {
-            ContentDispositionType::Inline
-        } else {
-            ContentDispositionType::Attachment
-        };
-        let disposition = ContentDisposition::new(shown).with_filename(head.name.clone());
+        let (kind, disposition) = (head.kind(), head.disposition());
         let length = head.length;
         let length = length.map(|length| format!("Content-Length: {length}\r\n"));
         let length = length.unwrap_or_default();
@@ -38,7 +29,6 @@ impl Frame {
     }
 
     /// That the file is there, which has to be a URL: for a store that gives such.
-    #[cfg(test)]
     pub(in crate::media) fn of_location(boundary: &str, url: &str) -> Option<Self> {
         Self::new(boundary, &format!("Location: {url}\r\n"))
     }

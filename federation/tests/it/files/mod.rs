@@ -1,5 +1,7 @@
-//! Files between servers: ours for others, others' for us; `odd` has servers that are old, lie, or break off.
+//! Files between servers: ours for others, others' for us; `odd` has servers that are old, lie, or break off,
+//! `bucket` one that sends others to its store.
 
+mod bucket;
 mod odd;
 
 use std::{sync::Arc, time::Duration};

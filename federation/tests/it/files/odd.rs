@@ -191,6 +191,15 @@ async fn old_servers_are_asked_as_once() {
         assert_eq!(bytes(&content).await.unwrap(), b"hello");
         let requests = std::mem::take(&mut *old.requests.lock().unwrap());
         assert_eq!(requests.last().unwrap().uri(), "/files/x?y");
+        // One that takes a question of servers for one of clients.
+        let confused = Odd::attach(&world, "confused.example", |target| {
+            if target.starts_with("/_matrix/federation/") {
+                return (StatusCode::BAD_REQUEST, "which server's?").into_response();
+            }
+            "hello".into_response()
+        });
+        let content = get_file(us, &confused.name, "a").await.unwrap();
+        assert_eq!(bytes(&content).await.unwrap(), b"hello");
         let missing = get_file(us, &old.name, "missing").await;
         assert!(matches!(missing, Err(MediaError::Remote(FetchError::NotFound))));
         // A picture of what is no picture.

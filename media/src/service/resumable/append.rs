@@ -166,7 +166,7 @@ impl Media {
                 return Err(ResumeError::WrongLength);
             }
             if coming.more(length) > quota {
-                return Err(MediaError::QuotaReached.into());
+                return Err(self.quota_reached().into());
             }
             spool.push(piece).await.map_err(MediaError::bytes)?;
             self.crash(CrashAt::Receiving);
@@ -185,7 +185,7 @@ impl Media {
         let bytes = spool.finish().await.map_err(MediaError::bytes)?;
         // Others of the user may have come to their end meanwhile, or are about to.
         if self.left(Some(row.owner)).await? < coming.all() {
-            return Err(MediaError::QuotaReached.into());
+            return Err(self.quota_reached().into());
         }
         let now = self.0.store.clock().now_ms();
         let part = NewPart {

@@ -189,7 +189,7 @@ impl Media {
             return Err(MediaError::TooLarge { most });
         }
         if new.file.announced.unwrap_or(0) > self.left(Some(owner)).await? {
-            return Err(MediaError::QuotaReached);
+            return Err(self.quota_reached());
         }
         let origin = config.server.as_str();
         if let Some(media_id) = new.fills {

@@ -114,7 +114,7 @@ impl UserRooms {
         let ignores = !Arc::ptr_eq(&before, ignored) && before != *ignored;
         if after.is_some_and(|after| after <= at) && window.rooms.values().all(|room| room.whole) {
             self.take(store, viewer, rows, window).await?;
-        } else if store.log().tail(at, upto).is_some() {
+        } else if store.log().reaches(at, upto) {
             let window = Window::read(store, viewer.user, rows, at, upto).await?;
             self.take(store, viewer, rows, &window).await?;
         } else {
