@@ -1,7 +1,7 @@
 //! The client API behind the door: access tokens, and limits by user or address.
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request};
 use rhizome_edge::{Api, Asked, Identity, Proof};
 use tokio_util::task::TaskTracker;
 
@@ -10,6 +10,7 @@ use crate::{
     auth::token::{authenticate, token_of},
     e2ee::backup,
     limits::Kind,
+    media::resumable,
 };
 
 impl Api for App {
@@ -36,6 +37,10 @@ impl Api for App {
             }
             _ => self.config.max_body_bytes,
         }
+    }
+
+    fn options(&self, path: &str) -> HeaderMap {
+        resumable::options(self, path)
     }
 
     fn unfinished(&self) -> &TaskTracker {

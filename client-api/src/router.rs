@@ -14,7 +14,7 @@ use crate::{
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
     history::{context, event, messages},
     limits::Kind,
-    media::{download, preview, settings, thumbnail, upload as files},
+    media::{download, preview, resumable, settings, thumbnail, upload as files},
     push::rules,
     room::{
         aliases, create, directory, members, membership, receipts, redact, send, state,
@@ -184,6 +184,9 @@ fn media(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Upload, files::upload)
         .serve_as(Kind::Upload, files::create)
         .serve_as(Kind::Upload, files::fill)
+        .serve_as(Kind::Upload, resumable::append)
+        .serve(resumable::progress)
+        .serve(resumable::cancel)
         .serve(settings::get)
         .serve_as(Kind::Other, preview::preview)
         .serve_as(Kind::Download, download::download)

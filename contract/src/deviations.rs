@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     check::{
         Finding,
-        Part::{self, Answer, Path, Request},
+        Part::{self, Answer, Path, Request, Status},
     },
     exchange::Exchange,
 };
@@ -35,6 +35,8 @@ const SEND_JOIN: &str = "PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}
 const SEND: &str = "PUT /_matrix/federation/v1/send/{txnId}";
 const STATE: &str = "GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}";
 const MEMBERS: &str = "GET /_matrix/client/v3/rooms/{roomId}/joined_members";
+const UPLOAD: &str = "POST /_matrix/media/v3/upload";
+const FILL: &str = "PUT /_matrix/media/v3/upload/{serverName}/{mediaId}";
 const DEVICES: &str = "GET /_matrix/client/v3/devices";
 const DEVICE: &str = "GET /_matrix/client/v3/devices/{deviceId}";
 
@@ -76,7 +78,7 @@ pub const DEVIATIONS: &[Deviation] = &[
         ],
     },
     Deviation {
-        why: "Not yet in the specification (MSC3391, MSC3814, MSC4186, MSC4306, MSC4308), or ours (docs/websocket.md).",
+        why: "Not yet in the specification (MSC3391, MSC3814, MSC4186, MSC4306, MSC4308), or ours (docs/websocket.md, docs/uploads.md).",
         asked: "",
         cases: &[
             Case(
@@ -126,12 +128,37 @@ pub const DEVIATIONS: &[Deviation] = &[
             ),
             Case("GET /_matrix/client/unstable/org.rhizome.stream", Path, ""),
             Case(
+                "GET /_matrix/client/unstable/org.rhizome.upload/*",
+                Path,
+                "",
+            ),
+            Case(
+                "HEAD /_matrix/client/unstable/org.rhizome.upload/*",
+                Path,
+                "",
+            ),
+            Case(
+                "PATCH /_matrix/client/unstable/org.rhizome.upload/*",
+                Path,
+                "",
+            ),
+            Case(
+                "DELETE /_matrix/client/unstable/org.rhizome.upload/*",
+                Path,
+                "",
+            ),
+            Case(
                 "POST /_matrix/client/unstable/org.matrix.simplified_msc3575/*",
                 Path,
                 "",
             ),
             Case("POST /_matrix/client/v4/sync*", Path, ""),
         ],
+    },
+    Deviation {
+        why: "An upload that only begins has a place and no file yet (docs/uploads.md).",
+        asked: "",
+        cases: &[Case(UPLOAD, Status, ""), Case(FILL, Status, "")],
     },
     Deviation {
         why: "A state event fits both of the forms, of which the file allows one.",

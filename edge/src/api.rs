@@ -3,7 +3,7 @@
 use std::{fmt::Debug, future::Future, net::IpAddr};
 
 use bytes::Bytes;
-use http::Request;
+use http::{HeaderMap, Request};
 use tokio_util::task::TaskTracker;
 
 use crate::{Identity, MatrixError, Proof, Reservation};
@@ -38,6 +38,11 @@ pub trait Api: Clone + Send + Sync + 'static {
     /// What reserves memory for a larger body of this address; `None`: it needn't.
     fn reservation(&self, _peer: Option<IpAddr>) -> Option<Reservation> {
         None
+    }
+
+    /// What an OPTIONS of this path is told beside what every one is, or instead of it.
+    fn options(&self, _path: &str) -> HeaderMap {
+        HeaderMap::new()
     }
 
     /// Requests that are finished although their clients have hung up.

@@ -33,7 +33,10 @@ pub(crate) async fn dispatch<S: Api>(
     request: Request,
 ) -> Response {
     if S::CROSS_ORIGIN && request.method() == Method::OPTIONS {
-        return told::<S>(StatusCode::NO_CONTENT.into_response());
+        let mut answer = told::<S>(StatusCode::NO_CONTENT.into_response());
+        let more = api.options(request.uri().path());
+        answer.headers_mut().extend(more);
+        return answer;
     }
     let Some(endpoint) = methods.get(method_name(request.method())) else {
         return told::<S>(not_allowed(&methods));

@@ -24,6 +24,7 @@ pub(crate) fn method_name(method: &Method) -> &'static str {
         Method::GET | Method::HEAD => "GET",
         Method::POST => "POST",
         Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
         Method::DELETE => "DELETE",
         _ => "?",
     }

@@ -192,7 +192,7 @@ impl MatrixError {
     }
 
     /// Whole seconds for the `Retry-After` header, rounded up, if the body has `retry_after_ms`.
-    fn retry_after_seconds(&self) -> Option<u64> {
+    pub(crate) fn retry_after_seconds(&self) -> Option<u64> {
         Some(self.extra.get("retry_after_ms")?.as_u64()?.div_ceil(1000))
     }
 }

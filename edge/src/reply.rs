@@ -119,12 +119,21 @@ impl Content {
         Self::new(kind, length, Body::empty())
     }
 
-    /// An error that needs headers.
-    pub fn error(error: &MatrixError) -> Self {
+    /// A JSON text, with this status.
+    pub fn json(status: StatusCode, value: &serde_json::Value) -> Self {
         let kind = HeaderValue::from_static("application/json");
         Self {
-            status: error.status,
-            ..Self::of_bytes(kind, error.body().to_string())
+            status,
+            ..Self::of_bytes(kind, value.to_string())
+        }
+    }
+
+    /// An error that needs headers.
+    pub fn error(error: &MatrixError) -> Self {
+        let answer = Self::json(error.status, &error.body());
+        match error.retry_after_seconds() {
+            Some(seconds) => answer.with(header::RETRY_AFTER, seconds.into()),
+            None => answer,
         }
     }
 

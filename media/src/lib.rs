@@ -23,6 +23,8 @@
 //! * [`Media::remote`] first looks whether the file is kept, then calls `fetch`, once for all who ask meanwhile: they
 //!   read the bytes while they come. Its size may be unknown then ([`Info::size`]). If the fetch breaks off, so does what
 //!   they read, and nothing is kept.
+//! * [`Media::begin`], [`Media::append`], [`Media::progress`] and [`Media::cancel`] are of uploads that go on where they
+//!   broke off: what has come is kept in parts, which become a file like any other.
 //! * [`Pictures`] is what makes pictures: [`Decoders`](rhizome_decoder::Decoders).
 //! * [`Media::thumbnail`] makes a picture or finds one that was made; one at a time of each. Films are shown by a program
 //!   of the operator's ([`StillConfig`]), if there is one.
@@ -58,6 +60,7 @@ pub use service::Media;
 pub use service::care::OfRoom;
 pub use service::content::{Content, Info, Pieces};
 pub use service::remote::Fetched;
+pub use service::resumable::{Append, Limits, Progress, Resumable, ResumeError};
 pub use service::sweep::Swept;
 pub use service::upload::{Created, NewFile, Uploaded};
 pub use stills::StillConfig;

@@ -176,7 +176,7 @@ async fn run(store: &Store, config: &Config, command: MediaCommand) -> anyhow::R
                     swept.blobs,
                     size(swept.bytes),
                     swept.remote,
-                    swept.expired,
+                    swept.expired + swept.uploads,
                     swept.orphans,
                     swept.unfinished,
                     swept.failed

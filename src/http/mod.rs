@@ -240,7 +240,8 @@ async fn handle(
 
 /// Whether a file is uploaded there.
 fn is_upload(path: &str) -> bool {
-    path.starts_with("/_matrix/media/") && path.contains("/upload")
+    (path.starts_with("/_matrix/media/") && path.contains("/upload"))
+        || path.starts_with("/_matrix/client/unstable/org.rhizome.upload/")
 }
 
 /// Which API a path belongs to; `None` is answered everywhere (with 404).
@@ -311,6 +312,7 @@ mod tests {
             "/_matrix/media/v3/upload",
             "/_matrix/media/r0/upload",
             "/_matrix/media/v3/upload/a.org/abc",
+            "/_matrix/client/unstable/org.rhizome.upload/abc",
         ] {
             assert!(is_upload(path), "{path}");
         }

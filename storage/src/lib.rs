@@ -127,8 +127,9 @@ pub use log::ephemeral::Ephemeral;
 pub use log::reader::{Failure, LogReader, LogWork, Stretch};
 pub use log::waiting::Interest;
 pub use media::{
-    Begun, Blob, Filled, Keep, MediaQuery, MediaRow, MediaSize, NewMedia, Seal, StoreUsage,
-    StoredThumbnail, ThumbnailKind, UserUsage,
+    AppendedPart, Begun, Blob, Filled, FinishedUpload, Keep, MediaQuery, MediaRow, MediaSize,
+    NewMedia, NewPart, NewUpload, Seal, StoreUsage, StoredThumbnail, ThumbnailKind, UploadRow,
+    UserUsage,
 };
 pub use rooms::aliases::StoredAlias;
 pub use rooms::heads::{Extremity, RoomHead};

@@ -1,17 +1,17 @@
 //! Uploads.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use bytes::Bytes;
-use futures_util::{Stream, stream};
 use http::StatusCode;
-use rhizome_edge::{Decode, Head, MatrixError, Payload, RawJson, Ruma, Streamed, Upload};
-use rhizome_media::{NewFile, UploadError};
+use rhizome_edge::{Content, Decode, Head, MatrixError, Payload, RawJson, Ruma, Streamed, Upload};
+use rhizome_media::{NewFile, Resumable, UploadError};
 use ruma::api::client::media::{create_content, create_content_async, create_mxc_uri};
 use serde_json::json;
 
-use super::names;
+use super::{
+    incoming::{pieces, told},
+    names, resumable,
+};
 use crate::App;
 
 /// So many bytes has a body at most that says nothing.
@@ -21,23 +21,29 @@ const NOTHING: usize = 64 << 10;
 pub async fn upload(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<Streamed<create_content::v3::Request>>,
-) -> Result<RawJson, MatrixError> {
-    let blurred = wants_blurhash(req.head.parts.uri.query());
+) -> Result<Content, MatrixError> {
+    let blurhash = wants_blurhash(req.head.parts.uri.query());
+    let begins = resumable::begins(&req.head.parts.headers);
     let asked: create_content::v3::Request = head_of(req.head)?;
-    let file = NewFile {
+    let mut file = NewFile {
         content_type: asked.content_type.as_deref(),
         name: asked.filename.as_deref(),
         announced: req.upload.announced(),
     };
+    if let Some(begins) = begins {
+        file.announced = begins.length;
+        let fills = None;
+        let new = Resumable {
+            file,
+            fills,
+            blurhash,
+        };
+        return resumable::begin(&app, who.user, new, req.upload).await;
+    }
     let media = &app.files.media;
     let uploaded = media.upload(Some(who.user), file, pieces(req.upload));
     let uploaded = uploaded.await.map_err(refused)?;
-    let uri = names::uri(&app.config.server_name, &uploaded.media_id);
-    let mut answer = json!({ "content_uri": uri });
-    if blurred && let Some(blurhash) = blurhash(&app, &uploaded.media_id).await {
-        answer["xyz.amorgan.blurhash"] = blurhash.into();
-    }
-    RawJson::of(&answer)
+    Ok(told(&app, &uploaded.media_id, blurhash).await)
 }
 
 /// Whether a client wants to know what its picture looks like from far away
@@ -45,17 +51,6 @@ pub async fn upload(
 fn wants_blurhash(query: Option<&str>) -> bool {
     let mut asked = query.unwrap_or_default().split('&');
     asked.any(|one| one == "xyz.amorgan.generate_blurhash=true")
-}
-
-/// The blur of a picture. Of what has none there is none: the file was uploaded all the same.
-async fn blurhash(app: &App, media_id: &str) -> Option<String> {
-    let media = &app.files.media;
-    let found = media.find(&app.config.server_name, media_id, Duration::ZERO);
-    let blurred = async { media.blurhash(&found.await?).await };
-    blurred
-        .await
-        .inspect_err(|error| tracing::debug!(%error, "a file has no blur"))
-        .ok()
 }
 
 /// `POST /_matrix/media/v1/create`
@@ -73,7 +68,8 @@ pub async fn create(
 pub async fn fill(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<Streamed<create_content_async::v3::Request>>,
-) -> Result<RawJson, MatrixError> {
+) -> Result<Content, MatrixError> {
+    let begins = resumable::begins(&req.head.parts.headers);
     let asked: create_content_async::v3::Request = head_of(req.head)?;
     let ours = &app.config.server_name;
     names::check(ours, &asked.server_name, &asked.media_id)?;
@@ -81,15 +77,24 @@ pub async fn fill(
         let message = "Files of other servers can't be uploaded here";
         return Err(MatrixError::not_found(message));
     }
-    let file = NewFile {
+    let mut file = NewFile {
         content_type: asked.content_type.as_deref(),
         name: asked.filename.as_deref(),
         announced: req.upload.announced(),
     };
+    if let Some(begins) = begins {
+        file.announced = begins.length;
+        let new = Resumable {
+            file,
+            fills: Some(&asked.media_id),
+            blurhash: false,
+        };
+        return resumable::begin(&app, who.user, new, req.upload).await;
+    }
     let media = &app.files.media;
     let filled = media.fill(who.user, &asked.media_id, file, pieces(req.upload));
     filled.await.map_err(refused)?;
-    RawJson::of(&json!({}))
+    Ok(Content::json(StatusCode::OK, &json!({})))
 }
 
 /// Reads a body that says nothing. It counts as an upload, but isn't as long as one.
@@ -107,25 +112,6 @@ async fn pass_over(mut body: Upload) -> Result<(), MatrixError> {
 /// What a request says beside its body.
 fn head_of<T: Decode>(head: Head) -> Result<T, MatrixError> {
     T::decode(head, &mut Payload::Whole(Bytes::new()))
-}
-
-/// The file, piece by piece. One that hasn't the length that was announced isn't whole.
-fn pieces(upload: Upload) -> impl Stream<Item = Result<Bytes, MatrixError>> + Send {
-    let announced = upload.announced();
-    stream::try_unfold((upload, 0), move |(mut upload, came)| async move {
-        match upload.next().await? {
-            Some(piece) => {
-                let came = came + piece.len() as u64;
-                Ok(Some((piece, (upload, came))))
-            }
-            None if announced.is_some_and(|announced| announced != came) => {
-                let message = "The upload has another length than was announced";
-                let status = StatusCode::BAD_REQUEST;
-                Err(MatrixError::new(status, "M_UNKNOWN", message))
-            }
-            None => Ok(None),
-        }
-    })
 }
 
 fn refused(error: UploadError<MatrixError>) -> MatrixError {

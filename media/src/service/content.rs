@@ -310,7 +310,7 @@ impl Growing {
 
 impl Media {
     /// A blob's bytes, wherever they lie by now.
-    async fn read_blob(
+    pub(super) async fn read_blob(
         &self,
         blob: &Blob,
         part: Range<u64>,

@@ -3,7 +3,10 @@
 use std::io;
 
 use futures_util::StreamExt as _;
-use rhizome_storage::{Blob, Filled, Keep, NewMedia, Store, ThumbnailKind, UserNo, random};
+use rhizome_storage::{
+    AppendedPart, Blob, Filled, FinishedUpload, Keep, NewMedia, NewPart, Store, ThumbnailKind,
+    UploadRow, UserNo, random,
+};
 
 use super::Media;
 use crate::blobs::{Spool, Spooled, sealed_size};
@@ -18,6 +21,10 @@ pub(super) enum Refers<'a> {
     Begun(NewMedia<'a>, UserNo),
     /// A picture of another: its key, the kind, what it is, how many bytes.
     Thumbnail(&'a str, &'a ThumbnailKind, (&'a str, u64)),
+    /// A part of an upload.
+    Part(NewPart<'a>),
+    /// The file of an upload that came in parts.
+    Finished(NewMedia<'a>, &'a UploadRow),
 }
 
 impl Refers<'_> {
@@ -32,6 +39,17 @@ impl Refers<'_> {
                 Filled::Done(key) => Ok(Some(key)),
                 Filled::Again => Ok(None),
                 refused => Err(why(&refused)),
+            },
+            Self::Part(part) => match store.append_part(part, blob).await? {
+                AppendedPart::Done(key) => Ok(Some(key)),
+                AppendedPart::Again => Ok(None),
+                AppendedPart::Late => Err(MediaError::NotFound),
+            },
+            Self::Finished(new, upload) => match store.finish_upload(upload, new, blob).await? {
+                FinishedUpload::Done(key) => Ok(Some(key)),
+                FinishedUpload::Again => Ok(None),
+                FinishedUpload::Late => Err(MediaError::NotFound),
+                FinishedUpload::Refused(refused) => Err(why(&refused)),
             },
         }
     }

@@ -12,6 +12,7 @@ mod kept;
 mod moving;
 mod places;
 pub(crate) mod remote;
+pub(crate) mod resumable;
 mod room;
 mod run;
 pub(crate) mod sweep;
@@ -62,6 +63,7 @@ struct Inner {
     uploading: upload::Uploading,
     accessed: find::Accessed,
     room: room::Room,
+    resuming: resumable::Resuming,
 }
 
 /// How many failures are remembered.
@@ -109,6 +111,7 @@ impl Media {
             uploading: upload::Uploading::default(),
             accessed: find::Accessed::default(),
             room: room::Room::default(),
+            resuming: resumable::Resuming::default(),
         })))
     }
 

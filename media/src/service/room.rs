@@ -109,13 +109,22 @@ impl Media {
 
     /// These bytes needn't wait for the whole grace period: they can be had again.
     async fn hurry(&self, blobs: &[&str]) -> Result<(), MediaError> {
-        let grace = self.0.config.grace;
-        if blobs.is_empty() || grace <= BRIEFLY {
+        if blobs.is_empty() {
             return Ok(());
         }
-        let now = self.0.store.clock().now_ms();
-        let touched = now.saturating_sub(millis(grace.saturating_sub(BRIEFLY)));
-        self.0.store.hurry_blobs(touched, blobs).await?;
+        self.0.store.hurry_blobs(self.briefly(), blobs).await?;
         Ok(())
+    }
+
+    /// When what may go in a moment was last touched (ms).
+    pub(super) fn briefly(&self) -> i64 {
+        let grace = self.0.config.grace;
+        let now = self.0.store.clock().now_ms();
+        now.saturating_sub(millis(grace.saturating_sub(BRIEFLY)))
+    }
+
+    /// There is something for a sweep to do.
+    pub(super) fn wants_sweep(&self) {
+        self.0.room.crowded.notify_one();
     }
 }

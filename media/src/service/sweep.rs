@@ -30,6 +30,8 @@ const LOGGED: u64 = 10;
 pub struct Swept {
     /// Ids for which no bytes came.
     pub expired: u64,
+    /// Uploads that nobody went on with.
+    pub uploads: u64,
     /// Other servers' files that nobody has asked for, or for which there is no room.
     pub remote: u64,
     /// Pictures whose source is gone.
@@ -88,7 +90,8 @@ impl Media {
                 }
                 match swept {
                     Ok(Some(swept)) => {
-                        if swept.remote > 0 || swept.thumbnails > 0 {
+                        let freed = self.0.resuming.has_freed();
+                        if swept.remote > 0 || swept.thumbnails > 0 || freed {
                             soon = Some(clock.now_ms() + millis(BRIEFLY) + 1_000);
                         }
                         tracing::debug!(?swept, "files were swept");
@@ -128,6 +131,7 @@ impl Media {
         let store = &self.0.store;
         let mut swept = Swept {
             expired: store.expire_pending_media().await?,
+            uploads: self.expire_uploads().await?,
             remote: self.sweep_remote().await?,
             thumbnails: self.sweep_pictures().await?,
             ..Swept::default()

@@ -17,9 +17,9 @@ use crate::error::{MediaError, UploadError};
 use crate::pictures::PictureError;
 
 /// Of these are ids made.
-const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+pub(super) const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// So many of them.
-const ID_LENGTH: usize = 24;
+pub(super) const ID_LENGTH: usize = 24;
 /// So many bytes of what a client calls a file are kept.
 const NAME: usize = 1_024;
 /// So many has a content type at most.
@@ -62,7 +62,7 @@ const TELLING: [&[u8]; 4] = [b"Exif\0\0", b"eXIf", b"EXIF", b"http://ns.adobe.co
 pub(super) struct Uploading(Mutex<HashMap<UserNo, u64>>);
 
 /// What comes of one upload.
-struct Coming<'a> {
+pub(super) struct Coming<'a> {
     among: &'a Uploading,
     owner: UserNo,
     bytes: u64,
@@ -70,13 +70,13 @@ struct Coming<'a> {
 
 impl Coming<'_> {
     /// What comes of the user altogether.
-    fn all(&self) -> u64 {
+    pub(super) fn all(&self) -> u64 {
         let all = self.among.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&self.owner).copied().unwrap_or_default()
     }
 
     /// It has become so many.
-    fn became(&mut self, bytes: u64) {
+    pub(super) fn became(&mut self, bytes: u64) {
         let mut all = self.among.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_user = all.entry(self.owner).or_default();
         *of_user = of_user.saturating_sub(self.bytes).saturating_add(bytes);
@@ -84,7 +84,7 @@ impl Coming<'_> {
     }
 
     /// More has come; gives what comes of the user altogether.
-    fn more(&mut self, bytes: u64) -> u64 {
+    pub(super) fn more(&mut self, bytes: u64) -> u64 {
         self.bytes += bytes;
         let mut all = self.among.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_user = all.entry(self.owner).or_default();
@@ -139,7 +139,7 @@ impl Media {
         file: NewFile<'_>,
         body: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<Uploaded, UploadError<E>> {
-        let (bytes, coming) = self.receive(owner, file.announced, body).await?;
+        let (bytes, coming) = self.receive(owner, (file.announced, 0), body).await?;
         let (size, new) = (bytes.size, self.said(owner, &media_id, file, bytes.size));
         let blob = self.keep(bytes, Refers::New(new.clone())).await?;
         drop(coming);
@@ -191,7 +191,7 @@ impl Media {
             Filled::Done(_) => {}
             refused => return Err(why(&refused).into()),
         }
-        let (bytes, coming) = self.receive(Some(owner), file.announced, body).await?;
+        let (bytes, coming) = self.receive(Some(owner), (file.announced, 0), body).await?;
         let (size, new) = (
             bytes.size,
             self.said(Some(owner), media_id, file, bytes.size),
@@ -204,7 +204,7 @@ impl Media {
         Ok(Uploaded { media_id, size })
     }
 
-    fn said<'a>(
+    pub(super) fn said<'a>(
         &'a self,
         owner: Option<UserNo>,
         media_id: &'a str,
@@ -222,11 +222,21 @@ impl Media {
         }
     }
 
+    /// What comes of a user's upload, nothing yet.
+    pub(super) fn coming(&self, owner: UserNo) -> Coming<'_> {
+        Coming {
+            among: &self.0.uploading,
+            owner,
+            bytes: 0,
+        }
+    }
+
     /// All bytes of an upload, on the disk, without a name that anybody knows; and what counts them until the row does.
-    async fn receive<E>(
+    /// `counted`: how many of them are counted already.
+    pub(super) async fn receive<E>(
         &self,
         owner: Option<UserNo>,
-        announced: Option<u64>,
+        (announced, counted): (Option<u64>, u64),
         body: impl Stream<Item = Result<Bytes, E>> + Send,
     ) -> Result<(Spooled, Option<Coming<'_>>), UploadError<E>> {
         let most = self.0.config.max_upload_size;
@@ -234,15 +244,11 @@ impl Media {
         if announced > most {
             return Err(MediaError::TooLarge { most }.into());
         }
-        let quota = self.left(owner).await?;
+        let quota = self.left(owner).await?.saturating_add(counted);
         if announced > quota {
             return Err(self.quota_reached().into());
         }
-        let mut coming = owner.map(|owner| Coming {
-            among: &self.0.uploading,
-            owner,
-            bytes: 0,
-        });
+        let mut coming = owner.map(|owner| self.coming(owner));
         let mut spool = self.spool().await.map_err(MediaError::bytes)?;
         let mut body = std::pin::pin!(body);
         while let Some(piece) = body.next().await {
@@ -273,20 +279,20 @@ impl Media {
         // Others of the user may have come to their end meanwhile, or are about to.
         if let Some(coming) = &mut coming {
             coming.became(spooled.size);
-            if self.left(owner).await? < coming.all() {
+            if self.left(owner).await?.saturating_add(counted) < coming.all() {
                 return Err(self.quota_reached().into());
             }
         }
         Ok((spooled, coming))
     }
 
-    fn quota_reached(&self) -> MediaError {
+    pub(super) fn quota_reached(&self) -> MediaError {
         let info_uri = self.0.config.quota_info_uri.clone();
         MediaError::QuotaReached { info_uri }
     }
 
-    /// How many bytes a user may upload now.
-    async fn left(&self, owner: Option<UserNo>) -> Result<u64, MediaError> {
+    /// How many bytes a user may upload now. Those of uploads that go on later count as if they were files.
+    pub(super) async fn left(&self, owner: Option<UserNo>) -> Result<u64, MediaError> {
         let quota = &self.0.config.quota;
         let (Some(owner), false) = (owner, quota.is_empty()) else {
             return Ok(u64::MAX);
@@ -297,8 +303,9 @@ impl Media {
             .map(|(_, time)| now.saturating_sub(millis(*time)));
         let since: Vec<i64> = since.collect();
         let used = self.0.store.uploaded_since(owner, &since).await?;
+        let under_way = self.bytes_under_way(owner).await?;
         let left = quota.iter().zip(used);
-        let left = left.map(|((most, _), used)| most.saturating_sub(used));
+        let left = left.map(|((most, _), used)| most.saturating_sub(used + under_way));
         Ok(left.min().unwrap_or(u64::MAX))
     }
 

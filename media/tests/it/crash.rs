@@ -15,7 +15,7 @@ use crate::world::{ALICE, body, files, noise, ours, read};
 /// What the child is told: where to end, the database, the folder.
 const CHILD: &str = "RHIZOME_MEDIA_CRASH";
 
-const POINTS: [(&str, CrashAt); 6] = [
+pub const POINTS: [(&str, CrashAt); 6] = [
     ("receiving", CrashAt::Receiving),
     ("received", CrashAt::Received),
     ("stored", CrashAt::Stored),
@@ -25,7 +25,7 @@ const POINTS: [(&str, CrashAt); 6] = [
 ];
 
 /// `place`: a folder, or a folder, `+`, and the prefix of a part of the bucket.
-async fn open(url: &str, place: &str, crash_at: Option<CrashAt>, hours: i64) -> (Store, Media) {
+pub async fn open(url: &str, place: &str, crash_at: Option<CrashAt>, hours: i64) -> (Store, Media) {
     let mut options = Options::new(url);
     options.max_connections = 4;
     options.clock = Clock::manual(Clock::system().now_ms() + hours * 3_600_000);

@@ -8,8 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use rhizome_media::{
-    Content, FetchError, Fetched, Media, MediaConfig, NewFile, NoPictures, Place, testing,
+    Append, Content, FetchError, Fetched, Media, MediaConfig, NewFile, NoPictures, Place,
+    Resumable, testing,
 };
+use rhizome_storage::UserNo;
 use rhizome_storage::testing::{TestDatabase, soon};
 use ruma::{ServerName, server_name};
 
@@ -80,6 +82,23 @@ async fn transfer(name: &str, place: Place, most: usize) {
             .await;
         id = uploaded.unwrap().media_id;
     })
+    .await;
+    let user = UserNo(1);
+    let nothing = stream::empty::<Result<Bytes, Infallible>>();
+    let begun = media.begin(user, Resumable::default(), Some(0), nothing);
+    let begun = begun.await.unwrap().id;
+    peak(
+        &format!("{name}: an upload in parts, and its end"),
+        most,
+        async {
+            let all = Append {
+                completes: true,
+                ..Append::default()
+            };
+            let done = media.append(user, &begun, all, body::<Infallible>()).await;
+            assert!(done.unwrap().complete);
+        },
+    )
     .await;
     peak(&format!("{name}: a download"), most, async {
         read(&media.find(ours, &id, Duration::ZERO).await.unwrap()).await;

@@ -170,6 +170,7 @@ async fn replace(tx: &mut Tx, lost: &str, blob: &Blob) -> Result<()> {
         "UPDATE media SET blob = $2 WHERE blob = $1",
         "UPDATE media_thumbnail SET blob = $2 WHERE blob = $1",
         "UPDATE media_thumbnail SET source = $2 WHERE source = $1",
+        "UPDATE media_upload_part SET blob = $2 WHERE blob = $1",
     ] {
         let query = tx.sql(text).bind(lost).bind(&blob.key);
         tx.execute(query).await?;

@@ -4,6 +4,7 @@ use ruma::ServerName;
 
 use super::blob::{Keep, keep};
 use super::row::NewMedia;
+use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
 use crate::{Result, Store, UserNo};
 
@@ -111,22 +112,7 @@ impl Store {
             tx.rollback().await;
             return Ok(Filled::Again);
         };
-        let query = tx
-            .sql(
-                "UPDATE media SET content_type = $4, name = $5, blob = $6, size = $7, pending = NULL, \
-                 created = $8, accessed = $8, quarantined = CASE WHEN EXISTS (SELECT 1 FROM media q \
-                 WHERE q.blob = $6 AND q.quarantined = 1) THEN 1 ELSE quarantined END \
-                 WHERE origin = $1 AND media_id = $2 AND owner = $3 AND pending > $8",
-            )
-            .bind(new.origin)
-            .bind(new.media_id)
-            .bind(owner)
-            .bind(new.content_type)
-            .bind(new.name)
-            .bind(&key)
-            .bind(new.size)
-            .bind(now);
-        if tx.execute(query).await? > 0 {
+        if fill(&mut tx, new, owner, &key, now).await? {
             tx.commit().await?;
             return Ok(Filled::Done(key));
         }
@@ -138,4 +124,30 @@ impl Store {
             },
         )
     }
+}
+
+/// Gives an id its blob, in a transaction; `false` if it takes none.
+pub(super) async fn fill(
+    tx: &mut Tx,
+    new: &NewMedia<'_>,
+    owner: UserNo,
+    key: &str,
+    now: i64,
+) -> Result<bool> {
+    let query = tx
+        .sql(
+            "UPDATE media SET content_type = $4, name = $5, blob = $6, size = $7, pending = NULL, \
+             created = $8, accessed = $8, quarantined = CASE WHEN EXISTS (SELECT 1 FROM media q \
+             WHERE q.blob = $6 AND q.quarantined = 1) THEN 1 ELSE quarantined END \
+             WHERE origin = $1 AND media_id = $2 AND owner = $3 AND pending > $8",
+        )
+        .bind(new.origin)
+        .bind(new.media_id)
+        .bind(owner)
+        .bind(new.content_type)
+        .bind(new.name)
+        .bind(key)
+        .bind(new.size)
+        .bind(now);
+    Ok(tx.execute(query).await? > 0)
 }

@@ -4,6 +4,7 @@ use ruma::OwnedServerName;
 use sqlx::any::AnyRow;
 
 use super::blob::{Blob, Keep, keep};
+use crate::engine::db::Tx;
 use crate::engine::sql::{Columns as _, rows};
 use crate::{Result, Store, UserNo};
 
@@ -124,28 +125,7 @@ impl Store {
             tx.rollback().await;
             return Ok(None);
         };
-        let query = tx
-            .sql(
-                "INSERT INTO media (origin, media_id, remote, owner, content_type, name, blob, size, \
-                 created, accessed, pending, quarantined, protected) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, NULL, CASE WHEN EXISTS (SELECT 1 \
-                 FROM media q WHERE q.blob = $7 AND q.quarantined = 1) THEN 1 ELSE 0 END, 0) \
-                 ON CONFLICT (origin, media_id) DO UPDATE SET content_type = excluded.content_type, \
-                 name = excluded.name, blob = excluded.blob, size = excluded.size, \
-                 created = excluded.created, accessed = excluded.accessed, \
-                 quarantined = CASE WHEN media.quarantined = 1 THEN 1 ELSE excluded.quarantined END \
-                 WHERE media.remote = 1",
-            )
-            .bind(new.origin)
-            .bind(new.media_id)
-            .bind(new.remote)
-            .bind(new.owner)
-            .bind(new.content_type)
-            .bind(new.name)
-            .bind(&key)
-            .bind(new.size)
-            .bind(now);
-        if tx.execute(query).await? == 0 {
+        if !insert(&mut tx, new, &key, now).await? {
             tx.rollback().await;
             return Err(crate::Error::broken("a file's id was given twice"));
         }
@@ -177,4 +157,30 @@ impl Store {
         self.execute(query).await?;
         Ok(())
     }
+}
+
+/// A file with this blob, in a transaction; one of another server's takes it. `false`: there is one of ours.
+pub(super) async fn insert(tx: &mut Tx, new: &NewMedia<'_>, key: &str, now: i64) -> Result<bool> {
+    let query = tx
+        .sql(
+            "INSERT INTO media (origin, media_id, remote, owner, content_type, name, blob, size, \
+             created, accessed, pending, quarantined, protected) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9, NULL, CASE WHEN EXISTS (SELECT 1 \
+             FROM media q WHERE q.blob = $7 AND q.quarantined = 1) THEN 1 ELSE 0 END, 0) \
+             ON CONFLICT (origin, media_id) DO UPDATE SET content_type = excluded.content_type, \
+             name = excluded.name, blob = excluded.blob, size = excluded.size, \
+             created = excluded.created, accessed = excluded.accessed, \
+             quarantined = CASE WHEN media.quarantined = 1 THEN 1 ELSE excluded.quarantined END \
+             WHERE media.remote = 1",
+        )
+        .bind(new.origin)
+        .bind(new.media_id)
+        .bind(new.remote)
+        .bind(new.owner)
+        .bind(new.content_type)
+        .bind(new.name)
+        .bind(key)
+        .bind(new.size)
+        .bind(now);
+    Ok(tx.execute(query).await? > 0)
 }

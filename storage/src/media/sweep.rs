@@ -132,6 +132,7 @@ impl Store {
                 "SELECT b.key FROM media_blob b WHERE b.key > $1 AND b.touched < $2 AND b.doomed = 0 \
                  AND NOT EXISTS (SELECT 1 FROM media m WHERE m.blob = b.key) \
                  AND NOT EXISTS (SELECT 1 FROM media_thumbnail t WHERE t.blob = b.key) \
+                 AND NOT EXISTS (SELECT 1 FROM media_upload_part p WHERE p.blob = b.key) \
                  ORDER BY b.key LIMIT $3",
             )
             .bind(after)
@@ -149,7 +150,8 @@ impl Store {
                 "UPDATE media_blob SET doomed = 1 WHERE key IN TEXTS($2) AND touched < $1 \
                  AND doomed = 0 \
                  AND NOT EXISTS (SELECT 1 FROM media m WHERE m.blob = media_blob.key) \
-                 AND NOT EXISTS (SELECT 1 FROM media_thumbnail t WHERE t.blob = media_blob.key)",
+                 AND NOT EXISTS (SELECT 1 FROM media_thumbnail t WHERE t.blob = media_blob.key) \
+                 AND NOT EXISTS (SELECT 1 FROM media_upload_part p WHERE p.blob = media_blob.key)",
             )
             .bind(touched)
             .texts(keys.iter().copied());

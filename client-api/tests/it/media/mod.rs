@@ -11,6 +11,7 @@ mod previews;
 mod ranges;
 mod redirects;
 mod remote;
+mod resumable;
 mod unauthenticated;
 mod uploads;
 mod world;
