@@ -55,9 +55,14 @@ async fn read(content: &Content) {
 #[tokio::test]
 async fn a_transfer_holds_little_however_large_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    transfer("disk", Place::Disk(folder.path().to_owned()), MOST).await;
+    Box::pin(transfer(
+        "disk",
+        Place::Disk(folder.path().to_owned()),
+        MOST,
+    ))
+    .await;
     let bucket = testing::bucket(folder.path(), &testing::prefix());
-    transfer("bucket", Place::S3(bucket), MOST_OF_BUCKET).await;
+    Box::pin(transfer("bucket", Place::S3(bucket), MOST_OF_BUCKET)).await;
 }
 
 async fn transfer(name: &str, place: Place, most: usize) {
@@ -87,19 +92,16 @@ async fn transfer(name: &str, place: Place, most: usize) {
     let nothing = stream::empty::<Result<Bytes, Infallible>>();
     let begun = media.begin(user, Resumable::default(), Some(0), nothing);
     let begun = begun.await.unwrap().id;
-    peak(
-        &format!("{name}: an upload in parts, and its end"),
-        most,
-        async {
-            let all = Append {
-                completes: true,
-                ..Append::default()
-            };
-            let done = media.append(user, &begun, all, body::<Infallible>()).await;
-            assert!(done.unwrap().complete);
-        },
-    )
-    .await;
+    let finished = Box::pin(async {
+        let all = Append {
+            completes: true,
+            ..Append::default()
+        };
+        let done = media.append(user, &begun, all, body::<Infallible>()).await;
+        assert!(done.unwrap().complete);
+    });
+    let what = format!("{name}: an upload in parts, and its end");
+    peak(&what, most, finished).await;
     peak(&format!("{name}: a download"), most, async {
         read(&media.find(ours, &id, Duration::ZERO).await.unwrap()).await;
     })
