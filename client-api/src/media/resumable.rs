@@ -211,7 +211,7 @@ fn state(app: &App, answer: Content, progress: &Progress) -> Content {
         answer = answer.with(LIMIT, limits);
     }
     let uri = names::uri(&app.config.server_name, &progress.media_id);
-    match HeaderValue::try_from(uri.clone()) {
+    match HeaderValue::try_from(uri) {
         // Who has missed the last answer finds here what it was about.
         Ok(uri) if progress.complete => answer.with(header::CONTENT_LOCATION, uri),
         _ => answer,
