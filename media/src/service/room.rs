@@ -22,8 +22,10 @@ pub(super) struct Room {
 }
 
 impl Room {
-    fn is(&self, bytes: u64) {
-        self.bytes.store(bytes, Ordering::Relaxed);
+    /// They are counted anew: what comes from now on may be counted twice, and a sweep too early does no harm. Gives what
+    /// was counted so far.
+    fn anew(&self) -> u64 {
+        self.bytes.swap(0, Ordering::Relaxed)
     }
 }
 
@@ -44,9 +46,10 @@ impl Media {
 
     /// Learns how much room they take.
     pub(super) async fn measure(&self) -> Result<(), MediaError> {
-        self.0.room.is(self.0.store.remote_media_size().await?);
-        self.has_come(0);
-        Ok(())
+        let known = self.0.room.anew();
+        let size = self.0.store.remote_media_size().await;
+        self.has_come(*size.as_ref().unwrap_or(&known));
+        size.map(drop).map_err(MediaError::from)
     }
 
     /// Other servers' files: those go that are too old, then those for which there is no room.
@@ -63,6 +66,7 @@ impl Media {
                 gone += self.delete_rows(&stale).await?;
             }
         }
+        self.0.room.anew();
         let mut size = store.remote_media_size().await?;
         while size > limits.cache_size {
             let mut stale = store.stale_remote_media(i64::MAX, PIECE).await?;
@@ -76,7 +80,7 @@ impl Media {
             });
             gone += self.delete_rows(&stale).await?;
         }
-        self.0.room.is(size);
+        self.has_come(size);
         Ok(gone)
     }
 
