@@ -19,7 +19,7 @@ use super::{Cipher, PIECE, Pieces, opened, sealed_part};
 
 /// Pieces below this are copied into one: each holds what it came in, which may be far more than it is.
 const SMALL: usize = 4 << 10;
-/// So much is hashed and written at once: each time costs two changes of threads.
+/// So much is read, or hashed and written, at once: each time costs two changes of threads.
 const BATCH: usize = 2 * PIECE;
 
 /// A file's name that is deleted when this is dropped.
@@ -262,22 +262,34 @@ impl Spooled {
 
 /// A part of a file, piece by piece. The file may have no name any more.
 pub(crate) fn read_file(file: Arc<File>, range: Range<u64>) -> Pieces {
-    let reading = stream::try_unfold((file, range), async |(file, range)| {
-        if range.is_empty() {
+    let begin = (file, range, Bytes::new());
+    let reading = stream::try_unfold(begin, async |(file, range, mut read)| {
+        if read.is_empty() {
+            read = read_some(&file, &range).await?;
+        }
+        if read.is_empty() {
             return Ok(None);
         }
-        let most = usize::try_from(range.end - range.start).map_or(PIECE, |left| left.min(PIECE));
-        let (start, reading) = (range.start, file.clone());
-        let piece = blocking(move || {
-            let mut piece = vec![0; most];
-            reading.read_exact_at(&mut piece, start)?;
-            Ok(Bytes::from(piece))
-        });
-        let piece = piece.await?;
-        let rest = start + piece.len() as u64..range.end;
-        Ok(Some((piece, (file, rest))))
+        let piece = read.split_to(read.len().min(PIECE));
+        let rest = range.start + piece.len() as u64..range.end;
+        Ok(Some((piece, (file, rest, read))))
     });
     reading.boxed()
+}
+
+/// The first bytes of a part of a file, as many as are worth going elsewhere for.
+async fn read_some(file: &Arc<File>, part: &Range<u64>) -> io::Result<Bytes> {
+    let most = usize::try_from(part.end - part.start).map_or(BATCH, |left| left.min(BATCH));
+    if most == 0 {
+        return Ok(Bytes::new());
+    }
+    let (start, file) = (part.start, file.clone());
+    blocking(move || {
+        let mut bytes = vec![0; most];
+        file.read_exact_at(&mut bytes, start)?;
+        Ok(Bytes::from(bytes))
+    })
+    .await
 }
 
 /// What a part of a file hashes to.
