@@ -133,11 +133,6 @@ pub const DEVIATIONS: &[Deviation] = &[
                 "",
             ),
             Case(
-                "HEAD /_matrix/client/unstable/org.rhizome.upload/*",
-                Path,
-                "",
-            ),
-            Case(
                 "PATCH /_matrix/client/unstable/org.rhizome.upload/*",
                 Path,
                 "",

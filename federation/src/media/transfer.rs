@@ -127,9 +127,7 @@ impl Transfer {
     }
 
     async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
-        let slowest = SLOW + Duration::from_secs(self.come / LEAST);
-        let until = self.begun + slowest.min(WHOLE);
-        let until = until.min(Instant::now() + STALLED);
+        let until = deadline(self.begun, Instant::now(), self.come);
         let piece = match &mut self.source {
             Source::Parts(reader, body) => of_parts(reader, body, until).await?,
             Source::Body(body) => next(body, until).await?,
@@ -211,5 +209,48 @@ pub(super) fn of_web(error: WebError) -> FetchError {
     match error {
         WebError::TooLarge(_) => FetchError::TooLarge,
         error => FetchError::Failed(error.to_string()),
+    }
+}
+
+/// Until when the next piece must have come.
+fn deadline(begun: Instant, now: Instant, come: u64) -> Instant {
+    let slowest = SLOW + Duration::from_secs(come / LEAST);
+    (begun + slowest.min(WHOLE)).min(now + STALLED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When a file is given up of which so many bytes come each second.
+    fn given_up(per_second: u64) -> Duration {
+        let (begun, mut now, mut come) = (Instant::now(), Instant::now(), 0);
+        loop {
+            let next = now + Duration::from_secs(1);
+            let deadline = deadline(begun, now, come);
+            if next > deadline {
+                return deadline - begun;
+            }
+            now = next;
+            come += per_second;
+        }
+    }
+
+    #[test]
+    fn who_gives_little_by_little_is_given_up() {
+        let seconds = |per_second| given_up(per_second).as_secs();
+        assert_eq!(seconds(0), SLOW.as_secs());
+        assert_eq!(seconds(1), SLOW.as_secs());
+        assert_eq!(seconds(LEAST / 2), 2 * SLOW.as_secs() - 1);
+        // Fast enough; but not for ever, whatever it is.
+        assert_eq!(seconds(LEAST), WHOLE.as_secs());
+        assert_eq!(seconds(100 * LEAST), WHOLE.as_secs());
+    }
+
+    #[test]
+    fn who_gives_nothing_is_given_up() {
+        let begun = Instant::now();
+        let now = begun + Duration::from_mins(5);
+        assert_eq!(deadline(begun, now, u64::MAX), now + STALLED);
     }
 }
