@@ -224,7 +224,8 @@ mod tests {
 
     /// When a file is given up of which so many bytes come each second.
     fn given_up(per_second: u64) -> Duration {
-        let (begun, mut now, mut come) = (Instant::now(), Instant::now(), 0);
+        let begun = Instant::now();
+        let (mut now, mut come) = (begun, 0);
         loop {
             let next = now + Duration::from_secs(1);
             let deadline = deadline(begun, now, come);
