@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use axum::response::Response;
 use http::StatusCode;
 use rhizome_federation::testing::Network;
 use rhizome_protocol::{Membership, server_keys, sign};
@@ -175,9 +176,14 @@ async fn a_join_is_taken_back_after_a_restart() {
         b.run();
         let (alice, bob) = (a.user("alice"), b.user("bob"));
         let room = a.create(&alice, &VERSIONS[2]).await;
-        let mean = gives_no_room(&network, &a);
+        // It is cut off with its answer, so that nothing is taken back before the restart.
+        let mean = Mean::in_front_of(&network, &a);
+        let (cutting, name) = (network.clone(), a.name.clone());
+        mean.garbles("/send_join/", move |_| {
+            cutting.cut(&name);
+            no_room()
+        });
         b.join(&bob, &room, &a).await.unwrap_err();
-        network.cut(&a.name);
         b.restart(&network, &databases[1], 1).await;
         assert_eq!(a.membership(&room, &bob).await, Some(Membership::Join));
         mean.repents();
@@ -217,10 +223,13 @@ async fn a_lost_answer_is_asked_for_again() {
 /// The server takes joins, and gives no rooms for them.
 fn gives_no_room(network: &Network, a: &Server) -> Mean {
     let mean = Mean::in_front_of(network, a);
-    mean.garbles("/send_join/", |_| {
-        json_answer(&json!({ "state": [], "auth_chain": [] }))
-    });
+    mean.garbles("/send_join/", |_| no_room());
     mean
+}
+
+/// An answer to a join without a room.
+fn no_room() -> Response {
+    json_answer(&json!({ "state": [], "auth_chain": [] }))
 }
 
 /// The server takes joins, and so many of its answers don't arrive.
