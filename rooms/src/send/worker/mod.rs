@@ -187,11 +187,7 @@ impl<'a> Run<'a> {
         self.turn = false;
         let decided = match self.decide(&jobs).await {
             Ok(decided) => decided,
-            Err(error) => {
-                // What is in flight isn't harmed; the next one begins at the stored head.
-                fail_all(jobs, &error);
-                return;
-            }
+            Err(error) => return self.undecided(jobs, &error),
         };
         let rest = jobs.split_off(decided.outcomes.len());
         for job in rest.into_iter().rev() {
@@ -206,7 +202,7 @@ impl<'a> Run<'a> {
         let count = batch.len();
         let (write, tip) = match batch.finish(Some(version)).await {
             Ok(finished) => finished,
-            Err(error) => return fail_all(jobs, &error),
+            Err(error) => return self.undecided(jobs, &error),
         };
         self.ahead += count;
         self.pending = servers.map(|servers| Pending {
@@ -237,6 +233,18 @@ impl<'a> Run<'a> {
             outcomes,
             commit,
         });
+    }
+
+    /// These couldn't be decided. What is in flight isn't harmed by that, but may be the reason: if it isn't
+    /// stored, the state that it would have made is gone. So they are decided again once its fate is known,
+    /// upon the stored head; where nothing is in flight they fail.
+    fn undecided(&mut self, mut jobs: VecDeque<Job>, error: &Error) {
+        self.pending = None;
+        if self.flight.is_empty() {
+            return fail_all(jobs, error);
+        }
+        jobs.append(&mut self.again);
+        self.again = jobs;
     }
 
     async fn decide(&mut self, jobs: &VecDeque<Job>) -> Result<Decided<'a>> {
