@@ -40,11 +40,33 @@ struct State {
 /// The longest text that names a program.
 const PROGRAM: u64 = 64;
 
-/// Whether a text names a program (PNG, 11.3.3.2), in letters, digits and spaces.
+/// Programs that draw, as they call themselves: cameras and phones write theirs into the same place.
+const DRAWING: [&[u8]; 12] = [
+    b"Adobe Fireworks",
+    b"Adobe Illustrator",
+    b"Adobe ImageReady",
+    b"Adobe Photoshop",
+    b"GIMP",
+    b"Inkscape",
+    b"Krita",
+    b"Matplotlib version",
+    b"Paint.NET",
+    b"gnome-screenshot",
+    b"paint.net",
+    b"www.inkscape.org",
+];
+/// How much more such a name may say: a version.
+const VERSION: usize = 24;
+
+/// Whether a text names a program that draws (PNG, 11.3.3.2), and says no more of it than its version.
 fn names_program(text: &[u8]) -> bool {
-    let named = |byte: &u8| byte.is_ascii_alphanumeric() || b" .-_()/".contains(byte);
-    text.strip_prefix(b"Software\0")
-        .is_some_and(|name| name.iter().all(named))
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b" .,-_()/".contains(byte);
+    let is_version = |rest: &[u8]| rest.len() <= VERSION && rest.iter().all(plain);
+    let Some(name) = text.strip_prefix(b"Software\0") else {
+        return false;
+    };
+    let mut rests = DRAWING.iter().filter_map(|known| name.strip_prefix(*known));
+    rests.any(is_version)
 }
 
 /// Every chunk up to the last, which isn't written.
@@ -97,7 +119,7 @@ fn chunk<R: Read, W: Write>(
             state.profile = true;
             write(copier, kind, &content)
         }
-        // Which program made it tells of nobody, and without it many a drawing wouldn't come back as it went.
+        // Which program drew it tells of nobody, and without it many a drawing wouldn't come back as it went.
         b"tEXt" if length <= PROGRAM && !state.program => {
             let content = take_checked(copier, kind, length)?;
             let Some(content) = content.filter(|content| names_program(content)) else {
