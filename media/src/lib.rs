@@ -58,7 +58,7 @@ pub use error::{FetchError, MediaError, UploadError};
 pub use pictures::{Format, Made, Method, NoPictures, PictureError, Pictures, Reading, Wanted};
 pub use service::Media;
 pub use service::care::OfRoom;
-pub use service::content::{Content, Info, Pieces};
+pub use service::content::{Content, Info, Pieces, SMALL};
 pub use service::remote::Fetched;
 pub use service::resumable::{Append, Limits, Progress, Resumable, ResumeError};
 pub use service::sweep::Swept;

@@ -1,6 +1,6 @@
 //! How a file is told: headers, and which of its bytes.
 
-use std::{ops::Range, time::Duration};
+use std::ops::Range;
 
 use bytes::BytesMut;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -21,12 +21,6 @@ use crate::{App, limits::Downloader};
 /// (<https://spec.matrix.org/v1.19/client-server-api/#content-repository>).
 const POLICY: &str = "sandbox; default-src 'none'; script-src 'none'; plugin-types application/pdf; \
                       style-src 'unsafe-inline'; object-src 'self';";
-
-/// What has no more bytes than this is read at once.
-const SMALL: u64 = 64 << 10;
-
-/// How long an address at a store may be used. Whoever is told it begins at once.
-const ADDRESS: Duration = Duration::from_mins(5);
 
 /// Who asked for a file, and how.
 #[derive(Debug, Clone, Copy)]
@@ -163,7 +157,7 @@ impl Answer<'_> {
         disposition: &HeaderValue,
         tag: Option<&str>,
     ) -> Result<Option<Content>, MatrixError> {
-        let is_large = content.info.size.is_some_and(|size| size > SMALL);
+        let is_large = content.is_large();
         let is_get = self.asking.parts.method == Method::GET;
         if !(self.asking.may_redirect && is_large && is_get) || self.is_known(tag) {
             return Ok(None);
@@ -171,7 +165,7 @@ impl Answer<'_> {
         let (Ok(kind), Ok(disposition)) = (kind.header.to_str(), disposition.to_str()) else {
             return Ok(None);
         };
-        let address = content.redirect(ADDRESS, kind, disposition).await?;
+        let address = content.redirect(kind, disposition).await?;
         let Some(address) = address.and_then(|address| HeaderValue::try_from(address).ok()) else {
             return Ok(None);
         };
@@ -231,7 +225,7 @@ impl Answer<'_> {
         range: Option<Range<u64>>,
         length: Option<u64>,
     ) -> Result<Content, MatrixError> {
-        if length.is_some_and(|length| length <= SMALL) {
+        if length.is_some_and(|length| length <= rhizome_media::SMALL) {
             let mut pieces = content.read(range).await?;
             let mut bytes = BytesMut::new();
             while let Some(piece) = pieces.try_next().await.map_err(of_other)? {

@@ -73,10 +73,22 @@ pub(super) struct Begins {
 }
 
 /// Whether a request only begins an upload.
-pub(super) fn begins(headers: &HeaderMap) -> Option<Begins> {
-    (boolean(headers, &COMPLETE) == Some(false)).then(|| Begins {
-        length: integer(headers, &LENGTH),
-    })
+///
+/// # Errors
+/// 400 if it says nothing that can be understood of that: taken for a whole upload, the beginning of a file would be one.
+pub(super) fn begins(headers: &HeaderMap) -> Result<Option<Begins>, MatrixError> {
+    let malformed = |name: &HeaderName| {
+        MatrixError::invalid_param(format!("The header {name} has no value of its kind"))
+    };
+    let is_malformed = |name| headers.contains_key(name) && boolean(headers, name).is_none();
+    if is_malformed(&COMPLETE) {
+        return Err(malformed(&COMPLETE));
+    }
+    let length = integer(headers, &LENGTH);
+    if headers.contains_key(&LENGTH) && length.is_none() {
+        return Err(malformed(&LENGTH));
+    }
+    Ok((boolean(headers, &COMPLETE) == Some(false)).then_some(Begins { length }))
 }
 
 /// Begins an upload with its first bytes, which may be none.
@@ -358,8 +370,14 @@ mod tests {
         }
         let mut twice = headers("?0");
         twice.append(COMPLETE, flag(false));
-        assert!(begins(&twice).is_none());
-        assert!(begins(&headers("?0")).is_some());
-        assert!(begins(&headers("?1")).is_none());
+        let begins = |headers: &HeaderMap| begins(headers).map(|begins| begins.is_some());
+        assert_eq!(begins(&twice).unwrap_err().status, 400);
+        assert_eq!(begins(&headers("1")).unwrap_err().status, 400);
+        assert_eq!(begins(&headers("?0")), Ok(true));
+        assert_eq!(begins(&headers("?1")), Ok(false));
+        assert_eq!(begins(&HeaderMap::new()), Ok(false));
+        let mut length = headers("?0");
+        length.insert(LENGTH, HeaderValue::from_static("-1"));
+        assert_eq!(begins(&length).unwrap_err().status, 400);
     }
 }

@@ -23,7 +23,7 @@ pub async fn upload(
     Ruma { who, req, .. }: Ruma<Streamed<create_content::v3::Request>>,
 ) -> Result<Content, MatrixError> {
     let blurhash = wants_blurhash(req.head.parts.uri.query());
-    let begins = resumable::begins(&req.head.parts.headers);
+    let begins = resumable::begins(&req.head.parts.headers)?;
     let asked: create_content::v3::Request = head_of(req.head)?;
     let mut file = NewFile {
         content_type: asked.content_type.as_deref(),
@@ -69,7 +69,7 @@ pub async fn fill(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<Streamed<create_content_async::v3::Request>>,
 ) -> Result<Content, MatrixError> {
-    let begins = resumable::begins(&req.head.parts.headers);
+    let begins = resumable::begins(&req.head.parts.headers)?;
     let asked: create_content_async::v3::Request = head_of(req.head)?;
     let ours = &app.config.server_name;
     names::check(ours, &asked.server_name, &asked.media_id)?;

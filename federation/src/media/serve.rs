@@ -24,10 +24,6 @@ use crate::{Federation, MatrixError, Ruma, budgets::Kind};
 const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 /// So long that none is in a file that was made before it.
 const LENGTH: usize = 32;
-/// What has no more bytes than this is given here: it is there sooner.
-const SMALL: u64 = 64 << 10;
-/// How long an address at a store may be used. Whoever is told it begins at once.
-const ADDRESS: Duration = Duration::from_mins(5);
 /// The largest picture that is made for others, in pixels a side.
 const LARGEST: u32 = 4_096;
 
@@ -120,10 +116,10 @@ async fn elsewhere(
     head: &FileHead,
     boundary: &str,
 ) -> Result<Option<Frame>, MediaError> {
-    if head.length.is_none_or(|length| length <= SMALL) {
+    if !file.is_large() {
         return Ok(None);
     }
     let disposition = head.disposition().to_string();
-    let address = file.redirect(ADDRESS, head.kind(), &disposition).await?;
+    let address = file.redirect(head.kind(), &disposition).await?;
     Ok(address.and_then(|address| Frame::of_location(boundary, &address)))
 }

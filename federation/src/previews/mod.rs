@@ -16,7 +16,13 @@ mod picture;
 mod told;
 mod visit;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use reqwest::Url;
@@ -25,7 +31,7 @@ use rhizome_edge::{Places, limits::Buckets};
 use rhizome_storage::{Cache, millis};
 use ring::digest::{SHA256, digest};
 use ruma::{OwnedUserId, UserId};
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{Federation, MatrixError, RawJson, keyed::Keyed, outbound::web::Web};
@@ -64,6 +70,9 @@ struct Inner {
     web: Option<Web>,
     /// Links that gave nothing, and until when (ms) that is told without a look.
     failed: Cache<String, (i64, MatrixError)>,
+    /// How many bytes of pictures have come since room was made for them, and who makes it.
+    came: AtomicU64,
+    making_room: Mutex<()>,
 }
 
 impl Previews {
@@ -81,6 +90,8 @@ impl Previews {
             turns: Semaphore::new(AT_ONCE),
             visits: Places::default(),
             failed: Cache::new(FAILURES),
+            came: AtomicU64::new(0),
+            making_room: Mutex::new(()),
         }))
     }
 
@@ -218,10 +229,23 @@ impl Previews {
         Ok(())
     }
 
+    /// A picture has come. When a tenth of what they may have is new, room is made, by one at a time.
+    async fn has_come(&self, bytes: u64) -> Result<(), MatrixError> {
+        let before = self.0.came.fetch_add(bytes, Ordering::Relaxed);
+        if before.saturating_add(bytes) < self.0.config.pictures_size / 10 {
+            return Ok(());
+        }
+        let Ok(_one) = self.0.making_room.try_lock() else {
+            return Ok(());
+        };
+        self.0.came.store(0, Ordering::Relaxed);
+        self.make_room().await
+    }
+
     async fn delete_pictures(&self, ids: &[String]) -> Result<(), MatrixError> {
         let origin = self.0.fed.server_name().as_str();
         let names: Vec<_> = ids.iter().map(|id| (origin, id.as_str())).collect();
-        self.0.fed.media().delete(&names).await?;
+        self.0.fed.media().discard(&names).await?;
         self.0.fed.store().forget_preview_pictures(ids).await?;
         Ok(())
     }

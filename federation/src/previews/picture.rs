@@ -79,7 +79,10 @@ impl Previews {
         store.put_preview_picture(&media_id, until).await?;
         let uploaded = media.upload_as(media_id.clone(), None, file, pieces).await;
         if let Err(error) = uploaded {
-            store.forget_preview_pictures(&[media_id]).await?;
+            // After an error of the database nobody knows whether it is there.
+            if !matches!(error, UploadError::Media(MediaError::Store(_))) {
+                store.forget_preview_pictures(&[media_id]).await?;
+            }
             return match error {
                 UploadError::Media(error) => Err(error),
                 UploadError::Body(error) => {
@@ -94,8 +97,13 @@ impl Previews {
         });
         if picture.is_none() {
             let origin = self.0.fed.server_name().as_str();
-            media.delete(&[(origin, &media_id)]).await?;
+            media.discard(&[(origin, &media_id)]).await?;
             store.forget_preview_pictures(&[media_id]).await?;
+        }
+        if let Some(picture) = &picture
+            && let Err(error) = self.has_come(picture.size).await
+        {
+            tracing::warn!(error = %error.message, "no room is made for pictures of pages");
         }
         Ok(picture)
     }

@@ -9,6 +9,12 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// Whether it is so many hexadecimal digits, as we write them.
+pub(super) fn is_hex(text: &str, length: usize) -> bool {
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    text.len() == length && text.bytes().all(is_digit)
+}
+
 /// The bytes of hexadecimal digits.
 pub(super) fn unhex(digits: &str) -> Option<Vec<u8>> {
     let pairs = digits.as_bytes().chunks(2);

@@ -21,6 +21,7 @@ use futures_util::stream::BoxStream;
 use crate::config::{Place, StoreConfig};
 
 pub(crate) use disk::Disk;
+use hex::is_hex;
 use s3::S3;
 pub(crate) use sealed::{Cipher, Keys, opened, sealed_part, sealed_size};
 pub(crate) use spool::{Spool, Spooled, read_file};
@@ -34,6 +35,13 @@ pub(crate) const PIECE: usize = 64 << 10;
 
 /// The key of what says whose a store is. No blob is called so.
 pub(crate) const MARKER: &str = "store-id";
+
+/// The form of a blob's key: a name of 64 hexadecimal digits and 12 random ones. What else lies in a store is somebody
+/// else's.
+pub(crate) fn is_key(key: &str) -> bool {
+    let parts = key.split_once('-');
+    parts.is_some_and(|(name, random)| is_hex(name, 64) && is_hex(random, 12))
+}
 
 /// Something that a store holds.
 #[derive(Debug, Clone)]

@@ -16,6 +16,12 @@ use super::Media;
 use crate::blobs::{Cipher, PIECE, Told, opened, read_file, sealed_part};
 use crate::error::MediaError;
 
+/// What has no more bytes than this is small: it is read at once.
+pub const SMALL: u64 = 64 << 10;
+
+/// How long an address at a store may be used. Whoever is told it begins at once.
+const ADDRESS: Duration = Duration::from_mins(5);
+
 /// What is known of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Info {
@@ -180,7 +186,12 @@ impl Content {
         }
     }
 
-    /// An address at which whoever knows it gets the bytes for so long, straight from the store where they lie: to be
+    /// Whether it has so many bytes that it is worth being had from its store: what is small is here sooner.
+    pub fn is_large(&self) -> bool {
+        self.info.size.is_some_and(|size| size > SMALL)
+    }
+
+    /// An address at which whoever knows it gets the bytes for five minutes, straight from the store where they lie: to be
     /// told to who asked for the file, and to nobody else. `content_type` and `disposition` are what the store says of
     /// them. `None` where the store gives no addresses, or where the bytes are encrypted or still come: then they are
     /// [read](Self::read).
@@ -188,6 +199,18 @@ impl Content {
     /// # Errors
     /// There is no such store any more.
     pub async fn redirect(
+        &self,
+        content_type: &str,
+        disposition: &str,
+    ) -> Result<Option<String>, MediaError> {
+        self.redirect_for(ADDRESS, content_type, disposition).await
+    }
+
+    /// The same for so long.
+    ///
+    /// # Errors
+    /// As [`Content::redirect`].
+    pub async fn redirect_for(
         &self,
         valid_for: Duration,
         content_type: &str,
@@ -211,6 +234,11 @@ impl Content {
     /// Its bytes aren't where they should be. Another server's can be fetched again, a picture made again.
     async fn is_lost(&self, blob: &Blob) -> Result<(), MediaError> {
         let (info, media) = (&self.info, &self.media.0);
+        // Where a store isn't mounted nothing is, and yet nothing is lost.
+        if let Some(now) = media.store.blob(&blob.key).await? {
+            let place = media.places.get(&now.store)?;
+            self.media.claim_one(&now.store, &**place).await?;
+        }
         if self.is_made {
             media.store.forget_thumbnails(&blob.key).await?;
         } else if info.origin != media.config.server.as_str() {

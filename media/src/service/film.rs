@@ -18,6 +18,11 @@ use crate::stills::{Film, StillConfig, Stills};
 /// It is waited as long for a still as it is taken: that has its own bounds.
 const PATIENCE: Duration = Duration::from_mins(10);
 
+/// So many films wait for their stills at a time, or have theirs taken.
+const MOST: usize = 20;
+/// How long a film may take to be copied for the program.
+const COPYING: Duration = Duration::from_mins(2);
+
 /// As what a still is kept.
 const KEPT: ThumbnailKind = ThumbnailKind {
     width: 0,
@@ -49,7 +54,7 @@ impl Films {
     pub(super) fn new(config: StillConfig) -> Self {
         Self {
             stills: Stills::new(config),
-            taking: Flights::new(usize::MAX, String::eq),
+            taking: Flights::new(MOST, |_, _| true),
             refused: Cache::new(FAILURES),
         }
     }
@@ -84,7 +89,7 @@ impl Media {
 
     /// A film's still: the one that is kept, or a new one, for all who ask meanwhile in whatever size. If none can be
     /// taken, that is remembered.
-    async fn still(&self, of: &Content, source: &Blob) -> Result<Content, MediaError> {
+    pub(super) async fn still(&self, of: &Content, source: &Blob) -> Result<Content, MediaError> {
         if let Some(still) = self.kept_still(of, source).await? {
             return Ok(still);
         }
@@ -132,7 +137,9 @@ impl Media {
         let turn = films.stills.turn().await?;
         let mut spool = self.spool().await.map_err(MediaError::bytes)?;
         let (_, place) = self.0.places.newest();
-        let film = Film::copy(of.read(None).await?, place.spool()).await?;
+        let copying = async { Film::copy(of.read(None).await?, place.spool()).await };
+        let film = tokio::time::timeout(COPYING, copying).await;
+        let film = film.map_err(|_| MediaError::Busy)??;
         let most = self.0.pictures.most_bytes();
         films
             .stills

@@ -58,7 +58,7 @@ impl Media {
                 if !lease.renew().await? {
                     return Err(MediaError::Busy);
                 }
-                self.move_one(blob, to).await?;
+                self.move_one(lease, blob, to).await?;
                 moved += 1;
                 bytes += blob.size;
             }
@@ -66,7 +66,7 @@ impl Media {
         }
     }
 
-    async fn move_one(&self, blob: &Blob, to: &str) -> Result<(), MediaError> {
+    async fn move_one(&self, lease: &Lease, blob: &Blob, to: &str) -> Result<(), MediaError> {
         let (from, place) = (self.0.places.get(&blob.store)?, self.0.places.get(to)?);
         let failed = |error: std::io::Error| {
             let said = std::io::Error::new(error.kind(), format!("{}: {error}", blob.key));
@@ -94,6 +94,10 @@ impl Media {
             return Err(MediaError::bytes(format_args!("{} is damaged", blob.key)));
         }
         place.put(&blob.key, copy).await.map_err(failed)?;
+        // Copying takes its time: a sweep that has begun meanwhile takes the copy for what is left of it.
+        if !lease.renew().await? {
+            return Err(MediaError::Busy);
+        }
         let store = &self.0.store;
         if store.move_blob(&blob.key, &blob.store, to).await? {
             return from.delete(&blob.key).await.map_err(failed);

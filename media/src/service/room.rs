@@ -19,6 +19,7 @@ pub(super) const BRIEFLY: Duration = Duration::from_mins(5);
 pub(super) struct Room {
     bytes: AtomicU64,
     crowded: Notify,
+    freed: Notify,
 }
 
 impl Room {
@@ -87,10 +88,19 @@ impl Media {
     async fn delete_rows(&self, rows: &[MediaSize]) -> Result<u64, MediaError> {
         let names = rows.iter();
         let names = names.map(|row| (row.origin.as_str(), row.media_id.as_str()));
-        let names: Vec<_> = names.collect();
-        let gone = self.0.store.delete_media(&names).await?;
-        let blobs = rows.iter().filter_map(|row| row.blob.as_deref());
-        self.hurry(&blobs.collect::<Vec<_>>()).await?;
+        self.discard(&names.collect::<Vec<_>>()).await
+    }
+
+    /// Deletes files that can be had again, by server and id; gives their number. Their bytes needn't wait for the whole
+    /// grace period.
+    ///
+    /// # Errors
+    /// The database fails.
+    pub async fn discard(&self, names: &[(&str, &str)]) -> Result<u64, MediaError> {
+        let store = &self.0.store;
+        store.hurry_media(self.briefly(), names).await?;
+        let gone = store.delete_media(names).await?;
+        self.free();
         Ok(gone)
     }
 
@@ -117,6 +127,7 @@ impl Media {
             return Ok(());
         }
         self.0.store.hurry_blobs(self.briefly(), blobs).await?;
+        self.free();
         Ok(())
     }
 
@@ -127,8 +138,13 @@ impl Media {
         now.saturating_sub(millis(grace.saturating_sub(BRIEFLY)))
     }
 
-    /// There is something for a sweep to do.
-    pub(super) fn wants_sweep(&self) {
-        self.0.room.crowded.notify_one();
+    /// Some bytes aren't needed any more: a sweep is to come in a moment.
+    pub(super) fn free(&self) {
+        self.0.room.freed.notify_one();
+    }
+
+    /// Comes when some bytes aren't needed any more.
+    pub(super) async fn freed(&self) {
+        self.0.room.freed.notified().await;
     }
 }

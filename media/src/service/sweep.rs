@@ -8,7 +8,7 @@ use rhizome_storage::{Blob, Lease, millis, random};
 use tokio_util::sync::CancellationToken;
 
 use super::{Media, room::BRIEFLY};
-use crate::blobs::{Blobs, Listed, MARKER, sealed_size};
+use crate::blobs::{Blobs, Listed, is_key, sealed_size};
 use crate::config::CrashAt;
 use crate::error::MediaError;
 
@@ -71,8 +71,8 @@ impl Media {
             if let Err(error) = self.measure().await {
                 tracing::warn!(%error, "nobody knows how much room other servers' files take");
             }
-            // What is to be swept before that: files for which there is no room, then their bytes.
-            let mut soon: Option<i64> = None;
+            // What is to be swept before that; and when the last of what isn't needed any more may go.
+            let (mut soon, mut last): (Option<i64>, i64) = (None, 0);
             loop {
                 clock.sleep(PAUSE).await;
                 let next = soon.map_or(due, |soon| due.min(soon));
@@ -80,22 +80,22 @@ impl Media {
                 tokio::select! {
                     () = clock.sleep(Duration::from_millis(left)) => {}
                     () = self.crowded() => {}
+                    () = self.freed() => {
+                        last = clock.now_ms() + millis(BRIEFLY) + 1_000;
+                        soon = Some(soon.map_or(last, |soon| soon.min(last)));
+                        continue;
+                    }
                 }
                 let begun = clock.now_ms();
                 let whole = begun >= due;
                 soon = soon.filter(|soon| *soon > begun);
+                soon = soon.or((last > begun).then_some(last));
                 let swept = self.sweep_some(whole).await;
                 if whole {
                     due = clock.now_ms() + millis(INTERVAL);
                 }
                 match swept {
-                    Ok(Some(swept)) => {
-                        let freed = self.0.resuming.has_freed();
-                        if swept.remote > 0 || swept.thumbnails > 0 || freed {
-                            soon = Some(clock.now_ms() + millis(BRIEFLY) + 1_000);
-                        }
-                        tracing::debug!(?swept, "files were swept");
-                    }
+                    Ok(Some(swept)) => tracing::debug!(?swept, "files were swept"),
                     Ok(None) => soon = Some(clock.now_ms() + millis(LEASE.1)),
                     Err(error) => {
                         soon = Some(clock.now_ms() + millis(LEASE.1));
@@ -248,7 +248,7 @@ impl Media {
         Ok(true)
     }
 
-    /// Deletes what no row knows, once a row would be there.
+    /// Deletes what no row knows, once a row would be there. What isn't called as our blobs are stays.
     async fn sweep_orphans(
         &self,
         name: &str,
@@ -259,7 +259,7 @@ impl Media {
         let before = self.before();
         let old: Vec<&str> = listed
             .iter()
-            .filter(|one| one.since < before && one.key != MARKER)
+            .filter(|one| one.since < before && is_key(&one.key))
             .map(|one| one.key.as_str())
             .collect();
         for keys in old.chunks(PIECE) {

@@ -46,6 +46,10 @@ impl Media {
         {
             return Err(error);
         }
+        // Of a film first of all its still is taken: who waits for one holds no place among the pictures.
+        if self.is_film(of) {
+            self.still(of, &source).await?;
+        }
         if let Some(made) = self.make_one(of, &source, wanted, MOST).await? {
             return Ok(made);
         }

@@ -248,7 +248,10 @@ impl Media {
         if announced > quota {
             return Err(self.quota_reached().into());
         }
-        let mut coming = owner.map(|owner| self.coming(owner));
+        // What is counted already isn't counted a second time while it is copied.
+        let mut coming = owner
+            .filter(|_| counted == 0)
+            .map(|owner| self.coming(owner));
         let mut spool = self.spool().await.map_err(MediaError::bytes)?;
         let mut body = std::pin::pin!(body);
         while let Some(piece) = body.next().await {
@@ -277,11 +280,15 @@ impl Media {
             return Err(MediaError::Forbidden.into());
         }
         // Others of the user may have come to their end meanwhile, or are about to.
-        if let Some(coming) = &mut coming {
-            coming.became(spooled.size);
-            if self.left(owner).await?.saturating_add(counted) < coming.all() {
-                return Err(self.quota_reached().into());
+        let all = match &mut coming {
+            Some(coming) => {
+                coming.became(spooled.size);
+                coming.all()
             }
+            None => spooled.size,
+        };
+        if self.left(owner).await?.saturating_add(counted) < all {
+            return Err(self.quota_reached().into());
         }
         Ok((spooled, coming))
     }

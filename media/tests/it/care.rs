@@ -5,8 +5,8 @@ use rhizome_storage::MediaQuery;
 
 use rhizome_media::{Media, NoPictures, Place, StoreConfig};
 
-use crate::bucket;
-use crate::world::{each, each_with, lay, noise, read, spool};
+use crate::bucket::{self, Lies};
+use crate::world::{each, each_with, lay, lost, noise, read, spool};
 
 #[tokio::test]
 async fn what_is_deleted_goes_late_and_altogether() {
@@ -39,14 +39,19 @@ async fn what_is_deleted_goes_late_and_altogether() {
 async fn files_that_nobody_knows_are_swept_once_they_are_old() {
     each(async |world| {
         let id = world.upload(b"known").await;
-        lay(world.place(), "abcd-lost", Some(b"x")).await;
+        lay(world.place(), &lost(1), Some(b"x")).await;
+        // Neither in a bucket nor in a folder is all that lies there ours.
+        lay(world.place(), "abcd-notes.txt", Some(b"mine")).await;
         std::fs::write(spool(world.place()).join("half"), b"x").unwrap();
         let swept = world.media.sweep().await.unwrap().unwrap();
         assert_eq!((swept.orphans, swept.unfinished), (0, 0));
         world.clock.advance(Duration::from_hours(2));
         let swept = world.media.sweep().await.unwrap().unwrap();
         assert_eq!((swept.orphans, swept.unfinished, swept.blobs), (1, 1, 0));
-        assert_eq!(world.files().await.map(|files| files.len()), [1, 0]);
+        let [stored, coming] = world.files().await;
+        let mine = |one: &&Lies| one.key == "abcd-notes.txt";
+        assert_eq!((stored.len(), coming.len()), (2, 0));
+        assert_eq!(stored.iter().filter(mine).count(), 1);
         assert!(world.find(&id).await.is_some());
     })
     .await;

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::bucket;
-use crate::world::{ALICE, World, body, each, in_a_bucket, lay, noise, ours, read, taken};
+use crate::world::{ALICE, World, body, each, in_a_bucket, lay, lost, noise, ours, read, taken};
 
 /// As small as parts may be.
 const PART: u64 = 5 << 20;
@@ -81,8 +81,11 @@ async fn parts_that_were_never_completed_are_swept() {
         |_| {},
         async |world| {
             let client = bucket::client(config(world));
-            let lost = bucket::location(config(world), "abcd-half");
+            let lost = bucket::location(config(world), &lost(0));
             let id = client.create_multipart(&lost).await.unwrap();
+            // Somebody else's in the same place, as its name says.
+            let strange = bucket::location(config(world), "backup/abcd-half");
+            let strange_id = client.create_multipart(&strange).await.unwrap();
             let part = bytes::Bytes::from(noise(5 << 20, 51));
             client.put_part(&lost, &id, 0, part.into()).await.unwrap();
             // Others' are none of ours.
@@ -90,13 +93,15 @@ async fn parts_that_were_never_completed_are_swept() {
                 prefix: bucket::prefix(),
                 ..config(world).clone()
             };
-            let others = bucket::location(&other, "abcd-half");
+            let others = bucket::location(&other, &crate::world::lost(0));
             let other_id = client.create_multipart(&others).await.unwrap();
             assert_eq!(world.media.sweep().await.unwrap().unwrap().unfinished, 0);
             world.clock.advance(Duration::from_hours(2));
             assert_eq!(world.media.sweep().await.unwrap().unwrap().unfinished, 1);
             assert_eq!(world.media.sweep().await.unwrap().unwrap().unfinished, 0);
             client.abort_multipart(&others, &other_id).await.unwrap();
+            let strange = client.abort_multipart(&strange, &strange_id);
+            strange.await.unwrap();
         },
     )
     .await;
@@ -109,7 +114,7 @@ async fn more_files_than_a_page_has_are_listed() {
         async |world| {
             let id = world.upload(b"known").await;
             let place = world.place();
-            let lost: Vec<String> = (0..1_005).map(|number| format!("abcd-{number}")).collect();
+            let lost: Vec<String> = (0..1_005).map(lost).collect();
             for some in lost.chunks(50) {
                 let some = some.iter().map(|key| lay(place, key, Some(b"x")));
                 futures_util::future::join_all(some).await;
@@ -133,7 +138,7 @@ async fn addresses_lead_to_what_lies_in_a_bucket_for_a_while() {
         let found = world.find(&id).await.unwrap();
         let disposition = "attachment; filename*=utf-8''na%20me.png";
         let address = async |valid_for| {
-            let address = found.redirect(valid_for, "image/png", disposition);
+            let address = found.redirect_for(valid_for, "image/png", disposition);
             address.await.unwrap()
         };
         let Some(long) = address(Duration::from_mins(1)).await else {
@@ -171,7 +176,7 @@ async fn what_is_encrypted_or_kept_to_us_has_no_address() {
     let no_address = async |world: &World| {
         let id = world.upload(b"not for strangers").await;
         let found = world.find(&id).await.unwrap();
-        let address = found.redirect(Duration::from_mins(1), "text/plain", "inline");
+        let address = found.redirect("text/plain", "inline");
         assert_eq!(address.await.unwrap(), None);
     };
     in_a_bucket(sealed, no_address).await;

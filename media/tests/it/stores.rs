@@ -7,7 +7,8 @@ use rhizome_media::{Media, MediaConfig, MediaError, NoPictures, Place, StoreConf
 use rhizome_storage::testing::TestDatabase;
 use rhizome_storage::{Options, Store};
 
-use crate::world::{MARKER, World, each, lay, noise, on_disks, ours, path, read, taken};
+use crate::remote::{LONG, fetch_whole, never};
+use crate::world::{MARKER, World, each, lay, noise, on_disks, ours, path, read, taken, there};
 
 fn disk(name: &str, path: &std::path::Path) -> StoreConfig {
     StoreConfig {
@@ -211,6 +212,37 @@ async fn one_bad_thing_does_not_end_a_sweep() {
             assert_eq!(world.store.doomed_blobs("", 9).await.unwrap().len(), 1);
             let found = world.media.find(ours(), &ids[0], Duration::ZERO).await;
             assert!(found.is_err());
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_for_want_of_a_mount_is_not_forgotten() {
+    on_disks(
+        |_| {},
+        Arc::new(NoPictures),
+        async |world| {
+            fetch_whole(world, "theirs", b"theirs").await;
+            let row = async || {
+                let row = world.store.media("there.example", "theirs").await;
+                row.unwrap().is_some()
+            };
+            let held = world.media.remote(there(), "theirs", LONG, never);
+            let held = held.await.unwrap();
+            let (path, away) = (world.path(), world.path().with_file_name("away"));
+            std::fs::rename(&path, &away).unwrap();
+            let failed = held.read(None).await;
+            assert!(matches!(failed, Err(MediaError::Bytes(_))));
+            assert!(row().await);
+            std::fs::rename(&away, &path).unwrap();
+            assert_eq!(read(&held).await, b"theirs");
+            // Where the store is there and the file isn't, it is.
+            let key = world.files().await[0][0].key.clone();
+            lay(world.place(), &key, None).await;
+            let failed = held.read(None).await;
+            assert!(matches!(failed, Err(MediaError::NotFound)));
+            assert!(!row().await);
         },
     )
     .await;

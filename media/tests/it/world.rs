@@ -265,6 +265,11 @@ pub async fn lay(place: &Place, key: &str, bytes: Option<&[u8]>) {
     }
 }
 
+/// The key of a blob that no row knows.
+pub fn lost(number: usize) -> String {
+    format!("{number:064x}-0123456789ab")
+}
+
 /// Where files are that are on their way.
 pub fn spool(place: &Place) -> PathBuf {
     match place {

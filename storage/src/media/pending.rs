@@ -43,11 +43,7 @@ impl Store {
     ) -> Result<Begun> {
         let now = self.clock().now_ms();
         let mut tx = self.begin().await?;
-        // One at a time, so that they are counted.
-        let lock = tx
-            .sql("SELECT user_no FROM account WHERE user_no = $1 FOR_UPDATE")
-            .bind(owner);
-        tx.row(lock).await?;
+        one_at_a_time(&mut tx, owner).await?;
         let waiting = tx
             .sql(
                 "SELECT COUNT(*) AS waiting, MIN(pending) AS first FROM media \
@@ -124,6 +120,30 @@ impl Store {
             },
         )
     }
+}
+
+/// An id that waits for its bytes does so until then (ms) at least, in a transaction.
+pub(super) async fn prolong(
+    tx: &mut Tx,
+    (origin, media_id): (&str, &str),
+    until: i64,
+) -> Result<()> {
+    let query = tx
+        .sql("UPDATE media SET pending = $3 WHERE origin = $1 AND media_id = $2 AND pending < $3")
+        .bind(origin)
+        .bind(media_id)
+        .bind(until);
+    tx.execute(query).await?;
+    Ok(())
+}
+
+/// One at a time begins something for a user, so that what they have is counted.
+pub(super) async fn one_at_a_time(tx: &mut Tx, owner: UserNo) -> Result<()> {
+    let lock = tx
+        .sql("SELECT user_no FROM account WHERE user_no = $1 FOR_UPDATE")
+        .bind(owner);
+    tx.row(lock).await?;
+    Ok(())
 }
 
 /// Gives an id its blob, in a transaction; `false` if it takes none.

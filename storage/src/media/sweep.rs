@@ -15,14 +15,20 @@ pub struct MediaSize {
     pub media_id: String,
     /// How many bytes.
     pub size: u64,
-    /// Which bytes.
-    pub blob: Option<String>,
 }
 
 rows! {
     struct Name<'a> {
         origin: &'a str,
         media_id: &'a str,
+    }
+}
+
+impl<'a> Name<'a> {
+    fn all(names: &[(&'a str, &'a str)]) -> Vec<Self> {
+        let names = names.iter();
+        let name = |(origin, media_id): &(&'a str, &'a str)| Self { origin, media_id };
+        names.map(name).collect()
     }
 }
 
@@ -48,7 +54,7 @@ impl Store {
     pub async fn stale_remote_media(&self, until: i64, limit: usize) -> Result<Vec<MediaSize>> {
         let query = self
             .sql(
-                "SELECT origin, media_id, size, blob FROM media WHERE remote = 1 AND accessed <= $1 \
+                "SELECT origin, media_id, size FROM media WHERE remote = 1 AND accessed <= $1 \
                  AND protected = 0 AND quarantined = 0 ORDER BY accessed LIMIT $2",
             )
             .bind(until)
@@ -60,7 +66,6 @@ impl Store {
                     origin: row.get("origin")?,
                     media_id: row.get("media_id")?,
                     size: row.get("size")?,
-                    blob: row.get("blob")?,
                 })
             })
             .collect()
@@ -69,10 +74,7 @@ impl Store {
     /// Deletes files by their names; gives their number. Their bytes go later. Of what is quarantined the name stays, so
     /// that it isn't given or fetched again.
     pub async fn delete_media(&self, names: &[(&str, &str)]) -> Result<u64> {
-        let names = names
-            .iter()
-            .map(|(origin, media_id)| Name { origin, media_id });
-        let names: Vec<_> = names.collect();
+        let names = Name::all(names);
         let mut tx = self.begin().await?;
         let emptied = tx
             .sql(
@@ -164,6 +166,19 @@ impl Store {
             .sql("UPDATE media_blob SET touched = $1 WHERE key IN TEXTS($2) AND touched > $1")
             .bind(touched)
             .texts(keys.iter().copied());
+        self.execute(query).await
+    }
+
+    /// The same of the blobs of these files, by server and id.
+    pub async fn hurry_media(&self, touched: i64, names: &[(&str, &str)]) -> Result<u64> {
+        let query = self
+            .sql(
+                "UPDATE media_blob SET touched = $2 WHERE touched > $2 AND key IN \
+                 (SELECT m.blob FROM ROWS($1) AS x JOIN media m ON m.origin = x.origin \
+                 AND m.media_id = x.media_id)",
+            )
+            .rows(&Name::all(names))
+            .bind(touched);
         self.execute(query).await
     }
 

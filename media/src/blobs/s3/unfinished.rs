@@ -9,6 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::Deserialize;
 
 use super::{S3, failed};
+use crate::blobs::is_key;
 
 /// A page of them, which has a thousand at most, is no longer.
 const PAGE: usize = 4 << 20;
@@ -55,7 +56,8 @@ impl S3 {
             let page = self.sender.ask(&query, PAGE).await?;
             let page: Page = quick_xml::de::from_reader(&*page).map_err(io::Error::other)?;
             for upload in page.uploads.iter().filter(|one| one.is_older(before)) {
-                if !upload.key.starts_with(&self.prefix) {
+                let key = upload.key.strip_prefix(&self.prefix);
+                if !key.is_some_and(is_key) {
                     continue;
                 }
                 let location = Location::parse(&upload.key).map_err(io::Error::other)?;

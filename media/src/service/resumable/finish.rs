@@ -62,7 +62,7 @@ impl Parts {
                     let all = 0..blob.size;
                     self.reading = Some(self.media.read_blob(&blob, all).await?);
                 }
-                _ => return Err(MediaError::bytes("a part of an upload is gone")),
+                _ => return Err(gone()),
             }
         }
     }
@@ -102,6 +102,8 @@ impl Media {
         let parts = Parts::of(self, row).stream();
         let received = self.receive(owner, (file.announced, row.received), parts);
         let (bytes, coming) = received.await.map_err(|error| match error {
+            // It may be there another time; that the upload isn't is said otherwise.
+            UploadError::Body(MediaError::NotFound) => gone(),
             UploadError::Body(error) | UploadError::Media(error) => error,
         })?;
         let new = self.said(owner, &row.media_id, file, bytes.size);
@@ -115,6 +117,10 @@ impl Media {
         self.make_soon(Content::new(self, &new, blob));
         Ok(())
     }
+}
+
+fn gone() -> MediaError {
+    MediaError::bytes("a part of an upload is gone")
 }
 
 /// Whether it won't be otherwise another time.

@@ -12,7 +12,6 @@ mod finish;
 mod turns;
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::Stream;
@@ -132,15 +131,6 @@ impl<E> From<rhizome_storage::Error> for ResumeError<E> {
 #[derive(Debug, Default)]
 pub(super) struct Resuming {
     turns: turns::Turns,
-    /// Some parts aren't needed any more.
-    freed: AtomicBool,
-}
-
-impl Resuming {
-    /// Whether parts aren't needed any more, since it was last asked.
-    pub(super) fn has_freed(&self) -> bool {
-        self.freed.swap(false, Ordering::Relaxed)
-    }
 }
 
 impl Media {
@@ -277,16 +267,12 @@ impl Media {
     }
 
     async fn drop_upload(&self, owner: UserNo, id: &str) -> Result<bool, MediaError> {
-        self.0.store.hurry_parts(id, self.briefly()).await?;
+        let hurried = self.0.store.hurry_parts(id, self.briefly()).await?;
         let is_gone = self.0.store.delete_upload(owner, id).await?;
-        self.free();
+        if hurried > 0 {
+            self.free();
+        }
         Ok(is_gone)
-    }
-
-    /// Some parts aren't needed any more: a sweep is to come soon.
-    fn free(&self) {
-        self.0.resuming.freed.store(true, Ordering::Relaxed);
-        self.wants_sweep();
     }
 
     fn progress_of(&self, row: UploadRow) -> Progress {

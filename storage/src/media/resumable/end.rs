@@ -1,6 +1,7 @@
 //! How uploads end: as a file, or as nothing.
 
 use super::UploadRow;
+use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
 use crate::media::blob::{Keep, keep};
 use crate::media::pending::{Filled, fill};
@@ -18,6 +19,27 @@ pub enum FinishedUpload {
     Refused(Filled),
     /// The blob is being deleted: the bytes have to be stored again.
     Again,
+}
+
+/// Deletes an upload that isn't over, in a transaction. `false` if there is none.
+pub(super) async fn delete(tx: &mut Tx, owner: UserNo, id: &str) -> Result<bool> {
+    let query = tx
+        .sql("DELETE FROM media_upload WHERE id = $1 AND owner = $2 AND done = 0")
+        .bind(id)
+        .bind(owner);
+    if tx.execute(query).await? == 0 {
+        return Ok(false);
+    }
+    delete_parts(tx, id).await?;
+    Ok(true)
+}
+
+async fn delete_parts(tx: &mut Tx, id: &str) -> Result<()> {
+    let query = tx
+        .sql("DELETE FROM media_upload_part WHERE upload = $1")
+        .bind(id);
+    tx.execute(query).await?;
+    Ok(())
 }
 
 impl Store {
@@ -61,10 +83,7 @@ impl Store {
                 refused => refused,
             }));
         }
-        let query = tx
-            .sql("DELETE FROM media_upload_part WHERE upload = $1")
-            .bind(&upload.id);
-        tx.execute(query).await?;
+        delete_parts(&mut tx, &upload.id).await?;
         tx.commit().await?;
         Ok(FinishedUpload::Done(key))
     }
@@ -84,18 +103,10 @@ impl Store {
     /// Deletes an upload that isn't over. `false` if there is none.
     pub async fn delete_upload(&self, owner: UserNo, id: &str) -> Result<bool> {
         let mut tx = self.begin().await?;
-        let query = tx
-            .sql("DELETE FROM media_upload WHERE id = $1 AND owner = $2 AND done = 0")
-            .bind(id)
-            .bind(owner);
-        if tx.execute(query).await? == 0 {
+        if !delete(&mut tx, owner, id).await? {
             tx.rollback().await;
             return Ok(false);
         }
-        let query = tx
-            .sql("DELETE FROM media_upload_part WHERE upload = $1")
-            .bind(id);
-        tx.execute(query).await?;
         tx.commit().await?;
         Ok(true)
     }

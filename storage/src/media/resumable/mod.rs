@@ -10,7 +10,8 @@ use sqlx::any::AnyRow;
 pub use end::FinishedUpload;
 
 use super::blob::{Blob, Keep, blob_columns, keep};
-use super::pending::Begun;
+use super::pending::{Begun, one_at_a_time, prolong};
+use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
 use crate::{Result, Store, UserNo};
 
@@ -123,8 +124,29 @@ impl UploadRow {
     }
 }
 
+/// How long nothing has come of an upload that was never gone on with before it may be dropped for another.
+const UNHEARD: i64 = 10 * 60 * 1_000;
+
+/// Drops the user's oldest upload that was begun and never gone on with since; `false` if there is none.
+async fn drop_unheard(tx: &mut Tx, owner: UserNo, (since, now): (i64, i64)) -> Result<bool> {
+    let query = tx
+        .sql(
+            "SELECT id FROM media_upload WHERE owner = $1 AND done = 0 AND turn <= 1 \
+             AND touched > $2 AND touched < $3 ORDER BY touched, id LIMIT 1",
+        )
+        .bind(owner)
+        .bind(since)
+        .bind(now.saturating_sub(UNHEARD));
+    let Some(row) = tx.row(query).await? else {
+        return Ok(false);
+    };
+    let id: String = row.get("id")?;
+    end::delete(tx, owner, &id).await
+}
+
 impl Store {
     /// Begins an upload, if fewer than `most` of the user's are under way that something has come of since `since` (ms).
+    /// Else it takes the place of one of whose beginning the client may never have heard, if there is one.
     pub async fn begin_upload(
         &self,
         new: &NewUpload<'_>,
@@ -133,11 +155,7 @@ impl Store {
     ) -> Result<Begun> {
         let now = self.clock().now_ms();
         let mut tx = self.begin().await?;
-        // One at a time, so that they are counted.
-        let lock = tx
-            .sql("SELECT user_no FROM account WHERE user_no = $1 FOR_UPDATE")
-            .bind(new.owner);
-        tx.row(lock).await?;
+        one_at_a_time(&mut tx, new.owner).await?;
         let under_way = tx
             .sql(
                 "SELECT COUNT(*) AS under_way, MIN(touched) AS first FROM media_upload \
@@ -147,6 +165,7 @@ impl Store {
             .bind(since);
         if let Some(row) = tx.row(under_way).await?
             && row.get::<usize>("under_way")? >= most
+            && !drop_unheard(&mut tx, new.owner, (since, now)).await?
         {
             let first: Option<i64> = row.get("first")?;
             tx.rollback().await;
@@ -169,6 +188,10 @@ impl Store {
             .bind(new.announced)
             .bind(now);
         tx.execute(insert).await?;
+        if new.fills {
+            let until = now.saturating_add(now.saturating_sub(since));
+            prolong(&mut tx, (new.origin, new.media_id), until).await?;
+        }
         tx.commit().await?;
         Ok(Begun::Done)
     }
@@ -245,14 +268,8 @@ impl Store {
             .bind(&key);
         tx.execute(query).await?;
         if part.upload.fills {
-            let query = tx
-                .sql(
-                    "UPDATE media SET pending = $3 WHERE origin = $1 AND media_id = $2 AND pending < $3",
-                )
-                .bind(&part.upload.origin)
-                .bind(&part.upload.media_id)
-                .bind(part.until);
-            tx.execute(query).await?;
+            let id = (part.upload.origin.as_str(), part.upload.media_id.as_str());
+            prolong(&mut tx, id, part.until).await?;
         }
         tx.commit().await?;
         Ok(AppendedPart::Done(key))
