@@ -193,12 +193,7 @@ impl<'a> Run<'a> {
         for job in rest.into_iter().rev() {
             self.again.push_front(job);
         }
-        let Decided {
-            batch,
-            version,
-            outcomes,
-            servers,
-        } = decided;
+        let (batch, version, servers) = (decided.batch, decided.version, decided.servers);
         let count = batch.len();
         let (write, tip) = match batch.finish(Some(version)).await {
             Ok(finished) => finished,
@@ -230,14 +225,13 @@ impl<'a> Run<'a> {
         };
         self.flight.push_back(Flight {
             jobs,
-            outcomes,
+            outcomes: decided.outcomes,
             commit,
         });
     }
 
-    /// These couldn't be decided. What is in flight isn't harmed by that, but may be the reason: if it isn't
-    /// stored, the state that it would have made is gone. So they are decided again once its fate is known,
-    /// upon the stored head; where nothing is in flight they fail.
+    /// These couldn't be decided. What is in flight may be the reason: if it isn't stored, the state that it would have made
+    /// is gone. So they are decided again once its fate is known; where nothing is in flight they fail.
     fn undecided(&mut self, mut jobs: VecDeque<Job>, error: &Error) {
         self.pending = None;
         if self.flight.is_empty() {
