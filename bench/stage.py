@@ -60,7 +60,7 @@ def rhizome(binary, folder, ca, postgres):
     if postgres:
         host, port, name = database(f"bench_{folder.name.replace('-', '_')}", "C.UTF-8")
         url = f"postgres://postgres@{host}:{port}/{name}"
-    limits = "\n[http]\nmax_connections = 20000\nmax_connections_per_address = 20000\nmax_request_size = \"2 GiB\"\n[media]\nmax_upload_size = \"2 GiB\"\n"
+    limits = "\n[http]\nmax_connections = 20000\nmax_connections_per_address = 20000\nmax_request_size = \"2 GiB\"\n[media]\nmax_upload_size = \"2 GiB\"\n[push]\nallow_http = true\nallowed_ranges = [\"127.0.0.0/8\"]\n"
     return Rhizome(binary, folder, ca, cable=False, database=url, more=limits)
 
 

@@ -3,6 +3,8 @@
 pub use rhizome_edge::limits::Rate;
 use ruma::{OwnedServerName, RoomVersionId};
 
+use crate::Channels;
+
 /// Settings of the client API.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
@@ -34,6 +36,8 @@ pub struct ClientConfig {
     pub password_cost: PasswordCost,
     /// Which files are given to who doesn't say who they are.
     pub unauthenticated_media: Unauthenticated,
+    /// The ways on which notifications go out.
+    pub channels: Channels,
 }
 
 impl ClientConfig {
@@ -53,6 +57,7 @@ impl ClientConfig {
             max_timeline_bytes: 32 << 20,
             password_cost: PasswordCost::default(),
             unauthenticated_media: Unauthenticated::Closed,
+            channels: Channels::default(),
         }
     }
 }

@@ -20,11 +20,12 @@ use crate::{App, Ruma};
 /// use the newer endpoints for media: the older ones take their tokens.
 const VERSIONS: [&str; 1] = ["v1.1"];
 /// What is here of newer versions and of proposals, under the names that clients ask for.
-const FEATURES: [&str; 11] = [
+const FEATURES: [&str; 12] = [
     "fi.mau.msc2246.stable",
     "org.matrix.label_based_filtering",
     "org.matrix.msc3391",
     "org.matrix.msc3874",
+    "org.matrix.msc3881",
     "org.matrix.msc3916.stable",
     "org.matrix.msc4262",
     "org.matrix.msc4306",
@@ -52,7 +53,7 @@ pub async fn capabilities(
     let available: BTreeMap<&str, &str> = RoomRules::supported()
         .map(|rules| (rules.version.as_str(), "stable"))
         .collect();
-    RawJson::of(&json!({ "capabilities": {
+    let mut capabilities = json!({
         "m.room_versions": { "default": app.config.default_room_version, "available": available },
         "m.change_password": { "enabled": true },
         "m.set_displayname": { "enabled": true },
@@ -60,7 +61,11 @@ pub async fn capabilities(
         "m.profile_fields": { "enabled": true },
         "m.3pid_changes": { "enabled": false },
         "m.get_login_token": { "enabled": false },
-    }}))
+    });
+    if let Some(web) = app.config.channels.web_push() {
+        capabilities["m.webpush"] = json!({ "enabled": true, "vapid": web.public_key() });
+    }
+    RawJson::of(&json!({ "capabilities": capabilities }))
 }
 
 /// `GET /.well-known/matrix/client`

@@ -20,6 +20,7 @@ mod e2ee;
 mod history;
 mod limits;
 mod media;
+pub mod notify;
 mod place;
 mod push;
 mod room;
@@ -45,6 +46,7 @@ use crate::{
 pub use account::users;
 pub use config::ClientConfig;
 pub use media::{Files, LinkPreviews, RemoteFiles};
+pub use push::channels::Channels;
 pub use rhizome_edge::{Caller, MatrixError, Ruma};
 pub use router::router;
 pub use sync::{WriteUnread, window::Window};

@@ -15,7 +15,7 @@ use crate::{
     history::{context, event, messages},
     limits::Kind,
     media::{download, preview, resumable, settings, thumbnail, upload as files},
-    push::rules,
+    push::{pushers, rules},
     room::{
         aliases, create, directory, members, membership, receipts, redact, send, state,
         threads::{list, subscription},
@@ -130,6 +130,10 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(data::put_in_room)
         .serve(data::get)
         .serve(data::get_in_room)
+        // Who is told of notifications.
+        .serve(pushers::list)
+        .serve(pushers::set)
+        .serve(pushers::ack)
         // Push rules.
         .serve(rules::all)
         .serve(rules::global)

@@ -107,6 +107,17 @@ impl Network {
         self.deliver(&to, request).await
     }
 
+    /// Something is brought to a web address: the host is a server of this network.
+    pub(crate) async fn bring(
+        &self,
+        url: &reqwest::Url,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, String> {
+        let host = url.host_str().unwrap_or_default();
+        let to = OwnedServerName::try_from(host).map_err(|error| error.to_string())?;
+        self.deliver(&to, request).await
+    }
+
     pub(crate) async fn deliver(
         &self,
         to: &ServerName,

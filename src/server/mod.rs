@@ -1,6 +1,7 @@
 //! One running server: storage, rooms, federation, the client API, listeners and tasks, in that
 //! order; and its stop, in the other.
 
+mod pushing;
 mod settings;
 pub(crate) mod signing_key;
 
@@ -13,7 +14,7 @@ use anyhow::{Context as _, bail};
 use rhizome_client_api as client_api;
 use rhizome_decoder::Decoders;
 use rhizome_edge::Api as _;
-use rhizome_federation::{Federation, FederationConfig, previews::Previews};
+use rhizome_federation::{Federation, FederationConfig, outbound::Reach, previews::Previews};
 use rhizome_media::Media;
 use rhizome_rooms::Rooms;
 use rhizome_storage::collect::{self, Collecting};
@@ -79,9 +80,13 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         rooms.clone(),
         federation.clone(),
         client_api::Files::of(&federation, previews.enabled().then(|| previews.clone())),
-        Arc::new(client_config(&config)),
+        Arc::new(client_api::ClientConfig {
+            channels: pushing::channels(&config)?,
+            ..client_config(&config)
+        }),
         stop.clone(),
     );
+    let notifying = app.clone();
     let unfinished = [app.unfinished().clone(), federation.unfinished().clone()];
     let routers = Routers::new(client_api::router(app), federation.router());
 
@@ -90,6 +95,9 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         federate(&tasks, &federation);
     }
     count_unread(&tasks, &store, &config);
+    if config.push.enabled {
+        notify(&tasks, notifying, &config);
+    }
     care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);
     relate(&tasks, &store);
@@ -215,6 +223,21 @@ fn count_unread(tasks: &Tasks, store: &Store, config: &Config) {
         let reader = LogReader::new(&store, "unread", work);
         async move {
             reader.run(&stop).await;
+            Ok(())
+        }
+    });
+}
+
+/// Tells users' apps of notifications.
+fn notify(tasks: &Tasks, app: client_api::App, config: &Config) {
+    let reach = Reach {
+        denied: config.federation.denied_ranges.clone(),
+        allowed: config.push.allowed_ranges.clone(),
+    };
+    tasks.supervise("notifications", move |stop| {
+        let (app, reach) = (app.clone(), reach.clone());
+        async move {
+            client_api::notify::run(&app, &reach, &stop).await;
             Ok(())
         }
     });

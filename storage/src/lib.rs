@@ -64,6 +64,7 @@ pub use accounts::dehydrated::{DehydratedDevice, Dehydration, NewDehydrated};
 pub use accounts::delivery::DELIVERY;
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
+pub use accounts::pushes::{About, NewPush, Push, Told, Waiting};
 pub use accounts::sessions::Ends;
 pub use accounts::tokens::Token;
 pub use accounts::{Account, FirstLogin};
@@ -99,6 +100,7 @@ pub use facts::keys::one_time::{
 pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
 pub use facts::profile::{ProfileChange, ProfileField};
+pub use facts::pusher::{Pusher, PusherActivated, PusherChange, PusherGone, PusherKey};
 pub use facts::receipt::{DELIVERED, PlacedReceipt, Receipt, is_public as is_public_receipt};
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
 pub use facts::revocation::TokenRevoked;

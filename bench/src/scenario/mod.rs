@@ -6,6 +6,7 @@ mod idle;
 mod join;
 mod keys;
 mod media;
+mod push;
 mod seen;
 mod send;
 mod sliding;
@@ -72,6 +73,10 @@ pub enum Scenario {
     ToDevice,
     /// The same for 8 pairs, closed loop
     ToDeviceMany,
+    /// From sending a message to the push gateway's request
+    Push,
+    /// The same for 64 pairs, closed loop
+    PushMany,
     /// Devices upload their keys, 50 one-time keys each
     KeyUpload,
     /// 8 claim one-time keys, one by each request, closed loop
@@ -172,6 +177,8 @@ impl Scenario {
             Self::DeviceStorm => storm::devices(world).await,
             Self::ToDevice => to_device::one(world).await,
             Self::ToDeviceMany => to_device::many(world).await,
+            Self::Push => push::one(world).await,
+            Self::PushMany => push::many(world).await,
             Self::KeyUpload => keys::upload(world).await,
             Self::KeyClaim => keys::claim(world, 1, None).await,
             Self::KeyClaimMany => keys::claim(world, 25, Some("6,000")).await,

@@ -1,5 +1,7 @@
 //! What users want to be notified of.
 
+pub(crate) mod channels;
 pub(crate) mod evaluate;
+pub(crate) mod pushers;
 pub(crate) mod rules;
 pub(crate) mod wishes;

@@ -12,7 +12,7 @@
 //! again from where it was. The WebSocket stream ([`crate::sync::socket`]) is the same pass with frames in
 //! place of answers.
 
-mod counts;
+pub(crate) mod counts;
 mod decide;
 pub(crate) mod delivery;
 mod devices;

@@ -40,6 +40,7 @@ pub struct Server {
     pub store: Store,
     pub router: Router,
     pub federation: Federation,
+    pub app: App,
     pub shutdown: CancellationToken,
     watch: Watch,
     /// Requests that go on without their clients.
@@ -124,7 +125,8 @@ impl Server {
         Server {
             store,
             unfinished: app.unfinished.clone(),
-            router: watch.over(router(app)),
+            router: watch.over(router(app.clone())),
+            app,
             federation,
             shutdown,
             watch,

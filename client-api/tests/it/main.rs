@@ -34,6 +34,7 @@ mod peeking;
 mod peer;
 mod profiles;
 mod push_rules;
+mod pushers;
 mod random;
 mod reading;
 mod receipts;

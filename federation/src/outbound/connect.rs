@@ -19,7 +19,7 @@ use crate::{
         dialer::Dialer,
         discovery::{Discovery, Route, Target},
         error::{OutboundError, cause},
-        web::Web,
+        web::{Messenger, Reach, Web},
         wellknown::NetworkLookup,
     },
 };
@@ -64,6 +64,11 @@ impl Connections {
     /// The same with exceptions.
     pub(crate) fn web_with(&self, ranges: &[IpNet]) -> reqwest::Result<Web> {
         Web::new(&Arc::new(self.dialer.with_exceptions(ranges)))
+    }
+
+    /// What brings something to web addresses.
+    pub(crate) fn messenger(&self, reach: &Reach) -> reqwest::Result<Messenger> {
+        Messenger::new(&Arc::new(self.dialer.with_reach(reach)))
     }
 
     /// Sends a request, whose URI is its target alone, to where discovery says.

@@ -24,6 +24,7 @@ use crate::{
     outbound::{
         discovery::{Route, Target},
         dns::{Dns, Reason},
+        web::Reach,
     },
 };
 
@@ -80,6 +81,19 @@ impl Dialer {
         }
     }
 
+    /// The same where other addresses may be connected to.
+    pub(crate) fn with_reach(&self, reach: &Reach) -> Self {
+        Self {
+            dns: self.dns.clone(),
+            tls: self.tls.clone(),
+            config: FederationConfig {
+                allowed_ranges: reach.allowed.clone(),
+                denied_ranges: reach.denied.clone(),
+                ..self.config.clone()
+            },
+        }
+    }
+
     pub(crate) fn dns(&self) -> &Dns {
         &self.dns
     }
@@ -92,7 +106,8 @@ impl Dialer {
     /// the route's targets. Only HTTP/1.1, since there the
     /// `Host` header is ours to choose. URLs must have passed [`Dialer::check`].
     pub(crate) fn client(self: &Arc<Self>, route: Arc<Route>) -> reqwest::Result<Client> {
-        self.builder(Some(route))
+        self.builder(Some(route), self.tls.clone())
+            .http1_only()
             .user_agent(USER_AGENT)
             .https_only(true)
             .pool_idle_timeout(IDLE_TIMEOUT)
@@ -103,20 +118,36 @@ impl Dialer {
     /// A client for web addresses, `http` ones too, which connects to each URL's host and keeps no connection. For
     /// [`Web`](super::web::Web) alone, which asks the rules about each URL.
     pub(crate) fn visitor(self: &Arc<Self>) -> reqwest::Result<Client> {
-        self.builder(None)
+        self.builder(None, self.tls.clone())
+            .http1_only()
             .user_agent(VISITOR)
             .pool_max_idle_per_host(0)
             .build()
     }
 
-    fn builder(self: &Arc<Self>, route: Option<Arc<Route>>) -> ClientBuilder {
+    /// A client for web addresses to which something is brought again and again, so that connections are kept; of HTTP
+    /// it speaks what the other side likes best. URLs must be judged before.
+    pub(crate) fn messenger(self: &Arc<Self>) -> reqwest::Result<Client> {
+        let mut tls = self.tls.clone();
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        self.builder(None, tls)
+            .user_agent(USER_AGENT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .pool_max_idle_per_host(MAX_IDLE)
+            .build()
+    }
+
+    fn builder(
+        self: &Arc<Self>,
+        route: Option<Arc<Route>>,
+        tls: rustls::ClientConfig,
+    ) -> ClientBuilder {
         Client::builder()
-            .tls_backend_preconfigured(self.tls.clone())
+            .tls_backend_preconfigured(tls)
             .dns_resolver(Guide {
                 dialer: self.clone(),
                 route,
             })
-            .http1_only()
             .no_proxy()
             .redirect(Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)

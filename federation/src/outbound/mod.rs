@@ -16,4 +16,5 @@ pub use client::{Limits, Outbound};
 pub(crate) use encode::canonical_body;
 pub use error::OutboundError;
 pub(crate) use error::cause;
-pub(crate) use web::{Found, Schemes, Visit, WebBody, WebError};
+pub use web::{Answer, Messenger, Reach, Schemes, WebError};
+pub(crate) use web::{Found, Visit, WebBody};

@@ -8,6 +8,7 @@ pub(crate) mod erasure;
 mod expiry;
 pub(crate) mod filters;
 pub(crate) mod profiles;
+pub(crate) mod pushes;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 pub(crate) mod uia;

@@ -20,6 +20,7 @@ mod kinds;
 pub(crate) mod listing;
 pub(crate) mod profile;
 mod purge;
+pub(crate) mod pusher;
 pub(crate) mod receipt;
 pub(crate) mod remote_devices;
 pub(crate) mod revocation;
@@ -65,6 +66,8 @@ kinds! {
         Listing = listing: listing::Listing as listing::Listing,
         /// A field of a user's profile is set or removed.
         Profile = profile: profile::ProfileChange as profile::ProfileField,
+        /// A pusher is set.
+        Pusher = pusher: pusher::PusherChange as pusher::Pusher,
         /// One-time keys come, or are given out.
         OneTimeKeys = one_time_keys: keys::one_time::OneTimeKeys as keys::one_time::KeyCount,
         /// A user signs another's key, which that one isn't told of.
@@ -91,6 +94,10 @@ kinds! {
         Account = account: account::AccountChange,
         /// A new alias.
         Alias = alias: alias::NewAlias,
+        /// A pusher has said that it is there.
+        PusherActivated = pusher_activated: pusher::PusherActivated,
+        /// A pusher goes.
+        PusherGone = pusher_gone: pusher::PusherGone,
         /// The answer that another server's transaction got.
         InboundAnswer = inbound_answer: inbound_answer::InboundAnswer,
         /// A connection of sliding sync is told more.

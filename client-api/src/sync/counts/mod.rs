@@ -9,9 +9,9 @@
 //! For whoever answers: read the window after the client's position, [`Counting::advance`], then [`Counting::of`] with
 //! all rooms of the answer at once.
 
-mod alerts;
+pub mod alerts;
 mod load;
-mod tally;
+pub mod tally;
 mod together;
 pub mod writer;
 mod written;

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 
 use super::{Outbound, Transport};
-use crate::outbound::web::Web;
+use crate::outbound::web::{Messenger, Reach, Web};
 
 impl Outbound {
     /// The web with these exceptions from what may not be connected to; `None` if it can't be had so.
@@ -15,6 +15,20 @@ impl Outbound {
                 .ok(),
             #[cfg(any(test, feature = "testing"))]
             Transport::InProcess(..) => None,
+        }
+    }
+
+    /// What brings something to web addresses; `None` if it can't be had.
+    pub fn messenger(&self, reach: &Reach) -> Option<Messenger> {
+        match &self.inner.transport {
+            Transport::Network(connections) => connections
+                .messenger(reach)
+                .inspect_err(|error| tracing::error!(%error, "nothing can be sent to the web"))
+                .ok(),
+            #[cfg(any(test, feature = "testing"))]
+            Transport::InProcess(network, web) => {
+                Some(Messenger::in_process(web.config(), network.clone()))
+            }
         }
     }
 

@@ -10,6 +10,7 @@
 //! client the head of an answer (100 lines, 400 KiB).
 
 mod body;
+mod messenger;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 pub use body::WebBody;
+pub use messenger::{Answer, Messenger, Reach};
 
 use crate::{
     FederationConfig,
@@ -114,6 +116,12 @@ impl Web {
             config: config.clone(),
             way: Way::InProcess(network),
         }
+    }
+
+    /// What may be visited.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn config(&self) -> &FederationConfig {
+        &self.config
     }
 
     /// Gets what is at a web address, with these headers besides the usual.

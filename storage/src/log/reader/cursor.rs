@@ -1,5 +1,6 @@
 //! How far a reader has got, as it is written down: by who has the highest fence, and nobody else.
 
+use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
 use crate::{Error, Lease, Pos, Result};
 
@@ -24,11 +25,24 @@ pub(super) async fn load(lease: &Lease) -> Result<Pos> {
 pub(super) async fn save(lease: &Lease, at: Pos) -> Result<bool> {
     let query = lease
         .store()
-        .sql("UPDATE reader SET pos = $3 WHERE name = $1 AND fence = $2")
+        .sql(
+            "UPDATE reader SET pos = CASE WHEN pos > $3 THEN pos ELSE $3 END \
+             WHERE name = $1 AND fence = $2",
+        )
         .bind(lease.name())
         .bind(lease.fence())
         .bind(at);
     Ok(lease.store().execute(query).await? > 0)
+}
+
+/// The same in a transaction, for work whose rows stand or fall with it.
+pub(crate) async fn stands_at(lease: &Lease, tx: &mut Tx, at: Pos) -> Result<bool> {
+    let query = tx
+        .sql("UPDATE reader SET pos = $3 WHERE name = $1 AND fence = $2")
+        .bind(lease.name())
+        .bind(lease.fence())
+        .bind(at);
+    Ok(tx.execute(query).await? > 0)
 }
 
 #[cfg(test)]

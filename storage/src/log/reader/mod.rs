@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::cursor::stands_at;
 use self::pace::Pace;
 use self::turn::Turn;
 use crate::{Entry, Lease, Pos, Store};

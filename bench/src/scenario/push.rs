@@ -1,0 +1,184 @@
+//! Notifications: from sending a message to the push gateway's request.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+
+use crate::{
+    drive::{Series, Span, closed, paced},
+    http::Failure,
+    outcome::{Better, Outcome},
+    person::{Person, Room, message},
+    stats::{Latencies, count},
+    world::World,
+};
+
+/// A notification is given up after this.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Who is told, by pushkey.
+type Phones = Arc<Mutex<Vec<mpsc::UnboundedSender<Instant>>>>;
+
+/// A push gateway on this machine, and what it is told by pushkey.
+struct Gateway {
+    address: SocketAddr,
+    told: Phones,
+}
+
+impl Gateway {
+    async fn start() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let told = Phones::default();
+        let tell = told.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let tell = tell.clone();
+                tokio::spawn(async move {
+                    let serve = service_fn(move |request| notified(request, tell.clone()));
+                    // A server that closes a connection opens another one.
+                    let _ = http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), serve)
+                        .await;
+                });
+            }
+        });
+        Ok(Self { address, told })
+    }
+
+    /// Another phone: its pushkey, and when it is told.
+    fn phone(&self) -> (String, mpsc::UnboundedReceiver<Instant>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        told.push(sender);
+        ((told.len() - 1).to_string(), receiver)
+    }
+}
+
+/// A notification. Those of numbers alone don't count.
+async fn notified(
+    request: Request<Incoming>,
+    told: Phones,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let at = Instant::now();
+    if let Ok(body) = request.into_body().collect().await {
+        let body: Value = serde_json::from_slice(&body.to_bytes()).unwrap_or_default();
+        let notification = &body["notification"];
+        let key = notification["devices"][0]["pushkey"].as_str();
+        let phone = key.and_then(|key| key.parse::<usize>().ok());
+        let phone = phone.filter(|_| !notification["event_id"].is_null());
+        let told = told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(phone) = phone.and_then(|phone| told.get(phone)) {
+            // Who doesn't wait any more has given up.
+            let _ = phone.send(at);
+        }
+    }
+    let answer = Full::new(Bytes::from_static(b"{\"rejected\":[]}"));
+    Ok(Response::new(answer))
+}
+
+/// Who writes to somebody with a phone.
+struct Pair {
+    sender: Person,
+    room: Room,
+    told: mpsc::UnboundedReceiver<Instant>,
+}
+
+impl Pair {
+    async fn new(
+        gateway: &Gateway,
+        mut sender: Person,
+        mut owner: Person,
+    ) -> Result<Self, Failure> {
+        let (key, told) = gateway.phone();
+        let pusher = serde_json::json!({
+            "kind": "http",
+            "app_id": "org.example.bench",
+            "pushkey": key,
+            "app_display_name": "Bench",
+            "device_display_name": "Phone",
+            "lang": "en",
+            "data": { "url": format!("http://{}/_matrix/push/v1/notify", gateway.address) },
+        });
+        let path = "/_matrix/client/v3/pushers/set";
+        let body = pusher.to_string();
+        owner
+            .connection
+            .call(Method::POST, path, Some(body))
+            .await?;
+        let room = sender.create_room("with a phone").await?;
+        owner.join(&room, None).await?;
+        Ok(Self { sender, room, told })
+    }
+
+    /// Sends a message and waits until the gateway is told. Gives how long that took.
+    async fn exchange(&mut self) -> Result<Duration, Failure> {
+        let start = Instant::now();
+        self.sender.say(&self.room, &message(0)).await?;
+        let told = timeout(PATIENCE, self.told.recv()).await;
+        let told = told.map_err(|_| Failure::of("nobody was notified"))?;
+        let told = told.ok_or_else(|| Failure::of("the gateway has ended"))?;
+        Ok(told.saturating_duration_since(start))
+    }
+}
+
+async fn pairs(world: &mut World, number: usize) -> anyhow::Result<Vec<Pair>> {
+    let gateway = Gateway::start().await?;
+    let people = world.one.people(&world.plan, 2 * number).await?;
+    let (mut pairs, mut people) = (Vec::new(), people.into_iter());
+    while let (Some(sender), Some(owner)) = (people.next(), people.next()) {
+        pairs.push(Pair::new(&gateway, sender, owner).await?);
+    }
+    Ok(pairs)
+}
+
+/// One message at a time.
+pub async fn one(world: &mut World) -> anyhow::Result<Outcome> {
+    let mut pairs = pairs(world, 1).await?;
+    let Some(pair) = pairs.first_mut() else {
+        anyhow::bail!("nobody to send");
+    };
+    let series = Series {
+        count: world.plan.latencies,
+        limit: world.plan.limit,
+        every: world.plan.every,
+    };
+    let (samples, usage) = paced(series, 10, &world.probe, async |_| pair.exchange().await).await?;
+    let outcome = Outcome::new(&samples, &usage, "one message at a time, one gateway");
+    let latencies = Latencies::new(samples.latencies);
+    Ok(outcome
+        .latency("sent to gateway", &latencies)
+        .aim("5/-/20")
+        .cost(&usage, latencies.count(), "per notification"))
+}
+
+/// Several pairs, each with the next message when the gateway was told of the last.
+pub async fn many(world: &mut World) -> anyhow::Result<Outcome> {
+    let mut pairs = pairs(world, 8 * world.plan.senders).await?;
+    let span = Span {
+        warm: world.plan.warm,
+        measured: world.plan.measured,
+    };
+    let exchange = async |pair: &mut Pair| pair.exchange().await.map(drop);
+    let (samples, usage) = closed(&mut pairs, span, &world.probe, exchange).await?;
+    let what = format!("closed loop, {} pairs, one gateway", pairs.len());
+    let outcome = Outcome::new(&samples, &usage, what);
+    let told = samples.latencies.len();
+    let per_second = count(told) / usage.wall.as_secs_f64();
+    let latencies = Latencies::new(samples.latencies);
+    Ok(outcome
+        .figure("notifications/s", vec![per_second], Better::Higher)
+        .latency("sent to gateway", &latencies)
+        .cost(&usage, told, "per notification"))
+}

@@ -1,0 +1,92 @@
+//! What of what waits is told next: pure.
+
+use std::time::Duration;
+
+use rhizome_storage::{About, Push, millis};
+
+/// Of a room's events that wait together so many are told, the newest; highlights besides.
+const OF_A_ROOM: usize = 5;
+
+/// What comes next of what waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// It is told.
+    Tell(Push),
+    /// It is passed over: what comes after it says as much, or it is too old.
+    Pass(Push),
+}
+
+/// What comes next of what waits, in the order of the log; `None` if nothing does.
+pub fn next(waiting: &[Push], now_ms: i64, patience: Duration) -> Option<Next> {
+    let (first, others) = waiting.split_first()?;
+    let is_old = first.since_ms < now_ms.saturating_sub(millis(patience));
+    let is_outdone = match first.about {
+        // What comes later has the number as well.
+        About::Badge => !others.is_empty(),
+        About::Event(_) if !first.highlight => {
+            let same = others.iter().filter(|other| other.room == first.room);
+            let same = same.filter(|other| matches!(other.about, About::Event(_)));
+            same.count() >= OF_A_ROOM
+        }
+        _ => false,
+    };
+    Some(if is_old || is_outdone {
+        Next::Pass(*first)
+    } else {
+        Next::Tell(*first)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rhizome_storage::{EventNo, Pos, RoomNo};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_hours(24);
+
+    fn push(pos: i64, room: i64, about: About) -> Push {
+        Push {
+            pos: Pos(pos),
+            room: RoomNo(room),
+            about,
+            highlight: false,
+            since_ms: 0,
+        }
+    }
+
+    fn told(mut waiting: Vec<Push>, now_ms: i64) -> Vec<i64> {
+        let mut told = Vec::new();
+        while let Some(next) = next(&waiting, now_ms, PATIENCE) {
+            let first = waiting.remove(0);
+            if next == Next::Tell(first) {
+                told.push(first.pos.0);
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn what_waited_too_long_is_passed_over() {
+        let waiting = vec![push(1, 1, About::Event(EventNo(1)))];
+        assert_eq!(told(waiting.clone(), 24 * 3_600_000), [1]);
+        assert_eq!(told(waiting, 24 * 3_600_000 + 1), [0; 0]);
+    }
+
+    #[test]
+    fn of_a_busy_room_the_newest_are_told_and_all_highlights() {
+        let mut waiting: Vec<Push> = (1..=9)
+            .map(|pos| push(pos, 1, About::Event(EventNo(pos))))
+            .collect();
+        waiting[1].highlight = true;
+        waiting.push(push(10, 2, About::Event(EventNo(10))));
+        assert_eq!(told(waiting, 0), [2, 5, 6, 7, 8, 9, 10]);
+    }
+
+    #[test]
+    fn a_number_alone_is_told_if_nothing_else_is() {
+        let badge = |pos| push(pos, 1, About::Badge);
+        let waiting = vec![badge(1), badge(2), push(3, 1, About::Invite), badge(4)];
+        assert_eq!(told(waiting, 0), [3, 4]);
+    }
+}

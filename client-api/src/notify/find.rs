@@ -1,0 +1,328 @@
+//! Finding who is to be told of what: the work of a reader of the log.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rhizome_protocol::{Incoming, Membership, Pdu};
+use rhizome_storage::{
+    About, DELIVERED, Entry, EntryKind, Failure, InviteEntry, Lease, LiveEvent, LogWork, NewPush,
+    Pos, RemoteInvite, RoomNo, StateChanged, Store, StoredEvent, Stretch, UserNo,
+};
+
+use super::tell::Teller;
+use crate::{
+    App, MatrixError,
+    push::{
+        evaluate::{Alert, Asked, Known},
+        wishes::{Compiled, Wishes},
+    },
+    sync::counts::{
+        alerts::{Alerts, Whose},
+        tally::Step,
+    },
+};
+
+/// Members with pushers that are remembered, of all rooms; beyond it all are looked up anew.
+const MAX_MEMBERS: usize = 1_000_000;
+/// So much is written down at once, or what one event brings.
+const AT_ONCE: usize = 5_000;
+/// Users who are looked at together.
+const TOGETHER: usize = 500;
+
+/// See the module.
+pub struct FindPushes {
+    store: Store,
+    compiled: Compiled,
+    alerts: Alerts,
+    teller: Arc<Teller>,
+    reading: Mutex<Reading>,
+}
+
+/// What is known while this process reads.
+#[derive(Default)]
+struct Reading {
+    lease: Option<Lease>,
+    /// Up to here all is written down.
+    done: Pos,
+    /// Who has pushers, or had.
+    having: HashSet<UserNo>,
+    /// Those of them who are in a room, and since when.
+    rooms: HashMap<RoomNo, Arc<[(UserNo, Pos)]>>,
+    /// How many that are.
+    members: usize,
+}
+
+impl Reading {
+    fn forget_rooms(&mut self) {
+        self.rooms.clear();
+        self.members = 0;
+    }
+
+    fn forget(&mut self, room: RoomNo) {
+        if let Some(gone) = self.rooms.remove(&room) {
+            self.members -= gone.len();
+        }
+    }
+}
+
+impl FindPushes {
+    pub fn new(app: &App, teller: Arc<Teller>) -> Self {
+        Self {
+            store: app.store.clone(),
+            compiled: Compiled::default(),
+            alerts: Alerts::default(),
+            teller,
+            reading: Mutex::default(),
+        }
+    }
+
+    fn reading<T>(&self, look: impl FnOnce(&mut Reading) -> T) -> T {
+        look(&mut self.reading.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn has_pushers(&self, user: UserNo) -> bool {
+        self.reading(|reading| reading.having.contains(&user))
+    }
+
+    /// What an entry of the log brings.
+    async fn look(&self, entry: &Entry, found: &mut Vec<NewPush>) -> Result<(), MatrixError> {
+        match &entry.kind {
+            EntryKind::Pusher(set) => {
+                self.teller.renew(&set.key());
+                found.extend(set.ack.as_ref().map(|_| NewPush {
+                    about: About::Activation,
+                    ..badge(set.user, entry.pos, RoomNo(0))
+                }));
+                self.reading(|reading| {
+                    if reading.having.insert(set.user) {
+                        reading.forget_rooms();
+                    }
+                });
+            }
+            EntryKind::State(changed) => self.state(entry.pos, changed, found).await?,
+            EntryKind::Event(live) => self.event(entry.pos, live, found).await?,
+            EntryKind::Invite(invite) if !invite.gone => {
+                found.extend(self.invite(entry.pos, invite).await?);
+            }
+            EntryKind::Receipt(receipt)
+                if receipt.kind != DELIVERED && self.has_pushers(receipt.user) =>
+            {
+                found.push(badge(receipt.user, entry.pos, receipt.room));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Somebody comes, goes, or is invited.
+    async fn state(
+        &self,
+        pos: Pos,
+        changed: &StateChanged,
+        found: &mut Vec<NewPush>,
+    ) -> Result<(), MatrixError> {
+        let Some((user, membership)) = changed.member else {
+            return Ok(());
+        };
+        if !self.has_pushers(user) {
+            return Ok(());
+        }
+        self.reading(|reading| reading.forget(changed.room));
+        match (membership, changed.new) {
+            // Who is invited isn't among the members who are asked about the event.
+            (Membership::Invite, Some(event)) => {
+                let event = self.store.event_by_no(event).await?;
+                if let Some(event) = event {
+                    self.judge(pos, &event, &[user], found).await?;
+                }
+            }
+            (Membership::Leave | Membership::Ban, _) => found.push(badge(user, pos, changed.room)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn event(
+        &self,
+        pos: Pos,
+        live: &LiveEvent,
+        found: &mut Vec<NewPush>,
+    ) -> Result<(), MatrixError> {
+        let members = self.members(live.room).await?;
+        let members = members.iter().filter(|(_, since)| *since <= pos);
+        let members: Vec<UserNo> = members.map(|(user, _)| *user).collect();
+        for some in members.chunks(TOGETHER) {
+            self.judge(pos, &live.event, some, found).await?;
+        }
+        Ok(())
+    }
+
+    /// What an event is to these users.
+    async fn judge(
+        &self,
+        pos: Pos,
+        event: &Arc<StoredEvent>,
+        users: &[UserNo],
+        found: &mut Vec<NewPush>,
+    ) -> Result<(), MatrixError> {
+        let wishes = self.compiled.of(&self.store, users).await?;
+        let mut steps = Vec::new();
+        for (user, wishes) in users.iter().zip(&wishes) {
+            let whose = Whose {
+                user: *user,
+                wishes,
+            };
+            let alerts = &self.alerts;
+            alerts.steps(&self.store, event, whose, &mut steps).await?;
+            let mut news = None;
+            for step in steps.drain(..) {
+                match step {
+                    Step::Unread { highlight, .. } => {
+                        news = Some(NewPush {
+                            about: About::Event(event.no),
+                            highlight,
+                            ..badge(*user, pos, event.room)
+                        });
+                    }
+                    _ => news = news.or(Some(badge(*user, pos, event.room))),
+                }
+            }
+            found.extend(news);
+        }
+        Ok(())
+    }
+
+    /// An invite to a room that this server isn't in.
+    async fn invite(&self, pos: Pos, entry: &InviteEntry) -> Result<Option<NewPush>, MatrixError> {
+        if !self.has_pushers(entry.user) {
+            return Ok(None);
+        }
+        let store = &self.store;
+        let Some(invite) = store.remote_invite(entry.user, entry.room).await? else {
+            return Ok(None);
+        };
+        let mut wishes = self.compiled.of(store, &[entry.user]).await?;
+        let wishes = wishes.pop().ok_or_else(MatrixError::internal)?;
+        let Some(event) = event_of(&invite) else {
+            return Ok(None);
+        };
+        let highlight = match of_invite(&event, &wishes) {
+            Alert::Silent => return Ok(None),
+            Alert::Notify => false,
+            Alert::Highlight => true,
+        };
+        Ok(Some(NewPush {
+            about: About::Invite,
+            highlight,
+            ..badge(entry.user, pos, entry.room)
+        }))
+    }
+
+    /// The members of a room who have pushers, and since when they are in it.
+    async fn members(&self, room: RoomNo) -> Result<Arc<[(UserNo, Pos)]>, MatrixError> {
+        let known = self.reading(|reading| {
+            let nobody = reading.having.is_empty().then(|| Arc::from([]));
+            nobody.or_else(|| reading.rooms.get(&room).cloned())
+        });
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let members: Arc<[_]> = self.store.members_with_pushers(room).await?.into();
+        self.reading(|reading| {
+            if reading.members + members.len() + 1 > MAX_MEMBERS {
+                reading.forget_rooms();
+            }
+            reading.forget(room);
+            reading.members += members.len();
+            reading.rooms.insert(room, members.clone());
+        });
+        Ok(members)
+    }
+
+    /// Writes down what was found up to there, and has it told.
+    async fn write(&self, upto: Pos, found: &mut Vec<NewPush>) -> Result<(), Failure> {
+        let Some(lease) = self.reading(|reading| reading.lease.clone()) else {
+            return Ok(());
+        };
+        let queued = self.store.queue_pushes(&lease, upto, found).await?;
+        found.clear();
+        self.reading(|reading| reading.done = upto);
+        for key in queued.unwrap_or_default() {
+            self.teller.ring(key, &lease);
+        }
+        Ok(())
+    }
+}
+
+impl LogWork for FindPushes {
+    /// What was there before anybody could be told isn't told any more.
+    async fn begin(&self, lease: &Lease, done: Pos) -> Result<Pos, Failure> {
+        let head = self.store.log().head();
+        let from = if done == Pos(0) { head } else { done };
+        let having = self.store.users_with_pushers().await?;
+        self.reading(|reading| {
+            *reading = Reading {
+                lease: Some(lease.clone()),
+                done: from.max(reading.done),
+                having: having.into_iter().collect(),
+                ..Reading::default()
+            };
+        });
+        self.teller.ring_all(lease).await?;
+        Ok(from)
+    }
+
+    async fn work(&self, stretch: &Stretch) -> Result<(), Failure> {
+        let done = self.reading(|reading| reading.done);
+        let mut found = Vec::new();
+        for entry in stretch.entries.iter().filter(|entry| entry.pos > done) {
+            self.look(entry, &mut found).await?;
+            if found.len() >= AT_ONCE {
+                self.write(entry.pos, &mut found).await?;
+            }
+        }
+        if !found.is_empty() {
+            self.write(stretch.upto, &mut found).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Only the number of what is unread may have changed.
+fn badge(user: UserNo, pos: Pos, room: RoomNo) -> NewPush {
+    NewPush {
+        user,
+        pos,
+        room,
+        about: About::Badge,
+        highlight: false,
+    }
+}
+
+/// The event of an invite from outside.
+pub(super) fn event_of(invite: &RemoteInvite) -> Option<Pdu> {
+    let event = Incoming::parse(invite.event.as_bytes()).ok()?;
+    Pdu::parse(invite.rules, event).ok()
+}
+
+/// What an invite to a room of which nothing is known is to who is invited.
+fn of_invite(event: &Pdu, wishes: &Wishes) -> Alert {
+    let is_ours = event.membership() == Some(Membership::Invite)
+        && event.state_key() == Some(wishes.user_id.as_str());
+    if !is_ours || wishes.ignored.contains(event.sender()) {
+        return Alert::Silent;
+    }
+    let known = Known {
+        members: Some(0),
+        user: Some(Asked {
+            id: &wishes.user_id,
+            name: None,
+        }),
+        ..Known::default()
+    };
+    // What depends on what nobody knows of the room is told rather than not.
+    let alert = wishes.rules.set.alert(event, &known);
+    alert.unwrap_or(Alert::Notify)
+}

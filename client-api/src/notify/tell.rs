@@ -1,0 +1,372 @@
+//! Handing over what waits: for each pusher one thing after the other.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use rhizome_federation::outbound::{Schemes, WebError};
+use rhizome_push::{
+    ANSWER_BODY, ANSWER_TIME, Backoff, Channel as _, Device, NamedBy, Notification, Outcome,
+    PushAnswer, PushRequest, Reading, SendError, deliver,
+};
+use rhizome_storage::{
+    About, Fact, Lease, Pos, Push, Pusher, PusherGone, PusherKey, Told, Waiting,
+};
+use serde_json::{Map, Value};
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Messengers,
+    acknowledged::Acknowledged,
+    choose::{Next, next},
+    told::Telling,
+};
+use crate::{App, MatrixError};
+
+/// So many requests are under way at a time.
+const AT_ONCE: usize = 256;
+/// So much of what waits for a pusher is looked at.
+const LOOK: usize = 20;
+/// So many pushers are looked for at once.
+const PIECE: usize = 1_000;
+
+/// See the module.
+pub struct Teller {
+    app: App,
+    messengers: Messengers,
+    acknowledged: Acknowledged,
+    backoff: Backoff,
+    turns: Semaphore,
+    /// Pushers for which a task is at work.
+    at_work: Mutex<HashMap<PusherKey, Task>>,
+    /// So that what fails at one time comes back at different ones.
+    seed: AtomicU32,
+    stop: CancellationToken,
+}
+
+/// A task that is at work for a pusher.
+#[derive(Default)]
+struct Task {
+    /// Something has come since it last looked.
+    rung: bool,
+    /// The pusher was set anew: what couldn't be told before may be now.
+    renewed: Arc<Notify>,
+}
+
+/// What has become of a look at what waits.
+enum Round {
+    /// Nothing waits.
+    Done,
+    /// Something was told, or needn't be.
+    On(Pos),
+    /// It isn't taken now.
+    Again(Duration),
+}
+
+impl Teller {
+    pub fn new(app: App, messengers: Messengers, stop: CancellationToken) -> Self {
+        Self {
+            app,
+            messengers,
+            acknowledged: Acknowledged::default(),
+            backoff: Backoff::default(),
+            turns: Semaphore::new(AT_ONCE),
+            at_work: Mutex::default(),
+            seed: AtomicU32::new(0),
+            stop,
+        }
+    }
+
+    fn at_work<T>(&self, look: impl FnOnce(&mut HashMap<PusherKey, Task>) -> T) -> T {
+        look(&mut self.at_work.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Something waits for a pusher. It is told as long as the lease is ours.
+    pub fn ring(self: &Arc<Self>, key: PusherKey, lease: &Lease) {
+        let is_at_work = self.at_work(|at_work| {
+            let is_at_work = at_work.contains_key(&key);
+            at_work.entry(key.clone()).or_default().rung = true;
+            is_at_work
+        });
+        if !is_at_work {
+            let (teller, lease) = (self.clone(), lease.clone());
+            tokio::spawn(async move { teller.work(key, lease).await });
+        }
+    }
+
+    /// A pusher was set anew.
+    pub fn renew(&self, key: &PusherKey) {
+        self.at_work(|at_work| {
+            if let Some(task) = at_work.get(key) {
+                task.renewed.notify_one();
+            }
+        });
+    }
+
+    /// The same for all pushers for which something waits.
+    pub async fn ring_all(self: &Arc<Self>, lease: &Lease) -> rhizome_storage::Result<()> {
+        let mut after = PusherKey::default();
+        loop {
+            let some = self.app.store.pushers_waiting(&after, PIECE).await?;
+            let Some(last) = some.last() else {
+                return Ok(());
+            };
+            after = last.clone();
+            for key in some {
+                self.ring(key, lease);
+            }
+        }
+    }
+
+    /// Tells a pusher until nothing waits for it.
+    async fn work(&self, key: PusherKey, lease: Lease) {
+        let mut at_work = AtWork {
+            teller: self,
+            key: &key,
+            rests: false,
+        };
+        let renewed = at_work.begin();
+        let (mut failures, mut upto) = (0, Pos(0));
+        let seed = self.seed.fetch_add(1, Ordering::Relaxed);
+        while lease.held() && !self.stop.is_cancelled() {
+            at_work.looks();
+            let pause = match self.round(&key, upto).await {
+                Ok(Round::On(told)) => {
+                    (failures, upto) = (0, told);
+                    continue;
+                }
+                Ok(Round::Done) if at_work.rests() => return,
+                Ok(Round::Done) => continue,
+                Ok(Round::Again(asked)) => {
+                    failures += 1;
+                    self.backoff.delay(failures, Some(asked), seed)
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error.message, "a pusher can't be told");
+                    failures += 1;
+                    self.backoff.delay(failures, None, seed)
+                }
+            };
+            tokio::select! {
+                () = self.app.store.clock().sleep(pause) => {}
+                () = renewed.notified() => failures = 0,
+                () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Tells the next thing that waits. `upto`: so far all was told by this task.
+    async fn round(&self, key: &PusherKey, upto: Pos) -> Result<Round, MatrixError> {
+        let store = &self.app.store;
+        let Some(waiting) = store.waiting_pushes(key, LOOK).await? else {
+            return Ok(Round::Done);
+        };
+        let now = store.clock().now_ms();
+        let push = match next(&waiting.pushes, now, self.backoff.patience) {
+            None => return Ok(Round::Done),
+            Some(Next::Tell(push)) if push.pos > upto && waiting.pusher.enabled => push,
+            Some(Next::Tell(push) | Next::Pass(push)) => {
+                return self.done(key, push.pos, None).await;
+            }
+        };
+        let is_new = waiting.pusher.ack.is_some();
+        match push.about {
+            About::Activation if is_new => {
+                let outcome = self.activate(&waiting.pusher).await;
+                return self.conclude(key, &push, (&waiting, None), outcome).await;
+            }
+            _ if is_new => return self.done(key, push.pos, None).await,
+            _ => {}
+        }
+        // What can be read meanwhile needn't be told: it is looked at when there is a turn for it.
+        let _turn = self.turns.acquire().await;
+        let telling = Telling::new(&self.app, waiting.pusher.user).await?;
+        let Some((notification, tweaks)) = telling.of(&push, waiting.badge).await? else {
+            return self.done(key, push.pos, None).await;
+        };
+        let outcome = self.hand_over(&waiting, &notification, tweaks).await;
+        let unread = i64::try_from(notification.counts.unread).ok();
+        self.conclude(key, &push, (&waiting, unread), outcome).await
+    }
+
+    /// Bids a new pusher say that it is there.
+    async fn activate(&self, pusher: &Pusher) -> Outcome {
+        let dropped = |why: &str| Outcome::Dropped {
+            why: why.to_owned(),
+        };
+        let Some(web) = self.app.config.channels.web_push() else {
+            return dropped("there is no Web Push any more");
+        };
+        let (Some(ack), Some(until)) = (&pusher.ack, pusher.ack_until_ms) else {
+            return dropped("it has said so");
+        };
+        if self.app.store.clock().now_ms() >= until {
+            return dropped("its time is over");
+        }
+        let device = device(pusher, Map::new());
+        let request = match web.activation(&device, ack, self.now()) {
+            Ok(request) => request,
+            Err(error) => return dropped(&error.to_string()),
+        };
+        match self.send(request).await {
+            Ok(answer) => match web.read(&answer, &device, self.now()) {
+                Reading::Done(outcome) => outcome,
+                Reading::TooLarge | Reading::Renew => dropped("it isn't taken"),
+            },
+            Err(SendError::Failed(why)) => Outcome::Again { after: None, why },
+            Err(SendError::Refused(why)) => Outcome::Dropped { why },
+        }
+    }
+
+    async fn hand_over(
+        &self,
+        waiting: &Waiting,
+        notification: &Notification,
+        tweaks: Map<String, Value>,
+    ) -> Outcome {
+        let pusher = &waiting.pusher;
+        let Some(channel) = self.app.config.channels.of(&pusher.kind, &pusher.app_id) else {
+            let why = "there is no way to pushers of its kind any more".to_owned();
+            return Outcome::Dropped { why };
+        };
+        let device = device(pusher, tweaks);
+        let send = |request| self.send(request);
+        deliver(channel, notification, &device, || self.now(), send).await
+    }
+
+    async fn send(&self, request: PushRequest) -> Result<PushAnswer, SendError> {
+        let messenger = match request.named_by {
+            NamedBy::User => &self.messengers.to_users,
+            NamedBy::Operator => &self.messengers.to_operators,
+        };
+        let schemes = match self.app.config.channels.schemes() {
+            rhizome_push::Schemes::Https if request.named_by == NamedBy::User => Schemes::Https,
+            _ => Schemes::Any,
+        };
+        let bounds = (schemes, ANSWER_TIME, ANSWER_BODY);
+        let (to, headers) = ((request.method, request.url), request.headers);
+        match messenger.bring(to, headers, request.body, bounds).await {
+            Ok(answer) => Ok(PushAnswer {
+                status: answer.status,
+                headers: answer.headers,
+                body: answer.body,
+            }),
+            Err(WebError::Refused(why)) => Err(SendError::Refused(why)),
+            Err(error) => Err(SendError::Failed(error.to_string())),
+        }
+    }
+
+    fn now(&self) -> SystemTime {
+        let now = u64::try_from(self.app.store.clock().now_ms()).unwrap_or_default();
+        UNIX_EPOCH + Duration::from_millis(now)
+    }
+
+    async fn conclude(
+        &self,
+        key: &PusherKey,
+        push: &Push,
+        (waiting, unread): (&Waiting, Option<i64>),
+        outcome: Outcome,
+    ) -> Result<Round, MatrixError> {
+        match outcome {
+            Outcome::Accepted => self.done(key, push.pos, unread).await,
+            Outcome::Dropped { why } => {
+                tracing::debug!(app = key.app_id, why, "a notification is dropped");
+                self.done(key, push.pos, None).await
+            }
+            Outcome::Rejected(keys) if keys.contains(&key.pushkey) => {
+                tracing::debug!(app = key.app_id, "a pusher isn't known any more");
+                let gone = Fact::from(PusherGone(key.clone()));
+                self.app.store.commit(vec![gone].into()).await?;
+                Ok(Round::On(push.pos))
+            }
+            Outcome::Rejected(_) => self.done(key, push.pos, None).await,
+            Outcome::Again { after, why } => {
+                tracing::debug!(app = key.app_id, why, "a notification isn't taken now");
+                if waiting.failing_ms.is_none() {
+                    self.app.store.pusher_fails(key).await?;
+                }
+                Ok(Round::Again(after.unwrap_or_default()))
+            }
+        }
+    }
+
+    /// What waits up to there is done with.
+    async fn done(
+        &self,
+        key: &PusherKey,
+        pos: Pos,
+        badge: Option<i64>,
+    ) -> Result<Round, MatrixError> {
+        let told = Told {
+            pusher: key.clone(),
+            pos,
+            badge,
+        };
+        self.acknowledged.note(&self.app.store, told).await?;
+        Ok(Round::On(pos))
+    }
+}
+
+/// A task's entry: whatever ends the task, another can begin.
+struct AtWork<'a> {
+    teller: &'a Teller,
+    key: &'a PusherKey,
+    /// Its entry may be another's by now.
+    rests: bool,
+}
+
+impl AtWork<'_> {
+    fn begin(&self) -> Arc<Notify> {
+        self.teller.at_work(|at_work| {
+            let task = at_work.entry(self.key.clone()).or_default();
+            task.renewed.clone()
+        })
+    }
+
+    /// What rings from now on is seen by the next look.
+    fn looks(&self) {
+        self.teller.at_work(|at_work| {
+            if let Some(task) = at_work.get_mut(self.key) {
+                task.rung = false;
+            }
+        });
+    }
+
+    /// Whether nothing has rung since the last look: who rings from now on begins a new task.
+    fn rests(&mut self) -> bool {
+        self.rests = self.teller.at_work(|at_work| {
+            let rests = at_work.get(self.key).is_none_or(|task| !task.rung);
+            if rests {
+                at_work.remove(self.key);
+            }
+            rests
+        });
+        self.rests
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        if !self.rests {
+            self.teller.at_work(|at_work| at_work.remove(self.key));
+        }
+    }
+}
+
+/// A pusher as its channel knows it.
+fn device(pusher: &Pusher, tweaks: Map<String, Value>) -> Device {
+    Device {
+        app_id: pusher.app_id.clone(),
+        pushkey: pusher.pushkey.clone(),
+        pushkey_ts: u64::try_from(pusher.set_ms / 1_000).unwrap_or_default(),
+        data: serde_json::from_str(&pusher.data).unwrap_or_default(),
+        tweaks,
+    }
+}

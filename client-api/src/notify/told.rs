@@ -1,0 +1,220 @@
+//! What is told of something that waits.
+
+use std::sync::Arc;
+
+use rhizome_protocol::{Membership, Pdu};
+use rhizome_push::{Counts, Event, Notification, Prio};
+use rhizome_storage::{About, EventNo, MembershipRow, Push, RoomNo, Store, StoredEvent, UserNo};
+use serde_json::{Map, Value, json, value::RawValue};
+
+use super::find::event_of;
+use crate::{
+    App, MatrixError,
+    sync::{counts::Counts as Unread, window::Window},
+};
+
+/// So many members stand for a room without a name.
+const HEROES: usize = 3;
+/// Calls ring: they are told at once, and by themselves.
+const CALLS: [&str; 3] = [
+    "m.call.invite",
+    "m.call.notify",
+    "org.matrix.msc4075.call.notify",
+];
+
+/// What is told, and with which tweaks; `None`: it was read, or is gone.
+pub type Something = Option<(Notification, Map<String, Value>)>;
+
+/// What is known of a user while they are told something.
+pub struct Telling<'a> {
+    app: &'a App,
+    user: UserNo,
+    rooms: Arc<[MembershipRow]>,
+    /// What they haven't read, by room.
+    unread: std::collections::HashMap<RoomNo, Unread>,
+}
+
+impl<'a> Telling<'a> {
+    /// Counts what a user hasn't read.
+    pub async fn new(app: &'a App, user: UserNo) -> Result<Self, MatrixError> {
+        let store = &app.store;
+        let upto = store.log().head();
+        let rooms = store.memberships_of(user).await?;
+        let counting = &app.sync.counts;
+        // Their tallies go forward as if they listened.
+        let nothing = Window::default();
+        let since = (None, upto);
+        counting
+            .advance(store, user, &rooms, since, &nothing)
+            .await?;
+        let joined = rooms
+            .iter()
+            .filter(|row| row.membership == Membership::Join);
+        let joined: Vec<&MembershipRow> = joined.collect();
+        let unread = counting.of(store, user, &joined, upto).await?;
+        Ok(Self {
+            app,
+            user,
+            rooms,
+            unread,
+        })
+    }
+
+    /// The number on an app's icon: messages that notify and weren't read, and invites.
+    fn badge(&self) -> u64 {
+        let invites = self.rooms.iter();
+        let invites = invites.filter(|row| row.membership == Membership::Invite);
+        let unread: u64 = self.unread.values().map(total).sum();
+        unread + invites.count() as u64
+    }
+
+    /// What is told of something that waits. `told`: the number that was told last.
+    pub async fn of(&self, push: &Push, told: Option<i64>) -> Result<Something, MatrixError> {
+        let store = &self.app.store;
+        let event = match push.about {
+            About::Badge | About::Activation => None,
+            About::Event(no) => self.event(push, no).await?,
+            About::Invite => match store.remote_invite(self.user, push.room).await? {
+                Some(invite) => {
+                    let Some(event) = event_of(&invite) else {
+                        return Ok(None);
+                    };
+                    let highlight = push.highlight;
+                    Some((
+                        self.describe(push.room, &event, None, highlight).await?,
+                        Map::new(),
+                    ))
+                }
+                None => None,
+            },
+        };
+        let unread = self.badge();
+        let counts = Counts {
+            unread,
+            missed_calls: 0,
+        };
+        let Some((event, tweaks)) = event else {
+            if told == i64::try_from(unread).ok() {
+                return Ok(None);
+            }
+            return Ok(Some((Notification::badge(counts), Map::new())));
+        };
+        let rings = tweaks.contains_key("sound") || tweaks.get("highlight") == Some(&json!(true));
+        let hurries = rings || !event.replaceable || event.is_encrypted();
+        let notification = Notification {
+            event: Some(event),
+            counts,
+            prio: if hurries { Prio::High } else { Prio::Low },
+        };
+        Ok(Some((notification, tweaks)))
+    }
+
+    /// An event that is still to be told, and how.
+    async fn event(
+        &self,
+        push: &Push,
+        no: EventNo,
+    ) -> Result<Option<(Event, Map<String, Value>)>, MatrixError> {
+        let store = &self.app.store;
+        let Some(event) = store.event_by_no(no).await? else {
+            return Ok(None);
+        };
+        let row = self.rooms.iter().find(|row| row.room == push.room);
+        let is_unread = match row.map(|row| row.membership) {
+            Some(Membership::Join) => self.unread.get(&push.room).is_some_and(|of| total(of) > 0),
+            Some(Membership::Invite) => row.is_some_and(|row| row.event == Some(no)),
+            _ => false,
+        };
+        if event.redacted_by.is_some() || !is_unread {
+            return Ok(None);
+        }
+        let tweaks = tweaks(push.highlight);
+        let told = self.describe(push.room, &event.pdu, Some(&event), push.highlight);
+        Ok(Some((told.await?, tweaks)))
+    }
+
+    /// What is said of an event.
+    async fn describe(
+        &self,
+        room: RoomNo,
+        event: &Pdu,
+        stored: Option<&StoredEvent>,
+        highlight: bool,
+    ) -> Result<Event, MatrixError> {
+        let store = &self.app.store;
+        let summary = store.room_summary(room).await?;
+        let membership = event.membership();
+        let me = store.user(self.user).await?;
+        let is_call = CALLS.contains(&event.kind());
+        let content = serde_json::to_string(event.content()).ok();
+        Ok(Event {
+            event_id: event.event_id().to_string(),
+            room_id: event.room_id().to_string(),
+            kind: event.kind().to_owned(),
+            sender: event.sender().to_string(),
+            sender_display_name: name_of_sender(store, event, stored).await?,
+            room_name: match &summary.name {
+                Some(name) => Some(name.clone()),
+                None if summary.alias.is_some() || stored.is_none() => None,
+                None => self.heroes(room).await?,
+            },
+            room_alias: summary.alias.clone(),
+            user_is_target: membership.map(|_| event.state_key() == Some(me.as_str())),
+            membership: membership.map(|membership| membership.to_string()),
+            content: content.and_then(|content| RawValue::from_string(content).ok()),
+            replaceable: !highlight && membership.is_none() && !is_call,
+        })
+    }
+
+    /// What a room without a name is called: by those who are in it.
+    async fn heroes(&self, room: RoomNo) -> Result<Option<String>, MatrixError> {
+        let store = &self.app.store;
+        let members = store.heroes(room, self.user, HEROES).await?;
+        let nos: Vec<EventNo> = members.iter().filter_map(|member| member.event).collect();
+        let events = store.events_by_no(&nos).await?;
+        let names = events.iter().map(|event| {
+            let name = name_in(&event.pdu);
+            name.or_else(|| event.pdu.state_key().map(str::to_owned))
+        });
+        let names: Vec<String> = names.flatten().collect();
+        Ok((!names.is_empty()).then(|| names.join(", ")))
+    }
+}
+
+/// How an event is to be shown.
+fn tweaks(highlight: bool) -> Map<String, Value> {
+    let mut tweaks = Map::new();
+    if highlight {
+        tweaks.insert("highlight".to_owned(), Value::Bool(true));
+    }
+    tweaks
+}
+
+fn total(unread: &Unread) -> u64 {
+    let threads = unread.threads.values();
+    let threads: u64 = threads.map(|thread| u64::from(thread.notifications)).sum();
+    u64::from(unread.main.notifications) + threads
+}
+
+/// What an event's sender was called in the room when they sent it.
+async fn name_of_sender(
+    store: &Store,
+    event: &Pdu,
+    stored: Option<&StoredEvent>,
+) -> Result<Option<String>, MatrixError> {
+    let Some(at) = stored.and_then(|stored| stored.state_before) else {
+        return Ok(None);
+    };
+    let key = [("m.room.member", event.sender().as_str())];
+    let found = store.state_entries(at, &key).await?;
+    let Some(no) = found.into_iter().flatten().next() else {
+        return Ok(None);
+    };
+    let member = store.event_by_no(no).await?;
+    Ok(member.and_then(|member| name_in(&member.pdu)))
+}
+
+fn name_in(member: &Pdu) -> Option<String> {
+    let name = member.content().get("displayname")?.as_str()?;
+    (!name.is_empty()).then(|| name.to_owned())
+}

@@ -1,0 +1,88 @@
+//! The ways on which notifications go out.
+
+use std::{collections::HashMap, fmt, sync::Arc};
+
+use rhizome_push::{Channel, Gateways, Schemes, WebPush};
+
+/// The kind of pushers whose gateway a client names.
+const GATEWAY: &str = "http";
+/// The kind of those that this server reaches by itself ([MSC4174](https://github.com/matrix-org/matrix-spec-proposals/pull/4174)).
+pub(crate) const WEB_PUSH: &str = "webpush";
+
+/// The ways that there are, by the kind of pusher and, where they are an app's, by that.
+#[derive(Clone)]
+pub struct Channels {
+    gateways: Arc<dyn Channel>,
+    web_push: Option<Arc<WebPush>>,
+    /// Of one app.
+    of_apps: HashMap<(&'static str, String), Arc<dyn Channel>>,
+    /// Which schemes the addresses of gateways may have.
+    schemes: Schemes,
+}
+
+impl fmt::Debug for Channels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channels").finish_non_exhaustive()
+    }
+}
+
+impl Default for Channels {
+    fn default() -> Self {
+        Self::new(Schemes::Https)
+    }
+}
+
+impl Channels {
+    /// Gateways alone, at addresses of these schemes.
+    pub fn new(schemes: Schemes) -> Self {
+        Self {
+            gateways: Arc::new(Gateways::new(schemes)),
+            web_push: None,
+            of_apps: HashMap::new(),
+            schemes,
+        }
+    }
+
+    /// With Web Push.
+    #[must_use]
+    pub fn with_web_push(self, channel: WebPush) -> Self {
+        Self {
+            web_push: Some(Arc::new(channel)),
+            ..self
+        }
+    }
+
+    /// With a way for the pushers of a kind and an app.
+    #[must_use]
+    pub fn with_app(
+        mut self,
+        kind: &'static str,
+        app_id: String,
+        channel: Arc<dyn Channel>,
+    ) -> Self {
+        self.of_apps.insert((kind, app_id), channel);
+        self
+    }
+
+    /// Which schemes the addresses that users name may have.
+    pub(crate) fn schemes(&self) -> Schemes {
+        self.schemes
+    }
+
+    /// Web Push, if it is set up.
+    pub(crate) fn web_push(&self) -> Option<&WebPush> {
+        self.web_push.as_deref()
+    }
+
+    /// The way to pushers of this kind and app, if there is one.
+    pub(crate) fn of(&self, kind: &str, app_id: &str) -> Option<&dyn Channel> {
+        match kind {
+            GATEWAY => return Some(&*self.gateways),
+            WEB_PUSH => return self.web_push().map(|web| web as &dyn Channel),
+            _ => {}
+        }
+        let mut of_app = self.of_apps.iter();
+        let found = of_app.find(|((of, app), _)| *of == kind && app == app_id);
+        found.map(|(_, channel)| &**channel)
+    }
+}

@@ -1,0 +1,250 @@
+//! What a gateway is told.
+
+use std::time::Duration;
+
+use rhizome_storage::testing::eventually;
+use serde_json::{Value, json};
+
+use super::{World, each, keys, pusher, set};
+use crate::{
+    harness::User,
+    unread::{message, read},
+};
+
+/// Ada has a phone; Bob writes to her.
+async fn two(world: &World) -> (User, User, String) {
+    let (ada, bob) = (
+        world.server.register("ada").await,
+        world.server.register("bob").await,
+    );
+    set(&ada, pusher("phone", json!({}))).await;
+    let room = bob
+        .create(json!({ "preset": "public_chat", "name": "Kitchen" }))
+        .await;
+    ada.join(&room).await;
+    (ada, bob, room)
+}
+
+#[tokio::test]
+async fn a_message_is_told_and_the_number_goes_when_it_is_read() {
+    each(async |world| {
+        let (ada, bob, room) = two(world).await;
+        let event = bob.say(&room, "soup is ready").await;
+        let told = world.gateway.told(1).await.remove(0);
+        assert_eq!(told["event_id"], json!(event));
+        assert_eq!(told["room_id"], json!(room));
+        assert_eq!(told["type"], "m.room.message");
+        assert_eq!(told["sender"], json!(bob.id));
+        assert_eq!(told["sender_display_name"], "bob");
+        assert_eq!(told["room_name"], "Kitchen");
+        assert_eq!(told["content"]["body"], "soup is ready");
+        assert_eq!(told["counts"]["unread"], 1);
+        let device = &told["devices"][0];
+        assert_eq!(
+            (&device["app_id"], &device["pushkey"]),
+            (&json!("org.example.app"), &json!("phone"))
+        );
+        assert!(device["data"].get("url").is_none());
+        // Who is named is told at once, and louder.
+        let mention = json!({ "m.mentions": { "user_ids": [ada.id] } });
+        let mention = bob
+            .send(&room, "m.room.message", message("ada!", mention))
+            .await;
+        let told = world.gateway.told(2).await.remove(1);
+        assert_eq!(
+            (&told["event_id"], &told["prio"]),
+            (&json!(mention), &Value::Null)
+        );
+        assert_eq!(told["devices"][0]["tweaks"]["highlight"], true);
+        assert_eq!(told["counts"]["unread"], 2);
+        // Another device reads: the number on the phone goes.
+        read(&ada, &room, "m.read", &mention, None).await;
+        let told = world.gateway.told(3).await.remove(2);
+        assert!(told.get("event_id").is_none());
+        assert_eq!(told["counts"]["unread"], 0);
+        // Her own messages aren't told, nor that the number is what it was.
+        ada.say(&room, "I come").await;
+        bob.say(&room, "hurry").await;
+        let told = world.gateway.told(4).await.remove(3);
+        assert_eq!(
+            (&told["content"]["body"], &told["counts"]["unread"]),
+            (&json!("hurry"), &json!(1))
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_wants_ids_alone_gets_those() {
+    each(async |world| {
+        let (ada, bob, room) = two(world).await;
+        let data =
+            json!({ "url": "https://push/_matrix/push/v1/notify", "format": "event_id_only" });
+        set(&ada, pusher("phone", json!({ "data": data }))).await;
+        let event = bob.say(&room, "secret").await;
+        let told = world.gateway.told(1).await.remove(0);
+        assert_eq!(
+            (&told["event_id"], &told["room_id"]),
+            (&json!(event), &json!(room))
+        );
+        assert_eq!(told["counts"]["unread"], 1);
+        for field in [
+            "content",
+            "sender",
+            "room_name",
+            "sender_display_name",
+            "type",
+        ] {
+            assert!(told.get(field).is_none(), "{field}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_invite_is_told() {
+    each(async |world| {
+        let (ada, bob, _) = two(world).await;
+        let room = bob
+            .create(json!({ "preset": "private_chat", "name": "Cellar" }))
+            .await;
+        bob.invite(&room, &ada).await;
+        let told = world.gateway.told(1).await.remove(0);
+        assert_eq!(
+            (&told["type"], &told["membership"]),
+            (&json!("m.room.member"), &json!("invite"))
+        );
+        assert_eq!(
+            (&told["user_is_target"], &told["room_name"]),
+            (&json!(true), &json!("Cellar"))
+        );
+        assert_eq!(told["counts"]["unread"], 1);
+        ada.join(&room).await;
+        let told = world.gateway.told(2).await.remove(1);
+        assert_eq!(told["counts"]["unread"], 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_gateway_does_not_take_comes_again() {
+    each(async |world| {
+        let (ada, bob, room) = two(world).await;
+        world.gateway.answers(502, json!({}));
+        world.gateway.answers(429, json!({}));
+        let first = bob.say(&room, "one").await;
+        world.gateway.told(1).await;
+        let second = bob.say(&room, "two").await;
+        eventually("it comes again, and then the next", async || {
+            world.clock.advance(Duration::from_secs(1));
+            world.gateway.got().len() >= 4
+        })
+        .await;
+        let told = world.gateway.told(4).await;
+        let ids = told
+            .iter()
+            .map(|told| &told["event_id"])
+            .collect::<Vec<_>>();
+        let (first, second) = (json!(first), json!(second));
+        assert_eq!(ids, [&first, &first, &first, &second]);
+        // What was read meanwhile isn't told, nor what waits for too long.
+        world.gateway.answers(502, json!({}));
+        let third = bob.say(&room, "three").await;
+        world.gateway.told(5).await;
+        read(&ada, &room, "m.read", &third, None).await;
+        eventually("the number goes", async || {
+            world.clock.advance(Duration::from_secs(1));
+            world.gateway.got().len() >= 6
+        })
+        .await;
+        let told = world.gateway.told(6).await.remove(5);
+        assert!(told.get("event_id").is_none());
+        assert_eq!(told["counts"]["unread"], 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pusher_that_is_set_anew_is_tried_at_once() {
+    each(async |world| {
+        let (ada, bob, room) = two(world).await;
+        world.gateway.answers(500, json!({}));
+        let event = bob.say(&room, "one").await;
+        world.gateway.told(1).await;
+        // The time stands.
+        set(&ada, pusher("phone", json!({}))).await;
+        let told = world.gateway.told(2).await.remove(1);
+        assert_eq!(told["event_id"], json!(event));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rejected_key_is_forgotten() {
+    each(async |world| {
+        let (ada, bob, room) = two(world).await;
+        set(&ada, pusher("tablet", json!({}))).await;
+        world.gateway.answers(200, json!({ "rejected": ["phone"] }));
+        world.gateway.answers(200, json!({ "rejected": ["phone"] }));
+        bob.say(&room, "one").await;
+        world.gateway.told(2).await;
+        eventually("it is forgotten", async || keys(&ada).await == ["tablet"]).await;
+        bob.say(&room, "two").await;
+        let told = world.gateway.told(3).await.remove(2);
+        assert_eq!(told["devices"][0]["pushkey"], "tablet");
+    })
+    .await;
+}
+
+/// A stop is as good as a crash: what is written down is what counts.
+#[tokio::test]
+async fn nothing_is_lost_nor_told_twice_when_the_process_ends() {
+    each(async |world| {
+        let (ada, bob, room) = two(world).await;
+        bob.say(&room, "one").await;
+        world.gateway.told(1).await;
+        let store = &world.server.store;
+        eventually("it is acknowledged", async || {
+            let first = rhizome_storage::PusherKey::default();
+            store.pushers_waiting(&first, 1).await.unwrap().is_empty()
+        })
+        .await;
+        // Two come while nobody tells; the first isn't taken at first.
+        world.end().await;
+        let second = bob.say(&room, "two").await;
+        world.gateway.answers(500, json!({}));
+        world.begin();
+        world.gateway.told(2).await;
+        world.end().await;
+        let third = bob.say(&room, "three").await;
+        world.begin();
+        let told = world.gateway.told(4).await;
+        let ids = told[1..].iter().map(|told| &told["event_id"]);
+        let (second, third) = (json!(second), json!(third));
+        assert_eq!(ids.collect::<Vec<_>>(), [&second, &second, &third]);
+        drop(ada);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_switched_a_pusher_off_is_not_told_by_it() {
+    each(async |world| {
+        let (ada, bob, room) = two(world).await;
+        let off = json!({ "org.matrix.msc3881.enabled": false });
+        set(&ada, pusher("phone", off)).await;
+        bob.say(&room, "one").await;
+        set(
+            &ada,
+            pusher("phone", json!({ "org.matrix.msc3881.enabled": true })),
+        )
+        .await;
+        let event = bob.say(&room, "two").await;
+        let told = world.gateway.told(1).await.remove(0);
+        assert_eq!(
+            (&told["event_id"], &told["counts"]["unread"]),
+            (&json!(event), &json!(2))
+        );
+    })
+    .await;
+}

@@ -1,0 +1,106 @@
+//! The ways on which notifications go out, with the operator's keys.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use rhizome_client_api::Channels;
+use rhizome_push::{Apns, ApnsConfig, Fcm, Schemes, WebPush};
+
+use crate::config::{self, Config};
+
+/// What apps show of a notification that says nothing: the text that they have for this name.
+const LOC_KEY: &str = "NOTIFICATION";
+
+/// All that are configured.
+pub(crate) fn channels(config: &Config) -> anyhow::Result<Channels> {
+    let from = &config.push;
+    let schemes = if from.allow_http {
+        Schemes::Any
+    } else {
+        Schemes::Https
+    };
+    let mut channels = Channels::new(schemes);
+    if let Some(web) = &from.web {
+        let path = web.key_path.clone();
+        let path = path.unwrap_or_else(|| config.server.data_dir.join("web-push.key"));
+        let key = load_or_create(&path)?;
+        let channel = WebPush::new(&key, &web.contact, schemes)
+            .with_context(|| format!("push.web can't be used with {}", path.display()))?;
+        channels = channels.with_web_push(channel);
+    }
+    for one in &from.apns {
+        channels = channels.with_app("apns", one.app_id.clone(), Arc::new(apns(one)?));
+    }
+    for one in &from.fcm {
+        let path = &one.account_path;
+        let account = read(path)?;
+        let channel = Fcm::new(&account, Fcm::ENDPOINT)
+            .with_context(|| format!("push.fcm can't be used with {}", path.display()))?;
+        channels = channels.with_app("fcm", one.app_id.clone(), Arc::new(channel));
+    }
+    Ok(channels)
+}
+
+fn apns(from: &config::Apns) -> anyhow::Result<Apns> {
+    let topic = from.topic.clone().unwrap_or_else(|| from.app_id.clone());
+    let endpoint = if from.sandbox {
+        ApnsConfig::SANDBOX
+    } else {
+        ApnsConfig::PRODUCTION
+    };
+    let config = ApnsConfig {
+        key: read(&from.key_path)?,
+        key_id: from.key_id.clone(),
+        team_id: from.team_id.clone(),
+        topics: BTreeMap::from([(from.app_id.clone(), topic)]),
+        endpoint: endpoint.to_owned(),
+        loc_key: LOC_KEY.to_owned(),
+    };
+    Apns::new(config)
+        .with_context(|| format!("push.apns can't be used with {}", from.key_path.display()))
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("{} can't be read", path.display()))
+}
+
+/// The key of Web Push, which is made if there is none. Subscriptions hang on it: it never changes by itself.
+fn load_or_create(path: &Path) -> anyhow::Result<Vec<u8>> {
+    match fs::read(path) {
+        Ok(key) => return Ok(key),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            let said = format!("the key {} can't be read", path.display());
+            return Err(error).context(said);
+        }
+    }
+    let key = WebPush::generate_key().context("no key can be made")?;
+    // Written whole beside its place, then linked: nobody ever sees half a key.
+    let unfinished = path.with_extension(format!("new.{}", std::process::id()));
+    let written = (|| {
+        let mut file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)?;
+        file.write_all(&key)?;
+        file.sync_all()?;
+        fs::hard_link(&unfinished, path)
+    })();
+    let _ = fs::remove_file(&unfinished);
+    match written {
+        Ok(()) => Ok(key),
+        // Another process was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(path),
+        Err(error) => {
+            let said = format!("the key {} can't be written", path.display());
+            Err(error).context(said)
+        }
+    }
+}
