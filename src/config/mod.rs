@@ -13,6 +13,7 @@ mod listeners;
 mod logging;
 mod media;
 mod media_store;
+mod presence;
 mod rate_limits;
 mod registration;
 mod server;
@@ -34,6 +35,7 @@ pub use self::listeners::{Api, Http, Listener, Tls};
 pub use self::logging::{LogFormat, Logging};
 pub use self::media::{LOCAL, Media, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::media_store::{MediaStore, StoreKind};
+pub use self::presence::Presence;
 pub use self::rate_limits::{Rate, RateLimits};
 pub use self::registration::{Registration, RegistrationMode};
 pub use self::server::Server;
@@ -75,6 +77,8 @@ pub struct Config {
     pub media: Media,
     /// Previews of links.
     pub url_previews: UrlPreviews,
+    /// Who is there.
+    pub presence: Presence,
     /// Log lines.
     pub logging: Logging,
     /// For tests: where to die. Only from the environment.
@@ -98,6 +102,7 @@ impl Default for Config {
             federation: Federation::default(),
             media: Media::default(),
             url_previews: UrlPreviews::default(),
+            presence: Presence::default(),
             logging: Logging::default(),
             crash_point: None,
             file: None,
