@@ -23,6 +23,7 @@ const VERSIONS: [&str; 1] = ["v1.1"];
 const FEATURES: [&str; 12] = [
     "fi.mau.msc2246.stable",
     "org.matrix.label_based_filtering",
+    "org.matrix.msc3026.busy_presence",
     "org.matrix.msc3391",
     "org.matrix.msc3874",
     "org.matrix.msc3881",

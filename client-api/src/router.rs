@@ -6,8 +6,8 @@ use rhizome_edge::Table;
 use crate::{
     App,
     account::{
-        admin_register, data, data_delete, deactivate, devices, filters, management, profile,
-        register,
+        admin_register, data, data_delete, deactivate, devices, filters, management, presence,
+        profile, register,
     },
     auth::{login, logout, refresh},
     discovery,
@@ -69,6 +69,9 @@ fn accounts(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Other, profile::get_field)
         .serve(profile::set_field)
         .serve(profile::delete)
+        // Presence.
+        .serve(presence::put)
+        .serve_as(Kind::Other, presence::get)
 }
 
 fn writing(table: Table<App>) -> Table<App> {

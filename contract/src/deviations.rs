@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     check::{
         Finding,
-        Part::{self, Answer, Path, Request, Status},
+        Part::{self, Answer, Parameter, Path, Request, Status},
     },
     exchange::Exchange,
 };
@@ -35,6 +35,8 @@ const SEND_JOIN: &str = "PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}
 const SEND: &str = "PUT /_matrix/federation/v1/send/{txnId}";
 const STATE: &str = "GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}";
 const MEMBERS: &str = "GET /_matrix/client/v3/rooms/{roomId}/joined_members";
+const PRESENCE: &str = "GET /_matrix/client/v3/presence/{userId}/status";
+const PUT_PRESENCE: &str = "PUT /_matrix/client/v3/presence/{userId}/status";
 const UPLOAD: &str = "POST /_matrix/media/v3/upload";
 const FILL: &str = "PUT /_matrix/media/v3/upload/{serverName}/{mediaId}";
 const DEVICES: &str = "GET /_matrix/client/v3/devices";
@@ -179,6 +181,20 @@ pub const DEVIATIONS: &[Deviation] = &[
         cases: &[
             Case("POST /_matrix/client/v3/register", Request, "/username"),
             Case("POST /_matrix/client/v3/rooms/{roomId}/join", Request, ""),
+        ],
+    },
+    Deviation {
+        why: "Being busy isn't in the specification yet (MSC3026).",
+        asked: "",
+        cases: &[
+            Case(PRESENCE, Answer, "/presence"),
+            Case(PUT_PRESENCE, Request, "/presence"),
+            Case("GET /_matrix/client/v3/sync", Parameter, "/set_presence"),
+            Case(
+                "GET /_matrix/client/v3/sync",
+                Answer,
+                "/presence/events/*/content/presence",
+            ),
         ],
     },
     Deviation {

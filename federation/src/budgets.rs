@@ -40,6 +40,12 @@ const DEVICE_UPDATES: Rate = Rate {
     burst: 2_000,
 };
 
+/// Presences of their users of which one server may tell us.
+const PRESENCES: Rate = Rate {
+    per_second: 50.0,
+    burst: 5_000,
+};
+
 /// What a signed request counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -63,6 +69,7 @@ pub(crate) struct Budgets {
     keys: Buckets,
     messages: Buckets,
     device_updates: Buckets,
+    presences: Buckets,
     bodies: Arc<Bodies>,
     /// Servers that are being told something large, one answer of each at a time.
     states: Keyed<OwnedServerName>,
@@ -80,6 +87,7 @@ impl Budgets {
             keys: Buckets::default(),
             messages: Buckets::default(),
             device_updates: Buckets::default(),
+            presences: Buckets::default(),
             bodies: Bodies::new(BODIES, BODIES_OF_ONE),
             states: Keyed::default(),
             downloads: Places::default(),
@@ -136,6 +144,11 @@ impl Budgets {
         updates: usize,
     ) -> Result<(), MatrixError> {
         self.take(&self.device_updates, DEVICE_UPDATES, origin, updates)
+    }
+
+    /// One presence that `origin` tells us.
+    pub(crate) fn presence(&self, origin: &ServerName) -> Result<(), MatrixError> {
+        self.take(&self.presences, PRESENCES, origin, 1)
     }
 
     /// What reserves memory for a request's body until it is known who sent it.

@@ -266,6 +266,7 @@ impl Federation {
             ended = &mut sender => return ended,
             ended = inbound::inbox::run(self) => return ended,
             ended = devices::resync::run(self) => return ended,
+            ended = sender::presence::run(self) => return ended,
             ended = membership::taking_back::run(self) => return ended,
         }
         // The sender writes down how far it has got.

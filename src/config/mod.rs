@@ -13,6 +13,7 @@ mod listeners;
 mod logging;
 mod media;
 mod media_store;
+mod presence;
 mod push;
 mod rate_limits;
 mod registration;
@@ -35,6 +36,7 @@ pub use self::listeners::{Api, Http, Listener, Tls};
 pub use self::logging::{LogFormat, Logging};
 pub use self::media::{LOCAL, Media, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::media_store::{MediaStore, StoreKind};
+pub use self::presence::Presence;
 pub use self::push::{Apns, Fcm, Push, WebPush};
 pub use self::rate_limits::{Rate, RateLimits};
 pub use self::registration::{Registration, RegistrationMode};
@@ -79,6 +81,8 @@ pub struct Config {
     pub url_previews: UrlPreviews,
     /// Notifications to users' apps.
     pub push: Push,
+    /// Who is there.
+    pub presence: Presence,
     /// Log lines.
     pub logging: Logging,
     /// For tests: where to die. Only from the environment.
@@ -103,6 +107,7 @@ impl Default for Config {
             media: Media::default(),
             url_previews: UrlPreviews::default(),
             push: Push::default(),
+            presence: Presence::default(),
             logging: Logging::default(),
             crash_point: None,
             file: None,

@@ -18,7 +18,7 @@ use rhizome_federation::{Federation, FederationConfig, outbound::Reach, previews
 use rhizome_media::Media;
 use rhizome_rooms::Rooms;
 use rhizome_storage::collect::{self, Collecting};
-use rhizome_storage::{LogReader, Options, Store, relations};
+use rhizome_storage::{LogReader, Options, PresenceOptions, Store, relations};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -389,6 +389,10 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let mut options = Options::new(config.database.url(&config.server.data_dir));
     options.max_connections = config.database.max_connections;
     options.crash_point = config.crash_point;
+    options.presence = PresenceOptions {
+        enabled: config.presence.enabled,
+        max_room_size: config.presence.max_room_size,
+    };
     let shown = config.database.url_for_display(&config.server.data_dir);
     let store = Store::open(options).await.with_context(|| {
         format!("can't open the database {shown}; see database.url in the configuration")

@@ -49,7 +49,7 @@ use rhizome_protocol::StateKey;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use sqlx::AnyPool;
 use tokio::sync::{Notify, OnceCell, mpsc};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use commit::{Destinations, Job};
 use engine::blocks::Blocks;
@@ -79,7 +79,7 @@ pub use engine::dialect::Dialect;
 pub use engine::error::{Error, OpenError, Result};
 pub use engine::lease::Lease;
 pub use engine::numbers::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
-pub use engine::options::{CrashAt, CrashPoint, LostAnswer, Options};
+pub use engine::options::{CrashAt, CrashPoint, LostAnswer, Options, PresenceOptions};
 pub use engine::scratch::Scratch;
 pub use facts::account::AccountChange;
 pub use facts::account::dehydrated::Dehydrated;
@@ -105,6 +105,7 @@ pub use facts::receipt::{DELIVERED, PlacedReceipt, Receipt, is_public as is_publ
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
 pub use facts::revocation::TokenRevoked;
 pub use facts::sliding::{SlidingConnection, SlidingRoom, SlidingStep, ToldProfiles};
+pub use facts::status_message::StatusMessage;
 pub use facts::sticky::Sticky;
 pub use facts::thread_subscription::{Following, SubscriptionChange, ThreadSubscription};
 pub use facts::to_device::out::{ForServer, ToDeviceOut};
@@ -126,6 +127,10 @@ pub use keys::query::KeysOf;
 pub use keys::read::{StoredDeviceKeys, StoredSignature};
 pub use log::Log;
 pub use log::ephemeral::Ephemeral;
+pub use log::presence::{
+    OutgoingPresence, Presence, PresenceNews, PresenceState, PresenceStatus, PresenceUpdate,
+    SyncPresence, Syncing,
+};
 pub use log::reader::{Failure, LogReader, LogWork, Stretch};
 pub use log::waiting::Interest;
 pub use media::{
@@ -166,6 +171,7 @@ pub(crate) struct Core {
     pub(crate) blocks: Blocks,
     pub(crate) tail: Tail,
     pub(crate) ephemeral: Ephemeral,
+    pub(crate) presence: Arc<Presence>,
     pub(crate) caches: Caches,
     pub(crate) groups_done: AtomicU64,
     /// The last group that had something to write couldn't be written.
@@ -176,6 +182,8 @@ pub(crate) struct Core {
     /// Of those who change backups one does so at a time.
     pub(crate) backup_turn: accounts::backup::Turn,
     closing: CancellationToken,
+    /// Ends tasks that wait for what only this can bring.
+    _alive: DropGuard,
     queue_ended: CancellationToken,
 }
 

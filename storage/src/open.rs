@@ -22,6 +22,8 @@ use crate::engine::options::{CrashAt, LostAnswer, Options};
 use crate::engine::sql::Columns as _;
 use crate::log::Log;
 use crate::log::ephemeral::Ephemeral;
+use crate::log::positions::Positions;
+use crate::log::presence::{self, Presence};
 use crate::log::tail::Tail;
 use crate::{Caches, Core, Dialect, OpenError, Store};
 
@@ -64,7 +66,7 @@ impl Caches {
 
 impl Store {
     /// Opens the database, brings its schema up to date and starts the store's own tasks (the commit
-    /// queue, the poll for other processes, the end of typing).
+    /// queue, the poll for other processes, the end of typing, presence).
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let dialect = Dialect::of(&options.url).ok_or(OpenError::Url)?;
         sqlx::any::install_default_drivers();
@@ -78,6 +80,11 @@ impl Store {
         let epoch = Epoch::load(&writers).await?;
         let head = load_head(&writers).await?;
         let (queue, jobs) = mpsc::channel(1_024);
+        // A later life of the process goes on above all positions of an earlier one, so that a token from then misses
+        // nothing.
+        let positions = Positions::new(options.clock.now_ms());
+        let closing = CancellationToken::new();
+        let with_core = closing.child_token();
         let core = Arc::new(Core {
             dialect,
             readers,
@@ -86,14 +93,16 @@ impl Store {
             counters: Counters::default(),
             blocks: Blocks::default(),
             tail: Tail::new(head, options.tail_entries, options.tail_bytes),
-            ephemeral: Ephemeral::new(options.clock.clone()),
+            ephemeral: Ephemeral::new(options.clock.clone(), positions.clone()),
+            presence: Arc::new(Presence::new(options.clock.clone(), positions)),
             caches: Caches::new(options.cached_events),
             groups_done: AtomicU64::new(0),
             unwritable: AtomicBool::new(false),
             haste: commit::Haste::default(),
             backups_gone: Notify::new(),
             backup_turn: Turn::default(),
-            closing: CancellationToken::new(),
+            closing,
+            _alive: with_core.clone().drop_guard(),
             queue_ended: CancellationToken::new(),
             options,
         });
@@ -104,6 +113,7 @@ impl Store {
         tokio::spawn(commit::run(own, jobs, core.queue_ended.clone()));
         spawn_poll(&core);
         spawn_typing(&core);
+        presence::spawn(&core, &with_core);
         Ok(Self {
             core,
             queue: Some(queue),
@@ -117,7 +127,7 @@ impl Store {
         }
     }
 
-    /// Typing, and later presence.
+    /// Typing.
     pub fn ephemeral(&self) -> &Ephemeral {
         &self.core.ephemeral
     }

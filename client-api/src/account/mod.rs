@@ -7,6 +7,7 @@ pub(crate) mod deactivate;
 pub(crate) mod devices;
 pub(crate) mod filters;
 pub(crate) mod management;
+pub(crate) mod presence;
 pub(crate) mod profile;
 pub(crate) mod register;
 mod registering;

@@ -1,4 +1,4 @@
-//! Sync tokens: `s<epoch><seal>_<position>_<ephemeral>[_<to-device>][_k<sticky>]`, opaque to clients.
+//! Sync tokens: `s<epoch><seal>_<position>_<ephemeral>[_<to-device>][_k<sticky>][_p<presence>]`, opaque to clients.
 
 use std::{fmt, sync::Arc};
 
@@ -14,7 +14,7 @@ pub struct Token {
     pub epoch: Arc<str>,
     /// The last log position that the client has seen.
     pub pos: Pos,
-    /// The last position of the ephemeral stream (typing) that it has seen. Streams of different
+    /// The last position of the ephemeral stream (typing, presence) that it has seen. Streams of different
     /// process lives don't compare: see [`Token::ephemeral_after`].
     pub ephemeral: i64,
     /// Where the answer had messages for its device: up to where these are told, and acknowledged when the token
@@ -22,6 +22,8 @@ pub struct Token {
     pub to_device: Option<Pos>,
     /// Where there were more sticky events than fit: up to where these are told.
     pub sticky: Option<Pos>,
+    /// Where there was more presence than fits: up to where in the ephemeral stream it is told.
+    pub presence: Option<i64>,
     /// What shows that we gave it out; none in tokens from before there were seals.
     pub seal: Option<String>,
 }
@@ -54,10 +56,18 @@ impl Token {
             ephemeral: next().ok_or(NotAToken)??,
             to_device: None,
             sticky: None,
+            presence: None,
             seal,
         };
         // Nothing beyond the position has been told.
         for part in parts {
+            if token.presence.is_some() {
+                return Err(NotAToken);
+            }
+            if let Some(digits) = part.strip_prefix('p') {
+                token.presence = Some(number(digits)?.min(token.ephemeral));
+                continue;
+            }
             let (told, digits) = match part.strip_prefix('k') {
                 Some(digits) => (&mut token.sticky, digits),
                 None if token.sticky.is_none() => (&mut token.to_device, part),
@@ -80,6 +90,7 @@ impl Token {
             ephemeral,
             to_device: None,
             sticky: None,
+            presence: None,
             seal,
         }
     }
@@ -101,7 +112,7 @@ impl Token {
 
     /// Whether something is left that is to be told at once.
     pub fn is_behind(&self) -> bool {
-        self.is_behind_to_device() || self.told_sticky() < self.pos
+        self.is_behind_to_device() || self.told_sticky() < self.pos || self.presence.is_some()
     }
 
     /// Whether we gave it out: nobody else can seal a position.
@@ -122,6 +133,14 @@ impl Token {
     }
 }
 
+impl Token {
+    /// Where to go on with presence; as [`Token::ephemeral_after`].
+    pub fn presence_after(&self, head: i64) -> i64 {
+        let told = self.ephemeral_after(head);
+        self.presence.map_or(told, |presence| presence.min(told))
+    }
+}
+
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seal = self.seal.as_deref().unwrap_or_default();
@@ -129,8 +148,11 @@ impl fmt::Display for Token {
         if let Some(told) = self.to_device {
             write!(f, "_{}", told.0)?;
         }
-        match self.sticky {
-            Some(told) => write!(f, "_k{}", told.0),
+        if let Some(told) = self.sticky {
+            write!(f, "_k{}", told.0)?;
+        }
+        match self.presence {
+            Some(told) => write!(f, "_p{told}"),
             None => Ok(()),
         }
     }
@@ -167,16 +189,14 @@ mod tests {
 
     #[test]
     fn a_token_reads_back_as_itself() {
-        for (epoch, seal, to_device, sticky) in [
-            ("0af3", None, None, None),
-            ("0123456789ab", None, Some(Pos(0)), None),
-            ("0123456789ab", Some("0f".to_owned()), None, Some(Pos(5))),
-            (
-                "0123456789ab",
-                Some("0f".to_owned()),
-                Some(Pos(72_594)),
-                Some(Pos(72_594)),
-            ),
+        let seal = || Some("0f".to_owned());
+        let all = Some(Pos(72_594));
+        for (epoch, seal, to_device, sticky, presence) in [
+            ("0af3", None, None, None, None),
+            ("0123456789ab", None, Some(Pos(0)), None, Some(0)),
+            ("0123456789ab", seal(), None, Some(Pos(5)), None),
+            ("0123456789ab", seal(), None, None, Some(12)),
+            ("0123456789ab", seal(), all, all, Some(3)),
         ] {
             let token = Token {
                 epoch: epoch.into(),
@@ -184,6 +204,7 @@ mod tests {
                 ephemeral: 12,
                 to_device,
                 sticky,
+                presence,
                 seal,
             };
             assert_eq!(Token::parse(&token.to_string()), Ok(token));
@@ -215,6 +236,11 @@ mod tests {
             "s1_2_3_k4_5",
             "s1_2_3_k4_k5",
             "s1_2_k3",
+            "s1_2_3_p",
+            "s1_2_3_p4_5",
+            "s1_2_3_p4_k5",
+            "s1_2_3_p4_p5",
+            "s1_2_p3",
             "s1_2_3_",
             "s1_2_3_-4",
             "t1_2_3",
@@ -239,9 +265,21 @@ mod tests {
             ephemeral: 9,
             to_device: None,
             sticky: None,
+            presence: None,
             seal: None,
         };
         assert_eq!(token.ephemeral_after(20), 9);
         assert_eq!(token.ephemeral_after(8), 0);
+    }
+
+    #[test]
+    fn presence_may_be_told_less_far_and_never_further() {
+        let told = |text: &str| Token::parse(text).map(|token| token.presence_after(20));
+        assert_eq!(told("s1_7_9"), Ok(9));
+        assert_eq!(told("s1_7_9_5_k6"), Ok(9));
+        assert_eq!(told("s1_7_9_p4"), Ok(4));
+        assert_eq!(told("s1_7_9_p99"), Ok(9));
+        // The stream is another one by now.
+        assert_eq!(told("s1_7_99_p4"), Ok(0));
     }
 }

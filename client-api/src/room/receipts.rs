@@ -13,6 +13,7 @@ use serde::Deserialize;
 
 use crate::{
     App, Caller, MatrixError, Ruma,
+    account::presence::acts,
     view::{json::Json, seen::reader},
 };
 
@@ -43,6 +44,7 @@ pub async fn receive(
     event_id: &EventId,
     thread: Option<String>,
 ) -> Result<(), MatrixError> {
+    acts(app, who);
     let room = joined(app, who, room_id).await?;
     if let Some(thread) = &thread {
         check_thread(app, room, kind, event_id, thread).await?;
@@ -110,6 +112,7 @@ pub async fn mark_read(
     room_id: &RoomId,
     marks: &Marks,
 ) -> Result<(), MatrixError> {
+    acts(app, who);
     let room = joined(app, who, room_id).await?;
     let mut wanted = Vec::new();
     let marks = [

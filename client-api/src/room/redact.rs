@@ -11,7 +11,7 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use crate::{App, Caller, Ruma, content};
+use crate::{App, Caller, Ruma, account::presence::acts, content};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}`
 pub async fn redact(
@@ -44,6 +44,7 @@ pub async fn event(
     who: &Caller,
     redaction: Redaction,
 ) -> Result<OwnedEventId, MatrixError> {
+    acts(app, who);
     let Redaction {
         room_id,
         event_id,

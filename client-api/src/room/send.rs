@@ -8,7 +8,7 @@ use rhizome_rooms::{send::SendOptions, sticky};
 use ruma::{OwnedEventId, api::client::message::send_message_event::v3 as send};
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, content, room::redact};
+use crate::{App, Caller, Ruma, account::presence::acts, content, room::redact};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`
 pub async fn send(
@@ -41,6 +41,7 @@ async fn send_as(
     content: &[u8],
     sticky_ms: Option<u32>,
 ) -> Result<OwnedEventId, MatrixError> {
+    acts(app, who);
     let room_id = content::room_id(room_id)?;
     let content = content::parse(content)?;
     let txn = content::txn_key(who, format!("send/{room_id}/{kind}"), txn_id)?;

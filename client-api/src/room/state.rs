@@ -20,7 +20,9 @@ use ruma::{
 use serde_json::Value;
 
 use crate::{
-    App, Caller, Ruma, content,
+    App, Caller, Ruma,
+    account::presence::acts,
+    content,
     limits::Kind,
     room::{membership, send::stickiness},
     view::{
@@ -102,6 +104,7 @@ pub async fn set(
     content: &[u8],
     query: Option<&str>,
 ) -> Result<OwnedEventId, MatrixError> {
+    acts(app, who);
     let sticky_ms = stickiness(app, who, room_id, query).await?;
     let room_id = content::room_id(room_id)?;
     let mut content = content::parse(content)?;

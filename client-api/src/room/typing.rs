@@ -8,7 +8,7 @@ use rhizome_rooms::access::RoomAccess;
 use ruma::api::client::typing::create_typing_event::v3::{Request, Response};
 use serde::Deserialize;
 
-use crate::{App, Caller, MatrixError, Ruma, content, view::seen::reader};
+use crate::{App, Caller, MatrixError, Ruma, account::presence::acts, content, view::seen::reader};
 
 /// How long somebody types who doesn't say it. Clients say it again every few seconds.
 const TIMEOUT_MS: u64 = 30_000;
@@ -43,6 +43,7 @@ pub async fn tell(
     room_id: &str,
     told: &Typing,
 ) -> Result<(), MatrixError> {
+    acts(app, who);
     let room_id = content::room_id(room_id)?;
     let access = RoomAccess::of_member(&app.store, reader(who), &room_id).await?;
     let timeout = told.timeout.unwrap_or(TIMEOUT_MS);

@@ -22,6 +22,7 @@ pub(crate) mod key_changes;
 mod lazy;
 mod left;
 mod pieces;
+mod presence;
 mod reader;
 mod room;
 mod sections;
@@ -42,17 +43,22 @@ use std::{
 use axum::extract::State;
 use rhizome_edge::Undecoded;
 use rhizome_federation::RawJson;
-use rhizome_storage::{AccountData, KeyCounts, Logged, UserNo, WaitingMessage};
+use rhizome_storage::{
+    AccountData, KeyCounts, Logged, SyncPresence, Syncing, UserNo, WaitingMessage,
+};
 use ruma::{
     OwnedRoomId, OwnedUserId,
     api::client::sync::sync_events::v3::{self, Filter},
-    presence::PresenceState,
 };
 
-use self::{counts::Counting, ignored::Ignored, lazy::LazyMembers, room::RoomPart};
+use self::{
+    counts::Counting, ignored::Ignored, lazy::LazyMembers, presence::PresencePart, room::RoomPart,
+};
 pub use self::{counts::writer::WriteUnread, reader::Reader};
 use crate::{
     App, Caller, MatrixError, Ruma,
+    account::presence::by_sync,
+    content::pairs,
     place::token::{Token, position},
     view::{
         filter::{self, FilterDefinition},
@@ -121,6 +127,8 @@ pub struct News {
     pub keys: Arc<KeyCounts>,
     /// Messages for the reader's device.
     pub to_device: Vec<WaitingMessage>,
+    /// Who is there.
+    pub presence: PresencePart,
 }
 
 /// An invite, or a knock that waits for an answer.
@@ -148,6 +156,7 @@ impl News {
             devices: Default::default(),
             keys: Arc::default(),
             to_device: Vec::new(),
+            presence: PresencePart::default(),
         }
     }
 
@@ -161,6 +170,7 @@ impl News {
             && self.devices.0.is_empty()
             && self.devices.1.is_empty()
             && self.to_device.is_empty()
+            && self.presence.told.is_empty()
     }
 }
 
@@ -172,20 +182,21 @@ pub fn sync(
     // Boxed and no part of this future, so that a poll doesn't hold the request while it waits.
     let reader = Box::pin(reader_of(app, who, req));
     async move {
-        let (mut reader, timeout) = reader.await?;
+        let (mut reader, timeout, _there) = reader.await?;
         let news = reader.next(timeout).await?;
         Ok(RawJson(reader.write(&news, None).into()))
     }
 }
 
-/// The reader that a request asks for, and how long it may wait.
+/// The reader that a request asks for, how long it may wait, and that its device is there meanwhile.
 async fn reader_of(
     app: App,
     who: Caller,
     req: Undecoded<v3::Request>,
-) -> Result<(Reader, Duration), MatrixError> {
+) -> Result<(Reader, Duration, Syncing), MatrixError> {
     let viewer = Viewer::of(&who);
     let query = req.query.as_deref();
+    let presence = set_presence(query)?;
     let req = req.decode()?;
     let filter = match req.filter {
         None => app.sync.no_filter.clone(),
@@ -201,7 +212,6 @@ async fn reader_of(
             ));
         }
     };
-    check_presence(&req.set_presence)?;
     let ask = Ask {
         filter,
         full_state: req.full_state,
@@ -212,17 +222,16 @@ async fn reader_of(
         Some(text) => position(&app.store, text).await?,
     };
     let timeout = req.timeout.unwrap_or_default().min(MAX_TIMEOUT);
-    Ok((Reader::new(app, viewer, ask, since), timeout))
+    let there = (app.store).syncs(viewer.user, &viewer.device_id, presence);
+    let there = there.await?;
+    Ok((Reader::new(app, viewer, ask, since), timeout, there))
 }
 
-/// Whether a client can be so.
-fn check_presence(presence: &PresenceState) -> Result<(), MatrixError> {
-    match presence {
-        PresenceState::Offline | PresenceState::Online | PresenceState::Unavailable => Ok(()),
-        _ => Err(MatrixError::invalid_param(
-            "set_presence is none of offline, online and unavailable",
-        )),
-    }
+/// What a request says of its device: whether it says anything, `ruma` doesn't tell.
+fn set_presence(query: Option<&str>) -> Result<SyncPresence, MatrixError> {
+    let pairs = pairs(query.unwrap_or_default());
+    let said = pairs.iter().find(|(name, _)| name == "set_presence");
+    by_sync(said.map(|(_, value)| value.as_str()))
 }
 
 /// The filter with this id.

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{
     Ask, Devices, News, delivery,
+    presence::{self, PresencePart, Span},
     room::Loader,
     sticky::StickyNews,
     to_device::{self, Acknowledging},
@@ -157,6 +158,11 @@ impl Reader {
         next.to_device = self.unacknowledged.then_some(mail.upto);
         let sticky = StickyNews::read(store, &rows, Some(&window), since, upto).await?;
         next.sticky = sticky.upto;
+        let told = since.map_or(0, |token| token.presence_after(ephemeral));
+        let of = (&self.viewer, &self.ask.filter.presence);
+        let span = Span { after, heard: told };
+        let presence = PresencePart::read(store, of, &rows, span, &ignored).await?;
+        next.presence = presence.upto;
         let mut loader = self.loader(&ignored, after, upto, (heard, ephemeral));
         loader.sticky = sticky.rooms;
         let mut news = loader.rooms(&rows, &window, next.clone()).await?;
@@ -165,6 +171,7 @@ impl Reader {
         let viewer = &self.viewer;
         news.keys = store.key_counts(viewer.user, &viewer.device_id).await?;
         news.to_device = mail.messages;
+        news.presence = presence;
         self.since = Some(next);
         Ok(news)
     }
@@ -209,6 +216,7 @@ impl Reader {
     async fn moment(&mut self) -> Result<Moment, MatrixError> {
         let new = || self.app.store.log().interest(self.viewer.user);
         let interest = self.interest.get_or_insert_with(new);
+        interest.follow_presence(presence::limit(&self.ask.filter.presence) > 0);
         moment(&self.app.store, self.viewer.user, interest).await
     }
 }

@@ -43,6 +43,9 @@ pub fn answer(news: &News, viewer: &Viewer, ask: &Ask, now_ms: i64, kind: Option
     if !news.to_device.is_empty() {
         to_device(&mut json, &news.to_device);
     }
+    if !news.presence.told.is_empty() {
+        news.presence.write(&mut json);
+    }
     device_lists(&mut json, &news.devices);
     key_counts(&mut json, &news.keys);
     if !(news.join.is_empty()

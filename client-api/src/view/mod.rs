@@ -7,6 +7,7 @@ pub(crate) mod gaps;
 pub(crate) mod ignored;
 pub(crate) mod json;
 pub(crate) mod moment;
+pub(crate) mod presence;
 pub(crate) mod reading;
 pub(crate) mod scan;
 pub(crate) mod seen;

@@ -32,6 +32,7 @@ mod members;
 mod model;
 mod peeking;
 mod peer;
+mod presence;
 mod profiles;
 mod push_rules;
 mod pushers;

@@ -112,7 +112,8 @@ async fn what_is_refused_over_http_is_refused_on_the_socket() {
             (json!({"type": "filter", "filter": {"room": 1}}), "M_INVALID_PARAM"),
             (json!({"type": "auth", "access_token": "wrong"}), "M_UNKNOWN_TOKEN"),
             (json!({"type": "auth", "access_token": other.token}), "M_FORBIDDEN"),
-            (json!({"type": "presence", "presence": "online"}), "M_UNRECOGNIZED"),
+            (json!({"type": "presence", "presence": "asleep"}), "M_INVALID_PARAM"),
+            (json!({"type": "odd"}), "M_UNRECOGNIZED"),
         ] {
             let mut named = request.clone();
             named["txn_id"] = "x".into();

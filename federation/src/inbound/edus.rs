@@ -1,5 +1,5 @@
-//! Data units of a transaction: typing, read receipts, messages to devices, changes of devices; other types are
-//! ignored.
+//! Data units of a transaction: typing, presence, read receipts, messages to devices, changes of devices; other types
+//! are ignored.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,7 +16,7 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use super::{guard, to_device};
+use super::{guard, presence, to_device};
 use crate::{
     Federation, MatrixError,
     devices::incoming::{self, Update},
@@ -72,6 +72,7 @@ pub(super) async fn apply(
 ) -> Result<(Vec<Fact>, Vec<Update>), MatrixError> {
     let (mut budget, mut claims) = (MAX_RECEIPTS, Vec::new());
     let (mut messages, mut updates) = (Vec::new(), Vec::new());
+    let mut users = presence::MAX_USERS;
     for edu in edus {
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(edu.json().get()) else {
             continue;
@@ -81,6 +82,7 @@ pub(super) async fn apply(
                 Ok(content) => typing(fed, origin, &content).await?,
                 Err(error) => tracing::debug!(%origin, %error, "malformed m.typing"),
             },
+            "m.presence" => presence::take(fed, origin, envelope.content, &mut users).await?,
             "m.receipt" => match serde_json::from_str(envelope.content.get()) {
                 Ok(content) => receipts(fed, origin, content, &mut budget, &mut claims).await?,
                 Err(error) => tracing::debug!(%origin, %error, "malformed m.receipt"),

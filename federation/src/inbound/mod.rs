@@ -11,6 +11,7 @@ mod join;
 mod knock;
 mod leave;
 mod member;
+mod presence;
 mod state;
 mod to_device;
 mod transaction;

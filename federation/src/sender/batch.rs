@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use rhizome_storage::{OutboundReceipt, Pos, StoredEvent};
+use rhizome_storage::{OutboundReceipt, Pos, StoredEvent, UserNo};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -33,6 +33,8 @@ pub(crate) struct Batch {
     pub(crate) to_device: Vec<(Pos, Arc<str>)>,
     /// Canonical JSON of ephemeral data units.
     pub(crate) edus: Vec<String>,
+    /// Whose presence these tell.
+    pub(crate) presence: Vec<UserNo>,
     /// Where that stands of which these tell and which must not get lost: receipts, and changes of devices.
     pub(crate) told: Vec<Pos>,
     /// When this is delivered, everything up to here is.

@@ -13,6 +13,7 @@ use super::{
     batch::{
         Batch, MAX_EDUS, MAX_PDUS, MAX_RECEIPT_EDUS, MAX_TO_DEVICE, edu, receipt_edus, typing_edu,
     },
+    presence,
     queues::Beside,
     sticky::{self, Newcomer},
     to_device,
@@ -92,6 +93,7 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
                 look_again(fed, to, Beside::default());
             }
             Err(error) => {
+                presence::again(fed, to, &batch);
                 failed(fed, to, stand, &error);
                 return Ok(());
             }
@@ -196,6 +198,9 @@ async fn gather(
         gathered?;
     }
     let most = MAX_EDUS - batch.to_device.len();
+    if batch.edus.len() < most {
+        presence::gather(fed, to, &mut batch).await?;
+    }
     let mut state = fed.sender().state();
     if let Some(queue) = state.queues.get_mut(to) {
         while batch.edus.len() < most

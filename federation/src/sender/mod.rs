@@ -10,18 +10,19 @@
 //! cursor says of them too which have arrived.
 //!
 //! Ephemeral data has no place in the log: typing is one slot per room and user where the latest
-//! wins, anything else a short queue.
+//! wins, presence a set of users who are looked at when a transaction is made, anything else a short queue.
 //!
 //! - [`dispatch`]: a reader of the log: which destinations have something to get.
 //! - [`queues`]: what is to be done for each destination, shared by all of these.
 //! - [`workers`]: one task per busy destination and none for an idle one.
 //! - [`deliver`]: one destination's work.
 //! - [`batch`]: what one transaction holds.
+//! - [`presence`]: who of us is there.
 //! - [`sticky`]: sticky events for servers that have just come into a room.
 //! - [`backoff`]: when a destination that failed is tried again.
 //!
 //! Of several processes on one database, the one whose reader has the lease sends what is in the log;
-//! typing goes out from the process that it came to. A process that was frozen and comes back may send
+//! typing and presence go out from the process that they came to. A process that was frozen and comes back may send
 //! for a moment besides the new one; that costs repetition at most, as cursors never go back and
 //! receivers know an event by its id.
 
@@ -29,6 +30,7 @@ pub(crate) mod backoff;
 mod batch;
 mod deliver;
 mod dispatch;
+pub(crate) mod presence;
 mod queues;
 mod sticky;
 pub mod to_device;

@@ -5,7 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use rhizome_storage::{Clock, DestinationState, Lease, Pos};
+use rhizome_storage::{Clock, DestinationState, Lease, Pos, UserNo};
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId};
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -15,6 +15,8 @@ use super::batch;
 /// Typing slots and other ephemeral data of one destination.
 const MAX_TYPING: usize = 500;
 const MAX_EDUS: usize = 500;
+/// Users whose presence one destination is to be told.
+const MAX_PRESENCE: usize = 20_000;
 /// Queues kept in memory although there is nothing to do (their cursors spare a read).
 const MAX_IDLE: usize = 5000;
 /// An inbound request ends the back-off of its server, but not sooner than this after an attempt.
@@ -107,6 +109,8 @@ pub(super) struct Queue {
     pub(super) beside: Beside,
     pub(super) typing: BTreeMap<(OwnedRoomId, OwnedUserId), bool>,
     pub(super) edus: VecDeque<String>,
+    /// Users of ours whose presence is to be told.
+    pub(super) presence: BTreeSet<UserNo>,
     /// When the last attempt ended, ms.
     pub(super) attempted: i64,
     /// Events per transaction: fewer after a transaction was refused for what it holds.
@@ -122,7 +126,7 @@ impl State {
 
 impl Queue {
     fn has_work(&self) -> bool {
-        self.log || !self.typing.is_empty() || !self.edus.is_empty()
+        self.log || !self.typing.is_empty() || !self.edus.is_empty() || !self.presence.is_empty()
     }
 
     fn retry_at(&self) -> i64 {
@@ -184,6 +188,16 @@ impl Sender {
                 queue.typing.insert(slot, typing);
             }
         });
+    }
+
+    /// Tells servers the presence of these users, as it is when they are told.
+    pub(super) fn presence(&self, news: &BTreeMap<OwnedServerName, BTreeSet<UserNo>>) {
+        for (server, users) in news {
+            self.push([&**server], |queue| {
+                let room = MAX_PRESENCE.saturating_sub(queue.presence.len());
+                queue.presence.extend(users.iter().take(room));
+            });
+        }
     }
 
     /// Sends ephemeral data of any other type to servers: `content` of EDU type `kind`. If too much

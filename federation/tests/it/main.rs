@@ -6,6 +6,7 @@
 //! - `to_device`: messages to devices, from there and to there.
 //! - `large`, `streamed`: rooms of many members, made by `crowd`, on both databases.
 //! - `devices`: what others tell and ask of devices and keys.
+//! - `presence`: who is there.
 //! - `files`: files and pictures of them, from there and to there.
 //! - `previews`: of links, in an in-process web.
 //! - `budgets`: how much others may ask of us.
@@ -40,6 +41,7 @@ mod mean_manners;
 mod mean_state;
 mod notaries;
 mod people;
+mod presence;
 mod previews;
 mod queries;
 mod receipts;

@@ -13,7 +13,7 @@ use rhizome_federation::{
 use rhizome_media::{Media, Pictures};
 use rhizome_protocol::{Membership, Pdu};
 pub use rhizome_storage::testing::eventually;
-use rhizome_storage::{NewAccount, Store, testing::TestDatabase};
+use rhizome_storage::{NewAccount, Options, PresenceOptions, Store, testing::TestDatabase};
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json, value::RawValue};
 use std::sync::Arc;
@@ -99,7 +99,14 @@ where
         } else {
             TestDatabase::sqlite()
         };
-        let store = database.open().await;
+        let options = Options {
+            presence: PresenceOptions {
+                enabled: true,
+                ..PresenceOptions::default()
+            },
+            ..database.options()
+        };
+        let store = Store::open(options).await.unwrap();
         let mut server = Server::new(&network, store, index);
         server.settle().await;
         if running {

@@ -8,7 +8,10 @@ use crate::facts::Fact;
 use crate::facts::account::AccountChange;
 use crate::facts::device_list::DeviceList;
 use crate::facts::revocation::TokenRevoked;
-use crate::{CommitError, Error, NewLogin, NewTokens, Result, Store, Token, UserNo, WriteSet};
+use crate::log::presence::Ended;
+use crate::{
+    CommitError, Error, NewLogin, NewTokens, Result, StatusMessage, Store, Token, UserNo, WriteSet,
+};
 
 /// How often a change is decided again when the account was changed in the meantime.
 const ATTEMPTS: u32 = 5;
@@ -94,8 +97,13 @@ impl Store {
         let lists = devices.iter().map(|device| changed(user, device));
         let mut facts: Vec<Fact> = lists.collect();
         facts.extend(devices.iter().map(|device| revoked(user, Some(device))));
+        let gone = devices.clone();
         facts.push(AccountChange::RemoveDevices { user, devices }.into());
-        self.change(facts).await.map(drop)
+        self.change(facts).await?;
+        for device in &gone {
+            self.sessions_end(user, Ended::Device(device));
+        }
+        Ok(())
     }
 
     /// Removes all devices of a user but `except`, and their tokens with them.
@@ -120,16 +128,18 @@ impl Store {
                 // The cross-signing keys go, too.
                 let device = None;
                 facts.push(DeviceList { user, device }.into());
+                let message = None;
+                facts.push(StatusMessage { user, message }.into());
             }
-            let except = except.map(ToOwned::to_owned);
             let ending = AccountChange::EndSessions {
                 user,
-                except,
+                except: except.map(ToOwned::to_owned),
                 devices,
             };
             // Tokens of all devices: a cache looks those of the one that stays up again.
             facts.extend([ending.into(), revoked(user, None)]);
             if self.change(facts).await? {
+                self.sessions_end(user, Ended::AllBut(except));
                 return Ok(());
             }
         }

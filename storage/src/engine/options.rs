@@ -25,6 +25,8 @@ pub struct Options {
     pub tail_bytes: usize,
     /// How many write sets one transaction takes at most.
     pub group_limit: usize,
+    /// Who is there.
+    pub presence: PresenceOptions,
     /// For tests that are about something else: `false` means that what is committed need not outlive the
     /// machine. Only the feature `testing` has it, so that no server can be told so.
     #[cfg(any(test, feature = "testing"))]
@@ -47,6 +49,7 @@ impl Options {
             tail_entries: 20_000,
             tail_bytes: 64 << 20,
             group_limit: 256,
+            presence: PresenceOptions::default(),
             #[cfg(any(test, feature = "testing"))]
             durable: true,
             crash_point: None,
@@ -60,6 +63,25 @@ impl Options {
         return self.durable;
         #[cfg(not(any(test, feature = "testing")))]
         true
+    }
+}
+
+/// Whether it matters who is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PresenceOptions {
+    /// `false`: nothing is noted, and nobody is told anything.
+    pub enabled: bool,
+    /// In rooms with more members than this nobody is to be seen.
+    pub max_room_size: usize,
+}
+
+/// Off: who wants it says so.
+impl Default for PresenceOptions {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            max_room_size: 500,
+        }
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) mod receipt;
 pub(crate) mod remote_devices;
 pub(crate) mod revocation;
 pub(crate) mod sliding;
+pub(crate) mod status_message;
 pub(crate) mod sticky;
 mod table;
 #[cfg(test)]
@@ -102,6 +103,8 @@ kinds! {
         InboundAnswer = inbound_answer: inbound_answer::InboundAnswer,
         /// A connection of sliding sync is told more.
         SlidingStep = sliding_step: sliding::SlidingStep,
+        /// What a user says of their presence.
+        StatusMessage = status_message: status_message::StatusMessage,
         /// A client's transaction that sends to devices.
         ToDeviceTxn = to_device_txn: to_device::txn::ToDeviceTxn,
         /// A device has its messages up to somewhere.

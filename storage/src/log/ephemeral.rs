@@ -7,6 +7,7 @@ use std::time::Duration;
 use ruma::{OwnedUserId, UserId};
 
 use crate::engine::lock;
+use crate::log::positions::Positions;
 use crate::{Clock, RoomNo, Store};
 
 /// How many rooms' typing is remembered; beyond, the ones that changed longest ago are forgotten.
@@ -20,12 +21,14 @@ const LONGEST: Duration = Duration::from_mins(2);
 #[derive(Debug)]
 pub struct Ephemeral {
     clock: Clock,
+    positions: Positions,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    head: i64,
+    /// Where typing changed last.
+    last: i64,
     rooms: HashMap<RoomNo, Room>,
     /// Position → room: each room once, at its last change.
     order: BTreeMap<i64, RoomNo>,
@@ -40,21 +43,17 @@ struct Room {
 }
 
 impl Ephemeral {
-    pub(crate) fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock, positions: Positions) -> Self {
         Self {
-            // A later life of the process goes on above all positions of an earlier one, so that a
-            // token from then misses nothing.
-            inner: Mutex::new(Inner {
-                head: clock.now_ms(),
-                ..Inner::default()
-            }),
             clock,
+            positions,
+            inner: Mutex::default(),
         }
     }
 
-    /// The position of the last change.
+    /// The position of the last change, of typing or of presence.
     pub fn head(&self) -> i64 {
-        lock(&self.inner).head
+        self.positions.head()
     }
 
     /// Who is typing in `room`, and the position at which that changed last.
@@ -68,7 +67,7 @@ impl Ephemeral {
     /// Which of `rooms` changed after the position `after`.
     pub fn changed(&self, rooms: &[RoomNo], after: i64) -> Vec<RoomNo> {
         let inner = lock(&self.inner);
-        if inner.head <= after {
+        if inner.last <= after {
             return Vec::new();
         }
         let changed_after = |room: &&RoomNo| {
@@ -104,7 +103,7 @@ impl Ephemeral {
             None => state.typing.remove(user).is_some(),
         };
         if changed {
-            inner.touch(room);
+            inner.touch(room, self.positions.next());
         } else if state.changed == 0 {
             inner.rooms.remove(&room);
         }
@@ -128,16 +127,15 @@ impl Ephemeral {
             }
         }
         for room in &changed {
-            inner.touch(*room);
+            inner.touch(*room, self.positions.next());
         }
         changed
     }
 }
 
 impl Inner {
-    fn touch(&mut self, room: RoomNo) {
-        self.head += 1;
-        let head = self.head;
+    fn touch(&mut self, room: RoomNo, head: i64) {
+        self.last = head;
         let state = self.rooms.entry(room).or_default();
         if state.typing.is_empty() {
             self.active.remove(&room);
@@ -174,7 +172,7 @@ mod tests {
     #[test]
     fn typing_ends_by_itself() {
         let clock = Clock::manual(0);
-        let stream = Ephemeral::new(clock.clone());
+        let stream = Ephemeral::new(clock.clone(), Positions::new(0));
         let (room, alice) = (RoomNo(1), user_id!("@alice:a"));
         assert!(stream.set(room, alice, Some(Duration::from_secs(30))));
         assert!(!stream.set(room, alice, Some(Duration::from_secs(30))));

@@ -5,6 +5,8 @@
 //! so the tail has no gaps, and what the caches hold about those rooms and users is forgotten first.
 
 pub(crate) mod ephemeral;
+pub(crate) mod positions;
+pub(crate) mod presence;
 mod read;
 pub(crate) mod reader;
 pub(crate) mod tail;
@@ -124,6 +126,7 @@ impl Store {
             self.forget_everything();
             tail.skip_to(upto);
             self.forget_everything();
+            self.core.presence.everybody_moved();
             return Ok(());
         }
         while tail.head() < upto {
@@ -144,6 +147,7 @@ impl Store {
         let sharing = self.sharing(entries).await?;
         let core = &self.core;
         core.tail.append(entries, head, &sharing, &core.counters);
+        core.presence.follow(entries);
         Ok(())
     }
 

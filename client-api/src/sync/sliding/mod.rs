@@ -92,7 +92,10 @@ async fn answer(
     who: Caller,
     asked: Result<Asked, MatrixError>,
 ) -> Result<RawJson, MatrixError> {
-    let sliding = Box::pin(Sliding::begin(app, Viewer::of(&who), Arc::new(asked?))).await?;
+    let (viewer, asked) = (Viewer::of(&who), asked?);
+    let there = (app.store).syncs(viewer.user, &viewer.device_id, asked.presence);
+    let _there = Box::pin(there).await?;
+    let sliding = Box::pin(Sliding::begin(app, viewer, Arc::new(asked))).await?;
     Ok(RawJson(sliding.answer().await?.into()))
 }
 

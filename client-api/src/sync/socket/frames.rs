@@ -15,6 +15,8 @@ pub(super) struct Start {
     pub(super) filter: Option<String>,
     #[serde(default)]
     pub(super) use_state_after: bool,
+    /// What the device is while the connection is open.
+    pub(super) set_presence: Option<String>,
     /// The whole first frame, if it wants sliding sync.
     #[serde(skip)]
     pub(super) sliding: Option<String>,
@@ -39,6 +41,7 @@ pub(super) fn first_frame(text: &str) -> Option<(String, Start)> {
         filter: Option<Box<RawValue>>,
         #[serde(default)]
         use_state_after: bool,
+        set_presence: Option<String>,
         #[serde(default)]
         mode: Mode,
     }
@@ -48,6 +51,7 @@ pub(super) fn first_frame(text: &str) -> Option<(String, Start)> {
         since: typed.since,
         filter: typed.filter.map(|filter| text_of(&filter)),
         use_state_after: typed.use_state_after,
+        set_presence: typed.set_presence,
         sliding: (typed.mode == Mode::Sliding).then(|| text.to_owned()),
     };
     (typed.r#type == "auth").then_some((typed.access_token, start))

@@ -28,7 +28,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use rhizome_storage::UserNo;
+use rhizome_storage::{SyncPresence, Syncing, UserNo};
 
 use end::End;
 pub use end::Sockets;
@@ -37,7 +37,8 @@ use frames::{Start, first_frame};
 use session::Session;
 
 use crate::{
-    App, MatrixError,
+    App, Caller, MatrixError,
+    account::presence::by_sync,
     auth::token::{authenticate, token_of},
     place::token::position,
     sync::{Ask, Reader, sliding, stored_filter},
@@ -129,12 +130,14 @@ async fn first_text(socket: &mut WebSocket) -> Result<Utf8Bytes, End> {
 /// Everything that can be refused is refused before the first frame.
 async fn prepare(app: &App, token: String, start: Start) -> Result<(Session, Face), MatrixError> {
     let who = authenticate(app, &token, None).await?;
+    let presence = by_sync(start.set_presence.as_deref())?;
     let open = Sockets::enter(app, who.user)?;
     if let Some(text) = start.sliding {
         let wish = sliding::Wish::read(&text, &who)?;
+        let there = syncs(app, &who, presence).await?;
         let stream = sliding::Stream::begin(app.clone(), &who, wish).await?;
         let face = Face::Sliding(Box::new(stream));
-        return Ok((Session::new(open, who, token), face));
+        return Ok((Session::new(open, there, who, token), face));
     }
     let filter = match start.filter.as_deref() {
         None => app.sync.no_filter.clone(),
@@ -149,8 +152,15 @@ async fn prepare(app: &App, token: String, start: Start) -> Result<(Session, Fac
         full_state: false,
         state_after: start.use_state_after,
     };
+    let there = syncs(app, &who, presence).await?;
     let reader = Reader::new(app.clone(), Viewer::of(&who), ask, since);
-    Ok((Session::new(open, who, token), Face::sync(reader)))
+    Ok((Session::new(open, there, who, token), Face::sync(reader)))
+}
+
+/// The device is there for as long as the connection is.
+async fn syncs(app: &App, who: &Caller, presence: SyncPresence) -> Result<Syncing, MatrixError> {
+    let device = who.device_or_none();
+    Ok(app.store.syncs(who.user, &device, presence).await?)
 }
 
 /// The filter that a client names: by its id, or as JSON.

@@ -9,7 +9,8 @@ use ruma::{
     api::{
         Metadata,
         client::{
-            read_marker::set_read_marker, receipt::create_receipt, typing::create_typing_event,
+            presence::set_presence, read_marker::set_read_marker, receipt::create_receipt,
+            typing::create_typing_event,
         },
     },
     events::receipt::ReceiptThread,
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::{
     App, MatrixError,
+    account::presence,
     limits::Kind,
     place::token::{Token, position},
     room::{receipts, redact, send, state, typing},
@@ -88,6 +90,7 @@ async fn run(session: &Session, kind: &str, text: &str) -> Result<Done, MatrixEr
         "typing" => typing(session, text).await,
         "receipt" => receipt(session, text).await,
         "read_markers" => read_markers(session, text).await,
+        "presence" => presence(session, text).await,
         "filter" => filter(session, text).await,
         "sliding" => sliding(session, text).await,
         "auth" => auth(session, text).await,
@@ -175,6 +178,13 @@ async fn typing(session: &Session, text: &str) -> Result<Done, MatrixError> {
     let Typing { room_id, told } = read(text)?;
     take(session, usual::<create_typing_event::v3::Request>())?;
     typing::tell(&session.app, &session.who, &room_id, &told).await?;
+    Ok(Done::Plainly)
+}
+
+async fn presence(session: &Session, text: &str) -> Result<Done, MatrixError> {
+    let said = read(text)?;
+    take(session, usual::<set_presence::v3::Request>())?;
+    presence::tell(&session.app, &session.who, said).await?;
     Ok(Done::Plainly)
 }
 

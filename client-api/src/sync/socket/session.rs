@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use rhizome_storage::Syncing;
 use tokio::time::Instant;
 
 use super::{
@@ -19,6 +20,8 @@ pub(super) struct Session {
     pub(super) app: App,
     /// The socket is counted until the last request has come to its end.
     _open: Open,
+    /// Its device is there.
+    _there: Syncing,
     pub(super) who: Caller,
     /// A lock that is held while a token is looked at, so that the old one isn't asked for when the new one has
     /// just made it invalid.
@@ -31,10 +34,11 @@ pub(super) struct Session {
 
 impl Session {
     /// The session of whoever has this token.
-    pub(super) fn new(open: Open, who: Caller, token: String) -> Session {
+    pub(super) fn new(open: Open, there: Syncing, who: Caller, token: String) -> Session {
         Session {
             app: open.app().clone(),
             _open: open,
+            _there: there,
             who,
             token: token.into(),
             changes: Changes::default(),

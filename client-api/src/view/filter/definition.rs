@@ -19,9 +19,9 @@ pub struct FilterDefinition {
     /// Global account data.
     #[serde(default)]
     pub account_data: Filter,
-    /// There is no presence yet; a filter of it must be one all the same.
-    #[serde(default, rename = "presence")]
-    _presence: Filter,
+    /// Presence.
+    #[serde(default)]
+    pub presence: Filter,
     /// Rooms.
     #[serde(default)]
     pub room: RoomFilter,

@@ -50,7 +50,8 @@ pub fn type_matches(pattern: &str, kind: &str) -> bool {
     left.ends_with(end)
 }
 
-fn types_allow(types: Option<&[String]>, not_types: &[String], kind: &str) -> bool {
+/// Whether a filter's types let one through.
+pub fn types_allow(types: Option<&[String]>, not_types: &[String], kind: &str) -> bool {
     !not_types.iter().any(|pattern| type_matches(pattern, kind))
         && types.is_none_or(|types| types.iter().any(|pattern| type_matches(pattern, kind)))
 }

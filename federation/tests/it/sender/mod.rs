@@ -3,6 +3,7 @@
 mod devices;
 mod kinds;
 mod messages;
+mod presence;
 
 use std::{
     sync::{Arc, Mutex},
@@ -29,7 +30,7 @@ use rhizome_rooms::{
     send::{SendOptions, send},
 };
 use rhizome_storage::{
-    Clock, Options, Store,
+    Clock, Options, PresenceOptions, Store,
     testing::{TestDatabase, eventually},
 };
 use ruma::{
@@ -131,8 +132,22 @@ struct Us {
 
 impl Us {
     async fn start(database: &TestDatabase, network: &Network, clock: &Clock) -> Self {
+        let presence = PresenceOptions {
+            enabled: true,
+            ..PresenceOptions::default()
+        };
+        Self::start_with(database, network, clock, presence).await
+    }
+
+    async fn start_with(
+        database: &TestDatabase,
+        network: &Network,
+        clock: &Clock,
+        presence: PresenceOptions,
+    ) -> Self {
         let options = Options {
             clock: clock.clone(),
+            presence,
             ..database.options()
         };
         let store = Store::open(options).await.unwrap();

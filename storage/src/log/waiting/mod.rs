@@ -83,6 +83,11 @@ impl Interest {
         self.signal.follows.store(true, Ordering::Release);
     }
 
+    /// Wakes for presence, too, of those with whom the user shares a room, though not for each change at once.
+    pub fn follow_presence(&self, follows: bool) {
+        self.signal.presence.store(follows, Ordering::Release);
+    }
+
     /// Waits until something of interest happened since the interest was made or this last returned.
     /// It may wake once for nothing.
     pub async fn changed(&self) {
@@ -111,6 +116,9 @@ impl Store {
             for (user, membership) in members {
                 waiting.member(room, *user, *membership);
             }
+        }
+        for (user, membership) in members {
+            self.core.presence.member(room, *user, *membership);
         }
     }
 

@@ -63,6 +63,8 @@ pub(super) struct Signal {
     pub(super) count: AtomicU64,
     /// Whether it follows profiles.
     pub(super) follows: AtomicBool,
+    /// Whether it follows presence.
+    pub(super) presence: AtomicBool,
 }
 
 impl Signal {
@@ -295,6 +297,32 @@ impl Waiters {
             self.hear(*room, &mut woken);
         }
         self.wake(&woken, counters);
+    }
+
+    /// Wakes connections that follow presence of those in the rooms that `next` gives, until there are no more or so many
+    /// users are woken. Gives how many.
+    pub(in crate::log) fn wake_for_presence(
+        &mut self,
+        mut next: impl FnMut() -> Option<RoomNo>,
+        most: usize,
+        counters: &Counters,
+    ) -> usize {
+        let follows = |signal: &Signal| signal.presence.load(Ordering::Acquire);
+        let mut woken = HashSet::new();
+        while woken.len() < most
+            && let Some(room) = next()
+        {
+            let mut members = HashSet::new();
+            self.hear(room, &mut members);
+            members.retain(|user| {
+                let connections = self.users.get(user).map(|user| &user.connections);
+                let mut signals = connections.into_iter().flatten();
+                signals.any(|(_, signal)| follows(signal))
+            });
+            woken.extend(members);
+        }
+        self.wake_those(&woken, counters, follows);
+        woken.len()
     }
 
     /// The room's members whose connections wait; whoever has none falls asleep in it.

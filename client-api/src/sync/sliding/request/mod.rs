@@ -8,10 +8,11 @@ mod raw;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use rhizome_storage::SyncPresence;
 use ruma::{OwnedRoomId, UserId};
 
 use self::{config::Config, extensions::Extensions, filter::Filter, raw::Raw};
-use crate::MatrixError;
+use crate::{MatrixError, account::presence::by_sync};
 
 /// The most lists, and the most subscriptions, of a request.
 const MOST_LISTS: usize = 100;
@@ -65,6 +66,8 @@ pub struct Asked {
     pub pos: Option<String>,
     /// How long it may wait for something new.
     pub timeout: Duration,
+    /// What the device is while it waits.
+    pub presence: SyncPresence,
     /// What is to be echoed.
     pub txn_id: Option<String>,
     /// The lists by name.
@@ -89,7 +92,7 @@ impl Asked {
         if shape == Shape::Unstable {
             raw.take_query(query)?;
         }
-        raw.check_presence()?;
+        let presence = by_sync(raw.set_presence.as_deref())?;
         let conn_id = named("conn_id", raw.conn_id.unwrap_or_default())?;
         let most_rooms = match shape {
             Shape::Unstable => MOST_SUBSCRIPTIONS_TODAY,
@@ -121,6 +124,7 @@ impl Asked {
                 None => Duration::ZERO,
             },
             pos: raw.pos,
+            presence,
             txn_id: raw.txn_id.filter(|_| shape == Shape::Unstable),
             lists: lists.collect::<Result<_, MatrixError>>()?,
             rooms: rooms.collect::<Result<_, MatrixError>>()?,

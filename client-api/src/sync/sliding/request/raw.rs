@@ -13,7 +13,7 @@ pub struct Raw {
     pub txn_id: Option<String>,
     pub pos: Option<String>,
     pub timeout: Option<u64>,
-    set_presence: Option<String>,
+    pub set_presence: Option<String>,
     #[serde(default)]
     pub lists: BTreeMap<String, RawList>,
     #[serde(default)]
@@ -102,13 +102,6 @@ impl Raw {
             }
         }
         Ok(())
-    }
-
-    pub fn check_presence(&self) -> Result<(), MatrixError> {
-        match self.set_presence.as_deref() {
-            None | Some("online" | "offline" | "unavailable") => Ok(()),
-            Some(_) => Err(MatrixError::invalid_param("`set_presence` is unknown")),
-        }
     }
 }
 

@@ -1,0 +1,320 @@
+//! Who is there: in memory, with the positions of the ephemeral stream; only what users say of it is on disk.
+//!
+//! - [`devices`]: what a user's devices say, merged.
+//! - [`people`]: everybody of whom something is known. A user who comes online is looked up once, with their rooms; from
+//!   then on the log's entries keep that true.
+//! - [`rooms`]: for each room a list of those who are to be seen there, by the position of their last change. A change
+//!   costs one place in each of the user's rooms; a reader asks the lists of its rooms for what is new, and pays for that
+//!   alone. Nobody asks who shares rooms with whom.
+//! - [`tasks`]: what the time brings; who is woken, so many in a second and no more.
+//!
+//! Nobody is to be seen in rooms that have more members than [`PresenceOptions::max_room_size`](crate::PresenceOptions).
+//! All of it is of one process.
+
+mod devices;
+mod outgoing;
+mod people;
+mod person;
+mod rooms;
+mod status;
+mod tasks;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use rhizome_protocol::Membership;
+use ruma::{DeviceId, OwnedDeviceId};
+use tokio::sync::Notify;
+
+use self::devices::Devices;
+pub use self::devices::SyncPresence;
+pub use self::outgoing::OutgoingPresence;
+use self::people::{Bounds, Learned, People};
+use self::person::Whose;
+pub use self::status::{PresenceNews, PresenceState, PresenceStatus, PresenceUpdate};
+pub(crate) use self::tasks::spawn;
+use crate::engine::lock;
+use crate::log::positions::Positions;
+use crate::{Clock, Entry, EntryKind, Result, RoomNo, Store, UserNo};
+
+const BOUNDS: Bounds = Bounds {
+    people: 100_000,
+    places: 1_000_000,
+};
+/// Rooms of a user in which they are to be seen.
+const MOST_ROOMS: usize = 2_000;
+
+/// The stream of presence.
+#[derive(Debug)]
+pub struct Presence {
+    clock: Clock,
+    people: Mutex<People>,
+    /// Those who wait are to be told of rooms.
+    untold: Notify,
+    /// Somebody's rooms have to be asked for.
+    moved: Notify,
+    /// Other servers are to be told something.
+    out: Notify,
+}
+
+impl Presence {
+    pub(crate) fn new(clock: Clock, positions: Positions) -> Self {
+        Self {
+            clock,
+            people: Mutex::new(People::new(BOUNDS, positions)),
+            untold: Notify::new(),
+            moved: Notify::new(),
+            out: Notify::new(),
+        }
+    }
+
+    fn people(&self) -> MutexGuard<'_, People> {
+        lock(&self.people)
+    }
+
+    /// Something may have changed: whoever has to do with it is told so.
+    fn changed(&self, people: MutexGuard<'_, People>) {
+        let (untold, moved) = (people.rooms.has_untold(), people.have_moved());
+        let out = people.out.as_ref().is_some_and(|out| !out.is_empty());
+        drop(people);
+        for (any, notify) in [
+            (untold, &self.untold),
+            (moved, &self.moved),
+            (out, &self.out),
+        ] {
+            if any {
+                notify.notify_one();
+            }
+        }
+    }
+
+    /// What is known of somebody; nothing of who hasn't been heard of.
+    pub fn of(&self, user: UserNo) -> Option<PresenceStatus> {
+        self.people().status(user, self.clock.monotonic())
+    }
+
+    /// What a reader is to be told after a position, or (`None`) at first, of their rooms, of which some are new to them
+    /// (`true`): at most so much, in the order of its positions.
+    pub fn news(
+        &self,
+        reader: UserNo,
+        rooms: &[(RoomNo, bool)],
+        after: Option<i64>,
+        most: usize,
+    ) -> Vec<PresenceNews> {
+        let now = self.clock.monotonic();
+        self.people().news(reader, rooms, after, (most, now))
+    }
+
+    /// From now on somebody tells other servers what [`Presence::outgoing`] gives.
+    pub fn tell_others(&self) {
+        self.people().tell_others();
+    }
+
+    /// What other servers are to be told. Waits until there is something.
+    pub async fn outgoing(&self) -> OutgoingPresence {
+        loop {
+            let out = self.people().out.as_mut().map(std::mem::take);
+            if let Some(out) = out.filter(|out| !out.is_empty()) {
+                return out;
+            }
+            self.out.notified().await;
+        }
+    }
+
+    /// The rooms in which somebody is to be seen.
+    pub fn rooms_of(&self, user: UserNo) -> Vec<RoomNo> {
+        self.people().places_of(user)
+    }
+
+    /// Users here who are there, in a room.
+    pub fn here_in(&self, room: RoomNo) -> Vec<UserNo> {
+        self.people().ours_in(room)
+    }
+
+    /// A membership changes, with an entry of the log or without one.
+    pub(crate) fn member(&self, room: RoomNo, user: UserNo, membership: Membership) {
+        let mut people = self.people();
+        people.member(room, user, membership, self.clock.monotonic());
+        self.changed(people);
+    }
+
+    /// Entries come into the log.
+    pub(super) fn follow(&self, entries: &[Arc<Entry>]) {
+        for entry in entries {
+            if let EntryKind::State(state) = &entry.kind
+                && let Some((user, membership)) = state.member
+            {
+                self.member(state.room, user, membership);
+            }
+        }
+    }
+
+    /// Entries were left out.
+    pub(crate) fn everybody_moved(&self) {
+        let mut people = self.people();
+        people.everybody_moved();
+        self.changed(people);
+    }
+}
+
+/// A request that waits, or an open socket: its device is there until this goes.
+#[derive(Debug)]
+pub struct Syncing(Option<(Store, UserNo, OwnedDeviceId)>);
+
+impl Drop for Syncing {
+    fn drop(&mut self) {
+        if let Some((store, user, device)) = &self.0 {
+            store.change_devices(*user, |devices, now| devices.synced(device, now));
+        }
+    }
+}
+
+impl Store {
+    /// Who is there.
+    pub fn presence(&self) -> &Presence {
+        &self.core.presence
+    }
+
+    /// Whether it matters who is there.
+    pub fn has_presence(&self) -> bool {
+        self.core.options.presence.enabled
+    }
+
+    /// A request of a device begins to wait, or a socket opens.
+    pub async fn syncs(
+        &self,
+        user: UserNo,
+        device: &DeviceId,
+        says: SyncPresence,
+    ) -> Result<Syncing> {
+        if !self.has_presence() || says.state == PresenceState::Offline {
+            return Ok(Syncing(None));
+        }
+        self.know_ours(user).await?;
+        let counted = self.change_devices(user, |devices, now| devices.syncs(device, says, now));
+        let counted = counted.unwrap_or_default();
+        Ok(Syncing(
+            counted.then(|| (self.clone(), user, device.to_owned())),
+        ))
+    }
+
+    /// A user does something with a device.
+    pub fn acts(&self, user: UserNo, device: &DeviceId) {
+        if self.has_presence() {
+            self.change_devices(user, |devices, now| devices.acts(device, now));
+        }
+    }
+
+    /// A user says what a device is, and something of it. What they say isn't written down here.
+    pub(crate) async fn say_presence(
+        &self,
+        user: UserNo,
+        device: &DeviceId,
+        state: PresenceState,
+        message: Option<String>,
+    ) -> Result<()> {
+        self.know_ours(user).await?;
+        let presence = self.presence();
+        let (mut people, now) = (presence.people(), presence.clock.monotonic());
+        people.change_devices(user, now, |devices, said| {
+            devices.set(device, state, now);
+            *said = message.map(Into::into);
+        });
+        presence.changed(people);
+        Ok(())
+    }
+
+    /// Sessions of a user end: of this device, or all but one.
+    pub(crate) fn sessions_end(&self, user: UserNo, which: Ended<'_>) {
+        self.change_devices(user, |devices, _| match which {
+            Ended::Device(device) => devices.end(device),
+            Ended::AllBut(except) => devices.end_all(except),
+        });
+    }
+
+    /// Another server says something of its user, who shares a room with somebody here.
+    pub async fn hear_presence(&self, user: UserNo, update: PresenceUpdate) -> Result<()> {
+        let presence = self.presence();
+        if update.state == PresenceState::Offline && presence.of(user).is_none() {
+            return Ok(());
+        }
+        let now = presence.clock.monotonic();
+        self.know(user, || Some(Whose::theirs(update.clone(), now)))
+            .await?;
+        let mut people = presence.people();
+        people.change(user, now, |whose| *whose = Whose::theirs(update, now));
+        presence.changed(people);
+        Ok(())
+    }
+
+    fn change_devices<T>(
+        &self,
+        user: UserNo,
+        change: impl FnOnce(&mut Devices, Duration) -> T,
+    ) -> Option<T> {
+        let presence = self.presence();
+        let (mut people, now) = (presence.people(), presence.clock.monotonic());
+        let done = people.change_devices(user, now, |devices, _| change(devices, now));
+        presence.changed(people);
+        done
+    }
+
+    async fn know_ours(&self, user: UserNo) -> Result<()> {
+        if self.presence().of(user).is_some() {
+            return self.know(user, || None).await;
+        }
+        let message: Option<Arc<str>> = self.status_message(user).await?.map(Into::into);
+        self.know(user, || {
+            Some(Whose::Ours(Devices::default(), message.clone()))
+        })
+        .await
+    }
+
+    /// Makes sure that somebody's rooms are known. Who hasn't been heard of is `new`.
+    async fn know(&self, user: UserNo, new: impl Fn() -> Option<Whose>) -> Result<()> {
+        loop {
+            let Some(turn) = self.presence().people().unknown(user) else {
+                return Ok(());
+            };
+            let learned = self.seen_in(user).await?;
+            let mut people = self.presence().people();
+            let taken = people.learn(user, turn, &learned, new());
+            self.presence().changed(people);
+            if taken {
+                return Ok(());
+            }
+        }
+    }
+
+    /// In which rooms somebody is to be seen.
+    async fn seen_in(&self, user: UserNo) -> Result<Learned> {
+        let rows = self.memberships_of(user).await?;
+        let joined = rows.iter().filter(|row| row.membership == Membership::Join);
+        let rooms: Vec<RoomNo> = joined.map(|row| row.room).take(MOST_ROOMS).collect();
+        self.load_rooms(&rooms).await?;
+        let most = i64::try_from(self.core.options.presence.max_room_size).unwrap_or(i64::MAX);
+        let mut learned = Learned::default();
+        for room in rooms {
+            let joined = self.member_counts(room).await?.joined;
+            let list = if joined <= most {
+                &mut learned.open
+            } else {
+                &mut learned.closed
+            };
+            list.push(room);
+        }
+        Ok(learned)
+    }
+}
+
+/// Which sessions of a user end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ended<'a> {
+    /// That of this device.
+    Device(&'a DeviceId),
+    /// All, but for this device's.
+    AllBut(Option<&'a DeviceId>),
+}
