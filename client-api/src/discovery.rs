@@ -20,7 +20,7 @@ use crate::{App, Ruma};
 /// use the newer endpoints for media: the older ones take their tokens.
 const VERSIONS: [&str; 1] = ["v1.1"];
 /// What is here of newer versions and of proposals, under the names that clients ask for.
-const FEATURES: [&str; 12] = [
+const FEATURES: [&str; 13] = [
     "fi.mau.msc2246.stable",
     "org.matrix.label_based_filtering",
     "org.matrix.msc3026.busy_presence",
