@@ -20,12 +20,13 @@ use crate::{App, Ruma};
 /// use the newer endpoints for media: the older ones take their tokens.
 const VERSIONS: [&str; 1] = ["v1.1"];
 /// What is here of newer versions and of proposals, under the names that clients ask for.
-const FEATURES: [&str; 11] = [
+const FEATURES: [&str; 12] = [
     "fi.mau.msc2246.stable",
     "org.matrix.label_based_filtering",
     "org.matrix.msc3391",
     "org.matrix.msc3874",
     "org.matrix.msc3916.stable",
+    "org.matrix.msc4028",
     "org.matrix.msc4262",
     "org.matrix.msc4306",
     "org.matrix.msc4308",
@@ -60,6 +61,7 @@ pub async fn capabilities(
         "m.profile_fields": { "enabled": true },
         "m.3pid_changes": { "enabled": false },
         "m.get_login_token": { "enabled": false },
+        "im.nheko.msc3664.related_event_match": { "enabled": true },
     }}))
 }
 

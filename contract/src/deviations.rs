@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use crate::{
     check::{
         Finding,
-        Part::{self, Answer, Path, Request, Status},
+        Part::{self, Answer, Parameter, Path, Request, Status},
     },
     exchange::Exchange,
 };
@@ -37,6 +37,11 @@ const STATE: &str = "GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{st
 const MEMBERS: &str = "GET /_matrix/client/v3/rooms/{roomId}/joined_members";
 const UPLOAD: &str = "POST /_matrix/media/v3/upload";
 const FILL: &str = "PUT /_matrix/media/v3/upload/{serverName}/{mediaId}";
+const RULE: &str = "GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}";
+const RULE_ENABLED: &str = "GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled";
+const SET_RULE_ENABLED: &str = "PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled";
+const RULE_ACTIONS: &str = "GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions";
+const SET_RULE_ACTIONS: &str = "PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions";
 const DEVICES: &str = "GET /_matrix/client/v3/devices";
 const DEVICE: &str = "GET /_matrix/client/v3/devices/{deviceId}";
 
@@ -190,17 +195,29 @@ pub const DEVIATIONS: &[Deviation] = &[
                 Request,
                 "/conditions/*/is",
             ),
-            Case(
-                "GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}",
-                Answer,
-                "/conditions/*/is",
-            ),
+            Case(RULE, Answer, "/conditions/*/is"),
             Case(
                 "GET /_matrix/client/v3/pushrules/",
                 Answer,
                 "/global/*/*/conditions/*/is",
             ),
         ],
+    },
+    Deviation {
+        why: "Rules on threads are of a kind of their own (MSC4306).",
+        asked: "/pushrules/global/",
+        cases: &[
+            Case(RULE, Parameter, "/kind"),
+            Case(RULE_ENABLED, Parameter, "/kind"),
+            Case(SET_RULE_ENABLED, Parameter, "/kind"),
+            Case(RULE_ACTIONS, Parameter, "/kind"),
+            Case(SET_RULE_ACTIONS, Parameter, "/kind"),
+        ],
+    },
+    Deviation {
+        why: "Left the specification, and older clients ask for the rules of one kind.",
+        asked: "/pushrules/global/",
+        cases: &[Case("GET /_matrix/client/v3/pushrules/global/*", Path, "")],
     },
     Deviation {
         why: "A filter's `event_fields` leaves out what it doesn't name.",

@@ -10,7 +10,9 @@
 //! all rooms of the answer at once.
 
 mod alerts;
+mod asking;
 mod load;
+pub mod notified;
 mod tally;
 mod together;
 pub mod writer;
@@ -297,23 +299,36 @@ impl Counting {
                 }),
             }
         }
-        let mut rows = Vec::new();
+        for (wanted, tally) in self.load(store, wanted, upto).await? {
+            found.insert(wanted.room, tally.counts());
+            if let Some(attendance) = &attendance {
+                self.keep(&wanted, attendance, tally);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Tallies from the database.
+    async fn load(
+        &self,
+        store: &Store,
+        wanted: Vec<Wanted>,
+        upto: Pos,
+    ) -> Result<Vec<(Wanted, Tally)>, MatrixError> {
+        let (mut rows, mut tallies) = (Vec::new(), Vec::with_capacity(wanted.len()));
         for wanted in wanted.chunks(AT_ONCE) {
             let evaluation = (&self.compiled, &self.alerts);
             let together = &self.together;
             let loaded = together.load(store, evaluation, wanted, upto).await?;
             for (wanted, loaded) in wanted.iter().zip(loaded) {
-                found.insert(wanted.room, loaded.tally.counts());
                 if loaded.looked_at >= WORTH_A_ROW {
                     rows.push(loaded.row(wanted));
                 }
-                if let Some(attendance) = &attendance {
-                    self.keep(wanted, attendance, loaded.tally);
-                }
+                tallies.push((*wanted, loaded.tally));
             }
         }
         write_down(store, rows);
-        Ok(found)
+        Ok(tallies)
     }
 
     fn keep(&self, of: &Wanted, attendance: &Attendance, tally: Tally) {
