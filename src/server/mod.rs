@@ -90,6 +90,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         federate(&tasks, &federation);
     }
     count_unread(&tasks, &store, &config);
+    carry_settings(&tasks, &store, &config);
     care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);
     relate(&tasks, &store);
@@ -213,6 +214,19 @@ fn count_unread(tasks: &Tasks, store: &Store, config: &Config) {
     tasks.supervise("unread counts", move |stop| {
         let work = client_api::WriteUnread::new(&store, name.clone());
         let reader = LogReader::new(&store, "unread", work);
+        async move {
+            reader.run(&stop).await;
+            Ok(())
+        }
+    });
+}
+
+/// Copies what users have set up for a room to the one that replaces it.
+fn carry_settings(tasks: &Tasks, store: &Store, config: &Config) {
+    let (store, name) = (store.clone(), config.server.name.clone());
+    tasks.supervise("settings of upgraded rooms", move |stop| {
+        let work = client_api::CarrySettings::new(&store, name.clone());
+        let reader = LogReader::new(&store, "carried", work);
         async move {
             reader.run(&stop).await;
             Ok(())

@@ -12,6 +12,7 @@ mod account_data;
 mod accounts;
 mod asking;
 mod backup;
+mod carried;
 mod contract;
 mod dehydrated;
 mod delivery;

@@ -5,6 +5,7 @@
 //! on what is stored and written only if that is still there ([`DataChange::expect`]), so
 //! that of two devices, also at two processes, neither undoes what the other does.
 
+mod carry;
 mod defaults;
 mod new;
 mod ruleset;
@@ -12,12 +13,13 @@ mod ruleset;
 use std::sync::Arc;
 
 use axum::extract::State;
+use http::StatusCode;
 use rhizome_edge::{RawJson, Undecoded};
 use rhizome_storage::{
     AccountData, CommitError, DataChange, Fact, Logged, Pos, Store, UserNo, WriteSet,
 };
 use ruma::{
-    UserId,
+    RoomId, UserId,
     api::{
         auth_scheme::AccessToken,
         client::push::{
@@ -188,6 +190,23 @@ pub fn parsed(
     stored: Option<&Logged<AccountData>>,
 ) -> Result<Rules, MatrixError> {
     ruleset::of(user_id, stored.map(|data| &*data.content))
+}
+
+/// Copies a user's rules for a room to the one that replaces it, as far as they fit.
+pub async fn carry(
+    store: &Store,
+    user: (UserNo, &UserId),
+    old: &RoomId,
+    new: &RoomId,
+) -> Result<(), MatrixError> {
+    let carried = change_of(store, user, |rules| {
+        carry::carry(rules, old, new);
+        Ok(())
+    });
+    match carried.await {
+        Err(error) if error.status == StatusCode::PAYLOAD_TOO_LARGE => Ok(()),
+        done => done,
+    }
 }
 
 /// The rules that a content of the account data amounts to.
