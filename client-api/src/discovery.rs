@@ -20,7 +20,7 @@ use crate::{App, Ruma};
 /// use the newer endpoints for media: the older ones take their tokens.
 const VERSIONS: [&str; 1] = ["v1.1"];
 /// What is here of newer versions and of proposals, under the names that clients ask for.
-const FEATURES: [&str; 13] = [
+const FEATURES: [&str; 14] = [
     "fi.mau.msc2246.stable",
     "org.matrix.label_based_filtering",
     "org.matrix.msc3026.busy_presence",
@@ -28,6 +28,7 @@ const FEATURES: [&str; 13] = [
     "org.matrix.msc3874",
     "org.matrix.msc3881",
     "org.matrix.msc3916.stable",
+    "org.matrix.msc4028",
     "org.matrix.msc4262",
     "org.matrix.msc4306",
     "org.matrix.msc4308",
@@ -62,6 +63,7 @@ pub async fn capabilities(
         "m.profile_fields": { "enabled": true },
         "m.3pid_changes": { "enabled": false },
         "m.get_login_token": { "enabled": false },
+        "im.nheko.msc3664.related_event_match": { "enabled": true },
     });
     if let Some(web) = app.config.channels.web_push() {
         capabilities["m.webpush"] = json!({ "enabled": true, "vapid": web.public_key() });

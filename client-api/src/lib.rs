@@ -43,7 +43,7 @@ use crate::{
     limits::Limits,
 };
 
-pub use account::users;
+pub use account::{carried::CarrySettings, users};
 pub use config::ClientConfig;
 pub use media::{Files, LinkPreviews, RemoteFiles};
 pub use push::channels::Channels;

@@ -21,7 +21,7 @@ use crate::{
         threads::{list, subscription},
         typing,
     },
-    sync::{self, key_changes, sliding, socket},
+    sync::{self, key_changes, notifications, sliding, socket},
 };
 
 /// Every client endpoint.
@@ -140,6 +140,7 @@ fn reading(table: Table<App>) -> Table<App> {
         // Push rules.
         .serve(rules::all)
         .serve(rules::global)
+        .serve(rules::of_kind)
         .serve(rules::get)
         .serve(rules::put)
         .serve(rules::delete)
@@ -147,6 +148,7 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(rules::set_enabled)
         .serve(rules::actions)
         .serve(rules::set_actions)
+        .serve_as(Kind::Other, notifications::notifications)
         .serve(data_delete::global)
         .serve(data_delete::in_room)
 }

@@ -39,6 +39,12 @@ const PRESENCE: &str = "GET /_matrix/client/v3/presence/{userId}/status";
 const PUT_PRESENCE: &str = "PUT /_matrix/client/v3/presence/{userId}/status";
 const UPLOAD: &str = "POST /_matrix/media/v3/upload";
 const FILL: &str = "PUT /_matrix/media/v3/upload/{serverName}/{mediaId}";
+const RULE: &str = "GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}";
+const RULE_ENABLED: &str = "GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled";
+const SET_RULE_ENABLED: &str = "PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/enabled";
+const RULE_ACTIONS: &str = "GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions";
+const SET_RULE_ACTIONS: &str = "PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}/actions";
+const PUSHERS: &str = "POST /_matrix/client/v3/pushers/set";
 const DEVICES: &str = "GET /_matrix/client/v3/devices";
 const DEVICE: &str = "GET /_matrix/client/v3/devices/{deviceId}";
 
@@ -68,6 +74,11 @@ pub const DEVIATIONS: &[Deviation] = &[
             Case(SEND, Request, "/edus/*"),
             Case(SEND, Request, "/edus/*/content"),
         ],
+    },
+    Deviation {
+        why: "A new Web Push pusher has to say that it is there (MSC4174).",
+        asked: "",
+        cases: &[Case(PUSHERS, Status, "")],
     },
     Deviation {
         why: "Left the specification, and older servers still ask so.",
@@ -206,17 +217,29 @@ pub const DEVIATIONS: &[Deviation] = &[
                 Request,
                 "/conditions/*/is",
             ),
-            Case(
-                "GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}",
-                Answer,
-                "/conditions/*/is",
-            ),
+            Case(RULE, Answer, "/conditions/*/is"),
             Case(
                 "GET /_matrix/client/v3/pushrules/",
                 Answer,
                 "/global/*/*/conditions/*/is",
             ),
         ],
+    },
+    Deviation {
+        why: "Rules on threads are of a kind of their own (MSC4306).",
+        asked: "/pushrules/global/",
+        cases: &[
+            Case(RULE, Parameter, "/kind"),
+            Case(RULE_ENABLED, Parameter, "/kind"),
+            Case(SET_RULE_ENABLED, Parameter, "/kind"),
+            Case(RULE_ACTIONS, Parameter, "/kind"),
+            Case(SET_RULE_ACTIONS, Parameter, "/kind"),
+        ],
+    },
+    Deviation {
+        why: "Left the specification, and older clients ask for the rules of one kind.",
+        asked: "/pushrules/global/",
+        cases: &[Case("GET /_matrix/client/v3/pushrules/global/*", Path, "")],
     },
     Deviation {
         why: "A filter's `event_fields` leaves out what it doesn't name.",

@@ -2,6 +2,7 @@
 //! order; and its stop, in the other.
 
 mod pushing;
+mod readers;
 mod settings;
 pub(crate) mod signing_key;
 
@@ -14,11 +15,11 @@ use anyhow::{Context as _, bail};
 use rhizome_client_api as client_api;
 use rhizome_decoder::Decoders;
 use rhizome_edge::Api as _;
-use rhizome_federation::{Federation, FederationConfig, outbound::Reach, previews::Previews};
+use rhizome_federation::{Federation, FederationConfig, previews::Previews};
 use rhizome_media::Media;
 use rhizome_rooms::Rooms;
 use rhizome_storage::collect::{self, Collecting};
-use rhizome_storage::{LogReader, Options, PresenceOptions, Store, relations};
+use rhizome_storage::{Options, PresenceOptions, Store, relations};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -94,9 +95,9 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     if config.federation.enabled {
         federate(&tasks, &federation);
     }
-    count_unread(&tasks, &store, &config);
+    readers::read_log(&tasks, &store, &config);
     if config.push.enabled {
-        notify(&tasks, notifying, &config);
+        pushing::notify(&tasks, notifying, &config);
     }
     care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);
@@ -213,34 +214,6 @@ pub(crate) fn open_media(
 ) -> anyhow::Result<Media> {
     Media::open(store.clone(), settings::media(config)?, Arc::new(decoders))
         .context("files can't be kept; see media.path and media.stores in the configuration")
-}
-
-/// Writes down now and then what users haven't read.
-fn count_unread(tasks: &Tasks, store: &Store, config: &Config) {
-    let (store, name) = (store.clone(), config.server.name.clone());
-    tasks.supervise("unread counts", move |stop| {
-        let work = client_api::WriteUnread::new(&store, name.clone());
-        let reader = LogReader::new(&store, "unread", work);
-        async move {
-            reader.run(&stop).await;
-            Ok(())
-        }
-    });
-}
-
-/// Tells users' apps of notifications.
-fn notify(tasks: &Tasks, app: client_api::App, config: &Config) {
-    let reach = Reach {
-        denied: config.federation.denied_ranges.clone(),
-        allowed: config.push.allowed_ranges.clone(),
-    };
-    tasks.supervise("notifications", move |stop| {
-        let (app, reach) = (app.clone(), reach.clone());
-        async move {
-            client_api::notify::run(&app, &reach, &stop).await;
-            Ok(())
-        }
-    });
 }
 
 fn serve(tasks: &Tasks, listener: TcpListener, serving: Serving) {

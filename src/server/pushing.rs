@@ -8,10 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use rhizome_client_api::Channels;
+use rhizome_client_api::{self as client_api, Channels};
+use rhizome_federation::outbound::Reach;
 use rhizome_push::{Apns, ApnsConfig, Fcm, Schemes, WebPush};
 
 use crate::config::{self, Config};
+use crate::tasks::Tasks;
 
 /// What apps show of a notification that says nothing: the text that they have for this name.
 const LOC_KEY: &str = "NOTIFICATION";
@@ -44,6 +46,21 @@ pub(crate) fn channels(config: &Config) -> anyhow::Result<Channels> {
         channels = channels.with_app("fcm", one.app_id.clone(), Arc::new(channel));
     }
     Ok(channels)
+}
+
+/// Tells users' apps of notifications.
+pub(crate) fn notify(tasks: &Tasks, app: client_api::App, config: &Config) {
+    let reach = Reach {
+        denied: config.federation.denied_ranges.clone(),
+        allowed: config.push.allowed_ranges.clone(),
+    };
+    tasks.supervise("notifications", move |stop| {
+        let (app, reach) = (app.clone(), reach.clone());
+        async move {
+            client_api::notify::run(&app, &reach, &stop).await;
+            Ok(())
+        }
+    });
 }
 
 fn apns(from: &config::Apns) -> anyhow::Result<Apns> {

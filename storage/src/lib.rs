@@ -41,7 +41,7 @@ mod rooms;
 pub mod testing;
 
 pub use engine::random;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -218,4 +218,6 @@ pub(crate) struct Caches {
     pub(crate) delivery: Mutex<accounts::delivery::KnownDelivery>,
     pub(crate) key_counts: Cache<UserNo, keys::counts::OfDevices>,
     pub(crate) notifying: Cache<UserNo, Arc<Notifying>>,
+    /// Who follows a thread.
+    pub(crate) followers: Cache<(RoomNo, OwnedEventId), Arc<HashSet<UserNo>>>,
 }

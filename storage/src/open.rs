@@ -60,6 +60,8 @@ impl Caches {
             key_counts: Cache::new(100_000),
             // In quarters of a KiB.
             notifying: Cache::new(100_000),
+            // In threads and who follows them.
+            followers: Cache::new(100_000),
         }
     }
 }

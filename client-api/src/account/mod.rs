@@ -1,6 +1,7 @@
 //! Accounts, their devices, and what they keep for their users.
 
 pub(crate) mod admin_register;
+pub mod carried;
 pub(crate) mod data;
 pub(crate) mod data_delete;
 pub(crate) mod deactivate;

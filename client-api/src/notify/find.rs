@@ -316,9 +316,12 @@ fn of_invite(event: &Pdu, wishes: &Wishes) -> Alert {
     }
     let known = Known {
         members: Some(0),
+        in_thread: Some(false),
         user: Some(Asked {
             id: &wishes.user_id,
             name: None,
+            follows: false,
+            since: i64::MAX,
         }),
         ..Known::default()
     };

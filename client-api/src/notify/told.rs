@@ -128,9 +128,23 @@ impl<'a> Telling<'a> {
         if event.redacted_by.is_some() || !is_unread {
             return Ok(None);
         }
-        let tweaks = tweaks(push.highlight);
+        let tweaks = self.tweaks(&event).await?;
         let told = self.describe(push.room, &event.pdu, Some(&event), push.highlight);
         Ok(Some((told.await?, tweaks)))
+    }
+
+    /// How the rules want an event to be shown.
+    async fn tweaks(&self, event: &Arc<StoredEvent>) -> Result<Map<String, Value>, MatrixError> {
+        let counting = &self.app.sync.counts;
+        let actions = counting.actions(&self.app.store, self.user, event).await?;
+        let actions: Vec<Value> = serde_json::from_str(&actions).unwrap_or_default();
+        let tweaks = actions.iter().filter_map(|action| {
+            let name = action.get("set_tweak")?.as_str()?;
+            // A highlight without a value is one.
+            let value = action.get("value").cloned();
+            Some((name.to_owned(), value.unwrap_or(Value::Bool(true))))
+        });
+        Ok(tweaks.collect())
     }
 
     /// What is said of an event.
@@ -179,15 +193,6 @@ impl<'a> Telling<'a> {
         let names: Vec<String> = names.flatten().collect();
         Ok((!names.is_empty()).then(|| names.join(", ")))
     }
-}
-
-/// How an event is to be shown.
-fn tweaks(highlight: bool) -> Map<String, Value> {
-    let mut tweaks = Map::new();
-    if highlight {
-        tweaks.insert("highlight".to_owned(), Value::Bool(true));
-    }
-    tweaks
 }
 
 fn total(unread: &Unread) -> u64 {

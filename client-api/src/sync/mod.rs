@@ -21,6 +21,7 @@ mod ignored;
 pub(crate) mod key_changes;
 mod lazy;
 mod left;
+pub(crate) mod notifications;
 mod pieces;
 mod presence;
 mod reader;

@@ -97,3 +97,90 @@ async fn deleted_account_data_is_told_once_and_gone() {
     })
     .await;
 }
+
+/// MSC3890: they go with the device, and the others hear of it.
+#[tokio::test]
+async fn a_devices_settings_of_notifications_go_with_it() {
+    story(|server| async move {
+        let alice = server.register("alice").await;
+        let device = |whoami: Value| whoami["device_id"].as_str().unwrap().to_owned();
+        let kind = |id: &str| format!("org.matrix.msc3890.local_notification_settings.{id}");
+        let path = |id: &str| format!("/user/{}/account_data/{}", esc(&alice.id), esc(&kind(id)));
+        let own = device(alice.read("/account/whoami").await);
+        let silenced = json!({ "is_silenced": true });
+        alice.ok(Method::PUT, &path(&own), silenced.clone()).await;
+        let logout = |user: User| async move { user.ok(Method::POST, "/logout", json!({})).await };
+        let others = async |user: User| {
+            let (id, auth) = (
+                device(user.read("/account/whoami").await),
+                "m.login.password",
+            );
+            let user_id = json!({ "type": "m.id.user", "user": user.id });
+            let auth =
+                json!({ "type": auth, "password": "a good password", "identifier": user_id });
+            let body = json!({ "devices": [id], "auth": auth });
+            alice.ok(Method::POST, "/delete_devices", body).await
+        };
+        for by_itself in [true, false] {
+            let phone = alice.another_device().await;
+            let id = device(phone.read("/account/whoami").await);
+            phone.ok(Method::PUT, &path(&id), silenced.clone()).await;
+            let since = next(&alice.sync(None, "").await);
+            if by_itself {
+                logout(phone).await;
+            } else {
+                others(phone).await;
+            }
+            let (status, answer) = alice.get(&path(&id)).await;
+            assert_eq!(
+                (status, &answer["errcode"]),
+                (StatusCode::NOT_FOUND, &json!("M_NOT_FOUND"))
+            );
+            let told = alice.sync(Some(&since), "").await;
+            let told = events(&told, &["account_data", "events"]);
+            assert_eq!(told, [&json!({ "type": kind(&id), "content": {} })]);
+            assert_eq!(alice.read(&path(&own)).await, silenced);
+        }
+        let since = next(&alice.sync(None, "").await);
+        logout(alice.another_device().await).await;
+        let told = alice.sync(Some(&since), "").await;
+        assert!(told.get("account_data").is_none());
+    })
+    .await;
+}
+
+/// Whether a room is marked as unread is the client's to say and to take back.
+#[tokio::test]
+async fn a_room_is_marked_as_unread_for_all_devices() {
+    story(|server| async move {
+        let alice = server.register("alice").await;
+        let room = alice.create_public().await;
+        let phone = alice.another_device().await;
+        let since = next(&phone.sync(None, "").await);
+        let path = format!(
+            "/user/{}/rooms/{}/account_data/m.marked_unread",
+            esc(&alice.id),
+            esc(&room)
+        );
+        let mark = json!({ "unread": true });
+        alice.ok(Method::PUT, &path, mark.clone()).await;
+        let event = json!({ "type": "m.marked_unread", "content": mark });
+        let marked = |answer: &Value| {
+            let room = &answer["rooms"]["join"][&room];
+            room["account_data"]["events"]
+                .as_array()
+                .is_some_and(|all| all.contains(&event))
+        };
+        assert!(marked(&phone.sync(Some(&since), "").await));
+        assert!(marked(&phone.sync(None, "").await));
+        // A receipt doesn't take it back, nor does it change a count.
+        let said = alice.say(&room, "hi").await;
+        let receipt = format!("/rooms/{}/receipt/m.read/{}", esc(&room), esc(&said));
+        alice.ok(Method::POST, &receipt, json!({})).await;
+        let answer = phone.sync(None, "").await;
+        assert!(marked(&answer));
+        let counts = &answer["rooms"]["join"][&room]["unread_notifications"];
+        assert_eq!(counts["notification_count"], 0);
+    })
+    .await;
+}

@@ -51,6 +51,7 @@ async fn who_changes_nothing_has_the_defaults_and_costs_no_row() {
             ids(&ada, "override").await,
             [
                 ".m.rule.master",
+                ".org.matrix.msc4028.encrypted_event",
                 ".m.rule.suppress_notices",
                 ".m.rule.invite_for_me",
                 ".m.rule.member_event",
@@ -75,6 +76,13 @@ async fn who_changes_nothing_has_the_defaults_and_costs_no_row() {
                 ".org.matrix.msc3930.rule.poll_start",
                 ".org.matrix.msc3930.rule.poll_end_one_to_one",
                 ".org.matrix.msc3930.rule.poll_end",
+            ]
+        );
+        assert_eq!(
+            ids(&ada, "postcontent").await,
+            [
+                ".io.element.msc4306.rule.unsubscribed_thread",
+                ".io.element.msc4306.rule.subscribed_thread",
             ]
         );
         for kind in ["content", "room", "sender"] {
@@ -153,15 +161,15 @@ async fn a_rule_is_made_changed_and_removed_and_all_devices_hear() {
         ada.put(&weather, json!({ "conditions": strange, "actions": ["notify"] })).await.ok();
         assert_eq!(ada.get(&weather).await.ok()["conditions"], strange);
 
-        // Actions, also of the server's rules; old ones that mean nothing are left out.
+        // Actions, also of the server's rules; old ones stay, and mean nothing.
         let actions = rule("underride", ".m.rule.message") + "/actions";
         ada.put(&actions, json!({ "actions": ["dont_notify", "coalesce", { "set_tweak": "highlight" }] }))
             .await
             .ok();
-        let kept = json!({ "actions": [{ "set_tweak": "highlight" }] });
+        let kept = json!({ "actions": ["dont_notify", "coalesce", { "set_tweak": "highlight" }] });
         assert_eq!(ada.get(&actions).await.ok(), kept);
         ada.put(&rule("sender", &bob.id), json!({ "actions": ["dont_notify"] })).await.ok();
-        assert_eq!(ada.get(&rule("sender", &bob.id)).await.ok()["actions"], json!([]));
+        assert_eq!(ada.get(&rule("sender", &bob.id)).await.ok()["actions"], json!(["dont_notify"]));
         ada.put(&rule("room", "!r:here.test"), json!({ "actions": [] })).await.ok();
         assert_eq!(own(&ada, "room").await, ["!r:here.test"]);
 
@@ -221,7 +229,7 @@ async fn rules_stand_where_they_are_put() {
         // The user's own rules come before the server's, except the one that silences all.
         let all = ids(&ada, "override").await;
         assert_eq!(all[..2], [".m.rule.master", "a"]);
-        assert_eq!(all[7], ".m.rule.suppress_notices");
+        assert_eq!(all[7], ".org.matrix.msc4028.encrypted_event");
         assert_eq!(ids(&ada, "underride").await[6], ".m.rule.call");
     })
     .await;
@@ -260,36 +268,42 @@ async fn what_is_no_rule_is_refused_and_changes_nothing() {
         }
         for (kind, body) in [
             ("content", json!({ "actions": [] })),
+            ("content", json!({ "pattern": 7, "actions": [] })),
             ("override", json!({ "conditions": [] })),
+            ("override", json!({ "conditions": [{ "key": "type" }], "actions": [] })),
+            ("override", json!({ "conditions": [{ "kind": "event_match", "key": "type" }], "actions": [] })),
+            ("override", json!({ "conditions": [{ "kind": "room_member_count", "is": "~2" }], "actions": [] })),
+            ("override", json!({ "conditions": [{ "kind": "im.nheko.msc3664.related_event_match",
+                "rel_type": "m.thread", "key": "sender" }], "actions": [] })),
+            ("override", json!({ "actions": [{ "set_tweak": "highlight", "value": "much" }] })),
+            ("override", json!({ "actions": "notify" })),
+            ("override", json!([])),
             ("override", json!({ "conditions": {}, "actions": [] })),
             ("underride", json!({ "conditions": [], "actions": [7] })),
         ] {
             let answer = ada.put(&rule(kind, "b"), body).await;
             assert_eq!(answer.status, 400, "{}", answer.body);
         }
-        assert_eq!(
-            ada.put("/pushrules/global/lunar/b", body.clone())
-                .await
-                .status,
-            400
-        );
-        for absent in [
-            rule("content", "b"),
-            rule("lunar", "a"),
-            rule("override", "a"),
+        for (absent, status, errcode) in [
+            (rule("content", "b"), 404, "M_NOT_FOUND"),
+            (rule("override", "a"), 404, "M_NOT_FOUND"),
+            (rule("postcontent", "a"), 404, "M_NOT_FOUND"),
+            (rule("lunar", "a"), 400, "M_INVALID_PARAM"),
         ] {
-            ada.get(&absent).await.fails(404, "M_NOT_FOUND");
-            ada.delete(&absent, Value::Null)
-                .await
-                .fails(404, "M_NOT_FOUND");
+            ada.get(&absent).await.fails(status, errcode);
+            ada.delete(&absent, Value::Null).await.fails(status, errcode);
             let (enabled, actions) = (format!("{absent}/enabled"), format!("{absent}/actions"));
-            ada.get(&enabled).await.fails(404, "M_NOT_FOUND");
-            ada.get(&actions).await.fails(404, "M_NOT_FOUND");
+            ada.get(&enabled).await.fails(status, errcode);
+            ada.get(&actions).await.fails(status, errcode);
             let off = json!({ "enabled": false });
-            ada.put(&enabled, off).await.fails(404, "M_NOT_FOUND");
+            ada.put(&enabled, off).await.fails(status, errcode);
             let none = json!({ "actions": [] });
-            ada.put(&actions, none).await.fails(404, "M_NOT_FOUND");
+            ada.put(&actions, none).await.fails(status, errcode);
         }
+        for kind in ["lunar", "postcontent"] {
+            ada.put(&rule(kind, "b"), body.clone()).await.fails(400, "M_INVALID_PARAM");
+        }
+        ada.get("/pushrules/global/lunar/").await.fails(400, "M_INVALID_PARAM");
         ada.delete(&rule("override", ".m.rule.master"), Value::Null)
             .await
             .fails(400, "M_INVALID_PARAM");

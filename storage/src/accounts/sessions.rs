@@ -6,6 +6,7 @@ use ruma::{DeviceId, OwnedDeviceId};
 use crate::engine::sql::Columns as _;
 use crate::facts::Fact;
 use crate::facts::account::AccountChange;
+use crate::facts::account_data::{AccountData, DataChange};
 use crate::facts::device_list::DeviceList;
 use crate::facts::revocation::TokenRevoked;
 use crate::log::presence::Ended;
@@ -15,6 +16,11 @@ use crate::{
 
 /// How often a change is decided again when the account was changed in the meantime.
 const ATTEMPTS: u32 = 5;
+/// What types of account data begin with that end in the id of the device that they are of.
+const DEVICE_SETTINGS: [&str; 2] = [
+    "org.matrix.msc3890.local_notification_settings.",
+    "m.local_notification_settings.",
+];
 
 impl Store {
     /// Logs a device in; its older tokens end. `false` if its proof doesn't hold any more.
@@ -98,12 +104,34 @@ impl Store {
         let mut facts: Vec<Fact> = lists.collect();
         facts.extend(devices.iter().map(|device| revoked(user, Some(device))));
         let gone = devices.clone();
+        facts.extend(self.settings_of(user, &devices).await?);
         facts.push(AccountChange::RemoveDevices { user, devices }.into());
         self.change(facts).await?;
         for device in &gone {
             self.sessions_end(user, Ended::Device(device));
         }
         Ok(())
+    }
+
+    /// The end of account data that is of these devices (MSC3890): as other devices hear of a deletion (MSC3391).
+    async fn settings_of(&self, user: UserNo, devices: &[OwnedDeviceId]) -> Result<Vec<Fact>> {
+        let kinds = devices
+            .iter()
+            .flat_map(|device| DEVICE_SETTINGS.map(|kind| format!("{kind}{device}")));
+        let kinds: Vec<String> = kinds.collect();
+        let known = self.global_kinds_of(user, &kinds).await?;
+        let gone = known.into_iter().map(|kind| {
+            Fact::AccountData(DataChange {
+                data: AccountData {
+                    user,
+                    room: None,
+                    kind,
+                    content: "{}".into(),
+                },
+                expect: None,
+            })
+        });
+        Ok(gone.collect())
     }
 
     /// Removes all devices of a user but `except`, and their tokens with them.
@@ -124,6 +152,7 @@ impl Store {
             let devices: Vec<_> = devices.filter(|device| Some(&**device) != except).collect();
             let mut facts: Vec<Fact> = with.clone().map(Fact::from).into_iter().collect();
             facts.extend(devices.iter().map(|device| changed(user, device)));
+            facts.extend(self.settings_of(user, &devices).await?);
             if matches!(with, Some(AccountChange::Deactivate { .. })) {
                 // The cross-signing keys go, too.
                 let device = None;

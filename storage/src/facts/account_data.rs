@@ -228,6 +228,23 @@ impl Store {
             .transpose()
     }
 
+    /// Those of these types of a user's global account data of which there is something.
+    pub(crate) async fn global_kinds_of(
+        &self,
+        user: UserNo,
+        kinds: &[String],
+    ) -> Result<Vec<String>> {
+        let query = self
+            .sql(
+                "SELECT kind FROM account_data WHERE user_no = $1 AND room = 0 \
+                 AND kind IN TEXTS($2) AND content <> '{}'",
+            )
+            .bind(user)
+            .texts(kinds.iter().map(String::as_str));
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("kind")).collect()
+    }
+
     /// On what it depends what users are notified of, in their order; cached while it doesn't change.
     pub async fn notifying(&self, users: &[UserNo]) -> Result<Vec<Arc<Notifying>>> {
         let cache = &self.core.caches.notifying;

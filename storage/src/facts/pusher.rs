@@ -239,12 +239,12 @@ impl Store {
         self.rows(query).await?.iter().map(Logged::read).collect()
     }
 
-    /// Who is joined to a room and has pushers that are told something, and since when they are in it.
+    /// Who is joined to a room and has pushers, switched off or not, and since when they are in it.
     pub async fn members_with_pushers(&self, room: RoomNo) -> Result<Vec<(UserNo, Pos)>> {
         let query = self
             .sql(
                 "SELECT m.user_no, m.since FROM membership m WHERE m.room = $1 AND m.membership = 1 \
-                 AND EXISTS (SELECT 1 FROM pusher p WHERE p.user_no = m.user_no AND p.enabled = 1)",
+                 AND EXISTS (SELECT 1 FROM pusher p WHERE p.user_no = m.user_no)",
             )
             .bind(room);
         let rows = self.rows(query).await?;
@@ -253,9 +253,9 @@ impl Store {
             .collect()
     }
 
-    /// Which users of this server have pushers that are told something.
+    /// Which users of this server have pushers.
     pub async fn users_with_pushers(&self) -> Result<Vec<UserNo>> {
-        let query = self.sql("SELECT DISTINCT user_no FROM pusher WHERE enabled = 1");
+        let query = self.sql("SELECT DISTINCT user_no FROM pusher");
         let rows = self.rows(query).await?;
         rows.iter().map(|row| row.get("user_no")).collect()
     }

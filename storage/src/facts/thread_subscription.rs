@@ -4,7 +4,7 @@
 //! What ended a subscription stays: its position says which mentions the user had seen by then, and these are no
 //! reason for a client that comes back to begin it anew.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use ruma::{EventId, OwnedEventId};
@@ -215,6 +215,11 @@ impl LoggedKind for SubscriptionChange {
         Audience::User(subscription.user)
     }
 
+    fn forget(subscription: &ThreadSubscription, store: &Store) {
+        let thread = (subscription.room, subscription.thread.clone());
+        store.core.caches.followers.remove(&thread);
+    }
+
     #[cfg(test)]
     fn sample(world: &super::tests::World) -> Self {
         Self {
@@ -229,7 +234,9 @@ impl LoggedKind for SubscriptionChange {
     async fn view(world: &super::tests::World, store: &Store) -> Result<String> {
         let thread = ruma::event_id!("$root");
         let stands = store.thread_subscription(world.user, world.room, thread);
-        Ok(format!("{:?}", stands.await?))
+        let followers = store.thread_followers(world.room, thread).await?;
+        let follows = followers.contains(&world.user);
+        Ok(format!("{:?} {follows}", stands.await?))
     }
 }
 
@@ -254,6 +261,32 @@ impl Store {
             .as_ref()
             .map(Logged::read)
             .transpose()
+    }
+
+    /// Who follows a thread, cached while that doesn't change.
+    pub async fn thread_followers(
+        &self,
+        room: RoomNo,
+        thread: &EventId,
+    ) -> Result<Arc<HashSet<UserNo>>> {
+        let cache = &self.core.caches.followers;
+        let key = (room, thread.to_owned());
+        if let Some(known) = cache.get(&key) {
+            return Ok(known);
+        }
+        let moment = cache.moment();
+        let query = self
+            .sql(
+                "SELECT user_no FROM thread_subscription \
+                 WHERE room = $1 AND thread = $2 AND subscribed = 1",
+            )
+            .bind(room)
+            .bind(thread);
+        let rows = self.rows(query).await?;
+        let users = rows.iter().map(|row| row.get("user_no"));
+        let users: Arc<HashSet<UserNo>> = Arc::new(users.collect::<Result<_>>()?);
+        cache.insert_since(moment, key, users.clone(), users.len() + 1);
+        Ok(users)
     }
 
     /// The newest `limit` of what a user has said of threads with `after < pos ≤ upto`, newest first.

@@ -217,6 +217,7 @@ impl Store {
         caches.key_counts.clear();
         caches.summaries.clear();
         caches.notifying.clear();
+        caches.followers.clear();
         self.forget_erasures();
     }
 }

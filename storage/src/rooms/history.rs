@@ -182,6 +182,58 @@ impl Store {
             .collect()
     }
 
+    /// The newest `limit` live events of these rooms together, of each after its position and up to `upto`; newest
+    /// first.
+    pub async fn newest_of(
+        &self,
+        rooms: &[(RoomNo, Pos)],
+        upto: Pos,
+        limit: usize,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
+        let since = |(room, after): &(RoomNo, Pos)| Since {
+            room: *room,
+            since: after.0.max(0),
+        };
+        let rooms: Vec<Since> = rooms.iter().map(since).collect();
+        if rooms.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = self
+            .sql(
+                "SELECT x.room, x.since, (SELECT MAX(n.ord) FROM event n WHERE n.room = x.room \
+                 AND n.ord IS NOT NULL AND n.ord > x.since AND n.ord <= $2) AS ord FROM ROWS($1) AS x",
+            )
+            .rows(&rooms)
+            .bind(upto);
+        let mut newest: Vec<(i64, Since)> = Vec::new();
+        for row in self.rows(query).await? {
+            let (room, since) = (row.get("room")?, row.get("since")?);
+            let ord: Option<i64> = row.get("ord")?;
+            newest.extend(ord.map(|ord| (ord, Since { room, since })));
+        }
+        // Where there are as many rooms, each with its newest event, nothing older than all of these is among them.
+        newest.sort_unstable_by_key(|(ord, _)| -ord);
+        newest.truncate(limit);
+        let floor = newest.last().filter(|_| newest.len() == limit);
+        let floor = floor.map_or(0, |(ord, _)| ord - 1);
+        let within = newest.into_iter().map(|(_, of)| Since {
+            room: of.room,
+            since: of.since.max(floor),
+        });
+        let query = self
+            .sql(
+                "SELECT e.no FROM ROWS($1) AS x JOIN event e ON e.room = x.room \
+                 AND e.ord IN (SELECT n.ord FROM event n WHERE n.room = x.room \
+                 AND n.ord IS NOT NULL AND n.ord > x.since AND n.ord <= $2 \
+                 ORDER BY n.ord DESC LIMIT $3) ORDER BY e.ord DESC LIMIT $3",
+            )
+            .rows(&within.collect::<Vec<_>>())
+            .bind(upto)
+            .bind(limit);
+        let nos = numbers(&self.rows(query).await?)?;
+        self.events_by_no(&nos).await
+    }
+
     /// The oldest `limit` live events with `after < pos ≤ upto`, in order.
     pub async fn live_after(
         &self,

@@ -5,13 +5,20 @@ use ruma::{
     UserId,
     push::{ComparisonOperator, PushCondition},
 };
+use serde_json::Value;
 
 use super::{
     Known, Missing,
     glob::{Glob, LONGEST_TEXT},
     property::{Path, Property, Scalar},
+    related::RelatedMatch,
     seen::Seen,
 };
+use crate::push::rules::RELATED;
+
+/// The kind of condition on what a user does with a thread
+/// ([MSC4306](https://github.com/matrix-org/matrix-spec-proposals/pull/4306)).
+const THREAD_SUBSCRIPTION: &str = "io.element.msc4306.thread_subscription";
 
 /// A condition.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,6 +43,10 @@ pub enum Condition {
     Members(Compared, u64),
     /// The sender has the power to notify with this key.
     SenderMay(Box<str>),
+    /// The event is in a thread, which the user follows or doesn't.
+    Follows(bool),
+    /// The event relates to one that is as wanted.
+    Related(Box<RelatedMatch>),
     /// What nobody knows holds for no event.
     Unknown,
 }
@@ -104,10 +115,23 @@ impl Condition {
             PushCondition::SenderNotificationPermission(data) => {
                 Self::SenderMay(data.key.as_str().into())
             }
-            other if other.kind() == "contains_display_name" => {
-                Self::NamesUser(Path::parse("content.body"))
+            other => Self::of_other(other, user).unwrap_or(Self::Unknown),
+        }
+    }
+
+    /// Conditions for which `ruma` has no type, or one that is to go.
+    fn of_other(condition: &PushCondition, user: &UserId) -> Option<Self> {
+        match condition.kind() {
+            "contains_display_name" => Some(Self::NamesUser(Path::parse("content.body"))),
+            THREAD_SUBSCRIPTION => {
+                let subscribed = condition.data().get("subscribed")?.as_bool()?;
+                Some(Self::Follows(subscribed))
             }
-            _ => Self::Unknown,
+            RELATED => {
+                let related = RelatedMatch::of(&condition.data(), user)?;
+                Some(Self::Related(Box::new(related)))
+            }
+            _ => None,
         }
     }
 
@@ -134,6 +158,13 @@ impl Condition {
                 data.key.len() + data.value.as_str().map_or(0, str::len)
             }
             PushCondition::SenderNotificationPermission(data) => data.key.as_str().len(),
+            other if other.kind() == RELATED => {
+                let texts = ["rel_type", "key", "pattern"].map(|key| {
+                    let data = other.data();
+                    data.get(key).and_then(Value::as_str).map_or(0, str::len)
+                });
+                texts.iter().sum()
+            }
             _ => 0,
         }
     }
@@ -144,7 +175,7 @@ impl Condition {
             Self::Is(..) | Self::Unknown => 0,
             Self::Matches(..) | Self::Contains(..) => 1,
             Self::HasWords(..) => 2,
-            Self::Members(..) | Self::SenderMay(_) => 3,
+            Self::Members(..) | Self::SenderMay(_) | Self::Related(_) => 3,
             _ => 4,
         }
     }
@@ -179,12 +210,16 @@ impl Condition {
                 }
                 None => Holds::Open(Missing::Power),
             },
+            Self::Related(related) => related.holds(seen, known),
             Self::Unknown => Holds::No,
             of_user => of_user.holds_for_user(seen, known),
         }
     }
 
     fn holds_for_user(&self, seen: &mut Seen<'_>, known: &Known<'_>) -> Holds {
+        if let Self::Follows(follows) = self {
+            return holds_of_thread(*follows, seen, known);
+        }
         // Nobody is meant by what isn't there: then it doesn't matter who is asked.
         let (Self::MatchesUser(path)
         | Self::IsUser(path)
@@ -220,6 +255,19 @@ impl Condition {
             },
         };
         holds.into()
+    }
+}
+
+/// Nobody follows what is in no thread, and nobody doesn't.
+fn holds_of_thread(follows: bool, seen: &Seen<'_>, known: &Known<'_>) -> Holds {
+    if !seen.event.content().contains_key("m.relates_to") {
+        return Holds::No;
+    }
+    match (known.in_thread, &known.user) {
+        (None, _) => Holds::Open(Missing::Thread),
+        (Some(false), _) => Holds::No,
+        (Some(true), None) => Holds::Open(Missing::User),
+        (Some(true), Some(user)) => (user.follows == follows).into(),
     }
 }
 

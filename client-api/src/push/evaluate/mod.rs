@@ -9,6 +9,7 @@
 mod condition;
 mod glob;
 mod property;
+mod related;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -16,19 +17,25 @@ mod tests;
 use rhizome_protocol::{Pdu, power::Power};
 use ruma::{
     UserId,
-    push::{Action, AnyPushRuleRef, ConditionalPushRule, Ruleset},
+    push::{Action, AnyPushRuleRef, ConditionalPushRule},
 };
+use serde_json::Value;
 
+pub use self::related::{Related, related_to};
 use self::{
     condition::{Condition, Holds},
     property::{Path, Scalar},
     seen::Seen,
 };
+use super::rules::Rules;
 
 /// Conditions of a user's own that are asked, …
 const MOST_CONDITIONS: usize = 1_000;
 /// … and bytes of text in them.
 const MOST_TEXT: usize = 64 << 10;
+
+/// Actions of old that everybody must ignore ("Historical Actions").
+const HISTORICAL: [&str; 2] = ["dont_notify", "coalesce"];
 
 /// What an event is to a user.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -51,6 +58,8 @@ struct Rule {
     /// All of them must hold.
     conditions: Box<[Condition]>,
     alert: Alert,
+    /// What it does, as a JSON array.
+    actions: Box<str>,
 }
 
 /// What is known beside the event.
@@ -60,6 +69,10 @@ pub struct Known<'a> {
     pub members: Option<u64>,
     /// The power levels at the event.
     pub power: Option<Power<'a>>,
+    /// Whether the event is in a thread.
+    pub in_thread: Option<bool>,
+    /// The events of the room that it relates to.
+    pub related: Option<&'a [Related<'a>]>,
     /// Who is asked.
     pub user: Option<Asked<'a>>,
 }
@@ -71,6 +84,10 @@ pub struct Asked<'a> {
     pub id: &'a UserId,
     /// What they are called in the room.
     pub name: Option<&'a str>,
+    /// Whether they follow the thread that the event is in.
+    pub follows: bool,
+    /// Since which position they are in the room.
+    pub since: i64,
 }
 
 /// What must be known to say what an event is.
@@ -80,6 +97,10 @@ pub enum Missing {
     Members,
     /// The power levels.
     Power,
+    /// Whether the event is in a thread.
+    Thread,
+    /// What it relates to.
+    Related,
     /// Who is asked.
     User,
 }
@@ -87,7 +108,7 @@ pub enum Missing {
 impl RuleSet {
     /// The rules of `user`. Of their own the first are asked that have no more than 1,000 conditions (at least one
     /// each) and 64 KiB of text; those after them match nothing.
-    pub fn of(rules: &Ruleset, user: &UserId) -> Self {
+    pub fn of(rules: &Rules, user: &UserId) -> Self {
         let mut left = Some((MOST_CONDITIONS, MOST_TEXT));
         let enabled = rules.iter().filter(|rule| rule.enabled());
         let asked = enabled.filter(|rule| {
@@ -104,8 +125,22 @@ impl RuleSet {
 
     /// Whether it matters what a user is called in a room.
     pub fn asks_names(&self) -> bool {
+        self.asks(|condition| matches!(condition, Condition::NamesUser(_)))
+    }
+
+    /// Whether it matters which threads a user follows.
+    pub fn asks_threads(&self) -> bool {
+        self.asks(|condition| matches!(condition, Condition::Follows(_)))
+    }
+
+    /// Whether it matters what an event relates to, and whether the user was there.
+    pub fn asks_related(&self) -> bool {
+        self.asks(|condition| matches!(condition, Condition::Related(_)))
+    }
+
+    fn asks(&self, about: impl FnMut(&Condition) -> bool) -> bool {
         let mut conditions = self.0.iter().flat_map(|rule| &rule.conditions);
-        conditions.any(|condition| matches!(condition, Condition::NamesUser(_)))
+        conditions.any(about)
     }
 
     /// What an event is to somebody who hasn't sent it: to whoever is asked, or, where that is the same, to
@@ -134,6 +169,29 @@ impl RuleSet {
             Some((missing, alert)) if alert != Alert::Silent => Err(missing),
             _ => Ok(Alert::Silent),
         }
+    }
+}
+
+impl RuleSet {
+    /// What the rule does that matches an event, as a JSON array of actions; nothing if none matches. It is asked for
+    /// somebody who hasn't sent the event, and within the same bounds as [`RuleSet::alert`].
+    ///
+    /// # Errors
+    /// What must be known to tell.
+    pub fn actions(
+        &self,
+        event: &Pdu,
+        known: &Known<'_>,
+    ) -> Result<Option<(Alert, &str)>, Missing> {
+        let mut seen = Seen::new(event);
+        for rule in &self.0 {
+            match rule.matches(&mut seen, known) {
+                Holds::No => {}
+                Holds::Yes => return Ok(Some((rule.alert, &rule.actions))),
+                Holds::Open(missing) => return Err(missing),
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -172,6 +230,7 @@ impl Rule {
         Self {
             conditions: conditions.into(),
             alert: Alert::of(rule.actions()),
+            actions: in_force(rule.actions()).into(),
         }
     }
 
@@ -198,4 +257,13 @@ impl Alert {
             Self::Notify
         }
     }
+}
+
+/// The actions that mean something, as a JSON array.
+fn in_force(actions: &[Action]) -> String {
+    let actions = actions.iter().filter_map(|action| {
+        let action = serde_json::to_value(action).ok()?;
+        (!HISTORICAL.iter().any(|name| action == *name)).then_some(action)
+    });
+    Value::Array(actions.collect()).to_string()
 }

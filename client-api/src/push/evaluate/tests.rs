@@ -1,6 +1,7 @@
 //! Held against `ruma`'s evaluator, by chance, and some stories.
 
 mod limits;
+mod proposals;
 
 use std::collections::BTreeMap;
 
@@ -9,7 +10,7 @@ use rhizome_protocol::{Pdu, RoomRules};
 use ruma::{
     OwnedUserId, UserId, event_id,
     power_levels::NotificationPowerLevels,
-    push::{PushConditionPowerLevelsCtx, PushConditionRoomCtx},
+    push::{PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset},
     room_id,
     room_version_rules::{AuthorizationRules, RoomPowerLevelsRules},
     serde::Raw,
@@ -18,6 +19,7 @@ use ruma::{
 use serde_json::{Value, json};
 
 use super::*;
+use crate::push::rules as user_rules;
 
 const SEEDS: [u64; 4] = [1, 42, 2026, 99_999];
 const EACH: usize = 1_500;
@@ -251,6 +253,23 @@ fn pdu(event: &Value) -> Pdu {
     Pdu::from_stored(rules, event_id!("$e").to_owned(), event.to_string().into()).unwrap()
 }
 
+/// As we have them, without what `ruma` doesn't know.
+fn ours(rules: &Ruleset) -> Rules {
+    Rules {
+        known: rules.clone(),
+        postcontent: Vec::new(),
+    }
+}
+
+fn asked<'a>(id: &'a UserId, name: Option<&'a str>) -> Asked<'a> {
+    Asked {
+        id,
+        name,
+        follows: false,
+        since: 0,
+    }
+}
+
 /// What `ruma` says.
 fn expected(rules: &Ruleset, event: &Value, room: &Room, user: &UserId) -> Alert {
     let raw: Raw<Value> = Raw::new(event).unwrap();
@@ -269,7 +288,7 @@ fn it_says_what_ruma_says() {
             let pdu = pdu(&event);
             let owner = *random.one(&[user_id!("@me:x"), user_id!("@Bob:y")]);
             let rules = rules(random, owner);
-            let set = RuleSet::of(&rules, owner);
+            let set = RuleSet::of(&ours(&rules), owner);
             let power = Power::new(pdu.rules(), None, room.levels.as_object());
             let members = Some(room.members);
             let power = Some(power);
@@ -278,7 +297,7 @@ fn it_says_what_ruma_says() {
                 &Known {
                     members,
                     power,
-                    user: None,
+                    ..Known::default()
                 },
             );
             let unknowing = set.alert(&pdu, &Known::default());
@@ -286,15 +305,17 @@ fn it_says_what_ruma_says() {
                 continue;
             }
             let name = Some(room.name.as_str());
-            let user = Some(Asked { id: owner, name });
-            let found = set.alert(
-                &pdu,
-                &Known {
-                    members,
-                    power,
-                    user,
-                },
-            );
+            let user = Some(asked(owner, name));
+            let known = Known {
+                members,
+                power,
+                user,
+                in_thread: Some(false),
+                related: Some(&[]),
+            };
+            let found = set.alert(&pdu, &known);
+            let actions = set.actions(&pdu, &known).unwrap();
+            assert_eq!(found, Ok(actions.map_or(Alert::Silent, |(alert, _)| alert)));
             let expected = expected(&rules, &event, &room, owner);
             let about = || format!("seed {seed}, case {n}: {event:#}\n{rules:#?}");
             assert_eq!(found, Ok(expected), "{}", about());
@@ -314,7 +335,7 @@ fn it_says_what_ruma_says() {
 
 #[test]
 fn those_with_the_defaults_have_the_same_rules_and_need_no_look_at_the_room() {
-    let of = |user: &UserId| RuleSet::of(&Ruleset::server_default(user), user);
+    let of = |user: &UserId| RuleSet::of(&user_rules::parsed(user, None).unwrap(), user);
     let set = of(user_id!("@me:x"));
     assert_eq!(set, of(user_id!("@someone.else:y")));
     assert_ne!(set, of(user_id!("@with*star:y")));

@@ -5,28 +5,42 @@
 //! on what is stored and written only if that is still there ([`DataChange::expect`]), so
 //! that of two devices, also at two processes, neither undoes what the other does.
 
+mod carry;
+mod defaults;
+mod new;
 mod ruleset;
 
 use std::sync::Arc;
 
 use axum::extract::State;
-use rhizome_edge::RawJson;
-use rhizome_storage::{AccountData, CommitError, DataChange, Fact, Logged, Pos, Store, WriteSet};
+use http::StatusCode;
+use rhizome_edge::{RawJson, Undecoded};
+use rhizome_storage::{
+    AccountData, CommitError, DataChange, Fact, Logged, Pos, Store, UserNo, WriteSet,
+};
 use ruma::{
-    UserId,
-    api::client::push::{
-        delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled,
-        get_pushrules_all, get_pushrules_global_scope, set_pushrule, set_pushrule_actions,
-        set_pushrule_enabled,
+    RoomId, UserId,
+    api::{
+        auth_scheme::AccessToken,
+        client::push::{
+            delete_pushrule, get_pushrule, get_pushrule_actions, get_pushrule_enabled,
+            get_pushrules_all, get_pushrules_global_scope, set_pushrule, set_pushrule_actions,
+            set_pushrule_enabled,
+        },
     },
-    push::Ruleset,
+    metadata,
 };
 use serde_json::json;
 
-use crate::{App, Caller, MatrixError, Ruma, account_data::MAX_BYTES};
+pub use self::ruleset::Rules;
+use crate::{App, Caller, MatrixError, Ruma, account_data::MAX_BYTES, content};
 
 /// The type of account data that push rules are.
 pub const KIND: &str = "m.push_rules";
+
+/// The kind of condition that looks at a related event
+/// ([MSC3664](https://github.com/matrix-org/matrix-spec-proposals/pull/3664)).
+pub const RELATED: &str = "im.nheko.msc3664.related_event_match";
 
 /// How often a change is decided again because another came first.
 const ATTEMPTS: usize = 50;
@@ -47,24 +61,52 @@ pub async fn global(
     RawJson::of(&ruleset::json(&of(&app, &who).await?)?)
 }
 
+/// The rules of one kind, which isn't in the specification any more.
+pub struct OfKind;
+metadata! {
+    @for OfKind,
+    method: GET,
+    rate_limited: false,
+    authentication: AccessToken,
+    path: "/_matrix/client/v3/pushrules/global/{kind}/",
+}
+
+/// `GET /_matrix/client/v3/pushrules/global/{kind}/`
+pub async fn of_kind(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<Undecoded<OfKind>>,
+) -> Result<RawJson, MatrixError> {
+    let kind = ruleset::kind(req.part(0))?;
+    RawJson::of(&ruleset::json_of(&of(&app, &who).await?, &kind)?)
+}
+
 /// `GET /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`
 pub async fn get(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<get_pushrule::v3::Request>,
 ) -> Result<get_pushrule::v3::Response, MatrixError> {
+    let kind = ruleset::kind(req.kind.as_str())?;
     let rules = of(&app, &who).await?;
-    let rule = ruleset::find(&rules, &req.kind, &req.rule_id)?;
+    let rule = ruleset::find(&rules, &kind, &req.rule_id)?;
     Ok(get_pushrule::v3::Response::new(rule.to_owned().into()))
 }
 
 /// `PUT /_matrix/client/v3/pushrules/global/{kind}/{ruleId}`
 pub async fn put(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<set_pushrule::v3::Request>,
+    Ruma { who, req, body, .. }: Ruma<Undecoded<set_pushrule::v3::Request>>,
 ) -> Result<set_pushrule::v3::Response, MatrixError> {
+    let kind = ruleset::kind(req.part(0))?;
+    let rule = new::read(&kind, req.part(1), &body)?;
+    let places = content::pairs(req.query.as_deref().unwrap_or_default());
+    let place = |name: &str| {
+        let mut places = places.iter();
+        places
+            .find(|(key, _)| key == name)
+            .map(|(_, rule_id)| &**rule_id)
+    };
     change(&app, &who, |rules| {
-        let (after, before) = (req.after.as_deref(), req.before.as_deref());
-        ruleset::put(rules, req.rule.clone(), after, before)
+        ruleset::put(rules, rule.clone(), place("after"), place("before"))
     })
     .await?;
     Ok(set_pushrule::v3::Response::new())
@@ -75,8 +117,9 @@ pub async fn delete(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<delete_pushrule::v3::Request>,
 ) -> Result<delete_pushrule::v3::Response, MatrixError> {
+    let kind = ruleset::kind(req.kind.as_str())?;
     change(&app, &who, |rules| {
-        ruleset::delete(rules, &req.kind, &req.rule_id)
+        ruleset::delete(rules, &kind, &req.rule_id)
     })
     .await?;
     Ok(delete_pushrule::v3::Response::new())
@@ -87,8 +130,9 @@ pub async fn enabled(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<get_pushrule_enabled::v3::Request>,
 ) -> Result<get_pushrule_enabled::v3::Response, MatrixError> {
+    let kind = ruleset::kind(req.kind.as_str())?;
     let rules = of(&app, &who).await?;
-    let rule = ruleset::find(&rules, &req.kind, &req.rule_id)?;
+    let rule = ruleset::find(&rules, &kind, &req.rule_id)?;
     Ok(get_pushrule_enabled::v3::Response::new(rule.enabled()))
 }
 
@@ -97,8 +141,9 @@ pub async fn set_enabled(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<set_pushrule_enabled::v3::Request>,
 ) -> Result<set_pushrule_enabled::v3::Response, MatrixError> {
+    let kind = ruleset::kind(req.kind.as_str())?;
     change(&app, &who, |rules| {
-        ruleset::set_enabled(rules, &req.kind, &req.rule_id, req.enabled)
+        ruleset::set_enabled(rules, &kind, &req.rule_id, req.enabled)
     })
     .await?;
     Ok(set_pushrule_enabled::v3::Response::new())
@@ -109,8 +154,9 @@ pub async fn actions(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<get_pushrule_actions::v3::Request>,
 ) -> Result<get_pushrule_actions::v3::Response, MatrixError> {
+    let kind = ruleset::kind(req.kind.as_str())?;
     let rules = of(&app, &who).await?;
-    let rule = ruleset::find(&rules, &req.kind, &req.rule_id)?;
+    let rule = ruleset::find(&rules, &kind, &req.rule_id)?;
     Ok(get_pushrule_actions::v3::Response::new(
         rule.actions().to_vec(),
     ))
@@ -121,8 +167,9 @@ pub async fn set_actions(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<set_pushrule_actions::v3::Request>,
 ) -> Result<set_pushrule_actions::v3::Response, MatrixError> {
+    let kind = ruleset::kind(req.kind.as_str())?;
     change(&app, &who, |rules| {
-        ruleset::set_actions(rules, &req.kind, &req.rule_id, req.actions.clone())
+        ruleset::set_actions(rules, &kind, &req.rule_id, req.actions.clone())
     })
     .await?;
     Ok(set_pushrule_actions::v3::Response::new())
@@ -141,31 +188,63 @@ pub fn account_data(
 pub fn parsed(
     user_id: &UserId,
     stored: Option<&Logged<AccountData>>,
-) -> Result<Ruleset, MatrixError> {
+) -> Result<Rules, MatrixError> {
     ruleset::of(user_id, stored.map(|data| &*data.content))
 }
 
-async fn of(app: &App, who: &Caller) -> Result<Ruleset, MatrixError> {
-    let stored = stored(&app.store, who).await?;
+/// Copies a user's rules for a room to the one that replaces it, as far as they fit.
+pub async fn carry(
+    store: &Store,
+    user: (UserNo, &UserId),
+    old: &RoomId,
+    new: &RoomId,
+) -> Result<(), MatrixError> {
+    let carried = change_of(store, user, |rules| {
+        carry::carry(rules, old, new);
+        Ok(())
+    });
+    match carried.await {
+        Err(error) if error.status == StatusCode::PAYLOAD_TOO_LARGE => Ok(()),
+        done => done,
+    }
+}
+
+/// The rules that a content of the account data amounts to.
+#[cfg(test)]
+pub fn of_content(user_id: &UserId, content: &str) -> Result<Rules, MatrixError> {
+    ruleset::of(user_id, Some(content))
+}
+
+async fn of(app: &App, who: &Caller) -> Result<Rules, MatrixError> {
+    let stored = stored(&app.store, who.user).await?;
     ruleset::of(&who.user_id, stored.as_ref().map(|data| &*data.content))
 }
 
 async fn stored(
     store: &Store,
-    who: &Caller,
+    user: UserNo,
 ) -> Result<Option<Arc<Logged<AccountData>>>, MatrixError> {
-    Ok(store.account_data(who.user, None, KIND).await?)
+    Ok(store.account_data(user, None, KIND).await?)
 }
 
-/// Changes the rules by `decide`, which may be asked again.
+/// Changes a client's rules by `decide`, which may be asked again.
 async fn change(
     app: &App,
     who: &Caller,
-    decide: impl Fn(&mut Ruleset) -> Result<(), MatrixError>,
+    decide: impl Fn(&mut Rules) -> Result<(), MatrixError>,
+) -> Result<(), MatrixError> {
+    change_of(&app.store, (who.user, &who.user_id), decide).await
+}
+
+/// The same of any user.
+async fn change_of(
+    store: &Store,
+    (user, user_id): (UserNo, &UserId),
+    decide: impl Fn(&mut Rules) -> Result<(), MatrixError>,
 ) -> Result<(), MatrixError> {
     for _ in 0..ATTEMPTS {
-        let stored = stored(&app.store, who).await?;
-        let mut rules = ruleset::of(&who.user_id, stored.as_ref().map(|data| &*data.content))?;
+        let stored = stored(store, user).await?;
+        let mut rules = ruleset::of(user_id, stored.as_ref().map(|data| &*data.content))?;
         let before = ruleset::content(&rules)?;
         decide(&mut rules)?;
         let content = ruleset::content(&rules)?;
@@ -177,7 +256,7 @@ async fn change(
         }
         let fact = Fact::AccountData(DataChange {
             data: AccountData {
-                user: who.user,
+                user,
                 room: None,
                 kind: KIND.to_owned(),
                 content: content.into(),
@@ -185,7 +264,7 @@ async fn change(
             expect: Some(stored.map_or(Pos(0), |data| data.pos)),
         });
         let set = WriteSet::from(vec![fact]);
-        match app.store.commit(set).await {
+        match store.commit(set).await {
             Ok(_) => return Ok(()),
             Err(CommitError::DataMoved { .. }) => {}
             Err(error) => return Err(error.into()),

@@ -3,11 +3,14 @@
 
 use std::sync::Arc;
 
-use rhizome_protocol::power::Power;
 use rhizome_rooms::thread;
-use rhizome_storage::{Cache, EventNo, RoomNo, Store, StoredEvent, UserNo};
+use rhizome_storage::{Cache, EventNo, Store, StoredEvent, UserNo};
+use ruma::EventId;
 
-use super::tally::{Scope, Step, Thread};
+use super::{
+    asking::{Levels, Person, name_of, related_of, to_be_seen},
+    tally::{Scope, Step, Thread},
+};
 use crate::{
     MatrixError,
     push::{
@@ -89,7 +92,11 @@ impl Alerts {
     }
 
     /// The thread that an event is in.
-    async fn thread(&self, store: &Store, event: &Arc<StoredEvent>) -> Result<Thread, MatrixError> {
+    pub async fn thread(
+        &self,
+        store: &Store,
+        event: &Arc<StoredEvent>,
+    ) -> Result<Thread, MatrixError> {
         if !event.pdu.content().contains_key("m.relates_to") {
             return Ok(None);
         }
@@ -106,113 +113,119 @@ impl Alerts {
     async fn alert(
         &self,
         store: &Store,
-        event: &StoredEvent,
+        event: &Arc<StoredEvent>,
         whose: Whose<'_>,
     ) -> Result<Alert, MatrixError> {
         let wishes = whose.wishes;
-        if event.redacted_by.is_some() || wishes.ignored.contains(event.pdu.sender()) {
+        if is_nothing(event, wishes) {
             return Ok(Alert::Silent);
         }
         let key = (event.no, wishes.rules.id);
+        let judge = |known: &Known<'_>| wishes.rules.set.alert(&event.pdu, known);
         match self.alerts.get(&key) {
             Some(Some(alert)) => return Ok(alert),
             Some(None) => {}
             None => {
-                let alert = ask(store, event, wishes, None).await?;
+                let alert = self.ask(store, event, None, judge).await?;
                 self.alerts.insert(key, alert);
                 if let Some(alert) = alert {
                     return Ok(alert);
                 }
             }
         }
-        let name = if wishes.rules.set.asks_names() {
-            name_of(store, event.room, whose.user).await?
-        } else {
-            None
-        };
-        let asked = Asked {
-            id: &wishes.user_id,
-            name: name.as_deref(),
-        };
-        let alert = ask(store, event, wishes, Some(asked)).await?;
-        Ok(alert.unwrap_or_default())
+        let person = self.person(store, event, whose).await?;
+        let alert = self.ask(store, event, Some(person.asked(wishes)), judge);
+        Ok(alert.await?.unwrap_or_default())
     }
+
+    /// What a user is notified by of somebody else's event, and what is to be done then, as a JSON array of actions.
+    pub async fn notification<'a>(
+        &self,
+        store: &Store,
+        event: &Arc<StoredEvent>,
+        whose: Whose<'a>,
+    ) -> Result<Option<(Alert, &'a str)>, MatrixError> {
+        let wishes = whose.wishes;
+        if event.pdu.sender() == wishes.user_id || is_nothing(event, wishes) {
+            return Ok(None);
+        }
+        let person = self.person(store, event, whose).await?;
+        let judge = |known: &Known<'_>| wishes.rules.set.actions(&event.pdu, known);
+        let found = self.ask(store, event, Some(person.asked(wishes)), judge);
+        let found = found.await?.flatten();
+        Ok(found.filter(|(alert, _)| *alert != Alert::Silent))
+    }
+
+    /// What `judge` says; `None` if that depends on who is asked. What isn't known is looked up as it is needed.
+    async fn ask<T>(
+        &self,
+        store: &Store,
+        event: &Arc<StoredEvent>,
+        asked: Option<Asked<'_>>,
+        judge: impl Fn(&Known<'_>) -> Result<T, Missing>,
+    ) -> Result<Option<T>, MatrixError> {
+        let (mut members, mut in_thread) = (None, None);
+        let mut levels: Option<Levels> = None;
+        let mut related: Option<Vec<Arc<StoredEvent>>> = None;
+        loop {
+            let others = related.as_deref().map(to_be_seen);
+            let known = Known {
+                members,
+                power: levels.as_ref().map(|levels| levels.power(event)),
+                in_thread,
+                related: others.as_deref(),
+                user: asked,
+            };
+            match judge(&known) {
+                Ok(said) => return Ok(Some(said)),
+                Err(Missing::User) => return Ok(None),
+                Err(Missing::Members) => {
+                    let joined = store.member_counts(event.room).await?.joined;
+                    members = Some(u64::try_from(joined).unwrap_or_default());
+                }
+                Err(Missing::Power) => levels = Some(Levels::at(store, event).await?),
+                Err(Missing::Thread) => {
+                    in_thread = Some(self.thread(store, event).await?.is_some());
+                }
+                Err(Missing::Related) => related = Some(related_of(store, event).await?),
+            }
+        }
+    }
+
+    /// Who is asked, as far as their rules look at it.
+    async fn person(
+        &self,
+        store: &Store,
+        event: &Arc<StoredEvent>,
+        whose: Whose<'_>,
+    ) -> Result<Person, MatrixError> {
+        let set = &whose.wishes.rules.set;
+        let mut person = Person::default();
+        if set.asks_names() {
+            person.name = name_of(store, event.room, whose.user).await?;
+        }
+        if set.asks_threads()
+            && let Some(root) = self.thread(store, event).await?
+            && let Ok(root) = <&EventId>::try_from(&*root)
+        {
+            let followers = store.thread_followers(event.room, root).await?;
+            person.follows = followers.contains(&whose.user);
+        }
+        if set.asks_related() {
+            let row = store.membership(whose.user, event.room).await?;
+            person.since = row.map_or(i64::MAX, |row| row.since.0);
+        }
+        Ok(person)
+    }
+}
+
+/// Whether an event is nothing to be notified of, whatever the rules say.
+fn is_nothing(event: &StoredEvent, wishes: &Wishes) -> bool {
+    event.redacted_by.is_some() || wishes.ignored.contains(event.pdu.sender())
 }
 
 /// Whether its sender has read up to an event. Of a redacted one isn't known any more in which thread it was.
 fn reads(event: &StoredEvent) -> bool {
     let pdu = &event.pdu;
     pdu.state_key().is_none() && pdu.redacts().is_none() && event.redacted_by.is_none()
-}
-
-/// What the rules say; `None` if that depends on who is asked. What isn't known is looked up as it is needed.
-async fn ask(
-    store: &Store,
-    event: &StoredEvent,
-    wishes: &Wishes,
-    asked: Option<Asked<'_>>,
-) -> Result<Option<Alert>, MatrixError> {
-    let mut members = None;
-    let mut levels: Option<Levels> = None;
-    loop {
-        let known = Known {
-            members,
-            power: levels.as_ref().map(|levels| levels.power(event)),
-            user: asked,
-        };
-        match wishes.rules.set.alert(&event.pdu, &known) {
-            Ok(alert) => return Ok(Some(alert)),
-            Err(Missing::User) => return Ok(None),
-            Err(Missing::Members) => {
-                let joined = store.member_counts(event.room).await?.joined;
-                members = Some(u64::try_from(joined).unwrap_or_default());
-            }
-            Err(Missing::Power) => levels = Some(Levels::at(store, event).await?),
-        }
-    }
-}
-
-/// The events that say who has which power.
-struct Levels {
-    create: Option<Arc<StoredEvent>>,
-    levels: Option<Arc<StoredEvent>>,
-}
-
-impl Levels {
-    /// Those before an event.
-    async fn at(store: &Store, event: &StoredEvent) -> Result<Self, MatrixError> {
-        let keys = [("m.room.create", ""), ("m.room.power_levels", "")];
-        let found = match event.state_before {
-            Some(at) => store.state_entries(at, &keys).await?,
-            None => Vec::new(),
-        };
-        let mut events = [None, None];
-        for (slot, no) in events.iter_mut().zip(found) {
-            if let Some(no) = no {
-                *slot = store.event_by_no(no).await?;
-            }
-        }
-        let [create, levels] = events;
-        Ok(Self { create, levels })
-    }
-
-    fn power<'a>(&'a self, event: &'a StoredEvent) -> Power<'a> {
-        let create = self.create.as_ref().map(|event| &*event.pdu);
-        let levels = self.levels.as_ref().map(|event| event.pdu.content());
-        Power::new(event.pdu.rules(), create, levels)
-    }
-}
-
-/// What a user is called in a room.
-async fn name_of(store: &Store, room: RoomNo, user: UserNo) -> Result<Option<String>, MatrixError> {
-    let row = store.membership(user, room).await?;
-    let Some(event) = row.and_then(|row| row.event) else {
-        return Ok(None);
-    };
-    let event = store.event_by_no(event).await?;
-    let name = event.and_then(|event| {
-        let name = event.pdu.content().get("displayname")?;
-        name.as_str().map(str::to_owned)
-    });
-    Ok(name)
 }

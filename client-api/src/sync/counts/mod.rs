@@ -10,7 +10,9 @@
 //! all rooms of the answer at once.
 
 pub mod alerts;
+mod asking;
 mod load;
+pub mod notified;
 pub mod tally;
 mod together;
 pub mod writer;
@@ -24,7 +26,9 @@ use std::{
     },
 };
 
-use rhizome_storage::{Cache, DELIVERED, MembershipRow, Pos, RoomNo, Store, UnreadRow, UserNo};
+use rhizome_storage::{
+    Cache, DELIVERED, MembershipRow, Pos, RoomNo, Store, StoredEvent, UnreadRow, UserNo,
+};
 
 pub use self::tally::Counts;
 use self::{
@@ -252,6 +256,22 @@ impl Counting {
         Ok(all)
     }
 
+    /// What the rules of a user want to be done about somebody else's event, as a JSON array; empty if nothing.
+    pub async fn actions(
+        &self,
+        store: &Store,
+        user: UserNo,
+        event: &Arc<StoredEvent>,
+    ) -> Result<String, MatrixError> {
+        let wishes = self.wishes(store, user).await?;
+        let whose = Whose {
+            user,
+            wishes: &wishes,
+        };
+        let found = self.alerts.notification(store, event, whose).await?;
+        Ok(found.map_or_else(|| "[]".to_owned(), |(_, actions)| actions.to_owned()))
+    }
+
     async fn wishes(&self, store: &Store, user: UserNo) -> Result<Arc<Wishes>, MatrixError> {
         let mut wishes = self.compiled.of(store, &[user]).await?;
         wishes.pop().ok_or_else(MatrixError::internal)
@@ -297,23 +317,36 @@ impl Counting {
                 }),
             }
         }
-        let mut rows = Vec::new();
+        for (wanted, tally) in self.load(store, wanted, upto).await? {
+            found.insert(wanted.room, tally.counts());
+            if let Some(attendance) = &attendance {
+                self.keep(&wanted, attendance, tally);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Tallies from the database.
+    async fn load(
+        &self,
+        store: &Store,
+        wanted: Vec<Wanted>,
+        upto: Pos,
+    ) -> Result<Vec<(Wanted, Tally)>, MatrixError> {
+        let (mut rows, mut tallies) = (Vec::new(), Vec::with_capacity(wanted.len()));
         for wanted in wanted.chunks(AT_ONCE) {
             let evaluation = (&self.compiled, &self.alerts);
             let together = &self.together;
             let loaded = together.load(store, evaluation, wanted, upto).await?;
             for (wanted, loaded) in wanted.iter().zip(loaded) {
-                found.insert(wanted.room, loaded.tally.counts());
                 if loaded.looked_at >= WORTH_A_ROW {
                     rows.push(loaded.row(wanted));
                 }
-                if let Some(attendance) = &attendance {
-                    self.keep(wanted, attendance, loaded.tally);
-                }
+                tallies.push((*wanted, loaded.tally));
             }
         }
         write_down(store, rows);
-        Ok(found)
+        Ok(tallies)
     }
 
     fn keep(&self, of: &Wanted, attendance: &Attendance, tally: Tally) {

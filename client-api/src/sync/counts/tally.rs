@@ -203,6 +203,14 @@ impl Tally {
         1 + older.chain(marks).chain(awaited).sum::<usize>() / WEIGHT
     }
 
+    /// Whether an event that notifies is unread.
+    pub fn has(&self, pos: Pos, thread: &Thread) -> bool {
+        if pos > self.span.1 {
+            return self.marks.iter().any(|mark| mark.pos == pos);
+        }
+        pos >= self.span.0 && self.older.iter().any(|(older, _)| older == thread)
+    }
+
     /// The counts.
     pub fn counts(&self) -> Counts {
         let mut counts = Counts::default();

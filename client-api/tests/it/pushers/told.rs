@@ -17,6 +17,9 @@ async fn two(world: &World) -> (User, User, String) {
         world.server.register("ada").await,
         world.server.register("bob").await,
     );
+    let name = format!("/profile/{}/displayname", crate::harness::esc(&bob.id));
+    let named = json!({ "displayname": "Bob" });
+    bob.ok(http::Method::PUT, &name, named).await;
     set(&ada, pusher("phone", json!({}))).await;
     let room = bob
         .create(json!({ "preset": "public_chat", "name": "Kitchen" }))
@@ -35,7 +38,7 @@ async fn a_message_is_told_and_the_number_goes_when_it_is_read() {
         assert_eq!(told["room_id"], json!(room));
         assert_eq!(told["type"], "m.room.message");
         assert_eq!(told["sender"], json!(bob.id));
-        assert_eq!(told["sender_display_name"], "bob");
+        assert_eq!(told["sender_display_name"], "Bob");
         assert_eq!(told["room_name"], "Kitchen");
         assert_eq!(told["content"]["body"], "soup is ready");
         assert_eq!(told["counts"]["unread"], 1);

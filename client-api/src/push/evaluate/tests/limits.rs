@@ -15,7 +15,7 @@ fn with_words<'a>(words: impl Iterator<Item = &'a str>) -> RuleSet {
     }))
     .unwrap();
     rules.update_with_server_default(Ruleset::server_default(user));
-    RuleSet::of(&rules, user)
+    RuleSet::of(&ours(&rules), user)
 }
 
 fn message(body: &str) -> Pdu {
@@ -59,12 +59,12 @@ fn a_name_that_is_no_name_is_nowhere() {
         "content": [], "room": [], "sender": [], "underride": [],
     }))
     .unwrap();
-    let set = RuleSet::of(&rules, user);
+    let set = RuleSet::of(&ours(&rules), user);
     for (length, alert) in [(255, Alert::Notify), (256, Alert::Silent)] {
         for name in ["a".repeat(length), "*".repeat(length)] {
             let body = name.replace('*', "a");
             let name = Some(&*name);
-            let user = Some(Asked { id: user, name });
+            let user = Some(asked(user, name));
             let known = Known {
                 user,
                 ..Known::default()
