@@ -30,8 +30,10 @@ pub struct PresencePart {
 pub struct Span {
     /// Where it begins in the log.
     pub after: Option<Pos>,
-    /// Where in the ephemeral stream.
+    /// Where in the ephemeral stream, …
     pub heard: i64,
+    /// … and where it ends there. What comes later is told the next time, and not twice.
+    pub upto: i64,
 }
 
 impl PresencePart {
@@ -40,7 +42,7 @@ impl PresencePart {
         store: &Store,
         (viewer, wanted): (&Viewer, &Filter),
         rows: &[MembershipRow],
-        Span { after, heard }: Span,
+        Span { after, heard, upto }: Span,
         ignored: &HashSet<OwnedUserId>,
     ) -> Result<Self, MatrixError> {
         let most = limit(wanted);
@@ -52,17 +54,18 @@ impl PresencePart {
             .map(|row| (row.room, after.is_some_and(|after| row.since > after)))
             .collect();
         let since = after.map(|_| heard);
-        let news = store
+        let mut news = store
             .presence()
             .news(viewer.user, &rooms, since, MOST_LOOKED_AT);
+        let cut = news.len() >= MOST_LOOKED_AT && after.is_some();
+        news.retain(|news| news.position <= upto);
         let users: Vec<_> = news.iter().map(|news| news.status.user).collect();
         let names = store.users(&users).await?;
         let mut part = Self::default();
         // At first they who have changed last are told, and the others never.
-        let cut = news.len() >= MOST_LOOKED_AT && after.is_some();
         part.upto = cut.then(|| news.last().map_or(heard, |last| last.position));
         let let_through = |user: &OwnedUserId| !ignored.contains(user) && lets(wanted, user);
-        let mut chosen = names.into_iter().zip(news);
+        let chosen = names.into_iter().zip(news);
         if after.is_none() {
             let mut found: Vec<_> = chosen.filter(|(user, _)| let_through(user)).collect();
             let past = found.len().saturating_sub(most);
@@ -74,7 +77,7 @@ impl PresencePart {
             return Ok(part);
         }
         let mut last = heard;
-        for (user, PresenceNews { position, status }) in chosen.by_ref() {
+        for (user, PresenceNews { position, status }) in chosen {
             if !let_through(&user) {
                 continue;
             }

@@ -160,7 +160,11 @@ impl Reader {
         next.sticky = sticky.upto;
         let told = since.map_or(0, |token| token.presence_after(ephemeral));
         let of = (&self.viewer, &self.ask.filter.presence);
-        let span = Span { after, heard: told };
+        let span = Span {
+            after,
+            heard: told,
+            upto: ephemeral,
+        };
         let presence = PresencePart::read(store, of, &rows, span, &ignored).await?;
         next.presence = presence.upto;
         let mut loader = self.loader(&ignored, after, upto, (heard, ephemeral));

@@ -93,7 +93,9 @@ pub(super) async fn deliver(fed: &Federation, to: &ServerName) -> Result<(), Err
                 look_again(fed, to, Beside::default());
             }
             Err(error) => {
-                presence::again(fed, to, &batch);
+                if !refuses_content(&error) {
+                    presence::again(fed, to, &batch);
+                }
                 failed(fed, to, stand, &error);
                 return Ok(());
             }

@@ -74,7 +74,9 @@ fn head(people: &People) -> i64 {
 
 /// The rooms in which those who wait are to be told.
 fn untold(people: &mut People) -> Vec<RoomNo> {
-    std::iter::from_fn(|| people.rooms.next_untold()).collect()
+    let mut rooms: Vec<_> = std::iter::from_fn(|| people.rooms.next_untold()).collect();
+    rooms.sort_unstable();
+    rooms
 }
 
 #[test]
