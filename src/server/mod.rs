@@ -81,24 +81,18 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         rooms.clone(),
         federation.clone(),
         client_api::Files::of(&federation, previews.enabled().then(|| previews.clone())),
-        Arc::new(client_api::ClientConfig {
-            channels: pushing::channels(&config)?,
-            ..client_config(&config)
-        }),
+        Arc::new(pushing::with_channels(client_config(&config), &config)?),
         stop.clone(),
     );
-    let notifying = app.clone();
     let unfinished = [app.unfinished().clone(), federation.unfinished().clone()];
-    let routers = Routers::new(client_api::router(app), federation.router());
+    let routers = Routers::new(client_api::router(app.clone()), federation.router());
 
     let tasks = Tasks::new(stop.clone());
     if config.federation.enabled {
         federate(&tasks, &federation);
     }
     readers::read_log(&tasks, &store, &config);
-    if config.push.enabled {
-        pushing::notify(&tasks, notifying, &config);
-    }
+    pushing::notify(&tasks, app, &config);
     care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);
     relate(&tasks, &store);

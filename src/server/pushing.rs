@@ -18,8 +18,16 @@ use crate::tasks::Tasks;
 /// What apps show of a notification that says nothing: the text that they have for this name.
 const LOC_KEY: &str = "NOTIFICATION";
 
-/// All that are configured.
-pub(crate) fn channels(config: &Config) -> anyhow::Result<Channels> {
+/// The settings of the client API with all ways that are configured.
+pub(crate) fn with_channels(
+    client: client_api::ClientConfig,
+    config: &Config,
+) -> anyhow::Result<client_api::ClientConfig> {
+    let channels = channels(config)?;
+    Ok(client_api::ClientConfig { channels, ..client })
+}
+
+fn channels(config: &Config) -> anyhow::Result<Channels> {
     let from = &config.push;
     let schemes = if from.allow_http {
         Schemes::Any
@@ -48,8 +56,11 @@ pub(crate) fn channels(config: &Config) -> anyhow::Result<Channels> {
     Ok(channels)
 }
 
-/// Tells users' apps of notifications.
+/// Tells users' apps of notifications, if they are to be told.
 pub(crate) fn notify(tasks: &Tasks, app: client_api::App, config: &Config) {
+    if !config.push.enabled {
+        return;
+    }
     let reach = Reach {
         denied: config.federation.denied_ranges.clone(),
         allowed: config.push.allowed_ranges.clone(),

@@ -5,19 +5,19 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rhizome_protocol::{Incoming, Membership, Pdu};
+use rhizome_protocol::Membership;
 use rhizome_storage::{
     About, DELIVERED, Entry, EntryKind, Failure, InviteEntry, Lease, LiveEvent, LogWork, NewPush,
-    Pos, RemoteInvite, RoomNo, StateChanged, Store, StoredEvent, Stretch, UserNo,
+    Pos, RoomNo, StateChanged, Store, StoredEvent, Stretch, UserNo,
 };
 
-use super::tell::Teller;
+use super::{
+    invites::{event_of, of_invite},
+    tell::Teller,
+};
 use crate::{
     App, MatrixError,
-    push::{
-        evaluate::{Alert, Asked, Known},
-        wishes::{Compiled, Wishes},
-    },
+    push::{evaluate::Alert, wishes::Compiled},
     sync::counts::{
         alerts::{Alerts, Whose},
         tally::Step,
@@ -299,33 +299,4 @@ fn badge(user: UserNo, pos: Pos, room: RoomNo) -> NewPush {
         about: About::Badge,
         highlight: false,
     }
-}
-
-/// The event of an invite from outside.
-pub(super) fn event_of(invite: &RemoteInvite) -> Option<Pdu> {
-    let event = Incoming::parse(invite.event.as_bytes()).ok()?;
-    Pdu::parse(invite.rules, event).ok()
-}
-
-/// What an invite to a room of which nothing is known is to who is invited.
-fn of_invite(event: &Pdu, wishes: &Wishes) -> Alert {
-    let is_ours = event.membership() == Some(Membership::Invite)
-        && event.state_key() == Some(wishes.user_id.as_str());
-    if !is_ours || wishes.ignored.contains(event.sender()) {
-        return Alert::Silent;
-    }
-    let known = Known {
-        members: Some(0),
-        in_thread: Some(false),
-        user: Some(Asked {
-            id: &wishes.user_id,
-            name: None,
-            follows: false,
-            since: i64::MAX,
-        }),
-        ..Known::default()
-    };
-    // What depends on what nobody knows of the room is told rather than not.
-    let alert = wishes.rules.set.alert(event, &known);
-    alert.unwrap_or(Alert::Notify)
 }

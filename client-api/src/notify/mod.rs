@@ -9,6 +9,7 @@
 mod acknowledged;
 mod choose;
 mod find;
+mod invites;
 mod tell;
 mod told;
 

@@ -7,7 +7,7 @@ use rhizome_push::{Counts, Event, Notification, Prio};
 use rhizome_storage::{About, EventNo, MembershipRow, Push, RoomNo, Store, StoredEvent, UserNo};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::find::event_of;
+use super::invites::event_of;
 use crate::{
     App, MatrixError,
     sync::{counts::Counts as Unread, window::Window},

@@ -61,9 +61,11 @@ impl PresencePart {
         news.retain(|news| news.position <= upto);
         let users: Vec<_> = news.iter().map(|news| news.status.user).collect();
         let names = store.users(&users).await?;
-        let mut part = Self::default();
         // At first they who have changed last are told, and the others never.
-        part.upto = cut.then(|| news.last().map_or(heard, |last| last.position));
+        let mut part = Self {
+            upto: cut.then(|| news.last().map_or(heard, |last| last.position)),
+            ..Self::default()
+        };
         let let_through = |user: &OwnedUserId| !ignored.contains(user) && lets(wanted, user);
         let chosen = names.into_iter().zip(news);
         if after.is_none() {

@@ -242,23 +242,15 @@ async fn what_is_no_rule_is_refused_and_changes_nothing() {
         let body = json!({ "pattern": "x", "conditions": [], "actions": [] });
         ada.put(&rule("content", "a"), body.clone()).await.ok();
         let before = ada.get(ALL).await.ok();
-        let long = "x".repeat(256);
+        let (b, long) = (rule("content", "b"), "x".repeat(256));
         for (path, status, errcode) in [
             (rule("content", ".mine"), 400, "M_INVALID_PARAM"),
             (rule("content", "a/b"), 400, "M_INVALID_PARAM"),
             (rule("content", "a\\b"), 400, "M_INVALID_PARAM"),
             (rule("content", &long), 400, "M_INVALID_PARAM"),
-            (
-                rule("content", "b") + "?before=.m.rule.call",
-                400,
-                "M_INVALID_PARAM",
-            ),
-            (
-                rule("content", "b") + "?after=.m.rule.call",
-                400,
-                "M_INVALID_PARAM",
-            ),
-            (rule("content", "b") + "?before=nobody", 400, "M_UNKNOWN"),
+            (format!("{b}?before=.m.rule.call"), 400, "M_INVALID_PARAM"),
+            (format!("{b}?after=.m.rule.call"), 400, "M_INVALID_PARAM"),
+            (format!("{b}?before=nobody"), 400, "M_UNKNOWN"),
             (rule("content", "a") + "?after=nobody", 400, "M_UNKNOWN"),
             (rule("content", "a") + "?after=a", 400, "M_INVALID_PARAM"),
             (rule("sender", "no user"), 400, "M_INVALID_PARAM"),

@@ -16,10 +16,10 @@ use crate::{
     FederationConfig,
     config::ConfigError,
     outbound::{
-        dialer::Dialer,
+        dialer::{Dialer, Reach},
         discovery::{Discovery, Route, Target},
         error::{OutboundError, cause},
-        web::{Messenger, Reach, Web},
+        web::{Messenger, Web},
         wellknown::NetworkLookup,
     },
 };

@@ -24,7 +24,6 @@ use crate::{
     outbound::{
         discovery::{Route, Target},
         dns::{Dns, Reason},
-        web::Reach,
     },
 };
 
@@ -43,6 +42,15 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 const MAX_IDLE: usize = 4;
 /// Addresses of one route that are tried.
 const MAX_ADDRESSES: usize = 8;
+
+/// Which addresses may be connected to.
+#[derive(Debug, Clone, Default)]
+pub struct Reach {
+    /// Not those in these ranges,
+    pub denied: Vec<IpNet>,
+    /// but for these.
+    pub allowed: Vec<IpNet>,
+}
 
 /// What all connections to the outside share: name lookups, egress rules, TLS.
 pub(crate) struct Dialer {

@@ -13,8 +13,9 @@ pub(crate) mod web;
 mod wellknown;
 
 pub use client::{Limits, Outbound};
+pub use dialer::Reach;
 pub(crate) use encode::canonical_body;
 pub use error::OutboundError;
 pub(crate) use error::cause;
-pub use web::{Answer, Messenger, Reach, Schemes, WebError};
+pub use web::{Answer, Messenger, Schemes, WebError};
 pub(crate) use web::{Found, Visit, WebBody};

@@ -379,14 +379,12 @@ fn failed(fed: &Federation, to: &ServerName, stand: DestinationState, error: &Ou
     let now = fed.store().clock().now_ms();
     let retry_at = now.saturating_add(millis(wait));
     tracing::info!(%to, failures, ?wait, %error, "a destination failed and is left alone for a while");
-    fed.sender().note(
-        to,
-        DestinationState {
-            failures,
-            retry_at,
-            ..stand
-        },
-    );
+    let stand = DestinationState {
+        failures,
+        retry_at,
+        ..stand
+    };
+    fed.sender().note(to, stand);
     if let Some(queue) = fed.sender().state().queues.get_mut(to) {
         queue.attempted = now;
         // Ephemeral data was only worth something at the time; what is in the log stays there.

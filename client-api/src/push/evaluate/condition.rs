@@ -1,5 +1,7 @@
 //! Conditions of push rules (client-server API, "Conditions").
 
+mod related;
+
 use rhizome_protocol::power::Level;
 use ruma::{
     UserId,
@@ -7,11 +9,12 @@ use ruma::{
 };
 use serde_json::Value;
 
+use self::related::RelatedMatch;
+pub use self::related::{Related, related_to};
 use super::{
     Known, Missing,
     glob::{Glob, LONGEST_TEXT},
     property::{Path, Property, Scalar},
-    related::RelatedMatch,
     seen::Seen,
 };
 use crate::push::rules::RELATED;

@@ -9,7 +9,6 @@
 mod condition;
 mod glob;
 mod property;
-mod related;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -21,7 +20,7 @@ use ruma::{
 };
 use serde_json::Value;
 
-pub use self::related::{Related, related_to};
+pub use self::condition::{Related, related_to};
 use self::{
     condition::{Condition, Holds},
     property::{Path, Scalar},

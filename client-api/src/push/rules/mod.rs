@@ -6,7 +6,6 @@
 //! that of two devices, also at two processes, neither undoes what the other does.
 
 mod carry;
-mod defaults;
 mod new;
 mod ruleset;
 

@@ -1,5 +1,7 @@
 //! A user's push rules and what may be done to them: pure functions over [`Rules`].
 
+mod defaults;
+
 use http::StatusCode;
 use ruma::{
     UserId,
@@ -12,7 +14,6 @@ use ruma::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::defaults;
 use crate::MatrixError;
 
 /// The kinds of rules, in the order in which they are checked.

@@ -93,8 +93,6 @@ async fn a_browser_says_that_it_is_there_before_it_is_told_anything() {
             world.server.register("ada").await,
             world.server.register("bob").await,
         );
-        let known = ada.read("/capabilities").await;
-        assert_eq!(known["capabilities"]["m.webpush"]["enabled"], true);
         let room = bob.create_public().await;
         ada.join(&room).await;
         let (status, _) = ada
@@ -166,6 +164,16 @@ async fn a_browser_says_that_it_is_there_before_it_is_told_anything() {
                 .is_empty()
         })
         .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_asks_is_told_that_there_is_web_push() {
+    each(async |world| {
+        let ada = world.server.register("ada").await;
+        let known = ada.read("/capabilities").await;
+        assert_eq!(known["capabilities"]["m.webpush"]["enabled"], true);
     })
     .await;
 }

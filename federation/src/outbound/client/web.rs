@@ -3,7 +3,10 @@
 use ipnet::IpNet;
 
 use super::{Outbound, Transport};
-use crate::outbound::web::{Messenger, Reach, Web};
+use crate::outbound::{
+    dialer::Reach,
+    web::{Messenger, Web},
+};
 
 impl Outbound {
     /// The web with these exceptions from what may not be connected to; `None` if it can't be had so.

@@ -6,7 +6,6 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use ipnet::IpNet;
 use reqwest::{Client, Url};
 use tokio::time::timeout;
 
@@ -20,15 +19,6 @@ use crate::{
 pub struct Messenger {
     config: FederationConfig,
     way: Way,
-}
-
-/// Which addresses may be connected to.
-#[derive(Debug, Clone, Default)]
-pub struct Reach {
-    /// Not those in these ranges,
-    pub denied: Vec<IpNet>,
-    /// but for these.
-    pub allowed: Vec<IpNet>,
 }
 
 enum Way {

@@ -24,7 +24,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 pub use body::WebBody;
-pub use messenger::{Answer, Messenger, Reach};
+pub use messenger::{Answer, Messenger};
 
 use crate::{
     FederationConfig,

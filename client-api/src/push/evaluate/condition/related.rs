@@ -6,9 +6,11 @@ use ruma::UserId;
 use serde_json::{Map, Value};
 
 use super::{
-    Known, Missing,
-    condition::{Condition, Holds},
-    seen::{LOOKED_AT, Seen},
+    super::{
+        Known, Missing,
+        seen::{LOOKED_AT, Seen},
+    },
+    Condition, Holds,
 };
 
 /// What replies are as a relation.

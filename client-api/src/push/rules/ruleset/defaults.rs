@@ -13,7 +13,7 @@ use ruma::{
     },
 };
 
-use super::ruleset::Rules;
+use super::Rules;
 
 /// The types of polls as they are sent.
 const POLLS: &str = "org.matrix.msc3381.poll.";

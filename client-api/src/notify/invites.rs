@@ -1,0 +1,38 @@
+//! Invites to rooms that this server isn't in: all that is known of the room is the invite.
+
+use rhizome_protocol::{Incoming, Membership, Pdu};
+use rhizome_storage::RemoteInvite;
+
+use crate::push::{
+    evaluate::{Alert, Asked, Known},
+    wishes::Wishes,
+};
+
+/// The event of an invite from outside.
+pub fn event_of(invite: &RemoteInvite) -> Option<Pdu> {
+    let event = Incoming::parse(invite.event.as_bytes()).ok()?;
+    Pdu::parse(invite.rules, event).ok()
+}
+
+/// What an invite to a room of which nothing is known is to who is invited.
+pub fn of_invite(event: &Pdu, wishes: &Wishes) -> Alert {
+    let is_ours = event.membership() == Some(Membership::Invite)
+        && event.state_key() == Some(wishes.user_id.as_str());
+    if !is_ours || wishes.ignored.contains(event.sender()) {
+        return Alert::Silent;
+    }
+    let known = Known {
+        members: Some(0),
+        in_thread: Some(false),
+        user: Some(Asked {
+            id: &wishes.user_id,
+            name: None,
+            follows: false,
+            since: i64::MAX,
+        }),
+        ..Known::default()
+    };
+    // What depends on what nobody knows of the room is told rather than not.
+    let alert = wishes.rules.set.alert(event, &known);
+    alert.unwrap_or(Alert::Notify)
+}
