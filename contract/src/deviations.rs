@@ -78,7 +78,10 @@ pub const DEVIATIONS: &[Deviation] = &[
     Deviation {
         why: "A new Web Push pusher has to say that it is there (MSC4174).",
         asked: "",
-        cases: &[Case(PUSHERS, Status, "")],
+        cases: &[
+            Case(PUSHERS, Status, ""),
+            Case("POST /_matrix/client/v3/pushers/ack", Path, ""),
+        ],
     },
     Deviation {
         why: "Left the specification, and older servers still ask so.",
@@ -201,11 +204,6 @@ pub const DEVIATIONS: &[Deviation] = &[
             Case(PRESENCE, Answer, "/presence"),
             Case(PUT_PRESENCE, Request, "/presence"),
             Case("GET /_matrix/client/v3/sync", Parameter, "/set_presence"),
-            Case(
-                "GET /_matrix/client/v3/sync",
-                Answer,
-                "/presence/events/*/content/presence",
-            ),
         ],
     },
     Deviation {

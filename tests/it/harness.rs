@@ -43,6 +43,12 @@ pub(crate) fn decode_here(config: &mut Config) {
     config.media.decode_in_process = true;
 }
 
+/// Push gateways are on this machine.
+fn push_here(config: &mut Config) {
+    config.push.allow_http = true;
+    config.push.allowed_ranges = config.federation.allowed_ranges.clone();
+}
+
 /// One homeserver. `site` stops and starts it, and tells its addresses.
 pub(crate) struct Server {
     pub(crate) site: Site<Running>,
@@ -75,6 +81,7 @@ impl Server {
         let url = Some(database.url().to_owned());
         let site = Site::start_with(authority, dir.path(), url, |config| {
             decode_here(config);
+            push_here(config);
             change(config);
         });
         let site = site.await.expect("the server starts");

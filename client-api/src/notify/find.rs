@@ -138,8 +138,9 @@ impl FindPushes {
                     self.judge(pos, &event, &[user], found).await?;
                 }
             }
-            (Membership::Leave | Membership::Ban, _) => found.push(badge(user, pos, changed.room)),
-            _ => {}
+            (Membership::Join, _) if changed.old.is_none() => {}
+            // An invite is answered, or a room and what is unread of it is gone.
+            _ => found.push(badge(user, pos, changed.room)),
         }
         Ok(())
     }

@@ -94,7 +94,8 @@ impl<'a> Telling<'a> {
             missed_calls: 0,
         };
         let Some((event, tweaks)) = event else {
-            if told == i64::try_from(unread).ok() {
+            // Who was never told a number has none.
+            if Some(told.unwrap_or(0)) == i64::try_from(unread).ok() {
                 return Ok(None);
             }
             return Ok(Some((Notification::badge(counts), Map::new())));
