@@ -3,6 +3,7 @@
 
 mod pushing;
 mod readers;
+mod secret_file;
 mod settings;
 pub(crate) mod signing_key;
 

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,6 +13,8 @@ use rhizome_push::{Apns, ApnsConfig, Fcm, Schemes, WebPush};
 
 use crate::config::{self, Config};
 use crate::tasks::Tasks;
+
+use super::secret_file;
 
 /// What apps show of a notification that says nothing: the text that they have for this name.
 const LOC_KEY: &str = "NOTIFICATION";
@@ -108,20 +109,7 @@ fn load_or_create(path: &Path) -> anyhow::Result<Vec<u8>> {
         }
     }
     let key = WebPush::generate_key().context("no key can be made")?;
-    // Written whole beside its place, then linked: nobody ever sees half a key.
-    let unfinished = path.with_extension(format!("new.{}", std::process::id()));
-    let written = (|| {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        file.write_all(&key)?;
-        file.sync_all()?;
-        fs::hard_link(&unfinished, path)
-    })();
-    let _ = fs::remove_file(&unfinished);
+    let written = secret_file::create(path, &key);
     match written {
         Ok(()) => Ok(key),
         // Another process was faster.

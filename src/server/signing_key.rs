@@ -1,13 +1,15 @@
 //! The file with this server's signing key, in Synapse's form: `ed25519 <version> <base64 seed>`.
 
 use std::fs;
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use rhizome_protocol::sign::KeyPair;
 use rhizome_storage::random;
+
+use super::secret_file;
 
 /// Reads the key, or makes one when there is no file. The flag says whether it was made.
 pub fn load_or_create(path: &Path) -> anyhow::Result<(KeyPair, bool)> {
@@ -71,20 +73,7 @@ pub fn create(path: &Path) -> anyhow::Result<KeyPair> {
         fs::create_dir_all(parent)
             .with_context(|| format!("the directory {} can't be made", parent.display()))?;
     }
-    // Written whole beside its place, then linked: nobody ever sees half a key.
-    let unfinished = path.with_extension(format!("new.{}", std::process::id()));
-    let written = (|| {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&unfinished)?;
-        writeln!(file, "{}", key.to_line())?;
-        file.sync_all()?;
-        fs::hard_link(&unfinished, path)
-    })();
-    let _ = fs::remove_file(&unfinished);
+    let written = secret_file::create(path, format!("{}\n", key.to_line()).as_bytes());
     written.with_context(|| format!("the signing key {} can't be written", path.display()))?;
     Ok(key)
 }

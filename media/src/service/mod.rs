@@ -63,7 +63,7 @@ struct Inner {
     uploading: upload::Uploading,
     accessed: find::Accessed,
     room: room::Room,
-    resuming: resumable::Resuming,
+    resuming: resumable::Turns,
 }
 
 /// How many failures are remembered.
@@ -111,7 +111,7 @@ impl Media {
             uploading: upload::Uploading::default(),
             accessed: find::Accessed::default(),
             room: room::Room::default(),
-            resuming: resumable::Resuming::default(),
+            resuming: resumable::Turns::default(),
         })))
     }
 

@@ -42,7 +42,7 @@ impl Media {
     ) -> Result<Progress, ResumeError<E>> {
         let before = self.upload_row(owner, id).await?;
         let length = self.length(&before, what)?;
-        let turn = self.0.resuming.turns.take(id).await;
+        let turn = self.0.resuming.take(id).await;
         let turn = turn.ok_or(MediaError::Busy)?;
         let taken = self.0.store.take_upload(owner, id, self.alive(), length);
         let mut row = taken.await?.ok_or(MediaError::NotFound)?;

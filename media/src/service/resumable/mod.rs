@@ -17,6 +17,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use rhizome_storage::{Begun, Filled, NewUpload, UploadRow, UserNo, millis, random};
 
+pub(super) use self::turns::Turns;
 use super::Media;
 use super::kept::why;
 use super::upload::{ID_LENGTH, LETTERS, NewFile, kept_name, kept_type};
@@ -127,12 +128,6 @@ impl<E> From<rhizome_storage::Error> for ResumeError<E> {
     }
 }
 
-/// The uploads that go on in this process.
-#[derive(Debug, Default)]
-pub(super) struct Resuming {
-    turns: turns::Turns,
-}
-
 impl Media {
     /// What uploads may be that go on later. Their parts are so large that even the largest file has few enough.
     pub fn limits(&self) -> Limits {
@@ -219,7 +214,7 @@ impl Media {
     /// [`MediaError::NotFound`]
     pub async fn progress(&self, owner: UserNo, id: &str) -> Result<Progress, MediaError> {
         let now = self.upload_row(owner, id).await?;
-        let Some(_turn) = self.0.resuming.turns.take(id).await else {
+        let Some(_turn) = self.0.resuming.take(id).await else {
             // It is being made a file, which takes its time.
             return Ok(self.progress_of(now));
         };
@@ -234,7 +229,7 @@ impl Media {
     /// [`MediaError::NotFound`], also of one that is complete.
     pub async fn cancel(&self, owner: UserNo, id: &str) -> Result<(), MediaError> {
         self.upload_row(owner, id).await?;
-        let _turn = self.0.resuming.turns.take(id).await;
+        let _turn = self.0.resuming.take(id).await;
         let is_gone = self.drop_upload(owner, id).await?;
         is_gone.then_some(()).ok_or(MediaError::NotFound)
     }

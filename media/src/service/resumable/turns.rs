@@ -12,7 +12,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Who goes on with uploads, by their ids.
 #[derive(Debug, Default)]
-pub(super) struct Turns(Mutex<HashMap<String, Arc<Slot>>>);
+pub(in crate::service) struct Turns(Mutex<HashMap<String, Arc<Slot>>>);
 
 #[derive(Debug, Default)]
 struct Slot {
