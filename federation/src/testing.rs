@@ -6,7 +6,8 @@ use std::{
 };
 
 use axum::{Router, body::Body};
-use http::{HeaderMap, Request, Response};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
 use rhizome_media::{Media, MediaConfig, Pictures};
 use rhizome_rooms::Rooms;
 use rhizome_storage::Store;
@@ -85,8 +86,9 @@ impl Network {
     /// A visit to a web address: the host is a server of this network.
     pub(crate) async fn visit(
         &self,
-        url: &reqwest::Url,
-        headers: &HeaderMap,
+        (method, url): (Method, &reqwest::Url),
+        headers: HeaderMap,
+        body: Bytes,
     ) -> Result<Response<Body>, String> {
         let host = url.host_str().unwrap_or_default();
         let to = match url.port() {
@@ -100,21 +102,11 @@ impl Network {
         if let Some(query) = url.query() {
             target = format!("{target}?{query}");
         }
-        let mut request = Request::get(target)
-            .body(Body::empty())
+        let request = Request::builder().method(method).uri(target);
+        let mut request = request
+            .body(Body::from(body))
             .map_err(|error| error.to_string())?;
-        *request.headers_mut() = headers.clone();
-        self.deliver(&to, request).await
-    }
-
-    /// Something is brought to a web address: the host is a server of this network.
-    pub(crate) async fn bring(
-        &self,
-        url: &reqwest::Url,
-        request: Request<Body>,
-    ) -> Result<Response<Body>, String> {
-        let host = url.host_str().unwrap_or_default();
-        let to = OwnedServerName::try_from(host).map_err(|error| error.to_string())?;
+        *request.headers_mut() = headers;
         self.deliver(&to, request).await
     }
 

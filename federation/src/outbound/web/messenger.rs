@@ -3,13 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
-use bytes::Bytes;
 use futures_util::StreamExt as _;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
-use reqwest::{Client, Url};
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::Url;
 use tokio::time::timeout;
 
-use super::{Schemes, WebError, rules};
+use super::{Schemes, WebError, rules, way::Way};
 use crate::{
     FederationConfig,
     outbound::{dialer::Dialer, error::cause},
@@ -19,12 +18,6 @@ use crate::{
 pub struct Messenger {
     config: FederationConfig,
     way: Way,
-}
-
-enum Way {
-    Network(Client),
-    #[cfg(any(test, feature = "testing"))]
-    InProcess(crate::testing::Network),
 }
 
 /// What was answered.
@@ -62,14 +55,14 @@ impl Messenger {
     /// See [`WebError`]; none for a status.
     pub async fn bring(
         &self,
-        (method, url): (Method, Url),
+        to: (Method, Url),
         headers: HeaderMap,
         body: Vec<u8>,
         (schemes, within, most): (Schemes, Duration, usize),
     ) -> Result<Answer, WebError> {
-        rules::check(&url, schemes, &self.config)?;
+        rules::check(&to.1, schemes, &self.config)?;
         let exchange = async {
-            let response = self.exchange(method, url, headers, body.into()).await?;
+            let response = self.way.exchange(to, headers, body.into()).await?;
             let (parts, body) = response.into_parts();
             Ok(Answer {
                 status: parts.status,
@@ -80,35 +73,6 @@ impl Messenger {
         timeout(within, exchange)
             .await
             .unwrap_or(Err(WebError::Timeout))
-    }
-
-    async fn exchange(
-        &self,
-        method: Method,
-        url: Url,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<Response<Body>, WebError> {
-        match &self.way {
-            Way::Network(client) => {
-                let request = client.request(method, url).headers(headers).body(body);
-                let response = request.send().await;
-                let unreachable =
-                    |error: reqwest::Error| WebError::Unreachable(cause(&error.without_url()));
-                Ok(Response::from(response.map_err(unreachable)?).map(Body::new))
-            }
-            #[cfg(any(test, feature = "testing"))]
-            Way::InProcess(network) => {
-                let mut request = Request::new(Body::from(body));
-                *request.method_mut() = method;
-                let target = url.path().parse();
-                *request.uri_mut() =
-                    target.map_err(|_| WebError::Unreachable("it is no path".to_owned()))?;
-                *request.headers_mut() = headers;
-                let brought = network.bring(&url, request).await;
-                brought.map_err(WebError::Unreachable)
-            }
-        }
     }
 }
 

@@ -14,33 +14,27 @@ mod messenger;
 mod rules;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use reqwest::{Client, Url};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use reqwest::Url;
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
 pub use body::WebBody;
 pub use messenger::{Answer, Messenger};
 
-use crate::{
-    FederationConfig,
-    outbound::{dialer::Dialer, error::cause},
-};
+use self::way::Way;
+use crate::{FederationConfig, outbound::dialer::Dialer};
 
 /// The web as it may be visited from here.
 pub(crate) struct Web {
     config: FederationConfig,
     way: Way,
-}
-
-enum Way {
-    Network(Client),
-    #[cfg(any(test, feature = "testing"))]
-    InProcess(crate::testing::Network),
 }
 
 /// Which schemes will do.
@@ -178,30 +172,15 @@ impl Web {
             if !permits(&url) {
                 return Err(WebError::Refused("its host isn't permitted".to_owned()));
             }
-            let response = self.hop(&url, headers).await?;
+            let asked = (Method::GET, url.clone());
+            let exchange = self.way.exchange(asked, headers.clone(), Bytes::new());
+            let response = exchange.await?;
             if !rules::redirects(response.status()) {
                 return Ok((url, response));
             }
             url = rules::redirect(&url, response.headers().get(header::LOCATION))?;
         }
         Err(WebError::Answer("it redirects too often".to_owned()))
-    }
-
-    async fn hop(&self, url: &Url, headers: &HeaderMap) -> Result<Response<Body>, WebError> {
-        let unreachable = |error: &dyn std::error::Error| WebError::Unreachable(cause(error));
-        match &self.way {
-            Way::Network(client) => {
-                let request = client.get(url.clone()).headers(headers.clone());
-                let response = request.send().await;
-                let response = response.map_err(|error| unreachable(&error.without_url()))?;
-                Ok(Response::from(response).map(Body::new))
-            }
-            #[cfg(any(test, feature = "testing"))]
-            Way::InProcess(network) => {
-                let visited = network.visit(url, headers).await;
-                visited.map_err(WebError::Unreachable)
-            }
-        }
     }
 }
 
