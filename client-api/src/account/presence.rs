@@ -41,7 +41,7 @@ pub async fn put(
 
 /// Takes up what a client says of its user's presence, by HTTP or by WebSocket.
 pub async fn tell(app: &App, who: &Caller, said: NewPresence) -> Result<(), MatrixError> {
-    let state = named(&said.presence)
+    let state = PresenceState::named(&said.presence)
         .ok_or_else(|| MatrixError::invalid_param("There is no such `presence`"))?;
     if (said.status_msg.as_ref()).is_some_and(|message| message.len() > MAX_MESSAGE) {
         return Err(MatrixError::invalid_param(format!(
@@ -103,11 +103,6 @@ async fn share_a_room(store: &Store, one: UserNo, other: UserNo) -> Result<bool,
         let found = others.binary_search_by_key(&row.room, |other| other.room);
         found.is_ok_and(|at| others[at].membership == Membership::Join)
     }))
-}
-
-/// The state with this name.
-fn named(name: &str) -> Option<PresenceState> {
-    PresenceState::named(name)
 }
 
 /// What a request that waits says of its device by `set_presence`; without it the device is online.

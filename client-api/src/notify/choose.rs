@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rhizome_storage::{About, Push, millis};
+use rhizome_push::Backoff;
+use rhizome_storage::{About, Push};
 
 /// Of a room's events that wait together so many are told, the newest; highlights besides.
 const OF_A_ROOM: usize = 5;
@@ -17,9 +18,10 @@ pub enum Next {
 }
 
 /// What comes next of what waits, in the order of the log; `None` if nothing does.
-pub fn next(waiting: &[Push], now_ms: i64, patience: Duration) -> Option<Next> {
+pub fn next(waiting: &[Push], now_ms: i64, backoff: &Backoff) -> Option<Next> {
     let (first, others) = waiting.split_first()?;
-    let is_old = first.since_ms < now_ms.saturating_sub(millis(patience));
+    let age = u64::try_from(now_ms.saturating_sub(first.since_ms)).unwrap_or(0);
+    let is_old = backoff.gives_up(Duration::from_millis(age), Duration::ZERO);
     let is_outdone = match first.about {
         // What comes later has the number as well.
         About::Badge => !others.is_empty(),
@@ -43,8 +45,6 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_hours(24);
-
     fn push(pos: i64, room: i64, about: About) -> Push {
         Push {
             pos: Pos(pos),
@@ -57,7 +57,7 @@ mod tests {
 
     fn told(mut waiting: Vec<Push>, now_ms: i64) -> Vec<i64> {
         let mut told = Vec::new();
-        while let Some(next) = next(&waiting, now_ms, PATIENCE) {
+        while let Some(next) = next(&waiting, now_ms, &Backoff::default()) {
             let first = waiting.remove(0);
             if next == Next::Tell(first) {
                 told.push(first.pos.0);
@@ -69,8 +69,9 @@ mod tests {
     #[test]
     fn what_waited_too_long_is_passed_over() {
         let waiting = vec![push(1, 1, About::Event(EventNo(1)))];
-        assert_eq!(told(waiting.clone(), 24 * 3_600_000), [1]);
-        assert_eq!(told(waiting, 24 * 3_600_000 + 1), [0; 0]);
+        let day = 24 * 3_600_000;
+        assert_eq!(told(waiting.clone(), day - 1), [1]);
+        assert_eq!(told(waiting, day), [0; 0]);
     }
 
     #[test]

@@ -8,21 +8,14 @@ use std::{
 use rhizome_protocol::Membership;
 use rhizome_storage::{
     About, DELIVERED, Entry, EntryKind, Failure, InviteEntry, Lease, LiveEvent, LogWork, NewPush,
-    Pos, RoomNo, StateChanged, Store, StoredEvent, Stretch, UserNo,
+    Pos, RoomNo, StateChanged, StoredEvent, Stretch, UserNo,
 };
 
 use super::{
     invites::{event_of, of_invite},
     tell::Teller,
 };
-use crate::{
-    App, MatrixError,
-    push::{evaluate::Alert, wishes::Compiled},
-    sync::counts::{
-        alerts::{Alerts, Whose},
-        tally::Step,
-    },
-};
+use crate::{App, MatrixError, push::evaluate::Alert, sync::counts::event::Effect};
 
 /// Members with pushers that are remembered, of all rooms; beyond it all are looked up anew.
 const MAX_MEMBERS: usize = 1_000_000;
@@ -33,9 +26,7 @@ const TOGETHER: usize = 500;
 
 /// See the module.
 pub struct FindPushes {
-    store: Store,
-    compiled: Compiled,
-    alerts: Alerts,
+    app: App,
     teller: Arc<Teller>,
     reading: Mutex<Reading>,
 }
@@ -44,8 +35,6 @@ pub struct FindPushes {
 #[derive(Default)]
 struct Reading {
     lease: Option<Lease>,
-    /// Up to here all is written down.
-    done: Pos,
     /// Who has pushers, or had.
     having: HashSet<UserNo>,
     /// Those of them who are in a room, and since when.
@@ -70,9 +59,7 @@ impl Reading {
 impl FindPushes {
     pub fn new(app: &App, teller: Arc<Teller>) -> Self {
         Self {
-            store: app.store.clone(),
-            compiled: Compiled::default(),
-            alerts: Alerts::default(),
+            app: app.clone(),
             teller,
             reading: Mutex::default(),
         }
@@ -133,7 +120,7 @@ impl FindPushes {
         match (membership, changed.new) {
             // Who is invited isn't among the members who are asked about the event.
             (Membership::Invite, Some(event)) => {
-                let event = self.store.event_by_no(event).await?;
+                let event = self.app.store.event_by_no(event).await?;
                 if let Some(event) = event {
                     self.judge(pos, &event, &[user], found).await?;
                 }
@@ -168,29 +155,17 @@ impl FindPushes {
         users: &[UserNo],
         found: &mut Vec<NewPush>,
     ) -> Result<(), MatrixError> {
-        let wishes = self.compiled.of(&self.store, users).await?;
-        let mut steps = Vec::new();
-        for (user, wishes) in users.iter().zip(&wishes) {
-            let whose = Whose {
-                user: *user,
-                wishes,
-            };
-            let alerts = &self.alerts;
-            alerts.steps(&self.store, event, whose, &mut steps).await?;
-            let mut news = None;
-            for step in steps.drain(..) {
-                match step {
-                    Step::Unread { highlight, .. } => {
-                        news = Some(NewPush {
-                            about: About::Event(event.no),
-                            highlight,
-                            ..badge(*user, pos, event.room)
-                        });
-                    }
-                    _ => news = news.or(Some(badge(*user, pos, event.room))),
-                }
-            }
-            found.extend(news);
+        let (store, counting) = (&self.app.store, &self.app.sync.counts);
+        for (user, effect) in counting.effects(store, users, event).await? {
+            let recounted = badge(user, pos, event.room);
+            found.push(match effect {
+                Effect::Recounts => recounted,
+                Effect::Notifies { highlight } => NewPush {
+                    about: About::Event(event.no),
+                    highlight,
+                    ..recounted
+                },
+            });
         }
         Ok(())
     }
@@ -200,12 +175,11 @@ impl FindPushes {
         if !self.has_pushers(entry.user) {
             return Ok(None);
         }
-        let store = &self.store;
+        let store = &self.app.store;
         let Some(invite) = store.remote_invite(entry.user, entry.room).await? else {
             return Ok(None);
         };
-        let mut wishes = self.compiled.of(store, &[entry.user]).await?;
-        let wishes = wishes.pop().ok_or_else(MatrixError::internal)?;
+        let wishes = self.app.sync.counts.wishes(store, entry.user).await?;
         let Some(event) = event_of(&invite) else {
             return Ok(None);
         };
@@ -230,7 +204,7 @@ impl FindPushes {
         if let Some(known) = known {
             return Ok(known);
         }
-        let members: Arc<[_]> = self.store.members_with_pushers(room).await?.into();
+        let members: Arc<[_]> = self.app.store.members_with_pushers(room).await?.into();
         self.reading(|reading| {
             if reading.members + members.len() + 1 > MAX_MEMBERS {
                 reading.forget_rooms();
@@ -247,9 +221,8 @@ impl FindPushes {
         let Some(lease) = self.reading(|reading| reading.lease.clone()) else {
             return Ok(());
         };
-        let queued = self.store.queue_pushes(&lease, upto, found).await?;
+        let queued = self.app.store.queue_pushes(&lease, upto, found).await?;
         found.clear();
-        self.reading(|reading| reading.done = upto);
         for key in queued.unwrap_or_default() {
             self.teller.ring(key, &lease);
         }
@@ -260,13 +233,12 @@ impl FindPushes {
 impl LogWork for FindPushes {
     /// What was there before anybody could be told isn't told any more.
     async fn begin(&self, lease: &Lease, done: Pos) -> Result<Pos, Failure> {
-        let head = self.store.log().head();
+        let head = self.app.store.log().head();
         let from = if done == Pos(0) { head } else { done };
-        let having = self.store.users_with_pushers().await?;
+        let having = self.app.store.users_with_pushers().await?;
         self.reading(|reading| {
             *reading = Reading {
                 lease: Some(lease.clone()),
-                done: from.max(reading.done),
                 having: having.into_iter().collect(),
                 ..Reading::default()
             };
@@ -276,9 +248,8 @@ impl LogWork for FindPushes {
     }
 
     async fn work(&self, stretch: &Stretch) -> Result<(), Failure> {
-        let done = self.reading(|reading| reading.done);
         let mut found = Vec::new();
-        for entry in stretch.entries.iter().filter(|entry| entry.pos > done) {
+        for entry in &stretch.entries {
             self.look(entry, &mut found).await?;
             if found.len() >= AT_ONCE {
                 self.write(entry.pos, &mut found).await?;

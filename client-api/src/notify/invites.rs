@@ -2,6 +2,7 @@
 
 use rhizome_protocol::{Incoming, Membership, Pdu};
 use rhizome_storage::RemoteInvite;
+use serde_json::Value;
 
 use crate::push::{
     evaluate::{Alert, Asked, Known},
@@ -12,6 +13,14 @@ use crate::push::{
 pub fn event_of(invite: &RemoteInvite) -> Option<Pdu> {
     let event = Incoming::parse(invite.event.as_bytes()).ok()?;
     Pdu::parse(invite.rules, event).ok()
+}
+
+/// What it says that the room is called.
+pub fn name_of_room(invite: &RemoteInvite) -> Option<String> {
+    let state: Vec<Value> = serde_json::from_str(&invite.stripped_state).ok()?;
+    let mut names = state.iter().filter(|event| event["type"] == "m.room.name");
+    let name = names.next()?["content"]["name"].as_str()?;
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 /// What an invite to a room of which nothing is known is to who is invited.

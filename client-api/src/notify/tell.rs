@@ -168,7 +168,7 @@ impl Teller {
             return Ok(Round::Done);
         };
         let now = store.clock().now_ms();
-        let push = match next(&waiting.pushes, now, self.backoff.patience) {
+        let push = match next(&waiting.pushes, now, &self.backoff) {
             None => return Ok(Round::Done),
             Some(Next::Tell(push)) if push.pos > upto && waiting.pusher.enabled => push,
             Some(Next::Tell(push) | Next::Pass(push)) => {
@@ -179,7 +179,7 @@ impl Teller {
         match push.about {
             About::Activation if is_new => {
                 let outcome = self.activate(&waiting.pusher).await;
-                return self.conclude(key, &push, (&waiting, None), outcome).await;
+                return self.conclude(key, &push, None, outcome).await;
             }
             _ if is_new => return self.done(key, push.pos, None).await,
             _ => {}
@@ -192,7 +192,7 @@ impl Teller {
         };
         let outcome = self.hand_over(&waiting, &notification, tweaks).await;
         let unread = i64::try_from(notification.counts.unread).ok();
-        self.conclude(key, &push, (&waiting, unread), outcome).await
+        self.conclude(key, &push, unread, outcome).await
     }
 
     /// Bids a new pusher say that it is there.
@@ -271,7 +271,7 @@ impl Teller {
         &self,
         key: &PusherKey,
         push: &Push,
-        (waiting, unread): (&Waiting, Option<i64>),
+        unread: Option<i64>,
         outcome: Outcome,
     ) -> Result<Round, MatrixError> {
         match outcome {
@@ -289,9 +289,6 @@ impl Teller {
             Outcome::Rejected(_) => self.done(key, push.pos, None).await,
             Outcome::Again { after, why } => {
                 tracing::debug!(app = key.app_id, why, "a notification isn't taken now");
-                if waiting.failing_ms.is_none() {
-                    self.app.store.pusher_fails(key).await?;
-                }
                 Ok(Round::Again(after.unwrap_or_default()))
             }
         }

@@ -7,10 +7,11 @@ use rhizome_push::{Counts, Event, Notification, Prio};
 use rhizome_storage::{About, EventNo, MembershipRow, Push, RoomNo, Store, StoredEvent, UserNo};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::invites::event_of;
+use super::invites::{event_of, name_of_room};
 use crate::{
     App, MatrixError,
     sync::{counts::Counts as Unread, window::Window},
+    view::heroes,
 };
 
 /// So many members stand for a room without a name.
@@ -80,10 +81,9 @@ impl<'a> Telling<'a> {
                         return Ok(None);
                     };
                     let highlight = push.highlight;
-                    Some((
-                        self.describe(push.room, &event, None, highlight).await?,
-                        Map::new(),
-                    ))
+                    let mut told = self.describe(push.room, &event, None, highlight).await?;
+                    told.room_name = name_of_room(&invite);
+                    Some((told, Map::new()))
                 }
                 None => None,
             },
@@ -121,10 +121,13 @@ impl<'a> Telling<'a> {
             return Ok(None);
         };
         let row = self.rooms.iter().find(|row| row.room == push.room);
-        let is_unread = match row.map(|row| row.membership) {
-            Some(Membership::Join) => self.unread.get(&push.room).is_some_and(|of| total(of) > 0),
-            Some(Membership::Invite) => row.is_some_and(|row| row.event == Some(no)),
-            _ => false,
+        let is_unread = match row {
+            Some(row) if row.membership == Membership::Join => {
+                let counting = &self.app.sync.counts;
+                counting.is_unread(store, self.user, row, &event).await?
+            }
+            Some(row) => row.membership == Membership::Invite && row.event == Some(no),
+            None => false,
         };
         if event.redacted_by.is_some() || !is_unread {
             return Ok(None);
@@ -171,7 +174,7 @@ impl<'a> Telling<'a> {
             room_name: match &summary.name {
                 Some(name) => Some(name.clone()),
                 None if summary.alias.is_some() || stored.is_none() => None,
-                None => self.heroes(room).await?,
+                None => named_by(store, room, self.user).await?,
             },
             room_alias: summary.alias.clone(),
             user_is_target: membership.map(|_| event.state_key() == Some(me.as_str())),
@@ -180,20 +183,18 @@ impl<'a> Telling<'a> {
             replaceable: !highlight && membership.is_none() && !is_call,
         })
     }
+}
 
-    /// What a room without a name is called: by those who are in it.
-    async fn heroes(&self, room: RoomNo) -> Result<Option<String>, MatrixError> {
-        let store = &self.app.store;
-        let members = store.heroes(room, self.user, HEROES).await?;
-        let nos: Vec<EventNo> = members.iter().filter_map(|member| member.event).collect();
-        let events = store.events_by_no(&nos).await?;
-        let names = events.iter().map(|event| {
-            let name = name_in(&event.pdu);
-            name.or_else(|| event.pdu.state_key().map(str::to_owned))
-        });
-        let names: Vec<String> = names.flatten().collect();
-        Ok((!names.is_empty()).then(|| names.join(", ")))
-    }
+/// What a room without a name is called: by those who are in it.
+async fn named_by(
+    store: &Store,
+    room: RoomNo,
+    viewer: UserNo,
+) -> Result<Option<String>, MatrixError> {
+    let heroes = heroes::of(store, room, viewer, HEROES).await?.into_iter();
+    let names = heroes.map(|hero| hero.name.unwrap_or_else(|| hero.user.into()));
+    let names: Vec<String> = names.collect();
+    Ok((!names.is_empty()).then(|| names.join(", ")))
 }
 
 fn total(unread: &Unread) -> u64 {

@@ -15,7 +15,7 @@ pub struct Channels {
     gateways: Arc<dyn Channel>,
     web_push: Option<Arc<WebPush>>,
     /// Of one app.
-    of_apps: HashMap<(&'static str, String), Arc<dyn Channel>>,
+    of_apps: HashMap<String, (&'static str, Arc<dyn Channel>)>,
     /// Which schemes the addresses of gateways may have.
     schemes: Schemes,
 }
@@ -60,7 +60,7 @@ impl Channels {
         app_id: String,
         channel: Arc<dyn Channel>,
     ) -> Self {
-        self.of_apps.insert((kind, app_id), channel);
+        self.of_apps.insert(app_id, (kind, channel));
         self
     }
 
@@ -81,8 +81,7 @@ impl Channels {
             WEB_PUSH => return self.web_push().map(|web| web as &dyn Channel),
             _ => {}
         }
-        let mut of_app = self.of_apps.iter();
-        let found = of_app.find(|((of, app), _)| *of == kind && app == app_id);
-        found.map(|(_, channel)| &**channel)
+        let of_app = self.of_apps.get(app_id).filter(|(of, _)| *of == kind);
+        of_app.map(|(_, channel)| &**channel)
     }
 }

@@ -1,10 +1,12 @@
 //! `GET /notifications`: what a user was notified of (client-server API, "Listing Notifications").
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use axum::extract::State;
 use rhizome_edge::RawJson;
 use rhizome_protocol::Membership;
 use rhizome_rooms::access::{EventAccess, Standing};
-use rhizome_storage::{MembershipRow, Pos};
+use rhizome_storage::{MembershipRow, Pos, RoomNo, StoredEvent};
 use ruma::api::client::push::get_notifications::v3;
 
 use super::counts::notified::{Notified, Page};
@@ -61,11 +63,24 @@ async fn shown(
     viewer: &Viewer,
     found: Vec<Notified>,
 ) -> Result<Vec<(Notified, Seen)>, MatrixError> {
+    let mut by_room: BTreeMap<RoomNo, (Pos, Vec<&Arc<StoredEvent>>)> = BTreeMap::new();
+    for one in &found {
+        let of_room = by_room.entry(one.event.room);
+        let (_, events) = of_room.or_insert_with(|| (one.since, Vec::new()));
+        events.push(&one.event);
+    }
+    let mut accesses = BTreeMap::new();
+    for (room, (since, events)) in by_room {
+        let standing = Standing::joined(since);
+        let mut access = EventAccess::new(&app.store, &viewer.user_id, standing);
+        access.load(events).await?;
+        accesses.insert(room, access);
+    }
     let (mut kept, mut seen) = (Vec::new(), Vec::new());
     for one in found {
-        let standing = Standing::joined(one.since);
-        let mut access = EventAccess::new(&app.store, &viewer.user_id, standing);
-        access.load([&one.event]).await?;
+        let Some(access) = accesses.get(&one.event.room) else {
+            continue;
+        };
         if let Some(shown) = Seen::of(one.event.clone(), access.judge(&one.event)) {
             kept.push(one);
             seen.push(shown);

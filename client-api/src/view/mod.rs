@@ -4,6 +4,7 @@ pub(crate) mod client_event;
 pub(crate) mod dress;
 pub(crate) mod filter;
 pub(crate) mod gaps;
+pub(crate) mod heroes;
 pub(crate) mod ignored;
 pub(crate) mod json;
 pub(crate) mod moment;

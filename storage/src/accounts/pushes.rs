@@ -65,8 +65,6 @@ pub struct Waiting {
     pub pusher: Pusher,
     /// The number that it was told last, if it was.
     pub badge: Option<i64>,
-    /// Since when nothing can be told it, milliseconds since 1970.
-    pub failing_ms: Option<i64>,
     /// The first that wait, in the order of the log.
     pub pushes: Vec<Push>,
 }
@@ -204,7 +202,7 @@ impl Store {
             .sql(
                 "SELECT w.pos AS at, w.room, w.event, w.highlight, w.since_ms, \
                  p.pos, p.user_no, p.app_id, p.pushkey, p.device_id, p.kind, p.enabled, p.app_name, \
-                 p.device_name, p.profile_tag, p.lang, p.data, p.set_ms, p.ack, p.ack_until_ms, p.badge, p.failing_ms \
+                 p.device_name, p.profile_tag, p.lang, p.data, p.set_ms, p.ack, p.ack_until_ms, p.badge \
                  FROM push w JOIN pusher p ON p.user_no = w.user_no AND p.app_id = w.app_id \
                  AND p.pushkey = w.pushkey WHERE w.user_no = $1 AND w.app_id = $2 AND w.pushkey = $3 \
                  ORDER BY w.pos LIMIT $4",
@@ -229,7 +227,6 @@ impl Store {
         Ok(Some(Waiting {
             pusher: Pusher::read(first)?,
             badge: first.get("badge")?,
-            failing_ms: first.get("failing_ms")?,
             pushes: pushes.collect::<Result<_>>()?,
         }))
     }
@@ -250,28 +247,12 @@ impl Store {
         tx.execute(query).await?;
         let query = tx
             .sql(
-                "UPDATE pusher SET badge = COALESCE(x.badge, pusher.badge), failing_ms = NULL FROM ROWS($1) AS x \
-                 WHERE pusher.user_no = x.user_no AND pusher.app_id = x.app_id AND pusher.pushkey = x.pushkey \
-                 AND (pusher.failing_ms IS NOT NULL OR x.badge IS NOT NULL)",
+                "UPDATE pusher SET badge = x.badge FROM ROWS($1) AS x WHERE pusher.user_no = x.user_no \
+                 AND pusher.app_id = x.app_id AND pusher.pushkey = x.pushkey AND x.badge IS NOT NULL",
             )
             .rows(&told);
         tx.execute(query).await?;
         tx.commit().await?;
-        Ok(())
-    }
-
-    /// Nothing can be told a pusher, from now on or since before.
-    pub async fn pusher_fails(&self, of: &PusherKey) -> Result<()> {
-        let query = self
-            .sql(
-                "UPDATE pusher SET failing_ms = $4 WHERE user_no = $1 AND app_id = $2 AND pushkey = $3 \
-                 AND failing_ms IS NULL",
-            )
-            .bind(of.user)
-            .bind(&of.app_id)
-            .bind(&of.pushkey)
-            .bind(self.clock().now_ms());
-        self.execute(query).await?;
         Ok(())
     }
 }

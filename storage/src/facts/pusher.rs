@@ -123,11 +123,18 @@ impl Kind for PusherChange {
             pushkey: &set.pusher.pushkey,
             pos: *pos,
         });
+        let alone = alone.collect::<Vec<_>>();
         // Of those that a group sets the last one stays.
+        statements.after(
+            "DELETE FROM push WHERE EXISTS (SELECT 1 FROM ROWS($1) AS x JOIN pusher p ON p.app_id = x.app_id \
+             AND p.pushkey = x.pushkey AND p.user_no <> x.user_no AND p.pos < $2 + x.pos \
+             WHERE p.user_no = push.user_no AND p.app_id = push.app_id AND p.pushkey = push.pushkey)",
+            &alone,
+        )?;
         statements.after(
             "DELETE FROM pusher WHERE EXISTS (SELECT 1 FROM ROWS($1) AS x WHERE x.app_id = pusher.app_id \
              AND x.pushkey = pusher.pushkey AND x.user_no <> pusher.user_no AND pusher.pos < $2 + x.pos)",
-            &alone.collect::<Vec<_>>(),
+            &alone,
         )
     }
 }

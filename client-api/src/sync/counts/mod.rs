@@ -9,11 +9,12 @@
 //! For whoever answers: read the window after the client's position, [`Counting::advance`], then [`Counting::of`] with
 //! all rooms of the answer at once.
 
-pub mod alerts;
+mod alerts;
 mod asking;
+pub mod event;
 mod load;
 pub mod notified;
-pub mod tally;
+mod tally;
 mod together;
 pub mod writer;
 mod written;
@@ -26,9 +27,7 @@ use std::{
     },
 };
 
-use rhizome_storage::{
-    Cache, DELIVERED, MembershipRow, Pos, RoomNo, Store, StoredEvent, UnreadRow, UserNo,
-};
+use rhizome_storage::{Cache, DELIVERED, MembershipRow, Pos, RoomNo, Store, UnreadRow, UserNo};
 
 pub use self::tally::Counts;
 use self::{
@@ -256,23 +255,8 @@ impl Counting {
         Ok(all)
     }
 
-    /// What the rules of a user want to be done about somebody else's event, as a JSON array; empty if nothing.
-    pub async fn actions(
-        &self,
-        store: &Store,
-        user: UserNo,
-        event: &Arc<StoredEvent>,
-    ) -> Result<String, MatrixError> {
-        let wishes = self.wishes(store, user).await?;
-        let whose = Whose {
-            user,
-            wishes: &wishes,
-        };
-        let found = self.alerts.notification(store, event, whose).await?;
-        Ok(found.map_or_else(|| "[]".to_owned(), |(_, actions)| actions.to_owned()))
-    }
-
-    async fn wishes(&self, store: &Store, user: UserNo) -> Result<Arc<Wishes>, MatrixError> {
+    /// What a user wants to be notified of.
+    pub async fn wishes(&self, store: &Store, user: UserNo) -> Result<Arc<Wishes>, MatrixError> {
         let mut wishes = self.compiled.of(store, &[user]).await?;
         wishes.pop().ok_or_else(MatrixError::internal)
     }
@@ -285,6 +269,18 @@ impl Counting {
         rooms: &[&MembershipRow],
         upto: Pos,
     ) -> Result<HashMap<RoomNo, Counts>, MatrixError> {
+        self.look(store, user, rooms, upto, Tally::counts).await
+    }
+
+    /// Looks at a user's tallies of rooms that they are joined to, as of `upto` or a moment later.
+    async fn look<T>(
+        &self,
+        store: &Store,
+        user: UserNo,
+        rooms: &[&MembershipRow],
+        upto: Pos,
+        look: impl Fn(&Tally) -> T,
+    ) -> Result<HashMap<RoomNo, T>, MatrixError> {
         let mut found = HashMap::with_capacity(rooms.len());
         if rooms.is_empty() {
             return Ok(found);
@@ -295,7 +291,7 @@ impl Counting {
         let attendance = self.attending.get(&user);
         for row in rooms {
             let held = self.tallies.get(&(user, row.room));
-            let mut counts = None;
+            let mut seen = None;
             if let (Some(held), Some(attendance)) = (held, &attendance) {
                 let wishes = match &wishes {
                     Some(wishes) => wishes,
@@ -306,10 +302,10 @@ impl Counting {
                 let good = attendance.takes(&held)
                     && !tally.is_stale()
                     && (tally.since, tally.rules) == (row.since, wishes.pos);
-                counts = good.then(|| tally.counts());
+                seen = good.then(|| look(tally));
             }
-            match counts {
-                Some(counts) => drop(found.insert(row.room, counts)),
+            match seen {
+                Some(seen) => drop(found.insert(row.room, seen)),
                 None => wanted.push(Wanted {
                     user,
                     room: row.room,
@@ -318,7 +314,7 @@ impl Counting {
             }
         }
         for (wanted, tally) in self.load(store, wanted, upto).await? {
-            found.insert(wanted.room, tally.counts());
+            found.insert(wanted.room, look(&tally));
             if let Some(attendance) = &attendance {
                 self.keep(&wanted, attendance, tally);
             }

@@ -1,6 +1,5 @@
 //! One room's part of an answer.
 
-mod heroes;
 pub mod state;
 
 use std::{collections::HashMap, sync::Arc};
@@ -10,7 +9,6 @@ use rhizome_rooms::access::{self, Standing};
 use rhizome_storage::{Pos, RoomNo, RoomSummary, SlidingRoom, SnapshotNo, StoredEvent};
 use ruma::OwnedRoomId;
 
-pub use self::heroes::Hero;
 use self::state::Found;
 use super::{
     request::config::State,
@@ -24,8 +22,14 @@ use crate::{
         room::timeline::Timeline,
         window::{RoomWindow, Window},
     },
-    view::seen::Seen,
+    view::{
+        heroes::{self, Hero},
+        seen::Seen,
+    },
 };
+
+/// By so many members a nameless room is named.
+const HEROES: usize = 5;
 
 /// A room's part of an answer.
 #[derive(Debug, Default)]
@@ -345,7 +349,8 @@ impl Teller<'_> {
             part.members = Some((counts.joined, counts.invited));
         }
         if !named && (whole || moved || changed(0)) {
-            part.heroes = Some(self.heroes(room).await?);
+            let viewer = self.loader.viewer.user;
+            part.heroes = Some(heroes::of(store, room, viewer, HEROES).await?);
         }
         Ok(())
     }
