@@ -11,7 +11,7 @@ use crate::notification::{Counts, Device, Event, Notification, Prio};
 /// The most bytes of a device's tweaks. Of more, only what the specification defines is told.
 const MAX_TWEAKS: usize = 1024;
 /// The most bytes of the name of a sound.
-pub(crate) const MAX_SOUND: usize = 255;
+const MAX_SOUND: usize = 255;
 
 #[derive(Serialize)]
 struct Body<'a> {
