@@ -23,7 +23,20 @@ use crate::letters::{Confirm, Reset, Verify};
 /// The parts that each mail has.
 const PARTS: [&str; 3] = ["subject.txt", "txt", "html"];
 
-/// Checked templates of all mails.
+/// Checked templates of all mails: `digest`, `confirm`, `verify`, `reset`, each as `.subject.txt`, `.txt` and `.html`.
+///
+/// What they are given:
+///
+/// | mail | |
+/// |---|---|
+/// | `digest` | `user`, `server`, `unsubscribe`; `subject`, `rooms`, `more_rooms`, `invites`, `more_invites` |
+/// | … `subject` | `case` (`direct`, `one_sender`, `one_room`, `rooms`, `invite`, `invites`, `mixed`), `person`, `room`, `other_rooms`, `invites` |
+/// | … each of `rooms` | `name` (may be empty), `is_direct`, `link`, `messages`, `more` |
+/// | … each of `messages` | `sender`, `at` (UTC), `link`, `text`, `kind` (`text`, `emote`, `picture`, `video`, `audio`, `file`, `sticker`, `location`, `encrypted`, `other`) |
+/// | … each of `invites` | `room` (may be empty), `is_direct`, `inviter`, `link` |
+/// | `confirm` | `server`, `user`, `link` |
+/// | `verify` | `server`, `code`, `link` |
+/// | `reset` | `server`, `user`, `code`, `link` |
 pub struct Templates {
     environment: Environment<'static>,
     /// What each template is called in errors.

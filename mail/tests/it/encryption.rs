@@ -105,10 +105,12 @@ async fn a_certificate_is_for_its_name() {
 
 #[tokio::test]
 async fn what_comes_unencrypted_behind_starttls_isnt_taken_for_encrypted() {
-    let injected = "220 go on\r\n250-evil.example\r\n250 8BITMIME\r\n235 in\r\n250 a\r\n250 b\r\n354 c\r\n250 d";
+    let answers = ["220 go on", "250-evil.example", "250 AUTH PLAIN", "235 in"];
+    let injected = [&answers[..], &["250 a", "250 b", "354 c", "250 d"]].concat();
+    let injected = injected.join("\r\n");
     let manners = Manners {
         logins: Some("PLAIN"),
-        answers: vec![("STARTTLS", injected.to_owned())],
+        answers: vec![("STARTTLS", injected)],
         ..Manners::default()
     };
     let (sink, sent) = send("127.0.0.1", manners, TlsMode::Required).await;
