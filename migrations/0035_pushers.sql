@@ -2,7 +2,8 @@
 
 -- A pusher. `device_id`: the session that has set it, with which it goes. `data`: the client's, as JSON. `set_ms`: when
 -- it was set. `ack`: by which a new one has to say that it is there, until `ack_until_ms`; before that it is told nothing.
--- `badge`: the number that it was told last.
+-- `badge`: the number that it was told last. `mailed_ms`, `mails`: of one that gets mails, when it got the last, and how many
+-- it got since its user last read something.
 CREATE TABLE pusher (
     user_no BIGINT NOT NULL,
     app_id TEXT NOT NULL,
@@ -19,6 +20,8 @@ CREATE TABLE pusher (
     ack TEXT,
     ack_until_ms BIGINT,
     badge BIGINT,
+    mailed_ms BIGINT,
+    mails BIGINT,
     pos BIGINT NOT NULL,
     PRIMARY KEY (user_no, app_id, pushkey)
 );

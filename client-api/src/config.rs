@@ -1,9 +1,11 @@
 //! What the operator decides about the client API. Parsed and validated by the binary.
 
+use std::{sync::Arc, time::Duration};
+
 pub use rhizome_edge::limits::Rate;
 use ruma::{OwnedServerName, RoomVersionId};
 
-use crate::Channels;
+use crate::{Channels, Mailing};
 
 /// Settings of the client API.
 #[derive(Debug, Clone)]
@@ -26,7 +28,7 @@ pub struct ClientConfig {
     pub access_token_lifetime_ms: u64,
     /// How often the WebSocket stream pings; a peer that is silent for two and a half times as
     /// long is given up.
-    pub stream_heartbeat: std::time::Duration,
+    pub stream_heartbeat: Duration,
     /// Largest request body in bytes.
     pub max_body_bytes: usize,
     /// About how many bytes of events the timelines of an answer, or a page of history, hold at most: the
@@ -38,6 +40,10 @@ pub struct ClientConfig {
     pub unauthenticated_media: Unauthenticated,
     /// The ways on which notifications go out.
     pub channels: Channels,
+    /// Devices aren't told while their users are active on others, nor for so long after it; `None`: always at once.
+    pub quiet_while_active: Option<Duration>,
+    /// What it takes to send mails; without it none are sent.
+    pub mailing: Option<Arc<Mailing>>,
 }
 
 impl ClientConfig {
@@ -52,12 +58,14 @@ impl ClientConfig {
             registration_shared_secret: None,
             rate_limits: RateLimits::default(),
             access_token_lifetime_ms: 60 * 60 * 1000,
-            stream_heartbeat: std::time::Duration::from_secs(30),
+            stream_heartbeat: Duration::from_secs(30),
             max_body_bytes: 1024 * 1024,
             max_timeline_bytes: 32 << 20,
             password_cost: PasswordCost::default(),
             unauthenticated_media: Unauthenticated::Closed,
             channels: Channels::default(),
+            quiet_while_active: None,
+            mailing: None,
         }
     }
 }

@@ -46,7 +46,7 @@ use crate::{
 pub use account::{carried::CarrySettings, users};
 pub use config::ClientConfig;
 pub use media::{Files, LinkPreviews, RemoteFiles};
-pub use push::channels::Channels;
+pub use push::{channels::Channels, mailing::Mailing};
 pub use rhizome_edge::{Caller, MatrixError, Ruma};
 pub use router::router;
 pub use sync::{WriteUnread, window::Window};

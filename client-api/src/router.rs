@@ -15,7 +15,7 @@ use crate::{
     history::{context, event, messages},
     limits::Kind,
     media::{download, preview, resumable, settings, thumbnail, upload as files},
-    push::{pushers, rules},
+    push::{mail_links, pushers, rules},
     room::{
         aliases, create, directory, members, membership, receipts, redact, send, state,
         threads::{list, subscription},
@@ -137,6 +137,10 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(pushers::list)
         .serve(pushers::set)
         .serve(pushers::ack)
+        .serve_as(Kind::Other, mail_links::show_stop)
+        .serve_as(Kind::Other, mail_links::stop)
+        .serve_as(Kind::Other, mail_links::show_start)
+        .serve_as(Kind::Other, mail_links::start)
         // Push rules.
         .serve(rules::all)
         .serve(rules::global)

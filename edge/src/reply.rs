@@ -122,10 +122,7 @@ impl Content {
     /// A JSON text, with this status.
     pub fn json(status: StatusCode, value: &serde_json::Value) -> Self {
         let kind = HeaderValue::from_static("application/json");
-        Self {
-            status,
-            ..Self::of_bytes(kind, value.to_string())
-        }
+        Self::of_bytes(kind, value.to_string()).with_status(status)
     }
 
     /// An error that needs headers.
@@ -135,6 +132,13 @@ impl Content {
             Some(seconds) => answer.with(header::RETRY_AFTER, seconds.into()),
             None => answer,
         }
+    }
+
+    /// With another status.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
     }
 
     /// A further header, or another value of one.

@@ -11,6 +11,7 @@ mod database;
 mod federation;
 mod listeners;
 mod logging;
+mod mail;
 mod media;
 mod media_store;
 mod presence;
@@ -34,6 +35,7 @@ pub use self::database::Database;
 pub use self::federation::Federation;
 pub use self::listeners::{Api, Http, Listener, Tls};
 pub use self::logging::{LogFormat, Logging};
+pub use self::mail::Mail;
 pub use self::media::{LOCAL, Media, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::media_store::{MediaStore, StoreKind};
 pub use self::presence::Presence;
@@ -81,6 +83,8 @@ pub struct Config {
     pub url_previews: UrlPreviews,
     /// Notifications to users' apps.
     pub push: Push,
+    /// Mails to users.
+    pub mail: Mail,
     /// Who is there.
     pub presence: Presence,
     /// Log lines.
@@ -107,6 +111,7 @@ impl Default for Config {
             media: Media::default(),
             url_previews: UrlPreviews::default(),
             push: Push::default(),
+            mail: Mail::default(),
             presence: Presence::default(),
             logging: Logging::default(),
             crash_point: None,
@@ -200,6 +205,12 @@ impl Config {
             self.registration.shared_secret_file.as_deref(),
             problems,
         );
+        read_secret(
+            "mail.password",
+            &mut self.mail.password,
+            self.mail.password_file.as_deref(),
+            problems,
+        );
         self.media.read_secrets(problems);
     }
 
@@ -214,6 +225,7 @@ impl Config {
         self.media.check(problems);
         self.url_previews.check(problems);
         self.push.check(problems);
+        self.mail.check(problems);
         self.logging.check(problems);
     }
 }

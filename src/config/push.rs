@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::Problems;
+use super::units::Span;
 
 /// Notifications to users' apps.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -17,6 +18,8 @@ pub struct Push {
     pub allowed_ranges: Vec<IpNet>,
     /// Whether the addresses of gateways may begin with `http://`.
     pub allow_http: bool,
+    /// Devices aren't told while their users are active on others, nor for so long after it. Default: always at once.
+    pub quiet_while_active: Option<Span>,
     /// Web Push, to browsers and apps that take it.
     pub web: Option<WebPush>,
     /// Apple's service, for the operator's own apps.
@@ -70,6 +73,7 @@ impl Default for Push {
             enabled: true,
             allowed_ranges: Vec::new(),
             allow_http: false,
+            quiet_while_active: None,
             web: None,
             apns: Vec::new(),
             fcm: Vec::new(),

@@ -1,6 +1,7 @@
 //! One running server: storage, rooms, federation, the client API, listeners and tasks, in that
 //! order; and its stop, in the other.
 
+mod mailing;
 mod pushing;
 mod readers;
 mod secret_file;
@@ -82,7 +83,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         rooms.clone(),
         federation.clone(),
         client_api::Files::of(&federation, previews.enabled().then(|| previews.clone())),
-        Arc::new(pushing::with_channels(client_config(&config), &config)?),
+        Arc::new(pushing::with_ways(client_config(&config), &config)?),
         stop.clone(),
     );
     let unfinished = [app.unfinished().clone(), federation.unfinished().clone()];
@@ -94,6 +95,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     }
     readers::read_log(&tasks, &store, &config);
     pushing::notify(&tasks, app, &config);
+    mailing::try_out(&tasks, &config)?;
     care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);
     relate(&tasks, &store);

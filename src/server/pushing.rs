@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,18 +13,22 @@ use rhizome_push::{Apns, ApnsConfig, Fcm, Schemes, WebPush};
 use crate::config::{self, Config};
 use crate::tasks::Tasks;
 
-use super::secret_file;
+use super::{mailing::mailing, secret_file};
 
 /// What apps show of a notification that says nothing: the text that they have for this name.
 const LOC_KEY: &str = "NOTIFICATION";
 
 /// The settings of the client API with all ways that are configured.
-pub(crate) fn with_channels(
+pub(crate) fn with_ways(
     client: client_api::ClientConfig,
     config: &Config,
 ) -> anyhow::Result<client_api::ClientConfig> {
-    let channels = channels(config)?;
-    Ok(client_api::ClientConfig { channels, ..client })
+    Ok(client_api::ClientConfig {
+        channels: channels(config)?,
+        mailing: mailing(config)?,
+        quiet_while_active: config.push.quiet_while_active.map(|span| span.0),
+        ..client
+    })
 }
 
 fn channels(config: &Config) -> anyhow::Result<Channels> {
@@ -39,7 +42,9 @@ fn channels(config: &Config) -> anyhow::Result<Channels> {
     if let Some(web) = &from.web {
         let path = web.key_path.clone();
         let path = path.unwrap_or_else(|| config.server.data_dir.join("web-push.key"));
-        let key = load_or_create(&path)?;
+        let key = secret_file::load_or_create(&path, || {
+            WebPush::generate_key().context("no key can be made")
+        })?;
         let channel = WebPush::new(&key, &web.contact, schemes)
             .with_context(|| format!("push.web can't be used with {}", path.display()))?;
         channels = channels.with_web_push(channel);
@@ -96,27 +101,4 @@ fn apns(from: &config::Apns) -> anyhow::Result<Apns> {
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("{} can't be read", path.display()))
-}
-
-/// The key of Web Push, which is made if there is none. Subscriptions hang on it: it never changes by itself.
-fn load_or_create(path: &Path) -> anyhow::Result<Vec<u8>> {
-    match fs::read(path) {
-        Ok(key) => return Ok(key),
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => {
-            let said = format!("the key {} can't be read", path.display());
-            return Err(error).context(said);
-        }
-    }
-    let key = WebPush::generate_key().context("no key can be made")?;
-    let written = secret_file::create(path, &key);
-    match written {
-        Ok(()) => Ok(key),
-        // Another process was faster.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(path),
-        Err(error) => {
-            let said = format!("the key {} can't be written", path.display());
-            Err(error).context(said)
-        }
-    }
 }

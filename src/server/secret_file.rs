@@ -1,9 +1,29 @@
 //! Files that hold a secret.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+use anyhow::Context as _;
+
+/// What is in one, which is made if it isn't there. What hangs on it is lost with it: it never changes by itself.
+pub(super) fn load_or_create(
+    path: &Path,
+    make: impl FnOnce() -> anyhow::Result<Vec<u8>>,
+) -> anyhow::Result<Vec<u8>> {
+    let read = || fs::read(path).with_context(|| format!("{} can't be read", path.display()));
+    if path.exists() {
+        return read();
+    }
+    let content = make()?;
+    match create(path, &content) {
+        Ok(()) => Ok(content),
+        // Another process was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => read(),
+        Err(error) => Err(error).with_context(|| format!("{} can't be written", path.display())),
+    }
+}
 
 /// Makes one, readable for its owner only, durable when this returns. Never replaces a file.
 pub(super) fn create(path: &Path, content: &[u8]) -> io::Result<()> {

@@ -64,7 +64,7 @@ pub use accounts::dehydrated::{DehydratedDevice, Dehydration, NewDehydrated};
 pub use accounts::delivery::DELIVERY;
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
-pub use accounts::pushes::{About, NewPush, Push, Told, Waiting};
+pub use accounts::pushes::{About, Mails, NewPush, Push, Told, Waiting};
 pub use accounts::sessions::Ends;
 pub use accounts::tokens::Token;
 pub use accounts::{Account, FirstLogin};

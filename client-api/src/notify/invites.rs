@@ -16,7 +16,7 @@ pub fn event_of(invite: &RemoteInvite) -> Option<Pdu> {
 }
 
 /// What it says that the room is called.
-pub fn name_of_room(invite: &RemoteInvite) -> Option<String> {
+pub fn name_told(invite: &RemoteInvite) -> Option<String> {
     let state: Vec<Value> = serde_json::from_str(&invite.stripped_state).ok()?;
     let mut names = state.iter().filter(|event| event["type"] == "m.room.name");
     let name = names.next()?["content"]["name"].as_str()?;

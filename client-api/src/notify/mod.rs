@@ -8,8 +8,11 @@
 
 mod acknowledged;
 mod choose;
+mod digest;
 mod find;
 mod invites;
+mod mails;
+mod tasks;
 mod tell;
 mod told;
 

@@ -1,9 +1,8 @@
 //! Handing over what waits: for each pusher one thing after the other.
 
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -18,16 +17,18 @@ use rhizome_storage::{
     About, Fact, Lease, Pos, Push, Pusher, PusherGone, PusherKey, Told, Waiting,
 };
 use serde_json::{Map, Value};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Messengers,
     acknowledged::Acknowledged,
     choose::{Next, next},
-    told::Telling,
+    mails::{Mailed, Mails},
+    tasks::Tasks,
+    told::{Telling, is_call},
 };
-use crate::{App, MatrixError};
+use crate::{App, MatrixError, push::mail_pushers::EMAIL};
 
 /// So many requests are under way at a time.
 const AT_ONCE: usize = 256;
@@ -43,20 +44,11 @@ pub struct Teller {
     acknowledged: Acknowledged,
     backoff: Backoff,
     turns: Semaphore,
-    /// Pushers for which a task is at work.
-    at_work: Mutex<HashMap<PusherKey, Task>>,
+    tasks: Tasks,
+    mails: Mails,
     /// So that what fails at one time comes back at different ones.
     seed: AtomicU32,
     stop: CancellationToken,
-}
-
-/// A task that is at work for a pusher.
-#[derive(Default)]
-struct Task {
-    /// Something has come since it last looked.
-    rung: bool,
-    /// The pusher was set anew: what couldn't be told before may be now.
-    renewed: Arc<Notify>,
 }
 
 /// What has become of a look at what waits.
@@ -65,6 +57,8 @@ enum Round {
     Done,
     /// Something was told, or needn't be.
     On(Pos),
+    /// It is to be told when so much time has gone by, or something else waits.
+    Later(Duration),
     /// It isn't taken now.
     Again(Duration),
 }
@@ -72,29 +66,21 @@ enum Round {
 impl Teller {
     pub fn new(app: App, messengers: Messengers, stop: CancellationToken) -> Self {
         Self {
+            mails: Mails::new(&app),
             app,
             messengers,
             acknowledged: Acknowledged::default(),
             backoff: Backoff::default(),
             turns: Semaphore::new(AT_ONCE),
-            at_work: Mutex::default(),
+            tasks: Tasks::default(),
             seed: AtomicU32::new(0),
             stop,
         }
     }
 
-    fn at_work<T>(&self, look: impl FnOnce(&mut HashMap<PusherKey, Task>) -> T) -> T {
-        look(&mut self.at_work.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
     /// Something waits for a pusher. It is told as long as the lease is ours.
     pub fn ring(self: &Arc<Self>, key: PusherKey, lease: &Lease) {
-        let is_at_work = self.at_work(|at_work| {
-            let is_at_work = at_work.contains_key(&key);
-            at_work.entry(key.clone()).or_default().rung = true;
-            is_at_work
-        });
-        if !is_at_work {
+        if !self.tasks.ring(&key) {
             let (teller, lease) = (self.clone(), lease.clone());
             tokio::spawn(async move { teller.work(key, lease).await });
         }
@@ -102,11 +88,7 @@ impl Teller {
 
     /// A pusher was set anew.
     pub fn renew(&self, key: &PusherKey) {
-        self.at_work(|at_work| {
-            if let Some(task) = at_work.get(key) {
-                task.renewed.notify_one();
-            }
-        });
+        self.tasks.renew(key);
     }
 
     /// The same for all pushers for which something waits.
@@ -126,23 +108,27 @@ impl Teller {
 
     /// Tells a pusher until nothing waits for it.
     async fn work(&self, key: PusherKey, lease: Lease) {
-        let mut at_work = AtWork {
-            teller: self,
-            key: &key,
-            rests: false,
-        };
-        let renewed = at_work.begin();
+        let mut task = self.tasks.begin(&key);
         let (mut failures, mut upto) = (0, Pos(0));
         let seed = self.seed.fetch_add(1, Ordering::Relaxed);
         while lease.held() && !self.stop.is_cancelled() {
-            at_work.looks();
+            task.looks();
             let pause = match self.round(&key, upto).await {
                 Ok(Round::On(told)) => {
                     (failures, upto) = (0, told);
                     continue;
                 }
-                Ok(Round::Done) if at_work.rests() => return,
+                Ok(Round::Done) if task.rests() => return,
                 Ok(Round::Done) => continue,
+                Ok(Round::Later(pause)) => {
+                    failures = 0;
+                    tokio::select! {
+                        () = self.app.store.clock().sleep(pause) => {}
+                        () = task.rung() => {}
+                        () = self.stop.cancelled() => {}
+                    }
+                    continue;
+                }
                 Ok(Round::Again(asked)) => {
                     failures += 1;
                     self.backoff.delay(failures, Some(asked), seed)
@@ -155,7 +141,7 @@ impl Teller {
             };
             tokio::select! {
                 () = self.app.store.clock().sleep(pause) => {}
-                () = renewed.notified() => failures = 0,
+                () = task.renewed() => failures = 0,
                 () = self.stop.cancelled() => {}
             }
         }
@@ -167,6 +153,9 @@ impl Teller {
         let Some(waiting) = store.waiting_pushes(key, LOOK).await? else {
             return Ok(Round::Done);
         };
+        if waiting.pusher.kind == EMAIL {
+            return self.mail(key, &waiting).await;
+        }
         let now = store.clock().now_ms();
         let push = match next(&waiting.pushes, now, &self.backoff) {
             None => return Ok(Round::Done),
@@ -190,9 +179,42 @@ impl Teller {
         let Some((notification, tweaks)) = telling.of(&push, waiting.badge).await? else {
             return self.done(key, push.pos, None).await;
         };
+        if notification.event.is_some()
+            && let Some(quiet) = self.quiet(&waiting).await?
+        {
+            return Ok(Round::Later(quiet));
+        }
         let outcome = self.hand_over(&waiting, &notification, tweaks).await;
         let unread = i64::try_from(notification.counts.unread).ok();
         self.conclude(key, &push, unread, outcome).await
+    }
+
+    async fn mail(&self, key: &PusherKey, waiting: &Waiting) -> Result<Round, MatrixError> {
+        Ok(match self.mails.tell(key, waiting).await? {
+            Mailed::On(upto) => Round::On(upto),
+            Mailed::Later(pause) => Round::Later(pause),
+            Mailed::Again => Round::Again(Duration::ZERO),
+        })
+    }
+
+    /// For how much longer a device is left alone because its user sits at another, where they see what comes. A call
+    /// doesn't wait, nor what waits before it.
+    async fn quiet(&self, waiting: &Waiting) -> Result<Option<Duration>, MatrixError> {
+        let store = &self.app.store;
+        let Some(within) = self.app.config.quiet_while_active else {
+            return Ok(None);
+        };
+        let (user, device) = (waiting.pusher.user, waiting.pusher.device.as_deref());
+        let Some(quiet) = store.active_elsewhere(user, device, within) else {
+            return Ok(None);
+        };
+        let events = waiting.pushes.iter().filter_map(|push| match push.about {
+            About::Event(no) => Some(no),
+            _ => None,
+        });
+        let events = store.events_by_no(&events.collect::<Vec<_>>()).await?;
+        let rings = events.iter().any(|event| is_call(event.pdu.kind()));
+        Ok((!rings).then_some(quiet))
     }
 
     /// Bids a new pusher say that it is there.
@@ -308,52 +330,6 @@ impl Teller {
         };
         self.acknowledged.note(&self.app.store, told).await?;
         Ok(Round::On(pos))
-    }
-}
-
-/// A task's entry: whatever ends the task, another can begin.
-struct AtWork<'a> {
-    teller: &'a Teller,
-    key: &'a PusherKey,
-    /// Its entry may be another's by now.
-    rests: bool,
-}
-
-impl AtWork<'_> {
-    fn begin(&self) -> Arc<Notify> {
-        self.teller.at_work(|at_work| {
-            let task = at_work.entry(self.key.clone()).or_default();
-            task.renewed.clone()
-        })
-    }
-
-    /// What rings from now on is seen by the next look.
-    fn looks(&self) {
-        self.teller.at_work(|at_work| {
-            if let Some(task) = at_work.get_mut(self.key) {
-                task.rung = false;
-            }
-        });
-    }
-
-    /// Whether nothing has rung since the last look: who rings from now on begins a new task.
-    fn rests(&mut self) -> bool {
-        self.rests = self.teller.at_work(|at_work| {
-            let rests = at_work.get(self.key).is_none_or(|task| !task.rung);
-            if rests {
-                at_work.remove(self.key);
-            }
-            rests
-        });
-        self.rests
-    }
-}
-
-impl Drop for AtWork<'_> {
-    fn drop(&mut self) {
-        if !self.rests {
-            self.teller.at_work(|at_work| at_work.remove(self.key));
-        }
     }
 }
 

@@ -7,7 +7,7 @@ use rhizome_push::{Counts, Event, Notification, Prio};
 use rhizome_storage::{About, EventNo, MembershipRow, Push, RoomNo, Store, StoredEvent, UserNo};
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::invites::{event_of, name_of_room};
+use super::invites::{event_of, name_told};
 use crate::{
     App, MatrixError,
     sync::{counts::Counts as Unread, window::Window},
@@ -82,7 +82,7 @@ impl<'a> Telling<'a> {
                     };
                     let highlight = push.highlight;
                     let mut told = self.describe(push.room, &event, None, highlight).await?;
-                    told.room_name = name_of_room(&invite);
+                    told.room_name = name_told(&invite);
                     Some((told, Map::new()))
                 }
                 None => None,
@@ -116,11 +116,25 @@ impl<'a> Telling<'a> {
         push: &Push,
         no: EventNo,
     ) -> Result<Option<(Event, Map<String, Value>)>, MatrixError> {
+        let Some(event) = self.missed(push.room, no).await? else {
+            return Ok(None);
+        };
+        let tweaks = self.tweaks(&event).await?;
+        let told = self.describe(push.room, &event.pdu, Some(&event), push.highlight);
+        Ok(Some((told.await?, tweaks)))
+    }
+
+    /// An event of a room, if it is still to be told: neither read nor redacted meanwhile.
+    pub async fn missed(
+        &self,
+        room: RoomNo,
+        no: EventNo,
+    ) -> Result<Option<Arc<StoredEvent>>, MatrixError> {
         let store = &self.app.store;
         let Some(event) = store.event_by_no(no).await? else {
             return Ok(None);
         };
-        let row = self.rooms.iter().find(|row| row.room == push.room);
+        let row = self.rooms.iter().find(|row| row.room == room);
         let is_unread = match row {
             Some(row) if row.membership == Membership::Join => {
                 let counting = &self.app.sync.counts;
@@ -129,12 +143,7 @@ impl<'a> Telling<'a> {
             Some(row) => row.membership == Membership::Invite && row.event == Some(no),
             None => false,
         };
-        if event.redacted_by.is_some() || !is_unread {
-            return Ok(None);
-        }
-        let tweaks = self.tweaks(&event).await?;
-        let told = self.describe(push.room, &event.pdu, Some(&event), push.highlight);
-        Ok(Some((told.await?, tweaks)))
+        Ok((event.redacted_by.is_none() && is_unread).then_some(event))
     }
 
     /// How the rules want an event to be shown.
@@ -163,7 +172,7 @@ impl<'a> Telling<'a> {
         let summary = store.room_summary(room).await?;
         let membership = event.membership();
         let me = store.user(self.user).await?;
-        let is_call = CALLS.contains(&event.kind());
+        let is_call = is_call(event.kind());
         let content = serde_json::to_string(event.content()).ok();
         Ok(Event {
             event_id: event.event_id().to_string(),
@@ -171,10 +180,9 @@ impl<'a> Telling<'a> {
             kind: event.kind().to_owned(),
             sender: event.sender().to_string(),
             sender_display_name: name_of_sender(store, event, stored).await?,
-            room_name: match &summary.name {
-                Some(name) => Some(name.clone()),
-                None if summary.alias.is_some() || stored.is_none() => None,
-                None => named_by(store, room, self.user).await?,
+            room_name: match stored {
+                Some(_) => name_of_room(store, room, self.user).await?,
+                None => None,
             },
             room_alias: summary.alias.clone(),
             user_is_target: membership.map(|_| event.state_key() == Some(me.as_str())),
@@ -185,16 +193,25 @@ impl<'a> Telling<'a> {
     }
 }
 
-/// What a room without a name is called: by those who are in it.
-async fn named_by(
+/// What a room is called; one without a name and an alias by those who are in it.
+pub async fn name_of_room(
     store: &Store,
     room: RoomNo,
     viewer: UserNo,
 ) -> Result<Option<String>, MatrixError> {
+    let summary = store.room_summary(room).await?;
+    if summary.name.is_some() || summary.alias.is_some() {
+        return Ok(summary.name.clone());
+    }
     let heroes = heroes::of(store, room, viewer, HEROES).await?.into_iter();
     let names = heroes.map(|hero| hero.name.unwrap_or_else(|| hero.user.into()));
     let names: Vec<String> = names.collect();
     Ok((!names.is_empty()).then(|| names.join(", ")))
+}
+
+/// Whether an event is somebody calling.
+pub fn is_call(kind: &str) -> bool {
+    CALLS.contains(&kind)
 }
 
 fn total(unread: &Unread) -> u64 {
@@ -204,7 +221,7 @@ fn total(unread: &Unread) -> u64 {
 }
 
 /// What an event's sender was called in the room when they sent it.
-async fn name_of_sender(
+pub async fn name_of_sender(
     store: &Store,
     event: &Pdu,
     stored: Option<&StoredEvent>,

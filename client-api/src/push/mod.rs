@@ -2,6 +2,9 @@
 
 pub(crate) mod channels;
 pub(crate) mod evaluate;
+pub(crate) mod mail_links;
+pub(crate) mod mail_pushers;
+pub(crate) mod mailing;
 pub(crate) mod pushers;
 pub(crate) mod rules;
 pub(crate) mod wishes;

@@ -21,7 +21,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq as _;
 
-use super::channels::{Channels, WEB_PUSH};
+use super::{
+    channels::{Channels, WEB_PUSH},
+    mail_pushers::{self, EMAIL},
+};
 use crate::{App, Caller, MatrixError, Ruma};
 
 /// A user has so many pushers at most.
@@ -61,7 +64,7 @@ pub async fn set(
         Some(Value::String(kind)) => {
             let change = change(&app, &who, key, kind, &body).await?;
             let waits = change.pusher.ack.is_some();
-            let status = if waits {
+            let status = if waits && kind == WEB_PUSH {
                 StatusCode::CREATED
             } else {
                 StatusCode::OK
@@ -87,8 +90,8 @@ metadata! {
 /// What a client has got by Web Push.
 #[derive(Deserialize)]
 pub struct Ack {
-    app_id: String,
-    ack_token: String,
+    pub(super) app_id: String,
+    pub(super) ack_token: String,
 }
 
 /// `POST /_matrix/client/v3/pushers/ack`
@@ -104,7 +107,7 @@ pub async fn ack(
 }
 
 /// Which pusher waits for a token.
-fn waits_for(
+pub(super) fn waits_for(
     pushers: &[Arc<Logged<Pusher>>],
     given: &Ack,
     now_ms: i64,
@@ -153,7 +156,11 @@ async fn change(
         data: data.clone(),
         tweaks: Map::new(),
     };
-    check(&app.config.channels, kind, &device)?;
+    if kind == EMAIL {
+        mail_pushers::address(&key.app_id, &key.pushkey)?;
+    } else {
+        check(&app.config.channels, kind, &device)?;
+    }
     let known = app.store.pushers(who.user).await?;
     let before = known.iter().find(|known| known.key() == key);
     if before.is_none() && known.len() >= MOST {
@@ -165,10 +172,10 @@ async fn change(
         Some(device) => Some(device.clone()),
         None => before.and_then(|before| before.device.clone()),
     };
-    let (ack, ack_until_ms) = if kind == WEB_PUSH {
-        acknowledged(app, before.map(|before| &**before), data)?
-    } else {
-        (None, None)
+    let (ack, ack_until_ms) = match kind {
+        WEB_PUSH => acknowledged(app, before.map(|before| &**before), data)?,
+        EMAIL => mail_pushers::asked(app, who, &key, &known)?,
+        _ => (None, None),
     };
     Ok(PusherChange {
         pusher: Pusher {
@@ -188,7 +195,8 @@ async fn change(
             ack,
             ack_until_ms,
         },
-        append: body.flag("append")?.unwrap_or(false),
+        // Nobody ends another's mails by naming their address.
+        append: kind == EMAIL || body.flag("append")?.unwrap_or(false),
     })
 }
 
@@ -238,7 +246,7 @@ fn told(pusher: &Arc<Logged<Pusher>>) -> Value {
         "data": data,
         ENABLED: pusher.enabled,
     });
-    if pusher.kind == WEB_PUSH {
+    if matches!(&*pusher.kind, WEB_PUSH | EMAIL) {
         told["activated"] = json!(pusher.ack.is_none());
     }
     if let Some(tag) = &pusher.profile_tag {

@@ -1,6 +1,7 @@
 //! What one reader is shown of a room, and in which form.
 
 pub(crate) mod client_event;
+pub(crate) mod direct;
 pub(crate) mod dress;
 pub(crate) mod filter;
 pub(crate) mod gaps;

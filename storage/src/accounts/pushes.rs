@@ -65,8 +65,19 @@ pub struct Waiting {
     pub pusher: Pusher,
     /// The number that it was told last, if it was.
     pub badge: Option<i64>,
+    /// The mails that it got.
+    pub mails: Mails,
     /// The first that wait, in the order of the log.
     pub pushes: Vec<Push>,
+}
+
+/// What mails a pusher got that gets mails.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mails {
+    /// When the last one was, milliseconds since 1970.
+    pub last_ms: Option<i64>,
+    /// How many there were since its user last read something.
+    pub in_a_row: u32,
 }
 
 /// A user is to be notified.
@@ -202,8 +213,8 @@ impl Store {
             .sql(
                 "SELECT w.pos AS at, w.room, w.event, w.highlight, w.since_ms, \
                  p.pos, p.user_no, p.app_id, p.pushkey, p.device_id, p.kind, p.enabled, p.app_name, \
-                 p.device_name, p.profile_tag, p.lang, p.data, p.set_ms, p.ack, p.ack_until_ms, p.badge \
-                 FROM push w JOIN pusher p ON p.user_no = w.user_no AND p.app_id = w.app_id \
+                 p.device_name, p.profile_tag, p.lang, p.data, p.set_ms, p.ack, p.ack_until_ms, p.badge, \
+                 p.mailed_ms, p.mails FROM push w JOIN pusher p ON p.user_no = w.user_no AND p.app_id = w.app_id \
                  AND p.pushkey = w.pushkey WHERE w.user_no = $1 AND w.app_id = $2 AND w.pushkey = $3 \
                  ORDER BY w.pos LIMIT $4",
             )
@@ -215,6 +226,7 @@ impl Store {
         let Some(first) = rows.first() else {
             return Ok(None);
         };
+        let mails: Option<i64> = first.get("mails")?;
         let pushes = rows.iter().map(|row| {
             Ok(Push {
                 pos: row.get("at")?,
@@ -227,6 +239,10 @@ impl Store {
         Ok(Some(Waiting {
             pusher: Pusher::read(first)?,
             badge: first.get("badge")?,
+            mails: Mails {
+                last_ms: first.get("mailed_ms")?,
+                in_a_row: mails.and_then(|mails| mails.try_into().ok()).unwrap_or(0),
+            },
             pushes: pushes.collect::<Result<_>>()?,
         }))
     }
@@ -251,6 +267,31 @@ impl Store {
                  AND pusher.app_id = x.app_id AND pusher.pushkey = x.pushkey AND x.badge IS NOT NULL",
             )
             .rows(&told);
+        tx.execute(query).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// What waited up to there was told by mail, or needn't be any more.
+    pub async fn mails_told(&self, of: &PusherKey, upto: Pos, mails: Mails) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let query = tx
+            .sql("DELETE FROM push WHERE user_no = $1 AND app_id = $2 AND pushkey = $3 AND pos <= $4")
+            .bind(of.user)
+            .bind(&of.app_id)
+            .bind(&of.pushkey)
+            .bind(upto);
+        tx.execute(query).await?;
+        let query = tx
+            .sql(
+                "UPDATE pusher SET mailed_ms = $4, mails = $5 \
+                 WHERE user_no = $1 AND app_id = $2 AND pushkey = $3",
+            )
+            .bind(of.user)
+            .bind(&of.app_id)
+            .bind(&of.pushkey)
+            .bind(mails.last_ms)
+            .bind(i64::from(mails.in_a_row));
         tx.execute(query).await?;
         tx.commit().await?;
         Ok(())

@@ -1,5 +1,6 @@
 //! Pushers: what their gateways are told, and when.
 
+mod mails;
 mod set;
 mod told;
 mod web;
@@ -14,7 +15,7 @@ use http::{Method, StatusCode};
 use rhizome_client_api::{ClientConfig, notify};
 use rhizome_federation::{outbound::Reach, testing::Network};
 use rhizome_storage::{
-    Clock, Options, Store,
+    Clock, Options, PusherKey, Store,
     testing::{TestDatabase, eventually},
 };
 use ruma::server_name;
@@ -157,4 +158,19 @@ pub async fn keys(user: &User) -> Vec<String> {
     pushers
         .map(|pusher| pusher["pushkey"].as_str().unwrap().to_owned())
         .collect()
+}
+
+/// Waits until so much is to be told.
+pub async fn waits(world: &World, many: usize) {
+    let waiting = async || {
+        let store = &world.server.store;
+        let keys = store.pushers_waiting(&PusherKey::default(), 10);
+        let mut count = 0;
+        for key in keys.await.unwrap() {
+            let waiting = store.waiting_pushes(&key, 1_000).await.unwrap();
+            count += waiting.map_or(0, |waiting| waiting.pushes.len());
+        }
+        count
+    };
+    eventually("so much waits", async || waiting().await == many).await;
 }

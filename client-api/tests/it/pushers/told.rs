@@ -5,9 +5,9 @@ use std::time::Duration;
 use rhizome_storage::testing::eventually;
 use serde_json::json;
 
-use super::{World, each, keys, pusher, set};
+use super::{World, each, each_with, keys, pusher, set, waits};
 use crate::{
-    harness::User,
+    harness::{User, next},
     unread::{message, read},
 };
 
@@ -257,6 +257,52 @@ async fn who_has_switched_a_pusher_off_is_not_told_by_it() {
             (&told["event_id"], &told["counts"]["unread"]),
             (&json!(event), &json!(2))
         );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_phone_is_quiet_while_its_user_is_at_another_device() {
+    let quiet = |config: &mut rhizome_client_api::ClientConfig| {
+        config.quiet_while_active = Some(Duration::from_mins(1));
+    };
+    each_with(quiet, async |world| {
+        let (ada, bob, room) = two(world).await;
+        let desk = ada.another_device().await;
+        // She is there, and then does something.
+        let since = next(&desk.sync(None, "&set_presence=online").await);
+        let seconds = async |seconds| {
+            world.clock.advance(Duration::from_secs(seconds));
+            desk.sync(Some(&since), "").await;
+        };
+        bob.say(&room, "you are there").await;
+        waits(world, 1).await;
+        seconds(20).await;
+        seconds(20).await;
+        desk.say(&room, "yes").await;
+        bob.say(&room, "so I see").await;
+        waits(world, 1).await;
+        for _ in 0..3 {
+            seconds(18).await;
+        }
+        assert!(world.gateway.got().is_empty());
+        // A call rings at once, after what came before it.
+        let call = json!({ "call_id": "1", "version": 0, "lifetime": 60_000, "offer": { "type": "offer", "sdp": "" } });
+        bob.send(&room, "m.call.invite", call).await;
+        let told = world.gateway.told(2).await;
+        assert_eq!(told[0]["content"]["body"], "so I see");
+        assert_eq!(told[1]["type"], "m.call.invite");
+        bob.say(&room, "no answer").await;
+        waits(world, 1).await;
+        assert_eq!(world.gateway.got().len(), 2);
+        // A minute after she did something it comes.
+        seconds(10).await;
+        let told = world.gateway.told(3).await.remove(2);
+        assert_eq!(told["content"]["body"], "no answer");
+        // What her phone itself does keeps nothing from it.
+        ada.sync(None, "&set_presence=online").await;
+        bob.say(&room, "good").await;
+        world.gateway.told(4).await;
     })
     .await;
 }

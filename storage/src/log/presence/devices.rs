@@ -40,6 +40,8 @@ struct Device {
     open: usize,
     /// Until when it is there without any.
     until: Duration,
+    /// When its user did something with it.
+    active: Option<Duration>,
 }
 
 impl Device {
@@ -65,6 +67,7 @@ impl Devices {
                 busy: false,
                 open: 0,
                 until: now,
+                active: None,
             };
             self.known.insert(id.to_owned(), new);
         }
@@ -85,6 +88,7 @@ impl Devices {
         }
         let comes = before < PresenceState::Online && says.state == PresenceState::Online;
         if comes || (says.said && says.state >= PresenceState::Online) {
+            device.active = says.said.then_some(now).or(device.active);
             self.active = Some(now);
         }
         true
@@ -104,18 +108,31 @@ impl Devices {
             device.state = state;
             device.busy = state == PresenceState::Busy;
             device.until = now + GRACE;
+            device.active = Some(now);
         }
         self.active = Some(now);
     }
 
     /// The user does something with the device, which makes it available again.
     pub(super) fn acts(&mut self, id: &DeviceId, now: Duration) {
-        if let Some(device) = self.known.get_mut(id)
-            && device.state == PresenceState::Unavailable
-        {
-            device.state = PresenceState::Online;
+        if let Some(device) = self.known.get_mut(id) {
+            device.active = Some(now);
+            if device.state == PresenceState::Unavailable {
+                device.state = PresenceState::Online;
+            }
         }
         self.active = Some(now);
+    }
+
+    /// When the user last did something with a device that is there, other than this one.
+    pub(super) fn active_elsewhere(
+        &self,
+        than: Option<&DeviceId>,
+        now: Duration,
+    ) -> Option<Duration> {
+        let others = self.known.iter().filter(|(id, _)| Some(&***id) != than);
+        let there = others.filter(|(_, device)| device.state(now) >= PresenceState::Online);
+        there.filter_map(|(_, device)| device.active).max()
     }
 
     /// The device's session ends.

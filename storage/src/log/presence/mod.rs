@@ -208,6 +208,22 @@ impl Store {
         }
     }
 
+    /// For how much longer a user counts as active on a device other than this one, if they do for so long after they
+    /// have done something with it.
+    pub fn active_elsewhere(
+        &self,
+        user: UserNo,
+        than: Option<&DeviceId>,
+        within: Duration,
+    ) -> Option<Duration> {
+        let presence = self.presence();
+        let now = presence.clock.monotonic();
+        let people = presence.people();
+        let active = people.devices_of(user)?.active_elsewhere(than, now)?;
+        let left = (active + within).checked_sub(now)?;
+        (!left.is_zero()).then_some(left)
+    }
+
     /// A user says what a device is, and something of it. What they say isn't written down here.
     pub(crate) async fn say_presence(
         &self,

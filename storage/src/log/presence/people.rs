@@ -194,6 +194,14 @@ impl People {
         true
     }
 
+    /// What the devices of somebody here say.
+    pub(super) fn devices_of(&self, user: UserNo) -> Option<&Devices> {
+        match &self.known.get(&user)?.whose {
+            Whose::Ours(devices, _) => Some(devices),
+            Whose::Theirs(..) => None,
+        }
+    }
+
     /// Changes what the devices of somebody here say.
     pub(super) fn change_devices<T>(
         &mut self,

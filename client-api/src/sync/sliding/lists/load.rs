@@ -8,11 +8,14 @@ use std::{
 use rhizome_protocol::Membership;
 use rhizome_rooms::access;
 use rhizome_storage::{EventNo, MembershipRow, Pos, RoomNo, Store};
-use ruma::{OwnedRoomId, RoomId};
+use ruma::RoomId;
 use serde_json::Value;
 
 use super::{Facets, UserRooms, facets::tags_of};
-use crate::{MatrixError, view::seen::Viewer};
+use crate::{
+    MatrixError,
+    view::{direct, seen::Viewer},
+};
 
 /// The rooms whose memberships differ; both in the order of rooms.
 pub fn differing(before: &[MembershipRow], after: &[MembershipRow]) -> Vec<RoomNo> {
@@ -193,10 +196,7 @@ impl UserRooms {
         store: &Store,
         viewer: &Viewer,
     ) -> Result<(), MatrixError> {
-        let data = store.account_data(viewer.user, None, "m.direct").await?;
-        let direct = data
-            .map(|data| direct_of(&data.content))
-            .unwrap_or_default();
+        let direct = direct::rooms_of(store, viewer.user).await?;
         let rooms: Vec<RoomNo> = self.rooms.keys().copied().collect();
         let ids = store.room_ids(&rooms).await?;
         self.direct = direct;
@@ -302,17 +302,4 @@ async fn put_out(
         put_out.insert(row.room, encryption.is_some());
     }
     Ok(put_out)
-}
-
-/// The rooms that an `m.direct` names.
-fn direct_of(content: &str) -> BTreeSet<OwnedRoomId> {
-    let content: Value = serde_json::from_str(content).unwrap_or_default();
-    let rooms = content
-        .as_object()
-        .into_iter()
-        .flat_map(|users| users.values());
-    let rooms = rooms.filter_map(Value::as_array).flatten();
-    rooms
-        .filter_map(|room| OwnedRoomId::try_from(room.as_str()?).ok())
-        .collect()
 }
