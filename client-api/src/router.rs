@@ -137,6 +137,7 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(pushers::list)
         .serve(pushers::set)
         .serve(pushers::ack)
+        .serve(pushers::find_gateway)
         .serve_as(Kind::Other, mail_links::show_stop)
         .serve_as(Kind::Other, mail_links::stop)
         .serve_as(Kind::Other, mail_links::show_start)

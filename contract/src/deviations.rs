@@ -76,6 +76,11 @@ pub const DEVIATIONS: &[Deviation] = &[
         ],
     },
     Deviation {
+        why: "Apps ask whether a gateway brings notifications to endpoints of UnifiedPush.",
+        asked: "",
+        cases: &[Case("GET /_matrix/push/v1/notify", Path, "")],
+    },
+    Deviation {
         why: "A new Web Push pusher has to say that it is there (MSC4174).",
         asked: "",
         cases: &[
@@ -142,6 +147,8 @@ pub const DEVIATIONS: &[Deviation] = &[
                 Path,
                 "",
             ),
+            Case("GET /_matrix/client/unstable/org.rhizome.mail/*", Path, ""),
+            Case("POST /_matrix/client/unstable/org.rhizome.mail/*", Path, ""),
             Case("GET /_matrix/client/unstable/org.rhizome.stream", Path, ""),
             Case(
                 "GET /_matrix/client/unstable/org.rhizome.upload/*",

@@ -15,6 +15,7 @@
 //! | channel | for pushers | set up by |
 //! |---|---|---|
 //! | [`Gateways`] | of kind `http`, whose `data.url` names a gateway | nothing |
+//! | [`UnifiedPush`] | of kind `http`, whose `data.url` names this server; the pushkey is an endpoint | this server's address |
 //! | [`WebPush`] | of kind `webpush` (MSC4174), whose `data.url` is a push resource | a key, which is to be kept, and a contact |
 //! | [`Apns`] | of apps that the operator lists; the pushkey is a device's token | Apple's `.p8` key and its ids |
 //! | [`Fcm`] | of the operator's apps; the pushkey is a registration | Google's service account |
@@ -84,6 +85,7 @@ mod pusher;
 mod shown;
 #[cfg(test)]
 mod testing;
+mod unified;
 mod webpush;
 
 pub use apns::{Apns, ApnsConfig};
@@ -97,4 +99,5 @@ pub use message::{ANSWER_BODY, ANSWER_TIME, NamedBy, PushAnswer, PushRequest, Se
 pub use notification::{Counts, Device, Event, Notification, Prio};
 pub use outcome::{Outcome, Reading};
 pub use pusher::Schemes;
+pub use unified::UnifiedPush;
 pub use webpush::WebPush;

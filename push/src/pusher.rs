@@ -54,9 +54,19 @@ pub(crate) fn url(device: &Device, schemes: Schemes) -> Result<Url, PusherError>
         return Err(PusherError::Missing(FIELD));
     }
     let text = device.text("url").ok_or(invalid("must be a string"))?;
+    address(FIELD, text, schemes)
+}
+
+/// An address that a user named in this field.
+pub(crate) fn address(
+    field: &'static str,
+    text: &str,
+    schemes: Schemes,
+) -> Result<Url, PusherError> {
+    let invalid = |why| PusherError::Invalid { field, why };
     if text.len() > MAX_URL {
         return Err(PusherError::TooLarge {
-            field: FIELD,
+            field,
             most: MAX_URL,
             unit: "bytes",
         });

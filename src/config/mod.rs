@@ -192,6 +192,14 @@ impl Config {
         Err(ConfigError(problems.collect()))
     }
 
+    /// Where the client API is, as users reach it; without a slash at its end.
+    pub fn client_base(&self) -> String {
+        match &self.well_known.client {
+            Some(base) => base.trim_end_matches('/').to_owned(),
+            None => format!("https://{}", self.server.name),
+        }
+    }
+
     fn read_secrets(&mut self, problems: &mut Problems) {
         read_secret(
             "database.url",

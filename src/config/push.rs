@@ -18,6 +18,8 @@ pub struct Push {
     pub allowed_ranges: Vec<IpNet>,
     /// Whether the addresses of gateways may begin with `http://`.
     pub allow_http: bool,
+    /// Whether pushers may name this server as their gateway, and an endpoint of UnifiedPush as their key.
+    pub unified_push: bool,
     /// Devices aren't told while their users are active on others, nor for so long after it. Default: always at once.
     pub quiet_while_active: Option<Span>,
     /// Web Push, to browsers and apps that take it.
@@ -73,6 +75,7 @@ impl Default for Push {
             enabled: true,
             allowed_ranges: Vec::new(),
             allow_http: false,
+            unified_push: true,
             quiet_while_active: None,
             web: None,
             apns: Vec::new(),

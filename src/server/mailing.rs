@@ -27,10 +27,6 @@ pub(crate) fn mailing(config: &Config) -> anyhow::Result<Option<Arc<Mailing>>> {
     let key = secret_file::load_or_create(&path, || Ok(random::bytes::<32>()?.to_vec()))?;
     let key = UnsubscribeKey::new(&key)
         .with_context(|| format!("{} can't be used; see mail.key_path", path.display()))?;
-    let base = match &config.well_known.client {
-        Some(base) => base.clone(),
-        None => format!("https://{}", config.server.name),
-    };
     let throttle = Throttle {
         delay: from.digest_delay.0,
         between: from.digest_pause.0,
@@ -38,7 +34,7 @@ pub(crate) fn mailing(config: &Config) -> anyhow::Result<Option<Arc<Mailing>>> {
     };
     let links = LinkTemplate::parse(&from.link).context("mail.link can't be used")?;
     let name = config.server.name.clone();
-    let mailing = Mailing::new(name, &base, mailer, templates, key);
+    let mailing = Mailing::new(name, &config.client_base(), mailer, templates, key);
     Ok(Some(Arc::new(
         mailing.with_throttle(throttle).with_links(links),
     )))

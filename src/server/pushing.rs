@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use rhizome_client_api::{self as client_api, Channels};
 use rhizome_federation::outbound::Reach;
-use rhizome_push::{Apns, ApnsConfig, Fcm, Schemes, WebPush};
+use rhizome_push::{Apns, ApnsConfig, Fcm, Schemes, UnifiedPush, WebPush};
 
 use crate::config::{self, Config};
 use crate::tasks::Tasks;
@@ -39,6 +39,11 @@ fn channels(config: &Config) -> anyhow::Result<Channels> {
         Schemes::Https
     };
     let mut channels = Channels::new(schemes);
+    if from.unified_push {
+        let own = format!("{}/_matrix/push/v1/notify", config.client_base());
+        let own = own.parse().context("well_known.client is no address")?;
+        channels = channels.with_unified_push(UnifiedPush::new(own, schemes));
+    }
     if let Some(web) = &from.web {
         let path = web.key_path.clone();
         let path = path.unwrap_or_else(|| config.server.data_dir.join("web-push.key"));

@@ -1,6 +1,9 @@
 //! What was missed, for a mail.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use rhizome_mail::{Body, Digest, Invite, Link, Message, Person, Room};
 use rhizome_protocol::{Membership, Object, Pdu};
@@ -91,18 +94,18 @@ pub async fn digest(
             });
             continue;
         }
-        if !rooms.contains_key(&event.room) {
-            let room = Room {
-                id: pdu.room_id().to_string(),
-                name: named(store, event.room, missed.user).await?,
-                is_direct: direct.contains(pdu.room_id()),
-                messages: Vec::new(),
-                more: 0,
-            };
-            rooms.insert(event.room, (room, Weight::default()));
-        }
-        let Some((room, weight)) = rooms.get_mut(&event.room) else {
-            continue;
+        let (room, weight) = match rooms.entry(event.room) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let room = Room {
+                    id: pdu.room_id().to_string(),
+                    name: named(store, event.room, missed.user).await?,
+                    is_direct: direct.contains(pdu.room_id()),
+                    messages: Vec::new(),
+                    more: 0,
+                };
+                new.insert((room, Weight::default()))
+            }
         };
         weight.highlight |= highlight;
         weight.last = event.pos().map(|pos| pos.0);

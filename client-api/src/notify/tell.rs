@@ -252,12 +252,11 @@ impl Teller {
         notification: &Notification,
         tweaks: Map<String, Value>,
     ) -> Outcome {
-        let pusher = &waiting.pusher;
-        let Some(channel) = self.app.config.channels.of(&pusher.kind, &pusher.app_id) else {
+        let (pusher, device) = (&waiting.pusher, device(&waiting.pusher, tweaks));
+        let Some(channel) = self.app.config.channels.of(&pusher.kind, &device) else {
             let why = "there is no way to pushers of its kind any more".to_owned();
             return Outcome::Dropped { why };
         };
-        let device = device(pusher, tweaks);
         let send = |request| self.send(request);
         deliver(channel, notification, &device, || self.now(), send).await
     }

@@ -94,8 +94,10 @@ impl<'a> Telling<'a> {
             missed_calls: 0,
         };
         let Some((event, tweaks)) = event else {
-            // Who was never told a number has none.
-            if Some(told.unwrap_or(0)) == i64::try_from(unread).ok() {
+            // A number alone is told when it falls: where it rises, an event comes that has it as well. Who was never
+            // told a number has none.
+            let told = u64::try_from(told.unwrap_or(0)).unwrap_or(0);
+            if unread >= told {
                 return Ok(None);
             }
             return Ok(Some((Notification::badge(counts), Map::new())));

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
-use rhizome_push::{Channel, Gateways, Schemes, WebPush};
+use rhizome_push::{Channel, Device, Gateways, Schemes, UnifiedPush, WebPush};
 
 /// The kind of pushers whose gateway a client names.
 const GATEWAY: &str = "http";
@@ -13,6 +13,7 @@ pub(crate) const WEB_PUSH: &str = "webpush";
 #[derive(Clone)]
 pub struct Channels {
     gateways: Arc<dyn Channel>,
+    unified_push: Option<Arc<UnifiedPush>>,
     web_push: Option<Arc<WebPush>>,
     /// Of one app.
     of_apps: HashMap<String, (&'static str, Arc<dyn Channel>)>,
@@ -37,9 +38,19 @@ impl Channels {
     pub fn new(schemes: Schemes) -> Self {
         Self {
             gateways: Arc::new(Gateways::new(schemes)),
+            unified_push: None,
             web_push: None,
             of_apps: HashMap::new(),
             schemes,
+        }
+    }
+
+    /// With this server as a gateway to endpoints of UnifiedPush.
+    #[must_use]
+    pub fn with_unified_push(self, channel: UnifiedPush) -> Self {
+        Self {
+            unified_push: Some(Arc::new(channel)),
+            ..self
         }
     }
 
@@ -74,14 +85,26 @@ impl Channels {
         self.web_push.as_deref()
     }
 
-    /// The way to pushers of this kind and app, if there is one.
-    pub(crate) fn of(&self, kind: &str, app_id: &str) -> Option<&dyn Channel> {
+    /// Whether this server is a gateway to endpoints of UnifiedPush.
+    pub(crate) fn has_unified_push(&self) -> bool {
+        self.unified_push.is_some()
+    }
+
+    /// The way to a pusher of this kind, if there is one.
+    pub(crate) fn of(&self, kind: &str, device: &Device) -> Option<&dyn Channel> {
+        match (kind, &self.unified_push) {
+            (GATEWAY, Some(unified)) if unified.is_named_by(device) => return Some(&**unified),
+            _ => {}
+        }
         match kind {
             GATEWAY => return Some(&*self.gateways),
             WEB_PUSH => return self.web_push().map(|web| web as &dyn Channel),
             _ => {}
         }
-        let of_app = self.of_apps.get(app_id).filter(|(of, _)| *of == kind);
+        let of_app = self
+            .of_apps
+            .get(&device.app_id)
+            .filter(|(of, _)| *of == kind);
         of_app.map(|(_, channel)| &**channel)
     }
 }

@@ -4,15 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use axum::extract::State;
 use http::StatusCode;
-use rhizome_edge::{Body, Content, RawJson};
-use rhizome_push::{Device, PusherError};
+use rhizome_edge::{Body, Content, RawJson, Undecoded};
+use rhizome_push::{Device, PusherError, UnifiedPush};
 use rhizome_storage::{
     Fact, Logged, Pusher, PusherActivated, PusherChange, PusherGone, PusherKey, WriteSet, millis,
     random,
 };
 use ruma::{
     api::{
-        auth_scheme::AccessToken,
+        auth_scheme::{AccessToken, NoAccessToken},
         client::push::{get_pushers, set_pusher},
     },
     metadata,
@@ -75,6 +75,28 @@ pub async fn set(
     };
     app.store.commit(WriteSet::from(vec![fact])).await?;
     Ok(Content::json(status, &json!({})))
+}
+
+/// `GET /_matrix/push/v1/notify`
+pub struct FindGateway;
+metadata! {
+    @for FindGateway,
+    method: GET,
+    rate_limited: false,
+    authentication: NoAccessToken,
+    path: "/_matrix/push/v1/notify",
+}
+
+/// Tells apps that this server is a gateway to endpoints of [UnifiedPush](https://unifiedpush.org), for pushers of its
+/// own users: they need no other.
+pub async fn find_gateway(
+    State(app): State<App>,
+    Ruma { .. }: Ruma<Undecoded<FindGateway>>,
+) -> Result<RawJson, MatrixError> {
+    if app.config.channels.has_unified_push() {
+        return Ok(RawJson::from_text(UnifiedPush::DISCOVERY));
+    }
+    Err(MatrixError::unrecognized())
 }
 
 /// `POST /_matrix/client/v3/pushers/ack`
@@ -224,7 +246,7 @@ fn acknowledged(
 
 /// Whether something can be told a pusher like this.
 fn check(channels: &Channels, kind: &str, device: &Device) -> Result<(), MatrixError> {
-    let Some(channel) = channels.of(kind, &device.app_id) else {
+    let Some(channel) = channels.of(kind, device) else {
         let message = format!("There are no pushers of the kind {kind:?} for this app here");
         return Err(MatrixError::invalid_param(message));
     };

@@ -164,9 +164,9 @@ pub async fn keys(user: &User) -> Vec<String> {
 pub async fn waits(world: &World, many: usize) {
     let waiting = async || {
         let store = &world.server.store;
-        let keys = store.pushers_waiting(&PusherKey::default(), 10);
+        let first = PusherKey::default();
         let mut count = 0;
-        for key in keys.await.unwrap() {
+        for key in store.pushers_waiting(&first, 10).await.unwrap() {
             let waiting = store.waiting_pushes(&key, 1_000).await.unwrap();
             count += waiting.map_or(0, |waiting| waiting.pushes.len());
         }

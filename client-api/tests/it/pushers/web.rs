@@ -7,7 +7,7 @@ use std::{
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
 use http::{HeaderMap, Method, StatusCode};
-use rhizome_push::{Schemes, WebPush};
+use rhizome_push::{Schemes, UnifiedPush, WebPush};
 use rhizome_storage::testing::eventually;
 use ruma::server_name;
 use serde_json::{Value, json};
@@ -174,6 +174,55 @@ async fn who_asks_is_told_that_there_is_web_push() {
         let ada = world.server.register("ada").await;
         let known = ada.read("/capabilities").await;
         assert_eq!(known["capabilities"]["m.webpush"]["enabled"], true);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_endpoint_of_unifiedpush_is_reached_without_another_gateway() {
+    let own = "https://here/_matrix/push/v1/notify";
+    let settings = |config: &mut rhizome_client_api::ClientConfig| {
+        let unified = UnifiedPush::new(own.parse().unwrap(), Schemes::Https);
+        config.channels = config.channels.clone().with_unified_push(unified);
+    };
+    each_with(settings, async |world| {
+        let service = Service::attach(world);
+        let ada = world.server.register("ada").await;
+        let bob = world.server.register("bob").await;
+        let room = bob.create_public().await;
+        ada.join(&room).await;
+        let path = "/_matrix/push/v1/notify";
+        let (status, found) = world.server.request(Method::GET, path, None, None).await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(found["unifiedpush"]["gateway"], "matrix");
+        let phone = "https://service/to/phone";
+        set(&ada, pusher(phone, json!({ "data": { "url": own } }))).await;
+        // Others have a gateway as before.
+        set(&ada, pusher("other", json!({}))).await;
+        bob.say(&room, "hello").await;
+        let (_, body) = service.got(1).await.remove(0);
+        let told: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(told["notification"]["content"]["body"], "hello");
+        assert_eq!(told["notification"]["devices"][0]["pushkey"], phone);
+        assert_eq!(
+            world.gateway.told(1).await[0]["devices"][0]["pushkey"],
+            "other"
+        );
+        // The endpoint is gone, and its pusher with it.
+        *service.answer.lock().unwrap() = StatusCode::GONE;
+        bob.say(&room, "still there?").await;
+        eventually("it goes", async || super::keys(&ada).await == ["other"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_no_gateway_doesnt_say_so() {
+    super::each(async |world| {
+        let path = "/_matrix/push/v1/notify";
+        let (status, found) = world.server.request(Method::GET, path, None, None).await;
+        assert_eq!(status, StatusCode::NOT_FOUND);
+        assert_eq!(found["errcode"], "M_UNRECOGNIZED");
     })
     .await;
 }
