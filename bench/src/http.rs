@@ -75,6 +75,13 @@ impl Connection {
         })
     }
 
+    /// Speaks for another user from now on.
+    pub fn speak_for(&mut self, token: &str) -> Result<(), Failure> {
+        let value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(Failure::of)?;
+        self.authorization = Some(value);
+        Ok(())
+    }
+
     /// Lets requests take longer: for long polls.
     pub fn wait_longer(&mut self, poll: Duration) {
         self.patience = PATIENCE + poll;

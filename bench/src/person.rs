@@ -139,6 +139,35 @@ impl Person {
         Ok(())
     }
 
+    /// Sends an event of a type that means nothing, with a text; the answer is not looked into.
+    pub async fn note(&mut self, room: &Room, text: &str) -> Result<(), Failure> {
+        let txn = self.account.server.fresh("t");
+        let path = room.path(&format!("send/org.example.note/{txn}"));
+        let body = json!({ "body": text }).to_string();
+        self.connection.call(Method::PUT, &path, Some(body)).await?;
+        Ok(())
+    }
+
+    /// Wants to be notified of a word.
+    pub async fn add_keyword(&mut self, word: &str) -> Result<(), Failure> {
+        let path = format!("/_matrix/client/v3/pushrules/global/content/{word}");
+        let highlight = json!({ "set_tweak": "highlight" });
+        let body = json!({ "pattern": word, "actions": ["notify", highlight] });
+        let body = Some(body.to_string());
+        self.connection.call(Method::PUT, &path, body).await?;
+        Ok(())
+    }
+
+    /// Says what somebody is, on a connection that others use, too.
+    pub async fn say_presence(&mut self, of: &Account, state: &str) -> Result<(), Failure> {
+        self.connection.speak_for(&of.token)?;
+        let user = encode(&of.id);
+        let path = format!("/_matrix/client/v3/presence/{user}/status");
+        let body = json!({ "presence": state }).to_string();
+        self.connection.call(Method::PUT, &path, Some(body)).await?;
+        Ok(())
+    }
+
     /// The id of the device.
     pub async fn device(&mut self) -> Result<String, Failure> {
         let path = "/_matrix/client/v3/account/whoami";

@@ -23,6 +23,12 @@ pub struct Plan {
     pub listeners: [usize; 4],
     /// Members of the room in which devices are added, and those of them who wait in `/sync`.
     pub storm: (usize, usize),
+    /// Members of the room in which keywords are looked for, and those of them who have one.
+    pub keywords: (usize, usize),
+    /// Users who are online, in two rooms each, and how many are in a room.
+    pub online: (usize, usize),
+    /// How often each of them changes what they are, and how long that is watched.
+    pub changes: (Duration, Duration),
     /// Messages whose latency is taken, where one is sent at a time.
     pub latencies: usize,
     /// The time between two of them.
@@ -68,6 +74,9 @@ impl Plan {
             crowd: 1000,
             listeners: [1, 50, 500, 5000],
             storm: (10_000, 500),
+            keywords: (10_000, 100),
+            online: (10_000, 25),
+            changes: (Duration::from_mins(1), Duration::from_secs(30)),
             latencies: 200,
             every: Duration::from_millis(40),
             devices: 200,
@@ -98,6 +107,9 @@ impl Plan {
             crowd: 6,
             listeners: [1, 2, 4, 6],
             storm: (6, 3),
+            keywords: (6, 3),
+            online: (6, 3),
+            changes: (Duration::from_millis(100), Duration::from_millis(300)),
             latencies: 5,
             every: Duration::from_millis(5),
             devices: 8,

@@ -104,12 +104,13 @@ async fn wait(
     }
 }
 
-async fn for_ever(waiting: FuturesUnordered<impl Future<Output = ()>>) {
+/// Until the last of them ends.
+pub async fn for_ever(waiting: FuturesUnordered<impl Future<Output = ()>>) {
     waiting.collect::<()>().await;
 }
 
 /// Waits until the server has nothing more to do, but not for ever.
-async fn settled(plan: &Plan, probe: &Probe) -> anyhow::Result<()> {
+pub async fn settled(plan: &Plan, probe: &Probe) -> anyhow::Result<()> {
     let window = plan.idle_time.min(Duration::from_secs(1));
     for _ in 0..30 {
         let before = probe.read()?;

@@ -5,7 +5,9 @@ mod history;
 mod idle;
 mod join;
 mod keys;
+mod keywords;
 mod media;
+mod presence;
 mod push;
 mod seen;
 mod send;
@@ -77,6 +79,10 @@ pub enum Scenario {
     Push,
     /// The same for 64 pairs, closed loop
     PushMany,
+    /// Messages into a room of 10,000 members of whom 100 have keywords and half have phones
+    Keywords,
+    /// 10,000 users are online and change what they are, each once a minute
+    Presence,
     /// Devices upload their keys, 50 one-time keys each
     KeyUpload,
     /// 8 claim one-time keys, one by each request, closed loop
@@ -179,6 +185,8 @@ impl Scenario {
             Self::ToDeviceMany => to_device::many(world).await,
             Self::Push => push::one(world).await,
             Self::PushMany => push::many(world).await,
+            Self::Keywords => keywords::keywords(world).await,
+            Self::Presence => presence::changes(world).await,
             Self::KeyUpload => keys::upload(world).await,
             Self::KeyClaim => keys::claim(world, 1, None).await,
             Self::KeyClaimMany => keys::claim(world, 25, Some("6,000")).await,

@@ -31,13 +31,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 type Phones = Arc<Mutex<Vec<mpsc::UnboundedSender<Instant>>>>;
 
 /// A push gateway on this machine, and what it is told by pushkey.
-struct Gateway {
+pub struct Gateway {
     address: SocketAddr,
     told: Phones,
 }
 
 impl Gateway {
-    async fn start() -> anyhow::Result<Self> {
+    /// Begins to listen.
+    pub async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let told = Phones::default();
@@ -57,8 +58,31 @@ impl Gateway {
         Ok(Self { address, told })
     }
 
-    /// Another phone: its pushkey, and when it is told.
-    fn phone(&self) -> (String, mpsc::UnboundedReceiver<Instant>) {
+    /// Another phone of somebody's; gives when it is told.
+    pub async fn phone(
+        &self,
+        owner: &mut Person,
+    ) -> Result<mpsc::UnboundedReceiver<Instant>, Failure> {
+        let (key, told) = self.next();
+        let pusher = serde_json::json!({
+            "kind": "http",
+            "app_id": "org.example.bench",
+            "pushkey": key,
+            "app_display_name": "Bench",
+            "device_display_name": "Phone",
+            "lang": "en",
+            "data": { "url": format!("http://{}/_matrix/push/v1/notify", self.address) },
+        });
+        let path = "/_matrix/client/v3/pushers/set";
+        let body = pusher.to_string();
+        owner
+            .connection
+            .call(Method::POST, path, Some(body))
+            .await?;
+        Ok(told)
+    }
+
+    fn next(&self) -> (String, mpsc::UnboundedReceiver<Instant>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.push(sender);
@@ -101,22 +125,7 @@ impl Pair {
         mut sender: Person,
         mut owner: Person,
     ) -> Result<Self, Failure> {
-        let (key, told) = gateway.phone();
-        let pusher = serde_json::json!({
-            "kind": "http",
-            "app_id": "org.example.bench",
-            "pushkey": key,
-            "app_display_name": "Bench",
-            "device_display_name": "Phone",
-            "lang": "en",
-            "data": { "url": format!("http://{}/_matrix/push/v1/notify", gateway.address) },
-        });
-        let path = "/_matrix/client/v3/pushers/set";
-        let body = pusher.to_string();
-        owner
-            .connection
-            .call(Method::POST, path, Some(body))
-            .await?;
+        let told = gateway.phone(&mut owner).await?;
         let room = sender.create_room("with a phone").await?;
         owner.join(&room, None).await?;
         Ok(Self { sender, room, told })
@@ -126,11 +135,16 @@ impl Pair {
     async fn exchange(&mut self) -> Result<Duration, Failure> {
         let start = Instant::now();
         self.sender.say(&self.room, &message(0)).await?;
-        let told = timeout(PATIENCE, self.told.recv()).await;
-        let told = told.map_err(|_| Failure::of("nobody was notified"))?;
-        let told = told.ok_or_else(|| Failure::of("the gateway has ended"))?;
+        let told = heard(&mut self.told).await?;
         Ok(told.saturating_duration_since(start))
     }
+}
+
+/// When a phone is told the next time.
+pub async fn heard(told: &mut mpsc::UnboundedReceiver<Instant>) -> Result<Instant, Failure> {
+    let told = timeout(PATIENCE, told.recv()).await;
+    let told = told.map_err(|_| Failure::of("nobody was notified"))?;
+    told.ok_or_else(|| Failure::of("the gateway has ended"))
 }
 
 async fn pairs(world: &mut World, number: usize) -> anyhow::Result<Vec<Pair>> {

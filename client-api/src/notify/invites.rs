@@ -5,7 +5,7 @@ use rhizome_storage::RemoteInvite;
 use serde_json::Value;
 
 use crate::push::{
-    evaluate::{Alert, Asked, Known},
+    evaluate::{Alert, Asked, Known, Seen},
     wishes::Wishes,
 };
 
@@ -34,7 +34,7 @@ pub fn of_invite(event: &Pdu, wishes: &Wishes) -> Alert {
         members: Some(0),
         in_thread: Some(false),
         user: Some(Asked {
-            id: &wishes.user_id,
+            id: Some(&wishes.user_id),
             name: None,
             follows: false,
             since: i64::MAX,
@@ -42,6 +42,6 @@ pub fn of_invite(event: &Pdu, wishes: &Wishes) -> Alert {
         ..Known::default()
     };
     // What depends on what nobody knows of the room is told rather than not.
-    let alert = wishes.rules.set.alert(event, &known);
+    let alert = wishes.rules.set.alert(&mut Seen::new(event), &known);
     alert.unwrap_or(Alert::Notify)
 }

@@ -71,10 +71,8 @@ impl Compiled {
         users: &[UserNo],
     ) -> Result<Vec<Arc<Wishes>>, MatrixError> {
         let data = store.notifying(users).await?;
-        let known = users.iter().zip(&data).map(|(user, data)| {
-            let known = self.wishes.get(user);
-            known.filter(|known| known.pos == data.pos())
-        });
+        let known = self.wishes.get_all(users).into_iter().zip(&data);
+        let known = known.map(|(known, data)| known.filter(|known| known.pos == data.pos()));
         let known: Vec<_> = known.collect();
         let news = users
             .iter()

@@ -47,14 +47,14 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
+        self.lock().get(self.capacity, key)
+    }
+
+    /// The same of many at once, in their order.
+    pub fn get_all(&self, keys: &[K]) -> Vec<Option<V>> {
         let mut inner = self.lock();
-        if let Some((value, _)) = inner.young.get(key) {
-            return Some(value.clone());
-        }
-        let (key, (value, weight)) = inner.old.remove_entry(key)?;
-        let found = value.clone();
-        inner.put(self.capacity, key, value, weight);
-        Some(found)
+        let mut get = |key| inner.get(self.capacity, key);
+        keys.iter().map(&mut get).collect()
     }
 
     /// Puts a value there, of weight 1.
@@ -146,6 +146,20 @@ impl<K: Hash + Eq + Clone, V: Clone> Cache<K, V> {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone> Generations<K, V> {
+    fn get<Q>(&mut self, capacity: usize, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        if let Some((value, _)) = self.young.get(key) {
+            return Some(value.clone());
+        }
+        let (key, (value, weight)) = self.old.remove_entry(key)?;
+        let found = value.clone();
+        self.put(capacity, key, value, weight);
+        Some(found)
+    }
+
     fn put(&mut self, capacity: usize, key: K, value: V, weight: usize) {
         if self.weight + weight > capacity && !self.young.is_empty() {
             self.old = std::mem::take(&mut self.young);
@@ -170,6 +184,10 @@ mod tests {
             cache.insert(n, "passing");
             assert_eq!(cache.get(&0), Some("kept"));
         }
+        assert_eq!(
+            cache.get_all(&[0, 1, 99]),
+            [Some("kept"), None, Some("passing")]
+        );
         let held = (0..100).filter(|n| cache.get(n).is_some()).count();
         assert!(held <= 10, "{held} entries are held");
     }

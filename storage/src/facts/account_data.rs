@@ -249,14 +249,11 @@ impl Store {
     pub async fn notifying(&self, users: &[UserNo]) -> Result<Vec<Arc<Notifying>>> {
         let cache = &self.core.caches.notifying;
         let moment = cache.moment();
-        let mut found: HashMap<UserNo, Arc<Notifying>> = HashMap::with_capacity(users.len());
-        let mut read: HashMap<UserNo, Notifying> = HashMap::new();
-        for user in users {
-            match cache.get(user) {
-                Some(held) => drop(found.insert(*user, held)),
-                None => drop(read.insert(*user, Notifying::default())),
-            }
-        }
+        let held = cache.get_all(users);
+        let missing = users.iter().zip(&held).filter(|(_, held)| held.is_none());
+        let mut read: HashMap<UserNo, Notifying> = missing
+            .map(|(user, _)| (*user, Notifying::default()))
+            .collect();
         if !read.is_empty() {
             let query = self
                 .sql(
@@ -276,6 +273,7 @@ impl Store {
                 *slot = Some(data);
             }
         }
+        let mut found: HashMap<UserNo, Arc<Notifying>> = HashMap::with_capacity(read.len());
         for (user, of) in read {
             let of = Arc::new(of);
             let bytes = [&of.rules, &of.ignored].map(|d| d.as_ref().map_or(0, |d| d.content.len()));
@@ -283,8 +281,12 @@ impl Store {
             cache.insert_since(moment, user, of.clone(), weight);
             found.insert(user, of);
         }
-        let of = |user| found.get(user).cloned().unwrap_or_default();
-        Ok(users.iter().map(of).collect())
+        let all = users.iter().zip(held);
+        let of = |(user, held): (&UserNo, Option<Arc<Notifying>>)| {
+            held.or_else(|| found.get(user).cloned())
+                .unwrap_or_default()
+        };
+        Ok(all.map(of).collect())
     }
 
     /// The user's account data of these rooms, and, with `global`, what is of none, up to a position, ascending by it.

@@ -191,10 +191,7 @@ impl Condition {
                 let holds = seen.text(path).is_some_and(|text| glob.matches(text));
                 holds.into()
             }
-            Self::HasWords(path, glob) => {
-                let holds = seen.text(path).is_some_and(|text| glob.matches_words(text));
-                holds.into()
-            }
+            Self::HasWords(path, glob) => seen.has_words(path, glob).into(),
             Self::Is(path, value) => path.of(event).is_some_and(|found| found.is(value)).into(),
             Self::Contains(path, value) => {
                 let list = path.of(event).and_then(Property::list);
@@ -240,16 +237,17 @@ impl Condition {
         let Some(user) = &known.user else {
             return Holds::Open(Missing::User);
         };
-        let id = user.id.as_str();
-        let holds = match self {
-            Self::MatchesUser(_) => {
+        let id = user.id.map(UserId::as_str);
+        let holds = match (self, id) {
+            (Self::MatchesUser(_), Some(id)) => {
                 let text = seen.text(path);
                 text.is_some_and(|text| text == id.to_lowercase())
             }
-            Self::IsUser(_) => text == Some(id),
-            Self::ContainsUser(_) => {
+            (Self::IsUser(_), Some(id)) => text == Some(id),
+            (Self::ContainsUser(_), Some(id)) => {
                 seen.affords(list.len()) && list.iter().any(|item| item.as_str() == Some(id))
             }
+            (Self::MatchesUser(_) | Self::IsUser(_) | Self::ContainsUser(_), None) => false,
             _ => match (seen.text(path), user.name) {
                 (Some(text), Some(name)) if (1..=LONGEST_TEXT).contains(&name.len()) => {
                     Glob::parse(name).matches_words(text)

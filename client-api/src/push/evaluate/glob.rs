@@ -125,12 +125,13 @@ impl Wild {
 }
 
 /// Whether a word may begin or end between these characters (`None`: the text's end).
-fn is_boundary(before: Option<char>, after: Option<char>) -> bool {
+pub fn is_boundary(before: Option<char>, after: Option<char>) -> bool {
     let in_word = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
     !(in_word(before) && in_word(after))
 }
 
-fn has_words(text: &str, literal: &str) -> bool {
+/// Whether a text has something in it that begins and ends at the boundary of a word.
+pub fn has_words(text: &str, literal: &str) -> bool {
     // Most texts don't have it anywhere, which is found out faster.
     if literal.is_empty() || !text.contains(literal) {
         return false;

@@ -4,29 +4,41 @@
 //! rules that differ in nothing else are one set ([`super::wishes`] shares them), and most users have the defaults.
 //! What an event is to those who have a set is found for all of them at once, unless it depends on who is
 //! asked, as where somebody is mentioned. What isn't known yet is asked for only if something depends on it: a
-//! message notifies everybody by the default rules, however many members the room has.
+//! message notifies everybody by the default rules, however many members the room has. Where it does depend on who is
+//! asked, it is found once more for all whom the event doesn't name ([`Named`]), and only others are asked one by one.
+//!
+//! Different sets share what they look at ([`Seen`]): texts in lower case, their words, and whether the server's own
+//! rules match, which most sets have.
 
 mod condition;
 mod glob;
+mod named;
 mod property;
 mod seen;
 #[cfg(test)]
 mod tests;
+mod words;
 
-use rhizome_protocol::{Pdu, power::Power};
+use std::sync::LazyLock;
+
+use rhizome_protocol::power::Power;
 use ruma::{
     UserId,
     push::{Action, AnyPushRuleRef, ConditionalPushRule},
 };
 use serde_json::Value;
 
-pub use self::condition::{Related, related_to};
 use self::{
     condition::{Condition, Holds},
     property::{Path, Scalar},
+    seen::MOST_COMMON,
+};
+pub use self::{
+    condition::{Related, related_to},
+    named::Named,
     seen::Seen,
 };
-use super::rules::Rules;
+use super::rules::{self, Rules};
 
 /// Conditions of a user's own that are asked, …
 const MOST_CONDITIONS: usize = 1_000;
@@ -56,6 +68,8 @@ pub struct RuleSet(Box<[Rule]>);
 struct Rule {
     /// All of them must hold.
     conditions: Box<[Condition]>,
+    /// Which of the server's rules has the same.
+    common: Option<usize>,
     alert: Alert,
     /// What it does, as a JSON array.
     actions: Box<str>,
@@ -79,14 +93,24 @@ pub struct Known<'a> {
 /// Who is asked.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// The user.
-    pub id: &'a UserId,
+    /// The user; `None`: whoever isn't named by the event.
+    pub id: Option<&'a UserId>,
     /// What they are called in the room.
     pub name: Option<&'a str>,
     /// Whether they follow the thread that the event is in.
     pub follows: bool,
     /// Since which position they are in the room.
     pub since: i64,
+}
+
+impl Asked<'_> {
+    /// Somebody whom an event doesn't name, and who doesn't follow its thread.
+    pub const STRANGER: Self = Self {
+        id: None,
+        name: None,
+        follows: false,
+        since: i64::MAX,
+    };
 }
 
 /// What must be known to say what an event is.
@@ -150,12 +174,12 @@ impl RuleSet {
     ///
     /// # Errors
     /// What must be known to tell.
-    pub fn alert(&self, event: &Pdu, known: &Known<'_>) -> Result<Alert, Missing> {
+    pub fn alert(&self, seen: &mut Seen<'_>, known: &Known<'_>) -> Result<Alert, Missing> {
         // Of the rules before that may match: what would tell, and what they all say.
         let mut open: Option<(Missing, Alert)> = None;
-        let mut seen = Seen::new(event);
+        seen.again();
         for rule in &self.0 {
-            let holds = rule.matches(&mut seen, known);
+            let holds = rule.matches(seen, known);
             match (holds, open) {
                 (Holds::No, _) => {}
                 (_, Some((missing, alert))) if alert != rule.alert => return Err(missing),
@@ -179,12 +203,12 @@ impl RuleSet {
     /// What must be known to tell.
     pub fn actions(
         &self,
-        event: &Pdu,
+        seen: &mut Seen<'_>,
         known: &Known<'_>,
     ) -> Result<Option<(Alert, &str)>, Missing> {
-        let mut seen = Seen::new(event);
+        seen.again();
         for rule in &self.0 {
-            match rule.matches(&mut seen, known) {
+            match rule.matches(seen, known) {
                 Holds::No => {}
                 Holds::Yes => return Ok(Some((rule.alert, &rule.actions))),
                 Holds::Open(missing) => return Err(missing),
@@ -206,8 +230,27 @@ fn size_of(rule: AnyPushRuleRef<'_>) -> (usize, usize) {
     }
 }
 
+/// The conditions of the server's own rules.
+static COMMON: LazyLock<Vec<Vec<Condition>>> = LazyLock::new(|| {
+    let user = ruma::user_id!("@somebody:somewhere");
+    let rules = rules::parsed(user, None).unwrap_or_default();
+    let rules = rules.iter().take(MOST_COMMON);
+    rules.map(|rule| Rule::conditions(rule, user)).collect()
+});
+
 impl Rule {
     fn of(rule: AnyPushRuleRef<'_>, user: &UserId) -> Self {
+        let conditions = Self::conditions(rule, user);
+        Self {
+            common: COMMON.iter().position(|common| *common == conditions),
+            conditions: conditions.into(),
+            alert: Alert::of(rule.actions()),
+            actions: in_force(rule.actions()).into(),
+        }
+    }
+
+    /// In the order in which they are asked.
+    fn conditions(rule: AnyPushRuleRef<'_>, user: &UserId) -> Vec<Condition> {
         let property =
             |key: &str, id: &str| vec![Condition::Is(Path::parse(key), Scalar::Text(id.into()))];
         let conditional = |rule: &ConditionalPushRule| {
@@ -226,14 +269,25 @@ impl Rule {
             _ => vec![Condition::Unknown],
         };
         conditions.sort_by_key(Condition::effort);
-        Self {
-            conditions: conditions.into(),
-            alert: Alert::of(rule.actions()),
-            actions: in_force(rule.actions()).into(),
-        }
+        conditions
     }
 
     fn matches(&self, seen: &mut Seen<'_>, known: &Known<'_>) -> Holds {
+        let Some(number) = self.common else {
+            return self.hold(seen, known);
+        };
+        if let Some(matches) = seen.common(number) {
+            return matches.into();
+        }
+        let holds = self.hold(seen, known);
+        // What is found without looking at who is asked holds for everybody.
+        if known.user.is_none() && !matches!(holds, Holds::Open(_)) {
+            seen.set_common(number, holds == Holds::Yes);
+        }
+        holds
+    }
+
+    fn hold(&self, seen: &mut Seen<'_>, known: &Known<'_>) -> Holds {
         let mut holds = Holds::Yes;
         for condition in &self.conditions {
             match condition.holds(seen, known) {

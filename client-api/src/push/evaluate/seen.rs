@@ -1,5 +1,6 @@
 //! An event as rules look at it: its texts in lower case, each made once however many patterns are held against it,
-//! and how much may still be looked at.
+//! and how much may still be looked at. It is kept while the rules of many users are held against the event: what has
+//! been found once needn't be found again.
 //!
 //! Rules and events are both strangers', and what rules cost is how many they are times how long the event is. So of
 //! a long text only the beginning is looked at, and of long ones altogether only so much.
@@ -8,7 +9,11 @@ use std::borrow::Cow;
 
 use rhizome_protocol::Pdu;
 
-use super::property::{Path, Property};
+use super::{
+    glob::{Glob, has_words},
+    property::{Path, Property},
+    words::Words,
+};
 
 /// How many bytes of a text patterns are held against.
 pub const LOOKED_AT: usize = 8 << 10;
@@ -23,9 +28,22 @@ const MOST: usize = 1 << 20;
 pub struct Seen<'a> {
     /// The event.
     pub event: &'a Pdu,
-    /// Its texts so far, with the beginning of each in lower case.
-    texts: Vec<(&'a str, Cow<'a, str>)>,
+    texts: Vec<Text<'a>>,
+    /// Of the server's rules those of which is known whether they match, whoever is asked.
+    common: [Option<bool>; MOST_COMMON],
     left: usize,
+}
+
+/// The most of the server's rules of which it is remembered whether they match.
+pub const MOST_COMMON: usize = 64;
+
+/// A text of the event.
+struct Text<'a> {
+    whole: &'a str,
+    /// Its beginning in lower case.
+    begin: Cow<'a, str>,
+    /// The words in that, if they were asked for.
+    words: Option<Words>,
 }
 
 impl<'a> Seen<'a> {
@@ -34,24 +52,64 @@ impl<'a> Seen<'a> {
         Self {
             event,
             texts: Vec::new(),
+            common: [None; MOST_COMMON],
             left: MOST,
+        }
+    }
+
+    /// Other rules look at it, which may look at as much as those before.
+    pub fn again(&mut self) {
+        self.left = MOST;
+    }
+
+    /// Whether one of the server's rules matches, if that is known.
+    pub fn common(&self, number: usize) -> Option<bool> {
+        self.common.get(number).copied().flatten()
+    }
+
+    /// Remembers that.
+    pub fn set_common(&mut self, number: usize, matches: bool) {
+        if let Some(known) = self.common.get_mut(number) {
+            *known = Some(matches);
         }
     }
 
     /// The beginning of the text at a path in lower case, to hold one pattern against it; `None` if there is none, or if
     /// too much has been looked at.
     pub fn text(&mut self, path: &Path) -> Option<&str> {
-        let text = path.of(self.event).and_then(Property::text)?;
-        let begin = beginning(text);
+        self.look(path).map(|text| &*text.begin)
+    }
+
+    /// Whether something in the text at a path matches a pattern that begins and ends at the boundary of a word.
+    pub fn has_words(&mut self, path: &Path, glob: &Glob) -> bool {
+        let Some(text) = self.look(path) else {
+            return false;
+        };
+        let Glob::Literal(literal) = glob else {
+            return glob.matches_words(&text.begin);
+        };
+        let begin = &text.begin;
+        let words = text.words.get_or_insert_with(|| Words::of(begin));
+        let has = words.have(begin, literal);
+        **literal == **begin || has.unwrap_or_else(|| has_words(begin, literal))
+    }
+
+    fn look(&mut self, path: &Path) -> Option<&mut Text<'a>> {
+        let whole = path.of(self.event).and_then(Property::text)?;
+        let begin = beginning(whole);
         if !self.affords(begin.len()) {
             return None;
         }
-        let known = |(known, _): &(&str, _)| std::ptr::eq(*known, text);
+        let known = |text: &Text<'_>| std::ptr::eq(text.whole, whole);
         let at = self.texts.iter().position(known).unwrap_or_else(|| {
-            self.texts.push((text, lowered(begin)));
+            self.texts.push(Text {
+                whole,
+                begin: lowered(begin),
+                words: None,
+            });
             self.texts.len() - 1
         });
-        Some(&self.texts[at].1)
+        self.texts.get_mut(at)
     }
 
     /// Whether something of this length may be looked at, which it then is.
@@ -127,5 +185,7 @@ mod tests {
         assert_eq!(seen.text(&body), None);
         assert_eq!(seen.text(&Path::parse("type")), Some("m.ü"));
         assert!(seen.affords(SHORT) && !seen.affords(SHORT + 1));
+        seen.again();
+        assert!(seen.text(&body).is_some());
     }
 }

@@ -29,7 +29,7 @@ impl Person {
     /// The same as rules take it.
     pub fn asked<'a>(&'a self, wishes: &'a Wishes) -> Asked<'a> {
         Asked {
-            id: &wishes.user_id,
+            id: Some(&wishes.user_id),
             name: self.name.as_deref(),
             follows: self.follows,
             since: self.since,

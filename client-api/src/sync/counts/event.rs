@@ -7,6 +7,7 @@ use rhizome_storage::{MembershipRow, Store, StoredEvent, UserNo};
 use super::{
     Counting,
     alerts::Whose,
+    question::Question,
     tally::{Step, Tally},
 };
 use crate::MatrixError;
@@ -33,12 +34,13 @@ impl Counting {
     ) -> Result<Vec<(UserNo, Effect)>, MatrixError> {
         let wishes = self.compiled.of(store, users).await?;
         let (mut steps, mut effects) = (Vec::new(), Vec::new());
+        let mut question = Question::new(&self.alerts, store, event);
         for (user, wishes) in users.iter().zip(&wishes) {
             let whose = Whose {
                 user: *user,
                 wishes,
             };
-            self.alerts.steps(store, event, whose, &mut steps).await?;
+            question.steps(whose, &mut steps).await?;
             let mut effect = None;
             for step in steps.drain(..) {
                 if let Step::Unread { highlight, .. } = step {
@@ -64,7 +66,8 @@ impl Counting {
             user,
             wishes: &wishes,
         };
-        let found = self.alerts.notification(store, event, whose).await?;
+        let mut question = Question::new(&self.alerts, store, event);
+        let found = question.notification(whose).await?;
         Ok(found.map_or_else(|| "[]".to_owned(), |(_, actions)| actions.to_owned()))
     }
 

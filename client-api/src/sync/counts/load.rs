@@ -10,6 +10,7 @@ use rhizome_storage::{EventNo, PlacedReceipt, Pos, RoomNo, Store, StoredEvent, U
 
 use super::{
     alerts::{Alerts, Whose},
+    question::Question,
     tally::{Scope, Step, Tally},
 };
 use crate::{
@@ -161,11 +162,12 @@ async fn pass(
     by_room: &mut BTreeMap<RoomNo, (Pos, Vec<&mut Loading>)>,
     events: &[Arc<StoredEvent>],
 ) -> Result<(), MatrixError> {
-    let mut since_pause = 0;
+    let (mut since_pause, mut steps) = (0, Vec::new());
     for event in events {
+        let mut question = Question::new(alerts, store, event);
         let of = by_room.get_mut(&event.room);
         for one in of.into_iter().flat_map(|(_, of)| of) {
-            one.pass(store, alerts, event).await?;
+            one.pass(event, &mut question, &mut steps).await?;
             since_pause += 1;
         }
         // Of many users in a room this is work that waits for nothing.
@@ -266,9 +268,9 @@ impl Loading {
 
     async fn pass(
         &mut self,
-        store: &Store,
-        alerts: &Alerts,
-        event: &Arc<StoredEvent>,
+        event: &StoredEvent,
+        question: &mut Question<'_>,
+        steps: &mut Vec<Step>,
     ) -> Result<(), MatrixError> {
         if event.pos().is_none_or(|pos| pos <= self.from) {
             return Ok(());
@@ -278,13 +280,12 @@ impl Loading {
             user: self.wanted.user,
             wishes: &self.wishes,
         };
-        let mut steps = Vec::new();
-        alerts.steps(store, event, whose, &mut steps).await?;
-        for step in &steps {
+        question.steps(whose, steps).await?;
+        for step in steps.drain(..) {
             // What is read is left out at once, so that it doesn't crowd out what isn't.
-            let old = self.is_read(step) || (self.receipts_only && step.is_redaction());
+            let old = self.is_read(&step) || (self.receipts_only && step.is_redaction());
             if !old {
-                self.tally.take(step);
+                self.tally.take(&step);
             }
         }
         Ok(())

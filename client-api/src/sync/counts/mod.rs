@@ -14,6 +14,7 @@ mod asking;
 pub mod event;
 mod load;
 pub mod notified;
+mod question;
 mod tally;
 mod together;
 pub mod writer;
@@ -33,6 +34,7 @@ pub use self::tally::Counts;
 use self::{
     alerts::{Alerts, Whose},
     load::Wanted,
+    question::Question,
     tally::{Scope, Step, Tally},
     together::Together,
 };
@@ -232,7 +234,8 @@ impl Counting {
             let Some(pos) = event.pos().filter(|pos| *pos > known) else {
                 continue;
             };
-            self.alerts.steps(store, event, whose, &mut steps).await?;
+            let mut question = Question::new(&self.alerts, store, event);
+            question.steps(whose, &mut steps).await?;
             if awaits {
                 steps.push(Step::Came(event.pdu.event_id().to_owned(), pos));
             }

@@ -12,6 +12,7 @@ use super::{
     Counting,
     alerts::Whose,
     load::Wanted,
+    question::Question,
     tally::{Tally, Thread},
 };
 use crate::{MatrixError, push::evaluate::Alert};
@@ -81,7 +82,9 @@ impl Counting {
                     break;
                 }
                 at = Pos(pos.0 - 1);
-                let said = self.alerts.notification(store, &event, whose).await?;
+                let said = Question::new(&self.alerts, store, &event)
+                    .notification(whose)
+                    .await?;
                 let Some((_, actions)) =
                     said.filter(|(alert, _)| !page.highlights || *alert == Alert::Highlight)
                 else {

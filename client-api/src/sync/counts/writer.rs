@@ -24,6 +24,9 @@ use crate::push::wishes::Compiled;
 
 /// Events of a room after which its counts are written down, if that was long enough ago.
 const STRIDE: usize = 32;
+/// Of a room of many members so many rows at most are written for each of its events: who comes back there looks at
+/// a few more events instead.
+const ROWS_EACH: usize = 20;
 /// After so many it is done in any case, or after as many as there are members who get a row.
 const AT_LEAST_EVERY: usize = LOOK;
 /// How long ago that must be.
@@ -107,9 +110,9 @@ impl WriteUnread {
                 let of = reading.rooms.entry(*room).or_default();
                 of.events += 1;
                 let rested = of.written.is_none_or(|written| now >= written + self.pause);
+                let enough = (of.rows / ROWS_EACH).clamp(self.stride, LOOK.max(self.stride));
                 let most = AT_LEAST_EVERY.max(of.rows);
-                if (of.events >= self.stride && rested || of.events >= most) && !due.contains(room)
-                {
+                if (of.events >= enough && rested || of.events >= most) && !due.contains(room) {
                     due.push(*room);
                 }
             }

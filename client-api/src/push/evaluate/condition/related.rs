@@ -81,7 +81,7 @@ impl RelatedMatch {
         };
         let was_there = to.pos.is_some_and(|pos| pos > user.since);
         // Its text counts like the event's own.
-        let may = (was_there || to.event.sender() == user.id)
+        let may = (was_there || user.id == Some(to.event.sender()))
             && seen.affords(to.event.json().len().min(LOOKED_AT));
         if !may {
             return Holds::No;

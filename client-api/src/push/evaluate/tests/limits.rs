@@ -27,7 +27,8 @@ fn message(body: &str) -> Pdu {
 
 #[test]
 fn of_very_many_rules_the_first_and_the_defaults_are_asked() {
-    let say = |set: &RuleSet, body: &str| set.alert(&message(body), &Known::default());
+    let say =
+        |set: &RuleSet, body: &str| set.alert(&mut Seen::new(&message(body)), &Known::default());
     let filler = |n: usize, word: &'static str| std::iter::repeat_n(word, n);
     let set = with_words(filler(MOST_CONDITIONS - 1, "x").chain(["last", "beyond"]));
     assert_eq!(say(&set, "the last"), Ok(Alert::Highlight));
@@ -44,7 +45,7 @@ fn words_are_found_in_the_beginning_of_a_text() {
     let set = with_words(["cake"].into_iter());
     let say = |before: usize| {
         let body = format!("{}cake", " ".repeat(before));
-        set.alert(&message(&body), &Known::default())
+        set.alert(&mut Seen::new(&message(&body)), &Known::default())
     };
     assert_eq!(say(seen::LOOKED_AT - 4), Ok(Alert::Highlight));
     assert_eq!(say(seen::LOOKED_AT), Ok(Alert::Notify));
@@ -69,7 +70,35 @@ fn a_name_that_is_no_name_is_nowhere() {
                 user,
                 ..Known::default()
             };
-            assert_eq!(set.alert(&message(&body), &known), Ok(alert), "{length}");
+            assert_eq!(
+                set.alert(&mut Seen::new(&message(&body)), &known),
+                Ok(alert),
+                "{length}"
+            );
         }
+    }
+}
+
+#[test]
+fn an_event_names_whom_it_has_somewhere_as_a_whole() {
+    let event = pdu(&json!({
+        "type": "m.room.member", "sender": "@alice:x", "room_id": "!r:x", "state_key": "@bob:x", "depth": 1,
+        "content": {
+            "m.mentions": { "user_ids": ["@Carol:x"] }, "deep": [{ "er": "@dave:x" }], "body": "so @eve:x said",
+        },
+        "prev_events": [], "auth_events": [], "origin_server_ts": 7, "hashes": {}, "signatures": {},
+    }));
+    let named = Named::of(&event);
+    let may_be = |id: &str| named.may_be(&UserId::parse(id).unwrap());
+    for (id, may) in [
+        ("@alice:x", true),
+        ("@bob:x", true),
+        // Some conditions look at ids without regard to case.
+        ("@CAROL:x", true),
+        ("@dave:x", true),
+        ("@eve:x", false),
+        ("@bob:y", false),
+    ] {
+        assert_eq!(may_be(id), may, "{id}");
     }
 }

@@ -61,7 +61,7 @@ fn who_follows_a_thread_hears_of_it_although_the_room_is_muted() {
             user: Some(user),
             ..Known::default()
         };
-        set.alert(&threaded, &known)
+        set.alert(&mut Seen::new(&threaded), &known)
     };
     assert_eq!(judge(None, true), Err(Missing::Thread));
     assert_eq!(judge(Some(true), true), Ok(Alert::Notify));
@@ -69,7 +69,10 @@ fn who_follows_a_thread_hears_of_it_although_the_room_is_muted() {
     assert_eq!(judge(Some(false), true), Ok(Alert::Silent));
     // What relates to nothing isn't in a thread, which needs no look.
     let plain = event("$e", "@alice:x", &json!({ "body": "x" }));
-    assert_eq!(set.alert(&plain, &Known::default()), Ok(Alert::Silent));
+    assert_eq!(
+        set.alert(&mut Seen::new(&plain), &Known::default()),
+        Ok(Alert::Silent)
+    );
 }
 
 #[test]
@@ -94,7 +97,7 @@ fn who_silences_threads_that_they_dont_follow_is_still_mentioned() {
             user: Some(user),
             ..Known::default()
         };
-        set.actions(&event("$e", "@alice:x", &content), &known)
+        set.actions(&mut Seen::new(&event("$e", "@alice:x", &content)), &known)
             .unwrap()
     };
     let plain = json!({ "body": "x", "m.relates_to": relates_to });
@@ -122,7 +125,7 @@ fn replies_to_ones_own_are_found() {
             ..asked(user_id!("@me:x"), None)
         });
         set.alert(
-            event,
+            &mut Seen::new(event),
             &Known {
                 related: Some(&related),
                 user,
@@ -131,7 +134,10 @@ fn replies_to_ones_own_are_found() {
         )
     };
     assert_eq!(
-        set.alert(&reply("$mine", json!({})), &Known::default()),
+        set.alert(
+            &mut Seen::new(&reply("$mine", json!({}))),
+            &Known::default()
+        ),
         Err(Missing::Related)
     );
     assert_eq!(judge(&reply("$mine", json!({}))), Ok(Alert::Highlight));
@@ -175,18 +181,25 @@ fn what_a_user_wasnt_there_for_matches_nothing() {
             user,
             ..Known::default()
         };
-        assert_eq!(set.alert(&annotation, &known), Ok(alert), "{pos:?}");
+        assert_eq!(
+            set.alert(&mut Seen::new(&annotation), &known),
+            Ok(alert),
+            "{pos:?}"
+        );
     }
     // A relation alone.
     let set = highlighting(
         &json!({ "kind": "im.nheko.msc3664.related_event_match", "rel_type": "m.annotation" }),
     );
     assert_eq!(
-        set.alert(&annotation, &Known::default()),
+        set.alert(&mut Seen::new(&annotation), &Known::default()),
         Ok(Alert::Highlight)
     );
     assert_eq!(
-        set.alert(&reply("$theirs", json!({})), &Known::default()),
+        set.alert(
+            &mut Seen::new(&reply("$theirs", json!({}))),
+            &Known::default()
+        ),
         Ok(Alert::Notify)
     );
 }
