@@ -112,6 +112,7 @@ impl Sliding {
             rooms: window.rooms.keys().copied().collect(),
             typing: self.typing(rows, heard, *ephemeral),
             direct: has("m.direct"),
+            recounts: asked.shape == Shape::Unstable && window.changes_counts(),
             subscriptions: self.subscriptions(&asked.rooms).await?,
         };
         let choice = choose(&asked, &rooms, &self.memory, &news);
@@ -186,7 +187,8 @@ impl Sliding {
         let nos: Vec<RoomNo> = choice.picks.iter().map(|pick| pick.row.room).collect();
         let ids = store.room_ids(&nos).await?;
         let older = self.older(&choice.picks, loader.upto).await?;
-        let teller = self.teller(loader, &choice.picks, &nos).await?;
+        let mut teller = self.teller(loader, &choice.picks, &nos).await?;
+        teller.recounts = window.changes_counts();
         let mut rooms = Vec::new();
         for pick in &choice.picks {
             let room = pick.row.room;
@@ -326,6 +328,7 @@ impl Sliding {
             newest,
             size,
             counts: self.asked.shape == Shape::Unstable,
+            recounts: false,
             loader,
         };
         let states = whole.iter().map(|pick| (pick.row.room, &pick.config.state));
