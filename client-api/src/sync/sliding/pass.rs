@@ -73,9 +73,8 @@ impl Sliding {
             .ignored
             .of(store, user, after, *upto, &window)
             .await?;
-        let counting = shared
-            .counts
-            .advance(store, user, rows, (after, *upto), &window);
+        let (counts, span) = (&shared.counts, (after, *upto));
+        let counting = counts.advance(store, user, rows, span, &window);
         counting.await?;
         let has = |kind: &str| window.account_data.iter().any(|data| data.kind == kind);
         if has(ignored::KIND) {
@@ -102,7 +101,6 @@ impl Sliding {
         rooms.bring(store, &self.viewer, filters).await?;
         (shared.sliding.rooms).weigh(user, &shared_rooms, &mut rooms);
         let wanted = asked.extensions.profiles();
-        let span = (after, *upto);
         let go_on = |wanted| ProfilesPos::go_on(self.profiles, wanted, store, span);
         let profiles = wanted.map(|(_, wanted)| go_on(wanted));
         let news = News {
