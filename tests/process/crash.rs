@@ -19,7 +19,7 @@ use crate::{
 const SENDERS: usize = 8;
 
 /// Kills per run; the long run is `RHIZOME_KILL_ROUNDS=50`.
-fn rounds() -> usize {
+pub(crate) fn rounds() -> usize {
     std::env::var("RHIZOME_KILL_ROUNDS")
         .ok()
         .and_then(|n| n.parse().ok())

@@ -11,5 +11,6 @@ mod disk;
 mod hostile;
 mod hostile_requests;
 mod load;
+mod notified;
 mod process;
 mod to_device;

@@ -15,7 +15,11 @@ use super::{
     invites::{event_of, of_invite},
     tell::Teller,
 };
-use crate::{App, MatrixError, push::evaluate::Alert, sync::counts::event::Effect};
+use crate::{
+    App, MatrixError,
+    push::{evaluate::Alert, wishes},
+    sync::counts::event::Effect,
+};
 
 /// Members with pushers that are remembered, of all rooms; beyond it all are looked up anew.
 const MAX_MEMBERS: usize = 1_000_000;
@@ -93,10 +97,17 @@ impl FindPushes {
             EntryKind::Invite(invite) if !invite.gone => {
                 found.extend(self.invite(entry.pos, invite).await?);
             }
+            EntryKind::Invite(invite) if self.has_pushers(invite.user) => {
+                found.push(badge(invite.user, entry.pos, invite.room));
+            }
             EntryKind::Receipt(receipt)
                 if receipt.kind != DELIVERED && self.has_pushers(receipt.user) =>
             {
                 found.push(badge(receipt.user, entry.pos, receipt.room));
+            }
+            EntryKind::AccountData(data) if wishes::are_in(data) && self.has_pushers(data.user) => {
+                // Of no room: the number may rise, too.
+                found.push(badge(data.user, entry.pos, RoomNo(0)));
             }
             _ => {}
         }
@@ -231,11 +242,19 @@ impl FindPushes {
 }
 
 impl LogWork for FindPushes {
-    /// What was there before anybody could be told isn't told any more.
+    /// What was there before anybody could be told isn't told any more. That nothing is written down yet doesn't say
+    /// that nobody could be: whoever read before us may have ended before it was.
     async fn begin(&self, lease: &Lease, done: Pos) -> Result<Pos, Failure> {
-        let head = self.app.store.log().head();
-        let from = if done == Pos(0) { head } else { done };
-        let having = self.app.store.users_with_pushers().await?;
+        let store = &self.app.store;
+        let head = store.log().head();
+        let from = match done {
+            Pos(0) => {
+                let first = store.first_pusher().await?;
+                first.map_or(head, |first| Pos(first.0 - 1))
+            }
+            done => done,
+        };
+        let having = store.users_with_pushers().await?;
         self.reading(|reading| {
             *reading = Reading {
                 lease: Some(lease.clone()),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rhizome_protocol::{Membership, Pdu};
 use rhizome_push::{Counts, Event, Notification, Prio};
 use rhizome_storage::{About, EventNo, MembershipRow, Push, RoomNo, Store, StoredEvent, UserNo};
+use ruma::OwnedUserId;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::invites::{event_of, name_told};
@@ -31,6 +32,8 @@ pub struct Telling<'a> {
     app: &'a App,
     user: UserNo,
     rooms: Arc<[MembershipRow]>,
+    /// How many invites they see.
+    invites: u64,
     /// What they haven't read, by room.
     unread: std::collections::HashMap<RoomNo, Unread>,
 }
@@ -56,6 +59,7 @@ impl<'a> Telling<'a> {
         Ok(Self {
             app,
             user,
+            invites: invites(app, user, &rooms).await?,
             rooms,
             unread,
         })
@@ -63,10 +67,7 @@ impl<'a> Telling<'a> {
 
     /// The number on an app's icon: messages that notify and weren't read, and invites.
     fn badge(&self) -> u64 {
-        let invites = self.rooms.iter();
-        let invites = invites.filter(|row| row.membership == Membership::Invite);
-        let unread: u64 = self.unread.values().map(total).sum();
-        unread + invites.count() as u64
+        self.unread.values().map(total).sum::<u64>() + self.invites
     }
 
     /// What is told of something that waits. `told`: the number that was told last.
@@ -94,10 +95,10 @@ impl<'a> Telling<'a> {
             missed_calls: 0,
         };
         let Some((event, tweaks)) = event else {
-            // A number alone is told when it falls: where it rises, an event comes that has it as well. Who was never
-            // told a number has none.
+            // Who was never told a number has none.
             let told = u64::try_from(told.unwrap_or(0)).unwrap_or(0);
-            if unread >= told {
+            // Where something in a room raises it, an event comes that has it as well.
+            if unread == told || (unread > told && push.room != RoomNo(0)) {
                 return Ok(None);
             }
             return Ok(Some((Notification::badge(counts), Map::new())));
@@ -193,6 +194,38 @@ impl<'a> Telling<'a> {
             replaceable: !highlight && membership.is_none() && !is_call,
         })
     }
+}
+
+/// How many invites a user sees: those of whom they ignore they don't.
+async fn invites(app: &App, user: UserNo, rooms: &[MembershipRow]) -> Result<u64, MatrixError> {
+    let store = &app.store;
+    let is_invite = |row: &&MembershipRow| row.membership == Membership::Invite;
+    let wishes = app.sync.counts.wishes(store, user).await?;
+    let mut seen = 0;
+    for row in rooms.iter().filter(is_invite) {
+        let is_hidden = !wishes.ignored.is_empty()
+            && inviter(store, user, row)
+                .await?
+                .is_some_and(|inviter| wishes.ignored.contains(&inviter));
+        seen += u64::from(!is_hidden);
+    }
+    Ok(seen)
+}
+
+/// Who invites a user by this row.
+async fn inviter(
+    store: &Store,
+    user: UserNo,
+    row: &MembershipRow,
+) -> Result<Option<OwnedUserId>, MatrixError> {
+    if let Some(invite) = store.remote_invite(user, row.room).await? {
+        return Ok(Some(invite.sender));
+    }
+    let event = match row.event {
+        Some(event) => store.event_by_no(event).await?,
+        None => None,
+    };
+    Ok(event.map(|event| event.pdu.sender().to_owned()))
 }
 
 /// What a room is called; one without a name and an alias by those who are in it.

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use rhizome_storage::{Cache, Notifying, Pos, Store, UserNo};
+use rhizome_storage::{AccountData, Cache, Notifying, Pos, Store, UserNo};
 use ruma::{OwnedUserId, UserId};
 
 use super::{evaluate::RuleSet, rules};
@@ -51,6 +51,12 @@ struct Sets {
     known: HashMap<RuleSet, Arc<Shared>>,
     /// The last set's number.
     last: u64,
+}
+
+/// Whether account data says what its user wants to be notified of: their rules, or whom they ignore. What it says holds
+/// also for what they haven't read yet.
+pub fn are_in(data: &AccountData) -> bool {
+    data.room.is_none() && [rules::KIND, ignored::KIND].contains(&data.kind.as_str())
 }
 
 impl Default for Compiled {

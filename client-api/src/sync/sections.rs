@@ -24,6 +24,7 @@ impl Loader<'_> {
     ) -> Result<News, MatrixError> {
         let mut news = News::at(next);
         let typing = self.typing(rows);
+        let recounts = window.changes_counts();
         if self.after.is_none() {
             self.look_first(rows).await?;
         }
@@ -36,6 +37,7 @@ impl Loader<'_> {
             }
             let fresh = self.after.is_none_or(|after| row.since > after);
             let touched = fresh
+                || recounts
                 || window.rooms.contains_key(&row.room)
                 || typing.contains(&row.room)
                 || self.sticky.contains_key(&row.room);
@@ -44,7 +46,8 @@ impl Loader<'_> {
                     let Some(room_id) = self.wanted(row.room).await? else {
                         continue;
                     };
-                    let part = self.joined(row, window.rooms.get(&row.room)).await?;
+                    let mut part = self.joined(row, window.rooms.get(&row.room)).await?;
+                    part.always |= recounts;
                     if !part.is_empty() {
                         told.push(row);
                         news.join.push((room_id, part));

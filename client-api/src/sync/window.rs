@@ -14,7 +14,7 @@ use rhizome_storage::{
 
 use ruma::DeviceId;
 
-use crate::{MatrixError, view::moment::EntryChange};
+use crate::{MatrixError, push::wishes, view::moment::EntryChange};
 
 /// A membership that changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,11 @@ pub struct Window {
 }
 
 impl Window {
+    /// Whether the user wants to be notified of something else by now, so that any of their counts may be another.
+    pub fn changes_counts(&self) -> bool {
+        self.account_data.iter().any(|data| wishes::are_in(data))
+    }
+
     /// Whether messages for this device of the user may have come.
     pub fn may_hold_for(&self, device: &DeviceId) -> bool {
         let mut arrivals = self.to_device.known.iter();

@@ -191,6 +191,13 @@ impl Store {
         Ok(Some(keys))
     }
 
+    /// Where the first of all pushers was set, of those that there are: before it nobody could be told of anything.
+    pub async fn first_pusher(&self) -> Result<Option<Pos>> {
+        let query = self.sql("SELECT pos FROM pusher ORDER BY pos LIMIT 1");
+        let row = self.row(query).await?;
+        row.map(|row| row.get("pos")).transpose()
+    }
+
     /// Pushers for which something waits, in their order, after this one.
     pub async fn pushers_waiting(&self, after: &PusherKey, limit: usize) -> Result<Vec<PusherKey>> {
         let query = self

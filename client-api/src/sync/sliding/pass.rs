@@ -73,9 +73,8 @@ impl Sliding {
             .ignored
             .of(store, user, after, *upto, &window)
             .await?;
-        let counting = shared
-            .counts
-            .advance(store, user, rows, (after, *upto), &window);
+        let (counts, span) = (&shared.counts, (after, *upto));
+        let counting = counts.advance(store, user, rows, span, &window);
         counting.await?;
         let has = |kind: &str| window.account_data.iter().any(|data| data.kind == kind);
         if has(ignored::KIND) {
@@ -102,7 +101,6 @@ impl Sliding {
         rooms.bring(store, &self.viewer, filters).await?;
         (shared.sliding.rooms).weigh(user, &shared_rooms, &mut rooms);
         let wanted = asked.extensions.profiles();
-        let span = (after, *upto);
         let go_on = |wanted| ProfilesPos::go_on(self.profiles, wanted, store, span);
         let profiles = wanted.map(|(_, wanted)| go_on(wanted));
         let news = News {
@@ -112,6 +110,7 @@ impl Sliding {
             rooms: window.rooms.keys().copied().collect(),
             typing: self.typing(rows, heard, *ephemeral),
             direct: has("m.direct"),
+            recounts: asked.shape == Shape::Unstable && window.changes_counts(),
             subscriptions: self.subscriptions(&asked.rooms).await?,
         };
         let choice = choose(&asked, &rooms, &self.memory, &news);
@@ -186,7 +185,8 @@ impl Sliding {
         let nos: Vec<RoomNo> = choice.picks.iter().map(|pick| pick.row.room).collect();
         let ids = store.room_ids(&nos).await?;
         let older = self.older(&choice.picks, loader.upto).await?;
-        let teller = self.teller(loader, &choice.picks, &nos).await?;
+        let mut teller = self.teller(loader, &choice.picks, &nos).await?;
+        teller.recounts = window.changes_counts();
         let mut rooms = Vec::new();
         for pick in &choice.picks {
             let room = pick.row.room;
@@ -326,6 +326,7 @@ impl Sliding {
             newest,
             size,
             counts: self.asked.shape == Shape::Unstable,
+            recounts: false,
             loader,
         };
         let states = whole.iter().map(|pick| (pick.row.room, &pick.config.state));

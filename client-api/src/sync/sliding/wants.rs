@@ -57,6 +57,8 @@ pub struct News<'a> {
     pub typing: HashSet<RoomNo>,
     /// Whether the user's direct chats changed.
     pub direct: bool,
+    /// Whether what is unread may be other than it was, in any room.
+    pub recounts: bool,
     /// The rooms that are wanted by themselves.
     pub subscriptions: HashMap<RoomNo, &'a Config>,
     /// If profiles are wanted: what was told of them.
@@ -155,7 +157,7 @@ pub fn choose<'a>(
     // Only what the client has, and what isn't behind already, falls behind.
     choice.behind.retain(|room| {
         let live = memory.of(*room).is_some_and(|told| told.upto.is_none());
-        live && (news.rooms.contains(room) || news.has_moved(*room))
+        live && (news.recounts || news.rooms.contains(room) || news.has_moved(*room))
     });
     choice
 }
@@ -179,6 +181,9 @@ impl<'a> Chooser<'_, 'a> {
                 .iter()
                 .filter(|row| row.pos > after || row.since > after);
             found.extend(moved.map(|row| row.room));
+        }
+        if news.recounts {
+            found.extend(self.memory.all().map(|(room, _)| room));
         }
         if news.direct {
             let other = |room: RoomNo, told: &SlidingRoom| {
@@ -282,6 +287,7 @@ impl<'a> Chooser<'_, 'a> {
                 let wider = state.is_none_or(|state| !pick.config.state.is_within(state))
                     || pick.config.timeline > told.timeline;
                 let news = told.upto.is_some()
+                    || self.news.recounts
                     || self.news.rooms.contains(&room)
                     || self.news.typing.contains(&room);
                 (wider || news || is_dm != told.direct).then_some(How::Since(upto))

@@ -8,6 +8,7 @@ mod web;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{Json, Router, extract::State, routing::post};
@@ -33,7 +34,7 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    fn attach(network: &Network) -> Self {
+    pub fn attach(network: &Network) -> Self {
         let gateway = Self::default();
         let notify = async |State(gateway): State<Gateway>, Json(told): Json<Value>| {
             gateway
@@ -53,6 +54,14 @@ impl Gateway {
     /// All that it was told.
     fn got(&self) -> Vec<Value> {
         self.got.lock().unwrap().clone()
+    }
+
+    /// The number that it was told last for a key; 0 if it never was.
+    pub fn badge(&self, key: &str) -> u64 {
+        let got = self.got.lock().unwrap();
+        let mut told = got.iter().rev();
+        let last = told.find(|told| told["devices"][0]["pushkey"] == key);
+        last.map_or(0, |told| told["counts"]["unread"].as_u64().unwrap_or(0))
     }
 
     /// What it is told, once that are so many.
@@ -87,6 +96,15 @@ impl World {
             notify::run(&app, &Reach::default(), &stopped).await;
         });
         self.telling = Some((stop, task));
+    }
+
+    /// Ends it as a crash does, and lets the time go by after which another process may begin.
+    async fn crash(&mut self) {
+        if let Some((_, task)) = self.telling.take() {
+            task.abort();
+            assert!(task.await.unwrap_err().is_cancelled());
+            self.clock.advance(Duration::from_secs(6));
+        }
     }
 
     /// Ends it, as the end of the process does.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use http::Method;
 use rhizome_storage::testing::eventually;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{World, each, each_with, keys, pusher, set, waits};
 use crate::{
-    harness::{User, next},
+    harness::{User, esc, next},
     unread::{message, read},
 };
 
@@ -17,9 +18,9 @@ async fn two(world: &World) -> (User, User, String) {
         world.server.register("ada").await,
         world.server.register("bob").await,
     );
-    let name = format!("/profile/{}/displayname", crate::harness::esc(&bob.id));
+    let name = format!("/profile/{}/displayname", esc(&bob.id));
     let named = json!({ "displayname": "Bob" });
-    bob.ok(http::Method::PUT, &name, named).await;
+    bob.ok(Method::PUT, &name, named).await;
     set(&ada, pusher("phone", json!({}))).await;
     let room = bob
         .create(json!({ "preset": "public_chat", "name": "Kitchen" }))
@@ -303,6 +304,56 @@ async fn a_phone_is_quiet_while_its_user_is_at_another_device() {
         ada.sync(None, "&set_presence=online").await;
         bob.say(&room, "good").await;
         world.gateway.told(4).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_comes_before_the_first_crash_of_a_server_is_told() {
+    each(async |world| {
+        let (_, bob, room) = two(world).await;
+        // Nobody was told of anything, nor is it written down how far was looked.
+        world.crash().await;
+        let event = bob.say(&room, "one").await;
+        world.begin();
+        let told = world.gateway.told(1).await.remove(0);
+        assert_eq!(told["event_id"], json!(event));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_number_follows_what_one_wants_to_be_notified_of() {
+    each(async |world| {
+        let (ada, bob, room) = two(world).await;
+        bob.say(&room, "one").await;
+        world.gateway.told(1).await;
+        let badge = async |many: usize| {
+            let told = world.gateway.told(many).await.pop().unwrap();
+            assert!(told.get("event_id").is_none());
+            told["counts"]["unread"].clone()
+        };
+        let mute = format!("/pushrules/global/room/{}", esc(&room));
+        ada.ok(Method::PUT, &mute, json!({ "actions": [] })).await;
+        assert_eq!(badge(2).await, 0);
+        ada.ok(Method::DELETE, &mute, json!({})).await;
+        assert_eq!(badge(3).await, 1);
+        let ignore = async |ignored: Value| {
+            let path = format!("/user/{}/account_data/m.ignored_user_list", esc(&ada.id));
+            let list = json!({ "ignored_users": ignored });
+            ada.ok(Method::PUT, &path, list).await;
+        };
+        ignore(json!({ bob.id.clone(): {} })).await;
+        assert_eq!(badge(4).await, 0);
+        ignore(json!({})).await;
+        assert_eq!(badge(5).await, 1);
+        // Of an invite that isn't shown nothing is counted.
+        let private = bob.create(json!({ "preset": "private_chat" })).await;
+        bob.invite(&private, &ada).await;
+        let told = world.gateway.told(6).await.pop().unwrap();
+        assert_eq!(told["counts"]["unread"], 2);
+        ignore(json!({ bob.id.clone(): {} })).await;
+        assert_eq!(badge(7).await, 0);
     })
     .await;
 }

@@ -303,11 +303,14 @@ async fn an_invite_of_somebody_who_is_ignored_counts_for_nothing() {
         let users = json!({ "ignored_users": { &eve.id: {} } });
         ada.ok(Method::PUT, &path, users).await;
         let answer = other.sync(&first(5)).await;
-        assert_eq!((count(&answer), rooms(&answer)), (2, vec![far.as_str()]));
+        // With what else is unread by whom she hears of again.
+        assert_eq!(count(&answer), 2);
+        assert!(rooms(&answer).contains(&far.as_str()) && !rooms(&answer).contains(&near.as_str()));
         ada.ok(Method::PUT, &path, json!({ "ignored_users": {} }))
             .await;
         let answer = other.sync(&first(5)).await;
-        assert_eq!((count(&answer), rooms(&answer)), (3, vec![near.as_str()]));
+        assert_eq!(count(&answer), 3);
+        assert!(rooms(&answer).contains(&near.as_str()));
         // A filter of invites counts the same.
         let mut invited = first(5);
         invited["lists"]["all"]["filters"] = json!({ "is_invite": true });

@@ -7,8 +7,12 @@ mod written;
 use http::Method;
 use rhizome_storage::{Dialect, testing::soon};
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
-use crate::harness::{User, esc, filter, next, story};
+use crate::{
+    harness::{User, esc, filter, next, story},
+    sliding::client::{Client, first},
+};
 
 /// The counts in an answer: notifications, highlights; with threads only of the main timeline.
 pub fn told(sync: &Value, room: &str) -> Option<(u64, u64)> {
@@ -282,6 +286,38 @@ async fn a_receipt_tells_all_devices_and_a_message_comes_with_its_counts() {
         assert_eq!(told(&answer, &room), Some((0, 0)));
         let quiet = alice.sync(Some(&since), "").await;
         assert_eq!(quiet["rooms"]["join"].get(&room), None);
+    })
+    .await;
+}
+
+/// "Servers MUST include the number of unread notifications … and MUST update it as it changes."
+#[tokio::test]
+async fn who_changes_what_they_want_to_be_notified_of_is_told_the_counts_anew() {
+    story(|server| async move {
+        let (alice, bob, room) = two(&server).await;
+        alice.say(&room, "hi").await;
+        let mut since = next(&bob.sync(None, "").await);
+        let (wanted, mut sliding) = (first(5), Client::of(&bob));
+        sliding.sync(&wanted).await;
+        let mut are = async |expected: (u64, u64), device: JoinHandle<Value>| {
+            let answer = soon("the counts", device).await.unwrap();
+            assert_eq!(told(&answer, &room), Some(expected));
+            let answer = sliding.sync(&wanted).await;
+            assert_eq!(pair(&answer["rooms"][&room]), Some(expected));
+            next(&bob.sync(None, "").await)
+        };
+        let mute = format!("/pushrules/global/room/{}", esc(&room));
+        let device = bob.poll(&since).await;
+        bob.ok(Method::PUT, &mute, json!({ "actions": [] })).await;
+        since = are((0, 0), device).await;
+        let device = bob.poll(&since).await;
+        bob.ok(Method::DELETE, &mute, json!({})).await;
+        since = are((1, 0), device).await;
+        let device = bob.poll(&since).await;
+        let list = format!("/user/{}/account_data/m.ignored_user_list", esc(&bob.id));
+        let ignored = json!({ "ignored_users": { "@alice:here": {} } });
+        bob.ok(Method::PUT, &list, ignored).await;
+        are((0, 0), device).await;
     })
     .await;
 }

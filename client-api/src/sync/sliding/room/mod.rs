@@ -114,8 +114,10 @@ pub struct Teller<'a> {
     pub newest: HashMap<RoomNo, Vec<Arc<StoredEvent>>>,
     /// How many of them were asked for.
     pub size: usize,
-    /// Whether counts are told: what the user has read changes them.
+    /// Whether counts are told: what the user has read changes them, …
     pub counts: bool,
+    /// … and so has what they want to be notified of.
+    pub recounts: bool,
 }
 
 /// How the client knows a room, and how it is read.
@@ -255,8 +257,11 @@ impl Teller<'_> {
         part.is_dm = direct(pick, told.as_ref());
         let own = self.loader.viewer.user;
         let mut receipts = window.receipts.iter();
-        let has_read = self.counts && receipts.any(|receipt| receipt.user == own);
-        part.always = scope.left.is_some() || part.expanded || has_read;
+        let has_read = receipts.any(|receipt| receipt.user == own);
+        // Of a room that has fallen behind nobody knows why.
+        let was_behind = told.is_some_and(|told| told.upto.is_some());
+        let recounts = self.counts && (has_read || self.recounts || was_behind);
+        part.always = scope.left.is_some() || part.expanded || recounts;
         Ok(Loaded {
             part: (!part.is_empty()).then_some(part),
             state: knows,
