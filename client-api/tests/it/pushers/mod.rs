@@ -16,7 +16,7 @@ use http::{Method, StatusCode};
 use rhizome_client_api::{ClientConfig, notify};
 use rhizome_federation::{outbound::Reach, testing::Network};
 use rhizome_storage::{
-    Clock, Options, PusherKey, Store,
+    Clock, Options, PresenceOptions, PusherKey, Store,
     testing::{TestDatabase, eventually},
 };
 use ruma::server_name;
@@ -54,14 +54,6 @@ impl Gateway {
     /// All that it was told.
     fn got(&self) -> Vec<Value> {
         self.got.lock().unwrap().clone()
-    }
-
-    /// The number that it was told last for a key; 0 if it never was.
-    pub fn badge(&self, key: &str) -> u64 {
-        let got = self.got.lock().unwrap();
-        let mut told = got.iter().rev();
-        let last = told.find(|told| told["devices"][0]["pushkey"] == key);
-        last.map_or(0, |told| told["counts"]["unread"].as_u64().unwrap_or(0))
     }
 
     /// What it is told, once that are so many.
@@ -127,6 +119,10 @@ pub async fn each_with(settings: impl Fn(&mut ClientConfig), test: impl AsyncFn(
         let clock = Clock::manual(1_700_000_000_000);
         let options = Options {
             clock: clock.clone(),
+            presence: PresenceOptions {
+                enabled: true,
+                ..PresenceOptions::default()
+            },
             ..database.options()
         };
         let store = Store::open(options).await.unwrap();
