@@ -113,6 +113,7 @@ impl Teller {
         let seed = self.seed.fetch_add(1, Ordering::Relaxed);
         while lease.held() && !self.stop.is_cancelled() {
             task.looks();
+            let began = self.app.store.clock().monotonic();
             let pause = match self.round(&key, upto).await {
                 Ok(Round::On(told)) => {
                     (failures, upto) = (0, told);
@@ -123,7 +124,7 @@ impl Teller {
                 Ok(Round::Later(pause)) => {
                     failures = 0;
                     tokio::select! {
-                        () = self.app.store.clock().sleep(pause) => {}
+                        () = self.app.store.clock().sleep_until(began + pause) => {}
                         () = task.rung() => {}
                         () = self.stop.cancelled() => {}
                     }

@@ -71,11 +71,17 @@ impl Clock {
 
     /// Waits for `duration` of this clock's time.
     pub async fn sleep(&self, duration: Duration) {
+        self.sleep_until(self.monotonic() + duration).await;
+    }
+
+    /// Waits until [`Clock::monotonic`] has come to `until`: for who has looked at the clock before other things.
+    pub async fn sleep_until(&self, until: Duration) {
         match &self.0 {
-            Source::System { .. } => tokio::time::sleep(duration).await,
+            Source::System { started } => {
+                tokio::time::sleep(until.saturating_sub(started.elapsed())).await;
+            }
             Source::Manual(manual) => {
                 let mut elapsed = manual.elapsed.subscribe();
-                let until = *elapsed.borrow() + duration;
                 // The sender lives as long as `self`, so this ends only when the time has come.
                 let _ = elapsed.wait_for(|now| *now >= until).await;
             }
