@@ -2,6 +2,7 @@
 
 mod mails;
 mod set;
+mod sink;
 mod told;
 mod web;
 
