@@ -1,6 +1,7 @@
 //! Pushers: what their gateways are told, and when.
 
 mod mails;
+mod number;
 mod set;
 mod told;
 mod web;
