@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rhizome_push::Backoff;
-use rhizome_storage::{About, Push};
+use rhizome_storage::{About, Push, RoomNo};
 
 /// Of a room's events that wait together so many are told, the newest; highlights besides.
 const OF_A_ROOM: usize = 5;
@@ -23,8 +23,13 @@ pub fn next(waiting: &[Push], now_ms: i64, backoff: &Backoff) -> Option<Next> {
     let age = u64::try_from(now_ms.saturating_sub(first.since_ms)).unwrap_or(0);
     let is_old = backoff.gives_up(Duration::from_millis(age), Duration::ZERO);
     let is_outdone = match first.about {
-        // What comes later has the number as well.
-        About::Badge => !others.is_empty(),
+        // What comes later has the number as well, …
+        About::Badge if first.room != RoomNo(0) => !others.is_empty(),
+        // … but it says so of one that has risen only where it may rise by itself.
+        About::Badge => {
+            let mut same = others.iter().map(|other| (other.about, other.room));
+            same.any(|same| same == (About::Badge, RoomNo(0)))
+        }
         About::Event(_) if !first.highlight => {
             let same = others.iter().filter(|other| other.room == first.room);
             let same = same.filter(|other| matches!(other.about, About::Event(_)));
@@ -41,7 +46,7 @@ pub fn next(waiting: &[Push], now_ms: i64, backoff: &Backoff) -> Option<Next> {
 
 #[cfg(test)]
 mod tests {
-    use rhizome_storage::{EventNo, Pos, RoomNo};
+    use rhizome_storage::{EventNo, Pos};
 
     use super::*;
 
@@ -89,5 +94,16 @@ mod tests {
         let badge = |pos| push(pos, 1, About::Badge);
         let waiting = vec![badge(1), badge(2), push(3, 1, About::Invite), badge(4)];
         assert_eq!(told(waiting, 0), [3, 4]);
+    }
+
+    #[test]
+    fn that_a_number_may_rise_by_itself_is_not_lost_in_what_comes_later() {
+        let waiting = vec![
+            push(1, 0, About::Badge),
+            push(2, 0, About::Badge),
+            push(3, 1, About::Event(EventNo(1))),
+            push(4, 1, About::Badge),
+        ];
+        assert_eq!(told(waiting, 0), [2, 3, 4]);
     }
 }

@@ -170,7 +170,8 @@ impl FindPushes {
         for (user, effect) in counting.effects(store, users, event).await? {
             let recounted = badge(user, pos, event.room);
             found.push(match effect {
-                Effect::Recounts => recounted,
+                Effect::Recounts { may_rise: true } => badge(user, pos, RoomNo(0)),
+                Effect::Recounts { may_rise: false } => recounted,
                 Effect::Notifies { highlight } => NewPush {
                     about: About::Event(event.no),
                     highlight,

@@ -5,13 +5,16 @@ use std::sync::Arc;
 use rhizome_protocol::{Membership, Pdu};
 use rhizome_push::{Counts, Event, Notification, Prio};
 use rhizome_storage::{About, EventNo, MembershipRow, Push, RoomNo, Store, StoredEvent, UserNo};
-use ruma::OwnedUserId;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use super::invites::{event_of, name_told};
+use super::invites::{event_of, name_told, of_invite};
 use crate::{
     App, MatrixError,
-    sync::{counts::Counts as Unread, window::Window},
+    push::{evaluate::Alert, wishes::Wishes},
+    sync::{
+        counts::{Counts as Unread, event::Effect},
+        window::Window,
+    },
     view::heroes,
 };
 
@@ -32,7 +35,7 @@ pub struct Telling<'a> {
     app: &'a App,
     user: UserNo,
     rooms: Arc<[MembershipRow]>,
-    /// How many invites they see.
+    /// Of how many invites they are notified.
     invites: u64,
     /// What they haven't read, by room.
     unread: std::collections::HashMap<RoomNo, Unread>,
@@ -65,7 +68,7 @@ impl<'a> Telling<'a> {
         })
     }
 
-    /// The number on an app's icon: messages that notify and weren't read, and invites.
+    /// The number on an app's icon: messages that notify and weren't read, and invites that do.
     fn badge(&self) -> u64 {
         self.unread.values().map(total).sum::<u64>() + self.invites
     }
@@ -196,36 +199,40 @@ impl<'a> Telling<'a> {
     }
 }
 
-/// How many invites a user sees: those of whom they ignore they don't.
+/// How many invites a user is notified of by their rules: the number goes with what the gateway is told.
 async fn invites(app: &App, user: UserNo, rooms: &[MembershipRow]) -> Result<u64, MatrixError> {
-    let store = &app.store;
-    let is_invite = |row: &&MembershipRow| row.membership == Membership::Invite;
-    let wishes = app.sync.counts.wishes(store, user).await?;
-    let mut seen = 0;
-    for row in rooms.iter().filter(is_invite) {
-        let is_hidden = !wishes.ignored.is_empty()
-            && inviter(store, user, row)
-                .await?
-                .is_some_and(|inviter| wishes.ignored.contains(&inviter));
-        seen += u64::from(!is_hidden);
+    let wishes = app.sync.counts.wishes(&app.store, user).await?;
+    let mut count = 0;
+    for row in rooms {
+        let is_invite = row.membership == Membership::Invite;
+        count += u64::from(is_invite && notifies(app, user, row, &wishes).await?);
     }
-    Ok(seen)
+    Ok(count)
 }
 
-/// Who invites a user by this row.
-async fn inviter(
-    store: &Store,
+/// Whether a user is notified of the invite of this row.
+async fn notifies(
+    app: &App,
     user: UserNo,
     row: &MembershipRow,
-) -> Result<Option<OwnedUserId>, MatrixError> {
+    wishes: &Wishes,
+) -> Result<bool, MatrixError> {
+    let store = &app.store;
     if let Some(invite) = store.remote_invite(user, row.room).await? {
-        return Ok(Some(invite.sender));
+        let event = event_of(&invite);
+        return Ok(event.is_some_and(|event| of_invite(&event, wishes) != Alert::Silent));
     }
     let event = match row.event {
         Some(event) => store.event_by_no(event).await?,
         None => None,
     };
-    Ok(event.map(|event| event.pdu.sender().to_owned()))
+    let Some(event) = event else {
+        return Ok(false);
+    };
+    let effects = app.sync.counts.effects(store, &[user], &event).await?;
+    Ok(effects
+        .iter()
+        .any(|(_, effect)| matches!(effect, Effect::Notifies { .. })))
 }
 
 /// What a room is called; one without a name and an alias by those who are in it.

@@ -42,6 +42,7 @@ mod pushers;
 mod random;
 mod reading;
 mod receipts;
+mod recount;
 mod redactions;
 mod related;
 mod restored;

@@ -21,7 +21,10 @@ pub enum Effect {
         highlight: bool,
     },
     /// Their counts may be others.
-    Recounts,
+    Recounts {
+        /// Whether they may be higher: what somebody read by a message of their own isn't any more.
+        may_rise: bool,
+    },
 }
 
 impl Counting {
@@ -43,11 +46,15 @@ impl Counting {
             question.steps(whose, &mut steps).await?;
             let mut effect = None;
             for step in steps.drain(..) {
-                if let Step::Unread { highlight, .. } = step {
-                    effect = Some(Effect::Notifies { highlight });
-                } else {
-                    effect = effect.or(Some(Effect::Recounts));
-                }
+                effect = Some(match (step, effect) {
+                    (Step::Unread { highlight, .. }, _) => Effect::Notifies { highlight },
+                    (_, Some(notifies @ Effect::Notifies { .. })) => notifies,
+                    (step, before) => {
+                        let rose = before == Some(Effect::Recounts { may_rise: true });
+                        let may_rise = rose || step == Step::Anew;
+                        Effect::Recounts { may_rise }
+                    }
+                });
             }
             effects.extend(effect.map(|effect| (*user, effect)));
         }

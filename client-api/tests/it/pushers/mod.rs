@@ -1,6 +1,7 @@
 //! Pushers: what their gateways are told, and when.
 
 mod mails;
+mod number;
 mod set;
 mod sink;
 mod told;
@@ -55,6 +56,14 @@ impl Gateway {
     /// All that it was told.
     fn got(&self) -> Vec<Value> {
         self.got.lock().unwrap().clone()
+    }
+
+    /// The number that it was told last for a key; 0 if it never was.
+    pub fn badge(&self, key: &str) -> u64 {
+        let got = self.got.lock().unwrap();
+        let mut told = got.iter().rev();
+        let last = told.find(|told| told["devices"][0]["pushkey"] == key);
+        last.map_or(0, |told| told["counts"]["unread"].as_u64().unwrap_or(0))
     }
 
     /// What it is told, once that are so many.

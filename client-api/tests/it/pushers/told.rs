@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Ada has a phone; Bob writes to her.
-async fn two(world: &World) -> (User, User, String) {
+pub async fn two(world: &World) -> (User, User, String) {
     let (ada, bob) = (
         world.server.register("ada").await,
         world.server.register("bob").await,
