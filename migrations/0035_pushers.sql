@@ -1,9 +1,7 @@
 -- Who is told of notifications, and how (client-server API, "Push Notifications").
 
 -- A pusher. `device_id`: the session that has set it, with which it goes. `data`: the client's, as JSON. `set_ms`: when
--- it was set. `ack`: by which a new one has to say that it is there, until `ack_until_ms`; before that it is told nothing.
--- `badge`: the number that it was told last. `mailed_ms`, `mails`: of one that gets mails, when it got the last, and how many
--- it got since its user last read something.
+-- it was set; `ack`: by which a new one has to say that it is there, until `ack_until_ms`: before that it is told nothing. `failing_ms`: since when nothing can be told it. `badge`: the number that it was told last.
 CREATE TABLE pusher (
     user_no BIGINT NOT NULL,
     app_id TEXT NOT NULL,
@@ -19,9 +17,8 @@ CREATE TABLE pusher (
     set_ms BIGINT NOT NULL,
     ack TEXT,
     ack_until_ms BIGINT,
+    failing_ms BIGINT,
     badge BIGINT,
-    mailed_ms BIGINT,
-    mails BIGINT,
     pos BIGINT NOT NULL,
     PRIMARY KEY (user_no, app_id, pushkey)
 );
