@@ -92,12 +92,12 @@ impl Channels {
 
     /// The way to a pusher of this kind, if there is one.
     pub(crate) fn of(&self, kind: &str, device: &Device) -> Option<&dyn Channel> {
-        match (kind, &self.unified_push) {
-            (GATEWAY, Some(unified)) if unified.is_named_by(device) => return Some(&**unified),
-            _ => {}
-        }
         match kind {
-            GATEWAY => return Some(&*self.gateways),
+            GATEWAY => {
+                let unified = self.unified_push.as_deref();
+                let unified = unified.filter(|unified| unified.is_named_by(device));
+                return Some(unified.map_or(&*self.gateways, |unified| unified as &dyn Channel));
+            }
             WEB_PUSH => return self.web_push().map(|web| web as &dyn Channel),
             _ => {}
         }

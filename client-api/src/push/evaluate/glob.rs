@@ -126,8 +126,12 @@ impl Wild {
 
 /// Whether a word may begin or end between these characters (`None`: the text's end).
 pub fn is_boundary(before: Option<char>, after: Option<char>) -> bool {
-    let in_word = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_');
-    !(in_word(before) && in_word(after))
+    !(before.is_some_and(in_word) && after.is_some_and(in_word))
+}
+
+/// Whether a character is one of a word.
+pub fn in_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 /// Whether a text has something in it that begins and ends at the boundary of a word.

@@ -1,6 +1,6 @@
 //! The words of a text, found in one pass: so that each of many keywords is looked up, not looked for.
 
-use super::glob::is_boundary;
+use super::glob::{in_word, is_boundary};
 
 /// Where the words of a text begin and end, in the order of the alphabet and then of the text.
 #[derive(Debug)]
@@ -42,10 +42,6 @@ impl Words {
 /// The word that a text begins with.
 fn head(text: &str) -> &str {
     text.find(|c| !in_word(c)).map_or(text, |end| &text[..end])
-}
-
-fn in_word(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '_'
 }
 
 #[cfg(test)]
