@@ -17,9 +17,10 @@ use crate::tasks::Tasks;
 /// What can't be used of it.
 pub(crate) fn mailing(config: &Config) -> anyhow::Result<Option<Arc<Mailing>>> {
     let from = &config.mail;
-    let Some(mailer) = mailer(config)? else {
+    let Some(server) = from.server() else {
         return Ok(None);
     };
+    let mailer = Mailer::new(&server).context("the mail server can't be used; see mail")?;
     let templates = Templates::load(from.templates_path.as_deref())
         .context("a template of mails can't be used; see mail.templates_path")?;
     let path = from.key_path.clone();
@@ -34,34 +35,23 @@ pub(crate) fn mailing(config: &Config) -> anyhow::Result<Option<Arc<Mailing>>> {
     };
     let links = LinkTemplate::parse(&from.link).context("mail.link can't be used")?;
     let name = config.server.name.clone();
-    let mailing = Mailing::new(name, &config.client_base(), mailer, templates, key);
+    let mailing = Mailing::new(name, config.client_base(), mailer, templates, key);
     Ok(Some(Arc::new(
         mailing.with_throttle(throttle).with_links(links),
     )))
 }
 
 /// Looks once whether the mail server lets us in, so that operators hear of it before users do.
-pub(crate) fn try_out(tasks: &Tasks, config: &Config) -> anyhow::Result<()> {
-    let Some(mailer) = mailer(config)? else {
-        return Ok(());
-    };
+pub(crate) fn try_out(tasks: &Tasks, mailing: Option<Arc<Mailing>>) {
+    let Some(mailing) = mailing else { return };
     tasks.supervise("mail server", move |_| {
-        let mailer = mailer.clone();
+        let mailing = mailing.clone();
         async move {
-            match mailer.check().await {
+            match mailing.check().await {
                 Ok(()) => tracing::info!("the mail server lets us in"),
                 Err(error) => tracing::error!(%error, "no mails can be sent now"),
             }
             Ok(())
         }
     });
-    Ok(())
-}
-
-fn mailer(config: &Config) -> anyhow::Result<Option<Mailer>> {
-    let Some(server) = config.mail.server() else {
-        return Ok(None);
-    };
-    let mailer = Mailer::new(&server).context("the mail server can't be used; see mail")?;
-    Ok(Some(mailer))
 }

@@ -94,8 +94,8 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         federate(&tasks, &federation);
     }
     readers::read_log(&tasks, &store, &config);
+    mailing::try_out(&tasks, app.config.mailing.clone());
     pushing::notify(&tasks, app, &config);
-    mailing::try_out(&tasks, &config)?;
     care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);
     relate(&tasks, &store);

@@ -53,17 +53,17 @@ pub(crate) enum Unsent {
 }
 
 impl Mailing {
-    /// Of a server of this name, whose client API is at `base`.
+    /// Of a server of this name, whose client API is at `base`, which ends without a slash.
     pub fn new(
         server: OwnedServerName,
-        base: &str,
+        base: String,
         mailer: Mailer,
         templates: Templates,
         key: UnsubscribeKey,
     ) -> Self {
         Self {
             server,
-            base: base.trim_end_matches('/').to_owned(),
+            base,
             mailer,
             templates,
             key,
@@ -85,6 +85,14 @@ impl Mailing {
     pub fn with_links(mut self, links: LinkTemplate) -> Self {
         self.links = links;
         self
+    }
+
+    /// Whether the mail server lets us in.
+    ///
+    /// # Errors
+    /// Why it doesn't.
+    pub async fn check(&self) -> Result<(), MailError> {
+        self.mailer.check().await
     }
 
     pub(crate) fn server(&self) -> &OwnedServerName {

@@ -30,7 +30,7 @@ async fn each(test: impl AsyncFn(&mut World, Mails)) {
         });
         config.mailing = Some(Arc::new(Mailing::new(
             config.server_name.clone(),
-            "https://matrix.example.org/",
+            "https://matrix.example.org".to_owned(),
             mailer.unwrap(),
             Templates::built_in().unwrap(),
             UnsubscribeKey::new(&[7; 32]).unwrap(),
