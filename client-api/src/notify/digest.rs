@@ -1,14 +1,15 @@
 //! What was missed, for a mail.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
-use rhizome_mail::{Body, Digest, Invite, Link, Message, Person, Room};
+use rhizome_mail::{Body, Digest, Invite, Link, MAX_MESSAGES, MAX_ROOMS, Message, Person, Room};
 use rhizome_protocol::{Membership, Object, Pdu};
-use rhizome_storage::{About, Push, Pusher, RoomNo, Store, StoredEvent, UserNo};
-use ruma::UserId;
+use rhizome_storage::{About, Pos, Push, Pusher, RoomNo, Store, StoredEvent, UserNo};
+use ruma::{OwnedRoomId, UserId};
 use serde_json::Value;
 
 use super::{
@@ -82,7 +83,7 @@ pub async fn digest(
     let direct = direct::rooms_of(store, missed.user).await?;
     let profile = store.profile(user).await?.unwrap_or_default();
     let mut invites = missed.invites;
-    let mut rooms: HashMap<RoomNo, (Room, Weight)> = HashMap::new();
+    let mut rooms: HashMap<RoomNo, InRoom> = HashMap::new();
     for (event, highlight) in missed.events {
         let pdu = &event.pdu;
         if pdu.membership() == Some(Membership::Invite) && pdu.state_key() == Some(user.as_str()) {
@@ -94,38 +95,28 @@ pub async fn digest(
             });
             continue;
         }
-        let (room, weight) = match rooms.entry(event.room) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                let room = Room {
-                    id: pdu.room_id().to_string(),
-                    name: named(store, event.room, missed.user).await?,
-                    is_direct: direct.contains(pdu.room_id()),
-                    messages: Vec::new(),
-                    more: 0,
-                };
-                new.insert((room, Weight::default()))
-            }
-        };
-        weight.highlight |= highlight;
-        weight.last = event.pos().map(|pos| pos.0);
-        room.messages.push(Message {
-            id: pdu.event_id().to_string(),
-            sender: sender(store, &event).await?,
-            at: u64::try_from(pdu.origin_server_ts()).unwrap_or_default(),
-            body: body(pdu, missed.with_texts),
-        });
+        let room = rooms.entry(event.room).or_default();
+        room.highlight |= highlight;
+        room.events.push(event);
     }
-    let mut rooms: Vec<(Room, Weight)> = rooms.into_values().collect();
-    rooms.sort_unstable_by(|(_, one), (_, other)| other.cmp(one));
+    let mut rooms: Vec<InRoom> = rooms.into_values().collect();
+    rooms.sort_by_key(|room| Reverse(room.weight()));
+    let more_rooms = rooms.len().saturating_sub(MAX_ROOMS) as u64;
+    let mut told = Vec::new();
+    for room in rooms.iter().take(MAX_ROOMS) {
+        told.extend(
+            room.told(store, (missed.user, missed.with_texts), &direct)
+                .await?,
+        );
+    }
     Ok(Digest {
         user: Person {
             id: user.to_string(),
             name: text(&profile, "displayname"),
         },
         server: mailing.server().to_string(),
-        rooms: rooms.into_iter().map(|(room, _)| room).collect(),
-        more_rooms: 0,
+        rooms: told,
+        more_rooms,
         invites,
         more_invites: 0,
         links: mailing.links().clone(),
@@ -133,11 +124,49 @@ pub async fn digest(
     })
 }
 
-/// How much a room matters: those with highlights first, then those of which something came last.
-#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Weight {
+/// What was missed in a room.
+#[derive(Default)]
+struct InRoom {
     highlight: bool,
-    last: Option<i64>,
+    events: Vec<Arc<StoredEvent>>,
+}
+
+impl InRoom {
+    /// How much it matters: those with highlights first, then those of which something came last.
+    fn weight(&self) -> (bool, Option<Pos>) {
+        let last = self.events.last();
+        (self.highlight, last.and_then(|event| event.pos()))
+    }
+
+    /// What a mail tells of it: the last messages.
+    async fn told(
+        &self,
+        store: &Store,
+        (user, with_texts): (UserNo, bool),
+        direct: &BTreeSet<OwnedRoomId>,
+    ) -> Result<Option<Room>, MatrixError> {
+        let more = self.events.len().saturating_sub(MAX_MESSAGES);
+        let Some(last) = self.events.last() else {
+            return Ok(None);
+        };
+        let id = last.pdu.room_id();
+        let mut messages = Vec::new();
+        for event in &self.events[more..] {
+            messages.push(Message {
+                id: event.pdu.event_id().to_string(),
+                sender: sender(store, event).await?,
+                at: u64::try_from(event.pdu.origin_server_ts()).unwrap_or_default(),
+                body: body(&event.pdu, with_texts),
+            });
+        }
+        Ok(Some(Room {
+            id: id.to_string(),
+            name: named(store, last.room, user).await?,
+            is_direct: direct.contains(id),
+            messages,
+            more: more as u64,
+        }))
+    }
 }
 
 /// An invite to a room that this server isn't in, if it still stands.
@@ -158,12 +187,9 @@ async fn invite(store: &Store, user: UserNo, room: RoomNo) -> Result<Option<Invi
 
 /// What a room is called.
 async fn named(store: &Store, room: RoomNo, user: UserNo) -> Result<Option<String>, MatrixError> {
-    let name = name_of_room(store, room, user).await?;
-    if name.is_some() {
-        return Ok(name);
-    }
     let summary = store.room_summary(room).await?;
-    Ok(summary.alias.as_ref().map(ToString::to_string))
+    let name = name_of_room(store, (room, &summary), user).await?;
+    Ok(name.or_else(|| summary.alias.as_ref().map(ToString::to_string)))
 }
 
 async fn sender(store: &Store, event: &StoredEvent) -> Result<Person, MatrixError> {

@@ -4,13 +4,15 @@ use std::sync::Arc;
 
 use rhizome_protocol::{Membership, Pdu};
 use rhizome_push::{Counts, Event, Notification, Prio};
-use rhizome_storage::{About, EventNo, MembershipRow, Push, RoomNo, Store, StoredEvent, UserNo};
+use rhizome_storage::{
+    About, EventNo, MembershipRow, Push, RoomNo, RoomSummary, Store, StoredEvent, UserNo,
+};
 use serde_json::{Map, Value, json, value::RawValue};
 
 use super::invites::{event_of, name_told, of_invite};
 use crate::{
     App, MatrixError,
-    push::{evaluate::Alert, wishes::Wishes},
+    push::evaluate::Alert,
     sync::{
         counts::{Counts as Unread, event::Effect},
         window::Window,
@@ -187,7 +189,7 @@ impl<'a> Telling<'a> {
             sender: event.sender().to_string(),
             sender_display_name: name_of_sender(store, event, stored).await?,
             room_name: match stored {
-                Some(_) => name_of_room(store, room, self.user).await?,
+                Some(_) => name_of_room(store, (room, &summary), self.user).await?,
                 None => None,
             },
             room_alias: summary.alias.clone(),
@@ -201,47 +203,39 @@ impl<'a> Telling<'a> {
 
 /// How many invites a user is notified of by their rules: the number goes with what the gateway is told.
 async fn invites(app: &App, user: UserNo, rooms: &[MembershipRow]) -> Result<u64, MatrixError> {
-    let wishes = app.sync.counts.wishes(&app.store, user).await?;
-    let mut count = 0;
-    for row in rooms {
-        let is_invite = row.membership == Membership::Invite;
-        count += u64::from(is_invite && notifies(app, user, row, &wishes).await?);
+    let (store, counting) = (&app.store, &app.sync.counts);
+    let invites = rooms
+        .iter()
+        .filter(|row| row.membership == Membership::Invite);
+    let invites: Vec<&MembershipRow> = invites.collect();
+    if invites.is_empty() {
+        return Ok(0);
+    }
+    let wishes = counting.wishes(store, user).await?;
+    let remote = store.remote_invites(user).await?;
+    let is_remote = |room| remote.iter().any(|invite| invite.room == room);
+    let told = remote.iter().filter(|invite| {
+        let is_open = invites.iter().any(|row| row.room == invite.room);
+        let event = is_open.then(|| event_of(invite)).flatten();
+        event.is_some_and(|event| of_invite(&event, &wishes) != Alert::Silent)
+    });
+    let mut count = told.count() as u64;
+    let local = invites.iter().filter(|row| !is_remote(row.room));
+    let local: Vec<EventNo> = local.filter_map(|row| row.event).collect();
+    for event in store.events_by_no(&local).await? {
+        let effects = counting.effects(store, &[user], &event).await?;
+        let notifies = |(_, effect): &(UserNo, Effect)| matches!(effect, Effect::Notifies { .. });
+        count += u64::from(effects.iter().any(notifies));
     }
     Ok(count)
-}
-
-/// Whether a user is notified of the invite of this row.
-async fn notifies(
-    app: &App,
-    user: UserNo,
-    row: &MembershipRow,
-    wishes: &Wishes,
-) -> Result<bool, MatrixError> {
-    let store = &app.store;
-    if let Some(invite) = store.remote_invite(user, row.room).await? {
-        let event = event_of(&invite);
-        return Ok(event.is_some_and(|event| of_invite(&event, wishes) != Alert::Silent));
-    }
-    let event = match row.event {
-        Some(event) => store.event_by_no(event).await?,
-        None => None,
-    };
-    let Some(event) = event else {
-        return Ok(false);
-    };
-    let effects = app.sync.counts.effects(store, &[user], &event).await?;
-    Ok(effects
-        .iter()
-        .any(|(_, effect)| matches!(effect, Effect::Notifies { .. })))
 }
 
 /// What a room is called; one without a name and an alias by those who are in it.
 pub async fn name_of_room(
     store: &Store,
-    room: RoomNo,
+    (room, summary): (RoomNo, &RoomSummary),
     viewer: UserNo,
 ) -> Result<Option<String>, MatrixError> {
-    let summary = store.room_summary(room).await?;
     if summary.name.is_some() || summary.alias.is_some() {
         return Ok(summary.name.clone());
     }

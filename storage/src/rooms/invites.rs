@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rhizome_protocol::RoomRules;
 use ruma::{OwnedUserId, ServerName};
+use sqlx::any::AnyRow;
 
 use crate::engine::sql::Columns as _;
 use crate::{Error, Pos, Result, RoomNo, Store, UserNo};
@@ -67,6 +68,21 @@ impl Store {
         self.invite(user, room, false).await
     }
 
+    /// All of a user's invites and knocks that aren't gone.
+    pub async fn remote_invites(&self, user: UserNo) -> Result<Vec<RemoteInvite>> {
+        let query = self
+            .sql(
+                "SELECT room, sender, version, event, stripped_state, pos FROM invite \
+                 WHERE user_no = $1 AND gone = 0",
+            )
+            .bind(user);
+        let mut invites = Vec::new();
+        for row in self.rows(query).await? {
+            invites.push(self.read_invite(user, row.get("room")?, &row).await?);
+        }
+        Ok(invites)
+    }
+
     /// An invite that is gone, with the event that ended it: the user rejected it, or it was taken back.
     pub async fn ended_remote_invite(
         &self,
@@ -85,10 +101,14 @@ impl Store {
             .bind(user)
             .bind(room)
             .bind(gone);
-        let Some(row) = self.row(query).await? else {
-            return Ok(None);
-        };
-        Ok(Some(RemoteInvite {
+        match self.row(query).await? {
+            Some(row) => Ok(Some(self.read_invite(user, room, &row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn read_invite(&self, user: UserNo, room: RoomNo, row: &AnyRow) -> Result<RemoteInvite> {
+        Ok(RemoteInvite {
             user,
             room,
             sender: self.user(row.get("sender")?).await?,
@@ -96,6 +116,6 @@ impl Store {
             event: row.get("event")?,
             stripped_state: row.get("stripped_state")?,
             pos: row.get("pos")?,
-        }))
+        })
     }
 }
