@@ -3,12 +3,15 @@
 //! Everything runs in one task on one thread: the tool must leave the machine to the server.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use tokio::time::{Instant as Tick, sleep, sleep_until};
+use tokio::{
+    sync::Notify,
+    time::{Instant as Tick, sleep, sleep_until},
+};
 
 use crate::{
     http::Failure,
@@ -58,6 +61,8 @@ const AFTER_ERROR: Duration = Duration::from_millis(20);
 
 /// A closed loop: each worker does one operation after the other until the time is over. Throughput is
 /// what ended within the measured time; the latencies say nothing about a server that isn't saturated.
+///
+/// Where nothing has ended in that time, it goes on until something has: no throughput is told of nothing.
 pub async fn closed<W>(
     workers: &mut [W],
     span: Span,
@@ -65,22 +70,20 @@ pub async fn closed<W>(
     operation: impl AsyncFn(&mut W) -> Result<(), Failure>,
 ) -> anyhow::Result<(Samples, Usage)> {
     let from = Instant::now() + span.warm;
-    let to = from + span.measured;
     let samples = RefCell::new(Samples::default());
-    let (operation, shared) = (&operation, &samples);
+    let (over, first) = (Cell::new(false), Notify::new());
+    let (operation, samples_of, over_of, first_of) = (&operation, &samples, &over, &first);
     let work: FuturesUnordered<_> = workers
         .iter_mut()
         .map(|worker| async move {
-            loop {
+            while !over_of.get() {
                 let start = Instant::now();
-                if start >= to {
-                    break;
-                }
                 let result = operation(worker).await;
                 let end = Instant::now();
                 let failed = result.is_err();
-                if end >= from && end < to {
-                    shared.borrow_mut().add(end - start, result);
+                if end >= from && !over_of.get() {
+                    samples_of.borrow_mut().add(end - start, result);
+                    first_of.notify_one();
                 }
                 if failed {
                     sleep(AFTER_ERROR).await;
@@ -90,9 +93,12 @@ pub async fn closed<W>(
         .collect();
     let watch = async {
         sleep_until(Tick::from_std(from)).await;
-        let before = probe.read()?;
-        sleep_until(Tick::from_std(to)).await;
-        probe.since(before)
+        let before = probe.read();
+        sleep_until(Tick::from_std(from + span.measured)).await;
+        first_of.notified().await;
+        let usage = before.and_then(|before| probe.since(before));
+        over_of.set(true);
+        usage
     };
     let (usage, ()) = tokio::join!(watch, work.collect());
     Ok((samples.into_inner(), usage?))

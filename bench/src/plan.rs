@@ -25,6 +25,8 @@ pub struct Plan {
     pub storm: (usize, usize),
     /// Members of the room in which keywords are looked for, and those of them who have one.
     pub keywords: (usize, usize),
+    /// Push gateways that each tell one phone.
+    pub gateways: usize,
     /// Users who are online, in two rooms each, and how many are in a room.
     pub online: (usize, usize),
     /// How often each of them changes what they are, and how long that is watched.
@@ -75,6 +77,7 @@ impl Plan {
             listeners: [1, 50, 500, 5000],
             storm: (10_000, 500),
             keywords: (10_000, 100),
+            gateways: 1000,
             online: (10_000, 25),
             changes: (Duration::from_mins(1), Duration::from_secs(30)),
             latencies: 200,
@@ -108,6 +111,7 @@ impl Plan {
             listeners: [1, 2, 4, 6],
             storm: (6, 3),
             keywords: (6, 3),
+            gateways: 3,
             online: (6, 3),
             changes: (Duration::from_millis(100), Duration::from_millis(300)),
             latencies: 5,

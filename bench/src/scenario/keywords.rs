@@ -18,7 +18,7 @@ use crate::{
     probe::{Probe, Usage},
     scenario::{
         idle::settled,
-        push::{Gateway, heard},
+        push::{Gateways, heard},
     },
     stats::{Latencies, count},
     world::{WIDTH, World},
@@ -117,12 +117,12 @@ async fn with_phones(
     (person, room): (&mut Person, &Room),
     (owners, words): (&[Account], usize),
 ) -> anyhow::Result<(Samples, Usage)> {
-    let gateway = Gateway::start().await?;
+    let gateways = Gateways::start(1).await?;
     let phones = each(
         owners.iter().enumerate(),
         WIDTH,
         plan.setup_limit,
-        async |(n, owner)| Ok((n, gateway.phone(&mut Person::new(owner)?).await?)),
+        async |(n, owner)| Ok((n, gateways.phone(&mut Person::new(owner)?).await?)),
     );
     let mut phones = phones.await.all(owners.len(), "adding phones")?;
     phones.sort_unstable_by_key(|(number, _)| *number);

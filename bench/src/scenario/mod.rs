@@ -79,6 +79,8 @@ pub enum Scenario {
     Push,
     /// The same for 64 pairs, closed loop
     PushMany,
+    /// The same for 1,000 pairs with a gateway each
+    PushGateways,
     /// Messages into a room of 10,000 members of whom 100 have keywords and half have phones
     Keywords,
     /// 10,000 users are online and change what they are, each once a minute
@@ -185,6 +187,7 @@ impl Scenario {
             Self::ToDeviceMany => to_device::many(world).await,
             Self::Push => push::one(world).await,
             Self::PushMany => push::many(world).await,
+            Self::PushGateways => push::gateways(world).await,
             Self::Keywords => keywords::keywords(world).await,
             Self::Presence => presence::changes(world).await,
             Self::KeyUpload => keys::upload(world).await,

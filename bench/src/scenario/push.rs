@@ -2,7 +2,7 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -30,32 +30,24 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// Who is told, by pushkey.
 type Phones = Arc<Mutex<Vec<mpsc::UnboundedSender<Instant>>>>;
 
-/// A push gateway on this machine, and what it is told by pushkey.
-pub struct Gateway {
-    address: SocketAddr,
+/// Push gateways on this machine, and what they are told by pushkey.
+pub struct Gateways {
+    addresses: Vec<SocketAddr>,
     told: Phones,
 }
 
-impl Gateway {
-    /// Begins to listen.
-    pub async fn start() -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
+impl Gateways {
+    /// Begins to listen, on a loopback address for each.
+    pub async fn start(number: usize) -> anyhow::Result<Self> {
         let told = Phones::default();
-        let tell = told.clone();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let tell = tell.clone();
-                tokio::spawn(async move {
-                    let serve = service_fn(move |request| notified(request, tell.clone()));
-                    // A server that closes a connection opens another one.
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), serve)
-                        .await;
-                });
-            }
-        });
-        Ok(Self { address, told })
+        let mut addresses = Vec::with_capacity(number);
+        for host in (1..).take(number) {
+            let host = Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + host);
+            let listener = TcpListener::bind((host, 0)).await?;
+            addresses.push(listener.local_addr()?);
+            tokio::spawn(listen(listener, told.clone()));
+        }
+        Ok(Self { addresses, told })
     }
 
     /// Another phone of somebody's; gives when it is told.
@@ -64,14 +56,15 @@ impl Gateway {
         owner: &mut Person,
     ) -> Result<mpsc::UnboundedReceiver<Instant>, Failure> {
         let (key, told) = self.next();
+        let address = self.addresses[key % self.addresses.len()];
         let pusher = serde_json::json!({
             "kind": "http",
             "app_id": "org.example.bench",
-            "pushkey": key,
+            "pushkey": key.to_string(),
             "app_display_name": "Bench",
             "device_display_name": "Phone",
             "lang": "en",
-            "data": { "url": format!("http://{}/_matrix/push/v1/notify", self.address) },
+            "data": { "url": format!("http://{address}/_matrix/push/v1/notify") },
         });
         let path = "/_matrix/client/v3/pushers/set";
         let body = pusher.to_string();
@@ -82,11 +75,24 @@ impl Gateway {
         Ok(told)
     }
 
-    fn next(&self) -> (String, mpsc::UnboundedReceiver<Instant>) {
+    fn next(&self) -> (usize, mpsc::UnboundedReceiver<Instant>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.push(sender);
-        ((told.len() - 1).to_string(), receiver)
+        (told.len() - 1, receiver)
+    }
+}
+
+async fn listen(listener: TcpListener, told: Phones) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let told = told.clone();
+        tokio::spawn(async move {
+            let serve = service_fn(move |request| notified(request, told.clone()));
+            // A server that closes a connection opens another one.
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), serve)
+                .await;
+        });
     }
 }
 
@@ -121,11 +127,11 @@ struct Pair {
 
 impl Pair {
     async fn new(
-        gateway: &Gateway,
+        gateways: &Gateways,
         mut sender: Person,
         mut owner: Person,
     ) -> Result<Self, Failure> {
-        let told = gateway.phone(&mut owner).await?;
+        let told = gateways.phone(&mut owner).await?;
         let room = sender.create_room("with a phone").await?;
         owner.join(&room, None).await?;
         Ok(Self { sender, room, told })
@@ -147,19 +153,19 @@ pub async fn heard(told: &mut mpsc::UnboundedReceiver<Instant>) -> Result<Instan
     told.ok_or_else(|| Failure::of("the gateway has ended"))
 }
 
-async fn pairs(world: &mut World, number: usize) -> anyhow::Result<Vec<Pair>> {
-    let gateway = Gateway::start().await?;
+async fn pairs(world: &mut World, number: usize, gateways: usize) -> anyhow::Result<Vec<Pair>> {
+    let gateways = Gateways::start(gateways).await?;
     let people = world.one.people(&world.plan, 2 * number).await?;
     let (mut pairs, mut people) = (Vec::new(), people.into_iter());
     while let (Some(sender), Some(owner)) = (people.next(), people.next()) {
-        pairs.push(Pair::new(&gateway, sender, owner).await?);
+        pairs.push(Pair::new(&gateways, sender, owner).await?);
     }
     Ok(pairs)
 }
 
 /// One message at a time.
 pub async fn one(world: &mut World) -> anyhow::Result<Outcome> {
-    let mut pairs = pairs(world, 1).await?;
+    let mut pairs = pairs(world, 1, 1).await?;
     let Some(pair) = pairs.first_mut() else {
         anyhow::bail!("nobody to send");
     };
@@ -179,14 +185,25 @@ pub async fn one(world: &mut World) -> anyhow::Result<Outcome> {
 
 /// Several pairs, each with the next message when the gateway was told of the last.
 pub async fn many(world: &mut World) -> anyhow::Result<Outcome> {
-    let mut pairs = pairs(world, 8 * world.plan.senders).await?;
+    let pairs = pairs(world, 8 * world.plan.senders, 1).await?;
+    busy(world, pairs, "one gateway").await
+}
+
+/// Many pairs with a gateway each.
+pub async fn gateways(world: &mut World) -> anyhow::Result<Outcome> {
+    let number = world.plan.gateways;
+    let pairs = pairs(world, number, number).await?;
+    busy(world, pairs, "a gateway each").await
+}
+
+async fn busy(world: &World, mut pairs: Vec<Pair>, to: &str) -> anyhow::Result<Outcome> {
     let span = Span {
         warm: world.plan.warm,
         measured: world.plan.measured,
     };
     let exchange = async |pair: &mut Pair| pair.exchange().await.map(drop);
     let (samples, usage) = closed(&mut pairs, span, &world.probe, exchange).await?;
-    let what = format!("closed loop, {} pairs, one gateway", pairs.len());
+    let what = format!("closed loop, {} pairs, {to}", pairs.len());
     let outcome = Outcome::new(&samples, &usage, what);
     let told = samples.latencies.len();
     let per_second = count(told) / usage.wall.as_secs_f64();

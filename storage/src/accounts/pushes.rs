@@ -263,8 +263,11 @@ impl Store {
         let mut tx = self.begin().await?;
         let query = tx
             .sql(
-                "DELETE FROM push WHERE EXISTS (SELECT 1 FROM ROWS($1) AS x WHERE x.user_no = push.user_no \
-                 AND x.app_id = push.app_id AND x.pushkey = push.pushkey AND push.pos <= x.pos)",
+                // By the key: whoever asks of each row that waits whether it was told asks too often.
+                "DELETE FROM push WHERE (user_no, app_id, pushkey, pos) IN \
+                 (SELECT p.user_no, p.app_id, p.pushkey, p.pos FROM ROWS($1) AS x JOIN push p \
+                 ON p.user_no = x.user_no AND p.app_id = x.app_id AND p.pushkey = x.pushkey \
+                 AND p.pos <= x.pos)",
             )
             .rows(&told);
         tx.execute(query).await?;

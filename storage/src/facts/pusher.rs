@@ -110,6 +110,16 @@ rows! {
     }
 }
 
+/// The pushers of others with the same key, as they were before. Each row of the bound ones looks for its own: the other
+/// way round all pushers there are would be gone through.
+macro_rules! others {
+    () => {
+        "(SELECT p.user_no, p.app_id, p.pushkey FROM ROWS($1) AS x JOIN pusher p \
+         ON p.app_id = x.app_id AND p.pushkey = x.pushkey \
+         AND p.user_no <> x.user_no AND p.pos < $2 + x.pos)"
+    };
+}
+
 impl Kind for PusherChange {
     type Basis = ();
 
@@ -126,14 +136,17 @@ impl Kind for PusherChange {
         let alone = alone.collect::<Vec<_>>();
         // Of those that a group sets the last one stays.
         statements.after(
-            "DELETE FROM push WHERE EXISTS (SELECT 1 FROM ROWS($1) AS x JOIN pusher p ON p.app_id = x.app_id \
-             AND p.pushkey = x.pushkey AND p.user_no <> x.user_no AND p.pos < $2 + x.pos \
-             WHERE p.user_no = push.user_no AND p.app_id = push.app_id AND p.pushkey = push.pushkey)",
+            concat!(
+                "DELETE FROM push WHERE (user_no, app_id, pushkey) IN ",
+                others!()
+            ),
             &alone,
         )?;
         statements.after(
-            "DELETE FROM pusher WHERE EXISTS (SELECT 1 FROM ROWS($1) AS x WHERE x.app_id = pusher.app_id \
-             AND x.pushkey = pusher.pushkey AND x.user_no <> pusher.user_no AND pusher.pos < $2 + x.pos)",
+            concat!(
+                "DELETE FROM pusher WHERE (user_no, app_id, pushkey) IN ",
+                others!()
+            ),
             &alone,
         )
     }
