@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many users are woken for presence in that time. An answer and the next request take some tenths of a
 /// millisecond: so that is a small part of a core, however many are there. Where more wait, it takes longer until all are
 /// told; whoever is woken by something else, or asks anew, is told at once.
-const MOST_WOKEN: usize = 250;
+const MOST_WOKEN: usize = 180;
 /// And after how many of them in which nobody was to be told other rooms are left for the next time.
 const MOST_ROOMS: usize = 1_000;
 
