@@ -117,12 +117,11 @@ pub async fn by_query(
     body: &[u8],
 ) -> Result<DelayId, MatrixError> {
     let [room_id, kind, txn_id] = asked.path;
-    let txn = match asked.state_key {
-        Some(_) => None,
-        None => {
-            let path = format!("delayed/{room_id}/{kind}");
-            Some(content::txn_key(who, path, txn_id)?)
-        }
+    let txn = if asked.state_key.is_none() {
+        let path = format!("delayed/{room_id}/{kind}");
+        Some(content::txn_key(who, path, txn_id)?)
+    } else {
+        None
     };
     // A repetition is answered whatever it says.
     if let Some(txn) = &txn

@@ -192,7 +192,7 @@ async fn check_canonical_alias(
     Ok(())
 }
 
-async fn leads_to(app: &App, alias: &RoomAliasId) -> Result<ruma::OwnedRoomId, MatrixError> {
+async fn leads_to(app: &App, alias: &RoomAliasId) -> Result<OwnedRoomId, MatrixError> {
     if alias.server_name() != app.config.server_name {
         return Ok(query::alias(&app.federation, alias).await?.0);
     }
