@@ -1,16 +1,22 @@
-//! Two processes on one database: each event is sent once, whoever has the lease.
+//! Two processes on one database: each event is sent once, whoever has the lease. And two servers, and nobody who has
+//! anything to send.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use http::Method;
 use rhizome_storage::{
     Clock, Store,
     testing::{TestDatabase, eventually},
 };
+use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::{START, act, listed, numbers, open, send, sending, stop};
-use crate::harness::{Server, User};
+use super::{START, act, got, left, listed, numbers, open, send, sending, stop};
+use crate::{
+    e2ee::several::several,
+    harness::{Server, User, esc},
+};
 
 /// Two processes, each with its own server.
 struct Pair {
@@ -117,4 +123,62 @@ async fn another_goes_on_when_one_stops() {
     assert_eq!(numbers(&there, &room).await, [1, 2]);
     pair.sending.insert(0, tokio::spawn(async {}));
     pair.end().await;
+}
+
+/// An invite is signed by the other server, when it is due.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_servers_user_is_invited_later() {
+    several(2, async |all| {
+        let here = all.server(0).clone();
+        let sends = sending(&here);
+        let alice = here.register("alice").await;
+        let bob = all.server(1).register("bob").await;
+        let room = alice.create(json!({ "preset": "private_chat" })).await;
+        let path = format!(
+            "/rooms/{}/state/m.room.member/{}?org.matrix.msc4140.delay=1",
+            esc(&room),
+            esc(&bob.id)
+        );
+        let invite = json!({ "membership": "invite", "reason": "later" });
+        let answer = alice.ok(Method::PUT, &path, invite).await;
+        let id = answer["delay_id"].as_str().unwrap();
+        left(&alice, 0).await;
+        let (_, event) = got(&alice, id).await;
+        assert!(event["event_id"].is_string(), "{event}");
+        eventually("bob hears of it", async || {
+            !bob.sync(None, "").await["rooms"]["invite"][&room].is_null()
+        })
+        .await;
+        assert_eq!(act(&here, id, "send").await.0, 200);
+        stop(&here, sends).await;
+    })
+    .await;
+}
+
+/// As long as nothing is scheduled, the task costs nothing.
+#[tokio::test]
+async fn whoever_has_nothing_to_send_asks_for_nothing() {
+    let database = TestDatabase::sqlite();
+    let clock = Clock::manual(START);
+    let store = open(&database, &clock).await;
+    let server = Server::new(store.clone());
+    let sends = sending(&server);
+    let alice = server.register("alice").await;
+    let room = alice.create_public().await;
+    send(&alice, &room, 1, 1_000).await;
+    clock.advance(Duration::from_secs(1));
+    left(&alice, 0).await;
+    let queries = || store.counters().now().queries;
+    let before = queries();
+    for _ in 0..1_000 {
+        clock.advance(Duration::from_hours(1));
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let more = queries() - before;
+    assert!(more < 20, "{more} queries");
+    stop(&server, sends).await;
+    store.close().await;
+    database.remove().await;
 }
