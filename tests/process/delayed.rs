@@ -33,6 +33,28 @@ async fn crashes_around_the_commit_lose_and_repeat_no_delayed_event() {
     }
 }
 
+/// Whichever of two sends what is due.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_process_goes_on_when_one_is_killed() {
+    let database = Database::postgres().await;
+    let mut one = process::start(&database, None).await;
+    let other = process::start(&database, None).await;
+    let here = Client::register(&one.base, "alice").await;
+    let there = here.at(&other.base);
+    let room = here.create_room().await;
+    for n in 0..EVENTS {
+        let by = if n % 2 == 0 { &here } else { &there };
+        let scheduled = schedule(by, &room, n, APART * (n + 1)).await;
+        scheduled.expect("is scheduled");
+    }
+    eventually("some are sent", async || {
+        sent(&there, &room).await.len() >= EVENTS / 3
+    })
+    .await;
+    one.kill();
+    each_once(&there, &room, EVENTS).await;
+}
+
 async fn kill(database: Database) {
     let mut server = process::start(&database, None).await;
     let mut alice = Client::register(&server.base, "alice").await;
