@@ -42,6 +42,8 @@ pub struct ClientConfig {
     pub channels: Channels,
     /// Devices aren't told while their users are active on others, nor for so long after it; `None`: always at once.
     pub quiet_while_active: Option<Duration>,
+    /// How much users may have sent for later.
+    pub delayed: DelayedLimits,
     /// What it takes to send mails; without it none are sent.
     pub mailing: Option<Arc<Mailing>>,
 }
@@ -65,7 +67,26 @@ impl ClientConfig {
             unauthenticated_media: Unauthenticated::Closed,
             channels: Channels::default(),
             quiet_while_active: None,
+            delayed: DelayedLimits::default(),
             mailing: None,
+        }
+    }
+}
+
+/// How much users may have sent for later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DelayedLimits {
+    /// How much later at most.
+    pub max_delay: Duration,
+    /// How many events a user may have scheduled at a time; 0: nobody may schedule any.
+    pub most: usize,
+}
+
+impl Default for DelayedLimits {
+    fn default() -> Self {
+        Self {
+            max_delay: Duration::from_hours(30 * 24),
+            most: 100,
         }
     }
 }

@@ -6,6 +6,7 @@ use rhizome_edge::MatrixError;
 use rhizome_protocol::{Object, canonical::parse_object, sticky::LONGEST_MS};
 use rhizome_storage::TxnKey;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
+use serde_json::Value;
 
 use crate::Caller;
 
@@ -42,6 +43,17 @@ pub fn room_id(text: &str) -> Result<OwnedRoomId, MatrixError> {
 /// An event id from a path.
 pub fn event_id(text: &str) -> Result<OwnedEventId, MatrixError> {
     EventId::parse(text).map_err(|error| MatrixError::invalid_param(format!("event id: {error}")))
+}
+
+/// What a redaction redacts that is sent as an event: its content names it, in any room version
+/// (<https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>).
+pub fn redacts(content: &Object) -> Result<OwnedEventId, MatrixError> {
+    let Some(target) = content.get("redacts").and_then(Value::as_str) else {
+        return Err(MatrixError::bad_json(
+            "content.redacts names the event to redact",
+        ));
+    };
+    event_id(target)
 }
 
 /// The pairs of a query.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use rhizome_edge::{MatrixError, RawJson};
 use rhizome_protocol::RoomRules;
+use rhizome_storage::millis;
 use ruma::api::{
     client::discovery::{
         discover_homeserver, get_capabilities::v3 as capabilities, get_supported_versions,
@@ -20,7 +21,7 @@ use crate::{App, Ruma};
 /// use the newer endpoints for media: the older ones take their tokens.
 const VERSIONS: [&str; 1] = ["v1.1"];
 /// What is here of newer versions and of proposals, under the names that clients ask for.
-const FEATURES: [&str; 14] = [
+const FEATURES: [&str; 15] = [
     "fi.mau.msc2246.stable",
     "org.matrix.label_based_filtering",
     "org.matrix.msc3026.busy_presence",
@@ -29,6 +30,7 @@ const FEATURES: [&str; 14] = [
     "org.matrix.msc3881",
     "org.matrix.msc3916.stable",
     "org.matrix.msc4028",
+    "org.matrix.msc4140",
     "org.matrix.msc4262",
     "org.matrix.msc4306",
     "org.matrix.msc4308",
@@ -65,6 +67,9 @@ pub async fn capabilities(
         "m.get_login_token": { "enabled": false },
         "im.nheko.msc3664.related_event_match": { "enabled": true },
     });
+    let delayed = app.config.delayed;
+    capabilities["org.matrix.msc4140.delayed_events"] =
+        json!({ "max_delay_ms": millis(delayed.max_delay), "max_scheduled": delayed.most });
     if let Some(web) = app.config.channels.web_push() {
         capabilities["m.webpush"] = json!({ "enabled": true, "vapid": web.public_key() });
     }

@@ -17,7 +17,8 @@ use crate::{
     media::{download, preview, resumable, settings, thumbnail, upload as files},
     push::{mail_links, pushers, rules},
     room::{
-        aliases, create, directory, members, membership, receipts, redact, send, state,
+        aliases, create, delayed, directory, members, membership, receipts, redact, schedule, send,
+        state,
         threads::{list, subscription},
         typing,
     },
@@ -95,6 +96,12 @@ fn writing(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Message, state::put)
         .serve(state::get)
         .serve(state::list)
+        // Events that are sent later.
+        .serve_as(Kind::Message, schedule::put)
+        .serve(delayed::list)
+        .serve(delayed::get)
+        .serve(delayed::act)
+        .serve(delayed::act_by_body)
         // Messages to devices: keys for a large room are many, and mustn't use up what is for the message itself.
         // What a request holds counts as well.
         .serve_as(Kind::Other, send_to_device::send)

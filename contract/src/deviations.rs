@@ -34,6 +34,8 @@ const INVITE_V2: &str = "PUT /_matrix/federation/v2/invite/{roomId}/{eventId}";
 const SEND_JOIN: &str = "PUT /_matrix/federation/v2/send_join/{roomId}/{eventId}";
 const SEND: &str = "PUT /_matrix/federation/v1/send/{txnId}";
 const STATE: &str = "GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}";
+const SEND_EVENT: &str = "PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}";
+const SET_STATE: &str = "PUT /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}";
 const MEMBERS: &str = "GET /_matrix/client/v3/rooms/{roomId}/joined_members";
 const PRESENCE: &str = "GET /_matrix/client/v3/presence/{userId}/status";
 const PUT_PRESENCE: &str = "PUT /_matrix/client/v3/presence/{userId}/status";
@@ -99,7 +101,7 @@ pub const DEVIATIONS: &[Deviation] = &[
         ],
     },
     Deviation {
-        why: "Not yet in the specification (MSC3391, MSC3814, MSC4186, MSC4306, MSC4308), or ours (docs/websocket.md, docs/uploads.md).",
+        why: "Not yet in the specification (MSC3391, MSC3814, MSC4140, MSC4186, MSC4306, MSC4308), or ours (docs/websocket.md, docs/uploads.md).",
         asked: "",
         cases: &[
             Case(
@@ -124,6 +126,21 @@ pub const DEVIATIONS: &[Deviation] = &[
             ),
             Case(
                 "PUT /_matrix/client/unstable/org.matrix.msc3814.v1/*",
+                Path,
+                "",
+            ),
+            Case(
+                "GET /_matrix/client/unstable/org.matrix.msc4140/*",
+                Path,
+                "",
+            ),
+            Case(
+                "POST /_matrix/client/unstable/org.matrix.msc4140/*",
+                Path,
+                "",
+            ),
+            Case(
+                "PUT /_matrix/client/unstable/org.matrix.msc4140/*",
                 Path,
                 "",
             ),
@@ -245,6 +262,15 @@ pub const DEVIATIONS: &[Deviation] = &[
         why: "Left the specification, and older clients ask for the rules of one kind.",
         asked: "/pushrules/global/",
         cases: &[Case("GET /_matrix/client/v3/pushrules/global/*", Path, "")],
+    },
+    Deviation {
+        why: "An event that is to be sent later has no id yet (MSC4140).",
+        asked: "org.matrix.msc4140.delay=",
+        cases: &[
+            Case(SEND_EVENT, Request, ""),
+            Case(SEND_EVENT, Answer, "/event_id"),
+            Case(SET_STATE, Answer, "/event_id"),
+        ],
     },
     Deviation {
         why: "A filter's `event_fields` leaves out what it doesn't name.",

@@ -49,6 +49,9 @@ pub enum Error {
     /// The alias is taken.
     #[error("The alias {0} is already in use")]
     AliasTaken(String),
+    /// The delayed event that this was to be isn't scheduled any more, or for another time.
+    #[error("The delayed event isn't scheduled any more")]
+    NotScheduled,
     /// The event is over a size limit.
     #[error("{0}")]
     TooLarge(String),
@@ -75,6 +78,7 @@ impl Error {
             | Self::UnableToAuthorise(_)
             | Self::UnableToGrant(_)
             | Self::AliasTaken(_) => 400,
+            Self::NotScheduled => 409,
             Self::TooLarge(_) => 413,
             Self::Contended | Self::Store(rhizome_storage::Error::Busy(_)) => 503,
             Self::Store(_) => 500,
@@ -96,7 +100,7 @@ impl Error {
             Self::UnableToGrant(_) => "M_UNABLE_TO_GRANT_JOIN",
             Self::AliasTaken(_) => "M_ROOM_IN_USE",
             Self::TooLarge(_) => "M_TOO_LARGE",
-            Self::Contended | Self::Store(_) => "M_UNKNOWN",
+            Self::NotScheduled | Self::Contended | Self::Store(_) => "M_UNKNOWN",
         }
     }
 }
@@ -168,6 +172,7 @@ mod tests {
             ),
             (Error::UnableToGrant(text()), 400, "M_UNABLE_TO_GRANT_JOIN"),
             (Error::AliasTaken(text()), 400, "M_ROOM_IN_USE"),
+            (Error::NotScheduled, 409, "M_UNKNOWN"),
             (Error::TooLarge(text()), 413, "M_TOO_LARGE"),
             (Error::Contended, 503, "M_UNKNOWN"),
             (

@@ -8,6 +8,7 @@
 //! One struct per section, one file each, the defaults beside the fields.
 
 mod database;
+mod delayed_events;
 mod federation;
 mod listeners;
 mod logging;
@@ -32,6 +33,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use self::database::Database;
+pub use self::delayed_events::DelayedEvents;
 pub use self::federation::Federation;
 pub use self::listeners::{Api, Http, Listener, Tls};
 pub use self::logging::{LogFormat, Logging};
@@ -87,6 +89,8 @@ pub struct Config {
     pub mail: Mail,
     /// Who is there.
     pub presence: Presence,
+    /// Events that users have sent for later.
+    pub delayed_events: DelayedEvents,
     /// Log lines.
     pub logging: Logging,
     /// For tests: where to die. Only from the environment.
@@ -113,6 +117,7 @@ impl Default for Config {
             push: Push::default(),
             mail: Mail::default(),
             presence: Presence::default(),
+            delayed_events: DelayedEvents::default(),
             logging: Logging::default(),
             crash_point: None,
             file: None,
@@ -234,6 +239,7 @@ impl Config {
         self.url_previews.check(problems);
         self.push.check(problems);
         self.mail.check(problems);
+        self.delayed_events.check(problems);
         self.logging.check(problems);
     }
 }

@@ -1,6 +1,7 @@
 //! One running server: storage, rooms, federation, the client API, listeners and tasks, in that
 //! order; and its stop, in the other.
 
+mod delayed;
 mod mailing;
 mod pushing;
 mod readers;
@@ -95,6 +96,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     }
     readers::read_log(&tasks, &store, &config);
     mailing::try_out(&tasks, app.config.mailing.clone());
+    delayed::send_delayed(&tasks, app.clone());
     pushing::notify(&tasks, app, &config);
     care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);

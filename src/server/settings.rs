@@ -50,6 +50,10 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         fetch: rate(limits.fetch),
         other: rate(limits.other),
     };
+    out.delayed = client_api::DelayedLimits {
+        max_delay: config.delayed_events.max_delay.0,
+        most: config.delayed_events.max_scheduled,
+    };
     let media = &config.media;
     out.unauthenticated_media = match (media.unauthenticated_downloads, media.frozen_since) {
         (UnauthenticatedDownloads::Open, _) => client_api::Unauthenticated::Open,

@@ -87,6 +87,10 @@ pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
 pub use facts::account_data::{AccountData, DataChange, Notifying};
 pub use facts::alias::NewAlias;
 pub use facts::decision::CommitError;
+pub use facts::delay_id::DelayId;
+pub use facts::delayed::{
+    DelayedChange, DelayedDue, DelayedEnd, DelayedEvent, DelayedStep, NewDelayed,
+};
 pub use facts::device_list::DeviceList;
 pub use facts::entry::{Entry, EventRestored, LiveEvent, StateChanged};
 pub use facts::forgotten::Forgotten;
@@ -179,6 +183,8 @@ pub(crate) struct Core {
     pub(crate) haste: commit::Haste,
     /// What was a backup's has to go.
     pub(crate) backups_gone: Notify,
+    /// Until when who sends delayed events waits.
+    pub(crate) delayed: facts::delayed::wake::DelayedWake,
     /// Of those who change backups one does so at a time.
     pub(crate) backup_turn: accounts::backup::Turn,
     closing: CancellationToken,

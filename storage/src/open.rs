@@ -20,6 +20,7 @@ use crate::engine::epoch::Epoch;
 use crate::engine::migrate;
 use crate::engine::options::{CrashAt, LostAnswer, Options};
 use crate::engine::sql::Columns as _;
+use crate::facts::delayed::wake::DelayedWake;
 use crate::log::Log;
 use crate::log::ephemeral::Ephemeral;
 use crate::log::positions::Positions;
@@ -102,6 +103,7 @@ impl Store {
             unwritable: AtomicBool::new(false),
             haste: commit::Haste::default(),
             backups_gone: Notify::new(),
+            delayed: DelayedWake::default(),
             backup_turn: Turn::default(),
             closing,
             _alive: with_core.clone().drop_guard(),

@@ -61,7 +61,8 @@ impl Refusal for CommitError {
     fn status(&self) -> u16 {
         match self {
             Self::Store(error) => error.status(),
-            Self::AliasTaken(_) | Self::Unsubscribed(_) => 409,
+            Self::AliasTaken(_) | Self::Unsubscribed(_) | Self::DelayedMoved(_) => 409,
+            Self::TooManyDelayed { .. } => 429,
             Self::KeyTaken { .. } | Self::TooManyKeys(_) | Self::ProfileTooLarge(_) => 400,
             Self::TooManyThreads(_) => 403,
             _ => 500,
@@ -74,6 +75,7 @@ impl Refusal for CommitError {
             Self::Unsubscribed(_) => "IO.ELEMENT.MSC4306.M_CONFLICTING_UNSUBSCRIPTION",
             Self::ProfileTooLarge(_) => "M_PROFILE_TOO_LARGE",
             Self::TooManyThreads(_) => "M_RESOURCE_LIMIT_EXCEEDED",
+            Self::TooManyDelayed { .. } => "M_LIMIT_EXCEEDED",
             _ => "M_UNKNOWN",
         }
     }
@@ -87,6 +89,8 @@ impl Refusal for CommitError {
                 | Self::Unsubscribed(_)
                 | Self::TooManyThreads(_)
                 | Self::ProfileTooLarge(_)
+                | Self::TooManyDelayed { .. }
+                | Self::DelayedMoved(_)
         )
     }
 }

@@ -7,6 +7,7 @@ mod client;
 mod cluster;
 mod crash;
 mod database;
+mod delayed;
 mod disk;
 mod hostile;
 mod hostile_requests;

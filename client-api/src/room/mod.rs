@@ -2,11 +2,13 @@
 
 pub(crate) mod aliases;
 pub(crate) mod create;
+pub(crate) mod delayed;
 pub(crate) mod directory;
 pub(crate) mod members;
 pub(crate) mod membership;
 pub(crate) mod receipts;
 pub(crate) mod redact;
+pub(crate) mod schedule;
 pub(crate) mod send;
 pub(crate) mod state;
 pub(crate) mod threads;

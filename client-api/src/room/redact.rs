@@ -5,7 +5,6 @@ use rhizome_edge::MatrixError;
 use rhizome_federation::local;
 use rhizome_protocol::{Object, draft::Draft};
 use rhizome_rooms::send::SendOptions;
-use rhizome_storage::TxnKey;
 use ruma::{
     OwnedEventId, OwnedRoomId, OwnedUserId, api::client::redact::redact_event::v3 as redact,
 };
@@ -57,7 +56,19 @@ pub async fn event(
     if let Some(reason) = reason {
         content.insert("reason".into(), reason.into());
     }
-    send(app, who.user_id.clone(), room_id, event_id, content, txn).await
+    let options = SendOptions {
+        txn: Some(txn),
+        ..SendOptions::default()
+    };
+    send(
+        app,
+        who.user_id.clone(),
+        room_id,
+        event_id,
+        content,
+        options,
+    )
+    .await
 }
 
 /// Sends a redaction of `target`; the room version says where it is named.
@@ -67,7 +78,7 @@ pub(crate) async fn send(
     room_id: OwnedRoomId,
     target: OwnedEventId,
     mut content: Object,
-    txn: TxnKey,
+    options: SendOptions,
 ) -> Result<OwnedEventId, MatrixError> {
     content.remove("redacts");
     let draft = Draft {
@@ -77,10 +88,6 @@ pub(crate) async fn send(
         state_key: None,
         content,
         redacts: Some(target),
-    };
-    let options = SendOptions {
-        txn: Some(txn),
-        ..SendOptions::default()
     };
     Ok(local::send(&app.federation, draft, options).await?.event_id)
 }

@@ -1,24 +1,46 @@
 //! Sending message events.
 
 use axum::extract::State;
-use rhizome_edge::{MatrixError, Undecoded};
+use rhizome_edge::{MatrixError, RawJson, Undecoded};
 use rhizome_federation::local;
 use rhizome_protocol::{Object, draft::Draft};
 use rhizome_rooms::{send::SendOptions, sticky};
-use ruma::{OwnedEventId, api::client::message::send_message_event::v3 as send};
-use serde_json::Value;
+use rhizome_storage::UserNo;
+use ruma::{
+    OwnedEventId, OwnedRoomId, OwnedUserId, RoomId,
+    api::client::message::send_message_event::v3 as send,
+};
+use serde_json::json;
 
-use crate::{App, Caller, Ruma, account::presence::acts, content, room::redact};
+use crate::{
+    App, Caller, Ruma,
+    account::presence::acts,
+    content,
+    room::{
+        redact,
+        schedule::{self, Asked},
+    },
+};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`
 pub async fn send(
     State(app): State<App>,
     Ruma { who, req, body, .. }: Ruma<Undecoded<send::Request>>,
-) -> Result<send::Response, MatrixError> {
-    let sticky = stickiness(&app, &who, req.part(0), req.query.as_deref()).await?;
+) -> Result<RawJson, MatrixError> {
+    let query = req.query.as_deref();
     let path = [req.part(0), req.part(1), req.part(2)];
-    let sent = send_as(&app, &who, path, &body, sticky).await?;
-    Ok(send::Response::new(sent))
+    if let Some(delay_ms) = schedule::delay_ms(query)? {
+        let asked = Asked {
+            path,
+            state_key: None,
+            delay_ms,
+            sticky_ms: content::sticky_ms(query)?,
+        };
+        return schedule::answer(&schedule::by_query(&app, &who, asked, &body).await?);
+    }
+    let sticky_ms = content::sticky_ms(query)?;
+    let sent = send_as(&app, &who, path, &body, sticky_ms).await?;
+    RawJson::of(&json!({ "event_id": sent }))
 }
 
 /// Sends a message event for a client, by `/send` or by WebSocket: the same transaction id of the same
@@ -43,50 +65,59 @@ async fn send_as(
 ) -> Result<OwnedEventId, MatrixError> {
     acts(app, who);
     let room_id = content::room_id(room_id)?;
+    may_stick(app, who.user, &room_id, sticky_ms).await?;
     let content = content::parse(content)?;
     let txn = content::txn_key(who, format!("send/{room_id}/{kind}"), txn_id)?;
-    let redacts = match kind {
-        "m.room.redaction" => Some(target_of(&content)?),
-        _ => None,
-    };
-    if let Some(target) = redacts {
-        let sender = who.user_id.clone();
-        return Box::pin(redact::send(app, sender, room_id, target, content, txn)).await;
-    }
-    let draft = Draft {
-        room_id: Some(room_id),
-        sender: who.user_id.clone(),
-        kind: kind.to_owned(),
-        state_key: None,
-        content,
-        redacts: None,
-    };
     let options = SendOptions {
         txn: Some(txn),
         sticky_ms,
         ..SendOptions::default()
     };
+    let sender = who.user_id.clone();
+    event(app, sender, room_id, kind.to_owned(), content, options).await
+}
+
+/// Sends a user's message event, for a client or as it was scheduled.
+pub async fn event(
+    app: &App,
+    sender: OwnedUserId,
+    room_id: OwnedRoomId,
+    kind: String,
+    content: Object,
+    options: SendOptions,
+) -> Result<OwnedEventId, MatrixError> {
+    if kind == "m.room.redaction" {
+        let target = content::redacts(&content)?;
+        return Box::pin(redact::send(app, sender, room_id, target, content, options)).await;
+    }
+    let draft = Draft {
+        room_id: Some(room_id),
+        sender,
+        kind,
+        state_key: None,
+        content,
+        redacts: None,
+    };
     Ok(local::send(&app.federation, draft, options).await?.event_id)
 }
 
-/// For how long a client wants an event to be sticky. Of these a user has so many in a room and no more: everybody there
-/// gets them, whatever else there is.
-pub async fn stickiness(
+/// Whether a user may send one more event that is sticky, if it is to be. Of these a user has so many in a room and no more:
+/// everybody there gets them, whatever else there is.
+pub async fn may_stick(
     app: &App,
-    who: &Caller,
-    room_id: &str,
-    query: Option<&str>,
-) -> Result<Option<u32>, MatrixError> {
-    let asked = content::sticky_ms(query)?;
-    if asked.is_none() {
-        return Ok(None);
+    user: UserNo,
+    room_id: &RoomId,
+    sticky_ms: Option<u32>,
+) -> Result<(), MatrixError> {
+    if sticky_ms.is_none() {
+        return Ok(());
     }
-    let Some(head) = app.store.room(&content::room_id(room_id)?).await? else {
+    let Some(head) = app.store.room(room_id).await? else {
         // Sending says what is wrong.
-        return Ok(asked);
+        return Ok(());
     };
     let now = app.store.clock().now_ms();
-    let whose = [(head.room, who.user)];
+    let whose = [(head.room, user)];
     let held = app
         .store
         .sticky_of(&whose, false, now, sticky::MOST)
@@ -97,17 +128,6 @@ pub async fn stickiness(
             let wait = u64::try_from(first.saturating_sub(now)).unwrap_or_default();
             Err(MatrixError::limit_exceeded(wait))
         }
-        _ => Ok(asked),
+        _ => Ok(()),
     }
-}
-
-/// A redaction that is sent as an event: its content names what it redacts, in any room version
-/// (<https://spec.matrix.org/v1.19/client-server-api/#put_matrixclientv3roomsroomidsendeventtypetxnid>).
-fn target_of(content: &Object) -> Result<OwnedEventId, MatrixError> {
-    let Some(target) = content.get("redacts").and_then(Value::as_str) else {
-        return Err(MatrixError::bad_json(
-            "content.redacts names the event to redact",
-        ));
-    };
-    content::event_id(target)
 }

@@ -6,25 +6,29 @@ use axum::extract::State;
 use http::StatusCode;
 use rhizome_edge::{MatrixError, RawJson, Undecoded};
 use rhizome_federation::{local, query};
-use rhizome_protocol::{Object, draft::Draft};
+use rhizome_protocol::{Object, StateKey, draft::Draft};
 use rhizome_rooms::{
     access::RoomAccess, membership::restricted::AUTHORISED_VIA, send::SendOptions, state,
 };
 use ruma::{
-    OwnedEventId, OwnedRoomAliasId, RoomAliasId, RoomId,
+    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId,
     api::client::state::{
         get_state_event_for_key::v3 as get, get_state_events::v3 as list,
         send_state_event::v3 as put,
     },
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     App, Caller, Ruma,
     account::presence::acts,
     content,
     limits::Kind,
-    room::{membership, send::stickiness},
+    room::{
+        membership,
+        schedule::{self, Asked},
+        send::may_stick,
+    },
     view::{
         client_event::raw_content,
         dress,
@@ -81,55 +85,71 @@ pub async fn get(
 pub async fn put(
     State(app): State<App>,
     Ruma { who, req, body, .. }: Ruma<Undecoded<put::Request>>,
-) -> Result<put::Response, MatrixError> {
-    let (kind, state_key) = (req.part(1), req.part(2));
-    let sent = set(
-        &app,
-        &who,
-        req.part(0),
-        (kind, state_key),
-        &body,
-        req.query.as_deref(),
-    )
-    .await?;
-    Ok(put::Response::new(sent))
+) -> Result<RawJson, MatrixError> {
+    let query = req.query.as_deref();
+    let (room_id, kind, state_key) = (req.part(0), req.part(1), req.part(2));
+    if let Some(delay_ms) = schedule::delay_ms(query)? {
+        let asked = Asked {
+            path: [room_id, kind, ""],
+            state_key: Some(state_key),
+            delay_ms,
+            sticky_ms: content::sticky_ms(query)?,
+        };
+        return schedule::answer(&schedule::by_query(&app, &who, asked, &body).await?);
+    }
+    let sticky_ms = content::sticky_ms(query)?;
+    let sent = set(&app, &who, room_id, (kind, state_key), &body, sticky_ms).await?;
+    RawJson::of(&json!({ "event_id": sent }))
 }
 
-/// Sets state for a client, by `/state` or by WebSocket. The `query` may say for how long the event is sticky.
+/// Sets state for a client, by `/state` or by WebSocket.
 pub async fn set(
     app: &App,
     who: &Caller,
     room_id: &str,
     (kind, state_key): (&str, &str),
     content: &[u8],
-    query: Option<&str>,
+    sticky_ms: Option<u32>,
 ) -> Result<OwnedEventId, MatrixError> {
     acts(app, who);
-    let sticky_ms = stickiness(app, who, room_id, query).await?;
     let room_id = content::room_id(room_id)?;
-    let mut content = content::parse(content)?;
+    may_stick(app, who.user, &room_id, sticky_ms).await?;
+    let key = StateKey::new(kind, state_key);
+    let options = SendOptions {
+        sticky_ms,
+        ..SendOptions::default()
+    };
+    let content = content::parse(content)?;
+    event(app, who.user_id.clone(), room_id, key, content, options).await
+}
+
+/// Sends a user's state event, for a client or as it was scheduled.
+pub async fn event(
+    app: &App,
+    sender: OwnedUserId,
+    room_id: OwnedRoomId,
+    StateKey { kind, key }: StateKey,
+    mut content: Object,
+    options: SendOptions,
+) -> Result<OwnedEventId, MatrixError> {
     if kind == "m.room.member" {
         // Who lets whom in, servers settle.
         content.remove(AUTHORISED_VIA);
     }
-    if membership::is_invite(kind, &content) {
+    if membership::is_invite(&kind, &content) {
         let now = app.now_monotonic_ms();
-        app.limits.take_many(Kind::Invite, &who.user_id, 1, now)?;
+        app.limits.take_many(Kind::Invite, &sender, 1, now)?;
     }
-    if kind == "m.room.canonical_alias" && state_key.is_empty() {
+    if kind == "m.room.canonical_alias" && key.is_empty() {
         check_canonical_alias(app, &room_id, &content).await?;
     }
     let draft = Draft {
         room_id: Some(room_id),
-        sender: who.user_id.clone(),
-        kind: kind.to_owned(),
-        state_key: Some(state_key.to_owned()),
+        sender,
+        kind,
+        state_key: Some(key),
         content,
         redacts: None,
-    };
-    let options = SendOptions {
-        sticky_ms,
-        ..SendOptions::default()
     };
     let sent = local::send(&app.federation, draft, options).await?;
     Ok(sent.event_id)
@@ -172,7 +192,7 @@ async fn check_canonical_alias(
     Ok(())
 }
 
-async fn leads_to(app: &App, alias: &RoomAliasId) -> Result<ruma::OwnedRoomId, MatrixError> {
+async fn leads_to(app: &App, alias: &RoomAliasId) -> Result<OwnedRoomId, MatrixError> {
     if alias.server_name() != app.config.server_name {
         return Ok(query::alias(&app.federation, alias).await?.0);
     }
@@ -206,8 +226,6 @@ fn named_aliases(content: &Object) -> Result<BTreeSet<OwnedRoomAliasId>, MatrixE
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn named(content: Value) -> Result<usize, MatrixError> {

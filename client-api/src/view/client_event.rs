@@ -21,6 +21,8 @@ pub struct Unsigned<'a> {
     pub now_ms: i64,
     /// The transaction id with which this very device sent the event.
     pub transaction_id: Option<&'a str>,
+    /// The id under which the reader had scheduled it.
+    pub delay_id: Option<&'a str>,
     /// The reader's membership at the time of the event.
     pub membership: Option<&'a str>,
     /// The state event that this one replaced.
@@ -160,6 +162,10 @@ fn write_unsigned(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'_>
         };
         write(out, redaction, Form::Room, &plain);
     }
+    if let Some(delay_id) = unsigned.delay_id {
+        out.push_str(",\"org.matrix.msc4140.delay_id\":");
+        push_string(out, delay_id);
+    }
     if let Some(transaction) = unsigned.transaction_id {
         out.push_str(",\"transaction_id\":");
         push_string(out, transaction);
@@ -291,6 +297,7 @@ mod tests {
         let unsigned = Unsigned {
             now_ms: 0,
             transaction_id: Some("t\"1"),
+            delay_id: Some("d1"),
             membership: Some("join"),
             replaced: Some(&old),
             redaction: Some(&why),
@@ -301,6 +308,7 @@ mod tests {
         assert_eq!(value["state_key"], "");
         assert_eq!(said["age"], -1_000);
         assert_eq!(said["transaction_id"], "t\"1");
+        assert_eq!(said["org.matrix.msc4140.delay_id"], "d1");
         assert_eq!(said["membership"], "join");
         assert_eq!(said["prev_content"], json!({"topic": "old"}));
         assert_eq!(

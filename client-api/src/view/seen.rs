@@ -87,6 +87,7 @@ impl Seen {
         let unsigned = Unsigned {
             now_ms,
             transaction_id: self.transaction_of(viewer),
+            delay_id: self.delay_id(viewer),
             membership: self.membership.map(Membership::as_str),
             replaced: self.replaced.as_deref(),
             redaction: self.redaction.as_deref(),
@@ -111,6 +112,12 @@ impl Seen {
         let own = || pdu.origin_server_ts().min(now_ms).saturating_add(duration);
         let expires = self.expires_ms.unwrap_or_else(own);
         Some(expires.saturating_sub(now_ms)).filter(|ttl| *ttl > 0)
+    }
+
+    /// The id under which the viewer had scheduled it: their devices all see it.
+    fn delay_id(&self, viewer: &Viewer) -> Option<&str> {
+        let own = self.event.pdu.sender() == viewer.user_id;
+        self.event.txn.as_ref().filter(|_| own)?.delay_id()
     }
 
     fn transaction_of(&self, viewer: &Viewer) -> Option<&str> {

@@ -15,6 +15,7 @@ mod backup;
 mod carried;
 mod contract;
 mod dehydrated;
+mod delayed;
 mod delivery;
 mod directory;
 mod doors;

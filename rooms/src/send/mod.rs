@@ -15,7 +15,7 @@ mod worker;
 use std::sync::Arc;
 
 use rhizome_protocol::{Membership, Pdu, draft::Draft};
-use rhizome_storage::{CommitError, RoomHead, TxnKey};
+use rhizome_storage::{CommitError, DelayId, RoomHead, TxnKey, UserNo};
 use ruma::{OwnedEventId, OwnedServerName, RoomId};
 use tokio::sync::oneshot;
 
@@ -38,6 +38,20 @@ pub struct SendOptions {
     pub origin_server_ts: Option<i64>,
     /// For how many milliseconds it is sticky.
     pub sticky_ms: Option<u32>,
+    /// It was scheduled before: that it is sent now is written down with it.
+    pub delayed: Option<Delayed>,
+}
+
+/// A delayed event that is sent: only if it is still scheduled when it is stored ([`Error::NotScheduled`]). That, and not
+/// whether somebody looked before, keeps it from being sent twice.
+#[derive(Debug, Clone)]
+pub struct Delayed {
+    /// Which.
+    pub id: DelayId,
+    /// Whose.
+    pub user: UserNo,
+    /// When it has to be due, if that matters: not where its user wants it to be sent whenever that is.
+    pub due_ms: Option<i64>,
 }
 
 /// An event that is durably in its room.
@@ -155,6 +169,7 @@ pub(crate) fn send_to(
 pub(crate) fn commit_error(error: CommitError) -> Error {
     match error {
         CommitError::StateMoved { .. } | CommitError::Orphaned(_) => Error::Contended,
+        CommitError::DelayedMoved(_) => Error::NotScheduled,
         CommitError::AliasTaken(alias) => Error::AliasTaken(alias.to_string()),
         CommitError::Store(error) => Error::Store(error),
         other => Error::Store(rhizome_storage::Error::Failed(other.to_string())),

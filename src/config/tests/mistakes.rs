@@ -340,6 +340,18 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "create the file",
     ),
     (
+        "[delayed_events]\nmax_scheduled = 5000\n",
+        "rhizome.toml:2: delayed_events.max_scheduled",
+        "5000 are too many",
+        "at most",
+    ),
+    (
+        "[delayed_events]\nmax_delay = \"0s\"\n",
+        "rhizome.toml:2: delayed_events.max_delay",
+        "for no time",
+        "max_scheduled = 0",
+    ),
+    (
         "[logging]\nlevel = \"a=b=c\"\n",
         "rhizome.toml:2: logging.level",
         "not a log level",

@@ -143,6 +143,7 @@ async fn collect(
     let others = async {
         store.purge_told(how.pause).await?;
         store.purge_sticky(how.pause).await?;
+        store.purge_delayed(how.pause).await?;
         store.purge_backups(how.pause).await?;
         store.purge_sliding(how.pause).await?;
         if let Some(age) = how.expire_devices_after {

@@ -2,6 +2,7 @@
 
 use ruma::{OwnedEventId, OwnedRoomAliasId};
 
+use super::delay_id::DelayId;
 use crate::{Error, EventNo, RoomNo, SnapshotNo, TxnKey, UserNo};
 
 #[derive(Debug)]
@@ -95,6 +96,20 @@ pub enum CommitError {
     /// The alias names a room already.
     #[error("The alias {0} is taken")]
     AliasTaken(OwnedRoomAliasId),
+    /// The client's transaction has scheduled a delayed event already.
+    #[error("the transaction has scheduled an event before")]
+    DelayedTwice(DelayId),
+    /// The user has as many delayed events scheduled as they may.
+    #[error("The maximum number of delayed events has been reached")]
+    TooManyDelayed {
+        /// Who.
+        user: UserNo,
+        /// When the first of them is due, in milliseconds since 1970.
+        first_ms: Option<i64>,
+    },
+    /// The delayed event isn't scheduled any more, or is due at another time by now.
+    #[error("The delayed event isn't scheduled any more, or for another time")]
+    DelayedMoved(DelayId),
     /// The database failed.
     #[error(transparent)]
     Store(#[from] Error),

@@ -10,6 +10,8 @@ pub(crate) mod account;
 pub(crate) mod account_data;
 pub(crate) mod alias;
 pub(crate) mod decision;
+pub(crate) mod delay_id;
+pub(crate) mod delayed;
 pub(crate) mod device_list;
 pub(crate) mod entry;
 pub(crate) mod forgotten;
@@ -77,6 +79,8 @@ kinds! {
         Sticky = sticky: sticky::Sticky as sticky::Sticky,
         /// A user follows a thread, or doesn't any more.
         ThreadSubscription = thread_subscription: thread_subscription::SubscriptionChange as thread_subscription::ThreadSubscription,
+        /// An event is to be sent later, or something becomes of one.
+        Delayed = delayed: delayed::DelayedChange as delayed::DelayedDue,
         /// A message for a device of ours.
         ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
         /// A message for devices of another server.

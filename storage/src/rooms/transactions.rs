@@ -3,7 +3,7 @@
 use ruma::{OwnedDeviceId, OwnedEventId};
 
 use crate::engine::sql::Columns as _;
-use crate::{Result, Store, UserNo};
+use crate::{Result, Store, TxnOwner, UserNo};
 
 /// A client's transaction. Unique; the same key again means the same event.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,6 +16,28 @@ pub struct TxnKey {
     pub path: String,
     /// The client's transaction id.
     pub txn_id: String,
+}
+
+/// In place of a device, what has sent a delayed event. No device has such a name.
+const DELAYED: &str = "\u{1}delayed";
+
+impl TxnKey {
+    /// The transaction in which a delayed event is sent: there is one for each.
+    pub fn of_delayed(user: UserNo, delay_id: &str) -> Self {
+        Self {
+            user,
+            device: DELAYED.into(),
+            path: "delayed".to_owned(),
+            txn_id: delay_id.to_owned(),
+        }
+    }
+}
+
+impl TxnOwner {
+    /// The id of the delayed event that was sent so, if it was one. It is a secret no longer: nothing can be done with it.
+    pub fn delay_id(&self) -> Option<&str> {
+        (self.device == DELAYED).then_some(&self.txn_id)
+    }
 }
 
 impl Store {

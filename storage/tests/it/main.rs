@@ -6,6 +6,7 @@ mod collect;
 mod commit;
 mod committed;
 mod creating;
+mod delayed;
 mod device_lists;
 mod epoch;
 mod factory;

@@ -26,6 +26,16 @@ pub(super) enum Outcome {
     Refused(Error),
 }
 
+impl Outcome {
+    /// The event that it is, if it is one.
+    pub(super) fn event(&self) -> Option<&OwnedEventId> {
+        match self {
+            Self::Added(id) | Self::Stands(id) => Some(id),
+            Self::Refused(_) => None,
+        }
+    }
+}
+
 /// A batch of decided drafts.
 pub(super) struct Decided<'a> {
     pub(super) batch: Batch<'a>,
@@ -49,7 +59,7 @@ pub(super) async fn decide<'a>(
     let mut outcomes: Vec<Outcome> = Vec::with_capacity(jobs.len());
     let mut moved = false;
     for (at, job) in jobs.iter().enumerate() {
-        if let Some(id) = twin(jobs, at).and_then(|twin| event_of(outcomes.get(twin))) {
+        if let Some(id) = twin(jobs, at).and_then(|twin| outcomes.get(twin)?.event().cloned()) {
             outcomes.push(Outcome::Stands(id));
             continue;
         }
@@ -78,13 +88,6 @@ fn twin(jobs: &VecDeque<Job>, at: usize) -> Option<usize> {
     let txn = jobs.get(at)?.options.txn.as_ref()?;
     let mut earlier = jobs.iter().take(at);
     earlier.position(|other| other.options.txn.as_ref() == Some(txn))
-}
-
-fn event_of(outcome: Option<&Outcome>) -> Option<OwnedEventId> {
-    match outcome? {
-        Outcome::Added(id) | Outcome::Stands(id) => Some(id.clone()),
-        Outcome::Refused(_) => None,
-    }
 }
 
 fn is_foreign_membership(rooms: &Rooms, draft: &Draft) -> bool {

@@ -19,12 +19,13 @@
 //! Each time that it comes to the gate it decides one batch, whoever else waits there: both sides get their
 //! turn.
 
+mod answer;
 mod decide;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use rhizome_storage::{CommitError, Submitted};
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
+use rhizome_storage::{CommitError, Submitted, WriteSet};
+use ruma::{OwnedRoomId, OwnedServerName};
 
 use crate::{
     Error, Rooms,
@@ -37,6 +38,7 @@ use crate::{
     },
     sticky::with_sticky,
 };
+use answer::{answer, delayed, fail_all, tell};
 use decide::{Decided, Outcome};
 
 /// How many drafts become one batch at most.
@@ -205,16 +207,22 @@ impl<'a> Run<'a> {
             version: version + i64::from(write.current.is_some()),
             servers,
         });
-        let commit = if count == 0 {
+        let delayed = delayed(self.rooms, &jobs, &decided.outcomes);
+        let commit = if count == 0 && delayed.is_empty() {
             None
         } else {
-            let set = match with_sticky(self.rooms, write).await {
+            let set = match count {
+                0 => Ok(WriteSet::default()),
+                _ => with_sticky(self.rooms, write).await,
+            };
+            let mut set = match set {
                 Ok(set) => set,
                 Err(error) => {
                     self.pending = None;
                     return fail_all(jobs, &error);
                 }
             };
+            set.facts.extend(delayed);
             match self.rooms.store().submit(set).await {
                 Ok(submitted) => Some(submitted),
                 Err(error) => {
@@ -316,13 +324,16 @@ impl<'a> Run<'a> {
             }
             CommitError::DuplicateTxn { key, event_id } => {
                 let done = |job: &Job| job.options.txn.as_ref() == Some(&key);
-                match back.iter().position(done).and_then(|at| back.remove(at)) {
-                    Some(job) => job.tell(Ok(Sent {
-                        event_id,
-                        fresh: false,
-                    })),
-                    None => self.failures += 1,
-                }
+                let sent = Sent {
+                    event_id,
+                    fresh: false,
+                };
+                self.failures += usize::from(!tell(&mut back, done, Ok(sent)));
+            }
+            CommitError::DelayedMoved(id) => {
+                let of = |job: &Job| job.options.delayed.as_ref().is_some_and(|one| one.id == id);
+                let told = Err(Error::NotScheduled);
+                self.failures += usize::from(!tell(&mut back, of, told));
             }
             error if last => fail_all(std::mem::take(&mut back), &commit_error(error)),
             error => {
@@ -346,51 +357,5 @@ impl<'a> Run<'a> {
             self.failures = 0;
             fail_all(std::mem::take(&mut self.again), &Error::Contended);
         }
-    }
-}
-
-/// Tells the senders of a batch that is durable.
-async fn answer(rooms: &Rooms, flight: Flight) {
-    for (job, outcome) in flight.jobs.into_iter().zip(flight.outcomes) {
-        let told = match outcome {
-            Outcome::Added(event_id) => Ok(Sent {
-                event_id,
-                fresh: true,
-            }),
-            Outcome::Stands(event_id) => Ok(Sent {
-                event_id,
-                fresh: false,
-            }),
-            Outcome::Refused(error) => match done_before(rooms, &job).await {
-                Some(event_id) => Ok(Sent {
-                    event_id,
-                    fresh: false,
-                }),
-                None => Err(error),
-            },
-        };
-        job.tell(told);
-    }
-}
-
-async fn done_before(rooms: &Rooms, job: &Job) -> Option<OwnedEventId> {
-    let txn = job.options.txn.as_ref()?;
-    rooms.store().transaction(txn).await.ok().flatten()
-}
-
-fn fail_all(jobs: VecDeque<Job>, error: &Error) {
-    for job in jobs {
-        job.tell(Err(again(error)));
-    }
-}
-
-/// The same error for another waiting sender.
-fn again(error: &Error) -> Error {
-    use rhizome_storage::Error as Store;
-    match error {
-        Error::UnknownRoom(room) => Error::UnknownRoom(room.clone()),
-        Error::Contended => Error::Contended,
-        Error::Store(Store::Busy(what)) => Error::Store(Store::Busy(what.clone())),
-        other => Error::Store(Store::Failed(other.to_string())),
     }
 }
