@@ -1,13 +1,13 @@
 //! What reads the log for clients.
 
 use rhizome_client_api as client_api;
-use rhizome_storage::{LogReader, LogWork, Store};
+use rhizome_storage::{FillSearch, LogReader, LogWork, Store, index_history};
 
 use crate::config::Config;
 use crate::tasks::Tasks;
 
-/// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, and copies
-/// what they have set up for a room to the one that replaces it.
+/// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, copies
+/// what they have set up for a room to the one that replaces it, and takes what is said into the index of words.
 pub(crate) fn read_log(tasks: &Tasks, store: &Store, config: &Config) {
     let name = &config.server.name;
     let (at, here) = (store.clone(), name.clone());
@@ -21,6 +21,15 @@ pub(crate) fn read_log(tasks: &Tasks, store: &Store, config: &Config) {
         ("settings of upgraded rooms", "carried"),
         move || client_api::CarrySettings::new(&at, here.clone()),
     );
+    let at = store.clone();
+    follow(tasks, store, ("index of words", "search"), move || {
+        FillSearch::new(&at)
+    });
+    let at = store.clone();
+    tasks.supervise("index of words of the history", move |stop| {
+        let index = index_history(at.clone(), stop);
+        async move { Ok(index.await?) }
+    });
 }
 
 /// A reader of the log: what its task and it are called, and its work.

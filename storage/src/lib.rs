@@ -37,6 +37,7 @@ mod names;
 mod open;
 mod refusal;
 mod rooms;
+mod search;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -151,6 +152,9 @@ pub use rooms::stored_event::{Placement, Status, StoredEvent, TxnOwner};
 pub use rooms::summary::{RoomSummary, is_activity};
 pub use rooms::transactions::TxnKey;
 pub use rooms::unread::UnreadRow;
+pub use search::{
+    FillSearch, Hit, Hits, Match, Part, SearchQuery, SearchScope, TooMuch, index_history,
+};
 
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]

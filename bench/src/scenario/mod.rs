@@ -9,6 +9,7 @@ mod keywords;
 mod media;
 mod presence;
 mod push;
+mod search;
 mod seen;
 mod send;
 mod sliding;
@@ -112,6 +113,8 @@ pub enum Scenario {
     SlidingOne,
     /// A room's history backwards, 100 events a page
     History,
+    /// Searching for words in 20,000 messages (`--searched`)
+    Search,
     /// Files of 1 MiB are uploaded by 4 clients, closed loop
     MediaUpload,
     /// The same are downloaded
@@ -202,6 +205,7 @@ impl Scenario {
             Self::SlidingEmpty => sliding::next(world, false).await,
             Self::SlidingOne => sliding::next(world, true).await,
             Self::History => history::backwards(world).await,
+            Self::Search => search::search(world).await,
             Self::MediaUpload => media::small(world, false).await,
             Self::MediaDownload => media::small(world, true).await,
             Self::MediaLarge => media::large(world).await,

@@ -101,7 +101,8 @@ async fn page(
     }
 }
 
-fn first(before: &Page, start: HistoryPoint) -> HistoryPoint {
+/// Where the events before an event begin.
+pub fn first(before: &Page, start: HistoryPoint) -> HistoryPoint {
     match (&before.next, before.events.last()) {
         (Some(next), _) => *next,
         (None, Some(seen)) => start.just_before(&seen.event),
@@ -109,7 +110,8 @@ fn first(before: &Page, start: HistoryPoint) -> HistoryPoint {
     }
 }
 
-fn last(after: &Page, stop: HistoryPoint) -> HistoryPoint {
+/// Where the events after it end.
+pub fn last(after: &Page, stop: HistoryPoint) -> HistoryPoint {
     match (&after.next, after.events.last()) {
         (Some(next), _) => *next,
         (None, Some(seen)) => HistoryPoint::after(&seen.event, Pos(i64::MAX)),

@@ -47,6 +47,7 @@ mod redactions;
 mod related;
 mod restored;
 mod rooms;
+mod search;
 mod sessions;
 mod sliding;
 mod socket;

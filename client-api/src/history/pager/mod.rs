@@ -24,6 +24,7 @@ use crate::{
 };
 
 /// Events of a page and where the next one begins; `None` when there is no more.
+#[derive(Default)]
 pub struct Page {
     /// In the order of the direction.
     pub events: Vec<Seen>,
@@ -105,6 +106,22 @@ impl Pager<'_> {
         Ok(Page {
             events,
             next: (more || is_filtered).then_some(course.at),
+        })
+    }
+
+    /// A page towards the past of what is here: nobody is asked for what isn't.
+    pub async fn backward_here(
+        &self,
+        from: HistoryPoint,
+        limit: usize,
+    ) -> Result<Page, MatrixError> {
+        let budget = Budget::new(self.app.config.max_timeline_bytes);
+        let mut scan = self.scan(Ends::Nothing, limit, &budget);
+        let mut course = Past::new(self, from, None);
+        let stop = scan.run(&mut course).await?;
+        Ok(Page {
+            events: scan.finish().await?,
+            next: (!matches!(stop, Stop::Over | Stop::Ended)).then_some(course.at),
         })
     }
 
