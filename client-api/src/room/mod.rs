@@ -11,3 +11,4 @@ pub(crate) mod send;
 pub(crate) mod state;
 pub(crate) mod threads;
 pub(crate) mod typing;
+mod whole;

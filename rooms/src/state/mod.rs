@@ -45,13 +45,6 @@ pub fn stripped_keys(invites: Option<&UserId>) -> Vec<(&'static str, &str)> {
         .collect()
 }
 
-/// All state events of a snapshot.
-pub async fn events_at(rooms: &Rooms, at: SnapshotNo) -> Result<Vec<Arc<StoredEvent>>> {
-    let all = rooms.store().state_all(at).await?;
-    let nos: Vec<EventNo> = all.into_iter().map(|(_, event)| event).collect();
-    Ok(rooms.store().events_by_no(&nos).await?)
-}
-
 /// How many events' auth events are looked up at once.
 const CHUNK: usize = 1_000;
 
