@@ -40,7 +40,9 @@ impl Random {
         let range = 1 << (self.next() % u64::from(bits) + 1);
         let number = self.next() % range.min(VOCABULARY);
         let vowels = ["a", "e", "i", "o", "u", "ai", "ou", "ee"];
-        let consonants = ["b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z"];
+        let consonants = [
+            "b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z",
+        ];
         let mut word = String::new();
         let mut left = number + 15;
         while left > 0 {
@@ -100,10 +102,11 @@ pub async fn search(world: &mut World) -> anyhow::Result<Outcome> {
     );
     let outcome = Outcome::new(&samples, &usage, what);
     let latencies = Latencies::new(samples.latencies);
-    Ok(outcome
-        .latency("answer", &latencies)
-        .aim("5/-/25")
-        .cost(&usage, latencies.count(), "per search"))
+    Ok(outcome.latency("answer", &latencies).aim("5/-/25").cost(
+        &usage,
+        latencies.count(),
+        "per search",
+    ))
 }
 
 /// Everybody writes their share, all at the same time.
@@ -135,7 +138,10 @@ async fn ask(person: &mut Person, term: &str) -> Result<usize, Failure> {
     let criteria = json!({"search_term": term, "order_by": "recent", "keys": ["content.body"]});
     let body = json!({"search_categories": {"room_events": criteria}}).to_string();
     let path = "/_matrix/client/v3/search";
-    let answer = person.connection.call(Method::POST, path, Some(body)).await?;
+    let answer = person
+        .connection
+        .call(Method::POST, path, Some(body))
+        .await?;
     let answer: Value = serde_json::from_slice(&answer).map_err(Failure::of)?;
     let results = &answer["search_categories"]["room_events"]["results"];
     Ok(results.as_array().map_or(0, Vec::len))

@@ -51,10 +51,7 @@ impl Whole {
 
     /// Those of them that are wanted.
     #[must_use]
-    pub fn filtered(
-        self,
-        wanted: impl Fn(&StoredEvent) -> bool + Send + Sync + 'static,
-    ) -> Whole {
+    pub fn filtered(self, wanted: impl Fn(&StoredEvent) -> bool + Send + Sync + 'static) -> Whole {
         Whole {
             wanted: Box::new(wanted),
             ..self

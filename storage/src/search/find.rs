@@ -100,7 +100,9 @@ impl Store {
     /// What the index has.
     async fn indexed(&self, query: &SearchQuery, scope: SearchScope<'_>) -> Result<Vec<EventNo>> {
         let named = scope.rooms.len() <= NAMED_ROOMS;
-        let sought = self.dialect().search_expression(&sought(query, scope, named));
+        let sought = self
+            .dialect()
+            .search_expression(&sought(query, scope, named));
         let statement = self.dialect().search().find;
         let query = self
             .sql(statement)

@@ -37,7 +37,7 @@ impl Touched {
 pub(super) struct Documents {
     /// Instead of what it says of these.
     stale: Vec<i64>,
-    documents: Vec<Document>,
+    new: Vec<Document>,
     edits: Vec<EditOf>,
 }
 
@@ -159,7 +159,9 @@ impl Store {
             };
             documents.stale.push(ord);
             if let Some((part, text)) = message.said() {
-                documents.documents.extend(self.document(ord, message.event.room, part, &text));
+                documents
+                    .new
+                    .extend(self.document(ord, message.event.room, part, &text));
             }
         }
         Ok(documents)
@@ -220,8 +222,8 @@ impl Documents {
             let query = tx.sql(sql.delete).numbers(self.stale.iter().copied());
             tx.execute(query).await?;
         }
-        if !self.documents.is_empty() {
-            let query = tx.sql(sql.put).rows(&self.documents);
+        if !self.new.is_empty() {
+            let query = tx.sql(sql.put).rows(&self.new);
             tx.execute(query).await?;
         }
         if !self.edits.is_empty() {

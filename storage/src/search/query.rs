@@ -50,7 +50,7 @@ impl SearchQuery {
         let mut query = Self::default();
         for piece in pieces(text) {
             let terms = if piece.quoted {
-                quoted(piece.text)
+                Vec::from_iter(quoted(piece.text))
             } else {
                 plain(piece.text)
             };
@@ -80,7 +80,11 @@ impl SearchQuery {
             return None;
         }
         let words = words(text);
-        if self.unwanted.iter().any(|term| term.at(&words).next().is_some()) {
+        if self
+            .unwanted
+            .iter()
+            .any(|term| term.at(&words).next().is_some())
+        {
             return None;
         }
         let mut found = Match {
@@ -134,7 +138,11 @@ impl Term {
         for at in self.at(words) {
             let stretch = &words[at..at + self.words.len()];
             let whole = stretch.last().map(|word| &word.folded) == self.words.last();
-            weight += if whole || self.said.is_some() { 1.0 } else { 0.5 };
+            weight += if whole || self.said.is_some() {
+                1.0
+            } else {
+                0.5
+            };
             let found = match &self.said {
                 Some(said) => vec![said.as_str()],
                 None => stretch.iter().map(|word| &text[word.at.clone()]).collect(),
@@ -167,21 +175,17 @@ fn pieces(text: &str) -> Vec<Piece<'_>> {
             first.is_some_and(|char| char == '"' || char.is_alphanumeric())
         });
         let from = minus.unwrap_or(rest);
-        let (piece, after, quoted) = match from.strip_prefix('"') {
+        let inside = from.strip_prefix('"');
+        let (text, after) = if let Some(inside) = inside {
             // What isn't closed goes to the end.
-            Some(inside) => {
-                let (inside, after) = inside.split_once('"').unwrap_or((inside, ""));
-                (inside, after, true)
-            }
-            None => {
-                let end = from.find(|char: char| char.is_whitespace() || char == '"');
-                let (piece, after) = from.split_at(end.unwrap_or(from.len()));
-                (piece, after, false)
-            }
+            inside.split_once('"').unwrap_or((inside, ""))
+        } else {
+            let end = from.find(|char: char| char.is_whitespace() || char == '"');
+            from.split_at(end.unwrap_or(from.len()))
         };
         found.push(Piece {
-            text: piece,
-            quoted,
+            text,
+            quoted: inside.is_some(),
             unwanted: minus.is_some(),
         });
         rest = after.trim_start();
@@ -247,7 +251,10 @@ mod tests {
         assert!(has("hel WOR", "Hello, world!"));
         assert!(!has("ello", "Hello, world!"), "not from within a word");
         assert!(!has("hello moon", "Hello, world!"));
-        assert!(!has("Message 4", "Message number 14, 40"), "one character is one");
+        assert!(
+            !has("Message 4", "Message number 14, 40"),
+            "one character is one"
+        );
         assert!(has("Message 4", "Message number 4"));
         assert!(has("e-mail", "your E-Mails") && !has("e-mail", "mail e"));
         for nothing in ["", "  ", "!?", "\"\"", "-hello"] {
@@ -270,7 +277,20 @@ mod tests {
     #[test]
     fn parts_of_scripts_without_spaces() {
         let text = "日本語の検索、GPT模型abc";
-        for query in ["日本", "本語", "日本語", "語の検", "の", "索", "検索", "模型", "gpt模型", "型abc", "\"型abc\"", "\"索GPT\""] {
+        for query in [
+            "日本",
+            "本語",
+            "日本語",
+            "語の検",
+            "の",
+            "索",
+            "検索",
+            "模型",
+            "gpt模型",
+            "型abc",
+            "\"型abc\"",
+            "\"索GPT\"",
+        ] {
             assert!(has(query, text), "{query}");
         }
         for query in ["日語", "語検", "\"日本 索\"", "型gp"] {
@@ -280,15 +300,16 @@ mod tests {
 
     #[test]
     fn what_is_better_is_higher_and_what_was_found_is_told() {
-        let rank = |query: &str, text: &str| {
-            SearchQuery::parse(query).unwrap().find(text).unwrap().rank
-        };
+        let rank =
+            |query: &str, text: &str| SearchQuery::parse(query).unwrap().find(text).unwrap().rank;
         assert!(rank("moon", "moon moon sun") > rank("moon", "moon sun sun"));
         assert!(rank("moon", "moon") > rank("moon", "moonlight"));
         let long = format!("moon {}", "sun ".repeat(100));
         assert!(rank("moon", "moon sun") > rank("moon", &long));
         assert!(rank("moon", &"moon ".repeat(1000)) < 1.0);
-        let found = SearchQuery::parse("ca moon").unwrap().find("Café at the Moon, CAFÉ Moon");
+        let found = SearchQuery::parse("ca moon")
+            .unwrap()
+            .find("Café at the Moon, CAFÉ Moon");
         assert_eq!(found.unwrap().highlights, ["Café", "CAFÉ", "Moon"]);
         let found = SearchQuery::parse("本語").unwrap().find("日本語の");
         assert_eq!(found.unwrap().highlights, ["本語"]);

@@ -108,7 +108,7 @@ impl Waiting {
                     self.events += 1;
                     self.touched.take(&live.event);
                 }
-                EntryKind::EventRestored(restored) => {
+                EntryKind::Restored(restored) => {
                     self.touched.events.insert(restored.event);
                 }
                 _ => {}
@@ -154,7 +154,11 @@ pub async fn index_history(store: Store, stop: CancellationToken) -> Result<()> 
 impl Store {
     /// Takes into the index what has come into the history from before we were there, unless another process does.
     pub async fn index_history(&self) -> Result<()> {
-        if self.history_before(self.searched_upto().await?.back).await?.is_empty() {
+        if self
+            .history_before(self.searched_upto().await?.back)
+            .await?
+            .is_empty()
+        {
             return Ok(());
         }
         let (name, length) = LEASE;
@@ -167,7 +171,9 @@ impl Store {
 
     /// One piece; whether there may be more.
     async fn index_piece(&self, lease: &Lease) -> Result<bool> {
-        let nos = self.history_before(self.searched_upto().await?.back).await?;
+        let nos = self
+            .history_before(self.searched_upto().await?.back)
+            .await?;
         let mut touched = Touched::default();
         let events = self.events_by_no(&nos).await?;
         for event in &events {

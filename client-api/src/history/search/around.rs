@@ -16,7 +16,12 @@ use crate::{
         pager::{Page, Pager},
     },
     place::point::HistoryPoint,
-    view::{filter::EventFilter, json::Json, reading::Reading, seen::{Seen, write_list}},
+    view::{
+        filter::EventFilter,
+        json::Json,
+        reading::Reading,
+        seen::{Seen, write_list},
+    },
 };
 
 /// Of one result.
@@ -94,7 +99,11 @@ async fn add_profiles(
         // A join is what is known of who joins.
         let state = one.seen.event.state_after.or(one.seen.event.state_before);
         if let Some(state) = state {
-            asked.extend(senders.into_iter().map(|sender| (n, (state, "m.room.member", sender))));
+            asked.extend(
+                senders
+                    .into_iter()
+                    .map(|sender| (n, (state, "m.room.member", sender))),
+            );
         }
     }
     let entries: Vec<_> = asked

@@ -128,12 +128,26 @@ mod tests {
 
     #[test]
     fn what_was_never_given_out_is_refused() {
-        for text in ["", "s", "s1", "s1.", "1.2", "s1.2.", "s1.2.!", "s1.2.IQ.x", "s-1.2", "s1.2.YQ"] {
+        for text in [
+            "",
+            "s",
+            "s1",
+            "s1.",
+            "1.2",
+            "s1.2.",
+            "s1.2.!",
+            "s1.2.IQ.x",
+            "s-1.2",
+            "s1.2.YQ",
+        ] {
             assert_eq!(Batch::parse(text, Order::Recent), None, "{text}");
         }
         for text in ["s1.2", "s1.2.xyz.3", "s1.2.0", "s1.2.0."] {
             assert_eq!(Batch::parse(text, Order::Rank), None, "{text}");
         }
-        assert_eq!(Batch::parse(&format!("s1.{}", "1".repeat(2_000)), Order::Recent), None);
+        assert_eq!(
+            Batch::parse(&format!("s1.{}", "1".repeat(2_000)), Order::Recent),
+            None
+        );
     }
 }

@@ -121,7 +121,11 @@ async fn tell_all(
 ) -> Result<Vec<Context>, MatrixError> {
     let readings = &results.readings;
     let reading = |room: RoomNo| readings.get(&room).and_then(Option::as_ref);
-    let mut seen: Vec<Seen> = results.found.iter().map(|found| found.seen.clone()).collect();
+    let mut seen: Vec<Seen> = results
+        .found
+        .iter()
+        .map(|found| found.seen.clone())
+        .collect();
     dress::dress(bundler.store, &mut seen).await?;
     let mut pieces = Vec::new();
     for one in &mut seen {
@@ -151,11 +155,12 @@ fn piece<'e>(bundler: &Bundler<'_>, reading: &Reading, events: &'e mut [Seen]) -
 }
 
 /// The state of each room in which something was found, as the reader may see it.
-async fn states(
-    app: &App,
-    results: &Results,
-) -> Result<Vec<(RoomNo, Vec<Seen>)>, MatrixError> {
-    let mut rooms: Vec<RoomNo> = results.found.iter().map(|one| one.seen.event.room).collect();
+async fn states(app: &App, results: &Results) -> Result<Vec<(RoomNo, Vec<Seen>)>, MatrixError> {
+    let mut rooms: Vec<RoomNo> = results
+        .found
+        .iter()
+        .map(|one| one.seen.event.room)
+        .collect();
     rooms.sort_unstable();
     rooms.dedup();
     let mut states = Vec::new();
@@ -185,7 +190,8 @@ impl Answer<'_> {
     fn write(&self, json: &mut Json) {
         let results = self.results;
         json.open();
-        json.key("count").number(i64::try_from(results.count).unwrap_or(i64::MAX));
+        json.key("count")
+            .number(i64::try_from(results.count).unwrap_or(i64::MAX));
         json.key("highlights").open_list();
         for word in self.highlights() {
             json.string(word);
@@ -216,7 +222,9 @@ impl Answer<'_> {
         };
         json.open().key("rank").raw(&found.rank.to_string());
         json.key("result");
-        found.seen.write(json, &reading.viewer, self.now, &Style::ROOM);
+        found
+            .seen
+            .write(json, &reading.viewer, self.now, &Style::ROOM);
         if let Some(context) = context {
             json.key("context");
             context.write(json, reading, self.now);
@@ -288,7 +296,11 @@ impl Answer<'_> {
 
     /// Words that were found, each once.
     fn highlights(&self) -> impl Iterator<Item = &String> {
-        let all = self.results.found.iter().flat_map(|found| &found.highlights);
+        let all = self
+            .results
+            .found
+            .iter()
+            .flat_map(|found| &found.highlights);
         let each: BTreeMap<String, &String> = all.map(|word| (word.to_lowercase(), word)).collect();
         each.into_values().take(MOST_HIGHLIGHTS)
     }

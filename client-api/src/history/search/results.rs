@@ -202,9 +202,10 @@ impl Search<'_> {
     /// What of a room's hits the reader may see.
     async fn seen(&self, reading: &Reading, hits: Vec<Hit>) -> Result<Vec<Found>, MatrixError> {
         let store = &self.app.store;
-        let mut access =
-            EventAccess::new(store, &reading.viewer.user_id, reading.room.standing);
-        let said = hits.iter().flat_map(|hit| hit.edit.iter().chain([&hit.event]));
+        let mut access = EventAccess::new(store, &reading.viewer.user_id, reading.room.standing);
+        let said = hits
+            .iter()
+            .flat_map(|hit| hit.edit.iter().chain([&hit.event]));
         access.load(said).await?;
         let asking = filter::Asking {
             store,

@@ -76,7 +76,9 @@ async fn with_replaced(
                 let create = store.state_event(state, "m.room.create", "").await?;
                 next = create.and_then(|create| {
                     let before = create.pdu.content().get("predecessor")?.get("room_id")?;
-                    <&RoomId>::try_from(before.as_str()?).map(ToOwned::to_owned).ok()
+                    <&RoomId>::try_from(before.as_str()?)
+                        .map(ToOwned::to_owned)
+                        .ok()
                 });
             }
         }

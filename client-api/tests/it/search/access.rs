@@ -37,7 +37,11 @@ async fn only_what_there_is_for_the_reader_is_found() {
         };
         assert_eq!(count(&ada, "secret").await, (2, 2));
         assert_eq!(count(&ada, "changed").await, (1, 1));
-        assert_eq!(count(&bob, "secret").await, (0, 0), "what he saw says something else now");
+        assert_eq!(
+            count(&bob, "secret").await,
+            (0, 0),
+            "what he saw says something else now"
+        );
         assert_eq!(count(&bob, "changed").await, (0, 0));
         assert_eq!(count(&eve, "secret").await, (0, 0));
         bob.join(&room).await;
@@ -78,7 +82,8 @@ async fn encrypted_rooms_ignored_people_and_other_rooms_are_left_out() {
         ada.ok(Method::PUT, &path, ignored).await;
         assert_eq!(within(json!({})).await, [&*own]);
         let encryption = json!({"algorithm": "m.megolm.v1.aes-sha2"});
-        ada.set_state(&other, "m.room.encryption", "", encryption).await;
+        ada.set_state(&other, "m.room.encryption", "", encryption)
+            .await;
         assert!(within(json!({})).await.is_empty());
     })
     .await;
@@ -92,16 +97,25 @@ async fn a_room_that_is_named_brings_those_that_it_replaced() {
         let old = ada.create(json!({})).await;
         let before = ada.say(&old, "pears").await;
         let predecessor = json!({"room_id": old, "event_id": before});
-        let new = json!({"creation_content": {"predecessor": predecessor}, "preset": "public_chat"});
+        let new =
+            json!({"creation_content": {"predecessor": predecessor}, "preset": "public_chat"});
         let new = ada.create(new).await;
         let after = ada.say(&new, "pears").await;
         bob.join(&new).await;
         if indexed {
             fill(&server.store).await;
         }
-        let criteria = json!({"search_term": "pears", "filter": {"rooms": [new]}, "order_by": "recent"});
-        assert_eq!(found(&ask(&ada, &criteria, None).await), [&*after, &*before]);
-        assert_eq!(found(&ask(&bob, &criteria, None).await), [&*after], "he never was there");
+        let criteria =
+            json!({"search_term": "pears", "filter": {"rooms": [new]}, "order_by": "recent"});
+        assert_eq!(
+            found(&ask(&ada, &criteria, None).await),
+            [&*after, &*before]
+        );
+        assert_eq!(
+            found(&ask(&bob, &criteria, None).await),
+            [&*after],
+            "he never was there"
+        );
     })
     .await;
 }

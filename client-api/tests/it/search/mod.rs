@@ -86,7 +86,8 @@ async fn messages_names_and_topics_are_found() {
         let topic = json!({"topic": "suns", "m.topic": {"m.text": [
             {"mimetype": "text/html", "body": "<b>stars</b>"}, {"body": "planets"}]}});
         let topic = ada.set_state(&room, "m.room.topic", "", topic).await;
-        ada.send(&room, "org.example", json!({"body": "hello moon"})).await;
+        ada.send(&room, "org.example", json!({"body": "hello moon"}))
+            .await;
         if indexed {
             fill(&server.store).await;
         }
@@ -97,7 +98,10 @@ async fn messages_names_and_topics_are_found() {
         assert_eq!(finds(&ada, "moon").await, [&*name, &*moon]);
         assert_eq!(finds(&ada, "moon -club").await, [&*moon]);
         assert_eq!(finds(&ada, "suns planets").await, [&*topic]);
-        assert!(finds(&ada, "stars").await.is_empty(), "not what isn't plain text");
+        assert!(
+            finds(&ada, "stars").await.is_empty(),
+            "not what isn't plain text"
+        );
         let by_key = |key: &str| json!({"search_term": "moon", "keys": [key]});
         let of = async |key: &str| found(&ask(&ada, &by_key(key), None).await);
         assert_eq!(of("content.name").await, [&*name]);
@@ -105,7 +109,11 @@ async fn messages_names_and_topics_are_found() {
         assert!(of("content.topic").await.is_empty());
 
         let answer = ask(&ada, &json!({"search_term": "hel"}), None).await;
-        assert_eq!(found(&answer), [&*moon, &*hello], "what has more of it comes first");
+        assert_eq!(
+            found(&answer),
+            [&*moon, &*hello],
+            "what has more of it comes first"
+        );
         assert_eq!(answer["count"], 2);
         assert_eq!(answer["highlights"], json!(["hello"]));
         assert!(answer["results"][0]["rank"].as_f64() > answer["results"][1]["rank"].as_f64());
@@ -135,14 +143,21 @@ async fn what_was_edited_says_what_it_says_now_and_what_was_redacted_nothing() {
         assert_eq!(finds(&bob, "words").await, [&*message]);
         assert_eq!(finds(&bob, "second").await, [&*message]);
         assert!(finds(&bob, "first").await.is_empty());
-        assert!(finds(&bob, "another").await.is_empty(), "nobody edits what others say");
+        assert!(
+            finds(&bob, "another").await.is_empty(),
+            "nobody edits what others say"
+        );
         let third = edit(&ada, &room, &message, "third").await;
         fill().await;
         assert_eq!(finds(&bob, "third").await, [&*message]);
         assert!(finds(&bob, "second").await.is_empty());
         redact(&ada, &room, &third).await;
         fill().await;
-        assert_eq!(finds(&bob, "second").await, [&*message], "the edit before it");
+        assert_eq!(
+            finds(&bob, "second").await,
+            [&*message],
+            "the edit before it"
+        );
         assert!(finds(&bob, "third").await.is_empty());
         redact(&ada, &room, &message).await;
         fill().await;
@@ -164,14 +179,27 @@ async fn what_is_asked_wrongly_is_refused() {
             answer["errcode"].as_str().unwrap().to_owned()
         };
         let many = "word ".repeat(100);
-        assert_eq!(refused(json!({"search_term": many}), "").await, "M_INVALID_PARAM");
+        assert_eq!(
+            refused(json!({"search_term": many}), "").await,
+            "M_INVALID_PARAM"
+        );
         let long = "x".repeat(5_000);
-        assert_eq!(refused(json!({"search_term": long}), "").await, "M_INVALID_PARAM");
+        assert_eq!(
+            refused(json!({"search_term": long}), "").await,
+            "M_INVALID_PARAM"
+        );
         let ok = json!({"search_term": "x"});
         assert_eq!(refused(ok, "?next_batch=x").await, "M_INVALID_PARAM");
-        for broken in [json!({}), json!({"search_term": 1}), json!({"search_term": "x", "order_by": "best"})] {
+        for broken in [
+            json!({}),
+            json!({"search_term": 1}),
+            json!({"search_term": "x", "order_by": "best"}),
+        ] {
             let errcode = refused(broken, "").await;
-            assert!(errcode == "M_BAD_JSON" || errcode == "M_MISSING_PARAM", "{errcode}");
+            assert!(
+                errcode == "M_BAD_JSON" || errcode == "M_MISSING_PARAM",
+                "{errcode}"
+            );
         }
         let nothing = json!({"search_categories": {}});
         let answer = ada.ok(Method::POST, "/search", nothing).await;

@@ -9,7 +9,18 @@ use super::{ask, edit, fill, found, redact};
 use crate::harness::story;
 
 const WORDS: [&str; 12] = [
-    "moon", "Moonlight", "sun", "sunny", "a", "ab", "日本語", "本", "café", "e-mail", "моск", "москва",
+    "moon",
+    "Moonlight",
+    "sun",
+    "sunny",
+    "a",
+    "ab",
+    "日本語",
+    "本",
+    "café",
+    "e-mail",
+    "моск",
+    "москва",
 ];
 
 /// A small generator: the same for both databases.
@@ -17,7 +28,10 @@ struct Random(u64);
 
 impl Random {
     fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         usize::try_from(self.0 >> 33).unwrap() % end
     }
 
@@ -75,8 +89,13 @@ async fn random_searches_find_what_a_look_at_everything_finds() {
             let here = said.values().rev();
             let expected = here.filter(|(_, text)| parsed.find(text).is_some());
             let expected: Vec<String> = expected.map(|(id, _)| id.clone()).collect();
-            let criteria = json!({"search_term": query, "order_by": "recent", "filter": {"limit": 100}});
-            assert_eq!(found(&ask(&ada, &criteria, None).await), expected, "{query}");
+            let criteria =
+                json!({"search_term": query, "order_by": "recent", "filter": {"limit": 100}});
+            assert_eq!(
+                found(&ask(&ada, &criteria, None).await),
+                expected,
+                "{query}"
+            );
         }
     })
     .await;

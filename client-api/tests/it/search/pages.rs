@@ -83,7 +83,10 @@ async fn groups_go_on_by_themselves() {
         let first = ask(&ada, &criteria, None).await;
         let (rooms, senders) = (&first["groups"]["room_id"], &first["groups"]["sender"]);
         assert_eq!(rooms[&two]["results"], json!(in_two[..2]));
-        assert_eq!((&rooms[&two]["order"], &rooms[&one]["order"]), (&json!(1), &json!(2)));
+        assert_eq!(
+            (&rooms[&two]["order"], &rooms[&one]["order"]),
+            (&json!(1), &json!(2))
+        );
         assert_eq!(senders[&bob.id]["results"], json!(of_bob[..1]));
         let batch = rooms[&two]["next_batch"].as_str();
         assert_eq!(pages(&ada, &criteria, batch).await.concat(), in_two[2..]);
@@ -114,15 +117,25 @@ async fn what_stands_around_a_result_is_told() {
         let replaced = &result["result"]["unsigned"]["m.relations"]["m.replace"];
         assert_eq!(replaced["event_id"], json!(edited));
         let context = &result["context"];
-        assert_eq!(ids(&events(context, &["events_before"])), [&*said[2], &*said[1]]);
+        assert_eq!(
+            ids(&events(context, &["events_before"])),
+            [&*said[2], &*said[1]]
+        );
         assert_eq!(ids(&events(context, &["events_after"])), [&*said[4]]);
         assert_eq!(context["profile_info"][&ada.id]["displayname"], "ada");
         let name = events(&answer, &["state", &room]);
         assert!(name.iter().any(|event| event["content"]["name"] == "Club"));
         // Its places are those of the room's history.
-        let (start, end) = (context["start"].as_str().unwrap(), context["end"].as_str().unwrap());
+        let (start, end) = (
+            context["start"].as_str().unwrap(),
+            context["end"].as_str().unwrap(),
+        );
         let page = |dir: &str, from: &str| {
-            format!("/rooms/{}/messages?dir={dir}&limit=1&from={}", crate::harness::esc(&room), crate::harness::esc(from))
+            format!(
+                "/rooms/{}/messages?dir={dir}&limit=1&from={}",
+                crate::harness::esc(&room),
+                crate::harness::esc(from)
+            )
         };
         let before = ada.read(&page("b", start)).await;
         assert_eq!(ids(&events(&before, &["chunk"])), [&*said[0]]);
