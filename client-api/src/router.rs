@@ -12,7 +12,7 @@ use crate::{
     auth::{login, logout, refresh},
     discovery,
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
-    history::{context, event, messages},
+    history::{context, event, messages, relations, threads},
     limits::Kind,
     media::{download, preview, resumable, settings, thumbnail, upload as files},
     push::{mail_links, pushers, rules},
@@ -120,6 +120,10 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(messages::messages)
         .serve(context::context)
         .serve(event::event)
+        .serve(relations::all)
+        .serve(relations::of_type)
+        .serve(relations::of_kind)
+        .serve(threads::threads)
         .serve(members::members)
         .serve(members::joined)
         .serve(receipts::receipt)

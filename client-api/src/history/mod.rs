@@ -5,3 +5,5 @@ pub(crate) mod context;
 pub(crate) mod event;
 pub(crate) mod messages;
 pub(crate) mod pager;
+pub(crate) mod relations;
+pub(crate) mod threads;
