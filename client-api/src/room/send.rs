@@ -8,7 +8,12 @@ use rhizome_rooms::{send::SendOptions, sticky};
 use ruma::{OwnedEventId, api::client::message::send_message_event::v3 as send};
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, account::presence::acts, content, room::redact};
+use crate::{
+    App, Caller, Ruma,
+    account::presence::acts,
+    content,
+    room::{redact, relating},
+};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/send/{eventType}/{txnId}`
 pub async fn send(
@@ -53,6 +58,7 @@ async fn send_as(
         let sender = who.user_id.clone();
         return Box::pin(redact::send(app, sender, room_id, target, content, txn)).await;
     }
+    relating::check(app, who, &room_id, (kind, &content), Some(&txn)).await?;
     let draft = Draft {
         room_id: Some(room_id),
         sender: who.user_id.clone(),

@@ -24,7 +24,7 @@ use crate::{
     account::presence::acts,
     content,
     limits::Kind,
-    room::{membership, send::stickiness, whole::Whole},
+    room::{membership, relating, send::stickiness, whole::Whole},
     view::{
         client_event::raw_content,
         dress,
@@ -113,6 +113,7 @@ pub async fn set(
     if kind == "m.room.canonical_alias" && state_key.is_empty() {
         check_canonical_alias(app, &room_id, &content).await?;
     }
+    relating::check(app, who, &room_id, (kind, &content), None).await?;
     let draft = Draft {
         room_id: Some(room_id),
         sender: who.user_id.clone(),

@@ -45,6 +45,7 @@ mod receipts;
 mod recount;
 mod redactions;
 mod related;
+mod relations;
 mod restored;
 mod rooms;
 mod search;

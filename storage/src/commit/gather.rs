@@ -116,7 +116,7 @@ async fn relations(store: &Store, write: &RoomWrite) -> Result<Vec<RelationRow>>
     let restored = write.restored.iter().map(|event| (event.no, &event.pdu));
     let (mut rows, mut senders) = (Vec::new(), Vec::new());
     for (no, pdu) in new.chain(restored) {
-        if let Some(row) = RelationRow::new(no, write.room, pdu.kind(), pdu.content()) {
+        if let Some(row) = RelationRow::new(no, write.room, &(&**pdu).into()) {
             rows.push(row);
             senders.push(pdu.sender());
         }

@@ -131,7 +131,9 @@ impl Maker<'_> {
     pub(super) fn relations(&mut self) -> Result<()> {
         let rooms = (self.accepted.iter()).flat_map(|(_, job)| &job.gathered.rooms);
         let rows: Vec<_> = rooms.flat_map(|gathered| &gathered.relations).collect();
-        self.plan.statements.after(relation::rows::INSERT, &rows)
+        self.plan.statements.after(relation::rows::INSERT, &rows)?;
+        let threaded: Vec<_> = rows.into_iter().filter(|row| row.is_threaded()).collect();
+        (self.plan.statements).after(relation::rows::IN_THREADS, &threaded)
     }
 
     pub(super) fn outbound(&mut self) -> Result<()> {

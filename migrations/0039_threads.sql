@@ -1,0 +1,24 @@
+-- What the relations of a room tell of its events: its threads by their latest activity, and edits by when they were made.
+
+-- A room's threads: `root`, the id of the event that they hang off (which may not be here), and the `ord` of the latest
+-- event in it; NULL once all have been redacted.
+CREATE TABLE thread (
+    room BIGINT NOT NULL,
+    root TEXT NOT NULL,
+    latest BIGINT,
+    PRIMARY KEY (room, root)
+);
+CREATE INDEX thread_latest ON thread (room, latest);
+INSERT INTO thread (room, root, latest)
+    SELECT room, parent, MAX(ord) FROM relation WHERE rel_type = 'm.thread' GROUP BY room, parent;
+-- A thread's latest event is looked up by what follows.
+DROP INDEX relation_thread;
+-- The children of an event in the order in which they came.
+CREATE INDEX relation_arrival ON relation (room, parent, ord);
+
+-- Of an `m.replace` that may be an edit as far as it tells itself (not state, with new content or encrypted): its
+-- `origin_server_ts`. What is there already is looked through once more for it.
+ALTER TABLE relation ADD COLUMN edited_at BIGINT;
+CREATE INDEX relation_edit ON relation (room, parent, sender, edited_at) WHERE edited_at IS NOT NULL;
+DELETE FROM relation_fill;
+INSERT INTO relation_fill (id, upto) VALUES (1, 0);
