@@ -21,7 +21,7 @@ const VOCABULARY: u64 = 20_000;
 /// Words of a message.
 const LENGTH: usize = 10;
 /// No filling takes longer.
-const PATIENCE: Duration = Duration::from_mins(60);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 /// Numbers that are the same in each run.
 struct Random(u64);

@@ -8,7 +8,7 @@ use rhizome_edge::{Content, MatrixError, RawJson, Undecoded};
 use rhizome_federation::{local, query};
 use rhizome_protocol::{Object, draft::Draft};
 use rhizome_rooms::{
-    access::RoomAccess, membership::restricted::AUTHORISED_VIA, send::SendOptions, state,
+    access::RoomAccess, membership::restricted::AUTHORISED_VIA, send::SendOptions,
 };
 use ruma::{
     OwnedEventId, OwnedRoomAliasId, RoomAliasId, RoomId,

@@ -11,7 +11,7 @@ mod meeting;
 mod merge;
 mod resolved;
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use rhizome_storage::{EventNo, KeyNo, RoomHead, SnapshotNo, StoredEvent};
 use ruma::UserId;

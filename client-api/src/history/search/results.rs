@@ -2,7 +2,8 @@
 
 use std::{
     cmp::Reverse,
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
 };
 
 use rhizome_rooms::access::{EventAccess, Verdict};
@@ -185,18 +186,21 @@ impl Search<'_> {
         hits: &[Hit],
         results: &'r mut Results,
     ) -> Result<Option<&'r Reading>, MatrixError> {
-        if !results.readings.contains_key(&room) {
-            let Some(hit) = hits.first() else {
-                return Ok(None);
-            };
-            let reading = match Reading::of(self.app, self.who, hit.event.pdu.room_id()).await {
-                Ok(reading) => Some(reading),
-                Err(error) if error.errcode == "M_FORBIDDEN" => None,
-                Err(error) => return Err(error),
-            };
-            results.readings.insert(room, reading);
-        }
-        Ok(results.readings.get(&room).and_then(Option::as_ref))
+        let entry = match results.readings.entry(room) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let Some(hit) = hits.first() else {
+                    return Ok(None);
+                };
+                let reading = Reading::of(self.app, self.who, hit.event.pdu.room_id()).await;
+                new.insert(match reading {
+                    Ok(reading) => Some(reading),
+                    Err(error) if error.errcode == "M_FORBIDDEN" => None,
+                    Err(error) => return Err(error),
+                })
+            }
+        };
+        Ok(entry.as_ref())
     }
 
     /// What of a room's hits the reader may see.
@@ -206,14 +210,17 @@ impl Search<'_> {
         let said = hits
             .iter()
             .flat_map(|hit| hit.edit.iter().chain([&hit.event]));
+        let said: Vec<&Arc<StoredEvent>> = said.collect();
         access.load(said).await?;
         let asking = filter::Asking {
             store,
             ignored: self.ignored,
             upto: reading.room.end(store),
         };
-        let events = hits.iter().map(|hit| &hit.event);
-        let unrelated = asking.unrelated(&self.filter.related, events).await?;
+        let events: Vec<&Arc<StoredEvent>> = hits.iter().map(|hit| &hit.event).collect();
+        let unrelated = asking
+            .unrelated(&self.filter.related, events.into_iter())
+            .await?;
         let hits = hits
             .into_iter()
             .filter(|hit| !unrelated.contains(&hit.event.no));

@@ -40,8 +40,9 @@ pub async fn searched(
         rooms.retain(|room| !not.contains(room));
     }
     let summaries = store.room_summaries(&rooms).await?;
-    let plain = rooms.iter().zip(&summaries);
-    let plain = plain.filter(|(_, summary)| summary.encryption.is_none());
+    let plain = summaries
+        .iter()
+        .filter(|(_, summary)| summary.encryption.is_none());
     Ok(plain.map(|(room, _)| *room).collect())
 }
 

@@ -174,7 +174,7 @@ async fn what_is_asked_wrongly_is_refused() {
         let refused = async |criteria: Value, query: &str| {
             let body = json!({"search_categories": {"room_events": criteria}});
             let path = format!("/search{query}");
-            let (status, answer) = ada.call(Method::POST, &path, body).await;
+            let (status, answer) = ada.call(Method::POST, &path, Some(body)).await;
             assert_eq!(status, 400, "{answer}");
             answer["errcode"].as_str().unwrap().to_owned()
         };
