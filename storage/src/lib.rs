@@ -147,6 +147,7 @@ pub use rooms::members::{Member, MemberCounts, MembershipRow};
 pub use rooms::relation::annotation::Annotation;
 pub use rooms::relation::bundle::{Edited, HasChildren, Parent, SurelySeen, ThreadSummary};
 pub use rooms::relation::children::{Along, Children};
+pub use rooms::relation::redaction::RelatedRedaction;
 pub use rooms::relation::threads::{ThreadRow, ThreadsOf};
 pub use rooms::relation::{Relating, fill as relations};
 pub use rooms::snapshot::NewSnapshot;

@@ -5,6 +5,7 @@ mod bundles;
 mod edits;
 mod pages;
 mod recursion;
+mod redactions;
 mod sending;
 mod thread_list;
 
