@@ -150,6 +150,7 @@ pub use rooms::relation::children::{Along, Children};
 pub use rooms::relation::redaction::RelatedRedaction;
 pub use rooms::relation::threads::{ThreadRow, ThreadsOf};
 pub use rooms::relation::{Relating, fill as relations};
+pub use rooms::relationship::{RelatedChild, ToldChildren};
 pub use rooms::snapshot::NewSnapshot;
 pub use rooms::state::{StateDiff, StateEntry};
 pub use rooms::stored_event::{Placement, Status, StoredEvent, TxnOwner};

@@ -6,4 +6,5 @@ pub(crate) mod event;
 pub(crate) mod messages;
 pub(crate) mod pager;
 pub(crate) mod relations;
+pub(crate) mod relationships;
 pub(crate) mod threads;

@@ -6,6 +6,7 @@ mod edits;
 mod pages;
 mod recursion;
 mod redactions;
+mod relationships;
 mod sending;
 mod thread_list;
 
