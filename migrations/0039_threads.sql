@@ -13,12 +13,19 @@ INSERT INTO thread (room, root, latest)
     SELECT room, parent, MAX(ord) FROM relation WHERE rel_type = 'm.thread' GROUP BY room, parent;
 -- A thread's latest event is looked up by what follows.
 DROP INDEX relation_thread;
--- The children of an event in the order in which they came.
-CREATE INDEX relation_arrival ON relation (room, parent, ord);
 
 -- Of an `m.replace` that may be an edit as far as it tells itself (not state, with new content or encrypted): its
--- `origin_server_ts`. What is there already is looked through once more for it.
+-- `origin_server_ts`. And the history's visibility at each event, as its row has it. What is there already is looked
+-- through once more for both; until then it counts as hidden from who wasn't there.
 ALTER TABLE relation ADD COLUMN edited_at BIGINT;
-CREATE INDEX relation_edit ON relation (room, parent, sender, edited_at) WHERE edited_at IS NOT NULL;
+ALTER TABLE relation ADD COLUMN visibility BIGINT;
 DELETE FROM relation_fill;
 INSERT INTO relation_fill (id, upto) VALUES (1, 0);
+
+-- The children of an event in the order in which they came.
+CREATE INDEX relation_arrival ON relation (room, parent, ord);
+-- The edits of an event by each sender.
+CREATE INDEX relation_edit ON relation (room, parent, sender, edited_at) WHERE edited_at IS NOT NULL;
+-- What counts in a thread, with all that is asked of it to be counted.
+CREATE INDEX relation_in_thread ON relation (room, parent, ord, sender, visibility, rel_type, kind)
+    WHERE rel_type = 'm.thread' AND kind <> 'm.room.redaction';

@@ -20,13 +20,14 @@ use crate::{App, Ruma};
 /// use the newer endpoints for media: the older ones take their tokens.
 const VERSIONS: [&str; 1] = ["v1.1"];
 /// What is here of newer versions and of proposals, under the names that clients ask for.
-const FEATURES: [&str; 14] = [
+const FEATURES: [&str; 15] = [
     "fi.mau.msc2246.stable",
     "org.matrix.label_based_filtering",
     "org.matrix.msc3026.busy_presence",
     "org.matrix.msc3391",
     "org.matrix.msc3874",
     "org.matrix.msc3881",
+    "org.matrix.msc3912",
     "org.matrix.msc3916.stable",
     "org.matrix.msc4028",
     "org.matrix.msc4262",

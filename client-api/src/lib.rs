@@ -48,6 +48,7 @@ pub use config::ClientConfig;
 pub use media::{Files, LinkPreviews, RemoteFiles};
 pub use push::{channels::Channels, mailing::Mailing};
 pub use rhizome_edge::{Caller, MatrixError, Ruma};
+pub use room::redact_related::RedactRelated;
 pub use router::router;
 pub use sync::{WriteUnread, window::Window};
 

@@ -12,7 +12,7 @@ use crate::{
     auth::{login, logout, refresh},
     discovery,
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
-    history::{context, event, messages, relations, search, threads},
+    history::{context, event, messages, relations, relationships, search, threads},
     limits::Kind,
     media::{download, preview, resumable, settings, thumbnail, upload as files},
     push::{mail_links, pushers, rules},
@@ -125,6 +125,7 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(relations::of_type)
         .serve(relations::of_kind)
         .serve(threads::threads)
+        .serve_as(Kind::Other, relationships::relationships)
         .serve(members::members)
         .serve(members::joined)
         .serve(receipts::receipt)

@@ -1,14 +1,16 @@
 //! What reads the log for clients.
 
 use rhizome_client_api as client_api;
+use rhizome_federation::Federation;
 use rhizome_storage::{FillSearch, LogReader, LogWork, Store, index_history};
 
 use crate::config::Config;
 use crate::tasks::Tasks;
 
-/// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, copies
-/// what they have set up for a room to the one that replaces it, and takes what is said into the index of words.
-pub(crate) fn read_log(tasks: &Tasks, store: &Store, config: &Config) {
+/// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, and copies
+/// what they have set up for a room to the one that replaces it; redacts what relates to what they have redacted, if they
+/// want; takes what is said into the index of words.
+pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, config: &Config) {
     let name = &config.server.name;
     let (at, here) = (store.clone(), name.clone());
     follow(tasks, store, ("unread counts", "unread"), move || {
@@ -30,6 +32,13 @@ pub(crate) fn read_log(tasks: &Tasks, store: &Store, config: &Config) {
         let index = index_history(at.clone(), stop);
         async move { Ok(index.await?) }
     });
+    let federation = federation.clone();
+    follow(
+        tasks,
+        store,
+        ("redactions of what is related", "redact related"),
+        move || client_api::RedactRelated::new(federation.clone()),
+    );
 }
 
 /// A reader of the log: what its task and it are called, and its work.

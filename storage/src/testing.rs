@@ -310,13 +310,22 @@ pub async fn lose_summaries(store: &Store) {
 pub async fn relation_rows(store: &Store) -> Vec<String> {
     let query = store.sql(
         "SELECT child, room, parent, rel_type, kind, sender, depth, ord, annotation, \
-         COALESCE(edited_at, -1) AS edited_at FROM relation ORDER BY child",
+         COALESCE(edited_at, -1) AS edited_at, COALESCE(visibility, -1) AS visibility FROM relation ORDER BY child",
     );
     let rows = store.rows(query).await.expect("rows can be read");
     let tell = |row: &AnyRow| {
         let number = |name| row.get::<i64>(name).expect("it is a number");
         let text = |name| row.get::<Option<String>>(name).expect("it is a text");
-        let numbers = ["child", "room", "sender", "depth", "ord", "edited_at"].map(number);
+        let numbers = [
+            "child",
+            "room",
+            "sender",
+            "depth",
+            "ord",
+            "edited_at",
+            "visibility",
+        ]
+        .map(number);
         let texts = ["parent", "rel_type", "kind", "annotation"].map(text);
         format!("{numbers:?} {texts:?}")
     };

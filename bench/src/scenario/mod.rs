@@ -9,6 +9,7 @@ mod keywords;
 mod media;
 mod presence;
 mod push;
+mod relations;
 mod search;
 mod seen;
 mod send;
@@ -115,6 +116,10 @@ pub enum Scenario {
     History,
     /// Searching for words in 20,000 messages (`--searched`)
     Search,
+    /// The list of 1,000 threads in a room of 100,000 events, 20 a page
+    Threads,
+    /// What is in one of these threads, 50 events a page
+    Relations,
     /// Files of 1 MiB are uploaded by 4 clients, closed loop
     MediaUpload,
     /// The same are downloaded
@@ -206,6 +211,8 @@ impl Scenario {
             Self::SlidingOne => sliding::next(world, true).await,
             Self::History => history::backwards(world).await,
             Self::Search => search::search(world).await,
+            Self::Threads => relations::threads(world).await,
+            Self::Relations => relations::relations(world).await,
             Self::MediaUpload => media::small(world, false).await,
             Self::MediaDownload => media::small(world, true).await,
             Self::MediaLarge => media::large(world).await,

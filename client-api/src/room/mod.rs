@@ -7,6 +7,7 @@ pub(crate) mod members;
 pub(crate) mod membership;
 pub(crate) mod receipts;
 pub(crate) mod redact;
+pub(crate) mod redact_related;
 pub(crate) mod relating;
 pub(crate) mod send;
 pub(crate) mod state;

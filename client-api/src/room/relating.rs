@@ -19,6 +19,9 @@ pub async fn check(
     (kind, content): (&str, &Object),
     txn: Option<&TxnKey>,
 ) -> Result<(), MatrixError> {
+    if let Some(relation) = content.get("m.relationship") {
+        check_relationship(app, room_id, relation).await?;
+    }
     let Some(relation) = content.get("m.relates_to") else {
         return Ok(());
     };
@@ -74,4 +77,23 @@ pub async fn check(
         return Ok(());
     }
     Err(refused)
+}
+
+/// What `m.relationship` names has to be here, in the same room (MSC2836).
+async fn check_relationship(
+    app: &App,
+    room_id: &RoomId,
+    relation: &Value,
+) -> Result<(), MatrixError> {
+    let parent = relation.get("event_id").and_then(Value::as_str);
+    let Some(parent) = parent.and_then(|parent| <&EventId>::try_from(parent).ok()) else {
+        return Ok(());
+    };
+    let event = app.store.event(parent).await?;
+    if event.is_none_or(|event| event.pdu.room_id() != room_id) {
+        return Err(MatrixError::invalid_param(
+            "`m.relationship` names an event that isn't in this room",
+        ));
+    }
+    Ok(())
 }

@@ -334,8 +334,14 @@ async fn a_thread_is_where_its_latest_event_is() {
             let row = rows.into_iter().find(|(id, _)| *id == *root.as_str());
             row.map(|(_, latest)| latest)
         };
-        let first = child(&room, "m.thread", &one).await;
-        let second = child(&room, "m.thread", &one).await;
+        let in_thread = async |body: &str| {
+            let mut content = relating("m.thread", &one);
+            content["body"] = json!(body);
+            let kind = "m.room.message";
+            room.event(&room.alice, kind, None, content).await
+        };
+        let first = in_thread("first").await;
+        let second = in_thread("second").await;
         send(&room, &first).await;
         let at_first = store.log().head().0;
         assert_eq!(latest(&one).await, Some(at_first));
@@ -346,7 +352,7 @@ async fn a_thread_is_where_its_latest_event_is() {
         assert_eq!(latest(&one).await, Some(at_second));
         assert!(latest(&two).await > Some(at_second));
         // What is filled in later is no activity.
-        let old = child(&room, "m.thread", &one).await;
+        let old = in_thread("old").await;
         let no = store.next_event_no().await.unwrap();
         let backfilled = NewEvent {
             placement: Placement::Backfilled,
@@ -368,7 +374,7 @@ async fn a_thread_is_where_its_latest_event_is() {
         );
         redact(&room, &old).await;
         assert_eq!(latest(&one).await, None);
-        send(&room, &child(&room, "m.thread", &one).await).await;
+        send(&room, &in_thread("last").await).await;
         assert_eq!(latest(&one).await, Some(store.log().head().0));
         let all = store.threads(room.no, ThreadsOf::All, i64::MAX, 10);
         let roots: Vec<_> = all.await.unwrap().into_iter().map(|row| row.root).collect();

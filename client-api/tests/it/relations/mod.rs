@@ -5,6 +5,8 @@ mod bundles;
 mod edits;
 mod pages;
 mod recursion;
+mod redactions;
+mod relationships;
 mod sending;
 mod thread_list;
 

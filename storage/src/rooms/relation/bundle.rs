@@ -123,14 +123,13 @@ macro_rules! relates {
     };
 }
 
-/// The same of those that a reader surely sees: what the history's visibility was before they came stands at the event.
+/// The same of those that a reader surely sees: before they came by what the history's visibility was then.
 macro_rules! relates_visibly {
     ($how:literal) => {
         concat!(
             relates!($how),
             " AND r.ord <= x.upto AND (r.ord >= x.since \
-             OR COALESCE((SELECT v.visibility FROM event v WHERE v.no = r.child), 1) \
-             <= CASE WHEN r.ord <= x.shared THEN 1 ELSE 0 END)"
+             OR r.visibility <= CASE WHEN r.ord <= x.shared THEN 1 ELSE 0 END)"
         )
     };
 }
@@ -153,15 +152,14 @@ impl Store {
         }
         let query = self
             .sql(concat!(
-                "SELECT x.n, x.thread, x.edits, x.refs FROM (SELECT x.n, \
-                 CAST(CASE WHEN EXISTS (SELECT 1",
+                "WITH found AS MATERIALIZED (SELECT x.n, CAST(CASE WHEN EXISTS (SELECT 1",
                 relates!("r.rel_type = 'm.thread'"),
                 ") THEN 1 ELSE 0 END AS BIGINT) AS thread, CAST(CASE WHEN EXISTS (SELECT 1",
                 relates!("r.rel_type = 'm.replace'"),
                 ") THEN 1 ELSE 0 END AS BIGINT) AS edits, CAST(CASE WHEN EXISTS (SELECT 1",
                 relates!("r.rel_type = 'm.reference'"),
-                ") THEN 1 ELSE 0 END AS BIGINT) AS refs FROM ROWS($1) AS x) AS x \
-                 WHERE x.thread + x.edits + x.refs > 0"
+                ") THEN 1 ELSE 0 END AS BIGINT) AS refs FROM ROWS($1) AS x) \
+                 SELECT n, thread, edits, refs FROM found WHERE thread + edits + refs > 0"
             ))
             .rows(&ParentRow::all(parents));
         for row in self.rows(query).await? {
@@ -235,17 +233,16 @@ impl Store {
         });
         let query = self
             .sql(concat!(
-                "SELECT x.n, c.child, e.event_id FROM (SELECT x.n, x.room, x.parent, x.sender, x.kind, \
+                "WITH edited AS MATERIALIZED (SELECT x.n, x.room, x.parent, x.sender, x.kind, \
                  x.since, x.shared, x.upto, (SELECT r.edited_at",
                 relates_visibly!(
                     "r.sender = x.sender AND r.edited_at IS NOT NULL AND r.kind = x.kind"
                 ),
-                " ORDER BY r.edited_at DESC LIMIT 1) AS latest FROM ROWS($1) AS x) AS x \
-                 JOIN relation c ON c.room = x.room AND c.parent = x.parent AND c.sender = x.sender \
-                 AND c.edited_at = x.latest AND c.kind = x.kind AND c.ord <= x.upto \
+                " ORDER BY r.edited_at DESC LIMIT 1) AS latest FROM ROWS($1) AS x) \
+                 SELECT x.n, c.child, e.event_id FROM edited x JOIN relation c ON c.room = x.room AND c.parent = x.parent AND c.sender = x.sender \
+                 AND c.edited_at = x.latest AND c.edited_at IS NOT NULL AND c.kind = x.kind AND +c.ord <= x.upto \
                  AND (c.ord >= x.since \
-                 OR COALESCE((SELECT v.visibility FROM event v WHERE v.no = c.child), 1) \
-                 <= CASE WHEN c.ord <= x.shared THEN 1 ELSE 0 END) \
+                 OR c.visibility <= CASE WHEN c.ord <= x.shared THEN 1 ELSE 0 END) \
                  JOIN event e ON e.no = c.child LIMIT $2"
             ))
             .rows(&rows.collect::<Vec<_>>())
@@ -281,8 +278,7 @@ impl Store {
                 " ORDER BY r.depth DESC, r.ord DESC LIMIT 1 OFFSET $3), $5) \
                  AND c.ord <= x.upto AND c.sender NOT IN NUMBERS($2) \
                  AND (c.ord >= x.since \
-                 OR COALESCE((SELECT v.visibility FROM event v WHERE v.no = c.child), 1) \
-                 <= CASE WHEN c.ord <= x.shared THEN 1 ELSE 0 END) \
+                 OR c.visibility <= CASE WHEN c.ord <= x.shared THEN 1 ELSE 0 END) \
                  JOIN event e ON e.no = c.child ORDER BY x.n, c.depth, c.ord LIMIT $4"
             ))
             .rows(&ParentRow::all(parents))

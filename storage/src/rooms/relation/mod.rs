@@ -8,6 +8,7 @@ pub(crate) mod annotation;
 pub(crate) mod bundle;
 pub(crate) mod children;
 pub mod fill;
+pub(crate) mod redaction;
 pub(crate) mod rows;
 pub(crate) mod threads;
 

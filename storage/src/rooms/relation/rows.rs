@@ -92,11 +92,11 @@ impl RelationRow {
 
 /// Writes the rows (`$1`) of those that are in the history and not redacted, once the events' own are as they shall be.
 pub(crate) const INSERT: &str = "\
-    INSERT INTO relation (child, room, parent, rel_type, kind, sender, depth, ord, annotation, edited_at) \
-    SELECT x.child, x.room, x.parent, x.rel_type, x.kind, x.sender, e.depth, e.ord, x.annotation, x.edited_at \
+    INSERT INTO relation (child, room, parent, rel_type, kind, sender, depth, ord, annotation, edited_at, visibility) \
+    SELECT x.child, x.room, x.parent, x.rel_type, x.kind, x.sender, e.depth, e.ord, x.annotation, x.edited_at, COALESCE(e.visibility, 1) \
     FROM ROWS($1) AS x JOIN event e ON e.no = x.child \
     WHERE e.ord IS NOT NULL AND e.redacted_by IS NULL \
-    ON CONFLICT (child) DO UPDATE SET edited_at = excluded.edited_at";
+    ON CONFLICT (child) DO UPDATE SET edited_at = excluded.edited_at, visibility = excluded.visibility";
 
 /// Writes down that their threads have the events of these rows (`$1`), which have been [written](INSERT).
 pub(crate) const IN_THREADS: &str = "\

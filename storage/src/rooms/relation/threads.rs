@@ -44,11 +44,11 @@ impl Store {
                 .bind(limit),
             ThreadsOf::Hearing(ignored, upto) => self
                 .sql(
-                    "SELECT x.root, x.latest FROM (SELECT t.root, (SELECT r.ord FROM relation r \
+                    "WITH heard AS MATERIALIZED (SELECT t.root, (SELECT r.ord FROM relation r \
                      WHERE r.room = t.room AND r.parent = t.root AND r.rel_type = 'm.thread' \
-                     AND r.ord <= $4 AND r.sender NOT IN NUMBERS($5) ORDER BY r.ord DESC LIMIT 1) AS latest \
-                     FROM thread t WHERE t.room = $1) AS x \
-                     WHERE x.latest < $2 ORDER BY x.latest DESC LIMIT $3",
+                     AND r.kind <> 'm.room.redaction' AND r.ord <= $4 AND r.sender NOT IN NUMBERS($5) ORDER BY r.ord DESC LIMIT 1) AS latest \
+                     FROM thread t WHERE t.room = $1) \
+                     SELECT root, latest FROM heard WHERE latest < $2 ORDER BY latest DESC LIMIT $3",
                 )
                 .bind(room)
                 .bind(before)
