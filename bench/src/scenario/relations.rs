@@ -86,13 +86,12 @@ async fn pages(
         if page.chunk.is_empty() {
             return Err(Failure::of("a page was empty"));
         }
-        from = match page.next_batch {
-            Some(next) => format!("&from={}", encode(&next)),
-            None => {
-                round += 1;
-                String::new()
-            }
-        };
+        from = page
+            .next_batch
+            .map_or_else(String::new, |next| format!("&from={}", encode(&next)));
+        if from.is_empty() {
+            round += 1;
+        }
         Ok(took)
     })
     .await?;
