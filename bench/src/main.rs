@@ -76,6 +76,9 @@ struct Run {
     /// Accounts of the first server that earlier runs have made; those made now are added
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
+    /// Messages of the scenario that searches
+    #[arg(long, value_name = "N")]
+    searched: Option<usize>,
     /// Connections that wait in the idle scenarios
     #[arg(long, value_name = "N")]
     idle: Option<usize>,
@@ -160,6 +163,7 @@ fn world(options: &Run) -> anyhow::Result<World> {
     plan.storm.0 = options.members.unwrap_or(plan.storm.0);
     plan.storm.1 = options.waiting.unwrap_or(plan.storm.1);
     plan.idle = options.idle.unwrap_or(plan.idle);
+    plan.searched = options.searched.unwrap_or(plan.searched);
     let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let run = format!("{run:x}");
     let secret = options.secret.as_deref();

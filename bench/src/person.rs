@@ -139,6 +139,24 @@ impl Person {
         Ok(())
     }
 
+    /// Sends a message, in the thread of a root if one is given; gives its id.
+    pub async fn relate(
+        &mut self,
+        room: &Room,
+        body: &str,
+        root: Option<&String>,
+    ) -> Result<String, Failure> {
+        let txn = self.account.server.fresh("t");
+        let path = room.path(&format!("send/m.room.message/{txn}"));
+        let mut content = json!({ "msgtype": "m.text", "body": body });
+        if let Some(root) = root {
+            content["m.relates_to"] = json!({ "rel_type": "m.thread", "event_id": root });
+        }
+        let content = Some(content.to_string());
+        let answer = self.connection.call(Method::PUT, &path, content).await?;
+        text(&answer, "event_id")
+    }
+
     /// Sends an event of a type that means nothing, with a text; the answer is not looked into.
     pub async fn note(&mut self, room: &Room, text: &str) -> Result<(), Failure> {
         let txn = self.account.server.fresh("t");
@@ -253,7 +271,12 @@ impl Room {
 
     /// The path of one of the room's endpoints.
     pub fn path(&self, rest: &str) -> String {
-        format!("/_matrix/client/v3/rooms/{}/{rest}", self.segment)
+        self.path_of("v3", rest)
+    }
+
+    /// The same of one that has another version.
+    pub fn path_of(&self, version: &str, rest: &str) -> String {
+        format!("/_matrix/client/{version}/rooms/{}/{rest}", self.segment)
     }
 }
 

@@ -47,6 +47,10 @@ pub struct Plan {
     pub initial_syncs: usize,
     /// Events that are paged through.
     pub history: usize,
+    /// Messages in which is searched.
+    pub searched: usize,
+    /// Events of the room with threads, and threads.
+    pub threaded: (usize, usize),
     /// Clients that upload and download files, and the files' size in bytes.
     pub files: (usize, usize),
     /// The large file's size in bytes.
@@ -88,6 +92,8 @@ impl Plan {
             sliding_rooms: [10, 1000, 10_000],
             initial_syncs: 30,
             history: 20_000,
+            searched: 20_000,
+            threaded: (100_000, 1_000),
             files: (4, 1 << 20),
             large_file: 1 << 30,
             pictures: (10, 4000, 3000),
@@ -122,6 +128,8 @@ impl Plan {
             sliding_rooms: [2, 4, 8],
             initial_syncs: 2,
             history: 100,
+            searched: 60,
+            threaded: (150, 30),
             files: (2, 10_000),
             large_file: 1 << 20,
             pictures: (2, 800, 600),

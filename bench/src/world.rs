@@ -31,6 +31,17 @@ pub struct Many {
     pub rooms: Vec<Room>,
 }
 
+/// A room with threads, and who reads it.
+#[derive(Clone)]
+pub struct Threaded {
+    /// A member.
+    pub reader: Account,
+    /// The room.
+    pub room: Room,
+    /// The ids of the events that threads hang off.
+    pub roots: Vec<String>,
+}
+
 /// The servers under load, and what has been made on them.
 pub struct World {
     /// Counts and times.
@@ -44,6 +55,8 @@ pub struct World {
     crowd: Option<Room>,
     many: Option<Many>,
     hot: Option<Room>,
+    /// The room with threads, once it has been made.
+    pub threaded: Option<Threaded>,
 }
 
 impl Site {
@@ -135,6 +148,7 @@ impl World {
             crowd: None,
             many: None,
             hot: None,
+            threaded: None,
         }
     }
 

@@ -28,6 +28,7 @@ const FEATURES: [&str; 15] = [
     "org.matrix.msc3391",
     "org.matrix.msc3874",
     "org.matrix.msc3881",
+    "org.matrix.msc3912",
     "org.matrix.msc3916.stable",
     "org.matrix.msc4028",
     "org.matrix.msc4140",

@@ -12,7 +12,7 @@ use crate::{
     auth::{login, logout, refresh},
     discovery,
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
-    history::{context, event, messages},
+    history::{context, event, messages, relations, relationships, search, threads},
     limits::Kind,
     media::{download, preview, resumable, settings, thumbnail, upload as files},
     push::{mail_links, pushers, rules},
@@ -125,8 +125,14 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(filters::create)
         .serve(filters::get)
         .serve(messages::messages)
+        .serve_as(Kind::Other, search::search)
         .serve(context::context)
         .serve(event::event)
+        .serve(relations::all)
+        .serve(relations::of_type)
+        .serve(relations::of_kind)
+        .serve(threads::threads)
+        .serve_as(Kind::Other, relationships::relationships)
         .serve(members::members)
         .serve(members::joined)
         .serve(receipts::receipt)

@@ -101,7 +101,7 @@ pub const DEVIATIONS: &[Deviation] = &[
         ],
     },
     Deviation {
-        why: "Not yet in the specification (MSC3391, MSC3814, MSC4140, MSC4186, MSC4306, MSC4308), or ours (docs/websocket.md, docs/uploads.md).",
+        why: "Not yet in the specification (MSC2836, MSC3391, MSC3814, MSC4140, MSC4186, MSC4306, MSC4308), or ours (docs/websocket.md, docs/uploads.md).",
         asked: "",
         cases: &[
             Case(
@@ -161,6 +161,16 @@ pub const DEVIATIONS: &[Deviation] = &[
             ),
             Case(
                 "GET /_matrix/client/unstable/io.element.msc4308/*",
+                Path,
+                "",
+            ),
+            Case(
+                "POST /_matrix/client/unstable/event_relationships",
+                Path,
+                "",
+            ),
+            Case(
+                "POST /_matrix/federation/unstable/event_relationships",
                 Path,
                 "",
             ),

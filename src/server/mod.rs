@@ -94,7 +94,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     if config.federation.enabled {
         federate(&tasks, &federation);
     }
-    readers::read_log(&tasks, &store, &config);
+    readers::read_log(&tasks, &store, &federation, &config);
     mailing::try_out(&tasks, app.config.mailing.clone());
     delayed::send_delayed(&tasks, app.clone());
     pushing::notify(&tasks, app, &config);

@@ -1,14 +1,16 @@
 //! What reads the log for clients.
 
 use rhizome_client_api as client_api;
-use rhizome_storage::{LogReader, LogWork, Store};
+use rhizome_federation::Federation;
+use rhizome_storage::{FillSearch, LogReader, LogWork, Store, index_history};
 
 use crate::config::Config;
 use crate::tasks::Tasks;
 
 /// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, and copies
-/// what they have set up for a room to the one that replaces it.
-pub(crate) fn read_log(tasks: &Tasks, store: &Store, config: &Config) {
+/// what they have set up for a room to the one that replaces it; redacts what relates to what they have redacted, if they
+/// want; takes what is said into the index of words.
+pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, config: &Config) {
     let name = &config.server.name;
     let (at, here) = (store.clone(), name.clone());
     follow(tasks, store, ("unread counts", "unread"), move || {
@@ -20,6 +22,22 @@ pub(crate) fn read_log(tasks: &Tasks, store: &Store, config: &Config) {
         store,
         ("settings of upgraded rooms", "carried"),
         move || client_api::CarrySettings::new(&at, here.clone()),
+    );
+    let at = store.clone();
+    follow(tasks, store, ("index of words", "search"), move || {
+        FillSearch::new(&at)
+    });
+    let at = store.clone();
+    tasks.supervise("index of words of the history", move |stop| {
+        let index = index_history(at.clone(), stop);
+        async move { Ok(index.await?) }
+    });
+    let federation = federation.clone();
+    follow(
+        tasks,
+        store,
+        ("redactions of what is related", "redact related"),
+        move || client_api::RedactRelated::new(federation.clone()),
     );
 }
 

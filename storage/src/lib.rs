@@ -37,6 +37,7 @@ mod names;
 mod open;
 mod refusal;
 mod rooms;
+mod search;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
@@ -148,13 +149,22 @@ pub use rooms::history::{Direction, HistoryToken};
 pub use rooms::inspect::{EventCount, OutsideToken, SnapshotSizes};
 pub use rooms::invites::{PendingInvites, RemoteInvite};
 pub use rooms::members::{Member, MemberCounts, MembershipRow};
+pub use rooms::relation::annotation::Annotation;
+pub use rooms::relation::bundle::{Edited, HasChildren, Parent, SurelySeen, ThreadSummary};
+pub use rooms::relation::children::{Along, Children};
+pub use rooms::relation::redaction::RelatedRedaction;
+pub use rooms::relation::threads::{ThreadRow, ThreadsOf};
 pub use rooms::relation::{Relating, fill as relations};
+pub use rooms::relationship::{RelatedChild, ToldChildren};
 pub use rooms::snapshot::NewSnapshot;
 pub use rooms::state::{StateDiff, StateEntry};
 pub use rooms::stored_event::{Placement, Status, StoredEvent, TxnOwner};
 pub use rooms::summary::{RoomSummary, is_activity};
 pub use rooms::transactions::TxnKey;
 pub use rooms::unread::UnreadRow;
+pub use search::{
+    FillSearch, Hit, Hits, Match, Part, SearchQuery, SearchScope, TooMuch, index_history,
+};
 
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]

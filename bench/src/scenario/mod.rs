@@ -9,6 +9,8 @@ mod keywords;
 mod media;
 mod presence;
 mod push;
+mod relations;
+mod search;
 mod seen;
 mod send;
 mod sliding;
@@ -112,6 +114,12 @@ pub enum Scenario {
     SlidingOne,
     /// A room's history backwards, 100 events a page
     History,
+    /// Searching for words in 20,000 messages (`--searched`)
+    Search,
+    /// The list of 1,000 threads in a room of 100,000 events, 20 a page
+    Threads,
+    /// What is in one of these threads, 50 events a page
+    Relations,
     /// Files of 1 MiB are uploaded by 4 clients, closed loop
     MediaUpload,
     /// The same are downloaded
@@ -202,6 +210,9 @@ impl Scenario {
             Self::SlidingEmpty => sliding::next(world, false).await,
             Self::SlidingOne => sliding::next(world, true).await,
             Self::History => history::backwards(world).await,
+            Self::Search => search::search(world).await,
+            Self::Threads => relations::threads(world).await,
+            Self::Relations => relations::relations(world).await,
             Self::MediaUpload => media::small(world, false).await,
             Self::MediaDownload => media::small(world, true).await,
             Self::MediaLarge => media::large(world).await,

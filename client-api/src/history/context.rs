@@ -10,7 +10,7 @@ use ruma::api::client::context::get_context::v3;
 use crate::{
     App, MatrixError, Ruma,
     history::{
-        event::visible_event,
+        event::{absent, visible_event},
         pager::{Page, Pager},
     },
     place::point::HistoryPoint,
@@ -50,33 +50,29 @@ pub async fn context(
     let before = page(&pager, start, limit / 2, true).await?;
     let after = page(&pager, stop, limit - limit / 2, false).await?;
 
-    let mut shown: Vec<Seen> = before.events.iter().rev().cloned().collect();
-    shown.push(middle.clone());
-    shown.extend(after.events.iter().cloned());
+    let (begin, end) = (first(&before, start), last(&after, stop));
+    let mut shown = before.events;
+    shown.reverse();
+    let at = shown.len();
+    shown.push(middle);
+    shown.extend(after.events);
     let state = state_at_end(&app, &pager, &shown).await?;
+    pager.bundle(&mut shown).await?;
+    let (before, rest) = shown.split_at_mut(at);
+    // As they are told.
+    before.reverse();
+    let Some((middle, after)) = rest.split_first() else {
+        return Err(absent());
+    };
 
     let now = app.store.clock().now_ms();
-    let mut json = Json::with_capacity(1_024 * shown.len() + 256);
-    json.open()
-        .key("start")
-        .string(&first(&before, start).to_string());
-    json.key("end").string(&last(&after, stop).to_string());
-    write_list(
-        &mut json,
-        "events_before",
-        &before.events,
-        &reading.viewer,
-        now,
-    );
+    let mut json = Json::with_capacity(1_024 * (before.len() + after.len()) + 1_280);
+    json.open().key("start").string(&begin.to_string());
+    json.key("end").string(&end.to_string());
+    write_list(&mut json, "events_before", before, &reading.viewer, now);
     json.key("event");
     middle.write(&mut json, &reading.viewer, now, &Style::ROOM);
-    write_list(
-        &mut json,
-        "events_after",
-        &after.events,
-        &reading.viewer,
-        now,
-    );
+    write_list(&mut json, "events_after", after, &reading.viewer, now);
     write_list(&mut json, "state", &state, &reading.viewer, now);
     json.close();
     Ok(RawJson(json.finish().into()))
@@ -101,7 +97,8 @@ async fn page(
     }
 }
 
-fn first(before: &Page, start: HistoryPoint) -> HistoryPoint {
+/// Where the events before an event begin.
+pub fn first(before: &Page, start: HistoryPoint) -> HistoryPoint {
     match (&before.next, before.events.last()) {
         (Some(next), _) => *next,
         (None, Some(seen)) => start.just_before(&seen.event),
@@ -109,7 +106,8 @@ fn first(before: &Page, start: HistoryPoint) -> HistoryPoint {
     }
 }
 
-fn last(after: &Page, stop: HistoryPoint) -> HistoryPoint {
+/// Where the events after it end.
+pub fn last(after: &Page, stop: HistoryPoint) -> HistoryPoint {
     match (&after.next, after.events.last()) {
         (Some(next), _) => *next,
         (None, Some(seen)) => HistoryPoint::after(&seen.event, Pos(i64::MAX)),

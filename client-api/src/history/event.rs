@@ -8,7 +8,8 @@ use ruma::{EventId, api::client::room::get_room_event::v3};
 use crate::{
     App, MatrixError, Ruma,
     view::{
-        dress,
+        bundle::Bundler,
+        dress, ignored,
         json::Json,
         reading::Reading,
         seen::{Seen, Style},
@@ -24,6 +25,16 @@ pub async fn event(
         .await
         .map_err(hidden)?;
     let seen = visible_event(&app, &reading, &req.event_id).await?;
+    let mut seen = [seen];
+    let ignored = ignored::read(&app.store, reading.viewer.user).await?;
+    let bundler = Bundler {
+        store: &app.store,
+        viewer: &reading.viewer,
+        ignored: &ignored,
+    };
+    let end = reading.room.end(&app.store);
+    bundler.in_room(&reading, end, &mut seen).await?;
+    let [seen] = seen;
     let mut json = Json::with_capacity(1_024);
     seen.write(
         &mut json,
@@ -57,11 +68,13 @@ pub async fn visible_event(
     seen.into_iter().next().ok_or_else(absent)
 }
 
-fn absent() -> MatrixError {
+/// There is no such event, as far as the reader is told.
+pub fn absent() -> MatrixError {
     MatrixError::not_found("There is no such event, or you may not see it")
 }
 
-fn hidden(error: MatrixError) -> MatrixError {
+/// Who may not read the room isn't told whether there is the event.
+pub fn hidden(error: MatrixError) -> MatrixError {
     if error.errcode == "M_FORBIDDEN" {
         absent()
     } else {

@@ -48,11 +48,12 @@ pub async fn messages(
         ignored: &ignored,
         end,
     };
-    let page = match req.dir {
+    let mut page = match req.dir {
         Asked::Backward => pager.backward(from, to, limit).await?,
         Asked::Forward => pager.forward(from, to, limit).await?,
     };
     let state = pager.lazy_members(&page.events).await?;
+    pager.bundle(&mut page.events).await?;
     let now = app.store.clock().now_ms();
     let mut json = Json::with_capacity(512 * page.events.len() + 256);
     json.open().key("start").string(&from.to_string());

@@ -5,3 +5,7 @@ pub(crate) mod context;
 pub(crate) mod event;
 pub(crate) mod messages;
 pub(crate) mod pager;
+pub(crate) mod relations;
+pub(crate) mod relationships;
+pub(crate) mod search;
+pub(crate) mod threads;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use rhizome_edge::RawJson;
+use rhizome_edge::{Content, RawJson};
 use rhizome_protocol::Membership;
 use rhizome_rooms::access::{EventAccess, RoomAccess};
 use rhizome_storage::{EventNo, KeyNo, Pos};
@@ -15,13 +15,8 @@ use ruma::{
 use crate::{
     App, MatrixError, Ruma,
     place::point::point,
-    view::{
-        dress,
-        json::Json,
-        moment::state_at,
-        reading::Reading,
-        seen::{reader, write_list},
-    },
+    room::whole::Whole,
+    view::{json::Json, moment::state_at, reading::Reading, seen::reader},
 };
 
 /// Events of a room's beginning among which its first member's join is.
@@ -31,7 +26,7 @@ const FIRST_EVENTS: usize = 10;
 pub async fn members(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<get_member_events::v3::Request>,
-) -> Result<RawJson, MatrixError> {
+) -> Result<Content, MatrixError> {
     let reading = Reading::of(&app, &who, &req.room_id).await?;
     let end = reading.room.end(&app.store);
     let at = match req
@@ -64,8 +59,8 @@ pub async fn members(
             nos.push(*no);
         }
     }
-    let mut events = app.store.events_by_no(&nos).await?;
-    events.retain(|event| {
+    let around = ("{\"chunk\":[", "]}");
+    let told = Whole::new(&app, reading.viewer, nos, around).filtered(move |event| {
         let membership = event.pdu.membership().map_or("leave", Membership::as_str);
         req.membership
             .as_ref()
@@ -75,18 +70,7 @@ pub async fn members(
                 .as_ref()
                 .is_none_or(|unwanted| unwanted.as_str() != membership)
     });
-    let events = dress::as_state(&app.store, events).await?;
-    let mut json = Json::with_capacity(512 * events.len() + 64);
-    json.open();
-    write_list(
-        &mut json,
-        "chunk",
-        &events,
-        &reading.viewer,
-        app.store.clock().now_ms(),
-    );
-    json.close();
-    Ok(RawJson(json.finish().into()))
+    told.tell().await
 }
 
 /// The moment that a reader is told of who asks for this one: who wasn't there then and may not see it is told

@@ -10,18 +10,23 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use crate::{App, Caller, Ruma, account::presence::acts, content};
+use crate::{App, Caller, Ruma, account::presence::acts, content, room::redact_related};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}`
 pub async fn redact(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<redact::Request>,
+    Ruma { who, req, body, .. }: Ruma<redact::Request>,
 ) -> Result<redact::Response, MatrixError> {
+    let With { rel_types } = match &body[..] {
+        b"" => With::default(),
+        body => serde_json::from_slice(body).map_err(|error| MatrixError::of_json(&error))?,
+    };
     let redaction = Redaction {
         room_id: req.room_id,
         event_id: req.event_id,
         txn_id: req.txn_id.to_string(),
         reason: req.reason,
+        with: With { rel_types },
     };
     let sent = event(&app, &who, redaction).await?;
     Ok(redact::Response::new(sent))
@@ -34,6 +39,19 @@ pub struct Redaction {
     event_id: OwnedEventId,
     txn_id: String,
     reason: Option<String>,
+    #[serde(flatten)]
+    with: With,
+}
+
+/// What is to be redacted with it: what relates to it so (MSC3912).
+#[derive(Debug, Default, Deserialize)]
+struct With {
+    #[serde(
+        default,
+        rename = "org.matrix.msc3912.with_relations",
+        alias = "with_rel_types"
+    )]
+    rel_types: Vec<String>,
 }
 
 /// Redacts an event for a client, by `/redact` or by WebSocket: the same transaction id of the same device is the
@@ -49,9 +67,12 @@ pub async fn event(
         event_id,
         txn_id,
         reason,
+        with: With { rel_types },
     } = redaction;
     let path = format!("redact/{room_id}/{event_id}");
     let txn = content::txn_key(who, path, &txn_id)?;
+    let of = (&*room_id, &*event_id);
+    redact_related::want(app, who, of, &rel_types, reason.as_deref()).await?;
     let mut content = Object::new();
     if let Some(reason) = reason {
         content.insert("reason".into(), reason.into());
@@ -60,15 +81,16 @@ pub async fn event(
         txn: Some(txn),
         ..SendOptions::default()
     };
-    send(
-        app,
-        who.user_id.clone(),
-        room_id,
-        event_id,
-        content,
-        options,
-    )
-    .await
+    let (sender, room, target) = (who.user_id.clone(), room_id.clone(), event_id.clone());
+    let sent = send(app, sender, room, target, content, options).await;
+    if !rel_types.is_empty()
+        && sent
+            .as_ref()
+            .is_err_and(|error| error.status.is_client_error())
+    {
+        redact_related::give_up(app, who, of).await?;
+    }
+    sent
 }
 
 /// Sends a redaction of `target`; the room version says where it is named.

@@ -17,7 +17,7 @@ use crate::{
     account::presence::acts,
     content,
     room::{
-        redact,
+        redact, relating,
         schedule::{self, Asked},
     },
 };
@@ -68,6 +68,9 @@ async fn send_as(
     may_stick(app, who.user, &room_id, sticky_ms).await?;
     let content = content::parse(content)?;
     let txn = content::txn_key(who, format!("send/{room_id}/{kind}"), txn_id)?;
+    if kind != "m.room.redaction" {
+        relating::check(app, who, &room_id, (kind, &content), Some(&txn)).await?;
+    }
     let options = SendOptions {
         txn: Some(txn),
         sticky_ms,

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use axum::extract::State;
 use http::StatusCode;
-use rhizome_edge::{MatrixError, RawJson, Undecoded};
+use rhizome_edge::{Content, MatrixError, RawJson, Undecoded};
 use rhizome_federation::{local, query};
 use rhizome_protocol::{Object, StateKey, draft::Draft};
 use rhizome_rooms::{
-    access::RoomAccess, membership::restricted::AUTHORISED_VIA, send::SendOptions, state,
+    access::RoomAccess, membership::restricted::AUTHORISED_VIA, send::SendOptions,
 };
 use ruma::{
     OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId,
@@ -25,9 +25,10 @@ use crate::{
     content,
     limits::Kind,
     room::{
-        membership,
+        membership, relating,
         schedule::{self, Asked},
         send::may_stick,
+        whole::Whole,
     },
     view::{
         client_event::raw_content,
@@ -41,18 +42,12 @@ use crate::{
 pub async fn list(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<list::Request>,
-) -> Result<RawJson, MatrixError> {
+) -> Result<Content, MatrixError> {
     let viewer = Viewer::of(&who);
     let room = RoomAccess::of(&app.store, reader(&who), &req.room_id).await?;
-    let events = state::events_at(&app.rooms, room.state).await?;
-    let mut json = Json::with_capacity(512 * events.len() + 2);
-    json.open_list();
-    let now = app.store.clock().now_ms();
-    for event in dress::as_state(&app.store, events).await? {
-        event.write(&mut json, &viewer, now, &Style::ROOM);
-    }
-    json.close_list();
-    Ok(RawJson(json.finish().into()))
+    let entries = app.store.state_all(room.state).await?;
+    let events = entries.into_iter().map(|(_, no)| no).collect();
+    Whole::new(&app, viewer, events, ("[", "]")).tell().await
 }
 
 /// `GET /_matrix/client/v3/rooms/{roomId}/state/{eventType}/{stateKey}`
@@ -120,6 +115,7 @@ pub async fn set(
         ..SendOptions::default()
     };
     let content = content::parse(content)?;
+    relating::check(app, who, &room_id, (kind, &content), None).await?;
     event(app, who.user_id.clone(), room_id, key, content, options).await
 }
 

@@ -57,8 +57,8 @@ impl Loader<'_> {
                     dress::visible(self.store, self.viewer, &standing, vec![own.clone()]).await?;
                 Timeline {
                     events,
-                    limited: false,
                     before: Pos(upto.0 - 1),
+                    ..Timeline::default()
                 }
             };
         }

@@ -91,6 +91,9 @@ impl Loader<'_> {
                 _ => {}
             }
         }
+        let parts = news.join.iter_mut().chain(&mut news.leave);
+        self.bundle(parts.map(|(_, part)| &mut part.timeline))
+            .await?;
         let (user, upto) = (self.viewer.user, self.upto);
         let mut counts = self.counts.of(self.store, user, &told, upto).await?;
         for ((_, part), row) in news.join.iter_mut().zip(told) {

@@ -31,6 +31,8 @@ pub struct Unsigned<'a> {
     pub redaction: Option<&'a StoredEvent>,
     /// For how many more milliseconds it is sticky, if it is.
     pub sticky_ttl_ms: Option<i64>,
+    /// What relates to it, as JSON.
+    pub relations: Option<&'a str>,
 }
 
 /// In which form an event is written.
@@ -141,6 +143,10 @@ fn write_unsigned(out: &mut String, event: &StoredEvent, unsigned: &Unsigned<'_>
     );
     if let Some(ttl) = unsigned.sticky_ttl_ms {
         let _ = write!(out, ",\"msc4354_sticky_duration_ttl_ms\":{ttl}");
+    }
+    if let Some(relations) = unsigned.relations {
+        out.push_str(",\"m.relations\":");
+        out.push_str(relations);
     }
     if let Some(membership) = unsigned.membership {
         out.push_str(",\"membership\":");
@@ -302,6 +308,7 @@ mod tests {
             replaced: Some(&old),
             redaction: Some(&why),
             sticky_ttl_ms: None,
+            relations: Some("{\"m.reference\":{\"chunk\":[]}}"),
         };
         let value = written(&event, Form::Sync, &unsigned);
         let said = &value["unsigned"];
@@ -317,6 +324,7 @@ mod tests {
         );
         assert_eq!(said["redacted_because"]["event_id"], "$why");
         assert_eq!(said["redacted_because"]["room_id"], "!r:here");
+        assert_eq!(said["m.relations"], json!({"m.reference": {"chunk": []}}));
     }
 
     #[test]

@@ -17,6 +17,18 @@ pub async fn read(store: &Store, user: UserNo) -> Result<HashSet<OwnedUserId>, M
     ))
 }
 
+/// The users' numbers; who has none has sent nothing.
+pub async fn numbers(
+    store: &Store,
+    users: &HashSet<OwnedUserId>,
+) -> Result<Vec<UserNo>, MatrixError> {
+    if users.is_empty() {
+        return Ok(Vec::new());
+    }
+    let users: Vec<OwnedUserId> = users.iter().cloned().collect();
+    Ok(store.known_users(&users).await?.into_values().collect())
+}
+
 /// The list that account data holds.
 pub fn parse(data: Option<&Logged<AccountData>>) -> HashSet<OwnedUserId> {
     let content: Option<serde_json::Value> =

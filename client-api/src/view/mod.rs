@@ -1,5 +1,6 @@
 //! What one reader is shown of a room, and in which form.
 
+pub(crate) mod bundle;
 pub(crate) mod client_event;
 pub(crate) mod direct;
 pub(crate) mod dress;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rhizome_protocol::Membership;
 use rhizome_rooms::access::{Reader, Verdict};
 use rhizome_storage::{StoredEvent, UserNo};
-use ruma::{OwnedDeviceId, OwnedUserId};
+use ruma::{OwnedDeviceId, OwnedEventId, OwnedUserId};
 
 use crate::{
     Caller,
@@ -52,6 +52,63 @@ pub struct Seen {
     pub(super) redaction: Option<Arc<StoredEvent>>,
     /// Of a sticky event: until when it is so, in milliseconds since 1970; if that isn't known, what it says itself.
     pub expires_ms: Option<i64>,
+    /// What relates to it, where that is told and there is something ([`bundle`](super::bundle)).
+    pub(super) relations: Option<Box<Relations>>,
+}
+
+/// What is told of an event's children together with it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Relations {
+    /// The most recent edit.
+    pub edit: Option<Seen>,
+    /// The thread that hangs off it.
+    pub thread: Option<Thread>,
+    /// What references it.
+    pub references: Vec<OwnedEventId>,
+}
+
+/// What is told of a thread.
+#[derive(Clone, Debug)]
+pub(super) struct Thread {
+    /// Its latest event.
+    pub latest: Seen,
+    /// How many events are in it.
+    pub count: i64,
+    /// Whether the reader has sent the root or one of them.
+    pub participated: bool,
+}
+
+impl Relations {
+    fn is_empty(&self) -> bool {
+        self.edit.is_none() && self.thread.is_none() && self.references.is_empty()
+    }
+
+    /// As `m.relations`.
+    fn text(&self, viewer: &Viewer, now_ms: i64, form: Form) -> String {
+        let style = Style { form, fields: None };
+        let mut json = Json::default();
+        json.open();
+        if let Some(edit) = &self.edit {
+            edit.write(json.key("m.replace"), viewer, now_ms, &style);
+        }
+        if let Some(thread) = &self.thread {
+            json.key("m.thread").open().key("latest_event");
+            thread.latest.write(&mut json, viewer, now_ms, &style);
+            json.key("count").number(thread.count);
+            json.key("current_user_participated")
+                .boolean(thread.participated);
+            json.close();
+        }
+        if !self.references.is_empty() {
+            json.key("m.reference").open().key("chunk").open_list();
+            for event in &self.references {
+                json.open().key("event_id").string(event.as_str()).close();
+            }
+            json.close_list().close();
+        }
+        json.close();
+        json.finish()
+    }
 }
 
 impl Seen {
@@ -79,11 +136,27 @@ impl Seen {
             replaced: None,
             redaction: None,
             expires_ms: None,
+            relations: None,
         }
+    }
+
+    /// Adds what relates to it.
+    pub(super) fn relate(&mut self, relations: Relations) {
+        if !relations.is_empty() {
+            self.relations = Some(Box::new(relations));
+        }
+    }
+
+    /// Whether a thread hangs off it that is told.
+    pub fn has_thread(&self) -> bool {
+        let thread = self.relations.as_ref().map(|all| all.thread.is_some());
+        thread.unwrap_or_default()
     }
 
     /// Writes the event as the next element.
     pub fn write(&self, json: &mut Json, viewer: &Viewer, now_ms: i64, style: &Style) {
+        let relations = self.relations.as_ref();
+        let relations = relations.map(|all| all.text(viewer, now_ms, style.form));
         let unsigned = Unsigned {
             now_ms,
             transaction_id: self.transaction_of(viewer),
@@ -92,6 +165,7 @@ impl Seen {
             replaced: self.replaced.as_deref(),
             redaction: self.redaction.as_deref(),
             sticky_ttl_ms: self.sticky_ttl(now_ms),
+            relations: relations.as_deref(),
         };
         json.with(|out| match &style.fields {
             None => client_event::write(out, &self.event, style.form, &unsigned),

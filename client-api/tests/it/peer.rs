@@ -120,11 +120,15 @@ impl Peer {
         let (rules, mut json) = self.json(event).await;
         json.insert("type".into(), kind.into());
         json.insert("content".into(), content);
-        json.remove("hashes");
-        json.remove("signatures");
-        hash_and_sign_pdu(rules, &mut json, server_name!("there"), &key()).unwrap();
-        let pdu = Pdu::parse(rules, json.clone()).unwrap();
-        (pdu.event_id().to_string(), json)
+        signed(rules, json)
+    }
+
+    /// The same with another time.
+    pub async fn forge_at(&self, event: &str, content: Value, ts: i64) -> (String, Object) {
+        let (rules, mut json) = self.json(event).await;
+        json.insert("content".into(), content);
+        json.insert("origin_server_ts".into(), ts.into());
+        signed(rules, json)
     }
 
     /// Sends one event to the server here, in a transaction of its own.
@@ -154,6 +158,14 @@ impl Peer {
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(answer, json!({ "pdus": { id: {} } }));
     }
+}
+
+fn signed(rules: &'static RoomRules, mut json: Object) -> (String, Object) {
+    json.remove("hashes");
+    json.remove("signatures");
+    hash_and_sign_pdu(rules, &mut json, server_name!("there"), &key()).unwrap();
+    let pdu = Pdu::parse(rules, json.clone()).unwrap();
+    (pdu.event_id().to_string(), json)
 }
 
 /// Ada here, and a peer whose Bob has joined her room. The server here runs: it fetches what is missing.

@@ -12,6 +12,7 @@ mod knock;
 mod leave;
 mod member;
 mod presence;
+mod relationships;
 mod state;
 mod to_device;
 mod transaction;
@@ -53,6 +54,7 @@ pub fn endpoints(table: Table<Federation>) -> Table<Federation> {
         .serve_as(Kind::State, state::state)
         .serve_as(Kind::State, state::state_ids)
         .serve(event::event)
+        .serve_as(Kind::State, relationships::relationships)
         // Joining rooms
         .serve(join::make_join)
         .serve_as(Kind::State, join::send_join)

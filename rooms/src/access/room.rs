@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rhizome_protocol::visibility::HistoryVisibility;
-use rhizome_storage::{Pos, RoomHead, SnapshotNo, Store};
+use rhizome_storage::{Pos, RoomHead, SnapshotNo, Store, StoredEvent};
 use ruma::RoomId;
 
 use super::{Reader, Standing, standing};
@@ -81,6 +81,26 @@ impl RoomAccess {
         }
     }
 
+    /// Beyond which depth the reader may see events that we have without their place in the history, and so without the
+    /// state at them: those since a visibility was set under which members see everything. `None`: none.
+    ///
+    /// # Errors
+    ///
+    /// Those of the database.
+    pub async fn unplaced_from(&self, store: &Store) -> Result<Option<i64>> {
+        if !self.standing.is_member() {
+            return Ok(None);
+        }
+        let event = visibility_event(store, self.state).await?;
+        let visibility = HistoryVisibility::of(event.as_ref().map(|event| event.pdu.content()));
+        let is_open = matches!(
+            visibility,
+            HistoryVisibility::WorldReadable | HistoryVisibility::Shared
+        );
+        // Without one it has been so from the beginning.
+        Ok(is_open.then(|| event.map_or(i64::MIN, |event| event.depth)))
+    }
+
     /// Whether more may come after `end`, the last position of which the reader may hear.
     pub fn goes_on(&self, end: Pos) -> bool {
         self.standing.is_member() || self.standing.left_at.is_none_or(|left| left < end)
@@ -91,10 +111,14 @@ fn denied() -> Error {
     Error::Denied("You aren't a member of the room".into())
 }
 
-async fn is_world_readable(store: &Store, state: SnapshotNo) -> Result<bool> {
-    let event = store
+async fn visibility_event(store: &Store, state: SnapshotNo) -> Result<Option<Arc<StoredEvent>>> {
+    Ok(store
         .state_event(state, "m.room.history_visibility", "")
-        .await?;
+        .await?)
+}
+
+async fn is_world_readable(store: &Store, state: SnapshotNo) -> Result<bool> {
+    let event = visibility_event(store, state).await?;
     let visibility = HistoryVisibility::of(event.as_ref().map(|event| event.pdu.content()));
     Ok(visibility == HistoryVisibility::WorldReadable)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{
-    EventNo, MembershipRow, Pos, RoomNo, SnapshotNo, Store, StoredEvent, UserNo,
+    EventNo, MembershipRow, Pos, RoomNo, SnapshotNo, Store, StoredEvent, SurelySeen, UserNo,
 };
 use ruma::UserId;
 
@@ -78,6 +78,21 @@ impl Standing {
             // Backfilled events (no position) are from before the stay.
             (_, Some(left)) => event.pos().is_none_or(|pos| pos <= left),
             (_, None) => false,
+        }
+    }
+
+    /// What the reader sees of the room's history up to a position whoever was there at each event: for what counts
+    /// events without looking at each. They may see more, what was sent during a former stay.
+    pub fn surely_sees(&self, upto: Pos) -> SurelySeen {
+        let shared_upto = match (self.is_member(), self.left_at) {
+            (true, _) => i64::MAX,
+            (_, Some(left)) => left.0,
+            (_, None) => i64::MIN,
+        };
+        SurelySeen {
+            since: self.joined_from.unwrap_or(Pos(i64::MAX)),
+            shared_upto,
+            upto,
         }
     }
 

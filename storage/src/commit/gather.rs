@@ -10,10 +10,11 @@ use ruma::{OwnedServerName, ServerName, UserId};
 use crate::engine::db::hex;
 use crate::engine::sql::{Columns as _, json_of};
 use crate::rooms::relation::rows::RelationRow;
+use crate::rooms::relationship::RelationshipRow;
 use crate::rooms::summary::{is_of_summary, is_summarised};
 use crate::{
     CommitError, Error, EventNo, Extremity, NewEvent, Result, RoomWrite, ServerNo, SetNo,
-    StateChange, Store, UserNo, WriteSet,
+    StateChange, Status, Store, UserNo, WriteSet,
 };
 
 /// How many changes of state are looked up at once.
@@ -39,6 +40,8 @@ pub(super) struct GatheredRoom {
     pub(super) added: Vec<Extremity>,
     /// Of the events, and of those that get their content, that relate to others.
     pub(super) relations: Vec<RelationRow>,
+    /// What their `m.relationship` says, of events without a place as well.
+    pub(super) relationships: Vec<RelationshipRow>,
     /// Whether what the room's summary is made of changes.
     pub(super) summarised: bool,
 }
@@ -105,6 +108,7 @@ async fn gather_room(store: &Store, write: &RoomWrite) -> Result<GatheredRoom> {
     }
     gathered.added = extremities(store, write, &write.add_extremities).await?;
     gathered.relations = relations(store, write).await?;
+    gathered.relationships = relationships(write);
     Ok(gathered)
 }
 
@@ -116,7 +120,7 @@ async fn relations(store: &Store, write: &RoomWrite) -> Result<Vec<RelationRow>>
     let restored = write.restored.iter().map(|event| (event.no, &event.pdu));
     let (mut rows, mut senders) = (Vec::new(), Vec::new());
     for (no, pdu) in new.chain(restored) {
-        if let Some(row) = RelationRow::new(no, write.room, pdu.kind(), pdu.content()) {
+        if let Some(row) = RelationRow::new(no, write.room, &(&**pdu).into()) {
             rows.push(row);
             senders.push(pdu.sender());
         }
@@ -125,6 +129,16 @@ async fn relations(store: &Store, write: &RoomWrite) -> Result<Vec<RelationRow>>
         RelationRow::sent_by(&mut rows, store, &senders).await?;
     }
     Ok(rows)
+}
+
+fn relationships(write: &RoomWrite) -> Vec<RelationshipRow> {
+    let new = write.events.iter();
+    let new = new.filter(|event| event.status != Status::Rejected);
+    let new = new.map(|event| (event.no, &event.pdu));
+    let restored = write.restored.iter().map(|event| (event.no, &event.pdu));
+    new.chain(restored)
+        .filter_map(|(no, pdu)| RelationshipRow::new(no, write.room, pdu))
+        .collect()
 }
 
 /// Events of the write or stored ones, as extremities.

@@ -11,11 +11,14 @@
 //! | `NOW_MS` | the database's time, in milliseconds since 1970 |
 //! | `ROW_ID` (migrations) | `INTEGER` or `BIGINT` |
 //! | `BYTES` (migrations) | `BLOB` or `BYTEA` |
+//! | `SQLITE:`, `POSTGRES:` (migrations) | a line for that database alone |
 //!
 //! Lists and rows are bound as JSON: a list of values, a list of lists.
 //!
 //! Neither database takes U+0000 everywhere (PostgreSQL has no such text, SQLite's JSON functions
 //! cut at it), so text is bound [`escaped`] and read back [`unescaped`] (`engine/sql/value.rs`).
+
+pub(crate) mod search;
 
 use std::borrow::Cow;
 
@@ -118,10 +121,16 @@ impl Dialect {
 
     /// A migration's text for this database.
     pub(crate) fn schema(self, text: &str) -> String {
-        let (row_id, bytes) = match self {
-            Self::Sqlite => ("INTEGER", "BLOB"),
-            Self::Postgres => ("BIGINT", "BYTEA"),
+        let (row_id, bytes, own, other) = match self {
+            Self::Sqlite => ("INTEGER", "BLOB", "SQLITE:", "POSTGRES:"),
+            Self::Postgres => ("BIGINT", "BYTEA", "POSTGRES:", "SQLITE:"),
         };
+        // Byte for byte where there is nothing to replace: a text's checksum is stored.
+        let lines = text.split_inclusive('\n');
+        let lines = lines.filter(|line| !line.starts_with(other));
+        let text: String = lines
+            .map(|line| line.strip_prefix(own).unwrap_or(line))
+            .collect();
         text.replace("ROW_ID", row_id).replace("BYTES", bytes)
     }
 

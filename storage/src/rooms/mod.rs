@@ -11,6 +11,7 @@ pub(crate) mod invites;
 mod joined;
 pub(crate) mod members;
 pub(crate) mod relation;
+pub(crate) mod relationship;
 pub(crate) mod snapshot;
 pub(crate) mod state;
 pub(crate) mod stored_event;

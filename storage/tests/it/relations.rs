@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rhizome_protocol::Pdu;
-use rhizome_storage::testing::{each_database, forget_relations, relation_rows};
+use rhizome_storage::testing::{each_database, forget_relations, relation_rows, thread_rows};
 use rhizome_storage::{
-    Lease, NewEvent, Placement, Pos, Redacts, Relating, Restored, RoomWrite, Status, UserNo,
+    Lease, NewEvent, Placement, Pos, Redacts, Relating, Restored, RoomWrite, Status, ThreadsOf,
+    UserNo,
 };
 use ruma::{EventId, OwnedEventId};
 use serde_json::{Value, json};
@@ -169,6 +170,7 @@ async fn what_is_redacted_relates_to_nothing_in_whatever_order_it_comes() {
                 redact(&room, &child).await;
             }
             assert!(!is_related(&room, &parent).await);
+            assert_eq!(thread_rows(&store).await, []);
         }
         // Both in one commit.
         let child = child(&room, "m.replace", &parent).await;
@@ -293,9 +295,12 @@ async fn stored_events_are_looked_through_once() {
         redact(&room, &gone).await;
         let written = relation_rows(&store).await;
         assert_eq!(written.len(), 3, "{written:?}");
+        let threads = thread_rows(&store).await;
+        assert_eq!(threads.len(), 1);
 
         assert!(store.fill_relations(Duration::ZERO).await.unwrap());
         assert_eq!(relation_rows(&store).await, written);
+        assert_eq!(thread_rows(&store).await, threads);
         forget_relations(&store).await;
         assert!(!is_related(&room, &parent).await);
         let minute = Some(Duration::from_mins(1));
@@ -314,6 +319,66 @@ async fn stored_events_are_looked_through_once() {
         );
         assert!(store.fill_relations(Duration::ZERO).await.unwrap());
         assert_eq!(relation_rows(&store).await, found);
+        assert_eq!(thread_rows(&store).await, threads);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_thread_is_where_its_latest_event_is() {
+    each_database(|store| async move {
+        let room = Room::new(&store, "r").await;
+        let (one, two) = (room.send("one").await, room.send("two").await);
+        let latest = async |root: &EventId| {
+            let rows = thread_rows(&store).await;
+            let row = rows.into_iter().find(|(id, _)| *id == *root.as_str());
+            row.map(|(_, latest)| latest)
+        };
+        let in_thread = async |body: &str| {
+            let mut content = relating("m.thread", &one);
+            content["body"] = json!(body);
+            let kind = "m.room.message";
+            room.event(&room.alice, kind, None, content).await
+        };
+        let first = in_thread("first").await;
+        let second = in_thread("second").await;
+        send(&room, &first).await;
+        let at_first = store.log().head().0;
+        assert_eq!(latest(&one).await, Some(at_first));
+        send(&room, &second).await;
+        let at_second = store.log().head().0;
+        send(&room, &child(&room, "m.thread", &two).await).await;
+        send(&room, &child(&room, "m.reference", &one).await).await;
+        assert_eq!(latest(&one).await, Some(at_second));
+        assert!(latest(&two).await > Some(at_second));
+        // What is filled in later is no activity.
+        let old = in_thread("old").await;
+        let no = store.next_event_no().await.unwrap();
+        let backfilled = NewEvent {
+            placement: Placement::Backfilled,
+            ..NewEvent::new(no, old.clone())
+        };
+        let write = RoomWrite {
+            room: room.no,
+            events: vec![backfilled],
+            ..RoomWrite::default()
+        };
+        room.commit(write).await.unwrap();
+        assert_eq!(latest(&one).await, Some(at_second));
+        redact(&room, &second).await;
+        assert_eq!(latest(&one).await, Some(at_first));
+        redact(&room, &first).await;
+        assert!(
+            latest(&one).await < Some(0),
+            "it goes on with what was filled in"
+        );
+        redact(&room, &old).await;
+        assert_eq!(latest(&one).await, None);
+        send(&room, &in_thread("last").await).await;
+        assert_eq!(latest(&one).await, Some(store.log().head().0));
+        let all = store.threads(room.no, ThreadsOf::All, i64::MAX, 10);
+        let roots: Vec<_> = all.await.unwrap().into_iter().map(|row| row.root).collect();
+        assert_eq!(roots, [one, two]);
     })
     .await;
 }

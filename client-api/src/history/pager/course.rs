@@ -6,25 +6,35 @@ use rhizome_storage::{Direction, Pos, StoredEvent};
 
 use crate::{
     MatrixError,
-    history::pager::Pager,
     place::point::HistoryPoint,
     view::scan::{Course, Place},
 };
 
+/// Where events come from: all of a room's history, or some of it.
+pub trait Stored {
+    /// Stored events from a place on.
+    fn stored(
+        &self,
+        at: HistoryPoint,
+        direction: Direction,
+        size: usize,
+    ) -> impl std::future::Future<Output = Result<Vec<Arc<StoredEvent>>, MatrixError>> + Send;
+}
+
 /// Towards the past, by depth.
-pub struct Past<'a> {
-    pager: &'a Pager<'a>,
+pub struct Past<'a, S> {
+    source: &'a S,
     /// Where it goes on.
     pub at: HistoryPoint,
     to: Option<HistoryPoint>,
     reached: bool,
 }
 
-impl<'a> Past<'a> {
+impl<'a, S> Past<'a, S> {
     /// From a place, to before another.
-    pub fn new(pager: &'a Pager<'a>, at: HistoryPoint, to: Option<HistoryPoint>) -> Past<'a> {
+    pub fn new(source: &'a S, at: HistoryPoint, to: Option<HistoryPoint>) -> Past<'a, S> {
         Past {
-            pager,
+            source,
             at,
             to,
             reached: false,
@@ -32,9 +42,9 @@ impl<'a> Past<'a> {
     }
 }
 
-impl Course for Past<'_> {
+impl<S: Stored + Sync> Course for Past<'_, S> {
     async fn chunk(&self, size: usize) -> Result<Vec<Arc<StoredEvent>>, MatrixError> {
-        self.pager.stored(self.at, Direction::Backward, size).await
+        self.source.stored(self.at, Direction::Backward, size).await
     }
 
     fn place_of(&mut self, event: &StoredEvent) -> Place {
@@ -60,23 +70,23 @@ impl Course for Past<'_> {
 }
 
 /// Towards the present: by depth, or from a position in the order in which things came here.
-pub struct Future<'a> {
-    pager: &'a Pager<'a>,
+pub struct Future<'a, S> {
+    source: &'a S,
     /// Where it goes on.
     pub at: HistoryPoint,
     to: Option<HistoryPoint>,
 }
 
-impl<'a> Future<'a> {
+impl<'a, S> Future<'a, S> {
     /// From a place, up to another.
-    pub fn new(pager: &'a Pager<'a>, at: HistoryPoint, to: Option<HistoryPoint>) -> Future<'a> {
-        Future { pager, at, to }
+    pub fn new(source: &'a S, at: HistoryPoint, to: Option<HistoryPoint>) -> Future<'a, S> {
+        Future { source, at, to }
     }
 }
 
-impl Course for Future<'_> {
+impl<S: Stored + Sync> Course for Future<'_, S> {
     async fn chunk(&self, size: usize) -> Result<Vec<Arc<StoredEvent>>, MatrixError> {
-        self.pager.stored(self.at, Direction::Forward, size).await
+        self.source.stored(self.at, Direction::Forward, size).await
     }
 
     fn place_of(&mut self, event: &StoredEvent) -> Place {

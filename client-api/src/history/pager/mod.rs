@@ -1,10 +1,10 @@
 //! A room's history page by page.
 
-mod course;
+pub(super) mod course;
 
 use std::{collections::HashSet, sync::Arc};
 
-use course::{Future, Past};
+use course::{Future, Past, Stored};
 use rhizome_rooms::access::EventAccess;
 use rhizome_storage::{Direction, EventNo, Pos, StoredEvent};
 use ruma::{OwnedEventId, OwnedUserId};
@@ -14,6 +14,7 @@ use crate::{
     history::asked::Asking,
     place::point::HistoryPoint,
     view::{
+        bundle::Bundler,
         dress,
         filter::{self, EventFilter},
         gaps,
@@ -24,6 +25,7 @@ use crate::{
 };
 
 /// Events of a page and where the next one begins; `None` when there is no more.
+#[derive(Default)]
 pub struct Page {
     /// In the order of the direction.
     pub events: Vec<Seen>,
@@ -108,6 +110,22 @@ impl Pager<'_> {
         })
     }
 
+    /// A page towards the past of what is here: nobody is asked for what isn't.
+    pub async fn backward_here(
+        &self,
+        from: HistoryPoint,
+        limit: usize,
+    ) -> Result<Page, MatrixError> {
+        let budget = Budget::new(self.app.config.max_timeline_bytes);
+        let mut scan = self.scan(Ends::Nothing, limit, &budget);
+        let mut course = Past::new(self, from, None);
+        let stop = scan.run(&mut course).await?;
+        Ok(Page {
+            events: scan.finish().await?,
+            next: (!matches!(stop, Stop::Over | Stop::Ended)).then_some(course.at),
+        })
+    }
+
     /// A page towards the present. Where it ends, more may come: only when nothing has is there no more.
     pub async fn forward(
         &self,
@@ -126,29 +144,6 @@ impl Pager<'_> {
         Ok(Page {
             events: scan.finish().await?,
             next: more.then_some(course.at),
-        })
-    }
-
-    /// Stored events from a place on.
-    pub(super) async fn stored(
-        &self,
-        at: HistoryPoint,
-        direction: Direction,
-        size: usize,
-    ) -> Result<Vec<Arc<StoredEvent>>, MatrixError> {
-        let (store, room) = (&self.app.store, self.reading.room.head.room);
-        Ok(match (direction, at.place) {
-            (Direction::Forward, None) => store.live_after(room, at.upto, self.end, size).await?,
-            (Direction::Forward, Some(_)) => {
-                store
-                    .history(room, at.token(), direction, size, self.end)
-                    .await?
-            }
-            (Direction::Backward, _) => {
-                store
-                    .history(room, at.token(), direction, size, at.upto)
-                    .await?
-            }
         })
     }
 
@@ -188,6 +183,16 @@ impl Pager<'_> {
         Ok(gaps.into_values().flatten().collect())
     }
 
+    /// Adds what relates to some events of the room.
+    pub async fn bundle(&self, events: &mut [Seen]) -> Result<(), MatrixError> {
+        let bundler = Bundler {
+            store: &self.app.store,
+            viewer: &self.reading.viewer,
+            ignored: self.ignored,
+        };
+        bundler.in_room(self.reading, self.end, events).await
+    }
+
     /// With lazy loading: the members who sent these events, as they were at their first event here.
     pub async fn lazy_members(&self, events: &[Seen]) -> Result<Vec<Seen>, MatrixError> {
         if filter::lazy_members(self.filter).is_none() {
@@ -204,5 +209,29 @@ impl Pager<'_> {
         let found = store.state_entries_at(&entries).await?;
         let nos: Vec<EventNo> = found.into_iter().flatten().collect();
         dress::as_state(store, store.events_by_no(&nos).await?).await
+    }
+}
+
+impl Stored for Pager<'_> {
+    async fn stored(
+        &self,
+        at: HistoryPoint,
+        direction: Direction,
+        size: usize,
+    ) -> Result<Vec<Arc<StoredEvent>>, MatrixError> {
+        let (store, room) = (&self.app.store, self.reading.room.head.room);
+        Ok(match (direction, at.place) {
+            (Direction::Forward, None) => store.live_after(room, at.upto, self.end, size).await?,
+            (Direction::Forward, Some(_)) => {
+                store
+                    .history(room, at.token(), direction, size, self.end)
+                    .await?
+            }
+            (Direction::Backward, _) => {
+                store
+                    .history(room, at.token(), direction, size, at.upto)
+                    .await?
+            }
+        })
     }
 }

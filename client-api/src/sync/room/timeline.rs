@@ -12,6 +12,7 @@ use super::Loader;
 use crate::{
     MatrixError,
     view::{
+        bundle::{Bundler, Piece},
         client_event,
         filter::{self, DEFAULT_TIMELINE},
         scan::{Course, Ends, Scan, Stop, Wanted},
@@ -28,6 +29,8 @@ pub struct Timeline {
     pub limited: bool,
     /// The position right before the first event: where paging backwards goes on.
     pub before: Pos,
+    /// For whom it was read, and up to where.
+    pub(in crate::sync) reader: Option<(Standing, Pos)>,
 }
 
 impl Timeline {
@@ -120,7 +123,31 @@ impl Loader<'_> {
             events,
             limited: stop != Stop::Ended,
             before: start.map_or(upto, |pos| Pos(pos.0 - 1)),
+            reader: Some((*standing, upto)),
         })
+    }
+
+    /// Adds to the events of an answer's timelines what relates to them, where something was left out before them: what
+    /// the client isn't told by the events themselves.
+    pub(in crate::sync) async fn bundle<'t>(
+        &self,
+        timelines: impl Iterator<Item = &'t mut Timeline>,
+    ) -> Result<(), MatrixError> {
+        let pieces = timelines.filter(|timeline| timeline.limited);
+        let pieces = pieces.filter_map(|timeline| {
+            let (standing, upto) = timeline.reader?;
+            Some(Piece {
+                standing,
+                upto,
+                events: &mut timeline.events,
+            })
+        });
+        let bundler = Bundler {
+            store: self.store,
+            viewer: self.viewer,
+            ignored: self.ignored,
+        };
+        bundler.bundle(pieces.collect()).await
     }
 
     /// Lets the timeline begin after the last of its state events that would undo what a client is told in

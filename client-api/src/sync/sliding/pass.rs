@@ -200,6 +200,8 @@ impl Sliding {
             }
             rooms.extend(loaded.part.map(|part| (room, part)));
         }
+        let timelines = rooms.iter_mut().map(|(_, part)| &mut part.timeline);
+        teller.loader.bundle(timelines).await?;
         let (user, upto, device) = (self.viewer.user, teller.loader.upto, self.device());
         let told: HashSet<RoomNo> = rooms.iter().map(|(room, _)| *room).collect();
         let told_rows = moment.2.iter().filter(|row| told.contains(&row.room));

@@ -1,5 +1,7 @@
 //! What users do.
 
+use std::collections::BTreeSet;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -56,6 +58,8 @@ impl Life {
             is_everywhere: false,
             thread: None,
             hops: 0,
+            relates: false,
+            reacted: BTreeSet::new(),
             is_leant_on: false,
             is_redacted: false,
         };
@@ -65,8 +69,9 @@ impl Life {
             let to = &mut self.rooms[at].said[target];
             let (relation, root) = match random.below(6) {
                 0 => ("m.reference", None),
-                1 => ("m.annotation", None),
+                1 if to.reacted.insert(who) => ("m.annotation", None),
                 2 if to.by == who => ("m.replace", None),
+                _ if to.relates && to.thread.is_none() => ("m.reference", None),
                 _ => (
                     "m.thread",
                     Some(to.thread.as_ref().unwrap_or(&to.id).clone()),
@@ -82,6 +87,7 @@ impl Life {
                 }
                 to.is_leant_on = true;
             }
+            said.relates = true;
             match relation {
                 "m.annotation" => {
                     kind = "m.reaction";
@@ -177,6 +183,8 @@ impl Life {
             is_everywhere: false,
             thread: None,
             hops: 0,
+            relates: false,
+            reacted: BTreeSet::new(),
             is_leant_on: true,
             is_redacted: true,
         });

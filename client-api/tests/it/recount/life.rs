@@ -74,6 +74,10 @@ pub struct Said {
     pub thread: Option<String>,
     /// Over how many others it is in it.
     pub hops: usize,
+    /// Whether it relates to another: then no thread can hang off it.
+    pub relates: bool,
+    /// Who has reacted to it.
+    pub reacted: BTreeSet<usize>,
     /// Another's thread goes by this one's.
     pub is_leant_on: bool,
     pub is_redacted: bool,

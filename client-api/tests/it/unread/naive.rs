@@ -19,6 +19,8 @@ pub struct Event {
     pub thread: Option<String>,
     /// Over how many others it is in it.
     pub hops: usize,
+    /// Whether it relates to another: then no thread can hang off it.
+    pub relates: bool,
     pub mentions: BTreeSet<usize>,
     pub everybody: bool,
     pub cake: bool,

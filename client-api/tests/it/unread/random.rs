@@ -133,6 +133,7 @@ impl World {
             what,
             thread: None,
             hops: 0,
+            relates: false,
             mentions: BTreeSet::new(),
             everybody: self.random.below(10) == 0,
             cake: self.random.below(4) == 0,
@@ -151,7 +152,7 @@ impl World {
             && !self.events[target].redacted
         {
             let to = &mut self.events[target];
-            let in_thread = !leaning && self.random.below(2) == 0 && to.thread.is_none();
+            let in_thread = !leaning && self.random.below(2) == 0 && !to.relates;
             let kind = match what {
                 What::Edit => "m.replace",
                 What::Reaction => "m.annotation",
@@ -164,6 +165,7 @@ impl World {
                 (event.thread, event.hops) = (to.thread.clone(), to.hops + 1);
             }
             to.leant_on |= !in_thread;
+            event.relates = true;
             content = message(content["body"].as_str().unwrap(), related(kind, &to.id));
             if what == What::Notice {
                 content["msgtype"] = json!("m.notice");

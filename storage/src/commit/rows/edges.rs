@@ -7,7 +7,7 @@ use ruma::EventId;
 use super::{Maker, Planned, events_of};
 use crate::commit::decide::GroupState;
 use crate::engine::sql::rows;
-use crate::rooms::relation;
+use crate::rooms::{relation, relationship};
 use crate::{EventNo, NewEvent, Placement, Result, RoomNo, ServerNo, SetNo};
 
 rows! {
@@ -131,7 +131,12 @@ impl Maker<'_> {
     pub(super) fn relations(&mut self) -> Result<()> {
         let rooms = (self.accepted.iter()).flat_map(|(_, job)| &job.gathered.rooms);
         let rows: Vec<_> = rooms.flat_map(|gathered| &gathered.relations).collect();
-        self.plan.statements.after(relation::rows::INSERT, &rows)
+        self.plan.statements.after(relation::rows::INSERT, &rows)?;
+        let threaded: Vec<_> = rows.into_iter().filter(|row| row.is_threaded()).collect();
+        (self.plan.statements).after(relation::rows::IN_THREADS, &threaded)?;
+        let rooms = (self.accepted.iter()).flat_map(|(_, job)| &job.gathered.rooms);
+        let rows: Vec<_> = rooms.flat_map(|gathered| &gathered.relationships).collect();
+        self.plan.statements.before(relationship::INSERT, &rows)
     }
 
     pub(super) fn outbound(&mut self) -> Result<()> {

@@ -9,6 +9,7 @@ use super::{Found, Maker, Planned, events_of, redactions_of};
 use crate::commit::Job;
 use crate::commit::decide::GroupState;
 use crate::engine::sql::rows;
+use crate::rooms::relation;
 use crate::{EventNo, NewEvent, Placement, Result, RoomNo, SnapshotNo, Status, TxnOwner, UserNo};
 
 rows! {
@@ -275,11 +276,8 @@ impl<'a> Maker<'a> {
             "UPDATE event SET redacted_by = x.redaction FROM ROWS($1) AS x WHERE event.no = x.target",
             &stored,
         )?;
-        // What is redacted relates to nothing any more.
-        self.plan.statements.after(
-            "DELETE FROM relation WHERE child IN (SELECT target FROM ROWS($1) AS x)",
-            &stored,
-        )
+        (self.plan.statements).after(relation::rows::OUT_OF_THREADS, &stored)?;
+        (self.plan.statements).after(relation::rows::DELETE, &stored)
     }
 }
 

@@ -11,7 +11,7 @@ use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use super::rows::{INSERT, RelationRow};
+use super::rows::{Child, IN_THREADS, INSERT, RelationRow};
 use crate::engine::sql::Columns as _;
 use crate::{EventNo, Lease, Result, RoomNo, Store};
 
@@ -29,6 +29,20 @@ struct Said {
     kind: String,
     sender: OwnedUserId,
     content: Object,
+    state_key: Option<String>,
+    #[serde(default)]
+    origin_server_ts: i64,
+}
+
+impl Said {
+    fn child(&self) -> Child<'_> {
+        Child {
+            kind: &self.kind,
+            content: &self.content,
+            is_state: self.state_key.is_some(),
+            ts: self.origin_server_ts,
+        }
+    }
 }
 
 /// How far a pass has come.
@@ -119,8 +133,10 @@ impl Store {
                 .sql("SELECT no FROM room WHERE no IN NUMBERS($1) ORDER BY no FOR_UPDATE")
                 .numbers(rooms);
             tx.rows(query).await?;
-            let query = tx.sql(INSERT).rows(&rows);
-            tx.execute(query).await?;
+            for statement in [INSERT, IN_THREADS] {
+                let query = tx.sql(statement).rows(&rows);
+                tx.execute(query).await?;
+            }
         }
         let query = match upto {
             Some(upto) => (tx.sql("UPDATE relation_fill SET upto = $1 WHERE id = 1")).bind(upto),
@@ -163,7 +179,7 @@ impl Store {
             let Ok(said) = serde_json::from_str::<Said>(&json) else {
                 continue;
             };
-            if let Some(new) = RelationRow::new(no, room, &said.kind, &said.content) {
+            if let Some(new) = RelationRow::new(no, room, &said.child()) {
                 rows.push(new);
                 senders.push(said.sender);
             }

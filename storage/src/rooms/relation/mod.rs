@@ -4,8 +4,13 @@
 //! it back its content; a redaction, which takes the relation out of the event, deletes it. A commit without such events
 //! does nothing for it. Events from before there was a table are looked through once ([`fill`]).
 
+pub(crate) mod annotation;
+pub(crate) mod bundle;
+pub(crate) mod children;
 pub mod fill;
+pub(crate) mod redaction;
 pub(crate) mod rows;
+pub(crate) mod threads;
 
 use std::collections::HashSet;
 
