@@ -48,6 +48,7 @@ pub use config::ClientConfig;
 pub use media::{Files, LinkPreviews, RemoteFiles};
 pub use push::{channels::Channels, mailing::Mailing};
 pub use rhizome_edge::{Caller, MatrixError, Ruma};
+pub use room::{forget::ForgetLeft, notices};
 pub use router::router;
 pub use sync::{WriteUnread, window::Window};
 

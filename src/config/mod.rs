@@ -18,7 +18,9 @@ mod presence;
 mod push;
 mod rate_limits;
 mod registration;
+mod rooms;
 mod server;
+mod server_notices;
 mod source;
 mod units;
 mod url_previews;
@@ -42,7 +44,9 @@ pub use self::presence::Presence;
 pub use self::push::{Apns, Fcm, Push, WebPush};
 pub use self::rate_limits::{Rate, RateLimits};
 pub use self::registration::{Registration, RegistrationMode};
+pub use self::rooms::{EncryptionByDefault, Rooms};
 pub use self::server::Server;
+pub use self::server_notices::ServerNotices;
 use self::source::Source;
 pub use self::units::{Secret, Size, Span, server_name};
 pub use self::url_previews::UrlPreviews;
@@ -87,6 +91,10 @@ pub struct Config {
     pub mail: Mail,
     /// Who is there.
     pub presence: Presence,
+    /// What is so in rooms unless people say otherwise.
+    pub rooms: Rooms,
+    /// What the operator tells users.
+    pub server_notices: ServerNotices,
     /// Log lines.
     pub logging: Logging,
     /// For tests: where to die. Only from the environment.
@@ -113,6 +121,8 @@ impl Default for Config {
             push: Push::default(),
             mail: Mail::default(),
             presence: Presence::default(),
+            rooms: Rooms::default(),
+            server_notices: ServerNotices::default(),
             logging: Logging::default(),
             crash_point: None,
             file: None,
@@ -234,6 +244,7 @@ impl Config {
         self.url_previews.check(problems);
         self.push.check(problems);
         self.mail.check(problems);
+        self.server_notices.check(&self.server.name, problems);
         self.logging.check(problems);
     }
 }

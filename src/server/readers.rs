@@ -1,13 +1,14 @@
 //! What reads the log for clients.
 
 use rhizome_client_api as client_api;
+use rhizome_rooms::redact_banned::RedactBanned;
 use rhizome_storage::{LogReader, LogWork, Store};
 
 use crate::config::Config;
 use crate::tasks::Tasks;
 
-/// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, and copies
-/// what they have set up for a room to the one that replaces it.
+/// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, copies
+/// what they have set up for a room to the one that replaces it, and redacts what banned people have sent.
 pub(crate) fn read_log(tasks: &Tasks, store: &Store, config: &Config) {
     let name = &config.server.name;
     let (at, here) = (store.clone(), name.clone());
@@ -21,6 +22,19 @@ pub(crate) fn read_log(tasks: &Tasks, store: &Store, config: &Config) {
         ("settings of upgraded rooms", "carried"),
         move || client_api::CarrySettings::new(&at, here.clone()),
     );
+    let (at, here) = (store.clone(), name.clone());
+    follow(
+        tasks,
+        store,
+        ("redactions by bans", "redact banned"),
+        move || RedactBanned::new(&at, here.clone()),
+    );
+    if config.rooms.forget_on_leave {
+        let (at, here) = (store.clone(), name.clone());
+        follow(tasks, store, ("rooms that are left", "forget"), move || {
+            client_api::ForgetLeft::new(&at, here.clone())
+        });
+    }
 }
 
 /// A reader of the log: what its task and it are called, and its work.

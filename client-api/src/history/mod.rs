@@ -5,3 +5,4 @@ pub(crate) mod context;
 pub(crate) mod event;
 pub(crate) mod messages;
 pub(crate) mod pager;
+mod unredacted;

@@ -3,11 +3,15 @@
 pub(crate) mod aliases;
 pub(crate) mod create;
 pub(crate) mod directory;
+pub mod forget;
 pub(crate) mod members;
 pub(crate) mod membership;
+pub mod notices;
 pub(crate) mod receipts;
 pub(crate) mod redact;
+pub(crate) mod report;
 pub(crate) mod send;
 pub(crate) mod state;
 pub(crate) mod threads;
 pub(crate) mod typing;
+pub(crate) mod upgrade;

@@ -24,7 +24,7 @@ use crate::{
     account::presence::acts,
     content,
     limits::Kind,
-    room::{membership, send::stickiness},
+    room::{membership, notices, send::stickiness},
     view::{
         client_event::raw_content,
         dress,
@@ -111,6 +111,9 @@ pub async fn set(
     if kind == "m.room.member" {
         // Who lets whom in, servers settle.
         content.remove(AUTHORISED_VIA);
+        if state_key == who.user_id.as_str() && content.get("membership") == Some(&"leave".into()) {
+            notices::may_leave(app, who, &room_id).await?;
+        }
     }
     if membership::is_invite(kind, &content) {
         let now = app.now_monotonic_ms();
@@ -162,14 +165,19 @@ async fn check_canonical_alias(
             Err(error) => return Err(error),
         };
         if !leads_here {
-            return Err(MatrixError::new(
-                StatusCode::BAD_REQUEST,
-                "M_BAD_ALIAS",
-                format!("The alias {alias} doesn't lead to this room"),
-            ));
+            return Err(bad_alias(alias));
         }
     }
     Ok(())
+}
+
+/// A room would be named by an alias that isn't its own.
+pub(crate) fn bad_alias(alias: &RoomAliasId) -> MatrixError {
+    MatrixError::new(
+        StatusCode::BAD_REQUEST,
+        "M_BAD_ALIAS",
+        format!("The alias {alias} doesn't lead to this room"),
+    )
 }
 
 async fn leads_to(app: &App, alias: &RoomAliasId) -> Result<ruma::OwnedRoomId, MatrixError> {
@@ -183,7 +191,7 @@ async fn leads_to(app: &App, alias: &RoomAliasId) -> Result<ruma::OwnedRoomId, M
 }
 
 /// `alias` and `alt_aliases`. An empty or absent alias is none.
-fn named_aliases(content: &Object) -> Result<BTreeSet<OwnedRoomAliasId>, MatrixError> {
+pub(crate) fn named_aliases(content: &Object) -> Result<BTreeSet<OwnedRoomAliasId>, MatrixError> {
     let invalid = || MatrixError::invalid_param("alias and alt_aliases must be room aliases");
     let mut named = BTreeSet::new();
     let mut add = |value: &Value| {
