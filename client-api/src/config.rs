@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 pub use rhizome_edge::limits::Rate;
-use ruma::{OwnedServerName, RoomVersionId};
+use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
 
 use crate::{Channels, Mailing};
 
@@ -18,6 +18,12 @@ pub struct ClientConfig {
     pub well_known_server: Option<String>,
     /// The version of rooms whose creator names none.
     pub default_room_version: RoomVersionId,
+    /// Which new rooms are encrypted although their creator doesn't say so.
+    pub encryption_by_default: EncryptionByDefault,
+    /// Whether users forget rooms as they leave them.
+    pub forget_on_leave: bool,
+    /// Who tells users what the operator has to say; without it nobody does.
+    pub notices: Option<Notices>,
     /// Who may register.
     pub registration: Registration,
     /// Enables `/_synapse/admin/v1/register` for whoever knows the secret.
@@ -56,6 +62,9 @@ impl ClientConfig {
             well_known_client: None,
             well_known_server: None,
             default_room_version: RoomVersionId::V12,
+            encryption_by_default: EncryptionByDefault::Off,
+            forget_on_leave: false,
+            notices: None,
             registration: Registration::Closed,
             registration_shared_secret: None,
             rate_limits: RateLimits::default(),
@@ -101,6 +110,30 @@ pub enum Unauthenticated {
     Before(i64),
     /// All.
     Open,
+}
+
+/// Who tells users what the operator has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notices {
+    /// The user who speaks.
+    pub user: OwnedUserId,
+    /// What they are shown as.
+    pub display_name: Option<String>,
+    /// Their picture and the rooms', an `mxc://` address.
+    pub avatar_url: Option<String>,
+    /// What the rooms are called.
+    pub room_name: Option<String>,
+}
+
+/// Which new rooms are encrypted although their creator doesn't say so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EncryptionByDefault {
+    /// None.
+    Off,
+    /// Those that people come into by invitation: made with another preset than `public_chat`.
+    Invite,
+    /// All.
+    All,
 }
 
 /// Who may make an account over `/register`.

@@ -23,6 +23,7 @@ const VERSIONS: [&str; 1] = ["v1.1"];
 /// What is here of newer versions and of proposals, under the names that clients ask for.
 const FEATURES: [&str; 15] = [
     "fi.mau.msc2246.stable",
+    "fi.mau.msc2815",
     "org.matrix.label_based_filtering",
     "org.matrix.msc3026.busy_presence",
     "org.matrix.msc3391",
@@ -66,6 +67,7 @@ pub async fn capabilities(
         "m.profile_fields": { "enabled": true },
         "m.3pid_changes": { "enabled": false },
         "m.get_login_token": { "enabled": false },
+        "m.forget_forced_upon_leave": { "enabled": app.config.forget_on_leave },
         "im.nheko.msc3664.related_event_match": { "enabled": true },
     });
     let delayed = app.config.delayed;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
-use rhizome_edge::{Api, Asked, Identity, Proof};
+use rhizome_edge::{Api, Asked, Caller, Identity, Proof};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -61,7 +61,7 @@ impl Api for App {
                 Err(error) if is_for_all(asked) && error.errcode == "M_UNKNOWN_TOKEN" => {
                     Identity::Nobody
                 }
-                user => Identity::User(user?),
+                user => self.identity(asked, user?).await?,
             },
             None if asked.proof == Proof::User => return Err(MatrixError::missing_token()),
             None => Identity::Nobody,
@@ -82,6 +82,22 @@ impl Api for App {
         _: &Request<Bytes>,
     ) -> Result<Identity, MatrixError> {
         Ok(identity)
+    }
+}
+
+impl App {
+    /// Who a user is. Whether they administer the server is looked up only where that matters.
+    async fn identity(&self, asked: Asked<Kind>, user: Caller) -> Result<Identity, MatrixError> {
+        if asked.proof != Proof::Administrator {
+            return Ok(Identity::User(user));
+        }
+        let account = self.store.account(&user.user_id).await?;
+        let administers = account.is_some_and(|account| account.admin && !account.deactivated);
+        Ok(if administers {
+            Identity::Administrator(user)
+        } else {
+            Identity::User(user)
+        })
     }
 }
 

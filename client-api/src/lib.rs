@@ -50,6 +50,7 @@ pub use push::{channels::Channels, mailing::Mailing};
 pub use rhizome_edge::{Caller, MatrixError, Ruma};
 pub use room::delayed::run as send_delayed;
 pub use room::redact_related::RedactRelated;
+pub use room::{forget::ForgetLeft, notices};
 pub use router::router;
 pub use sync::{WriteUnread, window::Window};
 

@@ -7,7 +7,7 @@ use crate::{
     App,
     account::{
         admin_register, data, data_delete, deactivate, devices, filters, management, presence,
-        profile, register,
+        profile, register, tags,
     },
     auth::{login, logout, refresh},
     discovery,
@@ -17,10 +17,10 @@ use crate::{
     media::{download, preview, resumable, settings, thumbnail, upload as files},
     push::{mail_links, pushers, rules},
     room::{
-        aliases, create, delayed, directory, members, membership, receipts, redact, schedule, send,
-        state,
+        aliases, create, delayed, directory, members, membership, notices, receipts, redact,
+        report, schedule, send, state,
         threads::{list, subscription},
-        typing,
+        typing, upgrade,
     },
     sync::{self, key_changes, notifications, sliding, socket},
 };
@@ -49,6 +49,9 @@ fn accounts(table: Table<App>) -> Table<App> {
         .serve(register::available)
         .serve_as(Kind::Login, admin_register::nonce)
         .serve_as(Kind::Login, admin_register::register)
+        // What the operator tells users.
+        .serve_as(Kind::Other, notices::post)
+        .serve_as(Kind::Other, notices::put)
         // Sessions.
         .serve(login::flows)
         .serve_as(Kind::Login, login::login)
@@ -79,6 +82,7 @@ fn writing(table: Table<App>) -> Table<App> {
     table
         // Rooms.
         .serve_as(Kind::Join, create::create)
+        .serve_as(Kind::Join, upgrade::upgrade)
         .serve(membership::joined_rooms)
         // Membership.
         .serve_as(Kind::Join, membership::join)
@@ -146,6 +150,13 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(data::put_in_room)
         .serve(data::get)
         .serve(data::get_in_room)
+        .serve(tags::list)
+        .serve(tags::put)
+        .serve(tags::delete)
+        // What users find improper.
+        .serve_as(Kind::Other, report::room)
+        .serve_as(Kind::Other, report::event)
+        .serve_as(Kind::Other, report::user)
         // Who is told of notifications.
         .serve(pushers::list)
         .serve(pushers::set)

@@ -75,6 +75,9 @@ shared_secret = "complement"
 [rate_limits]
 enabled = false
 
+[server_notices]
+localpart = "_server"
+
 [media]
 unauthenticated_downloads = "open"
 

@@ -52,6 +52,9 @@ pub enum Error {
     /// The delayed event that this was to be isn't scheduled any more, or for another time.
     #[error("The delayed event isn't scheduled any more")]
     NotScheduled,
+    /// What a new room was to be, another is.
+    #[error("{0}")]
+    Taken(String),
     /// The event is over a size limit.
     #[error("{0}")]
     TooLarge(String),
@@ -78,7 +81,7 @@ impl Error {
             | Self::UnableToAuthorise(_)
             | Self::UnableToGrant(_)
             | Self::AliasTaken(_) => 400,
-            Self::NotScheduled => 409,
+            Self::NotScheduled | Self::Taken(_) => 409,
             Self::TooLarge(_) => 413,
             Self::Contended | Self::Store(rhizome_storage::Error::Busy(_)) => 503,
             Self::Store(_) => 500,
@@ -100,7 +103,7 @@ impl Error {
             Self::UnableToGrant(_) => "M_UNABLE_TO_GRANT_JOIN",
             Self::AliasTaken(_) => "M_ROOM_IN_USE",
             Self::TooLarge(_) => "M_TOO_LARGE",
-            Self::NotScheduled | Self::Contended | Self::Store(_) => "M_UNKNOWN",
+            Self::NotScheduled | Self::Taken(_) | Self::Contended | Self::Store(_) => "M_UNKNOWN",
         }
     }
 }
@@ -129,7 +132,7 @@ impl Refusal for Error {
 
 /// Whether a rule was broken that nobody may break, whatever their power: a creator's power level.
 fn is_nonsense(rejection: &Rejection) -> bool {
-    rejection.rule == "auth 10.4"
+    [Rejection::OWNED_KEY, "auth 10.4"].contains(&rejection.rule)
 }
 
 /// Shorthand of this crate.
@@ -173,6 +176,7 @@ mod tests {
             (Error::UnableToGrant(text()), 400, "M_UNABLE_TO_GRANT_JOIN"),
             (Error::AliasTaken(text()), 400, "M_ROOM_IN_USE"),
             (Error::NotScheduled, 409, "M_UNKNOWN"),
+            (Error::Taken(text()), 409, "M_UNKNOWN"),
             (Error::TooLarge(text()), 413, "M_TOO_LARGE"),
             (Error::Contended, 503, "M_UNKNOWN"),
             (

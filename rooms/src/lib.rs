@@ -6,7 +6,7 @@
 //!
 //! | the event comes from | door |
 //! |---|---|
-//! | a local user | [`send::send`], or [`create::create`] for a new room |
+//! | a local user | [`send::send`]; [`create::create`] for a new room, [`upgrade::upgrade`] for one that replaces another |
 //! | a local user, but others sign it first (an invite to another server) | [`send::prepare`], then [`admit::admit_signed`] |
 //! | another server by a template of ours (`send_join`, `send_leave`) | [`admit::admit_signed`] |
 //! | another server's transaction | [`receive::receive`] |
@@ -25,10 +25,12 @@ pub mod create;
 mod error;
 pub mod membership;
 pub mod receive;
+pub mod redact_banned;
 pub mod send;
 pub mod state;
 pub mod sticky;
 pub mod thread;
+pub mod upgrade;
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use ruma::UserId;
 use crate::config::{Config, Span};
 use crate::server;
 
-use super::say;
+use super::{ago, say};
 use text::{line, parts, size};
 
 #[cfg(test)]
@@ -352,10 +352,10 @@ impl Desk<'_> {
             "name: {}",
             row.name.as_deref().unwrap_or("none").escape_debug()
         ));
-        say(format_args!("here for: {}", self.ago(row.created)));
+        say(format_args!("here for: {}", ago(self.store, row.created)));
         say(format_args!(
             "last asked for, roughly: {} ago",
-            self.ago(row.accessed)
+            ago(self.store, row.accessed)
         ));
         if let Some(blob) = &row.blob {
             say(format_args!("SHA-256: {}", blob.sha256));
@@ -364,15 +364,6 @@ impl Desk<'_> {
             say(format_args!("thumbnails: {pictures}"));
         }
         Ok(())
-    }
-
-    fn ago(&self, since: i64) -> String {
-        let minutes = self.store.clock().now_ms().saturating_sub(since) / 60_000;
-        match minutes {
-            0..=120 => format!("{minutes} minutes"),
-            121..=2_880 => format!("{} hours", minutes / 60),
-            _ => format!("{} days", minutes / 1_440),
-        }
     }
 
     async fn usage(&self) -> anyhow::Result<()> {

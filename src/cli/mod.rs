@@ -7,6 +7,7 @@ mod database;
 mod keys;
 pub(crate) mod logging;
 mod media;
+mod report;
 mod room;
 mod serve;
 mod user;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use rhizome_storage::Store;
 
 use crate::config::{Config, ConfigError, Logging};
 use crate::server::Running;
@@ -48,6 +50,9 @@ enum Command {
     /// Look at files and take care of them, also while the server runs
     #[command(subcommand)]
     Media(media::MediaCommand),
+    /// Read what users have reported, also while the server runs
+    #[command(subcommand)]
+    Report(report::ReportCommand),
     /// Say what happened to the database
     #[command(subcommand)]
     Database(DatabaseCommand),
@@ -193,6 +198,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::User(UserCommand::Create(args)) => user::create(&load()?, args),
         Command::Room(RoomCommand::Inspect(args)) => room::inspect(&load()?, args),
         Command::Media(command) => media::media(&load()?, command),
+        Command::Report(command) => report::report(&load()?, command),
         Command::Database(command) => database::database(&load()?, &command),
         Command::Keys { command } => keys::keys(&load()?, command.unwrap_or(KeysCommand::Show)),
         Command::Demo(args) if args.serve => {
@@ -223,6 +229,16 @@ fn explain(error: &anyhow::Error) -> String {
         }
     }
     text
+}
+
+/// How long ago something was.
+fn ago(store: &Store, since_ms: i64) -> String {
+    let minutes = store.clock().now_ms().saturating_sub(since_ms) / 60_000;
+    match minutes {
+        0..=120 => format!("{minutes} minutes"),
+        121..=2_880 => format!("{} hours", minutes / 60),
+        _ => format!("{} days", minutes / 1_440),
+    }
 }
 
 /// Prints a line to standard output; a closed pipe is no reason to fail.
@@ -277,6 +293,9 @@ mod tests {
             ("rhizome media delete", false),
             ("rhizome media delete --unused-for long", false),
             ("rhizome media quarantine --room !a:b --undo", true),
+            ("rhizome report list", true),
+            ("rhizome report dismiss 1 2", true),
+            ("rhizome report dismiss", false),
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).is_ok(), fine, "{line}");
         }

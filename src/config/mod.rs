@@ -19,7 +19,9 @@ mod presence;
 mod push;
 mod rate_limits;
 mod registration;
+mod rooms;
 mod server;
+mod server_notices;
 mod source;
 mod units;
 mod url_previews;
@@ -44,7 +46,9 @@ pub use self::presence::Presence;
 pub use self::push::{Apns, Fcm, Push, WebPush};
 pub use self::rate_limits::{Rate, RateLimits};
 pub use self::registration::{Registration, RegistrationMode};
+pub use self::rooms::{EncryptionByDefault, Rooms};
 pub use self::server::Server;
+pub use self::server_notices::ServerNotices;
 use self::source::Source;
 pub use self::units::{Secret, Size, Span, server_name};
 pub use self::url_previews::UrlPreviews;
@@ -91,6 +95,10 @@ pub struct Config {
     pub presence: Presence,
     /// Events that users have sent for later.
     pub delayed_events: DelayedEvents,
+    /// What is so in rooms unless people say otherwise.
+    pub rooms: Rooms,
+    /// What the operator tells users.
+    pub server_notices: ServerNotices,
     /// Log lines.
     pub logging: Logging,
     /// For tests: where to die. Only from the environment.
@@ -118,6 +126,8 @@ impl Default for Config {
             mail: Mail::default(),
             presence: Presence::default(),
             delayed_events: DelayedEvents::default(),
+            rooms: Rooms::default(),
+            server_notices: ServerNotices::default(),
             logging: Logging::default(),
             crash_point: None,
             file: None,
@@ -240,6 +250,7 @@ impl Config {
         self.push.check(problems);
         self.mail.check(problems);
         self.delayed_events.check(problems);
+        self.server_notices.check(&self.server.name, problems);
         self.logging.check(problems);
     }
 }

@@ -87,6 +87,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         Arc::new(pushing::with_ways(client_config(&config), &config)?),
         stop.clone(),
     );
+    reserve_names(&app).await?;
     let unfinished = [app.unfinished().clone(), federation.unfinished().clone()];
     let routers = Routers::new(client_api::router(app.clone()), federation.router());
 
@@ -351,6 +352,14 @@ async fn bind(config: &Config) -> anyhow::Result<Vec<TcpListener>> {
         listeners.push(bound);
     }
     Ok(listeners)
+}
+
+/// Sees to it that nobody else takes the names of the server's own users.
+async fn reserve_names(app: &client_api::App) -> anyhow::Result<()> {
+    if let Some(settings) = &app.config.notices {
+        client_api::notices::speaker(&app.store, settings).await?;
+    }
+    Ok(())
 }
 
 /// Opens the database and sees to it that it belongs to this server.

@@ -2,6 +2,7 @@
 
 use rhizome_client_api as client_api;
 use rhizome_federation::Federation;
+use rhizome_rooms::redact_banned::RedactBanned;
 use rhizome_storage::{FillSearch, LogReader, LogWork, Store, index_history};
 
 use crate::config::Config;
@@ -9,7 +10,7 @@ use crate::tasks::Tasks;
 
 /// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, and copies
 /// what they have set up for a room to the one that replaces it; redacts what relates to what they have redacted, if they
-/// want; takes what is said into the index of words.
+/// want, and what banned people have sent; takes what is said into the index of words.
 pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, config: &Config) {
     let name = &config.server.name;
     let (at, here) = (store.clone(), name.clone());
@@ -39,6 +40,19 @@ pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, co
         ("redactions of what is related", "redact related"),
         move || client_api::RedactRelated::new(federation.clone()),
     );
+    let (at, here) = (store.clone(), name.clone());
+    follow(
+        tasks,
+        store,
+        ("redactions by bans", "redact banned"),
+        move || RedactBanned::new(&at, here.clone()),
+    );
+    if config.rooms.forget_on_leave {
+        let (at, here) = (store.clone(), name.clone());
+        follow(tasks, store, ("rooms that are left", "forget"), move || {
+            client_api::ForgetLeft::new(&at, here.clone())
+        });
+    }
 }
 
 /// A reader of the log: what its task and it are called, and its work.

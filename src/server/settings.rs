@@ -11,7 +11,8 @@ use rhizome_media::{
 };
 
 use crate::config::{
-    Config, LOCAL, MediaStore, Rate, Scanner, Secret, StoreKind, UnauthenticatedDownloads,
+    Config, EncryptionByDefault, LOCAL, MediaStore, Rate, Scanner, Secret, StoreKind,
+    UnauthenticatedDownloads,
 };
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
@@ -25,6 +26,20 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
     out.well_known_client.clone_from(&config.well_known.client);
     out.well_known_server = config.well_known.server.as_ref().map(ToString::to_string);
     out.default_room_version = config.server.default_room_version.clone();
+    out.encryption_by_default = match config.rooms.encryption_by_default {
+        EncryptionByDefault::Off => client_api::EncryptionByDefault::Off,
+        EncryptionByDefault::Invite => client_api::EncryptionByDefault::Invite,
+        EncryptionByDefault::All => client_api::EncryptionByDefault::All,
+    };
+    out.forget_on_leave = config.rooms.forget_on_leave;
+    let notices = &config.server_notices;
+    let speaker = notices.user(&config.server.name);
+    out.notices = speaker.map(|user| client_api::Notices {
+        user,
+        display_name: notices.display_name.clone(),
+        avatar_url: notices.avatar_url.clone(),
+        room_name: Some(notices.room_name.clone()).filter(|name| !name.is_empty()),
+    });
     out.registration = if config.registration.is_open() {
         client_api::Registration::Open
     } else {

@@ -66,6 +66,7 @@ pub use accounts::delivery::DELIVERY;
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::pushes::{About, Mails, NewPush, Push, Told, Waiting};
+pub use accounts::reports::{NewReport, Report};
 pub use accounts::sessions::Ends;
 pub use accounts::tokens::Token;
 pub use accounts::{Account, FirstLogin};
@@ -86,7 +87,7 @@ pub use facts::account::AccountChange;
 pub use facts::account::dehydrated::Dehydrated;
 pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
 pub use facts::account_data::{AccountData, DataChange, Notifying};
-pub use facts::alias::NewAlias;
+pub use facts::alias::{AliasesMoved, NewAlias};
 pub use facts::decision::CommitError;
 pub use facts::delay_id::DelayId;
 pub use facts::delayed::{
@@ -104,6 +105,7 @@ pub use facts::keys::one_time::{
 };
 pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
+pub use facts::notice_room::NoticeRoom;
 pub use facts::profile::{ProfileChange, ProfileField};
 pub use facts::pusher::{Pusher, PusherActivated, PusherChange, PusherGone, PusherKey};
 pub use facts::receipt::{DELIVERED, PlacedReceipt, Receipt, is_public as is_public_receipt};

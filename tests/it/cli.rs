@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use rhizome_storage::testing::eventually;
-use rhizome_storage::{DeviceList, Fact, Options, Store, WriteSet};
+use rhizome_storage::{DeviceList, Fact, NewReport, Options, Store, WriteSet};
 
 fn rhizome(dir: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rhizome"));
@@ -123,6 +123,55 @@ fn a_restored_database_begins_a_new_epoch() {
         assert_ne!(store.epoch(), before);
         store.close().await;
     });
+}
+
+/// What users report waits for the operator, in words that a terminal bears.
+#[test]
+fn reports_are_listed_shown_and_dismissed() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("rhizome-data");
+    std::fs::create_dir(&data).unwrap();
+    let report = |words: &[&str]| {
+        let output = rhizome(dir.path()).arg("report").args(words).output();
+        let output = output.unwrap();
+        (output.status.code(), texts(&output))
+    };
+    let (code, (out, error)) = report(&["list"]);
+    assert_eq!((code, out.as_str()), (Some(0), ""), "{error}");
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = format!("sqlite:{}", data.join("rhizome.db").display());
+    let no = runtime.block_on(async {
+        let store = Store::open(Options::new(&url)).await.unwrap();
+        let ada = store
+            .user_no(ruma::user_id!("@ada:localhost"))
+            .await
+            .unwrap();
+        let report = NewReport {
+            room_id: Some(ruma::owned_room_id!("!r:localhost")),
+            event_id: Some(ruma::owned_event_id!("$e")),
+            user_id: Some(ruma::owned_user_id!("@bob:localhost")),
+            event: Some("{\"content\":\"\u{1b}[2J\"}".into()),
+            ..NewReport::of(ada, "spam\u{1b}[31m".into())
+        };
+        let no = store.add_report(&report, 10).await.unwrap().unwrap();
+        store.close().await;
+        no.to_string()
+    });
+    let (_, (list, _)) = report(&["list"]);
+    assert!(list.starts_with(&no), "{list}");
+    assert!(
+        list.contains("event $e of @bob:localhost in !r:localhost"),
+        "{list}"
+    );
+    let (_, (shown, _)) = report(&["show", &no]);
+    assert!(shown.contains("by: @ada:localhost"), "{shown}");
+    assert!(shown.contains("content"), "{shown}");
+    assert!(!list.contains('\u{1b}') && !shown.contains('\u{1b}'));
+    let (_, (out, _)) = report(&["dismiss", &no]);
+    assert!(out.contains("1 reports dismissed"), "{out}");
+    let (code, (_, error)) = report(&["show", &no]);
+    assert_eq!(code, Some(1));
+    assert!(error.contains("waits"), "{error}");
 }
 
 struct Serving {

@@ -13,14 +13,12 @@ use rhizome_storage::{
 };
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId};
 
-use crate::{MatrixError, account_data, push::rules};
+use crate::{MatrixError, account::tags, account_data, push::rules};
 
 /// Users of a room who are looked at together.
 const TOGETHER: usize = 500;
 /// Attempts at one stretch.
 const ATTEMPTS: u32 = 3;
-/// The type of the tags of a room.
-const TAGS: &str = "m.tag";
 
 /// Carries settings over, as the work of a [`rhizome_storage::LogReader`].
 #[derive(Debug)]
@@ -148,7 +146,7 @@ impl CarrySettings {
     }
 
     async fn carry_tags(&self, upgrade: &Upgrade, user: UserNo) -> Result<(), MatrixError> {
-        let tags = self.store.account_data(user, Some(upgrade.old), TAGS);
+        let tags = self.store.account_data(user, Some(upgrade.old), tags::KIND);
         let tags = tags.await?.filter(|tags| account_data::stands(tags));
         let Some(tags) = tags else {
             return Ok(());

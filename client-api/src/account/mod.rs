@@ -12,4 +12,5 @@ pub(crate) mod presence;
 pub(crate) mod profile;
 pub(crate) mod register;
 mod registering;
+pub(crate) mod tags;
 pub mod users;

@@ -1,12 +1,13 @@
 //! One event.
 
 use axum::extract::State;
-use rhizome_federation::RawJson;
+use rhizome_edge::{RawJson, Undecoded};
 use rhizome_storage::StoredEvent;
 use ruma::{EventId, api::client::room::get_room_event::v3};
 
 use crate::{
     App, MatrixError, Ruma,
+    history::unredacted,
     view::{
         bundle::Bundler,
         dress, ignored,
@@ -19,12 +20,17 @@ use crate::{
 /// `GET /_matrix/client/v3/rooms/{roomId}/event/{eventId}`
 pub async fn event(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<v3::Request>,
+    Ruma { who, req, .. }: Ruma<Undecoded<v3::Request>>,
 ) -> Result<RawJson, MatrixError> {
+    let whole = unredacted::is_asked(req.query.as_deref())?;
+    let req = req.decode()?;
     let reading = Reading::of(&app, &who, &req.room_id)
         .await
         .map_err(hidden)?;
-    let seen = visible_event(&app, &reading, &req.event_id).await?;
+    let mut seen = visible_event(&app, &reading, &req.event_id).await?;
+    if whole {
+        unredacted::restore(&app, &reading, &mut seen).await?;
+    }
     let mut seen = [seen];
     let ignored = ignored::read(&app.store, reading.viewer.user).await?;
     let bundler = Bundler {

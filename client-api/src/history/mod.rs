@@ -9,3 +9,4 @@ pub(crate) mod relations;
 pub(crate) mod relationships;
 pub(crate) mod search;
 pub(crate) mod threads;
+mod unredacted;

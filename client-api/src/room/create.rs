@@ -1,5 +1,7 @@
 //! Making rooms.
 
+use std::collections::HashMap;
+
 use axum::extract::State;
 use rhizome_edge::MatrixError;
 use rhizome_federation::local;
@@ -7,12 +9,12 @@ use rhizome_protocol::Object;
 use rhizome_rooms::{
     create::{
         self,
-        plan::{CreateRoom, InitialState, Preset},
+        plan::{CreateRoom, InitialState, MAX_INVITES, Preset},
     },
     send::SendOptions,
 };
 use ruma::{
-    OwnedUserId, RoomAliasId,
+    OwnedUserId, RoomAliasId, UserId,
     api::client::room::{
         Visibility,
         create_room::v3::{self as create_room, RoomPreset},
@@ -20,7 +22,14 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::{App, Ruma, account::profile::rooms::member_content, content, limits::Kind};
+use crate::{
+    App, Ruma,
+    account::profile::rooms::{member_content, only_of_members},
+    config::EncryptionByDefault,
+    content,
+    limits::Kind,
+    room::state::{bad_alias, named_aliases},
+};
 
 /// `POST /_matrix/client/v3/createRoom`
 pub async fn create(
@@ -28,11 +37,13 @@ pub async fn create(
     Ruma { who, req, .. }: Ruma<create_room::Request>,
 ) -> Result<create_room::Response, MatrixError> {
     let creator_profile = member_content(&app, &who.user_id).await?;
-    let request = decoded(&app, who.user_id, creator_profile, req)?;
+    let mut request = decoded(&app, who.user_id, creator_profile, req)?;
+    check_canonical_alias(&request)?;
     // Refused before anything is made: half of the guests would be no use.
     let now = app.now_monotonic_ms();
     app.limits
         .take_many(Kind::Invite, &request.creator, request.invite.len(), now)?;
+    request.invited_profiles = profiles(&app, &request.invite).await?;
     let created = create::create(&app.rooms, &request).await?;
     for invite in created.remote_invites {
         // The room stands; an unreachable guest doesn't unmake it.
@@ -88,7 +99,49 @@ fn decoded(
         power_level_content_override: object_of(req.power_level_content_override.as_ref())?,
         invite: req.invite,
         is_direct: req.is_direct,
+        invited_profiles: HashMap::new(),
+        encrypted: match app.config.encryption_by_default {
+            EncryptionByDefault::Off => false,
+            EncryptionByDefault::Invite => preset != Preset::PublicChat,
+            EncryptionByDefault::All => true,
+        },
     })
+}
+
+/// What the member events of this server's users among these say of their profiles.
+async fn profiles(
+    app: &App,
+    users: &[OwnedUserId],
+) -> Result<HashMap<OwnedUserId, Object>, MatrixError> {
+    let here: Vec<&OwnedUserId> = users
+        .iter()
+        .filter(|user| user.server_name() == app.config.server_name)
+        .take(MAX_INVITES)
+        .collect();
+    let names: Vec<&UserId> = here.iter().map(|user| &***user).collect();
+    let nos = app.store.user_nos(&names).await?;
+    let mut profiles = app.store.profiles(&nos).await?;
+    let of = here.into_iter().zip(nos).filter_map(|(user, no)| {
+        let mut profile = profiles.remove(&no)?;
+        only_of_members(&mut profile);
+        Some((user.clone(), profile))
+    });
+    Ok(of.collect())
+}
+
+/// The only alias that leads to a room which isn't there yet is the one that is made with it.
+fn check_canonical_alias(request: &CreateRoom) -> Result<(), MatrixError> {
+    let canonical = |entry: &&InitialState| {
+        entry.kind == "m.room.canonical_alias" && entry.state_key.is_empty()
+    };
+    for entry in request.initial_state.iter().filter(canonical) {
+        for alias in named_aliases(&entry.content)? {
+            if Some(&alias) != request.alias.as_ref() {
+                return Err(bad_alias(&alias));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn object_of<T>(raw: Option<&ruma::serde::Raw<T>>) -> Result<Object, MatrixError> {

@@ -10,6 +10,7 @@ use rhizome_protocol::{Membership, Object};
 use rhizome_rooms::{
     Error,
     membership::{self, Action, MembershipChange, restricted::AUTHORISED_VIA},
+    redact_banned,
     send::SendOptions,
 };
 use ruma::{
@@ -30,7 +31,7 @@ use ruma::{
 
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, account::profile::rooms::member_content, content};
+use crate::{App, Caller, Ruma, account::profile::rooms::member_content, content, room::notices};
 
 /// How many servers a request may name to join through.
 const MAX_VIA: usize = 20;
@@ -144,6 +145,7 @@ pub async fn leave(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<leave_room::Request>,
 ) -> Result<leave_room::Response, MatrixError> {
+    notices::may_leave(&app, &who, &req.room_id).await?;
     leave::leave(&app.federation, &who.user_id, &req.room_id, req.reason).await?;
     Ok(leave_room::Response::new())
 }
@@ -151,9 +153,12 @@ pub async fn leave(
 /// `POST /_matrix/client/v3/rooms/{roomId}/kick`
 pub async fn kick(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<kick::Request>,
+    Ruma { who, req, body, .. }: Ruma<kick::Request>,
 ) -> Result<kick::Response, MatrixError> {
-    let wish = Wish::new(Action::Kick, req.reason);
+    let wish = Wish {
+        extra: redactions(&body),
+        ..Wish::new(Action::Kick, req.reason)
+    };
     change(&app, &who, req.room_id, req.user_id, wish).await?;
     Ok(kick::Response::new())
 }
@@ -161,11 +166,23 @@ pub async fn kick(
 /// `POST /_matrix/client/v3/rooms/{roomId}/ban`
 pub async fn ban(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<ban::Request>,
+    Ruma { who, req, body, .. }: Ruma<ban::Request>,
 ) -> Result<ban::Response, MatrixError> {
-    let wish = Wish::new(Action::Ban, req.reason);
+    let wish = Wish {
+        extra: redactions(&body),
+        ..Wish::new(Action::Ban, req.reason)
+    };
     change(&app, &who, req.room_id, req.user_id, wish).await?;
     Ok(ban::Response::new())
+}
+
+/// What a request to kick or ban says of redacting what the user has sent.
+fn redactions(body: &[u8]) -> Object {
+    let mut asked: Object = serde_json::from_slice(body).unwrap_or_default();
+    asked.retain(|field, value| {
+        redact_banned::FIELDS.contains(&field.as_str()) && value.is_boolean()
+    });
+    asked
 }
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/unban`

@@ -25,7 +25,7 @@ use crate::{
     content,
     limits::Kind,
     room::{
-        membership, relating,
+        membership, notices, relating,
         schedule::{self, Asked},
         send::may_stick,
         whole::Whole,
@@ -116,6 +116,10 @@ pub async fn set(
     };
     let content = content::parse(content)?;
     relating::check(app, who, &room_id, (kind, &content), None).await?;
+    let leaves = content.get("membership") == Some(&"leave".into());
+    if kind == "m.room.member" && state_key == who.user_id.as_str() && leaves {
+        notices::may_leave(app, who, &room_id).await?;
+    }
     event(app, who.user_id.clone(), room_id, key, content, options).await
 }
 
@@ -178,14 +182,19 @@ async fn check_canonical_alias(
             Err(error) => return Err(error),
         };
         if !leads_here {
-            return Err(MatrixError::new(
-                StatusCode::BAD_REQUEST,
-                "M_BAD_ALIAS",
-                format!("The alias {alias} doesn't lead to this room"),
-            ));
+            return Err(bad_alias(alias));
         }
     }
     Ok(())
+}
+
+/// A room would be named by an alias that isn't its own.
+pub(crate) fn bad_alias(alias: &RoomAliasId) -> MatrixError {
+    MatrixError::new(
+        StatusCode::BAD_REQUEST,
+        "M_BAD_ALIAS",
+        format!("The alias {alias} doesn't lead to this room"),
+    )
 }
 
 async fn leads_to(app: &App, alias: &RoomAliasId) -> Result<OwnedRoomId, MatrixError> {
@@ -199,7 +208,7 @@ async fn leads_to(app: &App, alias: &RoomAliasId) -> Result<OwnedRoomId, MatrixE
 }
 
 /// `alias` and `alt_aliases`. An empty or absent alias is none.
-fn named_aliases(content: &Object) -> Result<BTreeSet<OwnedRoomAliasId>, MatrixError> {
+pub(crate) fn named_aliases(content: &Object) -> Result<BTreeSet<OwnedRoomAliasId>, MatrixError> {
     let invalid = || MatrixError::invalid_param("alias and alt_aliases must be room aliases");
     let mut named = BTreeSet::new();
     let mut add = |value: &Value| {

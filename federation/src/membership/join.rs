@@ -210,7 +210,7 @@ impl Wish<'_> {
         // Step 3.
         let mut request =
             prepare_join_event::v1::Request::new(room_id.to_owned(), self.user.to_owned());
-        request.ver = RoomRules::supported()
+        request.ver = RoomRules::known()
             .map(|rules| rules.version.clone())
             .collect();
         let limits = handshake::step(time_left(self.until, TEMPLATE_TIME), answer::TEMPLATE);

@@ -104,7 +104,7 @@ async fn through(
         knock_room_state: Vec<Box<RawValue>>,
     }
     let mut request = prepare_knock_event::v1::Request::new(room_id.to_owned(), user.to_owned());
-    request.ver = RoomRules::supported()
+    request.ver = RoomRules::known()
         .filter(|rules| rules.auth.knock)
         .map(|rules| rules.version.clone())
         .collect();

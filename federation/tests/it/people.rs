@@ -63,6 +63,8 @@ impl Server {
             power_level_content_override: Object::new(),
             invite: Vec::new(),
             is_direct: false,
+            invited_profiles: std::collections::HashMap::new(),
+            encrypted: false,
         }
     }
 

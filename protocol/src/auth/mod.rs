@@ -10,6 +10,7 @@
 mod auth_events;
 mod create;
 mod member;
+mod owned;
 pub mod power;
 mod power_levels;
 mod selection;
@@ -81,7 +82,9 @@ pub fn authorize(event: &Pdu, state: &(impl StateView + ?Sized)) -> Result<(), R
         );
     }
     // 9. A user's own state.
-    if let Some(key) = event.state_key()
+    if rules.auth.owned_state {
+        owned::check(event, level, power)?;
+    } else if let Some(key) = event.state_key()
         && key.starts_with('@')
         && key != event.sender().as_str()
     {

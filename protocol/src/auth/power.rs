@@ -166,7 +166,7 @@ pub fn additional_creators(create: &Pdu) -> impl Iterator<Item = &str> {
 
 /// A level: an integer, or before v10 also a string of an integer, or a number that is cut at its point
 /// (v1 "Deprecated event content schemas"). What no 64 bits hold counts as the nearest that they do.
-pub(crate) fn read_level(rules: &RoomRules, value: &Value) -> Option<i64> {
+pub fn read_level(rules: &RoomRules, value: &Value) -> Option<i64> {
     match value {
         Value::Number(number) if rules.auth.integer_levels => number.as_i64(),
         Value::Number(number) => number.as_i64().or_else(|| number.as_f64().map(truncate)),

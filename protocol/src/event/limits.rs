@@ -6,6 +6,8 @@ use crate::{RoomRules, as_sent::MAX_NESTING};
 pub(super) const MAX_BYTES: usize = 65_536;
 /// The longest `sender`, `room_id`, `type`, `state_key` and event id.
 pub(super) const MAX_STRING: usize = 255;
+/// The longest `state_key` where it may begin with the id of the user whom the state belongs to (MSC3757).
+const MAX_OWNED_KEY: usize = 511;
 /// The most previous events that an event may have.
 pub(super) const MAX_PREV_EVENTS: usize = 20;
 /// The most auth events that an event may have.
@@ -13,6 +15,15 @@ pub(super) const MAX_AUTH_EVENTS: usize = 10;
 
 /// No event is refused for its nesting alone while it is as large as it may be.
 const _: () = assert!(MAX_NESTING >= MAX_BYTES);
+
+/// The longest `state_key` in a version.
+pub(super) fn max_state_key(rules: &RoomRules) -> usize {
+    if rules.auth.owned_state {
+        MAX_OWNED_KEY
+    } else {
+        MAX_STRING
+    }
+}
 
 /// How the limits on strings count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

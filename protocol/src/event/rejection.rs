@@ -19,6 +19,9 @@ impl Rejection {
     /// The rule of an event that is over a limit on sizes: callers answer it in a way of its own.
     pub const SIZE: &'static str = "size limits";
 
+    /// The rule of a state key that can't be anybody's (MSC3757): nobody's power lets them set it.
+    pub const OWNED_KEY: &'static str = "auth 9 of MSC3757";
+
     /// A rejection by `rule` for `reason`.
     pub fn new(rule: &'static str, reason: impl Into<String>) -> Self {
         Self {

@@ -105,6 +105,9 @@ pub struct AuthRules {
     /// Creators (the create event's sender and `additional_creators`) have infinite power (rules 1.4 and
     /// 10.4 of v12+).
     pub privileged_creators: bool,
+    /// State with a key that begins with a user's id belongs to that user, and to whoever has more power than they
+    /// (MSC3757); in all others it is the user's alone, and the id is all of the key (rule 9).
+    pub owned_state: bool,
 }
 
 /// A state resolution algorithm (each version's "State resolution").
@@ -126,10 +129,16 @@ impl RoomRules {
 
     /// The rules of the version with this identifier, as it stands in `content.room_version`.
     pub fn named(version: &str) -> Option<&'static RoomRules> {
-        Self::supported().find(|rules| rules.version.as_str() == version)
+        Self::known().find(|rules| rules.version.as_str() == version)
     }
 
-    /// All supported versions, oldest first.
+    /// All versions that rooms here may have: the supported ones, and those of proposals.
+    pub fn known() -> impl Iterator<Item = &'static RoomRules> {
+        Self::supported().chain(versions::PROPOSED.iter())
+    }
+
+    /// All supported versions, oldest first. Those of proposals aren't among them: they are for whoever asks for one by
+    /// its name.
     pub fn supported() -> impl Iterator<Item = &'static RoomRules> {
         versions::SUPPORTED.iter()
     }

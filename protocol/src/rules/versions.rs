@@ -1,5 +1,7 @@
 //! The room versions, each as its difference from one before it.
 
+use std::sync::LazyLock;
+
 use ruma::RoomVersionId;
 
 use super::{AuthRules, EventIdFormat, FormatRules, RedactionRules, Resolution, RoomRules};
@@ -82,6 +84,7 @@ const AUTH_V1: AuthRules = AuthRules {
     knock_restricted: false,
     integer_levels: false,
     privileged_creators: false,
+    owned_state: false,
 };
 const AUTH_V3: AuthRules = AuthRules {
     special_redaction: false,
@@ -181,3 +184,25 @@ const V12: RoomRules = RoomRules {
 };
 
 pub(super) static SUPPORTED: [RoomRules; 12] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12];
+
+/// Versions of proposals, which the specification doesn't have.
+pub(super) static PROPOSED: LazyLock<Vec<RoomRules>> = LazyLock::new(|| {
+    let owned = |version: &str, base: RoomRules| {
+        let version = RoomVersionId::try_from(version).ok()?;
+        let auth = AuthRules {
+            owned_state: true,
+            ..base.auth
+        };
+        Some(RoomRules {
+            version,
+            auth,
+            ..base
+        })
+    };
+    let owned = [
+        // MSC3757: state that belongs to a user.
+        owned("org.matrix.msc3757.10", V10),
+        owned("org.matrix.msc3757.11", V11),
+    ];
+    owned.into_iter().flatten().collect()
+});

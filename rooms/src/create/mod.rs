@@ -9,8 +9,8 @@ pub mod plan;
 use std::sync::Arc;
 
 use rhizome_protocol::{RoomRules, draft::Draft};
-use rhizome_storage::{CommitError, Fact, Listing, NewAlias, NewRoom, WriteSet, random};
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName};
+use rhizome_storage::{CommitError, Fact, Listing, NewAlias, NewRoom, RoomNo, WriteSet, random};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 
 use crate::{
     Error, Rooms,
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How many rooms one user can make within one millisecond.
-const MAX_COLLISIONS: i64 = 50;
+pub(crate) const MAX_COLLISIONS: i64 = 50;
 
 /// A new room.
 #[derive(Debug, Clone)]
@@ -41,18 +41,36 @@ pub struct Created {
 /// [`Error::UnsupportedVersion`], [`Error::AliasTaken`], [`Error::InvalidRoomState`] when one of the
 /// events is not allowed by those before it.
 pub async fn create(rooms: &Rooms, request: &CreateRoom) -> Result<Created> {
+    create_with(rooms, request, |_| Vec::new()).await
+}
+
+/// The same with facts of the new room, which stand or fall with it.
+///
+/// # Errors
+///
+/// Those of [`create`]; [`Error::Taken`] if it is one of the facts that can't be.
+pub async fn create_with(
+    rooms: &Rooms,
+    request: &CreateRoom,
+    facts: impl Fn(RoomNo) -> Vec<Fact>,
+) -> Result<Created> {
     let now = rooms.store().clock().now_ms();
     // Where the room id is the create event's hash, the same request within the same millisecond would
     // make the same room: then it was made a moment later.
     for later in 0..MAX_COLLISIONS {
-        if let Some(created) = create_at(rooms, request, now + later).await? {
+        if let Some(created) = create_at(rooms, request, &facts, now + later).await? {
             return Ok(created);
         }
     }
     Err(Error::Contended)
 }
 
-async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Option<Created>> {
+async fn create_at(
+    rooms: &Rooms,
+    request: &CreateRoom,
+    facts: &impl Fn(RoomNo) -> Vec<Fact>,
+    now: i64,
+) -> Result<Option<Created>> {
     let rules = RoomRules::get(&request.version)
         .ok_or_else(|| Error::UnsupportedVersion(request.version.to_string()))?;
     let planned = plan::events(rules, request)?;
@@ -65,29 +83,29 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
     };
     let mut batch = Batch::upon(rooms, Tip::new_room(room, rules, room_id));
     for event in planned {
-        add(&mut batch, request, event, now).await?;
+        add(&mut batch, &request.creator, event, now).await?;
     }
     let mut remote_invites = Vec::new();
-    let content = plan::invite(request.is_direct);
     let mut invited: Vec<&OwnedUserId> = Vec::new();
     for user in &request.invite {
         if invited.contains(&user) || *user == request.creator {
             continue;
         }
         invited.push(user);
+        let content = plan::invite(request, user);
         if rooms.is_local(user) {
             let event = Planned {
                 key: rhizome_protocol::StateKey::new("m.room.member", user.as_str()),
-                content: content.clone(),
+                content,
             };
-            add(&mut batch, request, event, now).await?;
+            add(&mut batch, &request.creator, event, now).await?;
         } else {
             remote_invites.push(Draft {
                 room_id: batch.room_id().cloned(),
                 sender: request.creator.clone(),
                 kind: "m.room.member".into(),
                 state_key: Some(user.to_string()),
-                content: content.clone(),
+                content,
                 redacts: None,
             });
         }
@@ -103,7 +121,7 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
         rules,
     });
     write.expect = Some(0);
-    let mut facts = Vec::new();
+    let mut facts = facts(room);
     if let Some(alias) = &request.alias {
         let creator = store.user_no(&request.creator).await?;
         facts.push(Fact::Alias(NewAlias {
@@ -131,11 +149,17 @@ async fn create_at(rooms: &Rooms, request: &CreateRoom, now: i64) -> Result<Opti
     }))
 }
 
-async fn add(batch: &mut Batch<'_>, request: &CreateRoom, event: Planned, now: i64) -> Result<()> {
+/// Adds a state event of `creator` to a room that is being made.
+pub(crate) async fn add(
+    batch: &mut Batch<'_>,
+    creator: &UserId,
+    event: Planned,
+    now: i64,
+) -> Result<()> {
     let Planned { key, content } = event;
     let draft = Draft {
         room_id: batch.room_id().cloned(),
-        sender: request.creator.clone(),
+        sender: creator.to_owned(),
         kind: key.kind,
         state_key: Some(key.key),
         content,
@@ -160,7 +184,7 @@ async fn add(batch: &mut Batch<'_>, request: &CreateRoom, event: Planned, now: i
 }
 
 /// `!`, 18 random letters, and our name: the ids of rooms up to version 11.
-fn random_room_id(server: &ServerName) -> Result<OwnedRoomId> {
+pub(crate) fn random_room_id(server: &ServerName) -> Result<OwnedRoomId> {
     const LETTERS: &[u8; 52] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let letters = random::letters(LETTERS, 18)?;
     RoomId::parse(format!("!{letters}:{server}"))

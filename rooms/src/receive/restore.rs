@@ -73,7 +73,7 @@ pub(super) async fn restore(rooms: &Rooms, stored: &StoredEvent, pdu: &Arc<Pdu>)
             restored: vec![Restored {
                 no: stored.no,
                 pdu: pdu.clone(),
-                redacts: redacts.clone(),
+                redacts: redacts.iter().cloned().collect(),
             }],
             current,
             ..RoomWrite::default()

@@ -109,6 +109,8 @@ pub fn request(creator: &str, version: &str, preset: Preset) -> CreateRoom {
         power_level_content_override: Object::new(),
         invite: Vec::new(),
         is_direct: false,
+        invited_profiles: std::collections::HashMap::new(),
+        encrypted: false,
     }
 }
 

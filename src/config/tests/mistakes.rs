@@ -369,4 +369,22 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "`https://b.org` is no host's name",
         "without https://",
     ),
+    (
+        "[rooms]\nencryption_by_default = \"some\"\n",
+        "rhizome.toml:2: rooms.encryption_by_default",
+        "unknown variant `some`",
+        "config example",
+    ),
+    (
+        "[server_notices]\nlocalpart = \"a b\"\n",
+        "rhizome.toml:2: server_notices.localpart",
+        "can't be a user's name",
+        "a name that no user has",
+    ),
+    (
+        "[server_notices]\navatar_url = \"https://a.org/b.png\"\n",
+        "rhizome.toml:2: server_notices.avatar_url",
+        "is no mxc:// address",
+        "upload the picture",
+    ),
 ];

@@ -10,6 +10,7 @@ pub(crate) mod filters;
 mod presence;
 pub(crate) mod profiles;
 pub(crate) mod pushes;
+pub(crate) mod reports;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
 pub(crate) mod uia;

@@ -92,7 +92,7 @@ async fn gather_room(store: &Store, write: &RoomWrite) -> Result<GatheredRoom> {
     gathered.summarised |= restored.clone().any(|event| is_summarised(&event.pdu));
     let mut events = write.events.iter();
     let redacts = events.any(|event| event.redacts.is_some() || is_summarised(&event.pdu))
-        || restored.clone().any(|event| event.redacts.is_some());
+        || restored.clone().any(|event| !event.redacts.is_empty());
     if gathered.summarised || redacts {
         // The entries are given numbers now: within the transaction nobody could.
         store.summary_keys().await?;

@@ -180,8 +180,9 @@ pub struct Restored {
     pub no: EventNo,
     /// All of it.
     pub pdu: Arc<Pdu>,
-    /// As [`NewEvent::redacts`]: its content may be what names the target.
-    pub redacts: Option<Redacts>,
+    /// As [`NewEvent::redacts`]: its content may be what names the target. A ban may redact much that its user has sent
+    /// (MSC4293): it is restored as it is, with what it redacts.
+    pub redacts: Vec<Redacts>,
 }
 
 /// The target of a redaction.

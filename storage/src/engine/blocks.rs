@@ -17,6 +17,7 @@ pub(crate) struct Blocks {
     key: Block,
     set: Block,
     shelf: Block,
+    report: Block,
 }
 
 /// What is left of one block, and how large the next one will be.
@@ -55,6 +56,11 @@ impl Store {
     /// A shelf for the sessions of a backup (`accounts/backup/`).
     pub(crate) async fn next_shelf(&self) -> Result<i64> {
         self.next("shelf", &self.core.blocks.shelf).await
+    }
+
+    /// A number for a report of what is improper.
+    pub(crate) async fn next_report_no(&self) -> Result<i64> {
+        self.next("report", &self.core.blocks.report).await
     }
 
     pub(crate) async fn next_user_nos(&self, count: usize) -> Result<Vec<UserNo>> {

@@ -1,4 +1,5 @@
-//! New aliases. They stand by themselves: nothing caches them, and nobody waits for one.
+//! New aliases, and those that move with their room. They stand by themselves: nothing caches them, and nobody waits
+//! for one.
 
 use std::collections::HashSet;
 
@@ -66,6 +67,40 @@ impl Kind for NewAlias {
         statements.before(
             "INSERT INTO room_alias (alias, room, creator) \
              SELECT alias, room, creator FROM ROWS($1) AS x",
+            &rows,
+        )
+    }
+}
+
+/// The aliases of a room lead to another one from now on: all that it has when this is written.
+#[derive(Debug, Clone, Copy)]
+pub struct AliasesMoved {
+    /// The room.
+    pub from: RoomNo,
+    /// The one that takes its place.
+    pub to: RoomNo,
+}
+
+rows! {
+    struct Move {
+        replaced: RoomNo,
+        room: RoomNo,
+    }
+}
+
+impl Kind for AliasesMoved {
+    type Basis = ();
+
+    fn write(facts: &[(i64, &Self)], (): &(), statements: &mut Statements) -> Result<()> {
+        let rows: Vec<_> = (facts.iter())
+            .map(|(_, moved)| Move {
+                replaced: moved.from,
+                room: moved.to,
+            })
+            .collect();
+        statements.before(
+            "UPDATE room_alias SET room = x.room FROM ROWS($1) AS x \
+             WHERE room_alias.room = x.replaced",
             &rows,
         )
     }

@@ -93,6 +93,9 @@ pub enum CommitError {
     /// The user's profile would become longer than a profile may be.
     #[error("A profile must not be longer than 65,536 bytes")]
     ProfileTooLarge(UserNo),
+    /// The user gets notices of this server in a room already.
+    #[error("User {0} has a room for notices of this server already")]
+    NoticesElsewhere(UserNo),
     /// The alias names a room already.
     #[error("The alias {0} is taken")]
     AliasTaken(OwnedRoomAliasId),

@@ -20,6 +20,7 @@ pub(crate) mod invite;
 pub(crate) mod keys;
 mod kinds;
 pub(crate) mod listing;
+pub(crate) mod notice_room;
 pub(crate) mod profile;
 mod purge;
 pub(crate) mod pusher;
@@ -99,6 +100,10 @@ kinds! {
         Account = account: account::AccountChange,
         /// A new alias.
         Alias = alias: alias::NewAlias,
+        /// A room's aliases lead to the one that replaces it.
+        AliasesMoved = aliases_moved: alias::AliasesMoved,
+        /// A user gets notices of this server in a room.
+        NoticeRoom = notice_room: notice_room::NoticeRoom,
         /// A pusher has said that it is there.
         PusherActivated = pusher_activated: pusher::PusherActivated,
         /// A pusher goes.

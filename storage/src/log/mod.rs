@@ -12,7 +12,7 @@ pub(crate) mod reader;
 pub(crate) mod tail;
 pub(crate) mod waiting;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -167,6 +167,11 @@ impl Store {
             let events = self.reload_events(&restored).await?;
             let targets = events.iter().filter_map(|event| event.pdu.redacts());
             redacted.extend(targets.map(ToOwned::to_owned));
+            let members = events
+                .iter()
+                .filter(|event| event.pdu.kind() == "m.room.member");
+            self.redacted_by_members(members.map(|event| event.room))
+                .await?;
         }
         for entry in entries {
             match &entry.kind {
@@ -203,6 +208,16 @@ impl Store {
             let held: Vec<_> = targets
                 .filter(|no| self.remembered_event(*no).is_some())
                 .collect();
+            self.reload_events(&held).await?;
+        }
+        Ok(())
+    }
+
+    /// A ban in these rooms may redact any of their events.
+    async fn redacted_by_members(&self, rooms: impl Iterator<Item = RoomNo>) -> Result<()> {
+        for room in rooms.collect::<BTreeSet<_>>() {
+            self.core.caches.events.clear();
+            let held = self.core.tail.events_of(room);
             self.reload_events(&held).await?;
         }
         Ok(())

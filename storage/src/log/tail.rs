@@ -123,6 +123,19 @@ impl Tail {
         }
     }
 
+    /// The events of a room that the tail holds.
+    pub(crate) fn events_of(&self, room: RoomNo) -> Vec<EventNo> {
+        let ring = self.read();
+        let events = ring
+            .entries
+            .iter()
+            .filter_map(|(entry, _)| match &entry.kind {
+                EntryKind::Event(entry) if entry.room == room => Some(entry.event.no),
+                _ => None,
+            });
+        events.collect()
+    }
+
     /// Puts another form of an event (its redacted one) in the place of the one that it has.
     pub(crate) fn replace_event(&self, event: &Arc<StoredEvent>) {
         let mut ring = self.write();

@@ -1,12 +1,13 @@
 //! Stored events as text, for answers that only pass them on.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use rhizome_protocol::Pdu;
 use ruma::OwnedEventId;
 
 use crate::engine::sql::Columns as _;
-use crate::{Error, EventNo, Result, Store};
+use crate::{Error, EventNo, Result, Store, StoredEvent};
 
 impl Store {
     /// The texts of the events with these numbers, in their order, as [`Pdu::json`] gives them: redacted
@@ -40,6 +41,25 @@ impl Store {
             found.insert(event.no, event.pdu.json().clone());
         }
         in_order(nos, &found)
+    }
+
+    /// A stored event as it was before a redaction, which it still names.
+    pub async fn unredacted(&self, no: EventNo) -> Result<Option<StoredEvent>> {
+        let Some(event) = self.event_by_no(no).await? else {
+            return Ok(None);
+        };
+        let query = self.sql("SELECT json FROM event WHERE no = $1").bind(no);
+        let Some(row) = self.row(query).await? else {
+            return Ok(None);
+        };
+        let rules = event.pdu.rules();
+        let pdu = Pdu::from_stored(rules, event.pdu.event_id().to_owned(), row.get("json")?)
+            .map_err(|error| Error::broken(format!("event {no} is damaged: {error}")))?;
+        Ok(Some(StoredEvent {
+            pdu: Arc::new(pdu),
+            client: OnceLock::new(),
+            ..StoredEvent::clone(&event)
+        }))
     }
 
     /// The ids of the events with these numbers, in their order; a missing one is an error.

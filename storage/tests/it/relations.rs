@@ -255,7 +255,7 @@ async fn only_the_history_relates_and_before_its_parent_too() {
             restored: vec![Restored {
                 no,
                 pdu,
-                redacts: None,
+                redacts: Vec::new(),
             }],
             ..RoomWrite::default()
         };

@@ -44,7 +44,7 @@ async fn restore(room: &Room, no: EventNo, pdu: &Arc<Pdu>, redacts: Option<Redac
     let restored = Restored {
         no,
         pdu: pdu.clone(),
-        redacts,
+        redacts: redacts.into_iter().collect(),
     };
     let write = RoomWrite {
         room: room.no,

@@ -16,8 +16,13 @@ const ROOMS_AT_ONCE: usize = 8;
 /// What a user's member events say of their profile: `displayname` and `avatar_url`.
 pub async fn member_content(app: &App, user_id: &UserId) -> Result<Object, MatrixError> {
     let mut profile = app.store.profile(user_id).await?.unwrap_or_default();
-    profile.retain(|key, _| matches!(key.as_str(), "displayname" | "avatar_url"));
+    only_of_members(&mut profile);
     Ok(profile)
+}
+
+/// Leaves of a profile what member events say.
+pub fn only_of_members(profile: &mut Object) {
+    profile.retain(|key, _| matches!(key.as_str(), "displayname" | "avatar_url"));
 }
 
 /// Renews the user's member event in every room that they are in, also in those that were missed

@@ -259,6 +259,8 @@ fn public_room() -> CreateRoom {
         power_level_content_override: Object::new(),
         invite: Vec::new(),
         is_direct: false,
+        invited_profiles: std::collections::HashMap::new(),
+        encrypted: false,
     }
 }
 

@@ -32,14 +32,18 @@ pub(super) fn check_shape(object: &Object) -> Result<(), Rejection> {
 }
 
 pub(super) fn check_length(field: &str, text: &str, limits: Limits) -> Result<(), Rejection> {
+    check_no_longer(field, text, limits, MAX_STRING)
+}
+
+fn check_no_longer(field: &str, text: &str, limits: Limits, most: usize) -> Result<(), Rejection> {
     let (length, unit) = match limits {
         Limits::Trusted => return Ok(()),
         Limits::Bytes => (text.len(), "bytes"),
         Limits::CodePoints => (text.chars().count(), "code points"),
     };
-    if length > MAX_STRING {
+    if length > most {
         return Err(size_error(format!(
-            "`{field}` has {length} {unit}, more than {MAX_STRING}"
+            "`{field}` has {length} {unit}, more than {most}"
         )));
     }
     Ok(())
@@ -50,9 +54,19 @@ pub(super) fn take_string(
     field: &str,
     limits: Limits,
 ) -> Result<String, Rejection> {
+    take_no_longer(object, field, limits, MAX_STRING)
+}
+
+/// The same of a string with a limit of its own.
+pub(super) fn take_no_longer(
+    object: &mut Object,
+    field: &str,
+    limits: Limits,
+    most: usize,
+) -> Result<String, Rejection> {
     match object.remove(field) {
         Some(Value::String(text)) => {
-            check_length(field, &text, limits)?;
+            check_no_longer(field, &text, limits, most)?;
             Ok(text)
         }
         _ => Err(format_error(format!("`{field}` must be a string"))),

@@ -7,14 +7,14 @@ use serde_json::Value;
 
 use super::{
     Pdu,
-    fields::{check_length, check_shape, integer, take_event_ids, take_string},
+    fields::{check_length, check_shape, integer, take_event_ids, take_no_longer, take_string},
 };
 use crate::{
     Incoming, Membership, Object, Rejection, RoomRules, canonical,
     content::text,
     event::{
         id::event_id,
-        limits::{Limits, MAX_AUTH_EVENTS, MAX_BYTES, MAX_PREV_EVENTS},
+        limits::{Limits, MAX_AUTH_EVENTS, MAX_BYTES, MAX_PREV_EVENTS, max_state_key},
         rejection::{format_error, json_error, size_error},
         sticky,
     },
@@ -93,7 +93,8 @@ impl Pdu {
         let sender = UserId::parse(&sender)
             .map_err(|error| format_error(format!("`sender` {sender:?} is no user id: {error}")))?;
         let state_key = if object.contains_key("state_key") {
-            Some(take_string(&mut object, "state_key", limits)?)
+            let most = max_state_key(rules);
+            Some(take_no_longer(&mut object, "state_key", limits, most)?)
         } else {
             None
         };

@@ -5,6 +5,7 @@ mod create;
 mod levels;
 mod memberships;
 mod old_versions;
+mod owned;
 
 use ruma::OwnedEventId;
 use serde_json::{Value, json};

@@ -7,6 +7,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::{HashMap, HashSet};
+
 use rhizome_protocol::{Object, RoomRules, StateKey};
 use ruma::{OwnedRoomAliasId, OwnedUserId, RoomVersionId, UserId};
 use serde_json::{Value, json};
@@ -69,6 +71,10 @@ pub struct CreateRoom {
     pub invite: Vec<OwnedUserId>,
     /// Whether the invites are to a direct chat.
     pub is_direct: bool,
+    /// What the invites of this server's users say of their profiles.
+    pub invited_profiles: HashMap<OwnedUserId, Object>,
+    /// Whether the room is encrypted, unless `initial_state` says how.
+    pub encrypted: bool,
 }
 
 /// One of the room's first events, all of them state events of the creator.
@@ -81,7 +87,7 @@ pub struct Planned {
 }
 
 impl Planned {
-    fn new(kind: &str, state_key: &str, content: Value) -> Self {
+    pub(crate) fn new(kind: &str, state_key: &str, content: Value) -> Self {
         let content = if let Value::Object(content) = content {
             content
         } else {
@@ -144,7 +150,7 @@ pub fn events(rules: &RoomRules, request: &CreateRoom) -> Result<Vec<Planned>> {
         ));
     }
     // 5. The preset, unless initial_state sets the same.
-    for (kind, content) in preset_state(request.preset) {
+    for (kind, content) in preset_state(request) {
         if !request
             .initial_state
             .iter()
@@ -172,59 +178,71 @@ pub fn events(rules: &RoomRules, request: &CreateRoom) -> Result<Vec<Planned>> {
     Ok(plan)
 }
 
-/// The content of an invite that comes with the room's creation (step 8).
-pub fn invite(is_direct: bool) -> Object {
-    let mut content = Object::new();
+/// The content of a user's invite that comes with the room's creation (step 8).
+pub fn invite(request: &CreateRoom, user: &UserId) -> Object {
+    let profile = request.invited_profiles.get(user);
+    let mut content = profile.cloned().unwrap_or_default();
     content.insert("membership".into(), "invite".into());
-    if is_direct {
+    if request.is_direct {
         content.insert("is_direct".into(), true.into());
     }
     content
 }
 
 fn create_content(rules: &RoomRules, request: &CreateRoom) -> Result<Object> {
-    let mut content = request.creation_content.clone();
+    let mut creators = Vec::new();
+    if rules.auth.privileged_creators {
+        creators = given_creators(&request.creation_content)?;
+        if request.preset == Preset::TrustedPrivateChat {
+            creators.extend(request.invite.iter().cloned());
+        }
+    }
+    let content = request.creation_content.clone();
+    Ok(founded_by(rules, content, &request.creator, creators))
+}
+
+/// The create event's content: what it is to say beside who makes the room, in which version.
+pub(crate) fn founded_by(
+    rules: &RoomRules,
+    mut content: Object,
+    creator: &UserId,
+    mut additional: Vec<OwnedUserId>,
+) -> Object {
     content.insert("room_version".into(), rules.id().into());
     if rules.format.creator_in_content {
-        content.insert("creator".into(), request.creator.as_str().into());
+        content.insert("creator".into(), creator.as_str().into());
     } else {
         content.remove("creator");
     }
     if rules.auth.privileged_creators {
-        let mut creators: Vec<String> = Vec::new();
-        match content.get("additional_creators") {
-            None => {}
-            Some(Value::Array(given)) => {
-                for user in given {
-                    let user = user
-                        .as_str()
-                        .and_then(|user| <&UserId>::try_from(user).ok());
-                    let Some(user) = user else {
-                        return Err(Error::InvalidRoomState(
-                            "additional_creators must be a list of user ids".into(),
-                        ));
-                    };
-                    creators.push(user.to_string());
-                }
-            }
-            Some(_) => {
-                return Err(Error::InvalidRoomState(
-                    "additional_creators must be a list of user ids".into(),
-                ));
-            }
-        }
-        if request.preset == Preset::TrustedPrivateChat {
-            creators.extend(request.invite.iter().map(ToString::to_string));
-        }
-        let mut seen = std::collections::HashSet::new();
-        creators.retain(|user| *user != request.creator.as_str() && seen.insert(user.clone()));
-        if creators.is_empty() {
-            content.remove("additional_creators");
-        } else {
-            content.insert("additional_creators".into(), creators.into());
+        let mut seen = HashSet::new();
+        additional.retain(|user| user != creator && seen.insert(user.clone()));
+        content.remove("additional_creators");
+        if !additional.is_empty() {
+            let users: Vec<&str> = additional.iter().map(|user| user.as_str()).collect();
+            content.insert("additional_creators".into(), users.into());
         }
     }
-    Ok(content)
+    content
+}
+
+/// `additional_creators`, as the request has them.
+fn given_creators(content: &Object) -> Result<Vec<OwnedUserId>> {
+    let invalid =
+        || Error::InvalidRoomState("additional_creators must be a list of user ids".into());
+    match content.get("additional_creators") {
+        None => Ok(Vec::new()),
+        Some(Value::Array(given)) => given
+            .iter()
+            .map(|user| {
+                let user = user
+                    .as_str()
+                    .and_then(|user| OwnedUserId::try_from(user).ok());
+                user.ok_or_else(invalid)
+            })
+            .collect(),
+        Some(_) => Err(invalid()),
+    }
 }
 
 fn power_levels(rules: &RoomRules, request: &CreateRoom) -> Object {
@@ -274,12 +292,20 @@ fn power_levels(rules: &RoomRules, request: &CreateRoom) -> Object {
         return Object::new();
     };
     content.extend(request.power_level_content_override.clone());
+    // Creators go on to the next room, so nobody becomes one by being left out of levels that are set otherwise.
+    if rules.auth.privileged_creators
+        && let Some(Value::Object(events)) = content.get_mut("events")
+    {
+        events
+            .entry("m.room.tombstone")
+            .or_insert_with(|| tombstone.into());
+    }
     content
 }
 
 /// The preset's part of the state. Guests are kept out by saying nothing.
-fn preset_state(preset: Preset) -> Vec<(&'static str, Value)> {
-    let (join_rule, guests) = match preset {
+fn preset_state(request: &CreateRoom) -> Vec<(&'static str, Value)> {
+    let (join_rule, guests) = match request.preset {
         Preset::PrivateChat | Preset::TrustedPrivateChat => ("invite", true),
         Preset::PublicChat => ("public", false),
     };
@@ -293,6 +319,10 @@ fn preset_state(preset: Preset) -> Vec<(&'static str, Value)> {
     if guests {
         let guests = json!({ "guest_access": "can_join" });
         state.push(("m.room.guest_access", guests));
+    }
+    if request.encrypted {
+        let encryption = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
+        state.push(("m.room.encryption", encryption));
     }
     state
 }

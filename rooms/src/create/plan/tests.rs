@@ -17,6 +17,8 @@ fn request(preset: Preset) -> CreateRoom {
         power_level_content_override: Object::new(),
         invite: Vec::new(),
         is_direct: false,
+        invited_profiles: HashMap::new(),
+        encrypted: false,
     }
 }
 
@@ -72,6 +74,41 @@ fn a_preset_says_only_what_an_absent_event_would_not() {
     assert_eq!(guests(Preset::PublicChat), None);
     assert_eq!(guests(Preset::PrivateChat), Some(json!("can_join")));
     assert_eq!(guests(Preset::TrustedPrivateChat), Some(json!("can_join")));
+}
+
+#[test]
+fn a_room_is_encrypted_by_policy_unless_the_request_says_how() {
+    let rules = RoomRules::named("11").unwrap();
+    let mut request = request(Preset::PrivateChat);
+    request.encrypted = true;
+    let set = |request: &CreateRoom| {
+        let plan = events(rules, request).unwrap();
+        let of = plan.into_iter();
+        let of = of.filter(|planned| planned.key.kind == "m.room.encryption");
+        of.map(|planned| planned.content).collect::<Vec<_>>()
+    };
+    assert_eq!(set(&request)[0]["algorithm"], "m.megolm.v1.aes-sha2");
+    let mut content = Object::new();
+    content.insert("algorithm".into(), "org.x".into());
+    request.initial_state.push(InitialState {
+        kind: "m.room.encryption".into(),
+        state_key: String::new(),
+        content: content.clone(),
+    });
+    assert_eq!(set(&request), [content]);
+}
+
+#[test]
+fn levels_set_otherwise_let_nobody_become_a_creator() {
+    let mut request = request(Preset::PublicChat);
+    let levels = json!({ "events": { "org.x": 0 } });
+    request.power_level_content_override = levels.as_object().unwrap().clone();
+    let level = |version: &str| {
+        let plan = events(RoomRules::named(version).unwrap(), &request).unwrap();
+        plan[2].content["events"].get("m.room.tombstone").cloned()
+    };
+    assert_eq!(level("12"), Some(json!(150)));
+    assert_eq!(level("11"), None);
 }
 
 #[test]

@@ -193,7 +193,10 @@ pub(super) fn redactions_of<'a>(
     let writes = accepted.iter().flat_map(|(_, job)| &job.set.rooms);
     let restored = writes.flat_map(|write| {
         let restored = write.restored.iter();
-        restored.filter_map(|event| Some((write.room, event.no, event.redacts.as_ref()?)))
+        restored.flat_map(|event| {
+            let redacts = event.redacts.iter();
+            redacts.map(|redacts| (write.room, event.no, redacts))
+        })
     });
     new.chain(restored)
 }

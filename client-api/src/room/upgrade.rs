@@ -1,0 +1,28 @@
+//! Replacing a room by one of another version.
+
+use axum::extract::State;
+use rhizome_edge::MatrixError;
+use rhizome_rooms::{
+    access::RoomAccess,
+    upgrade::{self, plan::UpgradeRoom},
+};
+use ruma::api::client::room::upgrade_room::v3 as upgrade_room;
+
+use crate::{App, Ruma, account::profile::rooms::member_content, view::seen::reader};
+
+/// `POST /_matrix/client/v3/rooms/{roomId}/upgrade`
+pub async fn upgrade(
+    State(app): State<App>,
+    Ruma { who, req, .. }: Ruma<upgrade_room::Request>,
+) -> Result<upgrade_room::Response, MatrixError> {
+    RoomAccess::of_member(&app.store, reader(&who), &req.room_id).await?;
+    let request = UpgradeRoom {
+        room_id: req.room_id,
+        user_profile: member_content(&app, &who.user_id).await?,
+        user: who.user_id,
+        version: req.new_version,
+        additional_creators: req.additional_creators,
+    };
+    let replacement = upgrade::upgrade(&app.rooms, &request).await?;
+    Ok(upgrade_room::Response::new(replacement))
+}

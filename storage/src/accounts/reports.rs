@@ -1,0 +1,177 @@
+//! What users have reported, as an inbox of the operator: plain rows, which go when they are dismissed.
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
+use sqlx::any::AnyRow;
+
+use crate::engine::sql::Columns as _;
+use crate::{Result, Store, UserNo};
+
+/// A report that comes.
+#[derive(Debug, Clone)]
+pub struct NewReport {
+    /// Who reports.
+    pub reporter: UserNo,
+    /// The room, …
+    pub room_id: Option<OwnedRoomId>,
+    /// … the event in it, …
+    pub event_id: Option<OwnedEventId>,
+    /// … or the user; of an event, who sent it.
+    pub user_id: Option<OwnedUserId>,
+    /// The event's JSON text.
+    pub event: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+impl NewReport {
+    /// Of nothing yet.
+    pub fn of(reporter: UserNo, reason: String) -> Self {
+        Self {
+            reporter,
+            room_id: None,
+            event_id: None,
+            user_id: None,
+            event: None,
+            reason,
+        }
+    }
+}
+
+/// A report that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Its number, which no other report gets.
+    pub no: i64,
+    /// When it came, in milliseconds since 1970.
+    pub received_ms: i64,
+    /// Who reported.
+    pub reporter: OwnedUserId,
+    /// The room.
+    pub room_id: Option<OwnedRoomId>,
+    /// The event.
+    pub event_id: Option<OwnedEventId>,
+    /// The user.
+    pub user_id: Option<OwnedUserId>,
+    /// The event's JSON text, as it was then.
+    pub event: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+impl Store {
+    /// Keeps a report and gives its number; `None` if so many of the same user wait already.
+    pub async fn add_report(&self, report: &NewReport, most: i64) -> Result<Option<i64>> {
+        let no = self.next_report_no().await?;
+        let query = self
+            .sql(
+                "INSERT INTO report (no, received_ms, reporter, room_id, event_id, user_id, event, reason) \
+                 SELECT $1, $2, $3, $4, $5, $6, $7, $8 \
+                 WHERE (SELECT COUNT(*) FROM report WHERE reporter = $3) < $9",
+            )
+            .bind(no)
+            .bind(self.clock().now_ms())
+            .bind(report.reporter)
+            .bind(report.room_id.as_deref())
+            .bind(report.event_id.as_deref())
+            .bind(report.user_id.as_deref())
+            .bind(report.event.as_deref())
+            .bind(report.reason.as_str())
+            .bind(most);
+        let kept = self.execute(query).await?;
+        Ok((kept == 1).then_some(no))
+    }
+
+    /// The oldest reports after the one with this number, without what was reported.
+    pub async fn reports(&self, after: i64, limit: usize) -> Result<Vec<Report>> {
+        let query = self
+            .sql(
+                "SELECT r.no, r.received_ms, u.user_id AS reporter, r.room_id, r.event_id, r.user_id, \
+                 CAST(NULL AS TEXT) AS event, r.reason FROM report r JOIN user_name u ON u.no = r.reporter \
+                 WHERE r.no > $1 ORDER BY r.no LIMIT $2",
+            )
+            .bind(after)
+            .bind(limit);
+        self.rows(query).await?.iter().map(read).collect()
+    }
+
+    /// The report with this number.
+    pub async fn report(&self, no: i64) -> Result<Option<Report>> {
+        let query = self
+            .sql(
+                "SELECT r.no, r.received_ms, u.user_id AS reporter, r.room_id, r.event_id, r.user_id, \
+                 r.event, r.reason FROM report r JOIN user_name u ON u.no = r.reporter WHERE r.no = $1",
+            )
+            .bind(no);
+        self.row(query).await?.as_ref().map(read).transpose()
+    }
+
+    /// Deletes reports; says how many there were.
+    pub async fn dismiss_reports(&self, nos: &[i64]) -> Result<u64> {
+        let query = self
+            .sql("DELETE FROM report WHERE no IN NUMBERS($1)")
+            .numbers(nos.iter().copied());
+        self.execute(query).await
+    }
+}
+
+fn read(row: &AnyRow) -> Result<Report> {
+    Ok(Report {
+        no: row.get("no")?,
+        received_ms: row.get("received_ms")?,
+        reporter: row.get("reporter")?,
+        room_id: row.get("room_id")?,
+        event_id: row.get("event_id")?,
+        user_id: row.get("user_id")?,
+        event: row.get("event")?,
+        reason: row.get("reason")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use ruma::{owned_room_id, user_id};
+
+    use super::*;
+    use crate::testing::each_database;
+
+    #[tokio::test]
+    async fn reports_wait_until_they_are_dismissed() {
+        each_database(async |store| {
+            let ada = store.user_no(user_id!("@ada:here")).await.unwrap();
+            let bob = store.user_no(user_id!("@bob:here")).await.unwrap();
+            let report = |reporter, reason: &str| NewReport {
+                room_id: Some(owned_room_id!("!r:here")),
+                event: Some("{\"a\":\"\u{0}\"}".into()),
+                ..NewReport::of(reporter, reason.to_owned())
+            };
+            let first = store.add_report(&report(ada, "a \u{0}"), 2).await.unwrap();
+            let second = store.add_report(&report(ada, ""), 2).await.unwrap();
+            assert_eq!(store.add_report(&report(ada, ""), 2).await.unwrap(), None);
+            let third = store.add_report(&report(bob, "c"), 2).await.unwrap();
+            let nos = [first, second, third].map(Option::unwrap);
+            let listed = store.reports(0, 10).await.unwrap();
+            assert_eq!(listed.iter().map(|one| one.no).collect::<Vec<_>>(), nos);
+            assert_eq!(listed[0].event, None);
+            assert_eq!(store.reports(nos[0], 1).await.unwrap()[0].no, nos[1]);
+            let one = store.report(nos[0]).await.unwrap().unwrap();
+            assert_eq!(
+                (one.reporter.as_str(), one.reason.as_str()),
+                ("@ada:here", "a \u{0}")
+            );
+            assert_eq!(one.event.as_deref(), Some("{\"a\":\"\u{0}\"}"));
+            assert_eq!((one.event_id, one.user_id), (None, None));
+            assert_eq!(store.dismiss_reports(&nos[..2]).await.unwrap(), 2);
+            assert_eq!(store.dismiss_reports(&nos[..2]).await.unwrap(), 0);
+            assert_eq!(store.report(nos[0]).await.unwrap(), None);
+            assert!(
+                store
+                    .add_report(&report(ada, ""), 2)
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    > nos[2]
+            );
+        })
+        .await;
+    }
+}
