@@ -45,6 +45,8 @@ pub struct Plan {
     pub initial_syncs: usize,
     /// Events that are paged through.
     pub history: usize,
+    /// Rooms of a space.
+    pub space: usize,
     /// Clients that upload and download files, and the files' size in bytes.
     pub files: (usize, usize),
     /// The large file's size in bytes.
@@ -85,6 +87,7 @@ impl Plan {
             sliding_rooms: [10, 1000, 10_000],
             initial_syncs: 30,
             history: 20_000,
+            space: 500,
             files: (4, 1 << 20),
             large_file: 1 << 30,
             pictures: (10, 4000, 3000),
@@ -118,6 +121,7 @@ impl Plan {
             sliding_rooms: [2, 4, 8],
             initial_syncs: 2,
             history: 100,
+            space: 5,
             files: (2, 10_000),
             large_file: 1 << 20,
             pictures: (2, 800, 600),

@@ -12,7 +12,7 @@ use crate::{
     auth::{login, logout, refresh},
     discovery,
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
-    history::{context, event, messages},
+    history::{context, event, messages, moment},
     limits::Kind,
     media::{download, preview, resumable, settings, thumbnail, upload as files},
     push::{mail_links, pushers, rules},
@@ -21,7 +21,8 @@ use crate::{
         threads::{list, subscription},
         typing,
     },
-    sync::{self, key_changes, notifications, sliding, socket},
+    space::{hierarchy, summary},
+    sync::{self, former, key_changes, notifications, sliding, socket},
 };
 
 /// Every client endpoint.
@@ -114,17 +115,26 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(sync::sync)
         .serve_poll(sliding::unstable)
         .serve_poll(sliding::stable)
+        // As it was before `/sync`.
+        .serve(former::initial::sync)
+        .serve(former::room::sync)
+        .serve(former::events::events)
+        .serve(former::event::event)
         .serve(key_changes::changes)
         .serve(filters::create)
         .serve(filters::get)
         .serve(messages::messages)
         .serve(context::context)
         .serve(event::event)
+        .serve(moment::timestamp_to_event)
         .serve(members::members)
         .serve(members::joined)
         .serve(receipts::receipt)
         .serve(receipts::read_markers)
         .serve(typing::typing)
+        // What rooms are, and what spaces hold.
+        .serve(hierarchy::hierarchy)
+        .serve(summary::summary)
         .serve(subscription::put)
         .serve(subscription::get)
         .serve(subscription::delete)

@@ -26,6 +26,7 @@ mod error;
 pub mod membership;
 pub mod receive;
 pub mod send;
+pub mod space;
 pub mod state;
 pub mod sticky;
 pub mod thread;

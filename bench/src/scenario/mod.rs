@@ -12,6 +12,7 @@ mod push;
 mod seen;
 mod send;
 mod sliding;
+mod space;
 mod storm;
 mod sync;
 mod to_device;
@@ -110,6 +111,8 @@ pub enum Scenario {
     SlidingOne,
     /// A room's history backwards, 100 events a page
     History,
+    /// A space of 500 rooms, all of it in one page
+    Hierarchy,
     /// Files of 1 MiB are uploaded by 4 clients, closed loop
     MediaUpload,
     /// The same are downloaded
@@ -199,6 +202,7 @@ impl Scenario {
             Self::SlidingEmpty => sliding::next(world, false).await,
             Self::SlidingOne => sliding::next(world, true).await,
             Self::History => history::backwards(world).await,
+            Self::Hierarchy => space::hierarchy(world).await,
             Self::MediaUpload => media::small(world, false).await,
             Self::MediaDownload => media::small(world, true).await,
             Self::MediaLarge => media::large(world).await,

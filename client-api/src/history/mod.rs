@@ -4,4 +4,5 @@ pub(crate) mod asked;
 pub(crate) mod context;
 pub(crate) mod event;
 pub(crate) mod messages;
+pub(crate) mod moment;
 pub(crate) mod pager;

@@ -2,6 +2,7 @@
 
 pub mod backfill;
 pub(crate) mod gather;
+pub mod moment;
 pub(crate) mod verify;
 
 use ruma::OwnedRoomId;
