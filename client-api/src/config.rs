@@ -20,6 +20,8 @@ pub struct ClientConfig {
     pub default_room_version: RoomVersionId,
     /// Who may register.
     pub registration: Registration,
+    /// Whether there may be guests.
+    pub guests: bool,
     /// Enables `/_synapse/admin/v1/register` for whoever knows the secret.
     pub registration_shared_secret: Option<String>,
     /// Requests per user or address.
@@ -55,6 +57,7 @@ impl ClientConfig {
             well_known_server: None,
             default_room_version: RoomVersionId::V12,
             registration: Registration::Closed,
+            guests: false,
             registration_shared_secret: None,
             rate_limits: RateLimits::default(),
             access_token_lifetime_ms: 60 * 60 * 1000,

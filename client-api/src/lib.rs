@@ -44,7 +44,7 @@ use crate::{
     limits::Limits,
 };
 
-pub use account::{carried::CarrySettings, users};
+pub use account::{carried::CarrySettings, guests::PutOutGuests, users};
 pub use config::ClientConfig;
 pub use media::{Files, LinkPreviews, RemoteFiles};
 pub use push::{channels::Channels, mailing::Mailing};

@@ -93,7 +93,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     if config.federation.enabled {
         federate(&tasks, &federation);
     }
-    readers::read_log(&tasks, &store, &config);
+    readers::read_log(&tasks, &store, &federation, &config);
     mailing::try_out(&tasks, app.config.mailing.clone());
     pushing::notify(&tasks, app, &config);
     care_for_media(&tasks, &media, previews);

@@ -1,14 +1,15 @@
 //! What reads the log for clients.
 
 use rhizome_client_api as client_api;
+use rhizome_federation::Federation;
 use rhizome_storage::{LogReader, LogWork, Store};
 
 use crate::config::Config;
 use crate::tasks::Tasks;
 
-/// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, and copies
-/// what they have set up for a room to the one that replaces it.
-pub(crate) fn read_log(tasks: &Tasks, store: &Store, config: &Config) {
+/// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, copies
+/// what they have set up for a room to the one that replaces it, and puts guests out of rooms that don't let them in.
+pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, config: &Config) {
     let name = &config.server.name;
     let (at, here) = (store.clone(), name.clone());
     follow(tasks, store, ("unread counts", "unread"), move || {
@@ -21,6 +22,10 @@ pub(crate) fn read_log(tasks: &Tasks, store: &Store, config: &Config) {
         ("settings of upgraded rooms", "carried"),
         move || client_api::CarrySettings::new(&at, here.clone()),
     );
+    let federation = federation.clone();
+    follow(tasks, store, ("guests", "guests"), move || {
+        client_api::PutOutGuests::new(&federation)
+    });
 }
 
 /// A reader of the log: what its task and it are called, and its work.

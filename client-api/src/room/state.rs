@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::{
     App, Caller, Ruma,
-    account::presence::acts,
+    account::{guests, presence::acts},
     content,
     limits::Kind,
     room::{membership, send::stickiness},
@@ -112,6 +112,7 @@ pub async fn set(
         // Who lets whom in, servers settle.
         content.remove(AUTHORISED_VIA);
     }
+    guests::check_state(app, who, &room_id, (kind, &content)).await?;
     if membership::is_invite(kind, &content) {
         let now = app.now_monotonic_ms();
         app.limits.take_many(Kind::Invite, &who.user_id, 1, now)?;

@@ -8,6 +8,7 @@
 
 mod absence;
 mod access;
+mod access_elsewhere;
 mod account_data;
 mod accounts;
 mod asking;
@@ -23,6 +24,7 @@ mod erasure;
 mod former;
 mod forms;
 mod gaps;
+mod guests;
 mod hangup;
 mod harness;
 mod history;
