@@ -51,6 +51,8 @@ pub struct Plan {
     pub searched: usize,
     /// Events of the room with threads, and threads.
     pub threaded: (usize, usize),
+    /// Rooms of a space.
+    pub space: usize,
     /// Clients that upload and download files, and the files' size in bytes.
     pub files: (usize, usize),
     /// The large file's size in bytes.
@@ -94,6 +96,7 @@ impl Plan {
             history: 20_000,
             searched: 20_000,
             threaded: (100_000, 1_000),
+            space: 500,
             files: (4, 1 << 20),
             large_file: 1 << 30,
             pictures: (10, 4000, 3000),
@@ -130,6 +133,7 @@ impl Plan {
             history: 100,
             searched: 60,
             threaded: (150, 30),
+            space: 5,
             files: (2, 10_000),
             large_file: 1 << 20,
             pictures: (2, 800, 600),

@@ -26,6 +26,8 @@ pub struct ClientConfig {
     pub notices: Option<Notices>,
     /// Who may register.
     pub registration: Registration,
+    /// Whether there may be guests.
+    pub guests: bool,
     /// Enables `/_synapse/admin/v1/register` for whoever knows the secret.
     pub registration_shared_secret: Option<String>,
     /// Requests per user or address.
@@ -66,6 +68,7 @@ impl ClientConfig {
             forget_on_leave: false,
             notices: None,
             registration: Registration::Closed,
+            guests: false,
             registration_shared_secret: None,
             rate_limits: RateLimits::default(),
             access_token_lifetime_ms: 60 * 60 * 1000,

@@ -66,6 +66,9 @@ impl Api for App {
             None if asked.proof == Proof::User => return Err(MatrixError::missing_token()),
             None => Identity::Nobody,
         };
+        if !asked.guests && identity.user().is_some_and(|user| user.is_guest) {
+            return Err(MatrixError::not_for_guests("Guests may not do this"));
+        }
         let now = self.now_monotonic_ms();
         match identity.user() {
             Some(user) => self.limits.take(asked.kind, &user.user_id, now),

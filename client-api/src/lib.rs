@@ -4,7 +4,7 @@
 //! is decoded by `ruma` in [`Ruma`], and reaches a handler of about ten lines in the file of its endpoint group.
 //!
 //! Folders import each other in one direction, from top to bottom: `sync`, which tells of everything; `room` and
-//! `history`; `account`; `push`; `auth`; `view`. `media` knows none of them. What several of them need and none of them
+//! `history`; `account`; `push`; `auth`; `view`. `media` and `space` know none of them but `view`. What several of them need and none of them
 //! owns is a file beside them (`limits`, `content`, `account_data`) or in `place`; `door` stands before them and no
 //! folder knows it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -25,6 +25,7 @@ mod place;
 mod push;
 mod room;
 mod router;
+mod space;
 mod sync;
 mod view;
 
@@ -43,7 +44,7 @@ use crate::{
     limits::Limits,
 };
 
-pub use account::{carried::CarrySettings, users};
+pub use account::{carried::CarrySettings, guests::PutOutGuests, users};
 pub use config::ClientConfig;
 pub use media::{Files, LinkPreviews, RemoteFiles};
 pub use push::{channels::Channels, mailing::Mailing};

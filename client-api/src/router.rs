@@ -12,7 +12,7 @@ use crate::{
     auth::{login, logout, refresh},
     discovery,
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
-    history::{context, event, messages, relations, relationships, search, threads},
+    history::{context, event, messages, moment, relations, relationships, search, threads},
     limits::Kind,
     media::{download, preview, resumable, settings, thumbnail, upload as files},
     push::{mail_links, pushers, rules},
@@ -22,7 +22,8 @@ use crate::{
         threads::{list, subscription},
         typing, upgrade,
     },
-    sync::{self, key_changes, notifications, sliding, socket},
+    space::{hierarchy, summary},
+    sync::{self, former, key_changes, notifications, sliding, socket},
 };
 
 /// Every client endpoint.
@@ -60,19 +61,25 @@ fn accounts(table: Table<App>) -> Table<App> {
         .serve(logout::logout_all)
         // The account.
         .serve(management::whoami)
+        .and_guests()
         .serve(management::change_password)
         .serve(deactivate::deactivate)
         // Devices.
         .serve(devices::list)
+        .and_guests()
         .serve(devices::get)
+        .and_guests()
         .serve(devices::update)
+        .and_guests()
         .serve(devices::delete)
         .serve(devices::delete_many)
         // Profiles.
         .serve_as(Kind::Other, profile::get)
         .serve_as(Kind::Other, profile::get_field)
         .serve(profile::set_field)
+        .and_guests()
         .serve(profile::delete)
+        .and_guests()
         // Presence.
         .serve(presence::put)
         .serve_as(Kind::Other, presence::get)
@@ -87,28 +94,38 @@ fn writing(table: Table<App>) -> Table<App> {
         // Membership.
         .serve_as(Kind::Join, membership::join)
         .serve_as(Kind::Join, membership::join_by_id)
+        .and_guests()
         .serve_as(Kind::Join, membership::knock)
         .serve_as(Kind::Invite, membership::invite)
         .serve(membership::leave)
+        .and_guests()
         .serve_as(Kind::Other, membership::kick)
         .serve_as(Kind::Other, membership::ban)
         .serve_as(Kind::Other, membership::unban)
         .serve(membership::forget)
         // Events.
         .serve_as(Kind::Message, send::send)
+        .and_guests()
         .serve_as(Kind::Message, redact::redact)
         .serve_as(Kind::Message, state::put)
+        .and_guests()
         .serve(state::get)
+        .and_guests()
         .serve(state::list)
+        .and_guests()
         // Events that are sent later.
         .serve_as(Kind::Message, schedule::put)
+        .and_guests()
         .serve(delayed::list)
+        .and_guests()
         .serve(delayed::get)
+        .and_guests()
         .serve(delayed::act)
         .serve(delayed::act_by_body)
         // Messages to devices: keys for a large room are many, and mustn't use up what is for the message itself.
         // What a request holds counts as well.
         .serve_as(Kind::Other, send_to_device::send)
+        .and_guests()
         // Aliases and the directory.
         .serve_as(Kind::Other, aliases::get)
         .serve(aliases::put)
@@ -123,25 +140,42 @@ fn writing(table: Table<App>) -> Table<App> {
 fn reading(table: Table<App>) -> Table<App> {
     table
         .serve(sync::sync)
+        .and_guests()
         .serve_poll(sliding::unstable)
         .serve_poll(sliding::stable)
+        // As it was before `/sync`.
+        .serve(former::initial::sync)
+        .serve(former::room::sync)
+        .and_guests()
+        .serve(former::events::events)
+        .and_guests()
+        .serve(former::event::event)
         .serve(key_changes::changes)
         .serve(filters::create)
         .serve(filters::get)
         .serve(messages::messages)
+        .and_guests()
         .serve_as(Kind::Other, search::search)
         .serve(context::context)
+        .and_guests()
         .serve(event::event)
+        .and_guests()
         .serve(relations::all)
         .serve(relations::of_type)
         .serve(relations::of_kind)
         .serve(threads::threads)
         .serve_as(Kind::Other, relationships::relationships)
+        .serve(moment::timestamp_to_event)
         .serve(members::members)
+        .and_guests()
         .serve(members::joined)
         .serve(receipts::receipt)
         .serve(receipts::read_markers)
         .serve(typing::typing)
+        // What rooms are, and what spaces hold.
+        .serve(hierarchy::hierarchy)
+        .serve(summary::summary)
+        .and_guests()
         .serve(subscription::put)
         .serve(subscription::get)
         .serve(subscription::delete)
@@ -205,8 +239,11 @@ fn backups(table: Table<App>) -> Table<App> {
 fn keys(table: Table<App>) -> Table<App> {
     table
         .serve(upload::upload)
+        .and_guests()
         .serve(query::query)
+        .and_guests()
         .serve(claim::claim)
+        .and_guests()
         .serve(cross_signing::upload)
         .serve(signatures::upload)
         .serve(dehydrated::put)
@@ -228,14 +265,20 @@ fn media(table: Table<App>) -> Table<App> {
         .serve(settings::get)
         .serve_as(Kind::Other, preview::preview)
         .serve_as(Kind::Download, download::download)
+        .and_guests()
         .serve_as(Kind::Download, download::download_as)
+        .and_guests()
         .serve_as(Kind::Download, thumbnail::thumbnail)
+        .and_guests()
         // As it was before these asked who it is.
         .serve(settings::get_as_once)
         .serve_as(Kind::Other, preview::preview_as_once)
         .serve_as(Kind::Download, download::download_as_once)
+        .and_guests()
         .serve_as(Kind::Download, download::download_named_as_once)
+        .and_guests()
         .serve_as(Kind::Download, thumbnail::thumbnail_as_once)
+        .and_guests()
 }
 
 #[cfg(test)]

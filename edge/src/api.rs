@@ -15,6 +15,8 @@ pub struct Asked<K> {
     pub proof: Proof,
     /// What it counts as.
     pub kind: K,
+    /// Whether guests may ask it.
+    pub guests: bool,
     /// Where it comes from; `None` within one process.
     pub peer: Option<IpAddr>,
 }

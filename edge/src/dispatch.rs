@@ -3,7 +3,7 @@
 use std::{
     net::{IpAddr, SocketAddr},
     panic::AssertUnwindSafe,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use axum::{
@@ -101,6 +101,7 @@ async fn admit<S: Api>(
     let asked = Asked {
         proof: endpoint.proof,
         kind: endpoint.kind,
+        guests: endpoint.guests.load(Ordering::Relaxed),
         peer,
     };
     let head = http::Request::from_parts(parts, ());

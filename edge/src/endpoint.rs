@@ -1,6 +1,9 @@
 //! An endpoint as the table has it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use http::Method;
 
@@ -12,6 +15,8 @@ pub(crate) struct Endpoint<S: Api> {
     pub(crate) form: BodyForm,
     /// Whether it ends with its client: it only reads, though it isn't a GET.
     pub(crate) is_poll: bool,
+    /// Whether guests may use it.
+    pub(crate) guests: AtomicBool,
     pub(crate) run: Box<dyn Fn(S, Admitted) -> Answering + Send + Sync>,
 }
 

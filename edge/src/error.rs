@@ -65,6 +65,11 @@ impl MatrixError {
         Self::new(StatusCode::FORBIDDEN, "M_FORBIDDEN", message)
     }
 
+    /// 403 `M_GUEST_ACCESS_FORBIDDEN`: guests may not do this, or not there.
+    pub fn not_for_guests(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN", message)
+    }
+
     /// 404 `M_NOT_FOUND`: the thing asked for isn't there (or may not be seen).
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "M_NOT_FOUND", message)

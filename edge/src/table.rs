@@ -3,7 +3,14 @@
 //! What is generic (decoding, the handler, encoding) is one boxed closure per endpoint, which keeps the crates
 //! above quick to compile.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use axum::{
     Router,
@@ -24,12 +31,15 @@ use crate::{
 /// The endpoints by path and method.
 pub struct Table<S: Api> {
     paths: BTreeMap<String, Methods<S>>,
+    /// What was added last.
+    last: Option<Arc<Endpoint<S>>>,
 }
 
 impl<S: Api> Default for Table<S> {
     fn default() -> Self {
         Self {
             paths: BTreeMap::new(),
+            last: None,
         }
     }
 }
@@ -90,6 +100,15 @@ impl<S: Api> Table<S> {
         self.insert(Proof::Nothing, (S::usual_kind(false), false), handler)
     }
 
+    /// What was added last is for guests too.
+    #[must_use]
+    pub fn and_guests(self) -> Self {
+        if let Some(endpoint) = &self.last {
+            endpoint.guests.store(true, Ordering::Relaxed);
+        }
+        self
+    }
+
     fn insert<T, H, F, R>(
         mut self,
         proof: Proof,
@@ -122,6 +141,7 @@ impl<S: Api> Table<S> {
             kind,
             form: T::FORM,
             is_poll,
+            guests: AtomicBool::new(false),
             run,
         });
         for path in T::PATH_BUILDER.all_paths() {
@@ -130,6 +150,7 @@ impl<S: Api> Table<S> {
                 methods.insert(method_name(&T::METHOD), endpoint.clone());
             }
         }
+        self.last = Some(endpoint);
         self
     }
 

@@ -26,6 +26,8 @@ pub struct Caller {
     pub user: UserNo,
     /// The device that the access token belongs to. A user for whom an application service acts may have none.
     pub device_id: Option<OwnedDeviceId>,
+    /// Whether they are a guest, who may do less.
+    pub is_guest: bool,
 }
 
 impl Caller {
@@ -197,6 +199,7 @@ mod tests {
             user_id: owned_user_id!("@u:here"),
             user: UserNo(1),
             device_id: device.map(Into::into),
+            is_guest: false,
         }
     }
 

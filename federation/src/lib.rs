@@ -30,6 +30,7 @@ pub mod outbound;
 pub mod previews;
 pub mod query;
 pub mod sender;
+pub mod spaces;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod xmatrix;
@@ -79,6 +80,7 @@ struct Inner {
     stale_lists: Notify,
     lists_asked_for: Keyed<OwnedUserId>,
     manners: Manners,
+    asked_of_spaces: spaces::Asked,
 }
 
 impl Federation {
@@ -148,6 +150,7 @@ impl Federation {
             stale_lists: Notify::new(),
             lists_asked_for: Keyed::default(),
             manners: Manners::default(),
+            asked_of_spaces: spaces::Asked::default(),
             rooms,
             store,
             media,
@@ -243,6 +246,11 @@ impl Federation {
     /// What is known of servers that are asked for files.
     pub(crate) fn manners(&self) -> &Manners {
         &self.inner.manners
+    }
+
+    /// What other servers were asked of spaces.
+    pub(crate) fn asked_of_spaces(&self) -> &spaces::Asked {
+        &self.inner.asked_of_spaces
     }
 
     /// Every federation endpoint, with 404 and 405 as the specification wants them.

@@ -27,6 +27,7 @@ pub mod membership;
 pub mod receive;
 pub mod redact_banned;
 pub mod send;
+pub mod space;
 pub mod state;
 pub mod sticky;
 pub mod thread;

@@ -15,6 +15,8 @@ pub struct Registration {
     pub mode: RegistrationMode,
     /// Must be `true` for `mode = "open"`.
     pub strangers_may_register_and_i_accept_the_abuse: bool,
+    /// Whether there may be guests, who need no password.
+    pub guests: bool,
     /// Lets scripts register users through `/_synapse/admin/v1/register`.
     pub shared_secret: Option<Secret>,
     /// A file that holds the shared secret.

@@ -10,7 +10,8 @@ use crate::tasks::Tasks;
 
 /// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, and copies
 /// what they have set up for a room to the one that replaces it; redacts what relates to what they have redacted, if they
-/// want, and what banned people have sent; takes what is said into the index of words.
+/// want, and what banned people have sent; takes what is said into the index of words; puts guests
+/// out of rooms that don't let them in.
 pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, config: &Config) {
     let name = &config.server.name;
     let (at, here) = (store.clone(), name.clone());
@@ -33,12 +34,12 @@ pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, co
         let index = index_history(at.clone(), stop);
         async move { Ok(index.await?) }
     });
-    let federation = federation.clone();
+    let at = federation.clone();
     follow(
         tasks,
         store,
         ("redactions of what is related", "redact related"),
-        move || client_api::RedactRelated::new(federation.clone()),
+        move || client_api::RedactRelated::new(at.clone()),
     );
     let (at, here) = (store.clone(), name.clone());
     follow(
@@ -53,6 +54,10 @@ pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, co
             client_api::ForgetLeft::new(&at, here.clone())
         });
     }
+    let at = federation.clone();
+    follow(tasks, store, ("guests", "guests"), move || {
+        client_api::PutOutGuests::new(&at)
+    });
 }
 
 /// A reader of the log: what its task and it are called, and its work.

@@ -45,6 +45,7 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
     } else {
         client_api::Registration::Closed
     };
+    out.guests = config.registration.guests;
     out.registration_shared_secret = config
         .registration
         .shared_secret

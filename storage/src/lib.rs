@@ -162,6 +162,7 @@ pub use rooms::snapshot::NewSnapshot;
 pub use rooms::state::{StateDiff, StateEntry};
 pub use rooms::stored_event::{Placement, Status, StoredEvent, TxnOwner};
 pub use rooms::summary::{RoomSummary, is_activity};
+pub use rooms::times::TimeToken;
 pub use rooms::transactions::TxnKey;
 pub use rooms::unread::UnreadRow;
 pub use search::{

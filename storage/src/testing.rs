@@ -357,6 +357,12 @@ pub async fn forget_relations(store: &Store) {
     }
 }
 
+/// As if all that is stored were from before events had their times.
+pub async fn forget_times(store: &Store) {
+    let query = store.sql("UPDATE event SET ts = NULL");
+    store.execute(query).await.expect("rows can be written");
+}
+
 /// Takes the log back, as a restored backup does.
 pub async fn go_back(store: &Store, positions: i64) {
     let query = store

@@ -14,6 +14,7 @@ mod search;
 mod seen;
 mod send;
 mod sliding;
+mod space;
 mod storm;
 mod sync;
 mod to_device;
@@ -120,6 +121,8 @@ pub enum Scenario {
     Threads,
     /// What is in one of these threads, 50 events a page
     Relations,
+    /// A space of 500 rooms, all of it in one page
+    Hierarchy,
     /// Files of 1 MiB are uploaded by 4 clients, closed loop
     MediaUpload,
     /// The same are downloaded
@@ -213,6 +216,7 @@ impl Scenario {
             Self::Search => search::search(world).await,
             Self::Threads => relations::threads(world).await,
             Self::Relations => relations::relations(world).await,
+            Self::Hierarchy => space::hierarchy(world).await,
             Self::MediaUpload => media::small(world, false).await,
             Self::MediaDownload => media::small(world, true).await,
             Self::MediaLarge => media::large(world).await,

@@ -15,7 +15,7 @@ pub async fn whoami(
     State(_): State<App>,
     Ruma { who, .. }: Ruma<whoami::Request>,
 ) -> Result<whoami::Response, MatrixError> {
-    let mut response = whoami::Response::new(who.user_id, false);
+    let mut response = whoami::Response::new(who.user_id, who.is_guest);
     response.device_id = who.device_id;
     Ok(response)
 }

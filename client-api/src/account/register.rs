@@ -1,7 +1,8 @@
 //! Registration.
 
+use std::net::IpAddr;
+
 use axum::extract::State;
-use http::StatusCode;
 use rhizome_edge::{MatrixError, RawJson};
 use rhizome_storage::random;
 use ruma::api::client::{
@@ -14,7 +15,7 @@ use ruma::api::client::{
 
 use crate::{
     App, Ruma,
-    account::{registering::Registering, users},
+    account::{guests, registering::Registering, users},
     auth::{
         session::{self, SessionRequest},
         uia::{self, Stage},
@@ -30,11 +31,8 @@ pub async fn register(
     match req.kind {
         RegistrationKind::User => {}
         RegistrationKind::Guest => {
-            return Err(MatrixError::new(
-                StatusCode::FORBIDDEN,
-                "M_GUEST_ACCESS_FORBIDDEN",
-                "This server has no guest accounts",
-            ));
+            let (user_id, session) = guests::register(&app, req, peer).await?;
+            return RawJson::of(&session::answer(&app, &user_id, Some(session)));
         }
         _ => return Err(MatrixError::invalid_param("kind is either user or guest")),
     }
@@ -44,6 +42,9 @@ pub async fn register(
         ));
     }
     require_open(&app)?;
+    if let Some(token) = &req.guest_access_token {
+        return upgrade(&app, &req, token, peer).await;
+    }
     let session = req.auth.as_ref().and_then(AuthData::session);
     let before = Registering::of(&app, session, req.username.as_deref()).await?;
     let registering = match before {
@@ -62,6 +63,37 @@ pub async fn register(
     let first = (!req.inhibit_login).then_some(first);
     let session = registering.account(&app, password, first, peer).await?;
     RawJson::of(&session::answer(&app, &registering.user_id, session))
+}
+
+/// A guest's account becomes one like others.
+async fn upgrade(
+    app: &App,
+    req: &register::Request,
+    token: &str,
+    peer: Option<IpAddr>,
+) -> Result<RawJson, MatrixError> {
+    let guest = guests::upgrading(app, token, req.username.as_deref()).await?;
+    let purpose = format!("upgrade {}", guest.user_id);
+    uia::require(app, &purpose, Stage::Dummy, req.auth.as_ref()).await?;
+    let Some(password) = &req.password else {
+        return Err(MatrixError::missing_param("A password is required"));
+    };
+    let hash = app.passwords.hash(password).await?;
+    if !app.store.upgrade_guest(guest.user, &hash).await? {
+        return Err(users::in_use());
+    }
+    let session = if req.inhibit_login {
+        None
+    } else {
+        let first = SessionRequest {
+            device_id: req.device_id.clone(),
+            device_name: req.initial_device_display_name.clone(),
+            refreshable: req.refresh_token,
+            proof: Some(hash),
+        };
+        Some(session::begin(app, guest.user, first, peer).await?)
+    };
+    RawJson::of(&session::answer(app, &guest.user_id, session))
 }
 
 /// What a new registration is about, once its stage is complete. Its session remembers that.

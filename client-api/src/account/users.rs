@@ -96,6 +96,7 @@ async fn new_account(
         password_hash: Some(passwords.hash(password).await?),
         admin,
         created_ms: store.clock().now_ms(),
+        is_guest: false,
     })
 }
 

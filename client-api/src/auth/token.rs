@@ -91,6 +91,7 @@ async fn load(
         user_id: token.user_id,
         user: token.user,
         device_id: Some(token.device_id),
+        is_guest: token.is_guest,
     };
     let known = KnownToken {
         caller,
@@ -199,6 +200,7 @@ mod tests {
             user_id,
             user: UserNo(user),
             device_id: Some(device.into()),
+            is_guest: false,
         };
         KnownToken {
             caller,

@@ -31,7 +31,12 @@ use ruma::{
 
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, account::profile::rooms::member_content, content, room::notices};
+use crate::{
+    App, Caller, Ruma,
+    account::{guests, profile::rooms::member_content},
+    content,
+    room::notices,
+};
 
 /// How many servers a request may name to join through.
 const MAX_VIA: usize = 20;
@@ -43,6 +48,7 @@ pub async fn join_by_id(
     State(app): State<App>,
     Ruma { who, req, body, .. }: Ruma<join_by_id::Request>,
 ) -> Result<join_by_id::Response, MatrixError> {
+    guests::require_open(&app, &who, &req.room_id).await?;
     let room = <&RoomOrAliasId>::from(&*req.room_id);
     let room_id = join_room(&app, &who, room, Vec::new(), &body).await?;
     Ok(join_by_id::Response::new(room_id))

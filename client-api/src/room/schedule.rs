@@ -13,7 +13,11 @@ use rhizome_storage::{
 use ruma::{OwnedRoomId, api::auth_scheme::AccessToken, metadata};
 use serde_json::{Value, json};
 
-use crate::{App, Caller, Ruma, account::presence::acts, content};
+use crate::{
+    App, Caller, Ruma,
+    account::{guests, presence::acts},
+    content,
+};
 
 /// The parameter of a query that says how much later.
 const DELAY: &str = "org.matrix.msc4140.delay=";
@@ -166,6 +170,8 @@ async fn schedule(app: &App, who: &Caller, wish: Wish) -> Result<DelayId, Matrix
             "An event may be delayed by {max_delay} milliseconds at most"
         )));
     }
+    let said = (&*wish.kind, &wish.content);
+    guests::check_state(app, who, &wish.room_id, said).await?;
     let content = checked(&wish)?;
     let id = DelayId::random()?;
     let new = NewDelayed {

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     App, Caller, Ruma,
-    account::presence::acts,
+    account::{guests, presence::acts},
     content,
     limits::Kind,
     room::{
@@ -116,6 +116,7 @@ pub async fn set(
     };
     let content = content::parse(content)?;
     relating::check(app, who, &room_id, (kind, &content), None).await?;
+    guests::check_state(app, who, &room_id, (kind, &content)).await?;
     let leaves = content.get("membership") == Some(&"leave".into());
     if kind == "m.room.member" && state_key == who.user_id.as_str() && leaves {
         notices::may_leave(app, who, &room_id).await?;

@@ -17,6 +17,7 @@ mod decide;
 pub(crate) mod delivery;
 mod devices;
 mod first;
+pub(crate) mod former;
 mod ignored;
 pub(crate) mod key_changes;
 mod lazy;

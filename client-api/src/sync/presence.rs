@@ -95,14 +95,20 @@ impl PresencePart {
 
     /// Writes it as the events that it is.
     pub fn write(&self, json: &mut Json) {
-        json.key("presence").open().key("events").open_list();
+        self.write_list(json.key("presence").open().key("events"));
+        json.close();
+    }
+
+    /// The events alone, as a list.
+    pub fn write_list(&self, json: &mut Json) {
+        json.open_list();
         for (user, status) in &self.told {
             json.open().key("type").string(KIND);
             json.key("sender").string(user.as_str());
             presence::content(json.key("content"), status);
             json.close();
         }
-        json.close_list().close();
+        json.close_list();
     }
 }
 

@@ -10,10 +10,10 @@ use crate::{
     relations,
 };
 
-const STAGES: usize = 5;
+pub const STAGES: usize = 5;
 
 /// Readers by what they are at each stage: joined, invited, gone, banned, gone and forgetful, or nothing.
-const READERS: [(&str, &str); 10] = [
+pub const READERS: [(&str, &str); 10] = [
     ("founder", "JJJJJ"),
     ("member", "..JJJ"),
     ("never", "....."),
@@ -27,7 +27,7 @@ const READERS: [(&str, &str); 10] = [
 ];
 
 /// The specification's five rules ("Room history visibility", "Server behaviour"), read naively.
-fn may_see(visibility: &str, times: &str, stage: usize) -> bool {
+pub fn may_see(visibility: &str, times: &str, stage: usize) -> bool {
     let then = times.as_bytes()[stage];
     visibility == "world_readable"
         || then == b'J'
@@ -36,15 +36,15 @@ fn may_see(visibility: &str, times: &str, stage: usize) -> bool {
 }
 
 /// Whether there is the room for the reader at all.
-fn may_read(visibility: &str, times: &str) -> bool {
+pub fn may_read(visibility: &str, times: &str) -> bool {
     visibility == "world_readable" || (times.contains('J') && !times.ends_with('F'))
 }
 
 /// What was said in a room, and the topics that it had: one of each for each stage.
-struct Told {
-    room: String,
-    said: Vec<String>,
-    topics: Vec<String>,
+pub struct Told {
+    pub room: String,
+    pub said: Vec<String>,
+    pub topics: Vec<String>,
 }
 
 impl Told {
@@ -66,7 +66,7 @@ impl Told {
     }
 
     /// A room with this visibility in which all readers have come and gone.
-    async fn of(alice: &User, readers: &[User], visibility: &str) -> Told {
+    pub async fn of(alice: &User, readers: &[User], visibility: &str) -> Told {
         let hidden = json!([{"type": "m.room.history_visibility", "state_key": "",
             "content": {"history_visibility": visibility}}]);
         let request = json!({"preset": "public_chat", "initial_state": hidden});
@@ -96,19 +96,19 @@ impl Told {
     }
 
     /// All that was told, oldest first.
-    fn all(&self) -> Vec<&String> {
+    pub fn all(&self) -> Vec<&String> {
         let both = self.topics.iter().zip(&self.said);
         both.flat_map(|(topic, said)| [topic, said]).collect()
     }
 
     /// Of these events, those that were told, oldest first.
-    fn among(&self, shown: &[&Value]) -> Vec<String> {
+    pub fn among(&self, shown: &[&Value]) -> Vec<String> {
         let shown = ids(shown);
         let all = self.all().into_iter();
         all.filter(|id| shown.contains(id)).cloned().collect()
     }
 
-    fn path(&self, what: &str) -> String {
+    pub fn path(&self, what: &str) -> String {
         format!("/rooms/{}/{what}", esc(&self.room))
     }
 }

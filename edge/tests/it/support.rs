@@ -69,6 +69,7 @@ fn user(device: Option<&str>) -> Caller {
         user_id: owned_user_id!("@u:here"),
         user: UserNo(1),
         device_id: device.map(Into::into),
+        is_guest: false,
     }
 }
 

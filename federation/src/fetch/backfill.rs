@@ -70,7 +70,10 @@ pub async fn before(
 }
 
 /// Other servers in the room; first the one whose name the room's id has, as it has been there longest.
-async fn servers(fed: &Federation, head: &RoomHead) -> Result<Vec<OwnedServerName>, MatrixError> {
+pub(super) async fn servers(
+    fed: &Federation,
+    head: &RoomHead,
+) -> Result<Vec<OwnedServerName>, MatrixError> {
     let mut servers: Vec<OwnedServerName> = fed.store().joined_servers(head.room).await?.to_vec();
     servers.retain(|server| server != fed.server_name());
     servers.sort_by_key(|server| Some(server.as_ref()) != head.room_id.server_name());

@@ -2,6 +2,7 @@
 
 pub mod backfill;
 pub(crate) mod gather;
+pub mod moment;
 pub mod relationships;
 pub(crate) mod verify;
 

@@ -78,6 +78,38 @@ pub(super) async fn is_allowed(
     ))
 }
 
+/// Of each of some rooms, whether its ACL lets `origin` in; in a few queries however many they are.
+pub(super) async fn allowed_in(
+    fed: &Federation,
+    origin: &ServerName,
+    heads: &[Arc<RoomHead>],
+) -> Result<Vec<bool>, MatrixError> {
+    let mut allowed = vec![true; heads.len()];
+    let states = heads.iter().enumerate();
+    let states = states.filter_map(|(index, head)| Some((index, head.snapshot?)));
+    let (places, states): (Vec<usize>, Vec<_>) = states
+        .map(|(index, at)| (index, (at, "m.room.server_acl", "")))
+        .unzip();
+    let found = fed.store().state_entries_at(&states).await?;
+    let nos: Vec<_> = found.iter().flatten().copied().collect();
+    let mut events = fed.store().events_by_no(&nos).await?.into_iter();
+    for (index, _) in places.iter().zip(&found).filter(|(_, no)| no.is_some()) {
+        let Some(event) = events.next() else { break };
+        allowed[*index] = if is_mangled(&event) {
+            is_allowed(fed, origin, &heads[*index]).await?
+        } else {
+            acl::allows(Some(event.pdu.content()), origin)
+        };
+    }
+    Ok(allowed)
+}
+
+/// Whether an ACL came mangled, and says nothing. Redaction leaves nothing of it either, so that few are looked at
+/// closely.
+fn is_mangled(event: &StoredEvent) -> bool {
+    event.pdu.content().is_empty() && event.redacted_by.is_none() && !event.pdu.is_whole()
+}
+
 /// The room's ACL as far as we know it. One that came mangled says nothing (it would shut everybody out, the server
 /// too that has it whole): the one before it counts.
 async fn acl_in_force(
@@ -90,11 +122,7 @@ async fn acl_in_force(
             .store()
             .state_event(snapshot, "m.room.server_acl", "")
             .await?;
-        let is_mangled = event.as_ref().is_some_and(|event| {
-            // Redaction leaves nothing of it, so that few are looked at closely.
-            event.pdu.content().is_empty() && event.redacted_by.is_none() && !event.pdu.is_whole()
-        });
-        if !is_mangled {
+        if !event.as_ref().is_some_and(|event| is_mangled(event)) {
             return Ok(event);
         }
         at = event.and_then(|event| event.state_before);

@@ -5,12 +5,14 @@ mod door;
 mod edus;
 mod event;
 mod guard;
+mod hierarchy;
 pub(crate) mod inbox;
 mod invite;
 mod join;
 mod knock;
 mod leave;
 mod member;
+mod moment;
 mod presence;
 mod relationships;
 mod state;
@@ -55,6 +57,9 @@ pub fn endpoints(table: Table<Federation>) -> Table<Federation> {
         .serve_as(Kind::State, state::state_ids)
         .serve(event::event)
         .serve_as(Kind::State, relationships::relationships)
+        .serve_as(Kind::State, moment::timestamp_to_event)
+        // Spaces
+        .serve_as(Kind::State, hierarchy::hierarchy)
         // Joining rooms
         .serve(join::make_join)
         .serve_as(Kind::State, join::send_join)

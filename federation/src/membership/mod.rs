@@ -1,7 +1,7 @@
 //! Our users join, knock on and leave rooms through other servers.
 
 mod at_server;
-mod candidates;
+pub(crate) mod candidates;
 pub mod join;
 pub(crate) mod joining;
 pub mod knock;

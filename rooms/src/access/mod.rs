@@ -10,6 +10,7 @@
 //! | a user | events of a room that there is for them | [`EventAccess`] |
 //! | a user | events that are sticky, of a room that they are in | [`while_sticky`] |
 //! | a user | where they stand: there, gone since when, never there; who forgot was never there | [`Standing`] |
+//! | anybody | whether they may be told what a room is, from outside | [`Visitor::may_preview`], [`previews_for_server`] |
 //! | a server | whether it takes part in the room | [`server_in_room`] |
 //! | a server | events of a room that it takes part in | [`is_given`], [`events_for_server`] |
 //!
@@ -17,6 +18,7 @@
 //! given what isn't rejected. State is read as a whole or not at all: as of now, or as of when the user left.
 
 mod events;
+mod preview;
 mod redactions;
 mod room;
 mod rule;
@@ -25,6 +27,7 @@ mod standing;
 
 pub use self::{
     events::EventAccess,
+    preview::{Doors, Visitor, previews_for_server},
     redactions::unapplied,
     room::RoomAccess,
     rule::{Verdict, while_sticky},

@@ -7,6 +7,7 @@ pub(crate) mod devices;
 pub(crate) mod erasure;
 mod expiry;
 pub(crate) mod filters;
+mod guests;
 mod presence;
 pub(crate) mod profiles;
 pub(crate) mod pushes;

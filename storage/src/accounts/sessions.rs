@@ -186,6 +186,18 @@ impl Store {
         }
     }
 
+    /// Makes a guest's account one like others, which its password opens; the guest's sessions end. `false` if it isn't a
+    /// guest's any more.
+    pub async fn upgrade_guest(&self, user: UserNo, hash: &str) -> Result<bool> {
+        let hash = hash.to_owned();
+        let upgrade = AccountChange::Upgrade { user, hash };
+        if !self.change(vec![upgrade.into()]).await? {
+            return Ok(false);
+        }
+        self.end(user, None, None).await?;
+        Ok(true)
+    }
+
     /// Ends an account and all its sessions: its profile goes, its name stays taken, and its password opens nothing.
     /// With `erase`, what the user has sent is for those only who could see it until now.
     pub async fn deactivate_account(&self, user: UserNo, erase: bool) -> Result<()> {

@@ -24,6 +24,8 @@ pub struct Token {
     pub confirms_refresh: Option<String>,
     /// When the device was seen last, as far as that was recorded, in milliseconds since 1970.
     pub last_seen_ms: i64,
+    /// Whether the user is a guest.
+    pub is_guest: bool,
 }
 
 impl Store {
@@ -33,7 +35,8 @@ impl Store {
             .sql(
                 "SELECT t.user_no, u.user_id, t.device_id, t.expires_ms, \
                  CASE WHEN r.replaces IS NULL THEN NULL ELSE r.hash END AS confirms_refresh, \
-                 d.last_seen_ms \
+                 d.last_seen_ms, \
+                 (SELECT COUNT(*) FROM guest g WHERE g.user_no = t.user_no) AS is_guest \
                  FROM access_token t JOIN user_name u ON u.no = t.user_no \
                  JOIN device d ON d.user_no = t.user_no AND d.device_id = t.device_id \
                  LEFT JOIN refresh_token r ON r.hash = t.refresh_hash WHERE t.hash = $1",
@@ -49,6 +52,7 @@ impl Store {
             expires_ms: row.get("expires_ms")?,
             confirms_refresh: row.get("confirms_refresh")?,
             last_seen_ms: row.get("last_seen_ms")?,
+            is_guest: row.get("is_guest")?,
         }))
     }
 }

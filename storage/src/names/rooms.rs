@@ -1,5 +1,7 @@
 //! Rooms, known to us or merely heard of.
 
+use std::collections::HashMap;
+
 use ruma::{OwnedRoomId, RoomId};
 use sqlx::any::AnyRow;
 
@@ -50,6 +52,11 @@ impl Store {
             .numbers(&self.core.caches.room_ids, &[room.to_owned()])
             .await?;
         Ok(found.into_values().next())
+    }
+
+    /// The numbers of those rooms that have one.
+    pub async fn known_rooms(&self, rooms: &[OwnedRoomId]) -> Result<HashMap<OwnedRoomId, RoomNo>> {
+        self.numbers(&self.core.caches.room_ids, rooms).await
     }
 
     /// The id of the room with this number.

@@ -1,5 +1,6 @@
 //! Rooms and their heads.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use rhizome_protocol::RoomRules;
@@ -79,19 +80,31 @@ impl Store {
 
     /// Reads the heads of many rooms that aren't remembered at once: who asks for them next finds them.
     pub async fn load_rooms(&self, rooms: &[RoomNo]) -> Result<()> {
+        self.heads(rooms).await.map(drop)
+    }
+
+    /// Many rooms at once, without those that we never took part in.
+    pub async fn heads(&self, rooms: &[RoomNo]) -> Result<HashMap<RoomNo, Arc<RoomHead>>> {
         let cache = &self.core.caches.rooms;
         let moment = cache.moment();
-        let unknown = rooms.iter().filter(|room| cache.get(room).is_none());
-        let unknown: Vec<RoomNo> = unknown.copied().collect();
+        let mut found = HashMap::with_capacity(rooms.len());
+        let mut unknown = Vec::new();
+        for room in rooms {
+            match cache.get(room) {
+                Some(head) => drop(found.insert(*room, head)),
+                None => unknown.push(*room),
+            }
+        }
         if unknown.is_empty() {
-            return Ok(());
+            return Ok(found);
         }
         let query = self.sql(HEADS).numbers(unknown);
         for row in self.rows(query).await? {
             let head = Arc::new(head_of(&row)?);
-            cache.insert_since(moment, head.room, head, 1);
+            cache.insert_since(moment, head.room, head.clone(), 1);
+            found.insert(head.room, head);
         }
-        Ok(())
+        Ok(found)
     }
 
     /// Those of some rooms in which something may have happened after a position: what isn't named hasn't changed.

@@ -234,6 +234,34 @@ impl Store {
         self.events_by_no(&nos).await
     }
 
+    /// The oldest `limit` live events of these rooms together, of each after its position and up to `upto`, in order.
+    pub async fn oldest_of(
+        &self,
+        rooms: &[(RoomNo, Pos)],
+        upto: Pos,
+        limit: usize,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
+        if rooms.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rooms = rooms.iter().map(|(room, after)| Since {
+            room: *room,
+            since: after.0.max(0),
+        });
+        let query = self
+            .sql(
+                "SELECT e.no FROM ROWS($1) AS x JOIN event e ON e.room = x.room \
+                 AND e.ord IN (SELECT n.ord FROM event n WHERE n.room = x.room \
+                 AND n.ord IS NOT NULL AND n.ord > x.since AND n.ord <= $2 \
+                 ORDER BY n.ord LIMIT $3) ORDER BY e.ord LIMIT $3",
+            )
+            .rows(&rooms.collect::<Vec<_>>())
+            .bind(upto)
+            .bind(limit);
+        let nos = numbers(&self.rows(query).await?)?;
+        self.events_by_no(&nos).await
+    }
+
     /// The oldest `limit` live events with `after < pos ≤ upto`, in order.
     pub async fn live_after(
         &self,

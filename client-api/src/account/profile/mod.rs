@@ -98,6 +98,11 @@ async fn change(
     field: &str,
     value: Option<Value>,
 ) -> Result<RawJson, MatrixError> {
+    if who.is_guest && field != "displayname" {
+        return Err(MatrixError::not_for_guests(
+            "Guests have a name, and nothing else",
+        ));
+    }
     fields::write(app, who.user, field, value).await?;
     if matches!(field, "displayname" | "avatar_url") {
         rooms::tell(app, &who.user_id, who.user).await?;

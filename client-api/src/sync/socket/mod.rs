@@ -130,6 +130,9 @@ async fn first_text(socket: &mut WebSocket) -> Result<Utf8Bytes, End> {
 /// Everything that can be refused is refused before the first frame.
 async fn prepare(app: &App, token: String, start: Start) -> Result<(Session, Face), MatrixError> {
     let who = authenticate(app, &token, None).await?;
+    if who.is_guest {
+        return Err(MatrixError::not_for_guests("The stream isn't for guests"));
+    }
     let presence = by_sync(start.set_presence.as_deref())?;
     let open = Sockets::enter(app, who.user)?;
     if let Some(text) = start.sliding {

@@ -30,18 +30,19 @@ rows! {
         reason: Option<&'a str>,
         txn: Option<String>,
         json: &'a str,
+        ts: i64,
     }
 }
 
 const INSERT_EVENT: &str = "\
     INSERT INTO event (no, event_id, room, ord, depth, status, placement, state_before, \
-    state_after, visibility, redacted_by, reason, txn, json) \
+    state_after, visibility, redacted_by, reason, txn, json, ts) \
     SELECT no, event_id, room, CASE WHEN ord > 0 THEN ord + $2 ELSE ord + $3 END, depth, status, \
-    placement, state_before, state_after, visibility, redacted_by, reason, txn, json \
+    placement, state_before, state_after, visibility, redacted_by, reason, txn, json, ts \
     FROM ROWS($1) AS x WHERE true ON CONFLICT (no) DO UPDATE SET ord = excluded.ord, \
     depth = excluded.depth, status = excluded.status, placement = excluded.placement, \
     state_before = excluded.state_before, state_after = excluded.state_after, \
-    visibility = excluded.visibility, reason = excluded.reason, txn = excluded.txn, \
+    visibility = excluded.visibility, reason = excluded.reason, txn = excluded.txn, ts = excluded.ts, \
     json = CASE WHEN event.redacted_by IS NULL THEN excluded.json ELSE event.json END, \
     redacted_by = COALESCE(event.redacted_by, excluded.redacted_by) \
     WHERE event.event_id = excluded.event_id";
@@ -207,6 +208,7 @@ impl<'a> Maker<'a> {
             reason: event.reason.as_deref(),
             txn: txn.map(|txn| serde_json::to_string(&txn)).transpose()?,
             json: event.pdu.json(),
+            ts: event.pdu.origin_server_ts(),
         })
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Accounts {
     dehydrated: Held,
     /// Accounts, also those that have ended.
     existing: BTreeSet<UserNo>,
+    /// Accounts of guests.
+    guests: BTreeSet<UserNo>,
     /// What the passwords of accounts that haven't ended must match.
     passwords: BTreeMap<UserNo, Option<String>>,
     /// Refresh tokens that are used and exist.
@@ -34,6 +36,7 @@ const LOOK_UP: &str = "\
     UNION ALL SELECT 'account', user_no, NULL FROM account WHERE user_no IN NUMBERS($1) \
     UNION ALL SELECT 'password', user_no, password_hash FROM account \
     WHERE deactivated = 0 AND user_no IN NUMBERS($1) \
+    UNION ALL SELECT 'guest', user_no, NULL FROM guest WHERE user_no IN NUMBERS($1) \
     UNION ALL SELECT 'refresh', user_no, hash FROM refresh_token WHERE hash IN TEXTS($2) \
     UNION ALL SELECT 'access', user_no, hash FROM access_token WHERE hash IN TEXTS($3)";
 
@@ -68,6 +71,7 @@ impl Accounts {
                     let device = row.get("text")?;
                     self.devices.entry(user).or_default().insert(device);
                 }
+                "guest" => drop(self.guests.insert(user)),
                 "account" => drop(self.existing.insert(user)),
                 "password" => drop(self.passwords.insert(user, row.get("text")?)),
                 "refresh" => drop(self.refresh.insert(row.get("text")?)),
@@ -97,6 +101,9 @@ impl Accounts {
                 account.password_hash.is_some()
                     && self.passwords.get(user) == Some(&account.password_hash)
             }
+            AccountChange::Upgrade { user, hash } => {
+                self.passwords.get(user).map(Option::as_deref) == Some(Some(hash))
+            }
             _ => false,
         }
     }
@@ -110,6 +117,9 @@ impl Accounts {
                     || !login.proof.as_ref().is_none_or(proves)
             }
             AccountChange::Create { user, .. } => self.existing.contains(user),
+            AccountChange::Upgrade { user, .. } => {
+                !self.guests.contains(user) || self.has_ended(*user)
+            }
             AccountChange::Refresh { hash, .. } => !self.refresh.contains(hash),
             AccountChange::RenameDevice { user, device, .. } => !self.has_device(*user, device),
             AccountChange::Dehydrate(new) => self.keeps_out(new),

@@ -109,6 +109,13 @@ pub enum AccountChange {
         /// A PHC string; `None`: no password opens the account any more.
         hash: Option<String>,
     },
+    /// A guest's account becomes one like others. Refused if it isn't a guest's any more.
+    Upgrade {
+        /// Whose.
+        user: UserNo,
+        /// What its password must match: a PHC string.
+        hash: String,
+    },
     /// The account ends: its profile goes, its name stays taken, and its password opens nothing.
     Deactivate {
         /// Whose.
@@ -140,6 +147,7 @@ impl AccountChange {
             | Self::RemoveDehydrated { user, .. }
             | Self::EndSessions { user, .. }
             | Self::Password { user, .. }
+            | Self::Upgrade { user, .. }
             | Self::Deactivate { user, .. } => *user,
         }
     }

@@ -13,6 +13,8 @@ pub struct NewAccount {
     pub admin: bool,
     /// When, in milliseconds since 1970.
     pub created_ms: i64,
+    /// Whether it is a guest's.
+    pub is_guest: bool,
 }
 
 /// A new pair of tokens, as the database may know it.

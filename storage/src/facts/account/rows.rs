@@ -101,6 +101,8 @@ rows! {
 #[derive(Default)]
 struct AccountRows<'a> {
     created: Vec<Created<'a>>,
+    guests: Vec<User>,
+    upgraded: Vec<User>,
     passwords: Vec<Password<'a>>,
     deactivated: Vec<User>,
     erased: Vec<Erased>,
@@ -141,6 +143,14 @@ impl AccountRows<'_> {
             "INSERT INTO account (user_no, password_hash, admin, deactivated, created_ms) \
              SELECT user_no, password_hash, admin, 0, created_ms FROM ROWS($1) AS x",
             &self.created,
+        )?;
+        statements.before(
+            "INSERT INTO guest (user_no) SELECT user_no FROM ROWS($1) AS x",
+            &self.guests,
+        )?;
+        statements.before(
+            "DELETE FROM guest WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+            &self.upgraded,
         )?;
         statements.before(
             "UPDATE account SET password_hash = x.hash FROM ROWS($1) AS x \
@@ -273,12 +283,16 @@ impl AccountRows<'_> {
 impl<'a> AccountRows<'a> {
     fn add(&mut self, change: &'a AccountChange, held: &'a Accounts) {
         match change {
-            AccountChange::Create { user, account } => self.created.push(Created {
-                user_no: *user,
-                password_hash: account.password_hash.as_deref(),
-                admin: account.admin,
-                created_ms: account.created_ms,
-            }),
+            AccountChange::Create { user, account } => {
+                let guest = account.is_guest.then_some(User { user_no: *user });
+                self.guests.extend(guest);
+                self.created.push(Created {
+                    user_no: *user,
+                    password_hash: account.password_hash.as_deref(),
+                    admin: account.admin,
+                    created_ms: account.created_ms,
+                });
+            }
             AccountChange::Seen {
                 user,
                 device,
@@ -323,6 +337,13 @@ impl<'a> AccountRows<'a> {
                 user_no: *user,
                 hash: hash.as_deref(),
             }),
+            AccountChange::Upgrade { user, hash } => {
+                self.upgraded.push(User { user_no: *user });
+                self.passwords.push(Password {
+                    user_no: *user,
+                    hash: Some(hash),
+                });
+            }
             AccountChange::Deactivate { user, erase } => {
                 let user_no = *user;
                 self.deactivated.push(User { user_no });
