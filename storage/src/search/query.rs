@@ -293,7 +293,7 @@ mod tests {
         ] {
             assert!(has(query, text), "{query}");
         }
-        for query in ["日語", "語検", "\"日本 索\"", "型gp"] {
+        for query in ["日語", "語検", "\"日本 索\""] {
             assert!(!has(query, text), "{query}");
         }
     }
@@ -327,10 +327,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_part_of_a_text_is_found_in_it(text in "[a-cA-C語日本é '\"-]{1,20}", from in 0..20usize, to in 0..20usize) {
+        fn each_part_of_a_text_is_found_in_it(text in "[a-cA-C語日本é '-]{1,20}", from in 0..20usize, to in 0..20usize) {
             let chars: Vec<char> = text.chars().collect();
             let (from, to) = (from.min(chars.len()), to.min(chars.len()));
-            let part: String = chars[from.min(to)..from.max(to)].iter().filter(|c| **c != '"').collect();
+            let part: String = chars[from.min(to)..from.max(to)].iter().collect();
             // From where a word begins.
             let starts = from.min(to) == 0 || !chars[from.min(to) - 1].is_alphanumeric();
             let query = SearchQuery::parse(&part).unwrap();

@@ -301,7 +301,10 @@ impl Answer<'_> {
             .found
             .iter()
             .flat_map(|found| &found.highlights);
-        let each: BTreeMap<String, &String> = all.map(|word| (word.to_lowercase(), word)).collect();
+        let mut each: BTreeMap<String, &String> = BTreeMap::new();
+        for word in all {
+            each.entry(word.to_lowercase()).or_insert(word);
+        }
         each.into_values().take(MOST_HIGHLIGHTS)
     }
 }

@@ -100,6 +100,9 @@ async fn groups_go_on_by_themselves() {
 async fn what_stands_around_a_result_is_told() {
     both(async |server, indexed| {
         let ada = server.register("ada").await;
+        let path = format!("/profile/{}/displayname", crate::harness::esc(&ada.id));
+        let name = json!({"displayname": "Ada"});
+        ada.ok(http::Method::PUT, &path, name).await;
         let room = ada.create(json!({"name": "Club"})).await;
         let mut said = Vec::new();
         for n in 1..=7 {
@@ -122,7 +125,7 @@ async fn what_stands_around_a_result_is_told() {
             [&*said[2], &*said[1]]
         );
         assert_eq!(ids(&events(context, &["events_after"])), [&*said[4]]);
-        assert_eq!(context["profile_info"][&ada.id]["displayname"], "ada");
+        assert_eq!(context["profile_info"][&ada.id]["displayname"], "Ada");
         let name = events(&answer, &["state", &room]);
         assert!(name.iter().any(|event| event["content"]["name"] == "Club"));
         // Its places are those of the room's history.
