@@ -146,6 +146,9 @@ impl Question<'_> {
         };
         let to = self.to.map(point).transpose()?;
         let limit = self.limit.map_or(DEFAULT_LIMIT, u64::from).min(MAX_LIMIT);
+        if limit == 0 {
+            return Err(MatrixError::invalid_param("`limit` must be positive"));
+        }
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let ignored = ignored::read(&app.store, reading.viewer.user).await?;
         let (parents, depth) = self.parents(&app.store, &reading, end).await?;

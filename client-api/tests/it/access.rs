@@ -5,7 +5,10 @@ use http::{Method, StatusCode};
 use rhizome_storage::{Store, testing::TestDatabase};
 use serde_json::{Value, json};
 
-use crate::harness::{Server, User, esc, events, filter, ids, next, story};
+use crate::{
+    harness::{Server, User, esc, events, filter, ids, next, story},
+    relations,
+};
 
 const STAGES: usize = 5;
 
@@ -81,7 +84,12 @@ impl Told {
             let topic = json!({ "topic": stage.to_string() });
             let topic = alice.set_state(&told.room, "m.room.topic", "", topic).await;
             told.topics.push(topic);
-            let said = alice.say(&told.room, &stage.to_string()).await;
+            let mut content = json!({"msgtype": "m.text", "body": stage.to_string()});
+            if let Some(first) = told.said.first() {
+                // So that there is something to be told with it.
+                content["m.relates_to"] = json!({"rel_type": "m.reference", "event_id": first});
+            }
+            let said = alice.send(&told.room, "m.room.message", content).await;
             told.said.push(said);
         }
         told
@@ -131,6 +139,32 @@ async fn page(reader: &User, told: &Told, readable: bool, visible: &[String], wh
         let shown = told.among(&events(&page, &["chunk"]));
         assert_eq!(shown, visible, "messages {dir}: {who}");
     }
+}
+
+/// What relates to the first message is there for whom that is, as far as it is theirs to see.
+async fn ask_for_relations(reader: &User, told: &Told, visible: &[String], who: &str) {
+    let (first, others) = told.said.split_first().unwrap();
+    let (status, page) = relations::ask(reader, &told.room, first, "?dir=f").await;
+    assert_eq!(
+        status.is_success(),
+        visible.contains(first),
+        "relations: {who}"
+    );
+    if !status.is_success() {
+        return;
+    }
+    let others: Vec<_> = (others.iter())
+        .filter(|id| visible.contains(id))
+        .cloned()
+        .collect();
+    assert_eq!(ids(&events(&page, &["chunk"])), others, "relations: {who}");
+    // What is told with an event may be less, and is never more.
+    let bundle = relations::bundle(reader, &told.room, first).await;
+    let with = ids(&events(&bundle, &["m.reference", "chunk"]));
+    assert!(
+        with.iter().all(|id| others.contains(id)),
+        "told with it: {who}"
+    );
 }
 
 /// A timeline is one piece of what may be seen; of a room that the reader is in, its end.
@@ -190,6 +224,7 @@ async fn every_way_of_reading_gives_the_same_answer() {
                     .collect();
                 ask_for_events(reader, &told, &visible, &who).await;
                 page(reader, &told, readable, &visible, &who).await;
+                ask_for_relations(reader, &told, &visible, &who).await;
                 sync(reader, &told, &visible, &who).await;
                 ask_for_state(reader, &told, visibility, times, &who).await;
             }

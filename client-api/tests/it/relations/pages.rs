@@ -169,7 +169,7 @@ async fn what_is_wrong_with_a_question_is_told() {
         let (status, _) = ask(&alice, "!nowhere:here", &root, "").await;
         assert_eq!(status, StatusCode::NOT_FOUND);
         let wrong = (StatusCode::BAD_REQUEST, "M_INVALID_PARAM".to_owned());
-        for more in ["?from=nonsense", "?to=s1", "?from=l7"] {
+        for more in ["?from=nonsense", "?to=s1", "?from=l7", "?limit=0"] {
             assert_eq!(code(&alice, &root, more).await, wrong, "{more}");
         }
         for more in ["?dir=x", "?limit=-1", "?limit=many", "?recurse=perhaps"] {

@@ -1,11 +1,14 @@
 //! The list of a room's threads.
 
-use http::StatusCode;
+use http::{Method, StatusCode};
+use rhizome_federation::testing::Network;
+use rhizome_storage::testing::{TestDatabase, each_database};
+use ruma::server_name;
 use serde_json::{Value, json};
 
-use super::{bundle, get, ignore, page, redact, relate, relating, threads};
+use super::{ask, bundle, get, ignore, page, redact, relate, relating, threads};
 use crate::{
-    harness::{User, esc, story},
+    harness::{Server, User, esc, story},
     peer::{room_of, story as with_peer},
 };
 
@@ -170,6 +173,69 @@ async fn what_is_wrong_with_a_question_is_told() {
         }
         let (status, answer) = get(&alice, &path("?limit=999999")).await;
         assert_eq!((status, answer), (StatusCode::OK, json!({"chunk": []})));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_page_costs_the_same_however_many_are_on_it() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = alice.create_public().await;
+        bob.join(&room).await;
+        for n in 0..30 {
+            let root = alice.say(&room, &n.to_string()).await;
+            relate(&bob, &room, "m.thread", &root).await;
+        }
+        for query in ["", "&include=participated"] {
+            // Whom she ignores is known from here on.
+            threads(&alice, &room, &format!("?limit=1{query}")).await;
+            let mut costs = Vec::new();
+            for limit in [2, 30] {
+                let before = server.store.counters().now();
+                let query = format!("?limit={limit}{query}");
+                let (found, _) = threads(&alice, &room, &query).await;
+                costs.push((server.store.counters().now() - before).queries);
+                assert_eq!(found.len(), limit);
+            }
+            println!("a page of threads asks {costs:?} times");
+            assert_eq!(costs[0], costs[1], "{query}");
+            assert!(costs[0] <= 8, "{query}: {costs:?}");
+        }
+    })
+    .await;
+}
+
+/// What was sent before somebody of a server came is found once that has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thread_from_before_is_there_with_its_history() {
+    each_database(async |store| {
+        let elsewhere = TestDatabase::sqlite();
+        let far = elsewhere.open().await;
+        let network = Network::default();
+        let here = Server::on(store, &network, |_| {});
+        let there = Server::named(server_name!("there"), 8, far.clone(), &network, |_| {});
+        let (ada, bob) = (here.register("ada").await, there.register("bob").await);
+        let room = bob.create_public().await;
+        let root = bob.say(&room, "root").await;
+        let mut replies = Vec::new();
+        for _ in 0..3 {
+            replies.push(relate(&bob, &room, "m.thread", &root).await);
+        }
+        let path = format!("/join/{}?via=there", esc(&room));
+        ada.ok(Method::POST, &path, json!({})).await;
+        assert_eq!(ask(&ada, &room, &root, "").await.0, StatusCode::NOT_FOUND);
+        assert_eq!(threads(&ada, &room, "").await, (Vec::new(), None));
+        let path = format!("/rooms/{}/messages?dir=b&limit=100", esc(&room));
+        ada.read(&path).await;
+        let (found, _) = page(&ada, &room, &root, "/m.thread?dir=f").await;
+        assert_eq!(found, replies);
+        let expected = vec![pair(&root, &replies[2])];
+        assert_eq!(threads(&ada, &room, "").await, (expected, None));
+        let told = bundle(&ada, &room, &root).await;
+        assert_eq!(told["m.thread"]["count"], 3);
+        far.close().await;
+        elsewhere.remove().await;
     })
     .await;
 }

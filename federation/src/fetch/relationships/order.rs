@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_thread_is_told_level_by_level_or_branch_by_branch() {
-        let cases: [(fn(&mut Bounds), &str, bool); 16] = [
+        type Case = (fn(&mut Bounds), &'static str, bool);
+        let cases: [Case; 16] = [
             (|_| {}, "abcdegf", false),
             (|b| b.depth_first = true, "abefcgd", false),
             (|b| b.depth = 1, "abcd", false),

@@ -99,7 +99,7 @@ mod tests {
             assert_eq!(bounds, (MAX_DEPTH, MAX_BREADTH, MAX_EVENTS));
         }
         for wrong in [
-            r#"{}"#,
+            "{}",
             r#"{"event_id": "a"}"#,
             r#"{"event_id": "$a", "direction": "left"}"#,
         ] {
