@@ -93,8 +93,9 @@ impl Store {
         loop {
             let query = self
                 .sql(
+                    // In this order, so that it is the index of times that is asked, and finds none at once.
                     "SELECT no, json FROM event WHERE room = $1 AND ord IS NOT NULL AND ts IS NULL \
-                     LIMIT $2",
+                     ORDER BY depth, ord LIMIT $2",
                 )
                 .bind(room)
                 .bind(PIECE);
