@@ -21,7 +21,7 @@ use crate::{App, Ruma};
 /// use the newer endpoints for media: the older ones take their tokens.
 const VERSIONS: [&str; 1] = ["v1.1"];
 /// What is here of newer versions and of proposals, under the names that clients ask for.
-const FEATURES: [&str; 15] = [
+const FEATURES: [&str; 17] = [
     "fi.mau.msc2246.stable",
     "fi.mau.msc2815",
     "org.matrix.label_based_filtering",

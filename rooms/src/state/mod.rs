@@ -11,7 +11,7 @@ mod meeting;
 mod merge;
 mod resolved;
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use rhizome_storage::{EventNo, KeyNo, RoomHead, SnapshotNo, StoredEvent};
 use ruma::UserId;
@@ -43,6 +43,13 @@ pub fn stripped_keys(invites: Option<&UserId>) -> Vec<(&'static str, &str)> {
     let told = STRIPPED.iter().map(|kind| (*kind, ""));
     told.chain(invites.map(|user| ("m.room.member", user.as_str())))
         .collect()
+}
+
+/// All state events of a snapshot.
+pub async fn events_at(rooms: &Rooms, at: SnapshotNo) -> Result<Vec<Arc<StoredEvent>>> {
+    let all = rooms.store().state_all(at).await?;
+    let nos: Vec<EventNo> = all.into_iter().map(|(_, event)| event).collect();
+    Ok(rooms.store().events_by_no(&nos).await?)
 }
 
 /// How many events' auth events are looked up at once.

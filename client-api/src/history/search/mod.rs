@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use axum::extract::State;
 use rhizome_edge::Undecoded;
 use rhizome_federation::RawJson;
+use rhizome_rooms::state;
 use rhizome_storage::RoomNo;
 use ruma::api::client::search::search_events::v3;
 
@@ -168,9 +169,7 @@ async fn states(app: &App, results: &Results) -> Result<Vec<(RoomNo, Vec<Seen>)>
         let Some(reading) = results.readings.get(&room).and_then(Option::as_ref) else {
             continue;
         };
-        let entries = app.store.state_all(reading.room.state).await?;
-        let nos: Vec<_> = entries.into_iter().map(|(_, no)| no).collect();
-        let events = app.store.events_by_no(&nos).await?;
+        let events = state::events_at(&app.rooms, reading.room.state).await?;
         states.push((room, dress::as_state(&app.store, events).await?));
     }
     Ok(states)
