@@ -357,6 +357,14 @@ pub async fn forget_relations(store: &Store) {
     }
 }
 
+/// As if all relations had been written by a binary that didn't know of edits and visibility.
+pub async fn blank_relations(store: &Store) {
+    let query = store.sql("UPDATE relation SET visibility = NULL, edited_at = NULL");
+    store.execute(query).await.expect("rows can be written");
+    let query = store.sql("DELETE FROM thread");
+    store.execute(query).await.expect("rows can be written");
+}
+
 /// Takes the log back, as a restored backup does.
 pub async fn go_back(store: &Store, positions: i64) {
     let query = store
