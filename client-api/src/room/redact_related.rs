@@ -128,10 +128,7 @@ impl RedactRelated {
     }
 
     async fn look(&self, entries: &[Arc<StoredEvent>]) -> Result<(), MatrixError> {
-        let found: Vec<Found<'_>> = entries
-            .iter()
-            .filter_map(|event| Found::of(event))
-            .collect();
+        let found: Vec<Found<'_>> = entries.iter().filter_map(Found::of).collect();
         let targets: Vec<_> = found.iter().map(|one| (one.room, &*one.target)).collect();
         let wanted = self.store().wanted_redacted(&targets).await?;
         let mut left = MOST;

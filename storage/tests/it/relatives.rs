@@ -68,7 +68,10 @@ async fn pages_of_many_are_those_of_each_put_together() {
                     expected.reverse();
                 }
                 for limit in [1, 2, 3, 5, 100] {
-                    let found = store.children(of(&parents), along, limit).await.unwrap();
+                    let found = store
+                        .children(of(&parents[..]), along, limit)
+                        .await
+                        .unwrap();
                     let found: Vec<_> = found.iter().map(|event| event.no).collect();
                     let expected = expected.iter().take(limit).map(|event| event.no);
                     assert_eq!(
