@@ -352,16 +352,22 @@ pub async fn forget_relations(store: &Store) {
         "DELETE FROM relation_fill",
         "INSERT INTO relation_fill (id, upto) VALUES (1, 0)",
     ] {
-        let query = store.sql(statement);
-        store.execute(query).await.expect("rows can be written");
+        write(store, statement).await;
     }
 }
 
 /// As if all relations had been written by a binary that didn't know of edits and visibility.
 pub async fn blank_relations(store: &Store) {
-    let query = store.sql("UPDATE relation SET visibility = NULL, edited_at = NULL");
-    store.execute(query).await.expect("rows can be written");
-    let query = store.sql("DELETE FROM thread");
+    write(
+        store,
+        "UPDATE relation SET visibility = NULL, edited_at = NULL",
+    )
+    .await;
+    write(store, "DELETE FROM thread").await;
+}
+
+async fn write(store: &Store, statement: &'static str) {
+    let query = store.sql(statement);
     store.execute(query).await.expect("rows can be written");
 }
 
