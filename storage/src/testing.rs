@@ -359,8 +359,7 @@ pub async fn blank_relations(store: &Store) {
 }
 
 async fn run(store: &Store, statement: &'static str) {
-    let done = store.execute(store.sql(statement)).await;
-    done.expect("rows can be written");
+    (store.execute(store.sql(statement)).await).expect("rows can be written");
 }
 
 /// Takes the log back, as a restored backup does.
