@@ -16,16 +16,18 @@ DROP INDEX relation_thread;
 
 -- Of an `m.replace` that may be an edit as far as it tells itself (not state, with new content or encrypted): its
 -- `origin_server_ts`. And the history's visibility at each event, as its row has it. What is there already is looked
--- through once more for both; until then it counts as hidden from who wasn't there.
+-- through for both, at every start: also what an older binary writes meanwhile has neither. Until then it counts as
+-- hidden from who wasn't there.
 ALTER TABLE relation ADD COLUMN edited_at BIGINT;
 ALTER TABLE relation ADD COLUMN visibility BIGINT;
-DELETE FROM relation_fill;
-INSERT INTO relation_fill (id, upto) VALUES (1, 0);
+CREATE INDEX relation_unfilled ON relation (child) WHERE visibility IS NULL;
 
--- The children of an event in the order in which they came.
-CREATE INDEX relation_arrival ON relation (room, parent, ord);
+-- The children of an event in the order in which they came, with what they may be chosen by.
+CREATE INDEX relation_arrival ON relation (room, parent, ord, rel_type, kind);
+-- Its children of a type by events of a type, in the order of the history.
+CREATE INDEX relation_of_kind ON relation (room, parent, rel_type, kind, depth, ord);
 -- The edits of an event by each sender.
-CREATE INDEX relation_edit ON relation (room, parent, sender, edited_at) WHERE edited_at IS NOT NULL;
+CREATE INDEX relation_edit ON relation (room, parent, sender, edited_at, child) WHERE edited_at IS NOT NULL;
 -- What counts in a thread, with all that is asked of it to be counted.
 CREATE INDEX relation_in_thread ON relation (room, parent, ord, sender, visibility, rel_type, kind)
     WHERE rel_type = 'm.thread' AND kind <> 'm.room.redaction';

@@ -346,15 +346,20 @@ pub async fn thread_rows(store: &Store) -> Vec<(String, i64)> {
 
 /// As if all that is stored were from before relations were written down.
 pub async fn forget_relations(store: &Store) {
-    for statement in [
-        "DELETE FROM relation",
-        "DELETE FROM thread",
-        "DELETE FROM relation_fill",
-        "INSERT INTO relation_fill (id, upto) VALUES (1, 0)",
-    ] {
-        let query = store.sql(statement);
-        store.execute(query).await.expect("rows can be written");
-    }
+    run(store, "DELETE FROM relation").await;
+    run(store, "DELETE FROM thread").await;
+    run(store, "DELETE FROM relation_fill").await;
+    run(store, "INSERT INTO relation_fill VALUES (1, 0)").await;
+}
+
+/// As if all relations had been written by a binary that didn't know of their events' visibility.
+pub async fn blank_relations(store: &Store) {
+    run(store, "UPDATE relation SET visibility = NULL").await;
+    run(store, "DELETE FROM thread").await;
+}
+
+async fn run(store: &Store, statement: &'static str) {
+    (store.execute(store.sql(statement)).await).expect("rows can be written");
 }
 
 /// As if all that is stored were from before events had their times.

@@ -13,6 +13,7 @@ use crate::{
         dress, ignored,
         json::Json,
         reading::Reading,
+        scan::Budget,
         seen::{Seen, Style},
     },
 };
@@ -33,10 +34,12 @@ pub async fn event(
     }
     let mut seen = [seen];
     let ignored = ignored::read(&app.store, reading.viewer.user).await?;
+    let budget = Budget::with(app.config.max_timeline_bytes, &seen);
     let bundler = Bundler {
         store: &app.store,
         viewer: &reading.viewer,
         ignored: &ignored,
+        budget: &budget,
     };
     let end = reading.room.end(&app.store);
     bundler.in_room(&reading, end, &mut seen).await?;

@@ -27,6 +27,7 @@ use crate::{
             course::{Future, Past, Stored},
         },
     },
+    limits::Kind,
     place::point::{HistoryPoint, point},
     view::{
         bundle::Bundler,
@@ -136,6 +137,12 @@ impl Question<'_> {
         who: &Caller,
         room_id: &ruma::RoomId,
     ) -> Result<RawJson, MatrixError> {
+        if self.recurse == Some(true) {
+            // It costs more than a page.
+            let now = app.now_monotonic_ms();
+            let taken = app.limits.take(Kind::Other, &who.user_id, now);
+            taken.map_err(MatrixError::limit_exceeded)?;
+        }
         let reading = Reading::of(app, who, room_id).await.map_err(hidden)?;
         let parent = visible_event(app, &reading, self.event).await?;
         let end = reading.room.end(&app.store);
@@ -165,10 +172,12 @@ impl Question<'_> {
             },
         };
         let mut page = family.page(from, to, limit, self.dir).await?;
+        let budget = Budget::with(app.config.max_timeline_bytes, &page.events);
         let bundler = Bundler {
             store: &app.store,
             viewer: &reading.viewer,
             ignored: &ignored,
+            budget: &budget,
         };
         bundler.in_room(&reading, end, &mut page.events).await?;
         let now = app.store.clock().now_ms();

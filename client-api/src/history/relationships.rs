@@ -11,9 +11,10 @@ use axum::extract::State;
 use rhizome_edge::{Body, RawJson};
 use rhizome_federation::fetch::relationships::{self, Children, Question, Seer};
 use rhizome_rooms::access::EventAccess;
-use rhizome_storage::{EventNo, StoredEvent};
+use rhizome_storage::{EventNo, StoredEvent, UserNo};
 use ruma::{OwnedRoomId, OwnedUserId, api::auth_scheme::AccessToken, metadata};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::{
     App, MatrixError, Ruma,
@@ -53,10 +54,16 @@ impl Seer for Reader<'_> {
         &self,
         mut events: Vec<Arc<StoredEvent>>,
     ) -> Result<Vec<Arc<StoredEvent>>, MatrixError> {
+        let joined = self.joined(&events).await?;
+        let end = self.reading.room.end(&self.app.store);
         events.retain(|event| {
-            let unplaced = || self.unplaced.is_some_and(|depth| event.depth > depth);
-            let wanted = !self.ignored.contains(event.pdu.sender());
-            wanted && (event.is_history() || unplaced())
+            let sender = event.pdu.sender();
+            let placed = || event.is_history() && event.pos().is_none_or(|pos| pos <= end);
+            let unplaced = || {
+                let is_open = self.unplaced.is_some_and(|depth| event.depth > depth);
+                is_open && !event.is_history() && joined.contains(sender)
+            };
+            !self.ignored.contains(sender) && (placed() || unplaced())
         });
         let (store, user) = (&self.app.store, &self.reading.viewer.user_id);
         let mut access = EventAccess::new(store, user, self.reading.room.standing);
@@ -66,6 +73,36 @@ impl Seer for Reader<'_> {
             Seen::of(event, verdict)
         });
         Ok(seen.map(|seen| seen.event).collect())
+    }
+
+    fn counts_all(&self) -> bool {
+        self.reading.room.standing.is_member()
+    }
+}
+
+impl Reader<'_> {
+    /// Who of the senders of events without a place is in the room. Where such an event belongs is known by what it says
+    /// itself alone: who was banned could go on writing here, into the past.
+    async fn joined(
+        &self,
+        events: &[Arc<StoredEvent>],
+    ) -> Result<HashSet<OwnedUserId>, MatrixError> {
+        let store = &self.app.store;
+        let unplaced = events.iter().filter(|event| !event.is_history());
+        let senders: HashSet<OwnedUserId> = unplaced
+            .map(|event| event.pdu.sender().to_owned())
+            .collect();
+        if senders.is_empty() || self.unplaced.is_none() {
+            return Ok(HashSet::new());
+        }
+        let senders: Vec<OwnedUserId> = senders.into_iter().collect();
+        let numbers = store.known_users(&senders).await?;
+        let room = self.reading.room.head.room;
+        let asked: Vec<_> = numbers.values().map(|user| (room, *user)).collect();
+        let joined = store.joined_among(&asked).await?;
+        let joined: HashSet<UserNo> = joined.iter().map(|(_, member)| member.user).collect();
+        let joined = (numbers.into_iter()).filter(|(_, number)| joined.contains(number));
+        Ok(joined.map(|(user, _)| user).collect())
     }
 }
 
@@ -108,8 +145,16 @@ pub async fn relationships(
     let children = children
         .map(|(event, children)| (event.no, children))
         .collect();
-    let events = told(&app, &reading, &seen, &children);
-    RawJson::of(&json!({ "events": events, "limited": found.limited }))
+    let events = told(&app, &reading, &seen, &children)?;
+    let limited = found.limited;
+    RawJson::of(&Answer { events, limited })
+}
+
+/// What is answered.
+#[derive(Serialize)]
+struct Answer {
+    events: Vec<Box<RawValue>>,
+    limited: bool,
 }
 
 /// The events, each with what is known of its children.
@@ -118,18 +163,14 @@ fn told(
     reading: &Reading,
     seen: &[Seen],
     children: &HashMap<EventNo, &Children>,
-) -> Vec<Value> {
+) -> Result<Vec<Box<RawValue>>, MatrixError> {
     let now = app.store.clock().now_ms();
+    let none = Children::default();
     let write = |seen: &Seen| {
         let mut json = Json::default();
         seen.write(&mut json, &reading.viewer, now, &Style::ROOM);
-        // Our own output: it parses.
-        let mut event: Value = serde_json::from_str(&json.finish()).unwrap_or_default();
-        if let Some(children) = children.get(&seen.event.no) {
-            event["unsigned"]["children"] = json!(children.counts);
-            event["unsigned"]["children_hash"] = json!(children.hash);
-        }
-        event
+        let known = children.get(&seen.event.no).copied();
+        known.unwrap_or(&none).told_in(&json.finish())
     };
     seen.iter().map(write).collect()
 }

@@ -21,6 +21,7 @@ use crate::{
         dress, ignored,
         json::Json,
         reading::Reading,
+        scan::Budget,
         seen::{Seen, write_list},
     },
 };
@@ -31,6 +32,8 @@ const MAX_LIMIT: u64 = 100;
 
 /// Threads looked at for one page: where nearly all are hidden from the reader, or they take part in few.
 const MAX_SCAN: usize = 500;
+/// Threads looked at together, once a page's own number wasn't enough.
+const ROUND: usize = 100;
 
 /// `GET /_matrix/client/v1/rooms/{roomId}/threads`
 pub async fn threads(
@@ -106,26 +109,29 @@ impl List<'_> {
         } else {
             ThreadsOf::Hearing(self.numbers, self.end)
         };
-        let (mut shown, mut at, mut scanned) = (Vec::new(), from, 0);
-        while scanned < MAX_SCAN {
-            // One more than fits tells whether there is more.
-            let size = limit + 1;
-            let rows = self.app.store.threads(room, of, at, size).await?;
-            let ended = rows.len() < size;
-            scanned += rows.len();
-            let mut roots = self.roots(&rows).await?;
+        let rows = self.app.store.threads(room, of, from, MAX_SCAN).await?;
+        let ended = rows.len() < MAX_SCAN;
+        let budget = Budget::new(self.app.config.max_timeline_bytes);
+        let (mut shown, mut at): (Vec<Seen>, _) = (Vec::new(), from);
+        // Mostly the first round is enough. One more than fits tells whether there is more.
+        let (mut left, mut round) = (&rows[..], limit + 1);
+        while !left.is_empty() {
+            let (rows, rest) = left.split_at(round.min(left.len()));
+            (left, round) = (rest, ROUND.max(round));
+            let mut roots = self.roots(rows).await?;
             for row in rows {
-                if shown.len() == limit {
+                let is_full = shown.len() == limit;
+                if is_full || (budget.is_spent() && !shown.is_empty()) {
                     return Ok((shown, Some(at)));
                 }
                 at = row.latest;
-                shown.extend(roots.remove(&row.root));
-            }
-            if ended {
-                return Ok((shown, None));
+                if let Some(root) = roots.remove(&row.root) {
+                    budget.take(root.size());
+                    shown.push(root);
+                }
             }
         }
-        Ok((shown, Some(at)))
+        Ok((shown, (!ended).then_some(at)))
     }
 
     /// The roots of some threads, as far as they are to be shown, with their threads.
@@ -153,10 +159,13 @@ impl List<'_> {
         });
         let mut seen: Vec<Seen> = seen.collect();
         dress::dress(store, &mut seen).await?;
+        // The page is cut off by what its threads take.
+        let budget = Budget::new(usize::MAX);
         let bundler = Bundler {
             store,
             viewer,
             ignored: self.ignored,
+            budget: &budget,
         };
         bundler.in_room(self.reading, self.end, &mut seen).await?;
         // A thread of which the reader may see nothing but the root is none for them.

@@ -2,18 +2,23 @@
 //!
 //! What is wanted is written down before the event itself is redacted. A reader of the log does the rest, on behalf of
 //! who redacted: it sees the redaction, and redacts what relates to its target by then; and it sees what comes
-//! later, from other servers as well. What that user may not redact stays.
+//! later, from other servers as well. What that user may not redact stays, and so does what is only found when older
+//! history is fetched, which the log doesn't tell of.
 //!
 //! [MSC3912]: https://github.com/matrix-org/matrix-spec-proposals/pull/3912
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use rhizome_federation::{Federation, local};
-use rhizome_protocol::{Object, draft::Draft};
+use rhizome_protocol::{
+    Object,
+    draft::Draft,
+    power::{Action, Power},
+};
 use rhizome_rooms::send::SendOptions;
 use rhizome_storage::{
-    Along, Children, Direction, EntryKind, Failure, HistoryToken, Lease, LiveEvent, LogWork, Pos,
-    RelatedRedaction, RoomNo, Store, StoredEvent, Stretch,
+    Along, Children, Direction, EntryKind, EventNo, Failure, HistoryToken, Lease, LiveEvent,
+    LogWork, Pos, RelatedRedaction, RoomNo, Store, StoredEvent, Stretch,
 };
 use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId};
 
@@ -24,6 +29,8 @@ const MOST_TYPES: usize = 20;
 const LONGEST: usize = 255;
 /// Events that are looked at together.
 const TOGETHER: usize = 100;
+/// Events that are redacted for what one stretch of the log says: everybody's requests wait for the same reader.
+const MOST: usize = 1_000;
 /// Attempts at one stretch.
 const ATTEMPTS: u32 = 3;
 
@@ -120,24 +127,23 @@ impl RedactRelated {
         self.federation.store()
     }
 
-    async fn look(&self, entries: &[&Arc<StoredEvent>]) -> Result<(), MatrixError> {
-        let found: Vec<Found<'_>> = entries
-            .iter()
-            .filter_map(|event| Found::of(event))
-            .collect();
+    async fn look(&self, entries: &[Arc<StoredEvent>]) -> Result<(), MatrixError> {
+        let found: Vec<Found<'_>> = entries.iter().filter_map(Found::of).collect();
         let targets: Vec<_> = found.iter().map(|one| (one.room, &*one.target)).collect();
         let wanted = self.store().wanted_redacted(&targets).await?;
+        let mut left = MOST;
         for wanted in &wanted {
             let sender = self.store().user(wanted.sender).await?;
             let about = found
                 .iter()
                 .filter(|one| (one.room, &one.target) == (wanted.room, &wanted.target));
             // All that relates by now covers what is among these.
-            if about
-                .clone()
-                .any(|one| one.redacts && *one.event.pdu.sender() == *sender)
-            {
-                self.redact_all(wanted, &sender).await?;
+            let mut by_sender = about.clone();
+            let by_sender = by_sender.find(|one| one.redacts && *one.event.pdu.sender() == *sender);
+            if let Some(one) = by_sender {
+                let room_id = one.event.pdu.room_id();
+                self.redact_all(wanted, (&sender, room_id), &mut left)
+                    .await?;
             } else if self.is_redacted(&wanted.target).await? {
                 for one in about.filter(|one| !one.redacts) {
                     self.redact(wanted, &sender, one.event).await?;
@@ -156,7 +162,8 @@ impl RedactRelated {
     async fn redact_all(
         &self,
         wanted: &RelatedRedaction,
-        sender: &OwnedUserId,
+        (sender, room_id): (&OwnedUserId, &RoomId),
+        left: &mut usize,
     ) -> Result<(), MatrixError> {
         let of = Children {
             room: wanted.room,
@@ -164,18 +171,56 @@ impl RedactRelated {
             rel_type: wanted.rel_type(),
             kind: None,
         };
-        let mut at = HistoryToken::START;
-        loop {
-            let along = Along::History(at, Direction::Forward, Pos(i64::MAX));
-            let children = self.store().children(of, along, TOGETHER).await?;
+        let others = self.may_redact_others(sender, room_id).await?;
+        let (mut at, mut after) = (HistoryToken::START, EventNo(i64::MIN));
+        while *left > 0 {
+            let size = TOGETHER.min(*left);
+            let children = if others {
+                let along = Along::History(at, Direction::Forward, Pos(i64::MAX));
+                self.store().children(of, along, size).await?
+            } else {
+                let parent = (wanted.room, &*wanted.target);
+                let (user, rel_type) = (wanted.sender, wanted.rel_type());
+                let own = (self.store()).children_by(parent, user, rel_type, after, size);
+                own.await?
+            };
             for child in &children {
                 self.redact(wanted, sender, child).await?;
             }
-            match children.last().and_then(|last| HistoryToken::after(last)) {
+            *left -= children.len();
+            let Some(last) = children.last() else {
+                return Ok(());
+            };
+            after = last.no;
+            match HistoryToken::after(last) {
                 Some(last) => at = last,
                 None => return Ok(()),
             }
         }
+        let target = &wanted.target;
+        tracing::warn!(%target, "too much relates to a redacted event: the rest stays");
+        Ok(())
+    }
+
+    /// Whether the user may redact what others sent, as the room is now: else only their own events need be looked at.
+    async fn may_redact_others(
+        &self,
+        sender: &OwnedUserId,
+        room_id: &RoomId,
+    ) -> Result<bool, MatrixError> {
+        let store = self.store();
+        let Some(head) = store.room(room_id).await? else {
+            return Ok(false);
+        };
+        let Some(at) = head.snapshot else {
+            return Ok(false);
+        };
+        let mut state = Vec::new();
+        for kind in ["m.room.create", "m.room.power_levels"] {
+            let event = store.state_event(at, kind, "").await?;
+            state.extend(event.map(|event| event.pdu.clone()));
+        }
+        Ok(Power::of(head.rules, &state).may(sender, Action::Redact))
     }
 
     /// Redacts an event that relates to the target, if it does so as is wanted and its sender may.
@@ -248,13 +293,18 @@ impl LogWork for RedactRelated {
             tracing::warn!(after = %stretch.after, "what relates to redacted events isn't redacted here");
             return Ok(());
         }
-        let events = stretch
-            .entries
-            .iter()
-            .filter_map(|entry| match &entry.kind {
-                EntryKind::Event(LiveEvent { event, .. }) => Some(event),
-                _ => None,
-            });
-        Ok(self.look(&events.collect::<Vec<_>>()).await?)
+        let (mut events, mut restored) = (Vec::new(), Vec::new());
+        for entry in &stretch.entries {
+            match &entry.kind {
+                EntryKind::Event(LiveEvent { event, .. }) => events.push(event.clone()),
+                // What it relates to is known only now.
+                EntryKind::Restored(entry) => restored.push(entry.event),
+                _ => {}
+            }
+        }
+        if !restored.is_empty() {
+            events.extend(self.store().events_by_no(&restored).await?);
+        }
+        Ok(self.look(&events).await?)
     }
 }

@@ -1,12 +1,18 @@
 //! What an event that a client sends may not relate to.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use rhizome_protocol::Object;
-use rhizome_storage::{Annotation, TxnKey};
+use rhizome_rooms::access::{EventAccess, Standing, Verdict, standing};
+use rhizome_storage::{Annotation, RoomNo, Status, StoredEvent, TxnKey};
 use ruma::{EventId, RoomId};
 use serde_json::Value;
 
-use crate::{App, Caller, MatrixError, view::bundle::rel_type};
+use crate::{
+    App, Caller, MatrixError,
+    view::{bundle::rel_type, seen::reader},
+};
 
 /// Refuses an annotation that the sender has made already, and a thread off an event that relates to another itself. A
 /// repeated request of a transaction is none: it is told what the first has made.
@@ -19,10 +25,28 @@ pub async fn check(
     (kind, content): (&str, &Object),
     txn: Option<&TxnKey>,
 ) -> Result<(), MatrixError> {
-    if let Some(relation) = content.get("m.relationship") {
-        check_relationship(app, room_id, relation).await?;
+    let (relationship, relation) = (content.get("m.relationship"), content.get("m.relates_to"));
+    if relationship.is_none() && relation.is_none() {
+        return Ok(());
     }
-    let Some(relation) = content.get("m.relates_to") else {
+    let Some(head) = app.store.room(room_id).await? else {
+        return Ok(());
+    };
+    // Who isn't in the room is told that, and nothing of what is there.
+    let standing = standing(&app.store, reader(who), head.room).await?;
+    if !standing.is_member() {
+        return Ok(());
+    }
+    let sender = Sender {
+        app,
+        who,
+        room: head.room,
+        standing,
+    };
+    if let Some(relation) = relationship {
+        sender.check_relationship(relation).await?;
+    }
+    let Some(relation) = relation else {
         return Ok(());
     };
     let text = |field: &str| relation.get(field).and_then(Value::as_str);
@@ -34,9 +58,6 @@ pub async fn check(
     };
     let refused = match (rel_type, text("key")) {
         ("m.annotation", Some(key)) => {
-            let Some(head) = app.store.room(room_id).await? else {
-                return Ok(());
-            };
             let annotation = Annotation {
                 room: head.room,
                 parent: event,
@@ -54,10 +75,8 @@ pub async fn check(
             })
         }
         ("m.thread", _) => {
-            let root = app.store.event(event).await?;
-            let relates = root.is_some_and(|root| {
-                root.pdu.room_id() == room_id && self::rel_type(&root).is_some()
-            });
+            let root = sender.seen(event).await?;
+            let relates = root.is_some_and(|root| self::rel_type(&root).is_some());
             relates.then(|| {
                 MatrixError::new(
                     StatusCode::BAD_REQUEST,
@@ -79,21 +98,41 @@ pub async fn check(
     Err(refused)
 }
 
-/// What `m.relationship` names has to be here, in the same room (MSC2836).
-async fn check_relationship(
-    app: &App,
-    room_id: &RoomId,
-    relation: &Value,
-) -> Result<(), MatrixError> {
-    let parent = relation.get("event_id").and_then(Value::as_str);
-    let Some(parent) = parent.and_then(|parent| <&EventId>::try_from(parent).ok()) else {
-        return Ok(());
-    };
-    let event = app.store.event(parent).await?;
-    if event.is_none_or(|event| event.pdu.room_id() != room_id) {
-        return Err(MatrixError::invalid_param(
-            "`m.relationship` names an event that isn't in this room",
-        ));
+/// Who sends, a member of the room.
+struct Sender<'a> {
+    app: &'a App,
+    who: &'a Caller,
+    room: RoomNo,
+    standing: Standing,
+}
+
+impl Sender<'_> {
+    /// An event of the room, if they may see it.
+    async fn seen(&self, event: &EventId) -> Result<Option<Arc<StoredEvent>>, MatrixError> {
+        let store = &self.app.store;
+        let event = store.event(event).await?;
+        let here =
+            |event: &StoredEvent| event.room == self.room && event.status == Status::Accepted;
+        let Some(event) = event.filter(|event| here(event)) else {
+            return Ok(None);
+        };
+        let mut access = EventAccess::new(store, &self.who.user_id, self.standing);
+        access.load([&event]).await?;
+        let is_seen = access.judge(&event) != Verdict::Hidden;
+        Ok(is_seen.then_some(event))
     }
-    Ok(())
+
+    /// What `m.relationship` names has to be here, in the same room (MSC2836).
+    async fn check_relationship(&self, relation: &Value) -> Result<(), MatrixError> {
+        let parent = relation.get("event_id").and_then(Value::as_str);
+        let Some(parent) = parent.and_then(|parent| <&EventId>::try_from(parent).ok()) else {
+            return Ok(());
+        };
+        if self.seen(parent).await?.is_none() {
+            return Err(MatrixError::invalid_param(
+                "`m.relationship` names an event that isn't in this room",
+            ));
+        }
+        Ok(())
+    }
 }

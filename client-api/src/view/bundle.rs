@@ -22,6 +22,7 @@ use crate::{
     view::{
         dress, ignored,
         reading::Reading,
+        scan::Budget,
         seen::{Relations, Seen, Thread, Viewer},
     },
 };
@@ -45,6 +46,8 @@ pub struct Bundler<'a> {
     pub viewer: &'a Viewer,
     /// Whom they don't hear.
     pub ignored: &'a HashSet<OwnedUserId>,
+    /// What the answer may hold: what relates to its events is left out once that is spent.
+    pub budget: &'a Budget,
 }
 
 /// An event whose children are asked for, and what it has of which something is told.
@@ -118,6 +121,10 @@ impl Bundler<'_> {
             if let (Some(thread), Some(at)) = (&mut relations.thread, at.get(&n)) {
                 thread.latest.relate(of(*at));
             }
+            if self.budget.is_spent() {
+                continue;
+            }
+            self.budget.take(relations.size());
             seen.relate(relations);
         }
         Ok(())

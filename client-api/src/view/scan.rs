@@ -106,12 +106,22 @@ impl Budget {
         }
     }
 
-    fn take(&self, event: &StoredEvent) {
-        let size = event.pdu.json().len();
+    /// For an answer that holds some events already.
+    pub fn with<'s>(most: usize, events: impl IntoIterator<Item = &'s Seen>) -> Budget {
+        let budget = Budget::new(most);
+        for seen in events {
+            budget.take(seen.size());
+        }
+        budget
+    }
+
+    /// So many bytes more.
+    pub fn take(&self, size: usize) {
         self.used.fetch_add(size, Ordering::Relaxed);
     }
 
-    fn is_spent(&self) -> bool {
+    /// Whether it holds as much as it may.
+    pub fn is_spent(&self) -> bool {
         self.used.load(Ordering::Relaxed) > self.most
     }
 }
@@ -323,7 +333,7 @@ impl<'a> Scan<'a> {
         if self.is_full() {
             return Some(Stop::Full);
         }
-        self.budget.take(&seen.event);
+        self.budget.take(seen.size());
         self.seen.push(seen);
         None
     }

@@ -83,6 +83,16 @@ impl Relations {
         self.edit.is_none() && self.thread.is_none() && self.references.is_empty()
     }
 
+    /// About how many bytes it is.
+    pub(super) fn size(&self) -> usize {
+        let edit = self.edit.as_ref().map_or(0, Seen::size);
+        let thread = self.thread.as_ref();
+        let thread = thread.map_or(0, |thread| thread.latest.size());
+        let references = self.references.iter();
+        let references: usize = references.map(|id| id.as_str().len() + 16).sum();
+        edit + thread + references
+    }
+
     /// As `m.relations`.
     fn text(&self, viewer: &Viewer, now_ms: i64, form: Form) -> String {
         let style = Style { form, fields: None };
@@ -145,6 +155,12 @@ impl Seen {
         if !relations.is_empty() {
             self.relations = Some(Box::new(relations));
         }
+    }
+
+    /// About how many bytes it is, with what relates to it.
+    pub fn size(&self) -> usize {
+        let own = self.event.pdu.json().len();
+        own + self.relations.as_ref().map_or(0, |all| all.size())
     }
 
     /// Whether a thread hangs off it that is told.

@@ -9,12 +9,13 @@ use rhizome_edge::{Body, RawJson};
 use rhizome_rooms::access;
 use rhizome_storage::{EventNo, StoredEvent};
 use ruma::{OwnedEventId, ServerName, api::federation::authentication::ServerSignatures, metadata};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
-use super::guard;
+use super::{guard, wire};
 use crate::{
     Federation, MatrixError, Ruma,
-    fetch::relationships::{self, Children, Question, Seer},
+    fetch::relationships::{self, Question, Seer},
 };
 
 /// The most events in what an answer's events rest on.
@@ -50,6 +51,19 @@ impl Seer for Server<'_> {
             .map(|(event, _)| event)
             .collect())
     }
+
+    /// A server is in the room, but what was for members only before it came isn't its to count.
+    fn counts_all(&self) -> bool {
+        false
+    }
+}
+
+/// What is answered.
+#[derive(Serialize)]
+struct Answer {
+    events: Vec<Box<RawValue>>,
+    limited: bool,
+    auth_chain: Vec<Box<RawValue>>,
 }
 
 /// `POST /_matrix/federation/unstable/event_relationships`
@@ -69,35 +83,23 @@ pub(super) async fn relationships(
     };
     let found = relationships::answer(&fed, &head, &question, &server, 0).await?;
     let events = found.events.iter();
-    let all: Vec<Value> = events
-        .map(|(event, children)| pdu(event, children))
-        .collect();
+    let events = events
+        .map(|(event, children)| children.told_in(event.pdu.json()))
+        .collect::<Result<_, MatrixError>>()?;
     let told = found.events.iter().map(|(event, _)| &**event);
     let auth_chain = auth_chain(&fed, told).await?;
-    RawJson::of(&json!({
-        "events": all,
-        "limited": found.limited,
-        "auth_chain": auth_chain,
-    }))
-}
-
-/// The event with what is known of its children.
-fn pdu(event: &StoredEvent, children: &Children) -> Value {
-    let mut object: Map<String, Value> = serde_json::from_str(event.pdu.json()).unwrap_or_default();
-    let unsigned = object.entry("unsigned").or_insert_with(|| json!({}));
-    if !unsigned.is_object() {
-        *unsigned = json!({});
-    }
-    unsigned["children"] = json!(children.counts);
-    unsigned["children_hash"] = json!(children.hash);
-    Value::Object(object)
+    RawJson::of(&Answer {
+        events,
+        limited: found.limited,
+        auth_chain,
+    })
 }
 
 /// What the events rest on.
 async fn auth_chain<'e>(
     fed: &Federation,
     events: impl Iterator<Item = &'e StoredEvent>,
-) -> Result<Vec<Value>, MatrixError> {
+) -> Result<Vec<Box<RawValue>>, MatrixError> {
     let named = events.flat_map(|event| event.pdu.auth_events());
     let named: HashSet<OwnedEventId> = named.cloned().collect();
     let named: Vec<OwnedEventId> = named.into_iter().collect();
@@ -111,7 +113,5 @@ async fn auth_chain<'e>(
     chain.truncate(MAX_AUTH);
     let events = fed.store().events_by_no(&chain).await?;
     let events = events.iter().filter(|event| access::is_given(event));
-    Ok(events
-        .filter_map(|event| serde_json::from_str(event.pdu.json()).ok())
-        .collect())
+    events.map(|event| wire::raw(&event.pdu)).collect()
 }

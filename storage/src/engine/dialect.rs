@@ -160,6 +160,14 @@ impl Dialect {
         }
     }
 
+    /// What a connection is told that changes the schema, which takes long where there is much.
+    pub(crate) fn unhurried(self) -> Option<&'static str> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres => Some("SET statement_timeout = 0; SET lock_timeout = 0;"),
+        }
+    }
+
     /// How many connections may write at once.
     pub(crate) fn writers(self, max_connections: u32) -> u32 {
         match self {

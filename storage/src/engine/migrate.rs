@@ -19,7 +19,16 @@ pub(crate) async fn run(pool: &AnyPool, dialect: Dialect) -> Result<(), OpenErro
     let newest = migrations.last().map_or(0, |last| last.version);
     let mut migrator = Migrator::with_migrations(migrations);
     migrator.set_ignore_missing(true);
-    migrator.run(pool).await.map_err(failed)?;
+    if let Some(unhurried) = dialect.unhurried() {
+        // One of a connection's own: nobody else gets it afterwards.
+        let mut connection = pool.acquire().await?;
+        sqlx::raw_sql(unhurried).execute(&mut *connection).await?;
+        let done = migrator.run(&mut *connection).await.map_err(failed);
+        connection.close().await?;
+        done?;
+    } else {
+        migrator.run(pool).await.map_err(failed)?;
+    }
     check_version(pool, newest).await
 }
 

@@ -82,6 +82,12 @@ pub struct ToldChildren {
 }
 
 rows! {
+    struct ParentRow<'a> {
+        parent: &'a EventId,
+    }
+}
+
+rows! {
     struct ToldRow<'a> {
         room: RoomNo,
         parent: &'a EventId,
@@ -102,24 +108,36 @@ impl Store {
             .transpose()
     }
 
-    /// Children of these events, newest first, at most `limit`.
+    /// Children of these events, newest first, at most `limit`, and of each at most `each`.
     pub async fn relationship_children(
         &self,
         room: RoomNo,
         parents: &[&EventId],
-        limit: usize,
+        (each, limit): (usize, usize),
     ) -> Result<Vec<RelatedChild>> {
-        if parents.is_empty() {
+        if parents.is_empty() || each == 0 {
             return Ok(Vec::new());
         }
+        let rows = parents.iter().map(|parent| ParentRow { parent });
+        // Where the last that is wanted of each lies is told by the index.
         let query = self
             .sql(
-                "SELECT r.parent, r.child, e.event_id, r.rel_type, r.ts FROM relationship r \
-                 JOIN event e ON e.no = r.child WHERE r.room = $1 AND r.parent IN TEXTS($2) \
-                 ORDER BY r.ts DESC, r.child DESC LIMIT $3",
+                "WITH asked AS MATERIALIZED (SELECT x.parent, \
+                 (SELECT r.ts FROM relationship r WHERE r.room = $2 AND r.parent = x.parent \
+                 ORDER BY r.ts DESC, r.child DESC LIMIT 1 OFFSET $3) AS ts, \
+                 (SELECT r.child FROM relationship r WHERE r.room = $2 AND r.parent = x.parent \
+                 ORDER BY r.ts DESC, r.child DESC LIMIT 1 OFFSET $3) AS child FROM ROWS($1) AS x), \
+                 found AS MATERIALIZED (SELECT c.parent, c.child, c.rel_type, c.ts FROM asked x \
+                 JOIN relationship c ON c.room = $2 AND c.parent = x.parent \
+                 AND (c.ts, c.child) >= (COALESCE(x.ts, $4), COALESCE(x.child, $4)) \
+                 ORDER BY c.ts DESC, c.child DESC LIMIT $5) \
+                 SELECT f.parent, f.child, e.event_id, f.rel_type, f.ts FROM found f \
+                 JOIN event e ON e.no = f.child ORDER BY f.ts DESC, f.child DESC",
             )
+            .rows(&rows.collect::<Vec<_>>())
             .bind(room)
-            .texts(parents.iter().map(|parent| parent.as_str()))
+            .bind(each - 1)
+            .bind(i64::MIN)
             .bind(limit);
         let rows = self.rows(query).await?;
         let children = rows.iter().map(|row| {

@@ -20,6 +20,7 @@ mod reader;
 mod receipts;
 mod redaction;
 mod relations;
+mod relatives;
 mod restored;
 mod sessions;
 mod state;

@@ -185,10 +185,12 @@ impl Pager<'_> {
 
     /// Adds what relates to some events of the room.
     pub async fn bundle(&self, events: &mut [Seen]) -> Result<(), MatrixError> {
+        let budget = Budget::with(self.app.config.max_timeline_bytes, &*events);
         let bundler = Bundler {
             store: &self.app.store,
             viewer: &self.reading.viewer,
             ignored: self.ignored,
+            budget: &budget,
         };
         bundler.in_room(self.reading, self.end, events).await
     }

@@ -29,6 +29,7 @@ use crate::{
         dress, ignored,
         json::Json,
         reading::Reading,
+        scan::Budget,
         seen::{Seen, Style, Viewer, write_list},
     },
 };
@@ -80,10 +81,13 @@ async fn room_events(
         }
         None => Vec::new(),
     };
+    let told = results.found.iter().map(|found| &found.seen);
+    let budget = Budget::with(app.config.max_timeline_bytes, told);
     let bundler = Bundler {
         store: &app.store,
         viewer: &viewer,
         ignored: &ignored,
+        budget: &budget,
     };
     let around = tell_all(&bundler, &mut results, around).await?;
     let state = if criteria.include_state {

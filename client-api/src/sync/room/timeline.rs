@@ -146,6 +146,7 @@ impl Loader<'_> {
             store: self.store,
             viewer: self.viewer,
             ignored: self.ignored,
+            budget: &self.budget,
         };
         bundler.bundle(pieces.collect()).await
     }

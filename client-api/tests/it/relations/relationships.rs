@@ -101,6 +101,27 @@ async fn a_thread_is_walked_both_ways() {
     .await;
 }
 
+#[tokio::test]
+async fn who_left_is_not_told_how_many_came_later() {
+    story(|server| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = alice.create_public().await;
+        let a = alice.say(&room, "a").await;
+        let path = |what: &str| format!("/rooms/{}/{what}", esc(&room));
+        bob.ok(Method::POST, &path("join"), json!({})).await;
+        answer(&alice, &room, &a).await;
+        bob.ok(Method::POST, &path("leave"), json!({})).await;
+        answer(&alice, &room, &a).await;
+        let question = json!({"event_id": a});
+        let (_, found) = ask(&bob, question.clone()).await;
+        assert_eq!(counts(&found, 0).0, json!({"m.reference": 1}));
+        assert_eq!(found["events"].as_array().unwrap().len(), 2);
+        let (_, found) = ask(&alice, question).await;
+        assert_eq!(counts(&found, 0).0, json!({"m.reference": 2}));
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_another_server_gives() {
     each_database(async |store| {
@@ -152,6 +173,42 @@ async fn what_is_missing_another_server_gives() {
         // Nothing of it is in the room's history before its place is known.
         let path = format!("/rooms/{}/event/{}", esc(&room), esc(&b));
         assert_eq!(ada.get(&path).await.0, StatusCode::NOT_FOUND);
+        far.close().await;
+        elsewhere.remove().await;
+    })
+    .await;
+}
+
+/// Where an event belongs that has no place here is known by its own word alone: who was banned isn't believed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_who_was_banned_wrote_is_not_taken_from_others() {
+    each_database(async |store| {
+        let elsewhere = TestDatabase::sqlite();
+        let far = elsewhere.open().await;
+        let network = Network::default();
+        let here = Server::on(store, &network, |_| {});
+        let there = Server::named(server_name!("there"), 8, far.clone(), &network, |_| {});
+        let (ada, bob) = (here.register("ada").await, there.register("bob").await);
+        let mal = there.register("mal").await;
+        let room = bob.create_public().await;
+        let path = |what: &str| format!("/rooms/{}/{what}", esc(&room));
+        mal.ok(Method::POST, &path("join"), json!({})).await;
+        let a = bob.say(&room, "a").await;
+        let b = answer(&mal, &room, &a).await;
+        let c = answer(&bob, &room, &a).await;
+        let ban = json!({"user_id": mal.id});
+        bob.ok(Method::POST, &path("ban"), ban).await;
+        let join = format!("/join/{}?via=there", esc(&room));
+        ada.ok(Method::POST, &join, json!({})).await;
+
+        let question = json!({"event_id": c, "room_id": room, "include_parent": true});
+        assert_eq!(thread(&ada, question).await, [&c, &a].map(Clone::clone));
+        let question = json!({"event_id": a, "recent_first": false});
+        assert_eq!(
+            thread(&bob, question.clone()).await,
+            [&a, &b, &c].map(Clone::clone)
+        );
+        assert_eq!(thread(&ada, question).await, [&a, &c].map(Clone::clone));
         far.close().await;
         elsewhere.remove().await;
     })

@@ -76,7 +76,8 @@ async fn groups_go_on_by_themselves() {
         if indexed {
             fill(&server.store).await;
         }
-        (of_bob.reverse(), in_two.reverse());
+        of_bob.reverse();
+        in_two.reverse();
         let group_by = json!([{"key": "room_id"}, {"key": "sender"}]);
         let criteria = json!({"search_term": "tea", "order_by": "recent", "filter": {"limit": 4},
             "groupings": {"group_by": group_by}});

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::MatrixError;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use rhizome_storage::{RelatedChild, ToldChildren};
 use ring::digest::{SHA256, digest};
+use serde_json::value::{RawValue, to_raw_value};
 
 /// What is known of an event's children.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +31,27 @@ impl Children {
             counts,
             hash: STANDARD_NO_PAD.encode(hash),
         }
+    }
+
+    /// An event's JSON with what is known of its children. All else stays to the letter: a number that is read and written
+    /// again may be another, and then the event's hash is wrong.
+    pub fn told_in(&self, event: &str) -> Result<Box<RawValue>, MatrixError> {
+        self.spliced(event).map_err(|error| {
+            tracing::error!(%error, "an event isn't JSON");
+            MatrixError::internal()
+        })
+    }
+
+    fn spliced(&self, event: &str) -> serde_json::Result<Box<RawValue>> {
+        type Fields = BTreeMap<String, Box<RawValue>>;
+        let mut fields: Fields = serde_json::from_str(event)?;
+        let unsigned = fields.get("unsigned").map(|unsigned| unsigned.get());
+        let unsigned = unsigned.and_then(|text| serde_json::from_str::<Fields>(text).ok());
+        let mut unsigned = unsigned.unwrap_or_default();
+        unsigned.insert("children".into(), to_raw_value(&self.counts)?);
+        unsigned.insert("children_hash".into(), to_raw_value(&self.hash)?);
+        fields.insert("unsigned".into(), to_raw_value(&unsigned)?);
+        to_raw_value(&fields)
     }
 
     fn total(&self) -> i64 {
@@ -59,6 +83,25 @@ mod tests {
     use ruma::{EventId, event_id};
 
     use super::*;
+
+    #[test]
+    fn what_is_told_leaves_the_rest_as_it_is() {
+        let children = Children {
+            counts: BTreeMap::from([("m.reference".into(), 2)]),
+            hash: "h".into(),
+        };
+        let told = |event: &str| children.told_in(event).unwrap().get().to_owned();
+        let with = r#""children":{"m.reference":2},"children_hash":"h"}"#;
+        for unsigned in ["", r#","unsigned":7"#, r#","unsigned":{"children":1}"#] {
+            let event = format!(r#"{{"content":{{"n":1.0e2,"m":-0,"x":1E400}}{unsigned}}}"#);
+            let expected =
+                format!(r#"{{"content":{{"n":1.0e2,"m":-0,"x":1E400}},"unsigned":{{{with}}}"#);
+            assert_eq!(told(&event), expected);
+        }
+        let kept = format!(r#"{{"unsigned":{{"age":1,{with}}}"#);
+        assert_eq!(told(r#"{"unsigned":{"age":1}}"#), kept);
+        assert!(children.told_in("[]").is_err());
+    }
 
     #[test]
     fn children_are_counted_and_hashed_in_order() {

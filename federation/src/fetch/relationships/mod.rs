@@ -31,8 +31,12 @@ pub const PATH: &str = "/_matrix/federation/unstable/event_relationships";
 
 /// The most events that are looked at for one answer.
 const MAX_LOOKED_AT: usize = 1_000;
-/// Children that are counted in one answer.
+/// Children that are counted in one answer, and of each event however many there are.
 const MAX_COUNTED: usize = 20_000;
+const LEAST_COUNTED: usize = 1_000;
+/// The same for who isn't told of all: each child is looked at.
+const MAX_JUDGED: usize = 2_000;
+const MAX_JUDGED_EACH: usize = 200;
 
 /// Who is shown what.
 pub trait Seer: Sync {
@@ -41,6 +45,9 @@ pub trait Seer: Sync {
         &self,
         events: Vec<Arc<StoredEvent>>,
     ) -> impl Future<Output = Result<Vec<Arc<StoredEvent>>, MatrixError>> + Send;
+
+    /// Whether all children of an event are counted, here and elsewhere; else those that may be shown.
+    fn counts_all(&self) -> bool;
 }
 
 /// An answer.
@@ -212,8 +219,9 @@ impl<S: Seer> Walk<'_, S> {
             self.explore(&level).await?;
             let ids: Vec<&EventId> = level.iter().map(|id| &**id).collect();
             let left = MAX_LOOKED_AT.saturating_sub(known.len());
+            let each = (left / ids.len().max(1)).max(self.question.breadth() + 1);
             let mut children = (self.store())
-                .relationship_children(self.head.room, &ids, left)
+                .relationship_children(self.head.room, &ids, (each, left))
                 .await?;
             children.retain(|child| known.insert(child.event.clone()));
             let nos: Vec<_> = children.iter().map(|child| child.no).collect();
@@ -274,10 +282,24 @@ impl<S: Seer> Walk<'_, S> {
     /// What is here of some events' children, one by one.
     async fn local_children(&self, ids: &[OwnedEventId]) -> Result<Vec<Children>, MatrixError> {
         let refs: Vec<&EventId> = ids.iter().map(|id| &**id).collect();
-        let found = self
+        let bounds = if self.seer.counts_all() {
+            let each = (MAX_COUNTED / ids.len().max(1)).max(LEAST_COUNTED);
+            (each, MAX_COUNTED)
+        } else {
+            (MAX_JUDGED_EACH, MAX_JUDGED)
+        };
+        let mut found = self
             .store()
-            .relationship_children(self.head.room, &refs, MAX_COUNTED)
+            .relationship_children(self.head.room, &refs, bounds)
             .await?;
+        if !self.seer.counts_all() {
+            let nos: Vec<_> = found.iter().map(|child| child.no).collect();
+            let mut events = self.store().events_by_no(&nos).await?;
+            events.retain(|event| event.status == Status::Accepted);
+            let seen = self.seer.seen(events).await?;
+            let seen: HashSet<_> = seen.iter().map(|event| event.no).collect();
+            found.retain(|child| seen.contains(&child.no));
+        }
         let mut by_parent: HashMap<&EventId, Vec<&RelatedChild>> = HashMap::new();
         for child in &found {
             by_parent.entry(&child.parent).or_default().push(child);
@@ -288,9 +310,12 @@ impl<S: Seer> Walk<'_, S> {
 
     /// What is known of some events' children, here or elsewhere.
     async fn known_children(&self, ids: &[OwnedEventId]) -> Result<Vec<Children>, MatrixError> {
+        let here = self.local_children(ids).await?;
+        if !self.seer.counts_all() {
+            return Ok(here);
+        }
         let refs: Vec<&EventId> = ids.iter().map(|id| &**id).collect();
         let told = self.store().told_children(self.head.room, &refs).await?;
-        let here = self.local_children(ids).await?;
         let known = ids.iter().zip(here);
         Ok(known.map(|(id, here)| here.or_told(told.get(id))).collect())
     }

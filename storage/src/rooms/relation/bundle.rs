@@ -8,12 +8,15 @@ use ruma::{EventId, OwnedEventId};
 use crate::engine::sql::{Columns as _, rows};
 use crate::{EventNo, Pos, Result, RoomNo, Store, UserNo};
 
-/// References of one event that are told; of a few more if they have the same depth.
-const MOST_REFERENCES: i64 = 500;
-/// References that are told in one answer.
+/// References of one event that are told.
+const MOST_REFERENCES: usize = 500;
+/// References that are told in one answer: fewer of each event where there are many events, but some of each.
 const MOST_REFERENCES_IN_ALL: usize = 10_000;
-/// Edits of the same millisecond that are looked at in one answer.
-const MOST_EDITS: usize = 5_000;
+const LEAST_REFERENCES: usize = 10;
+/// Edits of one event of the same millisecond that are looked at.
+const MOST_EDITS: usize = 20;
+/// How far the events of a thread are counted.
+const MOST_COUNTED: usize = 10_000;
 
 /// Which part of a room's history a reader surely sees, whatever it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,7 +67,7 @@ pub struct HasChildren {
 pub struct ThreadSummary {
     /// Its latest event, by its place in the history.
     pub latest: EventNo,
-    /// How many there are.
+    /// How many there are, as far as they are counted.
     pub count: i64,
     /// Whether the reader has sent one of them.
     pub own: bool,
@@ -190,15 +193,17 @@ impl Store {
             .sql(concat!(
                 "SELECT x.n, (SELECT r.child",
                 threaded!(),
-                " ORDER BY r.depth DESC, r.ord DESC LIMIT 1) AS latest, (SELECT COUNT(*)",
+                " ORDER BY r.depth DESC, r.ord DESC LIMIT 1) AS latest, \
+                 (SELECT COUNT(*) FROM (SELECT 1 AS one",
                 threaded!(),
-                ") AS total, CAST(CASE WHEN EXISTS (SELECT 1",
+                " LIMIT $4) AS counted) AS total, CAST(CASE WHEN EXISTS (SELECT 1",
                 relates!("r.sender = $3 AND r.rel_type = 'm.thread'"),
                 ") THEN 1 ELSE 0 END AS BIGINT) AS own FROM ROWS($1) AS x"
             ))
             .rows(&ParentRow::all(parents))
             .numbers(ignored.iter().copied())
-            .bind(reader);
+            .bind(reader)
+            .bind(MOST_COUNTED);
         for row in self.rows(query).await? {
             let latest: Option<EventNo> = row.get("latest")?;
             if let Some(latest) = latest {
@@ -213,7 +218,8 @@ impl Store {
         Ok(found)
     }
 
-    /// The most recent edit of each of these events, by index: by when it says it was made, then by its id.
+    /// The most recent edit of each of these events, by index: by when it says it was made, then by its id. Of very many
+    /// of the same millisecond it is one of those that were stored last.
     pub async fn latest_edits(&self, edited: &[Edited<'_>]) -> Result<HashMap<usize, EventNo>> {
         if edited.is_empty() {
             return Ok(HashMap::new());
@@ -238,15 +244,24 @@ impl Store {
                 relates_visibly!(
                     "r.sender = x.sender AND r.edited_at IS NOT NULL AND r.kind = x.kind"
                 ),
-                " ORDER BY r.edited_at DESC LIMIT 1) AS latest FROM ROWS($1) AS x) \
-                 SELECT x.n, c.child, e.event_id FROM edited x JOIN relation c ON c.room = x.room AND c.parent = x.parent AND c.sender = x.sender \
-                 AND c.edited_at = x.latest AND c.edited_at IS NOT NULL AND c.kind = x.kind AND +c.ord <= x.upto \
+                " ORDER BY r.edited_at DESC LIMIT 1) AS latest FROM ROWS($1) AS x), \
+                 last AS MATERIALIZED (SELECT x.n, x.room, x.parent, x.sender, x.kind, x.since, x.shared, \
+                 x.upto, x.latest, (SELECT r.child",
+                relates_visibly!(
+                    "r.sender = x.sender AND r.edited_at = x.latest AND r.edited_at IS NOT NULL \
+                     AND r.kind = x.kind"
+                ),
+                " ORDER BY r.child DESC LIMIT 1 OFFSET $2) AS first FROM edited x) \
+                 SELECT x.n, c.child, e.event_id FROM last x JOIN relation c ON c.room = x.room AND c.parent = x.parent AND c.sender = x.sender \
+                 AND c.edited_at = x.latest AND c.edited_at IS NOT NULL \
+                 AND c.child >= COALESCE(x.first, $3) AND c.kind = x.kind AND +c.ord <= x.upto \
                  AND (c.ord >= x.since \
                  OR c.visibility <= CASE WHEN c.ord <= x.shared THEN 1 ELSE 0 END) \
-                 JOIN event e ON e.no = c.child LIMIT $2"
+                 JOIN event e ON e.no = c.child"
             ))
             .rows(&rows.collect::<Vec<_>>())
-            .bind(MOST_EDITS);
+            .bind(MOST_EDITS - 1)
+            .bind(i64::MIN);
         let mut found: HashMap<usize, (OwnedEventId, EventNo)> = HashMap::new();
         for row in self.rows(query).await? {
             let new = (row.get("event_id")?, row.get("child")?);
@@ -269,22 +284,27 @@ impl Store {
         if parents.is_empty() {
             return Ok(found);
         }
+        let most =
+            (MOST_REFERENCES_IN_ALL / parents.len()).clamp(LEAST_REFERENCES, MOST_REFERENCES);
         let query = self
             .sql(concat!(
-                "SELECT x.n, e.event_id FROM ROWS($1) AS x JOIN relation c ON c.room = x.room \
-                 AND c.parent = x.parent AND c.rel_type = 'm.reference' \
-                 AND c.depth >= COALESCE((SELECT r.depth",
+                "WITH asked AS MATERIALIZED (SELECT x.n, x.room, x.parent, x.since, x.shared, x.upto, \
+                 (SELECT r.depth",
                 relates!("r.rel_type = 'm.reference' AND r.ord <= x.upto"),
-                " ORDER BY r.depth DESC, r.ord DESC LIMIT 1 OFFSET $3), $5) \
-                 AND c.ord <= x.upto AND c.sender NOT IN NUMBERS($2) \
+                " ORDER BY r.depth DESC, r.ord DESC LIMIT 1 OFFSET $3) AS depth, (SELECT r.ord",
+                relates!("r.rel_type = 'm.reference' AND r.ord <= x.upto"),
+                " ORDER BY r.depth DESC, r.ord DESC LIMIT 1 OFFSET $3) AS ord FROM ROWS($1) AS x) \
+                 SELECT x.n, e.event_id FROM asked x JOIN relation c ON c.room = x.room \
+                 AND c.parent = x.parent AND c.rel_type = 'm.reference' \
+                 AND (c.depth, c.ord) >= (COALESCE(x.depth, $4), COALESCE(x.ord, $4)) \
+                 AND +c.ord <= x.upto AND c.sender NOT IN NUMBERS($2) \
                  AND (c.ord >= x.since \
                  OR c.visibility <= CASE WHEN c.ord <= x.shared THEN 1 ELSE 0 END) \
-                 JOIN event e ON e.no = c.child ORDER BY x.n, c.depth, c.ord LIMIT $4"
+                 JOIN event e ON e.no = c.child ORDER BY x.n, c.depth, c.ord"
             ))
             .rows(&ParentRow::all(parents))
             .numbers(ignored.iter().copied())
-            .bind(MOST_REFERENCES - 1)
-            .bind(MOST_REFERENCES_IN_ALL)
+            .bind(most - 1)
             .bind(i64::MIN);
         for row in self.rows(query).await? {
             let references = found.entry(row.get("n")?).or_default();

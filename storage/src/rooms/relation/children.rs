@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use ruma::OwnedEventId;
+use ruma::{EventId, OwnedEventId};
 
-use crate::engine::sql::Columns as _;
-use crate::{Direction, EventNo, HistoryToken, Pos, Result, RoomNo, Store, StoredEvent};
+use crate::engine::sql::{Columns as _, rows};
+use crate::{Direction, EventNo, HistoryToken, Pos, Result, RoomNo, Store, StoredEvent, UserNo};
 
 /// Children that are looked at for such as have children themselves.
 const MOST_LOOKED_AT: usize = 5_000;
+/// Of each event, however many there are.
+const LEAST_LOOKED_AT: usize = 20;
 
 /// Which children are wanted.
 #[derive(Debug, Clone, Copy)]
@@ -32,52 +34,133 @@ pub enum Along {
     Arrival(Pos, Pos),
 }
 
-/// The question by its parts. Every argument has to be in the text.
-macro_rules! question {
-    ($parents:literal, $types:literal, $along:literal) => {
+rows! {
+    struct ParentRow<'a> {
+        parent: &'a EventId,
+    }
+}
+
+/// Whose children are wanted, as rows.
+fn parents<'a>(of: &Children<'a>) -> Vec<ParentRow<'a>> {
+    let parents = of.parents.iter();
+    parents.map(|parent| ParentRow { parent }).collect()
+}
+
+/// Whether a row is one of the wanted children: by type, then by the events' type.
+macro_rules! wanted {
+    ("any") => {
+        "r.rel_type = COALESCE($3, r.rel_type) AND r.kind = COALESCE($4, r.kind)"
+    };
+    ("type") => {
+        "r.rel_type = $3 AND r.kind = COALESCE($4, r.kind)"
+    };
+    ("kind") => {
+        "r.rel_type = $3 AND r.kind = $4"
+    };
+}
+
+/// The children of one event. Every argument has to be in the text.
+macro_rules! of_one {
+    ($wanted:tt, $along:literal, $order:literal) => {
         concat!(
-            "SELECT r.child AS no FROM relation r WHERE r.room = $1 AND ",
-            $parents,
+            "SELECT r.child AS no FROM relation r WHERE r.room = $1 AND r.parent = $2 AND ",
+            wanted!($wanted),
             " AND ",
-            $types,
-            " AND r.kind = COALESCE($4, r.kind) AND ",
             $along,
+            " ORDER BY ",
+            $order,
+            " LIMIT $8"
+        )
+    };
+}
+
+/// One column of the child of the event `x` that comes so many places after its next.
+macro_rules! nth {
+    ($column:literal, $wanted:tt, $along:literal, $order:literal, $offset:literal) => {
+        concat!(
+            "(SELECT r.",
+            $column,
+            " FROM relation r WHERE r.room = $1 AND r.parent = x.parent AND ",
+            wanted!($wanted),
+            " AND ",
+            $along,
+            " ORDER BY ",
+            $order,
+            " LIMIT 1",
+            $offset,
+            ")"
+        )
+    };
+}
+
+/// The children of several. An index tells the next child of each; of those events whose next come first, where the last
+/// that may be wanted lies; what lies before is put in order.
+macro_rules! of_several {
+    ($wanted:tt, $along:literal, $order:literal, $first:literal, $before:literal) => {
+        concat!(
+            "WITH head AS MATERIALIZED (SELECT x.parent, ",
+            nth!("depth", $wanted, $along, $order, ""),
+            " AS depth, ",
+            nth!("ord", $wanted, $along, $order, ""),
+            " AS ord FROM ROWS($2) AS x), \
+             first AS MATERIALIZED (SELECT h.parent FROM head h WHERE h.ord IS NOT NULL ORDER BY ",
+            $first,
+            " LIMIT $8), last AS MATERIALIZED (SELECT x.parent, ",
+            nth!("depth", $wanted, $along, $order, " OFFSET $8 - 1"),
+            " AS depth, ",
+            nth!("ord", $wanted, $along, $order, " OFFSET $8 - 1"),
+            " AS ord FROM first x) \
+             SELECT r.child AS no FROM last x JOIN relation r ON r.room = $1 AND r.parent = x.parent AND ",
+            wanted!($wanted),
+            " AND ",
+            $along,
+            " AND ",
+            $before,
+            " ORDER BY ",
+            $order,
             " LIMIT $8"
         )
     };
 }
 
 macro_rules! questions {
-    ($along:literal) => {
+    ($along:literal, $order:literal, $first:literal, $before:literal) => {
         [
             [
-                question!(
-                    "r.parent = $2",
-                    "r.rel_type = COALESCE($3, r.rel_type)",
-                    $along
-                ),
-                question!("r.parent = $2", "r.rel_type = $3", $along),
+                of_one!("any", $along, $order),
+                of_one!("type", $along, $order),
+                of_one!("kind", $along, $order),
             ],
             [
-                question!(
-                    "r.parent IN TEXTS($2)",
-                    "r.rel_type = COALESCE($3, r.rel_type)",
-                    $along
-                ),
-                question!("r.parent IN TEXTS($2)", "r.rel_type = $3", $along),
+                of_several!("any", $along, $order, $first, $before),
+                of_several!("type", $along, $order, $first, $before),
+                of_several!("kind", $along, $order, $first, $before),
             ],
         ]
     };
 }
 
-/// By whether there are several parents, then by whether a type is wanted.
-type Questions = [[&'static str; 2]; 2];
+/// By whether there are several parents, then by what is wanted.
+type Questions = [[&'static str; 3]; 2];
 
-const BACKWARD: Questions =
-    questions!("(r.depth, r.ord) <= ($5, $6) AND r.ord <= $7 ORDER BY r.depth DESC, r.ord DESC");
-const FORWARD: Questions =
-    questions!("(r.depth, r.ord) > ($5, $6) AND r.ord <= $7 ORDER BY r.depth, r.ord");
-const ARRIVAL: Questions = questions!("r.ord > $5 AND r.ord > $6 AND r.ord <= $7 ORDER BY r.ord");
+const BACKWARD: Questions = questions!(
+    "(r.depth, r.ord) <= ($5, $6) AND +r.ord <= $7",
+    "r.depth DESC, r.ord DESC",
+    "h.depth DESC, h.ord DESC",
+    "(r.depth, r.ord) >= (COALESCE(x.depth, -9223372036854775807), COALESCE(x.ord, -9223372036854775807))"
+);
+const FORWARD: Questions = questions!(
+    "(r.depth, r.ord) > ($5, $6) AND +r.ord <= $7",
+    "r.depth, r.ord",
+    "h.depth, h.ord",
+    "(r.depth, r.ord) <= (COALESCE(x.depth, 9223372036854775807), COALESCE(x.ord, 9223372036854775807))"
+);
+const ARRIVAL: Questions = questions!(
+    "r.ord > $5 AND r.ord > $6 AND r.ord <= $7",
+    "r.ord",
+    "h.ord",
+    "r.ord <= COALESCE(x.ord, 9223372036854775807)"
+);
 
 impl Store {
     /// At most `limit` children, along the way.
@@ -100,12 +183,17 @@ impl Store {
             }
         };
         let several = of.parents.len() != 1;
+        let wanted = match (of.rel_type, of.kind) {
+            (None, _) => 0,
+            (Some(_), None) => 1,
+            (Some(_), Some(_)) => 2,
+        };
         let query = self
-            .sql(questions[usize::from(several)][usize::from(of.rel_type.is_some())])
+            .sql(questions[usize::from(several)][wanted])
             .bind(of.room);
         let query = match of.parents {
             [parent] => query.bind(parent),
-            parents => query.texts(parents.iter().map(|parent| parent.as_str())),
+            _ => query.rows(&parents(&of)),
         };
         let query = query
             .bind(of.rel_type)
@@ -122,30 +210,81 @@ impl Store {
         self.events_by_no(&nos).await
     }
 
-    /// Those of the wanted children that have children themselves, at most `most`: of the newest that came up to a
-    /// position.
+    /// At most `limit` of one user's children of an event, by their numbers, after one of them.
+    pub async fn children_by(
+        &self,
+        (room, parent): (RoomNo, &EventId),
+        sender: UserNo,
+        rel_type: Option<&str>,
+        after: EventNo,
+        limit: usize,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
+        let query = self
+            .sql(
+                "SELECT r.child AS no FROM relation r WHERE r.room = $1 AND r.parent = $2 \
+                 AND r.sender = $3 AND r.rel_type = COALESCE($4, r.rel_type) AND +r.child > $5 \
+                 ORDER BY r.child LIMIT $6",
+            )
+            .bind(room)
+            .bind(parent)
+            .bind(sender)
+            .bind(rel_type)
+            .bind(after)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        let nos: Vec<EventNo> = rows
+            .iter()
+            .map(|row| row.get("no"))
+            .collect::<Result<_>>()?;
+        self.events_by_no(&nos).await
+    }
+
+    /// Those of the wanted children that have children themselves, at most `most`: of the newest of each that came up to
+    /// a position.
     pub async fn children_with_children(
         &self,
         of: Children<'_>,
         upto: Pos,
         most: usize,
     ) -> Result<Vec<OwnedEventId>> {
+        if of.parents.is_empty() {
+            return Ok(Vec::new());
+        }
+        let each = (MOST_LOOKED_AT / of.parents.len()).max(LEAST_LOOKED_AT);
         let query = self
-            .sql(
-                "SELECT e.event_id FROM (SELECT r.child, r.room FROM relation r \
-                 WHERE r.room = $1 AND r.parent IN TEXTS($2) \
-                 AND r.rel_type = COALESCE($3, r.rel_type) AND r.kind = COALESCE($4, r.kind) \
-                 AND r.ord <= $5 ORDER BY r.depth DESC, r.ord DESC LIMIT $6) AS x \
-                 JOIN event e ON e.no = x.child \
+            .sql(concat!(
+                "WITH last AS MATERIALIZED (SELECT x.parent, ",
+                nth!(
+                    "depth",
+                    "any",
+                    "+r.ord <= $5",
+                    "r.depth DESC, r.ord DESC",
+                    " OFFSET $6"
+                ),
+                " AS depth, ",
+                nth!(
+                    "ord",
+                    "any",
+                    "+r.ord <= $5",
+                    "r.depth DESC, r.ord DESC",
+                    " OFFSET $6"
+                ),
+                " AS ord FROM ROWS($2) AS x), \
+                 found AS MATERIALIZED (SELECT r.child, r.room, r.depth, r.ord FROM last x \
+                 JOIN relation r ON r.room = $1 AND r.parent = x.parent AND ",
+                wanted!("any"),
+                " AND +r.ord <= $5 AND (r.depth, r.ord) >= (COALESCE(x.depth, -9223372036854775807), \
+                 COALESCE(x.ord, -9223372036854775807))) \
+                 SELECT e.event_id FROM found x JOIN event e ON e.no = x.child \
                  WHERE EXISTS (SELECT 1 FROM relation c WHERE c.room = x.room AND c.parent = e.event_id) \
-                 LIMIT $7",
-            )
+                 ORDER BY x.depth DESC, x.ord DESC LIMIT $7"
+            ))
             .bind(of.room)
-            .texts(of.parents.iter().map(|parent| parent.as_str()))
+            .rows(&parents(&of))
             .bind(of.rel_type)
             .bind(of.kind)
             .bind(upto)
-            .bind(MOST_LOOKED_AT)
+            .bind(each - 1)
             .bind(most);
         let rows = self.rows(query).await?;
         rows.iter().map(|row| row.get("event_id")).collect()

@@ -3,16 +3,20 @@
 //! In pieces, by number; how far it has come is written with what was found, so that it goes on from there after
 //! a restart. What a piece finds is written under the locks of its rooms' rows, which every commit takes first: an event
 //! that is redacted meanwhile isn't written, or is deleted again by the redaction.
+//!
+//! Then come the rows that say less than is written now: those from before, and what an older binary has written beside
+//! this one. An index holds them, so that they are looked for at every start.
 
 use std::time::Duration;
 
 use rhizome_protocol::Object;
 use ruma::{OwnedUserId, UserId};
 use serde::Deserialize;
+use sqlx::any::AnyRow;
 use tokio_util::sync::CancellationToken;
 
 use super::rows::{Child, IN_THREADS, INSERT, RelationRow};
-use crate::engine::sql::Columns as _;
+use crate::engine::{db::Tx, sql::Columns as _};
 use crate::{EventNo, Lease, Result, RoomNo, Store};
 
 /// Events that are looked at in one piece.
@@ -77,14 +81,18 @@ pub async fn run(store: Store, pause: Duration, stop: CancellationToken) -> Resu
 impl Store {
     /// Looks through the events from before there was a table of relations. `false` if another process does.
     pub async fn fill_relations(&self, pause: Duration) -> Result<bool> {
-        if self.looked_through().await?.is_none() {
+        let nothing = self.looked_through().await?.is_none();
+        if nothing && self.unfilled(EventNo(i64::MIN), 1).await?.is_empty() {
             return Ok(true);
         }
         let (name, length) = LEASE;
         let Some(lease) = Lease::take(self, name, Some(length)).await? else {
             return Ok(false);
         };
-        let came = self.fill_all(&lease, pause).await;
+        let came = match self.fill_all(&lease, pause).await {
+            Ok(Came::ToTheEnd) => self.complete_all(&lease, pause).await,
+            other => other,
+        };
         lease.release().await?;
         if came? == Came::LeaseLost {
             return Ok(false);
@@ -104,6 +112,52 @@ impl Store {
                 return Ok(Came::LeaseLost);
             }
         }
+    }
+
+    /// Writes the rows again that say less than is written now.
+    async fn complete_all(&self, lease: &Lease, pause: Duration) -> Result<Came> {
+        let mut after = EventNo(i64::MIN);
+        loop {
+            let nos = self.unfilled(after, PIECE).await?;
+            let Some(last) = nos.last() else {
+                return Ok(Came::ToTheEnd);
+            };
+            // What can't be written stays behind.
+            after = *last;
+            let query = self
+                .sql(
+                    "SELECT no, room, json FROM event WHERE no IN NUMBERS($1) AND ord IS NOT NULL \
+                     AND redacted_by IS NULL",
+                )
+                .numbers(nos);
+            let rows = self.relations_in(&self.rows(query).await?).await?;
+            let mut tx = self.begin().await?;
+            if !lease.hold(&mut tx).await? {
+                tx.rollback().await;
+                return Ok(Came::LeaseLost);
+            }
+            write(&mut tx, &rows).await?;
+            tx.commit().await?;
+            if !pause.is_zero() {
+                self.clock().sleep(pause).await;
+            }
+            if !lease.renew().await? {
+                return Ok(Came::LeaseLost);
+            }
+        }
+    }
+
+    /// Children whose rows say less than is written now, by number.
+    async fn unfilled(&self, after: EventNo, limit: usize) -> Result<Vec<EventNo>> {
+        let query = self
+            .sql(
+                "SELECT child FROM relation WHERE visibility IS NULL AND child > $1 \
+                 ORDER BY child LIMIT $2",
+            )
+            .bind(after)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("child")).collect()
     }
 
     /// Up to which number all events have been looked at; `None` if there is nothing left to do.
@@ -127,17 +181,7 @@ impl Store {
             tx.rollback().await;
             return Ok(Came::LeaseLost);
         }
-        if !rows.is_empty() {
-            let rooms = rows.iter().map(|row| row.room);
-            let query = tx
-                .sql("SELECT no FROM room WHERE no IN NUMBERS($1) ORDER BY no FOR_UPDATE")
-                .numbers(rooms);
-            tx.rows(query).await?;
-            for statement in [INSERT, IN_THREADS] {
-                let query = tx.sql(statement).rows(&rows);
-                tx.execute(query).await?;
-            }
-        }
+        write(&mut tx, &rows).await?;
         let query = match upto {
             Some(upto) => (tx.sql("UPDATE relation_fill SET upto = $1 WHERE id = 1")).bind(upto),
             None => tx.sql("DELETE FROM relation_fill WHERE id = 1"),
@@ -171,8 +215,13 @@ impl Store {
             )
             .bind(after)
             .bind(upto);
+        self.relations_in(&self.rows(query).await?).await
+    }
+
+    /// What the events that were read relate to.
+    async fn relations_in(&self, events: &[AnyRow]) -> Result<Vec<RelationRow>> {
         let (mut rows, mut senders) = (Vec::new(), Vec::new());
-        for row in self.rows(query).await? {
+        for row in events {
             let (no, room): (EventNo, RoomNo) = (row.get("no")?, row.get("room")?);
             let json: String = row.get("json")?;
             // What can't be read relates to nothing.
@@ -188,4 +237,21 @@ impl Store {
         RelationRow::sent_by(&mut rows, self, &senders).await?;
         Ok(rows)
     }
+}
+
+/// Writes what was found, under the locks of its rooms' rows.
+async fn write(tx: &mut Tx, rows: &[RelationRow]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rooms = rows.iter().map(|row| row.room);
+    let query = tx
+        .sql("SELECT no FROM room WHERE no IN NUMBERS($1) ORDER BY no FOR_UPDATE")
+        .numbers(rooms);
+    tx.rows(query).await?;
+    for statement in [INSERT, IN_THREADS] {
+        let query = tx.sql(statement).rows(rows);
+        tx.execute(query).await?;
+    }
+    Ok(())
 }

@@ -107,13 +107,16 @@ pub(crate) const IN_THREADS: &str = "\
     WHERE thread.latest IS NULL OR thread.latest < excluded.latest";
 
 /// The threads of the events that are redacted (`$1`, by `target`) end with what else is in them. To be done before
-/// what they relate to is [deleted](DELETE).
+/// what they relate to is [deleted](DELETE). Room and root are asked for one by one: of pairs SQLite makes a walk through all
+/// threads. What is met by that without need is set to what it is.
 pub(crate) const OUT_OF_THREADS: &str = "\
     UPDATE thread SET latest = (SELECT MAX(r.ord) FROM relation r WHERE r.room = thread.room \
     AND r.parent = thread.root AND r.rel_type = 'm.thread' \
     AND r.child NOT IN (SELECT target FROM ROWS($1) AS x)) \
-    WHERE (room, root) IN (SELECT t.room, t.parent FROM relation t \
-    WHERE t.rel_type = 'm.thread' AND t.child IN (SELECT target FROM ROWS($1) AS y))";
+    WHERE room IN (SELECT t.room FROM relation t \
+    WHERE t.rel_type = 'm.thread' AND t.child IN (SELECT target FROM ROWS($1) AS y)) \
+    AND root IN (SELECT u.parent FROM relation u \
+    WHERE u.rel_type = 'm.thread' AND u.child IN (SELECT target FROM ROWS($1) AS z))";
 
 /// What is redacted (`$1`, by `target`) relates to nothing any more.
 pub(crate) const DELETE: &str =
