@@ -22,7 +22,7 @@ use rhizome_federation::{Federation, FederationConfig, previews::Previews};
 use rhizome_media::Media;
 use rhizome_rooms::Rooms;
 use rhizome_storage::collect::{self, Collecting};
-use rhizome_storage::{Options, PresenceOptions, Store, relations};
+use rhizome_storage::{Options, PresenceOptions, Store};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -34,9 +34,6 @@ use crate::tasks::Tasks;
 use crate::tls::{self, Certificate};
 
 pub(crate) use settings::decoders;
-
-/// Between two pieces of looking for relations, so that it takes little from what matters more.
-const RELATING_PAUSE: Duration = Duration::from_millis(20);
 
 /// A server that runs. [`Running::shutdown`] stops it; a mere drop leaves its tasks running.
 pub struct Running {
@@ -101,7 +98,6 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     pushing::notify(&tasks, app, &config);
     care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);
-    relate(&tasks, &store);
     let connections = TaskTracker::new();
     let mut addresses = Vec::new();
     let mut certificates = Vec::new();
@@ -163,15 +159,6 @@ fn collect(tasks: &Tasks, store: &Store, config: &Config) {
     };
     tasks.supervise("snapshot collector", move |stop| {
         let run = collect::run(store.clone(), how, stop);
-        async move { Ok(run.await?) }
-    });
-}
-
-/// Looks once for what events relate to that were stored before that was written down.
-fn relate(tasks: &Tasks, store: &Store) {
-    let store = store.clone();
-    tasks.supervise("relations", move |stop| {
-        let run = relations::run(store.clone(), RELATING_PAUSE, stop);
         async move { Ok(run.await?) }
     });
 }

@@ -1,18 +1,24 @@
 //! What reads the log for clients.
 
+use std::time::Duration;
+
 use rhizome_client_api as client_api;
 use rhizome_federation::Federation;
 use rhizome_rooms::redact_banned::RedactBanned;
-use rhizome_storage::{FillSearch, LogReader, LogWork, Store, index_history};
+use rhizome_storage::{FillSearch, LogReader, LogWork, Store, index_history, relations};
 
 use crate::config::Config;
 use crate::tasks::Tasks;
+
+/// Between two pieces of looking for relations, so that it takes little from what matters more.
+const RELATING_PAUSE: Duration = Duration::from_millis(20);
 
 /// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, and copies
 /// what they have set up for a room to the one that replaces it; redacts what relates to what they have redacted, if they
 /// want, and what banned people have sent; takes what is said into the index of words; puts guests
 /// out of rooms that don't let them in.
 pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, config: &Config) {
+    relate(tasks, store);
     let name = &config.server.name;
     let (at, here) = (store.clone(), name.clone());
     follow(tasks, store, ("unread counts", "unread"), move || {
@@ -57,6 +63,15 @@ pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, co
     let at = federation.clone();
     follow(tasks, store, ("guests", "guests"), move || {
         client_api::PutOutGuests::new(&at)
+    });
+}
+
+/// Looks once for what events relate to that were stored before that was written down.
+fn relate(tasks: &Tasks, store: &Store) {
+    let store = store.clone();
+    tasks.supervise("relations", move |stop| {
+        let run = relations::run(store.clone(), RELATING_PAUSE, stop);
+        async move { Ok(run.await?) }
     });
 }
 

@@ -5,15 +5,17 @@
     reason = "a test that can't be set up fails with these words"
 )]
 
+mod relations;
+
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::Path;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
+pub use self::relations::{blank_relations, forget_relations, relation_rows, thread_rows};
 use crate::engine::migrate;
 use crate::engine::sql::Columns as _;
 use crate::rooms::snapshot::{Loaded, derive};
@@ -306,66 +308,13 @@ pub async fn lose_summaries(store: &Store) {
     store.core.caches.summaries.clear();
 }
 
-/// All that is written down of events that relate to others, in order.
-pub async fn relation_rows(store: &Store) -> Vec<String> {
-    let query = store.sql(
-        "SELECT child, room, parent, rel_type, kind, sender, depth, ord, annotation, \
-         COALESCE(edited_at, -1) AS edited_at, COALESCE(visibility, -1) AS visibility FROM relation ORDER BY child",
-    );
-    let rows = store.rows(query).await.expect("rows can be read");
-    let tell = |row: &AnyRow| {
-        let number = |name| row.get::<i64>(name).expect("it is a number");
-        let text = |name| row.get::<Option<String>>(name).expect("it is a text");
-        let numbers = [
-            "child",
-            "room",
-            "sender",
-            "depth",
-            "ord",
-            "edited_at",
-            "visibility",
-        ]
-        .map(number);
-        let texts = ["parent", "rel_type", "kind", "annotation"].map(text);
-        format!("{numbers:?} {texts:?}")
-    };
-    rows.iter().map(tell).collect()
-}
-
-/// All threads that there are in rooms, and where their latest events are.
-pub async fn thread_rows(store: &Store) -> Vec<(String, i64)> {
-    let query =
-        store.sql("SELECT root, latest FROM thread WHERE latest IS NOT NULL ORDER BY room, root");
-    let rows = store.rows(query).await.expect("rows can be read");
-    let tell = |row: &AnyRow| {
-        let root = row.get("root").expect("it is a text");
-        (root, row.get("latest").expect("it is a number"))
-    };
-    rows.iter().map(tell).collect()
-}
-
-/// As if all that is stored were from before relations were written down.
-pub async fn forget_relations(store: &Store) {
-    run(store, "DELETE FROM relation").await;
-    run(store, "DELETE FROM thread").await;
-    run(store, "DELETE FROM relation_fill").await;
-    run(store, "INSERT INTO relation_fill VALUES (1, 0)").await;
-}
-
-/// As if all relations had been written by a binary that didn't know of their events' visibility.
-pub async fn blank_relations(store: &Store) {
-    run(store, "UPDATE relation SET visibility = NULL").await;
-    run(store, "DELETE FROM thread").await;
-}
-
 async fn run(store: &Store, statement: &'static str) {
     (store.execute(store.sql(statement)).await).expect("rows can be written");
 }
 
 /// As if all that is stored were from before events had their times.
 pub async fn forget_times(store: &Store) {
-    let query = store.sql("UPDATE event SET ts = NULL");
-    store.execute(query).await.expect("rows can be written");
+    run(store, "UPDATE event SET ts = NULL").await;
 }
 
 /// Takes the log back, as a restored backup does.
