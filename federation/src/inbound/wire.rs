@@ -294,6 +294,8 @@ mod tests {
             power_level_content_override: Object::new(),
             invite: Vec::new(),
             is_direct: false,
+            invited_profiles: std::collections::HashMap::new(),
+            encrypted: false,
         };
         let room = create(&rooms, &request).await.unwrap().room_id;
         let head = store.room(&room).await.unwrap().unwrap();

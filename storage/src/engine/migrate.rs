@@ -23,9 +23,9 @@ pub(crate) async fn run(pool: &AnyPool, dialect: Dialect) -> Result<(), OpenErro
         // One of a connection's own: nobody else gets it afterwards.
         let mut connection = pool.acquire().await?;
         sqlx::raw_sql(unhurried).execute(&mut *connection).await?;
-        let done = migrator.run(&mut *connection).await.map_err(failed);
+        let done = migrator.run_direct(None, &mut *connection, false).await;
         connection.close().await?;
-        done?;
+        done.map_err(failed)?;
     } else {
         migrator.run(pool).await.map_err(failed)?;
     }
