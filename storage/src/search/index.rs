@@ -157,6 +157,13 @@ impl Store {
             let Some(ord) = message.event.order else {
                 continue;
             };
+            // Also one that came before its message.
+            documents
+                .edits
+                .extend(message.edit.as_ref().map(|edit| EditOf {
+                    edit: edit.no,
+                    message: message.event.no,
+                }));
             documents.stale.push(ord);
             if let Some((part, text)) = message.said() {
                 documents
@@ -164,6 +171,8 @@ impl Store {
                     .extend(self.document(ord, message.event.room, part, &text));
             }
         }
+        documents.edits.sort_unstable_by_key(|edit| edit.edit);
+        documents.edits.dedup_by_key(|edit| edit.edit);
         Ok(documents)
     }
 

@@ -9,6 +9,8 @@ use super::words::{Word, words};
 const MOST_TERMS: usize = 16;
 /// And of how many words that may be.
 const MOST_WORDS: usize = 64;
+/// So much of what was found in a text is told.
+const MOST_HIGHLIGHTS: usize = 100;
 
 /// What is searched for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,7 +61,11 @@ impl SearchQuery {
             } else {
                 &mut query.wanted
             };
-            list.extend(terms);
+            for term in terms {
+                if !list.contains(&term) {
+                    list.push(term);
+                }
+            }
         }
         let terms = || query.wanted.iter().chain(&query.unwanted);
         let number: usize = terms().map(|term| term.words.len()).sum();
@@ -148,7 +154,8 @@ impl Term {
                 None => stretch.iter().map(|word| &text[word.at.clone()]).collect(),
             };
             for found in found {
-                if !highlights.iter().any(|known| known == found) {
+                let is_new = || !highlights.iter().any(|known| known == found);
+                if highlights.len() < MOST_HIGHLIGHTS && is_new() {
                     highlights.push(found.to_owned());
                 }
             }
@@ -212,7 +219,7 @@ fn plain(text: &str) -> Vec<Term> {
             let open = if last.spaceless {
                 part.len() == 1
             } else {
-                last.folded.len() > 1
+                last.folded.chars().nth(1).is_some()
             };
             term(part, open, said)
         })
@@ -256,6 +263,7 @@ mod tests {
             "one character is one"
         );
         assert!(has("Message 4", "Message number 4"));
+        assert!(!has("в", "вода") && has("во", "вода") && has("в", "в воде"));
         assert!(has("e-mail", "your E-Mails") && !has("e-mail", "mail e"));
         for nothing in ["", "  ", "!?", "\"\"", "-hello"] {
             assert!(!has(nothing, "hello"), "{nothing}");
@@ -317,7 +325,12 @@ mod tests {
 
     #[test]
     fn what_is_asked_for_is_bounded() {
-        let many = |count: usize| SearchQuery::parse(&"ab ".repeat(count));
+        let many = |count: usize| {
+            let words: Vec<String> = (0..count).map(|n| format!("ab{n}")).collect();
+            SearchQuery::parse(&words.join(" "))
+        };
+        let again = SearchQuery::parse(&"ab ".repeat(1000));
+        assert_eq!(again.map(|query| query.wanted.len()), Ok(1));
         assert!(many(MOST_TERMS).is_ok());
         assert_eq!(many(MOST_TERMS + 1), Err(TooMuch));
         let phrase = format!("\"{}\"", "a ".repeat(MOST_WORDS + 1));

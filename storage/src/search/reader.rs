@@ -7,6 +7,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::any::AnyRow;
 use tokio_util::sync::CancellationToken;
 
 use super::index::Touched;
@@ -123,7 +124,7 @@ impl Waiting {
 }
 
 /// How far the index goes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Upto {
     pub(super) live: Pos,
     back: i64,
@@ -165,8 +166,14 @@ impl Store {
         let Some(lease) = Lease::take(self, name, Some(length)).await? else {
             return Ok(());
         };
-        while lease.renew().await? && self.index_piece(&lease).await? {}
-        lease.release().await
+        let done = self.index_pieces(&lease).await;
+        lease.release().await?;
+        done
+    }
+
+    async fn index_pieces(&self, lease: &Lease) -> Result<()> {
+        while lease.renew().await? && self.index_piece(lease).await? {}
+        Ok(())
     }
 
     /// One piece; whether there may be more.
@@ -199,29 +206,44 @@ impl Store {
 
     pub(super) async fn searched_upto(&self) -> Result<Upto> {
         let query = self.sql("SELECT live, back FROM search_upto WHERE id = 1");
-        let row = self.row(query).await?;
-        let row = row.ok_or_else(|| crate::Error::broken("search_upto has no row"))?;
-        Ok(Upto {
-            live: row.get("live")?,
-            back: row.get("back")?,
-        })
+        upto(self.row(query).await?)
     }
 
     /// Writes what has been touched, and how far the index goes now. `false` if the lease is lost.
+    ///
+    /// What was read while the other of the two who write it did so may be older than what that has written: then it is read
+    /// once more.
     async fn write_index(&self, lease: &Lease, touched: &Touched, came: Came) -> Result<bool> {
-        let documents = self.documents(touched).await?;
-        let mut tx = self.begin().await?;
-        if !lease.hold(&mut tx).await? {
-            tx.rollback().await;
-            return Ok(false);
+        loop {
+            let before = self.searched_upto().await?;
+            let documents = self.documents(touched).await?;
+            let mut tx = self.begin().await?;
+            if !lease.hold(&mut tx).await? {
+                tx.rollback().await;
+                return Ok(false);
+            }
+            let query = tx.sql("SELECT live, back FROM search_upto WHERE id = 1 FOR_UPDATE");
+            if upto(tx.row(query).await?)? != before {
+                tx.rollback().await;
+                continue;
+            }
+            documents.write(&mut tx, self.dialect()).await?;
+            let (text, place) = match came {
+                Came::Live(pos) => ("UPDATE search_upto SET live = $1 WHERE id = 1", pos.0),
+                Came::Back(ord) => ("UPDATE search_upto SET back = $1 WHERE id = 1", ord),
+            };
+            let query = tx.sql(text).bind(place);
+            tx.execute(query).await?;
+            tx.commit().await?;
+            return Ok(true);
         }
-        documents.write(&mut tx, self.dialect()).await?;
-        let query = match came {
-            Came::Live(pos) => (tx.sql("UPDATE search_upto SET live = $1 WHERE id = 1")).bind(pos),
-            Came::Back(ord) => (tx.sql("UPDATE search_upto SET back = $1 WHERE id = 1")).bind(ord),
-        };
-        tx.execute(query).await?;
-        tx.commit().await?;
-        Ok(true)
     }
+}
+
+fn upto(row: Option<AnyRow>) -> Result<Upto> {
+    let row = row.ok_or_else(|| crate::Error::broken("search_upto has no row"))?;
+    Ok(Upto {
+        live: row.get("live")?,
+        back: row.get("back")?,
+    })
 }

@@ -1,5 +1,7 @@
 //! What a client asks to be searched, read strictly.
 
+use std::collections::HashSet;
+
 use rhizome_storage::{Part, SearchQuery};
 use serde::Deserialize;
 
@@ -123,9 +125,9 @@ impl Criteria {
             Key::Name => Part::Name,
             Key::Topic => Part::Topic,
         };
-        let mut parts: Vec<Part> = keys.iter().map(part).collect();
-        parts.dedup();
-        parts
+        let asked: HashSet<Part> = keys.iter().map(part).collect();
+        let all = Part::ALL.into_iter();
+        all.filter(|part| asked.contains(part)).collect()
     }
 
     /// How many results.

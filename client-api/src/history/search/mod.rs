@@ -67,7 +67,7 @@ async fn room_events(
         who,
         query: &query,
         parts: &criteria.parts(),
-        rooms: &rooms::searched(app, &viewer, &criteria.filter).await?,
+        rooms: &rooms::searched(app, who, &criteria.filter).await?,
         filter: &criteria.filter,
         ignored: &ignored,
         order: criteria.order_by,

@@ -13,6 +13,7 @@ use ruma::OwnedUserId;
 use super::{
     asked::Order,
     batch::{After, Batch, Within},
+    rooms::Searched,
 };
 use crate::{
     App, Caller, MatrixError,
@@ -33,7 +34,7 @@ pub struct Search<'a> {
     pub who: &'a Caller,
     pub query: &'a SearchQuery,
     pub parts: &'a [Part],
-    pub rooms: &'a [RoomNo],
+    pub rooms: &'a Searched,
     pub filter: &'a EventFilter,
     pub ignored: &'a HashSet<OwnedUserId>,
     pub order: Order,
@@ -147,7 +148,8 @@ impl Search<'_> {
     ) -> Result<(Vec<Found>, Option<i64>), MatrixError> {
         let group = from.and_then(|batch| batch.group.as_ref());
         let scope = SearchScope {
-            rooms: self.rooms,
+            rooms: &self.rooms.whole,
+            left: &self.rooms.left,
             parts: self.parts,
             before,
             limit: TOGETHER,

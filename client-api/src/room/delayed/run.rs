@@ -122,7 +122,7 @@ impl Turn<'_> {
         let now_ms = store.clock().now_ms();
         let users = store.users_with_due(now_ms, &busy, free).await?;
         for user in &users {
-            let task = all_due(self.app.clone(), *user, self.stop.clone());
+            let task = patiently(self.app.clone(), *user, self.stop.clone());
             let id = self.tasks.spawn(task).id();
             self.busy.insert(id, *user);
         }
@@ -183,6 +183,16 @@ async fn tick(store: &Store, at: Duration) {
     store.clock().sleep_until(at).await;
 }
 
+/// Sends what is due of a user. One user's trouble holds nobody else up: it is tried again after a while.
+async fn patiently(app: App, user: UserNo, stop: CancellationToken) -> Sending {
+    if let Err(error) = all_due(app.clone(), user, stop.clone()).await {
+        tracing::error!(%error, "a user's delayed events can't be sent");
+        let pause = app.store.clock().sleep(LONGEST_PAUSE);
+        stop.run_until_cancelled(pause).await;
+    }
+    Ok(())
+}
+
 /// Sends what is due of a user, in order.
 async fn all_due(app: App, user: UserNo, stop: CancellationToken) -> Sending {
     let store = &app.store;
@@ -229,8 +239,6 @@ async fn one(app: &App, event: &DelayedEvent) -> Sending {
         tries += 1;
         match sent {
             Ok(_) => return Ok(()),
-            // Its user was faster.
-            Err(error) if error.status == StatusCode::CONFLICT => return Ok(()),
             Err(error) if is_ours(&error) && tries < TRIES => {
                 tracing::warn!(%error, tries, "a delayed event can't be sent now");
                 let pause = PAUSE * 2_u32.saturating_pow(tries - 1);

@@ -1,6 +1,6 @@
 //! What senders are told, and what is written down of what they sent.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use rhizome_storage::{DelayedChange, DelayedStep, Fact};
 use ruma::OwnedEventId;
@@ -39,9 +39,14 @@ pub(super) async fn answer(rooms: &Rooms, flight: Flight) {
 /// That delayed events among these are sent with what was decided.
 pub(super) fn delayed(rooms: &Rooms, jobs: &VecDeque<Job>, outcomes: &[Outcome]) -> Vec<Fact> {
     let now_ms = rooms.store().clock().now_ms();
+    // Who sends one in the moment in which it is due sends it twice: it is one event, sent once.
+    let mut known = HashSet::new();
     let sent = jobs.iter().zip(outcomes).filter_map(|(job, outcome)| {
         let one = job.options.delayed.as_ref()?;
         let event_id = outcome.event()?.clone();
+        if !known.insert(one.id.expose()) {
+            return None;
+        }
         Some(Fact::from(DelayedChange {
             user: one.user,
             id: one.id.clone(),
