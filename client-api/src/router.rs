@@ -121,7 +121,9 @@ fn writing(table: Table<App>) -> Table<App> {
         .serve(delayed::get)
         .and_guests()
         .serve(delayed::act)
+        .and_guests()
         .serve(delayed::act_by_body)
+        .and_guests()
         // Messages to devices: keys for a large room are many, and mustn't use up what is for the message itself.
         // What a request holds counts as well.
         .serve_as(Kind::Other, send_to_device::send)

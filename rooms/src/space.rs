@@ -19,9 +19,9 @@ pub const CHILD: &str = "m.space.child";
 /// The type of rooms that are spaces.
 pub const SPACE: &str = "m.space";
 
-/// How many children a space has at most; of those looked up together, all have so many for each of them.
+/// How many children a space has at most.
 const MAX_CHILDREN: usize = 5_000;
-/// How many children all spaces have that are looked up together.
+/// How many children all spaces have that are looked up together: where they have more, each has as many as any other.
 const MAX_TOGETHER: usize = 20_000;
 /// How many servers are remembered that a child may be joined through.
 const MAX_VIA: usize = 10;
@@ -141,8 +141,8 @@ pub fn in_order(children: impl IntoIterator<Item = Child>) -> Arc<[Child]> {
 ///
 /// Those of the database.
 pub async fn children(store: &Store, spaces: &[RoomNo]) -> Result<HashMap<RoomNo, Arc<[Child]>>> {
-    let most = (MAX_CHILDREN * spaces.len()).min(MAX_TOGETHER);
-    let entries = store.space_children(spaces, most).await?;
+    let entries = store.space_children(spaces, MAX_CHILDREN, MAX_TOGETHER);
+    let entries = entries.await?;
     let nos: Vec<_> = entries.iter().map(|(_, event)| *event).collect();
     let events = store.events_by_no(&nos).await?;
     let mut of: HashMap<RoomNo, Vec<Child>> = HashMap::new();

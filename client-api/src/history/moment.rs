@@ -141,7 +141,9 @@ impl Search<'_> {
             ours,
             &follower,
         );
-        Box::pin(fetching).await
+        let helped = Box::pin(fetching).await?;
+        in_vain.note(room.head.room, clock.monotonic(), helped);
+        Ok(helped)
     }
 
     /// One of the first events after the moment before which our history has a gap: what lies in there may be from

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 
 use crate::{
     App, Caller, Ruma,
-    account::{guests, presence::acts},
+    account::presence::acts,
     content,
+    room::{notices, relating},
 };
 
 /// The parameter of a query that says how much later.
@@ -170,9 +171,8 @@ async fn schedule(app: &App, who: &Caller, wish: Wish) -> Result<DelayId, Matrix
             "An event may be delayed by {max_delay} milliseconds at most"
         )));
     }
-    let said = (&*wish.kind, &wish.content);
-    guests::check_state(app, who, &wish.room_id, said).await?;
     let content = checked(&wish)?;
+    may_schedule(app, who, &wish).await?;
     let id = DelayId::random()?;
     let new = NewDelayed {
         txn: wish.txn,
@@ -196,6 +196,31 @@ async fn schedule(app: &App, who: &Caller, wish: Wish) -> Result<DelayId, Matrix
         Err(error @ CommitError::TooManyDelayed { .. }) => Err(too_many(app, &error)),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What is refused at once of what the user couldn't send now either. What is said of the room's state is left for when
+/// the event is sent.
+async fn may_schedule(app: &App, who: &Caller, wish: &Wish) -> Result<(), MatrixError> {
+    if wish.kind == "m.room.member"
+        && let Some(key) = &wish.state_key
+    {
+        // Whether a room lets guests in may be another thing then.
+        if who.is_guest {
+            return Err(MatrixError::not_for_guests(
+                "Guests' memberships can't be sent later",
+            ));
+        }
+        let leaves = wish.content.get("membership") == Some(&"leave".into());
+        if key.as_str() == who.user_id.as_str() && leaves {
+            notices::may_leave(app, who, &wish.room_id).await?;
+        }
+    }
+    let is_redaction = wish.kind == "m.room.redaction" && wish.state_key.is_none();
+    if !is_redaction {
+        let said = (&*wish.kind, &wish.content);
+        relating::check(app, who, &wish.room_id, said, None).await?;
+    }
+    Ok(())
 }
 
 /// There is room again when the first is sent.

@@ -114,12 +114,17 @@ impl<'a> Known<'a> {
         self.asked += elsewhere.len();
         let until = self.until;
         let asking = elsewhere.into_iter().map(|wanted| async move {
+            // Of what nobody was asked in time, nothing is known: it is left for the next page.
+            if Instant::now() >= until {
+                return None;
+            }
             let answer = timeout_at(until, ask(app, &wanted)).await;
-            (wanted.room_id, answer.unwrap_or_default())
+            Some((wanted.room_id, answer.unwrap_or_default()))
         });
         // Boxed: most spaces are all here.
         let answers = stream::iter(asking).buffer_unordered(MAX_TOGETHER);
-        found.extend(Box::pin(answers.collect::<Vec<_>>()).await);
+        let answers = Box::pin(answers.collect::<Vec<_>>()).await;
+        found.extend(answers.into_iter().flatten());
 
         let shown = found.iter().filter_map(|(id, node)| {
             let node = node.as_ref()?;

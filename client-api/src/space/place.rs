@@ -10,8 +10,8 @@ use ruma::RoomId;
 
 /// How many levels below a space are looked at.
 pub const MAX_DEPTH: u8 = 16;
-/// The spaces that are remembered as shown. Of one that was forgotten, a client may hear twice.
-const MAX_SHOWN: usize = 128;
+/// The spaces that are remembered as shown, so that none is gone through twice: beyond them, none is gone into.
+pub const MAX_SHOWN: usize = 256;
 /// Which form it has.
 const FORM: u8 = 1;
 
@@ -39,14 +39,14 @@ pub struct Place {
     pub max_depth: u8,
     /// In each space on the way down, the child that was looked at last, if one was.
     pub way: Vec<Option<Short>>,
-    /// The spaces that were shown, the last of them last.
+    /// The spaces that were shown, the first of them first.
     pub shown: Vec<Short>,
 }
 
 impl Place {
     /// As a token.
     pub fn token(&self) -> String {
-        let shown = &self.shown[self.shown.len().saturating_sub(MAX_SHOWN)..];
+        let shown = &self.shown[..self.shown.len().min(MAX_SHOWN)];
         let mut bytes = vec![FORM, self.suggested_only.into(), self.max_depth];
         bytes.extend(self.root.0);
         // At most as deep as a space is looked at.
@@ -114,7 +114,7 @@ mod tests {
         let (long, full) = (place(10_000), place(MAX_SHOWN));
         assert_eq!(long.token().len(), full.token().len());
         let parsed = Place::parse(&long.token()).unwrap();
-        assert_eq!(parsed.shown, long.shown[10_000 - MAX_SHOWN..]);
+        assert_eq!(parsed.shown, long.shown[..MAX_SHOWN]);
     }
 
     #[test]

@@ -1,15 +1,12 @@
 //! The way through a space: depth first, children in their order, each space once.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use ruma::{OwnedRoomId, RoomId};
 
 use super::{
     known::{Found, Known, Node, Wanted},
-    place::{Place, Short},
+    place::{MAX_SHOWN, Place, Short},
 };
 use crate::MatrixError;
 
@@ -49,7 +46,7 @@ pub struct Walk {
     /// What this page shows.
     shown: HashSet<OwnedRoomId>,
     /// Spaces that were shown, on this page and before it.
-    spaces: VecDeque<Short>,
+    spaces: Vec<Short>,
     before: HashSet<Short>,
 }
 
@@ -62,7 +59,7 @@ impl Walk {
             extent,
             levels: Vec::new(),
             shown: [root.entry.room_id.clone()].into(),
-            spaces: VecDeque::new(),
+            spaces: Vec::new(),
             before: HashSet::new(),
         };
         walk.enter(root);
@@ -84,7 +81,7 @@ impl Walk {
             },
         );
         walk.before = place.shown.iter().copied().collect();
-        walk.spaces = place.shown.into();
+        walk.spaces = place.shown;
         let mut way = place.way.into_iter().peekable();
         while let (Some(step), Some(level)) = (way.next(), walk.levels.last_mut()) {
             let Some(step) = step else { break };
@@ -109,10 +106,18 @@ impl Walk {
             }
             match known.find(&child.room_id) {
                 Found::Room(node) if node.entry.is_space => walk.enter(node.clone()),
-                _ => break,
+                // There was no time left: the same page may be asked for once more.
+                Found::Unknown => return Err(MatrixError::busy()),
+                Found::Room(_) | Found::Nothing => break,
             }
         }
         Ok(walk)
+    }
+
+    /// Whether one more space can be remembered as shown. What others hold isn't gone into: they could lead round and
+    /// round.
+    fn has_room(&self) -> bool {
+        self.spaces.len() < MAX_SHOWN
     }
 
     /// Goes down into a space that is shown.
@@ -121,8 +126,11 @@ impl Walk {
             return;
         }
         let short = Short::of(&space.entry.room_id);
+        if !self.has_room() && !self.before.contains(&short) {
+            return;
+        }
         if self.before.insert(short) {
-            self.spaces.push_back(short);
+            self.spaces.push(short);
         }
         if self.levels.len() < usize::from(self.extent.max_depth) {
             self.levels.push(Level {
@@ -203,7 +211,7 @@ impl Walk {
             suggested_only: self.extent.suggested_only,
             max_depth: self.extent.max_depth,
             way: self.levels.iter().map(last).collect(),
-            shown: self.spaces.iter().copied().collect(),
+            shown: self.spaces.clone(),
         })
     }
 }
@@ -238,7 +246,9 @@ impl<'a> Search<'a, '_> {
                     via: child.via.clone(),
                     parent: Some(space.clone()),
                 }),
-                Found::Room(node) if depth < usize::from(extent.max_depth) => {
+                Found::Room(node)
+                    if depth < usize::from(extent.max_depth) && self.walk.has_room() =>
+                {
                     self.below(node, 0, depth + 1);
                 }
                 Found::Room(_) | Found::Nothing => {}

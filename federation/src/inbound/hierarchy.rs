@@ -46,11 +46,17 @@ pub(super) async fn hierarchy(
         if !may {
             inaccessible.push(&child.entry.room_id);
         } else if answer.len() < MAX_ANSWER / 2 {
+            let before = answer.len();
             if !first {
                 answer.push(',');
             }
-            first = false;
             child.entry.write(&mut answer, req.suggested_only);
+            // A room that is too large for what is left isn't told of: it can be asked for by itself.
+            if answer.len() > MAX_ANSWER / 4 * 3 {
+                answer.truncate(before);
+            } else {
+                first = false;
+            }
         }
     }
     let inaccessible = serde_json::to_string(&inaccessible).map_err(|error| {

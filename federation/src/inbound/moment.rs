@@ -30,7 +30,12 @@ pub(super) async fn timestamp_to_event(
         Asked::Forward => Direction::Forward,
         Asked::Backward => Direction::Backward,
     };
-    store.fill_times(head.room, MAX_FILLED).await?;
+    if !store.fill_times(head.room, MAX_FILLED).await? {
+        // Of half of it the answer could be wrong.
+        return Err(MatrixError::not_found(
+            "The room's history is being looked through for this: try again",
+        ));
+    }
     let ts = i64::try_from(u64::from(req.ts.0)).unwrap_or(i64::MAX);
     let mut at = Some(TimeToken::at(ts, direction));
     for _ in 0..MAX_EVENTS / PIECE {

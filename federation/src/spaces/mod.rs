@@ -25,6 +25,8 @@ pub use told::Told;
 
 /// The most bytes of an answer about a space. We take no more of others, and they get no more of us.
 pub const MAX_ANSWER: usize = 4 << 20;
+/// The most bytes of the events that are shown of one space's children: of more, the first.
+const MAX_CHILDREN_STATE: usize = 1 << 20;
 
 /// What is told of a room.
 #[derive(Debug, Clone)]
@@ -59,7 +61,11 @@ impl Entry {
             out.push(',');
         }
         out.push_str("\"children_state\":[");
+        let start = out.len();
         for (index, child) in self.children(suggested_only).enumerate() {
+            if out.len() - start + child.stripped.len() > MAX_CHILDREN_STATE {
+                break;
+            }
             if index > 0 {
                 out.push(',');
             }

@@ -7,11 +7,12 @@ use crate::engine::sql::Columns as _;
 use crate::{EventNo, Result, RoomNo, Store};
 
 impl Store {
-    /// The entries of these rooms' current states that name children of spaces, at most `most` of them: each with its
-    /// room. A room that has more than its share shows those that it has had longest.
+    /// The entries of these rooms' current states that name children of spaces, the newest of each: at most `of_one`
+    /// of each room and `most` in all, in which each room has the same share. Each comes with its room.
     pub async fn space_children(
         &self,
         rooms: &[RoomNo],
+        of_one: usize,
         most: usize,
     ) -> Result<Vec<(RoomNo, EventNo)>> {
         if rooms.is_empty() {
@@ -20,11 +21,15 @@ impl Store {
         let query = self
             .sql(
                 // Crossed, so that SQLite begins with the rooms and not with all children that there are.
-                "SELECT c.room, c.event FROM current_state c CROSS JOIN state_key k \
+                "SELECT room, event FROM (SELECT c.room, c.event, ROW_NUMBER() OVER (\
+                 PARTITION BY c.room ORDER BY c.event DESC) AS place \
+                 FROM current_state c CROSS JOIN state_key k \
                  WHERE k.no = c.state_key AND c.room IN NUMBERS($1) AND c.member = 0 \
-                 AND k.kind = 'm.space.child' ORDER BY c.event LIMIT $2",
+                 AND k.kind = 'm.space.child') AS x \
+                 WHERE place <= $2 ORDER BY place, event LIMIT $3",
             )
             .numbers(rooms.iter().copied())
+            .bind(of_one)
             .bind(most);
         let rows = self.rows(query).await?;
         let each = rows
