@@ -141,9 +141,7 @@ impl Search<'_> {
             ours,
             &follower,
         );
-        let helped = Box::pin(fetching).await?;
-        in_vain.note(room.head.room, clock.monotonic(), helped);
-        Ok(helped)
+        Box::pin(fetching).await
     }
 
     /// One of the first events after the moment before which our history has a gap: what lies in there may be from
