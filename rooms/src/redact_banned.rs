@@ -6,7 +6,7 @@
 //! isn't there any more is redacted as it comes.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -27,6 +27,8 @@ use crate::{error::Result, send::commit_error};
 pub const FIELDS: [&str; 2] = ["org.matrix.msc4293.redact_events", "redact_events"];
 /// How many events are looked at, and redacted, together.
 const TOGETHER: usize = 500;
+/// How many events of the room one ban goes back through at most: who bans mustn't keep the server busy for hours.
+const MOST_EVENTS: usize = 20_000;
 /// How many changes of name are gone back through to find when somebody came.
 const MOST_CHANGES: usize = 200;
 /// Attempts at one stretch.
@@ -65,7 +67,11 @@ impl RedactBanned {
         let Some(since) = self.came(change.old).await? else {
             return Ok(());
         };
-        let mut after = since;
+        let bound = self
+            .store
+            .live_before(ban.room, since, until, MOST_EVENTS)
+            .await?;
+        let mut after = bound.unwrap_or(since);
         loop {
             let page = self.store.live_after(ban.room, after, until, TOGETHER);
             let page = page.await?;
@@ -136,11 +142,9 @@ impl RedactBanned {
     async fn redact(&self, ban: &StoredEvent, events: &[Arc<StoredEvent>]) -> Result<()> {
         let user = ban.pdu.state_key();
         let theirs = |event: &&Arc<StoredEvent>| {
-            let kind = event.pdu.kind();
             event.redacted_by.is_none()
                 && Some(event.pdu.sender().as_str()) == user
-                // What they have redacted stays so, and the room stays a room.
-                && !matches!(kind, "m.room.redaction" | "m.room.create")
+                && !is_spared(&event.pdu)
         };
         let redacts = events.iter().filter(theirs).map(|event| Redacts {
             target: event.pdu.event_id().to_owned(),
@@ -179,26 +183,39 @@ impl RedactBanned {
             (event.room, user)
         };
         let asked: BTreeSet<(RoomNo, UserNo)> = events.iter().map(|event| place(event)).collect();
-        let asked: Vec<_> = asked.into_iter().collect();
+        let mut asked: Vec<_> = asked.into_iter().collect();
         let joined = self.store.joined_among(&asked).await?;
         let joined: BTreeSet<(RoomNo, UserNo)> = joined
             .into_iter()
             .map(|(room, member)| (room, member.user))
             .collect();
-        for event in events
-            .iter()
-            .filter(|event| !joined.contains(&place(event)))
-        {
-            let (room, user) = place(event);
+        asked.retain(|gone| !joined.contains(gone));
+        let mut bans = BTreeMap::new();
+        for (room, user) in asked {
             let row = self.store.membership(user, room).await?;
-            let Some(ban) = self.asked(row.and_then(|row| row.event)).await? else {
+            if let Some(ban) = self.asked(row.and_then(|row| row.event)).await? {
+                bans.insert((room, user), ban);
+            }
+        }
+        for event in events {
+            let Some(ban) = bans.get(&place(event)) else {
                 continue;
             };
             if event.pos() > ban.pos() {
-                self.redact(&ban, &[(*event).clone()]).await?;
+                self.redact(ban, &[(*event).clone()]).await?;
             }
         }
         Ok(())
+    }
+}
+
+/// What a ban doesn't redact: what its user has redacted stays so, the room stays a room, its servers aren't all shut
+/// out, and it doesn't look as if it weren't encrypted.
+fn is_spared(pdu: &Pdu) -> bool {
+    match pdu.kind() {
+        "m.room.redaction" | "m.room.create" => true,
+        "m.room.server_acl" | "m.room.encryption" => pdu.state_key() == Some(""),
+        _ => false,
     }
 }
 

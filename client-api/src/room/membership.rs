@@ -161,6 +161,9 @@ pub async fn kick(
     State(app): State<App>,
     Ruma { who, req, body, .. }: Ruma<kick::Request>,
 ) -> Result<kick::Response, MatrixError> {
+    if req.user_id == who.user_id {
+        notices::may_leave(&app, &who, &req.room_id).await?;
+    }
     let wish = Wish {
         extra: redactions(&body),
         ..Wish::new(Action::Kick, req.reason)

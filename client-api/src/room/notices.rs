@@ -193,9 +193,10 @@ impl Desk<'_> {
     /// The user's room, in which they are or to which they are invited.
     async fn room(&self) -> Result<OwnedRoomId, MatrixError> {
         let store = &self.app.store;
-        let room = match store.notice_room(self.user).await? {
+        let before = store.notice_room(self.user).await?;
+        let room = match self.usable(before).await? {
             Some(room) => room,
-            None => match self.create(&self.request().await?).await {
+            None => match self.create(&self.request().await?, before).await {
                 Ok(room_id) => return Ok(room_id),
                 // Another notice was quicker.
                 Err(Error::Taken(_)) => {
@@ -208,6 +209,16 @@ impl Desk<'_> {
         let room_id = store.room_id(room).await?;
         self.invite(&room_id, room).await?;
         Ok(room_id)
+    }
+
+    /// The room, if who speaks is in it: after `server_notices.localpart` has changed it is somebody else's.
+    async fn usable(&self, room: Option<RoomNo>) -> Result<Option<RoomNo>, MatrixError> {
+        let Some(room) = room else { return Ok(None) };
+        let store = &self.app.store;
+        let speaker = store.user_no(&self.settings.user).await?;
+        let row = store.membership(speaker, room).await?;
+        let speaks = row.is_some_and(|row| row.membership == Membership::Join);
+        Ok(speaks.then_some(room))
     }
 
     /// A room for the user's notices.
@@ -239,7 +250,11 @@ impl Desk<'_> {
         })
     }
 
-    async fn create(&self, request: &CreateRoom) -> Result<OwnedRoomId, Error> {
+    async fn create(
+        &self,
+        request: &CreateRoom,
+        replaces: Option<RoomNo>,
+    ) -> Result<OwnedRoomId, Error> {
         let user = self.user;
         let facts = |room: RoomNo| {
             let tag = AccountData {
@@ -252,7 +267,12 @@ impl Desk<'_> {
                 data: tag,
                 expect: None,
             };
-            vec![Fact::from(NoticeRoom { user, room }), Fact::from(tag)]
+            let notices = NoticeRoom {
+                user,
+                room,
+                replaces,
+            };
+            vec![Fact::from(notices), Fact::from(tag)]
         };
         let created = create::create_with(&self.app.rooms, request, facts).await?;
         tracing::info!(room.id = %created.room_id, user = %self.user_id, "a room for notices");

@@ -18,7 +18,7 @@ use crate::{
 /// The longest reason, in bytes.
 const MAX_REASON: usize = 4_096;
 /// How many reports of one user may wait. Whoever has more to tell waits for the operator, …
-const MAX_WAITING: i64 = 500;
+const MAX_WAITING: i64 = 100;
 /// … and asks again no sooner than this.
 const PATIENCE_MS: u64 = 3_600_000;
 

@@ -75,6 +75,9 @@ async fn a_notice_comes_into_a_room_of_its_own_which_cannot_be_refused() {
         let leave = format!("/rooms/{}/leave", encoded(&room));
         let code = "M_CANNOT_LEAVE_SERVER_NOTICE_ROOM";
         ada.post(&leave, json!({})).await.fails(403, code);
+        let kick = format!("/rooms/{}/kick", encoded(&room));
+        let kick = ada.post(&kick, json!({ "user_id": ada.id })).await;
+        kick.fails(403, code);
         let gone = json!({ "membership": "leave" });
         let left = ada.set_state(&room, "m.room.member", &ada.id, gone).await;
         left.fails(403, code);

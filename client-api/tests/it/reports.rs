@@ -44,6 +44,7 @@ async fn what_is_reported_waits_for_the_operator() {
         )
         .await
         .ok();
+        // Again, it is the same report.
         bob.post(&of_event(&event), json!({})).await.ok();
         let long = json!({ "reason": "x".repeat(4_097) });
         bob.post(&of_room, long).await.fails(413, "M_TOO_LARGE");
@@ -64,13 +65,10 @@ async fn what_is_reported_waits_for_the_operator() {
             (true, true, true),
             (false, false, true),
         );
-        assert_eq!(what, [room_, room_, user_, user_, event_, event_]);
+        assert_eq!(what, [room_, room_, user_, user_, event_]);
         assert!(waiting.iter().all(|one| one.reporter == bob.id.as_str()));
         assert_eq!(waiting[0].reason, HOSTILE[1]);
-        assert_eq!(
-            (waiting[4].reason.as_str(), waiting[5].reason.as_str()),
-            ("spam", "")
-        );
+        assert_eq!(waiting[4].reason, "spam");
         // It says what it said, though it is redacted.
         let redact = format!("/rooms/{}/redact/{}/1", encoded(&room), encoded(&event));
         ada.put(&redact, json!({})).await.ok();

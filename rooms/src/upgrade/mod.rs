@@ -42,7 +42,8 @@ struct Ending<'a> {
     rest: Vec<Draft>,
 }
 
-/// Replaces a room, or does nothing at all; gives the new room's id.
+/// Replaces a room, or does nothing at all; gives the new room's id. Where the room is replaced meanwhile, it is the
+/// id of that replacement.
 ///
 /// # Errors
 ///
@@ -56,20 +57,32 @@ pub async fn upgrade(rooms: &Rooms, request: &UpgradeRoom) -> Result<OwnedRoomId
             "At most {MAX_CREATORS} users can become creators"
         )));
     }
+    let before = replacement(rooms, &request.room_id).await?;
     let start = rooms.store().clock().now_ms();
     // As with a room that is made: the same within the same millisecond would be the same room.
     for later in 0..MAX_COLLISIONS {
-        if let Some(done) = upgrade_at(rooms, request, rules, start + later).await? {
+        if let Some(done) =
+            upgrade_at(rooms, request, (rules, before.as_ref()), start + later).await?
+        {
             return Ok(done);
         }
     }
     Err(Error::Contended)
 }
 
+/// What the room is replaced by now.
+async fn replacement(rooms: &Rooms, room_id: &RoomId) -> Result<Option<OwnedRoomId>> {
+    let head = known_room(rooms, room_id).await?;
+    let at = head.snapshot.ok_or_else(no_create)?;
+    let tombstone = rooms.store().state_event(at, plan::TOMBSTONE, "").await?;
+    Ok(tombstone.and_then(|tombstone| plan::replacement(&tombstone.pdu)))
+}
+
+/// `before` is what the room was replaced by when the user asked.
 async fn upgrade_at(
     rooms: &Rooms,
     request: &UpgradeRoom,
-    rules: &'static RoomRules,
+    (rules, before): (&'static RoomRules, Option<&OwnedRoomId>),
     now: i64,
 ) -> Result<Option<OwnedRoomId>> {
     let head = known_room(rooms, &request.room_id).await?;
@@ -88,6 +101,12 @@ async fn upgrade_at(
         let founded = found(rooms, request, (rules, Some(room_id)), &old, last, now).await?;
         (founded, ending)
     };
+    // Somebody was as quick, or the user asks again since no answer came. Who may not end the room has got no further
+    // than this.
+    let meanwhile = old.replacement();
+    if meanwhile.is_some() && meanwhile.as_ref() != before {
+        return Ok(meanwhile);
+    }
     let room_id = founded.room_id().cloned().ok_or_else(no_create)?;
     let set = write_set(&head, rules, &room_id, founded, ending.batch).await?;
     match rooms.store().commit(set).await {

@@ -60,7 +60,19 @@ pub struct Report {
 
 impl Store {
     /// Keeps a report and gives its number; `None` if so many of the same user wait already.
+    ///
+    /// Who reports again what waits already gives another reason; what an event said is kept as it was at first.
     pub async fn add_report(&self, report: &NewReport, most: i64) -> Result<Option<i64>> {
+        if let Some(no) = self.same_report(report).await? {
+            if !report.reason.is_empty() {
+                let query = self
+                    .sql("UPDATE report SET reason = $1 WHERE no = $2")
+                    .bind(report.reason.as_str())
+                    .bind(no);
+                self.execute(query).await?;
+            }
+            return Ok(Some(no));
+        }
         let no = self.next_report_no().await?;
         let query = self
             .sql(
@@ -79,6 +91,25 @@ impl Store {
             .bind(most);
         let kept = self.execute(query).await?;
         Ok((kept == 1).then_some(no))
+    }
+
+    /// The number of the report by the same user of the same, if one waits.
+    async fn same_report(&self, report: &NewReport) -> Result<Option<i64>> {
+        let room = report.room_id.as_ref().map_or("", |id| id.as_str());
+        let event = report.event_id.as_ref().map_or("", |id| id.as_str());
+        let user = report.user_id.as_ref().map_or("", |id| id.as_str());
+        let query = self
+            .sql(
+                "SELECT no FROM report WHERE reporter = $1 AND COALESCE(room_id, '') = $2 \
+                 AND COALESCE(event_id, '') = $3 AND COALESCE(user_id, '') = $4 \
+                 ORDER BY no LIMIT 1",
+            )
+            .bind(report.reporter)
+            .bind(room)
+            .bind(event)
+            .bind(user);
+        let row = self.row(query).await?;
+        row.map(|row| row.get("no")).transpose()
     }
 
     /// The oldest reports after the one with this number, without what was reported.
@@ -129,7 +160,7 @@ fn read(row: &AnyRow) -> Result<Report> {
 
 #[cfg(test)]
 mod tests {
-    use ruma::{owned_room_id, user_id};
+    use ruma::user_id;
 
     use super::*;
     use crate::testing::each_database;
@@ -139,15 +170,19 @@ mod tests {
         each_database(async |store| {
             let ada = store.user_no(user_id!("@ada:here")).await.unwrap();
             let bob = store.user_no(user_id!("@bob:here")).await.unwrap();
-            let report = |reporter, reason: &str| NewReport {
-                room_id: Some(owned_room_id!("!r:here")),
+            let report = |reporter, room: &str, reason: &str| NewReport {
+                room_id: Some(room.try_into().unwrap()),
                 event: Some("{\"a\":\"\u{0}\"}".into()),
                 ..NewReport::of(reporter, reason.to_owned())
             };
-            let first = store.add_report(&report(ada, "a \u{0}"), 2).await.unwrap();
-            let second = store.add_report(&report(ada, ""), 2).await.unwrap();
-            assert_eq!(store.add_report(&report(ada, ""), 2).await.unwrap(), None);
-            let third = store.add_report(&report(bob, "c"), 2).await.unwrap();
+            let add = async |report: NewReport| store.add_report(&report, 2).await.unwrap();
+            let first = add(report(ada, "!r:here", "a")).await;
+            let second = add(report(ada, "!s:here", "")).await;
+            assert_eq!(add(report(ada, "!t:here", "")).await, None);
+            // The same is one report.
+            assert_eq!(add(report(ada, "!r:here", "a \u{0}")).await, first);
+            assert_eq!(add(report(ada, "!r:here", "")).await, first);
+            let third = add(report(bob, "!r:here", "c")).await;
             let nos = [first, second, third].map(Option::unwrap);
             let listed = store.reports(0, 10).await.unwrap();
             assert_eq!(listed.iter().map(|one| one.no).collect::<Vec<_>>(), nos);
@@ -163,14 +198,8 @@ mod tests {
             assert_eq!(store.dismiss_reports(&nos[..2]).await.unwrap(), 2);
             assert_eq!(store.dismiss_reports(&nos[..2]).await.unwrap(), 0);
             assert_eq!(store.report(nos[0]).await.unwrap(), None);
-            assert!(
-                store
-                    .add_report(&report(ada, ""), 2)
-                    .await
-                    .unwrap()
-                    .unwrap()
-                    > nos[2]
-            );
+            let again = add(report(ada, "!r:here", "")).await;
+            assert!(again.unwrap() > nos[2]);
         })
         .await;
     }

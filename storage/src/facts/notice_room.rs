@@ -1,6 +1,6 @@
 //! Rooms in which users get notices of this server: one for each. Nothing caches them, and nobody waits for one.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use super::Kind;
 use super::decision::Decision;
@@ -10,13 +10,16 @@ use crate::engine::sql::{Columns as _, rows};
 use crate::engine::trouble::Trouble;
 use crate::{CommitError, Result, RoomNo, Store, UserNo};
 
-/// A user gets notices in this room; refused with [`CommitError::NoticesElsewhere`] if they have one for that.
+/// A user gets notices in this room; refused with [`CommitError::NoticesElsewhere`] if they have one for that, other
+/// than the one that it replaces.
 #[derive(Debug, Clone, Copy)]
 pub struct NoticeRoom {
     /// The user.
     pub user: UserNo,
     /// The room.
     pub room: RoomNo,
+    /// The room in which they got them before.
+    pub replaces: Option<RoomNo>,
 }
 
 rows! {
@@ -27,8 +30,8 @@ rows! {
 }
 
 impl Kind for NoticeRoom {
-    /// Who has one.
-    type Basis = HashSet<UserNo>;
+    /// Who has which.
+    type Basis = HashMap<UserNo, RoomNo>;
 
     fn locks(&self) -> Option<UserNo> {
         Some(self.user)
@@ -36,21 +39,21 @@ impl Kind for NoticeRoom {
 
     async fn look_up(held: &mut Self::Basis, tx: &mut Tx, facts: &[&Self]) -> Result<(), Trouble> {
         let query = tx
-            .sql("SELECT user_no FROM notice_room WHERE user_no IN NUMBERS($1)")
+            .sql("SELECT user_no, room FROM notice_room WHERE user_no IN NUMBERS($1)")
             .numbers(facts.iter().map(|fact| fact.user));
         for row in tx.rows(query).await? {
-            held.insert(row.get("user_no")?);
+            held.insert(row.get("user_no")?, row.get("room")?);
         }
         Ok(())
     }
 
     fn check(&self, held: &Self::Basis, _retried: bool) -> Option<Decision> {
-        let taken = held.contains(&self.user);
+        let taken = held.get(&self.user).copied() != self.replaces;
         taken.then_some(Decision::Refuse(CommitError::NoticesElsewhere(self.user)))
     }
 
     fn apply(&self, held: &mut Self::Basis) -> bool {
-        held.insert(self.user);
+        held.insert(self.user, self.room);
         true
     }
 
@@ -62,7 +65,8 @@ impl Kind for NoticeRoom {
             })
             .collect();
         statements.before(
-            "INSERT INTO notice_room (user_no, room) SELECT user_no, room FROM ROWS($1) AS x",
+            "INSERT INTO notice_room (user_no, room) SELECT user_no, room FROM ROWS($1) AS x \
+             WHERE true ON CONFLICT (user_no) DO UPDATE SET room = excluded.room",
             &rows,
         )
     }

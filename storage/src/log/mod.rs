@@ -15,6 +15,7 @@ pub(crate) mod waiting;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use rhizome_protocol::{Membership, Pdu};
 use tokio::sync::watch;
 
 use crate::engine::sql::Columns as _;
@@ -167,9 +168,7 @@ impl Store {
             let events = self.reload_events(&restored).await?;
             let targets = events.iter().filter_map(|event| event.pdu.redacts());
             redacted.extend(targets.map(ToOwned::to_owned));
-            let members = events
-                .iter()
-                .filter(|event| event.pdu.kind() == "m.room.member");
+            let members = events.iter().filter(|event| is_sent_away(&event.pdu));
             self.redacted_by_members(members.map(|event| event.room))
                 .await?;
         }
@@ -240,6 +239,13 @@ impl Store {
 /// What other processes have done, and whether one of them, or the command line, has renewed the epoch.
 const POLL: &str = "\
     SELECT pos, (SELECT value FROM meta WHERE name = 'epoch') AS epoch FROM counter WHERE id = 1";
+
+/// Whether this is a ban or a kick, which may have redacted what its user had sent.
+fn is_sent_away(pdu: &Pdu) -> bool {
+    pdu.kind() == "m.room.member"
+        && matches!(pdu.membership(), Some(Membership::Leave | Membership::Ban))
+        && pdu.state_key() != Some(pdu.sender().as_str())
+}
 
 /// The events that these entries say have got their content.
 fn restored(entries: &[Arc<Entry>]) -> Vec<EventNo> {

@@ -283,6 +283,27 @@ impl Store {
         self.events_by_no(&nos).await
     }
 
+    /// Right before the newest `count` of the room's events with `after < pos ≤ upto`; `None` if there are no more.
+    pub async fn live_before(
+        &self,
+        room: RoomNo,
+        after: Pos,
+        upto: Pos,
+        count: usize,
+    ) -> Result<Option<Pos>> {
+        let query = self
+            .sql(
+                "SELECT ord FROM event WHERE room = $1 AND ord IS NOT NULL \
+                 AND ord > $2 AND ord <= $3 ORDER BY ord DESC LIMIT 1 OFFSET $4",
+            )
+            .bind(room)
+            .bind(after.0.max(0))
+            .bind(upto)
+            .bind(count);
+        let row = self.row(query).await?;
+        row.map(|row| row.get("ord")).transpose()
+    }
+
     /// The changes of the room's current state with `after < pos ≤ upto`, ascending: position, entry,
     /// old and new event.
     pub async fn state_changes(

@@ -10,7 +10,7 @@ mod tests;
 use std::{collections::BTreeMap, sync::Arc};
 
 use rhizome_protocol::{Object, Pdu, RoomRules, StateKey, power};
-use ruma::{EventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId};
+use ruma::{EventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
 use serde_json::{Value, json};
 
 use crate::create::plan::{Planned, founded_by};
@@ -30,10 +30,14 @@ const CARRIED: [&str; 8] = [
 const LEVELS: &str = "m.room.power_levels";
 const ALIAS: &str = "m.room.canonical_alias";
 const CHILD: &str = "m.space.child";
+pub(super) const TOMBSTONE: &str = "m.room.tombstone";
+/// The longest state key, in bytes, that an event may have.
+const MAX_KEY: usize = 255;
 
 /// The state of the old room that an upgrade looks at, each with an empty state key.
-pub(super) const LOOKED_AT: [&str; 11] = [
+pub(super) const LOOKED_AT: [&str; 12] = [
     "m.room.create",
+    TOMBSTONE,
     LEVELS,
     ALIAS,
     CARRIED[0],
@@ -88,7 +92,15 @@ impl OldRoom {
         let children = self.state.iter().filter(|(key, _)| key.kind == CHILD);
         // A child without servers to find it by is none any more.
         let children = children.map(|(key, event)| (key.key.as_str(), event.content()));
-        children.filter(|(_, content)| content.get("via").is_some_and(Value::is_array))
+        let children =
+            children.filter(|(_, content)| content.get("via").is_some_and(Value::is_array));
+        // What names no room isn't one either, and might be what nobody can send again.
+        children.filter(|(room, _)| room.len() <= MAX_KEY && <&RoomId>::try_from(*room).is_ok())
+    }
+
+    /// What the room is replaced by already.
+    pub(super) fn replacement(&self) -> Option<OwnedRoomId> {
+        replacement(self.state.get(&StateKey::new(TOMBSTONE, ""))?)
     }
 
     /// Keeps this many children, and says how many there were more.
@@ -215,6 +227,9 @@ fn creators<'a>(rules: &RoomRules, request: &'a UpgradeRoom) -> Vec<&'a str> {
 /// The old room's ban, by who upgrades it. A creator can't be banned, nor can somebody ban themselves.
 fn banned(ban: &Pdu, creators: &[&str]) -> Option<Planned> {
     let user = ban.state_key().filter(|user| !creators.contains(user))?;
+    if user.len() > MAX_KEY || <&UserId>::try_from(user).is_err() {
+        return None;
+    }
     let mut content = json!({ "membership": "ban" });
     if let (Some(Value::String(reason)), Some(fields)) =
         (ban.content().get("reason"), content.as_object_mut())
@@ -275,7 +290,13 @@ pub(super) fn tombstone(replacement: &RoomId) -> Planned {
         "body": "This room has been replaced",
         "replacement_room": replacement,
     });
-    Planned::new("m.room.tombstone", "", content)
+    Planned::new(TOMBSTONE, "", content)
+}
+
+/// The room to which a tombstone leads.
+pub(super) fn replacement(tombstone: &Pdu) -> Option<OwnedRoomId> {
+    let room = tombstone.content().get("replacement_room")?.as_str()?;
+    room.try_into().ok()
 }
 
 /// What the old room gets beside its end, as far as the user may: it gives up the names that go along, and sending and

@@ -92,6 +92,7 @@ fn what_the_room_is_goes_along() {
                 json!({ "via": ["here"], "order": "a" }),
             ),
             ("m.space.child", "!b:here", json!({})),
+            ("m.space.child", "nowhere", json!({ "via": ["here"] })),
             (
                 "m.room.canonical_alias",
                 "",
@@ -119,6 +120,7 @@ fn what_the_room_is_goes_along() {
     assert_eq!(of(&plan, ALIAS), Some(&json!({ "alias": "#ours:here" })));
     let at = |kind: &str, key: &str| plan.get(&(kind.to_owned(), key.to_owned()));
     assert!(at(CHILD, "!a:here").is_some() && at(CHILD, "!b:here").is_none());
+    assert_eq!(at(CHILD, "nowhere"), None);
     let ban = json!({ "membership": "ban", "reason": "spam" });
     assert_eq!(at("m.room.member", "@eve:there"), Some(&ban));
     assert_eq!(at("m.room.member", "@bob:here"), None);
