@@ -144,6 +144,9 @@ pub async fn left(user: &User, count: usize) {
         listed(user).await.len() == count
     })
     .await;
+    // What the database says a moment before readers hear of it, they have heard of when something later is answered.
+    let path = format!("/user/{}/account_data/org.example.later", esc(&user.id));
+    user.ok(Method::PUT, &path, json!({})).await;
 }
 
 /// The delayed events in a room's history, as a user sees them.
