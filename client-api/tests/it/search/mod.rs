@@ -178,7 +178,8 @@ async fn what_is_asked_wrongly_is_refused() {
             assert_eq!(status, 400, "{answer}");
             answer["errcode"].as_str().unwrap().to_owned()
         };
-        let many: String = (0..100).map(|n| format!("word{n} ")).collect();
+        let many: Vec<String> = (0..100).map(|n| format!("word{n}")).collect();
+        let many = many.join(" ");
         assert_eq!(
             refused(json!({"search_term": many}), "").await,
             "M_INVALID_PARAM"
