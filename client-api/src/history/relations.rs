@@ -50,6 +50,22 @@ const DEPTH: usize = 3;
 /// Events on the way whose children are looked for, at each step.
 const MOST_PARENTS: usize = 1_000;
 
+/// What the three forms of the request ask alike: they have the same fields, but no type in common.
+macro_rules! question {
+    ($req:ident, $recurses:ident, $rel_type:expr, $kind:expr) => {
+        Question {
+            event: &$req.event_id,
+            rel_type: $rel_type,
+            kind: $kind,
+            from: $req.from.as_deref(),
+            to: $req.to.as_deref(),
+            limit: $req.limit,
+            dir: $req.dir,
+            recurse: $recurses.then_some($req.recurse),
+        }
+    };
+}
+
 /// `GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}`
 pub async fn all(
     State(app): State<App>,
@@ -57,16 +73,7 @@ pub async fn all(
 ) -> Result<RawJson, MatrixError> {
     let recurses = says_recurse(req.query.as_deref());
     let req = req.decode()?;
-    let question = Question {
-        event: &req.event_id,
-        rel_type: None,
-        kind: None,
-        from: req.from.as_deref(),
-        to: req.to.as_deref(),
-        limit: req.limit,
-        dir: req.dir,
-        recurse: recurses.then_some(req.recurse),
-    };
+    let question = question!(req, recurses, None, None);
     question.answer(&app, &who, &req.room_id).await
 }
 
@@ -77,16 +84,7 @@ pub async fn of_type(
 ) -> Result<RawJson, MatrixError> {
     let recurses = says_recurse(req.query.as_deref());
     let req = req.decode()?;
-    let question = Question {
-        event: &req.event_id,
-        rel_type: Some(req.rel_type.as_str()),
-        kind: None,
-        from: req.from.as_deref(),
-        to: req.to.as_deref(),
-        limit: req.limit,
-        dir: req.dir,
-        recurse: recurses.then_some(req.recurse),
-    };
+    let question = question!(req, recurses, Some(req.rel_type.as_str()), None);
     question.answer(&app, &who, &req.room_id).await
 }
 
@@ -98,16 +96,7 @@ pub async fn of_kind(
     let recurses = says_recurse(req.query.as_deref());
     let req = req.decode()?;
     let kind = req.event_type.to_string();
-    let question = Question {
-        event: &req.event_id,
-        rel_type: Some(req.rel_type.as_str()),
-        kind: Some(&kind),
-        from: req.from.as_deref(),
-        to: req.to.as_deref(),
-        limit: req.limit,
-        dir: req.dir,
-        recurse: recurses.then_some(req.recurse),
-    };
+    let question = question!(req, recurses, Some(req.rel_type.as_str()), Some(&kind));
     question.answer(&app, &who, &req.room_id).await
 }
 

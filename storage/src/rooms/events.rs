@@ -7,7 +7,7 @@ use rhizome_protocol::{Membership, Pdu};
 use ruma::{EventId, OwnedEventId};
 use sqlx::any::AnyRow;
 
-use crate::engine::sql::Columns as _;
+use crate::engine::sql::{Columns as _, Query};
 use crate::{Error, EventNo, Result, RoomNo, Store, StoredEvent, TxnOwner};
 
 /// Everything of events, for [`event_of`]; what follows chooses which.
@@ -76,6 +76,13 @@ impl Store {
             .map(|no| found.get(no).cloned())
             .collect::<Option<_>>()
             .ok_or_else(|| Error::broken("an event that is referred to is not stored"))
+    }
+
+    /// The events whose numbers a query lists as `no`, in its order.
+    pub(crate) async fn listed(&self, query: Query) -> Result<Vec<Arc<StoredEvent>>> {
+        let rows = self.rows(query).await?;
+        let nos = rows.iter().map(|row| row.get("no"));
+        self.events_by_no(&nos.collect::<Result<Vec<_>>>()?).await
     }
 
     /// The numbers of those of the events that are stored.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rhizome_protocol::Membership;
 
-use crate::engine::sql::{Columns as _, Query};
+use crate::engine::sql::Columns as _;
 use crate::{EventNo, KeyNo, Placement, Result, RoomHead, RoomNo, Status, Store, StoredEvent};
 
 /// How many of a room's events are in one situation.
@@ -152,15 +152,6 @@ impl Store {
             .bind(after.no)
             .bind(limit);
         self.listed(query).await
-    }
-
-    async fn listed(&self, query: Query) -> Result<Vec<Arc<StoredEvent>>> {
-        let rows = self.rows(query).await?;
-        let nos: Vec<EventNo> = rows
-            .iter()
-            .map(|row| row.get("no"))
-            .collect::<Result<_>>()?;
-        self.events_by_no(&nos).await
     }
 
     /// The room as the database has it, and the rows that mirror its current state, both of the same

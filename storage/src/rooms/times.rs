@@ -81,10 +81,7 @@ impl Store {
         });
         let query = query.bind(room).bind(from.ts);
         let query = query.bind(from.place.depth).bind(from.place.order);
-        let rows = self.rows(query.bind(upto).bind(limit)).await?;
-        let nos = rows.iter().map(|row| row.get("no"));
-        self.events_by_no(&nos.collect::<Result<Vec<EventNo>>>()?)
-            .await
+        self.listed(query.bind(upto).bind(limit)).await
     }
 
     /// Gives events of the room that have no time theirs, about `most` of them at most. Whether all have it now.

@@ -10,7 +10,7 @@ use super::query::{Match, Term};
 use super::said::Part;
 use crate::engine::dialect::search::{Phrase, Sought};
 use crate::engine::sql::Columns as _;
-use crate::{EventNo, Pos, Result, RoomNo, Store, StoredEvent};
+use crate::{Pos, Result, RoomNo, Store, StoredEvent};
 
 /// Rooms that the index is asked for by name; of more, it is asked for all and what is elsewhere left out.
 const NAMED_ROOMS: usize = 500;
@@ -62,10 +62,9 @@ impl Store {
         }
         // In this order: what goes into the index meanwhile is in both.
         let newest = self.not_indexed(scope).await?;
-        let indexed = self.indexed(query, scope).await?;
-        let more = indexed.len() >= scope.limit;
+        let mut events = self.indexed(query, scope).await?;
+        let more = events.len() >= scope.limit;
         // What was edited a moment ago is found by what it says now, wherever it stands.
-        let mut events = self.events_by_no(&indexed).await?;
         let last = events.last().and_then(|event| event.order);
         events.extend(newest);
         let (messages, _) = self.messages_of(events).await?;
@@ -105,7 +104,11 @@ impl Store {
     }
 
     /// What the index has.
-    async fn indexed(&self, query: &SearchQuery, scope: SearchScope<'_>) -> Result<Vec<EventNo>> {
+    async fn indexed(
+        &self,
+        query: &SearchQuery,
+        scope: SearchScope<'_>,
+    ) -> Result<Vec<Arc<StoredEvent>>> {
         let mut ords = self.places(query, scope, scope.rooms, scope.before).await?;
         for (room, end) in scope.left {
             let before = scope.before.min(end.0.saturating_add(1));
@@ -116,8 +119,7 @@ impl Store {
         let query = self
             .sql("SELECT no FROM event WHERE ord IN NUMBERS($1) ORDER BY ord DESC")
             .numbers(ords);
-        let rows = self.rows(query).await?;
-        rows.iter().map(|row| row.get("no")).collect()
+        self.listed(query).await
     }
 
     /// The newest places of the index in some of the rooms.

@@ -20,6 +20,7 @@ use crate::{
         filter::EventFilter,
         json::Json,
         reading::Reading,
+        scan::Budget,
         seen::{Seen, write_list},
     },
 };
@@ -42,6 +43,7 @@ pub async fn contexts(
     found: &[Found],
     readings: &HashMap<RoomNo, Option<Reading>>,
     ignored: &HashSet<OwnedUserId>,
+    budget: &Budget,
     (before, after, profiles): (usize, usize, bool),
 ) -> Result<Vec<Context>, MatrixError> {
     let filter = EventFilter::default();
@@ -61,14 +63,18 @@ pub async fn contexts(
         };
         let start = HistoryPoint::before(event, end);
         let stop = HistoryPoint::after(event, Pos(i64::MAX));
+        // Where the answer is full, results stand alone.
         let earlier = match before {
-            0 => Page::default(),
-            limit => pager.backward_here(start, limit).await?,
+            limit if limit > 0 && !budget.is_spent() => pager.backward_here(start, limit).await?,
+            _ => Page::default(),
         };
         let later = match after {
-            0 => Page::default(),
-            limit => pager.forward(stop, None, limit).await?,
+            limit if limit > 0 && !budget.is_spent() => pager.forward(stop, None, limit).await?,
+            _ => Page::default(),
         };
+        for seen in earlier.events.iter().chain(&later.events) {
+            budget.take(seen.size());
+        }
         contexts.push(Context {
             start: first(&earlier, start).to_string(),
             end: last(&later, stop).to_string(),

@@ -74,15 +74,15 @@ async fn room_events(
         limit: criteria.limit(),
     };
     let mut results = search.page(from.as_ref()).await?;
+    let told = results.found.iter().map(|found| &found.seen);
+    let budget = Budget::with(app.config.max_timeline_bytes, told);
     let around = match criteria.around(results.found.len()) {
         Some(wanted) => {
             let (found, readings) = (&results.found, &results.readings);
-            contexts(app, found, readings, &ignored, wanted).await?
+            contexts(app, found, readings, &ignored, &budget, wanted).await?
         }
         None => Vec::new(),
     };
-    let told = results.found.iter().map(|found| &found.seen);
-    let budget = Budget::with(app.config.max_timeline_bytes, told);
     let bundler = Bundler {
         store: &app.store,
         viewer: &viewer,

@@ -3,8 +3,7 @@
 use ruma::EventId;
 
 use super::LONGEST;
-use crate::engine::sql::Columns as _;
-use crate::{EventNo, Result, RoomNo, Store, UserNo};
+use crate::{Result, RoomNo, Store, UserNo};
 
 /// Annotations of somebody that are looked at whose keys aren't in the table: very long ones.
 const MOST: usize = 100;
@@ -57,12 +56,7 @@ impl Store {
             .bind(sender)
             .bind(kind)
             .bind(MOST);
-        let rows = self.rows(query).await?;
-        let nos: Vec<EventNo> = rows
-            .iter()
-            .map(|row| row.get("no"))
-            .collect::<Result<_>>()?;
-        let events = self.events_by_no(&nos).await?;
+        let events = self.listed(query).await?;
         Ok(events.iter().any(|event| {
             let relation = event.pdu.content().get("m.relates_to");
             relation.and_then(|relation| relation.get("key")?.as_str()) == Some(key)

@@ -202,12 +202,7 @@ impl Store {
             .bind(from.order)
             .bind(upto)
             .bind(limit);
-        let rows = self.rows(query).await?;
-        let nos: Vec<EventNo> = rows
-            .iter()
-            .map(|row| row.get("no"))
-            .collect::<Result<_>>()?;
-        self.events_by_no(&nos).await
+        self.listed(query).await
     }
 
     /// At most `limit` of one user's children of an event, by their numbers, after one of them.
@@ -231,12 +226,7 @@ impl Store {
             .bind(rel_type)
             .bind(after)
             .bind(limit);
-        let rows = self.rows(query).await?;
-        let nos: Vec<EventNo> = rows
-            .iter()
-            .map(|row| row.get("no"))
-            .collect::<Result<_>>()?;
-        self.events_by_no(&nos).await
+        self.listed(query).await
     }
 
     /// Those of the wanted children that have children themselves, at most `most`: of the newest of each that came up to
