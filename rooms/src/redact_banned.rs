@@ -11,7 +11,7 @@ use std::{
 };
 
 use rhizome_protocol::{
-    Membership, Object, Pdu, StateKey,
+    Membership, Object, Pdu,
     power::{Action, Level, Power},
 };
 use rhizome_storage::{
@@ -21,7 +21,7 @@ use rhizome_storage::{
 use ruma::{OwnedServerName, UserId};
 use serde_json::Value;
 
-use crate::{error::Result, send::commit_error};
+use crate::{error::Result, send::commit_error, state::powers_at};
 
 /// The field of a member event, and of a request to ban or kick; the first is what those who know the proposal write.
 pub const FIELDS: [&str; 2] = ["org.matrix.msc4293.redact_events", "redact_events"];
@@ -103,14 +103,7 @@ impl RedactBanned {
 
     /// Whether the sender had the power to redact what others say.
     async fn may_redact(&self, at: SnapshotNo, ban: &Pdu) -> Result<bool> {
-        let keys = [("m.room.create", ""), ("m.room.power_levels", "")];
-        let found = self.store.state_entries(at, &keys).await?;
-        let nos: Vec<_> = found.into_iter().flatten().collect();
-        let events = self.store.events_by_no(&nos).await?;
-        let state: HashMap<StateKey, Arc<Pdu>> = events
-            .iter()
-            .map(|event| (StateKey::new(event.pdu.kind(), ""), event.pdu.clone()))
-            .collect();
+        let state = powers_at(&self.store, at).await?;
         let power = Power::of(ban.rules(), &state);
         let sends = Level::Int(power.event("m.room.redaction", false));
         Ok(power.may(ban.sender(), Action::Redact) && power.user(ban.sender()) >= sends)

@@ -1,15 +1,15 @@
 //! What a redacted event said, for who may redact events of others there
 //! ([MSC2815](https://github.com/matrix-org/matrix-spec-proposals/pull/2815)).
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
-use rhizome_protocol::{
-    Pdu, StateKey,
-    power::{Action, Power},
+use rhizome_protocol::power::{Action, Power};
+use rhizome_rooms::{
+    access::{EventAccess, Verdict},
+    state::powers_at,
 };
-use rhizome_rooms::access::{EventAccess, Verdict};
 
 use crate::{
     App, content,
@@ -83,14 +83,7 @@ async fn may_redact(app: &App, reading: &Reading) -> Result<bool, MatrixError> {
     let Some(at) = room.head.snapshot.filter(|_| room.standing.is_member()) else {
         return Ok(false);
     };
-    let keys = [("m.room.create", ""), ("m.room.power_levels", "")];
-    let found = app.store.state_entries(at, &keys).await?;
-    let nos: Vec<_> = found.into_iter().flatten().collect();
-    let events = app.store.events_by_no(&nos).await?;
-    let state: HashMap<StateKey, Arc<Pdu>> = events
-        .iter()
-        .map(|event| (StateKey::new(event.pdu.kind(), ""), event.pdu.clone()))
-        .collect();
+    let state = powers_at(&app.store, at).await?;
     let power = Power::of(room.head.rules, &state);
     Ok(power.may(&reading.viewer.user_id, Action::Redact))
 }

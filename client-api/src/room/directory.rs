@@ -1,15 +1,13 @@
 //! The public room directory.
 
-use std::{collections::HashMap, sync::Arc};
-
 use axum::extract::State;
 use rhizome_edge::{MatrixError, RawJson};
 use rhizome_federation::query::directory;
 use rhizome_protocol::{
-    Membership, Pdu, StateKey,
+    Membership,
     power::{Level, Power},
 };
-use rhizome_rooms::membership;
+use rhizome_rooms::{membership, state::powers_at};
 use rhizome_storage::{Fact, Listing, RoomHead, WriteSet};
 use ruma::{
     OwnedServerName, UInt, UserId,
@@ -90,12 +88,7 @@ pub(crate) async fn may_send_state(
         return Ok(false);
     };
     let joined = membership::current(&app.rooms, &head.room_id, user_id).await?;
-    let mut state: HashMap<StateKey, Arc<Pdu>> = HashMap::new();
-    for looked_at in ["m.room.create", "m.room.power_levels"] {
-        if let Some(event) = app.store.state_event(at, looked_at, "").await? {
-            state.insert(StateKey::new(looked_at, ""), event.pdu.clone());
-        }
-    }
+    let state = powers_at(&app.store, at).await?;
     let power = Power::of(head.rules, &state);
     let suffices = power.user(user_id) >= Level::Int(power.event(kind, true));
     Ok(joined == Some(Membership::Join) && suffices)

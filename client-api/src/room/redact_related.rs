@@ -15,7 +15,7 @@ use rhizome_protocol::{
     draft::Draft,
     power::{Action, Power},
 };
-use rhizome_rooms::send::SendOptions;
+use rhizome_rooms::{send::SendOptions, state::powers_at};
 use rhizome_storage::{
     Along, Children, Direction, EntryKind, EventNo, Failure, HistoryToken, Lease, LiveEvent,
     LogWork, Pos, RelatedRedaction, RoomNo, Store, StoredEvent, Stretch,
@@ -215,11 +215,7 @@ impl RedactRelated {
         let Some(at) = head.snapshot else {
             return Ok(false);
         };
-        let mut state = Vec::new();
-        for kind in ["m.room.create", "m.room.power_levels"] {
-            let event = store.state_event(at, kind, "").await?;
-            state.extend(event.map(|event| event.pdu.clone()));
-        }
+        let state = powers_at(store, at).await?;
         Ok(Power::of(head.rules, &state).may(sender, Action::Redact))
     }
 

@@ -13,7 +13,8 @@ mod resolved;
 
 use std::{collections::HashSet, sync::Arc};
 
-use rhizome_storage::{EventNo, KeyNo, RoomHead, SnapshotNo, StoredEvent};
+use rhizome_protocol::Pdu;
+use rhizome_storage::{EventNo, KeyNo, RoomHead, SnapshotNo, Store, StoredEvent};
 use ruma::UserId;
 
 use crate::{Rooms, error::Result};
@@ -50,6 +51,15 @@ pub async fn events_at(rooms: &Rooms, at: SnapshotNo) -> Result<Vec<Arc<StoredEv
     let all = rooms.store().state_all(at).await?;
     let nos: Vec<EventNo> = all.into_iter().map(|(_, event)| event).collect();
     Ok(rooms.store().events_by_no(&nos).await?)
+}
+
+/// The events of a state by which [`rhizome_protocol::power::Power`] is known.
+pub async fn powers_at(store: &Store, at: SnapshotNo) -> Result<Vec<Arc<Pdu>>> {
+    let keys = [("m.room.create", ""), ("m.room.power_levels", "")];
+    let found = store.state_entries(at, &keys).await?;
+    let nos: Vec<EventNo> = found.into_iter().flatten().collect();
+    let events = store.events_by_no(&nos).await?;
+    Ok(events.iter().map(|event| event.pdu.clone()).collect())
 }
 
 /// How many events' auth events are looked up at once.

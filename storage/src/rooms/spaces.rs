@@ -44,11 +44,7 @@ impl Store {
         server: &ServerName,
         rooms: &[RoomNo],
     ) -> Result<Vec<RoomNo>> {
-        let Some(server) = self
-            .known_server(server)
-            .await?
-            .filter(|_| !rooms.is_empty())
-        else {
+        let Some(server) = self.known_server(server).await? else {
             return Ok(Vec::new());
         };
         let query = self
@@ -68,11 +64,7 @@ impl Store {
         server: &ServerName,
         rooms: &[RoomNo],
     ) -> Result<Vec<RoomNo>> {
-        let Some(server) = self
-            .known_server(server)
-            .await?
-            .filter(|_| !rooms.is_empty())
-        else {
+        let Some(server) = self.known_server(server).await? else {
             return Ok(Vec::new());
         };
         let query = self
