@@ -1,21 +1,22 @@
 //! Which pushers are being told: one task at a time for each.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rhizome_storage::PusherKey;
+use rhizome_storage::{Lease, PusherKey};
 use tokio::sync::Notify;
 
 /// Pushers for which a task is at work.
 #[derive(Default)]
 pub struct Tasks(Mutex<HashMap<PusherKey, Task>>);
 
-#[derive(Default)]
 struct Task {
     /// Something has come since it last looked.
     is_rung: bool,
+    /// What it was rung with last: a task may outlive a lease, and go on with the next one of this process.
+    lease: Lease,
     calls: Arc<Calls>,
 }
 
@@ -33,14 +34,32 @@ impl Tasks {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Something waits for a pusher. `false`: no task is at work for it, and one is to begin.
-    pub fn ring(&self, key: &PusherKey) -> bool {
-        self.tasks(|tasks| {
-            let is_at_work = tasks.contains_key(key);
-            let task = tasks.entry(key.clone()).or_default();
-            task.is_rung = true;
-            task.calls.rung.notify_one();
-            is_at_work
+    /// Something waits for a pusher, which is told as long as the lease is ours. A task that is to begin, unless one is
+    /// at work for it.
+    pub fn ring(self: &Arc<Self>, key: PusherKey, lease: &Lease) -> Option<AtWork> {
+        let calls = self.tasks(|tasks| match tasks.entry(key.clone()) {
+            Entry::Occupied(mut task) => {
+                let task = task.get_mut();
+                task.is_rung = true;
+                task.lease = lease.clone();
+                task.calls.rung.notify_one();
+                None
+            }
+            Entry::Vacant(place) => {
+                let (lease, calls) = (lease.clone(), Arc::<Calls>::default());
+                place.insert(Task {
+                    is_rung: true,
+                    lease,
+                    calls: calls.clone(),
+                });
+                Some(calls)
+            }
+        })?;
+        Some(AtWork {
+            tasks: self.clone(),
+            key,
+            calls,
+            rests: false,
         })
     }
 
@@ -52,36 +71,31 @@ impl Tasks {
             }
         });
     }
-
-    /// A task begins.
-    pub fn begin<'a>(&'a self, key: &'a PusherKey) -> AtWork<'a> {
-        let calls = self.tasks(|tasks| tasks.entry(key.clone()).or_default().calls.clone());
-        AtWork {
-            tasks: self,
-            key,
-            calls,
-            rests: false,
-        }
-    }
 }
 
 /// A task's entry: whatever ends the task, another can begin.
-pub struct AtWork<'a> {
-    tasks: &'a Tasks,
-    key: &'a PusherKey,
+pub struct AtWork {
+    tasks: Arc<Tasks>,
+    key: PusherKey,
     calls: Arc<Calls>,
     /// Its entry may be another's by now.
     rests: bool,
 }
 
-impl AtWork<'_> {
-    /// What rings from now on is seen by the next look.
-    pub fn looks(&self) {
+impl AtWork {
+    pub fn key(&self) -> &PusherKey {
+        &self.key
+    }
+
+    /// What rings from now on is seen by the next look. `false`: the lease is lost, there is nothing to look at unless
+    /// something rings with another.
+    pub fn looks(&self) -> bool {
         self.tasks.tasks(|tasks| {
-            if let Some(task) = tasks.get_mut(self.key) {
+            tasks.get_mut(&self.key).is_some_and(|task| {
                 task.is_rung = false;
-            }
-        });
+                task.lease.held()
+            })
+        })
     }
 
     /// Something has rung since this was asked last.
@@ -97,9 +111,9 @@ impl AtWork<'_> {
     /// Whether nothing has rung since the last look: who rings from now on begins a new task.
     pub fn rests(&mut self) -> bool {
         self.rests = self.tasks.tasks(|tasks| {
-            let rests = tasks.get(self.key).is_none_or(|task| !task.is_rung);
+            let rests = tasks.get(&self.key).is_none_or(|task| !task.is_rung);
             if rests {
-                tasks.remove(self.key);
+                tasks.remove(&self.key);
             }
             rests
         });
@@ -107,10 +121,10 @@ impl AtWork<'_> {
     }
 }
 
-impl Drop for AtWork<'_> {
+impl Drop for AtWork {
     fn drop(&mut self) {
         if !self.rests {
-            self.tasks.tasks(|tasks| tasks.remove(self.key));
+            self.tasks.tasks(|tasks| tasks.remove(&self.key));
         }
     }
 }

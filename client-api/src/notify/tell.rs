@@ -25,7 +25,7 @@ use super::{
     acknowledged::Acknowledged,
     choose::{Next, next},
     mails::{Mailed, Mails},
-    tasks::Tasks,
+    tasks::{AtWork, Tasks},
     told::{Telling, is_call},
 };
 use crate::{App, MatrixError, push::mail_pushers::EMAIL};
@@ -44,7 +44,7 @@ pub struct Teller {
     acknowledged: Acknowledged,
     backoff: Backoff,
     turns: Semaphore,
-    tasks: Tasks,
+    tasks: Arc<Tasks>,
     mails: Mails,
     /// So that what fails at one time comes back at different ones.
     seed: AtomicU32,
@@ -72,7 +72,7 @@ impl Teller {
             acknowledged: Acknowledged::default(),
             backoff: Backoff::default(),
             turns: Semaphore::new(AT_ONCE),
-            tasks: Tasks::default(),
+            tasks: Arc::default(),
             seed: AtomicU32::new(0),
             stop,
         }
@@ -80,9 +80,9 @@ impl Teller {
 
     /// Something waits for a pusher. It is told as long as the lease is ours.
     pub fn ring(self: &Arc<Self>, key: PusherKey, lease: &Lease) {
-        if !self.tasks.ring(&key) {
-            let (teller, lease) = (self.clone(), lease.clone());
-            tokio::spawn(async move { teller.work(key, lease).await });
+        if let Some(task) = self.tasks.ring(key, lease) {
+            let teller = self.clone();
+            tokio::spawn(async move { teller.work(task).await });
         }
     }
 
@@ -107,12 +107,17 @@ impl Teller {
     }
 
     /// Tells a pusher until nothing waits for it.
-    async fn work(&self, key: PusherKey, lease: Lease) {
-        let mut task = self.tasks.begin(&key);
+    async fn work(&self, mut task: AtWork) {
+        let key = task.key().clone();
         let (mut failures, mut upto) = (0, Pos(0));
         let seed = self.seed.fetch_add(1, Ordering::Relaxed);
-        while lease.held() && !self.stop.is_cancelled() {
-            task.looks();
+        while !self.stop.is_cancelled() {
+            if !task.looks() {
+                if task.rests() {
+                    return;
+                }
+                continue;
+            }
             let began = self.app.store.clock().monotonic();
             let pause = match self.round(&key, upto).await {
                 Ok(Round::On(told)) => {

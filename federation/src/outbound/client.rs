@@ -27,7 +27,6 @@ use crate::{
         encode::{self, canonical_body, encode_canonical},
         error::{OutboundError, cause},
         refusal,
-        web::Web,
     },
     xmatrix::Signed,
 };
@@ -50,7 +49,7 @@ struct Inner {
 enum Transport {
     Network(Connections),
     #[cfg(any(test, feature = "testing"))]
-    InProcess(crate::testing::Network, Web),
+    InProcess(crate::testing::Network, super::web::Web),
 }
 
 /// The limits of one call.
@@ -93,7 +92,7 @@ impl Outbound {
         config: &FederationConfig,
         network: crate::testing::Network,
     ) -> Self {
-        let web = Web::in_process(config, network.clone());
+        let web = super::web::Web::in_process(config, network.clone());
         Self::over(server_name, key, config, Transport::InProcess(network, web))
     }
 

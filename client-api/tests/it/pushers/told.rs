@@ -177,6 +177,34 @@ async fn what_a_gateway_does_not_take_comes_again() {
     .await;
 }
 
+/// The lease is over and taken anew while a task waits for its next try: it goes on with what the new one finds.
+#[tokio::test]
+async fn what_is_tried_again_outlives_a_lease() {
+    each(async |world| {
+        let (_, bob, room) = two(world).await;
+        (0..4).for_each(|_| world.gateway.answers(502, json!({})));
+        let first = bob.say(&room, "one").await;
+        eventually("it was tried four times", async || {
+            world.clock.advance(Duration::from_secs(1));
+            world.gateway.got().len() >= 4
+        })
+        .await;
+        // Now it waits for eight seconds at least.
+        world.clock.advance(Duration::from_secs(7));
+        let second = bob.say(&room, "two").await;
+        waits(world, 2).await;
+        eventually("both are told", async || {
+            world.clock.advance(Duration::from_secs(1));
+            world.gateway.got().len() >= 6
+        })
+        .await;
+        let told = world.gateway.told(6).await;
+        assert_eq!(told[4]["event_id"], json!(first));
+        assert_eq!(told[5]["event_id"], json!(second));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_pusher_that_is_set_anew_is_tried_at_once() {
     each(async |world| {
