@@ -39,6 +39,7 @@ mod moderation;
 mod moments;
 mod notices;
 mod notifications;
+mod paging;
 mod peeking;
 mod peer;
 mod policies;
