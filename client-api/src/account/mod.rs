@@ -2,6 +2,7 @@
 
 pub(crate) mod admin_register;
 pub mod carried;
+pub(crate) mod contact;
 pub(crate) mod data;
 pub(crate) mod data_delete;
 pub(crate) mod deactivate;

@@ -97,6 +97,7 @@ async fn new_account(
         admin,
         created_ms: store.clock().now_ms(),
         is_guest: false,
+        third_parties: Vec::new(),
     })
 }
 

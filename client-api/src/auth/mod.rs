@@ -3,7 +3,10 @@
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod password;
+pub(crate) mod phone;
 pub(crate) mod refresh;
+pub(crate) mod reset;
 pub(crate) mod session;
 pub(crate) mod token;
 pub(crate) mod uia;
+pub(crate) mod validated;

@@ -13,7 +13,11 @@ use ruma::{
 };
 use serde_json::json;
 
-use crate::{App, Caller, auth::login::local_user, limits::Kind};
+use crate::{
+    App, Caller,
+    auth::{login::local_user, validated},
+    limits::Kind,
+};
 
 /// How long a session lives, in milliseconds.
 const LIFETIME_MS: i64 = 60 * 60 * 1000;
@@ -25,6 +29,8 @@ pub enum Stage<'a> {
     Dummy,
     /// The caller's password.
     Password(&'a Caller),
+    /// That an address of some account is theirs who wants a new password for it.
+    Reset,
 }
 
 impl Stage<'_> {
@@ -32,6 +38,7 @@ impl Stage<'_> {
         match self {
             Self::Dummy => "m.login.dummy",
             Self::Password(_) => "m.login.password",
+            Self::Reset => "m.login.email.identity",
         }
     }
 }
@@ -58,7 +65,7 @@ pub async fn require_then(
     next: Option<&str>,
 ) -> Result<(), MatrixError> {
     let purpose = match stage {
-        Stage::Dummy => purpose.to_owned(),
+        Stage::Dummy | Stage::Reset => purpose.to_owned(),
         Stage::Password(caller) => format!("{purpose} {}", caller.user_id),
     };
     let Some(auth) = auth else {
@@ -103,6 +110,19 @@ async fn complete(
 ) -> Result<Result<(), Refusal>, MatrixError> {
     match (stage, auth) {
         (Stage::Dummy, AuthData::Dummy(_)) => Ok(Ok(())),
+        (Stage::Reset, AuthData::EmailIdentity(_) | AuthData::Msisdn(_)) => {
+            let not_yet = "The address hasn't been confirmed in this session";
+            let Some(creds) = validated::credentials(auth) else {
+                return Ok(Err(("M_THREEPID_AUTH_FAILED", not_yet)));
+            };
+            match validated::reset_proof(app, creds).await {
+                Ok(_) => Ok(Ok(())),
+                Err(error) if error.status == StatusCode::UNAUTHORIZED => {
+                    Ok(Err(("M_THREEPID_AUTH_FAILED", not_yet)))
+                }
+                Err(error) => Err(error),
+            }
+        }
         (Stage::Password(caller), AuthData::Password(given)) => {
             let wrong = Ok(Err(("M_FORBIDDEN", "The user or the password is wrong")));
             let UserIdentifier::Matrix(identifier) = &given.identifier else {
@@ -143,6 +163,17 @@ fn names(app: &App, given: &str, user: &UserId) -> bool {
         .is_some_and(|given| given == user || given.localpart().to_lowercase() == user.localpart())
 }
 
+/// The ways to complete the stage.
+fn flows(app: &App, stage: Stage<'_>) -> serde_json::Value {
+    if !matches!(stage, Stage::Reset) {
+        return json!([{ "stages": [stage.name()] }]);
+    }
+    let by_mail = app.config.mailing.is_some().then_some(stage.name());
+    let by_telephone = app.config.identity.sms.as_ref().map(|_| "m.login.msisdn");
+    let ways = by_mail.into_iter().chain(by_telephone);
+    ways.map(|way| json!({ "stages": [way] })).collect()
+}
+
 /// A new session and the 401 that tells of it.
 async fn challenge(
     app: &App,
@@ -158,6 +189,6 @@ async fn challenge(
     let (errcode, message) = refusal.unwrap_or(("", ""));
     Ok(MatrixError::new(StatusCode::UNAUTHORIZED, errcode, message)
         .with("session", session)
-        .with("flows", json!([{ "stages": [stage.name()] }]))
+        .with("flows", flows(app, stage))
         .with("params", json!({})))
 }

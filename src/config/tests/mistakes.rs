@@ -52,6 +52,18 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "choose 7d or more",
     ),
     (
+        "[identity]\nnext_link_hosts = [\"https://app.a.org\"]\n",
+        "rhizome.toml:2: identity.next_link_hosts",
+        "is no host",
+        "hosts alone",
+    ),
+    (
+        "[identity]\nsms = { url = \"sms.a.org\" }\n",
+        "rhizome.toml:2: identity.sms",
+        "no web address",
+        "https://sms.example.org",
+    ),
+    (
         "[well_known]\nclient = \"matrix.a.org\"\n",
         "rhizome.toml:2: well_known.client",
         "not the base URL",

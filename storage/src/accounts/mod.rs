@@ -13,13 +13,17 @@ pub(crate) mod profiles;
 pub(crate) mod pushes;
 pub(crate) mod reports;
 pub(crate) mod sessions;
+pub(crate) mod third_parties;
 pub(crate) mod tokens;
 pub(crate) mod uia;
+pub(crate) mod validation;
 
 use ruma::UserId;
 
 use crate::engine::sql::Columns as _;
-use crate::{AccountChange, DeviceList, NewAccount, NewLogin, Result, Store, UserNo};
+use crate::{
+    AccountChange, DeviceList, Fact, NewAccount, NewLogin, Result, Store, ThirdPartyChange, UserNo,
+};
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +43,8 @@ pub type FirstLogin = Box<dyn FnOnce(UserNo) -> NewLogin + Send>;
 
 impl Store {
     /// Makes an account and, in the same moment, its first session. `None` if the user has an account already,
-    /// or had one: names aren't given out twice.
+    /// or had one: names aren't given out twice; or if another account has a third-party identifier that this one
+    /// should have.
     pub async fn create_account(
         &self,
         user: &UserId,
@@ -47,8 +52,14 @@ impl Store {
         first: Option<FirstLogin>,
     ) -> Result<Option<UserNo>> {
         let no = self.user_no(user).await?;
+        let own = account.third_parties.iter();
+        let own = own.map(|third_party| ThirdPartyChange {
+            user: no,
+            third_party: third_party.clone(),
+            since_ms: Some((account.created_ms, account.created_ms)),
+        });
+        let mut facts: Vec<Fact> = own.map(Fact::from).collect();
         let create = AccountChange::Create { user: no, account };
-        let mut facts = Vec::new();
         if let Some(first) = first {
             let login = first(no);
             let list = DeviceList {
