@@ -1,7 +1,7 @@
 //! What users want to be notified of, ready to be asked: their compiled rules, and whom they ignore.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -9,7 +9,10 @@ use rhizome_storage::{AccountData, Cache, Notifying, Pos, Store, UserNo};
 use ruma::{OwnedUserId, UserId};
 
 use super::{evaluate::RuleSet, rules};
-use crate::{MatrixError, view::ignored};
+use crate::{
+    MatrixError,
+    view::ignored::{self, Unwanted},
+};
 
 /// Users whose wishes are remembered.
 const MAX_USERS: usize = 50_000;
@@ -23,8 +26,8 @@ pub struct Wishes {
     pub user_id: OwnedUserId,
     /// Their rules; those of everybody who has the same are one.
     pub rules: Arc<Shared>,
-    /// Whom they ignore.
-    pub ignored: HashSet<OwnedUserId>,
+    /// Whom they ignore, and whose invites.
+    pub ignored: Unwanted,
     /// Where the last change of all that stands.
     pub pos: Pos,
 }
@@ -100,7 +103,7 @@ impl Compiled {
     fn compile(&self, user_id: OwnedUserId, user: UserNo, data: &Notifying) -> Arc<Wishes> {
         let wishes = Arc::new(Wishes {
             rules: self.rules(&user_id, data),
-            ignored: ignored::parse(data.ignored.as_deref()),
+            ignored: Unwanted::of(data.ignored.iter().chain(&data.invites)),
             pos: data.pos(),
             user_id,
         });

@@ -30,6 +30,8 @@ mod hangup;
 mod harness;
 mod history;
 mod http;
+mod ignored;
+mod invites;
 mod limits;
 mod mangled;
 mod media;

@@ -7,7 +7,7 @@ use axum::extract::State;
 use http::StatusCode;
 use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
 use rhizome_rooms::{
-    access,
+    access, invites,
     membership::remote_invite,
     receive::{Gathered, Received, receive},
 };
@@ -104,6 +104,7 @@ async fn accept(
     let Some(account) = account.filter(|account| !account.deactivated) else {
         return Err(MatrixError::forbidden("The invited user has no account"));
     };
+    invites::require_wanted_of(fed.store(), pdu.sender(), &[user]).await?;
     if let Some(head) = fed.store().room(room_id).await? {
         guard::require_allowed(fed, origin, &head).await?;
     }
