@@ -6,8 +6,8 @@ use rhizome_edge::Table;
 use crate::{
     App,
     account::{
-        admin_register, data, data_delete, deactivate, devices, filters, management, presence,
-        profile, register, tags,
+        admin_register, data, data_delete, deactivate, devices, filters, management, openid,
+        presence, profile, register, tags,
     },
     auth::{login, logout, refresh},
     discovery,
@@ -64,6 +64,7 @@ fn accounts(table: Table<App>) -> Table<App> {
         .and_guests()
         .serve(management::change_password)
         .serve(deactivate::deactivate)
+        .serve(openid::request_token)
         // Devices.
         .serve(devices::list)
         .and_guests()

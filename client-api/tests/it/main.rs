@@ -41,6 +41,7 @@ mod moderation;
 mod moments;
 mod notices;
 mod notifications;
+mod openid;
 mod peeking;
 mod peer;
 mod policies;
