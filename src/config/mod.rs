@@ -23,9 +23,11 @@ mod rooms;
 mod server;
 mod server_notices;
 mod source;
+mod turn;
 mod units;
 mod url_previews;
 mod video_still;
+mod welcome;
 mod well_known;
 
 use std::collections::BTreeMap;
@@ -44,15 +46,17 @@ pub use self::media::{LOCAL, Media, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::media_store::{MediaStore, StoreKind};
 pub use self::presence::Presence;
 pub use self::push::{Apns, Fcm, Push, WebPush};
-pub use self::rate_limits::{Rate, RateLimits};
+pub use self::rate_limits::{Exempt, Override, OwnRates, Rate, RateLimits};
 pub use self::registration::{Registration, RegistrationMode};
 pub use self::rooms::{EncryptionByDefault, Rooms};
 pub use self::server::Server;
 pub use self::server_notices::ServerNotices;
 use self::source::Source;
+pub use self::turn::Turn;
 pub use self::units::{Secret, Size, Span, server_name};
 pub use self::url_previews::UrlPreviews;
-pub use self::well_known::WellKnown;
+pub use self::welcome::{Welcome, WelcomeClient};
+pub use self::well_known::{Contact, WellKnown};
 
 /// The commented example with every setting, printed by `rhizome config example`.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -91,6 +95,10 @@ pub struct Config {
     pub push: Push,
     /// Mails to users.
     pub mail: Mail,
+    /// Where calls come through.
+    pub turn: Turn,
+    /// The page for people.
+    pub welcome: Welcome,
     /// Who is there.
     pub presence: Presence,
     /// Events that users have sent for later.
@@ -124,6 +132,8 @@ impl Default for Config {
             url_previews: UrlPreviews::default(),
             push: Push::default(),
             mail: Mail::default(),
+            turn: Turn::default(),
+            welcome: Welcome::default(),
             presence: Presence::default(),
             delayed_events: DelayedEvents::default(),
             rooms: Rooms::default(),
@@ -234,6 +244,18 @@ impl Config {
             self.mail.password_file.as_deref(),
             problems,
         );
+        read_secret(
+            "turn.shared_secret",
+            &mut self.turn.shared_secret,
+            self.turn.shared_secret_file.as_deref(),
+            problems,
+        );
+        read_secret(
+            "turn.password",
+            &mut self.turn.password,
+            self.turn.password_file.as_deref(),
+            problems,
+        );
         self.media.read_secrets(problems);
     }
 
@@ -249,6 +271,8 @@ impl Config {
         self.url_previews.check(problems);
         self.push.check(problems);
         self.mail.check(problems);
+        self.turn.check(problems);
+        self.welcome.check(problems);
         self.delayed_events.check(problems);
         self.server_notices.check(&self.server.name, problems);
         self.logging.check(problems);

@@ -19,6 +19,7 @@ mod dehydrated;
 mod delayed;
 mod delivery;
 mod directory;
+mod discovery;
 mod doors;
 mod e2ee;
 mod erasure;
