@@ -215,11 +215,17 @@ pub async fn require_wanted_of(
     Ok(())
 }
 
+/// What becomes of an invite of this user of this server.
+pub async fn verdict(store: &Store, inviter: &UserId, invited: &UserId) -> Result<Verdict> {
+    let Some(user) = store.known_user(invited).await? else {
+        return Ok(Verdict::Shown);
+    };
+    let wishes = store.notifying(&[user]).await?;
+    let verdict = wishes.first().map(|wishes| judge(wishes, inviter));
+    Ok(verdict.unwrap_or_default())
+}
+
 fn judge(wishes: &Notifying, inviter: &UserId) -> Verdict {
-    if wishes.invites.is_empty() {
-        // Of whom a user ignores the invites are made, and hidden.
-        return Verdict::Shown;
-    }
     let rules = InviteRules::of(wishes.invites.iter().map(|data| &***data));
     if rules.refuses_all {
         return Verdict::Refused;

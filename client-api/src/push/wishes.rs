@@ -28,8 +28,10 @@ pub struct Wishes {
     pub rules: Arc<Shared>,
     /// Whom they ignore, and whose invites.
     pub ignored: Unwanted,
-    /// Where the last change of all that stands.
+    /// Where the last change stands of what messages are judged by.
     pub pos: Pos,
+    /// Where that of anything stands.
+    last: Pos,
 }
 
 /// Rules that many may have.
@@ -81,7 +83,7 @@ impl Compiled {
     ) -> Result<Vec<Arc<Wishes>>, MatrixError> {
         let data = store.notifying(users).await?;
         let known = self.wishes.get_all(users).into_iter().zip(&data);
-        let known = known.map(|(known, data)| known.filter(|known| known.pos == data.pos()));
+        let known = known.map(|(known, data)| known.filter(|known| known.last == data.last()));
         let known: Vec<_> = known.collect();
         let news = users
             .iter()
@@ -105,6 +107,7 @@ impl Compiled {
             rules: self.rules(&user_id, data),
             ignored: Unwanted::of(data.ignored.iter().chain(&data.invites)),
             pos: data.pos(),
+            last: data.last(),
             user_id,
         });
         self.wishes.insert(user, wishes.clone());

@@ -209,6 +209,35 @@ async fn invites_from_elsewhere_are_filtered() {
     }
 }
 
+/// Those whom somebody ignores don't use up the places of others' invites.
+#[tokio::test]
+async fn hidden_invites_leave_room_for_others() {
+    for database in TestDatabase::both().await {
+        let elsewhere = TestDatabase::sqlite();
+        let network = Network::default();
+        let (store, far) = (database.open().await, elsewhere.open().await);
+        let here = Server::on(store.clone(), &network, |_| {});
+        let there = Server::named(server_name!("there"), 8, far.clone(), &network, |_| {});
+        let ada = here.register("ada").await;
+        let (bob, carol) = (there.register("bob").await, there.register("carol").await);
+        configure(&ada, RULES, json!({ "ignored_users": [bob.id] })).await;
+        for _ in 0..20 {
+            let room = bob.create(json!({})).await;
+            bob.invite(&room, &ada).await;
+        }
+        let room = carol.create(json!({})).await;
+        carol.invite(&room, &ada).await;
+        assert_eq!(told(&ada).await, [room]);
+        configure(&ada, RULES, json!({})).await;
+        let answer = ada.sync(None, "").await;
+        assert_eq!(answer["rooms"]["invite"].as_object().unwrap().len(), 16);
+        store.close().await;
+        far.close().await;
+        database.remove().await;
+        elsewhere.remove().await;
+    }
+}
+
 #[tokio::test]
 async fn rules_that_cannot_be_used_are_refused() {
     story(|server| async move {

@@ -70,8 +70,14 @@ pub struct Notifying {
 }
 
 impl Notifying {
-    /// Where the last change of it stands.
+    /// Where the last change stands of what messages are judged by.
     pub fn pos(&self) -> Pos {
+        let of_messages = self.rules.iter().chain(&self.ignored);
+        of_messages.map(|data| data.pos).max().unwrap_or(Pos(0))
+    }
+
+    /// Where the last change of any of it stands.
+    pub fn last(&self) -> Pos {
         self.all().map(|data| data.pos).max().unwrap_or(Pos(0))
     }
 
