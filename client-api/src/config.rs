@@ -1,10 +1,17 @@
 //! What the operator decides about the client API. Parsed and validated by the binary.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 pub use rhizome_edge::limits::Rate;
 pub use rhizome_rooms::create::plan::{Entrance, Policies, Policy};
 use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use crate::{Channels, Mailing};
 
@@ -59,6 +66,12 @@ pub struct ClientConfig {
     pub mailing: Option<Arc<Mailing>>,
     /// Addresses and telephone numbers of users.
     pub identity: Identity,
+    /// What else whoever asks is told of this server.
+    pub discovery: Discovery,
+    /// The TURN server that users are told.
+    pub turn: Option<Turn>,
+    /// The page for people who open the server's address; `None`: there is none.
+    pub welcome: Option<Welcome>,
 }
 
 impl ClientConfig {
@@ -88,8 +101,83 @@ impl ClientConfig {
             delayed: DelayedLimits::default(),
             mailing: None,
             identity: Identity::default(),
+            discovery: Discovery::default(),
+            turn: None,
+            welcome: None,
         }
     }
+}
+
+/// What whoever asks is told of this server, beside where it is.
+#[derive(Debug, Clone, Default)]
+pub struct Discovery {
+    /// What else `/.well-known/matrix/client` says.
+    pub client_extra: Map<String, Value>,
+    /// Whom people may turn to.
+    pub contacts: Vec<Contact>,
+    /// A page that helps people.
+    pub support_page: Option<String>,
+    /// The public ed25519 key, unpadded base64, of a policy server that has this server's name.
+    pub policy_server_key: Option<String>,
+}
+
+/// Somebody whom people may turn to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Contact {
+    /// What for: `m.role.admin`, `m.role.security`, or another one.
+    pub role: String,
+    /// Their user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matrix_id: Option<OwnedUserId>,
+    /// Their mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email_address: Option<String>,
+}
+
+/// A TURN server.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Its addresses.
+    pub uris: Vec<String>,
+    /// How users say there who they are.
+    pub credentials: TurnCredentials,
+    /// How long what they are told is good.
+    pub ttl: Duration,
+    /// Whether guests are told, too.
+    pub guests: bool,
+}
+
+/// How users say at a TURN server who they are.
+#[derive(Clone)]
+pub enum TurnCredentials {
+    /// By names that end, of which the server knows by a secret that they are ours.
+    Secret(String),
+    /// All by the same name and password.
+    Shared {
+        /// The name.
+        user: String,
+        /// The password.
+        password: String,
+    },
+}
+
+impl std::fmt::Debug for TurnCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TurnCredentials")
+    }
+}
+
+/// The page for people who open the server's address.
+#[derive(Debug, Clone, Default)]
+pub struct Welcome {
+    /// What stands on top of it; `None`: the server's name.
+    pub title: Option<String>,
+    /// What it says first.
+    pub text: Option<String>,
+    /// Apps that people can use: names and addresses.
+    pub clients: Vec<(String, String)>,
+    /// Which software it says that this is.
+    pub software: Option<String>,
 }
 
 /// How much users may have sent for later.
@@ -236,6 +324,60 @@ pub struct RateLimits {
     pub validation: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
+    /// Users for whom none of these hold, but for what tries secrets.
+    pub exempt_users: HashSet<OwnedUserId>,
+    /// Networks whose addresses aren't counted.
+    pub exempt_networks: Vec<Network>,
+    /// Users who have rates of their own.
+    pub overrides: HashMap<OwnedUserId, UserRates>,
+}
+
+/// Rates of a user's own; what isn't set is as for others.
+#[derive(Debug, Clone, Default)]
+#[expect(missing_docs, reason = "as in RateLimits")]
+pub struct UserRates {
+    pub message: Option<Rate>,
+    pub join: Option<Rate>,
+    pub invite: Option<Rate>,
+    pub to_device: Option<Rate>,
+    pub new_server: Option<Rate>,
+    pub upload: Option<Rate>,
+    pub download: Option<Rate>,
+    pub fetch: Option<Rate>,
+    pub other: Option<Rate>,
+}
+
+/// The addresses that begin alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// One of them.
+    pub address: IpAddr,
+    /// In how many bits they are alike.
+    pub bits: u8,
+}
+
+impl Network {
+    /// Whether an address is of the network.
+    pub fn has(&self, address: IpAddr) -> bool {
+        let bits = u32::from(self.bits);
+        match (self.address.to_canonical(), address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let differing = own.to_bits() ^ other.to_bits();
+                differing
+                    .checked_shr(32_u32.saturating_sub(bits))
+                    .unwrap_or(0)
+                    == 0
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                let differing = own.to_bits() ^ other.to_bits();
+                differing
+                    .checked_shr(128_u32.saturating_sub(bits))
+                    .unwrap_or(0)
+                    == 0
+            }
+            _ => false,
+        }
+    }
 }
 
 impl RateLimits {
@@ -265,6 +407,9 @@ impl Default for RateLimits {
             fetch: rate(10.0, 500),
             validation: rate(0.003, 5),
             other: rate(20.0, 100),
+            exempt_users: HashSet::new(),
+            exempt_networks: Vec::new(),
+            overrides: HashMap::new(),
         }
     }
 }

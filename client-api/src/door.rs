@@ -71,7 +71,7 @@ impl Api for App {
         }
         let now = self.now_monotonic_ms();
         match identity.user() {
-            Some(user) => self.limits.take(asked.kind, &user.user_id, now),
+            Some(user) => self.limits.take_user(asked.kind, &user.user_id, now),
             None => self.limits.take_from(asked.kind, asked.peer, now),
         }
         .map_err(MatrixError::limit_exceeded)?;

@@ -30,6 +30,9 @@ mod router;
 mod space;
 mod sync;
 mod view;
+mod voip;
+mod welcome;
+mod well_known;
 
 use std::{ops::Deref, sync::Arc};
 

@@ -8,8 +8,8 @@ use crate::{
     account::{
         admin_register,
         contact::{ask, bind, list as contacts, submit},
-        data, data_delete, deactivate, devices, filters, management, presence, profile, register,
-        tags,
+        data, data_delete, deactivate, devices, filters, management, openid, presence, profile,
+        register, tags,
     },
     auth::{login, logout, refresh},
     discovery,
@@ -26,6 +26,7 @@ use crate::{
     },
     space::{hierarchy, summary},
     sync::{self, former, key_changes, notifications, sliding, socket},
+    voip, welcome, well_known,
 };
 
 /// Every client endpoint.
@@ -45,8 +46,13 @@ fn accounts(table: Table<App>) -> Table<App> {
         // What the server can do.
         .serve_public(discovery::versions)
         .serve(discovery::capabilities)
-        .serve(discovery::well_known_client)
-        .serve(discovery::well_known_server)
+        .serve(well_known::client)
+        .serve(well_known::server)
+        .serve(well_known::support)
+        .serve(well_known::policy_server)
+        .serve_as(Kind::Other, welcome::page)
+        .serve(voip::turn_server)
+        .and_guests()
         // Becoming a user.
         .serve_as(Kind::Login, register::register)
         .serve(register::available)
@@ -82,6 +88,7 @@ fn accounts(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Other, bind::bind)
         .serve_as(Kind::Other, bind::bind_as_once)
         .serve_as(Kind::Other, bind::unbind)
+        .serve(openid::request_token)
         // Devices.
         .serve(devices::list)
         .and_guests()
@@ -312,6 +319,29 @@ mod tests {
             (pattern.split('/').collect(), path.split('/').collect());
         let fits = |(a, b): (&&str, &&str)| a.starts_with('{') && !b.is_empty() || a == b;
         pattern.len() == path.len() && pattern.iter().zip(&path).all(fits)
+    }
+
+    /// Whatever the specification says is limited, is: by a rate of its own or that of the rest.
+    #[test]
+    fn what_the_specification_limits_is_limited() {
+        let table = media(keys(backups(reading(writing(accounts(Table::default()))))));
+        let bare = |path: &str| {
+            let parts = path.split('/');
+            let parts = parts.map(|part| if part.starts_with('{') { "{}" } else { part });
+            parts.collect::<Vec<_>>().join("/")
+        };
+        let served: BTreeMap<(String, &str), Kind> = (table.endpoints())
+            .map(|(path, method, kind)| ((bare(path), method), kind))
+            .collect();
+        let mut found = 0;
+        for operation in rhizome_contract::limited() {
+            let (method, path) = operation.split_once(' ').unwrap();
+            if let Some(kind) = served.get(&(bare(path), method)) {
+                assert_ne!(*kind, Kind::Free, "{operation}");
+                found += 1;
+            }
+        }
+        assert!(found > 40, "{found}");
     }
 
     /// A path that is spelled out hides the pattern that would match it as well: then it must serve all

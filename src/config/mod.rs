@@ -24,9 +24,11 @@ mod rooms;
 mod server;
 mod server_notices;
 mod source;
+mod turn;
 mod units;
 mod url_previews;
 mod video_still;
+mod welcome;
 mod well_known;
 
 use std::collections::BTreeMap;
@@ -46,15 +48,17 @@ pub use self::media::{LOCAL, Media, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::media_store::{MediaStore, StoreKind};
 pub use self::presence::Presence;
 pub use self::push::{Apns, Fcm, Push, WebPush};
-pub use self::rate_limits::{Rate, RateLimits};
+pub use self::rate_limits::{Exempt, Override, OwnRates, Rate, RateLimits};
 pub use self::registration::{Registration, RegistrationMode};
 pub use self::rooms::{EncryptionByDefault, Entrance, RoomPolicy, Rooms};
 pub use self::server::Server;
 pub use self::server_notices::ServerNotices;
 use self::source::Source;
+pub use self::turn::Turn;
 pub use self::units::{Secret, Size, Span, server_name};
 pub use self::url_previews::UrlPreviews;
-pub use self::well_known::WellKnown;
+pub use self::welcome::{Welcome, WelcomeClient};
+pub use self::well_known::{Contact, WellKnown};
 
 /// The commented example with every setting, printed by `rhizome config example`.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -95,6 +99,10 @@ pub struct Config {
     pub mail: Mail,
     /// Addresses and telephone numbers of users.
     pub identity: Identity,
+    /// Where calls come through.
+    pub turn: Turn,
+    /// The page for people.
+    pub welcome: Welcome,
     /// Who is there.
     pub presence: Presence,
     /// Events that users have sent for later.
@@ -129,6 +137,8 @@ impl Default for Config {
             push: Push::default(),
             mail: Mail::default(),
             identity: Identity::default(),
+            turn: Turn::default(),
+            welcome: Welcome::default(),
             presence: Presence::default(),
             delayed_events: DelayedEvents::default(),
             rooms: Rooms::default(),
@@ -239,6 +249,18 @@ impl Config {
             self.mail.password_file.as_deref(),
             problems,
         );
+        read_secret(
+            "turn.shared_secret",
+            &mut self.turn.shared_secret,
+            self.turn.shared_secret_file.as_deref(),
+            problems,
+        );
+        read_secret(
+            "turn.password",
+            &mut self.turn.password,
+            self.turn.password_file.as_deref(),
+            problems,
+        );
         self.media.read_secrets(problems);
         self.identity.read_secrets(problems);
     }
@@ -256,6 +278,8 @@ impl Config {
         self.push.check(problems);
         self.mail.check(problems);
         self.identity.check(problems);
+        self.turn.check(problems);
+        self.welcome.check(problems);
         self.delayed_events.check(problems);
         self.server_notices.check(&self.server.name, problems);
         self.logging.check(problems);

@@ -88,7 +88,7 @@ pub use engine::scratch::Scratch;
 pub use facts::account::AccountChange;
 pub use facts::account::dehydrated::Dehydrated;
 pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
-pub use facts::account_data::{AccountData, DataChange, Notifying};
+pub use facts::account_data::{AccountData, DataChange, DataSize, INVITE_RULES, Notifying};
 pub use facts::alias::{AliasesMoved, NewAlias};
 pub use facts::decision::CommitError;
 pub use facts::delay_id::DelayId;

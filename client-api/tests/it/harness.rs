@@ -135,6 +135,11 @@ impl Server {
         }
     }
 
+    /// What it answers other servers.
+    pub fn watched_federation(&self) -> Router {
+        self.watch.over(self.federation.router())
+    }
+
     /// Makes a request and reads its answer.
     pub async fn request(
         &self,

@@ -8,6 +8,7 @@ pub(crate) mod erasure;
 mod expiry;
 pub(crate) mod filters;
 mod guests;
+mod openid;
 mod presence;
 pub(crate) mod profiles;
 pub(crate) mod pushes;

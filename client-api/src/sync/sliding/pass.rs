@@ -77,7 +77,7 @@ impl Sliding {
         let counting = counts.advance(store, user, rows, span, &window);
         counting.await?;
         let has = |kind: &str| window.account_data.iter().any(|data| data.kind == kind);
-        if has(ignored::KIND) {
+        if window.account_data.iter().any(|data| ignored::is_of(data)) {
             // What was withheld may be told now, wherever it is.
             self.memory.settled = None;
         }

@@ -187,6 +187,7 @@ impl AccountRows<'_> {
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
             "DELETE FROM refresh_token WHERE (user_no, device_id) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            "DELETE FROM openid_token WHERE (user_no, device_id) IN (SELECT user_no, device_id FROM ROWS($1) AS x)",
             // What was set by a session goes with it.
             "DELETE FROM push WHERE (user_no, app_id, pushkey) IN (SELECT p.user_no, p.app_id, p.pushkey \
              FROM ROWS($1) AS x JOIN pusher p ON p.user_no = x.user_no AND p.device_id = x.device_id)",
