@@ -16,6 +16,7 @@ mod mail;
 mod media;
 mod media_store;
 mod presence;
+mod profiles;
 mod push;
 mod rate_limits;
 mod registration;
@@ -25,6 +26,7 @@ mod server_notices;
 mod source;
 mod units;
 mod url_previews;
+mod user_directory;
 mod video_still;
 mod well_known;
 
@@ -43,6 +45,7 @@ pub use self::mail::Mail;
 pub use self::media::{LOCAL, Media, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::media_store::{MediaStore, StoreKind};
 pub use self::presence::Presence;
+pub use self::profiles::Profiles;
 pub use self::push::{Apns, Fcm, Push, WebPush};
 pub use self::rate_limits::{Rate, RateLimits};
 pub use self::registration::{Registration, RegistrationMode};
@@ -52,6 +55,7 @@ pub use self::server_notices::ServerNotices;
 use self::source::Source;
 pub use self::units::{Secret, Size, Span, server_name};
 pub use self::url_previews::UrlPreviews;
+pub use self::user_directory::{UserDirectory, VisibleUsers};
 pub use self::well_known::WellKnown;
 
 /// The commented example with every setting, printed by `rhizome config example`.
@@ -93,6 +97,10 @@ pub struct Config {
     pub mail: Mail,
     /// Who is there.
     pub presence: Presence,
+    /// Who is found by a search for people.
+    pub user_directory: UserDirectory,
+    /// What users may say of themselves.
+    pub profiles: Profiles,
     /// Events that users have sent for later.
     pub delayed_events: DelayedEvents,
     /// What is so in rooms unless people say otherwise.
@@ -125,6 +133,8 @@ impl Default for Config {
             push: Push::default(),
             mail: Mail::default(),
             presence: Presence::default(),
+            user_directory: UserDirectory::default(),
+            profiles: Profiles::default(),
             delayed_events: DelayedEvents::default(),
             rooms: Rooms::default(),
             server_notices: ServerNotices::default(),

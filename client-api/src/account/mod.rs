@@ -10,7 +10,7 @@ pub(crate) mod filters;
 pub mod guests;
 pub(crate) mod management;
 pub(crate) mod presence;
-pub(crate) mod profile;
+pub mod profile;
 pub(crate) mod register;
 mod registering;
 pub(crate) mod tags;
