@@ -34,6 +34,10 @@ pub struct ClientConfig {
     pub forget_on_leave: bool,
     /// Who tells users what the operator has to say; without it nobody does.
     pub notices: Option<Notices>,
+    /// Who is found by a search for people.
+    pub found_users: FoundUsers,
+    /// Which fields of their profiles users may change.
+    pub profile_fields: ProfileFields,
     /// Who may register.
     pub registration: Registration,
     /// Whether there may be guests.
@@ -86,6 +90,8 @@ impl ClientConfig {
             room_policies: Policies::default(),
             forget_on_leave: false,
             notices: None,
+            found_users: FoundUsers::Known,
+            profile_fields: ProfileFields::default(),
             registration: Registration::Closed,
             guests: false,
             registration_shared_secret: None,
@@ -238,6 +244,36 @@ impl std::fmt::Debug for Sms {
     /// Neither the token, nor what of the address may be one.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Sms(…)")
+    }
+}
+
+/// Who is found by a search for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundUsers {
+    /// Who shares a room with whoever searches, or is in a room that anybody may look into.
+    Known,
+    /// These, and all users of this server.
+    AllLocal,
+}
+
+/// Which fields of their profiles users may change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProfileFields {
+    /// These alone; all if there is none.
+    pub allowed: Vec<String>,
+    /// Not these, if all others are.
+    pub disallowed: Vec<String>,
+}
+
+impl ProfileFields {
+    /// Whether they may change this one.
+    pub fn allow(&self, field: &str) -> bool {
+        let is_in = |list: &[String]| list.iter().any(|one| one == field);
+        if self.allowed.is_empty() {
+            !is_in(&self.disallowed)
+        } else {
+            is_in(&self.allowed)
+        }
     }
 }
 

@@ -20,6 +20,7 @@ const VERSIONS: [&str; 17] = [
 /// What is here of newer versions and of proposals, under the names that clients ask for. Of what is in the versions above,
 /// those that some clients ask for all the same.
 const FEATURES: &[&str] = &[
+    "computer.gingershaped.msc4466",
     "fi.mau.msc2246.stable",
     "fi.mau.msc2815",
     "net.zemos.msc4383",
@@ -37,6 +38,7 @@ const FEATURES: &[&str] = &[
     "org.matrix.msc3912",
     "org.matrix.msc3916.stable",
     "org.matrix.msc4028",
+    "org.matrix.msc4069",
     "org.matrix.msc4140",
     "org.matrix.msc4155",
     "org.matrix.msc4262",
@@ -46,6 +48,8 @@ const FEATURES: &[&str] = &[
     "org.matrix.msc4380",
     "org.matrix.msc4380.stable",
     "org.matrix.simplified_msc3575",
+    "uk.half-shot.msc2666.query_mutual_rooms",
+    "uk.half-shot.msc2666.query_mutual_rooms.stable",
     "uk.tcpip.msc4133.stable",
 ];
 
@@ -90,17 +94,23 @@ pub async fn capabilities(
     let available: BTreeMap<&str, &str> = RoomRules::supported()
         .map(|rules| (rules.version.as_str(), "stable"))
         .collect();
+    let fields = &app.config.profile_fields;
     let mut capabilities = json!({
         "m.room_versions": { "default": app.config.default_room_version, "available": available },
         "m.change_password": { "enabled": true },
-        "m.set_displayname": { "enabled": true },
-        "m.set_avatar_url": { "enabled": true },
+        "m.set_displayname": { "enabled": fields.allow("displayname") },
+        "m.set_avatar_url": { "enabled": fields.allow("avatar_url") },
         "m.profile_fields": { "enabled": true },
         "m.3pid_changes": { "enabled": list::may_change(&app) },
         "m.get_login_token": { "enabled": false },
         "m.forget_forced_upon_leave": { "enabled": app.config.forget_on_leave },
         "im.nheko.msc3664.related_event_match": { "enabled": true },
     });
+    if !fields.allowed.is_empty() {
+        capabilities["m.profile_fields"]["allowed"] = json!(fields.allowed);
+    } else if !fields.disallowed.is_empty() {
+        capabilities["m.profile_fields"]["disallowed"] = json!(fields.disallowed);
+    }
     let delayed = app.config.delayed;
     capabilities["org.matrix.msc4140.delayed_events"] =
         json!({ "max_delay_ms": millis(delayed.max_delay), "max_scheduled": delayed.most });

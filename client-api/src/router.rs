@@ -17,6 +17,7 @@ use crate::{
     history::{context, event, messages, moment, relations, relationships, search, threads},
     limits::Kind,
     media::{download, preview, resumable, settings, thumbnail, upload as files},
+    people::{directory as people, mutual_rooms, networks},
     push::{mail_links, pushers, rules},
     room::{
         aliases, create, delayed, directory, members, membership, notices, receipts, redact,
@@ -35,6 +36,7 @@ pub fn router(app: App) -> Router {
     let table = accounts(table);
     let table = writing(table);
     let table = reading(table);
+    let table = finding(table);
     let table = backups(table);
     let table = keys(table);
     let table = media(table);
@@ -243,6 +245,20 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(data_delete::in_room)
 }
 
+/// People, here and elsewhere.
+fn finding(table: Table<App>) -> Table<App> {
+    table
+        .serve_as(Kind::Other, people::search)
+        .serve_as(Kind::Other, mutual_rooms::get)
+        .serve_as(Kind::Other, mutual_rooms::unstable)
+        .serve_as(Kind::Other, networks::protocols)
+        .serve_as(Kind::Other, networks::protocol)
+        .serve_as(Kind::Other, networks::location)
+        .serve_as(Kind::Other, networks::user)
+        .serve_as(Kind::Other, networks::location_of_alias)
+        .serve_as(Kind::Other, networks::user_of_id)
+}
+
 /// Backups of room keys.
 fn backups(table: Table<App>) -> Table<App> {
     table
@@ -348,7 +364,9 @@ mod tests {
     /// of the pattern's methods itself.
     #[test]
     fn no_path_hides_methods_of_another() {
-        let table = media(keys(backups(reading(writing(accounts(Table::default()))))));
+        let table = media(keys(backups(finding(reading(writing(accounts(
+            Table::default(),
+        )))))));
         let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (path, method, _) in table.endpoints() {
             served.entry(path).or_default().push(method);

@@ -124,7 +124,7 @@ pub const DEVIATIONS: &[Deviation] = &[
         ],
     },
     Deviation {
-        why: "Not yet in the specification (MSC2836, MSC3266 as it was proposed, MSC3391, MSC3814, MSC4140, MSC4186, MSC4306, MSC4308), or ours (docs/websocket.md, docs/uploads.md).",
+        why: "Not yet in the specification (MSC2836, MSC2666 and MSC3266 as they were proposed, MSC3391, MSC3814, MSC4140, MSC4186, MSC4306, MSC4308), or ours (docs/websocket.md, docs/uploads.md).",
         asked: "",
         cases: &[
             Case(
@@ -198,6 +198,11 @@ pub const DEVIATIONS: &[Deviation] = &[
                 "",
             ),
             Case("GET /_matrix/client/unstable/im.nheko.summary/*", Path, ""),
+            Case(
+                "GET /_matrix/client/unstable/uk.half-shot.msc2666/*",
+                Path,
+                "",
+            ),
             Case("GET /_matrix/client/unstable/org.rhizome.mail/*", Path, ""),
             Case("POST /_matrix/client/unstable/org.rhizome.mail/*", Path, ""),
             Case("GET /_matrix/client/unstable/org.rhizome.stream", Path, ""),

@@ -17,6 +17,7 @@ mod mail;
 mod media;
 mod media_store;
 mod presence;
+mod profiles;
 mod push;
 mod rate_limits;
 mod registration;
@@ -27,6 +28,7 @@ mod source;
 mod turn;
 mod units;
 mod url_previews;
+mod user_directory;
 mod video_still;
 mod welcome;
 mod well_known;
@@ -47,6 +49,7 @@ pub use self::mail::Mail;
 pub use self::media::{LOCAL, Media, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::media_store::{MediaStore, StoreKind};
 pub use self::presence::Presence;
+pub use self::profiles::Profiles;
 pub use self::push::{Apns, Fcm, Push, WebPush};
 pub use self::rate_limits::{Exempt, Override, OwnRates, Rate, RateLimits};
 pub use self::registration::{Registration, RegistrationMode};
@@ -57,7 +60,9 @@ use self::source::Source;
 pub use self::turn::Turn;
 pub use self::units::{Secret, Size, Span, server_name};
 pub use self::url_previews::UrlPreviews;
+pub use self::user_directory::{UserDirectory, VisibleUsers};
 pub use self::welcome::{Welcome, WelcomeClient};
+pub use self::well_known::WellKnown;
 pub use self::well_known::{Contact, WellKnown};
 
 /// The commented example with every setting, printed by `rhizome config example`.
@@ -105,6 +110,10 @@ pub struct Config {
     pub welcome: Welcome,
     /// Who is there.
     pub presence: Presence,
+    /// Who is found by a search for people.
+    pub user_directory: UserDirectory,
+    /// What users may say of themselves.
+    pub profiles: Profiles,
     /// Events that users have sent for later.
     pub delayed_events: DelayedEvents,
     /// What is so in rooms unless people say otherwise.
@@ -140,6 +149,8 @@ impl Default for Config {
             turn: Turn::default(),
             welcome: Welcome::default(),
             presence: Presence::default(),
+            user_directory: UserDirectory::default(),
+            profiles: Profiles::default(),
             delayed_events: DelayedEvents::default(),
             rooms: Rooms::default(),
             server_notices: ServerNotices::default(),

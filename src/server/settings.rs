@@ -12,7 +12,7 @@ use rhizome_media::{
 
 use crate::config::{
     Config, EncryptionByDefault, Entrance, Exempt, LOCAL, MediaStore, Rate, RateLimits, RoomPolicy,
-    Scanner, Secret, StoreKind, Turn, UnauthenticatedDownloads, Welcome, WellKnown,
+    Scanner, Secret, StoreKind, Turn, UnauthenticatedDownloads, VisibleUsers, Welcome, WellKnown,
 };
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
@@ -37,6 +37,14 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         public_chat: policy(&config.rooms.public_chat),
     };
     out.forget_on_leave = config.rooms.forget_on_leave;
+    out.found_users = match config.user_directory.visible {
+        VisibleUsers::Known => client_api::FoundUsers::Known,
+        VisibleUsers::AllLocal => client_api::FoundUsers::AllLocal,
+    };
+    out.profile_fields = client_api::ProfileFields {
+        allowed: config.profiles.allowed_fields.clone(),
+        disallowed: config.profiles.disallowed_fields.clone(),
+    };
     let notices = &config.server_notices;
     let speaker = notices.user(&config.server.name);
     out.notices = speaker.map(|user| client_api::Notices {

@@ -35,6 +35,7 @@ mod log;
 mod media;
 mod names;
 mod open;
+mod people;
 mod refusal;
 mod rooms;
 mod search;
@@ -49,7 +50,7 @@ use std::sync::{Arc, Mutex, Weak};
 use rhizome_protocol::StateKey;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use sqlx::AnyPool;
-use tokio::sync::{Notify, OnceCell, mpsc};
+use tokio::sync::{Notify, OnceCell, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use commit::{Destinations, Job};
@@ -109,6 +110,7 @@ pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
 pub use facts::notice_room::NoticeRoom;
 pub use facts::profile::{ProfileChange, ProfileField};
+pub use facts::profile_spread::ProfileSpread;
 pub use facts::pusher::{Pusher, PusherActivated, PusherChange, PusherGone, PusherKey};
 pub use facts::receipt::{DELIVERED, PlacedReceipt, Receipt, is_public as is_public_receipt};
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
@@ -148,6 +150,7 @@ pub use media::{
     NewMedia, NewPart, NewUpload, Seal, StoreUsage, StoredThumbnail, ThumbnailKind, UploadRow,
     UserUsage,
 };
+pub use people::{FillPeople, FoundPeople, PeopleQuery, PeopleScope, Person, TooLong};
 pub use rooms::aliases::StoredAlias;
 pub use rooms::heads::{Extremity, RoomHead};
 pub use rooms::history::{Direction, HistoryToken};
@@ -201,6 +204,8 @@ pub(crate) struct Core {
     pub(crate) backups_gone: Notify,
     /// Until when who sends delayed events waits.
     pub(crate) delayed: facts::delayed::wake::DelayedWake,
+    /// How far this process has come with what people are called, if it is the one that writes it down.
+    pub(crate) people: watch::Sender<Option<people::PeopleReader>>,
     /// Of those who change backups one does so at a time.
     pub(crate) backup_turn: accounts::backup::Turn,
     closing: CancellationToken,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
-use tokio::sync::{Notify, OnceCell, mpsc};
+use tokio::sync::{Notify, OnceCell, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::backup::Turn;
@@ -104,6 +104,7 @@ impl Store {
             haste: commit::Haste::default(),
             backups_gone: Notify::new(),
             delayed: DelayedWake::default(),
+            people: watch::Sender::new(None),
             backup_turn: Turn::default(),
             closing,
             _alive: with_core.clone().drop_guard(),

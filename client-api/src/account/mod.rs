@@ -12,7 +12,7 @@ pub mod guests;
 pub(crate) mod management;
 pub(crate) mod openid;
 pub(crate) mod presence;
-pub(crate) mod profile;
+pub mod profile;
 pub(crate) mod register;
 mod registering;
 pub(crate) mod tags;
