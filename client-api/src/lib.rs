@@ -27,6 +27,7 @@ mod room;
 mod router;
 mod space;
 mod sync;
+pub mod tasks;
 mod view;
 
 use std::{ops::Deref, sync::Arc};
