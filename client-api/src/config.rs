@@ -48,6 +48,8 @@ pub struct ClientConfig {
     pub rate_limits: RateLimits,
     /// How long an access token lives that came with a refresh token.
     pub access_token_lifetime_ms: u64,
+    /// How long a token is good that somebody who is logged in gets for another device; `None`: nobody gets one.
+    pub login_tokens: Option<Duration>,
     /// How often the WebSocket stream pings; a peer that is silent for two and a half times as
     /// long is given up.
     pub stream_heartbeat: Duration,
@@ -97,6 +99,7 @@ impl ClientConfig {
             registration_shared_secret: None,
             rate_limits: RateLimits::default(),
             access_token_lifetime_ms: 60 * 60 * 1000,
+            login_tokens: Some(Duration::from_mins(2)),
             stream_heartbeat: Duration::from_secs(30),
             max_body_bytes: 1024 * 1024,
             max_timeline_bytes: 32 << 20,

@@ -89,8 +89,13 @@ fn encrypted_anyway(app: &App) -> impl Iterator<Item = (String, bool)> {
 /// `GET /_matrix/client/v3/capabilities`
 pub async fn capabilities(
     State(app): State<App>,
-    Ruma { .. }: Ruma<capabilities::Request>,
+    Ruma { who, .. }: Ruma<capabilities::Request>,
 ) -> Result<RawJson, MatrixError> {
+    let account = app.store.account(&who.user_id).await?;
+    let has_password = account
+        .as_ref()
+        .is_some_and(|one| one.password_hash.is_some());
+    let administers = account.is_some_and(|one| one.admin);
     let available: BTreeMap<&str, &str> = RoomRules::supported()
         .map(|rules| (rules.version.as_str(), "stable"))
         .collect();
@@ -102,7 +107,7 @@ pub async fn capabilities(
         "m.set_avatar_url": { "enabled": fields.allow("avatar_url") },
         "m.profile_fields": { "enabled": true },
         "m.3pid_changes": { "enabled": list::may_change(&app) },
-        "m.get_login_token": { "enabled": false },
+        "m.get_login_token": { "enabled": has_password && app.config.login_tokens.is_some() },
         "m.forget_forced_upon_leave": { "enabled": app.config.forget_on_leave },
         "im.nheko.msc3664.related_event_match": { "enabled": true },
     });
@@ -116,6 +121,9 @@ pub async fn capabilities(
         json!({ "max_delay_ms": millis(delayed.max_delay), "max_scheduled": delayed.most });
     if let Some(web) = app.config.channels.web_push() {
         capabilities["m.webpush"] = json!({ "enabled": true, "vapid": web.public_key() });
+    }
+    if administers {
+        capabilities["m.account_moderation"] = json!({ "lock": true, "suspend": true });
     }
     RawJson::of(&json!({ "capabilities": capabilities }))
 }

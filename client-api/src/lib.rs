@@ -30,6 +30,7 @@ mod room;
 mod router;
 mod space;
 mod sync;
+pub mod tasks;
 mod view;
 mod voip;
 mod welcome;

@@ -8,10 +8,10 @@ use crate::{
     account::{
         admin_register,
         contact::{ask, bind, list as contacts, submit},
-        data, data_delete, deactivate, devices, filters, management, openid, presence, profile,
-        register, tags,
+        data, data_delete, deactivate, devices, filters, management, moderation, openid, presence,
+        profile, register, tags,
     },
-    auth::{login, logout, refresh},
+    auth::{get_token, login, logout, refresh},
     discovery,
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
     history::{context, event, messages, moment, relations, relationships, search, threads},
@@ -66,9 +66,12 @@ fn accounts(table: Table<App>) -> Table<App> {
         // Sessions.
         .serve(login::flows)
         .serve_as(Kind::Login, login::login)
+        .serve_as(Kind::Other, get_token::get)
         .serve_as(Kind::Login, refresh::refresh)
         .serve(logout::logout)
+        .and_locked()
         .serve(logout::logout_all)
+        .and_locked()
         // The account.
         .serve(management::whoami)
         .and_guests()
@@ -91,6 +94,12 @@ fn accounts(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Other, bind::bind_as_once)
         .serve_as(Kind::Other, bind::unbind)
         .serve(openid::request_token)
+        // What the operator makes of accounts.
+        .serve_as(Kind::Other, moderation::get_lock)
+        .serve_as(Kind::Other, moderation::put_lock)
+        .serve_as(Kind::Other, moderation::get_suspend)
+        .serve_as(Kind::Other, moderation::put_suspend)
+        .serve_as(Kind::Other, moderation::whois)
         // Devices.
         .serve(devices::list)
         .and_guests()
@@ -104,11 +113,14 @@ fn accounts(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Other, profile::get)
         .serve_as(Kind::Other, profile::get_field)
         .serve(profile::set_field)
+        .but_suspended()
         .and_guests()
         .serve(profile::delete)
+        .but_suspended()
         .and_guests()
         // Presence.
         .serve(presence::put)
+        .but_suspended()
         .serve_as(Kind::Other, presence::get)
 }
 
@@ -116,19 +128,28 @@ fn writing(table: Table<App>) -> Table<App> {
     table
         // Rooms.
         .serve_as(Kind::Join, create::create)
+        .but_suspended()
         .serve_as(Kind::Join, upgrade::upgrade)
+        .but_suspended()
         .serve(membership::joined_rooms)
         // Membership.
         .serve_as(Kind::Join, membership::join)
+        .but_suspended()
         .serve_as(Kind::Join, membership::join_by_id)
+        .but_suspended()
         .and_guests()
         .serve_as(Kind::Join, membership::knock)
+        .but_suspended()
         .serve_as(Kind::Invite, membership::invite)
+        .but_suspended()
         .serve(membership::leave)
         .and_guests()
         .serve_as(Kind::Other, membership::kick)
+        .but_suspended()
         .serve_as(Kind::Other, membership::ban)
+        .but_suspended()
         .serve_as(Kind::Other, membership::unban)
+        .but_suspended()
         .serve(membership::forget)
         // Events.
         .serve_as(Kind::Message, send::send)
@@ -158,10 +179,13 @@ fn writing(table: Table<App>) -> Table<App> {
         // Aliases and the directory.
         .serve_as(Kind::Other, aliases::get)
         .serve(aliases::put)
+        .but_suspended()
         .serve(aliases::delete)
+        .but_suspended()
         .serve(aliases::list)
         .serve(directory::visibility)
         .serve(directory::set_visibility)
+        .but_suspended()
         .serve_as(Kind::Other, directory::get)
         .serve_as(Kind::Other, directory::search)
 }
@@ -201,6 +225,7 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(receipts::receipt)
         .serve(receipts::read_markers)
         .serve(typing::typing)
+        .but_suspended()
         // What rooms are, and what spaces hold.
         .serve(hierarchy::hierarchy)
         .serve(summary::summary)
@@ -300,9 +325,13 @@ fn keys(table: Table<App>) -> Table<App> {
 fn media(table: Table<App>) -> Table<App> {
     table
         .serve_as(Kind::Upload, files::upload)
+        .but_suspended()
         .serve_as(Kind::Upload, files::create)
+        .but_suspended()
         .serve_as(Kind::Upload, files::fill)
+        .but_suspended()
         .serve_as(Kind::Upload, resumable::append)
+        .but_suspended()
         .serve(resumable::progress)
         .serve(resumable::cancel)
         .serve(settings::get)

@@ -247,7 +247,8 @@ fn spawn_poll(core: &Arc<Core>) {
         .dialect
         .is_shared()
         .then_some(Duration::from_millis(100));
-    let Some(interval) = core.options.poll_interval.or(default) else {
+    let asks = core.options.poll_interval.or(default);
+    let Some(interval) = asks.or(core.options.outside_interval) else {
         return;
     };
     let weak = Arc::downgrade(core);

@@ -10,6 +10,7 @@ pub(crate) mod devices;
 pub(crate) mod filters;
 pub mod guests;
 pub(crate) mod management;
+pub(crate) mod moderation;
 pub(crate) mod openid;
 pub(crate) mod presence;
 pub mod profile;

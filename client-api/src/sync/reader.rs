@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     App, MatrixError,
+    auth::standing,
     place::token::Token,
     view::{filter::FilterDefinition, ignored::Unwanted, scan::Budget, seen::Viewer},
 };
@@ -132,7 +133,9 @@ impl Reader {
             .map_or(0, |token| token.ephemeral_after(ephemeral));
         let mut next = Token::new(store, upto, ephemeral);
         let window = if let Some(after) = after {
-            Window::read(store, self.viewer.user, &rows, after, upto).await?
+            let window = Window::read(store, self.viewer.user, &rows, after, upto).await?;
+            standing::may_listen(&self.app, self.viewer.user, window.to_device.ended).await?;
+            window
         } else {
             self.app
                 .sync

@@ -8,12 +8,15 @@ pub(crate) mod erasure;
 mod expiry;
 pub(crate) mod filters;
 mod guests;
+pub(crate) mod listing;
+pub(crate) mod login_tokens;
 mod openid;
 mod presence;
 pub(crate) mod profiles;
 pub(crate) mod pushes;
 pub(crate) mod reports;
 pub(crate) mod sessions;
+pub(crate) mod tasks;
 pub(crate) mod third_parties;
 pub(crate) mod tokens;
 pub(crate) mod uia;
@@ -37,6 +40,12 @@ pub struct Account {
     pub admin: bool,
     /// Whether it has ended. Its name is never given out again.
     pub deactivated: bool,
+    /// Whether it can do nothing but log out.
+    pub locked: bool,
+    /// Whether it can only read.
+    pub suspended: bool,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: i64,
 }
 
 /// The first login of an account that is being made, when its user's number is known.
@@ -83,7 +92,10 @@ impl Store {
             return Ok(None);
         };
         let query = self
-            .sql("SELECT password_hash, admin, deactivated FROM account WHERE user_no = $1")
+            .sql(
+                "SELECT password_hash, admin, deactivated, locked, suspended, created_ms \
+                 FROM account WHERE user_no = $1",
+            )
             .bind(no);
         let Some(row) = self.row(query).await? else {
             return Ok(None);
@@ -93,6 +105,9 @@ impl Store {
             password_hash: row.get("password_hash")?,
             admin: row.get("admin")?,
             deactivated: row.get("deactivated")?,
+            locked: row.get("locked")?,
+            suspended: row.get("suspended")?,
+            created_ms: row.get("created_ms")?,
         }))
     }
 }

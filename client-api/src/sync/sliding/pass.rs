@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     MatrixError,
+    auth::standing,
     place::token::Token,
     sync::{
         Ask,
@@ -68,6 +69,7 @@ impl Sliding {
             Some(after) => Window::read(store, user, rows, after, *upto).await?,
             None => Window::default(),
         };
+        standing::may_listen(&app, user, window.to_device.ended).await?;
         let shared = &app.sync;
         let ignored = shared
             .ignored

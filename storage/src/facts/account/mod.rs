@@ -5,9 +5,11 @@
 //! decided on is checked under that lock ([`CommitError::AccountMoved`](crate::CommitError::AccountMoved)).
 
 pub(crate) mod dehydrated;
+mod flags;
 mod held;
 pub(crate) mod new;
 mod rows;
+pub(crate) mod tokens;
 
 use ruma::OwnedDeviceId;
 
@@ -116,6 +118,22 @@ pub enum AccountChange {
         /// What its password must match: a PHC string.
         hash: String,
     },
+    /// The operator makes something of the account, or takes that back. Refused if there is none, or it has ended.
+    Flag {
+        /// Whose.
+        user: UserNo,
+        /// What.
+        flag: AccountFlag,
+        /// Whether it is that from now on.
+        on: bool,
+    },
+    /// A session has to prove anew whose it is: its refresh tokens are gone, its access tokens have expired.
+    EndTokens {
+        /// Whose.
+        user: UserNo,
+        /// Of which device.
+        device: OwnedDeviceId,
+    },
     /// The account ends: its profile goes, its name stays taken, and its password opens nothing.
     Deactivate {
         /// Whose.
@@ -124,6 +142,17 @@ pub enum AccountChange {
         /// see it at this position.
         erase: Option<Pos>,
     },
+}
+
+/// What operators make of accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountFlag {
+    /// It administers the server.
+    Admin,
+    /// It can do nothing but log out.
+    Locked,
+    /// It can only read.
+    Suspended,
 }
 
 impl AccountChange {
@@ -148,6 +177,8 @@ impl AccountChange {
             | Self::EndSessions { user, .. }
             | Self::Password { user, .. }
             | Self::Upgrade { user, .. }
+            | Self::Flag { user, .. }
+            | Self::EndTokens { user, .. }
             | Self::Deactivate { user, .. } => *user,
         }
     }
