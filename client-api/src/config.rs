@@ -13,7 +13,7 @@ use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{Channels, Mailing};
+use crate::{Channels, Mailing, Networks};
 
 /// Settings of the client API.
 #[derive(Debug, Clone)]
@@ -38,6 +38,8 @@ pub struct ClientConfig {
     pub found_users: FoundUsers,
     /// Which fields of their profiles users may change.
     pub profile_fields: ProfileFields,
+    /// Other networks that are reached from here.
+    pub networks: Networks,
     /// Who may register.
     pub registration: Registration,
     /// Whether there may be guests.
@@ -94,6 +96,7 @@ impl ClientConfig {
             notices: None,
             found_users: FoundUsers::Known,
             profile_fields: ProfileFields::default(),
+            networks: Networks::default(),
             registration: Registration::Closed,
             guests: false,
             registration_shared_secret: None,
@@ -257,6 +260,13 @@ pub enum FoundUsers {
     Known,
     /// These, and all users of this server.
     AllLocal,
+}
+
+impl FoundUsers {
+    /// Whether all users of this server are found.
+    pub fn are_all_local(self) -> bool {
+        self == Self::AllLocal
+    }
 }
 
 /// Which fields of their profiles users may change.

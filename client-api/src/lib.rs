@@ -50,7 +50,6 @@ use crate::{
     e2ee::backup,
     history::asked::InVain,
     limits::Limits,
-    people::networks::Networks,
 };
 
 pub use account::{
@@ -58,6 +57,7 @@ pub use account::{
 };
 pub use config::ClientConfig;
 pub use media::{Files, LinkPreviews, RemoteFiles};
+pub use people::networks::{Network, Networks};
 pub use push::{channels::Channels, mailing::Mailing};
 pub use rhizome_edge::{Caller, MatrixError, Ruma};
 pub use room::delayed::run as send_delayed;
@@ -90,8 +90,6 @@ pub struct Parts {
     pub(crate) sync: sync::Shared,
     /// What other servers said of their users a moment ago.
     pub(crate) remote_profiles: RemoteProfiles,
-    /// Other networks that are reached from here.
-    pub(crate) networks: Networks,
     /// Where no other server has helped with history.
     pub(crate) in_vain: InVain,
     /// Rate limits.
@@ -127,7 +125,6 @@ impl App {
             tokens,
             sync: sync::Shared::default(),
             remote_profiles: RemoteProfiles::default(),
-            networks: Networks::default(),
             in_vain: InVain::default(),
             limits,
             bodies: Bodies::new(backup::MEMORY.0, backup::MEMORY.1),

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use rhizome_federation::{Federation, local};
 use rhizome_protocol::{Membership, Object, draft::Draft};
 use rhizome_rooms::{membership::restricted::AUTHORISED_VIA, send::SendOptions};
@@ -146,7 +146,7 @@ impl LogWork for TellProfiles {
             });
         let users: BTreeSet<UserNo> = users.collect();
         let mut told = stream::iter(users)
-            .map(|user| self.tell(user, stretch.after))
+            .map(|user| self.tell(user, stretch.after).boxed())
             .buffer_unordered(USERS_AT_ONCE);
         let mut failed = 0;
         while let Some(one) = told.next().await {
