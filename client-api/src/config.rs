@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 pub use rhizome_edge::limits::Rate;
 use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
 
-use crate::{Channels, Mailing};
+use crate::{Channels, JwtLogin, Mailing};
 
 /// Settings of the client API.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct ClientConfig {
     pub access_token_lifetime_ms: u64,
     /// How long a token is good that somebody who is logged in gets for another device; `None`: nobody gets one.
     pub login_tokens: Option<Duration>,
+    /// Takes tokens of the operator's own system for logins.
+    pub jwt: Option<Arc<JwtLogin>>,
     /// How often the WebSocket stream pings; a peer that is silent for two and a half times as
     /// long is given up.
     pub stream_heartbeat: Duration,
@@ -75,6 +77,7 @@ impl ClientConfig {
             rate_limits: RateLimits::default(),
             access_token_lifetime_ms: 60 * 60 * 1000,
             login_tokens: Some(Duration::from_mins(2)),
+            jwt: None,
             stream_heartbeat: Duration::from_secs(30),
             max_body_bytes: 1024 * 1024,
             max_timeline_bytes: 32 << 20,
@@ -199,6 +202,12 @@ pub struct RateLimits {
     pub fetch: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
+    /// For how long an account is new; zero: none is.
+    pub new_account_age: Duration,
+    /// Invites, per user whose account is new.
+    pub new_account_invite: Rate,
+    /// Rooms made, per user whose account is new.
+    pub new_account_room: Rate,
 }
 
 impl RateLimits {
@@ -227,6 +236,9 @@ impl Default for RateLimits {
             download: rate(100.0, 2_000),
             fetch: rate(10.0, 500),
             other: rate(20.0, 100),
+            new_account_age: Duration::ZERO,
+            new_account_invite: rate(0.001, 10),
+            new_account_room: rate(0.0005, 5),
         }
     }
 }

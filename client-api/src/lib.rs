@@ -5,7 +5,7 @@
 //!
 //! Folders import each other in one direction, from top to bottom: `sync`, which tells of everything; `room` and
 //! `history`; `account`; `push`; `auth`; `view`. `media` and `space` know none of them but `view`. What several of them need and none of them
-//! owns is a file beside them (`limits`, `content`, `account_data`) or in `place`; `door` stands before them and no
+//! owns is a file beside them (`limits`, `content`, `account_data`, `user_ids`) or in `place`; `door` stands before them and no
 //! folder knows it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -18,6 +18,7 @@ mod discovery;
 mod door;
 mod e2ee;
 mod history;
+mod jwt;
 mod limits;
 mod media;
 pub mod notify;
@@ -28,6 +29,7 @@ mod router;
 mod space;
 mod sync;
 pub mod tasks;
+mod user_ids;
 mod view;
 
 use std::{ops::Deref, sync::Arc};
@@ -47,6 +49,7 @@ use crate::{
 
 pub use account::{carried::CarrySettings, guests::PutOutGuests, users};
 pub use config::ClientConfig;
+pub use jwt::{Algorithm as JwtAlgorithm, Claims as JwtClaims, JwtLogin};
 pub use media::{Files, LinkPreviews, RemoteFiles};
 pub use push::{channels::Channels, mailing::Mailing};
 pub use rhizome_edge::{Caller, MatrixError, Ruma};

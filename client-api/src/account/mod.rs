@@ -10,6 +10,7 @@ pub(crate) mod filters;
 pub mod guests;
 pub(crate) mod management;
 pub(crate) mod moderation;
+pub(crate) mod newcomers;
 pub(crate) mod presence;
 pub(crate) mod profile;
 pub(crate) mod register;

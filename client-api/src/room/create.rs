@@ -24,7 +24,11 @@ use serde_json::Value;
 
 use crate::{
     App, Ruma,
-    account::profile::rooms::{member_content, only_of_members},
+    account::{
+        newcomers,
+        profile::rooms::{member_content, only_of_members},
+    },
+    auth::shadow,
     config::EncryptionByDefault,
     content,
     limits::Kind,
@@ -40,6 +44,10 @@ pub async fn create(
     let mut request = decoded(&app, who.user_id, creator_profile, req)?;
     check_canonical_alias(&request)?;
     // Refused before anything is made: half of the guests would be no use.
+    if shadow::is_banned(&app, &request.creator).await? {
+        request.invite.clear();
+    }
+    newcomers::take(&app, &request.creator, 1, request.invite.len()).await?;
     let now = app.now_monotonic_ms();
     app.limits
         .take_many(Kind::Invite, &request.creator, request.invite.len(), now)?;

@@ -33,7 +33,8 @@ use serde_json::Value;
 
 use crate::{
     App, Caller, Ruma,
-    account::{guests, profile::rooms::member_content},
+    account::{guests, newcomers, profile::rooms::member_content},
+    auth::shadow,
     content,
     room::notices,
 };
@@ -68,6 +69,9 @@ pub async fn knock(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<knock_room::Request>,
 ) -> Result<knock_room::Response, MatrixError> {
+    if shadow::is_banned(&app, &who.user_id).await? {
+        return Err(MatrixError::forbidden("You can't knock on this room"));
+    }
     let mut via = req.via;
     via.truncate(MAX_VIA);
     let mut content = member_content(&app, &who.user_id).await?;
@@ -133,6 +137,7 @@ pub async fn invite(
             "This server has no identity server: invite by user id",
         ));
     };
+    newcomers::take(&app, &who.user_id, 0, 1).await?;
     let mut extra = Object::new();
     if is_ours(&app, invited.user_id.server_name()) {
         extra = member_content(&app, &invited.user_id).await?;
@@ -267,6 +272,10 @@ async fn change(
         reason,
         extra,
     } = wish;
+    let goes = action == Action::Kick && target == who.user_id;
+    if !goes && shadow::is_banned(app, &who.user_id).await? {
+        return shadow::event(app, who, &room_id).await.map(drop);
+    }
     let sender = who.user_id.clone();
     let change = MembershipChange {
         room_id,

@@ -8,7 +8,7 @@ use http::StatusCode;
 use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
 use rhizome_rooms::{
     access,
-    membership::remote_invite,
+    membership::{self, remote_invite},
     receive::{Gathered, Received, receive},
 };
 use rhizome_storage::UserNo;
@@ -104,6 +104,7 @@ async fn accept(
     let Some(account) = account.filter(|account| !account.deactivated) else {
         return Err(MatrixError::forbidden("The invited user has no account"));
     };
+    membership::require_open(fed.store(), room_id).await?;
     if let Some(head) = fed.store().room(room_id).await? {
         guard::require_allowed(fed, origin, &head).await?;
     }

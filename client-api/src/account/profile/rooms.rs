@@ -8,7 +8,7 @@ use rhizome_rooms::{membership::restricted::AUTHORISED_VIA, send::SendOptions};
 use rhizome_storage::{MembershipRow, UserNo};
 use ruma::UserId;
 
-use crate::App;
+use crate::{App, auth::shadow};
 
 /// How many rooms are told of a change at once.
 const ROOMS_AT_ONCE: usize = 8;
@@ -28,6 +28,9 @@ pub fn only_of_members(profile: &mut Object) {
 /// Renews the user's member event in every room that they are in, also in those that were missed
 /// when an earlier change failed half-way.
 pub async fn tell(app: &App, user_id: &UserId, user: UserNo) -> Result<(), MatrixError> {
+    if shadow::is_banned(app, user_id).await? {
+        return Ok(());
+    }
     let profile = member_content(app, user_id).await?;
     let memberships = app.store.memberships_of(user).await?;
     let joined = memberships
