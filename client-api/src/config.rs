@@ -13,7 +13,7 @@ use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::{Channels, Mailing, Networks};
+use crate::{Channels, JwtLogin, Mailing, Networks};
 
 /// Settings of the client API.
 #[derive(Debug, Clone)]
@@ -52,6 +52,8 @@ pub struct ClientConfig {
     pub access_token_lifetime_ms: u64,
     /// How long a token is good that somebody who is logged in gets for another device; `None`: nobody gets one.
     pub login_tokens: Option<Duration>,
+    /// Takes tokens of the operator's own system for logins.
+    pub jwt: Option<Arc<JwtLogin>>,
     /// How often the WebSocket stream pings; a peer that is silent for two and a half times as
     /// long is given up.
     pub stream_heartbeat: Duration,
@@ -103,6 +105,7 @@ impl ClientConfig {
             rate_limits: RateLimits::default(),
             access_token_lifetime_ms: 60 * 60 * 1000,
             login_tokens: Some(Duration::from_mins(2)),
+            jwt: None,
             stream_heartbeat: Duration::from_secs(30),
             max_body_bytes: 1024 * 1024,
             max_timeline_bytes: 32 << 20,
@@ -373,6 +376,12 @@ pub struct RateLimits {
     pub validation: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
+    /// For how long an account is new; zero: none is.
+    pub new_account_age: Duration,
+    /// Invites, per user whose account is new.
+    pub new_account_invite: Rate,
+    /// Rooms made, per user whose account is new.
+    pub new_account_room: Rate,
     /// Users for whom none of these hold, but for what tries secrets.
     pub exempt_users: HashSet<OwnedUserId>,
     /// Networks whose addresses aren't counted.
@@ -459,6 +468,9 @@ impl Default for RateLimits {
             exempt_users: HashSet::new(),
             exempt_networks: Vec::new(),
             overrides: HashMap::new(),
+            new_account_age: Duration::ZERO,
+            new_account_invite: rate(0.001, 10),
+            new_account_room: rate(0.0005, 5),
         }
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Folders import each other in one direction, from top to bottom: `sync`, which tells of everything; `room` and
 //! `history`; `account`; `push`; `auth`; `view`. `media`, `people` and `space` know none of them but `view`. What several of them need and none of them
-//! owns is a file beside them (`limits`, `content`, `account_data`, `page`, `identity`) or in `place`; `door` stands before them and no
+//! owns is a file beside them (`limits`, `content`, `account_data`, `page`, `identity`, `user_ids`) or in `place`; `door` stands before them and no
 //! folder knows it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -19,6 +19,7 @@ mod door;
 mod e2ee;
 mod history;
 mod identity;
+mod jwt;
 mod limits;
 mod media;
 pub mod notify;
@@ -31,6 +32,7 @@ mod router;
 mod space;
 mod sync;
 pub mod tasks;
+mod user_ids;
 mod view;
 mod voip;
 mod welcome;
@@ -56,6 +58,7 @@ pub use account::{
     carried::CarrySettings, guests::PutOutGuests, profile::tell::TellProfiles, users,
 };
 pub use config::ClientConfig;
+pub use jwt::{Algorithm as JwtAlgorithm, Claims as JwtClaims, JwtLogin};
 pub use media::{Files, LinkPreviews, RemoteFiles};
 pub use people::networks::{Network, Networks};
 pub use push::{channels::Channels, mailing::Mailing};

@@ -46,6 +46,9 @@ impl TellProfiles {
     /// wrong here.
     async fn tell(&self, user: UserNo, after: Pos) -> Result<usize, MatrixError> {
         let user_id = self.store().user(user).await?;
+        if self.store().blocks().await?.user(&user_id) {
+            return Ok(0);
+        }
         let memberships = self.store().memberships_of(user).await?;
         let joined = memberships
             .iter()
