@@ -1,10 +1,15 @@
 //! What the operator decides about the client API. Parsed and validated by the binary.
 
+mod registration;
+
 use std::{sync::Arc, time::Duration};
 
 pub use rhizome_edge::limits::Rate;
 use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
 
+pub use self::registration::{
+    Captcha, CaptchaKind, Document, EmailRule, Policy, Registration, RegistrationRules,
+};
 use crate::{Channels, Mailing};
 
 /// Settings of the client API.
@@ -26,6 +31,8 @@ pub struct ClientConfig {
     pub notices: Option<Notices>,
     /// Who may register.
     pub registration: Registration,
+    /// What else that takes, and what new accounts are like.
+    pub registration_rules: RegistrationRules,
     /// Whether there may be guests.
     pub guests: bool,
     /// Enables `/_synapse/admin/v1/register` for whoever knows the secret.
@@ -68,6 +75,7 @@ impl ClientConfig {
             forget_on_leave: false,
             notices: None,
             registration: Registration::Closed,
+            registration_rules: RegistrationRules::default(),
             guests: false,
             registration_shared_secret: None,
             rate_limits: RateLimits::default(),
@@ -137,15 +145,6 @@ pub enum EncryptionByDefault {
     Invite,
     /// All.
     All,
-}
-
-/// Who may make an account over `/register`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Registration {
-    /// Nobody.
-    Closed,
-    /// Anyone who can reach the server.
-    Open,
 }
 
 /// The memory and passes of argon2id.

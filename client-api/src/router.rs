@@ -9,7 +9,7 @@ use crate::{
         admin_register, data, data_delete, deactivate, devices, filters, management, presence,
         profile, register, tags,
     },
-    auth::{login, logout, refresh},
+    auth::{fallback, login, logout, refresh},
     discovery,
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
     history::{context, event, messages, moment, relations, relationships, search, threads},
@@ -48,6 +48,9 @@ fn accounts(table: Table<App>) -> Table<App> {
         // Becoming a user.
         .serve_as(Kind::Login, register::register)
         .serve(register::available)
+        .serve_as(Kind::Login, register::token_validity)
+        .serve_as(Kind::Other, fallback::show)
+        .serve_as(Kind::Login, fallback::complete)
         .serve_as(Kind::Login, admin_register::nonce)
         .serve_as(Kind::Login, admin_register::register)
         // What the operator tells users.

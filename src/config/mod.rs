@@ -45,7 +45,9 @@ pub use self::media_store::{MediaStore, StoreKind};
 pub use self::presence::Presence;
 pub use self::push::{Apns, Fcm, Push, WebPush};
 pub use self::rate_limits::{Rate, RateLimits};
-pub use self::registration::{Registration, RegistrationMode};
+pub use self::registration::{
+    Captcha, CaptchaKind, DisplayName, Policy, Registration, RegistrationMode,
+};
 pub use self::rooms::{EncryptionByDefault, Rooms};
 pub use self::server::Server;
 pub use self::server_notices::ServerNotices;
@@ -228,6 +230,14 @@ impl Config {
             self.registration.shared_secret_file.as_deref(),
             problems,
         );
+        if let Some(captcha) = &mut self.registration.captcha {
+            read_secret(
+                "registration.captcha.secret",
+                &mut captcha.secret,
+                captcha.secret_file.as_deref(),
+                problems,
+            );
+        }
         read_secret(
             "mail.password",
             &mut self.mail.password,

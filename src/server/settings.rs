@@ -10,9 +10,10 @@ use rhizome_media::{
     MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StillConfig, StoreConfig,
 };
 
+use super::registration;
 use crate::config::{
-    Config, EncryptionByDefault, LOCAL, MediaStore, Rate, Scanner, Secret, StoreKind,
-    UnauthenticatedDownloads,
+    Config, EncryptionByDefault, LOCAL, MediaStore, Rate, RegistrationMode, Scanner, Secret,
+    StoreKind, UnauthenticatedDownloads,
 };
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
@@ -40,11 +41,12 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         avatar_url: notices.avatar_url.clone(),
         room_name: Some(notices.room_name.clone()).filter(|name| !name.is_empty()),
     });
-    out.registration = if config.registration.is_open() {
-        client_api::Registration::Open
-    } else {
-        client_api::Registration::Closed
+    out.registration = match config.registration.mode {
+        RegistrationMode::Closed => client_api::Registration::Closed,
+        RegistrationMode::Open => client_api::Registration::Open,
+        RegistrationMode::Token => client_api::Registration::Token,
     };
+    out.registration_rules = registration::rules(&config.registration);
     out.guests = config.registration.guests;
     out.registration_shared_secret = config
         .registration

@@ -66,9 +66,11 @@ pub use accounts::delivery::DELIVERY;
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::pushes::{About, Mails, NewPush, Push, Told, Waiting};
+pub use accounts::registration::{AwaitingApproval, RegistrationToken};
 pub use accounts::reports::{NewReport, Report};
 pub use accounts::sessions::Ends;
 pub use accounts::tokens::Token;
+pub use accounts::uia::{NewUiaSession, UiaSession};
 pub use accounts::{Account, FirstLogin};
 pub use commit::Submitted;
 pub use commit::write_set::{
@@ -84,6 +86,7 @@ pub use engine::numbers::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, Snapshot
 pub use engine::options::{CrashAt, CrashPoint, LostAnswer, Options, PresenceOptions};
 pub use engine::scratch::Scratch;
 pub use facts::account::AccountChange;
+pub use facts::account::admission::{Admission, TokenUse};
 pub use facts::account::dehydrated::Dehydrated;
 pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
 pub use facts::account_data::{AccountData, DataChange, Notifying};

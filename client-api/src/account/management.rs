@@ -7,7 +7,7 @@ use ruma::api::client::account::{change_password::v3 as change_password, whoami:
 
 use crate::{
     App, Ruma,
-    auth::uia::{self, Stage},
+    auth::uia::{self, Act},
 };
 
 /// `GET /_matrix/client/v3/account/whoami`
@@ -23,17 +23,21 @@ pub async fn whoami(
 /// `POST /_matrix/client/v3/account/password`
 pub async fn change_password(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<change_password::Request>,
+    Ruma {
+        who,
+        req,
+        body,
+        peer,
+    }: Ruma<change_password::Request>,
 ) -> Result<change_password::Response, MatrixError> {
     // Without a token this would need an e-mail flow.
     let who = who.ok_or_else(MatrixError::missing_token)?;
-    uia::require(
-        &app,
-        "change_password",
-        Stage::Password(&who),
-        req.auth.as_ref(),
-    )
-    .await?;
+    let act = Act {
+        what: "change_password",
+        to: "",
+        body: &body,
+    };
+    uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     let hash = app.passwords.hash(&req.new_password).await?;
     let ends = if req.logout_devices {
         Ends::Others(who.device()?)

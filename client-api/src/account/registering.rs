@@ -1,18 +1,25 @@
 //! A registration under way, so that a client that never got the answer may ask again.
 //!
-//! Once its stage is complete, the session of a registration is about the account that it makes and that
+//! Once its stages are complete, the session of a registration is about the account that it makes and that
 //! account's first device. Until it expires, the same request gives the same account and the same device, with
-//! tokens of its own, as those that were lost are known to nobody: tokens are kept as hashes only.
+//! tokens of its own, as those that were lost are known to nobody: tokens are kept as hashes only. What was proved stays
+//! with the session, and becomes the account's in the commit that makes it: so it counts once.
 
 use std::net::IpAddr;
 
 use rhizome_edge::MatrixError;
+use rhizome_storage::{Admission, TokenUse};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use serde_json::Value;
 
 use crate::{
     App,
     account::users,
-    auth::session::{self, Session, SessionRequest},
+    auth::{
+        login::awaiting_approval,
+        session::{self, Session, SessionRequest},
+        uia::{Proofs, Stage},
+    },
     limits::Kind,
 };
 
@@ -27,6 +34,8 @@ pub(crate) struct Registering {
     pub(crate) device_id: OwnedDeviceId,
     /// Whether an earlier request has been so far already.
     pub(crate) again: bool,
+    /// By what the account comes to be.
+    pub(crate) admission: Admission,
 }
 
 impl Registering {
@@ -40,10 +49,13 @@ impl Registering {
             return Ok(None);
         };
         let now = app.store.clock().now_ms();
-        let purpose = app.store.uia_session(session, now).await?;
-        let Some(before) = purpose.as_deref().and_then(Self::from_purpose) else {
+        let Some(found) = app.store.uia_session(session, now).await? else {
             return Ok(None);
         };
+        let Some(mut before) = Self::from_purpose(&found.purpose) else {
+            return Ok(None);
+        };
+        before.admission = admission(app, Some(session), &Proofs::read(&found.completed));
         let same = match username {
             Some(name) => users::user_id(&app.config.server_name, name)? == before.user_id,
             None => true,
@@ -65,6 +77,7 @@ impl Registering {
             user_id: UserId::parse(user).ok()?,
             device_id: device.into(),
             again: true,
+            admission: Admission::default(),
         })
     }
 
@@ -72,9 +85,9 @@ impl Registering {
     /// if one is asked for.
     ///
     /// # Errors
-    /// `M_USER_IN_USE`, `M_WEAK_PASSWORD`, `M_LIMIT_EXCEEDED`.
+    /// `M_USER_IN_USE`, `M_WEAK_PASSWORD`, `M_LIMIT_EXCEEDED`; `M_USER_AWAITING_APPROVAL` once the account is there.
     pub(crate) async fn account(
-        &self,
+        self,
         app: &App,
         password: &str,
         first: Option<SessionRequest>,
@@ -92,6 +105,9 @@ impl Registering {
             if !app.passwords.verify(password, hash.clone()).await? {
                 return Err(users::in_use());
             }
+            if account.awaits_approval {
+                return Err(awaiting_approval());
+            }
             let Some(first) = first else {
                 return Ok(None);
             };
@@ -105,8 +121,39 @@ impl Registering {
         app.limits
             .take_from(Kind::Registration, peer, now)
             .map_err(MatrixError::limit_exceeded)?;
-        let first = first.map(|first| (first, peer));
-        users::register(app, &self.user_id, password, false, first).await
+        let waits = self.admission.awaits_approval;
+        let first = first.filter(|_| !waits).map(|first| (first, peer));
+        let new = users::New {
+            user_id: &self.user_id,
+            password,
+            admin: false,
+            admission: self.admission,
+        };
+        let session = users::register(app, new, first).await?;
+        if waits {
+            return Err(awaiting_approval());
+        }
+        Ok(session)
+    }
+}
+
+/// What the stages of a registration have proved, as it is written with its account.
+pub(crate) fn admission(app: &App, session: Option<&str>, proofs: &Proofs) -> Admission {
+    let token = proofs.of(Stage::Token).and_then(|proof| {
+        Some(TokenUse {
+            session: session?.to_owned(),
+            token: proof.get("token")?.as_str()?.to_owned(),
+        })
+    });
+    let terms = proofs.of(Stage::Terms).and_then(Value::as_object);
+    let terms = terms.into_iter().flatten().filter_map(|(policy, version)| {
+        let version = version.as_str()?;
+        Some((policy.clone(), version.to_owned()))
+    });
+    Admission {
+        token,
+        terms: terms.collect(),
+        awaits_approval: app.config.registration_rules.approval,
     }
 }
 
@@ -120,6 +167,7 @@ mod tests {
             user_id: "@ada:here.test:8448".try_into().unwrap(),
             device_id: "Ada's own phone".into(),
             again: true,
+            admission: Admission::default(),
         };
         let again = Registering::from_purpose(&before.purpose());
         assert_eq!(again, Some(before));

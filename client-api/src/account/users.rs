@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
-use rhizome_storage::{Ends, NewAccount, Store};
+use rhizome_storage::{Admission, Ends, NewAccount, Store};
 use ruma::{OwnedUserId, ServerName, UserId};
 
 use crate::{
@@ -54,11 +54,30 @@ pub async fn create(
     cost: PasswordCost,
 ) -> Result<OwnedUserId, MatrixError> {
     let user_id = user_id(server, username)?;
-    let account = new_account(store, &user_id, password, admin, &Passwords::new(cost)).await?;
+    let new = New {
+        user_id: &user_id,
+        password,
+        admin,
+        admission: Admission::default(),
+    };
+    let name = Some(user_id.localpart().to_owned());
+    let account = new_account(store, new, name, &Passwords::new(cost)).await?;
     match store.create_account(&user_id, account, None).await? {
         Some(_) => Ok(user_id),
         None => Err(in_use()),
     }
+}
+
+/// An account to be made.
+pub(crate) struct New<'a> {
+    /// Whose.
+    pub user_id: &'a UserId,
+    /// What opens it.
+    pub password: &'a str,
+    /// Whether it may administrate the server.
+    pub admin: bool,
+    /// By what it comes to be.
+    pub admission: Admission,
 }
 
 /// Makes an account and, if one is asked for, begins its first session, both in one moment.
@@ -67,12 +86,12 @@ pub async fn create(
 /// `M_USER_IN_USE`, `M_WEAK_PASSWORD`, `M_INVALID_PARAM` for an impossible device id or name.
 pub(crate) async fn register(
     app: &App,
-    user_id: &UserId,
-    password: &str,
-    admin: bool,
+    new: New<'_>,
     first: Option<(SessionRequest, Option<IpAddr>)>,
 ) -> Result<Option<Session>, MatrixError> {
-    let account = new_account(&app.store, user_id, password, admin, &app.passwords).await?;
+    let user_id = new.user_id;
+    let name = app.config.registration_rules.first_name(user_id);
+    let account = new_account(&app.store, new, name, &app.passwords).await?;
     let beginning = match first {
         Some((request, peer)) => Some(Beginning::new(app, request, peer)?),
         None => None,
@@ -86,18 +105,33 @@ pub(crate) async fn register(
 
 async fn new_account(
     store: &Store,
-    user_id: &UserId,
-    password: &str,
-    admin: bool,
+    new: New<'_>,
+    display_name: Option<String>,
     passwords: &Passwords,
 ) -> Result<NewAccount, MatrixError> {
-    require_free(store, user_id).await?;
+    require_free(store, new.user_id).await?;
     Ok(NewAccount {
-        password_hash: Some(passwords.hash(password).await?),
-        admin,
+        password_hash: Some(passwords.hash(new.password).await?),
+        admin: new.admin,
         created_ms: store.clock().now_ms(),
         is_guest: false,
+        display_name,
+        admission: new.admission,
     })
+}
+
+/// `M_INVALID_USERNAME` if the operator keeps the name for themselves, or doesn't want such ones.
+pub(crate) fn require_permitted(app: &App, user_id: &UserId) -> Result<(), MatrixError> {
+    let notices = app.config.notices.as_ref();
+    let is_ours = notices.is_some_and(|notices| notices.user == user_id);
+    if is_ours || !app.config.registration_rules.permit(user_id.localpart()) {
+        return Err(MatrixError::new(
+            StatusCode::BAD_REQUEST,
+            "M_INVALID_USERNAME",
+            "Nobody can register under this name on this server; choose another",
+        ));
+    }
+    Ok(())
 }
 
 /// `M_USER_IN_USE` if there is an account of this id.

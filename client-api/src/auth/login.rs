@@ -74,12 +74,25 @@ pub async fn login(
     let Some(account) = app.store.account(&user_id).await? else {
         return Err(MatrixError::internal());
     };
+    if account.awaits_approval {
+        return Err(awaiting_approval());
+    }
     let session = session::begin(&app, account.user, request, peer).await?;
     let mut answer = session::answer(&app, &user_id, Some(session));
     if let Some(base_url) = &app.config.well_known_client {
         answer["well_known"] = json!({ "m.homeserver": { "base_url": base_url } });
     }
     RawJson::of(&answer)
+}
+
+/// An account into which nobody may log in yet (MSC3866).
+pub(crate) fn awaiting_approval() -> MatrixError {
+    MatrixError::new(
+        StatusCode::FORBIDDEN,
+        "M_USER_AWAITING_APPROVAL",
+        "The account waits for the approval of this server's operator; try to log in later",
+    )
+    .with("approval_notice_medium", "none")
 }
 
 fn named_user(login: &Login) -> Result<String, MatrixError> {

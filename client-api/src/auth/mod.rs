@@ -1,5 +1,6 @@
 //! Who is it: logging in, access tokens, and proving it again.
 
+pub(crate) mod fallback;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod password;

@@ -186,6 +186,8 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "well_known.server",
     "database.url",
     "database.url_file",
+    "registration.terms",
+    "registration.captcha",
     "registration.shared_secret",
     "registration.shared_secret_file",
     "media.path",

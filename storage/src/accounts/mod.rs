@@ -11,6 +11,7 @@ mod guests;
 mod presence;
 pub(crate) mod profiles;
 pub(crate) mod pushes;
+pub(crate) mod registration;
 pub(crate) mod reports;
 pub(crate) mod sessions;
 pub(crate) mod tokens;
@@ -19,7 +20,10 @@ pub(crate) mod uia;
 use ruma::UserId;
 
 use crate::engine::sql::Columns as _;
-use crate::{AccountChange, DeviceList, NewAccount, NewLogin, Result, Store, UserNo};
+use crate::facts::Fact;
+use crate::{
+    AccountChange, DeviceList, NewAccount, NewLogin, ProfileChange, Result, Store, UserNo,
+};
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub struct Account {
     pub admin: bool,
     /// Whether it has ended. Its name is never given out again.
     pub deactivated: bool,
+    /// Whether nobody may log in until the operator has approved it.
+    pub awaits_approval: bool,
 }
 
 /// The first login of an account that is being made, when its user's number is known.
@@ -47,8 +53,13 @@ impl Store {
         first: Option<FirstLogin>,
     ) -> Result<Option<UserNo>> {
         let no = self.user_no(user).await?;
+        let name = account.display_name.clone().map(|name| ProfileChange {
+            user: no,
+            field: "displayname".to_owned(),
+            value: Some(name.into()),
+        });
+        let mut facts: Vec<Fact> = name.map(Fact::from).into_iter().collect();
         let create = AccountChange::Create { user: no, account };
-        let mut facts = Vec::new();
         if let Some(first) = first {
             let login = first(no);
             let list = DeviceList {
@@ -71,7 +82,10 @@ impl Store {
             return Ok(None);
         };
         let query = self
-            .sql("SELECT password_hash, admin, deactivated FROM account WHERE user_no = $1")
+            .sql(
+                "SELECT password_hash, admin, deactivated, (SELECT COUNT(*) FROM awaiting_approval w \
+                 WHERE w.user_no = account.user_no) AS awaits FROM account WHERE user_no = $1",
+            )
             .bind(no);
         let Some(row) = self.row(query).await? else {
             return Ok(None);
@@ -81,6 +95,7 @@ impl Store {
             password_hash: row.get("password_hash")?,
             admin: row.get("admin")?,
             deactivated: row.get("deactivated")?,
+            awaits_approval: row.get("awaits")?,
         }))
     }
 }

@@ -2,7 +2,7 @@
 
 use ruma::OwnedDeviceId;
 
-use crate::UserNo;
+use crate::{Admission, UserNo};
 
 /// An account to be made.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,10 @@ pub struct NewAccount {
     pub created_ms: i64,
     /// Whether it is a guest's.
     pub is_guest: bool,
+    /// What its owner is called at first.
+    pub display_name: Option<String>,
+    /// By what it comes to be.
+    pub admission: Admission,
 }
 
 /// A new pair of tokens, as the database may know it.
