@@ -8,7 +8,7 @@ use std::time::Duration;
 use rhizome_storage::testing::eventually;
 use rhizome_storage::{DeviceList, Fact, NewReport, Options, Store, WriteSet};
 
-fn rhizome(dir: &std::path::Path) -> Command {
+pub fn rhizome(dir: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rhizome"));
     command.current_dir(dir).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
@@ -19,7 +19,7 @@ fn rhizome(dir: &std::path::Path) -> Command {
     command
 }
 
-fn texts(output: &Output) -> (String, String) {
+pub fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
 }
@@ -87,52 +87,6 @@ fn keys_are_made_and_shown() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(texts(&output).1.contains("is not replaced"));
-}
-
-/// Tokens that let people register: made, listed, deleted.
-#[test]
-fn registration_tokens_are_managed() {
-    let dir = tempfile::tempdir().unwrap();
-    let run = |args: &[&str]| {
-        let output = rhizome(dir.path()).args(args).output().unwrap();
-        let (out, error) = texts(&output);
-        (output.status.code(), out, error)
-    };
-    let (code, out, error) = run(&[
-        "token",
-        "create",
-        "spring",
-        "--uses",
-        "2",
-        "--expires-in",
-        "7d",
-    ]);
-    assert_eq!((code, out.trim()), (Some(0), "spring"), "{error}");
-    let (code, _, error) = run(&["token", "create", "spring"]);
-    assert_eq!(code, Some(1));
-    assert!(error.contains("already"), "{error}");
-    let (_, random, _) = run(&["token", "create", "--length", "20"]);
-    assert_eq!(random.trim().len(), 20);
-    let (_, out, _) = run(&["token", "list"]);
-    let lines: Vec<_> = out.lines().collect();
-    assert_eq!(lines.len(), 2, "{out}");
-    let spring = lines
-        .iter()
-        .find(|line| line.starts_with("spring  "))
-        .unwrap();
-    assert!(spring.contains("0 accounts of 2, 0 under way"), "{out}");
-    let (code, _, error) = run(&["token", "delete", "spring"]);
-    assert_eq!(code, Some(0), "{error}");
-    let (code, _, error) = run(&["token", "delete", "spring"]);
-    assert_eq!(code, Some(1));
-    assert!(error.contains("no token `spring`"), "{error}");
-    let (_, out, _) = run(&["token", "list"]);
-    assert_eq!(out.lines().count(), 1, "{out}");
-    let (code, out, error) = run(&["user", "waiting"]);
-    assert_eq!((code, &*out), (Some(0), ""), "{error}");
-    let (code, _, error) = run(&["user", "approve", "nobody"]);
-    assert_eq!(code, Some(1));
-    assert!(error.contains("no account @nobody:localhost"), "{error}");
 }
 
 /// After a restore: clients' tokens are made void, but not those of a database that was named by mistake.

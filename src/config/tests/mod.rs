@@ -1,6 +1,7 @@
 //! Every mistake gets its line and a remedy; the example says what the structs say.
 
 mod mistakes;
+mod mistakes_registration;
 
 use super::*;
 use mistakes::MISTAKES;
@@ -29,7 +30,7 @@ fn nothing_set_gives_the_defaults() {
 
 #[test]
 fn each_mistake_is_refused_with_its_line_and_a_remedy() {
-    for (text, place, what, remedy) in MISTAKES {
+    for (text, place, what, remedy) in MISTAKES.iter().chain(mistakes_registration::MISTAKES) {
         let error = read(text).expect_err(text);
         let problem = &error.0[0];
         assert!(problem.place.starts_with(place), "{text}\n{problem:?}");
