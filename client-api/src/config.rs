@@ -8,7 +8,7 @@ pub use rhizome_edge::limits::Rate;
 use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
 
 pub use self::registration::{
-    Captcha, CaptchaKind, Document, EmailRule, Policy, Registration, RegistrationRules,
+    Captcha, CaptchaKind, ContactRule, Document, Policy, Registration, RegistrationRules,
 };
 use crate::{Channels, Mailing};
 

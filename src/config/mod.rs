@@ -46,7 +46,7 @@ pub use self::presence::Presence;
 pub use self::push::{Apns, Fcm, Push, WebPush};
 pub use self::rate_limits::{Rate, RateLimits};
 pub use self::registration::{
-    Captcha, CaptchaKind, DisplayName, Policy, Registration, RegistrationMode,
+    Captcha, CaptchaKind, Contact, DisplayName, Policy, Registration, RegistrationMode,
 };
 pub use self::rooms::{EncryptionByDefault, Rooms};
 pub use self::server::Server;
@@ -252,7 +252,7 @@ impl Config {
         self.well_known.check(problems);
         self.database.check(problems);
         listeners::check(&self.listeners, &self.http, problems);
-        self.registration.check(problems);
+        self.registration.check(self.mail.host.is_some(), problems);
         self.rate_limits.check(problems);
         self.federation.check(problems);
         self.media.check(problems);

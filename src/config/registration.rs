@@ -22,6 +22,12 @@ pub struct Registration {
     pub terms: Vec<Policy>,
     /// A service that tells people from programs.
     pub captcha: Option<Captcha>,
+    /// Whether accounts have an address that mails come to.
+    pub email: Contact,
+    /// At which domains these may be; none: at all.
+    pub email_domains: Vec<String>,
+    /// At which they may not.
+    pub denied_email_domains: Vec<String>,
     /// Patterns, of which a name must fit one; none: any name will do.
     pub allowed_names: Vec<String>,
     /// Patterns of names that nobody gets through `/register`.
@@ -47,6 +53,19 @@ pub enum RegistrationMode {
     Open,
     /// Whoever has a token of the operator's.
     Token,
+}
+
+/// Whether accounts have an address that mails come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Contact {
+    /// Nobody is asked for one.
+    Off,
+    /// Who likes gives one, if this server sends mails.
+    #[default]
+    Optional,
+    /// There is no account without.
+    Required,
 }
 
 /// What people are called at first.
@@ -118,7 +137,7 @@ impl Registration {
         self.mode == RegistrationMode::Open
     }
 
-    pub(super) fn check(&self, problems: &mut Problems) {
+    pub(super) fn check(&self, sends_mail: bool, problems: &mut Problems) {
         if self.is_open() && !self.strangers_may_register_and_i_accept_the_abuse {
             problems.add(
                 "registration.mode",
@@ -135,6 +154,13 @@ impl Registration {
                 "registration.shared_secret",
                 "the shared secret is shorter than 8 characters, so it can be guessed",
                 "use a long random one, such as the output of `openssl rand -hex 32`",
+            );
+        }
+        if self.email == Contact::Required && !sends_mail {
+            problems.add(
+                "registration.email",
+                "accounts need an address, and nobody can be sent a mail to confirm theirs",
+                "set up `[mail]`, or write \"optional\"",
             );
         }
         self.check_terms(problems);

@@ -2,7 +2,7 @@
 
 use rhizome_client_api::config as client_api;
 
-use crate::config::{Captcha, CaptchaKind, DisplayName, Policy, Registration, Secret};
+use crate::config::{Captcha, CaptchaKind, Contact, DisplayName, Policy, Registration, Secret};
 
 /// What it takes to register.
 pub(super) fn rules(from: &Registration) -> client_api::RegistrationRules {
@@ -13,7 +13,13 @@ pub(super) fn rules(from: &Registration) -> client_api::RegistrationRules {
         reserved_names: from.reserved_names.clone(),
         approval: from.require_approval,
         nameless: from.default_display_name == DisplayName::None,
-        ..client_api::RegistrationRules::default()
+        email: match from.email {
+            Contact::Off => client_api::ContactRule::Off,
+            Contact::Optional => client_api::ContactRule::Optional,
+            Contact::Required => client_api::ContactRule::Required,
+        },
+        email_domains: from.email_domains.clone(),
+        denied_email_domains: from.denied_email_domains.clone(),
     }
 }
 

@@ -69,8 +69,10 @@ pub use accounts::pushes::{About, Mails, NewPush, Push, Told, Waiting};
 pub use accounts::registration::{AwaitingApproval, RegistrationToken};
 pub use accounts::reports::{NewReport, Report};
 pub use accounts::sessions::Ends;
+pub use accounts::third_parties::OwnThirdParty;
 pub use accounts::tokens::Token;
 pub use accounts::uia::{NewUiaSession, UiaSession};
+pub use accounts::validation::{NewValidation, Tried, Validation};
 pub use accounts::{Account, FirstLogin};
 pub use commit::Submitted;
 pub use commit::write_set::{
@@ -117,6 +119,7 @@ pub use facts::revocation::TokenRevoked;
 pub use facts::sliding::{SlidingConnection, SlidingRoom, SlidingStep, ToldProfiles};
 pub use facts::status_message::StatusMessage;
 pub use facts::sticky::Sticky;
+pub use facts::third_party::{Medium, ThirdParty, ThirdPartyChange};
 pub use facts::thread_subscription::{Following, SubscriptionChange, ThreadSubscription};
 pub use facts::to_device::out::{ForServer, ToDeviceOut};
 pub use facts::to_device::taken::ToDeviceTaken;

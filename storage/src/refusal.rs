@@ -63,7 +63,10 @@ impl Refusal for CommitError {
             Self::Store(error) => error.status(),
             Self::AliasTaken(_) | Self::Unsubscribed(_) | Self::DelayedMoved(_) => 409,
             Self::TooManyDelayed { .. } => 429,
-            Self::KeyTaken { .. } | Self::TooManyKeys(_) | Self::ProfileTooLarge(_) => 400,
+            Self::KeyTaken { .. }
+            | Self::TooManyKeys(_)
+            | Self::ProfileTooLarge(_)
+            | Self::ThirdPartyTaken(_) => 400,
             Self::TooManyThreads(_) => 403,
             _ => 500,
         }
@@ -76,6 +79,7 @@ impl Refusal for CommitError {
             Self::ProfileTooLarge(_) => "M_PROFILE_TOO_LARGE",
             Self::TooManyThreads(_) => "M_RESOURCE_LIMIT_EXCEEDED",
             Self::TooManyDelayed { .. } => "M_LIMIT_EXCEEDED",
+            Self::ThirdPartyTaken(_) => "M_THREEPID_IN_USE",
             _ => "M_UNKNOWN",
         }
     }
@@ -91,6 +95,7 @@ impl Refusal for CommitError {
                 | Self::ProfileTooLarge(_)
                 | Self::TooManyDelayed { .. }
                 | Self::DelayedMoved(_)
+                | Self::ThirdPartyTaken(_)
         )
     }
 }

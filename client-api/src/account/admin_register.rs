@@ -103,6 +103,7 @@ pub async fn register(
         user_id: &user_id,
         password: &user.password,
         admin: user.admin,
+        third_parties: Vec::new(),
         // Who knows the secret is the operator.
         admission: Admission::default(),
     };

@@ -18,7 +18,7 @@ use crate::{
     App, Ruma,
     account::{
         guests,
-        registering::{Registering, admission},
+        registering::{Proved, Registering},
         users,
     },
     auth::{
@@ -87,12 +87,21 @@ async fn upgrade(
     };
     let hash = app.passwords.hash(password).await?;
     let id = passed.session.as_ref().map(|session| session.id.as_str());
-    let admission = admission(app, id, &passed.proofs);
-    let waits = admission.awaits_approval;
+    let proved = Proved::of(app, id, &passed.proofs);
+    let now = app.store.clock().now_ms();
+    for address in &proved.third_parties {
+        let added = app.store.add_third_party(guest.user, address.clone(), now);
+        if !added.await? {
+            return Err(users::address_in_use());
+        }
+    }
+    let waits = proved.admission.awaits_approval;
+    let admission = proved.admission.clone();
     let upgraded = app.store.upgrade_guest(guest.user, &hash, admission);
     if !upgraded.await? {
         return Err(users::in_use());
     }
+    proved.end(app).await?;
     if let Some(id) = id {
         app.store.end_uia_session(id).await?;
     }
@@ -139,7 +148,7 @@ async fn first_time(
         user_id,
         device_id,
         again: false,
-        admission: admission(app, id, &passed.proofs),
+        proved: Proved::of(app, id, &passed.proofs),
     };
     let Some(session) = &passed.session else {
         return Ok(registering);

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use rhizome_edge::MatrixError;
-use rhizome_storage::{Admission, TokenUse};
+use rhizome_storage::{Admission, Medium, ThirdParty, TokenUse};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde_json::Value;
 
@@ -19,6 +19,7 @@ use crate::{
         login::awaiting_approval,
         session::{self, Session, SessionRequest},
         uia::{Proofs, Stage},
+        validated,
     },
     limits::Kind,
 };
@@ -34,8 +35,19 @@ pub(crate) struct Registering {
     pub(crate) device_id: OwnedDeviceId,
     /// Whether an earlier request has been so far already.
     pub(crate) again: bool,
+    /// What its stages have proved.
+    pub(crate) proved: Proved,
+}
+
+/// What the stages of a registration have proved.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Proved {
     /// By what the account comes to be.
     pub(crate) admission: Admission,
+    /// Addresses that are its owner's.
+    pub(crate) third_parties: Vec<ThirdParty>,
+    /// The sessions in which these were confirmed.
+    sids: Vec<String>,
 }
 
 impl Registering {
@@ -55,7 +67,7 @@ impl Registering {
         let Some(mut before) = Self::from_purpose(&found.purpose) else {
             return Ok(None);
         };
-        before.admission = admission(app, Some(session), &Proofs::read(&found.completed));
+        before.proved = Proved::of(app, Some(session), &Proofs::read(&found.completed));
         let same = match username {
             Some(name) => users::user_id(&app.config.server_name, name)? == before.user_id,
             None => true,
@@ -77,7 +89,7 @@ impl Registering {
             user_id: UserId::parse(user).ok()?,
             device_id: device.into(),
             again: true,
-            admission: Admission::default(),
+            proved: Proved::default(),
         })
     }
 
@@ -121,15 +133,17 @@ impl Registering {
         app.limits
             .take_from(Kind::Registration, peer, now)
             .map_err(MatrixError::limit_exceeded)?;
-        let waits = self.admission.awaits_approval;
+        let waits = self.proved.admission.awaits_approval;
         let first = first.filter(|_| !waits).map(|first| (first, peer));
         let new = users::New {
             user_id: &self.user_id,
             password,
             admin: false,
-            admission: self.admission,
+            third_parties: self.proved.third_parties.clone(),
+            admission: self.proved.admission.clone(),
         };
         let session = users::register(app, new, first).await?;
+        self.proved.end(app).await?;
         if waits {
             return Err(awaiting_approval());
         }
@@ -137,23 +151,46 @@ impl Registering {
     }
 }
 
-/// What the stages of a registration have proved, as it is written with its account.
-pub(crate) fn admission(app: &App, session: Option<&str>, proofs: &Proofs) -> Admission {
-    let token = proofs.of(Stage::Token).and_then(|proof| {
-        Some(TokenUse {
-            session: session?.to_owned(),
-            token: proof.get("token")?.as_str()?.to_owned(),
-        })
-    });
-    let terms = proofs.of(Stage::Terms).and_then(Value::as_object);
-    let terms = terms.into_iter().flatten().filter_map(|(policy, version)| {
-        let version = version.as_str()?;
-        Some((policy.clone(), version.to_owned()))
-    });
-    Admission {
-        token,
-        terms: terms.collect(),
-        awaits_approval: app.config.registration_rules.approval,
+impl Proved {
+    /// What is written with the account.
+    pub(crate) fn of(app: &App, session: Option<&str>, proofs: &Proofs) -> Self {
+        let token = proofs.of(Stage::Token).and_then(|proof| {
+            Some(TokenUse {
+                session: session?.to_owned(),
+                token: proof.get("token")?.as_str()?.to_owned(),
+            })
+        });
+        let terms = proofs.of(Stage::Terms).and_then(Value::as_object);
+        let terms = terms.into_iter().flatten().filter_map(|(policy, version)| {
+            let version = version.as_str()?;
+            Some((policy.clone(), version.to_owned()))
+        });
+        let mut proved = Self {
+            admission: Admission {
+                token,
+                terms: terms.collect(),
+                awaits_approval: app.config.registration_rules.approval,
+            },
+            ..Self::default()
+        };
+        for (stage, medium) in [
+            (Stage::Email, Medium::Email),
+            (Stage::Msisdn, Medium::Msisdn),
+        ] {
+            let text = |key: &str| Some(proofs.of(stage)?.get(key)?.as_str()?.to_owned());
+            let address = text("address").map(|address| ThirdParty { medium, address });
+            proved.third_parties.extend(address);
+            proved.sids.extend(text("sid"));
+        }
+        proved
+    }
+
+    /// The addresses have served.
+    pub(crate) async fn end(&self, app: &App) -> Result<(), MatrixError> {
+        for sid in &self.sids {
+            validated::used(app, sid).await?;
+        }
+        Ok(())
     }
 }
 
@@ -167,7 +204,7 @@ mod tests {
             user_id: "@ada:here.test:8448".try_into().unwrap(),
             device_id: "Ada's own phone".into(),
             again: true,
-            admission: Admission::default(),
+            proved: Proved::default(),
         };
         let again = Registering::from_purpose(&before.purpose());
         assert_eq!(again, Some(before));

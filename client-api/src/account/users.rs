@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
-use rhizome_storage::{Admission, Ends, NewAccount, Store};
+use rhizome_storage::{Admission, Ends, NewAccount, Store, ThirdParty};
 use ruma::{OwnedUserId, ServerName, UserId};
 
 use crate::{
@@ -58,6 +58,7 @@ pub async fn create(
         user_id: &user_id,
         password,
         admin,
+        third_parties: Vec::new(),
         admission: Admission::default(),
     };
     let name = Some(user_id.localpart().to_owned());
@@ -76,6 +77,8 @@ pub(crate) struct New<'a> {
     pub password: &'a str,
     /// Whether it may administrate the server.
     pub admin: bool,
+    /// Addresses that were found to be its owner's.
+    pub third_parties: Vec<ThirdParty>,
     /// By what it comes to be.
     pub admission: Admission,
 }
@@ -91,6 +94,7 @@ pub(crate) async fn register(
 ) -> Result<Option<Session>, MatrixError> {
     let user_id = new.user_id;
     let name = app.config.registration_rules.first_name(user_id);
+    let addresses = new.third_parties.clone();
     let account = new_account(&app.store, new, name, &app.passwords).await?;
     let beginning = match first {
         Some((request, peer)) => Some(Beginning::new(app, request, peer)?),
@@ -98,9 +102,12 @@ pub(crate) async fn register(
     };
     let (session, login) = beginning.map(|new| (new.session, new.login)).unzip();
     match app.store.create_account(user_id, account, login).await? {
-        Some(_) => Ok(session),
-        None => Err(in_use()),
+        Some(_) => return Ok(session),
+        None if app.store.account(user_id).await?.is_some() => {}
+        None if !addresses.is_empty() => return Err(address_in_use()),
+        None => {}
     }
+    Err(in_use())
 }
 
 async fn new_account(
@@ -115,6 +122,7 @@ async fn new_account(
         admin: new.admin,
         created_ms: store.clock().now_ms(),
         is_guest: false,
+        third_parties: new.third_parties,
         display_name,
         admission: new.admission,
     })
@@ -141,6 +149,14 @@ pub(crate) async fn require_free(store: &Store, user_id: &UserId) -> Result<(), 
     } else {
         Ok(())
     }
+}
+
+pub(crate) fn address_in_use() -> MatrixError {
+    MatrixError::new(
+        StatusCode::BAD_REQUEST,
+        "M_THREEPID_IN_USE",
+        "Another account has this address",
+    )
 }
 
 pub(crate) fn in_use() -> MatrixError {

@@ -8,3 +8,4 @@ pub(crate) mod refresh;
 pub(crate) mod session;
 pub(crate) mod token;
 pub(crate) mod uia;
+pub(crate) mod validated;

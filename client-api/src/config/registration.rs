@@ -21,7 +21,7 @@ pub struct RegistrationRules {
     /// A service that tells people from programs.
     pub captcha: Option<Captcha>,
     /// Whether accounts have an address that mails come to.
-    pub email: EmailRule,
+    pub email: ContactRule,
     /// At which domains these may be; none: at all.
     pub email_domains: Vec<String>,
     /// At which they may not.
@@ -38,7 +38,7 @@ pub struct RegistrationRules {
 
 /// Whether accounts have an address that mails come to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum EmailRule {
+pub enum ContactRule {
     /// Nobody is asked for one.
     #[default]
     Off,

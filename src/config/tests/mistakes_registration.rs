@@ -38,6 +38,12 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "did you mean `open`?",
     ),
     (
+        "[registration]\nemail = \"required\"\n",
+        "rhizome.toml:2: registration.email",
+        "nobody can be sent a mail",
+        "[mail]",
+    ),
+    (
         "[registration]\nshared_secret = \"abc\"\n",
         "rhizome.toml:2: registration.shared_secret",
         "shorter than 8",

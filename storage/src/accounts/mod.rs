@@ -14,15 +14,17 @@ pub(crate) mod pushes;
 pub(crate) mod registration;
 pub(crate) mod reports;
 pub(crate) mod sessions;
+pub(crate) mod third_parties;
 pub(crate) mod tokens;
 pub(crate) mod uia;
+pub(crate) mod validation;
 
 use ruma::UserId;
 
 use crate::engine::sql::Columns as _;
-use crate::facts::Fact;
 use crate::{
-    AccountChange, DeviceList, NewAccount, NewLogin, ProfileChange, Result, Store, UserNo,
+    AccountChange, DeviceList, Fact, NewAccount, NewLogin, ProfileChange, Result, Store,
+    ThirdPartyChange, UserNo,
 };
 
 /// An account.
@@ -45,7 +47,8 @@ pub type FirstLogin = Box<dyn FnOnce(UserNo) -> NewLogin + Send>;
 
 impl Store {
     /// Makes an account and, in the same moment, its first session. `None` if the user has an account already,
-    /// or had one: names aren't given out twice.
+    /// or had one: names aren't given out twice; or if another account has a third-party identifier that this one
+    /// should have.
     pub async fn create_account(
         &self,
         user: &UserId,
@@ -53,12 +56,19 @@ impl Store {
         first: Option<FirstLogin>,
     ) -> Result<Option<UserNo>> {
         let no = self.user_no(user).await?;
+        let own = account.third_parties.iter();
+        let own = own.map(|third_party| ThirdPartyChange {
+            user: no,
+            third_party: third_party.clone(),
+            since_ms: Some((account.created_ms, account.created_ms)),
+        });
         let name = account.display_name.clone().map(|name| ProfileChange {
             user: no,
             field: "displayname".to_owned(),
             value: Some(name.into()),
         });
-        let mut facts: Vec<Fact> = name.map(Fact::from).into_iter().collect();
+        let mut facts: Vec<Fact> = own.map(Fact::from).collect();
+        facts.extend(name.map(Fact::from));
         let create = AccountChange::Create { user: no, account };
         if let Some(first) = first {
             let login = first(no);

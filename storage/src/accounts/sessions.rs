@@ -218,6 +218,7 @@ impl Store {
         };
         let deactivate = AccountChange::Deactivate { user, erase };
         self.end(user, None, Some(deactivate)).await?;
+        self.forget_bound(user).await?;
         // Backups of keys can be large, so they don't go in the commit.
         self.purge_soon();
         Ok(())
@@ -227,7 +228,7 @@ impl Store {
     pub(super) async fn change(&self, facts: Vec<Fact>) -> Result<bool> {
         match self.commit(WriteSet::from(facts)).await {
             Ok(_) => Ok(true),
-            Err(CommitError::AccountMoved(_)) => Ok(false),
+            Err(CommitError::AccountMoved(_) | CommitError::ThirdPartyTaken(_)) => Ok(false),
             Err(CommitError::Store(error)) => Err(error),
             Err(other) => Err(Error::broken(other.to_string())),
         }

@@ -96,6 +96,9 @@ pub enum CommitError {
     /// The user gets notices of this server in a room already.
     #[error("User {0} has a room for notices of this server already")]
     NoticesElsewhere(UserNo),
+    /// Another user has the third-party identifier.
+    #[error("Another account has this address")]
+    ThirdPartyTaken(UserNo),
     /// The alias names a room already.
     #[error("The alias {0} is taken")]
     AliasTaken(OwnedRoomAliasId),

@@ -33,6 +33,7 @@ pub(crate) mod sticky;
 mod table;
 #[cfg(test)]
 mod tests;
+pub(crate) mod third_party;
 pub(crate) mod thread_subscription;
 pub(crate) mod to_device;
 
@@ -96,6 +97,8 @@ kinds! {
         KeySignature = key_signature: keys::signature::KeySignature,
         /// A list of devices of another server's user is remembered, or forgotten.
         RemoteDevices = remote_devices: remote_devices::RemoteDevices,
+        /// An account gets a third-party identifier, or loses it. An account that ends in the same group loses all.
+        ThirdParty = third_party: third_party::ThirdPartyChange,
         /// Devices, tokens, passwords of an account.
         Account = account: account::AccountChange,
         /// A new alias.

@@ -21,7 +21,7 @@ use self::{
 };
 use crate::{
     App,
-    auth::uia::{self, Given, Opened, Stage},
+    auth::uia::{self, Given, Opened, Stage, Whom},
 };
 
 /// The longest form that is looked at.
@@ -75,7 +75,7 @@ pub async fn complete(
     let given = match stage {
         Stage::Dummy => Given::Dummy,
         Stage::Terms => Given::Terms,
-        Stage::Password => Given::Password(None, field("password")),
+        Stage::Password => Given::Password(Whom::Clear, field("password")),
         Stage::Token => Given::Token(field("token").trim()),
         Stage::Captcha => Given::Captcha(match &app.config.registration_rules.captcha {
             Some(captcha) => field(page::answer_of(captcha.kind)),

@@ -27,7 +27,7 @@ use crate::{App, Caller, config::Policy};
 pub(crate) use self::{
     purpose::{Act, Purpose},
     stage::{Proofs, Stage},
-    verify::Given,
+    verify::{Given, Whom},
 };
 
 /// How long a session lives, in milliseconds.

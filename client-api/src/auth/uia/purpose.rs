@@ -8,7 +8,7 @@ use ruma::{OwnedUserId, UserId};
 use serde_json::{Map, Value};
 
 use super::stage::{Flows, Stage};
-use crate::config::{ClientConfig, EmailRule, Registration};
+use crate::config::{ClientConfig, ContactRule, Registration};
 
 /// A new account.
 pub(super) const REGISTER: &str = "register";
@@ -118,30 +118,34 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// What it takes to register. Where one flow would be the beginning of another, a stage that proves nothing sets them apart.
+/// What it takes to register. Where one flow is the beginning of another, a stage that proves nothing sets them apart.
 fn registration(config: &ClientConfig) -> Flows {
     let rules = &config.registration_rules;
-    let with = |chosen: &[Stage]| {
+    let mut flows: Vec<Vec<Stage>> = Vec::new();
+    for email in ways(rules.email, Stage::Email, config.mailing.is_some()) {
         let mut flow = Vec::new();
         flow.extend((config.registration == Registration::Token).then_some(Stage::Token));
         flow.extend(rules.captcha.is_some().then_some(Stage::Captcha));
-        flow.extend(chosen);
+        flow.extend(email);
         flow.extend((!rules.terms.is_empty()).then_some(Stage::Terms));
-        flow
-    };
-    match rules.email {
-        EmailRule::Required => Flows(vec![with(&[Stage::Email])]),
-        EmailRule::Optional if config.mailing.is_some() => {
-            Flows(vec![with(&[Stage::Dummy]), with(&[Stage::Email])])
+        flows.push(flow);
+    }
+    for at in 0..flows.len() {
+        let begins =
+            |(other, flow): (usize, &Vec<Stage>)| other != at && flow.starts_with(&flows[at]);
+        if flows[at].is_empty() || flows.iter().enumerate().any(begins) {
+            flows[at].push(Stage::Dummy);
         }
-        EmailRule::Off | EmailRule::Optional => {
-            let flow = with(&[]);
-            Flows(vec![if flow.is_empty() {
-                vec![Stage::Dummy]
-            } else {
-                flow
-            }])
-        }
+    }
+    Flows(flows)
+}
+
+/// Without an address, with it, or either.
+fn ways(rule: ContactRule, stage: Stage, can_be_sent: bool) -> Vec<Option<Stage>> {
+    match rule {
+        ContactRule::Required => vec![Some(stage)],
+        ContactRule::Optional if can_be_sent => vec![None, Some(stage)],
+        ContactRule::Optional | ContactRule::Off => vec![None],
     }
 }
 
@@ -248,10 +252,10 @@ mod tests {
         assert_ne!(Purpose::registration(&config), before);
         config.registration = Registration::Token;
         assert_eq!(flows(&config), [[Stage::Token, Stage::Terms]]);
-        config.registration_rules.email = EmailRule::Optional;
+        config.registration_rules.email = ContactRule::Optional;
         // Nobody can be sent a mail.
         assert_eq!(flows(&config), [[Stage::Token, Stage::Terms]]);
-        config.registration_rules.email = EmailRule::Required;
+        config.registration_rules.email = ContactRule::Required;
         assert_eq!(flows(&config), [[Stage::Token, Stage::Email, Stage::Terms]]);
     }
 }

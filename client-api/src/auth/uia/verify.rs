@@ -2,16 +2,25 @@
 
 use std::net::IpAddr;
 
+use http::StatusCode;
 use rhizome_edge::MatrixError;
 use rhizome_storage::UiaSession;
 use ruma::{
     UserId,
-    api::client::uiaa::{AuthData, UserIdentifier},
+    api::client::uiaa::{AuthData, ThirdpartyIdCredentials, UserIdentifier},
 };
 use serde_json::{Map, Value, json};
 
 use super::{captcha, stage::Stage};
-use crate::{App, auth::login::local_user, config::ClientConfig, limits::Kind};
+use crate::{
+    App,
+    auth::{
+        login::local_user,
+        validated::{self, Medium, third_party, validated},
+    },
+    config::ClientConfig,
+    limits::Kind,
+};
 
 /// The longest registration token
 /// (<https://spec.matrix.org/v1.19/client-server-api/#token-authenticated-registration>).
@@ -24,16 +33,43 @@ pub(super) type Refusal = (&'static str, &'static str);
 pub(crate) enum Given<'a> {
     /// Nothing.
     Dummy,
-    /// Somebody's name, unless it is clear who it is, and a password.
-    Password(Option<&'a str>, &'a str),
+    /// Who it is, and their password.
+    Password(Whom<'a>, &'a str),
     /// Yes.
     Terms,
     /// What the captcha's script says.
     Captcha(&'a str),
     /// A token of the operator's.
     Token(&'a str),
+    /// In which session an address was confirmed, and the client's secret of that.
+    ThirdParty(Medium, &'a str, &'a str),
     /// What can't be given here: something that no flow has, or that is proved elsewhere.
     Other(Option<Stage>),
+}
+
+/// Who somebody says they are.
+#[derive(Clone, Copy)]
+pub(crate) enum Whom<'a> {
+    /// That is clear without.
+    Clear,
+    /// A user's name or id.
+    Named(&'a str),
+    /// Who has this address: its medium, and it.
+    ThirdParty(&'a str, &'a str),
+    /// Nobody here.
+    Nobody,
+}
+
+impl<'a> Whom<'a> {
+    fn of(identifier: &'a UserIdentifier) -> Self {
+        match identifier {
+            UserIdentifier::Matrix(named) => Self::Named(&named.user),
+            other => match other.as_third_party_id() {
+                Some((medium, address)) => Self::ThirdParty(medium.as_str(), address),
+                None => Self::Nobody,
+            },
+        }
+    }
 }
 
 impl<'a> Given<'a> {
@@ -42,11 +78,13 @@ impl<'a> Given<'a> {
         Some(match auth {
             AuthData::FallbackAcknowledgement(_) => return None,
             AuthData::Dummy(_) => Self::Dummy,
-            AuthData::Password(given) => match &given.identifier {
-                UserIdentifier::Matrix(named) => Self::Password(Some(&named.user), &given.password),
-                // Nobody's.
-                _ => Self::Password(Some(""), &given.password),
-            },
+            AuthData::Password(given) => {
+                Self::Password(Whom::of(&given.identifier), &given.password)
+            }
+            AuthData::EmailIdentity(given) => {
+                Self::confirmed(Medium::Email, &given.thirdparty_id_creds)
+            }
+            AuthData::Msisdn(given) => Self::confirmed(Medium::Msisdn, &given.thirdparty_id_creds),
             AuthData::Terms(_) => Self::Terms,
             AuthData::ReCaptcha(given) => Self::Captcha(&given.response),
             AuthData::RegistrationToken(given) => Self::Token(&given.token),
@@ -57,6 +95,10 @@ impl<'a> Given<'a> {
         })
     }
 
+    fn confirmed(medium: Medium, creds: &'a ThirdpartyIdCredentials) -> Self {
+        Self::ThirdParty(medium, creds.sid.as_str(), creds.client_secret.as_str())
+    }
+
     /// Which stage it is for, if that is known.
     pub(super) fn stage(&self) -> Option<Stage> {
         match self {
@@ -65,6 +107,8 @@ impl<'a> Given<'a> {
             Self::Terms => Some(Stage::Terms),
             Self::Captcha(_) => Some(Stage::Captcha),
             Self::Token(_) => Some(Stage::Token),
+            Self::ThirdParty(Medium::Email, ..) => Some(Stage::Email),
+            Self::ThirdParty(Medium::Msisdn, ..) => Some(Stage::Msisdn),
             Self::Other(stage) => *stage,
         }
     }
@@ -92,7 +136,8 @@ pub(super) async fn verify(
     match given {
         Given::Dummy => Ok(Ok(json!({}))),
         Given::Terms => Ok(Ok(accepted(&place.app.config))),
-        Given::Password(user, password) => by_password(place, *user, password).await,
+        Given::Password(whom, password) => by_password(place, *whom, password).await,
+        Given::ThirdParty(medium, sid, secret) => by_address(place, *medium, sid, secret).await,
         Given::Captcha(answer) => {
             let wrong = (
                 "M_CAPTCHA_INVALID",
@@ -123,7 +168,7 @@ fn accepted(config: &ClientConfig) -> Value {
 
 async fn by_password(
     place: &Place<'_>,
-    named: Option<&str>,
+    whom: Whom<'_>,
     password: &str,
 ) -> Result<Result<Value, Refusal>, MatrixError> {
     let app = place.app;
@@ -131,7 +176,7 @@ async fn by_password(
     let Some(user) = place.user else {
         return wrong;
     };
-    if named.is_some_and(|named| !names(app, named, user)) {
+    if !is_meant(app, whom, user).await? {
         // Not a failed attempt, which might be repeated: nobody confirms what others do.
         return Err(MatrixError::forbidden(
             "Only the user who makes the request can confirm it",
@@ -151,9 +196,59 @@ async fn by_password(
     }
 }
 
-fn names(app: &App, given: &str, user: &UserId) -> bool {
-    local_user(app, given)
-        .is_some_and(|given| given == user || given.localpart().to_lowercase() == user.localpart())
+async fn is_meant(app: &App, whom: Whom<'_>, user: &UserId) -> Result<bool, MatrixError> {
+    Ok(match whom {
+        Whom::Clear => true,
+        Whom::Nobody => false,
+        Whom::Named(given) => {
+            let given = local_user(app, given);
+            given.is_some_and(|given| {
+                given == user || given.localpart().to_lowercase() == user.localpart()
+            })
+        }
+        Whom::ThirdParty(medium, address) => match third_party(medium, address) {
+            Ok(of) => {
+                let owner = app.store.third_party_owner(of.medium, &of.address);
+                let owner = owner.await?;
+                owner.is_some() && owner == app.store.known_user(user).await?
+            }
+            Err(_) => false,
+        },
+    })
+}
+
+/// An address that its owner has confirmed in order to register with it. It is nobody's yet.
+async fn by_address(
+    place: &Place<'_>,
+    medium: Medium,
+    sid: &str,
+    secret: &str,
+) -> Result<Result<Value, Refusal>, MatrixError> {
+    let app = place.app;
+    let found = match validated(app, sid, secret, validated::Purpose::Registration).await {
+        Ok(found) if found.medium == medium => found,
+        Err(error) if error.status != StatusCode::UNAUTHORIZED => return Err(error),
+        _ => {
+            return Ok(Err((
+                "M_THREEPID_AUTH_FAILED",
+                "The address hasn't been confirmed yet, or not in order to register",
+            )));
+        }
+    };
+    if medium == Medium::Email && !app.config.registration_rules.permit_email(&found.address) {
+        return Ok(Err((
+            "M_THREEPID_DENIED",
+            "Nobody can register with an address of this domain; use another",
+        )));
+    }
+    let owner = app.store.third_party_owner(medium, &found.address);
+    if owner.await?.is_some() {
+        return Ok(Err((
+            "M_THREEPID_IN_USE",
+            "Another account has this address",
+        )));
+    }
+    Ok(Ok(json!({ "address": found.address, "sid": sid })))
 }
 
 /// A use of the token is held for the session as long as that lives.

@@ -4,6 +4,7 @@
 mod approval;
 mod captcha;
 mod confirm;
+mod email;
 mod flows;
 mod names;
 mod pages;

@@ -2,7 +2,7 @@
 
 use ruma::OwnedDeviceId;
 
-use crate::{Admission, UserNo};
+use crate::{Admission, ThirdParty, UserNo};
 
 /// An account to be made.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +15,8 @@ pub struct NewAccount {
     pub created_ms: i64,
     /// Whether it is a guest's.
     pub is_guest: bool,
+    /// The third-party identifiers that it has, which were found to be its user's.
+    pub third_parties: Vec<ThirdParty>,
     /// What its owner is called at first.
     pub display_name: Option<String>,
     /// By what it comes to be.
