@@ -148,6 +148,7 @@ async fn first_time(
         user_id,
         device_id,
         again: false,
+        kept: passed.session.is_some(),
         proved: Proved::of(app, id, &passed.proofs),
     };
     let Some(session) = &passed.session else {

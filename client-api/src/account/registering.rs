@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use rhizome_edge::MatrixError;
-use rhizome_storage::{Admission, Medium, ThirdParty, TokenUse};
+use rhizome_storage::{Account, Admission, Medium, ThirdParty, TokenUse};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde_json::Value;
 
@@ -35,6 +35,8 @@ pub(crate) struct Registering {
     pub(crate) device_id: OwnedDeviceId,
     /// Whether an earlier request has been so far already.
     pub(crate) again: bool,
+    /// Whether a session remembers it.
+    pub(crate) kept: bool,
     /// What its stages have proved.
     pub(crate) proved: Proved,
 }
@@ -89,6 +91,7 @@ impl Registering {
             user_id: UserId::parse(user).ok()?,
             device_id: device.into(),
             again: true,
+            kept: true,
             proved: Proved::default(),
         })
     }
@@ -105,36 +108,17 @@ impl Registering {
         first: Option<SessionRequest>,
         peer: Option<IpAddr>,
     ) -> Result<Option<Session>, MatrixError> {
-        // Only what makes an account counts, not the questions before it; a second time it is a login.
-        let now = app.now_monotonic_ms();
         if self.again
             && let Some(account) = app.store.account(&self.user_id).await?
         {
-            app.limits
-                .take(Kind::Login, &self.user_id, now)
-                .map_err(MatrixError::limit_exceeded)?;
-            let hash = account.password_hash.filter(|_| !account.deactivated);
-            if !app.passwords.verify(password, hash.clone()).await? {
-                return Err(users::in_use());
-            }
-            if account.awaits_approval {
-                return Err(awaiting_approval());
-            }
-            let Some(first) = first else {
-                return Ok(None);
-            };
-            let first = SessionRequest {
-                proof: hash,
-                ..first
-            };
-            let session = session::begin(app, account.user, first, peer).await?;
-            return Ok(Some(session));
+            return self.log_in(app, account, password, (first, peer)).await;
         }
+        // Only what makes an account counts, not the questions before it; a second time it is a login.
         app.limits
-            .take_from(Kind::Registration, peer, now)
+            .take_from(Kind::Registration, peer, app.now_monotonic_ms())
             .map_err(MatrixError::limit_exceeded)?;
         let waits = self.proved.admission.awaits_approval;
-        let first = first.filter(|_| !waits).map(|first| (first, peer));
+        let begin = first.clone().filter(|_| !waits).map(|first| (first, peer));
         let new = users::New {
             user_id: &self.user_id,
             password,
@@ -142,12 +126,48 @@ impl Registering {
             third_parties: self.proved.third_parties.clone(),
             admission: self.proved.admission.clone(),
         };
-        let session = users::register(app, new, first).await?;
+        let session = match users::register(app, new, begin).await {
+            Err(error) if self.kept && error.errcode == "M_USER_IN_USE" => {
+                // The same request came twice, and the other one was faster.
+                let account = app.store.account(&self.user_id).await?.ok_or(error)?;
+                return self.log_in(app, account, password, (first, peer)).await;
+            }
+            made => made?,
+        };
         self.proved.end(app).await?;
         if waits {
             return Err(awaiting_approval());
         }
         Ok(session)
+    }
+
+    /// Begins a session in the account that an earlier request has made, if it is by this password.
+    async fn log_in(
+        &self,
+        app: &App,
+        account: Account,
+        password: &str,
+        (first, peer): (Option<SessionRequest>, Option<IpAddr>),
+    ) -> Result<Option<Session>, MatrixError> {
+        app.limits
+            .take(Kind::Login, &self.user_id, app.now_monotonic_ms())
+            .map_err(MatrixError::limit_exceeded)?;
+        let hash = account.password_hash.filter(|_| !account.deactivated);
+        if !app.passwords.verify(password, hash.clone()).await? {
+            return Err(users::in_use());
+        }
+        if account.awaits_approval {
+            return Err(awaiting_approval());
+        }
+        let Some(first) = first else {
+            return Ok(None);
+        };
+        let first = SessionRequest {
+            proof: hash,
+            ..first
+        };
+        let session = session::begin(app, account.user, first, peer).await?;
+        Ok(Some(session))
     }
 }
 
@@ -204,6 +224,7 @@ mod tests {
             user_id: "@ada:here.test:8448".try_into().unwrap(),
             device_id: "Ada's own phone".into(),
             again: true,
+            kept: true,
             proved: Proved::default(),
         };
         let again = Registering::from_purpose(&before.purpose());

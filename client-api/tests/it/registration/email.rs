@@ -51,7 +51,8 @@ async fn begun(server: &Server, sid: &str, purpose: &str, address: &str) {
 
 /// Its owner follows the link.
 async fn confirm(server: &Server, sid: &str) {
-    let tried = server.store.try_code(sid, None, &hash("code"), i64::MAX);
+    let code = hash("code");
+    let tried = server.store.try_code(sid, None, &code, i64::MAX);
     assert!(matches!(tried.await.unwrap(), Tried::Right(_)));
 }
 
