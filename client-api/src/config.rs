@@ -61,6 +61,8 @@ pub struct ClientConfig {
     pub delayed: DelayedLimits,
     /// What it takes to send mails; without it none are sent.
     pub mailing: Option<Arc<Mailing>>,
+    /// Addresses and telephone numbers of users.
+    pub identity: Identity,
 }
 
 impl ClientConfig {
@@ -89,6 +91,7 @@ impl ClientConfig {
             quiet_while_active: None,
             delayed: DelayedLimits::default(),
             mailing: None,
+            identity: Identity::default(),
         }
     }
 }
@@ -121,6 +124,37 @@ pub enum Unauthenticated {
     Before(i64),
     /// All.
     Open,
+}
+
+/// E-mail addresses and telephone numbers of users: how it is found out whose they are, and who else knows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Where the client API is, as clients reach it; ends without a slash.
+    pub base: String,
+    /// Who sends text messages; without it telephone numbers can't be validated.
+    pub sms: Option<Sms>,
+    /// The hosts where users may go on from the page on which they confirm an address; `None`: any.
+    pub next_hosts: Option<Vec<String>>,
+    /// Who asks for a code isn't told which addresses accounts have.
+    pub hide_known: bool,
+    /// The identity servers that users may use; `None`: any.
+    pub servers: Option<Vec<OwnedServerName>>,
+}
+
+/// Who sends text messages.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sms {
+    /// To this address goes a POST for each, with the JSON `{"to": "+44…", "text": "…"}`.
+    pub url: String,
+    /// The bearer token for it.
+    pub token: Option<String>,
+}
+
+impl std::fmt::Debug for Sms {
+    /// Neither the token, nor what of the address may be one.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sms(…)")
+    }
 }
 
 /// Who tells users what the operator has to say.
@@ -193,6 +227,8 @@ pub struct RateLimits {
     pub download: Rate,
     /// Of those, files that aren't here and have to be fetched from other servers, per user or address.
     pub fetch: Rate,
+    /// Codes by which addresses are validated, per address that they go to and per address that they are asked from.
+    pub validation: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
 }
@@ -222,6 +258,7 @@ impl Default for RateLimits {
             upload: rate(5.0, 100),
             download: rate(100.0, 2_000),
             fetch: rate(10.0, 500),
+            validation: rate(0.003, 5),
             other: rate(20.0, 100),
         }
     }

@@ -14,7 +14,7 @@ use ruma::api::{
 };
 use serde_json::json;
 
-use crate::{App, Ruma};
+use crate::{App, Ruma, account::contact::list};
 
 /// A client takes a version for all of its endpoints, and some of newer ones are not here yet; so this
 /// claims the oldest one that clients accept, which is what makes them use `v3` paths. Some look for v1.11 before they
@@ -65,7 +65,7 @@ pub async fn capabilities(
         "m.set_displayname": { "enabled": true },
         "m.set_avatar_url": { "enabled": true },
         "m.profile_fields": { "enabled": true },
-        "m.3pid_changes": { "enabled": false },
+        "m.3pid_changes": { "enabled": list::may_change(&app) },
         "m.get_login_token": { "enabled": false },
         "m.forget_forced_upon_leave": { "enabled": app.config.forget_on_leave },
         "im.nheko.msc3664.related_event_match": { "enabled": true },

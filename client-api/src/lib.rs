@@ -5,7 +5,7 @@
 //!
 //! Folders import each other in one direction, from top to bottom: `sync`, which tells of everything; `room` and
 //! `history`; `account`; `push`; `auth`; `view`. `media` and `space` know none of them but `view`. What several of them need and none of them
-//! owns is a file beside them (`limits`, `content`, `account_data`) or in `place`; `door` stands before them and no
+//! owns is a file beside them (`limits`, `content`, `account_data`, `page`, `identity`) or in `place`; `door` stands before them and no
 //! folder knows it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -18,9 +18,11 @@ mod discovery;
 mod door;
 mod e2ee;
 mod history;
+mod identity;
 mod limits;
 mod media;
 pub mod notify;
+mod page;
 mod place;
 mod push;
 mod room;

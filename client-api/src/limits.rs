@@ -38,6 +38,8 @@ pub enum Kind {
     Download,
     /// Has one fetched from another server.
     Fetch,
+    /// Has a code sent somewhere.
+    Validation,
     /// Anything else that the specification calls rate-limited.
     Other,
 }
@@ -148,6 +150,7 @@ impl Limits {
             Kind::NewServer => self.rates.new_server,
             Kind::Upload => self.rates.upload,
             Kind::Download => self.rates.download,
+            Kind::Validation => self.rates.validation,
             Kind::Fetch => self.rates.fetch,
             Kind::Backup | Kind::Other => self.rates.other,
         })

@@ -6,10 +6,12 @@ use rhizome_edge::Table;
 use crate::{
     App,
     account::{
-        admin_register, data, data_delete, deactivate, devices, filters, management, presence,
-        profile, register, tags,
+        admin_register,
+        contact::{ask, bind, list as contacts, submit},
+        data, data_delete, deactivate, devices, fallback, filters, management, presence, profile,
+        register, tags,
     },
-    auth::{fallback, login, logout, refresh},
+    auth::{login, logout, refresh},
     discovery,
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
     history::{context, event, messages, moment, relations, relationships, search, threads},
@@ -67,6 +69,22 @@ fn accounts(table: Table<App>) -> Table<App> {
         .and_guests()
         .serve(management::change_password)
         .serve(deactivate::deactivate)
+        // Addresses and telephone numbers.
+        .serve_as(Kind::Other, ask::to_register_by_email)
+        .serve_as(Kind::Other, ask::to_register_by_msisdn)
+        .serve_as(Kind::Other, ask::to_reset_by_email)
+        .serve_as(Kind::Other, ask::to_reset_by_msisdn)
+        .serve_as(Kind::Other, ask::to_add_email)
+        .serve_as(Kind::Other, ask::to_add_msisdn)
+        .serve_as(Kind::Login, submit::submit)
+        .serve_as(Kind::Other, submit::show)
+        .serve_as(Kind::Login, submit::confirm)
+        .serve(contacts::list)
+        .serve_as(Kind::Login, contacts::add)
+        .serve(contacts::delete)
+        .serve_as(Kind::Other, bind::bind)
+        .serve_as(Kind::Other, bind::bind_as_once)
+        .serve_as(Kind::Other, bind::unbind)
         // Devices.
         .serve(devices::list)
         .and_guests()

@@ -98,6 +98,11 @@ pub const DEVIATIONS: &[Deviation] = &[
         ],
     },
     Deviation {
+        why: "Identity servers notify by POST, as the client-server API's text says.",
+        asked: "",
+        cases: &[Case("POST /_matrix/federation/v1/3pid/onbind", Path, "")],
+    },
+    Deviation {
         why: "Left the specification, and older servers still ask so.",
         asked: "",
         cases: &[

@@ -20,6 +20,7 @@ mod config;
 pub mod devices;
 pub mod fetch;
 mod handshake;
+pub mod identity;
 mod inbound;
 mod keyed;
 pub mod keys;
@@ -81,6 +82,7 @@ struct Inner {
     lists_asked_for: Keyed<OwnedUserId>,
     manners: Manners,
     asked_of_spaces: spaces::Asked,
+    identity: identity::Ways,
 }
 
 impl Federation {
@@ -151,6 +153,7 @@ impl Federation {
             lists_asked_for: Keyed::default(),
             manners: Manners::default(),
             asked_of_spaces: spaces::Asked::default(),
+            identity: identity::Ways::default(),
             rooms,
             store,
             media,

@@ -10,6 +10,7 @@
 mod database;
 mod delayed_events;
 mod federation;
+mod identity;
 mod listeners;
 mod logging;
 mod mail;
@@ -37,6 +38,7 @@ use serde::Deserialize;
 pub use self::database::Database;
 pub use self::delayed_events::DelayedEvents;
 pub use self::federation::Federation;
+pub use self::identity::Identity;
 pub use self::listeners::{Api, Http, Listener, Tls};
 pub use self::logging::{LogFormat, Logging};
 pub use self::mail::Mail;
@@ -93,6 +95,8 @@ pub struct Config {
     pub push: Push,
     /// Mails to users.
     pub mail: Mail,
+    /// Addresses and telephone numbers of users.
+    pub identity: Identity,
     /// Who is there.
     pub presence: Presence,
     /// Events that users have sent for later.
@@ -126,6 +130,7 @@ impl Default for Config {
             url_previews: UrlPreviews::default(),
             push: Push::default(),
             mail: Mail::default(),
+            identity: Identity::default(),
             presence: Presence::default(),
             delayed_events: DelayedEvents::default(),
             rooms: Rooms::default(),
@@ -245,6 +250,7 @@ impl Config {
             problems,
         );
         self.media.read_secrets(problems);
+        self.identity.read_secrets(problems);
     }
 
     fn check(&self, problems: &mut Problems) {
@@ -252,13 +258,18 @@ impl Config {
         self.well_known.check(problems);
         self.database.check(problems);
         listeners::check(&self.listeners, &self.http, problems);
-        self.registration.check(self.mail.host.is_some(), problems);
+        let sends = registration::Sends {
+            mails: self.mail.host.is_some(),
+            text_messages: self.identity.sms.is_some(),
+        };
+        self.registration.check(sends, problems);
         self.rate_limits.check(problems);
         self.federation.check(problems);
         self.media.check(problems);
         self.url_previews.check(problems);
         self.push.check(problems);
         self.mail.check(problems);
+        self.identity.check(problems);
         self.delayed_events.check(problems);
         self.server_notices.check(&self.server.name, problems);
         self.logging.check(problems);

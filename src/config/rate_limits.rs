@@ -34,6 +34,8 @@ pub struct RateLimits {
     pub fetch: Rate,
     /// Links that aren't known and are visited for a preview, per user.
     pub url_preview: Rate,
+    /// Codes by which addresses are confirmed, per address that they go to and per address that they are asked from.
+    pub validation: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
     /// Transactions of another server.
@@ -77,6 +79,7 @@ impl Default for RateLimits {
             download: rate(100.0, 2_000),
             fetch: rate(10.0, 500),
             url_preview: rate(1.0, 50),
+            validation: rate(0.003, 5),
             other: rate(20.0, 100),
             federation_transaction: rate(100.0, 1_000),
             federation_state: rate(5.0, 200),
@@ -103,6 +106,7 @@ impl RateLimits {
             ("download", self.download),
             ("fetch", self.fetch),
             ("url_preview", self.url_preview),
+            ("validation", self.validation),
             ("other", self.other),
             ("federation_transaction", self.federation_transaction),
             ("federation_state", self.federation_state),

@@ -24,7 +24,9 @@ pub struct Registration {
     pub captcha: Option<Captcha>,
     /// Whether accounts have an address that mails come to.
     pub email: Contact,
-    /// At which domains these may be; none: at all.
+    /// Whether they have a telephone number.
+    pub phone: Contact,
+    /// At which domains addresses for mails may be; none: at all.
     pub email_domains: Vec<String>,
     /// At which they may not.
     pub denied_email_domains: Vec<String>,
@@ -131,13 +133,20 @@ pub enum CaptchaKind {
     Turnstile,
 }
 
+/// What this server can send to people.
+#[derive(Clone, Copy)]
+pub(super) struct Sends {
+    pub(super) mails: bool,
+    pub(super) text_messages: bool,
+}
+
 impl Registration {
     /// Whether strangers may register.
     pub fn is_open(&self) -> bool {
         self.mode == RegistrationMode::Open
     }
 
-    pub(super) fn check(&self, sends_mail: bool, problems: &mut Problems) {
+    pub(super) fn check(&self, sends: Sends, problems: &mut Problems) {
         if self.is_open() && !self.strangers_may_register_and_i_accept_the_abuse {
             problems.add(
                 "registration.mode",
@@ -156,11 +165,18 @@ impl Registration {
                 "use a long random one, such as the output of `openssl rand -hex 32`",
             );
         }
-        if self.email == Contact::Required && !sends_mail {
+        if self.email == Contact::Required && !sends.mails {
             problems.add(
                 "registration.email",
                 "accounts need an address, and nobody can be sent a mail to confirm theirs",
                 "set up `[mail]`, or write \"optional\"",
+            );
+        }
+        if self.phone == Contact::Required && !sends.text_messages {
+            problems.add(
+                "registration.phone",
+                "accounts need a telephone number, and nobody can be sent a message to confirm theirs",
+                "set up `identity.sms`, or write \"optional\"",
             );
         }
         self.check_terms(problems);

@@ -13,13 +13,18 @@ pub(super) fn rules(from: &Registration) -> client_api::RegistrationRules {
         reserved_names: from.reserved_names.clone(),
         approval: from.require_approval,
         nameless: from.default_display_name == DisplayName::None,
-        email: match from.email {
-            Contact::Off => client_api::ContactRule::Off,
-            Contact::Optional => client_api::ContactRule::Optional,
-            Contact::Required => client_api::ContactRule::Required,
-        },
+        email: contact(from.email),
+        phone: contact(from.phone),
         email_domains: from.email_domains.clone(),
         denied_email_domains: from.denied_email_domains.clone(),
+    }
+}
+
+fn contact(from: Contact) -> client_api::ContactRule {
+    match from {
+        Contact::Off => client_api::ContactRule::Off,
+        Contact::Optional => client_api::ContactRule::Optional,
+        Contact::Required => client_api::ContactRule::Required,
     }
 }
 

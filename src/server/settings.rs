@@ -66,7 +66,19 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         upload: rate(limits.upload),
         download: rate(limits.download),
         fetch: rate(limits.fetch),
+        validation: rate(limits.validation),
         other: rate(limits.other),
+    };
+    let identity = &config.identity;
+    out.identity = client_api::Identity {
+        base: config.client_base(),
+        sms: identity.sms.as_ref().map(|sms| client_api::Sms {
+            url: sms.url.clone(),
+            token: sms.token.as_ref().map(|token| token.expose().to_owned()),
+        }),
+        next_hosts: identity.next_link_hosts.clone(),
+        hide_known: identity.hide_known_addresses,
+        servers: identity.servers.clone(),
     };
     out.delayed = client_api::DelayedLimits {
         max_delay: config.delayed_events.max_delay.0,

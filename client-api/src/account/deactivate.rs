@@ -13,6 +13,7 @@ use ruma::{
 
 use crate::{
     App, Ruma,
+    account::contact::bind,
     auth::uia::{self, Act},
 };
 
@@ -36,12 +37,15 @@ pub async fn deactivate(
         body: &body,
     };
     uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
+    // As long as it is known where they were bound; what isn't taken back doesn't hold the account.
+    let unbound = bind::unbind_every(&app, &who, req.id_server.as_deref()).await?;
     app.store.deactivate_account(who.user, req.erase).await?;
     leave_all(&app, &who.user_id, who.user).await?;
-    // No third-party identifiers are ever bound here.
-    Ok(deactivate::Response::new(
-        ThirdPartyIdRemovalStatus::Success,
-    ))
+    Ok(deactivate::Response::new(if unbound {
+        ThirdPartyIdRemovalStatus::Success
+    } else {
+        ThirdPartyIdRemovalStatus::NoSupport
+    }))
 }
 
 /// Leaves every room and rejects every invite, as far as that goes: an account that ends.

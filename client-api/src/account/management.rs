@@ -7,7 +7,10 @@ use ruma::api::client::account::{change_password::v3 as change_password, whoami:
 
 use crate::{
     App, Ruma,
-    auth::uia::{self, Act},
+    auth::{
+        reset,
+        uia::{self, Act},
+    },
 };
 
 /// `GET /_matrix/client/v3/account/whoami`
@@ -30,8 +33,13 @@ pub async fn change_password(
         peer,
     }: Ruma<change_password::Request>,
 ) -> Result<change_password::Response, MatrixError> {
-    // Without a token this would need an e-mail flow.
-    let who = who.ok_or_else(MatrixError::missing_token)?;
+    let Some(who) = who else {
+        if !reset::is_possible(&app) {
+            return Err(MatrixError::missing_token());
+        }
+        reset::set_password(&app, &req, peer).await?;
+        return Ok(change_password::Response::new());
+    };
     let act = Act {
         what: "change_password",
         to: "",

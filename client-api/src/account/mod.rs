@@ -2,10 +2,12 @@
 
 pub(crate) mod admin_register;
 pub mod carried;
+pub(crate) mod contact;
 pub(crate) mod data;
 pub(crate) mod data_delete;
 pub(crate) mod deactivate;
 pub(crate) mod devices;
+pub(crate) mod fallback;
 pub(crate) mod filters;
 pub mod guests;
 pub(crate) mod management;

@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use rhizome_edge::MatrixError;
-use rhizome_storage::{Account, Admission, Medium, ThirdParty, TokenUse};
+use rhizome_storage::{Account, Admission, ThirdParty, TokenUse};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde_json::Value;
 
@@ -185,24 +185,16 @@ impl Proved {
             let version = version.as_str()?;
             Some((policy.clone(), version.to_owned()))
         });
-        let mut proved = Self {
+        let (third_parties, sids) = proofs.third_parties().into_iter().unzip();
+        Self {
             admission: Admission {
                 token,
                 terms: terms.collect(),
                 awaits_approval: app.config.registration_rules.approval,
             },
-            ..Self::default()
-        };
-        for (stage, medium) in [
-            (Stage::Email, Medium::Email),
-            (Stage::Msisdn, Medium::Msisdn),
-        ] {
-            let text = |key: &str| Some(proofs.of(stage)?.get(key)?.as_str()?.to_owned());
-            let address = text("address").map(|address| ThirdParty { medium, address });
-            proved.third_parties.extend(address);
-            proved.sids.extend(text("sid"));
+            third_parties,
+            sids,
         }
-        proved
     }
 
     /// The addresses have served.

@@ -12,7 +12,11 @@ use serde_json::json;
 
 use crate::{
     App, Ruma,
-    auth::session::{self, SessionRequest},
+    auth::{
+        phone,
+        session::{self, SessionRequest},
+        validated::{ThirdParty, third_party},
+    },
     limits::Kind,
 };
 
@@ -32,6 +36,8 @@ pub struct Login {
     identifier: Option<Identifier>,
     /// What stood for `identifier` before there was one.
     user: Option<String>,
+    medium: Option<String>,
+    address: Option<String>,
     password: Option<String>,
     device_id: Option<OwnedDeviceId>,
     initial_device_display_name: Option<String>,
@@ -44,6 +50,20 @@ struct Identifier {
     #[serde(rename = "type")]
     kind: String,
     user: Option<String>,
+    medium: Option<String>,
+    address: Option<String>,
+    country: Option<String>,
+    phone: Option<String>,
+    /// What stood for `phone` in older versions of the specification.
+    number: Option<String>,
+}
+
+/// Whom a login names.
+enum Named {
+    /// By their name or id.
+    User(String),
+    /// By an address of their account's.
+    ThirdParty(ThirdParty),
 }
 
 /// `POST /_matrix/client/v3/login`
@@ -95,20 +115,39 @@ pub(crate) fn awaiting_approval() -> MatrixError {
     .with("approval_notice_medium", "none")
 }
 
-fn named_user(login: &Login) -> Result<String, MatrixError> {
-    let user = match &login.identifier {
-        Some(identifier) if identifier.kind == "m.id.user" => identifier.user.clone(),
-        Some(_) => {
-            let message = "Users of this server are identified by m.id.user only";
-            return Err(MatrixError::new(
-                StatusCode::BAD_REQUEST,
-                "M_UNKNOWN",
-                message,
-            ));
-        }
-        None => login.user.clone(),
+fn named_user(login: &Login) -> Result<Named, MatrixError> {
+    let missing = |what: &str| MatrixError::missing_param(format!("The user's {what} is missing"));
+    let by_name = |user: &Option<String>| {
+        let user = user.clone().ok_or_else(|| missing("name"))?;
+        Ok(Named::User(user))
     };
-    user.ok_or_else(|| MatrixError::missing_param("The user's name is missing"))
+    let by_address = |medium: &Option<String>, address: &Option<String>| {
+        let medium = medium.as_deref().ok_or_else(|| missing("medium"))?;
+        let address = address.as_deref().ok_or_else(|| missing("address"))?;
+        third_party(medium, address).map(Named::ThirdParty)
+    };
+    let Some(given) = &login.identifier else {
+        return if login.user.is_none() && login.medium.is_some() {
+            by_address(&login.medium, &login.address)
+        } else {
+            by_name(&login.user)
+        };
+    };
+    match given.kind.as_str() {
+        "m.id.user" => by_name(&given.user),
+        "m.id.thirdparty" => by_address(&given.medium, &given.address),
+        "m.id.phone" => {
+            let country = given.country.as_deref().ok_or_else(|| missing("country"))?;
+            let phone = given.phone.as_deref().or(given.number.as_deref());
+            let phone = phone.ok_or_else(|| missing("phone"))?;
+            phone::number(country, phone).map(Named::ThirdParty)
+        }
+        _ => Err(MatrixError::new(
+            StatusCode::BAD_REQUEST,
+            "M_UNKNOWN",
+            "Users are identified by m.id.user, m.id.thirdparty or m.id.phone",
+        )),
+    }
 }
 
 /// The account that this name and this password belong to, and what the password matches. One answer for
@@ -116,12 +155,15 @@ fn named_user(login: &Login) -> Result<String, MatrixError> {
 /// it has ended.
 async fn by_password(
     app: &App,
-    name: &str,
+    named: &Named,
     password: &str,
 ) -> Result<(OwnedUserId, Option<String>), MatrixError> {
-    let exact = local_user(app, name);
+    let (exact, name) = match named {
+        Named::User(name) => (local_user(app, name), name),
+        Named::ThirdParty(of) => (owner_of(app, of).await?, &of.address),
+    };
     // An account has one bucket, however it is called.
-    let counted = exact.as_ref().map_or(name, |user| user.as_str());
+    let counted = exact.as_ref().map_or(name.as_str(), |user| user.as_str());
     app.limits
         .take(Kind::Login, counted.to_lowercase(), app.now_monotonic_ms())
         .map_err(MatrixError::limit_exceeded)?;
@@ -155,6 +197,15 @@ async fn by_password(
         Some((user_id, account)) => Ok((user_id, account.password_hash)),
         None => Err(MatrixError::forbidden("The user or the password is wrong")),
     }
+}
+
+/// Whose account has this address.
+async fn owner_of(app: &App, of: &ThirdParty) -> Result<Option<OwnedUserId>, MatrixError> {
+    let owner = app.store.third_party_owner(of.medium, &of.address).await?;
+    Ok(match owner {
+        Some(user) => Some(app.store.user(user).await?),
+        None => None,
+    })
 }
 
 /// The user of this server that a localpart or a full user id names.

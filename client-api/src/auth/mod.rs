@@ -1,10 +1,11 @@
 //! Who is it: logging in, access tokens, and proving it again.
 
-pub(crate) mod fallback;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod password;
+pub(crate) mod phone;
 pub(crate) mod refresh;
+pub(crate) mod reset;
 pub(crate) mod session;
 pub(crate) mod token;
 pub(crate) mod uia;

@@ -49,11 +49,15 @@ pub(crate) async fn validated(
             && found.secret == hash_of(client_secret)
             && found.validated_ms.is_some()
     });
-    let not_yet = || {
-        let message = "The address hasn't been confirmed in this session, or not for this purpose";
-        MatrixError::new(StatusCode::UNAUTHORIZED, "M_THREEPID_AUTH_FAILED", message)
-    };
-    found.map(|found| found.third_party).ok_or_else(not_yet)
+    found
+        .map(|found| found.third_party)
+        .ok_or_else(not_validated)
+}
+
+/// Nothing was validated, or not by whoever says so, or for something else.
+pub(crate) fn not_validated() -> MatrixError {
+    let message = "The address hasn't been confirmed in this session, or not for this purpose";
+    MatrixError::new(StatusCode::UNAUTHORIZED, "M_THREEPID_AUTH_FAILED", message)
 }
 
 /// Ends a session that has served; `false` if another request was first: then nothing may come of this one.

@@ -22,7 +22,9 @@ pub struct RegistrationRules {
     pub captcha: Option<Captcha>,
     /// Whether accounts have an address that mails come to.
     pub email: ContactRule,
-    /// At which domains these may be; none: at all.
+    /// Whether they have a telephone number.
+    pub phone: ContactRule,
+    /// At which domains addresses for mails may be; none: at all.
     pub email_domains: Vec<String>,
     /// At which they may not.
     pub denied_email_domains: Vec<String>,
@@ -36,7 +38,7 @@ pub struct RegistrationRules {
     pub nameless: bool,
 }
 
-/// Whether accounts have an address that mails come to.
+/// Whether accounts have an address, or a telephone number.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ContactRule {
     /// Nobody is asked for one.

@@ -5,7 +5,7 @@
 //! make the same one by themselves (<https://www.rfc-editor.org/rfc/rfc8058>).
 
 use axum::extract::State;
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use rhizome_edge::{Binary, Content, MatrixError, Ruma};
 use rhizome_mail::Subscription;
 use rhizome_storage::{Fact, PusherGone, PusherKey, UserNo, WriteSet};
@@ -155,27 +155,6 @@ fn not_good() -> Content {
     page(StatusCode::BAD_REQUEST, text, None)
 }
 
-/// A page that says this, with a button that makes the POST. Nothing that anybody wrote is on it.
 fn page(status: StatusCode, text: &str, button: Option<&str>) -> Content {
-    let button = button.map_or_else(String::new, |button| {
-        format!("<form method=\"post\"><button>{button}</button></form>")
-    });
-    let html = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>Mails</title>\
-         <style>body{{font:1.1rem sans-serif;max-width:34rem;margin:4rem auto;padding:0 1rem}}\
-         button{{font:inherit;padding:.5rem 1rem}}</style><p>{text}</p>{button}</html>"
-    );
-    let of_text = |text| HeaderValue::from_static(text);
-    Content::of_bytes(of_text("text/html; charset=utf-8"), html)
-        .with_status(status)
-        .with(
-            header::CONTENT_SECURITY_POLICY,
-            of_text(
-                "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-            ),
-        )
-        .with(header::REFERRER_POLICY, of_text("no-referrer"))
-        .with(header::CACHE_CONTROL, of_text("no-store"))
-        .with(header::X_CONTENT_TYPE_OPTIONS, of_text("nosniff"))
+    crate::page::page(status, "Mails", text, button)
 }

@@ -13,7 +13,7 @@ use ruma::{OwnedServerName, UserId};
 use crate::MatrixError;
 
 /// Where links in mails lead to, after the client API's address.
-pub(super) const PLACE: &str = "_matrix/client/unstable/org.rhizome.mail";
+pub(crate) const PLACE: &str = "_matrix/client/unstable/org.rhizome.mail";
 /// How often a user may have an address asked whether it wants mails.
 const BY_USER: Rate = Rate {
     per_second: 1.0 / (4.0 * 3600.0),
@@ -169,7 +169,15 @@ impl Mailing {
         })
     }
 
-    fn link(&self, what: &str, token: &str) -> Result<Link, rhizome_mail::LinkError> {
+    pub(super) fn templates(&self) -> &Templates {
+        &self.templates
+    }
+
+    pub(super) async fn send(&self, mail: Mail) -> Result<(), Unsent> {
+        Ok(self.mailer.send(mail).await?)
+    }
+
+    pub(super) fn link(&self, what: &str, token: &str) -> Result<Link, rhizome_mail::LinkError> {
         Link::parse(&format!("{}/{PLACE}/{what}/{token}", self.base))
     }
 }

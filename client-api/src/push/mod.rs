@@ -2,6 +2,7 @@
 
 pub(crate) mod channels;
 pub(crate) mod evaluate;
+mod letters;
 pub(crate) mod mail_links;
 pub(crate) mod mail_pushers;
 pub(crate) mod mailing;

@@ -15,9 +15,12 @@ use rhizome_rooms::{
 };
 use ruma::{
     OwnedUserId, RoomAliasId, UserId,
-    api::client::room::{
-        Visibility,
-        create_room::v3::{self as create_room, RoomPreset},
+    api::client::{
+        membership::Invite3pid,
+        room::{
+            Visibility,
+            create_room::v3::{self as create_room, RoomPreset},
+        },
     },
 };
 use serde_json::Value;
@@ -28,21 +31,30 @@ use crate::{
     config::EncryptionByDefault,
     content,
     limits::Kind,
-    room::state::{bad_alias, named_aliases},
+    room::{
+        by_address::ByAddress,
+        membership,
+        state::{bad_alias, named_aliases},
+    },
 };
+
+/// How many may be invited by an address with a new room: each takes two questions to an identity server.
+const MAX_BY_ADDRESS: usize = 20;
 
 /// `POST /_matrix/client/v3/createRoom`
 pub async fn create(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<create_room::Request>,
+    Ruma { who, mut req, .. }: Ruma<create_room::Request>,
 ) -> Result<create_room::Response, MatrixError> {
     let creator_profile = member_content(&app, &who.user_id).await?;
-    let mut request = decoded(&app, who.user_id, creator_profile, req)?;
+    let by_address = by_address(&app, std::mem::take(&mut req.invite_3pid))?;
+    let mut request = decoded(&app, who.user_id.clone(), creator_profile, req)?;
     check_canonical_alias(&request)?;
     // Refused before anything is made: half of the guests would be no use.
     let now = app.now_monotonic_ms();
+    let guests = request.invite.len() + by_address.len();
     app.limits
-        .take_many(Kind::Invite, &request.creator, request.invite.len(), now)?;
+        .take_many(Kind::Invite, &request.creator, guests, now)?;
     request.invited_profiles = profiles(&app, &request.invite).await?;
     let created = create::create(&app.rooms, &request).await?;
     for invite in created.remote_invites {
@@ -51,7 +63,24 @@ pub async fn create(
             tracing::warn!(room = %created.room_id, %error, "an invite with a new room failed");
         }
     }
+    for one in by_address {
+        let room_id = created.room_id.clone();
+        let invited = membership::invite_by_address(&app, &who, room_id, &one);
+        if let Err(error) = Box::pin(invited).await {
+            tracing::warn!(room = %created.room_id, %error, "an invite with a new room failed");
+        }
+    }
     Ok(create_room::Response::new(created.room_id))
+}
+
+/// Who is invited by an address, as far as it makes sense.
+fn by_address(app: &App, asked: Vec<Invite3pid>) -> Result<Vec<ByAddress>, MatrixError> {
+    if asked.len() > MAX_BY_ADDRESS {
+        let message = format!("At most {MAX_BY_ADDRESS} may be invited by an address at once");
+        return Err(MatrixError::invalid_param(message));
+    }
+    let each = asked.into_iter().map(|one| ByAddress::read(app, one));
+    each.collect()
 }
 
 fn decoded(
@@ -60,11 +89,6 @@ fn decoded(
     creator_profile: Object,
     req: create_room::Request,
 ) -> Result<CreateRoom, MatrixError> {
-    if !req.invite_3pid.is_empty() {
-        return Err(MatrixError::invalid_param(
-            "This server has no identity server: invite by user id",
-        ));
-    }
     let public = req.visibility == Visibility::Public;
     let preset = match req.preset {
         Some(RoomPreset::PrivateChat) => Preset::PrivateChat,

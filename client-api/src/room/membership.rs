@@ -35,13 +35,13 @@ use crate::{
     App, Caller, Ruma,
     account::{guests, profile::rooms::member_content},
     content,
-    room::notices,
+    room::{by_address::ByAddress, notices},
 };
 
 /// How many servers a request may name to join through.
 const MAX_VIA: usize = 20;
 /// Members of a join's body that are no content, or content that only servers may set.
-const NOT_THE_CLIENTS: [&str; 3] = ["membership", "third_party_signed", AUTHORISED_VIA];
+const NOT_THE_CLIENTS: [&str; 2] = ["membership", AUTHORISED_VIA];
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/join`
 pub async fn join_by_id(
@@ -101,9 +101,35 @@ async fn join_room(
     }
     // What else a client says of its joining, a reason among it, becomes part of the event.
     let mut content = content::parse(body)?;
+    let signed = content.remove("third_party_signed");
     content.retain(|key, _| !NOT_THE_CLIENTS.contains(&key.as_str()));
+    if let Some(signed) = signed {
+        Box::pin(take_up(app, who, room, signed)).await?;
+    }
     content.append(&mut member_content(app, &who.user_id).await?);
     join::join(&app.federation, &who.user_id, room, &via, content).await
+}
+
+/// Who joins shows what an identity server has signed: that they are whom a third-party invite is for. They are invited
+/// first.
+async fn take_up(
+    app: &App,
+    who: &Caller,
+    room: &RoomOrAliasId,
+    signed: Value,
+) -> Result<(), MatrixError> {
+    let wrong = |what: &str| MatrixError::bad_json(format!("third_party_signed: {what}"));
+    let Value::Object(signed) = signed else {
+        return Err(wrong("an object is expected"));
+    };
+    let sender = signed.get("sender").and_then(Value::as_str);
+    let sender = sender.and_then(|sender| OwnedUserId::try_from(sender).ok());
+    let sender = sender.ok_or_else(|| wrong("sender is no user"))?;
+    let room_id = <&ruma::RoomId>::try_from(room);
+    let room_id = room_id.map_err(|_| wrong("it goes with the room's id, not with an alias"))?;
+    app.federation
+        .take_up_third_party_invite(&who.user_id, room_id, &sender, signed)
+        .await
 }
 
 async fn inviting_server(
@@ -128,22 +154,52 @@ pub async fn invite(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<invite::Request>,
 ) -> Result<invite::Response, MatrixError> {
-    let InvitationRecipient::UserId(invited) = req.recipient else {
-        return Err(MatrixError::invalid_param(
-            "This server has no identity server: invite by user id",
-        ));
-    };
+    let room_id = req.room_id;
+    match req.recipient {
+        InvitationRecipient::UserId(invited) => {
+            invite_user(&app, &who, room_id, invited.user_id, invited.reason).await?;
+        }
+        InvitationRecipient::ThirdPartyId(asked) => {
+            // Boxed: seldom asked for, and larger than what is.
+            let by_address = ByAddress::read(&app, asked)?;
+            Box::pin(invite_by_address(&app, &who, room_id, &by_address)).await?;
+        }
+        _ => return Err(MatrixError::bad_json("Nobody is said to be invited")),
+    }
+    Ok(invite::Response::new())
+}
+
+/// Invites somebody by their id.
+async fn invite_user(
+    app: &App,
+    who: &Caller,
+    room_id: OwnedRoomId,
+    invited: OwnedUserId,
+    reason: Option<String>,
+) -> Result<(), MatrixError> {
     let mut extra = Object::new();
-    if is_ours(&app, invited.user_id.server_name()) {
-        extra = member_content(&app, &invited.user_id).await?;
+    if is_ours(app, invited.server_name()) {
+        extra = member_content(app, &invited).await?;
     }
     let wish = Wish {
         action: Action::Invite,
-        reason: invited.reason,
+        reason,
         extra,
     };
-    change(&app, &who, req.room_id, invited.user_id, wish).await?;
-    Ok(invite::Response::new())
+    change(app, who, room_id, invited, wish).await
+}
+
+/// Invites somebody by their address.
+pub(super) async fn invite_by_address(
+    app: &App,
+    who: &Caller,
+    room_id: OwnedRoomId,
+    by_address: &ByAddress,
+) -> Result<(), MatrixError> {
+    match by_address.invited(app, who, &room_id).await? {
+        Some(user) => invite_user(app, who, room_id, user, None).await,
+        None => Ok(()),
+    }
 }
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/leave`

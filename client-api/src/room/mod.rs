@@ -1,6 +1,7 @@
 //! What users do in rooms, and what rooms are now.
 
 pub(crate) mod aliases;
+mod by_address;
 pub(crate) mod create;
 pub(crate) mod delayed;
 pub(crate) mod directory;

@@ -14,6 +14,7 @@ mod accounts;
 mod asking;
 mod backup;
 mod carried;
+mod contact;
 mod contract;
 mod dehydrated;
 mod delayed;

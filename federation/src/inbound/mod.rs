@@ -16,6 +16,7 @@ mod moment;
 mod presence;
 mod relationships;
 mod state;
+mod third_party;
 mod to_device;
 mod transaction;
 mod v1;
@@ -36,6 +37,8 @@ pub struct Shared {
     transactions: Keyed<OwnedServerName>,
     /// How often each server has invited users of ours lately.
     invites: Buckets,
+    /// Of how many third-party invites each address has told us lately that they are somebody's.
+    told: Buckets,
     /// Users whose invites are counted: one at a time.
     invited: Keyed<UserNo>,
     /// Requests of servers that have hung up.
@@ -70,6 +73,10 @@ pub fn endpoints(table: Table<Federation>) -> Table<Federation> {
         // Inviting to a room
         .serve(invite::invite)
         .serve(invite::invite_v1)
+        // Third-party invites
+        .serve(third_party::exchange)
+        .serve(third_party::on_bind)
+        .serve(third_party::on_bind_by_post)
         // Leaving rooms
         .serve(leave::make_leave)
         .serve(leave::send_leave)

@@ -1,13 +1,15 @@
-//! The older forms of endpoints whose current form is v2: the same requests at other paths.
+//! The older forms of endpoints whose current form is v2, and one with another method: the same requests elsewhere.
 
 use http::Request;
 use ruma::{
     api::{
         IncomingRequest,
+        auth_scheme::NoAuthentication,
         error::DeserializationError,
         federation::{
             authentication::ServerSignatures,
             membership::{create_join_event, create_leave_event},
+            thirdparty::bind_callback,
         },
     },
     metadata,
@@ -47,6 +49,17 @@ metadata! {
     path: "/_matrix/federation/v1/invite/{room_id}/{event_id}",
 }
 
+/// `POST /_matrix/federation/v1/3pid/onbind`
+pub(super) struct OnBind(pub(super) bind_callback::v1::Request);
+
+metadata! {
+    @for OnBind,
+    method: POST,
+    rate_limited: false,
+    authentication: NoAuthentication,
+    path: "/_matrix/federation/v1/3pid/onbind",
+}
+
 macro_rules! decoded_as {
     ($outer:ident, $inner:ty) => {
         impl IncomingRequest for $outer {
@@ -66,3 +79,4 @@ macro_rules! decoded_as {
 decoded_as!(SendJoin, create_join_event::v2::Request);
 decoded_as!(SendLeave, create_leave_event::v2::Request);
 decoded_as!(Invite, create_leave_event::v2::Request);
+decoded_as!(OnBind, bind_callback::v1::Request);

@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::{Membership, Pdu, Rejection};
 pub use auth_events::check_auth_events;
+pub use member::third_party::signing_keys;
 use power::{Action, Level, Power};
 pub use selection::auth_keys;
 pub(crate) use selection::auth_keys_of;

@@ -44,6 +44,12 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "[mail]",
     ),
     (
+        "[registration]\nphone = \"required\"\n",
+        "rhizome.toml:2: registration.phone",
+        "nobody can be sent a message",
+        "identity.sms",
+    ),
+    (
         "[registration]\nshared_secret = \"abc\"\n",
         "rhizome.toml:2: registration.shared_secret",
         "shorter than 8",

@@ -3,7 +3,7 @@
 //!
 //! A session remembers what it was begun for ([`Purpose`]) and which stages are completed, each with what it proved
 //! ([`Proofs`]); it lives in the database, so that any process can go on with what another began. Which flows there are
-//! follows from the purpose, so that a page in a browser can complete a stage as well (`auth/fallback`).
+//! follows from the purpose, so that a page in a browser can complete a stage as well (`account/fallback`).
 
 mod captcha;
 mod purpose;
@@ -22,7 +22,7 @@ use self::{
     stage::Flows,
     verify::{Place, Refusal, verify},
 };
-use crate::{App, Caller, config::Policy};
+use crate::{App, Caller, auth::validated, config::Policy};
 
 pub(crate) use self::{
     purpose::{Act, Purpose},
@@ -179,6 +179,11 @@ impl Opened {
         self.proofs.of(stage).is_some()
     }
 
+    /// For what an address has to be confirmed that serves for it.
+    pub fn of_addresses(&self) -> validated::Purpose {
+        self.purpose.of_addresses()
+    }
+
     /// Whether it is its turn.
     pub fn goes_on_with(&self, stage: Stage) -> bool {
         self.flows.go_on_with(&self.proofs, stage)
@@ -252,7 +257,7 @@ impl Asking<'_> {
         }
         let place = Place {
             app: self.app,
-            user: self.purpose.user(),
+            purpose: self.purpose,
             session: session.as_ref(),
             peer: self.peer,
         };

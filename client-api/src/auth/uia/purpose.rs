@@ -8,12 +8,17 @@ use ruma::{OwnedUserId, UserId};
 use serde_json::{Map, Value};
 
 use super::stage::{Flows, Stage};
-use crate::config::{ClientConfig, ContactRule, Registration};
+use crate::{
+    auth::validated,
+    config::{ClientConfig, ContactRule, Registration},
+};
 
 /// A new account.
 pub(super) const REGISTER: &str = "register";
 /// A guest's account becomes one like others.
 pub(super) const UPGRADE: &str = "upgrade";
+/// A new password for who has forgotten theirs.
+const RESET: &str = "reset_password";
 
 /// What a session is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,19 +68,19 @@ impl Purpose {
 
     /// What a user wants to do.
     pub fn act(user: &UserId, act: Act<'_>) -> Self {
-        let mut context = Context::new(&SHA256);
-        feed(&mut context, act.to.as_bytes());
-        match serde_json::from_slice::<Map<String, Value>>(act.body) {
-            Ok(mut body) => {
-                body.remove("auth");
-                feed_value(&mut context, &Value::Object(body));
-            }
-            Err(_) => feed(&mut context, act.body),
-        }
         Self {
             what: act.what.to_owned(),
             user: Some(user.to_owned()),
-            digest: hex(context),
+            digest: digest(act.to, act.body),
+        }
+    }
+
+    /// A new password, for an account that isn't known yet. One that won't do may be followed by another.
+    pub fn reset() -> Self {
+        Self {
+            what: RESET.to_owned(),
+            user: None,
+            digest: digest("", b"{}"),
         }
     }
 
@@ -102,10 +107,24 @@ impl Purpose {
         self.user.as_deref()
     }
 
+    /// For what an address has to be confirmed that serves for this.
+    pub fn of_addresses(&self) -> validated::Purpose {
+        match &*self.what {
+            RESET => validated::Purpose::PasswordReset,
+            _ => validated::Purpose::Registration,
+        }
+    }
+
     /// How it can be authenticated.
     pub fn flows(&self, config: &ClientConfig) -> Flows {
         match &*self.what {
             REGISTER | UPGRADE => registration(config),
+            RESET => {
+                let by_mail = config.mailing.is_some().then_some(Stage::Email);
+                let by_telephone = config.identity.sms.as_ref().map(|_| Stage::Msisdn);
+                let ways = by_mail.into_iter().chain(by_telephone);
+                Flows(ways.map(|way| vec![way]).collect())
+            }
             _ => Flows::only(Stage::Password),
         }
     }
@@ -123,12 +142,16 @@ fn registration(config: &ClientConfig) -> Flows {
     let rules = &config.registration_rules;
     let mut flows: Vec<Vec<Stage>> = Vec::new();
     for email in ways(rules.email, Stage::Email, config.mailing.is_some()) {
-        let mut flow = Vec::new();
-        flow.extend((config.registration == Registration::Token).then_some(Stage::Token));
-        flow.extend(rules.captcha.is_some().then_some(Stage::Captcha));
-        flow.extend(email);
-        flow.extend((!rules.terms.is_empty()).then_some(Stage::Terms));
-        flows.push(flow);
+        let by_telephone = config.identity.sms.is_some();
+        for msisdn in ways(rules.phone, Stage::Msisdn, by_telephone) {
+            let mut flow = Vec::new();
+            flow.extend((config.registration == Registration::Token).then_some(Stage::Token));
+            flow.extend(rules.captcha.is_some().then_some(Stage::Captcha));
+            flow.extend(email);
+            flow.extend(msisdn);
+            flow.extend((!rules.terms.is_empty()).then_some(Stage::Terms));
+            flows.push(flow);
+        }
     }
     for at in 0..flows.len() {
         let begins =
@@ -147,6 +170,20 @@ fn ways(rule: ContactRule, stage: Stage, can_be_sent: bool) -> Vec<Option<Stage>
         ContactRule::Optional if can_be_sent => vec![None, Some(stage)],
         ContactRule::Optional | ContactRule::Off => vec![None],
     }
+}
+
+/// What a request would do: to what, and its body without what authenticates it.
+fn digest(to: &str, body: &[u8]) -> String {
+    let mut context = Context::new(&SHA256);
+    feed(&mut context, to.as_bytes());
+    match serde_json::from_slice::<Map<String, Value>>(body) {
+        Ok(mut body) => {
+            body.remove("auth");
+            feed_value(&mut context, &Value::Object(body));
+        }
+        Err(_) => feed(&mut context, body),
+    }
+    hex(context)
 }
 
 /// Adds bytes with their length, so that no two lists of them are the same.
@@ -256,6 +293,7 @@ mod tests {
         // Nobody can be sent a mail.
         assert_eq!(flows(&config), [[Stage::Token, Stage::Terms]]);
         config.registration_rules.email = ContactRule::Required;
+        config.registration_rules.phone = ContactRule::Optional;
         assert_eq!(flows(&config), [[Stage::Token, Stage::Email, Stage::Terms]]);
     }
 }

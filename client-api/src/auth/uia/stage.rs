@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::auth::validated::{Medium, ThirdParty};
+
 /// A stage (<https://spec.matrix.org/v1.19/client-server-api/#authentication-types>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -84,6 +86,20 @@ impl Proofs {
         let mut all = self.clone();
         all.0.push((stage, proof));
         all
+    }
+
+    /// The addresses that were shown to be somebody's, each with the session in which that was.
+    pub fn third_parties(&self) -> Vec<(ThirdParty, String)> {
+        let media = [
+            (Stage::Email, Medium::Email),
+            (Stage::Msisdn, Medium::Msisdn),
+        ];
+        let shown = media.into_iter().filter_map(|(stage, medium)| {
+            let text = |key: &str| Some(self.of(stage)?.get(key)?.as_str()?.to_owned());
+            let address = text("address")?;
+            Some((ThirdParty { medium, address }, text("sid")?))
+        });
+        shown.collect()
     }
 
     pub fn stages(&self) -> impl ExactSizeIterator<Item = Stage> + '_ {

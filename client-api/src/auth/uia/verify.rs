@@ -11,12 +11,13 @@ use ruma::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{captcha, stage::Stage};
+use super::{captcha, purpose::Purpose, stage::Stage};
 use crate::{
     App,
     auth::{
         login::local_user,
-        validated::{self, Medium, third_party, validated},
+        phone,
+        validated::{self, Medium, ThirdParty, third_party, validated},
     },
     config::ClientConfig,
     limits::Kind,
@@ -56,6 +57,8 @@ pub(crate) enum Whom<'a> {
     Named(&'a str),
     /// Who has this address: its medium, and it.
     ThirdParty(&'a str, &'a str),
+    /// Who has this telephone number: the country that it is in, and it.
+    Phone(&'a str, &'a str),
     /// Nobody here.
     Nobody,
 }
@@ -64,6 +67,7 @@ impl<'a> Whom<'a> {
     fn of(identifier: &'a UserIdentifier) -> Self {
         match identifier {
             UserIdentifier::Matrix(named) => Self::Named(&named.user),
+            UserIdentifier::PhoneNumber(given) => Self::Phone(&given.country, &given.phone),
             other => match other.as_third_party_id() {
                 Some((medium, address)) => Self::ThirdParty(medium.as_str(), address),
                 None => Self::Nobody,
@@ -117,8 +121,8 @@ impl<'a> Given<'a> {
 /// Where a stage is to be completed.
 pub(super) struct Place<'a> {
     pub app: &'a App,
-    /// Whose account it is about.
-    pub user: Option<&'a UserId>,
+    /// What for.
+    pub purpose: &'a Purpose,
     /// The session, for what holds something for it.
     pub session: Option<&'a UiaSession>,
     /// From where the request comes.
@@ -173,7 +177,7 @@ async fn by_password(
 ) -> Result<Result<Value, Refusal>, MatrixError> {
     let app = place.app;
     let wrong = Ok(Err(("M_FORBIDDEN", "The user or the password is wrong")));
-    let Some(user) = place.user else {
+    let Some(user) = place.purpose.user() else {
         return wrong;
     };
     if !is_meant(app, whom, user).await? {
@@ -206,18 +210,26 @@ async fn is_meant(app: &App, whom: Whom<'_>, user: &UserId) -> Result<bool, Matr
                 given == user || given.localpart().to_lowercase() == user.localpart()
             })
         }
-        Whom::ThirdParty(medium, address) => match third_party(medium, address) {
-            Ok(of) => {
-                let owner = app.store.third_party_owner(of.medium, &of.address);
-                let owner = owner.await?;
-                owner.is_some() && owner == app.store.known_user(user).await?
-            }
-            Err(_) => false,
-        },
+        Whom::ThirdParty(medium, address) => has(app, user, third_party(medium, address)).await?,
+        Whom::Phone(country, given) => has(app, user, phone::number(country, given)).await?,
     })
 }
 
-/// An address that its owner has confirmed in order to register with it. It is nobody's yet.
+/// Whether it is an address of this user's.
+async fn has(
+    app: &App,
+    user: &UserId,
+    address: Result<ThirdParty, MatrixError>,
+) -> Result<bool, MatrixError> {
+    let Ok(of) = address else {
+        return Ok(false);
+    };
+    let owner = app.store.third_party_owner(of.medium, &of.address).await?;
+    Ok(owner.is_some() && owner == app.store.known_user(user).await?)
+}
+
+/// An address that its owner has confirmed for this: to register with it, as it is nobody's yet, or as that of an account that
+/// they have.
 async fn by_address(
     place: &Place<'_>,
     medium: Medium,
@@ -225,30 +237,39 @@ async fn by_address(
     secret: &str,
 ) -> Result<Result<Value, Refusal>, MatrixError> {
     let app = place.app;
-    let found = match validated(app, sid, secret, validated::Purpose::Registration).await {
+    let purpose = place.purpose.of_addresses();
+    let found = match validated(app, sid, secret, purpose).await {
         Ok(found) if found.medium == medium => found,
         Err(error) if error.status != StatusCode::UNAUTHORIZED => return Err(error),
         _ => {
             return Ok(Err((
                 "M_THREEPID_AUTH_FAILED",
-                "The address hasn't been confirmed yet, or not in order to register",
+                "The address hasn't been confirmed in this session, or not for this purpose",
             )));
         }
     };
+    let owner = app.store.third_party_owner(medium, &found.address).await?;
+    let proof = json!({ "address": found.address, "sid": sid });
+    if purpose == validated::Purpose::PasswordReset {
+        let gone = (
+            "M_THREEPID_AUTH_FAILED",
+            "No account has this address any more",
+        );
+        return Ok(owner.map(|_| proof).ok_or(gone));
+    }
     if medium == Medium::Email && !app.config.registration_rules.permit_email(&found.address) {
         return Ok(Err((
             "M_THREEPID_DENIED",
             "Nobody can register with an address of this domain; use another",
         )));
     }
-    let owner = app.store.third_party_owner(medium, &found.address);
-    if owner.await?.is_some() {
+    if owner.is_some() {
         return Ok(Err((
             "M_THREEPID_IN_USE",
             "Another account has this address",
         )));
     }
-    Ok(Ok(json!({ "address": found.address, "sid": sid })))
+    Ok(Ok(proof))
 }
 
 /// A use of the token is held for the session as long as that lives.

@@ -3,7 +3,7 @@
 mod mails;
 mod number;
 mod set;
-mod sink;
+pub mod sink;
 mod told;
 mod web;
 

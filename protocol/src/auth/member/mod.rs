@@ -1,6 +1,6 @@
 //! Rule 5: `m.room.member`.
 
-mod third_party;
+pub(super) mod third_party;
 
 use ruma::UserId;
 

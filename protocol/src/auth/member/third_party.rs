@@ -65,23 +65,52 @@ impl<S: StateView + ?Sized> Transition<'_, S> {
 
 /// Whether any signature in `signed` is by any key of the third-party invite with content `known`.
 fn signed_by_any(signed: &Object, known: &Object) -> bool {
-    let listed = known.get("public_keys").and_then(Value::as_array);
-    let listed = listed
-        .into_iter()
-        .flatten()
-        .filter_map(|key| key.get("public_key"));
-    let keys: BTreeSet<[u8; 32]> = known
-        .get("public_key")
-        .into_iter()
-        .chain(listed)
-        .filter_map(Value::as_str)
-        // Identity servers have been seen to publish keys in either alphabet.
-        .filter_map(|key| hash::from_base64_exact(&key.replace('-', "+").replace('_', "/")))
+    let keys: BTreeSet<[u8; 32]> = keys_of(known)
+        .filter_map(|(key, _)| decoded(key))
         .take(MAX_THIRD_PARTY_KEYS)
         .collect();
     let Ok(text) = sign::json_text(signed) else {
         return false;
     };
+    signatures_of(signed).any(|signature| {
+        keys.iter()
+            .any(|key| sign::verify_bytes(key, text.as_bytes(), &signature))
+    })
+}
+
+/// Of the keys that a third-party invite with content `known` has those by which `signed` is signed, as they are written
+/// there, each with the address where it is said whether it is still valid.
+pub fn signing_keys<'a>(signed: &Object, known: &'a Object) -> Vec<(&'a str, Option<&'a str>)> {
+    let Ok(text) = sign::json_text(signed) else {
+        return Vec::new();
+    };
+    let signatures: Vec<_> = signatures_of(signed).collect();
+    let signs = |key: &[u8; 32]| {
+        let mut signatures = signatures.iter();
+        signatures.any(|signature| sign::verify_bytes(key, text.as_bytes(), signature))
+    };
+    keys_of(known)
+        .take(MAX_THIRD_PARTY_KEYS)
+        .filter(|(key, _)| decoded(key).as_ref().is_some_and(signs))
+        .collect()
+}
+
+/// The keys of a third-party invite, and where their validity is told.
+fn keys_of(known: &Object) -> impl Iterator<Item = (&str, Option<&str>)> {
+    let listed = known.get("public_keys").and_then(Value::as_array);
+    let listed = listed.into_iter().flatten().filter_map(Value::as_object);
+    std::iter::once(known).chain(listed).filter_map(|object| {
+        let key = object.get("public_key")?.as_str()?;
+        Some((key, text(object, "key_validity_url")))
+    })
+}
+
+/// Identity servers have been seen to publish keys in either alphabet.
+fn decoded(key: &str) -> Option<[u8; 32]> {
+    hash::from_base64_exact(&key.replace('-', "+").replace('_', "/"))
+}
+
+fn signatures_of(signed: &Object) -> impl Iterator<Item = [u8; 64]> {
     let signatures = signed.get("signatures").and_then(Value::as_object);
     signatures
         .into_iter()
@@ -91,8 +120,4 @@ fn signed_by_any(signed: &Object, known: &Object) -> bool {
         .filter(|(id, _)| id.starts_with("ed25519:"))
         .filter_map(|(_, signature)| hash::from_base64_exact(signature.as_str()?))
         .take(MAX_THIRD_PARTY_KEYS)
-        .any(|signature| {
-            keys.iter()
-                .any(|key| sign::verify_bytes(key, text.as_bytes(), &signature))
-        })
 }

@@ -5,11 +5,15 @@ use http::{HeaderValue, header};
 use rhizome_edge::Content;
 use ring::digest;
 
-use crate::config::{Captcha, CaptchaKind, Document, Policy};
+use crate::{
+    auth::validated::Medium,
+    config::{Captcha, CaptchaKind, Document, Policy},
+    page::escaped,
+};
 
 const STYLE: &str = "body{font:1.1rem sans-serif;max-width:34rem;margin:4rem auto;padding:0 1rem}\
     label{display:block;margin-bottom:.5rem}input,button{font:inherit;padding:.5rem 1rem;margin:.25rem 0}\
-    input[type=text],input[type=password]{width:100%;box-sizing:border-box}\
+    input:not([type=hidden]){width:100%;box-sizing:border-box}\
     [role=alert]{border-left:.25rem solid #b00;padding-left:.75rem}";
 
 /// Tells the client that the stage is completed, in each of the ways on which it may listen.
@@ -112,6 +116,50 @@ pub(super) fn text_form(
         .content()
 }
 
+/// The page that asks for an address, to which a code goes.
+pub(super) fn address_form(medium: Medium, why: Option<&str>) -> Content {
+    match medium {
+        Medium::Email => text_form(
+            "Your e-mail address",
+            why,
+            ("address", "Your address", "email", "email"),
+        ),
+        Medium::Msisdn => text_form(
+            "Your telephone number",
+            why,
+            (
+                "address",
+                "Your number, with its country's code, such as +44 1632 960001",
+                "tel",
+                "tel",
+            ),
+        ),
+    }
+}
+
+/// The page that waits for the code that went out in this session.
+pub(super) fn code_form(medium: Medium, (sid, secret): (&str, &str), why: Option<&str>) -> Content {
+    let (sid, secret) = (escaped(sid), escaped(secret));
+    let (text, required) = match medium {
+        Medium::Email => (
+            "A mail is on its way to you. Follow its link, or enter its code here; then continue.",
+            "",
+        ),
+        Medium::Msisdn => ("A message with a code is on its way to you.", " required"),
+    };
+    let fields = format!(
+        "<input type=\"hidden\" name=\"sid\" value=\"{sid}\">\
+         <input type=\"hidden\" name=\"secret\" value=\"{secret}\">\
+         <label for=\"code\">Code</label>\
+         <input id=\"code\" name=\"code\" type=\"text\" autocomplete=\"one-time-code\"{required}>"
+    );
+    Page::new("Is it yours?")
+        .alarming(why)
+        .saying(text)
+        .with_form(&fields, "Continue")
+        .content()
+}
+
 /// The page that asks whether policies are accepted, in the language that is wanted most.
 pub(super) fn terms_form(policies: &[Policy], wanted: &str, why: Option<&str>) -> Content {
     let mut items = String::new();
@@ -206,33 +254,9 @@ fn source(text: &str) -> String {
     format!("'sha256-{}'", STANDARD.encode(hash))
 }
 
-/// A text, for where HTML has text or a quoted value.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn nothing_becomes_html_that_is_text() {
-        assert_eq!(
-            escaped("<a href='x' b=\"y\">&amp;"),
-            "&lt;a href=&#39;x&#39; b=&quot;y&quot;&gt;&amp;amp;"
-        );
-    }
 
     #[test]
     fn a_document_is_in_the_language_that_is_wanted_most() {

@@ -4,6 +4,7 @@
 //! Who knows a session's id may complete its stages, here as in the API, and by the same rules (`auth/uia`). A GET changes
 //! nothing. The pages have no script but the captcha's, and the one that tells the client that a stage is done.
 
+mod address;
 mod form;
 mod page;
 
@@ -17,11 +18,14 @@ use ruma::{
 
 use self::{
     form::Form,
-    page::{Page, captcha_form, done, terms_form, text_form},
+    page::{Page, address_form, captcha_form, done, terms_form, text_form},
 };
 use crate::{
     App,
-    auth::uia::{self, Given, Opened, Stage, Whom},
+    auth::{
+        uia::{self, Given, Opened, Stage, Whom},
+        validated::Medium,
+    },
 };
 
 /// The longest form that is looked at.
@@ -71,6 +75,11 @@ pub async fn complete(
         return Err(MatrixError::too_large("The form is too large"));
     }
     let form = Form::read(&body);
+    match stage {
+        Stage::Email => return address::confirm(&app, Medium::Email, &opened, &form, peer).await,
+        Stage::Msisdn => return address::confirm(&app, Medium::Msisdn, &opened, &form, peer).await,
+        _ => {}
+    }
     let field = |name: &str| form.get(name).unwrap_or_default();
     let given = match stage {
         Stage::Dummy => Given::Dummy,
@@ -163,7 +172,9 @@ fn shown(
             Some(captcha) => captcha_form(captcha, why),
             None => elsewhere(),
         },
-        Stage::Email | Stage::Msisdn | Stage::Sso | Stage::OAuth => elsewhere(),
+        Stage::Email => address_form(Medium::Email, why),
+        Stage::Msisdn => address_form(Medium::Msisdn, why),
+        Stage::Sso | Stage::OAuth => elsewhere(),
     }
 }
 

@@ -1,0 +1,54 @@
+//! A new password for who has forgotten theirs: they show that an address of their account is theirs.
+
+use std::net::IpAddr;
+
+use rhizome_edge::MatrixError;
+use rhizome_storage::Ends;
+use ruma::api::client::account::change_password::v3 as change_password;
+
+use super::{
+    uia::{self, Purpose},
+    validated::{not_validated, used},
+};
+use crate::App;
+
+/// Whether an account's password can be set so.
+pub(crate) fn is_possible(app: &App) -> bool {
+    app.config.mailing.is_some() || app.config.identity.sms.is_some()
+}
+
+/// Sets the password of who shows that an address of the account is theirs. They are logged in nowhere here, so unless the
+/// client wants otherwise all sessions end.
+///
+/// # Errors
+/// 401 until it is shown; `M_WEAK_PASSWORD`.
+pub(crate) async fn set_password(
+    app: &App,
+    req: &change_password::Request,
+    peer: Option<IpAddr>,
+) -> Result<(), MatrixError> {
+    let purpose = Purpose::reset();
+    let passed = uia::pass(app, &purpose, (req.auth.as_ref(), peer)).await?;
+    let shown = passed.proofs.third_parties();
+    let (address, sid) = shown.first().ok_or_else(not_validated)?;
+    let owner = app
+        .store
+        .third_party_owner(address.medium, &address.address)
+        .await?;
+    let user = owner.ok_or_else(not_validated)?;
+    let hash = app.passwords.hash(&req.new_password).await?;
+    // Of several requests with the same proof one gets on.
+    if !used(app, sid).await? {
+        return Err(not_validated());
+    }
+    if let Some(session) = &passed.session {
+        app.store.end_uia_session(&session.id).await?;
+    }
+    let ends = if req.logout_devices {
+        Ends::All
+    } else {
+        Ends::Nothing
+    };
+    app.store.set_password(user, &hash, ends).await?;
+    Ok(())
+}

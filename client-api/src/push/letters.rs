@@ -1,0 +1,35 @@
+//! Letters by which it is found out whose an address is.
+
+use rhizome_mail::{Address, Mail, Reset, Verify};
+use ruma::UserId;
+
+use super::mailing::{Mailing, Unsent};
+
+impl Mailing {
+    /// Sends the code by which somebody shows that an address is theirs. `place`: what of the link says of what session it
+    /// is, and the code.
+    pub(crate) async fn verify(&self, to: Address, code: &str, place: &str) -> Result<(), Unsent> {
+        let content = self.templates().verify(&Verify {
+            server: self.server().to_string(),
+            code: code.to_owned(),
+            link: self.link("verify", place)?,
+        })?;
+        self.send(Mail::new(to, content)).await
+    }
+
+    /// Sends the code by which a user sets a new password.
+    pub(crate) async fn reset(
+        &self,
+        to: Address,
+        user: &UserId,
+        (code, place): (&str, &str),
+    ) -> Result<(), Unsent> {
+        let content = self.templates().reset(&Reset {
+            server: self.server().to_string(),
+            user: user.to_string(),
+            code: code.to_owned(),
+            link: self.link("verify", place)?,
+        })?;
+        self.send(Mail::new(to, content)).await
+    }
+}
