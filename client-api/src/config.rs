@@ -5,6 +5,7 @@ mod registration;
 use std::{sync::Arc, time::Duration};
 
 pub use rhizome_edge::limits::Rate;
+pub use rhizome_rooms::create::plan::{Entrance, Policies, Policy};
 use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
 
 pub use self::registration::{
@@ -25,6 +26,8 @@ pub struct ClientConfig {
     pub default_room_version: RoomVersionId,
     /// Which new rooms are encrypted although their creator doesn't say so.
     pub encryption_by_default: EncryptionByDefault,
+    /// What is so in new rooms instead of what their preset says.
+    pub room_policies: Policies,
     /// Whether users forget rooms as they leave them.
     pub forget_on_leave: bool,
     /// Who tells users what the operator has to say; without it nobody does.
@@ -74,6 +77,7 @@ impl ClientConfig {
             well_known_server: None,
             default_room_version: RoomVersionId::V12,
             encryption_by_default: EncryptionByDefault::Off,
+            room_policies: Policies::default(),
             forget_on_leave: false,
             notices: None,
             registration: Registration::Closed,

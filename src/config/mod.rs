@@ -50,7 +50,7 @@ pub use self::rate_limits::{Rate, RateLimits};
 pub use self::registration::{
     Captcha, CaptchaKind, Contact, DisplayName, Policy, Registration, RegistrationMode,
 };
-pub use self::rooms::{EncryptionByDefault, Rooms};
+pub use self::rooms::{EncryptionByDefault, Entrance, RoomPolicy, Rooms};
 pub use self::server::Server;
 pub use self::server_notices::ServerNotices;
 use self::source::Source;

@@ -129,6 +129,7 @@ fn decoded(
             EncryptionByDefault::Invite => preset != Preset::PublicChat,
             EncryptionByDefault::All => true,
         },
+        policy: app.config.room_policies.of(preset).clone(),
     })
 }
 

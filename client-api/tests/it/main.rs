@@ -40,6 +40,7 @@ mod moderation;
 mod moments;
 mod notices;
 mod notifications;
+mod paging;
 mod peeking;
 mod peer;
 mod policies;
