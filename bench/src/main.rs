@@ -79,6 +79,9 @@ struct Run {
     /// Messages of the scenario that searches
     #[arg(long, value_name = "N")]
     searched: Option<usize>,
+    /// Users of the scenario that searches for people
+    #[arg(long, value_name = "N")]
+    people: Option<usize>,
     /// Connections that wait in the idle scenarios
     #[arg(long, value_name = "N")]
     idle: Option<usize>,
@@ -164,6 +167,7 @@ fn world(options: &Run) -> anyhow::Result<World> {
     plan.storm.1 = options.waiting.unwrap_or(plan.storm.1);
     plan.idle = options.idle.unwrap_or(plan.idle);
     plan.searched = options.searched.unwrap_or(plan.searched);
+    plan.people = options.people.unwrap_or(plan.people);
     let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     let run = format!("{run:x}");
     let secret = options.secret.as_deref();

@@ -49,6 +49,10 @@ pub struct Plan {
     pub history: usize,
     /// Messages in which is searched.
     pub searched: usize,
+    /// Users whose names are searched for.
+    pub people: usize,
+    /// Rooms of the account that changes its name.
+    pub renamed: usize,
     /// Events of the room with threads, and threads.
     pub threaded: (usize, usize),
     /// Rooms of a space.
@@ -95,6 +99,8 @@ impl Plan {
             initial_syncs: 30,
             history: 20_000,
             searched: 20_000,
+            people: 10_000,
+            renamed: 1_000,
             threaded: (100_000, 1_000),
             space: 500,
             files: (4, 1 << 20),
@@ -132,6 +138,8 @@ impl Plan {
             initial_syncs: 2,
             history: 100,
             searched: 60,
+            people: 60,
+            renamed: 6,
             threaded: (150, 30),
             space: 5,
             files: (2, 10_000),

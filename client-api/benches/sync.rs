@@ -5,6 +5,8 @@
 
 #[path = "../tests/it/harness.rs"]
 mod harness;
+#[path = "../tests/it/telling.rs"]
+mod telling;
 
 use std::time::Duration;
 

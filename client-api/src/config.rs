@@ -1,5 +1,6 @@
 //! What the operator decides about the client API. Parsed and validated by the binary.
 
+mod rate_limits;
 mod registration;
 
 use std::{sync::Arc, time::Duration};
@@ -7,9 +8,12 @@ use std::{sync::Arc, time::Duration};
 pub use rhizome_edge::limits::Rate;
 pub use rhizome_rooms::create::plan::{Entrance, Policies, Policy};
 use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
+pub use self::rate_limits::{Network, RateLimits, UserRates};
 pub use self::registration::{
-    Captcha, CaptchaKind, ContactRule, Document, Policy, Registration, RegistrationRules,
+    Captcha, CaptchaKind, ContactRule, Document, Registration, RegistrationRules, TermsPolicy,
 };
 use crate::{Channels, Mailing};
 
@@ -32,6 +36,10 @@ pub struct ClientConfig {
     pub forget_on_leave: bool,
     /// Who tells users what the operator has to say; without it nobody does.
     pub notices: Option<Notices>,
+    /// Who is found by a search for people.
+    pub found_users: FoundUsers,
+    /// Which fields of their profiles users may change.
+    pub profile_fields: ProfileFields,
     /// Who may register.
     pub registration: Registration,
     /// What else that takes, and what new accounts are like.
@@ -44,6 +52,8 @@ pub struct ClientConfig {
     pub rate_limits: RateLimits,
     /// How long an access token lives that came with a refresh token.
     pub access_token_lifetime_ms: u64,
+    /// How long a token is good that somebody who is logged in gets for another device; `None`: nobody gets one.
+    pub login_tokens: Option<Duration>,
     /// How often the WebSocket stream pings; a peer that is silent for two and a half times as
     /// long is given up.
     pub stream_heartbeat: Duration,
@@ -66,6 +76,12 @@ pub struct ClientConfig {
     pub mailing: Option<Arc<Mailing>>,
     /// Addresses and telephone numbers of users.
     pub identity: Identity,
+    /// What else whoever asks is told of this server.
+    pub discovery: Discovery,
+    /// The TURN server that users are told.
+    pub turn: Option<Turn>,
+    /// The page for people who open the server's address; `None`: there is none.
+    pub welcome: Option<Welcome>,
 }
 
 impl ClientConfig {
@@ -80,12 +96,15 @@ impl ClientConfig {
             room_policies: Policies::default(),
             forget_on_leave: false,
             notices: None,
+            found_users: FoundUsers::Known,
+            profile_fields: ProfileFields::default(),
             registration: Registration::Closed,
             registration_rules: RegistrationRules::default(),
             guests: false,
             registration_shared_secret: None,
             rate_limits: RateLimits::default(),
             access_token_lifetime_ms: 60 * 60 * 1000,
+            login_tokens: Some(Duration::from_mins(2)),
             stream_heartbeat: Duration::from_secs(30),
             max_body_bytes: 1024 * 1024,
             max_timeline_bytes: 32 << 20,
@@ -96,8 +115,83 @@ impl ClientConfig {
             delayed: DelayedLimits::default(),
             mailing: None,
             identity: Identity::default(),
+            discovery: Discovery::default(),
+            turn: None,
+            welcome: None,
         }
     }
+}
+
+/// What whoever asks is told of this server, beside where it is.
+#[derive(Debug, Clone, Default)]
+pub struct Discovery {
+    /// What else `/.well-known/matrix/client` says.
+    pub client_extra: Map<String, Value>,
+    /// Whom people may turn to.
+    pub contacts: Vec<Contact>,
+    /// A page that helps people.
+    pub support_page: Option<String>,
+    /// The public ed25519 key, unpadded base64, of a policy server that has this server's name.
+    pub policy_server_key: Option<String>,
+}
+
+/// Somebody whom people may turn to.
+#[derive(Debug, Clone, Serialize)]
+pub struct Contact {
+    /// What for: `m.role.admin`, `m.role.security`, or another one.
+    pub role: String,
+    /// Their user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matrix_id: Option<OwnedUserId>,
+    /// Their mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email_address: Option<String>,
+}
+
+/// A TURN server.
+#[derive(Debug, Clone)]
+pub struct Turn {
+    /// Its addresses.
+    pub uris: Vec<String>,
+    /// How users say there who they are.
+    pub credentials: TurnCredentials,
+    /// How long what they are told is good.
+    pub ttl: Duration,
+    /// Whether guests are told, too.
+    pub guests: bool,
+}
+
+/// How users say at a TURN server who they are.
+#[derive(Clone)]
+pub enum TurnCredentials {
+    /// By names that end, of which the server knows by a secret that they are ours.
+    Secret(String),
+    /// All by the same name and password.
+    Shared {
+        /// The name.
+        user: String,
+        /// The password.
+        password: String,
+    },
+}
+
+impl std::fmt::Debug for TurnCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TurnCredentials")
+    }
+}
+
+/// The page for people who open the server's address.
+#[derive(Debug, Clone, Default)]
+pub struct Welcome {
+    /// What stands on top of it; `None`: the server's name.
+    pub title: Option<String>,
+    /// What it says first.
+    pub text: Option<String>,
+    /// Apps that people can use: names and addresses.
+    pub clients: Vec<(String, String)>,
+    /// Which software it says that this is.
+    pub software: Option<String>,
 }
 
 /// How much users may have sent for later.
@@ -161,6 +255,36 @@ impl std::fmt::Debug for Sms {
     }
 }
 
+/// Who is found by a search for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundUsers {
+    /// Who shares a room with whoever searches, or is in a room that anybody may look into.
+    Known,
+    /// These, and all users of this server.
+    AllLocal,
+}
+
+/// Which fields of their profiles users may change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProfileFields {
+    /// These alone; all if there is none.
+    pub allowed: Vec<String>,
+    /// Not these, if all others are.
+    pub disallowed: Vec<String>,
+}
+
+impl ProfileFields {
+    /// Whether they may change this one.
+    pub fn allow(&self, field: &str) -> bool {
+        let is_in = |list: &[String]| list.iter().any(|one| one == field);
+        if self.allowed.is_empty() {
+            !is_in(&self.disallowed)
+        } else {
+            is_in(&self.allowed)
+        }
+    }
+}
+
 /// Who tells users what the operator has to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notices {
@@ -202,68 +326,6 @@ impl Default for PasswordCost {
             memory_kib: 19 * 1024,
             passes: 2,
             concurrency: 4,
-        }
-    }
-}
-
-/// Rate limits by kind of request.
-#[derive(Debug, Clone)]
-pub struct RateLimits {
-    /// `false` switches all of them off (load tests).
-    pub enabled: bool,
-    /// Events sent, per user.
-    pub message: Rate,
-    /// Registrations, per address.
-    pub registration: Rate,
-    /// Logins and refreshes, per address and per account.
-    pub login: Rate,
-    /// Joins and created rooms, per user.
-    pub join: Rate,
-    /// Invites, per user.
-    pub invite: Rate,
-    /// Messages to devices, per user: one for each two KiB of each.
-    pub to_device: Rate,
-    /// Servers that are in no room of ours and nobody has written to yet, per user whose messages to devices go there.
-    pub new_server: Rate,
-    /// Files uploaded, and ids for them, per user.
-    pub upload: Rate,
-    /// Files and pictures of them downloaded, per user or address.
-    pub download: Rate,
-    /// Of those, files that aren't here and have to be fetched from other servers, per user or address.
-    pub fetch: Rate,
-    /// Codes by which addresses are validated, per address that they go to and per address that they are asked from.
-    pub validation: Rate,
-    /// Everything else that the specification calls rate-limited, per user or address.
-    pub other: Rate,
-}
-
-impl RateLimits {
-    /// No limits: for load tests.
-    pub fn off() -> Self {
-        Self {
-            enabled: false,
-            ..Self::default()
-        }
-    }
-}
-
-impl Default for RateLimits {
-    fn default() -> Self {
-        let rate = |per_second, burst| Rate { per_second, burst };
-        Self {
-            enabled: true,
-            message: rate(10.0, 50),
-            registration: rate(0.2, 5),
-            login: rate(0.5, 10),
-            join: rate(1.0, 20),
-            invite: rate(1.0, 50),
-            to_device: rate(500.0, 50_000),
-            new_server: rate(0.02, 100),
-            upload: rate(5.0, 100),
-            download: rate(100.0, 2_000),
-            fetch: rate(10.0, 500),
-            validation: rate(0.003, 5),
-            other: rate(20.0, 100),
         }
     }
 }

@@ -7,7 +7,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     App, MatrixError,
-    auth::token::{authenticate, token_of},
+    auth::{
+        standing,
+        token::{authenticate, authenticate_locked, token_of},
+    },
     e2ee::backup,
     limits::Kind,
     media::resumable,
@@ -57,7 +60,7 @@ impl Api for App {
             },
         };
         let identity = match token {
-            Some(token) => match authenticate(self, &token, asked.peer).await {
+            Some(token) => match found(self, &token, asked).await {
                 Err(error) if is_for_all(asked) && error.errcode == "M_UNKNOWN_TOKEN" => {
                     Identity::Nobody
                 }
@@ -69,9 +72,12 @@ impl Api for App {
         if !asked.guests && identity.user().is_some_and(|user| user.is_guest) {
             return Err(MatrixError::not_for_guests("Guests may not do this"));
         }
+        if !asked.suspended && identity.user().is_some_and(|user| user.is_suspended) {
+            return Err(standing::suspended());
+        }
         let now = self.now_monotonic_ms();
         match identity.user() {
-            Some(user) => self.limits.take(asked.kind, &user.user_id, now),
+            Some(user) => self.limits.take_user(asked.kind, &user.user_id, now),
             None => self.limits.take_from(asked.kind, asked.peer, now),
         }
         .map_err(MatrixError::limit_exceeded)?;
@@ -101,6 +107,14 @@ impl App {
         } else {
             Identity::User(user)
         })
+    }
+}
+
+async fn found(app: &App, token: &str, asked: Asked<Kind>) -> Result<Caller, MatrixError> {
+    if asked.locked {
+        authenticate_locked(app, token, asked.peer).await
+    } else {
+        authenticate(app, token, asked.peer).await
     }
 }
 

@@ -4,7 +4,7 @@
 //! is decoded by `ruma` in [`Ruma`], and reaches a handler of about ten lines in the file of its endpoint group.
 //!
 //! Folders import each other in one direction, from top to bottom: `sync`, which tells of everything; `room` and
-//! `history`; `account`; `push`; `auth`; `view`. `media` and `space` know none of them but `view`. What several of them need and none of them
+//! `history`; `account`; `push`; `auth`; `view`. `media`, `people` and `space` know none of them but `view`. What several of them need and none of them
 //! owns is a file beside them (`limits`, `content`, `account_data`, `page`, `identity`) or in `place`; `door` stands before them and no
 //! folder knows it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -23,13 +23,18 @@ mod limits;
 mod media;
 pub mod notify;
 mod page;
+mod people;
 mod place;
 mod push;
 mod room;
 mod router;
 mod space;
 mod sync;
+pub mod tasks;
 mod view;
+mod voip;
+mod welcome;
+mod well_known;
 
 use std::{
     ops::Deref,
@@ -46,13 +51,17 @@ use rhizome_storage::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    account::profile::remote::RemoteProfiles,
     auth::{password::Passwords, token::TokenCache},
     e2ee::backup,
     history::asked::InVain,
     limits::Limits,
+    people::networks::Networks,
 };
 
-pub use account::{carried::CarrySettings, guests::PutOutGuests, users};
+pub use account::{
+    carried::CarrySettings, guests::PutOutGuests, profile::tell::TellProfiles, users,
+};
 pub use config::ClientConfig;
 pub use media::{Files, LinkPreviews, RemoteFiles};
 pub use push::{channels::Channels, mailing::Mailing};
@@ -85,6 +94,10 @@ pub struct Parts {
     pub(crate) tokens: TokenCache,
     /// What readers of the log share.
     pub(crate) sync: sync::Shared,
+    /// What other servers said of their users a moment ago.
+    pub(crate) remote_profiles: RemoteProfiles,
+    /// Other networks that are reached from here.
+    pub(crate) networks: Networks,
     /// Where no other server has helped with history.
     pub(crate) in_vain: InVain,
     /// Rate limits.
@@ -121,6 +134,8 @@ impl App {
             shutdown,
             tokens,
             sync: sync::Shared::default(),
+            remote_profiles: RemoteProfiles::default(),
+            networks: Networks::default(),
             in_vain: InVain::default(),
             limits,
             bodies: Bodies::new(backup::MEMORY.0, backup::MEMORY.1),

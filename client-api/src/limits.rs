@@ -8,8 +8,9 @@ use rhizome_edge::{
 };
 
 use rhizome_storage::UserNo;
+use ruma::UserId;
 
-use crate::config::{Rate, RateLimits};
+use crate::config::{Rate, RateLimits, UserRates};
 
 /// What a request counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,7 +74,7 @@ impl Limits {
         }
     }
 
-    /// Takes one token from the bucket of `kind` and `who` at `now_ms` (monotonic milliseconds).
+    /// Takes one token from the bucket of `kind` and `who` at `now_ms` (monotonic milliseconds), whoever that is.
     /// When it is empty: the milliseconds after which to try again.
     pub fn take(&self, kind: Kind, who: impl Hash, now_ms: u64) -> Result<(), u64> {
         let Some(rate) = self.rate(kind) else {
@@ -82,23 +83,35 @@ impl Limits {
         self.buckets.take(rate, (kind, who), 1, now_ms)
     }
 
+    /// [`Limits::take`] for what a user does, who may have a rate of their own, or none.
+    pub fn take_user(&self, kind: Kind, user: &UserId, now_ms: u64) -> Result<(), u64> {
+        let Some(rate) = self.rate_of(kind, user) else {
+            return Ok(());
+        };
+        self.buckets.take(rate, (kind, user), 1, now_ms)
+    }
+
     /// [`Limits::take`] for who is known by their address only: a whole subscriber, who has many.
     pub fn take_from(&self, kind: Kind, peer: Option<IpAddr>, now_ms: u64) -> Result<(), u64> {
+        let networks = &self.rates.exempt_networks;
+        if peer.is_some_and(|peer| networks.iter().any(|network| network.has(peer))) {
+            return Ok(());
+        }
         self.take(kind, peer.map(block_of), now_ms)
     }
 
-    /// [`Limits::take`] for `count` things of a kind that one request does.
+    /// [`Limits::take_user`] for `count` things of a kind that one request does.
     ///
     /// # Errors
     /// 429 `M_LIMIT_EXCEEDED`; 400 `M_INVALID_PARAM` for more than can ever be done at once.
     pub fn take_many(
         &self,
         kind: Kind,
-        who: impl Hash,
+        user: &UserId,
         count: usize,
         now_ms: u64,
     ) -> Result<(), MatrixError> {
-        let Some(rate) = self.rate(kind).filter(|_| count > 0) else {
+        let Some(rate) = self.rate_of(kind, user).filter(|_| count > 0) else {
             return Ok(());
         };
         let most = rate.burst.max(1);
@@ -109,15 +122,15 @@ impl Limits {
             )));
         }
         self.buckets
-            .take(rate, (kind, who), count, now_ms)
+            .take(rate, (kind, user), count, now_ms)
             .map_err(MatrixError::limit_exceeded)
     }
 
     /// Gives back what [`Limits::take_many`] took for a request that is refused for something else.
-    pub fn give_back(&self, kind: Kind, who: impl Hash, count: usize, now_ms: u64) {
-        if let Some(rate) = self.rate(kind).filter(|_| count > 0) {
+    pub fn give_back(&self, kind: Kind, user: &UserId, count: usize, now_ms: u64) {
+        if let Some(rate) = self.rate_of(kind, user).filter(|_| count > 0) {
             let count = u32::try_from(count).unwrap_or(u32::MAX);
-            self.buckets.give_back(rate, (kind, who), count, now_ms);
+            self.buckets.give_back(rate, (kind, user), count, now_ms);
         }
     }
 
@@ -133,6 +146,19 @@ impl Limits {
         };
         let place = self.downloads.take(who, DOWNLOADS);
         place.ok_or_else(|| MatrixError::limit_exceeded(1_000))
+    }
+
+    /// What of a kind a user may do. Secrets are tried by whoever it is: there nobody is another's better.
+    fn rate_of(&self, kind: Kind, user: &UserId) -> Option<Rate> {
+        let usual = self.rate(kind)?;
+        if matches!(kind, Kind::Login | Kind::Registration) {
+            return Some(usual);
+        }
+        if self.rates.exempt_users.contains(user) {
+            return None;
+        }
+        let own = self.rates.overrides.get(user);
+        Some(own.and_then(|own| of_kind(own, kind)).unwrap_or(usual))
     }
 
     fn rate(&self, kind: Kind) -> Option<Rate> {
@@ -157,9 +183,28 @@ impl Limits {
     }
 }
 
+/// A user's own rate for a kind.
+fn of_kind(own: &UserRates, kind: Kind) -> Option<Rate> {
+    match kind {
+        Kind::Free | Kind::Registration | Kind::Login => None,
+        Kind::Message => own.message,
+        Kind::Join => own.join,
+        Kind::Invite => own.invite,
+        Kind::ToDevice => own.to_device,
+        Kind::NewServer => own.new_server,
+        Kind::Upload => own.upload,
+        Kind::Download => own.download,
+        Kind::Fetch => own.fetch,
+        Kind::Backup | Kind::Other => own.other,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use ruma::user_id;
+
     use super::*;
+    use crate::config::Network;
 
     fn limits(burst: u32, enabled: bool) -> Limits {
         let rate = Rate {
@@ -180,7 +225,10 @@ mod tests {
         for _ in 0..1000 {
             assert_eq!(limits.take(Kind::Login, "a", 0), Ok(()));
         }
-        assert_eq!(limits.take_many(Kind::Invite, "a", 1000, 0), Ok(()));
+        assert_eq!(
+            limits.take_many(Kind::Invite, user_id!("@a:here"), 1000, 0),
+            Ok(())
+        );
         assert!(limits.buckets.is_empty());
     }
 
@@ -197,17 +245,74 @@ mod tests {
     #[test]
     fn what_one_request_does_many_times_counts_as_often() {
         let limits = limits(5, true);
-        let take = |count| limits.take_many(Kind::Invite, "a", count, 0);
+        let ada = user_id!("@a:here");
+        let take = |count| limits.take_many(Kind::Invite, ada, count, 0);
         assert_eq!(take(0), Ok(()));
         assert_eq!(take(3), Ok(()));
         assert_eq!(take(3).unwrap_err().errcode, "M_LIMIT_EXCEEDED");
         assert_eq!(take(6).unwrap_err().errcode, "M_INVALID_PARAM");
-        assert_eq!(limits.take(Kind::Invite, "a", 0), Ok(()));
-        limits.give_back(Kind::Invite, "a", 3, 0);
+        assert_eq!(limits.take_user(Kind::Invite, ada, 0), Ok(()));
+        limits.give_back(Kind::Invite, ada, 3, 0);
         assert_eq!(take(4), Ok(()));
         // Never more than a full one.
-        limits.give_back(Kind::Invite, "a", 9, 0);
+        limits.give_back(Kind::Invite, ada, 9, 0);
         assert_eq!(take(5), Ok(()));
         assert!(take(1).is_err());
+    }
+
+    #[test]
+    fn some_may_do_more() {
+        let (bot, busy, ada) = (
+            user_id!("@bot:here"),
+            user_id!("@busy:here"),
+            user_id!("@ada:here"),
+        );
+        let rate = |burst| Rate {
+            per_second: 0.001,
+            burst,
+        };
+        let limits = Limits::new(&RateLimits {
+            enabled: true,
+            login: rate(1),
+            message: rate(1),
+            invite: rate(1),
+            exempt_users: [bot.to_owned()].into(),
+            exempt_networks: vec![Network {
+                address: "192.0.2.0".parse().unwrap(),
+                bits: 24,
+            }],
+            overrides: [(
+                busy.to_owned(),
+                UserRates {
+                    message: Some(rate(3)),
+                    ..UserRates::default()
+                },
+            )]
+            .into(),
+            ..RateLimits::default()
+        });
+        let times = |kind, user: &UserId| {
+            let mut done = 0;
+            while done < 10 && limits.take_user(kind, user, 0).is_ok() {
+                done += 1;
+            }
+            done
+        };
+        assert_eq!(times(Kind::Message, ada), 1);
+        assert_eq!(times(Kind::Message, busy), 3);
+        assert_eq!(times(Kind::Invite, busy), 1);
+        assert_eq!(times(Kind::Message, bot), 10);
+        assert!(limits.take_many(Kind::Invite, bot, 1_000, 0).is_ok());
+        // Passwords are guessed by whoever it is.
+        assert_eq!(times(Kind::Login, bot), 1);
+        let from = |address: &str| {
+            let address = address.parse().ok();
+            let take = || limits.take_from(Kind::Login, address, 0).is_ok();
+            (take(), take())
+        };
+        assert_eq!(from("192.0.2.77"), (true, true));
+        assert_eq!(from("::ffff:192.0.2.77"), (true, true));
+        assert_eq!(from("192.0.3.1"), (true, false));
+        assert_eq!(from("2001:db8::1"), (true, false));
     }
 }

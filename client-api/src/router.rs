@@ -8,15 +8,16 @@ use crate::{
     account::{
         admin_register,
         contact::{ask, bind, list as contacts, submit},
-        data, data_delete, deactivate, devices, fallback, filters, management, presence, profile,
-        register, tags,
+        data, data_delete, deactivate, devices, fallback, filters, management, moderation, openid,
+        presence, profile, register, tags,
     },
-    auth::{login, logout, refresh},
+    auth::{get_token, login, logout, refresh},
     discovery,
     e2ee::{backup, claim, cross_signing, dehydrated, query, send_to_device, signatures, upload},
     history::{context, event, messages, moment, relations, relationships, search, threads},
     limits::Kind,
     media::{download, preview, resumable, settings, thumbnail, upload as files},
+    people::{directory as people, mutual_rooms, networks},
     push::{mail_links, pushers, rules},
     room::{
         aliases, create, delayed, directory, members, membership, notices, receipts, redact,
@@ -26,28 +27,25 @@ use crate::{
     },
     space::{hierarchy, summary},
     sync::{self, former, key_changes, notifications, sliding, socket},
+    voip, welcome, well_known,
 };
 
 /// Every client endpoint.
 pub fn router(app: App) -> Router {
     let table = Table::default();
-    let table = accounts(table);
+    let table = accounts(becoming(table));
     let table = writing(table);
     let table = reading(table);
+    let table = finding(table);
     let table = backups(table);
     let table = keys(table);
     let table = media(table);
     table.into_router(app.clone()).merge(socket::routes(app))
 }
 
-fn accounts(table: Table<App>) -> Table<App> {
+/// Becoming a user.
+fn becoming(table: Table<App>) -> Table<App> {
     table
-        // What the server can do.
-        .serve_public(discovery::versions)
-        .serve(discovery::capabilities)
-        .serve(discovery::well_known_client)
-        .serve(discovery::well_known_server)
-        // Becoming a user.
         .serve_as(Kind::Login, register::register)
         .serve(register::available)
         .serve_as(Kind::Login, register::token_validity)
@@ -55,15 +53,32 @@ fn accounts(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Login, fallback::complete)
         .serve_as(Kind::Login, admin_register::nonce)
         .serve_as(Kind::Login, admin_register::register)
+}
+
+fn accounts(table: Table<App>) -> Table<App> {
+    table
+        // What the server can do.
+        .serve_public(discovery::versions)
+        .serve(discovery::capabilities)
+        .serve(well_known::client)
+        .serve(well_known::server)
+        .serve(well_known::support)
+        .serve(well_known::policy_server)
+        .serve_as(Kind::Other, welcome::page)
+        .serve(voip::turn_server)
+        .and_guests()
         // What the operator tells users.
         .serve_as(Kind::Other, notices::post)
         .serve_as(Kind::Other, notices::put)
         // Sessions.
         .serve(login::flows)
         .serve_as(Kind::Login, login::login)
+        .serve_as(Kind::Other, get_token::get)
         .serve_as(Kind::Login, refresh::refresh)
         .serve(logout::logout)
+        .and_locked()
         .serve(logout::logout_all)
+        .and_locked()
         // The account.
         .serve(management::whoami)
         .and_guests()
@@ -85,6 +100,13 @@ fn accounts(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Other, bind::bind)
         .serve_as(Kind::Other, bind::bind_as_once)
         .serve_as(Kind::Other, bind::unbind)
+        .serve(openid::request_token)
+        // What the operator makes of accounts.
+        .serve_as(Kind::Other, moderation::get_lock)
+        .serve_as(Kind::Other, moderation::put_lock)
+        .serve_as(Kind::Other, moderation::get_suspend)
+        .serve_as(Kind::Other, moderation::put_suspend)
+        .serve_as(Kind::Other, moderation::whois)
         // Devices.
         .serve(devices::list)
         .and_guests()
@@ -98,11 +120,14 @@ fn accounts(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Other, profile::get)
         .serve_as(Kind::Other, profile::get_field)
         .serve(profile::set_field)
+        .but_suspended()
         .and_guests()
         .serve(profile::delete)
+        .but_suspended()
         .and_guests()
         // Presence.
         .serve(presence::put)
+        .but_suspended()
         .serve_as(Kind::Other, presence::get)
 }
 
@@ -110,19 +135,28 @@ fn writing(table: Table<App>) -> Table<App> {
     table
         // Rooms.
         .serve_as(Kind::Join, create::create)
+        .but_suspended()
         .serve_as(Kind::Join, upgrade::upgrade)
+        .but_suspended()
         .serve(membership::joined_rooms)
         // Membership.
         .serve_as(Kind::Join, membership::join)
+        .but_suspended()
         .serve_as(Kind::Join, membership::join_by_id)
+        .but_suspended()
         .and_guests()
         .serve_as(Kind::Join, membership::knock)
+        .but_suspended()
         .serve_as(Kind::Invite, membership::invite)
+        .but_suspended()
         .serve(membership::leave)
         .and_guests()
         .serve_as(Kind::Other, membership::kick)
+        .but_suspended()
         .serve_as(Kind::Other, membership::ban)
+        .but_suspended()
         .serve_as(Kind::Other, membership::unban)
+        .but_suspended()
         .serve(membership::forget)
         // Events.
         .serve_as(Kind::Message, send::send)
@@ -152,10 +186,13 @@ fn writing(table: Table<App>) -> Table<App> {
         // Aliases and the directory.
         .serve_as(Kind::Other, aliases::get)
         .serve(aliases::put)
+        .but_suspended()
         .serve(aliases::delete)
+        .but_suspended()
         .serve(aliases::list)
         .serve(directory::visibility)
         .serve(directory::set_visibility)
+        .but_suspended()
         .serve_as(Kind::Other, directory::get)
         .serve_as(Kind::Other, directory::search)
 }
@@ -195,6 +232,7 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(receipts::receipt)
         .serve(receipts::read_markers)
         .serve(typing::typing)
+        .but_suspended()
         // What rooms are, and what spaces hold.
         .serve(hierarchy::hierarchy)
         .serve(summary::summary)
@@ -239,6 +277,20 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(data_delete::in_room)
 }
 
+/// People, here and elsewhere.
+fn finding(table: Table<App>) -> Table<App> {
+    table
+        .serve_as(Kind::Other, people::search)
+        .serve_as(Kind::Other, mutual_rooms::get)
+        .serve_as(Kind::Other, mutual_rooms::unstable)
+        .serve_as(Kind::Other, networks::protocols)
+        .serve_as(Kind::Other, networks::protocol)
+        .serve_as(Kind::Other, networks::location)
+        .serve_as(Kind::Other, networks::user)
+        .serve_as(Kind::Other, networks::location_of_alias)
+        .serve_as(Kind::Other, networks::user_of_id)
+}
+
 /// Backups of room keys.
 fn backups(table: Table<App>) -> Table<App> {
     table
@@ -280,9 +332,13 @@ fn keys(table: Table<App>) -> Table<App> {
 fn media(table: Table<App>) -> Table<App> {
     table
         .serve_as(Kind::Upload, files::upload)
+        .but_suspended()
         .serve_as(Kind::Upload, files::create)
+        .but_suspended()
         .serve_as(Kind::Upload, files::fill)
+        .but_suspended()
         .serve_as(Kind::Upload, resumable::append)
+        .but_suspended()
         .serve(resumable::progress)
         .serve(resumable::cancel)
         .serve(settings::get)
@@ -305,38 +361,4 @@ fn media(table: Table<App>) -> Table<App> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    fn matches(pattern: &str, path: &str) -> bool {
-        let (pattern, path): (Vec<_>, Vec<_>) =
-            (pattern.split('/').collect(), path.split('/').collect());
-        let fits = |(a, b): (&&str, &&str)| a.starts_with('{') && !b.is_empty() || a == b;
-        pattern.len() == path.len() && pattern.iter().zip(&path).all(fits)
-    }
-
-    /// A path that is spelled out hides the pattern that would match it as well: then it must serve all
-    /// of the pattern's methods itself.
-    #[test]
-    fn no_path_hides_methods_of_another() {
-        let table = media(keys(backups(reading(writing(accounts(Table::default()))))));
-        let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (path, method, _) in table.endpoints() {
-            served.entry(path).or_default().push(method);
-        }
-        assert!(served.len() > 100, "{} paths", served.len());
-        for (path, methods) in &served {
-            for (pattern, wanted) in &served {
-                if pattern != path && matches(pattern, path) {
-                    let hidden: Vec<_> = wanted
-                        .iter()
-                        .filter(|method| !methods.contains(method))
-                        .collect();
-                    assert!(hidden.is_empty(), "{path} hides {hidden:?} of {pattern}");
-                }
-            }
-        }
-    }
-}
+mod tests;

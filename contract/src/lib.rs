@@ -28,4 +28,5 @@ pub use check::{Checked, Finding, Part};
 pub use deviations::{Case, DEVIATIONS, Deviation};
 pub use exchange::Exchange;
 pub use probe::probe;
+pub use specification::limited;
 pub use watch::Watch;

@@ -144,3 +144,11 @@ pub fn all() -> impl Iterator<Item = &'static str> {
     apis.iter()
         .flat_map(|api| api.operations.keys().map(String::as_str))
 }
+
+/// The method and path of every operation that is limited in how often it may be asked for.
+pub fn limited() -> impl Iterator<Item = &'static str> {
+    let apis: &'static [Api; 2] = &APIS;
+    let all = apis.iter().flat_map(|api| &api.operations);
+    all.filter(|(_, operation)| operation.responses.contains_key(&429))
+        .map(|(key, _)| key.as_str())
+}

@@ -17,6 +17,10 @@ pub struct Asked<K> {
     pub kind: K,
     /// Whether guests may ask it.
     pub guests: bool,
+    /// Whether who is suspended may ask it.
+    pub suspended: bool,
+    /// Whether who is locked out may ask it.
+    pub locked: bool,
     /// Where it comes from; `None` within one process.
     pub peer: Option<IpAddr>,
 }

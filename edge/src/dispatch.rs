@@ -102,6 +102,8 @@ async fn admit<S: Api>(
         proof: endpoint.proof,
         kind: endpoint.kind,
         guests: endpoint.guests.load(Ordering::Relaxed),
+        suspended: endpoint.suspended.load(Ordering::Relaxed),
+        locked: endpoint.locked.load(Ordering::Relaxed),
         peer,
     };
     let head = http::Request::from_parts(parts, ());

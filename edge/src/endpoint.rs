@@ -17,6 +17,10 @@ pub(crate) struct Endpoint<S: Api> {
     pub(crate) is_poll: bool,
     /// Whether guests may use it.
     pub(crate) guests: AtomicBool,
+    /// Whether who is suspended may use it.
+    pub(crate) suspended: AtomicBool,
+    /// Whether who is locked out may use it.
+    pub(crate) locked: AtomicBool,
     pub(crate) run: Box<dyn Fn(S, Admitted) -> Answering + Send + Sync>,
 }
 

@@ -109,6 +109,24 @@ impl<S: Api> Table<S> {
         self
     }
 
+    /// What was added last is for nobody who is suspended.
+    #[must_use]
+    pub fn but_suspended(self) -> Self {
+        if let Some(endpoint) = &self.last {
+            endpoint.suspended.store(false, Ordering::Relaxed);
+        }
+        self
+    }
+
+    /// What was added last is also for who is locked out of everything else.
+    #[must_use]
+    pub fn and_locked(self) -> Self {
+        if let Some(endpoint) = &self.last {
+            endpoint.locked.store(true, Ordering::Relaxed);
+        }
+        self
+    }
+
     fn insert<T, H, F, R>(
         mut self,
         proof: Proof,
@@ -142,6 +160,8 @@ impl<S: Api> Table<S> {
             form: T::FORM,
             is_poll,
             guests: AtomicBool::new(false),
+            suspended: AtomicBool::new(true),
+            locked: AtomicBool::new(false),
             run,
         });
         for path in T::PATH_BUILDER.all_paths() {

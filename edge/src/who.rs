@@ -28,6 +28,8 @@ pub struct Caller {
     pub device_id: Option<OwnedDeviceId>,
     /// Whether they are a guest, who may do less.
     pub is_guest: bool,
+    /// Whether the operator has suspended them: they may read, and hardly more.
+    pub is_suspended: bool,
 }
 
 impl Caller {
@@ -200,6 +202,7 @@ mod tests {
             user: UserNo(1),
             device_id: device.map(Into::into),
             is_guest: false,
+            is_suspended: false,
         }
     }
 

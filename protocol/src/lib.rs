@@ -23,6 +23,7 @@ pub mod auth;
 pub mod device_keys;
 mod event;
 pub mod explain;
+pub mod glob;
 mod json;
 mod refusal;
 pub mod resolve;

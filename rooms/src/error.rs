@@ -4,7 +4,7 @@
 //! [`Error::errcode`], and the tests at the foot read it back.
 
 use rhizome_protocol::{Refusal, Rejection};
-use ruma::{OwnedEventId, OwnedRoomId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde_json::Value;
 
 /// Why a room operation was not done. Nothing of it was written.
@@ -16,6 +16,9 @@ pub enum Error {
     /// The user may not do or see this; the sentence says why.
     #[error("{0}")]
     Denied(String),
+    /// The invited user doesn't want it.
+    #[error("{0} doesn't accept this invite")]
+    InviteBlocked(OwnedUserId),
     /// We know no such room.
     #[error("This server does not know the room {0}")]
     UnknownRoom(OwnedRoomId),
@@ -71,7 +74,7 @@ impl Error {
     pub fn status(&self) -> u16 {
         match self {
             Self::Forbidden(rejection) if is_nonsense(rejection) => 400,
-            Self::Forbidden(_) | Self::Denied(_) => 403,
+            Self::Forbidden(_) | Self::Denied(_) | Self::InviteBlocked(_) => 403,
             Self::UnknownRoom(_) | Self::UnknownEvent(_) | Self::NotFound(_) => 404,
             Self::UnsupportedVersion(_)
             | Self::IncompatibleVersion(_)
@@ -93,6 +96,7 @@ impl Error {
         match self {
             Self::Forbidden(rejection) if is_nonsense(rejection) => "M_BAD_JSON",
             Self::Forbidden(_) | Self::Denied(_) => "M_FORBIDDEN",
+            Self::InviteBlocked(_) => "M_INVITE_BLOCKED",
             Self::UnknownRoom(_) | Self::UnknownEvent(_) | Self::NotFound(_) => "M_NOT_FOUND",
             Self::UnsupportedVersion(_) => "M_UNSUPPORTED_ROOM_VERSION",
             Self::IncompatibleVersion(_) => "M_INCOMPATIBLE_ROOM_VERSION",
@@ -140,6 +144,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[cfg(test)]
 mod tests {
+    use ruma::user_id;
+
     use super::*;
 
     #[test]
@@ -148,6 +154,11 @@ mod tests {
         let rejection = Rejection::new("auth 8", "too little power");
         let table = [
             (Error::Forbidden(rejection), 403, "M_FORBIDDEN"),
+            (
+                Error::InviteBlocked(user_id!("@a:here").to_owned()),
+                403,
+                "M_INVITE_BLOCKED",
+            ),
             (
                 Error::Forbidden(Rejection::new("auth 10.4", "a creator's level")),
                 400,

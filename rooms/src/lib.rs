@@ -23,6 +23,7 @@ pub mod access;
 pub mod admit;
 pub mod create;
 mod error;
+pub mod invites;
 pub mod membership;
 pub mod receive;
 pub mod redact_banned;

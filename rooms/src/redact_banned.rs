@@ -139,29 +139,12 @@ impl RedactBanned {
                 && Some(event.pdu.sender().as_str()) == user
                 && !is_spared(&event.pdu)
         };
-        let redacts = events.iter().filter(theirs).map(|event| Redacts {
-            target: event.pdu.event_id().to_owned(),
-            only_from: None,
-        });
-        let redacts: Vec<_> = redacts.collect();
-        if redacts.is_empty() {
-            return Ok(());
+        let theirs: Vec<_> = events.iter().filter(theirs).cloned().collect();
+        let count = theirs.len();
+        redact_here(&self.store, ban, &theirs).await?;
+        if count > 0 {
+            tracing::info!(room = %ban.room, ban = %ban.pdu.event_id(), count, "what a banned user has sent is redacted");
         }
-        let count = redacts.len();
-        let write = RoomWrite {
-            room: ban.room,
-            restored: vec![Restored {
-                no: ban.no,
-                pdu: ban.pdu.clone(),
-                redacts,
-            }],
-            ..RoomWrite::default()
-        };
-        self.store
-            .commit(write.into())
-            .await
-            .map_err(commit_error)?;
-        tracing::info!(room = %ban.room, ban = %ban.pdu.event_id(), count, "what a banned user has sent is redacted");
         Ok(())
     }
 
@@ -200,6 +183,35 @@ impl RedactBanned {
         }
         Ok(())
     }
+}
+
+/// Redacts events here, without telling other servers; `because` is the event of the same room that clients are told.
+///
+/// # Errors
+/// They couldn't be written.
+pub async fn redact_here(
+    store: &Store,
+    because: &StoredEvent,
+    events: &[Arc<StoredEvent>],
+) -> Result<()> {
+    if events.is_empty() {
+        return Ok(());
+    }
+    let redacts = events.iter().map(|event| Redacts {
+        target: event.pdu.event_id().to_owned(),
+        only_from: None,
+    });
+    let write = RoomWrite {
+        room: because.room,
+        restored: vec![Restored {
+            no: because.no,
+            pdu: because.pdu.clone(),
+            redacts: redacts.collect(),
+        }],
+        ..RoomWrite::default()
+    };
+    store.commit(write.into()).await.map_err(commit_error)?;
+    Ok(())
 }
 
 /// What a ban doesn't redact: what its user has redacted stays so, the room stays a room, its servers aren't all shut

@@ -17,6 +17,7 @@ mod mail;
 mod media;
 mod media_store;
 mod presence;
+mod profiles;
 mod push;
 mod rate_limits;
 mod registration;
@@ -24,9 +25,12 @@ mod rooms;
 mod server;
 mod server_notices;
 mod source;
+mod turn;
 mod units;
 mod url_previews;
+mod user_directory;
 mod video_still;
+mod welcome;
 mod well_known;
 
 use std::collections::BTreeMap;
@@ -45,18 +49,23 @@ pub use self::mail::Mail;
 pub use self::media::{LOCAL, Media, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::media_store::{MediaStore, StoreKind};
 pub use self::presence::Presence;
+pub use self::profiles::Profiles;
 pub use self::push::{Apns, Fcm, Push, WebPush};
-pub use self::rate_limits::{Rate, RateLimits};
+pub use self::rate_limits::{Exempt, Override, OwnRates, Rate, RateLimits};
 pub use self::registration::{
-    Captcha, CaptchaKind, Contact, DisplayName, Policy, Registration, RegistrationMode,
+    Captcha, CaptchaKind, ContactRule, DisplayName, Policy, Registration, RegistrationMode,
 };
 pub use self::rooms::{EncryptionByDefault, Entrance, RoomPolicy, Rooms};
 pub use self::server::Server;
 pub use self::server_notices::ServerNotices;
 use self::source::Source;
+pub use self::turn::Turn;
 pub use self::units::{Secret, Size, Span, server_name};
 pub use self::url_previews::UrlPreviews;
+pub use self::user_directory::{UserDirectory, VisibleUsers};
+pub use self::welcome::{Welcome, WelcomeClient};
 pub use self::well_known::WellKnown;
+pub use self::well_known::{Contact, WellKnown};
 
 /// The commented example with every setting, printed by `rhizome config example`.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -97,8 +106,16 @@ pub struct Config {
     pub mail: Mail,
     /// Addresses and telephone numbers of users.
     pub identity: Identity,
+    /// Where calls come through.
+    pub turn: Turn,
+    /// The page for people.
+    pub welcome: Welcome,
     /// Who is there.
     pub presence: Presence,
+    /// Who is found by a search for people.
+    pub user_directory: UserDirectory,
+    /// What users may say of themselves.
+    pub profiles: Profiles,
     /// Events that users have sent for later.
     pub delayed_events: DelayedEvents,
     /// What is so in rooms unless people say otherwise.
@@ -131,7 +148,11 @@ impl Default for Config {
             push: Push::default(),
             mail: Mail::default(),
             identity: Identity::default(),
+            turn: Turn::default(),
+            welcome: Welcome::default(),
             presence: Presence::default(),
+            user_directory: UserDirectory::default(),
+            profiles: Profiles::default(),
             delayed_events: DelayedEvents::default(),
             rooms: Rooms::default(),
             server_notices: ServerNotices::default(),
@@ -249,6 +270,18 @@ impl Config {
             self.mail.password_file.as_deref(),
             problems,
         );
+        read_secret(
+            "turn.shared_secret",
+            &mut self.turn.shared_secret,
+            self.turn.shared_secret_file.as_deref(),
+            problems,
+        );
+        read_secret(
+            "turn.password",
+            &mut self.turn.password,
+            self.turn.password_file.as_deref(),
+            problems,
+        );
         self.media.read_secrets(problems);
         self.identity.read_secrets(problems);
     }
@@ -258,11 +291,8 @@ impl Config {
         self.well_known.check(problems);
         self.database.check(problems);
         listeners::check(&self.listeners, &self.http, problems);
-        let sends = registration::Sends {
-            mails: self.mail.host.is_some(),
-            text_messages: self.identity.sms.is_some(),
-        };
-        self.registration.check(sends, problems);
+        self.registration
+            .check(&self.mail, &self.identity, problems);
         self.rate_limits.check(problems);
         self.federation.check(problems);
         self.media.check(problems);
@@ -270,6 +300,8 @@ impl Config {
         self.push.check(problems);
         self.mail.check(problems);
         self.identity.check(problems);
+        self.turn.check(problems);
+        self.welcome.check(problems);
         self.delayed_events.check(problems);
         self.server_notices.check(&self.server.name, problems);
         self.logging.check(problems);

@@ -1,5 +1,7 @@
 //! `[rate_limits]`: how often a user, a server or an address may do what costs.
 
+use ipnet::IpNet;
+use ruma::OwnedUserId;
 use serde::Deserialize;
 
 use super::Problems;
@@ -50,6 +52,50 @@ pub struct RateLimits {
     pub federation_unsigned: Rate,
     /// Servers whose keys are asked for or have to be fetched, per address.
     pub federation_keys: Rate,
+    /// Users, and networks, whom none of the clients' limits holds back.
+    pub exempt: Vec<Exempt>,
+    /// Users who have limits of their own.
+    pub overrides: Vec<Override>,
+}
+
+/// Who isn't held back: a user's id, or a network.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a user's id, such as \"@bot:example.org\", or a network, such as \"10.0.0.0/8\""
+)]
+pub enum Exempt {
+    /// A user, but for attempts to log in.
+    User(OwnedUserId),
+    /// The addresses of a network, while nobody says which user it is.
+    Network(IpNet),
+}
+
+/// A user's own limits.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// The user.
+    pub user: OwnedUserId,
+    /// Those that are others than usual, by what they are called in [`RateLimits`].
+    #[serde(default)]
+    pub rates: OwnRates,
+}
+
+/// See [`RateLimits`].
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "as in RateLimits")]
+pub struct OwnRates {
+    pub message: Option<Rate>,
+    pub join: Option<Rate>,
+    pub invite: Option<Rate>,
+    pub to_device: Option<Rate>,
+    pub new_server: Option<Rate>,
+    pub upload: Option<Rate>,
+    pub download: Option<Rate>,
+    pub fetch: Option<Rate>,
+    pub other: Option<Rate>,
 }
 
 /// A bucket of `burst` actions that refills at `per_second`.
@@ -87,6 +133,8 @@ impl Default for RateLimits {
             federation_other: rate(50.0, 1_000),
             federation_unsigned: rate(20.0, 400),
             federation_keys: rate(5.0, 500),
+            exempt: Vec::new(),
+            overrides: Vec::new(),
         }
     }
 }
@@ -115,7 +163,7 @@ impl RateLimits {
             ("federation_unsigned", self.federation_unsigned),
             ("federation_keys", self.federation_keys),
         ] {
-            if !(rate.per_second.is_finite() && rate.per_second > 0.0) || rate.burst == 0 {
+            if !rate.is_usable() {
                 problems.add(
                     format!("rate_limits.{name}"),
                     "a rate needs `per_second` above 0 and `burst` of at least 1",
@@ -123,5 +171,35 @@ impl RateLimits {
                 );
             }
         }
+        let own = self.overrides.iter().flat_map(|own| own.rates.all());
+        if own.flatten().any(|rate| !rate.is_usable()) {
+            problems.add(
+                "rate_limits.overrides",
+                "a rate needs `per_second` above 0 and `burst` of at least 1",
+                "write e.g. { user = \"@bot:example.org\", rates = { message = { per_second = 100, burst = 1000 } } }",
+            );
+        }
+    }
+}
+
+impl Rate {
+    fn is_usable(self) -> bool {
+        self.per_second.is_finite() && self.per_second > 0.0 && self.burst > 0
+    }
+}
+
+impl OwnRates {
+    fn all(&self) -> [Option<Rate>; 9] {
+        [
+            self.message,
+            self.join,
+            self.invite,
+            self.to_device,
+            self.new_server,
+            self.upload,
+            self.download,
+            self.fetch,
+            self.other,
+        ]
     }
 }

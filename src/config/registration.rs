@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-use super::Problems;
 use super::units::Secret;
+use super::{Identity, Mail, Problems};
 
 /// Who may make an account.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -23,9 +23,9 @@ pub struct Registration {
     /// A service that tells people from programs.
     pub captcha: Option<Captcha>,
     /// Whether accounts have an address that mails come to.
-    pub email: Contact,
+    pub email: ContactRule,
     /// Whether they have a telephone number.
-    pub phone: Contact,
+    pub phone: ContactRule,
     /// At which domains addresses for mails may be; none: at all.
     pub email_domains: Vec<String>,
     /// At which they may not.
@@ -60,7 +60,7 @@ pub enum RegistrationMode {
 /// Whether accounts have an address that mails come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Contact {
+pub enum ContactRule {
     /// Nobody is asked for one.
     Off,
     /// Who likes gives one, if this server sends mails.
@@ -133,20 +133,13 @@ pub enum CaptchaKind {
     Turnstile,
 }
 
-/// What this server can send to people.
-#[derive(Clone, Copy)]
-pub(super) struct Sends {
-    pub(super) mails: bool,
-    pub(super) text_messages: bool,
-}
-
 impl Registration {
     /// Whether strangers may register.
     pub fn is_open(&self) -> bool {
         self.mode == RegistrationMode::Open
     }
 
-    pub(super) fn check(&self, sends: Sends, problems: &mut Problems) {
+    pub(super) fn check(&self, mail: &Mail, identity: &Identity, problems: &mut Problems) {
         if self.is_open() && !self.strangers_may_register_and_i_accept_the_abuse {
             problems.add(
                 "registration.mode",
@@ -165,14 +158,14 @@ impl Registration {
                 "use a long random one, such as the output of `openssl rand -hex 32`",
             );
         }
-        if self.email == Contact::Required && !sends.mails {
+        if self.email == ContactRule::Required && mail.host.is_none() {
             problems.add(
                 "registration.email",
                 "accounts need an address, and nobody can be sent a mail to confirm theirs",
                 "set up `[mail]`, or write \"optional\"",
             );
         }
-        if self.phone == Contact::Required && !sends.text_messages {
+        if self.phone == ContactRule::Required && identity.sms.is_none() {
             problems.add(
                 "registration.phone",
                 "accounts need a telephone number, and nobody can be sent a message to confirm theirs",

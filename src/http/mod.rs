@@ -257,6 +257,10 @@ fn api_of(path: &str) -> Option<Api> {
     if path.starts_with("/_synapse/") {
         return Some(Api::Admin);
     }
+    if path == "/" {
+        // The page for people.
+        return Some(Api::Client);
+    }
     path.starts_with("/.well-known/").then_some(Api::WellKnown)
 }
 
@@ -331,7 +335,8 @@ mod tests {
             ("/_matrix/federationx", Some(Api::Client)),
             ("/_synapse/admin/v1/register", Some(Api::Admin)),
             ("/.well-known/matrix/server", Some(Api::WellKnown)),
-            ("/", None),
+            ("/", Some(Api::Client)),
+            ("/index.html", None),
         ] {
             assert_eq!(api_of(path), api, "{path}");
         }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use rhizome_client_api as client_api;
 use rhizome_federation::Federation;
 use rhizome_rooms::redact_banned::RedactBanned;
-use rhizome_storage::{FillSearch, LogReader, LogWork, Store, index_history, relations};
+use rhizome_storage::{
+    FillPeople, FillSearch, LogReader, LogWork, Store, index_history, relations,
+};
 
 use crate::config::Config;
 use crate::tasks::Tasks;
@@ -15,7 +17,7 @@ const RELATING_PAUSE: Duration = Duration::from_millis(20);
 
 /// Reads the log for what isn't on the way of a message: writes down now and then what users haven't read, and copies
 /// what they have set up for a room to the one that replaces it; redacts what relates to what they have redacted, if they
-/// want, and what banned people have sent; takes what is said into the index of words; puts guests
+/// want, and what banned people have sent; takes what is said into the index of words, and who is called what; tells rooms of changed profiles; puts guests
 /// out of rooms that don't let them in.
 pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, config: &Config) {
     relate(tasks, store);
@@ -35,10 +37,18 @@ pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, co
     follow(tasks, store, ("index of words", "search"), move || {
         FillSearch::new(&at)
     });
+    let (at, here) = (store.clone(), name.clone());
+    follow(tasks, store, ("names of people", "people"), move || {
+        FillPeople::new(&at, here.clone())
+    });
     let at = store.clone();
     tasks.supervise("index of words of the history", move |stop| {
         let index = index_history(at.clone(), stop);
         async move { Ok(index.await?) }
+    });
+    let at = federation.clone();
+    follow(tasks, store, ("profiles in rooms", "profiles"), move || {
+        client_api::TellProfiles::new(&at)
     });
     let at = federation.clone();
     follow(

@@ -2,10 +2,24 @@
 
 use rhizome_client_api::config as client_api;
 
-use crate::config::{Captcha, CaptchaKind, Contact, DisplayName, Policy, Registration, Secret};
+use crate::config::{
+    Captcha, CaptchaKind, ContactRule, DisplayName, Policy, Registration, RegistrationMode, Secret,
+};
 
-/// What it takes to register.
-pub(super) fn rules(from: &Registration) -> client_api::RegistrationRules {
+/// Who may register, and what that takes.
+pub(super) fn apply(from: &Registration, to: &mut client_api::ClientConfig) {
+    to.registration = match from.mode {
+        RegistrationMode::Closed => client_api::Registration::Closed,
+        RegistrationMode::Open => client_api::Registration::Open,
+        RegistrationMode::Token => client_api::Registration::Token,
+    };
+    to.registration_rules = rules(from);
+    to.guests = from.guests;
+    let secret = from.shared_secret.as_ref();
+    to.registration_shared_secret = secret.map(|secret| secret.expose().to_owned());
+}
+
+fn rules(from: &Registration) -> client_api::RegistrationRules {
     client_api::RegistrationRules {
         terms: from.terms.iter().map(policy).collect(),
         captcha: from.captcha.as_ref().map(captcha),
@@ -20,17 +34,17 @@ pub(super) fn rules(from: &Registration) -> client_api::RegistrationRules {
     }
 }
 
-fn contact(from: Contact) -> client_api::ContactRule {
+fn contact(from: ContactRule) -> client_api::ContactRule {
     match from {
-        Contact::Off => client_api::ContactRule::Off,
-        Contact::Optional => client_api::ContactRule::Optional,
-        Contact::Required => client_api::ContactRule::Required,
+        ContactRule::Off => client_api::ContactRule::Off,
+        ContactRule::Optional => client_api::ContactRule::Optional,
+        ContactRule::Required => client_api::ContactRule::Required,
     }
 }
 
-fn policy(from: &Policy) -> client_api::Policy {
+fn policy(from: &Policy) -> client_api::TermsPolicy {
     let documents = from.languages.iter();
-    client_api::Policy {
+    client_api::TermsPolicy {
         id: from.id.clone(),
         version: from.version.clone(),
         documents: documents

@@ -12,8 +12,8 @@ use rhizome_media::{
 
 use super::registration;
 use crate::config::{
-    Config, EncryptionByDefault, Entrance, LOCAL, MediaStore, Rate, RegistrationMode, RoomPolicy,
-    Scanner, Secret, StoreKind, UnauthenticatedDownloads,
+    Config, EncryptionByDefault, Entrance, Exempt, LOCAL, MediaStore, Rate, RateLimits, RoomPolicy,
+    Scanner, Secret, StoreKind, Turn, UnauthenticatedDownloads, VisibleUsers, Welcome, WellKnown,
 };
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
@@ -38,6 +38,14 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         public_chat: policy(&config.rooms.public_chat),
     };
     out.forget_on_leave = config.rooms.forget_on_leave;
+    out.found_users = match config.user_directory.visible {
+        VisibleUsers::Known => client_api::FoundUsers::Known,
+        VisibleUsers::AllLocal => client_api::FoundUsers::AllLocal,
+    };
+    out.profile_fields = client_api::ProfileFields {
+        allowed: config.profiles.allowed_fields.clone(),
+        disallowed: config.profiles.disallowed_fields.clone(),
+    };
     let notices = &config.server_notices;
     let speaker = notices.user(&config.server.name);
     out.notices = speaker.map(|user| client_api::Notices {
@@ -46,18 +54,7 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         avatar_url: notices.avatar_url.clone(),
         room_name: Some(notices.room_name.clone()).filter(|name| !name.is_empty()),
     });
-    out.registration = match config.registration.mode {
-        RegistrationMode::Closed => client_api::Registration::Closed,
-        RegistrationMode::Open => client_api::Registration::Open,
-        RegistrationMode::Token => client_api::Registration::Token,
-    };
-    out.registration_rules = registration::rules(&config.registration);
-    out.guests = config.registration.guests;
-    out.registration_shared_secret = config
-        .registration
-        .shared_secret
-        .as_ref()
-        .map(|secret| secret.expose().to_owned());
+    registration::apply(&config.registration, &mut out);
     let limits = &config.rate_limits;
     out.rate_limits = client_api::RateLimits {
         enabled: limits.enabled,
@@ -73,6 +70,7 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         fetch: rate(limits.fetch),
         validation: rate(limits.validation),
         other: rate(limits.other),
+        ..exceptions(limits)
     };
     let identity = &config.identity;
     out.identity = client_api::Identity {
@@ -85,6 +83,9 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         hide_known: identity.hide_known_addresses,
         servers: identity.servers.clone(),
     };
+    out.discovery = discovery(&config.well_known);
+    out.turn = turn(&config.turn);
+    out.welcome = welcome(&config.welcome);
     out.delayed = client_api::DelayedLimits {
         max_delay: config.delayed_events.max_delay.0,
         most: config.delayed_events.max_scheduled,
@@ -96,6 +97,82 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         (UnauthenticatedDownloads::Frozen, None) => client_api::Unauthenticated::Closed,
     };
     out
+}
+
+/// Whom limits don't hold back, or others.
+fn exceptions(limits: &RateLimits) -> client_api::RateLimits {
+    let mut out = client_api::RateLimits::default();
+    for one in &limits.exempt {
+        match one {
+            Exempt::User(user) => drop(out.exempt_users.insert(user.clone())),
+            Exempt::Network(network) => out.exempt_networks.push(client_api::Network {
+                address: network.addr(),
+                bits: network.prefix_len(),
+            }),
+        }
+    }
+    for one in &limits.overrides {
+        let own = &one.rates;
+        let rates = client_api::UserRates {
+            message: own.message.map(rate),
+            join: own.join.map(rate),
+            invite: own.invite.map(rate),
+            to_device: own.to_device.map(rate),
+            new_server: own.new_server.map(rate),
+            upload: own.upload.map(rate),
+            download: own.download.map(rate),
+            fetch: own.fetch.map(rate),
+            other: own.other.map(rate),
+        };
+        out.overrides.insert(one.user.clone(), rates);
+    }
+    out
+}
+
+fn discovery(from: &WellKnown) -> client_api::Discovery {
+    let contacts = from.contacts.iter().cloned();
+    client_api::Discovery {
+        client_extra: from.client_extra.clone(),
+        contacts: contacts
+            .map(|contact| client_api::Contact {
+                role: contact.role,
+                matrix_id: contact.matrix_id,
+                email_address: contact.email_address,
+            })
+            .collect(),
+        support_page: from.support_page.clone(),
+        policy_server_key: from.policy_server_key.clone(),
+    }
+}
+
+fn turn(from: &Turn) -> Option<client_api::Turn> {
+    let known = |secret: &Option<Secret>| {
+        let secret = secret.as_ref()?;
+        Some(secret.expose().to_owned())
+    };
+    let secret = known(&from.shared_secret).map(client_api::TurnCredentials::Secret);
+    let shared = || {
+        let (user, password) = (from.user.clone()?, known(&from.password)?);
+        Some(client_api::TurnCredentials::Shared { user, password })
+    };
+    let credentials = secret.or_else(shared)?;
+    (!from.uris.is_empty()).then(|| client_api::Turn {
+        uris: from.uris.clone(),
+        credentials,
+        ttl: from.ttl.0,
+        guests: from.guests,
+    })
+}
+
+fn welcome(from: &Welcome) -> Option<client_api::Welcome> {
+    let clients = from.clients.iter().cloned();
+    let software = concat!("Rhizome ", env!("CARGO_PKG_VERSION"));
+    from.enabled.then(|| client_api::Welcome {
+        title: from.title.clone(),
+        text: from.text.clone(),
+        clients: clients.map(|client| (client.name, client.url)).collect(),
+        software: from.show_version.then(|| software.to_owned()),
+    })
 }
 
 /// The settings of files.

@@ -35,6 +35,7 @@ mod log;
 mod media;
 mod names;
 mod open;
+mod people;
 mod refusal;
 mod rooms;
 mod search;
@@ -49,7 +50,7 @@ use std::sync::{Arc, Mutex, Weak};
 use rhizome_protocol::StateKey;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId};
 use sqlx::AnyPool;
-use tokio::sync::{Notify, OnceCell, mpsc};
+use tokio::sync::{Notify, OnceCell, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use commit::{Destinations, Job};
@@ -65,10 +66,12 @@ pub use accounts::dehydrated::{DehydratedDevice, Dehydration, NewDehydrated};
 pub use accounts::delivery::DELIVERY;
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
+pub use accounts::listing::ListedAccount;
 pub use accounts::pushes::{About, Mails, NewPush, Push, Told, Waiting};
 pub use accounts::registration::{AwaitingApproval, RegistrationToken};
 pub use accounts::reports::{NewReport, Report};
 pub use accounts::sessions::Ends;
+pub use accounts::tasks::{Task, TaskState};
 pub use accounts::third_parties::OwnThirdParty;
 pub use accounts::tokens::Token;
 pub use accounts::uia::{NewUiaSession, UiaSession};
@@ -87,11 +90,11 @@ pub use engine::lease::Lease;
 pub use engine::numbers::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
 pub use engine::options::{CrashAt, CrashPoint, LostAnswer, Options, PresenceOptions};
 pub use engine::scratch::Scratch;
-pub use facts::account::AccountChange;
 pub use facts::account::admission::{Admission, TokenUse};
 pub use facts::account::dehydrated::Dehydrated;
 pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
-pub use facts::account_data::{AccountData, DataChange, Notifying};
+pub use facts::account::{AccountChange, AccountFlag};
+pub use facts::account_data::{AccountData, DataChange, DataSize, INVITE_RULES, Notifying};
 pub use facts::alias::{AliasesMoved, NewAlias};
 pub use facts::decision::CommitError;
 pub use facts::delay_id::DelayId;
@@ -112,6 +115,7 @@ pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
 pub use facts::notice_room::NoticeRoom;
 pub use facts::profile::{ProfileChange, ProfileField};
+pub use facts::profile_spread::ProfileSpread;
 pub use facts::pusher::{Pusher, PusherActivated, PusherChange, PusherGone, PusherKey};
 pub use facts::receipt::{DELIVERED, PlacedReceipt, Receipt, is_public as is_public_receipt};
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
@@ -151,6 +155,7 @@ pub use media::{
     NewMedia, NewPart, NewUpload, Seal, StoreUsage, StoredThumbnail, ThumbnailKind, UploadRow,
     UserUsage,
 };
+pub use people::{FillPeople, FoundPeople, PeopleQuery, PeopleScope, Person, TooLong};
 pub use rooms::aliases::StoredAlias;
 pub use rooms::heads::{Extremity, RoomHead};
 pub use rooms::history::{Direction, HistoryToken};
@@ -204,6 +209,8 @@ pub(crate) struct Core {
     pub(crate) backups_gone: Notify,
     /// Until when who sends delayed events waits.
     pub(crate) delayed: facts::delayed::wake::DelayedWake,
+    /// How far this process has come with what people are called, if it is the one that writes it down.
+    pub(crate) people: watch::Sender<Option<people::PeopleReader>>,
     /// Of those who change backups one does so at a time.
     pub(crate) backup_turn: accounts::backup::Turn,
     closing: CancellationToken,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
-use tokio::sync::{Notify, OnceCell, mpsc};
+use tokio::sync::{Notify, OnceCell, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::backup::Turn;
@@ -104,6 +104,7 @@ impl Store {
             haste: commit::Haste::default(),
             backups_gone: Notify::new(),
             delayed: DelayedWake::default(),
+            people: watch::Sender::new(None),
             backup_turn: Turn::default(),
             closing,
             _alive: with_core.clone().drop_guard(),
@@ -246,7 +247,8 @@ fn spawn_poll(core: &Arc<Core>) {
         .dialect
         .is_shared()
         .then_some(Duration::from_millis(100));
-    let Some(interval) = core.options.poll_interval.or(default) else {
+    let asks = core.options.poll_interval.or(default);
+    let Some(interval) = asks.or(core.options.outside_interval) else {
         return;
     };
     let weak = Arc::downgrade(core);

@@ -7,6 +7,7 @@ mod join;
 mod keys;
 mod keywords;
 mod media;
+mod people;
 mod presence;
 mod push;
 mod relations;
@@ -117,6 +118,10 @@ pub enum Scenario {
     History,
     /// Searching for words in 20,000 messages (`--searched`)
     Search,
+    /// Searching for names among 10,000 users (`--people`)
+    Directory,
+    /// A display name is changed by somebody in 1,000 rooms
+    Rename,
     /// The list of 1,000 threads in a room of 100,000 events, 20 a page
     Threads,
     /// What is in one of these threads, 50 events a page
@@ -214,6 +219,8 @@ impl Scenario {
             Self::SlidingOne => sliding::next(world, true).await,
             Self::History => history::backwards(world).await,
             Self::Search => search::search(world).await,
+            Self::Directory => people::directory(world).await,
+            Self::Rename => people::renaming(world).await,
             Self::Threads => relations::threads(world).await,
             Self::Relations => relations::relations(world).await,
             Self::Hierarchy => space::hierarchy(world).await,

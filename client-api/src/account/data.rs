@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use bytes::Bytes;
 use rhizome_edge::RawJson;
-use rhizome_rooms::access::RoomAccess;
-use rhizome_storage::{AccountData, DataChange, Fact, RoomNo, WriteSet};
+use rhizome_rooms::{access::RoomAccess, invites};
+use rhizome_storage::{AccountData, DataChange, DataSize, Fact, RoomNo, WriteSet};
 use ruma::{
     RoomId, UserId,
     api::client::config::{
@@ -24,6 +24,13 @@ use crate::{
 
 /// The longest name of a type.
 const MAX_KIND: usize = 255;
+
+/// The most types that a user may have, of all rooms together, …
+const MOST_TYPES: u64 = 50_000;
+/// … and the most bytes in them.
+const MOST_BYTES: u64 = 64 << 20;
+/// What has at most so many bytes doesn't count, if there was something of its type before.
+const SMALL: usize = 4 << 10;
 
 /// Types that the server itself keeps: clients set them through other endpoints.
 const SERVERS_OWN: [&str; 2] = ["m.fully_read", rules::KIND];
@@ -164,6 +171,10 @@ async fn write(
         )));
     }
     let content: Arc<str> = object_text(body)?.into();
+    if let Some(fault) = invites::fault(kind, &content).filter(|_| room.is_none()) {
+        return Err(MatrixError::invalid_param(fault));
+    }
+    require_place(app, who, room, kind, content.len()).await?;
     let fact = Fact::AccountData(DataChange {
         data: AccountData {
             user: who.user,
@@ -177,6 +188,38 @@ async fn write(
     Ok(())
 }
 
+/// Makes sure that a user has a bounded number of types, and a bounded number of bytes in them. What is there and is
+/// small may always change.
+async fn require_place(
+    app: &App,
+    who: &Caller,
+    room: Option<RoomNo>,
+    kind: &str,
+    bytes: usize,
+) -> Result<(), MatrixError> {
+    if bytes <= SMALL
+        && app
+            .store
+            .account_data(who.user, room, kind)
+            .await?
+            .is_some()
+    {
+        return Ok(());
+    }
+    let used = app.store.account_data_size(who.user).await?;
+    if is_full(used, bytes) {
+        return Err(MatrixError::too_large(format!(
+            "Account data has at most {MOST_TYPES} types, of all rooms, and {MOST_BYTES} bytes: delete some"
+        )));
+    }
+    Ok(())
+}
+
+/// Whether so many bytes more are too much.
+fn is_full(used: DataSize, bytes: usize) -> bool {
+    used.types >= MOST_TYPES || used.bytes.saturating_add(bytes as u64) > MOST_BYTES
+}
+
 /// The body as it came, made sure to be a JSON object that every reader of it can take.
 fn object_text(body: &[u8]) -> Result<String, MatrixError> {
     let text =
@@ -186,5 +229,19 @@ fn object_text(body: &[u8]) -> Result<String, MatrixError> {
         Ok(serde_json::Value::Object(_)) => Ok(text.trim().to_owned()),
         Ok(_) => Err(MatrixError::bad_json("Account data is a JSON object")),
         Err(_) => Err(MatrixError::not_json("The body isn't JSON")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_bounded_types_and_bytes() {
+        let is_full = |types, bytes, more| is_full(DataSize { types, bytes }, more);
+        assert!(!is_full(MOST_TYPES - 1, 0, 1));
+        assert!(is_full(MOST_TYPES, 0, 1));
+        assert!(!is_full(0, MOST_BYTES - 1, 1));
+        assert!(is_full(0, MOST_BYTES, 1));
     }
 }

@@ -92,6 +92,7 @@ pub(crate) async fn upgrading(
         user: token.user,
         device_id: Some(token.device_id),
         is_guest: true,
+        is_suspended: token.is_suspended,
     })
 }
 

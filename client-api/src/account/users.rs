@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
-use rhizome_storage::{Admission, Ends, NewAccount, Store, ThirdParty};
+use rhizome_storage::{Account, Admission, Ends, NewAccount, Store, ThirdParty, UserNo};
 use ruma::{OwnedUserId, ServerName, UserId};
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
         session::{Beginning, Session, SessionRequest},
     },
     config::PasswordCost,
+    tasks,
 };
 
 /// A user id is at most this long, in bytes (<https://spec.matrix.org/v1.19/appendices/#user-identifiers>).
@@ -167,6 +168,51 @@ pub(crate) fn in_use() -> MatrixError {
     )
 }
 
+/// The account that a name before the colon, or a whole user id, names; also one that has ended.
+///
+/// # Errors
+/// `M_INVALID_PARAM` for a user of another server, `M_INVALID_USERNAME`, `M_NOT_FOUND`.
+pub async fn find(
+    store: &Store,
+    server: &ServerName,
+    name: &str,
+) -> Result<(OwnedUserId, Account), MatrixError> {
+    let name = name.trim();
+    let user_id = if name.starts_with('@') {
+        UserId::parse(name).map_err(|error| MatrixError::invalid_param(error.to_string()))?
+    } else {
+        user_id(server, name)?
+    };
+    if user_id.server_name() != server {
+        return Err(MatrixError::invalid_param(format!(
+            "{user_id} is not a user of this server, which is {server}"
+        )));
+    }
+    match store.account(&user_id).await? {
+        Some(account) => Ok((user_id, account)),
+        None => Err(no_account(&user_id)),
+    }
+}
+
+fn no_account(user_id: &UserId) -> MatrixError {
+    MatrixError::not_found(format!("There is no account {user_id}"))
+}
+
+/// Ends an account, in the database alone; that its user leaves their rooms is written down as a task for the server.
+///
+/// # Errors
+/// Those of the database.
+pub async fn end(
+    store: &Store,
+    user_id: &UserId,
+    user: UserNo,
+    erase: bool,
+) -> Result<(), MatrixError> {
+    store.deactivate_account(user, erase).await?;
+    store.add_task(tasks::LEAVE, user_id.as_str()).await?;
+    Ok(())
+}
+
 /// Sets an account's password and ends all its sessions, in the database alone: for the binary's
 /// command line.
 ///
@@ -185,9 +231,7 @@ pub async fn set_password(
         .await?
         .filter(|account| !account.deactivated);
     let Some(account) = account else {
-        return Err(MatrixError::not_found(format!(
-            "There is no account {user_id}"
-        )));
+        return Err(no_account(&user_id));
     };
     let hash = Passwords::new(cost).hash(password).await?;
     store.set_password(account.user, &hash, Ends::All).await?;

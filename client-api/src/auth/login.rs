@@ -13,8 +13,9 @@ use serde_json::json;
 use crate::{
     App, Ruma,
     auth::{
-        phone,
+        login_token, phone,
         session::{self, SessionRequest},
+        standing,
         validated::{ThirdParty, third_party},
     },
     limits::Kind,
@@ -22,10 +23,14 @@ use crate::{
 
 /// `GET /_matrix/client/v3/login`
 pub async fn flows(
-    State(_): State<App>,
+    State(app): State<App>,
     Ruma { .. }: Ruma<flows::Request>,
 ) -> Result<RawJson, MatrixError> {
-    RawJson::of(&json!({ "flows": [{ "type": "m.login.password" }] }))
+    let mut flows = vec![json!({ "type": "m.login.password" })];
+    if app.config.login_tokens.is_some() {
+        flows.push(json!({ "type": "m.login.token", "get_login_token": true }));
+    }
+    RawJson::of(&json!({ "flows": flows }))
 }
 
 /// The body of a login.
@@ -39,6 +44,7 @@ pub struct Login {
     medium: Option<String>,
     address: Option<String>,
     password: Option<String>,
+    token: Option<String>,
     device_id: Option<OwnedDeviceId>,
     initial_device_display_name: Option<String>,
     #[serde(default)]
@@ -72,19 +78,29 @@ pub async fn login(
     Ruma { req, peer, .. }: Ruma<Body<login::Request, Login>>,
 ) -> Result<RawJson, MatrixError> {
     let login = req.body;
-    if login.kind != "m.login.password" {
-        let message = "The login type isn't one of this server's flows";
-        return Err(MatrixError::new(
-            StatusCode::BAD_REQUEST,
-            "M_UNKNOWN",
-            message,
-        ));
-    }
-    let Some(password) = login.password.as_deref() else {
-        return Err(MatrixError::missing_param("A password is required"));
+    let (user_id, proof) = match login.kind.as_str() {
+        "m.login.password" => {
+            let Some(password) = login.password.as_deref() else {
+                return Err(MatrixError::missing_param("A password is required"));
+            };
+            let name = named_user(&login)?;
+            by_password(&app, &name, password).await?
+        }
+        "m.login.token" => {
+            let Some(token) = login.token.as_deref() else {
+                return Err(MatrixError::missing_param("A token is required"));
+            };
+            (login_token::redeem(&app, token).await?, None)
+        }
+        _ => {
+            let message = "The login type isn't one of this server's flows";
+            return Err(MatrixError::new(
+                StatusCode::BAD_REQUEST,
+                "M_UNKNOWN",
+                message,
+            ));
+        }
     };
-    let name = named_user(&login)?;
-    let (user_id, proof) = by_password(&app, &name, password).await?;
     let request = SessionRequest {
         device_id: login.device_id,
         device_name: login.initial_device_display_name,
@@ -94,6 +110,9 @@ pub async fn login(
     let Some(account) = app.store.account(&user_id).await? else {
         return Err(MatrixError::internal());
     };
+    if account.locked {
+        return Err(standing::locked());
+    }
     if account.awaits_approval {
         return Err(awaiting_approval());
     }

@@ -97,7 +97,11 @@ impl Beginning {
         if let Some(name) = &request.device_name {
             check_device_name(name)?;
         }
-        let tokens = Tokens::new(app, request.refreshable)?;
+        let tokens = if request.refreshable {
+            Tokens::refreshable(app, None)?
+        } else {
+            Tokens::lasting()?
+        };
         let (id, hashes) = (device_id.clone(), tokens.hashes());
         let now_ms = app.store.clock().now_ms();
         let login = move |user| NewLogin {
@@ -169,6 +173,25 @@ fn checked_device_id(device_id: OwnedDeviceId) -> Result<OwnedDeviceId, MatrixEr
     Ok(device_id)
 }
 
+/// What the database knows of a refresh token: a hash of what all of its session have in common, how many came before it,
+/// and a hash of itself; so that one that was used before is known though it isn't kept.
+pub fn refresh_hash_of(token: &str) -> String {
+    match parts(token) {
+        Some((session, generation)) => {
+            format!("{}.{generation}.{}", hash_of(session), hash_of(token))
+        }
+        // As they once were.
+        None => hash_of(token),
+    }
+}
+
+/// A refresh token's session, and how many came before it there.
+fn parts(token: &str) -> Option<(&str, u64)> {
+    let mut parts = token.splitn(3, '.');
+    let (session, generation, _) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((session, generation.parse().ok()?))
+}
+
 /// A new pair of tokens.
 pub struct Tokens {
     pub access: String,
@@ -178,19 +201,29 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// An access token; if `refreshable`, one that ends, and a refresh token with it.
-    pub fn new(app: &App, refreshable: bool) -> Result<Self, MatrixError> {
-        let lifetime = app.config.access_token_lifetime_ms;
-        let ends = i64::try_from(lifetime).unwrap_or(i64::MAX);
+    /// An access token that doesn't end by itself.
+    fn lasting() -> Result<Self, MatrixError> {
         Ok(Self {
             access: random::secret()?,
-            refresh: if refreshable {
-                Some(random::secret()?)
-            } else {
-                None
-            },
-            expires_in_ms: refreshable.then_some(lifetime),
-            expires_ms: refreshable.then(|| app.store.clock().now_ms().saturating_add(ends)),
+            refresh: None,
+            expires_in_ms: None,
+            expires_ms: None,
+        })
+    }
+
+    /// An access token that ends, and a refresh token with it: of the session of the one that it comes after.
+    pub fn refreshable(app: &App, after: Option<&str>) -> Result<Self, MatrixError> {
+        let lifetime = app.config.access_token_lifetime_ms;
+        let ends = i64::try_from(lifetime).unwrap_or(i64::MAX);
+        let (session, generation) = match after.and_then(parts) {
+            Some((session, generation)) => (session.to_owned(), generation.saturating_add(1)),
+            None => (random::secret()?, 0),
+        };
+        Ok(Self {
+            access: random::secret()?,
+            refresh: Some(format!("{session}.{generation}.{}", random::secret()?)),
+            expires_in_ms: Some(lifetime),
+            expires_ms: Some(app.store.clock().now_ms().saturating_add(ends)),
         })
     }
 
@@ -198,7 +231,7 @@ impl Tokens {
     pub fn hashes(&self) -> NewTokens {
         NewTokens {
             access_hash: hash_of(&self.access),
-            refresh_hash: self.refresh.as_deref().map(hash_of),
+            refresh_hash: self.refresh.as_deref().map(refresh_hash_of),
             expires_ms: self.expires_ms,
         }
     }

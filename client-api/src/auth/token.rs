@@ -16,7 +16,7 @@ use rhizome_storage::{Cache, EntryKind, Pos, UserNo};
 use ring::digest;
 use ruma::{DeviceId, api::auth_scheme::extract_bearer_or_query_token};
 
-use crate::{App, Caller};
+use crate::{App, Caller, auth::standing};
 
 /// How many tokens the cache holds at the most: twice of those that are used in turn and all found.
 const CACHED: usize = 65_536;
@@ -48,12 +48,28 @@ pub fn token_of<B>(request: &http::Request<B>) -> Result<Option<String>, MatrixE
 ///
 /// # Errors
 /// `M_UNKNOWN_TOKEN` if nobody's; with `soft_logout` if it has expired, so that the client
-/// refreshes it or logs in again as the same device.
+/// refreshes it or logs in again as the same device. `M_USER_LOCKED` if the account is locked.
 pub async fn authenticate(
     app: &App,
     token: &str,
     peer: Option<IpAddr>,
 ) -> Result<Caller, MatrixError> {
+    match find(app, token, peer).await? {
+        known if known.locked => Err(standing::locked()),
+        known => Ok(known.caller),
+    }
+}
+
+/// The same of an account that may be locked.
+pub async fn authenticate_locked(
+    app: &App,
+    token: &str,
+    peer: Option<IpAddr>,
+) -> Result<Caller, MatrixError> {
+    Ok(find(app, token, peer).await?.caller)
+}
+
+async fn find(app: &App, token: &str, peer: Option<IpAddr>) -> Result<KnownToken, MatrixError> {
     let hash = hash_of(token);
     let now = app.store.clock().now_ms();
     follow_log(app);
@@ -62,10 +78,12 @@ pub async fn authenticate(
         // Boxed: warm requests, nearly all, needn't carry the room that this takes.
         None => Box::pin(load(app, hash, peer, now)).await?,
     };
-    if known.expires_ms.is_some_and(|expires| expires <= now) {
+    // Who is locked out can't get another.
+    let expired = known.expires_ms.is_some_and(|expires| expires <= now);
+    if expired && !known.locked {
         return Err(MatrixError::unknown_token(true));
     }
-    Ok(known.caller)
+    Ok(known)
 }
 
 async fn load(
@@ -92,9 +110,11 @@ async fn load(
         user: token.user,
         device_id: Some(token.device_id),
         is_guest: token.is_guest,
+        is_suspended: token.is_suspended,
     };
     let known = KnownToken {
         caller,
+        locked: token.is_locked,
         expires_ms: token.expires_ms,
         until_ms: now + TRUSTED_MS,
     };
@@ -126,6 +146,7 @@ fn follow_log(app: &App) {
 #[derive(Debug, Clone)]
 struct KnownToken {
     caller: Caller,
+    locked: bool,
     expires_ms: Option<i64>,
     until_ms: i64,
 }
@@ -201,9 +222,11 @@ mod tests {
             user: UserNo(user),
             device_id: Some(device.into()),
             is_guest: false,
+            is_suspended: false,
         };
         KnownToken {
             caller,
+            locked: false,
             expires_ms: None,
             until_ms: 100,
         }

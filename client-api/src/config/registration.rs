@@ -17,7 +17,7 @@ pub enum Registration {
 #[derive(Debug, Clone, Default)]
 pub struct RegistrationRules {
     /// Policies that have to be accepted.
-    pub terms: Vec<Policy>,
+    pub terms: Vec<TermsPolicy>,
     /// A service that tells people from programs.
     pub captcha: Option<Captcha>,
     /// Whether accounts have an address that mails come to.
@@ -52,7 +52,7 @@ pub enum ContactRule {
 
 /// A policy that has to be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
+pub struct TermsPolicy {
     /// What programs call it.
     pub id: String,
     /// Its version.

@@ -46,10 +46,11 @@ pub async fn timestamp_to_event(
         ts: i64::try_from(u64::from(req.ts.0)).unwrap_or(i64::MAX),
         forward: req.dir == Asked::Forward,
     };
+    let ignored = ignored::read(&app.store, reading.viewer.user).await?;
     let search = Search {
         app: &app,
         reading: &reading,
-        ignored: &ignored::read(&app.store, reading.viewer.user).await?,
+        ignored: &ignored,
         end: reading.room.end(&app.store),
         moment,
     };

@@ -19,6 +19,7 @@ use crate::{
     App, MatrixError,
     push::{evaluate::Alert, wishes},
     sync::counts::{crowd::Crowd, event::Effect},
+    view::ignored,
 };
 
 /// Members with pushers that are remembered, of all rooms; beyond it all are looked up anew.
@@ -120,7 +121,10 @@ impl FindPushes {
             {
                 found.push(badge(receipt.user, entry.pos, receipt.room));
             }
-            EntryKind::AccountData(data) if wishes::are_in(data) && self.has_pushers(data.user) => {
+            EntryKind::AccountData(data)
+                if (wishes::are_in(data) || ignored::hides_invites(data))
+                    && self.has_pushers(data.user) =>
+            {
                 self.reading(|reading| reading.forget_rooms_of(data.user));
                 // Of no room: the number may rise, too.
                 found.push(badge(data.user, entry.pos, RoomNo(0)));

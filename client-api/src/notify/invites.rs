@@ -27,7 +27,7 @@ pub fn name_told(invite: &RemoteInvite) -> Option<String> {
 pub fn of_invite(event: &Pdu, wishes: &Wishes) -> Alert {
     let is_ours = event.membership() == Some(Membership::Invite)
         && event.state_key() == Some(wishes.user_id.as_str());
-    if !is_ours || wishes.ignored.contains(event.sender()) {
+    if !is_ours || wishes.ignored.hides_invite(event.sender()) {
         return Alert::Silent;
     }
     let known = Known {

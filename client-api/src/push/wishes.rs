@@ -1,7 +1,7 @@
 //! What users want to be notified of, ready to be asked: their compiled rules, and whom they ignore.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -9,7 +9,10 @@ use rhizome_storage::{AccountData, Cache, Notifying, Pos, Store, UserNo};
 use ruma::{OwnedUserId, UserId};
 
 use super::{evaluate::RuleSet, rules};
-use crate::{MatrixError, view::ignored};
+use crate::{
+    MatrixError,
+    view::ignored::{self, Unwanted},
+};
 
 /// Users whose wishes are remembered.
 const MAX_USERS: usize = 50_000;
@@ -23,10 +26,12 @@ pub struct Wishes {
     pub user_id: OwnedUserId,
     /// Their rules; those of everybody who has the same are one.
     pub rules: Arc<Shared>,
-    /// Whom they ignore.
-    pub ignored: HashSet<OwnedUserId>,
-    /// Where the last change of all that stands.
+    /// Whom they ignore, and whose invites.
+    pub ignored: Unwanted,
+    /// Where the last change stands of what messages are judged by.
     pub pos: Pos,
+    /// Where that of anything stands.
+    last: Pos,
 }
 
 /// Rules that many may have.
@@ -78,7 +83,7 @@ impl Compiled {
     ) -> Result<Vec<Arc<Wishes>>, MatrixError> {
         let data = store.notifying(users).await?;
         let known = self.wishes.get_all(users).into_iter().zip(&data);
-        let known = known.map(|(known, data)| known.filter(|known| known.pos == data.pos()));
+        let known = known.map(|(known, data)| known.filter(|known| known.last == data.last()));
         let known: Vec<_> = known.collect();
         let news = users
             .iter()
@@ -100,8 +105,9 @@ impl Compiled {
     fn compile(&self, user_id: OwnedUserId, user: UserNo, data: &Notifying) -> Arc<Wishes> {
         let wishes = Arc::new(Wishes {
             rules: self.rules(&user_id, data),
-            ignored: ignored::parse(data.ignored.as_deref()),
+            ignored: Unwanted::of(data.ignored.iter().chain(&data.invites)),
             pos: data.pos(),
+            last: data.last(),
             user_id,
         });
         self.wishes.insert(user, wishes.clone());

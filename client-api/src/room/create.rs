@@ -11,6 +11,7 @@ use rhizome_rooms::{
         self,
         plan::{CreateRoom, InitialState, MAX_INVITES, Preset},
     },
+    invites,
     send::SendOptions,
 };
 use ruma::{
@@ -51,6 +52,13 @@ pub async fn create(
     let mut request = decoded(&app, who.user_id.clone(), creator_profile, req)?;
     check_canonical_alias(&request)?;
     // Refused before anything is made: half of the guests would be no use.
+    let (store, ours) = (&app.store, &app.config.server_name);
+    let invited = request
+        .invite
+        .iter()
+        .filter(|user| user.server_name() == ours);
+    let invited: Vec<OwnedUserId> = invited.take(MAX_INVITES).cloned().collect();
+    invites::require_wanted_of(store, &request.creator, &invited).await?;
     let now = app.now_monotonic_ms();
     let guests = request.invite.len() + by_address.len();
     app.limits

@@ -15,7 +15,7 @@ use rhizome_rooms::{
         plan::{CreateRoom, InitialState, Policy, Preset},
     },
     membership::{self, Action, MembershipChange},
-    send::SendOptions,
+    send::{self as sending, SendOptions},
 };
 use rhizome_storage::{
     AccountData, DataChange, Fact, NewAccount, NoticeRoom, RoomNo, Store, TxnKey, UserNo,
@@ -297,7 +297,8 @@ impl Desk<'_> {
             extra: member_content(self.app, &self.user_id).await?,
         };
         if let Some(draft) = membership::prepare(&self.app.rooms, change).await? {
-            local::send(&self.app.federation, draft, SendOptions::default()).await?;
+            // Past the door that asks whether they want to be invited: the operator's word isn't a stranger's.
+            sending::send(&self.app.rooms, draft, SendOptions::default()).await?;
         }
         Ok(())
     }

@@ -10,7 +10,9 @@ use ruma::{
 };
 use serde::Deserialize;
 
-use crate::{App, Caller, Ruma, account::presence::acts, content, room::redact_related};
+use crate::{
+    App, Caller, Ruma, account::presence::acts, auth::standing, content, room::redact_related,
+};
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}`
 pub async fn redact(
@@ -71,6 +73,11 @@ pub async fn event(
     } = redaction;
     let path = format!("redact/{room_id}/{event_id}");
     let txn = content::txn_key(who, path, &txn_id)?;
+    standing::may_redact(app, who, &event_id).await?;
+    if who.is_suspended && !rel_types.is_empty() {
+        // What relates to it is others'.
+        return Err(standing::suspended());
+    }
     let of = (&*room_id, &*event_id);
     redact_related::want(app, who, of, &rel_types, reason.as_deref()).await?;
     let mut content = Object::new();

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     App, Caller, Ruma,
     account::presence::acts,
+    auth::standing,
     content,
     room::{notices, relating},
 };
@@ -159,6 +160,9 @@ struct Wish {
 
 async fn schedule(app: &App, who: &Caller, wish: Wish) -> Result<DelayId, MatrixError> {
     acts(app, who);
+    if who.is_suspended {
+        return Err(standing::suspended());
+    }
     let limits = app.config.delayed;
     if limits.most == 0 {
         return Err(MatrixError::forbidden(

@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::{
     App, Caller, Ruma,
     account::presence::acts,
+    auth::standing,
     content,
     room::{
         redact, relating,
@@ -68,7 +69,13 @@ async fn send_as(
     may_stick(app, who.user, &room_id, sticky_ms).await?;
     let content = content::parse(content)?;
     let txn = content::txn_key(who, format!("send/{room_id}/{kind}"), txn_id)?;
-    if kind != "m.room.redaction" {
+    if kind == "m.room.redaction" {
+        if who.is_suspended {
+            let target = content::redacts(&content)?;
+            standing::may_redact(app, who, &target).await?;
+        }
+    } else {
+        standing::may_speak(app, who, &room_id).await?;
         relating::check(app, who, &room_id, (kind, &content), Some(&txn)).await?;
     }
     let options = SendOptions {

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     App, Caller, Ruma,
     account::{guests, presence::acts},
+    auth::standing,
     content,
     limits::Kind,
     room::{
@@ -120,6 +121,8 @@ pub async fn set(
     let leaves = content.get("membership") == Some(&"leave".into());
     if kind == "m.room.member" && state_key == who.user_id.as_str() && leaves {
         notices::may_leave(app, who, &room_id).await?;
+    } else {
+        standing::may_speak(app, who, &room_id).await?;
     }
     event(app, who.user_id.clone(), room_id, key, content, options).await
 }

@@ -1,23 +1,22 @@
-//! Whose messages users don't want to see, remembered so that a warm pass reads nothing for it.
+//! Whose messages and invites users don't want to see, remembered so that a warm pass reads nothing for it.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use rhizome_storage::{EntryKind, Pos, Store, UserNo};
-use ruma::OwnedUserId;
 
 use super::window::Window;
 use crate::{
     MatrixError,
-    view::ignored::{self, KIND},
+    view::ignored::{self, Unwanted, is_of},
 };
 
 /// Users remembered; beyond it all are forgotten.
 const MAX_USERS: usize = 20_000;
 
-type List = Arc<HashSet<OwnedUserId>>;
+type List = Arc<Unwanted>;
 
 /// The lists by user, each with the position as of which it is true.
 #[derive(Default, Debug)]
@@ -66,9 +65,9 @@ fn unchanged(
         return true;
     }
     if after.is_some_and(|after| after <= as_of) {
-        return !window.account_data.iter().any(|data| data.kind == KIND);
+        return !window.account_data.iter().any(|data| is_of(data));
     }
-    let changes = |kind: &EntryKind| matches!(kind, EntryKind::AccountData(data) if data.user == user && data.room.is_none() && data.kind == KIND);
+    let changes = |kind: &EntryKind| matches!(kind, EntryKind::AccountData(data) if data.user == user && is_of(data));
     store
         .log()
         .tail(as_of, upto)

@@ -1,13 +1,12 @@
 //! A reader of the log for one device: what `/sync` asks once and a socket asks all the time.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use rhizome_storage::{Interest, MembershipRow, Pos, Store, UserNo};
-use ruma::OwnedUserId;
 use tokio::time::Instant;
 
 use super::{
@@ -21,8 +20,9 @@ use super::{
 };
 use crate::{
     App, MatrixError,
+    auth::standing,
     place::token::Token,
-    view::{filter::FilterDefinition, scan::Budget, seen::Viewer},
+    view::{filter::FilterDefinition, ignored::Unwanted, scan::Budget, seen::Viewer},
 };
 
 /// A reader of the log for one device, kept by a request or a socket.
@@ -133,7 +133,9 @@ impl Reader {
             .map_or(0, |token| token.ephemeral_after(ephemeral));
         let mut next = Token::new(store, upto, ephemeral);
         let window = if let Some(after) = after {
-            Window::read(store, self.viewer.user, &rows, after, upto).await?
+            let window = Window::read(store, self.viewer.user, &rows, after, upto).await?;
+            standing::may_listen(&self.app, self.viewer.user, window.to_device.ended).await?;
+            window
         } else {
             self.app
                 .sync
@@ -188,14 +190,14 @@ impl Reader {
         let after = self.since.as_ref().map_or(Pos(0), |token| token.pos);
         let store = &self.app.store;
         let window = Window::read(store, self.viewer.user, &rows, after, upto).await?;
-        let nobody = HashSet::new();
+        let nobody = Unwanted::default();
         let loader = self.loader(&nobody, Some(after), upto, (0, 0));
         loader.devices(&rows, &window).await
     }
 
     fn loader<'a>(
         &'a self,
-        ignored: &'a HashSet<OwnedUserId>,
+        ignored: &'a Unwanted,
         after: Option<Pos>,
         upto: Pos,
         ephemeral: (i64, i64),

@@ -3,9 +3,12 @@
 use std::{collections::HashSet, sync::Arc};
 
 use rhizome_protocol::Membership;
-use rhizome_rooms::{access::Standing, state::stripped_keys};
+use rhizome_rooms::{
+    access::{self, Standing},
+    state::stripped_keys,
+};
 use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, RoomNo};
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomId, UserId};
 
 use super::{News, Summons, left::of_outside, room::Loader, window::Window, write};
 use crate::{
@@ -80,7 +83,7 @@ impl Loader<'_> {
                         }
                         Some(after) => row.pos > after,
                     };
-                    if !tell {
+                    if !tell || self.was_never_shown(row).await? {
                         continue;
                     }
                     let Some(room_id) = self.wanted(row.room).await? else {
@@ -170,8 +173,7 @@ impl Loader<'_> {
         row: &MembershipRow,
     ) -> Result<Option<String>, MatrixError> {
         if let Some(invite) = self.store.remote_invite(self.viewer.user, row.room).await? {
-            let hidden = self.ignored.contains(&invite.sender);
-            return Ok((!hidden).then(|| write::remote_stripped(&invite)));
+            return Ok((!self.hides(&invite.sender)).then(|| write::remote_stripped(&invite)));
         }
         let Some(own) = row.event else {
             return Ok(None);
@@ -179,7 +181,7 @@ impl Loader<'_> {
         let Some(own) = self.store.event_by_no(own).await? else {
             return Ok(None);
         };
-        if self.ignored.contains(own.pdu.sender()) {
+        if self.hides(own.pdu.sender()) {
             return Ok(None);
         }
         let mut events = Vec::new();
@@ -197,6 +199,35 @@ impl Loader<'_> {
         events.retain(|event| event.no != own.no);
         events.push(own);
         Ok(Some(write::stripped(&events)))
+    }
+
+    /// Whether the reader isn't shown invites of this user; their own knocks they are.
+    fn hides(&self, by: &UserId) -> bool {
+        by != self.viewer.user_id && self.ignored.hides_invite(by)
+    }
+
+    /// Whether a room was left only in that an invite ended which the reader wasn't shown, so that they aren't told
+    /// of that either.
+    async fn was_never_shown(&self, row: &MembershipRow) -> Result<bool, MatrixError> {
+        if row.membership != Membership::Leave {
+            return Ok(false);
+        }
+        let Some(own) = row.event else {
+            let (user, room) = (self.viewer.user, row.room);
+            let ended = self.store.ended_remote_invite(user, room).await?;
+            let Some(ended) = ended.filter(|ended| self.hides(&ended.sender)) else {
+                return Ok(false);
+            };
+            // Who rejects it themselves has seen it.
+            let by = of_outside(&ended, &[Membership::Leave]);
+            return Ok(by.is_none_or(|by| by.pdu.sender() != self.viewer.user_id));
+        };
+        let own = self.store.event_by_no(own).await?;
+        if !own.is_some_and(|own| self.hides(own.pdu.sender())) {
+            return Ok(false);
+        }
+        let stay = access::end_of_stay(self.store, &self.viewer.user_id, row).await?;
+        Ok(stay.is_none())
     }
 
     /// The event that invites the reader, or by which they knock.

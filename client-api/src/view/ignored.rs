@@ -1,20 +1,65 @@
-//! Whose messages a user doesn't want to see (client-server API, "Ignoring users").
+//! Whose messages a user doesn't want to see (client-server API, "Ignoring users"), and whose invites.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, ops::Deref};
 
-use rhizome_storage::{AccountData, Logged, Store, UserNo};
-use ruma::OwnedUserId;
+use rhizome_rooms::invites::{InviteRules, Verdict};
+use rhizome_storage::{AccountData, INVITE_RULES, Logged, Store, UserNo};
+use ruma::{OwnedUserId, UserId};
 
 use crate::MatrixError;
 
 /// The account data that holds the list.
 pub const KIND: &str = "m.ignored_user_list";
 
-/// A user's list, as the database has it.
-pub async fn read(store: &Store, user: UserNo) -> Result<HashSet<OwnedUserId>, MatrixError> {
-    Ok(parse(
-        store.account_data(user, None, KIND).await?.as_deref(),
-    ))
+/// Whom a user ignores: nothing that they say is told. Of others it may be their invites alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unwanted {
+    users: HashSet<OwnedUserId>,
+    invites: InviteRules,
+}
+
+impl Deref for Unwanted {
+    type Target = HashSet<OwnedUserId>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.users
+    }
+}
+
+impl Unwanted {
+    /// What a user's account data says.
+    pub fn of<'a, T>(data: impl IntoIterator<Item = &'a T>) -> Self
+    where
+        T: Deref<Target = Logged<AccountData>> + 'a,
+    {
+        let data: Vec<&Logged<AccountData>> = data.into_iter().map(Deref::deref).collect();
+        let list = data.iter().find(|data| data.kind == KIND);
+        Self {
+            users: list.map(|list| parse(list)).unwrap_or_default(),
+            invites: InviteRules::of(data.iter().map(|data| &***data)),
+        }
+    }
+
+    /// Whether the user isn't told of an invite by this one.
+    pub fn hides_invite(&self, by: &UserId) -> bool {
+        self.users.contains(by) || self.invites.judge(by) != Verdict::Shown
+    }
+}
+
+/// Whether account data says whom its user ignores, or whose invites.
+pub fn is_of(data: &AccountData) -> bool {
+    data.room.is_none() && data.kind == KIND || hides_invites(data)
+}
+
+/// Whether account data says whose invites its user doesn't want.
+pub fn hides_invites(data: &AccountData) -> bool {
+    data.room.is_none() && INVITE_RULES.contains(&data.kind.as_str())
+}
+
+/// Whom a user ignores, as the database has it.
+pub async fn read(store: &Store, user: UserNo) -> Result<Unwanted, MatrixError> {
+    let kinds: Vec<&str> = INVITE_RULES.into_iter().chain([KIND]).collect();
+    Ok(Unwanted::of(&store.global_data_of(user, &kinds).await?))
 }
 
 /// The users' numbers; who has none has sent nothing.
@@ -30,9 +75,8 @@ pub async fn numbers(
 }
 
 /// The list that account data holds.
-pub fn parse(data: Option<&Logged<AccountData>>) -> HashSet<OwnedUserId> {
-    let content: Option<serde_json::Value> =
-        data.and_then(|data| serde_json::from_str(&data.content).ok());
+fn parse(data: &AccountData) -> HashSet<OwnedUserId> {
+    let content: Option<serde_json::Value> = serde_json::from_str(&data.content).ok();
     let users = content
         .as_ref()
         .and_then(|content| content.get("ignored_users")?.as_object());

@@ -24,7 +24,10 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use crate::harness::{files, watch};
+use crate::{
+    harness::{files, watch},
+    telling::{changes_profile, tell_rooms},
+};
 
 /// What every test's server is called.
 pub const SERVER: &str = "here.test";
@@ -121,6 +124,8 @@ impl Server {
     /// Any request.
     pub async fn raw(&self, request: Request<Body>) -> HttpAnswer {
         let what = format!("{} {}", request.method(), request.uri());
+        let before = self.app.store.log().head();
+        let changes = changes_profile(request.method(), request.uri().path());
         let response = self
             .router
             .clone()
@@ -128,6 +133,9 @@ impl Server {
             .await
             .expect("infallible");
         self.watch.assert_kept();
+        if changes {
+            tell_rooms(&self.app, before).await;
+        }
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX)
             .await

@@ -25,6 +25,8 @@ use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt as _;
 
+use crate::telling::{changes_profile, tell_rooms};
+
 /// Runs a story with a fresh server on SQLite, then on PostgreSQL.
 pub async fn story<F, R>(tell: F)
 where
@@ -137,6 +139,11 @@ impl Server {
         }
     }
 
+    /// What it answers other servers.
+    pub fn watched_federation(&self) -> Router {
+        self.watch.over(self.federation.router())
+    }
+
     /// Makes a request and reads its answer.
     pub async fn request(
         &self,
@@ -145,6 +152,7 @@ impl Server {
         token: Option<&str>,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
+        let (before, changes) = (self.store.log().head(), changes_profile(&method, path));
         let mut request = Request::builder().method(method).uri(path);
         if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
@@ -157,6 +165,9 @@ impl Server {
             .await
             .unwrap();
         self.watch.assert_kept();
+        if changes {
+            tell_rooms(&self.app, before).await;
+        }
         let status = response.status();
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 26)
             .await

@@ -53,7 +53,7 @@ async fn discovery_tells_what_is_there() {
             .ask(Method::GET, "/_matrix/client/versions", Value::Null)
             .await
             .ok();
-        assert_eq!(versions["versions"], json!(["v1.1"]));
+        assert_eq!(versions["versions"][0], "v1.1");
         let client = "/.well-known/matrix/client";
         let well_known = server.ask(Method::GET, client, Value::Null).await.ok();
         assert_eq!(

@@ -70,6 +70,7 @@ fn user(device: Option<&str>) -> Caller {
         user: UserNo(1),
         device_id: device.map(Into::into),
         is_guest: false,
+        is_suspended: false,
     }
 }
 

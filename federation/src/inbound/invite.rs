@@ -7,7 +7,8 @@ use axum::extract::State;
 use http::StatusCode;
 use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
 use rhizome_rooms::{
-    access,
+    Error, access,
+    invites::{self, Verdict},
     membership::remote_invite,
     receive::{Gathered, Received, receive},
 };
@@ -104,6 +105,10 @@ async fn accept(
     let Some(account) = account.filter(|account| !account.deactivated) else {
         return Err(MatrixError::forbidden("The invited user has no account"));
     };
+    let verdict = invites::verdict(fed.store(), pdu.sender(), &user).await?;
+    if verdict == Verdict::Refused {
+        return Err(Error::InviteBlocked(user).into());
+    }
     if let Some(head) = fed.store().room(room_id).await? {
         guard::require_allowed(fed, origin, &head).await?;
     }
@@ -116,8 +121,9 @@ async fn accept(
         })?;
     if !admitted(fed, &signed).await? {
         let _counted = fed.inbound().invited.lock(account.user).await;
-        require_place(fed, origin, room_id, account.user).await?;
-        remote_invite::keep(fed.rooms(), &signed, stripped.into()).await?;
+        if has_place(fed, origin, room_id, (account.user, verdict)).await? {
+            remote_invite::keep(fed.rooms(), &signed, stripped.into()).await?;
+        }
     }
     Ok(signed)
 }
@@ -143,27 +149,32 @@ fn require_rate(fed: &Federation, origin: &ServerName) -> Result<(), MatrixError
 }
 
 /// Whoever has too many invites to answer gets no more. The new one is refused rather than an old one dropped:
-/// so both sides know of it.
-async fn require_place(
+/// so both sides know of it. Of what the user isn't told, which they can't answer, at most half of the places are full; one
+/// more isn't kept, and nobody hears of that.
+async fn has_place(
     fed: &Federation,
     origin: &ServerName,
     room_id: &RoomId,
-    user: UserNo,
-) -> Result<(), MatrixError> {
+    (user, verdict): (UserNo, Verdict),
+) -> Result<bool, MatrixError> {
     let store = fed.store();
     if let Some(room) = store.known_room(room_id).await?
         && store.remote_invite(user, room).await?.is_some()
     {
         // It takes the place of the one that is there.
-        return Ok(());
+        return Ok(true);
     }
     let pending = store.pending_invites(user, origin).await?;
+    if verdict == Verdict::Hidden {
+        let few = pending.all < MAX_PENDING / 2 && pending.of_server < MAX_PENDING_OF_SERVER / 2;
+        return Ok(few);
+    }
     if pending.all >= MAX_PENDING || pending.of_server >= MAX_PENDING_OF_SERVER {
         tracing::info!(%origin, %user, ?pending, "an invite too many was refused");
         let message = "The invited user has too many invites to answer";
         return Err(MatrixError::forbidden(message));
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The checks that keep us from signing what is no invite of ours. Gives the invited user.

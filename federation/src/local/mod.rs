@@ -6,7 +6,10 @@
 mod invite;
 
 use rhizome_protocol::draft::Draft;
-use rhizome_rooms::send::{self, SendOptions, Sent};
+use rhizome_rooms::{
+    invites,
+    send::{self, SendOptions, Sent},
+};
 
 use crate::{Federation, MatrixError};
 
@@ -19,9 +22,12 @@ pub async fn send(
     draft: Draft,
     options: SendOptions,
 ) -> Result<Sent, MatrixError> {
-    match invite::remote_target(fed, &draft) {
+    if let Some(target) = invite::remote_target(fed, &draft) {
         // Boxed: most events go the other way, and needn't carry the room that this one takes.
-        Some(target) => Box::pin(invite::send(fed, &draft, &target)).await,
-        None => Ok(send::send(fed.rooms(), draft, options).await?),
+        return Box::pin(invite::send(fed, &draft, &target)).await;
     }
+    if draft.kind == "m.room.member" {
+        Box::pin(invites::require_wanted(fed.rooms(), &draft)).await?;
+    }
+    Ok(send::send(fed.rooms(), draft, options).await?)
 }

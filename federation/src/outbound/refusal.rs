@@ -25,6 +25,11 @@ const CODES: [&str; 14] = [
     "M_UNSUPPORTED_ROOM_VERSION",
     "M_UNKNOWN",
 ];
+/// What the proposals before it called `M_INVITE_BLOCKED`.
+const BLOCKED: [&str; 2] = [
+    "ORG.MATRIX.MSC4155.INVITE_BLOCKED",
+    "ORG.MATRIX.MSC4155.M_INVITE_BLOCKED",
+];
 /// The longest that a client is told to wait, ms.
 const LONGEST_WAIT: u64 = 60 * 60 * 1000;
 /// The most characters of a code, of a message, and of a room version.
@@ -70,6 +75,7 @@ pub(crate) fn for_client(error: MatrixError) -> MatrixError {
         (403, "M_UNKNOWN") => Some("M_FORBIDDEN".into()),
         (404, "M_UNKNOWN") => Some("M_NOT_FOUND".into()),
         (429, _) => Some("M_LIMIT_EXCEEDED".into()),
+        (403, code) if BLOCKED.contains(&code) => Some("M_INVITE_BLOCKED".into()),
         (400 | 403 | 404 | 409 | 413, _) if passes => Some(error.errcode.clone()),
         (403, _) => Some("M_FORBIDDEN".into()),
         (404, _) => Some("M_NOT_FOUND".into()),

@@ -2,6 +2,7 @@
 //! (<https://spec.matrix.org/v1.19/server-server-api/#querying-for-information>).
 
 pub mod directory;
+mod openid;
 
 use std::time::Duration;
 
@@ -34,12 +35,13 @@ const fn limits(max_body: usize) -> Limits {
 /// Servers that are told, or believed, to know a room.
 const MAX_SERVERS: usize = 100;
 
-/// `/_matrix/federation/v1/query/…` and `/version`.
+/// `/_matrix/federation/v1/query/…`, `/version`, and whose OpenID tokens are.
 pub(crate) fn endpoints(table: Table<Federation>) -> Table<Federation> {
     table
         .serve(profile_of_ours)
         .serve(alias_of_ours)
         .serve(version_of_ours)
+        .serve(openid::of_ours)
 }
 
 /// The profile of a user of another server: all of its fields, or the one that is asked for.

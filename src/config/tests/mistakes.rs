@@ -52,6 +52,18 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "choose 7d or more",
     ),
     (
+        "[identity]\nnext_link_hosts = [\"https://app.a.org\"]\n",
+        "rhizome.toml:2: identity.next_link_hosts",
+        "is no host",
+        "hosts alone",
+    ),
+    (
+        "[identity]\nsms = { url = \"sms.a.org\" }\n",
+        "rhizome.toml:2: identity.sms",
+        "no web address",
+        "https://sms.example.org",
+    ),
+    (
         "[well_known]\nclient = \"matrix.a.org\"\n",
         "rhizome.toml:2: well_known.client",
         "not the base URL",
@@ -350,6 +362,12 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "rhizome.toml:2: url_previews.denied_hosts",
         "`https://b.org` is no host's name",
         "without https://",
+    ),
+    (
+        "[user_directory]\nvisible = \"all\"\n",
+        "rhizome.toml:2: user_directory.visible",
+        "unknown variant `all`",
+        "config example",
     ),
     (
         "[rooms]\nencryption_by_default = \"some\"\n",

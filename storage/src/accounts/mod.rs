@@ -8,12 +8,16 @@ pub(crate) mod erasure;
 mod expiry;
 pub(crate) mod filters;
 mod guests;
+pub(crate) mod listing;
+pub(crate) mod login_tokens;
+mod openid;
 mod presence;
 pub(crate) mod profiles;
 pub(crate) mod pushes;
 pub(crate) mod registration;
 pub(crate) mod reports;
 pub(crate) mod sessions;
+pub(crate) mod tasks;
 pub(crate) mod third_parties;
 pub(crate) mod tokens;
 pub(crate) mod uia;
@@ -40,6 +44,12 @@ pub struct Account {
     pub deactivated: bool,
     /// Whether nobody may log in until the operator has approved it.
     pub awaits_approval: bool,
+    /// Whether it can do nothing but log out.
+    pub locked: bool,
+    /// Whether it can only read.
+    pub suspended: bool,
+    /// When it was made, in milliseconds since 1970.
+    pub created_ms: i64,
 }
 
 /// The first login of an account that is being made, when its user's number is known.
@@ -93,8 +103,9 @@ impl Store {
         };
         let query = self
             .sql(
-                "SELECT password_hash, admin, deactivated, (SELECT COUNT(*) FROM awaiting_approval w \
-                 WHERE w.user_no = account.user_no) AS awaits FROM account WHERE user_no = $1",
+                "SELECT password_hash, admin, deactivated, locked, suspended, created_ms, \
+                 (SELECT COUNT(*) FROM awaiting_approval w WHERE w.user_no = account.user_no) AS awaits \
+                 FROM account WHERE user_no = $1",
             )
             .bind(no);
         let Some(row) = self.row(query).await? else {
@@ -106,6 +117,9 @@ impl Store {
             admin: row.get("admin")?,
             deactivated: row.get("deactivated")?,
             awaits_approval: row.get("awaits")?,
+            locked: row.get("locked")?,
+            suspended: row.get("suspended")?,
+            created_ms: row.get("created_ms")?,
         }))
     }
 }

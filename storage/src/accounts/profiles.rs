@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::sql::Columns as _;
 use crate::facts::profile::parsed;
-use crate::{CommitError, ProfileChange, Result, Store, UserNo};
+use crate::{CommitError, ProfileChange, ProfileSpread, Result, Store, UserNo};
 
 impl Store {
     /// The profile of a local user, empty if nothing was set; `None` if there is no such account.
@@ -58,6 +58,20 @@ impl Store {
             value,
         };
         self.commit(vec![change.into()].into()).await.map(drop)
+    }
+
+    /// The same of a field that rooms are told of.
+    ///
+    /// # Errors
+    /// [`CommitError::ProfileTooLarge`]: then nothing has changed.
+    pub async fn spread_profile_field(&self, spread: ProfileSpread) -> Result<(), CommitError> {
+        let change = ProfileChange {
+            user: spread.user,
+            field: spread.field.clone(),
+            value: spread.value.clone().map(Value::String),
+        };
+        let facts = vec![change.into(), spread.into()];
+        self.commit(facts.into()).await.map(drop)
     }
 }
 

@@ -172,6 +172,7 @@ impl Store {
                 "INSERT INTO push (user_no, app_id, pushkey, pos, room, event, highlight, since_ms) \
                  SELECT p.user_no, p.app_id, p.pushkey, x.pos, x.room, x.event, x.highlight, $2 \
                  FROM ROWS($1) AS x JOIN pusher p ON p.user_no = x.user_no AND p.enabled = 1 \
+                 AND NOT EXISTS (SELECT 1 FROM account a WHERE a.user_no = p.user_no AND a.locked = 1) \
                  AND (p.pos < x.pos AND p.ack IS NULL OR p.pos = x.pos AND p.ack IS NOT NULL) \
                  WHERE true ON CONFLICT (user_no, app_id, pushkey, pos) DO NOTHING \
                  RETURNING user_no, app_id, pushkey",

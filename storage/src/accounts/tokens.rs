@@ -26,6 +26,10 @@ pub struct Token {
     pub last_seen_ms: i64,
     /// Whether the user is a guest.
     pub is_guest: bool,
+    /// Whether the account can do nothing but log out.
+    pub is_locked: bool,
+    /// Whether the account can only read.
+    pub is_suspended: bool,
 }
 
 impl Store {
@@ -36,9 +40,11 @@ impl Store {
                 "SELECT t.user_no, u.user_id, t.device_id, t.expires_ms, \
                  CASE WHEN r.replaces IS NULL THEN NULL ELSE r.hash END AS confirms_refresh, \
                  d.last_seen_ms, \
-                 (SELECT COUNT(*) FROM guest g WHERE g.user_no = t.user_no) AS is_guest \
+                 (SELECT COUNT(*) FROM guest g WHERE g.user_no = t.user_no) AS is_guest, \
+                 COALESCE(a.locked, 0) AS is_locked, COALESCE(a.suspended, 0) AS is_suspended \
                  FROM access_token t JOIN user_name u ON u.no = t.user_no \
                  JOIN device d ON d.user_no = t.user_no AND d.device_id = t.device_id \
+                 LEFT JOIN account a ON a.user_no = t.user_no \
                  LEFT JOIN refresh_token r ON r.hash = t.refresh_hash WHERE t.hash = $1",
             )
             .bind(hash);
@@ -53,6 +59,8 @@ impl Store {
             confirms_refresh: row.get("confirms_refresh")?,
             last_seen_ms: row.get("last_seen_ms")?,
             is_guest: row.get("is_guest")?,
+            is_locked: row.get("is_locked")?,
+            is_suspended: row.get("is_suspended")?,
         }))
     }
 }
@@ -144,6 +152,41 @@ mod tests {
             assert!(store.refresh("r4", pair(5)).await.unwrap());
             assert!(!store.refresh("r3", pair(9)).await.unwrap());
             assert_eq!(store.token("a3").await.unwrap(), None);
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn a_refresh_token_that_was_used_before_ends_what_its_session_has() {
+        each_database(async |store| {
+            let ada = store.user_no(user_id!("@ada:here")).await.unwrap();
+            let pair = |n: u32| NewTokens {
+                refresh_hash: Some(format!("s.{n}.r")),
+                expires_ms: Some(i64::MAX),
+                ..pair(n)
+            };
+            store.log_in(&login(ada, "A", pair(1))).await.unwrap();
+            let other = NewTokens {
+                refresh_hash: Some("t.0.r".into()),
+                ..pair(9)
+            };
+            store.log_in(&login(ada, "B", other)).await.unwrap();
+            assert!(store.refresh("s.1.r", pair(2)).await.unwrap());
+            // Nobody's, one beside those that are good, or one that nothing is known of.
+            for unknown in ["u.1.r", "s.2.x", "s.1.x", "s.9.x", "r1", "s", ""] {
+                assert!(!store.refresh_reused(unknown).await.unwrap(), "{unknown}");
+            }
+            assert!(store.refresh("s.2.r", pair(3)).await.unwrap());
+            assert!(!store.refresh("s.1.r", pair(4)).await.unwrap());
+            assert!(store.refresh_reused("s.1.r").await.unwrap());
+            // The newest is told that it can go on with another login; the device and its keys are there.
+            assert!(!store.refresh("s.3.r", pair(4)).await.unwrap());
+            assert!(store.refresh_reused("s.3.r").await.unwrap());
+            assert!(!store.refresh_reused("s.1.r").await.unwrap());
+            let token = store.token("a3").await.unwrap().unwrap();
+            assert_eq!(token.expires_ms, Some(0));
+            assert_eq!(store.devices(ada).await.unwrap().len(), 2);
+            assert!(store.refresh("t.0.r", pair(10)).await.unwrap());
         })
         .await;
     }

@@ -18,6 +18,7 @@ pub(crate) struct Blocks {
     set: Block,
     shelf: Block,
     report: Block,
+    task: Block,
 }
 
 /// What is left of one block, and how large the next one will be.
@@ -61,6 +62,11 @@ impl Store {
     /// A number for a report of what is improper.
     pub(crate) async fn next_report_no(&self) -> Result<i64> {
         self.next("report", &self.core.blocks.report).await
+    }
+
+    /// A number for a task.
+    pub(crate) async fn next_task_no(&self) -> Result<i64> {
+        self.next("task", &self.core.blocks.task).await
     }
 
     pub(crate) async fn next_user_nos(&self, count: usize) -> Result<Vec<UserNo>> {

@@ -17,6 +17,9 @@ pub struct Options {
     /// How often to ask what other processes have committed. `None` is the dialect's default: 100 ms on
     /// PostgreSQL, never on SQLite, where there are no others.
     pub poll_interval: Option<Duration>,
+    /// How often a database that one server has to itself is asked what the operator's commands have written beside it;
+    /// `None`: never. No request asks for it.
+    pub outside_interval: Option<Duration>,
     /// How many events the caches hold besides the log's tail.
     pub cached_events: usize,
     /// How many of the log's last entries stay in memory.
@@ -45,6 +48,7 @@ impl Options {
             max_connections: 16,
             clock: Clock::system(),
             poll_interval: None,
+            outside_interval: None,
             cached_events: 20_000,
             tail_entries: 20_000,
             tail_bytes: 64 << 20,

@@ -1,10 +1,13 @@
 //! Account data of users, global and of rooms: the last content per (user, room, type).
 
+mod several;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use sqlx::any::AnyRow;
 
+pub use self::several::DataSize;
 use super::decision::Decision;
 use super::{Audience, Kind, Logged, LoggedKind, Stored, last_of_each};
 use crate::engine::db::Tx;
@@ -36,8 +39,24 @@ pub struct DataChange {
     pub expect: Option<Pos>,
 }
 
+/// What a user says of the invites that they want: as specified, as it was proposed (MSC4380), and by rules (MSC4155).
+pub const INVITE_RULES: [&str; 3] = [
+    "m.invite_permission_config",
+    "org.matrix.msc4380.invite_permission_config",
+    "org.matrix.msc4155.invite_permission_config",
+];
+
+const PUSH_RULES: &str = "m.push_rules";
+const IGNORED: &str = "m.ignored_user_list";
+
 /// The types on which it depends what a user is notified of.
-const NOTIFYING: [&str; 2] = ["m.push_rules", "m.ignored_user_list"];
+const NOTIFYING: [&str; 5] = [
+    PUSH_RULES,
+    IGNORED,
+    INVITE_RULES[0],
+    INVITE_RULES[1],
+    INVITE_RULES[2],
+];
 
 /// On what it depends what a user is notified of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,13 +65,25 @@ pub struct Notifying {
     pub rules: Option<Arc<Logged<AccountData>>>,
     /// Whom they ignore.
     pub ignored: Option<Arc<Logged<AccountData>>>,
+    /// Whose invites they want.
+    pub invites: Vec<Arc<Logged<AccountData>>>,
 }
 
 impl Notifying {
-    /// Where the last change of it stands.
+    /// Where the last change stands of what messages are judged by.
     pub fn pos(&self) -> Pos {
-        let of = |data: &Option<Arc<Logged<AccountData>>>| data.as_ref().map_or(Pos(0), |d| d.pos);
-        of(&self.rules).max(of(&self.ignored))
+        let of_messages = self.rules.iter().chain(&self.ignored);
+        of_messages.map(|data| data.pos).max().unwrap_or(Pos(0))
+    }
+
+    /// Where the last change of any of it stands.
+    pub fn last(&self) -> Pos {
+        self.all().map(|data| data.pos).max().unwrap_or(Pos(0))
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Logged<AccountData>>> {
+        let one = self.rules.iter().chain(&self.ignored);
+        one.chain(&self.invites)
     }
 }
 
@@ -265,19 +296,18 @@ impl Store {
             for row in self.rows(query).await? {
                 let data: Arc<Logged<AccountData>> = Logged::read(&row)?;
                 let of = read.entry(data.user).or_default();
-                let slot = if data.kind == NOTIFYING[0] {
-                    &mut of.rules
-                } else {
-                    &mut of.ignored
-                };
-                *slot = Some(data);
+                match data.kind.as_str() {
+                    PUSH_RULES => of.rules = Some(data),
+                    IGNORED => of.ignored = Some(data),
+                    _ => of.invites.push(data),
+                }
             }
         }
         let mut found: HashMap<UserNo, Arc<Notifying>> = HashMap::with_capacity(read.len());
         for (user, of) in read {
             let of = Arc::new(of);
-            let bytes = [&of.rules, &of.ignored].map(|d| d.as_ref().map_or(0, |d| d.content.len()));
-            let weight = 1 + bytes.iter().sum::<usize>() / 256;
+            let bytes: usize = of.all().map(|data| data.content.len()).sum();
+            let weight = 1 + bytes / 256;
             cache.insert_since(moment, user, of.clone(), weight);
             found.insert(user, of);
         }

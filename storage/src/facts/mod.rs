@@ -22,6 +22,7 @@ mod kinds;
 pub(crate) mod listing;
 pub(crate) mod notice_room;
 pub(crate) mod profile;
+pub(crate) mod profile_spread;
 mod purge;
 pub(crate) mod pusher;
 pub(crate) mod receipt;
@@ -71,6 +72,8 @@ kinds! {
         Listing = listing: listing::Listing as listing::Listing,
         /// A field of a user's profile is set or removed.
         Profile = profile: profile::ProfileChange as profile::ProfileField,
+        /// Rooms are to be told of a user's profile.
+        ProfileSpread = profile_spread: profile_spread::ProfileSpread as profile_spread::ProfileSpread,
         /// A pusher is set.
         Pusher = pusher: pusher::PusherChange as pusher::Pusher,
         /// One-time keys come, or are given out.

@@ -11,7 +11,7 @@ mod index;
 mod query;
 mod reader;
 mod said;
-mod words;
+pub(crate) mod words;
 
 pub use self::find::{Hit, Hits, SearchScope};
 pub use self::query::{Match, SearchQuery, TooMuch};

@@ -17,17 +17,17 @@ const MOST: usize = 4_000;
 
 /// A word of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Word {
+pub(crate) struct Word {
     /// As it is compared.
-    pub(super) folded: String,
+    pub(crate) folded: String,
     /// Where it stands in the text, in bytes: for two characters of a script without spaces the whole run.
-    pub(super) at: Range<usize>,
+    pub(crate) at: Range<usize>,
     /// Whether it is such.
-    pub(super) spaceless: bool,
+    pub(crate) spaceless: bool,
 }
 
 /// The words of a text, in their order.
-pub(super) fn words(text: &str) -> Vec<Word> {
+pub(crate) fn words(text: &str) -> Vec<Word> {
     let mut found = Vec::new();
     for run in runs(text) {
         if found.len() >= MOST {

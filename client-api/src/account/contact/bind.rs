@@ -17,7 +17,7 @@ use crate::{
     identity,
 };
 
-/// How many identity servers are asked at once when an account ends, and how often at most.
+/// How many identity servers are asked at once when an account ends, and how much a user may have published.
 const AT_ONCE: usize = 4;
 const MOST: usize = 100;
 
@@ -92,7 +92,14 @@ async fn bound(
     session: (&str, &str),
 ) -> Result<(), MatrixError> {
     let server = identity::server(app, server)?;
+    if app.store.bound_third_parties(who.user).await?.len() >= MOST {
+        let message = format!("At most {MOST} addresses may be published");
+        return Err(MatrixError::forbidden(message));
+    }
     if let Some(bound) = server.bind(token, session, &who.user_id).await? {
+        // In the form in which it will be asked for.
+        let same = third_party(bound.medium.as_str(), &bound.address);
+        let bound = same.unwrap_or(bound);
         let name = server.name().as_str();
         app.store.third_party_bound(who.user, &bound, name).await?;
     }
@@ -149,7 +156,11 @@ pub(crate) async fn unbind_every(
         return Ok(true);
     }
     if let Some(server) = server {
-        let name = identity::server(app, server)?.name().to_string();
+        // Whatever is said of it, the account ends.
+        let Ok(server) = identity::server(app, server) else {
+            return Ok(false);
+        };
+        let name = server.name().to_string();
         let all = every.into_iter().map(|one| (one, name.clone()));
         return unbind_all(app, who, all.collect()).await;
     }

@@ -7,7 +7,7 @@ use ring::digest;
 
 use crate::{
     auth::validated::Medium,
-    config::{Captcha, CaptchaKind, Document, Policy},
+    config::{Captcha, CaptchaKind, Document, TermsPolicy},
     page::escaped,
 };
 
@@ -161,7 +161,7 @@ pub(super) fn code_form(medium: Medium, (sid, secret): (&str, &str), why: Option
 }
 
 /// The page that asks whether policies are accepted, in the language that is wanted most.
-pub(super) fn terms_form(policies: &[Policy], wanted: &str, why: Option<&str>) -> Content {
+pub(super) fn terms_form(policies: &[TermsPolicy], wanted: &str, why: Option<&str>) -> Content {
     let mut items = String::new();
     for document in policies
         .iter()

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
-use rhizome_storage::UserNo;
+use rhizome_storage::{ProfileSpread, UserNo};
 use serde_json::Value;
 
 use crate::App;
@@ -30,12 +30,43 @@ pub async fn write(
     Ok(())
 }
 
+/// Sets a name or picture, or removes it, and has rooms told of it: all, or those in which it was so.
+///
+/// # Errors
+/// As [`write`].
+pub async fn spread(
+    app: &App,
+    user: UserNo,
+    field: &str,
+    value: Option<Value>,
+    was: Option<&Value>,
+) -> Result<(), MatrixError> {
+    check(field, value.as_ref())?;
+    let spread = ProfileSpread {
+        user,
+        field: field.to_owned(),
+        value: value.and_then(|value| value.as_str().map(ToOwned::to_owned)),
+        was: was.map(Value::to_string),
+    };
+    app.store.spread_profile_field(spread).await?;
+    Ok(())
+}
+
 fn check(field: &str, value: Option<&Value>) -> Result<(), MatrixError> {
     if field.is_empty() || field.len() > MAX_KEY {
         return Err(MatrixError::new(
             StatusCode::BAD_REQUEST,
             "M_KEY_TOO_LARGE",
             format!("The name of a field has 1 to {MAX_KEY} bytes"),
+        ));
+    }
+    let mut bytes = field.bytes();
+    let begins = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
+    let goes_on = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+    // What is there in spite of that may go.
+    if value.is_some() && !(begins && bytes.all(goes_on)) {
+        return Err(MatrixError::invalid_param(
+            "The name of a field begins with a-z and consists of a-z, 0-9 and -_.",
         ));
     }
     let longest = match field {

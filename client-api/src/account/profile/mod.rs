@@ -1,11 +1,15 @@
-//! Profiles. A changed name or picture is told to every room that the user is in.
+//! Profiles. A changed name or picture is told to the rooms that the user is in, after the answer ([`tell`]).
 
 pub(crate) mod fields;
+mod propagation;
+pub(crate) mod remote;
 pub(crate) mod rooms;
+pub mod tell;
+
+use std::sync::Arc;
 
 use axum::extract::State;
 use rhizome_edge::{MatrixError, RawJson, Undecoded};
-use rhizome_federation::query;
 use rhizome_protocol::Object;
 use ruma::{
     UserId,
@@ -16,6 +20,7 @@ use ruma::{
 };
 use serde_json::{Value, json};
 
+use self::propagation::Propagation;
 use crate::{App, Caller, Ruma, content};
 
 /// `GET /_matrix/client/v3/profile/{userId}`
@@ -23,7 +28,7 @@ pub async fn get(
     State(app): State<App>,
     Ruma { req, .. }: Ruma<get::Request>,
 ) -> Result<RawJson, MatrixError> {
-    RawJson::of(&profile_of(&app, &req.user_id, None).await?)
+    RawJson::of(&*profile_of(&app, &req.user_id).await?)
 }
 
 /// `GET /_matrix/client/v3/profile/{userId}/{keyName}`
@@ -32,7 +37,7 @@ pub async fn get_field(
     Ruma { req, .. }: Ruma<get_field::Request>,
 ) -> Result<RawJson, MatrixError> {
     let field = req.field.as_str();
-    let profile = profile_of(&app, &req.user_id, Some(field)).await?;
+    let profile = profile_of(&app, &req.user_id).await?;
     let value = profile.get(field).filter(|value| !value.is_null());
     let value = value.ok_or_else(|| MatrixError::not_found("The profile has no such field"))?;
     RawJson::of(&json!({ field: value }))
@@ -58,16 +63,18 @@ pub async fn set_field(
         }
         (_, value) => value,
     };
-    change(&app, &who, field, value).await
+    let propagation = Propagation::of(req.query.as_deref())?;
+    change(&app, &who, (field, value), propagation).await
 }
 
 /// `DELETE /_matrix/client/v3/profile/{userId}/{keyName}`
 pub async fn delete(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<delete::Request>,
+    Ruma { who, req, .. }: Ruma<Undecoded<delete::Request>>,
 ) -> Result<RawJson, MatrixError> {
-    require_own(&who, req.user_id.as_str())?;
-    change(&app, &who, req.field.as_str(), None).await
+    require_own(&who, req.part(0))?;
+    let propagation = Propagation::of(req.query.as_deref())?;
+    change(&app, &who, (req.part(1), None), propagation).await
 }
 
 fn require_own(who: &Caller, user_id: &str) -> Result<(), MatrixError> {
@@ -80,32 +87,41 @@ fn require_own(who: &Caller, user_id: &str) -> Result<(), MatrixError> {
     }
 }
 
-async fn profile_of(
-    app: &App,
-    user_id: &UserId,
-    field: Option<&str>,
-) -> Result<Object, MatrixError> {
+async fn profile_of(app: &App, user_id: &UserId) -> Result<Arc<Object>, MatrixError> {
     if user_id.server_name() != app.config.server_name {
-        return query::profile(&app.federation, user_id, field).await;
+        return remote::profile(app, user_id).await;
     }
     let profile = app.store.profile(user_id).await?;
-    profile.ok_or_else(|| MatrixError::not_found("There is no such user"))
+    let profile = profile.ok_or_else(|| MatrixError::not_found("There is no such user"))?;
+    Ok(Arc::new(profile))
 }
 
 async fn change(
     app: &App,
     who: &Caller,
-    field: &str,
-    value: Option<Value>,
+    (field, value): (&str, Option<Value>),
+    propagation: Propagation,
 ) -> Result<RawJson, MatrixError> {
+    if !app.config.profile_fields.allow(field) {
+        return Err(MatrixError::forbidden(format!(
+            "This server doesn't let users change {field:?}"
+        )));
+    }
     if who.is_guest && field != "displayname" {
         return Err(MatrixError::not_for_guests(
             "Guests have a name, and nothing else",
         ));
     }
-    fields::write(app, who.user, field, value).await?;
-    if matches!(field, "displayname" | "avatar_url") {
-        rooms::tell(app, &who.user_id, who.user).await?;
+    if matches!(field, "displayname" | "avatar_url") && propagation != Propagation::None {
+        let was = if propagation == Propagation::Unchanged {
+            let profile = app.store.profile(&who.user_id).await?.unwrap_or_default();
+            Some(profile.get(field).cloned().unwrap_or_default())
+        } else {
+            None
+        };
+        fields::spread(app, who.user, field, value, was.as_ref()).await?;
+    } else {
+        fields::write(app, who.user, field, value).await?;
     }
     RawJson::of(&json!({}))
 }

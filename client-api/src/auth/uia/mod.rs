@@ -22,7 +22,7 @@ use self::{
     stage::Flows,
     verify::{Place, Refusal, verify},
 };
-use crate::{App, Caller, auth::validated, config::Policy};
+use crate::{App, Caller, auth::validated, config::TermsPolicy};
 
 pub(crate) use self::{
     purpose::{Act, Purpose},
@@ -373,7 +373,7 @@ fn proofs_of(session: Option<&UiaSession>) -> Proofs {
 }
 
 /// A policy, as clients are told of it.
-fn shown(policy: &Policy) -> Value {
+fn shown(policy: &TermsPolicy) -> Value {
     let mut shown = Map::new();
     shown.insert("version".to_owned(), policy.version.clone().into());
     for document in &policy.documents {

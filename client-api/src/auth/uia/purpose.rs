@@ -230,7 +230,7 @@ mod tests {
     use ruma::user_id;
 
     use super::*;
-    use crate::config::{Document, Policy};
+    use crate::config::{Document, TermsPolicy};
 
     fn act(to: &str, body: &str) -> Purpose {
         let act = Act {
@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(flows(&config), [[Stage::Dummy]]);
         let before = Purpose::registration(&config);
         assert_eq!(Purpose::read(&before.to_string()).as_ref(), Some(&before));
-        config.registration_rules.terms = vec![Policy {
+        config.registration_rules.terms = vec![TermsPolicy {
             id: "privacy".into(),
             version: "1".into(),
             documents: vec![Document {

@@ -11,7 +11,6 @@
 //! rules match, which most sets have.
 
 mod condition;
-mod glob;
 mod named;
 mod property;
 mod seen;
@@ -21,7 +20,7 @@ mod words;
 
 use std::sync::LazyLock;
 
-use rhizome_protocol::power::Power;
+use rhizome_protocol::{glob, power::Power};
 use ruma::{
     UserId,
     push::{Action, AnyPushRuleRef, ConditionalPushRule},

@@ -9,6 +9,7 @@ use ruma::{OwnedEventId, OwnedUserId, UserId};
 
 use crate::{
     App,
+    auth::standing,
     limits::Kind,
     room::{
         membership,
@@ -28,8 +29,11 @@ pub(super) async fn deliver(
 ) -> Result<OwnedEventId, MatrixError> {
     let sender = app.store.user(event.user).await?;
     let account = app.store.account(&sender).await?;
-    if account.is_none_or(|account| account.deactivated) {
+    let Some(account) = account.filter(|account| !account.deactivated) else {
         return Err(MatrixError::forbidden("The account has been deactivated"));
+    };
+    if account.locked || account.suspended {
+        return Err(standing::suspended());
     }
     let content = parse_object(event.content.as_bytes()).map_err(|_| MatrixError::internal())?;
     if invites_elsewhere(app, event, &content) {

@@ -3,6 +3,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use rhizome_protocol::Membership;
 use rhizome_storage::{Store, StoredEvent, UserNo};
 use ruma::EventId;
 
@@ -193,7 +194,14 @@ impl<'a> Question<'a> {
 
     /// Whether it is nothing to be notified of, whatever the rules say.
     fn is_nothing(&self, wishes: &Wishes) -> bool {
-        self.event.redacted_by.is_some() || wishes.ignored.contains(self.event.pdu.sender())
+        let pdu = &self.event.pdu;
+        let invites = || {
+            pdu.is_state("m.room.member", wishes.user_id.as_str())
+                && pdu.membership() == Some(Membership::Invite)
+        };
+        self.event.redacted_by.is_some()
+            || wishes.ignored.contains(pdu.sender())
+            || invites() && wishes.ignored.hides_invite(pdu.sender())
     }
 
     /// What somebody else's event is to a user.

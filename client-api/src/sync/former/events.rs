@@ -165,7 +165,9 @@ async fn between(
             _ => came <= row.pos,
         };
         let is_theirs = is_theirs || is_own(event);
-        if is_theirs && !is_ignored(event, &ignored) {
+        let invites = || is_own(event) && event.pdu.membership() == Some(Membership::Invite);
+        let hidden = || invites() && ignored.hides_invite(event.pdu.sender());
+        if is_theirs && !is_ignored(event, &ignored) && !hidden() {
             by_room.entry(event.room).or_default().push(event.clone());
         }
     }

@@ -1,8 +1,6 @@
 //! `/rooms/{roomId}/initialSync`: a room as it is now, or as it was when the reader left, also for who looks at it from
 //! outside.
 
-use std::collections::HashSet;
-
 use axum::extract::State;
 use rhizome_federation::RawJson;
 use rhizome_protocol::Membership;
@@ -33,7 +31,7 @@ pub async fn sync(
 ) -> Result<RawJson, MatrixError> {
     let reading = Reading::of(&app, &who, &req.room_id).await?;
     let end = reading.room.end(&app.store);
-    let ignored: HashSet<_> = ignored::read(&app.store, who.user).await?;
+    let ignored = ignored::read(&app.store, who.user).await?;
     let pager = Pager {
         app: &app,
         reading: &reading,

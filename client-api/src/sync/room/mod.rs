@@ -29,6 +29,7 @@ use crate::{
     MatrixError, account_data,
     view::{
         filter::{self, DEFAULT_TIMELINE},
+        ignored::Unwanted,
         scan::Budget,
         seen::{Seen, Viewer},
     },
@@ -47,7 +48,7 @@ pub struct Loader<'a> {
     /// How the answer is wanted.
     pub ask: &'a Ask,
     /// Whose messages the reader doesn't want.
-    pub ignored: &'a HashSet<OwnedUserId>,
+    pub ignored: &'a Unwanted,
     /// What the client has seen already; `None` for an initial answer.
     pub after: Option<Pos>,
     /// The position at which the answer ends.

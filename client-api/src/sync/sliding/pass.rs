@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     MatrixError,
+    auth::standing,
     place::token::Token,
     sync::{
         Ask,
@@ -68,6 +69,7 @@ impl Sliding {
             Some(after) => Window::read(store, user, rows, after, *upto).await?,
             None => Window::default(),
         };
+        standing::may_listen(&app, user, window.to_device.ended).await?;
         let shared = &app.sync;
         let ignored = shared
             .ignored
@@ -77,7 +79,7 @@ impl Sliding {
         let counting = counts.advance(store, user, rows, span, &window);
         counting.await?;
         let has = |kind: &str| window.account_data.iter().any(|data| data.kind == kind);
-        if has(ignored::KIND) {
+        if window.account_data.iter().any(|data| ignored::is_of(data)) {
             // What was withheld may be told now, wherever it is.
             self.memory.settled = None;
         }

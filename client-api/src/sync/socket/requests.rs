@@ -26,8 +26,9 @@ use super::{
     session::Session,
 };
 use crate::{
-    App, MatrixError,
+    App, Caller, MatrixError,
     account::presence,
+    auth::standing,
     limits::Kind,
     place::token::{Token, position},
     room::{receipts, redact, send, state, typing},
@@ -111,6 +112,15 @@ fn take(session: &Session, kind: Kind) -> Result<(), MatrixError> {
         .map_err(MatrixError::limit_exceeded)
 }
 
+/// Who asks, for what isn't for who is suspended.
+async fn active(session: &Session) -> Result<Caller, MatrixError> {
+    let who = session.caller().await?;
+    if who.is_suspended {
+        return Err(standing::suspended());
+    }
+    Ok(who)
+}
+
 /// The kind of an endpoint that is served without saying one.
 fn usual<T: Metadata>() -> Kind {
     App::usual_kind(T::RATE_LIMITED)
@@ -128,7 +138,7 @@ async fn send(session: &Session, text: &str) -> Result<Done, MatrixError> {
     let frame: Send<'_> = read(text)?;
     take(session, Kind::Message)?;
     let (kind, content) = (&frame.event_type, frame.content.get().as_bytes());
-    let (app, who) = (&session.app, &session.who);
+    let (app, who) = (&session.app, &session.caller().await?);
     send::message(app, who, &frame.room_id, kind, &frame.txn_id, content)
         .await
         .map(Done::Event)
@@ -150,7 +160,7 @@ async fn state(session: &Session, text: &str) -> Result<Done, MatrixError> {
     let content = frame.content.get().as_bytes();
     state::set(
         &session.app,
-        &session.who,
+        &session.caller().await?,
         &frame.room_id,
         (kind, key),
         content,
@@ -163,7 +173,7 @@ async fn state(session: &Session, text: &str) -> Result<Done, MatrixError> {
 async fn redact(session: &Session, text: &str) -> Result<Done, MatrixError> {
     let redaction = read(text)?;
     take(session, Kind::Message)?;
-    redact::event(&session.app, &session.who, redaction)
+    redact::event(&session.app, &session.caller().await?, redaction)
         .await
         .map(Done::Event)
 }
@@ -177,14 +187,16 @@ async fn typing(session: &Session, text: &str) -> Result<Done, MatrixError> {
     }
     let Typing { room_id, told } = read(text)?;
     take(session, usual::<create_typing_event::v3::Request>())?;
-    typing::tell(&session.app, &session.who, &room_id, &told).await?;
+    let who = active(session).await?;
+    typing::tell(&session.app, &who, &room_id, &told).await?;
     Ok(Done::Plainly)
 }
 
 async fn presence(session: &Session, text: &str) -> Result<Done, MatrixError> {
     let said = read(text)?;
     take(session, usual::<set_presence::v3::Request>())?;
-    presence::tell(&session.app, &session.who, said).await?;
+    let who = active(session).await?;
+    presence::tell(&session.app, &who, said).await?;
     Ok(Done::Plainly)
 }
 

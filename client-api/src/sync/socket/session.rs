@@ -66,6 +66,12 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner) = Some(token);
     }
 
+    /// Who the token stands for now: the operator may have made something else of them since the socket began.
+    pub(super) async fn caller(&self) -> Result<Caller, MatrixError> {
+        let token = self.token.lock().await;
+        authenticate(&self.app, &token, None).await
+    }
+
     /// Whether the token is still valid.
     pub(super) async fn check(&self) -> Result<(), End> {
         let token = self.token.lock().await;

@@ -138,11 +138,10 @@ async fn what_is_no_address_gets_no_mail() {
 async fn nobody_is_flooded() {
     let settings = |config: &mut ClientConfig| {
         config.rate_limits.enabled = true;
-        let rate = |burst| Rate {
+        config.rate_limits.validation = Rate {
             per_second: 0.001,
-            burst,
+            burst: 2,
         };
-        config.rate_limits.validation = rate(2);
     };
     each_with(settings, async |world| {
         for attempt in 1..=2 {

@@ -54,7 +54,7 @@ pub async fn each_with(settings: impl Fn(&mut ClientConfig), test: impl AsyncFn(
         let store = Store::open(options).await.unwrap();
         let (network, mails) = (Network::default(), Mails::begin().await);
         let server = Server::on(store.clone(), &network, |config| {
-            config.identity.base = BASE.to_owned();
+            BASE.clone_into(&mut config.identity.base);
             config.mailing = Some(Arc::new(mailing(config, mails.port)));
             settings(config);
         });

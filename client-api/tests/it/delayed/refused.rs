@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use http::Method;
-use rhizome_storage::DelayId;
+use rhizome_storage::{AccountFlag, DelayId};
+use ruma::UserId;
 use serde_json::{Value, json};
 
 use super::{as_usual, got, late, left, numbers, send, try_send};
@@ -52,6 +53,28 @@ async fn an_account_that_has_ended_sends_nothing_any_more() {
         let error: Value = serde_json::from_str(&error).unwrap();
         assert_eq!(error["errcode"], "M_FORBIDDEN");
         assert!(error["error"].as_str().unwrap().contains("deactivated"));
+        assert!(numbers(&alice, &room).await.is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_suspended_sends_nothing_any_more() {
+    late(as_usual, |server, clock| async move {
+        let (alice, bob) = (server.register("alice").await, server.register("bob").await);
+        let room = alice.create_public().await;
+        bob.join(&room).await;
+        let id = send(&bob, &room, 1, 1_000).await;
+        let user = <&UserId>::try_from(bob.id.as_str()).unwrap();
+        let user = server.store.user_no(user).await.unwrap();
+        let suspend = (server.store).set_account_flag(user, AccountFlag::Suspended, true);
+        assert!(suspend.await.unwrap());
+        let refused = try_send(&bob, &room, ("m.a", "2"), "1000", Some(json!({}))).await;
+        assert_eq!(refused.1["errcode"], "M_USER_SUSPENDED");
+        clock.advance(ms(1_000));
+        left(&bob, 0).await;
+        let (_, event) = got(&bob, &id).await;
+        assert_eq!(event["error"]["errcode"], "M_USER_SUSPENDED", "{event}");
         assert!(numbers(&alice, &room).await.is_empty());
     })
     .await;

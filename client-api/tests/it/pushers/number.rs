@@ -31,6 +31,33 @@ async fn of_an_invite_that_isnt_to_be_told_nothing_is_counted() {
     .await;
 }
 
+/// MSC4155: who is ignored invites, and nobody is told.
+#[tokio::test]
+async fn of_an_invite_that_is_hidden_nothing_is_told_or_counted() {
+    each(async |world| {
+        let (ada, bob, room) = two(world).await;
+        let invite = async || {
+            let private = bob.create(json!({ "preset": "private_chat" })).await;
+            bob.invite(&private, &ada).await;
+        };
+        invite().await;
+        assert_eq!(number(world, 1).await, 1);
+        let kind = "org.matrix.msc4155.invite_permission_config";
+        let rules = format!("/user/{}/account_data/{kind}", esc(&ada.id));
+        let hidden = json!({ "ignored_users": [bob.id] });
+        ada.ok(Method::PUT, &rules, hidden).await;
+        assert_eq!(number(world, 2).await, 0);
+        invite().await;
+        let said = bob.say(&room, "one").await;
+        assert_eq!(number(world, 3).await, 1);
+        let last = world.gateway.told(3).await.pop().unwrap();
+        assert_eq!(last["event_id"], json!(said));
+        ada.ok(Method::PUT, &rules, json!({})).await;
+        assert_eq!(number(world, 4).await, 3);
+    })
+    .await;
+}
+
 /// The number is what `/sync` would say, which then counts again what was read by saying something.
 #[tokio::test]
 async fn who_takes_back_what_they_said_is_told_what_they_have_not_read() {

@@ -14,7 +14,7 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use rhizome_client_api::{
     ClientConfig,
-    config::{Document, Policy, Registration},
+    config::{Document, Registration, TermsPolicy},
 };
 use rhizome_storage::{Store, testing::each_database};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ async fn story(change: impl Fn(&mut ClientConfig), tell: impl AsyncFn(&Server)) 
 /// Who has a token and accepts the terms may register.
 fn token_and_terms(config: &mut ClientConfig) {
     config.registration = Registration::Token;
-    config.registration_rules.terms = vec![Policy {
+    config.registration_rules.terms = vec![TermsPolicy {
         id: "privacy".into(),
         version: "1.2".into(),
         documents: [("en", "Privacy <b>& \"all\"</b>"), ("de", "Datenschutz")]

@@ -114,11 +114,15 @@ impl Accounts {
                 let password = self.passwords.get(&login.user).map(Option::as_deref);
                 let proves = |proof: &String| password == Some(Some(proof));
                 *known != self.has_device(login.user, &login.device_id)
+                    || self.has_ended(login.user)
                     || !login.proof.as_ref().is_none_or(proves)
             }
             AccountChange::Create { user, .. } => self.existing.contains(user),
             AccountChange::Upgrade { user, .. } => {
                 !self.guests.contains(user) || self.has_ended(*user)
+            }
+            AccountChange::Flag { user, .. } => {
+                !self.existing.contains(user) || self.has_ended(*user)
             }
             AccountChange::Refresh { hash, .. } => !self.refresh.contains(hash),
             AccountChange::RenameDevice { user, device, .. } => !self.has_device(*user, device),

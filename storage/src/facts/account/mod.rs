@@ -6,9 +6,11 @@
 
 pub(crate) mod admission;
 pub(crate) mod dehydrated;
+mod flags;
 mod held;
 pub(crate) mod new;
 mod rows;
+pub(crate) mod tokens;
 
 use ruma::OwnedDeviceId;
 
@@ -121,6 +123,22 @@ pub enum AccountChange {
         /// When, in milliseconds since 1970.
         now_ms: i64,
     },
+    /// The operator makes something of the account, or takes that back. Refused if there is none, or it has ended.
+    Flag {
+        /// Whose.
+        user: UserNo,
+        /// What.
+        flag: AccountFlag,
+        /// Whether it is that from now on.
+        on: bool,
+    },
+    /// A session has to prove anew whose it is: its refresh tokens are gone, its access tokens have expired.
+    EndTokens {
+        /// Whose.
+        user: UserNo,
+        /// Of which device.
+        device: OwnedDeviceId,
+    },
     /// The account ends: its profile goes, its name stays taken, and its password opens nothing.
     Deactivate {
         /// Whose.
@@ -129,6 +147,17 @@ pub enum AccountChange {
         /// see it at this position.
         erase: Option<Pos>,
     },
+}
+
+/// What operators make of accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountFlag {
+    /// It administers the server.
+    Admin,
+    /// It can do nothing but log out.
+    Locked,
+    /// It can only read.
+    Suspended,
 }
 
 impl AccountChange {
@@ -153,6 +182,8 @@ impl AccountChange {
             | Self::EndSessions { user, .. }
             | Self::Password { user, .. }
             | Self::Upgrade { user, .. }
+            | Self::Flag { user, .. }
+            | Self::EndTokens { user, .. }
             | Self::Deactivate { user, .. } => *user,
         }
     }

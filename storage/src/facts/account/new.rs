@@ -28,7 +28,8 @@ pub struct NewAccount {
 pub struct NewTokens {
     /// Hash of the access token.
     pub access_hash: String,
-    /// Hash of the refresh token, if there is one.
+    /// Hash of the refresh token, if there is one. What stands before a point in it, all of the session have in common; a
+    /// number after that counts them.
     pub refresh_hash: Option<String>,
     /// When the access token ends, in milliseconds since 1970.
     pub expires_ms: Option<i64>,

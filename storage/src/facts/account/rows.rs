@@ -4,10 +4,12 @@ use ruma::OwnedDeviceId;
 
 use super::AccountChange;
 use super::dehydrated;
+use super::flags::Flags;
 use super::held::Accounts;
+use super::tokens::TokenRows;
 use crate::engine::sql::rows;
 use crate::engine::sql::statement::Statements;
-use crate::{NewLogin, NewTokens, Pos, Result, UserNo};
+use crate::{NewLogin, Pos, Result, UserNo};
 
 rows! {
     struct Password<'a> {
@@ -54,12 +56,6 @@ rows! {
 }
 
 rows! {
-    struct Hash<'a> {
-        hash: &'a str,
-    }
-}
-
-rows! {
     struct SeenAgain<'a> {
         user_no: UserNo,
         device_id: &'a OwnedDeviceId,
@@ -78,25 +74,6 @@ rows! {
     }
 }
 
-rows! {
-    struct Access<'a> {
-        hash: &'a str,
-        user_no: UserNo,
-        device_id: &'a OwnedDeviceId,
-        expires_ms: Option<i64>,
-        refresh_hash: Option<&'a str>,
-    }
-}
-
-rows! {
-    struct Refresh<'a> {
-        hash: &'a str,
-        user_no: UserNo,
-        device_id: &'a OwnedDeviceId,
-        replaces: Option<&'a str>,
-    }
-}
-
 /// By table and kind of change.
 #[derive(Default)]
 struct AccountRows<'a> {
@@ -105,20 +82,16 @@ struct AccountRows<'a> {
     upgraded: Vec<User>,
     passwords: Vec<Password<'a>>,
     deactivated: Vec<User>,
+    flags: Flags,
     erased: Vec<Erased>,
     /// Devices whose tokens end.
     ended: Vec<Device<'a>>,
     /// Those of them that go.
     removed: Vec<Device<'a>>,
     renamed: Vec<Renamed<'a>>,
-    /// Refresh tokens: what they replaced ends.
-    confirmed: Vec<Hash<'a>>,
-    /// Refresh tokens that are used: what they gave out before, and wasn't used, ends.
-    refreshed: Vec<Hash<'a>>,
+    tokens: TokenRows<'a>,
     seen: Vec<Seen<'a>>,
     seen_again: Vec<SeenAgain<'a>>,
-    access: Vec<Access<'a>>,
-    refresh: Vec<Refresh<'a>>,
 }
 
 pub(super) fn write(
@@ -131,10 +104,10 @@ pub(super) fn write(
         rows.add(change, held);
     }
     rows.write_accounts(statements)?;
+    rows.flags.write(statements)?;
     rows.write_devices(statements)?;
     dehydrated::write(changes, statements)?;
-    rows.write_refreshes(statements)?;
-    rows.write_tokens(statements)
+    rows.tokens.write(statements)
 }
 
 impl AccountRows<'_> {
@@ -187,6 +160,7 @@ impl AccountRows<'_> {
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
             "DELETE FROM refresh_token WHERE (user_no, device_id) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            "DELETE FROM openid_token WHERE (user_no, device_id) IN (SELECT user_no, device_id FROM ROWS($1) AS x)",
             // What was set by a session goes with it.
             "DELETE FROM push WHERE (user_no, app_id, pushkey) IN (SELECT p.user_no, p.app_id, p.pushkey \
              FROM ROWS($1) AS x JOIN pusher p ON p.user_no = x.user_no AND p.device_id = x.device_id)",
@@ -244,41 +218,6 @@ impl AccountRows<'_> {
             &self.seen,
         )
     }
-
-    fn write_refreshes(&self, statements: &mut Statements) -> Result<()> {
-        for text in [
-            "DELETE FROM access_token WHERE refresh_hash IN (\
-             SELECT replaces FROM refresh_token WHERE replaces IS NOT NULL \
-             AND hash IN (SELECT hash FROM ROWS($1) AS x))",
-            "DELETE FROM refresh_token WHERE hash IN (\
-             SELECT replaces FROM refresh_token WHERE replaces IS NOT NULL \
-             AND hash IN (SELECT hash FROM ROWS($1) AS x))",
-            "UPDATE refresh_token SET replaces = NULL WHERE hash IN (SELECT hash FROM ROWS($1) AS x)",
-        ] {
-            statements.before(text, &self.confirmed)?;
-        }
-        for text in [
-            "DELETE FROM access_token WHERE refresh_hash IN (\
-             SELECT hash FROM refresh_token WHERE replaces IN (SELECT hash FROM ROWS($1) AS x))",
-            "DELETE FROM refresh_token WHERE replaces IN (SELECT hash FROM ROWS($1) AS x)",
-        ] {
-            statements.before(text, &self.refreshed)?;
-        }
-        Ok(())
-    }
-
-    fn write_tokens(&self, statements: &mut Statements) -> Result<()> {
-        statements.before(
-            "INSERT INTO access_token (hash, user_no, device_id, expires_ms, refresh_hash) \
-             SELECT hash, user_no, device_id, expires_ms, refresh_hash FROM ROWS($1) AS x",
-            &self.access,
-        )?;
-        statements.before(
-            "INSERT INTO refresh_token (hash, user_no, device_id, replaces) \
-             SELECT hash, user_no, device_id, replaces FROM ROWS($1) AS x",
-            &self.refresh,
-        )
-    }
 }
 
 impl<'a> AccountRows<'a> {
@@ -312,12 +251,10 @@ impl<'a> AccountRows<'a> {
                 hash,
                 tokens,
             } => {
-                // Its use confirms it: what it replaced has ended.
-                self.confirmed.push(Hash { hash });
-                self.refreshed.push(Hash { hash });
-                self.give_out(*user, device, tokens, Some(hash));
+                self.tokens.refresh(hash);
+                self.tokens.give_out(*user, device, tokens, Some(hash));
             }
-            AccountChange::ConfirmRefresh { hash, .. } => self.confirmed.push(Hash { hash }),
+            AccountChange::ConfirmRefresh { hash, .. } => self.tokens.confirm(hash),
             AccountChange::RenameDevice { user, device, name } => self.renamed.push(Renamed {
                 user_no: *user,
                 device_id: device,
@@ -328,6 +265,7 @@ impl<'a> AccountRows<'a> {
             AccountChange::Dehydrate(_) => {}
             AccountChange::RemoveDehydrated { user, device } => self.remove(*user, [device]),
             AccountChange::EndSessions { user, except, .. } => {
+                self.flags.ends_logins(*user);
                 let devices = held.devices.get(user).into_iter().flatten();
                 self.remove(
                     *user,
@@ -345,6 +283,8 @@ impl<'a> AccountRows<'a> {
                     hash: Some(hash),
                 });
             }
+            AccountChange::Flag { user, flag, on } => self.flags.add(*user, *flag, *on),
+            AccountChange::EndTokens { user, device } => self.tokens.expire(*user, device),
             AccountChange::Deactivate { user, erase } => {
                 let user_no = *user;
                 self.deactivated.push(User { user_no });
@@ -365,7 +305,8 @@ impl<'a> AccountRows<'a> {
             ip: &login.ip,
             now_ms: login.now_ms,
         });
-        self.give_out(user_no, device_id, &login.tokens, None);
+        self.tokens
+            .give_out(user_no, device_id, &login.tokens, None);
     }
 
     fn remove(&mut self, user_no: UserNo, devices: impl IntoIterator<Item = &'a OwnedDeviceId>) {
@@ -373,28 +314,5 @@ impl<'a> AccountRows<'a> {
             self.ended.push(Device { user_no, device_id });
             self.removed.push(Device { user_no, device_id });
         }
-    }
-
-    fn give_out(
-        &mut self,
-        user_no: UserNo,
-        device_id: &'a OwnedDeviceId,
-        tokens: &'a NewTokens,
-        replaces: Option<&'a str>,
-    ) {
-        let refresh_hash = tokens.refresh_hash.as_deref();
-        self.access.push(Access {
-            hash: &tokens.access_hash,
-            user_no,
-            device_id,
-            expires_ms: tokens.expires_ms,
-            refresh_hash,
-        });
-        self.refresh.extend(refresh_hash.map(|hash| Refresh {
-            hash,
-            user_no,
-            device_id,
-            replaces,
-        }));
     }
 }

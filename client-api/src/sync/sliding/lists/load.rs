@@ -103,7 +103,7 @@ impl UserRooms {
         let summaries = store.room_summaries(&rooms).await?;
         let ids = store.room_ids(&rooms).await?;
         let put_out = put_out(store, viewer, rows).await?;
-        let shown = self.shown(store, rows).await?;
+        let shown = self.shown(store, viewer, rows).await?;
         for (row, id) in rows.iter().zip(ids) {
             let (latest, bump) = activity
                 .get(&row.room)
@@ -148,6 +148,7 @@ impl UserRooms {
     async fn shown(
         &self,
         store: &Store,
+        viewer: &Viewer,
         rows: &[&MembershipRow],
     ) -> Result<HashSet<RoomNo>, MatrixError> {
         let summons = |row: &&&MembershipRow| {
@@ -159,7 +160,10 @@ impl UserRooms {
             return Ok(HashSet::new());
         }
         let events = store.events_by_no(&events).await?;
-        let shown = (events.iter()).filter(|event| !self.ignored.contains(event.pdu.sender()));
+        let shown = events.iter().filter(|event| {
+            let by = event.pdu.sender();
+            by == viewer.user_id || !self.ignored.hides_invite(by)
+        });
         Ok(shown.map(|event| event.room).collect())
     }
 
@@ -175,7 +179,8 @@ impl UserRooms {
             facets.is_listed = false;
             return Ok(());
         };
-        facets.is_listed = !self.ignored.contains(&invite.sender);
+        let by = &invite.sender;
+        facets.is_listed = *by == viewer.user_id || !self.ignored.hides_invite(by);
         let state: Vec<Value> = serde_json::from_str(&invite.stripped_state).unwrap_or_default();
         for event in &state {
             match event.get("type").and_then(Value::as_str) {

@@ -14,12 +14,16 @@ use std::{
 };
 
 use rhizome_storage::{Cache, MembershipRow, Pos, RoomNo, UserNo, is_activity};
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::OwnedRoomId;
 use tokio::sync::Mutex;
 
 pub use self::{facets::Facets, sorted::Sorted};
 use super::request::filter::Filter;
-use crate::{MatrixError, sync::window::Window, view::seen::Viewer};
+use crate::{
+    MatrixError,
+    sync::window::Window,
+    view::{ignored::Unwanted, seen::Viewer},
+};
 use rhizome_storage::Store;
 
 /// About how many rooms of users are kept in order.
@@ -64,8 +68,8 @@ pub struct UserRooms {
     at: Option<Pos>,
     rows: Option<Arc<[MembershipRow]>>,
     rooms: HashMap<RoomNo, Facets>,
-    /// Whom the user ignores.
-    ignored: Arc<HashSet<OwnedUserId>>,
+    /// Whom the user ignores, and whose invites.
+    ignored: Arc<Unwanted>,
     /// The rooms that the user's `m.direct` names.
     direct: BTreeSet<OwnedRoomId>,
     /// Whether tags have been read.
@@ -99,7 +103,7 @@ impl UserRooms {
         &mut self,
         store: &Store,
         viewer: &Viewer,
-        (rows, ignored): (&Arc<[MembershipRow]>, &Arc<HashSet<OwnedUserId>>),
+        (rows, ignored): (&Arc<[MembershipRow]>, &Arc<Unwanted>),
         (after, upto): (Option<Pos>, Pos),
         window: &Window,
     ) -> Result<(), MatrixError> {

@@ -1,0 +1,54 @@
+//! Tokens with which somebody who is logged in logs another device in
+//! (<https://spec.matrix.org/v1.19/client-server-api/#post_matrixclientv1loginget_token>).
+
+use axum::extract::State;
+use rhizome_edge::MatrixError;
+use rhizome_storage::{millis, random};
+use ruma::api::client::session::get_login_token::v1 as get_token;
+
+use crate::{
+    App, Ruma,
+    auth::{
+        token::hash_of,
+        uia::{self, Act},
+    },
+};
+
+/// So many of a user are good at a time.
+const MOST: usize = 10;
+
+/// `POST /_matrix/client/v1/login/get_token`
+///
+/// Each has to be confirmed anew: nobody else gets in because a client was left unattended.
+pub async fn get(
+    State(app): State<App>,
+    Ruma {
+        who,
+        req,
+        body,
+        peer,
+    }: Ruma<get_token::Request>,
+) -> Result<get_token::Response, MatrixError> {
+    let Some(lifetime) = app.config.login_tokens else {
+        return Err(MatrixError::new(
+            http::StatusCode::BAD_REQUEST,
+            "M_UNRECOGNIZED",
+            "This server gives out no login tokens",
+        ));
+    };
+    let act = Act {
+        what: "login_token",
+        to: "",
+        body: &body,
+    };
+    uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
+    let token = random::secret()?;
+    let expires_ms = app.store.clock().now_ms().saturating_add(millis(lifetime));
+    let hash = hash_of(&token);
+    let added = (app.store).add_login_token(who.user, &hash, expires_ms, MOST);
+    if !added.await? {
+        let wait = u64::try_from(millis(lifetime)).unwrap_or(u64::MAX);
+        return Err(MatrixError::limit_exceeded(wait));
+    }
+    Ok(get_token::Response::new(lifetime, token))
+}

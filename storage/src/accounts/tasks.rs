@@ -1,0 +1,200 @@
+//! Work that takes its time and goes on after a restart: a row each, which says what is to be done, how far that is, and
+//! what has become of it. What the kinds do is others' to say.
+
+use sqlx::any::AnyRow;
+
+use crate::engine::sql::Columns as _;
+use crate::{Result, Store};
+
+/// So many tasks that are over are kept for operators to look at.
+const KEPT: i64 = 1_000;
+
+/// What has become of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskState {
+    /// It waits, or is under way.
+    Open,
+    /// It is done.
+    Done,
+    /// It couldn't be done.
+    Failed,
+    /// Somebody has cancelled it.
+    Cancelled,
+}
+
+impl TaskState {
+    fn column(self) -> i64 {
+        match self {
+            Self::Open => 0,
+            Self::Done => 1,
+            Self::Failed => 2,
+            Self::Cancelled => 3,
+        }
+    }
+
+    fn read(column: i64) -> Self {
+        match column {
+            0 => Self::Open,
+            1 => Self::Done,
+            2 => Self::Failed,
+            _ => Self::Cancelled,
+        }
+    }
+}
+
+/// A task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Task {
+    /// Its number, which no other task gets.
+    pub no: i64,
+    /// What is to be done, …
+    pub kind: String,
+    /// … to whom or what.
+    pub what: String,
+    /// What has become of it.
+    pub state: TaskState,
+    /// How much is done, as its kind counts.
+    pub progress: i64,
+    /// Where it goes on, as its kind says; empty at first.
+    pub place: String,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// When it was made, in milliseconds since 1970.
+    pub made_ms: i64,
+    /// When something last became of it.
+    pub changed_ms: i64,
+}
+
+impl Store {
+    /// Writes a task down, and gives its number: that of one that is open for the same, if there is one. Of those that are
+    /// over the oldest go.
+    pub async fn add_task(&self, kind: &str, what: &str) -> Result<i64> {
+        let no = self.next_task_no().await?;
+        let now_ms = self.clock().now_ms();
+        let mut tx = self.begin().await?;
+        let open = tx
+            .sql("SELECT no FROM task WHERE state = 0 AND kind = $1 AND what = $2 ORDER BY no LIMIT 1")
+            .bind(kind)
+            .bind(what);
+        let open = tx.rows(open).await?;
+        if let Some(row) = open.first() {
+            let open = row.get("no")?;
+            tx.rollback().await;
+            return Ok(open);
+        }
+        let add = tx
+            .sql(
+                "INSERT INTO task (no, kind, what, state, progress, place, error, made_ms, changed_ms) \
+                 VALUES ($1, $2, $3, 0, 0, '', NULL, $4, $4)",
+            )
+            .bind(no)
+            .bind(kind)
+            .bind(what)
+            .bind(now_ms);
+        tx.execute(add).await?;
+        let old = tx
+            .sql(
+                "DELETE FROM task WHERE state <> 0 AND no < (SELECT MIN(no) FROM \
+                 (SELECT no FROM task WHERE state <> 0 ORDER BY no DESC LIMIT $1) AS newest)",
+            )
+            .bind(KEPT);
+        tx.execute(old).await?;
+        tx.commit().await?;
+        Ok(no)
+    }
+
+    /// The first open task after this number.
+    pub async fn open_task(&self, after: i64) -> Result<Option<Task>> {
+        let query = self
+            .sql(
+                "SELECT no, kind, what, state, progress, place, error, made_ms, changed_ms FROM task \
+                 WHERE state = 0 AND no > $1 ORDER BY no LIMIT 1",
+            )
+            .bind(after);
+        self.row(query).await?.as_ref().map(read).transpose()
+    }
+
+    /// The newest tasks before this number, newest first.
+    pub async fn tasks(&self, before: i64, limit: usize) -> Result<Vec<Task>> {
+        let query = self
+            .sql(
+                "SELECT no, kind, what, state, progress, place, error, made_ms, changed_ms FROM task \
+                 WHERE no < $1 ORDER BY no DESC LIMIT $2",
+            )
+            .bind(before)
+            .bind(limit);
+        self.rows(query).await?.iter().map(read).collect()
+    }
+
+    /// Something of a task is done; `false` if it isn't open any more.
+    pub async fn task_goes_on(&self, no: i64, progress: i64, place: &str) -> Result<bool> {
+        let query = self
+            .sql("UPDATE task SET progress = $2, place = $3, changed_ms = $4 WHERE no = $1 AND state = 0")
+            .bind(no)
+            .bind(progress)
+            .bind(place)
+            .bind(self.clock().now_ms());
+        Ok(self.execute(query).await? == 1)
+    }
+
+    /// A task is over; `false` if it was already.
+    pub async fn end_task(&self, no: i64, state: TaskState, error: Option<&str>) -> Result<bool> {
+        let query = self
+            .sql("UPDATE task SET state = $2, error = $3, changed_ms = $4 WHERE no = $1 AND state = 0")
+            .bind(no)
+            .bind(state.column())
+            .bind(error)
+            .bind(self.clock().now_ms());
+        Ok(self.execute(query).await? == 1)
+    }
+}
+
+fn read(row: &AnyRow) -> Result<Task> {
+    Ok(Task {
+        no: row.get("no")?,
+        kind: row.get("kind")?,
+        what: row.get("what")?,
+        state: TaskState::read(row.get("state")?),
+        progress: row.get("progress")?,
+        place: row.get("place")?,
+        error: row.get("error")?,
+        made_ms: row.get("made_ms")?,
+        changed_ms: row.get("changed_ms")?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::each_database;
+
+    #[tokio::test]
+    async fn a_task_is_open_until_it_is_over() {
+        each_database(async |store| {
+            let first = store.add_task("leave", "@a:here").await.unwrap();
+            assert_eq!(store.add_task("leave", "@a:here").await.unwrap(), first);
+            let second = store.add_task("leave", "@b:here").await.unwrap();
+            let open = store.open_task(0).await.unwrap().unwrap();
+            assert_eq!((open.no, open.place.as_str()), (first, ""));
+            assert!(store.task_goes_on(first, 5, "\u{0}").await.unwrap());
+            let open = store.open_task(0).await.unwrap().unwrap();
+            assert_eq!((open.progress, open.place.as_str()), (5, "\u{0}"));
+            let end = async |no, state, error| store.end_task(no, state, error).await.unwrap();
+            assert!(end(first, TaskState::Cancelled, None).await);
+            assert!(!end(first, TaskState::Done, None).await);
+            assert!(!store.task_goes_on(first, 6, "").await.unwrap());
+            let open = store.open_task(0).await.unwrap().unwrap();
+            assert_eq!(open.no, second);
+            assert_eq!(store.open_task(second).await.unwrap(), None);
+            assert!(end(second, TaskState::Failed, Some("why")).await);
+            let all = store.tasks(i64::MAX, 10).await.unwrap();
+            let all: Vec<_> = all.iter().map(|task| (task.no, task.state)).collect();
+            let expected = [(second, TaskState::Failed), (first, TaskState::Cancelled)];
+            assert_eq!(all, expected);
+            // What is over doesn't keep it from being done again.
+            let again = store.add_task("leave", "@a:here").await.unwrap();
+            assert!(again > second);
+        })
+        .await;
+    }
+}

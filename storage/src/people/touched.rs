@@ -1,0 +1,96 @@
+//! What the log says has changed of people.
+
+use std::collections::{BTreeSet, HashSet};
+
+use rhizome_protocol::Membership;
+use ruma::{OwnedEventId, ServerName};
+
+use crate::{EntryKind, EventNo, KeyNo, Result, RoomNo, Store, Stretch, UserNo};
+
+/// What has to be made anew.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    pub(super) users: BTreeSet<UserNo>,
+    /// All members of these rooms, as it changes who may look into them, or as they have come at once.
+    pub(super) rooms: BTreeSet<RoomNo>,
+    /// Into these rooms somebody here has come.
+    pub(super) joined: BTreeSet<RoomNo>,
+    /// Of these somebody here isn't a member any more.
+    pub(super) left: BTreeSet<RoomNo>,
+    /// These events say something else than they did.
+    pub(super) events: BTreeSet<EventNo>,
+}
+
+/// What decides who may look into a room, and what a room begins with.
+const KINDS: [&str; 3] = [
+    "m.room.create",
+    "m.room.join_rules",
+    "m.room.history_visibility",
+];
+
+impl Touched {
+    /// What a stretch of the log touches.
+    pub(super) async fn by(store: &Store, here: &ServerName, stretch: &Stretch) -> Result<Self> {
+        let keys = KINDS.map(|kind| (kind, ""));
+        let keys: HashSet<KeyNo> = store
+            .known_keys(&keys)
+            .await?
+            .into_iter()
+            .flatten()
+            .collect();
+        let mut touched = Self::default();
+        let mut ours: BTreeSet<UserNo> = BTreeSet::new();
+        let mut redacted: Vec<OwnedEventId> = Vec::new();
+        let mut moved = Vec::new();
+        for entry in &stretch.entries {
+            match &entry.kind {
+                EntryKind::State(state) => {
+                    if let Some((user, membership)) = state.member {
+                        touched.users.insert(user);
+                        moved.push((user, state.room, membership == Membership::Join));
+                    } else if keys.contains(&state.key) {
+                        touched.rooms.insert(state.room);
+                    }
+                }
+                EntryKind::Event(live) => {
+                    redacted.extend(live.event.pdu.redacts().map(ToOwned::to_owned));
+                }
+                EntryKind::Restored(restored) => {
+                    touched.events.insert(restored.event);
+                }
+                EntryKind::Profile(changed) => {
+                    if matches!(changed.field.as_str(), "displayname" | "avatar_url") {
+                        touched.users.insert(changed.user);
+                    }
+                }
+                // Accounts come and go with their devices.
+                EntryKind::DeviceList(list) => {
+                    ours.insert(list.user);
+                }
+                _ => {}
+            }
+        }
+        ours.extend(moved.iter().map(|(user, ..)| *user));
+        let all: Vec<UserNo> = ours.into_iter().collect();
+        let names = store.users(&all).await?;
+        let local: HashSet<UserNo> = all
+            .into_iter()
+            .zip(names)
+            .filter(|(_, name)| name.server_name() == here)
+            .map(|(user, _)| user)
+            .collect();
+        touched.users.extend(local.iter().copied());
+        for (_, room, joined) in moved.iter().filter(|(user, ..)| local.contains(user)) {
+            let rooms = if *joined {
+                &mut touched.joined
+            } else {
+                &mut touched.left
+            };
+            rooms.insert(*room);
+        }
+        touched
+            .events
+            .extend(store.event_nos(&redacted).await?.into_values());
+        Ok(touched)
+    }
+}
