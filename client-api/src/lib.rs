@@ -38,10 +38,16 @@ mod voip;
 mod welcome;
 mod well_known;
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use rhizome_edge::Bodies;
-use rhizome_federation::Federation;
+use rhizome_federation::{
+    Federation,
+    outbound::{Messenger, Reach},
+};
 use rhizome_rooms::Rooms;
 use rhizome_storage::Store;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -103,6 +109,8 @@ pub struct Parts {
     pub unfinished: TaskTracker,
     /// Password hashing.
     pub(crate) passwords: Passwords,
+    /// What asks the operator's services, once it is needed.
+    messenger: OnceLock<Option<Messenger>>,
 }
 
 impl App {
@@ -133,6 +141,7 @@ impl App {
             bodies: Bodies::new(backup::MEMORY.0, backup::MEMORY.1),
             unfinished: TaskTracker::new(),
             passwords,
+            messenger: OnceLock::new(),
         }))
     }
 }
@@ -149,5 +158,11 @@ impl Parts {
     /// Milliseconds of the monotonic clock.
     pub(crate) fn now_monotonic_ms(&self) -> u64 {
         u64::try_from(self.store.clock().monotonic().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// What asks services that the operator has named; `None` if the web can't be reached at all.
+    pub(crate) fn messenger(&self) -> Option<&Messenger> {
+        let made = || self.federation.outbound().messenger(&Reach::default());
+        self.messenger.get_or_init(made).as_ref()
     }
 }

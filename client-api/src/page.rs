@@ -40,7 +40,7 @@ fn document(status: StatusCode, title: &str, body: &str) -> Content {
 }
 
 /// A text as it stands in HTML, also between quotes.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

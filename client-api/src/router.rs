@@ -8,8 +8,8 @@ use crate::{
     account::{
         admin_register,
         contact::{ask, bind, list as contacts, submit},
-        data, data_delete, deactivate, devices, filters, management, moderation, openid, presence,
-        profile, register, tags,
+        data, data_delete, deactivate, devices, fallback, filters, management, moderation, openid,
+        presence, profile, register, tags,
     },
     auth::{get_token, login, logout, refresh},
     discovery,
@@ -33,7 +33,7 @@ use crate::{
 /// Every client endpoint.
 pub fn router(app: App) -> Router {
     let table = Table::default();
-    let table = accounts(table);
+    let table = accounts(becoming(table));
     let table = writing(table);
     let table = reading(table);
     let table = finding(table);
@@ -41,6 +41,18 @@ pub fn router(app: App) -> Router {
     let table = keys(table);
     let table = media(table);
     table.into_router(app.clone()).merge(socket::routes(app))
+}
+
+/// Becoming a user.
+fn becoming(table: Table<App>) -> Table<App> {
+    table
+        .serve_as(Kind::Login, register::register)
+        .serve(register::available)
+        .serve_as(Kind::Login, register::token_validity)
+        .serve_as(Kind::Other, fallback::show)
+        .serve_as(Kind::Login, fallback::complete)
+        .serve_as(Kind::Login, admin_register::nonce)
+        .serve_as(Kind::Login, admin_register::register)
 }
 
 fn accounts(table: Table<App>) -> Table<App> {
@@ -55,11 +67,6 @@ fn accounts(table: Table<App>) -> Table<App> {
         .serve_as(Kind::Other, welcome::page)
         .serve(voip::turn_server)
         .and_guests()
-        // Becoming a user.
-        .serve_as(Kind::Login, register::register)
-        .serve(register::available)
-        .serve_as(Kind::Login, admin_register::nonce)
-        .serve_as(Kind::Login, admin_register::register)
         // What the operator tells users.
         .serve_as(Kind::Other, notices::post)
         .serve_as(Kind::Other, notices::put)
@@ -354,63 +361,4 @@ fn media(table: Table<App>) -> Table<App> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    fn matches(pattern: &str, path: &str) -> bool {
-        let (pattern, path): (Vec<_>, Vec<_>) =
-            (pattern.split('/').collect(), path.split('/').collect());
-        let fits = |(a, b): (&&str, &&str)| a.starts_with('{') && !b.is_empty() || a == b;
-        pattern.len() == path.len() && pattern.iter().zip(&path).all(fits)
-    }
-
-    /// Whatever the specification says is limited, is: by a rate of its own or that of the rest.
-    #[test]
-    fn what_the_specification_limits_is_limited() {
-        let table = media(keys(backups(reading(writing(accounts(Table::default()))))));
-        let bare = |path: &str| {
-            let parts = path.split('/');
-            let parts = parts.map(|part| if part.starts_with('{') { "{}" } else { part });
-            parts.collect::<Vec<_>>().join("/")
-        };
-        let served: BTreeMap<(String, &str), Kind> = (table.endpoints())
-            .map(|(path, method, kind)| ((bare(path), method), kind))
-            .collect();
-        let mut found = 0;
-        for operation in rhizome_contract::limited() {
-            let (method, path) = operation.split_once(' ').unwrap();
-            if let Some(kind) = served.get(&(bare(path), method)) {
-                assert_ne!(*kind, Kind::Free, "{operation}");
-                found += 1;
-            }
-        }
-        assert!(found > 40, "{found}");
-    }
-
-    /// A path that is spelled out hides the pattern that would match it as well: then it must serve all
-    /// of the pattern's methods itself.
-    #[test]
-    fn no_path_hides_methods_of_another() {
-        let table = media(keys(backups(finding(reading(writing(accounts(
-            Table::default(),
-        )))))));
-        let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for (path, method, _) in table.endpoints() {
-            served.entry(path).or_default().push(method);
-        }
-        assert!(served.len() > 100, "{} paths", served.len());
-        for (path, methods) in &served {
-            for (pattern, wanted) in &served {
-                if pattern != path && matches(pattern, path) {
-                    let hidden: Vec<_> = wanted
-                        .iter()
-                        .filter(|method| !methods.contains(method))
-                        .collect();
-                    assert!(hidden.is_empty(), "{path} hides {hidden:?} of {pattern}");
-                }
-            }
-        }
-    }
-}
+mod tests;

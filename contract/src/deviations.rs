@@ -230,6 +230,14 @@ pub const DEVIATIONS: &[Deviation] = &[
         ],
     },
     Deviation {
+        why: "Stages in a browser stand in the specification's text alone.",
+        asked: "/fallback/web",
+        cases: &[
+            Case("GET /_matrix/client/v3/auth/*", Path, ""),
+            Case("POST /_matrix/client/v3/auth/*", Path, ""),
+        ],
+    },
+    Deviation {
         why: "An upload that only begins has a place and no file yet (docs/uploads.md).",
         asked: "",
         cases: &[Case(UPLOAD, Status, ""), Case(FILL, Status, "")],

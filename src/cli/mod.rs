@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
 
+mod approval;
 mod config;
 mod database;
 mod keys;
@@ -10,6 +11,7 @@ mod media;
 mod report;
 mod room;
 mod serve;
+mod token;
 mod user;
 
 use std::path::PathBuf;
@@ -53,6 +55,9 @@ enum Command {
     /// Read what users have reported, also while the server runs
     #[command(subcommand)]
     Report(report::ReportCommand),
+    /// Manage the tokens that let people register, also while the server runs
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Say what happened to the database
     #[command(subcommand)]
     Database(DatabaseCommand),
@@ -80,6 +85,14 @@ enum ConfigCommand {
 enum UserCommand {
     /// Make an account; asks for what is not given
     Create(UserCreate),
+    /// List the accounts that wait for approval, a line each
+    Waiting,
+    /// Approve accounts that wait: their owners can log in from now on
+    Approve {
+        /// Their names
+        #[arg(required = true)]
+        users: Vec<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -196,9 +209,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::User(UserCommand::Create(args)) => user::create(&load()?, args),
+        Command::User(UserCommand::Waiting) => approval::waiting(&load()?),
+        Command::User(UserCommand::Approve { users }) => approval::approve(&load()?, &users),
         Command::Room(RoomCommand::Inspect(args)) => room::inspect(&load()?, args),
         Command::Media(command) => media::media(&load()?, command),
         Command::Report(command) => report::report(&load()?, command),
+        Command::Token(command) => token::token_command(&load()?, command),
         Command::Database(command) => database::database(&load()?, &command),
         Command::Keys { command } => keys::keys(&load()?, command.unwrap_or(KeysCommand::Show)),
         Command::Demo(args) if args.serve => {
@@ -296,6 +312,16 @@ mod tests {
             ("rhizome report list", true),
             ("rhizome report dismiss 1 2", true),
             ("rhizome report dismiss", false),
+            ("rhizome token create", true),
+            ("rhizome token create abc --uses 1 --expires-in 7d", true),
+            ("rhizome token create abc --length 20", false),
+            ("rhizome token create a/b", false),
+            ("rhizome token create --uses 0", false),
+            ("rhizome token list", true),
+            ("rhizome token delete", false),
+            ("rhizome user waiting", true),
+            ("rhizome user approve @a:b c", true),
+            ("rhizome user approve", false),
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).is_ok(), fine, "{line}");
         }

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::logging;
-use crate::config::{Api, Config, LogFormat};
+use crate::config::{Api, Config, LogFormat, RegistrationMode};
 use crate::server::{self, Running};
 
 use super::say;
@@ -135,10 +135,10 @@ pub(super) fn summary(config: &Config, addresses: Option<&[SocketAddr]>) -> Vec<
         "out only: no listener serves \"federation\", so other servers can't reach us".to_owned()
     };
     lines.push(format!("federation   {federation}"));
-    let registration = if config.registration.is_open() {
-        "open to anyone"
-    } else {
-        "closed (`rhizome user create`)"
+    let registration = match config.registration.mode {
+        RegistrationMode::Open => "open to anyone",
+        RegistrationMode::Token => "with a token (`rhizome token create`)",
+        RegistrationMode::Closed => "closed (`rhizome user create`)",
     };
     lines.push(format!("registration {registration}"));
     lines

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, bail};
 use rhizome_client_api::users;
 
-use crate::config::Config;
+use crate::config::{Config, DisplayName};
 use crate::server;
 
 use super::{UserCreate, say};
@@ -53,6 +53,12 @@ pub(super) fn create(config: &Config, args: UserCreate) -> anyhow::Result<()> {
             cost,
         )
         .await;
+        if config.registration.default_display_name == DisplayName::None
+            && let Ok(user) = &made
+        {
+            let no = store.user_no(user).await?;
+            store.set_profile_field(no, "displayname", None).await?;
+        }
         store.close().await;
         let user =
             made.map_err(|error| anyhow::anyhow!("{name} was not created: {}", error.message))?;

@@ -52,7 +52,9 @@ pub use self::presence::Presence;
 pub use self::profiles::Profiles;
 pub use self::push::{Apns, Fcm, Push, WebPush};
 pub use self::rate_limits::{Exempt, Override, OwnRates, Rate, RateLimits};
-pub use self::registration::{Registration, RegistrationMode};
+pub use self::registration::{
+    Captcha, CaptchaKind, ContactRule, DisplayName, Policy, Registration, RegistrationMode,
+};
 pub use self::rooms::{EncryptionByDefault, Entrance, RoomPolicy, Rooms};
 pub use self::server::Server;
 pub use self::server_notices::ServerNotices;
@@ -254,6 +256,14 @@ impl Config {
             self.registration.shared_secret_file.as_deref(),
             problems,
         );
+        if let Some(captcha) = &mut self.registration.captcha {
+            read_secret(
+                "registration.captcha.secret",
+                &mut captcha.secret,
+                captcha.secret_file.as_deref(),
+                problems,
+            );
+        }
         read_secret(
             "mail.password",
             &mut self.mail.password,
@@ -281,7 +291,8 @@ impl Config {
         self.well_known.check(problems);
         self.database.check(problems);
         listeners::check(&self.listeners, &self.http, problems);
-        self.registration.check(problems);
+        self.registration
+            .check(&self.mail, &self.identity, problems);
         self.rate_limits.check(problems);
         self.federation.check(problems);
         self.media.check(problems);

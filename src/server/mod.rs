@@ -5,6 +5,7 @@ mod delayed;
 mod mailing;
 mod pushing;
 mod readers;
+mod registration;
 mod secret_file;
 mod settings;
 pub(crate) mod signing_key;

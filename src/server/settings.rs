@@ -10,6 +10,7 @@ use rhizome_media::{
     MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StillConfig, StoreConfig,
 };
 
+use super::registration;
 use crate::config::{
     Config, EncryptionByDefault, Entrance, Exempt, LOCAL, MediaStore, Rate, RateLimits, RoomPolicy,
     Scanner, Secret, StoreKind, Turn, UnauthenticatedDownloads, VisibleUsers, Welcome, WellKnown,
@@ -53,17 +54,7 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         avatar_url: notices.avatar_url.clone(),
         room_name: Some(notices.room_name.clone()).filter(|name| !name.is_empty()),
     });
-    out.registration = if config.registration.is_open() {
-        client_api::Registration::Open
-    } else {
-        client_api::Registration::Closed
-    };
-    out.guests = config.registration.guests;
-    out.registration_shared_secret = config
-        .registration
-        .shared_secret
-        .as_ref()
-        .map(|secret| secret.expose().to_owned());
+    registration::apply(&config.registration, &mut out);
     let limits = &config.rate_limits;
     out.rate_limits = client_api::RateLimits {
         enabled: limits.enabled,

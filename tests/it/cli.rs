@@ -8,7 +8,7 @@ use std::time::Duration;
 use rhizome_storage::testing::eventually;
 use rhizome_storage::{DeviceList, Fact, NewReport, Options, Store, WriteSet};
 
-fn rhizome(dir: &std::path::Path) -> Command {
+pub fn rhizome(dir: &std::path::Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rhizome"));
     command.current_dir(dir).stdin(Stdio::null());
     for (name, _) in std::env::vars_os() {
@@ -19,7 +19,7 @@ fn rhizome(dir: &std::path::Path) -> Command {
     command
 }
 
-fn texts(output: &Output) -> (String, String) {
+pub fn texts(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
 }

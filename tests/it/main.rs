@@ -7,6 +7,7 @@
 mod away;
 mod bench;
 mod cli;
+mod cli_registration;
 mod decode;
 mod demo;
 mod files;

@@ -4,7 +4,7 @@
 use axum::extract::State;
 use http::StatusCode;
 use rhizome_edge::{Body, MatrixError, RawJson, Undecoded};
-use rhizome_storage::random;
+use rhizome_storage::{Admission, NewUiaSession, random};
 use ring::hmac;
 use ruma::{api::auth_scheme::NoAuthentication, metadata};
 use serde::Deserialize;
@@ -13,7 +13,10 @@ use serde_json::json;
 use crate::{
     App, Ruma,
     account::{profile::fields, users},
-    auth::session::{self, SessionRequest},
+    auth::{
+        session::{self, SessionRequest},
+        uia,
+    },
 };
 
 /// How long a nonce is good for, in milliseconds.
@@ -59,14 +62,19 @@ pub struct NewUser {
 /// `GET /_synapse/admin/v1/register`
 pub async fn nonce(
     State(app): State<App>,
-    _: Ruma<Undecoded<GetNonce>>,
+    Ruma { peer, .. }: Ruma<Undecoded<GetNonce>>,
 ) -> Result<RawJson, MatrixError> {
     secret_of(&app)?;
     let nonce = random::secret()?;
     let now = app.store.clock().now_ms();
-    app.store
-        .begin_uia_session(&nonce, PURPOSE, now, now + LIFETIME_MS)
-        .await?;
+    let new = NewUiaSession {
+        id: &nonce,
+        purpose: PURPOSE,
+        peer: &uia::block(peer),
+        now_ms: now,
+        expires_ms: now + LIFETIME_MS,
+    };
+    app.store.begin_uia_session(new).await?;
     RawJson::of(&json!({ "nonce": nonce }))
 }
 
@@ -78,8 +86,9 @@ pub async fn register(
     let secret = secret_of(&app)?;
     let user = req.body;
     let now = app.store.clock().now_ms();
-    let purpose = app.store.uia_session(&user.nonce, now).await?;
-    if purpose.as_deref() != Some(PURPOSE) || !app.store.end_uia_session(&user.nonce).await? {
+    let nonce = app.store.uia_session(&user.nonce, now).await?;
+    let is_nonce = nonce.is_some_and(|nonce| nonce.purpose == PURPOSE);
+    if !is_nonce || !app.store.end_uia_session(&user.nonce).await? {
         return Err(refused(
             StatusCode::BAD_REQUEST,
             "The nonce is unknown or was used",
@@ -90,7 +99,15 @@ pub async fn register(
     }
     let user_id = users::user_id(&app.config.server_name, &user.username)?;
     let first = Some((SessionRequest::default(), peer));
-    let session = users::register(&app, &user_id, &user.password, user.admin, first).await?;
+    let new = users::New {
+        user_id: &user_id,
+        password: &user.password,
+        admin: user.admin,
+        third_parties: Vec::new(),
+        // Who knows the secret is the operator.
+        admission: Admission::default(),
+    };
+    let session = users::register(&app, new, first).await?;
     if let Some(name) = user.displayname {
         // In no room yet, so that there is none to tell.
         let user = app.store.user_no(&user_id).await?;

@@ -14,7 +14,7 @@ use ruma::{
 use crate::{
     App, Ruma,
     account::contact::bind,
-    auth::uia::{self, Stage},
+    auth::uia::{self, Act},
 };
 
 /// How many rooms are left at once.
@@ -23,10 +23,20 @@ const ROOMS_AT_ONCE: usize = 8;
 /// `POST /_matrix/client/v3/account/deactivate`
 pub async fn deactivate(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<deactivate::Request>,
+    Ruma {
+        who,
+        req,
+        body,
+        peer,
+    }: Ruma<deactivate::Request>,
 ) -> Result<deactivate::Response, MatrixError> {
     let who = who.ok_or_else(MatrixError::missing_token)?;
-    uia::require(&app, "deactivate", Stage::Password(&who), req.auth.as_ref()).await?;
+    let act = Act {
+        what: "deactivate",
+        to: "",
+        body: &body,
+    };
+    uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     // As long as it is known where they were bound; what isn't taken back doesn't hold the account.
     let unbound = bind::unbind_every(&app, &who, req.id_server.as_deref()).await?;
     app.store.deactivate_account(who.user, req.erase).await?;

@@ -15,7 +15,7 @@ use crate::{
     App, Ruma,
     auth::{
         session,
-        uia::{self, Stage},
+        uia::{self, Act},
     },
 };
 
@@ -69,10 +69,19 @@ pub async fn update(
 /// `DELETE /_matrix/client/v3/devices/{deviceId}`
 pub async fn delete(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<delete::Request>,
+    Ruma {
+        who,
+        req,
+        body,
+        peer,
+    }: Ruma<delete::Request>,
 ) -> Result<delete::Response, MatrixError> {
-    let purpose = format!("delete_device {}", req.device_id);
-    uia::require(&app, &purpose, Stage::Password(&who), req.auth.as_ref()).await?;
+    let act = Act {
+        what: "delete_device",
+        to: req.device_id.as_str(),
+        body: &body,
+    };
+    uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     app.store.remove_devices(who.user, &[req.device_id]).await?;
     Ok(delete::Response::new())
 }
@@ -80,15 +89,19 @@ pub async fn delete(
 /// `POST /_matrix/client/v3/delete_devices`
 pub async fn delete_many(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<delete_many::Request>,
+    Ruma {
+        who,
+        req,
+        body,
+        peer,
+    }: Ruma<delete_many::Request>,
 ) -> Result<delete_many::Response, MatrixError> {
-    uia::require(
-        &app,
-        "delete_devices",
-        Stage::Password(&who),
-        req.auth.as_ref(),
-    )
-    .await?;
+    let act = Act {
+        what: "delete_devices",
+        to: "",
+        body: &body,
+    };
+    uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     app.store.remove_devices(who.user, &req.devices).await?;
     Ok(delete_many::Response::new())
 }

@@ -9,7 +9,7 @@ use crate::{
     App, Ruma,
     auth::{
         reset,
-        uia::{self, Stage},
+        uia::{self, Act},
     },
 };
 
@@ -26,22 +26,26 @@ pub async fn whoami(
 /// `POST /_matrix/client/v3/account/password`
 pub async fn change_password(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<change_password::Request>,
+    Ruma {
+        who,
+        req,
+        body,
+        peer,
+    }: Ruma<change_password::Request>,
 ) -> Result<change_password::Response, MatrixError> {
     let Some(who) = who else {
         if !reset::is_possible(&app) {
             return Err(MatrixError::missing_token());
         }
-        reset::set_password(&app, &req).await?;
+        reset::set_password(&app, &req, peer).await?;
         return Ok(change_password::Response::new());
     };
-    uia::require(
-        &app,
-        "change_password",
-        Stage::Password(&who),
-        req.auth.as_ref(),
-    )
-    .await?;
+    let act = Act {
+        what: "change_password",
+        to: "",
+        body: &body,
+    };
+    uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     let hash = app.passwords.hash(&req.new_password).await?;
     let ends = if req.logout_devices {
         Ends::Others(who.device()?)

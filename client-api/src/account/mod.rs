@@ -7,6 +7,7 @@ pub(crate) mod data;
 pub(crate) mod data_delete;
 pub(crate) mod deactivate;
 pub(crate) mod devices;
+pub(crate) mod fallback;
 pub(crate) mod filters;
 pub mod guests;
 pub(crate) mod management;

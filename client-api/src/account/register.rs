@@ -7,6 +7,7 @@ use rhizome_edge::{MatrixError, RawJson};
 use rhizome_storage::random;
 use ruma::api::client::{
     account::{
+        check_registration_token_validity::v1 as validity,
         get_username_availability::v3 as availability,
         register::{RegistrationKind, v3 as register},
     },
@@ -15,10 +16,15 @@ use ruma::api::client::{
 
 use crate::{
     App, Ruma,
-    account::{guests, registering::Registering, users},
+    account::{
+        guests,
+        registering::{Proved, Registering},
+        users,
+    },
     auth::{
+        login::awaiting_approval,
         session::{self, SessionRequest},
-        uia::{self, Stage},
+        uia::{self, Purpose},
     },
     config::Registration,
 };
@@ -49,7 +55,7 @@ pub async fn register(
     let before = Registering::of(&app, session, req.username.as_deref()).await?;
     let registering = match before {
         Some(before) => before,
-        None => first_time(&app, &req).await?,
+        None => first_time(&app, &req, peer).await?,
     };
     let Some(password) = &req.password else {
         return Err(MatrixError::missing_param("A password is required"));
@@ -61,11 +67,12 @@ pub async fn register(
         proof: None,
     };
     let first = (!req.inhibit_login).then_some(first);
+    let user_id = registering.user_id.clone();
     let session = registering.account(&app, password, first, peer).await?;
-    RawJson::of(&session::answer(&app, &registering.user_id, session))
+    RawJson::of(&session::answer(&app, &user_id, session))
 }
 
-/// A guest's account becomes one like others.
+/// A guest's account becomes one like others, by what it takes others to register.
 async fn upgrade(
     app: &App,
     req: &register::Request,
@@ -73,14 +80,33 @@ async fn upgrade(
     peer: Option<IpAddr>,
 ) -> Result<RawJson, MatrixError> {
     let guest = guests::upgrading(app, token, req.username.as_deref()).await?;
-    let purpose = format!("upgrade {}", guest.user_id);
-    uia::require(app, &purpose, Stage::Dummy, req.auth.as_ref()).await?;
+    let purpose = Purpose::upgrade(&guest.user_id, &app.config);
+    let passed = uia::pass(app, &purpose, (req.auth.as_ref(), peer)).await?;
     let Some(password) = &req.password else {
         return Err(MatrixError::missing_param("A password is required"));
     };
     let hash = app.passwords.hash(password).await?;
-    if !app.store.upgrade_guest(guest.user, &hash).await? {
+    let id = passed.session.as_ref().map(|session| session.id.as_str());
+    let proved = Proved::of(app, id, &passed.proofs);
+    let now = app.store.clock().now_ms();
+    for address in &proved.third_parties {
+        let added = app.store.add_third_party(guest.user, address.clone(), now);
+        if !added.await? {
+            return Err(users::address_in_use());
+        }
+    }
+    let waits = proved.admission.awaits_approval;
+    let admission = proved.admission.clone();
+    let upgraded = app.store.upgrade_guest(guest.user, &hash, admission);
+    if !upgraded.await? {
         return Err(users::in_use());
+    }
+    proved.end(app).await?;
+    if let Some(id) = id {
+        app.store.end_uia_session(id).await?;
+    }
+    if waits {
+        return Err(awaiting_approval());
     }
     let session = if req.inhibit_login {
         None
@@ -96,25 +122,45 @@ async fn upgrade(
     RawJson::of(&session::answer(app, &guest.user_id, session))
 }
 
-/// What a new registration is about, once its stage is complete. Its session remembers that.
-async fn first_time(app: &App, req: &register::Request) -> Result<Registering, MatrixError> {
-    let username = match &req.username {
-        Some(username) => username.clone(),
-        None => random::letters(b"abcdefghijklmnopqrstuvwxyz234567", 12)?,
+/// What a new registration is about, once its stages are complete. Its session remembers that.
+async fn first_time(
+    app: &App,
+    req: &register::Request,
+    peer: Option<IpAddr>,
+) -> Result<Registering, MatrixError> {
+    let user_id = if let Some(username) = &req.username {
+        let user_id = users::user_id(&app.config.server_name, username)?;
+        users::require_permitted(app, &user_id)?;
+        user_id
+    } else {
+        let name = random::letters(b"abcdefghijklmnopqrstuvwxyz234567", 12)?;
+        users::user_id(&app.config.server_name, &name)?
     };
-    let registering = Registering {
-        user_id: users::user_id(&app.config.server_name, &username)?,
-        device_id: session::device_id(req.device_id.clone())?,
-        again: false,
-    };
-    users::require_free(&app.store, &registering.user_id).await?;
-    if req.auth.is_some() && req.password.is_none() {
+    let device_id = session::device_id(req.device_id.clone())?;
+    users::require_free(&app.store, &user_id).await?;
+    let purpose = Purpose::registration(&app.config);
+    let passed = uia::pass(app, &purpose, (req.auth.as_ref(), peer)).await?;
+    if req.password.is_none() {
         return Err(MatrixError::missing_param("A password is required"));
     }
-    let next = registering.purpose();
-    let auth = req.auth.as_ref();
-    uia::require_then(app, "register", Stage::Dummy, auth, Some(&next)).await?;
-    Ok(registering)
+    let id = passed.session.as_ref().map(|session| session.id.as_str());
+    let registering = Registering {
+        user_id,
+        device_id,
+        again: false,
+        kept: passed.session.is_some(),
+        proved: Proved::of(app, id, &passed.proofs),
+    };
+    let Some(session) = &passed.session else {
+        return Ok(registering);
+    };
+    let (next, proofs) = (registering.purpose(), passed.proofs.text());
+    if app.store.move_uia_session(session, &next, &proofs).await? {
+        return Ok(registering);
+    }
+    // The same request came twice, and the other one was faster: it is about the account that that one makes.
+    let before = Registering::of(app, id, req.username.as_deref()).await?;
+    before.ok_or_else(users::in_use)
 }
 
 /// `GET /_matrix/client/v3/register/available`
@@ -123,17 +169,25 @@ pub async fn available(
     Ruma { req, .. }: Ruma<availability::Request>,
 ) -> Result<availability::Response, MatrixError> {
     require_open(&app)?;
-    users::require_free(
-        &app.store,
-        &users::user_id(&app.config.server_name, &req.username)?,
-    )
-    .await?;
+    let user_id = users::user_id(&app.config.server_name, &req.username)?;
+    users::require_permitted(&app, &user_id)?;
+    users::require_free(&app.store, &user_id).await?;
     Ok(availability::Response::new(true))
+}
+
+/// `GET /_matrix/client/v1/register/m.login.registration_token/validity`
+pub async fn token_validity(
+    State(app): State<App>,
+    Ruma { req, .. }: Ruma<validity::Request>,
+) -> Result<validity::Response, MatrixError> {
+    require_open(&app)?;
+    let holds = app.store.registration_token_holds(&req.token).await?;
+    Ok(validity::Response::new(holds))
 }
 
 fn require_open(app: &App) -> Result<(), MatrixError> {
     match app.config.registration {
-        Registration::Open => Ok(()),
+        Registration::Open | Registration::Token => Ok(()),
         Registration::Closed => Err(MatrixError::forbidden(
             "Registration is closed on this server; ask its operator for an account",
         )),

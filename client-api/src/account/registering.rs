@@ -1,18 +1,26 @@
 //! A registration under way, so that a client that never got the answer may ask again.
 //!
-//! Once its stage is complete, the session of a registration is about the account that it makes and that
+//! Once its stages are complete, the session of a registration is about the account that it makes and that
 //! account's first device. Until it expires, the same request gives the same account and the same device, with
-//! tokens of its own, as those that were lost are known to nobody: tokens are kept as hashes only.
+//! tokens of its own, as those that were lost are known to nobody: tokens are kept as hashes only. What was proved stays
+//! with the session, and becomes the account's in the commit that makes it: so it counts once.
 
 use std::net::IpAddr;
 
 use rhizome_edge::MatrixError;
+use rhizome_storage::{Account, Admission, ThirdParty, TokenUse};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
+use serde_json::Value;
 
 use crate::{
     App,
     account::users,
-    auth::session::{self, Session, SessionRequest},
+    auth::{
+        login::awaiting_approval,
+        session::{self, Session, SessionRequest},
+        uia::{Proofs, Stage},
+        validated,
+    },
     limits::Kind,
 };
 
@@ -27,6 +35,21 @@ pub(crate) struct Registering {
     pub(crate) device_id: OwnedDeviceId,
     /// Whether an earlier request has been so far already.
     pub(crate) again: bool,
+    /// Whether a session remembers it.
+    pub(crate) kept: bool,
+    /// What its stages have proved.
+    pub(crate) proved: Proved,
+}
+
+/// What the stages of a registration have proved.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Proved {
+    /// By what the account comes to be.
+    pub(crate) admission: Admission,
+    /// Addresses that are its owner's.
+    pub(crate) third_parties: Vec<ThirdParty>,
+    /// The sessions in which these were confirmed.
+    sids: Vec<String>,
 }
 
 impl Registering {
@@ -40,10 +63,13 @@ impl Registering {
             return Ok(None);
         };
         let now = app.store.clock().now_ms();
-        let purpose = app.store.uia_session(session, now).await?;
-        let Some(before) = purpose.as_deref().and_then(Self::from_purpose) else {
+        let Some(found) = app.store.uia_session(session, now).await? else {
             return Ok(None);
         };
+        let Some(mut before) = Self::from_purpose(&found.purpose) else {
+            return Ok(None);
+        };
+        before.proved = Proved::of(app, Some(session), &Proofs::read(&found.completed));
         let same = match username {
             Some(name) => users::user_id(&app.config.server_name, name)? == before.user_id,
             None => true,
@@ -65,6 +91,8 @@ impl Registering {
             user_id: UserId::parse(user).ok()?,
             device_id: device.into(),
             again: true,
+            kept: true,
+            proved: Proved::default(),
         })
     }
 
@@ -72,41 +100,109 @@ impl Registering {
     /// if one is asked for.
     ///
     /// # Errors
-    /// `M_USER_IN_USE`, `M_WEAK_PASSWORD`, `M_LIMIT_EXCEEDED`.
+    /// `M_USER_IN_USE`, `M_WEAK_PASSWORD`, `M_LIMIT_EXCEEDED`; `M_USER_AWAITING_APPROVAL` once the account is there.
     pub(crate) async fn account(
-        &self,
+        self,
         app: &App,
         password: &str,
         first: Option<SessionRequest>,
         peer: Option<IpAddr>,
     ) -> Result<Option<Session>, MatrixError> {
-        // Only what makes an account counts, not the questions before it; a second time it is a login.
-        let now = app.now_monotonic_ms();
         if self.again
             && let Some(account) = app.store.account(&self.user_id).await?
         {
-            app.limits
-                .take(Kind::Login, &self.user_id, now)
-                .map_err(MatrixError::limit_exceeded)?;
-            let hash = account.password_hash.filter(|_| !account.deactivated);
-            if !app.passwords.verify(password, hash.clone()).await? {
-                return Err(users::in_use());
-            }
-            let Some(first) = first else {
-                return Ok(None);
-            };
-            let first = SessionRequest {
-                proof: hash,
-                ..first
-            };
-            let session = session::begin(app, account.user, first, peer).await?;
-            return Ok(Some(session));
+            return self.log_in(app, account, password, (first, peer)).await;
         }
+        // Only what makes an account counts, not the questions before it; a second time it is a login.
         app.limits
-            .take_from(Kind::Registration, peer, now)
+            .take_from(Kind::Registration, peer, app.now_monotonic_ms())
             .map_err(MatrixError::limit_exceeded)?;
-        let first = first.map(|first| (first, peer));
-        users::register(app, &self.user_id, password, false, first).await
+        let waits = self.proved.admission.awaits_approval;
+        let begin = first.clone().filter(|_| !waits).map(|first| (first, peer));
+        let new = users::New {
+            user_id: &self.user_id,
+            password,
+            admin: false,
+            third_parties: self.proved.third_parties.clone(),
+            admission: self.proved.admission.clone(),
+        };
+        let session = match users::register(app, new, begin).await {
+            Err(error) if self.kept && error.errcode == "M_USER_IN_USE" => {
+                // The same request came twice, and the other one was faster.
+                let account = app.store.account(&self.user_id).await?.ok_or(error)?;
+                return self.log_in(app, account, password, (first, peer)).await;
+            }
+            made => made?,
+        };
+        self.proved.end(app).await?;
+        if waits {
+            return Err(awaiting_approval());
+        }
+        Ok(session)
+    }
+
+    /// Begins a session in the account that an earlier request has made, if it is by this password.
+    async fn log_in(
+        &self,
+        app: &App,
+        account: Account,
+        password: &str,
+        (first, peer): (Option<SessionRequest>, Option<IpAddr>),
+    ) -> Result<Option<Session>, MatrixError> {
+        app.limits
+            .take(Kind::Login, &self.user_id, app.now_monotonic_ms())
+            .map_err(MatrixError::limit_exceeded)?;
+        let hash = account.password_hash.filter(|_| !account.deactivated);
+        if !app.passwords.verify(password, hash.clone()).await? {
+            return Err(users::in_use());
+        }
+        if account.awaits_approval {
+            return Err(awaiting_approval());
+        }
+        let Some(first) = first else {
+            return Ok(None);
+        };
+        let first = SessionRequest {
+            proof: hash,
+            ..first
+        };
+        let session = session::begin(app, account.user, first, peer).await?;
+        Ok(Some(session))
+    }
+}
+
+impl Proved {
+    /// What is written with the account.
+    pub(crate) fn of(app: &App, session: Option<&str>, proofs: &Proofs) -> Self {
+        let token = proofs.of(Stage::Token).and_then(|proof| {
+            Some(TokenUse {
+                session: session?.to_owned(),
+                token: proof.get("token")?.as_str()?.to_owned(),
+            })
+        });
+        let terms = proofs.of(Stage::Terms).and_then(Value::as_object);
+        let terms = terms.into_iter().flatten().filter_map(|(policy, version)| {
+            let version = version.as_str()?;
+            Some((policy.clone(), version.to_owned()))
+        });
+        let (third_parties, sids) = proofs.third_parties().into_iter().unzip();
+        Self {
+            admission: Admission {
+                token,
+                terms: terms.collect(),
+                awaits_approval: app.config.registration_rules.approval,
+            },
+            third_parties,
+            sids,
+        }
+    }
+
+    /// The addresses have served.
+    pub(crate) async fn end(&self, app: &App) -> Result<(), MatrixError> {
+        for sid in &self.sids {
+            validated::used(app, sid).await?;
+        }
+        Ok(())
     }
 }
 
@@ -120,6 +216,8 @@ mod tests {
             user_id: "@ada:here.test:8448".try_into().unwrap(),
             device_id: "Ada's own phone".into(),
             again: true,
+            kept: true,
+            proved: Proved::default(),
         };
         let again = Registering::from_purpose(&before.purpose());
         assert_eq!(again, Some(before));

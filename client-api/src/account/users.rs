@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
-use rhizome_storage::{Account, Ends, NewAccount, Store, UserNo};
+use rhizome_storage::{Account, Admission, Ends, NewAccount, Store, ThirdParty, UserNo};
 use ruma::{OwnedUserId, ServerName, UserId};
 
 pub use crate::user_ids::user_id;
@@ -31,11 +31,33 @@ pub async fn create(
     cost: PasswordCost,
 ) -> Result<OwnedUserId, MatrixError> {
     let user_id = user_id(server, username)?;
-    let account = new_account(store, &user_id, password, admin, &Passwords::new(cost)).await?;
+    let new = New {
+        user_id: &user_id,
+        password,
+        admin,
+        third_parties: Vec::new(),
+        admission: Admission::default(),
+    };
+    let name = Some(user_id.localpart().to_owned());
+    let account = new_account(store, new, name, &Passwords::new(cost)).await?;
     match store.create_account(&user_id, account, None).await? {
         Some(_) => Ok(user_id),
         None => Err(in_use()),
     }
+}
+
+/// An account to be made.
+pub(crate) struct New<'a> {
+    /// Whose.
+    pub user_id: &'a UserId,
+    /// What opens it.
+    pub password: &'a str,
+    /// Whether it may administrate the server.
+    pub admin: bool,
+    /// Addresses that were found to be its owner's.
+    pub third_parties: Vec<ThirdParty>,
+    /// By what it comes to be.
+    pub admission: Admission,
 }
 
 /// Makes an account and, if one is asked for, begins its first session, both in one moment.
@@ -44,38 +66,57 @@ pub async fn create(
 /// `M_USER_IN_USE`, `M_WEAK_PASSWORD`, `M_INVALID_PARAM` for an impossible device id or name.
 pub(crate) async fn register(
     app: &App,
-    user_id: &UserId,
-    password: &str,
-    admin: bool,
+    new: New<'_>,
     first: Option<(SessionRequest, Option<IpAddr>)>,
 ) -> Result<Option<Session>, MatrixError> {
-    let account = new_account(&app.store, user_id, password, admin, &app.passwords).await?;
+    let user_id = new.user_id;
+    let name = app.config.registration_rules.first_name(user_id);
+    let addresses = new.third_parties.clone();
+    let account = new_account(&app.store, new, name, &app.passwords).await?;
     let beginning = match first {
         Some((request, peer)) => Some(Beginning::new(app, request, peer)?),
         None => None,
     };
     let (session, login) = beginning.map(|new| (new.session, new.login)).unzip();
     match app.store.create_account(user_id, account, login).await? {
-        Some(_) => Ok(session),
-        None => Err(in_use()),
+        Some(_) => return Ok(session),
+        None if app.store.account(user_id).await?.is_some() => {}
+        None if !addresses.is_empty() => return Err(address_in_use()),
+        None => {}
     }
+    Err(in_use())
 }
 
 async fn new_account(
     store: &Store,
-    user_id: &UserId,
-    password: &str,
-    admin: bool,
+    new: New<'_>,
+    display_name: Option<String>,
     passwords: &Passwords,
 ) -> Result<NewAccount, MatrixError> {
-    require_unused(store, user_id).await?;
+    require_unused(store, new.user_id).await?;
     Ok(NewAccount {
-        password_hash: Some(passwords.hash(password).await?),
-        admin,
+        password_hash: Some(passwords.hash(new.password).await?),
+        admin: new.admin,
         created_ms: store.clock().now_ms(),
         is_guest: false,
-        third_parties: Vec::new(),
+        third_parties: new.third_parties,
+        display_name,
+        admission: new.admission,
     })
+}
+
+/// `M_INVALID_USERNAME` if the operator keeps the name for themselves, or doesn't want such ones.
+pub(crate) fn require_permitted(app: &App, user_id: &UserId) -> Result<(), MatrixError> {
+    let notices = app.config.notices.as_ref();
+    let is_ours = notices.is_some_and(|notices| notices.user == user_id);
+    if is_ours || !app.config.registration_rules.permit(user_id.localpart()) {
+        return Err(MatrixError::new(
+            StatusCode::BAD_REQUEST,
+            "M_INVALID_USERNAME",
+            "Nobody can register under this name on this server; choose another",
+        ));
+    }
+    Ok(())
 }
 
 /// Whether the operator lets somebody register this name.
@@ -101,6 +142,14 @@ async fn require_unused(store: &Store, user_id: &UserId) -> Result<(), MatrixErr
     } else {
         Ok(())
     }
+}
+
+pub(crate) fn address_in_use() -> MatrixError {
+    MatrixError::new(
+        StatusCode::BAD_REQUEST,
+        "M_THREEPID_IN_USE",
+        "Another account has this address",
+    )
 }
 
 pub(crate) fn in_use() -> MatrixError {

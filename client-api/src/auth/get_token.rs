@@ -10,7 +10,7 @@ use crate::{
     App, Ruma,
     auth::{
         token::hash_of,
-        uia::{self, Stage},
+        uia::{self, Act},
     },
 };
 
@@ -22,7 +22,12 @@ const MOST: usize = 10;
 /// Each has to be confirmed anew: nobody else gets in because a client was left unattended.
 pub async fn get(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<get_token::Request>,
+    Ruma {
+        who,
+        req,
+        body,
+        peer,
+    }: Ruma<get_token::Request>,
 ) -> Result<get_token::Response, MatrixError> {
     let Some(lifetime) = app.config.login_tokens else {
         return Err(MatrixError::new(
@@ -31,8 +36,12 @@ pub async fn get(
             "This server gives out no login tokens",
         ));
     };
-    let stage = Stage::Password(&who);
-    uia::require(&app, "login token", stage, req.auth.as_ref()).await?;
+    let act = Act {
+        what: "login_token",
+        to: "",
+        body: &body,
+    };
+    uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     let token = random::secret()?;
     let expires_ms = app.store.clock().now_ms().saturating_add(millis(lifetime));
     let hash = hash_of(&token);

@@ -114,6 +114,9 @@ pub async fn login(
     if account.locked {
         return Err(standing::locked());
     }
+    if account.awaits_approval {
+        return Err(awaiting_approval());
+    }
     let session = session::begin(&app, account.user, request, peer).await?;
     let mut answer = session::answer(&app, &user_id, Some(session));
     if let Some(base_url) = &app.config.well_known_client {
@@ -125,6 +128,16 @@ pub async fn login(
 fn token_of(login: &Login) -> Result<&str, MatrixError> {
     let token = login.token.as_deref();
     token.ok_or_else(|| MatrixError::missing_param("A token is required"))
+}
+
+/// An account into which nobody may log in yet (MSC3866).
+pub(crate) fn awaiting_approval() -> MatrixError {
+    MatrixError::new(
+        StatusCode::FORBIDDEN,
+        "M_USER_AWAITING_APPROVAL",
+        "The account waits for the approval of this server's operator; try to log in later",
+    )
+    .with("approval_notice_medium", "none")
 }
 
 fn named_user(login: &Login) -> Result<Named, MatrixError> {

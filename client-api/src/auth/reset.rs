@@ -1,12 +1,14 @@
 //! A new password for who has forgotten theirs: they show that an address of their account is theirs.
 
+use std::net::IpAddr;
+
 use rhizome_edge::MatrixError;
 use rhizome_storage::Ends;
 use ruma::api::client::account::change_password::v3 as change_password;
 
 use super::{
-    uia::{self, Stage},
-    validated::{credentials, not_validated, reset_proof, used},
+    uia::{self, Purpose},
+    validated::{not_validated, used},
 };
 use crate::App;
 
@@ -23,15 +25,24 @@ pub(crate) fn is_possible(app: &App) -> bool {
 pub(crate) async fn set_password(
     app: &App,
     req: &change_password::Request,
+    peer: Option<IpAddr>,
 ) -> Result<(), MatrixError> {
-    uia::require(app, "reset_password", Stage::Reset, req.auth.as_ref()).await?;
-    let creds = req.auth.as_ref().and_then(credentials);
-    let creds = creds.ok_or_else(not_validated)?;
-    let user = reset_proof(app, creds).await?;
+    let purpose = Purpose::reset();
+    let passed = uia::pass(app, &purpose, (req.auth.as_ref(), peer)).await?;
+    let shown = passed.proofs.third_parties();
+    let (address, sid) = shown.first().ok_or_else(not_validated)?;
+    let owner = app
+        .store
+        .third_party_owner(address.medium, &address.address)
+        .await?;
+    let user = owner.ok_or_else(not_validated)?;
     let hash = app.passwords.hash(&req.new_password).await?;
     // Of several requests with the same proof one gets on.
-    if !used(app, creds.sid.as_str()).await? {
+    if !used(app, sid).await? {
         return Err(not_validated());
+    }
+    if let Some(session) = &passed.session {
+        app.store.end_uia_session(&session.id).await?;
     }
     let ends = if req.logout_devices {
         Ends::All

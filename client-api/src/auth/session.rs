@@ -17,7 +17,7 @@ const MAX_DEVICE_ID: usize = 255;
 const KEY_NAME: usize = 43;
 
 /// What a client asks for when it logs in.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct SessionRequest {
     /// The device to be; a new one if absent.
     pub device_id: Option<OwnedDeviceId>,

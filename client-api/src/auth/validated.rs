@@ -3,9 +3,7 @@
 use http::StatusCode;
 use rhizome_edge::MatrixError;
 use rhizome_mail::Address;
-use rhizome_storage::UserNo;
 pub(crate) use rhizome_storage::{Medium, ThirdParty};
-use ruma::api::client::uiaa::{AuthData, ThirdpartyIdCredentials};
 
 use crate::{App, auth::token::hash_of};
 
@@ -60,32 +58,6 @@ pub(crate) async fn validated(
 pub(crate) fn not_validated() -> MatrixError {
     let message = "The address hasn't been confirmed in this session, or not for this purpose";
     MatrixError::new(StatusCode::UNAUTHORIZED, "M_THREEPID_AUTH_FAILED", message)
-}
-
-/// The account of which an address was shown to be somebody's who wants to set a new password.
-///
-/// # Errors
-/// 401 `M_THREEPID_AUTH_FAILED`, also if no account has it any more.
-pub(crate) async fn reset_proof(
-    app: &App,
-    creds: &ThirdpartyIdCredentials,
-) -> Result<UserNo, MatrixError> {
-    let (sid, secret) = (creds.sid.as_str(), creds.client_secret.as_str());
-    let found = validated(app, sid, secret, Purpose::PasswordReset).await?;
-    let owner = app
-        .store
-        .third_party_owner(found.medium, &found.address)
-        .await?;
-    owner.ok_or_else(not_validated)
-}
-
-/// What an attempt shows by an address or a telephone number.
-pub(crate) fn credentials(auth: &AuthData) -> Option<&ThirdpartyIdCredentials> {
-    match auth {
-        AuthData::EmailIdentity(given) => Some(&given.thirdparty_id_creds),
-        AuthData::Msisdn(given) => Some(&given.thirdparty_id_creds),
-        _ => None,
-    }
 }
 
 /// Ends a session that has served; `false` if another request was first: then nothing may come of this one.

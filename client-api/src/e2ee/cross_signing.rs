@@ -19,7 +19,7 @@ use serde_json::{json, value::RawValue};
 
 use crate::{
     App, Caller, Ruma,
-    auth::uia::{self, Stage},
+    auth::uia::{self, Act},
 };
 
 /// How often it is decided again when the user's keys were changed in the meantime.
@@ -40,7 +40,12 @@ type Keys = BTreeMap<KeyUsage, CrossSigningKey>;
 /// `POST /_matrix/client/v3/keys/device_signing/upload`
 pub async fn upload(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<Body<upload_signing_keys::Request, Upload>>,
+    Ruma {
+        who,
+        req,
+        body: raw,
+        peer,
+    }: Ruma<Body<upload_signing_keys::Request, Upload>>,
 ) -> Result<RawJson, MatrixError> {
     let body = req.body;
     let mut uploaded = Keys::new();
@@ -65,8 +70,12 @@ pub async fn upload(
         forbid_devices(&app, &who, &uploaded).await?;
         // The first ones need no proof (nobody trusts any yet), nor do the same ones again.
         if !stored.is_empty() && !confirmed {
-            let stage = Stage::Password(&who);
-            uia::require(&app, "device_signing", stage, body.auth.as_ref()).await?;
+            let act = Act {
+                what: "device_signing",
+                to: "",
+                body: &raw,
+            };
+            uia::confirm(&app, &who, act, (body.auth.as_ref(), peer)).await?;
             confirmed = true;
         }
         match app.store.set_cross_signing_keys(change).await {

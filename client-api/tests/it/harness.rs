@@ -111,6 +111,8 @@ impl Server {
         let (files, folder) = files(&store, &name);
         let mut config = ClientConfig::new(name);
         config.registration = Registration::Open;
+        // Or it would be in every member's event.
+        config.registration_rules.nameless = true;
         config.rate_limits.enabled = false;
         config.password_cost.memory_kib = 64;
         config.password_cost.passes = 1;

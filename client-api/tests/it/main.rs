@@ -63,6 +63,7 @@ mod reading;
 mod receipts;
 mod recount;
 mod redactions;
+mod registration;
 mod related;
 mod relations;
 mod reports;

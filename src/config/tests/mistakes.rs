@@ -100,24 +100,6 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "keep one",
     ),
     (
-        "[registration]\n# anyone\nmode = \"open\"\n",
-        "rhizome.toml:3: registration.mode",
-        "spammers",
-        "strangers_may_register_and_i_accept_the_abuse = true",
-    ),
-    (
-        "[registration]\nmode = \"opne\"\n",
-        "rhizome.toml:2: registration.mode",
-        "unknown variant `opne`",
-        "did you mean `open`?",
-    ),
-    (
-        "[registration]\nshared_secret = \"abc\"\n",
-        "rhizome.toml:2: registration.shared_secret",
-        "shorter than 8",
-        "openssl rand",
-    ),
-    (
         "listeners = []\n",
         "rhizome.toml:1: listeners",
         "no listener",

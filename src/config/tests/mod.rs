@@ -1,6 +1,7 @@
 //! Every mistake gets its line and a remedy; the example says what the structs say.
 
 mod mistakes;
+mod mistakes_registration;
 mod told;
 
 use super::*;
@@ -30,7 +31,8 @@ fn nothing_set_gives_the_defaults() {
 
 #[test]
 fn each_mistake_is_refused_with_its_line_and_a_remedy() {
-    for (text, place, what, remedy) in MISTAKES.iter().chain(told::TOLD) {
+    let mistakes = MISTAKES.iter().chain(mistakes_registration::MISTAKES);
+    for (text, place, what, remedy) in mistakes.chain(told::TOLD) {
         let error = read(text).expect_err(text);
         let problem = &error.0[0];
         assert!(problem.place.starts_with(place), "{text}\n{problem:?}");
@@ -198,6 +200,8 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "welcome.text",
     "database.url",
     "database.url_file",
+    "registration.terms",
+    "registration.captcha",
     "registration.shared_secret",
     "registration.shared_secret_file",
     "media.path",

@@ -15,6 +15,7 @@ mod openid;
 mod presence;
 pub(crate) mod profiles;
 pub(crate) mod pushes;
+pub(crate) mod registration;
 pub(crate) mod reports;
 pub(crate) mod sessions;
 pub(crate) mod tasks;
@@ -27,7 +28,8 @@ use ruma::UserId;
 
 use crate::engine::sql::Columns as _;
 use crate::{
-    AccountChange, DeviceList, Fact, NewAccount, NewLogin, Result, Store, ThirdPartyChange, UserNo,
+    AccountChange, DeviceList, Fact, NewAccount, NewLogin, ProfileChange, Result, Store,
+    ThirdPartyChange, UserNo,
 };
 
 /// An account.
@@ -41,6 +43,8 @@ pub struct Account {
     pub admin: bool,
     /// Whether it has ended. Its name is never given out again.
     pub deactivated: bool,
+    /// Whether nobody may log in until the operator has approved it.
+    pub awaits_approval: bool,
     /// Whether it can do nothing but log out.
     pub locked: bool,
     /// Whether it can only read.
@@ -69,7 +73,13 @@ impl Store {
             third_party: third_party.clone(),
             since_ms: Some((account.created_ms, account.created_ms)),
         });
+        let name = account.display_name.clone().map(|name| ProfileChange {
+            user: no,
+            field: "displayname".to_owned(),
+            value: Some(name.into()),
+        });
         let mut facts: Vec<Fact> = own.map(Fact::from).collect();
+        facts.extend(name.map(Fact::from));
         let create = AccountChange::Create { user: no, account };
         if let Some(first) = first {
             let login = first(no);
@@ -94,7 +104,8 @@ impl Store {
         };
         let query = self
             .sql(
-                "SELECT password_hash, admin, deactivated, locked, suspended, created_ms \
+                "SELECT password_hash, admin, deactivated, locked, suspended, created_ms, \
+                 (SELECT COUNT(*) FROM awaiting_approval w WHERE w.user_no = account.user_no) AS awaits \
                  FROM account WHERE user_no = $1",
             )
             .bind(no);
@@ -106,6 +117,7 @@ impl Store {
             password_hash: row.get("password_hash")?,
             admin: row.get("admin")?,
             deactivated: row.get("deactivated")?,
+            awaits_approval: row.get("awaits")?,
             locked: row.get("locked")?,
             suspended: row.get("suspended")?,
             created_ms: row.get("created_ms")?,

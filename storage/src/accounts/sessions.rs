@@ -12,7 +12,8 @@ use crate::facts::device_list::DeviceList;
 use crate::facts::revocation::TokenRevoked;
 use crate::log::presence::Ended;
 use crate::{
-    CommitError, Error, NewLogin, NewTokens, Result, StatusMessage, Store, Token, UserNo, WriteSet,
+    Admission, CommitError, Error, NewLogin, NewTokens, Result, StatusMessage, Store, Token,
+    UserNo, WriteSet,
 };
 
 /// How often a change is decided again when the account was changed in the meantime.
@@ -255,9 +256,18 @@ impl Store {
 
     /// Makes a guest's account one like others, which its password opens; the guest's sessions end. `false` if it isn't a
     /// guest's any more.
-    pub async fn upgrade_guest(&self, user: UserNo, hash: &str) -> Result<bool> {
-        let hash = hash.to_owned();
-        let upgrade = AccountChange::Upgrade { user, hash };
+    pub async fn upgrade_guest(
+        &self,
+        user: UserNo,
+        hash: &str,
+        admission: Admission,
+    ) -> Result<bool> {
+        let upgrade = AccountChange::Upgrade {
+            user,
+            hash: hash.to_owned(),
+            admission,
+            now_ms: self.clock().now_ms(),
+        };
         if !self.change(vec![upgrade.into()]).await? {
             return Ok(false);
         }

@@ -26,7 +26,7 @@ use crate::{
     auth::{
         phone,
         token::hash_of,
-        validated::{self, Purpose, ThirdParty},
+        validated::{self, Medium, Purpose, ThirdParty},
     },
     config::Registration,
     limits::Kind,
@@ -84,6 +84,33 @@ endpoints! {
 /// 400 `M_THREEPID_MEDIUM_NOT_SUPPORTED`, `M_THREEPID_IN_USE`, `M_THREEPID_NOT_FOUND`, `M_INVALID_PARAM`; 403 `M_FORBIDDEN`
 /// where nobody may register; 429 `M_LIMIT_EXCEEDED`.
 async fn begin(app: &App, asked: Asked) -> Result<RawJson, MatrixError> {
+    let sid = begun(app, asked).await?;
+    RawJson::of(&json!({ "sid": sid, "submit_url": submit::url(app) }))
+}
+
+/// The same for who asks in a browser: the session's id.
+///
+/// # Errors
+/// As of the endpoints.
+pub(crate) async fn in_browser(
+    app: &App,
+    purpose: Purpose,
+    third_party: ThirdParty,
+    client_secret: &str,
+    peer: Option<IpAddr>,
+) -> Result<String, MatrixError> {
+    let asked = Asked {
+        purpose,
+        third_party,
+        client_secret: client_secret.to_owned(),
+        send_attempt: 1,
+        next_link: None,
+        peer,
+    };
+    begun(app, asked).await
+}
+
+async fn begun(app: &App, asked: Asked) -> Result<String, MatrixError> {
     if asked.purpose == Purpose::Registration
         && matches!(app.config.registration, Registration::Closed)
     {
@@ -94,6 +121,16 @@ async fn begin(app: &App, asked: Asked) -> Result<RawJson, MatrixError> {
     let third_party = &asked.third_party;
     if !send::is_possible(app, third_party.medium) {
         return Err(not_supported());
+    }
+    if asked.purpose == Purpose::Registration
+        && third_party.medium == Medium::Email
+        && !(app.config.registration_rules).permit_email(&third_party.address)
+    {
+        return Err(MatrixError::new(
+            StatusCode::FORBIDDEN,
+            "M_THREEPID_DENIED",
+            "Nobody can register with an address of this domain; use another",
+        ));
     }
     let settings = &app.config.identity;
     if let Some(link) = &asked.next_link {
@@ -142,7 +179,7 @@ async fn begin(app: &App, asked: Asked) -> Result<RawJson, MatrixError> {
         };
         deliver(app, letter).await?;
     }
-    RawJson::of(&json!({ "sid": sid, "submit_url": submit::url(app) }))
+    Ok(sid)
 }
 
 /// Sends a letter. Where who asks mustn't learn what is known here, they don't wait for it either.

@@ -12,7 +12,7 @@ use super::{ask::in_use, bind, send};
 use crate::{
     App, Ruma,
     auth::{
-        uia::{self, Stage},
+        uia::{self, Act},
         validated::{self, Medium, Purpose, third_party, used, validated},
     },
 };
@@ -51,9 +51,19 @@ pub async fn list(
 /// `POST /_matrix/client/v3/account/3pid/add`
 pub async fn add(
     State(app): State<App>,
-    Ruma { who, req, .. }: Ruma<add::Request>,
+    Ruma {
+        who,
+        req,
+        body,
+        peer,
+    }: Ruma<add::Request>,
 ) -> Result<add::Response, MatrixError> {
-    uia::require(&app, "add_3pid", Stage::Password(&who), req.auth.as_ref()).await?;
+    let act = Act {
+        what: "add_3pid",
+        to: "",
+        body: &body,
+    };
+    uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     let (sid, secret) = (req.sid.as_str(), req.client_secret.as_str());
     let not_validated = |error: MatrixError| MatrixError {
         // Who gets a 401 here would have to show who they are once more.

@@ -127,7 +127,8 @@ pub async fn confirm(
     })
 }
 
-async fn tried(
+/// Tries a code; `client_secret`: only if the client has that one.
+pub(crate) async fn tried(
     app: &App,
     sid: &str,
     client_secret: Option<&str>,

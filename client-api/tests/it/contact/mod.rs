@@ -6,6 +6,7 @@ mod codes;
 mod directory;
 mod invites;
 mod known;
+mod registering;
 mod reset;
 mod telephone;
 

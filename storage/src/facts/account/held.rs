@@ -101,7 +101,7 @@ impl Accounts {
                 account.password_hash.is_some()
                     && self.passwords.get(user) == Some(&account.password_hash)
             }
-            AccountChange::Upgrade { user, hash } => {
+            AccountChange::Upgrade { user, hash, .. } => {
                 self.passwords.get(user).map(Option::as_deref) == Some(Some(hash))
             }
             _ => false,

@@ -4,6 +4,7 @@
 //! account at a time, and puts a second change of the same user off to the next group; what a change was
 //! decided on is checked under that lock ([`CommitError::AccountMoved`](crate::CommitError::AccountMoved)).
 
+pub(crate) mod admission;
 pub(crate) mod dehydrated;
 mod flags;
 mod held;
@@ -18,7 +19,7 @@ use super::decision::Decision;
 use crate::engine::db::Tx;
 use crate::engine::sql::statement::Statements;
 use crate::engine::trouble::Trouble;
-use crate::{CommitError, NewAccount, NewLogin, NewTokens, Pos, Result, UserNo};
+use crate::{Admission, CommitError, NewAccount, NewLogin, NewTokens, Pos, Result, UserNo};
 use dehydrated::Dehydrated;
 use held::Accounts;
 
@@ -117,6 +118,10 @@ pub enum AccountChange {
         user: UserNo,
         /// What its password must match: a PHC string.
         hash: String,
+        /// By what it becomes one.
+        admission: Admission,
+        /// When, in milliseconds since 1970.
+        now_ms: i64,
     },
     /// The operator makes something of the account, or takes that back. Refused if there is none, or it has ended.
     Flag {
@@ -218,6 +223,7 @@ impl Kind for AccountChange {
     }
 
     fn write(facts: &[(i64, &Self)], held: &Accounts, statements: &mut Statements) -> Result<()> {
-        rows::write(facts, held, statements)
+        rows::write(facts, held, statements)?;
+        admission::write(facts, statements)
     }
 }

@@ -2,7 +2,7 @@
 
 use ruma::OwnedDeviceId;
 
-use crate::{ThirdParty, UserNo};
+use crate::{Admission, ThirdParty, UserNo};
 
 /// An account to be made.
 #[derive(Debug, Clone, Default)]
@@ -17,6 +17,10 @@ pub struct NewAccount {
     pub is_guest: bool,
     /// The third-party identifiers that it has, which were found to be its user's.
     pub third_parties: Vec<ThirdParty>,
+    /// What its owner is called at first.
+    pub display_name: Option<String>,
+    /// By what it comes to be.
+    pub admission: Admission,
 }
 
 /// A new pair of tokens, as the database may know it.

@@ -276,7 +276,7 @@ impl<'a> AccountRows<'a> {
                 user_no: *user,
                 hash: hash.as_deref(),
             }),
-            AccountChange::Upgrade { user, hash } => {
+            AccountChange::Upgrade { user, hash, .. } => {
                 self.upgraded.push(User { user_no: *user });
                 self.passwords.push(Password {
                     user_no: *user,

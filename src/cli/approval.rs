@@ -1,0 +1,73 @@
+//! `rhizome user waiting` and `rhizome user approve`: accounts that wait for approval (`registration.require_approval`).
+
+use anyhow::{Context as _, bail};
+use rhizome_client_api::users;
+use rhizome_storage::{Store, UserNo};
+
+use crate::config::Config;
+use crate::server;
+
+use super::{ago, say};
+
+/// So many accounts are read at once.
+const PIECE: usize = 500;
+
+/// Lists the accounts that wait, a line each.
+pub(super) fn waiting(config: &Config) -> anyhow::Result<()> {
+    super::block_on(async {
+        let store = server::open_store(config).await?;
+        let done = list(&store).await;
+        store.close().await;
+        done
+    })
+}
+
+async fn list(store: &Store) -> anyhow::Result<()> {
+    let mut after = UserNo(0);
+    loop {
+        let page = store.awaiting_approval(after, PIECE).await?;
+        let Some(last) = page.last() else {
+            return Ok(());
+        };
+        after = last.user;
+        for one in &page {
+            let since = ago(store, one.since_ms);
+            say(format_args!("{}  since {since}", one.user_id));
+        }
+    }
+}
+
+/// Lets the owners of accounts log in.
+pub(super) fn approve(config: &Config, names: &[String]) -> anyhow::Result<()> {
+    super::block_on(async {
+        let store = server::open_store(config).await?;
+        let done = approve_all(&store, config, names).await;
+        store.close().await;
+        done
+    })
+}
+
+async fn approve_all(store: &Store, config: &Config, names: &[String]) -> anyhow::Result<()> {
+    for name in names {
+        // People write the whole id as well.
+        let local = name.trim_start_matches('@');
+        let local = match local.split_once(':') {
+            Some((local, server)) if server == config.server.name.as_str() => local,
+            Some(_) => bail!("{} isn't a user of this server", name.escape_debug()),
+            None => local,
+        };
+        let user_id = users::user_id(&config.server.name, local)
+            .map_err(|error| anyhow::anyhow!(error.message))
+            .with_context(|| format!("{} is no name", name.escape_debug()))?;
+        let account = store.account(&user_id).await?;
+        let Some(account) = account else {
+            bail!("there is no account {user_id}");
+        };
+        if store.approve(account.user).await? {
+            say(format_args!("approved {user_id}"));
+        } else {
+            say(format_args!("{user_id} wasn't waiting"));
+        }
+    }
+    Ok(())
+}
