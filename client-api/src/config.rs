@@ -8,6 +8,7 @@ use std::{
 };
 
 pub use rhizome_edge::limits::Rate;
+pub use rhizome_rooms::create::plan::{Entrance, Policies, Policy};
 use ruma::{OwnedServerName, OwnedUserId, RoomVersionId};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -27,6 +28,8 @@ pub struct ClientConfig {
     pub default_room_version: RoomVersionId,
     /// Which new rooms are encrypted although their creator doesn't say so.
     pub encryption_by_default: EncryptionByDefault,
+    /// What is so in new rooms instead of what their preset says.
+    pub room_policies: Policies,
     /// Whether users forget rooms as they leave them.
     pub forget_on_leave: bool,
     /// Who tells users what the operator has to say; without it nobody does.
@@ -78,6 +81,7 @@ impl ClientConfig {
             well_known_server: None,
             default_room_version: RoomVersionId::V12,
             encryption_by_default: EncryptionByDefault::Off,
+            room_policies: Policies::default(),
             forget_on_leave: false,
             notices: None,
             registration: Registration::Closed,

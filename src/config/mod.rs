@@ -48,7 +48,7 @@ pub use self::presence::Presence;
 pub use self::push::{Apns, Fcm, Push, WebPush};
 pub use self::rate_limits::{Exempt, Override, OwnRates, Rate, RateLimits};
 pub use self::registration::{Registration, RegistrationMode};
-pub use self::rooms::{EncryptionByDefault, Rooms};
+pub use self::rooms::{EncryptionByDefault, Entrance, RoomPolicy, Rooms};
 pub use self::server::Server;
 pub use self::server_notices::ServerNotices;
 use self::source::Source;

@@ -11,8 +11,8 @@ use rhizome_media::{
 };
 
 use crate::config::{
-    Config, EncryptionByDefault, Exempt, LOCAL, MediaStore, Rate, RateLimits, Scanner, Secret,
-    StoreKind, Turn, UnauthenticatedDownloads, Welcome, WellKnown,
+    Config, EncryptionByDefault, Entrance, Exempt, LOCAL, MediaStore, Rate, RateLimits, RoomPolicy,
+    Scanner, Secret, StoreKind, Turn, UnauthenticatedDownloads, Welcome, WellKnown,
 };
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
@@ -30,6 +30,11 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         EncryptionByDefault::Off => client_api::EncryptionByDefault::Off,
         EncryptionByDefault::Invite => client_api::EncryptionByDefault::Invite,
         EncryptionByDefault::All => client_api::EncryptionByDefault::All,
+    };
+    out.room_policies = client_api::Policies {
+        private_chat: policy(&config.rooms.private_chat),
+        trusted_private_chat: policy(&config.rooms.trusted_private_chat),
+        public_chat: policy(&config.rooms.public_chat),
     };
     out.forget_on_leave = config.rooms.forget_on_leave;
     let notices = &config.server_notices;
@@ -295,6 +300,18 @@ pub(crate) fn decoders(config: &Config) -> Decoders {
         Decoders::in_process()
     } else {
         Decoders::new(rhizome_decoder::Settings::default())
+    }
+}
+
+fn policy(policy: &RoomPolicy) -> client_api::Policy {
+    let levels = serde_json::to_value(&policy.power_levels).unwrap_or_default();
+    client_api::Policy {
+        join_rule: policy.join_rule.map(|rule| match rule {
+            Entrance::Public => client_api::Entrance::Public,
+            Entrance::Invite => client_api::Entrance::Invite,
+            Entrance::Knock => client_api::Entrance::Knock,
+        }),
+        power_levels: levels.as_object().cloned().unwrap_or_default(),
     }
 }
 

@@ -109,17 +109,14 @@ impl List<'_> {
         } else {
             ThreadsOf::Hearing(self.numbers, self.end)
         };
-        let rows = self.app.store.threads(room, of, from, MAX_SCAN).await?;
-        let ended = rows.len() < MAX_SCAN;
         let budget = Budget::new(self.app.config.max_timeline_bytes);
         let (mut shown, mut at): (Vec<Seen>, _) = (Vec::new(), from);
         // Mostly the first round is enough. One more than fits tells whether there is more.
-        let (mut left, mut round) = (&rows[..], limit + 1);
-        while !left.is_empty() {
-            let (rows, rest) = left.split_at(round.min(left.len()));
-            (left, round) = (rest, ROUND.max(round));
-            let mut roots = self.roots(rows).await?;
-            for row in rows {
+        let (mut looked, mut round) = (0, limit + 1);
+        while looked < MAX_SCAN {
+            let rows = self.app.store.threads(room, of, at, round).await?;
+            let mut roots = self.roots(&rows).await?;
+            for row in &rows {
                 let is_full = shown.len() == limit;
                 if is_full || (budget.is_spent() && !shown.is_empty()) {
                     return Ok((shown, Some(at)));
@@ -130,8 +127,13 @@ impl List<'_> {
                     shown.push(root);
                 }
             }
+            if rows.len() < round {
+                return Ok((shown, None));
+            }
+            looked += rows.len();
+            round = ROUND;
         }
-        Ok((shown, (!ended).then_some(at)))
+        Ok((shown, Some(at)))
     }
 
     /// The roots of some threads, as far as they are to be shown, with their threads.

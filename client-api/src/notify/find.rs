@@ -18,7 +18,7 @@ use super::{
 use crate::{
     App, MatrixError,
     push::{evaluate::Alert, wishes},
-    sync::counts::event::Effect,
+    sync::counts::{crowd::Crowd, event::Effect},
     view::ignored,
 };
 
@@ -26,9 +26,6 @@ use crate::{
 const MAX_MEMBERS: usize = 1_000_000;
 /// So much is written down at once, or what one event brings.
 const AT_ONCE: usize = 5_000;
-/// Users who are looked at together.
-const TOGETHER: usize = 500;
-
 /// See the module.
 pub struct FindPushes {
     app: App,
@@ -43,9 +40,17 @@ struct Reading {
     /// Who has pushers, or had.
     having: HashSet<UserNo>,
     /// Those of them who are in a room, and since when.
-    rooms: HashMap<RoomNo, Arc<[(UserNo, Pos)]>>,
+    rooms: HashMap<RoomNo, Arc<Members>>,
     /// How many that are.
     members: usize,
+}
+
+/// The members of a room who have pushers.
+#[derive(Default)]
+struct Members {
+    /// Since when they are in it, by their numbers.
+    since: HashMap<UserNo, Pos>,
+    crowd: Crowd,
 }
 
 impl Reading {
@@ -56,7 +61,17 @@ impl Reading {
 
     fn forget(&mut self, room: RoomNo) {
         if let Some(gone) = self.rooms.remove(&room) {
-            self.members -= gone.len();
+            self.members -= gone.since.len();
+        }
+    }
+
+    /// What a user wants to be notified of isn't what it was.
+    fn forget_rooms_of(&mut self, user: UserNo) {
+        let rooms = self.rooms.iter();
+        let of_user = rooms.filter(|(_, members)| members.since.contains_key(&user));
+        let of_user: Vec<RoomNo> = of_user.map(|(room, _)| *room).collect();
+        for room in of_user {
+            self.forget(room);
         }
     }
 }
@@ -110,6 +125,7 @@ impl FindPushes {
                 if (wishes::are_in(data) || ignored::hides_invites(data))
                     && self.has_pushers(data.user) =>
             {
+                self.reading(|reading| reading.forget_rooms_of(data.user));
                 // Of no room: the number may rise, too.
                 found.push(badge(data.user, entry.pos, RoomNo(0)));
             }
@@ -137,7 +153,9 @@ impl FindPushes {
             (Membership::Invite, Some(event)) => {
                 let event = self.app.store.event_by_no(event).await?;
                 if let Some(event) = event {
-                    self.judge(pos, &event, &[user], found).await?;
+                    let (store, counting) = (&self.app.store, &self.app.sync.counts);
+                    let effects = counting.effects(store, &[user], &event).await?;
+                    add(pos, &event, effects, found);
                 }
             }
             (Membership::Join, _) if changed.old.is_none() => {}
@@ -154,35 +172,12 @@ impl FindPushes {
         found: &mut Vec<NewPush>,
     ) -> Result<(), MatrixError> {
         let members = self.members(live.room).await?;
-        let members = members.iter().filter(|(_, since)| *since <= pos);
-        let members: Vec<UserNo> = members.map(|(user, _)| *user).collect();
-        for some in members.chunks(TOGETHER) {
-            self.judge(pos, &live.event, some, found).await?;
-        }
-        Ok(())
-    }
-
-    /// What an event is to these users.
-    async fn judge(
-        &self,
-        pos: Pos,
-        event: &Arc<StoredEvent>,
-        users: &[UserNo],
-        found: &mut Vec<NewPush>,
-    ) -> Result<(), MatrixError> {
         let (store, counting) = (&self.app.store, &self.app.sync.counts);
-        for (user, effect) in counting.effects(store, users, event).await? {
-            let recounted = badge(user, pos, event.room);
-            found.push(match effect {
-                Effect::Recounts { may_rise: true } => badge(user, pos, RoomNo(0)),
-                Effect::Recounts { may_rise: false } => recounted,
-                Effect::Notifies { highlight } => NewPush {
-                    about: About::Event(event.no),
-                    highlight,
-                    ..recounted
-                },
-            });
-        }
+        let mut effects = counting
+            .effects_on(store, &members.crowd, &live.event)
+            .await?;
+        effects.retain(|(user, _)| members.since.get(user).is_some_and(|since| *since <= pos));
+        add(pos, &live.event, effects, found);
         Ok(())
     }
 
@@ -211,22 +206,30 @@ impl FindPushes {
         }))
     }
 
-    /// The members of a room who have pushers, and since when they are in it.
-    async fn members(&self, room: RoomNo) -> Result<Arc<[(UserNo, Pos)]>, MatrixError> {
+    /// The members of a room who have pushers.
+    async fn members(&self, room: RoomNo) -> Result<Arc<Members>, MatrixError> {
         let known = self.reading(|reading| {
-            let nobody = reading.having.is_empty().then(|| Arc::from([]));
+            let nobody = reading.having.is_empty().then(Arc::default);
             nobody.or_else(|| reading.rooms.get(&room).cloned())
         });
         if let Some(known) = known {
             return Ok(known);
         }
-        let members: Arc<[_]> = self.app.store.members_with_pushers(room).await?.into();
+        let (store, counting) = (&self.app.store, &self.app.sync.counts);
+        let since: HashMap<UserNo, Pos> = store
+            .members_with_pushers(room)
+            .await?
+            .into_iter()
+            .collect();
+        let users: Vec<UserNo> = since.keys().copied().collect();
+        let crowd = counting.crowd(store, &users).await?;
+        let members = Arc::new(Members { since, crowd });
         self.reading(|reading| {
-            if reading.members + members.len() + 1 > MAX_MEMBERS {
+            if reading.members + members.since.len() + 1 > MAX_MEMBERS {
                 reading.forget_rooms();
             }
             reading.forget(room);
-            reading.members += members.len();
+            reading.members += members.since.len();
             reading.rooms.insert(room, members.clone());
         });
         Ok(members)
@@ -284,6 +287,22 @@ impl LogWork for FindPushes {
         }
         Ok(())
     }
+}
+
+/// What an event does to users is to be told.
+fn add(pos: Pos, event: &StoredEvent, effects: Vec<(UserNo, Effect)>, found: &mut Vec<NewPush>) {
+    found.extend(effects.into_iter().map(|(user, effect)| {
+        let recounted = badge(user, pos, event.room);
+        match effect {
+            Effect::Recounts { may_rise: true } => badge(user, pos, RoomNo(0)),
+            Effect::Recounts { may_rise: false } => recounted,
+            Effect::Notifies { highlight } => NewPush {
+                about: About::Event(event.no),
+                highlight,
+                ..recounted
+            },
+        }
+    }));
 }
 
 /// Only the number of what is unread may have changed.

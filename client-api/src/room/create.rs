@@ -113,6 +113,7 @@ fn decoded(
             EncryptionByDefault::Invite => preset != Preset::PublicChat,
             EncryptionByDefault::All => true,
         },
+        policy: app.config.room_policies.of(preset).clone(),
     })
 }
 

@@ -12,7 +12,7 @@ use rhizome_rooms::{
     Error,
     create::{
         self,
-        plan::{CreateRoom, InitialState, Preset},
+        plan::{CreateRoom, InitialState, Policy, Preset},
     },
     membership::{self, Action, MembershipChange},
     send::{self as sending, SendOptions},
@@ -247,6 +247,7 @@ impl Desk<'_> {
             is_direct: false,
             invited_profiles: HashMap::from([(self.user_id.clone(), invited)]),
             encrypted: false,
+            policy: Policy::default(),
         })
     }
 

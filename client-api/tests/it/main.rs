@@ -43,6 +43,7 @@ mod moments;
 mod notices;
 mod notifications;
 mod openid;
+mod paging;
 mod peeking;
 mod peer;
 mod policies;

@@ -226,7 +226,7 @@ mod tests {
         Rooms,
         create::{
             create,
-            plan::{CreateRoom, Preset},
+            plan::{CreateRoom, Policy, Preset},
         },
     };
     use rhizome_storage::testing::TestDatabase;
@@ -296,6 +296,7 @@ mod tests {
             is_direct: false,
             invited_profiles: std::collections::HashMap::new(),
             encrypted: false,
+            policy: Policy::default(),
         };
         let room = create(&rooms, &request).await.unwrap().room_id;
         let head = store.room(&room).await.unwrap().unwrap();

@@ -10,7 +10,7 @@ use rhizome_protocol::{Membership, Object, draft::Draft};
 use rhizome_rooms::{
     create::{
         create,
-        plan::{CreateRoom, Preset},
+        plan::{CreateRoom, Policy, Preset},
     },
     membership::{self, Action, MembershipChange},
     send::SendOptions,
@@ -65,6 +65,7 @@ impl Server {
             is_direct: false,
             invited_profiles: std::collections::HashMap::new(),
             encrypted: false,
+            policy: Policy::default(),
         }
     }
 

@@ -14,7 +14,7 @@ use rhizome_rooms::{
     admit::{self, RemoteJoin},
     create::{
         self,
-        plan::{CreateRoom, Preset},
+        plan::{CreateRoom, Policy, Preset},
     },
     membership::{self, Action, MembershipChange},
     receive::{self, Gathered, Received, packed::Packed},
@@ -111,6 +111,7 @@ pub fn request(creator: &str, version: &str, preset: Preset) -> CreateRoom {
         is_direct: false,
         invited_profiles: std::collections::HashMap::new(),
         encrypted: false,
+        policy: Policy::default(),
     }
 }
 

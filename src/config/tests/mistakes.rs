@@ -376,6 +376,12 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "config example",
     ),
     (
+        "[rooms]\npublic_chat = { power_levels = { users = { x = 1 } } }\n",
+        "rhizome.toml:2: rooms.public_chat.power_levels.users",
+        "unknown field",
+        "config example",
+    ),
+    (
         "[server_notices]\nlocalpart = \"a b\"\n",
         "rhizome.toml:2: server_notices.localpart",
         "can't be a user's name",

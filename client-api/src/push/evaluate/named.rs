@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use rhizome_protocol::Pdu;
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use serde_json::Value;
 
 /// Everything in an event that may be a user's id, in lower case.
@@ -37,6 +37,12 @@ impl Named {
             }
         }
         Self(found)
+    }
+
+    /// Those of them that are the ids of users.
+    pub fn ids(&self) -> Vec<OwnedUserId> {
+        let ids = self.0.iter().filter_map(|id| UserId::parse(id).ok());
+        ids.collect()
     }
 
     /// Whether a user may be among them. No condition on the user's id holds for who isn't.

@@ -11,6 +11,7 @@
 
 mod alerts;
 mod asking;
+pub mod crowd;
 pub mod event;
 mod load;
 pub mod notified;

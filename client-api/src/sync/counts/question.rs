@@ -16,7 +16,7 @@ use crate::{
     MatrixError,
     push::{
         evaluate::{Alert, Asked, Known, Missing, Named, Seen},
-        wishes::Wishes,
+        wishes::{Shared, Wishes},
     },
 };
 
@@ -39,6 +39,8 @@ pub struct Question<'a> {
     /// What it redacts.
     redacted: Option<Redacted>,
     named: Option<Named>,
+    /// The users whom it names, and who sent it.
+    named_users: Option<Vec<UserNo>>,
     /// What the rules say that were asked last: most who come after one another have the same.
     last: Option<(u64, Verdict)>,
 }
@@ -58,6 +60,7 @@ impl<'a> Question<'a> {
             followers: None,
             redacted: None,
             named: None,
+            named_users: None,
             last: None,
         }
     }
@@ -95,6 +98,41 @@ impl<'a> Question<'a> {
             });
         }
         Ok(())
+    }
+
+    /// Whom of those who have these rules the event may do something to; `None`: any of them. Their ids are in lower
+    /// case.
+    pub async fn concerned(&mut self, rules: &Shared) -> Result<Option<Vec<UserNo>>, MatrixError> {
+        if self.redacted().await?.is_some() {
+            return Ok(None);
+        }
+        let followed = match self.verdict(rules).await? {
+            Verdict::Same(Alert::Silent) => false,
+            Verdict::OfStrangers(Alert::Silent) => rules.set.asks_threads(),
+            _ => return Ok(None),
+        };
+        let mut users = self.named_users().await?.to_vec();
+        if followed {
+            users.extend(&*self.followers().await?);
+            users.sort_unstable();
+            users.dedup();
+        }
+        Ok(Some(users))
+    }
+
+    /// The users whom the event names, with its sender.
+    async fn named_users(&mut self) -> Result<&[UserNo], MatrixError> {
+        if self.named_users.is_none() {
+            let named = self
+                .named
+                .get_or_insert_with(|| Named::of(&self.event.pdu))
+                .ids();
+            let known = self.store.known_users(&named).await?;
+            let mut users: Vec<UserNo> = known.into_values().collect();
+            users.sort_unstable();
+            self.named_users = Some(users);
+        }
+        Ok(self.named_users.as_deref().unwrap_or_default())
     }
 
     /// What a user is notified by of somebody else's event, and what is to be done then, as a JSON array of actions.
@@ -138,8 +176,12 @@ impl<'a> Question<'a> {
 
     /// Whether a user follows that.
     async fn is_followed_by(&mut self, user: UserNo) -> Result<bool, MatrixError> {
+        Ok(self.followers().await?.contains(&user))
+    }
+
+    async fn followers(&mut self) -> Result<Arc<HashSet<UserNo>>, MatrixError> {
         if let Some(known) = &self.followers {
-            return Ok(known.contains(&user));
+            return Ok(known.clone());
         }
         let thread = self.thread().await?;
         let root = thread.as_deref().map(<&EventId>::try_from);
@@ -147,7 +189,7 @@ impl<'a> Question<'a> {
             Some(Ok(root)) => self.store.thread_followers(self.event.room, root).await?,
             _ => Arc::default(),
         };
-        Ok(self.followers.insert(followers).contains(&user))
+        Ok(self.followers.insert(followers).clone())
     }
 
     /// Whether it is nothing to be notified of, whatever the rules say.
@@ -168,19 +210,21 @@ impl<'a> Question<'a> {
         if self.is_nothing(wishes) {
             return Ok(Alert::Silent);
         }
-        match self.verdict(wishes).await? {
+        match self.verdict(&wishes.rules).await? {
             Verdict::Same(alert) => return Ok(alert),
             Verdict::OfStrangers(alert) if self.is_stranger(whose).await? => return Ok(alert),
             Verdict::OfStrangers(_) | Verdict::Each => {}
         }
         let person = self.person(whose).await?;
-        let alert = self.ask_alert(wishes, Some(person.asked(wishes))).await?;
+        let alert = self
+            .ask_alert(&wishes.rules, Some(person.asked(wishes)))
+            .await?;
         Ok(alert.unwrap_or_default())
     }
 
     /// What it is to those who have these rules.
-    async fn verdict(&mut self, wishes: &Wishes) -> Result<Verdict, MatrixError> {
-        let id = wishes.rules.id;
+    async fn verdict(&mut self, rules: &Shared) -> Result<Verdict, MatrixError> {
+        let id = rules.id;
         if let Some((_, known)) = self.last.filter(|(last, _)| *last == id) {
             return Ok(known);
         }
@@ -188,7 +232,7 @@ impl<'a> Question<'a> {
         let verdict = if let Some(known) = self.alerts.verdicts.get(&key) {
             known
         } else {
-            let found = self.find_verdict(wishes).await?;
+            let found = self.find_verdict(rules).await?;
             self.alerts.verdicts.insert(key, found);
             found
         };
@@ -196,16 +240,16 @@ impl<'a> Question<'a> {
         Ok(verdict)
     }
 
-    async fn find_verdict(&mut self, wishes: &Wishes) -> Result<Verdict, MatrixError> {
-        if let Some(alert) = self.ask_alert(wishes, None).await? {
+    async fn find_verdict(&mut self, rules: &Shared) -> Result<Verdict, MatrixError> {
+        if let Some(alert) = self.ask_alert(rules, None).await? {
             return Ok(Verdict::Same(alert));
         }
-        let set = &wishes.rules.set;
+        let set = &rules.set;
         // What somebody is called, and since when they are there, is different for each.
         if set.asks_names() || set.asks_related() {
             return Ok(Verdict::Each);
         }
-        let alert = self.ask_alert(wishes, Some(Asked::STRANGER)).await?;
+        let alert = self.ask_alert(rules, Some(Asked::STRANGER)).await?;
         Ok(Verdict::OfStrangers(alert.unwrap_or_default()))
     }
 
@@ -222,10 +266,10 @@ impl<'a> Question<'a> {
 
     async fn ask_alert(
         &mut self,
-        wishes: &Wishes,
+        rules: &Shared,
         asked: Option<Asked<'_>>,
     ) -> Result<Option<Alert>, MatrixError> {
-        let set = &wishes.rules.set;
+        let set = &rules.set;
         let judge = |seen: &mut Seen<'_>, known: &Known<'_>| set.alert(seen, known);
         self.ask(asked, judge).await
     }

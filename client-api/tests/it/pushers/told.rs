@@ -182,25 +182,25 @@ async fn what_a_gateway_does_not_take_comes_again() {
 async fn what_is_tried_again_outlives_a_lease() {
     each(async |world| {
         let (_, bob, room) = two(world).await;
-        (0..4).for_each(|_| world.gateway.answers(502, json!({})));
+        (0..5).for_each(|_| world.gateway.answers(502, json!({})));
         let first = bob.say(&room, "one").await;
-        eventually("it was tried four times", async || {
+        eventually("it was tried five times", async || {
             world.clock.advance(Duration::from_secs(1));
-            world.gateway.got().len() >= 4
+            world.gateway.got().len() >= 5
         })
         .await;
-        // Now it waits for eight seconds at least.
-        world.clock.advance(Duration::from_secs(7));
+        // Now it waits for sixteen seconds at least, and the lease lasts for six.
+        world.clock.advance(Duration::from_secs(8));
         let second = bob.say(&room, "two").await;
         waits(world, 2).await;
         eventually("both are told", async || {
             world.clock.advance(Duration::from_secs(1));
-            world.gateway.got().len() >= 6
+            world.gateway.got().len() >= 7
         })
         .await;
-        let told = world.gateway.told(6).await;
-        assert_eq!(told[4]["event_id"], json!(first));
-        assert_eq!(told[5]["event_id"], json!(second));
+        let told = world.gateway.told(7).await;
+        assert_eq!(told[5]["event_id"], json!(first));
+        assert_eq!(told[6]["event_id"], json!(second));
     })
     .await;
 }

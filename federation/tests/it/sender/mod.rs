@@ -25,7 +25,7 @@ use rhizome_rooms::{
     admit,
     create::{
         create,
-        plan::{CreateRoom, Preset},
+        plan::{CreateRoom, Policy, Preset},
     },
     send::{SendOptions, send},
 };
@@ -261,6 +261,7 @@ fn public_room() -> CreateRoom {
         is_direct: false,
         invited_profiles: std::collections::HashMap::new(),
         encrypted: false,
+        policy: Policy::default(),
     }
 }
 

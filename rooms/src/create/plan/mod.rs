@@ -4,6 +4,7 @@
 //! (client-server `POST /createRoom`): create, the creator's join, power levels, canonical alias,
 //! what the preset sets, `initial_state`, name and topic, invites.
 
+mod policy;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use rhizome_protocol::{Object, RoomRules, StateKey};
 use ruma::{OwnedRoomAliasId, OwnedUserId, RoomVersionId, UserId};
 use serde_json::{Value, json};
 
+pub use self::policy::{Entrance, Policies, Policy};
 use crate::{Error, error::Result};
 
 /// How many users one request may invite: each is an event of the room's first write.
@@ -75,6 +77,8 @@ pub struct CreateRoom {
     pub invited_profiles: HashMap<OwnedUserId, Object>,
     /// Whether the room is encrypted, unless `initial_state` says how.
     pub encrypted: bool,
+    /// What the operator wants instead of the preset's.
+    pub policy: Policy,
 }
 
 /// One of the room's first events, all of them state events of the creator.
@@ -150,7 +154,7 @@ pub fn events(rules: &RoomRules, request: &CreateRoom) -> Result<Vec<Planned>> {
         ));
     }
     // 5. The preset, unless initial_state sets the same.
-    for (kind, content) in preset_state(request) {
+    for (kind, content) in preset_state(rules, request) {
         if !request
             .initial_state
             .iter()
@@ -291,6 +295,7 @@ fn power_levels(rules: &RoomRules, request: &CreateRoom) -> Object {
     }) else {
         return Object::new();
     };
+    request.policy.lay_over(&mut content);
     content.extend(request.power_level_content_override.clone());
     // Creators go on to the next room, so nobody becomes one by being left out of levels that are set otherwise.
     if rules.auth.privileged_creators
@@ -304,11 +309,12 @@ fn power_levels(rules: &RoomRules, request: &CreateRoom) -> Object {
 }
 
 /// The preset's part of the state. Guests are kept out by saying nothing.
-fn preset_state(request: &CreateRoom) -> Vec<(&'static str, Value)> {
+fn preset_state(rules: &RoomRules, request: &CreateRoom) -> Vec<(&'static str, Value)> {
     let (join_rule, guests) = match request.preset {
         Preset::PrivateChat | Preset::TrustedPrivateChat => ("invite", true),
         Preset::PublicChat => ("public", false),
     };
+    let join_rule = request.policy.join_rule(rules, join_rule);
     let mut state = vec![
         ("m.room.join_rules", json!({ "join_rule": join_rule })),
         (

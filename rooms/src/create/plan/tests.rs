@@ -19,6 +19,7 @@ fn request(preset: Preset) -> CreateRoom {
         is_direct: false,
         invited_profiles: HashMap::new(),
         encrypted: false,
+        policy: Policy::default(),
     }
 }
 
@@ -150,4 +151,53 @@ fn trusted_friends_get_the_creators_power_before_v12() {
         plan[2].content["users"],
         json!({ "@alice:one": 100, "@bob:two": 100 })
     );
+}
+
+#[test]
+fn the_operators_policy_goes_before_the_preset_and_after_the_request() {
+    let of = |value: &Value| value.as_object().unwrap().clone();
+    let policy = Policy {
+        join_rule: Some(Entrance::Knock),
+        power_levels: of(&json!({ "invite": 40, "events": { "m.room.name": 100, "org.x": 1 } })),
+    };
+    let mut request = CreateRoom {
+        policy,
+        ..request(Preset::PublicChat)
+    };
+    let content = |request: &CreateRoom, version: RoomVersionId, kind: &str| {
+        let rules = RoomRules::get(&version).unwrap();
+        let plan = events(rules, request).unwrap();
+        let planned = plan.into_iter().find(|planned| planned.key.kind == kind);
+        Value::Object(planned.unwrap().content)
+    };
+    let levels = content(&request, RoomVersionId::V12, "m.room.power_levels");
+    assert_eq!(
+        (&levels["invite"], &levels["kick"]),
+        (&json!(40), &json!(50))
+    );
+    let events = &levels["events"];
+    assert_eq!(
+        (&events["m.room.name"], &events["org.x"]),
+        (&json!(100), &json!(1))
+    );
+    assert_eq!(events["m.room.avatar"], 50);
+    let rule = |request: &CreateRoom, version| {
+        content(request, version, "m.room.join_rules")["join_rule"].clone()
+    };
+    assert_eq!(rule(&request, RoomVersionId::V12), "knock");
+    assert_eq!(
+        rule(&request, RoomVersionId::V6),
+        "public",
+        "it doesn't know the other"
+    );
+
+    request.power_level_content_override = of(&json!({ "invite": 10 }));
+    let levels = content(&request, RoomVersionId::V12, "m.room.power_levels");
+    assert_eq!(levels["invite"], 10);
+    request.initial_state.push(InitialState {
+        kind: "m.room.join_rules".into(),
+        state_key: String::new(),
+        content: of(&json!({ "join_rule": "invite" })),
+    });
+    assert_eq!(rule(&request, RoomVersionId::V12), "invite");
 }
