@@ -3,10 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use rhizome_protocol::Membership;
-use rhizome_rooms::{
-    access::{self, Standing},
-    state::stripped_keys,
-};
+use rhizome_rooms::{access::Standing, state::stripped_keys};
 use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, RoomNo};
 use ruma::{OwnedRoomId, UserId};
 
@@ -207,27 +204,38 @@ impl Loader<'_> {
     }
 
     /// Whether a room was left only in that an invite ended which the reader wasn't shown, so that they aren't told
-    /// of that either.
+    /// of that either. One that a client was perhaps shown before is told to have ended.
     async fn was_never_shown(&self, row: &MembershipRow) -> Result<bool, MatrixError> {
         if row.membership != Membership::Leave {
             return Ok(false);
         }
+        let (store, user) = (self.store, &self.viewer.user_id);
         let Some(own) = row.event else {
-            let (user, room) = (self.viewer.user, row.room);
-            let ended = self.store.ended_remote_invite(user, room).await?;
-            let Some(ended) = ended.filter(|ended| self.hides(&ended.sender)) else {
+            if self.after.is_some() {
                 return Ok(false);
-            };
-            // Who rejects it themselves has seen it.
-            let by = of_outside(&ended, &[Membership::Leave]);
-            return Ok(by.is_none_or(|by| by.pdu.sender() != self.viewer.user_id));
+            }
+            let ended = store
+                .ended_remote_invite(self.viewer.user, row.room)
+                .await?;
+            return Ok(ended.is_some_and(|ended| self.hides(&ended.sender)));
         };
-        let own = self.store.event_by_no(own).await?;
-        if !own.is_some_and(|own| self.hides(own.pdu.sender())) {
+        let own = store.event_by_no(own).await?;
+        let Some(own) = own.filter(|own| self.hides(own.pdu.sender())) else {
             return Ok(false);
-        }
-        let stay = access::end_of_stay(self.store, &self.viewer.user_id, row).await?;
-        Ok(stay.is_none())
+        };
+        let ended = match own.state_before {
+            Some(before) => {
+                store
+                    .state_event(before, "m.room.member", user.as_str())
+                    .await?
+            }
+            None => None,
+        };
+        let Some(ended) = ended.filter(|it| it.pdu.membership() == Some(Membership::Invite)) else {
+            return Ok(false);
+        };
+        let before = |after: Pos| ended.pos().is_none_or(|pos| pos <= after);
+        Ok(!self.after.is_some_and(before))
     }
 
     /// The event that invites the reader, or by which they knock.

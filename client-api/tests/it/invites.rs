@@ -99,6 +99,11 @@ async fn who_blocks_invites_gets_none() {
         let answer = alice.sync(None, "").await;
         assert!(answer["rooms"]["knock"][&open].is_object(), "{answer}");
         assert_blocked(invite(&bob, &open, &alice).await);
+        let kick = format!("/rooms/{}/kick", esc(&open));
+        bob.ok(Method::POST, &kick, json!({ "user_id": alice.id }))
+            .await;
+        let told = alice.sync(Some(&next(&answer)), "").await;
+        assert!(told["rooms"]["leave"][&open].is_object(), "{told}");
     })
     .await;
 }
