@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    fn object(value: Value) -> Object {
+    fn object(value: &Value) -> Object {
         value.as_object().cloned().unwrap()
     }
 
@@ -137,11 +137,11 @@ mod tests {
     fn keys_are_told_that_sign_and_no_others() {
         let key = |seed| sign::KeyPair::from_seed("0", &[seed; 32]).unwrap();
         let (first, second, other) = (key(1), key(2), key(3));
-        let mut signed = object(json!({ "mxid": "@bob:b.example", "token": "t" }));
+        let mut signed = object(&json!({ "mxid": "@bob:b.example", "token": "t" }));
         let server = server_name!("id.example");
         sign::sign_json(&mut signed, server, &second).unwrap();
         let urlsafe = second.public_base64().replace('+', "-").replace('/', "_");
-        let known = object(json!({
+        let known = object(&json!({
             "public_key": first.public_base64(),
             "key_validity_url": "https://id.example/first",
             "public_keys": [
