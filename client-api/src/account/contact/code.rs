@@ -10,8 +10,11 @@ const LETTERS: &[u8] = b"23456789abcdefghjkmnpqrstuvwxyz";
 const DIGITS: &[u8] = b"0123456789";
 const LENGTH: usize = 8;
 
-/// How long a session lives, in milliseconds: until its code is entered, and after that.
+/// How long a session lives until its code is entered, in milliseconds.
 pub(super) const LIFETIME_MS: i64 = 24 * 60 * 60 * 1000;
+/// How long it lives after that: as long as a registration may take. Who had a mailbox for a moment can't set a password
+/// by it tomorrow.
+pub(super) const VALIDATED_MS: i64 = 60 * 60 * 1000;
 
 /// A new code: digits where it is typed off a telephone.
 pub(super) fn new(medium: Medium) -> Result<String, MatrixError> {

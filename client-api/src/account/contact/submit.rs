@@ -135,7 +135,11 @@ pub(crate) async fn tried(
     code: &str,
 ) -> Result<Tried, MatrixError> {
     let secret = client_secret.map(hash_of);
-    let until = app.store.clock().now_ms().saturating_add(code::LIFETIME_MS);
+    let until = app
+        .store
+        .clock()
+        .now_ms()
+        .saturating_add(code::VALIDATED_MS);
     let code = code::hash(code);
     let tried = app.store.try_code(sid, secret.as_deref(), &code, until);
     Ok(tried.await?)

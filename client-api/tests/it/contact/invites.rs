@@ -30,12 +30,14 @@ async fn invite(user: &User, room: &str, address: &str) -> (u16, Value) {
 
 /// An identity server tells a server of who has shown that an address is theirs.
 async fn notify(server: &Server, method: Method, body: &Value) -> u16 {
-    let router: Router = watch().over(server.federation.router());
+    let watch = watch();
+    let router: Router = watch.over(server.federation.router());
     let request = Request::builder()
         .method(method)
         .uri("/_matrix/federation/v1/3pid/onbind")
         .body(Body::from(body.to_string()));
     let answer = router.oneshot(request.unwrap()).await.unwrap();
+    watch.assert_kept();
     answer.status().as_u16()
 }
 

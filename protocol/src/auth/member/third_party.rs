@@ -121,3 +121,50 @@ fn signatures_of(signed: &Object) -> impl Iterator<Item = [u8; 64]> {
         .filter_map(|(_, signature)| hash::from_base64_exact(signature.as_str()?))
         .take(MAX_THIRD_PARTY_KEYS)
 }
+
+#[cfg(test)]
+mod tests {
+    use ruma::server_name;
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: &Value) -> Object {
+        value.as_object().cloned().unwrap()
+    }
+
+    #[test]
+    fn keys_are_told_that_sign_and_no_others() {
+        let key = |seed| sign::KeyPair::from_seed("0", &[seed; 32]).unwrap();
+        let (first, second, other) = (key(1), key(2), key(3));
+        let mut signed = object(&json!({ "mxid": "@bob:b.example", "token": "t" }));
+        let server = server_name!("id.example");
+        sign::sign_json(&mut signed, server, &second).unwrap();
+        let urlsafe = second.public_base64().replace('+', "-").replace('/', "_");
+        let known = object(&json!({
+            "public_key": first.public_base64(),
+            "key_validity_url": "https://id.example/first",
+            "public_keys": [
+                { "public_key": other.public_base64(), "key_validity_url": "https://id.example/other" },
+                { "public_key": urlsafe, "key_validity_url": "https://id.example/second" },
+                { "public_key": second.public_base64() },
+                { "public_key": 1 },
+                "nothing",
+            ],
+        }));
+        let told = signing_keys(&signed, &known);
+        let second = second.public_base64();
+        assert_eq!(
+            told,
+            [
+                (&*urlsafe, Some("https://id.example/second")),
+                (&*second, None)
+            ]
+        );
+        assert!(signed_by_any(&signed, &known));
+        signed.insert("mxid".to_owned(), "@eve:b.example".into());
+        assert!(signing_keys(&signed, &known).is_empty());
+        assert!(!signed_by_any(&signed, &known));
+        assert!(signing_keys(&Object::new(), &known).is_empty());
+    }
+}
