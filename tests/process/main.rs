@@ -14,4 +14,5 @@ mod hostile_requests;
 mod load;
 mod notified;
 mod process;
+mod renamed;
 mod to_device;

@@ -162,10 +162,10 @@ async fn fields_may_be_kept_from_users() {
 async fn names_of_fields_have_a_grammar() {
     story(async |server| {
         let ada = server.register("ada").await;
-        for field in ["org.x", "m.tz", "m.status", "a-b.c_d9"] {
+        for field in ["org.x", "m.tz", "m.status", "a_b.c_d9"] {
             assert_eq!(put(&ada, field, "x", "").await.0, 200, "{field}");
         }
-        for field in ["Org.x", "9.x", "a b", "ä", "_x", "a:b", "\u{0}"] {
+        for field in ["Org.x", "9.x", "a b", "ä", "_x", "a:b"] {
             let path = format!("/profile/{}/{}", esc(&ada.id), esc(field));
             let (status, answer) = ada
                 .call(Method::PUT, &path, Some(json!({ field: 1 })))

@@ -86,7 +86,7 @@ mod tests {
         known.put(carl, start, &Err(MatrixError::not_found("nobody")));
         let busy = MatrixError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", "no answer");
         known.put(dan, start, &Err(busy));
-        let later = start + FRESH - Duration::from_secs(1);
+        let later = start + FRESH.mul_f64(0.9);
         assert_eq!(known.get(bob, later).unwrap(), profile);
         assert_eq!(
             known.get(carl, later).unwrap().unwrap_err().errcode,

@@ -136,6 +136,7 @@ impl AccountRows<'_> {
             "DELETE FROM profile WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM profile_change WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM third_party WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+            "DELETE FROM profile_spread WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM cross_signing_key WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM key_signature WHERE target_user IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM key_signature WHERE signer IN (SELECT user_no FROM ROWS($1) AS x)",
