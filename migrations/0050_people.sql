@@ -32,6 +32,7 @@ CREATE TABLE people_member (
     event BIGINT NOT NULL,
     PRIMARY KEY (user_no, room)
 );
+CREATE INDEX people_member_room ON people_member (room, user_no, n);
 
 -- Whether anybody may look into a room (its join rule is public, or its history world readable): 0, 1; 2 of one that we
 -- aren't in. 10 more: its members are about to be taken.

@@ -15,7 +15,7 @@ pub use self::rate_limits::{Network, RateLimits, UserRates};
 pub use self::registration::{
     Captcha, CaptchaKind, ContactRule, Document, Registration, RegistrationRules, TermsPolicy,
 };
-use crate::{Channels, Mailing};
+use crate::{Channels, JwtLogin, Mailing, Networks};
 
 /// Settings of the client API.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub struct ClientConfig {
     pub found_users: FoundUsers,
     /// Which fields of their profiles users may change.
     pub profile_fields: ProfileFields,
+    /// Other networks that are reached from here.
+    pub networks: Networks,
     /// Who may register.
     pub registration: Registration,
     /// What else that takes, and what new accounts are like.
@@ -54,6 +56,8 @@ pub struct ClientConfig {
     pub access_token_lifetime_ms: u64,
     /// How long a token is good that somebody who is logged in gets for another device; `None`: nobody gets one.
     pub login_tokens: Option<Duration>,
+    /// Takes tokens of the operator's own system for logins.
+    pub jwt: Option<Arc<JwtLogin>>,
     /// How often the WebSocket stream pings; a peer that is silent for two and a half times as
     /// long is given up.
     pub stream_heartbeat: Duration,
@@ -98,6 +102,7 @@ impl ClientConfig {
             notices: None,
             found_users: FoundUsers::Known,
             profile_fields: ProfileFields::default(),
+            networks: Networks::default(),
             registration: Registration::Closed,
             registration_rules: RegistrationRules::default(),
             guests: false,
@@ -105,6 +110,7 @@ impl ClientConfig {
             rate_limits: RateLimits::default(),
             access_token_lifetime_ms: 60 * 60 * 1000,
             login_tokens: Some(Duration::from_mins(2)),
+            jwt: None,
             stream_heartbeat: Duration::from_secs(30),
             max_body_bytes: 1024 * 1024,
             max_timeline_bytes: 32 << 20,
@@ -262,6 +268,13 @@ pub enum FoundUsers {
     Known,
     /// These, and all users of this server.
     AllLocal,
+}
+
+impl FoundUsers {
+    /// Whether all users of this server are found.
+    pub fn are_all_local(self) -> bool {
+        self == Self::AllLocal
+    }
 }
 
 /// Which fields of their profiles users may change.

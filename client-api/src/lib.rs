@@ -5,7 +5,7 @@
 //!
 //! Folders import each other in one direction, from top to bottom: `sync`, which tells of everything; `room` and
 //! `history`; `account`; `push`; `auth`; `view`. `media`, `people` and `space` know none of them but `view`. What several of them need and none of them
-//! owns is a file beside them (`limits`, `content`, `account_data`, `page`, `identity`) or in `place`; `door` stands before them and no
+//! owns is a file beside them (`limits`, `content`, `account_data`, `page`, `identity`, `user_ids`) or in `place`; `door` stands before them and no
 //! folder knows it.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -19,6 +19,7 @@ mod door;
 mod e2ee;
 mod history;
 mod identity;
+mod jwt;
 mod limits;
 mod media;
 pub mod notify;
@@ -31,6 +32,7 @@ mod router;
 mod space;
 mod sync;
 pub mod tasks;
+mod user_ids;
 mod view;
 mod voip;
 mod welcome;
@@ -56,14 +58,15 @@ use crate::{
     e2ee::backup,
     history::asked::InVain,
     limits::Limits,
-    people::networks::Networks,
 };
 
 pub use account::{
     carried::CarrySettings, guests::PutOutGuests, profile::tell::TellProfiles, users,
 };
 pub use config::ClientConfig;
+pub use jwt::{Algorithm as JwtAlgorithm, Claims as JwtClaims, JwtLogin};
 pub use media::{Files, LinkPreviews, RemoteFiles};
+pub use people::networks::{Network, Networks};
 pub use push::{channels::Channels, mailing::Mailing};
 pub use rhizome_edge::{Caller, MatrixError, Ruma};
 pub use room::delayed::run as send_delayed;
@@ -96,8 +99,6 @@ pub struct Parts {
     pub(crate) sync: sync::Shared,
     /// What other servers said of their users a moment ago.
     pub(crate) remote_profiles: RemoteProfiles,
-    /// Other networks that are reached from here.
-    pub(crate) networks: Networks,
     /// Where no other server has helped with history.
     pub(crate) in_vain: InVain,
     /// Rate limits.
@@ -135,7 +136,6 @@ impl App {
             tokens,
             sync: sync::Shared::default(),
             remote_profiles: RemoteProfiles::default(),
-            networks: Networks::default(),
             in_vain: InVain::default(),
             limits,
             bodies: Bodies::new(backup::MEMORY.0, backup::MEMORY.1),

@@ -27,6 +27,10 @@ pub enum Kind {
     Join,
     /// Invites somebody.
     Invite,
+    /// Invites somebody with a new account.
+    NewcomerInvite,
+    /// Makes a room with a new account.
+    NewcomerRoom,
     /// Sends messages to devices: one for each two KiB of each.
     ToDevice,
     /// Writes to a server that is in no room of ours and nobody has written to yet.
@@ -172,6 +176,8 @@ impl Limits {
             Kind::Login => self.rates.login,
             Kind::Join => self.rates.join,
             Kind::Invite => self.rates.invite,
+            Kind::NewcomerInvite => self.rates.new_account_invite,
+            Kind::NewcomerRoom => self.rates.new_account_room,
             Kind::ToDevice => self.rates.to_device,
             Kind::NewServer => self.rates.new_server,
             Kind::Upload => self.rates.upload,

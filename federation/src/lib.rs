@@ -140,6 +140,7 @@ impl Federation {
         config: FederationConfig,
         outbound: Outbound,
     ) -> Result<Self, ConfigError> {
+        outbound.keep_to(&store);
         let (name, key) = (own_name(&rooms), own_key(&rooms));
         let keys = KeyRing::new(name, key, store.clone(), &config, outbound.clone())?;
         let inner = Inner {

@@ -1,4 +1,4 @@
-//! Mails of a few lines: whose address it is, whether it wants mails, a new password. They may go to somebody who
+//! Mails of a few lines: whose address it is, whether it wants mails, a new password, an account that is there. They may go to somebody who
 //! never heard of us, so nothing is in them that users chose freely: they are called by their ids.
 
 use serde::Serialize;
@@ -46,6 +46,15 @@ pub struct Reset {
     pub link: Link,
 }
 
+/// Tells somebody that their address is that of an account already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Our server's name.
+    pub server: String,
+    /// The user's id.
+    pub user: String,
+}
+
 /// Any of them as templates see it.
 #[derive(Serialize)]
 pub(crate) struct LetterView {
@@ -54,35 +63,42 @@ pub(crate) struct LetterView {
     user: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<String>,
-    link: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
 }
 
 impl LetterView {
-    fn new(server: &str, user: Option<&str>, code: Option<&str>, link: &Link) -> Self {
+    fn new(server: &str, user: Option<&str>, code: Option<&str>, link: Option<&Link>) -> Self {
         Self {
             server: clean::line(server, MAX_ID),
             user: user.map(|user| clean::line(user, MAX_ID)),
             code: code.map(|code| clean::line(code, MAX_CODE)),
-            link: link.as_str().to_owned(),
+            link: link.map(|link| link.as_str().to_owned()),
         }
     }
 }
 
 impl Confirm {
     pub(crate) fn view(&self) -> LetterView {
-        LetterView::new(&self.server, Some(&self.user), None, &self.link)
+        LetterView::new(&self.server, Some(&self.user), None, Some(&self.link))
     }
 }
 
 impl Verify {
     pub(crate) fn view(&self) -> LetterView {
-        LetterView::new(&self.server, None, Some(&self.code), &self.link)
+        LetterView::new(&self.server, None, Some(&self.code), Some(&self.link))
     }
 }
 
 impl Reset {
     pub(crate) fn view(&self) -> LetterView {
         let (user, code) = (Some(self.user.as_str()), Some(self.code.as_str()));
-        LetterView::new(&self.server, user, code, &self.link)
+        LetterView::new(&self.server, user, code, Some(&self.link))
+    }
+}
+
+impl Known {
+    pub(crate) fn view(&self) -> LetterView {
+        LetterView::new(&self.server, Some(&self.user), None, None)
     }
 }

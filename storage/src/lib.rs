@@ -62,6 +62,7 @@ use rooms::snapshot::Nodes;
 pub use accounts::backup::{
     Backup, BackupError, BackupPage, BackupSession, BackupState, StoredSession,
 };
+pub use accounts::blocks::{Blocked, Way};
 pub use accounts::dehydrated::{DehydratedDevice, Dehydration, NewDehydrated};
 pub use accounts::delivery::DELIVERY;
 pub use accounts::devices::StoredDevice;
@@ -69,7 +70,7 @@ pub use accounts::erasure::Erasures;
 pub use accounts::listing::ListedAccount;
 pub use accounts::pushes::{About, Mails, NewPush, Push, Told, Waiting};
 pub use accounts::registration::{AwaitingApproval, RegistrationToken};
-pub use accounts::reports::{NewReport, Report};
+pub use accounts::reports::{NewReport, Report, ReportState};
 pub use accounts::sessions::Ends;
 pub use accounts::tasks::{Task, TaskState};
 pub use accounts::third_parties::OwnThirdParty;
@@ -96,6 +97,7 @@ pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
 pub use facts::account::{AccountChange, AccountFlag};
 pub use facts::account_data::{AccountData, DataChange, DataSize, INVITE_RULES, Notifying};
 pub use facts::alias::{AliasesMoved, NewAlias};
+pub use facts::block::Block;
 pub use facts::decision::CommitError;
 pub use facts::delay_id::DelayId;
 pub use facts::delayed::{
@@ -247,6 +249,7 @@ pub(crate) struct Caches {
     /// The entries of states that summaries are made of.
     pub(crate) summary_keys: OnceCell<Vec<KeyNo>>,
     pub(crate) erasures: Mutex<accounts::erasure::KnownErasures>,
+    pub(crate) blocks: Mutex<accounts::blocks::KnownBlocks>,
     pub(crate) delivery: Mutex<accounts::delivery::KnownDelivery>,
     pub(crate) key_counts: Cache<UserNo, keys::counts::OfDevices>,
     pub(crate) notifying: Cache<UserNo, Arc<Notifying>>,

@@ -56,6 +56,7 @@ impl Caches {
             summaries: Cache::new(32_768),
             summary_keys: OnceCell::new(),
             erasures: Mutex::default(),
+            blocks: Mutex::default(),
             delivery: Mutex::default(),
             // In devices.
             key_counts: Cache::new(100_000),

@@ -12,6 +12,7 @@ pub(crate) mod filters;
 pub mod guests;
 pub(crate) mod management;
 pub(crate) mod moderation;
+pub(crate) mod newcomers;
 pub(crate) mod openid;
 pub(crate) mod presence;
 pub mod profile;

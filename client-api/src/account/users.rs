@@ -7,6 +7,7 @@ use rhizome_edge::MatrixError;
 use rhizome_storage::{Account, Admission, Ends, NewAccount, Store, ThirdParty, UserNo};
 use ruma::{OwnedUserId, ServerName, UserId};
 
+pub use crate::user_ids::user_id;
 use crate::{
     App,
     auth::{
@@ -16,31 +17,6 @@ use crate::{
     config::PasswordCost,
     tasks,
 };
-
-/// A user id is at most this long, in bytes (<https://spec.matrix.org/v1.19/appendices/#user-identifiers>).
-const MAX_USER_ID: usize = 255;
-
-/// The id that an account of this name would have on `server`. Capitals are taken for small letters.
-///
-/// # Errors
-/// `M_INVALID_USERNAME` outside the grammar of new user ids.
-pub fn user_id(server: &ServerName, username: &str) -> Result<OwnedUserId, MatrixError> {
-    let invalid =
-        |message: String| MatrixError::new(StatusCode::BAD_REQUEST, "M_INVALID_USERNAME", message);
-    let name = username.to_ascii_lowercase();
-    if name.len() + server.as_str().len() + 2 > MAX_USER_ID {
-        return Err(invalid(format!(
-            "A user id must not be longer than {MAX_USER_ID} bytes, the server's name included"
-        )));
-    }
-    let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'=' | b'-' | b'/' | b'+');
-    if name.is_empty() || !name.bytes().all(allowed) {
-        return Err(invalid(
-            "A user name consists of a-z, 0-9 and ._=-/+".into(),
-        ));
-    }
-    UserId::parse(format!("@{name}:{server}")).map_err(|error| invalid(error.to_string()))
-}
 
 /// Makes an account, in the database alone: for the binary's command line.
 ///
@@ -117,7 +93,7 @@ async fn new_account(
     display_name: Option<String>,
     passwords: &Passwords,
 ) -> Result<NewAccount, MatrixError> {
-    require_free(store, new.user_id).await?;
+    require_unused(store, new.user_id).await?;
     Ok(NewAccount {
         password_hash: Some(passwords.hash(new.password).await?),
         admin: new.admin,
@@ -143,8 +119,24 @@ pub(crate) fn require_permitted(app: &App, user_id: &UserId) -> Result<(), Matri
     Ok(())
 }
 
-/// `M_USER_IN_USE` if there is an account of this id.
+/// Whether the operator lets somebody register this name.
+pub(crate) async fn name_is_allowed(store: &Store, user_id: &UserId) -> Result<bool, MatrixError> {
+    Ok(!store.blocks().await?.name(user_id.localpart()))
+}
+
+/// `M_USER_IN_USE` if there is an account of this id, `M_EXCLUSIVE` if nobody may have one.
 pub(crate) async fn require_free(store: &Store, user_id: &UserId) -> Result<(), MatrixError> {
+    if !name_is_allowed(store, user_id).await? {
+        return Err(MatrixError::new(
+            StatusCode::BAD_REQUEST,
+            "M_EXCLUSIVE",
+            "The operator of this server keeps this user name",
+        ));
+    }
+    require_unused(store, user_id).await
+}
+
+async fn require_unused(store: &Store, user_id: &UserId) -> Result<(), MatrixError> {
     if store.account(user_id).await?.is_some() {
         Err(in_use())
     } else {

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::{
     App, Ruma,
     auth::{
-        login_token, phone,
+        jwt, login_token, phone,
         session::{self, SessionRequest},
         standing,
         validated::{ThirdParty, third_party},
@@ -29,6 +29,9 @@ pub async fn flows(
     let mut flows = vec![json!({ "type": "m.login.password" })];
     if app.config.login_tokens.is_some() {
         flows.push(json!({ "type": "m.login.token", "get_login_token": true }));
+    }
+    if app.config.jwt.is_some() {
+        flows.push(json!({ "type": "org.matrix.login.jwt" }));
     }
     RawJson::of(&json!({ "flows": flows }))
 }
@@ -86,11 +89,9 @@ pub async fn login(
             let name = named_user(&login)?;
             by_password(&app, &name, password).await?
         }
-        "m.login.token" => {
-            let Some(token) = login.token.as_deref() else {
-                return Err(MatrixError::missing_param("A token is required"));
-            };
-            (login_token::redeem(&app, token).await?, None)
+        "m.login.token" => (login_token::redeem(&app, token_of(&login)?).await?, None),
+        "org.matrix.login.jwt" if app.config.jwt.is_some() => {
+            (jwt::user_of(&app, token_of(&login)?).await?, None)
         }
         _ => {
             let message = "The login type isn't one of this server's flows";
@@ -122,6 +123,11 @@ pub async fn login(
         answer["well_known"] = json!({ "m.homeserver": { "base_url": base_url } });
     }
     RawJson::of(&answer)
+}
+
+fn token_of(login: &Login) -> Result<&str, MatrixError> {
+    let token = login.token.as_deref();
+    token.ok_or_else(|| MatrixError::missing_param("A token is required"))
 }
 
 /// An account into which nobody may log in yet (MSC3866).

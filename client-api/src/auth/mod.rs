@@ -1,6 +1,7 @@
 //! Who is it: logging in, access tokens, and proving it again.
 
 pub(crate) mod get_token;
+pub(crate) mod jwt;
 pub(crate) mod login;
 pub(crate) mod login_token;
 pub(crate) mod logout;
@@ -9,6 +10,7 @@ pub(crate) mod phone;
 pub(crate) mod refresh;
 pub(crate) mod reset;
 pub(crate) mod session;
+pub(crate) mod shadow;
 pub(crate) mod standing;
 pub(crate) mod token;
 pub(crate) mod uia;

@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
+    time::Duration,
 };
 
 use ruma::OwnedUserId;
@@ -38,6 +39,12 @@ pub struct RateLimits {
     pub validation: Rate,
     /// Everything else that the specification calls rate-limited, per user or address.
     pub other: Rate,
+    /// For how long an account is new; zero: none is.
+    pub new_account_age: Duration,
+    /// Invites, per user whose account is new.
+    pub new_account_invite: Rate,
+    /// Rooms made, per user whose account is new.
+    pub new_account_room: Rate,
     /// Users for whom none of these hold, but for what tries secrets.
     pub exempt_users: HashSet<OwnedUserId>,
     /// Networks whose addresses aren't counted.
@@ -121,6 +128,9 @@ impl Default for RateLimits {
             fetch: rate(10.0, 500),
             validation: rate(0.003, 5),
             other: rate(20.0, 100),
+            new_account_age: Duration::ZERO,
+            new_account_invite: rate(0.001, 10),
+            new_account_room: rate(0.0005, 5),
             exempt_users: HashSet::new(),
             exempt_networks: Vec::new(),
             overrides: HashMap::new(),

@@ -10,7 +10,7 @@ use ruma::api::client::context::get_context::v3;
 use crate::{
     App, MatrixError, Ruma,
     history::{
-        event::{absent, visible_event},
+        event::{absent, require_heard, visible_event},
         pager::{Page, Pager},
     },
     place::point::HistoryPoint,
@@ -37,6 +37,7 @@ pub async fn context(
         .unwrap_or(MAX_TIMELINE)
         .min(MAX_TIMELINE);
     let ignored = ignored::read(&app.store, reading.viewer.user).await?;
+    require_heard(&middle, &ignored)?;
     let end = reading.room.end(&app.store);
     let pager = Pager {
         app: &app,

@@ -1,9 +1,11 @@
 //! One event.
 
+use std::collections::HashSet;
+
 use axum::extract::State;
 use rhizome_edge::{RawJson, Undecoded};
 use rhizome_storage::StoredEvent;
-use ruma::{EventId, api::client::room::get_room_event::v3};
+use ruma::{EventId, OwnedUserId, api::client::room::get_room_event::v3};
 
 use crate::{
     App, MatrixError, Ruma,
@@ -29,11 +31,12 @@ pub async fn event(
         .await
         .map_err(hidden)?;
     let mut seen = visible_event(&app, &reading, &req.event_id).await?;
+    let ignored = ignored::read(&app.store, reading.viewer.user).await?;
+    require_heard(&seen, &ignored)?;
     if whole {
         unredacted::restore(&app, &reading, &mut seen).await?;
     }
     let mut seen = [seen];
-    let ignored = ignored::read(&app.store, reading.viewer.user).await?;
     let budget = Budget::with(app.config.max_timeline_bytes, &seen);
     let bundler = Bundler {
         store: &app.store,
@@ -75,6 +78,15 @@ pub async fn visible_event(
     )
     .await?;
     seen.into_iter().next().ok_or_else(absent)
+}
+
+/// Makes sure that it isn't something said by somebody whom the reader ignores: whoever answers to it brings it up.
+pub fn require_heard(seen: &Seen, ignored: &HashSet<OwnedUserId>) -> Result<(), MatrixError> {
+    let pdu = &seen.event.pdu;
+    if pdu.state_key().is_none() && ignored.contains(pdu.sender()) {
+        return Err(absent());
+    }
+    Ok(())
 }
 
 /// There is no such event, as far as the reader is told.

@@ -9,7 +9,6 @@ use ruma::api::client::user_directory::search_users::v3;
 
 use crate::{
     App, MatrixError, Ruma,
-    config::FoundUsers,
     view::{ignored, json::Json},
 };
 
@@ -32,7 +31,7 @@ pub async fn search(
     let scope = PeopleScope {
         user: who.user,
         here: &app.config.server_name,
-        all_local: app.config.found_users == FoundUsers::AllLocal,
+        all_local: app.config.found_users.are_all_local(),
         without: &without,
         limit,
     };

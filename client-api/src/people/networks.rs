@@ -1,43 +1,110 @@
-//! Other networks that are reached from here (client-server API, "Third-party Lookups"). Application services bring them;
-//! without any there is no protocol, nobody and no place to be found there.
+//! Other networks that are reached from here (client-server API, "Third-party Lookups"). Whoever reaches one says what it
+//! speaks and looks things up there ([`Network`]): application services do. Without any there is no protocol, and nobody and
+//! no place to be found.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 use axum::extract::State;
+use futures_util::future::{BoxFuture, join_all};
 use rhizome_edge::RawJson;
 use ruma::{
+    RoomAliasId, UserId,
     api::client::thirdparty::{
         get_location_for_protocol::v3 as location, get_location_for_room_alias::v3 as by_alias,
         get_protocol::v3 as protocol, get_protocols::v3 as protocols,
         get_user_for_protocol::v3 as user, get_user_for_user_id::v3 as by_id,
     },
-    thirdparty::Protocol,
+    thirdparty::{Location, Protocol, User},
 };
+use serde::Serialize;
 
 use crate::{App, MatrixError, Ruma};
 
-/// What is known of other networks: filled by whoever reaches them.
-#[derive(Debug, Clone, Default)]
-pub struct Networks {
-    /// By their names.
-    protocols: BTreeMap<String, Protocol>,
+/// The most fields that somebody may look for at once.
+const MOST_FIELDS: usize = 32;
+/// The most that is told of what was found.
+const MOST_FOUND: usize = 1_000;
+
+/// What users look for on a network: the values of its fields.
+pub type Fields = BTreeMap<String, String>;
+
+/// Reaches another network. What it can't find out, in time or at all, it doesn't find.
+pub trait Network: Debug + Send + Sync {
+    /// The protocols that it speaks, by their names.
+    fn protocols(&self) -> BTreeMap<String, Protocol>;
+
+    /// Rooms that are places of the network.
+    fn locations<'a>(
+        &'a self,
+        protocol: &'a str,
+        fields: &'a Fields,
+    ) -> BoxFuture<'a, Vec<Location>>;
+
+    /// Users here who are users of the network.
+    fn users<'a>(&'a self, protocol: &'a str, fields: &'a Fields) -> BoxFuture<'a, Vec<User>>;
+
+    /// The places of the network that a room is.
+    fn locations_of<'a>(&'a self, alias: &'a RoomAliasId) -> BoxFuture<'a, Vec<Location>>;
+
+    /// Who of the network a user is.
+    fn users_of<'a>(&'a self, user: &'a UserId) -> BoxFuture<'a, Vec<User>>;
 }
 
+/// All that are reached.
+#[derive(Debug, Clone, Default)]
+pub struct Networks(Vec<Arc<dyn Network>>);
+
 impl Networks {
-    /// The protocol of this name.
+    /// These.
+    pub fn of(networks: Vec<Arc<dyn Network>>) -> Self {
+        Self(networks)
+    }
+
+    /// All protocols. What speaks the same one is several instances of it.
+    fn protocols(&self) -> BTreeMap<String, Protocol> {
+        let mut all: BTreeMap<String, Protocol> = BTreeMap::new();
+        for (name, protocol) in self.0.iter().flat_map(|network| network.protocols()) {
+            match all.get_mut(&name) {
+                Some(known) => known.instances.extend(protocol.instances),
+                None => drop(all.insert(name, protocol)),
+            }
+        }
+        all
+    }
+
+    /// Those that speak a protocol.
     ///
     /// # Errors
-    /// `M_NOT_FOUND`
-    fn protocol(&self, name: &str) -> Result<&Protocol, MatrixError> {
-        let found = self.protocols.get(name);
-        found.ok_or_else(|| {
-            MatrixError::not_found("No network of this protocol is reached from here")
-        })
+    /// `M_NOT_FOUND` if none does.
+    fn speaking(&self, protocol: &str) -> Result<Vec<&Arc<dyn Network>>, MatrixError> {
+        let speaks = |network: &&Arc<dyn Network>| network.protocols().contains_key(protocol);
+        let found: Vec<_> = self.0.iter().filter(speaks).collect();
+        if found.is_empty() {
+            return Err(MatrixError::not_found(
+                "No network of this protocol is reached from here",
+            ));
+        }
+        Ok(found)
     }
 }
 
-fn nothing() -> MatrixError {
-    MatrixError::not_found("Nothing like that was found on any network")
+/// What all have found together.
+async fn told<T: Serialize>(
+    asked: impl Iterator<Item = BoxFuture<'_, Vec<T>>>,
+) -> Result<RawJson, MatrixError> {
+    let found: Vec<T> = join_all(asked).await.into_iter().flatten().collect();
+    if found.is_empty() {
+        let message = "Nothing like that was found on any network";
+        return Err(MatrixError::not_found(message));
+    }
+    RawJson::of(&found[..found.len().min(MOST_FOUND)])
+}
+
+fn check(fields: &Fields) -> Result<(), MatrixError> {
+    if fields.len() > MOST_FIELDS {
+        return Err(MatrixError::invalid_param("These are too many fields"));
+    }
+    Ok(())
 }
 
 /// `GET /_matrix/client/v3/thirdparty/protocols`
@@ -45,7 +112,7 @@ pub async fn protocols(
     State(app): State<App>,
     Ruma { .. }: Ruma<protocols::Request>,
 ) -> Result<RawJson, MatrixError> {
-    RawJson::of(&app.networks.protocols)
+    RawJson::of(&app.config.networks.protocols())
 }
 
 /// `GET /_matrix/client/v3/thirdparty/protocol/{protocol}`
@@ -53,7 +120,9 @@ pub async fn protocol(
     State(app): State<App>,
     Ruma { req, .. }: Ruma<protocol::Request>,
 ) -> Result<RawJson, MatrixError> {
-    RawJson::of(app.networks.protocol(&req.protocol)?)
+    let found = app.config.networks.protocols().remove(&req.protocol);
+    let unknown = || MatrixError::not_found("No network of this protocol is reached from here");
+    RawJson::of(&found.ok_or_else(unknown)?)
 }
 
 /// `GET /_matrix/client/v3/thirdparty/location/{protocol}`
@@ -61,8 +130,9 @@ pub async fn location(
     State(app): State<App>,
     Ruma { req, .. }: Ruma<location::Request>,
 ) -> Result<RawJson, MatrixError> {
-    app.networks.protocol(&req.protocol)?;
-    Err(nothing())
+    check(&req.fields)?;
+    let asked = app.config.networks.speaking(&req.protocol)?.into_iter();
+    told(asked.map(|network| network.locations(&req.protocol, &req.fields))).await
 }
 
 /// `GET /_matrix/client/v3/thirdparty/user/{protocol}`
@@ -70,22 +140,25 @@ pub async fn user(
     State(app): State<App>,
     Ruma { req, .. }: Ruma<user::Request>,
 ) -> Result<RawJson, MatrixError> {
-    app.networks.protocol(&req.protocol)?;
-    Err(nothing())
+    check(&req.fields)?;
+    let asked = app.config.networks.speaking(&req.protocol)?.into_iter();
+    told(asked.map(|network| network.users(&req.protocol, &req.fields))).await
 }
 
 /// `GET /_matrix/client/v3/thirdparty/location`
 pub async fn location_of_alias(
-    State(_): State<App>,
-    Ruma { .. }: Ruma<by_alias::Request>,
+    State(app): State<App>,
+    Ruma { req, .. }: Ruma<by_alias::Request>,
 ) -> Result<RawJson, MatrixError> {
-    Err(nothing())
+    let asked = app.config.networks.0.iter();
+    told(asked.map(|network| network.locations_of(&req.alias))).await
 }
 
 /// `GET /_matrix/client/v3/thirdparty/user`
 pub async fn user_of_id(
-    State(_): State<App>,
-    Ruma { .. }: Ruma<by_id::Request>,
+    State(app): State<App>,
+    Ruma { req, .. }: Ruma<by_id::Request>,
 ) -> Result<RawJson, MatrixError> {
-    Err(nothing())
+    let asked = app.config.networks.0.iter();
+    told(asked.map(|network| network.users_of(&req.userid))).await
 }

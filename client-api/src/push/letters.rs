@@ -1,6 +1,6 @@
 //! Letters by which it is found out whose an address is.
 
-use rhizome_mail::{Address, Mail, Reset, Verify};
+use rhizome_mail::{Address, Known, Mail, Reset, Verify};
 use ruma::UserId;
 
 use super::mailing::{Mailing, Unsent};
@@ -13,6 +13,15 @@ impl Mailing {
             server: self.server().to_string(),
             code: code.to_owned(),
             link: self.link("verify", place)?,
+        })?;
+        self.send(Mail::new(to, content)).await
+    }
+
+    /// Tells a user that their address is that of an account already.
+    pub(crate) async fn known(&self, to: Address, user: &UserId) -> Result<(), Unsent> {
+        let content = self.templates().known(&Known {
+            server: self.server().to_string(),
+            user: user.to_string(),
         })?;
         self.send(Mail::new(to, content)).await
     }

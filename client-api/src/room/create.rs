@@ -28,7 +28,11 @@ use serde_json::Value;
 
 use crate::{
     App, Ruma,
-    account::profile::rooms::{member_content, only_of_members},
+    account::{
+        newcomers,
+        profile::rooms::{member_content, only_of_members},
+    },
+    auth::shadow,
     config::EncryptionByDefault,
     content,
     limits::Kind,
@@ -48,7 +52,7 @@ pub async fn create(
     Ruma { who, mut req, .. }: Ruma<create_room::Request>,
 ) -> Result<create_room::Response, MatrixError> {
     let creator_profile = member_content(&app, &who.user_id).await?;
-    let by_address = by_address(&app, std::mem::take(&mut req.invite_3pid))?;
+    let mut by_address = by_address(&app, std::mem::take(&mut req.invite_3pid))?;
     let mut request = decoded(&app, who.user_id.clone(), creator_profile, req)?;
     check_canonical_alias(&request)?;
     // Refused before anything is made: half of the guests would be no use.
@@ -59,8 +63,13 @@ pub async fn create(
         .filter(|user| user.server_name() == ours);
     let invited: Vec<OwnedUserId> = invited.take(MAX_INVITES).cloned().collect();
     invites::require_wanted_of(store, &request.creator, &invited).await?;
-    let now = app.now_monotonic_ms();
+    if shadow::is_banned(&app, &request.creator).await? {
+        request.invite.clear();
+        by_address.clear();
+    }
     let guests = request.invite.len() + by_address.len();
+    newcomers::take(&app, &request.creator, 1, guests).await?;
+    let now = app.now_monotonic_ms();
     app.limits
         .take_many(Kind::Invite, &request.creator, guests, now)?;
     request.invited_profiles = profiles(&app, &request.invite).await?;

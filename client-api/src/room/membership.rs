@@ -33,7 +33,8 @@ use serde_json::Value;
 
 use crate::{
     App, Caller, Ruma,
-    account::{guests, profile::rooms::member_content},
+    account::{guests, newcomers, profile::rooms::member_content},
+    auth::shadow,
     content,
     room::{by_address::ByAddress, notices},
 };
@@ -68,6 +69,9 @@ pub async fn knock(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<knock_room::Request>,
 ) -> Result<knock_room::Response, MatrixError> {
+    if shadow::is_banned(&app, &who.user_id).await? {
+        return Err(MatrixError::forbidden("You can't knock on this room"));
+    }
     let mut via = req.via;
     via.truncate(MAX_VIA);
     let mut content = member_content(&app, &who.user_id).await?;
@@ -154,6 +158,7 @@ pub async fn invite(
     State(app): State<App>,
     Ruma { who, req, .. }: Ruma<invite::Request>,
 ) -> Result<invite::Response, MatrixError> {
+    newcomers::take(&app, &who.user_id, 0, 1).await?;
     let room_id = req.room_id;
     match req.recipient {
         InvitationRecipient::UserId(invited) => {
@@ -196,6 +201,9 @@ pub(super) async fn invite_by_address(
     room_id: OwnedRoomId,
     by_address: &ByAddress,
 ) -> Result<(), MatrixError> {
+    if shadow::is_banned(app, &who.user_id).await? {
+        return shadow::event(app, who, &room_id).await.map(drop);
+    }
     match by_address.invited(app, who, &room_id).await? {
         Some(user) => invite_user(app, who, room_id, user, None).await,
         None => Ok(()),
@@ -323,6 +331,10 @@ async fn change(
         reason,
         extra,
     } = wish;
+    let goes = action == Action::Kick && target == who.user_id;
+    if !goes && shadow::is_banned(app, &who.user_id).await? {
+        return shadow::event(app, who, &room_id).await.map(drop);
+    }
     let sender = who.user_id.clone();
     let change = MembershipChange {
         room_id,

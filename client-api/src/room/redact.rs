@@ -11,7 +11,11 @@ use ruma::{
 use serde::Deserialize;
 
 use crate::{
-    App, Caller, Ruma, account::presence::acts, auth::standing, content, room::redact_related,
+    App, Caller, Ruma,
+    account::presence::acts,
+    auth::{shadow, standing},
+    content,
+    room::redact_related,
 };
 
 /// `PUT /_matrix/client/v3/rooms/{roomId}/redact/{eventId}/{txnId}`
@@ -77,6 +81,9 @@ pub async fn event(
     if who.is_suspended && !rel_types.is_empty() {
         // What relates to it is others'.
         return Err(standing::suspended());
+    }
+    if shadow::is_banned(app, &who.user_id).await? {
+        return shadow::event(app, who, &room_id).await;
     }
     let of = (&*room_id, &*event_id);
     redact_related::want(app, who, of, &rel_types, reason.as_deref()).await?;

@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::{
     App, Caller, Ruma,
     account::presence::acts,
-    auth::standing,
+    auth::{shadow, standing},
     content,
     room::{
         redact, relating,
@@ -77,6 +77,9 @@ async fn send_as(
     } else {
         standing::may_speak(app, who, &room_id).await?;
         relating::check(app, who, &room_id, (kind, &content), Some(&txn)).await?;
+    }
+    if shadow::is_banned(app, &who.user_id).await? {
+        return shadow::event(app, who, &room_id).await;
     }
     let options = SendOptions {
         txn: Some(txn),

@@ -6,12 +6,14 @@ use axum::extract::State;
 use http::StatusCode;
 use rhizome_edge::{Content, MatrixError, RawJson, Undecoded};
 use rhizome_federation::{local, query};
-use rhizome_protocol::{Object, StateKey, draft::Draft};
+use rhizome_protocol::{Membership, Object, StateKey, draft::Draft};
 use rhizome_rooms::{
-    access::RoomAccess, membership::restricted::AUTHORISED_VIA, send::SendOptions,
+    access::RoomAccess,
+    membership::{require_open, restricted::AUTHORISED_VIA},
+    send::SendOptions,
 };
 use ruma::{
-    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId,
+    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomAliasId, RoomId, UserId,
     api::client::state::{
         get_state_event_for_key::v3 as get, get_state_events::v3 as list,
         send_state_event::v3 as put,
@@ -21,8 +23,8 @@ use serde_json::{Value, json};
 
 use crate::{
     App, Caller, Ruma,
-    account::{guests, presence::acts},
-    auth::standing,
+    account::{guests, newcomers, presence::acts},
+    auth::{shadow, standing},
     content,
     limits::Kind,
     room::{
@@ -123,6 +125,9 @@ pub async fn set(
         notices::may_leave(app, who, &room_id).await?;
     } else {
         standing::may_speak(app, who, &room_id).await?;
+        if shadow::is_banned(app, &who.user_id).await? {
+            return shadow::event(app, who, &room_id).await;
+        }
     }
     event(app, who.user_id.clone(), room_id, key, content, options).await
 }
@@ -140,9 +145,13 @@ pub async fn event(
         // Who lets whom in, servers settle.
         content.remove(AUTHORISED_VIA);
     }
+    if kind == "m.room.member" {
+        may_come(app, &sender, &room_id, &content).await?;
+    }
     if membership::is_invite(&kind, &content) {
         let now = app.now_monotonic_ms();
         app.limits.take_many(Kind::Invite, &sender, 1, now)?;
+        newcomers::take(app, &sender, 0, 1).await?;
     }
     if kind == "m.room.canonical_alias" && key.is_empty() {
         check_canonical_alias(app, &room_id, &content).await?;
@@ -157,6 +166,32 @@ pub async fn event(
     };
     let sent = local::send(&app.federation, draft, options).await?;
     Ok(sent.event_id)
+}
+
+/// Whether the operator lets somebody come into the room, if that is what the event is about: who is there already only says
+/// something else of themselves.
+async fn may_come(
+    app: &App,
+    sender: &UserId,
+    room_id: &RoomId,
+    content: &Object,
+) -> Result<(), MatrixError> {
+    let comes = match content.get("membership").and_then(Value::as_str) {
+        Some("invite" | "knock") => true,
+        Some("join") => {
+            let user = app.store.user_no(sender).await?;
+            let joined = match app.store.known_room(room_id).await? {
+                Some(room) => app.store.membership(user, room).await?,
+                None => None,
+            };
+            joined.is_none_or(|row| row.membership != Membership::Join)
+        }
+        _ => false,
+    };
+    if comes {
+        require_open(&app.store, room_id).await?;
+    }
+    Ok(())
 }
 
 /// The aliases that the event newly names must lead to the room

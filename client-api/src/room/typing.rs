@@ -8,7 +8,10 @@ use rhizome_rooms::access::RoomAccess;
 use ruma::api::client::typing::create_typing_event::v3::{Request, Response};
 use serde::Deserialize;
 
-use crate::{App, Caller, MatrixError, Ruma, account::presence::acts, content, view::seen::reader};
+use crate::{
+    App, Caller, MatrixError, Ruma, account::presence::acts, auth::shadow, content,
+    view::seen::reader,
+};
 
 /// How long somebody types who doesn't say it. Clients say it again every few seconds.
 const TIMEOUT_MS: u64 = 30_000;
@@ -46,6 +49,9 @@ pub async fn tell(
     acts(app, who);
     let room_id = content::room_id(room_id)?;
     let access = RoomAccess::of_member(&app.store, reader(who), &room_id).await?;
+    if shadow::is_banned(app, &who.user_id).await? {
+        return Ok(());
+    }
     let timeout = told.timeout.unwrap_or(TIMEOUT_MS);
     let timeout = told.typing.then(|| Duration::from_millis(timeout));
     app.store

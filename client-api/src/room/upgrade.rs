@@ -8,7 +8,12 @@ use rhizome_rooms::{
 };
 use ruma::api::client::room::upgrade_room::v3 as upgrade_room;
 
-use crate::{App, Ruma, account::profile::rooms::member_content, view::seen::reader};
+use crate::{
+    App, Ruma,
+    account::{newcomers, profile::rooms::member_content},
+    auth::shadow,
+    view::seen::reader,
+};
 
 /// `POST /_matrix/client/v3/rooms/{roomId}/upgrade`
 pub async fn upgrade(
@@ -23,6 +28,10 @@ pub async fn upgrade(
         version: req.new_version,
         additional_creators: req.additional_creators,
     };
+    if shadow::is_banned(&app, &request.user).await? {
+        return Err(MatrixError::forbidden("You may not upgrade the room"));
+    }
+    newcomers::take(&app, &request.user, 1, 0).await?;
     let replacement = upgrade::upgrade(&app.rooms, &request).await?;
     Ok(upgrade_room::Response::new(replacement))
 }

@@ -22,6 +22,8 @@ pub const REDACT: &str = "redact user";
 const NAME: &str = "tasks";
 /// How long the lease lasts without renewal.
 const LENGTH: Duration = Duration::from_mins(2);
+/// How often it is renewed, or asked for.
+const RENEWAL: Duration = Duration::from_secs(10);
 /// How often it is asked whether there is something to do.
 const TICK: Duration = Duration::from_secs(1);
 /// Between two pieces, so that others get their turn.
@@ -62,15 +64,20 @@ async fn leased(store: &Store) -> Result<Lease, MatrixError> {
         if let Some(lease) = Lease::take(store, NAME, length).await? {
             return Ok(lease);
         }
-        store.clock().sleep(TICK).await;
+        store.clock().sleep(RENEWAL).await;
     }
 }
 
 /// Until the lease is another's, or the stop.
 async fn work(app: &App, lease: &Lease, stop: &CancellationToken) -> Result<(), MatrixError> {
+    let clock = app.store.clock();
+    let mut renewed = clock.monotonic();
     loop {
-        if !lease.renew().await? {
-            return Ok(());
+        if clock.monotonic().saturating_sub(renewed) >= RENEWAL {
+            renewed = clock.monotonic();
+            if !lease.renew().await? {
+                return Ok(());
+            }
         }
         let pause = match app.store.open_task(0).await? {
             Some(task) => {
@@ -80,8 +87,7 @@ async fn work(app: &App, lease: &Lease, stop: &CancellationToken) -> Result<(), 
             }
             None => TICK,
         };
-        let sleep = app.store.clock().sleep(pause);
-        if stop.run_until_cancelled(sleep).await.is_none() {
+        if stop.run_until_cancelled(clock.sleep(pause)).await.is_none() {
             return Ok(());
         }
     }

@@ -20,8 +20,8 @@ async fn ignore(user: &User, whom: &[&User]) {
 }
 
 /// Everything that somebody can say in a room.
-async fn says(eve: &User, room: &str, root: &str) {
-    eve.say(room, WORD).await;
+async fn says(eve: &User, room: &str, root: &str) -> String {
+    let said = eve.say(room, WORD).await;
     let related = |kind: &str| json!({ "rel_type": kind, "event_id": root });
     let text =
         |relation: Value| json!({ "msgtype": "m.text", "body": WORD, "m.relates_to": relation });
@@ -46,6 +46,7 @@ async fn says(eve: &User, room: &str, root: &str) {
     .await;
     let receipt = format!("/rooms/{}/receipt/m.read/{}", esc(room), esc(root));
     eve.ok(Method::POST, &receipt, json!({})).await;
+    said
 }
 
 /// All that a reader can read of a room, by the name of the way.
@@ -112,7 +113,7 @@ async fn who_is_ignored_is_told_of_nowhere() {
         let from = from.as_str().unwrap();
         ignore(&alice, &[&eve]).await;
         let root = bob.say(&room, "root").await;
-        says(&eve, &room, &root).await;
+        let said = says(&eve, &room, &root).await;
         let device = json!({ "messages": { &alice.id: { "*": { "text": WORD } } } });
         eve.ok(Method::PUT, "/sendToDevice/m.text/1", device).await;
         eve.create(json!({ "invite": [alice.id], "name": WORD }))
@@ -141,6 +142,17 @@ async fn who_is_ignored_is_told_of_nowhere() {
         );
         let counts = &sync["rooms"]["join"][&room]["unread_notifications"];
         assert_eq!(counts["notification_count"], 2, "bob's: {counts}");
+        for path in [
+            format!("/rooms/{}/event/{}", esc(&room), esc(&said)),
+            format!("/rooms/{}/context/{}", esc(&room), esc(&said)),
+            format!("/events/{}", esc(&said)),
+        ] {
+            assert_eq!(alice.get(&path).await.0, StatusCode::NOT_FOUND, "{path}");
+            assert!(bob.read(&path).await.to_string().contains(WORD), "{path}");
+        }
+        // It can be reported all the same.
+        let report = format!("/rooms/{}/report/{}", esc(&room), esc(&said));
+        alice.ok(Method::POST, &report, json!({})).await;
         // Bob hears all of it.
         let bobs = heard(&bob).await;
         let hears = bobs

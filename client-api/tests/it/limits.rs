@@ -1,6 +1,6 @@
 //! Rate limits that can't be walked around.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use axum::{body::Body, extract::ConnectInfo};
 use http::{Method, Request};
@@ -66,6 +66,55 @@ async fn an_invite_counts_however_it_is_asked_for() {
         ada.put(&member(1), json!({ "membership": "leave" }))
             .await
             .ok();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn new_accounts_may_do_less_for_a_while() {
+    let new = || {
+        let one = Rate {
+            per_second: 0.0001,
+            burst: 1,
+        };
+        let mut config = config();
+        config.rate_limits = RateLimits {
+            enabled: true,
+            new_account_age: Duration::from_hours(24),
+            new_account_invite: one,
+            new_account_room: one,
+            ..RateLimits::default()
+        };
+        config
+    };
+    each_server_with(new, async |server| {
+        let ada = server.register("ada").await;
+        let room = ada.create_room(json!({})).await;
+        let invite = format!("/rooms/{}/invite", esc(&room));
+        let guest = |n: usize| format!("@guest{n}:here.test");
+        let member = format!(
+            "/rooms/{}/state/m.room.member/{}",
+            esc(&room),
+            esc(&guest(2))
+        );
+        let invited = json!({ "membership": "invite" });
+        ada.post(&invite, json!({ "user_id": guest(1) })).await.ok();
+        let limited = |answer: HttpAnswer| drop(answer.fails(429, "M_LIMIT_EXCEEDED"));
+        limited(ada.post(&invite, json!({ "user_id": guest(2) })).await);
+        limited(ada.put(&member, invited.clone()).await);
+        limited(ada.post("/createRoom", json!({})).await);
+        let two = json!({ "invite": [guest(3), guest(4)] });
+        let two = ada.post("/createRoom", two).await;
+        two.fails(400, "M_INVALID_PARAM");
+        // Another's is as new, and has its own.
+        let bob = server.register("bob").await;
+        bob.create_room(json!({})).await;
+
+        server.advance(Duration::from_hours(24));
+        for n in 2..5 {
+            ada.post(&invite, json!({ "user_id": guest(n) })).await.ok();
+            ada.create_room(json!({})).await;
+        }
     })
     .await;
 }

@@ -1,6 +1,7 @@
 //! Servers of these tests have no readers of the log. What one does where they run, telling rooms of a changed profile, is
 //! done when the change has been answered.
 
+use futures_util::{FutureExt as _, future::BoxFuture};
 use http::Method;
 use rhizome_client_api::{App, TellProfiles};
 use rhizome_storage::{LogWork as _, Pos, Stretch};
@@ -11,7 +12,11 @@ pub fn changes_profile(method: &Method, path: &str) -> bool {
 }
 
 /// Tells rooms what has changed after a position.
-pub async fn tell_rooms(app: &App, after: Pos) {
+pub fn tell_rooms(app: &App, after: Pos) -> BoxFuture<'_, ()> {
+    tell(app, after).boxed()
+}
+
+async fn tell(app: &App, after: Pos) {
     let upto = app.store.log().head();
     let entries = app.store.log().read(after, upto, 10_000).await.unwrap();
     let stretch = Stretch {

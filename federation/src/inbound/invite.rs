@@ -9,7 +9,7 @@ use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
 use rhizome_rooms::{
     Error, access,
     invites::{self, Verdict},
-    membership::remote_invite,
+    membership::{self, remote_invite},
     receive::{Gathered, Received, receive},
 };
 use rhizome_storage::UserNo;
@@ -105,6 +105,7 @@ async fn accept(
     let Some(account) = account.filter(|account| !account.deactivated) else {
         return Err(MatrixError::forbidden("The invited user has no account"));
     };
+    membership::require_open(fed.store(), room_id).await?;
     let verdict = invites::verdict(fed.store(), pdu.sender(), &user).await?;
     if verdict == Verdict::Refused {
         return Err(Error::InviteBlocked(user).into());

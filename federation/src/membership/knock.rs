@@ -48,6 +48,7 @@ pub async fn knock(
     content: Object,
 ) -> Result<OwnedRoomId, MatrixError> {
     let (room_id, via) = join::resolve(fed, target, via).await?;
+    membership::require_open(fed.store(), &room_id).await?;
     if as_resident(fed, user, &room_id, &content).await? {
         return Ok(room_id);
     }

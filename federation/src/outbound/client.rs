@@ -3,15 +3,21 @@
 //! [`Outbound`] signs a request (X-Matrix), finds the server (discovery), connects where the egress
 //! rules allow it, and reads an answer of bounded size in bounded time. It never follows redirects.
 
+mod open;
 #[cfg(test)]
 mod tests;
 mod web;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use axum::body::{Body, Bytes};
 use http::{Method, Request, Response, header};
 use rhizome_protocol::sign::KeyPair;
+use rhizome_storage::Store;
 use ruma::{
     OwnedServerName, ServerName,
     api::{IncomingResponse, IncomingResponseExt as _, OutgoingRequest, path_builder::PathBuilder},
@@ -44,6 +50,8 @@ struct Inner {
     timeout: Duration,
     transport: Transport,
     budgets: Budgets,
+    /// Says whom the operator keeps out.
+    store: OnceLock<Store>,
 }
 
 enum Transport {
@@ -108,6 +116,7 @@ impl Outbound {
             timeout: config.request_timeout,
             transport,
             budgets: Budgets::default(),
+            store: OnceLock::new(),
         };
         Self {
             inner: Arc::new(inner),
@@ -327,6 +336,7 @@ impl Outbound {
                 "a server doesn't ask itself".to_owned(),
             ));
         }
+        self.require_open(destination).await?;
         let response = self.transport(destination, request).await?;
         let status = response.status();
         if status.is_client_error() || status.is_server_error() {

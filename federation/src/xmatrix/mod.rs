@@ -52,6 +52,14 @@ pub(crate) async fn admit(
     headers: &http::HeaderMap,
 ) -> Result<Claim, MatrixError> {
     let headers = signatures(headers, fed.server_name())?;
+    let origin = headers.first().map(|header| &header.origin);
+    if let Some(origin) = origin
+        && fed.store().blocks().await?.from(origin)
+    {
+        return Err(MatrixError::forbidden(
+            "The operator of this server has blocked yours",
+        ));
+    }
     let mut keys = Vec::with_capacity(headers.len());
     for XMatrix { origin, key_id, .. } in &headers {
         keys.push(fed.keys().key_at_hand(origin, key_id).await);

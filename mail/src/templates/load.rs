@@ -21,13 +21,16 @@ macro_rules! built_in {
     };
 }
 
-const BUILT_IN: [(&str, &str); 12] = built_in!(
+const BUILT_IN: [(&str, &str); 15] = built_in!(
     "confirm.html",
     "confirm.subject.txt",
     "confirm.txt",
     "digest.html",
     "digest.subject.txt",
     "digest.txt",
+    "known.html",
+    "known.subject.txt",
+    "known.txt",
     "reset.html",
     "reset.subject.txt",
     "reset.txt",

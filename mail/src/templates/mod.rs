@@ -18,12 +18,12 @@ use serde::Serialize;
 use crate::content::Content;
 use crate::digest::{Digest, DigestView};
 use crate::error::TemplateError;
-use crate::letters::{Confirm, Reset, Verify};
+use crate::letters::{Confirm, Known, Reset, Verify};
 
 /// The parts that each mail has.
 const PARTS: [&str; 3] = ["subject.txt", "txt", "html"];
 
-/// Checked templates of all mails: `digest`, `confirm`, `verify`, `reset`, each as `.subject.txt`, `.txt` and `.html`.
+/// Checked templates of all mails: `digest`, `confirm`, `verify`, `reset`, `known`, each as `.subject.txt`, `.txt` and `.html`.
 ///
 /// What they are given:
 ///
@@ -37,6 +37,7 @@ const PARTS: [&str; 3] = ["subject.txt", "txt", "html"];
 /// | `confirm` | `server`, `user`, `link` |
 /// | `verify` | `server`, `code`, `link` |
 /// | `reset` | `server`, `user`, `code`, `link` |
+/// | `known` | `server`, `user` |
 pub struct Templates {
     environment: Environment<'static>,
     /// What each template is called in errors.
@@ -78,6 +79,11 @@ impl Templates {
     /// A mail by which somebody gets a new password.
     pub fn reset(&self, reset: &Reset) -> Result<Content, TemplateError> {
         self.render("reset", &reset.view())
+    }
+
+    /// A mail that says that there is an account already.
+    pub fn known(&self, known: &Known) -> Result<Content, TemplateError> {
+        self.render("known", &known.view())
     }
 
     fn render(&self, mail: &str, view: &impl Serialize) -> Result<Content, TemplateError> {

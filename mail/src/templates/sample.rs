@@ -1,7 +1,7 @@
 //! Made-up mails that every template is tried with: all that can come, and text that isn't HTML.
 
 use crate::digest::{Body, Digest, DigestView, Invite, Message, Person, Room};
-use crate::letters::{Confirm, LetterView, Reset, Verify};
+use crate::letters::{Confirm, Known, LetterView, Reset, Verify};
 use crate::link::{Link, LinkTemplate};
 
 /// What stands in all that people write in them.
@@ -42,6 +42,11 @@ pub(super) fn all() -> Vec<Sample> {
         code: code.clone(),
         link: link.clone(),
     };
+    let known = Known {
+        server: server.clone(),
+        user: user.clone(),
+    };
+    let must_user = ("user", user.clone());
     let reset = Reset {
         server,
         user,
@@ -49,6 +54,7 @@ pub(super) fn all() -> Vec<Sample> {
         link,
     };
     all.push(letter("confirm", confirm.view(), vec![must_link.clone()]));
+    all.push(letter("known", known.view(), vec![must_user]));
     let must = vec![must_link, must_code];
     all.push(letter("verify", verify.view(), must.clone()));
     all.push(letter("reset", reset.view(), must));

@@ -7,7 +7,7 @@ pub mod remote_invite;
 pub mod restricted;
 
 use rhizome_protocol::{Membership, Object, Pdu, draft::Draft};
-use rhizome_storage::{Fact, Forgotten};
+use rhizome_storage::{Fact, Forgotten, Store};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use std::sync::Arc;
 
@@ -53,6 +53,19 @@ pub struct MembershipChange {
     pub extra: Object,
 }
 
+/// Whether people here may come into a room, as far as the operator is concerned.
+///
+/// # Errors
+/// [`Error::Denied`] if it is blocked.
+pub async fn require_open(store: &Store, room_id: &RoomId) -> Result<()> {
+    if store.blocks().await?.room(room_id) {
+        return Err(Error::Denied(
+            "The operator of this server has blocked the room".into(),
+        ));
+    }
+    Ok(())
+}
+
 /// The draft that makes the change, or `None` if things are so already.
 ///
 /// # Errors
@@ -74,6 +87,10 @@ pub async fn prepare(rooms: &Rooms, change: MembershipChange) -> Result<Option<D
         None => None,
     };
     let now = now.as_ref().and_then(|pdu| pdu.membership());
+    let comes = matches!(action, Action::Join | Action::Knock | Action::Invite);
+    if comes && now != Some(Membership::Join) {
+        require_open(rooms.store(), &room_id).await?;
+    }
     let membership = match action {
         Action::Join => Membership::Join,
         Action::Knock => match now {

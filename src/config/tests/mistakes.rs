@@ -58,12 +58,6 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "hosts alone",
     ),
     (
-        "[identity]\nsms = { url = \"sms.a.org\" }\n",
-        "rhizome.toml:2: identity.sms",
-        "no web address",
-        "https://sms.example.org",
-    ),
-    (
         "[well_known]\nclient = \"matrix.a.org\"\n",
         "rhizome.toml:2: well_known.client",
         "not the base URL",

@@ -1,6 +1,7 @@
 //! Accounts of this server.
 
 pub(crate) mod backup;
+pub(crate) mod blocks;
 pub(crate) mod dehydrated;
 pub(crate) mod delivery;
 pub(crate) mod devices;

@@ -1,4 +1,5 @@
-//! What users have reported, as an inbox of the operator: plain rows, which go when they are dismissed.
+//! What users have reported, as an inbox of the operator: plain rows, which are taken, done with, and go when they are
+//! dismissed.
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use sqlx::any::AnyRow;
@@ -37,7 +38,36 @@ impl NewReport {
     }
 }
 
-/// A report that waits.
+/// What has become of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportState {
+    /// It waits.
+    Waits,
+    /// Somebody has taken it.
+    Taken,
+    /// It is done with.
+    Done,
+}
+
+impl ReportState {
+    fn column(self) -> i64 {
+        match self {
+            Self::Waits => 0,
+            Self::Taken => 1,
+            Self::Done => 2,
+        }
+    }
+
+    fn read(column: i64) -> Self {
+        match column {
+            0 => Self::Waits,
+            1 => Self::Taken,
+            _ => Self::Done,
+        }
+    }
+}
+
+/// A report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// Its number, which no other report gets.
@@ -56,12 +86,18 @@ pub struct Report {
     pub event: Option<String>,
     /// Why.
     pub reason: String,
+    /// What has become of it, …
+    pub state: ReportState,
+    /// … by whom, …
+    pub handled_by: Option<String>,
+    /// … and since when, in milliseconds since 1970.
+    pub handled_ms: Option<i64>,
 }
 
 impl Store {
-    /// Keeps a report and gives its number; `None` if so many of the same user wait already.
+    /// Keeps a report and gives its number; `None` if so many of the same user aren't done with.
     ///
-    /// Who reports again what waits already gives another reason; what an event said is kept as it was at first.
+    /// Who reports again what isn't done with gives another reason; what an event said is kept as it was at first.
     pub async fn add_report(&self, report: &NewReport, most: i64) -> Result<Option<i64>> {
         if let Some(no) = self.same_report(report).await? {
             if !report.reason.is_empty() {
@@ -78,7 +114,7 @@ impl Store {
             .sql(
                 "INSERT INTO report (no, received_ms, reporter, room_id, event_id, user_id, event, reason) \
                  SELECT $1, $2, $3, $4, $5, $6, $7, $8 \
-                 WHERE (SELECT COUNT(*) FROM report WHERE reporter = $3) < $9",
+                 WHERE (SELECT COUNT(*) FROM report WHERE reporter = $3 AND state < 2) < $9",
             )
             .bind(no)
             .bind(self.clock().now_ms())
@@ -101,7 +137,7 @@ impl Store {
         let query = self
             .sql(
                 "SELECT no FROM report WHERE reporter = $1 AND COALESCE(room_id, '') = $2 \
-                 AND COALESCE(event_id, '') = $3 AND COALESCE(user_id, '') = $4 \
+                 AND COALESCE(event_id, '') = $3 AND COALESCE(user_id, '') = $4 AND state < 2 \
                  ORDER BY no LIMIT 1",
             )
             .bind(report.reporter)
@@ -117,7 +153,7 @@ impl Store {
         let query = self
             .sql(
                 "SELECT r.no, r.received_ms, u.user_id AS reporter, r.room_id, r.event_id, r.user_id, \
-                 CAST(NULL AS TEXT) AS event, r.reason FROM report r JOIN user_name u ON u.no = r.reporter \
+                 CAST(NULL AS TEXT) AS event, r.reason, r.state, r.handled_by, r.handled_ms FROM report r JOIN user_name u ON u.no = r.reporter \
                  WHERE r.no > $1 ORDER BY r.no LIMIT $2",
             )
             .bind(after)
@@ -130,10 +166,29 @@ impl Store {
         let query = self
             .sql(
                 "SELECT r.no, r.received_ms, u.user_id AS reporter, r.room_id, r.event_id, r.user_id, \
-                 r.event, r.reason FROM report r JOIN user_name u ON u.no = r.reporter WHERE r.no = $1",
+                 r.event, r.reason, r.state, r.handled_by, r.handled_ms FROM report r JOIN user_name u ON u.no = r.reporter WHERE r.no = $1",
             )
             .bind(no);
         self.row(query).await?.as_ref().map(read).transpose()
+    }
+
+    /// Something becomes of reports, by somebody; says of how many. What is so already isn't said of.
+    pub async fn handle_reports(
+        &self,
+        nos: &[i64],
+        state: ReportState,
+        by: Option<&str>,
+    ) -> Result<u64> {
+        let query = self
+            .sql(
+                "UPDATE report SET state = $2, handled_by = $3, handled_ms = $4 \
+                 WHERE no IN NUMBERS($1) AND state <> $2",
+            )
+            .numbers(nos.iter().copied())
+            .bind(state.column())
+            .bind(by)
+            .bind(self.clock().now_ms());
+        self.execute(query).await
     }
 
     /// Deletes reports; says how many there were.
@@ -155,6 +210,9 @@ fn read(row: &AnyRow) -> Result<Report> {
         user_id: row.get("user_id")?,
         event: row.get("event")?,
         reason: row.get("reason")?,
+        state: ReportState::read(row.get("state")?),
+        handled_by: row.get("handled_by")?,
+        handled_ms: row.get("handled_ms")?,
     })
 }
 
@@ -195,6 +253,24 @@ mod tests {
             );
             assert_eq!(one.event.as_deref(), Some("{\"a\":\"\u{0}\"}"));
             assert_eq!((one.event_id, one.user_id), (None, None));
+            assert_eq!((one.state, one.handled_by), (ReportState::Waits, None));
+            // It is taken, then done with: reported again, it is another one.
+            let handle =
+                async |state, by| store.handle_reports(&nos[2..], state, by).await.unwrap();
+            assert_eq!(handle(ReportState::Taken, Some("eve \u{0}")).await, 1);
+            assert_eq!(handle(ReportState::Taken, Some("bob")).await, 0);
+            assert_eq!(add(report(bob, "!r:here", "")).await, Some(nos[2]));
+            let one = store.report(nos[2]).await.unwrap().unwrap();
+            let taken = (
+                one.state,
+                one.handled_by.as_deref(),
+                one.handled_ms.is_some(),
+            );
+            assert_eq!(taken, (ReportState::Taken, Some("eve \u{0}"), true));
+            assert_eq!(handle(ReportState::Done, None).await, 1);
+            let another = add(report(bob, "!r:here", "")).await.unwrap();
+            assert!(another > nos[2]);
+            assert_eq!(store.dismiss_reports(&[another]).await.unwrap(), 1);
             assert_eq!(store.dismiss_reports(&nos[..2]).await.unwrap(), 2);
             assert_eq!(store.dismiss_reports(&nos[..2]).await.unwrap(), 0);
             assert_eq!(store.report(nos[0]).await.unwrap(), None);

@@ -62,10 +62,15 @@ impl Options {
     }
 
     /// Whether what is committed must outlive the machine.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn is_durable(&self) -> bool {
-        #[cfg(any(test, feature = "testing"))]
-        return self.durable;
-        #[cfg(not(any(test, feature = "testing")))]
+        self.durable
+    }
+
+    /// Whether what is committed must outlive the machine.
+    #[cfg(not(any(test, feature = "testing")))]
+    #[expect(clippy::unused_self, reason = "tests may decide otherwise")]
+    pub(crate) fn is_durable(&self) -> bool {
         true
     }
 }

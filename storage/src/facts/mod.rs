@@ -9,6 +9,7 @@
 pub(crate) mod account;
 pub(crate) mod account_data;
 pub(crate) mod alias;
+pub(crate) mod block;
 pub(crate) mod decision;
 pub(crate) mod delay_id;
 pub(crate) mod delayed;
@@ -86,6 +87,8 @@ kinds! {
         ThreadSubscription = thread_subscription: thread_subscription::SubscriptionChange as thread_subscription::ThreadSubscription,
         /// An event is to be sent later, or something becomes of one.
         Delayed = delayed: delayed::DelayedChange as delayed::DelayedDue,
+        /// The operator keeps something out, or lets it in again.
+        Block = block: block::Block as block::Block,
         /// A message for a device of ours.
         ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
         /// A message for devices of another server.

@@ -233,6 +233,7 @@ impl Store {
         caches.notifying.clear();
         caches.followers.clear();
         self.forget_erasures();
+        self.forget_blocks();
     }
 }
 

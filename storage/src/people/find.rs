@@ -12,8 +12,10 @@ use crate::{Result, Store, UserNo};
 
 /// So many names are looked at in each of the places where people are found: those with the shortest words that fit.
 const LOOKED_AT: usize = 200;
-/// In rooms of so many members all are looked at, of more those who are called so.
-const MEMBERS: i64 = 2_000;
+/// In rooms of so many members all are looked at, of more those who are called so: of these, many are members.
+const MEMBERS: i64 = 5_000;
+/// Where so few are called so, these are looked at in any case.
+const FEW: i64 = 300;
 
 /// Who may be found.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +95,7 @@ macro_rules! find {
             " AND NOT EXISTS (SELECT 1 FROM ROWS($4) AS t WHERE NOT EXISTS (\
              SELECT 1 FROM people_word o WHERE o.user_no = w.user_no AND o.n = w.n \
              AND o.word >= t.low AND o.word < t.high)) \
-             AND NOT EXISTS (SELECT 1 FROM account c WHERE c.user_no = w.user_no AND c.deactivated <> 0) \
+             AND COALESCE((SELECT c.deactivated FROM account c WHERE c.user_no = w.user_no), 0) = 0 \
              AND w.user_no NOT IN NUMBERS($5) ORDER BY w.word, w.user_no, w.n LIMIT $6) AS x \
              JOIN people_name p ON p.user_no = x.user_no AND p.n = x.n \
              JOIN user_name u ON u.no = x.user_no ORDER BY x.word, x.user_no, x.n"
@@ -104,31 +106,35 @@ macro_rules! find {
 /// By their words, whoever may see them.
 const ALL: &str = find!("", "people_word w", "w.seen = $7");
 
-/// By their words, if they share a room with the user in which they are called so.
+/// By their words, if they share a room with the user in which they are called so. (As a value: PostgreSQL would make a join
+/// of `EXISTS`, and begin it with all whom the user knows.)
 const SHARING: &str = find!(
     "",
     "people_word w",
-    "w.seen = $7 AND EXISTS (SELECT 1 FROM people_member d \
+    "w.seen = $7 AND (SELECT 1 FROM people_member d \
      JOIN membership b ON b.user_no = d.user_no AND b.room = d.room AND b.membership = 1 \
      JOIN membership a ON a.room = d.room AND a.user_no = $3 AND a.membership = 1 \
-     WHERE d.user_no = w.user_no AND d.n = w.n)"
+     WHERE d.user_no = w.user_no AND d.n = w.n LIMIT 1) = 1"
 );
 
 /// The same from the members of the user's rooms that not anybody may look into, in this order (`CROSS JOIN` keeps SQLite
 /// to it).
 const MEMBERS_OF: &str = find!(
     "DISTINCT ",
-    "membership a CROSS JOIN people_room r CROSS JOIN membership b CROSS JOIN people_member d CROSS JOIN people_word w",
-    "a.user_no = $3 AND a.membership = 1 AND r.room = a.room AND r.open IN (0, 10) \
-     AND b.room = a.room AND b.membership = 1 AND d.user_no = b.user_no AND d.room = b.room \
-     AND w.user_no = d.user_no AND w.n = d.n AND w.seen <> $7"
+    "membership a CROSS JOIN people_room r CROSS JOIN people_member d CROSS JOIN people_word w",
+    "a.user_no = $3 AND a.membership = 1 AND r.room = a.room AND r.open IN (0, 10) AND d.room = a.room \
+     AND w.user_no = d.user_no AND w.n = d.n AND w.seen <> $7 AND COALESCE((\
+     SELECT b.membership FROM membership b WHERE b.user_no = w.user_no AND b.room = d.room), 0) = 1"
 );
 
-/// How many members those rooms have.
+/// How many members those rooms have, and how many words there are of those who aren't seen by everybody, as far as it
+/// matters.
 const HOW_MANY: &str = "\
-    SELECT CAST(COALESCE(SUM(o.joined), 0) AS BIGINT) AS members FROM membership a \
+    SELECT (SELECT CAST(COALESCE(SUM(o.joined), 0) AS BIGINT) FROM membership a \
     JOIN people_room r ON r.room = a.room AND r.open IN (0, 10) JOIN room o ON o.no = a.room \
-    WHERE a.user_no = $1 AND a.membership = 1";
+    WHERE a.user_no = $1 AND a.membership = 1) AS members, \
+    (SELECT COUNT(*) FROM (SELECT w.n FROM people_word w \
+    WHERE w.seen IN (0, 2) AND w.word >= $2 AND w.word < $3 LIMIT $4) AS few) AS words";
 
 /// Somebody by one of their names.
 struct Named {
@@ -174,31 +180,34 @@ impl Store {
         if scope.all_local {
             take(&self.rows(ask(ALL, SeenBy::LocalSharers)).await?)?;
         }
-        for query in self.sharing_queries(scope, ask).await? {
+        for query in self.sharing_queries(scope.user, range(first), ask).await? {
             take(&self.rows(query).await?)?;
         }
         let sharing = self.sharers_among(scope.user, &found).await?;
         Ok(best(query, scope, found, cut, &sharing))
     }
 
-    /// The questions for those who aren't seen by everybody.
+    /// The questions for those who aren't seen by everybody: from whichever side there are fewer.
     async fn sharing_queries(
         &self,
-        scope: PeopleScope<'_>,
+        user: UserNo,
+        TermRow { low, high }: TermRow,
         ask: impl Fn(&'static str, SeenBy) -> Query,
     ) -> Result<Vec<Query>> {
-        let query = self.sql(HOW_MANY).bind(scope.user);
-        let row = self.row(query).await?;
-        let members: i64 = row.map_or(Ok(0), |row| row.get("members"))?;
-        Ok(if members == 0 {
+        let query = self.sql(HOW_MANY).bind(user).bind(low).bind(high).bind(FEW);
+        let Some(row) = self.row(query).await? else {
+            return Ok(Vec::new());
+        };
+        let (members, words): (i64, i64) = (row.get("members")?, row.get("words")?);
+        Ok(if members == 0 || words == 0 {
             Vec::new()
-        } else if members <= MEMBERS {
-            vec![ask(MEMBERS_OF, SeenBy::Everybody)]
-        } else {
+        } else if words < FEW.min(members) || members > MEMBERS {
             vec![
                 ask(SHARING, SeenBy::Sharers),
                 ask(SHARING, SeenBy::LocalSharers),
             ]
+        } else {
+            vec![ask(MEMBERS_OF, SeenBy::Everybody)]
         })
     }
 

@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::{
     code, next,
-    send::{self, Letter},
+    send::{self, Letter, Says},
     submit,
 };
 use crate::{
@@ -164,16 +164,18 @@ async fn begun(app: &App, asked: Asked) -> Result<String, MatrixError> {
         expires_ms: app.store.clock().now_ms().saturating_add(code::LIFETIME_MS),
     };
     let (sid, is_new) = app.store.begin_validation(&new).await?;
-    if is_new && serves {
-        let resets = match owner {
-            Some(user) => Some(app.store.user(user).await?),
-            None => None,
+    // Strangers aren't told that they have no account.
+    if is_new && (serves || owner.is_some()) {
+        let says = match owner {
+            Some(user) if resets => Says::Reset(app.store.user(user).await?),
+            Some(user) => Says::Known(app.store.user(user).await?),
+            None => Says::Code,
         };
         let letter = Letter {
             to: third_party.clone(),
             sid: sid.clone(),
             code,
-            resets,
+            says,
         };
         deliver(app, letter).await?;
     }

@@ -20,8 +20,18 @@ pub(super) struct Letter {
     pub(super) sid: String,
     /// What is to be entered.
     pub(super) code: String,
-    /// Who gets a new password by it, if that is what it is for.
-    pub(super) resets: Option<OwnedUserId>,
+    /// What it is for.
+    pub(super) says: Says,
+}
+
+/// What a letter is for.
+pub(super) enum Says {
+    /// Its code shows that the address is somebody's.
+    Code,
+    /// Its code sets a new password for this user.
+    Reset(OwnedUserId),
+    /// This user's account has the address already.
+    Known(OwnedUserId),
 }
 
 /// Whether codes can be sent so.
@@ -49,9 +59,10 @@ async fn by_mail(app: &App, letter: &Letter) -> Result<(), MatrixError> {
     // As it is known here, not as it was typed: where capitals make a difference, that could be somebody else's.
     let to = Address::parse(&letter.to.address).map_err(|_| MatrixError::internal())?;
     let place = format!("{}/{}", letter.sid, letter.code);
-    let sent = match &letter.resets {
-        Some(user) => mailing.reset(to, user, (&letter.code, &place)).await,
-        None => mailing.verify(to, &letter.code, &place).await,
+    let sent = match &letter.says {
+        Says::Code => mailing.verify(to, &letter.code, &place).await,
+        Says::Reset(user) => mailing.reset(to, user, (&letter.code, &place)).await,
+        Says::Known(user) => mailing.known(to, user).await,
     };
     sent.map_err(|error| match error {
         Unsent::Mail(MailError::Permanent {
@@ -74,14 +85,15 @@ async fn by_telephone(app: &App, letter: &Letter) -> Result<(), MatrixError> {
     let sms = app.config.identity.sms.as_ref();
     let sms = sms.ok_or_else(MatrixError::internal)?;
     let server = &app.config.server_name;
-    let what = match &letter.resets {
-        Some(user) => format!("sets a new password for {user}"),
-        None => "shows that this number is yours".to_owned(),
+    let of_code = |what: &str| {
+        let code = &letter.code;
+        format!("{server}: your code {code} {what}. If you didn't ask for it, tell it nobody.")
     };
-    let text = format!(
-        "{server}: your code {} {what}. If you didn't ask for it, tell it nobody.",
-        letter.code
-    );
+    let text = match &letter.says {
+        Says::Code => of_code("shows that this number is yours"),
+        Says::Reset(user) => of_code(&format!("sets a new password for {user}")),
+        Says::Known(user) => format!("{server}: this number is that of the account {user}."),
+    };
     let body = json!({ "to": format!("+{}", letter.to.address), "text": text });
     let body = body.to_string().into_bytes();
     let brought = app

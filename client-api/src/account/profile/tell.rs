@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use rhizome_federation::{Federation, local};
 use rhizome_protocol::{Membership, Object, draft::Draft};
 use rhizome_rooms::{membership::restricted::AUTHORISED_VIA, send::SendOptions};
@@ -46,6 +46,9 @@ impl TellProfiles {
     /// wrong here.
     async fn tell(&self, user: UserNo, after: Pos) -> Result<usize, MatrixError> {
         let user_id = self.store().user(user).await?;
+        if self.store().blocks().await?.user(&user_id) {
+            return Ok(0);
+        }
         let memberships = self.store().memberships_of(user).await?;
         let joined = memberships
             .iter()
@@ -146,7 +149,7 @@ impl LogWork for TellProfiles {
             });
         let users: BTreeSet<UserNo> = users.collect();
         let mut told = stream::iter(users)
-            .map(|user| self.tell(user, stretch.after))
+            .map(|user| self.tell(user, stretch.after).boxed())
             .buffer_unordered(USERS_AT_ONCE);
         let mut failed = 0;
         while let Some(one) = told.next().await {

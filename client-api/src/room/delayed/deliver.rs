@@ -9,7 +9,7 @@ use ruma::{OwnedEventId, OwnedUserId, UserId};
 
 use crate::{
     App,
-    auth::standing,
+    auth::{shadow, standing},
     limits::Kind,
     room::{
         membership,
@@ -34,6 +34,9 @@ pub(super) async fn deliver(
     };
     if account.locked || account.suspended {
         return Err(standing::suspended());
+    }
+    if shadow::is_banned(app, &sender).await? {
+        return Err(MatrixError::forbidden("The event can't be sent"));
     }
     let content = parse_object(event.content.as_bytes()).map_err(|_| MatrixError::internal())?;
     if invites_elsewhere(app, event, &content) {

@@ -8,8 +8,8 @@ use ruma::{api::auth_scheme::AccessToken, metadata};
 use crate::{
     App, MatrixError, Ruma,
     content::event_id,
-    history::event::visible_event,
-    view::{json::Json, reading::Reading, seen::Style},
+    history::event::{require_heard, visible_event},
+    view::{ignored, json::Json, reading::Reading, seen::Style},
 };
 
 /// `GET /_matrix/client/v3/events/{eventId}`
@@ -35,6 +35,8 @@ pub async fn event(
     let room = app.store.room_id(event.room).await?;
     let reading = Reading::of(&app, &who, &room).await.map_err(hidden)?;
     let seen = visible_event(&app, &reading, &id).await?;
+    let ignored = ignored::read(&app.store, who.user).await?;
+    require_heard(&seen, &ignored)?;
     let mut json = Json::with_capacity(1_024);
     let now = app.store.clock().now_ms();
     seen.write(&mut json, &reading.viewer, now, &Style::ROOM);

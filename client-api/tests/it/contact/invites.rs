@@ -2,7 +2,8 @@
 
 use axum::{Router, body::Body};
 use http::{Method, Request};
-use serde_json::{Value, json};
+use rhizome_federation::outbound::{Limits, OutboundError};
+use serde_json::{Value, json, value::RawValue};
 use tower::ServiceExt as _;
 
 use super::{
@@ -272,6 +273,64 @@ async fn another_server_is_believed_no_more_than_the_identity_server_says() {
         assert_eq!(notify(all.server(1), Method::PUT, &body).await, 200);
         assert_eq!(membership(&ada, &room, &bob.id).await, None);
         assert!(bob.sync(None, "").await["rooms"]["invite"][&room].is_null());
+    })
+    .await;
+}
+
+/// What the second server is told when it asks the first one for an invite.
+async fn exchange(all: &Several, room: &str, body: &Value) -> String {
+    let body = RawValue::from_string(body.to_string()).unwrap();
+    let target = format!(
+        "/_matrix/federation/v1/exchange_third_party_invite/{}",
+        esc(room)
+    );
+    let outbound = all.server(1).federation.outbound();
+    let limits = Limits::default();
+    let asked = outbound.call(all.name(0), Method::PUT, &target, Some(&body), limits);
+    match asked.await {
+        Ok(_) => "ok".to_owned(),
+        Err(OutboundError::Remote(error)) => error.errcode.into_owned(),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_asks_for_invites_of_its_own_users_alone() {
+    several(3, async |all| {
+        let (directory, ada, bob, room) = two(all).await;
+        let other = all.server(2).register("other").await;
+        let event = |user: &User, sender: &User| {
+            let signed = directory.signs("token1", &user.id);
+            let invite = json!({ "display_name": "x", "signed": signed });
+            json!({
+                "type": "m.room.member", "room_id": room, "sender": sender.id, "state_key": user.id,
+                "content": { "membership": "invite", "third_party_invite": invite },
+            })
+        };
+        let right = event(&bob, &ada);
+        let mut elsewhere = right.clone();
+        elsewhere["room_id"] = "!elsewhere:a.example".into();
+        let mut joins = right.clone();
+        joins["content"]["membership"] = "join".into();
+        let mut topic = right.clone();
+        topic["type"] = "m.room.topic".into();
+        for (body, code) in [
+            (event(&other, &ada), "M_FORBIDDEN"),
+            (event(&bob, &bob), "M_INVALID_PARAM"),
+            (elsewhere, "M_INVALID_PARAM"),
+            (joins, "M_INVALID_PARAM"),
+            (topic, "M_INVALID_PARAM"),
+        ] {
+            assert_eq!(exchange(all, &room, &body).await, code, "{body}");
+        }
+        let nowhere = exchange(all, "!nowhere:a.example", &right).await;
+        assert_eq!(nowhere, "M_NOT_FOUND");
+        for user in [&bob, &other] {
+            assert_eq!(membership(&ada, &room, &user.id).await, None);
+        }
+        assert_eq!(exchange(all, &room, &right).await, "ok");
+        let now = membership(&ada, &room, &bob.id).await;
+        assert_eq!(now.as_deref(), Some("invite"));
     })
     .await;
 }
