@@ -192,7 +192,12 @@ impl Limits {
 /// A user's own rate for a kind.
 fn of_kind(own: &UserRates, kind: Kind) -> Option<Rate> {
     match kind {
-        Kind::Free | Kind::Registration | Kind::Login => None,
+        Kind::Free
+        | Kind::Registration
+        | Kind::Login
+        | Kind::Validation
+        | Kind::NewcomerInvite
+        | Kind::NewcomerRoom => None,
         Kind::Message => own.message,
         Kind::Join => own.join,
         Kind::Invite => own.invite,
