@@ -92,12 +92,13 @@ impl Networks {
 async fn told<T: Serialize>(
     asked: impl Iterator<Item = BoxFuture<'_, Vec<T>>>,
 ) -> Result<RawJson, MatrixError> {
-    let found: Vec<T> = join_all(asked).await.into_iter().flatten().collect();
+    let mut found: Vec<T> = join_all(asked).await.into_iter().flatten().collect();
     if found.is_empty() {
         let message = "Nothing like that was found on any network";
         return Err(MatrixError::not_found(message));
     }
-    RawJson::of(&found[..found.len().min(MOST_FOUND)])
+    found.truncate(MOST_FOUND);
+    RawJson::of(&found)
 }
 
 fn check(fields: &Fields) -> Result<(), MatrixError> {
