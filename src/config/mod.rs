@@ -64,7 +64,6 @@ pub use self::units::{Secret, Size, Span, server_name};
 pub use self::url_previews::UrlPreviews;
 pub use self::user_directory::{UserDirectory, VisibleUsers};
 pub use self::welcome::{Welcome, WelcomeClient};
-pub use self::well_known::WellKnown;
 pub use self::well_known::{Contact, WellKnown};
 
 /// The commented example with every setting, printed by `rhizome config example`.
