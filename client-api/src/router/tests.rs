@@ -41,7 +41,7 @@ fn what_the_specification_limits_is_limited() {
 #[test]
 fn no_path_hides_methods_of_another() {
     let table = media(keys(backups(finding(reading(writing(accounts(
-        Table::default(),
+        becoming(Table::default()),
     )))))));
     let mut served: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (path, method, _) in table.endpoints() {

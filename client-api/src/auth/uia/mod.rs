@@ -239,7 +239,7 @@ impl Asking<'_> {
         };
         let Some(stage) = given.stage().filter(|stage| self.flows.have(*stage)) else {
             let refusal = (
-                "M_UNRECOGNIZED",
+                "M_FORBIDDEN",
                 "The stage isn't part of a flow of this request",
             );
             return Err(self.refuse(session, &proofs, refusal).await?);

@@ -155,7 +155,7 @@ pub(super) async fn verify(
         }
         Given::Token(token) => by_token(place, token).await,
         Given::Other(_) => Ok(Err((
-            "M_UNRECOGNIZED",
+            "M_FORBIDDEN",
             "The stage isn't part of a flow of this request",
         ))),
     }

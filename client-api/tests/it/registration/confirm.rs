@@ -61,7 +61,7 @@ async fn what_is_confirmed_is_what_is_done() {
                 json!({ "type": "m.login.dummy", "session": id }),
             )
             .await;
-            challenged(other, Some("M_UNRECOGNIZED"), &[]);
+            challenged(other, Some("M_FORBIDDEN"), &[]);
             ok(delete(&ada, json!([phone]), right.clone()).await);
             // It serves once.
             let again = delete(&ada, json!([phone]), right).await;

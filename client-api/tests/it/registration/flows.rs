@@ -35,17 +35,9 @@ async fn stages_are_completed_one_after_the_other() {
         for wrong in ["autumn", "", "Spring", &"x".repeat(65), "\u{0}"] {
             challenged(ask(token(wrong)).await, Some("M_UNAUTHORIZED"), &[]);
         }
-        challenged(
-            ask(with("m.login.dummy")).await,
-            Some("M_UNRECOGNIZED"),
-            &[],
-        );
-        challenged(ask(with("m.login.sso")).await, Some("M_UNRECOGNIZED"), &[]);
-        challenged(
-            ask(with("org.example.odd")).await,
-            Some("M_UNRECOGNIZED"),
-            &[],
-        );
+        challenged(ask(with("m.login.dummy")).await, Some("M_FORBIDDEN"), &[]);
+        challenged(ask(with("m.login.sso")).await, Some("M_FORBIDDEN"), &[]);
+        challenged(ask(with("org.example.odd")).await, Some("M_FORBIDDEN"), &[]);
         challenged(ask(token("spring")).await, None, &[TOKEN]);
         assert_eq!(uses(server, "spring").await, (1, 0));
         // What is completed can't be tried again, nor be lost.

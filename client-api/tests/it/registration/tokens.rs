@@ -160,7 +160,7 @@ async fn guests_need_one_too() {
         };
         let dummy = json!({ "type": "m.login.dummy" });
         let answer = post(server, REGISTER, wish(dummy)).await;
-        challenged(answer, Some("M_UNRECOGNIZED"), &[]);
+        challenged(answer, Some("M_FORBIDDEN"), &[]);
         let auth = json!({ "type": TOKEN, "token": "one" });
         let made = ok(post(server, REGISTER, wish(auth)).await);
         assert_eq!(made["user_id"], guest["user_id"]);
