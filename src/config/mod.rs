@@ -10,11 +10,13 @@
 mod database;
 mod delayed_events;
 mod federation;
+mod jwt;
 mod listeners;
 mod logging;
 mod mail;
 mod media;
 mod media_store;
+mod new_accounts;
 mod presence;
 mod push;
 mod rate_limits;
@@ -22,6 +24,7 @@ mod registration;
 mod rooms;
 mod server;
 mod server_notices;
+mod sessions;
 mod source;
 mod units;
 mod url_previews;
@@ -37,11 +40,13 @@ use serde::Deserialize;
 pub use self::database::Database;
 pub use self::delayed_events::DelayedEvents;
 pub use self::federation::Federation;
+pub use self::jwt::Jwt;
 pub use self::listeners::{Api, Http, Listener, Tls};
 pub use self::logging::{LogFormat, Logging};
 pub use self::mail::Mail;
 pub use self::media::{LOCAL, Media, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::media_store::{MediaStore, StoreKind};
+pub use self::new_accounts::NewAccounts;
 pub use self::presence::Presence;
 pub use self::push::{Apns, Fcm, Push, WebPush};
 pub use self::rate_limits::{Rate, RateLimits};
@@ -49,6 +54,7 @@ pub use self::registration::{Registration, RegistrationMode};
 pub use self::rooms::{EncryptionByDefault, Rooms};
 pub use self::server::Server;
 pub use self::server_notices::ServerNotices;
+pub use self::sessions::Sessions;
 use self::source::Source;
 pub use self::units::{Secret, Size, Span, server_name};
 pub use self::url_previews::UrlPreviews;
@@ -95,6 +101,12 @@ pub struct Config {
     pub presence: Presence,
     /// Events that users have sent for later.
     pub delayed_events: DelayedEvents,
+    /// What accounts may do at first.
+    pub new_accounts: NewAccounts,
+    /// Logging in with tokens of the operator's own system.
+    pub jwt: Jwt,
+    /// How long what clients log in with is good.
+    pub sessions: Sessions,
     /// What is so in rooms unless people say otherwise.
     pub rooms: Rooms,
     /// What the operator tells users.
@@ -126,6 +138,9 @@ impl Default for Config {
             mail: Mail::default(),
             presence: Presence::default(),
             delayed_events: DelayedEvents::default(),
+            new_accounts: NewAccounts::default(),
+            jwt: Jwt::default(),
+            sessions: Sessions::default(),
             rooms: Rooms::default(),
             server_notices: ServerNotices::default(),
             logging: Logging::default(),
@@ -229,6 +244,12 @@ impl Config {
             problems,
         );
         read_secret(
+            "jwt.secret",
+            &mut self.jwt.secret,
+            self.jwt.secret_file.as_deref(),
+            problems,
+        );
+        read_secret(
             "mail.password",
             &mut self.mail.password,
             self.mail.password_file.as_deref(),
@@ -250,6 +271,9 @@ impl Config {
         self.push.check(problems);
         self.mail.check(problems);
         self.delayed_events.check(problems);
+        self.new_accounts.check(problems);
+        self.sessions.check(problems);
+        self.jwt.check(problems);
         self.server_notices.check(&self.server.name, problems);
         self.logging.check(problems);
     }

@@ -51,6 +51,12 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         .shared_secret
         .as_ref()
         .map(|secret| secret.expose().to_owned());
+    out.access_token_lifetime_ms =
+        u64::try_from(config.sessions.access_token_lifetime.0.as_millis()).unwrap_or(u64::MAX);
+    let login_token = config.sessions.login_token_lifetime.0;
+    out.login_tokens = (!login_token.is_zero()).then_some(login_token);
+    // What is wrong with it, the check of the configuration has said.
+    out.jwt = config.jwt.login().ok().flatten();
     let limits = &config.rate_limits;
     out.rate_limits = client_api::RateLimits {
         enabled: limits.enabled,
@@ -65,6 +71,9 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         download: rate(limits.download),
         fetch: rate(limits.fetch),
         other: rate(limits.other),
+        new_account_age: config.new_accounts.age.0,
+        new_account_invite: rate(config.new_accounts.invite),
+        new_account_room: rate(config.new_accounts.room),
     };
     out.delayed = client_api::DelayedLimits {
         max_delay: config.delayed_events.max_delay.0,

@@ -15,3 +15,4 @@ mod harness;
 mod inspect;
 mod serve;
 mod talk;
+mod users;
