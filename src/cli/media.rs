@@ -1,5 +1,6 @@
 //! `rhizome media`: works on the database and the files, so the server may run or not.
 
+mod of_user;
 mod text;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::config::{Config, Span};
 use crate::server;
 
 use super::{ago, say};
+pub(super) use of_user::delete_of;
 use text::{line, parts, size};
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong.
 
 mod approval;
+mod block;
 mod config;
 mod database;
 mod keys;
@@ -11,6 +12,7 @@ mod media;
 mod report;
 mod room;
 mod serve;
+mod task;
 mod token;
 mod user;
 
@@ -45,7 +47,7 @@ enum Command {
     Config(ConfigCommand),
     /// Manage users, also while the server runs
     #[command(subcommand)]
-    User(UserCommand),
+    User(user::UserCommand),
     /// Look into rooms, also while the server runs
     #[command(subcommand)]
     Room(RoomCommand),
@@ -58,6 +60,17 @@ enum Command {
     /// Manage the tokens that let people register, also while the server runs
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Keep a room, a server or a name out, also while the server runs
+    #[command(subcommand)]
+    Block(block::BlockCommand),
+    /// Let a room, a server or a name in again
+    #[command(subcommand)]
+    Unblock(block::UnblockCommand),
+    /// List what is kept out
+    Blocks,
+    /// Look at what the server does that takes its time
+    #[command(subcommand)]
+    Task(task::TaskCommand),
     /// Say what happened to the database
     #[command(subcommand)]
     Database(DatabaseCommand),
@@ -79,35 +92,6 @@ enum ConfigCommand {
     Example,
     /// Say what is wrong with the configuration, in which line, and what to do
     Check,
-}
-
-#[derive(Debug, Subcommand)]
-enum UserCommand {
-    /// Make an account; asks for what is not given
-    Create(UserCreate),
-    /// List the accounts that wait for approval, a line each
-    Waiting,
-    /// Approve accounts that wait: their owners can log in from now on
-    Approve {
-        /// Their names
-        #[arg(required = true)]
-        users: Vec<String>,
-    },
-}
-
-#[derive(Debug, Args)]
-struct UserCreate {
-    /// The name before the colon, such as `alice`
-    name: Option<String>,
-    /// Read the password from standard input (its first line)
-    #[arg(long, conflicts_with = "password_file")]
-    password_stdin: bool,
-    /// Read the password from a file (its first line)
-    #[arg(long, value_name = "FILE")]
-    password_file: Option<PathBuf>,
-    /// Make the user an administrator
-    #[arg(long)]
-    admin: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -208,9 +192,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             config::check(&load()?);
             Ok(())
         }
-        Command::User(UserCommand::Create(args)) => user::create(&load()?, args),
-        Command::User(UserCommand::Waiting) => approval::waiting(&load()?),
-        Command::User(UserCommand::Approve { users }) => approval::approve(&load()?, &users),
+        Command::User(command) => user::user(&load()?, command),
+        Command::Block(command) => block::block(&load()?, command),
+        Command::Unblock(command) => block::unblock(&load()?, &command),
+        Command::Blocks => block::blocks(&load()?),
+        Command::Task(command) => task::task(&load()?, command),
         Command::Room(RoomCommand::Inspect(args)) => room::inspect(&load()?, args),
         Command::Media(command) => media::media(&load()?, command),
         Command::Report(command) => report::report(&load()?, command),
@@ -287,7 +273,7 @@ mod tests {
             parse("rhizome keys").command,
             Some(Command::Keys { command: None })
         ));
-        let Some(Command::User(UserCommand::Create(args))) =
+        let Some(Command::User(user::UserCommand::Create(args))) =
             parse("rhizome user create alice --password-stdin").command
         else {
             panic!("not user create");
@@ -309,7 +295,29 @@ mod tests {
             ("rhizome media delete", false),
             ("rhizome media delete --unused-for long", false),
             ("rhizome media quarantine --room !a:b --undo", true),
+            ("rhizome user list --admins --locked", true),
+            ("rhizome user show alice", true),
+            ("rhizome user password alice --password-stdin", true),
+            ("rhizome user password --password-stdin", false),
+            ("rhizome user admin @alice:here --remove", true),
+            ("rhizome user lock alice", true),
+            ("rhizome user shadow-ban alice --reason spam", true),
+            ("rhizome user shadow-ban alice --undo", true),
+            ("rhizome user deactivate alice --erase --erase-media", true),
+            ("rhizome user logout alice PHONE LAPTOP", true),
+            ("rhizome user logout", false),
+            ("rhizome block room !a:b --reason spam", true),
+            ("rhizome block server a.example --way in", true),
+            ("rhizome block server a.example --way up", false),
+            ("rhizome block name root", true),
+            ("rhizome unblock name root", true),
+            ("rhizome blocks", true),
+            ("rhizome task list --limit 5", true),
+            ("rhizome task cancel", false),
             ("rhizome report list", true),
+            ("rhizome report take 1 2 --by eve", true),
+            ("rhizome report done --by eve", false),
+            ("rhizome report list --all", true),
             ("rhizome report dismiss 1 2", true),
             ("rhizome report dismiss", false),
             ("rhizome token create", true),
@@ -325,7 +333,6 @@ mod tests {
         ] {
             assert_eq!(Cli::try_parse_from(line.split(' ')).is_ok(), fine, "{line}");
         }
-        assert!(args.password_stdin);
         assert!(
             Cli::try_parse_from([
                 "rhizome",

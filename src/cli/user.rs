@@ -1,136 +1,313 @@
 //! `rhizome user`: works on the database, so the server may run or not.
 
-use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
-use std::process::{Command, Stdio};
+mod command;
+mod password;
 
-use anyhow::{Context as _, bail};
-use rhizome_client_api::users;
+use std::io::IsTerminal as _;
+
+use anyhow::bail;
+use rhizome_client_api::{tasks, users};
+use rhizome_storage::{Account, AccountFlag, Block, Store, UserNo};
+use ruma::OwnedUserId;
 
 use crate::config::{Config, DisplayName};
 use crate::server;
 
-use super::{UserCreate, say};
+use super::{ago, say};
+pub(super) use command::UserCommand;
+use command::{UserCreate, UserList, states};
+use password::ask;
 
-pub(super) fn create(config: &Config, args: UserCreate) -> anyhow::Result<()> {
-    let name = match args.name {
-        Some(name) => name,
-        None if std::io::stdin().is_terminal() => ask("Name (the part before the colon): ")?,
-        None => bail!("give the name: rhizome user create NAME"),
+/// So many accounts are read at once.
+const PIECE: usize = 500;
+
+pub(super) fn user(config: &Config, command: UserCommand) -> anyhow::Result<()> {
+    // What has to be asked is asked before the database is opened.
+    let (UserCommand::Create(UserCreate { password, .. }) | UserCommand::Password { password, .. }) =
+        &command
+    else {
+        return on_database(config, command, "");
     };
-    // People write the whole id; the rest of it is ours to check.
-    let name = name.trim().trim_start_matches('@');
-    let name = match name.split_once(':') {
-        Some((local, server)) if server == config.server.name.as_str() => local,
-        Some((_, server)) => bail!(
-            "`{server}` is not this server's name, which is `{}`; give only the part before the colon",
-            config.server.name
-        ),
-        None => name,
-    };
-    let password = if args.password_stdin {
-        first_line(std::io::stdin().lock())?
-    } else if let Some(file) = &args.password_file {
-        read_file(file)?
-    } else if std::io::stdin().is_terminal() {
-        ask_password()?
-    } else {
-        bail!("give the password with --password-stdin or --password-file FILE");
-    };
-    if password.is_empty() {
-        bail!("the password is empty");
+    if let UserCommand::Create(UserCreate { name: None, .. }) = &command {
+        if !std::io::stdin().is_terminal() {
+            bail!("give the name: rhizome user create NAME");
+        }
+        let name = ask("Name (the part before the colon): ")?;
+        let password = password.read()?;
+        let UserCommand::Create(create) = command else {
+            return Ok(());
+        };
+        let create = UserCreate {
+            name: Some(name),
+            ..create
+        };
+        return on_database(config, UserCommand::Create(create), &password);
     }
+    let password = password.read()?;
+    on_database(config, command, &password)
+}
+
+fn on_database(config: &Config, command: UserCommand, password: &str) -> anyhow::Result<()> {
     super::block_on(async {
         server::make_data_dir(config)?;
         let store = server::open_store(config).await?;
-        let cost = server::client_config(config).password_cost;
-        let made = users::create(
-            &store,
-            &config.server.name,
-            name,
-            &password,
-            args.admin,
-            cost,
-        )
-        .await;
-        if config.registration.default_display_name == DisplayName::None
-            && let Ok(user) = &made
-        {
-            let no = store.user_no(user).await?;
-            store.set_profile_field(no, "displayname", None).await?;
-        }
+        let desk = Desk {
+            store: &store,
+            config,
+        };
+        let done = desk.run(command, password).await;
         store.close().await;
+        done
+    })
+}
+
+/// What a command works with.
+struct Desk<'a> {
+    store: &'a Store,
+    config: &'a Config,
+}
+
+impl Desk<'_> {
+    async fn run(&self, command: UserCommand, password: &str) -> anyhow::Result<()> {
+        match command {
+            UserCommand::Create(create) => self.create(create, password).await,
+            UserCommand::List(list) => self.list(&list).await,
+            UserCommand::Show { user } => self.show(&user).await,
+            UserCommand::Password { user, .. } => self.password(&user, password).await,
+            UserCommand::Admin { user, remove } => {
+                let said = if remove {
+                    "is no administrator any more"
+                } else {
+                    "is an administrator"
+                };
+                self.flag(&user, AccountFlag::Admin, !remove, said).await
+            }
+            UserCommand::Lock { user } => {
+                self.flag(&user, AccountFlag::Locked, true, "is locked")
+                    .await
+            }
+            UserCommand::Unlock { user } => {
+                self.flag(&user, AccountFlag::Locked, false, "is unlocked")
+                    .await
+            }
+            UserCommand::Suspend { user } => {
+                self.flag(&user, AccountFlag::Suspended, true, "is suspended")
+                    .await
+            }
+            UserCommand::Unsuspend { user } => {
+                self.flag(
+                    &user,
+                    AccountFlag::Suspended,
+                    false,
+                    "is suspended no longer",
+                )
+                .await
+            }
+            UserCommand::ShadowBan { user, reason, undo } => {
+                self.shadow_ban(&user, reason, undo).await
+            }
+            UserCommand::Deactivate {
+                user,
+                erase,
+                erase_media,
+            } => self.deactivate(&user, erase, erase_media).await,
+            UserCommand::Logout { user, devices } => self.log_out(&user, &devices).await,
+            UserCommand::Devices { user } => self.devices(&user).await,
+            UserCommand::Redact { user } => {
+                let (user_id, _) = self.find(&user).await?;
+                self.task(tasks::REDACT, &user_id).await
+            }
+        }
+    }
+
+    /// The account that a name or an id names.
+    async fn find(&self, name: &str) -> anyhow::Result<(OwnedUserId, Account)> {
+        let found = users::find(self.store, &self.config.server.name, name).await;
+        found.map_err(|error| anyhow::anyhow!("{}", error.message))
+    }
+
+    /// The same, unless it has ended.
+    async fn alive(&self, name: &str) -> anyhow::Result<(OwnedUserId, Account)> {
+        let (user_id, account) = self.find(name).await?;
+        if account.deactivated {
+            bail!("the account {user_id} has been deactivated, which can't be undone");
+        }
+        Ok((user_id, account))
+    }
+
+    async fn create(&self, create: UserCreate, password: &str) -> anyhow::Result<()> {
+        let server = &self.config.server.name;
+        let name = create.name.unwrap_or_default();
+        // People write the whole id; the rest of it is ours to check.
+        let name = name.trim().trim_start_matches('@');
+        let name = match name.split_once(':') {
+            Some((local, of)) if of == server.as_str() => local,
+            Some((_, of)) => bail!(
+                "`{of}` is not this server's name, which is `{server}`; give only the part before the colon"
+            ),
+            None => name,
+        };
+        let cost = server::client_config(self.config).password_cost;
+        let made = users::create(self.store, server, name, password, create.admin, cost).await;
         let user =
             made.map_err(|error| anyhow::anyhow!("{name} was not created: {}", error.message))?;
         say(format_args!("created {user}"));
         Ok(())
-    })
-}
-
-fn ask(question: &str) -> anyhow::Result<String> {
-    eprint!("{question}");
-    std::io::stderr().flush()?;
-    first_line(std::io::stdin().lock())
-}
-
-/// Asks twice, with the terminal's echo off.
-fn ask_password() -> anyhow::Result<String> {
-    let quiet = Quiet::new();
-    let first = ask("Password: ")?;
-    eprintln!();
-    let second = ask("Again:    ")?;
-    eprintln!();
-    drop(quiet);
-    if first != second {
-        bail!("the two passwords differ; try again");
     }
-    Ok(first)
-}
 
-/// The terminal's echo is off while this lives.
-struct Quiet;
-
-impl Quiet {
-    fn new() -> Self {
-        stty("-echo");
-        Self
+    async fn list(&self, wanted: &UserList) -> anyhow::Result<()> {
+        let mut after = UserNo(i64::MIN);
+        loop {
+            let page = self.store.accounts(after, PIECE).await?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.user;
+            for account in page.iter().filter(|account| wanted.wants(account)) {
+                let made = ago(self.store, account.created_ms);
+                let seen = match account.last_seen_ms {
+                    Some(seen) => format!("seen {} ago", ago(self.store, seen)),
+                    None => "not logged in".to_owned(),
+                };
+                let is = states(account);
+                let user = &account.user_id;
+                say(format_args!("{user}  made {made} ago, {seen}{is}"));
+            }
+        }
     }
-}
 
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        stty("echo");
+    async fn show(&self, name: &str) -> anyhow::Result<()> {
+        let (user_id, account) = self.find(name).await?;
+        say(format_args!("user: {user_id}"));
+        let made = ago(self.store, account.created_ms);
+        say(format_args!("made: {made} ago"));
+        for (what, is_so) in [
+            ("administrator", account.admin),
+            ("locked", account.locked),
+            ("suspended", account.suspended),
+            ("deactivated", account.deactivated),
+            ("has a password", account.password_hash.is_some()),
+        ] {
+            say(format_args!("{what}: {}", if is_so { "yes" } else { "no" }));
+        }
+        let profile = self.store.profile(&user_id).await?.unwrap_or_default();
+        for (field, value) in &profile {
+            // A terminal must not do what they say of themselves.
+            let value = value.to_string();
+            let (field, value) = (field.escape_debug(), value.escape_debug());
+            say(format_args!("profile {field}: {value}"));
+        }
+        let rooms = self.store.memberships_of(account.user).await?;
+        let joined = rooms.iter().filter(|row| row.membership.as_str() == "join");
+        say(format_args!("rooms: {}", joined.count()));
+        let devices = self.store.devices(account.user).await?;
+        say(format_args!("devices: {}", devices.len()));
+        Ok(())
     }
-}
 
-fn stty(setting: &str) {
-    let _ = Command::new("stty")
-        .arg(setting)
-        .stdin(Stdio::inherit())
-        .stderr(Stdio::null())
-        .status();
-}
+    async fn password(&self, name: &str, password: &str) -> anyhow::Result<()> {
+        let (user_id, _) = self.alive(name).await?;
+        let cost = server::client_config(self.config).password_cost;
+        let (server, local) = (&self.config.server.name, user_id.localpart());
+        let set = users::set_password(self.store, server, local, password, cost).await;
+        set.map_err(|error| anyhow::anyhow!("the password was not set: {}", error.message))?;
+        say(format_args!(
+            "the password of {user_id} is set, and all sessions have ended"
+        ));
+        Ok(())
+    }
 
-fn first_line(mut from: impl std::io::BufRead) -> anyhow::Result<String> {
-    let mut line = String::new();
-    from.read_line(&mut line)?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
-}
+    async fn flag(
+        &self,
+        name: &str,
+        flag: AccountFlag,
+        on: bool,
+        said: &str,
+    ) -> anyhow::Result<()> {
+        let (user_id, account) = self.alive(name).await?;
+        if !self.store.set_account_flag(account.user, flag, on).await? {
+            bail!("the account {user_id} has been deactivated meanwhile");
+        }
+        say(format_args!("{user_id} {said}"));
+        Ok(())
+    }
 
-fn read_file(path: &Path) -> anyhow::Result<String> {
-    let file = std::fs::File::open(path)
-        .with_context(|| format!("the password file {} can't be read", path.display()))?;
-    first_line(std::io::BufReader::new(file))
-}
+    async fn shadow_ban(&self, name: &str, reason: String, undo: bool) -> anyhow::Result<()> {
+        let (user_id, _) = self.alive(name).await?;
+        if undo {
+            if !self.store.unblock(Block::SHADOW, user_id.as_str()).await? {
+                bail!("{user_id} isn't shadow-banned");
+            }
+            say(format_args!("{user_id} is shadow-banned no longer"));
+            return Ok(());
+        }
+        let block = Block {
+            kind: Block::SHADOW.to_owned(),
+            what: user_id.to_string(),
+            way: String::new(),
+            reason,
+            since_ms: self.store.clock().now_ms(),
+            blocked: true,
+        };
+        self.store.block(block).await?;
+        say(format_args!("{user_id} is shadow-banned"));
+        Ok(())
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+    async fn deactivate(&self, name: &str, erase: bool, media: bool) -> anyhow::Result<()> {
+        let (user_id, account) = self.find(name).await?;
+        // Again for one that has ended: perhaps a part of it is still to do.
+        users::end(self.store, &user_id, account.user, erase).await?;
+        if media {
+            let deleted = super::media::delete_of(self.store, self.config, &user_id).await?;
+            say(format_args!("{deleted} files deleted"));
+        }
+        say(format_args!(
+            "{user_id} is deactivated; the server lets them leave their rooms"
+        ));
+        Ok(())
+    }
 
-    #[test]
-    fn the_first_line_is_the_password() {
-        assert_eq!(first_line(&b"se cret \r\nrest"[..]).unwrap(), "se cret ");
-        assert_eq!(first_line(&b""[..]).unwrap(), "");
-        assert!(read_file(Path::new("/nonexistent")).is_err());
+    async fn log_out(&self, name: &str, devices: &[String]) -> anyhow::Result<()> {
+        let (user_id, account) = self.find(name).await?;
+        if devices.is_empty() {
+            self.store.end_sessions(account.user, None).await?;
+            say(format_args!("{user_id} is logged out everywhere"));
+            return Ok(());
+        }
+        let known = self.store.devices(account.user).await?;
+        let known: Vec<_> = known.into_iter().map(|one| one.device_id).collect();
+        let mut gone = Vec::new();
+        for name in devices {
+            let Some(device) = known.iter().find(|known| known.as_str() == name) else {
+                let name = name.escape_debug();
+                bail!("{user_id} has no device {name}; `rhizome user devices` lists them");
+            };
+            gone.push(device.clone());
+        }
+        self.store.remove_devices(account.user, &gone).await?;
+        say(format_args!("{user_id}: {} devices logged out", gone.len()));
+        Ok(())
+    }
+
+    async fn devices(&self, name: &str) -> anyhow::Result<()> {
+        let (_, account) = self.find(name).await?;
+        for device in self.store.devices(account.user).await? {
+            let seen = ago(self.store, device.last_seen_ms);
+            let from = device.last_seen_ip.unwrap_or_else(|| "unknown".into());
+            let called = device.name.unwrap_or_default();
+            let id = device.device_id.as_str().escape_debug();
+            let called = called.escape_debug();
+            say(format_args!("{id}  seen {seen} ago from {from}  {called}"));
+        }
+        Ok(())
+    }
+
+    async fn task(&self, kind: &str, user_id: &OwnedUserId) -> anyhow::Result<()> {
+        let no = self.store.add_task(kind, user_id.as_str()).await?;
+        say(format_args!(
+            "task {no}: the server does it while it runs; `rhizome task list` says how far it is"
+        ));
+        Ok(())
     }
 }

@@ -11,11 +11,13 @@ mod database;
 mod delayed_events;
 mod federation;
 mod identity;
+mod jwt;
 mod listeners;
 mod logging;
 mod mail;
 mod media;
 mod media_store;
+mod new_accounts;
 mod presence;
 mod profiles;
 mod push;
@@ -24,6 +26,7 @@ mod registration;
 mod rooms;
 mod server;
 mod server_notices;
+mod sessions;
 mod source;
 mod turn;
 mod units;
@@ -43,11 +46,13 @@ pub use self::database::Database;
 pub use self::delayed_events::DelayedEvents;
 pub use self::federation::Federation;
 pub use self::identity::Identity;
+pub use self::jwt::Jwt;
 pub use self::listeners::{Api, Http, Listener, Tls};
 pub use self::logging::{LogFormat, Logging};
 pub use self::mail::Mail;
 pub use self::media::{LOCAL, Media, Quota, Scanner, UnauthenticatedDownloads};
 pub use self::media_store::{MediaStore, StoreKind};
+pub use self::new_accounts::NewAccounts;
 pub use self::presence::Presence;
 pub use self::profiles::Profiles;
 pub use self::push::{Apns, Fcm, Push, WebPush};
@@ -58,6 +63,7 @@ pub use self::registration::{
 pub use self::rooms::{EncryptionByDefault, Entrance, RoomPolicy, Rooms};
 pub use self::server::Server;
 pub use self::server_notices::ServerNotices;
+pub use self::sessions::Sessions;
 use self::source::Source;
 pub use self::turn::Turn;
 pub use self::units::{Secret, Size, Span, server_name};
@@ -117,6 +123,12 @@ pub struct Config {
     pub profiles: Profiles,
     /// Events that users have sent for later.
     pub delayed_events: DelayedEvents,
+    /// What accounts may do at first.
+    pub new_accounts: NewAccounts,
+    /// Logging in with tokens of the operator's own system.
+    pub jwt: Jwt,
+    /// How long what clients log in with is good.
+    pub sessions: Sessions,
     /// What is so in rooms unless people say otherwise.
     pub rooms: Rooms,
     /// What the operator tells users.
@@ -153,6 +165,9 @@ impl Default for Config {
             user_directory: UserDirectory::default(),
             profiles: Profiles::default(),
             delayed_events: DelayedEvents::default(),
+            new_accounts: NewAccounts::default(),
+            jwt: Jwt::default(),
+            sessions: Sessions::default(),
             rooms: Rooms::default(),
             server_notices: ServerNotices::default(),
             logging: Logging::default(),
@@ -264,6 +279,12 @@ impl Config {
             );
         }
         read_secret(
+            "jwt.secret",
+            &mut self.jwt.secret,
+            self.jwt.secret_file.as_deref(),
+            problems,
+        );
+        read_secret(
             "mail.password",
             &mut self.mail.password,
             self.mail.password_file.as_deref(),
@@ -302,6 +323,9 @@ impl Config {
         self.turn.check(problems);
         self.welcome.check(problems);
         self.delayed_events.check(problems);
+        self.new_accounts.check(problems);
+        self.sessions.check(problems);
+        self.jwt.check(problems);
         self.server_notices.check(&self.server.name, problems);
         self.logging.check(problems);
     }

@@ -36,6 +36,9 @@ use crate::tls::{self, Certificate};
 
 pub(crate) use settings::decoders;
 
+/// How often a database file is asked what the operator's commands have written into it.
+const OUTSIDE_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A server that runs. [`Running::shutdown`] stops it; a mere drop leaves its tasks running.
 pub struct Running {
     addresses: Vec<SocketAddr>,
@@ -95,7 +98,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     }
     readers::read_log(&tasks, &store, &federation, &config);
     mailing::try_out(&tasks, app.config.mailing.clone());
-    delayed::send_delayed(&tasks, app.clone());
+    delayed::run(&tasks, &app);
     pushing::notify(&tasks, app, &config);
     care_for_media(&tasks, &media, previews);
     collect(&tasks, &store, &config);
@@ -358,6 +361,7 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
     let mut options = Options::new(config.database.url(&config.server.data_dir));
     options.max_connections = config.database.max_connections;
     options.crash_point = config.crash_point;
+    options.outside_interval = Some(OUTSIDE_INTERVAL);
     options.presence = PresenceOptions {
         enabled: config.presence.enabled,
         max_room_size: config.presence.max_room_size,

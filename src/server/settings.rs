@@ -55,6 +55,12 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         room_name: Some(notices.room_name.clone()).filter(|name| !name.is_empty()),
     });
     registration::apply(&config.registration, &mut out);
+    out.access_token_lifetime_ms =
+        u64::try_from(config.sessions.access_token_lifetime.0.as_millis()).unwrap_or(u64::MAX);
+    let login_token = config.sessions.login_token_lifetime.0;
+    out.login_tokens = (!login_token.is_zero()).then_some(login_token);
+    // What is wrong with it, the check of the configuration has said.
+    out.jwt = config.jwt.login().ok().flatten();
     let limits = &config.rate_limits;
     out.rate_limits = client_api::RateLimits {
         enabled: limits.enabled,
@@ -70,6 +76,9 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         fetch: rate(limits.fetch),
         validation: rate(limits.validation),
         other: rate(limits.other),
+        new_account_age: config.new_accounts.age.0,
+        new_account_invite: rate(config.new_accounts.invite),
+        new_account_room: rate(config.new_accounts.room),
         ..exceptions(limits)
     };
     let identity = &config.identity;

@@ -167,20 +167,24 @@ fn reports_are_listed_shown_and_dismissed() {
     assert!(shown.contains("by: @ada:localhost"), "{shown}");
     assert!(shown.contains("content"), "{shown}");
     assert!(!list.contains('\u{1b}') && !shown.contains('\u{1b}'));
+    let (_, (out, _)) = report(&["done", &no, "--by", "eve"]);
+    assert!(out.contains("1 reports done with"), "{out}");
+    assert_eq!(report(&["list"]).1.0, "");
+    assert!(report(&["list", "--all"]).1.0.contains("(done by eve"));
     let (_, (out, _)) = report(&["dismiss", &no]);
     assert!(out.contains("1 reports dismissed"), "{out}");
     let (code, (_, error)) = report(&["show", &no]);
     assert_eq!(code, Some(1));
-    assert!(error.contains("waits"), "{error}");
+    assert!(error.contains("there is no report"), "{error}");
 }
 
-struct Serving {
+pub struct Serving {
     child: Mutex<Child>,
     banner: String,
-    base: String,
+    pub base: String,
 }
 
-fn serve(dir: &std::path::Path) -> Serving {
+pub fn serve(dir: &std::path::Path) -> Serving {
     serve_with(dir, &[])
 }
 
@@ -214,7 +218,7 @@ fn serve_with(dir: &std::path::Path, variables: &[(&str, &str)]) -> Serving {
     }
 }
 
-async fn terminate(serving: Serving) -> Option<i32> {
+pub async fn terminate(serving: Serving) -> Option<i32> {
     let id = serving.child.lock().unwrap().id().to_string();
     assert!(
         Command::new("kill")

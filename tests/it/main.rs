@@ -16,3 +16,4 @@ mod harness;
 mod inspect;
 mod serve;
 mod talk;
+mod users;

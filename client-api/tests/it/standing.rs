@@ -3,7 +3,7 @@
 use http::Method;
 use rhizome_storage::{
     AccountFlag,
-    testing::{eventually, soon},
+    testing::{TestDatabase, eventually, soon},
 };
 use ruma::UserId;
 use serde_json::{Value, json};
@@ -238,6 +238,35 @@ async fn who_is_suspended_reads_leaves_and_takes_back_what_they_said() {
         ada.say(&room, "back").await;
     })
     .await;
+}
+
+/// Each process has its own caches; what one is told, all keep to.
+#[tokio::test]
+async fn another_process_hears_of_a_lock() {
+    let database = TestDatabase::postgres().await;
+    let stores = [database.open().await, database.open().await];
+    let [here, there] = stores.clone().map(Server::new);
+    let boss = administrator(&here, "boss").await;
+    let ada = here.register("ada").await;
+    let again = User {
+        server: there,
+        ..ada.clone()
+    };
+    again.read("/account/whoami").await;
+    assert_eq!(set(&boss, "lock", &ada.id, true).await.0, 200);
+    eventually("the other process has heard of it", async || {
+        again.get("/account/whoami").await.1["errcode"] == "M_USER_LOCKED"
+    })
+    .await;
+    assert_eq!(set(&boss, "lock", &ada.id, false).await.0, 200);
+    eventually("and that it is over", async || {
+        again.get("/account/whoami").await.0 == 200
+    })
+    .await;
+    for store in stores {
+        store.close().await;
+    }
+    database.remove().await;
 }
 
 #[tokio::test]
