@@ -5,7 +5,6 @@ use rhizome_client_api::users;
 use rhizome_storage::{Store, UserNo};
 
 use crate::config::Config;
-use crate::server;
 
 use super::{ago, say};
 
@@ -13,16 +12,7 @@ use super::{ago, say};
 const PIECE: usize = 500;
 
 /// Lists the accounts that wait, a line each.
-pub(super) fn waiting(config: &Config) -> anyhow::Result<()> {
-    super::block_on(async {
-        let store = server::open_store(config).await?;
-        let done = list(&store).await;
-        store.close().await;
-        done
-    })
-}
-
-async fn list(store: &Store) -> anyhow::Result<()> {
+pub(super) async fn waiting(store: &Store) -> anyhow::Result<()> {
     let mut after = UserNo(0);
     loop {
         let page = store.awaiting_approval(after, PIECE).await?;
@@ -38,16 +28,11 @@ async fn list(store: &Store) -> anyhow::Result<()> {
 }
 
 /// Lets the owners of accounts log in.
-pub(super) fn approve(config: &Config, names: &[String]) -> anyhow::Result<()> {
-    super::block_on(async {
-        let store = server::open_store(config).await?;
-        let done = approve_all(&store, config, names).await;
-        store.close().await;
-        done
-    })
-}
-
-async fn approve_all(store: &Store, config: &Config, names: &[String]) -> anyhow::Result<()> {
+pub(super) async fn approve(
+    store: &Store,
+    config: &Config,
+    names: &[String],
+) -> anyhow::Result<()> {
     for name in names {
         // People write the whole id as well.
         let local = name.trim_start_matches('@');

@@ -13,7 +13,7 @@ use ruma::OwnedUserId;
 use crate::config::{Config, DisplayName};
 use crate::server;
 
-use super::{ago, say};
+use super::{ago, approval, say};
 pub(super) use command::UserCommand;
 use command::{UserCreate, UserList, states};
 use password::ask;
@@ -72,6 +72,10 @@ impl Desk<'_> {
         match command {
             UserCommand::Create(create) => self.create(create, password).await,
             UserCommand::List(list) => self.list(&list).await,
+            UserCommand::Waiting => approval::waiting(self.store).await,
+            UserCommand::Approve { users } => {
+                approval::approve(self.store, self.config, &users).await
+            }
             UserCommand::Show { user } => self.show(&user).await,
             UserCommand::Password { user, .. } => self.password(&user, password).await,
             UserCommand::Admin { user, remove } => {
@@ -149,6 +153,14 @@ impl Desk<'_> {
         };
         let cost = server::client_config(self.config).password_cost;
         let made = users::create(self.store, server, name, password, create.admin, cost).await;
+        if self.config.registration.default_display_name == DisplayName::None
+            && let Ok(user) = &made
+        {
+            let no = self.store.user_no(user).await?;
+            self.store
+                .set_profile_field(no, "displayname", None)
+                .await?;
+        }
         let user =
             made.map_err(|error| anyhow::anyhow!("{name} was not created: {}", error.message))?;
         say(format_args!("created {user}"));
