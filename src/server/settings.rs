@@ -12,7 +12,7 @@ use rhizome_media::{
 
 use crate::config::{
     Config, EncryptionByDefault, LOCAL, MediaStore, Rate, Scanner, Secret, StoreKind,
-    UnauthenticatedDownloads, VisibleUsers,
+    UnauthenticatedDownloads,
 };
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
@@ -33,8 +33,8 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
     };
     out.forget_on_leave = config.rooms.forget_on_leave;
     out.found_users = match config.user_directory.visible {
-        VisibleUsers::Known => client_api::FoundUsers::Known,
-        VisibleUsers::AllLocal => client_api::FoundUsers::AllLocal,
+        crate::config::VisibleUsers::Known => client_api::FoundUsers::Known,
+        crate::config::VisibleUsers::AllLocal => client_api::FoundUsers::AllLocal,
     };
     out.profile_fields = client_api::ProfileFields {
         allowed: config.profiles.allowed_fields.clone(),
