@@ -79,11 +79,12 @@ impl Server {
     ) -> Self {
         let database = kind.database().await;
         let url = Some(database.url().to_owned());
-        let site = Site::start_with(authority, dir.path(), url, |config| {
+        // Boxed: it holds a whole configuration.
+        let site = Box::pin(Site::start_with(authority, dir.path(), url, |config| {
             decode_here(config);
             push_here(config);
             change(config);
-        });
+        }));
         let site = site.await.expect("the server starts");
         let http = http_client().unwrap();
         let front = Front::before(site.base(), http.clone()).await;
