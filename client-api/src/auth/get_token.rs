@@ -31,7 +31,7 @@ pub async fn get(
 ) -> Result<get_token::Response, MatrixError> {
     let Some(lifetime) = app.config.login_tokens else {
         return Err(MatrixError::new(
-            http::StatusCode::BAD_REQUEST,
+            http::StatusCode::NOT_FOUND,
             "M_UNRECOGNIZED",
             "This server gives out no login tokens",
         ));

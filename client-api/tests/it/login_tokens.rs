@@ -98,7 +98,7 @@ async fn without_the_setting_nobody_gets_one() {
         let can = &can["capabilities"]["m.get_login_token"];
         assert_eq!(*can, json!({ "enabled": false }));
         let asked = ask(&ada, confirmed(&ada)).await;
-        asked.fails(400, "M_UNRECOGNIZED");
+        asked.fails(404, "M_UNRECOGNIZED");
     })
     .await;
 }

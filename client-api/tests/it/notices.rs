@@ -143,7 +143,7 @@ async fn only_administrators_send_notices_and_only_to_users_here() {
         send(&boss, None, notice(&ada, "x")).await.ok();
         let taken = json!({ "username": "_server", "password": "secret", "auth": { "type": "m.login.dummy" } });
         let taken = server.ask(Method::POST, "/_matrix/client/v3/register", taken).await;
-        taken.fails(400, "M_USER_IN_USE");
+        taken.fails(400, "M_INVALID_USERNAME");
     })
     .await;
     each_server(async |server| {

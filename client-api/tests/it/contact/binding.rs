@@ -14,7 +14,7 @@ use crate::harness::User;
 
 async fn bind(user: &User, server: &str, token: &str, secret: &str) -> (u16, Value) {
     let body = json!({
-        "id_server": server, "id_access_token": token, "sid": "ada@example.org", "client_secret": secret,
+        "id_server": server, "id_access_token": token, "sid": "ada=40example.org", "client_secret": secret,
     });
     let bound = user.call(Method::POST, "/account/3pid/bind", Some(body));
     let (status, answer) = bound.await;
@@ -48,7 +48,7 @@ async fn what_is_bound_through_us_is_taken_back_by_our_word() {
         assert_eq!(unbind(&ada, json!({ "id_server": NAME })).await, "no-support");
         assert_eq!(directory.unbound(fed), 2);
         // As older clients do.
-        let creds = json!({ "id_server": NAME, "id_access_token": TOKEN, "sid": "ada@example.org", "client_secret": "secret" });
+        let creds = json!({ "id_server": NAME, "id_access_token": TOKEN, "sid": "ada=40example.org", "client_secret": "secret" });
         let body = json!({ "three_pid_creds": creds });
         ada.ok(Method::POST, "/account/3pid", body.clone()).await;
         assert_eq!(unbind(&ada, json!({ "id_server": NAME })).await, "success");

@@ -77,8 +77,8 @@ async fn bind(State(it): State<Directory>, headers: HeaderMap, Json(asked): Json
         let error = json!({ "errcode": "M_NO_VALID_SESSION", "error": "no" });
         return (StatusCode::NOT_FOUND, Json(error));
     }
-    // Its sessions are called by their addresses.
-    let (address, user) = (text("sid"), text("mxid"));
+    // Its sessions are called by their addresses, in the characters that may be.
+    let (address, user) = (text("sid").replace("=40", "@"), text("mxid"));
     it.binds(&address, &user);
     ok(json!({
         "medium": "email", "address": address, "mxid": user,

@@ -115,12 +115,17 @@ impl Several {
 
     /// Joins a room through all servers; whether it worked.
     pub async fn join(&self, user: &User, room: &str) -> bool {
+        self.tries_to_join(user, room).await.0
+    }
+
+    /// The same, with what is answered.
+    pub async fn tries_to_join(&self, user: &User, room: &str) -> (bool, Value) {
         let via: Vec<String> = (self.servers.iter())
             .map(|one| format!("via={}", one.name))
             .collect();
         let path = format!("/join/{}?{}", esc(room), via.join("&"));
-        let (status, _) = user.call(Method::POST, &path, Some(json!({}))).await;
-        status.is_success()
+        let (status, answer) = user.call(Method::POST, &path, Some(json!({}))).await;
+        (status.is_success(), answer)
     }
 
     /// How often others have asked a server for devices or keys of its users.
