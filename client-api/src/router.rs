@@ -241,8 +241,8 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(subscription::get)
         .serve(subscription::delete)
         .serve(list::list)
-        .serve(data::put)
-        .serve(data::put_in_room)
+        .serve_as(Kind::Other, data::put)
+        .serve_as(Kind::Other, data::put_in_room)
         .serve(data::get)
         .serve(data::get_in_room)
         .serve(tags::list)
@@ -273,8 +273,8 @@ fn reading(table: Table<App>) -> Table<App> {
         .serve(rules::actions)
         .serve(rules::set_actions)
         .serve_as(Kind::Other, notifications::notifications)
-        .serve(data_delete::global)
-        .serve(data_delete::in_room)
+        .serve_as(Kind::Other, data_delete::global)
+        .serve_as(Kind::Other, data_delete::in_room)
 }
 
 /// People, here and elsewhere.

@@ -29,8 +29,6 @@ const MAX_KIND: usize = 255;
 const MOST_TYPES: u64 = 50_000;
 /// … and the most bytes in them.
 const MOST_BYTES: u64 = 64 << 20;
-/// What has at most so many bytes doesn't count, if there was something of its type before.
-const SMALL: usize = 4 << 10;
 
 /// Types that the server itself keeps: clients set them through other endpoints.
 const SERVERS_OWN: [&str; 2] = ["m.fully_read", rules::KIND];
@@ -174,7 +172,13 @@ async fn write(
     if let Some(fault) = invites::fault(kind, &content).filter(|_| room.is_none()) {
         return Err(MatrixError::invalid_param(fault));
     }
-    require_place(app, who, room, kind, content.len()).await?;
+    let known = app.store.account_data(who.user, room, kind).await?;
+    if known.is_none() && *content == *DELETED {
+        // There is nothing to delete.
+        return Ok(());
+    }
+    let before = known.map(|known| known.content.len());
+    require_place(app, who, before, content.len()).await?;
     let fact = Fact::AccountData(DataChange {
         data: AccountData {
             user: who.user,
@@ -188,26 +192,19 @@ async fn write(
     Ok(())
 }
 
-/// Makes sure that a user has a bounded number of types, and a bounded number of bytes in them. What is there and is
-/// small may always change.
+/// Makes sure that a user has a bounded number of types, and a bounded number of bytes in them. What is there may always
+/// change for what isn't longer than it was `before`.
 async fn require_place(
     app: &App,
     who: &Caller,
-    room: Option<RoomNo>,
-    kind: &str,
+    before: Option<usize>,
     bytes: usize,
 ) -> Result<(), MatrixError> {
-    if bytes <= SMALL
-        && app
-            .store
-            .account_data(who.user, room, kind)
-            .await?
-            .is_some()
-    {
+    if before.is_some_and(|before| bytes <= before) {
         return Ok(());
     }
     let used = app.store.account_data_size(who.user).await?;
-    if is_full(used, bytes) {
+    if is_full(used, before, bytes) {
         return Err(MatrixError::too_large(format!(
             "Account data has at most {MOST_TYPES} types, of all rooms, and {MOST_BYTES} bytes: delete some"
         )));
@@ -215,9 +212,10 @@ async fn require_place(
     Ok(())
 }
 
-/// Whether so many bytes more are too much.
-fn is_full(used: DataSize, bytes: usize) -> bool {
-    used.types >= MOST_TYPES || used.bytes.saturating_add(bytes as u64) > MOST_BYTES
+/// Whether so many bytes, in the place of those `before` or of nothing, are too much.
+fn is_full(used: DataSize, before: Option<usize>, bytes: usize) -> bool {
+    let others = used.bytes.saturating_sub(before.unwrap_or_default() as u64);
+    before.is_none() && used.types >= MOST_TYPES || others.saturating_add(bytes as u64) > MOST_BYTES
 }
 
 /// The body as it came, made sure to be a JSON object that every reader of it can take.
@@ -238,7 +236,13 @@ mod tests {
 
     #[test]
     fn a_user_has_bounded_types_and_bytes() {
-        let is_full = |types, bytes, more| is_full(DataSize { types, bytes }, more);
+        let is_full = |types, bytes, more| is_full(DataSize { types, bytes }, None, more);
+        let longer = |bytes, before, more| {
+            let types = MOST_TYPES;
+            super::is_full(DataSize { types, bytes }, Some(before), more)
+        };
+        assert!(!longer(MOST_BYTES, 10, 10));
+        assert!(longer(MOST_BYTES, 10, 11));
         assert!(!is_full(MOST_TYPES - 1, 0, 1));
         assert!(is_full(MOST_TYPES, 0, 1));
         assert!(!is_full(0, MOST_BYTES - 1, 1));

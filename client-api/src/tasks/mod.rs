@@ -97,7 +97,7 @@ async fn work(app: &App, lease: &Lease, stop: &CancellationToken) -> Result<(), 
 async fn piece(app: &App, task: &Task, stop: &CancellationToken) -> Result<(), MatrixError> {
     let mut tries = 0;
     let stepped = loop {
-        match step(app, task).await {
+        match step(app, task, tries == TRIES).await {
             Err(error) if error.status.is_server_error() && tries < TRIES => {
                 tracing::warn!(%error, task = task.no, "a task can't go on now");
                 let pause = app.store.clock().sleep(TICK * 2_u32.saturating_pow(tries));
@@ -129,9 +129,10 @@ async fn piece(app: &App, task: &Task, stop: &CancellationToken) -> Result<(), M
     Ok(())
 }
 
-async fn step(app: &App, task: &Task) -> Result<Step, MatrixError> {
+/// `is_last`: whether it isn't tried once more.
+async fn step(app: &App, task: &Task, is_last: bool) -> Result<Step, MatrixError> {
     match task.kind.as_str() {
-        LEAVE => leave::step(app, task).await,
+        LEAVE => leave::step(app, task, is_last).await,
         REDACT => redact::step(app, task).await,
         other => Err(MatrixError::invalid_param(format!(
             "This version of the server knows no tasks of kind {other:?}"

@@ -1,6 +1,7 @@
 //! Account data: set, read, deleted, and told.
 
 use http::{Method, StatusCode};
+use ruma::UserId;
 use serde_json::{Value, json};
 
 use crate::harness::{User, esc, events, next, story};
@@ -181,6 +182,25 @@ async fn a_room_is_marked_as_unread_for_all_devices() {
         assert!(marked(&answer));
         let counts = &answer["rooms"]["join"][&room]["unread_notifications"];
         assert_eq!(counts["notification_count"], 0);
+    })
+    .await;
+}
+
+/// Nothing is kept of a type that never was, however often it is emptied.
+#[tokio::test]
+async fn what_is_empty_from_the_first_is_not_kept() {
+    story(|server| async move {
+        let alice = server.register("alice").await;
+        let id = <&UserId>::try_from(alice.id.as_str()).unwrap();
+        let user = server.store.user_no(id).await.unwrap();
+        let types = async || server.store.account_data_size(user).await.unwrap().types;
+        let before = types().await;
+        let path = format!("/user/{}/account_data/org.test.note", esc(&alice.id));
+        alice.ok(Method::PUT, &path, json!({})).await;
+        assert_eq!(types().await, before);
+        alice.ok(Method::PUT, &path, json!({ "a": 1 })).await;
+        alice.ok(Method::PUT, &path, json!({})).await;
+        assert_eq!(types().await, before + 1, "its row stays, and counts");
     })
     .await;
 }

@@ -72,13 +72,14 @@ async fn bound(
     if !fed.rooms().is_local(&user) {
         return Err(MatrixError::invalid_param("The user is not of this server"));
     }
-    let account = fed.store().account(&user).await?;
-    if account.is_none_or(|account| account.deactivated) {
-        return Err(MatrixError::not_found("The user has no account"));
-    }
     let of_user = req.invites.into_iter().filter(|invite| invite.mxid == user);
     let invites: Vec<_> = of_user.take(MOST).collect();
     require_rate(fed, peer, invites.len())?;
+    // Who asks needn't show who they are, and isn't told who has an account here.
+    let account = fed.store().account(&user).await?;
+    if account.is_none_or(|account| account.deactivated) {
+        return Ok(bind_callback::Response::new());
+    }
     stream::iter(invites)
         .for_each_concurrent(AT_ONCE, |invite| {
             let user = &user;

@@ -10,7 +10,7 @@ use crate::{Error, Result, Store, UserNo};
 /// How much account data a user has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataSize {
-    /// Types, each room's by themselves.
+    /// Types, each room's by themselves; also those that were deleted, whose rows stay.
     pub types: u64,
     /// Bytes in them.
     pub bytes: u64,
@@ -23,7 +23,7 @@ impl Store {
             .sql(
                 "SELECT COUNT(*) AS types, \
                  CAST(COALESCE(SUM(OCTET_LENGTH(content)), 0) AS BIGINT) AS bytes \
-                 FROM account_data WHERE user_no = $1 AND content <> '{}'",
+                 FROM account_data WHERE user_no = $1",
             )
             .bind(user);
         let row = self.row(query).await?;
@@ -84,7 +84,8 @@ mod tests {
             put(Some(RoomNo(1)), "a", "{\"b\":1}").await;
             assert_eq!(size().await, (2, 17));
             put(Some(RoomNo(1)), "a", "{}").await;
-            assert_eq!(size().await, (1, 10));
+            // What was deleted has a row as well.
+            assert_eq!(size().await, (2, 12));
             let notifying = async || store.notifying(&[ada]).await.unwrap().remove(0);
             assert_eq!(notifying().await.invites.len(), 0);
             put(None, INVITE_RULES[0], "{\"c\":1}").await;
