@@ -79,6 +79,7 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         new_account_age: config.new_accounts.age.0,
         new_account_invite: rate(config.new_accounts.invite),
         new_account_room: rate(config.new_accounts.room),
+        proxies: config.http.trusted_proxies.iter().map(network).collect(),
         ..exceptions(limits)
     };
     let identity = &config.identity;
@@ -108,16 +109,20 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
     out
 }
 
+fn network(network: &ipnet::IpNet) -> client_api::Network {
+    client_api::Network {
+        address: network.addr(),
+        bits: network.prefix_len(),
+    }
+}
+
 /// Whom limits don't hold back, or others.
 fn exceptions(limits: &RateLimits) -> client_api::RateLimits {
     let mut out = client_api::RateLimits::default();
     for one in &limits.exempt {
         match one {
             Exempt::User(user) => drop(out.exempt_users.insert(user.clone())),
-            Exempt::Network(network) => out.exempt_networks.push(client_api::Network {
-                address: network.addr(),
-                bits: network.prefix_len(),
-            }),
+            Exempt::Network(one) => out.exempt_networks.push(network(one)),
         }
     }
     for one in &limits.overrides {
