@@ -135,7 +135,7 @@ mod tests {
                 .unwrap();
             assert!(!holds("four").await);
             // Who is locked proves nothing.
-            assert!(add("A", "five", 1_000).await);
+            assert!(add("A", "five", 500).await);
             for locked in [true, false] {
                 let set = store.set_account_flag(user, AccountFlag::Locked, locked);
                 assert!(set.await.unwrap());
