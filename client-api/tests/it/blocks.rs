@@ -132,25 +132,32 @@ async fn a_blocked_server_is_neither_heard_nor_asked() {
         let bob = all.server(1).register("bob").await;
         let here = &all.server(0).store;
         let room = ada.create_public().await;
-        let profile = |user: &User| format!("/profile/{}", esc(&user.id));
         let there = all.name(1).as_str().to_ascii_lowercase();
+        for user in [&ada, &bob] {
+            user.create(json!({ "room_alias_name": "here" })).await;
+        }
+        // Each time it is asked anew.
+        let alias = |of: usize| {
+            let alias = format!("#here:{}", all.name(of).as_str());
+            format!("/directory/room/{}", esc(&alias))
+        };
 
-        // Each knows the other's keys from here on.
-        bob.read(&profile(&ada)).await;
+        // Who isn't asked can ask: for that its keys are fetched.
+        block(here, Block::SERVER, &there, Way::Out.as_str()).await;
+        assert_ne!(ada.get(&alias(1)).await.0, 200);
+        bob.read(&alias(0)).await;
         block(here, Block::SERVER, &there, Way::In.as_str()).await;
         assert!(!all.join(&bob, &room).await, "what it asks is refused");
-        assert_ne!(bob.get(&profile(&ada)).await.0, 200);
+        assert_ne!(bob.get(&alias(0)).await.0, 200);
         // It can still be asked.
-        ada.read(&profile(&bob)).await;
-        block(here, Block::SERVER, &there, Way::Out.as_str()).await;
-        assert_ne!(ada.get(&profile(&bob)).await.0, 200);
-        bob.read(&profile(&ada)).await;
+        ada.read(&alias(1)).await;
         block(here, Block::SERVER, &there, Way::Both.as_str()).await;
-        assert_ne!(ada.get(&profile(&bob)).await.0, 200);
-        assert_ne!(bob.get(&profile(&ada)).await.0, 200);
+        assert_ne!(ada.get(&alias(1)).await.0, 200);
+        assert_ne!(bob.get(&alias(0)).await.0, 200);
 
         assert!(here.unblock(Block::SERVER, &there).await.unwrap());
-        bob.read(&profile(&ada)).await;
+        bob.read(&alias(0)).await;
+        ada.read(&alias(1)).await;
         // An invite to a room that is blocked there comes from elsewhere to nobody.
         block(&all.server(1).store, Block::ROOM, &room, "").await;
         let invite = format!("/rooms/{}/invite", esc(&room));
