@@ -10,7 +10,7 @@ use rhizome_edge::{
 use rhizome_storage::UserNo;
 use ruma::UserId;
 
-use crate::config::{Rate, RateLimits, UserRates};
+use crate::config::{Network, Rate, RateLimits, UserRates};
 
 /// What a request counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,8 +97,9 @@ impl Limits {
 
     /// [`Limits::take`] for who is known by their address only: a whole subscriber, who has many.
     pub fn take_from(&self, kind: Kind, peer: Option<IpAddr>, now_ms: u64) -> Result<(), u64> {
-        let networks = &self.rates.exempt_networks;
-        if peer.is_some_and(|peer| networks.iter().any(|network| network.has(peer))) {
+        let is_in = |networks: &[Network], peer| networks.iter().any(|network| network.has(peer));
+        let (exempt, proxies) = (&self.rates.exempt_networks, &self.rates.proxies);
+        if peer.is_some_and(|peer| is_in(exempt, peer) && !is_in(proxies, peer)) {
             return Ok(());
         }
         self.take(kind, peer.map(block_of), now_ms)
@@ -215,7 +216,6 @@ mod tests {
     use ruma::user_id;
 
     use super::*;
-    use crate::config::Network;
 
     fn limits(burst: u32, enabled: bool) -> Limits {
         let rate = Rate {
@@ -282,16 +282,21 @@ mod tests {
             per_second: 0.001,
             burst,
         };
+        let network = |address: &str, bits| Network {
+            address: address.parse().unwrap(),
+            bits,
+        };
         let limits = Limits::new(&RateLimits {
             enabled: true,
             login: rate(1),
             message: rate(1),
             invite: rate(1),
             exempt_users: [bot.to_owned()].into(),
-            exempt_networks: vec![Network {
-                address: "192.0.2.0".parse().unwrap(),
-                bits: 24,
-            }],
+            exempt_networks: vec![
+                network("192.0.2.0", 24),
+                network("::ffff:198.51.100.0", 120),
+            ],
+            proxies: vec![network("192.0.2.1", 32)],
             overrides: [(
                 busy.to_owned(),
                 UserRates {
@@ -323,6 +328,9 @@ mod tests {
         };
         assert_eq!(from("192.0.2.77"), (true, true));
         assert_eq!(from("::ffff:192.0.2.77"), (true, true));
+        assert_eq!(from("198.51.100.9"), (true, true));
+        // A proxy of ours stands for whoever comes through it.
+        assert_eq!(from("192.0.2.1"), (true, false));
         assert_eq!(from("192.0.3.1"), (true, false));
         assert_eq!(from("2001:db8::1"), (true, false));
     }

@@ -34,7 +34,7 @@ pub(super) enum ReportCommand {
         #[arg(long, value_name = "NAME")]
         by: Option<String>,
     },
-    /// Be done with reports. They are kept until they are dismissed
+    /// Be done with reports. They are kept without what the event said, until they are dismissed or there are many
     Done {
         /// Their numbers
         #[arg(required = true)]

@@ -193,14 +193,29 @@ impl Desk<'_> {
         say(format_args!("user: {user_id}"));
         let made = ago(self.store, account.created_ms);
         say(format_args!("made: {made} ago"));
+        let before = UserNo(account.user.0 - 1);
+        let listed = self.store.accounts(before, 1).await?;
+        let listed = listed.iter().find(|one| one.user == account.user);
+        let waiting = self.store.awaiting_approval(before, 1).await?;
+        let shadow = self.store.blocks().await?.user(&user_id);
         for (what, is_so) in [
             ("administrator", account.admin),
             ("locked", account.locked),
             ("suspended", account.suspended),
+            ("shadow-banned", shadow),
+            ("guest", listed.is_some_and(|one| one.is_guest)),
+            (
+                "waiting for approval",
+                waiting.iter().any(|one| one.user == account.user),
+            ),
             ("deactivated", account.deactivated),
             ("has a password", account.password_hash.is_some()),
         ] {
             say(format_args!("{what}: {}", if is_so { "yes" } else { "no" }));
+        }
+        for one in self.store.third_parties(account.user).await? {
+            let address = one.third_party.address.escape_debug().to_string();
+            say(format_args!("address: {address}"));
         }
         let profile = self.store.profile(&user_id).await?.unwrap_or_default();
         for (field, value) in &profile {
@@ -245,14 +260,15 @@ impl Desk<'_> {
     }
 
     async fn shadow_ban(&self, name: &str, reason: String, undo: bool) -> anyhow::Result<()> {
-        let (user_id, _) = self.alive(name).await?;
         if undo {
+            let (user_id, _) = self.find(name).await?;
             if !self.store.unblock(Block::SHADOW, user_id.as_str()).await? {
                 bail!("{user_id} isn't shadow-banned");
             }
             say(format_args!("{user_id} is shadow-banned no longer"));
             return Ok(());
         }
+        let (user_id, _) = self.alive(name).await?;
         let block = Block {
             kind: Block::SHADOW.to_owned(),
             what: user_id.to_string(),

@@ -66,7 +66,7 @@ pub(super) fn real_peer(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]
         .collect();
     let mut real = peer;
     for hop in hops.into_iter().rev().take(16) {
-        let Ok(address) = hop.parse::<IpAddr>() else {
+        let Some(address) = address_of(hop) else {
             break;
         };
         real = SocketAddr::new(address, 0);
@@ -77,9 +77,24 @@ pub(super) fn real_peer(peer: SocketAddr, headers: &HeaderMap, trusted: &[IpNet]
     real
 }
 
+/// An address as proxies name it: some say the port as well, and put IPv6 into brackets.
+fn address_of(hop: &str) -> Option<IpAddr> {
+    let bare = || hop.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || hop.parse::<SocketAddr>().ok().map(|hop| hop.ip());
+    hop.parse().ok().or_else(with_port).or_else(bare)
+}
+
+/// Also where one of the two is an IPv4 address that is written as one of IPv6.
 pub(super) fn is_in(ranges: &[IpNet], address: IpAddr) -> bool {
+    let mapped = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().into(),
+        address @ IpAddr::V6(_) => address,
+    };
     let address = address.to_canonical();
-    ranges.iter().any(|range| range.contains(&address))
+    let has = |range: &IpNet| {
+        range.contains(&address) || range.prefix_len() >= 96 && range.contains(&mapped)
+    };
+    ranges.iter().any(has)
 }
 
 #[cfg(test)]
@@ -108,6 +123,7 @@ mod tests {
         let trusted: Vec<IpNet> = vec![
             "127.0.0.0/8".parse().unwrap(),
             "10.0.0.0/8".parse().unwrap(),
+            "::ffff:198.51.100.0/120".parse().unwrap(),
         ];
         let ip = |peer: &str, forwarded: &str| {
             let mut headers = HeaderMap::new();
@@ -127,6 +143,10 @@ mod tests {
         assert_eq!(ip("127.0.0.1", "8.8.8.8"), "8.8.8.8");
         assert_eq!(ip("127.0.0.1", "6.6.6.6, 8.8.8.8, 10.0.0.3"), "8.8.8.8");
         assert_eq!(ip("127.0.0.1", "8.8.8.8, rubbish"), "127.0.0.1");
+        assert_eq!(ip("127.0.0.1", "8.8.8.8:443, 10.0.0.3:80"), "8.8.8.8");
+        assert_eq!(ip("127.0.0.1", "[2001:db8::1]:443"), "2001:db8::1");
+        assert_eq!(ip("127.0.0.1", "[2001:db8::1]"), "2001:db8::1");
+        assert_eq!(ip("198.51.100.1", "8.8.8.8"), "8.8.8.8");
         assert_eq!(ip("::ffff:127.0.0.1", "2001:db8::1"), "2001:db8::1");
     }
 }

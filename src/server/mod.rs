@@ -4,6 +4,7 @@
 mod delayed;
 mod mailing;
 mod pushing;
+mod rates;
 mod readers;
 mod registration;
 mod secret_file;

@@ -10,10 +10,10 @@ use rhizome_media::{
     MediaConfig, Place, RemoteConfig, S3Config, ScannerConfig, SealKey, StillConfig, StoreConfig,
 };
 
-use super::registration;
+use super::{rates, registration};
 use crate::config::{
-    Config, EncryptionByDefault, Entrance, Exempt, LOCAL, MediaStore, Rate, RateLimits, RoomPolicy,
-    Scanner, Secret, StoreKind, Turn, UnauthenticatedDownloads, VisibleUsers, Welcome, WellKnown,
+    Config, EncryptionByDefault, Entrance, LOCAL, MediaStore, Rate, RoomPolicy, Scanner, Secret,
+    StoreKind, Turn, UnauthenticatedDownloads, VisibleUsers, Welcome, WellKnown,
 };
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
@@ -61,26 +61,7 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
     out.login_tokens = (!login_token.is_zero()).then_some(login_token);
     // What is wrong with it, the check of the configuration has said.
     out.jwt = config.jwt.login().ok().flatten();
-    let limits = &config.rate_limits;
-    out.rate_limits = client_api::RateLimits {
-        enabled: limits.enabled,
-        message: rate(limits.message),
-        registration: rate(limits.registration),
-        login: rate(limits.login),
-        join: rate(limits.join),
-        invite: rate(limits.invite),
-        to_device: rate(limits.to_device),
-        new_server: rate(limits.new_server),
-        upload: rate(limits.upload),
-        download: rate(limits.download),
-        fetch: rate(limits.fetch),
-        validation: rate(limits.validation),
-        other: rate(limits.other),
-        new_account_age: config.new_accounts.age.0,
-        new_account_invite: rate(config.new_accounts.invite),
-        new_account_room: rate(config.new_accounts.room),
-        ..exceptions(limits)
-    };
+    out.rate_limits = rates::of_clients(config);
     let identity = &config.identity;
     out.identity = client_api::Identity {
         base: config.client_base(),
@@ -105,36 +86,6 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
         (UnauthenticatedDownloads::Frozen, Some(day)) => client_api::Unauthenticated::Before(day.0),
         (UnauthenticatedDownloads::Frozen, None) => client_api::Unauthenticated::Closed,
     };
-    out
-}
-
-/// Whom limits don't hold back, or others.
-fn exceptions(limits: &RateLimits) -> client_api::RateLimits {
-    let mut out = client_api::RateLimits::default();
-    for one in &limits.exempt {
-        match one {
-            Exempt::User(user) => drop(out.exempt_users.insert(user.clone())),
-            Exempt::Network(network) => out.exempt_networks.push(client_api::Network {
-                address: network.addr(),
-                bits: network.prefix_len(),
-            }),
-        }
-    }
-    for one in &limits.overrides {
-        let own = &one.rates;
-        let rates = client_api::UserRates {
-            message: own.message.map(rate),
-            join: own.join.map(rate),
-            invite: own.invite.map(rate),
-            to_device: own.to_device.map(rate),
-            new_server: own.new_server.map(rate),
-            upload: own.upload.map(rate),
-            download: own.download.map(rate),
-            fetch: own.fetch.map(rate),
-            other: own.other.map(rate),
-        };
-        out.overrides.insert(one.user.clone(), rates);
-    }
     out
 }
 
@@ -332,13 +283,6 @@ fn policy(policy: &RoomPolicy) -> client_api::Policy {
             Entrance::Knock => client_api::Entrance::Knock,
         }),
         power_levels: levels.as_object().cloned().unwrap_or_default(),
-    }
-}
-
-fn rate(rate: Rate) -> client_api::Rate {
-    client_api::Rate {
-        per_second: rate.per_second,
-        burst: rate.burst,
     }
 }
 

@@ -209,6 +209,7 @@ pub(crate) struct Core {
     pub(crate) haste: commit::Haste,
     /// What was a backup's has to go.
     pub(crate) backups_gone: Notify,
+    pub(crate) tasks_added: Notify,
     /// Until when who sends delayed events waits.
     pub(crate) delayed: facts::delayed::wake::DelayedWake,
     /// How far this process has come with what people are called, if it is the one that writes it down.

@@ -104,6 +104,7 @@ impl Store {
             unwritable: AtomicBool::new(false),
             haste: commit::Haste::default(),
             backups_gone: Notify::new(),
+            tasks_added: Notify::new(),
             delayed: DelayedWake::default(),
             people: watch::Sender::new(None),
             backup_turn: Turn::default(),

@@ -11,7 +11,9 @@ use ruma::{
 use serde::Deserialize;
 
 use crate::{
-    App, Caller, MatrixError, Ruma, content,
+    App, Caller, MatrixError, Ruma,
+    auth::shadow,
+    content,
     view::{json::Json, presence},
 };
 
@@ -47,6 +49,9 @@ pub async fn tell(app: &App, who: &Caller, said: NewPresence) -> Result<(), Matr
         return Err(MatrixError::invalid_param(format!(
             "`status_msg` may have {MAX_MESSAGE} bytes"
         )));
+    }
+    if shadow::is_banned(app, &who.user_id).await? {
+        return Ok(());
     }
     let device = who.device_or_none();
     let set = (app.store).set_presence(who.user, &device, state, said.status_msg);
@@ -105,8 +110,9 @@ async fn share_a_room(store: &Store, one: UserNo, other: UserNo) -> Result<bool,
     }))
 }
 
-/// What a request that waits says of its device by `set_presence`; without it the device is online.
-pub fn by_sync(set_presence: Option<&str>) -> Result<SyncPresence, MatrixError> {
+/// What a request that waits says of its device by `set_presence`; without it the device is online. Who is suspended says
+/// nothing by it.
+pub fn by_sync(who: &Caller, set_presence: Option<&str>) -> Result<SyncPresence, MatrixError> {
     let state = match set_presence {
         None => Some(PresenceState::Online),
         Some(name) => PresenceState::named(name),
@@ -116,6 +122,12 @@ pub fn by_sync(set_presence: Option<&str>) -> Result<SyncPresence, MatrixError> 
             "`set_presence` is none of offline, online, unavailable and busy",
         )
     })?;
+    if who.is_suspended {
+        return Ok(SyncPresence {
+            state: PresenceState::Online,
+            said: false,
+        });
+    }
     Ok(SyncPresence {
         state,
         said: set_presence.is_some(),

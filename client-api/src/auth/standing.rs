@@ -4,7 +4,7 @@
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
-use rhizome_storage::UserNo;
+use rhizome_storage::{TxnKey, UserNo};
 use ruma::{EventId, RoomId};
 
 use crate::{App, Caller};
@@ -54,17 +54,26 @@ pub async fn may_speak(app: &App, who: &Caller, room_id: &RoomId) -> Result<(), 
     Err(suspended())
 }
 
-/// Whether a user may redact an event: who is suspended only their own.
+/// Whether a user may redact an event of a room: who is suspended only their own, once. `txn`: who sends the same again.
 ///
 /// # Errors
 /// `M_USER_SUSPENDED`
-pub async fn may_redact(app: &App, who: &Caller, event_id: &EventId) -> Result<(), MatrixError> {
+pub async fn may_redact(
+    app: &App,
+    who: &Caller,
+    (room_id, event_id): (&RoomId, &EventId),
+    txn: &TxnKey,
+) -> Result<(), MatrixError> {
     if !who.is_suspended {
         return Ok(());
     }
     let event = app.store.event(event_id).await?;
-    if event.is_some_and(|event| event.pdu.sender() == who.user_id) {
-        return Ok(());
+    let own =
+        event.filter(|event| event.pdu.sender() == who.user_id && event.pdu.room_id() == room_id);
+    match own {
+        Some(event) if event.redacted_by.is_none() => Ok(()),
+        // Redactions have reasons: one more of the same event only says something.
+        Some(_) if app.store.transaction(txn).await?.is_some() => Ok(()),
+        _ => Err(suspended()),
     }
-    Err(suspended())
 }

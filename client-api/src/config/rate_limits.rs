@@ -49,6 +49,8 @@ pub struct RateLimits {
     pub exempt_users: HashSet<OwnedUserId>,
     /// Networks whose addresses aren't counted.
     pub exempt_networks: Vec<Network>,
+    /// Where our proxies are: who comes from there without saying for whom is exempt by no network.
+    pub proxies: Vec<Network>,
     /// Users who have rates of their own.
     pub overrides: HashMap<OwnedUserId, UserRates>,
 }
@@ -80,7 +82,11 @@ pub struct Network {
 impl Network {
     /// Whether an address is of the network.
     pub fn has(&self, address: IpAddr) -> bool {
-        let bits = u32::from(self.bits);
+        let mut bits = u32::from(self.bits);
+        if self.address.is_ipv6() && self.address.to_canonical().is_ipv4() {
+            // It was written as one of IPv6.
+            bits = bits.saturating_sub(96);
+        }
         match (self.address.to_canonical(), address.to_canonical()) {
             (IpAddr::V4(own), IpAddr::V4(other)) => {
                 let differing = own.to_bits() ^ other.to_bits();
@@ -133,6 +139,7 @@ impl Default for RateLimits {
             new_account_room: rate(0.0005, 5),
             exempt_users: HashSet::new(),
             exempt_networks: Vec::new(),
+            proxies: Vec::new(),
             overrides: HashMap::new(),
         }
     }

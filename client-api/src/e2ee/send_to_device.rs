@@ -17,7 +17,7 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, content, limits::Kind};
+use crate::{App, Caller, Ruma, auth::shadow, content, limits::Kind};
 
 /// The most bytes of a type or of a device's id.
 const MAX_TEXT: usize = 255;
@@ -52,6 +52,9 @@ pub async fn send(
     let mut facts: Vec<Fact> = vec![ToDeviceTxn { key, done_ms }.into()];
     facts.extend(local(&app, &who, kind, ours).await?);
     charge(&app, &who, &facts, &others).await?;
+    if shadow::is_banned(&app, &who.user_id).await? {
+        return Ok(Response::new());
+    }
     let out = to_device::queue(&app.federation, &who.user_id, kind, others)?;
     facts.extend(out.into_iter().map(Fact::from));
     app.store.commit(facts.into()).await?;

@@ -7,8 +7,8 @@ use std::{
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{
-    About, DELIVERED, Entry, EntryKind, Failure, InviteEntry, Lease, LiveEvent, LogWork, NewPush,
-    Pos, RoomNo, StateChanged, StoredEvent, Stretch, UserNo,
+    About, DELIVERED, Entry, EntryKind, Failure, InviteEntry, Lease, LiveEvent, LogWork,
+    MembershipRow, NewPush, Pos, RoomNo, StateChanged, StoredEvent, Stretch, UserNo,
 };
 
 use super::{
@@ -17,7 +17,10 @@ use super::{
 };
 use crate::{
     App, MatrixError,
-    push::{evaluate::Alert, wishes},
+    push::{
+        evaluate::Alert,
+        wishes::{self, Shared},
+    },
     sync::counts::{crowd::Crowd, event::Effect},
     view::ignored,
 };
@@ -46,7 +49,7 @@ struct Reading {
 }
 
 /// The members of a room who have pushers.
-#[derive(Default)]
+#[derive(Default, Clone)]
 struct Members {
     /// Since when they are in it, by their numbers.
     since: HashMap<UserNo, Pos>,
@@ -65,13 +68,25 @@ impl Reading {
         }
     }
 
+    /// A user who has pushers now may not have had any when these rooms of theirs were read.
+    fn has_pushers(&mut self, user: UserNo, rooms: &[MembershipRow]) {
+        self.having.insert(user);
+        for row in rooms {
+            let known = self.rooms.get(&row.room);
+            if known.is_some_and(|members| !members.since.contains_key(&user)) {
+                self.forget(row.room);
+            }
+        }
+    }
+
     /// What a user wants to be notified of isn't what it was.
-    fn forget_rooms_of(&mut self, user: UserNo) {
-        let rooms = self.rooms.iter();
-        let of_user = rooms.filter(|(_, members)| members.since.contains_key(&user));
-        let of_user: Vec<RoomNo> = of_user.map(|(room, _)| *room).collect();
-        for room in of_user {
-            self.forget(room);
+    fn has_rules(&mut self, user: UserNo, rules: &Arc<Shared>, rooms: &[MembershipRow]) {
+        for row in rooms {
+            if let Some(members) = self.rooms.get_mut(&row.room)
+                && members.crowd.would_move(user, rules)
+            {
+                Arc::make_mut(members).crowd.move_to(user, rules);
+            }
         }
     }
 }
@@ -102,11 +117,8 @@ impl FindPushes {
                     about: About::Activation,
                     ..badge(set.user, entry.pos, RoomNo(0))
                 }));
-                self.reading(|reading| {
-                    if reading.having.insert(set.user) {
-                        reading.forget_rooms();
-                    }
-                });
+                let rooms = self.app.store.memberships_of(set.user).await?;
+                self.reading(|reading| reading.has_pushers(set.user, &rooms));
             }
             EntryKind::State(changed) => self.state(entry.pos, changed, found).await?,
             EntryKind::Event(live) => self.event(entry.pos, live, found).await?,
@@ -125,12 +137,23 @@ impl FindPushes {
                 if (wishes::are_in(data) || ignored::hides_invites(data))
                     && self.has_pushers(data.user) =>
             {
-                self.reading(|reading| reading.forget_rooms_of(data.user));
+                if wishes::has_rules(data) {
+                    self.rules(data.user).await?;
+                }
                 // Of no room: the number may rise, too.
                 found.push(badge(data.user, entry.pos, RoomNo(0)));
             }
             _ => {}
         }
+        Ok(())
+    }
+
+    /// A user's rules are set: in each room that is known they stand with those who have the same.
+    async fn rules(&self, user: UserNo) -> Result<(), MatrixError> {
+        let store = &self.app.store;
+        let wishes = self.app.sync.counts.wishes(store, user).await?;
+        let rooms = store.memberships_of(user).await?;
+        self.reading(|reading| reading.has_rules(user, &wishes.rules, &rooms));
         Ok(())
     }
 
@@ -194,6 +217,9 @@ impl FindPushes {
         let Some(event) = event_of(&invite) else {
             return Ok(None);
         };
+        if store.blocks().await?.room(event.room_id()) {
+            return Ok(None);
+        }
         let highlight = match of_invite(&event, &wishes) {
             Alert::Silent => return Ok(None),
             Alert::Notify => false,

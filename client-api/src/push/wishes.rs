@@ -64,6 +64,11 @@ pub fn are_in(data: &AccountData) -> bool {
     data.room.is_none() && [rules::KIND, ignored::KIND].contains(&data.kind.as_str())
 }
 
+/// Whether account data has its user's rules.
+pub fn has_rules(data: &AccountData) -> bool {
+    data.room.is_none() && data.kind == rules::KIND
+}
+
 impl Default for Compiled {
     fn default() -> Self {
         Self {

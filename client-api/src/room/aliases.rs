@@ -15,7 +15,7 @@ use ruma::{
 };
 use serde_json::Value;
 
-use crate::{App, Caller, Ruma, room::directory::may_send_state, view::seen::reader};
+use crate::{App, Caller, Ruma, auth::shadow, room::directory::may_send_state, view::seen::reader};
 
 /// How many servers an answer names.
 const MAX_SERVERS: usize = 50;
@@ -57,6 +57,9 @@ pub async fn put(
     require_ours(&app, &req.room_alias)?;
     let access = RoomAccess::of_member(&app.store, reader(&who), &req.room_id).await?;
     let head = access.head;
+    if shadow::is_banned(&app, &who.user_id).await? {
+        return Ok(put::Response::new());
+    }
     let fact = Fact::Alias(NewAlias {
         alias: req.room_alias,
         room: head.room,
@@ -87,6 +90,9 @@ pub async fn delete(
     };
     if found.creator != who.user && !may_update {
         return Err(MatrixError::forbidden("You may not remove this alias"));
+    }
+    if shadow::is_banned(&app, &who.user_id).await? {
+        return Ok(delete::Response::new());
     }
     if !app.store.delete_alias(&req.room_alias).await? {
         return Err(no_such_alias());

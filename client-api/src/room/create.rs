@@ -66,6 +66,9 @@ pub async fn create(
     if shadow::is_banned(&app, &request.creator).await? {
         request.invite.clear();
         by_address.clear();
+        // It is in no directory, and nothing leads there.
+        request.public = false;
+        request.alias = None;
     }
     let guests = request.invite.len() + by_address.len();
     newcomers::take(&app, &request.creator, 1, guests).await?;

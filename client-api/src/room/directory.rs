@@ -21,7 +21,7 @@ use ruma::{
     directory::{Filter, RoomNetwork},
 };
 
-use crate::{App, Ruma};
+use crate::{App, Ruma, auth::shadow};
 
 /// `GET /_matrix/client/v3/directory/list/room/{roomId}`
 pub async fn visibility(
@@ -68,6 +68,9 @@ pub async fn set_visibility(
         return Err(MatrixError::forbidden(
             "You don't have the power to list this room",
         ));
+    }
+    if shadow::is_banned(&app, &who.user_id).await? {
+        return Ok(set_visibility::Response::new());
     }
     let fact = Fact::Listing(Listing {
         room: head.room,

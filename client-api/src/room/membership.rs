@@ -111,6 +111,7 @@ async fn join_room(
         Box::pin(take_up(app, who, room, signed)).await?;
     }
     content.append(&mut member_content(app, &who.user_id).await?);
+    shadow::quiet(app, &who.user_id, &mut content).await?;
     join::join(&app.federation, &who.user_id, room, &via, content).await
 }
 
@@ -202,7 +203,7 @@ pub(super) async fn invite_by_address(
     by_address: &ByAddress,
 ) -> Result<(), MatrixError> {
     if shadow::is_banned(app, &who.user_id).await? {
-        return shadow::event(app, who, &room_id).await.map(drop);
+        return shadow::event(app, who, &room_id, None).await.map(drop);
     }
     match by_address.invited(app, who, &room_id).await? {
         Some(user) => invite_user(app, who, room_id, user, None).await,
@@ -216,7 +217,9 @@ pub async fn leave(
     Ruma { who, req, .. }: Ruma<leave_room::Request>,
 ) -> Result<leave_room::Response, MatrixError> {
     notices::may_leave(&app, &who, &req.room_id).await?;
-    leave::leave(&app.federation, &who.user_id, &req.room_id, req.reason).await?;
+    let banned = shadow::is_banned(&app, &who.user_id).await?;
+    let reason = req.reason.filter(|_| !banned);
+    leave::leave(&app.federation, &who.user_id, &req.room_id, reason).await?;
     Ok(leave_room::Response::new())
 }
 
@@ -328,12 +331,15 @@ async fn change(
 ) -> Result<(), MatrixError> {
     let Wish {
         action,
-        reason,
-        extra,
+        mut reason,
+        mut extra,
     } = wish;
-    let goes = action == Action::Kick && target == who.user_id;
-    if !goes && shadow::is_banned(app, &who.user_id).await? {
-        return shadow::event(app, who, &room_id).await.map(drop);
+    if shadow::is_banned(app, &who.user_id).await? {
+        if action == Action::Kick && target == who.user_id {
+            (reason, extra) = (None, Object::new());
+        } else {
+            return shadow::event(app, who, &room_id, None).await.map(drop);
+        }
     }
     let sender = who.user_id.clone();
     let change = MembershipChange {

@@ -77,13 +77,13 @@ pub async fn event(
     } = redaction;
     let path = format!("redact/{room_id}/{event_id}");
     let txn = content::txn_key(who, path, &txn_id)?;
-    standing::may_redact(app, who, &event_id).await?;
+    standing::may_redact(app, who, (&room_id, &event_id), &txn).await?;
     if who.is_suspended && !rel_types.is_empty() {
         // What relates to it is others'.
         return Err(standing::suspended());
     }
     if shadow::is_banned(app, &who.user_id).await? {
-        return shadow::event(app, who, &room_id).await;
+        return shadow::event(app, who, &room_id, Some(&txn)).await;
     }
     let of = (&*room_id, &*event_id);
     redact_related::want(app, who, of, &rel_types, reason.as_deref()).await?;

@@ -67,19 +67,23 @@ async fn send_as(
     acts(app, who);
     let room_id = content::room_id(room_id)?;
     may_stick(app, who.user, &room_id, sticky_ms).await?;
-    let content = content::parse(content)?;
+    let mut content = content::parse(content)?;
+    let mut sticky_ms = sticky_ms;
     let txn = content::txn_key(who, format!("send/{room_id}/{kind}"), txn_id)?;
     if kind == "m.room.redaction" {
         if who.is_suspended {
             let target = content::redacts(&content)?;
-            standing::may_redact(app, who, &target).await?;
+            standing::may_redact(app, who, (&room_id, &target), &txn).await?;
+            // What else it says isn't needed to take something back.
+            content.retain(|key, _| ["redacts", "reason"].contains(&key.as_str()));
+            sticky_ms = None;
         }
     } else {
         standing::may_speak(app, who, &room_id).await?;
         relating::check(app, who, &room_id, (kind, &content), Some(&txn)).await?;
     }
     if shadow::is_banned(app, &who.user_id).await? {
-        return shadow::event(app, who, &room_id).await;
+        return shadow::event(app, who, &room_id, Some(&txn)).await;
     }
     let options = SendOptions {
         txn: Some(txn),

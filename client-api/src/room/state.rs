@@ -117,16 +117,17 @@ pub async fn set(
         sticky_ms,
         ..SendOptions::default()
     };
-    let content = content::parse(content)?;
+    let mut content = content::parse(content)?;
     relating::check(app, who, &room_id, (kind, &content), None).await?;
     guests::check_state(app, who, &room_id, (kind, &content)).await?;
     let leaves = content.get("membership") == Some(&"leave".into());
     if kind == "m.room.member" && state_key == who.user_id.as_str() && leaves {
         notices::may_leave(app, who, &room_id).await?;
+        shadow::quiet(app, &who.user_id, &mut content).await?;
     } else {
         standing::may_speak(app, who, &room_id).await?;
         if shadow::is_banned(app, &who.user_id).await? {
-            return shadow::event(app, who, &room_id).await;
+            return shadow::event(app, who, &room_id, None).await;
         }
     }
     event(app, who.user_id.clone(), room_id, key, content, options).await

@@ -39,7 +39,9 @@ impl Ignored {
             .get(&user)
             .cloned();
         let list = match known {
-            Some((as_of, list)) if unchanged(store, user, as_of, after, upto, window) => list,
+            Some((as_of, list)) if unchanged(store, user, as_of, after, upto, window) => {
+                list.with_blocks(store).await?
+            }
             _ => Arc::new(ignored::read(store, user).await?),
         };
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -198,7 +198,7 @@ async fn reader_of(
 ) -> Result<(Reader, Duration, Syncing), MatrixError> {
     let viewer = Viewer::of(&who);
     let query = req.query.as_deref();
-    let presence = set_presence(query)?;
+    let presence = set_presence(&who, query)?;
     let req = req.decode()?;
     let filter = match req.filter {
         None => app.sync.no_filter.clone(),
@@ -230,10 +230,10 @@ async fn reader_of(
 }
 
 /// What a request says of its device: whether it says anything, `ruma` doesn't tell.
-fn set_presence(query: Option<&str>) -> Result<SyncPresence, MatrixError> {
+fn set_presence(who: &Caller, query: Option<&str>) -> Result<SyncPresence, MatrixError> {
     let pairs = pairs(query.unwrap_or_default());
     let said = pairs.iter().find(|(name, _)| name == "set_presence");
-    by_sync(said.map(|(_, value)| value.as_str()))
+    by_sync(who, said.map(|(_, value)| value.as_str()))
 }
 
 /// The filter with this id.

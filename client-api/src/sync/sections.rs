@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use rhizome_protocol::Membership;
 use rhizome_rooms::{access::Standing, state::stripped_keys};
 use rhizome_storage::{AccountData, Logged, MembershipRow, Pos, RoomNo};
-use ruma::{OwnedRoomId, UserId};
+use ruma::{OwnedRoomId, RoomId, UserId};
 
 use super::{News, Summons, left::of_outside, room::Loader, window::Window, write};
 use crate::{
@@ -170,7 +170,8 @@ impl Loader<'_> {
         row: &MembershipRow,
     ) -> Result<Option<String>, MatrixError> {
         if let Some(invite) = self.store.remote_invite(self.viewer.user, row.room).await? {
-            return Ok((!self.hides(&invite.sender)).then(|| write::remote_stripped(&invite)));
+            let shown = !self.hides_outside(&invite.sender, row.room).await?;
+            return Ok(shown.then(|| write::remote_stripped(&invite)));
         }
         let Some(own) = row.event else {
             return Ok(None);
@@ -178,7 +179,7 @@ impl Loader<'_> {
         let Some(own) = self.store.event_by_no(own).await? else {
             return Ok(None);
         };
-        if self.hides(own.pdu.sender()) {
+        if self.hides(own.pdu.sender(), own.pdu.room_id()) {
             return Ok(None);
         }
         let mut events = Vec::new();
@@ -198,9 +199,17 @@ impl Loader<'_> {
         Ok(Some(write::stripped(&events)))
     }
 
-    /// Whether the reader isn't shown invites of this user; their own knocks they are.
-    fn hides(&self, by: &UserId) -> bool {
-        by != self.viewer.user_id && self.ignored.hides_invite(by)
+    /// Whether the reader isn't shown invites of this user to a room; their own knocks they are.
+    fn hides(&self, by: &UserId, room: &RoomId) -> bool {
+        by != self.viewer.user_id && self.ignored.hides_invite_to(by, room)
+    }
+
+    /// The same for a room that this server isn't in.
+    async fn hides_outside(&self, by: &UserId, room: RoomNo) -> Result<bool, MatrixError> {
+        if by == self.viewer.user_id {
+            return Ok(false);
+        }
+        self.ignored.hides_invite_into(self.store, by, room).await
     }
 
     /// Whether a room was left only in that an invite ended which the reader wasn't shown, so that they aren't told
@@ -217,10 +226,13 @@ impl Loader<'_> {
             let ended = store
                 .ended_remote_invite(self.viewer.user, row.room)
                 .await?;
-            return Ok(ended.is_some_and(|ended| self.hides(&ended.sender)));
+            return match ended {
+                Some(ended) => self.hides_outside(&ended.sender, row.room).await,
+                None => Ok(false),
+            };
         };
         let own = store.event_by_no(own).await?;
-        let Some(own) = own.filter(|own| self.hides(own.pdu.sender())) else {
+        let Some(own) = own.filter(|own| self.hides(own.pdu.sender(), own.pdu.room_id())) else {
             return Ok(false);
         };
         let ended = match own.state_before {

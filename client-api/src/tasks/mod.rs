@@ -1,12 +1,12 @@
 //! Work that takes its time: it is written down, done piece by piece, and goes on after a restart.
 //!
-//! Of the processes on one database the one with the lease does it, one task after the other. Each piece must bear being
+//! Of the processes on one database the one with the lease does it, a piece of each task in turn. Each piece must bear being
 //! done twice. Another process, such as a command of the operator's, may write down more, or cancel what is under way.
 
 mod leave;
 mod redact;
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use rhizome_edge::MatrixError;
 use rhizome_storage::{Lease, Store, Task, TaskState};
@@ -24,8 +24,12 @@ const NAME: &str = "tasks";
 const LENGTH: Duration = Duration::from_mins(2);
 /// How often it is renewed, or asked for.
 const RENEWAL: Duration = Duration::from_secs(10);
-/// How often it is asked whether there is something to do.
+/// How often it is asked whether another process has written something down.
+const IDLE: Duration = Duration::from_secs(10);
+/// How soon what couldn't be done is tried again, at first.
 const TICK: Duration = Duration::from_secs(1);
+/// The place of a task that is begun, and of which nothing is done yet: who asks for the same now asks for another one.
+const BEGUN: &str = "-";
 /// Between two pieces, so that others get their turn.
 const PAUSE: Duration = Duration::from_millis(20);
 /// What fails for the server's sake is tried so often, after pauses that double.
@@ -37,6 +41,55 @@ struct Step {
     progress: i64,
     /// Where it goes on; `None`: it is done.
     place: Option<String>,
+}
+
+/// Which task had the last turn, and which wait because they failed.
+#[derive(Default)]
+struct Turns {
+    last: i64,
+    failed: HashMap<i64, Failed>,
+}
+
+/// How often a task has failed, and until when it waits.
+#[derive(Default)]
+struct Failed {
+    times: u32,
+    until: Duration,
+}
+
+impl Turns {
+    /// The open task whose turn it is.
+    async fn next(&mut self, store: &Store) -> Result<Option<Task>, MatrixError> {
+        let now = store.clock().monotonic();
+        let mut from_the_first = self.last == 0;
+        loop {
+            match store.open_task(self.last).await? {
+                Some(task) => {
+                    self.last = task.no;
+                    let failed = self.failed.get(&task.no);
+                    if failed.is_none_or(|failed| failed.until <= now) {
+                        return Ok(Some(task));
+                    }
+                }
+                None if from_the_first => {
+                    self.last = 0;
+                    return Ok(None);
+                }
+                None => (self.last, from_the_first) = (0, true),
+            }
+        }
+    }
+
+    /// How long a task waits that has failed once more; `None`: often enough.
+    fn fails(&mut self, task: &Task, now: Duration) -> Option<Duration> {
+        let failed = self.failed.entry(task.no).or_default();
+        if failed.times >= TRIES {
+            return None;
+        }
+        let pause = TICK * 2_u32.saturating_pow(failed.times);
+        (failed.times, failed.until) = (failed.times + 1, now + pause);
+        Some(pause)
+    }
 }
 
 /// Does what is to be done until `stop`, whenever this process has the lease.
@@ -71,7 +124,7 @@ async fn leased(store: &Store) -> Result<Lease, MatrixError> {
 /// Until the lease is another's, or the stop.
 async fn work(app: &App, lease: &Lease, stop: &CancellationToken) -> Result<(), MatrixError> {
     let clock = app.store.clock();
-    let mut renewed = clock.monotonic();
+    let (mut renewed, mut turns) = (clock.monotonic(), Turns::default());
     loop {
         if clock.monotonic().saturating_sub(renewed) >= RENEWAL {
             renewed = clock.monotonic();
@@ -79,36 +132,44 @@ async fn work(app: &App, lease: &Lease, stop: &CancellationToken) -> Result<(), 
                 return Ok(());
             }
         }
-        let pause = match app.store.open_task(0).await? {
+        let next = turns.next(&app.store).await?;
+        let pause = match &next {
             Some(task) => {
                 // What is done in one piece is done to its end: it may have told others already.
-                piece(app, &task, stop).await?;
+                piece(app, task, &mut turns).await?;
                 PAUSE
             }
+            None if turns.failed.is_empty() => IDLE,
             None => TICK,
         };
-        if stop.run_until_cancelled(clock.sleep(pause)).await.is_none() {
-            return Ok(());
+        tokio::select! {
+            () = clock.sleep(pause) => {}
+            () = app.store.task_added(), if next.is_none() => {}
+            () = stop.cancelled() => return Ok(()),
         }
     }
 }
 
 /// Does one piece of a task, and writes down what has come of it.
-async fn piece(app: &App, task: &Task, stop: &CancellationToken) -> Result<(), MatrixError> {
-    let mut tries = 0;
-    let stepped = loop {
-        match step(app, task, tries == TRIES).await {
-            Err(error) if error.status.is_server_error() && tries < TRIES => {
-                tracing::warn!(%error, task = task.no, "a task can't go on now");
-                let pause = app.store.clock().sleep(TICK * 2_u32.saturating_pow(tries));
-                if stop.run_until_cancelled(pause).await.is_none() {
-                    return Ok(());
-                }
-                tries += 1;
-            }
-            stepped => break stepped,
-        }
-    };
+async fn piece(app: &App, task: &Task, turns: &mut Turns) -> Result<(), MatrixError> {
+    if task.place.is_empty() {
+        // What it is about is settled from here on, and is read again with its next turn.
+        let (no, progress) = (task.no, task.progress);
+        app.store.task_goes_on(no, progress, BEGUN).await?;
+        return Ok(());
+    }
+    let failed = turns.failed.get(&task.no);
+    let is_last = failed.is_some_and(|failed| failed.times >= TRIES);
+    let stepped = step(app, task, is_last).await;
+    let now = app.store.clock().monotonic();
+    if let Err(error) = &stepped
+        && error.status.is_server_error()
+        && turns.fails(task, now).is_some()
+    {
+        tracing::warn!(%error, task = task.no, "a task can't go on now");
+        return Ok(());
+    }
+    turns.failed.remove(&task.no);
     match stepped {
         Ok(Step { progress, place }) => {
             let at = place.as_deref().unwrap_or(&task.place);
@@ -137,5 +198,41 @@ async fn step(app: &App, task: &Task, is_last: bool) -> Result<Step, MatrixError
         other => Err(MatrixError::invalid_param(format!(
             "This version of the server knows no tasks of kind {other:?}"
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rhizome_storage::testing::each_database;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn tasks_take_turns_and_who_failed_waits() {
+        each_database(async |store| {
+            let add = async |what: &str| store.add_task("fly", what).await.unwrap();
+            let (one, two) = (add("@a:here").await, add("@b:here").await);
+            let mut turns = Turns::default();
+            let mut order = Vec::new();
+            for _ in 0..4 {
+                order.push(turns.next(&store).await.unwrap().unwrap());
+            }
+            let nos: Vec<i64> = order.iter().map(|task| task.no).collect();
+            assert_eq!(nos, [one, two, one, two]);
+            // For as long as that, others go on.
+            let now = store.clock().monotonic() + Duration::from_hours(1);
+            assert_eq!(turns.fails(&order[0], now), Some(TICK));
+            for _ in 0..2 {
+                assert_eq!(turns.next(&store).await.unwrap().unwrap().no, two);
+            }
+            assert_eq!(turns.fails(&order[1], now), Some(TICK));
+            assert!(turns.next(&store).await.unwrap().is_none());
+            for times in 1..TRIES {
+                let pause = TICK * 2_u32.pow(times);
+                assert_eq!(turns.fails(&order[0], now), Some(pause));
+            }
+            assert_eq!(turns.fails(&order[0], now), None);
+        })
+        .await;
     }
 }

@@ -14,8 +14,10 @@ use ruma::{OwnedUserId, UserId};
 use super::Step;
 use crate::App;
 
-/// So many events of a room are looked at together.
-const TOGETHER: usize = 200;
+/// So many events of a room are looked at together, …
+const LOOKED_AT: usize = 5_000;
+/// … and so many are redacted at most.
+const TOGETHER: usize = 50;
 
 /// Looks at some events more.
 pub(super) async fn step(app: &App, task: &Task) -> Result<Step, MatrixError> {
@@ -35,21 +37,22 @@ pub(super) async fn step(app: &App, task: &Task) -> Result<Step, MatrixError> {
         return Ok(done);
     };
     let after = if row.room.0 == room { after } else { 0 };
-    // What comes from now on was said by somebody who isn't asked to be silent.
-    let upto = app.store.log().head();
-    let events = app.store.live_after(row.room, Pos(after), upto, TOGETHER);
-    let events = events.await?;
-    let theirs = events.iter().filter(|event| {
+    // What came later was said by somebody whom nobody had asked to be silent.
+    let upto = task.upto.unwrap_or_else(|| app.store.log().head());
+    let between = (Pos(after), upto);
+    let said = app
+        .store
+        .said_by(row.room, &user_id, between, (LOOKED_AT, TOGETHER));
+    let (mut theirs, next) = said.await?;
+    theirs.retain(|event| {
         event.redacted_by.is_none()
-            && event.pdu.sender() == user_id
             && event.pdu.state_key().is_none()
             && event.pdu.kind() != "m.room.redaction"
     });
-    let theirs: Vec<_> = theirs.cloned().collect();
     redact(app, &user_id, row, &theirs).await?;
-    let place = match events.last().and_then(|event| event.pos()) {
-        Some(last) if events.len() >= TOGETHER => format!("{}:{}", row.room.0, last.0),
-        _ => format!("{}:0", row.room.0 + 1),
+    let place = match next {
+        Some(next) => format!("{}:{}", row.room.0, next.0),
+        None => format!("{}:0", row.room.0 + 1),
     };
     let count = i64::try_from(theirs.len()).unwrap_or(i64::MAX);
     Ok(Step {

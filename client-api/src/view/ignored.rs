@@ -1,10 +1,10 @@
 //! Whose messages a user doesn't want to see (client-server API, "Ignoring users"), and whose invites.
 
-use std::{collections::HashSet, ops::Deref};
+use std::{collections::HashSet, ops::Deref, sync::Arc};
 
 use rhizome_rooms::invites::{InviteRules, Verdict};
-use rhizome_storage::{AccountData, INVITE_RULES, Logged, Store, UserNo};
-use ruma::{OwnedUserId, UserId};
+use rhizome_storage::{AccountData, Blocked, INVITE_RULES, Logged, RoomNo, Store, UserNo};
+use ruma::{OwnedUserId, RoomId, UserId};
 
 use crate::MatrixError;
 
@@ -16,6 +16,8 @@ pub const KIND: &str = "m.ignored_user_list";
 pub struct Unwanted {
     users: HashSet<OwnedUserId>,
     invites: InviteRules,
+    /// Which rooms nobody comes into.
+    closed: Arc<Blocked>,
 }
 
 impl Deref for Unwanted {
@@ -37,7 +39,36 @@ impl Unwanted {
         Self {
             users: list.map(|list| parse(list)).unwrap_or_default(),
             invites: InviteRules::of(data.iter().map(|data| &***data)),
+            closed: Arc::default(),
         }
+    }
+
+    /// The same with what the operator keeps out now.
+    pub async fn with_blocks(self: Arc<Self>, store: &Store) -> Result<Arc<Self>, MatrixError> {
+        let closed = store.blocks().await?;
+        if Arc::ptr_eq(&closed, &self.closed) {
+            return Ok(self);
+        }
+        let same = Self::clone(&self);
+        Ok(Arc::new(Self { closed, ..same }))
+    }
+
+    /// [`Unwanted::hides_invite_to`], for a room whose name is looked up only if that says something.
+    pub async fn hides_invite_into(
+        &self,
+        store: &Store,
+        by: &UserId,
+        room: RoomNo,
+    ) -> Result<bool, MatrixError> {
+        if !self.closed.has_rooms() {
+            return Ok(self.hides_invite(by));
+        }
+        Ok(self.hides_invite_to(by, &store.room_id(room).await?))
+    }
+
+    /// Whether the user isn't told of an invite by this one to this room: nobody comes into one that is blocked.
+    pub fn hides_invite_to(&self, by: &UserId, room: &RoomId) -> bool {
+        self.hides_invite(by) || self.closed.room(room)
     }
 
     /// Whether the user isn't told of an invite by this one.
@@ -59,7 +90,9 @@ pub fn hides_invites(data: &AccountData) -> bool {
 /// Whom a user ignores, as the database has it.
 pub async fn read(store: &Store, user: UserNo) -> Result<Unwanted, MatrixError> {
     let kinds: Vec<&str> = INVITE_RULES.into_iter().chain([KIND]).collect();
-    Ok(Unwanted::of(&store.global_data_of(user, &kinds).await?))
+    let unwanted = Unwanted::of(&store.global_data_of(user, &kinds).await?);
+    let closed = store.blocks().await?;
+    Ok(Unwanted { closed, ..unwanted })
 }
 
 /// The users' numbers; who has none has sent nothing.

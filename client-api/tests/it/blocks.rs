@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     e2ee::several::several,
-    harness::{User, esc, story},
+    harness::{User, esc, next, story},
 };
 
 async fn block(store: &Store, kind: &str, what: &str, way: &str) {
@@ -59,7 +59,8 @@ async fn nobody_comes_into_a_blocked_room_and_who_is_there_stays() {
         ] {
             assert_eq!(tries(user, method, path, body).await, forbidden(), "{path}");
         }
-        // Who is there goes on, also under another name.
+        // Who is there goes on, also under another name, and may ask to come.
+        ada.join(&room).await;
         ada.say(&room, "still here").await;
         let own = format!("/profile/{}/displayname", esc(&ada.id));
         ada.ok(Method::PUT, &own, json!({ "displayname": "Ada" }))
@@ -68,6 +69,40 @@ async fn nobody_comes_into_a_blocked_room_and_who_is_there_stays() {
         assert!(unblocked.unwrap());
         ada.ok(Method::POST, &invite, invited).await;
         bob.join(&room).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_invite_to_a_blocked_room_is_not_shown() {
+    story(|server| async move {
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let room = ada.create_public().await;
+        let since = next(&bob.sync(None, "").await);
+        ada.invite(&room, &bob).await;
+        let former = format!("/events?from={}&timeout=0", esc(&since));
+        let lists = json!({ "lists": { "all": {
+            "ranges": [[0, 9]], "timeline_limit": 1, "required_state": [],
+        } } });
+        let sliding = "/_matrix/client/unstable/org.matrix.simplified_msc3575/sync";
+        let told = async || {
+            let sync = bob.sync(None, "").await;
+            let stream = bob.read(&former).await;
+            let token = Some(bob.token.as_str());
+            let asked = server.request(Method::POST, sliding, token, Some(lists.clone()));
+            let (status, lists) = asked.await;
+            assert_eq!(status, 200, "{lists}");
+            [
+                sync["rooms"]["invite"].get(&room).is_some(),
+                !stream["chunk"].as_array().unwrap().is_empty(),
+                lists["rooms"].get(&room).is_some(),
+            ]
+        };
+        assert_eq!(told().await, [true; 3]);
+        block(&server.store, Block::ROOM, &room, "").await;
+        assert_eq!(told().await, [false; 3]);
+        assert!(server.store.unblock(Block::ROOM, &room).await.unwrap());
+        assert_eq!(told().await, [true; 3]);
     })
     .await;
 }
@@ -97,25 +132,32 @@ async fn a_blocked_server_is_neither_heard_nor_asked() {
         let bob = all.server(1).register("bob").await;
         let here = &all.server(0).store;
         let room = ada.create_public().await;
-        let profile = |user: &User| format!("/profile/{}", esc(&user.id));
         let there = all.name(1).as_str().to_ascii_lowercase();
+        for user in [&ada, &bob] {
+            user.create(json!({ "room_alias_name": "here" })).await;
+        }
+        // Each time it is asked anew.
+        let alias = |of: usize| {
+            let alias = format!("#here:{}", all.name(of).as_str());
+            format!("/directory/room/{}", esc(&alias))
+        };
 
-        // Each knows the other's keys from here on.
-        bob.read(&profile(&ada)).await;
+        // Who isn't asked can ask: for that its keys are fetched.
+        block(here, Block::SERVER, &there, Way::Out.as_str()).await;
+        assert_ne!(ada.get(&alias(1)).await.0, 200);
+        bob.read(&alias(0)).await;
         block(here, Block::SERVER, &there, Way::In.as_str()).await;
         assert!(!all.join(&bob, &room).await, "what it asks is refused");
-        assert_ne!(bob.get(&profile(&ada)).await.0, 200);
+        assert_ne!(bob.get(&alias(0)).await.0, 200);
         // It can still be asked.
-        ada.read(&profile(&bob)).await;
-        block(here, Block::SERVER, &there, Way::Out.as_str()).await;
-        assert_ne!(ada.get(&profile(&bob)).await.0, 200);
-        bob.read(&profile(&ada)).await;
+        ada.read(&alias(1)).await;
         block(here, Block::SERVER, &there, Way::Both.as_str()).await;
-        assert_ne!(ada.get(&profile(&bob)).await.0, 200);
-        assert_ne!(bob.get(&profile(&ada)).await.0, 200);
+        assert_ne!(ada.get(&alias(1)).await.0, 200);
+        assert_ne!(bob.get(&alias(0)).await.0, 200);
 
         assert!(here.unblock(Block::SERVER, &there).await.unwrap());
-        bob.read(&profile(&ada)).await;
+        bob.read(&alias(0)).await;
+        ada.read(&alias(1)).await;
         // An invite to a room that is blocked there comes from elsewhere to nobody.
         block(&all.server(1).store, Block::ROOM, &room, "").await;
         let invite = format!("/rooms/{}/invite", esc(&room));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 use rhizome_storage::{
-    Clock, Options, PresenceOptions, Store,
+    AccountFlag, Clock, Options, PresenceOptions, Store,
     testing::{TestDatabase, eventually},
 };
 use serde_json::{Value, json};
@@ -336,6 +336,25 @@ async fn a_filter_says_whose_presence_is_wanted_and_how_much() {
         let path = format!("/user/{}/account_data/m.ignored_user_list", esc(&alice.id));
         alice.ok(Method::PUT, &path, ignored).await;
         assert_eq!(told(&look(&alice, None).await), [of(&carl, "unavailable")]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_suspended_says_nothing_of_it_while_they_sync() {
+    story(async |server, _| {
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let room = ada.create_public().await;
+        bob.join(&room).await;
+        ada.sync(None, "&set_presence=online").await;
+        assert_eq!(seen(&bob, &ada).await, "online");
+        let id = ada.id.as_str().try_into().unwrap();
+        let no = server.store.user_no(id).await.unwrap();
+        let suspended = AccountFlag::Suspended;
+        let set = server.store.set_account_flag(no, suspended, true);
+        assert!(set.await.unwrap());
+        ada.sync(None, "&set_presence=unavailable").await;
+        assert_eq!(seen(&bob, &ada).await, "online");
     })
     .await;
 }

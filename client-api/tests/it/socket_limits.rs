@@ -1,7 +1,9 @@
 //! What a socket may begin with, and how many there may be.
 
 use futures_util::SinkExt as _;
-use rhizome_storage::testing::eventually;
+use rhizome_client_api::config::{Rate, RateLimits};
+use rhizome_storage::testing::{TestDatabase, eventually};
+use ruma::user_id;
 use serde_json::json;
 use tokio_tungstenite::{
     connect_async,
@@ -9,8 +11,8 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    harness::{esc, story},
-    stream::{close_code, connect, frame, listen, send},
+    harness::{Server, esc, story},
+    stream::{any_frame, close_code, connect, frame, listen, message, send},
 };
 
 #[tokio::test]
@@ -67,4 +69,42 @@ async fn a_user_has_so_many_sockets() {
         .await;
     })
     .await;
+}
+
+#[tokio::test]
+async fn whom_limits_do_not_hold_back_they_do_not_on_a_socket() {
+    for database in TestDatabase::both().await {
+        let store = database.open().await;
+        let server = Server::with(store.clone(), |config| {
+            config.rate_limits = RateLimits {
+                enabled: true,
+                message: Rate {
+                    per_second: 0.0001,
+                    burst: 1,
+                },
+                exempt_users: [user_id!("@bot:here").to_owned()].into(),
+                ..RateLimits::default()
+            };
+        });
+        let (bot, ada) = (server.register("bot").await, server.register("ada").await);
+        let room = bot.create_public().await;
+        ada.join(&room).await;
+        let address = listen(&server).await;
+        for (user, second) in [(&bot, "ack"), (&ada, "error")] {
+            let mut socket = connect(address, user, None).await;
+            frame(&mut socket, "sync").await;
+            send(&mut socket, message(&room, "1", "one")).await;
+            frame(&mut socket, "ack").await;
+            send(&mut socket, message(&room, "2", "two")).await;
+            let answer = loop {
+                let answer = any_frame(&mut socket, "an answer").await;
+                if answer["txn_id"] == "2" {
+                    break answer;
+                }
+            };
+            assert_eq!(answer["type"], second, "{answer}");
+        }
+        store.close().await;
+        database.remove().await;
+    }
 }

@@ -118,11 +118,21 @@ async fn who_is_locked_can_only_log_out() {
         let waiting = ada.clone();
         let poll = tokio::spawn(async move { waiting.get(&path).await });
         eventually("the poll waits", async || waits() > before).await;
+        let before = waits();
+        let path = format!("/events?timeout=170000&from={since}");
+        let waiting = ada.clone();
+        let stream = tokio::spawn(async move { waiting.get(&path).await });
+        eventually("the stream waits", async || waits() > before).await;
         let address = listen(&server).await;
         let mut socket = connect(address, &ada, None).await;
         frame(&mut socket, "sync").await;
 
         assert_eq!(set(&boss, "lock", &ada.id, true).await.0, 200);
+        let (status, body) = soon("the stream ends", stream).await.unwrap();
+        assert_eq!(
+            (status.as_u16(), &body["errcode"]),
+            (401, &json!("M_USER_LOCKED"))
+        );
         let (status, body) = soon("the poll ends", poll).await.unwrap();
         assert_eq!((status.as_u16(), &body["soft_logout"]), (401, &json!(true)));
         assert_eq!(body["errcode"], "M_USER_LOCKED");
@@ -236,6 +246,37 @@ async fn who_is_suspended_reads_leaves_and_takes_back_what_they_said() {
         assert_eq!(set(&boss, "suspend", &ada.id, false).await.0, 200);
         ada.join(&room).await;
         ada.say(&room, "back").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_suspended_says_nothing_by_taking_back() {
+    story(|server| async move {
+        let boss = administrator(&server, "boss").await;
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let (room, other) = (ada.create_public().await, ada.create_public().await);
+        bob.join(&room).await;
+        let mine = ada.say(&room, "mine").await;
+        assert_eq!(set(&boss, "suspend", &ada.id, true).await.0, 200);
+        let redact = |room: &str, txn| {
+            let (room, event) = (esc(room), esc(&mine));
+            format!("/rooms/{room}/redact/{event}/{txn}")
+        };
+        let answer = tries(&ada, Method::PUT, &redact(&other, 1), json!({})).await;
+        fails(answer, 403, "M_USER_SUSPENDED");
+        let send = format!("/rooms/{}/send/m.room.redaction/2", esc(&room));
+        let redaction = json!({ "redacts": mine, "reason": "sorry", "body": "buy this" });
+        let sent = ada.ok(Method::PUT, &send, redaction.clone()).await;
+        let event = esc(sent["event_id"].as_str().unwrap());
+        let event = format!("/rooms/{}/event/{event}", esc(&room));
+        let content = bob.read(&event).await["content"].clone();
+        assert_eq!(content["reason"], "sorry");
+        assert_eq!(content.get("body"), None);
+        // The same is answered the same; another one would only have another reason.
+        assert_eq!(ada.ok(Method::PUT, &send, redaction).await, sent);
+        let answer = tries(&ada, Method::PUT, &redact(&room, 3), json!({})).await;
+        fails(answer, 403, "M_USER_SUSPENDED");
     })
     .await;
 }

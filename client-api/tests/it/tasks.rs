@@ -74,6 +74,41 @@ async fn what_a_user_said_is_redacted_where_they_are_and_were() {
 }
 
 #[tokio::test]
+async fn what_is_said_before_it_is_asked_again_is_redacted_too() {
+    story(|server| async move {
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let room = bob.create_public().await;
+        ada.join(&room).await;
+        let mut said = vec![ada.say(&room, "one").await];
+        let store = &server.store;
+        let first = store.add_task(tasks::REDACT, &ada.id).await.unwrap();
+        // It isn't begun: what is said by now is part of it.
+        said.push(ada.say(&room, "two").await);
+        let again = store.add_task(tasks::REDACT, &ada.id).await.unwrap();
+        assert_eq!(again, first);
+        assert!(store.task_goes_on(first, 0, "-").await.unwrap());
+        said.push(ada.say(&room, "three").await);
+        let second = store.add_task(tasks::REDACT, &ada.id).await.unwrap();
+        assert_ne!(second, first);
+        let later = ada.say(&room, "four").await;
+        let stop = working(&server);
+        let mut done = 0;
+        for no in [first, second] {
+            let task = over(&server, no).await;
+            assert_eq!(task.state, TaskState::Done);
+            done += task.progress;
+        }
+        assert!(done >= 3, "{done}");
+        for event in &said {
+            assert_eq!(content(&bob, &room, event).await, serde_json::json!({}));
+        }
+        assert_eq!(content(&bob, &room, &later).await["body"], "four");
+        stop.cancel();
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn whose_account_ends_leaves_all_rooms() {
     story(|server| async move {
         let (ada, bob) = (server.register("ada").await, server.register("bob").await);

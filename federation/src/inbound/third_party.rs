@@ -230,6 +230,7 @@ async fn issue(
     (sender, target): (&UserId, &UserId),
     signed: Object,
 ) -> Result<(), MatrixError> {
+    require_active(fed, sender).await?;
     let unknown = || MatrixError::forbidden("The room knows no third-party invite with this token");
     let token = text(&signed, "token").ok_or_else(unknown)?;
     let at = head.snapshot.ok_or_else(unknown)?;
@@ -259,6 +260,17 @@ async fn issue(
         local::send(fed, draft, SendOptions::default()).await?;
     }
     Ok(())
+}
+
+/// Our user may still invite.
+async fn require_active(fed: &Federation, sender: &UserId) -> Result<(), MatrixError> {
+    let account = fed.store().account(sender).await?;
+    let may = account.is_some_and(|it| !it.deactivated && !it.locked && !it.suspended);
+    if may && !fed.store().blocks().await?.user(sender) {
+        return Ok(());
+    }
+    let message = "Who made the third-party invite can't invite anybody now";
+    Err(MatrixError::forbidden(message))
 }
 
 /// Who was put out of the room after the third-party invite doesn't come in by it again: what was signed could be shown

@@ -68,7 +68,7 @@ pub async fn join(
     content: Object,
 ) -> Result<OwnedRoomId, MatrixError> {
     let (room_id, via) = resolve(fed, target, via).await?;
-    membership::require_open(fed.store(), &room_id).await?;
+    membership::require_open_to(fed.rooms(), &room_id, user).await?;
     let (fed, user) = (fed.clone(), user.to_owned());
     // A task of its own: between `send_join` and the room's adoption nobody's patience may end it.
     let joining = tokio::spawn(async move {

@@ -66,6 +66,20 @@ pub async fn require_open(store: &Store, room_id: &RoomId) -> Result<()> {
     Ok(())
 }
 
+/// [`require_open`], for who may be there already.
+///
+/// # Errors
+///
+/// [`Error::Denied`]
+pub async fn require_open_to(rooms: &Rooms, room_id: &RoomId, user: &UserId) -> Result<()> {
+    match require_open(rooms.store(), room_id).await {
+        Err(Error::Denied(_)) if current(rooms, room_id, user).await? == Some(Membership::Join) => {
+            Ok(())
+        }
+        judged => judged,
+    }
+}
+
 /// The draft that makes the change, or `None` if things are so already.
 ///
 /// # Errors

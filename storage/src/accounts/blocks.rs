@@ -49,6 +49,11 @@ pub struct Blocked {
 }
 
 impl Blocked {
+    /// Whether there are rooms into which nobody here may come.
+    pub fn has_rooms(&self) -> bool {
+        !self.rooms.is_empty()
+    }
+
     /// Whether nobody here may come into this room.
     pub fn room(&self, room: &RoomId) -> bool {
         self.rooms.contains(room.as_str())
@@ -56,21 +61,26 @@ impl Blocked {
 
     /// Whether what this server asks and sends is refused.
     pub fn from(&self, server: &ServerName) -> bool {
-        matches!(self.server(server), Some(Way::In | Way::Both))
+        let ways = self.server(server);
+        ways.into_iter().flatten().any(|way| way != Way::Out)
     }
 
     /// Whether this server is asked and sent nothing.
     pub fn to(&self, server: &ServerName) -> bool {
-        matches!(self.server(server), Some(Way::Out | Way::Both))
+        let ways = self.server(server);
+        ways.into_iter().flatten().any(|way| way != Way::In)
     }
 
-    fn server(&self, server: &ServerName) -> Option<Way> {
+    /// What is said of the server, and of all servers of its host.
+    fn server(&self, server: &ServerName) -> [Option<Way>; 2] {
         // Mostly there is none. Names of hosts are the same in capitals.
         if self.servers.is_empty() {
-            return None;
+            return [None; 2];
         }
-        let name = server.as_str().to_ascii_lowercase();
-        self.servers.get(&name).copied()
+        [server.as_str(), server.host()].map(|name| {
+            let name = name.to_ascii_lowercase();
+            self.servers.get(&name).copied()
+        })
     }
 
     /// Whether nobody may register this name, the part before the colon.
@@ -206,6 +216,10 @@ mod tests {
             let worse = server_name!("worse.example:1");
             assert!(blocks.from(worse) && blocks.to(worse));
             assert!(!blocks.to(server_name!("worse.example")));
+            // Without a port all servers of the host are meant.
+            let other = server_name!("bad.example:8448");
+            assert!(blocks.from(other) && !blocks.to(other));
+            assert!(!blocks.to(server_name!("worse.example:2")));
             assert!(blocks.name("root") && !blocks.name("roo"));
             assert!(!blocks.user(user_id!("@root:x")));
             assert_eq!(store.all_blocks().await.unwrap()[0].what, "root");

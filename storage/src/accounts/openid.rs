@@ -57,6 +57,7 @@ impl Store {
             .sql(
                 "SELECT u.user_id FROM openid_token t JOIN user_name u ON u.no = t.user_no \
                  JOIN device d ON d.user_no = t.user_no AND d.device_id = t.device_id \
+                 JOIN account a ON a.user_no = t.user_no AND a.locked = 0 \
                  WHERE t.hash = $1 AND t.expires_ms > $2",
             )
             .bind(hash_of(token))
@@ -74,7 +75,7 @@ mod tests {
 
     use super::*;
     use crate::testing::TestDatabase;
-    use crate::{Clock, NewAccount, NewLogin, NewTokens, Options};
+    use crate::{AccountFlag, Clock, NewAccount, NewLogin, NewTokens, Options};
 
     const START_MS: i64 = 1_700_000_000_000;
 
@@ -133,6 +134,13 @@ mod tests {
                 .await
                 .unwrap();
             assert!(!holds("four").await);
+            // Who is locked proves nothing.
+            assert!(add("A", "five", 500).await);
+            for locked in [true, false] {
+                let set = store.set_account_flag(user, AccountFlag::Locked, locked);
+                assert!(set.await.unwrap());
+                assert_eq!(holds("five").await, !locked);
+            }
             for n in 0..MOST + 2 {
                 assert!(add("A", &format!("n{n}"), 1_000 + n).await);
             }

@@ -67,6 +67,9 @@ impl ReportState {
     }
 }
 
+/// So many reports that are done are kept for operators to look at.
+const KEPT: i64 = 10_000;
+
 /// A report.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -172,14 +175,16 @@ impl Store {
         self.row(query).await?.as_ref().map(read).transpose()
     }
 
-    /// Something becomes of reports, by somebody; says of how many. What is so already isn't said of.
+    /// Something becomes of reports, by somebody; says of how many. What is so already isn't said of. What was said in the
+    /// event goes with those that are done, and of these the oldest go.
     pub async fn handle_reports(
         &self,
         nos: &[i64],
         state: ReportState,
         by: Option<&str>,
     ) -> Result<u64> {
-        let query = self
+        let mut tx = self.begin().await?;
+        let query = tx
             .sql(
                 "UPDATE report SET state = $2, handled_by = $3, handled_ms = $4 \
                  WHERE no IN NUMBERS($1) AND state <> $2",
@@ -188,7 +193,22 @@ impl Store {
             .bind(state.column())
             .bind(by)
             .bind(self.clock().now_ms());
-        self.execute(query).await
+        let handled = tx.execute(query).await?;
+        if state == ReportState::Done {
+            let content = tx
+                .sql("UPDATE report SET event = NULL WHERE no IN NUMBERS($1) AND state = 2")
+                .numbers(nos.iter().copied());
+            tx.execute(content).await?;
+            let old = tx
+                .sql(
+                    "DELETE FROM report WHERE state = 2 AND no < (SELECT MIN(no) FROM \
+                     (SELECT no FROM report WHERE state = 2 ORDER BY no DESC LIMIT $1) AS newest)",
+                )
+                .bind(KEPT);
+            tx.execute(old).await?;
+        }
+        tx.commit().await?;
+        Ok(handled)
     }
 
     /// Deletes reports; says how many there were.
@@ -267,7 +287,11 @@ mod tests {
                 one.handled_ms.is_some(),
             );
             assert_eq!(taken, (ReportState::Taken, Some("eve \u{0}"), true));
+            assert!(one.event.is_some());
             assert_eq!(handle(ReportState::Done, None).await, 1);
+            // What was said isn't kept for longer than it is needed.
+            let one = store.report(nos[2]).await.unwrap().unwrap();
+            assert_eq!((one.state, one.event), (ReportState::Done, None));
             let another = add(report(bob, "!r:here", "")).await.unwrap();
             assert!(another > nos[2]);
             assert_eq!(store.dismiss_reports(&[another]).await.unwrap(), 1);

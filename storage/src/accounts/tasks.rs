@@ -4,7 +4,7 @@
 use sqlx::any::AnyRow;
 
 use crate::engine::sql::Columns as _;
-use crate::{Result, Store};
+use crate::{Pos, Result, Store};
 
 /// So many tasks that are over are kept for operators to look at.
 const KEPT: i64 = 1_000;
@@ -63,29 +63,43 @@ pub struct Task {
     pub made_ms: i64,
     /// When something last became of it.
     pub changed_ms: i64,
+    /// How far the log was when it was asked for last before it was begun.
+    pub upto: Option<Pos>,
 }
 
 impl Store {
-    /// Writes a task down, and gives its number: that of one that is open for the same, if there is one. Of those that are
-    /// over the oldest go.
+    /// Writes a task down, and gives its number: that of one for the same that isn't begun, if there is one. What has
+    /// happened until now is part of it. Of those that are over the oldest go.
     pub async fn add_task(&self, kind: &str, what: &str) -> Result<i64> {
         let no = self.next_task_no().await?;
         let now_ms = self.clock().now_ms();
         let mut tx = self.begin().await?;
         let open = tx
-            .sql("SELECT no FROM task WHERE state = 0 AND kind = $1 AND what = $2 ORDER BY no LIMIT 1")
+            .sql(
+                "SELECT no FROM task WHERE state = 0 AND place = '' AND kind = $1 AND what = $2 \
+                 ORDER BY no LIMIT 1",
+            )
             .bind(kind)
             .bind(what);
         let open = tx.rows(open).await?;
         if let Some(row) = open.first() {
-            let open = row.get("no")?;
-            tx.rollback().await;
-            return Ok(open);
+            let open: i64 = row.get("no")?;
+            let later = tx
+                .sql(
+                    "UPDATE task SET upto = (SELECT pos FROM counter WHERE id = 1) \
+                     WHERE no = $1 AND state = 0 AND place = ''",
+                )
+                .bind(open);
+            if tx.execute(later).await? == 1 {
+                tx.commit().await?;
+                self.core.tasks_added.notify_one();
+                return Ok(open);
+            }
         }
         let add = tx
             .sql(
-                "INSERT INTO task (no, kind, what, state, progress, place, error, made_ms, changed_ms) \
-                 VALUES ($1, $2, $3, 0, 0, '', NULL, $4, $4)",
+                "INSERT INTO task (no, kind, what, state, progress, place, error, made_ms, changed_ms, upto) \
+                 VALUES ($1, $2, $3, 0, 0, '', NULL, $4, $4, (SELECT pos FROM counter WHERE id = 1))",
             )
             .bind(no)
             .bind(kind)
@@ -93,6 +107,7 @@ impl Store {
             .bind(now_ms);
         tx.execute(add).await?;
         tx.commit().await?;
+        self.core.tasks_added.notify_one();
         self.forget_old_tasks().await?;
         Ok(no)
     }
@@ -108,11 +123,16 @@ impl Store {
         self.execute(old).await.map(drop)
     }
 
+    /// Waits until a task is written down in this process, or was since the last time.
+    pub async fn task_added(&self) {
+        self.core.tasks_added.notified().await;
+    }
+
     /// The first open task after this number.
     pub async fn open_task(&self, after: i64) -> Result<Option<Task>> {
         let query = self
             .sql(
-                "SELECT no, kind, what, state, progress, place, error, made_ms, changed_ms FROM task \
+                "SELECT no, kind, what, state, progress, place, error, made_ms, changed_ms, upto FROM task \
                  WHERE state = 0 AND no > $1 ORDER BY no LIMIT 1",
             )
             .bind(after);
@@ -123,7 +143,7 @@ impl Store {
     pub async fn tasks(&self, before: i64, limit: usize) -> Result<Vec<Task>> {
         let query = self
             .sql(
-                "SELECT no, kind, what, state, progress, place, error, made_ms, changed_ms FROM task \
+                "SELECT no, kind, what, state, progress, place, error, made_ms, changed_ms, upto FROM task \
                  WHERE no < $1 ORDER BY no DESC LIMIT $2",
             )
             .bind(before)
@@ -165,6 +185,7 @@ fn read(row: &AnyRow) -> Result<Task> {
         error: row.get("error")?,
         made_ms: row.get("made_ms")?,
         changed_ms: row.get("changed_ms")?,
+        upto: row.get("upto")?,
     })
 }
 
@@ -184,6 +205,11 @@ mod tests {
             assert!(store.task_goes_on(first, 5, "\u{0}").await.unwrap());
             let open = store.open_task(0).await.unwrap().unwrap();
             assert_eq!((open.progress, open.place.as_str()), (5, "\u{0}"));
+            // What is asked for when it is begun has to be done, too.
+            let later = store.add_task("leave", "@a:here").await.unwrap();
+            assert!(later > second);
+            let cancelled = store.end_task(later, TaskState::Cancelled, None);
+            assert!(cancelled.await.unwrap());
             let end = async |no, state, error| store.end_task(no, state, error).await.unwrap();
             assert!(end(first, TaskState::Cancelled, None).await);
             assert!(!end(first, TaskState::Done, None).await);
@@ -194,11 +220,16 @@ mod tests {
             assert!(end(second, TaskState::Failed, Some("why")).await);
             let all = store.tasks(i64::MAX, 10).await.unwrap();
             let all: Vec<_> = all.iter().map(|task| (task.no, task.state)).collect();
-            let expected = [(second, TaskState::Failed), (first, TaskState::Cancelled)];
+            let cancelled = TaskState::Cancelled;
+            let expected = [
+                (later, cancelled),
+                (second, TaskState::Failed),
+                (first, cancelled),
+            ];
             assert_eq!(all, expected);
             // What is over doesn't keep it from being done again.
             let again = store.add_task("leave", "@a:here").await.unwrap();
-            assert!(again > second);
+            assert!(again > later);
         })
         .await;
     }

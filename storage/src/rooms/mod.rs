@@ -12,6 +12,7 @@ mod joined;
 pub(crate) mod members;
 pub(crate) mod relation;
 pub(crate) mod relationship;
+mod said;
 pub(crate) mod snapshot;
 mod spaces;
 pub(crate) mod state;

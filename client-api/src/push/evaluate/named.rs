@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use rhizome_protocol::Pdu;
-use ruma::{OwnedUserId, UserId};
+use ruma::{OwnedUserId, ServerName, UserId};
 use serde_json::Value;
 
 /// Everything in an event that may be a user's id, in lower case.
@@ -39,10 +39,15 @@ impl Named {
         Self(found)
     }
 
-    /// Those of them that are the ids of users.
-    pub fn ids(&self) -> Vec<OwnedUserId> {
+    /// Those of them that are the ids of a server's users; `None`: they are more than `most`.
+    pub fn ids(&self, server: &ServerName, most: usize) -> Option<Vec<OwnedUserId>> {
         let ids = self.0.iter().filter_map(|id| UserId::parse(id).ok());
-        ids.collect()
+        let ids = ids.filter(|id| {
+            let of = id.server_name().as_str();
+            of.eq_ignore_ascii_case(server.as_str())
+        });
+        let ids: Vec<_> = ids.take(most + 1).collect();
+        (ids.len() <= most).then_some(ids)
     }
 
     /// Whether a user may be among them. No condition on the user's id holds for who isn't.

@@ -80,7 +80,7 @@ async fn send_it(
 /// 429 `M_LIMIT_EXCEEDED`
 pub(super) async fn take(app: &App, event: &DelayedEvent) -> Result<(), MatrixError> {
     let user = app.store.user(event.user).await?;
-    let taken = (app.limits).take(Kind::Message, &user, app.now_monotonic_ms());
+    let taken = (app.limits).take_user(Kind::Message, &user, app.now_monotonic_ms());
     taken.map_err(MatrixError::limit_exceeded)
 }
 

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use rhizome_protocol::Membership;
 use rhizome_storage::{Store, StoredEvent, UserNo};
-use ruma::EventId;
+use ruma::{EventId, ServerName};
 
 use super::{
     alerts::{Alerts, Verdict, Whose},
@@ -19,6 +19,21 @@ use crate::{
         wishes::{Shared, Wishes},
     },
 };
+
+/// So many users of this server whom an event names are looked up; of one that names more anybody is asked.
+const MAX_NAMED: usize = 100;
+
+/// Whom of those who have the same rules an event may do something to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Concerned {
+    /// Any of them.
+    Any,
+    /// Whom it names, and its sender; and who follows its thread, if the rules ask for that.
+    Named {
+        /// Whether they do.
+        followers: bool,
+    },
+}
 
 /// An event that another redacts, if that has one and it is done.
 type Redacted = Option<Arc<StoredEvent>>;
@@ -39,8 +54,6 @@ pub struct Question<'a> {
     /// What it redacts.
     redacted: Option<Redacted>,
     named: Option<Named>,
-    /// The users whom it names, and who sent it.
-    named_users: Option<Vec<UserNo>>,
     /// What the rules say that were asked last: most who come after one another have the same.
     last: Option<(u64, Verdict)>,
 }
@@ -60,7 +73,6 @@ impl<'a> Question<'a> {
             followers: None,
             redacted: None,
             named: None,
-            named_users: None,
             last: None,
         }
     }
@@ -100,39 +112,30 @@ impl<'a> Question<'a> {
         Ok(())
     }
 
-    /// Whom of those who have these rules the event may do something to; `None`: any of them. Their ids are in lower
-    /// case.
-    pub async fn concerned(&mut self, rules: &Shared) -> Result<Option<Vec<UserNo>>, MatrixError> {
+    /// Whom of those who have these rules the event may do something to, if their ids are in lower case.
+    pub async fn concerned(&mut self, rules: &Shared) -> Result<Concerned, MatrixError> {
         if self.redacted().await?.is_some() {
-            return Ok(None);
+            return Ok(Concerned::Any);
         }
-        let followed = match self.verdict(rules).await? {
+        let followers = match self.verdict(rules).await? {
             Verdict::Same(Alert::Silent) => false,
             Verdict::OfStrangers(Alert::Silent) => rules.set.asks_threads(),
-            _ => return Ok(None),
+            _ => return Ok(Concerned::Any),
         };
-        let mut users = self.named_users().await?.to_vec();
-        if followed {
-            users.extend(&*self.followers().await?);
-            users.sort_unstable();
-            users.dedup();
-        }
-        Ok(Some(users))
+        Ok(Concerned::Named { followers })
     }
 
-    /// The users whom the event names, with its sender.
-    async fn named_users(&mut self) -> Result<&[UserNo], MatrixError> {
-        if self.named_users.is_none() {
-            let named = self
-                .named
-                .get_or_insert_with(|| Named::of(&self.event.pdu))
-                .ids();
-            let known = self.store.known_users(&named).await?;
-            let mut users: Vec<UserNo> = known.into_values().collect();
-            users.sort_unstable();
-            self.named_users = Some(users);
-        }
-        Ok(self.named_users.as_deref().unwrap_or_default())
+    /// The users of this server whom the event names, with its sender; `None`: there are too many to look for.
+    pub async fn named_users(
+        &mut self,
+        server: &ServerName,
+    ) -> Result<Option<Vec<UserNo>>, MatrixError> {
+        let named = self.named.get_or_insert_with(|| Named::of(&self.event.pdu));
+        let Some(ids) = named.ids(server, MAX_NAMED) else {
+            return Ok(None);
+        };
+        let known = self.store.known_users(&ids).await?;
+        Ok(Some(known.into_values().collect()))
     }
 
     /// What a user is notified by of somebody else's event, and what is to be done then, as a JSON array of actions.
@@ -141,7 +144,7 @@ impl<'a> Question<'a> {
         whose: Whose<'w>,
     ) -> Result<Option<(Alert, &'w str)>, MatrixError> {
         let wishes = whose.wishes;
-        if self.event.pdu.sender() == wishes.user_id || self.is_nothing(wishes) {
+        if self.event.pdu.sender() == wishes.user_id || self.is_nothing(wishes).await? {
             return Ok(None);
         }
         let person = self.person(whose).await?;
@@ -179,7 +182,8 @@ impl<'a> Question<'a> {
         Ok(self.followers().await?.contains(&user))
     }
 
-    async fn followers(&mut self) -> Result<Arc<HashSet<UserNo>>, MatrixError> {
+    /// Who follows its thread.
+    pub async fn followers(&mut self) -> Result<Arc<HashSet<UserNo>>, MatrixError> {
         if let Some(known) = &self.followers {
             return Ok(known.clone());
         }
@@ -193,21 +197,24 @@ impl<'a> Question<'a> {
     }
 
     /// Whether it is nothing to be notified of, whatever the rules say.
-    fn is_nothing(&self, wishes: &Wishes) -> bool {
+    async fn is_nothing(&mut self, wishes: &Wishes) -> Result<bool, MatrixError> {
         let pdu = &self.event.pdu;
-        let invites = || {
-            pdu.is_state("m.room.member", wishes.user_id.as_str())
-                && pdu.membership() == Some(Membership::Invite)
-        };
-        self.event.redacted_by.is_some()
-            || wishes.ignored.contains(pdu.sender())
-            || invites() && wishes.ignored.hides_invite(pdu.sender())
+        if self.event.redacted_by.is_some() || wishes.ignored.contains(pdu.sender()) {
+            return Ok(true);
+        }
+        let invites = pdu.is_state("m.room.member", wishes.user_id.as_str())
+            && pdu.membership() == Some(Membership::Invite);
+        if !invites {
+            return Ok(false);
+        }
+        Ok(wishes.ignored.hides_invite(pdu.sender())
+            || self.store.blocks().await?.room(pdu.room_id()))
     }
 
     /// What somebody else's event is to a user.
     async fn alert(&mut self, whose: Whose<'_>) -> Result<Alert, MatrixError> {
         let wishes = whose.wishes;
-        if self.is_nothing(wishes) {
+        if self.is_nothing(wishes).await? {
             return Ok(Alert::Silent);
         }
         match self.verdict(&wishes.rules).await? {

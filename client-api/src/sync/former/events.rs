@@ -18,6 +18,7 @@ use super::{MAX_EVENTS, chunk, is_ignored, peek, token};
 use crate::{
     App, Caller, MatrixError, Ruma,
     account::presence::by_sync,
+    auth::standing::may_listen,
     content::pairs,
     place::token::{Token, position},
     sync::{MAX_TIMEOUT, reader::moment},
@@ -92,7 +93,10 @@ pub async fn events(
         return peek::events(&app, &who, &room, (asked.from, until)).await;
     }
     let device = who.device_or_none();
-    let _there = app.store.syncs(who.user, &device, by_sync(None)?).await?;
+    let _there = app
+        .store
+        .syncs(who.user, &device, by_sync(&who, None)?)
+        .await?;
     of_all_rooms(&app, &who, (asked.from, until)).await
 }
 
@@ -122,7 +126,7 @@ async fn of_all_rooms(
             continue;
         }
         tokio::select! {
-            () = interest.changed() => {}
+            () = interest.changed() => may_listen(app, who.user, true).await?,
             () = tokio::time::sleep_until(until) => {}
             () = app.shutdown.cancelled() => {}
         }
@@ -166,7 +170,8 @@ async fn between(
         };
         let is_theirs = is_theirs || is_own(event);
         let invites = || is_own(event) && event.pdu.membership() == Some(Membership::Invite);
-        let hidden = || invites() && ignored.hides_invite(event.pdu.sender());
+        let hidden =
+            || invites() && ignored.hides_invite_to(event.pdu.sender(), event.pdu.room_id());
         if is_theirs && !is_ignored(event, &ignored) && !hidden() {
             by_room.entry(event.room).or_default().push(event.clone());
         }

@@ -51,7 +51,10 @@ pub async fn sync(
         state_after: true,
     };
     let device = who.device_or_none();
-    let _there = app.store.syncs(who.user, &device, by_sync(None)?).await?;
+    let _there = app
+        .store
+        .syncs(who.user, &device, by_sync(&who, None)?)
+        .await?;
     app.store.log().refresh().await?;
     let viewer = Viewer::of(&who);
     let mut reader = Reader::new(app.clone(), viewer.clone(), ask, None);

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::{MAX_EVENTS, chunk, is_ignored, token};
 use crate::{
     App, Caller, MatrixError,
+    auth::standing,
     place::token::Token,
     view::{
         dress, ignored,
@@ -71,6 +72,7 @@ pub async fn events(
             _ = news.changed() => {
                 let soon = (Instant::now() + PACE).min(until);
                 tokio::time::sleep_until(soon).await;
+                standing::may_listen(app, who.user, true).await?;
             }
             () = tokio::time::sleep_until(until) => {}
             () = app.shutdown.cancelled() => {}

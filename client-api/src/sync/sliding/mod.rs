@@ -74,7 +74,7 @@ pub fn unstable(
     State(app): State<App>,
     Ruma { who, req, body, .. }: Ruma<Undecoded<Unstable>>,
 ) -> impl Future<Output = Result<RawJson, MatrixError>> + Send {
-    let asked = Asked::read(Shape::Unstable, req.query.as_deref(), &body, &who.user_id);
+    let asked = Asked::read(Shape::Unstable, req.query.as_deref(), &body, &who);
     answer(app, who, asked)
 }
 
@@ -83,7 +83,7 @@ pub fn stable(
     State(app): State<App>,
     Ruma { who, body, .. }: Ruma<Undecoded<Stable>>,
 ) -> impl Future<Output = Result<RawJson, MatrixError>> + Send {
-    let asked = Asked::read(Shape::Stable, None, &body, &who.user_id);
+    let asked = Asked::read(Shape::Stable, None, &body, &who);
     answer(app, who, asked)
 }
 

@@ -17,7 +17,7 @@ pub struct Wish(Asked);
 impl Wish {
     /// Reads it from a frame, which has the fields of a request of MSC4186.
     pub fn read(text: &str, who: &Caller) -> Result<Self, MatrixError> {
-        let asked = Asked::read(Shape::Stable, None, text.as_bytes(), &who.user_id);
+        let asked = Asked::read(Shape::Stable, None, text.as_bytes(), who);
         asked.map(Self)
     }
 }

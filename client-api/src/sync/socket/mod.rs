@@ -133,7 +133,7 @@ async fn prepare(app: &App, token: String, start: Start) -> Result<(Session, Fac
     if who.is_guest {
         return Err(MatrixError::not_for_guests("The stream isn't for guests"));
     }
-    let presence = by_sync(start.set_presence.as_deref())?;
+    let presence = by_sync(&who, start.set_presence.as_deref())?;
     let open = Sockets::enter(app, who.user)?;
     if let Some(text) = start.sliding {
         let wish = sliding::Wish::read(&text, &who)?;

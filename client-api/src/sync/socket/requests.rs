@@ -108,7 +108,7 @@ async fn run(session: &Session, kind: &str, text: &str) -> Result<Done, MatrixEr
 fn take(session: &Session, kind: Kind) -> Result<(), MatrixError> {
     let app = &session.app;
     app.limits
-        .take(kind, &session.who.user_id, app.now_monotonic_ms())
+        .take_user(kind, &session.who.user_id, app.now_monotonic_ms())
         .map_err(MatrixError::limit_exceeded)
 }
 

@@ -3,6 +3,7 @@
 use axum::{Router, body::Body};
 use http::{Method, Request};
 use rhizome_federation::outbound::{Limits, OutboundError};
+use rhizome_storage::AccountFlag;
 use serde_json::{Value, json, value::RawValue};
 use tower::ServiceExt as _;
 
@@ -219,6 +220,18 @@ async fn who_joins_shows_what_was_signed() {
         let (status, answer) = bob.call(Method::POST, &path, Some(body)).await;
         refused((status.as_u16(), answer), 403, "M_FORBIDDEN");
         let body = json!({ "third_party_signed": signed.take() });
+        // Who invited them can't invite anybody now.
+        let store = &world.server.store;
+        let inviter = store.user_no(ada.id.as_str().try_into().unwrap());
+        let inviter = inviter.await.unwrap();
+        let suspend = async |on| {
+            let set = store.set_account_flag(inviter, AccountFlag::Suspended, on);
+            assert!(set.await.unwrap());
+        };
+        suspend(true).await;
+        let (status, answer) = bob.call(Method::POST, &path, Some(body.clone())).await;
+        refused((status.as_u16(), answer), 403, "M_FORBIDDEN");
+        suspend(false).await;
         bob.ok(Method::POST, &path, body).await;
         assert_eq!(
             membership(&ada, &room, &bob.id).await.as_deref(),

@@ -1,5 +1,6 @@
 //! Pushers: what their gateways are told, and when.
 
+mod again;
 mod locked;
 mod mails;
 mod number;

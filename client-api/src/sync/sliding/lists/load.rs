@@ -162,7 +162,7 @@ impl UserRooms {
         let events = store.events_by_no(&events).await?;
         let shown = events.iter().filter(|event| {
             let by = event.pdu.sender();
-            by == viewer.user_id || !self.ignored.hides_invite(by)
+            by == viewer.user_id || !self.ignored.hides_invite_to(by, event.pdu.room_id())
         });
         Ok(shown.map(|event| event.room).collect())
     }
@@ -180,7 +180,8 @@ impl UserRooms {
             return Ok(());
         };
         let by = &invite.sender;
-        facets.is_listed = *by == viewer.user_id || !self.ignored.hides_invite(by);
+        let hidden = self.ignored.hides_invite_into(store, by, room);
+        facets.is_listed = *by == viewer.user_id || !hidden.await?;
         let state: Vec<Value> = serde_json::from_str(&invite.stripped_state).unwrap_or_default();
         for event in &state {
             match event.get("type").and_then(Value::as_str) {

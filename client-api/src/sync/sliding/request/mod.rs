@@ -12,7 +12,7 @@ use rhizome_storage::SyncPresence;
 use ruma::{OwnedRoomId, UserId};
 
 use self::{config::Config, extensions::Extensions, filter::Filter, raw::Raw};
-use crate::{MatrixError, account::presence::by_sync};
+use crate::{Caller, MatrixError, account::presence::by_sync};
 
 /// The most lists, and the most subscriptions, of a request.
 const MOST_LISTS: usize = 100;
@@ -79,20 +79,21 @@ pub struct Asked {
 }
 
 impl Asked {
-    /// Reads a request of `me`.
+    /// Reads a request.
     pub fn read(
         shape: Shape,
         query: Option<&str>,
         body: &[u8],
-        me: &UserId,
+        who: &Caller,
     ) -> Result<Self, MatrixError> {
+        let me = &*who.user_id;
         let body = if body.is_empty() { b"{}" } else { body };
         let mut raw: Raw =
             serde_json::from_slice(body).map_err(|error| MatrixError::of_json(&error))?;
         if shape == Shape::Unstable {
             raw.take_query(query)?;
         }
-        let presence = by_sync(raw.set_presence.as_deref())?;
+        let presence = by_sync(who, raw.set_presence.as_deref())?;
         let conn_id = named("conn_id", raw.conn_id.unwrap_or_default())?;
         let most_rooms = match shape {
             Shape::Unstable => MOST_SUBSCRIPTIONS_TODAY,
