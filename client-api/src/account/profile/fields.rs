@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
-use rhizome_storage::{ProfileSpread, UserNo};
+use rhizome_storage::{SpreadChange, SpreadTo, UserNo};
 use serde_json::Value;
 
 use crate::App;
@@ -30,7 +30,7 @@ pub async fn write(
     Ok(())
 }
 
-/// Sets a name or picture, or removes it, and has rooms told of it: all, or those in which it was so.
+/// Sets a name or picture, or removes it, and has rooms told of it.
 ///
 /// # Errors
 /// As [`write`].
@@ -39,14 +39,14 @@ pub async fn spread(
     user: UserNo,
     field: &str,
     value: Option<Value>,
-    was: Option<&Value>,
+    to: SpreadTo,
 ) -> Result<(), MatrixError> {
     check(field, value.as_ref())?;
-    let spread = ProfileSpread {
+    let spread = SpreadChange {
         user,
         field: field.to_owned(),
         value: value.and_then(|value| value.as_str().map(ToOwned::to_owned)),
-        was: was.map(Value::to_string),
+        to,
     };
     app.store.spread_profile_field(spread).await?;
     Ok(())

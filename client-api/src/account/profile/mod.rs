@@ -112,14 +112,8 @@ async fn change(
             "Guests have a name, and nothing else",
         ));
     }
-    if matches!(field, "displayname" | "avatar_url") && propagation != Propagation::None {
-        let was = if propagation == Propagation::Unchanged {
-            let profile = app.store.profile(&who.user_id).await?.unwrap_or_default();
-            Some(profile.get(field).cloned().unwrap_or_default())
-        } else {
-            None
-        };
-        fields::spread(app, who.user, field, value, was.as_ref()).await?;
+    if matches!(field, "displayname" | "avatar_url") {
+        fields::spread(app, who.user, field, value, propagation.rooms()).await?;
     } else {
         fields::write(app, who.user, field, value).await?;
     }
