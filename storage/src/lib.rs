@@ -158,7 +158,9 @@ pub use media::{
     NewMedia, NewPart, NewUpload, Seal, StoreUsage, StoredThumbnail, ThumbnailKind, UploadRow,
     UserUsage,
 };
-pub use people::{FillPeople, FoundPeople, PeopleQuery, PeopleScope, Person, TooLong};
+pub use people::{
+    FillPeople, FoundPeople, PEOPLE_READER, PeopleQuery, PeopleScope, Person, TooLong,
+};
 pub use rooms::aliases::StoredAlias;
 pub use rooms::heads::{Extremity, RoomHead};
 pub use rooms::history::{Direction, HistoryToken};

@@ -11,8 +11,10 @@ use crate::{EntryKind, EventNo, KeyNo, Result, RoomNo, Store, Stretch, UserNo};
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     pub(super) users: BTreeSet<UserNo>,
-    /// All members of these rooms, as it changes who may look into them, or as they have come at once.
+    /// All members of these rooms, as they have come at once.
     pub(super) rooms: BTreeSet<RoomNo>,
+    /// Who may look into these rooms may have changed.
+    pub(super) doors: BTreeSet<RoomNo>,
     /// Into these rooms somebody here has come.
     pub(super) joined: BTreeSet<RoomNo>,
     /// Of these somebody here isn't a member any more.
@@ -21,23 +23,21 @@ pub(super) struct Touched {
     pub(super) events: BTreeSet<EventNo>,
 }
 
-/// What decides who may look into a room, and what a room begins with.
-const KINDS: [&str; 3] = [
-    "m.room.create",
-    "m.room.join_rules",
-    "m.room.history_visibility",
-];
+/// What decides who may look into a room.
+const DOORS: [(&str, &str); 2] = [("m.room.join_rules", ""), ("m.room.history_visibility", "")];
+
+/// The same, as the log says it.
+pub(super) async fn door_keys(store: &Store) -> Result<HashSet<KeyNo>> {
+    let keys = store.known_keys(&DOORS).await?;
+    Ok(keys.into_iter().flatten().collect())
+}
 
 impl Touched {
     /// What a stretch of the log touches.
     pub(super) async fn by(store: &Store, here: &ServerName, stretch: &Stretch) -> Result<Self> {
-        let keys = KINDS.map(|kind| (kind, ""));
-        let keys: HashSet<KeyNo> = store
-            .known_keys(&keys)
-            .await?
-            .into_iter()
-            .flatten()
-            .collect();
+        let doors = door_keys(store).await?;
+        // What a room begins with.
+        let created = store.known_keys(&[("m.room.create", "")]).await?;
         let mut touched = Self::default();
         let mut ours: BTreeSet<UserNo> = BTreeSet::new();
         let mut redacted: Vec<OwnedEventId> = Vec::new();
@@ -48,8 +48,10 @@ impl Touched {
                     if let Some((user, membership)) = state.member {
                         touched.users.insert(user);
                         moved.push((user, state.room, membership == Membership::Join));
-                    } else if keys.contains(&state.key) {
+                    } else if created.contains(&Some(state.key)) {
                         touched.rooms.insert(state.room);
+                    } else if doors.contains(&state.key) {
+                        touched.doors.insert(state.room);
                     }
                 }
                 EntryKind::Event(live) => {

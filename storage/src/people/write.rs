@@ -90,6 +90,17 @@ impl Store {
         Ok(true)
     }
 
+    /// Whether it isn't written down yet who may look into a room now.
+    pub(super) async fn door_has_changed(&self, here: &ServerName, room: RoomNo) -> Result<bool> {
+        let query = self
+            .sql("SELECT open FROM people_room WHERE room = $1")
+            .bind(room);
+        let row = self.row(query).await?;
+        let known: Option<i64> = row.map(|row| row.get("open")).transpose()?;
+        let doors = self.doors(here, &[room]).await?;
+        Ok(known != doors.first().map(|row| row.open))
+    }
+
     /// Those of some rooms which we weren't in, or whose members haven't all been taken since.
     pub(super) async fn rooms_come_back_to(
         &self,
