@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Problems;
+
 /// What is so in rooms unless people say otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -28,6 +30,56 @@ pub struct RoomPolicy {
     pub join_rule: Option<Entrance>,
     /// What differs from the preset's.
     pub power_levels: PowerLevels,
+}
+
+impl Rooms {
+    pub(super) fn check(&self, problems: &mut Problems) {
+        for (preset, policy) in [
+            ("private_chat", &self.private_chat),
+            ("trusted_private_chat", &self.trusted_private_chat),
+            ("public_chat", &self.public_chat),
+        ] {
+            for (what, level) in policy.power_levels.too_high() {
+                problems.add(
+                    format!("rooms.{preset}.power_levels"),
+                    format!("{what} is {level}: who creates a room has {MOST}, and couldn't"),
+                    format!("write {MOST} or less"),
+                );
+            }
+        }
+    }
+}
+
+/// What who creates a room has, in versions in which that is a number.
+const MOST: i32 = 100;
+/// What a new room begins with after its power levels.
+const SENT: [&str; 7] = [
+    "m.room.canonical_alias",
+    "m.room.join_rules",
+    "m.room.history_visibility",
+    "m.room.guest_access",
+    "m.room.encryption",
+    "m.room.name",
+    "m.room.topic",
+];
+
+impl PowerLevels {
+    /// What would keep who creates a room from what it begins with.
+    fn too_high(&self) -> Vec<(String, i32)> {
+        let mut found = Vec::new();
+        for (what, level) in [
+            ("state_default", self.state_default),
+            ("invite", self.invite),
+        ] {
+            found.extend(level.map(|level| (what.to_owned(), level)));
+        }
+        for kind in SENT {
+            let level = self.events.get(kind);
+            found.extend(level.map(|level| (format!("events.{kind}"), *level)));
+        }
+        found.retain(|(_, level)| *level > MOST);
+        found
+    }
 }
 
 /// Who may join a room.
