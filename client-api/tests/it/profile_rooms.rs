@@ -165,7 +165,7 @@ async fn names_of_fields_have_a_grammar() {
         for field in ["org.x", "m.tz", "m.status", "a_b.c_d9"] {
             assert_eq!(put(&ada, field, "x", "").await.0, 200, "{field}");
         }
-        for field in ["Org.x", "9.x", "a b", "ä", "_x", "a:b"] {
+        for field in ["Org.x", "9.x", "a b", "ä", "_x", "a:b", "mood"] {
             let path = format!("/profile/{}/{}", esc(&ada.id), esc(field));
             let (status, answer) = ada
                 .call(Method::PUT, &path, Some(json!({ field: 1 })))

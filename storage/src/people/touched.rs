@@ -65,7 +65,11 @@ impl Touched {
                         touched.users.insert(changed.user);
                     }
                 }
-                // Accounts come and go with their devices.
+                // Accounts that come without a device say so by this.
+                EntryKind::ProfileSpread(spread) => {
+                    touched.users.insert(spread.user);
+                }
+                // Others come and go with their devices.
                 EntryKind::DeviceList(list) => {
                     ours.insert(list.user);
                 }

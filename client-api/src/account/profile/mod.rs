@@ -38,7 +38,9 @@ pub async fn get_field(
 ) -> Result<RawJson, MatrixError> {
     let field = req.field.as_str();
     let profile = profile_of(&app, &req.user_id).await?;
-    let value = profile.get(field).filter(|value| !value.is_null());
+    // A name or picture that is null is none; other fields may be null.
+    let none = |value: &&Value| value.is_null() && matches!(field, "displayname" | "avatar_url");
+    let value = profile.get(field).filter(|value| !none(value));
     let value = value.ok_or_else(|| MatrixError::not_found("The profile has no such field"))?;
     RawJson::of(&json!({ field: value }))
 }
