@@ -124,7 +124,8 @@ impl Kind for SpreadChange {
         let query = tx
             .sql(
                 "SELECT user_no, field, was, earlier, \
-                 CASE WHEN pos > COALESCE((SELECT r.pos FROM reader r WHERE r.name = $2), 0) THEN 1 ELSE 0 END AS waits \
+                 CAST(CASE WHEN pos > COALESCE((SELECT r.pos FROM reader r WHERE r.name = $2), 0) \
+                 THEN 1 ELSE 0 END AS BIGINT) AS waits \
                  FROM profile_spread WHERE user_no IN NUMBERS($1)",
             )
             .numbers(users)
@@ -173,7 +174,7 @@ impl Kind for SpreadChange {
         let rows = rows.into_iter().map(|(pos, change)| {
             let known = held.rows.get(&key(change));
             let was = known.and_then(|known| known.was.as_ref());
-            let earlier = known.map_or(&[][..], |known| &known.earlier);
+            let earlier = known.map_or(&[][..], |known| known.earlier.as_slice());
             Ok(Row {
                 user_no: change.user,
                 field: &change.field,

@@ -41,7 +41,7 @@ impl Store {
                 }
                 users.push(row.get("no")?);
             }
-            if !self.write_people(lease, here, &users, false).await? {
+            if !self.write_people(lease, here, &users, None, false).await? {
                 return Err(Error::Busy("another process goes through all users".into()));
             }
             match users.last() {

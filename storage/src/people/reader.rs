@@ -1,5 +1,6 @@
 //! Following the log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use rhizome_protocol::Membership;
@@ -66,10 +67,14 @@ impl FillPeople {
                 rooms.insert(room);
             }
         }
+        let moved: Vec<UserNo> = touched.moved.difference(&users).copied().collect();
         let users: Vec<UserNo> = users.into_iter().collect();
-        for piece in users.chunks(PIECE) {
-            if !store.write_people(lease, &self.here, piece, false).await? {
-                return Ok(false);
+        for (users, at) in [(users, None), (moved, Some(&touched.moved_in))] {
+            for piece in users.chunks(PIECE) {
+                let here = &self.here;
+                if !store.write_people(lease, here, piece, at, false).await? {
+                    return Ok(false);
+                }
             }
         }
         for room in touched.doors {
@@ -93,10 +98,11 @@ impl FillPeople {
         let join = Some(Membership::Join);
         let members = self.store.members(room, join).await?;
         let members: Vec<UserNo> = members.iter().map(|member| member.user).collect();
+        let there = BTreeSet::from([room]);
         for piece in members.chunks(PIECE) {
             if !self
                 .store
-                .write_people(lease, &self.here, piece, true)
+                .write_people(lease, &self.here, piece, Some(&there), true)
                 .await?
             {
                 return Ok(false);

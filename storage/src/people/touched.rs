@@ -11,6 +11,9 @@ use crate::{EntryKind, EventNo, KeyNo, Result, RoomNo, Store, Stretch, UserNo};
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     pub(super) users: BTreeSet<UserNo>,
+    /// Of these, who may be of other servers, only in these rooms: they may be in very many.
+    pub(super) moved: BTreeSet<UserNo>,
+    pub(super) moved_in: BTreeSet<RoomNo>,
     /// All members of these rooms, as they have come at once.
     pub(super) rooms: BTreeSet<RoomNo>,
     /// Who may look into these rooms may have changed.
@@ -46,7 +49,8 @@ impl Touched {
             match &entry.kind {
                 EntryKind::State(state) => {
                     if let Some((user, membership)) = state.member {
-                        touched.users.insert(user);
+                        touched.moved.insert(user);
+                        touched.moved_in.insert(state.room);
                         moved.push((user, state.room, membership == Membership::Join));
                     } else if created.contains(&Some(state.key)) {
                         touched.rooms.insert(state.room);

@@ -1,5 +1,7 @@
 //! Writing down what people are called.
 
+use std::collections::BTreeSet;
+
 use ruma::ServerName;
 
 use super::plan::{AWAY, Plan, TAKEN};
@@ -35,16 +37,17 @@ const SETTLE: [&str; 4] = [
 ];
 
 impl Store {
-    /// Writes down what these users are called now, and where. `anew`: also if nothing of that has changed, as who may look
+    /// Writes down what these users are called now, and where: anywhere, or in these rooms. `anew`: also if nothing of that has changed, as who may look
     /// into a room has. `false` if the lease is lost.
     pub(super) async fn write_people(
         &self,
         lease: &Lease,
         here: &ServerName,
         users: &[UserNo],
+        rooms: Option<&BTreeSet<RoomNo>>,
         anew: bool,
     ) -> Result<bool> {
-        let plan = self.plan(here, users).await?;
+        let plan = self.plan(here, users, rooms).await?;
         if plan.is_empty() && !anew {
             return Ok(true);
         }
