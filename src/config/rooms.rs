@@ -130,3 +130,33 @@ pub enum EncryptionByDefault {
     /// All.
     All,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_creates_a_room_can_send_what_it_begins_with() {
+        let wrong = |text: &str| {
+            let rooms: Rooms = toml::from_str(text).unwrap();
+            let mut problems = Problems(Vec::new());
+            rooms.check(&mut problems);
+            problems
+                .0
+                .into_iter()
+                .map(|(place, what, _)| (place, what))
+                .collect::<Vec<_>>()
+        };
+        let found =
+            wrong("private_chat = { power_levels = { events = { \"m.room.name\" = 101 } } }");
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, "rooms.private_chat.power_levels");
+        assert!(found[0].1.starts_with("events.m.room.name is 101"));
+        assert_eq!(
+            wrong("public_chat = { power_levels = { state_default = 101, invite = 101 } }").len(),
+            2
+        );
+        let fine = "public_chat = { power_levels = { ban = 101, state_default = 100, events = { \"org.x\" = 101 } } }";
+        assert!(wrong(fine).is_empty());
+    }
+}

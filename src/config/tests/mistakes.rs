@@ -382,12 +382,6 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "config example",
     ),
     (
-        "[rooms]\nprivate_chat = { power_levels = { events = { \"m.room.name\" = 101 } } }\n",
-        "rhizome.toml:2: rooms.private_chat.power_levels",
-        "events.m.room.name is 101",
-        "100 or less",
-    ),
-    (
         "[server_notices]\nlocalpart = \"a b\"\n",
         "rhizome.toml:2: server_notices.localpart",
         "can't be a user's name",
