@@ -5,11 +5,16 @@ use std::collections::BTreeMap;
 use axum::extract::State;
 use rhizome_edge::{MatrixError, RawJson};
 use rhizome_protocol::RoomRules;
+use rhizome_rooms::create::plan::Preset;
 use rhizome_storage::millis;
 use ruma::api::client::discovery::{get_capabilities::v3 as capabilities, get_supported_versions};
 use serde_json::json;
 
-use crate::{App, Ruma, account::contact::list, config::EncryptionByDefault};
+use crate::{
+    App, Ruma,
+    account::contact::list,
+    config::{EncryptionByDefault, Entrance},
+};
 
 /// The versions of the specification of which clients may use everything (docs/supported.md, "Versions"). What isn't here of
 /// them, clients find out otherwise before they use it, or only the operator could make them.
@@ -74,12 +79,23 @@ pub async fn versions(
 
 /// Of which presets rooms are encrypted although their creator doesn't ask for it, as some clients want to know it.
 fn encrypted_anyway(app: &App) -> impl Iterator<Item = (String, bool)> {
-    let by_default = app.config.encryption_by_default;
     let presets = [
-        ("private", by_default != EncryptionByDefault::Off),
-        ("trusted_private", by_default != EncryptionByDefault::Off),
-        ("public", by_default == EncryptionByDefault::All),
+        ("private", Preset::PrivateChat),
+        ("trusted_private", Preset::TrustedPrivateChat),
+        ("public", Preset::PublicChat),
     ];
+    let presets = presets.map(|(name, preset)| {
+        let rule = app.config.room_policies.of(preset).join_rule;
+        let public = rule.map_or(preset == Preset::PublicChat, |rule| {
+            rule == Entrance::Public
+        });
+        let is = match app.config.encryption_by_default {
+            EncryptionByDefault::Off => false,
+            EncryptionByDefault::Invite => !public,
+            EncryptionByDefault::All => true,
+        };
+        (name, is)
+    });
     let name = |preset| format!("io.element.e2ee_forced.{preset}");
     presets
         .into_iter()

@@ -55,6 +55,9 @@ pub enum Error {
     /// The delayed event that this was to be isn't scheduled any more, or for another time.
     #[error("The delayed event isn't scheduled any more")]
     NotScheduled,
+    /// The state that was to be replaced isn't what it was.
+    #[error("The state has been changed meanwhile")]
+    Replaced,
     /// What a new room was to be, another is.
     #[error("{0}")]
     Taken(String),
@@ -84,7 +87,7 @@ impl Error {
             | Self::UnableToAuthorise(_)
             | Self::UnableToGrant(_)
             | Self::AliasTaken(_) => 400,
-            Self::NotScheduled | Self::Taken(_) => 409,
+            Self::NotScheduled | Self::Replaced | Self::Taken(_) => 409,
             Self::TooLarge(_) => 413,
             Self::Contended | Self::Store(rhizome_storage::Error::Busy(_)) => 503,
             Self::Store(_) => 500,
@@ -107,7 +110,11 @@ impl Error {
             Self::UnableToGrant(_) => "M_UNABLE_TO_GRANT_JOIN",
             Self::AliasTaken(_) => "M_ROOM_IN_USE",
             Self::TooLarge(_) => "M_TOO_LARGE",
-            Self::NotScheduled | Self::Taken(_) | Self::Contended | Self::Store(_) => "M_UNKNOWN",
+            Self::NotScheduled
+            | Self::Replaced
+            | Self::Taken(_)
+            | Self::Contended
+            | Self::Store(_) => "M_UNKNOWN",
         }
     }
 }
@@ -187,6 +194,7 @@ mod tests {
             (Error::UnableToGrant(text()), 400, "M_UNABLE_TO_GRANT_JOIN"),
             (Error::AliasTaken(text()), 400, "M_ROOM_IN_USE"),
             (Error::NotScheduled, 409, "M_UNKNOWN"),
+            (Error::Replaced, 409, "M_UNKNOWN"),
             (Error::Taken(text()), 409, "M_UNKNOWN"),
             (Error::TooLarge(text()), 413, "M_TOO_LARGE"),
             (Error::Contended, 503, "M_UNKNOWN"),

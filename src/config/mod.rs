@@ -325,6 +325,7 @@ impl Config {
         self.delayed_events.check(problems);
         self.new_accounts.check(problems);
         self.sessions.check(problems);
+        self.rooms.check(problems);
         self.jwt.check(problems);
         self.server_notices.check(&self.server.name, problems);
         self.logging.check(problems);

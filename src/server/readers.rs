@@ -6,7 +6,7 @@ use rhizome_client_api as client_api;
 use rhizome_federation::Federation;
 use rhizome_rooms::redact_banned::RedactBanned;
 use rhizome_storage::{
-    FillPeople, FillSearch, LogReader, LogWork, Store, index_history, relations,
+    FillPeople, FillSearch, LogReader, LogWork, PROFILES_READER, Store, index_history, relations,
 };
 
 use crate::config::Config;
@@ -47,9 +47,12 @@ pub(crate) fn read_log(tasks: &Tasks, store: &Store, federation: &Federation, co
         async move { Ok(index.await?) }
     });
     let at = federation.clone();
-    follow(tasks, store, ("profiles in rooms", "profiles"), move || {
-        client_api::TellProfiles::new(&at)
-    });
+    follow(
+        tasks,
+        store,
+        ("profiles in rooms", PROFILES_READER),
+        move || client_api::TellProfiles::new(&at),
+    );
     let at = federation.clone();
     follow(
         tasks,

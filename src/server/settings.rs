@@ -283,6 +283,7 @@ fn policy(policy: &RoomPolicy) -> client_api::Policy {
             Entrance::Knock => client_api::Entrance::Knock,
         }),
         power_levels: levels.as_object().cloned().unwrap_or_default(),
+        ..client_api::Policy::default()
     }
 }
 

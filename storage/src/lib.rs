@@ -76,6 +76,7 @@ pub use accounts::tasks::{Task, TaskState};
 pub use accounts::third_parties::OwnThirdParty;
 pub use accounts::tokens::Token;
 pub use accounts::uia::{NewUiaSession, UiaSession};
+pub use accounts::untold::Untold;
 pub use accounts::validation::{NewValidation, Tried, Validation};
 pub use accounts::{Account, FirstLogin};
 pub use commit::Submitted;
@@ -117,7 +118,7 @@ pub use facts::keys::signature::{KeySignature, UserSigned};
 pub use facts::listing::Listing;
 pub use facts::notice_room::NoticeRoom;
 pub use facts::profile::{ProfileChange, ProfileField};
-pub use facts::profile_spread::ProfileSpread;
+pub use facts::profile_spread::{PROFILES_READER, ProfileSpread, Spread, SpreadChange, SpreadTo};
 pub use facts::pusher::{Pusher, PusherActivated, PusherChange, PusherGone, PusherKey};
 pub use facts::receipt::{DELIVERED, PlacedReceipt, Receipt, is_public as is_public_receipt};
 pub use facts::remote_devices::{RemoteBasis, RemoteDevices, RemoteList};
@@ -157,7 +158,9 @@ pub use media::{
     NewMedia, NewPart, NewUpload, Seal, StoreUsage, StoredThumbnail, ThumbnailKind, UploadRow,
     UserUsage,
 };
-pub use people::{FillPeople, FoundPeople, PeopleQuery, PeopleScope, Person, TooLong};
+pub use people::{
+    FillPeople, FoundPeople, PEOPLE_READER, PeopleQuery, PeopleScope, Person, TooLong,
+};
 pub use rooms::aliases::StoredAlias;
 pub use rooms::heads::{Extremity, RoomHead};
 pub use rooms::history::{Direction, HistoryToken};

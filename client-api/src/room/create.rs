@@ -9,7 +9,7 @@ use rhizome_protocol::Object;
 use rhizome_rooms::{
     create::{
         self,
-        plan::{CreateRoom, InitialState, MAX_INVITES, Preset},
+        plan::{CreateRoom, InitialState, MAX_INVITES, Policy, Preset},
     },
     invites,
     send::SendOptions,
@@ -144,12 +144,12 @@ fn decoded(
         invite: req.invite,
         is_direct: req.is_direct,
         invited_profiles: HashMap::new(),
-        encrypted: match app.config.encryption_by_default {
-            EncryptionByDefault::Off => false,
-            EncryptionByDefault::Invite => preset != Preset::PublicChat,
-            EncryptionByDefault::All => true,
+        encrypted: app.config.encryption_by_default == EncryptionByDefault::All,
+        policy: Policy {
+            encrypted_unless_public: app.config.encryption_by_default
+                == EncryptionByDefault::Invite,
+            ..app.config.room_policies.of(preset).clone()
         },
-        policy: app.config.room_policies.of(preset).clone(),
     })
 }
 

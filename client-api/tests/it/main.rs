@@ -54,6 +54,7 @@ mod people;
 mod policies;
 mod presence;
 mod profile_rooms;
+mod profile_waits;
 mod profiles;
 mod push_proposals;
 mod push_rules;

@@ -3,7 +3,7 @@
 use http::Method;
 use rhizome_client_api::{TellProfiles, config::ProfileFields};
 use rhizome_storage::{
-    LogReader, ProfileSpread,
+    LogReader, SpreadChange, SpreadTo,
     testing::{each_database, eventually},
 };
 use serde_json::{Value, json};
@@ -82,11 +82,11 @@ async fn rooms_are_told_once_and_after_a_restart() {
         let user = server.store.user_no((&*ada.id).try_into().unwrap());
         let user = user.await.unwrap();
         let change = async |name: &str| {
-            let spread = ProfileSpread {
+            let spread = SpreadChange {
                 user,
                 field: "displayname".to_owned(),
                 value: Some(name.to_owned()),
-                was: None,
+                to: SpreadTo::All,
             };
             server.store.spread_profile_field(spread).await.unwrap();
         };
@@ -165,7 +165,7 @@ async fn names_of_fields_have_a_grammar() {
         for field in ["org.x", "m.tz", "m.status", "a_b.c_d9"] {
             assert_eq!(put(&ada, field, "x", "").await.0, 200, "{field}");
         }
-        for field in ["Org.x", "9.x", "a b", "ä", "_x", "a:b"] {
+        for field in ["Org.x", "9.x", "a b", "ä", "_x", "a:b", "mood"] {
             let path = format!("/profile/{}/{}", esc(&ada.id), esc(field));
             let (status, answer) = ada
                 .call(Method::PUT, &path, Some(json!({ field: 1 })))

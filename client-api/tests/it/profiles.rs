@@ -57,6 +57,15 @@ async fn a_profile_is_set_and_told_to_rooms() {
         ada.put(&format!("{mine}/org.x"), json!({ "org.x": [HOSTILE] }))
             .await
             .ok();
+        let null = json!({ "org.null": null });
+        ada.put(&format!("{mine}/org.null"), null.clone())
+            .await
+            .ok();
+        let told = bob.get(&format!("{mine}/org.null")).await.ok();
+        assert_eq!(told, null);
+        ada.delete(&format!("{mine}/org.null"), Value::Null)
+            .await
+            .ok();
         let whole = bob.get(&mine).await.ok();
         assert_eq!(
             whole,
@@ -79,6 +88,12 @@ async fn what_a_profile_cannot_be() {
         bob.delete(&format!("{mine}/displayname"), Value::Null)
             .await
             .fails(403, "M_FORBIDDEN");
+        for wrong in ["https://example.org/a.png", "mxc://", "mxc:here/a", "x"] {
+            let wrong = json!({ "avatar_url": wrong });
+            ada.put(&format!("{mine}/avatar_url"), wrong)
+                .await
+                .fails(400, "M_INVALID_PARAM");
+        }
         let wrong = json!({ "displayname": 1 });
         ada.put(&format!("{mine}/displayname"), wrong)
             .await

@@ -40,6 +40,9 @@ pub struct SendOptions {
     pub sticky_ms: Option<u32>,
     /// It was scheduled before: that it is sent now is written down with it.
     pub delayed: Option<Delayed>,
+    /// The state that it is to replace: if something else is so by the time that it is decided, it isn't sent
+    /// ([`Error::Replaced`]).
+    pub replaces: Option<OwnedEventId>,
 }
 
 /// A delayed event that is sent: only if it is still scheduled when it is stored ([`Error::NotScheduled`]). That, and not

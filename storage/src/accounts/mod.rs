@@ -22,14 +22,15 @@ pub(crate) mod tasks;
 pub(crate) mod third_parties;
 pub(crate) mod tokens;
 pub(crate) mod uia;
+mod untold;
 pub(crate) mod validation;
 
 use ruma::UserId;
 
 use crate::engine::sql::Columns as _;
 use crate::{
-    AccountChange, DeviceList, Fact, NewAccount, NewLogin, ProfileChange, Result, Store,
-    ThirdPartyChange, UserNo,
+    AccountChange, DeviceList, Fact, NewAccount, NewLogin, ProfileChange, Result, SpreadChange,
+    SpreadTo, Store, ThirdPartyChange, UserNo,
 };
 
 /// An account.
@@ -92,6 +93,15 @@ impl Store {
                 known: false,
             };
             facts.extend([login.into(), list.into()]);
+        } else {
+            // The log says that there is somebody, for who keeps what people are called.
+            let nameless = SpreadChange {
+                user: no,
+                field: "avatar_url".to_owned(),
+                value: None,
+                to: SpreadTo::All,
+            };
+            facts.push(nameless.into());
         }
         facts.push(create.into());
         Ok(self.change(facts).await?.then_some(no))

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::sql::Columns as _;
 use crate::facts::profile::parsed;
-use crate::{CommitError, ProfileChange, ProfileSpread, Result, Store, UserNo};
+use crate::{CommitError, ProfileChange, Result, SpreadChange, Store, UserNo};
 
 impl Store {
     /// The profile of a local user, empty if nothing was set; `None` if there is no such account.
@@ -60,11 +60,11 @@ impl Store {
         self.commit(vec![change.into()].into()).await.map(drop)
     }
 
-    /// The same of a field that rooms are told of.
+    /// The same of a field that member events show: rooms are told of it.
     ///
     /// # Errors
     /// [`CommitError::ProfileTooLarge`]: then nothing has changed.
-    pub async fn spread_profile_field(&self, spread: ProfileSpread) -> Result<(), CommitError> {
+    pub async fn spread_profile_field(&self, spread: SpreadChange) -> Result<(), CommitError> {
         let change = ProfileChange {
             user: spread.user,
             field: spread.field.clone(),

@@ -74,7 +74,7 @@ kinds! {
         /// A field of a user's profile is set or removed.
         Profile = profile: profile::ProfileChange as profile::ProfileField,
         /// Rooms are to be told of a user's profile.
-        ProfileSpread = profile_spread: profile_spread::ProfileSpread as profile_spread::ProfileSpread,
+        ProfileSpread = profile_spread: profile_spread::SpreadChange as profile_spread::ProfileSpread,
         /// A pusher is set.
         Pusher = pusher: pusher::PusherChange as pusher::Pusher,
         /// One-time keys come, or are given out.

@@ -6,6 +6,9 @@ use super::reader::PIECE;
 use crate::engine::sql::Columns as _;
 use crate::{Error, Lease, Pos, Result, Store, UserNo};
 
+/// Users of so many rooms together are taken at once, or one alone who is in more.
+const ROOMS: i64 = 5_000;
+
 struct Filled {
     begun: i64,
     upto: UserNo,
@@ -23,13 +26,22 @@ impl Store {
         }
         while !filled.done {
             let query = self
-                .sql("SELECT no FROM user_name WHERE no > $1 ORDER BY no LIMIT $2")
+                .sql(
+                    "SELECT u.no, (SELECT COUNT(*) FROM membership m \
+                     WHERE m.user_no = u.no AND m.membership = 1) AS rooms \
+                     FROM user_name u WHERE u.no > $1 ORDER BY u.no LIMIT $2",
+                )
                 .bind(filled.upto)
                 .bind(PIECE);
-            let rows = self.rows(query).await?;
-            let users = rows.iter().map(|row| row.get("no"));
-            let users: Vec<UserNo> = users.collect::<Result<_>>()?;
-            if !self.write_people(lease, here, &users, false).await? {
+            let (mut users, mut rooms): (Vec<UserNo>, i64) = (Vec::new(), 0);
+            for row in self.rows(query).await? {
+                rooms += row.get::<i64>("rooms")?;
+                if rooms > ROOMS && !users.is_empty() {
+                    break;
+                }
+                users.push(row.get("no")?);
+            }
+            if !self.write_people(lease, here, &users, None, false).await? {
                 return Err(Error::Busy("another process goes through all users".into()));
             }
             match users.last() {

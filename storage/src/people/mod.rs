@@ -16,6 +16,6 @@ mod words;
 mod write;
 
 pub use self::find::{FoundPeople, PeopleScope, Person};
-pub use self::reader::FillPeople;
 pub(crate) use self::reader::PeopleReader;
+pub use self::reader::{FillPeople, PEOPLE_READER};
 pub use self::words::{PeopleQuery, TooLong};

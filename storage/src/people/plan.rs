@@ -1,12 +1,12 @@
 //! What is to be written down of people: what they are called now, against what is written.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use ruma::{OwnedUserId, ServerName};
 use serde_json::{Map, Value};
 
 use super::words::{LONGEST_NAME, cut, words_of};
-use crate::engine::sql::{Columns as _, rows};
+use crate::engine::sql::{Columns as _, Query, rows};
 use crate::{EventNo, Result, RoomNo, Store, UserNo};
 
 /// The longest address of a picture, in bytes.
@@ -17,6 +17,35 @@ pub(super) const AWAY: i64 = 2;
 pub(super) const TAKEN: i64 = 10;
 /// What `people_name.hidden` says of users of this server who are no guests.
 const OURS: i64 = 2;
+
+macro_rules! came {
+    ($and:literal) => {
+        concat!(
+            "SELECT m.user_no, m.room, m.event FROM membership m \
+             LEFT JOIN people_member d ON d.user_no = m.user_no AND d.room = m.room \
+             WHERE m.user_no IN NUMBERS($1) AND m.membership = 1 AND m.event IS NOT NULL \
+             AND (d.event IS NULL OR d.event <> m.event)",
+            $and
+        )
+    };
+}
+
+const CAME: &str = came!("");
+const CAME_THERE: &str = came!(" AND m.room IN NUMBERS($2)");
+
+macro_rules! gone {
+    ($and:literal) => {
+        concat!(
+            "SELECT d.user_no, d.room FROM people_member d \
+             LEFT JOIN membership m ON m.user_no = d.user_no AND m.room = d.room AND m.membership = 1 \
+             WHERE d.user_no IN NUMBERS($1) AND m.user_no IS NULL",
+            $and
+        )
+    };
+}
+
+const GONE: &str = gone!("");
+const GONE_THERE: &str = gone!(" AND d.room IN NUMBERS($2)");
 
 /// A name and a picture.
 type Called = (Option<String>, Option<String>);
@@ -104,7 +133,13 @@ impl Store {
         Ok(doors)
     }
 
-    pub(super) async fn plan(&self, here: &ServerName, users: &[UserNo]) -> Result<Plan> {
+    /// `rooms`: only there something may have changed of who is in which room. `None`: anywhere.
+    pub(super) async fn plan(
+        &self,
+        here: &ServerName,
+        users: &[UserNo],
+        rooms: Option<&BTreeSet<RoomNo>>,
+    ) -> Result<Plan> {
         let mut plan = Plan::default();
         let people = self.people(here, users).await?;
         let known = self.names_of(users).await?;
@@ -115,8 +150,8 @@ impl Store {
             .filter(|user| someone(user))
             .copied()
             .collect();
-        plan.gone = self.gone(users).await?;
-        let came = self.came(users).await?;
+        plan.gone = self.gone(users, rooms).await?;
+        let came = self.came(users, rooms).await?;
         let events = came.iter().filter(|(user, ..)| {
             let someone = people.get(user);
             someone.is_some_and(|someone| someone.profile.is_none())
@@ -222,15 +257,12 @@ impl Store {
     }
 
     /// Where they are joined by an event that hasn't been looked at.
-    async fn came(&self, users: &[UserNo]) -> Result<Vec<(UserNo, RoomNo, EventNo)>> {
-        let query = self
-            .sql(
-                "SELECT m.user_no, m.room, m.event FROM membership m \
-                 LEFT JOIN people_member d ON d.user_no = m.user_no AND d.room = m.room \
-                 WHERE m.user_no IN NUMBERS($1) AND m.membership = 1 AND m.event IS NOT NULL \
-                 AND (d.event IS NULL OR d.event <> m.event)",
-            )
-            .numbers(users.iter().copied());
+    async fn came(
+        &self,
+        users: &[UserNo],
+        rooms: Option<&BTreeSet<RoomNo>>,
+    ) -> Result<Vec<(UserNo, RoomNo, EventNo)>> {
+        let query = self.of_users([CAME, CAME_THERE], users, rooms);
         let rows = self.rows(query).await?;
         rows.iter()
             .map(|row| Ok((row.get("user_no")?, row.get("room")?, row.get("event")?)))
@@ -238,14 +270,12 @@ impl Store {
     }
 
     /// Where they aren't joined any more.
-    async fn gone(&self, users: &[UserNo]) -> Result<Vec<GoneRow>> {
-        let query = self
-            .sql(
-                "SELECT d.user_no, d.room FROM people_member d \
-                 LEFT JOIN membership m ON m.user_no = d.user_no AND m.room = d.room AND m.membership = 1 \
-                 WHERE d.user_no IN NUMBERS($1) AND m.user_no IS NULL",
-            )
-            .numbers(users.iter().copied());
+    async fn gone(
+        &self,
+        users: &[UserNo],
+        rooms: Option<&BTreeSet<RoomNo>>,
+    ) -> Result<Vec<GoneRow>> {
+        let query = self.of_users([GONE, GONE_THERE], users, rooms);
         let rows = self.rows(query).await?;
         let gone = rows.iter().map(|row| {
             Ok(GoneRow {
@@ -254,6 +284,23 @@ impl Store {
             })
         });
         gone.collect()
+    }
+
+    /// One statement about users in all of their rooms, or the other about these rooms.
+    fn of_users(
+        &self,
+        [anywhere, there]: [&'static str; 2],
+        users: &[UserNo],
+        rooms: Option<&BTreeSet<RoomNo>>,
+    ) -> Query {
+        let users = users.iter().copied();
+        match rooms {
+            None => self.sql(anywhere).numbers(users),
+            Some(rooms) => {
+                let query = self.sql(there).numbers(users);
+                query.numbers(rooms.iter().copied())
+            }
+        }
     }
 
     async fn rooms_without_doors(&self, rooms: Vec<RoomNo>) -> Result<Vec<RoomNo>> {

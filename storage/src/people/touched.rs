@@ -11,8 +11,13 @@ use crate::{EntryKind, EventNo, KeyNo, Result, RoomNo, Store, Stretch, UserNo};
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     pub(super) users: BTreeSet<UserNo>,
-    /// All members of these rooms, as it changes who may look into them, or as they have come at once.
+    /// Of these, who may be of other servers, only in these rooms: they may be in very many.
+    pub(super) moved: BTreeSet<UserNo>,
+    pub(super) moved_in: BTreeSet<RoomNo>,
+    /// All members of these rooms, as they have come at once.
     pub(super) rooms: BTreeSet<RoomNo>,
+    /// Who may look into these rooms may have changed.
+    pub(super) doors: BTreeSet<RoomNo>,
     /// Into these rooms somebody here has come.
     pub(super) joined: BTreeSet<RoomNo>,
     /// Of these somebody here isn't a member any more.
@@ -21,23 +26,21 @@ pub(super) struct Touched {
     pub(super) events: BTreeSet<EventNo>,
 }
 
-/// What decides who may look into a room, and what a room begins with.
-const KINDS: [&str; 3] = [
-    "m.room.create",
-    "m.room.join_rules",
-    "m.room.history_visibility",
-];
+/// What decides who may look into a room.
+const DOORS: [(&str, &str); 2] = [("m.room.join_rules", ""), ("m.room.history_visibility", "")];
+
+/// The same, as the log says it.
+pub(super) async fn door_keys(store: &Store) -> Result<HashSet<KeyNo>> {
+    let keys = store.known_keys(&DOORS).await?;
+    Ok(keys.into_iter().flatten().collect())
+}
 
 impl Touched {
     /// What a stretch of the log touches.
     pub(super) async fn by(store: &Store, here: &ServerName, stretch: &Stretch) -> Result<Self> {
-        let keys = KINDS.map(|kind| (kind, ""));
-        let keys: HashSet<KeyNo> = store
-            .known_keys(&keys)
-            .await?
-            .into_iter()
-            .flatten()
-            .collect();
+        let doors = door_keys(store).await?;
+        // What a room begins with.
+        let created = store.known_keys(&[("m.room.create", "")]).await?;
         let mut touched = Self::default();
         let mut ours: BTreeSet<UserNo> = BTreeSet::new();
         let mut redacted: Vec<OwnedEventId> = Vec::new();
@@ -46,10 +49,13 @@ impl Touched {
             match &entry.kind {
                 EntryKind::State(state) => {
                     if let Some((user, membership)) = state.member {
-                        touched.users.insert(user);
+                        touched.moved.insert(user);
+                        touched.moved_in.insert(state.room);
                         moved.push((user, state.room, membership == Membership::Join));
-                    } else if keys.contains(&state.key) {
+                    } else if created.contains(&Some(state.key)) {
                         touched.rooms.insert(state.room);
+                    } else if doors.contains(&state.key) {
+                        touched.doors.insert(state.room);
                     }
                 }
                 EntryKind::Event(live) => {
@@ -63,7 +69,11 @@ impl Touched {
                         touched.users.insert(changed.user);
                     }
                 }
-                // Accounts come and go with their devices.
+                // Accounts that come without a device say so by this.
+                EntryKind::ProfileSpread(spread) => {
+                    touched.users.insert(spread.user);
+                }
+                // Others come and go with their devices.
                 EntryKind::DeviceList(list) => {
                     ours.insert(list.user);
                 }

@@ -13,10 +13,13 @@ use crate::search::words::words;
 pub(super) const LONGEST_NAME: usize = 1_024;
 /// The longest word, in bytes.
 const LONGEST: usize = 64;
-/// So many words of a name are kept, and of an id.
+/// So many words of a name are kept, and of an id,
 const MOST: usize = 32;
-/// The longest text to search for, in bytes, and the most words of one.
-const LONGEST_TEXT: usize = 1_000;
+/// so many emoji among them: these come first.
+const MOST_EMOJI: usize = 8;
+/// The longest text to search for, in bytes,
+const LONGEST_TEXT: usize = 4_096;
+/// and so many words of one are looked for. The others are ignored: a long name is found by what it begins with.
 const MOST_TERMS: usize = 16;
 /// The longest user id, in bytes.
 const LONGEST_ID: usize = 255;
@@ -24,7 +27,7 @@ const LONGEST_ID: usize = 255;
 /// What somebody searches for: what each of these words goes on from is to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeopleQuery {
-    /// The longest first: of those there are fewest.
+    /// The longest first.
     pub(super) terms: Vec<String>,
 }
 
@@ -42,18 +45,33 @@ impl PeopleQuery {
         if text.len() > LONGEST_TEXT {
             return Err(TooLong);
         }
-        let mut terms = BTreeSet::new();
+        let mut terms: Vec<String> = Vec::new();
         for piece in text.split_whitespace() {
-            if let Some(id) = piece.strip_prefix('@').filter(|id| !id.is_empty()) {
-                terms.insert(id_word(&format!("@{id}")));
-            } else {
-                terms.extend(plain(piece));
+            let found = match id(piece) {
+                Some(id) => vec![id_word(&id)],
+                None => plain(piece),
+            };
+            for term in found {
+                let emoji = |term: &String| term.chars().all(is_emoji);
+                // As many as a name is found by.
+                let all =
+                    emoji(&term) && terms.iter().filter(|term| emoji(term)).count() >= MOST_EMOJI;
+                if !all && !terms.contains(&term) {
+                    terms.push(term);
+                }
+            }
+            if terms.len() >= MOST_TERMS {
+                break;
             }
         }
-        if terms.len() > MOST_TERMS {
-            return Err(TooLong);
-        }
-        let mut terms: Vec<String> = terms.into_iter().collect();
+        terms.truncate(MOST_TERMS);
+        // What another goes on from says nothing.
+        let all = terms.clone();
+        let said = |term: &String| {
+            all.iter()
+                .any(|other| other != term && other.starts_with(term.as_str()))
+        };
+        terms.retain(|term| !said(term));
         terms.sort_by_key(|term| std::cmp::Reverse(term.chars().count()));
         Ok(Self { terms })
     }
@@ -80,10 +98,10 @@ impl PeopleQuery {
 
 /// The words by which somebody of this id and name is found.
 pub(super) fn words_of(user: &UserId, name: Option<&str>) -> BTreeSet<String> {
-    let mut found: BTreeSet<String> = plain(user.localpart()).take(MOST).collect();
+    let mut found: BTreeSet<String> = plain(user.localpart()).into_iter().take(MOST).collect();
     found.insert(id_word(user.as_str()));
     if let Some(name) = name {
-        found.extend(plain(cut(name, LONGEST_NAME)).take(MOST));
+        found.extend(plain(cut(name, LONGEST_NAME)).into_iter().take(MOST));
     }
     found
 }
@@ -97,12 +115,33 @@ fn id_word(id: &str) -> String {
     cut(&id.to_lowercase(), LONGEST_ID).to_owned()
 }
 
-fn plain(text: &str) -> impl Iterator<Item = String> {
-    let plain = words(text).into_iter().map(|word| latin(&word.folded));
-    let words = plain.filter(|word| !word.is_empty());
+/// The user id that this is, or begins to be: after an `@`, or all of it as people write it down, with the name of a server.
+fn id(piece: &str) -> Option<String> {
+    if let Some(id) = piece.strip_prefix('@') {
+        return (!id.is_empty()).then(|| piece.to_owned());
+    }
+    let (_, server) = piece.split_once(':')?;
+    let id = format!("@{piece}");
+    (server.contains('.') && UserId::parse(&*id).is_ok()).then_some(id)
+}
+
+/// The words of a text, each once, in their order; emoji first.
+fn plain(text: &str) -> Vec<String> {
     let emoji = text.chars().filter(|char| is_emoji(*char));
-    let emoji: Vec<String> = emoji.map(String::from).collect();
-    words.chain(emoji)
+    let mut found: Vec<String> = Vec::new();
+    let mut known = BTreeSet::new();
+    for emoji in emoji.map(String::from) {
+        if found.len() < MOST_EMOJI && known.insert(emoji.clone()) {
+            found.push(emoji);
+        }
+    }
+    let words = words(text).into_iter().map(|word| latin(&word.folded));
+    for word in words.filter(|word| !word.is_empty()) {
+        if known.insert(word.clone()) {
+            found.push(word);
+        }
+    }
+    found
 }
 
 fn is_emoji(char: char) -> bool {
@@ -223,11 +262,45 @@ mod tests {
     }
 
     #[test]
+    fn an_id_is_found_however_it_is_written() {
+        let (id, name) = ("@alice:here.org", "A");
+        for text in ["@alice:here.org", "alice:here.org", "Alice:here.org"] {
+            assert!(finds(text, id, name).is_some(), "{text}");
+        }
+        assert_eq!(finds("alice:there.org", id, name), None);
+        assert_eq!(finds("team:red", "@x:here", "Team:Red"), Some(true));
+    }
+
+    #[test]
+    fn long_names_are_found_by_themselves() {
+        let (thai, many) = ("สวัสดีชาวโลกทั้งหลายที่อยู่ที่นี่", "日本語".repeat(30));
+        let words: Vec<String> = (0..40).map(|n| format!("w{n}")).collect();
+        let words = words.join(" ");
+        for name in [thai, &many, &words] {
+            assert!(finds(name, "@x:here", name).is_some(), "{name}");
+        }
+        let fox = format!("{} 🦊", "x y z ".repeat(40));
+        assert!(finds("🦊", "@x:here", &fox).is_some());
+        let fox = format!("{words} 🦊");
+        assert!(finds("🦊", "@x:here", &fox).is_some());
+        let again = format!("{} last", "again ".repeat(40));
+        assert!(finds("last", "@x:here", &again).is_some());
+    }
+
+    #[test]
+    fn what_another_word_says_is_not_looked_for() {
+        let terms = |text: &str| PeopleQuery::parse(text).unwrap().terms;
+        assert_eq!(terms("al alice al b"), ["alice", "b"]);
+        assert_eq!(terms("x"), ["x"]);
+    }
+
+    #[test]
     fn what_strangers_send_is_bounded() {
         let long = "x ".repeat(10_000);
         assert_eq!(PeopleQuery::parse(&long), Err(TooLong));
-        let many: Vec<String> = (0..17).map(|n| n.to_string()).collect();
-        assert_eq!(PeopleQuery::parse(&many.join(" ")), Err(TooLong));
+        let many: Vec<String> = (100..200).map(|n| n.to_string()).collect();
+        let many = PeopleQuery::parse(&many.join(" ")).unwrap();
+        assert_eq!(many.terms.len(), MOST_TERMS);
         let many: Vec<String> = (0..5_000).map(|n| format!("щ{n}")).collect();
         let words = words_of(user_id!("@x:here"), Some(&many.join(" ")));
         assert!(words.len() <= MOST + 2);

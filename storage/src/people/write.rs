@@ -1,5 +1,7 @@
 //! Writing down what people are called.
 
+use std::collections::BTreeSet;
+
 use ruma::ServerName;
 
 use super::plan::{AWAY, Plan, TAKEN};
@@ -35,16 +37,17 @@ const SETTLE: [&str; 4] = [
 ];
 
 impl Store {
-    /// Writes down what these users are called now, and where. `anew`: also if nothing of that has changed, as who may look
+    /// Writes down what these users are called now, and where: anywhere, or in these rooms. `anew`: also if nothing of that has changed, as who may look
     /// into a room has. `false` if the lease is lost.
     pub(super) async fn write_people(
         &self,
         lease: &Lease,
         here: &ServerName,
         users: &[UserNo],
+        rooms: Option<&BTreeSet<RoomNo>>,
         anew: bool,
     ) -> Result<bool> {
-        let plan = self.plan(here, users).await?;
+        let plan = self.plan(here, users, rooms).await?;
         if plan.is_empty() && !anew {
             return Ok(true);
         }
@@ -88,6 +91,17 @@ impl Store {
         tx.execute(query).await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// Whether it isn't written down yet who may look into a room now.
+    pub(super) async fn door_has_changed(&self, here: &ServerName, room: RoomNo) -> Result<bool> {
+        let query = self
+            .sql("SELECT open FROM people_room WHERE room = $1")
+            .bind(room);
+        let row = self.row(query).await?;
+        let known: Option<i64> = row.map(|row| row.get("open")).transpose()?;
+        let doors = self.doors(here, &[room]).await?;
+        Ok(known != doors.first().map(|row| row.open))
     }
 
     /// Those of some rooms which we weren't in, or whose members haven't all been taken since.

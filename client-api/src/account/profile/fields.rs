@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
-use rhizome_storage::{ProfileSpread, UserNo};
+use rhizome_storage::{SpreadChange, SpreadTo, UserNo};
 use serde_json::Value;
 
 use crate::App;
@@ -30,7 +30,7 @@ pub async fn write(
     Ok(())
 }
 
-/// Sets a name or picture, or removes it, and has rooms told of it: all, or those in which it was so.
+/// Sets a name or picture, or removes it, and has rooms told of it.
 ///
 /// # Errors
 /// As [`write`].
@@ -39,14 +39,14 @@ pub async fn spread(
     user: UserNo,
     field: &str,
     value: Option<Value>,
-    was: Option<&Value>,
+    to: SpreadTo,
 ) -> Result<(), MatrixError> {
     check(field, value.as_ref())?;
-    let spread = ProfileSpread {
+    let spread = SpreadChange {
         user,
         field: field.to_owned(),
         value: value.and_then(|value| value.as_str().map(ToOwned::to_owned)),
-        was: was.map(Value::to_string),
+        to,
     };
     app.store.spread_profile_field(spread).await?;
     Ok(())
@@ -63,10 +63,12 @@ fn check(field: &str, value: Option<&Value>) -> Result<(), MatrixError> {
     let mut bytes = field.bytes();
     let begins = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
     let goes_on = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.');
+    let names = begins && bytes.all(goes_on);
+    let has_space = matches!(field, "displayname" | "avatar_url") || field.contains('.');
     // What is there in spite of that may go.
-    if value.is_some() && !(begins && bytes.all(goes_on)) {
+    if value.is_some() && !(names && has_space) {
         return Err(MatrixError::invalid_param(
-            "The name of a field begins with a-z and consists of a-z, 0-9 and -_.",
+            "The name of a field begins with a-z, consists of a-z, 0-9 and -_., and has a namespace, such as org.example.mood",
         ));
     }
     let longest = match field {
@@ -76,10 +78,17 @@ fn check(field: &str, value: Option<&Value>) -> Result<(), MatrixError> {
     };
     match value {
         None => Ok(()),
+        Some(Value::String(text)) if field == "avatar_url" && !is_media(text) => Err(
+            MatrixError::invalid_param("avatar_url must be the mxc:// address of a picture"),
+        ),
         Some(Value::String(text)) if text.len() <= longest => Ok(()),
         Some(Value::String(_)) => Err(MatrixError::invalid_param(format!(
             "{field} must not be longer than {longest} bytes"
         ))),
         Some(_) => Err(MatrixError::bad_json(format!("{field} must be a string"))),
     }
+}
+
+fn is_media(address: &str) -> bool {
+    <&ruma::MxcUri>::from(address).is_valid()
 }

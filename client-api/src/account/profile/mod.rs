@@ -38,7 +38,9 @@ pub async fn get_field(
 ) -> Result<RawJson, MatrixError> {
     let field = req.field.as_str();
     let profile = profile_of(&app, &req.user_id).await?;
-    let value = profile.get(field).filter(|value| !value.is_null());
+    // A name or picture that is null is none; other fields may be null.
+    let none = |value: &&Value| value.is_null() && matches!(field, "displayname" | "avatar_url");
+    let value = profile.get(field).filter(|value| !none(value));
     let value = value.ok_or_else(|| MatrixError::not_found("The profile has no such field"))?;
     RawJson::of(&json!({ field: value }))
 }
@@ -112,14 +114,8 @@ async fn change(
             "Guests have a name, and nothing else",
         ));
     }
-    if matches!(field, "displayname" | "avatar_url") && propagation != Propagation::None {
-        let was = if propagation == Propagation::Unchanged {
-            let profile = app.store.profile(&who.user_id).await?.unwrap_or_default();
-            Some(profile.get(field).cloned().unwrap_or_default())
-        } else {
-            None
-        };
-        fields::spread(app, who.user, field, value, was.as_ref()).await?;
+    if matches!(field, "displayname" | "avatar_url") {
+        fields::spread(app, who.user, field, value, propagation.rooms()).await?;
     } else {
         fields::write(app, who.user, field, value).await?;
     }

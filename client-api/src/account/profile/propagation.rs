@@ -2,6 +2,8 @@
 //! ([MSC4466](https://github.com/matrix-org/matrix-spec-proposals/pull/4466), and
 //! [MSC4069](https://github.com/matrix-org/matrix-spec-proposals/pull/4069), which knows all and none).
 
+use rhizome_storage::SpreadTo;
+
 use crate::{MatrixError, content::pairs};
 
 const PROPAGATE_TO: &str = "computer.gingershaped.msc4466.propagate_to";
@@ -39,6 +41,15 @@ impl Propagation {
             };
         }
         Ok(found)
+    }
+
+    /// The same, as it is stored.
+    pub fn rooms(self) -> SpreadTo {
+        match self {
+            Self::All => SpreadTo::All,
+            Self::Unchanged => SpreadTo::Unchanged,
+            Self::None => SpreadTo::Nobody,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::StatusCode;
 use rhizome_edge::MatrixError;
 use rhizome_federation::query;
 use rhizome_protocol::Object;
@@ -15,6 +16,8 @@ use crate::App;
 const FRESH: Duration = Duration::from_mins(1);
 /// So many KiB are remembered, each profile counting as one at least.
 const MOST: usize = 16_384;
+/// The longest profile that is believed, in bytes (<https://spec.matrix.org/v1.19/client-server-api/#profiles>).
+const LONGEST: usize = 65_536;
 
 /// What was said a moment ago.
 #[derive(Debug)]
@@ -24,7 +27,8 @@ pub struct RemoteProfiles(Cache<OwnedUserId, Said>);
 struct Said {
     /// By the monotonic clock.
     at: Duration,
-    profile: Result<Arc<Object>, MatrixError>,
+    /// As text: in memory an object takes many times as much.
+    profile: Result<Arc<str>, MatrixError>,
 }
 
 impl Default for RemoteProfiles {
@@ -36,40 +40,72 @@ impl Default for RemoteProfiles {
 impl RemoteProfiles {
     fn get(&self, user: &UserId, now: Duration) -> Option<Result<Arc<Object>, MatrixError>> {
         let said = self.0.get(user)?;
-        (now.saturating_sub(said.at) < FRESH).then_some(said.profile)
+        if now.saturating_sub(said.at) >= FRESH {
+            return None;
+        }
+        match said.profile {
+            Ok(text) => serde_json::from_str(&text)
+                .ok()
+                .map(|profile| Ok(Arc::new(profile))),
+            Err(error) => Some(Err(error)),
+        }
     }
 
-    /// Remembers a profile, or that somebody has none or shows none. That a server doesn't answer is no answer.
-    fn put(&self, user: &UserId, at: Duration, profile: &Result<Arc<Object>, MatrixError>) {
-        let kib = match profile {
-            Ok(profile) => serde_json::to_string(profile).map_or(0, |text| text.len() / 1_024),
-            Err(error) if matches!(error.status.as_u16(), 403 | 404) => error.message.len() / 1_024,
-            Err(_) => return,
+    /// Remembers a profile, or that somebody has none, or shows none that could be told. That a server doesn't answer is no
+    /// answer. Gives what is to be told.
+    fn put(
+        &self,
+        user: &UserId,
+        at: Duration,
+        profile: Result<Object, MatrixError>,
+    ) -> Result<Arc<Object>, MatrixError> {
+        let text = profile.and_then(|profile| {
+            let text = serde_json::to_string(&profile).unwrap_or_default();
+            if text.is_empty() || text.len() > LONGEST {
+                return Err(MatrixError::new(
+                    StatusCode::BAD_GATEWAY,
+                    "M_TOO_LARGE",
+                    "Their server says more of this user than a profile may hold",
+                ));
+            }
+            Ok((Arc::new(profile), text))
+        });
+        let (profile, said, bytes) = match text {
+            Ok((profile, text)) => {
+                let bytes = text.len();
+                (Ok(profile), Ok(Arc::from(text)), bytes)
+            }
+            Err(error) => {
+                let told = matches!(error.status.as_u16(), 403 | 404);
+                if !told && error.errcode != "M_TOO_LARGE" {
+                    return Err(error);
+                }
+                let bytes = error.message.len();
+                (Err(error.clone()), Err(error), bytes)
+            }
         };
-        let profile = profile.clone();
-        let said = Said { at, profile };
-        self.0.insert_weighing(user.to_owned(), said, 1 + kib);
+        let said = Said { at, profile: said };
+        self.0
+            .insert_weighing(user.to_owned(), said, 1 + bytes / 1_024);
+        profile
     }
 }
 
 /// The profile of a user of another server.
 ///
 /// # Errors
-/// The user has no profile there (`M_NOT_FOUND`), or the server doesn't answer.
+/// The user has no profile there (`M_NOT_FOUND`), it is too large, or the server doesn't answer.
 pub async fn profile(app: &App, user: &UserId) -> Result<Arc<Object>, MatrixError> {
     let known = &app.remote_profiles;
     if let Some(profile) = known.get(user, app.store.clock().monotonic()) {
         return profile;
     }
     let profile = query::profile(&app.federation, user, None).await;
-    let profile = profile.map(Arc::new);
-    known.put(user, app.store.clock().monotonic(), &profile);
-    profile
+    known.put(user, app.store.clock().monotonic(), profile)
 }
 
 #[cfg(test)]
 mod tests {
-    use http::StatusCode;
     use ruma::user_id;
     use serde_json::json;
 
@@ -80,14 +116,15 @@ mod tests {
         let known = RemoteProfiles::default();
         let (bob, carl, dan) = (user_id!("@bob:b"), user_id!("@carl:b"), user_id!("@dan:b"));
         let named = json!({ "displayname": "Bob" });
-        let profile = Ok(Arc::new(named.as_object().unwrap().clone()));
+        let profile = named.as_object().unwrap().clone();
         let start = Duration::from_secs(100);
-        known.put(bob, start, &profile);
-        known.put(carl, start, &Err(MatrixError::not_found("nobody")));
+        known.put(bob, start, Ok(profile.clone())).unwrap();
+        let nobody = known.put(carl, start, Err(MatrixError::not_found("nobody")));
+        assert!(nobody.is_err());
         let busy = MatrixError::new(StatusCode::BAD_GATEWAY, "M_UNKNOWN", "no answer");
-        known.put(dan, start, &Err(busy));
+        assert!(known.put(dan, start, Err(busy)).is_err());
         let later = start + FRESH.mul_f64(0.9);
-        assert_eq!(known.get(bob, later).unwrap(), profile);
+        assert_eq!(*known.get(bob, later).unwrap().unwrap(), profile);
         assert_eq!(
             known.get(carl, later).unwrap().unwrap_err().errcode,
             "M_NOT_FOUND"
@@ -101,13 +138,18 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let known = RemoteProfiles::default();
         let mut large = Object::new();
-        large.insert("org.x".into(), "x".repeat(64 * 1_024).into());
-        let large = Ok(Arc::new(large));
+        large.insert("org.x".into(), "x".repeat(60 * 1_024).into());
         let user = |n: usize| UserId::parse(format!("@u{n}:b")).unwrap();
         for n in 0..1_000 {
-            known.put(&user(n), Duration::ZERO, &large);
+            let put = known.put(&user(n), Duration::ZERO, Ok(large.clone()));
+            put.unwrap();
         }
         let held = (0..1_000).filter(|n| known.get(&user(*n), Duration::ZERO).is_some());
-        assert!(held.count() <= MOST / 64);
+        assert!(held.count() <= MOST / 60);
+        // What is more than a profile may be isn't told, and its server isn't asked again at once.
+        large.insert("org.y".into(), "x".repeat(6 * 1_024).into());
+        let told = known.put(&user(0), Duration::ZERO, Ok(large));
+        assert_eq!(told.unwrap_err().errcode, "M_TOO_LARGE");
+        assert!(known.get(&user(0), Duration::ZERO).unwrap().is_err());
     }
 }

@@ -6,7 +6,10 @@ use serde_json::json;
 use super::{call_oneself, call_oneself_in, find, finds, following, people, search};
 use crate::harness::{Server, esc};
 use rhizome_client_api::config::FoundUsers;
-use rhizome_storage::testing::each_database;
+use rhizome_storage::{
+    NewAccount,
+    testing::{each_database, eventually},
+};
 
 /// As Complement has it: what somebody is called in a private room is nobody else's business.
 #[tokio::test(flavor = "multi_thread")]
@@ -127,6 +130,16 @@ async fn all_users_of_the_server_are_found_where_the_operator_wants_it() {
             call_oneself(&bob, "").await;
             find(&ada, "dyadya", &[]).await;
             find(&ada, "bob", &[(&bob, None)]).await;
+            // Who was made by the operator, and has never been here.
+            let carl = ruma::user_id!("@carl:here");
+            let made = server
+                .store
+                .create_account(carl, NewAccount::default(), None);
+            assert!(made.await.unwrap().is_some());
+            eventually("carl is found", async || {
+                finds(&ada, "carl").await == [(carl.to_string(), None)]
+            })
+            .await;
         };
         following(&server, told).await;
     })

@@ -53,15 +53,15 @@ async fn what_is_asked_is_bounded() {
             assert_eq!(status, 400, "{answer}");
             answer["errcode"].as_str().unwrap().to_owned()
         };
-        let long = json!({ "search_term": "x".repeat(2_000) });
+        let long = json!({ "search_term": "x".repeat(5_000) });
         assert_eq!(refused(long).await, "M_INVALID_PARAM");
-        let many: Vec<String> = (0..20).map(|n| n.to_string()).collect();
-        let many = json!({ "search_term": many.join(" ") });
-        assert_eq!(refused(many).await, "M_INVALID_PARAM");
         for wrong in [json!({}), json!({ "search_term": 1 }), json!([])] {
             refused(wrong).await;
         }
         let none = json!({ "results": [], "limited": false });
+        let many: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+        let many = json!({ "search_term": many.join(" ") });
+        assert_eq!(search(&ada, many).await, none);
         let huge = json!({ "search_term": "x", "limit": 9_007_199_254_740_991_i64 });
         assert_eq!(search(&ada, huge).await, none);
         let bob = server.register("bob").await;

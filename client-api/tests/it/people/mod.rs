@@ -1,6 +1,7 @@
 //! Finding people.
 
 mod found;
+mod hidden;
 mod limits;
 mod model;
 mod mutual;

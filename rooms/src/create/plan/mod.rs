@@ -308,13 +308,24 @@ fn power_levels(rules: &RoomRules, request: &CreateRoom) -> Object {
     content
 }
 
+/// The join rule that the request sets itself.
+fn own_join_rule(request: &CreateRoom) -> Option<&str> {
+    let mut rules = request.initial_state.iter().rev();
+    let rule = rules.find(|set| set.kind == "m.room.join_rules" && set.state_key.is_empty())?;
+    rule.content.get("join_rule")?.as_str()
+}
+
 /// The preset's part of the state. Guests are kept out by saying nothing.
 fn preset_state(rules: &RoomRules, request: &CreateRoom) -> Vec<(&'static str, Value)> {
-    let (join_rule, guests) = match request.preset {
-        Preset::PrivateChat | Preset::TrustedPrivateChat => ("invite", true),
-        Preset::PublicChat => ("public", false),
+    let join_rule = match request.preset {
+        Preset::PrivateChat | Preset::TrustedPrivateChat => "invite",
+        Preset::PublicChat => "public",
     };
     let join_rule = request.policy.join_rule(rules, join_rule);
+    // As the presets have it: where everybody may come in, guests may not.
+    let guests = join_rule != "public";
+    let public = own_join_rule(request).unwrap_or(join_rule) == "public";
+    let encrypted = request.encrypted || (request.policy.encrypted_unless_public && !public);
     let mut state = vec![
         ("m.room.join_rules", json!({ "join_rule": join_rule })),
         (
@@ -326,7 +337,7 @@ fn preset_state(rules: &RoomRules, request: &CreateRoom) -> Vec<(&'static str, V
         let guests = json!({ "guest_access": "can_join" });
         state.push(("m.room.guest_access", guests));
     }
-    if request.encrypted {
+    if encrypted {
         let encryption = json!({ "algorithm": "m.megolm.v1.aes-sha2" });
         state.push(("m.room.encryption", encryption));
     }

@@ -43,6 +43,8 @@ pub enum Entrance {
 pub struct Policy {
     /// Who may join, in rooms of versions that know it.
     pub join_rule: Option<Entrance>,
+    /// Whether a room of which the join rule isn't `public` is encrypted, unless `initial_state` says how.
+    pub encrypted_unless_public: bool,
     /// Laid over the power levels of the preset, key by key, and those of single events key by key, too.
     pub power_levels: Object,
 }
@@ -53,7 +55,9 @@ impl Policy {
             Some(Entrance::Public) => "public",
             Some(Entrance::Invite) => "invite",
             Some(Entrance::Knock) if rules.auth.knock => "knock",
-            Some(Entrance::Knock) | None => of_preset,
+            // Who wants to know who comes in doesn't want everybody to.
+            Some(Entrance::Knock) => "invite",
+            None => of_preset,
         }
     }
 

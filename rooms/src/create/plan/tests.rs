@@ -154,10 +154,38 @@ fn trusted_friends_get_the_creators_power_before_v12() {
 }
 
 #[test]
+fn who_may_come_in_decides_on_encryption_and_guests() {
+    let rules = RoomRules::named("11").unwrap();
+    let says = |preset, join_rule, own: Option<&str>| {
+        let mut request = request(preset);
+        request.policy.join_rule = join_rule;
+        request.policy.encrypted_unless_public = true;
+        let own = own.map(|own| InitialState {
+            kind: "m.room.join_rules".into(),
+            state_key: String::new(),
+            content: Object::from_iter([("join_rule".to_owned(), own.into())]),
+        });
+        request.initial_state.extend(own);
+        let plan = events(rules, &request).unwrap();
+        let has = |kind: &str| plan.iter().any(|planned| planned.key.kind == kind);
+        (has("m.room.encryption"), has("m.room.guest_access"))
+    };
+    let (private, public) = (Preset::PrivateChat, Preset::PublicChat);
+    assert_eq!(says(private, None, None), (true, true));
+    assert_eq!(says(public, None, None), (false, false));
+    assert_eq!(says(private, Some(Entrance::Public), None), (false, false));
+    assert_eq!(says(public, Some(Entrance::Invite), None), (true, true));
+    assert_eq!(says(public, Some(Entrance::Knock), None), (true, true));
+    assert_eq!(says(private, None, Some("public")), (false, true));
+    assert_eq!(says(public, None, Some("invite")), (true, false));
+}
+
+#[test]
 fn the_operators_policy_goes_before_the_preset_and_after_the_request() {
     let of = |value: &Value| value.as_object().unwrap().clone();
     let policy = Policy {
         join_rule: Some(Entrance::Knock),
+        encrypted_unless_public: false,
         power_levels: of(&json!({ "invite": 40, "events": { "m.room.name": 100, "org.x": 1 } })),
     };
     let mut request = CreateRoom {
@@ -187,7 +215,7 @@ fn the_operators_policy_goes_before_the_preset_and_after_the_request() {
     assert_eq!(rule(&request, RoomVersionId::V12), "knock");
     assert_eq!(
         rule(&request, RoomVersionId::V6),
-        "public",
+        "invite",
         "it doesn't know the other"
     );
 

@@ -107,6 +107,12 @@ async fn one(
     batch
         .look_at(&draft.kind, &draft.sender, key, &draft.content)
         .await?;
+    if let Some(replaces) = &job.options.replaces {
+        let stands = key.and_then(|key| batch.current().get(&draft.kind, key));
+        if stands.is_none_or(|stands| stands.event_id() != replaces) {
+            return Err(Error::Replaced);
+        }
+    }
     // What is sticky is said again to be so for longer.
     if job.options.sticky_ms.is_none()
         && let Some(key) = key
