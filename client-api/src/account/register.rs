@@ -137,7 +137,17 @@ async fn first_time(
     let device_id = session::device_id(req.device_id.clone())?;
     users::require_free(&app.store, &user_id).await?;
     let purpose = Purpose::registration(&app.config);
-    let passed = uia::pass(app, &purpose, (req.auth.as_ref(), peer)).await?;
+    let auth = req.auth.as_ref();
+    let passed = match uia::pass(app, &purpose, (auth, peer)).await {
+        Ok(passed) => passed,
+        Err(refusal) => {
+            // The same request came twice, and the other one was so much faster that the session isn't one of stages
+            // any more.
+            let session = auth.and_then(AuthData::session);
+            let before = Registering::of(app, session, req.username.as_deref()).await?;
+            return before.ok_or(refusal);
+        }
+    };
     if req.password.is_none() {
         return Err(MatrixError::missing_param("A password is required"));
     }

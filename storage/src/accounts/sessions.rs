@@ -337,6 +337,7 @@ impl Store {
             now_ms: self.clock().now_ms(),
         };
         self.deactivate(user, erase, Some(task)).await?;
+        self.core.tasks_added.notify_one();
         self.forget_old_tasks().await?;
         Ok(no)
     }
