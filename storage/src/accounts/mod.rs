@@ -22,7 +22,7 @@ pub(crate) mod tasks;
 pub(crate) mod third_parties;
 pub(crate) mod tokens;
 pub(crate) mod uia;
-mod untold;
+pub(crate) mod untold;
 pub(crate) mod validation;
 
 use ruma::UserId;

@@ -78,7 +78,6 @@ impl SeenBy {
 const END: char = '\u{10ffff}';
 
 rows! {
-    #[derive(Clone)]
     struct TermRow {
         low: String,
         high: String,
@@ -310,7 +309,10 @@ impl Store {
         let mut words = words[rarest];
         // Alone it is what is looked for, and more than enough are found.
         if words >= FEW && !rows.is_empty() {
-            let query = self.sql(HOW_OFTEN).rows(&[first.clone()]).bind(CANDIDATES);
+            let query = self
+                .sql(HOW_OFTEN)
+                .rows(std::slice::from_ref(&first))
+                .bind(CANDIDATES);
             if let Some(row) = self.row(query).await? {
                 words = row.get("words")?;
             }

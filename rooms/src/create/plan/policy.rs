@@ -53,10 +53,9 @@ impl Policy {
     pub(super) fn join_rule(&self, rules: &RoomRules, of_preset: &'static str) -> &'static str {
         match self.join_rule {
             Some(Entrance::Public) => "public",
-            Some(Entrance::Invite) => "invite",
             Some(Entrance::Knock) if rules.auth.knock => "knock",
             // Who wants to know who comes in doesn't want everybody to.
-            Some(Entrance::Knock) => "invite",
+            Some(Entrance::Invite | Entrance::Knock) => "invite",
             None => of_preset,
         }
     }
