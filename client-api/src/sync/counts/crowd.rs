@@ -84,18 +84,15 @@ impl Crowd {
             }
         }
         if let Some(server) = self.server.as_ref().filter(|_| !some.is_empty()) {
-            match question.named_users(server).await? {
-                Some(named) => {
-                    let is_asked = |user: &UserNo| {
-                        let id = self.of.get(user);
-                        id.is_some_and(|id| some.contains_key(id))
-                    };
-                    asked.extend(named.into_iter().filter(is_asked));
-                }
-                None => {
-                    let groups = some.keys().filter_map(|id| self.groups.get(id));
-                    asked.extend(groups.flat_map(|group| &group.users));
-                }
+            if let Some(named) = question.named_users(server).await? {
+                let is_asked = |user: &UserNo| {
+                    let id = self.of.get(user);
+                    id.is_some_and(|id| some.contains_key(id))
+                };
+                asked.extend(named.into_iter().filter(is_asked));
+            } else {
+                let groups = some.keys().filter_map(|id| self.groups.get(id));
+                asked.extend(groups.flat_map(|group| &group.users));
             }
         }
         if some.values().any(|followers| *followers) {
