@@ -59,13 +59,14 @@ pub async fn deactivate(
 /// tried again.
 async fn leave_all(app: &App, user_id: &UserId, user: UserNo) -> Result<bool, MatrixError> {
     let memberships = app.store.memberships_of(user).await?;
-    let held = memberships.iter().filter(|row| {
+    let held = memberships.iter().copied().filter(|row| {
         matches!(
             row.membership,
             Membership::Join | Membership::Invite | Membership::Knock
         )
     });
-    let left = stream::iter(held.copied())
+    let held: Vec<_> = held.collect();
+    let left = stream::iter(held)
         .map(|row| async move {
             let left = async {
                 let room_id = app.store.room_id(row.room).await?;

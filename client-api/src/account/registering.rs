@@ -156,10 +156,9 @@ impl Registering {
             && error.errcode == "M_USER_IN_USE"
             && session.completed != Proofs::default().text()
         {
-            let (purpose, proofs) = (Purpose::registration(&app.config), &session.completed);
-            let back = app
-                .store
-                .move_uia_session(session, &purpose.to_string(), proofs);
+            let purpose = Purpose::registration(&app.config).to_string();
+            let proofs = &session.completed;
+            let back = app.store.move_uia_session(session, &purpose, proofs);
             back.await?;
         }
         went

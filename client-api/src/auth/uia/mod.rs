@@ -203,6 +203,7 @@ impl<'a> Asking<'a> {
             peer,
         }
     }
+
     /// A new session.
     async fn begin(&self) -> Result<UiaSession, MatrixError> {
         let now = self.app.store.clock().now_ms();

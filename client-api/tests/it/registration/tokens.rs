@@ -118,7 +118,7 @@ async fn the_last_uses_are_given_once() {
 async fn a_use_that_is_held_comes_back() {
     let settings = || {
         let mut config = config();
-        super::token_and_terms(&mut config);
+        token_and_terms(&mut config);
         config
     };
     each_server_with(settings, async |server| {
