@@ -183,15 +183,30 @@ async fn by_password(
     named: &Named,
     password: &str,
 ) -> Result<(OwnedUserId, Option<String>), MatrixError> {
-    let (exact, name) = match named {
-        Named::User(name) => (local_user(app, name), name),
-        Named::ThirdParty(of) => (owner_of(app, of).await?, &of.address),
+    let now = app.now_monotonic_ms();
+    let limits = &app.limits;
+    let exact = match named {
+        Named::User(name) => {
+            let exact = local_user(app, name);
+            // An account has one bucket, however it is called.
+            let counted = exact.as_ref().map_or(name.as_str(), |user| user.as_str());
+            limits
+                .take(Kind::Login, bucket(counted), now)
+                .map_err(MatrixError::limit_exceeded)?;
+            exact
+        }
+        Named::ThirdParty(of) => {
+            // Before it is looked up: whether it is an account's, nobody learns by how often they may ask.
+            limits
+                .take(Kind::Login, ("address", of.medium, &of.address), now)
+                .map_err(MatrixError::limit_exceeded)?;
+            let owner = owner_of(app, of).await?;
+            let taken = owner.as_ref().map(|user| bucket(user.as_str()));
+            let may = taken.is_none_or(|user| limits.take(Kind::Login, user, now).is_ok());
+            // Answered as a wrong password is.
+            owner.filter(|_| may)
+        }
     };
-    // An account has one bucket, however it is called.
-    let counted = exact.as_ref().map_or(name.as_str(), |user| user.as_str());
-    app.limits
-        .take(Kind::Login, counted.to_lowercase(), app.now_monotonic_ms())
-        .map_err(MatrixError::limit_exceeded)?;
     let mut found = None;
     if let Some(exact) = exact {
         found = app
@@ -222,6 +237,11 @@ async fn by_password(
         Some((user_id, account)) => Ok((user_id, account.password_hash)),
         None => Err(MatrixError::forbidden("The user or the password is wrong")),
     }
+}
+
+/// Of whose password tries are counted; strangers make them, so nothing else is counted with them.
+fn bucket(user: &str) -> (&'static str, String) {
+    ("password", user.to_lowercase())
 }
 
 /// Whose account has this address.

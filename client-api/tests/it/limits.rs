@@ -229,3 +229,31 @@ async fn servers_that_nobody_knows_are_written_to_by_few() {
     })
     .await;
 }
+
+/// Strangers who guess a password don't keep its owner from confirming what they do.
+#[tokio::test]
+async fn who_is_logged_in_isnt_held_off_by_who_isnt() {
+    each_server_with(three, async |server| {
+        let ada = server.register("ada").await;
+        let from = |n: usize| format!("[2001:db8:1:{n}::1]:1");
+        for n in 0..3 {
+            let guessed = guess(&server, "ada", &from(n)).await;
+            guessed.fails(403, "M_FORBIDDEN");
+        }
+        let guessed = guess(&server, "ada", &from(3)).await;
+        guessed.fails(429, "M_LIMIT_EXCEEDED");
+        let confirmed = |password: &str| {
+            json!({ "devices": [], "auth": { "type": "m.login.password", "password": password,
+                "identifier": { "type": "m.id.user", "user": "ada" } } })
+        };
+        ada.post("/delete_devices", confirmed("secret")).await.ok();
+        // Nor is that without end.
+        for _ in 0..2 {
+            let wrong = ada.post("/delete_devices", confirmed("guess")).await;
+            assert_eq!(wrong.status, 401);
+        }
+        let more = ada.post("/delete_devices", confirmed("secret")).await;
+        more.fails(429, "M_LIMIT_EXCEEDED");
+    })
+    .await;
+}

@@ -4,7 +4,8 @@
 use crate::engine::sql::Columns as _;
 use crate::{Result, Store};
 
-/// So many sessions an address has at a time; of more, those go that end first.
+/// So many sessions an address, or a user, has at a time; of more, those go first in which nothing was proved, then those
+/// that end first.
 const MOST: usize = 200;
 /// So many of them go at once.
 const PIECE: usize = 100;
@@ -16,7 +17,7 @@ pub struct NewUiaSession<'a> {
     pub id: &'a str,
     /// What it is for.
     pub purpose: &'a str,
-    /// From where it is begun: an address, or a block of them.
+    /// By whom it is begun: a user, or an address or a block of them.
     pub peer: &'a str,
     /// The time, in milliseconds since 1970.
     pub now_ms: i64,
@@ -48,7 +49,8 @@ impl Store {
         let too_many = tx
             .sql(
                 "DELETE FROM uia_session WHERE id IN (SELECT id FROM uia_session WHERE peer = $1 \
-                 ORDER BY expires_ms DESC, id LIMIT $2 OFFSET $3)",
+                 ORDER BY CASE WHEN completed = '[]' THEN 1 ELSE 0 END, expires_ms DESC, id \
+                 LIMIT $2 OFFSET $3)",
             )
             .bind(new.peer)
             .bind(PIECE)
@@ -192,6 +194,20 @@ mod tests {
                     .unwrap()
                     .is_some()
             );
+            // What somebody has proved isn't pushed out by sessions in which nothing is.
+            let first = new("proved", "x", 0, 999);
+            store.begin_uia_session(first).await.unwrap();
+            let proved = store.uia_session("proved", 0).await.unwrap().unwrap();
+            let moved = store.move_uia_session(&proved, "x", "[[\"m.login.terms\",{}]]");
+            assert!(moved.await.unwrap());
+            for n in 0..MOST {
+                let id = format!("t{n:04}");
+                store
+                    .begin_uia_session(new(&id, "x", 0, 9_999))
+                    .await
+                    .unwrap();
+            }
+            assert!(store.uia_session("proved", 0).await.unwrap().is_some());
             // Nobody pushes another's out.
             assert!(store.uia_session("other", 0).await.unwrap().is_some());
         })

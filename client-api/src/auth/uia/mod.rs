@@ -54,12 +54,18 @@ pub(crate) async fn confirm(
     act: Act<'_>,
     (auth, peer): (Option<&AuthData>, Option<IpAddr>),
 ) -> Result<(), MatrixError> {
-    let purpose = Purpose::act(&who.user_id, act);
+    let purpose = Purpose::act(&who.user_id, act).by(who.device_id.as_deref());
     let passed = pass(app, &purpose, (auth, peer)).await?;
-    if let Some(session) = passed.session {
-        app.store.end_uia_session(&session.id).await?;
+    let Some(session) = passed.session else {
+        return Ok(());
+    };
+    if app.store.end_uia_session(&session.id).await? {
+        return Ok(());
     }
-    Ok(())
+    // Another request was first: what was proved is good once.
+    let asking = Asking::new(app, &purpose, peer);
+    let session = asking.begin().await?;
+    Err(asking.challenge(&session.id, &Proofs::default(), Some(EXPIRED)))
 }
 
 /// All stages of a flow are completed.
@@ -80,12 +86,7 @@ pub(crate) async fn pass(
     purpose: &Purpose,
     (auth, peer): (Option<&AuthData>, Option<IpAddr>),
 ) -> Result<Passed, MatrixError> {
-    let asking = Asking {
-        app,
-        purpose,
-        flows: purpose.flows(&app.config),
-        peer,
-    };
+    let asking = Asking::new(app, purpose, peer);
     let Some(auth) = auth else {
         let session = asking.begin().await?;
         return Err(asking.challenge(&session.id, &Proofs::default(), None));
@@ -111,12 +112,7 @@ pub(crate) async fn complete(
     given: Given<'_>,
     peer: Option<IpAddr>,
 ) -> Result<Result<(), String>, MatrixError> {
-    let asking = Asking {
-        app,
-        purpose: &opened.purpose,
-        flows: opened.purpose.flows(&app.config),
-        peer,
-    };
+    let asking = Asking::new(app, &opened.purpose, peer);
     let stage = given.stage();
     let session = opened.session.clone();
     let passed = match asking.step(Some(session), Some(given)).await {
@@ -198,7 +194,16 @@ struct Asking<'a> {
     peer: Option<IpAddr>,
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
+    fn new(app: &'a App, purpose: &'a Purpose, peer: Option<IpAddr>) -> Self {
+        Self {
+            app,
+            purpose,
+            flows: purpose.flows(&app.config),
+            peer,
+        }
+    }
+
     /// A new session.
     async fn begin(&self) -> Result<UiaSession, MatrixError> {
         let now = self.app.store.clock().now_ms();
@@ -208,10 +213,15 @@ impl Asking<'_> {
             completed: Proofs::default().text(),
             expires_ms: now + LIFETIME_MS,
         };
+        // Who is known by their token isn't pushed out by strangers behind the same address.
+        let by = match self.purpose.user() {
+            Some(user) => user.to_string(),
+            None => block(self.peer),
+        };
         let new = NewUiaSession {
             id: &session.id,
             purpose: &session.purpose,
-            peer: &block(self.peer),
+            peer: &by,
             now_ms: now,
             expires_ms: session.expires_ms,
         };

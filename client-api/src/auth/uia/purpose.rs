@@ -4,7 +4,7 @@
 use std::fmt;
 
 use ring::digest::{Context, SHA256};
-use ruma::{OwnedUserId, UserId};
+use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use serde_json::{Map, Value};
 
 use super::stage::{Flows, Stage};
@@ -29,6 +29,8 @@ pub(crate) struct Purpose {
     user: Option<OwnedUserId>,
     /// What exactly it would do.
     digest: String,
+    /// Which device of the user's asks, if that is known here. Another may go on.
+    device: Option<OwnedDeviceId>,
 }
 
 /// What a user wants to do.
@@ -63,6 +65,7 @@ impl Purpose {
             what: what.to_owned(),
             user: user.map(ToOwned::to_owned),
             digest: hex(context),
+            device: None,
         }
     }
 
@@ -72,7 +75,14 @@ impl Purpose {
             what: act.what.to_owned(),
             user: Some(user.to_owned()),
             digest: digest(act.to, act.body),
+            device: None,
         }
+    }
+
+    /// The same, asked for by this device.
+    pub fn by(self, device: Option<&DeviceId>) -> Self {
+        let device = device.map(ToOwned::to_owned);
+        Self { device, ..self }
     }
 
     /// A new password, for an account that isn't known yet. One that won't do may be followed by another.
@@ -81,6 +91,7 @@ impl Purpose {
             what: RESET.to_owned(),
             user: None,
             digest: digest("", b"{}"),
+            device: None,
         }
     }
 
@@ -99,12 +110,23 @@ impl Purpose {
             what: what.to_owned(),
             user,
             digest: digest.to_owned(),
+            device: None,
         })
     }
 
     /// Whose account it is about.
     pub fn user(&self) -> Option<&UserId> {
         self.user.as_deref()
+    }
+
+    /// Which device of theirs asks, if that is known.
+    pub fn device(&self) -> Option<&DeviceId> {
+        self.device.as_deref()
+    }
+
+    /// Whether a stage is in one of its flows.
+    pub fn has(&self, stage: Stage, config: &ClientConfig) -> bool {
+        self.flows(config).have(stage)
     }
 
     /// For what an address has to be confirmed that serves for this.
@@ -172,13 +194,16 @@ fn ways(rule: ContactRule, stage: Stage, can_be_sent: bool) -> Vec<Option<Stage>
     }
 }
 
-/// What a request would do: to what, and its body without what authenticates it.
+/// What of a body stands in no digest: what authenticates it, and passwords, which could be found from a digest.
+const LEFT_OUT: [&str; 3] = ["auth", "new_password", "password"];
+
+/// What a request would do: to what, and its body without what stands in no digest.
 fn digest(to: &str, body: &[u8]) -> String {
     let mut context = Context::new(&SHA256);
     feed(&mut context, to.as_bytes());
     match serde_json::from_slice::<Map<String, Value>>(body) {
         Ok(mut body) => {
-            body.remove("auth");
+            body.retain(|key, _| !LEFT_OUT.contains(&key.as_str()));
             feed_value(&mut context, &Value::Object(body));
         }
         Err(_) => feed(&mut context, body),
@@ -246,7 +271,7 @@ mod tests {
         let first = act("A", r#"{"a":1,"b":[{"c":2,"d":3}]}"#);
         let again = act(
             "A",
-            r#"{ "b": [{"d":3,"c":2}], "auth": {"session":"x"}, "a": 1 }"#,
+            r#"{ "b": [{"d":3,"c":2}], "auth": {"session":"x"}, "a": 1, "new_password": "secret" }"#,
         );
         assert_eq!(first, again);
         for (to, body) in [

@@ -186,8 +186,10 @@ async fn by_password(
             "Only the user who makes the request can confirm it",
         ));
     }
+    // Not the bucket of logins, which strangers can empty; and each device has its own.
+    let who = ("confirms", user, place.purpose.device());
     app.limits
-        .take(Kind::Login, user, app.now_monotonic_ms())
+        .take(Kind::Login, who, app.now_monotonic_ms())
         .map_err(MatrixError::limit_exceeded)?;
     let account = app.store.account(user).await?;
     let hash = account
