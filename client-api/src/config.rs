@@ -237,7 +237,8 @@ pub struct Identity {
     pub base: String,
     /// Who sends text messages; without it telephone numbers can't be validated.
     pub sms: Option<Sms>,
-    /// The hosts where users may go on from the page on which they confirm an address; `None`: any.
+    /// The hosts where users may go on from the page on which they confirm an address; `None`: that of
+    /// [`ClientConfig::well_known_client`], if there is one.
     pub next_hosts: Option<Vec<String>>,
     /// Who asks for a code isn't told which addresses accounts have.
     pub hide_known: bool,

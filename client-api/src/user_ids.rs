@@ -2,7 +2,10 @@
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
+use rhizome_storage::Store;
 use ruma::{OwnedUserId, ServerName, UserId};
+
+use crate::App;
 
 /// A user id is at most this long, in bytes (<https://spec.matrix.org/v1.19/appendices/#user-identifiers>).
 const MAX_USER_ID: usize = 255;
@@ -27,4 +30,39 @@ pub fn user_id(server: &ServerName, username: &str) -> Result<OwnedUserId, Matri
         ));
     }
     UserId::parse(format!("@{name}:{server}")).map_err(|error| invalid(error.to_string()))
+}
+
+/// `M_INVALID_USERNAME` if the operator keeps the name for themselves, or doesn't want such ones.
+pub(crate) fn require_permitted(app: &App, user_id: &UserId) -> Result<(), MatrixError> {
+    if is_ours(app, user_id) || !app.config.registration_rules.permit(user_id.localpart()) {
+        return Err(MatrixError::new(
+            StatusCode::BAD_REQUEST,
+            "M_INVALID_USERNAME",
+            "Nobody can register under this name on this server; choose another",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether it is the user of whom the notices of this server are.
+pub(crate) fn is_ours(app: &App, user_id: &UserId) -> bool {
+    let notices = app.config.notices.as_ref();
+    notices.is_some_and(|notices| notices.user == user_id)
+}
+
+/// Whether the operator lets somebody register this name.
+async fn name_is_allowed(store: &Store, user_id: &UserId) -> Result<bool, MatrixError> {
+    Ok(!store.blocks().await?.name(user_id.localpart()))
+}
+
+/// `M_EXCLUSIVE` if the operator lets nobody have this name.
+pub(crate) async fn require_allowed(store: &Store, user_id: &UserId) -> Result<(), MatrixError> {
+    if !name_is_allowed(store, user_id).await? {
+        return Err(MatrixError::new(
+            StatusCode::BAD_REQUEST,
+            "M_EXCLUSIVE",
+            "The operator of this server keeps this user name",
+        ));
+    }
+    Ok(())
 }

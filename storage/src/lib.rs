@@ -94,7 +94,7 @@ pub use engine::scratch::Scratch;
 pub use facts::account::admission::{Admission, TokenUse};
 pub use facts::account::dehydrated::Dehydrated;
 pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
-pub use facts::account::{AccountChange, AccountFlag};
+pub use facts::account::{AccountChange, AccountFlag, NewTask};
 pub use facts::account_data::{AccountData, DataChange, DataSize, INVITE_RULES, Notifying};
 pub use facts::alias::{AliasesMoved, NewAlias};
 pub use facts::block::Block;

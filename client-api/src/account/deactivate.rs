@@ -5,7 +5,7 @@ use futures_util::{StreamExt as _, stream};
 use rhizome_edge::MatrixError;
 use rhizome_federation::membership::leave;
 use rhizome_protocol::Membership;
-use rhizome_storage::UserNo;
+use rhizome_storage::{TaskState, UserNo};
 use ruma::{
     UserId,
     api::client::account::{ThirdPartyIdRemovalStatus, deactivate::v3 as deactivate},
@@ -15,6 +15,7 @@ use crate::{
     App, Ruma,
     account::contact::bind,
     auth::uia::{self, Act},
+    tasks,
 };
 
 /// How many rooms are left at once.
@@ -39,8 +40,14 @@ pub async fn deactivate(
     uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     // As long as it is known where they were bound; what isn't taken back doesn't hold the account.
     let unbound = bind::unbind_every(&app, &who, req.id_server.as_deref()).await?;
-    app.store.deactivate_account(who.user, req.erase).await?;
-    leave_all(&app, &who.user_id, who.user).await?;
+    // Written down with the end of the account: whatever happens now, the rooms are left.
+    let task = (tasks::LEAVE, who.user_id.as_str());
+    let ended = (app.store).deactivate_account_then(who.user, req.erase, task);
+    let task = ended.await?;
+    // Who asks expects to have left, so it is tried at once. What couldn't be left is tried again.
+    if leave_all(&app, &who.user_id, who.user).await? {
+        app.store.end_task(task, TaskState::Done, None).await?;
+    }
     Ok(deactivate::Response::new(if unbound {
         ThirdPartyIdRemovalStatus::Success
     } else {
@@ -48,25 +55,29 @@ pub async fn deactivate(
     }))
 }
 
-/// Leaves every room and rejects every invite, as far as that goes: an account that ends.
-async fn leave_all(app: &App, user_id: &UserId, user: UserNo) -> Result<(), MatrixError> {
+/// Leaves every room and rejects every invite, as far as that goes: an account that ends. `false` if one of them is to be
+/// tried again.
+async fn leave_all(app: &App, user_id: &UserId, user: UserNo) -> Result<bool, MatrixError> {
     let memberships = app.store.memberships_of(user).await?;
-    let held = memberships.iter().filter(|row| {
+    let held = memberships.iter().copied().filter(|row| {
         matches!(
             row.membership,
             Membership::Join | Membership::Invite | Membership::Knock
         )
     });
-    stream::iter(held.copied())
-        .for_each_concurrent(ROOMS_AT_ONCE, |row| async move {
+    let held: Vec<_> = held.collect();
+    let left = stream::iter(held)
+        .map(|row| async move {
             let left = async {
                 let room_id = app.store.room_id(row.room).await?;
                 leave::leave(&app.federation, user_id, &room_id, None).await
             };
-            if let Err(error) = left.await {
+            let left = left.await;
+            if let Err(error) = &left {
                 tracing::warn!(room = %row.room, %error, "a deactivated user couldn't leave a room");
             }
+            left.map_or_else(|error| !error.status.is_server_error(), |()| true)
         })
-        .await;
-    Ok(())
+        .buffer_unordered(ROOMS_AT_ONCE);
+    Ok(left.fold(true, |all, one| async move { all && one }).await)
 }

@@ -18,7 +18,8 @@ use crate::{
     account::users,
     auth::{
         session::{Beginning, Session, SessionRequest},
-        token::hash_of,
+        standing,
+        token::authenticate,
     },
     limits::Kind,
 };
@@ -72,28 +73,37 @@ pub(crate) async fn register(
 /// The guest whose account a registration makes one like others: the one whose token and name it has.
 ///
 /// # Errors
-/// `M_MISSING_PARAM` without a name, 403 `M_FORBIDDEN` if the token isn't that guest's.
+/// `M_MISSING_PARAM` without a name, 403 `M_FORBIDDEN` if the token isn't that guest's; what every request of a locked or
+/// suspended account is answered; as in a registration, if the name isn't one that the operator wants.
 pub(crate) async fn upgrading(
     app: &App,
     token: &str,
     username: Option<&str>,
+    peer: Option<IpAddr>,
 ) -> Result<Caller, MatrixError> {
     let username = username.ok_or_else(|| {
         MatrixError::missing_param("Whose guest account it is: name it as username")
     })?;
     let user_id = users::user_id(&app.config.server_name, username)?;
-    let found = app.store.token(&hash_of(token)).await?;
-    let found = found.filter(|token| token.is_guest && token.user_id == user_id);
-    let token = found.ok_or_else(|| {
-        MatrixError::forbidden("The guest_access_token isn't that of a guest of this name")
+    let not_theirs =
+        || MatrixError::forbidden("The guest_access_token isn't that of a guest of this name");
+    let found = authenticate(app, token, peer).await;
+    let guest = found.map_err(|error| {
+        if error.errcode == "M_UNKNOWN_TOKEN" {
+            not_theirs()
+        } else {
+            error
+        }
     })?;
-    Ok(Caller {
-        user_id: token.user_id,
-        user: token.user,
-        device_id: Some(token.device_id),
-        is_guest: true,
-        is_suspended: token.is_suspended,
-    })
+    if !guest.is_guest || guest.user_id != user_id {
+        return Err(not_theirs());
+    }
+    if guest.is_suspended {
+        return Err(standing::suspended());
+    }
+    users::require_permitted(app, &user_id)?;
+    users::require_allowed(&app.store, &user_id).await?;
+    Ok(guest)
 }
 
 /// Refuses guests who want to join a room that doesn't let them in. Of one that we aren't in, others are asked.

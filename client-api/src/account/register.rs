@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use axum::extract::State;
 use rhizome_edge::{MatrixError, RawJson};
-use rhizome_storage::random;
+use rhizome_storage::{UiaSession, random};
 use ruma::api::client::{
     account::{
         check_registration_token_validity::v1 as validity,
@@ -27,6 +27,7 @@ use crate::{
         uia::{self, Purpose},
     },
     config::Registration,
+    limits::Kind,
 };
 
 /// `POST /_matrix/client/v3/register`
@@ -79,27 +80,24 @@ async fn upgrade(
     token: &str,
     peer: Option<IpAddr>,
 ) -> Result<RawJson, MatrixError> {
-    let guest = guests::upgrading(app, token, req.username.as_deref()).await?;
+    let guest = guests::upgrading(app, token, req.username.as_deref(), peer).await?;
     let purpose = Purpose::upgrade(&guest.user_id, &app.config);
     let passed = uia::pass(app, &purpose, (req.auth.as_ref(), peer)).await?;
     let Some(password) = &req.password else {
         return Err(MatrixError::missing_param("A password is required"));
     };
+    app.limits
+        .take_from(Kind::Registration, peer, app.now_monotonic_ms())
+        .map_err(MatrixError::limit_exceeded)?;
     let hash = app.passwords.hash(password).await?;
     let id = passed.session.as_ref().map(|session| session.id.as_str());
     let proved = Proved::of(app, id, &passed.proofs);
-    let now = app.store.clock().now_ms();
-    for address in &proved.third_parties {
-        let added = app.store.add_third_party(guest.user, address.clone(), now);
-        if !added.await? {
-            return Err(users::address_in_use());
-        }
-    }
     let waits = proved.admission.awaits_approval;
     let admission = proved.admission.clone();
-    let upgraded = app.store.upgrade_guest(guest.user, &hash, admission);
+    let (own, takes_token) = (&proved.third_parties, admission.token.is_some());
+    let upgraded = app.store.upgrade_guest(guest.user, &hash, own, admission);
     if !upgraded.await? {
-        return Err(users::in_use());
+        return Err(users::not_made(&app.store, own, takes_token).await?);
     }
     proved.end(app).await?;
     if let Some(id) = id {
@@ -144,11 +142,11 @@ async fn first_time(
         return Err(MatrixError::missing_param("A password is required"));
     }
     let id = passed.session.as_ref().map(|session| session.id.as_str());
-    let registering = Registering {
+    let mut registering = Registering {
         user_id,
         device_id,
         again: false,
-        kept: passed.session.is_some(),
+        session: None,
         proved: Proved::of(app, id, &passed.proofs),
     };
     let Some(session) = &passed.session else {
@@ -156,6 +154,11 @@ async fn first_time(
     };
     let (next, proofs) = (registering.purpose(), passed.proofs.text());
     if app.store.move_uia_session(session, &next, &proofs).await? {
+        registering.session = Some(UiaSession {
+            purpose: next,
+            completed: proofs,
+            ..session.clone()
+        });
         return Ok(registering);
     }
     // The same request came twice, and the other one was faster: it is about the account that that one makes.

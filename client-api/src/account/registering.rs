@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use rhizome_edge::MatrixError;
-use rhizome_storage::{Account, Admission, ThirdParty, TokenUse};
+use rhizome_storage::{Account, Admission, ThirdParty, TokenUse, UiaSession};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ use crate::{
     auth::{
         login::awaiting_approval,
         session::{self, Session, SessionRequest},
-        uia::{Proofs, Stage},
+        uia::{Proofs, Purpose, Stage},
         validated,
     },
     limits::Kind,
@@ -35,8 +35,8 @@ pub(crate) struct Registering {
     pub(crate) device_id: OwnedDeviceId,
     /// Whether an earlier request has been so far already.
     pub(crate) again: bool,
-    /// Whether a session remembers it.
-    pub(crate) kept: bool,
+    /// The session that remembers it, as it is now.
+    pub(crate) session: Option<UiaSession>,
     /// What its stages have proved.
     pub(crate) proved: Proved,
 }
@@ -70,6 +70,7 @@ impl Registering {
             return Ok(None);
         };
         before.proved = Proved::of(app, Some(session), &Proofs::read(&found.completed));
+        before.session = Some(found);
         let same = match username {
             Some(name) => users::user_id(&app.config.server_name, name)? == before.user_id,
             None => true,
@@ -91,7 +92,7 @@ impl Registering {
             user_id: UserId::parse(user).ok()?,
             device_id: device.into(),
             again: true,
-            kept: true,
+            session: None,
             proved: Proved::default(),
         })
     }
@@ -111,7 +112,7 @@ impl Registering {
         if self.again
             && let Some(account) = app.store.account(&self.user_id).await?
         {
-            return self.log_in(app, account, password, (first, peer)).await;
+            return self.go_on(app, account, password, (first, peer)).await;
         }
         // Only what makes an account counts, not the questions before it; a second time it is a login.
         app.limits
@@ -127,10 +128,10 @@ impl Registering {
             admission: self.proved.admission.clone(),
         };
         let session = match users::register(app, new, begin).await {
-            Err(error) if self.kept && error.errcode == "M_USER_IN_USE" => {
+            Err(error) if self.session.is_some() && error.errcode == "M_USER_IN_USE" => {
                 // The same request came twice, and the other one was faster.
                 let account = app.store.account(&self.user_id).await?.ok_or(error)?;
-                return self.log_in(app, account, password, (first, peer)).await;
+                return self.go_on(app, account, password, (first, peer)).await;
             }
             made => made?,
         };
@@ -139,6 +140,28 @@ impl Registering {
             return Err(awaiting_approval());
         }
         Ok(session)
+    }
+
+    /// Goes on with an account that there is: one that an earlier request has made, or somebody else's. Then another name can
+    /// be tried with what was proved, unless that has served.
+    async fn go_on(
+        &self,
+        app: &App,
+        account: Account,
+        password: &str,
+        first: (Option<SessionRequest>, Option<IpAddr>),
+    ) -> Result<Option<Session>, MatrixError> {
+        let went = self.log_in(app, account, password, first).await;
+        if let (Err(error), Some(session)) = (&went, &self.session)
+            && error.errcode == "M_USER_IN_USE"
+            && session.completed != Proofs::default().text()
+        {
+            let purpose = Purpose::registration(&app.config).to_string();
+            let proofs = &session.completed;
+            let back = app.store.move_uia_session(session, &purpose, proofs);
+            back.await?;
+        }
+        went
     }
 
     /// Begins a session in the account that an earlier request has made, if it is by this password.
@@ -191,6 +214,7 @@ impl Proved {
                 token,
                 terms: terms.collect(),
                 awaits_approval: app.config.registration_rules.approval,
+                session: session.map(ToOwned::to_owned),
             },
             third_parties,
             sids,
@@ -216,7 +240,7 @@ mod tests {
             user_id: "@ada:here.test:8448".try_into().unwrap(),
             device_id: "Ada's own phone".into(),
             again: true,
-            kept: true,
+            session: None,
             proved: Proved::default(),
         };
         let again = Registering::from_purpose(&before.purpose());

@@ -8,6 +8,7 @@ use rhizome_storage::{Account, Admission, Ends, NewAccount, Store, ThirdParty, U
 use ruma::{OwnedUserId, ServerName, UserId};
 
 pub use crate::user_ids::user_id;
+pub(crate) use crate::user_ids::{require_allowed, require_permitted};
 use crate::{
     App,
     auth::{
@@ -72,6 +73,7 @@ pub(crate) async fn register(
     let user_id = new.user_id;
     let name = app.config.registration_rules.first_name(user_id);
     let addresses = new.third_parties.clone();
+    let takes_token = new.admission.token.is_some();
     let account = new_account(&app.store, new, name, &app.passwords).await?;
     let beginning = match first {
         Some((request, peer)) => Some(Beginning::new(app, request, peer)?),
@@ -79,12 +81,29 @@ pub(crate) async fn register(
     };
     let (session, login) = beginning.map(|new| (new.session, new.login)).unzip();
     match app.store.create_account(user_id, account, login).await? {
-        Some(_) => return Ok(session),
-        None if app.store.account(user_id).await?.is_some() => {}
-        None if !addresses.is_empty() => return Err(address_in_use()),
-        None => {}
+        Some(_) => Ok(session),
+        None if app.store.account(user_id).await?.is_some() => Err(in_use()),
+        None => Err(not_made(&app.store, &addresses, takes_token).await?),
     }
-    Err(in_use())
+}
+
+/// Why nothing was made of an account whose name is nobody's.
+pub(crate) async fn not_made(
+    store: &Store,
+    addresses: &[ThirdParty],
+    takes_token: bool,
+) -> Result<MatrixError, MatrixError> {
+    for address in addresses {
+        let owner = store.third_party_owner(address.medium, &address.address);
+        if owner.await?.is_some() {
+            return Ok(address_in_use());
+        }
+    }
+    Ok(if takes_token {
+        MatrixError::forbidden("The registration token has been used as often as it may be")
+    } else {
+        in_use()
+    })
 }
 
 async fn new_account(
@@ -105,34 +124,9 @@ async fn new_account(
     })
 }
 
-/// `M_INVALID_USERNAME` if the operator keeps the name for themselves, or doesn't want such ones.
-pub(crate) fn require_permitted(app: &App, user_id: &UserId) -> Result<(), MatrixError> {
-    let notices = app.config.notices.as_ref();
-    let is_ours = notices.is_some_and(|notices| notices.user == user_id);
-    if is_ours || !app.config.registration_rules.permit(user_id.localpart()) {
-        return Err(MatrixError::new(
-            StatusCode::BAD_REQUEST,
-            "M_INVALID_USERNAME",
-            "Nobody can register under this name on this server; choose another",
-        ));
-    }
-    Ok(())
-}
-
-/// Whether the operator lets somebody register this name.
-pub(crate) async fn name_is_allowed(store: &Store, user_id: &UserId) -> Result<bool, MatrixError> {
-    Ok(!store.blocks().await?.name(user_id.localpart()))
-}
-
 /// `M_USER_IN_USE` if there is an account of this id, `M_EXCLUSIVE` if nobody may have one.
 pub(crate) async fn require_free(store: &Store, user_id: &UserId) -> Result<(), MatrixError> {
-    if !name_is_allowed(store, user_id).await? {
-        return Err(MatrixError::new(
-            StatusCode::BAD_REQUEST,
-            "M_EXCLUSIVE",
-            "The operator of this server keeps this user name",
-        ));
-    }
+    require_allowed(store, user_id).await?;
     require_unused(store, user_id).await
 }
 
@@ -200,8 +194,8 @@ pub async fn end(
     user: UserNo,
     erase: bool,
 ) -> Result<(), MatrixError> {
-    store.deactivate_account(user, erase).await?;
-    store.add_task(tasks::LEAVE, user_id.as_str()).await?;
+    let task = (tasks::LEAVE, user_id.as_str());
+    store.deactivate_account_then(user, erase, task).await?;
     Ok(())
 }
 

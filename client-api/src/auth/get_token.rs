@@ -41,12 +41,19 @@ pub async fn get(
         to: "",
         body: &body,
     };
+    let gone = || MatrixError::unknown_token(false);
+    let device = who.device_id.clone().ok_or_else(gone)?;
     uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     let token = random::secret()?;
     let expires_ms = app.store.clock().now_ms().saturating_add(millis(lifetime));
     let hash = hash_of(&token);
-    let added = (app.store).add_login_token(who.user, &hash, expires_ms, MOST);
+    let by = (who.user, &*device);
+    let added = app.store.add_login_token(by, &hash, expires_ms, MOST);
     if !added.await? {
+        // It went while this was confirmed, and what it asked for with it.
+        if app.store.device(who.user, &device).await?.is_none() {
+            return Err(gone());
+        }
         let wait = u64::try_from(millis(lifetime)).unwrap_or(u64::MAX);
         return Err(MatrixError::limit_exceeded(wait));
     }

@@ -8,7 +8,7 @@ use ruma::api::client::account::change_password::v3 as change_password;
 
 use super::{
     uia::{self, Purpose},
-    validated::{not_validated, used},
+    validated::not_validated,
 };
 use crate::App;
 
@@ -36,19 +36,23 @@ pub(crate) async fn set_password(
         .third_party_owner(address.medium, &address.address)
         .await?;
     let user = owner.ok_or_else(not_validated)?;
-    let hash = app.passwords.hash(&req.new_password).await?;
-    // Of several requests with the same proof one gets on.
-    if !used(app, sid).await? {
+    // Whoever has the address by now: what was shown is good for who had it when they asked.
+    let found = app.store.validation(sid).await?;
+    if found.is_none_or(|found| found.owner != Some(user)) {
         return Err(not_validated());
     }
-    if let Some(session) = &passed.session {
-        app.store.end_uia_session(&session.id).await?;
-    }
+    let hash = app.passwords.hash(&req.new_password).await?;
     let ends = if req.logout_devices {
         Ends::All
     } else {
         Ends::Nothing
     };
-    app.store.set_password(user, &hash, ends).await?;
+    // Of several requests with the same proof one gets on: it goes with the password that it sets.
+    if !app.store.reset_password(user, &hash, ends, sid).await? {
+        return Err(not_validated());
+    }
+    if let Some(session) = &passed.session {
+        app.store.end_uia_session(&session.id).await?;
+    }
     Ok(())
 }

@@ -3,9 +3,10 @@
 use http::{Method, StatusCode};
 use rhizome_client_api::PutOutGuests;
 use rhizome_storage::{
-    LogReader, Store,
+    AccountFlag, LogReader, Store,
     testing::{each_database, eventually},
 };
+use ruma::UserId;
 use serde_json::{Value, json};
 
 use crate::e2ee::several::several;
@@ -234,6 +235,33 @@ async fn a_guest_becomes_a_user() {
         // Where guests aren't let in, users are.
         let closed = alice.create_public().await;
         user.join(&closed).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_guest_who_is_locked_out_becomes_no_user() {
+    story(async |server| {
+        let guest = guest(server).await;
+        let id = <&UserId>::try_from(guest.id.as_str()).unwrap();
+        let user = server.store.user_no(id).await.unwrap();
+        let wish = json!({ "username": id.localpart(), "password": "a good password",
+            "guest_access_token": guest.token, "auth": { "type": "m.login.dummy" } });
+        for (flag, status, code) in [
+            (AccountFlag::Locked, 401, "M_USER_LOCKED"),
+            (AccountFlag::Suspended, 403, "M_USER_SUSPENDED"),
+        ] {
+            let set = async |on| server.store.set_account_flag(user, flag, on).await.unwrap();
+            assert!(set(true).await);
+            let (refused, error) = post(server, REGISTER, wish.clone()).await;
+            assert_eq!(
+                (refused.as_u16(), &error["errcode"]),
+                (status, &json!(code))
+            );
+            assert!(set(false).await);
+        }
+        let (status, answer) = post(server, REGISTER, wish).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
     })
     .await;
 }

@@ -83,6 +83,22 @@ async fn a_login_token_lets_one_device_in_once_and_soon() {
     .await;
 }
 
+/// Who had a device for a moment gets in no more once that is logged out.
+#[tokio::test]
+async fn a_login_token_goes_with_the_device_that_asked_for_it() {
+    each_server(async |server| {
+        let ada = server.register("ada").await;
+        let own = token(&ada).await;
+        let session = log_in(&server, &own).await.ok();
+        let other = server.user_of(&session);
+        let (kept, gone) = (token(&ada).await, token(&other).await);
+        other.post("/logout", json!({})).await.ok();
+        log_in(&server, &gone).await.fails(403, "M_FORBIDDEN");
+        log_in(&server, &kept).await.ok();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn without_the_setting_nobody_gets_one() {
     let off = || {

@@ -109,7 +109,13 @@ async fn tokens_expire_and_are_refreshed() {
         let answer = server
             .text(Method::GET, whoami, Some(&lost_token), Body::empty())
             .await;
-        answer.fails(401, "M_UNKNOWN_TOKEN");
+        // Who has them goes on as the same device.
+        let told = answer.fails(401, "M_UNKNOWN_TOKEN");
+        assert_eq!(told["soft_logout"], true);
+        let lost = json!({ "refresh_token": lost["refresh_token"] });
+        let told = server.ask(Method::POST, refresh, lost).await;
+        let told = told.fails(401, "M_UNKNOWN_TOKEN");
+        assert_eq!(told["soft_logout"], true);
         ada.token = text(&renewed["access_token"]);
         assert_eq!(
             ada.get("/account/whoami").await.ok()["device_id"],

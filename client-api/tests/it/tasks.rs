@@ -1,8 +1,10 @@
 //! What takes its time: done piece by piece, by whichever process has the lease.
 
+use http::Method;
 use rhizome_client_api::{tasks, users};
 use rhizome_storage::{Task, TaskState, testing::eventually};
 use ruma::UserId;
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{Server, User, esc, events, story};
@@ -113,6 +115,29 @@ async fn what_is_cancelled_or_unknown_is_not_done() {
         assert_eq!(task(&server, cancelled).await.state, state);
         assert_eq!(content(&bob, &room, &said).await["body"], "it stays");
         stop.cancel();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_ends_their_account_has_left_all_rooms() {
+    story(|server| async move {
+        let (ada, bob) = (server.register("ada").await, server.register("bob").await);
+        let room = bob.create_public().await;
+        ada.join(&room).await;
+        let auth = json!({ "type": "m.login.password", "password": "a good password",
+            "identifier": { "type": "m.id.user", "user": ada.id } });
+        let body = json!({ "auth": auth });
+        ada.ok(Method::POST, "/account/deactivate", body).await;
+        let path = format!("/rooms/{}/state/m.room.member/{}", esc(&room), esc(&ada.id));
+        assert_eq!(bob.read(&path).await["membership"], "leave");
+        // It was written down, for the case that the server stops, and is done.
+        let all = server.store.tasks(i64::MAX, 10).await.unwrap();
+        let all: Vec<_> = all
+            .iter()
+            .map(|task| (&*task.kind, &*task.what, task.state))
+            .collect();
+        assert_eq!(all, [(tasks::LEAVE, &*ada.id, TaskState::Done)]);
     })
     .await;
 }

@@ -312,7 +312,11 @@ mod tests {
                 assert_eq!(at_once(&store, sets).await, outcome);
                 assert_eq!(left(&store, ada).await, [0, 0, 0]);
             }
-            let end = AccountChange::Deactivate { user, erase };
+            let end = AccountChange::Deactivate {
+                user,
+                erase,
+                task: None,
+            };
             let end = vec![end.into(), ending(ada, &[]).into()];
             assert_eq!(at_once(&store, [end, first()]).await, [true, false]);
             assert_eq!(left(&store, ada).await, [0, 0, 0]);

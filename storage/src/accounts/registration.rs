@@ -191,7 +191,7 @@ fn read_token(row: &AnyRow) -> Result<RegistrationToken> {
 
 #[cfg(test)]
 mod tests {
-    use ruma::user_id;
+    use ruma::{UserId, user_id};
 
     use super::*;
     use crate::testing::each_database;
@@ -237,6 +237,7 @@ mod tests {
                 }),
                 terms: vec![("privacy".into(), "1".into())],
                 awaits_approval: true,
+                session: None,
             };
             let account = NewAccount {
                 password_hash: Some("$x".into()),
@@ -267,6 +268,55 @@ mod tests {
             assert!(store.delete_registration_token(token).await.unwrap());
             assert!(!store.delete_registration_token(token).await.unwrap());
             assert!(!reserve("d", until).await);
+        })
+        .await;
+    }
+
+    /// What is reserved may be another's by the time that the account is made.
+    #[tokio::test]
+    async fn a_use_is_taken_when_the_account_is_made() {
+        each_database(async |store| {
+            let until = store.clock().now_ms() + 1_000_000;
+            for token in ["one", "two"] {
+                let added = store.add_registration_token(token, Some(1), None);
+                assert!(added.await.unwrap());
+            }
+            let reserve = async |token: &str, session: &str| {
+                let reserved = store.reserve_registration_token(token, session, until);
+                reserved.await.unwrap()
+            };
+            let made = async |user: &UserId, token: &str, session: &str| {
+                let token = Some(TokenUse {
+                    session: session.into(),
+                    token: token.into(),
+                });
+                let admission = Admission {
+                    token,
+                    ..Admission::default()
+                };
+                let account = NewAccount {
+                    admission,
+                    ..NewAccount::default()
+                };
+                let made = store.create_account(user, account, None).await;
+                made.unwrap().is_some()
+            };
+            // A session goes on with another token: the first one's use is anybody's.
+            assert!(reserve("one", "a").await && reserve("two", "a").await);
+            assert!(reserve("one", "b").await);
+            assert!(!made(user_id!("@a:here"), "one", "a").await);
+            assert_eq!(store.account(user_id!("@a:here")).await.unwrap(), None);
+            assert!(made(user_id!("@b:here"), "one", "b").await);
+            assert!(made(user_id!("@c:here"), "two", "a").await);
+            // Once each.
+            for token in ["one", "two"] {
+                assert!(!made(user_id!("@d:here"), token, "a").await);
+            }
+            let all = store.registration_tokens().await.unwrap();
+            assert!(
+                all.iter()
+                    .all(|token| (token.completed, token.pending) == (1, 0))
+            );
         })
         .await;
     }

@@ -12,8 +12,8 @@ use crate::facts::device_list::DeviceList;
 use crate::facts::revocation::TokenRevoked;
 use crate::log::presence::Ended;
 use crate::{
-    Admission, CommitError, Error, NewLogin, NewTokens, Result, StatusMessage, Store, Token,
-    UserNo, WriteSet,
+    Admission, CommitError, Error, NewLogin, NewTask, NewTokens, Result, StatusMessage, Store,
+    ThirdParty, ThirdPartyChange, Token, UserNo, WriteSet,
 };
 
 /// How often a change is decided again when the account was changed in the meantime.
@@ -68,8 +68,8 @@ impl Store {
         self.change(vec![change.into(), told]).await
     }
 
-    /// A refresh token that isn't good: whether it was one of a session whose device is still there, and which has to log in
-    /// again. One that came before those that are good, and so was used before, may be stolen, nobody knows from whom: the
+    /// A refresh token that isn't good: whether it was one of a session whose device is still there, and which goes on with
+    /// tokens that another answer has, or has to log in again. One that came before those that are good, and so was used before, may be stolen, nobody knows from whom: the
     /// tokens of its session end. One that was given out beside them, to an answer that got lost, is just no good.
     pub async fn refresh_reused(&self, hash: &str) -> Result<bool> {
         let query = self
@@ -93,7 +93,7 @@ impl Store {
         }
         let oldest = good.iter().filter_map(|good| generation_of(good)).min();
         if generation_of(hash).is_none_or(|generation| Some(generation) >= oldest) {
-            return Ok(false);
+            return Ok(true);
         }
         let (user, device) = (first.get("user_no")?, first.get("device_id")?);
         let told = revoked(user, Some(&device));
@@ -204,88 +204,158 @@ impl Store {
 
     /// Removes all devices of a user but `except`, and their tokens with them.
     pub async fn end_sessions(&self, user: UserNo, except: Option<&DeviceId>) -> Result<()> {
-        self.end(user, except, None).await
+        self.end_with(user, except, Vec::new()).await
     }
 
-    /// Ends a user's sessions but that of `except`, together with another change of the account.
-    async fn end(
+    /// Ends a user's sessions but that of `except`, together with other facts that nothing stands against.
+    async fn end_with(
         &self,
         user: UserNo,
         except: Option<&DeviceId>,
-        with: Option<AccountChange>,
+        with: Vec<Fact>,
     ) -> Result<()> {
+        if self.end(user, except, with).await? {
+            Ok(())
+        } else {
+            Err(busy())
+        }
+    }
+
+    /// Ends a user's sessions but that of `except`, together with other facts; `false` if those are refused.
+    async fn end(&self, user: UserNo, except: Option<&DeviceId>, with: Vec<Fact>) -> Result<bool> {
+        let mut last = None;
         for _ in 0..ATTEMPTS {
             let devices = self.devices(user).await?.into_iter();
             let devices = devices.map(|device| device.device_id);
             let devices: Vec<_> = devices.filter(|device| Some(&**device) != except).collect();
-            let mut facts: Vec<Fact> = with.clone().map(Fact::from).into_iter().collect();
+            // No other device stood in the way.
+            if last.as_ref() == Some(&devices) {
+                return Ok(false);
+            }
+            let mut facts = with.clone();
             facts.extend(devices.iter().map(|device| changed(user, device)));
             facts.extend(self.settings_of(user, &devices).await?);
-            if matches!(with, Some(AccountChange::Deactivate { .. })) {
-                // The cross-signing keys go, too.
-                let device = None;
-                facts.push(DeviceList { user, device }.into());
-                let message = None;
-                facts.push(StatusMessage { user, message }.into());
-            }
             let ending = AccountChange::EndSessions {
                 user,
                 except: except.map(ToOwned::to_owned),
-                devices,
+                devices: devices.clone(),
             };
             // Tokens of all devices: a cache looks those of the one that stays up again.
             facts.extend([ending.into(), revoked(user, None)]);
             if self.change(facts).await? {
                 self.sessions_end(user, Ended::AllBut(except));
-                return Ok(());
+                return Ok(true);
             }
+            last = Some(devices);
         }
         Err(busy())
     }
 
     /// Sets what the password must match and, if `ends` names sessions, ends those in the same moment.
     pub async fn set_password(&self, user: UserNo, hash: &str, ends: Ends<'_>) -> Result<()> {
-        let hash = Some(hash.to_owned());
-        let password = AccountChange::Password { user, hash };
+        self.change_password(user, hash, ends, None).await.map(drop)
+    }
+
+    /// The same for who has shown, in the session `sid`, that an address of the account is theirs, which is good for one
+    /// password; `false` if it isn't good any more, or the account is a guest's or has ended.
+    pub async fn reset_password(
+        &self,
+        user: UserNo,
+        hash: &str,
+        ends: Ends<'_>,
+        sid: &str,
+    ) -> Result<bool> {
+        self.change_password(user, hash, ends, Some(sid)).await
+    }
+
+    async fn change_password(
+        &self,
+        user: UserNo,
+        hash: &str,
+        ends: Ends<'_>,
+        proof: Option<&str>,
+    ) -> Result<bool> {
+        let password = AccountChange::Password {
+            user,
+            hash: Some(hash.to_owned()),
+            proof: proof.map(ToOwned::to_owned),
+        };
+        let facts = vec![password.into()];
         match ends {
-            Ends::Nothing => self.change(vec![password.into()]).await.map(drop),
-            Ends::Others(device) => self.end(user, Some(device), Some(password)).await,
-            Ends::All => self.end(user, None, Some(password)).await,
+            Ends::Nothing => self.change(facts).await,
+            Ends::Others(device) => self.end(user, Some(device), facts).await,
+            Ends::All => self.end(user, None, facts).await,
         }
     }
 
-    /// Makes a guest's account one like others, which its password opens; the guest's sessions end. `false` if it isn't a
-    /// guest's any more.
+    /// Makes a guest's account one like others, which its password opens and which has these identifiers; the guest's
+    /// sessions end. `false`, and nothing of it, if it isn't a guest's any more, another account has an identifier, or what
+    /// admits it is used up.
     pub async fn upgrade_guest(
         &self,
         user: UserNo,
         hash: &str,
+        third_parties: &[ThirdParty],
         admission: Admission,
     ) -> Result<bool> {
+        let now_ms = self.clock().now_ms();
+        let own = third_parties.iter().map(|third_party| ThirdPartyChange {
+            user,
+            third_party: third_party.clone(),
+            since_ms: Some((now_ms, now_ms)),
+        });
+        let mut facts: Vec<Fact> = own.map(Fact::from).collect();
         let upgrade = AccountChange::Upgrade {
             user,
             hash: hash.to_owned(),
             admission,
-            now_ms: self.clock().now_ms(),
+            now_ms,
         };
-        if !self.change(vec![upgrade.into()]).await? {
-            return Ok(false);
-        }
-        self.end(user, None, None).await?;
-        Ok(true)
+        facts.push(upgrade.into());
+        self.end(user, None, facts).await
     }
 
     /// Ends an account and all its sessions: its profile goes, its name stays taken, and its password opens nothing.
     /// With `erase`, what the user has sent is for those only who could see it until now.
     pub async fn deactivate_account(&self, user: UserNo, erase: bool) -> Result<()> {
+        self.deactivate(user, erase, None).await
+    }
+
+    /// The same, and writes down in the same moment what is to be done then: a task of this kind, to whom or what. Gives
+    /// its number.
+    pub async fn deactivate_account_then(
+        &self,
+        user: UserNo,
+        erase: bool,
+        (kind, what): (&str, &str),
+    ) -> Result<i64> {
+        let no = self.next_task_no().await?;
+        let task = NewTask {
+            no,
+            kind: kind.to_owned(),
+            what: what.to_owned(),
+            now_ms: self.clock().now_ms(),
+        };
+        self.deactivate(user, erase, Some(task)).await?;
+        self.forget_old_tasks().await?;
+        Ok(no)
+    }
+
+    async fn deactivate(&self, user: UserNo, erase: bool, task: Option<NewTask>) -> Result<()> {
         let erase = if erase {
             Some(self.log().refresh().await?)
         } else {
             None
         };
-        let deactivate = AccountChange::Deactivate { user, erase };
-        self.end(user, None, Some(deactivate)).await?;
-        self.forget_bound(user).await?;
+        // The cross-signing keys go, too.
+        let keys = DeviceList { user, device: None };
+        let status = StatusMessage {
+            user,
+            message: None,
+        };
+        let end = AccountChange::Deactivate { user, erase, task };
+        let facts = vec![end.into(), keys.into(), status.into()];
+        self.end_with(user, None, facts).await?;
         // Backups of keys can be large, so they don't go in the commit.
         self.purge_soon();
         Ok(())

@@ -92,15 +92,20 @@ impl Store {
             .bind(what)
             .bind(now_ms);
         tx.execute(add).await?;
-        let old = tx
+        tx.commit().await?;
+        self.forget_old_tasks().await?;
+        Ok(no)
+    }
+
+    /// Of tasks that are over the oldest go.
+    pub(super) async fn forget_old_tasks(&self) -> Result<()> {
+        let old = self
             .sql(
                 "DELETE FROM task WHERE state <> 0 AND no < (SELECT MIN(no) FROM \
                  (SELECT no FROM task WHERE state <> 0 ORDER BY no DESC LIMIT $1) AS newest)",
             )
             .bind(KEPT);
-        tx.execute(old).await?;
-        tx.commit().await?;
-        Ok(no)
+        self.execute(old).await.map(drop)
     }
 
     /// The first open task after this number.

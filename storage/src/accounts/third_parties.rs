@@ -122,14 +122,6 @@ impl Store {
         self.execute(query).await.map(drop)
     }
 
-    /// Forgets where a user's identifiers were bound: the account has ended.
-    pub(super) async fn forget_bound(&self, user: UserNo) -> Result<()> {
-        let query = self
-            .sql("DELETE FROM third_party_bound WHERE user_no = $1")
-            .bind(user);
-        self.execute(query).await.map(drop)
-    }
-
     /// Which of a user's identifiers were bound at which identity servers.
     pub async fn bound_third_parties(&self, user: UserNo) -> Result<Vec<(ThirdParty, String)>> {
         let query = self
@@ -213,7 +205,13 @@ mod tests {
                 .third_party_bound(no, &mail("a@x.example"), "id.test")
                 .await
                 .unwrap();
-            store.deactivate_account(no, false).await.unwrap();
+            let task = store.deactivate_account_then(no, false, ("leave", "@ada:here"));
+            let task = task.await.unwrap();
+            let open = store.open_task(0).await.unwrap().unwrap();
+            assert_eq!(
+                (open.no, open.kind.as_str(), open.what.as_str()),
+                (task, "leave", "@ada:here")
+            );
             assert_eq!(owner("a@x.example").await, None);
             assert!(store.bound_third_parties(no).await.unwrap().is_empty());
             assert!(

@@ -134,7 +134,9 @@ mod tests {
             assert_eq!(token.device_id.as_str(), "A");
             // The answer got lost: once more, and what was given out before ends.
             assert!(store.refresh("r1", pair(3)).await.unwrap());
-            assert_eq!(store.token("a2").await.unwrap(), None);
+            // Who has it all the same is told that the session lives.
+            let ended = store.token("a2").await.unwrap().unwrap();
+            assert_eq!((ended.expires_ms, ended.confirms_refresh), (Some(0), None));
             assert!(!store.refresh("r2", pair(9)).await.unwrap());
             assert!(store.token("a1").await.unwrap().is_some());
 
@@ -149,6 +151,7 @@ mod tests {
 
             // The new refresh token is used at once.
             assert!(store.refresh("r3", pair(4)).await.unwrap());
+            assert_eq!(store.token("a2").await.unwrap(), None);
             assert!(store.refresh("r4", pair(5)).await.unwrap());
             assert!(!store.refresh("r3", pair(9)).await.unwrap());
             assert_eq!(store.token("a3").await.unwrap(), None);
@@ -172,9 +175,13 @@ mod tests {
             };
             store.log_in(&login(ada, "B", other)).await.unwrap();
             assert!(store.refresh("s.1.r", pair(2)).await.unwrap());
-            // Nobody's, one beside those that are good, or one that nothing is known of.
-            for unknown in ["u.1.r", "s.2.x", "s.1.x", "s.9.x", "r1", "s", ""] {
+            // Nobody's, or one that nothing is known of.
+            for unknown in ["u.1.r", "r1", "s", ""] {
                 assert!(!store.refresh_reused(unknown).await.unwrap(), "{unknown}");
+            }
+            // One beside those that are good: the session goes on, and nothing of it ends.
+            for beside in ["s.2.x", "s.1.x", "s.9.x"] {
+                assert!(store.refresh_reused(beside).await.unwrap(), "{beside}");
             }
             assert!(store.refresh("s.2.r", pair(3)).await.unwrap());
             assert!(!store.refresh("s.1.r", pair(4)).await.unwrap());

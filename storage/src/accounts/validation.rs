@@ -4,7 +4,7 @@
 //! knows its client's secret; both secret and code are hashes here.
 
 use crate::engine::sql::Columns as _;
-use crate::{Result, Store, ThirdParty};
+use crate::{Result, Store, ThirdParty, UserNo};
 
 /// So many codes may be tried of each that is sent.
 const TRIES: i64 = 10;
@@ -18,6 +18,9 @@ pub struct NewValidation<'a> {
     pub purpose: &'a str,
     /// Whose it is to be found out.
     pub third_party: &'a ThirdParty,
+    /// Whose account it is to serve for, if it is somebody's: it is good for no other, and goes when that account's password
+    /// changes, the account ends, or it loses the identifier.
+    pub owner: Option<UserNo>,
     /// Hash of the client's secret.
     pub secret: &'a str,
     /// Hash of the code.
@@ -37,6 +40,8 @@ pub struct Validation {
     pub purpose: String,
     /// What it is about.
     pub third_party: ThirdParty,
+    /// Whose account it is to serve for, if it is somebody's.
+    pub owner: Option<UserNo>,
     /// Hash of the client's secret.
     pub secret: String,
     /// When the right code came, in milliseconds since 1970.
@@ -69,9 +74,11 @@ impl Store {
         let begun = tx
             .sql(
                 "INSERT INTO validation (sid, purpose, medium, address, secret, code, send_attempt, tries, \
-                 next_link, created_ms, expires_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10) \
+                 next_link, created_ms, expires_ms, user_no) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10, $11) \
                  ON CONFLICT (purpose, medium, address, secret) DO UPDATE SET code = excluded.code, tries = 0, \
-                 send_attempt = excluded.send_attempt, next_link = excluded.next_link, expires_ms = excluded.expires_ms \
+                 send_attempt = excluded.send_attempt, next_link = excluded.next_link, \
+                 expires_ms = excluded.expires_ms, user_no = excluded.user_no \
                  WHERE validation.send_attempt < excluded.send_attempt AND validation.validated_ms IS NULL \
                  RETURNING sid",
             )
@@ -84,7 +91,8 @@ impl Store {
             .bind(new.send_attempt)
             .bind(new.next_link)
             .bind(now_ms)
-            .bind(new.expires_ms);
+            .bind(new.expires_ms)
+            .bind(new.owner);
         let mut found = tx.row(begun).await?;
         let is_sent = found.is_some();
         if !is_sent {
@@ -111,7 +119,7 @@ impl Store {
     pub async fn validation(&self, sid: &str) -> Result<Option<Validation>> {
         let query = self
             .sql(
-                "SELECT purpose, medium, address, secret, validated_ms, next_link FROM validation \
+                "SELECT purpose, medium, address, user_no, secret, validated_ms, next_link FROM validation \
                  WHERE sid = $1 AND expires_ms > $2",
             )
             .bind(sid)
@@ -125,6 +133,7 @@ impl Store {
                 medium: row.get("medium")?,
                 address: row.get("address")?,
             },
+            owner: row.get("user_no")?,
             secret: row.get("secret")?,
             validated_ms: row.get("validated_ms")?,
             next_link: row.get("next_link")?,
@@ -201,6 +210,7 @@ mod tests {
             sid,
             purpose: "p",
             third_party,
+            owner: None,
             secret: "s",
             code: "right",
             send_attempt: attempt,

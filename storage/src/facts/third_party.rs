@@ -188,6 +188,20 @@ impl Kind for ThirdPartyChange {
              (SELECT user_no, medium, address FROM ROWS($1) AS x)",
             &before,
         )?;
+        let lost: Vec<_> = (facts.iter())
+            .filter(|(_, change)| change.since_ms.is_none())
+            .map(|(_, change)| Of {
+                user_no: change.user,
+                medium: change.third_party.medium,
+                address: &change.third_party.address,
+            })
+            .collect();
+        // What was shown of it serves for nothing any more, also if they get it again.
+        statements.before(
+            "DELETE FROM validation WHERE (user_no, medium, address) IN \
+             (SELECT user_no, medium, address FROM ROWS($1) AS x)",
+            &lost,
+        )?;
         let key = |change: &Self| (change.third_party.clone(), change.user);
         let last = last_of_each(facts, key, |_, change| Row {
             medium: change.third_party.medium,

@@ -26,6 +26,7 @@ use crate::{
     auth::{
         phone,
         token::hash_of,
+        uia::{self, Stage},
         validated::{self, Medium, Purpose, ThirdParty},
     },
     config::Registration,
@@ -111,36 +112,30 @@ pub(crate) async fn in_browser(
 }
 
 async fn begun(app: &App, asked: Asked) -> Result<String, MatrixError> {
-    if asked.purpose == Purpose::Registration
-        && matches!(app.config.registration, Registration::Closed)
-    {
+    let third_party = &asked.third_party;
+    let registers = asked.purpose == Purpose::Registration;
+    if registers && matches!(app.config.registration, Registration::Closed) {
         return Err(MatrixError::forbidden(
             "Registration is closed on this server; ask its operator for an account",
         ));
     }
-    let third_party = &asked.third_party;
     if !send::is_possible(app, third_party.medium) {
         return Err(not_supported());
     }
-    if asked.purpose == Purpose::Registration
-        && third_party.medium == Medium::Email
-        && !(app.config.registration_rules).permit_email(&third_party.address)
-    {
-        return Err(MatrixError::new(
-            StatusCode::FORBIDDEN,
-            "M_THREEPID_DENIED",
-            "Nobody can register with an address of this domain; use another",
-        ));
+    if registers {
+        require_use(app, third_party)?;
     }
     let settings = &app.config.identity;
     if let Some(link) = &asked.next_link {
-        next::host(link, settings.next_hosts.as_deref())?;
+        next::host(link, &next::hosts(app))?;
     }
     let now = app.now_monotonic_ms();
     let limits = &app.limits;
     let limited = MatrixError::limit_exceeded;
     (limits.take_from(Kind::Validation, asked.peer, now)).map_err(limited)?;
-    let to = ("to", third_party.medium, &third_party.address);
+    // Who asks for one thing keeps nobody from another.
+    let purpose = asked.purpose.name();
+    let to = ("to", purpose, third_party.medium, &third_party.address);
     (limits.take(Kind::Validation, to, now)).map_err(limited)?;
     let owner = app
         .store
@@ -157,6 +152,7 @@ async fn begun(app: &App, asked: Asked) -> Result<String, MatrixError> {
         sid: &random::secret()?,
         purpose: asked.purpose.name(),
         third_party,
+        owner: owner.filter(|_| resets),
         secret: &hash_of(&asked.client_secret),
         code: &code::hash(&code),
         send_attempt: i64::try_from(asked.send_attempt).unwrap_or(i64::MAX),
@@ -180,6 +176,26 @@ async fn begun(app: &App, asked: Asked) -> Result<String, MatrixError> {
         deliver(app, letter).await?;
     }
     Ok(sid)
+}
+
+/// Refuses an address with which nobody can register: nobody is written to for nothing.
+fn require_use(app: &App, third_party: &ThirdParty) -> Result<(), MatrixError> {
+    let stage = match third_party.medium {
+        Medium::Email => Stage::Email,
+        Medium::Msisdn => Stage::Msisdn,
+    };
+    if !uia::Purpose::registration(&app.config).has(stage, &app.config) {
+        return Err(not_supported());
+    }
+    let rules = &app.config.registration_rules;
+    if third_party.medium == Medium::Email && !rules.permit_email(&third_party.address) {
+        return Err(MatrixError::new(
+            StatusCode::FORBIDDEN,
+            "M_THREEPID_DENIED",
+            "Nobody can register with an address of this domain; use another",
+        ));
+    }
+    Ok(())
 }
 
 /// Sends a letter. Where who asks mustn't learn what is known here, they don't wait for it either.

@@ -63,7 +63,6 @@ pub async fn add(
         to: "",
         body: &body,
     };
-    uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     let (sid, secret) = (req.sid.as_str(), req.client_secret.as_str());
     let not_validated = |error: MatrixError| MatrixError {
         // Who gets a 401 here would have to show who they are once more.
@@ -71,7 +70,9 @@ pub async fn add(
         ..error
     };
     let found = validated(&app, sid, secret, Purpose::Adding).await;
+    // Before who asks shows who they are: that is good once.
     let found = found.map_err(not_validated)?;
+    uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     let own = app.store.third_parties(who.user).await?;
     let is_new = own.iter().all(|one| one.third_party != found);
     if is_new && own.len() >= MOST {

@@ -3,14 +3,28 @@
 use http::Uri;
 use rhizome_edge::MatrixError;
 
+use crate::App;
+
 /// The longest.
 const MOST: usize = 2048;
+
+/// Where users may go on: where the operator says, else where this server is, as clients are told.
+pub(super) fn hosts(app: &App) -> Vec<String> {
+    let own = || {
+        let base = app.config.well_known_client.as_deref()?;
+        Some(base.parse::<Uri>().ok()?.host()?.to_owned())
+    };
+    match &app.config.identity.next_hosts {
+        Some(hosts) => hosts.clone(),
+        None => own().into_iter().collect(),
+    }
+}
 
 /// The host of a `next_link`, if users may go on there.
 ///
 /// # Errors
 /// 400 `M_INVALID_PARAM`
-pub(super) fn host(link: &str, hosts: Option<&[String]>) -> Result<String, MatrixError> {
+pub(super) fn host(link: &str, hosts: &[String]) -> Result<String, MatrixError> {
     let wrong = |why: &str| MatrixError::invalid_param(format!("next_link {why}"));
     // A browser would read over what isn't graphic, and take backslashes for slashes.
     if link.len() > MOST || !link.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') {
@@ -28,9 +42,7 @@ pub(super) fn host(link: &str, hosts: Option<&[String]>) -> Result<String, Matri
     if host.is_empty() || authority.contains('@') {
         return Err(wrong("has no host, or a user's name in it"));
     }
-    let is_allowed =
-        hosts.is_none_or(|hosts| hosts.iter().any(|one| one.eq_ignore_ascii_case(&host)));
-    if !is_allowed {
+    if !hosts.iter().any(|one| one.eq_ignore_ascii_case(&host)) {
         return Err(wrong("leads to a host that this server sends nobody to"));
     }
     Ok(host)
@@ -46,16 +58,17 @@ mod tests {
             "https://app.example.org/#/register?x=y",
             "http://APP.example.org:8080/a",
         ] {
-            assert_eq!(host(link, None).unwrap(), "app.example.org");
-            assert!(host(link, Some(&["app.example.org".to_owned()])).is_ok());
-            assert!(host(link, Some(&["example.org".to_owned()])).is_err());
-            assert!(host(link, Some(&[])).is_err());
+            let allowed = ["x.example".to_owned(), "App.example.org".to_owned()];
+            assert_eq!(host(link, &allowed).unwrap(), "app.example.org");
+            assert!(host(link, &["example.org".to_owned()]).is_err());
+            assert!(host(link, &[]).is_err());
         }
     }
 
     #[test]
     fn nothing_that_runs_or_deceives() {
         let long = format!("https://a.example/{}", "x".repeat(MOST));
+        let allowed = ["a.example", "good.example", "evil.example"].map(str::to_owned);
         for link in [
             "",
             "javascript:alert(1)",
@@ -70,7 +83,7 @@ mod tests {
             "https:///path",
             &long,
         ] {
-            assert!(host(link, None).is_err(), "{link}");
+            assert!(host(link, &allowed).is_err(), "{link}");
         }
     }
 }

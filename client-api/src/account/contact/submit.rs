@@ -118,9 +118,9 @@ pub async fn confirm(
         return Ok(not_good());
     };
     let text = "Thank you. You can go back to your app and go on there.";
-    let hosts = app.config.identity.next_hosts.as_deref();
+    let hosts = next::hosts(&app);
     // The operator may have changed where people are sent on to.
-    let on = next_link.and_then(|link| Some((next::host(&link, hosts).ok()?, link)));
+    let on = next_link.and_then(|link| Some((next::host(&link, &hosts).ok()?, link)));
     Ok(match on {
         Some((host, link)) => page_on_to(TITLE, text, (&link, &host)),
         None => page(StatusCode::OK, TITLE, text, None),

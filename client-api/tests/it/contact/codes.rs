@@ -143,6 +143,39 @@ async fn where_nobody_may_register_no_code_is_sent_for_it() {
     .await;
 }
 
+/// Nobody is sent on by a client to a place that the operator doesn't know of.
+#[tokio::test]
+async fn without_a_setting_people_go_on_where_this_server_is() {
+    let settings = |config: &mut rhizome_client_api::ClientConfig| {
+        config.well_known_client = Some("https://matrix.example.org".to_owned());
+    };
+    each_with(settings, async |world| {
+        let ask = async |next: &str| {
+            let body = json!({ "client_secret": "secret", "email": "ada@example.org", "send_attempt": 1, "next_link": next });
+            world.post("/account/3pid/email/requestToken", body).await
+        };
+        refused(ask("https://evil.example/").await, 400, "M_INVALID_PARAM");
+        let (status, answer) = ask("https://matrix.example.org/done").await;
+        assert_eq!(status, 200, "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_code_is_sent_for_what_no_registration_asks_for() {
+    let settings = |config: &mut rhizome_client_api::ClientConfig| {
+        config.registration_rules.email = rhizome_client_api::config::ContactRule::Off;
+    };
+    each_with(settings, async |world| {
+        let asked = world.ask(REGISTER, "ada@example.org", 1).await;
+        refused(asked, 400, "M_THREEPID_MEDIUM_NOT_SUPPORTED");
+        // To add one to an account it is.
+        assert_eq!(world.ask(ADD, "ada@example.org", 1).await.0, 200);
+        world.mails.last(1).await;
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn without_a_mail_server_there_are_no_addresses() {
     let settings = |config: &mut rhizome_client_api::ClientConfig| config.mailing = None;

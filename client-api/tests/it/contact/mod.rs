@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::body::Body;
 use http::{Method, Request, StatusCode};
-use rhizome_client_api::{ClientConfig, Mailing};
+use rhizome_client_api::{ClientConfig, Mailing, config::ContactRule};
 use rhizome_federation::testing::Network;
 use rhizome_mail::{Address, MailConfig, Mailer, Templates, TlsMode, UnsubscribeKey};
 use rhizome_storage::{Clock, Options, Store, testing::TestDatabase};
@@ -56,6 +56,7 @@ pub async fn each_with(settings: impl Fn(&mut ClientConfig), test: impl AsyncFn(
         let server = Server::on(store.clone(), &network, |config| {
             BASE.clone_into(&mut config.identity.base);
             config.mailing = Some(Arc::new(mailing(config, mails.port)));
+            config.registration_rules.email = ContactRule::Optional;
             settings(config);
         });
         let world = World {

@@ -1,9 +1,14 @@
 //! A forgotten password, and logins by an address.
 
-use http::Method;
-use serde_json::{Value, json};
+use std::net::SocketAddr;
 
-use super::{RESET, World, code, each, refused};
+use axum::{body::Body, extract::ConnectInfo};
+use http::{Method, Request};
+use rhizome_client_api::{ClientConfig, config::Rate};
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use super::{RESET, World, code, each, each_with, password, refused};
 
 fn proof(sid: &str) -> Value {
     json!({
@@ -96,6 +101,93 @@ async fn an_address_that_was_let_go_sets_no_password() {
             401,
             "M_THREEPID_AUTH_FAILED",
         );
+    })
+    .await;
+}
+
+/// What was shown before doesn't serve for what comes after.
+#[tokio::test]
+async fn an_address_that_comes_back_sets_no_password_by_what_was_shown_before() {
+    each(async |world| {
+        let ada = world.user("ada", "ada@example.org", 0).await;
+        let sid = world.confirmed(RESET, "ada@example.org", 2).await;
+        let gone = json!({ "medium": "email", "address": "ada@example.org" });
+        ada.ok(Method::POST, "/account/3pid/delete", gone).await;
+        let bob = world.user("bob", "ada@example.org", 2).await;
+        let refusal = set(world, proof(&sid), json!({})).await;
+        refused(refusal, 401, "M_THREEPID_AUTH_FAILED");
+        bob.read("/account/whoami").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_password_ends_other_ways_to_set_one() {
+    each(async |world| {
+        let ada = world.user("ada", "ada@example.org", 0).await;
+        let sid = world.confirmed(RESET, "ada@example.org", 2).await;
+        let body = json!({ "new_password": "another good password", "auth": password(&ada) });
+        ada.ok(Method::POST, "/account/password", body).await;
+        let refusal = set(world, proof(&sid), json!({})).await;
+        refused(refusal, 401, "M_THREEPID_AUTH_FAILED");
+    })
+    .await;
+}
+
+/// A login from another subscriber each time.
+async fn login_from(world: &World, n: usize, identifier: &Value, password: &str) -> (u16, Value) {
+    let body =
+        json!({ "type": "m.login.password", "identifier": identifier, "password": password });
+    let from: SocketAddr = format!("[2001:db8:1:{n}::1]:1").parse().unwrap();
+    let request = Request::post("/_matrix/client/v3/login")
+        .extension(ConnectInfo(from))
+        .body(Body::from(body.to_string()));
+    let router = world.server.router.clone();
+    let answer = router.oneshot(request.unwrap()).await.unwrap();
+    let status = answer.status().as_u16();
+    let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await;
+    (status, serde_json::from_slice(&body.unwrap()).unwrap())
+}
+
+fn few_logins(config: &mut ClientConfig) {
+    config.rate_limits.enabled = true;
+    config.rate_limits.login = Rate {
+        per_second: 0.0001,
+        burst: 6,
+    };
+}
+
+/// How often an address may be tried says nothing of whether an account has it.
+#[tokio::test]
+async fn an_address_is_counted_whoever_has_it() {
+    each_with(few_logins, async |world| {
+        world.user("ada", "ada@example.org", 0).await;
+        for (at, address) in ["ada@example.org", "eve@example.org"].iter().enumerate() {
+            for n in 0..7 {
+                let tried = login_from(world, at * 7 + n, &by_mail(address), "guess").await;
+                if n < 6 {
+                    refused(tried, 403, "M_FORBIDDEN");
+                } else {
+                    refused(tried, 429, "M_LIMIT_EXCEEDED");
+                }
+            }
+        }
+    })
+    .await;
+}
+
+/// An address doesn't tell whose account it is of, also where that is tried too often.
+#[tokio::test]
+async fn an_account_that_is_tried_too_often_is_not_told_by_its_address() {
+    each_with(few_logins, async |world| {
+        world.user("ada", "ada@example.org", 0).await;
+        let by_name = json!({ "type": "m.id.user", "user": "ada" });
+        for n in 0..6 {
+            let tried = login_from(world, n, &by_name, "guess").await;
+            refused(tried, 403, "M_FORBIDDEN");
+        }
+        let tried = login_from(world, 6, &by_mail("ada@example.org"), "a good password").await;
+        refused(tried, 403, "M_FORBIDDEN");
     })
     .await;
 }

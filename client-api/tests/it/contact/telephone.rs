@@ -55,6 +55,7 @@ fn settings(config: &mut ClientConfig) {
         url: "https://sms.example/send".to_owned(),
         token: Some("for the sender".to_owned()),
     });
+    config.registration_rules.phone = rhizome_client_api::config::ContactRule::Optional;
 }
 
 async fn ask(world: &World, what: &str, country: &str, number: &str) -> (u16, Value) {

@@ -6,7 +6,10 @@ use http::{Method, StatusCode};
 use rhizome_client_api::{ClientConfig, config::Registration};
 use serde_json::{Value, json};
 
-use super::{REGISTER, TOKEN, challenged, ok, post, refused, register, story, token, uses};
+use super::{
+    REGISTER, TERMS, TOKEN, challenged, ok, post, refused, register, session, story, token,
+    token_and_terms, uses,
+};
 use crate::asking::{config, each_server_with};
 use crate::harness::Server;
 
@@ -115,7 +118,7 @@ async fn the_last_uses_are_given_once() {
 async fn a_use_that_is_held_comes_back() {
     let settings = || {
         let mut config = config();
-        super::token_and_terms(&mut config);
+        token_and_terms(&mut config);
         config
     };
     each_server_with(settings, async |server| {
@@ -165,6 +168,40 @@ async fn guests_need_one_too() {
         let made = ok(post(server, REGISTER, wish(auth)).await);
         assert_eq!(made["user_id"], guest["user_id"]);
         assert_eq!(uses(server, "one").await, (0, 1));
+    })
+    .await;
+}
+
+/// A name that somebody else takes meanwhile costs nothing of what was proved.
+#[tokio::test]
+async fn whose_name_is_taken_meanwhile_tries_another() {
+    story(token_and_terms, async |server| {
+        token(server, "two", Some(2)).await;
+        let auth = json!({ "type": TOKEN, "token": "two" });
+        let id = session(&register(server, "ada", auth.clone()).await);
+        // All is proved, and the server stops before the account is there.
+        let before = server.store.uia_session(&id, 0).await.unwrap().unwrap();
+        let proofs = json!([[TOKEN, { "token": "two" }], [TERMS, { "privacy": "1.2" }]]);
+        let (purpose, proofs) = ("registered @ada:here PHONE", proofs.to_string());
+        let moved = server.store.move_uia_session(&before, purpose, &proofs);
+        assert!(moved.await.unwrap());
+        let other = session(&register(server, "ada", auth).await);
+        let terms = json!({ "type": TERMS, "session": other });
+        ok(register(server, "ada", terms).await);
+        let wish = |name: &str| {
+            json!({ "username": name, "password": "another good password", "auth": { "session": id } })
+        };
+        refused(post(server, REGISTER, wish("ada")).await, 400, "M_USER_IN_USE");
+        let made = ok(post(server, REGISTER, wish("bob")).await);
+        assert_eq!(made["user_id"], "@bob:here");
+        assert_eq!(uses(server, "two").await, (0, 2));
+        // Once: what was proved has served.
+        refused(
+            post(server, REGISTER, json!({ "username": "bob", "password": "guess", "auth": { "session": id } })).await,
+            400,
+            "M_USER_IN_USE",
+        );
+        challenged(post(server, REGISTER, wish("eve")).await, Some("M_UNKNOWN"), &[]);
     })
     .await;
 }

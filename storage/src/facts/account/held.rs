@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use ruma::OwnedDeviceId;
 
 use super::AccountChange;
+use super::admission::Uses;
 use super::dehydrated::{Dehydrated, Held};
 use crate::UserNo;
 use crate::engine::db::Tx;
@@ -26,6 +27,9 @@ pub(crate) struct Accounts {
     refresh: HashSet<String>,
     /// Access tokens that are to be made and exist: an earlier attempt was durable after all.
     made: HashSet<String>,
+    /// Sessions in which an address of a user was found to be theirs.
+    proofs: HashSet<(UserNo, String)>,
+    uses: Uses,
     /// Users whose account this group changes already.
     touched: BTreeSet<UserNo>,
 }
@@ -38,7 +42,9 @@ const LOOK_UP: &str = "\
     WHERE deactivated = 0 AND user_no IN NUMBERS($1) \
     UNION ALL SELECT 'guest', user_no, NULL FROM guest WHERE user_no IN NUMBERS($1) \
     UNION ALL SELECT 'refresh', user_no, hash FROM refresh_token WHERE hash IN TEXTS($2) \
-    UNION ALL SELECT 'access', user_no, hash FROM access_token WHERE hash IN TEXTS($3)";
+    UNION ALL SELECT 'access', user_no, hash FROM access_token WHERE hash IN TEXTS($3) \
+    UNION ALL SELECT 'proof', user_no, sid FROM validation \
+    WHERE user_no IS NOT NULL AND validated_ms IS NOT NULL AND sid IN TEXTS($4)";
 
 impl Accounts {
     /// Reads what the changes were decided on.
@@ -52,7 +58,8 @@ impl Accounts {
             return Ok(());
         }
         self.dehydrated.look_up(tx, changes).await?;
-        let (mut used, mut made) = (Vec::new(), Vec::new());
+        self.uses.look_up(tx, changes).await?;
+        let (mut used, mut made, mut proofs) = (Vec::new(), Vec::new(), Vec::new());
         for change in changes {
             match change {
                 AccountChange::Login { login, .. } => made.push(&login.tokens.access_hash),
@@ -60,10 +67,12 @@ impl Accounts {
                     used.push(hash);
                     made.push(&tokens.access_hash);
                 }
+                AccountChange::Password { proof, .. } => proofs.extend(proof),
                 _ => {}
             }
         }
-        let query = tx.sql(LOOK_UP).numbers(users).texts(used).texts(made);
+        let query = tx.sql(LOOK_UP).numbers(users).texts(used);
+        let query = query.texts(made).texts(proofs);
         for row in tx.rows(query).await? {
             let user = row.get("user_no")?;
             match row.get::<String>("what")?.as_str() {
@@ -75,6 +84,7 @@ impl Accounts {
                 "account" => drop(self.existing.insert(user)),
                 "password" => drop(self.passwords.insert(user, row.get("text")?)),
                 "refresh" => drop(self.refresh.insert(row.get("text")?)),
+                "proof" => drop(self.proofs.insert((user, row.get("text")?))),
                 _ => drop(self.made.insert(row.get("text")?)),
             }
         }
@@ -86,8 +96,12 @@ impl Accounts {
         self.touched.contains(&user)
     }
 
-    pub(super) fn touch(&mut self, user: UserNo) {
-        self.touched.insert(user);
+    /// What a change makes of what later ones of the group are decided on.
+    pub(super) fn apply(&mut self, change: &AccountChange) {
+        self.touched.insert(change.user());
+        if let Some(used) = change.admission().and_then(|one| one.token.as_ref()) {
+            self.uses.take(used);
+        }
     }
 
     pub(super) fn is_made(&self, change: &AccountChange) -> bool {
@@ -101,14 +115,21 @@ impl Accounts {
                 account.password_hash.is_some()
                     && self.passwords.get(user) == Some(&account.password_hash)
             }
-            AccountChange::Upgrade { user, hash, .. } => {
-                self.passwords.get(user).map(Option::as_deref) == Some(Some(hash))
-            }
+            AccountChange::Upgrade { user, hash, .. }
+            | AccountChange::Password {
+                user,
+                hash: Some(hash),
+                proof: Some(_),
+            } => self.passwords.get(user).map(Option::as_deref) == Some(Some(hash)),
             _ => false,
         }
     }
 
     pub(super) fn has_moved(&self, change: &AccountChange) -> bool {
+        let used = change.admission().and_then(|one| one.token.as_ref());
+        if used.is_some_and(|used| !self.uses.admit(used)) {
+            return true;
+        }
         match change {
             AccountChange::Login { login, known } => {
                 let password = self.passwords.get(&login.user).map(Option::as_deref);
@@ -120,6 +141,15 @@ impl Accounts {
             AccountChange::Create { user, .. } => self.existing.contains(user),
             AccountChange::Upgrade { user, .. } => {
                 !self.guests.contains(user) || self.has_ended(*user)
+            }
+            AccountChange::Password {
+                user,
+                proof: Some(proof),
+                ..
+            } => {
+                !self.proofs.contains(&(*user, proof.clone()))
+                    || self.guests.contains(user)
+                    || self.has_ended(*user)
             }
             AccountChange::Flag { user, .. } => {
                 !self.existing.contains(user) || self.has_ended(*user)

@@ -111,6 +111,9 @@ pub enum AccountChange {
         user: UserNo,
         /// A PHC string; `None`: no password opens the account any more.
         hash: Option<String>,
+        /// The session in which an address of the user's was found to be theirs, if it is set for that. Refused if that
+        /// session has served, or the account is a guest's or has ended.
+        proof: Option<String>,
     },
     /// A guest's account becomes one like others. Refused if it isn't a guest's any more.
     Upgrade {
@@ -146,7 +149,22 @@ pub enum AccountChange {
         /// Its account data and filters go as well, and what the user has sent is redacted for whoever couldn't
         /// see it at this position.
         erase: Option<Pos>,
+        /// What is to be done then, written down in the same moment.
+        task: Option<NewTask>,
     },
+}
+
+/// A task that is written down together with a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTask {
+    /// Its number.
+    pub no: i64,
+    /// What is to be done, …
+    pub kind: String,
+    /// … to whom or what.
+    pub what: String,
+    /// When, in milliseconds since 1970.
+    pub now_ms: i64,
 }
 
 /// What operators make of accounts.
@@ -165,6 +183,15 @@ impl AccountChange {
     /// up for its sake.
     fn decides(&self) -> bool {
         !matches!(self, Self::Seen { .. })
+    }
+
+    /// By what it makes an account, if it makes one.
+    fn admission(&self) -> Option<&Admission> {
+        match self {
+            Self::Create { account, .. } => Some(&account.admission),
+            Self::Upgrade { admission, .. } => Some(admission),
+            _ => None,
+        }
     }
 
     /// Whose account it changes.
@@ -217,7 +244,7 @@ impl Kind for AccountChange {
 
     fn apply(&self, held: &mut Accounts) -> bool {
         if self.decides() {
-            held.touch(self.user());
+            held.apply(self);
         }
         true
     }

@@ -41,6 +41,15 @@ rows! {
 }
 
 rows! {
+    struct Task<'a> {
+        no: i64,
+        kind: &'a str,
+        what: &'a str,
+        now_ms: i64,
+    }
+}
+
+rows! {
     struct Device<'a> {
         user_no: UserNo,
         device_id: &'a OwnedDeviceId,
@@ -84,6 +93,7 @@ struct AccountRows<'a> {
     deactivated: Vec<User>,
     flags: Flags,
     erased: Vec<Erased>,
+    tasks: Vec<Task<'a>>,
     /// Devices whose tokens end.
     ended: Vec<Device<'a>>,
     /// Those of them that go.
@@ -130,12 +140,19 @@ impl AccountRows<'_> {
              WHERE account.user_no = x.user_no AND account.deactivated = 0",
             &self.passwords,
         )?;
+        // Whoever could have set another one by an address can't any more.
+        statements.before(
+            "DELETE FROM validation WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+            &self.passwords,
+        )?;
         for text in [
             // The password opens nothing any more, but whoever knows it is told that the account has ended.
             "UPDATE account SET deactivated = 1 WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM profile WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM profile_change WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM third_party WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+            "DELETE FROM third_party_bound WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+            "DELETE FROM validation WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM profile_spread WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM cross_signing_key WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             "DELETE FROM key_signature WHERE target_user IN (SELECT user_no FROM ROWS($1) AS x)",
@@ -152,7 +169,12 @@ impl AccountRows<'_> {
         ] {
             statements.before(text, &self.erased)?;
         }
-        Ok(())
+        statements.before(
+            "INSERT INTO task (no, kind, what, state, progress, place, error, made_ms, changed_ms) \
+             SELECT no, kind, what, 0, 0, '', NULL, now_ms, now_ms FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (no) DO NOTHING",
+            &self.tasks,
+        )
     }
 
     fn write_devices(&self, statements: &mut Statements) -> Result<()> {
@@ -162,6 +184,7 @@ impl AccountRows<'_> {
             "DELETE FROM refresh_token WHERE (user_no, device_id) IN \
              (SELECT user_no, device_id FROM ROWS($1) AS x)",
             "DELETE FROM openid_token WHERE (user_no, device_id) IN (SELECT user_no, device_id FROM ROWS($1) AS x)",
+            "DELETE FROM login_token WHERE (user_no, device_id) IN (SELECT user_no, device_id FROM ROWS($1) AS x)",
             // What was set by a session goes with it.
             "DELETE FROM push WHERE (user_no, app_id, pushkey) IN (SELECT p.user_no, p.app_id, p.pushkey \
              FROM ROWS($1) AS x JOIN pusher p ON p.user_no = x.user_no AND p.device_id = x.device_id)",
@@ -273,7 +296,7 @@ impl<'a> AccountRows<'a> {
                     devices.filter(|device| Some(*device) != except.as_ref()),
                 );
             }
-            AccountChange::Password { user, hash } => self.passwords.push(Password {
+            AccountChange::Password { user, hash, .. } => self.passwords.push(Password {
                 user_no: *user,
                 hash: hash.as_deref(),
             }),
@@ -286,10 +309,16 @@ impl<'a> AccountRows<'a> {
             }
             AccountChange::Flag { user, flag, on } => self.flags.add(*user, *flag, *on),
             AccountChange::EndTokens { user, device } => self.tokens.expire(*user, device),
-            AccountChange::Deactivate { user, erase } => {
+            AccountChange::Deactivate { user, erase, task } => {
                 let user_no = *user;
                 self.deactivated.push(User { user_no });
                 self.erased.extend(erase.map(|pos| Erased { user_no, pos }));
+                self.tasks.extend(task.as_ref().map(|task| Task {
+                    no: task.no,
+                    kind: &task.kind,
+                    what: &task.what,
+                    now_ms: task.now_ms,
+                }));
             }
         }
     }

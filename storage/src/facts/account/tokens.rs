@@ -119,7 +119,11 @@ impl<'a> TokenRows<'a> {
             statements.before(text, &self.confirmed)?;
         }
         for text in [
-            "DELETE FROM access_token WHERE refresh_hash IN (\
+            // One at most is kept of those that ended so …
+            "DELETE FROM access_token WHERE expires_ms = 0 AND (user_no, device_id) IN (\
+             SELECT user_no, device_id FROM refresh_token WHERE hash IN (SELECT hash FROM ROWS($1) AS x))",
+            // … so that who has it is told that the session lives.
+            "UPDATE access_token SET expires_ms = 0 WHERE refresh_hash IN (\
              SELECT hash FROM refresh_token WHERE replaces IN (SELECT hash FROM ROWS($1) AS x))",
             "DELETE FROM refresh_token WHERE replaces IN (SELECT hash FROM ROWS($1) AS x)",
         ] {
