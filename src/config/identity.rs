@@ -14,7 +14,8 @@ use super::{Problems, read_secret};
 pub struct Identity {
     /// Who sends text messages. Without it users have no telephone numbers.
     pub sms: Option<Sms>,
-    /// The hosts where users may be sent on to from the page on which they confirm an address. Default: any.
+    /// The hosts where users may be sent on to from the page on which they confirm an address. Default: that
+    /// of the well-known client.
     pub next_link_hosts: Option<Vec<String>>,
     /// Whether who asks for a code isn't told whether an account has the address.
     pub hide_known_addresses: bool,

@@ -5,7 +5,10 @@ use rhizome_edge::MatrixError;
 use rhizome_storage::NewAccount;
 use ruma::OwnedUserId;
 
-use crate::{App, user_ids::user_id};
+use crate::{
+    App,
+    user_ids::{is_ours, require_allowed, require_permitted, user_id},
+};
 
 /// The user whom a token names; an account is made for them if the operator wants it so.
 ///
@@ -20,8 +23,21 @@ pub async fn user_of(app: &App, token: &str) -> Result<OwnedUserId, MatrixError>
         .subject(token, now_s)
         .map_err(|why| MatrixError::forbidden(format!("The token isn't good: {why}")))?;
     let user_id = user_id(&app.config.server_name, &subject)?;
+    // Where capitals make a difference, it could be somebody else.
+    if user_id.localpart() != subject {
+        return Err(MatrixError::forbidden(
+            "The token isn't good: whom it names is no user name as it is kept, in small letters",
+        ));
+    }
+    if is_ours(app, &user_id) {
+        return Err(MatrixError::forbidden(
+            "The account is this server's own, and nobody logs in to it",
+        ));
+    }
     let account = match app.store.account(&user_id).await? {
         None if jwt.creates() => {
+            require_permitted(app, &user_id)?;
+            require_allowed(&app.store, &user_id).await?;
             let account = NewAccount {
                 created_ms: app.store.clock().now_ms(),
                 ..NewAccount::default()

@@ -13,6 +13,8 @@ use key::Key;
 
 /// The longest token, in bytes.
 const MAX_TOKEN: usize = 8 * 1024;
+/// The furthest that a token's end may be away, in seconds.
+const LONGEST: i64 = 24 * 60 * 60;
 /// How far the other's clock may be off, in seconds.
 const LEEWAY: i64 = 60;
 
@@ -90,8 +92,12 @@ impl JwtLogin {
     }
 
     fn judge(&self, payload: &Map<String, Value>, now_s: i64) -> Result<String, &'static str> {
-        if time(payload, "exp")?.is_some_and(|at| at.saturating_add(LEEWAY) <= now_s) {
+        let until = time(payload, "exp")?.ok_or("it doesn't say until when it is good (exp)")?;
+        if until.saturating_add(LEEWAY) <= now_s {
             return Err("it has expired");
+        }
+        if until.saturating_sub(LONGEST + LEEWAY) > now_s {
+            return Err("it is good for longer than a day");
         }
         for claim in ["nbf", "iat"] {
             if time(payload, claim)?.is_some_and(|at| at.saturating_sub(LEEWAY) > now_s) {
@@ -184,11 +190,11 @@ mod tests {
     #[test]
     fn who_is_named_is_named_by_whom_it_is_signed() {
         let header = json!({ "alg": "HS256" });
-        let payload = json!({ "sub": "ada" });
+        let payload = json!({ "sub": "ada", "exp": 100 });
         let good = signed(&header, &payload, SECRET);
         let login = login(plain());
         assert_eq!(login.subject(&good, 0).unwrap(), "ada");
-        let other = signed(&header, &json!({ "sub": "eve" }), SECRET);
+        let other = signed(&header, &json!({ "sub": "eve", "exp": 100 }), SECRET);
         let (head, _) = good.rsplit_once('.').unwrap();
         let (_, theirs) = other.rsplit_once('.').unwrap();
         for bad in [
@@ -210,11 +216,21 @@ mod tests {
 
     #[test]
     fn times_issuers_and_audiences_count() {
-        let ok = |claims: &Claims, payload: Value| judged(claims.clone(), &payload).is_ok();
+        let ok = |claims: &Claims, mut payload: Value| {
+            if payload.get("exp").is_none() {
+                payload["exp"] = json!(1_100);
+            }
+            judged(claims.clone(), &payload).is_ok()
+        };
         let claims = plain();
         assert!(ok(&claims, json!({ "sub": "a", "exp": 941 })));
         assert!(!ok(&claims, json!({ "sub": "a", "exp": 940 })));
         assert!(!ok(&claims, json!({ "sub": "a", "exp": "2000" })));
+        // A token that is good for ever is a password that nobody can change.
+        assert!(judged(claims.clone(), &json!({ "sub": "a" })).is_err());
+        let latest = 1_000 + LONGEST + LEEWAY;
+        assert!(ok(&claims, json!({ "sub": "a", "exp": latest })));
+        assert!(!ok(&claims, json!({ "sub": "a", "exp": latest + 1 })));
         assert!(ok(
             &claims,
             json!({ "sub": "a", "nbf": 1_060, "iat": 1_000.5 })
@@ -259,12 +275,20 @@ mod tests {
         );
         let login = JwtLogin::new(Algorithm::EdDsa, &pem, plain()).unwrap();
         let header = json!({ "alg": "EdDSA" });
-        let message = format!("{}.{}", text(&header), text(&json!({ "sub": "ada" })));
+        let message = format!(
+            "{}.{}",
+            text(&header),
+            text(&json!({ "sub": "ada", "exp": 100 }))
+        );
         let signature = URL_SAFE_NO_PAD.encode(pair.sign(message.as_bytes()));
         let token = format!("{message}.{signature}");
         assert_eq!(login.subject(&token, 0).unwrap(), "ada");
         // The public key is no secret: nobody signs with it as if it were one.
-        let forged = signed(&json!({ "alg": "HS256" }), &json!({ "sub": "ada" }), &pem);
+        let forged = signed(
+            &json!({ "alg": "HS256" }),
+            &json!({ "sub": "ada", "exp": 100 }),
+            &pem,
+        );
         assert!(login.subject(&forged, 0).is_err());
     }
 }

@@ -56,8 +56,16 @@ async fn who_has_a_token_of_the_operators_gets_in() {
             again.get("/account/whoami").await.ok();
             let late = json!({ "sub": "ada", "exp": START_MS / 1000 - 300 });
             log_in(&server, &late).await.fails(403, "M_FORBIDDEN");
-            let unknown = log_in(&server, &json!({ "sub": "bob" })).await;
+            let unknown = log_in(&server, &json!({ "sub": "bob", "exp": until })).await;
             unknown.fails(403, "M_FORBIDDEN");
+            // One that is good for ever, or for long, is none.
+            for payload in [
+                json!({ "sub": "ada" }),
+                json!({ "sub": "ada", "exp": until + 2 * 24 * 3600 }),
+            ] {
+                let endless = log_in(&server, &payload).await;
+                endless.fails(403, "M_FORBIDDEN");
+            }
             let body = json!({ "type": "org.matrix.login.jwt", "token": "x.y.z" });
             let nonsense = server.ask(Method::POST, LOGIN, body).await;
             nonsense.fails(403, "M_FORBIDDEN");
@@ -71,14 +79,34 @@ async fn accounts_are_made_if_the_operator_wants_it() {
     each_server_with(
         || with_jwt(true),
         async |server| {
+            let until = START_MS / 1000 + 300;
+            let named = |name: &str| json!({ "sub": name, "exp": until });
             for _ in 0..2 {
-                let session = log_in(&server, &json!({ "sub": "Bob" })).await.ok();
+                let session = log_in(&server, &named("bob")).await.ok();
                 assert_eq!(session["user_id"], "@bob:here.test");
             }
-            let odd = log_in(&server, &json!({ "sub": "not valid" })).await;
+            // Where capitals make a difference, that is somebody else.
+            let other = log_in(&server, &named("Bob")).await;
+            other.fails(403, "M_FORBIDDEN");
+            let odd = log_in(&server, &named("not valid")).await;
             odd.fails(400, "M_INVALID_USERNAME");
         },
     )
+    .await;
+}
+
+#[tokio::test]
+async fn names_that_the_operator_keeps_are_nobodys() {
+    let settings = || {
+        let mut config = with_jwt(true);
+        config.registration_rules.reserved_names = vec!["root".into()];
+        config
+    };
+    each_server_with(settings, async |server| {
+        let until = START_MS / 1000 + 300;
+        let kept = log_in(&server, &json!({ "sub": "root", "exp": until })).await;
+        kept.fails(400, "M_INVALID_USERNAME");
+    })
     .await;
 }
 
