@@ -13,7 +13,7 @@ use rhizome_media::{
 use super::registration;
 use crate::config::{
     Config, EncryptionByDefault, Entrance, Exempt, LOCAL, MediaStore, Rate, RateLimits, RoomPolicy,
-    Scanner, Secret, StoreKind, Turn, UnauthenticatedDownloads, VisibleUsers, Welcome, WellKnown,
+    Scanner, Secret, StoreKind, Turn, UnauthenticatedDownloads, Welcome, WellKnown,
 };
 
 /// The largest body that another server may send: a transaction can reach about 10 MiB.
@@ -39,8 +39,8 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
     };
     out.forget_on_leave = config.rooms.forget_on_leave;
     out.found_users = match config.user_directory.visible {
-        VisibleUsers::Known => client_api::FoundUsers::Known,
-        VisibleUsers::AllLocal => client_api::FoundUsers::AllLocal,
+        crate::config::VisibleUsers::Known => client_api::FoundUsers::Known,
+        crate::config::VisibleUsers::AllLocal => client_api::FoundUsers::AllLocal,
     };
     out.profile_fields = client_api::ProfileFields {
         allowed: config.profiles.allowed_fields.clone(),

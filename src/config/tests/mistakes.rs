@@ -364,12 +364,6 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "without https://",
     ),
     (
-        "[user_directory]\nvisible = \"all\"\n",
-        "rhizome.toml:2: user_directory.visible",
-        "unknown variant `all`",
-        "config example",
-    ),
-    (
         "[rooms]\nencryption_by_default = \"some\"\n",
         "rhizome.toml:2: rooms.encryption_by_default",
         "unknown variant `some`",

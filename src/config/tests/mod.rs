@@ -43,6 +43,20 @@ fn each_mistake_is_refused_with_its_line_and_a_remedy() {
 }
 
 #[test]
+fn who_is_found_is_one_of_two_words() {
+    let config = read("[user_directory]\nvisible = \"all_local\"\n").unwrap();
+    assert_eq!(config.user_directory.visible, VisibleUsers::AllLocal);
+    let error = read("[user_directory]\nvisible = \"all\"\n").unwrap_err();
+    let problem = &error.0[0];
+    let place = "rhizome.toml:2: user_directory.visible";
+    assert!(problem.place.starts_with(place), "{problem:?}");
+    assert!(
+        problem.what.contains("unknown variant `all`"),
+        "{problem:?}"
+    );
+}
+
+#[test]
 fn all_mistakes_of_meaning_are_told_at_once() {
     let error =
         read("[registration]\nmode = \"open\"\n[database]\nmax_connections = 0\n").unwrap_err();

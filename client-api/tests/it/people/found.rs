@@ -171,7 +171,7 @@ async fn the_best_come_first() {
         let path = format!("/profile/{}/avatar_url", esc(&longer.id));
         let picture = json!({ "avatar_url": "mxc://here/picture" });
         longer.ok(Method::PUT, &path, picture.clone()).await;
-        rhizome_storage::testing::eventually("the picture is told", async || {
+        eventually("the picture is told", async || {
             let answer = search(&ada, json!({ "search_term": "samuel" })).await;
             let found = &answer["results"][0];
             found["avatar_url"] == picture["avatar_url"] && found["display_name"] == "Samuel"
