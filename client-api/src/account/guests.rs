@@ -188,7 +188,8 @@ impl PutOutGuests {
                 return Ok(());
             }
             for guest in &guests {
-                leave::leave(&self.federation, guest, &room_id, None).await?;
+                // Boxed: what leaving takes is large, and seldom needed.
+                Box::pin(leave::leave(&self.federation, guest, &room_id, None)).await?;
             }
         }
     }
