@@ -172,6 +172,11 @@ const HOW_OFTEN: &str = "\
     WHERE w.seen IN (0, 1, 2) AND w.word >= t.low AND w.word < t.high LIMIT $2) AS few) AS words \
     FROM ROWS($1) AS t";
 
+/// How many of them everybody may see, of one: whether there are more than are looked at is told by these alone.
+const HOW_MANY_SEEN: &str = "\
+    SELECT COUNT(*) AS words FROM (SELECT w.n FROM people_word w \
+    WHERE w.seen = 1 AND w.word >= $1 AND w.word < $2 LIMIT $3) AS few";
+
 /// Somebody by one of their names.
 struct Named {
     user: UserNo,
@@ -310,8 +315,9 @@ impl Store {
         // Alone it is what is looked for, and more than enough are found.
         if words >= FEW && !rows.is_empty() {
             let query = self
-                .sql(HOW_OFTEN)
-                .rows(std::slice::from_ref(&first))
+                .sql(HOW_MANY_SEEN)
+                .bind(&first.low)
+                .bind(&first.high)
                 .bind(CANDIDATES);
             if let Some(row) = self.row(query).await? {
                 words = row.get("words")?;
