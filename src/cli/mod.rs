@@ -279,6 +279,10 @@ mod tests {
             panic!("not user create");
         };
         assert_eq!(args.name.as_deref(), Some("alice"));
+    }
+
+    #[test]
+    fn commands_are_told_from_mistakes() {
         for (line, fine) in [
             (
                 "rhizome room inspect !a:b --graphviz --auth --event $x",

@@ -6,7 +6,7 @@ use ruma::OwnedServerName;
 use serde::Deserialize;
 
 use super::units::Secret;
-use super::{Problems, read_secret};
+use super::{Problems, secrets::read_secret};
 
 /// E-mail addresses and telephone numbers of users. Mails go out as `[mail]` says.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

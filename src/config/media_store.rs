@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::units::Secret;
-use super::{Problems, read_secret};
+use super::{Problems, secrets::read_secret};
 
 /// A place for files.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
