@@ -21,9 +21,9 @@ fn inspect(server: &Server, args: &[&str]) -> Output {
         .args(args)
         .env("RHIZOME__SERVER__NAME", server.name())
         .env("RHIZOME__DATABASE__URL", server.database_url())
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+        .stdin(Stdio::null());
+    // The server runs in this process, and may be writing.
+    tokio::task::block_in_place(|| command.output().unwrap())
 }
 
 fn text(output: &Output) -> String {
@@ -36,7 +36,7 @@ fn json_of(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_room_explains_itself() {
     for kind in [Kind::Sqlite, Kind::Postgres] {
         let server = Server::start(kind).await;
