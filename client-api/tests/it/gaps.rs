@@ -219,3 +219,24 @@ async fn whose_removal_came_as_history_is_told_the_members_of_then() {
     })
     .await;
 }
+
+/// An invite comes before what it stands on: whoever is invited can come in all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_invited_before_the_room_says_so_comes_in() {
+    story(async |ada, peer, room| {
+        empower(&ada, &peer, &room).await;
+        let rule = json!({ "join_rule": "invite" });
+        let closed = ada.set_state(&room, "m.room.join_rules", "", rule).await;
+        peer.hears(&closed).await;
+        let carl = ada.server.register("carl").await;
+        let id = room_of(&room);
+        peer.say(&id, "nobody here hears of this yet").await;
+        let invited = json!({ "membership": "invite" });
+        peer.send(&id, "m.room.member", Some(&carl.id), invited)
+            .await;
+        carl.join(&room).await;
+        carl.say(&room, "hello").await;
+        peer
+    })
+    .await;
+}

@@ -166,7 +166,7 @@ async fn a_window_is_the_same_whichever_way_it_is_read() {
             .ok(
                 Method::PUT,
                 &format!("/user/{}/account_data/a", esc(&alice.id)),
-                json!({}),
+                json!({ "n": after.0 }),
             )
             .await;
         let in_room = format!(
@@ -174,7 +174,8 @@ async fn a_window_is_the_same_whichever_way_it_is_read() {
             esc(&alice.id),
             esc(&other)
         );
-        alice.ok(Method::PUT, &in_room, json!({})).await;
+        let content = json!({ "n": after.0 });
+        alice.ok(Method::PUT, &in_room, content).await;
         let upto = store.log().head();
         let user = store
             .user_no(&ruma::UserId::parse(&alice.id).unwrap())

@@ -142,8 +142,31 @@ async fn as_resident(
     match join_locally(fed, user, room_id, content.clone()).await {
         // None of our users may let this one in; another server's may.
         Err(error) if is_unable(&error) => Ok(false),
+        // They are invited, but what the invite stands on hasn't come yet: whoever has invited them knows of it.
+        Err(error)
+            if error.status == StatusCode::FORBIDDEN && is_invited(fed, user, room_id).await? =>
+        {
+            Ok(false)
+        }
         done => done.map(|()| true),
     }
+}
+
+/// Whether there is an invite that isn't part of the room as we know it.
+async fn is_invited(
+    fed: &Federation,
+    user: &UserId,
+    room_id: &RoomId,
+) -> Result<bool, MatrixError> {
+    let store = fed.store();
+    let known = (
+        store.known_user(user).await?,
+        store.known_room(room_id).await?,
+    );
+    let (Some(user), Some(room)) = known else {
+        return Ok(false);
+    };
+    Ok(store.remote_invite(user, room).await?.is_some())
 }
 
 async fn join_locally(
