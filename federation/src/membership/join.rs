@@ -16,12 +16,11 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::StatusCode;
-use rhizome_protocol::{Membership, Object, Pdu, RoomRules, draft::Draft};
+use rhizome_protocol::{Membership, Object, Pdu, RoomRules};
 use rhizome_rooms::{
     access,
     admit::{self as admission, RemoteJoin},
-    membership::{self, restricted},
-    send::SendOptions,
+    membership,
 };
 use ruma::{
     OwnedRoomId, OwnedServerName, RoomId, RoomOrAliasId, ServerName, UserId,
@@ -33,11 +32,11 @@ use tokio::time::Instant;
 use crate::{
     Federation, MatrixError,
     fetch::verify,
-    handshake, local,
+    handshake,
     membership::{
-        candidates::{Refusal, candidates, is_unable},
+        candidates::{Refusal, candidates},
         joining::{time_left, turn},
-        taking_back,
+        resident, taking_back,
     },
     outbound::{
         OutboundError,
@@ -114,7 +113,7 @@ async fn join_room(
 ) -> Result<(), MatrixError> {
     // Step 2.
     let resident = access::server_in_room(fed.store(), room_id, fed.server_name()).await?;
-    if resident && as_resident(fed, user, room_id, &content).await? {
+    if resident && resident::join(fed, user, room_id, &content).await? {
         return Ok(());
     }
     let wish = Wish {
@@ -131,70 +130,6 @@ async fn join_room(
         Err(_) => taking_back::soon(fed, user, room_id).await,
     }
     done
-}
-/// Joins by a local event of a room that we are in, if one of our users can let this one in.
-async fn as_resident(
-    fed: &Federation,
-    user: &UserId,
-    room_id: &RoomId,
-    content: &Object,
-) -> Result<bool, MatrixError> {
-    match join_locally(fed, user, room_id, content.clone()).await {
-        // None of our users may let this one in; another server's may.
-        Err(error) if is_unable(&error) => Ok(false),
-        // They are invited, but what the invite stands on hasn't come yet: whoever has invited them knows of it.
-        Err(error)
-            if error.status == StatusCode::FORBIDDEN && is_invited(fed, user, room_id).await? =>
-        {
-            Ok(false)
-        }
-        done => done.map(|()| true),
-    }
-}
-
-/// Whether there is an invite that isn't part of the room as we know it.
-async fn is_invited(
-    fed: &Federation,
-    user: &UserId,
-    room_id: &RoomId,
-) -> Result<bool, MatrixError> {
-    let store = fed.store();
-    let known = (
-        store.known_user(user).await?,
-        store.known_room(room_id).await?,
-    );
-    let (Some(user), Some(room)) = known else {
-        return Ok(false);
-    };
-    Ok(store.remote_invite(user, room).await?.is_some())
-}
-
-async fn join_locally(
-    fed: &Federation,
-    user: &UserId,
-    room_id: &RoomId,
-    content: Object,
-) -> Result<(), MatrixError> {
-    if membership::current(fed.rooms(), room_id, user).await? == Some(Membership::Join) {
-        return Ok(());
-    }
-    let mut content = content;
-    content.insert("membership".to_owned(), Membership::Join.as_str().into());
-    if let Some(head) = fed.store().room(room_id).await?
-        && let Some(by) = restricted::authoriser(fed.rooms(), &head, user).await?
-    {
-        content.insert(restricted::AUTHORISED_VIA.to_owned(), by.as_str().into());
-    }
-    let draft = Draft {
-        room_id: Some(room_id.to_owned()),
-        sender: user.to_owned(),
-        kind: "m.room.member".to_owned(),
-        state_key: Some(user.to_string()),
-        content,
-        redacts: None,
-    };
-    local::send(fed, draft, SendOptions::default()).await?;
-    Ok(())
 }
 
 /// Who wants to join what, and until when.
@@ -253,7 +188,7 @@ impl Wish<'_> {
         // Step 4. Events of the room are no part of this: the lock is about joining only.
         let _only = turn(fed, room_id, self.until).await?;
         if access::server_in_room(fed.store(), room_id, fed.server_name()).await?
-            && as_resident(fed, self.user, room_id, self.content).await?
+            && resident::join(fed, self.user, room_id, self.content).await?
         {
             return Ok(());
         }
@@ -378,7 +313,7 @@ async fn countersigned(
 
 #[cfg(test)]
 mod tests {
-    use rhizome_protocol::draft;
+    use rhizome_protocol::draft::{self, Draft};
     use ruma::{server_name, user_id};
     use serde_json::json;
 

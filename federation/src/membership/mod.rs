@@ -6,4 +6,5 @@ pub mod join;
 pub(crate) mod joining;
 pub mod knock;
 pub mod leave;
+mod resident;
 pub(crate) mod taking_back;

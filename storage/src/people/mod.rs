@@ -8,6 +8,7 @@
 
 mod fill;
 mod find;
+mod found;
 mod mutual;
 mod plan;
 mod reader;
@@ -15,7 +16,7 @@ mod touched;
 mod words;
 mod write;
 
-pub use self::find::{FoundPeople, PeopleScope, Person};
+pub use self::found::{FoundPeople, PeopleScope, Person};
 pub(crate) use self::reader::PeopleReader;
 pub use self::reader::{FillPeople, PEOPLE_READER};
 pub use self::words::{PeopleQuery, TooLong};
