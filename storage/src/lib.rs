@@ -198,6 +198,8 @@ pub(crate) struct Core {
     pub(crate) dialect: Dialect,
     pub(crate) readers: AnyPool,
     pub(crate) writers: AnyPool,
+    /// The commit queue's; in SQLite the writers', as there is one.
+    pub(crate) committers: AnyPool,
     pub(crate) options: Options,
     pub(crate) epoch: Mutex<Epoch>,
     pub(crate) counters: Counters,

@@ -28,6 +28,9 @@ use crate::log::presence::{self, Presence};
 use crate::log::tail::Tail;
 use crate::{Caches, Core, Dialect, OpenError, Store};
 
+/// How many connections the commit queue has where others may write beside it: it makes one transaction at a time.
+const COMMITTERS: u32 = 1;
+
 impl Caches {
     fn new(events: usize) -> Self {
         Self {
@@ -74,13 +77,27 @@ impl Store {
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let dialect = Dialect::of(&options.url).ok_or(OpenError::Url)?;
         sqlx::any::install_default_drivers();
-        let writers = dialect.writers(options.max_connections);
-        let writers = connect(&options, dialect, writers).await?;
+        let of_writers = dialect.writers(options.max_connections);
+        let setup = dialect.setup(options.is_durable());
+        let (writers, committers) = match dialect {
+            Dialect::Sqlite => {
+                let writers = connect(&options, dialect, of_writers, setup.clone()).await?;
+                (writers.clone(), writers)
+            }
+            Dialect::Postgres => {
+                let for_commits = format!("{setup}{}", dialect.setup_commits());
+                let others = of_writers - COMMITTERS;
+                (
+                    connect(&options, dialect, others, setup.clone()).await?,
+                    connect(&options, dialect, COMMITTERS, for_commits).await?,
+                )
+            }
+        };
         migrate::run(&writers, dialect).await?;
         let readers = options
             .max_connections
             .saturating_sub(dialect.writers(options.max_connections));
-        let readers = connect(&options, dialect, readers.max(2)).await?;
+        let readers = connect(&options, dialect, readers.max(2), setup).await?;
         let epoch = Epoch::load(&writers).await?;
         let head = load_head(&writers).await?;
         let (queue, jobs) = mpsc::channel(1_024);
@@ -93,6 +110,7 @@ impl Store {
             dialect,
             readers,
             writers,
+            committers,
             epoch: Mutex::new(epoch),
             counters: Counters::default(),
             blocks: Blocks::default(),
@@ -170,6 +188,7 @@ impl Store {
         self.core.queue_ended.cancelled().await;
         self.core.readers.close().await;
         self.core.writers.close().await;
+        self.core.committers.close().await;
     }
 
     /// Resolves when the commit queue has ended: after [`Store::close`], or because it failed, in
@@ -207,6 +226,7 @@ async fn connect(
     options: &Options,
     dialect: Dialect,
     connections: u32,
+    setup: String,
 ) -> Result<AnyPool, OpenError> {
     let url = &options.url;
     let url = match dialect {
@@ -215,7 +235,6 @@ async fn connect(
         }
         _ => url.to_owned(),
     };
-    let setup = dialect.setup(options.is_durable());
     let pool = AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(30))

@@ -5,6 +5,7 @@
     reason = "a test that can't be set up fails with these words"
 )]
 
+mod plans;
 mod relations;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 
+pub use self::plans::check_commit_plans;
 pub use self::relations::{blank_relations, forget_relations, relation_rows, thread_rows};
 use crate::engine::migrate;
 use crate::engine::sql::Columns as _;
@@ -327,11 +329,14 @@ pub async fn go_back(store: &Store, positions: i64) {
 
 /// Runs a statement on every connection that writes.
 async fn tell_writers(store: &Store, statement: &'static str) {
-    let pool = &store.core.writers;
+    let mut pools = vec![&store.core.writers];
+    pools.extend(store.is_shared().then_some(&store.core.committers));
     let mut connections = Vec::new();
-    for _ in 0..pool.options().get_max_connections() {
-        let connection = pool.acquire().await;
-        connections.push(connection.expect("a connection can be had"));
+    for pool in pools {
+        for _ in 0..pool.options().get_max_connections() {
+            let connection = pool.acquire().await;
+            connections.push(connection.expect("a connection can be had"));
+        }
     }
     for connection in &mut connections {
         let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(statement)));

@@ -7,7 +7,7 @@ use axum::extract::State;
 use http::StatusCode;
 use rhizome_protocol::{Membership, Pdu, RoomRules, sign};
 use rhizome_rooms::{
-    Error, access,
+    Error,
     invites::{self, Verdict},
     membership::{self, remote_invite},
     receive::{Gathered, Received, receive},
@@ -19,7 +19,11 @@ use ruma::{
 };
 use serde_json::{Value, value::RawValue};
 
-use super::{guard, member, v1, wire};
+use super::{
+    guard, member,
+    transaction::{may_wait, put_aside},
+    v1, wire,
+};
 use crate::{Federation, MatrixError, RawJson, Ruma, fetch::verify, handshake::stripped};
 
 /// How many invites wait for a user's answer at most, of all servers and of one.
@@ -120,7 +124,7 @@ async fn accept(
             tracing::warn!(%rejection, event = %pdu.event_id(), "an invite can't be signed");
             MatrixError::invalid_param(rejection.to_string())
         })?;
-    if !admitted(fed, &signed).await? {
+    if !admitted(fed, origin, &signed).await? {
         let _counted = fed.inbound().invited.lock(account.user).await;
         if has_place(fed, origin, room_id, (account.user, verdict)).await? {
             remote_invite::keep(fed.rooms(), &signed, stripped.into()).await?;
@@ -129,14 +133,30 @@ async fn accept(
     Ok(signed)
 }
 
-/// Whether the invite is part of a room that we are in: then the user may act on it at once. What we can't
-/// decide yet, or don't allow, is kept as an invite from outside; perhaps the others think that we have left.
-async fn admitted(fed: &Federation, signed: &Pdu) -> Result<bool, MatrixError> {
-    if !access::server_in_room(fed.store(), signed.room_id(), fed.server_name()).await? {
+/// Whether the invite is part of a room that we are in, or soon will be: then the user may act on it. One that stands on
+/// what hasn't come waits in the inbox for that. What we don't allow is kept as an invite from outside; perhaps the others
+/// think that we have left.
+async fn admitted(
+    fed: &Federation,
+    origin: &ServerName,
+    signed: &Pdu,
+) -> Result<bool, MatrixError> {
+    let Some(head) = fed.store().room(signed.room_id()).await? else {
+        return Ok(false);
+    };
+    let servers = fed.store().joined_servers(head.room).await?;
+    if !servers.iter().any(|server| server == fed.server_name()) {
         return Ok(false);
     }
-    let outcome = receive(fed.rooms(), Arc::new(signed.clone()), &Gathered::default()).await?;
-    Ok(matches!(outcome, Received::Accepted | Received::Known))
+    match receive(fed.rooms(), Arc::new(signed.clone()), &Gathered::default()).await {
+        Ok(Received::Need(_)) | Err(Error::Contended) => {
+            let is_member = servers.iter().any(|server| server == origin);
+            let taken = put_aside(fed, origin, signed, may_wait(is_member)).await?;
+            taken.map_err(MatrixError::forbidden)?;
+            Ok(true)
+        }
+        outcome => Ok(matches!(outcome?, Received::Accepted | Received::Known)),
+    }
 }
 
 fn require_rate(fed: &Federation, origin: &ServerName) -> Result<(), MatrixError> {

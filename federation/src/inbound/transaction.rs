@@ -52,7 +52,7 @@ type Told = (OwnedEventId, Result<Taken, String>);
 
 /// What was made of an event that isn't refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Taken {
+pub(super) enum Taken {
     /// It is news, or waits.
     In,
     /// It is known, or withheld.
@@ -241,11 +241,7 @@ async fn decide_all(
     let servers = fed.store().joined_servers(head.room).await?;
     let is_member = |server: &ServerName| servers.iter().any(|other| other == server);
     let is_door = is_member(origin);
-    let may_wait = if is_door {
-        INBOX_PER_ORIGIN
-    } else {
-        INBOX_PER_STRANGER
-    };
+    let may_wait = may_wait(is_door);
     // Members tell of themselves and of who comes in through them; others of themselves, if they have just come in.
     // The keys of whoever else aren't even looked for.
     let is_known = |offered: &Offered| {
@@ -298,8 +294,17 @@ async fn put_aside_all(
     Ok(told)
 }
 
+/// How many events of a server may wait in the inbox: of one that is in their room, or of a stranger.
+pub(super) fn may_wait(is_member: bool) -> usize {
+    if is_member {
+        INBOX_PER_ORIGIN
+    } else {
+        INBOX_PER_STRANGER
+    }
+}
+
 /// Keeps an event in the inbox, of this origin at most so many.
-async fn put_aside(
+pub(super) async fn put_aside(
     fed: &Federation,
     origin: &ServerName,
     pdu: &Pdu,

@@ -1,14 +1,30 @@
 //! Joining a room that this server is in already.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use rhizome_protocol::{Membership, Object, draft::Draft};
 use rhizome_rooms::{
     membership::{self, restricted},
     send::SendOptions,
 };
-use ruma::{RoomId, UserId};
+use ruma::{OwnedServerName, RoomId, UserId};
+use serde::Deserialize;
 
-use crate::{Federation, MatrixError, local, membership::candidates::is_unable};
+use crate::{
+    Federation, MatrixError, local,
+    membership::candidates::{invite, is_unable},
+};
+
+/// How many events of one origin, and of all, are looked at in a room's inbox.
+const LOOKED_AT: (usize, usize) = (50, 200);
+
+/// What became of a join in a room that we are in.
+pub(super) enum Outcome {
+    Joined,
+    /// Another server may let the user in: this one, if it is known who.
+    Elsewhere(Option<OwnedServerName>),
+}
 
 /// Joins by a local event of a room that we are in, if one of our users can let this one in.
 pub(super) async fn join(
@@ -16,35 +32,56 @@ pub(super) async fn join(
     user: &UserId,
     room_id: &RoomId,
     content: &Object,
-) -> Result<bool, MatrixError> {
+) -> Result<Outcome, MatrixError> {
     match join_locally(fed, user, room_id, content.clone()).await {
         // None of our users may let this one in; another server's may.
-        Err(error) if is_unable(&error) => Ok(false),
-        // They are invited, but what the invite stands on hasn't come yet: whoever has invited them knows of it.
-        Err(error)
-            if error.status == StatusCode::FORBIDDEN && is_invited(fed, user, room_id).await? =>
-        {
-            Ok(false)
+        Err(error) if is_unable(&error) => Ok(Outcome::Elsewhere(None)),
+        // They may be invited, and what the invite stands on hasn't come yet: whoever has invited them knows of it.
+        Err(error) if error.status == StatusCode::FORBIDDEN => {
+            let invited = invited_by(fed, user, room_id).await?;
+            invited.map_or(Err(error), |server| Ok(Outcome::Elsewhere(Some(server))))
         }
-        done => done.map(|()| true),
+        done => done.map(|()| Outcome::Joined),
     }
 }
 
-/// Whether there is an invite that isn't part of the room as we know it.
-async fn is_invited(
+/// Whose invite isn't part of the room as we know it: one from before we came in, or one that waits in the inbox.
+async fn invited_by(
     fed: &Federation,
     user: &UserId,
     room_id: &RoomId,
-) -> Result<bool, MatrixError> {
-    let store = fed.store();
-    let known = (
-        store.known_user(user).await?,
-        store.known_room(room_id).await?,
-    );
-    let (Some(user), Some(room)) = known else {
-        return Ok(false);
-    };
-    Ok(store.remote_invite(user, room).await?.is_some())
+) -> Result<Option<OwnedServerName>, MatrixError> {
+    if let Some(invite) = invite(fed, user, room_id).await? {
+        return Ok(Some(invite.sender.server_name().to_owned()));
+    }
+    let (of_one, of_all) = LOOKED_AT;
+    let waiting = fed.store().inbox_waiting(room_id, i64::MIN, of_one, of_all);
+    let invite = waiting.await?.into_iter().find(|waiting| {
+        let event: Option<Invite<'_>> = serde_json::from_str(&waiting.event).ok();
+        event.is_some_and(|event| {
+            event.kind == "m.room.member"
+                && event.state_key.as_deref() == Some(user.as_str())
+                && event.content.membership == "invite"
+        })
+    });
+    Ok(invite.map(|invite| invite.origin))
+}
+
+/// What is looked at of an event that may be an invite.
+#[derive(Deserialize)]
+struct Invite<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    state_key: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    content: InviteContent<'a>,
+}
+
+#[derive(Deserialize)]
+struct InviteContent<'a> {
+    #[serde(borrow)]
+    membership: Cow<'a, str>,
 }
 
 async fn join_locally(

@@ -9,6 +9,7 @@ mod decide;
 mod gather;
 mod group;
 mod rows;
+mod window;
 pub(crate) mod write_set;
 
 use std::future::Future;
@@ -26,6 +27,7 @@ use crate::engine::trouble::Trouble;
 use crate::{CommitError, Committed, CrashAt, Error, Store, WriteSet};
 pub(crate) use gather::Destinations;
 use gather::GatheredSet;
+use window::Window;
 
 type CommitResult = Result<Committed, CommitError>;
 
@@ -160,6 +162,7 @@ impl Haste {
 async fn take_jobs(store: Store, mut jobs: mpsc::Receiver<Job>) {
     let closing = store.closing().clone();
     let mut group = Vec::new();
+    let mut window = Window::default();
     loop {
         tokio::select! {
             biased;
@@ -174,19 +177,15 @@ async fn take_jobs(store: Store, mut jobs: mpsc::Receiver<Job>) {
             }
             () = store.core.haste.asked(), if !group.is_empty() => {}
         }
-        // Whoever is about to send gets the chance to come along.
-        tokio::task::yield_now().await;
-        while group.len() < store.core.options.group_limit
-            && let Ok(next) = jobs.try_recv()
-        {
-            group.push(next);
-        }
-        let is_full = group.len() >= store.core.options.group_limit;
+        let limit = store.core.options.group_limit;
+        window.fill(&mut group, &mut jobs, limit).await;
+        let is_full = group.len() >= limit;
         let can_wait = !is_full && !jobs.is_closed() && group.iter().all(|job| job.can_wait);
         if can_wait && !store.core.haste.asked.load(Ordering::SeqCst) {
             continue;
         }
         store.core.haste.asked.store(false, Ordering::SeqCst);
+        window.filled(&group);
         commit_group(&store, std::mem::take(&mut group)).await;
     }
 }

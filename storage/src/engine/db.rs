@@ -1,7 +1,7 @@
 //! Plain statements. What every module of this crate uses; counted, and in both dialects.
 
 use sqlx::any::AnyRow;
-use sqlx::{Any, Transaction};
+use sqlx::{Any, AnyPool, Transaction};
 
 use super::sql::Query;
 use crate::{Result, Store};
@@ -44,9 +44,18 @@ impl Store {
     /// A transaction that writes, outside of the commit queue: for tables without positions.
     /// On SQLite it keeps every other writer waiting, so do no other I/O inside.
     pub(crate) async fn begin(&self) -> Result<Tx> {
+        self.begin_in(&self.core.writers).await
+    }
+
+    /// The same, for the commit queue: its statements are planned as ones that go by keys.
+    pub(crate) async fn begin_commit(&self) -> Result<Tx> {
+        self.begin_in(&self.core.committers).await
+    }
+
+    async fn begin_in(&self, pool: &AnyPool) -> Result<Tx> {
         let begin = self.core.dialect.begin();
         Ok(Tx {
-            inner: self.core.writers.begin_with(begin).await?,
+            inner: pool.begin_with(begin).await?,
             store: self.clone(),
         })
     }

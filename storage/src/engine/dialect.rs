@@ -154,9 +154,22 @@ impl Dialect {
             Self::Postgres => format!(
                 "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '15s'; \
                  SET statement_timeout = '120s'; SET synchronous_commit = {}; \
-                 SET client_min_messages = warning;",
+                 SET client_min_messages = warning; SET jit = off;",
                 if durable { "on" } else { "off" }
             ),
+        }
+    }
+
+    /// What the connection of the commit queue is told besides. All that it asks for goes by keys: PostgreSQL guesses
+    /// that a bound list has a hundred rows, and would read a whole table, or a whole index, for the one that it has. And
+    /// it asks the same again and again, so a plan is made once.
+    pub(crate) fn setup_commits(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => {
+                "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; \
+                 SET plan_cache_mode = force_generic_plan;"
+            }
         }
     }
 
@@ -168,7 +181,7 @@ impl Dialect {
         }
     }
 
-    /// How many connections may write at once.
+    /// How many connections may write at once, that of the commit queue included.
     pub(crate) fn writers(self, max_connections: u32) -> u32 {
         match self {
             Self::Sqlite => 1,

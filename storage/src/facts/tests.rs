@@ -7,7 +7,7 @@ use super::invite::{Invite, InviteChange};
 use super::*;
 use std::time::Duration;
 
-use crate::testing::{TestDatabase, soon};
+use crate::testing::{TestDatabase, check_commit_plans, soon};
 use crate::{EntryKind, NewRoom, Options, Pos, Result, RoomNo, RoomWrite, Store, UserNo, WriteSet};
 
 /// What samples are about.
@@ -171,4 +171,22 @@ async fn every_kind_of_fact_keeps_the_contract() {
         };
     }
     each_logged_kind!(keeps);
+}
+
+#[tokio::test]
+async fn what_facts_ask_for_is_found_by_keys() {
+    let database = TestDatabase::postgres().await;
+    let store = database.open().await;
+    let world = World::make(&store).await.unwrap();
+    macro_rules! commit {
+        ($kind:ty) => {
+            let fact = Fact::from(<$kind as LoggedKind>::sample(&world));
+            // Whether it stands after the others or not.
+            drop(store.commit(vec![fact].into()).await);
+        };
+    }
+    each_logged_kind!(commit);
+    check_commit_plans(&store).await;
+    store.close().await;
+    database.remove().await;
 }

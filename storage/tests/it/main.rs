@@ -15,6 +15,7 @@ mod given;
 mod hostile;
 mod keys;
 mod log;
+mod plans;
 mod processes;
 mod reader;
 mod receipts;

@@ -71,7 +71,7 @@ pub(super) struct Written {
 }
 
 async fn write_group(store: &Store, jobs: &[Job]) -> Result<Written, Trouble> {
-    let mut tx = store.begin().await?;
+    let mut tx = store.begin_commit().await?;
     let mut known = load(store, &mut tx, jobs).await?;
     let decisions: Vec<_> = (jobs.iter().enumerate())
         .map(|(index, job)| decide(index, job, &mut known))
