@@ -139,7 +139,6 @@ pub use federation::devices::{NewSharer, OutboundDevice};
 pub use federation::inbox::{InboxEvent, InboxLane};
 pub use federation::joins::SentJoin;
 pub use federation::keys::{KeyResponse, StoredKey};
-pub use federation::outbound::{DestinationRoom, Outbound};
 pub use keys::change::{CrossSigningChange, DeviceUpload};
 pub use keys::claim::KeyWanted;
 pub use keys::counts::KeyCounts;

@@ -110,6 +110,14 @@ pub(super) async fn apply(
     Ok((facts, updates))
 }
 
+/// Whether nothing is to be written of these, whatever they say: who types and who is there isn't stored.
+pub(super) fn write_nothing(edus: &[Raw<Edu>]) -> bool {
+    edus.iter().all(|edu| {
+        let envelope = serde_json::from_str::<Envelope<'_>>(edu.json().get());
+        envelope.is_ok_and(|envelope| ["m.typing", "m.presence"].contains(&&*envelope.edu_type))
+    })
+}
+
 /// <https://spec.matrix.org/v1.19/server-server-api/#typing-notifications>
 async fn typing(
     fed: &Federation,

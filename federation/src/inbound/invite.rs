@@ -21,7 +21,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     guard, member,
-    transaction::{may_wait, put_aside},
+    transaction::aside::{may_wait, put_aside},
     v1, wire,
 };
 use crate::{Federation, MatrixError, RawJson, Ruma, fetch::verify, handshake::stripped};

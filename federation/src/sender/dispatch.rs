@@ -125,7 +125,7 @@ async fn look_at(fed: &Federation, stretch: &Stretch) -> Result<(), Error> {
         tell(&server, Beside::LISTS);
     }
     if members_changed {
-        for (server, _) in store.destinations_after(stretch.after).await? {
+        for server in store.destinations_after(stretch.after).await? {
             tell(&server, Beside::NOTHING);
         }
     }

@@ -20,6 +20,7 @@ mod decide;
 mod ends;
 mod gather;
 mod late;
+mod line;
 mod outliers;
 pub mod packed;
 mod place;
@@ -43,6 +44,7 @@ use place::Placed;
 
 pub use self::{
     backfill::{Backfilled, backfilled},
+    line::{Line, line},
     outliers::{Outliers, outliers, packed_outliers},
     sticky::look_again_at_sticky,
 };

@@ -16,6 +16,7 @@ mod ends;
 mod forks;
 mod holes;
 mod hostile;
+mod line;
 mod mangled;
 mod reading;
 mod remote;

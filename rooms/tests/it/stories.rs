@@ -1,6 +1,6 @@
 //! Random stories of three servers.
 
-mod chance;
+pub mod chance;
 mod lies;
 mod textbook;
 

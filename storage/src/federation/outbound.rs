@@ -1,75 +1,24 @@
 //! What the sender of events to other servers reads.
 //!
 //! The commit that stores an event with [`NewEvent::send_to`](crate::NewEvent::send_to) writes, in one
-//! transaction with it, a row of `outbound` (position, room, event, destination set) and moves
-//! `destination_room` (destination, room → last position that it must get). So a destination has
-//! something to get exactly where `last_pos` is greater than what the sender has noted as sent.
+//! transaction with it, a row of `outbound` (position, room, event, destination set) and moves `outbound_last`
+//! (destination set → position of the last event that goes to it). So a message costs the same however many servers get
+//! it, and a destination has something to get exactly where one of its sets has gone beyond what the sender has noted as
+//! sent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ruma::{OwnedServerName, ServerName};
+use sqlx::any::AnyRow;
 
 use crate::engine::sql::Columns as _;
-use crate::{Pos, Result, RoomNo, ServerNo, SetNo, Store, StoredEvent};
+use crate::{Pos, Result, ServerNo, SetNo, Store, StoredEvent};
 
-/// An event that must be sent.
-#[derive(Debug, Clone)]
-pub struct Outbound {
-    /// Its position.
-    pub pos: Pos,
-    /// The event.
-    pub event: Arc<StoredEvent>,
-    /// All servers that must get it.
-    pub destinations: Arc<[OwnedServerName]>,
-}
-
-/// How far a destination must get in a room.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DestinationRoom {
-    /// The room.
-    pub room: RoomNo,
-    /// The position of the last event that it must get.
-    pub last_pos: Pos,
-}
+/// So many sets of destinations are looked at at once.
+const SETS: usize = 500;
 
 impl Store {
-    /// Events to send with `after < pos ≤ upto`, to any destination, ascending, at most `limit`.
-    pub async fn outbound(&self, after: Pos, upto: Pos, limit: usize) -> Result<Vec<Outbound>> {
-        let query = self
-            .sql(
-                "SELECT o.pos, o.event, o.set_no, d.servers FROM outbound o \
-                 JOIN destination_set d ON d.no = o.set_no \
-                 WHERE o.pos > $1 AND o.pos <= $2 ORDER BY o.pos LIMIT $3",
-            )
-            .bind(after)
-            .bind(upto)
-            .bind(limit);
-        let rows = self.rows(query).await?;
-        let mut sets: HashMap<SetNo, Arc<[OwnedServerName]>> = HashMap::new();
-        let mut out = Vec::with_capacity(rows.len());
-        let nos: Result<Vec<_>> = rows.iter().map(|row| row.get("event")).collect();
-        for (row, event) in rows.iter().zip(self.events_by_no(&nos?).await?) {
-            let set = row.get("set_no")?;
-            let known = sets.get(&set).cloned();
-            let destinations = if let Some(known) = known {
-                known
-            } else {
-                let nos: Vec<(ServerNo,)> = serde_json::from_str(&row.get::<String>("servers")?)?;
-                let nos: Vec<_> = nos.into_iter().map(|(no,)| no).collect();
-                let servers: Arc<[_]> = self.servers(&nos).await?.into();
-                sets.insert(set, servers.clone());
-                servers
-            };
-            out.push(Outbound {
-                pos: row.get("pos")?,
-                event,
-                destinations,
-            });
-        }
-        Ok(out)
-    }
-
     /// Events to send to one destination with `after < pos ≤ upto`, ascending, at most `limit`.
     pub async fn outbound_to(
         &self,
@@ -84,10 +33,9 @@ impl Store {
         // A set is written `[[1],[2]]`.
         let query = self
             .sql(
-                "SELECT o.event FROM outbound o JOIN destination_set d ON d.no = o.set_no \
-                 WHERE o.pos > $2 AND o.pos <= $3 AND o.room IN \
-                 (SELECT room FROM destination_room WHERE server = $1 AND last_pos > $2) \
-                 AND d.servers LIKE '%[' || CAST($1 AS TEXT) || ']%' \
+                "SELECT o.event FROM outbound o WHERE o.pos > $2 AND o.pos <= $3 AND o.set_no IN \
+                 (SELECT d.no FROM outbound_last l JOIN destination_set d ON d.no = l.set_no \
+                 WHERE l.last_pos > $2 AND d.servers LIKE '%[' || CAST($1 AS TEXT) || ']%') \
                  ORDER BY o.pos LIMIT $4",
             )
             .bind(server)
@@ -139,47 +87,52 @@ impl Store {
         Ok(found)
     }
 
-    /// The rooms in which the destination must get something after `after`, by last position.
-    pub async fn destination_rooms(
-        &self,
-        destination: &ServerName,
-        after: Pos,
-        limit: usize,
-    ) -> Result<Vec<DestinationRoom>> {
-        let Some(server) = self.known_server(destination).await? else {
-            return Ok(Vec::new());
-        };
+    /// Destinations that must get something after `after`.
+    pub async fn destinations_after(&self, after: Pos) -> Result<Vec<OwnedServerName>> {
         let query = self
             .sql(
-                "SELECT room, last_pos FROM destination_room \
-                 WHERE server = $1 AND last_pos > $2 ORDER BY last_pos LIMIT $3",
-            )
-            .bind(server)
-            .bind(after)
-            .bind(limit);
-        let rows = self.rows(query).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(DestinationRoom {
-                    room: row.get("room")?,
-                    last_pos: row.get("last_pos")?,
-                })
-            })
-            .collect()
-    }
-
-    /// Destinations that must get something after `after`, with the last position of each.
-    pub async fn destinations_after(&self, after: Pos) -> Result<Vec<(OwnedServerName, Pos)>> {
-        let query = self
-            .sql(
-                "SELECT s.name, MAX(r.last_pos) AS last_pos FROM destination_room r \
-                 JOIN server_name s ON s.no = r.server \
-                 WHERE r.last_pos > $1 GROUP BY s.name",
+                "SELECT d.no, d.servers, l.last_pos FROM outbound_last l \
+                 JOIN destination_set d ON d.no = l.set_no WHERE l.last_pos > $1",
             )
             .bind(after);
-        let rows = self.rows(query).await?;
-        rows.iter()
-            .map(|row| Ok((row.get("name")?, row.get("last_pos")?)))
-            .collect()
+        let mut servers = BTreeSet::new();
+        for row in self.rows(query).await? {
+            servers.extend(set_of(&row)?);
+        }
+        let servers: Vec<ServerNo> = servers.into_iter().collect();
+        self.servers(&servers).await
     }
+
+    /// The position of the last event that each destination must get.
+    pub(super) async fn last_of_destinations(&self) -> Result<BTreeMap<ServerNo, Pos>> {
+        let mut last = BTreeMap::new();
+        let mut from = SetNo::default();
+        loop {
+            let query = self
+                .sql(
+                    "SELECT d.no, d.servers, l.last_pos FROM outbound_last l \
+                     JOIN destination_set d ON d.no = l.set_no WHERE l.set_no > $1 ORDER BY l.set_no LIMIT $2",
+                )
+                .bind(from)
+                .bind(SETS);
+            let rows = self.rows(query).await?;
+            for row in &rows {
+                let pos: Pos = row.get("last_pos")?;
+                for server in set_of(row)? {
+                    let known = last.entry(server).or_insert(pos);
+                    *known = pos.max(*known);
+                }
+                from = row.get("no")?;
+            }
+            if rows.len() < SETS {
+                return Ok(last);
+            }
+        }
+    }
+}
+
+/// The servers of a set.
+fn set_of(row: &AnyRow) -> Result<impl Iterator<Item = ServerNo>> {
+    let servers: Vec<(ServerNo,)> = serde_json::from_str(&row.get::<String>("servers")?)?;
+    Ok(servers.into_iter().map(|(server,)| server))
 }

@@ -8,7 +8,7 @@ use super::{Maker, Planned, events_of};
 use crate::commit::decide::GroupState;
 use crate::engine::sql::rows;
 use crate::rooms::{relation, relationship};
-use crate::{EventNo, NewEvent, Placement, Result, RoomNo, ServerNo, SetNo};
+use crate::{EventNo, NewEvent, Placement, Result, RoomNo, SetNo};
 
 rows! {
     #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -37,9 +37,8 @@ rows! {
 }
 
 rows! {
-    struct DestinationRow {
-        server: ServerNo,
-        room: RoomNo,
+    struct LastRow {
+        set_no: SetNo,
         last_pos: i64,
     }
 }
@@ -150,7 +149,7 @@ impl Maker<'_> {
             _ => None,
         });
         let mut rows = Vec::with_capacity(events.len());
-        let mut last: BTreeMap<(ServerNo, RoomNo), i64> = BTreeMap::new();
+        let mut last: BTreeMap<SetNo, i64> = BTreeMap::new();
         for (pos, (room, event, destinations)) in events {
             rows.push(OutboundRow {
                 pos,
@@ -158,9 +157,7 @@ impl Maker<'_> {
                 event,
                 set_no: destinations.set,
             });
-            for server in destinations.servers.iter() {
-                last.insert((*server, room), pos);
-            }
+            last.insert(destinations.set, pos);
         }
         self.plan.statements.after(
             "INSERT INTO outbound (pos, room, event, set_no) \
@@ -168,16 +165,12 @@ impl Maker<'_> {
             &rows,
         )?;
         let last: Vec<_> = (last.into_iter())
-            .map(|((server, room), last_pos)| DestinationRow {
-                server,
-                room,
-                last_pos,
-            })
+            .map(|(set_no, last_pos)| LastRow { set_no, last_pos })
             .collect();
         self.plan.statements.after(
-            "INSERT INTO destination_room (server, room, last_pos) \
-             SELECT server, room, last_pos + $2 FROM ROWS($1) AS x WHERE true \
-             ON CONFLICT (server, room) DO UPDATE SET last_pos = excluded.last_pos",
+            "INSERT INTO outbound_last (set_no, last_pos) \
+             SELECT set_no, last_pos + $2 FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (set_no) DO UPDATE SET last_pos = excluded.last_pos",
             &last,
         )
     }

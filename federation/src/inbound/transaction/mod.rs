@@ -1,0 +1,297 @@
+//! `PUT /_matrix/federation/v1/send/{txnId}`: another server tells what happened.
+//!
+//! 1. One transaction of a server at a time. One that was done gets the answer that it got then.
+//! 2. Its events are grouped by room. Rooms are worked on side by side, a room's events in order; what is
+//!    wrong with one event concerns no other.
+//! 3. Events are checked (format, signatures, hash), then decided: what goes on from the room as it is in one go, all
+//!    else one by one. What can't be decided yet goes to the durable inbox and counts as taken.
+//! 4. Ephemeral data is applied, messages to devices are stored, and the answer is remembered with them, or if an
+//!    event was taken; where nothing but one room's events is to be stored, with these. All else may be done twice.
+
+pub(super) mod aside;
+mod offered;
+mod withdrawn;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::extract::State;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use rhizome_protocol::{Pdu, RoomRules};
+use rhizome_rooms::{
+    Error, access,
+    receive::{self, Gathered, Line, Received},
+};
+use rhizome_storage::{Fact, InboundAnswer, RoomHead};
+use ruma::{
+    EventId, OwnedRoomId, ServerName, api::federation::transactions::send_transaction_message,
+};
+use serde_json::{Value, json, value::RawValue};
+
+use self::{
+    aside::{Taken, may_wait, put_aside},
+    offered::{Offered, Told, checked, refuse_all, room_of},
+    withdrawn::withdrawn_invite,
+};
+use super::{edus, guard};
+use crate::{Federation, MatrixError, RawJson, Ruma, devices, fetch::verify};
+
+/// The most events of one transaction.
+const MAX_PDUS: usize = 50;
+/// The most ephemeral data units of one transaction.
+const MAX_EDUS: usize = 100;
+/// How many transactions of one server may be worked on or wait for that.
+const MAX_WAITING: usize = 5;
+/// The most bytes of a transaction id.
+const MAX_TXN_ID: usize = 255;
+/// How many events of one server may wait in rooms that we are joining: who is in them isn't known yet.
+const INBOX_WHILE_JOINING: usize = 1_000;
+/// How many rooms of one transaction are worked on at the same time.
+const ROOMS_AT_ONCE: usize = 8;
+
+/// `PUT /_matrix/federation/v1/send/{txnId}`
+pub(super) async fn send(
+    State(fed): State<Federation>,
+    Ruma { who, req, .. }: Ruma<send_transaction_message::v1::Request>,
+) -> Result<RawJson, MatrixError> {
+    if req.pdus.len() > MAX_PDUS || req.edus.len() > MAX_EDUS {
+        let message = format!("A transaction has at most {MAX_PDUS} PDUs and {MAX_EDUS} EDUs");
+        return Err(MatrixError::bad_json(message));
+    }
+    let store = fed.store();
+    let txn = req.transaction_id;
+    if txn.as_str().len() > MAX_TXN_ID {
+        return Err(MatrixError::invalid_param(format!(
+            "A transaction id has at most {MAX_TXN_ID} bytes"
+        )));
+    }
+    // A server sends one after the other; a repetition that comes too early waits for the first.
+    let lock = fed
+        .inbound()
+        .transactions
+        .lock_among(who.clone(), MAX_WAITING);
+    let Some(_only) = lock.await else {
+        return Err(MatrixError::limit_exceeded(1_000));
+    };
+    if let Some(answer) = store.inbound_txn(&who, txn.as_str()).await? {
+        return Ok(RawJson(answer.into()));
+    }
+    let sent = Sent {
+        fed: &fed,
+        origin: &who,
+        txn: txn.as_str(),
+        is_last: edus::write_nothing(&req.edus),
+    };
+    let Events { told, written } = events(&sent, req.pdus).await?;
+    let answer = answer(&told);
+    let (mut facts, updates) = edus::apply(&fed, &who, &req.edus).await?;
+    let has_taken = (told.iter()).any(|(_, outcome)| matches!(outcome, Ok(Taken::In)));
+    let has_messages = facts.iter().any(|fact| matches!(fact, Fact::ToDevice(_)));
+    if !written && (has_taken || has_messages) {
+        facts.push(sent.answered(&answer));
+    }
+    devices::incoming::commit(&fed, facts, &updates).await?;
+    Ok(RawJson(answer.into()))
+}
+
+/// A transaction that is worked on.
+struct Sent<'a> {
+    fed: &'a Federation,
+    origin: &'a ServerName,
+    txn: &'a str,
+    /// Whether nothing is to be written after these events but the answer, which may go with them.
+    is_last: bool,
+}
+
+impl Sent<'_> {
+    /// What is remembered of the answer.
+    fn answered(&self, answer: &str) -> Fact {
+        Fact::InboundAnswer(InboundAnswer {
+            origin: self.origin.to_owned(),
+            txn_id: self.txn.to_owned(),
+            response: answer.to_owned(),
+            received_ts: self.fed.store().clock().now_ms(),
+        })
+    }
+}
+
+/// What became of a transaction's events.
+#[derive(Default)]
+struct Events {
+    told: Vec<Told>,
+    /// Whether the answer was written with them.
+    written: bool,
+}
+
+impl From<Vec<Told>> for Events {
+    fn from(told: Vec<Told>) -> Self {
+        Self {
+            told,
+            written: false,
+        }
+    }
+}
+
+fn answer(told: &[Told]) -> String {
+    let pdus: BTreeMap<&EventId, Value> = (told.iter())
+        .map(|(id, outcome)| match outcome {
+            Ok(_) => (&**id, json!({})),
+            Err(error) => (&**id, json!({ "error": error })),
+        })
+        .collect();
+    json!({ "pdus": pdus }).to_string()
+}
+
+async fn events(sent: &Sent<'_>, pdus: Vec<Box<RawValue>>) -> Result<Events, MatrixError> {
+    let origin = sent.origin;
+    let mut by_room: BTreeMap<OwnedRoomId, Vec<Offered>> = BTreeMap::new();
+    for raw in pdus {
+        let room = verify::parse(&raw).and_then(|object| Ok((room_of(&object)?, object)));
+        match room {
+            Ok((room, object)) => by_room
+                .entry(room)
+                .or_default()
+                .push(Offered { object, raw }),
+            // Without its room's version an event has no id to name it by.
+            Err(rejection) => tracing::info!(%origin, %rejection, "dropped a received event"),
+        }
+    }
+    let is_last = sent.is_last && by_room.len() == 1;
+    let sent = Sent { is_last, ..*sent };
+    let told: Vec<Events> = stream::iter(by_room)
+        .map(|(room, offered)| in_room(&sent, room, offered))
+        .buffer_unordered(ROOMS_AT_ONCE)
+        .try_collect()
+        .await?;
+    let written = told.iter().any(|events| events.written);
+    let told = told.into_iter().flat_map(|events| events.told).collect();
+    Ok(Events { told, written })
+}
+
+/// The events of one room, in order.
+async fn in_room(
+    sent: &Sent<'_>,
+    room_id: OwnedRoomId,
+    offered: Vec<Offered>,
+) -> Result<Events, MatrixError> {
+    let (fed, origin) = (sent.fed, sent.origin);
+    let head = fed.store().room(&room_id).await?;
+    let resident = access::server_in_room(fed.store(), &room_id, fed.server_name()).await?;
+    match (head, fed.joining().rules(&room_id)) {
+        (Some(head), _) if resident => {
+            // ACLs are applied to each event by itself.
+            if !guard::is_allowed(fed, origin, &head).await? {
+                let denied = format!("{origin} is denied access to this room by its server ACL");
+                return Ok(refuse_all(head.rules, &offered, &denied).into());
+            }
+            decide_all(sent, &head, offered).await
+        }
+        // We are just coming in: these follow our join.
+        (_, Some(rules)) => Ok(put_aside_all(fed, origin, rules, offered).await?.into()),
+        (head, None) => {
+            for offered in &offered {
+                withdrawn_invite(fed, origin, &room_id, offered).await?;
+            }
+            tracing::debug!(%origin, room = %room_id, "events of a room that we aren't in");
+            let rules = head.map(|head| head.rules);
+            let refused = rules.map_or_else(Vec::new, |rules| {
+                refuse_all(rules, &offered, "This server is not in the room")
+            });
+            Ok(refused.into())
+        }
+    }
+}
+
+async fn decide_all(
+    sent: &Sent<'_>,
+    head: &RoomHead,
+    offered: Vec<Offered>,
+) -> Result<Events, MatrixError> {
+    let (fed, origin) = (sent.fed, sent.origin);
+    let servers = fed.store().joined_servers(head.room).await?;
+    let is_member = |server: &ServerName| servers.iter().any(|other| other == server);
+    let is_door = is_member(origin);
+    let may_wait = may_wait(is_door);
+    // Members tell of themselves and of who comes in through them; others of themselves, if they have just come in.
+    // The keys of whoever else aren't even looked for.
+    let is_known = |offered: &Offered| {
+        let server = offered.sender_server();
+        server.is_some_and(|server| server == origin || is_member(server))
+    };
+    let newcomers = offered.iter().filter(|offered| !is_known(offered)).count();
+    let are_all_heard =
+        newcomers == 0 || (is_door && fed.budgets().newcomers(origin, newcomers).is_ok());
+    let (offered, mut told) = if are_all_heard {
+        (offered, Vec::new())
+    } else {
+        let (heard, others): (Vec<_>, Vec<_>) = offered.into_iter().partition(is_known);
+        let reason = "The sender's server is not in the room";
+        (heard, refuse_all(head.rules, &others, reason))
+    };
+    let (passed, dropped) = checked(fed, origin, head.rules, offered).await;
+    told.extend(dropped);
+    let line = in_line(sent, head, &passed, &mut told).await?;
+    for pdu in passed.into_iter().skip(line.taken) {
+        let id = pdu.event_id().to_owned();
+        let outcome = match receive::pushed(fed.rooms(), pdu.clone(), &Gathered::default()).await {
+            Ok(Received::Accepted) => Ok(Taken::In),
+            Ok(Received::Known | Received::SoftFailed(_)) => Ok(Taken::Away),
+            Ok(Received::Rejected(rejection)) => Err(rejection.to_string()),
+            Ok(Received::Need(_)) | Err(Error::Contended) => {
+                put_aside(fed, origin, &pdu, may_wait).await?
+            }
+            // The database's trouble is not the event's fault: the other server tries again.
+            Err(error @ Error::Store(_)) => return Err(error.into()),
+            Err(error) => Err(error.to_string()),
+        };
+        told.push((id, outcome));
+    }
+    Ok(Events {
+        told,
+        written: line.with_facts,
+    })
+}
+
+/// Takes in one go what goes on from the room as it is, with the answer if that is all.
+async fn in_line(
+    sent: &Sent<'_>,
+    head: &RoomHead,
+    passed: &[Arc<Pdu>],
+    told: &mut Vec<Told>,
+) -> Result<Line, MatrixError> {
+    let refused = told.len();
+    told.extend(
+        passed
+            .iter()
+            .map(|pdu| (pdu.event_id().to_owned(), Ok(Taken::In))),
+    );
+    let facts = sent.is_last.then(|| sent.answered(&answer(told)));
+    let facts = facts.into_iter().collect();
+    let line = receive::line(sent.fed.rooms(), &head.room_id, passed, facts).await;
+    let line = match line {
+        Ok(line) => line,
+        Err(error @ Error::Store(_)) => return Err(error.into()),
+        // Each by itself is told what is wrong.
+        Err(_) => Line::default(),
+    };
+    told.truncate(refused + line.taken);
+    Ok(Line {
+        with_facts: line.with_facts && sent.is_last,
+        ..line
+    })
+}
+
+async fn put_aside_all(
+    fed: &Federation,
+    origin: &ServerName,
+    rules: &'static RoomRules,
+    offered: Vec<Offered>,
+) -> Result<Vec<Told>, MatrixError> {
+    let (passed, mut told) = checked(fed, origin, rules, offered).await;
+    for pdu in passed {
+        told.push((
+            pdu.event_id().to_owned(),
+            put_aside(fed, origin, &pdu, INBOX_WHILE_JOINING).await?,
+        ));
+    }
+    Ok(told)
+}

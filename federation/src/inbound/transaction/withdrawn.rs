@@ -1,0 +1,59 @@
+//! Invites of our users that others take back, and knocks that they answer, in rooms that we aren't in.
+
+use std::time::Duration;
+
+use rhizome_protocol::{Membership, receive::event_id};
+use rhizome_rooms::membership::remote_invite;
+use ruma::{RoomId, ServerName, UserId};
+use serde_json::Value;
+
+use super::offered::{Offered, checked};
+use crate::{Federation, MatrixError};
+
+/// How long what may be the answer to a knock waits for the knock itself to be done.
+const KNOCK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// An invite that we keep for a user of ours ends when whoever invited takes it back: by a later event that
+/// rests on the invite and makes the user leave, or bans them. We aren't in the room, so nobody else tells;
+/// and we don't know its powers, so that we can't tell whether anybody else was allowed to. A knock ends by
+/// such an event of anybody's: only the room's servers know its id.
+pub(super) async fn withdrawn_invite(
+    fed: &Federation,
+    origin: &ServerName,
+    room_id: &RoomId,
+    offered: &Offered,
+) -> Result<(), MatrixError> {
+    let text = |key: &str| offered.object.get(key).and_then(Value::as_str);
+    let Some(user) = text("state_key").and_then(|key| <&UserId>::try_from(key).ok()) else {
+        return Ok(());
+    };
+    if text("type") != Some("m.room.member") || user.server_name() != fed.server_name() {
+        return Ok(());
+    }
+    // The room may answer a knock before its door has told us that it was taken.
+    let knocks = fed.joining().turns.lock(room_id.to_owned());
+    let _taken = tokio::time::timeout(KNOCK_PATIENCE, knocks).await;
+    let (Some(user_no), Some(room)) = (
+        fed.store().known_user(user).await?,
+        fed.store().known_room(room_id).await?,
+    ) else {
+        return Ok(());
+    };
+    let Some(invite) = fed.store().remote_invite(user_no, room).await? else {
+        return Ok(());
+    };
+    let (mut passed, _) = checked(fed, origin, invite.rules, vec![offered.clone()]).await;
+    let Some(pdu) = passed.pop() else {
+        return Ok(());
+    };
+    let ends = matches!(pdu.membership(), Some(Membership::Leave | Membership::Ban));
+    let invited_by = rhizome_protocol::canonical::parse_object(invite.event.as_bytes())
+        .ok()
+        .and_then(|object| event_id(invite.rules, &object.into()));
+    let rests_on_it = invited_by.is_some_and(|invite| pdu.auth_events().contains(&invite));
+    let is_knock = invite.sender == *user;
+    if ends && rests_on_it && (is_knock || pdu.sender() == invite.sender) {
+        remote_invite::end(fed.rooms(), &pdu).await?;
+    }
+    Ok(())
+}
