@@ -54,6 +54,13 @@ pub struct ClientConfig {
     pub rate_limits: RateLimits,
     /// How long an access token lives that came with a refresh token.
     pub access_token_lifetime_ms: u64,
+    /// How long a refresh token lives; `None`: until it is used, or its session ends.
+    pub refresh_token_lifetime: Option<Duration>,
+    /// How long an access token lives that came without a refresh token; `None`: until its session ends.
+    pub lasting_token_lifetime: Option<Duration>,
+    /// How long who has proved on a device whose it is needn't do so again there for what isn't worse than what they could do
+    /// anyhow; zero: each time.
+    pub reauthentication_window: Duration,
     /// How long a token is good that somebody who is logged in gets for another device; `None`: nobody gets one.
     pub login_tokens: Option<Duration>,
     /// Takes tokens of the operator's own system for logins.
@@ -109,6 +116,9 @@ impl ClientConfig {
             registration_shared_secret: None,
             rate_limits: RateLimits::default(),
             access_token_lifetime_ms: 60 * 60 * 1000,
+            refresh_token_lifetime: None,
+            lasting_token_lifetime: None,
+            reauthentication_window: Duration::ZERO,
             login_tokens: Some(Duration::from_mins(2)),
             jwt: None,
             stream_heartbeat: Duration::from_secs(30),

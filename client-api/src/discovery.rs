@@ -111,6 +111,7 @@ pub async fn capabilities(
     let has_password = account
         .as_ref()
         .is_some_and(|one| one.password_hash.is_some());
+    let can_confirm = has_password || (app.config.jwt.is_some() && !who.is_guest);
     let administers = account.is_some_and(|one| one.admin);
     let available: BTreeMap<&str, &str> = RoomRules::supported()
         .map(|rules| (rules.version.as_str(), "stable"))
@@ -123,7 +124,7 @@ pub async fn capabilities(
         "m.set_avatar_url": { "enabled": fields.allow("avatar_url") },
         "m.profile_fields": { "enabled": true },
         "m.3pid_changes": { "enabled": list::may_change(&app) },
-        "m.get_login_token": { "enabled": has_password && app.config.login_tokens.is_some() },
+        "m.get_login_token": { "enabled": can_confirm && app.config.login_tokens.is_some() },
         "m.forget_forced_upon_leave": { "enabled": app.config.forget_on_leave },
         "im.nheko.msc3664.related_event_match": { "enabled": true },
     });

@@ -57,6 +57,9 @@ pub(crate) fn client(config: &Config) -> client_api::ClientConfig {
     registration::apply(&config.registration, &mut out);
     out.access_token_lifetime_ms =
         u64::try_from(config.sessions.access_token_lifetime.0.as_millis()).unwrap_or(u64::MAX);
+    out.refresh_token_lifetime = config.sessions.refresh_token_lifetime.map(|span| span.0);
+    out.lasting_token_lifetime = config.sessions.lasting_token_lifetime.map(|span| span.0);
+    out.reauthentication_window = config.sessions.reauthentication_window.0;
     let login_token = config.sessions.login_token_lifetime.0;
     out.login_tokens = (!login_token.is_zero()).then_some(login_token);
     // What is wrong with it, the check of the configuration has said.

@@ -68,6 +68,7 @@ pub use accounts::delivery::DELIVERY;
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::listing::ListedAccount;
+pub use accounts::proved::password_mark;
 pub use accounts::pushes::{About, Mails, NewPush, Push, Told, Waiting};
 pub use accounts::registration::{AwaitingApproval, RegistrationToken};
 pub use accounts::reports::{NewReport, Report, ReportState};

@@ -98,7 +98,13 @@ pub async fn register(
         return Err(MatrixError::forbidden("The HMAC is wrong"));
     }
     let user_id = users::user_id(&app.config.server_name, &user.username)?;
-    let first = Some((SessionRequest::default(), peer));
+    let first = Some((
+        SessionRequest {
+            by_password: true,
+            ..SessionRequest::default()
+        },
+        peer,
+    ));
     let new = users::New {
         user_id: &user_id,
         password: &user.password,

@@ -36,6 +36,7 @@ pub async fn deactivate(
         what: "deactivate",
         to: "",
         body: &body,
+        lately_will_do: false,
     };
     uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     // As long as it is known where they were bound; what isn't taken back doesn't hold the account.

@@ -80,6 +80,7 @@ pub async fn delete(
         what: "delete_device",
         to: req.device_id.as_str(),
         body: &body,
+        lately_will_do: true,
     };
     uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     app.store.remove_devices(who.user, &[req.device_id]).await?;
@@ -100,6 +101,7 @@ pub async fn delete_many(
         what: "delete_devices",
         to: "",
         body: &body,
+        lately_will_do: true,
     };
     uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     app.store.remove_devices(who.user, &req.devices).await?;

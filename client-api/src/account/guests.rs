@@ -55,6 +55,7 @@ pub(crate) async fn register(
     let user_id = users::user_id(&app.config.server_name, &name)?;
     let request = SessionRequest {
         device_name: req.initial_device_display_name,
+        is_guest: true,
         ..SessionRequest::default()
     };
     let Beginning { session, login } = Beginning::new(app, request, peer)?;

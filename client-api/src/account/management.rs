@@ -44,6 +44,7 @@ pub async fn change_password(
         what: "change_password",
         to: "",
         body: &body,
+        lately_will_do: false,
     };
     uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
     let hash = app.passwords.hash(&req.new_password).await?;

@@ -19,4 +19,5 @@ pub mod profile;
 pub(crate) mod register;
 mod registering;
 pub(crate) mod tags;
+mod upgrading;
 pub mod users;

@@ -18,16 +18,14 @@ use crate::{
     App, Ruma,
     account::{
         guests,
-        registering::{Proved, Registering},
-        users,
+        registering::{Making, Proved, Registering},
+        upgrading, users,
     },
     auth::{
-        login::awaiting_approval,
         session::{self, SessionRequest},
         uia::{self, Purpose},
     },
     config::Registration,
-    limits::Kind,
 };
 
 /// `POST /_matrix/client/v3/register`
@@ -50,10 +48,10 @@ pub async fn register(
     }
     require_open(&app)?;
     if let Some(token) = &req.guest_access_token {
-        return upgrade(&app, &req, token, peer).await;
+        return upgrading::upgrade(&app, &req, token, peer).await;
     }
     let session = req.auth.as_ref().and_then(AuthData::session);
-    let before = Registering::of(&app, session, req.username.as_deref()).await?;
+    let before = Registering::of(&app, Making::Account, session, req.username.as_deref()).await?;
     let registering = match before {
         Some(before) => before,
         None => first_time(&app, &req, peer).await?,
@@ -65,59 +63,13 @@ pub async fn register(
         device_id: Some(registering.device_id.clone()),
         device_name: req.initial_device_display_name,
         refreshable: req.refresh_token,
-        proof: None,
+        by_password: true,
+        ..SessionRequest::default()
     };
     let first = (!req.inhibit_login).then_some(first);
     let user_id = registering.user_id.clone();
     let session = registering.account(&app, password, first, peer).await?;
     RawJson::of(&session::answer(&app, &user_id, session))
-}
-
-/// A guest's account becomes one like others, by what it takes others to register.
-async fn upgrade(
-    app: &App,
-    req: &register::Request,
-    token: &str,
-    peer: Option<IpAddr>,
-) -> Result<RawJson, MatrixError> {
-    let guest = guests::upgrading(app, token, req.username.as_deref(), peer).await?;
-    let purpose = Purpose::upgrade(&guest.user_id, &app.config);
-    let passed = uia::pass(app, &purpose, (req.auth.as_ref(), peer)).await?;
-    let Some(password) = &req.password else {
-        return Err(MatrixError::missing_param("A password is required"));
-    };
-    app.limits
-        .take_from(Kind::Registration, peer, app.now_monotonic_ms())
-        .map_err(MatrixError::limit_exceeded)?;
-    let hash = app.passwords.hash(password).await?;
-    let id = passed.session.as_ref().map(|session| session.id.as_str());
-    let proved = Proved::of(app, id, &passed.proofs);
-    let waits = proved.admission.awaits_approval;
-    let admission = proved.admission.clone();
-    let (own, takes_token) = (&proved.third_parties, admission.token.is_some());
-    let upgraded = app.store.upgrade_guest(guest.user, &hash, own, admission);
-    if !upgraded.await? {
-        return Err(users::not_made(&app.store, own, takes_token).await?);
-    }
-    proved.end(app).await?;
-    if let Some(id) = id {
-        app.store.end_uia_session(id).await?;
-    }
-    if waits {
-        return Err(awaiting_approval());
-    }
-    let session = if req.inhibit_login {
-        None
-    } else {
-        let first = SessionRequest {
-            device_id: req.device_id.clone(),
-            device_name: req.initial_device_display_name.clone(),
-            refreshable: req.refresh_token,
-            proof: Some(hash),
-        };
-        Some(session::begin(app, guest.user, first, peer).await?)
-    };
-    RawJson::of(&session::answer(app, &guest.user_id, session))
 }
 
 /// What a new registration is about, once its stages are complete. Its session remembers that.
@@ -144,7 +96,8 @@ async fn first_time(
             // The same request came twice, and the other one was so much faster that the session isn't one of stages
             // any more.
             let session = auth.and_then(AuthData::session);
-            let before = Registering::of(app, session, req.username.as_deref()).await?;
+            let before =
+                Registering::of(app, Making::Account, session, req.username.as_deref()).await?;
             return before.ok_or(refusal);
         }
     };
@@ -153,6 +106,7 @@ async fn first_time(
     }
     let id = passed.session.as_ref().map(|session| session.id.as_str());
     let mut registering = Registering {
+        making: Making::Account,
         user_id,
         device_id,
         again: false,
@@ -172,7 +126,7 @@ async fn first_time(
         return Ok(registering);
     }
     // The same request came twice, and the other one was faster: it is about the account that that one makes.
-    let before = Registering::of(app, id, req.username.as_deref()).await?;
+    let before = Registering::of(app, Making::Account, id, req.username.as_deref()).await?;
     before.ok_or_else(users::in_use)
 }
 

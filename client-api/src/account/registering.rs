@@ -3,7 +3,8 @@
 //! Once its stages are complete, the session of a registration is about the account that it makes and that
 //! account's first device. Until it expires, the same request gives the same account and the same device, with
 //! tokens of its own, as those that were lost are known to nobody: tokens are kept as hashes only. What was proved stays
-//! with the session, and becomes the account's in the commit that makes it: so it counts once.
+//! with the session, and becomes the account's in the commit that makes it: so it counts once. It is the same when a guest's
+//! account becomes one like others (`upgrading.rs`).
 
 use std::net::IpAddr;
 
@@ -24,12 +25,29 @@ use crate::{
     limits::Kind,
 };
 
-/// What the purpose of such a session begins with.
-const PURPOSE: &str = "registered";
+/// What a registration makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Making {
+    /// An account.
+    Account,
+    /// An account like others of a guest's.
+    Upgrade,
+}
+
+impl Making {
+    /// What the purpose of its session begins with.
+    fn word(self) -> &'static str {
+        match self {
+            Self::Account => "registered",
+            Self::Upgrade => "upgraded",
+        }
+    }
+}
 
 /// The account that a registration makes.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Registering {
+    pub(crate) making: Making,
     pub(crate) user_id: OwnedUserId,
     /// Its first device, if it gets one.
     pub(crate) device_id: OwnedDeviceId,
@@ -56,6 +74,7 @@ impl Registering {
     /// What an earlier request with this session was about, if it was about this name.
     pub(crate) async fn of(
         app: &App,
+        making: Making,
         session: Option<&str>,
         username: Option<&str>,
     ) -> Result<Option<Self>, MatrixError> {
@@ -66,7 +85,7 @@ impl Registering {
         let Some(found) = app.store.uia_session(session, now).await? else {
             return Ok(None);
         };
-        let Some(mut before) = Self::from_purpose(&found.purpose) else {
+        let Some(mut before) = Self::from_purpose(making, &found.purpose) else {
             return Ok(None);
         };
         before.proved = Proved::of(app, Some(session), &Proofs::read(&found.completed));
@@ -80,15 +99,18 @@ impl Registering {
 
     /// What the session is about from now on.
     pub(crate) fn purpose(&self) -> String {
-        format!("{PURPOSE} {} {}", self.user_id, self.device_id)
+        let word = self.making.word();
+        format!("{word} {} {}", self.user_id, self.device_id)
     }
 
-    fn from_purpose(purpose: &str) -> Option<Self> {
+    fn from_purpose(making: Making, purpose: &str) -> Option<Self> {
         let mut parts = purpose.splitn(3, ' ');
-        let (PURPOSE, user, device) = (parts.next()?, parts.next()?, parts.next()?) else {
+        let (word, user, device) = (parts.next()?, parts.next()?, parts.next()?);
+        if word != making.word() {
             return None;
-        };
+        }
         Some(Self {
+            making,
             user_id: UserId::parse(user).ok()?,
             device_id: device.into(),
             again: true,
@@ -165,7 +187,7 @@ impl Registering {
     }
 
     /// Begins a session in the account that an earlier request has made, if it is by this password.
-    async fn log_in(
+    pub(crate) async fn log_in(
         &self,
         app: &App,
         account: Account,
@@ -236,22 +258,30 @@ mod tests {
 
     #[test]
     fn a_purpose_says_what_is_registered() {
-        let before = Registering {
-            user_id: "@ada:here.test:8448".try_into().unwrap(),
-            device_id: "Ada's own phone".into(),
-            again: true,
-            session: None,
-            proved: Proved::default(),
-        };
-        let again = Registering::from_purpose(&before.purpose());
-        assert_eq!(again, Some(before));
+        for (making, other) in [
+            (Making::Account, Making::Upgrade),
+            (Making::Upgrade, Making::Account),
+        ] {
+            let before = Registering {
+                making,
+                user_id: "@ada:here.test:8448".try_into().unwrap(),
+                device_id: "Ada's own phone".into(),
+                again: true,
+                session: None,
+                proved: Proved::default(),
+            };
+            let purpose = before.purpose();
+            assert_eq!(Registering::from_purpose(other, &purpose), None);
+            let again = Registering::from_purpose(making, &purpose);
+            assert_eq!(again, Some(before));
+        }
         for other in [
             "register",
             "registered",
             "registered @ada:x",
             "registered x y",
         ] {
-            assert_eq!(Registering::from_purpose(other), None);
+            assert_eq!(Registering::from_purpose(Making::Account, other), None);
         }
     }
 }

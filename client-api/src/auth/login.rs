@@ -106,7 +106,9 @@ pub async fn login(
         device_id: login.device_id,
         device_name: login.initial_device_display_name,
         refreshable: login.refresh_token,
+        by_password: proof.is_some(),
         proof,
+        is_guest: false,
     };
     let Some(account) = app.store.account(&user_id).await? else {
         return Err(MatrixError::internal());

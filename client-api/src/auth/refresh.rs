@@ -18,7 +18,7 @@ use crate::{
 ///
 /// The old refresh token stays good until one of the new tokens is used, so that an answer that got
 /// lost costs nothing. One that is used after that may be stolen: the session's tokens end, whoever has them, and who owns
-/// it logs in again as the same device.
+/// it logs in again as the same device. So does who comes with one that has expired.
 pub async fn refresh(
     State(app): State<App>,
     Ruma { req, .. }: Ruma<refresh::Request>,

@@ -1,9 +1,12 @@
 //! Sessions: a device and its tokens, for whoever has registered or logged in.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Duration,
+};
 
 use rhizome_edge::MatrixError;
-use rhizome_storage::{FirstLogin, NewLogin, NewTokens, UserNo, random};
+use rhizome_storage::{FirstLogin, NewLogin, NewTokens, UserNo, millis, random};
 use ruma::{DeviceId, OwnedDeviceId, UserId};
 use serde_json::{Value, json};
 
@@ -27,6 +30,10 @@ pub struct SessionRequest {
     pub refreshable: bool,
     /// What its password was found to match.
     pub proof: Option<String>,
+    /// Whether who asks has shown the account's password, or given it one.
+    pub by_password: bool,
+    /// Whether it is a guest's, who can't log in again.
+    pub is_guest: bool,
 }
 
 /// A session that has begun.
@@ -100,7 +107,8 @@ impl Beginning {
         let tokens = if request.refreshable {
             Tokens::refreshable(app, None)?
         } else {
-            Tokens::lasting()?
+            let ends = app.config.lasting_token_lifetime;
+            Tokens::lasting(app, ends.filter(|_| !request.is_guest))?
         };
         let (id, hashes) = (device_id.clone(), tokens.hashes());
         let now_ms = app.store.clock().now_ms();
@@ -112,6 +120,7 @@ impl Beginning {
             now_ms,
             tokens: hashes,
             proof: request.proof,
+            proved: request.by_password,
         };
         Ok(Self {
             session: Session {
@@ -148,7 +157,9 @@ pub fn answer(app: &App, user_id: &UserId, session: Option<Session>) -> Value {
     });
     if let Some(refresh_token) = session.refresh_token {
         answer["refresh_token"] = refresh_token.into();
-        answer["expires_in_ms"] = session.expires_in_ms.into();
+    }
+    if let Some(expires_in_ms) = session.expires_in_ms {
+        answer["expires_in_ms"] = expires_in_ms.into();
     }
     answer
 }
@@ -198,16 +209,19 @@ pub struct Tokens {
     pub refresh: Option<String>,
     pub expires_in_ms: Option<u64>,
     expires_ms: Option<i64>,
+    refresh_expires_ms: Option<i64>,
 }
 
 impl Tokens {
-    /// An access token that doesn't end by itself.
-    fn lasting() -> Result<Self, MatrixError> {
+    /// An access token alone, that ends after `lifetime` or not by itself.
+    fn lasting(app: &App, lifetime: Option<Duration>) -> Result<Self, MatrixError> {
+        let lifetime_ms = lifetime.map(millis);
         Ok(Self {
             access: random::secret()?,
             refresh: None,
-            expires_in_ms: None,
-            expires_ms: None,
+            expires_in_ms: lifetime_ms.and_then(|ms| u64::try_from(ms).ok()),
+            expires_ms: lifetime_ms.map(|ms| in_ms(app, ms)),
+            refresh_expires_ms: None,
         })
     }
 
@@ -215,6 +229,7 @@ impl Tokens {
     pub fn refreshable(app: &App, after: Option<&str>) -> Result<Self, MatrixError> {
         let lifetime = app.config.access_token_lifetime_ms;
         let ends = i64::try_from(lifetime).unwrap_or(i64::MAX);
+        let refresh_ends = app.config.refresh_token_lifetime.map(millis);
         let (session, generation) = match after.and_then(parts) {
             Some((session, generation)) => (session.to_owned(), generation.saturating_add(1)),
             None => (random::secret()?, 0),
@@ -223,7 +238,8 @@ impl Tokens {
             access: random::secret()?,
             refresh: Some(format!("{session}.{generation}.{}", random::secret()?)),
             expires_in_ms: Some(lifetime),
-            expires_ms: Some(app.store.clock().now_ms().saturating_add(ends)),
+            expires_ms: Some(in_ms(app, ends)),
+            refresh_expires_ms: refresh_ends.map(|ms| in_ms(app, ms)),
         })
     }
 
@@ -233,6 +249,12 @@ impl Tokens {
             access_hash: hash_of(&self.access),
             refresh_hash: self.refresh.as_deref().map(refresh_hash_of),
             expires_ms: self.expires_ms,
+            refresh_expires_ms: self.refresh_expires_ms,
         }
     }
+}
+
+/// The time in so many milliseconds.
+fn in_ms(app: &App, ms: i64) -> i64 {
+    app.store.clock().now_ms().saturating_add(ms)
 }

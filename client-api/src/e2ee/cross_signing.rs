@@ -74,6 +74,7 @@ pub async fn upload(
                 what: "device_signing",
                 to: "",
                 body: &raw,
+                lately_will_do: true,
             };
             uia::confirm(&app, &who, act, (body.auth.as_ref(), peer)).await?;
             confirmed = true;

@@ -15,6 +15,8 @@ use key::Key;
 const MAX_TOKEN: usize = 8 * 1024;
 /// The furthest that a token's end may be away, in seconds.
 const LONGEST: i64 = 24 * 60 * 60;
+/// How long ago a token may have been issued that confirms something, in seconds.
+const FRESH: i64 = 5 * 60;
 /// How far the other's clock may be off, in seconds.
 const LEEWAY: i64 = 60;
 
@@ -72,6 +74,24 @@ impl JwtLogin {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn subject(&self, token: &str, now_s: i64) -> Result<String, &'static str> {
+        self.judge(&self.payload(token)?, now_s)
+    }
+
+    /// The same of a token that was issued just now, as it says (`iat`): not one that somebody found.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn fresh_subject(&self, token: &str, now_s: i64) -> Result<String, &'static str> {
+        let payload = self.payload(token)?;
+        let issued = time(&payload, "iat")?.ok_or("it doesn't say when it was issued (iat)")?;
+        if issued.saturating_add(FRESH + LEEWAY) <= now_s {
+            return Err("it was issued too long ago");
+        }
+        self.judge(&payload, now_s)
+    }
+
+    /// What a token says that is signed as it has to be.
+    fn payload(&self, token: &str) -> Result<Map<String, Value>, &'static str> {
         if token.len() > MAX_TOKEN {
             return Err("it is too long");
         }
@@ -86,9 +106,7 @@ impl JwtLogin {
         if !self.key.verifies(signed.as_bytes(), &part(signature)?) {
             return Err("its signature isn't valid");
         }
-        let payload: Map<String, Value> =
-            serde_json::from_slice(&part(payload)?).map_err(|_| "its payload isn't valid")?;
-        self.judge(&payload, now_s)
+        serde_json::from_slice(&part(payload)?).map_err(|_| "its payload isn't valid")
     }
 
     fn judge(&self, payload: &Map<String, Value>, now_s: i64) -> Result<String, &'static str> {
@@ -258,6 +276,27 @@ mod tests {
         ] {
             assert!(!ok(&strict, bad));
         }
+    }
+
+    #[test]
+    fn a_fresh_token_says_when_it_was_issued() {
+        let login = login(plain());
+        let fresh = |payload: &Value| {
+            let token = signed(&json!({ "alg": "HS256" }), payload, SECRET);
+            assert!(login.subject(&token, 1_000).is_ok(), "{payload}");
+            login.fresh_subject(&token, 1_000).is_ok()
+        };
+        let issued = |at: i64| json!({ "sub": "ada", "exp": 2_000, "iat": at });
+        assert!(fresh(&issued(1_060)));
+        assert!(fresh(&issued(1_000 - FRESH - LEEWAY + 1)));
+        assert!(!fresh(&issued(1_000 - FRESH - LEEWAY)));
+        assert!(!fresh(&json!({ "sub": "ada", "exp": 2_000 })));
+        // What isn't good at all isn't fresh.
+        let expired = json!({ "sub": "ada", "exp": 900, "iat": 1_000 });
+        let expired = signed(&json!({ "alg": "HS256" }), &expired, SECRET);
+        assert!(login.fresh_subject(&expired, 1_000).is_err());
+        let forged = signed(&json!({ "alg": "HS256" }), &issued(1_000), "another secret");
+        assert!(login.fresh_subject(&forged, 1_000).is_err());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::{
 
 const SECRET: &str = "a secret of more than thirty-two bytes";
 
-fn with_jwt(creates: bool) -> ClientConfig {
+pub fn with_jwt(creates: bool) -> ClientConfig {
     let claims = JwtClaims {
         subject: "sub".into(),
         creates,
@@ -27,7 +27,7 @@ fn with_jwt(creates: bool) -> ClientConfig {
     config
 }
 
-fn token(payload: &Value) -> String {
+pub fn token(payload: &Value) -> String {
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let message = format!("{}.{}", part(&json!({ "alg": "HS256" })), part(payload));
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
@@ -35,7 +35,7 @@ fn token(payload: &Value) -> String {
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-async fn log_in(server: &Server, payload: &Value) -> HttpAnswer {
+pub async fn log_in(server: &Server, payload: &Value) -> HttpAnswer {
     let body = json!({ "type": "org.matrix.login.jwt", "token": token(payload) });
     server.ask(Method::POST, LOGIN, body).await
 }

@@ -270,8 +270,10 @@ async fn servers_get_what_is_of_users_here() {
                 access_hash: "access".to_owned(),
                 refresh_hash: None,
                 expires_ms: None,
+                refresh_expires_ms: None,
             },
             proof: None,
+            proved: false,
         };
         assert!(a.store().log_in(&login).await.unwrap());
         let upload = rhizome_storage::DeviceUpload {

@@ -20,8 +20,10 @@ impl Server {
                 access_hash: format!("{user} {device}"),
                 refresh_hash: None,
                 expires_ms: None,
+                refresh_expires_ms: None,
             },
             proof: None,
+            proved: false,
         };
         assert!(self.store().log_in(&login).await.unwrap());
     }

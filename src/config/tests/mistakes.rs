@@ -340,12 +340,6 @@ pub(super) const MISTAKES: &[(&str, &str, &str, &str)] = &[
         "max_scheduled = 0",
     ),
     (
-        "[sessions]\naccess_token_lifetime = \"1s\"\n",
-        "rhizome.toml:2: sessions.access_token_lifetime",
-        "refresh their tokens in time",
-        "30s",
-    ),
-    (
         "[logging]\nlevel = \"a=b=c\"\n",
         "rhizome.toml:2: logging.level",
         "not a log level",

@@ -2,6 +2,7 @@
 
 mod mistakes;
 mod mistakes_registration;
+mod mistakes_sessions;
 mod told;
 
 use super::*;
@@ -32,6 +33,7 @@ fn nothing_set_gives_the_defaults() {
 #[test]
 fn each_mistake_is_refused_with_its_line_and_a_remedy() {
     let mistakes = MISTAKES.iter().chain(mistakes_registration::MISTAKES);
+    let mistakes = mistakes.chain(mistakes_sessions::MISTAKES);
     for (text, place, what, remedy) in mistakes.chain(told::TOLD) {
         let error = read(text).expect_err(text);
         let problem = &error.0[0];
@@ -218,6 +220,8 @@ const WITHOUT_DEFAULT: &[&str] = &[
     "registration.captcha",
     "registration.shared_secret",
     "registration.shared_secret_file",
+    "sessions.refresh_token_lifetime",
+    "sessions.lasting_token_lifetime",
     "jwt.algorithm",
     "jwt.secret",
     "jwt.secret_file",

@@ -238,8 +238,10 @@ mod tests {
                 access_hash: format!("{user} {device}"),
                 refresh_hash: None,
                 expires_ms: None,
+                refresh_expires_ms: None,
             },
             proof: None,
+            proved: false,
         }
     }
 

@@ -80,8 +80,10 @@ mod tests {
                 access_hash: token.into(),
                 refresh_hash: None,
                 expires_ms: None,
+                refresh_expires_ms: None,
             },
             proof: None,
+            proved: false,
         };
         assert!(store.log_in(&login).await.unwrap());
     }

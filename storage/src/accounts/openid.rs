@@ -90,8 +90,10 @@ mod tests {
                 access_hash: hash.to_owned(),
                 refresh_hash: None,
                 expires_ms: None,
+                refresh_expires_ms: None,
             },
             proof: None,
+            proved: false,
         };
         assert!(store.log_in(&login).await.unwrap());
     }

@@ -67,17 +67,20 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use ruma::user_id;
 
     use super::*;
-    use crate::testing::each_database;
-    use crate::{NewLogin, NewTokens};
+    use crate::testing::{TestDatabase, each_database};
+    use crate::{Clock, NewLogin, NewTokens, Options};
 
     fn pair(n: u32) -> NewTokens {
         NewTokens {
             access_hash: format!("a{n}"),
             refresh_hash: Some(format!("r{n}")),
             expires_ms: Some(i64::from(n)),
+            refresh_expires_ms: None,
         }
     }
 
@@ -90,6 +93,7 @@ mod tests {
             now_ms: 7,
             tokens,
             proof: None,
+            proved: false,
         }
     }
 
@@ -196,5 +200,48 @@ mod tests {
             assert!(store.refresh("t.0.r", pair(10)).await.unwrap());
         })
         .await;
+    }
+
+    #[tokio::test]
+    async fn a_refresh_token_ends_with_its_time() {
+        for database in TestDatabase::both().await {
+            let clock = Clock::manual(1_000);
+            let options = Options {
+                clock: clock.clone(),
+                ..database.options()
+            };
+            let store = Store::open(options).await.unwrap();
+            let ada = store.user_no(user_id!("@ada:here")).await.unwrap();
+            let pair = |n: u32, until: Option<i64>| NewTokens {
+                refresh_hash: Some(format!("s.{n}.r")),
+                refresh_expires_ms: until,
+                ..pair(n)
+            };
+            let first = login(ada, "A", pair(1, Some(2_000)));
+            store.log_in(&first).await.unwrap();
+            clock.advance(Duration::from_millis(999));
+            let second = pair(2, Some(3_000));
+            assert!(store.refresh("s.1.r", second).await.unwrap());
+            clock.advance(Duration::from_millis(1));
+            // The answer was lost, but it is too late now; what it gave out is good.
+            assert!(!store.refresh("s.1.r", pair(3, None)).await.unwrap());
+            assert!(store.refresh_reused("s.1.r").await.unwrap());
+            clock.advance(Duration::from_millis(999));
+            assert!(store.refresh("s.2.r", pair(4, None)).await.unwrap());
+            clock.advance(Duration::from_hours(24_000));
+            assert!(store.refresh("s.4.r", pair(5, Some(0))).await.unwrap());
+            assert!(!store.refresh("s.5.r", pair(6, None)).await.unwrap());
+            // The device stays, and nothing of its session ends by that.
+            assert!(store.refresh_reused("s.5.r").await.unwrap());
+            assert_eq!(store.devices(ada).await.unwrap().len(), 1);
+            assert!(store.refresh("s.4.r", pair(7, None)).await.unwrap());
+            // One that was used before ends the session, however old it is.
+            let token = store.token("a7").await.unwrap().unwrap();
+            store.confirm_refresh(&token).await.unwrap();
+            assert!(store.refresh_reused("s.1.r").await.unwrap());
+            assert!(!store.refresh("s.7.r", pair(8, None)).await.unwrap());
+            store.close().await;
+            database.remove().await;
+        }
     }
 }

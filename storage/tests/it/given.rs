@@ -165,8 +165,10 @@ async fn who_comes_in_shares_the_room_with_those_who_were_there() {
                 access_hash: "a".to_owned(),
                 refresh_hash: None,
                 expires_ms: None,
+                refresh_expires_ms: None,
             },
             proof: None,
+            proved: false,
         };
         let made = store.create_account(&alice, NewAccount::default(), Some(Box::new(first)));
         let alice_no = made.await.unwrap().unwrap();

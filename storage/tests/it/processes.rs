@@ -349,8 +349,10 @@ async fn a_message_to_a_device_comes_once_to_two_processes() {
             access_hash: "a".to_owned(),
             refresh_hash: None,
             expires_ms: None,
+            refresh_expires_ms: None,
         },
         proof: None,
+        proved: false,
     };
     let ada = one.create_account(
         user_id!("@ada:here"),

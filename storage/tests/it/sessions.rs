@@ -14,6 +14,7 @@ fn tokens(name: &str) -> NewTokens {
         access_hash: format!("access {name}"),
         refresh_hash: Some(format!("refresh {name}")),
         expires_ms: None,
+        refresh_expires_ms: None,
     }
 }
 
@@ -26,6 +27,7 @@ fn login(user: UserNo, device: &str, name: &str) -> NewLogin {
         now_ms: 1,
         tokens: tokens(name),
         proof: None,
+        proved: false,
     }
 }
 

@@ -62,6 +62,7 @@ pub async fn add(
         what: "add_3pid",
         to: "",
         body: &body,
+        lately_will_do: false,
     };
     let (sid, secret) = (req.sid.as_str(), req.client_secret.as_str());
     let not_validated = |error: MatrixError| MatrixError {

@@ -174,7 +174,7 @@ fn shown(
         },
         Stage::Email => address_form(Medium::Email, why),
         Stage::Msisdn => address_form(Medium::Msisdn, why),
-        Stage::Sso | Stage::OAuth => elsewhere(),
+        Stage::Jwt | Stage::Sso | Stage::OAuth => elsewhere(),
     }
 }
 

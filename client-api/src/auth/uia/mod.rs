@@ -6,6 +6,7 @@
 //! follows from the purpose, so that a page in a browser can complete a stage as well (`account/fallback`).
 
 mod captcha;
+mod confirm;
 mod purpose;
 mod stage;
 mod verify;
@@ -22,9 +23,10 @@ use self::{
     stage::Flows,
     verify::{Place, Refusal, verify},
 };
-use crate::{App, Caller, auth::validated, config::TermsPolicy};
+use crate::{App, auth::validated, config::TermsPolicy};
 
 pub(crate) use self::{
+    confirm::confirm,
     purpose::{Act, Purpose},
     stage::{Proofs, Stage},
     verify::{Given, Whom},
@@ -44,30 +46,6 @@ const OUT_OF_ORDER: Refusal = (
     "The stage isn't the next one of a flow of this request",
 );
 
-/// Passes when the user who makes a request has proved that it is them.
-///
-/// # Errors
-/// 401 with the flows and a session, until that is so; with `errcode` when an attempt failed.
-pub(crate) async fn confirm(
-    app: &App,
-    who: &Caller,
-    act: Act<'_>,
-    (auth, peer): (Option<&AuthData>, Option<IpAddr>),
-) -> Result<(), MatrixError> {
-    let purpose = Purpose::act(&who.user_id, act).by(who.device_id.as_deref());
-    let passed = pass(app, &purpose, (auth, peer)).await?;
-    let Some(session) = passed.session else {
-        return Ok(());
-    };
-    if app.store.end_uia_session(&session.id).await? {
-        return Ok(());
-    }
-    // Another request was first: what was proved is good once.
-    let asking = Asking::new(app, &purpose, peer);
-    let session = asking.begin().await?;
-    Err(asking.challenge(&session.id, &Proofs::default(), Some(EXPIRED)))
-}
-
 /// All stages of a flow are completed.
 pub(crate) struct Passed {
     /// The session as it was before the last one was, if there is one.
@@ -86,7 +64,7 @@ pub(crate) async fn pass(
     purpose: &Purpose,
     (auth, peer): (Option<&AuthData>, Option<IpAddr>),
 ) -> Result<Passed, MatrixError> {
-    let asking = Asking::new(app, purpose, peer);
+    let asking = Asking::new(app, purpose, peer).await?;
     let Some(auth) = auth else {
         let session = asking.begin().await?;
         return Err(asking.challenge(&session.id, &Proofs::default(), None));
@@ -112,7 +90,7 @@ pub(crate) async fn complete(
     given: Given<'_>,
     peer: Option<IpAddr>,
 ) -> Result<Result<(), String>, MatrixError> {
-    let asking = Asking::new(app, &opened.purpose, peer);
+    let asking = Asking::new(app, &opened.purpose, peer).await?;
     let stage = given.stage();
     let session = opened.session.clone();
     let passed = match asking.step(Some(session), Some(given)).await {
@@ -164,7 +142,7 @@ impl Opened {
         };
         Ok(Some(Self {
             proofs: Proofs::read(&session.completed),
-            flows: purpose.flows(&app.config),
+            flows: purpose.flows_now(app).await?,
             session,
             purpose,
         }))
@@ -195,13 +173,17 @@ struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    fn new(app: &'a App, purpose: &'a Purpose, peer: Option<IpAddr>) -> Self {
-        Self {
+    async fn new(
+        app: &'a App,
+        purpose: &'a Purpose,
+        peer: Option<IpAddr>,
+    ) -> Result<Self, MatrixError> {
+        Ok(Self {
             app,
             purpose,
-            flows: purpose.flows(&app.config),
+            flows: purpose.flows_now(app).await?,
             peer,
-        }
+        })
     }
 
     /// A new session.

@@ -3,12 +3,14 @@
 
 use std::fmt;
 
+use rhizome_edge::MatrixError;
 use ring::digest::{Context, SHA256};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use serde_json::{Map, Value};
 
 use super::stage::{Flows, Stage};
 use crate::{
+    App,
     auth::validated,
     config::{ClientConfig, ContactRule, Registration},
 };
@@ -42,6 +44,8 @@ pub(crate) struct Act<'a> {
     pub to: &'a str,
     /// The request's body.
     pub body: &'a [u8],
+    /// Whether it will do that whose account it is was proved by the same session of late.
+    pub lately_will_do: bool,
 }
 
 impl Purpose {
@@ -137,8 +141,26 @@ impl Purpose {
         }
     }
 
+    /// How it can be authenticated now: who has no password does it as they log in.
+    pub async fn flows_now(&self, app: &App) -> Result<Flows, MatrixError> {
+        let flows = self.flows(&app.config);
+        let (Some(user), true) = (&self.user, flows.have(Stage::Password)) else {
+            return Ok(flows);
+        };
+        if app.config.jwt.is_none() {
+            return Ok(flows);
+        }
+        let account = app.store.account(user).await?;
+        let has_none = account.is_some_and(|account| account.password_hash.is_none());
+        Ok(if has_none {
+            Flows::only(Stage::Jwt)
+        } else {
+            flows
+        })
+    }
+
     /// How it can be authenticated.
-    pub fn flows(&self, config: &ClientConfig) -> Flows {
+    fn flows(&self, config: &ClientConfig) -> Flows {
         match &*self.what {
             REGISTER | UPGRADE => registration(config),
             RESET => {
@@ -262,6 +284,7 @@ mod tests {
             what: "delete_device",
             to,
             body: body.as_bytes(),
+            lately_will_do: false,
         };
         Purpose::act(user_id!("@ada:here.test:8448"), act)
     }

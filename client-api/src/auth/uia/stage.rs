@@ -21,13 +21,15 @@ pub(crate) enum Stage {
     Email,
     /// A telephone number.
     Msisdn,
+    /// What the operator's own system says, of who has no password.
+    Jwt,
     /// What another service says. No flow of ours has it.
     Sso,
     /// Likewise.
     OAuth,
 }
 
-const STAGES: [(Stage, &str); 9] = [
+const STAGES: [(Stage, &str); 10] = [
     (Stage::Dummy, "m.login.dummy"),
     (Stage::Password, "m.login.password"),
     (Stage::Terms, "m.login.terms"),
@@ -35,6 +37,7 @@ const STAGES: [(Stage, &str); 9] = [
     (Stage::Token, "m.login.registration_token"),
     (Stage::Email, "m.login.email.identity"),
     (Stage::Msisdn, "m.login.msisdn"),
+    (Stage::Jwt, "org.matrix.login.jwt"),
     (Stage::Sso, "m.login.sso"),
     (Stage::OAuth, "m.oauth"),
 ];

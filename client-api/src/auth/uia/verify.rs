@@ -1,10 +1,10 @@
 //! What a client gives to complete a stage, and whether that will do. What is right says what it has proved.
 
-use std::net::IpAddr;
+use std::{borrow::Cow, net::IpAddr};
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
-use rhizome_storage::UiaSession;
+use rhizome_storage::{Account, UiaSession, password_mark};
 use ruma::{
     UserId,
     api::client::uiaa::{AuthData, ThirdpartyIdCredentials, UserIdentifier},
@@ -44,6 +44,8 @@ pub(crate) enum Given<'a> {
     Token(&'a str),
     /// In which session an address was confirmed, and the client's secret of that.
     ThirdParty(Medium, &'a str, &'a str),
+    /// A JSON Web Token of the operator's own system.
+    Jwt(&'a str),
     /// What can't be given here: something that no flow has, or that is proved elsewhere.
     Other(Option<Stage>),
 }
@@ -94,7 +96,10 @@ impl<'a> Given<'a> {
             AuthData::RegistrationToken(given) => Self::Token(&given.token),
             other => {
                 let kind = other.auth_type();
-                Self::Other(kind.and_then(|kind| Stage::named(kind.as_str())))
+                match kind.and_then(|kind| Stage::named(kind.as_str())) {
+                    Some(Stage::Jwt) => Self::Jwt(token_of(other)),
+                    stage => Self::Other(stage),
+                }
             }
         })
     }
@@ -113,8 +118,17 @@ impl<'a> Given<'a> {
             Self::Token(_) => Some(Stage::Token),
             Self::ThirdParty(Medium::Email, ..) => Some(Stage::Email),
             Self::ThirdParty(Medium::Msisdn, ..) => Some(Stage::Msisdn),
+            Self::Jwt(_) => Some(Stage::Jwt),
             Self::Other(stage) => *stage,
         }
+    }
+}
+
+/// The token of what is given for a stage that ruma doesn't know.
+fn token_of(given: &AuthData) -> &str {
+    match given.data() {
+        Cow::Borrowed(data) => data.get("token").and_then(Value::as_str).unwrap_or(""),
+        Cow::Owned(_) => "",
     }
 }
 
@@ -154,6 +168,7 @@ pub(super) async fn verify(
             Ok(if right { Ok(json!({})) } else { Err(wrong) })
         }
         Given::Token(token) => by_token(place, token).await,
+        Given::Jwt(token) => by_jwt(place, token).await,
         Given::Other(_) => Ok(Err((
             "M_FORBIDDEN",
             "The stage isn't part of a flow of this request",
@@ -181,10 +196,7 @@ async fn by_password(
         return wrong;
     };
     if !is_meant(app, whom, user).await? {
-        // Not a failed attempt, which might be repeated: nobody confirms what others do.
-        return Err(MatrixError::forbidden(
-            "Only the user who makes the request can confirm it",
-        ));
+        return Err(not_theirs());
     }
     // Not the bucket of logins, which strangers can empty; and each device has its own.
     let who = ("confirms", user, place.purpose.device());
@@ -195,11 +207,46 @@ async fn by_password(
     let hash = account
         .filter(|account| !account.deactivated)
         .and_then(|account| account.password_hash);
+    let mark = hash.as_deref().map(password_mark);
     if app.passwords.verify(password, hash).await? {
-        Ok(Ok(json!({})))
+        Ok(Ok(
+            json!({ "mark": mark, "at_ms": app.store.clock().now_ms() }),
+        ))
     } else {
         wrong
     }
+}
+
+/// Who has no password shows that the operator's own system knows them: by a token that it has just given out.
+async fn by_jwt(place: &Place<'_>, token: &str) -> Result<Result<Value, Refusal>, MatrixError> {
+    let app = place.app;
+    let wrong = Ok(Err((
+        "M_FORBIDDEN",
+        "The token isn't good, or wasn't issued within the last five minutes (iat)",
+    )));
+    let (Some(user), Some(jwt)) = (place.purpose.user(), &app.config.jwt) else {
+        return wrong;
+    };
+    let who = ("confirms", user, place.purpose.device());
+    app.limits
+        .take(Kind::Login, who, app.now_monotonic_ms())
+        .map_err(MatrixError::limit_exceeded)?;
+    let account = app.store.account(user).await?;
+    let has_none = |account: &Account| !account.deactivated && account.password_hash.is_none();
+    if !account.as_ref().is_some_and(has_none) {
+        return wrong;
+    }
+    let now_ms = app.store.clock().now_ms();
+    match jwt.fresh_subject(token, now_ms / 1000) {
+        Ok(subject) if subject == user.localpart() => Ok(Ok(json!({ "at_ms": now_ms }))),
+        Ok(_) => Err(not_theirs()),
+        Err(_) => wrong,
+    }
+}
+
+/// Not a failed attempt, which might be repeated: nobody confirms what others do.
+fn not_theirs() -> MatrixError {
+    MatrixError::forbidden("Only the user who makes the request can confirm it")
 }
 
 async fn is_meant(app: &App, whom: Whom<'_>, user: &UserId) -> Result<bool, MatrixError> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::{Method, StatusCode};
+use rhizome_client_api::ClientConfig;
 use serde_json::json;
 
 use super::{ADD, DAY, REGISTER, add, addresses, code, each, each_with, link, password, refused};
@@ -199,6 +200,25 @@ async fn without_a_mail_server_there_are_no_addresses() {
         let ada = world.server.register("ada").await;
         let told = ada.read("/capabilities").await;
         assert_eq!(told["capabilities"]["m.3pid_changes"]["enabled"], true);
+    })
+    .await;
+}
+
+/// Whoever finds a device unattended doesn't make the account theirs.
+#[tokio::test]
+async fn an_address_takes_the_password_however_lately_it_was_given() {
+    let settings = |config: &mut ClientConfig| {
+        config.reauthentication_window = Duration::from_mins(10);
+    };
+    each_with(settings, async |world| {
+        let ada = world.server.register("ada").await;
+        let gone = json!({ "devices": ["NONE"] });
+        ada.ok(Method::POST, "/delete_devices", gone).await;
+        let sid = world.confirmed(ADD, "ada@example.org", 1).await;
+        let body = json!({ "sid": sid, "client_secret": "secret" });
+        let asked = ada.call(Method::POST, "/account/3pid/add", Some(body));
+        assert_eq!(asked.await.0, StatusCode::UNAUTHORIZED);
+        assert_eq!(add(&ada, &sid).await, (200, json!({})));
     })
     .await;
 }

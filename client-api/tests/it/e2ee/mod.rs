@@ -6,5 +6,5 @@ mod lists;
 mod lists_model;
 mod servers;
 pub mod several;
-mod signer;
+pub mod signer;
 mod trust;

@@ -25,8 +25,10 @@ fn login(user: UserNo, device: &str) -> NewLogin {
             access_hash: format!("access {device}"),
             refresh_hash: None,
             expires_ms: None,
+            refresh_expires_ms: None,
         },
         proof: None,
+        proved: false,
     }
 }
 

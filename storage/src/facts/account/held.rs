@@ -7,10 +7,10 @@ use ruma::OwnedDeviceId;
 use super::AccountChange;
 use super::admission::Uses;
 use super::dehydrated::{Dehydrated, Held};
-use crate::UserNo;
 use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
 use crate::engine::trouble::Trouble;
+use crate::{UserNo, password_mark};
 
 /// The accounts that a group changes.
 #[derive(Debug, Default)]
@@ -153,6 +153,10 @@ impl Accounts {
             }
             AccountChange::Flag { user, .. } => {
                 !self.existing.contains(user) || self.has_ended(*user)
+            }
+            AccountChange::Proved { user, mark, .. } => {
+                let password = self.passwords.get(user).map(Option::as_deref);
+                password.map(|hash| hash.map(password_mark)) != Some(mark.clone())
             }
             AccountChange::Refresh { hash, .. } => !self.refresh.contains(hash),
             AccountChange::RenameDevice { user, device, .. } => !self.has_device(*user, device),

@@ -135,6 +135,17 @@ pub enum AccountChange {
         /// Whether it is that from now on.
         on: bool,
     },
+    /// Who uses a device has proved whose it is. Refused if the password was changed meanwhile, or the account has ended.
+    Proved {
+        /// Whose.
+        user: UserNo,
+        /// Which.
+        device: OwnedDeviceId,
+        /// By what: the [mark](crate::password_mark) of what the password matched; `None`: otherwise, as there is none.
+        mark: Option<String>,
+        /// When, in milliseconds since 1970.
+        at_ms: i64,
+    },
     /// A session has to prove anew whose it is: its refresh tokens are gone, its access tokens have expired.
     EndTokens {
         /// Whose.
@@ -210,6 +221,7 @@ impl AccountChange {
             | Self::Password { user, .. }
             | Self::Upgrade { user, .. }
             | Self::Flag { user, .. }
+            | Self::Proved { user, .. }
             | Self::EndTokens { user, .. }
             | Self::Deactivate { user, .. } => *user,
         }

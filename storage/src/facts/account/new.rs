@@ -33,6 +33,8 @@ pub struct NewTokens {
     pub refresh_hash: Option<String>,
     /// When the access token ends, in milliseconds since 1970.
     pub expires_ms: Option<i64>,
+    /// When the refresh token does, likewise.
+    pub refresh_expires_ms: Option<i64>,
 }
 
 /// A login.
@@ -53,4 +55,6 @@ pub struct NewLogin {
     /// What the password that it came with was found to match: if the account has another one by now, or
     /// has ended, nobody is logged in.
     pub proof: Option<String>,
+    /// Whether whose it is was proved by the password, which is good for a while.
+    pub proved: bool,
 }

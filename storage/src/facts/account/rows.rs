@@ -80,6 +80,15 @@ rows! {
         name: Option<&'a str>,
         ip: &'a str,
         now_ms: i64,
+        proved_ms: Option<i64>,
+    }
+}
+
+rows! {
+    struct Proved<'a> {
+        user_no: UserNo,
+        device_id: &'a OwnedDeviceId,
+        at_ms: i64,
     }
 }
 
@@ -102,6 +111,7 @@ struct AccountRows<'a> {
     tokens: TokenRows<'a>,
     seen: Vec<Seen<'a>>,
     seen_again: Vec<SeenAgain<'a>>,
+    proved: Vec<Proved<'a>>,
 }
 
 pub(super) fn write(
@@ -143,6 +153,11 @@ impl AccountRows<'_> {
         // Whoever could have set another one by an address can't any more.
         statements.before(
             "DELETE FROM validation WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
+            &self.passwords,
+        )?;
+        // What was proved by another password is proved no more.
+        statements.before(
+            "UPDATE device SET proved_ms = NULL WHERE user_no IN (SELECT user_no FROM ROWS($1) AS x)",
             &self.passwords,
         )?;
         for text in [
@@ -235,10 +250,17 @@ impl AccountRows<'_> {
             &self.seen_again,
         )?;
         statements.before(
-            "INSERT INTO device (user_no, device_id, name, last_seen_ip, last_seen_ms) \
-             SELECT user_no, device_id, name, ip, now_ms FROM ROWS($1) AS x WHERE true \
-             ON CONFLICT (user_no, device_id) DO UPDATE SET \
-             last_seen_ip = excluded.last_seen_ip, last_seen_ms = excluded.last_seen_ms",
+            "UPDATE device SET proved_ms = x.at_ms FROM ROWS($1) AS x \
+             WHERE device.user_no = x.user_no AND device.device_id = x.device_id \
+             AND (device.proved_ms IS NULL OR device.proved_ms < x.at_ms)",
+            &self.proved,
+        )?;
+        // What another session of the device has proved isn't this one's.
+        statements.before(
+            "INSERT INTO device (user_no, device_id, name, last_seen_ip, last_seen_ms, proved_ms) \
+             SELECT user_no, device_id, name, ip, now_ms, proved_ms FROM ROWS($1) AS x WHERE true \
+             ON CONFLICT (user_no, device_id) DO UPDATE SET last_seen_ip = excluded.last_seen_ip, \
+             last_seen_ms = excluded.last_seen_ms, proved_ms = excluded.proved_ms",
             &self.seen,
         )
     }
@@ -308,6 +330,16 @@ impl<'a> AccountRows<'a> {
                 });
             }
             AccountChange::Flag { user, flag, on } => self.flags.add(*user, *flag, *on),
+            AccountChange::Proved {
+                user,
+                device,
+                at_ms,
+                ..
+            } => self.proved.push(Proved {
+                user_no: *user,
+                device_id: device,
+                at_ms: *at_ms,
+            }),
             AccountChange::EndTokens { user, device } => self.tokens.expire(*user, device),
             AccountChange::Deactivate { user, erase, task } => {
                 let user_no = *user;
@@ -334,6 +366,7 @@ impl<'a> AccountRows<'a> {
             name: login.device_name.as_deref(),
             ip: &login.ip,
             now_ms: login.now_ms,
+            proved_ms: login.proved.then_some(login.now_ms),
         });
         self.tokens
             .give_out(user_no, device_id, &login.tokens, None);

@@ -36,6 +36,7 @@ rows! {
         device_id: &'a OwnedDeviceId,
         replaces: Option<&'a str>,
         session: Option<&'a str>,
+        expires_ms: Option<i64>,
     }
 }
 
@@ -89,6 +90,7 @@ impl<'a> TokenRows<'a> {
             device_id,
             replaces,
             session: session_of(hash),
+            expires_ms: tokens.refresh_expires_ms,
         }));
     }
 
@@ -139,8 +141,8 @@ impl<'a> TokenRows<'a> {
             &self.access,
         )?;
         statements.before(
-            "INSERT INTO refresh_token (hash, user_no, device_id, replaces, session) \
-             SELECT hash, user_no, device_id, replaces, session FROM ROWS($1) AS x",
+            "INSERT INTO refresh_token (hash, user_no, device_id, replaces, session, expires_ms) \
+             SELECT hash, user_no, device_id, replaces, session, expires_ms FROM ROWS($1) AS x",
             &self.refresh,
         )
     }

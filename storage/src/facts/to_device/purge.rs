@@ -207,8 +207,10 @@ mod tests {
                 access_hash: "a".to_owned(),
                 refresh_hash: None,
                 expires_ms: None,
+                refresh_expires_ms: None,
             },
             proof: None,
+            proved: false,
         };
         let made = store.create_account(ada, NewAccount::default(), Some(Box::new(first)));
         made.await.unwrap().unwrap()

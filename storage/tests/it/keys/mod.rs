@@ -31,8 +31,10 @@ async fn device(store: &Store, name: &str, device: &str) -> UserNo {
             access_hash: format!("{name} {device}"),
             refresh_hash: None,
             expires_ms: None,
+            refresh_expires_ms: None,
         },
         proof: None,
+        proved: false,
     };
     assert!(store.log_in(&login).await.unwrap());
     user
