@@ -77,6 +77,7 @@ pub use accounts::third_parties::OwnThirdParty;
 pub use accounts::tokens::Token;
 pub use accounts::uia::{NewUiaSession, UiaSession};
 pub use accounts::untold::Untold;
+pub use accounts::user_limits::{OwnLimit, UserLimits};
 pub use accounts::validation::{NewValidation, Tried, Validation};
 pub use accounts::{Account, FirstLogin};
 pub use commit::Submitted;
@@ -132,6 +133,7 @@ pub use facts::to_device::out::{ForServer, ToDeviceOut};
 pub use facts::to_device::taken::ToDeviceTaken;
 pub use facts::to_device::txn::ToDeviceTxn;
 pub use facts::to_device::{ForDevice, Once, Sending, ToDevice, WaitingMessage};
+pub use facts::user_limit::UserLimit;
 pub use facts::{Audience, EntryKind, Fact, Logged};
 pub use federation::destinations::{Behind, DestinationState, OutboundReceipt};
 pub use federation::devices::remote::RemoteUser;
@@ -213,6 +215,7 @@ pub(crate) struct Core {
     /// What was a backup's has to go.
     pub(crate) backups_gone: Notify,
     pub(crate) tasks_added: Notify,
+    pub(crate) user_limits: UserLimits,
     /// Until when who sends delayed events waits.
     pub(crate) delayed: facts::delayed::wake::DelayedWake,
     /// How far this process has come with what people are called, if it is the one that writes it down.
