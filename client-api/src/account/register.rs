@@ -23,6 +23,7 @@ use crate::{
     },
     auth::{
         login::awaiting_approval,
+        password::Turn,
         session::{self, SessionRequest},
         uia::{self, Purpose},
     },
@@ -89,7 +90,9 @@ async fn upgrade(
     app.limits
         .take_from(Kind::Registration, peer, app.now_monotonic_ms())
         .map_err(MatrixError::limit_exceeded)?;
-    let hash = app.passwords.hash(password).await?;
+    let turn = Turn::of(app, peer);
+    app.limits.in_vain(peer, app.now_monotonic_ms());
+    let hash = app.passwords.hash(password, turn).await?;
     let id = passed.session.as_ref().map(|session| session.id.as_str());
     let proved = Proved::of(app, id, &passed.proofs);
     let waits = proved.admission.awaits_approval;

@@ -15,12 +15,13 @@ use super::{captcha, purpose::Purpose, stage::Stage};
 use crate::{
     App,
     auth::{
-        login::local_user,
+        password::Turn,
         phone,
         validated::{self, Medium, ThirdParty, third_party, validated},
     },
     config::ClientConfig,
     limits::Kind,
+    user_ids::local_user,
 };
 
 /// The longest registration token
@@ -195,11 +196,12 @@ async fn by_password(
     let hash = account
         .filter(|account| !account.deactivated)
         .and_then(|account| account.password_hash);
-    if app.passwords.verify(password, hash).await? {
-        Ok(Ok(json!({})))
-    } else {
-        wrong
+    let turn = Turn::of(app, place.peer);
+    if app.passwords.verify(password, hash, turn).await? {
+        return Ok(Ok(json!({})));
     }
+    app.limits.in_vain(place.peer, app.now_monotonic_ms());
+    wrong
 }
 
 async fn is_meant(app: &App, whom: Whom<'_>, user: &UserId) -> Result<bool, MatrixError> {
