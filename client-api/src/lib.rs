@@ -63,6 +63,7 @@ use crate::{
 pub use account::{
     carried::CarrySettings, guests::PutOutGuests, profile::tell::TellProfiles, users,
 };
+pub use auth::slots::Hashing;
 pub use config::ClientConfig;
 pub use jwt::{Algorithm as JwtAlgorithm, Claims as JwtClaims, JwtLogin};
 pub use media::{Files, LinkPreviews, RemoteFiles};
@@ -123,7 +124,7 @@ impl App {
         config: Arc<ClientConfig>,
         shutdown: CancellationToken,
     ) -> Self {
-        let limits = Limits::new(&config.rate_limits);
+        let limits = Limits::new(&config.rate_limits, store.user_limits().clone());
         let passwords = Passwords::new(config.password_cost);
         let tokens = TokenCache::default();
         Self(Arc::new(Parts {
@@ -158,6 +159,11 @@ impl Parts {
     /// Milliseconds of the monotonic clock.
     pub(crate) fn now_monotonic_ms(&self) -> u64 {
         u64::try_from(self.store.clock().monotonic().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// What is known of hashing passwords.
+    pub fn hashing(&self) -> Hashing {
+        self.passwords.hashing()
     }
 
     /// What asks services that the operator has named; `None` if the web can't be reached at all.

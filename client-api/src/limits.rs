@@ -4,13 +4,13 @@ use std::{hash::Hash, net::IpAddr};
 
 use rhizome_edge::{
     MatrixError, Place, Places,
-    limits::{Buckets, block_of},
+    limits::{BLOCKS_AT_ONCE, Buckets, block_of, site_of},
 };
 
-use rhizome_storage::UserNo;
+use rhizome_storage::{UserLimits, UserNo};
 use ruma::UserId;
 
-use crate::config::{Network, Rate, RateLimits, UserRates};
+use crate::config::{Network, Rate, RateLimits};
 
 /// What a request counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,9 +52,18 @@ pub enum Kind {
 /// One token bucket per kind of request and user or address.
 pub struct Limits {
     rates: RateLimits,
+    /// What the operator has set for users since.
+    own: UserLimits,
     buckets: Buckets,
+    vain: Buckets,
     downloads: Places<Downloader>,
 }
+
+/// How soon it is forgotten that passwords were hashed for somebody in vain.
+const VAIN: Rate = Rate {
+    per_second: 1.0 / 60.0,
+    burst: 60,
+};
 
 /// So many files somebody may have under way to them at a time.
 const DOWNLOADS: usize = 64;
@@ -66,14 +75,23 @@ pub enum Downloader {
     User(UserNo),
     /// A whole subscriber; `None` within one process.
     Block(Option<IpAddr>),
+    /// All blocks of an IPv6 /48.
+    Site(IpAddr),
+}
+
+/// A download that is under way.
+pub struct Downloading {
+    _places: [Option<Place<Downloader>>; 2],
 }
 
 impl Limits {
-    /// Full buckets with these rates.
-    pub fn new(rates: &RateLimits) -> Self {
+    /// Full buckets with these rates, and those that users have.
+    pub fn new(rates: &RateLimits, own: UserLimits) -> Self {
         Self {
             rates: rates.clone(),
+            own,
             buckets: Buckets::default(),
+            vain: Buckets::default(),
             downloads: Places::default(),
         }
     }
@@ -95,14 +113,30 @@ impl Limits {
         self.buckets.take(rate, (kind, user), 1, now_ms)
     }
 
-    /// [`Limits::take`] for who is known by their address only: a whole subscriber, who has many.
+    /// [`Limits::take`] for who is known by their address only: a whole subscriber, who has many, perhaps also many blocks.
     pub fn take_from(&self, kind: Kind, peer: Option<IpAddr>, now_ms: u64) -> Result<(), u64> {
         let is_in = |networks: &[Network], peer| networks.iter().any(|network| network.has(peer));
         let (exempt, proxies) = (&self.rates.exempt_networks, &self.rates.proxies);
         if peer.is_some_and(|peer| is_in(exempt, peer) && !is_in(proxies, peer)) {
             return Ok(());
         }
-        self.take(kind, peer.map(block_of), now_ms)
+        let (Some(peer), Some(rate)) = (peer, self.rate(kind)) else {
+            return self.take(kind, None::<IpAddr>, now_ms);
+        };
+        self.buckets.take_from(rate, (kind, peer), 1, now_ms)
+    }
+
+    /// A password was hashed for somebody in vain, or for a new account.
+    pub fn in_vain(&self, peer: Option<IpAddr>, now_ms: u64) {
+        if let Some(peer) = peer.filter(|_| self.rates.enabled) {
+            // More than all isn't counted.
+            let _ = self.vain.take_from(VAIN, ((), peer), 1, now_ms);
+        }
+    }
+
+    /// How often that was of late: who has been at it less goes first.
+    pub fn vain_of(&self, peer: Option<IpAddr>, now_ms: u64) -> u32 {
+        peer.map_or(0, |peer| self.vain.missing_from(VAIN, ((), peer), now_ms))
     }
 
     /// [`Limits::take_user`] for `count` things of a kind that one request does.
@@ -144,26 +178,48 @@ impl Limits {
     ///
     /// # Errors
     /// 429 `M_LIMIT_EXCEEDED`
-    pub fn download(&self, who: Downloader) -> Result<Place<Downloader>, MatrixError> {
-        let who = match who {
-            Downloader::Block(peer) => Downloader::Block(peer.map(block_of)),
-            user @ Downloader::User(_) => user,
+    pub fn download(&self, who: Downloader) -> Result<Downloading, MatrixError> {
+        let (who, site) = match who {
+            Downloader::Block(peer) => (
+                Downloader::Block(peer.map(block_of)),
+                peer.and_then(site_of).map(Downloader::Site),
+            ),
+            other => (other, None),
         };
-        let place = self.downloads.take(who, DOWNLOADS);
-        place.ok_or_else(|| MatrixError::limit_exceeded(1_000))
+        let take = |who, most| {
+            let place = self.downloads.take(who, most);
+            place.ok_or_else(|| MatrixError::limit_exceeded(1_000))
+        };
+        let of_site = DOWNLOADS * usize::from(BLOCKS_AT_ONCE);
+        Ok(Downloading {
+            _places: [
+                Some(take(who, DOWNLOADS)?),
+                site.map(|site| take(site, of_site)).transpose()?,
+            ],
+        })
     }
 
-    /// What of a kind a user may do. Secrets are tried by whoever it is: there nobody is another's better.
+    /// What of a kind a user may do: what the operator has set for them, what the configuration says of them, what all may.
+    /// Secrets are tried by whoever it is: there nobody is another's better.
     fn rate_of(&self, kind: Kind, user: &UserId) -> Option<Rate> {
         let usual = self.rate(kind)?;
         if matches!(kind, Kind::Login | Kind::Registration) {
             return Some(usual);
         }
+        let Some(name) = name_of(kind) else {
+            return (!self.rates.exempt_users.contains(user)).then_some(usual);
+        };
+        if let Some(own) = self.own.of(user, name) {
+            return Some(Rate {
+                per_second: own.per_second(),
+                burst: own.burst(),
+            });
+        }
         if self.rates.exempt_users.contains(user) {
             return None;
         }
         let own = self.rates.overrides.get(user);
-        Some(own.and_then(|own| of_kind(own, kind)).unwrap_or(usual))
+        Some(own.and_then(|own| own.named(name)).unwrap_or(usual))
     }
 
     fn rate(&self, kind: Kind) -> Option<Rate> {
@@ -190,8 +246,8 @@ impl Limits {
     }
 }
 
-/// A user's own rate for a kind.
-fn of_kind(own: &UserRates, kind: Kind) -> Option<Rate> {
+/// What a kind is called where a user can have a rate of their own.
+fn name_of(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Free
         | Kind::Registration
@@ -199,139 +255,17 @@ fn of_kind(own: &UserRates, kind: Kind) -> Option<Rate> {
         | Kind::Validation
         | Kind::NewcomerInvite
         | Kind::NewcomerRoom => None,
-        Kind::Message => own.message,
-        Kind::Join => own.join,
-        Kind::Invite => own.invite,
-        Kind::ToDevice => own.to_device,
-        Kind::NewServer => own.new_server,
-        Kind::Upload => own.upload,
-        Kind::Download => own.download,
-        Kind::Fetch => own.fetch,
-        Kind::Backup | Kind::Other => own.other,
+        Kind::Message => Some("message"),
+        Kind::Join => Some("join"),
+        Kind::Invite => Some("invite"),
+        Kind::ToDevice => Some("to_device"),
+        Kind::NewServer => Some("new_server"),
+        Kind::Upload => Some("upload"),
+        Kind::Download => Some("download"),
+        Kind::Fetch => Some("fetch"),
+        Kind::Backup | Kind::Other => Some("other"),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use ruma::user_id;
-
-    use super::*;
-
-    fn limits(burst: u32, enabled: bool) -> Limits {
-        let rate = Rate {
-            per_second: 0.001,
-            burst,
-        };
-        Limits::new(&RateLimits {
-            enabled,
-            login: rate,
-            invite: rate,
-            ..RateLimits::default()
-        })
-    }
-
-    #[test]
-    fn switched_off_nothing_is_counted() {
-        let limits = limits(1, false);
-        for _ in 0..1000 {
-            assert_eq!(limits.take(Kind::Login, "a", 0), Ok(()));
-        }
-        assert_eq!(
-            limits.take_many(Kind::Invite, user_id!("@a:here"), 1000, 0),
-            Ok(())
-        );
-        assert!(limits.buckets.is_empty());
-    }
-
-    #[test]
-    fn a_subscriber_has_one_bucket_for_all_addresses() {
-        let limits = limits(2, true);
-        let take = |address: &str| limits.take_from(Kind::Login, address.parse().ok(), 0);
-        assert_eq!(take("2001:db8::1"), Ok(()));
-        assert_eq!(take("2001:db8::2"), Ok(()));
-        assert!(take("2001:db8::3").is_err());
-        assert_eq!(take("2001:db8:0:1::3"), Ok(()));
-    }
-
-    #[test]
-    fn what_one_request_does_many_times_counts_as_often() {
-        let limits = limits(5, true);
-        let ada = user_id!("@a:here");
-        let take = |count| limits.take_many(Kind::Invite, ada, count, 0);
-        assert_eq!(take(0), Ok(()));
-        assert_eq!(take(3), Ok(()));
-        assert_eq!(take(3).unwrap_err().errcode, "M_LIMIT_EXCEEDED");
-        assert_eq!(take(6).unwrap_err().errcode, "M_INVALID_PARAM");
-        assert_eq!(limits.take_user(Kind::Invite, ada, 0), Ok(()));
-        limits.give_back(Kind::Invite, ada, 3, 0);
-        assert_eq!(take(4), Ok(()));
-        // Never more than a full one.
-        limits.give_back(Kind::Invite, ada, 9, 0);
-        assert_eq!(take(5), Ok(()));
-        assert!(take(1).is_err());
-    }
-
-    #[test]
-    fn some_may_do_more() {
-        let (bot, busy, ada) = (
-            user_id!("@bot:here"),
-            user_id!("@busy:here"),
-            user_id!("@ada:here"),
-        );
-        let rate = |burst| Rate {
-            per_second: 0.001,
-            burst,
-        };
-        let network = |address: &str, bits| Network {
-            address: address.parse().unwrap(),
-            bits,
-        };
-        let limits = Limits::new(&RateLimits {
-            enabled: true,
-            login: rate(1),
-            message: rate(1),
-            invite: rate(1),
-            exempt_users: [bot.to_owned()].into(),
-            exempt_networks: vec![
-                network("192.0.2.0", 24),
-                network("::ffff:198.51.100.0", 120),
-            ],
-            proxies: vec![network("192.0.2.1", 32)],
-            overrides: [(
-                busy.to_owned(),
-                UserRates {
-                    message: Some(rate(3)),
-                    ..UserRates::default()
-                },
-            )]
-            .into(),
-            ..RateLimits::default()
-        });
-        let times = |kind, user: &UserId| {
-            let mut done = 0;
-            while done < 10 && limits.take_user(kind, user, 0).is_ok() {
-                done += 1;
-            }
-            done
-        };
-        assert_eq!(times(Kind::Message, ada), 1);
-        assert_eq!(times(Kind::Message, busy), 3);
-        assert_eq!(times(Kind::Invite, busy), 1);
-        assert_eq!(times(Kind::Message, bot), 10);
-        assert!(limits.take_many(Kind::Invite, bot, 1_000, 0).is_ok());
-        // Passwords are guessed by whoever it is.
-        assert_eq!(times(Kind::Login, bot), 1);
-        let from = |address: &str| {
-            let address = address.parse().ok();
-            let take = || limits.take_from(Kind::Login, address, 0).is_ok();
-            (take(), take())
-        };
-        assert_eq!(from("192.0.2.77"), (true, true));
-        assert_eq!(from("::ffff:192.0.2.77"), (true, true));
-        assert_eq!(from("198.51.100.9"), (true, true));
-        // A proxy of ours stands for whoever comes through it.
-        assert_eq!(from("192.0.2.1"), (true, false));
-        assert_eq!(from("192.0.3.1"), (true, false));
-        assert_eq!(from("2001:db8::1"), (true, false));
-    }
-}
+mod tests;

@@ -10,6 +10,13 @@ use crate::App;
 /// A user id is at most this long, in bytes (<https://spec.matrix.org/v1.19/appendices/#user-identifiers>).
 const MAX_USER_ID: usize = 255;
 
+/// The user of this server that a localpart or a full user id names.
+pub(crate) fn local_user(app: &App, name: &str) -> Option<OwnedUserId> {
+    let server = &app.config.server_name;
+    let user_id = UserId::parse_with_server_name(name, server).ok()?;
+    (user_id.server_name() == server).then_some(user_id)
+}
+
 /// The id that an account of this name would have on `server`. Capitals are taken for small letters.
 ///
 /// # Errors

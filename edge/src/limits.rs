@@ -29,6 +29,28 @@ pub fn block_of(peer: IpAddr) -> IpAddr {
     }
 }
 
+/// So many times as much as one block's may be done by all of an IPv6 /48, of which one subscriber may have the 65,536
+/// blocks.
+pub const BLOCKS_AT_ONCE: u16 = 16;
+
+/// What one subscriber has at most: an IPv6 /48. An IPv4 address has no neighbours that are known to be the same person's.
+pub fn site_of(peer: IpAddr) -> Option<IpAddr> {
+    match peer.to_canonical() {
+        IpAddr::V6(v6) => Some(IpAddr::V6((v6.to_bits() >> 80 << 80).into())),
+        IpAddr::V4(_) => None,
+    }
+}
+
+impl Rate {
+    /// What all blocks of a /48 may do together.
+    fn of_site(self) -> Self {
+        Self {
+            per_second: self.per_second * f64::from(BLOCKS_AT_ONCE),
+            burst: self.burst.max(1).saturating_mul(u32::from(BLOCKS_AT_ONCE)),
+        }
+    }
+}
+
 /// Token buckets of whoever was seen lately.
 #[derive(Debug, Default)]
 pub struct Buckets {
@@ -109,6 +131,50 @@ impl Buckets {
         table.bucket(key, rate, now_ms).take(count, now_ms)
     }
 
+    /// [`Buckets::take`] for who is known by their address only: of their block ([`block_of`]) and, with IPv6, of all blocks
+    /// of their /48 together.
+    ///
+    /// # Errors
+    /// When either holds fewer: the milliseconds after which to try again. Nothing is taken then.
+    pub fn take_from(
+        &self,
+        rate: Rate,
+        (kind, peer): (impl Hash, IpAddr),
+        count: u32,
+        now_ms: u64,
+    ) -> Result<(), u64> {
+        let block = self.hasher.hash_one((&kind, block_of(peer)));
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.bucket(block, rate, now_ms).take(count, now_ms)?;
+        let Some(site) = site_of(peer) else {
+            return Ok(());
+        };
+        // The first block of a /48 is written as the /48 is.
+        let site = self.hasher.hash_one((&kind, "site", site));
+        let taken = (table.bucket(site, rate.of_site(), now_ms)).take(count, now_ms);
+        if taken.is_err() {
+            table.bucket(block, rate, now_ms).tokens += f64::from(count);
+        }
+        taken
+    }
+
+    /// How many tokens are missing from what [`Buckets::take_from`] takes from, in whole ones: of the block, or for each
+    /// block that may be at it at once of the /48, whichever is more.
+    pub fn missing_from(&self, rate: Rate, (kind, peer): (impl Hash, IpAddr), now_ms: u64) -> u32 {
+        let block = self.hasher.hash_one((&kind, block_of(peer)));
+        let site = site_of(peer).map(|site| self.hasher.hash_one((&kind, "site", site)));
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = table.missing(block, rate, now_ms);
+        let of_site = site.map_or(0.0, |site| table.missing(site, rate.of_site(), now_ms));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most a burst, and not negative"
+        )]
+        let whole = missing.max(of_site / f64::from(BLOCKS_AT_ONCE)) as u32;
+        whole
+    }
+
     /// Gives tokens back that were taken for what then wasn't done.
     pub fn give_back(&self, rate: Rate, who: impl Hash, count: u32, now_ms: u64) {
         let key = self.hasher.hash_one(who);
@@ -144,7 +210,22 @@ impl Table {
             }
         };
         self.places.insert(key, place);
-        &mut self.buckets[place]
+        let bucket = &mut self.buckets[place];
+        if bucket.rate != rate {
+            // The operator has given its owner another one.
+            *bucket = Bucket::full(key, rate, now_ms);
+        }
+        bucket
+    }
+
+    /// How many tokens a bucket lacks; one that isn't there is full.
+    fn missing(&self, key: u64, rate: Rate, now_ms: u64) -> f64 {
+        let place = self.places.get(&key);
+        let bucket = place.and_then(|place| self.buckets.get(*place));
+        let bucket = bucket.filter(|bucket| bucket.rate == rate);
+        bucket.map_or(0.0, |bucket| {
+            f64::from(rate.burst.max(1)) - bucket.tokens_at(now_ms)
+        })
     }
 
     /// Of some buckets of a full table, the one whose owner gains least when it is forgotten. Who fills the
@@ -163,60 +244,4 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RATE: Rate = Rate {
-        per_second: 2.0,
-        burst: 3,
-    };
-
-    #[test]
-    fn a_burst_passes_then_the_rate_holds() {
-        let buckets = Buckets::default();
-        for _ in 0..3 {
-            assert_eq!(buckets.take(RATE, "a", 1, 1000), Ok(()));
-        }
-        assert_eq!(buckets.take(RATE, "a", 1, 1000), Err(500));
-        assert_eq!(
-            buckets.take(RATE, "b", 1, 1000),
-            Ok(()),
-            "others have their own bucket"
-        );
-        assert_eq!(buckets.take(RATE, "a", 1, 1500), Ok(()));
-        assert_eq!(buckets.take(RATE, "a", 1, 1500), Err(500));
-    }
-
-    #[test]
-    fn several_at_once_are_counted_each_or_none() {
-        let buckets = Buckets::default();
-        assert_eq!(buckets.take(RATE, "a", 2, 0), Ok(()));
-        assert_eq!(buckets.take(RATE, "a", 2, 0), Err(500));
-        assert_eq!(buckets.take(RATE, "a", 1, 0), Ok(()), "nothing was taken");
-    }
-
-    #[test]
-    fn who_fills_the_table_frees_nobody() {
-        let rate = Rate {
-            per_second: 0.001,
-            burst: 5,
-        };
-        let buckets = Buckets::default();
-        for _ in 0..5 {
-            assert_eq!(buckets.take(rate, "the abuser", 1, 0), Ok(()));
-        }
-        for n in 0..2 * MAX_BUCKETS {
-            assert_eq!(buckets.take(rate, n, 1, 0), Ok(()));
-        }
-        assert!(buckets.take(rate, "the abuser", 1, 0).is_err());
-        assert_eq!(buckets.len(), MAX_BUCKETS, "memory is bounded");
-    }
-
-    #[test]
-    fn a_subscriber_has_one_block() {
-        let block = |address: &str| block_of(address.parse().unwrap()).to_string();
-        assert_eq!(block("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
-        assert_eq!(block("::ffff:192.0.2.1"), "192.0.2.1");
-        assert_eq!(block("192.0.2.1"), "192.0.2.1");
-    }
-}
+mod tests;

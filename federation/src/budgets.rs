@@ -7,7 +7,7 @@ use std::{hash::Hash, net::IpAddr, sync::Arc};
 
 use rhizome_edge::{
     Bodies, Place, Places, Reservation,
-    limits::{Buckets, Rate, block_of},
+    limits::{Buckets, Rate},
 };
 use rhizome_storage::Clock;
 use ruma::{OwnedServerName, ServerName};
@@ -176,9 +176,11 @@ impl Budgets {
         peer: Option<IpAddr>,
         count: usize,
     ) -> Result<(), MatrixError> {
-        peer.map_or(Ok(()), |peer| {
-            self.take(buckets, rate, block_of(peer), count)
-        })
+        let Some(peer) = peer.filter(|_| self.rates.enabled) else {
+            return Ok(());
+        };
+        let taken = buckets.take_from(rate, ((), peer), at_most(count, rate), self.now_ms());
+        taken.map_err(MatrixError::limit_exceeded)
     }
 
     fn take(
@@ -191,13 +193,20 @@ impl Budgets {
         if !self.rates.enabled {
             return Ok(());
         }
-        let now = u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX);
-        let count = u32::try_from(count)
-            .unwrap_or(u32::MAX)
-            .min(rate.burst.max(1));
-        let taken = buckets.take(rate, who, count, now);
+        let taken = buckets.take(rate, who, at_most(count, rate), self.now_ms());
         taken.map_err(MatrixError::limit_exceeded)
     }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Who asks for more than can ever be had at once waits for all there is.
+fn at_most(count: usize, rate: Rate) -> u32 {
+    u32::try_from(count)
+        .unwrap_or(u32::MAX)
+        .min(rate.burst.max(1))
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
-//! Mails of a few lines: whose address it is, whether it wants mails, a new password, an account that is there. They may go to somebody who
-//! never heard of us, so nothing is in them that users chose freely: they are called by their ids.
+//! Mails of a few lines: whose address it is, whether it wants mails, a new password, an account that is there or that may be
+//! used now. They may go to somebody who never heard of us, so nothing is in them that users chose freely: they are called by
+//! their ids.
 
 use serde::Serialize;
 
@@ -55,6 +56,15 @@ pub struct Known {
     pub user: String,
 }
 
+/// Tells somebody that the operator has approved their account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approved {
+    /// Our server's name.
+    pub server: String,
+    /// The user's id.
+    pub user: String,
+}
+
 /// Any of them as templates see it.
 #[derive(Serialize)]
 pub(crate) struct LetterView {
@@ -98,6 +108,12 @@ impl Reset {
 }
 
 impl Known {
+    pub(crate) fn view(&self) -> LetterView {
+        LetterView::new(&self.server, Some(&self.user), None, None)
+    }
+}
+
+impl Approved {
     pub(crate) fn view(&self) -> LetterView {
         LetterView::new(&self.server, Some(&self.user), None, None)
     }

@@ -1,5 +1,5 @@
 //! Mail that the server sends: about missed messages ([`Digest`]), and letters of a few lines ([`Confirm`], [`Verify`],
-//! [`Reset`], [`Known`]).
+//! [`Reset`], [`Known`], [`Approved`]).
 //!
 //! Nothing here knows the database or HTTP. The caller gathers what a mail tells, keeps the time, and remembers who got
 //! what; here it becomes text, and goes to the operator's mail server.
@@ -97,7 +97,7 @@ pub use digest::{
     Body, Digest, Invite, MAX_INVITES, MAX_MESSAGES, MAX_ROOMS, Message, Person, Room,
 };
 pub use error::{ConfigError, MailError, TemplateError};
-pub use letters::{Confirm, Known, Reset, Verify};
+pub use letters::{Approved, Confirm, Known, Reset, Verify};
 pub use link::{Link, LinkError, LinkTemplate};
 pub use mailer::{MailConfig, Mailer, Password, TlsMode};
 pub use templates::Templates;

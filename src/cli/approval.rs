@@ -22,12 +22,24 @@ pub(super) async fn waiting(store: &Store) -> anyhow::Result<()> {
         after = last.user;
         for one in &page {
             let since = ago(store, one.since_ms);
-            say(format_args!("{}  since {since}", one.user_id));
+            let addresses = addresses(store, one.user).await?;
+            say(format_args!("{}  since {since}{addresses}", one.user_id));
         }
     }
 }
 
-/// Lets the owners of accounts log in.
+/// Addresses that were confirmed to be somebody's, for the end of a line.
+async fn addresses(store: &Store, user: UserNo) -> anyhow::Result<String> {
+    let mut text = String::new();
+    for one in store.third_parties(user).await? {
+        text.push_str("  ");
+        // A terminal must not do what they say.
+        text.extend(one.third_party.address.escape_debug());
+    }
+    Ok(text)
+}
+
+/// Lets the owners of accounts log in. The server tells those by mail who have an address.
 pub(super) async fn approve(
     store: &Store,
     config: &Config,
@@ -48,7 +60,7 @@ pub(super) async fn approve(
         let Some(account) = account else {
             bail!("there is no account {user_id}");
         };
-        if store.approve(account.user).await? {
+        if users::approve(store, &user_id, account.user).await? {
             say(format_args!("approved {user_id}"));
         } else {
             say(format_args!("{user_id} wasn't waiting"));

@@ -1,6 +1,7 @@
 //! `rhizome user`: works on the database, so the server may run or not.
 
 mod command;
+mod limits;
 mod password;
 
 use std::io::IsTerminal as _;
@@ -110,6 +111,14 @@ impl Desk<'_> {
             UserCommand::ShadowBan { user, reason, undo } => {
                 self.shadow_ban(&user, reason, undo).await
             }
+            UserCommand::Limits { user, set, clear } => {
+                let (user_id, _) = if set.is_empty() {
+                    self.find(&user).await?
+                } else {
+                    self.alive(&user).await?
+                };
+                limits::limits(self.store, self.config, &user_id, (&set, clear)).await
+            }
             UserCommand::Deactivate {
                 user,
                 erase,
@@ -216,6 +225,9 @@ impl Desk<'_> {
         for one in self.store.third_parties(account.user).await? {
             let address = one.third_party.address.escape_debug().to_string();
             say(format_args!("address: {address}"));
+        }
+        for line in limits::lines(self.store, self.config, &user_id) {
+            say(format_args!("{line}"));
         }
         let profile = self.store.profile(&user_id).await?.unwrap_or_default();
         for (field, value) in &profile {

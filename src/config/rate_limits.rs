@@ -171,8 +171,8 @@ impl RateLimits {
                 );
             }
         }
-        let own = self.overrides.iter().flat_map(|own| own.rates.all());
-        if own.flatten().any(|rate| !rate.is_usable()) {
+        let own = self.overrides.iter().flat_map(|own| own.rates.named());
+        if (own.filter_map(|(_, rate)| rate)).any(|rate| !rate.is_usable()) {
             problems.add(
                 "rate_limits.overrides",
                 "a rate needs `per_second` above 0 and `burst` of at least 1",
@@ -189,17 +189,18 @@ impl Rate {
 }
 
 impl OwnRates {
-    fn all(&self) -> [Option<Rate>; 9] {
+    /// All of them, by what they are called.
+    pub(crate) fn named(&self) -> [(&'static str, Option<Rate>); 9] {
         [
-            self.message,
-            self.join,
-            self.invite,
-            self.to_device,
-            self.new_server,
-            self.upload,
-            self.download,
-            self.fetch,
-            self.other,
+            ("message", self.message),
+            ("join", self.join),
+            ("invite", self.invite),
+            ("to_device", self.to_device),
+            ("new_server", self.new_server),
+            ("upload", self.upload),
+            ("download", self.download),
+            ("fetch", self.fetch),
+            ("other", self.other),
         ]
     }
 }

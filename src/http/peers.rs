@@ -6,29 +6,40 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
-use rhizome_edge::limits::block_of;
+use rhizome_edge::limits::{BLOCKS_AT_ONCE, block_of, site_of};
 
 /// How many connections each address holds.
 #[derive(Debug, Default)]
-pub(crate) struct Peers(Mutex<HashMap<IpAddr, usize>>);
+pub(crate) struct Peers(Mutex<HashMap<Holder, usize>>);
+
+/// Who holds connections: a block, or all blocks of an IPv6 /48.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Holder {
+    Block(IpAddr),
+    Site(IpAddr),
+}
 
 impl Peers {
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Holder, usize>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for one more connection of `peer`; `None` when it has `limit` already.
+    /// A place for one more connection of `peer`; `None` when it has `limit` already, or its /48 has many times that.
     pub(super) fn enter(self: &Arc<Self>, peer: IpAddr, limit: usize) -> Option<Place> {
-        let block = block_of(peer);
+        let block = Holder::Block(block_of(peer));
+        let site = site_of(peer).map(Holder::Site);
+        let of_site = limit.saturating_mul(usize::from(BLOCKS_AT_ONCE));
         let mut counts = self.lock();
-        let count = counts.entry(block).or_default();
-        if *count >= limit {
+        let held = |who: Holder| counts.get(&who).copied().unwrap_or(0);
+        if held(block) >= limit || site.is_some_and(|site| held(site) >= of_site) {
             return None;
         }
-        *count += 1;
+        for who in [Some(block), site].into_iter().flatten() {
+            *counts.entry(who).or_default() += 1;
+        }
         Some(Place {
             peers: self.clone(),
-            block,
+            of: [Some(block), site],
         })
     }
 }
@@ -36,16 +47,18 @@ impl Peers {
 /// One counted connection.
 pub(super) struct Place {
     peers: Arc<Peers>,
-    block: IpAddr,
+    of: [Option<Holder>; 2],
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.peers.lock();
-        if let Some(count) = counts.get_mut(&self.block) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.block);
+        for who in self.of.into_iter().flatten() {
+            if let Some(count) = counts.get_mut(&who) {
+                *count -= 1;
+                if *count == 0 {
+                    counts.remove(&who);
+                }
             }
         }
     }
@@ -115,6 +128,22 @@ mod tests {
         assert!(enter("2001:db8::3").is_none());
         assert!(enter("2001:db8:0:1::3").is_some());
         drop((two, three, four));
+        assert!(peers.lock().is_empty());
+    }
+
+    #[test]
+    fn all_blocks_of_a_site_hold_so_many_together() {
+        let peers = Arc::new(Peers::default());
+        let enter = |address: String| peers.enter(address.parse().unwrap(), 2);
+        let mut places: Vec<_> = (0..32)
+            .map(|n| enter(format!("2001:db8:1:{:x}::{n}", n / 2)))
+            .collect();
+        assert!(places.iter().all(Option::is_some));
+        assert!(enter("2001:db8:1:ffff::1".into()).is_none());
+        assert!(enter("2001:db8:2:ffff::1".into()).is_some());
+        places.pop();
+        assert!(enter("2001:db8:1:ffff::1".into()).is_some());
+        drop(places);
         assert!(peers.lock().is_empty());
     }
 

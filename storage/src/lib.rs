@@ -78,6 +78,7 @@ pub use accounts::third_parties::OwnThirdParty;
 pub use accounts::tokens::Token;
 pub use accounts::uia::{NewUiaSession, UiaSession};
 pub use accounts::untold::Untold;
+pub use accounts::user_limits::{OwnLimit, UserLimits};
 pub use accounts::validation::{NewValidation, Tried, Validation};
 pub use accounts::{Account, FirstLogin};
 pub use commit::Submitted;
@@ -133,6 +134,7 @@ pub use facts::to_device::out::{ForServer, ToDeviceOut};
 pub use facts::to_device::taken::ToDeviceTaken;
 pub use facts::to_device::txn::ToDeviceTxn;
 pub use facts::to_device::{ForDevice, Once, Sending, ToDevice, WaitingMessage};
+pub use facts::user_limit::UserLimit;
 pub use facts::{Audience, EntryKind, Fact, Logged};
 pub use federation::destinations::{Behind, DestinationState, OutboundReceipt};
 pub use federation::devices::remote::RemoteUser;
@@ -215,6 +217,7 @@ pub(crate) struct Core {
     /// What was a backup's has to go.
     pub(crate) backups_gone: Notify,
     pub(crate) tasks_added: Notify,
+    pub(crate) user_limits: UserLimits,
     /// Until when who sends delayed events waits.
     pub(crate) delayed: facts::delayed::wake::DelayedWake,
     /// How far this process has come with what people are called, if it is the one that writes it down.

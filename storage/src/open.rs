@@ -11,6 +11,7 @@ use tokio::sync::{Notify, OnceCell, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::backup::Turn;
+use crate::accounts::user_limits::UserLimits;
 use crate::commit::{self, Job};
 use crate::engine::blocks::Blocks;
 use crate::engine::cache::Cache;
@@ -100,6 +101,7 @@ impl Store {
         let readers = connect(&options, dialect, readers.max(2), setup).await?;
         let epoch = Epoch::load(&writers).await?;
         let head = load_head(&writers).await?;
+        let user_limits = UserLimits::load(&writers).await?;
         let (queue, jobs) = mpsc::channel(1_024);
         // A later life of the process goes on above all positions of an earlier one, so that a token from then misses
         // nothing.
@@ -123,6 +125,7 @@ impl Store {
             haste: commit::Haste::default(),
             backups_gone: Notify::new(),
             tasks_added: Notify::new(),
+            user_limits,
             delayed: DelayedWake::default(),
             people: watch::Sender::new(None),
             backup_turn: Turn::default(),

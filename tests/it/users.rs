@@ -81,3 +81,42 @@ async fn a_server_that_runs_hears_what_the_operator_does() {
     assert_eq!(run("block server localhost").0, Some(1));
     assert_eq!(terminate(serving).await, Some(0));
 }
+
+#[tokio::test]
+async fn a_server_that_runs_hears_of_limits() {
+    let dir = tempfile::tempdir().unwrap();
+    let serving = serve(dir.path());
+    std::fs::write(dir.path().join("password"), PASSWORD).unwrap();
+    let run = |line: &str| {
+        let output = rhizome(dir.path()).args(line.split(' ')).output().unwrap();
+        (output.status.code(), texts(&output))
+    };
+    let good = |line: &str| {
+        let (code, (out, error)) = run(line);
+        assert_eq!(code, Some(0), "{line}: {error}");
+        out
+    };
+    good("user create alice --password-file password");
+    let http = rhizome_demo::http_client().unwrap();
+    let alice = Person::login(&http, &serving.base, "alice", PASSWORD);
+    let alice = alice.await.unwrap();
+    let room = alice.create_room(serde_json::json!({})).await.unwrap();
+    let says = async || alice.say(&room, "x").await.is_ok();
+    assert!(says().await);
+
+    assert!(good("user limits alice").contains("no limits of their own"));
+    let (code, (_, error)) = run("user limits alice --set login=1/1");
+    assert_eq!(code, Some(2));
+    assert!(error.contains("there are message, join"), "{error}");
+    let set = good("user limits alice --set message=0.001/1 join=2/30");
+    assert!(
+        set.contains("limit message: 0.001 per second, 1 at once"),
+        "{set}"
+    );
+    eventually("she is slowed down", async || !says().await).await;
+    assert!(good("user show alice").contains("limit join: 2 per second, 30 at once"));
+    assert!(good("user limits alice --clear --set join=1/9").contains("limit join: 1 per"));
+    eventually("she goes on as usual", says).await;
+    assert!(!good("user show alice").contains("limit message"));
+    assert_eq!(terminate(serving).await, Some(0));
+}

@@ -14,6 +14,7 @@ use crate::{
     App, Ruma,
     account::{profile::fields, users},
     auth::{
+        password::Turn,
         session::{self, SessionRequest},
         uia,
     },
@@ -112,6 +113,7 @@ pub async fn register(
         third_parties: Vec::new(),
         // Who knows the secret is the operator.
         admission: Admission::default(),
+        turn: Turn::FIRST,
     };
     let session = users::register(&app, new, first).await?;
     if let Some(name) = user.displayname {

@@ -8,6 +8,7 @@ use ruma::api::client::account::{change_password::v3 as change_password, whoami:
 use crate::{
     App, Ruma,
     auth::{
+        password::Turn,
         reset,
         uia::{self, Act},
     },
@@ -47,7 +48,8 @@ pub async fn change_password(
         lately_will_do: false,
     };
     uia::confirm(&app, &who, act, (req.auth.as_ref(), peer)).await?;
-    let hash = app.passwords.hash(&req.new_password).await?;
+    let turn = Turn::of(&app, peer);
+    let hash = app.passwords.hash(&req.new_password, turn).await?;
     let ends = if req.logout_devices {
         Ends::Others(who.device()?)
     } else {

@@ -18,6 +18,7 @@ use crate::{
     account::users,
     auth::{
         login::awaiting_approval,
+        password::Turn,
         session::{self, Session, SessionRequest},
         uia::{Proofs, Purpose, Stage},
         validated,
@@ -148,7 +149,9 @@ impl Registering {
             admin: false,
             third_parties: self.proved.third_parties.clone(),
             admission: self.proved.admission.clone(),
+            turn: Turn::of(app, peer),
         };
+        app.limits.in_vain(peer, app.now_monotonic_ms());
         let session = match users::register(app, new, begin).await {
             Err(error) if self.session.is_some() && error.errcode == "M_USER_IN_USE" => {
                 // The same request came twice, and the other one was faster.
@@ -198,7 +201,10 @@ impl Registering {
             .take(Kind::Login, &self.user_id, app.now_monotonic_ms())
             .map_err(MatrixError::limit_exceeded)?;
         let hash = account.password_hash.filter(|_| !account.deactivated);
-        if !app.passwords.verify(password, hash.clone()).await? {
+        let turn = Turn::of(app, peer);
+        let verified = app.passwords.verify(password, hash.clone(), turn);
+        if !verified.await? {
+            app.limits.in_vain(peer, app.now_monotonic_ms());
             return Err(users::in_use());
         }
         if account.awaits_approval {

@@ -16,6 +16,7 @@ use crate::{
     },
     auth::{
         login::awaiting_approval,
+        password::Turn,
         session::{self, Session, SessionRequest},
         uia::{self, Purpose},
     },
@@ -153,7 +154,9 @@ async fn become_user(
     app.limits
         .take_from(Kind::Registration, peer, app.now_monotonic_ms())
         .map_err(MatrixError::limit_exceeded)?;
-    let hash = app.passwords.hash(password).await?;
+    let turn = Turn::of(app, peer);
+    app.limits.in_vain(peer, app.now_monotonic_ms());
+    let hash = app.passwords.hash(password, turn).await?;
     let admission = upgrading.proved.admission.clone();
     let own = &upgrading.proved.third_parties;
     let (waits, takes_token) = (admission.awaits_approval, admission.token.is_some());

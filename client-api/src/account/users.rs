@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use rhizome_edge::MatrixError;
-use rhizome_storage::{Account, Admission, Ends, NewAccount, Store, ThirdParty, UserNo};
+use rhizome_storage::{Account, Admission, Ends, Medium, NewAccount, Store, ThirdParty, UserNo};
 use ruma::{OwnedUserId, ServerName, UserId};
 
 pub use crate::user_ids::user_id;
@@ -12,7 +12,7 @@ pub(crate) use crate::user_ids::{require_allowed, require_permitted};
 use crate::{
     App,
     auth::{
-        password::Passwords,
+        password::{Passwords, Turn},
         session::{Beginning, Session, SessionRequest},
     },
     config::PasswordCost,
@@ -38,6 +38,7 @@ pub async fn create(
         admin,
         third_parties: Vec::new(),
         admission: Admission::default(),
+        turn: Turn::FIRST,
     };
     let name = Some(user_id.localpart().to_owned());
     let account = new_account(store, new, name, &Passwords::new(cost)).await?;
@@ -59,6 +60,8 @@ pub(crate) struct New<'a> {
     pub third_parties: Vec<ThirdParty>,
     /// By what it comes to be.
     pub admission: Admission,
+    /// When its password is hashed.
+    pub turn: Turn,
 }
 
 /// Makes an account and, if one is asked for, begins its first session, both in one moment.
@@ -114,7 +117,7 @@ async fn new_account(
 ) -> Result<NewAccount, MatrixError> {
     require_unused(store, new.user_id).await?;
     Ok(NewAccount {
-        password_hash: Some(passwords.hash(new.password).await?),
+        password_hash: Some(passwords.hash(new.password, new.turn).await?),
         admin: new.admin,
         created_ms: store.clock().now_ms(),
         is_guest: false,
@@ -199,6 +202,18 @@ pub async fn end(
     Ok(())
 }
 
+/// Approves an account that waits for it, in the database alone; that its owner is told by mail, if that can be, is written
+/// down as a task for the server. `false` if it doesn't wait.
+///
+/// # Errors
+/// Those of the database.
+pub async fn approve(store: &Store, user_id: &UserId, user: UserNo) -> Result<bool, MatrixError> {
+    let addresses = store.third_parties(user).await?;
+    let has_mail = (addresses.iter()).any(|one| one.third_party.medium == Medium::Email);
+    let task = (tasks::APPROVED, user_id.as_str());
+    Ok(store.approve(user, has_mail.then_some(task)).await?)
+}
+
 /// Sets an account's password and ends all its sessions, in the database alone: for the binary's
 /// command line.
 ///
@@ -219,7 +234,7 @@ pub async fn set_password(
     let Some(account) = account else {
         return Err(no_account(&user_id));
     };
-    let hash = Passwords::new(cost).hash(password).await?;
+    let hash = Passwords::new(cost).hash(password, Turn::FIRST).await?;
     store.set_password(account.user, &hash, Ends::All).await?;
     Ok(())
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use http::StatusCode;
 use rhizome_edge::{Body, MatrixError, RawJson};
 use ruma::{
-    OwnedDeviceId, OwnedUserId, UserId,
+    OwnedDeviceId,
     api::client::session::{get_login_types::v3 as flows, login::v3 as login},
 };
 use serde::Deserialize;
@@ -13,12 +13,12 @@ use serde_json::json;
 use crate::{
     App, Ruma,
     auth::{
+        by_password::{self, Named},
         jwt, login_token, phone,
         session::{self, SessionRequest},
         standing,
-        validated::{ThirdParty, third_party},
+        validated::third_party,
     },
-    limits::Kind,
 };
 
 /// `GET /_matrix/client/v3/login`
@@ -67,14 +67,6 @@ struct Identifier {
     number: Option<String>,
 }
 
-/// Whom a login names.
-enum Named {
-    /// By their name or id.
-    User(String),
-    /// By an address of their account's.
-    ThirdParty(ThirdParty),
-}
-
 /// `POST /_matrix/client/v3/login`
 pub async fn login(
     State(app): State<App>,
@@ -87,7 +79,7 @@ pub async fn login(
                 return Err(MatrixError::missing_param("A password is required"));
             };
             let name = named_user(&login)?;
-            by_password(&app, &name, password).await?
+            by_password::check(&app, &name, password, peer).await?
         }
         "m.login.token" => (login_token::redeem(&app, token_of(&login)?).await?, None),
         "org.matrix.login.jwt" if app.config.jwt.is_some() => {
@@ -175,89 +167,4 @@ fn named_user(login: &Login) -> Result<Named, MatrixError> {
             "Users are identified by m.id.user, m.id.thirdparty or m.id.phone",
         )),
     }
-}
-
-/// The account that this name and this password belong to, and what the password matches. One answer for
-/// all that is wrong, after one time: who doesn't know the password learns nothing of the account, nor that
-/// it has ended.
-async fn by_password(
-    app: &App,
-    named: &Named,
-    password: &str,
-) -> Result<(OwnedUserId, Option<String>), MatrixError> {
-    let now = app.now_monotonic_ms();
-    let limits = &app.limits;
-    let exact = match named {
-        Named::User(name) => {
-            let exact = local_user(app, name);
-            // An account has one bucket, however it is called.
-            let counted = exact.as_ref().map_or(name.as_str(), |user| user.as_str());
-            limits
-                .take(Kind::Login, bucket(counted), now)
-                .map_err(MatrixError::limit_exceeded)?;
-            exact
-        }
-        Named::ThirdParty(of) => {
-            // Before it is looked up: whether it is an account's, nobody learns by how often they may ask.
-            limits
-                .take(Kind::Login, ("address", of.medium, &of.address), now)
-                .map_err(MatrixError::limit_exceeded)?;
-            let owner = owner_of(app, of).await?;
-            let taken = owner.as_ref().map(|user| bucket(user.as_str()));
-            let may = taken.is_none_or(|user| limits.take(Kind::Login, user, now).is_ok());
-            // Answered as a wrong password is.
-            owner.filter(|_| may)
-        }
-    };
-    let mut found = None;
-    if let Some(exact) = exact {
-        found = app
-            .store
-            .account(&exact)
-            .await?
-            .map(|account| (exact.clone(), account));
-        // Accounts are made with small letters, and typed with others.
-        let small = UserId::parse(exact.as_str().to_lowercase());
-        if let (None, Ok(small)) = (&found, small) {
-            found = app
-                .store
-                .account(&small)
-                .await?
-                .map(|account| (small, account));
-        }
-    }
-    let hash = found
-        .as_ref()
-        .and_then(|(_, account)| account.password_hash.clone());
-    let right = app.passwords.verify(password, hash).await?;
-    match found.filter(|_| right) {
-        Some((_, account)) if account.deactivated => Err(MatrixError::new(
-            StatusCode::FORBIDDEN,
-            "M_USER_DEACTIVATED",
-            "The account has been deactivated",
-        )),
-        Some((user_id, account)) => Ok((user_id, account.password_hash)),
-        None => Err(MatrixError::forbidden("The user or the password is wrong")),
-    }
-}
-
-/// Of whose password tries are counted; strangers make them, so nothing else is counted with them.
-fn bucket(user: &str) -> (&'static str, String) {
-    ("password", user.to_lowercase())
-}
-
-/// Whose account has this address.
-async fn owner_of(app: &App, of: &ThirdParty) -> Result<Option<OwnedUserId>, MatrixError> {
-    let owner = app.store.third_party_owner(of.medium, &of.address).await?;
-    Ok(match owner {
-        Some(user) => Some(app.store.user(user).await?),
-        None => None,
-    })
-}
-
-/// The user of this server that a localpart or a full user id names.
-pub(crate) fn local_user(app: &App, name: &str) -> Option<OwnedUserId> {
-    let server = &app.config.server_name;
-    let user_id = UserId::parse_with_server_name(name, server).ok()?;
-    (user_id.server_name() == server).then_some(user_id)
 }

@@ -1,5 +1,6 @@
 //! Who is it: logging in, access tokens, and proving it again.
 
+mod by_password;
 pub(crate) mod get_token;
 pub(crate) mod jwt;
 pub(crate) mod login;
@@ -11,6 +12,7 @@ pub(crate) mod refresh;
 pub(crate) mod reset;
 pub(crate) mod session;
 pub(crate) mod shadow;
+pub(crate) mod slots;
 pub(crate) mod standing;
 pub(crate) mod token;
 pub(crate) mod uia;

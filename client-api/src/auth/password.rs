@@ -1,6 +1,6 @@
 //! Hashing passwords: argon2id, away from the async threads, few at a time.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use argon2::{
     Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version,
@@ -8,28 +8,55 @@ use argon2::{
 };
 use rhizome_edge::MatrixError;
 use rhizome_storage::random;
-use tokio::sync::Semaphore;
 
-use crate::config::PasswordCost;
+use super::slots::{Hashing, Slots};
+use crate::{App, config::PasswordCost};
 
 /// The longest password that is accepted, in bytes.
 const MAX_PASSWORD: usize = 512;
+/// When to come again who is sent away because too many wait.
+const SENT_AWAY_MS: u64 = 2_000;
+
+/// When it is somebody's turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Turn(u32);
+
+impl Turn {
+    /// Before all others.
+    pub const FIRST: Self = Self(0);
+
+    /// By how often passwords were hashed in vain for who asks from there.
+    pub(crate) fn of(app: &App, peer: Option<IpAddr>) -> Self {
+        let vain = app.limits.vain_of(peer, app.now_monotonic_ms());
+        Self(vain.saturating_add(1))
+    }
+}
 
 /// argon2id with bounded concurrency.
 pub struct Passwords {
     cost: PasswordCost,
-    running: Arc<Semaphore>,
+    slots: Arc<Slots>,
 }
 
 impl Passwords {
     /// Hashing at this cost.
     pub fn new(cost: PasswordCost) -> Self {
-        let running = Arc::new(Semaphore::new(cost.concurrency.max(1)));
-        Self { cost, running }
+        let slots = Slots::new(cost.concurrency);
+        Self { cost, slots }
+    }
+
+    /// What is known of it.
+    pub fn hashing(&self) -> Hashing {
+        self.slots.hashing()
+    }
+
+    /// Whether anybody waits.
+    pub fn is_busy(&self) -> bool {
+        self.hashing().waiting > 0
     }
 
     /// The PHC string of a new password. `M_WEAK_PASSWORD` if it is empty.
-    pub async fn hash(&self, password: &str) -> Result<String, MatrixError> {
+    pub async fn hash(&self, password: &str, turn: Turn) -> Result<String, MatrixError> {
         if password.is_empty() {
             let message = "The password must not be empty";
             return Err(MatrixError {
@@ -44,7 +71,7 @@ impl Passwords {
         }
         let salt = random::bytes::<16>()?;
         let password = password.to_owned();
-        self.run(move |argon2| {
+        self.run(turn, move |argon2| {
             let hash = argon2.hash_password_with_salt(password.as_bytes(), &salt);
             hash.map(|hash| hash.to_string())
                 .map_err(|error| error.to_string())
@@ -58,12 +85,20 @@ impl Passwords {
 
     /// Whether `password` is the one that `hash` was made of. Without a hash (no such account, no
     /// password) the answer is no, after the same work: the time doesn't tell which accounts exist.
-    pub async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool, MatrixError> {
+    ///
+    /// # Errors
+    /// 429 `M_LIMIT_EXCEEDED` if too many wait who come before.
+    pub async fn verify(
+        &self,
+        password: &str,
+        hash: Option<String>,
+        turn: Turn,
+    ) -> Result<bool, MatrixError> {
         if password.len() > MAX_PASSWORD {
             return Ok(false);
         }
         let password = password.to_owned();
-        self.run(move |argon2| {
+        self.run(turn, move |argon2| {
             let Some(hash) = hash else {
                 // The result is of no interest, only the time it took.
                 let _ = argon2.hash_password_with_salt(password.as_bytes(), &[0; 16]);
@@ -77,17 +112,19 @@ impl Passwords {
 
     async fn run<R: Send + 'static>(
         &self,
+        turn: Turn,
         work: impl FnOnce(Argon2<'static>) -> R + Send + 'static,
     ) -> Result<R, MatrixError> {
-        let permit = self.running.clone().acquire_owned().await;
         let params = Params::new(self.cost.memory_kib, self.cost.passes, 1, None);
-        let (Ok(permit), Ok(params)) = (permit, params) else {
+        let Ok(params) = params else {
             tracing::error!("the configured cost of hashing passwords is impossible");
             return Err(MatrixError::internal());
         };
+        let slot = self.slots.take(turn.0).await;
+        let slot = slot.ok_or_else(|| MatrixError::limit_exceeded(SENT_AWAY_MS))?;
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _until_the_end = slot;
             work(argon2)
         })
         .await
@@ -99,6 +136,8 @@ impl Passwords {
 mod tests {
     use super::*;
 
+    const FIRST: Turn = Turn::FIRST;
+
     #[tokio::test]
     async fn only_the_right_password_verifies() {
         let cost = PasswordCost {
@@ -107,26 +146,28 @@ mod tests {
             concurrency: 1,
         };
         let passwords = Passwords::new(cost);
-        let hash = passwords.hash("a\u{0}ü 🙂").await.unwrap();
+        let hash = passwords.hash("a\u{0}ü 🙂", FIRST).await.unwrap();
         assert!(hash.starts_with("$argon2id$"), "{hash}");
         assert!(
             passwords
-                .verify("a\u{0}ü 🙂", Some(hash.clone()))
+                .verify("a\u{0}ü 🙂", Some(hash.clone()), FIRST)
                 .await
                 .unwrap()
         );
-        assert!(!passwords.verify("a", Some(hash)).await.unwrap());
-        assert!(!passwords.verify("a", None).await.unwrap());
+        assert!(!passwords.verify("a", Some(hash), FIRST).await.unwrap());
+        assert!(!passwords.verify("a", None, FIRST).await.unwrap());
         assert!(
             !passwords
-                .verify("a", Some("nonsense".into()))
+                .verify("a", Some("nonsense".into()), FIRST)
                 .await
                 .unwrap()
         );
         assert_eq!(
-            passwords.hash("").await.unwrap_err().errcode,
+            passwords.hash("", FIRST).await.unwrap_err().errcode,
             "M_WEAK_PASSWORD"
         );
-        assert!(passwords.hash(&"a".repeat(600)).await.is_err());
+        assert!(passwords.hash(&"a".repeat(600), FIRST).await.is_err());
+        // One that is made, and as many as were tried, whether there was something to compare with or not.
+        assert_eq!(passwords.hashing().begun, 5);
     }
 }

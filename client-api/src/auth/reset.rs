@@ -7,6 +7,7 @@ use rhizome_storage::Ends;
 use ruma::api::client::account::change_password::v3 as change_password;
 
 use super::{
+    password::Turn,
     uia::{self, Purpose},
     validated::not_validated,
 };
@@ -41,7 +42,8 @@ pub(crate) async fn set_password(
     if found.is_none_or(|found| found.owner != Some(user)) {
         return Err(not_validated());
     }
-    let hash = app.passwords.hash(&req.new_password).await?;
+    let turn = Turn::of(app, peer);
+    let hash = app.passwords.hash(&req.new_password, turn).await?;
     let ends = if req.logout_devices {
         Ends::All
     } else {

@@ -70,6 +70,37 @@ pub struct UserRates {
     pub other: Option<Rate>,
 }
 
+impl UserRates {
+    /// What they are called.
+    pub const NAMES: [&str; 9] = [
+        "message",
+        "join",
+        "invite",
+        "to_device",
+        "new_server",
+        "upload",
+        "download",
+        "fetch",
+        "other",
+    ];
+
+    /// The one of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<Rate> {
+        match name {
+            "message" => self.message,
+            "join" => self.join,
+            "invite" => self.invite,
+            "to_device" => self.to_device,
+            "new_server" => self.new_server,
+            "upload" => self.upload,
+            "download" => self.download,
+            "fetch" => self.fetch,
+            "other" => self.other,
+            _ => None,
+        }
+    }
+}
+
 /// The addresses that begin alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {

@@ -1,6 +1,6 @@
-//! Letters by which it is found out whose an address is.
+//! Letters by which it is found out whose an address is, and what its owner has to know.
 
-use rhizome_mail::{Address, Known, Mail, Reset, Verify};
+use rhizome_mail::{Address, Approved, Known, Mail, Reset, Verify};
 use ruma::UserId;
 
 use super::mailing::{Mailing, Unsent};
@@ -20,6 +20,15 @@ impl Mailing {
     /// Tells a user that their address is that of an account already.
     pub(crate) async fn known(&self, to: Address, user: &UserId) -> Result<(), Unsent> {
         let content = self.templates().known(&Known {
+            server: self.server().to_string(),
+            user: user.to_string(),
+        })?;
+        self.send(Mail::new(to, content)).await
+    }
+
+    /// Tells a user that the operator has approved their account.
+    pub(crate) async fn approved(&self, to: Address, user: &UserId) -> Result<(), Unsent> {
+        let content = self.templates().approved(&Approved {
             server: self.server().to_string(),
             user: user.to_string(),
         })?;

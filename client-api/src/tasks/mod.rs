@@ -3,6 +3,7 @@
 //! Of the processes on one database the one with the lease does it, a piece of each task in turn. Each piece must bear being
 //! done twice. Another process, such as a command of the operator's, may write down more, or cancel what is under way.
 
+mod approved;
 mod leave;
 mod redact;
 
@@ -19,6 +20,9 @@ pub const LEAVE: &str = "leave rooms";
 /// Redacts what a user has said; `what` is their id.
 pub const REDACT: &str = "redact user";
 
+/// Tells a user by mail that their account is approved; `what` is their id.
+pub const APPROVED: &str = "tell approved";
+
 const NAME: &str = "tasks";
 /// How long the lease lasts without renewal.
 const LENGTH: Duration = Duration::from_mins(2);
@@ -32,8 +36,10 @@ const TICK: Duration = Duration::from_secs(1);
 const BEGUN: &str = "-";
 /// Between two pieces, so that others get their turn.
 const PAUSE: Duration = Duration::from_millis(20);
-/// What fails for the server's sake is tried so often, after pauses that double.
+/// What fails for the server's sake is tried so often, after pauses that double, …
 const TRIES: u32 = 6;
+/// … and a mail so often, as mail servers are away for an hour.
+const TRIES_OF_MAILS: u32 = 12;
 
 /// What one piece of work has come to.
 struct Step {
@@ -83,7 +89,7 @@ impl Turns {
     /// How long a task waits that has failed once more; `None`: often enough.
     fn fails(&mut self, task: &Task, now: Duration) -> Option<Duration> {
         let failed = self.failed.entry(task.no).or_default();
-        if failed.times >= TRIES {
+        if failed.times >= tries(task) {
             return None;
         }
         let pause = TICK * 2_u32.saturating_pow(failed.times);
@@ -159,7 +165,7 @@ async fn piece(app: &App, task: &Task, turns: &mut Turns) -> Result<(), MatrixEr
         return Ok(());
     }
     let failed = turns.failed.get(&task.no);
-    let is_last = failed.is_some_and(|failed| failed.times >= TRIES);
+    let is_last = failed.is_some_and(|failed| failed.times >= tries(task));
     let stepped = step(app, task, is_last).await;
     let now = app.store.clock().monotonic();
     if let Err(error) = &stepped
@@ -190,11 +196,21 @@ async fn piece(app: &App, task: &Task, turns: &mut Turns) -> Result<(), MatrixEr
     Ok(())
 }
 
+/// How often a task is tried.
+fn tries(task: &Task) -> u32 {
+    if task.kind == APPROVED {
+        TRIES_OF_MAILS
+    } else {
+        TRIES
+    }
+}
+
 /// `is_last`: whether it isn't tried once more.
 async fn step(app: &App, task: &Task, is_last: bool) -> Result<Step, MatrixError> {
     match task.kind.as_str() {
         LEAVE => leave::step(app, task, is_last).await,
         REDACT => redact::step(app, task).await,
+        APPROVED => approved::step(app, task).await,
         other => Err(MatrixError::invalid_param(format!(
             "This version of the server knows no tasks of kind {other:?}"
         ))),

@@ -7,6 +7,7 @@
 )]
 
 mod absence;
+mod abuse;
 mod access;
 mod access_elsewhere;
 mod account_data;

@@ -21,7 +21,10 @@ macro_rules! built_in {
     };
 }
 
-const BUILT_IN: [(&str, &str); 15] = built_in!(
+const BUILT_IN: [(&str, &str); 18] = built_in!(
+    "approved.html",
+    "approved.subject.txt",
+    "approved.txt",
     "confirm.html",
     "confirm.subject.txt",
     "confirm.txt",

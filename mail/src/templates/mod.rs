@@ -18,12 +18,12 @@ use serde::Serialize;
 use crate::content::Content;
 use crate::digest::{Digest, DigestView};
 use crate::error::TemplateError;
-use crate::letters::{Confirm, Known, Reset, Verify};
+use crate::letters::{Approved, Confirm, Known, Reset, Verify};
 
 /// The parts that each mail has.
 const PARTS: [&str; 3] = ["subject.txt", "txt", "html"];
 
-/// Checked templates of all mails: `digest`, `confirm`, `verify`, `reset`, `known`, each as `.subject.txt`, `.txt` and `.html`.
+/// Checked templates of all mails: `digest`, `confirm`, `verify`, `reset`, `known`, `approved`, each as `.subject.txt`, `.txt` and `.html`.
 ///
 /// What they are given:
 ///
@@ -38,6 +38,7 @@ const PARTS: [&str; 3] = ["subject.txt", "txt", "html"];
 /// | `verify` | `server`, `code`, `link` |
 /// | `reset` | `server`, `user`, `code`, `link` |
 /// | `known` | `server`, `user` |
+/// | `approved` | `server`, `user` |
 pub struct Templates {
     environment: Environment<'static>,
     /// What each template is called in errors.
@@ -84,6 +85,11 @@ impl Templates {
     /// A mail that says that there is an account already.
     pub fn known(&self, known: &Known) -> Result<Content, TemplateError> {
         self.render("known", &known.view())
+    }
+
+    /// A mail that says that an account may be used now.
+    pub fn approved(&self, approved: &Approved) -> Result<Content, TemplateError> {
+        self.render("approved", &approved.view())
     }
 
     fn render(&self, mail: &str, view: &impl Serialize) -> Result<Content, TemplateError> {

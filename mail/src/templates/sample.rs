@@ -1,7 +1,7 @@
 //! Made-up mails that every template is tried with: all that can come, and text that isn't HTML.
 
 use crate::digest::{Body, Digest, DigestView, Invite, Message, Person, Room};
-use crate::letters::{Confirm, Known, LetterView, Reset, Verify};
+use crate::letters::{Approved, Confirm, Known, LetterView, Reset, Verify};
 use crate::link::{Link, LinkTemplate};
 
 /// What stands in all that people write in them.
@@ -46,6 +46,10 @@ pub(super) fn all() -> Vec<Sample> {
         server: server.clone(),
         user: user.clone(),
     };
+    let approved = Approved {
+        server: server.clone(),
+        user: user.clone(),
+    };
     let must_user = ("user", user.clone());
     let reset = Reset {
         server,
@@ -54,7 +58,8 @@ pub(super) fn all() -> Vec<Sample> {
         link,
     };
     all.push(letter("confirm", confirm.view(), vec![must_link.clone()]));
-    all.push(letter("known", known.view(), vec![must_user]));
+    all.push(letter("known", known.view(), vec![must_user.clone()]));
+    all.push(letter("approved", approved.view(), vec![must_user]));
     let must = vec![must_link, must_code];
     all.push(letter("verify", verify.view(), must.clone()));
     all.push(letter("reset", reset.view(), must));

@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand};
 use rhizome_storage::ListedAccount;
 
-use super::password::PasswordSource;
+use super::{limits::SetLimit, password::PasswordSource};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
@@ -69,6 +69,17 @@ pub(crate) enum UserCommand {
         /// Show what they send from now on
         #[arg(long, conflicts_with = "reason")]
         undo: bool,
+    },
+    /// Say which rate limits a user has of their own, and set them: what isn't set is as for everybody
+    Limits {
+        /// The name before the colon, or the whole id
+        user: String,
+        /// A limit that is theirs from now on, such as `message=100/1000`: what, per second, and at once
+        #[arg(long, value_name = "KIND=PER_SECOND/BURST", num_args = 1..)]
+        set: Vec<SetLimit>,
+        /// Take all that were set away
+        #[arg(long)]
+        clear: bool,
     },
     /// End an account for ever: its sessions and its profile go, it leaves all rooms, its name stays taken
     Deactivate {

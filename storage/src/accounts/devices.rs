@@ -40,6 +40,19 @@ impl Store {
         self.rows(query).await?.iter().map(device).collect()
     }
 
+    /// From where a user's devices were seen last, the latest first, of so many.
+    pub async fn last_addresses(&self, user: UserNo, limit: usize) -> Result<Vec<String>> {
+        let query = self
+            .sql(
+                "SELECT last_seen_ip FROM device WHERE user_no = $1 AND last_seen_ip IS NOT NULL \
+                 ORDER BY last_seen_ms DESC, device_id LIMIT $2",
+            )
+            .bind(user)
+            .bind(limit);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("last_seen_ip")).collect()
+    }
+
     /// One of a user's devices.
     pub async fn device(&self, user: UserNo, id: &DeviceId) -> Result<Option<StoredDevice>> {
         let query = self

@@ -25,6 +25,7 @@ pub(crate) mod third_parties;
 pub(crate) mod tokens;
 pub(crate) mod uia;
 pub(crate) mod untold;
+pub(crate) mod user_limits;
 pub(crate) mod validation;
 
 use ruma::UserId;

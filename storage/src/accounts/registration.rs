@@ -6,6 +6,7 @@
 use ruma::OwnedUserId;
 use sqlx::any::AnyRow;
 
+use super::tasks::write_task;
 use crate::engine::sql::Columns as _;
 use crate::facts::account::admission::hash;
 use crate::{Result, Store, UserNo};
@@ -159,12 +160,24 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// Approves an account; `false` if it doesn't wait for that.
-    pub async fn approve(&self, user: UserNo) -> Result<bool> {
-        let query = self
+    /// Approves an account, and writes a task down in the same moment, if there is one: its kind, and what it is about.
+    /// `false` if the account doesn't wait for that.
+    pub async fn approve(&self, user: UserNo, task: Option<(&str, &str)>) -> Result<bool> {
+        let (no, now_ms) = (self.next_task_no().await?, self.clock().now_ms());
+        let mut tx = self.begin().await?;
+        let approve = tx
             .sql("DELETE FROM awaiting_approval WHERE user_no = $1")
             .bind(user);
-        Ok(self.execute(query).await? == 1)
+        let waited = tx.execute(approve).await? == 1;
+        if let Some(task) = task.filter(|_| waited) {
+            write_task(&mut tx, no, task, now_ms).await?;
+        }
+        tx.commit().await?;
+        if task.is_some() && waited {
+            self.core.tasks_added.notify_one();
+            self.forget_old_tasks().await?;
+        }
+        Ok(waited)
     }
 
     /// Which policies a user has accepted, in which versions.
@@ -261,8 +274,13 @@ mod tests {
             assert!(store.account(ada).await.unwrap().unwrap().awaits_approval);
             let waiting = store.awaiting_approval(UserNo(0), 10).await.unwrap();
             assert_eq!((waiting.len(), &*waiting[0].user_id), (1, ada));
-            assert!(store.approve(ada_no).await.unwrap());
-            assert!(!store.approve(ada_no).await.unwrap());
+            let tell = Some(("tell", "ada"));
+            assert!(store.approve(ada_no, tell).await.unwrap());
+            let task = store.open_task(0).await.unwrap().unwrap();
+            assert_eq!((&*task.kind, &*task.what), ("tell", "ada"));
+            // A second time nobody is told.
+            assert!(!store.approve(ada_no, tell).await.unwrap());
+            assert_eq!(store.open_task(task.no).await.unwrap(), None);
             assert!(!store.account(ada).await.unwrap().unwrap().awaits_approval);
 
             assert!(store.delete_registration_token(token).await.unwrap());

@@ -3,6 +3,7 @@
 
 use sqlx::any::AnyRow;
 
+use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
 use crate::{Pos, Result, Store};
 
@@ -96,16 +97,7 @@ impl Store {
                 return Ok(open);
             }
         }
-        let add = tx
-            .sql(
-                "INSERT INTO task (no, kind, what, state, progress, place, error, made_ms, changed_ms, upto) \
-                 VALUES ($1, $2, $3, 0, 0, '', NULL, $4, $4, (SELECT pos FROM counter WHERE id = 1))",
-            )
-            .bind(no)
-            .bind(kind)
-            .bind(what)
-            .bind(now_ms);
-        tx.execute(add).await?;
+        write_task(&mut tx, no, (kind, what), now_ms).await?;
         tx.commit().await?;
         self.core.tasks_added.notify_one();
         self.forget_old_tasks().await?;
@@ -172,6 +164,26 @@ impl Store {
             .bind(self.clock().now_ms());
         Ok(self.execute(query).await? == 1)
     }
+}
+
+/// Writes a task down with something else.
+pub(super) async fn write_task(
+    tx: &mut Tx,
+    no: i64,
+    (kind, what): (&str, &str),
+    now_ms: i64,
+) -> Result<()> {
+    let add = tx
+        .sql(
+            "INSERT INTO task (no, kind, what, state, progress, place, error, made_ms, changed_ms, upto) \
+             VALUES ($1, $2, $3, 0, 0, '', NULL, $4, $4, (SELECT pos FROM counter WHERE id = 1))",
+        )
+        .bind(no)
+        .bind(kind)
+        .bind(what)
+        .bind(now_ms);
+    tx.execute(add).await?;
+    Ok(())
 }
 
 fn read(row: &AnyRow) -> Result<Task> {

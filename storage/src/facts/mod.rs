@@ -38,6 +38,7 @@ mod tests;
 pub(crate) mod third_party;
 pub(crate) mod thread_subscription;
 pub(crate) mod to_device;
+pub(crate) mod user_limit;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -89,6 +90,8 @@ kinds! {
         Delayed = delayed: delayed::DelayedChange as delayed::DelayedDue,
         /// The operator keeps something out, or lets it in again.
         Block = block: block::Block as block::Block,
+        /// The operator sets a limit of a user's.
+        UserLimit = user_limit: user_limit::UserLimit as user_limit::UserLimit,
         /// A message for a device of ours.
         ToDevice = to_device: to_device::ToDevice as to_device::ForDevice,
         /// A message for devices of another server.

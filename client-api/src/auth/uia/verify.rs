@@ -15,12 +15,13 @@ use super::{captcha, purpose::Purpose, stage::Stage};
 use crate::{
     App,
     auth::{
-        login::local_user,
+        password::Turn,
         phone,
         validated::{self, Medium, ThirdParty, third_party, validated},
     },
     config::ClientConfig,
     limits::Kind,
+    user_ids::local_user,
 };
 
 /// The longest registration token
@@ -208,13 +209,13 @@ async fn by_password(
         .filter(|account| !account.deactivated)
         .and_then(|account| account.password_hash);
     let mark = hash.as_deref().map(password_mark);
-    if app.passwords.verify(password, hash).await? {
-        Ok(Ok(
-            json!({ "mark": mark, "at_ms": app.store.clock().now_ms() }),
-        ))
-    } else {
-        wrong
+    let turn = Turn::of(app, place.peer);
+    if app.passwords.verify(password, hash, turn).await? {
+        let at_ms = app.store.clock().now_ms();
+        return Ok(Ok(json!({ "mark": mark, "at_ms": at_ms })));
     }
+    app.limits.in_vain(place.peer, app.now_monotonic_ms());
+    wrong
 }
 
 /// Who has no password shows that the operator's own system knows them: by a token that it has just given out.

@@ -1,5 +1,6 @@
 //! Addresses and telephone numbers of users.
 
+mod approved;
 mod attacks;
 mod binding;
 mod codes;

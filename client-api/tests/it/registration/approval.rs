@@ -37,7 +37,7 @@ async fn nobody_logs_in_before_the_operator_says_so() {
         let waiting = server.store.awaiting_approval(UserNo(0), 10).await.unwrap();
         assert_eq!(waiting.len(), 1);
         assert_eq!(waiting[0].user_id, "@ada:here");
-        assert!(server.store.approve(waiting[0].user).await.unwrap());
+        assert!(server.store.approve(waiting[0].user, None).await.unwrap());
         ok(login(server, "ada", "a good password").await);
         ok(register(server, "ada", auth).await);
     })
@@ -62,7 +62,7 @@ async fn guests_wait_too() {
         refused(post(server, REGISTER, wish).await, 403, WAITS);
         refused(login(server, name, "a good password").await, 403, WAITS);
         let waiting = server.store.awaiting_approval(UserNo(0), 10).await.unwrap();
-        assert!(server.store.approve(waiting[0].user).await.unwrap());
+        assert!(server.store.approve(waiting[0].user, None).await.unwrap());
         ok(login(server, name, "a good password").await);
     })
     .await;
