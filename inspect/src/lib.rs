@@ -27,6 +27,7 @@ mod summary;
 use std::sync::Arc;
 
 use rhizome_rooms::Error;
+pub use rhizome_rooms::policies::Entity;
 use rhizome_storage::{RoomHead, Store};
 use ruma::{OwnedRoomAliasId, OwnedRoomId};
 

@@ -211,7 +211,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Blocks => block::blocks(&load()?),
         Command::Task(command) => task::task(&load()?, command),
         Command::Room(RoomCommand::Inspect(args)) => room::inspect(&load()?, args),
-        Command::Room(RoomCommand::Policies(args)) => room::policies(&load()?, args),
+        Command::Room(RoomCommand::Policies(args)) => room::policies(&load()?, &args),
         Command::Media(command) => media::media(&load()?, command),
         Command::Report(command) => report::report(&load()?, command),
         Command::Token(command) => token::token_command(&load()?, command),

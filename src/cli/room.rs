@@ -18,8 +18,9 @@ pub(super) fn inspect(config: &Config, args: RoomInspect) -> anyhow::Result<()> 
     on_store(config, async |store| run(store, args).await)
 }
 
-pub(super) fn policies(config: &Config, args: RoomPolicies) -> anyhow::Result<()> {
-    let entity = args.entity.as_deref().map(str::parse).transpose()?;
+pub(super) fn policies(config: &Config, args: &RoomPolicies) -> anyhow::Result<()> {
+    let entity = args.entity.as_deref().map(str::parse::<inspect::Entity>);
+    let entity = entity.transpose()?;
     on_store(config, async |store| {
         let head = inspect::find(store, &args.room).await?;
         let report = inspect::policies(store, &head, entity.as_ref()).await?;

@@ -156,7 +156,11 @@ fn registration(rules: &Registration) -> String {
     parts.extend((rules.email == ContactRule::Required).then_some("an e-mail address"));
     parts.extend((rules.phone == ContactRule::Required).then_some("a telephone number"));
     parts.extend((!rules.terms.is_empty()).then_some("consent to policies"));
-    parts.extend((rules.require_approval).then_some("your approval (`rhizome user approve`)"));
+    parts.extend(
+        rules
+            .require_approval
+            .then_some("your approval (`rhizome user approve`)"),
+    );
     parts.join(", ")
 }
 

@@ -1,12 +1,12 @@
 //! The pages themselves.
 
+use rhizome_edge::Content;
+
 use crate::{
     auth::validated::Medium,
     config::{Captcha, CaptchaKind, Document, TermsPolicy},
     page::{Field, Page, escaped},
 };
-
-use rhizome_edge::Content;
 
 /// Tells the client that the stage is completed, in each of the ways on which it may listen.
 const TELL: &str = "if(window.onAuthDone){window.onAuthDone();}\
