@@ -10,6 +10,7 @@
 //! | why does this state stand where forks met? | [`ForkReport`], in both of these |
 //! | what is around an event? | [`around`], in [`event`] too |
 //! | are the stored states right? | [`recompute`] |
+//! | what does a moderation policy list say? | [`policies`] |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
@@ -19,12 +20,14 @@ mod fork;
 mod graph;
 mod line;
 mod loaded;
+mod policies;
 mod recompute;
 mod summary;
 
 use std::sync::Arc;
 
 use rhizome_rooms::Error;
+pub use rhizome_rooms::policies::Entity;
 use rhizome_storage::{RoomHead, Store};
 use ruma::{OwnedRoomAliasId, OwnedRoomId};
 
@@ -34,6 +37,7 @@ pub use {
     fork::{CandidateReport, ConflictReport, ForkReport, Side, StepReport},
     graph::{Graph, Node, around},
     line::{EventLine, Mention, Reason},
+    policies::{PolicyLine, PolicyReport, policies},
     recompute::{Disagreement, Place, Recomputed, recompute},
     summary::{Gap, RoomReport, Snapshots, room},
 };

@@ -25,6 +25,7 @@ pub mod create;
 mod error;
 pub mod invites;
 pub mod membership;
+pub mod policies;
 pub mod receive;
 pub mod redact_banned;
 pub mod send;

@@ -98,6 +98,8 @@ enum ConfigCommand {
 enum RoomCommand {
     /// Say what is stored of a room, and why it is so: its state, its refused events, its forks
     Inspect(RoomInspect),
+    /// List the rules of a moderation policy list, or those that are about somebody or something
+    Policies(RoomPolicies),
 }
 
 #[derive(Debug, Args)]
@@ -123,6 +125,17 @@ struct RoomInspect {
     /// ends with 1 if they disagree
     #[arg(long)]
     recompute: bool,
+    /// Write JSON, for programs
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct RoomPolicies {
+    /// The id of the list's room, or an alias of this server
+    room: String,
+    /// Only rules about this user, server or room
+    entity: Option<String>,
     /// Write JSON, for programs
     #[arg(long)]
     json: bool,
@@ -198,6 +211,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Blocks => block::blocks(&load()?),
         Command::Task(command) => task::task(&load()?, command),
         Command::Room(RoomCommand::Inspect(args)) => room::inspect(&load()?, args),
+        Command::Room(RoomCommand::Policies(args)) => room::policies(&load()?, &args),
         Command::Media(command) => media::media(&load()?, command),
         Command::Report(command) => report::report(&load()?, command),
         Command::Token(command) => token::token_command(&load()?, command),
@@ -293,6 +307,8 @@ mod tests {
             ("rhizome room inspect !a:b --graphviz --json", false),
             ("rhizome room inspect !a:b --around 1001", false),
             ("rhizome room inspect", false),
+            ("rhizome room policies #a:b @c:d --json", true),
+            ("rhizome room policies", false),
             ("rhizome media move local large", true),
             ("rhizome media delete mxc://a/b mxc://a/c", true),
             ("rhizome media delete --user @a:b --older-than 30d", true),

@@ -1,5 +1,6 @@
 //! `rhizome room`: looks into the database, so the server may run or not. Changes nothing.
 
+mod policies;
 mod text;
 
 use anyhow::{Context as _, bail};
@@ -11,12 +12,29 @@ use serde::Serialize;
 use crate::config::Config;
 use crate::server;
 
-use super::{RoomInspect, say};
+use super::{RoomInspect, RoomPolicies, say};
 
 pub(super) fn inspect(config: &Config, args: RoomInspect) -> anyhow::Result<()> {
+    on_store(config, async |store| run(store, args).await)
+}
+
+pub(super) fn policies(config: &Config, args: &RoomPolicies) -> anyhow::Result<()> {
+    let entity = args.entity.as_deref().map(str::parse::<inspect::Entity>);
+    let entity = entity.transpose()?;
+    on_store(config, async |store| {
+        let head = inspect::find(store, &args.room).await?;
+        let report = inspect::policies(store, &head, entity.as_ref()).await?;
+        tell(args.json, &report, policies::text)
+    })
+}
+
+fn on_store(
+    config: &Config,
+    work: impl AsyncFnOnce(&Store) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     super::block_on(async {
         let store = server::open_store(config).await?;
-        let done = run(&store, args).await;
+        let done = work(&store).await;
         store.close().await;
         done
     })

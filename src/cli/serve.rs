@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::logging;
-use crate::config::{Api, Config, LogFormat, RegistrationMode};
+use crate::config::{Api, Config, ContactRule, LogFormat, Registration, RegistrationMode};
 use crate::server::{self, Running};
 
 use super::say;
@@ -135,13 +135,33 @@ pub(super) fn summary(config: &Config, addresses: Option<&[SocketAddr]>) -> Vec<
         "out only: no listener serves \"federation\", so other servers can't reach us".to_owned()
     };
     lines.push(format!("federation   {federation}"));
-    let registration = match config.registration.mode {
+    lines.push(format!(
+        "registration {}",
+        registration(&config.registration)
+    ));
+    if let Some(host) = &config.mail.host {
+        lines.push(format!("mail         by {host}"));
+    }
+    lines
+}
+
+/// Who may register, and what it takes.
+fn registration(rules: &Registration) -> String {
+    let mut parts = vec![match rules.mode {
         RegistrationMode::Open => "open to anyone",
         RegistrationMode::Token => "with a token (`rhizome token create`)",
-        RegistrationMode::Closed => "closed (`rhizome user create`)",
-    };
-    lines.push(format!("registration {registration}"));
-    lines
+        RegistrationMode::Closed => return "closed (`rhizome user create`)".to_owned(),
+    }];
+    parts.extend(rules.captcha.is_some().then_some("a captcha"));
+    parts.extend((rules.email == ContactRule::Required).then_some("an e-mail address"));
+    parts.extend((rules.phone == ContactRule::Required).then_some("a telephone number"));
+    parts.extend((!rules.terms.is_empty()).then_some("consent to policies"));
+    parts.extend(
+        rules
+            .require_approval
+            .then_some("your approval (`rhizome user approve`)"),
+    );
+    parts.join(", ")
 }
 
 fn next_steps(config: &Config, addresses: &[SocketAddr]) -> Vec<String> {

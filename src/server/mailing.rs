@@ -44,13 +44,15 @@ pub(crate) fn mailing(config: &Config) -> anyhow::Result<Option<Arc<Mailing>>> {
 /// Looks once whether the mail server lets us in, so that operators hear of it before users do.
 pub(crate) fn try_out(tasks: &Tasks, mailing: Option<Arc<Mailing>>) {
     let Some(mailing) = mailing else { return };
-    tasks.supervise("mail server", move |_| {
+    tasks.supervise("mail server", move |stop| {
         let mailing = mailing.clone();
         async move {
             match mailing.check().await {
                 Ok(()) => tracing::info!("the mail server lets us in"),
                 Err(error) => tracing::error!(%error, "no mails can be sent now"),
             }
+            // One that returns is started again.
+            stop.cancelled().await;
             Ok(())
         }
     });

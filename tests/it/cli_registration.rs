@@ -1,4 +1,4 @@
-//! The command line about registration: tokens, and accounts that wait for approval.
+//! The command line about registration: what it takes, tokens, and accounts that wait for approval.
 
 use crate::cli::{rhizome, texts};
 
@@ -46,4 +46,25 @@ fn registration_tokens_are_managed() {
     let (code, _, error) = run(&["user", "approve", "nobody"]);
     assert_eq!(code, Some(1));
     assert!(error.contains("no account @nobody:localhost"), "{error}");
+}
+
+#[test]
+fn a_check_says_what_it_takes_to_register() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |text: &str| {
+        std::fs::write(dir.path().join("r.toml"), text).unwrap();
+        let mut command = rhizome(dir.path());
+        let output = command.args(["config", "check", "-c", "r.toml"]).output();
+        texts(&output.unwrap()).0
+    };
+    assert!(check("").contains("registration closed (`rhizome user create`)\n"));
+    let told = check(
+        "[registration]\nmode = \"token\"\nemail = \"required\"\nrequire_approval = true\n\
+         terms = [{ id = \"a\", version = \"1\", languages = { en = { name = \"A\", url = \"https://a\" } } }]\n\
+         [mail]\nhost = \"mail.here\"\nfrom = \"a@b.org\"\n",
+    );
+    let registration = "registration with a token (`rhizome token create`), an e-mail address, consent to policies, \
+                        your approval (`rhizome user approve`)\n";
+    assert!(told.contains(registration), "{told}");
+    assert!(told.contains("mail         by mail.here\n"), "{told}");
 }

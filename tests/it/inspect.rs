@@ -1,4 +1,4 @@
-//! `rhizome room inspect`, on both databases, while the server runs.
+//! `rhizome room`, on both databases, while the server runs.
 
 use std::process::{Command, Output, Stdio};
 
@@ -10,6 +10,10 @@ use crate::harness::{Kind, Server};
 
 /// Runs the command on the server's database.
 fn inspect(server: &Server, args: &[&str]) -> Output {
+    room(server, "inspect", args)
+}
+
+fn room(server: &Server, name: &str, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rhizome"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("RHIZOME") {
@@ -17,7 +21,7 @@ fn inspect(server: &Server, args: &[&str]) -> Output {
         }
     }
     command
-        .args(["room", "inspect"])
+        .args(["room", name])
         .args(args)
         .env("RHIZOME__SERVER__NAME", server.name())
         .env("RHIZOME__DATABASE__URL", server.database_url())
@@ -97,6 +101,58 @@ async fn a_room_explains_itself() {
         }
         server.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_list_is_read() {
+    for kind in [Kind::Sqlite, Kind::Postgres] {
+        let server = Server::start(kind).await;
+        let ada = server.register("ada").await;
+        let list = ada.create_room(json!({ "room_alias_name": "list" }));
+        let list = list.await.unwrap();
+        for (kind, key, content) in [
+            ("user", "1", ban("@spam*:evil.org", "they sell\u{1b}[2J")),
+            ("server", "1", ban("evil.org", "spam")),
+            ("room", "1", ban("#pit:evil.org", "abuse")),
+            ("room", "2", json!({ "entity": "#odd:evil.org" })),
+            ("room", "3", ban("#gone:evil.org", "a mistake")),
+            ("room", "3", json!({})),
+        ] {
+            let kind = format!("m.policy.rule.{kind}");
+            ada.set_state(&list, &kind, key, content).await.unwrap();
+        }
+        let shown = room(&server, "policies", &[&list]);
+        let by = &ada.user_id;
+        let rules = [
+            format!("user   @spam*:evil.org  m.ban  by {by}  they sell\u{fffd}[2J"),
+            format!("server evil.org  m.ban  by {by}  spam"),
+            format!("room   #pit:evil.org  m.ban  by {by}  abuse"),
+            "3 of 3 rules; 1 say nothing, as they are malformed".to_owned(),
+        ];
+        assert_eq!(text(&shown), rules.join("\n") + "\n");
+        let alias = format!("#list:{}", server.name());
+        for (entity, found) in [
+            ("@Spammer:evil.org", vec!["@spam*:evil.org", "evil.org"]),
+            ("@a:evil.org:8448", vec!["evil.org"]),
+            ("a.evil.org", vec![]),
+            ("#pit:evil.org", vec!["#pit:evil.org"]),
+            ("#gone:evil.org", vec![]),
+        ] {
+            let told = json_of(&room(&server, "policies", &[&alias, entity, "--json"]));
+            let rules = told["rules"].as_array().unwrap().iter();
+            let entities: Vec<_> = rules.map(|rule| rule["entity"].as_str().unwrap()).collect();
+            assert_eq!(entities, found, "{entity}");
+            assert_eq!(told["total"], 3);
+        }
+        let refused = room(&server, "policies", &[&list, "a b"]);
+        assert_eq!(refused.status.code(), Some(1));
+        assert!(text(&refused).contains("is no user"), "{}", text(&refused));
+        server.stop().await;
+    }
+}
+
+fn ban(entity: &str, reason: &str) -> Value {
+    json!({ "entity": entity, "recommendation": "m.ban", "reason": reason })
 }
 
 /// Takes the topic out of the state at an event, in the database alone.

@@ -225,6 +225,13 @@ async fn people_find_a_page() {
             policy.starts_with("default-src 'none'; style-src 'sha256-"),
             "{policy}"
         );
+        assert!(
+            policy.ends_with("form-action 'none'; frame-ancestors 'none'; base-uri 'none'"),
+            "{policy}"
+        );
+        assert_eq!(header(header::CACHE_CONTROL), "public, max-age=3600");
+        assert_eq!(header(header::REFERRER_POLICY), "no-referrer");
+        assert_eq!(header(header::X_CONTENT_TYPE_OPTIONS), "nosniff");
         let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
             .await
             .unwrap();

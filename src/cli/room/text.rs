@@ -18,11 +18,13 @@ macro_rules! line {
     }};
 }
 
-/// What strangers wrote, without what a terminal would obey.
-fn clean(text: impl Display) -> String {
+/// What strangers wrote, without what a terminal would obey, and what makes the rest of a line read otherwise.
+pub(super) fn clean(text: impl Display) -> String {
+    let obeyed =
+        |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let text = text.to_string();
     text.chars()
-        .map(|char| if char.is_control() { '\u{fffd}' } else { char })
+        .map(|c| if obeyed(c) { '\u{fffd}' } else { c })
         .collect()
 }
 
@@ -365,5 +367,6 @@ mod tests {
             key("m.\u{1b}[31m", Some("a\n")),
             "m.\u{fffd}[31m \"a\u{fffd}\""
         );
+        assert_eq!(clean("a\u{202e}b\u{2068}"), "a\u{fffd}b\u{fffd}");
     }
 }

@@ -165,6 +165,26 @@ impl Store {
             .collect()
     }
 
+    /// The events of a room's current state with one of these types, memberships apart: at most so many, the newest first.
+    pub async fn current_of_kinds(
+        &self,
+        room: RoomNo,
+        kinds: &[&str],
+        most: usize,
+    ) -> Result<Vec<EventNo>> {
+        let query = self
+            .sql(
+                "SELECT c.event FROM current_state c CROSS JOIN state_key k \
+                 WHERE k.no = c.state_key AND c.room = $1 AND c.member = 0 \
+                 AND k.kind IN TEXTS($2) ORDER BY c.event DESC LIMIT $3",
+            )
+            .bind(room)
+            .texts(kinds.iter().copied())
+            .bind(most);
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("event")).collect()
+    }
+
     /// What the states of a room take: how many entries the current one has, and the bytes of all stored
     /// snapshots.
     pub async fn state_size(&self, room: RoomNo) -> Result<(i64, i64)> {

@@ -94,18 +94,20 @@ pub async fn show(
     let Some(session) = app.store.validation(sid).await? else {
         return Ok(not_good());
     };
-    let (text, button) = if session.purpose == Purpose::PasswordReset.name() {
+    let (title, text, button) = if session.purpose == Purpose::PasswordReset.name() {
         (
+            "A new password",
             "Did you ask for a new password? If somebody else sent you this link, close the page.",
             "Yes, set a new password",
         )
     } else {
         (
+            TITLE,
             "Is this your address, and did you say so in your app? If not, close the page.",
             "Yes, it is my address",
         )
     };
-    Ok(page(StatusCode::OK, TITLE, text, Some(button)))
+    Ok(page(StatusCode::OK, title, text, Some(button)))
 }
 
 /// An address is confirmed.

@@ -18,7 +18,7 @@ use ruma::{
 
 use self::{
     form::Form,
-    page::{Page, address_form, captcha_form, done, terms_form, text_form},
+    page::{address_form, captcha_form, done, password_form, terms_form, token_form},
 };
 use crate::{
     App,
@@ -26,6 +26,7 @@ use crate::{
         uia::{self, Given, Opened, Stage, Whom},
         validated::Medium,
     },
+    page::Page,
 };
 
 /// The longest form that is looked at.
@@ -150,18 +151,11 @@ fn shown(
     match stage {
         Stage::Dummy => Page::new("Continue")
             .alarming(why)
+            .saying("Your app has brought you here. If you want to go on, press the button.")
             .with_form("", "Continue")
             .content(),
-        Stage::Password => text_form(
-            "Confirm that it is you",
-            why,
-            ("password", "Your password", "password", "current-password"),
-        ),
-        Stage::Token => text_form(
-            "Registration token",
-            why,
-            ("token", "The token that you were given", "text", "off"),
-        ),
+        Stage::Password => password_form(opened.act(), why),
+        Stage::Token => token_form(why),
         Stage::Terms => {
             let wanted = headers
                 .get(header::ACCEPT_LANGUAGE)

@@ -1,162 +1,111 @@
-//! The pages themselves. Whatever anybody has written is escaped; the policy for browsers names every source.
+//! The pages themselves.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http::{HeaderValue, header};
 use rhizome_edge::Content;
-use ring::digest;
 
 use crate::{
     auth::validated::Medium,
     config::{Captcha, CaptchaKind, Document, TermsPolicy},
-    page::escaped,
+    page::{Field, Page, escaped},
 };
-
-const STYLE: &str = "body{font:1.1rem sans-serif;max-width:34rem;margin:4rem auto;padding:0 1rem}\
-    label{display:block;margin-bottom:.5rem}input,button{font:inherit;padding:.5rem 1rem;margin:.25rem 0}\
-    input:not([type=hidden]){width:100%;box-sizing:border-box}\
-    [role=alert]{border-left:.25rem solid #b00;padding-left:.75rem}";
 
 /// Tells the client that the stage is completed, in each of the ways on which it may listen.
 const TELL: &str = "if(window.onAuthDone){window.onAuthDone();}\
     else if(window.opener&&window.opener.postMessage){window.opener.postMessage(\"authDone\",\"*\");}";
 
-/// A page in the making.
-pub(super) struct Page {
-    title: &'static str,
-    /// What is on it: HTML.
-    inner: String,
-    /// What it loads, beside its style: directives of the policy.
-    sources: String,
-    style: String,
-}
-
-impl Page {
-    pub fn new(title: &'static str) -> Self {
-        Self {
-            title,
-            inner: String::new(),
-            sources: String::new(),
-            style: source(STYLE),
-        }
-    }
-
-    /// With a sentence.
-    pub fn saying(self, text: &str) -> Self {
-        self.with(&format!("<p>{}</p>", escaped(text)))
-    }
-
-    /// With why it is shown again, if it is.
-    pub fn alarming(self, why: Option<&str>) -> Self {
-        match why {
-            Some(why) => self.with(&format!("<p role=\"alert\">{}</p>", escaped(why))),
-            None => self,
-        }
-    }
-
-    /// With a form that comes back to where it is.
-    pub fn with_form(self, fields: &str, button: &str) -> Self {
-        let button = escaped(button);
-        self.with(&format!(
-            "<form method=\"post\">{fields}<p><button type=\"submit\">{button}</button></p></form>"
-        ))
-    }
-
-    fn with(mut self, html: &str) -> Self {
-        self.inner.push_str(html);
-        self
-    }
-
-    pub fn content(self) -> Content {
-        let Self {
-            title,
-            inner,
-            sources,
-            style,
-        } = self;
-        let html = format!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
-             <style>{STYLE}</style></head><body><main><h1>{title}</h1>{inner}</main></body></html>"
-        );
-        let policy = format!(
-            "default-src 'none'; style-src {style}; {sources}form-action 'self'; \
-             frame-ancestors 'none'; base-uri 'none'"
-        );
-        let of_text = HeaderValue::from_static;
-        let policy = HeaderValue::try_from(policy)
-            .unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"));
-        Content::of_bytes(of_text("text/html; charset=utf-8"), html)
-            .with(header::CONTENT_SECURITY_POLICY, policy)
-            .with(header::REFERRER_POLICY, of_text("no-referrer"))
-            .with(header::CACHE_CONTROL, of_text("no-store"))
-            .with(header::X_CONTENT_TYPE_OPTIONS, of_text("nosniff"))
-    }
-}
-
 /// The page on which a stage is completed.
 pub(super) fn done() -> Content {
-    let mut page = Page::new("Done").saying("You can close this window and go on in your app.");
-    page.sources = format!("script-src {}; ", source(TELL));
-    page.with(&format!("<script>{TELL}</script>")).content()
+    Page::new("Done")
+        .saying("You can close this window and go on in your app.")
+        .with_script(TELL)
+        .content()
 }
 
-/// A page that asks for a text: its field's name, what stands before it, its kind, and what the browser may fill in.
-pub(super) fn text_form(
-    title: &'static str,
-    why: Option<&str>,
-    (name, label, kind, fill): (&str, &str, &str, &str),
-) -> Content {
-    let field = format!(
-        "<label for=\"{name}\">{label}</label>\
-         <input id=\"{name}\" name=\"{name}\" type=\"{kind}\" autocomplete=\"{fill}\" required autofocus>"
-    );
-    Page::new(title)
-        .alarming(why)
-        .with_form(&field, "Continue")
-        .content()
+/// The page that asks for a password, of whom and to what end if that is known.
+pub(super) fn password_form(act: Option<(&str, &str)>, why: Option<&str>) -> Content {
+    let mut page = Page::new("Confirm that it is you");
+    if let Some((user, act)) = act {
+        page = page.saying(&format!(
+            "{user} is about to {act}. If you didn't ask for that in your app just now, close this page."
+        ));
+    }
+    let field = Field {
+        name: "password",
+        label: "Your password",
+        kind: "password",
+        fill: "current-password",
+        required: true,
+    };
+    asking(page, &field, why)
+}
+
+/// The page that asks for a registration token.
+pub(super) fn token_form(why: Option<&str>) -> Content {
+    let field = Field {
+        name: "token",
+        label: "The token that you were given",
+        kind: "text",
+        fill: "off",
+        required: true,
+    };
+    asking(Page::new("Registration token"), &field, why)
 }
 
 /// The page that asks for an address, to which a code goes.
 pub(super) fn address_form(medium: Medium, why: Option<&str>) -> Content {
-    match medium {
-        Medium::Email => text_form(
-            "Your e-mail address",
-            why,
-            ("address", "Your address", "email", "email"),
-        ),
-        Medium::Msisdn => text_form(
+    let (title, label, kind) = match medium {
+        Medium::Email => ("Your e-mail address", "Your address", "email"),
+        Medium::Msisdn => (
             "Your telephone number",
-            why,
-            (
-                "address",
-                "Your number, with its country's code, such as +44 1632 960001",
-                "tel",
-                "tel",
-            ),
+            "Your number, with its country's code, such as +44 1632 960001",
+            "tel",
         ),
-    }
+    };
+    let field = Field {
+        name: "address",
+        label,
+        kind,
+        fill: kind,
+        required: true,
+    };
+    asking(Page::new(title), &field, why)
 }
 
-/// The page that waits for the code that went out in this session.
+fn asking(page: Page, field: &Field<'_>, why: Option<&str>) -> Content {
+    page.alarming(why)
+        .with_form(&field.html(why.is_some()), "Continue")
+        .content()
+}
+
+/// The page that waits for the code that went out in this session. A link leads back to where an address is asked for.
 pub(super) fn code_form(medium: Medium, (sid, secret): (&str, &str), why: Option<&str>) -> Content {
     let (sid, secret) = (escaped(sid), escaped(secret));
-    let (text, required) = match medium {
+    let (text, other) = match medium {
         Medium::Email => (
             "A mail is on its way to you. Follow its link, or enter its code here; then continue.",
-            "",
+            "Use another address, or have another mail sent",
         ),
-        Medium::Msisdn => ("A message with a code is on its way to you.", " required"),
+        Medium::Msisdn => (
+            "A message with a code is on its way to you.",
+            "Use another number, or have another message sent",
+        ),
+    };
+    let code = Field {
+        name: "code",
+        label: "Code",
+        kind: "text",
+        fill: "one-time-code",
+        required: matches!(medium, Medium::Msisdn),
     };
     let fields = format!(
         "<input type=\"hidden\" name=\"sid\" value=\"{sid}\">\
-         <input type=\"hidden\" name=\"secret\" value=\"{secret}\">\
-         <label for=\"code\">Code</label>\
-         <input id=\"code\" name=\"code\" type=\"text\" autocomplete=\"one-time-code\"{required}>"
+         <input type=\"hidden\" name=\"secret\" value=\"{secret}\">{}",
+        code.html(why.is_some())
     );
     Page::new("Is it yours?")
         .alarming(why)
         .saying(text)
         .with_form(&fields, "Continue")
+        .with(&format!("<p><a href=\"\">{other}</a></p>"))
         .content()
 }
 
@@ -230,13 +179,12 @@ pub(super) fn captcha_form(captcha: &Captcha, why: Option<&str>) -> Content {
          <script src=\"{script}\" async defer></script>",
         escaped(&captcha.site_key)
     );
-    let mut page = Page::new("Not a robot?")
-        .alarming(why)
-        .with_form(&field, "Continue");
-    sources.clone_into(&mut page.sources);
     // Their scripts write styles.
-    "'unsafe-inline'".clone_into(&mut page.style);
-    page.content()
+    Page::new("Not a robot?")
+        .alarming(why)
+        .with_form(&field, "Continue")
+        .loading(sources)
+        .content()
 }
 
 /// In which field of the form a captcha's script puts its answer.
@@ -246,12 +194,6 @@ pub(super) fn answer_of(kind: CaptchaKind) -> &'static str {
         CaptchaKind::Hcaptcha => "h-captcha-response",
         CaptchaKind::Turnstile => "cf-turnstile-response",
     }
-}
-
-/// How the policy names a script or a style that stands on the page.
-fn source(text: &str) -> String {
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    format!("'sha256-{}'", STANDARD.encode(hash))
 }
 
 #[cfg(test)]

@@ -158,6 +158,11 @@ impl Opened {
         self.purpose.of_addresses()
     }
 
+    /// Whose account it is about and what it would do, as the end of a sentence, if that can be told.
+    pub fn act(&self) -> Option<(&str, &'static str)> {
+        Some((self.purpose.user()?.as_str(), self.purpose.said()?))
+    }
+
     /// Whether it is its turn.
     pub fn goes_on_with(&self, stage: Stage) -> bool {
         self.flows.go_on_with(&self.proofs, stage)

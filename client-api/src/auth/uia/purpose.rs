@@ -128,6 +128,19 @@ impl Purpose {
         self.device.as_deref()
     }
 
+    /// What a user would do, as the end of a sentence.
+    pub fn said(&self) -> Option<&'static str> {
+        Some(match &*self.what {
+            "add_3pid" => "add an address or a telephone number to their account",
+            "change_password" => "set another password",
+            "deactivate" => "end their account for ever",
+            "delete_device" | "delete_devices" => "log devices out",
+            "device_signing" => "replace the keys by which their devices are verified",
+            "login_token" => "let another device log in",
+            _ => return None,
+        })
+    }
+
     /// Whether a stage is in one of its flows.
     pub fn has(&self, stage: Stage, config: &ClientConfig) -> bool {
         self.flows(config).have(stage)

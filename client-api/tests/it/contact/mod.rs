@@ -131,8 +131,17 @@ impl World {
         let answer = self.server.router.clone().oneshot(request).await.unwrap();
         let status = answer.status();
         let policy = answer.headers()["content-security-policy"].to_str();
-        assert!(policy.unwrap().starts_with("default-src 'none'"));
-        assert_eq!(answer.headers()["referrer-policy"], "no-referrer");
+        let policy = policy.unwrap();
+        assert!(policy.starts_with("default-src 'none'"), "{policy}");
+        assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe"), "{policy}");
+        for (name, value) in [
+            ("referrer-policy", "no-referrer"),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert_eq!(answer.headers()[name], value);
+        }
         let body = axum::body::to_bytes(answer.into_body(), 1 << 20).await;
         (status, String::from_utf8(body.unwrap().to_vec()).unwrap())
     }

@@ -39,9 +39,19 @@ fn page((status, headers, html): (StatusCode, HeaderMap, String)) -> (StatusCode
     assert_eq!(of("content-type"), "text/html; charset=utf-8", "{html}");
     assert_eq!(of("cache-control"), "no-store");
     assert_eq!(of("x-content-type-options"), "nosniff");
+    assert_eq!(of("referrer-policy"), "no-referrer");
     let policy = of("content-security-policy");
     assert!(policy.starts_with("default-src 'none'; "), "{policy}");
     assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+    let forms = if html.contains("<form") {
+        "'self'"
+    } else {
+        "'none'"
+    };
+    assert!(
+        policy.contains(&format!("form-action {forms};")),
+        "{policy}"
+    );
     if !html.contains("https://js.") {
         assert!(!policy.contains("unsafe-inline"), "{policy}");
         assert_eq!(
@@ -83,13 +93,15 @@ async fn a_registration_is_authenticated_in_a_browser() {
         let (status, html) = show(server, TOKEN, &id, "en").await;
         assert_eq!(status, StatusCode::OK);
         assert!(html.contains("name=\"token\"") && html.contains("<label for=\"token\">"));
+        assert!(html.contains("autocapitalize=\"none\"") && !html.contains("aria-invalid"));
         assert!(!html.contains("onAuthDone"));
         let (status, html) = send(server, TOKEN, &id, "token=%22%3E%3Cscript%3E").await;
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert!(
-            html.contains("role=\"alert\"") && !html.contains("<script"),
+            html.contains("role=\"alert\" id=\"why\"") && !html.contains("<script"),
             "{html}"
         );
+        assert!(html.contains("aria-describedby=\"why\""), "{html}");
         challenged(ask().await, None, &[]);
         // Looking changes nothing, and the second step waits for the first.
         let (status, html) = send(server, TERMS, &id, "").await;
@@ -148,6 +160,9 @@ async fn a_user_confirms_in_a_browser() {
             let stage = "m.login.password";
             let (_, html) = show(server, stage, &id, "").await;
             assert!(html.contains("type=\"password\""));
+            // Somebody else's request would be seen to be one.
+            let told = format!("<p>{} is about to log devices out. If you", ada.id);
+            assert!(html.contains(&told), "{html}");
             for wrong in ["", "password=guess", "password=", "x"] {
                 let (status, html) = send(server, stage, &id, wrong).await;
                 assert_eq!(status, StatusCode::BAD_REQUEST);
