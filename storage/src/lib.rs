@@ -53,7 +53,7 @@ use sqlx::AnyPool;
 use tokio::sync::{Notify, OnceCell, mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use commit::{Destinations, Job};
+use commit::Job;
 use engine::blocks::Blocks;
 use engine::epoch::Epoch;
 use log::tail::Tail;
@@ -68,7 +68,6 @@ pub use accounts::delivery::DELIVERY;
 pub use accounts::devices::StoredDevice;
 pub use accounts::erasure::Erasures;
 pub use accounts::listing::ListedAccount;
-pub use accounts::proved::password_mark;
 pub use accounts::pushes::{About, Mails, NewPush, Push, Told, Waiting};
 pub use accounts::registration::{AwaitingApproval, RegistrationToken};
 pub use accounts::reports::{NewReport, Report, ReportState};
@@ -94,7 +93,7 @@ pub use engine::lease::Lease;
 pub use engine::numbers::{EventNo, KeyNo, Pos, RoomNo, ServerNo, SetNo, SnapshotNo, UserNo};
 pub use engine::options::{CrashAt, CrashPoint, LostAnswer, Options, PresenceOptions};
 pub use engine::scratch::Scratch;
-pub use facts::account::admission::{Admission, TokenUse};
+pub use facts::account::admission::{Admission, TokenUse, password_mark};
 pub use facts::account::dehydrated::Dehydrated;
 pub use facts::account::new::{NewAccount, NewLogin, NewTokens};
 pub use facts::account::{AccountChange, AccountFlag, NewTask};
@@ -250,7 +249,7 @@ pub(crate) struct Caches {
     pub(crate) memberships: Cache<UserNo, Arc<[MembershipRow]>>,
     pub(crate) joined_servers: Cache<RoomNo, Arc<[OwnedServerName]>>,
     /// Sets of destinations, by their names in the order that they were given.
-    pub(crate) sets: Cache<Arc<[OwnedServerName]>, Destinations>,
+    pub(crate) sets: Cache<Arc<[OwnedServerName]>, SetNo>,
     pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
     /// Events all of whose `prev_events` are part of the history.
     pub(crate) gapless: Cache<EventNo, ()>,

@@ -4,13 +4,7 @@ use ruma::DeviceId;
 
 use crate::engine::sql::Columns as _;
 use crate::facts::account::AccountChange;
-use crate::facts::account::admission;
 use crate::{Result, Store, UserNo};
-
-/// What stands for a password's hash where that itself needn't be: it says whether the password is still the same.
-pub fn password_mark(hash: &str) -> String {
-    admission::hash(hash)
-}
 
 impl Store {
     /// When who uses a device proved whose it is, in milliseconds since 1970; `None` if not since the device's session

@@ -33,7 +33,7 @@ pub(super) struct GatheredRoom {
     /// The same of [`RoomWrite::given`].
     pub(super) given: Vec<Option<MemberChange>>,
     /// Per event: where it goes.
-    pub(super) sets: Vec<Option<Destinations>>,
+    pub(super) sets: Vec<Option<SetNo>>,
     /// The extremities that it begins anew with.
     pub(super) reset: Option<Vec<Extremity>>,
     /// Those that are added beside the merge.
@@ -58,12 +58,6 @@ pub(super) struct MemberChange {
     pub(super) user: UserNo,
     pub(super) server: ServerNo,
     pub(super) membership: Membership,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Destinations {
-    pub(super) set: SetNo,
-    pub(super) servers: Arc<[ServerNo]>,
 }
 
 pub(super) async fn gather(store: &Store, set: &WriteSet) -> Result<GatheredSet, CommitError> {
@@ -246,7 +240,7 @@ async fn numbers_of_servers<'a>(
 }
 
 /// The interned set of these servers.
-async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<Destinations> {
+async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<SetNo> {
     if let Some(found) = store.core.caches.sets.get(servers) {
         return Ok(found);
     }
@@ -276,12 +270,9 @@ async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<Dest
     }
     let row =
         found.ok_or_else(|| Error::broken("a destination set was inserted and isn't there"))?;
-    let destinations = Destinations {
-        set: row.get("no")?,
-        servers: nos.into(),
-    };
+    let set: SetNo = row.get("no")?;
     let (key, weight) = (Arc::from(servers), servers.len());
     let cache = &store.core.caches.sets;
-    cache.insert_weighing(key, destinations.clone(), weight);
-    Ok(destinations)
+    cache.insert_weighing(key, set, weight);
+    Ok(set)
 }

@@ -25,7 +25,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::trouble::Trouble;
 use crate::{CommitError, Committed, CrashAt, Error, Store, WriteSet};
-pub(crate) use gather::Destinations;
 use gather::GatheredSet;
 use window::Window;
 

@@ -143,21 +143,21 @@ impl Maker<'_> {
             Planned::Event { job, room, event } => {
                 let job = self.job(*job)?;
                 let write = job.set.rooms.get(*room)?;
-                let set = job.gathered.rooms.get(*room)?.sets.get(*event)?.as_ref()?;
+                let set = job.gathered.rooms.get(*room)?.sets.get(*event).copied()??;
                 Some((write.room, write.events.get(*event)?.no, set))
             }
             _ => None,
         });
         let mut rows = Vec::with_capacity(events.len());
         let mut last: BTreeMap<SetNo, i64> = BTreeMap::new();
-        for (pos, (room, event, destinations)) in events {
+        for (pos, (room, event, set_no)) in events {
             rows.push(OutboundRow {
                 pos,
                 room,
                 event,
-                set_no: destinations.set,
+                set_no,
             });
-            last.insert(destinations.set, pos);
+            last.insert(set_no, pos);
         }
         self.plan.statements.after(
             "INSERT INTO outbound (pos, room, event, set_no) \

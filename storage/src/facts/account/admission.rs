@@ -144,6 +144,11 @@ rows! {
     }
 }
 
+/// What stands for a password's hash where that itself needn't be: it says whether the password is still the same.
+pub fn password_mark(password_hash: &str) -> String {
+    hash(password_hash)
+}
+
 /// By what a token is looked up: how long that takes says nothing about the token.
 pub(crate) fn hash(token: &str) -> String {
     db::hex(digest::digest(&digest::SHA256, token.as_bytes()).as_ref())

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use ruma::OwnedDeviceId;
 
 use super::AccountChange;
-use super::admission::Uses;
+use super::admission::{Uses, password_mark};
 use super::dehydrated::{Dehydrated, Held};
+use crate::UserNo;
 use crate::engine::db::Tx;
 use crate::engine::sql::Columns as _;
 use crate::engine::trouble::Trouble;
-use crate::{UserNo, password_mark};
 
 /// The accounts that a group changes.
 #[derive(Debug, Default)]

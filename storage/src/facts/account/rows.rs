@@ -9,7 +9,7 @@ use super::held::Accounts;
 use super::tokens::TokenRows;
 use crate::engine::sql::rows;
 use crate::engine::sql::statement::Statements;
-use crate::{NewLogin, Pos, Result, UserNo};
+use crate::{NewLogin, NewTask, Pos, Result, UserNo};
 
 rows! {
     struct Password<'a> {
@@ -266,6 +266,15 @@ impl AccountRows<'_> {
     }
 }
 
+fn task_row(task: &NewTask) -> Task<'_> {
+    Task {
+        no: task.no,
+        kind: &task.kind,
+        what: &task.what,
+        now_ms: task.now_ms,
+    }
+}
+
 impl<'a> AccountRows<'a> {
     fn add(&mut self, change: &'a AccountChange, held: &'a Accounts) {
         match change {
@@ -313,10 +322,8 @@ impl<'a> AccountRows<'a> {
             AccountChange::EndSessions { user, except, .. } => {
                 self.flags.ends_logins(*user);
                 let devices = held.devices.get(user).into_iter().flatten();
-                self.remove(
-                    *user,
-                    devices.filter(|device| Some(*device) != except.as_ref()),
-                );
+                let ended = devices.filter(|device| Some(*device) != except.as_ref());
+                self.remove(*user, ended);
             }
             AccountChange::Password { user, hash, .. } => self.passwords.push(Password {
                 user_no: *user,
@@ -345,12 +352,7 @@ impl<'a> AccountRows<'a> {
                 let user_no = *user;
                 self.deactivated.push(User { user_no });
                 self.erased.extend(erase.map(|pos| Erased { user_no, pos }));
-                self.tasks.extend(task.as_ref().map(|task| Task {
-                    no: task.no,
-                    kind: &task.kind,
-                    what: &task.what,
-                    now_ms: task.now_ms,
-                }));
+                self.tasks.extend(task.as_ref().map(task_row));
             }
         }
     }
