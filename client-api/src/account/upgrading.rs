@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use rhizome_edge::{MatrixError, RawJson};
-use rhizome_storage::UiaSession;
+use rhizome_storage::{Account, UiaSession};
 use ruma::api::client::{account::register::v3 as register, uiaa::AuthData};
 
 use crate::{
@@ -52,8 +52,8 @@ pub(super) async fn upgrade(
         ..SessionRequest::default()
     };
     let first = ((!req.inhibit_login).then_some(first), peer);
-    let session = match log_in(&upgrading, app, password, first.clone()).await? {
-        Some(session) => session,
+    let session = match made(&upgrading, app).await? {
+        Some(account) => upgrading.log_in(app, account, password, first).await?,
         None => become_user(&upgrading, app, (token, password), first).await?,
     };
     RawJson::of(&session::answer(app, &upgrading.user_id, session))
@@ -108,21 +108,13 @@ async fn first_time(
     Ok(upgrading)
 }
 
-/// A session for who comes again, if one is asked for; `None` as long as the account is a guest's.
-async fn log_in(
-    upgrading: &Registering,
-    app: &App,
-    password: &str,
-    first: (Option<SessionRequest>, Option<IpAddr>),
-) -> Result<Option<Option<Session>>, MatrixError> {
+/// The account that an earlier request with the same session has made of the guest's.
+async fn made(upgrading: &Registering, app: &App) -> Result<Option<Account>, MatrixError> {
     if upgrading.session.is_none() {
         return Ok(None);
     }
     let account = app.store.account(&upgrading.user_id).await?;
-    match account.filter(|account| account.password_hash.is_some()) {
-        Some(account) => Ok(Some(upgrading.log_in(app, account, password, first).await?)),
-        None => Ok(None),
-    }
+    Ok(account.filter(|account| account.password_hash.is_some()))
 }
 
 /// A session for who couldn't make a guest a user, as the same request came twice and the other one was faster; else why they
@@ -134,9 +126,10 @@ async fn came_first(
     first: (Option<SessionRequest>, Option<IpAddr>),
     refusal: MatrixError,
 ) -> Result<Option<Session>, MatrixError> {
-    log_in(upgrading, app, password, first)
-        .await?
-        .ok_or(refusal)
+    match made(upgrading, app).await? {
+        Some(account) => upgrading.log_in(app, account, password, first).await,
+        None => Err(refusal),
+    }
 }
 
 /// Makes the guest a user, and begins a session if one is asked for.
