@@ -78,27 +78,13 @@ impl Store {
     pub async fn open(options: Options) -> Result<Self, OpenError> {
         let dialect = Dialect::of(&options.url).ok_or(OpenError::Url)?;
         sqlx::any::install_default_drivers();
-        let of_writers = dialect.writers(options.max_connections);
         let setup = dialect.setup(options.is_durable());
-        let (writers, committers) = match dialect {
-            Dialect::Sqlite => {
-                let writers = connect(&options, dialect, of_writers, setup.clone()).await?;
-                (writers.clone(), writers)
-            }
-            Dialect::Postgres => {
-                let for_commits = format!("{setup}{}", dialect.setup_commits());
-                let others = of_writers - COMMITTERS;
-                (
-                    connect(&options, dialect, others, setup.clone()).await?,
-                    connect(&options, dialect, COMMITTERS, for_commits).await?,
-                )
-            }
-        };
+        let (writers, committers) = Box::pin(connect_writers(&options, dialect, &setup)).await?;
         migrate::run(&writers, dialect).await?;
         let readers = options
             .max_connections
             .saturating_sub(dialect.writers(options.max_connections));
-        let readers = connect(&options, dialect, readers.max(2), setup).await?;
+        let readers = connect(&options, dialect, readers.max(2), &setup).await?;
         let epoch = Epoch::load(&writers).await?;
         let head = load_head(&writers).await?;
         let user_limits = UserLimits::load(&writers).await?;
@@ -225,11 +211,33 @@ impl Store {
     }
 }
 
+/// The connections that write, and that of the commit queue: SQLite has one for all.
+async fn connect_writers(
+    options: &Options,
+    dialect: Dialect,
+    setup: &str,
+) -> Result<(AnyPool, AnyPool), OpenError> {
+    let connections = dialect.writers(options.max_connections);
+    match dialect {
+        Dialect::Sqlite => {
+            let writers = connect(options, dialect, connections, setup).await?;
+            Ok((writers.clone(), writers))
+        }
+        Dialect::Postgres => {
+            let for_commits = format!("{setup}{}", dialect.setup_commits());
+            let others = connections - COMMITTERS;
+            let writers = connect(options, dialect, others, setup).await?;
+            let committers = connect(options, dialect, COMMITTERS, &for_commits).await?;
+            Ok((writers, committers))
+        }
+    }
+}
+
 async fn connect(
     options: &Options,
     dialect: Dialect,
     connections: u32,
-    setup: String,
+    setup: &str,
 ) -> Result<AnyPool, OpenError> {
     let url = &options.url;
     let url = match dialect {
@@ -238,6 +246,7 @@ async fn connect(
         }
         _ => url.to_owned(),
     };
+    let setup = setup.to_owned();
     let pool = AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(Duration::from_secs(30))

@@ -106,7 +106,7 @@ async fn a_session_ends() {
 
 #[tokio::test]
 async fn people_go_on_where_their_app_says_if_they_may() {
-    let settings = |config: &mut rhizome_client_api::ClientConfig| {
+    let settings = |config: &mut ClientConfig| {
         config.identity.next_hosts = Some(vec!["app.example.org".to_owned()]);
     };
     each_with(settings, async |world| {
@@ -130,7 +130,7 @@ async fn people_go_on_where_their_app_says_if_they_may() {
 
 #[tokio::test]
 async fn where_nobody_may_register_no_code_is_sent_for_it() {
-    let settings = |config: &mut rhizome_client_api::ClientConfig| {
+    let settings = |config: &mut ClientConfig| {
         config.registration = rhizome_client_api::config::Registration::Closed;
     };
     each_with(settings, async |world| {
@@ -147,7 +147,7 @@ async fn where_nobody_may_register_no_code_is_sent_for_it() {
 /// Nobody is sent on by a client to a place that the operator doesn't know of.
 #[tokio::test]
 async fn without_a_setting_people_go_on_where_this_server_is() {
-    let settings = |config: &mut rhizome_client_api::ClientConfig| {
+    let settings = |config: &mut ClientConfig| {
         config.well_known_client = Some("https://matrix.example.org".to_owned());
     };
     each_with(settings, async |world| {
@@ -164,7 +164,7 @@ async fn without_a_setting_people_go_on_where_this_server_is() {
 
 #[tokio::test]
 async fn no_code_is_sent_for_what_no_registration_asks_for() {
-    let settings = |config: &mut rhizome_client_api::ClientConfig| {
+    let settings = |config: &mut ClientConfig| {
         config.registration_rules.email = rhizome_client_api::config::ContactRule::Off;
     };
     each_with(settings, async |world| {
@@ -179,7 +179,7 @@ async fn no_code_is_sent_for_what_no_registration_asks_for() {
 
 #[tokio::test]
 async fn without_a_mail_server_there_are_no_addresses() {
-    let settings = |config: &mut rhizome_client_api::ClientConfig| config.mailing = None;
+    let settings = |config: &mut ClientConfig| config.mailing = None;
     each_with(settings, async |world| {
         let ada = world.server.register("ada").await;
         for what in [ADD, REGISTER, super::RESET] {
