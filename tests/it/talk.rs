@@ -20,7 +20,7 @@ pub struct Two {
 }
 
 pub async fn two(kind: crate::harness::Kind) -> Two {
-    let pair = Pair::start(kind).await;
+    let pair = Box::pin(Pair::start(kind)).await;
     let ada = pair.north.register("ada").await;
     let bea = pair.south.register("bea").await;
     let room = ada

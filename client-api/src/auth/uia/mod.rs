@@ -7,6 +7,7 @@
 
 mod captcha;
 mod confirm;
+mod opened;
 mod purpose;
 mod stage;
 mod verify;
@@ -23,10 +24,11 @@ use self::{
     stage::Flows,
     verify::{Place, Refusal, verify},
 };
-use crate::{App, auth::validated, config::TermsPolicy};
+use crate::{App, config::TermsPolicy};
 
 pub(crate) use self::{
     confirm::confirm,
+    opened::Opened,
     purpose::{Act, Purpose},
     stage::{Proofs, Stage},
     verify::{Given, Whom},
@@ -120,53 +122,6 @@ pub(crate) async fn complete(
     } else {
         Err("The session has moved on meanwhile; please try again".to_owned())
     })
-}
-
-/// A session that a page in a browser was opened for.
-pub(crate) struct Opened {
-    session: UiaSession,
-    purpose: Purpose,
-    proofs: Proofs,
-    flows: Flows,
-}
-
-impl Opened {
-    /// The session with this id; `None` if it has ended, or isn't one in which stages are completed.
-    pub async fn find(app: &App, id: &str) -> Result<Option<Self>, MatrixError> {
-        let now = app.store.clock().now_ms();
-        let Some(session) = app.store.uia_session(id, now).await? else {
-            return Ok(None);
-        };
-        let Some(purpose) = Purpose::read(&session.purpose) else {
-            return Ok(None);
-        };
-        Ok(Some(Self {
-            proofs: Proofs::read(&session.completed),
-            flows: purpose.flows_now(app).await?,
-            session,
-            purpose,
-        }))
-    }
-
-    /// Whether a stage is completed.
-    pub fn has(&self, stage: Stage) -> bool {
-        self.proofs.of(stage).is_some()
-    }
-
-    /// For what an address has to be confirmed that serves for it.
-    pub fn of_addresses(&self) -> validated::Purpose {
-        self.purpose.of_addresses()
-    }
-
-    /// Whose account it is about and what it would do, as the end of a sentence, if that can be told.
-    pub fn act(&self) -> Option<(&str, &'static str)> {
-        Some((self.purpose.user()?.as_str(), self.purpose.said()?))
-    }
-
-    /// Whether it is its turn.
-    pub fn goes_on_with(&self, stage: Stage) -> bool {
-        self.flows.go_on_with(&self.proofs, stage)
-    }
 }
 
 /// A request that has to be authenticated.
