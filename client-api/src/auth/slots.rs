@@ -163,7 +163,7 @@ mod tests {
             panic!("then who hasn't tried");
         };
         // Of equals, who came first; who has gone is passed over.
-        storm.remove(0);
+        drop(storm.remove(0));
         drop((home, slot));
         for one in &mut storm {
             assert!(matches!(one.now_or_never(), Some(Some(_))));

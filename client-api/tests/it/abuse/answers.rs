@@ -112,7 +112,8 @@ async fn a_token_to_log_in_is_wrong_however_it_came_to_be() {
         let device: &DeviceId = &device;
         let now = store.clock().now_ms();
         for (token, until) in [("used", now + 60_000), ("expired", now + 1)] {
-            let add = store.add_login_token((no.user, device), &hash(token), until, 10);
+            let hashed = hash(token);
+            let add = store.add_login_token((no.user, device), &hashed, until, 10);
             assert!(add.await.unwrap());
         }
         let with = |token: &str| json!({ "type": "m.login.token", "token": token });
