@@ -83,7 +83,7 @@ impl Store {
         migrate::run(&writers, dialect).await?;
         let readers = options
             .max_connections
-            .saturating_sub(dialect.writers(options.max_connections));
+            .saturating_sub(dialect.writers(options.max_connections) + COMMITTERS);
         let readers = connect(&options, dialect, readers.max(2), &setup).await?;
         let epoch = Epoch::load(&writers).await?;
         let head = load_head(&writers).await?;
@@ -225,8 +225,7 @@ async fn connect_writers(
         }
         Dialect::Postgres => {
             let for_commits = format!("{setup}{}", dialect.setup_commits());
-            let others = connections - COMMITTERS;
-            let writers = connect(options, dialect, others, setup).await?;
+            let writers = connect(options, dialect, connections, setup).await?;
             let committers = connect(options, dialect, COMMITTERS, &for_commits).await?;
             Ok((writers, committers))
         }

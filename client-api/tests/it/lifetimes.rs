@@ -41,6 +41,11 @@ fn refreshable() -> Value {
     login
 }
 
+/// A millisecond less.
+fn just_before(time: Duration) -> Duration {
+    time.saturating_sub(Duration::from_millis(1))
+}
+
 #[tokio::test]
 async fn a_refresh_token_ends_unless_it_is_used() {
     each_server_with(with_ends, async |server| {
@@ -50,7 +55,7 @@ async fn a_refresh_token_ends_unless_it_is_used() {
         // Each is good for as long again.
         let mut token = session["refresh_token"].clone();
         for _ in 0..3 {
-            server.advance(10 * DAY - Duration::from_millis(1));
+            server.advance(just_before(10 * DAY));
             let renewed = refresh(&server, &token).await.ok();
             assert_eq!(renewed["expires_in_ms"], 3_600_000);
             ada.token = text(&renewed["access_token"]);
@@ -109,7 +114,7 @@ async fn tokens_of_clients_that_cannot_refresh_end() {
         let guest = server.ask(Method::POST, &guest, json!({})).await.ok();
         assert_eq!(guest.get("expires_in_ms"), None);
         let guest = server.user_of(&guest);
-        server.advance(2 * DAY - Duration::from_millis(1));
+        server.advance(just_before(2 * DAY));
         ada.get("/account/whoami").await.ok();
         server.advance(Duration::from_millis(1));
         out_for_now(ada.get("/account/whoami").await);

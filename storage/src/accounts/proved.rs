@@ -41,6 +41,7 @@ mod tests {
     use ruma::{device_id, user_id};
 
     use super::*;
+    use crate::password_mark;
     use crate::testing::each_database;
     use crate::{Ends, NewAccount, NewLogin, NewTokens};
 

@@ -181,7 +181,7 @@ impl Dialect {
         }
     }
 
-    /// How many connections may write at once, that of the commit queue included.
+    /// How many connections may write at once, that of the commit queue apart where it has one of its own.
     pub(crate) fn writers(self, max_connections: u32) -> u32 {
         match self {
             Self::Sqlite => 1,

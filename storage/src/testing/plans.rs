@@ -10,7 +10,8 @@ const SMALL: [&str; 3] = ["_sqlx_migrations", "counter", "meta"];
 const TABLES: &str = "\
     SELECT CAST(c.table_name AS TEXT) AS name, string_agg(quote_ident(c.column_name), ', ') AS columns, \
     string_agg(CASE c.data_type WHEN 'bytea' THEN 'CAST(''x'' AS BYTEA)' WHEN 'text' THEN '''x'' || g' \
-    WHEN 'bigint' THEN '1000000000 + g' ELSE 'NULL' END, ', ') AS cells \
+    WHEN 'bigint' THEN '1000000000 + g' WHEN 'tsvector' THEN 'CAST(''x'' AS TSVECTOR)' \
+    ELSE 'NULL' END, ', ') AS cells \
     FROM information_schema.columns c JOIN information_schema.tables t \
     ON t.table_schema = c.table_schema AND t.table_name = c.table_name AND t.table_type = 'BASE TABLE' \
     WHERE c.table_schema = current_schema() AND c.is_generated = 'NEVER' \
