@@ -29,6 +29,8 @@ use crate::{Federation, MatrixError, RawJson, Ruma, fetch::verify, handshake::st
 /// How many invites wait for a user's answer at most, of all servers and of one.
 const MAX_PENDING: usize = 100;
 const MAX_PENDING_OF_SERVER: usize = 30;
+/// When to come again who has too much waiting here.
+const INBOX_FULL_MS: u64 = 30_000;
 /// The most bytes of an invite. Each first sync of the user holds what is in it, until they answer.
 const MAX_INVITE_BYTES: usize = 16 << 10;
 
@@ -134,8 +136,7 @@ async fn accept(
 }
 
 /// Whether the invite is part of a room that we are in, or soon will be: then the user may act on it. One that stands on
-/// what hasn't come waits in the inbox for that. What we don't allow is kept as an invite from outside; perhaps the others
-/// think that we have left.
+/// what hasn't come waits in the inbox for that.
 async fn admitted(
     fed: &Federation,
     origin: &ServerName,
@@ -152,7 +153,8 @@ async fn admitted(
         Ok(Received::Need(_)) | Err(Error::Contended) => {
             let is_member = servers.iter().any(|server| server == origin);
             let taken = put_aside(fed, origin, signed, may_wait(is_member)).await?;
-            taken.map_err(MatrixError::forbidden)?;
+            // What waits of that server's gets less.
+            taken.map_err(|_| MatrixError::limit_exceeded(INBOX_FULL_MS))?;
             Ok(true)
         }
         outcome => Ok(matches!(outcome?, Received::Accepted | Received::Known)),

@@ -8,7 +8,7 @@ use rhizome_rooms::{
     membership::{self, restricted},
     send::SendOptions,
 };
-use ruma::{OwnedServerName, RoomId, UserId};
+use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
 
 use crate::{
@@ -62,9 +62,16 @@ async fn invited_by(
             event.kind == "m.room.member"
                 && event.state_key.as_deref() == Some(user.as_str())
                 && event.content.membership == "invite"
+                && event.sender.server_name() == waiting.origin
         })
     });
-    Ok(invite.map(|invite| invite.origin))
+    let Some((invite, head)) = invite.zip(fed.store().room(room_id).await?) else {
+        return Ok(None);
+    };
+    // Strangers aren't told who wants to come in.
+    let servers = fed.store().joined_servers(head.room).await?;
+    let is_member = servers.contains(&invite.origin);
+    Ok(is_member.then_some(invite.origin))
 }
 
 /// What is looked at of an event that may be an invite.
@@ -72,6 +79,7 @@ async fn invited_by(
 struct Invite<'a> {
     #[serde(rename = "type", borrow)]
     kind: Cow<'a, str>,
+    sender: OwnedUserId,
     #[serde(borrow)]
     state_key: Option<Cow<'a, str>>,
     #[serde(borrow)]

@@ -5,7 +5,10 @@
 //! changes no state, and rests on exactly those events that the current state has for it. Then the states of steps 4, 5
 //! and 6 are one and the same, and no resolution is needed. What isn't so is for [`super::pushed`].
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use rhizome_protocol::{Pdu, auth};
 use rhizome_storage::{CommitError, Fact, NewEvent, RoomHead, RoomWrite, StoredEvent};
@@ -44,7 +47,16 @@ pub async fn line(
     pdus: &[Arc<Pdu>],
     facts: Vec<Fact>,
 ) -> Result<Line> {
-    let room = known_room(rooms, room_id).await?.room;
+    // Who is at work in the room isn't held up for what can't be one.
+    let head = known_room(rooms, room_id).await?;
+    let ends = head.extremities.iter().map(|end| &end.event_id);
+    let goes_on = pdus
+        .first()
+        .is_some_and(|pdu| pdu.prev_events().iter().eq(ends));
+    if !goes_on {
+        return Ok(Line::default());
+    }
+    let room = head.room;
     let queue = rooms.queues().of(room);
     let mut warm = queue.enter().await;
     let head = known_room(rooms, room_id).await?;
@@ -105,8 +117,13 @@ async fn only_end(rooms: &Rooms, head: &RoomHead) -> Result<Option<Arc<StoredEve
 /// Those at the beginning that follow one another, and of which that is all that matters.
 fn fitting<'a>(head: &RoomHead, end: &StoredEvent, pdus: &'a [Arc<Pdu>]) -> &'a [Arc<Pdu>] {
     let mut last: &EventId = end.pdu.event_id();
+    let mut seen = HashSet::new();
     let mut count = 0;
     for pdu in pdus {
+        // Where servers choose the ids, two events may have one.
+        if !seen.insert(pdu.event_id()) {
+            break;
+        }
         let follows = matches!(pdu.prev_events(), [prev] if prev == last);
         let is_plain = pdu.state_key().is_none() && pdu.redacts().is_none() && pdu.is_whole();
         if !follows || !is_plain || pdu.rules() != head.rules || pdu.room_id() != head.room_id {

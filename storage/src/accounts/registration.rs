@@ -175,7 +175,10 @@ impl Store {
         tx.commit().await?;
         if task.is_some() && waited {
             self.core.tasks_added.notify_one();
-            self.forget_old_tasks().await?;
+            // It is approved, whatever becomes of these.
+            if let Err(error) = self.forget_old_tasks().await {
+                tracing::warn!(%error, "old tasks can't be forgotten");
+            }
         }
         Ok(waited)
     }

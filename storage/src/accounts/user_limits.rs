@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use ruma::UserId;
 use sqlx::AnyPool;
+use sqlx::any::AnyRow;
 
 use crate::engine::sql::Columns as _;
 use crate::facts::user_limit::UserLimit;
@@ -56,58 +57,125 @@ impl OwnLimit {
 
 /// The limits of users, by what they limit. Cheap to clone: what one hears, all do.
 #[derive(Debug, Clone, Default)]
-pub struct UserLimits(Arc<RwLock<BTreeMap<String, OfUser>>>);
+pub struct UserLimits(Arc<RwLock<Known>>);
 
 type OfUser = BTreeMap<String, OwnLimit>;
 
-impl UserLimits {
-    /// What is set for a user of this kind.
-    pub fn of(&self, user: &UserId, kind: &str) -> Option<OwnLimit> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(user.as_str())?.get(kind).copied()
-    }
+#[derive(Debug, Default)]
+struct Known {
+    users: BTreeMap<String, OfUser>,
+    /// How often something was heard.
+    heard: u64,
+}
 
-    /// All that is set for a user.
-    pub fn all_of(&self, user: &UserId) -> Vec<(String, OwnLimit)> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let own = all.get(user.as_str()).into_iter().flatten();
-        own.map(|(kind, limit)| (kind.clone(), *limit)).collect()
-    }
-
-    /// Takes up what the log says.
-    pub(crate) fn hear(&self, limit: &UserLimit) {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+impl Known {
+    fn take(&mut self, limit: &UserLimit) {
         if limit.is_set {
             let own = OwnLimit {
                 millionths: limit.millionths,
                 burst: u32::try_from(limit.burst).unwrap_or(u32::MAX),
             };
-            let of_user = all.entry(limit.user.clone()).or_default();
+            let of_user = self.users.entry(limit.user.clone()).or_default();
             of_user.insert(limit.kind.clone(), own);
-        } else if let Some(of_user) = all.get_mut(&limit.user) {
+        } else if let Some(of_user) = self.users.get_mut(&limit.user) {
             of_user.remove(&limit.kind);
             if of_user.is_empty() {
-                all.remove(&limit.user);
+                self.users.remove(&limit.user);
             }
         }
+    }
+}
+
+impl UserLimits {
+    /// What is set for a user of this kind.
+    pub fn of(&self, user: &UserId, kind: &str) -> Option<OwnLimit> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.users.get(user.as_str())?.get(kind).copied()
+    }
+
+    /// All that is set for a user.
+    pub fn all_of(&self, user: &UserId) -> Vec<(String, OwnLimit)> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let own = all.users.get(user.as_str()).into_iter().flatten();
+        own.map(|(kind, limit)| (kind.clone(), *limit)).collect()
+    }
+
+    /// Takes up what the log says.
+    fn hear(&self, limit: &UserLimit) {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.heard += 1;
+        all.take(limit);
+    }
+
+    /// Takes up all that is set; `false` if something was heard since.
+    fn replace(&self, users: BTreeMap<String, OfUser>, heard: u64) -> bool {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_new = all.heard == heard;
+        if is_new {
+            all.users = users;
+        }
+        is_new
+    }
+
+    fn heard(&self) -> u64 {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).heard
     }
 
     /// What is set when a store opens. What others set meanwhile, the log says once more.
     pub(crate) async fn load(pool: &AnyPool) -> Result<Self, OpenError> {
-        let rows = sqlx::query(
-            "SELECT user_id, kind, millionths, burst, is_set, pos FROM user_limit WHERE is_set = 1",
-        );
-        let limits = Self::default();
-        for row in rows.fetch_all(pool).await? {
-            limits.hear(&UserLimit {
-                user: row.get("user_id")?,
-                kind: row.get("kind")?,
-                millionths: row.get("millionths")?,
-                burst: row.get("burst")?,
-                is_set: true,
-            });
-        }
-        Ok(limits)
+        let rows = sqlx::query(SET).fetch_all(pool).await?;
+        let known = Known {
+            users: users_of(&rows)?,
+            heard: 0,
+        };
+        Ok(Self(Arc::new(RwLock::new(known))))
+    }
+}
+
+const SET: &str = "SELECT user_id, kind, millionths, burst FROM user_limit WHERE is_set = 1";
+
+fn users_of(rows: &[AnyRow]) -> Result<BTreeMap<String, OfUser>> {
+    let mut known = Known::default();
+    for row in rows {
+        known.take(&UserLimit {
+            user: row.get("user_id")?,
+            kind: row.get("kind")?,
+            millionths: row.get("millionths")?,
+            burst: row.get("burst")?,
+            is_set: true,
+        });
+    }
+    Ok(known.users)
+}
+
+impl Store {
+    /// Takes up what the log says of a limit. It may say it late, after what came later: so all is read once more.
+    pub(crate) fn hear_user_limit(&self, limit: &UserLimit) {
+        self.core.user_limits.hear(limit);
+        self.look_at_user_limits();
+    }
+
+    /// Reads all limits again, soon.
+    pub(crate) fn look_at_user_limits(&self) {
+        let store = Self {
+            core: Arc::clone(&self.core),
+            queue: None,
+        };
+        tokio::spawn(async move {
+            let limits = store.user_limits();
+            loop {
+                let heard = limits.heard();
+                let read = store.rows(store.sql(SET)).await;
+                match read.and_then(|rows| users_of(&rows)) {
+                    Ok(users) if limits.replace(users, heard) => return,
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "users' limits can't be read again");
+                        return;
+                    }
+                }
+            }
+        });
     }
 }
 
@@ -144,8 +212,11 @@ impl Store {
 mod tests {
     use ruma::user_id;
 
+    use std::time::Duration;
+
     use super::*;
-    use crate::testing::TestDatabase;
+    use crate::Options;
+    use crate::testing::{TestDatabase, eventually};
 
     #[test]
     fn a_limit_lets_something_through() {
@@ -203,6 +274,34 @@ mod tests {
             let again = database.open().await;
             assert!(again.user_limits().all_of(ada).is_empty());
             again.close().await;
+            store.close().await;
+            database.remove().await;
+        }
+    }
+
+    /// A process that was away for longer than the log's tail reaches knows what was set meanwhile.
+    #[tokio::test]
+    async fn what_is_set_while_a_process_is_away_holds_there_too() {
+        for database in TestDatabase::both().await {
+            let store = database.open().await;
+            let away = Store::open(Options {
+                poll_interval: Some(Duration::from_hours(1)),
+                tail_entries: 3,
+                ..database.options()
+            });
+            let away = away.await.unwrap();
+            let few = OwnLimit::new(0.5, 1);
+            set(&store, &[("message", few)]).await;
+            for _ in 0..10 {
+                set(&store, &[("join", few)]).await;
+            }
+            away.log().refresh().await.unwrap();
+            let ada = user_id!("@ada:here");
+            eventually("it is known", async || {
+                away.user_limits().of(ada, "message") == few
+            })
+            .await;
+            away.close().await;
             store.close().await;
             database.remove().await;
         }

@@ -8,7 +8,7 @@ use ring::digest::{SHA256, digest};
 use ruma::{OwnedServerName, ServerName, UserId};
 
 use crate::engine::db::hex;
-use crate::engine::sql::{Columns as _, json_of};
+use crate::engine::sql::{Columns as _, json_of, rows};
 use crate::rooms::relation::rows::RelationRow;
 use crate::rooms::relationship::RelationshipRow;
 use crate::rooms::summary::{is_of_summary, is_summarised};
@@ -257,15 +257,7 @@ async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<SetN
     };
     let mut found = store.row(find(store)).await?;
     if found.is_none() {
-        let query = store
-            .sql(
-                "INSERT INTO destination_set (no, digest, servers) VALUES ($1, $2, $3) \
-                 ON CONFLICT (digest) DO NOTHING",
-            )
-            .bind(store.next_set_no().await?)
-            .bind(hash.clone())
-            .bind(text.clone());
-        store.execute(query).await?;
+        intern(store, &nos, &hash, &text).await?;
         found = store.row(find(store)).await?;
     }
     let row =
@@ -275,4 +267,39 @@ async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<SetN
     let cache = &store.core.caches.sets;
     cache.insert_weighing(key, set, weight);
     Ok(set)
+}
+
+rows! {
+    struct Member {
+        server: ServerNo,
+    }
+}
+
+/// Writes a set of destinations down, unless somebody was faster.
+async fn intern(store: &Store, servers: &[ServerNo], hash: &str, text: &str) -> Result<()> {
+    let no = store.next_set_no().await?;
+    let mut tx = store.begin().await?;
+    let query = tx
+        .sql(
+            "INSERT INTO destination_set (no, digest, servers) VALUES ($1, $2, $3) \
+             ON CONFLICT (digest) DO NOTHING",
+        )
+        .bind(no)
+        .bind(hash)
+        .bind(text);
+    if tx.execute(query).await? == 0 {
+        tx.rollback().await;
+        return Ok(());
+    }
+    let members: Vec<Member> = servers
+        .iter()
+        .map(|server| Member { server: *server })
+        .collect();
+    let query = tx
+        .sql("INSERT INTO set_member (server, set_no) SELECT server, $2 FROM ROWS($1) AS x")
+        .rows(&members)
+        .bind(no);
+    tx.execute(query).await?;
+    tx.commit().await?;
+    Ok(())
 }

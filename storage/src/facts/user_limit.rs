@@ -42,9 +42,8 @@ impl LoggedKind for UserLimit {
         Audience::Nobody
     }
 
-    /// It says all, so nothing has to be read again.
     fn forget(limit: &Self, store: &Store) {
-        store.user_limits().hear(limit);
+        store.hear_user_limit(limit);
     }
 
     #[cfg(test)]
@@ -60,6 +59,9 @@ impl LoggedKind for UserLimit {
 
     #[cfg(test)]
     async fn view(_: &super::tests::World, store: &Store) -> Result<String> {
-        Ok(format!("{:?}", store.user_limits()))
+        Ok(format!(
+            "{:?}",
+            store.user_limits().all_of(ruma::user_id!("@ada:here"))
+        ))
     }
 }

@@ -1,7 +1,5 @@
 //! How far each destination of the outbound sender has got. What it must get is in `outbound.rs`.
 
-use std::collections::HashMap;
-
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName};
 
 use crate::engine::sql::{Columns as _, Query, rows};
@@ -159,15 +157,18 @@ impl Store {
 
     /// The destinations that aren't up to date: those that must get an event after what they have got.
     pub async fn destinations_behind(&self) -> Result<Vec<OwnedServerName>> {
-        let last = self.last_of_destinations().await?;
-        let sent = self.sql("SELECT server, sent_pos FROM destination_state");
-        let sent: HashMap<OwnedServerName, Pos> = (self.rows(sent).await?.iter())
-            .map(|row| Ok((row.get("server")?, row.get("sent_pos")?)))
-            .collect::<Result<_>>()?;
-        let (servers, last): (Vec<_>, Vec<_>) = last.into_iter().unzip();
-        let names = self.servers(&servers).await?.into_iter().zip(last);
-        let behind = names.filter(|(name, last)| sent.get(name).is_none_or(|sent| sent < last));
-        Ok(behind.map(|(name, _)| name).collect())
+        let query = self.sql(
+            "SELECT n.name FROM (SELECT m.server, MAX(l.last_pos) AS last_pos FROM outbound_last l \
+             JOIN set_member m ON m.set_no = l.set_no GROUP BY m.server) d \
+             JOIN server_name n ON n.no = d.server \
+             LEFT JOIN destination_state s ON s.server = n.name \
+             WHERE s.sent_pos IS NULL OR s.sent_pos < d.last_pos",
+        );
+        self.rows(query)
+            .await?
+            .iter()
+            .map(|row| row.get("name"))
+            .collect()
     }
 
     /// The destinations that share a room with a public receipt, of a user of `ours`, that they

@@ -6,17 +6,12 @@
 //! it, and a destination has something to get exactly where one of its sets has gone beyond what the sender has noted as
 //! sent.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ruma::{OwnedServerName, ServerName};
-use sqlx::any::AnyRow;
 
 use crate::engine::sql::Columns as _;
-use crate::{Pos, Result, ServerNo, SetNo, Store, StoredEvent};
-
-/// So many sets of destinations are looked at at once.
-const SETS: usize = 500;
+use crate::{Pos, Result, Store, StoredEvent};
 
 impl Store {
     /// Events to send to one destination with `after < pos ≤ upto`, ascending, at most `limit`.
@@ -30,12 +25,11 @@ impl Store {
         let Some(server) = self.known_server(destination).await? else {
             return Ok(Vec::new());
         };
-        // A set is written `[[1],[2]]`.
         let query = self
             .sql(
-                "SELECT o.event FROM outbound o WHERE o.pos > $2 AND o.pos <= $3 AND o.set_no IN \
-                 (SELECT d.no FROM outbound_last l JOIN destination_set d ON d.no = l.set_no \
-                 WHERE l.last_pos > $2 AND d.servers LIKE '%[' || CAST($1 AS TEXT) || ']%') \
+                "SELECT o.event FROM set_member m JOIN outbound_last l ON l.set_no = m.set_no \
+                 JOIN outbound o ON o.set_no = m.set_no \
+                 WHERE m.server = $1 AND l.last_pos > $2 AND o.pos > $2 AND o.pos <= $3 \
                  ORDER BY o.pos LIMIT $4",
             )
             .bind(server)
@@ -91,48 +85,11 @@ impl Store {
     pub async fn destinations_after(&self, after: Pos) -> Result<Vec<OwnedServerName>> {
         let query = self
             .sql(
-                "SELECT d.no, d.servers, l.last_pos FROM outbound_last l \
-                 JOIN destination_set d ON d.no = l.set_no WHERE l.last_pos > $1",
+                "SELECT DISTINCT s.name FROM outbound_last l JOIN set_member m ON m.set_no = l.set_no \
+                 JOIN server_name s ON s.no = m.server WHERE l.last_pos > $1",
             )
             .bind(after);
-        let mut servers = BTreeSet::new();
-        for row in self.rows(query).await? {
-            servers.extend(set_of(&row)?);
-        }
-        let servers: Vec<ServerNo> = servers.into_iter().collect();
-        self.servers(&servers).await
+        let rows = self.rows(query).await?;
+        rows.iter().map(|row| row.get("name")).collect()
     }
-
-    /// The position of the last event that each destination must get.
-    pub(super) async fn last_of_destinations(&self) -> Result<BTreeMap<ServerNo, Pos>> {
-        let mut last = BTreeMap::new();
-        let mut from = SetNo::default();
-        loop {
-            let query = self
-                .sql(
-                    "SELECT d.no, d.servers, l.last_pos FROM outbound_last l \
-                     JOIN destination_set d ON d.no = l.set_no WHERE l.set_no > $1 ORDER BY l.set_no LIMIT $2",
-                )
-                .bind(from)
-                .bind(SETS);
-            let rows = self.rows(query).await?;
-            for row in &rows {
-                let pos: Pos = row.get("last_pos")?;
-                for server in set_of(row)? {
-                    let known = last.entry(server).or_insert(pos);
-                    *known = pos.max(*known);
-                }
-                from = row.get("no")?;
-            }
-            if rows.len() < SETS {
-                return Ok(last);
-            }
-        }
-    }
-}
-
-/// The servers of a set.
-fn set_of(row: &AnyRow) -> Result<impl Iterator<Item = ServerNo>> {
-    let servers: Vec<(ServerNo,)> = serde_json::from_str(&row.get::<String>("servers")?)?;
-    Ok(servers.into_iter().map(|(server,)| server))
 }

@@ -234,6 +234,7 @@ impl Store {
         caches.followers.clear();
         self.forget_erasures();
         self.forget_blocks();
+        self.look_at_user_limits();
     }
 }
 

@@ -54,7 +54,7 @@ const OLD_DESTINATIONS: &str = "DELETE FROM destination_state WHERE server IN \
     WHERE s.retry_at < $1 \
     AND NOT EXISTS (SELECT 1 FROM to_device_out o WHERE o.server = s.server) \
     AND NOT EXISTS (SELECT 1 FROM room_server r WHERE r.server = n.no AND r.joined > 0) \
-    AND NOT EXISTS (SELECT 1 FROM destination_set d WHERE d.servers LIKE '%[' || CAST(n.no AS TEXT) || ']%') LIMIT $2)";
+    AND NOT EXISTS (SELECT 1 FROM set_member d WHERE d.server = n.no) LIMIT $2)";
 const OLD_TRANSACTIONS: &str = "DELETE FROM to_device_txn WHERE (user_no, device, path, txn_id) IN \
     (SELECT user_no, device, path, txn_id FROM to_device_txn WHERE done_ms < $1 LIMIT $2)";
 const OLD_SEEN: &str = "DELETE FROM to_device_seen WHERE (origin, message_id) IN \

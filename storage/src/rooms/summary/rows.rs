@@ -37,7 +37,7 @@ const READ: &str = "\
 const ENTRIES: &str = "\
     SELECT e.room, e.event_id, e.json, e.redacted_by, r.version FROM current_state c \
     JOIN event e ON e.no = c.event JOIN room r ON r.no = c.room \
-    WHERE c.room IN NUMBERS($1) AND c.state_key IN NUMBERS($2)";
+    WHERE c.room IN NUMBERS($1) AND c.member = 0 AND c.state_key IN NUMBERS($2)";
 
 macro_rules! insert {
     ($conflict:literal) => {
