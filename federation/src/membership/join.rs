@@ -36,8 +36,7 @@ use crate::{
     membership::{
         candidates::{Refusal, candidates},
         joining::{time_left, turn},
-        resident::{self, Outcome},
-        taking_back,
+        resident, taking_back,
     },
     outbound::{
         OutboundError,
@@ -114,12 +113,8 @@ async fn join_room(
 ) -> Result<(), MatrixError> {
     // Step 2.
     let resident = access::server_in_room(fed.store(), room_id, fed.server_name()).await?;
-    let mut via = via;
-    if resident {
-        match resident::join(fed, user, room_id, &content).await? {
-            Outcome::Joined => return Ok(()),
-            Outcome::Elsewhere(server) => via.splice(..0, server),
-        };
+    if resident && resident::join(fed, user, room_id, &content).await? {
+        return Ok(());
     }
     let wish = Wish {
         fed,
@@ -193,7 +188,7 @@ impl Wish<'_> {
         // Step 4. Events of the room are no part of this: the lock is about joining only.
         let _only = turn(fed, room_id, self.until).await?;
         if access::server_in_room(fed.store(), room_id, fed.server_name()).await?
-            && let Outcome::Joined = resident::join(fed, self.user, room_id, self.content).await?
+            && resident::join(fed, self.user, room_id, self.content).await?
         {
             return Ok(());
         }

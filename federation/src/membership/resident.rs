@@ -1,6 +1,6 @@
 //! Joining a room that this server is in already.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use http::StatusCode;
 use rhizome_protocol::{Membership, Object, draft::Draft};
@@ -8,52 +8,73 @@ use rhizome_rooms::{
     membership::{self, restricted},
     send::SendOptions,
 };
-use ruma::{OwnedServerName, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedUserId, RoomId, UserId};
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use crate::{
     Federation, MatrixError, local,
     membership::candidates::{invite, is_unable},
 };
 
+/// How long somebody waits for their invite to be decided.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How many events of one origin, and of all, are looked at in a room's inbox.
 const LOOKED_AT: (usize, usize) = (50, 200);
 
-/// What became of a join in a room that we are in.
-pub(super) enum Outcome {
-    Joined,
-    /// Another server may let the user in: this one, if it is known who.
-    Elsewhere(Option<OwnedServerName>),
-}
-
-/// Joins by a local event of a room that we are in, if one of our users can let this one in.
+/// Joins by a local event of a room that we are in, if one of our users can let this one in; `false`: another server may.
+///
+/// Who is invited by an event that waits in the inbox for what it stands on waits for it, too.
 pub(super) async fn join(
     fed: &Federation,
     user: &UserId,
     room_id: &RoomId,
     content: &Object,
-) -> Result<Outcome, MatrixError> {
-    match join_locally(fed, user, room_id, content.clone()).await {
-        // None of our users may let this one in; another server's may.
-        Err(error) if is_unable(&error) => Ok(Outcome::Elsewhere(None)),
-        // They may be invited, and what the invite stands on hasn't come yet: whoever has invited them knows of it.
-        Err(error) if error.status == StatusCode::FORBIDDEN => {
-            let invited = invited_by(fed, user, room_id).await?;
-            invited.map_or(Err(error), |server| Ok(Outcome::Elsewhere(Some(server))))
+) -> Result<bool, MatrixError> {
+    let until = Instant::now() + PATIENCE;
+    let mut log = fed.store().log().subscribe();
+    let mut invited = false;
+    loop {
+        let error = match join_locally(fed, user, room_id, content.clone()).await {
+            Ok(()) => return Ok(true),
+            // None of our users may let this one in; another server's may.
+            Err(error) if is_unable(&error) => return Ok(false),
+            Err(error) if error.status != StatusCode::FORBIDDEN => return Err(error),
+            Err(error) => error,
+        };
+        // From before we came in: whoever has invited knows of it.
+        if invite(fed, user, room_id).await?.is_some() {
+            return Ok(false);
         }
-        done => done.map(|()| Outcome::Joined),
+        if invite_waits(fed, user, room_id).await? {
+            let changed = tokio::time::timeout_at(until, log.changed()).await;
+            if !matches!(changed, Ok(Ok(()))) {
+                return Err(error);
+            }
+        } else if invited || !is_invited(fed, user, room_id).await? {
+            return Err(error);
+        } else {
+            // It was decided just now.
+            invited = true;
+        }
     }
 }
 
-/// Whose invite isn't part of the room as we know it: one from before we came in, or one that waits in the inbox.
-async fn invited_by(
+async fn is_invited(
     fed: &Federation,
     user: &UserId,
     room_id: &RoomId,
-) -> Result<Option<OwnedServerName>, MatrixError> {
-    if let Some(invite) = invite(fed, user, room_id).await? {
-        return Ok(Some(invite.sender.server_name().to_owned()));
-    }
+) -> Result<bool, MatrixError> {
+    let membership = membership::current(fed.rooms(), room_id, user).await?;
+    Ok(membership == Some(Membership::Invite))
+}
+
+/// Whether an invite by a server that is in the room waits in the inbox.
+async fn invite_waits(
+    fed: &Federation,
+    user: &UserId,
+    room_id: &RoomId,
+) -> Result<bool, MatrixError> {
     let (of_one, of_all) = LOOKED_AT;
     let waiting = fed.store().inbox_waiting(room_id, i64::MIN, of_one, of_all);
     let invite = waiting.await?.into_iter().find(|waiting| {
@@ -66,12 +87,10 @@ async fn invited_by(
         })
     });
     let Some((invite, head)) = invite.zip(fed.store().room(room_id).await?) else {
-        return Ok(None);
+        return Ok(false);
     };
-    // Strangers aren't told who wants to come in.
     let servers = fed.store().joined_servers(head.room).await?;
-    let is_member = servers.contains(&invite.origin);
-    Ok(is_member.then_some(invite.origin))
+    Ok(servers.contains(&invite.origin))
 }
 
 /// What is looked at of an event that may be an invite.
