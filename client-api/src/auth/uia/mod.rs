@@ -16,7 +16,7 @@ use std::net::IpAddr;
 
 use http::StatusCode;
 use rhizome_edge::{MatrixError, limits::block_of};
-use rhizome_storage::{NewUiaSession, UiaSession, random};
+use rhizome_storage::{NewUiaSession, UiaSession, password_mark, random};
 use ruma::api::client::uiaa::AuthData;
 use serde_json::{Map, Value, json};
 
@@ -176,7 +176,24 @@ impl<'a> Asking<'a> {
         let now = self.app.store.clock().now_ms();
         let session = self.app.store.uia_session(id, now).await?;
         let purpose = self.purpose.to_string();
-        Ok(session.filter(|session| session.purpose == purpose))
+        match session.filter(|session| session.purpose == purpose) {
+            Some(session) if self.is_outdated(&session).await? => Ok(None),
+            found => Ok(found),
+        }
+    }
+
+    /// Whether a password was proved that has been changed since.
+    async fn is_outdated(&self, session: &UiaSession) -> Result<bool, MatrixError> {
+        let proofs = Proofs::read(&session.completed);
+        let mark = proofs
+            .of(Stage::Password)
+            .and_then(|proof| proof.get("mark"));
+        let (Some(mark), Some(user)) = (mark.and_then(Value::as_str), self.purpose.user()) else {
+            return Ok(false);
+        };
+        let account = self.app.store.account(user).await?;
+        let hash = account.and_then(|account| account.password_hash);
+        Ok(hash.as_deref().map(password_mark).as_deref() != Some(mark))
     }
 
     /// Goes on with what is given, or finds whether all is done.

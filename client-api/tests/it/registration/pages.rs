@@ -179,6 +179,44 @@ async fn a_user_confirms_in_a_browser() {
     .await;
 }
 
+/// What an old password proved isn't good for anything once there is a new one.
+#[tokio::test]
+async fn what_was_confirmed_ends_with_the_password() {
+    story(
+        |_| {},
+        async |server| {
+            let ada = server.register("ada").await;
+            let end = async |auth: Value| {
+                let body = if auth.is_null() {
+                    json!({})
+                } else {
+                    json!({ "auth": auth })
+                };
+                ada.call(Method::POST, "/account/deactivate", Some(body))
+                    .await
+            };
+            let stage = "m.login.password";
+            let id = session(&end(Value::Null).await);
+            let (status, _) = send(server, stage, &id, "password=a+good+password").await;
+            assert_eq!(status, StatusCode::OK);
+            let auth = json!({
+                "type": stage,
+                "identifier": { "type": "m.id.user", "user": "ada" },
+                "password": "a good password",
+            });
+            let change =
+                json!({ "new_password": "another", "logout_devices": false, "auth": auth });
+            ok(ada
+                .call(Method::POST, "/account/password", Some(change))
+                .await);
+            let again = session(&end(json!({ "session": id })).await);
+            assert_ne!(again, id);
+            ok(ada.call(Method::GET, "/account/whoami", None).await);
+        },
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn there_are_no_other_pages() {
     story(
