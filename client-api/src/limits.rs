@@ -126,11 +126,20 @@ impl Limits {
         self.buckets.take_from(rate, (kind, peer), 1, now_ms)
     }
 
-    /// A password was hashed for somebody in vain, or for a new account.
-    pub fn in_vain(&self, peer: Option<IpAddr>, now_ms: u64) {
-        if let Some(peer) = peer.filter(|_| self.rates.enabled) {
-            // More than all isn't counted.
-            let _ = self.vain.take_from(VAIN, ((), peer), 1, now_ms);
+    /// Counts that a password is hashed for somebody in vain, which what is tried is until it is found to be right
+    /// ([`Limits::not_in_vain`]), or for a new account. How often that was of late before, and whether it is counted: more
+    /// than all isn't.
+    pub fn in_vain(&self, peer: Option<IpAddr>, now_ms: u64) -> (u32, bool) {
+        match peer.filter(|_| self.rates.enabled) {
+            Some(peer) => self.vain.count_from(VAIN, ((), peer), now_ms),
+            None => (0, false),
+        }
+    }
+
+    /// What [`Limits::in_vain`] has counted wasn't.
+    pub fn not_in_vain(&self, peer: Option<IpAddr>, now_ms: u64) {
+        if let Some(peer) = peer {
+            self.vain.give_back_from(VAIN, ((), peer), now_ms);
         }
     }
 

@@ -143,36 +143,50 @@ impl Buckets {
         count: u32,
         now_ms: u64,
     ) -> Result<(), u64> {
-        let block = self.hasher.hash_one((&kind, block_of(peer)));
+        let keys = self.keys(&kind, peer);
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.bucket(block, rate, now_ms).take(count, now_ms)?;
-        let Some(site) = site_of(peer) else {
-            return Ok(());
-        };
-        // The first block of a /48 is written as the /48 is.
-        let site = self.hasher.hash_one((&kind, "site", site));
-        let taken = (table.bucket(site, rate.of_site(), now_ms)).take(count, now_ms);
-        if taken.is_err() {
-            table.bucket(block, rate, now_ms).tokens += f64::from(count);
-        }
-        taken
+        table.take_from(rate, keys, count, now_ms)
     }
 
     /// How many tokens are missing from what [`Buckets::take_from`] takes from, in whole ones: of the block, or for each
     /// block that may be at it at once of the /48, whichever is more.
     pub fn missing_from(&self, rate: Rate, (kind, peer): (impl Hash, IpAddr), now_ms: u64) -> u32 {
-        let block = self.hasher.hash_one((&kind, block_of(peer)));
-        let site = site_of(peer).map(|site| self.hasher.hash_one((&kind, "site", site)));
+        let keys = self.keys(&kind, peer);
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let missing = table.missing(block, rate, now_ms);
-        let of_site = site.map_or(0.0, |site| table.missing(site, rate.of_site(), now_ms));
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "at most a burst, and not negative"
-        )]
-        let whole = missing.max(of_site / f64::from(BLOCKS_AT_ONCE)) as u32;
-        whole
+        table.missing_from(rate, keys, now_ms)
+    }
+
+    /// Takes a token as [`Buckets::take_from`] does, if there is one; how many were missing before, and whether it is taken.
+    /// Of many that come at once each finds one more missing.
+    pub fn count_from(
+        &self,
+        rate: Rate,
+        (kind, peer): (impl Hash, IpAddr),
+        now_ms: u64,
+    ) -> (u32, bool) {
+        let keys = self.keys(&kind, peer);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = table.missing_from(rate, keys, now_ms);
+        let taken = table.take_from(rate, keys, 1, now_ms).is_ok();
+        (before, taken)
+    }
+
+    /// Gives back a token that [`Buckets::take_from`] or [`Buckets::count_from`] has taken.
+    pub fn give_back_from(&self, rate: Rate, (kind, peer): (impl Hash, IpAddr), now_ms: u64) {
+        let (block, site) = self.keys(&kind, peer);
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.bucket(block, rate, now_ms).tokens += 1.0;
+        if let Some(site) = site {
+            table.bucket(site, rate.of_site(), now_ms).tokens += 1.0;
+        }
+    }
+
+    /// The keys of who is known by their address only: of their block and, with IPv6, of their /48.
+    fn keys(&self, kind: &impl Hash, peer: IpAddr) -> (u64, Option<u64>) {
+        let block = self.hasher.hash_one((kind, block_of(peer)));
+        // The first block of a /48 is written as the /48 is.
+        let site = site_of(peer).map(|site| self.hasher.hash_one((kind, "site", site)));
+        (block, site)
     }
 
     /// Gives tokens back that were taken for what then wasn't done.
@@ -216,6 +230,36 @@ impl Table {
             *bucket = Bucket::full(key, rate, now_ms);
         }
         bucket
+    }
+
+    fn take_from(
+        &mut self,
+        rate: Rate,
+        (block, site): (u64, Option<u64>),
+        count: u32,
+        now_ms: u64,
+    ) -> Result<(), u64> {
+        self.bucket(block, rate, now_ms).take(count, now_ms)?;
+        let Some(site) = site else {
+            return Ok(());
+        };
+        let taken = (self.bucket(site, rate.of_site(), now_ms)).take(count, now_ms);
+        if taken.is_err() {
+            self.bucket(block, rate, now_ms).tokens += f64::from(count);
+        }
+        taken
+    }
+
+    fn missing_from(&self, rate: Rate, (block, site): (u64, Option<u64>), now_ms: u64) -> u32 {
+        let missing = self.missing(block, rate, now_ms);
+        let of_site = site.map_or(0.0, |site| self.missing(site, rate.of_site(), now_ms));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most a burst, and not negative"
+        )]
+        let whole = missing.max(of_site / f64::from(BLOCKS_AT_ONCE)) as u32;
+        whole
     }
 
     /// How many tokens a bucket lacks; one that isn't there is full.

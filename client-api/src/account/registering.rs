@@ -17,9 +17,11 @@ use crate::{
     App,
     account::users,
     auth::{
+        by_password,
         login::awaiting_approval,
-        password::Turn,
+        password::{self, Turn, Whence},
         session::{self, Session, SessionRequest},
+        standing,
         uia::{Proofs, Purpose, Stage},
         validated,
     },
@@ -149,9 +151,8 @@ impl Registering {
             admin: false,
             third_parties: self.proved.third_parties.clone(),
             admission: self.proved.admission.clone(),
-            turn: Turn::of(app, peer),
+            turn: Turn::of_newcomer(app, peer),
         };
-        app.limits.in_vain(peer, app.now_monotonic_ms());
         let session = match users::register(app, new, begin).await {
             Err(error) if self.session.is_some() && error.errcode == "M_USER_IN_USE" => {
                 // The same request came twice, and the other one was faster.
@@ -189,7 +190,8 @@ impl Registering {
         went
     }
 
-    /// Begins a session in the account that an earlier request has made, if it is by this password.
+    /// Begins a session in the account that an earlier request has made, if it is by this password. Who tries one here
+    /// could as well log in: it is counted there.
     pub(crate) async fn log_in(
         &self,
         app: &App,
@@ -197,15 +199,17 @@ impl Registering {
         password: &str,
         (first, peer): (Option<SessionRequest>, Option<IpAddr>),
     ) -> Result<Option<Session>, MatrixError> {
-        app.limits
-            .take(Kind::Login, &self.user_id, app.now_monotonic_ms())
-            .map_err(MatrixError::limit_exceeded)?;
+        by_password::count_with_logins(app, &self.user_id)?;
         let hash = account.password_hash.filter(|_| !account.deactivated);
-        let turn = Turn::of(app, peer);
-        let verified = app.passwords.verify(password, hash.clone(), turn);
-        if !verified.await? {
-            app.limits.in_vain(peer, app.now_monotonic_ms());
+        let from = Whence {
+            peer,
+            at_home: false,
+        };
+        if !password::attempt(app, password, hash.clone(), from).await? {
             return Err(users::in_use());
+        }
+        if account.locked {
+            return Err(standing::locked());
         }
         if account.awaits_approval {
             return Err(awaiting_approval());

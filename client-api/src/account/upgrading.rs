@@ -147,8 +147,7 @@ async fn become_user(
     app.limits
         .take_from(Kind::Registration, peer, app.now_monotonic_ms())
         .map_err(MatrixError::limit_exceeded)?;
-    let turn = Turn::of(app, peer);
-    app.limits.in_vain(peer, app.now_monotonic_ms());
+    let turn = Turn::of_newcomer(app, peer);
     let hash = app.passwords.hash(password, turn).await?;
     let admission = upgrading.proved.admission.clone();
     let own = &upgrading.proved.third_parties;

@@ -1,9 +1,9 @@
 //! Logging in by a password.
 //!
 //! Tries are counted by the address that they come from, and by the account, however many addresses try. So that strangers who
-//! empty an account's bucket don't keep its owner out, who comes from where a device of the account was seen last has a bucket
-//! of their own, and comes first when passwords are hashed. What is wrong there is answered as strangers are, so that
-//! neighbours learn no more than they do.
+//! empty an account's bucket don't keep its owner out, there is then one for each address, which lets in who comes from where
+//! a device of the account was seen last; such people also come first when passwords are hashed. Others are answered the same
+//! after the same time, so that neighbours learn neither who lives there nor whom there is.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,10 @@ use ruma::{OwnedUserId, UserId};
 
 use crate::{
     App,
-    auth::{password::Turn, validated::ThirdParty},
+    auth::{
+        password::{self, Whence},
+        validated::ThirdParty,
+    },
     limits::Kind,
     user_ids::local_user,
 };
@@ -35,9 +38,9 @@ pub(super) enum Named {
 enum Counted {
     /// It may be looked at.
     Within,
-    /// There were too many; so many milliseconds until there is another.
+    /// There were too many, so only who is at home gets in; so many milliseconds until there is another.
     Beyond(u64),
-    /// Of the account, which nobody may find out by its address: it is answered as a wrong password is.
+    /// The same of an account that nobody may find out by its address: it is answered as a wrong password is.
     Silently,
 }
 
@@ -53,40 +56,23 @@ pub(super) async fn check(
     password: &str,
     peer: Option<IpAddr>,
 ) -> Result<(OwnedUserId, Option<String>), MatrixError> {
-    let now = app.now_monotonic_ms();
-    let (exact, counted) = count(app, named, now).await?;
-    let mut found = match exact {
+    let (exact, counted) = count(app, named, peer).await?;
+    let found = match exact {
         Some(exact) => find(app, exact).await?,
         None => None,
     };
-    let mut at_home = false;
-    if counted != Counted::Within || app.passwords.is_busy() {
-        at_home = match &found {
-            Some((_, account)) => is_at_home(app, account.user, peer).await?,
-            None => false,
-        };
-    }
-    if counted != Counted::Within {
-        let own = found.as_ref().map(|(user, _)| user.as_str());
-        let own = own.filter(|_| at_home);
-        let may = own.is_some_and(|user| {
-            let who = ("at home", user, peer.map(block_of));
-            app.limits.take(Kind::Login, who, now).is_ok()
-        });
-        if !may && let Counted::Beyond(wait) = counted {
-            return Err(MatrixError::limit_exceeded(wait));
-        }
-        found = found.filter(|_| may);
-    }
+    let matters = counted != Counted::Within || app.passwords.is_busy();
+    let at_home = match &found {
+        Some((_, account)) if matters => is_at_home(app, account.user, peer).await?,
+        _ => false,
+    };
+    // Who isn't at home is compared with nothing, for as long as who is.
+    let found = found.filter(|_| at_home || counted == Counted::Within);
     let hash = found
         .as_ref()
         .and_then(|(_, account)| account.password_hash.clone());
-    let turn = if at_home {
-        Turn::FIRST
-    } else {
-        Turn::of(app, peer)
-    };
-    let right = app.passwords.verify(password, hash, turn).await?;
+    let from = Whence { peer, at_home };
+    let right = password::attempt(app, password, hash, from).await?;
     match (found.filter(|_| right), counted) {
         (Some((_, account)), _) if account.deactivated => Err(MatrixError::new(
             StatusCode::FORBIDDEN,
@@ -94,46 +80,58 @@ pub(super) async fn check(
             "The account has been deactivated",
         )),
         (Some((user_id, account)), _) => Ok((user_id, account.password_hash)),
-        (None, counted) => {
-            app.limits.in_vain(peer, app.now_monotonic_ms());
-            Err(match counted {
-                Counted::Beyond(wait) => MatrixError::limit_exceeded(wait),
-                _ => MatrixError::forbidden("The user or the password is wrong"),
-            })
-        }
+        (None, Counted::Beyond(wait)) => Err(MatrixError::limit_exceeded(wait)),
+        (None, _) => Err(MatrixError::forbidden("The user or the password is wrong")),
     }
 }
 
-/// Counts a try, whoever has the account, and says whose it is to be.
+/// Counts a try at an account's password that is no login, but as good as one.
+///
+/// # Errors
+/// 429 `M_LIMIT_EXCEEDED`
+pub(crate) fn count_with_logins(app: &App, user: &UserId) -> Result<(), MatrixError> {
+    app.limits
+        .take(Kind::Login, bucket(user.as_str()), app.now_monotonic_ms())
+        .map_err(MatrixError::limit_exceeded)
+}
+
+/// Counts a try, whoever has the account, and says whose it is to be. Where there are too many of a name, nothing is looked up
+/// before it is counted.
 async fn count(
     app: &App,
     named: &Named,
-    now: u64,
+    peer: Option<IpAddr>,
 ) -> Result<(Option<OwnedUserId>, Counted), MatrixError> {
-    let limits = &app.limits;
+    let (limits, now) = (&app.limits, app.now_monotonic_ms());
     match named {
         Named::User(name) => {
             let exact = local_user(app, name);
             // An account has one bucket, however it is called.
             let counted = exact.as_ref().map_or(name.as_str(), |user| user.as_str());
-            let taken = limits.take(Kind::Login, bucket(counted), now);
-            let counted = taken.err().map_or(Counted::Within, Counted::Beyond);
-            Ok((exact, counted))
+            let Err(wait) = limits.take(Kind::Login, bucket(counted), now) else {
+                return Ok((exact, Counted::Within));
+            };
+            match limits.take(Kind::Login, home(counted, peer), now) {
+                Ok(()) => Ok((exact, Counted::Beyond(wait))),
+                Err(_) => Err(MatrixError::limit_exceeded(wait)),
+            }
         }
         Named::ThirdParty(of) => {
             // Before it is looked up: whether it is an account's, nobody learns by how often they may ask.
             limits
                 .take(Kind::Login, ("address", of.medium, &of.address), now)
                 .map_err(MatrixError::limit_exceeded)?;
-            let owner = owner_of(app, of).await?;
-            let taken = owner.as_ref().map(|user| bucket(user.as_str()));
-            let may = taken.is_none_or(|user| limits.take(Kind::Login, user, now).is_ok());
-            let counted = if may {
-                Counted::Within
-            } else {
-                Counted::Silently
+            let Some(owner) = owner_of(app, of).await? else {
+                return Ok((None, Counted::Within));
             };
-            Ok((owner, counted))
+            if limits
+                .take(Kind::Login, bucket(owner.as_str()), now)
+                .is_ok()
+            {
+                return Ok((Some(owner), Counted::Within));
+            }
+            let may = limits.take(Kind::Login, home(owner.as_str(), peer), now);
+            Ok((may.is_ok().then_some(owner), Counted::Silently))
         }
     }
 }
@@ -166,6 +164,11 @@ async fn is_at_home(app: &App, user: UserNo, peer: Option<IpAddr>) -> Result<boo
 /// Of whose password tries are counted; strangers make them, so nothing else is counted with them.
 fn bucket(user: &str) -> (&'static str, String) {
     ("password", user.to_lowercase())
+}
+
+/// Of those who try from one address once there were too many.
+fn home(user: &str, peer: Option<IpAddr>) -> (&'static str, String, Option<IpAddr>) {
+    ("at home", user.to_lowercase(), peer.map(block_of))
 }
 
 /// Whose account has this address.

@@ -1,6 +1,6 @@
 //! Who is it: logging in, access tokens, and proving it again.
 
-mod by_password;
+pub(crate) mod by_password;
 pub(crate) mod get_token;
 pub(crate) mod jwt;
 pub(crate) mod login;

@@ -27,9 +27,57 @@ impl Turn {
 
     /// By how often passwords were hashed in vain for who asks from there.
     pub(crate) fn of(app: &App, peer: Option<IpAddr>) -> Self {
-        let vain = app.limits.vain_of(peer, app.now_monotonic_ms());
+        Self::after(app.limits.vain_of(peer, app.now_monotonic_ms()))
+    }
+
+    /// The same of who makes an account, which is counted with those.
+    pub(crate) fn of_newcomer(app: &App, peer: Option<IpAddr>) -> Self {
+        let (vain, _) = app.limits.in_vain(peer, app.now_monotonic_ms());
+        Self::after(vain)
+    }
+
+    fn after(vain: u32) -> Self {
         Self(vain.saturating_add(1))
     }
+
+    /// Of who is where a device of the account was seen last: before others, unless much was in vain there.
+    fn at_home(vain: u32) -> Self {
+        Self(vain / 4)
+    }
+}
+
+/// From where a password is tried.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Whence {
+    /// The address, if it is known.
+    pub peer: Option<IpAddr>,
+    /// Whether a device of the account was seen there last.
+    pub at_home: bool,
+}
+
+/// [`Passwords::verify`] for who tries a password. It is counted as in vain from when it waits for its turn, so that of many
+/// at once each comes later, and until it is found to be right.
+///
+/// # Errors
+/// Those of [`Passwords::verify`].
+pub(crate) async fn attempt(
+    app: &App,
+    password: &str,
+    hash: Option<String>,
+    from: Whence,
+) -> Result<bool, MatrixError> {
+    let (vain, counted) = app.limits.in_vain(from.peer, app.now_monotonic_ms());
+    let turn = if from.at_home {
+        Turn::at_home(vain)
+    } else {
+        Turn::after(vain)
+    };
+    let verified = app.passwords.verify(password, hash, turn).await;
+    // Nor was anything hashed for who was sent away.
+    if counted && !matches!(verified, Ok(false)) {
+        app.limits.not_in_vain(from.peer, app.now_monotonic_ms());
+    }
+    verified
 }
 
 /// argon2id with bounded concurrency.
@@ -137,6 +185,16 @@ mod tests {
     use super::*;
 
     const FIRST: Turn = Turn::FIRST;
+
+    #[test]
+    fn who_is_at_home_comes_first_until_much_was_in_vain() {
+        assert_eq!(Turn::at_home(3), FIRST);
+        for vain in [0, 3, 4, 60] {
+            assert!(Turn::at_home(vain).0 < Turn::after(vain).0);
+        }
+        assert!(Turn::at_home(12).0 > Turn::after(0).0);
+        assert!(Turn::at_home(60).0 > Turn::after(12).0);
+    }
 
     #[tokio::test]
     async fn only_the_right_password_verifies() {

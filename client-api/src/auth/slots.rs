@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-/// How many wait for each slot at most; of more, who would come last is sent away.
+/// How many wait for each slot at most; of more who are still there, who would come last is sent away.
 const WAITING: usize = 128;
 
 /// What is known of hashing passwords, for operators and tests.
@@ -73,6 +73,10 @@ impl Slots {
             let place = (turn, state.came);
             state.came += 1;
             state.waiting.insert(place, slot);
+            if state.waiting.len() > self.most * WAITING {
+                // Who has gone takes nobody's place.
+                state.waiting.retain(|_, slot| !slot.is_closed());
+            }
             if state.waiting.len() > self.most * WAITING {
                 state.waiting.pop_last();
             }
@@ -194,6 +198,12 @@ mod tests {
             Some(None)
         ));
         assert!(waits(&mut storm[WAITING - 2]));
+        // Instead of who has gone somebody else waits.
+        drop(storm.remove(0));
+        let mut late = turn(&slots, 7);
+        assert!(waits(&mut late));
+        assert!(waits(&mut storm[WAITING - 3]));
+        assert_eq!(slots.hashing().waiting, WAITING);
         drop(running);
         assert!(matches!((&mut better).now_or_never(), Some(Some(_))));
     }

@@ -12,7 +12,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use http::header;
 use rhizome_edge::MatrixError;
-use rhizome_storage::{Cache, EntryKind, Pos, UserNo};
+use rhizome_storage::{Cache, EntryKind, Pos, Token, UserNo};
 use ring::digest;
 use ruma::{DeviceId, api::auth_scheme::extract_bearer_or_query_token};
 
@@ -79,8 +79,7 @@ async fn find(app: &App, token: &str, peer: Option<IpAddr>) -> Result<KnownToken
         None => Box::pin(load(app, hash, peer, now)).await?,
     };
     // Who is locked out can't get another.
-    let expired = known.expires_ms.is_some_and(|expires| expires <= now);
-    if expired && !known.locked {
+    if is_over(known.expires_ms, now) && !known.locked {
         return Err(MatrixError::unknown_token(true));
     }
     Ok(known)
@@ -96,15 +95,11 @@ async fn load(
     let Some(token) = app.store.token(&hash).await? else {
         return Err(MatrixError::unknown_token(false));
     };
-    if now - token.last_seen_ms > SEEN_EVERY_MS {
-        // Who can't write, because the disk is full, can read all the same.
-        let ip = peer.map(|peer| peer.to_string());
-        let seen = (app.store).see_device(token.user, &token.device_id, ip, now);
-        if let Err(error) = seen.await {
-            tracing::warn!(%error, "that a device was seen couldn't be recorded");
-        }
+    // What is good for nothing says neither where its device is nor that it has got what a refresh gave out.
+    if !token.is_locked && !is_over(token.expires_ms, now) {
+        see(app, &token, peer, now).await;
+        app.store.confirm_refresh(&token).await?;
     }
-    app.store.confirm_refresh(&token).await?;
     let caller = Caller {
         user_id: token.user_id,
         user: token.user,
@@ -120,6 +115,24 @@ async fn load(
     };
     app.tokens.put(moment, hash, known.clone());
     Ok(known)
+}
+
+/// Records that a device was seen, if it wasn't of late.
+async fn see(app: &App, token: &Token, peer: Option<IpAddr>, now: i64) {
+    if now - token.last_seen_ms <= SEEN_EVERY_MS {
+        return;
+    }
+    // Who can't write, because the disk is full, can read all the same.
+    let ip = peer.map(|peer| peer.to_string());
+    let seen = (app.store).see_device(token.user, &token.device_id, ip, now);
+    if let Err(error) = seen.await {
+        tracing::warn!(%error, "that a device was seen couldn't be recorded");
+    }
+}
+
+/// Whether a token that is good until then isn't any more.
+fn is_over(expires_ms: Option<i64>, now: i64) -> bool {
+    expires_ms.is_some_and(|expires| expires <= now)
 }
 
 /// Applies the revocations up to the log's head. Reads memory only.

@@ -200,13 +200,22 @@ fn who_was_at_it_in_vain_comes_later() {
     let limits = limits(1, true);
     let peer = |text: &str| text.parse().ok();
     let (eve, ada) = (peer("192.0.2.1"), peer("198.51.100.1"));
-    for _ in 0..3 {
-        limits.in_vain(eve, 0);
+    // Each of those that come at once comes later than the one before.
+    for before in 0..3 {
+        assert_eq!(limits.in_vain(eve, 0), (before, true));
     }
     assert_eq!((limits.vain_of(eve, 0), limits.vain_of(ada, 0)), (3, 0));
     assert_eq!(limits.vain_of(eve, 60_000), 2);
+    // What was right is counted no more.
+    assert_eq!(limits.in_vain(ada, 0), (0, true));
+    limits.not_in_vain(ada, 0);
+    assert_eq!(limits.vain_of(ada, 0), 0);
+    for before in 2..VAIN.burst {
+        assert_eq!(limits.in_vain(eve, 60_000), (before, true));
+    }
+    assert_eq!(limits.in_vain(eve, 60_000), (VAIN.burst, false));
     // Within one process nobody has an address.
-    limits.in_vain(None, 0);
+    assert_eq!(limits.in_vain(None, 0), (0, false));
     assert_eq!(limits.vain_of(None, 0), 0);
 }
 

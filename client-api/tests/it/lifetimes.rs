@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use rhizome_client_api::ClientConfig;
+use rhizome_storage::testing::eventually;
 use serde_json::{Value, json};
 
 use crate::{
@@ -127,6 +128,35 @@ async fn tokens_of_clients_that_cannot_refresh_end() {
         let again = server.user_of(&again);
         let devices = again.get("/devices").await.ok();
         assert_eq!(devices["devices"].as_array().unwrap().len(), 1);
+    })
+    .await;
+}
+
+/// Neither where it is, nor that it has got what a refresh gave out.
+#[tokio::test]
+async fn a_token_that_has_ended_says_nothing_of_its_device() {
+    each_server_with(with_ends, async |server| {
+        server.register("ada").await;
+        let session = server.ask(Method::POST, LOGIN, refreshable()).await.ok();
+        let mut ada = server.user_of(&session);
+        let other = server.login("ada").await;
+        let device = format!("/devices/{}", ada.device);
+        let before = other.get(&device).await.ok();
+        let renewed = refresh(&server, &session["refresh_token"]).await.ok();
+        server.advance(Duration::from_hours(2));
+        for token in [&renewed["access_token"], &session["access_token"]] {
+            ada.token = text(token);
+            out_for_now(ada.get_from("2001:db8::7", "/account/whoami").await);
+        }
+        // What is seen later is recorded later.
+        let own = format!("/devices/{}", other.device);
+        eventually("that the other device was seen is recorded", async || {
+            let seen = other.get_from("192.0.2.7", &own).await.ok();
+            seen["last_seen_ip"] == "192.0.2.7"
+        })
+        .await;
+        assert_eq!(other.get(&device).await.ok(), before);
+        refresh(&server, &session["refresh_token"]).await.ok();
     })
     .await;
 }

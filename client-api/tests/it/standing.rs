@@ -334,3 +334,31 @@ async fn who_is_who_is_told_to_themselves_and_administrators() {
     })
     .await;
 }
+
+/// Nor by asking again for the answer to their registration.
+#[tokio::test]
+async fn who_is_locked_out_gets_no_session_by_registering_again() {
+    story(|server| async move {
+        let ask = async |body: &Value| {
+            let path = "/_matrix/client/v3/register";
+            let asked = server.request(Method::POST, path, None, Some(body.clone()));
+            let (status, answer) = asked.await;
+            (status.as_u16(), answer)
+        };
+        let mut body = json!({ "username": "ada", "password": "a good password" });
+        let (_, challenge) = ask(&body).await;
+        body["auth"] = json!({ "type": "m.login.dummy", "session": challenge["session"] });
+        let (status, made) = ask(&body).await;
+        assert_eq!(status, 200, "{made}");
+        let id = <&UserId>::try_from(made["user_id"].as_str().unwrap()).unwrap();
+        let no = server.store.user_no(id).await.unwrap();
+        let set = server.store.set_account_flag(no, AccountFlag::Locked, true);
+        assert!(set.await.unwrap());
+        fails(ask(&body).await, 401, "M_USER_LOCKED");
+        assert_eq!(server.store.devices(no).await.unwrap().len(), 1);
+        // Only who knows the password is told so.
+        body["password"] = "guess".into();
+        fails(ask(&body).await, 400, "M_USER_IN_USE");
+    })
+    .await;
+}

@@ -130,6 +130,24 @@ fn what_is_missing_is_told_without_taking_any() {
 }
 
 #[test]
+fn what_is_counted_finds_what_was_counted_before() {
+    let buckets = Buckets::default();
+    let one: IpAddr = "192.0.2.1".parse().unwrap();
+    for peer in [one, v6(1, 0, 1)] {
+        let count = || buckets.count_from(RATE, ("vain", peer), 0);
+        let all: Vec<_> = (0..4).map(|_| count()).collect();
+        assert_eq!(all, [(0, true), (1, true), (2, true), (3, false)]);
+        buckets.give_back_from(RATE, ("vain", peer), 0);
+        assert_eq!(count(), (2, true));
+        // Never more than a full one.
+        for _ in 0..9 {
+            buckets.give_back_from(RATE, ("vain", peer), 0);
+        }
+        assert_eq!(count(), (0, true));
+    }
+}
+
+#[test]
 fn another_rate_is_another_bucket() {
     let buckets = Buckets::default();
     for _ in 0..3 {

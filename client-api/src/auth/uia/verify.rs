@@ -15,7 +15,7 @@ use super::{captcha, purpose::Purpose, stage::Stage};
 use crate::{
     App,
     auth::{
-        password::Turn,
+        password::{self, Whence},
         phone,
         validated::{self, Medium, ThirdParty, third_party, validated},
     },
@@ -209,12 +209,14 @@ async fn by_password(
         .filter(|account| !account.deactivated)
         .and_then(|account| account.password_hash);
     let mark = hash.as_deref().map(password_mark);
-    let turn = Turn::of(app, place.peer);
-    if app.passwords.verify(password, hash, turn).await? {
+    let from = Whence {
+        peer: place.peer,
+        at_home: false,
+    };
+    if password::attempt(app, password, hash, from).await? {
         let at_ms = app.store.clock().now_ms();
         return Ok(Ok(json!({ "mark": mark, "at_ms": at_ms })));
     }
-    app.limits.in_vain(place.peer, app.now_monotonic_ms());
     wrong
 }
 
