@@ -166,13 +166,15 @@ impl Store {
             loop {
                 let heard = limits.heard();
                 let read = store.rows(store.sql(SET)).await;
-                match read.and_then(|rows| users_of(&rows)) {
-                    Ok(users) if limits.replace(users, heard) => return,
-                    Ok(_) => {}
+                let done = match read.and_then(|rows| users_of(&rows)) {
+                    Ok(users) => limits.replace(users, heard),
                     Err(error) => {
                         tracing::warn!(%error, "users' limits can't be read again");
-                        return;
+                        true
                     }
+                };
+                if done {
+                    return;
                 }
             }
         });
