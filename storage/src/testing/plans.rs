@@ -9,9 +9,9 @@ const SMALL: [&str; 3] = ["_sqlx_migrations", "counter", "meta"];
 
 const TABLES: &str = "\
     SELECT CAST(c.table_name AS TEXT) AS name, string_agg(quote_ident(c.column_name), ', ') AS columns, \
-    string_agg(CASE c.data_type WHEN 'bytea' THEN 'CAST(''x'' AS BYTEA)' WHEN 'text' THEN '''x'' || g' \
+    string_agg(CASE WHEN c.column_name = 'member' THEN '0' ELSE CASE c.data_type WHEN 'bytea' THEN 'CAST(''x'' AS BYTEA)' WHEN 'text' THEN '''x'' || g' \
     WHEN 'bigint' THEN '1000000000 + g' WHEN 'tsvector' THEN 'CAST(''x'' AS TSVECTOR)' \
-    ELSE 'NULL' END, ', ') AS cells \
+    ELSE 'NULL' END END, ', ') AS cells \
     FROM information_schema.columns c JOIN information_schema.tables t \
     ON t.table_schema = c.table_schema AND t.table_name = c.table_name AND t.table_type = 'BASE TABLE' \
     WHERE c.table_schema = current_schema() AND c.is_generated = 'NEVER' \
@@ -20,13 +20,12 @@ const TABLES: &str = "\
 /// Fills every table of a PostgreSQL and looks how it goes about all that the commit queue has asked so far: no table
 /// and no index may be read from one end to the other. How many rows: `RHIZOME_PLAN_ROWS`.
 pub async fn check_commit_plans(store: &Store) {
-    let of_little = plans(store).await;
-    assert!(!of_little.is_empty(), "the queue has asked something");
-    check(&of_little);
     let rows = std::env::var("RHIZOME_PLAN_ROWS").ok();
     let rows = rows.and_then(|rows| rows.parse().ok());
     fill(store, rows.unwrap_or(3_000)).await;
-    check(&plans(store).await);
+    let plans = plans(store).await;
+    assert!(!plans.is_empty(), "the queue has asked something");
+    check(&plans);
 }
 
 fn check(plans: &[(String, String)]) {
