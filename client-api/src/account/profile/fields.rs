@@ -78,17 +78,10 @@ fn check(field: &str, value: Option<&Value>) -> Result<(), MatrixError> {
     };
     match value {
         None => Ok(()),
-        Some(Value::String(text)) if field == "avatar_url" && !is_media(text) => Err(
-            MatrixError::invalid_param("avatar_url must be the mxc:// address of a picture"),
-        ),
         Some(Value::String(text)) if text.len() <= longest => Ok(()),
         Some(Value::String(_)) => Err(MatrixError::invalid_param(format!(
             "{field} must not be longer than {longest} bytes"
         ))),
         Some(_) => Err(MatrixError::bad_json(format!("{field} must be a string"))),
     }
-}
-
-fn is_media(address: &str) -> bool {
-    <&ruma::MxcUri>::from(address).is_valid()
 }
