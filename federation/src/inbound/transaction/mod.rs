@@ -229,7 +229,7 @@ async fn decide_all(
     };
     let (passed, dropped) = checked(fed, origin, head.rules, offered).await;
     told.extend(dropped);
-    let line = in_line(sent, head, &passed, &mut told).await?;
+    let line = in_line(sent, head, &passed, &mut told).await;
     for pdu in passed.into_iter().skip(line.taken) {
         let id = pdu.event_id().to_owned();
         let outcome = match receive::pushed(fed.rooms(), pdu.clone(), &Gathered::default()).await {
@@ -257,7 +257,7 @@ async fn in_line(
     head: &RoomHead,
     passed: &[Arc<Pdu>],
     told: &mut Vec<Told>,
-) -> Result<Line, MatrixError> {
+) -> Line {
     let refused = told.len();
     told.extend(
         passed
@@ -267,17 +267,16 @@ async fn in_line(
     let facts = sent.is_last.then(|| sent.answered(&answer(told)));
     let facts = facts.into_iter().collect();
     let line = receive::line(sent.fed.rooms(), &head.room_id, passed, facts).await;
-    let line = match line {
-        Ok(line) => line,
-        Err(error @ Error::Store(_)) => return Err(error.into()),
-        // Each by itself is told what is wrong.
-        Err(_) => Line::default(),
-    };
+    // Each by itself is told what is wrong.
+    let line = line.unwrap_or_else(|error| {
+        tracing::debug!(%error, "events that are taken one by one");
+        Line::default()
+    });
     told.truncate(refused + line.taken);
-    Ok(Line {
+    Line {
         with_facts: line.with_facts && sent.is_last,
         ..line
-    })
+    }
 }
 
 async fn put_aside_all(
