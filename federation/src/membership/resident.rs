@@ -19,6 +19,8 @@ use crate::{
 
 /// How long somebody waits for their invite to be decided.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long at least between two looks at it.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How many events of one origin, and of all, are looked at in a room's inbox.
 const LOOKED_AT: (usize, usize) = (50, 200);
 
@@ -51,6 +53,8 @@ pub(super) async fn join(
             if !matches!(changed, Ok(Ok(()))) {
                 return Err(error);
             }
+            // Mostly it is about something else.
+            tokio::time::sleep(PAUSE).await;
         } else if invited || !is_invited(fed, user, room_id).await? {
             return Err(error);
         } else {
