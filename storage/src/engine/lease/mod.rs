@@ -28,6 +28,8 @@ struct Inner {
     fence: i64,
     /// `None`: for good.
     length: Option<Duration>,
+    /// When it was asked for, by the store's monotonic time.
+    asked_at: Duration,
     /// Until when nobody else can have it, in ms of this process's time; 0 when it is lost.
     until: AtomicU64,
 }
@@ -37,7 +39,8 @@ impl Lease {
     /// good, which is for a database that has no other processes.
     pub async fn take(store: &Store, name: &str, length: Option<Duration>) -> Result<Option<Self>> {
         let owner = random::hex::<8>()?;
-        let until = until(store, length);
+        let asked_at = store.clock().monotonic();
+        let until = until(asked_at, length);
         let mut tx = store.begin().await?;
         if let Some(length) = length
             && !former::claim(&mut tx, store, name, &owner, length).await?
@@ -64,6 +67,7 @@ impl Lease {
             owner,
             fence,
             length,
+            asked_at,
             until: AtomicU64::new(until),
         }))))
     }
@@ -81,7 +85,7 @@ impl Lease {
         else {
             return Ok(true);
         };
-        let until = until(store, Some(*length));
+        let until = until(store.clock().monotonic(), Some(*length));
         let mut tx = store.begin().await?;
         let query = tx
             .sql(RENEW)
@@ -138,6 +142,11 @@ impl Lease {
         now(&self.0.store) < self.0.until.load(Ordering::Acquire)
     }
 
+    /// When it was asked for, by the store's monotonic time: its length counts from here on.
+    pub(crate) fn asked_at(&self) -> Duration {
+        self.0.asked_at
+    }
+
     /// What it is for.
     pub fn name(&self) -> &str {
         &self.0.name
@@ -175,15 +184,17 @@ const RENEW: &str = "\
     UPDATE lease SET until = COALESCE(CAST($3 AS BIGINT), NOW_MS) + CAST($4 AS BIGINT) \
     WHERE name = $1 AND fence = $2";
 
-/// When a lease that is taken now ends for us: later for the database, which hears of it later.
-fn until(store: &Store, length: Option<Duration>) -> u64 {
-    length.map_or(u64::MAX, |length| {
-        now(store).saturating_add(u64::try_from(length.as_millis()).unwrap_or(u64::MAX))
-    })
+/// When a lease that is asked for at this time ends for us: later for the database, which hears of it later.
+fn until(asked_at: Duration, length: Option<Duration>) -> u64 {
+    length.map_or(u64::MAX, |length| whole_ms(asked_at.saturating_add(length)))
 }
 
 fn now(store: &Store) -> u64 {
-    u64::try_from(store.clock().monotonic().as_millis()).unwrap_or(u64::MAX)
+    whole_ms(store.clock().monotonic())
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -33,7 +33,8 @@ pub(super) struct Turn<'a, W> {
 impl<'a, W: LogWork> Turn<'a, W> {
     pub(super) fn new(reader: &'a LogReader<W>, lease: Lease, stop: &'a CancellationToken) -> Self {
         Self {
-            due: reader.store.clock().monotonic() + TICK,
+            // Taking it may have taken longer than it lasts.
+            due: lease.asked_at() + TICK,
             reader,
             lease,
             stop,
@@ -165,10 +166,7 @@ impl<'a, W: LogWork> Turn<'a, W> {
         if self.nothing_to_tell() {
             return std::future::pending().await;
         }
-        let clock = self.reader.store.clock();
-        clock
-            .sleep(self.due.saturating_sub(clock.monotonic()))
-            .await;
+        self.reader.store.clock().sleep_until(self.due).await;
     }
 
     /// Renews the lease and writes the cursor down.

@@ -3,9 +3,9 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use rhizome_storage::testing::{TestDatabase, soon};
-use rhizome_storage::{Clock, LogReader, Pos, Store};
-use tokio::sync::Semaphore;
+use rhizome_storage::testing::{TestDatabase, eventually, soon};
+use rhizome_storage::{Clock, Failure, Lease, LogReader, LogWork, Pos, Store, Stretch};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{LONG, Running, Scribe, Trouble, all, in_time, open, say};
@@ -144,5 +144,38 @@ async fn a_frozen_one_loses_the_lease_and_writes_nothing_when_it_wakes() {
     third.until(end).await;
     running.stop().await;
     assert_eq!(third.told(), all(end)[all(head).len()..]);
+    pair.end().await;
+}
+
+/// Remembers the lease that it was given last.
+#[derive(Clone, Default)]
+struct Holder(watch::Sender<Option<Lease>>);
+
+impl LogWork for Holder {
+    async fn begin(&self, lease: &Lease, done: Pos) -> Result<Pos, Failure> {
+        self.0.send_replace(Some(lease.clone()));
+        Ok(done)
+    }
+
+    async fn work(&self, _: &Stretch) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_lease_that_was_over_before_it_came_is_taken_again() {
+    let pair = Pair::new().await;
+    let (stop, holder) = (CancellationToken::new(), Holder::default());
+    let reader = LogReader::new(&pair.stores[0], "holder", holder.clone());
+    let mut run: Pin<Box<dyn Future<Output = ()>>> = Box::pin(reader.run(&stop));
+    // It has asked for the lease; the answer takes longer than the lease lasts.
+    assert!(futures_util::poll!(run.as_mut()).is_pending());
+    pair.clock.advance(LONG);
+    let held = eventually("the lease is held", async || {
+        holder.0.borrow().as_ref().is_some_and(Lease::held)
+    });
+    meanwhile(&mut run, held).await;
+    stop.cancel();
+    soon("it stops", run).await;
     pair.end().await;
 }
