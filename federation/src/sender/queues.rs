@@ -1,5 +1,7 @@
 //! What the sender's parts share: who has work to do, and what.
 
+mod beside;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -10,6 +12,7 @@ use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId
 use serde_json::Value;
 use tokio::sync::Notify;
 
+pub(super) use self::beside::Beside;
 use super::batch;
 
 /// Typing slots and other ephemeral data of one destination.
@@ -32,8 +35,10 @@ pub struct Sender {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) queues: HashMap<OwnedServerName, Queue>,
-    /// Those that may have something to do now.
-    ready: BTreeSet<OwnedServerName>,
+    /// Those that may have something to do now, first come, first served;
+    ready: VecDeque<OwnedServerName>,
+    /// and those that are left alone until a time (ms).
+    later: BTreeSet<(i64, OwnedServerName)>,
     /// Up to here the log has been looked at and the queues know of it; nobody sends beyond.
     pub(super) looked_at: Pos,
     /// That this process is the one that sends what is in the log.
@@ -46,61 +51,23 @@ pub(super) struct State {
     pub(super) arrived: BTreeMap<OwnedServerName, Pos>,
 }
 
-/// What the log may hold for a destination beside events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Beside {
-    pub(super) receipts: bool,
-    pub(super) to_device: bool,
-    /// Changes of devices.
-    pub(super) lists: bool,
-    /// Sticky events from before it came into a room.
-    pub(super) sticky: bool,
-}
-
-impl Beside {
-    pub(super) const NOTHING: Self = Self {
-        receipts: false,
-        to_device: false,
-        lists: false,
-        sticky: false,
-    };
-    pub(super) const RECEIPTS: Self = Self {
-        receipts: true,
-        ..Self::NOTHING
-    };
-    pub(super) const TO_DEVICE: Self = Self {
-        to_device: true,
-        ..Self::NOTHING
-    };
-    pub(super) const LISTS: Self = Self {
-        lists: true,
-        ..Self::NOTHING
-    };
-
-    pub(super) fn add(&mut self, other: Self) {
-        self.receipts |= other.receipts;
-        self.to_device |= other.to_device;
-        self.lists |= other.lists;
-        self.sticky |= other.sticky;
-    }
-}
-
-/// Nothing is known.
-impl Default for Beside {
-    fn default() -> Self {
-        Self {
-            receipts: true,
-            to_device: true,
-            lists: true,
-            sticky: true,
-        }
-    }
+/// Where a destination is.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Nowhere: there is nothing to do.
+    #[default]
+    Idle,
+    /// In [`State::ready`].
+    Ready,
+    /// In [`State::later`], at this time.
+    Later(i64),
+    /// A task is at it, and looks again before it ends.
+    Running,
 }
 
 #[derive(Default)]
 pub(super) struct Queue {
-    /// A task is at it.
-    running: bool,
+    place: Place,
     /// Where it stands; `None` until it is read from the database.
     pub(super) stand: Option<DestinationState>,
     /// The log may hold something for it.
@@ -118,6 +85,42 @@ pub(super) struct Queue {
 }
 
 impl State {
+    /// Changes a destination's queue; it is looked at, unless a task does so anyway or it is to be left alone.
+    /// `true`: somebody has to look.
+    fn change(&mut self, server: &ServerName, change: impl FnOnce(&mut Queue)) -> bool {
+        let queue = match self.queues.get_mut(server) {
+            Some(queue) => queue,
+            None => self.queues.entry(server.to_owned()).or_default(),
+        };
+        change(queue);
+        let is_idle = queue.place == Place::Idle;
+        if is_idle {
+            self.make_ready(server);
+        }
+        is_idle
+    }
+
+    fn make_ready(&mut self, server: &ServerName) {
+        if let Some(queue) = self.queues.get_mut(server) {
+            if let Place::Later(at) = queue.place {
+                self.later.remove(&(at, server.to_owned()));
+            }
+            queue.place = Place::Ready;
+            self.ready.push_back(server.to_owned());
+        }
+    }
+
+    /// Those whose time has come may have something to do.
+    fn come_back(&mut self, now: i64) {
+        while let Some((at, server)) = self.later.first()
+            && *at <= now
+        {
+            let server = server.clone();
+            self.later.pop_first();
+            self.make_ready(&server);
+        }
+    }
+
     /// Whether this process is the one that sends what is in the log.
     pub(super) fn leads(&self) -> bool {
         self.lease.as_ref().is_some_and(Lease::held)
@@ -160,7 +163,7 @@ impl Sender {
         let Some(queue) = state.queues.get_mut(server) else {
             return;
         };
-        if queue.running || now.saturating_sub(queue.attempted) < SEEN_AFTER {
+        if queue.place == Place::Running || now.saturating_sub(queue.attempted) < SEEN_AFTER {
             return;
         }
         if let Some(stand) = &mut queue.stand
@@ -168,7 +171,9 @@ impl Sender {
             && stand.retry_at > now
         {
             stand.retry_at = now;
-            state.ready.insert(server.to_owned());
+            if let Place::Later(_) = queue.place {
+                state.make_ready(server);
+            }
             self.changed.notify_one();
         }
     }
@@ -231,11 +236,14 @@ impl Sender {
     ) {
         let mut state = self.state();
         state.looked_at = upto;
+        let mut any = false;
         for (server, beside) in news {
-            let queue = state.queues.entry(server.clone()).or_default();
-            queue.log = true;
-            queue.beside.add(beside);
-            state.ready.insert(server.clone());
+            any |= state.change(server, |queue| {
+                queue.log = true;
+                queue.beside.add(beside);
+            });
+        }
+        if any {
             self.changed.notify_one();
         }
     }
@@ -248,9 +256,7 @@ impl Sender {
         let mut state = self.state();
         let mut any = false;
         for server in servers {
-            change(state.queues.entry(server.to_owned()).or_default());
-            state.ready.insert(server.to_owned());
-            any = true;
+            any |= state.change(server, &mut change);
         }
         if any {
             self.changed.notify_one();
@@ -258,45 +264,47 @@ impl Sender {
     }
 
     /// Takes the destinations that can be worked on now, at most `limit`, and says when (ms) the next
-    /// of those in back-off wants to be tried.
+    /// of those in back-off wants to be tried. What it costs follows those that it takes, not those that are down.
     pub(super) fn due(&self, now: i64, limit: usize) -> (Vec<OwnedServerName>, Option<i64>) {
         let mut state = self.state();
-        let State { queues, ready, .. } = &mut *state;
+        state.come_back(now);
+        let State {
+            queues,
+            ready,
+            later,
+            ..
+        } = &mut *state;
         let mut due = Vec::new();
-        let mut next: Option<i64> = None;
-        ready.retain(|server| {
-            let Some(queue) = queues.get_mut(server) else {
-                return false;
+        while due.len() < limit
+            && let Some(server) = ready.pop_front()
+        {
+            let Some(queue) = queues.get_mut(&server) else {
+                continue;
             };
-            // A running task looks again before it ends.
-            if queue.running || !queue.has_work() {
-                return false;
-            }
             let retry_at = queue.retry_at();
-            if retry_at > now {
-                next = Some(next.map_or(retry_at, |next| next.min(retry_at)));
-                return true;
+            if queue.place != Place::Ready || !queue.has_work() {
+                queue.place = Place::Idle;
+            } else if retry_at > now {
+                queue.place = Place::Later(retry_at);
+                later.insert((retry_at, server));
+            } else {
+                queue.place = Place::Running;
+                due.push(server);
             }
-            if due.len() >= limit {
-                return true;
-            }
-            queue.running = true;
-            due.push(server.clone());
-            false
-        });
-        if queues.len() > MAX_IDLE {
-            queues.retain(|_, queue| queue.running || queue.has_work());
         }
-        (due, next)
+        if queues.len() > MAX_IDLE {
+            queues.retain(|_, queue| queue.place != Place::Idle || queue.has_work());
+        }
+        (due, later.first().map(|(at, _)| *at))
     }
 
     /// A task has ended; what it left undone is looked at again.
     pub(super) fn ended(&self, server: &ServerName) {
         let mut state = self.state();
         if let Some(queue) = state.queues.get_mut(server) {
-            queue.running = false;
+            queue.place = Place::Idle;
             if queue.has_work() {
-                state.ready.insert(server.to_owned());
+                state.make_ready(server);
                 self.changed.notify_one();
             }
         }
@@ -306,10 +314,17 @@ impl Sender {
     pub(super) fn restart(&self) {
         let mut state = self.state();
         state.stopping = false;
-        let State { queues, ready, .. } = &mut *state;
+        let State {
+            queues,
+            ready,
+            later,
+            ..
+        } = &mut *state;
+        later.clear();
+        ready.clear();
         for (server, queue) in queues {
-            queue.running = false;
-            ready.insert(server.clone());
+            queue.place = Place::Ready;
+            ready.push_back(server.clone());
         }
     }
 
@@ -318,7 +333,8 @@ impl Sender {
     pub(super) fn lead(&self, lease: &Lease) {
         let mut state = self.state();
         state.lease = Some(lease.clone());
-        for queue in state.queues.values_mut().filter(|queue| !queue.running) {
+        let queues = state.queues.values_mut();
+        for queue in queues.filter(|queue| queue.place != Place::Running) {
             queue.stand = None;
             queue.beside = Beside::default();
         }
