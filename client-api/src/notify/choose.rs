@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use rhizome_push::Backoff;
-use rhizome_storage::{About, Push, RoomNo};
+use rhizome_storage::{About, Pos, Push, RoomNo};
 
 /// Of a room's events that wait together so many are told, the newest; highlights besides.
 const OF_A_ROOM: usize = 5;
 
 /// What comes next of what waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+enum Next {
     /// It is told.
     Tell(Push),
     /// It is passed over: what comes after it says as much, or it is too old.
@@ -18,7 +18,7 @@ pub enum Next {
 }
 
 /// What comes next of what waits, in the order of the log; `None` if nothing does.
-pub fn next(waiting: &[Push], now_ms: i64, backoff: &Backoff) -> Option<Next> {
+fn next(waiting: &[Push], now_ms: i64, backoff: &Backoff) -> Option<Next> {
     let (first, others) = waiting.split_first()?;
     let age = u64::try_from(now_ms.saturating_sub(first.since_ms)).unwrap_or(0);
     let is_old = backoff.gives_up(Duration::from_millis(age), Duration::ZERO);
@@ -44,9 +44,27 @@ pub fn next(waiting: &[Push], now_ms: i64, backoff: &Backoff) -> Option<Next> {
     })
 }
 
+/// What of what waits is told next, and up to where it all is passed over before that.
+pub fn choose(
+    waiting: &[Push],
+    mut passes: impl FnMut(&Push) -> bool,
+    now_ms: i64,
+    backoff: &Backoff,
+) -> (Option<Pos>, Option<Push>) {
+    let mut passed = None;
+    for at in 0..waiting.len() {
+        match next(&waiting[at..], now_ms, backoff) {
+            Some(Next::Tell(push)) if !passes(&push) => return (passed, Some(push)),
+            Some(Next::Tell(push) | Next::Pass(push)) => passed = Some(push.pos),
+            None => break,
+        }
+    }
+    (passed, None)
+}
+
 #[cfg(test)]
 mod tests {
-    use rhizome_storage::{EventNo, Pos};
+    use rhizome_storage::EventNo;
 
     use super::*;
 
@@ -105,5 +123,26 @@ mod tests {
             push(4, 1, About::Badge),
         ];
         assert_eq!(told(waiting, 0), [2, 3, 4]);
+    }
+
+    #[test]
+    fn all_that_is_passed_over_is_so_at_once() {
+        let waiting: Vec<Push> = (1..=9)
+            .map(|pos| push(pos, 1, About::Event(EventNo(pos))))
+            .collect();
+        let choose = |upto| {
+            choose(
+                &waiting,
+                |push| push.pos <= Pos(upto),
+                0,
+                &Backoff::default(),
+            )
+        };
+        assert_eq!(choose(0), (Some(Pos(4)), Some(waiting[4])));
+        assert_eq!(choose(7), (Some(Pos(7)), Some(waiting[7])));
+        assert_eq!(choose(9), (Some(Pos(9)), None));
+        let few = &waiting[..5];
+        let all = super::choose(few, |_| false, 0, &Backoff::default());
+        assert_eq!(all, (None, Some(waiting[0])));
     }
 }

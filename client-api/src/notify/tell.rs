@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Messengers,
     acknowledged::Acknowledged,
-    choose::{Next, next},
+    choose::choose,
     mails::{Mailed, Mails},
     tasks::{AtWork, Tasks},
     told::{Telling, is_call},
@@ -33,7 +33,7 @@ use crate::{App, MatrixError, push::mail_pushers::EMAIL};
 /// So many requests are under way at a time.
 const AT_ONCE: usize = 256;
 /// So much of what waits for a pusher is looked at.
-const LOOK: usize = 20;
+const LOOK: usize = 200;
 /// So many pushers are looked for at once.
 const PIECE: usize = 1_000;
 
@@ -55,8 +55,10 @@ pub struct Teller {
 enum Round {
     /// Nothing waits.
     Done,
-    /// Something was told, or needn't be.
+    /// Something was told.
     On(Pos),
+    /// Something needn't be told.
+    Passed(Pos),
     /// It is to be told when so much time has gone by, or something else waits.
     Later(Duration),
     /// It isn't taken now.
@@ -124,6 +126,10 @@ impl Teller {
                     (failures, upto) = (0, told);
                     continue;
                 }
+                Ok(Round::Passed(passed)) => {
+                    upto = passed;
+                    continue;
+                }
                 Ok(Round::Done) if task.rests() => return,
                 Ok(Round::Done) => continue,
                 Ok(Round::Later(pause)) => {
@@ -163,12 +169,11 @@ impl Teller {
             return self.mail(key, &waiting).await;
         }
         let now = store.clock().now_ms();
-        let push = match next(&waiting.pushes, now, &self.backoff) {
-            None => return Ok(Round::Done),
-            Some(Next::Tell(push)) if push.pos > upto && waiting.pusher.enabled => push,
-            Some(Next::Tell(push) | Next::Pass(push)) => {
-                return self.done(key, push.pos, None).await;
-            }
+        let passes = |push: &Push| push.pos <= upto || !waiting.pusher.enabled;
+        let push = match choose(&waiting.pushes, passes, now, &self.backoff) {
+            (Some(passed), _) => return self.passed(key, passed).await,
+            (None, Some(push)) => push,
+            (None, None) => return Ok(Round::Done),
         };
         let is_new = waiting.pusher.ack.is_some();
         match push.about {
@@ -176,14 +181,15 @@ impl Teller {
                 let outcome = self.activate(&waiting.pusher).await;
                 return self.conclude(key, &push, None, outcome).await;
             }
-            _ if is_new => return self.done(key, push.pos, None).await,
+            _ if is_new => return self.passed(key, push.pos).await,
             _ => {}
         }
         // What can be read meanwhile needn't be told: it is looked at when there is a turn for it.
         let _turn = self.turns.acquire().await;
         let telling = Telling::new(&self.app, waiting.pusher.user).await?;
         let Some((notification, tweaks)) = telling.of(&push, waiting.badge).await? else {
-            return self.done(key, push.pos, None).await;
+            let read = self.read(&telling, &waiting, &push).await?;
+            return self.passed(key, read).await;
         };
         if notification.event.is_some()
             && let Some(quiet) = self.quiet(&waiting).await?
@@ -319,6 +325,29 @@ impl Teller {
                 Ok(Round::Again(after.unwrap_or_default()))
             }
         }
+    }
+
+    /// Up to where nothing need be told any more, if this one needn't: what was read was so with what came before it.
+    async fn read(
+        &self,
+        telling: &Telling<'_>,
+        waiting: &Waiting,
+        first: &Push,
+    ) -> Result<Pos, MatrixError> {
+        let mut upto = first.pos;
+        for push in waiting.pushes.iter().filter(|push| push.pos > first.pos) {
+            if telling.of(push, waiting.badge).await?.is_some() {
+                break;
+            }
+            upto = push.pos;
+        }
+        Ok(upto)
+    }
+
+    /// What waits up to there needn't be told.
+    async fn passed(&self, key: &PusherKey, pos: Pos) -> Result<Round, MatrixError> {
+        self.done(key, pos, None).await?;
+        Ok(Round::Passed(pos))
     }
 
     /// What waits up to there is done with.
