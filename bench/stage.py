@@ -34,6 +34,7 @@ def arguments():
     parser.add_argument("--members", metavar="N", help="members of the room of device-storm")
     parser.add_argument("--waiting", metavar="N", help="how many of them wait in /sync")
     parser.add_argument("--searched", metavar="N", help="messages of the scenario that searches")
+    parser.add_argument("--people", metavar="N", help="users of the scenario that searches for people")
     parser.add_argument("--idle", metavar="N", help="connections of the idle scenarios")
     parser.add_argument("--quick", action="store_true", help="small counts, to see that it works")
     parser.add_argument("--rhizome", metavar="FILE", help="another binary of Rhizome")
@@ -143,7 +144,7 @@ def measure(label, pair, options, out):
         cluster = os.environ["RHIZOME_TEST_POSTGRES_PID"]
         command += ["--database-pid", cluster]
         processes.add(int(cluster))
-    for name in ["only", "seconds", "time_limit", "members", "waiting", "searched", "idle"]:
+    for name in ["only", "seconds", "time_limit", "members", "waiting", "searched", "people", "idle"]:
         value = getattr(options, name)
         if value:
             command += [f"--{name.replace('_', '-')}", value]

@@ -1,9 +1,10 @@
 //! What rules and counts cost where many are members: all have the default rules, some a keyword of their own.
 //!
-//! Three times the same number of messages, one at a time: into a small room, for comparison; into the large one,
-//! where nobody has a phone, so that what is more is counting; and into the large one when half of its members have
-//! one. These are events by which nobody is notified but for one whose keyword they hold: everybody's rules are asked
-//! to their end, and no thousand notifications go out, which `push-many` measures.
+//! Four times the same number of messages, one at a time: into a small room and into the large one while nobody has a
+//! phone, so that what is more is counting; and into both when half of the large one's members have one. These are
+//! events by which nobody is notified but for one whose keyword they hold: everybody's rules are asked to their end,
+//! and no thousand notifications go out, which `push-many` measures. One phone is told of each, in both rooms: so the
+//! difference is what the others' rules and counts cost.
 
 use std::time::{Duration, Instant};
 
@@ -48,7 +49,8 @@ pub async fn keywords(world: &mut World) -> anyhow::Result<Outcome> {
     let alone = series(plan, probe, async |n| person.say(&small, &message(n)).await).await?;
     let counted = series(plan, probe, async |n| person.say(&large, &message(n)).await).await?;
     let phones = others.get(..members / 2).unwrap_or(others);
-    let found = with_phones(plan, probe, (&mut person, &large), (phones, with.len())).await?;
+    let rooms = [&small, &large];
+    let [one, found] = with_phones(plan, probe, (&mut person, rooms), (phones, with.len())).await?;
 
     let what = format!(
         "one at a time into a room of {members}, {} with a keyword; then {} with phones, one told of each",
@@ -59,6 +61,7 @@ pub async fn keywords(world: &mut World) -> anyhow::Result<Outcome> {
     for (name, (samples, usage)) in [
         ("small room", &alone),
         ("counts", &counted),
+        ("small room and a phone", &one),
         ("counts and phones", &found),
     ] {
         outcome.errors += if name == "counts and phones" {
@@ -73,7 +76,7 @@ pub async fn keywords(world: &mut World) -> anyhow::Result<Outcome> {
             outcome = outcome.figure(&name, vec![each], Better::Lower);
         }
     }
-    if let (Some(alone), Some(found)) = (each_ms(&alone.0, &alone.1), each_ms(&found.0, &found.1)) {
+    if let (Some(alone), Some(found)) = (each_ms(&one.0, &one.1), each_ms(&found.0, &found.1)) {
         let name = "CPU ms per message for rules and counts";
         outcome = outcome
             .figure(name, vec![(found - alone).max(0.0)], Better::Lower)
@@ -110,13 +113,14 @@ async fn series(
     Ok((samples, probe.since(before)?))
 }
 
-/// The same with phones, of which one is told of each message.
+/// The same with phones, of which one is told of each message: into the small room, whose other member is the first of
+/// the owners, and into the large one.
 async fn with_phones(
     plan: &Plan,
     probe: &Probe,
-    (person, room): (&mut Person, &Room),
+    (person, [small, large]): (&mut Person, [&Room; 2]),
     (owners, words): (&[Account], usize),
-) -> anyhow::Result<(Samples, Usage)> {
+) -> anyhow::Result<[(Samples, Usage); 2]> {
     let gateways = Gateways::start(1).await?;
     let phones = each(
         owners.iter().enumerate(),
@@ -126,21 +130,22 @@ async fn with_phones(
     );
     let mut phones = phones.await.all(owners.len(), "adding phones")?;
     phones.sort_unstable_by_key(|(number, _)| *number);
-    let words = words.min(phones.len());
-    let found = series(plan, probe, async |number| {
-        let word = word(usize::try_from(number).unwrap_or(0) % words.max(1));
-        person
-            .note(room, &format!("{} {word}", message(number)))
-            .await
-    })
-    .await?;
-    let told = found.0.latencies.len();
-    for number in 0..told {
-        let at = number % words.max(1);
-        let (_, phone) = phones.get_mut(at).context("a phone is missing")?;
-        heard(phone).await?;
+    let words = words.clamp(1, phones.len().max(1));
+    let mut found = Vec::new();
+    for (room, words) in [(small, 1), (large, words)] {
+        let series = series(plan, probe, async |number| {
+            let word = word(usize::try_from(number).unwrap_or(0) % words);
+            let text = format!("{} {word}", message(number));
+            person.note(room, &text).await
+        });
+        let (samples, usage) = series.await?;
+        for number in 0..samples.latencies.len() {
+            let (_, phone) = phones.get_mut(number % words).context("a phone is missing")?;
+            heard(phone).await?;
+        }
+        found.push((samples, usage));
     }
-    Ok(found)
+    found.try_into().ok().context("one for each room")
 }
 
 fn each_ms(samples: &Samples, usage: &Usage) -> Option<f64> {
