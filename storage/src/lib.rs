@@ -248,8 +248,8 @@ pub(crate) struct Caches {
     pub(crate) pending: Mutex<HashMap<SnapshotNo, Weak<Nodes>>>,
     pub(crate) memberships: Cache<UserNo, Arc<[MembershipRow]>>,
     pub(crate) joined_servers: Cache<RoomNo, Arc<[OwnedServerName]>>,
-    /// Sets of destinations, by their names in the order that they were given.
-    pub(crate) sets: Cache<Arc<[OwnedServerName]>, SetNo>,
+    /// Sets of destinations, by their names in the order that they were given; and when they were looked up, ms.
+    pub(crate) sets: Cache<Arc<[OwnedServerName]>, (SetNo, i64)>,
     pub(crate) auth: Cache<EventNo, Arc<[EventNo]>>,
     /// Events all of whose `prev_events` are part of the history.
     pub(crate) gapless: Cache<EventNo, ()>,

@@ -314,6 +314,13 @@ async fn run(store: &Store, statement: &'static str) {
     (store.execute(store.sql(statement)).await).expect("rows can be written");
 }
 
+/// How many rows a table has.
+pub async fn count_rows(store: &Store, table: &str) -> i64 {
+    let query = AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+    let counted = sqlx::query_scalar(query).fetch_one(&store.core.readers);
+    counted.await.expect("there is such a table")
+}
+
 /// As if all that is stored were from before events had their times.
 pub async fn forget_times(store: &Store) {
     run(store, "UPDATE event SET ts = NULL").await;

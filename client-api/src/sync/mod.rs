@@ -73,6 +73,11 @@ const MAX_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// Stored filters remembered; beyond it all are forgotten.
 const MAX_FILTERS: usize = 10_000;
+/// For how long, so that the database hears that they are used.
+const FILTERS_KNOWN: Duration = Duration::from_hours(24);
+
+/// A stored filter, and when it was read.
+type ReadFilter = (Arc<FilterDefinition>, Duration);
 
 /// What outlives a request: one of these is in the [`App`].
 #[derive(Default, Debug)]
@@ -94,7 +99,7 @@ pub struct Shared {
     /// What lets everything through, once for all who wait with it.
     no_filter: Arc<FilterDefinition>,
     /// Stored filters that were used; they never change.
-    filters: Mutex<HashMap<(UserNo, i64), Arc<FilterDefinition>>>,
+    filters: Mutex<HashMap<(UserNo, i64), ReadFilter>>,
 }
 
 /// How a reader wants its answers.
@@ -251,7 +256,10 @@ pub async fn stored_filter(
         .unwrap_or_else(PoisonError::into_inner)
         .get(&(user, number))
         .cloned();
-    if let Some(filter) = known {
+    let now = app.store.clock().monotonic();
+    if let Some((filter, read)) = known
+        && now.saturating_sub(read) < FILTERS_KNOWN
+    {
         return Ok(filter);
     }
     let json = app.store.filter(user, number).await?.ok_or_else(unknown)?;
@@ -264,6 +272,6 @@ pub async fn stored_filter(
     if filters.len() >= MAX_FILTERS {
         filters.clear();
     }
-    filters.insert((user, number), filter.clone());
+    filters.insert((user, number), (filter.clone(), now));
     Ok(filter)
 }

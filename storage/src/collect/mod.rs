@@ -1,5 +1,6 @@
 //! Collecting snapshots of state that nothing refers to: those of merges that the room has moved on from,
-//! of decisions that were taken again, of rooms that are gone.
+//! of decisions that were taken again, of rooms that are gone. And deleting what goes by its age ([`purge`]): how
+//! long the rows of each table live, [`lifetimes`] says.
 //!
 //! A snapshot is *needed* if an event has it before or after itself, if it is a room's current one, or if
 //! nodes of a needed snapshot refer to nodes of its. A pass goes through one room after the other:
@@ -33,7 +34,9 @@
 //! Several processes may run this: the one with the lease ([`Lease`]) works, and every
 //! transaction that writes checks the lease first, so that one that slept and lost it writes nothing.
 
+pub mod lifetimes;
 mod mark;
+mod purge;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -146,6 +149,7 @@ async fn collect(
         store.purge_delayed(how.pause).await?;
         store.purge_backups(how.pause).await?;
         store.purge_sliding(how.pause).await?;
+        pass.purge().await?;
         if let Some(age) = how.expire_devices_after {
             store.expire_devices(age, how.pause).await?;
         }

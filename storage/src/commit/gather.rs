@@ -239,9 +239,16 @@ async fn numbers_of_servers<'a>(
     Ok(names.into_iter().zip(nos).collect())
 }
 
+/// For how long the number of a set is believed that was looked up, in milliseconds: sets that nobody uses go
+/// (`collect/purge/sets.rs`). By the time of day, as a machine that was asleep has to look again.
+const SET_IS_KNOWN: i64 = 3_600_000;
+
 /// The interned set of these servers.
 async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<SetNo> {
-    if let Some(found) = store.core.caches.sets.get(servers) {
+    let now = store.clock().now_ms();
+    if let Some((found, at)) = store.core.caches.sets.get(servers)
+        && (0..SET_IS_KNOWN).contains(&(now - at))
+    {
         return Ok(found);
     }
     let names: Vec<&ServerName> = servers.iter().map(|name| &**name).collect();
@@ -265,7 +272,7 @@ async fn destinations(store: &Store, servers: &[OwnedServerName]) -> Result<SetN
     let set: SetNo = row.get("no")?;
     let (key, weight) = (Arc::from(servers), servers.len());
     let cache = &store.core.caches.sets;
-    cache.insert_weighing(key, set, weight);
+    cache.insert_weighing(key, (set, now), weight);
     Ok(set)
 }
 

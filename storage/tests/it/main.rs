@@ -12,6 +12,7 @@ mod epoch;
 mod factory;
 mod facts;
 mod given;
+mod growth;
 mod hostile;
 mod keys;
 mod log;

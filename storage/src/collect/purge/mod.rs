@@ -1,0 +1,68 @@
+//! What goes by its age, or because nobody needs it any more: in small pieces with a pause after each, by the process
+//! that has the lease.
+//!
+//! Requests go on meanwhile, and a process that was asleep may think that it still has the lease. So what is deleted
+//! is named as it was seen, and each statement looks once more whether it may go; done twice, nothing more happens.
+//!
+//! A table without an index by age is gone through in the order of its key, a piece at a time: an index would cost
+//! each message, and this is read by nobody in a hurry. How long the rows of each table live, [`super::lifetimes`] says.
+
+mod expired;
+mod filters;
+mod outbound;
+mod receipts;
+mod sets;
+#[cfg(test)]
+mod tests;
+mod times;
+mod transactions;
+
+use super::Pass;
+use crate::Result;
+
+/// How many pieces in which there was nothing to delete before the lease is renewed.
+const READ: u32 = 100;
+
+/// How far it has come.
+#[derive(Debug, Default)]
+struct Purged {
+    /// Rows that are gone.
+    rows: u64,
+    pieces: u32,
+}
+
+impl Pass<'_> {
+    /// Deletes what is too old. Gives the number of rows.
+    pub(super) async fn purge(&self) -> Result<u64> {
+        let mut purged = Purged::default();
+        if !self.lease.renew().await? {
+            return Ok(0);
+        }
+        self.note_time().await?;
+        let is_done = self.expired(&mut purged).await?
+            && self.transactions(&mut purged).await?
+            && self.receipts(&mut purged).await?
+            && self.outbound(&mut purged).await?
+            && self.sets(&mut purged).await?
+            && self.filters(&mut purged).await?;
+        if purged.rows > 0 {
+            tracing::info!(
+                rows = purged.rows,
+                is_done,
+                "rows that nobody needs any more were deleted"
+            );
+        }
+        Ok(purged.rows)
+    }
+
+    /// After a piece, in which so many rows were written or deleted. `false` if another process has the lease.
+    async fn goes_on(&self, purged: &mut Purged, written: u64) -> Result<bool> {
+        purged.rows += written;
+        purged.pieces += 1;
+        self.pause().await;
+        if written > 0 || purged.pieces.is_multiple_of(READ) {
+            return self.lease.renew().await;
+        }
+        Ok(true)
+    }
+}
