@@ -45,6 +45,9 @@ pub(super) async fn attempt(store: &Store, jobs: Vec<Job>) -> Result<Answered, F
             // It is durable, but the tail can't be brought up to date: the next group will try again.
             tracing::error!(%error, "the log's tail is behind");
         }
+        if store.core.positions.has_others() {
+            store.core.positions.outbox().speak_up();
+        }
     }
     if written
         .decisions
