@@ -82,6 +82,7 @@ pub use accounts::user_limits::{OwnLimit, UserLimits};
 pub use accounts::validation::{NewValidation, Tried, Validation};
 pub use accounts::{Account, FirstLogin};
 pub use commit::Submitted;
+pub use commit::turn::Turn;
 pub use commit::write_set::{
     Committed, CurrentState, NewEvent, NewRoom, Redacts, Restored, RoomWrite, StateChange, WriteSet,
 };

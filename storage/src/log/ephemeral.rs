@@ -124,8 +124,9 @@ impl Ephemeral {
         changed
     }
 
-    /// The same, said by another process.
-    fn hear(
+    /// The same, said by another process at its position. Whoever waits for the room isn't woken: they would be told before
+    /// that process counts as heard.
+    pub(crate) fn hear(
         &self,
         (by, position): (ProcessId, i64),
         room: RoomNo,
@@ -264,19 +265,6 @@ impl Store {
     /// for the room.
     pub fn set_typing(&self, room: RoomNo, user: &UserId, timeout: Option<Duration>) {
         if self.core.ephemeral.set(room, user, timeout) {
-            self.core.tail.wake_rooms(&[room], &self.core.counters);
-        }
-    }
-
-    /// The same, said by another process at its position.
-    pub(crate) fn hear_typing(
-        &self,
-        said: (ProcessId, i64),
-        room: RoomNo,
-        user: &UserId,
-        timeout: Option<Duration>,
-    ) {
-        if self.core.ephemeral.hear(said, room, user, timeout) {
             self.core.tail.wake_rooms(&[room], &self.core.counters);
         }
     }

@@ -173,13 +173,16 @@ async fn take(store: &Store, text: &str) {
     if message.by == positions.process() {
         return;
     }
+    let mut changed = Vec::new();
     for (position, said) in message.said {
         // What is decided here from now on comes after it.
         positions.pass(position);
         match said {
             Said::Typing { room, user, for_ms } => {
-                let timeout = for_ms.map(Duration::from_millis);
-                store.hear_typing((message.by, position), room, &user, timeout);
+                let (by, timeout) = ((message.by, position), for_ms.map(Duration::from_millis));
+                if store.core.ephemeral.hear(by, room, &user, timeout) {
+                    changed.push(room);
+                }
             }
             Said::Presence(said) => {
                 if let Err(error) = store.hear_elsewhere(message.by, said).await {
@@ -190,13 +193,16 @@ async fn take(store: &Store, text: &str) {
     }
     positions.pass(message.upto);
     let is_new = positions.hear(message.by, message.upto);
+    store.core.tail.wake_rooms(&changed, &store.core.counters);
     if is_new || message.asks {
         store.core.ephemeral.say_again();
         store.core.presence.say_again();
         positions.outbox().speak_up();
     }
     let log = store.log();
-    if message.log > log.head()
+    // Who says how often the log is to be asked for has it so.
+    if store.core.options.poll_interval.is_none()
+        && message.log > log.head()
         && let Err(error) = log.poll().await
     {
         tracing::warn!(%error, "can't read the log's head");
