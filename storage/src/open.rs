@@ -18,6 +18,7 @@ use crate::engine::cache::Cache;
 use crate::engine::clock::Clock;
 use crate::engine::counters::Counters;
 use crate::engine::epoch::Epoch;
+use crate::engine::failover;
 use crate::engine::migrate;
 use crate::engine::options::{CrashAt, LostAnswer, Options};
 use crate::engine::sql::Columns as _;
@@ -256,8 +257,14 @@ async fn connect(
         .max_lifetime(None)
         // SQLite undoes a transaction by itself when the disk is full; the driver doesn't notice, and would
         // begin no other on this connection.
-        .before_acquire(|connection, _| {
-            Box::pin(std::future::ready(Ok(!connection.is_in_transaction())))
+        .before_acquire(move |connection, meta| {
+            Box::pin(async move {
+                let free = !connection.is_in_transaction();
+                if !free || dialect == Dialect::Sqlite {
+                    return Ok(free);
+                }
+                failover::may_be_used(connection, meta.age).await
+            })
         })
         .after_connect(move |connection, _| {
             let setup = sqlx::raw_sql(AssertSqlSafe(setup.clone()));

@@ -220,6 +220,7 @@ impl People {
     /// Tells what has changed of somebody, and notes when to look again.
     pub(super) fn settle(&mut self, user: UserNo, now: Duration) {
         self.say(user, now);
+        let alone = !self.positions.has_others();
         let Some(person) = self.known.get_mut(&user) else {
             return;
         };
@@ -242,13 +243,13 @@ impl People {
                     self.rooms.tell(*room);
                 }
             }
-            if person.is_ours()
+            if person.is_told_here(alone)
                 && let Some(out) = &mut self.out
             {
                 out.changed.insert(user);
             }
         }
-        let repeats = self.out.is_some() && person.is_ours() && person.is_there();
+        let repeats = self.out.is_some() && person.is_told_here(alone) && person.is_there();
         let repeat = repeats.then_some(person.repeat);
         let next = person.whose.due(now).into_iter().chain(repeat).min();
         // A time that is too early costs a look, one for each poll would cost more.
@@ -274,7 +275,7 @@ impl People {
             person.due = None;
             if person.repeat <= now
                 && person.is_there()
-                && person.is_ours()
+                && person.is_told_here(!self.positions.has_others())
                 && let Some(out) = &mut self.out
             {
                 person.repeat = now + REPEAT;

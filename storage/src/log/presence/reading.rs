@@ -24,12 +24,13 @@ impl People {
             .collect()
     }
 
-    /// Users of ours who are there, in a room.
+    /// Users of ours who are there, in a room, of whom this process tells others.
     pub(super) fn ours_in(&self, room: RoomNo) -> Vec<UserNo> {
+        let alone = !self.positions.has_others();
         let there = self.rooms.after(room, None).map(|(_, user)| user);
         let ours = there.filter(|user| {
             let person = self.known.get(user);
-            person.is_some_and(|person| person.is_ours() && person.is_there())
+            person.is_some_and(|person| person.is_told_here(alone) && person.is_there())
         });
         ours.collect()
     }

@@ -82,6 +82,11 @@ impl Devices {
         Some((here, became))
     }
 
+    /// Whether this process has seen the devices, and no other since.
+    pub(in crate::log::presence) fn were_seen_here(&self) -> bool {
+        self.said.is_some()
+    }
+
     /// Other processes have forgotten, or never heard, what they were told.
     pub(in crate::log::presence) fn say_again(&mut self) {
         self.said = None;
@@ -101,6 +106,10 @@ impl Devices {
             self.elsewhere.insert(process, there);
         }
         self.active = self.active.max(there.active);
+        if there.state > PresenceState::Offline && self.here(now) == PresenceState::Offline {
+            // They are that one's now.
+            self.said = None;
+        }
         let Some(became) = became else { return };
         if !became.by_itself {
             if let Some(device) = self.known.get_mut(&became.device)
