@@ -6,9 +6,10 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use ruma::{OwnedUserId, UserId};
+use serde::{Deserialize, Serialize};
 
 use crate::engine::lock;
-use crate::log::bus::Said;
+use crate::log::outbox::Said;
 use crate::log::positions::{Heard, Positions, ProcessId};
 use crate::{Clock, RoomNo, Store};
 
@@ -126,13 +127,9 @@ impl Ephemeral {
 
     /// The same, said by another process at its position. Whoever waits for the room isn't woken: they would be told before
     /// that process counts as heard.
-    pub(crate) fn hear(
-        &self,
-        (by, position): (ProcessId, i64),
-        room: RoomNo,
-        user: &UserId,
-        timeout: Option<Duration>,
-    ) -> bool {
+    pub(crate) fn hear(&self, (by, position): (ProcessId, i64), said: &SaidTyping) -> bool {
+        let (room, user) = (said.room, &said.user);
+        let timeout = said.for_ms.map(Duration::from_millis);
         let mut inner = lock(&self.inner);
         let inner = &mut *inner;
         let until = timeout.map(|timeout| self.clock.monotonic() + timeout.min(LONGEST));
@@ -194,12 +191,24 @@ impl Ephemeral {
     }
 }
 
+/// What other processes are told: somebody types for so long from now, or no longer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct SaidTyping {
+    pub(crate) room: RoomNo,
+    user: OwnedUserId,
+    for_ms: Option<u64>,
+}
+
+/// What kind of thing that is.
+const SAID: &str = "typing";
+
 fn said(room: RoomNo, user: &UserId, timeout: Option<Duration>) -> Said {
-    Said::Typing {
+    let said = SaidTyping {
         room,
         user: user.to_owned(),
         for_ms: timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
-    }
+    };
+    Said::new(SAID, format_args!("{room} {user}"), &said)
 }
 
 impl Room {
@@ -301,6 +310,14 @@ mod tests {
         assert!(!stream.set(ROOM, alice, None));
     }
 
+    fn alice_types(types: bool) -> SaidTyping {
+        SaidTyping {
+            room: ROOM,
+            user: user_id!("@alice:a").to_owned(),
+            for_ms: types.then_some(30_000),
+        }
+    }
+
     /// Two processes, and what one says to the other.
     #[test]
     fn what_another_process_says_has_its_position() {
@@ -311,22 +328,22 @@ mod tests {
         let alice = user_id!("@alice:a");
         let mut heard = here.heard();
         positions.hear(one, 100);
-        assert!(here.hear((one, 101), ROOM, alice, HALF));
+        assert!(here.hear((one, 101), &alice_types(true)));
         assert_eq!(here.changed(&[ROOM], &heard), [ROOM]);
         // Who was told by that process isn't told again.
         heard.note(one, 101);
         assert!(here.changed(&[ROOM], &heard).is_empty());
         // She goes on, which is no news, and neither is what was overtaken.
         positions.pass(102);
-        assert!(!here.hear((one, 102), ROOM, alice, HALF));
-        assert!(!here.hear((one, 99), ROOM, alice, None));
+        assert!(!here.hear((one, 102), &alice_types(true)));
+        assert!(!here.hear((one, 99), &alice_types(false)));
         assert_eq!(here.typing(ROOM).1, [alice]);
         // She stops at this process: others are told, after all that they have said.
         assert!(here.set(ROOM, alice, None));
         assert_eq!(here.typing(ROOM).0.of(two), 103);
         assert_eq!(here.changed(&[ROOM], &heard), [ROOM]);
         // A process that says nothing more doesn't make anybody type for ever.
-        assert!(here.hear((one, 104), ROOM, alice, HALF));
+        assert!(here.hear((one, 104), &alice_types(true)));
         clock.advance(Duration::from_secs(34));
         assert!(here.expire().is_empty());
         clock.advance(Duration::from_secs(1));

@@ -6,6 +6,7 @@
 
 pub(crate) mod bus;
 pub(crate) mod ephemeral;
+pub(crate) mod outbox;
 pub(crate) mod positions;
 pub(crate) mod presence;
 mod read;

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::lock;
-use crate::log::bus::{Outbox, Said};
+use crate::log::outbox::{Outbox, Said};
 
 /// A process that has been silent for so long isn't there any more: others say something every few seconds.
 const GONE: Duration = Duration::from_mins(5);
-/// How many processes a reader may have heard of.
+/// How many processes a reader may have heard of, …
 const MOST_HEARD: usize = 32;
+/// … and of these, how many that aren't known where they ask.
+const MOST_UNKNOWN: usize = 8;
 
 /// A process among several on one database. The only one of a database that has no others is [`ProcessId::ONLY`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -86,7 +88,7 @@ impl Heard {
             }
         }
         unknown.sort_unstable();
-        let most = MOST_HEARD.saturating_sub(self.0.len());
+        let most = MOST_HEARD.saturating_sub(self.0.len()).min(MOST_UNKNOWN);
         let last = unknown.into_iter().rev().take(most);
         self.0
             .extend(last.map(|(position, process)| (process, position)));
@@ -220,7 +222,7 @@ mod tests {
         }
         let here = Positions::new(ProcessId(1_000), 1).heard();
         let next = here.after(&before);
-        assert_eq!(next.all().count(), MOST_HEARD);
+        assert_eq!(next.all().count(), 1 + MOST_UNKNOWN);
         assert_eq!((next.of(ProcessId(200)), next.of(ProcessId(1))), (200, 0));
     }
 

@@ -2,20 +2,21 @@
 //!
 //! A message may get lost, and nothing is wrong for long then: what is so is said again, the log is asked for by the clock
 //! as well, and what nobody says any more ends by its time. Each process says things in the order of its positions
-//! ([`Outbox`]), so who has heard one has heard all before it. What carries the messages is a [`Bus`].
+//! ([`Outbox`](crate::log::outbox::Outbox)), so who has heard one has heard all before it. What carries the messages is a [`Bus`].
 
-mod outbox;
 mod postgres;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::outbox::{Outbox, Said};
 use self::postgres::PostgresBus;
+use crate::log::ephemeral::SaidTyping;
 use crate::log::positions::{Positions, ProcessId};
+use crate::log::presence::SaidPresence;
 use crate::{Core, Pos, Result, Store};
 
 /// Somebody is told that this process is there so often at least.
@@ -54,8 +55,16 @@ struct Message {
     log: Pos,
     /// It hasn't heard what was said before.
     asks: bool,
-    /// With their positions, ascending.
-    said: Vec<(i64, Said)>,
+    /// With their positions, ascending; each a [`Said`].
+    said: Vec<(i64, Box<RawValue>)>,
+}
+
+/// What is said, by kinds.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Said {
+    Typing(SaidTyping),
+    Presence(SaidPresence),
 }
 
 /// Starts to tell and to hear, where there may be others; ends with `ended`.
@@ -104,11 +113,15 @@ fn texts(positions: &Positions, log: Pos) -> Vec<String> {
     let mut part = Vec::new();
     let mut bytes = 0;
     for (position, said) in parcel.said {
-        let size = serde_json::to_string(&said).map_or(usize::MAX, |text| text.len() + 32);
+        let text = said.into_text();
+        let size = text.len() + 32;
         if size > MOST_BYTES / 2 {
             tracing::debug!("something is too long for other processes");
             continue;
         }
+        let Ok(said) = RawValue::from_string(text) else {
+            continue;
+        };
         if bytes + size > MOST_BYTES - 200 {
             messages.push(std::mem::take(&mut part));
             bytes = 0;
@@ -177,17 +190,19 @@ async fn take(store: &Store, text: &str) {
     for (position, said) in message.said {
         // What is decided here from now on comes after it.
         positions.pass(position);
-        match said {
-            Said::Typing { room, user, for_ms } => {
-                let (by, timeout) = ((message.by, position), for_ms.map(Duration::from_millis));
-                if store.core.ephemeral.hear(by, room, &user, timeout) {
-                    changed.push(room);
+        match serde_json::from_str(said.get()) {
+            Ok(Said::Typing(said)) => {
+                if store.core.ephemeral.hear((message.by, position), &said) {
+                    changed.push(said.room);
                 }
             }
-            Said::Presence(said) => {
+            Ok(Said::Presence(said)) => {
                 if let Err(error) = store.hear_elsewhere(message.by, said).await {
                     tracing::debug!(%error, "who is there at another process isn't known");
                 }
+            }
+            Err(error) => {
+                tracing::debug!(%error, "another process says what this one doesn't know");
             }
         }
     }
@@ -212,15 +227,10 @@ async fn take(store: &Store, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::RoomNo;
-    use ruma::OwnedUserId;
+    use crate::log::outbox::Said;
 
-    fn typing(n: usize) -> Said {
-        Said::Typing {
-            room: RoomNo(1),
-            user: OwnedUserId::try_from(format!("@{}{n}:here", "u".repeat(200))).unwrap(),
-            for_ms: Some(5),
-        }
+    fn something(n: usize) -> Said {
+        Said::new("test", n, &"x".repeat(200))
     }
 
     fn messages(positions: &Positions) -> Vec<Message> {
@@ -234,13 +244,13 @@ mod tests {
     fn much_is_said_in_parts_each_of_which_says_how_far_it_goes() {
         let positions = Positions::new(ProcessId(1), 0);
         // There is nobody to tell.
-        positions.tell(|| typing(0));
+        positions.tell(|| something(0));
         let alone = messages(&positions);
         assert_eq!((alone.len(), alone[0].said.len()), (1, 0));
         assert_eq!((alone[0].upto, alone[0].asks), (1, false));
         positions.hear(ProcessId(2), 1);
         for n in 0..200 {
-            positions.tell(|| typing(n));
+            positions.tell(|| something(n));
         }
         let parts = messages(&positions);
         assert!(parts.len() > 1);
@@ -262,7 +272,7 @@ mod tests {
         positions.hear(ProcessId(2), 1);
         positions.outbox().ask();
         for n in [1, 2, 1] {
-            positions.tell(|| typing(n));
+            positions.tell(|| something(n));
         }
         let all = messages(&positions);
         assert_eq!((all.len(), all[0].upto, all[0].asks), (1, 3, true));

@@ -13,14 +13,14 @@ use super::devices::{Became, Here};
 use super::people::People;
 use super::person::Whose;
 use super::{Presence, PresenceState, PresenceUpdate};
-use crate::log::bus::Said;
+use crate::log::outbox::Said;
 use crate::log::positions::ProcessId;
 use crate::{Result, Store, UserNo, millis};
 
 /// What a process says of somebody.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SaidPresence {
-    pub(crate) user: UserNo,
+    user: UserNo,
     what: What,
 }
 
@@ -43,13 +43,14 @@ enum What {
 }
 
 impl SaidPresence {
-    /// What it is about beside the user: of the same the last is enough.
-    pub(crate) fn about(&self) -> &'static str {
-        match self.what {
-            What::Ours { became: None, .. } | What::Theirs(_) => "state",
+    fn said(self) -> Said {
+        // Of the same the last is enough; what becomes of a device is another thing than whether its user is there.
+        let about = match self.what {
+            What::Ours { became: None, .. } | What::Theirs(_) => "",
             What::Ours { .. } => "device",
             What::Says(_) => "words",
-        }
+        };
+        Said::new("presence", format_args!("{} {about}", self.user), &self)
     }
 }
 
@@ -72,8 +73,7 @@ impl People {
                 active_ms: here.active.map(|active| millis(now.saturating_sub(active))),
                 became,
             };
-            self.positions
-                .tell(|| Said::Presence(SaidPresence { user, what }));
+            self.positions.tell(|| SaidPresence { user, what }.said());
         }
     }
 
@@ -101,8 +101,7 @@ impl People {
                         currently_active: told.currently_active,
                     };
                     let what = What::Theirs(update);
-                    self.positions
-                        .tell(|| Said::Presence(SaidPresence { user, what }));
+                    self.positions.tell(|| SaidPresence { user, what }.said());
                 }
             }
         }
@@ -120,7 +119,7 @@ impl Presence {
         let people = self.people();
         if people.positions.has_others() {
             let what = What::Says(words.map(str::to_owned));
-            (people.positions).tell(|| Said::Presence(SaidPresence { user, what }));
+            (people.positions).tell(|| SaidPresence { user, what }.said());
         }
     }
 
@@ -129,7 +128,7 @@ impl Presence {
         let people = self.people();
         if people.positions.has_others() {
             let what = What::Theirs(update.clone());
-            (people.positions).tell(|| Said::Presence(SaidPresence { user, what }));
+            (people.positions).tell(|| SaidPresence { user, what }.said());
         }
     }
 }

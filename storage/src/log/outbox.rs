@@ -1,50 +1,37 @@
-//! What other processes are to be told, in the order of the positions.
+//! What other processes are to be told beside the log, in the order of the positions. What it is, the bus needn't know.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Display;
 use std::sync::Mutex;
 
-use ruma::OwnedUserId;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::Notify;
 
 use crate::engine::lock;
-use crate::log::presence::SaidPresence;
-use crate::{RoomNo, UserNo};
 
 /// How much may wait; beyond it what has waited longest is forgotten. It is said again, or ends by its time.
 const MOST_WAITING: usize = 20_000;
 
-/// Something that other processes are told.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Said {
-    /// Somebody types for so long from now, or no longer.
-    #[serde(rename = "t")]
-    Typing {
-        #[serde(rename = "r")]
-        room: RoomNo,
-        #[serde(rename = "u")]
-        user: OwnedUserId,
-        #[serde(rename = "f")]
-        for_ms: Option<u64>,
-    },
-    /// Whether somebody is there.
-    #[serde(rename = "p")]
-    Presence(SaidPresence),
-}
-
-/// What it is about: of the same the last is enough.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum About {
-    Typing(RoomNo, OwnedUserId),
-    Presence(UserNo, &'static str),
+/// Something that other processes are told: JSON, `{"<kind>": …}`.
+#[derive(Debug, Clone)]
+pub(crate) struct Said {
+    about: String,
+    text: String,
 }
 
 impl Said {
-    fn about(&self) -> About {
-        match self {
-            Self::Typing { room, user, .. } => About::Typing(*room, user.clone()),
-            Self::Presence(said) => About::Presence(said.user, said.about()),
+    /// What it is `about`: of the same the last is enough.
+    pub(in crate::log) fn new(kind: &str, about: impl Display, said: &impl Serialize) -> Self {
+        // What can't be written nobody can read, and that is all that comes of it.
+        let text = serde_json::to_string(said).unwrap_or_else(|_| "null".to_owned());
+        Self {
+            about: format!("{kind} {about}"),
+            text: format!("{{\"{kind}\":{text}}}"),
         }
+    }
+
+    pub(in crate::log) fn into_text(self) -> String {
+        self.text
     }
 }
 
@@ -58,17 +45,18 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Waiting {
     said: BTreeMap<i64, Said>,
-    about: HashMap<About, i64>,
+    about: HashMap<String, i64>,
     asks: bool,
 }
 
 /// What is said at a time.
 #[derive(Debug)]
-pub(super) struct Parcel {
-    pub(super) said: BTreeMap<i64, Said>,
+pub(in crate::log) struct Parcel {
+    pub(in crate::log) said: BTreeMap<i64, Said>,
     /// All that has a position up to there was said.
-    pub(super) upto: i64,
-    pub(super) asks: bool,
+    pub(in crate::log) upto: i64,
+    /// Others are asked to say again what is so.
+    pub(in crate::log) asks: bool,
 }
 
 impl Outbox {
@@ -79,17 +67,16 @@ impl Outbox {
         said: impl FnOnce() -> Said,
     ) -> i64 {
         let said = said();
-        let about = said.about();
         let mut waiting = lock(&self.waiting);
         let position = next();
-        waiting.said.insert(position, said);
-        if let Some(before) = waiting.about.insert(about, position) {
+        if let Some(before) = waiting.about.insert(said.about.clone(), position) {
             waiting.said.remove(&before);
         }
+        waiting.said.insert(position, said);
         if waiting.said.len() > MOST_WAITING
             && let Some((_, oldest)) = waiting.said.pop_first()
         {
-            waiting.about.remove(&oldest.about());
+            waiting.about.remove(&oldest.about);
         }
         drop(waiting);
         self.filled.notify_one();
@@ -97,7 +84,7 @@ impl Outbox {
     }
 
     /// Others are asked to say again what is so.
-    pub(super) fn ask(&self) {
+    pub(in crate::log) fn ask(&self) {
         lock(&self.waiting).asks = true;
         self.filled.notify_one();
     }
@@ -108,12 +95,12 @@ impl Outbox {
     }
 
     /// Resolves when there is something to say.
-    pub(super) async fn filled(&self) {
+    pub(in crate::log) async fn filled(&self) {
         self.filled.notified().await;
     }
 
     /// Takes what waits; `head` is the last position that was taken.
-    pub(super) fn take(&self, head: impl FnOnce() -> i64) -> Parcel {
+    pub(in crate::log) fn take(&self, head: impl FnOnce() -> i64) -> Parcel {
         let mut waiting = lock(&self.waiting);
         waiting.about.clear();
         Parcel {
